@@ -1,0 +1,44 @@
+// Bundles the agent into one file, dist/agent.js. Only classic-level stays outside: it is a native addon
+// whose prebuilt binary is looked up beside its own package. Native parts of ssh2 (pulled in by dockerode for
+// ssh:// engines) are optional; it falls back to JavaScript when they cannot be required.
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const { version, dependencies, engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const require =
+  "import { createRequire as __createRequire } from 'node:module';const require = __createRequire(import.meta.url);";
+
+mkdirSync(join(root, 'dist'), { recursive: true });
+await build({
+  absWorkingDir: root,
+  entryPoints: ['node/main.ts'],
+  outfile: 'dist/agent.js',
+  bundle: true,
+  platform: 'node',
+  target: 'node20.19',
+  format: 'esm',
+  minifySyntax: true,
+  legalComments: 'none',
+  external: [...Object.keys(dependencies), '*.node'],
+  define: { __VERSION__: JSON.stringify(version) },
+  banner: { js: require },
+  logLevel: 'warning',
+});
+
+// The bin is written in syntax that a Node of ten years ago can parse, so that it can say what is wrong.
+const least = /(\d+)\.(\d+)/.exec(engines.node);
+writeFileSync(
+  join(root, 'dist', 'autogit-node.cjs'),
+  `#!/usr/bin/env node
+var v = process.versions.node.split('.');
+if (+v[0] < ${least[1]} || (+v[0] === ${least[1]} && +v[1] < ${least[2]})) {
+  console.error('autogit-node needs Node.js ${least[0]} or newer; this is ' + process.version + '. Install a newer one: https://nodejs.org');
+  process.exit(1);
+}
+import('./agent.js').then(function (m) { return m.main(process.argv.slice(2)); });
+`,
+);
+chmodSync(join(root, 'dist', 'autogit-node.cjs'), 0o755);

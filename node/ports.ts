@@ -1,0 +1,141 @@
+import type { Answer, Ask } from '../protocol/asks.ts';
+import type { NodeId } from '../protocol/ids.ts';
+import type { Era, Ledger, Run, RunResult } from '../protocol/ledger.ts';
+import type { PeerMessage } from '../protocol/messages.ts';
+import type { Gpu, Measured, Report } from '../protocol/report.ts';
+import type { Durable, Write } from '../scheduler/effects.ts';
+import type { ProbeResult } from '../scheduler/inputs.ts';
+
+/** The ports of the shell: what agent.ts needs of the world. Each has one contract suite in test/contract. */
+
+/** libp2p, behind one module. Best effort: `send` drops when there is no stream; the core repeats itself. */
+export interface Network {
+  readonly self: NodeId;
+  /** Multiaddrs that other machines can reach, filtered by interface. */
+  addresses(): string[];
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** Members and their known addresses: gate, redial and gossip follow at once. `null` ledger = stranger everywhere. */
+  setLedger(ledger: Ledger | null): void;
+  /** The era that outgoing envelopes carry. */
+  send(to: NodeId, message: PeerMessage): void;
+  publish(report: Report): void;
+  ask(to: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
+  /** One TCP connect to the machine's agent port, answered by its kernel. Never throws. */
+  probe(node: NodeId): Promise<{ result: ProbeResult; tookMs: number }>;
+  connected(): NodeId[];
+  /** Addresses (host:port) at which a node is connected now, for status; null when it is not. */
+  addressOf(node: NodeId): string | null;
+}
+
+/** What the network tells the agent. Every message has passed the codec and the member check. */
+export interface NetworkEvents {
+  message(from: NodeId, message: PeerMessage, era: Era | null): void;
+  report(from: NodeId, report: Report): void;
+  connected(node: NodeId): void;
+  disconnected(node: NodeId): void;
+  ask(from: NodeId, ask: Ask): Promise<Answer>;
+  /** Another agent was seen (mDNS or --peer) that is no member of our mesh, or we are in none. */
+  stranger(node: NodeId, addresses: string[]): void;
+}
+
+/** level on disk. All writes of one call are one batch with fsync. Throws AutogitError store-*. */
+export interface Store {
+  readonly id: string;
+  load(): Promise<Durable>;
+  write(writes: Write[]): Promise<void>;
+  /** Run records of this node, kept until delivered (SAFETY J4). fsync each. */
+  putRun(run: LocalRun): Promise<void>;
+  deleteRun(run: string): Promise<void>;
+  runs(): Promise<LocalRun[]>;
+  /** Small facts of the shell: mesh key (0600 store), known addresses, port. */
+  get(key: string): Promise<string | null>;
+  put(key: string, value: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A run as its node keeps it: the shared record, what GitLab answered, and where the trace stands. */
+export interface LocalRun {
+  run: Run;
+  /** GitLab's 201 payload, as received (JSON text). Holds secrets: the store folder is 0700. */
+  payload: string;
+  url: string;
+  /** Handle by which the executor finds it again after a restart. */
+  handle: string | null;
+  /** Bytes of trace that GitLab has acknowledged. */
+  traceOffset: number;
+}
+
+/** One step of a run: a shell script. Steps of one run share its file tree. */
+export interface Step {
+  name: string;
+  /** Lines of a shell script; the executor runs them with `set -e` in the job's shell. */
+  script: string[];
+  /** ms; null = the run's own limit. */
+  timeoutMs: number | null;
+}
+
+export interface ExecutorSpec {
+  run: string;
+  job: number;
+  image: string | null;
+  entrypoint: string[] | null;
+  variables: { key: string; value: string; file: boolean }[];
+  cpuMillis: number | null;
+  memoryBytes: number | null;
+  gpus: Gpu[];
+}
+
+/** How a step ended. `lost`: after a restart neither process nor exit code is there (SAFETY J4). */
+export type StepEnd =
+  | { kind: 'exited'; exitCode: number }
+  | { kind: 'killed'; because: string }
+  | { kind: 'lost'; because: string };
+
+/**
+ * Where a run lives: docker or process. The run's code talks to this only. Everything of a run is labelled with its id,
+ * and survives the agent: `adopt` finds it again.
+ */
+export interface Executor {
+  readonly kind: 'docker' | 'process';
+  /** Features of GitLab's list that it has; a job that needs more is refused by GitLab itself. */
+  readonly features: readonly string[];
+  /** Says in words whether it works here; throws AutogitError with the fix when it does not. */
+  check(): Promise<string>;
+  prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace>;
+  /** Finds what `prepare` made before a restart; null when nothing of it is left. */
+  adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null>;
+  /** Removes what no known run owns (labels), also after a crash. Returns the ids of what it removed. */
+  sweep(known: ReadonlySet<string>): Promise<string[]>;
+}
+
+export interface Workspace {
+  readonly handle: string;
+  /** Path of the project's tree as the job sees it (CI_PROJECT_DIR). */
+  readonly projectDir: string;
+  /** Puts a tar stream's files under a path of the job's tree; relative paths count from projectDir. */
+  putTar(path: string, tar: NodeJS.ReadableStream): Promise<void>;
+  /** A tar stream of a path of the job's tree; null when it does not exist. */
+  getTar(path: string): Promise<NodeJS.ReadableStream | null>;
+  /** Begins a step. It goes on when the agent dies; its output is kept by the executor. */
+  start(step: Step, index: number): Promise<void>;
+  /** Output bytes of the step from an offset, as they come, until its end. Can be called again after a restart. */
+  output(index: number, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** Resolves when the step has ended; also for a step begun before a restart. */
+  ended(index: number): Promise<StepEnd>;
+  /** Terminates what runs: SIGTERM, then SIGKILL after graceMs. */
+  kill(graceMs: number): Promise<void>;
+  freeze(): Promise<void>;
+  thaw(): Promise<void>;
+  remove(): Promise<void>;
+}
+
+/** The machine: capacity, load, GPUs, clocks. */
+export interface Machine {
+  measure(runGpuPids: ReadonlySet<number>): Promise<Measured>;
+  /** ms of boot time, fresh. */
+  bootMs(): number;
+  bootId(): string;
+}
+
+export type { RunResult };

@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
+import { OpenApproval, Sealed } from './ledger.ts';
+import { limits } from './limits.ts';
+
+/**
+ * A change of the ledger that a person, or a node on a newcomer's behalf, asks for. It may be asked of any member and
+ * travels to the leader, which applies it and answers when it is committed.
+ */
+export const Change = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('open-approval'), node: NodeId, approval: OpenApproval }),
+  z.object({ kind: z.literal('close-approval'), node: NodeId }),
+  /** `because` names who or what approved. `words`, when given, must be the ones shown. */
+  z.object({
+    kind: z.literal('approve'),
+    node: z.string().max(64).nullable(),
+    words: z.string().max(128).nullable(),
+    because: Sentence,
+  }),
+  z.object({ kind: z.literal('approve-invited'), node: NodeId, approval: OpenApproval, invite: ShortId }),
+  z.object({ kind: z.literal('approve-paired'), node: NodeId, approval: OpenApproval }),
+  z.object({ kind: z.literal('ignore'), node: z.string().max(64) }),
+  z.object({ kind: z.literal('forget'), node: z.string().max(64) }),
+  z.object({ kind: z.literal('make-invite'), invite: ShortId, code: Sealed, expiresAt: WallMs, by: NodeId }),
+  z.object({ kind: z.literal('pair'), until: WallMs }),
+  z.object({
+    kind: z.literal('introduce'),
+    node: NodeId,
+    name: NodeName,
+    store: StoreId,
+    addresses: z.array(z.string().max(256)).max(limits.addresses),
+    witness: z.boolean(),
+  }),
+  z.object({ kind: z.literal('depart'), node: NodeId }),
+  z.object({ kind: z.literal('drain'), node: z.string().max(64), drained: z.boolean() }),
+  z.object({
+    kind: z.literal('set'),
+    key: z.enum(['retryLost', 'defaultArch', 'graceMs']),
+    value: z.union([z.boolean(), z.string().max(256), z.number()]),
+  }),
+  z.object({
+    kind: z.literal('connect-gitlab'),
+    url: z.string().max(2048),
+    token: Sealed.nullable(),
+    instance: z.string().max(128).nullable(),
+    runnerTokens: z
+      .array(z.object({ tags: z.array(z.string().max(limits.tagChars)).max(limits.tagsPerJob), token: Sealed }))
+      .max(limits.classes),
+  }),
+]);
+export type Change = z.infer<typeof Change>;
+
+/** How a change ended. `unknown`: the leader changed meanwhile; ask again with the same id (SAFETY L16). */
+export const ChangeOutcome = z.object({ state: z.enum(['done', 'refused', 'unknown']), because: Sentence });
+export type ChangeOutcome = z.infer<typeof ChangeOutcome>;

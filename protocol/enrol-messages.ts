@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import { NodeId, NodeName, Sentence, ShortId, StoreId } from './ids.ts';
+import { Ledger } from './ledger.ts';
+import { limits } from './limits.ts';
+
+const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
+
+/**
+ * Enrolment, in order, between a newcomer N and any member M, over noise (so both identities are proven):
+ *   N knock      commits to a nonce of 32 bytes (sha256), so that the words cannot be ground
+ *   M mesh       names the mesh and shows its own nonce
+ *   N reveal     opens the commitment; both now compute the same four words
+ *   M pending    the words are shown on both sides; a person compares and approves
+ *   M approved   the ledger and the mesh key   | M refused, with the reason
+ * With an invite, N adds a proof (HMAC of the code over both identities and nonces) to `reveal`, and M proves in
+ * `approved` that it knows the code too, so that neither side needs a person.
+ */
+export const EnrolMessage = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('knock'),
+    v: z.literal(1),
+    name: NodeName,
+    store: StoreId,
+    commitment: hex(32),
+    addresses: z.array(z.string().max(256)).max(limits.addresses),
+    witness: z.boolean(),
+  }),
+  z.object({
+    kind: z.literal('mesh'),
+    v: z.literal(1),
+    meshId: ShortId,
+    meshName: z.string().max(limits.nameChars),
+    member: NodeName,
+    nonce: hex(32),
+  }),
+  z.object({ kind: z.literal('reveal'), nonce: hex(32), invite: z.object({ id: ShortId, proof: hex(32) }).nullable() }),
+  z.object({ kind: z.literal('pending'), because: Sentence }),
+  z.object({
+    kind: z.literal('approved'),
+    because: Sentence,
+    ledger: Ledger,
+    meshKey: hex(32),
+    proof: hex(32).nullable(),
+    self: NodeId,
+  }),
+  z.object({ kind: z.literal('refused'), because: Sentence }),
+]);
+export type EnrolMessage = z.infer<typeof EnrolMessage>;

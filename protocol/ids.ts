@@ -1,0 +1,34 @@
+import { z } from 'zod';
+import { limits } from './limits.ts';
+
+/** A node's identity: the libp2p peer id of its Ed25519 key (the simulation uses short names). */
+export const NodeId = z.string().regex(/^[A-Za-z0-9-]{1,64}$/);
+export type NodeId = z.infer<typeof NodeId>;
+
+/** A node's human name, unique in its mesh; also usable as a tag `node-<name>`. */
+export const NodeName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'a name is a-z, 0-9 and -, at most 63 characters');
+export type NodeName = z.infer<typeof NodeName>;
+
+/** Minted when a store is created and kept in it: a voter is (node, store), SAFETY L8. */
+export const StoreId = z.string().min(1).max(64);
+export type StoreId = z.infer<typeof StoreId>;
+
+/** The kernel's boot id: tells a rebooted machine from a restarted agent. */
+export const BootId = z.string().min(1).max(64);
+
+/** Short opaque ids: grants, requests, runs, invites, nonces. */
+export const ShortId = z.string().min(1).max(128);
+
+/** GitLab's numeric ids. */
+export const JobId = z.int().positive();
+export const Tag = z.string().min(1).max(limits.tagChars);
+export const Sentence = z.string().max(limits.sentenceChars);
+/** Milliseconds since the Unix epoch: for display and for expiry of invitations, never for safety. */
+export const WallMs = z.number().nonnegative();
+export const Bytes = z.number().nonnegative();
+
+/** The key of a class: its tags, sorted and joined by a comma; the empty string for untagged jobs. */
+export const ClassKey = z.string().max(8000);
+export const classKey = (tags: readonly string[]): string => [...new Set(tags)].sort().join(',');

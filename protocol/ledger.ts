@@ -1,0 +1,213 @@
+import { z } from 'zod';
+import { ClassKey, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
+import { limits } from './limits.ts';
+import { Stamp } from './stamp.ts';
+
+/**
+ * A secret encrypted with the mesh key (AES-256-GCM, base64 of nonce|ciphertext|tag). The core and the store only
+ * ever see it sealed; the shell opens it at the moment of use.
+ */
+export const Sealed = z.string().min(1).max(8192);
+export type Sealed = z.infer<typeof Sealed>;
+
+/** One half of a configuration: weight 2 a voter, and 3 for at most one, the tie-breaker (SAFETY L4). */
+export const Voters = z.record(NodeId, z.object({ store: StoreId, weight: z.int().min(2).max(3) }));
+export type Voters = z.infer<typeof Voters>;
+
+/** `next` is null in a simple configuration; in a joint one both halves need a majority of their own (SAFETY L2). */
+export const Configuration = z.object({ voters: Voters, next: Voters.nullable() });
+export type Configuration = z.infer<typeof Configuration>;
+
+/** A recovery without quorum starts a new era; the higher counter wins (SAFETY L15). */
+export const Era = z.object({ id: ShortId, counter: z.int().nonnegative() });
+export type Era = z.infer<typeof Era>;
+
+export const LedgerNode = z.looseObject({
+  name: NodeName,
+  approvedAt: WallMs,
+  /** Who let it in, as a sentence for people. */
+  because: Sentence,
+  addresses: z.array(z.string().max(256)).max(limits.addresses),
+  /** Store of this node as it last introduced itself; the one that would vote. */
+  store: StoreId.nullable(),
+  /** Votes but takes no work. */
+  witness: z.boolean(),
+  /** Never a voter: `join --no-vote`, and nodes beyond the seventh. */
+  drained: z.boolean(),
+  /** Gone politely (leave, shutdown, sleep): is no voter until it is heard again. */
+  left: z.boolean(),
+});
+export type LedgerNode = z.infer<typeof LedgerNode>;
+
+/** A machine that waits for a person (DESIGN §4). */
+export const OpenApproval = z.looseObject({
+  name: NodeName,
+  address: z.string().max(256),
+  words: z.string().max(128),
+  since: WallMs,
+  /** The member that the newcomer talks to. */
+  via: NodeId,
+  store: StoreId,
+  addresses: z.array(z.string().max(256)).max(limits.addresses),
+  witness: z.boolean(),
+  ignored: z.boolean(),
+});
+export type OpenApproval = z.infer<typeof OpenApproval>;
+
+/** A one-time invite. The code is sealed so that every member can check a newcomer's proof of it. */
+export const Invite = z.looseObject({ code: Sealed, expiresAt: WallMs, by: NodeId });
+export type Invite = z.infer<typeof Invite>;
+
+/** The GitLab runner of one class (SAFETY J7): creating -> ready -> retiring -> gone. */
+export const LedgerClass = z.looseObject({
+  tags: z.array(Tag).max(limits.tagsPerJob),
+  state: z.enum(['creating', 'ready', 'retiring']),
+  /** In the runner's description, so that a crash between creating and committing can be swept. */
+  nonce: ShortId,
+  runner: z.int().positive().nullable(),
+  token: Sealed.nullable(),
+  lastUsedAt: WallMs,
+  /** True for a class whose token the user gave (`--runner-token-env`): it is never created or deleted by us. */
+  given: z.boolean(),
+});
+export type LedgerClass = z.infer<typeof LedgerClass>;
+
+/**
+ * taken: GitLab gave it, the script has not begun. running. finished: the result is known, GitLab may not have it yet.
+ * delivered: GitLab has it. lost: the leader failed it, its node was gone. discarded: GitLab disowned it (403).
+ */
+export const RunState = z.enum(['taken', 'running', 'finished', 'delivered', 'lost', 'discarded']);
+export type RunState = z.infer<typeof RunState>;
+
+export const RunResult = z.object({
+  state: z.enum(['success', 'failed', 'canceled']),
+  exitCode: z.int().nullable(),
+  /** GitLab's failure_reason, when failed. */
+  reason: z.string().max(64).nullable(),
+  because: Sentence,
+});
+export type RunResult = z.infer<typeof RunResult>;
+
+/** One run, as its node persists it, tells it to the leader, and as the ledger keeps it. */
+export const Run = z.looseObject({
+  /** Hash of (instance uuid, epoch, job id, token): GitLab's ids alone come again after a restore (SAFETY J8). */
+  run: ShortId,
+  job: JobId,
+  projectId: z.int().nonnegative(),
+  project: z.string().max(512),
+  name: z.string().max(255),
+  ref: z.string().max(255),
+  tags: z.array(Tag).max(limits.tagsPerJob),
+  class: ClassKey,
+  grant: ShortId,
+  node: NodeId,
+  token: Sealed,
+  executor: z.string().max(32),
+  state: RunState,
+  frozen: z.boolean(),
+  takenAt: WallMs,
+  startedAt: WallMs.nullable(),
+  finishedAt: WallMs.nullable(),
+  result: RunResult.nullable(),
+  /** Uuids of the GPUs that it has. */
+  gpus: z.array(z.string().max(128)).max(limits.gpus),
+  because: Sentence,
+});
+export type Run = z.infer<typeof Run>;
+
+export const Settings = z.looseObject({
+  /** Ask GitLab to retry a job whose machine was lost, also when its `retry:` does not say so. */
+  retryLost: z.boolean(),
+  /** What a job without an arch tag means. */
+  defaultArch: z.string().max(32),
+  /** ms; how long GitLab's host may be away before GitLab moves. */
+  graceMs: z.number().nonnegative(),
+});
+export type Settings = z.infer<typeof Settings>;
+export const defaultSettings: Settings = { retryLost: false, defaultArch: 'amd64', graceMs: 120_000 };
+
+export const LedgerGitlab = z.looseObject({
+  mode: z.enum(['none', 'connected', 'hosted']),
+  url: z.string().max(2048).nullable(),
+  /** Admin token; null when only runner tokens were given. */
+  token: Sealed.nullable(),
+  host: NodeId.nullable(),
+  epoch: z.int().nonnegative(),
+  instance: z.string().max(128).nullable(),
+});
+export type LedgerGitlab = z.infer<typeof LedgerGitlab>;
+
+/** Answer to a request by id, remembered so that "unknown" can be asked again (SAFETY L16). */
+export const RememberedRequest = z.object({ id: ShortId, because: Sentence });
+
+/**
+ * The small replicated state: one document, replaced whole. Unknown fields are kept when it is passed on, so that a
+ * newer version's data survives an older node (DESIGN §11).
+ */
+export const Ledger = z.looseObject({
+  schema: z.int().positive(),
+  era: Era,
+  stamp: Stamp,
+  mesh: z.looseObject({ id: ShortId, name: z.string().min(1).max(limits.nameChars) }),
+  configuration: Configuration,
+  nodes: z.record(NodeId, LedgerNode),
+  forgotten: z.record(NodeId, WallMs),
+  approvals: z.record(NodeId, OpenApproval),
+  invites: z.record(ShortId, Invite),
+  /** Until when machines of the same LAN are let in without a question; 0 = closed. */
+  pairUntil: WallMs,
+  settings: Settings,
+  gitlab: LedgerGitlab,
+  classes: z.record(ClassKey, LedgerClass),
+  runs: z.record(ShortId, Run),
+  /** Jobs finished on one UTC day (YYYY-MM-DD). */
+  tally: z.looseObject({ day: z.string().max(10), done: z.int().nonnegative(), failed: z.int().nonnegative() }),
+  requests: z.array(RememberedRequest).max(limits.rememberedRequests),
+});
+export type Ledger = z.infer<typeof Ledger>;
+export const ledgerSchema = 1;
+
+/** The ledger that a founder starts with: one voter, itself. */
+export function foundingLedger(from: {
+  meshId: string;
+  meshName: string;
+  era: string;
+  node: NodeId;
+  name: NodeName;
+  store: StoreId;
+  addresses: string[];
+  witness: boolean;
+  wallMs: number;
+  pairUntil: number;
+  defaultArch: string;
+}): Ledger {
+  return {
+    schema: ledgerSchema,
+    era: { id: from.era, counter: 0 },
+    stamp: { term: 0, version: 1 },
+    mesh: { id: from.meshId, name: from.meshName },
+    configuration: { voters: { [from.node]: { store: from.store, weight: 2 } }, next: null },
+    nodes: {
+      [from.node]: {
+        name: from.name,
+        approvedAt: from.wallMs,
+        because: 'founded the mesh',
+        addresses: from.addresses,
+        store: from.store,
+        witness: from.witness,
+        drained: false,
+        left: false,
+      },
+    },
+    forgotten: {},
+    approvals: {},
+    invites: {},
+    pairUntil: from.pairUntil,
+    settings: { ...defaultSettings, defaultArch: from.defaultArch },
+    gitlab: { mode: 'none', url: null, token: null, host: null, epoch: 0, instance: null },
+    classes: {},
+    runs: {},
+    tally: { day: '', done: 0, failed: 0 },
+    requests: [],
+  };
+}

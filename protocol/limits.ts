@@ -1,0 +1,27 @@
+/** Every limit of the wire and of the ledger in one place. Bytes unless the name says otherwise. */
+export const limits = {
+  /** One frame on a direct stream: a whole ledger must fit. */
+  frameBytes: 1 << 20,
+  /** One gossiped report. */
+  reportBytes: 64 << 10,
+  /** One frame of the enrol protocol, the only thing that a stranger may say. */
+  enrolFrameBytes: 8 << 10,
+  /** One request on agent.sock. */
+  socketRequestBytes: 256 << 10,
+  nodes: 64,
+  voters: 7,
+  classes: 200,
+  runsInFlight: 500,
+  runsKept: 60,
+  openApprovals: 16,
+  invites: 16,
+  rememberedRequests: 64,
+  queueJobs: 2000,
+  tagsPerJob: 50,
+  tagChars: 255,
+  nameChars: 63,
+  sentenceChars: 1000,
+  addresses: 16,
+  gpus: 32,
+  labels: 50,
+} as const;

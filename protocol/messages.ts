@@ -1,0 +1,68 @@
+import { z } from 'zod';
+import { Change, ChangeOutcome } from './changes.ts';
+import { BootId, ClassKey, NodeId, Sentence, ShortId, StoreId, Tag } from './ids.ts';
+import { Era, Ledger, Run, Sealed } from './ledger.ts';
+import { limits } from './limits.ts';
+import { Stamp } from './stamp.ts';
+
+/** Why a node wants an election (DESIGN §6): the receiver makes its own probe and answers by that (SAFETY L11). */
+export const Evidence = z.enum(['refused', 'silent', 'timeout', 'handover', 'none']);
+export type Evidence = z.infer<typeof Evidence>;
+
+const term = z.int().nonnegative();
+/** Number of the leader's round; acknowledgements echo it, so that contact counts from when it was sent (SAFETY L12). */
+const round = z.int().nonnegative();
+/** Highest promise that the sender saw the other side make, so that a rolled back store finds out (SAFETY L9). */
+const Promised = z.object({ term, stamp: Stamp });
+
+/** Everything that members say to each other on the direct stream /autogit/mesh/1. */
+export const PeerMessage = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('hello'),
+    boot: BootId,
+    store: StoreId,
+    term,
+    stamp: Stamp,
+    promised: Promised.nullable(),
+    version: z.string().max(64),
+  }),
+  z.object({ kind: z.literal('pre-vote'), term, stamp: Stamp, evidence: Evidence, leader: NodeId.nullable() }),
+  z.object({ kind: z.literal('pre-vote-answer'), term, granted: z.boolean(), store: StoreId, because: Sentence }),
+  z.object({ kind: z.literal('vote'), term, stamp: Stamp, handover: z.boolean() }),
+  z.object({ kind: z.literal('vote-answer'), term, granted: z.boolean(), store: StoreId, because: Sentence }),
+  /** Heartbeat and replication in one. `ledger` is present only when the leader thinks that the receiver lacks it. */
+  z.object({ kind: z.literal('append'), term, round, stamp: Stamp, committed: Stamp, ledger: Ledger.nullable() }),
+  /** `stamp` is what the sender has accepted in this term; null when it has not got the leader's ledger yet. */
+  z.object({ kind: z.literal('ack'), term, round, stamp: Stamp.nullable(), store: StoreId }),
+  /** Sent by a leader that goes: the receiver campaigns at once. */
+  z.object({ kind: z.literal('timeout-now'), term }),
+  z.object({ kind: z.literal('change'), id: ShortId, change: Change }),
+  z.object({ kind: z.literal('change-answer'), id: ShortId, outcome: ChangeOutcome }),
+  /** The leader's permission to take one job of a class (DESIGN §7). Times to live count from receipt (SAFETY J5). */
+  z.object({
+    kind: z.literal('grant'),
+    grant: ShortId,
+    term,
+    class: ClassKey,
+    tags: z.array(Tag).max(limits.tagsPerJob),
+    runner: z.int().positive().nullable(),
+    token: Sealed,
+    ttlMs: z.number().positive().max(600_000),
+    gpus: z.array(z.string().max(128)).max(limits.gpus),
+    because: Sentence,
+  }),
+  z.object({
+    kind: z.literal('grant-answer'),
+    grant: ShortId,
+    outcome: z.enum(['used', 'empty', 'refused']),
+    because: Sentence,
+  }),
+  /** A node's own runs, all of them, sent when they change and every second until the ledger agrees. State, not events. */
+  z.object({ kind: z.literal('own-runs'), boot: BootId, runs: z.array(Run).max(limits.runsInFlight) }),
+]);
+export type PeerMessage = z.infer<typeof PeerMessage>;
+export type MessageOf<K extends PeerMessage['kind']> = Extract<PeerMessage, { kind: K }>;
+
+/** What travels: every message carries the era (SAFETY L15). */
+export const Envelope = z.object({ v: z.literal(1), era: Era.nullable(), message: PeerMessage });
+export type Envelope = z.infer<typeof Envelope>;

@@ -1,0 +1,94 @@
+import { z } from 'zod';
+import { BootId, Bytes, ClassKey, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
+import { RunState } from './ledger.ts';
+import { limits } from './limits.ts';
+
+export const Gpu = z.looseObject({
+  uuid: z.string().min(1).max(128),
+  vendor: z.enum(['nvidia', 'amd', 'intel']),
+  model: z.string().max(128),
+  memoryBytes: Bytes,
+});
+export type Gpu = z.infer<typeof Gpu>;
+
+export const GpuRoom = z.looseObject({
+  uuid: z.string().min(1).max(128),
+  memoryBytes: Bytes,
+  busyPercent: z.number().min(0).max(100),
+  /** True while a process that is no run of ours has it: the owner comes first. */
+  foreign: z.boolean(),
+});
+export type GpuRoom = z.infer<typeof GpuRoom>;
+
+export const Capacity = z.looseObject({
+  cpuMillis: z.number().nonnegative(),
+  memoryBytes: Bytes,
+  diskBytes: Bytes,
+  gpus: z.array(Gpu).max(limits.gpus),
+});
+export type Capacity = z.infer<typeof Capacity>;
+
+export const Room = z.looseObject({
+  cpuMillis: z.number().nonnegative(),
+  memoryBytes: Bytes,
+  diskBytes: Bytes,
+  gpus: z.array(GpuRoom).max(limits.gpus),
+});
+export type Room = z.infer<typeof Room>;
+
+/** What the shell measures about its own machine (DESIGN §5); the core derives room from it and from what runs. */
+export const Measured = z.looseObject({
+  arch: z.string().max(32),
+  os: z.string().max(64),
+  capacity: Capacity,
+  /** What is in use by anything, ours or not: memory and disk in bytes, CPU in thousandths of a core. */
+  usedCpuMillis: z.number().nonnegative(),
+  usedMemoryBytes: Bytes,
+  usedDiskBytes: Bytes,
+  /** Per GPU: bytes used, percent busy, and whether some of it is used by a process that is no run of ours. */
+  gpus: z
+    .array(
+      z.looseObject({
+        uuid: z.string().max(128),
+        usedBytes: Bytes,
+        busyPercent: z.number().min(0).max(100),
+        foreign: z.boolean(),
+      }),
+    )
+    .max(limits.gpus),
+  labels: z.array(Tag).max(limits.labels),
+  executors: z.array(z.string().max(32)).max(8),
+  maxRuns: z.int().positive().nullable(),
+  /** Never given to jobs. */
+  reserveMemoryBytes: Bytes,
+  owner: z.enum(['away', 'present', 'playing']),
+  /** What the owner switched off: nothing, new GPU work, or all new work; with the sentence that says so. */
+  paused: z.enum(['no', 'gpu', 'all']),
+  pausedBecause: Sentence.nullable(),
+  /** False when this node answers but cannot work (disk full, store failing): it must not lead, nor get jobs. */
+  healthy: z.boolean(),
+  unhealthyBecause: Sentence.nullable(),
+});
+export type Measured = z.infer<typeof Measured>;
+
+/** What a node gossips about itself. May be lost, is never trusted from a non-member (DESIGN §5). */
+export const Report = z.looseObject({
+  v: z.literal(1),
+  node: NodeId,
+  name: NodeName,
+  boot: BootId,
+  store: StoreId,
+  /** Rises with every report of one agent process; an older one is dropped. */
+  seq: z.int().nonnegative(),
+  /** When this agent process started, so that a restarted agent's seq 0 beats the old process's. */
+  since: WallMs,
+  wallMs: WallMs,
+  version: z.string().max(64),
+  addresses: z.array(z.string().max(256)).max(limits.addresses),
+  measured: Measured,
+  room: Room,
+  runs: z.array(z.object({ run: ShortId, job: JobId, class: ClassKey, state: RunState })).max(limits.runsInFlight),
+  /** Grants that hold room here but have no job yet (SAFETY J5: a new leader starts from these). */
+  reserved: z.array(z.object({ grant: ShortId, class: ClassKey })).max(limits.runsInFlight),
+});
+export type Report = z.infer<typeof Report>;

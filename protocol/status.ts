@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import { Capacity, GpuRoom } from './report.ts';
+
+const nodeState = z.enum(['ready', 'leader', 'busy', 'draining', 'paused', 'suspect', 'gone', 'waiting']);
+
+export const NodeRow = z.object({
+  node: z.string(),
+  id: z.string(),
+  self: z.boolean(),
+  state: nodeState,
+  voter: z.boolean(),
+  version: z.string().nullable(),
+  address: z.string().nullable(),
+  lastHeardMs: z.number().nullable(),
+  arch: z.string().nullable(),
+  os: z.string().nullable(),
+  capacity: Capacity.nullable(),
+  room: z.object({ cpuMillis: z.number(), memoryBytes: z.number(), gpus: z.array(GpuRoom) }).nullable(),
+  runs: z.array(z.number()),
+  labels: z.array(z.string()),
+  owner: z.enum(['away', 'present', 'playing']).nullable(),
+  because: z.string().nullable(),
+});
+export type NodeRow = z.infer<typeof NodeRow>;
+
+export const Attention = z.object({
+  code: z.string(),
+  severity: z.enum(['info', 'warn', 'fail']),
+  sentence: z.string(),
+  /** A command, safe to paste, that fixes it. */
+  fix: z.string().nullable(),
+});
+export type Attention = z.infer<typeof Attention>;
+
+/** What `status` shows, in a terminal, as JSON and on the dashboard. Version 1; fields may be added, never changed. */
+export const StatusSnapshot = z.object({
+  version: z.literal(1),
+  /** RFC 3339. */
+  at: z.string(),
+  seenFrom: z.string(),
+  ageMs: z.number(),
+  mesh: z.object({ id: z.string(), name: z.string() }),
+  leader: z.object({ node: z.string(), term: z.number(), since: z.string() }).nullable(),
+  quorum: z.object({
+    voters: z.array(z.string()),
+    tieBreaker: z.string().nullable(),
+    canLose: z.number(),
+    sentence: z.string(),
+  }),
+  nodes: z.array(NodeRow),
+  waiting: z.array(
+    z.object({ node: z.string(), id: z.string(), address: z.string(), words: z.string(), since: z.string() }),
+  ),
+  gitlab: z.object({
+    mode: z.enum(['none', 'connected', 'hosted']),
+    state: z.enum(['absent', 'deploying', 'healthy', 'degraded', 'failed', 'repairing']),
+    url: z.string().nullable(),
+    host: z.string().nullable(),
+    epoch: z.number(),
+    version: z.string().nullable(),
+    lastBackup: z.object({ id: z.string(), at: z.string(), copies: z.array(z.string()) }).nullable(),
+    forecast: z
+      .object({
+        sentence: z.string(),
+        to: z.string().nullable(),
+        rtoSeconds: z.number().nullable(),
+        rpoSeconds: z.number().nullable(),
+      })
+      .nullable(),
+    flag: z.string().nullable(),
+  }),
+  queue: z.object({ waiting: z.number(), running: z.number(), doneToday: z.number(), failedToday: z.number() }),
+  attention: z.array(Attention),
+});
+export type StatusSnapshot = z.infer<typeof StatusSnapshot>;
+
+/** One row of `jobs --json`. Times are RFC 3339. */
+export const JobRow = z.object({
+  job: z.number(),
+  project: z.string(),
+  name: z.string(),
+  ref: z.string(),
+  tags: z.array(z.string()),
+  state: z.enum(['waiting', 'granted', 'running', 'done', 'failed', 'canceled', 'lost']),
+  node: z.string().nullable(),
+  attempt: z.number(),
+  queuedAt: z.string().nullable(),
+  startedAt: z.string().nullable(),
+  finishedAt: z.string().nullable(),
+  exitCode: z.number().nullable(),
+  because: z.string(),
+});
+export type JobRow = z.infer<typeof JobRow>;
+
+/** `why <job>`: every machine, and the one reason it was not chosen (or was). */
+export const WhyAnswer = z.object({
+  job: z.number(),
+  project: z.string(),
+  name: z.string(),
+  ref: z.string(),
+  state: z.string(),
+  waitedMs: z.number(),
+  needs: z.string(),
+  machines: z.array(z.object({ node: z.string(), fits: z.boolean(), because: z.string() })),
+  because: z.string(),
+});
+export type WhyAnswer = z.infer<typeof WhyAnswer>;

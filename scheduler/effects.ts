@@ -1,0 +1,54 @@
+import type { ChangeOutcome } from '../protocol/changes.ts';
+import type { NodeId } from '../protocol/ids.ts';
+import type { Ledger, Run, Sealed } from '../protocol/ledger.ts';
+import type { PeerMessage } from '../protocol/messages.ts';
+import type { Report } from '../protocol/report.ts';
+
+/**
+ * What is on disk. `promise` is the term and the vote in it; `accepted` and `committed` are the two documents of SAFETY
+ * L1; `asking` lists the grants of this node whose POST may have gone out (SAFETY J3).
+ */
+export interface Durable {
+  promise: { term: number; votedFor: NodeId | null };
+  accepted: Ledger | null;
+  committed: Ledger | null;
+  asking: { grant: string; class: string; runner: number | null; wallMs: number }[];
+}
+export type Write = { [K in keyof Durable]: { key: K; value: Durable[K] } }[keyof Durable];
+
+/**
+ * What the shell shall do, in the imperative. Effects return nothing; an answer comes back as an input.
+ * `persist`: write all `writes` in one batch with fsync, in order with earlier ones, then do `then`, then feed
+ * `persisted {seq}`. What must be on disk before it is said stands in `then`.
+ */
+export type Effect =
+  | { kind: 'persist'; seq: number; writes: Write[]; then: Effect[] }
+  | { kind: 'send'; to: NodeId; message: PeerMessage }
+  | { kind: 'gossip'; report: Report }
+  | { kind: 'probe'; node: NodeId }
+  | { kind: 'answer'; id: string; outcome: ChangeOutcome }
+  /** The committed ledger changed: who may connect, what the enrolment shows, what the CLI sees. */
+  | { kind: 'publish-ledger'; ledger: Ledger }
+  /** Everything is handed over: the agent may exit. */
+  | { kind: 'departed'; because: string }
+  | { kind: 'read-queue'; because: string }
+  | { kind: 'create-runner'; class: string; tags: string[]; nonce: string }
+  | { kind: 'delete-runner'; class: string; runner: number; nonce: string }
+  | { kind: 'take-job'; grant: string; class: string; tags: string[]; token: Sealed; gpus: string[] }
+  /** Tell GitLab, with the run's own token, that its machine is lost: failed, `runner_system_failure`. */
+  | { kind: 'fail-run'; run: Run; because: string }
+  | { kind: 'retry-job'; projectId: number; job: number; because: string }
+  /** Cancel a job that GitLab thinks is running and that nobody owns (SAFETY J3), then retry it. */
+  | { kind: 'rescue-job'; projectId: number; job: number; because: string }
+  | { kind: 'compare-runs'; runners: number[] }
+  /** This run is no longer ours: stop it and forget it. */
+  | { kind: 'drop-run'; run: string; because: string }
+  /** A line for agent.log, with a stable event name (INTERFACE.md, Events), and the sentence. */
+  | {
+      kind: 'note';
+      event: string;
+      level: 'debug' | 'info' | 'warn' | 'error';
+      because: string;
+      fields: Record<string, string | number | boolean | null>;
+    };
+export type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;

@@ -1,0 +1,71 @@
+import type { Change } from '../protocol/changes.ts';
+import type { NodeId } from '../protocol/ids.ts';
+import type { Run, RunResult, Sealed } from '../protocol/ledger.ts';
+import type { PeerMessage } from '../protocol/messages.ts';
+import type { Measured, Report } from '../protocol/report.ts';
+
+/** What a TCP connect to a machine's evidence port proved (DESIGN §6). */
+export type ProbeResult = 'refused' | 'accepted' | 'silent';
+
+/** One job as GitLab's queue shows it, before anybody took it. */
+export interface QueuedJob {
+  job: number;
+  projectId: number;
+  project: string;
+  name: string;
+  ref: string;
+  tags: string[];
+  /** ms since the Unix epoch, by GitLab's clock. */
+  queuedAt: number;
+}
+
+/** How `POST /jobs/request` for a grant ended on the node. */
+export type TakeOutcome =
+  | { kind: 'taken'; run: Run }
+  /** 204, or 409 to the end of the patience. */
+  | { kind: 'empty'; because: string }
+  /** GitLab refused or was away. `maybeTaken`: the request went out and no answer came, so a job may be lost (SAFETY J3). */
+  | { kind: 'failed'; because: string; maybeTaken: boolean };
+
+/** What happened, in the past tense. The shell reports; the core decides. */
+export type Happened =
+  | { kind: 'ticked' }
+  | { kind: 'heard'; from: NodeId; message: PeerMessage }
+  | { kind: 'report-heard'; from: NodeId; report: Report }
+  /** A direct stream to that member opened or closed. Closing is a hint, never a proof. */
+  | { kind: 'connected'; node: NodeId }
+  | { kind: 'disconnected'; node: NodeId }
+  | { kind: 'probed'; node: NodeId; result: ProbeResult; tookMs: number }
+  /** The `persist` effect of this number is on disk. */
+  | { kind: 'persisted'; seq: number }
+  /** A local caller (CLI, enrolment, GitLab hook) asks for a change; the answer is the effect `answer` with the same id. */
+  | { kind: 'requested'; id: string; change: Change }
+  | { kind: 'measured'; measured: Measured; addresses: string[]; version: string }
+  /** This agent was asked to go (SIGTERM, `leave`): hand over, then say `departed`. */
+  | { kind: 'leave-asked' }
+  /** Answer to `read-queue`. */
+  | { kind: 'queue-read'; jobs: QueuedJob[]; complete: boolean }
+  | { kind: 'queue-failed'; because: string }
+  /** Something happened at GitLab (webhook, finished run): look at the queue now. */
+  | { kind: 'queue-hinted' }
+  | { kind: 'runner-created'; class: string; nonce: string; runner: number; token: Sealed }
+  | { kind: 'runner-failed'; class: string; nonce: string; because: string }
+  | { kind: 'runner-deleted'; class: string }
+  | { kind: 'take-ended'; grant: string; outcome: TakeOutcome }
+  /** A run of this node went on: the whole record as persisted by the run's own code. */
+  | { kind: 'run-changed'; run: Run }
+  /** Answer to `fail-run`: GitLab knows that the run is lost (or disowned it before). */
+  | { kind: 'run-failed-at-gitlab'; run: string; ok: boolean; because: string }
+  /** Answer to `compare-runs`: what GitLab thinks our runners run (SAFETY J3). */
+  | {
+      kind: 'runs-compared';
+      running: { job: number; projectId: number; runner: number; systemId: string | null; startedAt: number | null }[];
+    };
+
+/**
+ * `at`: ms of boot time (/proc/uptime), which goes on in suspend. `wallMs`: ms since the Unix epoch, for display and
+ * the expiry of invitations only.
+ */
+export type Input = { at: number; wallMs: number } & Happened;
+export type InputOf<K extends Happened['kind']> = Extract<Input, { kind: K }>;
+export type { RunResult };

@@ -1,0 +1,93 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+/** The tree is the architecture (DESIGN §3), and this guards it. */
+const root = fileURLToPath(new URL('..', import.meta.url));
+const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '*.ts', '*.mjs'], {
+  cwd: root,
+  encoding: 'utf8',
+})
+  .split('\n')
+  .filter((file) => file !== '');
+const text = (file: string): string => readFileSync(join(root, file), 'utf8');
+const under = (...folders: string[]): string[] =>
+  files.filter((file) => folders.some((folder) => file.startsWith(`${folder}/`)));
+
+const mayImport: Record<string, string[]> = {
+  protocol: ['protocol'],
+  scheduler: ['protocol', 'scheduler'],
+  'gitlab-bridge': ['protocol', 'gitlab-bridge'],
+  node: ['protocol', 'scheduler', 'gitlab-bridge', 'node'],
+};
+
+const imports = (source: string): string[] =>
+  [...source.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string);
+
+describe('tidy', () => {
+  it('imports go down only, and the middle floors never meet', () => {
+    const wrong: string[] = [];
+    for (const [floor, allowed] of Object.entries(mayImport))
+      for (const file of under(floor))
+        for (const path of imports(text(file))) {
+          if (!path.startsWith('.')) continue;
+          const folder = normalize(join(dirname(file), path)).split('/')[0] as string;
+          if (!allowed.includes(folder)) wrong.push(`${file} imports ${path}`);
+        }
+    expect(wrong).toEqual([]);
+  });
+
+  it('the pure floors know no clock, no chance, no waiting and no machine', () => {
+    const banned: [RegExp, string][] = [
+      [/\bDate\b/, 'Date'],
+      [/\bMath\.random\b/, 'Math.random'],
+      [/\bset(?:Timeout|Interval|Immediate)\b/, 'a timer'],
+      [/\basync\b|\bawait\b/, 'async'],
+      [/\bprocess\./, 'process'],
+      [/from 'node:/, 'node:'],
+      [/\bperformance\b/, 'performance'],
+    ];
+    const wrong: string[] = [];
+    for (const file of under('protocol', 'scheduler'))
+      for (const [pattern, name] of banned) {
+        const code = text(file).replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
+        if (pattern.test(code)) wrong.push(`${file} uses ${name}`);
+      }
+    expect(wrong).toEqual([]);
+  });
+
+  it('no file is longer than 400 lines', () => {
+    const long = files
+      .map((file) => ({ file, lines: text(file).split('\n').length - 1 }))
+      .filter(({ lines }) => lines > 400)
+      .map(({ file, lines }) => `${file}: ${lines}`);
+    expect(long).toEqual([]);
+  });
+
+  it('no function is longer than 70 lines', () => {
+    const long: string[] = [];
+    for (const file of under('protocol', 'scheduler', 'gitlab-bridge', 'node')) {
+      const lines = text(file).split('\n');
+      for (const [index, line] of lines.entries()) {
+        const opens =
+          /^(\s*)(?:export )?(?:default )?(?:async )?(?:function\b|(?:(?:public|private|protected|static|override|async|get|set)\s+)*[#\w]+\s*(?:<[^>]*>)?\([^;]*\)\s*(?::[^={]+)?\{$|const \w+ = (?:async )?\([^;]*=>\s*\{$)/.exec(
+            line,
+          );
+        if (!opens || /^\s*(?:if|for|while|switch|catch|describe|it)\b/.test(line)) continue;
+        const indent = opens[1] as string;
+        const end = lines.findIndex(
+          (other, at) => at > index && other.startsWith(`${indent}}`) && other.length - indent.length <= 3,
+        );
+        if (end - index > 70) long.push(`${file}:${index + 1} ${end - index} lines`);
+      }
+    }
+    expect(long).toEqual([]);
+  });
+
+  it('nobody imports the tests, and no drawer is called utils', () => {
+    const wrong = files.filter((file) => /\/(?:utils?|helpers?|types|index)\.ts$/.test(file));
+    expect(wrong).toEqual([]);
+  });
+});

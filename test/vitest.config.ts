@@ -1,0 +1,36 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+/** unit: pure and fast. sim: seeds. real: sockets, level, git, processes. root: engine, namespaces, needs root. */
+const project = (name: string, include: string[], more: object = {}) => ({
+  extends: true as const,
+  test: { name, include, ...more },
+});
+
+export default defineConfig({
+  root,
+  test: {
+    environment: 'node',
+    setupFiles: ['node/polyfill.ts'],
+    reporters: ['default'],
+    testTimeout: 30_000,
+    hookTimeout: 120_000,
+    maxWorkers: 2,
+    projects: [
+      project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts']),
+      project('sim', ['test/sim/**/*.test.ts'], { testTimeout: 600_000 }),
+      project('real', ['test/practice/**/*.test.ts', 'test/real/**/*.test.ts'], { testTimeout: 60_000 }),
+      project('root', ['test/root/**/*.test.ts'], {
+        testTimeout: 180_000,
+        fileParallelism: false,
+        globalSetup: ['test/root/engine.ts'],
+      }),
+      project('e2e', ['test/e2e/**/*.test.ts'], {
+        testTimeout: 240_000,
+        fileParallelism: false,
+        globalSetup: ['test/e2e/bundle.ts'],
+      }),
+    ],
+  },
+});
