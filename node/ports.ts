@@ -1,8 +1,10 @@
 import type { Answer, Ask } from '../protocol/asks.ts';
+import type { Change, ChangeOutcome } from '../protocol/changes.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import type { Era, Ledger, Run, RunResult } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { Gpu, Measured, Report } from '../protocol/report.ts';
+import type { JobRow, StatusSnapshot, WhyAnswer } from '../protocol/status.ts';
 import type { Durable, Write } from '../scheduler/effects.ts';
 import type { ProbeResult } from '../scheduler/inputs.ts';
 
@@ -136,6 +138,30 @@ export interface Machine {
   /** ms of boot time, fresh. */
   bootMs(): number;
   bootId(): string;
+}
+
+/** What agent.sock offers; the socket server checks the door (zod), the agent answers. */
+export interface AgentApi {
+  /** `waiting`: not approved yet, with the words to compare; everything but `status`, `phase` and `leave` is refused then. */
+  phase(): { phase: 'waiting'; words: string | null; mesh: string | null } | { phase: 'joined' };
+  status(): StatusSnapshot;
+  jobs(all: boolean): Promise<JobRow[]>;
+  why(job: number): Promise<WhyAnswer | null>;
+  change(change: Change): Promise<ChangeOutcome>;
+  invite(ttlMs: number): Promise<{ code: string; expiresAt: number }>;
+  gitlabConnect(request: {
+    url: string;
+    token: string | null;
+    runnerTokens: { tags: string[]; token: string }[];
+  }): Promise<ChangeOutcome>;
+  /** A job's trace, or this agent's (or another node's) log; follows until the job ends or the signal aborts. */
+  logs(
+    request: { job: number | null; node: string | null; follow: boolean },
+    signal: AbortSignal,
+  ): AsyncIterable<string>;
+  pause(what: 'gpu' | 'all', forMs: number | null): Promise<string>;
+  resume(what: 'gpu' | 'all'): Promise<string>;
+  leave(): Promise<string>;
 }
 
 export type { RunResult };

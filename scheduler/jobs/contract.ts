@@ -30,4 +30,6 @@ export interface JobsStep<S> {
   effects: Effect[];
   /** Changes of the ledger that only a leader makes; applied at once to its newest document, in order. */
   edits: LedgerEdit[];
+  /** `at` by which it wants to be stepped again; Infinity when only an input can change anything. */
+  wakeAt: number;
 }
