@@ -1,0 +1,114 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { counting, formMesh, pipelineEnd, runningJobs, settled, ticks, upTo } from './mesh.ts';
+import { Lan } from './namespaces.ts';
+import { Rig, type TestMachine, until } from './rig.ts';
+
+/** Three machines with nothing shared but a bridge, found by mDNS alone (needs root: it makes network namespaces). */
+describe('three machines on one LAN', () => {
+  const rig = new Rig();
+  let lan: Lan;
+  let machines: TestMachine[] = [];
+
+  beforeAll(async () => {
+    lan = new Lan(3);
+    const gitlab = rig.practice(lan.namespace(1));
+    await gitlab.start(lan.address(1));
+    machines = await formMesh(rig, ['kang', 'desktop-1', 'desktop-2'], {
+      lan,
+      env: { 'desktop-1': { AUTOGIT_PLAY_GPU: 'RTX 3090 Ti:24g' } },
+    });
+    const connect = ['gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN'];
+    machines[0]!.env.PRACTICE_TOKEN = gitlab.token;
+    const { code, stderr } = await machines[0]!.cli(...connect);
+    expect(stderr + code).toBe(`${stderr}0`);
+  }, 120_000);
+
+  afterAll(async () => {
+    await rig.clean();
+    lan?.down();
+  });
+
+  it('run a pipeline, each job where it fits', async () => {
+    const gitlab = rig.gitlab!;
+    const project = await gitlab.push('first', {
+      '.gitlab-ci.yml': [
+        'stages: [make, use]',
+        'make: { stage: make, script: ["echo made > it.txt", "echo made it"], artifacts: { paths: [it.txt] } }',
+        'eval: { stage: make, tags: [gpu, vram-20g], script: ["echo on a GPU machine"] }',
+        'pinned: { stage: make, tags: [node-desktop-2], script: ["echo on desktop-2"] }',
+        'use: { stage: use, script: ["grep made it.txt"] }',
+      ].join('\n'),
+    });
+    const { status, jobs } = await pipelineEnd(rig, project);
+    expect(jobs.map((job) => [job.name, job.status]).sort()).toEqual([
+      ['eval', 'success'],
+      ['make', 'success'],
+      ['pinned', 'success'],
+      ['use', 'success'],
+    ]);
+    expect(status).toBe('success');
+    const rows = await until('the mesh agrees that all four are done', async () => {
+      const all = await machines[1]!.jobs();
+      return all.filter((row) => row.state === 'done').length === 4 ? all : null;
+    });
+    expect(rows.find((row) => row.name === 'eval')?.node).toBe('desktop-1');
+    expect(rows.find((row) => row.name === 'pinned')?.node).toBe('desktop-2');
+  });
+
+  it('lose the leader (kill -9) while jobs run: each job ends once, traces are whole', async () => {
+    const gitlab = rig.gitlab!;
+    const count = 40;
+    const names = ['a', 'b', 'c', 'd'];
+    const project = await gitlab.push('second', {
+      '.gitlab-ci.yml': names.map((name) => `${name}: { script: ['${counting(count)}'] }`).join('\n'),
+    });
+    await until('all jobs run', async () => (await runningJobs(rig, project)).length === names.length);
+    const leaderName = await settled(machines);
+    const leader = machines.find((machine) => machine.name === leaderName) as TestMachine;
+    const others = machines.filter((machine) => machine !== leader);
+    const before = Math.max(...others.map((machine) => machine.events('leader-elected').length));
+    await leader.kill('SIGKILL');
+    await until('another leads, and both others know it', () =>
+      others.every((machine) => machine.events('leader-elected').length > before),
+    );
+    leader.join('--executor', 'process');
+    const { status, jobs } = await pipelineEnd(rig, project);
+    expect(jobs.map((job) => [job.name, job.status]).sort()).toEqual(names.map((name) => [name, 'success']));
+    expect(status).toBe('success');
+    for (const job of jobs) expect(ticks(await gitlab.trace(project, job.id))).toEqual(upTo(count));
+    await settled(machines);
+  });
+
+  it('lose a machine in mid-run: the job fails as runner_system_failure and its retry runs elsewhere', async () => {
+    const gitlab = rig.gitlab!;
+    const project = await gitlab.push('third', {
+      '.gitlab-ci.yml': `long: { retry: { max: 1, when: [runner_system_failure] }, tags: [cpu-1], script: ['${counting(50)}'] }`,
+    });
+    // GitLab lives in kang's namespace, so a desktop is the one to lose.
+    const row = await until('the job runs', async () => {
+      const rows = await machines[0]!.jobs();
+      return rows.find((candidate) => candidate.name === 'long' && candidate.state === 'running');
+    });
+    let victim = machines.findIndex((machine) => machine.name === row.node);
+    if (victim === 0) {
+      await gitlab.api(`/projects/${project}/jobs/${row.job}/cancel`, { method: 'POST' });
+      await machines[0]!.cli('drain', 'kang');
+      await gitlab.api(`/projects/${project}/jobs/${row.job}/retry`, { method: 'POST' });
+      const again = await until('the job runs on a desktop', async () => {
+        const rows = await machines[1]!.jobs();
+        return rows.find((c) => c.name === 'long' && c.state === 'running' && c.node !== 'kang');
+      });
+      victim = machines.findIndex((machine) => machine.name === again.node);
+    }
+    lan.unplug(victim + 1);
+    const { status, jobs } = await pipelineEnd(rig, project);
+    expect(status).toBe('success');
+    const lost = jobs.filter((job) => job.status === 'failed');
+    expect(lost.map((job) => job.failure_reason)).toEqual(['runner_system_failure']);
+    const done = jobs.filter((job) => job.status === 'success');
+    expect(done.length).toBe(1);
+    expect(ticks(await gitlab.trace(project, done[0]!.id))).toEqual(upTo(50));
+    lan.plug(victim + 1);
+    await settled(machines);
+  });
+});
