@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ClassKey, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
+import { BootId, ClassKey, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
 import { limits } from './limits.ts';
 import { Stamp } from './stamp.ts';
 
@@ -112,6 +112,10 @@ export const Run = z.looseObject({
   /** Uuids of the GPUs that it has. */
   gpus: z.array(z.string().max(128)).max(limits.gpus),
   because: Sentence,
+  /** Boot id of the node's machine when the leader first heard of the run; set by the leader. Another one = it is lost. */
+  boot: BootId.optional(),
+  /** Set by the leader once GitLab knows that a lost run is lost, so that a next leader need not say it again. */
+  failedAtGitlab: z.boolean().optional(),
 });
 export type Run = z.infer<typeof Run>;
 

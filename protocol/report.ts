@@ -17,6 +17,8 @@ export const GpuRoom = z.looseObject({
   busyPercent: z.number().min(0).max(100),
   /** True while a process that is no run of ours has it: the owner comes first. */
   foreign: z.boolean(),
+  /** The run (or grant) of ours that has it; absent when free. A GPU is exclusive to one run. */
+  held: z.string().max(128).optional(),
 });
 export type GpuRoom = z.infer<typeof GpuRoom>;
 
@@ -90,5 +92,13 @@ export const Report = z.looseObject({
   runs: z.array(z.object({ run: ShortId, job: JobId, class: ClassKey, state: RunState })).max(limits.runsInFlight),
   /** Grants that hold room here but have no job yet (SAFETY J5: a new leader starts from these). */
   reserved: z.array(z.object({ grant: ShortId, class: ClassKey })).max(limits.runsInFlight),
+  /** Only from the leader: what it knows of GitLab's queue, so that every node can show it. */
+  queue: z
+    .looseObject({
+      waiting: z.int().nonnegative(),
+      gitlab: z.enum(['healthy', 'degraded', 'failed']),
+      because: Sentence.nullable(),
+    })
+    .optional(),
 });
 export type Report = z.infer<typeof Report>;
