@@ -111,13 +111,22 @@ export interface Executor {
   sweep(known: ReadonlySet<string>): Promise<string[]>;
 }
 
+/** A control group's folder, or the marker (`AUTOGIT_RUN` in the environment) of processes to stop by signal. */
+export type Freezer = { kind: 'cgroup'; path: string } | { kind: 'pgid'; marker: string };
+
 export interface Workspace {
   readonly handle: string;
   /** Path of the project's tree as the job sees it (CI_PROJECT_DIR). */
   readonly projectDir: string;
-  /** Puts a tar stream's files under a path of the job's tree; relative paths count from projectDir. */
+  /**
+   * Puts a tar stream's files under a path of the job's tree; relative paths count from projectDir. Folders on the way
+   * are made; everything comes to belong to the job's user, whatever the tar says. Throws executor-failed.
+   */
   putTar(path: string, tar: NodeJS.ReadableStream): Promise<void>;
-  /** A tar stream of a path of the job's tree; null when it does not exist. */
+  /**
+   * A tar stream of a path of the job's tree; null when it does not exist. Entry names are relative to projectDir
+   * (`getTar('out')` has `out/` and `out/a.txt`; `getTar('.')` has `a.txt`, no `./`); of an absolute path, to `/`.
+   */
   getTar(path: string): Promise<NodeJS.ReadableStream | null>;
   /** Begins a step. It goes on when the agent dies; its output is kept by the executor. */
   start(step: Step, index: number): Promise<void>;
@@ -129,6 +138,8 @@ export interface Workspace {
   kill(graceMs: number): Promise<void>;
   freeze(): Promise<void>;
   thaw(): Promise<void>;
+  /** How the watchdog freezes it without agent and engine (SAFETY J1, H3); null where it cannot (a remote engine). */
+  freezer?(): Promise<Freezer | null>;
   remove(): Promise<void>;
 }
 
