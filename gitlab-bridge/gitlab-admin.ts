@@ -1,0 +1,350 @@
+import { z } from 'zod';
+import { AutogitError } from '../protocol/errors.ts';
+import { limits } from '../protocol/limits.ts';
+import { apiOf, refusalOf } from './gitlab-runner.ts';
+import { type CallReply, call, headerOf, isHtml, reasonOf } from './http-call.ts';
+
+/** A job of GitLab's queue, as plain data (the scheduler's QueuedJob has this shape). `queuedAt`: ms since the epoch. */
+export interface PendingJob {
+  job: number;
+  projectId: number;
+  project: string;
+  name: string;
+  ref: string;
+  tags: string[];
+  queuedAt: number;
+}
+export interface RunnerJob {
+  job: number;
+  projectId: number;
+  systemId: string | null;
+  startedAt: number | null;
+}
+export interface OurRunner {
+  id: number;
+  description: string;
+  /** The third word of `autogit <mesh> <nonce>`; null when the description is of another form. */
+  nonce: string | null;
+}
+export interface AdminJob {
+  job: number;
+  status: string;
+  name: string;
+  /** True when GitLab (or a person) has made a newer job of it. */
+  retried: boolean;
+  failureReason: string | null;
+}
+export interface GitlabFacts {
+  version: string;
+  isAdmin: boolean;
+  user: string;
+  /** Instance uuid, where this GitLab tells it. */
+  instance: string | null;
+}
+
+/** What the leader asks of GitLab with an admin token. Every method throws AutogitError `gitlab-*`, nothing else. */
+export interface GitlabAdmin {
+  check(): Promise<GitlabFacts>;
+  /** The pending queue without taking anything, oldest first, to its end or `limit`. */
+  readQueue(limit: number): Promise<{ jobs: PendingJob[]; complete: boolean }>;
+  /** An instance runner of exactly these tags; takes untagged jobs only when it has none. The token is shown once. */
+  createRunner(runner: { tags: string[]; description: string }): Promise<{ id: number; token: string }>;
+  /** Gone already is fine. */
+  deleteRunner(id: number): Promise<void>;
+  /** Runners whose description begins with `prefix` (SAFETY J7). */
+  listOurRunners(prefix: string): Promise<OurRunner[]>;
+  /** What GitLab thinks a runner runs (SAFETY J3); none when the runner is gone. */
+  runningJobs(runner: number): Promise<RunnerJob[]>;
+  job(projectId: number, job: number): Promise<AdminJob>;
+  /** Answers the new job's id. */
+  retryJob(projectId: number, job: number): Promise<number>;
+  cancelJob(projectId: number, job: number): Promise<void>;
+  /** A job's trace from a byte on. */
+  trace(projectId: number, job: number, fromByte: number): Promise<Buffer>;
+}
+
+export interface GitlabAdminOptions {
+  url: string;
+  token: string;
+  timeoutMs: number;
+}
+
+const pageSize = 100;
+const mostPages = 50;
+const traceBytes = 128 << 20;
+
+const gid = z
+  .string()
+  .regex(/\/\d+$/)
+  .transform((value) => Number(value.slice(value.lastIndexOf('/') + 1)));
+const QueuePage = z.object({
+  data: z.object({
+    jobs: z
+      .object({
+        pageInfo: z.object({ hasPreviousPage: z.boolean(), startCursor: z.string().nullable() }),
+        nodes: z
+          .array(
+            z
+              .object({
+                id: gid,
+                name: z.string().nullable(),
+                refName: z.string().nullable(),
+                tags: z.array(z.string()).nullable(),
+                queuedAt: z.string().nullable(),
+                createdAt: z.string().nullable(),
+                project: z.object({ id: gid, fullPath: z.string() }).nullable(),
+              })
+              .nullable(),
+          )
+          .nullable(),
+      })
+      .nullable(),
+  }),
+});
+const queueQuery = `query autogitQueue($last: Int!, $before: String) {
+  jobs(statuses: [PENDING], last: $last, before: $before) {
+    pageInfo { hasPreviousPage startCursor }
+    nodes { id name refName tags queuedAt createdAt project { id fullPath } }
+  }
+}`;
+const RunnerJobs = z.array(
+  z.object({
+    id: z.int().positive(),
+    started_at: z.string().nullish(),
+    project: z.object({ id: z.int() }).nullish(),
+    runner_manager: z.object({ system_id: z.string().nullish() }).nullish(),
+  }),
+);
+const RestJob = z.object({
+  id: z.int().positive(),
+  name: z.string(),
+  status: z.string(),
+  failure_reason: z.string().nullish(),
+  pipeline: z.object({ id: z.int() }).nullish(),
+});
+
+/** The door to GitLab: one request, its status judged, its JSON checked. */
+class AdminDoor {
+  readonly #options: GitlabAdminOptions;
+  constructor(options: GitlabAdminOptions) {
+    this.#options = options;
+  }
+
+  async raw(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown, limitBytes?: number) {
+    const { url, token, timeoutMs } = this.#options;
+    const base = path.startsWith('/api/') ? `${url.replace(/\/+$/, '')}${path}` : `${apiOf(url)}${path}`;
+    try {
+      return await call({
+        method,
+        url: base,
+        headers: {
+          'PRIVATE-TOKEN': token,
+          Accept: 'application/json',
+          'User-Agent': 'autogit-node',
+          ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        timeoutMs,
+        ...(limitBytes === undefined ? { limitBytes: 16 << 20 } : { limitBytes }),
+        fresh: method === 'POST',
+      });
+    } catch (cause) {
+      throw new AutogitError('gitlab-unreachable', `GitLab at ${url} gave no whole answer: ${reasonOf(cause)}`, {
+        cause,
+      });
+    }
+  }
+
+  async json<S extends z.ZodType>(
+    schema: S,
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body?: unknown,
+  ): Promise<z.output<S>> {
+    return this.parse(schema, path, await this.raw(method, path, body));
+  }
+
+  parse<S extends z.ZodType>(schema: S, what: string, reply: CallReply): z.output<S> {
+    this.judge(what, reply);
+    let json: unknown;
+    try {
+      json = JSON.parse(reply.body.toString('utf8'));
+    } catch (cause) {
+      throw new AutogitError('gitlab-answer', `GitLab answered ${what} with something that is no JSON`, { cause });
+    }
+    const parsed = schema.safeParse(json);
+    if (parsed.success) return parsed.data;
+    const first = parsed.error.issues[0];
+    const where = first ? `${first.path.join('.')}: ${first.message}` : 'unknown';
+    throw new AutogitError('gitlab-answer', `GitLab answered ${what} in another form (${where})`);
+  }
+
+  judge(what: string, reply: CallReply): void {
+    const { status, headers } = reply;
+    if (status >= 200 && status < 300 && !isHtml(headers)) return;
+    if (status === 401 || (status === 403 && !isHtml(headers)))
+      throw new AutogitError(
+        'gitlab-refused',
+        status === 401
+          ? `GitLab does not know this token (${what})`
+          : `${refusalOf(what, reply)} (the token needs scope api, and admin_mode where GitLab uses that)`,
+      );
+    if (status >= 300 && status < 400)
+      throw new AutogitError('gitlab-answer', `GitLab sends ${what} elsewhere (HTTP ${status})`, {
+        hint: `connect with the address that it names: ${headerOf(headers, 'location') ?? 'unknown'}`,
+      });
+    const isAway = status >= 500 || status === 429 || isHtml(headers);
+    throw new AutogitError(isAway ? 'gitlab-unreachable' : 'gitlab-answer', refusalOf(what, reply));
+  }
+}
+
+export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
+  const door = new AdminDoor(options);
+  let isKnownAdmin = false;
+
+  /** A GitLab shows an empty queue to those who are no admin: tell that from a queue that is empty. */
+  const demandAdmin = async (): Promise<void> => {
+    if (isKnownAdmin) return;
+    const { isAdmin, user } = await readUser(door);
+    if (!isAdmin)
+      throw new AutogitError('gitlab-refused', `the token is of ${user}, who is no admin: GitLab hides its queue`, {
+        hint: 'connect with the token of an admin (scope api): autogit-node gitlab connect URL --token-env VAR',
+      });
+    isKnownAdmin = true;
+  };
+
+  return {
+    check: () => check(door),
+    readQueue: async (limit) => {
+      const read = await readQueue(door, limit);
+      if (read.jobs.length === 0) await demandAdmin();
+      return read;
+    },
+    createRunner: ({ tags, description }) =>
+      door.json(z.object({ id: z.int().positive(), token: z.string().min(1) }), 'POST', '/user/runners', {
+        runner_type: 'instance_type',
+        description,
+        tag_list: [...tags],
+        run_untagged: tags.length === 0,
+      }),
+    deleteRunner: async (id) => {
+      const reply = await door.raw('DELETE', `/runners/${id}`);
+      if (reply.status !== 404 || isHtml(reply.headers)) door.judge('the removal of a runner', reply);
+    },
+    listOurRunners: (prefix) => listOurRunners(door, prefix),
+    runningJobs: (runner) => runningJobs(door, runner),
+    job: (projectId, job) => readJob(door, projectId, job),
+    retryJob: async (projectId, job) =>
+      (await door.json(z.object({ id: z.int().positive() }), 'POST', `/projects/${projectId}/jobs/${job}/retry`)).id,
+    cancelJob: async (projectId, job) => {
+      door.judge('the cancelling of a job', await door.raw('POST', `/projects/${projectId}/jobs/${job}/cancel`));
+    },
+    trace: async (projectId, job, fromByte) => {
+      const reply = await door.raw('GET', `/projects/${projectId}/jobs/${job}/trace`, undefined, traceBytes);
+      door.judge('a trace', reply);
+      return reply.body.subarray(Math.min(fromByte, reply.body.length));
+    },
+  };
+}
+
+async function readUser(door: AdminDoor): Promise<{ user: string; isAdmin: boolean }> {
+  const User = z.object({ username: z.string(), is_admin: z.boolean().nullish() });
+  const user = await door.json(User, 'GET', '/user');
+  return { user: user.username, isAdmin: user.is_admin === true };
+}
+
+async function check(door: AdminDoor): Promise<GitlabFacts> {
+  const { version } = await door.json(z.object({ version: z.string().max(64) }), 'GET', '/version');
+  const { user, isAdmin } = await readUser(door);
+  // Not every GitLab tells its uuid here; a job's payload does, so its absence is no failure.
+  const Settings = z.object({ uuid: z.string().max(128).nullish(), instance_uuid: z.string().max(128).nullish() });
+  const settings = isAdmin ? await door.json(Settings, 'GET', '/application/settings').catch(() => null) : null;
+  return { version, isAdmin, user, instance: settings?.uuid ?? settings?.instance_uuid ?? null };
+}
+
+/** GitLab lists newest first: the last page holds the oldest jobs, and its end the very oldest. */
+async function readQueue(door: AdminDoor, limit: number): Promise<{ jobs: PendingJob[]; complete: boolean }> {
+  const jobs = new Map<number, PendingJob>();
+  let before: string | null = null;
+  for (let page = 0; page < mostPages; page++) {
+    const reply = await door.raw('POST', '/api/graphql', { query: queueQuery, variables: { last: pageSize, before } });
+    const Errors = z.object({ errors: z.array(z.object({ message: z.string() })).min(1) });
+    door.judge('the queue', reply);
+    const failed = Errors.safeParse(safeJson(reply.body));
+    if (failed.success)
+      throw new AutogitError('gitlab-answer', `GitLab's GraphQL says: ${failed.data.errors[0]?.message.slice(0, 300)}`);
+    const found = door.parse(QueuePage, 'the queue', reply).data.jobs;
+    for (const node of (found?.nodes ?? []).toReversed()) {
+      if (!node?.project) continue;
+      const queuedAt = Date.parse(node.queuedAt ?? node.createdAt ?? '');
+      jobs.set(node.id, {
+        job: node.id,
+        projectId: node.project.id,
+        project: node.project.fullPath.slice(0, 512),
+        name: (node.name ?? '').slice(0, 255),
+        ref: (node.refName ?? '').slice(0, 255),
+        tags: (node.tags ?? []).slice(0, limits.tagsPerJob).map((tag) => tag.slice(0, limits.tagChars)),
+        queuedAt: Number.isFinite(queuedAt) ? queuedAt : 0,
+      });
+      if (jobs.size >= limit) return { jobs: [...jobs.values()], complete: false };
+    }
+    const info = found?.pageInfo;
+    if (!info?.hasPreviousPage || !info.startCursor || info.startCursor === before)
+      return { jobs: [...jobs.values()], complete: true };
+    before = info.startCursor;
+  }
+  return { jobs: [...jobs.values()], complete: false };
+}
+
+function safeJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return null;
+  }
+}
+
+async function listOurRunners(door: AdminDoor, prefix: string): Promise<OurRunner[]> {
+  const Page = z.array(z.object({ id: z.int().positive(), description: z.string().nullish() }));
+  const ours: OurRunner[] = [];
+  for (let page = 1; page <= mostPages; page++) {
+    const runners = await door.json(Page, 'GET', `/runners/all?type=instance_type&per_page=${pageSize}&page=${page}`);
+    for (const { id, description } of runners)
+      if (description?.startsWith(prefix))
+        ours.push({ id, description, nonce: /^autogit \S+ (\S+)/.exec(description)?.[1] ?? null });
+    if (runners.length < pageSize) break;
+  }
+  return ours;
+}
+
+async function runningJobs(door: AdminDoor, runner: number): Promise<RunnerJob[]> {
+  const reply = await door.raw('GET', `/runners/${runner}/jobs?status=running&per_page=${pageSize}`);
+  if (reply.status === 404 && !isHtml(reply.headers)) return [];
+  return door.parse(RunnerJobs, "a runner's jobs", reply).map((job) => {
+    const startedAt = Date.parse(job.started_at ?? '');
+    return {
+      job: job.id,
+      projectId: job.project?.id ?? 0,
+      systemId: job.runner_manager?.system_id ?? null,
+      startedAt: Number.isFinite(startedAt) ? startedAt : null,
+    };
+  });
+}
+
+async function readJob(door: AdminDoor, projectId: number, job: number): Promise<AdminJob> {
+  const found = await door.json(RestJob, 'GET', `/projects/${projectId}/jobs/${job}`);
+  let retried = false;
+  // REST does not say `retried` of one job; a pipeline's list holds only the newest job of each name.
+  if (found.status === 'failed' && found.pipeline) {
+    const path = `/projects/${projectId}/pipelines/${found.pipeline.id}/jobs?per_page=${pageSize}`;
+    const newest = await door.json(z.array(z.object({ id: z.int(), name: z.string() })), 'GET', path);
+    retried = newest.some((other) => other.name === found.name && other.id > found.id);
+  }
+  return {
+    job: found.id,
+    status: found.status,
+    name: found.name,
+    retried,
+    failureReason: found.failure_reason ?? null,
+  };
+}

@@ -1,0 +1,367 @@
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import { AutogitError } from '../protocol/errors.ts';
+import { CallFailure, type CallReply, call, headerOf, isHtml, isJson, openCall, reasonOf } from './http-call.ts';
+import { JobPayload } from './payload.ts';
+import type { TraceAnswer } from './trace.ts';
+
+/** GitLab's runner API, as gitlab-runner 19 speaks it (contract §1). No state: offsets and retries are the caller's. */
+export interface RunnerInfo {
+  name: string;
+  version: string;
+  platform: string;
+  architecture: string;
+  executor: string;
+  shell: string;
+  features: Record<string, boolean>;
+}
+
+export interface RequestJobOptions {
+  /** GitLab's base address. */
+  url: string;
+  /** The class runner's token. */
+  token: string;
+  systemId: string;
+  info: RunnerInfo;
+  /** Long poll: the `X-GitLab-Last-Update` of the answer before. Without it GitLab answers at once. */
+  lastUpdate?: string | null;
+  timeoutMs?: number;
+}
+
+/**
+ * `failed.maybeTaken`: the request may have reached GitLab and no whole answer came, so a job may be taken that nobody
+ * knows (SAFETY J3). `empty.lastUpdate` is null for the bare 204 of a long poll that ended early: ask again.
+ */
+export type RequestJobAnswer =
+  | { kind: 'job'; payload: JobPayload; text: string }
+  | { kind: 'empty'; because: string; lastUpdate: string | null }
+  | { kind: 'failed'; because: string; maybeTaken: boolean };
+
+const contendedTries = 4;
+const contendedWaitMs = 150;
+const mostRetryAfterMs = 3_000;
+/** A payload with a thousand variables of a MiB each is no job but an attack. */
+const payloadLimitBytes = 16 << 20;
+
+export const apiOf = (url: string): string => `${url.replace(/\/+$/, '')}/api/v4`;
+const agentHeader = { 'User-Agent': 'autogit-node', Accept: 'application/json' };
+
+/** `POST /jobs/request`: a job is taken at once and for ever, so the caller holds room for it already. */
+export async function requestJob(options: RequestJobOptions, signal?: AbortSignal): Promise<RequestJobAnswer> {
+  for (let attempt = 1; ; attempt++) {
+    let reply: CallReply;
+    try {
+      reply = await call({
+        method: 'POST',
+        url: `${apiOf(options.url)}/jobs/request`,
+        headers: { ...agentHeader, 'Content-Type': 'application/json', 'RUNNER-TOKEN': options.token },
+        body: JSON.stringify({
+          token: options.token,
+          system_id: options.systemId,
+          ...(options.lastUpdate ? { last_update: options.lastUpdate } : {}),
+          info: options.info,
+        }),
+        timeoutMs: options.timeoutMs ?? 60_000,
+        limitBytes: payloadLimitBytes,
+        signal,
+        fresh: true,
+      });
+    } catch (error) {
+      return unanswered(error);
+    }
+    if (attempt < contendedTries && (reply.status === 409 || reply.status === 429)) {
+      const asked = Number(headerOf(reply.headers, 'retry-after') ?? 0) * 1000;
+      const waitMs = reply.status === 409 ? contendedWaitMs * attempt : Math.max(asked, contendedWaitMs);
+      if (waitMs <= mostRetryAfterMs && (await pause(waitMs, signal))) continue;
+    }
+    return answerOf(reply);
+  }
+}
+
+function unanswered(error: unknown): RequestJobAnswer {
+  if (!(error instanceof CallFailure)) return { kind: 'failed', because: reasonOf(error), maybeTaken: false };
+  // An answer that had begun with another status than 201 gave no job, however it was cut.
+  const maybeTaken = error.sent && (error.status === null || error.status === 201 || error.status === 200);
+  return {
+    kind: 'failed',
+    because: `GitLab gave no whole answer to a request for a job: ${error.message}`,
+    maybeTaken,
+  };
+}
+
+function answerOf(reply: CallReply): RequestJobAnswer {
+  const { status, headers } = reply;
+  if (status === 204)
+    return {
+      kind: 'empty',
+      because: 'GitLab has no job for this class',
+      lastUpdate: headerOf(headers, 'x-gitlab-last-update'),
+    };
+  if (status === 409) return { kind: 'empty', because: 'GitLab is busy handing out jobs (409)', lastUpdate: null };
+  if (status !== 201) return { kind: 'failed', because: refusalOf('a request for a job', reply), maybeTaken: false };
+  const text = reply.body.toString('utf8');
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return { kind: 'failed', because: 'GitLab gave a job that is no JSON', maybeTaken: true };
+  }
+  const payload = JobPayload.safeParse(json);
+  if (payload.success) return { kind: 'job', payload: payload.data, text };
+  const first = payload.error.issues[0];
+  const where = first ? `${first.path.join('.')}: ${first.message}` : 'unknown';
+  return { kind: 'failed', because: `GitLab gave a job of another form (${where})`, maybeTaken: true };
+}
+
+/** True when the wait passed, false when it was aborted. */
+function pause(ms: number, signal?: AbortSignal): Promise<boolean> {
+  if (signal?.aborted) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const end = (whole: boolean): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', cut);
+      resolve(whole);
+    };
+    const cut = (): void => end(false);
+    const timer = setTimeout(() => end(true), ms);
+    signal?.addEventListener('abort', cut);
+  });
+}
+
+/** One sentence about an answer that was not expected; HTML is a proxy or a booting GitLab. */
+export function refusalOf(what: string, reply: { status: number; headers: IncomingHttpHeaders; body: Buffer }): string {
+  const { status, headers, body } = reply;
+  if (isHtml(headers)) return `GitLab is not there: something answered ${what} with a web page (HTTP ${status})`;
+  const text = body.toString('utf8', 0, 300).replace(/\s+/g, ' ').trim();
+  const after = headerOf(headers, 'retry-after');
+  const wait = status === 429 && after ? `, it asks to wait ${after} s` : '';
+  return `GitLab answered ${what} with HTTP ${status}${wait}${text === '' ? '' : `: ${text.slice(0, 200)}`}`;
+}
+
+/** A job's own calls: address, id and the job's token. */
+export interface JobLine {
+  url: string;
+  job: number;
+  token: string;
+}
+const awayAnswer: TraceAnswer = { status: 'away', jobStatus: null, length: null, intervalS: null, retryAfterS: null };
+
+/** What an answer means to the trace: pages of a proxy, 5xx and 401 are `away`, not GitLab's word on the job. */
+function traceAnswerOf(reply: CallReply): TraceAnswer {
+  const { headers } = reply;
+  const number = (name: string): number | null => {
+    const value = Number(headerOf(headers, name) ?? Number.NaN);
+    return Number.isFinite(value) ? value : null;
+  };
+  const jobStatus = headerOf(headers, 'job-status');
+  const isGitlab = !isHtml(headers) && reply.status < 500 && reply.status !== 401;
+  const isJobsWord = reply.status !== 404 || jobStatus !== null || isJson(headers);
+  const range = /(\d+)\s*$/.exec(headerOf(headers, 'range') ?? '');
+  return {
+    status: isGitlab && isJobsWord ? reply.status : 'away',
+    jobStatus,
+    length: range ? Number(range[1]) : null,
+    intervalS: number('x-gitlab-trace-update-interval'),
+    retryAfterS: number('retry-after'),
+  };
+}
+
+const jobHeaders = (line: JobLine): Record<string, string> => ({ ...agentHeader, 'JOB-TOKEN': line.token });
+
+/** `PATCH /jobs/:id/trace`. Never throws. `range`: `<start>-<end>`, inclusive. */
+export async function patchTrace(
+  line: JobLine,
+  patch: { bytes: Uint8Array; range: string },
+  more: { timeoutMs?: number; signal?: AbortSignal } = {},
+): Promise<TraceAnswer> {
+  try {
+    const reply = await call({
+      method: 'PATCH',
+      url: `${apiOf(line.url)}/jobs/${line.job}/trace?debug_trace=false`,
+      headers: { ...jobHeaders(line), 'Content-Type': 'text/plain', 'Content-Range': patch.range },
+      body: patch.bytes,
+      timeoutMs: more.timeoutMs ?? 30_000,
+      limitBytes: 64 << 10,
+      signal: more.signal,
+    });
+    return traceAnswerOf(reply);
+  } catch {
+    return awayAnswer;
+  }
+}
+
+export interface JobUpdate {
+  state: 'running' | 'success' | 'failed';
+  failure_reason?: string;
+  exit_code?: number;
+  output?: { checksum: string; bytesize: number };
+}
+
+/** `PUT /jobs/:id`. Never throws; `because` says what came when it was no 2xx. 202: repeat after the interval. */
+export async function updateJob(
+  line: JobLine,
+  update: JobUpdate,
+  more: { timeoutMs?: number; signal?: AbortSignal } = {},
+): Promise<TraceAnswer & { because: string }> {
+  try {
+    const reply = await call({
+      method: 'PUT',
+      url: `${apiOf(line.url)}/jobs/${line.job}`,
+      headers: { ...jobHeaders(line), 'Content-Type': 'application/json' },
+      body: JSON.stringify({ token: line.token, ...update }),
+      timeoutMs: more.timeoutMs ?? 30_000,
+      limitBytes: 64 << 10,
+      signal: more.signal,
+    });
+    return { ...traceAnswerOf(reply), because: refusalOf('an update of the job', reply) };
+  } catch (error) {
+    return { ...awayAnswer, because: reasonOf(error) };
+  }
+}
+
+/**
+ * For the leader: fails a run whose machine is lost, with the run's own token (DESIGN §7). Answers a sentence, also when
+ * GitLab had disowned the run before (403, 404): harmless late and twice (SAFETY J6). Throws AutogitError
+ * `gitlab-unreachable` when GitLab did not take it.
+ */
+export async function failRun(line: JobLine & { timeoutMs?: number; signal?: AbortSignal }): Promise<string> {
+  const answer = await updateJob(line, { state: 'failed', failure_reason: 'runner_system_failure' }, line);
+  if (answer.status === 200 || answer.status === 202) return 'GitLab knows that its machine was lost';
+  if (answer.status === 403 || answer.status === 404) return 'GitLab had already taken the job away';
+  throw new AutogitError('gitlab-unreachable', answer.because);
+}
+
+export interface ArtifactUpload {
+  open: () => Readable;
+  lengthBytes: number;
+  filename: string;
+  format: string;
+  type: string;
+  expireIn: string | null;
+}
+export type TransferAnswer =
+  | { kind: 'ok' }
+  /** GitLab is away or busy: the same again later. */
+  | { kind: 'away'; because: string }
+  /** GitLab will not have it. `disowned`: the job is no longer ours. */
+  | { kind: 'refused'; because: string; disowned: boolean };
+
+/** `POST /jobs/:id/artifacts`, streamed; follows one 307. */
+export async function uploadArtifact(
+  line: JobLine,
+  upload: ArtifactUpload,
+  more: { signal?: AbortSignal } = {},
+): Promise<TransferAnswer> {
+  const query = new URLSearchParams({ artifact_format: upload.format, artifact_type: upload.type });
+  if (upload.expireIn) query.set('expire_in', upload.expireIn);
+  const boundary = `autogit${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}`;
+  const head = Buffer.from(
+    `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="${upload.filename.replace(/["\r\n]/g, '_')}"\r\nContent-Type: application/octet-stream\r\n\r\n`,
+  );
+  const tail = Buffer.from(`\r\n--${boundary}--\r\n`);
+  let url = `${apiOf(line.url)}/jobs/${line.job}/artifacts?${query}`;
+  try {
+    for (let hop = 0; ; hop++) {
+      const reply = await call({
+        method: 'POST',
+        url,
+        headers: { ...jobHeaders(line), 'Content-Type': `multipart/form-data; boundary=${boundary}` },
+        body: {
+          open: () => framed(head, upload.open, tail),
+          lengthBytes: head.length + upload.lengthBytes + tail.length,
+        },
+        timeoutMs: 60_000,
+        limitBytes: 64 << 10,
+        signal: more.signal,
+        fresh: true,
+      });
+      const location = headerOf(reply.headers, 'location');
+      if (reply.status === 307 && location && hop < 2) {
+        url = new URL(location, url).href;
+        continue;
+      }
+      return transferOf('an upload of artifacts', reply);
+    }
+  } catch (error) {
+    return { kind: 'away', because: reasonOf(error) };
+  }
+}
+
+function framed(head: Buffer, open: () => Readable, tail: Buffer): Readable {
+  return Readable.from(
+    (async function* () {
+      yield head;
+      yield* open();
+      yield tail;
+    })(),
+    { objectMode: false },
+  );
+}
+
+function transferOf(what: string, reply: CallReply): TransferAnswer {
+  const { status, headers } = reply;
+  if (status >= 200 && status < 300 && !isHtml(headers)) return { kind: 'ok' };
+  const because = refusalOf(what, reply);
+  const isAway = status >= 500 || status === 429 || status === 408 || status === 401 || isHtml(headers);
+  if (isAway) return { kind: 'away', because };
+  return { kind: 'refused', because, disowned: status === 403 };
+}
+
+/**
+ * `GET /jobs/:id/artifacts` of a dependency. Redirects to object storage are followed without the token. `ok` carries
+ * the zip as a stream that the caller reads to its end or destroys.
+ */
+export async function downloadArtifact(
+  line: JobLine,
+  more: { signal?: AbortSignal } = {},
+): Promise<Exclude<TransferAnswer, { kind: 'ok' }> | { kind: 'ok'; body: IncomingMessage }> {
+  let url = `${apiOf(line.url)}/jobs/${line.job}/artifacts`;
+  let headers = jobHeaders(line);
+  try {
+    for (let hop = 0; hop < 5; hop++) {
+      const reply = await openCall({
+        method: 'GET',
+        url,
+        headers,
+        timeoutMs: 60_000,
+        signal: more.signal,
+        fresh: true,
+      });
+      if (reply.status === 200 && !isHtml(reply.headers)) return { kind: 'ok', body: reply.body };
+      const location = headerOf(reply.headers, 'location');
+      if ((reply.status === 302 || reply.status === 307) && location) {
+        const next = new URL(location, url);
+        if (next.host !== new URL(url).host) headers = agentHeader;
+        url = next.href;
+        reply.body.destroy();
+        continue;
+      }
+      reply.body.destroy();
+      const answer = transferOf('a download of artifacts', { ...reply, body: Buffer.alloc(0) });
+      return answer.kind === 'ok' ? { kind: 'away', because: 'unexpected answer' } : answer;
+    }
+    return { kind: 'refused', because: 'GitLab redirects in circles', disowned: false };
+  } catch (error) {
+    return { kind: 'away', because: reasonOf(error) };
+  }
+}
+
+/** `POST /runners/verify`: whether a runner token is one of this GitLab. Throws AutogitError gitlab-*. */
+export async function verifyRunner(url: string, token: string, systemId: string, timeoutMs = 15_000): Promise<void> {
+  let reply: CallReply;
+  try {
+    reply = await call({
+      method: 'POST',
+      url: `${apiOf(url)}/runners/verify`,
+      headers: { ...agentHeader, 'Content-Type': 'application/json' },
+      body: JSON.stringify({ token, system_id: systemId }),
+      timeoutMs,
+      fresh: true,
+    });
+  } catch (cause) {
+    throw new AutogitError('gitlab-unreachable', `GitLab at ${url} does not answer: ${reasonOf(cause)}`, { cause });
+  }
+  if (reply.status === 200) return;
+  const code = reply.status === 403 || reply.status === 422 ? 'gitlab-refused' : 'gitlab-answer';
+  throw new AutogitError(code, refusalOf('the check of a runner token', reply));
+}

@@ -1,0 +1,173 @@
+import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import https from 'node:https';
+import type { Readable } from 'node:stream';
+
+/**
+ * One HTTP call with a limit on everything. Written on node:http because the callers must know whether a request that
+ * failed had gone out (a job may then be taken, SAFETY J3), which `fetch` does not tell.
+ */
+export interface CallRequest {
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  url: string;
+  headers?: Record<string, string>;
+  body?: string | Uint8Array | { open: () => Readable; lengthBytes: number };
+  /** ms for the whole call; for `openCall` and streamed bodies it limits silence on the wire instead. */
+  timeoutMs: number;
+  /** Most bytes of an answer's body that are read; more is a failure. */
+  limitBytes?: number;
+  signal?: AbortSignal | undefined;
+  /** A connection of its own: a kept one may have been closed by the server, and then nobody knows what was done. */
+  fresh?: boolean;
+}
+
+export interface CallReply {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: Buffer;
+}
+
+/** The call brought no whole answer. `sent`: the request may have reached the server. `status`: an answer had begun. */
+export class CallFailure extends Error {
+  override readonly name = 'CallFailure';
+  readonly sent: boolean;
+  readonly status: number | null;
+  constructor(message: string, more: { sent: boolean; status: number | null; cause?: unknown }) {
+    super(message, { cause: more.cause });
+    this.sent = more.sent;
+    this.status = more.status;
+  }
+}
+
+const defaultLimitBytes = 4 << 20;
+const kept = {
+  http: new http.Agent({ keepAlive: true, maxSockets: 16, maxFreeSockets: 4, timeout: 60_000 }),
+  https: new https.Agent({ keepAlive: true, maxSockets: 16, maxFreeSockets: 4, timeout: 60_000 }),
+};
+
+/** Opens a call and answers when the head is there; the caller reads or destroys `body`. Throws CallFailure. */
+export async function openCall(
+  request: CallRequest,
+): Promise<{ status: number; headers: IncomingHttpHeaders; body: IncomingMessage }> {
+  try {
+    return await attempt(request, request.fresh === true);
+  } catch (error) {
+    const isStale = error instanceof StaleSocket;
+    if (!isStale) throw error;
+    return await attempt(request, true);
+  }
+}
+
+/** A kept connection that the server had closed meanwhile: only callers whose call may be repeated use kept ones. */
+class StaleSocket extends CallFailure {}
+
+function headersOf(request: CallRequest): Record<string, string> {
+  const { body } = request;
+  const length =
+    body === undefined
+      ? request.method === 'GET'
+        ? undefined
+        : 0
+      : typeof body === 'string'
+        ? Buffer.byteLength(body)
+        : 'open' in body
+          ? body.lengthBytes
+          : body.byteLength;
+  return { ...request.headers, ...(length === undefined ? {} : { 'Content-Length': String(length) }) };
+}
+
+function attempt(
+  request: CallRequest,
+  isFresh: boolean,
+): Promise<{ status: number; headers: IncomingHttpHeaders; body: IncomingMessage }> {
+  return new Promise((resolve, reject) => {
+    let url: URL;
+    try {
+      url = new URL(request.url);
+    } catch (cause) {
+      return reject(new CallFailure(`${request.url} is no address`, { sent: false, status: null, cause }));
+    }
+    const isTls = url.protocol === 'https:';
+    let sent = false;
+    const failed = (message: string, cause?: unknown): CallFailure => {
+      const more = { sent, status: null, cause };
+      const isStale = !isFresh && req.reusedSocket && sent && !request.signal?.aborted;
+      return isStale ? new StaleSocket(message, more) : new CallFailure(message, more);
+    };
+    const req = (isTls ? https : http).request(url, {
+      method: request.method,
+      headers: headersOf(request),
+      agent: isFresh ? false : isTls ? kept.https : kept.http,
+      ...(request.signal ? { signal: request.signal } : {}),
+    });
+    req.setTimeout(request.timeoutMs, () =>
+      req.destroy(new Error(`no sign of life for ${request.timeoutMs} ms from ${url.host}`)),
+    );
+    req.on('socket', (socket) => {
+      if (!socket.connecting) sent = true;
+      else
+        socket.once(isTls ? 'secureConnect' : 'connect', () => {
+          sent = true;
+        });
+    });
+    req.on('error', (error) => reject(failed(`${url.host}: ${reasonOf(error)}`, error)));
+    req.on('response', (body) => resolve({ status: body.statusCode ?? 0, headers: body.headers, body }));
+    const { body } = request;
+    if (body === undefined) req.end();
+    else if (typeof body === 'string' || body instanceof Uint8Array) req.end(body);
+    else {
+      const source = body.open();
+      source.on('error', (error) => req.destroy(error));
+      req.on('close', () => source.destroy());
+      source.pipe(req);
+    }
+  });
+}
+
+/** A whole call. Throws CallFailure when there was no whole answer within the limits. */
+export async function call(request: CallRequest): Promise<CallReply> {
+  const deadline = AbortSignal.timeout(request.timeoutMs);
+  const signal = request.signal ? AbortSignal.any([request.signal, deadline]) : deadline;
+  const isStreamed = typeof request.body === 'object' && 'open' in request.body;
+  const { status, headers, body } = await openCall(isStreamed ? request : { ...request, signal });
+  const limit = request.limitBytes ?? defaultLimitBytes;
+  const parts: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const part of body as AsyncIterable<Buffer>) {
+      size += part.byteLength;
+      if (size > limit) throw new Error(`the answer is longer than ${limit} bytes`);
+      parts.push(part);
+    }
+    if (!body.complete) throw new Error('the answer was cut off');
+  } catch (cause) {
+    throw new CallFailure(`${new URL(request.url).host}: ${reasonOf(cause)}`, { sent: true, status, cause });
+  }
+  return { status, headers, body: Buffer.concat(parts) };
+}
+
+/** The sentence of a failed call, without the noise of nested errors. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error.name === 'TimeoutError') return 'no answer in time';
+  if (error.name === 'AbortError') return error.cause instanceof Error ? reasonOf(error.cause) : 'given up';
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'ECONNREFUSED') return 'connection refused';
+  if (code === 'ECONNRESET') return 'the connection was cut';
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'the name does not resolve';
+  if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0]);
+  return error.message || code || error.name;
+}
+
+/** One header as a string. */
+export function headerOf(headers: IncomingHttpHeaders, name: string): string | null {
+  const value = headers[name.toLowerCase()];
+  return value === undefined ? null : Array.isArray(value) ? (value[0] ?? null) : value;
+}
+
+export function isJson(headers: IncomingHttpHeaders): boolean {
+  return /^application\/([a-z0-9.+-]*\+)?json\b/i.test(headerOf(headers, 'content-type') ?? '');
+}
+
+export function isHtml(headers: IncomingHttpHeaders): boolean {
+  return /^text\/html\b/i.test(headerOf(headers, 'content-type') ?? '');
+}

@@ -1,0 +1,117 @@
+import { z } from 'zod';
+
+/**
+ * GitLab's 201 answer to `POST /jobs/request` (contract §1.3). Strict where we act on a field, loose elsewhere: a newer
+ * GitLab sends more, an older one sends null.
+ */
+const text = z.string().max(1 << 20);
+const list = <T extends z.ZodType>(of: T, most: number) =>
+  z
+    .array(of)
+    .max(most)
+    .nullish()
+    .transform((value): z.output<T>[] => value ?? []);
+
+export const JobVariable = z.looseObject({
+  key: z.string().max(1024),
+  value: z
+    .union([text, z.null()])
+    .optional()
+    .transform((value) => value ?? ''),
+  public: z.boolean().nullish(),
+  file: z.boolean().nullish(),
+  masked: z.boolean().nullish(),
+  raw: z.boolean().nullish(),
+});
+export type JobVariable = z.infer<typeof JobVariable>;
+
+export const JobStep = z.looseObject({
+  name: z.string().max(255),
+  script: list(text, 10_000),
+  timeout: z.number().nullish(),
+  when: z.string().max(64).nullish(),
+  allow_failure: z.boolean().nullish(),
+});
+export type JobStep = z.infer<typeof JobStep>;
+
+export const JobArtifact = z.looseObject({
+  name: z.string().max(1024).nullish(),
+  untracked: z.boolean().nullish(),
+  paths: list(z.string().max(4096), 1000),
+  exclude: list(z.string().max(4096), 1000),
+  when: z.string().max(64).nullish(),
+  expire_in: z.string().max(255).nullish(),
+  artifact_type: z.string().max(64).nullish(),
+  artifact_format: z.string().max(64).nullish(),
+});
+export type JobArtifact = z.infer<typeof JobArtifact>;
+
+export const JobDependency = z.looseObject({
+  id: z.int().positive(),
+  name: z.string().max(255).nullish(),
+  token: z.string().max(8192),
+  artifacts_file: z.looseObject({ filename: z.string().max(1024).nullish(), size: z.number().nullish() }).nullish(),
+});
+export type JobDependency = z.infer<typeof JobDependency>;
+
+const JobImage = z.looseObject({
+  name: z.string().max(4096).nullish(),
+  entrypoint: z.array(z.string().max(65536)).max(100).nullish(),
+});
+
+export const JobPayload = z.looseObject({
+  id: z.int().positive(),
+  token: z.string().min(1).max(8192),
+  allow_git_fetch: z.boolean().nullish(),
+  job_info: z.looseObject({
+    id: z.int().positive().nullish(),
+    name: z.string().max(255).nullish(),
+    stage: z.string().max(255).nullish(),
+    project_id: z.int().nonnegative(),
+    project_name: z.string().max(512).nullish(),
+    project_full_path: z.string().max(512).nullish(),
+    instance_uuid: z.string().max(128).nullish(),
+  }),
+  git_info: z
+    .looseObject({
+      repo_url: z.string().max(8192).nullish(),
+      ref: z.string().max(1024).nullish(),
+      sha: z.string().max(128).nullish(),
+      refspecs: list(z.string().max(1024), 100),
+      depth: z.number().nullish(),
+      ref_type: z.string().max(32).nullish(),
+    })
+    .nullish(),
+  runner_info: z.looseObject({ timeout: z.number().nullish() }).nullish(),
+  variables: list(JobVariable, 10_000),
+  steps: list(JobStep, 100),
+  hooks: list(z.looseObject({ name: z.string().max(255), script: list(text, 10_000) }), 100),
+  image: JobImage.nullish(),
+  services: list(z.looseObject({ name: z.string().max(4096).nullish() }), 100),
+  artifacts: list(JobArtifact, 100),
+  cache: list(z.looseObject({}), 100),
+  credentials: list(z.looseObject({ password: z.string().nullish() }), 100),
+  dependencies: list(JobDependency, 1000),
+  run: z.unknown(),
+  features: z
+    .looseObject({
+      token_mask_prefixes: list(z.string().max(255), 100),
+      failure_reasons: list(z.string().max(64), 100),
+    })
+    .nullish(),
+});
+export type JobPayload = z.infer<typeof JobPayload>;
+
+/** What GitLab means by a timeout that is not positive: two hours, as gitlab-runner does. */
+const defaultTimeoutS = 7200;
+
+/** ms that the job may take. */
+export function timeoutMsOf(payload: JobPayload): number {
+  const seconds = payload.runner_info?.timeout ?? 0;
+  return (seconds > 0 ? Math.min(seconds, 30 * 86_400) : defaultTimeoutS) * 1000;
+}
+
+/** The value of one variable as GitLab sent it; the last one of a key wins. */
+export function variableOf(payload: JobPayload, key: string): string | null {
+  return payload.variables.findLast((variable) => variable.key === key)?.value ?? null;
+}

@@ -1,0 +1,106 @@
+import { describe, expect, it } from 'vitest';
+import { freshMask, Mask, maskText } from '../../gitlab-bridge/mask.ts';
+
+/** A small generator, so that a failing case can be run again by its seed. */
+function generator(seed: number): (below: number) => number {
+  let state = seed >>> 0 || 1;
+  return (below) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+}
+
+/** The plain definition: every byte of every occurrence stands under a mark; overlapping occurrences share one. */
+function defined(text: string, secrets: string[], prefixes: string[]): string {
+  const spans: [number, number][] = [];
+  for (const secret of secrets)
+    for (let at = text.indexOf(secret); at !== -1; at = text.indexOf(secret, at + 1))
+      spans.push([at, at + secret.length]);
+  for (const prefix of prefixes)
+    for (let at = text.indexOf(prefix); at !== -1; at = text.indexOf(prefix, at + 1)) {
+      const token = /^[A-Za-z0-9_.=-]+/.exec(text.slice(at + prefix.length));
+      if (token) spans.push([at, at + prefix.length + token[0].length]);
+    }
+  spans.sort((a, b) => a[0] - b[0]);
+  let out = '';
+  let end = 0;
+  for (const [from, to] of spans) {
+    if (from >= end) out += `${text.slice(end, from)}[MASKED]`;
+    end = Math.max(end, to);
+  }
+  return out + text.slice(end);
+}
+
+const secrets = ['abab', 'ababb', 'bbaab', 'xaab-1', 'glpat-abab'];
+const prefixes = ['tok-', 'glpat-'];
+const alphabet = ['a', 'b', 'ab', 'aab', 'x', '-', '1', 'tok-', 'glpat-', ' ', '\n', 'abab', 'glp'];
+
+describe('mask', () => {
+  it('masks whole secrets and nothing else', () => {
+    expect(maskText('my password is hunter2hunter2, really', ['hunter2hunter2'])).toBe(
+      'my password is [MASKED], really',
+    );
+    expect(maskText('glcbt-64_abcDEF.x= and glcbt- alone', [])).toBe('[MASKED] and glcbt- alone');
+    expect(maskText('abcdefgh', ['abcdef', 'defgh'])).toBe('[MASKED]');
+    expect(maskText('a b c', ['', 'a'])).toBe('a b c');
+  });
+
+  it('gives the same however the stream is cut, and as the definition says', () => {
+    for (let seed = 1; seed <= 3000; seed++) {
+      const pick = generator(seed);
+      let text = '';
+      for (let n = pick(24); n >= 0; n--) text += alphabet[pick(alphabet.length)];
+      const mask = new Mask(secrets, prefixes);
+      let out = '';
+      for (let at = 0; at < text.length; ) {
+        const size = 1 + pick(7);
+        out += mask.push(Buffer.from(text.slice(at, at + size))).toString();
+        at += size;
+      }
+      out += mask.flush().toString();
+      expect(out, `seed ${seed}: ${JSON.stringify(text)}`).toBe(defined(text, secrets, prefixes));
+    }
+  });
+
+  it('goes on after a crash at any point as if nothing had happened', () => {
+    for (let seed = 1; seed <= 3000; seed++) {
+      const pick = generator(seed);
+      let text = '';
+      for (let n = pick(24); n >= 0; n--) text += alphabet[pick(alphabet.length)];
+      const bytes = Buffer.from(text);
+      let out = '';
+      let mask = new Mask(secrets, prefixes, freshMask);
+      for (let at = 0; at < bytes.length; ) {
+        const size = 1 + pick(7);
+        out += mask.push(bytes.subarray(at, at + size)).toString();
+        at = Math.min(bytes.length, at + size);
+        if (pick(3) === 0) {
+          // The crash: only what was emitted, the state and the place survive.
+          at -= mask.heldBytes;
+          mask = new Mask(secrets, prefixes, mask.state);
+        }
+      }
+      out += mask.flush().toString();
+      expect(out, `seed ${seed}: ${JSON.stringify(text)}`).toBe(defined(text, secrets, prefixes));
+    }
+  });
+
+  it('never emits a part of a secret, byte by byte', () => {
+    const secret = 'S3CRET-value-of-32-characters-xx';
+    const mask = new Mask([secret]);
+    let out = '';
+    for (const byte of Buffer.from(`before ${secret}${secret} after`)) {
+      out += mask.push(Buffer.from([byte])).toString();
+      expect(out).not.toMatch(/S3C|value|xx/);
+    }
+    expect(out + mask.flush().toString()).toBe('before [MASKED][MASKED] after');
+  });
+
+  it('leaves bytes that are no UTF-8 alone', () => {
+    const bytes = Buffer.from([0xff, 0x00, 0xc3, 0x28, 0xfe]);
+    const mask = new Mask(['secret']);
+    expect(Buffer.concat([mask.push(bytes), mask.flush()])).toEqual(bytes);
+  });
+});
