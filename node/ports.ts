@@ -66,6 +66,8 @@ export interface LocalRun {
   handle: string | null;
   /** Bytes of trace that GitLab has acknowledged. */
   traceOffset: number;
+  /** How far the run's own code got (JSON of node/runs/run-progress.ts). */
+  progress?: string | undefined;
 }
 
 /** One step of a run: a shell script. Steps of one run share its file tree. */
