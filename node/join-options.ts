@@ -1,0 +1,93 @@
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import { AutogitError } from '../protocol/errors.ts';
+import { NodeName, Tag } from '../protocol/ids.ts';
+import { limits } from '../protocol/limits.ts';
+import { parseSize } from './quantities.ts';
+import { type Environment, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
+
+/** A host name as a node's name: `Kang.fritz.box` -> `kang`. */
+export function nameFromHost(host: string): string {
+  const name = (host.split('.')[0] ?? '')
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+|-+$/g, '')
+    .slice(0, limits.nameChars);
+  return name === '' ? 'machine' : name;
+}
+
+/** `RTX 3090 Ti:24g`. Throws `bad-flag`. */
+export function parsePlayedGpu(text: string): PlayedGpu {
+  const at = text.lastIndexOf(':');
+  const model = text.slice(0, Math.max(at, 0)).trim();
+  if (model === '' || model.length > 100)
+    throw new AutogitError('bad-flag', `--play-gpu: "${text}" is not MODEL:SIZE, such as "RTX 3090 Ti:24g"`);
+  return { model, memoryBytes: parseSize(text.slice(at + 1)) };
+}
+
+const isAddress = (text: string): boolean => /^(\/|\[?[\w.:-]+\]?$)/.test(text) && text.length <= 256;
+
+const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
+  name: { schema: NodeName, sentence: 'a name is a-z, 0-9 and -, at most 63 characters' },
+  labels: { schema: z.array(Tag).max(limits.labels), sentence: `at most ${limits.labels} labels of 255 characters` },
+  peers: {
+    schema: z.array(z.string().refine(isAddress)).max(limits.addresses),
+    sentence: 'an address is host, host:port or /ip4/…/tcp/…',
+  },
+  listen: {
+    schema: z.array(z.string().regex(/^\/(ip4|ip6|dns4|dns6)\/[^/]+\/tcp\/\d{1,5}$/)).max(limits.addresses),
+    sentence: 'an address to listen on is /ip4/0.0.0.0/tcp/7117',
+  },
+  mesh: {
+    schema: z.string().min(1).max(limits.nameChars),
+    sentence: `a mesh's name has 1 to ${limits.nameChars} characters`,
+  },
+  dashboard: { schema: z.string().regex(/^(\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i), sentence: 'it is HOST:PORT' },
+  dockerHost: { schema: z.string().regex(/^(unix|tcp|http|https):\/\/.+/), sentence: 'it is unix:///… or tcp://…' },
+  invite: { schema: z.string().regex(/^[\w.:-]{8,256}$/), sentence: 'it is no invite code' },
+  user: { schema: z.string().regex(/^[a-z_][\w.-]{0,31}$/i), sentence: 'it is no user name' },
+  maxRuns: { schema: z.int().min(1).max(limits.runsInFlight), sentence: 'at least 1' },
+};
+
+/** Checks everything that `join` takes. Throws `bad-flag` (or `bad-config`) naming what is wrong. */
+export function joinOptions(settings: Settings, env: Environment = process.env): JoinOptions {
+  for (const [key, { schema, sentence }] of Object.entries(checks)) {
+    const value = settings.get(key);
+    if (value === null || schema.safeParse(value).success) continue;
+    const code = settings.source(key) === 'flag' ? 'bad-flag' : 'bad-config';
+    throw new AutogitError(code, `${key} "${[value].flat().join(', ')}": ${sentence}`);
+  }
+  const founding = settings.get('new');
+  const meshName = typeof founding === 'string' ? founding : null;
+  if (meshName !== null && meshName.length > limits.nameChars)
+    throw new AutogitError('bad-flag', `--new: a mesh's name has at most ${limits.nameChars} characters`);
+  const isNamed = settings.text('name') !== null;
+  return {
+    home: resolve(homeOf(settings, env)),
+    found: founding === true || meshName !== null ? { name: meshName } : null,
+    mesh: settings.text('mesh'),
+    pairMs: settings.number('pair'),
+    invite: settings.text('invite'),
+    peers: settings.list('peers'),
+    name: settings.text('name') ?? nameFromHost(hostname()),
+    isNamed,
+    witness: settings.isOn('witness'),
+    executors: settings.list('executors') as JoinOptions['executors'],
+    dockerHost: settings.text('dockerHost'),
+    labels: settings.list('labels'),
+    listen: settings.list('listen'),
+    dashboard: settings.text('dashboard'),
+    service: settings.isOn('service'),
+    maxRuns: settings.number('maxRuns'),
+    reserveMemoryBytes: settings.number('reserveMemory') ?? 0,
+    mdns: settings.isOn('mdns'),
+    user: settings.text('user'),
+    playGpus: settings.list('playGpu').map(parsePlayedGpu),
+    input: settings.isOn('input') && !settings.isOn('service'),
+    yes: settings.isOn('yes'),
+    quiet: settings.isOn('quiet'),
+    verbose: settings.isOn('verbose'),
+    color: settings.isOn('color') && !env.NO_COLOR,
+  };
+}

@@ -1,0 +1,339 @@
+/**
+ * Every flag of every command, once: from this table come the command line, the AUTOGIT_ variables, the keys of
+ * autogit.yml, the help and the shell completion. A test proves that they agree.
+ */
+export type FlagKind = 'switch' | 'text' | 'optional' | 'list' | 'duration' | 'size' | 'count' | 'choice';
+
+export interface Flag {
+  /** Key in autogit.yml; `jobs.all` is `all` under `jobs:`. */
+  readonly key: string;
+  /** Long name without dashes. A switch that is on by default is offered as `--no-NAME`. */
+  readonly name: string;
+  readonly short?: string;
+  readonly kind: FlagKind;
+  /** Name of the value in the help. */
+  readonly value?: string;
+  readonly choices?: readonly string[];
+  /** What separates the parts of a list in one text; a comma unless it says otherwise. */
+  readonly separator?: string;
+  readonly default?: boolean | string;
+  /** Commands that take it; `*` = all. */
+  readonly commands: readonly string[];
+  readonly help: string;
+}
+
+const globals: Flag[] = [
+  {
+    key: 'home',
+    name: 'home',
+    kind: 'text',
+    value: 'DIR',
+    commands: ['*'],
+    help: "one agent's whole state: identity, store, socket, logs",
+  },
+  { key: 'config', name: 'config', kind: 'text', value: 'FILE', commands: ['*'], help: 'another autogit.yml' },
+  { key: 'json', name: 'json', kind: 'switch', commands: ['*'], help: 'JSON on stdout' },
+  { key: 'color', name: 'color', kind: 'switch', default: true, commands: ['*'], help: 'no colour' },
+  { key: 'input', name: 'input', kind: 'switch', default: true, commands: ['*'], help: 'never ask; fail instead' },
+  { key: 'yes', name: 'yes', kind: 'switch', commands: ['*'], help: 'take the default answer of every question' },
+  { key: 'quiet', name: 'quiet', short: 'q', kind: 'switch', commands: ['*'], help: 'say only what was asked for' },
+  {
+    key: 'verbose',
+    name: 'verbose',
+    short: 'v',
+    kind: 'switch',
+    commands: ['*'],
+    help: 'say more; debug lines in agent.log',
+  },
+];
+
+const join: Flag[] = [
+  {
+    key: 'new',
+    name: 'new',
+    kind: 'optional',
+    value: 'NAME',
+    commands: ['join'],
+    help: 'found a new mesh when nobody answers',
+  },
+  {
+    key: 'pair',
+    name: 'pair',
+    kind: 'duration',
+    value: 'DURATION',
+    commands: ['join'],
+    help: 'let machines of this LAN in without a question for so long',
+  },
+  {
+    key: 'invite',
+    name: 'invite',
+    kind: 'text',
+    value: 'CODE',
+    commands: ['join'],
+    help: 'a one-time invite (autogit-node invite)',
+  },
+  {
+    key: 'peers',
+    name: 'peer',
+    kind: 'list',
+    value: 'ADDR',
+    commands: ['join'],
+    help: 'host, host:port or multiaddr of a machine of the mesh',
+  },
+  {
+    key: 'name',
+    name: 'name',
+    kind: 'text',
+    value: 'NODE',
+    commands: ['join'],
+    help: 'name of this machine (default: its host name)',
+  },
+  { key: 'witness', name: 'witness', kind: 'switch', commands: ['join'], help: 'a voter that takes no work' },
+  {
+    key: 'executors',
+    name: 'executor',
+    kind: 'list',
+    value: 'KIND',
+    choices: ['docker', 'process'],
+    commands: ['join'],
+    help: 'docker or process (no isolation)',
+  },
+  {
+    key: 'dockerHost',
+    name: 'docker-host',
+    kind: 'text',
+    value: 'URL',
+    commands: ['join', 'doctor'],
+    help: 'unix:///… or tcp://… of the Docker Engine',
+  },
+  {
+    key: 'labels',
+    name: 'label',
+    kind: 'list',
+    value: 'L',
+    commands: ['join'],
+    help: 'a tag that this machine satisfies',
+  },
+  { key: 'listen', name: 'listen', kind: 'list', value: 'ADDR', commands: ['join'], help: 'multiaddr to listen on' },
+  {
+    key: 'dashboard',
+    name: 'dashboard',
+    kind: 'text',
+    value: 'HOST:PORT',
+    commands: ['join'],
+    help: 'serve the dashboard there',
+  },
+  { key: 'mesh', name: 'mesh', kind: 'text', value: 'NAME', commands: ['join'], help: 'join this mesh only' },
+  {
+    key: 'service',
+    name: 'service',
+    kind: 'switch',
+    commands: ['join'],
+    help: 'run as a service: no terminal, start at boot',
+  },
+  {
+    key: 'maxRuns',
+    name: 'max-runs',
+    kind: 'count',
+    value: 'N',
+    commands: ['join'],
+    help: 'at most so many jobs at once',
+  },
+  {
+    key: 'reserveMemory',
+    name: 'reserve-memory',
+    kind: 'size',
+    value: 'SIZE',
+    default: '0',
+    commands: ['join'],
+    help: 'memory that jobs never get',
+  },
+  {
+    key: 'mdns',
+    name: 'mdns',
+    kind: 'switch',
+    default: true,
+    commands: ['join'],
+    help: 'neither announce nor look by mDNS',
+  },
+  {
+    key: 'user',
+    name: 'user',
+    kind: 'text',
+    value: 'USER',
+    commands: ['join'],
+    help: 'user that process jobs run as, when the agent is root',
+  },
+  {
+    key: 'playGpu',
+    name: 'play-gpu',
+    kind: 'list',
+    value: 'MODEL:SIZE',
+    commands: ['join'],
+    help: 'play a GPU that is not there, for tests and the demo; shown as (played)',
+  },
+];
+
+const others: Flag[] = [
+  {
+    key: 'status.watch',
+    name: 'watch',
+    short: 'w',
+    kind: 'optional',
+    value: 's',
+    commands: ['status'],
+    help: 'keep showing',
+  },
+  {
+    key: 'status.output',
+    name: 'output',
+    short: 'o',
+    kind: 'choice',
+    choices: ['wide'],
+    value: 'FORM',
+    commands: ['status'],
+    help: 'wide: more columns',
+  },
+  {
+    key: 'status.exitStatus',
+    name: 'exit-status',
+    kind: 'switch',
+    commands: ['status'],
+    help: 'exit 5 when something is unhealthy',
+  },
+  {
+    key: 'jobs.watch',
+    name: 'watch',
+    short: 'w',
+    kind: 'optional',
+    value: 's',
+    commands: ['jobs'],
+    help: 'keep showing',
+  },
+  { key: 'jobs.all', name: 'all', kind: 'switch', commands: ['jobs'], help: 'finished ones too' },
+  { key: 'logs.follow', name: 'follow', short: 'f', kind: 'switch', commands: ['logs'], help: 'go on until it ends' },
+  { key: 'logs.node', name: 'node', kind: 'text', value: 'NAME', commands: ['logs'], help: "another machine's log" },
+  {
+    key: 'approve.words',
+    name: 'words',
+    kind: 'text',
+    value: 'W',
+    commands: ['approve'],
+    help: 'the four words that the machine shows',
+  },
+  {
+    key: 'inviteFor',
+    name: 'for',
+    kind: 'duration',
+    value: 'DURATION',
+    default: '15m',
+    commands: ['invite'],
+    help: 'how long the invite is good',
+  },
+  {
+    key: 'pause.for',
+    name: 'for',
+    kind: 'duration',
+    value: 'DURATION',
+    commands: ['pause'],
+    help: 'resume by itself after so long',
+  },
+  { key: 'pause.gpu', name: 'gpu', kind: 'switch', commands: ['pause'], help: 'only GPU work' },
+  { key: 'resume.gpu', name: 'gpu', kind: 'switch', commands: ['resume'], help: 'only GPU work' },
+  {
+    key: 'gitlab.tokenEnv',
+    name: 'token-env',
+    kind: 'text',
+    value: 'VAR',
+    commands: ['gitlab connect'],
+    help: 'variable that holds an admin token (scope api)',
+  },
+  {
+    key: 'gitlab.runnerTokenEnv',
+    name: 'runner-token-env',
+    kind: 'list',
+    value: 'VAR',
+    commands: ['gitlab connect'],
+    help: 'variable that holds a runner token (glrt-…); give --tags after it',
+  },
+  {
+    key: 'gitlab.tags',
+    name: 'tags',
+    kind: 'list',
+    separator: ';',
+    value: 'a,b',
+    commands: ['gitlab connect'],
+    help: 'tags of the runner token before it',
+  },
+  {
+    key: 'demo.keep',
+    name: 'keep',
+    kind: 'switch',
+    commands: ['demo'],
+    help: "leave the agents' homes in the temporary folder",
+  },
+  {
+    key: 'practice.port',
+    name: 'port',
+    kind: 'count',
+    value: 'N',
+    default: '0',
+    commands: ['practice-gitlab'],
+    help: 'port (0: any free one)',
+  },
+  {
+    key: 'practice.host',
+    name: 'host',
+    kind: 'text',
+    value: 'ADDR',
+    default: '127.0.0.1',
+    commands: ['practice-gitlab'],
+    help: 'address to listen on',
+  },
+  {
+    key: 'practice.data',
+    name: 'data',
+    kind: 'text',
+    value: 'DIR',
+    commands: ['practice-gitlab'],
+    help: 'keep its state there',
+  },
+  {
+    key: 'practice.pace',
+    name: 'pace',
+    kind: 'choice',
+    choices: ['fast', 'real'],
+    default: 'fast',
+    value: 'PACE',
+    commands: ['practice-gitlab'],
+    help: 'real: answer as slowly as GitLab does',
+  },
+  {
+    key: 'serviceSystem',
+    name: 'system',
+    kind: 'switch',
+    commands: ['service install', 'service uninstall', 'service status'],
+    help: 'a system service (needs root)',
+  },
+  {
+    key: 'serviceUser',
+    name: 'user',
+    kind: 'switch',
+    commands: ['service install', 'service uninstall', 'service status'],
+    help: "this user's service",
+  },
+];
+
+export const flags: readonly Flag[] = [...globals, ...join, ...others];
+
+export const flagsOf = (command: string): Flag[] => flags.filter((flag) => flag.commands.includes(command));
+
+/** `jobs.all` -> `AUTOGIT_JOBS_ALL`, `reserveMemory` -> `AUTOGIT_RESERVE_MEMORY`. */
+export const variableOf = (flag: Flag): string =>
+  `AUTOGIT_${flag.key
+    .replace(/([a-z])([A-Z])/g, '$1_$2')
+    .replaceAll('.', '_')
+    .toUpperCase()}`;
+
+/** The flag as a person types it. */
+export const spellingOf = (flag: Flag): string => (flag.default === true ? `--no-${flag.name}` : `--${flag.name}`);
