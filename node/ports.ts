@@ -1,7 +1,7 @@
 import type { Answer, Ask } from '../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../protocol/changes.ts';
 import type { NodeId } from '../protocol/ids.ts';
-import type { Era, Ledger, Run, RunResult } from '../protocol/ledger.ts';
+import type { Era, Ledger, Run, RunResult, Settings } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { Gpu, Measured, Report } from '../protocol/report.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../protocol/status.ts';
@@ -175,6 +175,8 @@ export interface AgentApi {
   pause(what: 'gpu' | 'all', forMs: number | null): Promise<string>;
   resume(what: 'gpu' | 'all'): Promise<string>;
   leave(): Promise<string>;
+  /** The mesh's settings, as committed; optional so that an agent may not show them. */
+  settings?(): Settings;
 }
 
 export type { RunResult };
