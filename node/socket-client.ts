@@ -1,0 +1,166 @@
+import { existsSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
+import { z } from 'zod';
+import { type Change, ChangeOutcome } from '../protocol/changes.ts';
+import { AutogitError, type ErrorCode } from '../protocol/errors.ts';
+import { Settings as MeshSettings } from '../protocol/ledger.ts';
+import { JobRow, StatusSnapshot, WhyAnswer } from '../protocol/status.ts';
+import { places } from './home.ts';
+import { Failure, InviteAnswer, PhaseAnswer, SaidAnswer, socketVersion, versionHeader } from './socket-protocol.ts';
+
+/** The CLI's side of agent.sock. Every method throws `no-agent` when nobody answers, and what the agent refuses as it said it. */
+export interface AgentClient {
+  readonly home: string;
+  phase(): Promise<PhaseAnswer>;
+  status(wait?: { tag: string; waitMs: number }): Promise<{ snapshot: StatusSnapshot; tag: string }>;
+  jobs(all: boolean): Promise<JobRow[]>;
+  why(job: number): Promise<WhyAnswer | null>;
+  settings(): Promise<MeshSettings>;
+  change(change: Change): Promise<ChangeOutcome>;
+  invite(ttlMs: number): Promise<InviteAnswer>;
+  gitlabConnect(request: {
+    url: string;
+    token: string | null;
+    runnerTokens: { tags: string[]; token: string }[];
+  }): Promise<ChangeOutcome>;
+  logs(
+    request: { job: number | null; node: string | null; follow: boolean },
+    signal?: AbortSignal,
+  ): AsyncIterable<string>;
+  pause(what: 'gpu' | 'all', forMs: number | null): Promise<string>;
+  resume(what: 'gpu' | 'all'): Promise<string>;
+  leave(): Promise<string>;
+}
+
+/** ms; the agent itself gives up on the leader sooner. A blocked status adds its own wait. */
+const timeoutMs = 60_000;
+
+/** A client of the agent in the first of these homes that has a socket. Throws `no-agent`. */
+export function findAgent(homes: readonly string[]): AgentClient {
+  const home = homes.find((candidate) => existsSync(places(candidate).socket));
+  if (home === undefined)
+    throw new AutogitError('no-agent', `no agent is running here (looked in ${homes.join(' and ')})`);
+  return createClient(home);
+}
+
+export function createClient(home: string): AgentClient {
+  const ask = async <S extends z.ZodType>(
+    schema: S,
+    method: 'GET' | 'POST',
+    path: string,
+    body?: unknown,
+    extraMs = 0,
+  ) => {
+    const answer = await open(home, method, path, body, timeoutMs + extraMs);
+    const value: unknown = JSON.parse(await textOf(answer));
+    const parsed = schema.safeParse(value);
+    if (parsed.success)
+      return { value: parsed.data as z.output<S>, tag: answer.headers.etag?.replaceAll('"', '') ?? '' };
+    throw new AutogitError('bad-message', `the agent's answer to ${path} has an unknown form`, {
+      hint: 'the command and the agent are of different versions: restart the agent',
+    });
+  };
+  const get = async <S extends z.ZodType>(schema: S, path: string) => (await ask(schema, 'GET', path)).value;
+  const post = async <S extends z.ZodType>(schema: S, path: string, body: unknown) =>
+    (await ask(schema, 'POST', path, body)).value;
+  return {
+    home,
+    phase: () => get(PhaseAnswer, '/v1/phase'),
+    status: async (wait) => {
+      const query = wait ? `?wait=${wait.waitMs}&tag=${encodeURIComponent(wait.tag)}` : '';
+      const { value, tag } = await ask(StatusSnapshot, 'GET', `/v1/status${query}`, undefined, wait?.waitMs);
+      return { snapshot: value, tag };
+    },
+    jobs: (all) => get(JobRow.array(), `/v1/jobs?all=${all ? 1 : 0}`),
+    why: async (job) => (await get(z.object({ why: WhyAnswer.nullable() }), `/v1/why?job=${job}`)).why,
+    settings: () => get(MeshSettings, '/v1/settings'),
+    change: (change) => post(ChangeOutcome, '/v1/change', { change }),
+    invite: (ttlMs) => post(InviteAnswer, '/v1/invite', { ttlMs }),
+    gitlabConnect: (asked) => post(ChangeOutcome, '/v1/gitlab/connect', asked),
+    logs: (asked, signal) => streamLogs(home, asked, signal),
+    pause: async (what, forMs) => (await post(SaidAnswer, '/v1/pause', { what, forMs })).said,
+    resume: async (what) => (await post(SaidAnswer, '/v1/resume', { what })).said,
+    leave: async () => (await post(SaidAnswer, '/v1/leave', {})).said,
+  };
+}
+
+async function* streamLogs(
+  home: string,
+  { job, node, follow }: { job: number | null; node: string | null; follow: boolean },
+  signal?: AbortSignal,
+): AsyncIterable<string> {
+  const query = new URLSearchParams({ follow: follow ? '1' : '0' });
+  if (job !== null) query.set('job', String(job));
+  if (node !== null) query.set('node', node);
+  const answer = await open(home, 'GET', `/v1/logs?${query}`, undefined, null, signal);
+  answer.setEncoding('utf8');
+  try {
+    for await (const text of answer as AsyncIterable<string>) yield text;
+  } catch (cause) {
+    if (signal?.aborted) return;
+    throw new AutogitError('no-agent', 'the agent went away in the middle of the log', { cause });
+  }
+}
+
+/** Sends one request; resolves with the answer when it is a good one, throws what the agent said otherwise. */
+function open(
+  home: string,
+  method: 'GET' | 'POST',
+  path: string,
+  body: unknown,
+  limitMs: number | null,
+  signal?: AbortSignal,
+): Promise<IncomingMessage> {
+  const text = body === undefined ? null : JSON.stringify(body);
+  return new Promise((resolve, reject) => {
+    const { socket } = places(home);
+    const sent = request({
+      socketPath: socket,
+      method,
+      path,
+      agent: false,
+      headers: { [versionHeader]: socketVersion, ...(text === null ? {} : { 'content-type': 'application/json' }) },
+      ...(signal ? { signal } : {}),
+    });
+    if (limitMs !== null)
+      sent.setTimeout(limitMs, () => sent.destroy(new AutogitError('timed-out', 'the agent did not answer')));
+    sent.once('error', (error) => reject(asNoAgent(socket, error)));
+    sent.once('response', (answer) => {
+      if (answer.statusCode === 200) return resolve(answer);
+      textOf(answer).then((failed) => reject(toError(failed, answer.statusCode ?? 0)), reject);
+    });
+    sent.end(text ?? undefined);
+  });
+}
+
+function asNoAgent(socket: string, error: Error): Error {
+  if (error instanceof AutogitError) return error;
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'EACCES')
+    return new AutogitError('no-agent', `${socket} belongs to another user`, {
+      cause: error,
+      hint: 'use sudo, or be in the group autogit-node (system service)',
+    });
+  return new AutogitError('no-agent', `no agent answers on ${socket}`, { cause: error });
+}
+
+function toError(text: string, status: number): Error {
+  let value: unknown = null;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // Not our JSON: the sentence below says so.
+  }
+  const parsed = Failure.safeParse(value);
+  if (!parsed.success) return new AutogitError('bad-message', `the agent answered ${status}`);
+  const { code, message, hint } = parsed.data.error;
+  if (code === 'internal') return new Error(message);
+  return new AutogitError(code as ErrorCode, message, { hint });
+}
+
+async function textOf(answer: IncomingMessage): Promise<string> {
+  answer.setEncoding('utf8');
+  let text = '';
+  for await (const part of answer as AsyncIterable<string>) text += part;
+  return text;
+}

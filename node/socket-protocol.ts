@@ -1,0 +1,91 @@
+import { z } from 'zod';
+import { Change } from '../protocol/changes.ts';
+import { JobId, Sentence } from '../protocol/ids.ts';
+import { limits } from '../protocol/limits.ts';
+
+/** HTTP/1.1 with JSON over agent.sock. The version is in the path and in a header of every request and answer. */
+export const socketVersion = '1';
+export const versionHeader = 'autogit-socket';
+
+const dayMs = 86_400_000;
+/** A query parameter that is on when it is `1`. */
+const on = z
+  .enum(['0', '1'])
+  .default('0')
+  .transform((text) => text === '1');
+const wholeNumber = z
+  .string()
+  .regex(/^\d{1,15}$/)
+  .transform(Number);
+
+/** What each path takes: `query` of a GET, `body` of a POST. Anything else is refused at the door. */
+export const queries = {
+  phase: z.strictObject({}),
+  /** Waits up to `wait` ms until the snapshot differs from the one with this `tag`. */
+  status: z.strictObject({
+    wait: wholeNumber.pipe(z.int().max(60_000)).optional(),
+    tag: z.string().max(64).optional(),
+  }),
+  jobs: z.strictObject({ all: on }),
+  why: z.strictObject({ job: wholeNumber.pipe(JobId) }),
+  logs: z.strictObject({
+    job: wholeNumber.pipe(JobId).optional(),
+    node: z.string().min(1).max(64).optional(),
+    follow: on,
+  }),
+  settings: z.strictObject({}),
+} as const;
+
+/** A person at this machine may ask for these; the others are the agents' own. */
+const personal = ['approve', 'ignore', 'forget', 'drain', 'set', 'pair'] as const;
+const what = z.enum(['gpu', 'all']);
+const secret = z.string().min(1).max(4096);
+
+export const bodies = {
+  change: z.strictObject({
+    change: Change.refine((change) => (personal as readonly string[]).includes(change.kind), {
+      message: 'this change is not for people to ask',
+    }),
+  }),
+  invite: z.strictObject({
+    ttlMs: z
+      .int()
+      .min(10_000)
+      .max(7 * dayMs),
+  }),
+  gitlabConnect: z.strictObject({
+    url: z.url({ protocol: /^https?$/ }).max(2048),
+    token: secret.nullable(),
+    runnerTokens: z
+      .array(
+        z.strictObject({ tags: z.array(z.string().min(1).max(limits.tagChars)).max(limits.tagsPerJob), token: secret }),
+      )
+      .max(limits.classes),
+  }),
+  pause: z.strictObject({
+    what,
+    forMs: z
+      .int()
+      .min(1000)
+      .max(365 * dayMs)
+      .nullable(),
+  }),
+  resume: z.strictObject({ what }),
+  leave: z.strictObject({}),
+} as const;
+
+export const PhaseAnswer = z.discriminatedUnion('phase', [
+  z.object({ phase: z.literal('waiting'), words: z.string().nullable(), mesh: z.string().nullable() }),
+  z.object({ phase: z.literal('joined') }),
+]);
+export type PhaseAnswer = z.infer<typeof PhaseAnswer>;
+
+/** Every refusal and failure of the socket. */
+export const Failure = z.object({
+  error: z.object({ code: z.string(), message: Sentence, hint: Sentence }),
+});
+export type Failure = z.infer<typeof Failure>;
+
+export const SaidAnswer = z.object({ said: Sentence });
+export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });
+export type InviteAnswer = z.infer<typeof InviteAnswer>;
