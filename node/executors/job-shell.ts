@@ -1,0 +1,80 @@
+import type { ExecutorSpec, Step } from '../ports.ts';
+
+/**
+ * The shell texts that both executors put before a job's own lines. Variables travel in a file that the step reads, so
+ * no value is ever in an argument list; the file is private to the job's user.
+ */
+
+export interface JobPaths {
+  /** CI_BUILDS_DIR, absolute. */
+  buildsDir: string;
+  /** CI_PROJECT_DIR, absolute. */
+  projectDir: string;
+  /** Where variables of type file lie, beside the tree as GitLab has it. */
+  filesDir: string;
+}
+
+const segment = /^[A-Za-z0-9_.-]{1,100}$/;
+
+/** The tree lies where GitLab users expect it: builds/<group>/<project>; odd or missing paths become builds/project. */
+export function jobPaths(spec: ExecutorSpec, buildsDir: string): JobPaths {
+  const wanted = spec.variables.find((variable) => variable.key === 'CI_PROJECT_PATH')?.value ?? '';
+  const segments = wanted.split('/');
+  const sane = segments.length <= 20 && segments.every((part) => segment.test(part) && !/^\.+$/.test(part));
+  const projectDir = `${buildsDir}/${sane ? wanted : 'project'}`;
+  return { buildsDir, projectDir, filesDir: `${projectDir}.tmp` };
+}
+
+/** One word of POSIX shell, whatever is in it. NUL cannot be in a variable: it is dropped. */
+export const quote = (value: string): string => `'${value.replaceAll('\0', '').replaceAll("'", `'\\''`)}'`;
+
+const name = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** Bash refuses to set them; they mean the shell, not the job. */
+const readOnly = new Set(['BASHOPTS', 'BASH_VERSINFO', 'EUID', 'PPID', 'SHELLOPTS', 'UID']);
+
+export interface JobEnvironment {
+  /** The text that steps read before their own lines. */
+  script: string;
+  /** Variables of type file: name below filesDir, and content. */
+  files: { name: string; content: string }[];
+  /** Keys that no shell can hold; the caller says so. */
+  skipped: string[];
+}
+
+export function jobEnvironment(spec: ExecutorSpec, paths: JobPaths): JobEnvironment {
+  const lines: string[] = [];
+  const files = new Map<string, string>();
+  const skipped: string[] = [];
+  for (const { key, value, file } of spec.variables) {
+    if (!name.test(key) || readOnly.has(key)) {
+      skipped.push(key);
+      continue;
+    }
+    if (file) files.set(key, value);
+    else files.delete(key);
+    lines.push(`export ${key}=${quote(file ? `${paths.filesDir}/${key}` : value)}`);
+  }
+  lines.push(`export CI_BUILDS_DIR=${quote(paths.buildsDir)}`, `export CI_PROJECT_DIR=${quote(paths.projectDir)}`, '');
+  return {
+    script: lines.join('\n'),
+    files: [...files].map(([file, content]) => ({ name: file, content })),
+    skipped,
+  };
+}
+
+/** A step as a file for sh or bash: stops at the first failing line, in a pipe too where the shell can. */
+export function stepScript(step: Step, paths: JobPaths, environmentPath: string): string {
+  return [
+    `. ${quote(environmentPath)}`,
+    `cd ${quote(paths.projectDir)} || exit 1`,
+    'if (set -o pipefail) 2>/dev/null; then set -o pipefail; fi',
+    'set -e',
+    ...step.script,
+    '',
+  ].join('\n');
+}
+
+/** Sees to it that the run's tree is meant: a path of the job, relative to projectDir or absolute. Throws on `..`. */
+export function isPathInside(path: string): boolean {
+  return !path.includes('\0') && !path.split('/').includes('..');
+}

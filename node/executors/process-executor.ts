@@ -1,0 +1,244 @@
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AutogitError } from '../../protocol/errors.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
+import { processFeatures } from './features.ts';
+import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
+import { endAll, type JobUser, ProcessWorkspace, removeTree } from './process-workspace.ts';
+import { makeRunCgroup } from './run-cgroup.ts';
+import { processesWith, runMarker, signalAll } from './run-processes.ts';
+import { runSlug } from './run-slug.ts';
+import { supervisor } from './step-record.ts';
+
+export interface ProcessExecutorOptions {
+  /** The agent's home; runs live in its folder `work` unless `workDir` says another. */
+  home: string;
+  /** Absolute. With `user` it must be reachable for that user; then the default is /var/lib/autogit-node/work. */
+  workDir?: string;
+  /** As root: the user that jobs run as. Without it they run as the agent's own user. */
+  user?: string | null;
+  /** Off: signals only, even where a control group could be made. For tests. */
+  cgroups?: boolean;
+  /** What a job's owner should read in its trace, e.g. variables that no shell can hold. */
+  note?: (run: string, sentence: string) => void;
+  clock?: Clock;
+}
+
+interface RunFile {
+  run: string;
+  bootId: string;
+  cgroup: string | null;
+}
+
+const workMarker = 'AUTOGIT_WORK';
+const fallbackPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** Bash on the machine itself. No isolation; its owner must have switched it on (DESIGN §9). */
+export class ProcessExecutor implements Executor {
+  readonly kind = 'process';
+  readonly features = processFeatures;
+  readonly #options: ProcessExecutorOptions;
+  readonly #workDir: string;
+  readonly #clock: Clock;
+
+  constructor(options: ProcessExecutorOptions) {
+    this.#options = options;
+    this.#workDir = options.workDir ?? (options.user ? '/var/lib/autogit-node/work' : join(options.home, 'work'));
+    this.#clock = options.clock ?? systemClock();
+  }
+
+  async check(): Promise<string> {
+    const bash = spawnSync('bash', ['-c', 'echo "$BASH_VERSION"; type -P tar'], { encoding: 'utf8' });
+    if (bash.error || bash.status !== 0)
+      throw new AutogitError('executor-failed', 'the process executor needs bash and tar on this machine', {
+        hint: 'install them: apt-get install bash tar',
+      });
+    const user = this.#user();
+    await this.#makeWorkDir();
+    const who = user ? `as user ${user.name}` : 'as the agent’s own user';
+    const root = !user && process.getuid?.() === 0 ? ', which is root' : '';
+    return `bash ${bash.stdout.split('\n')[0]} on the machine itself, ${who}${root}: no isolation between jobs and this machine`;
+  }
+
+  async prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
+    signal.throwIfAborted();
+    const folder = this.#folder(spec.run);
+    if (existsSync(join(folder, 'run.json'))) {
+      const found = await this.adopt(spec, folder);
+      if (found) return found;
+    }
+    const user = this.#user();
+    await this.#makeWorkDir();
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    // The job's user must get through to its own folders, but cannot list or change ours.
+    if (user) await chmod(folder, 0o711);
+    const paths = jobPaths(spec, join(folder, 'builds'));
+    const own = [join(folder, 'home'), join(folder, 'tmp'), join(folder, 'builds'), paths.filesDir, paths.projectDir];
+    for (const path of own) await mkdir(path, { recursive: true, mode: 0o700 });
+    const environment = jobEnvironment(spec, paths);
+    const secrets = [[join(folder, 'environment.sh'), environment.script] as const].concat(
+      environment.files.map(({ name, content }) => [join(paths.filesDir, name), content] as const),
+    );
+    for (const [path, content] of secrets) await writeFile(path, content, { mode: 0o600 });
+    await writeFile(join(folder, 'supervisor.sh'), supervisor, { mode: 0o644 });
+    if (user) await giveTo(user, [...own, ...between(join(folder, 'builds'), paths), ...secrets.map(([path]) => path)]);
+    for (const key of environment.skipped)
+      this.#options.note?.(spec.run, `variable ${key} has a name that no shell can hold and is not set`);
+    const cgroup = this.#options.cgroups === false ? null : makeRunCgroup(runSlug(spec.run));
+    const file: RunFile = { run: spec.run, bootId: this.#clock.bootId(), cgroup };
+    await writeFile(join(folder, 'run.json'), JSON.stringify(file), { mode: 0o600 });
+    return this.#workspace(spec, paths, file, user);
+  }
+
+  async adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null> {
+    const folder = this.#folder(spec.run);
+    if (handle !== folder && existsSync(handle) === false) return null;
+    const file = readRunFile(folder);
+    if (file === null || file.run !== spec.run) return null;
+    const workspace = this.#workspace(spec, jobPaths(spec, join(folder, 'builds')), file, this.#user());
+    for (let index = 0; ; index++) {
+      const record = workspace.record(index);
+      if (record === null) break;
+      if (record.exitCode === null && file.bootId === this.#clock.bootId()) workspace.watchTimeout(index, record);
+    }
+    return workspace;
+  }
+
+  async sweep(known: ReadonlySet<string>): Promise<string[]> {
+    const removed: string[] = [];
+    if (!existsSync(this.#workDir)) return removed;
+    const kept = new Set([...known].map(runSlug));
+    for (const name of readdirSync(this.#workDir)) {
+      if (kept.has(name)) continue;
+      const folder = join(this.#workDir, name);
+      const file = readRunFile(folder);
+      await endAll(file?.run ?? name, file?.cgroup ?? null);
+      await removeTree(folder);
+      removed.push(file?.run ?? name);
+    }
+    // Processes whose folder is gone already, e.g. removed by hand.
+    const orphans = (): { pid: number }[] =>
+      processesWith(`${workMarker}=${this.#workDir}`).filter(({ pid }) => !known.has(runOf(pid) ?? ''));
+    signalAll(orphans, 'SIGKILL');
+    return removed;
+  }
+
+  #workspace(spec: ExecutorSpec, paths: JobPaths, file: RunFile, user: JobUser | null): ProcessWorkspace {
+    const folder = this.#folder(spec.run);
+    const cgroup = file.cgroup !== null && existsSync(file.cgroup) ? file.cgroup : null;
+    const environment = jobProcessEnvironment(spec, folder, this.#workDir, user);
+    return new ProcessWorkspace({
+      run: spec.run,
+      folder,
+      paths,
+      environment,
+      user,
+      cgroup,
+      bootId: file.bootId,
+      clock: this.#clock,
+    });
+  }
+
+  #folder(run: string): string {
+    return join(this.#workDir, runSlug(run));
+  }
+
+  async #makeWorkDir(): Promise<void> {
+    const user = this.#user();
+    try {
+      await mkdir(this.#workDir, { recursive: true, mode: 0o700 });
+      if (user) await chmod(this.#workDir, 0o711);
+      accessSync(this.#workDir, constants.W_OK | constants.X_OK);
+    } catch (cause) {
+      throw new AutogitError('home-unwritable', `cannot make the folder for runs ${this.#workDir}`, { cause });
+    }
+    if (user && spawnSync('/bin/sh', ['-c', 'cd "$1"', 'sh', this.#workDir], user).status !== 0)
+      throw new AutogitError('home-unwritable', `user ${user.name} cannot reach ${this.#workDir}`, {
+        hint: 'choose a folder for runs that this user can reach',
+      });
+  }
+
+  #user(): JobUser | null {
+    const name = this.#options.user ?? null;
+    if (name === null) return null;
+    if (process.getuid?.() !== 0)
+      throw new AutogitError('bad-config', `only an agent that runs as root can run jobs as user ${name}`);
+    const line = readFileSync('/etc/passwd', 'utf8')
+      .split('\n')
+      .map((entry) => entry.split(':'))
+      .find((fields) => fields[0] === name);
+    const [uid, gid] = [Number(line?.[2]), Number(line?.[3])];
+    if (!line || !Number.isInteger(uid) || !Number.isInteger(gid))
+      throw new AutogitError('bad-config', `there is no user ${name} on this machine`, { hint: `useradd -m ${name}` });
+    return { uid, gid, name };
+  }
+}
+
+/** Nothing of the agent's own environment but PATH, language and time zone: tokens must not leak into jobs. */
+function jobProcessEnvironment(
+  spec: ExecutorSpec,
+  folder: string,
+  workDir: string,
+  user: JobUser | null,
+): NodeJS.ProcessEnv {
+  const own = process.env;
+  const name = user?.name ?? own.USER ?? (process.getuid?.() === 0 ? 'root' : 'job');
+  // Empty hides all: a job that was given no GPU sees none.
+  const gpus = (vendor: string): string =>
+    spec.gpus
+      .filter((gpu) => gpu.vendor === vendor)
+      .map((gpu) => gpu.uuid)
+      .join(',');
+  return {
+    PATH: own.PATH ?? fallbackPath,
+    HOME: join(folder, 'home'),
+    TMPDIR: join(folder, 'tmp'),
+    USER: name,
+    LOGNAME: name,
+    SHELL: '/bin/bash',
+    LANG: own.LANG ?? 'C.UTF-8',
+    TERM: 'dumb',
+    ...(own.TZ && { TZ: own.TZ }),
+    CUDA_VISIBLE_DEVICES: gpus('nvidia'),
+    [runMarker]: spec.run,
+    [workMarker]: workDir,
+  };
+}
+
+/** The folders from builds down to the project: they belong to the job's user too. */
+const between = (buildsDir: string, paths: JobPaths): string[] => {
+  const found: string[] = [];
+  for (
+    let path = join(paths.projectDir, '..');
+    path !== buildsDir && path.startsWith(buildsDir);
+    path = join(path, '..')
+  )
+    found.push(path);
+  return found;
+};
+
+const giveTo = async (user: JobUser, paths: string[]): Promise<void> => {
+  for (const path of paths) await chown(path, user.uid, user.gid);
+};
+
+const readRunFile = (folder: string): RunFile | null => {
+  try {
+    const file = JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8')) as Partial<RunFile>;
+    if (typeof file.run !== 'string' || typeof file.bootId !== 'string') return null;
+    return { run: file.run, bootId: file.bootId, cgroup: typeof file.cgroup === 'string' ? file.cgroup : null };
+  } catch {
+    return null;
+  }
+};
+
+const runOf = (pid: number): string | null => {
+  try {
+    const entries = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
+    return entries.find((entry) => entry.startsWith(`${runMarker}=`))?.slice(runMarker.length + 1) ?? null;
+  } catch {
+    return null;
+  }
+};

@@ -1,0 +1,307 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, existsSync, lstatSync, openSync, writeSync } from 'node:fs';
+import { chown, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { PassThrough, type Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { Clock } from '../clock.ts';
+import type { Freezer, Step, StepEnd, Workspace } from '../ports.ts';
+import { isPathInside, type JobPaths, stepScript } from './job-shell.ts';
+import { followFile } from './output-file.ts';
+import { cgroupProcesses, freezeCgroup, removeCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
+import { continueRun, isAlive, processesOfRun, signalAll, stopRun, terminate } from './run-processes.ts';
+import { readStepRecord, type StepRecord } from './step-record.ts';
+import { plainName, renameTar } from './tar-names.ts';
+
+export interface JobUser {
+  uid: number;
+  gid: number;
+  name: string;
+}
+
+export interface ProcessRun {
+  run: string;
+  /** The agent's folder of the run: status, output, scripts. Only its subfolders belong to the job's user. */
+  folder: string;
+  paths: JobPaths;
+  environment: NodeJS.ProcessEnv;
+  /** Null: the agent's own user. */
+  user: JobUser | null;
+  cgroup: string | null;
+  bootId: string;
+  clock: Clock;
+}
+
+/** How long a supervisor may take from its start to its first line. */
+const settleMs = 3000;
+const killGraceMs = 10_000;
+
+/** A run as processes of this machine. See step-record.ts for how a step lives on without the agent. */
+export class ProcessWorkspace implements Workspace {
+  readonly handle: string;
+  readonly projectDir: string;
+  readonly #of: ProcessRun;
+  readonly #children = new Map<number, ChildProcess>();
+  readonly #timers = new Map<number, NodeJS.Timeout>();
+
+  constructor(run: ProcessRun) {
+    this.#of = run;
+    this.handle = run.folder;
+    this.projectDir = run.paths.projectDir;
+  }
+
+  async putTar(path: string, tar: NodeJS.ReadableStream): Promise<void> {
+    const target = this.#inside(path);
+    // By tar as the job's user: a link that the job made can lead nowhere that the job cannot go by itself.
+    const child = this.#asUser('umask 022; mkdir -p -- "$1" && exec tar -x -o -f - -C "$1"', [target]);
+    const error = gather(child.stderr as Readable);
+    const exit = exitOf(child);
+    await pipeline(tar, child.stdin as NodeJS.WritableStream).catch(() => undefined);
+    if ((await exit) !== 0)
+      throw new AutogitError('executor-failed', `could not put files into ${target}: ${await error}`);
+  }
+
+  async getTar(path: string): Promise<NodeJS.ReadableStream | null> {
+    const target = this.#inside(path);
+    try {
+      lstatSync(target);
+    } catch {
+      return null;
+    }
+    const [base, name] = path.startsWith('/') ? ['/', plainName(path)] : [this.projectDir, plainName(path)];
+    const child = this.#asUser('exec tar -c -f - -C "$1" -- "$2"', [base, name === '' ? '.' : name]);
+    child.stdin?.end();
+    const error = gather(child.stderr as Readable);
+    const out = new PassThrough();
+    (child.stdout as Readable).pipe(out, { end: false });
+    void exitOf(child).then(async (code) => {
+      // 1 is "file changed as we read it": a background process of the job still writes.
+      if (code === 0 || code === 1) out.end();
+      else out.destroy(new AutogitError('executor-failed', `could not read ${target}: ${await error}`));
+    });
+    if (name !== '') return out;
+    return renameTar(out, (entry) => (plainName(entry) === '' ? null : plainName(entry)));
+  }
+
+  async start(step: Step, index: number): Promise<void> {
+    const { folder, user, paths, environment, clock } = this.#of;
+    const script = join(folder, `step-${index}.sh`);
+    let status: number;
+    try {
+      status = openSync(this.#status(index), 'ax', 0o600);
+    } catch (cause) {
+      throw new AutogitError('executor-failed', `step ${index} of run ${this.#of.run} was begun before`, { cause });
+    }
+    const timeoutMs = step.timeoutMs !== null && step.timeoutMs > 0 ? step.timeoutMs : 0;
+    writeSync(status, `begun ${clock.bootMs()} ${timeoutMs}\n`);
+    await writeFile(script, stepScript(step, paths, join(folder, 'environment.sh')), { mode: 0o600 });
+    if (user) await chown(script, user.uid, user.gid);
+    const output = openSync(this.#output(index), 'a', 0o600);
+    const group = openSync(this.#of.cgroup ? join(this.#of.cgroup, 'cgroup.procs') : '/dev/null', 'w');
+    try {
+      const child = spawn('bash', [join(folder, 'supervisor.sh'), script], {
+        cwd: paths.projectDir,
+        env: environment,
+        detached: true,
+        stdio: ['ignore', output, output, status, group],
+        ...(user && { uid: user.uid, gid: user.gid }),
+      });
+      await new Promise<void>((done, fail) => {
+        child.once('spawn', done);
+        child.once('error', (cause) => fail(new AutogitError('executor-failed', 'bash did not start', { cause })));
+      });
+      child.unref();
+      this.#children.set(index, child);
+      this.watchTimeout(index, { begunMs: clock.bootMs(), timeoutMs: timeoutMs || null });
+    } finally {
+      for (const descriptor of [status, output, group]) closeSync(descriptor);
+    }
+  }
+
+  /** Ends a step that runs longer than it may; called again for steps found after a restart. */
+  watchTimeout(index: number, { begunMs, timeoutMs }: Pick<StepRecord, 'begunMs' | 'timeoutMs'>): void {
+    if (timeoutMs === null) return;
+    const left = Math.max(0, begunMs + timeoutMs - this.#of.clock.bootMs());
+    // Node's timers end at 2^31 ms; boot time goes on in suspend and timers do not: look again at least hourly.
+    const timer = setTimeout(
+      () => {
+        if (this.#isOver(index)) return;
+        const over = this.#of.clock.bootMs() >= begunMs + timeoutMs;
+        if (!over) return this.watchTimeout(index, { begunMs, timeoutMs });
+        // What cannot be ended shows in `ended`, which then never resolves until the node is looked at.
+        this.#end(killGraceMs, `it ran longer than its limit of ${Math.round(timeoutMs / 1000)} s`).catch(() => {});
+      },
+      Math.min(left, 3_600_000),
+    );
+    timer.unref();
+    this.#timers.set(index, timer);
+  }
+
+  output(index: number, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    return followFile(this.#output(index), offset, () => this.#isOver(index), signal);
+  }
+
+  async ended(index: number): Promise<StepEnd> {
+    for (let waitMs = 5; !this.#isOver(index); waitMs = Math.min(waitMs * 1.5, 100)) {
+      const child = this.#children.get(index);
+      if (child && isRunning(child)) {
+        child.ref();
+        await new Promise((done) => child.once('exit', done));
+      } else await sleep(waitMs);
+    }
+    clearTimeout(this.#timers.get(index));
+    const record = readStepRecord(this.#status(index));
+    if (record?.killed) return { kind: 'killed', because: record.killed };
+    if (record && record.exitCode !== null) return { kind: 'exited', exitCode: record.exitCode };
+    const because = record
+      ? 'its process is gone and left no exit code (killed by someone else, out of memory, or the machine restarted)'
+      : 'the step was never begun';
+    return { kind: 'lost', because };
+  }
+
+  async kill(graceMs: number): Promise<void> {
+    await this.#end(graceMs, 'its node ended it');
+  }
+
+  async freeze(): Promise<void> {
+    if (this.#of.cgroup === null) return stopRun(this.#of.run);
+    freezeCgroup(this.#of.cgroup);
+    await waitFrozen(this.#of.cgroup, 2000);
+  }
+
+  async thaw(): Promise<void> {
+    if (this.#of.cgroup !== null && existsSync(this.#of.cgroup)) thawCgroup(this.#of.cgroup);
+    // Also without a group of its own, and for what a watchdog of an earlier agent stopped by signal.
+    continueRun(this.#of.run);
+  }
+
+  async freezer(): Promise<Freezer> {
+    const { cgroup, run } = this.#of;
+    return cgroup === null ? { kind: 'pgid', marker: run } : { kind: 'cgroup', path: cgroup };
+  }
+
+  async remove(): Promise<void> {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    await endAll(this.#of.run, this.#of.cgroup);
+    await removeTree(this.#of.folder);
+  }
+
+  /** Steps that were begun, by the files that they left. */
+  record(index: number): StepRecord | null {
+    return readStepRecord(this.#status(index));
+  }
+
+  async #end(graceMs: number, because: string): Promise<void> {
+    for (let index = 0; ; index++) {
+      const record = this.record(index);
+      if (record === null) break;
+      if (record.exitCode !== null || record.killed !== null) continue;
+      const status = openSync(this.#status(index), 'a');
+      writeSync(status, `killed ${JSON.stringify(because)}\n`);
+      closeSync(status);
+    }
+    const spared = this.#supervisors();
+    const members = (): { pid: number }[] => this.#members().filter(({ pid }) => !spared.has(pid));
+    // Without grace a frozen run stays frozen: it may be no longer ours, so it must not do one more thing.
+    if (graceMs > 0) await this.thaw();
+    const left = await terminate(members, graceMs);
+    // The supervisors end by themselves when their step has; frozen ones need to be let go for it.
+    await this.thaw();
+    if (left > 0) throw new AutogitError('executor-failed', `${left} processes of run ${this.#of.run} cannot be ended`);
+  }
+
+  #members(): { pid: number }[] {
+    return membersOf(this.#of.run, this.#of.cgroup);
+  }
+
+  #supervisors(): Set<number> {
+    const pids = new Set<number>();
+    for (let index = 0; ; index++) {
+      const record = this.record(index);
+      if (record === null) return pids;
+      if (record.supervisor && isAlive(record.supervisor.pid, record.supervisor.startTicks))
+        pids.add(record.supervisor.pid);
+    }
+  }
+
+  /** True once nothing more will come of the step: its exit code is there, or its supervisor is gone without one. */
+  #isOver(index: number): boolean {
+    const record = this.record(index);
+    if (record === null || record.exitCode !== null) return true;
+    const { supervisor } = record;
+    if (this.#of.bootId !== this.#of.clock.bootId()) return true;
+    if (supervisor) return !isAlive(supervisor.pid, supervisor.startTicks);
+    const child = this.#children.get(index);
+    if (child) return !isRunning(child);
+    // Begun by an agent that was killed at that moment: its supervisor says who it is within milliseconds, or never.
+    return this.#of.clock.bootMs() - record.begunMs > settleMs && processesOfRun(this.#of.run).length === 0;
+  }
+
+  #inside(path: string): string {
+    if (!isPathInside(path)) throw new AutogitError('executor-failed', `the path ${path} leaves the job's tree`);
+    return resolve(this.projectDir, path);
+  }
+
+  #asUser(script: string, args: string[]): ChildProcess {
+    const { user, environment } = this.#of;
+    return spawn('bash', ['-c', script, 'bash', ...args], {
+      cwd: '/',
+      env: { PATH: environment.PATH, LANG: environment.LANG },
+      stdio: ['pipe', 'pipe', 'pipe'],
+      ...(user && { uid: user.uid, gid: user.gid }),
+    });
+  }
+
+  #status(index: number): string {
+    return join(this.#of.folder, `step-${index}.status`);
+  }
+
+  #output(index: number): string {
+    return join(this.#of.folder, `step-${index}.out`);
+  }
+}
+
+const isRunning = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null;
+
+const membersOf = (run: string, cgroup: string | null): { pid: number }[] => {
+  const pids = new Map(processesOfRun(run).map((stat) => [stat.pid, stat as { pid: number }]));
+  if (cgroup !== null) for (const member of cgroupProcesses(cgroup)) pids.set(member.pid, member);
+  return [...pids.values()];
+};
+
+/** Kills everything of a run, supervisors included, at once. */
+export async function endAll(run: string, cgroup: string | null): Promise<void> {
+  await terminate(() => membersOf(run, cgroup), 0);
+  if (cgroup === null) return;
+  try {
+    thawCgroup(cgroup);
+  } catch {
+    return;
+  }
+  signalAll(() => membersOf(run, cgroup), 'SIGKILL');
+  removeCgroup(cgroup);
+}
+
+/** rm -rf; folders that a job made read-only are opened first. */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true, maxRetries: 3 });
+  } catch {
+    await exitOf(spawn('chmod', ['-R', 'u+rwX', path], { stdio: 'ignore' }));
+    await rm(path, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+const exitOf = (child: ChildProcess): Promise<number> =>
+  new Promise((done) => {
+    child.once('error', () => done(127));
+    child.once('close', (code) => done(code ?? 128));
+  });
+
+const gather = async (stream: Readable): Promise<string> => {
+  let text = '';
+  for await (const chunk of stream) if (text.length < 2000) text += String(chunk);
+  return text.trim();
+};

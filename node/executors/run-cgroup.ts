@@ -1,0 +1,119 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * Control groups by their files (SAFETY H3, J1): version 2 by cgroup.freeze, version 1 by freezer.state. Both are met in
+ * the field. All calls are synchronous and short, so that the watchdog can use them with nothing else working.
+ */
+
+const mounts = (): { type: string; path: string; options: string }[] =>
+  readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' '))
+    .filter((fields) => fields.length >= 4)
+    .map((fields) => ({ path: fields[1] as string, type: fields[2] as string, options: fields[3] as string }));
+
+export const unifiedMount = (): string | null => mounts().find((mount) => mount.type === 'cgroup2')?.path ?? null;
+
+const freezerMount = (): string | null =>
+  mounts().find((mount) => mount.type === 'cgroup' && mount.options.split(',').includes('freezer'))?.path ?? null;
+
+/** The paths of a process in the hierarchies that can freeze: version 2 first. Null where it has none of its own. */
+export function freezerOfProcess(pid: number): string | null {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+  } catch {
+    return null;
+  }
+  const found: string[] = [];
+  for (const line of text.split('\n')) {
+    const [hierarchy, controllers, ...rest] = line.split(':');
+    const path = rest.join(':');
+    if (path === '' || path === '/') continue;
+    const mount =
+      hierarchy === '0' ? unifiedMount() : controllers?.split(',').includes('freezer') ? freezerMount() : null;
+    if (mount !== null) found.push(join(mount, path));
+  }
+  return (
+    found.find((path) => existsSync(join(path, 'cgroup.freeze'))) ??
+    found.find((path) => existsSync(join(path, 'freezer.state'))) ??
+    null
+  );
+}
+
+/**
+ * A control group for one run, below the root's (as root: it outlives the agent's own unit) or below the agent's own
+ * where that is delegated. Null when the machine has no version 2 or does not let us: then signals do it.
+ */
+export function makeRunCgroup(run: string): string | null {
+  const mount = unifiedMount();
+  if (mount === null) return null;
+  try {
+    let base = join(mount, 'autogit');
+    if (process.getuid?.() !== 0) {
+      const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1];
+      if (own === undefined) return null;
+      base = join(mount, own);
+    }
+    const path = join(base, `autogit-${run}`);
+    mkdirSync(path, { recursive: true });
+    if (existsSync(join(path, 'cgroup.freeze'))) return path;
+    rmdirSync(path);
+  } catch {
+    // No right to make one.
+  }
+  return null;
+}
+
+export function cgroupProcesses(path: string): { pid: number }[] {
+  const pids: { pid: number }[] = [];
+  try {
+    for (const line of readFileSync(join(path, 'cgroup.procs'), 'utf8').split('\n'))
+      if (line !== '' && line !== '0') pids.push({ pid: Number(line) });
+    for (const entry of readdirSync(path, { withFileTypes: true }))
+      if (entry.isDirectory()) pids.push(...cgroupProcesses(join(path, entry.name)));
+  } catch {
+    // Gone.
+  }
+  return pids;
+}
+
+/** Asks for it; the kernel answers within milliseconds. Throws when the group is gone or not ours. */
+export function freezeCgroup(path: string): void {
+  if (existsSync(join(path, 'cgroup.freeze'))) writeFileSync(join(path, 'cgroup.freeze'), '1');
+  else writeFileSync(join(path, 'freezer.state'), 'FROZEN');
+}
+
+export function thawCgroup(path: string): void {
+  if (existsSync(join(path, 'cgroup.freeze'))) writeFileSync(join(path, 'cgroup.freeze'), '0');
+  else writeFileSync(join(path, 'freezer.state'), 'THAWED');
+}
+
+export function isCgroupFrozen(path: string): boolean {
+  try {
+    if (existsSync(join(path, 'cgroup.events')))
+      return /^frozen 1$/m.test(readFileSync(join(path, 'cgroup.events'), 'utf8'));
+    return readFileSync(join(path, 'freezer.state'), 'utf8').trim() === 'FROZEN';
+  } catch {
+    return false;
+  }
+}
+
+export async function waitFrozen(path: string, limitMs: number): Promise<boolean> {
+  for (const until = performance.now() + limitMs; performance.now() < until; await sleep(5))
+    if (isCgroupFrozen(path)) return true;
+  return isCgroupFrozen(path);
+}
+
+/** Removes an empty group, folders that a job made below it included. Never throws. */
+export function removeCgroup(path: string): void {
+  try {
+    for (const entry of readdirSync(path, { withFileTypes: true }))
+      if (entry.isDirectory()) removeCgroup(join(path, entry.name));
+    rmdirSync(path);
+  } catch {
+    // Gone already, or a process in uninterruptible sleep is still in it: the next sweep removes it.
+  }
+}

@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs';
+
+/**
+ * What is known of one step of a process run: `step-<n>.status`, a file of short lines that is only ever appended to,
+ * so that agent and supervisor can both write it and a crash of either leaves it readable. A line counts once its
+ * newline is there.
+ *
+ *     begun 1234567 60000      by the agent: boot ms, limit in ms (0: none)
+ *     pid 4711 8812345         by the supervisor: itself and its start ticks
+ *     killed "timed out …"     by the agent, before it signals
+ *     exit 0                   by the supervisor: the end
+ */
+export interface StepRecord {
+  begunMs: number;
+  timeoutMs: number | null;
+  supervisor: { pid: number; startTicks: string } | null;
+  killed: string | null;
+  exitCode: number | null;
+}
+
+export function parseStepRecord(text: string): StepRecord {
+  const record: StepRecord = { begunMs: 0, timeoutMs: null, supervisor: null, killed: null, exitCode: null };
+  for (const line of text.split('\n').slice(0, -1)) {
+    const [word, first = '', second = ''] = line.split(' ');
+    if (word === 'begun') {
+      record.begunMs = Number(first);
+      record.timeoutMs = Number(second) > 0 ? Number(second) : null;
+    } else if (word === 'pid') record.supervisor = { pid: Number(first), startTicks: second };
+    else if (word === 'killed' && record.exitCode === null) record.killed ??= JSON.parse(line.slice(7)) as string;
+    else if (word === 'exit') record.exitCode ??= Number(first);
+  }
+  return record;
+}
+
+/** Null when the step was never begun. */
+export function readStepRecord(path: string): StepRecord | null {
+  try {
+    return parseStepRecord(readFileSync(path, 'utf8'));
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The supervisor of one step: bash in a session of its own, which outlives the agent. Output goes to the file that the
+ * agent opened; the step gets a process group of its own (so `kill 0` in a job's script does not hit the supervisor)
+ * but no job control while we wait, so that a SIGSTOP of the step does not look like its end. Descriptor 3 is the
+ * status file, 4 the control group's cgroup.procs (or /dev/null); the step inherits neither.
+ */
+export const supervisor = `umask 022
+echo 0 2>/dev/null >&4
+exec 4>&- 5>&1 >/dev/null 2>&1
+trap : TERM INT HUP
+read -r stat </proc/$$/stat
+fields=(\${stat##*') '})
+echo "pid $$ \${fields[19]}" >&3
+set -m
+bash "$1" >&5 2>&5 3>&- 5>&- &
+child=$!
+set +m
+exec 5>&-
+while :; do
+  wait "$child"
+  code=$?
+  # A signal ends the wait, not the step.
+  if [ "$code" -le 128 ] || ! kill -0 "$child"; then break; fi
+done
+echo "exit $code" >&3
+`;

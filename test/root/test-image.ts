@@ -1,0 +1,72 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+/**
+ * Images for tests, made of this machine's own programs by `docker import`: no registry is reachable. `bash` is what a
+ * job usually finds (bash, coreutils, tar, git); `sh` is the least that an image must have: dash and a few commands.
+ */
+export const testImages = { bash: 'autogit-test:bash', sh: 'autogit-test:sh' } as const;
+
+const coreutils =
+  'cat chmod cp cut date dd echo env false head id kill ln ls mkdir mktemp mv printf pwd rm rmdir seq sleep sort stat tail tee test touch tr true uname wc yes'.split(
+    ' ',
+  );
+
+const where = (name: string): string | null => {
+  const found = spawnSync('bash', ['-c', `type -P ${name}`], { encoding: 'utf8' }).stdout.trim();
+  return found === '' ? null : realpathSync(found);
+};
+
+/** The shared libraries of a program, its loader included. */
+const libraries = (program: string): string[] => {
+  const listed = spawnSync('ldd', [program], { encoding: 'utf8' });
+  return [...listed.stdout.matchAll(/(\/\S+) \(0x/g)].map((match) => match[1] as string);
+};
+
+const put = (root: string, from: string, to: string): void => {
+  mkdirSync(dirname(join(root, to)), { recursive: true });
+  cpSync(from, join(root, to), { dereference: true });
+  chmodSync(join(root, to), 0o755);
+};
+
+const fill = (root: string, programs: string[], shell: string): void => {
+  for (const folder of ['tmp', 'etc', 'root', 'bin', 'home/dev', 'usr/bin'])
+    mkdirSync(join(root, folder), { recursive: true });
+  chmodSync(join(root, 'tmp'), 0o1777);
+  writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\ndev:x:1234:1234:dev:/home/dev:/bin/sh\n');
+  writeFileSync(join(root, 'etc/group'), 'root:x:0:\ndev:x:1234:\n');
+  for (const name of programs) {
+    const from = where(name);
+    if (from === null) continue;
+    put(root, from, `bin/${name}`);
+    for (const library of libraries(from)) put(root, realpathSync(library), library.slice(1));
+  }
+  if (shell !== 'sh') symlinkSync(shell, join(root, 'bin/sh'));
+};
+
+const has = (image: string): boolean =>
+  spawnSync('docker', ['image', 'inspect', image], { stdio: 'ignore' }).status === 0;
+
+const make = (image: string, programs: string[], shell: string, changes: string[] = []): void => {
+  if (has(image)) return;
+  const root = mkdtempSync(join(tmpdir(), 'autogit-image-'));
+  try {
+    fill(root, programs, shell);
+    const tar = execFileSync('tar', ['-C', root, '-c', '.'], { maxBuffer: 1 << 30 });
+    execFileSync('docker', ['import', ...changes.flatMap((change) => ['-c', change]), '-', image], { input: tar });
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+};
+
+/** Makes both images where the engine lacks them; about a second. */
+export function makeTestImages(): typeof testImages {
+  make(testImages.bash, ['bash', 'git', 'tar', 'gzip', 'grep', 'sed', 'ps', 'setsid', 'find', ...coreutils], 'bash', [
+    // An entry point that would end at once: the executor must override it.
+    'ENTRYPOINT ["/bin/false"]',
+  ]);
+  make(testImages.sh, ['dash', 'cat', 'sleep', 'ls', 'mkdir', 'id', 'env'], 'dash', ['USER dev']);
+  return testImages;
+}
