@@ -20,7 +20,7 @@ const durables: { [K in keyof Durable]: z.ZodType<Durable[K]> } = {
   committed: Ledger.nullable(),
   asking: z.array(z.object({ grant: z.string(), class: z.string(), runner: z.number().nullable(), wallMs: WallMs })),
 };
-const LocalRunSchema: z.ZodType<LocalRun> = z.object({
+const LocalRunSchema: z.ZodType<LocalRun> = z.looseObject({
   run: Run,
   payload: z.string(),
   url: z.string(),

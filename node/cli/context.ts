@@ -1,0 +1,27 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import { homesToSearch, type Settings } from '../settings.ts';
+import type { AgentClient } from '../socket-client.ts';
+import type { Output } from './output.ts';
+
+/** What a command is given: its arguments, its settings, its voice. */
+export interface Context {
+  readonly command: string;
+  readonly args: readonly (string | undefined)[];
+  readonly settings: Settings;
+  readonly out: Output;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+}
+
+/** A client of the running agent. Throws `no-agent`. */
+export async function agentOf(context: Context): Promise<AgentClient> {
+  const { findAgent } = await import('../socket-client.ts');
+  return findAgent(homesToSearch(context.settings));
+}
+
+/** A job's number from the command line. Throws `bad-flag`. */
+export function jobArgument(text: string | undefined): number {
+  const job = Number(text);
+  if (!/^\d{1,15}$/.test(text ?? '') || job < 1) throw new AutogitError('bad-flag', `"${text}" is no job's number`);
+  return job;
+}

@@ -1,0 +1,35 @@
+import { AutogitError, type ErrorCode, InvariantError } from '../../protocol/errors.ts';
+
+/** The exit codes of INTERFACE.md. */
+export const exit = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  noAgent: 3,
+  waiting: 4,
+  unhealthy: 5,
+  internal: 70,
+  interrupted: 130,
+} as const;
+
+const codes: Partial<Record<ErrorCode, number>> = {
+  'bad-flag': exit.usage,
+  'bad-config': exit.usage,
+  'no-terminal': exit.usage,
+  'no-agent': exit.noAgent,
+  'not-approved': exit.waiting,
+};
+
+export const exitCodeOf = (error: unknown): number =>
+  error instanceof AutogitError ? (codes[error.code] ?? exit.failed) : exit.internal;
+
+/** `error: sentence` and `fix: hint`, for stderr. What we did not foresee shows its stack: it is our fault. */
+export function describeFailure(error: unknown, verbose: boolean): string {
+  if (error instanceof AutogitError) {
+    const cause = verbose && error.cause instanceof Error ? `cause: ${error.cause.stack ?? error.cause.message}\n` : '';
+    return `error: ${error.message}\nfix: ${error.hint}\n${cause}`;
+  }
+  const known = error instanceof Error ? error : new Error(String(error));
+  const what = known instanceof InvariantError ? 'a broken invariant' : 'an unforeseen error';
+  return `error: ${what}: ${known.message}\nfix: please report it with what follows\n${known.stack ?? ''}\n`;
+}

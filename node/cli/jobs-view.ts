@@ -1,0 +1,89 @@
+import type { JobRow, WhyAnswer } from '../../protocol/status.ts';
+import { showDuration } from '../quantities.ts';
+import { attentionLine, printTable } from './table.ts';
+
+interface Form {
+  isTerminal: boolean;
+  columns: number;
+  /** ms since the Unix epoch. */
+  now: number;
+}
+
+/** How long it waits, ran or runs; what happened last counts. */
+function timeOf(row: JobRow, now: number): string {
+  const from = row.startedAt ?? row.queuedAt;
+  if (from === null) return '-';
+  return showDuration((row.finishedAt === null ? now : Date.parse(row.finishedAt)) - Date.parse(from));
+}
+
+/** Queue and runs, one job a line, with why; `#` lines name the commands that tell more. */
+export function jobsView(rows: readonly JobRow[], form: Form): string {
+  if (!form.isTerminal) return printTable({ head: [], rows: rows.map(cellsForPipe) }, form);
+  if (rows.length === 0) return 'no jobs   (finished ones too: autogit-node jobs --all)';
+  const table = printTable(
+    {
+      head: ['JOB', 'STATE', 'NODE', 'NAME', 'PROJECT', 'TIME', 'WHY'],
+      rows: rows.map((row) => [
+        String(row.job),
+        row.state,
+        row.node ?? '-',
+        row.name,
+        `${row.project}@${row.ref}`,
+        timeOf(row, form.now),
+        row.because,
+      ]),
+    },
+    { isTerminal: true, columns: Math.max(100, form.columns) },
+  );
+  const waiting = rows.find((row) => row.state === 'waiting');
+  const hint = waiting ? attentionLine(`${waiting.job} ${waiting.because}`, `autogit-node why ${waiting.job}`) : null;
+  return hint === null ? table : `${table}\n\n${hint}`;
+}
+
+const cellsForPipe = (row: JobRow): string[] => [
+  String(row.job),
+  row.state,
+  row.node ?? '-',
+  row.project,
+  row.name,
+  row.ref,
+  row.tags.join(','),
+  row.queuedAt ?? '-',
+  row.startedAt ?? '-',
+  row.finishedAt ?? '-',
+  row.exitCode === null ? '-' : String(row.exitCode),
+  row.because,
+];
+
+/** Everything about one job. */
+export function jobView(row: JobRow, form: Form): string {
+  const lines: [string, string][] = [
+    ['job', `${row.job} ${row.name}`],
+    ['project', `${row.project}@${row.ref}`],
+    ['tags', row.tags.join(', ') || 'none'],
+    ['state', row.exitCode === null ? row.state : `${row.state}, exit code ${row.exitCode}`],
+    ['node', row.node ?? '-'],
+    ['attempt', String(row.attempt)],
+    ['queued', row.queuedAt ?? '-'],
+    ['started', row.startedAt ?? '-'],
+    ['finished', row.finishedAt ?? '-'],
+    ['why', row.because],
+  ];
+  return form.isTerminal
+    ? lines.map(([name, value]) => `${name.padEnd(10)}${value}`).join('\n')
+    : lines.map((line) => line.join('\t')).join('\n');
+}
+
+/** `why`: every machine, and the one reason it was not chosen. */
+export function whyView(why: WhyAnswer, form: { isTerminal: boolean; columns: number }): string {
+  if (!form.isTerminal)
+    return printTable(
+      { head: [], rows: why.machines.map(({ node, fits, because }) => [node, fits ? 'fits' : 'no', because]) },
+      form,
+    );
+  const verb = why.state === 'waiting' ? `waits ${showDuration(why.waitedMs)}` : why.state;
+  const head = `${why.job} ${why.name} ${why.project}@${why.ref}   ${verb}   needs: ${why.needs}`;
+  const width = Math.max(0, ...why.machines.map(({ node }) => node.length));
+  const rows = why.machines.map(({ node, because }) => `  ${node.padEnd(width)}   ${because}`);
+  return [head, ...rows, ...(why.because === '' ? [] : [`# ${why.because}`])].join('\n');
+}

@@ -1,0 +1,43 @@
+export type LineState = 'ok' | 'wait' | 'warn' | 'fail';
+
+const colours: Record<LineState, string> = {
+  ok: '\u001b[32m',
+  wait: '\u001b[33m',
+  warn: '\u001b[33m',
+  fail: '\u001b[31m',
+};
+const indent = ' '.repeat(22);
+
+/** One line of `join` or `doctor`: `  ok    machine     16 cores`; further lines of the sentence are indented below. */
+export function progressLine(state: LineState, what: string, sentence: string, color = false): string {
+  const word = color ? `${colours[state]}${state}\u001b[0m${' '.repeat(6 - state.length)}` : state.padEnd(6);
+  const [first = '', ...more] = sentence.split('\n');
+  return [`  ${word}${what.padEnd(12)}${first}`.trimEnd(), ...more.map((line) => `${indent}${line}`)].join('\n');
+}
+
+/** Progress of a command that takes a while, one line each, on stderr. */
+export interface Lines {
+  ok(what: string, sentence: string): void;
+  wait(what: string, sentence: string): void;
+  warn(what: string, sentence: string): void;
+  fail(what: string, sentence: string): void;
+  /** A line without a state. */
+  say(sentence: string): void;
+}
+
+export function createLines(options: { color: boolean; quiet?: boolean; write?: (text: string) => void }): Lines {
+  const { quiet = false, write = (text: string) => void process.stderr.write(text) } = options;
+  const color = options.color && process.stderr.isTTY === true;
+  const print = (state: LineState) => (what: string, sentence: string) => {
+    if (!quiet || state === 'fail') write(`${progressLine(state, what, sentence, color)}\n`);
+  };
+  return {
+    ok: print('ok'),
+    wait: print('wait'),
+    warn: print('warn'),
+    fail: print('fail'),
+    say: (sentence) => {
+      if (!quiet) write(`${sentence}\n`);
+    },
+  };
+}

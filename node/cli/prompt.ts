@@ -1,0 +1,41 @@
+import { createInterface } from 'node:readline/promises';
+import { AutogitError } from '../../protocol/errors.ts';
+
+export interface PromptOptions {
+  /** False with --no-input. */
+  input: boolean;
+  /** True with --yes: the default answers. */
+  yes: boolean;
+  signal?: AbortSignal;
+}
+
+export const hasTerminal = (options: PromptOptions): boolean =>
+  options.input && process.stdin.isTTY === true && process.stderr.isTTY === true;
+
+/**
+ * Asks on the terminal (stderr, so that stdout stays data); an empty line takes the default. Throws `no-terminal`
+ * without a terminal or with --no-input, also an AbortError when the signal says so.
+ */
+export async function ask(question: string, fallback: string, options: PromptOptions): Promise<string> {
+  if (options.yes) return fallback;
+  if (!hasTerminal(options))
+    throw new AutogitError('no-terminal', `nobody can answer: ${question}`, {
+      hint: 'answer by flag, or take the default with --yes (autogit-node help COMMAND)',
+    });
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await lines.question(`${question} `, options.signal ? { signal: options.signal } : {});
+    return answer.trim() === '' ? fallback : answer.trim();
+  } finally {
+    lines.close();
+  }
+}
+
+/** A yes-or-no question: `[Y/n]` or `[y/N]`; anything else than y or n is asked again. */
+export async function confirm(question: string, fallback: boolean, options: PromptOptions): Promise<boolean> {
+  for (;;) {
+    const answer = await ask(`${question} [${fallback ? 'Y/n' : 'y/N'}]`, fallback ? 'y' : 'n', options);
+    if (/^y(es)?$/i.test(answer)) return true;
+    if (/^no?$/i.test(answer)) return false;
+  }
+}

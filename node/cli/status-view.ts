@@ -1,0 +1,160 @@
+import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
+import { showBytes, showDuration, showShare } from '../quantities.ts';
+import { attentionLine, printTable } from './table.ts';
+
+export interface ViewForm {
+  isTerminal: boolean;
+  columns: number;
+  wide: boolean;
+}
+
+const since = (at: string, now: string): string => showDuration(Date.parse(now) - Date.parse(at));
+const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
+
+/** The mesh on one screen, from the same snapshot as `--json`. */
+export function statusView(snapshot: StatusSnapshot, form: ViewForm): string {
+  return form.isTerminal ? forPeople(snapshot, form) : forPipe(snapshot);
+}
+
+function forPeople(snapshot: StatusSnapshot, form: ViewForm): string {
+  const lines = [...meshLines(snapshot), ...gitlabLines(snapshot), queueLine(snapshot), '', nodeTable(snapshot, form)];
+  const attention = attentionLines(snapshot);
+  return [...lines, ...(attention.length > 0 ? ['', ...attention] : [])].join('\n');
+}
+
+const label = (text: string): string => `${text.padEnd(10)}  `;
+
+function meshLines({ mesh, leader, nodes, quorum, at, seenFrom, ageMs }: StatusSnapshot): string[] {
+  const approved = nodes.filter((node) => node.state !== 'waiting').length;
+  const led = leader ? `leader ${leader.node} (term ${leader.term}, ${since(leader.since, at)})` : 'no leader';
+  const first = `${label(`mesh ${mesh.name}`)}${plural(approved, 'node')}, ${led}, can lose ${quorum.canLose}   seen from ${seenFrom}, ${showDuration(ageMs)} ago`;
+  return quorum.canLose === 0 && quorum.sentence !== '' ? [first, `${label('')}${quorum.sentence}`] : [first];
+}
+
+function gitlabLines({ gitlab, at }: StatusSnapshot): string[] {
+  if (gitlab.mode === 'none') return [`${label('gitlab')}none   -> autogit-node gitlab connect URL --token-env VAR`];
+  const where = gitlab.host === null ? '' : ` on ${gitlab.host}`;
+  const backup = gitlab.lastBackup
+    ? `   backup ${since(gitlab.lastBackup.at, at)} ago, ${plural(gitlab.lastBackup.copies.length, 'cop').replace(/cops$/, 'copies').replace(/cop$/, 'copy')}`
+    : '';
+  const lines = [`${label('gitlab')}${gitlab.state}${where}   ${gitlab.url ?? ''}${backup}`.trimEnd()];
+  if (gitlab.forecast) lines.push(`${label('')}${gitlab.forecast.sentence}`);
+  if (gitlab.flag !== null) lines.push(`${label('')}${gitlab.flag}`);
+  return lines;
+}
+
+const queueLine = ({ queue }: StatusSnapshot): string =>
+  `${label('queue')}${queue.waiting} waiting, ${queue.running} running, ${queue.doneToday} done today, ${queue.failedToday} failed`;
+
+const usedOf = (node: NodeRow): { cpu: string; memory: string } => {
+  if (!node.capacity || !node.room) return { cpu: '-', memory: '-' };
+  const { cpuMillis, memoryBytes } = node.capacity;
+  const busy = cpuMillis > 0 ? Math.round((100 * (cpuMillis - node.room.cpuMillis)) / cpuMillis) : 0;
+  return {
+    cpu: `${Math.min(100, Math.max(0, busy))}%`,
+    memory: showShare(Math.max(0, memoryBytes - node.room.memoryBytes), memoryBytes),
+  };
+};
+
+function gpusOf(node: NodeRow): string {
+  const gpus = node.capacity?.gpus ?? [];
+  if (gpus.length === 0) return '-';
+  const shown = gpus.map((gpu) => {
+    const room = node.room?.gpus.find((candidate) => candidate.uuid === gpu.uuid);
+    if (!room) return gpu.model;
+    return room.foreign ? `${gpu.model} (owner)` : `${gpu.model} ${Math.round(room.busyPercent)}%`;
+  });
+  return shown.length > 2 ? `${shown[0]} +${shown.length - 1}` : shown.join(', ');
+}
+
+const seenOf = (node: NodeRow): string =>
+  node.self ? 'now' : node.lastHeardMs === null ? '-' : showDuration(node.lastHeardMs);
+
+function nodeTable({ nodes }: StatusSnapshot, form: ViewForm): string {
+  const head = ['  NODE', 'STATE', 'RUNS', 'CPU', 'MEMORY', 'GPU', 'SEEN', 'VERSION'];
+  const wide = ['VOTER', 'OWNER', 'ARCH', 'DISK', 'ADDRESS', 'LABELS', 'ID'];
+  const rows = nodes.map((node) => {
+    const { cpu, memory } = usedOf(node);
+    const name = `${node.self ? '*' : ' '} ${node.node}`;
+    const row = [
+      name,
+      node.state,
+      String(node.runs.length),
+      cpu,
+      memory,
+      gpusOf(node),
+      seenOf(node),
+      node.version ?? '-',
+    ];
+    return form.wide ? [...row, ...wideCells(node)] : row;
+  });
+  return printTable(
+    { head: form.wide ? [...head, ...wide] : head, rows },
+    { isTerminal: true, columns: form.wide ? Number.POSITIVE_INFINITY : Math.max(form.columns, 100) },
+  );
+}
+
+const wideCells = (node: NodeRow): string[] => [
+  node.voter ? 'yes' : 'no',
+  node.owner ?? '-',
+  node.arch ?? '-',
+  node.capacity ? showBytes(node.capacity.diskBytes) : '-',
+  node.address ?? '-',
+  node.labels.join(',') || '-',
+  node.id,
+];
+
+function attentionLines(snapshot: StatusSnapshot): string[] {
+  const waiting = snapshot.waiting.map(({ node, address, words }) =>
+    attentionLine(`${node}  at ${address} waits to be let in; it shows ${words}`, `autogit-node approve ${node}`),
+  );
+  const reasons = snapshot.nodes
+    .filter((node) => node.because !== null && ['draining', 'paused', 'suspect', 'gone'].includes(node.state))
+    .filter((node) => !snapshot.attention.some(({ sentence }) => sentence.includes(node.because as string)))
+    .map((node) => attentionLine(`${node.node}  ${node.because}`, null));
+  const rest = snapshot.attention.map(({ sentence, fix }) => attentionLine(sentence, fix));
+  return [...new Set([...waiting, ...reasons, ...rest])];
+}
+
+/** One record a line, its kind first: `autogit-node status | grep ^node`. Times are RFC 3339, sizes bytes. */
+function forPipe(snapshot: StatusSnapshot): string {
+  const { mesh, leader, quorum, gitlab, queue } = snapshot;
+  const rows: (string | number | null)[][] = [
+    [
+      'mesh',
+      mesh.name,
+      mesh.id,
+      leader?.node ?? null,
+      leader?.term ?? null,
+      quorum.canLose,
+      snapshot.seenFrom,
+      snapshot.at,
+    ],
+    ['gitlab', gitlab.mode, gitlab.state, gitlab.host, gitlab.url, gitlab.lastBackup?.at ?? null],
+    ['queue', queue.waiting, queue.running, queue.doneToday, queue.failedToday],
+    ...snapshot.nodes.map((node) => {
+      const { cpu, memory } = usedOf(node);
+      return [
+        'node',
+        node.node,
+        node.state,
+        node.runs.length,
+        cpu,
+        memory,
+        gpusOf(node),
+        node.lastHeardMs,
+        node.version,
+      ];
+    }),
+    ...snapshot.waiting.map((row) => ['waiting', row.node, row.address, row.words, row.since]),
+    ...snapshot.attention.map((row) => ['attention', row.severity, row.code, row.sentence, row.fix]),
+  ];
+  const cells = rows.map((row) => row.map((cell) => (cell === null ? '-' : String(cell))));
+  return printTable({ head: [], rows: cells }, { isTerminal: false, columns: Number.POSITIVE_INFINITY });
+}
+
+/** True when a script should be told: no leader, a failed GitLab, or attention of severity `fail`. */
+export const isUnhealthy = (snapshot: StatusSnapshot): boolean =>
+  snapshot.leader === null ||
+  snapshot.gitlab.state === 'failed' ||
+  snapshot.attention.some(({ severity }) => severity === 'fail');
