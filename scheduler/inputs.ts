@@ -1,6 +1,6 @@
 import type { Change } from '../protocol/changes.ts';
 import type { NodeId } from '../protocol/ids.ts';
-import type { Run, RunResult, Sealed } from '../protocol/ledger.ts';
+import type { Era, Run, RunResult, Sealed } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { Measured, Report } from '../protocol/report.ts';
 
@@ -30,7 +30,8 @@ export type TakeOutcome =
 /** What happened, in the past tense. The shell reports; the core decides. */
 export type Happened =
   | { kind: 'ticked' }
-  | { kind: 'heard'; from: NodeId; message: PeerMessage }
+  /** `era`: as its envelope says (SAFETY L15); messages of an older era are void. */
+  | { kind: 'heard'; from: NodeId; message: PeerMessage; era?: Era | null }
   | { kind: 'report-heard'; from: NodeId; report: Report }
   /** A direct stream to that member opened or closed. Closing is a hint, never a proof. */
   | { kind: 'connected'; node: NodeId }

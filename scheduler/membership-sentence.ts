@@ -1,0 +1,40 @@
+import type { Change } from '../protocol/changes.ts';
+import type { Ledger } from '../protocol/ledger.ts';
+import { find } from './membership-names.ts';
+
+/** What a change did, for the person who asked. The same ledger twice = it was so before. */
+export function doneSentence(change: Change, before: Ledger, after: Ledger): string {
+  const already = before === after ? ' already' : '';
+  const name = (node: string): string =>
+    after.nodes[node]?.name ?? before.nodes[find(before.nodes, node) ?? '']?.name ?? node;
+  switch (change.kind) {
+    case 'open-approval':
+      return `${change.approval.name} waits for approval`;
+    case 'close-approval':
+      return 'it waits no more';
+    case 'approve':
+    case 'approve-invited':
+    case 'approve-paired': {
+      const added = Object.keys(after.nodes).find((node) => !(node in before.nodes));
+      return added ? `${after.nodes[added]!.name} is in the mesh` : `${name(change.node ?? '')} is in the mesh already`;
+    }
+    case 'ignore':
+      return `${change.node} is ignored${already}: it may wait, but nobody is asked about it`;
+    case 'forget':
+      return `${name(change.node)} is forgotten${already}: it is a stranger now`;
+    case 'make-invite':
+      return 'the invite is open';
+    case 'pair':
+      return change.until === 0 ? 'the pairing window is closed' : 'the pairing window is open';
+    case 'introduce':
+      return `${name(change.node)} is known as it is${already}`;
+    case 'depart':
+      return `${name(change.node)} has left${already}`;
+    case 'drain':
+      return `${name(change.node)} ${change.drained ? 'takes no new work and does not vote' : 'takes work again'}${already}`;
+    case 'set':
+      return `${change.key} is ${change.value}${already}`;
+    case 'connect-gitlab':
+      return `GitLab at ${change.url} is connected${already}`;
+  }
+}

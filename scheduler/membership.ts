@@ -1,0 +1,152 @@
+import type { Change } from '../protocol/changes.ts';
+import type { NodeId } from '../protocol/ids.ts';
+import { classKey } from '../protocol/ids.ts';
+import type { Ledger, LedgerNode } from '../protocol/ledger.ts';
+import { limits } from '../protocol/limits.ts';
+import type { Refusal } from './ledger-edit.ts';
+import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
+import { find, freeName, known, mapNode, without } from './membership-names.ts';
+
+/**
+ * What a change makes of the ledger. Pure; the same object when there is nothing to change. Refusals are sentences for
+ * the person who asked, with what to type instead. `wallMs`: the leader's wall clock.
+ */
+export function applyChange(ledger: Ledger, change: Change, wallMs: number): Ledger | Refusal {
+  switch (change.kind) {
+    case 'open-approval':
+      return openApproval(ledger, change.node, change.approval, wallMs);
+    case 'close-approval':
+      return closeApproval(ledger, change.node);
+    case 'approve':
+      return approve(ledger, change, wallMs);
+    case 'approve-invited':
+      return approveInvited(ledger, change, wallMs);
+    case 'approve-paired':
+      return approvePaired(ledger, change, wallMs);
+    case 'ignore':
+      return ignore(ledger, change.node);
+    case 'forget':
+      return forget(ledger, change.node, wallMs);
+    case 'make-invite':
+      return makeInvite(ledger, change, wallMs);
+    case 'pair':
+      return change.until === ledger.pairUntil ? ledger : { ...ledger, pairUntil: change.until };
+    case 'introduce':
+      return introduce(ledger, change);
+    case 'depart':
+      return mapNode(ledger, change.node, (node) => (node.left ? node : { ...node, left: true }));
+    case 'drain':
+      return drain(ledger, change.node, change.drained);
+    case 'set':
+      return set(ledger, change.key, change.value);
+    case 'connect-gitlab':
+      return connectGitlab(ledger, change, wallMs);
+  }
+}
+
+function forget(ledger: Ledger, wanted: string, wallMs: number): Ledger | Refusal {
+  const node = find(ledger.nodes, wanted);
+  if (node === null && wanted in ledger.forgotten) return ledger;
+  if (node === null) return { refused: `no node is called ${wanted}; the nodes are ${known(ledger.nodes)}` };
+  if (Object.keys(ledger.nodes).length === 1)
+    return {
+      refused: `${ledger.nodes[node]!.name} is the only node: without it there is no mesh; to end it, stop its agent`,
+    };
+  const invites = Object.fromEntries(Object.entries(ledger.invites).filter(([, invite]) => invite.by !== node));
+  return {
+    ...ledger,
+    invites,
+    nodes: without(ledger.nodes, node),
+    approvals: without(closeApprovalsVia(ledger, node), node),
+    forgotten: trim({ ...ledger.forgotten, [node]: wallMs }),
+  };
+}
+
+/** Newcomers that talk to a forgotten member have nobody who would hand them the ledger. */
+const closeApprovalsVia = (ledger: Ledger, via: NodeId): Ledger['approvals'] =>
+  Object.fromEntries(Object.entries(ledger.approvals).filter(([, approval]) => approval.via !== via));
+
+/** The newest 256 forgotten ones: an older one is refused as a stranger all the same. */
+const trim = (forgotten: Ledger['forgotten']): Ledger['forgotten'] => {
+  const entries = Object.entries(forgotten);
+  if (entries.length <= 256) return forgotten;
+  return Object.fromEntries(entries.sort(([, a], [, b]) => b - a).slice(0, 256));
+};
+
+function makeInvite(ledger: Ledger, change: Change & { kind: 'make-invite' }, wallMs: number): Ledger | Refusal {
+  if (change.invite in ledger.invites) return ledger;
+  if (change.expiresAt <= wallMs) return { refused: 'this invite would have expired already: is the clock right?' };
+  const open = Object.fromEntries(Object.entries(ledger.invites).filter(([, invite]) => invite.expiresAt > wallMs));
+  if (Object.keys(open).length >= limits.invites)
+    return { refused: `${limits.invites} invites are open: use one of them, or wait until they expire` };
+  const { code, expiresAt, by } = change;
+  return { ...ledger, invites: { ...open, [change.invite]: { code, expiresAt, by } } };
+}
+
+/** A node says what it is now. A name that another one has gets a suffix; the own old one, suffix included, stays. */
+function introduce(ledger: Ledger, change: Change & { kind: 'introduce' }): Ledger | Refusal {
+  const old = ledger.nodes[change.node];
+  if (!old) return { refused: 'this node is not in the mesh: it must be approved first' };
+  const name = freeName(ledger, change.name, change.node);
+  const { addresses, store, witness } = change;
+  const same =
+    old.name === name &&
+    old.store === store &&
+    old.witness === witness &&
+    !old.left &&
+    old.addresses.length === addresses.length &&
+    old.addresses.every((address, index) => address === addresses[index]);
+  if (same) return ledger;
+  const node: LedgerNode = { ...old, name, addresses, store, witness, left: false };
+  return { ...ledger, nodes: { ...ledger.nodes, [change.node]: node } };
+}
+
+function drain(ledger: Ledger, wanted: string, drained: boolean): Ledger | Refusal {
+  const node = find(ledger.nodes, wanted);
+  if (node === null) return { refused: `no node is called ${wanted}; the nodes are ${known(ledger.nodes)}` };
+  return mapNode(ledger, node, (entry) => (entry.drained === drained ? entry : { ...entry, drained }));
+}
+
+const expected = {
+  retryLost: (value: unknown) => (typeof value === 'boolean' ? null : 'retryLost is true or false'),
+  defaultArch: (value: unknown) =>
+    typeof value === 'string' && /^[a-z0-9_-]{1,32}$/.test(value)
+      ? null
+      : 'defaultArch is the name of an architecture: amd64, arm64 or riscv64',
+  graceMs: (value: unknown) =>
+    typeof value === 'number' && Number.isFinite(value) && value >= 0 && value <= 86_400_000
+      ? null
+      : 'graceMs is a time in milliseconds, from 0 to 86400000 (a day)',
+} as const;
+
+function set(ledger: Ledger, key: keyof typeof expected, value: boolean | string | number): Ledger | Refusal {
+  const wrong = expected[key](value);
+  if (wrong !== null) return { refused: wrong };
+  return ledger.settings[key] === value ? ledger : { ...ledger, settings: { ...ledger.settings, [key]: value } };
+}
+
+/** Another GitLab's runners mean nothing to this one, so its classes are forgotten with it. */
+function connectGitlab(ledger: Ledger, change: Change & { kind: 'connect-gitlab' }, wallMs: number): Ledger | Refusal {
+  if (ledger.gitlab.mode === 'hosted')
+    return { refused: 'this mesh hosts its own GitLab: autogit-node gitlab uninstall first' };
+  if (change.token === null && change.runnerTokens.length === 0)
+    return { refused: 'a token is needed: an admin token, or a runner token for each set of tags' };
+  const isSame = ledger.gitlab.url === change.url && ledger.gitlab.instance === change.instance;
+  const classes: Ledger['classes'] = isSame ? { ...ledger.classes } : {};
+  for (const { tags, token } of change.runnerTokens) {
+    const set = [...new Set(tags)].sort();
+    classes[classKey(set)] = {
+      tags: set,
+      state: 'ready',
+      nonce: 'given',
+      runner: null,
+      token,
+      lastUsedAt: wallMs,
+      given: true,
+    };
+  }
+  if (Object.keys(classes).length > limits.classes)
+    return { refused: `more than ${limits.classes} sets of tags: give fewer runner tokens` };
+  const { url, token, instance } = change;
+  return { ...ledger, classes, gitlab: { ...ledger.gitlab, mode: 'connected', url, token, instance } };
+}

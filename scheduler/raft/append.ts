@@ -1,0 +1,67 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { MessageOf } from '../../protocol/messages.ts';
+import { compareStamps, sameStamp } from '../../protocol/stamp.ts';
+import { compareEras } from './era.ts';
+import { commit } from './proposal.ts';
+import { learnLeader, raiseTerm } from './term.ts';
+import { nameOf, note, send, sendAfterDisk, type Turn } from './turn.ts';
+
+/**
+ * The follower's side of replication. A newer stamp replaces the accepted ledger; what is committed changes only by a
+ * commit mark that equals the own accepted stamp (SAFETY L1, L5). Acknowledged is what is on disk, never what is in
+ * memory; the round is acknowledged all the same, so that the leader knows that it is heard.
+ */
+export function hearAppend(turn: Turn, from: NodeId, message: MessageOf<'append'>): void {
+  const { raft } = turn;
+  const { term, round } = message;
+  const { store } = turn.identity;
+  if (term < raft.term) return send(turn, from, { kind: 'ack', term: raft.term, round, stamp: null, store });
+  if (term === raft.term && raft.leading) {
+    const because = `${nameOf(turn, from)} says that it leads term ${term} too: one of the two stores was copied or rolled back`;
+    return note(turn, 'two-leaders', because, { node: from, term }, 'error');
+  }
+  raiseTerm(turn, term, `${nameOf(turn, from)} leads in term ${term}`);
+  learnLeader(turn, from);
+  hearContact(turn);
+  const ledger = message.ledger;
+  if (ledger && ledger.stamp.term === term && sameStamp(ledger.stamp, message.stamp) && isNews(raft.accepted, ledger)) {
+    raft.accepted = ledger;
+    turn.save.accepted = true;
+    turn.save.promise = true;
+  }
+  if (sameStamp(message.committed, raft.accepted.stamp) && !hasCommitted(turn)) commit(turn, raft.accepted);
+  if (turn.save.accepted)
+    return sendAfterDisk(turn, from, { kind: 'ack', term, round, stamp: raft.accepted.stamp, store });
+  const stamp = raft.diskStamp.term === term ? raft.diskStamp : null;
+  send(turn, from, { kind: 'ack', term, round, stamp, store });
+}
+
+/** Stamps decide within an era; a newer era wins whatever its stamp (SAFETY L15). */
+const isNews = (mine: Ledger, its: Ledger): boolean => {
+  const era = compareEras(its.era, mine.era);
+  return era > 0 || (era === 0 && compareStamps(its.stamp, mine.stamp) > 0);
+};
+
+const hasCommitted = (turn: Turn): boolean =>
+  turn.raft.committed !== null && sameStamp(turn.raft.committed.stamp, turn.raft.accepted.stamp);
+
+/** Proof that the leader leads; but a backlog read after a sleep proves nothing (SAFETY L12). */
+function hearContact(turn: Turn): void {
+  const { raft } = turn;
+  raft.timerAt = turn.at;
+  if (turn.at >= raft.backlogUntil) raft.contactAt = turn.at;
+}
+
+/** What is on disk now may be acknowledged; the leader hears it with its next round. */
+export function hearPersisted(turn: Turn, seq: number): void {
+  const { raft } = turn;
+  raft.diskSeq = Math.max(raft.diskSeq, seq);
+  let arrived = 0;
+  for (const { seq: its, stamp } of raft.onTheirWay) {
+    if (its > raft.diskSeq) break;
+    raft.diskStamp = stamp;
+    arrived += 1;
+  }
+  if (arrived > 0) raft.onTheirWay = raft.onTheirWay.slice(arrived);
+}

@@ -1,0 +1,146 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import { ledgerSchema } from '../../protocol/ledger.ts';
+import type { Evidence, MessageOf } from '../../protocol/messages.ts';
+import { beginLeading } from './leading.ts';
+import { hasQuorum, isVoter, rankedVoters } from './quorum.ts';
+import { raiseTerm } from './term.ts';
+import { timings } from './timings.ts';
+import { chance, peerOf, send, sendAfterDisk, setPeer, type Turn, thisPersist } from './turn.ts';
+
+/**
+ * The candidate's side. A candidacy begins with pre-votes, which promise nothing and raise no term; a majority of them
+ * lets the node raise its term and ask for votes; a majority of those makes it leader. Votes are counted by the
+ * configuration of the own accepted ledger (SAFETY L2), store ids included (L8).
+ */
+
+/** Whether this node may lead at all; the receivers do not ask this, only the candidate does (SAFETY L7). */
+export function mayCampaign(turn: Turn): boolean {
+  const { raft } = turn;
+  const { configuration } = raft.accepted;
+  if (!isVoter(configuration, turn.self, turn.identity.store)) return false;
+  if (raft.rolledBack !== null || raft.accepted.schema > ledgerSchema) return false;
+  if (raft.leaving?.gone || raft.leaving?.handedOverAt) return false;
+  return raft.healthy || rankedVoters(configuration).length === 1;
+}
+
+/** How many voters go first; `against` does not count. */
+export function rankOf(turn: Turn, against: NodeId | null): number {
+  return rankedVoters(turn.raft.accepted.configuration)
+    .filter((node) => node !== against)
+    .indexOf(turn.self);
+}
+
+/** Own votes need no message, but a real one needs the disk (SAFETY L10). */
+function wins(turn: Turn): boolean {
+  const { raft } = turn;
+  const { campaign } = raft;
+  if (!campaign) return false;
+  return hasQuorum(raft.accepted.configuration, (node, store) =>
+    node === turn.self
+      ? store === turn.identity.store && campaign.ownVoteSeq <= raft.diskSeq
+      : campaign.votes[node] === store && !peerOf(raft, node).cloned,
+  );
+}
+
+const electorate = (turn: Turn): NodeId[] =>
+  rankedVoters(turn.raft.accepted.configuration).filter((node) => node !== turn.self);
+
+export function beginPreVote(turn: Turn, evidence: Evidence, against: NodeId | null): void {
+  const { raft } = turn;
+  raft.planned = null;
+  const term = raft.term + 1;
+  const until = turn.at + timings.electionMs;
+  raft.campaign = { kind: 'pre', term, evidence, against, votes: {}, refusals: {}, until, ownVoteSeq: 0 };
+  tryAgainLater(turn, timings.electionMs);
+  if (wins(turn)) return beginVote(turn, false);
+  for (const node of electorate(turn))
+    send(turn, node, { kind: 'pre-vote', term, stamp: raft.accepted.stamp, evidence, leader: against });
+}
+
+/** Asks for votes in a new term. `handover`: the old leader asked for it. */
+export function beginVote(turn: Turn, handover: boolean): void {
+  const { raft } = turn;
+  const before = raft.campaign;
+  raiseTerm(turn, raft.term + 1, 'this node stands for election');
+  raft.votedFor = turn.self;
+  raft.leader = null;
+  raft.campaign = {
+    kind: 'vote',
+    term: raft.term,
+    evidence: before?.evidence ?? (handover ? 'handover' : 'none'),
+    against: before?.against ?? null,
+    votes: {},
+    refusals: {},
+    until: turn.at + timings.electionMs,
+    ownVoteSeq: thisPersist(turn),
+  };
+  tryAgainLater(turn, timings.electionMs);
+  const stamp = raft.accepted.stamp;
+  for (const node of electorate(turn)) sendAfterDisk(turn, node, { kind: 'vote', term: raft.term, stamp, handover });
+}
+
+/** Between two tries of one node lies its rank and a little chance, so that two never chase each other for long. */
+export function tryAgainLater(turn: Turn, waitMs: number): void {
+  const rank = Math.max(0, rankOf(turn, null));
+  const wait = waitMs + rank * timings.staggerMs + Math.floor(chance(turn) * timings.retryMs);
+  turn.raft.notBefore = Math.max(turn.raft.notBefore, turn.at + wait);
+}
+
+export function hearPreVoteAnswer(turn: Turn, from: NodeId, message: MessageOf<'pre-vote-answer'>): void {
+  const { raft } = turn;
+  if (!message.granted) {
+    // Our term is behind: the next try stands in the right one.
+    raiseTerm(turn, message.term, `term ${message.term} was seen`);
+    if (raft.campaign?.kind === 'pre') refusedBy(turn, from);
+    return;
+  }
+  if (raft.campaign?.kind !== 'pre' || message.term !== raft.campaign.term) return;
+  raft.campaign = { ...raft.campaign, votes: { ...raft.campaign.votes, [from]: message.store } };
+  if (wins(turn)) beginVote(turn, false);
+}
+
+export function hearVoteAnswer(turn: Turn, from: NodeId, message: MessageOf<'vote-answer'>): void {
+  const { raft } = turn;
+  if (message.term > raft.term) return raiseTerm(turn, message.term, `term ${message.term} was seen`);
+  if (message.granted) {
+    const promised = peerOf(raft, from).promised;
+    const stamp = promised?.store === message.store ? promised.stamp : { term: 0, version: 0 };
+    const term = Math.max(message.term, promised?.store === message.store ? promised.term : 0);
+    setPeer(turn, from, { promised: { store: message.store, term, stamp } });
+  }
+  if (raft.campaign?.kind !== 'vote' || message.term !== raft.campaign.term) return;
+  if (!message.granted) return refusedBy(turn, from);
+  raft.campaign = { ...raft.campaign, votes: { ...raft.campaign.votes, [from]: message.store } };
+  countVotes(turn);
+}
+
+/** When so many refuse that no majority is left, the next try need not wait for the end of this one. */
+function refusedBy(turn: Turn, from: NodeId): void {
+  const { raft } = turn;
+  const { campaign } = raft;
+  if (!campaign || campaign.votes[from]) return;
+  const refusals = { ...campaign.refusals, [from]: true as const };
+  raft.campaign = { ...campaign, refusals };
+  if (hasQuorum(raft.accepted.configuration, (node) => !refusals[node])) return;
+  raft.campaign = null;
+  raft.notBefore = turn.at;
+  tryAgainLater(turn, timings.retryMs);
+}
+
+/** After an answer, and after the own vote reached the disk. */
+export function countVotes(turn: Turn): void {
+  const { campaign } = turn.raft;
+  if (campaign?.kind === 'vote' && wins(turn)) beginLeading(turn, campaign);
+}
+
+/** An election that came to nothing in its time. */
+export function endCampaign(turn: Turn): void {
+  if (turn.raft.campaign && turn.at >= turn.raft.campaign.until) turn.raft.campaign = null;
+}
+
+/** The leader goes and names its heir: no pre-vote, nobody's contact is held against it. */
+export function hearTimeoutNow(turn: Turn, from: NodeId, message: MessageOf<'timeout-now'>): void {
+  const { raft } = turn;
+  if (message.term !== raft.term || raft.leader?.node !== from || raft.leading) return;
+  if (mayCampaign(turn) && !raft.leaving) beginVote(turn, true);
+}

@@ -1,0 +1,28 @@
+import type { Ledger, Voters } from '../../protocol/ledger.ts';
+import { configurationCommitted, propose } from './proposal.ts';
+import { sameVoters } from './quorum.ts';
+import { note, type Turn } from './turn.ts';
+import { plannedVoters } from './voter-plan.ts';
+
+/**
+ * Every change of voters or weights goes through a joint configuration (SAFETY L4): in when the simple one in force is
+ * committed in the own term, out when the joint one is (L3). One at a time.
+ */
+export function moveConfiguration(turn: Turn): void {
+  const { raft } = turn;
+  if (!raft.leading || !configurationCommitted(turn)) return;
+  const { configuration } = raft.accepted;
+  if (configuration.next !== null) {
+    propose(turn, { ...raft.accepted, configuration: { voters: configuration.next, next: null } });
+    return;
+  }
+  const planned = plannedVoters(turn);
+  if (planned === null || sameVoters(planned.voters, configuration.voters)) return;
+  note(turn, 'voters-changing', planned.because, { voters: Object.keys(planned.voters).length }, 'debug');
+  propose(turn, intoJoint(raft.accepted, planned.voters));
+}
+
+export const intoJoint = (ledger: Ledger, next: Voters): Ledger => ({
+  ...ledger,
+  configuration: { voters: ledger.configuration.voters, next },
+});

@@ -1,0 +1,99 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { ProbeResult } from '../inputs.ts';
+import { mayCampaign, rankOf } from './campaign.ts';
+import { loseLeader } from './term.ts';
+import { timings } from './timings.ts';
+import { nameOf, note, peerOf, setPeer, type Turn } from './turn.ts';
+import { answerAskers } from './votes.ts';
+
+/**
+ * Evidence before silence (DESIGN §6). One TCP connect to a machine is answered by its kernel: *refused* = the agent is
+ * dead, ask for votes at once; *accepted* = it lives and is slow, wait the long timeout; *silent* = the machine is gone.
+ * Evidence decides when to ask, never who wins: any node may campaign at any moment without harm to safety.
+ */
+
+/** Looks at a machine, unless a look is already under way or too new to be repeated. */
+export function askProbe(turn: Turn, node: NodeId): void {
+  const peer = peerOf(turn.raft, node);
+  if (peer.probeOpen && turn.at - peer.probeAskedAt < timings.probeLostMs) return;
+  setPeer(turn, node, { probeOpen: true, probeAskedAt: turn.at });
+  turn.effects.push({ kind: 'probe', node });
+}
+
+/** The last look, if it is fresh and nothing was heard from there since. */
+export function freshProbe(turn: Turn, node: NodeId): ProbeResult | null {
+  const { probe, heardAt } = peerOf(turn.raft, node);
+  if (!probe || turn.at - probe.at > timings.probeFreshMs || heardAt > probe.at) return null;
+  return probe.result;
+}
+
+/** A stream closed: a hint, never a proof. Whoever depends on that machine looks at once. */
+export function hearDisconnected(turn: Turn, node: NodeId): void {
+  setPeer(turn, node, { connected: false, ledgerSent: null });
+  const { raft } = turn;
+  if (raft.leading || raft.leader?.node === node) askProbe(turn, node);
+}
+
+export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void {
+  const { raft } = turn;
+  const before = peerOf(raft, node);
+  const heardSince = before.heardAt > before.probeAskedAt;
+  setPeer(turn, node, { probe: { result, at: turn.at }, probeOpen: false });
+  if (raft.leading) return judge(turn, node, result, heardSince);
+  if (raft.leader?.node !== node) return answerAskers(turn, node, false, `${nameOf(turn, node)} is not my leader`);
+  const off = before.evidenceOffUntil > turn.at;
+  const name = nameOf(turn, node);
+  if (result === 'accepted' || heardSince || off) {
+    const why = heardSince ? `${name} was heard meanwhile` : `the machine of ${name} answers: it is only slow`;
+    return answerAskers(turn, node, false, off ? `evidence about ${name} was wrong before` : why);
+  }
+  const because =
+    result === 'refused' ? `the agent of ${name} is gone: its machine refuses` : `the machine of ${name} is silent`;
+  loseLeader(turn, because, result);
+  // The askers first: whoever is promised this node's vote goes before this node's own candidacy.
+  const waited = raft.askers.some((asker) => asker.about === node);
+  answerAskers(turn, node, true, because);
+  if (waited || !mayCampaign(turn)) return;
+  const startAt = turn.at + Math.max(0, rankOf(turn, node)) * timings.staggerMs;
+  raft.planned = {
+    at: Math.max(startAt, Math.min(raft.notBefore, turn.at + timings.holdMs)),
+    evidence: result,
+    against: node,
+  };
+}
+
+/** The leader's judgement of another machine, for the log and for those who place work. */
+function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince: boolean): void {
+  const peer = peerOf(turn.raft, node);
+  if (result === 'accepted' || heardSince || peer.standing === 'lost' || !(node in turn.raft.accepted.nodes)) return;
+  setPeer(turn, node, { standing: 'lost' });
+  const name = nameOf(turn, node);
+  const because =
+    result === 'refused'
+      ? `the agent of ${name} is gone, its machine is there`
+      : `the machine of ${name} does not answer`;
+  note(turn, 'node-lost', because, { node, name, result }, 'warn');
+}
+
+/** A machine that owes an answer is looked at: soon at first, rarely when it has long been away. */
+export function lookAfter(turn: Turn, node: NodeId, silentSince: number): void {
+  const { raft } = turn;
+  const peer = peerOf(raft, node);
+  const silent = turn.at - silentSince;
+  if (silent <= timings.missedMs) return;
+  const pause = silent < timings.voterGoneMs ? timings.reprobeMs : timings.reprobeSlowMs;
+  if (
+    turn.at - peer.probeAskedAt >=
+    (peer.probe?.result === 'accepted' || silent < 2000 ? pause : timings.reprobeSlowMs)
+  )
+    askProbe(turn, node);
+}
+
+/** Something came from it: it is there. Only what it says itself proves a stream; reports travel through others. */
+export function hearSign(turn: Turn, node: NodeId, isReport: boolean): void {
+  const peer = peerOf(turn.raft, node);
+  if (isReport) return setPeer(turn, node, { reportAt: turn.at });
+  setPeer(turn, node, { heardAt: turn.at, connected: true, standing: 'fine' });
+  if (peer.standing === 'lost')
+    note(turn, 'node-found', `${nameOf(turn, node)} is back`, { node, name: nameOf(turn, node) });
+}

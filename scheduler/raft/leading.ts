@@ -1,0 +1,155 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { MessageOf } from '../../protocol/messages.ts';
+import { compareStamps, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
+import { lookAfter } from './evidence.ts';
+import { propose, tryCommit } from './proposal.ts';
+import { hasQuorum, quorumContact } from './quorum.ts';
+import type { Campaign, Peer, RaftState } from './raft-state.ts';
+import { learnLeader, raiseTerm, stepDown } from './term.ts';
+import { timings } from './timings.ts';
+import { nameOf, note, others, peerOf, send, setPeer, type Turn } from './turn.ts';
+
+/**
+ * A leader's life: it re-stamps its ledger in its own term (nothing older commits by counting), makes rounds, commits
+ * what a quorum has, and stops when no quorum answered for `checkQuorumMs`, counted from when its rounds were *sent*
+ * and looked at with a fresh clock at every step (SAFETY L12): a leader that slept has stepped down before it speaks.
+ */
+
+export function beginLeading(turn: Turn, campaign: Campaign): void {
+  const { raft } = turn;
+  raft.campaign = null;
+  raft.planned = null;
+  learnLeader(turn, turn.self);
+  for (const node in raft.peers)
+    setPeer(turn, node, { acked: null, ledgerSent: null, standing: peerOf(raft, node).standing });
+  const byEvidence = campaign.evidence === 'refused' || campaign.evidence === 'silent';
+  raft.leading = {
+    round: 0,
+    rounds: [],
+    nextRoundAt: turn.at,
+    sinceAt: turn.at,
+    proposed: [],
+    configuredBy: zeroStamp,
+    awaited: [],
+    handoverAt: Number.NEGATIVE_INFINITY,
+    overthrown: byEvidence && campaign.against !== null ? { node: campaign.against, at: turn.at } : null,
+  };
+  propose(turn, raft.accepted);
+}
+
+/** Whether this (node, store) answered a round sent after `since`; the leader itself always did, where it votes. */
+const answeredSince = (self: NodeId, store: string, raft: RaftState, since: number) => (node: NodeId, its: string) => {
+  if (node === self) return its === store;
+  const { acked, cloned } = peerOf(raft, node);
+  return acked?.store === its && !cloned && acked.sentAt > since;
+};
+
+/** Before anything else in a step. */
+export function checkQuorum(turn: Turn): void {
+  const { raft } = turn;
+  if (!raft.leading) return;
+  const since = turn.at - timings.checkQuorumMs;
+  if (raft.leading.sinceAt > since) return;
+  if (hasQuorum(raft.accepted.configuration, answeredSince(turn.self, turn.identity.store, raft, since))) return;
+  stepDown(turn, `this node leads no more: no majority of the voters answered for ${timings.checkQuorumMs} ms`);
+}
+
+/** `at` of the newest round that a quorum answered: the leader's own proof that it leads. */
+export function ownContactAt(raft: RaftState, self: NodeId, store: string): number {
+  if (!raft.leading) return Number.NEGATIVE_INFINITY;
+  const mine = raft.leading.rounds.at(-1)?.at ?? Number.NEGATIVE_INFINITY;
+  return quorumContact(raft.accepted.configuration, (node, its) => {
+    if (node === self) return its === store ? mine : Number.NEGATIVE_INFINITY;
+    const { acked, cloned } = peerOf(raft, node);
+    return acked?.store === its && !cloned ? acked.sentAt : Number.NEGATIVE_INFINITY;
+  });
+}
+
+/** One round when it is due: heartbeat, commit mark, and the ledger to those who lack it. */
+export function makeRound(turn: Turn): void {
+  const { raft } = turn;
+  if (!raft.leading || turn.at < raft.leading.nextRoundAt) return;
+  const round = raft.leading.round + 1;
+  const everyone = others(turn);
+  const kept = raft.leading.rounds.length >= 64 ? raft.leading.rounds.slice(-48) : raft.leading.rounds;
+  raft.leading = {
+    ...raft.leading,
+    round,
+    rounds: [...kept, { round, at: turn.at }],
+    nextRoundAt: turn.at + (everyone.length === 0 ? timings.soloRoundMs : timings.heartbeatMs),
+  };
+  for (const node of everyone) {
+    const peer = peerOf(raft, node);
+    // Who has no stream gets a word now and then, in case only the news of the stream was lost.
+    if (peer.connected || round % 20 === 1) appendTo(turn, node, peer);
+    lookAfter(turn, node, Math.max(peer.acked?.sentAt ?? Number.NEGATIVE_INFINITY, raft.leading.sinceAt));
+    suspect(turn, node);
+  }
+}
+
+function suspect(turn: Turn, node: NodeId): void {
+  const { raft } = turn;
+  const peer = peerOf(raft, node);
+  const silent = turn.at - Math.max(peer.acked?.sentAt ?? Number.NEGATIVE_INFINITY, raft.leading?.sinceAt ?? turn.at);
+  if (peer.standing !== 'fine' || silent <= timings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
+  if (raft.accepted.nodes[node]?.left) return;
+  setPeer(turn, node, { standing: 'suspect' });
+  const because = `${nameOf(turn, node)} has answered nothing for ${Math.round(silent)} ms`;
+  note(turn, 'node-suspect', because, { node, name: nameOf(turn, node) }, 'warn');
+}
+
+/** Heartbeat to one node, with the ledger when it has not acknowledged it, at most every `resendLedgerMs`. */
+function appendTo(turn: Turn, node: NodeId, peer: Peer): void {
+  const { raft } = turn;
+  const { stamp } = raft.accepted;
+  const has = peer.acked?.stamp ? sameStamp(peer.acked.stamp, stamp) : false;
+  const under = peer.ledgerSent !== null && turn.at - peer.ledgerSent.at < timings.resendLedgerMs;
+  const ledger = has || under ? null : raft.accepted;
+  if (ledger) setPeer(turn, node, { ledgerSent: { stamp, at: turn.at } });
+  const committed = raft.committed?.stamp ?? zeroStamp;
+  send(turn, node, { kind: 'append', term: raft.term, round: raft.leading!.round, stamp, committed, ledger });
+}
+
+export function hearAck(turn: Turn, from: NodeId, message: MessageOf<'ack'>): void {
+  const { raft } = turn;
+  if (message.term > raft.term) return raiseTerm(turn, message.term, `term ${message.term} was seen`);
+  rememberPromise(turn, from, message);
+  if (!raft.leading || message.term !== raft.term) return;
+  const before = peerOf(raft, from);
+  const same = before.acked?.store === message.store ? before.acked : null;
+  const stamp = message.stamp?.term === raft.term ? message.stamp : null;
+  const newest = stamp && (!same?.stamp || compareStamps(stamp, same.stamp) > 0) ? stamp : (same?.stamp ?? null);
+  const sentAt = raft.leading.rounds.find((sent) => sent.round === message.round)?.at ?? Number.NEGATIVE_INFINITY;
+  const caughtUp = newest !== null && before.ledgerSent !== null && compareStamps(newest, before.ledgerSent.stamp) >= 0;
+  setPeer(turn, from, {
+    store: message.store,
+    acked: { store: message.store, stamp: newest, sentAt: Math.max(sentAt, same?.sentAt ?? Number.NEGATIVE_INFINITY) },
+    ledgerSent: caughtUp ? null : before.ledgerSent,
+  });
+  noticeFalseAlarm(turn, from);
+  if (tryCommit(turn)) raft.leading = { ...raft.leading!, nextRoundAt: turn.at };
+  else if (newest && caughtUp && compareStamps(newest, raft.accepted.stamp) < 0)
+    appendTo(turn, from, peerOf(raft, from));
+}
+
+/** What was acknowledged is on that store; if it ever is not, that store was rolled back (SAFETY L9). */
+function rememberPromise(turn: Turn, from: NodeId, message: MessageOf<'ack'>): void {
+  if (!message.stamp) return;
+  const old = peerOf(turn.raft, from).promised;
+  const same = old?.store === message.store ? old : null;
+  if (same && same.term >= message.term && compareStamps(same.stamp, message.stamp) >= 0) return;
+  const stamp = same && compareStamps(same.stamp, message.stamp) > 0 ? same.stamp : message.stamp;
+  setPeer(turn, from, { promised: { store: message.store, term: Math.max(message.term, same?.term ?? 0), stamp } });
+}
+
+/** The old leader follows without having been away: the evidence was wrong (SAFETY L11). */
+function noticeFalseAlarm(turn: Turn, from: NodeId): void {
+  const { leading } = turn.raft;
+  if (leading?.overthrown?.node !== from) return;
+  turn.raft.leading = { ...leading, overthrown: null };
+  const { connectedAt, probe } = peerOf(turn.raft, from);
+  if (connectedAt > (probe?.at ?? leading.overthrown.at)) return;
+  setPeer(turn, from, { evidenceOffUntil: turn.at + timings.falseAlarmMs });
+  const because = `the evidence that ${nameOf(turn, from)} was gone was wrong; it is not believed for a minute`;
+  note(turn, 'false-alarm', because, { node: from, name: nameOf(turn, from) }, 'warn');
+}

@@ -1,0 +1,150 @@
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { MessageOf } from '../../protocol/messages.ts';
+import { compareStamps } from '../../protocol/stamp.ts';
+import { isRefusal } from '../ledger-edit.ts';
+import { applyChange } from '../membership.ts';
+import { doneSentence } from '../membership-sentence.ts';
+import { maxProposed, propose } from './proposal.ts';
+import { timings } from './timings.ts';
+import { note, send, type Turn } from './turn.ts';
+
+/**
+ * Changes of the ledger, asked by people and by nodes. Any member takes one, sends it to the leader, and asks again
+ * until it is answered; the leader answers when it is committed, and the ledger remembers its id, so that asking twice
+ * changes nothing (SAFETY L16).
+ */
+const maxPetitions = 64;
+
+export function hearRequested(turn: Turn, id: string, change: Change): void {
+  const { raft } = turn;
+  if (raft.petitions.some((one) => one.id === id)) return;
+  if (raft.petitions.length >= maxPetitions)
+    return answerHere(turn, id, {
+      state: 'refused',
+      because: `${maxPetitions} changes wait already: try again in a moment`,
+    });
+  const none = Number.NEGATIVE_INFINITY;
+  raft.petitions = [...raft.petitions, { id, change, askedAt: turn.at, sentAt: none, local: true }];
+}
+
+/** A change that this node wants for itself. Its id is unique over restarts. */
+export function petition(turn: Turn, change: Change): void {
+  const { raft, identity } = turn;
+  const id = `${turn.self.slice(-16)}-${Math.floor(identity.startedAtWallMs)}-${raft.nextPetition}`;
+  raft.nextPetition += 1;
+  const none = Number.NEGATIVE_INFINITY;
+  raft.petitions = [...raft.petitions, { id, change, askedAt: turn.at, sentAt: none, local: false }];
+}
+
+function answerHere(turn: Turn, id: string, outcome: ChangeOutcome): void {
+  turn.effects.push({ kind: 'answer', id, outcome });
+}
+
+/** Sends what is due, does what this node may do itself as leader, gives up what took too long. */
+export function servePetitions(turn: Turn): void {
+  const { raft } = turn;
+  for (const one of raft.petitions) {
+    if (turn.at - one.askedAt >= timings.askForMs) {
+      const because = raft.leader
+        ? 'the leader did not answer in time: it may still happen, ask again'
+        : 'no leader now: a majority of the voters is missing; it may still happen, ask again';
+      settle(turn, one.id, { state: 'unknown', because });
+    } else if (raft.leading) {
+      takeChange(turn, null, one.id, one.change);
+    } else if (raft.leader && turn.at - one.sentAt >= timings.askAgainMs) {
+      raft.petitions = raft.petitions.map((other) => (other.id === one.id ? { ...other, sentAt: turn.at } : other));
+      send(turn, raft.leader.node, { kind: 'change', id: one.id, change: one.change });
+    }
+  }
+}
+
+/** The petition is over. */
+function settle(turn: Turn, id: string, outcome: ChangeOutcome): void {
+  const { raft } = turn;
+  const one = raft.petitions.find((other) => other.id === id);
+  if (!one) return;
+  raft.petitions = raft.petitions.filter((other) => other.id !== id);
+  if (one.local) answerHere(turn, id, outcome);
+  else if (outcome.state === 'refused')
+    note(turn, 'change-refused', outcome.because, { change: one.change.kind }, 'warn');
+}
+
+export function hearChangeAnswer(turn: Turn, message: MessageOf<'change-answer'>): void {
+  if (message.outcome.state !== 'unknown') settle(turn, message.id, message.outcome);
+}
+
+const ownOnly = (change: Change, from: NodeId): boolean =>
+  (change.kind !== 'introduce' && change.kind !== 'depart') || change.node === from;
+
+/** The leader's part. `from` null: asked here. */
+export function takeChange(turn: Turn, from: NodeId | null, id: string, change: Change): void {
+  const { raft } = turn;
+  const answer = (outcome: ChangeOutcome): void => {
+    if (from === null) settle(turn, id, outcome);
+    else send(turn, from, { kind: 'change-answer', id, outcome });
+  };
+  if (!raft.leading) return answer({ state: 'unknown', because: 'this node does not lead' });
+  if (raft.committed?.stamp.term !== raft.term) return;
+  if (raft.leading.awaited.some((one) => one.id === id)) return;
+  if (from !== null && !(from in raft.accepted.nodes))
+    return answer({ state: 'refused', because: 'only members of the mesh may change it' });
+  if (!ownOnly(change, from ?? turn.self))
+    return answer({ state: 'refused', because: 'a node may say this of itself only' });
+  const known = raft.accepted.requests.find((one) => one.id === id);
+  if (known) return awaitCommit(turn, { id, from, because: known.because });
+  if (raft.leading.proposed.length >= maxProposed)
+    return answer({ state: 'unknown', because: 'too many changes wait for a majority: ask again' });
+  const after = applyChange(raft.accepted, change, turn.wallMs);
+  if (isRefusal(after)) return answer({ state: 'refused', because: after.refused });
+  const because = doneSentence(change, raft.accepted, after);
+  if (after !== raft.accepted) {
+    const requests = [...after.requests, { id, because }].slice(-limits.rememberedRequests);
+    propose(turn, { ...after, requests });
+  }
+  awaitCommit(turn, { id, from, because });
+}
+
+function awaitCommit(turn: Turn, one: { id: string; from: NodeId | null; because: string }): void {
+  const { raft } = turn;
+  const { leading } = raft;
+  if (!leading) return;
+  raft.leading = { ...leading, awaited: [...leading.awaited, { ...one, stamp: raft.accepted.stamp }] };
+  answerCommitted(turn);
+}
+
+/** Whoever waits for what is committed now gets the answer. */
+export function answerCommitted(turn: Turn): void {
+  const { raft } = turn;
+  const stamp = raft.committed?.stamp;
+  if (!stamp) return;
+  if (raft.leading && raft.leading.awaited.length > 0) {
+    const ready = raft.leading.awaited.filter((one) => compareStamps(one.stamp, stamp) <= 0);
+    if (ready.length > 0)
+      raft.leading = { ...raft.leading, awaited: raft.leading.awaited.filter((one) => !ready.includes(one)) };
+    for (const { id, from, because } of ready) {
+      if (from === null) settle(turn, id, { state: 'done', because });
+      else send(turn, from, { kind: 'change-answer', id, outcome: { state: 'done', because } });
+    }
+  }
+  for (const { id } of raft.petitions) {
+    const known = raft.committed?.requests.find((one) => one.id === id);
+    if (known) settle(turn, id, { state: 'done', because: known.because });
+  }
+}
+
+/** What the mesh has of this node is not what is true: say so, not more than once a second. */
+export function introduce(turn: Turn): void {
+  const { raft, identity } = turn;
+  const me = raft.committed?.nodes[turn.self];
+  if (!raft.committed || !me || raft.leaving || turn.at - raft.introducedAt < 1000) return;
+  if (raft.petitions.some((one) => one.change.kind === 'introduce')) return;
+  const addresses = [...(raft.addresses ?? me.addresses)].slice(0, limits.addresses);
+  const { name, store } = identity;
+  const change: Change = { kind: 'introduce', node: turn.self, name, store, addresses, witness: me.witness };
+  const after = applyChange(raft.committed, change, turn.wallMs);
+  if (isRefusal(after) || after === raft.committed) return;
+  raft.introducedAt = turn.at;
+  petition(turn, change);
+}

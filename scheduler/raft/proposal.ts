@@ -1,0 +1,87 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { compareStamps, sameStamp } from '../../protocol/stamp.ts';
+import { hasQuorum } from './quorum.ts';
+import type { Leading } from './raft-state.ts';
+import { nameIn, note, peerOf, type Turn, thisPersist } from './turn.ts';
+
+/** Documents that may wait for their quorum at once. Above this the leader takes no change (SAFETY: a limit on everything). */
+export const maxProposed = 64;
+
+/** The leader's newest document becomes the next one: same term, next version (SAFETY L5). */
+export function propose(turn: Turn, content: Ledger): void {
+  const { raft } = turn;
+  const leading = raft.leading as Leading;
+  const stamp = { term: raft.term, version: raft.accepted.stamp.version + 1 };
+  const ledger: Ledger = { ...content, stamp };
+  const sameConfiguration = content.configuration === raft.accepted.configuration;
+  raft.accepted = ledger;
+  turn.save.accepted = true;
+  const seq = thisPersist(turn);
+  // Several proposals of one step reach the disk together; each keeps its stamp, because others may commit it alone.
+  raft.leading = {
+    ...leading,
+    proposed: [...leading.proposed, { ledger, seq }],
+    configuredBy: sameConfiguration && leading.configuredBy.term === raft.term ? leading.configuredBy : stamp,
+    nextRoundAt: turn.at,
+  };
+}
+
+/**
+ * Commits the newest document of the own term that a quorum of *its* configuration has on disk (SAFETY L2, L5). The
+ * leader counts itself only where that configuration lists it, and only once it is on its own disk (L6, L10).
+ */
+export function tryCommit(turn: Turn): boolean {
+  const { raft } = turn;
+  if (!raft.leading) return false;
+  const { proposed } = raft.leading;
+  for (let index = proposed.length - 1; index >= 0; index -= 1) {
+    const { ledger, seq } = proposed[index]!;
+    const has = (node: NodeId, store: string): boolean => {
+      if (node === turn.self) return store === turn.identity.store && seq <= raft.diskSeq;
+      const { acked, cloned } = peerOf(raft, node);
+      return !!acked?.stamp && acked.store === store && !cloned && compareStamps(acked.stamp, ledger.stamp) >= 0;
+    };
+    if (!hasQuorum(ledger.configuration, has)) continue;
+    raft.leading = { ...raft.leading, proposed: proposed.slice(index + 1) };
+    commit(turn, ledger);
+    return true;
+  }
+  return false;
+}
+
+/** This document is the mesh's now. */
+export function commit(turn: Turn, ledger: Ledger): void {
+  const { raft } = turn;
+  const before = raft.committed;
+  raft.committed = ledger;
+  turn.save.committed = true;
+  turn.effects.push({ kind: 'publish-ledger', ledger });
+  if (before) tellNews(turn, before, ledger);
+}
+
+function tellNews(turn: Turn, before: Ledger, after: Ledger): void {
+  if (before.nodes !== after.nodes)
+    for (const [node, { name, because }] of Object.entries(after.nodes))
+      if (!(node in before.nodes)) note(turn, 'node-approved', `${name} is in the mesh: ${because}`, { node, name });
+  const { voters, next } = after.configuration;
+  if (next !== null || JSON.stringify(before.configuration) === JSON.stringify(after.configuration)) return;
+  const names = Object.keys(voters).map((node) => nameIn(after, node));
+  const tie = Object.keys(voters).find((node) => voters[node]!.weight === 3);
+  const because = `${names.join(', ')} vote${tie ? `, ${nameIn(after, tie)} breaks ties` : ''}`;
+  note(turn, 'voters-changed', because, { voters: names.join(','), tieBreaker: tie ? nameIn(after, tie) : null });
+}
+
+/** Whether the configuration in force is committed in the own term: only then may another one begin (SAFETY L3). */
+export const configurationCommitted = (turn: Turn): boolean => {
+  const { committed, leading, term } = turn.raft;
+  return (
+    !!leading &&
+    !!committed &&
+    committed.stamp.term === term &&
+    compareStamps(committed.stamp, leading.configuredBy) >= 0
+  );
+};
+
+export const allCommitted = (turn: Turn): boolean =>
+  turn.raft.committed !== null && sameStamp(turn.raft.committed.stamp, turn.raft.accepted.stamp);

@@ -1,0 +1,143 @@
+import type { Change } from '../../protocol/changes.ts';
+import type { NodeId, StoreId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { Evidence } from '../../protocol/messages.ts';
+import type { Stamp } from '../../protocol/stamp.ts';
+import type { ProbeResult } from '../inputs.ts';
+
+/** What this node knows of another one. Rumour and observation: nothing here is on disk. */
+export interface Peer {
+  /** As it last said itself: its store, its kernel's boot, and the boot before that. */
+  readonly store: StoreId | null;
+  readonly boot: string | null;
+  readonly formerBoot: string | null;
+  /** Two machines with one identity were seen: neither counts (SAFETY L9). */
+  readonly cloned: boolean;
+  readonly connected: boolean;
+  /** `at` of its last own message, of its last gossiped report, and of the last stream opened. */
+  readonly heardAt: number;
+  readonly reportAt: number;
+  readonly connectedAt: number;
+  /** The highest promise that it made to this node, with the store it made it on (SAFETY L9). */
+  readonly promised: { readonly store: StoreId; readonly term: number; readonly stamp: Stamp } | null;
+  /** A leader's view: newest stamp of the own term it has on disk, on which store, and when that round was sent (L12). */
+  readonly acked: { readonly store: StoreId; readonly stamp: Stamp | null; readonly sentAt: number } | null;
+  readonly ledgerSent: { readonly stamp: Stamp; readonly at: number } | null;
+  readonly probe: { readonly result: ProbeResult; readonly at: number } | null;
+  readonly probeAskedAt: number;
+  readonly probeOpen: boolean;
+  /** Evidence about it was wrong: not believed before this (SAFETY L11). */
+  readonly evidenceOffUntil: number;
+  readonly standing: 'fine' | 'suspect' | 'lost';
+}
+
+export interface Campaign {
+  /** `pre`: would you vote for me? `vote`: terms rise and promises are made. */
+  readonly kind: 'pre' | 'vote';
+  readonly term: number;
+  readonly evidence: Evidence;
+  readonly against: NodeId | null;
+  readonly votes: Readonly<Record<NodeId, StoreId>>;
+  readonly refusals: Readonly<Record<NodeId, true>>;
+  readonly until: number;
+  /** The own vote counts when this persist is on disk (SAFETY L10); 0 for a pre-vote, which promises nothing. */
+  readonly ownVoteSeq: number;
+}
+
+/** A document of the own term that is not committed yet; `seq` is the persist after which the leader counts itself. */
+export interface Proposed {
+  readonly ledger: Ledger;
+  readonly seq: number;
+}
+
+export interface Awaited {
+  readonly id: string;
+  /** null = asked by this node itself. */
+  readonly from: NodeId | null;
+  readonly stamp: Stamp;
+  readonly because: string;
+}
+
+export interface Leading {
+  readonly round: number;
+  /** When the last rounds were sent, oldest first: acknowledgements name their round (SAFETY L12). */
+  readonly rounds: readonly { readonly round: number; readonly at: number }[];
+  readonly nextRoundAt: number;
+  readonly sinceAt: number;
+  readonly proposed: readonly Proposed[];
+  /** Stamp with which the configuration in force came; changes start only when it is committed in the own term (L3). */
+  readonly configuredBy: Stamp;
+  /** Changes that are answered when their stamp is committed (SAFETY L16). */
+  readonly awaited: readonly Awaited[];
+  readonly handoverAt: number;
+  /** The leader that evidence said to be gone, until it is seen whether that was true (SAFETY L11). */
+  readonly overthrown: { readonly node: NodeId; readonly at: number } | null;
+}
+
+/** A change that this node asks of the leader until it is answered (SAFETY L16). */
+export interface Petition {
+  readonly id: string;
+  readonly change: Change;
+  readonly askedAt: number;
+  readonly sentAt: number;
+  /** False for the node's own doings (introduce, depart), which answer to nobody. */
+  readonly local: boolean;
+}
+
+export interface RaftState {
+  readonly term: number;
+  readonly votedFor: NodeId | null;
+  /** Newest stamp: decides votes, and its configuration is in force (SAFETY L1). May be ahead of the disk. */
+  readonly accepted: Ledger;
+  /** Decides everything else. */
+  readonly committed: Ledger | null;
+  /** Last number given to a persist, and the last that is on disk. */
+  readonly seq: number;
+  readonly diskSeq: number;
+  /** Stamp of the accepted ledger on disk, and those on their way there. */
+  readonly diskStamp: Stamp;
+  readonly onTheirWay: readonly { readonly seq: number; readonly stamp: Stamp }[];
+  readonly leader: { readonly node: NodeId; readonly term: number; readonly sinceAt: number } | null;
+  /** `at` when this follower last had proof that the leader leads. */
+  readonly contactAt: number;
+  /** From when the election's timers count: the contact, shifted by this node's own lateness. */
+  readonly timerAt: number;
+  readonly backlogUntil: number;
+  readonly wakeAt: number;
+  readonly peers: Readonly<Record<NodeId, Peer>>;
+  readonly campaign: Campaign | null;
+  /** A candidacy by evidence that waits for its rank's turn. */
+  readonly planned: { readonly at: number; readonly evidence: Evidence; readonly against: NodeId | null } | null;
+  readonly notBefore: number;
+  /** Pre-votes that wait for this node's own probe (SAFETY L11). */
+  readonly askers: readonly { readonly node: NodeId; readonly term: number; readonly about: NodeId }[];
+  readonly leading: Leading | null;
+  readonly petitions: readonly Petition[];
+  readonly nextPetition: number;
+  readonly addresses: readonly string[] | null;
+  readonly healthy: boolean;
+  readonly introducedAt: number;
+  readonly leaving: { readonly since: number; readonly handedOverAt: number | null; readonly gone: boolean } | null;
+  /** Why this store must not vote (SAFETY L9); null when it may. */
+  readonly rolledBack: string | null;
+  readonly random: number;
+}
+
+export const unknownPeer: Peer = {
+  store: null,
+  boot: null,
+  formerBoot: null,
+  cloned: false,
+  connected: false,
+  heardAt: Number.NEGATIVE_INFINITY,
+  reportAt: Number.NEGATIVE_INFINITY,
+  connectedAt: Number.NEGATIVE_INFINITY,
+  promised: null,
+  acked: null,
+  ledgerSent: null,
+  probe: null,
+  probeAskedAt: Number.NEGATIVE_INFINITY,
+  probeOpen: false,
+  evidenceOffUntil: Number.NEGATIVE_INFINITY,
+  standing: 'fine',
+};

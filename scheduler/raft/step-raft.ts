@@ -1,0 +1,206 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { PeerMessage } from '../../protocol/messages.ts';
+import type { Input } from '../inputs.ts';
+import { hearAppend, hearPersisted } from './append.ts';
+import {
+  beginPreVote,
+  countVotes,
+  endCampaign,
+  hearPreVoteAnswer,
+  hearTimeoutNow,
+  hearVoteAnswer,
+  mayCampaign,
+  rankOf,
+} from './campaign.ts';
+import { moveConfiguration } from './configuration.ts';
+import { depart, hearLeaveAsked, leadNoMore } from './departure.ts';
+import { compareEras } from './era.ts';
+import { hearDisconnected, hearProbed, hearSign, lookAfter } from './evidence.ts';
+import { hearConnected, hearHello } from './hello.ts';
+import { checkQuorum, hearAck, makeRound } from './leading.ts';
+import {
+  answerCommitted,
+  hearChangeAnswer,
+  hearRequested,
+  introduce,
+  servePetitions,
+  takeChange,
+} from './petitions.ts';
+import { tryCommit } from './proposal.ts';
+import { rankedVoters } from './quorum.ts';
+import { loseLeader, stepDown } from './term.ts';
+import { timings } from './timings.ts';
+import { nameOf, peerOf, type Turn } from './turn.ts';
+import { hearPreVote, hearVote } from './votes.ts';
+
+/** The first half of a step: what came in, and what follows from it at once. */
+export function hear(turn: Turn, input: Input): void {
+  noticeLateness(turn);
+  checkQuorum(turn);
+  switch (input.kind) {
+    case 'heard':
+      if (!isOtherEra(turn, input)) hearMessage(turn, input.from, input.message);
+      break;
+    case 'report-heard':
+      if (input.from !== turn.self) hearSign(turn, input.from, true);
+      break;
+    case 'connected':
+      hearConnected(turn, input.node);
+      break;
+    case 'disconnected':
+      hearDisconnected(turn, input.node);
+      break;
+    case 'probed':
+      hearProbed(turn, input.node, input.result);
+      break;
+    case 'requested':
+      hearRequested(turn, input.id, input.change);
+      break;
+    case 'measured':
+      turn.raft.addresses = input.addresses;
+      turn.raft.healthy = input.measured.healthy;
+      introduce(turn);
+      break;
+    case 'leave-asked':
+      hearLeaveAsked(turn);
+      break;
+  }
+}
+
+/** The raft half's own `persisted`, told apart from the jobs' by the caller. */
+export function hearOwnPersisted(turn: Turn, seq: number): void {
+  hearPersisted(turn, seq);
+  countVotes(turn);
+  if (tryCommit(turn)) turn.raft.leading = { ...turn.raft.leading!, nextRoundAt: turn.at };
+}
+
+function hearMessage(turn: Turn, from: NodeId, message: PeerMessage): void {
+  if (from === turn.self) return;
+  hearSign(turn, from, false);
+  switch (message.kind) {
+    case 'hello':
+      return hearHello(turn, from, message);
+    case 'pre-vote':
+      return hearPreVote(turn, from, message);
+    case 'pre-vote-answer':
+      return hearPreVoteAnswer(turn, from, message);
+    case 'vote':
+      return hearVote(turn, from, message);
+    case 'vote-answer':
+      return hearVoteAnswer(turn, from, message);
+    case 'append':
+      return hearAppend(turn, from, message);
+    case 'ack':
+      return hearAck(turn, from, message);
+    case 'timeout-now':
+      return hearTimeoutNow(turn, from, message);
+    case 'change':
+      return takeChange(turn, from, message.id, message.change);
+    case 'change-answer':
+      return hearChangeAnswer(turn, message);
+  }
+}
+
+/** Messages of an older era are void; of a newer one only its ledger counts, and this node leads no more (SAFETY L15). */
+function isOtherEra(turn: Turn, input: Input & { kind: 'heard' }): boolean {
+  if (!input.era) return false;
+  const order = compareEras(input.era, turn.raft.accepted.era);
+  if (order <= 0) return order < 0;
+  stepDown(turn, 'the mesh was recovered by force: a newer era has begun');
+  return input.message.kind !== 'append' || input.message.ledger === null;
+}
+
+/** A node that was late itself gives the others the benefit of the doubt (DESIGN §6). */
+function noticeLateness(turn: Turn): void {
+  const { raft, at } = turn;
+  const late = at - raft.wakeAt;
+  if (!(late > timings.heartbeatMs)) return;
+  raft.timerAt = late > timings.lateMs ? at : Math.min(at, raft.timerAt + late);
+  if (late <= timings.lateMs) return;
+  raft.backlogUntil = at + timings.backlogMs;
+  raft.campaign = null;
+  raft.planned = null;
+  raft.notBefore = Math.max(raft.notBefore, at + timings.listenMs);
+}
+
+/** The second half: everything that is due by now, asked anew at every step. */
+export function act(turn: Turn): void {
+  const { raft } = turn;
+  servePetitions(turn);
+  if (raft.leading) {
+    // What a step commits may let the next configuration begin; each leaves a trace, so this ends.
+    moveConfiguration(turn);
+    tryCommit(turn);
+  } else {
+    watchLeader(turn);
+    stand(turn);
+  }
+  if (turn.save.committed) {
+    answerCommitted(turn);
+    introduce(turn);
+  }
+  makeRound(turn);
+  leadNoMore(turn);
+  depart(turn);
+}
+
+/** A follower's watch: look at the leader's machine when rounds are missing, give it up after the long timeout. */
+function watchLeader(turn: Turn): void {
+  const { raft } = turn;
+  const { leader } = raft;
+  if (leader === null) return;
+  const silent = turn.at - raft.timerAt;
+  if (silent < timings.longTimeoutMs) return lookAfter(turn, leader.node, raft.timerAt);
+  const because = `${nameOf(turn, leader.node)} was not heard for ${Math.round(silent)} ms`;
+  loseLeader(turn, because, 'timeout');
+  if (mayCampaign(turn) && raft.planned === null) {
+    const at = turn.at + Math.max(0, rankOf(turn, leader.node)) * timings.staggerMs;
+    raft.planned = { at, evidence: 'timeout', against: leader.node };
+  }
+}
+
+/** When this follower stands for election by itself; Infinity when it does not. */
+function standsAt(turn: Turn): number {
+  const { raft } = turn;
+  if (raft.leading || raft.campaign || !mayCampaign(turn)) return Number.POSITIVE_INFINITY;
+  if (raft.planned) return raft.planned.at;
+  if (raft.leader) return Number.POSITIVE_INFINITY;
+  if (rankedVoters(raft.accepted.configuration).length === 1) return raft.timerAt;
+  const listened = raft.timerAt + timings.listenMs + Math.max(0, rankOf(turn, null)) * timings.staggerMs;
+  return Math.max(listened, raft.notBefore);
+}
+
+function stand(turn: Turn): void {
+  endCampaign(turn);
+  if (turn.at < standsAt(turn)) return;
+  const { planned } = turn.raft;
+  beginPreVote(turn, planned?.evidence ?? 'none', planned?.against ?? null);
+}
+
+/** `at` by which something is due even if nothing happens. */
+export function nextWakeAt(turn: Turn): number {
+  const { raft } = turn;
+  let next = Number.POSITIVE_INFINITY;
+  const by = (time: number): void => {
+    if (time < next) next = time;
+  };
+  for (const one of raft.petitions) {
+    by(one.askedAt + timings.askForMs);
+    if (raft.leader && !raft.leading) by(one.sentAt + timings.askAgainMs);
+  }
+  if (raft.leaving && !raft.leaving.gone) by(raft.leaving.since + timings.leaveMs);
+  if (raft.leaving?.handedOverAt != null && !raft.leaving.gone) by(turn.at + timings.handoverMs);
+  if (raft.leading) {
+    by(raft.leading.nextRoundAt);
+    return next;
+  }
+  if (raft.campaign) by(raft.campaign.until);
+  else by(standsAt(turn));
+  if (raft.leader) {
+    by(raft.timerAt + timings.longTimeoutMs);
+    const { probeAskedAt, probeOpen } = peerOf(raft, raft.leader.node);
+    const again = probeAskedAt + (probeOpen ? timings.probeLostMs : timings.reprobeMs);
+    by(Math.max(raft.timerAt + timings.missedMs + 1, again));
+  }
+  return next;
+}

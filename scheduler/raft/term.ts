@@ -1,0 +1,54 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import { nameOf, note, setPeer, type Turn } from './turn.ts';
+
+/**
+ * A node is a follower, or campaigns, or leads; `raft.campaign` and `raft.leading` say which, and never both. It becomes
+ * a follower whenever it sees a higher term, and after every restart.
+ */
+
+/** A higher term was seen: the vote of the old one is void, and who led or campaigned in it does so no more. */
+export function raiseTerm(turn: Turn, term: number, because: string): void {
+  const { raft } = turn;
+  if (term <= raft.term) return;
+  if (raft.leading) stepDown(turn, because);
+  else loseLeader(turn, because, 'new-term');
+  raft.term = term;
+  raft.timerAt = turn.at;
+  raft.votedFor = null;
+  raft.campaign = null;
+  turn.save.promise = true;
+}
+
+/** Stops leading, in the same term. Who waits for an answer asks again (SAFETY L16). */
+export function stepDown(turn: Turn, because: string): void {
+  const { raft } = turn;
+  if (!raft.leading) return;
+  raft.leading = null;
+  raft.contactAt = Number.NEGATIVE_INFINITY;
+  raft.timerAt = turn.at;
+  loseLeader(turn, because, 'stepped-down');
+}
+
+/** This node hears nobody lead any more. */
+export function loseLeader(turn: Turn, because: string, why: string): void {
+  const { raft } = turn;
+  if (raft.leader === null) return;
+  const { node, term } = raft.leader;
+  raft.leader = null;
+  note(turn, 'leader-lost', because, { leader: nameOf(turn, node), node, term, why }, 'warn');
+}
+
+/** A message that only the leader of its term can send has come, or this node won. */
+export function learnLeader(turn: Turn, node: NodeId): void {
+  const { raft } = turn;
+  if (raft.leader?.node === node && raft.leader.term === raft.term) return;
+  const first = raft.leader === null;
+  raft.leader = { node, term: raft.term, sinceAt: turn.at };
+  raft.campaign = null;
+  raft.planned = null;
+  raft.askers = [];
+  if (node !== turn.self) setPeer(turn, node, { acked: null, ledgerSent: null });
+  const name = nameOf(turn, node);
+  const because = `${name} leads in term ${raft.term}${first ? '' : ', elected by a majority of the voters'}`;
+  note(turn, 'leader-elected', because, { term: raft.term, leader: name, node });
+}

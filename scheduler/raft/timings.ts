@@ -1,0 +1,52 @@
+/**
+ * Every time of the election in one place, ms of boot time. The letters are those of SAFETY's table of figures; the
+ * inequalities that bind them are tested (test/unit/raft-timings.test.ts).
+ */
+export const timings = {
+  /** H: a leader's round. */
+  heartbeatMs: 50,
+  /** A leader with nobody to talk to still makes its rounds: they are its proof that it leads. */
+  soloRoundMs: 500,
+  /** No round for so long: look at the leader's machine (three missed and the worst lateness of a healthy timer). */
+  missedMs: 160,
+  /** T_s: how long a connect may hang before it counts as silence. The shell's probe uses it. */
+  silenceMs: 150,
+  /** E: a leader that reached no quorum for so long steps down. */
+  checkQuorumMs: 1000,
+  /** 1.5 E: a machine that accepts is only slow; after this its leader is given up all the same. */
+  longTimeoutMs: 1500,
+  /** After a start, or after a leader was given up without evidence: how long to listen before asking for votes. */
+  listenMs: 300,
+  /** One rank's head start over the next, a few round trips. */
+  staggerMs: 8,
+  /** How long a round of pre-votes or votes may take; receivers may spend `silenceMs` on a probe of their own. */
+  electionMs: 300,
+  /** Between two tries of the same node, plus up to as much again by chance. */
+  retryMs: 150,
+  /** Having promised a vote, the node leaves the other so long to win. */
+  holdMs: 250,
+  /** An own probe's result may answer a pre-vote if it is no older. */
+  probeFreshMs: 500,
+  /** Between two probes of the same silent machine: at first, and when it has long been silent. */
+  reprobeMs: 300,
+  reprobeSlowMs: 5000,
+  /** A probe that the shell never answered is forgotten. */
+  probeLostMs: 1000,
+  /** A tick that came so much too late says that this node slept: it distrusts its own timers. */
+  lateMs: 1000,
+  /** After such a sleep, what is heard in this time may be a backlog and proves no contact. */
+  backlogMs: 100,
+  /** SAFETY L11: evidence that once was wrong is not believed for so long. */
+  falseAlarmMs: 60_000,
+  /** A voter dead for so long is taken out while a quorum still stands. */
+  voterGoneMs: 60_000,
+  /** The whole ledger goes to one node at most this often without its acknowledgement. */
+  resendLedgerMs: 100,
+  /** A change is asked again, and given up as unknown. */
+  askAgainMs: 500,
+  askForMs: 10_000,
+  /** A node that leaves goes at the latest after this, handed over or not. */
+  leaveMs: 10_000,
+  /** A leader that hands over waits so long for the other before it tries again. */
+  handoverMs: 500,
+} as const;

@@ -1,0 +1,95 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { PeerMessage } from '../../protocol/messages.ts';
+import type { Effect, Write } from '../effects.ts';
+import type { Identity } from '../state.ts';
+import { type Peer, type RaftState, unknownPeer } from './raft-state.ts';
+
+/**
+ * One step under way. `raft` is a shallow copy whose fields are replaced, never changed inside, so the state that the
+ * step began with stays as it was. All writes of a step become one `persist`; `afterDisk` is what may be said only then.
+ */
+export interface Turn {
+  readonly identity: Identity;
+  readonly self: NodeId;
+  readonly at: number;
+  readonly wallMs: number;
+  readonly raft: { -readonly [K in keyof RaftState]: RaftState[K] };
+  readonly effects: Effect[];
+  readonly afterDisk: Effect[];
+  readonly save: { promise: boolean; accepted: boolean; committed: boolean };
+}
+
+export const openTurn = (identity: Identity, raft: RaftState, at: number, wallMs: number): Turn => ({
+  identity,
+  self: identity.node,
+  at,
+  wallMs,
+  raft: { ...raft },
+  effects: [],
+  afterDisk: [],
+  save: { promise: false, accepted: false, committed: false },
+});
+
+/** The number that this step's persist will have. */
+export const thisPersist = (turn: Turn): number => turn.raft.seq + 1;
+
+/** Turns what was marked into the one `persist` of this step. */
+export function closeTurn(turn: Turn): void {
+  const { raft, save } = turn;
+  const writes: Write[] = [];
+  if (save.promise) writes.push({ key: 'promise', value: { term: raft.term, votedFor: raft.votedFor } });
+  if (save.accepted) writes.push({ key: 'accepted', value: raft.accepted });
+  if (save.committed) writes.push({ key: 'committed', value: raft.committed });
+  if (writes.length === 0 && turn.afterDisk.length === 0) return;
+  raft.seq += 1;
+  if (save.accepted) raft.onTheirWay = [...raft.onTheirWay, { seq: raft.seq, stamp: raft.accepted.stamp }];
+  turn.effects.push({ kind: 'persist', seq: raft.seq, writes, then: turn.afterDisk });
+}
+
+export const send = (turn: Turn, to: NodeId, message: PeerMessage): void => {
+  turn.effects.push({ kind: 'send', to, message });
+};
+
+export const sendAfterDisk = (turn: Turn, to: NodeId, message: PeerMessage): void => {
+  turn.afterDisk.push({ kind: 'send', to, message });
+};
+
+type Fields = Record<string, string | number | boolean | null>;
+export function note(
+  turn: Turn,
+  event: string,
+  because: string,
+  fields: Fields = {},
+  level: 'debug' | 'info' | 'warn' | 'error' = 'info',
+): void {
+  turn.effects.push({ kind: 'note', event, level, because, fields });
+}
+
+export const peerOf = (raft: RaftState, node: NodeId): Peer => raft.peers[node] ?? unknownPeer;
+
+export function setPeer(turn: Turn, node: NodeId, patch: Partial<Peer>): void {
+  turn.raft.peers = { ...turn.raft.peers, [node]: { ...peerOf(turn.raft, node), ...patch } };
+}
+
+/** How people call a node. */
+export const nameIn = (ledger: Ledger, node: NodeId): string => ledger.nodes[node]?.name ?? node.slice(-8);
+export const nameOf = (turn: Turn, node: NodeId): string => nameIn(turn.raft.accepted, node);
+
+/** A number in [0, 1) from the generator in the state (mulberry32): the core has no chance of its own. */
+export function chance(turn: Turn): number {
+  const seed = (turn.raft.random + 0x6d2b79f5) | 0;
+  turn.raft.random = seed;
+  let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+  mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+  return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+}
+
+/** Everybody who shall have the ledger, except this node: all approved nodes, and voters on their way out. */
+export function others(turn: Turn): NodeId[] {
+  const { nodes, configuration } = turn.raft.accepted;
+  const all = Object.keys(nodes);
+  for (const half of [configuration.voters, configuration.next])
+    for (const node in half) if (!(node in nodes)) all.push(node);
+  return all.filter((node, index) => node !== turn.self && all.indexOf(node) === index);
+}

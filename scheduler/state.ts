@@ -1,0 +1,62 @@
+import { InvariantError } from '../protocol/errors.ts';
+import type { NodeId, StoreId } from '../protocol/ids.ts';
+import type { Durable } from './effects.ts';
+import { emptyJobs, type JobsState } from './jobs/step-jobs.ts';
+import type { RaftState } from './raft/raft-state.ts';
+
+/** Who this agent process is. `boot`: the kernel's boot id. `seed` starts the generator that stands for chance. */
+export interface Identity {
+  readonly node: NodeId;
+  readonly name: string;
+  readonly store: StoreId;
+  readonly boot: string;
+  readonly startedAtWallMs: number;
+  readonly seed: number;
+  readonly version: string;
+}
+
+/** All that the core knows. `step` never changes it; it returns another one. */
+export interface CoreState {
+  readonly identity: Identity;
+  readonly raft: RaftState;
+  readonly jobs: JobsState;
+}
+
+/**
+ * The state after a start or restart: always a follower, whatever it was before (SAFETY L10). `at`: ms of boot time.
+ * Throws InvariantError without an accepted ledger: the core runs on members only.
+ */
+export function wake(identity: Identity, durable: Durable, at: number, _wallMs: number): CoreState {
+  const { promise, accepted, committed } = durable;
+  if (accepted === null) throw new InvariantError('the core was woken without a ledger');
+  const raft: RaftState = {
+    term: Math.max(promise.term, accepted.stamp.term),
+    votedFor: promise.term >= accepted.stamp.term ? promise.votedFor : null,
+    accepted,
+    committed,
+    seq: 0,
+    diskSeq: 0,
+    diskStamp: accepted.stamp,
+    onTheirWay: [],
+    leader: null,
+    contactAt: Number.NEGATIVE_INFINITY,
+    timerAt: at,
+    backlogUntil: Number.NEGATIVE_INFINITY,
+    wakeAt: Number.POSITIVE_INFINITY,
+    peers: {},
+    campaign: null,
+    planned: null,
+    notBefore: at,
+    askers: [],
+    leading: null,
+    petitions: [],
+    nextPetition: 1,
+    addresses: null,
+    healthy: true,
+    introducedAt: Number.NEGATIVE_INFINITY,
+    leaving: null,
+    rolledBack: null,
+    random: identity.seed | 0,
+  };
+  return { identity, raft, jobs: emptyJobs(durable.asking) };
+}

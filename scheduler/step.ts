@@ -1,0 +1,85 @@
+import type { Effect } from './effects.ts';
+import type { Input } from './inputs.ts';
+import type { JobsContext } from './jobs/contract.ts';
+import { stepJobs } from './jobs/step-jobs.ts';
+import type { LedgerEdit } from './ledger-edit.ts';
+import { isRefusal } from './ledger-edit.ts';
+import { maxProposed, propose } from './raft/proposal.ts';
+import { act, hear, hearOwnPersisted, nextWakeAt } from './raft/step-raft.ts';
+import { closeTurn, note, openTurn, type Turn } from './raft/turn.ts';
+import type { CoreState } from './state.ts';
+import { leaderContactAt, livenessOf } from './views.ts';
+
+export interface Step {
+  state: CoreState;
+  effects: Effect[];
+  /** ms of boot time of the next wanted `ticked`; Infinity when only an input can change anything. */
+  wakeAt: number;
+}
+
+/**
+ * The whole core: one input in, the next state and what to do out. Pure: the same arguments give the same answer, and
+ * `state` is not changed. First the election and the ledger, then the jobs, whose edits the leader makes at once.
+ * Inputs must come in the order of their `at`.
+ */
+export function step(state: CoreState, input: Input): Step {
+  const turn = openTurn(state.identity, state.raft, input.at, input.wallMs);
+  const owner = input.kind === 'persisted' ? ownerOf(input.seq) : null;
+  hear(turn, input);
+  if (input.kind === 'persisted' && owner?.half === 'raft') hearOwnPersisted(turn, owner.seq);
+  const jobs =
+    owner?.half === 'raft'
+      ? stepJobs(state.jobs, { kind: 'ticked', at: input.at, wallMs: input.wallMs }, contextOf(state, turn))
+      : stepJobs(state.jobs, owner ? { ...input, kind: 'persisted', seq: owner.seq } : input, contextOf(state, turn));
+  edit(turn, jobs.edits);
+  act(turn);
+  closeTurn(turn);
+  const effects: Effect[] = [];
+  for (const effect of turn.effects) effects.push(numbered(effect, 0));
+  for (const effect of jobs.effects) effects.push(numbered(effect, 1));
+  turn.raft.wakeAt = Math.min(nextWakeAt(turn), jobs.wakeAt);
+  const wakeAt = Math.max(turn.raft.wakeAt, input.at);
+  return { state: { identity: state.identity, raft: turn.raft, jobs: jobs.jobs }, effects, wakeAt };
+}
+
+/** Both halves number their persists from 1; outside, the raft's are even and the jobs' odd. */
+function numbered(effect: Effect, half: 0 | 1): Effect {
+  return effect.kind === 'persist' ? { ...effect, seq: effect.seq * 2 + half } : effect;
+}
+const ownerOf = (seq: number): { half: 'raft' | 'jobs'; seq: number } => ({
+  half: seq % 2 === 0 ? 'raft' : 'jobs',
+  seq: Math.floor(seq / 2),
+});
+
+function contextOf(state: CoreState, turn: Turn): JobsContext {
+  const { raft, at, wallMs, self } = turn;
+  const now = { ...state, raft };
+  const isLeader = raft.leading !== null;
+  return {
+    at,
+    wallMs,
+    self,
+    boot: state.identity.boot,
+    isLeader,
+    mayAct: isLeader && raft.committed?.stamp.term === raft.term,
+    term: raft.term,
+    leader: raft.leader?.node ?? null,
+    ledger: isLeader ? raft.accepted : raft.committed,
+    committed: raft.committed,
+    leaderContactAt: leaderContactAt(now),
+    liveness: (node) => livenessOf(now, node, at),
+  };
+}
+
+/** The jobs' edits, in order, as one proposal. */
+function edit(turn: Turn, edits: readonly LedgerEdit[]): void {
+  const { raft } = turn;
+  if (edits.length === 0 || !raft.leading || raft.leading.proposed.length >= maxProposed) return;
+  let ledger = raft.accepted;
+  for (const one of edits) {
+    const after = one.apply(ledger);
+    if (isRefusal(after)) note(turn, 'edit-refused', `${one.name}: ${after.refused}`, { edit: one.name }, 'debug');
+    else ledger = after;
+  }
+  if (ledger !== raft.accepted) propose(turn, ledger);
+}

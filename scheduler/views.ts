@@ -1,0 +1,48 @@
+import type { NodeId } from '../protocol/ids.ts';
+import type { Ledger } from '../protocol/ledger.ts';
+import { ownContactAt } from './raft/leading.ts';
+import { timings } from './raft/timings.ts';
+import { peerOf } from './raft/turn.ts';
+import type { CoreState } from './state.ts';
+
+/** What the shell may ask of a state; everything else in it is the core's own. */
+
+export const committedLedger = (state: CoreState): Ledger | null => state.raft.committed;
+
+export const leaderOf = (state: CoreState): { node: NodeId; term: number; sinceAt: number } | null => state.raft.leader;
+
+/**
+ * `at` when this node last had proof that the leader leads (SAFETY J1); -Infinity when never. A leader: when it sent the
+ * last round that a quorum answered (L12).
+ */
+export function leaderContactAt(state: CoreState): number {
+  const { raft, identity } = state;
+  return raft.leading ? ownContactAt(raft, identity.node, identity.store) : raft.contactAt;
+}
+
+export interface Liveness {
+  state: 'alive' | 'dead' | 'silent';
+  /** ms of boot time: since when it is dead or silent; when alive, its last sign of life. */
+  since: number;
+}
+
+/**
+ * What this node knows of another machine at `at`: `dead` = its agent refused; `silent` = nothing came from it for a
+ * second (three when this node does not lead: only reports come then). The leader counts from when the answered
+ * round was sent.
+ */
+export function livenessOf(state: CoreState, node: NodeId, at: number): Liveness {
+  const { raft, identity } = state;
+  if (node === identity.node) return { state: 'alive', since: at };
+  const { acked, heardAt: spokeAt, reportAt, probe, connected } = peerOf(raft, node);
+  const heardAt = Math.max(spokeAt, reportAt);
+  const { leading } = raft;
+  const isMyLeader = raft.leader?.node === node;
+  const lastSign = leading
+    ? Math.max(acked?.sentAt ?? Number.NEGATIVE_INFINITY, leading.sinceAt, raft.timerAt)
+    : Math.max(heardAt, isMyLeader ? raft.contactAt : heardAt);
+  if (probe?.result === 'refused' && probe.at > Math.max(spokeAt, acked?.sentAt ?? spokeAt) && !connected)
+    return { state: 'dead', since: probe.at };
+  const patience = leading || isMyLeader ? timings.checkQuorumMs : 3 * timings.checkQuorumMs;
+  return { state: at - lastSign <= patience ? 'alive' : 'silent', since: lastSign };
+}
