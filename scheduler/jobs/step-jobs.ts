@@ -1,13 +1,152 @@
-import type { Durable } from '../effects.ts';
+import { invariant } from '../../protocol/errors.ts';
+import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Input } from '../inputs.ts';
+import { mayWrite, runnerCreated, runnerDeleted, runnerFailed, tendClasses } from './classes.ts';
 import type { JobsContext, JobsStep } from './contract.ts';
+import { heardGrant, tendGrants, tookJob } from './grant-taking.ts';
+import { grantAnswered, lookOf, sendGrants, settleGrants } from './grants.ts';
+import { emptyJobs, emptyLead, type JobsState } from './jobs-state.ts';
+import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
+import { heardMeasured, heardReport, sayReport } from './own-report.ts';
+import { runChanged, tendOwnRuns } from './own-runs.ts';
+import { hintQueue, queueFailed, queueRead, tendQueue, waitingJobs } from './queue.ts';
+import { askToCompare, runsCompared } from './run-compare.ts';
+import { mergeRuns, runsTold } from './run-edits.ts';
+import { newTurn, type Turn, wake } from './turn.ts';
 
-export interface JobsState {
-  asking: Durable['asking'];
+export { emptyJobs, type JobsState };
+
+const contactRetryMs = 100;
+
+/**
+ * The jobs' half of the core (DESIGN §7). Called with every input. Three parts in this order: what the input itself
+ * means; then, when anything may have changed, this node's own runs and grants; then, on a leader that may act, the
+ * ledger's runs, lost ones, classes, queue and grants. Pure: what shall happen is in the answer.
+ */
+export function stepJobs(jobs: JobsState, input: Input, context: JobsContext): JobsStep<JobsState> {
+  const turn = newTurn(context);
+  const begun = drain(receive(begin(jobs, turn), turn, input), turn);
+  if (!isDue(jobs, begun, context, input))
+    return { jobs: begun, effects: turn.effects, edits: turn.edits, wakeAt: jobs.wakeAt };
+  const own = drain(tendOwnRuns(tendGrants(begun, turn), turn), turn);
+  const led = drain(lead(own, turn), turn);
+  const said = sayReport(settled(led, own, turn), turn);
+  const seen = {
+    ledger: context.ledger,
+    committed: context.committed,
+    leader: context.leader,
+    term: context.term,
+    mayAct: context.mayAct,
+  };
+  const wakeAt = Math.max(turn.wakeAt, context.at + 1);
+  return { jobs: { ...said, seen, wakeAt }, effects: turn.effects, edits: turn.edits, wakeAt };
 }
 
-export const emptyJobs = (asking: Durable['asking']): JobsState => ({ asking });
+/** A grant that the leader gave to its own machine was taken in this very step: the node's part once more. */
+const settled = (led: JobsState, own: JobsState, turn: Turn): JobsState =>
+  led.own === own.own ? led : drain(tendOwnRuns(led, turn), turn);
 
-export function stepJobs(jobs: JobsState, _input: Input, _context: JobsContext): JobsStep<JobsState> {
-  return { jobs, effects: [], edits: [], wakeAt: Number.POSITIVE_INFINITY };
+/** Heartbeats come by the dozen; only what can change something here is worth a look at everything. */
+function isDue(before: JobsState, after: JobsState, context: JobsContext, input: Input): boolean {
+  const { seen } = before;
+  return (
+    before !== after ||
+    input.kind === 'ticked' ||
+    context.at >= before.wakeAt ||
+    seen.ledger !== context.ledger ||
+    seen.committed !== context.committed ||
+    seen.leader !== context.leader ||
+    seen.term !== context.term ||
+    seen.mayAct !== context.mayAct
+  );
+}
+
+function begin(jobs: JobsState, turn: Turn): JobsState {
+  const { context } = turn;
+  let next = jobs;
+  if (next.since === null) next = { ...next, since: { wallMs: turn.wallMs, at: turn.at } };
+  if (context.term > next.highestTerm) next = { ...next, highestTerm: context.term };
+  // What was told to a former leadership of this node may be long out of date: all tell the new leader again.
+  const ledBefore = next.seen.leader === context.self && next.seen.term === context.term;
+  if (context.isLeader && !ledBefore) next = { ...next, told: {} };
+  if (context.mayAct && next.lead?.term !== context.term) next = { ...next, lead: emptyLead(context.term, turn.at) };
+  if (!context.mayAct && next.lead !== null) next = { ...next, lead: null };
+  return next;
+}
+
+function receive(jobs: JobsState, turn: Turn, input: Input): JobsState {
+  switch (input.kind) {
+    case 'heard':
+      return hear(jobs, turn, input.from, input.message);
+    case 'report-heard':
+      return heardReport(jobs, turn, input);
+    case 'measured':
+      return heardMeasured(jobs, turn, input);
+    case 'run-changed':
+      return runChanged(jobs, turn, input);
+    case 'take-ended':
+      return tookJob(jobs, turn, input);
+    case 'queue-read':
+      return queueRead(jobs, turn, input);
+    case 'queue-failed':
+      return queueFailed(jobs, turn, input.because);
+    case 'queue-hinted':
+      return hintQueue(jobs, turn, 'something happened at GitLab');
+    case 'runner-created':
+      return runnerCreated(jobs, turn, input);
+    case 'runner-failed':
+      return runnerFailed(jobs, turn, input);
+    case 'runner-deleted':
+      return runnerDeleted(jobs, turn, input);
+    case 'run-failed-at-gitlab':
+      return runFailedAtGitlab(jobs, turn, input);
+    case 'runs-compared':
+      return turn.context.ledger ? runsCompared(jobs, turn, lookOf(jobs, turn, turn.context.ledger), input) : jobs;
+    default:
+      return jobs;
+  }
+}
+
+function hear(jobs: JobsState, turn: Turn, from: string, message: PeerMessage): JobsState {
+  switch (message.kind) {
+    case 'grant':
+      return heardGrant(jobs, turn, from, message);
+    case 'grant-answer':
+      return grantAnswered(jobs, turn, from, message);
+    case 'own-runs': {
+      if (!turn.context.isLeader) return jobs;
+      const before = jobs.told[from];
+      const told = { boot: message.boot, runs: message.runs, at: turn.at };
+      const heard = { ...jobs, told: { ...jobs.told, [from]: told } };
+      const over = (runs: readonly { state: string; run: string }[]): string[] =>
+        runs.filter((run) => run.state === 'delivered' || run.state === 'discarded').map((run) => run.run);
+      const known = new Set(over(before?.runs ?? []));
+      return over(message.runs).some((run) => !known.has(run)) ? hintQueue(heard, turn, 'a run ended') : heard;
+    }
+    default:
+      return jobs;
+  }
+}
+
+/** What this node says to itself is heard within the same step. */
+function drain(jobs: JobsState, turn: Turn): JobsState {
+  let next = jobs;
+  for (let count = 0; turn.inbox.length > 0; count += 1) {
+    invariant(count < 10_000, 'a node does not talk to itself without end', { left: turn.inbox.length });
+    const message = turn.inbox.shift();
+    if (message !== undefined) next = hear(next, turn, turn.context.self, message);
+  }
+  return next;
+}
+
+function lead(jobs: JobsState, turn: Turn): JobsState {
+  const { ledger, mayAct } = turn.context;
+  if (!mayAct || ledger === null || jobs.lead === null) return jobs;
+  // Without fresh proof of leading nothing is written to GitLab: look again when the next round has come back.
+  if (!mayWrite(turn)) wake(turn, turn.at + contactRetryMs);
+  if (mergeRuns(ledger, jobs.told, turn.wallMs) !== ledger) turn.edits.push(runsTold(jobs.told, turn.wallMs));
+  const settledGrants = settleGrants(loseRuns(jobs, turn), turn, ledger);
+  const waiting = waitingJobs(settledGrants, ledger, turn.wallMs);
+  const classed = tendClasses(settledGrants, turn, waiting);
+  return tendQueue(askToCompare(sendGrants(classed, turn, waiting), turn), turn);
 }

@@ -1,0 +1,174 @@
+import { classKey } from '../../protocol/ids.ts';
+import type { Ledger, LedgerClass } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { InputOf, QueuedJob } from '../inputs.ts';
+import { creatingClass, goneClass, readyClass, retiringClass, usedClass } from './class-edits.ts';
+import { type ClassMemo, emptyMemo, isOpen, type JobsState } from './jobs-state.ts';
+import { canReadQueue } from './queue.ts';
+import { mint, note, type Turn, wake } from './turn.ts';
+
+/*
+ * The life of a class (SAFETY J7): waiting jobs with a new tag set -> `creating` with a nonce, committed -> GitLab
+ * makes a runner -> `ready` with its id and token, committed -> grants ... unused for a day -> `retiring`, committed ->
+ * grants have run out -> GitLab deletes the runner -> gone. A try that fails or is not ours gets a new nonce, and what
+ * GitLab made for an old one is deleted when it shows up.
+ */
+export const unusedMs = 86_400_000;
+const createLimitMs = 60_000;
+const retireWaitMs = 45_000;
+const deleteAgainMs = 30_000;
+const usedStepMs = 3_600_000;
+
+export const memoOf = (jobs: JobsState, key: string): ClassMemo => jobs.lead?.classes[key] ?? emptyMemo;
+
+export function withMemo(jobs: JobsState, key: string, change: Partial<ClassMemo>): JobsState {
+  if (jobs.lead === null) return jobs;
+  const memo = { ...memoOf(jobs, key), ...change };
+  return { ...jobs, lead: { ...jobs.lead, classes: { ...jobs.lead.classes, [key]: memo } } };
+}
+
+/** SAFETY J6: GitLab is written to only by a leader with fresh proof that it leads. */
+export const contactLimitMs = 1000;
+export const mayWrite = (turn: Turn): boolean =>
+  turn.context.mayAct && turn.at - turn.context.leaderContactAt <= contactLimitMs;
+
+export function tendClasses(jobs: JobsState, turn: Turn, waiting: readonly QueuedJob[]): JobsState {
+  const { ledger } = turn.context;
+  if (ledger === null || !canReadQueue(ledger)) return jobs;
+  const wanted = new Map<string, readonly string[]>();
+  for (const job of waiting) wanted.set(classKey(job.tags), job.tags);
+  for (const [key, entry] of Object.entries(ledger.classes))
+    if (entry.state === 'creating' && !wanted.has(key)) wanted.set(key, entry.tags);
+  let next = jobs;
+  let room = limits.classes - Object.keys(ledger.classes).length;
+  for (const [key, tags] of wanted) {
+    const entry = ledger.classes[key];
+    if (entry === undefined && room <= 0) {
+      retireOldest(next, turn, wanted);
+      continue;
+    }
+    if (entry === undefined) room -= 1;
+    if (entry === undefined || entry.state === 'creating') next = create(next, turn, key, tags, entry);
+  }
+  for (const [key, entry] of Object.entries(ledger.classes)) next = age(next, turn, key, entry, wanted.has(key));
+  return next;
+}
+
+function create(
+  jobs: JobsState,
+  turn: Turn,
+  key: string,
+  tags: readonly string[],
+  entry: LedgerClass | undefined,
+): JobsState {
+  const memo = memoOf(jobs, key);
+  if (entry === undefined || memo.nonce !== entry.nonce) {
+    if (turn.at < memo.createNotBefore) {
+      wake(turn, memo.createNotBefore);
+      return jobs;
+    }
+    const minted = mint(jobs, turn, 'class');
+    turn.edits.push(creatingClass(tags, minted.id, turn.wallMs));
+    return withMemo(minted.jobs, key, {
+      nonce: minted.id,
+      createAskedAt: Number.NEGATIVE_INFINITY,
+      createNotBefore: turn.at + 1000,
+    });
+  }
+  if (memo.createAskedAt > Number.NEGATIVE_INFINITY) {
+    wake(turn, memo.createAskedAt + createLimitMs);
+    if (turn.at < memo.createAskedAt + createLimitMs) return jobs;
+    return createFailed(jobs, turn, key, 'GitLab did not answer within a minute');
+  }
+  const committed = turn.context.committed?.classes[key];
+  if (committed?.state !== 'creating' || committed.nonce !== entry.nonce || !mayWrite(turn)) return jobs;
+  turn.effects.push({ kind: 'create-runner', class: key, tags: [...entry.tags], nonce: entry.nonce });
+  wake(turn, turn.at + createLimitMs);
+  return withMemo(jobs, key, { createAskedAt: turn.at });
+}
+
+function createFailed(jobs: JobsState, turn: Turn, key: string, because: string): JobsState {
+  const tries = memoOf(jobs, key).createTries + 1;
+  const wait = Math.min(60_000, 1000 * 2 ** Math.min(10, tries));
+  note(turn, 'class-failed', 'warn', `no runner for ${key === '' ? 'untagged jobs' : key}: ${because}`, { class: key });
+  wake(turn, turn.at + wait);
+  return withMemo(jobs, key, {
+    nonce: null,
+    createTries: tries,
+    createNotBefore: turn.at + wait,
+    createBecause: because,
+  });
+}
+
+export function runnerFailed(jobs: JobsState, turn: Turn, input: InputOf<'runner-failed'>): JobsState {
+  if (jobs.lead === null || memoOf(jobs, input.class).nonce !== input.nonce) return jobs;
+  return createFailed(jobs, turn, input.class, input.because);
+}
+
+export function runnerCreated(jobs: JobsState, turn: Turn, input: InputOf<'runner-created'>): JobsState {
+  const entry = turn.context.ledger?.classes[input.class];
+  const isOurs = entry?.nonce === input.nonce;
+  if (isOurs && entry.state !== 'creating') return jobs;
+  if (isOurs && turn.context.mayAct) {
+    turn.edits.push(readyClass(input.class, input.nonce, input.runner, input.token, turn.wallMs));
+    return withMemo(jobs, input.class, { createTries: 0, createBecause: null });
+  }
+  note(turn, 'class-orphan', 'info', `runner ${input.runner} came too late for ${input.class}: it is deleted again`, {
+    runner: input.runner,
+  });
+  turn.effects.push({ kind: 'delete-runner', class: input.class, runner: input.runner, nonce: input.nonce });
+  return jobs;
+}
+
+export function runnerDeleted(jobs: JobsState, turn: Turn, input: InputOf<'runner-deleted'>): JobsState {
+  const entry = turn.context.ledger?.classes[input.class];
+  if (entry?.state === 'retiring' && turn.context.mayAct) turn.edits.push(goneClass(input.class));
+  return jobs;
+}
+
+const isInUse = (jobs: JobsState, ledger: Ledger, key: string): boolean =>
+  Object.values(ledger.runs).some((run) => run.class === key && isOpen(run)) ||
+  Object.values(jobs.lead?.grants ?? {}).some((grant) => grant.class === key);
+
+/** From ready to gone, and the time of last use, which the ledger keeps to the hour. */
+function age(jobs: JobsState, turn: Turn, key: string, entry: LedgerClass, isWanted: boolean): JobsState {
+  const { ledger, committed } = turn.context;
+  if (ledger === null || entry.given) return jobs;
+  const memo = memoOf(jobs, key);
+  if (entry.state === 'ready') {
+    if (memo.usedWallMs > entry.lastUsedAt + usedStepMs) turn.edits.push(usedClass(key, memo.usedWallMs));
+    else if (!isWanted && turn.wallMs - entry.lastUsedAt > unusedMs && !isInUse(jobs, ledger, key))
+      turn.edits.push(retiringClass(key, `no job asked for ${key === '' ? 'no tags' : key} for a day`));
+    return jobs;
+  }
+  if (entry.state !== 'retiring' || committed?.classes[key]?.state !== 'retiring') return jobs;
+  if (memo.retiringSince === Number.NEGATIVE_INFINITY) {
+    wake(turn, turn.at + retireWaitMs);
+    return withMemo(jobs, key, { retiringSince: turn.at });
+  }
+  const dueAt = Math.max(memo.retiringSince + retireWaitMs, memo.deleteAskedAt + deleteAgainMs);
+  wake(turn, dueAt);
+  if (turn.at < dueAt || isInUse(jobs, ledger, key) || !mayWrite(turn)) return jobs;
+  if (entry.runner === null) {
+    turn.edits.push(goneClass(key));
+    return jobs;
+  }
+  turn.effects.push({ kind: 'delete-runner', class: key, runner: entry.runner, nonce: entry.nonce });
+  return withMemo(jobs, key, { deleteAskedAt: turn.at });
+}
+
+/** At the limit, the class that was unused the longest makes place for a new one. */
+function retireOldest(jobs: JobsState, turn: Turn, wanted: ReadonlyMap<string, unknown>): void {
+  const { ledger } = turn.context;
+  if (ledger === null || Object.values(ledger.classes).some((entry) => entry.state === 'retiring')) return;
+  const idle = Object.entries(ledger.classes)
+    .filter(
+      ([key, entry]) => entry.state === 'ready' && !entry.given && !wanted.has(key) && !isInUse(jobs, ledger, key),
+    )
+    .sort(([, a], [, b]) => a.lastUsedAt - b.lastUsedAt);
+  const oldest = idle[0];
+  if (oldest)
+    turn.edits.push(
+      retiringClass(oldest[0], `there are ${limits.classes} classes, and this one was unused the longest`),
+    );
+}

@@ -1,0 +1,143 @@
+import { GiB } from './words.ts';
+
+/**
+ * What a job's tags demand of a machine (DESIGN §8). Demands are monotone: more tags never demand less, because the
+ * defaults are floors and every other field only grows or narrows; so what a class's runner is given fits where the
+ * class fits. An arch that no tag names is the mesh's default.
+ */
+export interface Demand {
+  tags: readonly string[];
+  arch: string;
+  /** How many GPUs; each is exclusive to one run. */
+  gpus: number;
+  vendor: 'nvidia' | 'amd' | 'intel' | null;
+  /** Per GPU. */
+  vramBytes: number;
+  cpuMillis: number;
+  memoryBytes: number;
+  diskBytes: number;
+  /** From `node-<name>`. */
+  node: string | null;
+  /** Every other tag: a label of the machine, one of its executors, or the slug of a GPU's model. */
+  names: readonly string[];
+  /** Set when no machine could ever satisfy the tags, whatever it has: the sentence that says why. */
+  impossible: string | null;
+}
+
+export const defaultCpuMillis = 1000;
+export const defaultMemoryBytes = GiB;
+
+const archs: Record<string, string> = {
+  amd64: 'amd64',
+  x64: 'amd64',
+  x86_64: 'amd64',
+  arm64: 'arm64',
+  aarch64: 'arm64',
+  riscv64: 'riscv64',
+};
+
+/** One spelling for an architecture; unknown ones stay as they are. */
+export const archName = (arch: string): string => archs[arch.toLowerCase()] ?? arch.toLowerCase();
+
+const sizes: [RegExp, (demand: Demand, n: number) => Partial<Demand>][] = [
+  [/^gpu-([1-9]\d?)$/, (d, n) => ({ gpus: Math.max(d.gpus, n) })],
+  [/^vram-([1-9]\d{0,3})g$/, (d, n) => ({ gpus: Math.max(d.gpus, 1), vramBytes: Math.max(d.vramBytes, n * GiB) })],
+  [/^cpu-([1-9]\d{0,3})$/, (d, n) => ({ cpuMillis: Math.max(d.cpuMillis, n * 1000) })],
+  [/^mem-([1-9]\d{0,4})g$/, (d, n) => ({ memoryBytes: Math.max(d.memoryBytes, n * GiB) })],
+  [/^disk-([1-9]\d{0,5})g$/, (d, n) => ({ diskBytes: Math.max(d.diskBytes, n * GiB) })],
+];
+const vendors: Record<string, 'nvidia' | 'amd' | 'intel'> = {
+  nvidia: 'nvidia',
+  cuda: 'nvidia',
+  amd: 'amd',
+  intel: 'intel',
+};
+
+/** The demand of a tag set. Never throws: what it does not understand is a name that some machine must carry. */
+export function demandOf(tags: readonly string[], defaultArch: string): Demand {
+  let demand: Demand = {
+    tags: [...new Set(tags)].sort(),
+    arch: archName(defaultArch),
+    gpus: 0,
+    vendor: null,
+    vramBytes: 0,
+    cpuMillis: defaultCpuMillis,
+    memoryBytes: defaultMemoryBytes,
+    diskBytes: 0,
+    node: null,
+    names: [],
+    impossible: null,
+  };
+  let archTag: string | null = null;
+  for (const tag of demand.tags) {
+    if (tag === 'linux') continue;
+    if (tag === 'amd64' || tag === 'arm64' || tag === 'riscv64') {
+      if (archTag !== null) demand = impossible(demand, `no machine is both ${archTag} and ${tag}`);
+      archTag = tag;
+      demand = { ...demand, arch: tag };
+    } else demand = add(demand, tag);
+  }
+  return demand;
+}
+
+function add(demand: Demand, tag: string): Demand {
+  if (tag === 'gpu') return { ...demand, gpus: Math.max(demand.gpus, 1) };
+  const vendor = vendors[tag];
+  if (vendor !== undefined) {
+    const wanted = { ...demand, gpus: Math.max(demand.gpus, 1), vendor };
+    return demand.vendor === null || demand.vendor === vendor
+      ? wanted
+      : impossible(wanted, `no GPU is both of ${demand.vendor} and of ${vendor}`);
+  }
+  for (const [pattern, change] of sizes) {
+    const match = pattern.exec(tag);
+    if (match) return { ...demand, ...change(demand, Number(match[1])) };
+  }
+  const vm = /^firecracker-([1-9]\d{0,3})cpu-([1-9]\d{0,4})gb$/.exec(tag);
+  if (vm)
+    return impossible(
+      {
+        ...demand,
+        cpuMillis: Math.max(demand.cpuMillis, Number(vm[1]) * 1000),
+        memoryBytes: Math.max(demand.memoryBytes, Number(vm[2]) * GiB),
+      },
+      `${tag} asks for a micro VM, and no executor of this version makes one`,
+    );
+  if (tag.startsWith('node-') && tag.length > 5) {
+    const node = tag.slice(5);
+    const named = { ...demand, node };
+    return demand.node === null ? named : impossible(named, `no machine is both ${demand.node} and ${node}`);
+  }
+  return { ...demand, names: [...demand.names, tag] };
+}
+
+const impossible = (demand: Demand, because: string): Demand => ({
+  ...demand,
+  impossible: demand.impossible ?? because,
+});
+
+/** For `why`: "gpu, vram-20g"; an untagged job needs the defaults. */
+export const needsSentence = (demand: Demand): string =>
+  demand.tags.length === 0 ? '1 CPU, 1 GiB (no tags)' : demand.tags.join(', ');
+
+/** "NVIDIA GeForce RTX 3090 Ti" -> "rtx-3090-ti"; "AMD Radeon RX 7900 XTX" -> "rx-7900-xtx". */
+export function gpuSlug(model: string): string {
+  return gpuName(model)
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+|-+$/g, '');
+}
+
+/** "NVIDIA GeForce RTX 3090 Ti" -> "RTX 3090 Ti", as people call it. */
+export function gpuName(model: string): string {
+  const short = model
+    .replace(/\((?:R|TM|C)\)/gi, ' ')
+    .replace(/\b(?:NVIDIA|GeForce|AMD|ATI|Intel|Radeon|Corporation|Graphics|Advanced Micro Devices,? Inc\.?)\b/gi, ' ')
+    .replace(/\s+/g, ' ')
+    .trim();
+  return short === '' ? model.trim() : short;
+}
+
+/** Cards of "24 GB" say 23.99 GiB of themselves: sizes of GPUs compare in whole GiB, rounded. */
+export const vramFits = (memoryBytes: number, vramBytes: number): boolean =>
+  Math.round(memoryBytes / GiB) >= Math.round(vramBytes / GiB);

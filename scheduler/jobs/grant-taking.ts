@@ -1,0 +1,221 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { MessageOf } from '../../protocol/messages.ts';
+import type { InputOf } from '../inputs.ts';
+import { demandOf } from './demand.ts';
+import { type Asking, isBusy, type JobsState, type Reservation, without } from './jobs-state.ts';
+import { ownClaims } from './own-report.ts';
+import { claimOf, roomOf } from './room.ts';
+import { note, type Turn, tell, wake } from './turn.ts';
+import { judge, type Machine, type Verdict } from './verdict.ts';
+import { cut, span } from './words.ts';
+
+/*
+ * The life of a grant on its node (SAFETY J4, J5): room reserved -> `asking` on disk -> POST (take-job) -> answer.
+ * used: the run is ours, on disk, told. empty: GitLab had nothing. refused: no room, an old term, or GitLab refused.
+ */
+
+const rememberedGrants = 500;
+/** A POST that the shell has not ended by now never will: its reservation is given up, and said so. */
+const reservationLimitMs = 300_000;
+
+type Outcome = MessageOf<'grant-answer'>['outcome'];
+const answer = (turn: Turn, to: NodeId, grant: string, outcome: Outcome, because: string): void =>
+  tell(turn, to, { kind: 'grant-answer', grant, outcome, because: cut(because) });
+
+export function heardGrant(jobs: JobsState, turn: Turn, from: NodeId, grant: MessageOf<'grant'>): JobsState {
+  if (jobs.own.usedGrants.includes(grant.grant)) return jobs;
+  const refusal = staleReason(jobs, turn, grant);
+  if (refusal !== null) {
+    answer(turn, from, grant.grant, 'refused', refusal);
+    return jobs;
+  }
+  const known = { ...jobs, highestTerm: Math.max(jobs.highestTerm, grant.term) };
+  const seen = remember(known, grant.grant);
+  const verdict = ownVerdict(seen, turn, grant);
+  if (!verdict.fits) {
+    answer(turn, from, grant.grant, 'refused', verdict.because);
+    return seen;
+  }
+  return reserve(seen, turn, from, grant, verdict.gpus);
+}
+
+const remember = (jobs: JobsState, grant: string): JobsState => ({
+  ...jobs,
+  own: { ...jobs.own, usedGrants: [...jobs.own.usedGrants, grant].slice(-rememberedGrants) },
+});
+
+function staleReason(jobs: JobsState, turn: Turn, grant: MessageOf<'grant'>): string | null {
+  const highest = Math.max(turn.context.term, jobs.highestTerm);
+  if (grant.term < highest) return `the grant is of term ${grant.term}, and term ${highest} has begun`;
+  if (turn.context.committed?.forgotten[turn.context.self] !== undefined) return 'this node was removed from the mesh';
+  if (Object.keys(jobs.own.reserved).length >= limits.runsInFlight) return 'too many grants are under way here';
+  return null;
+}
+
+/** This machine as placement sees it, with everything of ours counted, from the newest measurement. */
+function ownMachine(jobs: JobsState, turn: Turn): Machine {
+  const { context } = turn;
+  const node = context.ledger?.nodes[context.self];
+  const measured = jobs.measured?.measured ?? null;
+  const busy = Object.values(jobs.own.runs).filter(isBusy).length;
+  return {
+    node: context.self,
+    name: node?.name ?? context.self,
+    measured,
+    room: measured ? roomOf(measured, ownClaims(jobs, turn), jobs.othersBytes) : null,
+    holders: {},
+    runs: busy + Object.keys(jobs.own.reserved).length,
+    witness: node?.witness ?? false,
+    drained: node?.drained ?? false,
+    away: null,
+    isHost: context.ledger?.gitlab.host === context.self,
+  };
+}
+
+/** The node's own look at its room: the last word, whatever the leader thought. */
+function ownVerdict(jobs: JobsState, turn: Turn, grant: MessageOf<'grant'>): Verdict {
+  const machine = ownMachine(jobs, turn);
+  const demand = demandOf(grant.tags, turn.context.ledger?.settings.defaultArch ?? 'amd64');
+  if (grant.gpus.length === 0) return judge(demand, machine);
+  if (machine.room === null || machine.measured === null) return judge(demand, machine);
+  const granted = {
+    ...machine,
+    measured: {
+      ...machine.measured,
+      capacity: {
+        ...machine.measured.capacity,
+        gpus: machine.measured.capacity.gpus.filter((gpu) => grant.gpus.includes(gpu.uuid)),
+      },
+    },
+  };
+  if (granted.measured.capacity.gpus.length < grant.gpus.length)
+    return { fits: false, ever: false, gpus: [], because: 'a GPU of the grant is not in this machine' };
+  const verdict = judge(demand, granted);
+  if (!verdict.fits) return verdict;
+  const taken = machine.room.gpus.find((gpu) => grant.gpus.includes(gpu.uuid) && gpu.held !== undefined);
+  return taken
+    ? { fits: false, ever: true, gpus: [], because: 'a GPU of the grant is taken' }
+    : { ...verdict, gpus: grant.gpus };
+}
+
+function reserve(
+  jobs: JobsState,
+  turn: Turn,
+  leader: NodeId,
+  grant: MessageOf<'grant'>,
+  gpus: readonly string[],
+): JobsState {
+  const by = 'a grant that waits for GitLab';
+  const claim = claimOf(
+    { by, id: grant.grant, tags: grant.tags, gpus },
+    turn.context.ledger?.settings.defaultArch ?? 'amd64',
+  );
+  const reservation: Reservation = {
+    grant: grant.grant,
+    class: grant.class,
+    runner: grant.runner,
+    leader,
+    claim,
+    since: turn.at,
+  };
+  const asking: Asking = [
+    ...jobs.asking,
+    { grant: grant.grant, class: grant.class, runner: grant.runner, wallMs: turn.wallMs },
+  ];
+  const seq = jobs.seq;
+  turn.effects.push({
+    kind: 'persist',
+    seq,
+    writes: [{ key: 'asking', value: asking }],
+    then: [
+      {
+        kind: 'take-job',
+        grant: grant.grant,
+        class: grant.class,
+        tags: [...grant.tags],
+        token: grant.token,
+        gpus: [...gpus],
+      },
+    ],
+  });
+  const reserved = { ...jobs.own.reserved, [grant.grant]: reservation };
+  return { ...jobs, asking, seq: seq + 1, own: { ...jobs.own, reserved } };
+}
+
+/** Takes a grant out of `asking`, on disk too. */
+function forgetAsking(jobs: JobsState, turn: Turn, grants: readonly string[]): JobsState {
+  const asking = jobs.asking.filter((entry) => !grants.includes(entry.grant));
+  if (asking.length === jobs.asking.length) return jobs;
+  turn.effects.push({ kind: 'persist', seq: jobs.seq, writes: [{ key: 'asking', value: asking }], then: [] });
+  return { ...jobs, asking, seq: jobs.seq + 1 };
+}
+
+export function tookJob(jobs: JobsState, turn: Turn, input: InputOf<'take-ended'>): JobsState {
+  const reservation = jobs.own.reserved[input.grant];
+  const leader = reservation?.leader ?? turn.context.leader;
+  const cleared = forgetAsking(jobs, turn, [input.grant]);
+  const freed = { ...cleared, own: { ...cleared.own, reserved: without(cleared.own.reserved, input.grant) } };
+  const { outcome } = input;
+  if (outcome.kind === 'taken') {
+    const known = freed.own.runs[outcome.run.run];
+    const runs = known ? freed.own.runs : { ...freed.own.runs, [outcome.run.run]: outcome.run };
+    if (leader !== null) answer(turn, leader, input.grant, 'used', `job ${outcome.run.job} is taken`);
+    return { ...freed, own: { ...freed.own, runs, toTell: true } };
+  }
+  if (outcome.kind === 'failed' && outcome.maybeTaken)
+    note(
+      turn,
+      'grant-unanswered',
+      'warn',
+      `GitLab did not answer whether it gave a job (${outcome.because}): the leader compares its list with ours`,
+      { grant: input.grant },
+    );
+  const result = outcome.kind === 'empty' ? 'empty' : 'refused';
+  if (leader !== null) answer(turn, leader, input.grant, result, outcome.because);
+  return freed;
+}
+
+/** Gives up reservations that the shell never answered, and tells of grants that a former process left (SAFETY J3). */
+export function tendGrants(jobs: JobsState, turn: Turn): JobsState {
+  let next = jobs;
+  for (const reservation of Object.values(jobs.own.reserved)) {
+    if (turn.at - reservation.since < reservationLimitMs) continue;
+    note(
+      turn,
+      'grant-unanswered',
+      'warn',
+      `the request for a grant has had no end for ${span(reservationLimitMs)}: its room is free again`,
+      { grant: reservation.grant },
+    );
+    next = forgetAsking(next, turn, [reservation.grant]);
+    next = { ...next, own: { ...next.own, reserved: without(next.own.reserved, reservation.grant) } };
+  }
+  return tellLeftOver(next, turn);
+}
+
+/** The shell first tells of the runs that it found on disk; only what is left then was never answered. */
+const leftOverWaitMs = 2000;
+
+function tellLeftOver(jobs: JobsState, turn: Turn): JobsState {
+  const { leader } = turn.context;
+  if (jobs.own.leftOver.length === 0 || leader === null) return jobs;
+  const dueAt = (jobs.since?.at ?? turn.at) + leftOverWaitMs;
+  if (turn.at < dueAt) {
+    wake(turn, dueAt);
+    return jobs;
+  }
+  const taken = new Set(Object.values(jobs.own.runs).map((run) => run.grant));
+  for (const entry of jobs.own.leftOver) {
+    if (taken.has(entry.grant)) continue;
+    const because = `this agent was restarted while it asked GitLab for a job of ${entry.class === '' ? 'no tags' : entry.class}: what GitLab may have given then is looked for`;
+    note(turn, 'grant-unanswered', 'warn', because, { grant: entry.grant });
+    answer(turn, leader, entry.grant, 'refused', because);
+  }
+  const cleared = forgetAsking(
+    jobs,
+    turn,
+    jobs.own.leftOver.map((entry) => entry.grant),
+  );
+  return { ...cleared, own: { ...cleared.own, leftOver: [] } };
+}

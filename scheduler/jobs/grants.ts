@@ -1,0 +1,241 @@
+import { classKey, type NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { MessageOf } from '../../protocol/messages.ts';
+import type { QueuedJob } from '../inputs.ts';
+import { mayWrite, memoOf, withMemo } from './classes.ts';
+import { demandOf } from './demand.ts';
+import { type JobsState, type OutGrant, without } from './jobs-state.ts';
+import { awayReason, booked, busyRuns, type Look, machinesOf } from './machines.ts';
+import { type Placed, place } from './placement.ts';
+import { canReadQueue, hintQueue } from './queue.ts';
+import { claimOf } from './room.ts';
+import { mint, nameOf, note, type Turn, tell, wake } from './turn.ts';
+import type { Machine } from './verdict.ts';
+import { cut, span } from './words.ts';
+
+/*
+ * The leader's side of a grant (DESIGN §7, SAFETY J5): placed and sent, its room booked at once. answered used: booked
+ * until the run itself is told. empty: the class waits for a fresh look at the queue. refused: the node is left alone
+ * for a moment. Never answered: booked until it is surely over. Nothing of this needs a commit: GitLab arbitrates.
+ */
+export const grantTtlMs = 10_000;
+/** How long the node's own POST may take after a grant's last moment. */
+export const takeLimitMs = 30_000;
+const firstGrantWaitMs = 1000;
+const refusedPauseMs = 1000;
+const missesAllowed = 3;
+
+export const lookOf = (jobs: JobsState, turn: Turn, ledger: Ledger): Look => ({
+  at: turn.at,
+  wallMs: turn.wallMs,
+  self: turn.context.self,
+  ledger,
+  jobs,
+  liveness: turn.context.liveness,
+});
+
+const withGrants = (jobs: JobsState, grants: Record<string, OutGrant>): JobsState =>
+  jobs.lead === null ? jobs : { ...jobs, lead: { ...jobs.lead, grants } };
+
+export function grantAnswered(jobs: JobsState, turn: Turn, from: NodeId, answer: MessageOf<'grant-answer'>): JobsState {
+  const grant = jobs.lead?.grants[answer.grant];
+  if (jobs.lead === null || grant === undefined || grant.node !== from || grant.state !== 'out') return jobs;
+  if (answer.outcome === 'used') {
+    const used = withGrants(jobs, { ...jobs.lead.grants, [grant.grant]: { ...grant, state: 'used' } });
+    return withMemo(used, grant.class, { misses: 0, missBecause: '', notBefore: turn.at, usedWallMs: turn.wallMs });
+  }
+  const freed = withGrants(jobs, without(jobs.lead.grants, grant.grant));
+  const missed = miss(freed, turn, grant, answer.because, answer.outcome === 'empty');
+  if (answer.outcome === 'empty') return hintQueue(missed, turn, 'GitLab had no job for a grant');
+  note(turn, 'grant-refused', 'debug', `${nameOf(turn, from)} refused a grant: ${answer.because}`, {
+    grant: grant.grant,
+  });
+  if (missed.lead === null) return missed;
+  const refused = { ...missed.lead.refused, [from]: { until: turn.at + refusedPauseMs, because: answer.because } };
+  wake(turn, turn.at + refusedPauseMs);
+  return { ...missed, lead: { ...missed.lead, refused } };
+}
+
+/** Three in a row without a job, and the class waits: 1 s, doubling to 30 s. A standing grant waits 1 to 3 s. */
+function miss(jobs: JobsState, turn: Turn, grant: OutGrant, because: string, isEmpty: boolean): JobsState {
+  const misses = memoOf(jobs, grant.class).misses + 1;
+  const over = misses - missesAllowed;
+  const standing = grant.job === null ? Math.min(3000, misses * 1000) : 0;
+  const wait = over < 0 ? standing : grant.job === null ? 3000 : Math.min(30_000, 1000 * 2 ** Math.min(10, over));
+  wake(turn, turn.at + wait);
+  return withMemo(jobs, grant.class, {
+    misses,
+    missBecause: because,
+    notBefore: turn.at + wait,
+    ...(isEmpty ? { emptyAt: turn.at } : {}),
+  });
+}
+
+/** Frees what is over: its run is told, its node is gone, or nobody can use it any more. */
+export function settleGrants(jobs: JobsState, turn: Turn, ledger: Ledger): JobsState {
+  if (jobs.lead === null) return jobs;
+  let next = jobs;
+  for (const grant of Object.values(jobs.lead.grants)) {
+    const told = [...(jobs.told[grant.node]?.runs ?? []), ...Object.values(ledger.runs)];
+    const isSeen = told.some((run) => run.grant === grant.grant);
+    const isAway = grant.node !== turn.context.self && turn.context.liveness(grant.node).state !== 'alive';
+    const isGone = isAway || ledger.nodes[grant.node] === undefined;
+    if (!isSeen && !isGone && turn.at < grant.until) {
+      wake(turn, grant.until);
+      continue;
+    }
+    if (!isSeen && !isGone)
+      note(turn, 'grant-expired', 'warn', `${nameOf(turn, grant.node)} never answered a grant`, { grant: grant.grant });
+    next = withGrants(next, without(next.lead?.grants ?? {}, grant.grant));
+    if (isSeen) next = withMemo(next, grant.class, { misses: 0, missBecause: '', usedWallMs: turn.wallMs });
+  }
+  return next;
+}
+
+/** A new leader starts from what the nodes say, not from zero: it waits for each that can speak, but not over 1 s. */
+export function waitsForReports(jobs: JobsState, turn: Turn, ledger: Ledger): string | null {
+  const since = jobs.lead?.since ?? turn.at;
+  if (turn.at - since >= firstGrantWaitMs) return null;
+  const missing = Object.keys(ledger.nodes).filter((node) => {
+    const listed = ledger.nodes[node];
+    if (node === turn.context.self || !listed || listed.left) return false;
+    if (turn.context.liveness(node).state !== 'alive') return false;
+    return (jobs.reports[node]?.at ?? Number.NEGATIVE_INFINITY) < since;
+  });
+  if (missing.length === 0) return null;
+  wake(turn, since + firstGrantWaitMs);
+  return `the new leader waits for reports of ${missing.map((node) => nameOf(turn, node)).join(', ')}`;
+}
+
+/** Why a class gets no grant now, whatever room there is; null when it may. Also what `why` says. */
+export function classWaits(jobs: JobsState, at: number, ledger: Ledger, committed: Ledger, key: string): string | null {
+  const entry = committed.classes[key];
+  const memo = memoOf(jobs, key);
+  const newest = ledger.classes[key];
+  if (newest?.state === 'retiring') return 'its class was unused for long: its runner is being replaced';
+  if (entry === undefined || entry.state !== 'ready' || entry.token === null)
+    return memo.createBecause === null
+      ? 'a runner with exactly these tags is being made at GitLab'
+      : `a runner with exactly these tags cannot be made: ${memo.createBecause}`;
+  if (memo.holdUntil > at)
+    return `a lost run of this class may still breathe: no grant for another ${span(memo.holdUntil - at)}`;
+  if (memo.notBefore > at && memo.misses >= missesAllowed)
+    return `${memo.misses} grants in a row brought no job (${memo.missBecause}): the class waits ${span(memo.notBefore - at)}`;
+  if (memo.notBefore > at) return 'asked a moment ago';
+  if (canReadQueue(ledger) && jobs.lead !== null && jobs.lead.queue.freshAt < memo.emptyAt)
+    return 'GitLab had no such job a moment ago: its queue is read again';
+  return null;
+}
+
+/** Grants of a class that are on their way, those that a former leader sent included. */
+function underWay(jobs: JobsState, look: Look): Map<string, number> {
+  const counts = new Map<string, number>();
+  const add = (key: string): void => void counts.set(key, (counts.get(key) ?? 0) + 1);
+  const grants = jobs.lead?.grants ?? {};
+  for (const grant of Object.values(grants)) add(grant.class);
+  for (const [node, heard] of Object.entries(jobs.reports)) {
+    if (awayReason(look, node) !== null) continue;
+    const runs = new Set(busyRuns(look, node).map((run) => run.grant));
+    for (const one of heard.report.reserved)
+      if (grants[one.grant] === undefined && !runs.has(one.grant) && one.grant !== '') add(one.class);
+  }
+  return counts;
+}
+
+/** Places what waits, in the queue's order; what fits nowhere does not hold up the rest. */
+export function sendGrants(jobs: JobsState, turn: Turn, waiting: readonly QueuedJob[]): JobsState {
+  const { ledger, committed } = turn.context;
+  if (jobs.lead === null || ledger === null || committed === null || !mayWrite(turn)) return jobs;
+  if (ledger.gitlab.mode === 'none' || waitsForReports(jobs, turn, ledger) !== null) return jobs;
+  const look = lookOf(jobs, turn, ledger);
+  const pass: Pass = { turn, ledger, committed, machines: null, look };
+  if (!canReadQueue(ledger)) return standingGrants(jobs, pass);
+  const covered = underWay(jobs, look);
+  const blocked = new Set<string>();
+  let next = jobs;
+  for (const job of waiting) {
+    const key = classKey(job.tags);
+    const onTheWay = covered.get(key) ?? 0;
+    if (onTheWay > 0) covered.set(key, onTheWay - 1);
+    else if (!blocked.has(key)) {
+      const granted = grantFor(next, pass, key, job.job);
+      if (granted === null) blocked.add(key);
+      else next = granted;
+    }
+  }
+  return next;
+}
+
+interface Pass {
+  turn: Turn;
+  ledger: Ledger;
+  committed: Ledger;
+  look: Look;
+  machines: Machine[] | null;
+}
+
+/** Somebody else's GitLab: its queue is not ours to read, so one grant per given class stays out all the time. */
+function standingGrants(jobs: JobsState, pass: Pass): JobsState {
+  let next = jobs;
+  const covered = underWay(jobs, pass.look);
+  for (const [key, entry] of Object.entries(pass.committed.classes))
+    if (entry.given && !covered.has(key)) next = grantFor(next, pass, key, null) ?? next;
+  return next;
+}
+
+function grantFor(jobs: JobsState, pass: Pass, key: string, job: number | null): JobsState | null {
+  const { turn, ledger, committed } = pass;
+  if (classWaits(jobs, turn.at, ledger, committed, key) !== null) {
+    wake(turn, Math.max(memoOf(jobs, key).notBefore, memoOf(jobs, key).holdUntil));
+    return null;
+  }
+  const entry = committed.classes[key];
+  if (entry === undefined || entry.token === null) return null;
+  pass.machines ??= machinesOf(pass.look);
+  const { placed } = place(demandOf(entry.tags, ledger.settings.defaultArch), pass.machines);
+  if (placed === null) return null;
+  const minted = mint(jobs, turn, 'grant');
+  const by = `grant ${minted.id}`;
+  const claim = claimOf({ by, id: minted.id, tags: entry.tags, gpus: placed.gpus }, ledger.settings.defaultArch);
+  const grant: OutGrant = {
+    grant: minted.id,
+    class: key,
+    node: placed.node,
+    claim,
+    job,
+    state: 'out',
+    sentAt: turn.at,
+    until: turn.at + grantTtlMs * 1.1 + takeLimitMs,
+    because: placed.because,
+  };
+  pass.machines = pass.machines.map((machine) => (machine.node === placed.node ? booked(machine, claim) : machine));
+  announce(turn, grant, placed, { tags: entry.tags, runner: entry.runner, token: entry.token });
+  wake(turn, grant.until);
+  return withGrants(minted.jobs, { ...(minted.jobs.lead?.grants ?? {}), [grant.grant]: grant });
+}
+
+function announce(
+  turn: Turn,
+  grant: OutGrant,
+  placed: Placed,
+  runner: { tags: readonly string[]; runner: number | null; token: string },
+): void {
+  tell(turn, placed.node, {
+    kind: 'grant',
+    grant: grant.grant,
+    term: turn.context.term,
+    class: grant.class,
+    tags: [...runner.tags],
+    runner: runner.runner,
+    token: runner.token,
+    ttlMs: grantTtlMs,
+    gpus: [...placed.gpus],
+    because: cut(placed.because),
+  });
+  note(turn, 'grant-sent', 'info', placed.because, {
+    grant: grant.grant,
+    node: placed.name,
+    class: grant.class,
+    job: grant.job,
+  });
+}

@@ -1,0 +1,225 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger, Run } from '../../protocol/ledger.ts';
+import type { Measured, Report } from '../../protocol/report.ts';
+import type { Durable } from '../effects.ts';
+import type { QueuedJob } from '../inputs.ts';
+import type { Claim } from './room.ts';
+
+/** Grants whose POST may have gone out: on disk before it does (SAFETY J3). */
+export type Asking = Durable['asking'];
+
+/** Room set aside on this node for a grant, until GitLab's answer is known. */
+export interface Reservation {
+  grant: string;
+  class: string;
+  runner: number | null;
+  leader: NodeId;
+  claim: Claim;
+  /** `at` of receipt. */
+  since: number;
+}
+
+/** What this node itself runs and was granted. */
+export interface OwnState {
+  runs: Readonly<Record<string, Run>>;
+  reserved: Readonly<Record<string, Reservation>>;
+  /** Ids of grants seen, newest last: each is used once (SAFETY J5). */
+  usedGrants: readonly string[];
+  /** Of asking, what a former agent process left. */
+  leftOver: Asking;
+  toldAt: number;
+  toldLeader: NodeId | null;
+  toldTerm: number;
+  /** Set when a run changed, until the leader was told. */
+  toTell: boolean;
+}
+
+/** A report with the time of its arrival; the boot time of this machine, and how far the other wall clock is off. */
+export interface HeardReport {
+  report: Report;
+  at: number;
+  clockOffMs: number;
+}
+
+export interface ToldRuns {
+  boot: string;
+  runs: readonly Run[];
+  at: number;
+}
+
+/** A grant that the leader sent: room taken, until answered (and its run seen) or surely over. */
+export interface OutGrant {
+  grant: string;
+  class: string;
+  node: NodeId;
+  claim: Claim;
+  /** The waiting job it was made for; GitLab may answer with another of the class. null for standing grants. */
+  job: number | null;
+  state: 'out' | 'used';
+  sentAt: number;
+  /** `at` until which the room stays taken: TTL and drift and the node's own request (SAFETY J5). */
+  until: number;
+  because: string;
+}
+
+/** What the leader remembers of a class beside the ledger. Lost with leadership, and harmless so. */
+export interface ClassMemo {
+  /** Grants in a row that brought no job. */
+  misses: number;
+  missBecause: string;
+  /** No grant before this `at`: back-off. */
+  notBefore: number;
+  /** `at` of the last empty answer: a queue read asked before it is too old to grant by. */
+  emptyAt: number;
+  /** No grant before this `at`: a lost run of this class may still breathe (SAFETY J1). */
+  holdUntil: number;
+  nonce: string | null;
+  createAskedAt: number;
+  createTries: number;
+  createNotBefore: number;
+  createBecause: string | null;
+  deleteAskedAt: number;
+  retiringSince: number;
+  usedWallMs: number;
+}
+
+export interface QueueState {
+  jobs: readonly QueuedJob[];
+  complete: boolean;
+  /** `at` at which the read that gave `jobs` was asked; -Infinity before the first. */
+  freshAt: number;
+  askedAt: number | null;
+  /** Read again as soon as the one under way is answered. */
+  again: string | null;
+  nextAt: number;
+  because: string;
+  failures: number;
+  failingSince: number | null;
+  failedBecause: string | null;
+}
+
+/** A job that GitLab says is running on one of our runners and that nobody owns (SAFETY J3). */
+export interface Stray {
+  since: number;
+  projectId: number;
+  rescuedAt: number | null;
+}
+
+export interface LeadState {
+  term: number;
+  /** `at` since which this leader may act. */
+  since: number;
+  queue: QueueState;
+  grants: Readonly<Record<string, OutGrant>>;
+  classes: Readonly<Record<string, ClassMemo>>;
+  /** Nodes that refused a grant, and until when they are left alone. */
+  refused: Readonly<Record<NodeId, { until: number; because: string }>>;
+  /** Lost runs being failed at GitLab. */
+  failing: Readonly<Record<string, { askedAt: number; nextAt: number; tries: number }>>;
+  /** Runs of the ledger that their node, alive and of the same boot, no longer names: since when. */
+  missing: Readonly<Record<string, number>>;
+  strays: Readonly<Record<number, Stray>>;
+  comparedAt: number;
+}
+
+export interface JobsState {
+  asking: Asking;
+  /** Of this agent process: wall clock and `at` of its first step. */
+  since: { wallMs: number; at: number } | null;
+  counter: number;
+  /** Numbers of `persist` effects; far from those of the other half of the core. */
+  seq: number;
+  highestTerm: number;
+  measured: { measured: Measured; addresses: string[]; version: string } | null;
+  /** Memory in use when nothing of ours ran: what others need. */
+  othersBytes: number | null;
+  own: OwnState;
+  gossip: { seq: number; at: number; key: string; toSay: boolean };
+  /** Own report included, always fresh. */
+  reports: Readonly<Record<NodeId, HeardReport>>;
+  told: Readonly<Record<NodeId, ToldRuns>>;
+  lead: LeadState | null;
+  seen: { ledger: Ledger | null; committed: Ledger | null; leader: NodeId | null; term: number; mayAct: boolean };
+  wakeAt: number;
+}
+
+export const firstSeq = 1_000_000;
+
+/** The state with which an agent process starts; `asking` comes from disk. */
+export const emptyJobs = (asking: Asking): JobsState => ({
+  asking,
+  since: null,
+  counter: 0,
+  seq: firstSeq,
+  highestTerm: 0,
+  measured: null,
+  othersBytes: null,
+  own: {
+    runs: {},
+    reserved: {},
+    usedGrants: asking.map((entry) => entry.grant),
+    leftOver: asking,
+    toldAt: Number.NEGATIVE_INFINITY,
+    toldLeader: null,
+    toldTerm: -1,
+    toTell: false,
+  },
+  gossip: { seq: 0, at: Number.NEGATIVE_INFINITY, key: '', toSay: false },
+  reports: {},
+  told: {},
+  lead: null,
+  seen: { ledger: null, committed: null, leader: null, term: -1, mayAct: false },
+  wakeAt: Number.NEGATIVE_INFINITY,
+});
+
+export const emptyLead = (term: number, at: number): LeadState => ({
+  term,
+  since: at,
+  queue: {
+    jobs: [],
+    complete: true,
+    freshAt: Number.NEGATIVE_INFINITY,
+    askedAt: null,
+    again: null,
+    nextAt: at,
+    because: 'this node leads now',
+    failures: 0,
+    failingSince: null,
+    failedBecause: null,
+  },
+  grants: {},
+  classes: {},
+  refused: {},
+  failing: {},
+  missing: {},
+  strays: {},
+  comparedAt: at,
+});
+
+const never = Number.NEGATIVE_INFINITY;
+export const emptyMemo: ClassMemo = {
+  misses: 0,
+  missBecause: '',
+  notBefore: never,
+  emptyAt: never,
+  holdUntil: never,
+  nonce: null,
+  createAskedAt: never,
+  createTries: 0,
+  createNotBefore: never,
+  createBecause: null,
+  deleteAskedAt: never,
+  retiringSince: never,
+  usedWallMs: 0,
+};
+
+/** A record without one key. */
+export function without<T>(record: Readonly<Record<string, T>>, key: string): Record<string, T> {
+  const { [key]: _gone, ...rest } = record;
+  return rest;
+}
+
+/** A run that takes room: its script may go on. A finished one only waits for GitLab to hear of it. */
+export const isBusy = (run: Run): boolean => run.state === 'taken' || run.state === 'running';
+/** A run that is not over: GitLab has no result of it yet. */
+export const isOpen = (run: Run): boolean => isBusy(run) || run.state === 'finished';

@@ -1,0 +1,169 @@
+import type { Run } from '../../protocol/ledger.ts';
+import type { InputOf } from '../inputs.ts';
+import { mayWrite, memoOf, withMemo } from './classes.ts';
+import { isBusy, isOpen, type JobsState, without } from './jobs-state.ts';
+import { hintQueue } from './queue.ts';
+import { failedAtGitlab, lostRun } from './run-edits.ts';
+import { nameOf, note, type Turn, wake } from './turn.ts';
+import { span } from './words.ts';
+
+/*
+ * When a run is lost (SAFETY J1, J9). Its node froze it within 2 s of silence, so after these spans it surely does not
+ * go on. First `lost` is committed, then GitLab is told with the run's own token, again and again until it knows.
+ */
+export const adoptionMs = 60_000;
+/** A machine that vanished: a tenth of the run's age, so that a Wi-Fi stall does not cost an hour's training. */
+export const silentLimitMs = (ageMs: number): number => Math.min(60_000, Math.max(3000, ageMs / 10));
+const forgottenMs = 3000;
+/** After a reboot the agent says at once what it still has; its gossip may be faster than its word. */
+const rebootWordMs = 1000;
+const missingMs = 15_000;
+const failLimitMs = 20_000;
+const failGiveUpMs = 7_200_000;
+
+/** `hold`: for how long its class gets no grant, because the run may have lived on GitLab's last answer. */
+type Fate = { lost: string; holdMs: number } | { dueAt: number } | null;
+
+export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
+  const { ledger } = turn.context;
+  if (ledger === null || jobs.lead === null) return null;
+  const name = nameOf(turn, run.node);
+  if (ledger.nodes[run.node] === undefined) {
+    const left = forgottenMs - (turn.wallMs - (ledger.forgotten[run.node] ?? 0));
+    return left <= 0 ? { lost: 'its node was removed from the mesh', holdMs: 0 } : { dueAt: turn.at + left };
+  }
+  const rebooted = rebootFate(jobs, turn, run, name);
+  if (rebooted !== null) return rebooted;
+  const { state, since } = turn.context.liveness(run.node);
+  if (state === 'alive' || run.node === turn.context.self) return missingFate(jobs, run, name);
+  const limit = state === 'dead' || !isBusy(run) ? adoptionMs : silentLimitMs(turn.wallMs - run.takenAt);
+  const dueAt = Math.max(since, jobs.lead.since) + limit;
+  if (turn.at < dueAt) return { dueAt };
+  const what = state === 'dead' ? `the agent of ${name} has not answered` : `${name} has been silent`;
+  const gone = `${what} for ${span(turn.at - Math.max(since, jobs.lead.since))}`;
+  const holdMs = state === 'silent' ? limit : 0;
+  return { lost: `${gone}${resultWords(run)}`, holdMs };
+}
+
+/** SAFETY J9: never hide that the job had ended. */
+function resultWords(run: Run): string {
+  if (run.result === null) return '';
+  const exit = run.result.exitCode === null ? '' : `, exit ${run.result.exitCode}`;
+  return `: the job had ended there (${run.result.state}${exit}), but GitLab never got the result`;
+}
+
+function rebootFate(jobs: JobsState, turn: Turn, run: Run, name: string): Fate {
+  const told = jobs.told[run.node];
+  const heard = jobs.reports[run.node];
+  if (run.boot === undefined || !isBusy(run)) return null;
+  const lost = { lost: `the machine of ${name} was restarted while the job ran`, holdMs: 0 };
+  if (told !== undefined && told.boot !== run.boot) {
+    const now = told.runs.find((other) => other.run === run.run);
+    return now !== undefined && !isBusy(now) ? null : lost;
+  }
+  if (heard === undefined || heard.report.boot === run.boot || (told && told.at > heard.at)) return null;
+  const dueAt = heard.at + rebootWordMs;
+  return turn.at >= dueAt ? lost : { dueAt };
+}
+
+/** Its node lives and speaks, and no longer names it: its store was lost, or the run never reached it. */
+function missingFate(jobs: JobsState, run: Run, name: string): Fate {
+  const since = jobs.lead?.missing[run.run];
+  const told = jobs.told[run.node];
+  if (since === undefined || told === undefined || told.at - since < missingMs) return null;
+  return { lost: `${name} lives and knows nothing of this run: its store was lost${resultWords(run)}`, holdMs: 0 };
+}
+
+function countMissing(jobs: JobsState, turn: Turn): JobsState {
+  if (jobs.lead === null || turn.context.ledger === null) return jobs;
+  const missing: Record<string, number> = {};
+  for (const run of Object.values(turn.context.ledger.runs)) {
+    const told = jobs.told[run.node];
+    if (!isOpen(run) || told === undefined || told.runs.some((other) => other.run === run.run)) continue;
+    missing[run.run] = jobs.lead.missing[run.run] ?? told.at;
+  }
+  return { ...jobs, lead: { ...jobs.lead, missing } };
+}
+
+export function loseRuns(jobs: JobsState, turn: Turn): JobsState {
+  const { ledger } = turn.context;
+  if (ledger === null) return jobs;
+  let next = countMissing(jobs, turn);
+  for (const run of Object.values(ledger.runs)) {
+    if (!isOpen(run)) continue;
+    const fate = fateOf(next, turn, run);
+    if (fate === null) continue;
+    if ('dueAt' in fate) {
+      wake(turn, fate.dueAt);
+      continue;
+    }
+    turn.edits.push(lostRun(run.run, fate.lost, turn.wallMs));
+    note(turn, 'run-lost', 'warn', `job ${run.job} is lost: ${fate.lost}`, {
+      job: run.job,
+      run: run.run,
+      node: nameOf(turn, run.node),
+    });
+    next = forgetTold(next, run);
+    const holdUntil = Math.max(memoOf(next, run.class).holdUntil, turn.at + fate.holdMs);
+    if (fate.holdMs > 0) next = withMemo(next, run.class, { holdUntil });
+  }
+  return failLost(next, turn);
+}
+
+/** What a lost node said last must not bring the run back. */
+function forgetTold(jobs: JobsState, run: Run): JobsState {
+  const told = jobs.told[run.node];
+  if (told === undefined) return jobs;
+  const runs = told.runs.filter((other) => other.run !== run.run);
+  return { ...jobs, told: { ...jobs.told, [run.node]: { ...told, runs } } };
+}
+
+/** Only what is committed as lost is failed at GitLab; repeated until GitLab is known to know. */
+function failLost(jobs: JobsState, turn: Turn): JobsState {
+  const { committed, ledger } = turn.context;
+  if (jobs.lead === null || committed === null || !mayWrite(turn)) return jobs;
+  let next = jobs;
+  for (const run of Object.values(committed.runs)) {
+    const newest = ledger?.runs[run.run] ?? run;
+    if (run.state !== 'lost' || newest.state !== 'lost' || newest.failedAtGitlab === true) continue;
+    const failing = next.lead?.failing[run.run];
+    if (failing !== undefined && turn.at < failing.nextAt) {
+      wake(turn, failing.nextAt);
+      continue;
+    }
+    if (turn.wallMs - (run.finishedAt ?? run.takenAt) > failGiveUpMs) {
+      turn.edits.push(failedAtGitlab(run.run, 'GitLab did not listen for two hours; it has failed the job by itself'));
+      continue;
+    }
+    turn.effects.push({ kind: 'fail-run', run, because: run.because });
+    const memo = { askedAt: turn.at, nextAt: turn.at + failLimitMs, tries: (failing?.tries ?? 0) + 1 };
+    wake(turn, memo.nextAt);
+    if (next.lead) next = { ...next, lead: { ...next.lead, failing: { ...next.lead.failing, [run.run]: memo } } };
+  }
+  return next;
+}
+
+export function runFailedAtGitlab(jobs: JobsState, turn: Turn, input: InputOf<'run-failed-at-gitlab'>): JobsState {
+  const { lead } = jobs;
+  const run = turn.context.ledger?.runs[input.run];
+  if (lead === null || run === undefined || run.state !== 'lost' || run.failedAtGitlab === true) return jobs;
+  if (!input.ok) {
+    const tries = lead.failing[input.run]?.tries ?? 1;
+    const nextAt = turn.at + Math.min(30_000, 1000 * 2 ** Math.min(10, tries - 1));
+    wake(turn, nextAt);
+    return {
+      ...jobs,
+      lead: { ...lead, failing: { ...lead.failing, [input.run]: { askedAt: turn.at, nextAt, tries } } },
+    };
+  }
+  turn.edits.push(failedAtGitlab(input.run, input.because));
+  if (turn.context.ledger?.settings.retryLost && turn.context.committed?.runs[input.run]?.state === 'lost')
+    turn.effects.push({
+      kind: 'retry-job',
+      projectId: run.projectId,
+      job: run.job,
+      because: `its machine was lost, and the setting retryLost is on: ${run.because}`,
+    });
+  const told = { ...jobs, lead: { ...lead, failing: without(lead.failing, input.run) } };
+  return hintQueue(told, turn, 'a lost job was failed: GitLab may retry it');
+}

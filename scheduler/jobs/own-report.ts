@@ -1,0 +1,123 @@
+import type { Measured, Report } from '../../protocol/report.ts';
+import type { InputOf } from '../inputs.ts';
+import { isBusy, type JobsState } from './jobs-state.ts';
+import { waitingJobs } from './queue.ts';
+import { type Claim, claimOf, roomOf } from './room.ts';
+import { note, type Turn, wake } from './turn.ts';
+import { GiB } from './words.ts';
+
+/** A report goes out when something changed, but not more often than this, and at least every `reportEveryMs`. */
+export const reportGapMs = 200;
+export const reportEveryMs = 2000;
+
+const arch = (turn: Turn): string => turn.context.ledger?.settings.defaultArch ?? 'amd64';
+
+/** What runs and reservations take of this machine now. */
+export function ownClaims(jobs: JobsState, turn: Turn): Claim[] {
+  const runs = Object.values(jobs.own.runs)
+    .filter(isBusy)
+    .map((run) => claimOf({ by: `run ${run.job}`, id: run.run, tags: run.tags, gpus: run.gpus }, arch(turn)));
+  return [...runs, ...Object.values(jobs.own.reserved).map((reservation) => reservation.claim)];
+}
+
+export function heardMeasured(jobs: JobsState, turn: Turn, input: InputOf<'measured'>): JobsState {
+  const idle = ownClaims(jobs, turn).length === 0;
+  return {
+    ...jobs,
+    measured: { measured: input.measured, addresses: input.addresses, version: input.version },
+    othersBytes: idle ? input.measured.usedMemoryBytes : jobs.othersBytes,
+  };
+}
+
+/** This node's report as of now; null before it is in a mesh or measured anything. */
+function report(jobs: JobsState, turn: Turn): Report | null {
+  const self = turn.context.ledger?.nodes[turn.context.self];
+  if (!jobs.measured || !self || !jobs.since) return null;
+  const { measured, addresses, version } = jobs.measured;
+  const runs = Object.values(jobs.own.runs)
+    .filter((run) => run.state !== 'delivered' && run.state !== 'discarded' && run.state !== 'lost')
+    .map((run) => ({ run: run.run, job: run.job, class: run.class, state: run.state }));
+  return {
+    v: 1,
+    node: turn.context.self,
+    name: self.name,
+    boot: turn.context.boot,
+    store: self.store ?? 'unknown',
+    seq: jobs.gossip.seq,
+    since: jobs.since.wallMs,
+    wallMs: turn.wallMs,
+    version,
+    addresses,
+    measured,
+    room: roomOf(measured, ownClaims(jobs, turn), jobs.othersBytes),
+    runs,
+    reserved: Object.values(jobs.own.reserved).map((one) => ({ grant: one.grant, class: one.class })),
+    ...queueSeen(jobs, turn),
+  };
+}
+
+/** What only the leader knows, for everybody's `status`. */
+function queueSeen(jobs: JobsState, turn: Turn): Pick<Report, 'queue'> {
+  if (!jobs.lead || !turn.context.mayAct) return {};
+  const { queue } = jobs.lead;
+  const failingFor = queue.failingSince === null ? 0 : turn.at - queue.failingSince;
+  const gitlab = queue.failingSince === null ? 'healthy' : failingFor < 60_000 ? 'degraded' : 'failed';
+  const waiting = turn.context.ledger ? waitingJobs(jobs, turn.context.ledger, turn.wallMs).length : 0;
+  return { queue: { waiting, gitlab, because: queue.failedBecause } };
+}
+
+/** What others decide by. Memory counts in steps, or every measurement would be news. */
+function keyOf(report: Report, measured: Measured): string {
+  const step = (bytes: number): number => Math.round(bytes / (GiB / 4));
+  const { room } = report;
+  return JSON.stringify([
+    room.cpuMillis,
+    step(room.memoryBytes),
+    step(room.diskBytes),
+    room.gpus.map((gpu) => [gpu.uuid, step(gpu.memoryBytes), gpu.foreign, gpu.held]),
+    report.runs,
+    report.reserved,
+    report.queue,
+    [measured.owner, measured.paused, measured.pausedBecause, measured.healthy, measured.maxRuns],
+    [measured.labels, measured.executors, report.addresses, report.version, report.name],
+  ]);
+}
+
+/** Renews this node's own report, and gossips it when it is news or due. The last thing of every step. */
+export function sayReport(jobs: JobsState, turn: Turn): JobsState {
+  const fresh = report(jobs, turn);
+  if (fresh === null) return jobs;
+  const key = keyOf(fresh, fresh.measured);
+  const { gossip } = jobs;
+  const news = gossip.toSay || key !== gossip.key;
+  const dueAt = gossip.at + (news ? reportGapMs : reportEveryMs);
+  const reports = { ...jobs.reports, [turn.context.self]: { report: fresh, at: turn.at, clockOffMs: 0 } };
+  if (turn.at < dueAt) {
+    wake(turn, dueAt);
+    return { ...jobs, reports };
+  }
+  turn.effects.push({ kind: 'gossip', report: fresh });
+  wake(turn, turn.at + reportEveryMs);
+  return { ...jobs, reports, gossip: { seq: gossip.seq + 1, at: turn.at, key, toSay: false } };
+}
+
+/** Keeps a member's report if it is newer than what is known: later in the same process, or of a later process. */
+export function heardReport(jobs: JobsState, turn: Turn, input: InputOf<'report-heard'>): JobsState {
+  const { report } = input;
+  if (report.node !== input.from || input.from === turn.context.self) return jobs;
+  if (turn.context.ledger !== null && turn.context.ledger.nodes[input.from] === undefined) return jobs;
+  const known = jobs.reports[input.from];
+  if (known !== undefined && !isNewer(known.report, report, turn.at - known.at)) return jobs;
+  if (known !== undefined && known.report.boot !== report.boot)
+    note(turn, 'node-rebooted', 'info', `${report.name} has another boot id: its machine was restarted`, {
+      node: report.name,
+    });
+  const clockOffMs = report.wallMs - turn.wallMs;
+  return { ...jobs, reports: { ...jobs.reports, [input.from]: { report, at: turn.at, clockOffMs } } };
+}
+
+/** A clock that was set back must not silence a node for ever: what was not renewed for 10 s is beaten by anything. */
+const isNewer = (known: Report, other: Report, ageMs: number): boolean => {
+  if (known.boot === other.boot && known.since === other.since) return other.seq > known.seq;
+  return other.since > known.since || ageMs > 10_000;
+};

@@ -1,0 +1,108 @@
+import type { Ledger, Run } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { InputOf } from '../inputs.ts';
+import { isOpen, type JobsState, without } from './jobs-state.ts';
+import { note, type Turn, tell, wake } from './turn.ts';
+
+/** While the ledger shows something else than this node knows, the leader is told again this often. */
+export const tellEveryMs = 1000;
+/** An ended run that the ledger does not show is told this long, then forgotten: the ledger keeps the newest only. */
+const forgetEndedMs = 60_000;
+
+export function runChanged(jobs: JobsState, turn: Turn, input: InputOf<'run-changed'>): JobsState {
+  const { run } = input;
+  if (run.node !== turn.context.self) return jobs;
+  const before = jobs.own.runs[run.run];
+  if (before === undefined && !isOpen(run) && sameInLedger(turn.context.committed, run)) return jobs;
+  if (run.state === 'running' && before?.state !== 'running')
+    note(turn, 'run-started', 'info', `job ${run.job} runs here: ${run.because}`, { job: run.job, run: run.run });
+  if (run.result !== null && (before?.result ?? null) === null)
+    note(turn, 'run-finished', 'info', `job ${run.job}: ${run.result.because}`, {
+      job: run.job,
+      run: run.run,
+      state: run.result.state,
+      exitCode: run.result.exitCode,
+    });
+  return { ...jobs, own: { ...jobs.own, runs: { ...jobs.own.runs, [run.run]: run }, toTell: true } };
+}
+
+/** The same as far as anybody decides by it. The leader adds fields of its own, which do not count. */
+export const sameRun = (a: Run, b: Run): boolean =>
+  a.state === b.state &&
+  a.frozen === b.frozen &&
+  a.startedAt === b.startedAt &&
+  a.finishedAt === b.finishedAt &&
+  a.result?.state === b.result?.state &&
+  a.result?.exitCode === b.result?.exitCode;
+
+const sameInLedger = (ledger: Ledger | null, run: Run): boolean => {
+  const known = ledger?.runs[run.run];
+  return known !== undefined && (sameRun(known, run) || (!isOpen(known) && !isOpen(run)));
+};
+
+/** Drops what is no longer ours, forgets what is over and known, and tells the leader until the ledger agrees. */
+export function tendOwnRuns(jobs: JobsState, turn: Turn): JobsState {
+  return tellLeader(forgetKnown(dropDisowned(jobs, turn), turn), turn);
+}
+
+/** SAFETY J1: once `lost` is committed the run may be given to another, so it must not go on here. */
+function dropDisowned(jobs: JobsState, turn: Turn): JobsState {
+  const { committed, self } = turn.context;
+  if (committed === null) return jobs;
+  const removed = committed.forgotten[self] !== undefined && committed.nodes[self] === undefined;
+  let next = jobs;
+  for (const run of Object.values(jobs.own.runs)) {
+    if (!isOpen(run)) continue;
+    const shown = committed.runs[run.run];
+    if (!removed && shown?.state !== 'lost') continue;
+    const because = removed ? 'this node was removed from the mesh' : `the mesh gave it up: ${shown?.because ?? ''}`;
+    turn.effects.push({ kind: 'drop-run', run: run.run, because });
+    const dropped: Run = { ...run, state: 'lost', because };
+    next = { ...next, own: { ...next.own, runs: { ...next.own.runs, [run.run]: dropped }, toTell: true } };
+  }
+  return next;
+}
+
+function forgetKnown(jobs: JobsState, turn: Turn): JobsState {
+  let runs = jobs.own.runs;
+  for (const run of Object.values(runs)) {
+    if (isOpen(run)) continue;
+    const shown = turn.context.committed?.runs[run.run];
+    const tooOld = shown === undefined && turn.wallMs - (run.finishedAt ?? run.takenAt) > forgetEndedMs;
+    if (tooOld || (shown !== undefined && !isOpen(shown))) runs = without(runs, run.run);
+  }
+  return runs === jobs.own.runs ? jobs : { ...jobs, own: { ...jobs.own, runs } };
+}
+
+/** True while leader and node see the same runs of this node in the same states. */
+function agrees(jobs: JobsState, turn: Turn): boolean {
+  const { committed, self } = turn.context;
+  const own = Object.values(jobs.own.runs);
+  if (!own.every((run) => sameInLedger(committed, run))) return false;
+  const shown = Object.values(committed?.runs ?? {}).filter((run) => run.node === self && isOpen(run));
+  return shown.every((run) => jobs.own.runs[run.run] !== undefined);
+}
+
+function tellLeader(jobs: JobsState, turn: Turn): JobsState {
+  const { leader, term, boot } = turn.context;
+  if (leader === null) return jobs;
+  const { own } = jobs;
+  const isNew = own.toldLeader !== leader || own.toldTerm !== term;
+  const again = own.toldAt + tellEveryMs;
+  const disagrees = !agrees(jobs, turn);
+  if (!isNew && !own.toTell && (!disagrees || turn.at < again)) {
+    if (disagrees) wake(turn, again);
+    return jobs;
+  }
+  const open = Object.values(own.runs).filter(isOpen);
+  const over = Object.values(own.runs).filter((run) => !isOpen(run));
+  const runs = [...open, ...over].slice(0, limits.runsInFlight);
+  tell(turn, leader, { kind: 'own-runs', boot, runs });
+  if (disagrees) wake(turn, turn.at + tellEveryMs);
+  const gossip = isNew ? { ...jobs.gossip, toSay: true } : jobs.gossip;
+  return {
+    ...jobs,
+    gossip,
+    own: { ...own, toTell: false, toldAt: turn.at, toldLeader: leader, toldTerm: term },
+  };
+}

@@ -1,0 +1,116 @@
+import { type Demand, gpuName, needsSentence } from './demand.ts';
+import { judge, type Machine, type Verdict } from './verdict.ts';
+import { gib, listed, plural } from './words.ts';
+
+export interface Placed {
+  node: string;
+  name: string;
+  gpus: readonly string[];
+  because: string;
+}
+
+/**
+ * Where a demand goes, or why it goes nowhere. `never`: no machine of this mesh could take it even when idle.
+ * `verdicts` has every machine, in the order given, each with its one reason.
+ */
+export interface Placement {
+  placed: Placed | null;
+  never: boolean;
+  because: string;
+  verdicts: readonly ({ node: string; name: string } & Verdict)[];
+}
+
+/**
+ * Best fit. In this order: the tightest GPU that fits (a job without GPU goes where none is kept from others), a
+ * machine whose owner is away and that is idle, one that does not host GitLab, the one with the smallest share in use.
+ */
+export function place(demand: Demand, machines: readonly Machine[]): Placement {
+  const verdicts = machines.map((machine) => ({ node: machine.node, name: machine.name, ...judge(demand, machine) }));
+  const options = machines
+    .map((machine, index) => ({ machine, verdict: verdicts[index] as (typeof verdicts)[number] }))
+    .filter(({ verdict }) => verdict.fits)
+    .map((option) => ({ ...option, rank: rankOf(demand, option.machine, option.verdict) }))
+    .sort((a, b) => compareRanks(a.rank, b.rank) || (a.machine.name < b.machine.name ? -1 : 1));
+  const best = options[0];
+  if (best === undefined) {
+    const never = verdicts.every((verdict) => !verdict.ever);
+    return { placed: null, never, because: waitsBecause(demand, machines, verdicts, never), verdicts };
+  }
+  const because = `${best.machine.name}: ${chosenBecause(best, options[1])}`;
+  const placed = { node: best.machine.node, name: best.machine.name, gpus: best.verdict.gpus, because };
+  const judged = verdicts.map((verdict) =>
+    verdict.node === placed.node ? { ...verdict, because: chosenBecause(best, options[1]) } : verdict,
+  );
+  return { placed, never: false, because, verdicts: judged };
+}
+
+interface Option {
+  machine: Machine;
+  verdict: Verdict;
+  rank: number[];
+}
+
+/** Smaller is better, position by position; the positions are named in `advantages`. */
+function rankOf(demand: Demand, machine: Machine, verdict: Verdict): number[] {
+  const { measured, room } = machine;
+  if (measured === null || room === null) return [];
+  const vram = measured.capacity.gpus
+    .filter((gpu) => verdict.gpus.includes(gpu.uuid))
+    .reduce((total, gpu) => total + gpu.memoryBytes, 0);
+  const keepsGpuFrom = room.gpus.some((gpu) => gpu.held === undefined && !gpu.foreign) ? 1 : 0;
+  const left = (room.cpuMillis - demand.cpuMillis) / Math.max(1, measured.capacity.cpuMillis);
+  return [
+    verdict.gpus.length > 0 ? vram : keepsGpuFrom,
+    measured.owner === 'playing' ? 2 : measured.owner === 'present' ? 1 : 0,
+    measured.usedCpuMillis >= measured.capacity.cpuMillis * 0.8 ? 1 : 0,
+    machine.isHost ? 1 : 0,
+    1 - left,
+    machine.runs,
+  ];
+}
+
+const compareRanks = (a: readonly number[], b: readonly number[]): number => {
+  const at = a.findIndex((value, index) => value !== b[index]);
+  return at < 0 ? 0 : (a[at] ?? 0) - (b[at] ?? 0);
+};
+
+const advantages = [
+  'keeps the GPUs of others free',
+  'nobody sits at it',
+  'it is idle',
+  'it does not host GitLab',
+  'it has the most room left',
+  'it has the fewest runs',
+];
+
+function chosenBecause(best: Option, second: Option | undefined): string {
+  const gpus = (best.machine.measured?.capacity.gpus ?? []).filter((gpu) => best.verdict.gpus.includes(gpu.uuid));
+  const shown = listed(gpus.map((gpu) => `${gpuName(gpu.model)} (${gib(gpu.memoryBytes)})`));
+  if (second === undefined)
+    return gpus.length > 0 ? `the only machine with a free GPU that fits, ${shown}` : 'the only machine with room';
+  const at = best.rank.findIndex((value, index) => value !== second.rank[index]);
+  if (at === 0 && gpus.length > 0) return `${shown} is the tightest free GPU that fits`;
+  const why = advantages[at] ?? 'first by name, all else equal';
+  return gpus.length > 0 ? `${shown} fits, and ${why}` : why;
+}
+
+function waitsBecause(
+  demand: Demand,
+  machines: readonly Machine[],
+  verdicts: readonly ({ name: string } & Verdict)[],
+  never: boolean,
+): string {
+  if (machines.length === 0) return 'there is no machine in this mesh that takes work';
+  if (demand.impossible !== null) return `can never run: ${demand.impossible}`;
+  if (never) return `no approved machine could ever satisfy ${needsSentence(demand)}: ${neverDetail(verdicts)}`;
+  const able = verdicts.filter((verdict) => verdict.ever);
+  const first = able[0];
+  if (able.length === 1 && first)
+    return `waits for ${first.name}, the only machine that could take it: ${first.because}`;
+  return `waits for room: ${plural(able.length, 'machine')} could take it, none can now`;
+}
+
+const neverDetail = (verdicts: readonly ({ name: string } & Verdict)[]): string => {
+  const shown = verdicts.slice(0, 3).map((verdict) => `${verdict.name} ${verdict.because}`);
+  return listed(verdicts.length > 3 ? [...shown, `${verdicts.length - 3} more`] : shown);
+};

@@ -1,0 +1,119 @@
+import type { Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { InputOf, QueuedJob } from '../inputs.ts';
+import { isOpen, type JobsState, type LeadState, type QueueState } from './jobs-state.ts';
+import { note, type Turn, wake } from './turn.ts';
+import { span } from './words.ts';
+
+/*
+ * The leader reads GitLab's queue without taking anything (DESIGN §7): every second while work waits or is expected,
+ * every three when idle, at once on a hint. Never two reads at a time; a failing GitLab is asked less and less.
+ */
+export const busyPollMs = 1000;
+export const idlePollMs = 3000;
+/** A hint may come with every job: they share one read. */
+const hintGapMs = 100;
+const readLimitMs = 30_000;
+const backoffMs = (failures: number): number => Math.min(30_000, 1000 * 2 ** Math.min(10, failures - 1));
+
+export const canReadQueue = (ledger: Ledger | null): boolean =>
+  ledger !== null && ledger.gitlab.mode !== 'none' && ledger.gitlab.url !== null && ledger.gitlab.token !== null;
+
+const withQueue = (jobs: JobsState, lead: LeadState, change: Partial<QueueState>): JobsState => ({
+  ...jobs,
+  lead: { ...lead, queue: { ...lead.queue, ...change } },
+});
+
+/** Look at once, or as soon as the read under way is answered. */
+export function hintQueue(jobs: JobsState, turn: Turn, because: string): JobsState {
+  const { lead } = jobs;
+  if (lead === null) return jobs;
+  if (lead.queue.askedAt !== null) return withQueue(jobs, lead, { again: because });
+  if (lead.queue.failures > 0) return jobs;
+  const earliest = Math.max(turn.at, lead.queue.freshAt + hintGapMs);
+  if (lead.queue.nextAt <= earliest) return jobs;
+  return withQueue(jobs, lead, { nextAt: earliest, because });
+}
+
+export function tendQueue(jobs: JobsState, turn: Turn): JobsState {
+  const { lead } = jobs;
+  if (lead === null || !canReadQueue(turn.context.ledger)) return jobs;
+  const { queue } = lead;
+  if (queue.askedAt !== null) {
+    if (turn.at < queue.askedAt + readLimitMs) {
+      wake(turn, queue.askedAt + readLimitMs);
+      return jobs;
+    }
+    return queueFailed(jobs, turn, `GitLab did not show its queue within ${span(readLimitMs)}`);
+  }
+  if (turn.at < queue.nextAt) {
+    wake(turn, queue.nextAt);
+    return jobs;
+  }
+  turn.effects.push({ kind: 'read-queue', because: queue.because });
+  wake(turn, turn.at + readLimitMs);
+  return withQueue(jobs, lead, { askedAt: turn.at, again: null });
+}
+
+export function queueRead(jobs: JobsState, turn: Turn, input: InputOf<'queue-read'>): JobsState {
+  const { lead } = jobs;
+  if (lead === null || lead.queue.askedAt === null) return jobs;
+  if (lead.queue.failures > 0)
+    note(turn, 'gitlab-state', 'info', 'GitLab answers again', { from: 'degraded', to: 'healthy' });
+  const oldestFirst = [...input.jobs].sort((a, b) => a.queuedAt - b.queuedAt || a.job - b.job);
+  const expected = input.jobs.length > 0 || isWorkExpected(lead, turn);
+  const { again, askedAt } = lead.queue;
+  return withQueue(jobs, lead, {
+    jobs: oldestFirst.slice(0, limits.queueJobs),
+    complete: input.complete && input.jobs.length <= limits.queueJobs,
+    freshAt: askedAt ?? turn.at,
+    askedAt: null,
+    again: null,
+    nextAt: again === null ? turn.at + (expected ? busyPollMs : idlePollMs) : turn.at,
+    because: again ?? (expected ? 'work waits or runs' : 'nothing waits'),
+    failures: 0,
+    failingSince: null,
+    failedBecause: null,
+  });
+}
+
+/** Running jobs end, and their pipelines go on. */
+const isWorkExpected = (lead: LeadState, turn: Turn): boolean =>
+  Object.keys(lead.grants).length > 0 || Object.values(turn.context.ledger?.runs ?? {}).some(isOpen);
+
+export function queueFailed(jobs: JobsState, turn: Turn, because: string): JobsState {
+  const { lead } = jobs;
+  if (lead === null || lead.queue.askedAt === null) return jobs;
+  const failures = lead.queue.failures + 1;
+  const wait = backoffMs(failures);
+  if (failures === 1)
+    note(turn, 'gitlab-state', 'warn', `GitLab's queue cannot be read: ${because}`, {
+      from: 'healthy',
+      to: 'degraded',
+      because,
+    });
+  wake(turn, turn.at + wait);
+  return withQueue(jobs, lead, {
+    askedAt: null,
+    again: null,
+    nextAt: turn.at + wait,
+    because: `the last look failed ${span(wait)} ago`,
+    failures,
+    failingSince: lead.queue.failingSince ?? turn.at,
+    failedBecause: because,
+  });
+}
+
+/** GitLab reuses ids after a restore: only what runs, or ended lately, is surely not the job that waits now. */
+const endedLatelyMs = 60_000;
+
+/** Waiting jobs, oldest first, without those that a run of ours already is. */
+export function waitingJobs(jobs: JobsState, ledger: Ledger, wallMs: number): QueuedJob[] {
+  const lead = jobs.lead;
+  if (lead === null) return [];
+  const taken = new Set<number>();
+  const told = Object.values(jobs.told).flatMap((one) => one.runs);
+  for (const run of [...Object.values(ledger.runs), ...told, ...Object.values(jobs.own.runs)])
+    if (isOpen(run) || Math.abs(wallMs - (run.finishedAt ?? run.takenAt)) < endedLatelyMs) taken.add(run.job);
+  return lead.queue.jobs.filter((job) => !taken.has(job.job));
+}

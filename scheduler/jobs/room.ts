@@ -1,0 +1,87 @@
+import type { GpuRoom, Measured, Room } from '../../protocol/report.ts';
+import { demandOf } from './demand.ts';
+
+/** What one run, reservation or grant takes of a machine. `by` says who, in words: "run 4813", "a grant for gpu". */
+export interface Claim {
+  by: string;
+  /** Id of the run or the grant. */
+  id: string;
+  cpuMillis: number;
+  memoryBytes: number;
+  diskBytes: number;
+  /** Uuids of the GPUs, exclusive. */
+  gpus: readonly string[];
+}
+
+export function claimOf(
+  from: { by: string; id: string; tags: readonly string[]; gpus: readonly string[] },
+  defaultArch: string,
+): Claim {
+  const demand = demandOf(from.tags, defaultArch);
+  return {
+    by: from.by,
+    id: from.id,
+    cpuMillis: demand.cpuMillis,
+    memoryBytes: demand.memoryBytes,
+    diskBytes: demand.diskBytes,
+    gpus: from.gpus,
+  };
+}
+
+const sum = (claims: readonly Claim[], of: (claim: Claim) => number): number =>
+  claims.reduce((total, claim) => total + of(claim), 0);
+
+/**
+ * A node's room, derived anew from what is measured and what runs (DESIGN §5), never from counters.
+ * - CPU: capacity less the demand of own runs. Not the load: others' busy CPU slows jobs, it must not starve them, and
+ *   three agents on one box would lock each other out.
+ * - Memory: less the reserve, what own runs may take, and what others use. Others' share is what was in use when
+ *   nothing of ours ran (`othersBytes`), within the bounds that the measured use leaves.
+ * - GPUs: by uuid, whole, to one run.
+ */
+export function roomOf(measured: Measured, claims: readonly Claim[], othersBytes: number | null): Room {
+  const { capacity } = measured;
+  const memoryClaimed = sum(claims, (claim) => claim.memoryBytes);
+  const others = othersMemory(measured.usedMemoryBytes, memoryClaimed, othersBytes);
+  const floor = (n: number): number => Math.max(0, n);
+  return {
+    cpuMillis: floor(capacity.cpuMillis - sum(claims, (claim) => claim.cpuMillis)),
+    memoryBytes: floor(capacity.memoryBytes - measured.reserveMemoryBytes - others - memoryClaimed),
+    diskBytes: floor(capacity.diskBytes - measured.usedDiskBytes - sum(claims, (claim) => claim.diskBytes)),
+    gpus: gpuRooms(measured, claims),
+  };
+}
+
+function othersMemory(used: number, claimed: number, whenIdle: number | null): number {
+  const least = Math.max(0, used - claimed);
+  return Math.min(used, Math.max(least, whenIdle ?? least));
+}
+
+function gpuRooms(measured: Measured, claims: readonly Claim[]): GpuRoom[] {
+  return measured.capacity.gpus.map((gpu) => {
+    const load = measured.gpus.find((other) => other.uuid === gpu.uuid);
+    const holder = claims.find((claim) => claim.gpus.includes(gpu.uuid));
+    const room: GpuRoom = {
+      uuid: gpu.uuid,
+      memoryBytes: Math.max(0, gpu.memoryBytes - (load?.usedBytes ?? 0)),
+      busyPercent: load?.busyPercent ?? 0,
+      foreign: load?.foreign ?? false,
+    };
+    return holder ? { ...room, held: holder.id } : room;
+  });
+}
+
+/** Takes claims off a room that was told by somebody else and does not know of them yet. */
+export function lessClaims(room: Room, claims: readonly Claim[]): Room {
+  if (claims.length === 0) return room;
+  return {
+    ...room,
+    cpuMillis: Math.max(0, room.cpuMillis - sum(claims, (claim) => claim.cpuMillis)),
+    memoryBytes: Math.max(0, room.memoryBytes - sum(claims, (claim) => claim.memoryBytes)),
+    diskBytes: Math.max(0, room.diskBytes - sum(claims, (claim) => claim.diskBytes)),
+    gpus: room.gpus.map((gpu) => {
+      const holder = gpu.held === undefined ? claims.find((claim) => claim.gpus.includes(gpu.uuid)) : undefined;
+      return holder ? { ...gpu, held: holder.id } : gpu;
+    }),
+  };
+}

@@ -1,0 +1,161 @@
+import type { Gpu, GpuRoom, Measured, Room } from '../../protocol/report.ts';
+import { archName, type Demand, gpuName, gpuSlug, vramFits } from './demand.ts';
+import { cores, gib, gibNumber, listed, plural } from './words.ts';
+
+/** One machine as placement sees it: what it is, and what is left of it after everything that is booked. */
+export interface Machine {
+  node: string;
+  name: string;
+  /** null until its first report. */
+  measured: Measured | null;
+  room: Room | null;
+  /** Who has a GPU, in words, by uuid: "run 4813 has had it for 12 min". */
+  holders: Readonly<Record<string, string>>;
+  /** Runs, reservations and grants. */
+  runs: number;
+  witness: boolean;
+  drained: boolean;
+  /** Why it cannot be asked now: silent, dead, left, not heard, just refused; null when it can. */
+  away: string | null;
+  /** True when GitLab itself runs here. */
+  isHost: boolean;
+}
+
+/** `ever`: could this machine take it if it were idle and willing? `because` is the one reason, without the name. */
+export interface Verdict {
+  fits: boolean;
+  ever: boolean;
+  gpus: readonly string[];
+  because: string;
+}
+
+/** The one reason why this machine cannot take the demand, or the GPUs with which it can. */
+export function judge(demand: Demand, machine: Machine): Verdict {
+  const never = neverReason(demand, machine);
+  if (never !== null) return { fits: false, ever: false, gpus: [], because: never };
+  const wait = waitReason(demand, machine);
+  if (wait !== null) return { fits: false, ever: true, gpus: [], because: wait };
+  const picked = pickGpus(demand, machine);
+  if ('none' in picked) return { fits: false, ever: true, gpus: [], because: picked.none };
+  return { fits: true, ever: true, gpus: picked.gpus.map((gpu) => gpu.uuid), because: 'has room' };
+}
+
+const carries = (measured: Measured, name: string): boolean =>
+  measured.labels.includes(name) || measured.executors.includes(name);
+
+/** Names that only a GPU's model can answer on this machine. */
+const models = (demand: Demand, measured: Measured): string[] =>
+  demand.names.filter((name) => !carries(measured, name)).map((name) => name.toLowerCase());
+
+const gpusNeeded = (demand: Demand, measured: Measured): number =>
+  Math.max(demand.gpus, models(demand, measured).length > 0 ? 1 : 0);
+
+const gpuMatches = (demand: Demand, wanted: readonly string[], gpu: Gpu): boolean =>
+  (demand.vendor === null || gpu.vendor === demand.vendor) &&
+  vramFits(gpu.memoryBytes, demand.vramBytes) &&
+  wanted.every((model) => gpuSlug(gpu.model) === model);
+
+function neverReason(demand: Demand, machine: Machine): string | null {
+  if (demand.impossible !== null) return demand.impossible;
+  if (machine.witness) return 'is a witness: it votes, but takes no work';
+  if (demand.node !== null && demand.node !== machine.name) return `is not ${demand.node}`;
+  const { measured } = machine;
+  if (measured === null) return null;
+  const arch = archName(measured.arch);
+  if (arch !== demand.arch) return `is ${arch}, and the job needs ${demand.arch}`;
+  const slugs = measured.capacity.gpus.map((gpu) => gpuSlug(gpu.model));
+  const missing = demand.names.find((name) => !carries(measured, name) && !slugs.includes(name.toLowerCase()));
+  if (missing !== undefined)
+    return looksLikeGpu.test(missing) ? `has no GPU ${missing}` : `does not have the label ${missing}`;
+  const gpu = neverGpuReason(demand, measured);
+  if (gpu !== null) return gpu;
+  const { cpuMillis, memoryBytes, diskBytes } = measured.capacity;
+  if (cpuMillis < demand.cpuMillis) return `has ${cores(cpuMillis)} CPU, and the job needs ${cores(demand.cpuMillis)}`;
+  const memory = memoryBytes - measured.reserveMemoryBytes;
+  if (memory < demand.memoryBytes)
+    return `has ${gib(Math.max(0, memory))} of memory for jobs, and the job needs ${gib(demand.memoryBytes)}`;
+  if (diskBytes < demand.diskBytes) return `has ${gib(diskBytes)} of disk, and the job needs ${gib(demand.diskBytes)}`;
+  return null;
+}
+
+const looksLikeGpu = /^(?:geforce-|quadro-)?(?:rtx|gtx|rx|arc|tesla|quadro|titan|radeon|mi)-?[a-z]?\d/i;
+const vendorNames = { nvidia: 'NVIDIA', amd: 'AMD', intel: 'Intel' } as const;
+
+function neverGpuReason(demand: Demand, measured: Measured): string | null {
+  const needed = gpusNeeded(demand, measured);
+  if (needed === 0) return null;
+  const all = measured.capacity.gpus;
+  if (all.length === 0) return 'has no GPU';
+  const ofVendor = all.filter((gpu) => demand.vendor === null || gpu.vendor === demand.vendor);
+  if (ofVendor.length === 0) return `has no ${vendorNames[demand.vendor ?? 'nvidia']} GPU`;
+  const fitting = all.filter((gpu) => gpuMatches(demand, models(demand, measured), gpu));
+  if (fitting.length >= needed) return null;
+  const largest = Math.max(...ofVendor.map((gpu) => gpu.memoryBytes));
+  if (!vramFits(largest, demand.vramBytes)) return `its largest GPU has ${gib(largest)}`;
+  if (fitting.length === 0) return `has no single GPU with all of ${listed(demand.tags)}`;
+  return `has ${plural(fitting.length, 'GPU')} that would fit, and the job needs ${needed}`;
+}
+
+function waitReason(demand: Demand, machine: Machine): string | null {
+  if (machine.away !== null) return machine.away;
+  const { measured, room } = machine;
+  if (measured === null || room === null) return 'has not reported yet';
+  if (!measured.healthy) return `is unhealthy: ${measured.unhealthyBecause ?? 'it does not say why'}`;
+  if (machine.drained) return 'is drained: it takes no new work';
+  if (measured.paused === 'all') return measured.pausedBecause ?? 'is paused by its owner';
+  if (measured.executors.length === 0) return 'has no executor: Docker does not answer and process is not switched on';
+  if (gpusNeeded(demand, measured) > 0) {
+    if (measured.paused === 'gpu') return measured.pausedBecause ?? 'its owner wants its GPU: no GPU work';
+    if (measured.owner === 'playing') return measured.pausedBecause ?? 'owner is playing: no GPU work';
+  }
+  if (measured.maxRuns !== null && machine.runs >= measured.maxRuns)
+    return `already has ${plural(machine.runs, 'run')}, its limit`;
+  return roomReason(demand, measured, room);
+}
+
+function roomReason(demand: Demand, measured: Measured, room: Room): string | null {
+  if (room.cpuMillis < demand.cpuMillis)
+    return `has ${cores(room.cpuMillis)} of ${cores(measured.capacity.cpuMillis)} CPU free, and the job needs ${cores(demand.cpuMillis)}`;
+  if (room.memoryBytes < demand.memoryBytes)
+    return `has ${gibNumber(room.memoryBytes)} of ${gib(measured.capacity.memoryBytes)} of memory free, and the job needs ${gib(demand.memoryBytes)}`;
+  if (room.diskBytes < demand.diskBytes)
+    return `has ${gib(room.diskBytes)} of disk free, and the job needs ${gib(demand.diskBytes)}`;
+  return null;
+}
+
+/** Of a GPU's memory a desktop's own windows may have some; a GPU with less free than this share is not free. */
+const freeShare = 0.85;
+
+/** The tightest free GPUs that fit: smallest first, then the least busy. */
+export function pickGpus(demand: Demand, machine: Machine): { gpus: Gpu[] } | { none: string } {
+  const { measured, room } = machine;
+  if (measured === null || room === null) return { none: 'has not reported yet' };
+  const needed = gpusNeeded(demand, measured);
+  if (needed === 0) return { gpus: [] };
+  const wanted = models(demand, measured);
+  const fitting = measured.capacity.gpus.filter((gpu) => gpuMatches(demand, wanted, gpu));
+  const roomFor = (gpu: Gpu): GpuRoom | undefined => room.gpus.find((other) => other.uuid === gpu.uuid);
+  const free = fitting.filter((gpu) => gpuBusyReason(demand, gpu, roomFor(gpu), machine) === null);
+  if (free.length >= needed) {
+    const tightest = [...free].sort(
+      (a, b) => a.memoryBytes - b.memoryBytes || (roomFor(a)?.busyPercent ?? 0) - (roomFor(b)?.busyPercent ?? 0),
+    );
+    return { gpus: tightest.slice(0, needed) };
+  }
+  const busy = fitting.find((gpu) => gpuBusyReason(demand, gpu, roomFor(gpu), machine) !== null);
+  const reason = busy ? gpuBusyReason(demand, busy, roomFor(busy), machine) : null;
+  if (needed > 1)
+    return { none: `has ${free.length} of ${needed} GPUs free: its ${gpuName(busy?.model ?? '')} ${reason}` };
+  if (measured.capacity.gpus.length === 1) return { none: `its only GPU ${reason}` };
+  if (fitting.length === 1) return { none: `its ${gpuName(busy?.model ?? '')}, the only GPU that fits, ${reason}` };
+  return { none: `all ${fitting.length} GPUs that fit are taken: its ${gpuName(busy?.model ?? '')} ${reason}` };
+}
+
+function gpuBusyReason(demand: Demand, gpu: Gpu, room: GpuRoom | undefined, machine: Machine): string | null {
+  if (room === undefined) return 'is not measured';
+  const free = `has ${gibNumber(room.memoryBytes)} of ${gib(gpu.memoryBytes)} free`;
+  if (room.held !== undefined) return `${free}: ${machine.holders[gpu.uuid] ?? 'another run has it'}`;
+  if (room.foreign) return `${free}: another program of its owner uses it`;
+  if (room.memoryBytes < demand.vramBytes * freeShare) return free;
+  return null;
+}

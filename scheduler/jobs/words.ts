@@ -1,0 +1,38 @@
+/** Small words for sentences: sizes, counts and spans, as people say them. */
+export const GiB = 2 ** 30;
+
+/** "24 GiB"; below 10 GiB one decimal where it matters: "0.4 GiB". */
+export function gib(bytes: number): string {
+  return `${gibNumber(bytes)} GiB`;
+}
+
+export function gibNumber(bytes: number): string {
+  const size = bytes / GiB;
+  if (size >= 10) return String(Math.round(size));
+  return String(Math.round(size * 10) / 10);
+}
+
+/** Cores: "2", "0.5". */
+export const cores = (millis: number): string => String(Math.round(millis / 100) / 10);
+
+export const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
+
+/** "0.4 s", "12 s", "5 min", "3 h", "2 days". */
+export function span(ms: number): string {
+  const seconds = Math.max(0, ms) / 1000;
+  if (seconds < 10) return `${Math.round(seconds * 10) / 10} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} days`;
+}
+
+/** "a", "a and b", "a, b and c". */
+export function listed(words: readonly string[], joiner = 'and'): string {
+  if (words.length < 2) return words[0] ?? '';
+  return `${words.slice(0, -1).join(', ')} ${joiner} ${words[words.length - 1]}`;
+}
+
+/** Cuts a sentence to what the wire takes. */
+export const cut = (sentence: string, chars = 900): string =>
+  sentence.length <= chars ? sentence : `${sentence.slice(0, chars - 3)}...`;
