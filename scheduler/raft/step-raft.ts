@@ -135,10 +135,8 @@ export function act(turn: Turn): void {
     watchLeader(turn);
     stand(turn);
   }
-  if (turn.save.committed) {
-    answerCommitted(turn);
-    introduce(turn);
-  }
+  if (turn.save.committed) answerCommitted(turn);
+  if (turn.save.committed || raft.leader?.sinceAt === turn.at) introduce(turn);
   makeRound(turn);
   leadNoMore(turn);
   depart(turn);

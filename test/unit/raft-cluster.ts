@@ -1,6 +1,7 @@
 import type { Change } from '../../protocol/changes.ts';
 import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
+import type { Measured } from '../../protocol/report.ts';
 import type { Durable, Effect, EffectOf } from '../../scheduler/effects.ts';
 import type { Happened, ProbeResult } from '../../scheduler/inputs.ts';
 import { type CoreState, type Identity, wake } from '../../scheduler/state.ts';
@@ -67,6 +68,7 @@ export class Cluster {
 
   start(node: string): void {
     const box = this.box(node);
+    box.identity = { ...box.identity, startedAtWallMs: wall0 + this.at };
     box.state = wake(box.identity, box.durable, this.at, wall0 + this.at);
     box.inputs = [];
     this.feed(node, { kind: 'ticked' });
@@ -151,6 +153,16 @@ export class Cluster {
     this.at = end;
   }
 
+  /** Keeps what would be said to a stopped process; it reads all of it when it goes on. */
+  backlog(node: string): () => { at: number; happened: Happened }[] {
+    const from = this.sent.length;
+    return () =>
+      this.sent
+        .slice(from)
+        .filter(({ to }) => to === node)
+        .map(({ from: other, message }) => ({ at: this.at, happened: { kind: 'heard', from: other, message } }));
+  }
+
   until(holds: () => boolean, limitMs: number, what: string): number {
     const from = this.at;
     while (!holds()) {
@@ -232,3 +244,23 @@ export function mesh(...nodes: string[]): Cluster {
   );
   return cluster;
 }
+
+/** What a small machine without a GPU measures. */
+export const measured = (healthy: boolean): Measured => ({
+  arch: 'amd64',
+  os: 'Debian 12',
+  capacity: { cpuMillis: 4000, memoryBytes: 8e9, diskBytes: 1e11, gpus: [] },
+  usedCpuMillis: 100,
+  usedMemoryBytes: 1e9,
+  usedDiskBytes: 1e10,
+  gpus: [],
+  labels: [],
+  executors: ['process'],
+  maxRuns: null,
+  reserveMemoryBytes: 0,
+  owner: 'away',
+  paused: 'no',
+  pausedBecause: null,
+  healthy,
+  unhealthyBecause: healthy ? null : 'the disk is full',
+});
