@@ -1,0 +1,147 @@
+import { classKey } from '../protocol/ids.ts';
+import type { Ledger } from '../protocol/ledger.ts';
+import type { Attention, NodeRow } from '../protocol/status.ts';
+import { demandOf } from './jobs/demand.ts';
+import { machinesOf } from './jobs/machines.ts';
+import { place } from './jobs/placement.ts';
+import { waitingJobs } from './jobs/queue.ts';
+import { span } from './jobs/words.ts';
+import type { QuorumView } from './snapshot-quorum.ts';
+import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
+
+/** Clocks further apart than this make times of `status` and expiries of invitations wrong. */
+const clockLimitMs = 30_000;
+const approvalsShown = 16;
+
+/** What a person should look at, worst first, each with the command that fixes it. */
+export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: QuorumView): Attention[] {
+  const { ledger } = view;
+  if (ledger === null)
+    return [
+      {
+        code: 'not-approved',
+        severity: 'warn',
+        sentence: 'this machine is in no mesh yet',
+        fix: 'autogit-node approve   (on an approved machine)',
+      },
+    ];
+  const worst = { fail: 0, warn: 1, info: 2 } as const;
+  return [
+    ...quorumLines(view, quorum),
+    ...gitlabLines(view, ledger),
+    ...waitingLines(ledger),
+    ...nodes.flatMap((node) => nodeLines(view, node)),
+    ...tagLines(view, ledger),
+    ...clockLines(view, ledger),
+  ].sort((a, b) => worst[a.severity] - worst[b.severity]);
+}
+
+function quorumLines(view: ViewInput, quorum: QuorumView): Attention[] {
+  if (!quorum.holds)
+    return [{ code: 'no-quorum', severity: 'fail', sentence: quorum.sentence, fix: 'autogit-node recover --force' }];
+  const lines: Attention[] = [];
+  if (view.leader === null)
+    lines.push({
+      code: 'no-leader',
+      severity: 'warn',
+      sentence: 'no leader now: running jobs go on, new ones wait for an election',
+      fix: null,
+    });
+  if (quorum.canLose === 0 && quorum.voters.length > 1)
+    lines.push({
+      code: 'quorum-at-risk',
+      severity: quorum.voters.length === 2 ? 'info' : 'warn',
+      sentence: quorum.sentence,
+      fix: quorum.voters.length === 2 ? 'autogit-node join --witness   (on a third machine)' : null,
+    });
+  return lines;
+}
+
+function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
+  if (ledger.gitlab.mode === 'none')
+    return [
+      {
+        code: 'no-gitlab',
+        severity: 'warn',
+        sentence: 'no GitLab is connected: there are no jobs to take',
+        fix: 'autogit-node gitlab connect URL --token-env VAR',
+      },
+    ];
+  const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;
+  if (seen === undefined || seen.gitlab === 'healthy') return [];
+  return [
+    {
+      code: 'gitlab-unreachable',
+      severity: seen.gitlab === 'failed' ? 'fail' : 'warn',
+      sentence: `GitLab's queue cannot be read: ${seen.because ?? 'it does not answer'}`,
+      fix: 'autogit-node doctor',
+    },
+  ];
+}
+
+const waitingLines = (ledger: Ledger): Attention[] =>
+  Object.values(ledger.approvals)
+    .filter((approval) => !approval.ignored)
+    .slice(0, approvalsShown)
+    .map((approval) => ({
+      code: 'machine-waiting',
+      severity: 'info' as const,
+      sentence: `${approval.name} waits to be let in: compare the words ${approval.words}`,
+      fix: `autogit-node approve ${approval.name}`,
+    }));
+
+function nodeLines(view: ViewInput, node: NodeRow): Attention[] {
+  const line = (code: string, severity: Attention['severity'], fix: string | null): Attention[] => [
+    { code, severity, sentence: `${node.node}  ${node.because ?? node.state}`, fix },
+  ];
+  const left = view.ledger?.nodes[node.id]?.left ?? false;
+  if (node.state === 'gone')
+    return left ? [] : line('node-gone', 'warn', `autogit-node forget ${node.node}   (if it never comes back)`);
+  const heard = view.jobs.reports[node.id]?.report.measured;
+  if (heard && !heard.healthy) return line('node-unhealthy', 'fail', 'autogit-node doctor   (there)');
+  if (node.state === 'suspect') return line('node-suspect', 'warn', null);
+  if (node.state === 'draining') return line('node-draining', 'info', `autogit-node undrain ${node.node}`);
+  if (heard?.paused === 'all') return line('node-paused', 'info', 'autogit-node resume   (there)');
+  if (heard?.owner === 'playing' && heard.capacity.gpus.length > 0)
+    return line('owner-playing', 'info', 'autogit-node resume --gpu   (there)');
+  if (heard?.paused === 'gpu') return line('gpu-paused', 'info', 'autogit-node resume --gpu   (there)');
+  if (heard && heard.executors.length === 0 && !view.ledger?.nodes[node.id]?.witness)
+    return [
+      {
+        code: 'no-executor',
+        severity: 'warn',
+        sentence: `${node.node}  cannot run jobs: Docker does not answer and process is not switched on`,
+        fix: 'autogit-node doctor   (there)',
+      },
+    ];
+  return [];
+}
+
+/** Only the leader has the queue; one line for each tag set that nobody can ever satisfy. */
+function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
+  const machines = machinesOf(lookOfView(view, ledger));
+  const lines = new Map<string, Attention>();
+  for (const job of waitingJobs(view.jobs, ledger, view.wallMs)) {
+    const key = classKey(job.tags);
+    if (lines.has(key)) continue;
+    const placement = place(demandOf(job.tags, ledger.settings.defaultArch), machines);
+    if (placement.never)
+      lines.set(key, {
+        code: 'tags-unsatisfiable',
+        severity: 'warn',
+        sentence: `job ${job.job}: ${placement.because}`,
+        fix: `autogit-node why ${job.job}`,
+      });
+  }
+  return [...lines.values()].slice(0, 10);
+}
+
+const clockLines = (view: ViewInput, ledger: Ledger): Attention[] =>
+  Object.entries(view.jobs.reports)
+    .filter(([node, heard]) => ledger.nodes[node] !== undefined && Math.abs(heard.clockOffMs) > clockLimitMs)
+    .map(([node, heard]) => ({
+      code: 'clock',
+      severity: 'warn' as const,
+      sentence: `the clock of ${nodeName(ledger, node)} is ${span(Math.abs(heard.clockOffMs))} ${heard.clockOffMs > 0 ? 'ahead of' : 'behind'} ${nodeName(ledger, view.self)}'s`,
+      fix: 'timedatectl set-ntp true   (there)',
+    }));

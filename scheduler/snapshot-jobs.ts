@@ -1,0 +1,185 @@
+import { classKey } from '../protocol/ids.ts';
+import type { Ledger, Run } from '../protocol/ledger.ts';
+import type { JobRow, WhyAnswer } from '../protocol/status.ts';
+import type { QueuedJob } from './inputs.ts';
+import { rfc3339 } from './jobs/civil-time.ts';
+import { demandOf, needsSentence } from './jobs/demand.ts';
+import { classWaits } from './jobs/grants.ts';
+import { isOpen, type OutGrant } from './jobs/jobs-state.ts';
+import { machinesOf } from './jobs/machines.ts';
+import { type Placement, place } from './jobs/placement.ts';
+import { waitingJobs } from './jobs/queue.ts';
+import type { Machine } from './jobs/verdict.ts';
+import { cut } from './jobs/words.ts';
+import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
+
+/** Ended runs shown without `--all`. */
+const endedShown = 10;
+
+const time = (wallMs: number | null): string | null => (wallMs === null ? null : rfc3339(wallMs));
+
+/** Queue and runs: waiting ones in their order, then what runs, then what ended, newest first. */
+export function jobRows(view: ViewInput, all = false): JobRow[] {
+  const { ledger } = view;
+  if (ledger === null) return [];
+  const reasons = new Map<string, string>();
+  const machines = machinesOf(lookOfView(view, ledger));
+  const waiting = waitingJobs(view.jobs, ledger, view.wallMs).map((job) =>
+    waitingRow(view, ledger, machines, reasons, job),
+  );
+  const runs = newestRuns(view, ledger);
+  const running = runs.filter(isOpen).sort((a, b) => a.takenAt - b.takenAt);
+  const ended = runs
+    .filter((run) => !isOpen(run))
+    .sort((a, b) => (b.finishedAt ?? b.takenAt) - (a.finishedAt ?? a.takenAt));
+  const shown = all ? ended : ended.slice(0, endedShown);
+  return [...waiting, ...[...running, ...shown].map((run) => runRow(ledger, run, runs))];
+}
+
+/** The ledger's runs; of this machine's own, what it knows itself where that is newer. */
+function newestRuns(view: ViewInput, ledger: Ledger): Run[] {
+  const runs = new Map(Object.entries(ledger.runs));
+  for (const run of Object.values(view.jobs.own.runs)) {
+    const shown = runs.get(run.run);
+    if (shown === undefined || (isOpen(shown) && shown.state !== run.state)) runs.set(run.run, run);
+  }
+  return [...runs.values()];
+}
+
+const grantOf = (view: ViewInput, job: QueuedJob): OutGrant | undefined =>
+  Object.values(view.jobs.lead?.grants ?? {}).find((grant) => grant.job === job.job);
+
+function waitingRow(
+  view: ViewInput,
+  ledger: Ledger,
+  machines: readonly Machine[],
+  reasons: Map<string, string>,
+  job: QueuedJob,
+): JobRow {
+  const grant = grantOf(view, job);
+  const key = classKey(job.tags);
+  let because = reasons.get(key);
+  if (because === undefined) {
+    because = waitsBecause(view, ledger, key, place(demandOf(job.tags, ledger.settings.defaultArch), machines));
+    reasons.set(key, because);
+  }
+  return {
+    job: job.job,
+    project: job.project,
+    name: job.name,
+    ref: job.ref,
+    tags: job.tags,
+    state: grant ? 'granted' : 'waiting',
+    node: grant ? nodeName(ledger, grant.node) : null,
+    attempt: attemptOf(job, newestRuns(view, ledger)),
+    queuedAt: time(job.queuedAt),
+    startedAt: null,
+    finishedAt: null,
+    exitCode: null,
+    because: grant ? grant.because : because,
+  };
+}
+
+/** One sentence: no machine, or a class that is not ready, or simply its turn. */
+function waitsBecause(view: ViewInput, ledger: Ledger, key: string, placement: Placement): string {
+  if (placement.placed === null) return placement.because;
+  const waits = classWaits(view.jobs, view.at, view.accepted ?? ledger, ledger, key);
+  return waits ?? `is about to go to ${placement.because}`;
+}
+
+/** 1, and one more for every run of the same job that was lost before. */
+const attemptOf = (job: { job: number; projectId: number; name: string; ref: string }, runs: readonly Run[]): number =>
+  1 +
+  runs.filter(
+    (run) =>
+      run.state === 'lost' &&
+      run.job < job.job &&
+      run.projectId === job.projectId &&
+      run.name === job.name &&
+      run.ref === job.ref,
+  ).length;
+
+function rowState(run: Run): JobRow['state'] {
+  if (run.state === 'lost') return 'lost';
+  if (run.state === 'taken' || run.state === 'running') return 'running';
+  if (run.state === 'discarded' || run.result?.state === 'canceled') return 'canceled';
+  return run.result?.state === 'success' ? 'done' : 'failed';
+}
+
+const runBecause = (run: Run): string => {
+  if (run.state === 'lost' || run.result === null) return run.frozen ? `frozen: ${run.because}` : run.because;
+  return run.state === 'finished' ? `${run.result.because}; GitLab does not know yet` : run.result.because;
+};
+
+function runRow(ledger: Ledger, run: Run, runs: readonly Run[]): JobRow {
+  return {
+    job: run.job,
+    project: run.project,
+    name: run.name,
+    ref: run.ref,
+    tags: run.tags,
+    state: rowState(run),
+    node: nodeName(ledger, run.node),
+    attempt: attemptOf(run, runs),
+    queuedAt: null,
+    startedAt: time(run.startedAt),
+    finishedAt: time(run.finishedAt),
+    exitCode: run.result?.exitCode ?? null,
+    because: runBecause(run),
+  };
+}
+
+/** Every machine, and the one reason it was not chosen; null when nobody here knows the job. */
+export function why(view: ViewInput, job: number): WhyAnswer | null {
+  const { ledger } = view;
+  if (ledger === null) return null;
+  const waiting = waitingJobs(view.jobs, ledger, view.wallMs).find((one) => one.job === job);
+  if (waiting) return whyWaiting(view, ledger, waiting);
+  const run = newestRuns(view, ledger)
+    .filter((one) => one.job === job)
+    .sort((a, b) => b.takenAt - a.takenAt)[0];
+  return run ? whyRun(view, ledger, run) : null;
+}
+
+function whyWaiting(view: ViewInput, ledger: Ledger, job: QueuedJob): WhyAnswer {
+  const demand = demandOf(job.tags, ledger.settings.defaultArch);
+  const placement = place(demand, machinesOf(lookOfView(view, ledger)));
+  const grant = grantOf(view, job);
+  return {
+    job: job.job,
+    project: job.project,
+    name: job.name,
+    ref: job.ref,
+    state: grant ? 'granted' : 'waiting',
+    waitedMs: Math.max(0, view.wallMs - job.queuedAt),
+    needs: needsSentence(demand),
+    machines: placement.verdicts.map((verdict) =>
+      grant && verdict.node === grant.node
+        ? { node: verdict.name, fits: true, because: `is chosen: ${grant.because}` }
+        : { node: verdict.name, fits: verdict.fits, because: cut(verdict.because) },
+    ),
+    because: grant ? grant.because : waitsBecause(view, ledger, classKey(job.tags), placement),
+  };
+}
+
+/** A job that has its machine: the others as they are now. */
+function whyRun(view: ViewInput, ledger: Ledger, run: Run): WhyAnswer {
+  const demand = demandOf(run.tags, ledger.settings.defaultArch);
+  const placement = place(demand, machinesOf(lookOfView(view, ledger)));
+  const row = runRow(ledger, run, []);
+  return {
+    job: run.job,
+    project: run.project,
+    name: run.name,
+    ref: run.ref,
+    state: row.state,
+    waitedMs: 0,
+    needs: needsSentence(demand),
+    machines: placement.verdicts.map((verdict) =>
+      verdict.node === run.node
+        ? { node: verdict.name, fits: true, because: isOpen(run) ? `has it: ${run.because}` : `had it: ${run.because}` }
+        : { node: verdict.name, fits: verdict.fits, because: verdict.fits ? 'has room now' : cut(verdict.because) },
+    ),
+    because: row.because,
+  };
+}
