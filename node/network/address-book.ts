@@ -1,0 +1,91 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import { dialableOf, evidenceOf, type HostPort, hostPortOf, type Interfaces, nearestFirst } from './addresses.ts';
+
+/** Strangers that are remembered at most; the LAN may claim anything. */
+const strangersKept = 64;
+
+interface Entry {
+  /** As the node said itself, when it last opened a link or reported; the freshest word there is. */
+  said: string[];
+  /** From the ledger and from what was remembered on disk. */
+  recorded: string[];
+  /** From mDNS. */
+  sighted: string[];
+  /** The multiaddr that worked last. */
+  worked: string | null;
+}
+
+/** Where nodes are: everything that was heard about it, freshest first. */
+export class AddressBook {
+  #entries = new Map<NodeId, Entry>();
+
+  #entry(node: NodeId): Entry {
+    let entry = this.#entries.get(node);
+    if (!entry) {
+      entry = { said: [], recorded: [], sighted: [], worked: null };
+      this.#entries.set(node, entry);
+    }
+    return entry;
+  }
+
+  recorded(node: NodeId, addresses: readonly string[]): void {
+    this.#entry(node).recorded = addresses.slice(0, limits.addresses);
+  }
+
+  said(node: NodeId, addresses: readonly string[]): void {
+    this.#entry(node).said = addresses.slice(0, limits.addresses);
+  }
+
+  /** Also keeps the number of strangers small: the one seen longest ago goes. */
+  sighted(node: NodeId, addresses: readonly string[], isMember: (node: NodeId) => boolean): void {
+    const entry = this.#entry(node);
+    entry.sighted = addresses.slice(0, limits.addresses);
+    this.#entries.delete(node);
+    this.#entries.set(node, entry);
+    const strangers = [...this.#entries.keys()].filter((one) => !isMember(one));
+    for (const one of strangers.slice(0, Math.max(0, strangers.length - strangersKept))) this.#entries.delete(one);
+  }
+
+  worked(node: NodeId, multiaddr: string): void {
+    const at = dialableOf([multiaddr])[0];
+    if (at !== undefined) this.#entry(node).worked = at;
+  }
+
+  setLedger(ledger: Ledger): void {
+    for (const [node, { addresses }] of Object.entries(ledger.nodes)) {
+      const entry = this.#entry(node);
+      if (addresses.length > 0) entry.recorded = addresses;
+    }
+    for (const node of Object.keys(ledger.forgotten)) if (!(node in ledger.nodes)) this.#entries.delete(node);
+  }
+
+  /** Multiaddrs to dial, best first: what worked, then what it said, what was just seen, what is on record. */
+  toDial(node: NodeId, interfaces: Interfaces): string[] {
+    const entry = this.#entries.get(node);
+    if (!entry) return [];
+    const fresh = nearestFirst(dialableOf([...entry.said, ...entry.sighted]), interfaces);
+    const all = [...fresh, ...nearestFirst(dialableOf(entry.recorded), interfaces)];
+    // The last address that worked goes first only while nobody says that the node has moved to another port.
+    const first = entry.worked !== null && (fresh.length === 0 || fresh.includes(entry.worked)) ? [entry.worked] : [];
+    return [...new Set([...first, ...all, ...(entry.worked ? [entry.worked] : [])])].slice(0, limits.addresses);
+  }
+
+  /** Everything known of a node, evidence addresses included. */
+  all(node: NodeId): string[] {
+    const entry = this.#entries.get(node);
+    if (!entry) return [];
+    return [...new Set([...entry.said, ...entry.sighted, ...entry.recorded])].slice(0, limits.addresses);
+  }
+
+  /** Where to probe: on the address that we last spoke with it, when it announced evidence there. */
+  evidence(node: NodeId): HostPort | null {
+    const entry = this.#entries.get(node);
+    if (!entry) return null;
+    const said = evidenceOf(entry.said);
+    const known = said.length > 0 ? said : evidenceOf(entry.recorded);
+    const host = entry.worked ? hostPortOf(entry.worked)?.host : undefined;
+    return known.find((at) => at.host === host) ?? known[0] ?? null;
+  }
+}

@@ -1,0 +1,110 @@
+import type { Connection, Stream } from '@libp2p/interface';
+import { Answer, Ask } from '../../protocol/asks.ts';
+import { decode, encode } from '../../protocol/codec.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import { limits } from '../../protocol/limits.ts';
+import { names } from '../../protocol/names.ts';
+import { FrameChannel } from './frame-channel.ts';
+import { type NetworkLog, sentenceOf } from './network-log.ts';
+
+/** Questions answered at the same time for one node; more are refused in words. */
+const atOncePerNode = 16;
+/** ms for a question to arrive after its stream opened. */
+const questionMs = 10_000;
+/** ms for an answer to be found: longer than any asker waits. */
+const answerMs = 60_000;
+const askBytes = 64 << 10;
+
+const frames = { queueBytes: limits.frameBytes + 1024 };
+
+/** `/autogit/ask/1`: one question and one answer on a stream of its own, between members. */
+export class Asks {
+  #answer: (from: NodeId, ask: Ask) => Promise<Answer>;
+  #log: NetworkLog;
+  #open = new Map<NodeId, number>();
+  readonly counters = { badAsks: 0 };
+
+  constructor(log: NetworkLog, answer: (from: NodeId, ask: Ask) => Promise<Answer>) {
+    this.#log = log;
+    this.#answer = answer;
+  }
+
+  /** Handler of the stream; the gate has let only members through. Never throws. */
+  async accept(stream: Stream, connection: Connection): Promise<void> {
+    const from = connection.remotePeer.toString();
+    const channel = new FrameChannel(stream, { ...frames, receiveBytes: askBytes });
+    const open = this.#open.get(from) ?? 0;
+    this.#open.set(from, open + 1);
+    try {
+      const frame = await channel.next(questionMs);
+      if (!frame) throw new AutogitError('bad-message', channel.ended ?? 'no question came');
+      const ask = decode(Ask, frame, askBytes);
+      const answer =
+        open >= atOncePerNode
+          ? refused(`${open} questions of this node are being answered already: ask again in a moment`)
+          : await this.#find(from, ask);
+      channel.send(this.#encoded(answer));
+      // The asker closes when it has read it all.
+      await channel.next(answerMs);
+      channel.close('answered');
+    } catch (error) {
+      this.counters.badAsks += 1;
+      this.#log.warn(
+        { event: 'bad-ask', node: from, because: sentenceOf(error) },
+        `a question of ${from} was refused: ${sentenceOf(error)}`,
+      );
+      channel.abort(sentenceOf(error));
+    } finally {
+      const left = (this.#open.get(from) ?? 1) - 1;
+      if (left > 0) this.#open.set(from, left);
+      else this.#open.delete(from);
+    }
+  }
+
+  /** Asks over a connection. Throws `timed-out` or `bad-message`; a refusal is an answer. */
+  async ask(connection: Connection, ask: Ask, timeoutMs: number): Promise<Answer> {
+    const node = connection.remotePeer.toString();
+    let channel: FrameChannel | null = null;
+    try {
+      const stream = await connection.newStream(names.askStream, { signal: AbortSignal.timeout(timeoutMs) });
+      channel = new FrameChannel(stream, { ...frames, receiveBytes: limits.frameBytes });
+      channel.send(encode(ask, askBytes));
+      const frame = await channel.next(timeoutMs);
+      if (!frame)
+        throw new AutogitError('timed-out', `${node} did not answer: ${channel.ended ?? `no word in ${timeoutMs} ms`}`);
+      return decode(Answer, frame, limits.frameBytes);
+    } catch (error) {
+      if (error instanceof AutogitError) throw error;
+      throw new AutogitError('timed-out', `${node} could not be asked: ${sentenceOf(error)}`, { cause: error });
+    } finally {
+      channel?.close('answered');
+    }
+  }
+
+  async #find(from: NodeId, ask: Ask): Promise<Answer> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<Answer>((resolve) => {
+      timer = setTimeout(() => resolve(refused('the answer took too long')), answerMs);
+      timer.unref();
+    });
+    try {
+      return await Promise.race([this.#answer(from, ask), late]);
+    } catch (error) {
+      this.#log.error({ event: 'ask-failed', node: from, because: sentenceOf(error) }, 'a question was not answered');
+      return refused(`this node could not answer: ${sentenceOf(error)}`);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #encoded(answer: Answer): Uint8Array {
+    try {
+      return encode(answer, limits.frameBytes);
+    } catch (error) {
+      return encode(refused(sentenceOf(error)), limits.frameBytes);
+    }
+  }
+}
+
+const refused = (because: string): Answer => ({ kind: 'refused', because: because.slice(0, limits.sentenceChars) });

@@ -1,0 +1,204 @@
+import { lookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { performance } from 'node:perf_hooks';
+import type { Connection } from '@libp2p/interface';
+import { multiaddr } from '@multiformats/multiaddr';
+import type { Libp2p } from 'libp2p';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { AddressBook } from './address-book.ts';
+import { type HostPort, hostPortOf, multiaddrOf, shownAddress } from './addresses.ts';
+import type { Gate } from './gate.ts';
+import type { MeshLinks } from './mesh-links.ts';
+import { type NetworkLog, sentenceOf } from './network-log.ts';
+
+const firstWaitMs = 200;
+/** Between attempts at a member that went a short while ago, and at one that is long gone. */
+const longestWaitMs = 3000;
+const longGoneWaitMs = 15_000;
+const longGoneMs = 10 * 60_000;
+/** How long the higher id leaves the dialling to the lower one. */
+const stepInMs = 1500;
+const stepInAtStartMs = 200;
+const sweepMs = 250;
+
+interface Target {
+  /** Since when it is wanted and not there, monotonic ms. */
+  missingSince: number;
+  next: number;
+  waitMs: number;
+  lastTry: number;
+  isDialling: boolean;
+}
+
+/** A `--peer`: an address of somebody whose id is not known yet. */
+interface Named {
+  at: HostPort;
+  node: NodeId | null;
+  next: number;
+  waitMs: number;
+  isDialling: boolean;
+}
+
+/**
+ * Keeps one connection to every member, for ever; libp2p 3 dials nobody by itself (`libp2p.md` §0.3). Of a pair the
+ * lower id dials first; the higher one steps in when nothing came of it (with several LANs only one side may know the
+ * way). Back-off doubles with jitter; a sighting by mDNS shows that the machine is there and ends the waiting.
+ */
+export class Dialer {
+  #libp2p: Libp2p;
+  #self: NodeId;
+  #book: AddressBook;
+  #gate: Gate;
+  #links: MeshLinks;
+  #log: NetworkLog;
+  #targets = new Map<NodeId, Target>();
+  #named: Named[];
+  #foundStranger: (node: NodeId, connection: Connection) => void;
+  #timer: NodeJS.Timeout | null = null;
+  #startedAt = 0;
+  readonly counters = { dials: 0, failed: 0 };
+
+  constructor(from: {
+    libp2p: Libp2p;
+    book: AddressBook;
+    gate: Gate;
+    links: MeshLinks;
+    log: NetworkLog;
+    peers: readonly HostPort[];
+    /** A `--peer` turned out to be a node that is no member. */
+    foundStranger: (node: NodeId, connection: Connection) => void;
+  }) {
+    this.#libp2p = from.libp2p;
+    this.#self = from.libp2p.peerId.toString();
+    this.#book = from.book;
+    this.#gate = from.gate;
+    this.#links = from.links;
+    this.#log = from.log;
+    this.#foundStranger = from.foundStranger;
+    this.#named = from.peers.map((at) => ({ at, node: null, next: 0, waitMs: firstWaitMs, isDialling: false }));
+  }
+
+  start(): void {
+    this.#startedAt = performance.now();
+    this.#timer = setInterval(() => this.#sweep(), sweepMs);
+    this.#timer.unref();
+    this.#sweep();
+  }
+
+  stop(): void {
+    if (this.#timer) clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  /** Members to keep connected; everybody else is dropped. */
+  setMembers(members: ReadonlySet<NodeId>): void {
+    for (const node of this.#targets.keys()) if (!members.has(node)) this.#targets.delete(node);
+    const now = performance.now();
+    for (const node of members)
+      if (!this.#targets.has(node))
+        this.#targets.set(node, {
+          missingSince: now,
+          next: 0,
+          waitMs: firstWaitMs,
+          lastTry: Number.NEGATIVE_INFINITY,
+          isDialling: false,
+        });
+    this.#sweep();
+  }
+
+  /** mDNS heard that node a moment ago. */
+  sighted(node: NodeId): void {
+    const target = this.#targets.get(node);
+    if (!target || performance.now() - target.lastTry < 1000) return;
+    target.next = 0;
+    target.waitMs = firstWaitMs;
+    this.#sweep();
+  }
+
+  /** A link came up: all is well with that node. */
+  up(node: NodeId): void {
+    const target = this.#targets.get(node);
+    if (target) target.waitMs = firstWaitMs;
+  }
+
+  /** A connection closed: whoever dials first does so at once, since a restarted agent may be there already. */
+  closed(node: NodeId): void {
+    const target = this.#targets.get(node);
+    if (!target || this.#links.hasConnection(node)) return;
+    const now = performance.now();
+    target.missingSince = now;
+    // A connection that never became a link (the other side does not take us for a member) is no success.
+    target.next = now + target.waitMs * (0.25 + Math.random() * 0.5);
+  }
+
+  #sweep(): void {
+    if (this.#timer === null) return;
+    const now = performance.now();
+    const leaveMs = now - this.#startedAt < 3000 ? stepInAtStartMs : stepInMs;
+    for (const [node, target] of this.#targets) {
+      if (this.#links.hasConnection(node)) {
+        target.missingSince = now;
+        continue;
+      }
+      if (target.isDialling || now < target.next) continue;
+      if (this.#self > node && now - target.missingSince < leaveMs) continue;
+      void this.#dial(node, target);
+    }
+    for (const named of this.#named) if (!named.isDialling && now >= named.next) void this.#dialNamed(named);
+  }
+
+  async #dial(node: NodeId, target: Target): Promise<void> {
+    const addresses = this.#book.toDial(node, networkInterfaces());
+    if (addresses.length === 0) return;
+    target.isDialling = true;
+    target.lastTry = performance.now();
+    this.counters.dials += 1;
+    try {
+      const connection = await this.#libp2p.dial(addresses.map((one) => multiaddr(`${one}/p2p/${node}`)));
+      this.#book.worked(node, connection.remoteAddr.toString());
+    } catch (error) {
+      this.counters.failed += 1;
+      this.#log.debug({ event: 'dial-failed', node, because: sentenceOf(error) }, `${node} could not be reached`);
+    } finally {
+      const now = performance.now();
+      const longest = now - target.missingSince > longGoneMs ? longGoneWaitMs : longestWaitMs;
+      target.waitMs = Math.min(target.waitMs * 2, longest);
+      target.next = now + target.waitMs * (0.5 + Math.random());
+      target.isDialling = false;
+    }
+  }
+
+  async #dialNamed(named: Named): Promise<void> {
+    if (named.node !== null && (this.#gate.isMember(named.node) || this.#links.hasConnection(named.node))) {
+      named.next = performance.now() + longestWaitMs;
+      return;
+    }
+    named.isDialling = true;
+    try {
+      const host = isIP(named.at.host) === 0 ? (await lookup(named.at.host)).address : named.at.host;
+      const at = { host, port: named.at.port };
+      const open = this.#libp2p.getConnections().find((one) => {
+        const remote = hostPortOf(one.remoteAddr.toString());
+        return remote?.host === at.host && remote.port === at.port;
+      });
+      const connection = open ?? (await this.#libp2p.dial(multiaddr(multiaddrOf(at))));
+      named.node = connection.remotePeer.toString();
+      named.waitMs = firstWaitMs;
+      this.#book.worked(named.node, multiaddrOf(at));
+      if (!this.#gate.isMember(named.node)) {
+        named.waitMs = longGoneWaitMs;
+        this.#foundStranger(named.node, connection);
+      }
+    } catch (error) {
+      this.#log.debug(
+        { event: 'peer-failed', address: shownAddress(named.at), because: sentenceOf(error) },
+        `--peer ${shownAddress(named.at)} does not answer`,
+      );
+    } finally {
+      named.waitMs = Math.min(named.waitMs * 2, named.waitMs > longestWaitMs ? longGoneWaitMs : longestWaitMs);
+      named.next = performance.now() + named.waitMs * (0.5 + Math.random());
+      named.isDialling = false;
+    }
+  }
+}

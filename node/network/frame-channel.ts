@@ -1,0 +1,218 @@
+import { performance } from 'node:perf_hooks';
+import type { Stream } from '@libp2p/interface';
+import { sentenceOf } from './network-log.ts';
+
+export interface FrameLimits {
+  /** Bytes of one received frame at most; a longer one ends the channel. */
+  receiveBytes: number;
+  /** Bytes that may wait to be sent. */
+  queueBytes: number;
+}
+
+/**
+ * Length-prefixed frames (4 bytes, big endian) on one libp2p stream. Order is kept; nothing is ever repeated.
+ * Everything of `libp2p.md` §3 that bites is in here: `send()` returning false means wait for a `drain` *event*
+ * (`onDrain()` works once); reading goes by `message` events, handled at once, so that the unread 4 MiB of a paused
+ * stream never happen; `end`, not `remoteCloseWrite`, means that all was read.
+ */
+export class FrameChannel {
+  readonly stream: Stream;
+  /** When the last byte came, by the monotonic clock (ms). */
+  lastHeardAt = performance.now();
+  lastSentAt = performance.now();
+  /** Why it ended; null while it is open. */
+  ended: string | null = null;
+  /** It ended because the other side broke the rules of framing. */
+  isBroken = false;
+  #limits: FrameLimits;
+  #chunks: Uint8Array[] = [];
+  #buffered = 0;
+  #queue: { bytes: Uint8Array; droppable: boolean }[] = [];
+  #queued = 0;
+  #isBlocked = false;
+  #onFrame: ((frame: Uint8Array) => void) | null = null;
+  #onEnd: ((because: string) => void)[] = [];
+  #unread: Uint8Array[] = [];
+  #wanted: (() => void) | null = null;
+
+  constructor(stream: Stream, limits: FrameLimits) {
+    this.stream = stream;
+    this.#limits = limits;
+    stream.addEventListener('message', (event) => {
+      const data = event.data;
+      if (data instanceof Uint8Array) this.#heard(data);
+      else for (const part of data) this.#heard(part);
+    });
+    stream.addEventListener('drain', () => {
+      this.#isBlocked = false;
+      this.#flush();
+    });
+    stream.addEventListener('end', () => this.close('the other side ended it'));
+    stream.addEventListener('close', (event) =>
+      this.#end(event.error ? `the stream broke: ${sentenceOf(event.error)}` : 'the stream was closed'),
+    );
+  }
+
+  /** Raises the frame limit, for the time after an opening. */
+  setReceiveBytes(bytes: number): void {
+    this.#limits = { ...this.#limits, receiveBytes: bytes };
+  }
+
+  /** Takes frames as they come, in order. What came before is handed over first. */
+  onFrame(take: (frame: Uint8Array) => void): void {
+    this.#onFrame = take;
+    const before = this.#unread;
+    this.#unread = [];
+    for (const frame of before) if (this.ended === null) take(frame);
+  }
+
+  /** Called once, also when the channel has ended already. */
+  onEnd(told: (because: string) => void): void {
+    if (this.ended === null) this.#onEnd.push(told);
+    else told(this.ended);
+  }
+
+  /** The next frame; null when the channel ends or `timeoutMs` pass first. For conversations of question and answer. */
+  async next(timeoutMs: number): Promise<Uint8Array | null> {
+    const deadline = performance.now() + timeoutMs;
+    while (this.#unread.length === 0 && this.ended === null) {
+      const left = deadline - performance.now();
+      if (left <= 0) return null;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(done, left);
+        const me = this;
+        function done(): void {
+          clearTimeout(timer);
+          me.#wanted = null;
+          resolve();
+        }
+        this.#wanted = done;
+      });
+    }
+    return this.#unread.shift() ?? null;
+  }
+
+  /**
+   * Queues one frame. False when it was dropped: the queue is full of frames that must not be dropped, or the channel
+   * has ended. `droppable` frames (heartbeats) give way to others, oldest first.
+   */
+  send(payload: Uint8Array, droppable = false): boolean {
+    if (this.ended !== null) return false;
+    const bytes = new Uint8Array(payload.byteLength + 4);
+    new DataView(bytes.buffer).setUint32(0, payload.byteLength);
+    bytes.set(payload, 4);
+    while (this.#queued + bytes.byteLength > this.#limits.queueBytes) {
+      const at = this.#queue.findIndex((one) => one.droppable);
+      if (at < 0) return false;
+      this.#queued -= this.#queue[at]?.bytes.byteLength ?? 0;
+      this.#queue.splice(at, 1);
+    }
+    this.#queue.push({ bytes, droppable });
+    this.#queued += bytes.byteLength;
+    this.#flush();
+    return this.ended === null;
+  }
+
+  /** Sends what is queued, as far as it goes, then ends politely. */
+  close(because: string): void {
+    if (this.ended !== null) return;
+    this.#end(because);
+    this.stream.close({ signal: AbortSignal.timeout(1000) }).catch((error) => this.stream.abort(error as Error));
+  }
+
+  /** Ends at once; the other side sees a reset. */
+  abort(because: string): void {
+    const wasOpen = this.ended === null;
+    this.#end(because);
+    if (wasOpen || this.stream.status === 'open') this.stream.abort(new Error(because));
+  }
+
+  #break(because: string): void {
+    this.isBroken = true;
+    this.abort(because);
+  }
+
+  #end(because: string): void {
+    if (this.ended !== null) return;
+    this.ended = because;
+    this.#queue = [];
+    this.#queued = 0;
+    this.#chunks = [];
+    this.#wanted?.();
+    for (const told of this.#onEnd.splice(0)) told(because);
+  }
+
+  #flush(): void {
+    while (!this.#isBlocked && this.ended === null) {
+      const next = this.#queue.shift();
+      if (!next) return;
+      this.#queued -= next.bytes.byteLength;
+      try {
+        this.#isBlocked = !this.stream.send(next.bytes);
+        this.lastSentAt = performance.now();
+      } catch (error) {
+        this.abort(`sending failed: ${sentenceOf(error)}`);
+      }
+    }
+  }
+
+  #heard(bytes: Uint8Array): void {
+    if (this.ended !== null || bytes.byteLength === 0) return;
+    this.lastHeardAt = performance.now();
+    this.#chunks.push(bytes);
+    this.#buffered += bytes.byteLength;
+    while (this.#buffered >= 4 && this.ended === null) {
+      const length = this.#peekLength();
+      if (length > this.#limits.receiveBytes) {
+        this.#break(`a frame of ${length} bytes is over the limit of ${this.#limits.receiveBytes}`);
+        return;
+      }
+      if (this.#buffered < 4 + length) return;
+      this.#take(4);
+      this.#deliver(this.#take(length));
+    }
+  }
+
+  #deliver(frame: Uint8Array): void {
+    if (this.#onFrame) this.#onFrame(frame);
+    // Nobody asked yet: a conversation has few frames in flight, more is abuse.
+    else if (this.#unread.length >= 16) this.#break('too many frames that nobody asked for');
+    else {
+      this.#unread.push(frame);
+      this.#wanted?.();
+    }
+  }
+
+  #peekLength(): number {
+    const first = this.#chunks[0] as Uint8Array;
+    if (first.byteLength < 4) {
+      const joined = this.#take(this.#buffered);
+      this.#chunks = [joined];
+      this.#buffered = joined.byteLength;
+    }
+    const head = this.#chunks[0] as Uint8Array;
+    return new DataView(head.buffer, head.byteOffset, 4).getUint32(0);
+  }
+
+  /** Cuts `count` bytes off the front. */
+  #take(count: number): Uint8Array {
+    const first = this.#chunks[0];
+    this.#buffered -= count;
+    if (first && first.byteLength >= count) {
+      if (first.byteLength === count) this.#chunks.shift();
+      else this.#chunks[0] = first.subarray(count);
+      return first.subarray(0, count);
+    }
+    const out = new Uint8Array(count);
+    let filled = 0;
+    while (filled < count) {
+      const chunk = this.#chunks[0] as Uint8Array;
+      const part = chunk.subarray(0, count - filled);
+      out.set(part, filled);
+      filled += part.byteLength;
+      if (part.byteLength === chunk.byteLength) this.#chunks.shift();
+      else this.#chunks[0] = chunk.subarray(part.byteLength);
+    }
+    return out;
+  }
+}

@@ -1,0 +1,205 @@
+import { type GossipSub, gossipsub, type Message, type TopicValidatorResult } from '@libp2p/gossipsub';
+import type { Connection, StreamHandler, Topology } from '@libp2p/interface';
+import { peerIdFromString } from '@libp2p/peer-id';
+import { decode, encode } from '../../protocol/codec.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import { names } from '../../protocol/names.ts';
+import { Report } from '../../protocol/report.ts';
+import type { Gate } from './gate.ts';
+import { type NetworkLog, sentenceOf } from './network-log.ts';
+
+type Components = Parameters<ReturnType<typeof gossipsub>>[0];
+type Registrar = Components['registrar'];
+
+/** One protocol only: all agents run the same gossipsub, and the older ones would cost a round trip to negotiate. */
+const protocol = '/meshsub/1.2.0';
+/** How long a gossip stream may be missing on a live connection before it is opened again, ms. */
+const repairMs = 3000;
+
+const verdict = { accept: 'accept', ignore: 'ignore', reject: 'reject' } as Record<string, TopicValidatorResult>;
+
+/**
+ * Reports by gossipsub; nothing else in the house knows that library (its home moved before: node/README.md).
+ *
+ * Gossip follows the mesh links instead of libp2p's identify: a node is attached when its link opens and detached when
+ * it closes. So it never talks to strangers, and it can never stay deaf on a connection that is gone, which
+ * gossipsub does by itself (`libp2p.md`, duplicate connections).
+ */
+export class Gossip {
+  #gate: Gate;
+  #log: NetworkLog;
+  #heard: (from: NodeId, report: Report) => void;
+  #pubsub: GossipSub | null = null;
+  #topology: Topology | null = null;
+  #topic: string | null = null;
+  #attached = new Map<NodeId, { connection: Connection; since: number }>();
+  #newest = new Map<NodeId, { since: number; seq: number }>();
+  #last: Report | null = null;
+  #isRunning = false;
+  #again: NodeJS.Timeout | null = null;
+  #repair: NodeJS.Timeout | null = null;
+  readonly counters = { heard: 0, rejected: 0, old: 0, repaired: 0 };
+
+  constructor(gate: Gate, log: NetworkLog, heard: (from: NodeId, report: Report) => void) {
+    this.#gate = gate;
+    this.#log = log;
+    this.#heard = heard;
+  }
+
+  /** libp2p builds it with its components; the registrar it gets is ours. */
+  service(): (components: Components) => GossipSub {
+    const build = gossipsub({
+      protocols: [protocol],
+      globalSignaturePolicy: 'StrictSign',
+      allowPublishToZeroTopicPeers: true,
+      fallbackToFloodsub: false,
+      emitSelf: false,
+      // Twelve nodes on one address (a test machine) would otherwise score each other away.
+      scoreParams: { IPColocationFactorWeight: 0 },
+      // Tags would hand peers to libp2p's own reconnecting; the dialer does that.
+      tagMeshPeers: false,
+      maxInboundDataLength: limits.reportBytes * 4,
+      maxTopicBytesPerPeer: 16 << 10,
+    });
+    return (components) => {
+      const registrar = this.#registrar(components.registrar);
+      this.#pubsub = build(Object.create(components, { registrar: { value: registrar } }) as Components);
+      this.#pubsub.addEventListener('subscription-change', () => this.#publishSoon());
+      return this.#pubsub;
+    };
+  }
+
+  start(): void {
+    this.#isRunning = true;
+    this.#repair = setInterval(() => this.#repairDeaf(), 1000);
+    this.#repair.unref();
+  }
+
+  stop(): void {
+    this.#isRunning = false;
+    if (this.#repair) clearInterval(this.#repair);
+    if (this.#again) clearTimeout(this.#again);
+  }
+
+  setLedger(ledger: Ledger | null): void {
+    const topic = ledger && this.#gate.members.size > 0 ? names.reportTopic(ledger.mesh.id) : null;
+    for (const node of this.#newest.keys()) if (!this.#gate.isMember(node)) this.#newest.delete(node);
+    if (topic === this.#topic || !this.#pubsub || !this.#isRunning) return;
+    if (this.#topic) {
+      this.#pubsub.unsubscribe(this.#topic);
+      this.#pubsub.topicValidators.delete(this.#topic);
+    }
+    this.#topic = topic;
+    if (topic === null) return;
+    this.#pubsub.topicValidators.set(topic, (_, message) => this.#judge(message));
+    this.#pubsub.subscribe(topic);
+  }
+
+  /** A link with that node opened on this connection. */
+  attach(node: NodeId, connection: Connection): void {
+    if (this.#attached.has(node)) this.detach(node);
+    this.#attached.set(node, { connection, since: Date.now() });
+    // A fresh link shows that this process lives now: an older process of that node, or a clock set back, no longer counts.
+    this.#newest.delete(node);
+    this.#topology?.onConnect?.(peerIdFromString(node), connection);
+    this.#publishSoon();
+  }
+
+  detach(node: NodeId): void {
+    if (!this.#attached.delete(node)) return;
+    this.#topology?.onDisconnect?.(peerIdFromString(node));
+  }
+
+  /** Best effort. A report that is too large, or that nobody can hear, is dropped with a line in the log. */
+  publish(report: Report): void {
+    this.#last = report;
+    if (!this.#pubsub || !this.#isRunning || this.#topic === null) return;
+    try {
+      const bytes = encode(report, limits.reportBytes);
+      this.#pubsub
+        .publish(this.#topic, bytes)
+        .catch((error: unknown) => this.#log.debug({ event: 'gossip-failed' }, sentenceOf(error)));
+    } catch (error) {
+      this.#log.error({ event: 'gossip-failed' }, `this node's report cannot be sent: ${sentenceOf(error)}`);
+    }
+  }
+
+  /** Nodes that we know to listen, for tests and doctor. */
+  listeners(): NodeId[] {
+    if (!this.#pubsub || !this.#isRunning || this.#topic === null) return [];
+    return this.#pubsub.getSubscribers(this.#topic).map(String);
+  }
+
+  #judge(message: Message): TopicValidatorResult {
+    if (message.type !== 'signed') return this.#reject('?', 'is not signed');
+    const from = message.from.toString();
+    // A node that was just forgotten, or one that our ledger does not list yet: whoever passed it on did no wrong.
+    if (!this.#gate.isMember(from)) return verdict.ignore as TopicValidatorResult;
+    let report: Report;
+    try {
+      report = decode(Report, message.data, limits.reportBytes);
+    } catch (error) {
+      return this.#reject(from, sentenceOf(error));
+    }
+    if (report.node !== from) return this.#reject(from, `speaks for ${report.node}`);
+    const newest = this.#newest.get(from);
+    if (newest && (report.since < newest.since || (report.since === newest.since && report.seq <= newest.seq))) {
+      this.counters.old += 1;
+      return verdict.ignore as TopicValidatorResult;
+    }
+    this.#newest.set(from, { since: report.since, seq: report.seq });
+    this.counters.heard += 1;
+    this.#heard(from, report);
+    return verdict.accept as TopicValidatorResult;
+  }
+
+  #reject(from: NodeId, because: string): TopicValidatorResult {
+    this.counters.rejected += 1;
+    this.#log.warn({ event: 'bad-report', node: from, because }, `a report of ${from} was rejected: ${because}`);
+    return verdict.reject as TopicValidatorResult;
+  }
+
+  /** Whoever begins to listen shall not wait for the next report. */
+  #publishSoon(): void {
+    if (this.#last === null || this.#again) return;
+    this.#again = setTimeout(() => {
+      this.#again = null;
+      if (this.#last) this.publish(this.#last);
+    }, 100);
+    this.#again.unref();
+  }
+
+  /** gossipsub never opens a stream again while the connection lives (js-libp2p#3531). */
+  #repairDeaf(): void {
+    for (const [node, { connection, since }] of this.#attached) {
+      if (Date.now() - since < repairMs || connection.status !== 'open') continue;
+      const speaks = connection.streams.some(
+        (one) => one.protocol === protocol && one.direction === 'outbound' && one.writeStatus === 'writable',
+      );
+      if (speaks) continue;
+      this.counters.repaired += 1;
+      this.#log.info({ event: 'gossip-repaired', node }, `the gossip stream to ${node} is opened again`);
+      this.attach(node, connection);
+    }
+  }
+
+  /** Handlers for members only, and topology callbacks kept for `attach` and `detach`. */
+  #registrar(real: Registrar): Registrar {
+    const guarded: Partial<Registrar> = {
+      handle: (name, handler: StreamHandler, options) =>
+        real.handle(name, this.#gate.membersOnly(name, handler), options),
+      unhandle: (name, options) => real.unhandle(name, options),
+      register: async (_, topology) => {
+        this.#topology = topology;
+        return 'links';
+      },
+      unregister: () => {
+        this.#topology = null;
+      },
+      getTopologies: () => [],
+    };
+    return guarded as Registrar;
+  }
+}

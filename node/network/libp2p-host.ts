@@ -1,0 +1,76 @@
+import { networkInterfaces } from 'node:os';
+import { identify } from '@libp2p/identify';
+import type { PrivateKey } from '@libp2p/interface';
+import { noise } from '@libp2p/noise';
+import { tcp } from '@libp2p/tcp';
+import { yamux } from '@libp2p/yamux';
+import { createLibp2p, type Libp2p } from 'libp2p';
+import { hostPortOf, isAnnounced } from './addresses.ts';
+import type { Gate } from './gate.ts';
+import type { Gossip } from './gossip.ts';
+import type { Sightings } from './sightings.ts';
+
+type IdentifyComponents = Parameters<ReturnType<typeof identify>>[0];
+
+/**
+ * libp2p with the settings that were measured (`libp2p.md`): window 1 MiB, or pings and frames starve behind a bulk
+ * stream; own limits instead of five inbound connections a second and host; addresses filtered by interface. Without
+ * its connection monitor (`MeshLink` watches), without peer discovery and reconnecting of its own (`Dialer`).
+ */
+export function createHost(from: {
+  privateKey: PrivateKey;
+  listen: readonly string[];
+  gate: Gate;
+  gossip: Gossip;
+  sightings: Sightings | null;
+  /** Gets the TCP port that was really taken, announced or not. */
+  ports: { listening: number };
+}): Promise<Libp2p> {
+  const { gate, listen } = from;
+  return createLibp2p({
+    privateKey: from.privateKey,
+    start: false,
+    nodeInfo: { name: 'autogit-node', version: '0' },
+    addresses: {
+      listen: [...listen],
+      announceFilter: (all) => {
+        const first = all[0];
+        from.ports.listening = (first && hostPortOf(first.toString())?.port) ?? from.ports.listening;
+        return all.filter((one) => isAnnounced(one.toString(), listen, networkInterfaces()));
+      },
+    },
+    transports: [tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } })],
+    connectionEncrypters: [noise()],
+    streamMuxers: [yamux({ maxInboundStreams: 256, streamOptions: { maxStreamWindowSize: 1024 * 1024 } })],
+    connectionGater: gate.connectionGater(),
+    connectionManager: {
+      dialTimeout: 5000,
+      addressDialTimeout: 2000,
+      inboundUpgradeTimeout: 5000,
+      inboundConnectionThreshold: 50,
+      maxIncomingPendingConnections: 100,
+      reconnectRetries: 0,
+    },
+    connectionMonitor: { enabled: false },
+    services: {
+      identify: (components: IdentifyComponents) =>
+        identify({ runOnConnectionOpen: false, maxInboundStreams: 2, maxOutboundStreams: 2 })(
+          forMembers(components, gate),
+        ),
+      gossip: from.gossip.service(),
+      ...(from.sightings ? { sightings: from.sightings.service() } : {}),
+    },
+  });
+}
+
+/** The same components with a registrar whose handlers are for members only. */
+function forMembers(components: IdentifyComponents, gate: Gate): IdentifyComponents {
+  const real = components.registrar;
+  const registrar = Object.create(real, {
+    handle: {
+      value: (protocol: string, handler: Parameters<typeof real.handle>[1], options?: object) =>
+        real.handle(protocol, gate.membersOnly(protocol, handler), options),
+    },
+  }) as typeof real;
+  return Object.create(components, { registrar: { value: registrar } }) as IdentifyComponents;
+}

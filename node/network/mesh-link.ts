@@ -1,0 +1,124 @@
+import { performance } from 'node:perf_hooks';
+import type { Connection, Stream } from '@libp2p/interface';
+import { decode, encode } from '../../protocol/codec.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Era } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import { Envelope, type PeerMessage } from '../../protocol/messages.ts';
+import { Opening, openingBytes } from '../../protocol/opening.ts';
+import { FrameChannel } from './frame-channel.ts';
+import { sentenceOf } from './network-log.ts';
+
+/** Bytes that may wait for one node. */
+const queueBytes = 8 << 20;
+/** An idle link says something this often, ms, with an empty frame. */
+const keepAliveMs = 1500;
+/** A link on which nothing came for so long is dead, ms: the cable is out, the machine is gone or frozen. */
+export const silentMs = 4000;
+/** ms for both openings to be exchanged. */
+const openingMs = 5000;
+
+export interface LinkEvents {
+  opened(link: MeshLink): void;
+  message(link: MeshLink, message: PeerMessage, era: Era | null): void;
+  /** `isBad`: the other side broke the rules. */
+  ended(link: MeshLink, because: string, isBad: boolean): void;
+}
+
+/** Heartbeats and their answers say the same again in 50 ms: they may be dropped when a stream is slow. */
+const isDroppable = (message: PeerMessage): boolean =>
+  (message.kind === 'append' && message.ledger === null) || message.kind === 'ack' || message.kind === 'hello';
+
+/**
+ * The long-lived stream to one member, on one connection. Life: made -> openings exchanged (`opened`) -> frames ->
+ * ended, once, for good; `MeshLinks` makes the next one. It watches for silence by itself: libp2p's own connection
+ * monitor opens a ping stream every time, takes part in nothing else, and would cut strangers, whom we refuse ping.
+ */
+export class MeshLink {
+  readonly node: NodeId;
+  readonly connection: Connection;
+  readonly openedAt = performance.now();
+  isOpen = false;
+  /** It was open once, so that its end is news. */
+  wasOpen = false;
+  addresses: string[] = [];
+  #channel: FrameChannel;
+  #events: LinkEvents;
+  #isBad = false;
+  #lastTick = performance.now();
+  #overdue = performance.now() + openingMs;
+
+  constructor(connection: Connection, stream: Stream, ownAddresses: string[], events: LinkEvents) {
+    this.node = connection.remotePeer.toString();
+    this.connection = connection;
+    this.#events = events;
+    this.#channel = new FrameChannel(stream, { receiveBytes: openingBytes, queueBytes });
+    this.#channel.onEnd((because) => {
+      this.isOpen = false;
+      this.#events.ended(this, because, this.#isBad || this.#channel.isBroken);
+    });
+    this.#channel.send(encode({ v: 1, addresses: ownAddresses } satisfies Opening, openingBytes));
+    this.#channel.onFrame((frame) => this.#heard(frame));
+  }
+
+  get ended(): string | null {
+    return this.#channel.ended;
+  }
+
+  /** False when the message was dropped: link not open, queue full. Throws `frame-too-large`. */
+  send(message: PeerMessage, era: Era | null): boolean {
+    if (!this.isOpen) return false;
+    const envelope: Envelope = { v: 1, era, message };
+    return this.#channel.send(encode(envelope, limits.frameBytes), isDroppable(message));
+  }
+
+  /** Called twice a second: keeps the link alive, and finds out when it is not. */
+  tick(): void {
+    const now = performance.now();
+    // If we were late ourselves (busy, stopped), the other side's frames may still wait to be read: allow for it.
+    const lateMs = Math.max(0, now - this.#lastTick - 1000);
+    this.#lastTick = now;
+    if (lateMs > 0) {
+      this.#channel.lastHeardAt += lateMs;
+      this.#overdue += lateMs;
+    }
+    if (!this.isOpen) {
+      if (now > this.#overdue) this.abort('it did not open the mesh stream in time');
+      return;
+    }
+    if (now - this.#channel.lastHeardAt > silentMs) {
+      this.abort(`nothing came for ${Math.round(now - this.#channel.lastHeardAt)} ms`);
+      this.connection.abort(new Error('silent'));
+      return;
+    }
+    if (now - this.#channel.lastSentAt > keepAliveMs) this.#channel.send(new Uint8Array(0), true);
+  }
+
+  close(because: string): void {
+    this.#channel.close(because);
+  }
+
+  abort(because: string): void {
+    this.#channel.abort(because);
+  }
+
+  #heard(frame: Uint8Array): void {
+    try {
+      if (!this.isOpen) {
+        const opening = decode(Opening, frame, openingBytes);
+        this.addresses = opening.addresses;
+        this.isOpen = true;
+        this.wasOpen = true;
+        this.#channel.setReceiveBytes(limits.frameBytes);
+        this.#events.opened(this);
+        return;
+      }
+      if (frame.byteLength === 0) return;
+      const { era, message } = decode(Envelope, frame, limits.frameBytes);
+      this.#events.message(this, message, era);
+    } catch (error) {
+      this.#isBad = true;
+      this.abort(sentenceOf(error));
+    }
+  }
+}

@@ -1,0 +1,240 @@
+import { performance } from 'node:perf_hooks';
+import type { Connection, Stream } from '@libp2p/interface';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Era } from '../../protocol/ledger.ts';
+import type { PeerMessage } from '../../protocol/messages.ts';
+import { names } from '../../protocol/names.ts';
+import { hostPortOf, shownAddress } from './addresses.ts';
+import type { Gate, MembersChange } from './gate.ts';
+import { MeshLink } from './mesh-link.ts';
+import { type NetworkLog, sentenceOf } from './network-log.ts';
+
+const firstWaitMs = 50;
+const longestWaitMs = 3000;
+/** A link that lived this long was a good one: the next is opened without delay. */
+const goodLifeMs = 5000;
+
+export interface LinksEvents {
+  /** `addresses`: what the other side said about itself a moment ago. */
+  up(node: NodeId, connection: Connection, addresses: string[]): void;
+  down(node: NodeId, because: string): void;
+  message(from: NodeId, message: PeerMessage, era: Era | null): void;
+  ownAddresses(): string[];
+}
+
+interface Peer {
+  connections: Connection[];
+  link: MeshLink | null;
+  isOpening: boolean;
+  waitMs: number;
+  /** Monotonic ms before which no stream is opened, or accepted after rubbish. */
+  notBefore: number;
+  timer: NodeJS.Timeout | null;
+}
+
+/**
+ * One link to every member that is connected. The side that dialled the connection opens the stream, and opens it
+ * again, with back-off, when it breaks. Two connections of one pair (both dialled at the same moment) are cut down to
+ * one by a rule that both sides compute alike: the one that the lower id dialled stays; of two by the same side the
+ * newer one, since the older is what a killed process left behind.
+ */
+export class MeshLinks {
+  #self: NodeId;
+  #gate: Gate;
+  #log: NetworkLog;
+  #events: LinksEvents;
+  #peers = new Map<NodeId, Peer>();
+  #ticker: NodeJS.Timeout | null = null;
+  #isStopped = false;
+  readonly counters = { badFrames: 0, droppedMessages: 0, duplicateConnections: 0 };
+
+  constructor(self: NodeId, gate: Gate, log: NetworkLog, events: LinksEvents) {
+    this.#self = self;
+    this.#gate = gate;
+    this.#log = log;
+    this.#events = events;
+  }
+
+  start(): void {
+    this.#ticker = setInterval(() => {
+      for (const peer of this.#peers.values()) peer.link?.tick();
+    }, 500);
+    this.#ticker.unref();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    if (this.#ticker) clearInterval(this.#ticker);
+    for (const peer of this.#peers.values()) {
+      if (peer.timer) clearTimeout(peer.timer);
+      peer.link?.close('this agent stops');
+    }
+  }
+
+  /** Nodes whose link is open. */
+  up(): NodeId[] {
+    return [...this.#peers].filter(([, peer]) => peer.link?.isOpen).map(([node]) => node);
+  }
+
+  isUp(node: NodeId): boolean {
+    return this.#peers.get(node)?.link?.isOpen === true;
+  }
+
+  hasConnection(node: NodeId): boolean {
+    return (this.#peers.get(node)?.connections.length ?? 0) > 0;
+  }
+
+  /** The connection in use, or the first there is. */
+  connectionOf(node: NodeId): Connection | null {
+    const peer = this.#peers.get(node);
+    return peer?.link?.connection ?? peer?.connections[0] ?? null;
+  }
+
+  addressOf(node: NodeId): string | null {
+    const link = this.#peers.get(node)?.link;
+    const at = link?.isOpen ? hostPortOf(link.connection.remoteAddr.toString()) : null;
+    return at ? shownAddress(at) : null;
+  }
+
+  send(to: NodeId, message: PeerMessage, era: Era | null): void {
+    const link = this.#peers.get(to)?.link;
+    if (!link?.isOpen) return;
+    try {
+      if (!link.send(message, era)) this.counters.droppedMessages += 1;
+    } catch (error) {
+      this.counters.droppedMessages += 1;
+      this.#log.error({ event: 'send-failed', node: to, kind: message.kind }, sentenceOf(error));
+    }
+  }
+
+  opened(connection: Connection): void {
+    const peer = this.#peer(connection.remotePeer.toString());
+    peer.connections.push(connection);
+    // Two strangers may well knock at each other at the same moment; that is none of our business here.
+    if (peer.connections.length > 1 && this.#gate.isMember(connection.remotePeer.toString()))
+      this.#dropDuplicates(peer);
+    this.#openSoon(peer, 0);
+  }
+
+  closed(connection: Connection): void {
+    const node = connection.remotePeer.toString();
+    const peer = this.#peers.get(node);
+    if (!peer) return;
+    peer.connections = peer.connections.filter((one) => one !== connection);
+    if (peer.link?.connection === connection) peer.link.abort('the connection closed');
+    if (peer.connections.length === 0 && !peer.link) {
+      if (peer.timer) clearTimeout(peer.timer);
+      this.#peers.delete(node);
+    } else this.#openSoon(peer, 0);
+  }
+
+  /** The ledger changed: cuts whoever is no member any more, opens links to whoever became one. */
+  membersChanged(change: MembersChange): void {
+    for (const node of change.removed) {
+      const peer = this.#peers.get(node);
+      peer?.link?.abort('it is no member any more');
+      for (const connection of peer?.connections ?? []) connection.abort(new Error('no member any more'));
+    }
+    for (const node of change.added) {
+      const peer = this.#peers.get(node);
+      if (!peer) continue;
+      peer.waitMs = firstWaitMs;
+      if (peer.connections.length > 1) this.#dropDuplicates(peer);
+      this.#openSoon(peer, 0);
+    }
+  }
+
+  /** Handler of the mesh stream; the gate has let only members through. */
+  accept(stream: Stream, connection: Connection): void {
+    const peer = this.#peer(connection.remotePeer.toString());
+    if (performance.now() < peer.notBefore && peer.link === null && connection.direction === 'inbound')
+      stream.abort(new Error('too soon after a bad frame'));
+    else this.#take(peer, connection, stream);
+  }
+
+  #peer(node: NodeId): Peer {
+    let peer = this.#peers.get(node);
+    if (!peer) {
+      peer = { connections: [], link: null, isOpening: false, waitMs: firstWaitMs, notBefore: 0, timer: null };
+      this.#peers.set(node, peer);
+    }
+    return peer;
+  }
+
+  #take(peer: Peer, connection: Connection, stream: Stream): void {
+    const old = peer.link;
+    const link = new MeshLink(connection, stream, this.#events.ownAddresses(), {
+      opened: (one) => {
+        if (peer.link !== one) return;
+        this.#log.debug({ event: 'link-up', node: one.node }, `the link to ${one.node} is up`);
+        this.#events.up(one.node, connection, one.addresses);
+      },
+      message: (one, message, era) => {
+        if (peer.link === one) this.#events.message(one.node, message, era);
+      },
+      ended: (one, because, isBad) => this.#ended(peer, one, because, isBad),
+    });
+    peer.link = link;
+    const wasUp = old?.isOpen === true;
+    old?.abort('a newer stream took its place');
+    if (wasUp) this.#events.down(link.node, 'a newer stream took its place');
+  }
+
+  #ended(peer: Peer, link: MeshLink, because: string, isBad: boolean): void {
+    if (isBad) {
+      this.counters.badFrames += 1;
+      this.#log.warn(
+        { event: 'bad-frame', node: link.node, because },
+        `${link.node} sent something that is no message of ours; its stream was closed: ${because}`,
+      );
+    }
+    const now = performance.now();
+    if (peer.link !== link) return;
+    peer.link = null;
+    peer.waitMs = now - link.openedAt > goodLifeMs ? firstWaitMs : Math.min(peer.waitMs * 2, longestWaitMs);
+    if (isBad) peer.notBefore = now + peer.waitMs / 2;
+    this.#log.debug({ event: 'link-down', node: link.node, because }, `the link to ${link.node} ended: ${because}`);
+    if (link.wasOpen) this.#events.down(link.node, because);
+    if (peer.connections.length === 0) this.#peers.delete(link.node);
+    else this.#openSoon(peer, peer.waitMs * (0.5 + Math.random()));
+  }
+
+  #openSoon(peer: Peer, afterMs: number): void {
+    if (this.#isStopped || peer.link || peer.isOpening) return;
+    if (peer.timer) clearTimeout(peer.timer);
+    peer.timer = setTimeout(() => void this.#open(peer), afterMs);
+    peer.timer.unref();
+  }
+
+  async #open(peer: Peer): Promise<void> {
+    const connection = peer.connections.find((one) => one.direction === 'outbound' && one.status === 'open');
+    if (this.#isStopped || !connection || peer.link || peer.isOpening) return;
+    if (!this.#gate.isMember(connection.remotePeer.toString())) return;
+    peer.isOpening = true;
+    try {
+      const stream = await connection.newStream(names.meshStream, { signal: AbortSignal.timeout(5000) });
+      if (!this.#gate.isMember(connection.remotePeer.toString()) || this.#isStopped)
+        stream.abort(new Error('no member any more'));
+      else this.#take(peer, connection, stream);
+    } catch (error) {
+      this.#log.debug({ event: 'link-failed', because: sentenceOf(error) }, 'the mesh stream could not be opened');
+      peer.waitMs = Math.min(peer.waitMs * 2, longestWaitMs);
+    } finally {
+      peer.isOpening = false;
+      if (!peer.link) this.#openSoon(peer, peer.waitMs * (0.5 + Math.random()));
+    }
+  }
+
+  #dropDuplicates(peer: Peer): void {
+    const node = peer.connections[0]?.remotePeer.toString() ?? '';
+    const wanted = this.#self < node ? 'outbound' : 'inbound';
+    const open = peer.connections.filter((one) => one.status === 'open');
+    const keep = open.filter((one) => one.direction === wanted).at(-1) ?? open.at(-1);
+    for (const connection of open) {
+      if (connection === keep) continue;
+      this.counters.duplicateConnections += 1;
+      this.#log.debug({ event: 'duplicate-connection', node }, `one of two connections to ${node} is closed`);
+      connection.abort(new Error('one connection a pair'));
+    }
+  }
+}

@@ -1,0 +1,375 @@
+import { networkInterfaces } from 'node:os';
+import type { Connection, PrivateKey } from '@libp2p/interface';
+import { peerIdFromPrivateKey } from '@libp2p/peer-id';
+import type { Libp2p } from 'libp2p';
+import type { Answer, Ask } from '../../protocol/asks.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { PeerMessage } from '../../protocol/messages.ts';
+import { names } from '../../protocol/names.ts';
+import type { Report } from '../../protocol/report.ts';
+import type { ProbeResult } from '../../scheduler/inputs.ts';
+import type { Network, NetworkEvents } from '../ports.ts';
+import { AddressBook } from './address-book.ts';
+import { evidenceAddress, hostPortOf, isOnOwnLan, readAddress } from './addresses.ts';
+import { Asks } from './asks.ts';
+import { Dialer } from './dialer.ts';
+import { discoveryProblems, readRoutes } from './discovery-problems.ts';
+import { type EnrolChannel, type EnrolDoor, EnrolStreams } from './enrol-door.ts';
+import { EvidenceListener, probeAddress } from './evidence.ts';
+import { chooseListen } from './free-port.ts';
+import { Gate } from './gate.ts';
+import { Gossip } from './gossip.ts';
+import { createHost } from './libp2p-host.ts';
+import { MeshLinks } from './mesh-links.ts';
+import { type NetworkLog, sentenceOf } from './network-log.ts';
+import { Sightings } from './sightings.ts';
+
+export interface NetworkOptions {
+  /** Ed25519, from @libp2p/crypto. */
+  privateKey: PrivateKey;
+  /** What `--listen` named; empty = all of IPv4 on the remembered port, 7117, or the next free one. */
+  listen: string[];
+  /** What `--peer` named: multiaddr, host, host:port. */
+  peers: string[];
+  mdns: boolean;
+  /** The ports of last time, so that others find a restarted agent where it was. */
+  port?: number | null;
+  evidencePort?: number | null;
+  /** Addresses of nodes as they were kept on disk; asked once, at start. */
+  known(): Promise<{ node: NodeId; addresses: string[] }[]>;
+  /** A node said where it is: keep it. Failures are logged only. */
+  remember(node: NodeId, addresses: string[]): Promise<void>;
+  events: NetworkEvents;
+  log: NetworkLog;
+}
+
+/** How often one stranger is told to the agent again, ms. */
+const strangerAgainMs = 5000;
+const strangerForgottenMs = 60_000;
+
+/**
+ * libp2p behind one port (node/ports.ts). Life: created (ports chosen) -> `start` -> `setLedger` as often as the ledger
+ * changes -> `stop`, once. Without a ledger that lists this node it talks enrol only.
+ */
+export class LanNetwork implements Network, EnrolDoor {
+  readonly self: NodeId;
+  readonly listen: readonly string[];
+  #options: NetworkOptions;
+  #libp2p: Libp2p;
+  #gate: Gate;
+  #gossip: Gossip;
+  #links: MeshLinks;
+  #dialer: Dialer;
+  #asks: Asks;
+  #enrols: EnrolStreams;
+  #sightings: Sightings | null;
+  #book = new AddressBook();
+  #evidence = new EvidenceListener();
+  #ledger: Ledger | null = null;
+  #ports: { listening: number };
+  #strangers = new Map<NodeId, { at: number; told: number }>();
+  /** Nodes whose evidence port did not answer while their link was up: a firewall is there, silence proves nothing. */
+  #firewalled = new Set<NodeId>();
+
+  private constructor(options: NetworkOptions, listen: string[], host: Libp2p, parts: Parts) {
+    this.#options = options;
+    this.listen = listen;
+    this.#libp2p = host;
+    this.self = host.peerId.toString();
+    this.#gate = parts.gate;
+    this.#gossip = parts.gossip;
+    this.#ports = parts.ports;
+    this.#sightings = parts.sightings;
+    this.#asks = new Asks(options.log, (from, ask) => options.events.ask(from, ask));
+    this.#enrols = new EnrolStreams(host, this.#gate, options.log);
+    this.#links = new MeshLinks(this.self, this.#gate, options.log, {
+      up: (node, connection, addresses) => this.#up(node, connection, addresses),
+      down: (node, because) => this.#down(node, because),
+      message: (from, message, era) => options.events.message(from, message, era),
+      ownAddresses: () => this.addresses(),
+    });
+    this.#dialer = new Dialer({
+      libp2p: host,
+      book: this.#book,
+      gate: this.#gate,
+      links: this.#links,
+      log: options.log,
+      peers: options.peers.map((text) => readAddress(text, '--peer')),
+      foundStranger: (node, connection) => this.#saw(node, [stripped(connection)]),
+    });
+    parts.onSeen = (node, addresses) => this.#saw(node, addresses);
+    parts.onReport = (from, report) => this.#heardReport(from, report);
+  }
+
+  /** Chooses ports and builds libp2p; nothing is open yet. Throws `bad-flag` or `port-taken`. */
+  static async create(options: NetworkOptions): Promise<LanNetwork> {
+    const listen = await chooseListen(options.listen, options.port ?? null);
+    const self = peerIdFromPrivateKey(options.privateKey).toString();
+    const gate = new Gate(self, options.log);
+    const parts: Parts = {
+      gate,
+      gossip: new Gossip(gate, options.log, (from, report) => parts.onReport(from, report)),
+      sightings: options.mdns ? new Sightings(options.log, (node, addresses) => parts.onSeen(node, addresses)) : null,
+      ports: { listening: 0 },
+      onSeen: () => {},
+      onReport: () => {},
+    };
+    const host = await createHost({ privateKey: options.privateKey, listen, ...parts });
+    return new LanNetwork(options, listen, host, parts);
+  }
+
+  /** TCP port of libp2p, once started: the agent keeps it for the next start. */
+  get port(): number {
+    const named = hostPortOf(this.listen[0] ?? '')?.port ?? 0;
+    // Asking for the addresses passes all of them, announced or not, through the filter, which notes the port.
+    this.#libp2p.getMultiaddrs();
+    return named > 0 ? named : this.#ports.listening;
+  }
+
+  get evidencePort(): number {
+    return this.#evidence.port;
+  }
+
+  async start(): Promise<void> {
+    const { log } = this.#options;
+    for (const { node, addresses } of await this.#options.known()) this.#book.recorded(node, addresses);
+    const hosts = [...new Set(this.listen.map((one) => hostPortOf(one)?.host ?? '0.0.0.0'))];
+    await this.#evidence.start(hosts, this.#options.evidencePort ?? 0);
+    await this.#handle();
+    this.#libp2p.addEventListener('connection:open', ({ detail }) => {
+      this.#gate.opened(detail);
+      this.#links.opened(detail);
+    });
+    this.#libp2p.addEventListener('connection:close', ({ detail }) => {
+      this.#gate.closed(detail);
+      this.#links.closed(detail);
+      this.#dialer.closed(detail.remotePeer.toString());
+    });
+    try {
+      await this.#libp2p.start();
+    } catch (cause) {
+      await this.#evidence.stop();
+      throw new AutogitError('port-taken', `cannot listen on ${this.listen.join(', ')}: ${sentenceOf(cause)}`, {
+        cause,
+      });
+    }
+    this.#gossip.start();
+    this.#links.start();
+    this.#dialer.start();
+    if (this.#ledger) this.setLedger(this.#ledger);
+    await this.#sightings?.start();
+    log.debug({ event: 'network-started', addresses: this.addresses() }, 'the network is up');
+  }
+
+  async stop(): Promise<void> {
+    this.#dialer.stop();
+    this.#sightings?.stop();
+    this.#gossip.stop();
+    this.#links.stop();
+    this.#gate.stop();
+    await this.#libp2p.stop();
+    await this.#evidence.stop();
+  }
+
+  addresses(): string[] {
+    const own = this.#libp2p.getMultiaddrs().map(String);
+    const port = this.#evidence.port;
+    const hosts = new Set(own.map((one) => hostPortOf(one)?.host).filter((host) => host !== undefined));
+    const evidence = port > 0 ? [...hosts].map((host) => evidenceAddress({ host, port })) : [];
+    return [...own.slice(0, limits.addresses - evidence.length), ...evidence].slice(0, limits.addresses);
+  }
+
+  setLedger(ledger: Ledger | null): void {
+    this.#ledger = ledger;
+    const change = this.#gate.setLedger(ledger);
+    if (ledger) this.#book.setLedger(ledger);
+    for (const node of this.#gate.members) this.#strangers.delete(node);
+    this.#links.membersChanged(change);
+    this.#gossip.setLedger(ledger);
+    this.#dialer.setMembers(this.#gate.members);
+  }
+
+  send(to: NodeId, message: PeerMessage): void {
+    this.#links.send(to, message, this.#ledger?.era ?? null);
+  }
+
+  publish(report: Report): void {
+    this.#gossip.publish(report);
+  }
+
+  async ask(to: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> {
+    const connection = this.#gate.isMember(to) ? this.#links.connectionOf(to) : null;
+    if (!connection) throw new AutogitError('timed-out', `${to} is not connected`);
+    return this.#asks.ask(connection, ask, timeoutMs);
+  }
+
+  async probe(node: NodeId): Promise<{ result: ProbeResult; tookMs: number }> {
+    const at = this.#book.evidence(node);
+    // Without an address, or behind a firewall, no connect proves anything.
+    if (!at) return { result: 'accepted', tookMs: 0 };
+    const found = await probeAddress(at);
+    if (found.result === 'accepted') this.#firewalled.delete(node);
+    else if (this.#firewalled.has(node)) return { result: 'accepted', tookMs: found.tookMs };
+    return found;
+  }
+
+  connected(): NodeId[] {
+    return this.#links.up();
+  }
+
+  addressOf(node: NodeId): string | null {
+    return this.#links.addressOf(node);
+  }
+
+  strangers(): { node: NodeId; addresses: string[] }[] {
+    const recent = Date.now() - strangerForgottenMs;
+    return [...this.#strangers]
+      .filter(([, seen]) => seen.at > recent)
+      .map(([node]) => ({ node, addresses: this.#book.toDial(node, networkInterfaces()) }));
+  }
+
+  lookAround(): void {
+    this.#sightings?.askAgain();
+  }
+
+  onEnrol(answer: ((channel: EnrolChannel) => void) | null): void {
+    this.#enrols.onEnrol(answer);
+  }
+
+  openEnrol(to: { node: NodeId; addresses: string[] }, timeoutMs: number): Promise<EnrolChannel> {
+    return this.#enrols.open(to, timeoutMs);
+  }
+
+  isOnOwnLan(address: string): boolean {
+    return isOnOwnLan(address, this.listen, networkInterfaces());
+  }
+
+  /** Why machines may not find each other here, as sentences with what to type; empty when all looks well. */
+  discoveryProblems(): string[] {
+    const isMeshOfOneMachine = this.listen.every((one) => hostPortOf(one)?.host.startsWith('127.'));
+    const found = isMeshOfOneMachine
+      ? []
+      : discoveryProblems({
+          interfaces: networkInterfaces(),
+          routes: readRoutes(),
+          mdns: this.#options.mdns,
+        });
+    if (this.#sightings?.problem) found.push(this.#sightings.problem);
+    for (const node of this.#firewalled)
+      found.push(
+        `the evidence port of ${this.#ledger?.nodes[node]?.name ?? node} does not answer although its agent is connected: ` +
+          'allow all of its TCP ports that addresses begin with evidence:// in its firewall, or failover will be slower',
+      );
+    return found;
+  }
+
+  /** Open connections, of members and strangers. */
+  connections(): number {
+    return this.#libp2p.getConnections().length;
+  }
+
+  /** Nodes that are known to hear our gossip. */
+  listeners(): NodeId[] {
+    return this.#gossip.listeners();
+  }
+
+  /** How often what happened, for doctor and tests. */
+  counters(): Record<string, number> {
+    return {
+      ...this.#links.counters,
+      ...this.#gate.counters,
+      ...this.#asks.counters,
+      ...this.#enrols.counters,
+      ...this.#dialer.counters,
+      reportsHeard: this.#gossip.counters.heard,
+      reportsRejected: this.#gossip.counters.rejected,
+      reportsOld: this.#gossip.counters.old,
+      gossipRepaired: this.#gossip.counters.repaired,
+      strangers: this.#gate.strangers,
+    };
+  }
+
+  async #handle(): Promise<void> {
+    const { mesh, ask, enrol } = { mesh: names.meshStream, ask: names.askStream, enrol: names.enrolStream };
+    const onMesh = this.#gate.membersOnly(mesh, (stream, connection) => this.#links.accept(stream, connection));
+    const onAsk = this.#gate.membersOnly(ask, (stream, connection) => this.#asks.accept(stream, connection));
+    await this.#libp2p.handle(mesh, onMesh, { maxInboundStreams: 4, maxOutboundStreams: 4 });
+    await this.#libp2p.handle(ask, onAsk, { maxInboundStreams: 64, maxOutboundStreams: 64 });
+    await this.#libp2p.handle(enrol, (stream, connection) => this.#enrols.accept(stream, connection), {
+      maxInboundStreams: 2,
+      maxOutboundStreams: 4,
+    });
+  }
+
+  #up(node: NodeId, connection: Connection, addresses: string[]): void {
+    this.#book.said(node, addresses);
+    if (connection.direction === 'outbound') this.#book.worked(node, connection.remoteAddr.toString());
+    this.#dialer.up(node);
+    this.#gossip.attach(node, connection);
+    this.#remember(node);
+    void this.#checkEvidence(node);
+    this.#options.events.connected(node);
+  }
+
+  #down(node: NodeId, because: string): void {
+    this.#gossip.detach(node);
+    this.#options.log.debug({ event: 'disconnected', node, because }, `${node} is not connected any more: ${because}`);
+    this.#options.events.disconnected(node);
+  }
+
+  /** While a link is up its evidence port must answer; if not, a firewall would later look like a dead machine. */
+  async #checkEvidence(node: NodeId): Promise<void> {
+    const at = this.#book.evidence(node);
+    const found = at ? await probeAddress(at, 1000) : null;
+    if (!this.#links.isUp(node)) return;
+    if (found?.result === 'accepted') this.#firewalled.delete(node);
+    else this.#firewalled.add(node);
+  }
+
+  #heardReport(from: NodeId, report: Report): void {
+    if (report.addresses.length > 0) this.#book.said(from, report.addresses);
+    this.#options.events.report(from, report);
+  }
+
+  #remember(node: NodeId): void {
+    this.#options
+      .remember(node, this.#book.all(node))
+      .catch((error) => this.#options.log.warn({ event: 'remember-failed', node }, sentenceOf(error)));
+  }
+
+  #saw(node: NodeId, addresses: string[]): void {
+    if (node === this.self) return;
+    this.#book.sighted(node, addresses, (one) => this.#gate.isMember(one));
+    if (this.#gate.isMember(node)) {
+      this.#dialer.sighted(node);
+      return;
+    }
+    const now = Date.now();
+    const before = this.#strangers.get(node);
+    this.#strangers.delete(node);
+    this.#strangers.set(node, { at: now, told: before?.told ?? 0 });
+    for (const old of [...this.#strangers.keys()].slice(0, Math.max(0, this.#strangers.size - 64)))
+      this.#strangers.delete(old);
+    if (before && now - before.told < strangerAgainMs) return;
+    this.#strangers.set(node, { at: now, told: now });
+    if (!before) this.#options.log.info({ event: 'node-found', node, addresses }, `another agent was seen: ${node}`);
+    this.#options.events.stranger(node, addresses);
+  }
+}
+
+interface Parts {
+  ports: { listening: number };
+  gate: Gate;
+  gossip: Gossip;
+  sightings: Sightings | null;
+  onSeen: (node: NodeId, addresses: string[]) => void;
+  onReport: (from: NodeId, report: Report) => void;
+}
+
+const stripped = (connection: Connection): string => connection.remoteAddr.toString().replace(/\/p2p\/\w+$/, '');
+
+/** Builds the network of an agent; `start()` opens it. Throws `bad-flag` or `port-taken`. */
+export const createNetwork = (options: NetworkOptions): Promise<LanNetwork> => LanNetwork.create(options);
