@@ -71,9 +71,14 @@ function create(
     turn.edits.push(creatingClass(tags, minted.id, turn.wallMs));
     return withMemo(minted.jobs, key, {
       nonce: minted.id,
+      made: null,
       createAskedAt: Number.NEGATIVE_INFINITY,
       createNotBefore: turn.at + 1000,
     });
+  }
+  if (memo.made !== null) {
+    turn.edits.push(readyClass(key, entry.nonce, memo.made.runner, memo.made.token, turn.wallMs));
+    return jobs;
   }
   if (memo.createAskedAt > Number.NEGATIVE_INFINITY) {
     wake(turn, memo.createAskedAt + createLimitMs);
@@ -109,9 +114,9 @@ export function runnerCreated(jobs: JobsState, turn: Turn, input: InputOf<'runne
   const entry = turn.context.ledger?.classes[input.class];
   const isOurs = entry?.nonce === input.nonce;
   if (isOurs && entry.state !== 'creating') return jobs;
-  if (isOurs && turn.context.mayAct) {
-    turn.edits.push(readyClass(input.class, input.nonce, input.runner, input.token, turn.wallMs));
-    return withMemo(jobs, input.class, { createTries: 0, createBecause: null });
+  if (isOurs && turn.context.mayAct && memoOf(jobs, input.class).nonce === input.nonce) {
+    const made = { runner: input.runner, token: input.token };
+    return withMemo(jobs, input.class, { made, createTries: 0, createBecause: null });
   }
   note(turn, 'class-orphan', 'info', `runner ${input.runner} came too late for ${input.class}: it is deleted again`, {
     runner: input.runner,

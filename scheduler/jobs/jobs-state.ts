@@ -1,5 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger, Run } from '../../protocol/ledger.ts';
+import type { Ledger, Run, Sealed } from '../../protocol/ledger.ts';
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { Durable } from '../effects.ts';
 import type { QueuedJob } from '../inputs.ts';
@@ -74,6 +74,8 @@ export interface ClassMemo {
   /** No grant before this `at`: a lost run of this class may still breathe (SAFETY J1). */
   holdUntil: number;
   nonce: string | null;
+  /** What GitLab made for `nonce`, until the ledger has it: its token is shown only once. */
+  made: { runner: number; token: Sealed } | null;
   createAskedAt: number;
   createTries: number;
   createNotBefore: number;
@@ -116,6 +118,8 @@ export interface LeadState {
   refused: Readonly<Record<NodeId, { until: number; because: string }>>;
   /** Lost runs being failed at GitLab. */
   failing: Readonly<Record<string, { askedAt: number; nextAt: number; tries: number }>>;
+  /** Nodes that do not answer: since when, counted once; a repeated probe does not start it anew. */
+  away: Readonly<Record<NodeId, { state: 'dead' | 'silent'; since: number }>>;
   /** Runs of the ledger that their node, alive and of the same boot, no longer names: since when. */
   missing: Readonly<Record<string, number>>;
   strays: Readonly<Record<number, Stray>>;
@@ -191,6 +195,7 @@ export const emptyLead = (term: number, at: number): LeadState => ({
   classes: {},
   refused: {},
   failing: {},
+  away: {},
   missing: {},
   strays: {},
   comparedAt: at,
@@ -204,6 +209,7 @@ export const emptyMemo: ClassMemo = {
   emptyAt: never,
   holdUntil: never,
   nonce: null,
+  made: null,
   createAskedAt: never,
   createTries: 0,
   createNotBefore: never,

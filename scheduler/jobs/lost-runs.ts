@@ -34,8 +34,9 @@ export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
   }
   const rebooted = rebootFate(jobs, turn, run, name);
   if (rebooted !== null) return rebooted;
-  const { state, since } = turn.context.liveness(run.node);
-  if (state === 'alive' || run.node === turn.context.self) return missingFate(jobs, run, name);
+  const away = jobs.lead.away[run.node];
+  if (away === undefined) return missingFate(jobs, run, name);
+  const { state, since } = away;
   const limit = state === 'dead' || !isBusy(run) ? adoptionMs : silentLimitMs(turn.wallMs - run.takenAt);
   const dueAt = Math.max(since, jobs.lead.since) + limit;
   if (turn.at < dueAt) return { dueAt };
@@ -85,10 +86,25 @@ function countMissing(jobs: JobsState, turn: Turn): JobsState {
   return { ...jobs, lead: { ...jobs.lead, missing } };
 }
 
+/** Since when each node has been dead or silent; the earliest word counts until it answers again. */
+function countAway(jobs: JobsState, turn: Turn): JobsState {
+  const { ledger, self } = turn.context;
+  if (jobs.lead === null || ledger === null) return jobs;
+  const away: Record<string, { state: 'dead' | 'silent'; since: number }> = {};
+  for (const node of Object.keys(ledger.nodes)) {
+    if (node === self) continue;
+    const { state, since } = turn.context.liveness(node);
+    if (state === 'alive') continue;
+    const before = jobs.lead.away[node];
+    away[node] = { state, since: before?.state === state ? Math.min(before.since, since) : since };
+  }
+  return { ...jobs, lead: { ...jobs.lead, away } };
+}
+
 export function loseRuns(jobs: JobsState, turn: Turn): JobsState {
   const { ledger } = turn.context;
   if (ledger === null) return jobs;
-  let next = countMissing(jobs, turn);
+  let next = countMissing(countAway(jobs, turn), turn);
   for (const run of Object.values(ledger.runs)) {
     if (!isOpen(run)) continue;
     const fate = fateOf(next, turn, run);

@@ -16,7 +16,8 @@ import { newTurn, type Turn, wake } from './turn.ts';
 
 export { emptyJobs, type JobsState };
 
-const contactRetryMs = 100;
+const againMs = 100;
+const lookEveryMs = 250;
 
 /**
  * The jobs' half of the core (DESIGN §7). Called with every input. Three parts in this order: what the input itself
@@ -26,7 +27,7 @@ const contactRetryMs = 100;
 export function stepJobs(jobs: JobsState, input: Input, context: JobsContext): JobsStep<JobsState> {
   const turn = newTurn(context);
   const begun = drain(receive(begin(jobs, turn), turn, input), turn);
-  if (!isDue(jobs, begun, context, input))
+  if (!isDue(jobs, begun, context))
     return { jobs: begun, effects: turn.effects, edits: turn.edits, wakeAt: jobs.wakeAt };
   const own = drain(tendOwnRuns(tendGrants(begun, turn), turn), turn);
   const led = drain(lead(own, turn), turn);
@@ -47,11 +48,10 @@ const settled = (led: JobsState, own: JobsState, turn: Turn): JobsState =>
   led.own === own.own ? led : drain(tendOwnRuns(led, turn), turn);
 
 /** Heartbeats come by the dozen; only what can change something here is worth a look at everything. */
-function isDue(before: JobsState, after: JobsState, context: JobsContext, input: Input): boolean {
+function isDue(before: JobsState, after: JobsState, context: JobsContext): boolean {
   const { seen } = before;
   return (
     before !== after ||
-    input.kind === 'ticked' ||
     context.at >= before.wakeAt ||
     seen.ledger !== context.ledger ||
     seen.committed !== context.committed ||
@@ -143,10 +143,15 @@ function lead(jobs: JobsState, turn: Turn): JobsState {
   const { ledger, mayAct } = turn.context;
   if (!mayAct || ledger === null || jobs.lead === null) return jobs;
   // Without fresh proof of leading nothing is written to GitLab: look again when the next round has come back.
-  if (!mayWrite(turn)) wake(turn, turn.at + contactRetryMs);
+  if (!mayWrite(turn)) wake(turn, turn.at + againMs);
+  // Nobody says when a machine falls silent: the leader looks.
+  wake(turn, turn.at + lookEveryMs);
   if (mergeRuns(ledger, jobs.told, turn.wallMs) !== ledger) turn.edits.push(runsTold(jobs.told, turn.wallMs));
   const settledGrants = settleGrants(loseRuns(jobs, turn), turn, ledger);
   const waiting = waitingJobs(settledGrants, ledger, turn.wallMs);
   const classed = tendClasses(settledGrants, turn, waiting);
-  return tendQueue(askToCompare(sendGrants(classed, turn, waiting), turn), turn);
+  const led = tendQueue(askToCompare(sendGrants(classed, turn, waiting), turn), turn);
+  // An edit may find no place in the leader's pipeline: it is made again, from what is still missing then.
+  if (turn.edits.length > 0) wake(turn, turn.at + againMs);
+  return led;
 }
