@@ -1,0 +1,186 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type JobLine, type JobUpdate, patchTrace, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
+import {
+  contentRange,
+  newTraceSender,
+  nextTraceAction,
+  type TraceAction,
+  type TraceAnswer,
+  type TraceSender,
+  traceAnswered,
+  traceLimits,
+} from '../../gitlab-bridge/trace.ts';
+import type { TraceLog } from './trace-log.ts';
+
+/**
+ * A run's line to GitLab, as long as the run lives: sends the trace, says `running` when there is none, hears that the
+ * job was cancelled or is no longer ours, and at the end delivers the result for as long as it takes. One call at a time.
+ */
+export interface GitlabLineOptions {
+  /** Where GitLab is now: it may move while the run lives. */
+  line(): JobLine;
+  trace: TraceLog;
+  acked: number;
+  bootMs(): number;
+  /** ms between signs of life: short while the leader is silent (SAFETY J1). */
+  keepAliveMs(): number;
+  /** GitLab has bytes up to here. */
+  onAcked(bytes: number): void;
+  /** canceling: end the script, run after_script. over: the job is no longer ours, or ended at GitLab. */
+  onVerdict(verdict: 'canceling' | 'over', because: string): void;
+}
+
+export type Delivery = { kind: 'delivered' } | { kind: 'disowned'; because: string };
+
+const patchTimeoutMs = 15_000;
+/** A question on which the run's life hangs is not waited for longer. */
+const urgentTimeoutMs = 1_500;
+const finalRetryMs = { first: 1_000, most: 60_000 } as const;
+/** GitLab's own refusals (no 5xx, no proxy's page) of the same patch before the result goes without the rest. */
+const mostRefusals = 8;
+
+export class GitlabLine {
+  readonly #options: GitlabLineOptions;
+  readonly #gone = new AbortController();
+  #sender: TraceSender;
+  #hurryTo = 0;
+  #isFinal = false;
+  #refusals = 0;
+  #lastJobStatus: string | null = null;
+  #wake: () => void = () => undefined;
+  #loop: Promise<void> | null = null;
+
+  constructor(options: GitlabLineOptions) {
+    this.#options = options;
+    this.#sender = newTraceSender(options.acked);
+    options.trace.onGrow = () => this.wake();
+  }
+
+  /** When GitLab last answered 2xx for this job, boot ms; -Infinity when never. */
+  get heardAt(): number {
+    return this.#sender.heardAt;
+  }
+
+  get acked(): number {
+    return this.#sender.acked;
+  }
+
+  start(): void {
+    this.#loop ??= this.#run();
+  }
+
+  /** Something changed that `keepAliveMs` or the trace knows: look again. */
+  wake(): void {
+    this.#wake();
+  }
+
+  /** What is in the trace now goes out at once, e.g. the first bytes of the script. */
+  hurry(): void {
+    this.#hurryTo = this.#options.trace.length;
+    this.wake();
+  }
+
+  /** Ends the line without a word to GitLab. */
+  async stop(): Promise<void> {
+    this.#gone.abort();
+    this.#wake();
+    await this.#loop;
+  }
+
+  /** Sends the rest of the trace, then the result, until GitLab has it, disowns the run, or `stop`. Null when stopped. */
+  async deliver(update: () => JobUpdate): Promise<Delivery | null> {
+    this.#isFinal = true;
+    this.wake();
+    await this.#loop;
+    if (this.#gone.signal.aborted) return null;
+    if (this.#sender.phase === 'ended') return this.#ended(update().state);
+    for (let waitMs: number = finalRetryMs.first, refused = 0; ; waitMs = Math.min(waitMs * 2, finalRetryMs.most)) {
+      const answer = await updateJob(this.#options.line(), update(), { signal: this.#gone.signal });
+      if (this.#gone.signal.aborted) return null;
+      this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
+      if (answer.status === 200) return { kind: 'delivered' };
+      if (answer.status === 403 || answer.status === 404) return this.#ended(update().state, answer.because);
+      const isRefusal =
+        typeof answer.status === 'number' && answer.status >= 400 && ![408, 409, 412, 429].includes(answer.status);
+      if (isRefusal && ++refused >= mostRefusals) return { kind: 'disowned', because: answer.because };
+      const asked = (answer.status === 202 ? (answer.intervalS ?? 1) : (answer.retryAfterS ?? 0)) * 1000;
+      await this.#sleep(Math.min(Math.max(answer.status === 202 ? 0 : waitMs, asked), 300_000));
+      if (this.#gone.signal.aborted) return null;
+    }
+  }
+
+  #ended(state: JobUpdate['state'], because = 'GitLab says that the job is over'): Delivery {
+    // The answer to an earlier attempt was lost: GitLab has the result.
+    if (this.#lastJobStatus === state) return { kind: 'delivered' };
+    // A job that GitLab itself ended (cancelled, failed by timeout) has its end there already.
+    const isKnown = this.#lastJobStatus !== null && /^(canceled|failed|success)$/.test(this.#lastJobStatus);
+    return { kind: 'disowned', because: isKnown ? `the job is ${this.#lastJobStatus} at GitLab` : because };
+  }
+
+  async #run(): Promise<void> {
+    const { trace, bootMs, keepAliveMs } = this.#options;
+    while (!this.#gone.signal.aborted && this.#sender.phase !== 'ended') {
+      if (this.#isFinal && (this.#sender.acked >= trace.length || this.#refusals >= mostRefusals)) return;
+      const action = nextTraceAction(this.#sender, {
+        atMs: bootMs(),
+        lengthBytes: trace.length,
+        isUrgent: this.#isFinal || this.#hurryTo > this.#sender.acked,
+        keepAliveMs: keepAliveMs(),
+      });
+      if (action.kind === 'wait') await this.#pause(action.untilMs - bootMs());
+      else await this.#perform(action);
+    }
+  }
+
+  async #perform(action: Exclude<TraceAction, { kind: 'wait' }>): Promise<void> {
+    const { trace, bootMs } = this.#options;
+    const before = this.#sender;
+    const answer = await this.#ask(action);
+    if (this.#gone.signal.aborted) return;
+    this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
+    const { sender, verdict } = traceAnswered(before, action, answer, { atMs: bootMs(), lengthBytes: trace.length });
+    this.#sender = sender;
+    this.#refusals =
+      action.kind === 'patch' && sender.failures > 0 && answer.status !== 'away' ? this.#refusals + 1 : 0;
+    if (sender.acked !== before.acked) this.#options.onAcked(sender.acked);
+    if (verdict === 'over') this.#options.onVerdict('over', this.#because(answer));
+    else if (verdict === 'canceling' && before.phase === 'live')
+      this.#options.onVerdict('canceling', 'the job was cancelled in GitLab');
+  }
+
+  #ask(action: Exclude<TraceAction, { kind: 'wait' }>): Promise<TraceAnswer> {
+    const { trace, line, keepAliveMs } = this.#options;
+    const isUrgent = keepAliveMs() < traceLimits.keepAliveMs;
+    const more = { timeoutMs: isUrgent ? urgentTimeoutMs : patchTimeoutMs, signal: this.#gone.signal };
+    if (action.kind === 'keep-alive') return updateJob(line(), { state: 'running' }, more);
+    const range = contentRange(this.#sender, action.from, action.to);
+    return patchTrace(
+      line(),
+      { bytes: trace.read(action.from, action.to), range },
+      { ...more, timeoutMs: patchTimeoutMs },
+    );
+  }
+
+  #because(answer: TraceAnswer): string {
+    if (answer.jobStatus) return `the job is ${answer.jobStatus} at GitLab`;
+    return `GitLab disowned the job (HTTP ${answer.status})`;
+  }
+
+  /** Waits; only `stop` ends it early. */
+  #sleep(ms: number): Promise<void> {
+    return sleep(ms, undefined, { signal: this.#gone.signal }).catch(() => undefined);
+  }
+
+  /** Waits, or until something wakes it. */
+  #pause(ms: number): Promise<void> {
+    if (this.#gone.signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = Number.isFinite(ms) ? setTimeout(() => this.#wake(), Math.min(Math.max(ms, 1), 60_000)) : null;
+      this.#wake = () => {
+        if (timer) clearTimeout(timer);
+        this.#wake = () => undefined;
+        resolve();
+      };
+    });
+  }
+}

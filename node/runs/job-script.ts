@@ -1,0 +1,98 @@
+import type { JobArtifact, JobPayload } from '../../gitlab-bridge/payload.ts';
+import { variableOf } from '../../gitlab-bridge/payload.ts';
+import type { RunVariable } from '../../gitlab-bridge/variables.ts';
+import { expand, shellQuoted } from '../../gitlab-bridge/variables.ts';
+
+/** The shell texts of a job's steps, and the lines around them, as people know them from gitlab-runner. Pure. */
+export interface PlannedStep {
+  name: string;
+  lines: string[];
+  when: 'on_success' | 'on_failure' | 'always';
+  isAfterScript: boolean;
+  allowFailure: boolean;
+}
+
+const colour = {
+  green: '\u001b[32;1m',
+  cyan: '\u001b[36;1m',
+  yellow: '\u001b[33;1m',
+  red: '\u001b[31;1m',
+  off: '\u001b[0;m',
+};
+export const heading = (text: string): string => `${colour.cyan}${text}${colour.off}\n`;
+export const good = (text: string): string => `${colour.green}${text}${colour.off}\n`;
+export const warning = (text: string): string => `${colour.yellow}WARNING: ${text}${colour.off}\n`;
+export const failure = (text: string): string => `${colour.red}ERROR: ${text}${colour.off}\n`;
+
+/** GitLab's markers of a section that folds; `wallMs` is for the duration that it shows. */
+export const sectionStart = (name: string, wallMs: number): string =>
+  `section_start:${Math.floor(wallMs / 1000)}:${name}\r\u001b[0K`;
+export const sectionEnd = (name: string, wallMs: number): string =>
+  `section_end:${Math.floor(wallMs / 1000)}:${name}\r\u001b[0K`;
+
+/** The steps of a job in order; the same payload gives the same steps in every agent process. */
+export function planSteps(payload: JobPayload): PlannedStep[] {
+  return payload.steps.map((step) => ({
+    name: step.name,
+    lines: step.script,
+    when: step.when === 'always' || step.when === 'on_failure' ? step.when : 'on_success',
+    isAfterScript: step.name === 'after_script',
+    allowFailure: step.allow_failure === true,
+  }));
+}
+
+/** The script of one step: what only the node knows, then each line, said before it is done. */
+export function stepLines(step: PlannedStep, late: readonly RunVariable[], jobStatus: string): string[] {
+  const lines = late.map(({ key, value }) => `export ${key}=${shellQuoted(value)}`);
+  lines.push(`export CI_JOB_STATUS=${shellQuoted(jobStatus)}`);
+  for (const line of step.lines) {
+    const [first = '', ...rest] = line.replace(/\n+$/, '').split('\n');
+    const said = rest.length > 0 ? `$ ${first} # collapsed multi-line command` : `$ ${first}`;
+    lines.push(`printf '%s\\n' ${shellQuoted(`${colour.green}${said}${colour.off}`)}`, line);
+  }
+  return lines;
+}
+
+/** Names, in a sentence, what this version cannot do for the job; null when it can do all. */
+export function unsupported(payload: JobPayload): string | null {
+  const named: string[] = [];
+  if (payload.services.length > 0) named.push('services');
+  if (typeof payload.run === 'string' && payload.run !== '' && payload.run !== 'null') named.push('run (CI functions)');
+  for (const hook of payload.hooks) if (hook.script.length > 0) named.push(`hooks:${hook.name}`);
+  const modules = variableOf(payload, 'GIT_SUBMODULE_STRATEGY');
+  if (modules && modules !== 'none') named.push(`GIT_SUBMODULE_STRATEGY: ${modules}`);
+  if (payload.artifacts.some((artifact) => artifact.untracked)) named.push('artifacts:untracked');
+  const format = payload.artifacts.find(({ artifact_format }) => !isKnownFormat(artifact_format));
+  if (format) named.push(`artifacts of format ${format.artifact_format}`);
+  const strategy = gitStrategy(payload);
+  if (!['fetch', 'clone', 'none', 'empty'].includes(strategy)) named.push(`GIT_STRATEGY: ${strategy}`);
+  if (payload.steps.length === 0) named.push('a job without a script');
+  return named.length === 0 ? null : `this version of autogit-node does not support ${named.join(', ')}`;
+}
+
+const isKnownFormat = (format: string | null | undefined): boolean =>
+  [undefined, null, '', 'zip', 'gzip', 'raw'].includes(format);
+
+export function gitStrategy(payload: JobPayload): string {
+  const asked = variableOf(payload, 'GIT_STRATEGY');
+  return asked && asked !== '' ? asked : payload.allow_git_fetch === false ? 'clone' : 'fetch';
+}
+
+/** An artifact's paths with the job's variables in them, as gitlab-runner expands them. */
+export function expandArtifact(artifact: JobArtifact, payload: JobPayload, late: readonly RunVariable[]): JobArtifact {
+  const values = new Map(payload.variables.map(({ key, value }) => [key, value]));
+  for (const { key, value } of late) values.set(key, value);
+  const lookUp = (key: string): string | null => values.get(key) ?? null;
+  return {
+    ...artifact,
+    name: artifact.name ? expand(artifact.name, lookUp) : artifact.name,
+    paths: artifact.paths.map((path) => expand(path, lookUp)),
+    exclude: artifact.exclude.map((path) => expand(path, lookUp)),
+  };
+}
+
+/** Does an artifact with this `when` go up after a job that ended so? */
+export function isUploaded(when: string | null | undefined, isSuccess: boolean): boolean {
+  if (when === 'always') return true;
+  return when === 'on_failure' ? !isSuccess : isSuccess;
+}

@@ -1,0 +1,294 @@
+import { createHash } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type RequestJobAnswer, requestJob, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
+import { JobPayload, variableOf } from '../../gitlab-bridge/payload.ts';
+import { classKey } from '../../protocol/ids.ts';
+import type { Run } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { EffectOf } from '../../scheduler/effects.ts';
+import type { TakeOutcome } from '../../scheduler/inputs.ts';
+import type { Executor, Freezer, LocalRun } from '../ports.ts';
+import { GitSources } from './git-sources.ts';
+import type { RunDeskOptions } from './run-host.ts';
+import { RunLife, runFolder } from './run-life.ts';
+
+export type { RunDeskOptions } from './run-host.ts';
+
+/** What the watchdog needs of one run: how to freeze it, and until when it may go on without a newer beat. */
+export interface RunBeat {
+  run: string;
+  executor: string;
+  freezer: Freezer | null;
+  mayRunUntilBootMs: number;
+}
+
+const tickMs = 250;
+const takeTimeoutMs = 60_000;
+/** An ended run stays this long, for those who read its trace from here and for the mesh to hear of its end. */
+const keptMs = 30_000;
+const traceChunkBytes = 256 << 10;
+
+/**
+ * The runs of this node. Takes jobs, keeps each run's life going over restarts of the agent, ends what is no longer ours.
+ * Life: made -> `resume` (before the network is up, SAFETY J2) -> take, drop, traceOf ... -> `stop` (runs stay).
+ */
+export class RunDesk {
+  readonly #options: RunDeskOptions;
+  readonly #sources: GitSources;
+  readonly #lives = new Map<string, RunLife>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #stopping = new AbortController();
+  #ticker: NodeJS.Timeout | null = null;
+  #epoch: string | null = null;
+
+  constructor(options: RunDeskOptions) {
+    this.#options = options;
+    this.#sources = new GitSources(options.home);
+  }
+
+  /**
+   * Asks GitLab for one job of a class, with room for it reserved by the caller, and begins it. The job and its token
+   * are on disk before this answers (SAFETY J4). Never throws.
+   */
+  async take(effect: EffectOf<'take-job'>): Promise<TakeOutcome> {
+    const url = this.#options.gitlabUrl();
+    if (url === null) return { kind: 'failed', because: 'no GitLab is connected', maybeTaken: false };
+    const executor = this.#options.executors[0];
+    if (executor === undefined)
+      return { kind: 'failed', because: 'no executor works on this machine: autogit-node doctor', maybeTaken: false };
+    const answer = await this.#ask(url, effect, executor);
+    if (answer.kind === 'empty') return { kind: 'empty', because: answer.because };
+    if (answer.kind === 'failed')
+      return { kind: 'failed', because: answer.because.slice(0, limits.sentenceChars), maybeTaken: answer.maybeTaken };
+    return this.#begin(url, effect, answer.payload, answer.text);
+  }
+
+  /** Goes on with the runs of the agent process before this one, and sweeps what no run owns. */
+  async resume(): Promise<void> {
+    await this.#sources.sweep().catch(() => undefined);
+    const kept = await this.#options.store.runs();
+    for (const local of kept) this.#resumeOne(local);
+    const known = new Set(kept.map(({ run }) => run.run));
+    await this.#sweepFolders(known);
+    for (const executor of this.#options.executors)
+      await executor
+        .sweep(known)
+        .catch((error: Error) => this.#options.log.warn(`clean-up of ${executor.kind}: ${error.message}`));
+  }
+
+  /** The mesh gave the run to somebody else, or GitLab disowned it: ends it at once, without a word. */
+  async drop(run: string, because: string): Promise<void> {
+    const life = this.#lives.get(run);
+    if (life === undefined) return;
+    this.#options.log.warn(`run of job ${life.run.job} is dropped: ${because}`);
+    await life.drop(because);
+    await this.#forget(run);
+  }
+
+  /** Bytes of a run's trace from an offset, as text; null when the run is not (or no longer) here. */
+  async traceOf(run: string, offset: number): Promise<{ text: string; next: number; done: boolean } | null> {
+    const life = this.#lives.get(run);
+    if (life === undefined) return null;
+    const isOver = life.isOver;
+    const bytes = life.trace.read(offset, offset + traceChunkBytes);
+    const whole = isOver && offset + bytes.length >= life.trace.length ? bytes.length : wholeChars(bytes);
+    const next = offset + whole;
+    return { text: bytes.toString('utf8', 0, whole), next, done: isOver && next >= life.trace.length };
+  }
+
+  runs(): Run[] {
+    return [...this.#lives.values()].map((life) => life.run);
+  }
+
+  async beats(): Promise<RunBeat[]> {
+    const beats: RunBeat[] = [];
+    for (const life of this.#lives.values()) {
+      const { workspace, run } = life;
+      if (workspace === null) continue;
+      const freezer = (await workspace.freezer?.().catch(() => null)) ?? null;
+      beats.push({ run: run.run, executor: run.executor, freezer, mayRunUntilBootMs: life.mayRunUntilMs() });
+    }
+    return beats;
+  }
+
+  /** The agent goes; runs stay, for the agent that comes. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    if (this.#ticker) clearInterval(this.#ticker);
+    for (const timer of this.#timers) clearTimeout(timer);
+    await Promise.all([...this.#lives.values()].map((life) => life.stop()));
+    for (const life of this.#lives.values()) life.close();
+  }
+
+  #ask(url: string, effect: EffectOf<'take-job'>, executor: Executor): Promise<RequestJobAnswer> {
+    const { nodeName, version, systemId, unseal } = this.#options;
+    return requestJob(
+      {
+        url,
+        token: unseal(effect.token),
+        systemId: systemId.slice(0, 64),
+        info: {
+          name: 'autogit-node',
+          version: `${version} on ${nodeName}`.slice(0, 60),
+          platform: 'linux',
+          architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+          executor: executor.kind === 'process' ? 'shell' : executor.kind,
+          shell: 'bash',
+          features: Object.fromEntries(executor.features.map((feature) => [feature, true])),
+        },
+        timeoutMs: takeTimeoutMs,
+      },
+      this.#stopping.signal,
+    );
+  }
+
+  async #begin(url: string, effect: EffectOf<'take-job'>, payload: JobPayload, text: string): Promise<TakeOutcome> {
+    const run = this.#newRun(effect, payload);
+    const local: LocalRun = { run, payload: text, url, handle: null, traceOffset: 0 };
+    try {
+      await this.#options.store.putRun(local);
+    } catch (error) {
+      const because = `job ${run.job} was taken and cannot be kept: ${(error as Error).message}`;
+      this.#options.log.error(because);
+      const line = { url, job: run.job, token: payload.token };
+      await updateJob(line, { state: 'failed', failure_reason: 'runner_system_failure' });
+      return { kind: 'failed', because, maybeTaken: false };
+    }
+    this.#options.onRunChanged(run);
+    this.#live(local, payload);
+    return { kind: 'taken', run };
+  }
+
+  #newRun(effect: EffectOf<'take-job'>, payload: JobPayload): Run {
+    const { instance, seal, self, clock } = this.#options;
+    const { uuid, epoch } = instance();
+    // GitLab's ids alone come again after a restore (SAFETY J8).
+    const token = createHash('sha256').update(payload.token).digest('hex');
+    const identity = [payload.job_info.instance_uuid ?? uuid ?? '', epoch, payload.id, token].join(' ');
+    const project = payload.job_info.project_full_path ?? variableOf(payload, 'CI_PROJECT_PATH');
+    return {
+      run: createHash('sha256').update(identity).digest('hex').slice(0, 20),
+      job: payload.id,
+      projectId: payload.job_info.project_id,
+      project: (project ?? payload.job_info.project_name ?? '').slice(0, 512),
+      name: (payload.job_info.name ?? '').slice(0, 255),
+      ref: (payload.git_info?.ref ?? '').slice(0, 255),
+      tags: effect.tags,
+      class: effect.class || classKey(effect.tags),
+      grant: effect.grant,
+      node: self,
+      token: seal(payload.token),
+      executor: (this.#options.executors[0] as Executor).kind,
+      state: 'taken',
+      frozen: false,
+      takenAt: clock.wallMs(),
+      startedAt: null,
+      finishedAt: null,
+      result: null,
+      gpus: effect.gpus,
+      because: `taken by ${this.#options.nodeName} with a grant of the leader`,
+    };
+  }
+
+  #resumeOne(local: LocalRun): void {
+    const { log, onRunChanged } = this.#options;
+    const { run } = local;
+    const parsed = JobPayload.safeParse(safeJson(local.payload));
+    if (run.state === 'delivered' || run.state === 'discarded' || run.state === 'lost' || !parsed.success) {
+      if (!parsed.success) log.error(`run of job ${run.job}: its record cannot be read; it is given up`);
+      onRunChanged(parsed.success ? run : { ...run, state: 'discarded' });
+      this.#later(() => this.#forget(run.run));
+      return;
+    }
+    log.info(`going on with job ${run.job} (${run.state})`);
+    this.#live(local, parsed.data);
+  }
+
+  #live(local: LocalRun, payload: JobPayload): void {
+    const executor = this.#options.executors.find(({ kind }) => kind === local.run.executor);
+    const life = new RunLife(
+      this.#options,
+      executor ?? goneExecutor(local.run.executor),
+      this.#sources,
+      local,
+      payload,
+    );
+    this.#lives.set(local.run.run, life);
+    if (this.#ticker === null) this.#ticker = setInterval(() => this.#tick(), tickMs);
+    void life.live().then(() => {
+      if (!this.#stopping.signal.aborted) this.#later(() => this.#forget(local.run.run));
+    });
+  }
+
+  #tick(): void {
+    const { uuid, epoch } = this.#options.instance();
+    const now = `${uuid} ${epoch}`;
+    const isRestored = this.#epoch !== null && this.#epoch !== now && epoch > 0;
+    this.#epoch = now;
+    for (const life of this.#lives.values()) {
+      if (isRestored) life.verify();
+      life.tick();
+    }
+  }
+
+  #later(work: () => Promise<void>): void {
+    if (this.#stopping.signal.aborted) return;
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      work().catch((error: Error) => this.#options.log.warn(error.message));
+    }, keptMs);
+    timer.unref();
+    this.#timers.add(timer);
+  }
+
+  async #forget(run: string): Promise<void> {
+    this.#lives.get(run)?.close();
+    this.#lives.delete(run);
+    await this.#options.store.deleteRun(run);
+    await rm(runFolder(this.#options.home, run), { recursive: true, force: true });
+  }
+
+  async #sweepFolders(known: ReadonlySet<string>): Promise<void> {
+    const folder = join(this.#options.home, 'runs');
+    let names: string[] = [];
+    try {
+      names = readdirSync(folder);
+    } catch {
+      return;
+    }
+    const kept = new Set([...known].map((run) => runFolder(this.#options.home, run)));
+    for (const name of names) {
+      const path = join(folder, name);
+      if (!kept.has(path)) await rm(path, { recursive: true, force: true });
+    }
+  }
+}
+
+/** The executor that a run was begun with is not offered any more: the run has failed, and says why. */
+function goneExecutor(kind: string): Executor {
+  const fail = async (): Promise<never> => {
+    throw new Error(`the executor ${kind} is no longer switched on here`);
+  };
+  return { kind: 'process', features: [], check: fail, prepare: fail, adopt: fail, sweep: async () => [] };
+}
+
+function safeJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** Length without a character of UTF-8 that is not whole yet. */
+function wholeChars(bytes: Buffer): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back] as number;
+    if ((byte & 0xc0) === 0x80) continue;
+    const size = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return size > back ? bytes.length - back : bytes.length;
+  }
+  return bytes.length;
+}

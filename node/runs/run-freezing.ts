@@ -1,0 +1,96 @@
+import type { Workspace } from '../ports.ts';
+import { type Contact, contactLimits, type Right, rightToGoOn } from './contact.ts';
+import type { GitlabLine } from './gitlab-line.ts';
+import type { RunDeskOptions } from './run-host.ts';
+
+interface Frozen {
+  readonly workspace: Workspace | null;
+  readonly line: GitlabLine;
+}
+
+/** Freezes a run's place while the run has no right to go on, and thaws it when it has (SAFETY J1, J8). */
+export class Freezing {
+  readonly #life: Frozen;
+  readonly #options: RunDeskOptions;
+  readonly #onChange: (frozen: boolean) => Promise<void>;
+  readonly #sinceMs: number;
+  #frozenAtMs: number | null = null;
+  #verifyFromMs: number | null = null;
+  #leaderBackAtMs = Number.POSITIVE_INFINITY;
+  #isWorking = false;
+  #waiting: (() => void)[] = [];
+
+  constructor(life: Frozen, options: RunDeskOptions, onChange: (frozen: boolean) => Promise<void>) {
+    this.#life = life;
+    this.#options = options;
+    this.#onChange = onChange;
+    this.#sinceMs = options.clock.bootMs();
+  }
+
+  contact(): Contact {
+    return {
+      atMs: this.#options.clock.bootMs(),
+      leaderAtMs: this.#options.leaderContactAt(),
+      gitlabAtMs: this.#life.line.heardAt,
+      sinceMs: this.#sinceMs,
+      frozenAtMs: this.#frozenAtMs,
+      verifyFromMs: this.#verifyFromMs,
+      leaderBackAtMs: this.#leaderBackAtMs,
+    };
+  }
+
+  /** Until when (boot ms) the run may go on if nothing more is heard: for the watchdog. */
+  mayRunUntilMs(): number {
+    const { leaderAtMs, gitlabAtMs, sinceMs } = this.contact();
+    return Math.max(leaderAtMs, gitlabAtMs, sinceMs) + contactLimits.rightMs;
+  }
+
+  verify(): void {
+    this.#verifyFromMs = this.#options.clock.bootMs();
+    this.tick();
+  }
+
+  tick(): void {
+    const contact = this.contact();
+    const isLeaderHeard = contact.atMs - contact.leaderAtMs <= contactLimits.leaderSilentMs;
+    if (!isLeaderHeard) this.#leaderBackAtMs = Number.POSITIVE_INFINITY;
+    else this.#leaderBackAtMs = Math.min(this.#leaderBackAtMs, contact.atMs);
+    const right = rightToGoOn({ ...contact, leaderBackAtMs: this.#leaderBackAtMs });
+    if (right.mayGoOn && this.#verifyFromMs !== null && contact.gitlabAtMs > this.#verifyFromMs)
+      this.#verifyFromMs = null;
+    if (!isLeaderHeard || this.#frozenAtMs !== null || this.#verifyFromMs !== null) this.#life.line.wake();
+    if (right.mayGoOn === (this.#frozenAtMs !== null)) void this.#turn(right);
+  }
+
+  /** Resolves when the run may go on, or on abort. */
+  untilThawed(signal: AbortSignal): Promise<void> {
+    if (this.#frozenAtMs === null || signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+
+  async #turn(right: Right): Promise<void> {
+    if (this.#isWorking) return;
+    this.#isWorking = true;
+    const { workspace } = this.#life;
+    try {
+      if (right.mayGoOn) {
+        await workspace?.thaw();
+        this.#frozenAtMs = null;
+        for (const go of this.#waiting.splice(0)) go();
+      } else {
+        this.#frozenAtMs = this.#options.clock.bootMs();
+        await workspace?.freeze();
+      }
+      const because = right.mayGoOn ? 'contact is back' : right.because;
+      this.#options.log.warn(`${right.mayGoOn ? 'thawed' : 'frozen'} a run: ${because}`);
+      await this.#onChange(!right.mayGoOn);
+    } catch (error) {
+      this.#options.log.error(`freezing or thawing a run failed: ${(error as Error).message}`);
+    } finally {
+      this.#isWorking = false;
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import type { FailureCause } from '../../gitlab-bridge/failure-reason.ts';
+import type { JobPayload } from '../../gitlab-bridge/payload.ts';
+import { expand, payloadVariables } from '../../gitlab-bridge/variables.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Run } from '../../protocol/ledger.ts';
+import type { Gpu } from '../../protocol/report.ts';
+import type { Log } from '../log.ts';
+import type { Executor, ExecutorSpec, LocalRun, Store } from '../ports.ts';
+import type { Verdict } from './run-progress.ts';
+
+/** What the desk, and every run on it, needs of this node. */
+export interface RunDeskOptions {
+  self: NodeId;
+  nodeName: string;
+  version: string;
+  /** GitLab tells machines that share a token apart by it, at most 64 characters. */
+  systemId: string;
+  store: Pick<Store, 'putRun' | 'deleteRun' | 'runs'>;
+  /** Those that work here; the first is the default. */
+  executors: Executor[];
+  gitlabUrl(): string | null;
+  seal(text: string): string;
+  unseal(sealed: string): string;
+  instance(): { uuid: string | null; epoch: number };
+  clock: { bootMs(): number; wallMs(): number };
+  /** Boot ms of the last proof that the leader leads; -Infinity when never. */
+  leaderContactAt(): number;
+  gpusByUuid(uuids: string[]): Gpu[];
+  limitsFor(tags: string[]): { cpuMillis: number | null; memoryBytes: number | null };
+  onRunChanged(run: Run): void;
+  log: Pick<Log, 'info' | 'warn' | 'error'>;
+  /** The agent's home: traces lie in its folder `runs`, Git mirrors in `mirrors`. */
+  home: string;
+}
+
+/** What an executor must know to make, or find, a run's place. The same in every agent process. */
+export function executorSpec(local: LocalRun, payload: JobPayload, options: RunDeskOptions): ExecutorSpec {
+  const values = new Map(payload.variables.map(({ key, value }) => [key, value]));
+  const image = payload.image?.name ? expand(payload.image.name, (key) => values.get(key) ?? null) : null;
+  return {
+    run: local.run.run,
+    job: local.run.job,
+    image,
+    entrypoint: payload.image?.entrypoint ?? null,
+    variables: payloadVariables(payload).variables,
+    ...options.limitsFor(local.run.tags),
+    gpus: options.gpusByUuid(local.run.gpus),
+  };
+}
+
+/** The run has failed and nothing more of its script is done. */
+export class RunFailed extends Error {
+  override readonly name = 'RunFailed';
+  readonly verdict: Verdict;
+  constructor(cause: FailureCause, because: string) {
+    super(because);
+    this.verdict = { state: 'failed', cause, exitCode: null, because };
+  }
+}
+
+/** The agent stops; the run stays as it is for the next agent process. */
+export class Halted extends Error {
+  override readonly name = 'Halted';
+}
+/** GitLab or the mesh disowned the run: stop it, tell nobody. */
+export class Gone extends Error {
+  override readonly name = 'Gone';
+}

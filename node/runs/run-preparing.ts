@@ -1,0 +1,115 @@
+import { join } from 'node:path';
+import type { JobDependency } from '../../gitlab-bridge/payload.ts';
+import { payloadVariables } from '../../gitlab-bridge/variables.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
+import { downloadInto } from './artifact-down.ts';
+import { SourcesFailure } from './git-sources.ts';
+import { gitStrategy, unsupported, warning } from './job-script.ts';
+import { RunFailed } from './run-host.ts';
+import { patiently, type RunScene, section } from './run-scene.ts';
+
+/** From a job on disk to a tree in which its script can begin. Nothing of the job has run when this ends, or fails. */
+export async function prepareRun(
+  scene: RunScene,
+  executor: Executor,
+  spec: ExecutorSpec,
+  /** The place exists: persist its handle before anything goes into it. */
+  onMade: (workspace: Workspace) => Promise<void>,
+): Promise<Workspace> {
+  const { trace, payload, options } = scene;
+  trace.say(`Running with autogit-node ${options.version} on ${options.nodeName}\n`, 'header');
+  const lacks = unsupported(payload);
+  if (lacks !== null) throw new RunFailed('configuration', lacks);
+  let workspace: Workspace | null = null;
+  await section(scene, 'prepare_executor', `Preparing the "${executor.kind}" executor`, async () => {
+    if (spec.image) {
+      const isUsed = executor.kind === 'docker';
+      trace.say(
+        isUsed
+          ? `Using image ${spec.image} ...\n`
+          : warning(`image ${spec.image}: the process executor runs the job on the machine itself`),
+      );
+    }
+    const { leftOut } = payloadVariables(payload);
+    if (leftOut.length > 0) trace.say(warning(`variables that no shell can hold: ${leftOut.join(', ')}`));
+    if (payload.cache.length > 0) trace.say(warning('cache is not supported by this version: the job runs without it'));
+    workspace = await makePlace(scene, executor, spec);
+    await onMade(workspace);
+  });
+  const made = workspace as Workspace | null;
+  if (made === null) throw new RunFailed('system', 'the executor made no place');
+  await section(scene, 'get_sources', 'Getting source from Git repository', () => getSources(scene, made));
+  const dependencies = payload.dependencies.filter((dependency) => dependency.artifacts_file?.filename);
+  if (dependencies.length > 0)
+    await section(scene, 'download_artifacts', 'Downloading artifacts', () =>
+      getDependencies(scene, made, dependencies),
+    );
+  return made;
+}
+
+async function makePlace(scene: RunScene, executor: Executor, spec: ExecutorSpec): Promise<Workspace> {
+  try {
+    return await executor.prepare(spec, scene.signal);
+  } catch (error) {
+    scene.checkEnd();
+    const isImage = error instanceof AutogitError && error.code === 'image-missing';
+    const hint = error instanceof AutogitError ? ` (${error.hint})` : '';
+    throw new RunFailed(isImage ? 'image-pull' : 'system', `${(error as Error).message}${hint}`);
+  }
+}
+
+async function getSources(scene: RunScene, workspace: Workspace): Promise<void> {
+  const { payload, trace, sources, options } = scene;
+  const strategy = gitStrategy(payload);
+  if (strategy === 'none' || strategy === 'empty') return trace.say('Skipping Git repository setup\n');
+  const { repo_url, sha, ref, refspecs, depth } = payload.git_info ?? {};
+  if (!repo_url || !sha) throw new RunFailed('system', 'GitLab gave the job no repository');
+  trace.say(depth ? `Fetching changes with git depth set to ${depth}...\n` : 'Fetching changes...\n');
+  const spec = {
+    gitlabUrl: options.gitlabUrl() ?? scene.line().url,
+    repoUrl: repo_url,
+    token: payload.token,
+    sha,
+    ref: ref ?? 'HEAD',
+    refspecs: refspecs ?? [],
+    depth: depth ?? 0,
+  };
+  await patiently(scene, 'fetching the sources', async () => {
+    try {
+      const got = await sources.fetch({ ...spec, gitlabUrl: options.gitlabUrl() ?? spec.gitlabUrl }, scene.signal);
+      try {
+        await workspace.putTar('.', got.tar);
+      } finally {
+        await got.remove();
+      }
+      trace.say(`${got.sentence}\n`);
+      if (got.hasLfs) trace.say(warning('Git LFS is not supported by this version: its files stay pointers'));
+      return { kind: 'ok' };
+    } catch (error) {
+      if (error instanceof SourcesFailure && error.isAway) return { kind: 'away', because: error.message };
+      const hint = error instanceof AutogitError ? ` (${error.hint})` : '';
+      return { kind: 'refused', because: `${(error as Error).message}${hint}`, disowned: false };
+    }
+  });
+}
+
+async function getDependencies(
+  scene: RunScene,
+  workspace: Workspace,
+  dependencies: readonly JobDependency[],
+): Promise<void> {
+  for (const { id, name, token } of dependencies) {
+    scene.trace.say(`Downloading artifacts for ${name ?? 'job'} (${id})...\n`);
+    await patiently(scene, `downloading artifacts of ${name ?? id}`, async () => {
+      try {
+        const line = { ...scene.line(), job: id, token };
+        const answer = await downloadInto(workspace, line, join(scene.folder, 'download.zip'), scene.signal);
+        return answer.kind === 'refused' ? { ...answer, disowned: false } : answer;
+      } catch (error) {
+        return { kind: 'refused', because: (error as Error).message, disowned: false };
+      }
+    });
+    scene.trace.say(`Downloading artifacts for ${name ?? 'job'} (${id})... ok\n`);
+  }
+}

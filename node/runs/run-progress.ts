@@ -1,0 +1,62 @@
+import { z } from 'zod';
+
+/**
+ * How far a run got, persisted before each step of its life, so that another agent process goes on exactly there:
+ *
+ *     preparing  nothing of the job has begun: after a crash it may be prepared anew
+ *     steps      `step` is in flight when `begun`, else it is next; a step that has begun is never begun again
+ *     artifacts  the script has ended; `uploaded` artifacts are at GitLab
+ *     finished   the result is known and goes to GitLab until it has it
+ */
+export const Verdict = z.object({
+  state: z.enum(['success', 'failed', 'canceled']),
+  cause: z
+    .enum([
+      'script',
+      'timeout',
+      'system',
+      'image-pull',
+      'configuration',
+      'external-dependency',
+      'interrupted',
+      'unknown',
+    ])
+    .nullable(),
+  exitCode: z.int().nullable(),
+  because: z.string(),
+});
+export type Verdict = z.infer<typeof Verdict>;
+
+export const RunProgress = z.object({
+  phase: z.enum(['preparing', 'steps', 'artifacts', 'finished']),
+  step: z.int().nonnegative(),
+  begun: z.boolean(),
+  uploaded: z.int().nonnegative(),
+  /** Boot ms at which the run began: its timeout counts from there, over restarts of the agent. */
+  sinceBootMs: z.number(),
+  verdict: Verdict,
+});
+export type RunProgress = z.infer<typeof RunProgress>;
+
+export const success: Verdict = { state: 'success', cause: null, exitCode: 0, because: 'the script passed' };
+
+export function newProgress(sinceBootMs: number): RunProgress {
+  return {
+    phase: 'preparing',
+    step: 0,
+    begun: false,
+    uploaded: 0,
+    sinceBootMs,
+    verdict: success,
+  };
+}
+
+/** Null for a text of another form: the run is then treated as lost, never run again. */
+export function parseProgress(text: string | undefined): RunProgress | null {
+  if (text === undefined) return null;
+  try {
+    return RunProgress.parse(JSON.parse(text));
+  } catch {
+    return null;
+  }
+}

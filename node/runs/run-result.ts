@@ -1,0 +1,32 @@
+import { failureReason } from '../../gitlab-bridge/failure-reason.ts';
+import type { JobUpdate } from '../../gitlab-bridge/gitlab-runner.ts';
+import type { JobPayload } from '../../gitlab-bridge/payload.ts';
+import type { RunResult } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { Verdict } from './run-progress.ts';
+import type { TraceLog } from './trace-log.ts';
+
+const reasonOf = (verdict: Verdict, payload: JobPayload): string =>
+  failureReason(verdict.cause ?? 'script', payload.features?.failure_reasons ?? []);
+
+/** A verdict as the mesh keeps it. */
+export function resultOf(verdict: Verdict, payload: JobPayload): RunResult {
+  return {
+    state: verdict.state,
+    exitCode: verdict.exitCode,
+    reason: verdict.state === 'failed' ? reasonOf(verdict, payload) : null,
+    because: verdict.because.slice(0, limits.sentenceChars),
+  };
+}
+
+/** The last word to GitLab, with the sum over the whole trace. A cancelled job ends as failed there, and GitLab knows. */
+export function jobUpdate(verdict: Verdict, payload: JobPayload, trace: TraceLog): JobUpdate {
+  const output = trace.sum();
+  if (verdict.state === 'success') return { state: 'success', exit_code: 0, output };
+  return {
+    state: 'failed',
+    failure_reason: reasonOf(verdict, payload),
+    ...(verdict.exitCode === null ? {} : { exit_code: verdict.exitCode }),
+    output,
+  };
+}

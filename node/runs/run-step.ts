@@ -1,0 +1,129 @@
+import type { StepEnd, Workspace } from '../ports.ts';
+import { heading, type PlannedStep, sectionEnd, sectionStart, stepLines, warning } from './job-script.ts';
+import { RunFailed } from './run-host.ts';
+import type { Verdict } from './run-progress.ts';
+import type { RunScene } from './run-scene.ts';
+
+export interface StepRun {
+  workspace: Workspace;
+  planned: PlannedStep;
+  index: number;
+  /** It was begun by an agent process before this one. */
+  begun: boolean;
+  verdict: Verdict;
+  /** Persists that the step begins; from here on it is never begun again. */
+  onBegin(): Promise<void>;
+  onFirstOutput(): void;
+  /** Why the script was ended early; null while it was not. */
+  endVerdict(): Verdict | null;
+  halted: AbortSignal;
+}
+
+/** ms from SIGTERM to SIGKILL when a script is ended. */
+const killGraceMs = 10_000;
+/** after_script may take this long, as with gitlab-runner. */
+const afterScriptMs = 5 * 60_000;
+
+/** Runs one step, or follows one that runs already, to its end; answers the job's verdict after it. */
+export async function runStep(scene: RunScene, step: StepRun): Promise<Verdict> {
+  const { trace, options } = scene;
+  const { workspace, planned, index } = step;
+  const name = planned.isAfterScript ? 'after_script' : `step_${planned.name}`;
+  if (!step.begun) await step.onBegin();
+  const title = planned.isAfterScript ? 'Running after_script' : `Executing "${name}" stage of the job script`;
+  trace.say(sectionStart(name, options.clock.wallMs()) + heading(title), `begin-${index}`);
+  if (!step.begun) {
+    const script = stepLines(planned, scene.late(workspace), jobStatus(step));
+    await workspace.start(
+      { name: planned.name, script, timeoutMs: planned.isAfterScript ? afterScriptMs : null },
+      index,
+    );
+  }
+  const end = await follow(scene, step);
+  if (step.halted.aborted) return step.verdict;
+  trace.endOutput(index);
+  trace.say(sectionEnd(name, options.clock.wallMs()), `end-${index}`);
+  return verdictAfter(scene, step, end);
+}
+
+const jobStatus = (step: StepRun): string => {
+  if (!step.planned.isAfterScript) return 'running';
+  return step.verdict.state;
+};
+
+/** Reads the step's output until its end; terminates it when the run must end. */
+async function follow(scene: RunScene, step: StepRun): Promise<StepEnd> {
+  const { trace } = scene;
+  const { workspace, index } = step;
+  const stopKilling = killOnEnd(scene, step);
+  try {
+    let isFirst = true;
+    for await (const bytes of workspace.output(index, trace.offsetOf(index), step.halted)) {
+      if (step.halted.aborted) break;
+      trace.output(index, bytes);
+      if (isFirst) step.onFirstOutput();
+      isFirst = false;
+      if (trace.failure !== null) throw new RunFailed('system', trace.failure);
+    }
+    return await raceHalt(workspace.ended(index), step.halted);
+  } catch (error) {
+    if (!step.halted.aborted) await workspace.kill(0).catch(() => undefined);
+    throw error;
+  } finally {
+    stopKilling();
+  }
+}
+
+function killOnEnd(scene: RunScene, step: StepRun): () => void {
+  const { signal } = scene;
+  const kill = (): void => {
+    if (step.halted.aborted) return;
+    const isGraceful = step.endVerdict() !== null && !isGone(scene);
+    void step.workspace
+      .thaw()
+      .catch(() => undefined)
+      .then(() => step.workspace.kill(isGraceful ? killGraceMs : 0))
+      .catch((error: Error) => scene.options.log.warn(`ending job ${scene.payload.id}: ${error.message}`));
+  };
+  if (signal.aborted) kill();
+  signal.addEventListener('abort', kill);
+  return () => signal.removeEventListener('abort', kill);
+}
+
+function isGone(scene: RunScene): boolean {
+  try {
+    scene.checkEnd();
+    return false;
+  } catch (error) {
+    return !(error instanceof RunFailed);
+  }
+}
+
+function raceHalt(ended: Promise<StepEnd>, halted: AbortSignal): Promise<StepEnd> {
+  const stopped: StepEnd = { kind: 'lost', because: 'the agent stops' };
+  if (halted.aborted) return Promise.resolve(stopped);
+  return new Promise((resolve, reject) => {
+    const halt = (): void => resolve(stopped);
+    halted.addEventListener('abort', halt, { once: true });
+    ended.then(resolve, reject).finally(() => halted.removeEventListener('abort', halt));
+  });
+}
+
+function verdictAfter(scene: RunScene, step: StepRun, end: StepEnd): Verdict {
+  const { planned, verdict } = step;
+  const ended = step.endVerdict();
+  if (planned.isAfterScript) {
+    const how = end.kind === 'exited' ? `exit code ${end.exitCode}` : end.because;
+    if (end.kind !== 'exited' || end.exitCode !== 0)
+      scene.trace.say(warning(`after_script failed, but job will continue unaffected: ${how}`), `after-${step.index}`);
+    return verdict;
+  }
+  if (ended !== null && verdict.state === 'success') return ended;
+  if (end.kind === 'exited' && end.exitCode === 0) return verdict;
+  if (end.kind === 'exited') {
+    if (planned.allowFailure || verdict.state !== 'success') return verdict;
+    return { state: 'failed', cause: 'script', exitCode: end.exitCode, because: `exit code ${end.exitCode}` };
+  }
+  // Nobody knows what became of the script: it is not done again, and nothing after it is done either.
+  throw new RunFailed('system', end.because);
+}
