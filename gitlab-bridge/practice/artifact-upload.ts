@@ -1,0 +1,107 @@
+import { randomUUID } from 'node:crypto';
+import { createWriteStream, rmSync } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import busboy from 'busboy';
+import { durationSeconds } from './ci/duration.ts';
+import type { Desk } from './desk.ts';
+import type { Answer, Call } from './http-call.ts';
+import { finished, type Job } from './records.ts';
+import { badParameter, refuse } from './refusal.ts';
+
+const types = ['archive', 'metadata', 'trace', 'junit'] as const;
+const formats = ['zip', 'gzip', 'raw'] as const;
+
+interface Received {
+  stored: string;
+  filename: string;
+  size: number;
+  fields: Record<string, string>;
+}
+
+/** Streams the multipart field `file` to disk; 413 beyond the limit, 400 when it is no multipart or has no file. */
+const receive = async (desk: Desk, call: Call): Promise<Received> => {
+  const stored = randomUUID();
+  const path = desk.state.artifactPath(stored);
+  const fields: Record<string, string> = {};
+  const limit = desk.limits.artifactBytes;
+  let filename: string | null = null;
+  let writing: Promise<void> = Promise.resolve();
+  let size = 0;
+  let tooLarge = Number(call.headers['content-length'] ?? 0) > limit + 65_536;
+  try {
+    if (tooLarge) throw refuse(413);
+    let parser: busboy.Busboy;
+    try {
+      parser = busboy({ headers: call.headers, limits: { fileSize: limit, files: 2, fields: 20, fieldSize: 4096 } });
+    } catch {
+      throw badParameter('file is missing');
+    }
+    parser.on('field', (name, value) => {
+      fields[name] = value;
+    });
+    parser.on('file', (name, stream, info) => {
+      if (name !== 'file' || filename !== null) {
+        stream.resume();
+        return;
+      }
+      filename = info.filename || 'artifacts.zip';
+      stream.on('data', (part: Buffer) => {
+        size += part.length;
+      });
+      stream.on('limit', () => {
+        tooLarge = true;
+      });
+      writing = pipeline(stream, createWriteStream(path, { mode: 0o600 }));
+      writing.catch(() => {});
+    });
+    await pipeline(call.request, parser).catch((cause: unknown) => {
+      if (call.signal.aborted) throw cause;
+      throw badParameter('file is invalid');
+    });
+    await writing;
+    if (tooLarge) throw refuse(413);
+    if (filename === null) throw badParameter('file is missing');
+    return { stored, filename, size, fields };
+  } catch (error) {
+    rmSync(path, { force: true });
+    throw error;
+  }
+};
+
+export const receiveArtifact = async (desk: Desk, call: Call, job: Job): Promise<Answer> => {
+  const received = await receive(desk, call);
+  const path = desk.state.artifactPath(received.stored);
+  const given = (name: string): string | null => call.query.get(name) ?? received.fields[name] ?? null;
+  const type = given('artifact_type') ?? 'archive';
+  const format = given('artifact_format') ?? 'zip';
+  const expireIn = given('expire_in') ?? job.spec.artifacts?.expireIn ?? null;
+  const wrong = (message: string): never => {
+    rmSync(path, { force: true });
+    throw badParameter(message);
+  };
+  if (!types.some((known) => known === type)) wrong('artifact_type does not have a valid value');
+  if (!formats.some((known) => known === format)) wrong('artifact_format does not have a valid value');
+  const seconds = expireIn === null || expireIn === '' || expireIn === 'never' ? null : durationSeconds(expireIn);
+  if (finished(job.status)) {
+    rmSync(path, { force: true });
+    throw refuse(403, 'Job is not running', { 'Job-Status': job.status });
+  }
+  if (job.artifacts.some((artifact) => artifact.type === type)) {
+    // As GitLab: the same file again is accepted, another one in its place is not.
+    rmSync(path, { force: true });
+    const same = job.artifacts.some((artifact) => artifact.type === type && artifact.size === received.size);
+    if (same) return { status: 201, text: '201' };
+    throw refuse(400, 'another artifact of the same type already exists');
+  }
+  job.artifacts.push({
+    type,
+    format,
+    filename: type === 'archive' ? received.filename : received.filename.slice(0, 255),
+    size: received.size,
+    stored: received.stored,
+    expireAt: seconds === null ? null : desk.state.clock.now() + seconds * 1000,
+  });
+  job.updatedAt = desk.state.clock.now();
+  desk.state.saveJob(job);
+  return { status: 201, text: '201' };
+};

@@ -1,0 +1,108 @@
+import type { JobConfig } from './job-schema.ts';
+import type { PlannedArtifacts, PlannedCache, PlannedImage, PlannedJob } from './pipeline-plan.ts';
+import type { RuleOutcome } from './rules.ts';
+import { asMap, type CiVariable, expand, variable } from './variables.ts';
+
+type Listed = Record<string, { value: string; raw: boolean }>;
+
+export const listed = (variables: Listed | undefined): CiVariable[] =>
+  Object.entries(variables ?? {}).map(([key, entry]) => variable(key, entry.value, entry.raw));
+
+interface ImageConfig {
+  name: string;
+  alias?: string | undefined;
+  entrypoint?: string[] | undefined;
+  command?: string[] | undefined;
+  ports?: (number | { number: number; protocol?: string | undefined; name?: string | undefined })[] | undefined;
+  variables?: Listed | undefined;
+  pull_policy?: string[] | undefined;
+  docker?: { platform?: string | undefined; user?: string | undefined } | undefined;
+  kubernetes?: { user?: string | undefined } | undefined;
+}
+
+const plannedImage = (config: ImageConfig): PlannedImage => ({
+  name: config.name,
+  alias: config.alias ?? null,
+  entrypoint: config.entrypoint ?? null,
+  command: config.command ?? null,
+  ports: (config.ports ?? []).map((port) =>
+    typeof port === 'number'
+      ? { number: port }
+      : { number: port.number, protocol: port.protocol ?? 'http', name: port.name ?? 'default_port' },
+  ),
+  variables: listed(config.variables),
+  pullPolicy: config.pull_policy ?? null,
+  executorOpts: {
+    ...(config.docker === undefined ? {} : { docker: JSON.parse(JSON.stringify(config.docker)) as object }),
+    ...(config.kubernetes === undefined ? {} : { kubernetes: JSON.parse(JSON.stringify(config.kubernetes)) as object }),
+  },
+});
+
+const plannedArtifacts = (config: NonNullable<JobConfig['artifacts']>): PlannedArtifacts => ({
+  name: config.name ?? null,
+  untracked: config.untracked ?? false,
+  paths: config.paths ?? [],
+  exclude: config.exclude ?? [],
+  when: config.when ?? 'on_success',
+  expireIn: config.expire_in ?? null,
+  junit: config.reports?.junit ?? [],
+});
+
+const plannedCache = (config: NonNullable<JobConfig['cache']>[number]): PlannedCache => ({
+  key: config.key ?? 'default',
+  untracked: config.untracked ?? false,
+  policy: config.policy ?? 'pull-push',
+  paths: config.paths ?? [],
+  when: config.when ?? 'on_success',
+  fallbackKeys: config.fallback_keys ?? [],
+});
+
+export interface JobPlace {
+  name: string;
+  group: string;
+  stage: string;
+  stageIdx: number;
+  /** CI_NODE_INDEX and the matrix's values. */
+  extra: CiVariable[];
+}
+
+const failureAllowed = (config: JobConfig, outcome: RuleOutcome): boolean => {
+  if (outcome.allowFailure !== null) return outcome.allowFailure;
+  if (typeof config.allow_failure === 'boolean') return config.allow_failure;
+  if (config.allow_failure !== undefined) return false;
+  return config.when === 'manual' && config.rules === undefined;
+};
+
+/** One planned job from its configuration, after its rules were read. */
+export const plannedJob = (
+  config: JobConfig,
+  place: JobPlace,
+  outcome: RuleOutcome,
+  known: Record<string, string>,
+): PlannedJob => {
+  const { extra, ...names } = place;
+  const variables = Object.values(asMap([...listed(config.variables), ...outcome.variables, ...extra]));
+  const values = { ...known, ...Object.fromEntries(variables.map((entry) => [entry.key, entry.value])) };
+  const allow = config.allow_failure;
+  return {
+    ...names,
+    tags: [...new Set((config.tags ?? []).map((tag) => expand(tag, values)))],
+    image: config.image === undefined ? null : plannedImage(config.image),
+    services: (config.services ?? []).map(plannedImage),
+    script: [...(config.before_script ?? []), ...(config.script ?? [])],
+    afterScript: config.after_script ?? [],
+    preGetSources: config.hooks?.pre_get_sources_script ?? [],
+    variables,
+    artifacts: config.artifacts === undefined ? null : plannedArtifacts(config.artifacts),
+    cache: (config.cache ?? []).map(plannedCache),
+    retry: config.retry ?? { max: 0, when: [], exitCodes: [] },
+    timeout: config.timeout ?? null,
+    allowFailure: failureAllowed(config, outcome),
+    allowFailureExitCodes: typeof allow === 'object' ? allow.exit_codes : [],
+    when: outcome.when,
+    needs: null,
+    dependencies: config.dependencies ?? null,
+    interruptible: config.interruptible ?? false,
+    inheritVariables: config.inherit?.variables ?? true,
+  };
+};

@@ -1,0 +1,36 @@
+import type { JobConfig } from './job-schema.ts';
+import { type CiVariable, variable } from './variables.ts';
+
+export interface Part {
+  name: string;
+  extra: CiVariable[];
+}
+
+const product = (axes: Record<string, string[]>): Record<string, string>[] => {
+  let rows: Record<string, string>[] = [{}];
+  for (const [key, values] of Object.entries(axes)) {
+    rows = rows.flatMap((row) => values.map((value) => ({ ...row, [key]: value })));
+    if (rows.length > 200) return rows;
+  }
+  return rows;
+};
+
+/** The jobs that `parallel` makes of one: `name 1/3`, or `name: [a, b]` for a matrix. Null when they are over 200. */
+export const partsOf = (name: string, parallel: JobConfig['parallel']): Part[] | null => {
+  if (parallel === undefined) return [{ name, extra: [] }];
+  const numbered = (index: number, total: number): CiVariable[] => [
+    variable('CI_NODE_INDEX', String(index + 1)),
+    variable('CI_NODE_TOTAL', String(total)),
+  ];
+  if (typeof parallel === 'number')
+    return Array.from({ length: parallel }, (_, index) => ({
+      name: `${name} ${index + 1}/${parallel}`,
+      extra: numbered(index, parallel),
+    }));
+  const rows = parallel.matrix.flatMap(product);
+  if (rows.length > 200) return null;
+  return rows.map((row, index) => ({
+    name: `${name}: [${Object.values(row).join(', ')}]`,
+    extra: [...numbered(index, rows.length), ...Object.entries(row).map(([key, value]) => variable(key, value))],
+  }));
+};

@@ -1,0 +1,74 @@
+import type { CiVariable } from './variables.ts';
+
+/** One image or service as the payload carries it. */
+export interface PlannedImage {
+  name: string;
+  alias: string | null;
+  entrypoint: string[] | null;
+  command: string[] | null;
+  ports: { number: number; protocol?: string; name?: string }[];
+  variables: CiVariable[];
+  pullPolicy: string[] | null;
+  executorOpts: { docker?: { platform?: string; user?: string }; kubernetes?: { user?: string } };
+}
+
+export interface PlannedArtifacts {
+  name: string | null;
+  untracked: boolean;
+  paths: string[];
+  exclude: string[];
+  when: string;
+  expireIn: string | null;
+  junit: string[];
+}
+
+export interface PlannedCache {
+  key: string;
+  untracked: boolean;
+  policy: string;
+  paths: string[];
+  when: string;
+  fallbackKeys: string[];
+}
+
+/** A job as the CI file says it, after default, extends, rules and parallel. */
+export interface PlannedJob {
+  name: string;
+  /** The name in the file: `build` of `build 1/3`. */
+  group: string;
+  stage: string;
+  stageIdx: number;
+  tags: string[];
+  image: PlannedImage | null;
+  services: PlannedImage[];
+  /** before_script and script, one list: GitLab sends one step. */
+  script: string[];
+  afterScript: string[];
+  preGetSources: string[];
+  variables: CiVariable[];
+  artifacts: PlannedArtifacts | null;
+  cache: PlannedCache[];
+  retry: { max: number; when: string[]; exitCodes: number[] };
+  /** Seconds; null = the project's. */
+  timeout: number | null;
+  allowFailure: boolean;
+  allowFailureExitCodes: number[];
+  when: 'on_success' | 'on_failure' | 'always' | 'manual';
+  /** Names of jobs; null = stage order. */
+  needs: { job: string; artifacts: boolean }[] | null;
+  /** null = all of earlier stages (or of needs). */
+  dependencies: string[] | null;
+  interruptible: boolean;
+  inheritVariables: boolean | string[];
+}
+
+export interface PipelinePlan {
+  stages: string[];
+  jobs: PlannedJob[];
+  variables: CiVariable[];
+}
+
+export type PlanResult =
+  | { kind: 'plan'; plan: PipelinePlan }
+  | { kind: 'invalid'; errors: string[] }
+  | { kind: 'filtered'; because: string };

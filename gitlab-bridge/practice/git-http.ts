@@ -1,0 +1,212 @@
+import { spawn } from 'node:child_process';
+import { createGunzip } from 'node:zlib';
+import { maySee } from './access.ts';
+import type { Desk } from './desk.ts';
+import { gitEnvironment, readRefs } from './git-repository.ts';
+import type { Answer, Call } from './http-call.ts';
+import { createPipeline, noSha } from './pipeline-creation.ts';
+import type { Project, User } from './records.ts';
+
+/** Git's smart HTTP by `git http-backend`; a push makes pipelines. */
+const services = ['git-upload-pack', 'git-receive-pack'] as const;
+
+const needsPassword = (): Answer => ({
+  status: 401,
+  text: 'HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you are required to use a token instead of a password.\n',
+  headers: { 'WWW-Authenticate': 'Basic realm="GitLab"' },
+});
+const forbidden = (why: string): Answer => ({ status: 403, text: `${why}\n` });
+
+interface GitCaller {
+  user: User;
+  /** The project that a job token reaches; null for a person. */
+  jobProject: number | null;
+  scopes: readonly string[];
+}
+
+/** Basic auth: a job token with user gitlab-ci-token, or any user name with a personal token. */
+const gitCaller = (desk: Desk, call: Call): GitCaller | 'nobody' | 'wrong' => {
+  const basic = /^Basic (.+)$/.exec(call.headers.authorization ?? '')?.[1];
+  if (basic === undefined) return 'nobody';
+  const text = Buffer.from(basic, 'base64').toString('utf8');
+  const at = text.indexOf(':');
+  const [name, secret] = [text.slice(0, at), text.slice(at + 1)];
+  if (name === 'gitlab-ci-token') {
+    const job = desk.state.jobOfToken(secret);
+    const user = job === undefined ? undefined : desk.state.user(job.userId);
+    if (job === undefined || user === undefined) return 'wrong';
+    if (job.status !== 'running' && job.status !== 'canceling') return 'wrong';
+    return { user, jobProject: job.projectId, scopes: ['read_repository'] };
+  }
+  const owner = desk.state.ownerOfToken(secret);
+  return owner === undefined ? 'wrong' : { ...owner, jobProject: null };
+};
+
+const scoped = (caller: GitCaller, push: boolean): boolean =>
+  caller.scopes.some(
+    (scope) => scope === 'api' || scope === 'write_repository' || (!push && scope === 'read_repository'),
+  );
+
+/** Null = allowed. */
+const refusal = (
+  caller: GitCaller | 'nobody' | 'wrong',
+  project: Project | undefined,
+  push: boolean,
+): Answer | null => {
+  if (caller === 'wrong') return needsPassword();
+  if (caller === 'nobody') return !push && project?.visibility === 'public' ? null : needsPassword();
+  if (caller.jobProject !== null) {
+    if (project === undefined || caller.jobProject !== project.id)
+      return forbidden('You are not allowed to download code from this project: a job token reaches only its own.');
+    return push ? forbidden('You are not allowed to push code to this project.') : null;
+  }
+  const seen = project !== undefined && maySee({ user: caller.user, scopes: caller.scopes, job: null }, project);
+  if (!seen) return { status: 404, text: 'The project you were looking for could not be found.\n' };
+  if (!scoped(caller, push)) return forbidden('The access token lacks the scope for this.');
+  if (push && !caller.user.admin && project.ownerId !== caller.user.id)
+    return forbidden('You are not allowed to push code to this project.');
+  return null;
+};
+
+/** Hands the request to http-backend and its answer back. Resolves when the answer is complete but not ended. */
+const backend = async (desk: Desk, call: Call, project: Project, path: string, user: string): Promise<void> => {
+  const encoding = call.headers['content-encoding'];
+  const length = call.headers['content-length'];
+  const child = spawn('git', ['http-backend'], {
+    env: {
+      ...gitEnvironment(),
+      GIT_CONFIG_COUNT: '1',
+      GIT_CONFIG_KEY_0: 'safe.directory',
+      GIT_CONFIG_VALUE_0: '*',
+      GIT_PROJECT_ROOT: desk.state.repositoryPath(project.id),
+      GIT_HTTP_EXPORT_ALL: '1',
+      PATH_INFO: path,
+      REQUEST_METHOD: call.method,
+      QUERY_STRING: call.query.toString(),
+      REMOTE_USER: user,
+      REMOTE_ADDR: call.remote,
+      CONTENT_TYPE: call.headers['content-type'] ?? '',
+      ...(length !== undefined && encoding === undefined ? { CONTENT_LENGTH: length } : {}),
+      GIT_PROTOCOL: String(call.headers['git-protocol'] ?? ''),
+    },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  let words = '';
+  child.stderr.on('data', (part: Buffer) => {
+    if (words.length < 2000) words += part.toString('utf8');
+  });
+  child.stdin.on('error', () => {});
+  const stop = (): void => {
+    child.kill('SIGKILL');
+  };
+  call.signal.addEventListener('abort', stop);
+  const input = encoding === 'gzip' ? call.request.pipe(createGunzip()) : call.request;
+  input.on('error', () => child.stdin.destroy());
+  input.pipe(child.stdin);
+  try {
+    const ended = new Promise<void>((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', () => resolve());
+    });
+    let head: Buffer | null = Buffer.alloc(0);
+    for await (const part of child.stdout as AsyncIterable<Buffer>) {
+      if (head === null) {
+        if (!call.response.write(part))
+          await new Promise((resolve) => call.response.once('drain', resolve).once('close', resolve));
+        continue;
+      }
+      head = Buffer.concat([head, part]);
+      const end = head.indexOf('\r\n\r\n');
+      if (end === -1 && head.length < 65_536) continue;
+      writeHead(call, head.subarray(0, Math.max(0, end)).toString('latin1'));
+      call.response.write(head.subarray(end + 4));
+      head = null;
+    }
+    await ended;
+    if (head !== null) throw new Error(`git http-backend gave no answer: ${words.trim()}`);
+  } finally {
+    call.signal.removeEventListener('abort', stop);
+  }
+};
+
+const writeHead = (call: Call, head: string): void => {
+  call.response.statusCode = 200;
+  for (const line of head.split('\r\n')) {
+    const at = line.indexOf(':');
+    const [name, value] = [line.slice(0, at), line.slice(at + 1).trim()];
+    if (name.toLowerCase() === 'status') call.response.statusCode = Number(value.split(' ')[0]);
+    else if (at > 0) call.response.setHeader(name, value);
+  }
+};
+
+/** Compares the repository's refs with what we knew, and makes a pipeline of every new or moved one. */
+export const followRefs = async (desk: Desk, project: Project, user: User, base: string): Promise<void> => {
+  const refs = await readRefs(desk.state.repositoryPath(project.id));
+  const before = project.refs;
+  project.refs = refs;
+  if (Object.keys(before).length === 0 && refs[`refs/heads/${project.defaultBranch}`] === undefined) {
+    const first = Object.keys(refs).find((name) => name.startsWith('refs/heads/'));
+    if (first !== undefined) project.defaultBranch = first.slice('refs/heads/'.length);
+  }
+  project.updatedAt = desk.state.clock.now();
+  desk.state.saveProject(project);
+  for (const [name, sha] of Object.entries(refs)) {
+    if (before[name] === sha) continue;
+    const tag = name.startsWith('refs/tags/');
+    const ref = name.replace(/^refs\/(heads|tags)\//, '');
+    const request = {
+      project,
+      user,
+      sha,
+      beforeSha: before[name] ?? noSha,
+      ref,
+      tag,
+      source: 'push' as const,
+      variables: [],
+    };
+    const outcome = await createPipeline(desk, request, base);
+    if (outcome.kind === 'refused') desk.state.log(`no pipeline for ${project.path}@${ref}: ${outcome.errors[0]}`);
+  }
+};
+
+/** Answers Git's calls, `/<namespace>/<path>.git/…`; null when the path is none of Git's. */
+export const gitHttp = (desk: Desk): ((call: Call & { path: string }) => Promise<Answer | null>) => {
+  const locks = new Map<number, Promise<unknown>>();
+  const alone = <T>(project: Project, work: () => Promise<T>): Promise<T> => {
+    const turn = (locks.get(project.id) ?? Promise.resolve()).catch(() => {}).then(work);
+    locks.set(
+      project.id,
+      turn.catch(() => {}),
+    );
+    return turn;
+  };
+  return async (call) => {
+    const found = /^\/(.+?)(?:\.git)?\/(info\/refs|git-upload-pack|git-receive-pack)$/.exec(decodeURI(call.path));
+    if (found === null) return null;
+    const service = found[2] === 'info/refs' ? call.query.get('service') : found[2];
+    if (!services.some((known) => known === service))
+      return { status: 403, text: 'Git over HTTP needs the smart protocol.\n' };
+    if (call.method !== (found[2] === 'info/refs' ? 'GET' : 'POST')) return { status: 405, text: '405\n' };
+    const push = service === 'git-receive-pack';
+    const project = desk.state.projectByPath(found[1] as string);
+    const caller = gitCaller(desk, call);
+    const refused = refusal(caller, project, push);
+    if (refused !== null) return refused;
+    if (project === undefined) return { status: 404, text: 'The project you were looking for could not be found.\n' };
+    const user = typeof caller === 'string' ? undefined : caller.user;
+    const work = () => backend(desk, call, project, `/${found[2]}`, user?.username ?? '');
+    if (!push || call.method === 'GET' || user === undefined) await work();
+    else
+      await alone(project, async () => {
+        try {
+          await work();
+        } finally {
+          // Before the answer ends, so that who pushed finds the pipeline; also when the client went away meanwhile.
+          await followRefs(desk, project, user, call.base);
+          desk.state.flush();
+        }
+      });
+    call.response.end();
+    return { handled: true };
+  };
+};

@@ -1,0 +1,148 @@
+import { randomUUID } from 'node:crypto';
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { admin, authenticate, changeable } from './access.ts';
+import { iso } from './clock.ts';
+import type { Desk } from './desk.ts';
+import { type Call, created, empty, idOf, ok, type Route, read, route } from './http-call.ts';
+import { page } from './paging.ts';
+import type { Hook, Project } from './records.ts';
+import { notFound, refuseWith } from './refusal.ts';
+
+const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')]);
+const hookBody = z.object({
+  url: z.string().max(2048).optional(),
+  token: z.string().max(255).nullish(),
+  signing_token: z
+    .string()
+    .max(255)
+    .regex(/^whsec_[A-Za-z0-9+/]+=*$/)
+    .nullish(),
+  job_events: flag.optional(),
+  pipeline_events: flag.optional(),
+});
+
+/** An address of this machine or of a LAN: refused for project hooks unless the instance allows it. */
+const isLocal = (host: string): boolean => {
+  const name = host.replace(/^\[|\]$/g, '');
+  if (name === 'localhost' || name.endsWith('.localhost') || name.endsWith('.local')) return true;
+  if (isIP(name) === 6) return name === '::1' || /^f[cd]|^fe8/i.test(name);
+  return /^(127\.|10\.|192\.168\.|169\.254\.|0\.|172\.(1[6-9]|2\d|3[01])\.)/.test(name);
+};
+
+const checkUrl = (desk: Desk, text: string): void => {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw refuseWith(422, { url: ['is invalid'] });
+  }
+  if (url.protocol !== 'http:' && url.protocol !== 'https:')
+    throw refuseWith(422, { url: ['is blocked: only http and https'] });
+  if (isLocal(url.hostname) && !desk.state.instance.allowLocalHooks)
+    throw refuseWith(422, {
+      error: 'Invalid url given',
+      url: ['is blocked: Requests to the local network are not allowed'],
+    });
+};
+
+const shape = (hook: Hook): object => ({
+  id: hook.id,
+  url: hook.url,
+  name: null,
+  description: null,
+  created_at: iso(hook.createdAt),
+  push_events: false,
+  tag_push_events: false,
+  merge_requests_events: false,
+  repository_update_events: false,
+  enable_ssl_verification: true,
+  alert_status: 'executable',
+  disabled_until: null,
+  url_variables: [],
+  project_id: hook.projectId,
+  pipeline_events: hook.pipelineEvents,
+  job_events: hook.jobEvents,
+});
+
+const apply = (desk: Desk, hook: Hook, body: z.infer<typeof hookBody>): void => {
+  if (body.url !== undefined) {
+    checkUrl(desk, body.url);
+    hook.url = body.url;
+  }
+  if (body.token !== undefined) hook.token = body.token;
+  if (body.signing_token !== undefined) hook.signingToken = body.signing_token;
+  if (body.job_events !== undefined) hook.jobEvents = body.job_events;
+  if (body.pipeline_events !== undefined) hook.pipelineEvents = body.pipeline_events;
+};
+
+const settingsBody = z.object({ allow_local_requests_from_web_hooks_and_services: flag.optional() });
+
+export const hookRoutes = (desk: Desk): Route[] => {
+  const { state } = desk;
+  const changed = (call: Call): Project => changeable(state, call, authenticate(state, call));
+  const hookOf = (call: Call): Hook => {
+    const project = changed(call);
+    for (const hook of state.hooks())
+      if (hook.id === idOf(call, 'hook_id') && hook.projectId === project.id) return hook;
+    throw notFound('Hook');
+  };
+  const at = '/api/v4/projects/:id/hooks';
+  const settings = () => ({
+    allow_local_requests_from_web_hooks_and_services: state.instance.allowLocalHooks,
+    runner_jobs_request_api_limit: desk.limits.jobRequests,
+    runner_jobs_patch_trace_api_limit: desk.limits.traces,
+    runner_jobs_endpoints_api_limit: desk.limits.jobUpdates,
+  });
+  return [
+    route('GET', at, (call) => {
+      const project = changed(call);
+      return page(
+        call,
+        [...state.hooks()].filter((hook) => hook.projectId === project.id),
+        shape,
+      );
+    }),
+    route('POST', at, (call) => {
+      const project = changed(call);
+      const body = read(hookBody.extend({ url: z.string().max(2048) }), call.body);
+      const hook: Hook = {
+        id: 0,
+        projectId: project.id,
+        uuid: randomUUID(),
+        url: body.url,
+        token: null,
+        signingToken: null,
+        jobEvents: false,
+        pipelineEvents: false,
+        createdAt: state.clock.now(),
+      };
+      apply(desk, hook, body);
+      hook.id = state.newId('hook');
+      state.saveHook(hook);
+      return created(shape(hook));
+    }),
+    route('GET', `${at}/:hook_id`, (call) => ok(shape(hookOf(call)))),
+    route('PUT', `${at}/:hook_id`, (call) => {
+      const hook = hookOf(call);
+      apply(desk, hook, read(hookBody, call.body));
+      state.saveHook(hook);
+      return ok(shape(hook));
+    }),
+    route('DELETE', `${at}/:hook_id`, (call) => {
+      state.dropHook(hookOf(call).id);
+      return empty();
+    }),
+    route('GET', '/api/v4/application/settings', (call) => {
+      admin(state, call);
+      return ok(settings());
+    }),
+    route('PUT', '/api/v4/application/settings', (call) => {
+      admin(state, call);
+      const body = read(settingsBody, call.body);
+      const allow = body.allow_local_requests_from_web_hooks_and_services;
+      if (allow !== undefined) state.saveInstance(Object.assign(state.instance, { allowLocalHooks: allow }));
+      return ok(settings());
+    }),
+  ];
+};

@@ -1,0 +1,109 @@
+import { BlockList, isIPv6 } from 'node:net';
+import { z } from 'zod';
+import { admin, authenticate } from './access.ts';
+import { iso } from './clock.ts';
+import type { Desk } from './desk.ts';
+import { type Answer, type Call, created, idOf, ok, type Route, read, route } from './http-call.ts';
+import { practiceRevision, practiceVersion } from './identity.ts';
+import { userShape } from './project-shapes.ts';
+import type { User } from './records.ts';
+import { notFound, refuseWith } from './refusal.ts';
+import { newPersonalToken } from './secrets.ts';
+
+/** Who may ask the probes: everybody else gets 404. GitLab's default is this machine. */
+export const monitoringList = (ranges: readonly string[]): ((address: string) => boolean) => {
+  const list = new BlockList();
+  for (const range of ranges) {
+    const [address, bits] = range.split('/') as [string, string | undefined];
+    const family = isIPv6(address) ? 'ipv6' : 'ipv4';
+    list.addSubnet(address, Number(bits ?? (family === 'ipv6' ? 128 : 32)), family);
+  }
+  return (address) => list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+};
+
+const tokenScopes = [
+  'api',
+  'read_api',
+  'read_user',
+  'create_runner',
+  'manage_runner',
+  'read_repository',
+  'write_repository',
+  'admin_mode',
+] as const;
+
+export const createUser = (desk: Desk, username: string, name: string, isAdmin: boolean): User => {
+  for (const user of desk.state.users())
+    if (user.username === username) throw refuseWith(409, 'Username has already been taken');
+  const id = desk.state.newId('user');
+  const user: User = { id, username, name, admin: isAdmin, tokens: [], createdAt: desk.state.clock.now() };
+  desk.state.saveUser(user);
+  return user;
+};
+
+export const createToken = (desk: Desk, user: User, name: string, scopes: string[]): string => {
+  const token = newPersonalToken();
+  user.tokens.push({ id: user.tokens.length + 1, name, token, scopes });
+  desk.state.saveUser(user);
+  return token;
+};
+
+const userBody = z.object({
+  username: z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$/),
+  name: z.string().min(1).max(255).optional(),
+  email: z.string().optional(),
+  password: z.string().optional(),
+  admin: z.boolean().optional(),
+});
+const tokenBody = z.object({ name: z.string().min(1).max(255), scopes: z.array(z.enum(tokenScopes)).min(1) });
+
+export const instanceRoutes = (desk: Desk, monitors: (address: string) => boolean): Route[] => {
+  const { state } = desk;
+  const probe = (path: string, answer: () => Answer): Route =>
+    route('GET', path, (call) => (monitors(call.remote) ? answer() : { status: 404, html: '<h1>404</h1>' }), {
+      kind: 'page',
+    });
+  const metadata = (call: Call): Answer => {
+    authenticate(state, call, ['read_user']);
+    return ok({
+      version: practiceVersion,
+      revision: practiceRevision,
+      kas: { enabled: false, externalUrl: null, externalK8sProxyUrl: null, version: null },
+      enterprise: false,
+    });
+  };
+  return [
+    probe('/-/health', () => ({ status: 200, text: 'GitLab OK' })),
+    probe('/-/liveness', () => ok({ status: 'ok' })),
+    probe('/-/readiness', () => ok({ status: 'ok', master_check: [{ status: 'ok' }] })),
+    probe('/health_check', () => ({ status: 200, text: 'success' })),
+    route('GET', '/api/v4/version', metadata),
+    route('GET', '/api/v4/metadata', metadata),
+    route('GET', '/api/v4/user', (call) => ok(userShape(authenticate(state, call, ['read_user']).user, call.base))),
+    route('POST', '/api/v4/users', (call) => {
+      admin(state, call);
+      const body = read(userBody, call.body);
+      const user = createUser(desk, body.username, body.name ?? body.username, body.admin ?? false);
+      return created(userShape(user, call.base));
+    }),
+    route('POST', '/api/v4/users/:user_id/personal_access_tokens', (call) => {
+      admin(state, call);
+      const body = read(tokenBody, call.body);
+      const user = state.user(idOf(call, 'user_id'));
+      if (user === undefined) throw notFound('User');
+      const token = createToken(desk, user, body.name, body.scopes);
+      const id = user.tokens.length;
+      const now = iso(state.clock.now());
+      return created({
+        id,
+        name: body.name,
+        revoked: false,
+        created_at: now,
+        scopes: body.scopes,
+        user_id: user.id,
+        active: true,
+        token,
+      });
+    }),
+  ];
+};

@@ -1,0 +1,188 @@
+import type { PlannedJob } from './ci/pipeline-plan.ts';
+import type { CiVariable } from './ci/variables.ts';
+
+/** What the practice GitLab keeps on disk. Times are ms since the epoch, on its settable clock. */
+
+export interface PersonalToken {
+  id: number;
+  name: string;
+  token: string;
+  scopes: string[];
+}
+
+export interface User {
+  id: number;
+  username: string;
+  name: string;
+  admin: boolean;
+  tokens: PersonalToken[];
+  createdAt: number;
+}
+
+export interface Project {
+  id: number;
+  name: string;
+  path: string;
+  namespace: string;
+  description: string | null;
+  visibility: 'private' | 'internal' | 'public';
+  ownerId: number;
+  createdAt: number;
+  updatedAt: number;
+  defaultBranch: string;
+  /** Branches and tags as last seen (full ref name → sha): what a push changed is the difference. */
+  refs: Record<string, string>;
+  lastPipelineIid: number;
+  /** Seconds. */
+  buildTimeout: number;
+  sharedRunners: boolean;
+}
+
+export type CiStatus =
+  | 'created'
+  | 'pending'
+  | 'running'
+  | 'canceling'
+  | 'success'
+  | 'failed'
+  | 'canceled'
+  | 'skipped'
+  | 'manual';
+
+export interface Pipeline {
+  id: number;
+  iid: number;
+  projectId: number;
+  sha: string;
+  beforeSha: string;
+  /** Short name: `main`. */
+  ref: string;
+  tag: boolean;
+  source: 'push' | 'api';
+  status: CiStatus;
+  userId: number;
+  stages: string[];
+  variables: CiVariable[];
+  /** `variables:` of the CI file. */
+  fileVariables: CiVariable[];
+  yamlErrors: string | null;
+  commitTitle: string;
+  commitMessage: string;
+  commitAuthor: string;
+  commitAt: number;
+  createdAt: number;
+  updatedAt: number;
+  startedAt: number | null;
+  finishedAt: number | null;
+}
+
+export interface Artifact {
+  type: string;
+  format: string;
+  filename: string;
+  size: number;
+  /** File name under artifacts/. */
+  stored: string;
+  expireAt: number | null;
+}
+
+export interface Job {
+  id: number;
+  pipelineId: number;
+  projectId: number;
+  name: string;
+  stage: string;
+  stageIdx: number;
+  status: CiStatus;
+  spec: PlannedJob;
+  allowFailure: boolean;
+  userId: number;
+  token: string;
+  createdAt: number;
+  queuedAt: number | null;
+  startedAt: number | null;
+  finishedAt: number | null;
+  updatedAt: number;
+  runnerId: number | null;
+  managerId: number | null;
+  /** What the runner declared when it took the job. */
+  runnerFeatures: string[];
+  failureReason: string | null;
+  exitCode: number | null;
+  retried: boolean;
+  artifacts: Artifact[];
+  /** How the final `output` compared with the stored trace; GitLab itself only counts mismatches. */
+  traceCheck: 'none' | 'match' | 'mismatch';
+}
+
+export type RunnerType = 'instance_type' | 'group_type' | 'project_type';
+
+export interface Runner {
+  id: number;
+  token: string;
+  type: RunnerType;
+  projectIds: number[];
+  description: string;
+  maintenanceNote: string | null;
+  tags: string[];
+  runUntagged: boolean;
+  locked: boolean;
+  paused: boolean;
+  accessLevel: 'not_protected' | 'ref_protected';
+  maximumTimeout: number | null;
+  creatorId: number | null;
+  createdAt: number;
+  contactedAt: number | null;
+}
+
+export interface Manager {
+  id: number;
+  runnerId: number;
+  systemId: string;
+  version: string | null;
+  revision: string | null;
+  platform: string | null;
+  architecture: string | null;
+  executor: string | null;
+  ip: string;
+  createdAt: number;
+  contactedAt: number;
+}
+
+export interface Hook {
+  id: number;
+  projectId: number;
+  uuid: string;
+  url: string;
+  token: string | null;
+  signingToken: string | null;
+  jobEvents: boolean;
+  pipelineEvents: boolean;
+  createdAt: number;
+}
+
+export interface Instance {
+  id: number;
+  uuid: string;
+  jobKey: string;
+  registrationToken: string;
+  allowLocalHooks: boolean;
+  lastSweepAt: number;
+}
+
+export interface Tables {
+  instance: Instance;
+  user: User;
+  project: Project;
+  pipeline: Pipeline;
+  job: Job;
+  runner: Runner;
+  manager: Manager;
+  hook: Hook;
+}
+export type TableName = keyof Tables;
+
+export const finished = (status: CiStatus): boolean =>
+  status === 'success' || status === 'failed' || status === 'canceled' || status === 'skipped';
+
+export const fullPath = (project: Project): string => `${project.namespace}/${project.path}`;
