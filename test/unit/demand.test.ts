@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import { type Demand, demandOf, gpuName, gpuSlug, needsSentence } from '../../scheduler/jobs/demand.ts';
+
+const GiB = 2 ** 30;
+
+describe('what tags demand', () => {
+  const rows: [string[], Partial<Demand>][] = [
+    [[], { cpuMillis: 1000, memoryBytes: GiB, gpus: 0, arch: 'amd64', names: [] }],
+    [['linux', 'arm64'], { arch: 'arm64', names: [] }],
+    [['gpu'], { gpus: 1, vramBytes: 0 }],
+    [['gpu-2', 'gpu'], { gpus: 2 }],
+    [['cuda'], { gpus: 1, vendor: 'nvidia' }],
+    [['amd'], { gpus: 1, vendor: 'amd' }],
+    [['vram-20g', 'vram-8g'], { gpus: 1, vramBytes: 20 * GiB }],
+    [['cpu-8', 'mem-16g', 'disk-100g'], { cpuMillis: 8000, memoryBytes: 16 * GiB, diskBytes: 100 * GiB }],
+    [['node-kang'], { node: 'kang' }],
+    [['rtx-3090-ti', 'inference'], { gpus: 0, names: ['inference', 'rtx-3090-ti'] }],
+    [['gpu-0', 'cpu-0', 'mem-g', 'node-'], { gpus: 0, cpuMillis: 1000, names: ['cpu-0', 'gpu-0', 'mem-g', 'node-'] }],
+    [['firecracker-2cpu-4gb'], { cpuMillis: 2000, memoryBytes: 4 * GiB }],
+  ];
+  it.each(rows)('%j', (tags, wanted) => expect(demandOf(tags, 'x86_64')).toMatchObject(wanted));
+
+  it('says what can never be', () => {
+    expect(demandOf(['amd64', 'arm64'], 'amd64').impossible).toBe('no machine is both amd64 and arm64');
+    expect(demandOf(['nvidia', 'amd'], 'amd64').impossible).toBe('no GPU is both of amd and of nvidia');
+    expect(demandOf(['node-a', 'node-b'], 'amd64').impossible).toBe('no machine is both a and b');
+    expect(demandOf(['firecracker-2cpu-4gb'], 'amd64').impossible).toBe(
+      'firecracker-2cpu-4gb asks for a micro VM, and no executor of this version makes one',
+    );
+  });
+
+  it('is monotone: more tags never demand less', () => {
+    const all = ['gpu', 'gpu-2', 'cuda', 'vram-20g', 'cpu-8', 'mem-16g', 'disk-9g', 'node-kang', 'rtx-5080', 'linux'];
+    for (let mask = 0; mask < 1 << all.length; mask += 1) {
+      const some = demandOf(
+        all.filter((_, bit) => mask & (1 << bit)),
+        'amd64',
+      );
+      for (const tag of all) {
+        const more = demandOf([...some.tags, tag], 'amd64');
+        for (const key of ['gpus', 'vramBytes', 'cpuMillis', 'memoryBytes', 'diskBytes'] as const)
+          if (more[key] < some[key]) throw new Error(`${some.tags} + ${tag} demands less ${key}`);
+        expect(some.names.every((name) => more.names.includes(name))).toBe(true);
+      }
+    }
+  });
+
+  it('needs, in words', () => {
+    expect(needsSentence(demandOf(['vram-20g', 'gpu'], 'amd64'))).toBe('gpu, vram-20g');
+    expect(needsSentence(demandOf([], 'amd64'))).toBe('1 CPU, 1 GiB (no tags)');
+  });
+});
+
+describe('GPU models', () => {
+  it.each([
+    ['NVIDIA GeForce RTX 3090 Ti', 'rtx-3090-ti', 'RTX 3090 Ti'],
+    ['NVIDIA GeForce RTX 5080', 'rtx-5080', 'RTX 5080'],
+    ['NVIDIA A100-SXM4-80GB', 'a100-sxm4-80gb', 'A100-SXM4-80GB'],
+    ['Tesla T4', 'tesla-t4', 'Tesla T4'],
+    ['AMD Radeon RX 7900 XTX', 'rx-7900-xtx', 'RX 7900 XTX'],
+    ['Intel(R) Arc(TM) A770 Graphics', 'arc-a770', 'Arc A770'],
+    ['NVIDIA', 'nvidia', 'NVIDIA'],
+  ])('%s', (model, slug, name) => {
+    expect(gpuSlug(model)).toBe(slug);
+    expect(gpuName(model)).toBe(name);
+  });
+});
