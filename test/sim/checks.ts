@@ -1,0 +1,329 @@
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { PeerMessage } from '../../protocol/messages.ts';
+import { compareStamps, showStamp } from '../../protocol/stamp.ts';
+import type { Effect, Write } from '../../scheduler/effects.ts';
+import type { Input } from '../../scheduler/inputs.ts';
+import type { CoreState } from '../../scheduler/state.ts';
+import type { Agent } from './agent.ts';
+import type { Container } from './container.ts';
+import { secretMark } from './gitlab.ts';
+import { isAncestor, isJoint, quorum } from './history.ts';
+import type { Machine } from './machine.ts';
+import { demandOfTags, excessOf } from './sim-demand.ts';
+import { require as must } from './violation.ts';
+import type { World } from './world.ts';
+
+/** How long after a resume the watchdog may need to look and to freeze what thawed with the machine. */
+const afterResumeMs = 320;
+
+/**
+ * The safety rules, each a function of its own, looked at when something happens and not afterwards. They go by what is
+ * on the disks and on the wire (History), never by what a node believes.
+ */
+export class Checks {
+  readonly #world: World;
+  readonly #grantsTaken = new Set<string>();
+  readonly #grants = new Map<string, { term: number }>();
+  /** Root job -> its container that makes progress. */
+  readonly #active = new Map<number, Set<Container>>();
+  readonly #elected = new Set<string>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  // --- what a step does
+
+  stepped(agent: Agent, before: CoreState, input: Input, effects: readonly Effect[]): void {
+    const { figures } = this.#world;
+    const leads = agent.state.raft.leading !== null;
+    if (leads && (before.raft.leading === null || before.raft.term !== agent.state.raft.term)) {
+      figures.add('elections');
+      if (before.raft.accepted.configuration.next !== null) figures.add('elections in joint');
+      this.#electedByMajority(agent, before);
+    }
+    // Several proposals of one step reach the disk as the newest of them; the others may be committed by themselves.
+    for (const { ledger } of agent.state.raft.leading?.proposed ?? []) this.#proposes(agent, ledger);
+    if (input.kind === 'heard' && input.message.kind === 'grant')
+      this.#staleGrantIsRefused(agent, input.message, effects);
+  }
+
+  /** SAFETY L2, L10: votes of a majority, in both halves, on disk. */
+  #electedByMajority(agent: Agent, before: CoreState): void {
+    const { term } = agent.state.raft;
+    const { configuration, stamp } = before.raft.accepted;
+    const { promises } = this.#world.history;
+    const self = agent.machine.id;
+    const key = `${agent.life} ${term}`;
+    this.#elected.add(key);
+    must(
+      quorum(configuration, (disk) => promises.get(`${disk}/${term}`) === self),
+      'elected-by-majority',
+      () =>
+        `${agent.life} leads term ${term} with ${showStamp(stamp)}, configuration ${JSON.stringify(configuration)}, but on disk are only the votes ${[...promises].filter(([at, to]) => at.endsWith(`/${term}`) && to === self).map(([at]) => at)}`,
+    );
+  }
+
+  #staleGrantIsRefused(agent: Agent, grant: PeerMessage & { kind: 'grant' }, effects: readonly Effect[]): void {
+    const { term } = agent.state.raft;
+    if (grant.term >= term) return;
+    for (const effect of effects)
+      if (effect.kind === 'persist')
+        for (const write of effect.writes)
+          if (write.key === 'asking')
+            must(
+              !write.value.some((asking) => asking.grant === grant.grant),
+              'stale-grant',
+              () => `${agent.life} in term ${term} takes the grant ${grant.grant} of term ${grant.term}`,
+            );
+  }
+
+  // --- what a node does
+
+  performs(agent: Agent, effect: Effect): void {
+    switch (effect.kind) {
+      case 'persist':
+        for (const write of effect.writes) this.#writes(agent, write);
+        return;
+      case 'send':
+        return this.#says(agent, effect.to, effect.message);
+      case 'publish-ledger':
+        return this.#actsOnCommitted(agent, effect.ledger, 'publishes');
+      case 'gossip':
+        return this.#hasNoSecret(agent, effect);
+      case 'note':
+        return this.#hasNoSecret(agent, effect);
+      case 'answer':
+        return this.#answersWhatIsCommitted(agent, effect);
+      case 'take-job':
+        return this.#takesRightly(agent, effect);
+      case 'fail-run':
+        this.#mayAct(agent, effect.kind);
+        return this.#lostIsCommitted(agent, effect.run.run);
+      case 'create-runner':
+      case 'delete-runner':
+      case 'retry-job':
+      case 'rescue-job':
+        return this.#mayAct(agent, effect.kind);
+      default:
+        return;
+    }
+  }
+
+  #writes(agent: Agent, write: Write): void {
+    if (write.key === 'accepted' && write.value) this.#proposes(agent, write.value);
+    if (write.key === 'committed' && write.value) this.#actsOnCommitted(agent, write.value, 'writes as committed');
+  }
+
+  /** A ledger that this node accepted, or, leading, made itself. */
+  #proposes(agent: Agent, ledger: Ledger | null): void {
+    if (!ledger) return;
+    const { history } = this.#world;
+    const { leading, term } = agent.state.raft;
+    const isOwn = leading !== null && ledger.stamp.term === term;
+    agent.doc = history.saw(ledger, agent.life, agent.doc, isOwn);
+  }
+
+  /** SAFETY L1: only what a quorum has on disk decides anything. */
+  #actsOnCommitted(agent: Agent, ledger: Ledger, verb: string): void {
+    const doc = this.#world.history.find(ledger.stamp);
+    must(!!doc?.isCommitted, 'act-on-committed', () => {
+      const holders = doc ? [...doc.holders].join(' ') : 'nobody';
+      return `${agent.life} ${verb} ${showStamp(ledger.stamp)}, configuration ${JSON.stringify(ledger.configuration)}, which is on the disks of ${holders}`;
+    });
+  }
+
+  /** SAFETY L10: what is said is on disk before. */
+  #says(agent: Agent, to: string, message: PeerMessage): void {
+    const { history } = this.#world;
+    const self = agent.machine.id;
+    const disk = `${self}/${agent.machine.disk.store}`;
+    switch (message.kind) {
+      case 'vote-answer':
+        if (!message.granted) return;
+        return must(
+          history.promises.get(`${disk}/${message.term}`) === to,
+          'vote-after-fsync',
+          () => `${agent.life} tells ${to} of its vote in term ${message.term}, and it is not on disk`,
+        );
+      case 'ack': {
+        if (!message.stamp) return;
+        const doc = history.find(message.stamp);
+        const now = history.find(agent.machine.disk.stampOf('accepted'));
+        return must(
+          !!doc && (doc.holders.has(disk) || (!!now && isAncestor(doc, now))),
+          'ack-after-fsync',
+          () => `${agent.life} acknowledges ${showStamp(message.stamp!)}, and has ${now?.key} on disk`,
+        );
+      }
+      case 'append': {
+        history.leads(message.term, agent.life);
+        if (message.ledger) agent.doc = history.saw(message.ledger, agent.life, agent.doc, true);
+        const committed = history.find(message.committed);
+        return must(
+          message.committed.term === 0 || !!committed?.isCommitted,
+          'act-on-committed',
+          () => `${agent.life} says that ${showStamp(message.committed)} is committed, and it is not`,
+        );
+      }
+      case 'grant':
+        this.#grants.set(message.grant, { term: message.term });
+        this.#mayAct(agent, 'grant');
+        return this.#classIsReady(agent, message.class, message.token);
+      case 'own-runs':
+        for (const run of message.runs)
+          if (run.state === 'taken' || run.state === 'running')
+            must(
+              agent.machine.disk.runs.has(run.run),
+              'run-on-disk-before-it-is-told',
+              () => `${agent.life} tells of ${run.run}, and it is not on its disk`,
+            );
+        return;
+      default:
+        return;
+    }
+  }
+
+  /** SAFETY J5, L3: only a leader whose first ledger of the term is committed grants, or writes to GitLab. */
+  #mayAct(agent: Agent, what: string): void {
+    const { term, leading } = agent.state.raft;
+    const first = this.#world.history.firstOf(term);
+    must(
+      leading !== null && !!first?.isCommitted,
+      'only-a-leader-that-may-act',
+      () =>
+        `${agent.life} does ${what} in term ${term}, ${leading ? 'leading' : 'not leading'}, its first ledger not committed`,
+    );
+  }
+
+  /** SAFETY J7: the class's runner is committed before anybody gets a grant by it. */
+  #classIsReady(agent: Agent, key: string, token: string): void {
+    const top = this.#world.history.top?.ledger;
+    must(
+      top?.classes[key]?.token === token,
+      'grant-after-the-class-is-committed',
+      () => `${agent.life} grants by class "${key}", whose token is not in the committed ledger`,
+    );
+  }
+
+  #lostIsCommitted(agent: Agent, run: string): void {
+    const shown = this.#world.history.top?.ledger.runs[run];
+    must(
+      shown?.state === 'lost',
+      'lost-is-committed-first',
+      () => `${agent.life} fails ${run} at GitLab, and the committed ledger says ${shown?.state}`,
+    );
+  }
+
+  /** SAFETY J3, J5: asking is on disk before the POST; a grant is used once; the room is there. */
+  #takesRightly(agent: Agent, effect: Effect & { kind: 'take-job' }): void {
+    const { machine } = agent;
+    must(
+      machine.disk.asking.some((asking) => asking.grant === effect.grant),
+      'asking-on-disk',
+      () => `${agent.life} asks GitLab by ${effect.grant} before that is on its disk`,
+    );
+    must(
+      !this.#grantsTaken.has(effect.grant),
+      'grant-used-once',
+      () => `${agent.life} uses the grant ${effect.grant} a second time`,
+    );
+    this.#grantsTaken.add(effect.grant);
+    agent.runs.claims.set(effect.grant, { demand: demandOfTags(effect.tags), gpus: effect.gpus });
+    this.#hasRoom(agent);
+  }
+
+  /** What was taken and asked for fits in the machine, and no GPU is given to two. */
+  #hasRoom(agent: Agent): void {
+    const excess = excessOf(agent.machine.build, [...agent.runs.claims.values()]);
+    must(excess === null, 'no-node-over-its-room', () => `${agent.life}: ${excess}`);
+  }
+
+  #answersWhatIsCommitted(agent: Agent, { id, outcome }: Effect & { kind: 'answer' }): void {
+    if (outcome.state !== 'done') return;
+    const docs = [...this.#world.history.docs.values()].filter((doc) => doc.requests.has(id));
+    must(
+      docs.length === 0 || docs.some((doc) => doc.isCommitted),
+      'answer-after-commit',
+      () => `${agent.life} answers ${id}, "${outcome.because}", and no committed ledger has it`,
+    );
+  }
+
+  #hasNoSecret(agent: Agent, effect: Effect): void {
+    const text = JSON.stringify(effect);
+    must(!text.includes(secretMark), 'no-secret', () => `${agent.life} lets out a secret: ${text.slice(0, 400)}`);
+  }
+
+  // --- what reaches a disk
+
+  landed(machine: Machine, writes: readonly Write[]): void {
+    const { history } = this.#world;
+    const disk = `${machine.id}/${machine.disk.store}`;
+    for (const write of writes) {
+      if (write.key === 'promise') history.promised(disk, write.value.term, write.value.votedFor);
+      if (write.key === 'accepted' && write.value) {
+        const doc = history.find(write.value.stamp);
+        if (doc) history.held(doc, disk);
+      }
+    }
+  }
+
+  // --- what runs
+
+  /** SAFETY J1: a job and its retry never make progress at the same time. */
+  runIsActive(container: Container, machine: Machine): void {
+    const { now, timeline, gitlab } = this.#world;
+    if (!container.isActive) return;
+    const since = now - machine.resumedAt;
+    if (since < afterResumeMs) {
+      // What thawed with its machine goes on until the watchdog's first look: no rule can forbid that.
+      timeline.after(afterResumeMs - since + 1, () => this.runIsActive(container, machine));
+      return;
+    }
+    const root = gitlab.jobs.get(container.run.job)?.root ?? container.run.job;
+    const others = this.#active.get(root) ?? new Set();
+    this.#active.set(root, others.add(container));
+    for (const other of others) {
+      if (other === container || !other.isActive) continue;
+      if (now - other.machine.resumedAt < afterResumeMs) continue;
+      must(
+        false,
+        'no-run-on-two-nodes',
+        () =>
+          `job ${root} makes progress as ${other.run.run} on ${other.run.node} and as ${container.run.run} on ${container.run.node}`,
+      );
+    }
+  }
+
+  runEnded(container: Container): void {
+    const root = this.#world.gitlab.jobs.get(container.run.job)?.root ?? container.run.job;
+    this.#active.get(root)?.delete(container);
+  }
+
+  // --- after the healing
+
+  /** What is still missing for a mesh in good order; null when nothing is. */
+  notYetWell(): string | null {
+    const { gitlab, history } = this.#world;
+    const agents = this.#world.agents();
+    const leaders = agents.filter((agent) => agent.state.raft.leading !== null);
+    if (leaders.length !== 1) return `${leaders.length} leaders`;
+    const leader = leaders[0]!;
+    const lost = agents.find((agent) => agent.state.raft.leader?.node !== leader.machine.id);
+    if (lost) return `${lost.life} does not know that ${leader.life} leads`;
+    const { top } = history;
+    if (!top || isJoint(top.configuration)) return 'a joint configuration';
+    const { voters } = top.configuration;
+    for (const { machine } of agents)
+      if (voters[machine.id]?.store !== machine.disk.store) return `${machine.id} does not vote`;
+    const behind = agents.find(
+      (agent) => compareStamps(agent.state.raft.committed?.stamp ?? { term: 0, version: 0 }, top.stamp) < 0,
+    );
+    if (behind) return `${behind.life} has not got ${top.key}`;
+    for (const job of gitlab.jobs.values())
+      if (job.status === 'running' || job.status === 'pending')
+        return `job ${job.id} (${job.tags}) is ${job.status}${job.systemId ? ` on ${job.systemId}` : ''}`;
+    const open = Object.values(top.ledger.runs).find((run) => ['taken', 'running', 'finished'].includes(run.state));
+    return open ? `the ledger still shows ${open.run} as ${open.state}` : null;
+  }
+}

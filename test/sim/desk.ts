@@ -1,0 +1,121 @@
+import type { Effect } from '../../scheduler/effects.ts';
+import type { Agent } from './agent.ts';
+import { isNoAnswer, projectId, secretMark } from './gitlab.ts';
+import type { World } from './world.ts';
+
+export const sealed = (secret: string): string => `sealed(${secret})`;
+export const unsealed = (text: string): string => text.replace(/^sealed\((.*)\)$/, '$1');
+export const adminToken = sealed(`${secretMark}-admin`);
+
+/** The leader's side of GitLab, as node/agent/gitlab-desk.ts: done and answered as inputs. */
+export class Desk {
+  readonly #world: World;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  perform(agent: Agent, effect: Effect): void {
+    const { gitlab } = this.#world;
+    const self = agent.machine.id;
+    switch (effect.kind) {
+      case 'read-queue':
+        return this.#readQueue(agent);
+      case 'create-runner':
+        return this.#createRunner(agent, effect.class, effect.tags, effect.nonce);
+      case 'delete-runner':
+        return gitlab.call(
+          self,
+          () => gitlab.runners.delete(effect.runner),
+          (answer) => {
+            if (!isNoAnswer(answer)) agent.feed({ kind: 'runner-deleted', class: effect.class });
+          },
+        );
+      case 'fail-run':
+        return this.#failRun(agent, effect.run.run, unsealed(effect.run.token), effect.because);
+      case 'retry-job':
+        return gitlab.call(
+          self,
+          () => gitlab.jobs.get(effect.job)?.status === 'failed' && gitlab.retry(effect.job),
+          () => {},
+        );
+      case 'rescue-job':
+        this.#world.figures.add('jobs rescued');
+        return gitlab.call(
+          self,
+          () => gitlab.cancel(effect.job) && gitlab.retry(effect.job),
+          () => {},
+        );
+      case 'compare-runs':
+        return this.#compare(agent, effect.runners);
+      default:
+        throw new Error(`the simulation does not know the effect ${effect.kind}`);
+    }
+  }
+
+  #readQueue(agent: Agent): void {
+    const { gitlab } = this.#world;
+    gitlab.call(
+      agent.machine.id,
+      () => gitlab.queue().map((job) => ({ ...job })),
+      (answer) => {
+        if (isNoAnswer(answer)) return agent.feed({ kind: 'queue-failed', because: answer.because });
+        const jobs = answer.map((job) => ({
+          job: job.id,
+          projectId,
+          project: 'lab/demo',
+          name: `job-${job.root}`,
+          ref: 'main',
+          tags: job.tags,
+          queuedAt: job.queuedAt,
+        }));
+        agent.feed({ kind: 'queue-read', jobs, complete: true });
+      },
+    );
+  }
+
+  #createRunner(agent: Agent, key: string, tags: string[], nonce: string): void {
+    const { gitlab, figures } = this.#world;
+    gitlab.call(
+      agent.machine.id,
+      () => gitlab.createRunner(tags, nonce),
+      (answer) => {
+        if (isNoAnswer(answer))
+          return agent.feed({ kind: 'runner-failed', class: key, nonce, because: answer.because });
+        figures.add('runners created');
+        agent.feed({ kind: 'runner-created', class: key, nonce, runner: answer.id, token: sealed(answer.token) });
+      },
+    );
+  }
+
+  #failRun(agent: Agent, run: string, token: string, because: string): void {
+    const { gitlab, figures } = this.#world;
+    figures.add('lost runs failed');
+    gitlab.call(
+      agent.machine.id,
+      () => gitlab.update(token, { state: 'failed', because, system: true }),
+      (answer) => {
+        const ok = !isNoAnswer(answer);
+        const sentence = isNoAnswer(answer) ? answer.because : because;
+        agent.feed({ kind: 'run-failed-at-gitlab', run, ok, because: sentence });
+      },
+    );
+  }
+
+  #compare(agent: Agent, runners: number[]): void {
+    const { gitlab } = this.#world;
+    const list = () =>
+      [...gitlab.jobs.values()]
+        .filter((job) => job.status === 'running' && job.runner !== null && runners.includes(job.runner))
+        .map(({ id, runner, systemId, startedAt }) => ({
+          job: id,
+          projectId,
+          runner: runner as number,
+          systemId,
+          startedAt,
+        }));
+    gitlab.call(agent.machine.id, list, (answer) => {
+      if (!isNoAnswer(answer)) agent.feed({ kind: 'runs-compared', running: answer });
+    });
+  }
+}

@@ -1,0 +1,226 @@
+import type { Configuration, Ledger, Voters } from '../../protocol/ledger.ts';
+import { type Stamp, showStamp } from '../../protocol/stamp.ts';
+import type { Figures } from './figures.ts';
+import { Violation } from './violation.ts';
+
+/** One ledger that a leader ever proposed. Its parent is the one that its leader had before. */
+export interface Doc {
+  key: string;
+  stamp: Stamp;
+  text: string;
+  parent: Doc | null;
+  depth: number;
+  configuration: Configuration;
+  /** "node/store" of every disk that ever held it, or a later one of its term. */
+  holders: Set<string>;
+  isCommitted: boolean;
+  requests: ReadonlySet<string>;
+  ledger: Ledger;
+}
+
+/** JSON with sorted keys: one document has one text, wherever it comes from. */
+export function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+  if (value === null || typeof value !== 'object') return JSON.stringify(value) ?? 'null';
+  const record = value as Record<string, unknown>;
+  const keys = Object.keys(record)
+    .filter((key) => record[key] !== undefined)
+    .sort();
+  return `{${keys.map((key) => `${JSON.stringify(key)}:${canonical(record[key])}`).join(',')}}`;
+}
+
+export const isAncestor = (older: Doc, newer: Doc): boolean => {
+  let doc: Doc | null = newer;
+  while (doc !== null && doc.depth > older.depth) doc = doc.parent;
+  return doc === older;
+};
+
+const majority = (voters: Voters, has: (disk: string) => boolean): boolean => {
+  let total = 0;
+  let sum = 0;
+  for (const [node, { store, weight }] of Object.entries(voters)) {
+    total += weight;
+    if (has(`${node}/${store}`)) sum += weight;
+  }
+  return 2 * sum > total;
+};
+
+/** Written again here, on purpose: what checks must not be what is checked. */
+export const quorum = (configuration: Configuration, has: (disk: string) => boolean): boolean =>
+  majority(configuration.voters, has) && (configuration.next === null || majority(configuration.next, has));
+
+const sameVoters = (a: Voters, b: Voters): boolean => canonical(a) === canonical(b);
+export const isJoint = (configuration: Configuration): boolean => configuration.next !== null;
+
+/**
+ * What is true of the mesh as a whole, seen from above: which ledgers exist, which disks hold them, and therefore which
+ * are committed, whether anybody knows it yet or not. Nothing here is told by the nodes' own opinion.
+ */
+export class History {
+  readonly docs = new Map<string, Doc>();
+  /** "node/store/term" -> the vote that is on that disk. */
+  readonly promises = new Map<string, string>();
+  readonly #texts = new WeakMap<Ledger, Doc>();
+  readonly #leaders = new Map<number, { life: string; base: Doc; first: Doc }>();
+  /** Deepest committed ledger of each term. */
+  readonly #committedIn = new Map<number, Doc>();
+  top: Doc | null = null;
+  readonly #figures: Figures;
+  /** Called for every joint configuration that appears. */
+  onJoint: () => void = () => {};
+
+  constructor(figures: Figures) {
+    this.#figures = figures;
+  }
+
+  root(ledger: Ledger): void {
+    const doc = this.#make(ledger, null);
+    doc.isCommitted = true;
+    this.top = doc;
+    this.#committedIn.set(doc.stamp.term, doc);
+  }
+
+  find(stamp: Stamp): Doc | undefined {
+    return this.docs.get(showStamp(stamp));
+  }
+
+  /** A ledger was seen that `life` sends or writes; `previous` is what that life had accepted before. */
+  saw(ledger: Ledger, life: string, previous: Doc | null, isLeader: boolean): Doc {
+    const known = this.#texts.get(ledger);
+    if (known) return known;
+    const doc = this.docs.get(showStamp(ledger.stamp));
+    if (doc) {
+      const text = canonical(ledger);
+      if (doc.text !== text)
+        throw new Violation(
+          'one-document-a-stamp',
+          `${showStamp(ledger.stamp)} stands for two ledgers, one at ${life}`,
+        );
+      this.#texts.set(ledger, doc);
+      return doc;
+    }
+    if (!isLeader || previous === null)
+      throw new Violation('only-leaders-propose', `${life} has ${showStamp(ledger.stamp)}, which no leader proposed`);
+    const made = this.#make(ledger, previous);
+    this.#checkShape(made, previous, life);
+    if (previous.stamp.term !== made.stamp.term) this.#checkBase(made, previous, life);
+    if (isJoint(made.configuration) && !(previous && isJoint(previous.configuration))) this.onJoint();
+    return made;
+  }
+
+  #make(ledger: Ledger, parent: Doc | null): Doc {
+    const key = showStamp(ledger.stamp);
+    const doc: Doc = {
+      key,
+      stamp: ledger.stamp,
+      text: canonical(ledger),
+      parent,
+      depth: parent ? parent.depth + 1 : 0,
+      configuration: ledger.configuration,
+      holders: new Set(),
+      isCommitted: false,
+      requests: new Set(ledger.requests.map((request) => request.id)),
+      ledger,
+    };
+    this.docs.set(key, doc);
+    this.#texts.set(ledger, doc);
+    return doc;
+  }
+
+  /** SAFETY L3, L4, L5: how a configuration may follow another. */
+  #checkShape(doc: Doc, parent: Doc, life: string): void {
+    const was = parent.configuration;
+    const is = doc.configuration;
+    const fail = (rule: string, why: string): never => {
+      throw new Violation(
+        rule,
+        `${life} made ${doc.key} after ${parent.key}: ${why}; ${canonical(was)} -> ${canonical(is)}`,
+      );
+    };
+    if (doc.stamp.version <= parent.stamp.version) fail('versions-rise', 'the version does not rise');
+    for (const voters of [is.voters, is.next ?? {}]) {
+      const heavy = Object.values(voters).filter((voter) => voter.weight === 3).length;
+      if (heavy > 1 || (heavy === 1 && Object.keys(voters).length % 2 === 1)) fail('weights', 'wrong weights');
+    }
+    if (canonical(was) === canonical(is)) return;
+    this.#figures.add('configurations');
+    if (doc.stamp.term !== parent.stamp.term) fail('restamp-changes-the-stamp-only', 'a new leader changed the voters');
+    if (is.next !== null && was.next === null) {
+      this.#figures.add('reconfigurations');
+      if (!sameVoters(was.voters, is.voters)) fail('joint-first', 'the old half is not the old configuration');
+      return;
+    }
+    if (was.next === null) return fail('joint-first', 'voters changed in one step');
+    if (is.next !== null) return fail('joint-first', 'a joint configuration followed another');
+    if (!sameVoters(was.next, is.voters)) fail('joint-first', 'the new configuration is not the new half');
+    let joint: Doc | null = parent;
+    while (joint && joint.stamp.term === doc.stamp.term && canonical(joint.configuration) === canonical(was)) {
+      if (joint.isCommitted) return;
+      joint = joint.parent;
+    }
+    fail('leave-joint-late', 'no joint ledger of this term is committed');
+  }
+
+  /** The first ledger of a term: its leader, and what it starts from. */
+  #checkBase(first: Doc, base: Doc, life: string): void {
+    const { term } = first.stamp;
+    const other = this.#leaders.get(term);
+    if (other) throw new Violation('one-leader-a-term', `term ${term} has ${other.life} and ${life}`);
+    this.#leaders.set(term, { life, base, first });
+    for (const [in_, doc] of this.#committedIn)
+      if (in_ < term && !isAncestor(doc, base))
+        throw new Violation(
+          'leader-has-all',
+          `${life} leads term ${term} from ${base.key} without committed ${doc.key}`,
+        );
+  }
+
+  /** `life` says that it leads in this term. */
+  leads(term: number, life: string): void {
+    const leader = this.#leaders.get(term);
+    if (leader && leader.life !== life)
+      throw new Violation('one-leader-a-term', `term ${term} has ${leader.life} and ${life}`);
+  }
+
+  /** The ledger that the leader of a term began with. */
+  firstOf(term: number): Doc | null {
+    return this.#leaders.get(term)?.first ?? null;
+  }
+
+  /** That disk holds the ledger now, durably. */
+  held(doc: Doc, disk: string): void {
+    for (let older: Doc | null = doc; older && older.stamp.term === doc.stamp.term; older = older.parent) {
+      if (older.holders.has(disk)) break;
+      older.holders.add(disk);
+      if (!older.isCommitted && older.stamp.term > 0 && quorum(older.configuration, (at) => older!.holders.has(at)))
+        this.#committed(older);
+    }
+  }
+
+  #committed(doc: Doc): void {
+    const top = this.top as Doc;
+    if (!isAncestor(doc, top) && !isAncestor(top, doc))
+      throw new Violation('one-chain', `${doc.key} and ${top.key} are both committed, and neither follows the other`);
+    for (let older: Doc | null = doc; older && !older.isCommitted; older = older.parent) older.isCommitted = true;
+    if (doc.depth > top.depth) this.top = doc;
+    if (isJoint(doc.configuration)) this.#figures.add('commits in joint');
+    const deepest = this.#committedIn.get(doc.stamp.term);
+    if (!deepest || deepest.depth < doc.depth) this.#committedIn.set(doc.stamp.term, doc);
+    for (const [term, { life, base }] of this.#leaders)
+      if (term > doc.stamp.term && !isAncestor(doc, base))
+        throw new Violation(
+          'leader-has-all',
+          `${doc.key} is committed, but ${life} leads term ${term} from ${base.key}`,
+        );
+  }
+
+  /** That disk holds this promise now. */
+  promised(disk: string, term: number, votedFor: string | null): void {
+    if (votedFor === null) return;
+    const key = `${disk}/${term}`;
+    const before = this.promises.get(key);
+    if (before !== undefined && before !== votedFor)
+      throw new Violation('one-vote-a-term', `${disk} voted for ${before} and ${votedFor} in term ${term}`);
+    this.promises.set(key, votedFor);
+  }
+}

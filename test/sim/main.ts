@@ -1,0 +1,98 @@
+import { parseArgs } from 'node:util';
+import { Figures } from './figures.ts';
+import { runSeed, type SeedEnd } from './seed-run.ts';
+import { defaultOptions, type WorldOptions } from './world.ts';
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string' },
+    seeds: { type: 'string' },
+    from: { type: 'string', default: '1' },
+    /** Only every n-th seed, from `from` on: several processes share the work. */
+    stride: { type: 'string', default: '1' },
+    for: { type: 'string' },
+    chaos: { type: 'string' },
+    /** Runs every seed twice (the default), or only every n-th; 0 = none. */
+    twice: { type: 'string', default: '1' },
+    verbose: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    keep: { type: 'boolean', default: false },
+  },
+});
+
+function msOf(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
+  if (!match) throw new Error(`no time span: ${text} (try 30s, 10m)`);
+  return Number(match[1]) * { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match[2] ?? 's']!;
+}
+
+const options: WorldOptions = {
+  ...defaultOptions,
+  ...(values.chaos ? { chaosMs: msOf(values.chaos) } : {}),
+  print: values.verbose ? (line) => process.stdout.write(`${line}\n`) : null,
+};
+const replay = (seed: number): string =>
+  `npm run sim -- --seed ${seed} --verbose${values.chaos ? ` --chaos ${values.chaos}` : ''}`;
+
+function report(end: SeedEnd): void {
+  const { seed, broken } = end;
+  if (!broken) return;
+  if (!values.verbose && !values.json) for (const line of broken.tail) process.stdout.write(`  ${line}\n`);
+  process.stdout.write(`seed ${seed} broke ${broken.sentence}\nreplay: ${replay(seed)}\n`);
+}
+
+const figures = new Figures();
+const total = {
+  seeds: 0,
+  virtualMs: 0,
+  realMs: 0,
+  events: 0,
+  broken: [] as { seed: number; rule: string; sentence: string }[],
+};
+const seen = new Map<string, number>();
+
+function one(seed: number): void {
+  const end = runSeed(seed, options);
+  total.seeds += 1;
+  total.virtualMs += end.virtualMs;
+  total.realMs += end.realMs;
+  total.events += end.events;
+  figures.merge(end.counts);
+  for (const name of Object.keys(end.counts)) seen.set(name, (seen.get(name) ?? 0) + 1);
+  if (end.broken) {
+    total.broken.push({ seed, rule: end.broken.rule, sentence: end.broken.sentence });
+    report(end);
+  }
+  const every = Number(values.twice);
+  if (every > 0 && !values.verbose && total.seeds % every === 0) {
+    const again = runSeed(seed, options);
+    if (again.hash !== end.hash) {
+      total.broken.push({ seed, rule: 'same-seed-same-story', sentence: 'two runs differ' });
+      process.stdout.write(`seed ${seed} told two stories: ${end.hash} and ${again.hash}\nreplay: ${replay(seed)}\n`);
+    }
+  }
+}
+
+const began = performance.now();
+if (values.seed !== undefined) one(Number(values.seed));
+else {
+  const count = values.for ? Number.POSITIVE_INFINITY : Number(values.seeds ?? 200);
+  const untilMs = values.for ? msOf(values.for) : Number.POSITIVE_INFINITY;
+  for (let i = 0; i < count && performance.now() - began < untilMs; i += 1) {
+    one(Number(values.from) + i * Number(values.stride));
+    if (total.broken.length > 0 && !values.keep) break;
+  }
+}
+
+if (values.json)
+  process.stdout.write(`${JSON.stringify({ ...total, counts: figures.counts, inSeeds: Object.fromEntries(seen) })}\n`);
+else {
+  const rows = Object.entries(figures.counts).sort(([a], [b]) => (a < b ? -1 : 1));
+  for (const [name, count] of rows)
+    process.stdout.write(`${String(count).padStart(9)}  ${name} (in ${seen.get(name)} seeds)\n`);
+  process.stdout.write(
+    `${total.seeds} seeds, ${(total.virtualMs / 1000).toFixed(0)} virtual s in ${(total.realMs / 1000).toFixed(1)} s ` +
+      `(${Math.round(total.virtualMs / total.realMs)} x real time), ${total.events} events, ${total.broken.length} violations\n`,
+  );
+}
+process.exitCode = total.broken.length > 0 ? 1 : 0;
