@@ -61,7 +61,7 @@ const pullPolicy = z.union([
 ]);
 const imageObject = {
   name,
-  entrypoint: names(100).optional(),
+  entrypoint: z.array(z.string()).max(100).optional(),
   pull_policy: pullPolicy.optional(),
   docker: z
     .strictObject({
@@ -77,7 +77,7 @@ const service = z.union([
   z.strictObject({
     ...imageObject,
     alias: z.string().optional(),
-    command: names(100).optional(),
+    command: z.array(z.string()).max(100).optional(),
     variables: variables.optional(),
     ports: z.array(port).optional(),
   }),

@@ -159,10 +159,11 @@ export const checkConfig = (text: string): Checked | { errors: string[] } => {
   const stages = ['.pre', ...named.filter((stage) => stage !== '.pre' && stage !== '.post'), '.post'];
   const checked = checkJobs(resolved.jobs, common.data, stages);
   if ('errors' in checked) return checked;
-  const stageOf = (name: string): number | null => {
-    const job = checked.jobs.get(name);
-    return job === undefined ? null : stages.indexOf(job.stage ?? 'test');
-  };
+  const stageByName = new Map<string, number>();
+  for (const [name, job] of checked.jobs)
+    for (const known of [name, ...(partsOf(name, job.parallel) ?? []).map((part) => part.name)])
+      stageByName.set(known, stages.indexOf(job.stage ?? 'test'));
+  const stageOf = (name: string): number | null => stageByName.get(name) ?? null;
   const wrong = checkReferences(checked.jobs, stageOf);
   return wrong.length > 0 ? { errors: wrong } : checked;
 };
