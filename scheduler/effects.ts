@@ -34,7 +34,16 @@ export type Effect =
   | { kind: 'read-queue'; because: string }
   | { kind: 'create-runner'; class: string; tags: string[]; nonce: string }
   | { kind: 'delete-runner'; class: string; runner: number; nonce: string }
-  | { kind: 'take-job'; grant: string; class: string; tags: string[]; token: Sealed; gpus: string[] }
+  /** `because`: why this node was placed; the run that comes of it carries it on. */
+  | {
+      kind: 'take-job';
+      grant: string;
+      class: string;
+      tags: string[];
+      token: Sealed;
+      gpus: string[];
+      because?: string;
+    }
   /** Tell GitLab, with the run's own token, that its machine is lost: failed, `runner_system_failure`. */
   | { kind: 'fail-run'; run: Run; because: string }
   | { kind: 'retry-job'; projectId: number; job: number; because: string }

@@ -15,7 +15,8 @@ import { mint, note, type Turn, wake } from './turn.ts';
  */
 export const unusedMs = 86_400_000;
 const createLimitMs = 60_000;
-const retireWaitMs = 45_000;
+/** Grants of a former leader have surely run out: their TTL with drift, and the node's own request. */
+const retireWaitMs = 80_000;
 const deleteAgainMs = 30_000;
 const usedStepMs = 3_600_000;
 

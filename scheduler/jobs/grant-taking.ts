@@ -136,6 +136,7 @@ function reserve(
         tags: [...grant.tags],
         token: grant.token,
         gpus: [...gpus],
+        because: grant.because,
       },
     ],
   });

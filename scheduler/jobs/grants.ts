@@ -19,8 +19,8 @@ import { cut, span } from './words.ts';
  * for a moment. Never answered: booked until it is surely over. Nothing of this needs a commit: GitLab arbitrates.
  */
 export const grantTtlMs = 10_000;
-/** How long the node's own POST may take after a grant's last moment. */
-export const takeLimitMs = 30_000;
+/** How long the node's own POST may take after a grant's last moment: a little more than it allows itself. */
+export const takeLimitMs = 65_000;
 const firstGrantWaitMs = 1000;
 const refusedPauseMs = 1000;
 const missesAllowed = 3;
