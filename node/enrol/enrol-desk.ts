@@ -292,7 +292,8 @@ export class EnrolDesk {
     claim: { id: string; proof: string },
     meeting: Meeting,
   ): { secret: string } | { refused: string } {
-    const invite = ledger.invites[claim.id];
+    // A stranger chose this key: `constructor` must not be found.
+    const invite = Object.hasOwn(ledger.invites, claim.id) ? ledger.invites[claim.id] : undefined;
     const fresh = 'get a fresh one on an approved machine: autogit-node invite';
     if (!invite) return { refused: `this invite is not known: used, expired or of another mesh; ${fresh}` };
     if (this.#options.wallMs() >= invite.expiresAt) return { refused: `this invite has expired; ${fresh}` };

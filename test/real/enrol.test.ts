@@ -263,6 +263,8 @@ describe('letting in by invite', () => {
       (await knocking(a, kang, me('a', { invite })).done).because;
     expect(await because(wrong)).toContain('typing mistake');
     expect(await because(old.code)).toContain('expired');
+    for (const id of ['nope', 'constructor', '__proto__'])
+      expect(await because({ id, secret: code.secret })).toContain('not known');
     expect(mesh.changes).toEqual([]);
   });
 

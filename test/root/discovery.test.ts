@@ -1,0 +1,133 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { FoundMesh } from '../../node/enrol/find-meshes.ts';
+import type { KnockOutcome } from '../../node/enrol/knock.ts';
+import type { Change } from '../../protocol/changes.ts';
+import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import { bundleNetworkProcess, type Child, startChild } from '../real/network-child.ts';
+import { until } from '../real/network-party.ts';
+import { buildLan, type Lan } from './lan.ts';
+
+let bundle = { path: '', remove: async () => {} };
+let lan: Lan | null = null;
+let children: Child[] = [];
+beforeAll(async () => {
+  bundle = await bundleNetworkProcess();
+});
+afterAll(() => bundle.remove());
+afterEach(async () => {
+  await Promise.all(children.splice(0).map((one) => one.kill('SIGKILL')));
+  lan?.remove();
+  lan = null;
+});
+
+/** Plays the leader for a founder's desk: applies a paired approval and gives the ledger to all members. */
+function lead(founder: Child, all: Child[], founding: Ledger): () => Ledger {
+  let ledger = founding;
+  founder.onSaid = ({ event, change }) => {
+    if (event !== 'change') return;
+    const asked = change as Change;
+    const entry = ledger.nodes[founder.node];
+    if (asked.kind === 'approve-paired' && entry) {
+      const { name, addresses, store } = asked.approval;
+      ledger = { ...ledger, nodes: { ...ledger.nodes, [asked.node]: { ...entry, name, addresses, store } } };
+    }
+    void founder.order('outcome', { state: 'done', because: 'committed' });
+    for (const one of all) if (one.node in ledger.nodes) void one.order('ledger', ledger);
+  };
+  return () => ledger;
+}
+
+const founding = (founder: Child): Ledger =>
+  foundingLedger({
+    meshId: 'mesh-1',
+    meshName: 'home',
+    era: 'era-1',
+    node: founder.node,
+    name: 'kang',
+    store: 'store',
+    addresses: founder.addresses,
+    witness: false,
+    wallMs: Date.now(),
+    pairUntil: Date.now() + 600_000,
+    defaultArch: 'amd64',
+  });
+
+const connectedTo = async (child: Child): Promise<number> => (await child.order<string[]>('connected')).length;
+
+describe('three machines with nothing shared but a bridge', () => {
+  it('find each other by mDNS alone, let each other in, and know a pulled cable from a killed agent', async () => {
+    const here = buildLan(3);
+    lan = here;
+    children = await Promise.all([1, 2, 3].map((n) => startChild(bundle.path, { mdns: true }, here.inside(n))));
+    const [kang, second, third] = children as [Child, Child, Child];
+    for (const [at, child] of children.entries()) {
+      expect(child.port).toBe(7117);
+      expect(child.addresses).toEqual([
+        `/ip4/10.77.0.${at + 1}/tcp/7117/p2p/${child.node}`,
+        `evidence://10.77.0.${at + 1}:${child.evidencePort}`,
+      ]);
+    }
+    expect(await kang.order('problems')).toEqual([]);
+
+    const ledger = lead(kang, children, founding(kang));
+    await kang.order('ledger', ledger());
+    for (const [name, newcomer] of [
+      ['desktop-1', second],
+      ['desktop-2', third],
+    ] as const) {
+      const begun = Date.now();
+      const [found] = await newcomer.order<FoundMesh[]>('find', { ms: 20_000, count: 1 });
+      expect(found).toMatchObject({ meshName: 'home' });
+      if (process.env.MEASURE) console.log(`mesh found after ${Date.now() - begun} ms`);
+      // Whoever was found first may be a member that was let in a moment ago; only kang's desk has a leader here.
+      const at = { node: kang.node, addresses: kang.addresses, name };
+      const outcome = await newcomer.order<KnockOutcome>('knock', at);
+      expect(outcome).toMatchObject({ kind: 'approved', because: expect.any(String) });
+    }
+    const begun = Date.now();
+    await until(
+      async () => (await Promise.all(children.map(connectedTo))).every((count) => count === 2),
+      'each is connected to both others',
+      30_000,
+    );
+    if (process.env.MEASURE) console.log(`all connected after ${Date.now() - begun} ms more`);
+
+    // The cable is out: silence, and both others see it within seconds.
+    const third3 = third.node;
+    here.unplug(3);
+    const unplugged = Date.now();
+    const lost = (child: Child): boolean =>
+      child.said.some(({ event, node, at }) => event === 'disconnected' && node === third3 && (at ?? 0) >= unplugged);
+    expect(await kang.order('probe', third3)).toMatchObject({ result: 'silent' });
+    await until(() => lost(kang) && lost(second), 'both have noticed', 20_000);
+    if (process.env.MEASURE) console.log(`cable out, noticed after ${Date.now() - unplugged} ms`);
+    expect(await connectedTo(kang)).toBe(1);
+
+    // Back in: they find together again by themselves.
+    here.plug(3);
+    const plugged = Date.now();
+    await until(async () => (await connectedTo(third)) === 2, 'the third is back', 30_000);
+    if (process.env.MEASURE) console.log(`cable in, connected after ${Date.now() - plugged} ms`);
+    expect(await kang.order('probe', third3)).toMatchObject({ result: 'accepted' });
+
+    // The agent is killed: its machine's kernel says so.
+    await third.kill('SIGKILL');
+    expect(await kang.order('probe', third3)).toMatchObject({ result: 'refused' });
+    expect(await second.order('probe', third3)).toMatchObject({ result: 'refused' });
+  });
+
+  it('without a route for multicast, says what to type, and --peer still works', async () => {
+    const here = buildLan(2, { routes: false });
+    lan = here;
+    children = [await startChild(bundle.path, { mdns: true }, here.inside(1))];
+    const [kang] = children as [Child];
+    const problems = await kang.order<string[]>('problems');
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain('sudo ip route add 224.0.0.0/4 dev eth0');
+    await kang.order('ledger', founding(kang));
+    const other = await startChild(bundle.path, { mdns: true, peers: [here.address(1)] }, here.inside(2));
+    children.push(other);
+    const found = await other.order<FoundMesh[]>('find', { ms: 20_000, count: 1 });
+    expect(found[0]).toMatchObject({ meshName: 'home', memberName: 'kang', member: kang.node });
+  });
+});
