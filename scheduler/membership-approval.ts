@@ -10,7 +10,7 @@ import { find, freeName, known, without } from './membership-names.ts';
  * an invite or an open pairing window does. Approved, it is a node like any other, under a name of its own.
  */
 export function openApproval(ledger: Ledger, node: NodeId, approval: OpenApproval, wallMs: number): Ledger | Refusal {
-  if (node in ledger.nodes) return { refused: `${ledger.nodes[node]!.name} is in this mesh already` };
+  if (Object.hasOwn(ledger.nodes, node)) return { refused: `${ledger.nodes[node]!.name} is in this mesh already` };
   const old = ledger.approvals[node];
   // Who was ignored stays ignored, also with new words: asking again must not be a way to pester.
   const next = {
@@ -28,7 +28,7 @@ export function openApproval(ledger: Ledger, node: NodeId, approval: OpenApprova
 }
 
 export const closeApproval = (ledger: Ledger, node: NodeId): Ledger =>
-  node in ledger.approvals ? { ...ledger, approvals: without(ledger.approvals, node) } : ledger;
+  Object.hasOwn(ledger.approvals, node) ? { ...ledger, approvals: without(ledger.approvals, node) } : ledger;
 
 const waiting = (ledger: Ledger): NodeId[] =>
   Object.keys(ledger.approvals).filter((node) => !ledger.approvals[node]!.ignored);
@@ -71,7 +71,7 @@ export function approveInvited(
   change: Change & { kind: 'approve-invited' },
   wallMs: number,
 ): Ledger | Refusal {
-  if (change.node in ledger.nodes) return ledger;
+  if (Object.hasOwn(ledger.nodes, change.node)) return ledger;
   const invite = ledger.invites[change.invite];
   if (!invite) return { refused: 'this invite was used already, or never made: make another one: autogit-node invite' };
   if (invite.expiresAt <= wallMs) return { refused: 'this invite has expired: make another one: autogit-node invite' };
@@ -85,8 +85,8 @@ export function approvePaired(
   change: Change & { kind: 'approve-paired' },
   wallMs: number,
 ): Ledger | Refusal {
-  if (change.node in ledger.nodes) return ledger;
-  if (change.node in ledger.forgotten)
+  if (Object.hasOwn(ledger.nodes, change.node)) return ledger;
+  if (Object.hasOwn(ledger.forgotten, change.node))
     return { refused: 'this node was forgotten: only a person may let it in again: autogit-node approve' };
   if (ledger.pairUntil <= wallMs)
     return { refused: 'the pairing window is closed: autogit-node approve, or pair again' };

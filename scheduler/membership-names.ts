@@ -32,7 +32,7 @@ export function freeName(ledger: Ledger, name: string, node: NodeId): string {
 }
 
 export function mapNode(ledger: Ledger, node: NodeId, change: (entry: LedgerNode) => LedgerNode): Ledger | Refusal {
-  const entry = ledger.nodes[node];
+  const entry = Object.hasOwn(ledger.nodes, node) ? ledger.nodes[node] : undefined;
   if (!entry) return { refused: 'this node is not in the mesh' };
   const after = change(entry);
   return after === entry ? ledger : { ...ledger, nodes: { ...ledger.nodes, [node]: after } };

@@ -15,7 +15,7 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'approve':
     case 'approve-invited':
     case 'approve-paired': {
-      const added = Object.keys(after.nodes).find((node) => !(node in before.nodes));
+      const added = Object.keys(after.nodes).find((node) => !Object.hasOwn(before.nodes, node));
       return added ? `${after.nodes[added]!.name} is in the mesh` : `${name(change.node ?? '')} is in the mesh already`;
     }
     case 'ignore':

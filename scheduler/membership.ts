@@ -46,7 +46,7 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
 
 function forget(ledger: Ledger, wanted: string, wallMs: number): Ledger | Refusal {
   const node = find(ledger.nodes, wanted);
-  if (node === null && wanted in ledger.forgotten) return ledger;
+  if (node === null && Object.hasOwn(ledger.forgotten, wanted)) return ledger;
   if (node === null) return { refused: `no node is called ${wanted}; the nodes are ${known(ledger.nodes)}` };
   if (Object.keys(ledger.nodes).length === 1)
     return {
@@ -74,7 +74,7 @@ const trim = (forgotten: Ledger['forgotten']): Ledger['forgotten'] => {
 };
 
 function makeInvite(ledger: Ledger, change: Change & { kind: 'make-invite' }, wallMs: number): Ledger | Refusal {
-  if (change.invite in ledger.invites) return ledger;
+  if (Object.hasOwn(ledger.invites, change.invite)) return ledger;
   if (change.expiresAt <= wallMs) return { refused: 'this invite would have expired already: is the clock right?' };
   const open = Object.fromEntries(Object.entries(ledger.invites).filter(([, invite]) => invite.expiresAt > wallMs));
   if (Object.keys(open).length >= limits.invites)

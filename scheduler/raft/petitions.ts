@@ -88,7 +88,7 @@ export function takeChange(turn: Turn, from: NodeId | null, id: string, change: 
   if (!raft.leading) return answer({ state: 'unknown', because: 'this node does not lead' });
   if (raft.committed?.stamp.term !== raft.term) return;
   if (raft.leading.awaited.some((one) => one.id === id)) return;
-  if (from !== null && !(from in raft.accepted.nodes))
+  if (from !== null && !Object.hasOwn(raft.accepted.nodes, from))
     return answer({ state: 'refused', because: 'only members of the mesh may change it' });
   if (!ownOnly(change, from ?? turn.self))
     return answer({ state: 'refused', because: 'a node may say this of itself only' });
