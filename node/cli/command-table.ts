@@ -1,0 +1,136 @@
+import type { Context } from './context.ts';
+
+/** One command: how it is typed, and where its code is. The code is loaded when the command runs, not before. */
+export interface Command {
+  /** `gitlab connect` */
+  readonly path: string;
+  /** Arguments as commander spells them. */
+  readonly args?: string;
+  readonly help: string;
+  /** Completes with the exit code. */
+  run(context: Context): Promise<number>;
+}
+
+const missing = (path: string, what: string, args = '[args...]'): Command => ({
+  path,
+  args,
+  help: `${what} (not in this version)`,
+  run: async () => {
+    const { AutogitError } = await import('../../protocol/errors.ts');
+    throw new AutogitError('unsupported', `"autogit-node ${path}" is not in this version: ${what} comes later`, {
+      hint: 'connect a GitLab that runs already: autogit-node gitlab connect URL --token-env VAR',
+    });
+  },
+});
+
+const mesh = () => import('./mesh-commands.ts');
+const local = () => import('./local-commands.ts');
+const gitlab = () => import('./gitlab-commands.ts');
+
+export const commands: readonly Command[] = [
+  { path: 'join', help: "find the LAN's mesh, or start one, and stay", run: async (c) => (await local()).join(c) },
+  { path: 'leave', help: 'hand over, then go (keeps the identity)', run: async (c) => (await mesh()).leave(c) },
+  { path: 'status', help: 'the mesh on one screen', run: async (c) => (await import('./status-command.ts')).status(c) },
+  { path: 'top', help: 'live screen: status -w 1', run: async (c) => (await import('./status-command.ts')).top(c) },
+  {
+    path: 'jobs',
+    args: '[id]',
+    help: 'queue and runs, with why',
+    run: async (c) => (await import('./jobs-commands.ts')).jobs(c),
+  },
+  {
+    path: 'why',
+    args: '<job>',
+    help: 'every machine, and the one reason it was not chosen',
+    run: async (c) => (await import('./jobs-commands.ts')).why(c),
+  },
+  {
+    path: 'logs',
+    args: '[job]',
+    help: "a job's trace; without a job this agent's log",
+    run: async (c) => (await import('./logs-command.ts')).logs(c),
+  },
+  { path: 'approve', args: '[node]', help: 'let a waiting machine in', run: async (c) => (await mesh()).approve(c) },
+  {
+    path: 'ignore',
+    args: '<node>',
+    help: 'stop asking about a waiting machine',
+    run: async (c) => (await mesh()).ignore(c),
+  },
+  { path: 'forget', args: '<node>', help: 'remove a node for good', run: async (c) => (await mesh()).forget(c) },
+  { path: 'invite', help: 'a one-time code for one machine', run: async (c) => (await mesh()).invite(c) },
+  {
+    path: 'pause',
+    help: 'the owner wants this machine (or its GPU) for himself',
+    run: async (c) => (await mesh()).pause(c),
+  },
+  { path: 'resume', help: 'the machine works again', run: async (c) => (await mesh()).resume(c) },
+  { path: 'drain', args: '<node>', help: 'give a node no new work', run: async (c) => (await mesh()).drain(c) },
+  { path: 'undrain', args: '<node>', help: 'give it work again', run: async (c) => (await mesh()).undrain(c) },
+  { path: 'gitlab', help: 'where GitLab runs, health, backups, forecast', run: async (c) => (await gitlab()).show(c) },
+  {
+    path: 'gitlab connect',
+    args: '<url>',
+    help: 'take jobs from a GitLab that runs already',
+    run: async (c) => (await gitlab()).connect(c),
+  },
+  missing('gitlab deploy', 'hosting GitLab on the mesh'),
+  missing('gitlab adopt', "taking over this machine's GitLab container"),
+  missing('gitlab backup', 'backing up GitLab'),
+  missing('gitlab restore', 'restoring GitLab'),
+  missing('gitlab move', 'moving GitLab to another node'),
+  missing('gitlab drill', 'rehearsing a restore'),
+  missing('gitlab clear-flag', 'clearing the flag of a GitLab that the mesh hosts'),
+  missing('gitlab uninstall', 'removing a GitLab that the mesh hosts'),
+  missing('recover', 'going on alone after the others are gone for good'),
+  {
+    path: 'settings',
+    args: '[key] [value]',
+    help: "the mesh's settings, in the ledger",
+    run: async (c) => (await mesh()).settings(c),
+  },
+  {
+    path: 'doctor',
+    help: 'check this machine, and say what to type',
+    run: async (c) => (await import('../doctor/doctor-command.ts')).doctor(c),
+  },
+  {
+    path: 'demo',
+    help: 'three agents and a practice GitLab on this machine',
+    run: async (c) => (await local()).demo(c),
+  },
+  { path: 'practice-gitlab', help: 'the stand-in GitLab alone', run: async (c) => (await local()).practiceGitlab(c) },
+  {
+    path: 'service install',
+    help: 'start at boot (systemd)',
+    run: async (c) => (await import('./service-commands.ts')).install(c),
+  },
+  {
+    path: 'service uninstall',
+    help: 'start at boot no more',
+    run: async (c) => (await import('./service-commands.ts')).uninstall(c),
+  },
+  {
+    path: 'service status',
+    help: 'does the service run?',
+    run: async (c) => (await import('./service-commands.ts')).show(c),
+  },
+  {
+    path: 'config',
+    help: 'the settings in force, and where each comes from',
+    run: async (c) => (await local()).config(c),
+  },
+  { path: 'paths', help: 'where this agent keeps what', run: async (c) => (await local()).paths(c) },
+  { path: 'id', help: "this machine's identity", run: async (c) => (await local()).id(c) },
+  {
+    path: 'completion',
+    args: '<shell>',
+    help: 'shell completion: bash, zsh or fish',
+    run: async (c) => (await import('./completion.ts')).completion(c),
+  },
+  { path: 'version', help: 'the version', run: async (c) => (await local()).showVersion(c) },
+  { path: '__watchdog', help: '', run: async (c) => (await local()).watchdog(c) },
+];
+
+/** Commands that only gather others. */
+export const groups: Readonly<Record<string, string>> = { service: 'systemd unit of this agent' };

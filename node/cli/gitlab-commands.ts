@@ -1,0 +1,101 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+import { agentOf, type Context } from './context.ts';
+import { exit } from './failure.ts';
+import { promptOf } from './mesh-commands.ts';
+import { ask, hasTerminal } from './prompt.ts';
+
+/** `gitlab`: where it runs, health, backups, forecast. */
+export async function show(context: Context): Promise<number> {
+  const { snapshot } = await (await agentOf(context)).status();
+  if (context.settings.isOn('json')) context.out.json(snapshot.gitlab);
+  else context.out.data(gitlabView(snapshot, context.out.isTerminal));
+  return exit.ok;
+}
+
+export function gitlabView({ gitlab }: StatusSnapshot, isTerminal: boolean): string {
+  const lines: [string, string][] = [
+    ['mode', gitlab.mode],
+    ['state', gitlab.state],
+    ['url', gitlab.url ?? '-'],
+    ['host', gitlab.host ?? '-'],
+    ['epoch', String(gitlab.epoch)],
+    ['version', gitlab.version ?? '-'],
+    ['backup', gitlab.lastBackup ? `${gitlab.lastBackup.at} on ${gitlab.lastBackup.copies.join(', ')}` : '-'],
+    ['forecast', gitlab.forecast?.sentence ?? '-'],
+    ['flag', gitlab.flag ?? '-'],
+  ];
+  const rows = lines.map(([name, value]) => (isTerminal ? `${name.padEnd(10)}${value}` : `${name}\t${value}`));
+  if (isTerminal && gitlab.mode === 'none')
+    rows.push('', '# no GitLab   -> autogit-node gitlab connect URL --token-env VAR');
+  return rows.join('\n');
+}
+
+/** The value of a variable that the user named: a token never stands in an argument list. */
+function secretOf(variable: string): string {
+  const value = process.env[variable];
+  if (value === undefined || value.trim() === '')
+    throw new AutogitError('bad-flag', `the variable ${variable} is empty or not set`, {
+      hint: `export ${variable}=… , then the same command again`,
+    });
+  return value.trim();
+}
+
+/** `--runner-token-env VAR --tags a,b` come in pairs, in the order given; one token without tags is the untagged class. */
+export function pairTokens(
+  variables: readonly string[],
+  tags: readonly string[],
+): { variable: string; tags: string[] }[] {
+  if (variables.length !== tags.length && !(variables.length === 1 && tags.length === 0))
+    throw new AutogitError('bad-flag', `${variables.length} runner tokens, but ${tags.length} times --tags`, {
+      hint: 'write --tags after each --runner-token-env; --tags "" is the class of untagged jobs',
+    });
+  return variables.map((variable, index) => ({
+    variable,
+    tags: (tags[index] ?? '')
+      .split(',')
+      .map((tag) => tag.trim())
+      .filter((tag) => tag !== ''),
+  }));
+}
+
+export async function connect(context: Context): Promise<number> {
+  const { settings, out, args } = context;
+  const url = checkUrl(args[0] as string);
+  const named = settings.text('gitlab.tokenEnv');
+  const runnerTokens = pairTokens(settings.list('gitlab.runnerTokenEnv'), settings.list('gitlab.tags')).map(
+    ({ variable, tags }) => {
+      const token = secretOf(variable);
+      if (!token.startsWith('glrt-'))
+        throw new AutogitError('bad-flag', `${variable} holds no runner token: it does not begin with glrt-`);
+      return { tags, token };
+    },
+  );
+  const agent = await agentOf(context);
+  const token = named === null ? await askToken(context, runnerTokens.length > 0) : secretOf(named);
+  const outcome = await agent.gitlabConnect({ url, token, runnerTokens });
+  if (settings.isOn('json')) out.json(outcome);
+  if (outcome.state !== 'done') throw new AutogitError('gitlab-refused', outcome.because);
+  if (!settings.isOn('json')) out.data(outcome.because);
+  return exit.ok;
+}
+
+function checkUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (!url || !/^https?:$/.test(url.protocol)) throw new AutogitError('bad-flag', `"${text}" is no http(s) address`);
+  if (url.username !== '' || url.password !== '')
+    throw new AutogitError('bad-flag', 'the address holds a password', { hint: 'give the token by --token-env VAR' });
+  return url.href.replace(/\/+$/, '');
+}
+
+async function askToken(context: Context, isOptional: boolean): Promise<string | null> {
+  if (isOptional) return null;
+  const prompt = promptOf(context);
+  if (!hasTerminal(prompt) || prompt.yes)
+    throw new AutogitError('bad-flag', 'a token is missing', {
+      hint: 'autogit-node gitlab connect URL --token-env VAR (an admin token with scope api)',
+    });
+  const token = await ask('admin token (scope api; it is shown while you type):', '', prompt);
+  if (token === '') throw new AutogitError('bad-flag', 'a token is missing');
+  return token;
+}

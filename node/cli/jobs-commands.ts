@@ -1,0 +1,39 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import { agentOf, type Context, jobArgument } from './context.ts';
+import { exit } from './failure.ts';
+import { jobsView, jobView, whyView } from './jobs-view.ts';
+import { pause, watchMs } from './status-command.ts';
+
+export async function jobs(context: Context): Promise<number> {
+  const { out, settings, signal, args } = context;
+  const everyMs = watchMs(settings.get('jobs.watch'));
+  const agent = await agentOf(context);
+  const wanted = args[0] === undefined ? null : jobArgument(args[0]);
+  for (;;) {
+    const rows = await agent.jobs(settings.isOn('jobs.all') || wanted !== null);
+    const shown = wanted === null ? rows : rows.filter(({ job }) => job === wanted);
+    if (wanted !== null && shown.length === 0)
+      throw new AutogitError('no-gitlab', `the mesh knows no job ${wanted}`, { hint: 'autogit-node jobs --all' });
+    if (everyMs !== null) out.restart();
+    const form = { isTerminal: out.isTerminal, columns: out.columns, now: Date.now() };
+    if (settings.isOn('json')) out.json(shown);
+    else if (wanted !== null) out.data(jobView(shown[0] as (typeof rows)[number], form));
+    else if (shown.length > 0 || out.isTerminal) out.data(jobsView(shown, form));
+    if (everyMs === null) return exit.ok;
+    await pause(everyMs, signal);
+    if (signal.aborted) return exit.interrupted;
+  }
+}
+
+export async function why(context: Context): Promise<number> {
+  const { out, settings, args } = context;
+  const job = jobArgument(args[0]);
+  const answer = await (await agentOf(context)).why(job);
+  if (answer === null)
+    throw new AutogitError('no-gitlab', `the mesh knows no waiting or running job ${job}`, {
+      hint: 'autogit-node jobs --all',
+    });
+  if (settings.isOn('json')) out.json(answer);
+  else out.data(whyView(answer, out));
+  return exit.ok;
+}

@@ -1,0 +1,117 @@
+import { existsSync } from 'node:fs';
+import { AutogitError } from '../../protocol/errors.ts';
+import { configFile, places } from '../home.ts';
+import { homeOf, homesToSearch, loadSettings } from '../settings.ts';
+import { flags, variableOf } from '../settings-table.ts';
+import { version } from '../version.ts';
+import type { Context } from './context.ts';
+import { exit } from './failure.ts';
+import { printTable } from './table.ts';
+
+export async function join({ settings }: Context): Promise<number> {
+  await import('../polyfill.ts');
+  const { joinOptions } = await import('../join-options.ts');
+  const options = joinOptions(settings);
+  const { runAgent } = await import('../agent.ts');
+  return runAgent(options);
+}
+
+export async function demo({ settings }: Context): Promise<number> {
+  await import('../polyfill.ts');
+  const { runDemo } = await import('../demo/demo.ts');
+  return runDemo({ keep: settings.isOn('demo.keep') });
+}
+
+export async function practiceGitlab({ settings, out, signal }: Context): Promise<number> {
+  const { practiceCommand } = await import('../../gitlab-bridge/practice/cli-entry.ts');
+  const data = settings.text('practice.data');
+  await practiceCommand(
+    {
+      port: settings.number('practice.port') ?? 0,
+      host: settings.text('practice.host') ?? '127.0.0.1',
+      ...(data === null ? {} : { data }),
+      json: settings.isOn('json'),
+      pace: settings.text('practice.pace') === 'real' ? 'real' : 'fast',
+    },
+    { write: (text) => process.stdout.write(text) },
+    signal,
+    settings.isOn('verbose') ? out.talk : undefined,
+  );
+  // Ctrl-C is how it is meant to end.
+  return exit.ok;
+}
+
+/** Hidden: the process that freezes runs when the agent gives no beat (SAFETY J1). */
+export async function watchdog({ settings }: Context): Promise<number> {
+  const { watchdogMain } = await import('../watchdog.ts');
+  return (await watchdogMain(homeOf(settings))) ?? exit.ok;
+}
+
+export async function showVersion({ out, settings }: Context): Promise<number> {
+  if (settings.isOn('json'))
+    out.json({ version, node: process.version, platform: `${process.platform}-${process.arch}` });
+  else out.data(out.isTerminal ? `autogit-node ${version} (Node.js ${process.version})` : version);
+  return exit.ok;
+}
+
+export async function paths({ out, settings }: Context): Promise<number> {
+  const all = { ...places(homeOf(settings)), config: settings.text('config') ?? configFile(process.env) };
+  const running = homesToSearch(settings).find((home) => existsSync(places(home).socket)) ?? null;
+  if (settings.isOn('json')) out.json({ ...all, running });
+  else out.data(printTable({ head: ['WHAT', 'WHERE'], rows: Object.entries(all) }, out));
+  return exit.ok;
+}
+
+export async function id({ out, settings }: Context): Promise<number> {
+  const { readIdentity } = await import('../identity.ts');
+  const home = homesToSearch(settings).find((candidate) => existsSync(places(candidate).identity));
+  const found = home === undefined ? null : await readIdentity(home);
+  if (found === null)
+    throw new AutogitError('no-mesh', 'this machine has no identity yet', {
+      hint: 'it gets one by: autogit-node join',
+    });
+  if (settings.isOn('json')) out.json({ id: found, home });
+  else out.data(found);
+  return exit.ok;
+}
+
+/** Keys whose values are nobody's business. */
+const secretKeys = new Set(['invite', 'approve.words']);
+
+/** Every setting, its value in force and its source; also the names by which it is set. */
+export async function config(context: Context): Promise<number> {
+  const { out, settings } = context;
+  const given = Object.fromEntries(
+    settings
+      .entries()
+      .filter(({ source }) => source === 'flag')
+      .map(({ key, value }) => [key, value as string | boolean]),
+  );
+  const all = await loadSettings(null, given);
+  const rows = flags.map((flag) => {
+    const value = all.get(flag.key);
+    const shown = secretKeys.has(flag.key) && value !== null ? '[set]' : value;
+    return { key: flag.key, value: shown, source: all.source(flag.key), variable: variableOf(flag) };
+  });
+  if (settings.isOn('json')) {
+    out.json({
+      file: settings.text('config') ?? configFile(process.env),
+      settings: rows,
+      unknownVariables: all.unknownVariables,
+    });
+    return exit.ok;
+  }
+  const show = (value: unknown): string =>
+    value === null ? '-' : typeof value === 'boolean' ? (value ? 'on' : 'off') : [value].flat().join(',') || '-';
+  out.data(
+    printTable(
+      {
+        head: ['KEY', 'VALUE', 'FROM', 'VARIABLE'],
+        rows: rows.map((row) => [row.key, show(row.value), row.source, row.variable]),
+      },
+      out,
+    ),
+  );
+  for (const name of all.unknownVariables) out.talk(`# ${name} is set and means nothing`);
+  return exit.ok;
+}

@@ -1,0 +1,43 @@
+import { existsSync } from 'node:fs';
+import { AutogitError } from '../../protocol/errors.ts';
+import { places } from '../home.ts';
+import { homesToSearch } from '../settings.ts';
+import { agentOf, type Context, jobArgument } from './context.ts';
+import { exit } from './failure.ts';
+
+/** Lines of agent.log shown of an agent that does not run. */
+const lastLines = 200;
+
+/** A job's trace, or a log. The log of an agent that does not run is read from its file. */
+export async function logs(context: Context): Promise<number> {
+  const { args, settings, signal } = context;
+  const job = args[0] === undefined ? null : jobArgument(args[0]);
+  const node = settings.text('logs.node');
+  const follow = settings.isOn('logs.follow');
+  try {
+    const agent = await agentOf(context);
+    for await (const text of agent.logs({ job, node, follow }, signal)) await write(text);
+  } catch (error) {
+    if (signal.aborted) return exit.interrupted;
+    const isGone = error instanceof AutogitError && error.code === 'no-agent';
+    if (!isGone || job !== null || node !== null || follow || !(await showFile(context))) throw error;
+  }
+  return signal.aborted ? exit.interrupted : exit.ok;
+}
+
+const write = (text: string): Promise<void> =>
+  new Promise((resolve) => {
+    if (process.stdout.write(text)) resolve();
+    else process.stdout.once('drain', resolve);
+  });
+
+async function showFile({ settings, out }: Context): Promise<boolean> {
+  const file = homesToSearch(settings)
+    .map((home) => places(home).log)
+    .find((path) => existsSync(path));
+  if (file === undefined) return false;
+  const { tailOf } = await import('../log-tail.ts');
+  out.talk(`no agent is running here; the end of ${file}:`);
+  await write(await tailOf(file, lastLines));
+  return true;
+}

@@ -1,0 +1,130 @@
+import { Command as Commander, CommanderError, Option } from 'commander';
+import { AutogitError } from '../../protocol/errors.ts';
+import { loadSettings, type Settings } from '../settings.ts';
+import { type Flag, flagsOf } from '../settings-table.ts';
+import { version } from '../version.ts';
+import { type Command, commands, groups } from './command-table.ts';
+import { processOutput } from './output.ts';
+
+const epilogue = `
+Exit codes: 0 ok, 1 failed, 2 usage, 3 no agent is running here, 4 waiting for approval, 5 something is unhealthy,
+70 internal error, 130 interrupted. Every flag has an AUTOGIT_ variable and a key in autogit.yml: autogit-node config.`;
+
+/** Commander's option of a flag of the table. */
+export function optionOf(flag: Flag): Option {
+  const long = flag.kind === 'switch' && flag.default === true ? `--no-${flag.name}` : `--${flag.name}`;
+  const value = flag.value ?? (flag.choices ? flag.choices.join('|') : 'VALUE');
+  const tail = flag.kind === 'switch' ? '' : flag.kind === 'optional' ? ` [${value}]` : ` <${value}>`;
+  const option = new Option(`${flag.short ? `-${flag.short}, ` : ''}${long}${tail}`, flag.help);
+  if (flag.kind === 'list') option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text]);
+  return option;
+}
+
+/** What the command line said, by key of the table; what it did not say is absent. */
+function givenBy(commander: Commander, flags: readonly Flag[]): Record<string, boolean | string | string[]> {
+  const given: Record<string, boolean | string | string[]> = {};
+  for (const flag of flags) {
+    const name = optionOf(flag).attributeName();
+    if (commander.getOptionValueSource(name) !== 'cli') continue;
+    given[flag.key] = commander.getOptionValue(name) as boolean | string | string[];
+  }
+  return given;
+}
+
+/** The command line, made from the two tables. `start` is given what was chosen; nothing has run yet. */
+export function buildProgram(
+  start: (command: Command, args: (string | undefined)[], given: Record<string, boolean | string | string[]>) => void,
+): Commander {
+  const program = new Commander('autogit-node');
+  program.description('Turns the machines of a home lab into one self-healing GitLab CI mesh');
+  program.version(version, '--version', 'the version').addHelpText('after', epilogue);
+  for (const flag of flagsOf('*')) program.addOption(optionOf(flag));
+  program.configureHelp({ showGlobalOptions: true, sortSubcommands: false });
+  quiet(program);
+  const made = new Map<string, Commander>([['', program]]);
+  for (const command of commands) addCommand(made, command, program, start);
+  return program;
+}
+
+function quiet(commander: Commander): void {
+  commander.exitOverride().configureOutput({ outputError: () => {} });
+}
+
+function addCommand(
+  made: Map<string, Commander>,
+  command: Command,
+  program: Commander,
+  start: Parameters<typeof buildProgram>[0],
+): void {
+  const words = command.path.split(' ');
+  const name = words.pop() as string;
+  const parent = groupOf(made, words.join(' '));
+  const own = parent.command(`${name}${command.args ? ` ${command.args}` : ''}`, { hidden: name.startsWith('__') });
+  own.description(command.help);
+  quiet(own);
+  made.set(command.path, own);
+  const flags = flagsOf(command.path);
+  for (const flag of flags) own.addOption(optionOf(flag));
+  own.action((...all: unknown[]) => {
+    const args = all.slice(0, -2).flat() as (string | undefined)[];
+    start(command, args, { ...givenBy(program, flagsOf('*')), ...givenBy(own, flags) });
+  });
+}
+
+function groupOf(made: Map<string, Commander>, path: string): Commander {
+  const known = made.get(path);
+  if (known) return known;
+  const group = (made.get('') as Commander).command(path).description(groups[path] ?? '');
+  quiet(group);
+  made.set(path, group);
+  return group;
+}
+
+/** The command that a command line names, before it is parsed; undefined for `--help` and the like. */
+export const commandIn = (argv: readonly string[]): string | undefined =>
+  argv.find((word) => commands.some(({ path }) => path === word || path.startsWith(`${word} `)));
+
+/** A usage error in our words: one sentence, and what to type. */
+function usage(error: CommanderError, argv: readonly string[]): AutogitError {
+  const [sentence = '', guess] = error.message.replace(/^error: /, '').split('\n');
+  const named = commands.find(({ path }) => argv.join(' ').includes(path));
+  const help = `see autogit-node ${named ? `${named.path} ` : ''}--help`;
+  return new AutogitError('bad-flag', sentence, {
+    cause: error,
+    hint: guess ? `${guess.replace(/^\(|\?\)$/g, '').replace(/^Did/, 'did')}? ${help}` : help,
+  });
+}
+
+/** Parses and runs one command line; resolves with the exit code. Throws `bad-flag` on wrong usage. */
+export async function runProgram(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  let chosen: {
+    command: Command;
+    args: (string | undefined)[];
+    given: Record<string, boolean | string | string[]>;
+  } | null = null;
+  const program = buildProgram((command, args, given) => {
+    chosen = { command, args, given };
+  });
+  try {
+    program.parse([...argv], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0 || error.code === 'commander.help') return error.exitCode === 0 ? 0 : 2;
+    throw usage(error, argv);
+  }
+  if (chosen === null) return 0;
+  return start(chosen, signal);
+}
+
+async function start(
+  {
+    command,
+    args,
+    given,
+  }: { command: Command; args: (string | undefined)[]; given: Record<string, boolean | string | string[]> },
+  signal: AbortSignal,
+): Promise<number> {
+  const settings: Settings = await loadSettings(command.path, given);
+  const out = processOutput({ quiet: settings.isOn('quiet') });
+  return command.run({ command: command.path, args, settings, out, signal });
+}

@@ -1,0 +1,68 @@
+import { cpSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { AutogitError } from '../../protocol/errors.ts';
+
+/** The folder of the package that this code runs from: it has package.json, dist and deploy. */
+export function packageFolder(from: string = fileURLToPath(import.meta.url)): string {
+  for (let folder = dirname(from); folder !== dirname(folder); folder = dirname(folder))
+    if (existsSync(join(folder, 'deploy', 'autogit-node.service'))) return folder;
+  throw new AutogitError(
+    'unsupported',
+    `the package around ${from} is not complete: deploy/autogit-node.service is missing`,
+  );
+}
+
+/** Folders of a package's dependencies, all the way down, by name. */
+function dependencies(folder: string, found = new Map<string, string>()): Map<string, string> {
+  const text = readFileSync(join(folder, 'package.json'), 'utf8');
+  const names = Object.keys((JSON.parse(text) as { dependencies?: Record<string, string> }).dependencies ?? {});
+  const require = createRequire(join(folder, 'package.json'));
+  for (const name of names) {
+    if (found.has(name)) continue;
+    const place = require.resolve
+      .paths(name)
+      ?.map((path) => join(path, name))
+      .find((path) => existsSync(join(path, 'package.json')));
+    if (place === undefined)
+      throw new AutogitError('unsupported', `the package ${name} is not installed beside ${folder}`);
+    found.set(name, realpathSync(place));
+    dependencies(place, found);
+  }
+  return found;
+}
+
+/**
+ * Copies what runs into a folder of its own: an agent must not live in the npx cache, which is emptied at will. Returns
+ * the program file. Throws the file system's error.
+ */
+export function copyProgram(target: string): string {
+  const source = packageFolder();
+  const draft = `${target}.${process.pid}`;
+  mkdirSync(join(draft, 'node_modules'), { recursive: true, mode: 0o755 });
+  for (const part of ['dist', 'deploy', 'package.json'])
+    cpSync(join(source, part), join(draft, part), { recursive: true });
+  for (const [name, folder] of dependencies(source))
+    cpSync(folder, join(draft, 'node_modules', name), { recursive: true, dereference: true });
+  rmSync(target, { recursive: true, force: true });
+  renameSync(draft, target);
+  return join(target, 'dist', 'autogit-node.cjs');
+}
+
+/** The unit with its places filled in. Throws `bad-flag` for a path that systemd would read as several words. */
+export function unitText(places: { node: string; bin: string; home: string; target: string }): string {
+  for (const [name, value] of Object.entries(places))
+    if (/[\s"'\\%$]/.test(value)) throw new AutogitError('bad-flag', `systemd cannot take this ${name}: ${value}`);
+  const template = readFileSync(join(packageFolder(), 'deploy', 'autogit-node.service'), 'utf8');
+  return template
+    .replaceAll('@NODE@', places.node)
+    .replaceAll('@BIN@', places.bin)
+    .replaceAll('@HOME@', places.home)
+    .replaceAll('@TARGET@', places.target);
+}
+
+export function writeUnit(file: string, text: string): void {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, text, { mode: 0o644 });
+}

@@ -1,0 +1,41 @@
+import type { Context } from '../cli/context.ts';
+import { exit } from '../cli/failure.ts';
+import { progressLine } from '../cli/lines.ts';
+import { homeOf, homesToSearch } from '../settings.ts';
+import { checkDocker } from './docker-check.ts';
+import type { Finding } from './finding.ts';
+import { checkClock, checkDiscovery, checkDisk, checkGpus, checkHome, checkTools } from './machine-checks.ts';
+import { checkAgent } from './mesh-checks.ts';
+
+/** Looks at this machine and says what to type. Exit 5 when a line says `fail`. */
+export async function doctor(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const agent = await checkAgent(homesToSearch(settings));
+  const home = homeOf(settings);
+  const found: Finding[] = (
+    await Promise.all([
+      checkTools(),
+      checkHome(home, agent.isRunning),
+      checkDisk(home).then((one) => [one]),
+      checkDocker(settings.text('dockerHost')).then((one) => [one]),
+      checkDiscovery(agent.isRunning),
+      checkGpus().then((one) => [one]),
+      checkClock().then((one) => [one]),
+    ])
+  ).flat();
+  found.push(...agent.findings);
+  const isHealthy = found.every(({ state }) => state !== 'fail');
+  if (settings.isOn('json')) out.json({ healthy: isHealthy, findings: found });
+  else out.data(doctorView(found, out.isTerminal));
+  return isHealthy ? exit.ok : exit.unhealthy;
+}
+
+export function doctorView(found: readonly Finding[], isTerminal: boolean): string {
+  if (!isTerminal)
+    return found.map(({ what, state, sentence, fix }) => [state, what, sentence, fix ?? '-'].join('\t')).join('\n');
+  return found
+    .map(({ what, state, sentence, fix }) =>
+      progressLine(state, what, fix === null || state === 'ok' ? sentence : `${sentence}\n-> ${fix}`),
+    )
+    .join('\n');
+}

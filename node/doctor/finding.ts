@@ -1,0 +1,16 @@
+export type FindingState = 'ok' | 'warn' | 'fail';
+
+/** One line of `doctor`: what was looked at, how it is, and the command that helps. */
+export interface Finding {
+  what: string;
+  state: FindingState;
+  sentence: string;
+  fix: string | null;
+}
+
+export const finding = (what: string, state: FindingState, sentence: string, fix: string | null = null): Finding => ({
+  what,
+  state,
+  sentence,
+  fix,
+});

@@ -1,0 +1,197 @@
+import { execFile } from 'node:child_process';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import { AutogitError } from '../../protocol/errors.ts';
+import { defaultPort } from '../../protocol/names.ts';
+import { systemClock } from '../clock.ts';
+import { places } from '../home.ts';
+import { pciVendors, sysfsGpus } from '../machine/gpu-sysfs.ts';
+import { NvidiaSmi } from '../machine/nvidia-smi.ts';
+import { lanAddresses } from '../network/addresses.ts';
+import { discoveryProblems, readRoutes } from '../network/discovery-problems.ts';
+import { isFree } from '../network/free-port.ts';
+import { showBytes } from '../quantities.ts';
+import { type Finding, finding } from './finding.ts';
+
+const run = promisify(execFile);
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+export async function checkTools(): Promise<Finding[]> {
+  const versionOf = async (file: string): Promise<string | null> => {
+    try {
+      return (await run(file, ['--version'], { timeout: 5_000 })).stdout.split('\n')[0] ?? '';
+    } catch {
+      return null;
+    }
+  };
+  const [git, bash] = await Promise.all([versionOf('git'), versionOf('bash')]);
+  return [
+    finding('node', 'ok', process.version),
+    git === null
+      ? finding('git', 'fail', 'no git here: only jobs with GIT_STRATEGY: none can run', 'sudo apt-get install git')
+      : finding('git', 'ok', git.replace(/^git version /, '')),
+    bash === null
+      ? finding('bash', 'warn', 'no bash here: the process executor needs it', 'sudo apt-get install bash')
+      : finding('bash', 'ok', bash.replace(/^GNU bash, version /, '')),
+  ];
+}
+
+/** Identity and store, without making either; an open store belongs to the running agent and is left alone. */
+export async function checkHome(home: string, isRunning: boolean): Promise<Finding[]> {
+  const at = places(home);
+  const found: Finding[] = [];
+  try {
+    accessSync(existsSync(home) ? home : nearest(home), constants.W_OK);
+    found.push(finding('home', 'ok', existsSync(home) ? home : `${home} (made by join)`));
+  } catch {
+    return [finding('home', 'fail', `${home} cannot be written by this user`, 'choose another: --home DIR')];
+  }
+  try {
+    const { readIdentity } = await import('../identity.ts');
+    const id = await readIdentity(home);
+    found.push(finding('identity', 'ok', id ?? 'none yet (made by join)'));
+  } catch (error) {
+    found.push(failed('identity', error));
+  }
+  if (isRunning) return [...found, finding('store', 'ok', 'open in the running agent')];
+  const { hasStore, openStore } = await import('../level-store.ts');
+  if (!existsSync(at.store) || !hasStore(at.store))
+    return [...found, finding('store', 'ok', 'none yet (made by join)')];
+  try {
+    const store = await openStore(at.store);
+    try {
+      const { committed } = await store.load();
+      const runs = await store.runs();
+      const mesh = committed === null ? 'no mesh yet' : `mesh ${committed.mesh.name}`;
+      found.push(finding('store', 'ok', `readable, ${mesh}, ${runs.length} unfinished runs`));
+    } finally {
+      await store.close();
+    }
+  } catch (error) {
+    found.push(failed('store', error));
+  }
+  return found;
+}
+
+const nearest = (path: string): string => (existsSync(path) ? path : nearest(dirname(path)));
+const failed = (what: string, error: unknown): Finding =>
+  finding(what, 'fail', messageOf(error), error instanceof AutogitError ? error.hint : null);
+
+export async function checkDisk(home: string): Promise<Finding> {
+  const { blocks, bavail, bsize } = await statfs(nearest(home));
+  const share = blocks > 0 ? bavail / blocks : 1;
+  const said = `${showBytes(bavail * bsize)} of ${showBytes(blocks * bsize)} free`;
+  const fix = 'docker system prune; or make room on this disk';
+  if (share < 0.01) return finding('disk', 'fail', `${said}: less than 1 %, no job may begin here`, fix);
+  return share < 0.1 ? finding('disk', 'warn', said, fix) : finding('disk', 'ok', said);
+}
+
+export async function checkGpus(): Promise<Finding> {
+  const [nvidia, others, vendors] = await Promise.all([new NvidiaSmi(0).sample(), sysfsGpus(), pciVendors()]);
+  const names = [...nvidia.samples, ...others].map(({ gpu }) => `${gpu.model} (${showBytes(gpu.memoryBytes)})`);
+  if (nvidia.problems.length > 0)
+    return finding(
+      'gpu',
+      'fail',
+      `the NVIDIA driver says: ${nvidia.problems[0]}`,
+      'sudo nvidia-smi; after an update of the driver: reboot',
+    );
+  if (!nvidia.isInstalled && vendors.includes('0x10de'))
+    return finding(
+      'gpu',
+      'warn',
+      'there is an NVIDIA card, but no nvidia-smi: jobs cannot use it',
+      "install NVIDIA's driver, then: nvidia-smi",
+    );
+  return finding('gpu', 'ok', names.length > 0 ? names.join(', ') : 'none');
+}
+
+export async function checkClock(): Promise<Finding> {
+  try {
+    systemClock().bootMs();
+  } catch (error) {
+    return finding('clock', 'fail', `/proc/uptime cannot be read: ${messageOf(error)}`, 'mount -t proc proc /proc');
+  }
+  if (Date.now() < Date.UTC(2025, 0, 1))
+    return finding('clock', 'fail', `the clock says ${new Date().toISOString()}`, 'sudo timedatectl set-ntp true');
+  const synchronized = await run('timedatectl', ['show', '--property=NTPSynchronized', '--value'], {
+    timeout: 5_000,
+  }).then(
+    ({ stdout }) => stdout.trim(),
+    () => 'unknown',
+  );
+  if (synchronized === 'no')
+    return finding(
+      'clock',
+      'warn',
+      'it is not set by NTP (times in logs may be off; the mesh itself does not mind)',
+      'sudo timedatectl set-ntp true',
+    );
+  return finding(
+    'clock',
+    'ok',
+    synchronized === 'yes' ? 'boot time readable, set by NTP' : 'boot time readable; whether NTP sets it is not known',
+  );
+}
+
+/** The ways in which machines find each other (DESIGN §4). */
+export async function checkDiscovery(isRunning: boolean): Promise<Finding[]> {
+  const interfaces = networkInterfaces();
+  const problems = discoveryProblems({ interfaces, routes: readRoutes(), mdns: true });
+  const lan = lanAddresses(interfaces);
+  const found = problems.map((problem) => {
+    const at = problem.lastIndexOf(': ');
+    return finding('discovery', 'warn', problem.slice(0, at), problem.slice(at + 2));
+  });
+  if (found.length === 0) {
+    const where = lan.map(({ name, address }) => `${address} (${name})`).join(', ');
+    found.push(finding('discovery', 'ok', `mDNS can leave; this machine is ${where}`));
+  }
+  if (!hasMulticast(lan[0]?.name))
+    found.push(
+      finding('discovery', 'warn', `${lan[0]?.name} has no multicast`, `sudo ip link set ${lan[0]?.name} multicast on`),
+    );
+  if (
+    /microsoft/i.test(readText('/proc/sys/kernel/osrelease')) &&
+    lan.every(({ address }) => address.startsWith('172.'))
+  )
+    found.push(
+      finding(
+        'discovery',
+        'warn',
+        'this is WSL2 behind NAT: other machines cannot reach it',
+        'networkingMode=mirrored under [wsl2] in %USERPROFILE%\\.wslconfig; or join with --peer ADDRESS',
+      ),
+    );
+  if (!isRunning) {
+    const free = await isFree('0.0.0.0', defaultPort);
+    found.push(
+      free
+        ? finding('port', 'ok', `${defaultPort}/tcp is free`)
+        : finding(
+            'port',
+            'warn',
+            `${defaultPort}/tcp is taken: join will use the next free one`,
+            `ss -ltnp 'sport = :${defaultPort}'`,
+          ),
+    );
+  }
+  return found;
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+const multicastFlag = 0x1000;
+function hasMulticast(name: string | undefined): boolean {
+  const flags = Number(readText(`/sys/class/net/${name}/flags`).trim() || multicastFlag);
+  return (flags & multicastFlag) !== 0;
+}

@@ -1,0 +1,43 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import { type AgentClient, findAgent } from '../socket-client.ts';
+import { type Finding, finding } from './finding.ts';
+
+/** What the running agent knows: its phase, GitLab, and what needs attention. Nothing more when none runs. */
+export async function checkAgent(homes: readonly string[]): Promise<{ isRunning: boolean; findings: Finding[] }> {
+  let agent: AgentClient;
+  try {
+    agent = findAgent(homes);
+    const phase = await agent.phase();
+    if (phase.phase === 'waiting') {
+      const words = phase.words === null ? '' : `; it shows ${phase.words}`;
+      return {
+        isRunning: true,
+        findings: [
+          finding('agent', 'warn', `waits to be let in${words}`, 'on an approved machine: autogit-node approve'),
+        ],
+      };
+    }
+  } catch (error) {
+    if (!(error instanceof AutogitError) || error.code !== 'no-agent') throw error;
+    return { isRunning: false, findings: [finding('agent', 'ok', 'does not run here', 'autogit-node join')] };
+  }
+  const { snapshot } = await agent.status();
+  const { mesh, leader, gitlab } = snapshot;
+  const findings = [
+    leader === null
+      ? finding('agent', 'fail', `mesh ${mesh.name} has no leader: ${snapshot.quorum.sentence}`, 'autogit-node status')
+      : finding('agent', 'ok', `runs in mesh ${mesh.name}, leader ${leader.node}`),
+  ];
+  if (gitlab.mode === 'none')
+    findings.push(finding('gitlab', 'ok', 'none connected', 'autogit-node gitlab connect URL --token-env VAR'));
+  else {
+    const isWell = gitlab.state === 'healthy';
+    const state = isWell ? 'ok' : gitlab.state === 'failed' ? 'fail' : 'warn';
+    findings.push(
+      finding('gitlab', state, `${gitlab.state} at ${gitlab.url ?? '?'}`, isWell ? null : 'autogit-node gitlab'),
+    );
+  }
+  for (const { severity, sentence, fix } of snapshot.attention)
+    if (severity !== 'info') findings.push(finding('mesh', severity, sentence, fix));
+  return { isRunning: true, findings };
+}

@@ -1,0 +1,56 @@
+import { describeFailure, exit, exitCodeOf } from './cli/failure.ts';
+
+/** What differs by system is said before anything is loaded. */
+function wrongSystem(platform: NodeJS.Platform): string | null {
+  if (platform === 'linux') return null;
+  if (platform === 'win32')
+    return 'error: autogit-node runs on Linux; on Windows start it inside WSL2\nfix: wsl --install, then the same command there\n';
+  return `error: autogit-node runs on Linux, not on ${platform === 'darwin' ? 'macOS' : platform}\nfix: start it on a Linux machine, or in a Linux virtual machine\n`;
+}
+
+/** A reader that went away (`| head`) is no failure. */
+function endQuietlyOnClosedPipe(): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') process.exit(exit.ok);
+      throw error;
+    });
+}
+
+/** Ctrl-C aborts what runs; the agent itself listens to its own signals and leaves the mesh cleanly. */
+function interruption(command: string | undefined): AbortSignal {
+  const controller = new AbortController();
+  if (command === 'join' || command === '__watchdog' || command === 'demo') return controller.signal;
+  const stop = () => {
+    // The second Ctrl-C does not wait.
+    if (controller.signal.aborted) process.exit(exit.interrupted);
+    controller.abort();
+    if (!['practice-gitlab', 'status', 'top', 'jobs', 'logs'].includes(command ?? '')) process.exit(exit.interrupted);
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  return controller.signal;
+}
+
+const flushed = (stream: NodeJS.WriteStream): Promise<void> =>
+  new Promise((resolve) => stream.write('', () => resolve()));
+
+/** The program: runs one command line and ends the process with its exit code (INTERFACE.md). */
+export async function main(argv: string[]): Promise<void> {
+  const refusal = wrongSystem(process.platform);
+  if (refusal !== null) {
+    process.stderr.write(refusal);
+    process.exit(exit.failed);
+  }
+  endQuietlyOnClosedPipe();
+  let code: number;
+  try {
+    const { commandIn, runProgram } = await import('./cli/program.ts');
+    code = await runProgram(argv, interruption(commandIn(argv)));
+  } catch (error) {
+    process.stderr.write(describeFailure(error, argv.includes('-v') || argv.includes('--verbose')));
+    code = exitCodeOf(error);
+  }
+  await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
+  process.exit(code);
+}
