@@ -1,0 +1,103 @@
+import { describe, expect, it } from 'vitest';
+import { unusedMs } from '../../scheduler/jobs/classes.ts';
+import { Lab } from './jobs-lab.ts';
+import { measured } from './jobs-lab-machines.ts';
+
+const one = () => ({ kang: measured() });
+
+describe('the life of a class runner (SAFETY J7)', () => {
+  it('the intent is committed before GitLab is asked, and the token before any grant', () => {
+    const lab = new Lab({ machines: one() });
+    const order: string[] = [];
+    let seen = 0;
+    lab.check = () => {
+      for (; seen < lab.log.length; seen += 1) {
+        const effect = lab.log[seen]?.effect;
+        if (effect?.kind === 'create-runner')
+          order.push(
+            `create with ${lab.committed.classes[effect.class]?.nonce === effect.nonce ? 'committed' : 'bare'} nonce`,
+          );
+        if (effect?.kind === 'note' && effect.event === 'grant-sent')
+          order.push(`grant when ${lab.committed.classes['cpu-2']?.state}`);
+      }
+    };
+    lab.push(1, ['cpu-2']);
+    lab.run(2000);
+    expect(order).toEqual(['create with committed nonce', 'grant when ready']);
+    expect(lab.committed.classes['cpu-2']).toMatchObject({ runner: 1, token: 't1', tags: ['cpu-2'], given: false });
+  });
+
+  it('a failed try gets a new nonce after a while, and what came too late is deleted', () => {
+    const lab = new Lab({ machines: one(), mute: ['create-runner'] });
+    lab.push(1);
+    lab.run(2000);
+    const [first] = lab.effects('create-runner');
+    if (!first) throw new Error('GitLab was not asked');
+    lab.feed('kang', { kind: 'runner-failed', class: '', nonce: first.nonce, because: 'GitLab answers 500' });
+    lab.run(5000);
+    const second = lab.effects('create-runner')[1];
+    expect(second?.nonce).not.toBe(first.nonce);
+    expect(lab.notes('class-failed')).toEqual(['no runner for untagged jobs: GitLab answers 500']);
+    lab.feed('kang', { kind: 'runner-created', class: '', nonce: first.nonce, runner: 77, token: 'late' });
+    expect(lab.effects('delete-runner')).toMatchObject([{ runner: 77, nonce: first.nonce }]);
+    lab.feed('kang', { kind: 'runner-created', class: '', nonce: second?.nonce ?? '', runner: 78, token: 'good' });
+    lab.run(500);
+    expect(lab.committed.classes['']).toMatchObject({ state: 'ready', runner: 78, token: 'good' });
+  });
+
+  it('a new leader does not trust a try that it did not make', () => {
+    const lab = new Lab({ machines: { kang: measured(), b: measured() }, mute: ['create-runner'] });
+    lab.push(1);
+    lab.run(2000);
+    lab.elect('b');
+    lab.run(3000);
+    const nonces = lab.effects('create-runner').map((effect) => effect.nonce);
+    expect(nonces).toHaveLength(2);
+    expect(lab.committed.classes['']?.nonce).toBe(nonces[1]);
+  });
+
+  it('unused for a day: retiring, committed, then deleted, then gone', () => {
+    const lab = new Lab({ machines: one(), scriptMs: 50 });
+    lab.push(1);
+    lab.run(3000);
+    expect(lab.committed.classes['']?.state).toBe('ready');
+    lab.at += unusedMs;
+    lab.run(5000);
+    expect(lab.committed.classes['']?.state).toBe('retiring');
+    expect(lab.effects('delete-runner')).toEqual([]);
+    lab.run(100_000);
+    expect(lab.effects('delete-runner')).toMatchObject([{ runner: 1 }]);
+    expect(lab.committed.classes).toEqual({});
+    lab.push(2);
+    lab.run(5000);
+    expect(lab.taken.map((taken) => taken.job)).toEqual([1, 2]);
+  });
+
+  it('makes place for a new class when 200 are there', () => {
+    const lab = new Lab({
+      machines: one(),
+      ledger: (ledger) => ({
+        ...ledger,
+        classes: Object.fromEntries(
+          Array.from({ length: 200 }, (_, index) => [
+            `old-${index}`,
+            {
+              tags: [`old-${index}`],
+              state: 'ready' as const,
+              nonce: `n${index}`,
+              runner: index + 1000,
+              token: 't',
+              lastUsedAt: ledger.nodes.kang ? 1_763_701_000_000 + index : 0,
+              given: false,
+            },
+          ]),
+        ),
+      }),
+    });
+    lab.push(1, ['cpu-2']);
+    lab.run(100_000);
+    expect(lab.effects('delete-runner')).toMatchObject([{ class: 'old-0', runner: 1000 }]);
+    expect(lab.taken).toEqual([{ job: 1, node: 'kang' }]);
+    expect(Object.keys(lab.committed.classes)).toHaveLength(200);
+  });
+});
