@@ -1,5 +1,13 @@
+import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { extract, type Header, pack } from 'tar-stream';
+
+export interface TarOwner {
+  uid: number;
+  gid: number;
+  /** Below this path (no slash at its ends) folders that entries need are made for the owner too. */
+  owned: string;
+}
 
 /**
  * A tar stream whose entries are renamed (null drops one) and given an owner on their way through. Streams: a big file
@@ -8,10 +16,11 @@ import { extract, type Header, pack } from 'tar-stream';
 export function renameTar(
   input: NodeJS.ReadableStream,
   rename: (name: string) => string | null,
-  owner: { uid: number; gid: number } | null = null,
+  owner: TarOwner | null = null,
 ): Readable {
   const reader = extract();
   const writer = pack();
+  const made = new Set<string>();
   const fail = (error: Error): void => {
     reader.destroy();
     writer.destroy(error);
@@ -23,9 +32,17 @@ export function renameTar(
       body.on('end', next);
       return;
     }
+    if (owner)
+      for (const folder of foldersOf(name, owner.owned)) {
+        if (made.has(folder)) continue;
+        made.add(folder);
+        writer.entry({ name: `${folder}/`, type: 'directory', mode: 0o755, uid: owner.uid, gid: owner.gid });
+      }
+    if (header.type === 'directory') made.add(name);
     const linked = header.type === 'link' && header.linkname ? rename(header.linkname) : header.linkname;
-    const { pax: _, ...plain } = header;
-    const out: Header = { ...plain, name, linkname: linked ?? header.linkname ?? null };
+    const out: Header = { ...header, name, linkname: linked ?? header.linkname ?? null };
+    // Long names of the old entry stand there; the new one gets its own.
+    delete (out as { pax?: unknown }).pax;
     if (owner) Object.assign(out, { uid: owner.uid, gid: owner.gid, uname: '', gname: '' });
     if (header.type === 'file' || header.type === 'contiguous-file') {
       body.pipe(writer.entry(out, (error) => (error ? fail(error) : next())));
@@ -42,6 +59,25 @@ export function renameTar(
   // A stream of Node's own: tar-stream's are of another family, and not all consumers take those.
   return Readable.from(writer);
 }
+
+/** A small tar of files and folders (content null) made here. */
+export function packFiles(
+  files: { name: string; mode: number; content: string | null; uid: number; gid: number }[],
+): Readable {
+  const writer = pack();
+  for (const { content, ...header } of files)
+    if (content === null) writer.entry({ ...header, type: 'directory' });
+    else writer.entry(header, content);
+  writer.finalize();
+  return Readable.from(writer);
+}
+
+/** The folders above an entry that lie below `owned`, outermost first. */
+const foldersOf = (name: string, owned: string): string[] => {
+  const folders: string[] = [];
+  for (let path = posix.dirname(name); path.startsWith(`${owned}/`); path = posix.dirname(path)) folders.unshift(path);
+  return folders;
+};
 
 /** `./a` and `/a` are `a`; folders lose their slash. The empty string is the root itself. */
 export const plainName = (name: string): string =>

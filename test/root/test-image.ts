@@ -67,6 +67,8 @@ export function makeTestImages(): typeof testImages {
     // An entry point that would end at once: the executor must override it.
     'ENTRYPOINT ["/bin/false"]',
   ]);
-  make(testImages.sh, ['dash', 'cat', 'sleep', 'ls', 'mkdir', 'id', 'env'], 'dash', ['USER dev']);
+  make(testImages.sh, ['dash', 'cat', 'sleep', 'ls', 'mkdir', 'id', 'env', 'tee', 'tail', 'head', 'wc'], 'dash', [
+    'USER dev',
+  ]);
   return testImages;
 }

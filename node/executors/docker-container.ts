@@ -1,0 +1,157 @@
+import type { ContainerCreateOptions, DeviceRequest } from 'dockerode';
+import type { ExecutorSpec } from '../ports.ts';
+import { stepMark } from './docker-log.ts';
+import { quote } from './job-shell.ts';
+import { runMarker } from './run-processes.ts';
+import { runSlug } from './run-slug.ts';
+
+/** What a run's container is made of. Never privileged, no socket of the engine, no path of the machine (DESIGN §9). */
+
+export const labels = {
+  node: 'autogit.node',
+  run: 'autogit.run',
+  job: 'autogit.job',
+  nonce: 'autogit.nonce',
+  user: 'autogit.user',
+} as const;
+
+export const containerName = (run: string): string => `autogit-${runSlug(run)}`;
+
+/** Threads count too; a fork bomb ends here. */
+const pidsLimit = 8192;
+
+/**
+ * What keeps a container alive, in three processes: process 1 waits; the keeper reads the number of a step from standard
+ * input and runs that step's script; tee copies all output to a file, from which a later agent reads it again. (The
+ * engine's own logs do not keep bytes: json-file replaces what is no UTF-8, local drops newlines of long lines.) Needs
+ * nothing of the image but a POSIX sh and tee; uses bash for the steps where it is. Steps are not run in the background,
+ * as background commands of sh ignore SIGINT. All ends when the input ends. `keep` lists who is never signalled.
+ */
+export function keeper(controlDir: string, nonce: string): string {
+  const loop = [
+    'umask 022',
+    'trap : TERM INT HUP',
+    'echo $$ >>"$d/keep"',
+    'if command -v bash >/dev/null 2>&1; then s=bash; else s=sh; fi',
+    'while read -r n; do',
+    '  [ -e "$d/step-$n.begun" ] && continue',
+    '  echo >"$d/step-$n.begun"',
+    '  echo "$m begin $n"',
+    '  $s "$d/step-$n.sh" </dev/null 2>&1',
+    '  c=$?',
+    '  echo "$c" >"$d/step-$n.exit"',
+    '  echo "$m end $n $c"',
+    'done',
+  ].join('\n');
+  // Ignored signals stay ignored in what is exec'd.
+  const copy = 'trap "" TERM INT HUP; echo $$ >>"$d/keep"; exec tee "$d/output"';
+  return `d=${quote(controlDir)} m=${quote(stepMark(nonce))}
+trap : TERM INT HUP
+echo $$ >"$d/keep"
+d=$d m=$m sh -c ${quote(loop)} | d=$d sh -c ${quote(copy)}`;
+}
+
+/**
+ * Signals all processes of the container but its keepers: SIGTERM (when there is a grace), SIGKILL after `graceMs`.
+ * For an exec as root; prints `left <n>` at its end.
+ */
+export const ender = (controlDir: string, graceMs: number, record: string): string => `d=${quote(controlDir)}
+${record}
+signal() {
+  keep=" $$ "; n=0
+  while read -r k; do keep="$keep$k "; done <"$d/keep"
+  for p in /proc/[0-9]*; do
+    p=\${p#/proc/}
+    case $keep in *" $p "*) continue ;; esac
+    read -r stat 2>/dev/null <"/proc/$p/stat" || continue
+    case $stat in *") Z "*) continue ;; esac
+    kill -s "$1" "$p" 2>/dev/null && n=$((n + 1))
+  done
+}
+pause() { sleep 0.1 2>/dev/null || sleep 1; }
+${graceMs > 0 ? 'signal TERM' : 'n=1'}
+i=0
+while [ $n -gt 0 ] && [ $i -lt ${Math.ceil(graceMs / 100)} ]; do pause; i=$((i + 1)); signal 0; done
+i=0
+while [ $n -gt 0 ] && [ $i -lt 50 ]; do signal KILL; [ $n -gt 0 ] && pause; i=$((i + 1)); done
+echo "left $n"`;
+
+/** GPUs by UUID; without any, none is seen, also where the NVIDIA runtime is the engine's default. */
+function gpuOptions(spec: ExecutorSpec): {
+  requests: DeviceRequest[];
+  devices: { PathOnHost: string; PathInContainer: string; CgroupPermissions: string }[];
+  env: string[];
+} {
+  const nvidia = spec.gpus.filter((gpu) => gpu.vendor === 'nvidia').map((gpu) => gpu.uuid);
+  const nodes = new Set<string>();
+  if (spec.gpus.some((gpu) => gpu.vendor === 'amd')) nodes.add('/dev/kfd').add('/dev/dri');
+  if (spec.gpus.some((gpu) => gpu.vendor === 'intel')) nodes.add('/dev/dri');
+  return {
+    requests:
+      nvidia.length > 0
+        ? [{ Driver: 'nvidia', Count: 0, DeviceIDs: nvidia, Capabilities: [['gpu']], Options: {} }]
+        : [],
+    devices: [...nodes].map((path) => ({ PathOnHost: path, PathInContainer: path, CgroupPermissions: 'rw' })),
+    env: nvidia.length > 0 ? [] : ['NVIDIA_VISIBLE_DEVICES=void'],
+  };
+}
+
+export interface ContainerPlan {
+  spec: ExecutorSpec;
+  image: string;
+  node: string;
+  nonce: string;
+  /** uid:gid as the job sees itself. */
+  user: string;
+  controlDir: string;
+  network: string;
+  /** host:address, e.g. the mesh's GitLab. */
+  extraHosts: string[];
+}
+
+export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
+  const { spec } = plan;
+  const gpus = gpuOptions(spec);
+  return {
+    name: containerName(spec.run),
+    Image: plan.image,
+    Entrypoint: ['sh', '-c', keeper(plan.controlDir, plan.nonce)],
+    Cmd: [],
+    Env: [`${runMarker}=${spec.run}`, ...gpus.env],
+    Labels: {
+      [labels.node]: plan.node,
+      [labels.run]: spec.run,
+      [labels.job]: String(spec.job),
+      [labels.nonce]: plan.nonce,
+      [labels.user]: plan.user,
+    },
+    WorkingDir: '/',
+    AttachStdin: true,
+    OpenStdin: true,
+    // The input stays open when the agent's connection to it breaks.
+    StdinOnce: false,
+    Tty: false,
+    HostConfig: {
+      NetworkMode: plan.network,
+      ExtraHosts: plan.extraHosts,
+      CapDrop: ['NET_RAW', 'MKNOD', 'AUDIT_WRITE'],
+      Privileged: false,
+      RestartPolicy: { Name: 'no' },
+      PidsLimit: pidsLimit,
+      ...(spec.cpuMillis !== null && spec.cpuMillis > 0 && { NanoCpus: Math.round(spec.cpuMillis * 1e6) }),
+      ...(spec.memoryBytes !== null && spec.memoryBytes > 0 && limitedMemory(spec.memoryBytes)),
+      // Data loaders of training jobs share tensors by /dev/shm; 64 MiB, the engine's default, breaks them.
+      ...(spec.gpus.length > 0 && { ShmSize: 1 << 30 }),
+      ...(gpus.requests.length > 0 && { DeviceRequests: gpus.requests }),
+      ...(gpus.devices.length > 0 && { Devices: gpus.devices }),
+      // The keeper's tee has it; see there.
+      LogConfig: { Type: 'none', Config: {} },
+    },
+  };
+}
+
+/** Without swap on top; engines refuse less than 6 MiB. */
+const limitedMemory = (bytes: number): { Memory: number; MemorySwap: number } => {
+  const memory = Math.max(Math.floor(bytes), 6 << 20);
+  return { Memory: memory, MemorySwap: memory };
+};

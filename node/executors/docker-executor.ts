@@ -1,0 +1,310 @@
+import { randomBytes } from 'node:crypto';
+import Docker from 'dockerode';
+import { extract } from 'tar-stream';
+import { AutogitError } from '../../protocol/errors.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
+import { containerName, containerOptions, labels } from './docker-container.ts';
+import { ensureImage } from './docker-image.ts';
+import { DockerWorkspace, removeContainer } from './docker-workspace.ts';
+import { dockerFeatures } from './features.ts';
+import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
+import { freezerOfProcess } from './run-cgroup.ts';
+import { packFiles, plainName } from './tar-names.ts';
+
+export interface DockerExecutorOptions {
+  /** Tells this agent's containers from other agents' on the same engine: a node's id or name, the same after a restart. */
+  node: string;
+  /** unix:///path or tcp://host:port. Without it: DOCKER_HOST, else /var/run/docker.sock. */
+  dockerHost?: string | null;
+  /** For jobs that name no image. Null: they are refused. */
+  defaultImage?: string | null;
+  /** host:address lines for every container's hosts file, e.g. the mesh's GitLab. */
+  extraHosts?: string[];
+  /** What a job's owner should read in its trace: pulls, variables that no shell can hold. */
+  note?: (run: string, sentence: string) => void;
+  clock?: Clock;
+}
+
+const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
+const connectMs = 5000;
+
+/** One container per run (DESIGN §9). */
+export class DockerExecutor implements Executor {
+  readonly kind = 'docker';
+  readonly features = dockerFeatures;
+  readonly #docker: Docker;
+  readonly #options: DockerExecutorOptions;
+  readonly #clock: Clock;
+  #network: Promise<string> | null = null;
+
+  constructor(options: DockerExecutorOptions) {
+    this.#options = options;
+    this.#docker = connect(options.dockerHost ?? null);
+    this.#clock = options.clock ?? systemClock();
+  }
+
+  async check(): Promise<string> {
+    const info = await withLimit(this.#docker.info(), connectMs).catch((cause: unknown) => {
+      const refused = (cause as { code?: string }).code === 'EACCES';
+      throw new AutogitError('no-docker', `no Docker Engine answers: ${(cause as Error).message}`, {
+        cause,
+        ...(refused && { hint: 'let this user use it: sudo usermod -aG docker $USER, then log in again' }),
+      });
+    });
+    if (info.OSType !== 'linux') throw new AutogitError('no-docker', `the engine runs ${info.OSType} containers`);
+    const groups = `cgroup v${(info as { CgroupVersion?: string }).CgroupVersion ?? '1'}`;
+    return `Docker Engine ${info.ServerVersion} (${info.Driver}, ${groups})`;
+  }
+
+  async prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
+    signal.throwIfAborted();
+    const name = spec.image ?? this.#options.defaultImage ?? null;
+    if (name === null)
+      throw new AutogitError('image-missing', 'the job names no image, and this node has no default', {
+        hint: 'add image: to the job, or set a default image on this node',
+      });
+    const note = (sentence: string): void => this.#options.note?.(spec.run, sentence);
+    const [image, network] = await Promise.all([
+      ensureImage(this.#docker, spec, name, note, signal),
+      this.#ensureNetwork(),
+    ]);
+    signal.throwIfAborted();
+    const paths = jobPaths(spec, '/builds');
+    const nonce = randomBytes(16).toString('hex');
+    const numeric = /^(\d*)(?::(\d+))?$/.exec(image.user);
+    let user = numeric ? { uid: Number(numeric[1] || 0), gid: Number(numeric[2] ?? 0) } : null;
+    const options = containerOptions({
+      spec,
+      image: image.id,
+      node: this.#options.node,
+      nonce,
+      user: image.user,
+      controlDir: controlDir(paths),
+      network,
+      extraHosts: this.#options.extraHosts ?? [],
+    });
+    let container: Docker.Container;
+    try {
+      container = await this.#docker.createContainer(options);
+    } catch (cause) {
+      // SAFETY J4: containers are named by their run, so a name that is taken is this run, from before a crash.
+      const found = statusOf(cause) === 409 ? await this.adopt(spec, containerName(spec.run)) : null;
+      if (found) return found;
+      throw new AutogitError('executor-failed', `cannot create a container of ${name}: ${textOf(cause)}`, { cause });
+    }
+    try {
+      user ??= await lookUpUser(container, image.user);
+      const workspace = this.#workspace(spec, container.id, nonce, user);
+      await container.putArchive(this.#firstFiles(spec, paths, user, note), { path: '/' });
+      await workspace.attach();
+      await container.start();
+      return workspace;
+    } catch (cause) {
+      await removeContainer(container).catch(() => undefined);
+      throw new AutogitError('executor-failed', `cannot start a container of ${name}: ${textOf(cause)}`, {
+        cause,
+        ...(/exec: "sh"|no such file/.test(textOf(cause)) && { hint: `image ${name} has no sh, which a job needs` }),
+      });
+    }
+  }
+
+  async adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null> {
+    let found: Docker.ContainerInspectInfo;
+    try {
+      found = await this.#docker.getContainer(handle).inspect();
+    } catch (cause) {
+      if (statusOf(cause) === 404) return null;
+      throw new AutogitError('no-docker', `cannot look for run ${spec.run}: ${textOf(cause)}`, { cause });
+    }
+    const label = found.Config.Labels;
+    const nonce = label[labels.nonce];
+    if (label[labels.run] !== spec.run || label[labels.node] !== this.#options.node || !nonce) return null;
+    const container = this.#docker.getContainer(found.Id);
+    // Created but never started: the agent died in between, and nothing of the job has run. Begin afresh.
+    if (found.State.Status === 'created') {
+      await removeContainer(container);
+      return null;
+    }
+    const user = await lookUpUser(container, label[labels.user] ?? '');
+    const workspace = this.#workspace(spec, found.Id, nonce, user);
+    await workspace.resumeTimeouts();
+    return workspace;
+  }
+
+  async sweep(known: ReadonlySet<string>): Promise<string[]> {
+    const filters = { label: [`${labels.node}=${this.#options.node}`] };
+    const found = await this.#docker.listContainers({ all: true, filters }).catch((cause: unknown) => {
+      throw new AutogitError('no-docker', `cannot list containers: ${textOf(cause)}`, { cause });
+    });
+    const removed: string[] = [];
+    for (const { Id, Labels } of found) {
+      const run = Labels[labels.run] ?? '';
+      if (known.has(run)) continue;
+      await removeContainer(this.#docker.getContainer(Id));
+      removed.push(run);
+    }
+    return removed;
+  }
+
+  /** The control group of a run's container on this machine, for the watchdog; null when it is not running here. */
+  async cgroupOf(handle: string): Promise<string | null> {
+    try {
+      const { Id, State } = await this.#docker.getContainer(handle).inspect();
+      const path = State.Pid > 0 ? freezerOfProcess(State.Pid) : null;
+      return path?.includes(Id) ? path : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /** Removes this node's bridge; for `leave`. */
+  async removeNetwork(): Promise<void> {
+    this.#network = null;
+    await this.#docker
+      .getNetwork(this.#networkName())
+      .remove()
+      .catch(() => undefined);
+  }
+
+  #workspace(spec: ExecutorSpec, containerId: string, nonce: string, user: { uid: number; gid: number }) {
+    const paths = jobPaths(spec, '/builds');
+    return new DockerWorkspace({
+      docker: this.#docker,
+      containerId,
+      name: containerName(spec.run),
+      run: spec.run,
+      nonce,
+      paths,
+      controlDir: controlDir(paths),
+      user,
+      clock: this.#clock,
+    });
+  }
+
+  #firstFiles(
+    spec: ExecutorSpec,
+    paths: JobPaths,
+    user: { uid: number; gid: number },
+    note: (sentence: string) => void,
+  ): NodeJS.ReadableStream {
+    const environment = jobEnvironment(spec, paths);
+    for (const key of environment.skipped) note(`variable ${key} has a name that no shell can hold and is not set`);
+    const folders: string[] = [];
+    for (
+      let path = plainName(paths.projectDir);
+      path !== '.' && path !== '';
+      path = path.split('/').slice(0, -1).join('/')
+    )
+      folders.unshift(path);
+    folders.push(plainName(paths.filesDir), plainName(controlDir(paths)));
+    return packFiles([
+      ...folders.map((name) => ({ name: `${name}/`, mode: 0o755, content: null, ...user })),
+      { name: plainName(`${controlDir(paths)}/environment.sh`), mode: 0o600, content: environment.script, ...user },
+      ...environment.files.map((file) => ({
+        name: plainName(`${paths.filesDir}/${file.name}`),
+        mode: 0o600,
+        content: file.content,
+        ...user,
+      })),
+    ]);
+  }
+
+  #networkName(): string {
+    return `autogit-${this.#options.node.replace(/[^A-Za-z0-9_.-]/g, '-').slice(-40)}`;
+  }
+
+  /** One bridge for all jobs of this node, on which containers do not reach each other. */
+  #ensureNetwork(): Promise<string> {
+    this.#network ??= this.#makeNetwork().catch((error: unknown) => {
+      this.#network = null;
+      throw error;
+    });
+    return this.#network;
+  }
+
+  async #makeNetwork(): Promise<string> {
+    const name = this.#networkName();
+    try {
+      await this.#docker.getNetwork(name).inspect();
+      return name;
+    } catch (cause) {
+      if (statusOf(cause) !== 404) throw new AutogitError('no-docker', `no engine: ${textOf(cause)}`, { cause });
+    }
+    try {
+      await this.#docker.createNetwork({
+        Name: name,
+        Driver: 'bridge',
+        CheckDuplicate: true,
+        Labels: { [labels.node]: this.#options.node },
+        Options: { 'com.docker.network.bridge.enable_icc': 'false' },
+      });
+    } catch (cause) {
+      if (statusOf(cause) !== 409)
+        throw new AutogitError('executor-failed', `cannot make the jobs' network: ${textOf(cause)}`, {
+          cause,
+          hint: 'docker network prune frees address ranges; the br_netfilter module must be loadable: modprobe br_netfilter',
+        });
+    }
+    return name;
+  }
+}
+
+const controlDir = (paths: JobPaths): string => `${paths.filesDir}/.autogit`;
+
+const textOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+
+function connect(address: string | null): Docker {
+  if (address === null) return new Docker();
+  if (address.startsWith('unix://')) return new Docker({ socketPath: address.slice('unix://'.length) });
+  let url: URL;
+  try {
+    url = new URL(address);
+  } catch (cause) {
+    throw new AutogitError('bad-config', `${address} is no address of an engine: unix:///path or tcp://host:port`, {
+      cause,
+    });
+  }
+  return new Docker({
+    host: url.hostname,
+    port: url.port || '2375',
+    protocol: url.protocol === 'https:' ? 'https' : 'http',
+  });
+}
+
+async function withLimit<T>(work: Promise<T>, limitMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, fail) => {
+    timer = setTimeout(() => fail(new Error(`no answer within ${limitMs / 1000} s`)), limitMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** An image's user by its own /etc/passwd: files put in must belong to whom the job runs as. */
+async function lookUpUser(container: Docker.Container, user: string): Promise<{ uid: number; gid: number }> {
+  const [name = '', group] = user.split(':');
+  if (name === '' || name === 'root') return { uid: 0, gid: 0 };
+  if (/^\d+$/.test(name)) return { uid: Number(name), gid: /^\d+$/.test(group ?? '') ? Number(group) : 0 };
+  const text = await textFile(container, '/etc/passwd');
+  const fields = text.split('\n').map((line) => line.split(':'));
+  const found = fields.find((entry) => entry[0] === name);
+  if (!found) throw new AutogitError('executor-failed', `the image's user ${name} is not in its /etc/passwd`);
+  return { uid: Number(found[2]) || 0, gid: Number(found[3]) || 0 };
+}
+
+async function textFile(container: Docker.Container, path: string): Promise<string> {
+  try {
+    const reader = extract();
+    (await container.getArchive({ path })).pipe(reader);
+    let text = '';
+    for await (const entry of reader) for await (const chunk of entry) if (text.length < 1 << 20) text += String(chunk);
+    return text;
+  } catch (cause) {
+    if (statusOf(cause) === 404) return '';
+    throw cause;
+  }
+}

@@ -1,0 +1,136 @@
+import { randomBytes } from 'node:crypto';
+import type { Duplex, Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type Docker from 'dockerode';
+import { extract } from 'tar-stream';
+import { AutogitError } from '../../protocol/errors.ts';
+import { FrameReader, startOfMark } from './docker-log.ts';
+
+const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
+const slowestMs = 500;
+
+/**
+ * The bytes of a growing file in a container, from its beginning, as they come. While the container runs, one small
+ * reader in it answers questions "from byte n on" (the archive API can only give whole files, and fails on growing ones);
+ * it ends with our connection. Of a stopped container the file is read once. Ends without error on abort, when the
+ * container is gone, and when `isOver` says that nothing more will come and all is read.
+ */
+export async function* readRecord(
+  container: Docker.Container,
+  path: string,
+  isOver: () => boolean,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
+  let at = 0;
+  while (!signal.aborted) {
+    const state = await stateOf(container);
+    if (state === null) return;
+    if (!state.Running) {
+      yield* wholeFile(container, path, at);
+      return;
+    }
+    // A frozen container takes no reader; nothing new comes of it either.
+    if (!state.Paused) {
+      for await (const bytes of growingFile(container, path, at, isOver, signal)) {
+        at += bytes.length;
+        yield bytes;
+      }
+      if (isOver()) return;
+    }
+    await sleep(slowestMs, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+async function stateOf(container: Docker.Container): Promise<{ Running: boolean; Paused: boolean } | null> {
+  try {
+    return (await container.inspect()).State;
+  } catch (cause) {
+    if (statusOf(cause) === 404) return null;
+    throw new AutogitError('executor-failed', 'the engine does not answer', { cause });
+  }
+}
+
+/** Ends when the connection breaks or the container stops. */
+async function* growingFile(
+  container: Docker.Container,
+  path: string,
+  from: number,
+  isOver: () => boolean,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
+  const word = `autogit-read-${randomBytes(16).toString('hex')}`;
+  const mark = Buffer.from(`${word}\n`, 'latin1');
+  const stream = await openReader(container, path, word);
+  if (stream === null) return;
+  const abort = (): void => void stream.destroy();
+  signal.addEventListener('abort', abort, { once: true });
+  const frames = new FrameReader();
+  let held: Buffer = Buffer.alloc(0);
+  let at = from;
+  let isNews = false;
+  let waitMs = 20;
+  const ask = (): void => void stream.write(`${at + 1}\n`);
+  try {
+    ask();
+    for await (const chunk of stream)
+      for (const payload of frames.push(chunk as Buffer)) {
+        let rest = held.length === 0 ? payload : Buffer.concat([held, payload]);
+        const end = rest.indexOf(mark);
+        const ready = rest.subarray(0, end < 0 ? startOfMark(rest, mark) : end);
+        rest = rest.subarray(end < 0 ? ready.length : end + mark.length);
+        held = Buffer.from(rest);
+        if (ready.length > 0) {
+          at += ready.length;
+          isNews = true;
+          yield ready;
+        }
+        if (end < 0) continue;
+        // The answer is complete: ask again, at once while there is news, slower while there is none.
+        waitMs = isNews ? 20 : Math.min(waitMs * 1.5, slowestMs);
+        if (!isNews && isOver()) return;
+        if (!isNews) await sleep(waitMs, undefined, { signal });
+        isNews = false;
+        ask();
+      }
+  } catch (cause) {
+    // Aborted, or the connection broke: the caller looks again.
+    if (!signal.aborted && !stream.destroyed)
+      throw new AutogitError('executor-failed', 'the output broke off', { cause });
+  } finally {
+    signal.removeEventListener('abort', abort);
+    stream.destroy();
+  }
+}
+
+async function openReader(container: Docker.Container, path: string, word: string): Promise<Duplex | null> {
+  // It counts as a keeper: ending the job's processes may cut one answer short, but not end the reader.
+  const script = `echo $$ >>"\${0%/*}/keep"; while read -r n; do tail -c "+$n" "$0"; echo ${word}; done`;
+  try {
+    const exec = await container.exec({
+      Cmd: ['sh', '-c', script, path],
+      User: '0',
+      AttachStdin: true,
+      AttachStdout: true,
+    });
+    return await exec.start({ hijack: true, stdin: true });
+  } catch (cause) {
+    if (statusOf(cause) === 404 || statusOf(cause) === 409) return null;
+    throw new AutogitError('executor-failed', 'cannot read the output of a container', { cause });
+  }
+}
+
+async function* wholeFile(container: Docker.Container, path: string, from: number): AsyncGenerator<Buffer> {
+  let skip = from;
+  try {
+    const reader = extract();
+    ((await container.getArchive({ path })) as unknown as Readable).pipe(reader);
+    for await (const entry of reader)
+      for await (const chunk of entry as AsyncIterable<Buffer>) {
+        if (chunk.length > skip) yield chunk.subarray(skip);
+        skip = Math.max(0, skip - chunk.length);
+      }
+  } catch (cause) {
+    if (statusOf(cause) !== 404)
+      throw new AutogitError('executor-failed', 'cannot read a stopped container', { cause });
+  }
+}

@@ -1,0 +1,96 @@
+import type { LogPiece } from './docker-log.ts';
+
+/** How much of a step's newest output is kept for readers that keep up; slower ones read the record. */
+const windowBytes = 1 << 20;
+
+interface StepWindow {
+  /** Offset of the first byte that is still held. */
+  base: number;
+  /** Offset behind the last byte that came. */
+  total: number;
+  chunks: Buffer[];
+  exitCode: number | null;
+}
+
+/**
+ * The newest output of a container's steps, as it came over the attached stream. Takes everything at once, so that a slow
+ * reader never slows the job, and forgets what is older than a window.
+ */
+export class LiveOutput {
+  readonly #steps = new Map<number, StepWindow>();
+  #waiting: (() => void)[] = [];
+  /** True when the stream has ended: nothing more comes, and what there is may be incomplete. */
+  isClosed = false;
+
+  add(pieces: LogPiece[]): void {
+    for (const piece of pieces) {
+      if (piece.kind === 'begin') {
+        // One step at a time: what came of earlier ones is in the record.
+        for (const step of this.#steps.values()) this.#drop(step);
+        this.#steps.set(piece.index, { base: 0, total: 0, chunks: [], exitCode: null });
+        continue;
+      }
+      const step = this.#steps.get(piece.index);
+      if (!step) continue;
+      if (piece.kind === 'end') step.exitCode = piece.exitCode;
+      else this.#append(step, piece.bytes);
+    }
+    if (pieces.length > 0) this.#wake();
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.#wake();
+  }
+
+  exitCode(index: number): number | null {
+    return this.#steps.get(index)?.exitCode ?? null;
+  }
+
+  /** What there is from an offset on; null when it is not held (any more). */
+  from(index: number, offset: number): { chunks: Buffer[]; isEnd: boolean } | null {
+    const step = this.#steps.get(index);
+    if (!step || offset < step.base) return null;
+    const chunks: Buffer[] = [];
+    // From the newest back: readers that keep up need only the last few.
+    let at = step.total;
+    for (let last = step.chunks.length - 1; last >= 0 && at > offset; last--) {
+      const chunk = step.chunks[last] as Buffer;
+      at -= chunk.length;
+      chunks.unshift(offset > at ? chunk.subarray(offset - at) : chunk);
+    }
+    return { chunks, isEnd: step.exitCode !== null };
+  }
+
+  /** Resolves at the next news, or when `signal` aborts. */
+  news(signal?: AbortSignal): Promise<void> {
+    return new Promise((done) => {
+      const wake = (): void => {
+        signal?.removeEventListener('abort', wake);
+        done();
+      };
+      if (signal?.aborted || this.isClosed) return done();
+      signal?.addEventListener('abort', wake, { once: true });
+      this.#waiting.push(wake);
+    });
+  }
+
+  #append(step: StepWindow, bytes: Buffer): void {
+    // A copy: the piece may be a view of a much larger buffer.
+    step.chunks.push(Buffer.from(bytes));
+    step.total += bytes.length;
+    while (step.total - step.base > windowBytes && step.chunks.length > 1)
+      step.base += (step.chunks.shift() as Buffer).length;
+  }
+
+  #drop(step: StepWindow): void {
+    step.base = step.total;
+    step.chunks = [];
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
+  }
+}
