@@ -37,8 +37,8 @@ export function step(state: CoreState, input: Input): Step {
   const effects: Effect[] = [];
   for (const effect of turn.effects) effects.push(numbered(effect, 0));
   for (const effect of jobs.effects) effects.push(numbered(effect, 1));
-  turn.raft.wakeAt = Math.min(nextWakeAt(turn), jobs.wakeAt);
-  const wakeAt = Math.max(turn.raft.wakeAt, input.at);
+  const wakeAt = Math.max(Math.min(nextWakeAt(turn), jobs.wakeAt), input.at);
+  turn.raft.wakeAt = wakeAt;
   return { state: { identity: state.identity, raft: turn.raft, jobs: jobs.jobs }, effects, wakeAt };
 }
 

@@ -42,7 +42,7 @@ export function livenessOf(state: CoreState, node: NodeId, at: number): Liveness
     ? Math.max(acked?.sentAt ?? Number.NEGATIVE_INFINITY, leading.sinceAt, raft.timerAt)
     : Math.max(heardAt, isMyLeader ? raft.contactAt : heardAt);
   if (probe?.result === 'refused' && probe.at > Math.max(spokeAt, acked?.sentAt ?? spokeAt) && !connected)
-    return { state: 'dead', since: probe.at };
+    return { state: 'dead', since: probe.since };
   const patience = leading || isMyLeader ? timings.checkQuorumMs : 3 * timings.checkQuorumMs;
   return { state: at - lastSign <= patience ? 'alive' : 'silent', since: lastSign };
 }

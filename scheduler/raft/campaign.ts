@@ -71,7 +71,7 @@ export function beginVote(turn: Turn, handover: boolean): void {
     against: before?.against ?? null,
     votes: {},
     refusals: {},
-    until: turn.at + timings.electionMs,
+    until: turn.at + timings.voteMs,
     ownVoteSeq: thisPersist(turn),
   };
   tryAgainLater(turn, timings.electionMs);
@@ -133,9 +133,19 @@ export function countVotes(turn: Turn): void {
   if (campaign?.kind === 'vote' && wins(turn)) beginLeading(turn, campaign);
 }
 
+/** Whether the own vote is still on its way to the disk: a slow disk must not burn one term after another. */
+export const isWriting = (raft: Turn['raft']): boolean => (raft.campaign?.ownVoteSeq ?? 0) > raft.diskSeq;
+
+/** The own vote is on disk, and the others are asked only now. */
+export function restartClock(turn: Turn): void {
+  const { campaign } = turn.raft;
+  if (campaign?.kind === 'vote') turn.raft.campaign = { ...campaign, until: turn.at + timings.voteMs };
+}
+
 /** An election that came to nothing in its time. */
 export function endCampaign(turn: Turn): void {
-  if (turn.raft.campaign && turn.at >= turn.raft.campaign.until) turn.raft.campaign = null;
+  const { raft } = turn;
+  if (raft.campaign && turn.at >= raft.campaign.until && !isWriting(raft)) raft.campaign = null;
 }
 
 /** The leader goes and names its heir: no pre-vote, nobody's contact is held against it. */

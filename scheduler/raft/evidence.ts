@@ -38,9 +38,14 @@ export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void 
   const { raft } = turn;
   const before = peerOf(raft, node);
   const heardSince = before.heardAt > before.probeAskedAt;
-  setPeer(turn, node, { probe: { result, at: turn.at }, probeOpen: false });
+  const last = before.probe;
+  const since = last?.result === result && before.heardAt < last.at ? last.since : turn.at;
+  setPeer(turn, node, { probe: { result, at: turn.at, since }, probeOpen: false });
   if (raft.leading) return judge(turn, node, result, heardSince);
-  if (raft.leader?.node !== node) return answerAskers(turn, node, false, `${nameOf(turn, node)} is not my leader`);
+  if (raft.leader?.node !== node) {
+    const because = raft.leader ? `${nameOf(turn, raft.leader.node)} leads` : 'this node hears no leader either';
+    return answerAskers(turn, node, raft.leader === null, because);
+  }
   const off = before.evidenceOffUntil > turn.at;
   const name = nameOf(turn, node);
   if (result === 'accepted' || heardSince || off) {

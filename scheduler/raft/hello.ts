@@ -13,6 +13,9 @@ export function sayHello(turn: Turn, to: NodeId, promised: MessageOf<'hello'>['p
   send(turn, to, { kind: 'hello', boot, store, term: raft.term, stamp: raft.accepted.stamp, promised, version });
 }
 
+/** So many returns to an earlier boot say that two machines share one identity. */
+const cloneReturns = 6;
+
 export function hearConnected(turn: Turn, node: NodeId): void {
   setPeer(turn, node, { connected: true, connectedAt: turn.at, ledgerSent: null });
   sayHello(turn, node, null);
@@ -22,12 +25,14 @@ export function hearConnected(turn: Turn, node: NodeId): void {
 export function hearHello(turn: Turn, from: NodeId, message: MessageOf<'hello'>): void {
   const before = peerOf(turn.raft, from);
   const moved = before.boot !== null && before.boot !== message.boot;
-  // One machine never returns to an earlier boot: two machines share this identity.
-  const cloned = before.cloned || (moved && before.formerBoot === message.boot);
+  // One machine never returns to an earlier boot, but an old word of it may come late: many returns are two machines.
+  const returns = before.returns + (moved && before.formerBoot === message.boot ? 1 : 0);
+  const cloned = returns >= cloneReturns;
   setPeer(turn, from, {
     store: message.store,
     boot: message.boot,
     formerBoot: moved ? before.boot : before.formerBoot,
+    returns,
     cloned,
   });
   if (cloned && !before.cloned) {
@@ -36,8 +41,10 @@ export function hearHello(turn: Turn, from: NodeId, message: MessageOf<'hello'>)
   }
   const { promised } = before;
   if (promised?.store === message.store)
-    if (promised.term > message.term || compareStamps(promised.stamp, message.stamp) > 0)
+    if (promised.term > message.term || compareStamps(promised.stamp, message.stamp) > 0) {
+      setPeer(turn, from, { acked: null, ledgerSent: null });
       sayHello(turn, from, { term: promised.term, stamp: promised.stamp });
+    }
   if (message.promised) rememberOwnPromise(turn, from, message.promised);
 }
 

@@ -147,6 +147,8 @@ function noticeFalseAlarm(turn: Turn, from: NodeId): void {
   const { leading } = turn.raft;
   if (leading?.overthrown?.node !== from) return;
   turn.raft.leading = { ...leading, overthrown: null };
+  // Back after longer: it was gone indeed, for as long as a cable was out.
+  if (turn.at - leading.overthrown.at > 2 * timings.checkQuorumMs) return;
   const { connectedAt, probe } = peerOf(turn.raft, from);
   if (connectedAt > (probe?.at ?? leading.overthrown.at)) return;
   setPeer(turn, from, { evidenceOffUntil: turn.at + timings.falseAlarmMs });

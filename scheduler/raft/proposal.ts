@@ -65,7 +65,8 @@ function tellNews(turn: Turn, before: Ledger, after: Ledger): void {
     for (const [node, { name, because }] of Object.entries(after.nodes))
       if (!(node in before.nodes)) note(turn, 'node-approved', `${name} is in the mesh: ${because}`, { node, name });
   const { voters, next } = after.configuration;
-  if (next !== null || JSON.stringify(before.configuration) === JSON.stringify(after.configuration)) return;
+  if (next !== null || before.configuration === after.configuration) return;
+  if (JSON.stringify(before.configuration) === JSON.stringify(after.configuration)) return;
   const names = Object.keys(voters).map((node) => nameIn(after, node));
   const tie = Object.keys(voters).find((node) => voters[node]!.weight === 3);
   const because = `${names.join(', ')} vote${tie ? `, ${nameIn(after, tie)} breaks ties` : ''}`;

@@ -11,6 +11,8 @@ export interface Peer {
   readonly store: StoreId | null;
   readonly boot: string | null;
   readonly formerBoot: string | null;
+  /** How often it came back to an earlier boot. */
+  readonly returns: number;
   /** Two machines with one identity were seen: neither counts (SAFETY L9). */
   readonly cloned: boolean;
   readonly connected: boolean;
@@ -23,7 +25,8 @@ export interface Peer {
   /** A leader's view: newest stamp of the own term it has on disk, on which store, and when that round was sent (L12). */
   readonly acked: { readonly store: StoreId; readonly stamp: Stamp | null; readonly sentAt: number } | null;
   readonly ledgerSent: { readonly stamp: Stamp; readonly at: number } | null;
-  readonly probe: { readonly result: ProbeResult; readonly at: number } | null;
+  /** Last look: its result, when, and since when looks say the same with nothing heard between them. */
+  readonly probe: { readonly result: ProbeResult; readonly at: number; readonly since: number } | null;
   readonly probeAskedAt: number;
   readonly probeOpen: boolean;
   /** Evidence about it was wrong: not believed before this (SAFETY L11). */
@@ -127,6 +130,7 @@ export const unknownPeer: Peer = {
   store: null,
   boot: null,
   formerBoot: null,
+  returns: 0,
   cloned: false,
   connected: false,
   heardAt: Number.NEGATIVE_INFINITY,

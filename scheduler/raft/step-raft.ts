@@ -9,8 +9,10 @@ import {
   hearPreVoteAnswer,
   hearTimeoutNow,
   hearVoteAnswer,
+  isWriting,
   mayCampaign,
   rankOf,
+  restartClock,
 } from './campaign.ts';
 import { moveConfiguration } from './configuration.ts';
 import { depart, hearLeaveAsked, leadNoMore } from './departure.ts';
@@ -69,7 +71,9 @@ export function hear(turn: Turn, input: Input): void {
 
 /** The raft half's own `persisted`, told apart from the jobs' by the caller. */
 export function hearOwnPersisted(turn: Turn, seq: number): void {
+  const wrote = isWriting(turn.raft);
   hearPersisted(turn, seq);
+  if (wrote && !isWriting(turn.raft)) restartClock(turn);
   countVotes(turn);
   if (tryCommit(turn)) turn.raft.leading = { ...turn.raft.leading!, nextRoundAt: turn.at };
 }
@@ -192,7 +196,7 @@ export function nextWakeAt(turn: Turn): number {
     by(raft.leading.nextRoundAt);
     return next;
   }
-  if (raft.campaign) by(raft.campaign.until);
+  if (raft.campaign) by(isWriting(raft) ? Number.POSITIVE_INFINITY : raft.campaign.until);
   else by(standsAt(turn));
   if (raft.leader) {
     by(raft.timerAt + timings.longTimeoutMs);

@@ -19,8 +19,10 @@ export const timings = {
   listenMs: 300,
   /** One rank's head start over the next, a few round trips. */
   staggerMs: 8,
-  /** How long a round of pre-votes or votes may take; receivers may spend `silenceMs` on a probe of their own. */
+  /** How long a round of pre-votes may take; receivers may spend `silenceMs` on a probe of their own. */
   electionMs: 300,
+  /** How long votes may take once they are asked for: they wait for the disks of the others. */
+  voteMs: 1000,
   /** Between two tries of the same node, plus up to as much again by chance. */
   retryMs: 150,
   /** Having promised a vote, the node leaves the other so long to win. */
