@@ -1,7 +1,7 @@
 import type { Run } from '../../protocol/ledger.ts';
 import type { InputOf } from '../inputs.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
-import { isBusy, isOpen, type JobsState, without } from './jobs-state.ts';
+import { isBusy, isOpen, type JobsState } from './jobs-state.ts';
 import { hintQueue } from './queue.ts';
 import { failedAtGitlab, lostRun } from './run-edits.ts';
 import { nameOf, note, type Turn, wake } from './turn.ts';
@@ -180,6 +180,8 @@ export function runFailedAtGitlab(jobs: JobsState, turn: Turn, input: InputOf<'r
       job: run.job,
       because: `its machine was lost, and the setting retryLost is on: ${run.because}`,
     });
-  const told = { ...jobs, lead: { ...lead, failing: without(lead.failing, input.run) } };
+  // Not said again while the ledger learns of it.
+  const said = { askedAt: turn.at, nextAt: turn.at + failLimitMs, tries: 1 };
+  const told = { ...jobs, lead: { ...lead, failing: { ...lead.failing, [input.run]: said } } };
   return hintQueue(told, turn, 'a lost job was failed: GitLab may retry it');
 }
