@@ -66,7 +66,9 @@ function contextOf(state: CoreState, turn: Turn): JobsContext {
     leader: raft.leader?.node ?? null,
     ledger: isLeader ? raft.accepted : raft.committed,
     committed: raft.committed,
-    leaderContactAt: leaderContactAt(now),
+    get leaderContactAt() {
+      return leaderContactAt(now);
+    },
     liveness: (node) => livenessOf(now, node, at),
   };
 }

@@ -1,6 +1,7 @@
 import type { Ledger, Voters } from '../../protocol/ledger.ts';
 import { configurationCommitted, propose } from './proposal.ts';
 import { sameVoters } from './quorum.ts';
+import { timings } from './timings.ts';
 import { note, type Turn } from './turn.ts';
 import { plannedVoters } from './voter-plan.ts';
 
@@ -16,6 +17,10 @@ export function moveConfiguration(turn: Turn): void {
     propose(turn, { ...raft.accepted, configuration: { voters: configuration.next, next: null } });
     return;
   }
+  // Who is here changes slowly, what the ledger says at once.
+  const { plannedFor, plannedAt } = raft.leading;
+  if (plannedFor === raft.accepted && turn.at - plannedAt < timings.planMs) return;
+  raft.leading = { ...raft.leading, plannedFor: raft.accepted, plannedAt: turn.at };
   const planned = plannedVoters(turn);
   if (planned === null || sameVoters(planned.voters, configuration.voters)) return;
   note(turn, 'voters-changing', planned.because, { voters: Object.keys(planned.voters).length }, 'debug');

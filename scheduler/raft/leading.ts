@@ -29,6 +29,8 @@ export function beginLeading(turn: Turn, campaign: Campaign): void {
     nextRoundAt: turn.at,
     sinceAt: turn.at,
     proposed: [],
+    plannedFor: null,
+    plannedAt: Number.NEGATIVE_INFINITY,
     configuredBy: zeroStamp,
     awaited: [],
     handoverAt: Number.NEGATIVE_INFINITY,
@@ -82,15 +84,19 @@ export function makeRound(turn: Turn): void {
     const peer = peerOf(raft, node);
     // Who has no stream gets a word now and then, in case only the news of the stream was lost.
     if (peer.connected || round % 20 === 1) appendTo(turn, node, peer);
-    lookAfter(turn, node, Math.max(peer.acked?.sentAt ?? Number.NEGATIVE_INFINITY, raft.leading.sinceAt));
+    lookAfter(turn, node, lastSign(peer, raft.leading.sinceAt));
     suspect(turn, node);
   }
 }
 
+/** A node that has just come back has not had the time to answer a round. */
+const lastSign = ({ acked, connected, connectedAt }: Peer, sinceAt: number): number =>
+  Math.max(acked?.sentAt ?? Number.NEGATIVE_INFINITY, sinceAt, connected ? connectedAt : sinceAt);
+
 function suspect(turn: Turn, node: NodeId): void {
   const { raft } = turn;
   const peer = peerOf(raft, node);
-  const silent = turn.at - Math.max(peer.acked?.sentAt ?? Number.NEGATIVE_INFINITY, raft.leading?.sinceAt ?? turn.at);
+  const silent = turn.at - lastSign(peer, raft.leading?.sinceAt ?? turn.at);
   if (peer.standing !== 'fine' || silent <= timings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
   if (raft.accepted.nodes[node]?.left) return;
   setPeer(turn, node, { standing: 'suspect' });

@@ -70,6 +70,9 @@ export interface Leading {
   readonly proposed: readonly Proposed[];
   /** Stamp with which the configuration in force came; changes start only when it is committed in the own term (L3). */
   readonly configuredBy: Stamp;
+  /** The ledger for which the voters were last thought about, and when. */
+  readonly plannedFor: Ledger | null;
+  readonly plannedAt: number;
   /** Changes that are answered when their stamp is committed (SAFETY L16). */
   readonly awaited: readonly Awaited[];
   readonly handoverAt: number;

@@ -164,9 +164,9 @@ function watchLeader(turn: Turn): void {
 /** When this follower stands for election by itself; Infinity when it does not. */
 function standsAt(turn: Turn): number {
   const { raft } = turn;
-  if (raft.leading || raft.campaign || !mayCampaign(turn)) return Number.POSITIVE_INFINITY;
+  if (raft.leading || raft.campaign || (raft.leader && !raft.planned)) return Number.POSITIVE_INFINITY;
+  if (!mayCampaign(turn)) return Number.POSITIVE_INFINITY;
   if (raft.planned) return raft.planned.at;
-  if (raft.leader) return Number.POSITIVE_INFINITY;
   if (rankedVoters(raft.accepted.configuration).length === 1) return raft.timerAt;
   const listened = raft.timerAt + timings.listenMs + Math.max(0, rankOf(turn, null)) * timings.staggerMs;
   return Math.max(listened, raft.notBefore);

@@ -42,6 +42,8 @@ export const timings = {
   falseAlarmMs: 60_000,
   /** A voter dead for so long is taken out while a quorum still stands. */
   voterGoneMs: 60_000,
+  /** How often the leader thinks about who should vote, when the ledger is as it was. */
+  planMs: 200,
   /** The whole ledger goes to one node at most this often without its acknowledgement. */
   resendLedgerMs: 100,
   /** A change is asked again, and given up as unknown. */
