@@ -47,7 +47,7 @@ const updateBody = z.object({
   checksum: z.string().max(255).nullish(),
   output: z.object({ checksum: z.string().max(255).nullish(), bytesize: z.number().int().nullish() }).nullish(),
   system_id: z.string().max(64).nullish(),
-  info: z.unknown(),
+  info: z.unknown().optional(),
 });
 
 const checkTrace = (desk: Desk, job: Job, body: z.infer<typeof updateBody>): void => {
