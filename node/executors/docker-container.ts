@@ -26,6 +26,8 @@ const pidsLimit = 8192;
  * engine's own logs do not keep bytes: json-file replaces what is no UTF-8, local drops newlines of long lines.) Needs
  * nothing of the image but a POSIX sh and tee; uses bash for the steps where it is. Steps are not run in the background,
  * as background commands of sh ignore SIGINT. All ends when the input ends. `keep` lists who is never signalled.
+ * It waits for a first line, as its folder comes with the first step: so a container can start without waiting for files.
+ * Empty lines mean nothing afterwards, so each step may be told with one in front.
  */
 export function keeper(controlDir: string, nonce: string): string {
   const loop = [
@@ -34,7 +36,7 @@ export function keeper(controlDir: string, nonce: string): string {
     'echo $$ >>"$d/keep"',
     'if command -v bash >/dev/null 2>&1; then s=bash; else s=sh; fi',
     'while read -r n; do',
-    '  [ -e "$d/step-$n.begun" ] && continue',
+    '  [ -z "$n" ] || [ -e "$d/step-$n.begun" ] && continue',
     '  echo >"$d/step-$n.begun"',
     '  echo "$m begin $n"',
     '  $s "$d/step-$n.sh" </dev/null 2>&1',
@@ -47,6 +49,7 @@ export function keeper(controlDir: string, nonce: string): string {
   const copy = 'trap "" TERM INT HUP; echo $$ >>"$d/keep"; exec tee "$d/output"';
   return `d=${quote(controlDir)} m=${quote(stepMark(nonce))}
 trap : TERM INT HUP
+read -r line
 echo $$ >"$d/keep"
 d=$d m=$m sh -c ${quote(loop)} | d=$d sh -c ${quote(copy)}`;
 }

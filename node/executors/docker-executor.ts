@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { posix } from 'node:path';
 import Docker from 'dockerode';
 import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
@@ -8,9 +9,9 @@ import { containerName, containerOptions, labels } from './docker-container.ts';
 import { ensureImage } from './docker-image.ts';
 import { DockerWorkspace, removeContainer } from './docker-workspace.ts';
 import { dockerFeatures } from './features.ts';
-import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
+import { type JobEnvironment, type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
 import { freezerOfProcess } from './run-cgroup.ts';
-import { packFiles, plainName } from './tar-names.ts';
+import { type PackedFile, plainName } from './tar-names.ts';
 
 export interface DockerExecutorOptions {
   /** Tells this agent's containers from other agents' on the same engine: a node's id or name, the same after a restart. */
@@ -71,6 +72,8 @@ export class DockerExecutor implements Executor {
     ]);
     signal.throwIfAborted();
     const paths = jobPaths(spec, '/builds');
+    for (const key of jobEnvironment(spec, paths).skipped)
+      note(`variable ${key} has a name that no shell can hold and is not set`);
     const nonce = randomBytes(16).toString('hex');
     const numeric = /^(\d*)(?::(\d+))?$/.exec(image.user);
     let user = numeric ? { uid: Number(numeric[1] || 0), gid: Number(numeric[2] ?? 0) } : null;
@@ -96,7 +99,6 @@ export class DockerExecutor implements Executor {
     try {
       user ??= await lookUpUser(container, image.user);
       const workspace = this.#workspace(spec, container.id, nonce, user);
-      await container.putArchive(this.#firstFiles(spec, paths, user, note), { path: '/' });
       await workspace.attach();
       await container.start();
       return workspace;
@@ -112,7 +114,7 @@ export class DockerExecutor implements Executor {
   async adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null> {
     let found: Docker.ContainerInspectInfo;
     try {
-      found = await this.#docker.getContainer(handle).inspect();
+      found = await this.#docker.getContainer(handle === '' ? containerName(spec.run) : handle).inspect();
     } catch (cause) {
       if (statusOf(cause) === 404) return null;
       throw new AutogitError('no-docker', `cannot look for run ${spec.run}: ${textOf(cause)}`, { cause });
@@ -178,36 +180,9 @@ export class DockerExecutor implements Executor {
       paths,
       controlDir: controlDir(paths),
       user,
+      firstFiles: firstFiles(jobEnvironment(spec, paths), paths, user),
       clock: this.#clock,
     });
-  }
-
-  #firstFiles(
-    spec: ExecutorSpec,
-    paths: JobPaths,
-    user: { uid: number; gid: number },
-    note: (sentence: string) => void,
-  ): NodeJS.ReadableStream {
-    const environment = jobEnvironment(spec, paths);
-    for (const key of environment.skipped) note(`variable ${key} has a name that no shell can hold and is not set`);
-    const folders: string[] = [];
-    for (
-      let path = plainName(paths.projectDir);
-      path !== '.' && path !== '';
-      path = path.split('/').slice(0, -1).join('/')
-    )
-      folders.unshift(path);
-    folders.push(plainName(paths.filesDir), plainName(controlDir(paths)));
-    return packFiles([
-      ...folders.map((name) => ({ name: `${name}/`, mode: 0o755, content: null, ...user })),
-      { name: plainName(`${controlDir(paths)}/environment.sh`), mode: 0o600, content: environment.script, ...user },
-      ...environment.files.map((file) => ({
-        name: plainName(`${paths.filesDir}/${file.name}`),
-        mode: 0o600,
-        content: file.content,
-        ...user,
-      })),
-    ]);
   }
 
   #networkName(): string {
@@ -251,6 +226,21 @@ export class DockerExecutor implements Executor {
 }
 
 const controlDir = (paths: JobPaths): string => `${paths.filesDir}/.autogit`;
+
+function firstFiles(environment: JobEnvironment, paths: JobPaths, user: { uid: number; gid: number }): PackedFile[] {
+  const folders = [plainName(paths.filesDir), plainName(controlDir(paths))];
+  for (let path = plainName(paths.projectDir); path !== '.'; path = posix.dirname(path)) folders.unshift(path);
+  return [
+    ...folders.map((name) => ({ name: `${name}/`, mode: 0o755, content: null, ...user })),
+    { name: plainName(`${controlDir(paths)}/environment.sh`), mode: 0o600, content: environment.script, ...user },
+    ...environment.files.map((file) => ({
+      name: plainName(`${paths.filesDir}/${file.name}`),
+      mode: 0o600,
+      content: file.content,
+      ...user,
+    })),
+  ];
+}
 
 const textOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 

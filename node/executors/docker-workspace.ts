@@ -12,7 +12,7 @@ import { readRecord } from './docker-record.ts';
 import { isPathInside, type JobPaths, quote, stepScript } from './job-shell.ts';
 import { LiveOutput } from './live-output.ts';
 import { freezerOfProcess, isCgroupFrozen, thawCgroup } from './run-cgroup.ts';
-import { packFiles, plainName, renameTar } from './tar-names.ts';
+import { type PackedFile, packFiles, plainName, renameTar } from './tar-names.ts';
 
 export interface DockerRun {
   docker: Docker;
@@ -24,6 +24,8 @@ export interface DockerRun {
   /** Where step scripts, exit codes and the environment lie in the container. */
   controlDir: string;
   user: { uid: number; gid: number };
+  /** Folders, environment and file variables: they travel with the first step's script. */
+  firstFiles: PackedFile[];
   clock: Clock;
 }
 
@@ -48,6 +50,7 @@ export class DockerWorkspace implements Workspace {
   readonly #ends = new Map<number, Promise<StepEnd>>();
   readonly #killed = new Map<number, string>();
   readonly #timers = new Map<number, NodeJS.Timeout>();
+  /** The step that was begun last. */
   #current: number | null = null;
 
   constructor(run: DockerRun) {
@@ -104,10 +107,12 @@ export class DockerWorkspace implements Workspace {
     const begunMs = clock.bootMs();
     const script = `# begun ${begunMs} ${timeoutMs}\n${stepScript(step, paths, `${controlDir}/environment.sh`)}`;
     const name = plainName(`${controlDir}/step-${index}.sh`);
-    await this.#put(packFiles([{ name, mode: 0o600, content: script, ...user }]), controlDir);
+    const first = this.#current === null ? this.#of.firstFiles : [];
+    await this.#put(packFiles([...first, { name, mode: 0o600, content: script, ...user }]), controlDir);
     if (this.#stream === null) await this.attach();
     this.#current = index;
-    (this.#stream as NodeJS.ReadWriteStream | null)?.write(`${index}\n`);
+    this.#live.expect(index);
+    (this.#stream as NodeJS.ReadWriteStream | null)?.write(`\n${index}\n`);
     this.watchTimeout(index, begunMs, timeoutMs);
   }
 

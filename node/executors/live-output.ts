@@ -22,12 +22,18 @@ export class LiveOutput {
   /** True when the stream has ended: nothing more comes, and what there is may be incomplete. */
   isClosed = false;
 
+  /** Opens a step's window: from here on its output is held from its first byte. */
+  expect(index: number): void {
+    if (this.#steps.has(index)) return;
+    // One step at a time: what came of earlier ones is in the record.
+    for (const step of this.#steps.values()) this.#drop(step);
+    this.#steps.set(index, { base: 0, total: 0, chunks: [], exitCode: null });
+  }
+
   add(pieces: LogPiece[]): void {
     for (const piece of pieces) {
       if (piece.kind === 'begin') {
-        // One step at a time: what came of earlier ones is in the record.
-        for (const step of this.#steps.values()) this.#drop(step);
-        this.#steps.set(piece.index, { base: 0, total: 0, chunks: [], exitCode: null });
+        this.expect(piece.index);
         continue;
       }
       const step = this.#steps.get(piece.index);

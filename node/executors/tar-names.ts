@@ -60,10 +60,17 @@ export function renameTar(
   return Readable.from(writer);
 }
 
-/** A small tar of files and folders (content null) made here. */
-export function packFiles(
-  files: { name: string; mode: number; content: string | null; uid: number; gid: number }[],
-): Readable {
+export interface PackedFile {
+  name: string;
+  mode: number;
+  /** Null: a folder. */
+  content: string | null;
+  uid: number;
+  gid: number;
+}
+
+/** A small tar of files and folders made here. */
+export function packFiles(files: PackedFile[]): Readable {
   const writer = pack();
   for (const { content, ...header } of files)
     if (content === null) writer.entry({ ...header, type: 'directory' });
