@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
+import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
 import { CallFailure, type CallReply, call, headerOf, isHtml, isJson, openCall, reasonOf } from './http-call.ts';
 import { JobPayload } from './payload.ts';
@@ -36,6 +37,9 @@ export type RequestJobAnswer =
   | { kind: 'job'; payload: JobPayload; text: string }
   | { kind: 'empty'; because: string; lastUpdate: string | null }
   | { kind: 'failed'; because: string; maybeTaken: boolean };
+
+/** Enough of a job to tell GitLab that it cannot be run. */
+const JobHead = z.object({ id: z.int().positive(), token: z.string().min(1) });
 
 const contendedTries = 4;
 const contendedWaitMs = 150;
@@ -74,7 +78,7 @@ export async function requestJob(options: RequestJobOptions, signal?: AbortSigna
       const waitMs = reply.status === 409 ? contendedWaitMs * attempt : Math.max(asked, contendedWaitMs);
       if (waitMs <= mostRetryAfterMs && (await pause(waitMs, signal))) continue;
     }
-    return answerOf(reply);
+    return answerOf(options.url, reply);
   }
 }
 
@@ -89,7 +93,7 @@ function unanswered(error: unknown): RequestJobAnswer {
   };
 }
 
-function answerOf(reply: CallReply): RequestJobAnswer {
+async function answerOf(url: string, reply: CallReply): Promise<RequestJobAnswer> {
   const { status, headers } = reply;
   if (status === 204)
     return {
@@ -110,7 +114,15 @@ function answerOf(reply: CallReply): RequestJobAnswer {
   if (payload.success) return { kind: 'job', payload: payload.data, text };
   const first = payload.error.issues[0];
   const where = first ? `${first.path.join('.')}: ${first.message}` : 'unknown';
-  return { kind: 'failed', because: `GitLab gave a job of another form (${where})`, maybeTaken: true };
+  const because = `GitLab gave a job of another form (${where})`;
+  // It is ours all the same: where it has a name at least, GitLab hears at once that nobody runs it.
+  const head = JobHead.safeParse(json);
+  if (!head.success) return { kind: 'failed', because, maybeTaken: true };
+  const told = await updateJob(
+    { url, job: head.data.id, token: head.data.token },
+    { state: 'failed', failure_reason: 'runner_system_failure' },
+  );
+  return { kind: 'failed', because: `${because}: job ${head.data.id} is failed`, maybeTaken: told.status !== 200 };
 }
 
 /** True when the wait passed, false when it was aborted. */

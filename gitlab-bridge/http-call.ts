@@ -125,10 +125,25 @@ function attempt(
 
 /** A whole call. Throws CallFailure when there was no whole answer within the limits. */
 export async function call(request: CallRequest): Promise<CallReply> {
-  const deadline = AbortSignal.timeout(request.timeoutMs);
-  const signal = request.signal ? AbortSignal.any([request.signal, deadline]) : deadline;
   const isStreamed = typeof request.body === 'object' && 'open' in request.body;
-  const { status, headers, body } = await openCall(isStreamed ? request : { ...request, signal });
+  // A timer of our own: Node 20 may collect `AbortSignal.any` of a timeout signal before it fires.
+  const deadline = new AbortController();
+  const cut = (): void => deadline.abort(request.signal?.reason);
+  const timer = isStreamed ? null : setTimeout(() => deadline.abort(timedOut()), request.timeoutMs);
+  if (request.signal?.aborted) cut();
+  request.signal?.addEventListener('abort', cut, { once: true });
+  try {
+    return await wholeReply(request, await openCall({ ...request, signal: deadline.signal }));
+  } finally {
+    if (timer) clearTimeout(timer);
+    request.signal?.removeEventListener('abort', cut);
+  }
+}
+
+const timedOut = (): Error => new DOMException('no answer in time', 'TimeoutError');
+
+async function wholeReply(request: CallRequest, reply: Awaited<ReturnType<typeof openCall>>): Promise<CallReply> {
+  const { status, headers, body } = reply;
   const limit = request.limitBytes ?? defaultLimitBytes;
   const parts: Buffer[] = [];
   let size = 0;

@@ -92,7 +92,7 @@ export const JobPayload = z.looseObject({
   cache: list(z.looseObject({}), 100),
   credentials: list(z.looseObject({ password: z.string().nullish() }), 100),
   dependencies: list(JobDependency, 1000),
-  run: z.unknown(),
+  run: z.unknown().optional(),
   features: z
     .looseObject({
       token_mask_prefixes: list(z.string().max(255), 100),

@@ -1,0 +1,186 @@
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
+import { type PracticeGitlab, startPractice } from '../../gitlab-bridge/practice/practice-gitlab.ts';
+import { systemClock } from '../../node/clock.ts';
+import { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import { openStore } from '../../node/level-store.ts';
+import type { Store } from '../../node/ports.ts';
+import { RunDesk, type RunDeskOptions } from '../../node/runs/run-desk.ts';
+import type { Run } from '../../protocol/ledger.ts';
+import type { TakeOutcome } from '../../scheduler/inputs.ts';
+
+/** One node's runs against a practice GitLab: real server, real level, real git, real bash. */
+export const secret = 'S3CR3T-of-the-mesh-0123456789';
+
+export async function until<T>(
+  what: string | (() => Promise<string>),
+  look: () => T | null | undefined | false | Promise<T | null | undefined | false>,
+  limitMs = 40_000,
+): Promise<T> {
+  const end = Date.now() + limitMs;
+  for (;;) {
+    const found = await look();
+    if (found !== null && found !== undefined && found !== false) return found;
+    if (Date.now() > end)
+      throw new Error(`not within ${limitMs} ms: ${typeof what === 'string' ? what : await what()}`);
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
+export class RunLab {
+  readonly folder = mkdtempSync(join(tmpdir(), 'autogit-run-'));
+  readonly home = join(this.folder, 'home');
+  gitlab!: PracticeGitlab;
+  admin!: GitlabAdmin;
+  projectId = 0;
+  runnerToken = '';
+  runnerId = 0;
+  store: Store | null = null;
+  desk: RunDesk | null = null;
+  changes: Run[] = [];
+  leaderAt: () => number = () => this.clock.bootMs();
+  readonly clock = systemClock();
+  epoch = 0;
+
+  static async start(files: Record<string, string>): Promise<RunLab> {
+    const lab = new RunLab();
+    mkdirSync(lab.home, { recursive: true });
+    lab.gitlab = await startPractice({ dataDir: join(lab.folder, 'gitlab') });
+    lab.admin = createGitlabAdmin({ url: lab.gitlab.url, token: lab.gitlab.adminToken, timeoutMs: 10_000 });
+    const runner = await lab.admin.createRunner({ tags: [], description: 'autogit lab 1' });
+    Object.assign(lab, { runnerToken: runner.token, runnerId: runner.id });
+    await lab.push(files);
+    return lab;
+  }
+
+  async push(files: Record<string, string>): Promise<void> {
+    const { url, adminToken } = this.gitlab;
+    const answer = await fetch(`${url}/api/v4/projects`, {
+      method: 'POST',
+      headers: { 'PRIVATE-TOKEN': adminToken, 'Content-Type': 'application/json' },
+      body: JSON.stringify({ name: 'sample' }),
+    });
+    const project = (await answer.json()) as { id: number; http_url_to_repo: string };
+    this.projectId = project.id;
+    const tree = join(this.folder, 'tree');
+    for (const [path, content] of Object.entries(files)) {
+      mkdirSync(dirname(join(tree, path)), { recursive: true });
+      writeFileSync(join(tree, path), content);
+    }
+    const address = new URL(project.http_url_to_repo);
+    address.username = 'root';
+    address.password = adminToken;
+    const git = (...args: string[]) =>
+      promisify(execFile)('git', ['-c', 'user.name=t', '-c', 'user.email=t@t', ...args], { cwd: tree });
+    await git('init', '-q', '-b', 'main');
+    await git('add', '.');
+    await git('commit', '-q', '-m', 'first');
+    await git('push', '-q', address.href, 'HEAD:main');
+  }
+
+  options(store: Store): RunDeskOptions {
+    const executor = new ProcessExecutor({ home: this.home, cgroups: false });
+    return {
+      self: 'node-a',
+      nodeName: 'kang',
+      version: '0.1.0',
+      systemId: 'r_lab',
+      store,
+      executors: [executor],
+      gitlabUrl: () => this.gitlab.url,
+      seal: (text) => Buffer.from(text).toString('base64'),
+      unseal: (text) => Buffer.from(text, 'base64').toString(),
+      instance: () => ({ uuid: this.gitlab.instanceUuid, epoch: this.epoch }),
+      clock: this.clock,
+      leaderContactAt: () => this.leaderAt(),
+      gpusByUuid: () => [],
+      limitsFor: () => ({ cpuMillis: null, memoryBytes: null }),
+      onRunChanged: (run) => this.changes.push(run),
+      log: { info: this.note, warn: this.note, error: this.note },
+      home: this.home,
+    };
+  }
+
+  /** An agent process's desk; the one before must have been stopped. */
+  async agent(): Promise<RunDesk> {
+    this.store = await openStore(join(this.home, 'store'));
+    this.desk = new RunDesk(this.options(this.store));
+    await this.desk.resume();
+    return this.desk;
+  }
+
+  async stopAgent(): Promise<void> {
+    await this.desk?.stop();
+    await this.store?.close();
+    this.desk = null;
+    this.store = null;
+  }
+
+  grant = 0;
+  async take(): Promise<TakeOutcome> {
+    const desk = this.desk as RunDesk;
+    return desk.take({
+      kind: 'take-job',
+      grant: `g${++this.grant}`,
+      class: '',
+      tags: [],
+      token: Buffer.from(this.runnerToken).toString('base64'),
+      gpus: [],
+    });
+  }
+
+  /** Takes the next job and answers its run. */
+  async begin(): Promise<Run> {
+    const outcome = await this.take();
+    if (outcome.kind !== 'taken') throw new Error(`no job: ${JSON.stringify(outcome)}`);
+    return outcome.run;
+  }
+
+  async ended(run: Run): Promise<Run> {
+    return until(
+      () => this.told(run),
+      () => this.changes.findLast((other) => other.run === run.run && ['delivered', 'discarded'].includes(other.state)),
+    );
+  }
+
+  readonly notes: string[] = [];
+  readonly note = (sentence: string): void => void this.notes.push(sentence);
+  async told(run: Run): Promise<string> {
+    const states = this.changes.filter((other) => other.run === run.run).map(({ state }) => state);
+    return `the end of job ${run.job}; ${states}; log: ${this.notes.join('\n')}; trace:\n${await this.traceHere(run)}`;
+  }
+
+  async traceAt(run: Run): Promise<string> {
+    const answer = await fetch(`${this.gitlab.url}/api/v4/projects/${this.projectId}/jobs/${run.job}/trace`, {
+      headers: { 'PRIVATE-TOKEN': this.gitlab.adminToken },
+    }).catch(() => null);
+    return answer?.ok ? answer.text() : '';
+  }
+
+  /** The trace as the node has it, to its end so far. */
+  async traceHere(run: Run): Promise<string> {
+    let text = '';
+    for (let offset = 0; ; ) {
+      const part = await this.desk?.traceOf(run.run, offset);
+      if (!part) return text;
+      text += part.text;
+      if (part.next === offset) return text;
+      offset = part.next;
+    }
+  }
+
+  async stop(): Promise<void> {
+    await this.stopAgent();
+    await this.gitlab.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** A trace without colours, section markers and carriage returns. */
+export const plainText = (trace: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are control characters
+  trace.replace(/section_(start|end):\d+:\w+\r\u001b\[0K/g, '').replace(/\u001b\[[0-9;]*[mK]/g, '');
