@@ -1,0 +1,139 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { plainText, RunLab, until } from './run-lab.ts';
+
+let lab: RunLab;
+afterEach(() => lab.stop());
+
+const job = (script: string[], more = ''): Record<string, string> => ({
+  '.gitlab-ci.yml': `only:\n  script:\n${script.map((line) => `    - ${JSON.stringify(line)}`).join('\n')}\n${more}`,
+});
+
+describe('a run in trouble', () => {
+  it('ends at its timeout, after after_script', async () => {
+    lab = await RunLab.start(
+      job(['echo begun', 'sleep 600'], '  timeout: 3 seconds\n  after_script: ["echo after $CI_JOB_STATUS"]\n'),
+    );
+    await lab.agent();
+    const run = await lab.begin();
+    const ended = await lab.ended(run);
+    const text = plainText(await lab.traceAt(run));
+    expect(ended.result, text).toMatchObject({ state: 'failed', reason: 'job_execution_timeout' });
+    expect(text).toContain('after failed\n');
+    expect(text).toContain('ERROR: Job failed: execution took longer than');
+    expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'failed', failureReason: 'job_execution_timeout' });
+  });
+
+  it('hears that it was cancelled, does its after_script, and ends as canceled', async () => {
+    lab = await RunLab.start(job(['echo begun', 'sleep 600'], '  after_script: ["echo after $CI_JOB_STATUS"]\n'));
+    await lab.agent();
+    // The leader is silent, so GitLab is asked twice a second and tells soon.
+    lab.leaderAt = () => lab.clock.bootMs() - 1500;
+    const run = await lab.begin();
+    await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
+    await lab.admin.cancelJob(lab.projectId, run.job);
+    const ended = await lab.ended(run);
+    expect(ended.result).toMatchObject({ state: 'canceled' });
+    expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'canceled' });
+    expect(plainText(await lab.traceAt(run))).toContain('after canceled\n');
+  });
+
+  it('loses nothing while GitLab is away in every phase, and delivers when it is back', async () => {
+    lab = await RunLab.start({
+      ...job(
+        ['for i in $(seq 1 20); do echo "line $i"; sleep 0.1; done', 'echo done > out.txt'],
+        '  artifacts: { paths: [out.txt] }\n',
+      ),
+      'big.txt': 'x'.repeat(100_000),
+    });
+    await lab.agent();
+    const run = await lab.begin();
+    // Away at once: while it fetches, or soon after.
+    await lab.gitlab.down();
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await lab.gitlab.up();
+    await until('lines', async () => (await lab.traceHere(run)).includes('line 3\n'));
+    await lab.gitlab.down();
+    // The script ends while GitLab is away.
+    await until('the upload', async () => (await lab.traceHere(run)).includes('trying again until GitLab is back'));
+    lab.gitlab.boot(1500);
+    await lab.gitlab.up();
+    const ended = await lab.ended(run);
+    const trace = await lab.traceAt(run);
+    expect(ended, trace).toMatchObject({ state: 'delivered', result: { state: 'success' } });
+    const lines = plainText(trace)
+      .split('\n')
+      .filter((line) => line.startsWith('line '));
+    expect(lines).toEqual(Array.from({ length: 20 }, (_, i) => `line ${i + 1}`));
+    expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'success', traceCheck: 'match' });
+  });
+
+  it('keeps a result until GitLab is back, over a restart of the agent', async () => {
+    lab = await RunLab.start(job(['echo short; sleep 0.5']));
+    await lab.agent();
+    const run = await lab.begin();
+    await until('the script', async () => (await lab.traceHere(run)).includes('\nshort\n'));
+    await lab.gitlab.down();
+    await until('the result', () => lab.changes.find(({ state }) => state === 'finished'));
+    await lab.stopAgent();
+    lab.changes = [];
+    await lab.agent();
+    expect(lab.desk?.runs()).toMatchObject([{ job: run.job, state: 'finished', result: { state: 'success' } }]);
+    await lab.gitlab.up();
+    await lab.ended(run);
+    expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'success', traceCheck: 'match' });
+    expect(plainText(await lab.traceAt(run)).match(/short\n/g)).toHaveLength(1);
+  });
+
+  it('stops at once when GitLab disowns the job, and forgets it', async () => {
+    lab = await RunLab.start(job(['echo begun', 'sleep 600']));
+    await lab.agent();
+    lab.leaderAt = () => lab.clock.bootMs() - 1500;
+    const run = await lab.begin();
+    await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
+    // The leader failed it meanwhile, with the run's own token.
+    const token = Buffer.from(run.token, 'base64').toString();
+    const { failRun } = await import('../../gitlab-bridge/gitlab-runner.ts');
+    await failRun({ url: lab.gitlab.url, job: run.job, token });
+    expect(await failRun({ url: lab.gitlab.url, job: run.job, token })).toMatch(/already/);
+    expect(await lab.ended(run)).toMatchObject({ state: 'discarded', result: null });
+    expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'failed', failureReason: 'runner_system_failure' });
+  });
+
+  it('is dropped without a word when the mesh gave it up', async () => {
+    lab = await RunLab.start(job(['echo begun', 'sleep 600']));
+    const desk = await lab.agent();
+    const run = await lab.begin();
+    await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
+    await desk.drop(run.run, 'the mesh gave it up');
+    expect(desk.runs()).toEqual([]);
+    expect(await lab.store?.runs()).toEqual([]);
+    expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'running' });
+  });
+
+  it('stands still while neither leader nor GitLab is heard, and goes on when GitLab confirms it', async () => {
+    lab = await RunLab.start(job(['i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo "tick $i"; sleep 0.05; done']));
+    await lab.agent();
+    const run = await lab.begin();
+    await until('ticks', async () => (await lab.traceHere(run)).includes('tick 5\n'));
+    lab.leaderAt = () => Number.NEGATIVE_INFINITY;
+    await lab.gitlab.down();
+    await until('frozen', () => lab.changes.find(({ frozen }) => frozen));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const before = await lab.traceHere(run);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(await lab.traceHere(run)).toBe(before);
+    await lab.gitlab.up();
+    await until('thawed', () => lab.changes.at(-1)?.frozen === false);
+    const count = before.match(/tick/g)?.length ?? 0;
+    await until('more ticks', async () => (await lab.traceHere(run)).includes(`tick ${count + 5}\n`));
+  });
+
+  it('refuses by name what it cannot do', async () => {
+    lab = await RunLab.start(job(['echo never'], '  variables: { GIT_SUBMODULE_STRATEGY: recursive }\n'));
+    await lab.agent();
+    const run = await lab.begin();
+    const ended = await lab.ended(run);
+    expect(ended.result).toMatchObject({ state: 'failed', reason: 'runner_configuration_error' });
+    expect(plainText(await lab.traceAt(run))).toContain('does not support GIT_SUBMODULE_STRATEGY: recursive\n');
+  });
+});
