@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { ledgerSchema } from '../../protocol/ledger.ts';
 import type { Evidence, MessageOf } from '../../protocol/messages.ts';
+import { sameStamp } from '../../protocol/stamp.ts';
 import { beginLeading } from './leading.ts';
 import { hasQuorum, isVoter, rankedVoters } from './quorum.ts';
 import { raiseTerm } from './term.ts';
@@ -13,21 +14,35 @@ import { chance, peerOf, send, sendAfterDisk, setPeer, type Turn, thisPersist } 
  * configuration of the own accepted ledger (SAFETY L2), store ids included (L8).
  */
 
+/**
+ * Never-listed nodes do not campaign. But one whose newest ledger takes it out of the voters, uncommitted, still may,
+ * without a vote of its own: it can be the only one that has this ledger, and the old voters need its vote, which it
+ * must refuse to their older ledgers (Ongaro's thesis, 4.2.2).
+ */
+function isListed(turn: Turn): boolean {
+  const { accepted, committed } = turn.raft;
+  const { store } = turn.identity;
+  if (isVoter(accepted.configuration, turn.self, store)) return true;
+  if (committed === null || sameStamp(committed.stamp, accepted.stamp)) return false;
+  return isVoter(committed.configuration, turn.self, store);
+}
+
 /** Whether this node may lead at all; the receivers do not ask this, only the candidate does (SAFETY L7). */
 export function mayCampaign(turn: Turn): boolean {
   const { raft } = turn;
-  const { configuration } = raft.accepted;
-  if (!isVoter(configuration, turn.self, turn.identity.store)) return false;
+  if (!isListed(turn)) return false;
   if (raft.rolledBack !== null || raft.accepted.schema > ledgerSchema) return false;
-  if (raft.leaving?.gone || raft.leaving?.handedOverAt) return false;
-  return raft.healthy || rankedVoters(configuration).length === 1;
+  return !raft.leaving?.gone && !raft.leaving?.handedOverAt;
 }
+
+/** Whether it should: a node that is not well leads only where nobody else can (it may have the newest ledger alone). */
+export const isFit = (turn: Turn): boolean => mayCampaign(turn) && turn.raft.healthy;
 
 /** How many voters go first; `against` does not count. */
 export function rankOf(turn: Turn, against: NodeId | null): number {
-  return rankedVoters(turn.raft.accepted.configuration)
-    .filter((node) => node !== against)
-    .indexOf(turn.self);
+  const voters = rankedVoters(turn.raft.accepted.configuration).filter((node) => node !== against);
+  const rank = voters.indexOf(turn.self);
+  return rank < 0 ? voters.length : rank;
 }
 
 /** Own votes need no message, but a real one needs the disk (SAFETY L10). */
@@ -81,7 +96,7 @@ export function beginVote(turn: Turn, handover: boolean): void {
 
 /** Between two tries of one node lies its rank and a little chance, so that two never chase each other for long. */
 export function tryAgainLater(turn: Turn, waitMs: number): void {
-  const rank = Math.max(0, rankOf(turn, null));
+  const rank = rankOf(turn, null);
   const wait = waitMs + rank * timings.staggerMs + Math.floor(chance(turn) * timings.retryMs);
   turn.raft.notBefore = Math.max(turn.raft.notBefore, turn.at + wait);
 }
@@ -152,5 +167,5 @@ export function endCampaign(turn: Turn): void {
 export function hearTimeoutNow(turn: Turn, from: NodeId, message: MessageOf<'timeout-now'>): void {
   const { raft } = turn;
   if (message.term !== raft.term || raft.leader?.node !== from || raft.leading) return;
-  if (mayCampaign(turn) && !raft.leaving) beginVote(turn, true);
+  if (isFit(turn) && !raft.leaving) beginVote(turn, true);
 }

@@ -1,6 +1,6 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { ProbeResult } from '../inputs.ts';
-import { mayCampaign, rankOf } from './campaign.ts';
+import { isFit, rankOf } from './campaign.ts';
 import { loseLeader } from './term.ts';
 import { timings } from './timings.ts';
 import { nameOf, note, peerOf, setPeer, type Turn } from './turn.ts';
@@ -58,8 +58,8 @@ export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void 
   // The askers first: whoever is promised this node's vote goes before this node's own candidacy.
   const waited = raft.askers.some((asker) => asker.about === node);
   answerAskers(turn, node, true, because);
-  if (waited || !mayCampaign(turn)) return;
-  const startAt = turn.at + Math.max(0, rankOf(turn, node)) * timings.staggerMs;
+  if (waited || !isFit(turn)) return;
+  const startAt = turn.at + rankOf(turn, node) * timings.staggerMs;
   raft.planned = {
     at: Math.max(startAt, Math.min(raft.notBefore, turn.at + timings.holdMs)),
     evidence: result,

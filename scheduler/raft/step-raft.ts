@@ -9,6 +9,7 @@ import {
   hearPreVoteAnswer,
   hearTimeoutNow,
   hearVoteAnswer,
+  isFit,
   isWriting,
   mayCampaign,
   rankOf,
@@ -155,8 +156,8 @@ function watchLeader(turn: Turn): void {
   if (silent < timings.longTimeoutMs) return lookAfter(turn, leader.node, raft.timerAt);
   const because = `${nameOf(turn, leader.node)} was not heard for ${Math.round(silent)} ms`;
   loseLeader(turn, because, 'timeout');
-  if (mayCampaign(turn) && raft.planned === null) {
-    const at = turn.at + Math.max(0, rankOf(turn, leader.node)) * timings.staggerMs;
+  if (isFit(turn) && raft.planned === null) {
+    const at = turn.at + rankOf(turn, leader.node) * timings.staggerMs;
     raft.planned = { at, evidence: 'timeout', against: leader.node };
   }
 }
@@ -168,7 +169,8 @@ function standsAt(turn: Turn): number {
   if (!mayCampaign(turn)) return Number.POSITIVE_INFINITY;
   if (raft.planned) return raft.planned.at;
   if (rankedVoters(raft.accepted.configuration).length === 1) return raft.timerAt;
-  const listened = raft.timerAt + timings.listenMs + Math.max(0, rankOf(turn, null)) * timings.staggerMs;
+  const patience = raft.healthy ? timings.listenMs : timings.unwellMs;
+  const listened = raft.timerAt + patience + rankOf(turn, null) * timings.staggerMs;
   return Math.max(listened, raft.notBefore);
 }
 

@@ -17,6 +17,8 @@ export const timings = {
   longTimeoutMs: 1500,
   /** After a start, or after a leader was given up without evidence: how long to listen before asking for votes. */
   listenMs: 300,
+  /** How long a node that is not well leaves it to the others. */
+  unwellMs: 3000,
   /** One rank's head start over the next, a few round trips. */
   staggerMs: 8,
   /** How long a round of pre-votes may take; receivers may spend `silenceMs` on a probe of their own. */
