@@ -8,6 +8,7 @@ const one = () => ({ kang: measured() });
 describe('the life of a class runner (SAFETY J7)', () => {
   it('the intent is committed before GitLab is asked, and the token before any grant', () => {
     const lab = new Lab({ machines: one() });
+    lab.commitMs = 400;
     const order: string[] = [];
     let seen = 0;
     lab.check = () => {

@@ -71,6 +71,29 @@ describe('the leader grants', () => {
     expect(lab.pending.map((one) => one.job)).toEqual([1]);
   });
 
+  it('counts its own grants as taken room before any report says so', () => {
+    const ledger = (plain: Ledger): Ledger => {
+      const made = withClasses([])(plain);
+      const kang = made.nodes.kang;
+      return kang ? { ...made, nodes: { ...made.nodes, kang: { ...kang, witness: true } } } : made;
+    };
+    const lab = new Lab({ machines: { kang: measured(), small: measured({ cores: 1 }) }, ledger, mute: ['take-job'] });
+    lab.run(3000);
+    lab.push(1);
+    lab.feed('kang', { kind: 'queue-hinted' });
+    let late = false;
+    lab.check = () => {
+      if (late || grants(lab).length === 0) return;
+      late = true;
+      lab.push(2);
+      lab.feed('kang', { kind: 'queue-hinted' });
+    };
+    lab.run(3000);
+    expect(late).toBe(true);
+    expect(grants(lab)).toEqual([{ class: '', node: 'small', job: 1 }]);
+    expect(answers(lab, 'small')).toEqual([]);
+  });
+
   it('waits for the reports of nodes that live, but at most 1 s after it began to lead', () => {
     const lab = new Lab({ machines: two(), ledger: withClasses([]) });
     lab.run(500);

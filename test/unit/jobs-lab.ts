@@ -56,6 +56,8 @@ export class Lab {
   readonly taken: { job: number; node: string }[] = [];
   mayAct = true;
   contactLost = false;
+  /** ms from an edit to its commit; null = 2 to 7. */
+  commitMs: number | null = null;
   /** Called after each step. */
   check: (lab: Lab) => void = () => {};
   readonly #options: LabOptions;
@@ -155,7 +157,7 @@ export class Lab {
   #commitSoon(): void {
     if (this.#commitDue) return;
     this.#commitDue = true;
-    this.later(2 + this.random() * 5, () => {
+    this.later(this.commitMs ?? 2 + this.random() * 5, () => {
       this.#commitDue = false;
       this.committed = this.accepted;
       for (const name of this.nodes.keys()) this.feed(name, { kind: 'ticked' });

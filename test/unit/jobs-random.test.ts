@@ -60,6 +60,21 @@ it.each(seeds)('seed %d: every job runs once and nobody is over its room, throug
   expect([...lab.nodes.values()].map((node) => node.jobs.asking)).toEqual([[], [], []]);
 });
 
+it('a leader that stays never grants what does not fit', () => {
+  for (const seed of seeds.slice(0, 3)) {
+    const lab = new Lab({ machines: machines(), seed, scriptMs: 300 });
+    lab.check = checkRoom;
+    for (let job = 1; job <= 20; job += 1)
+      lab.later(lab.random() * 2000, () => {
+        lab.push(job, tagSets[Math.floor(lab.random() * tagSets.length)]);
+        lab.feed('kang', { kind: 'queue-hinted' });
+      });
+    lab.run(20_000);
+    expect(lab.taken).toHaveLength(20);
+    expect(lab.notes('grant-refused')).toEqual([]);
+  }
+});
+
 it('the same seed gives the same history', () => {
   const history = (): string => {
     const lab = new Lab({ machines: machines(), seed: 99, scriptMs: 300 });
