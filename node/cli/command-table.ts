@@ -7,6 +7,8 @@ export interface Command {
   /** Arguments as commander spells them. */
   readonly args?: string;
   readonly help: string;
+  /** Any option is let pass: what this version lacks says so, whatever follows it. */
+  readonly takesAnything?: boolean;
   /** Completes with the exit code. */
   run(context: Context): Promise<number>;
 }
@@ -15,6 +17,7 @@ const missing = (path: string, what: string, args = '[args...]'): Command => ({
   path,
   args,
   help: `${what} (not in this version)`,
+  takesAnything: true,
   run: async () => {
     const { AutogitError } = await import('../../protocol/errors.ts');
     throw new AutogitError('unsupported', `"autogit-node ${path}" is not in this version: ${what} comes later`, {

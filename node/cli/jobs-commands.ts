@@ -7,8 +7,8 @@ import { pause, watchMs } from './status-command.ts';
 export async function jobs(context: Context): Promise<number> {
   const { out, settings, signal, args } = context;
   const everyMs = watchMs(settings.get('jobs.watch'));
-  const agent = await agentOf(context);
   const wanted = args[0] === undefined ? null : jobArgument(args[0]);
+  const agent = await agentOf(context);
   for (;;) {
     const rows = await agent.jobs(settings.isOn('jobs.all') || wanted !== null);
     const shown = wanted === null ? rows : rows.filter(({ job }) => job === wanted);

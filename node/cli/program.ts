@@ -63,6 +63,7 @@ function addCommand(
   own.description(command.help);
   quiet(own);
   made.set(command.path, own);
+  if (command.takesAnything) own.allowUnknownOption();
   const flags = flagsOf(command.path);
   for (const flag of flags) own.addOption(optionOf(flag));
   own.action((...all: unknown[]) => {
@@ -87,7 +88,7 @@ export const commandIn = (argv: readonly string[]): string | undefined =>
 /** A usage error in our words: one sentence, and what to type. */
 function usage(error: CommanderError, argv: readonly string[]): AutogitError {
   const [sentence = '', guess] = error.message.replace(/^error: /, '').split('\n');
-  const named = commands.find(({ path }) => argv.join(' ').includes(path));
+  const named = commands.findLast(({ path }) => argv.join(' ').includes(path));
   const help = `see autogit-node ${named ? `${named.path} ` : ''}--help`;
   return new AutogitError('bad-flag', sentence, {
     cause: error,

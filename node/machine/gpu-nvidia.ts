@@ -66,7 +66,7 @@ export function parseGpuQuery(text: string): { rows: NvidiaRow[]; problems: stri
     const cells = line.split(',').map((cell) => cell.trim());
     const index = number(cells[0] ?? '');
     const uuid = cells[1] ?? '';
-    if (index === null || !/^(GPU|MIG)-[\w/-]+$/.test(uuid) || cells.length < 7) {
+    if (index === null || !/^(GPU|MIG)-[\w/-]+$/.test(uuid) || cells.length < 7 || cells.length > 9) {
       problems.push(line.trim());
       continue;
     }

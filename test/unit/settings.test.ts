@@ -1,0 +1,221 @@
+import type { Command as Commander } from 'commander';
+import { describe, expect, it } from 'vitest';
+import { commands } from '../../node/cli/command-table.ts';
+import { buildProgram, optionOf } from '../../node/cli/program.ts';
+import { joinOptions, nameFromHost, parsePlayedGpu } from '../../node/join-options.ts';
+import { type Environment, resolveSettings, type SettingsSources } from '../../node/settings.ts';
+import { type Flag, flags, flagsOf, spellingOf, variableOf } from '../../node/settings-table.ts';
+
+const resolve = (sources: Partial<SettingsSources>) =>
+  resolveSettings({ command: 'join', given: {}, env: {}, file: new Map(), fileName: 'autogit.yml', ...sources });
+const program = (): Commander => buildProgram(() => {});
+const all = (commander: Commander): Commander[] => [commander, ...commander.commands.flatMap(all)];
+
+/** A text that the flag accepts, and what it means. */
+function example(flag: Flag): { text: string; value: unknown } {
+  const text =
+    flag.choices?.at(-1) ??
+    {
+      switch: flag.default === true ? 'off' : 'on',
+      text: 'x',
+      optional: 'x',
+      list: 'x',
+      duration: '90s',
+      size: '2g',
+      count: '3',
+      choice: '',
+    }[flag.kind];
+  const value = {
+    switch: flag.default !== true,
+    text,
+    optional: text,
+    list: [text],
+    duration: 90_000,
+    size: 2 * 2 ** 30,
+    count: 3,
+    choice: text,
+  }[flag.kind];
+  return { text, value };
+}
+
+describe('every flag has a variable and a key, and every key a flag', () => {
+  it('what commander offers is what the table says', () => {
+    const offered = all(program()).flatMap((commander) =>
+      commander.options.map((option) => `${path(commander)} ${option.long}`.trim()),
+    );
+    const table = flags.flatMap((flag) =>
+      flag.commands.map((command) => `${command === '*' ? '' : command} ${spellingOf(flag)}`.trim()),
+    );
+    expect(offered.filter((name) => name !== '--version').sort()).toEqual(table.sort());
+  });
+
+  it('every command of the table exists, and takes no flag twice', () => {
+    const known = new Set([...commands.map(({ path: name }) => name), '*']);
+    for (const flag of flags)
+      for (const command of flag.commands) expect(known, `${flag.key}: ${command}`).toContain(command);
+    for (const { path: name } of commands) {
+      const names = [...flagsOf('*'), ...flagsOf(name)].map(({ name: long }) => long);
+      expect(new Set(names).size, name).toBe(names.length);
+    }
+  });
+
+  it('keys and variables are unique and follow one rule', () => {
+    expect(new Set(flags.map(({ key }) => key)).size).toBe(flags.length);
+    const variables = flags.map(variableOf);
+    expect(new Set(variables).size).toBe(flags.length);
+    for (const variable of variables) expect(variable).toMatch(/^AUTOGIT(_[A-Z]+)+$/);
+    const key = (name: string) => flags.find((flag) => flag.key === name) as Flag;
+    expect(variableOf(key('reserveMemory'))).toBe('AUTOGIT_RESERVE_MEMORY');
+    expect(variableOf(key('mdns'))).toBe('AUTOGIT_MDNS');
+    expect(variableOf(key('playGpu'))).toBe('AUTOGIT_PLAY_GPU');
+    expect(variableOf(key('jobs.all'))).toBe('AUTOGIT_JOBS_ALL');
+  });
+
+  it.each(flags.map((flag) => [flag.key, flag] as const))('%s: flag > variable > file > default', (key, flag) => {
+    const command = flag.commands[0] === '*' ? 'status' : (flag.commands[0] as string);
+    const { text, value } = example(flag);
+    const env: Environment = { [variableOf(flag)]: text };
+    const file = new Map([[key, text]]);
+    expect(resolve({ command, file }).get(key)).toEqual(value);
+    expect(resolve({ command, file }).source(key)).toBe('file');
+    expect(resolve({ command, file, env }).source(key)).toBe('variable');
+    const given = { [key]: flag.kind === 'switch' ? (value as boolean) : text };
+    expect(resolve({ command, file, env, given }).source(key)).toBe('flag');
+    expect(resolve({ command, file, env, given }).get(key)).toEqual(value);
+    expect(resolve({ command }).source(key)).toBe('default');
+    expect(resolve({ command }).get(key)).not.toEqual(value);
+  });
+
+  it('a flag on the command line arrives under its key', () => {
+    for (const flag of flags) {
+      const command = commands.find(
+        ({ path: name }) => name === (flag.commands[0] === '*' ? 'version' : flag.commands[0]),
+      ) as (typeof commands)[number];
+      const { text, value } = example(flag);
+      let given: Record<string, unknown> = {};
+      const words = command.path.split(' ');
+      const args = (command.args?.match(/<[^>]+>/g) ?? []).map(() => 'x');
+      const typed = flag.kind === 'switch' ? [spellingOf(flag)] : [spellingOf(flag), text];
+      buildProgram((_command, _args, said) => {
+        given = said;
+      }).parse([...words, ...args, ...typed], { from: 'user' });
+      const expected = flag.kind === 'switch' ? value : flag.kind === 'list' ? [text] : text;
+      expect(given, spellingOf(flag)).toEqual({ [flag.key]: expected });
+    }
+  });
+});
+
+function path(commander: Commander): string {
+  return commander.parent === null ? '' : `${path(commander.parent)} ${commander.name()}`.trim();
+}
+
+describe('bad settings are refused by name', () => {
+  it.each([
+    [{ given: { maxRuns: 'many' } }, 'bad-flag', '--max-runs: "many" is no whole number'],
+    [{ env: { AUTOGIT_MDNS: 'perhaps' } }, 'bad-config', 'AUTOGIT_MDNS: "perhaps" is neither on nor off'],
+    [
+      { file: new Map([['pair', 'soon']]) },
+      'bad-config',
+      'autogit.yml: pair: "soon" is no duration; write 90s, 10m or 2h',
+    ],
+    [{ given: { executors: ['docker', 'vm'] } }, 'bad-flag', '--executor: "vm" is none of docker, process'],
+    [{ given: { reserveMemory: '-1' } }, 'bad-flag', '--reserve-memory: "-1" is no size; write 512m or 24g'],
+    [{ file: new Map([['name', ['a', 'b']]]) }, 'bad-config', 'autogit.yml: name: it takes one value, not a list'],
+  ] as [Partial<SettingsSources>, string, string][])('%j', (sources, code, message) => {
+    expect(() => resolve(sources)).toThrow(expect.objectContaining({ code, message }));
+  });
+
+  it('names variables that mean nothing', () => {
+    expect(resolve({ env: { AUTOGIT_NAMES: 'x', AUTOGIT_NAME: 'kang', PATH: '/' } }).unknownVariables).toEqual([
+      'AUTOGIT_NAMES',
+    ]);
+  });
+});
+
+describe('join', () => {
+  const join = (sources: Partial<SettingsSources>) => joinOptions(resolve(sources), { XDG_STATE_HOME: '/state' });
+
+  it('has defaults that need no flag', () => {
+    expect(join({})).toMatchObject({
+      home: '/state/autogit-node',
+      found: null,
+      peers: [],
+      executors: [],
+      mdns: true,
+      input: true,
+      isNamed: false,
+      reserveMemoryBytes: 0,
+      maxRuns: null,
+    });
+  });
+
+  it('takes everything', () => {
+    const given = {
+      new: 'home',
+      pair: '10m',
+      peers: ['kang:7117', '/ip4/10.0.0.2/tcp/7117'],
+      name: 'desktop-1',
+      executors: ['process'],
+      labels: ['render', 'train,infer'],
+      mdns: false,
+      reserveMemory: '8g',
+      playGpu: ['RTX 3090 Ti:24g'],
+      service: true,
+      maxRuns: '4',
+      listen: ['/ip4/127.0.0.1/tcp/0'],
+    };
+    expect(join({ given })).toMatchObject({
+      found: { name: 'home' },
+      pairMs: 600_000,
+      peers: given.peers,
+      name: 'desktop-1',
+      isNamed: true,
+      executors: ['process'],
+      labels: ['render', 'train', 'infer'],
+      mdns: false,
+      reserveMemoryBytes: 8 * 2 ** 30,
+      playGpus: [{ model: 'RTX 3090 Ti', memoryBytes: 24 * 2 ** 30 }],
+      maxRuns: 4,
+      input: false,
+    });
+    expect(join({ given: { new: true } }).found).toEqual({ name: null });
+    expect(join({ env: { AUTOGIT_NEW: 'on', AUTOGIT_PLAY_GPU: 'RTX 3090 Ti:24g, RX 7900 XTX:24g' } })).toMatchObject({
+      found: { name: null },
+      playGpus: [{ model: 'RTX 3090 Ti' }, { model: 'RX 7900 XTX' }],
+    });
+  });
+
+  it.each([
+    [{ name: 'Kang!' }, /^name "Kang!"/],
+    [{ peers: ['not an address'] }, /^peers/],
+    [{ listen: ['0.0.0.0:7117'] }, /^listen/],
+    [{ maxRuns: '0' }, /^maxRuns/],
+    [{ new: 'x'.repeat(64) }, /^--new/],
+    [{ playGpu: ['RTX'] }, /^--play-gpu/],
+    [{ dockerHost: '/var/run/docker.sock' }, /^dockerHost/],
+    [{ user: '-rf' }, /^user/],
+  ])('refuses %j', (given, message) => {
+    expect(() => join({ given })).toThrow(
+      expect.objectContaining({ code: 'bad-flag', message: expect.stringMatching(message) }),
+    );
+  });
+
+  it('makes a name of any host name', () => {
+    expect(['Kang.fritz.box', 'DESKTOP_1', '---', 'größe', ''].map(nameFromHost)).toEqual([
+      'kang',
+      'desktop-1',
+      'machine',
+      'gr-e',
+      'machine',
+    ]);
+    expect(parsePlayedGpu('A:B:24g')).toEqual({ model: 'A:B', memoryBytes: 24 * 2 ** 30 });
+  });
+});
+
+describe('the help', () => {
+  it('shows a value for what takes one', () => {
+    expect(flags.map((flag) => optionOf(flag).flags)).toContain('-w, --watch [s]');
+    expect(program().helpInformation()).toContain('practice-gitlab');
+    expect(program().helpInformation()).not.toContain('__watchdog');
+  });
+});
