@@ -8,8 +8,14 @@ import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const { version, dependencies, engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-const require =
-  "import { createRequire as __createRequire } from 'node:module';const require = __createRequire(import.meta.url);";
+// What CommonJS packages expect to find in their module scope.
+const commonJs = [
+  "import { createRequire as __createRequire } from 'node:module';",
+  "import { fileURLToPath as __fileURLToPath } from 'node:url';",
+  'const require = __createRequire(import.meta.url);',
+  'const __filename = __fileURLToPath(import.meta.url);',
+  "const __dirname = __fileURLToPath(new URL('.', import.meta.url));",
+].join('');
 
 mkdirSync(join(root, 'dist'), { recursive: true });
 await build({
@@ -21,10 +27,11 @@ await build({
   target: 'node20.19',
   format: 'esm',
   minifySyntax: true,
+  minifyWhitespace: true,
   legalComments: 'none',
   external: [...Object.keys(dependencies), '*.node'],
   define: { __VERSION__: JSON.stringify(version) },
-  banner: { js: require },
+  banner: { js: commonJs },
   logLevel: 'warning',
 });
 

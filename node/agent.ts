@@ -1,7 +1,312 @@
+import './polyfill.ts';
 import { AutogitError } from '../protocol/errors.ts';
+import type { Ledger } from '../protocol/ledger.ts';
+import { LocalApi } from './agent/api.ts';
+import { becomeMember, meshKeyFact } from './agent/joining.ts';
+import { describeMachine, openExecutors } from './agent/machine-lines.ts';
+import { Member } from './agent/member.ts';
+import { NetworkSlot } from './agent/network-slot.ts';
+import { PauseSwitch } from './agent/pause.ts';
+import { RunWatch } from './agent/run-watch.ts';
+import { askForApprovals, joinedLine } from './agent/terminal.ts';
+import { createLines, type Lines } from './cli/lines.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { EnrolDesk } from './enrol/enrol-desk.ts';
+import { places, prepareHome } from './home.ts';
+import { type Identity, loadIdentity } from './identity.ts';
+import { openStore } from './level-store.ts';
+import { type Fields, type Log, openLog } from './log.ts';
+import { createMachine } from './machine/machine.ts';
+import type { LanNetwork } from './network/network.ts';
+import type { NetworkLog } from './network/network-log.ts';
+import type { Executor, Machine, Store } from './ports.ts';
+import { unseal } from './seal.ts';
 import type { JoinOptions } from './settings.ts';
+import { serveSocket } from './socket-server.ts';
+import { version } from './version.ts';
 
-/** Runs the agent until it leaves; returns the exit code. */
-export async function runAgent(_options: JoinOptions): Promise<number> {
-  throw new AutogitError('unsupported', 'this build has no agent');
+const handoverMs = 5_000;
+const portFact = 'port';
+const evidencePortFact = 'evidence-port';
+const addressFact = (node: string): string => `addresses:${node}`;
+const knownNodesFact = 'known-nodes';
+
+/**
+ * Runs the agent until it leaves; returns the exit code. Its life: home, identity and store -> executors (runs of
+ * before a restart are adopted before anything else, SAFETY J2) -> network -> a member, at once or after enrolment ->
+ * asked to go (`leave`, SIGINT, SIGTERM): hands over, then ends. Jobs' scripts outlive it.
+ */
+export async function runAgent(options: JoinOptions): Promise<number> {
+  if (options.dashboard !== null)
+    throw new AutogitError('unsupported', 'this version has no dashboard yet: leave --dashboard away');
+  prepareHome(options.home);
+  const log = openLog(options.home, { level: options.verbose ? 'debug' : 'info' });
+  const lines = createLines(options);
+  try {
+    return await new Agent(options, log, lines).run();
+  } catch (error) {
+    log.error(`the agent ends: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    throw error;
+  } finally {
+    log.close();
+  }
+}
+
+class Agent {
+  readonly #options: JoinOptions;
+  readonly #log: Log;
+  readonly #lines: Lines;
+  readonly #clock: Clock = systemClock();
+  readonly #stopping = new AbortController();
+  /** Called in reverse order at the end, whatever the end is. */
+  readonly #closers: (() => Promise<void> | void)[] = [];
+  #member: Member | null = null;
+  #desk: EnrolDesk | null = null;
+  #meshKey = '';
+  #words: { words: string | null; mesh: string | null } = { words: null, mesh: null };
+  #end!: (end: { code: number; error?: unknown }) => void;
+  readonly #ended = new Promise<{ code: number; error?: unknown }>((resolve) => {
+    this.#end = resolve;
+  });
+
+  constructor(options: JoinOptions, log: Log, lines: Lines) {
+    this.#options = options;
+    this.#log = log;
+    this.#lines = lines;
+  }
+
+  async run(): Promise<number> {
+    const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
+    const asked = (): void => void this.#goOnSignal();
+    for (const signal of signals) process.on(signal, asked);
+    try {
+      const life = this.#live().catch((error: unknown) => this.#end({ code: 1, error }));
+      const { code, error } = await this.#ended;
+      this.#stopping.abort();
+      await Promise.race([life, new Promise((resolve) => setTimeout(resolve, 500).unref())]);
+      if (error !== undefined) throw error;
+      return code;
+    } finally {
+      for (const close of this.#closers.reverse()) await close();
+      for (const signal of signals) process.off(signal, asked);
+    }
+  }
+
+  async #live(): Promise<void> {
+    const { home } = this.#options;
+    const identity = await loadIdentity(home);
+    for (const warning of identity.warnings) this.#lines.warn('identity', warning);
+    const store = await openStore(places(home).store);
+    this.#closers.push(() => store.close());
+    this.#log.event('agent-started', `agent ${version} of ${identity.id} starts`, { version, node: identity.id });
+    const executors = await openExecutors(this.#options, identity.id, this.#lines, (sentence) =>
+      this.#log.warn(sentence),
+    );
+    const pause = new PauseSwitch(store, () => this.#clock.wallMs());
+    await pause.load();
+    const machine = this.#machine(executors, pause);
+    this.#lines.ok('machine', describeMachine(await machine.measure(new Set())));
+    const parts = { identity, store, machine, executors, slot: new NetworkSlot() };
+    const wasMember = (await store.load()).accepted !== null;
+    if (wasMember) await this.#belong(parts);
+    const network = await this.#network(identity, store);
+    await this.#serve(network, pause);
+    await network.start();
+    if (!wasMember) {
+      await this.#join(network, store);
+      if (this.#stopping.signal.aborted) return;
+      await this.#belong(parts);
+    }
+    await this.#enter(network, store, parts.slot);
+  }
+
+  #machine(executors: readonly Executor[], pause: PauseSwitch): Machine {
+    const { labels, maxRuns, reserveMemoryBytes, playGpus, home } = this.#options;
+    return createMachine({
+      folder: home,
+      labels,
+      maxRuns,
+      reserveMemoryBytes,
+      playGpus,
+      executors: executors.map((executor) => executor.kind),
+      clock: this.#clock,
+      pause: () => pause.state(),
+      storeProblem: () => this.#member?.storeProblem ?? null,
+    });
+  }
+
+  async #network(identity: Identity, store: Store): Promise<LanNetwork> {
+    const { listen, peers, mdns } = this.#options;
+    const { createNetwork } = await import('./network/network.ts');
+    const network = await createNetwork({
+      privateKey: identity.privateKey,
+      listen,
+      peers,
+      mdns,
+      port: Number(await store.get(portFact)) || null,
+      evidencePort: Number(await store.get(evidencePortFact)) || null,
+      known: () => knownNodes(store),
+      remember: (node, addresses) => remember(store, node, addresses),
+      log: networkLog(this.#log),
+      events: {
+        message: (from, message, era) => this.#member?.heard(from, message, era),
+        report: (from, report) => this.#member?.reported(from, report),
+        connected: (node) => this.#member?.loop.feed({ kind: 'connected', node }),
+        disconnected: (node) => this.#member?.loop.feed({ kind: 'disconnected', node }),
+        ask: async (_from, ask) =>
+          (await this.#member?.answer(ask)) ?? { kind: 'refused', because: 'this node is starting' },
+        stranger: () => {},
+      },
+    });
+    this.#closers.push(() => network.stop());
+    return network;
+  }
+
+  async #serve(network: LanNetwork, pause: PauseSwitch): Promise<void> {
+    const { home } = this.#options;
+    const api = new LocalApi({
+      home,
+      network,
+      pause,
+      wallMs: () => this.#clock.wallMs(),
+      meshKey: () => this.#meshKey,
+      member: () => this.#member,
+      words: () => this.#words,
+      leave: () => this.#leave(),
+    });
+    const server = await serveSocket({ path: places(home).socket, api, log: this.#log });
+    this.#closers.push(() => server.close());
+  }
+
+  async #join(network: LanNetwork, store: Store): Promise<void> {
+    await becomeMember({
+      options: this.#options,
+      network,
+      store,
+      clock: this.#clock,
+      lines: this.#lines,
+      onWords: (words, mesh) => {
+        this.#words = { words, mesh };
+      },
+      signal: this.#stopping.signal,
+    });
+  }
+
+  /** Becomes what the store says: a member. Runs of before a restart go on from here, without a network. */
+  async #belong(parts: {
+    identity: Identity;
+    store: Store;
+    slot: NetworkSlot;
+    machine: Machine;
+    executors: Executor[];
+  }): Promise<void> {
+    const { identity, store, slot } = parts;
+    this.#meshKey = (await store.get(meshKeyFact)) ?? '';
+    if (this.#meshKey === '')
+      throw new AutogitError('store-corrupt', 'the store has a ledger but not the key of its mesh');
+    const member = new Member({
+      ...parts,
+      network: slot,
+      home: this.#options.home,
+      name: this.#options.name,
+      version,
+      nodeId: identity.id,
+      durable: await store.load(),
+      meshKey: this.#meshKey,
+      clock: this.#clock,
+      log: this.#log,
+      onLedger: (ledger) => this.#onLedger(ledger),
+      onEnd: (error) => this.#end({ code: 70, error }),
+    });
+    this.#closers.push(() => member.stop());
+    const watch = new RunWatch(this.#options.home, member.runs, this.#clock);
+    this.#closers.push(() => watch.stop());
+    await member.resume();
+    watch.start();
+    this.#member = member;
+  }
+
+  /** Takes its place among the others: network, enrolment of newcomers, the core's clock. */
+  async #enter(network: LanNetwork, store: Store, slot: NetworkSlot): Promise<void> {
+    const member = this.#member;
+    if (!member) return;
+    this.#desk = new EnrolDesk({
+      door: network,
+      change: (change) => member.changes.ask(change),
+      meshKey: () => this.#meshKey,
+      unseal: (sealed) => unseal(this.#meshKey, sealed),
+      wallMs: () => this.#clock.wallMs(),
+      log: networkLog(this.#log),
+    });
+    this.#closers.push(() => this.#desk?.close());
+    slot.fill(network);
+    await store.put(portFact, String(network.port));
+    await store.put(evidencePortFact, String(network.evidencePort));
+    await member.start();
+    await this.#greet(member);
+  }
+
+  #onLedger(ledger: Ledger): void {
+    this.#desk?.onLedger(ledger);
+    const member = this.#member;
+    if (member) askForApprovals(ledger, this.#options, this.#lines, (change) => member.changes.ask(change));
+  }
+
+  /** Others, and the person at the terminal, learn where this node is. */
+  async #greet(member: Member): Promise<void> {
+    if (this.#options.pairMs !== null) await this.#openPairWindow(member, this.#options.pairMs);
+    await joinedLine(member, this.#lines, this.#stopping.signal);
+  }
+
+  async #openPairWindow(member: Member, forMs: number): Promise<void> {
+    const minutes = Math.round(forMs / 60_000);
+    const outcome = await member.changes.ask({ kind: 'pair', until: this.#clock.wallMs() + forMs });
+    if (outcome.state !== 'done') return this.#lines.warn('pair', outcome.because);
+    this.#lines.ok('pair', `machines of this LAN are let in without a question for ${minutes} min`);
+    const closes = setTimeout(() => this.#lines.ok('pair', 'the window is closed; from now on: approve'), forMs);
+    this.#closers.push(() => clearTimeout(closes));
+  }
+
+  /** The first signal leaves cleanly, the second ends at once. */
+  async #goOnSignal(): Promise<void> {
+    if (this.#stopping.signal.aborted) process.exit(130);
+    this.#lines.say('leaving the mesh; once more to end at once');
+    await this.#leave();
+  }
+
+  async #leave(): Promise<string> {
+    const member = this.#member;
+    const first = !this.#stopping.signal.aborted;
+    this.#stopping.abort();
+    const isClean = member ? await member.leave(handoverMs) : true;
+    const running = member?.runs.runs().filter((run) => run.state === 'running').length ?? 0;
+    const rest = running > 0 ? `; ${running} jobs wait here, frozen, for the agent to come back within a minute` : '';
+    const sentence = isClean ? `handed over; this agent ends${rest}` : `ends without a hand-over${rest}`;
+    this.#lines.say(sentence);
+    // The answer of `leave` must still reach its caller.
+    if (first) setTimeout(() => this.#end({ code: 0 }), 50);
+    return sentence;
+  }
+}
+
+/** The network says fields first, the log the sentence. */
+function networkLog(log: Log): NetworkLog {
+  const line = (level: 'debug' | 'info' | 'warn' | 'error') => (fields: Record<string, unknown>, sentence: string) =>
+    log[level](sentence, fields as Fields);
+  return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
+}
+
+async function knownNodes(store: Store): Promise<{ node: string; addresses: string[] }[]> {
+  const nodes = JSON.parse((await store.get(knownNodesFact)) ?? '[]') as string[];
+  const lists = nodes.map(async (node) => ({
+    node,
+    addresses: JSON.parse((await store.get(addressFact(node))) ?? '[]') as string[],
+  }));
+  return Promise.all(lists);
+}
+
+async function remember(store: Store, node: string, addresses: string[]): Promise<void> {
+  const nodes = new Set(JSON.parse((await store.get(knownNodesFact)) ?? '[]') as string[]);
+  await store.put(addressFact(node), JSON.stringify(addresses));
+  if (!nodes.has(node)) await store.put(knownNodesFact, JSON.stringify([...nodes, node]));
 }

@@ -29,7 +29,7 @@ export default defineConfig({
       project('e2e', ['test/e2e/**/*.test.ts'], {
         testTimeout: 240_000,
         fileParallelism: false,
-        globalSetup: ['test/e2e/bundle.ts'],
+        globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'],
       }),
     ],
   },

@@ -1,0 +1,210 @@
+import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
+import { verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
+import type { Ask } from '../../protocol/asks.ts';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { defaultSettings, Ledger, Run } from '../../protocol/ledger.ts';
+import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import { leaderOf } from '../../scheduler/views.ts';
+import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
+import type { AgentApi, Network } from '../ports.ts';
+import { seal } from '../seal.ts';
+import { ownLog, trace } from './logs.ts';
+import type { Member } from './member.ts';
+import type { PauseSwitch } from './pause.ts';
+import { jobRowsOf, statusOf, whyOf } from './views.ts';
+
+const askMs = 3_000;
+const gitlabMs = 10_000;
+
+export interface ApiOptions {
+  home: string;
+  network: Network;
+  pause: PauseSwitch;
+  wallMs(): number;
+  meshKey(): string;
+  member(): Member | null;
+  /** While waiting for approval. */
+  words(): { words: string | null; mesh: string | null };
+  /** Hands over and ends the agent; the sentence is for the caller. */
+  leave(): Promise<string>;
+}
+
+/** What agent.sock offers, answered from the core's state or by asking the leader. */
+export class LocalApi implements AgentApi {
+  readonly #options: ApiOptions;
+
+  constructor(options: ApiOptions) {
+    this.#options = options;
+  }
+
+  phase(): ReturnType<AgentApi['phase']> {
+    return this.#options.member() ? { phase: 'joined' } : { phase: 'waiting', ...this.#options.words() };
+  }
+
+  status(): StatusSnapshot {
+    const status = statusOf(this.#member().view());
+    const { network } = this.#options;
+    for (const row of status.nodes)
+      row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
+    return status;
+  }
+
+  async jobs(all: boolean): Promise<JobRow[]> {
+    const answer = await this.#askLeader({ kind: 'jobs' });
+    const rows = answer?.kind === 'jobs' ? answer.rows : jobRowsOf(this.#member().view()).rows;
+    return all ? rows : rows.filter((row) => ['waiting', 'granted', 'running'].includes(row.state));
+  }
+
+  async why(job: number): Promise<WhyAnswer | null> {
+    const answer = await this.#askLeader({ kind: 'why', job });
+    return answer?.kind === 'why' ? answer.why : whyOf(this.#member().view(), job);
+  }
+
+  settings(): typeof defaultSettings {
+    return this.#ledger().settings;
+  }
+
+  async change(change: Change): Promise<ChangeOutcome> {
+    return this.#member().changes.ask(change);
+  }
+
+  async invite(ttlMs: number): Promise<{ code: string; expiresAt: number }> {
+    const { network, wallMs, meshKey } = this.#options;
+    const code = newInviteCode(new Set(Object.keys(this.#ledger().invites)));
+    const expiresAt = wallMs() + ttlMs;
+    const sealed = seal(meshKey(), code.secret);
+    const outcome = await this.change({
+      kind: 'make-invite',
+      invite: code.id,
+      code: sealed,
+      expiresAt,
+      by: network.self,
+    });
+    if (outcome.state !== 'done') throw new AutogitError('no-leader', `no invite was made: ${outcome.because}`);
+    return { code: writeInviteCode(code), expiresAt };
+  }
+
+  /** Checks everything that was given at GitLab itself, before it goes into the ledger. */
+  async gitlabConnect(request: Parameters<AgentApi['gitlabConnect']>[0]): Promise<ChangeOutcome> {
+    this.#member();
+    const url = baseUrl(request.url);
+    if (request.token === null && request.runnerTokens.length === 0)
+      throw new AutogitError('bad-flag', 'a GitLab needs an admin token, or runner tokens with their tags', {
+        hint: 'autogit-node gitlab connect URL --token-env VAR',
+      });
+    let instance: string | null = null;
+    if (request.token !== null) {
+      const facts = await createGitlabAdmin({ url, token: request.token, timeoutMs: gitlabMs }).check();
+      if (!facts.isAdmin)
+        throw new AutogitError('gitlab-refused', `the token belongs to ${facts.user}, who is no administrator`, {
+          hint: 'use a token of an administrator (scope api), or runner tokens: --runner-token-env VAR --tags a,b',
+        });
+      instance = facts.instance;
+    }
+    for (const { token } of request.runnerTokens) await verifyRunner(url, token, 'autogit-connect', gitlabMs);
+    const key = this.#options.meshKey();
+    return this.change({
+      kind: 'connect-gitlab',
+      url,
+      token: request.token === null ? null : seal(key, request.token),
+      instance,
+      runnerTokens: request.runnerTokens.map(({ tags, token }) => ({ tags, token: seal(key, token) })),
+    });
+  }
+
+  async *logs(request: Parameters<AgentApi['logs']>[0], signal: AbortSignal): AsyncIterable<string> {
+    const { home, network } = this.#options;
+    if (request.job !== null) {
+      const member = this.#member();
+      const sources = {
+        run: (job: number) => this.#runOf(job),
+        self: network.self,
+        own: (run: string, offset: number) => member.runs.traceOf(run, offset),
+        ask: (node: NodeId, ask: Ask) => network.ask(node, ask, askMs),
+        gitlab: (projectId: number, job: number, from: number) => member.gitlab.admin().trace(projectId, job, from),
+      };
+      return yield* trace(request.job, request.follow, sources, signal);
+    }
+    const node = request.node === null ? network.self : this.#nodeNamed(request.node);
+    if (node === network.self) return yield* ownLog(home, request.follow, signal);
+    const answer = await network.ask(node, { kind: 'log', lines: 200 }, askMs);
+    if (answer.kind === 'log') yield answer.text;
+    else throw new AutogitError('timed-out', `${request.node} did not show its log`);
+  }
+
+  async pause(what: 'gpu' | 'all', forMs: number | null): Promise<string> {
+    const sentence = await this.#options.pause.pause(what, forMs);
+    await this.#options.member()?.remeasure();
+    return sentence;
+  }
+
+  async resume(what: 'gpu' | 'all'): Promise<string> {
+    const sentence = await this.#options.pause.resume(what);
+    await this.#options.member()?.remeasure();
+    return sentence;
+  }
+
+  leave(): Promise<string> {
+    return this.#options.leave();
+  }
+
+  #member(): Member {
+    const member = this.#options.member();
+    if (!member) throw new AutogitError('not-approved', 'this machine waits for approval');
+    return member;
+  }
+
+  #ledger(): Ledger {
+    const ledger = this.#member().ledger();
+    if (!ledger) throw new AutogitError('no-leader', 'this node has not got the ledger yet');
+    return ledger;
+  }
+
+  /** Null when this node leads, or the leader cannot be asked: then this node's own view has to do. */
+  async #askLeader(ask: Ask) {
+    const leader = leaderOf(this.#member().view().state);
+    const { network } = this.#options;
+    if (!leader || leader.node === network.self) return null;
+    return network.ask(leader.node, ask, askMs).catch(() => null);
+  }
+
+  /** The newest run of a job: what this node has itself is fresher than the ledger. */
+  #runOf(job: number): Run | null {
+    const member = this.#member();
+    const all = [...Object.values(member.ledger()?.runs ?? {}), ...member.runs.runs()];
+    return (
+      all
+        .filter((run) => run.job === job)
+        .sort((a, b) => a.takenAt - b.takenAt)
+        .at(-1) ?? null
+    );
+  }
+
+  #nodeNamed(name: string): NodeId {
+    const entry = Object.entries(this.#ledger().nodes).find(([id, node]) => id === name || node.name === name);
+    if (!entry)
+      throw new AutogitError('bad-flag', `no machine is called ${name}`, { hint: 'autogit-node status lists them' });
+    return entry[0];
+  }
+}
+
+/** host:port that others can use to reach this node. */
+function ownAddress(addresses: readonly string[]): string | null {
+  const first = addresses.find((address) => address.startsWith('/ip'));
+  const [, , host, , port] = first?.split('/') ?? [];
+  return host && port ? `${host}:${port}` : null;
+}
+
+function baseUrl(text: string): string {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch (cause) {
+    throw new AutogitError('bad-flag', `${text} is no URL`, { cause, hint: 'for example http://kang.lan:8080' });
+  }
+  if (!['http:', 'https:'].includes(url.protocol) || url.username !== '' || url.password !== '')
+    throw new AutogitError('bad-flag', 'a GitLab URL is http:// or https://, without a user or password in it');
+  return `${url.origin}${url.pathname.replace(/\/+$/, '')}`;
+}

@@ -1,0 +1,35 @@
+import { randomUUID } from 'node:crypto';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import type { Happened } from '../../scheduler/inputs.ts';
+
+/** Longer than the core's own patience: an answer always comes from the core, unless the agent ends. */
+const patienceMs = 15_000;
+
+/** Local callers' changes of the ledger: asked under an id, answered by the core's `answer`. */
+export class Changes {
+  readonly #feed: (happened: Happened) => void;
+  readonly #open = new Map<string, (outcome: ChangeOutcome) => void>();
+
+  constructor(feed: (happened: Happened) => void) {
+    this.#feed = feed;
+  }
+
+  async ask(change: Change): Promise<ChangeOutcome> {
+    const id = randomUUID();
+    return new Promise((resolve) => {
+      const because = `no answer in ${patienceMs / 1000} s; it may still happen: autogit-node status shows it`;
+      const timer = setTimeout(() => this.answer(id, { state: 'unknown', because }), patienceMs);
+      this.#open.set(id, (outcome) => {
+        clearTimeout(timer);
+        resolve(outcome);
+      });
+      this.#feed({ kind: 'requested', id, change });
+    });
+  }
+
+  answer(id: string, outcome: ChangeOutcome): void {
+    const resolve = this.#open.get(id);
+    this.#open.delete(id);
+    resolve?.(outcome);
+  }
+}

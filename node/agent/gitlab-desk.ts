@@ -1,0 +1,125 @@
+import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
+import { failRun } from '../../gitlab-bridge/gitlab-runner.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { Effect, EffectOf } from '../../scheduler/effects.ts';
+import type { Happened } from '../../scheduler/inputs.ts';
+
+export type GitlabEffect = Extract<
+  Effect,
+  {
+    kind: 'read-queue' | 'create-runner' | 'delete-runner' | 'fail-run' | 'retry-job' | 'rescue-job' | 'compare-runs';
+  }
+>;
+
+interface GitlabDeskOptions {
+  ledger(): Ledger | null;
+  seal(text: string): string;
+  unseal(sealed: string): string;
+  feed(happened: Happened): void;
+  warn(sentence: string): void;
+}
+
+const timeoutMs = 10_000;
+const sentenceOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** What the leader asks of GitLab, done and answered as inputs. Every write is harmless late and twice (SAFETY J6). */
+export class GitlabDesk {
+  readonly #options: GitlabDeskOptions;
+  #admin: { key: string; admin: GitlabAdmin } | null = null;
+
+  constructor(options: GitlabDeskOptions) {
+    this.#options = options;
+  }
+
+  perform(effect: GitlabEffect): void {
+    this.#perform(effect).catch((error) => this.#options.warn(`${effect.kind}: ${sentenceOf(error)}`));
+  }
+
+  /** The admin API of the connected GitLab. Throws `no-gitlab` when there is none. */
+  admin(): GitlabAdmin {
+    const gitlab = this.#options.ledger()?.gitlab;
+    if (!gitlab?.url || !gitlab.token)
+      throw new AutogitError('no-gitlab', 'no GitLab with an admin token is connected to this mesh');
+    const key = `${gitlab.url} ${gitlab.token}`;
+    if (this.#admin?.key !== key) {
+      const token = this.#options.unseal(gitlab.token);
+      this.#admin = { key, admin: createGitlabAdmin({ url: gitlab.url, token, timeoutMs }) };
+    }
+    return this.#admin.admin;
+  }
+
+  async #perform(effect: GitlabEffect): Promise<void> {
+    switch (effect.kind) {
+      case 'read-queue':
+        return this.#readQueue();
+      case 'create-runner':
+        return this.#createRunner(effect);
+      case 'delete-runner':
+        await this.admin().deleteRunner(effect.runner);
+        return this.#options.feed({ kind: 'runner-deleted', class: effect.class });
+      case 'fail-run':
+        return this.#failRun(effect);
+      case 'retry-job':
+        return this.#retry(effect);
+      case 'rescue-job':
+        await this.admin().cancelJob(effect.projectId, effect.job);
+        await this.admin().retryJob(effect.projectId, effect.job);
+        return;
+      case 'compare-runs':
+        return this.#compareRuns(effect);
+    }
+  }
+
+  async #readQueue(): Promise<void> {
+    try {
+      const { jobs, complete } = await this.admin().readQueue(limits.queueJobs);
+      this.#options.feed({ kind: 'queue-read', jobs, complete });
+    } catch (error) {
+      this.#options.feed({ kind: 'queue-failed', because: sentenceOf(error) });
+    }
+  }
+
+  async #createRunner(effect: EffectOf<'create-runner'>): Promise<void> {
+    const { class: key, nonce, tags } = effect;
+    try {
+      const admin = this.admin();
+      const description = `autogit ${this.#options.ledger()?.mesh.id} ${nonce}`;
+      const made = await admin.createRunner({ tags, description });
+      const token = this.#options.seal(made.token);
+      this.#options.feed({ kind: 'runner-created', class: key, nonce, runner: made.id, token });
+    } catch (error) {
+      this.#options.feed({ kind: 'runner-failed', class: key, nonce, because: sentenceOf(error) });
+    }
+  }
+
+  async #failRun({ run, because }: EffectOf<'fail-run'>): Promise<void> {
+    const url = this.#options.ledger()?.gitlab.url;
+    const answer = (ok: boolean, sentence: string) =>
+      this.#options.feed({ kind: 'run-failed-at-gitlab', run: run.run, ok, because: sentence });
+    if (!url) return answer(false, 'no GitLab is connected');
+    try {
+      await failRun({ url, job: run.job, token: this.#options.unseal(run.token), timeoutMs });
+      answer(true, because);
+    } catch (error) {
+      answer(false, sentenceOf(error));
+    }
+  }
+
+  /** Looks first: never both our retry and the one of the job's own `retry:` (SAFETY J6). */
+  async #retry({ projectId, job }: EffectOf<'retry-job'>): Promise<void> {
+    const admin = this.admin();
+    const now = await admin.job(projectId, job);
+    if (now.retried || now.status !== 'failed') return;
+    await admin.retryJob(projectId, job);
+  }
+
+  async #compareRuns({ runners }: EffectOf<'compare-runs'>): Promise<void> {
+    const admin = this.admin();
+    const lists = await Promise.all(
+      runners.map(async (runner) => (await admin.runningJobs(runner)).map((job) => ({ ...job, runner }))),
+    );
+    this.#options.feed({ kind: 'runs-compared', running: lists.flat() });
+  }
+}

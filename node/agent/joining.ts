@@ -1,0 +1,163 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
+import { AutogitError } from '../../protocol/errors.ts';
+import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import { archName } from '../../scheduler/jobs/demand.ts';
+import type { Lines } from '../cli/lines.ts';
+import { ask, confirm, hasTerminal } from '../cli/prompt.ts';
+import type { Clock } from '../clock.ts';
+import { type FoundMesh, findMeshes } from '../enrol/find-meshes.ts';
+import { type InviteCode, readInviteCode } from '../enrol/invite-code.ts';
+import { knock } from '../enrol/knock.ts';
+import type { LanNetwork } from '../network/network.ts';
+import type { Store } from '../ports.ts';
+import { newMeshKey } from '../seal.ts';
+import type { JoinOptions } from '../settings.ts';
+
+const lookMs = 2_500;
+const lookAgainMs = 5_000;
+export const meshKeyFact = 'mesh-key';
+
+export interface Joining {
+  options: JoinOptions;
+  network: LanNetwork;
+  store: Store;
+  clock: Clock;
+  lines: Lines;
+  /** The words to compare, for `status` and the demo; null while there are none. */
+  onWords(words: string | null, mesh: string | null): void;
+  signal: AbortSignal;
+}
+
+type Target = { kind: 'found'; name: string } | { kind: 'knock'; mesh: FoundMesh };
+
+/**
+ * A machine that is in no mesh yet: look around -> found one (asked, or `--new`) or knock at a member -> wait for a
+ * person. What it ends with is on disk before this resolves, so that a restart goes on as a member.
+ */
+export async function becomeMember(joining: Joining): Promise<void> {
+  const { options, signal } = joining;
+  const invite = options.invite === null ? null : readInviteCode(options.invite);
+  while (!signal.aborted) {
+    const target = await choose(joining, invite);
+    if (target === null) continue;
+    if (target.kind === 'found') return found(joining, target.name);
+    if (await enter(joining, target.mesh, invite)) return;
+    await pause(1_000, signal);
+  }
+}
+
+const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  setTimeout(ms, undefined, { signal }).catch(() => undefined);
+
+/** True when there is no way by which another machine could be found. */
+const isAlone = ({ options }: Joining): boolean => !options.mdns && options.peers.length === 0;
+
+async function choose(joining: Joining, invite: InviteCode | null): Promise<Target | null> {
+  const { options, network, lines } = joining;
+  const began = performance.now();
+  const isWanted = (mesh: FoundMesh): boolean => options.mesh === null || mesh.meshName === options.mesh;
+  const isLooking = !(options.found && isAlone(joining));
+  const all = isLooking ? await findMeshes(network, lookMs, (found) => found.some(isWanted)) : [];
+  const meshes = all.filter(isWanted);
+  const names = [...new Map(meshes.map((mesh) => [mesh.meshId, mesh.meshName])).values()];
+  if (names.length > 1) return { kind: 'knock', mesh: await pickOne(joining, meshes, names) };
+  const [mesh] = meshes;
+  if (mesh && !(options.found?.name && options.found.name !== mesh.meshName)) {
+    const members = meshes.map(({ memberName }) => memberName).join(' and ');
+    const seconds = ((performance.now() - began) / 1000).toFixed(1);
+    lines.ok('discovery', `mesh "${mesh.meshName}": ${members} found in ${seconds} s`);
+    return { kind: 'knock', mesh };
+  }
+  if (options.found) return { kind: 'found', name: options.found.name ?? options.mesh ?? 'home' };
+  return nobodyAnswers(joining, all, invite);
+}
+
+async function pickOne({ options, signal }: Joining, meshes: FoundMesh[], names: string[]): Promise<FoundMesh> {
+  if (!hasTerminal(options))
+    throw new AutogitError('no-mesh', `several meshes answer: ${names.join(', ')}`, {
+      hint: `say which: autogit-node join --mesh ${names[0]}`,
+    });
+  const wanted = await ask(`Several meshes answer: ${names.join(', ')}. Which one?`, names[0] as string, {
+    ...options,
+    signal,
+  });
+  return meshes.find((mesh) => mesh.meshName === wanted) ?? (meshes[0] as FoundMesh);
+}
+
+async function nobodyAnswers(joining: Joining, others: FoundMesh[], invite: InviteCode | null): Promise<Target | null> {
+  const { options, network, lines, signal } = joining;
+  for (const problem of network.discoveryProblems()) lines.warn('discovery', problem);
+  const seen =
+    others.length > 0 ? ` (only of others: ${[...new Set(others.map((one) => one.meshName))].join(', ')})` : '';
+  if (invite === null && hasTerminal(options)) {
+    const question = `No mesh answers on this LAN${seen}. Start a new one here?`;
+    if (await confirm(question, true, { ...options, signal }))
+      return { kind: 'found', name: await ask('Its name?', options.mesh ?? 'home', { ...options, signal }) };
+  } else {
+    lines.wait('discovery', `no mesh answers yet${seen}; looking on. To start one here: autogit-node join --new`);
+  }
+  await pause(lookAgainMs, signal);
+  return null;
+}
+
+async function found({ options, network, store, clock, lines }: Joining, name: string): Promise<void> {
+  const wallMs = clock.wallMs();
+  const ledger = foundingLedger({
+    meshId: randomBytes(8).toString('hex'),
+    meshName: name,
+    era: randomUUID(),
+    node: network.self,
+    name: options.name,
+    store: store.id,
+    addresses: network.addresses(),
+    witness: options.witness,
+    wallMs,
+    pairUntil: options.pairMs === null ? 0 : wallMs + options.pairMs,
+    defaultArch: archName(process.arch),
+  });
+  await keep(store, ledger, newMeshKey());
+  lines.ok('founded', `mesh "${name}"; on the other machines: autogit-node join`);
+}
+
+/** The key first: a ledger without its key would be a member that cannot open its secrets. */
+async function keep(store: Store, ledger: Ledger, meshKey: string): Promise<void> {
+  await store.put(meshKeyFact, meshKey);
+  await store.write([
+    { key: 'accepted', value: ledger },
+    { key: 'committed', value: ledger },
+  ]);
+}
+
+/** Knocks and waits; true when approved. Throws `not-approved` when a person, or the invite, said no. */
+async function enter(joining: Joining, mesh: FoundMesh, invite: InviteCode | null): Promise<boolean> {
+  const { options, network, store, lines, onWords, signal } = joining;
+  const began = performance.now();
+  const newcomer = { name: options.name, store: store.id, witness: options.witness, invite };
+  const outcome = await knock(
+    network,
+    { node: mesh.member, addresses: mesh.addresses },
+    newcomer,
+    {
+      words: (words, { name }) => {
+        onWords(words, name);
+        if (invite) return;
+        const command = `    autogit-node approve ${options.name}`;
+        lines.wait('approval', `compare the words   ${words}   and type on any machine of the mesh:\n${command}`);
+      },
+      pending: () => {},
+    },
+    signal,
+  );
+  onWords(null, null);
+  if (outcome.kind === 'approved') {
+    await keep(store, outcome.ledger, outcome.meshKey);
+    lines.ok('approved', `${outcome.because}, after ${((performance.now() - began) / 1000).toFixed(0)} s`);
+    return true;
+  }
+  if (signal.aborted) return false;
+  if (outcome.kind === 'refused')
+    throw new AutogitError('not-approved', `${mesh.memberName} refused: ${outcome.because}`);
+  lines.warn('approval', `${mesh.memberName}: ${outcome.because}; trying again`);
+  return false;
+}

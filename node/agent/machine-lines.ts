@@ -1,0 +1,47 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Measured } from '../../protocol/report.ts';
+import type { Lines } from '../cli/lines.ts';
+import { DockerExecutor } from '../executors/docker-executor.ts';
+import { ProcessExecutor } from '../executors/process-executor.ts';
+import type { Executor } from '../ports.ts';
+import { showBytes } from '../quantities.ts';
+import type { JoinOptions } from '../settings.ts';
+
+/** "16 cores, 64 GiB, 1 x RTX 3090 Ti (24 GiB)" */
+export function describeMachine({ capacity }: Measured): string {
+  const cores = capacity.cpuMillis / 1000;
+  const gpus = capacity.gpus.map((gpu) => `1 x ${gpu.model} (${showBytes(gpu.memoryBytes)})`);
+  const parts = [`${cores} ${cores === 1 ? 'core' : 'cores'}`, showBytes(capacity.memoryBytes), ...gpus];
+  return parts.join(', ');
+}
+
+/**
+ * The executors that work here, the first being the default. Asked for by name, one that does not work ends the agent;
+ * without a wish it is docker where an engine answers. Process is never chosen by itself (DESIGN §9).
+ */
+export async function openExecutors(
+  options: JoinOptions,
+  node: NodeId,
+  lines: Lines,
+  warn: (sentence: string) => void,
+): Promise<Executor[]> {
+  if (options.witness) return [];
+  const wanted = options.executors.length > 0 ? options.executors : (['docker'] as const);
+  const found: Executor[] = [];
+  for (const kind of new Set(wanted)) {
+    const note = (run: string, sentence: string): void => warn(`run ${run}: ${sentence}`);
+    const executor =
+      kind === 'docker'
+        ? new DockerExecutor({ node, dockerHost: options.dockerHost, note })
+        : new ProcessExecutor({ home: options.home, user: options.user, note });
+    try {
+      lines.ok(kind, await executor.check());
+      found.push(executor);
+    } catch (error) {
+      if (!(error instanceof AutogitError) || options.executors.length > 0) throw error;
+      lines.warn(kind, `${error.message}; this machine takes no jobs (${error.hint})`);
+    }
+  }
+  return found;
+}

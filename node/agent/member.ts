@@ -1,0 +1,251 @@
+import { randomInt } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Answer, Ask } from '../../protocol/asks.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
+import type { PeerMessage } from '../../protocol/messages.ts';
+import type { Measured, Report } from '../../protocol/report.ts';
+import type { Durable } from '../../scheduler/effects.ts';
+import { demandOf } from '../../scheduler/jobs/demand.ts';
+import { wake } from '../../scheduler/state.ts';
+import { committedLedger, leaderContactAt } from '../../scheduler/views.ts';
+import type { Clock } from '../clock.ts';
+import { type Log, logFile } from '../log.ts';
+import { tailOf } from '../log-tail.ts';
+import type { Executor, Machine, Store } from '../ports.ts';
+import { RunDesk } from '../runs/run-desk.ts';
+import { seal, unseal } from '../seal.ts';
+import { Changes } from './changes.ts';
+import { CoreLoop } from './core-loop.ts';
+import { type Hands, outsideHands, perform } from './effects.ts';
+import { GitlabDesk } from './gitlab-desk.ts';
+import type { NetworkSlot } from './network-slot.ts';
+import { type CoreView, jobRowsOf, whyOf } from './views.ts';
+
+const measureEveryMs = 2_000;
+
+export interface MemberOptions {
+  home: string;
+  name: string;
+  version: string;
+  nodeId: NodeId;
+  durable: Durable;
+  meshKey: string;
+  network: NetworkSlot;
+  store: Store;
+  clock: Clock;
+  machine: Machine;
+  executors: Executor[];
+  log: Log;
+  onLedger(ledger: Ledger): void;
+  /** The agent must end: it handed over, or a broken invariant. */
+  onEnd(error: unknown): void;
+}
+
+/**
+ * This node as a member of its mesh: the core, and the hands that do what it decides. Life: made (runs adopted first,
+ * SAFETY J2) -> `start` (network and core) -> `leave` or `stop`.
+ */
+export class Member {
+  readonly loop: CoreLoop;
+  readonly changes: Changes;
+  readonly gitlab: GitlabDesk;
+  readonly runs: RunDesk;
+  readonly #options: MemberOptions;
+  readonly #hands: Hands;
+  #measuring: NodeJS.Timeout | null = null;
+  /** While the store cannot be written: why. A node in this state neither leads nor gets jobs. */
+  storeProblem: string | null = null;
+  #measured: Measured | null = null;
+  #departed: (() => void) | null = null;
+  #isLeaving = false;
+
+  constructor(options: MemberOptions) {
+    this.#options = options;
+    const { clock, log, store, meshKey, nodeId } = options;
+    const identity = {
+      node: nodeId,
+      name: options.name,
+      store: store.id,
+      boot: clock.bootId(),
+      startedAtWallMs: clock.wallMs(),
+      seed: randomInt(2 ** 31),
+      version: options.version,
+    };
+    this.loop = new CoreLoop({
+      state: wake(identity, options.durable, clock.bootMs(), clock.wallMs()),
+      store,
+      clock,
+      perform: (effect) => perform(this.#hands, effect),
+      storeFailing: (failing, because) => this.#storeFailing(failing, because),
+      crashed: (error) => options.onEnd(error),
+    });
+    const feed: CoreLoop['feed'] = (happened) => this.loop.feed(happened);
+    this.changes = new Changes(feed);
+    this.gitlab = new GitlabDesk({
+      ledger: () => this.ledger(),
+      seal: (text) => seal(meshKey, text),
+      unseal: (sealed) => unseal(meshKey, sealed),
+      feed,
+      warn: (sentence) => log.warn(sentence),
+    });
+    this.runs = this.#runDesk();
+    this.#hands = {
+      ...outsideHands(options.network, this.gitlab, log),
+      probe: ({ node }) => void this.#probe(node),
+      answer: ({ id, outcome }) => this.changes.answer(id, outcome),
+      'publish-ledger': ({ ledger }) => {
+        options.network.setLedger(ledger);
+        options.onLedger(ledger);
+      },
+      departed: ({ because }) => {
+        log.info(because);
+        this.#departed?.();
+      },
+      'take-job': (effect) => {
+        this.runs.take(effect).then(
+          (outcome) => feed({ kind: 'take-ended', grant: effect.grant, outcome }),
+          (error: Error) => {
+            const outcome = { kind: 'failed' as const, because: error.message, maybeTaken: true };
+            feed({ kind: 'take-ended', grant: effect.grant, outcome });
+          },
+        );
+      },
+      'drop-run': ({ run, because }) => {
+        this.runs.drop(run, because).catch((error: Error) => log.warn(`drop-run ${run}: ${error.message}`));
+      },
+    };
+  }
+
+  ledger(): Ledger | null {
+    return committedLedger(this.loop.state);
+  }
+
+  view(): CoreView {
+    const { clock } = this.#options;
+    return { state: this.loop.state, at: clock.bootMs(), wallMs: clock.wallMs() };
+  }
+
+  /** Runs of before a restart go on before anything else is loaded. */
+  async resume(): Promise<void> {
+    await this.runs.resume();
+    for (const run of this.runs.runs()) this.loop.feed({ kind: 'run-changed', run });
+  }
+
+  async start(): Promise<void> {
+    const { network } = this.#options;
+    const ledger = this.ledger();
+    if (ledger) {
+      network.setLedger(ledger);
+      this.#options.onLedger(ledger);
+    }
+    await this.#measure();
+    for (const node of network.connected()) this.loop.feed({ kind: 'connected', node });
+    this.loop.feed({ kind: 'ticked' });
+    this.#measuring = setInterval(() => void this.#measure(), measureEveryMs);
+  }
+
+  heard(from: NodeId, message: PeerMessage, era: Era | null): void {
+    this.loop.feed({ kind: 'heard', from, message, ...(era ? { era } : {}) });
+  }
+
+  reported(from: NodeId, report: Report): void {
+    this.loop.feed({ kind: 'report-heard', from, report });
+  }
+
+  async answer(ask: Ask): Promise<Answer> {
+    switch (ask.kind) {
+      case 'jobs':
+        return { kind: 'jobs', ...jobRowsOf(this.view()) };
+      case 'why':
+        return { kind: 'why', why: whyOf(this.view(), ask.job) };
+      case 'trace': {
+        const trace = await this.runs.traceOf(ask.run, ask.offset);
+        return trace ? { kind: 'trace', ...trace } : { kind: 'refused', because: `run ${ask.run} is not here` };
+      }
+      case 'log':
+        return { kind: 'log', text: await tailOf(logFile(this.#options.home), ask.lines) };
+    }
+  }
+
+  /** Hands over, at most `patienceMs`; then the agent may stop. Runs stay, for the agent that comes back. */
+  async leave(patienceMs: number): Promise<boolean> {
+    if (this.#isLeaving) return false;
+    this.#isLeaving = true;
+    let timer: NodeJS.Timeout | undefined;
+    const departed = await new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), patienceMs);
+      this.#departed = () => resolve(true);
+      this.loop.feed({ kind: 'leave-asked' });
+    });
+    clearTimeout(timer);
+    return departed;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#measuring) clearInterval(this.#measuring);
+    await this.runs.stop();
+    await this.loop.stop();
+  }
+
+  /** Measures now, for example because the owner paused the machine. */
+  async remeasure(): Promise<void> {
+    await this.#measure();
+  }
+
+  #runDesk(): RunDesk {
+    const { home, store, clock, executors, meshKey, log, nodeId } = this.#options;
+    return new RunDesk({
+      self: nodeId,
+      nodeName: this.#options.name,
+      version: this.#options.version,
+      systemId: `r_${nodeId.slice(-12)}`,
+      store,
+      executors,
+      gitlabUrl: () => this.ledger()?.gitlab.url ?? null,
+      seal: (text) => seal(meshKey, text),
+      unseal: (sealed) => unseal(meshKey, sealed),
+      instance: () => {
+        const gitlab = this.ledger()?.gitlab;
+        return { uuid: gitlab?.instance ?? null, epoch: gitlab?.epoch ?? 0 };
+      },
+      clock,
+      leaderContactAt: () => leaderContactAt(this.loop.state),
+      gpusByUuid: (uuids) => (this.#measured?.capacity.gpus ?? []).filter((gpu) => uuids.includes(gpu.uuid)),
+      limitsFor: (tags) => {
+        const { cpuMillis, memoryBytes } = demandOf(tags, this.#defaultArch());
+        return { cpuMillis, memoryBytes };
+      },
+      onRunChanged: (run: Run) => this.loop.feed({ kind: 'run-changed', run }),
+      log,
+      home,
+    });
+  }
+
+  #defaultArch(): string {
+    return this.ledger()?.settings.defaultArch ?? 'amd64';
+  }
+
+  async #probe(node: NodeId): Promise<void> {
+    const { result, tookMs } = await this.#options.network.probe(node);
+    this.loop.feed({ kind: 'probed', node, result, tookMs });
+  }
+
+  async #measure(): Promise<void> {
+    const { machine, network, version, log } = this.#options;
+    try {
+      const measured = await machine.measure(new Set());
+      this.#measured = measured;
+      this.loop.feed({ kind: 'measured', measured, addresses: network.addresses(), version });
+    } catch (error) {
+      log.warn(`measuring ${hostname()} failed: ${(error as Error).message}`);
+    }
+  }
+
+  #storeFailing(failing: boolean, because: string): void {
+    if (failing && this.storeProblem === null) this.#options.log.error(because);
+    if (!failing) this.#options.log.info(because);
+    this.storeProblem = failing ? because : null;
+    void this.#measure();
+  }
+}

@@ -1,0 +1,45 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { PeerMessage } from '../../protocol/messages.ts';
+import type { Report } from '../../protocol/report.ts';
+import type { ProbeResult } from '../../scheduler/inputs.ts';
+import type { Network } from '../ports.ts';
+
+/**
+ * The place where the network will be. The core runs, and runs are adopted, before libp2p is loaded (SAFETY J2): until
+ * then nobody is connected, what is sent is lost, and a probe proves nothing.
+ */
+export class NetworkSlot {
+  #network: Network | null = null;
+  #ledger: Ledger | null = null;
+
+  fill(network: Network): void {
+    this.#network = network;
+    if (this.#ledger) network.setLedger(this.#ledger);
+  }
+
+  setLedger(ledger: Ledger): void {
+    this.#ledger = ledger;
+    this.#network?.setLedger(ledger);
+  }
+
+  send(to: NodeId, message: PeerMessage): void {
+    this.#network?.send(to, message);
+  }
+
+  publish(report: Report): void {
+    this.#network?.publish(report);
+  }
+
+  addresses(): string[] {
+    return this.#network?.addresses() ?? [];
+  }
+
+  connected(): NodeId[] {
+    return this.#network?.connected() ?? [];
+  }
+
+  async probe(node: NodeId): Promise<{ result: ProbeResult; tookMs: number }> {
+    return this.#network?.probe(node) ?? { result: 'accepted', tookMs: 0 };
+  }
+}

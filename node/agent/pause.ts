@@ -1,0 +1,61 @@
+import type { Measured } from '../../protocol/report.ts';
+import type { Store } from '../ports.ts';
+
+interface Paused {
+  paused: Measured['paused'];
+  because: string | null;
+}
+interface Switch {
+  what: 'gpu' | 'all';
+  /** ms since the Unix epoch; null = until `resume`. */
+  until: number | null;
+}
+
+const key = 'pause';
+const clockOf = (wallMs: number): string => new Date(wallMs).toTimeString().slice(0, 5);
+
+/** The owner's manual switch (DESIGN §9). It survives a restart: a machine that was paused stays so. */
+export class PauseSwitch {
+  readonly #store: Pick<Store, 'get' | 'put'>;
+  readonly #now: () => number;
+  #on: Switch[] = [];
+
+  constructor(store: Pick<Store, 'get' | 'put'>, now: () => number) {
+    this.#store = store;
+    this.#now = now;
+  }
+
+  async load(): Promise<void> {
+    try {
+      this.#on = JSON.parse((await this.#store.get(key)) ?? '[]') as Switch[];
+    } catch {
+      this.#on = [];
+    }
+  }
+
+  async pause(what: 'gpu' | 'all', forMs: number | null): Promise<string> {
+    const until = forMs === null ? null : this.#now() + forMs;
+    await this.#set([...this.#on.filter((one) => one.what !== what), { what, until }]);
+    return this.state().because ?? 'paused';
+  }
+
+  /** Resuming all resumes the GPU too; resuming the GPU leaves a full pause alone. */
+  async resume(what: 'gpu' | 'all'): Promise<string> {
+    await this.#set(what === 'all' ? [] : this.#on.filter((one) => one.what !== 'gpu'));
+    return this.state().because ?? 'takes new work again';
+  }
+
+  state(): Paused {
+    const on = this.#on.filter((one) => one.until === null || one.until > this.#now());
+    const strongest = on.find((one) => one.what === 'all') ?? on[0];
+    if (!strongest) return { paused: 'no', because: null };
+    const end = strongest.until === null ? '' : ` until ${clockOf(strongest.until)}`;
+    const what = strongest.what === 'all' ? 'no new work' : 'no new GPU work';
+    return { paused: strongest.what, because: `paused by its owner${end}: ${what}` };
+  }
+
+  async #set(on: Switch[]): Promise<void> {
+    this.#on = on;
+    await this.#store.put(key, JSON.stringify(on));
+  }
+}

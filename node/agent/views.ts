@@ -1,0 +1,36 @@
+import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import { jobRows, snapshot, type ViewInput, why } from '../../scheduler/snapshot.ts';
+import type { CoreState } from '../../scheduler/state.ts';
+import { committedLedger, leaderOf, livenessOf } from '../../scheduler/views.ts';
+
+export interface CoreView {
+  state: CoreState;
+  at: number;
+  wallMs: number;
+}
+
+/** The core's two halves, as the views of status, jobs and why want them. */
+function viewInput({ state, at, wallMs }: CoreView): ViewInput {
+  const leader = leaderOf(state);
+  return {
+    at,
+    wallMs,
+    self: state.identity.node,
+    jobs: state.jobs,
+    ledger: committedLedger(state),
+    accepted: state.raft.accepted,
+    leader: leader && { node: leader.node, term: leader.term, sinceWallMs: wallMs - (at - leader.sinceAt) },
+    liveness: (node) => livenessOf(state, node, at),
+  };
+}
+
+export const statusOf = (view: CoreView): StatusSnapshot => snapshot(viewInput(view));
+
+/** Queue and runs as this node knows them; only the leader knows the queue. */
+export function jobRowsOf(view: CoreView): { rows: JobRow[]; waiting: number; running: number } {
+  const rows = jobRows(viewInput(view), true);
+  const count = (states: JobRow['state'][]): number => rows.filter((row) => states.includes(row.state)).length;
+  return { rows, waiting: count(['waiting', 'granted']), running: count(['running']) };
+}
+
+export const whyOf = (view: CoreView, job: number): WhyAnswer | null => why(viewInput(view), job);

@@ -1,0 +1,60 @@
+import { execFileSync } from 'node:child_process';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeTestImages } from '../root/test-image.ts';
+import { counting, formMesh, pipelineEnd, ticks, upTo } from './mesh.ts';
+import { Rig, type TestMachine, until } from './rig.ts';
+
+/** Needs root and a Docker Engine, which the project's global set-up starts when none answers. */
+describe('jobs in containers', () => {
+  const rig = new Rig();
+  let machine: TestMachine;
+  let image: string;
+
+  beforeAll(async () => {
+    image = makeTestImages().bash;
+    const gitlab = rig.practice();
+    await gitlab.start();
+    [machine] = (await formMesh(rig, ['kang'], { args: { kang: ['--executor', 'docker'] } })) as [TestMachine];
+    machine.env.PRACTICE_TOKEN = gitlab.token;
+    await machine.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
+  }, 120_000);
+
+  afterAll(() => rig.clean());
+
+  const containersOf = (job: number): string[] =>
+    execFileSync('docker', ['ps', '-a', '-q', '--filter', `label=autogit.job=${job}`], { encoding: 'utf8' })
+      .split('\n')
+      .filter((line) => line !== '');
+
+  it('an agent killed -9 and started again adopts its container, and the trace goes on without gap or repetition', async () => {
+    const gitlab = rig.gitlab!;
+    const project = await gitlab.push('adopt', {
+      '.gitlab-ci.yml': `long: { image: '${image}', script: ['${counting(60)}', 'echo done > out.txt'], artifacts: { paths: [out.txt] } }`,
+    });
+    const row = await until('the job runs', async () =>
+      (await machine.jobs()).find((job) => job.name === 'long' && job.state === 'running'),
+    );
+    await until('its script has begun', async () => ticks(await gitlab.trace(project, row.job)).length > 3);
+    const [container] = await until('its container is there', () => {
+      const all = containersOf(row.job);
+      return all.length === 1 ? all : null;
+    });
+    await machine.kill('SIGKILL');
+    machine.join('--executor', 'docker', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
+    const { status, jobs } = await pipelineEnd(rig, project);
+    expect(status).toBe('success');
+    expect(jobs.length).toBe(1);
+    expect(ticks(await gitlab.trace(project, row.job))).toEqual(upTo(60));
+    await until('the container is removed', () => !containersOf(row.job).includes(container as string));
+  });
+
+  it('an image that is nowhere fails the job with the fix in its trace', async () => {
+    const gitlab = rig.gitlab!;
+    const project = await gitlab.push('missing', {
+      '.gitlab-ci.yml': 'job: { image: "autogit-test:nowhere", script: ["echo never"] }',
+    });
+    const { status, jobs } = await pipelineEnd(rig, project);
+    expect(status).toBe('failed');
+    expect(await gitlab.trace(project, jobs[0]!.id)).toMatch(/autogit-test:nowhere[\s\S]*docker pull/);
+  });
+});
