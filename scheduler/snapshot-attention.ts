@@ -1,4 +1,3 @@
-import { classKey } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention, NodeRow } from '../protocol/status.ts';
 import { demandOf } from './jobs/demand.ts';
@@ -122,7 +121,7 @@ function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
   const machines = machinesOf(lookOfView(view, ledger));
   const lines = new Map<string, Attention>();
   for (const job of waitingJobs(view.jobs, ledger, view.wallMs)) {
-    const key = classKey(job.tags);
+    const key = job.class;
     if (lines.has(key)) continue;
     const placement = place(demandOf(job.tags, ledger.settings.defaultArch), machines);
     if (placement.never)

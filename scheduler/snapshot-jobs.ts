@@ -1,11 +1,9 @@
-import { classKey } from '../protocol/ids.ts';
 import type { Ledger, Run } from '../protocol/ledger.ts';
 import type { JobRow, WhyAnswer } from '../protocol/status.ts';
-import type { QueuedJob } from './inputs.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
 import { demandOf, needsSentence } from './jobs/demand.ts';
 import { classWaits } from './jobs/grants.ts';
-import { isOpen, type OutGrant } from './jobs/jobs-state.ts';
+import { isOpen, type OutGrant, type WaitingJob } from './jobs/jobs-state.ts';
 import { machinesOf } from './jobs/machines.ts';
 import { type Placement, place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
@@ -46,7 +44,7 @@ function newestRuns(view: ViewInput, ledger: Ledger): Run[] {
   return [...runs.values()];
 }
 
-const grantOf = (view: ViewInput, job: QueuedJob): OutGrant | undefined =>
+const grantOf = (view: ViewInput, job: WaitingJob): OutGrant | undefined =>
   Object.values(view.jobs.lead?.grants ?? {}).find((grant) => grant.job === job.job);
 
 function waitingRow(
@@ -54,10 +52,10 @@ function waitingRow(
   ledger: Ledger,
   machines: readonly Machine[],
   reasons: Map<string, string>,
-  job: QueuedJob,
+  job: WaitingJob,
 ): JobRow {
   const grant = grantOf(view, job);
-  const key = classKey(job.tags);
+  const key = job.class;
   let because = reasons.get(key);
   if (because === undefined) {
     because = waitsBecause(view, ledger, key, place(demandOf(job.tags, ledger.settings.defaultArch), machines));
@@ -141,7 +139,7 @@ export function why(view: ViewInput, job: number): WhyAnswer | null {
   return run ? whyRun(view, ledger, run) : null;
 }
 
-function whyWaiting(view: ViewInput, ledger: Ledger, job: QueuedJob): WhyAnswer {
+function whyWaiting(view: ViewInput, ledger: Ledger, job: WaitingJob): WhyAnswer {
   const demand = demandOf(job.tags, ledger.settings.defaultArch);
   const placement = place(demand, machinesOf(lookOfView(view, ledger)));
   const grant = grantOf(view, job);
@@ -158,7 +156,7 @@ function whyWaiting(view: ViewInput, ledger: Ledger, job: QueuedJob): WhyAnswer 
         ? { node: verdict.name, fits: true, because: `is chosen: ${grant.because}` }
         : { node: verdict.name, fits: verdict.fits, because: cut(verdict.because) },
     ),
-    because: grant ? grant.because : waitsBecause(view, ledger, classKey(job.tags), placement),
+    because: grant ? grant.because : waitsBecause(view, ledger, job.class, placement),
   };
 }
 

@@ -1,9 +1,8 @@
-import { classKey } from '../../protocol/ids.ts';
 import type { Ledger, LedgerClass } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import type { InputOf, QueuedJob } from '../inputs.ts';
+import type { InputOf } from '../inputs.ts';
 import { creatingClass, goneClass, readyClass, retiringClass, usedClass } from './class-edits.ts';
-import { type ClassMemo, emptyMemo, isOpen, type JobsState } from './jobs-state.ts';
+import { type ClassMemo, emptyMemo, isOpen, type JobsState, type WaitingJob } from './jobs-state.ts';
 import { canReadQueue } from './queue.ts';
 import { mint, note, type Turn, wake } from './turn.ts';
 
@@ -33,11 +32,11 @@ export const contactLimitMs = 1000;
 export const mayWrite = (turn: Turn): boolean =>
   turn.context.mayAct && turn.at - turn.context.leaderContactAt <= contactLimitMs;
 
-export function tendClasses(jobs: JobsState, turn: Turn, waiting: readonly QueuedJob[]): JobsState {
+export function tendClasses(jobs: JobsState, turn: Turn, waiting: readonly WaitingJob[]): JobsState {
   const { ledger } = turn.context;
   if (ledger === null || !canReadQueue(ledger)) return jobs;
   const wanted = new Map<string, readonly string[]>();
-  for (const job of waiting) wanted.set(classKey(job.tags), job.tags);
+  for (const job of waiting) wanted.set(job.class, job.tags);
   for (const [key, entry] of Object.entries(ledger.classes))
     if (entry.state === 'creating' && !wanted.has(key)) wanted.set(key, entry.tags);
   let next = jobs;

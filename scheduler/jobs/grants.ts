@@ -1,10 +1,9 @@
-import { classKey, type NodeId } from '../../protocol/ids.ts';
+import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
-import type { QueuedJob } from '../inputs.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { demandOf } from './demand.ts';
-import { type JobsState, type OutGrant, without } from './jobs-state.ts';
+import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
 import { awayReason, booked, busyRuns, type Look, machinesOf } from './machines.ts';
 import { type Placed, place } from './placement.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
@@ -143,7 +142,7 @@ function underWay(jobs: JobsState, look: Look): Map<string, number> {
 }
 
 /** Places what waits, in the queue's order; what fits nowhere does not hold up the rest. */
-export function sendGrants(jobs: JobsState, turn: Turn, waiting: readonly QueuedJob[]): JobsState {
+export function sendGrants(jobs: JobsState, turn: Turn, waiting: readonly WaitingJob[]): JobsState {
   const { ledger, committed } = turn.context;
   if (jobs.lead === null || ledger === null || committed === null || !mayWrite(turn)) return jobs;
   if (ledger.gitlab.mode === 'none' || waitsForReports(jobs, turn, ledger) !== null) return jobs;
@@ -154,7 +153,7 @@ export function sendGrants(jobs: JobsState, turn: Turn, waiting: readonly Queued
   const blocked = new Set<string>();
   let next = jobs;
   for (const job of waiting) {
-    const key = classKey(job.tags);
+    const key = job.class;
     const onTheWay = covered.get(key) ?? 0;
     if (onTheWay > 0) covered.set(key, onTheWay - 1);
     else if (!blocked.has(key)) {

@@ -85,8 +85,13 @@ export interface ClassMemo {
   usedWallMs: number;
 }
 
+/** A job of GitLab's queue with the key of its class, worked out once: queues are long. */
+export interface WaitingJob extends QueuedJob {
+  class: string;
+}
+
 export interface QueueState {
-  jobs: readonly QueuedJob[];
+  jobs: readonly WaitingJob[];
   complete: boolean;
   /** `at` at which the read that gave `jobs` was asked; -Infinity before the first. */
   freshAt: number;

@@ -1,7 +1,8 @@
+import { classKey } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import type { InputOf, QueuedJob } from '../inputs.ts';
-import { isOpen, type JobsState, type LeadState, type QueueState } from './jobs-state.ts';
+import type { InputOf } from '../inputs.ts';
+import { isOpen, type JobsState, type LeadState, type QueueState, type WaitingJob } from './jobs-state.ts';
 import { note, type Turn, wake } from './turn.ts';
 import { span } from './words.ts';
 
@@ -64,7 +65,7 @@ export function queueRead(jobs: JobsState, turn: Turn, input: InputOf<'queue-rea
   const expected = input.jobs.length > 0 || isWorkExpected(lead, turn);
   const { again, askedAt } = lead.queue;
   return withQueue(jobs, lead, {
-    jobs: oldestFirst.slice(0, limits.queueJobs),
+    jobs: oldestFirst.slice(0, limits.queueJobs).map((job) => ({ ...job, class: classKey(job.tags) })),
     complete: input.complete && input.jobs.length <= limits.queueJobs,
     freshAt: askedAt ?? turn.at,
     askedAt: null,
@@ -108,7 +109,7 @@ export function queueFailed(jobs: JobsState, turn: Turn, because: string): JobsS
 const endedLatelyMs = 60_000;
 
 /** Waiting jobs, oldest first, without those that a run of ours already is. */
-export function waitingJobs(jobs: JobsState, ledger: Ledger, wallMs: number): QueuedJob[] {
+export function waitingJobs(jobs: JobsState, ledger: Ledger, wallMs: number): WaitingJob[] {
   const lead = jobs.lead;
   if (lead === null) return [];
   const taken = new Set<number>();

@@ -139,10 +139,10 @@ export class Lab {
     const node = this.node(name);
     if (!node.up) return;
     const input = { at: this.at, wallMs: this.wallMs, ...happened };
-    const frozen = JSON.stringify(node.jobs.own);
+    const frozen = this.log.length % 16 === 0 ? JSON.stringify(node.jobs.own) : null;
     const before = node.jobs;
     const step = stepJobs(before, input, this.context(name));
-    if (JSON.stringify(before.own) !== frozen) throw new Error('a state was changed in place');
+    if (frozen !== null && JSON.stringify(before.own) !== frozen) throw new Error('a state was changed in place');
     node.jobs = step.jobs;
     for (const edit of step.edits) {
       if (this.leader !== name) throw new Error(`${name} edits the ledger and does not lead`);
