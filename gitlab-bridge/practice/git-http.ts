@@ -181,7 +181,7 @@ export const gitHttp = (desk: Desk): ((call: Call & { path: string }) => Promise
     return turn;
   };
   return async (call) => {
-    const found = /^\/(.+?)(?:\.git)?\/(info\/refs|git-upload-pack|git-receive-pack)$/.exec(decodeURI(call.path));
+    const found = /^\/(.+?)(?:\.git)?\/(info\/refs|git-upload-pack|git-receive-pack)$/.exec(call.path);
     if (found === null) return null;
     const service = found[2] === 'info/refs' ? call.query.get('service') : found[2];
     if (!services.some((known) => known === service))

@@ -18,7 +18,7 @@ export interface DoorOptions {
   /** After every handler, before the answer leaves: what it changed is written to disk. */
   flush(): void;
   log(line: string): void;
-  /** For what no route matches; null = 404. */
+  /** For what no route matches, with the path decoded; null = 404. */
   fallback(call: Call & { path: string }): Promise<Answer | null>;
   stopping: AbortSignal;
 }
@@ -105,7 +105,10 @@ export const httpDoor = (options: DoorOptions): ((request: IncomingMessage, resp
   const answerTo = async (call: Call & { path: string }): Promise<Answer> => {
     const found = match(compiled, call.method === 'HEAD' ? 'GET' : call.method, call.path.split('/'));
     if (found === 'other-method') return { status: 405, json: { error: '405 Not Allowed' } };
-    if (found === null) return (await options.fallback(call)) ?? { status: 404, json: { error: '404 Not Found' } };
+    if (found === null) {
+      call.path = decoded(call.path);
+      return (await options.fallback(call)) ?? { status: 404, json: { error: '404 Not Found' } };
+    }
     call.params = found.params;
     if (found.route.body === 'json') {
       const raw = await readBody(call.request, found.route.limit);

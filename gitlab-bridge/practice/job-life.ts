@@ -66,16 +66,20 @@ export class JobLife {
 
   /** Cancels what is cancelable; a running job of a runner that can stop gracefully becomes `canceling` first. */
   cancel(job: Job, force = false): void {
-    if (finished(job.status) || (job.status === 'canceling' && !force)) return;
-    if (job.status === 'running' && !force && job.runnerFeatures.includes('cancel_gracefully')) {
-      this.move(job, 'canceling');
-      this.progress(job.pipelineId);
-    } else this.end(job, 'canceled');
+    this.stopJob(job, force);
+    this.progress(job.pipelineId);
   }
 
+  /** All of them before anything goes on, so that no job is skipped behind a canceled one. */
   cancelPipeline(pipeline: Pipeline): void {
-    const order = (job: Job): number => (job.status === 'running' ? 1 : 0);
-    for (const job of this.state.latestOf(pipeline.id).sort((a, b) => order(a) - order(b))) this.cancel(job);
+    for (const job of this.state.latestOf(pipeline.id)) this.stopJob(job, false);
+    this.progress(pipeline.id);
+  }
+
+  private stopJob(job: Job, force: boolean): void {
+    if (finished(job.status) || (job.status === 'canceling' && !force)) return;
+    const graceful = job.status === 'running' && !force && job.runnerFeatures.includes('cancel_gracefully');
+    this.move(job, graceful ? 'canceling' : 'canceled');
   }
 
   /** A person starts a manual job. */

@@ -75,17 +75,14 @@ const commitShape = (pipeline: Pipeline, webUrl: string): Record<string, unknown
   web_url: `${webUrl}/-/commit/${pipeline.sha}`,
 });
 
-/** API::Entities::Ci::Job; with `project` in it for a runner's list (JobBasicWithProject). */
-export const jobShape = (state: State, job: Job, base: string, withProject = false): Record<string, unknown> => {
+/** API::Entities::Ci::JobBasic. */
+export const jobBasic = (state: State, job: Job, base: string): Record<string, unknown> => {
   const pipeline = state.pipeline(job.pipelineId) as Pipeline;
   const project = state.project(job.projectId);
   const user = state.user(job.userId);
   const webUrl = `${base}/${project === undefined ? '' : fullPath(project)}`;
   const now = state.clock.now();
-  const archive = job.artifacts.find((artifact) => artifact.type === 'archive');
-  const runner = job.runnerId === null ? undefined : state.runner(job.runnerId);
-  const manager = job.managerId === null ? undefined : state.manager(job.managerId);
-  const basic = {
+  return {
     id: job.id,
     status: job.status,
     stage: job.stage,
@@ -107,12 +104,24 @@ export const jobShape = (state: State, job: Job, base: string, withProject = fal
     web_url: `${webUrl}/-/jobs/${job.id}`,
     project: { ci_job_token_scope_enabled: true },
   };
-  if (withProject) {
-    const { user: _user, ...rest } = basic;
-    return { ...rest, project: project === undefined ? null : projectIdentity(state, project, base) };
-  }
+};
+
+/** API::Entities::Ci::JobBasicWithProject: a runner's list. */
+export const jobWithProject = (state: State, job: Job, base: string): Record<string, unknown> => {
+  const project = state.project(job.projectId);
   return {
-    ...basic,
+    ...jobBasic(state, job, base),
+    project: project === undefined ? null : projectIdentity(state, project, base),
+  };
+};
+
+/** API::Entities::Ci::Job. */
+export const jobShape = (state: State, job: Job, base: string): Record<string, unknown> => {
+  const archive = job.artifacts.find((artifact) => artifact.type === 'archive');
+  const runner = job.runnerId === null ? undefined : state.runner(job.runnerId);
+  const manager = job.managerId === null ? undefined : state.manager(job.managerId);
+  return {
+    ...jobBasic(state, job, base),
     ...(archive === undefined ? {} : { artifacts_file: { filename: archive.filename, size: archive.size } }),
     artifacts: job.artifacts.map((artifact) => ({
       file_type: artifact.type,

@@ -135,5 +135,5 @@ export const projectPage = (
   isLocal: (address: string) => boolean,
 ): Answer | null => {
   if (call.method !== 'GET' || call.path.startsWith('/api/')) return null;
-  return content(desk, call, decodeURI(call.path), isLocal);
+  return content(desk, call, call.path, isLocal);
 };

@@ -4,7 +4,7 @@ import { variable } from './ci/variables.ts';
 import type { Desk } from './desk.ts';
 import { resolveRef } from './git-repository.ts';
 import { type Call, created, idOf, ok, type Route, read, route } from './http-call.ts';
-import { jobShape, pipelineBasic, pipelineShape } from './job-shapes.ts';
+import { jobBasic, jobShape, pipelineBasic, pipelineShape } from './job-shapes.ts';
 import { artifactAnswer } from './job-update-api.ts';
 import { page } from './paging.ts';
 import { createPipeline } from './pipeline-creation.ts';
@@ -189,7 +189,7 @@ export const jobRoutes = (desk: Desk, looked: (job: Job) => void): Route[] => {
       const job = jobOf(desk, call, project);
       if (job.status !== 'manual') throw refuseWith(400, '400 Bad request - Unplayable Job');
       life.play(job);
-      return ok(jobShape(state, job, call.base));
+      return ok(jobBasic(state, job, call.base));
     }),
   ];
 };

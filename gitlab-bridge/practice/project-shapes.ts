@@ -40,9 +40,8 @@ export const projectIdentity = (_state: State, project: Project, _base: string):
   created_at: iso(project.createdAt),
 });
 
-/** API::Entities::BasicProjectDetails, with the fields of Project that CI clients read. */
-export const projectShape = (state: State, project: Project, base: string): Record<string, unknown> => {
-  const owner = state.user(project.ownerId);
+/** API::Entities::BasicProjectDetails: `GET /projects?simple=true`. */
+export const projectBasic = (state: State, project: Project, base: string): Record<string, unknown> => {
   const empty = Object.keys(project.refs).length === 0;
   return {
     ...projectIdentity(state, project, base),
@@ -67,8 +66,16 @@ export const projectShape = (state: State, project: Project, base: string): Reco
       avatar_url: null,
       web_url: `${base}/${project.namespace}`,
     },
+  };
+};
+
+/** API::Entities::Project, as far as CI clients read it. */
+export const projectShape = (state: State, project: Project, base: string): Record<string, unknown> => {
+  const owner = state.user(project.ownerId);
+  return {
+    ...projectBasic(state, project, base),
     visibility: project.visibility,
-    empty_repo: empty,
+    empty_repo: Object.keys(project.refs).length === 0,
     archived: false,
     owner: owner === undefined ? null : userBasic(owner, base),
     creator_id: project.ownerId,

@@ -5,7 +5,7 @@ import type { Desk } from './desk.ts';
 import { initRepository } from './git-repository.ts';
 import { type Call, created, ok, type Route, read, route } from './http-call.ts';
 import { page } from './paging.ts';
-import { projectShape } from './project-shapes.ts';
+import { projectBasic, projectShape } from './project-shapes.ts';
 import type { Project } from './records.ts';
 import { refuse, refuseWith } from './refusal.ts';
 
@@ -106,10 +106,11 @@ export const projectRoutes = (desk: Desk): Route[] => {
           (project.name.toLowerCase().includes(search) || project.path.includes(search)) &&
           (!owned || project.ownerId === caller?.user.id),
       );
+      const shape = caller === null || call.query.get('simple') === 'true' ? projectBasic : projectShape;
       return page(
         call,
         seen.sort((a, b) => b.id - a.id),
-        (project) => projectShape(state, project, call.base),
+        (project) => shape(state, project, call.base),
       );
     }),
     route('GET', '/api/v4/projects/:id', (call) => {

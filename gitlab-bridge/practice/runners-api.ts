@@ -3,7 +3,7 @@ import { admin, authenticate, type Caller, mayChange } from './access.ts';
 import { isoOrNull } from './clock.ts';
 import type { Desk } from './desk.ts';
 import { type Call, created, empty, idOf, ok, type Route, read, route } from './http-call.ts';
-import { jobShape } from './job-shapes.ts';
+import { jobWithProject } from './job-shapes.ts';
 import { page } from './paging.ts';
 import type { Runner, RunnerType } from './records.ts';
 import { badParameter, notFound, refuse, refuseWith } from './refusal.ts';
@@ -234,7 +234,7 @@ export const runnerRoutes = (desk: Desk): Route[] => {
           (system === null || state.manager(job.managerId ?? 0)?.systemId === system),
       );
       jobs.sort((a, b) => b.id - a.id);
-      return page(call, jobs, (job) => jobShape(state, job, call.base, true));
+      return page(call, jobs, (job) => jobWithProject(state, job, call.base));
     }),
   ];
 };

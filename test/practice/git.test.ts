@@ -1,0 +1,150 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import { pushFiles } from '../../gitlab-bridge/practice/sample-project.ts';
+import { api, call, practice, project, put, runner, statuses, temporary } from './rig.ts';
+
+const execute = promisify(execFile);
+const env = {
+  PATH: process.env.PATH,
+  HOME: '/nonexistent',
+  GIT_CONFIG_NOSYSTEM: '1',
+  GIT_TERMINAL_PROMPT: '0',
+  GIT_AUTHOR_NAME: 'test',
+  GIT_AUTHOR_EMAIL: 'test@test.invalid',
+  GIT_COMMITTER_NAME: 'test',
+  GIT_COMMITTER_EMAIL: 'test@test.invalid',
+};
+const git = async (folder: string, ...args: string[]): Promise<{ ok: boolean; text: string }> => {
+  try {
+    const { stdout, stderr } = await execute('git', args, { cwd: folder, env });
+    return { ok: true, text: stdout + stderr };
+  } catch (error) {
+    return { ok: false, text: String((error as { stderr?: string }).stderr ?? error) };
+  }
+};
+const withToken = (url: string, user: string, token: string): string => url.replace('://', `://${user}:${token}@`);
+const one = 'job: {script: echo hi}\n';
+
+describe('git over HTTP', () => {
+  it('a push makes a pipeline; the job fetches its commit by refspec and depth, also after the branch moved on', async () => {
+    const gitlab = await practice();
+    const id = await project(gitlab, one, 'lab', { 'data.txt': 'first' });
+    const job = await (await runner(gitlab)).take();
+    const repository = `${gitlab.url}/root/lab.git`;
+    await pushFiles(repository, gitlab.adminToken, { 'data.txt': 'second' }, 'No CI file any more');
+    expect((await api(gitlab, 'GET', `/projects/${id}/pipelines`)).json).toHaveLength(1);
+    const folder = temporary();
+    await git(folder, 'init', '--quiet', '.');
+    const fetched = await git(
+      folder,
+      'fetch',
+      '--depth',
+      String(job.git_info.depth),
+      job.git_info.repo_url,
+      ...job.git_info.refspecs,
+    );
+    expect(fetched.ok, fetched.text).toBe(true);
+    const checkedOut = await git(folder, 'checkout', '--quiet', '--detach', job.git_info.sha);
+    expect(checkedOut.ok, checkedOut.text).toBe(true);
+    expect(readFileSync(join(folder, 'data.txt'), 'utf8')).toBe('first');
+  });
+
+  it('a job token reads its own project only, pushes nothing, and ends with its job', async () => {
+    const gitlab = await practice();
+    await project(gitlab, one, 'own');
+    await project(gitlab, 'none: {tags: [never], script: x}\n', 'other');
+    const job = await (await runner(gitlab)).take();
+    const folder = temporary();
+    const other = withToken(`${gitlab.url}/root/other.git`, 'gitlab-ci-token', job.token);
+    expect((await git(folder, 'ls-remote', other)).text).toContain('403');
+    const cloned = await git(folder, 'clone', '--quiet', job.git_info.repo_url, 'tree');
+    expect(cloned.ok, cloned.text).toBe(true);
+    await git(join(folder, 'tree'), 'commit', '--quiet', '--allow-empty', '-m', 'x');
+    expect((await git(join(folder, 'tree'), 'push', 'origin', 'HEAD:refs/heads/x')).text).toContain('403');
+    await put(gitlab, job, 'success');
+    expect((await git(folder, 'ls-remote', job.git_info.repo_url)).text).toMatch(/Authentication failed|401/);
+  });
+
+  it('asks for a password, hides private projects, and lets only owners push', async () => {
+    const gitlab = await practice();
+    await project(gitlab, one, 'mine');
+    const other = gitlab.createUser('anna');
+    const reader = gitlab.createUser('bert', { admin: true, scopes: ['read_repository'] });
+    const folder = temporary();
+    const url = `${gitlab.url}/root/mine.git`;
+    const asked = await call(gitlab, 'GET', '/root/mine.git/info/refs?service=git-upload-pack');
+    expect([asked.status, asked.headers.get('www-authenticate')]).toEqual([401, 'Basic realm="GitLab"']);
+    expect((await git(folder, 'ls-remote', withToken(url, 'anna', other.token))).text).toContain('not found');
+    expect((await git(folder, 'ls-remote', withToken(url, 'x', 'wrong'))).ok).toBe(false);
+    expect((await git(folder, 'clone', '--quiet', withToken(url, 'bert', reader.token), 'tree')).ok).toBe(true);
+    await git(join(folder, 'tree'), 'commit', '--quiet', '--allow-empty', '-m', 'x');
+    expect((await git(join(folder, 'tree'), 'push', 'origin', 'HEAD:x')).text).toContain('403');
+    expect((await call(gitlab, 'GET', '/root/mine.git/info/refs')).status).toBe(403);
+    expect(
+      (await call(gitlab, 'GET', '/root/../../etc/passwd.git/info/refs?service=git-upload-pack')).status,
+    ).toBeGreaterThanOrEqual(400);
+  });
+
+  it('branches and tags make pipelines, [skip ci] a skipped one, refs/pipelines cannot be pushed, large pushes work', async () => {
+    const gitlab = await practice();
+    const id = await project(
+      gitlab,
+      'job: {script: x, rules: [{if: $CI_COMMIT_TAG, variables: {K: tag}}, {if: $CI_COMMIT_BRANCH}]}\n',
+    );
+    const folder = temporary();
+    const url = withToken(`${gitlab.url}/root/lab.git`, 'root', gitlab.adminToken);
+    await git(folder, 'clone', '--quiet', url, 'tree');
+    const tree = join(folder, 'tree');
+    // Over 1 MiB: git sends it chunked.
+    writeFileSync(
+      join(tree, 'large'),
+      Buffer.from(Array.from({ length: 3_000_000 }, () => Math.floor(Math.random() * 256))),
+    );
+    await git(tree, 'add', '--all');
+    await git(tree, 'commit', '--quiet', '-m', 'Large');
+    await git(tree, 'tag', '-a', 'v1', '-m', 'v1');
+    const pushed = await git(tree, 'push', '--quiet', 'origin', 'HEAD:refs/heads/dev/a', 'v1');
+    expect(pushed.ok, pushed.text).toBe(true);
+    const list = (await api(gitlab, 'GET', `/projects/${id}/pipelines`)).json;
+    expect(list.map((row: { ref: string }) => row.ref).sort()).toEqual(['dev/a', 'main', 'v1']);
+    const { stdout: sha } = await execute('git', ['rev-parse', 'HEAD'], { cwd: tree });
+    expect(list.find((row: { ref: string }) => row.ref === 'v1').sha).toBe(sha.trim());
+    await git(tree, 'commit', '--quiet', '--allow-empty', '-m', 'Docs [skip ci]');
+    await git(tree, 'push', '--quiet', 'origin', 'HEAD:main');
+    expect((await api(gitlab, 'GET', `/projects/${id}/pipelines?status=skipped`)).json).toHaveLength(1);
+    const forged = await git(tree, 'push', 'origin', 'HEAD:refs/pipelines/99');
+    expect(forged.ok).toBe(false);
+    await git(tree, 'push', '--quiet', 'origin', ':dev/a');
+    expect((await api(gitlab, 'GET', `/projects/${id}/pipelines`)).json).toHaveLength(4);
+  });
+
+  it('a wrong CI file makes a failed pipeline that says why; by API it is refused', async () => {
+    const gitlab = await practice();
+    const id = await project(gitlab, 'job: {script: x, only: [main]}\n');
+    const [failed] = (await api(gitlab, 'GET', `/projects/${id}/pipelines`)).json;
+    const pipeline = (await api(gitlab, 'GET', `/projects/${id}/pipelines/${failed.id}`)).json;
+    expect(pipeline.status).toBe('failed');
+    expect(pipeline.yaml_errors).toContain('jobs:job:only is a keyword that the practice GitLab lacks');
+    const refused = await api(gitlab, 'POST', `/projects/${id}/pipeline`, { ref: 'main' });
+    expect([refused.status, refused.json.message.base[0]]).toEqual([400, pipeline.yaml_errors]);
+    expect((await api(gitlab, 'POST', `/projects/${id}/pipeline`, { ref: 'gone' })).json.message.base).toEqual([
+      'Reference not found',
+    ]);
+    expect(await statuses(gitlab, id)).toEqual({ pipeline: 'failed' });
+  });
+
+  it('deleting a project removes its repository, traces and jobs; its job token dies with it', async () => {
+    const dataDir = temporary();
+    const gitlab = await practice({ dataDir });
+    const id = await project(gitlab, one);
+    const job = await (await runner(gitlab)).take();
+    expect(existsSync(join(dataDir, 'repositories', `${id}.git`))).toBe(true);
+    expect((await api(gitlab, 'DELETE', `/projects/${id}`)).status).toBe(202);
+    expect(existsSync(join(dataDir, 'repositories', `${id}.git`))).toBe(false);
+    expect((await put(gitlab, job, 'running')).status).toBe(403);
+    expect((await api(gitlab, 'GET', `/projects/${id}`)).json.message).toBe('404 Project Not Found');
+  });
+});
