@@ -38,6 +38,8 @@ export class Cluster {
   readonly sent: { at: number; from: string; to: string; message: PeerMessage }[] = [];
   /** What a probe of this machine says; by default by whether its core runs. */
   readonly machines = new Map<string, ProbeResult>();
+  /** Set by the test of purity: freezes a state before it is stepped. */
+  freeze: (state: CoreState) => void = () => {};
   private ids = 0;
 
   add(node: string, durable: Durable, store = `store-${node}`): Box {
@@ -108,6 +110,7 @@ export class Cluster {
   feed(node: string, happened: Happened): Effect[] {
     const box = this.box(node);
     if (!box.state) return [];
+    this.freeze(box.state);
     const result = step(box.state, { at: this.at, wallMs: wall0 + this.at, ...happened });
     box.state = result.state;
     box.wakeAt = result.wakeAt;
