@@ -14,7 +14,7 @@ interface Line {
   v: unknown;
 }
 
-const compactAfterLines = 50_000;
+const compactAfterLines = 20_000;
 
 export class Journal {
   private readonly path: string;

@@ -1,7 +1,7 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { iso, isoOrNull } from './clock.ts';
 import { practiceVersion } from './identity.ts';
-import { finished, fullPath, type Hook, type Job, type Pipeline, type Project } from './records.ts';
+import { finished, fullPath, type Hook, type Job, type Pipeline, type Project, type Runner } from './records.ts';
 import type { State } from './state.ts';
 
 /**
@@ -13,6 +13,15 @@ const maxInFlight = 20;
 
 const between = (from: number | null, to: number | null): number | null =>
   from === null || to === null ? null : (to - from) / 1000;
+
+const runnerPart = (runner: Runner): object => ({
+  id: runner.id,
+  description: runner.description,
+  runner_type: runner.type,
+  active: !runner.paused,
+  is_shared: runner.type === 'instance_type',
+  tags: runner.tags,
+});
 
 const jobBody = (state: State, job: Job, pipeline: Pipeline, project: Project, base: string): object => {
   const runner = job.runnerId === null ? undefined : state.runner(job.runnerId);
@@ -41,17 +50,7 @@ const jobBody = (state: State, job: Job, pipeline: Pipeline, project: Project, b
     build_allow_failure: job.allowFailure,
     build_failure_reason: job.failureReason ?? 'unknown_failure',
     pipeline_id: pipeline.id,
-    runner:
-      runner === undefined
-        ? null
-        : {
-            id: runner.id,
-            description: runner.description,
-            runner_type: runner.type,
-            active: !runner.paused,
-            is_shared: runner.type === 'instance_type',
-            tags: runner.tags,
-          },
+    runner: runner === undefined ? null : runnerPart(runner),
     project_id: project.id,
     project_name: `${project.namespace} / ${project.name}`,
     user: {
