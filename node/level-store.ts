@@ -8,6 +8,7 @@ import { AutogitError } from '../protocol/errors.ts';
 import { NodeId, StoreId, WallMs } from '../protocol/ids.ts';
 import { Ledger, Run } from '../protocol/ledger.ts';
 import type { Durable, Write } from '../scheduler/effects.ts';
+import { countKey, LevelBatches, type LevelOperation, rememberedCount } from './level-batches.ts';
 import type { LocalRun, Store } from './ports.ts';
 
 /** Rises when the layout changes in a way that an older agent would misread. */
@@ -48,8 +49,8 @@ type Database = Level<string, string>;
 
 /**
  * Life of a store: opened (or created, with a new store id: SAFETY L8) -> loaded and checked -> written with fsync ->
- * closed. The folder is 0700 and holds `level/`, `id` (so that a level that lost its files is not taken for a new one)
- * and, once damage was seen, `corrupt`: LevelDB repairs by forgetting, and forgetting a vote is worse than stopping.
+ * closed. The folder is 0700 and holds `level/`, `id` (so that a level that lost its files is not taken for a new one),
+ * `count` (so that one that forgot writes is found out) and, once damage was seen, `corrupt`: LevelDB repairs by forgetting, and forgetting a vote is worse than stopping.
  * Throws `store-corrupt`, `store-failed`, `home-unwritable`, or `agent-running` when another agent has it open.
  */
 export async function openStore(folder: string): Promise<Store> {
@@ -61,7 +62,9 @@ export async function openStore(folder: string): Promise<Store> {
   try {
     failOnDroppedData(folder);
     const id = await readMeta(level, folder, known);
-    return new LevelStore(level, folder, id);
+    const count = await readCount(level, folder);
+    const batches = new LevelBatches(level, join(folder, 'count'), count, (one) => withChecksum(String(one)));
+    return new LevelStore(level, folder, id, batches);
   } catch (error) {
     await level.close();
     throw error;
@@ -98,7 +101,7 @@ async function open(level: Database, folder: string): Promise<void> {
     const cause = (error as Error).cause as { code?: string; message?: string } | undefined;
     if (cause?.code === 'LEVEL_LOCKED') throw new AutogitError('agent-running', `another agent has ${folder} open`);
     const what = cause?.message ?? String(error);
-    if (cause?.code === 'LEVEL_CORRUPTION' || /does not exist|missing|corrupt/i.test(what))
+    if (cause?.code === 'LEVEL_CORRUPTION' || /does not exist|No such file|missing|corrupt/i.test(what))
       throw corrupt(folder, what, error);
     throw new AutogitError('store-failed', `the store ${folder} cannot be opened: ${what}`, { cause: error });
   }
@@ -145,6 +148,17 @@ async function readMeta(level: Database, folder: string, known: string | null): 
   return meta.id;
 }
 
+/** Throws when the level is behind what was acknowledged: it would have this node vote twice. */
+async function readCount(level: Database, folder: string): Promise<number> {
+  const count = Number((await read(level, folder, countKey)) ?? 0);
+  const remembered = rememberedCount(join(folder, 'count'));
+  if (remembered === null) throw corrupt(folder, 'its file "count" holds no number');
+  if (remembered <= count) return count;
+  const what = `it has forgotten ${remembered - count} of ${remembered} writes`;
+  writeFileSync(join(folder, 'corrupt'), `${what}\n`, { mode: 0o600 });
+  throw corrupt(folder, what);
+}
+
 async function read(level: Database, folder: string, key: string): Promise<string | undefined> {
   try {
     const stored = await level.get(key);
@@ -173,11 +187,13 @@ class LevelStore implements Store {
   readonly id: string;
   readonly #level: Database;
   readonly #folder: string;
+  readonly #batches: LevelBatches;
 
-  constructor(level: Database, folder: string, id: string) {
+  constructor(level: Database, folder: string, id: string, batches: LevelBatches) {
     this.#level = level;
     this.#folder = folder;
     this.id = id;
+    this.#batches = batches;
   }
 
   async load(): Promise<Durable> {
@@ -225,13 +241,12 @@ class LevelStore implements Store {
 
   async close(): Promise<void> {
     await this.#level.close();
+    this.#batches.close();
   }
 
-  async #batch(
-    operations: ({ type: 'put'; key: string; value: string } | { type: 'del'; key: string })[],
-  ): Promise<void> {
+  async #batch(operations: LevelOperation[]): Promise<void> {
     try {
-      await this.#level.batch(operations, sync);
+      await this.#batches.write(operations);
     } catch (error) {
       const cause = (error as Error).cause ?? error;
       throw new AutogitError(
