@@ -17,6 +17,7 @@ export interface PendingJob {
 export interface RunnerJob {
   job: number;
   projectId: number;
+  /** Which machine of the runner; null where GitLab does not list it. */
   systemId: string | null;
   startedAt: number | null;
 }
