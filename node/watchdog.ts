@@ -1,6 +1,170 @@
-import { AutogitError } from '../protocol/errors.ts';
+import { spawn } from 'node:child_process';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Clock, systemClock } from './clock.ts';
+import { cgroupProcesses, freezeCgroup, thawCgroup, unifiedMount } from './executors/run-cgroup.ts';
+import { continueRun, isAlive, processesOfRun, stopRun } from './executors/run-processes.ts';
+import { type Beat, type BeatRun, readBeat, watch } from './watchdog-beat.ts';
 
-/** Freezes runs whose agent gives no beat (SAFETY J1); returns the exit code. */
-export async function watchdogMain(_home: string): Promise<number> {
-  throw new AutogitError('unsupported', 'this build has no watchdog');
+export { type Beat, writeBeat } from './watchdog-beat.ts';
+
+/**
+ * The watchdog (SAFETY J1, H3): a process of its own that freezes runs whose right to go on has run out, also when the
+ * agent is dead, stopped or stuck, and the engine with it. The agent starts it with its first run and writes a beat; it
+ * reads the beat, works by control group files and signals only, and ends when no run is left for 10 s.
+ */
+const periodMs = 200;
+const idleMs = 10_000;
+const lookEveryMs = 5000;
+const logBytes = 1 << 20;
+
+const pidFile = (home: string): string => join(home, 'watchdog.pid');
+const logFile = (home: string): string => join(home, 'watchdog.log');
+
+const startTicksOf = (pid: number): string => {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+};
+
+/** The pid of this home's living watchdog. */
+export function watchdogPid(home: string): number | null {
+  try {
+    const [pid = '', startTicks = ''] = readFileSync(pidFile(home), 'utf8').trim().split(' ');
+    return isAlive(Number(pid), startTicks) ? Number(pid) : null;
+  } catch {
+    return null;
+  }
+}
+
+const startedAt = new Map<string, number>();
+
+/**
+ * Sees to it that a watchdog runs; cheap enough for every beat. `bin` is the program that has the hidden command
+ * `__watchdog`; by default this process's own. False when there is none and none can be started from here.
+ */
+export async function startWatchdog(home: string, bin: string = process.argv[1] ?? ''): Promise<boolean> {
+  if (watchdogPid(home) !== null) return true;
+  // Started a moment ago: it needs some 100 ms until it says who it is.
+  if (performance.now() - (startedAt.get(home) ?? Number.NEGATIVE_INFINITY) < 5000) return true;
+  if (!/^(autogit-node|agent)(\.[cm]?js)?$/.test(basename(bin)) || !existsSync(bin)) return false;
+  startedAt.set(home, performance.now());
+  mkdirSync(home, { recursive: true, mode: 0o700 });
+  const isLong = existsSync(logFile(home)) && statSync(logFile(home)).size > logBytes;
+  const log = openSync(logFile(home), isLong ? 'w' : 'a', 0o600);
+  try {
+    const child = spawn(process.execPath, ['--max-semi-space-size=1', bin, '__watchdog', '--home', home], {
+      cwd: '/',
+      detached: true,
+      stdio: ['ignore', log, log],
+      env: { PATH: process.env.PATH, HOME: process.env.HOME },
+    });
+    child.on('error', () => startedAt.delete(home));
+    child.unref();
+  } finally {
+    closeSync(log);
+  }
+  return true;
+}
+
+/** Out of the agent's control group where we may, so that what ends the agent's unit does not end its watchdog. */
+function leaveUnit(): void {
+  const mount = unifiedMount();
+  if (process.getuid?.() !== 0 || mount === null) return;
+  try {
+    const path = join(mount, 'autogit', 'watchdog');
+    mkdirSync(path, { recursive: true });
+    writeFileSync(join(path, 'cgroup.procs'), String(process.pid));
+  } catch {
+    // A read-only hierarchy: the unit's KillMode=process spares it then.
+  }
+}
+
+const freeze = (run: BeatRun): void =>
+  run.freeze.kind === 'cgroup' ? freezeCgroup(run.freeze.path) : stopRun(run.freeze.marker);
+const thaw = (run: BeatRun): void =>
+  run.freeze.kind === 'cgroup' ? thawCgroup(run.freeze.path) : continueRun(run.freeze.marker);
+
+const lives = ({ freeze }: BeatRun): boolean =>
+  freeze.kind === 'cgroup' ? cgroupProcesses(freeze.path).length > 0 : processesOfRun(freeze.marker).length > 0;
+
+/** One watchdog's state between two looks. */
+class Watchdog {
+  readonly #home: string;
+  readonly #clock: Clock;
+  readonly #frozen = new Set<string>();
+  readonly #failed = new Set<string>();
+  #beat: Beat | null = null;
+  #idleSinceMs: number;
+  #lookedAtMs = Number.NEGATIVE_INFINITY;
+  #isIdle = false;
+
+  constructor(home: string, clock: Clock) {
+    this.#home = home;
+    this.#clock = clock;
+    this.#idleSinceMs = clock.bootMs();
+  }
+
+  /** False when it has nothing more to do. */
+  look(): boolean {
+    const now = this.#clock.bootMs();
+    this.#beat = readBeat(this.#home) ?? this.#beat;
+    if (this.#beat !== null && this.#beat.bootId !== this.#clock.bootId()) return false;
+    const runs = this.#beat?.runs ?? [];
+    const todo = watch(runs, this.#frozen, now);
+    for (const run of todo.freeze)
+      this.#do(run, true, `its agent gave no word for ${Math.round(now - run.until)} ms too long`);
+    for (const run of todo.thaw) this.#do(run, false, 'its agent is back');
+    for (const run of this.#frozen) if (!runs.some((other) => other.run === run)) this.#frozen.delete(run);
+    if (now - this.#lookedAtMs > lookEveryMs || runs.length === 0) {
+      this.#lookedAtMs = now;
+      this.#isIdle = !runs.some(lives);
+      if (!this.#isIdle) this.#idleSinceMs = now;
+    }
+    return !this.#isIdle || now - this.#idleSinceMs < idleMs;
+  }
+
+  #do(run: BeatRun, isFreeze: boolean, because: string): void {
+    try {
+      (isFreeze ? freeze : thaw)(run);
+      if (isFreeze) this.#frozen.add(run.run);
+      else this.#frozen.delete(run.run);
+      this.#failed.delete(run.run);
+      this.#say(`${isFreeze ? 'froze' : 'thawed'} run ${run.run}: ${because}`);
+    } catch (error) {
+      // Tried again at the next look; said once. Mostly the run has just ended and its group is gone.
+      if (!this.#failed.has(run.run) && lives(run))
+        this.#say(`cannot ${isFreeze ? 'freeze' : 'thaw'} run ${run.run}: ${(error as Error).message}`);
+      this.#failed.add(run.run);
+    }
+  }
+
+  #say(sentence: string): void {
+    try {
+      appendFileSync(logFile(this.#home), `${new Date(this.#clock.wallMs()).toISOString()} ${sentence}\n`);
+    } catch {
+      // A full disk must not stop it.
+    }
+  }
+}
+
+/** The hidden command `__watchdog`: returns its exit code when no run is left, or another watchdog is there. */
+export async function watchdogMain(home: string, clock: Clock = systemClock()): Promise<number> {
+  if (watchdogPid(home) !== null && watchdogPid(home) !== process.pid) return 0;
+  writeFileSync(pidFile(home), `${process.pid} ${startTicksOf(process.pid)}\n`, { mode: 0o600 });
+  leaveUnit();
+  // What ends the agent (a terminal that closes, a Ctrl-C that reaches the group) is no reason to leave runs unwatched.
+  for (const name of ['SIGHUP', 'SIGINT'] as const) process.on(name, () => undefined);
+  const watchdog = new Watchdog(home, clock);
+  while (watchdog.look()) await sleep(periodMs);
+  return 0;
 }

@@ -39,7 +39,8 @@ export function keeper(controlDir: string, nonce: string): string {
     '  [ -z "$n" ] || [ -e "$d/step-$n.begun" ] && continue',
     '  echo >"$d/step-$n.begun"',
     '  echo "$m begin $n"',
-    '  $s "$d/step-$n.sh" </dev/null 2>&1',
+    // Out of memory, the kernel takes the job's processes rather than the keepers.
+    '  (echo 500 >/proc/self/oom_score_adj; exec $s "$d/step-$n.sh") </dev/null 2>&1',
     '  c=$?',
     '  echo "$c" >"$d/step-$n.exit"',
     '  echo "$m end $n $c"',

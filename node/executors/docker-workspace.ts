@@ -11,7 +11,7 @@ import { FrameReader, StepSplitter } from './docker-log.ts';
 import { readRecord } from './docker-record.ts';
 import { isPathInside, type JobPaths, quote, stepScript } from './job-shell.ts';
 import { LiveOutput } from './live-output.ts';
-import { freezerOfProcess, isCgroupFrozen, thawCgroup } from './run-cgroup.ts';
+import { freezerOfProcess, isCgroupFrozen, thawIfFrozen } from './run-cgroup.ts';
 import { type PackedFile, packFiles, plainName, renameTar } from './tar-names.ts';
 
 export interface DockerRun {
@@ -47,6 +47,7 @@ export class DockerWorkspace implements Workspace {
   readonly #container: Docker.Container;
   #stream: NodeJS.ReadWriteStream | null = null;
   #live = new LiveOutput();
+  #group: string | null = null;
   readonly #ends = new Map<number, Promise<StepEnd>>();
   readonly #killed = new Map<number, string>();
   readonly #timers = new Map<number, NodeJS.Timeout>();
@@ -164,14 +165,13 @@ export class DockerWorkspace implements Workspace {
     const state = await this.#state();
     if (state?.Paused) await this.#container.unpause().catch(() => undefined);
     // What the watchdog froze by the group's files the engine does not know of.
-    const path = this.#cgroup(state?.Pid ?? 0);
-    if (path !== null && isCgroupFrozen(path)) thawCgroup(path);
+    thawIfFrozen(this.#cgroup(state?.Pid ?? 0));
   }
 
   async freezer(): Promise<Freezer | null> {
-    const state = await this.#state();
-    const path = this.#cgroup(state?.Pid ?? 0);
-    return path === null ? null : { kind: 'cgroup', path };
+    // Asked at every beat; the group of a running container stays the same.
+    this.#group ??= this.#cgroup((await this.#state())?.Pid ?? 0);
+    return this.#group === null ? null : { kind: 'cgroup', path: this.#group };
   }
 
   async remove(): Promise<void> {
@@ -181,7 +181,7 @@ export class DockerWorkspace implements Workspace {
     // Frozen by the watchdog: it takes its SIGKILL only when thawed, and dies before it does anything else.
     if (path !== null && isCgroupFrozen(path)) {
       await sleep(50);
-      thawCgroup(path);
+      thawIfFrozen(path);
     }
     await removing;
     (this.#stream as unknown as { destroy?: () => void } | null)?.destroy?.();
@@ -283,7 +283,7 @@ export class DockerWorkspace implements Workspace {
   async #killFrozen(path: string | null): Promise<void> {
     const killing = this.#container.kill().catch(() => undefined);
     await sleep(50);
-    if (path !== null && isCgroupFrozen(path)) thawCgroup(path);
+    thawIfFrozen(path);
     await killing;
     for (let tries = 0; tries < 100 && (await this.#state())?.Running; tries++) await sleep(50);
   }

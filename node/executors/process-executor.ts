@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
@@ -16,7 +17,7 @@ import { supervisor } from './step-record.ts';
 export interface ProcessExecutorOptions {
   /** The agent's home; runs live in its folder `work` unless `workDir` says another. */
   home: string;
-  /** Absolute. With `user` it must be reachable for that user; then the default is /var/lib/autogit-node/work. */
+  /** Absolute. With `user` it must be reachable for that user; then the default is a folder below /var/lib. */
   workDir?: string;
   /** As root: the user that jobs run as. Without it they run as the agent's own user. */
   user?: string | null;
@@ -33,6 +34,10 @@ interface RunFile {
   cgroup: string | null;
 }
 
+/** An agent's home is closed to other users, so the runs of one who drops to another user lie elsewhere. */
+const userWorkDir = (home: string): string =>
+  `/var/lib/autogit-node-work/${createHash('sha256').update(resolve(home)).digest('hex').slice(0, 8)}`;
+
 const workMarker = 'AUTOGIT_WORK';
 const fallbackPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -46,7 +51,7 @@ export class ProcessExecutor implements Executor {
 
   constructor(options: ProcessExecutorOptions) {
     this.#options = options;
-    this.#workDir = options.workDir ?? (options.user ? '/var/lib/autogit-node/work' : join(options.home, 'work'));
+    this.#workDir = options.workDir ?? (options.user ? userWorkDir(options.home) : join(options.home, 'work'));
     this.#clock = options.clock ?? systemClock();
   }
 
@@ -149,7 +154,7 @@ export class ProcessExecutor implements Executor {
   async #makeWorkDir(): Promise<void> {
     const user = this.#user();
     try {
-      await mkdir(this.#workDir, { recursive: true, mode: 0o700 });
+      await mkdir(this.#workDir, { recursive: true, mode: user ? 0o711 : 0o700 });
       if (user) await chmod(this.#workDir, 0o711);
       accessSync(this.#workDir, constants.W_OK | constants.X_OK);
     } catch (cause) {

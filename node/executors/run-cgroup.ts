@@ -101,6 +101,15 @@ export function isCgroupFrozen(path: string): boolean {
   }
 }
 
+/** Never throws: a group that goes away in between needs no thaw. */
+export function thawIfFrozen(path: string | null): void {
+  try {
+    if (path !== null && isCgroupFrozen(path)) thawCgroup(path);
+  } catch {
+    // Gone.
+  }
+}
+
 export async function waitFrozen(path: string, limitMs: number): Promise<boolean> {
   for (const until = performance.now() + limitMs; performance.now() < until; await sleep(5))
     if (isCgroupFrozen(path)) return true;

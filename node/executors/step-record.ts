@@ -55,7 +55,8 @@ read -r stat </proc/$$/stat
 fields=(\${stat##*') '})
 echo "pid $$ \${fields[19]}" >&3
 set -m
-bash "$1" >&5 2>&5 3>&- 5>&- &
+# Out of memory, the kernel takes the job's processes rather than the supervisor or the agent.
+{ echo 500 >/proc/self/oom_score_adj; exec bash "$1"; } >&5 2>&5 3>&- 5>&- &
 child=$!
 set +m
 exec 5>&-

@@ -1,10 +1,200 @@
-import { executorContract } from '../contract/executor-contract.ts';
-import { makeTestImages } from './test-image.ts';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { DockerExecutor } from '../../node/executors/docker-executor.ts';
+import { freezeCgroup, isCgroupFrozen, thawCgroup } from '../../node/executors/run-cgroup.ts';
+import type { ExecutorSpec, Workspace } from '../../node/ports.ts';
+import { executorContract, filesOf, runStep, specOf, step, tarOf, textOf } from '../contract/executor-contract.ts';
+import { makeTestImages, testImages } from './test-image.ts';
 
 const node = `test-${process.pid}`;
+const never = new AbortController().signal;
 
 executorContract('docker', () => ({
   kind: 'docker',
   options: { node },
   image: makeTestImages().bash,
 }));
+
+describe('docker executor', () => {
+  const notes: string[] = [];
+  const own = `${node}-own`;
+  const executor = new DockerExecutor({
+    node: own,
+    extraHosts: ['gitlab.lab:192.0.2.7'],
+    note: (_, sentence) => notes.push(sentence),
+  });
+  let open: Workspace[] = [];
+  let counter = 0;
+  const prepare = async (image: string, more: Partial<ExecutorSpec> = {}): Promise<Workspace> => {
+    makeTestImages();
+    const workspace = await executor.prepare(specOf(`d${process.pid}-${++counter}`, image, more), never);
+    open.push(workspace);
+    return workspace;
+  };
+  const inspect = (handle: string, format: string): string =>
+    execFileSync('docker', ['inspect', '-f', format, handle], { encoding: 'utf8' }).trim();
+
+  afterEach(async () => {
+    for (const workspace of open) await workspace.remove();
+    open = [];
+  });
+  afterAll(async () => {
+    await executor.removeNetwork();
+    await new DockerExecutor({ node }).removeNetwork();
+    expect(
+      spawnSync('docker', ['ps', '-aq', '--filter', `label=autogit.node=${own}`], { encoding: 'utf8' }).stdout,
+    ).toBe('');
+  });
+
+  it('needs only a POSIX sh and tee, and the tree belongs to the image’s own user', async () => {
+    const workspace = await prepare(testImages.sh, { variables: [{ key: 'CERT', value: 'pem', file: true }] });
+    await workspace.putTar('deep/er', tarOf({ 'in.txt': 'in' }));
+    const { text, end } = await runStep(
+      workspace,
+      0,
+      'id -u; cat deep/er/in.txt; echo; cat "$CERT"; echo',
+      'echo mine >deep/er/mine; echo more >>deep/er/in.txt; mkdir top; false | true',
+    );
+    expect(end).toEqual({ kind: 'exited', exitCode: 0 });
+    expect(text).toBe('1234\nin\npem\n');
+    expect(await filesOf((await workspace.getTar('deep'))!)).toEqual({
+      'deep/er/in.txt': 'inmore\n',
+      'deep/er/mine': 'mine\n',
+    });
+  });
+
+  it('limits what a container may do and use', async () => {
+    const workspace = await prepare(testImages.bash, { cpuMillis: 500, memoryBytes: 64 << 20 });
+    const host = JSON.parse(inspect(workspace.handle, '{{json .HostConfig}}')) as Record<string, unknown>;
+    expect(host).toMatchObject({
+      Privileged: false,
+      NanoCpus: 500_000_000,
+      Memory: 64 << 20,
+      MemorySwap: 64 << 20,
+      RestartPolicy: { Name: 'no' },
+      CapAdd: null,
+      Binds: null,
+      SecurityOpt: null,
+    });
+    const { text } = await runStep(
+      workspace,
+      0,
+      'grep -E "CapEff|NoNewPrivs" /proc/self/status',
+      'cat /etc/hosts',
+      'echo "gpus $NVIDIA_VISIBLE_DEVICES"',
+      'ls /var/run/docker.sock 2>&1 || true',
+    );
+    const caps = BigInt(`0x${/CapEff:\s*([0-9a-f]+)/.exec(text)?.[1]}`);
+    const bit = { NET_RAW: 13n, MKNOD: 27n, AUDIT_WRITE: 29n, SYS_ADMIN: 21n, CHOWN: 0n, SETUID: 7n };
+    const has = (name: keyof typeof bit): boolean => (caps & (1n << bit[name])) !== 0n;
+    expect([has('NET_RAW'), has('MKNOD'), has('AUDIT_WRITE'), has('SYS_ADMIN')]).toEqual([false, false, false, false]);
+    expect([has('CHOWN'), has('SETUID')]).toEqual([true, true]);
+    expect(text).toMatch(/NoNewPrivs:\s*0/);
+    expect(text).toContain('192.0.2.7\tgitlab.lab');
+    expect(text).toContain('gpus void');
+    expect(text).toMatch(/docker\.sock.*No such file/);
+  });
+
+  it('ends a job that takes more memory than it may, and the run can say so', async () => {
+    const workspace = await prepare(testImages.bash, { memoryBytes: 32 << 20 });
+    const { end } = await runStep(workspace, 0, 'x=$(head -c 100000000 /dev/zero | tr "\\0" x)', 'echo "${#x}"');
+    expect(end).toEqual({ kind: 'exited', exitCode: 137 });
+    expect((await runStep(workspace, 1, 'echo alive')).text).toBe('alive\n');
+  });
+
+  it('keeps containers of different jobs apart on the one bridge', async () => {
+    const [one, two] = [await prepare(testImages.bash), await prepare(testImages.bash)];
+    const format = '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}';
+    const [first, second] = [inspect(one.handle, format), inspect(two.handle, format)];
+    expect(first.split('.').slice(0, 3)).toEqual(second.split('.').slice(0, 3));
+    // A closed port of a machine that can be reached refuses at once; here nothing answers.
+    const knock = (address: string): string =>
+      `(echo >/dev/tcp/${address}/9) 2>&1 & p=$!; sleep 1.5; kill $p 2>/dev/null || true; wait || true`;
+    expect((await runStep(two, 0, knock(second))).text).toContain('refused');
+    expect((await runStep(two, 1, knock(first))).text).not.toContain('refused');
+  });
+
+  it('says what to do about an image that is not there', async () => {
+    await expect(prepare('127.0.0.1:9/none/such:1')).rejects.toMatchObject({
+      code: 'image-missing',
+      hint: expect.stringContaining('docker pull 127.0.0.1:9/none/such:1'),
+    });
+    expect(notes).toContain('Pulling image 127.0.0.1:9/none/such:1');
+    await expect(prepare('--help')).rejects.toMatchObject({ code: 'image-missing' });
+    await expect(executor.prepare(specOf('no-image', null), never)).rejects.toMatchObject({ code: 'image-missing' });
+  });
+
+  it('says that an image without a shell is no place for a job, and leaves nothing of it', async () => {
+    const empty = execFileSync('tar', ['-c', '-C', '/etc', 'hostname']);
+    execFileSync('docker', ['import', '-', 'autogit-test:empty'], { input: empty });
+    await expect(prepare('autogit-test:empty')).rejects.toMatchObject({
+      code: 'executor-failed',
+      hint: 'image autogit-test:empty has no sh, which a job needs',
+    });
+    expect(await executor.sweep(new Set())).toEqual([]);
+  });
+
+  it('gives a slow reader every byte, from the record', async () => {
+    const workspace = await prepare(testImages.bash);
+    await workspace.start(step('seq 1 600000'), 0);
+    const chunks: Uint8Array[] = [];
+    let count = 0;
+    for await (const chunk of workspace.output(0, 0, never)) {
+      chunks.push(chunk);
+      if (count++ < 5) await sleep(300);
+    }
+    const expected = execFileSync('seq', ['1', '600000'], { maxBuffer: 1 << 26 });
+    expect(Buffer.concat(chunks).equals(expected)).toBe(true);
+    expect(await workspace.ended(0)).toEqual({ kind: 'exited', exitCode: 0 });
+  });
+
+  it('is frozen and thawed by the files of its control group, without the engine', async () => {
+    const workspace = await prepare(testImages.bash);
+    await workspace.start(step('i=0', 'while [ $i -lt 30 ]; do i=$((i+1)); echo "$i"; sleep 0.05; done'), 0);
+    const freezer = await workspace.freezer?.();
+    expect(freezer?.kind).toBe('cgroup');
+    const path = freezer?.kind === 'cgroup' ? freezer.path : '';
+    expect(await executor.cgroupOf(workspace.handle)).toBe(path);
+    freezeCgroup(path);
+    for (let tries = 0; tries < 100 && !isCgroupFrozen(path); tries++) await sleep(20);
+    expect(isCgroupFrozen(path)).toBe(true);
+    thawCgroup(path);
+    expect(await textOf(workspace, 0)).toBe(Array.from({ length: 30 }, (_, at) => `${at + 1}\n`).join(''));
+    // The agent's own thaw ends a watchdog's freeze too, and what is frozen so can be removed.
+    freezeCgroup(path);
+    await workspace.thaw();
+    expect(isCgroupFrozen(path)).toBe(false);
+    freezeCgroup(path);
+  });
+
+  it('says lost when the container is taken away, and when it is stopped', async () => {
+    const [gone, stopped] = [await prepare(testImages.bash), await prepare(testImages.bash)];
+    for (const workspace of [gone, stopped]) await workspace.start(step('echo up', 'sleep 600'), 0);
+    const texts = [textOf(gone, 0), textOf(stopped, 0)];
+    const ends = [gone.ended(0), stopped.ended(0)];
+    for (const workspace of [gone, stopped]) for await (const _ of workspace.output(0, 0, never)) break;
+    execFileSync('docker', ['rm', '-f', gone.handle], { stdio: 'ignore' });
+    execFileSync('docker', ['kill', stopped.handle], { stdio: 'ignore' });
+    expect(await ends[0]).toEqual({ kind: 'lost', because: 'its container is gone' });
+    expect(await ends[1]).toMatchObject({ kind: 'lost', because: expect.stringContaining('exit code 137') });
+    expect((await Promise.all(texts))[1]).toBe('up\n');
+  });
+
+  it('names containers of runs whose ids no container can have', async () => {
+    const spec = specOf(`12D3KooW/x:${process.pid}`, makeTestImages().bash);
+    const workspace = await executor.prepare(spec, never);
+    open.push(workspace);
+    expect(workspace.handle).toMatch(/^autogit-r12D3KooW-x-/);
+    expect((await runStep(workspace, 0, 'echo yes')).text).toBe('yes\n');
+    expect(await executor.adopt(spec, workspace.handle)).not.toBeNull();
+    expect(await new DockerExecutor({ node: 'someone-else' }).adopt(spec, workspace.handle)).toBeNull();
+  });
+
+  it('says in words when no engine answers', async () => {
+    const nobody = new DockerExecutor({ node, dockerHost: 'unix:///nonexistent/docker.sock' });
+    await expect(nobody.check()).rejects.toMatchObject({ code: 'no-docker' });
+    expect(() => new DockerExecutor({ node, dockerHost: 'not an address' })).toThrow(/no address of an engine/);
+    expect(await executor.check()).toMatch(/^Docker Engine \d+/);
+  });
+});

@@ -1,0 +1,58 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+
+/** How a run is frozen without its agent: the port's Freezer, checked at the door. */
+const Freeze = z.union([
+  z.object({ kind: z.literal('cgroup'), path: z.string().startsWith('/') }),
+  z.object({ kind: z.literal('pgid'), marker: z.string().min(1) }),
+]);
+
+const BeatRun = z.object({
+  run: z.string().min(1),
+  /** ms of boot time until which the run may go on if no newer beat comes. */
+  until: z.number(),
+  freeze: Freeze,
+  /** True while the agent itself holds it frozen: then the agent thaws it, not the watchdog. */
+  held: z.boolean().optional(),
+});
+export type BeatRun = z.infer<typeof BeatRun>;
+
+/** What the agent tells its watchdog, at least every 500 ms while it has runs. All runs, every time. */
+export const Beat = z.object({ bootId: z.string(), runs: z.array(BeatRun).max(1000) });
+export type Beat = z.infer<typeof Beat>;
+
+const beatFile = (home: string): string => join(home, 'watchdog.json');
+
+/** Atomic: a reader sees the old beat or the new one. Not synced to the disk: after a machine's crash nothing runs. */
+export async function writeBeat(home: string, beat: Beat): Promise<void> {
+  mkdirSync(home, { recursive: true, mode: 0o700 });
+  const temporary = `${beatFile(home)}.new`;
+  writeFileSync(temporary, JSON.stringify(beat), { mode: 0o600 });
+  renameSync(temporary, beatFile(home));
+}
+
+/** Null when there is none, or what is there makes no sense: the last good one then stays in force. */
+export function readBeat(home: string): Beat | null {
+  try {
+    return Beat.parse(JSON.parse(readFileSync(beatFile(home), 'utf8')));
+  } catch {
+    return null;
+  }
+}
+
+export interface Watching {
+  freeze: BeatRun[];
+  thaw: BeatRun[];
+}
+
+/**
+ * What to do at this moment. `frozen` has the runs that the watchdog itself froze: only those does it thaw, and only
+ * when a beat lets them go on and the agent does not hold them.
+ */
+export function watch(runs: readonly BeatRun[], frozen: ReadonlySet<string>, nowMs: number): Watching {
+  return {
+    freeze: runs.filter((run) => nowMs > run.until && !frozen.has(run.run)),
+    thaw: runs.filter((run) => nowMs <= run.until && frozen.has(run.run) && run.held !== true),
+  };
+}

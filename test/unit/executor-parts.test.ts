@@ -1,0 +1,247 @@
+import { execFileSync } from 'node:child_process';
+import { describe, expect, it } from 'vitest';
+import { containerOptions } from '../../node/executors/docker-container.ts';
+import { registryLogin } from '../../node/executors/docker-image.ts';
+import { FrameReader, type LogPiece, StepSplitter, stepMark } from '../../node/executors/docker-log.ts';
+import { jobEnvironment, jobPaths, quote, stepScript } from '../../node/executors/job-shell.ts';
+import { LiveOutput } from '../../node/executors/live-output.ts';
+import { runSlug } from '../../node/executors/run-slug.ts';
+import { parseStepRecord } from '../../node/executors/step-record.ts';
+import type { ExecutorSpec } from '../../node/ports.ts';
+import { watch } from '../../node/watchdog-beat.ts';
+
+const spec = (more: Partial<ExecutorSpec> = {}): ExecutorSpec => ({
+  run: 'r1',
+  job: 1,
+  image: 'debian',
+  entrypoint: null,
+  variables: [],
+  cpuMillis: null,
+  memoryBytes: null,
+  gpus: [],
+  ...more,
+});
+const variable = (key: string, value: string, file = false) => ({ key, value, file });
+
+/** Bytes of each step, whatever the chunks were. */
+const collect = (pieces: LogPiece[]): Record<string, string> => {
+  const steps: Record<string, string> = {};
+  for (const piece of pieces) {
+    if (piece.kind === 'bytes') steps[piece.index] = (steps[piece.index] ?? '') + piece.bytes.toString('latin1');
+    if (piece.kind === 'end') steps[`exit ${piece.index}`] = String(piece.exitCode);
+  }
+  return steps;
+};
+
+describe('output of a container', () => {
+  const nonce = 'ab'.repeat(16);
+  const mark = stepMark(nonce);
+  const text =
+    `between\n${mark} begin 0\nhello autogit-step- ${mark.slice(0, 20)}\n\xff\0no newline${mark} end 0 17\n` +
+    `left over\n${mark} begin 1\n${mark} nonsense\n${mark}${mark} end 1 0\n${mark} begin 2\n${mark} end 2 255\n`;
+  const expected = {
+    '0': `hello autogit-step- ${mark.slice(0, 20)}\n\xff\0no newline`,
+    'exit 0': '17',
+    '1': `${mark} nonsense\n${mark}`,
+    'exit 1': '0',
+    'exit 2': '255',
+  };
+
+  it.each([1, 2, 3, 7, 30, 64, 1000])('is split into steps in chunks of %i', (size) => {
+    const splitter = new StepSplitter(nonce);
+    const bytes = Buffer.from(text, 'latin1');
+    const pieces: LogPiece[] = [];
+    for (let at = 0; at < bytes.length; at += size) pieces.push(...splitter.push(bytes.subarray(at, at + size)));
+    expect(collect([...pieces, ...splitter.flush()])).toEqual(expected);
+  });
+
+  it('gives what only looked like a mark when the stream ends', () => {
+    const splitter = new StepSplitter(nonce);
+    const pieces = splitter.push(Buffer.from(`${mark} begin 0\nabc${mark.slice(0, 5)}`));
+    expect(collect(pieces)).toEqual({ '0': 'abc' });
+    expect(collect(splitter.flush())).toEqual({ '0': mark.slice(0, 5) });
+  });
+
+  it('takes the engine’s frames apart, however they are cut', () => {
+    const frame = (stream: number, body: string): Buffer => {
+      const head = Buffer.alloc(8);
+      head[0] = stream;
+      head.writeUInt32BE(body.length, 4);
+      return Buffer.concat([head, Buffer.from(body)]);
+    };
+    const bytes = Buffer.concat([frame(1, 'one'), frame(2, 'error'), frame(1, ''), frame(1, 'two')]);
+    for (const size of [1, 5, 100]) {
+      const reader = new FrameReader();
+      let out = '';
+      for (let at = 0; at < bytes.length; at += size)
+        out += Buffer.concat(reader.push(bytes.subarray(at, at + size))).toString();
+      expect(out).toBe('onetwo');
+    }
+  });
+
+  it('keeps a window of the newest bytes, and says when an offset has left it', () => {
+    const live = new LiveOutput();
+    expect(live.from(0, 0)).toBeNull();
+    live.expect(0);
+    live.add([
+      { kind: 'bytes', index: 0, bytes: Buffer.from('abc') },
+      { kind: 'bytes', index: 0, bytes: Buffer.from('de') },
+    ]);
+    expect(Buffer.concat(live.from(0, 1)?.chunks ?? []).toString()).toBe('bcde');
+    expect(live.from(0, 5)).toEqual({ chunks: [], isEnd: false });
+    for (let k = 0; k < 40; k++) live.add([{ kind: 'bytes', index: 0, bytes: Buffer.alloc(64 << 10) }]);
+    expect(live.from(0, 1)).toBeNull();
+    live.add([{ kind: 'end', index: 0, exitCode: 4 }]);
+    expect(live.from(0, 5 + 40 * (64 << 10))).toEqual({ chunks: [], isEnd: true });
+    expect(live.exitCode(0)).toBe(4);
+    live.expect(1);
+    expect(live.from(0, 0)).toBeNull();
+  });
+});
+
+describe('a job’s shell', () => {
+  it('puts the tree where GitLab has it, and takes no path that leads elsewhere', () => {
+    const dir = (path: string): string =>
+      jobPaths(spec({ variables: [variable('CI_PROJECT_PATH', path)] }), '/b').projectDir;
+    expect(dir('group/my.project')).toBe('/b/group/my.project');
+    for (const odd of ['', '..', 'a/../../b', 'a//b', '/etc', 'a b', '.', "a'b"]) expect(dir(odd)).toBe('/b/project');
+    expect(jobPaths(spec(), '/b').filesDir).toBe('/b/project.tmp');
+  });
+
+  it('quotes anything for a real shell', () => {
+    for (const value of ['', "'", "a'b'", '$x `y` \\', 'new\nline\n', '-n', 'é漢\u{1F600}', '!#~*?'])
+      expect(execFileSync('sh', ['-c', `printf %s ${quote(value)}`], { encoding: 'utf8' })).toBe(value);
+    expect(quote('a\0b')).toBe("'ab'");
+  });
+
+  it('leaves out what no shell can hold, and the last of two wins', () => {
+    const { script, files, skipped } = jobEnvironment(
+      spec({
+        variables: [
+          variable('A', '1', true),
+          variable('A', '2'),
+          variable('x-y', '1'),
+          variable('PPID', '1'),
+          variable('F', 'f', true),
+        ],
+      }),
+      jobPaths(spec(), '/b'),
+    );
+    expect(skipped).toEqual(['x-y', 'PPID']);
+    expect(files).toEqual([{ name: 'F', content: 'f' }]);
+    expect(script.split('\n')).toContain("export A='2'");
+    expect(script).toContain("export F='/b/project.tmp/F'");
+    expect(script).not.toContain('x-y');
+  });
+
+  it('names folders and containers by the run', () => {
+    expect(runSlug('12D3-7.a')).toBe('12D3-7.a');
+    expect(runSlug('a/b')).toMatch(/^ra-b-[0-9a-f]{10}$/);
+    expect(runSlug('a:b')).not.toBe(runSlug('a/b'));
+    expect(runSlug('..')).toMatch(/^r\.\.-[0-9a-f]{10}$/);
+  });
+
+  it('stops at the first failing line', () => {
+    const text = stepScript({ name: 's', script: ['a', 'b'], timeoutMs: null }, jobPaths(spec(), '/b'), '/e');
+    expect(text.endsWith('set -e\na\nb\n')).toBe(true);
+  });
+});
+
+describe('a step’s record', () => {
+  it('counts a line once its newline is there', () => {
+    const text = 'begun 1000 60000\npid 12 345\nkilled "too \\"long\\""\nexit 143\n';
+    expect(parseStepRecord(text)).toEqual({
+      begunMs: 1000,
+      timeoutMs: 60_000,
+      supervisor: { pid: 12, startTicks: '345' },
+      killed: 'too "long"',
+      exitCode: 143,
+    });
+    expect(parseStepRecord(text.slice(0, -1)).exitCode).toBeNull();
+    expect(parseStepRecord('begun 5 0\nexit 0\nkilled "late"\n')).toMatchObject({
+      timeoutMs: null,
+      killed: null,
+      exitCode: 0,
+    });
+    expect(parseStepRecord('').supervisor).toBeNull();
+  });
+});
+
+describe('a container', () => {
+  const plan = {
+    image: 'sha256:1',
+    node: 'n',
+    nonce: 'x',
+    user: '',
+    controlDir: '/builds/p.tmp/.autogit',
+    network: 'net',
+    extraHosts: [],
+  };
+  const gpu = (vendor: 'nvidia' | 'amd' | 'intel', uuid: string) => ({ vendor, uuid, model: 'm', memoryBytes: 1 });
+
+  it('gets the GPUs that the job was given, and no other', () => {
+    const none = containerOptions({ ...plan, spec: spec() });
+    expect(none.HostConfig?.DeviceRequests).toBeUndefined();
+    expect(none.Env).toContain('NVIDIA_VISIBLE_DEVICES=void');
+    const two = containerOptions({ ...plan, spec: spec({ gpus: [gpu('nvidia', 'GPU-1'), gpu('nvidia', 'GPU-2')] }) });
+    expect(two.HostConfig?.DeviceRequests).toMatchObject([{ Driver: 'nvidia', DeviceIDs: ['GPU-1', 'GPU-2'] }]);
+    expect(two.Env).not.toContain('NVIDIA_VISIBLE_DEVICES=void');
+    const amd = containerOptions({ ...plan, spec: spec({ gpus: [gpu('amd', '0000:03:00.0')] }) });
+    expect(amd.HostConfig?.Devices?.map((device: { PathOnHost: string }) => device.PathOnHost)).toEqual([
+      '/dev/kfd',
+      '/dev/dri',
+    ]);
+  });
+
+  it('has no value of a variable in what the engine shows', () => {
+    const options = containerOptions({ ...plan, spec: spec({ variables: [variable('TOKEN', 'geheim')] }) });
+    expect(JSON.stringify(options)).not.toContain('geheim');
+  });
+});
+
+describe('the login for a registry', () => {
+  const auth = Buffer.from('me:pass:word').toString('base64');
+  const config = (address: string) => [
+    variable('DOCKER_AUTH_CONFIG', JSON.stringify({ auths: { [address]: { auth } } })),
+  ];
+  const gitlab = [
+    variable('CI_REGISTRY', 'registry.lab:5050'),
+    variable('CI_REGISTRY_USER', 'gitlab-ci-token'),
+    variable('CI_REGISTRY_PASSWORD', 'tok'),
+  ];
+
+  it('is the job’s own, and only for its registry', () => {
+    expect(registryLogin('ghcr.io/a/b:1', config('ghcr.io'))).toMatchObject({ username: 'me', password: 'pass:word' });
+    expect(registryLogin('a/b', config('https://index.docker.io/v1/'))).toMatchObject({ username: 'me' });
+    expect(registryLogin('a/b', config('ghcr.io'))).toBeNull();
+    expect(registryLogin('registry.lab:5050/g/p', gitlab)).toMatchObject({
+      username: 'gitlab-ci-token',
+      password: 'tok',
+    });
+    expect(registryLogin('debian', gitlab)).toBeNull();
+    expect(registryLogin('debian', [variable('DOCKER_AUTH_CONFIG', '{not json')])).toBeNull();
+  });
+});
+
+describe('the watchdog’s decision', () => {
+  const run = (name: string, until: number, held = false) => ({
+    run: name,
+    until,
+    held,
+    freeze: { kind: 'pgid' as const, marker: name },
+  });
+
+  it('freezes what is over its time, thaws only what it froze and nobody holds', () => {
+    const runs = [
+      run('over', 99),
+      run('due', 100),
+      run('frozen', 50),
+      run('back', 200),
+      run('held', 200, true),
+      run('agents', 200),
+    ];
+    const { freeze, thaw } = watch(runs, new Set(['frozen', 'back', 'held']), 100);
+    expect(freeze.map((one) => one.run)).toEqual(['over']);
+    expect(thaw.map((one) => one.run)).toEqual(['back']);
+  });
+});
