@@ -52,8 +52,7 @@ export function createClient(home: string): AgentClient {
     extraMs = 0,
   ) => {
     const answer = await open(home, method, path, body, timeoutMs + extraMs);
-    const value: unknown = JSON.parse(await textOf(answer));
-    const parsed = schema.safeParse(value);
+    const parsed = schema.safeParse(jsonOf(await textOf(answer)));
     if (parsed.success)
       return { value: parsed.data as z.output<S>, tag: answer.headers.etag?.replaceAll('"', '') ?? '' };
     throw new AutogitError('bad-message', `the agent's answer to ${path} has an unknown form`, {
@@ -144,14 +143,17 @@ function asNoAgent(socket: string, error: Error): Error {
   return new AutogitError('no-agent', `no agent answers on ${socket}`, { cause: error });
 }
 
-function toError(text: string, status: number): Error {
-  let value: unknown = null;
+/** Null for what is no JSON: no schema of ours takes that. */
+function jsonOf(text: string): unknown {
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
-    // Not our JSON: the sentence below says so.
+    return null;
   }
-  const parsed = Failure.safeParse(value);
+}
+
+function toError(text: string, status: number): Error {
+  const parsed = Failure.safeParse(jsonOf(text));
   if (!parsed.success) return new AutogitError('bad-message', `the agent answered ${status}`);
   const { code, message, hint } = parsed.data.error;
   if (code === 'internal') return new Error(message);
