@@ -1,0 +1,73 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import { executorContract, runStep, specOf, tarOf } from '../contract/executor-contract.ts';
+
+const user = 'autogit-test-user';
+const home = mkdtempSync(join(tmpdir(), 'autogit-user-'));
+const workDir = `/var/lib/autogit-node-test-${process.pid}`;
+const never = new AbortController().signal;
+
+beforeAll(() => {
+  if (spawnSync('id', [user]).status !== 0) execFileSync('useradd', ['--no-create-home', '--shell', '/bin/sh', user]);
+});
+afterAll(() => {
+  rmSync(home, { recursive: true, force: true });
+  rmSync(workDir, { recursive: true, force: true });
+  spawnSync('userdel', [user]);
+});
+
+executorContract('process, as another user', () => ({
+  kind: 'process',
+  options: { home, workDir, user },
+  image: null,
+}));
+
+describe('process executor of a root agent', () => {
+  const executor = new ProcessExecutor({ home, workDir, user });
+
+  it('runs the job as the user, who cannot read or forge what is the agent’s', async () => {
+    expect(await executor.check()).toContain(`as user ${user}`);
+    const secret = join(home, 'identity.key');
+    writeFileSync(secret, 'private', { mode: 0o600 });
+    const spec = specOf('user-1', null, { variables: [{ key: 'FILE', value: 'content', file: true }] });
+    const workspace = await executor.prepare(spec, never);
+    try {
+      await workspace.putTar('in', tarOf({ 'a.txt': 'a' }));
+      const { text, end } = await runStep(
+        workspace,
+        0,
+        'id -un; id -G | wc -w',
+        'cat "$FILE"; echo',
+        'echo more >>in/a.txt && echo writable',
+        `cat ${secret} 2>&1 || true`,
+        `ls ${workspace.handle} 2>&1 || true`,
+        `echo exit 0 2>&1 >>${workspace.handle}/step-0.status || echo "not forged"`,
+        // A link to where only root may write: putTar must not go through it with the agent's rights.
+        `ln -s ${home} out`,
+        'exit 7',
+      );
+      expect(text).toMatch(new RegExp(`^${user}\n1\ncontent\nwritable\n`));
+      expect(text.match(/Permission denied/g)?.length).toBe(3);
+      expect(text).toContain('not forged');
+      expect(end).toEqual({ kind: 'exited', exitCode: 7 });
+      await expect(workspace.putTar('out', tarOf({ 'planted.txt': 'x' }))).rejects.toThrow(/could not put files/);
+    } finally {
+      await workspace.remove();
+    }
+  });
+
+  it('refuses a user that is not there, in words', async () => {
+    await expect(new ProcessExecutor({ home, workDir, user: 'nobody-here' }).check()).rejects.toMatchObject({
+      code: 'bad-config',
+      message: 'there is no user nobody-here on this machine',
+    });
+    // The agent's home is closed to the user.
+    await expect(new ProcessExecutor({ home, workDir: join(home, 'work'), user }).check()).rejects.toMatchObject({
+      code: 'home-unwritable',
+    });
+  });
+});
