@@ -11,8 +11,8 @@ import type { EffectOf } from '../../scheduler/effects.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
 import { GitSources } from './git-sources.ts';
-import type { RunDeskOptions } from './run-host.ts';
-import { RunLife, runFolder } from './run-life.ts';
+import { type RunDeskOptions, runFolder } from './run-host.ts';
+import { RunLife } from './run-life.ts';
 
 export type { RunDeskOptions } from './run-host.ts';
 

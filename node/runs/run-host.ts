@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { FailureCause } from '../../gitlab-bridge/failure-reason.ts';
 import type { JobPayload } from '../../gitlab-bridge/payload.ts';
 import { expand, payloadVariables } from '../../gitlab-bridge/variables.ts';
@@ -66,3 +67,6 @@ export class Halted extends Error {
 export class Gone extends Error {
   override readonly name = 'Gone';
 }
+
+/** The agent's own folder for a run; the executor has another one. */
+export const runFolder = (home: string, run: string): string => join(home, 'runs', run.replace(/[^A-Za-z0-9_-]/g, '_'));

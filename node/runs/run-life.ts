@@ -12,10 +12,10 @@ import type { GitSources } from './git-sources.ts';
 import { GitlabLine } from './gitlab-line.ts';
 import { failure, good, type PlannedStep, planSteps } from './job-script.ts';
 import { Freezing } from './run-freezing.ts';
-import { executorSpec, Gone, Halted, type RunDeskOptions, RunFailed } from './run-host.ts';
+import { executorSpec, Gone, Halted, type RunDeskOptions, RunFailed, runFolder } from './run-host.ts';
 import { prepareRun } from './run-preparing.ts';
 import { newProgress, parseProgress, type RunProgress, type Verdict } from './run-progress.ts';
-import { jobUpdate, resultOf } from './run-result.ts';
+import { failed, isWanted, jobUpdate, resultOf } from './run-result.ts';
 import type { RunScene } from './run-scene.ts';
 import { runStep } from './run-step.ts';
 import { uploadArtifacts } from './run-uploads.ts';
@@ -160,6 +160,7 @@ export class RunLife {
     this.line.start();
     try {
       if (this.#progress.phase !== 'finished') await this.#toTheEnd();
+      else void this.#clearPlace();
       await this.#deliver();
     } catch (error) {
       if (error instanceof Halted || this.#halt.signal.aborted) return;
@@ -188,7 +189,8 @@ export class RunLife {
     this.#progress = { ...this.#progress, phase: 'finished', verdict };
     const result = resultOf(verdict, this.#payload);
     await this.#change({ state: 'finished', finishedAt: this.#options.clock.wallMs(), result, frozen: false }, true);
-    await this.#removePlace();
+    // A clean-up that hangs must not keep the result from GitLab.
+    void this.#removePlace();
   }
 
   async #prepare(): Promise<void> {
@@ -196,7 +198,10 @@ export class RunLife {
     const spec = executorSpec(this.#local, this.#payload, this.#options);
     const wasBegun = this.run.startedAt !== null;
     if (!wasBegun) await this.#change({ state: 'running', startedAt: clock.wallMs() }, true);
-    else await this.#clearPlace(spec);
+    else {
+      this.trace.say('The agent of this node was restarted: preparing again\n');
+      await this.#clearPlace();
+    }
     this.#workspace = await this.#until(
       prepareRun(this.#scene, this.#executor, spec, async (workspace) => {
         this.#workspace = workspace;
@@ -207,11 +212,11 @@ export class RunLife {
     await this.#save({});
   }
 
-  /** The agent was killed while it prepared: nothing of the job has run, so it is prepared anew from nothing. */
-  async #clearPlace(spec: ReturnType<typeof executorSpec>): Promise<void> {
-    this.trace.say('The agent of this node was restarted: preparing again\n');
+  /** Removes what an agent process before this one left of the place. */
+  async #clearPlace(): Promise<void> {
+    const spec = executorSpec(this.#local, this.#payload, this.#options);
     const left = await this.#executor.adopt(spec, this.#local.handle ?? '').catch(() => null);
-    await left?.remove();
+    await left?.remove().catch((error: Error) => this.#options.log.warn(error.message));
   }
 
   async #adopt(): Promise<void> {
@@ -390,15 +395,4 @@ export class RunLife {
       });
     if (!this.#halt.signal.aborted) this.#options.onRunChanged(run);
   }
-}
-
-export const runFolder = (home: string, run: string): string => join(home, 'runs', run.replace(/[^A-Za-z0-9_-]/g, '_'));
-
-const isWanted = (when: PlannedStep['when'], { state }: Verdict): boolean =>
-  when === 'on_failure' ? state === 'failed' : state === 'success';
-
-function failed(error: unknown): Verdict {
-  if (error instanceof RunFailed) return error.verdict;
-  const because = error instanceof Error ? error.message : String(error);
-  return { state: 'failed', cause: 'system', exitCode: null, because };
 }

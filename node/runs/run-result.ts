@@ -3,6 +3,8 @@ import type { JobUpdate } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { JobPayload } from '../../gitlab-bridge/payload.ts';
 import type { RunResult } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import type { PlannedStep } from './job-script.ts';
+import { RunFailed } from './run-host.ts';
 import type { Verdict } from './run-progress.ts';
 import type { TraceLog } from './trace-log.ts';
 
@@ -29,4 +31,15 @@ export function jobUpdate(verdict: Verdict, payload: JobPayload, trace: TraceLog
     ...(verdict.exitCode === null ? {} : { exit_code: verdict.exitCode }),
     output,
   };
+}
+
+/** Is a step with this `when` due after that verdict? */
+export const isWanted = (when: PlannedStep['when'], { state }: Verdict): boolean =>
+  when === 'on_failure' ? state === 'failed' : state === 'success';
+
+/** The verdict of a life that ended in an error. */
+export function failed(error: unknown): Verdict {
+  if (error instanceof RunFailed) return error.verdict;
+  const because = error instanceof Error ? error.message : String(error);
+  return { state: 'failed', cause: 'system', exitCode: null, because };
 }

@@ -79,10 +79,9 @@ function killOnEnd(scene: RunScene, step: StepRun): () => void {
   const kill = (): void => {
     if (step.halted.aborted) return;
     const isGraceful = step.endVerdict() !== null && !isGone(scene);
+    // Without grace a frozen run stays frozen: no longer ours, it must not do one more thing.
     void step.workspace
-      .thaw()
-      .catch(() => undefined)
-      .then(() => step.workspace.kill(isGraceful ? killGraceMs : 0))
+      .kill(isGraceful ? killGraceMs : 0)
       .catch((error: Error) => scene.options.log.warn(`ending job ${scene.payload.id}: ${error.message}`));
   };
   if (signal.aborted) kill();
