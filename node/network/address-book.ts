@@ -5,6 +5,7 @@ import { dialableOf, evidenceOf, type HostPort, hostPortOf, type Interfaces, nea
 
 /** Strangers that are remembered at most; the LAN may claim anything. */
 const strangersKept = 64;
+const sightedTried = 6;
 
 interface Entry {
   /** As the node said itself, when it last opened a link or reported; the freshest word there is. */
@@ -61,12 +62,17 @@ export class AddressBook {
     for (const node of Object.keys(ledger.forgotten)) if (!(node in ledger.nodes)) this.#entries.delete(node);
   }
 
-  /** Multiaddrs to dial, best first: what worked, then what it said, what was just seen, what is on record. */
-  toDial(node: NodeId, interfaces: Interfaces): string[] {
+  /**
+   * Multiaddrs to dial, best first: what worked, then what it said, what was just seen, what is on record. Anybody on
+   * the LAN can claim anything by mDNS, and dead addresses cost seconds each: so every other attempt begins with the
+   * record, and only a few sighted ones are tried.
+   */
+  toDial(node: NodeId, interfaces: Interfaces, attempt = 0): string[] {
     const entry = this.#entries.get(node);
     if (!entry) return [];
-    const fresh = nearestFirst(dialableOf([...entry.said, ...entry.sighted]), interfaces);
-    const all = [...fresh, ...nearestFirst(dialableOf(entry.recorded), interfaces)];
+    const fresh = nearestFirst(dialableOf([...entry.said, ...entry.sighted.slice(0, sightedTried)]), interfaces);
+    const recorded = nearestFirst(dialableOf(entry.recorded), interfaces);
+    const all = attempt % 2 === 0 ? [...fresh, ...recorded] : [...recorded, ...fresh];
     // The last address that worked goes first only while nobody says that the node has moved to another port.
     const first = entry.worked !== null && (fresh.length === 0 || fresh.includes(entry.worked)) ? [entry.worked] : [];
     return [...new Set([...first, ...all, ...(entry.worked ? [entry.worked] : [])])].slice(0, limits.addresses);

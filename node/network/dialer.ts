@@ -19,7 +19,7 @@ const longGoneWaitMs = 15_000;
 const longGoneMs = 10 * 60_000;
 /** How long the higher id leaves the dialling to the lower one. */
 const stepInMs = 1500;
-const stepInAtStartMs = 200;
+const stepInAtStartMs = 300;
 const sweepMs = 250;
 
 interface Target {
@@ -28,6 +28,8 @@ interface Target {
   next: number;
   waitMs: number;
   lastTry: number;
+  /** Attempts since it was last there. */
+  attempt: number;
   isDialling: boolean;
 }
 
@@ -76,6 +78,7 @@ export class Dialer {
     this.#links = from.links;
     this.#log = from.log;
     this.#foundStranger = from.foundStranger;
+    this.#gate.onArrival = (node) => this.#arriving(node);
     this.#named = from.peers.map((at) => ({ at, node: null, next: 0, waitMs: firstWaitMs, isDialling: false }));
   }
 
@@ -99,9 +102,11 @@ export class Dialer {
       if (!this.#targets.has(node))
         this.#targets.set(node, {
           missingSince: now,
-          next: 0,
+          // A little chance keeps two that start together from dialling each other in the same moment.
+          next: this.#self < node ? 0 : now + Math.random() * 300,
           waitMs: firstWaitMs,
           lastTry: Number.NEGATIVE_INFINITY,
+          attempt: 0,
           isDialling: false,
         });
     this.#sweep();
@@ -116,10 +121,18 @@ export class Dialer {
     this.#sweep();
   }
 
+  /** Its connection is being made by the other side. */
+  #arriving(node: NodeId): void {
+    const target = this.#targets.get(node);
+    if (target) target.next = Math.max(target.next, performance.now() + 1000);
+  }
+
   /** A link came up: all is well with that node. */
   up(node: NodeId): void {
     const target = this.#targets.get(node);
-    if (target) target.waitMs = firstWaitMs;
+    if (!target) return;
+    target.waitMs = firstWaitMs;
+    target.attempt = 0;
   }
 
   /** A connection closed: whoever dials first does so at once, since a restarted agent may be there already. */
@@ -149,8 +162,9 @@ export class Dialer {
   }
 
   async #dial(node: NodeId, target: Target): Promise<void> {
-    const addresses = this.#book.toDial(node, networkInterfaces());
+    const addresses = this.#book.toDial(node, networkInterfaces(), target.attempt);
     if (addresses.length === 0) return;
+    target.attempt += 1;
     target.isDialling = true;
     target.lastTry = performance.now();
     this.counters.dials += 1;

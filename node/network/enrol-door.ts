@@ -84,7 +84,11 @@ export class EnrolStreams {
         .find((one) => one.remotePeer.toString() === to.node && one.status === 'open');
       const connection = known ?? (await this.#dial(to, signal));
       const stream = await connection.newStream(names.enrolStream, { signal });
-      return this.#channel(stream, connection, fromMemberBytes);
+      const channel = this.#channel(stream, connection, fromMemberBytes);
+      // The other side may have dialled us, as a stranger whose time is short.
+      this.#gate.hold(connection);
+      channel.onEnd(() => this.#gate.letGo(connection));
+      return channel;
     } catch (error) {
       throw new AutogitError('timed-out', `${to.node} could not be reached: ${sentenceOf(error)}`, { cause: error });
     }

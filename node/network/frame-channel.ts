@@ -51,6 +51,12 @@ export class FrameChannel {
     stream.addEventListener('close', (event) =>
       this.#end(event.error ? `the stream broke: ${sentenceOf(event.error)}` : 'the stream was closed'),
     );
+    // A stream may be over before anybody listens, when the other side refuses it; its events do not come again.
+    // What it had to say is handed over first, in a microtask that was queued above.
+    queueMicrotask(() => {
+      if (stream.status !== 'open') this.#end('the other side refused it');
+      else if (stream.readableEnded) this.close('the other side ended it');
+    });
   }
 
   /** Raises the frame limit, for the time after an opening. */

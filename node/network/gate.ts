@@ -34,6 +34,8 @@ export class Gate {
   #strangers = new Map<Connection, NodeJS.Timeout | null>();
   #self: NodeId;
   #log: NetworkLog;
+  /** Called when a member's connection is coming in: no need to dial it. */
+  onArrival: (node: NodeId) => void = () => {};
   readonly counters = { refusedStreams: 0, refusedConnections: 0 };
 
   constructor(self: NodeId, log: NetworkLog) {
@@ -83,7 +85,10 @@ export class Gate {
       denyDialMultiaddr: () => false,
       denyInboundEncryptedConnection: (peer: PeerId, maConn) => {
         const node = peer.toString();
-        if (this.isMember(node)) return false;
+        if (this.isMember(node)) {
+          this.onArrival(node);
+          return false;
+        }
         const because = this.#whyNoRoom(node, maConn.remoteAddr.toString());
         if (because === null) return false;
         this.counters.refusedConnections += 1;

@@ -16,7 +16,7 @@ type Registrar = Components['registrar'];
 /** One protocol only: all agents run the same gossipsub, and the older ones would cost a round trip to negotiate. */
 const protocol = '/meshsub/1.2.0';
 /** How long a gossip stream may be missing on a live connection before it is opened again, ms. */
-const repairMs = 3000;
+const repairMs = 2000;
 
 const verdict = { accept: 'accept', ignore: 'ignore', reject: 'reject' } as Record<string, TopicValidatorResult>;
 
@@ -73,7 +73,7 @@ export class Gossip {
 
   start(): void {
     this.#isRunning = true;
-    this.#repair = setInterval(() => this.#repairDeaf(), 1000);
+    this.#repair = setInterval(() => this.#repairDeaf(), repairMs / 4);
     this.#repair.unref();
   }
 
@@ -107,9 +107,17 @@ export class Gossip {
     this.#publishSoon();
   }
 
+  /**
+   * The link ended. gossipsub forgets the node's subscriptions with it, and only half closes its streams: the other
+   * side would go on speaking into the void. Aborted, it notices, and opens a new one when it repairs.
+   */
   detach(node: NodeId): void {
-    if (!this.#attached.delete(node)) return;
+    const attached = this.#attached.get(node);
+    if (!attached) return;
+    this.#attached.delete(node);
     this.#topology?.onDisconnect?.(peerIdFromString(node));
+    for (const stream of attached.connection.streams)
+      if (stream.protocol === protocol) stream.abort(new Error('the mesh link ended'));
   }
 
   /** Best effort. A report that is too large, or that nobody can hear, is dropped with a line in the log. */
@@ -181,7 +189,10 @@ export class Gossip {
       if (speaks) continue;
       this.counters.repaired += 1;
       this.#log.info({ event: 'gossip-repaired', node }, `the gossip stream to ${node} is opened again`);
-      this.attach(node, connection);
+      // Only the missing stream: a detach would throw away what the other side told us.
+      this.#attached.set(node, { connection, since: Date.now() });
+      this.#topology?.onConnect?.(peerIdFromString(node), connection);
+      this.#publishSoon();
     }
   }
 

@@ -1,15 +1,17 @@
 import { networkInterfaces } from 'node:os';
-import { identify } from '@libp2p/identify';
+import { type Identify, identify } from '@libp2p/identify';
 import type { PrivateKey } from '@libp2p/interface';
 import { noise } from '@libp2p/noise';
 import { tcp } from '@libp2p/tcp';
 import { yamux } from '@libp2p/yamux';
 import { createLibp2p, type Libp2p } from 'libp2p';
+import { version } from '../version.ts';
 import { hostPortOf, isAnnounced } from './addresses.ts';
 import type { Gate } from './gate.ts';
 import type { Gossip } from './gossip.ts';
 import type { Sightings } from './sightings.ts';
 
+export type Host = Libp2p<{ identify: Identify }>;
 type IdentifyComponents = Parameters<ReturnType<typeof identify>>[0];
 
 /**
@@ -25,12 +27,12 @@ export function createHost(from: {
   sightings: Sightings | null;
   /** Gets the TCP port that was really taken, announced or not. */
   ports: { listening: number };
-}): Promise<Libp2p> {
+}): Promise<Host> {
   const { gate, listen } = from;
   return createLibp2p({
     privateKey: from.privateKey,
     start: false,
-    nodeInfo: { name: 'autogit-node', version: '0' },
+    nodeInfo: { name: 'autogit-node', version, userAgent: `autogit-node/${version}` },
     addresses: {
       listen: [...listen],
       announceFilter: (all) => {
@@ -41,14 +43,15 @@ export function createHost(from: {
     },
     transports: [tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } })],
     connectionEncrypters: [noise()],
-    streamMuxers: [yamux({ maxInboundStreams: 256, streamOptions: { maxStreamWindowSize: 1024 * 1024 } })],
+    streamMuxers: [yamux({ maxInboundStreams: 96, streamOptions: { maxStreamWindowSize: 1024 * 1024 } })],
     connectionGater: gate.connectionGater(),
     connectionManager: {
-      dialTimeout: 5000,
-      addressDialTimeout: 2000,
+      dialTimeout: 6000,
+      addressDialTimeout: 3000,
       inboundUpgradeTimeout: 5000,
       inboundConnectionThreshold: 50,
       maxIncomingPendingConnections: 100,
+      inboundStreamProtocolNegotiationTimeout: 5000,
       reconnectRetries: 0,
     },
     connectionMonitor: { enabled: false },

@@ -48,11 +48,15 @@ export class MeshLink {
   #lastTick = performance.now();
   #overdue = performance.now() + openingMs;
 
-  constructor(connection: Connection, stream: Stream, ownAddresses: string[], events: LinkEvents) {
+  constructor(connection: Connection, stream: Stream, events: LinkEvents) {
     this.node = connection.remotePeer.toString();
     this.connection = connection;
     this.#events = events;
     this.#channel = new FrameChannel(stream, { receiveBytes: openingBytes, queueBytes });
+  }
+
+  /** Says the opening. Apart from the constructor, since a refused stream ends in here already. */
+  start(ownAddresses: string[]): void {
     this.#channel.onEnd((because) => {
       this.isOpen = false;
       this.#events.ended(this, because, this.#isBad || this.#channel.isBroken);

@@ -13,6 +13,8 @@ const firstWaitMs = 50;
 const longestWaitMs = 3000;
 /** A link that lived this long was a good one: the next is opened without delay. */
 const goodLifeMs = 5000;
+/** A connection to a member must have led to a link by then. */
+const linklessMs = 12_000;
 
 export interface LinksEvents {
   /** `addresses`: what the other side said about itself a moment ago. */
@@ -30,6 +32,8 @@ interface Peer {
   /** Monotonic ms before which no stream is opened, or accepted after rubbish. */
   notBefore: number;
   timer: NodeJS.Timeout | null;
+  /** Since when there are connections but no open link, monotonic ms; null while all is well. */
+  linklessSince: number | null;
 }
 
 /**
@@ -46,6 +50,8 @@ export class MeshLinks {
   #peers = new Map<NodeId, Peer>();
   #ticker: NodeJS.Timeout | null = null;
   #isStopped = false;
+  /** Members that closed the mesh stream before it was open: they do not take us for one. */
+  readonly refusedBy = new Set<NodeId>();
   readonly counters = { badFrames: 0, droppedMessages: 0, duplicateConnections: 0 };
 
   constructor(self: NodeId, gate: Gate, log: NetworkLog, events: LinksEvents) {
@@ -57,7 +63,10 @@ export class MeshLinks {
 
   start(): void {
     this.#ticker = setInterval(() => {
-      for (const peer of this.#peers.values()) peer.link?.tick();
+      for (const [node, peer] of this.#peers) {
+        peer.link?.tick();
+        this.#cutUseless(node, peer);
+      }
     }, 500);
     this.#ticker.unref();
   }
@@ -123,14 +132,14 @@ export class MeshLinks {
     peer.connections = peer.connections.filter((one) => one !== connection);
     if (peer.link?.connection === connection) peer.link.abort('the connection closed');
     if (peer.connections.length === 0 && !peer.link) {
-      if (peer.timer) clearTimeout(peer.timer);
-      this.#peers.delete(node);
+      this.#forget(node, peer);
     } else this.#openSoon(peer, 0);
   }
 
   /** The ledger changed: cuts whoever is no member any more, opens links to whoever became one. */
   membersChanged(change: MembersChange): void {
     for (const node of change.removed) {
+      this.refusedBy.delete(node);
       const peer = this.#peers.get(node);
       peer?.link?.abort('it is no member any more');
       for (const connection of peer?.connections ?? []) connection.abort(new Error('no member any more'));
@@ -155,17 +164,31 @@ export class MeshLinks {
   #peer(node: NodeId): Peer {
     let peer = this.#peers.get(node);
     if (!peer) {
-      peer = { connections: [], link: null, isOpening: false, waitMs: firstWaitMs, notBefore: 0, timer: null };
+      peer = {
+        connections: [],
+        link: null,
+        isOpening: false,
+        waitMs: firstWaitMs,
+        notBefore: 0,
+        timer: null,
+        linklessSince: null,
+      };
       this.#peers.set(node, peer);
     }
     return peer;
   }
 
+  #forget(node: NodeId, peer: Peer): void {
+    if (peer.timer) clearTimeout(peer.timer);
+    if (this.#peers.get(node) === peer) this.#peers.delete(node);
+  }
+
   #take(peer: Peer, connection: Connection, stream: Stream): void {
     const old = peer.link;
-    const link = new MeshLink(connection, stream, this.#events.ownAddresses(), {
+    const link = new MeshLink(connection, stream, {
       opened: (one) => {
         if (peer.link !== one) return;
+        this.refusedBy.delete(one.node);
         this.#log.debug({ event: 'link-up', node: one.node }, `the link to ${one.node} is up`);
         this.#events.up(one.node, connection, one.addresses);
       },
@@ -178,6 +201,7 @@ export class MeshLinks {
     const wasUp = old?.isOpen === true;
     old?.abort('a newer stream took its place');
     if (wasUp) this.#events.down(link.node, 'a newer stream took its place');
+    link.start(this.#events.ownAddresses());
   }
 
   #ended(peer: Peer, link: MeshLink, because: string, isBad: boolean): void {
@@ -195,7 +219,8 @@ export class MeshLinks {
     if (isBad) peer.notBefore = now + peer.waitMs / 2;
     this.#log.debug({ event: 'link-down', node: link.node, because }, `the link to ${link.node} ended: ${because}`);
     if (link.wasOpen) this.#events.down(link.node, because);
-    if (peer.connections.length === 0) this.#peers.delete(link.node);
+    else this.refusedBy.add(link.node);
+    if (peer.connections.length === 0) this.#forget(link.node, peer);
     else this.#openSoon(peer, peer.waitMs * (0.5 + Math.random()));
   }
 
@@ -218,6 +243,8 @@ export class MeshLinks {
       else this.#take(peer, connection, stream);
     } catch (error) {
       this.#log.debug({ event: 'link-failed', because: sentenceOf(error) }, 'the mesh stream could not be opened');
+      if (error instanceof Error && error.name === 'StreamResetError')
+        this.refusedBy.add(connection.remotePeer.toString());
       peer.waitMs = Math.min(peer.waitMs * 2, longestWaitMs);
     } finally {
       peer.isOpening = false;
@@ -225,11 +252,28 @@ export class MeshLinks {
     }
   }
 
+  /**
+   * Nobody watches a connection without a link, and while there is one nobody dials: so one that leads to no link (the
+   * machine vanished in that moment, or does not take us for a member) is given up after a while.
+   */
+  #cutUseless(node: NodeId, peer: Peer): void {
+    const isUseless = peer.connections.length > 0 && !peer.link?.isOpen && this.#gate.isMember(node);
+    const now = performance.now();
+    if (!isUseless) peer.linklessSince = null;
+    else if (peer.linklessSince === null) peer.linklessSince = now;
+    else if (now - peer.linklessSince > linklessMs) {
+      peer.linklessSince = null;
+      for (const connection of peer.connections) connection.abort(new Error('no mesh stream came of it'));
+    }
+  }
+
   #dropDuplicates(peer: Peer): void {
     const node = peer.connections[0]?.remotePeer.toString() ?? '';
     const wanted = this.#self < node ? 'outbound' : 'inbound';
     const open = peer.connections.filter((one) => one.status === 'open');
-    const keep = open.filter((one) => one.direction === wanted).at(-1) ?? open.at(-1);
+    // A member that lost its ledger knocks again: that conversation is worth more than the rule.
+    const enrols = open.find((one) => one.streams.some(({ protocol }) => protocol === names.enrolStream));
+    const keep = enrols ?? open.filter((one) => one.direction === wanted).at(-1) ?? open.at(-1);
     for (const connection of open) {
       if (connection === keep) continue;
       this.counters.duplicateConnections += 1;

@@ -1,7 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import type { Connection, PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
-import type { Libp2p } from 'libp2p';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
@@ -18,14 +17,16 @@ import { Asks } from './asks.ts';
 import { Dialer } from './dialer.ts';
 import { discoveryProblems, readRoutes } from './discovery-problems.ts';
 import { type EnrolChannel, type EnrolDoor, EnrolStreams } from './enrol-door.ts';
-import { EvidenceListener, probeAddress } from './evidence.ts';
+import { EvidenceListener } from './evidence.ts';
 import { chooseListen } from './free-port.ts';
 import { Gate } from './gate.ts';
 import { Gossip } from './gossip.ts';
-import { createHost } from './libp2p-host.ts';
+import { createHost, type Host } from './libp2p-host.ts';
 import { MeshLinks } from './mesh-links.ts';
 import { type NetworkLog, sentenceOf } from './network-log.ts';
+import { Probes } from './probes.ts';
 import { Sightings } from './sightings.ts';
+import { StrangerList } from './stranger-list.ts';
 
 export interface NetworkOptions {
   /** Ed25519, from @libp2p/crypto. */
@@ -46,10 +47,6 @@ export interface NetworkOptions {
   log: NetworkLog;
 }
 
-/** How often one stranger is told to the agent again, ms. */
-const strangerAgainMs = 5000;
-const strangerForgottenMs = 60_000;
-
 /**
  * libp2p behind one port (node/ports.ts). Life: created (ports chosen) -> `start` -> `setLedger` as often as the ledger
  * changes -> `stop`, once. Without a ledger that lists this node it talks enrol only.
@@ -58,7 +55,7 @@ export class LanNetwork implements Network, EnrolDoor {
   readonly self: NodeId;
   readonly listen: readonly string[];
   #options: NetworkOptions;
-  #libp2p: Libp2p;
+  #libp2p: Host;
   #gate: Gate;
   #gossip: Gossip;
   #links: MeshLinks;
@@ -70,11 +67,10 @@ export class LanNetwork implements Network, EnrolDoor {
   #evidence = new EvidenceListener();
   #ledger: Ledger | null = null;
   #ports: { listening: number };
-  #strangers = new Map<NodeId, { at: number; told: number }>();
-  /** Nodes whose evidence port did not answer while their link was up: a firewall is there, silence proves nothing. */
-  #firewalled = new Set<NodeId>();
+  #strangers = new StrangerList();
+  #probes: Probes;
 
-  private constructor(options: NetworkOptions, listen: string[], host: Libp2p, parts: Parts) {
+  private constructor(options: NetworkOptions, listen: string[], host: Host, parts: Parts) {
     this.#options = options;
     this.listen = listen;
     this.#libp2p = host;
@@ -91,6 +87,7 @@ export class LanNetwork implements Network, EnrolDoor {
       message: (from, message, era) => options.events.message(from, message, era),
       ownAddresses: () => this.addresses(),
     });
+    this.#probes = new Probes(this.#book, options.log, (node) => this.#links.isUp(node));
     this.#dialer = new Dialer({
       libp2p: host,
       book: this.#book,
@@ -170,6 +167,10 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#gossip.stop();
     this.#links.stop();
     this.#gate.stop();
+    // Questions under way would each keep libp2p waiting.
+    for (const connection of this.#libp2p.getConnections())
+      for (const stream of connection.streams)
+        if (stream.protocol !== names.meshStream) stream.abort(new Error('stops'));
     await this.#libp2p.stop();
     await this.#evidence.stop();
   }
@@ -186,7 +187,7 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#ledger = ledger;
     const change = this.#gate.setLedger(ledger);
     if (ledger) this.#book.setLedger(ledger);
-    for (const node of this.#gate.members) this.#strangers.delete(node);
+    for (const node of this.#gate.members) this.#strangers.forget(node);
     this.#links.membersChanged(change);
     this.#gossip.setLedger(ledger);
     this.#dialer.setMembers(this.#gate.members);
@@ -206,14 +207,8 @@ export class LanNetwork implements Network, EnrolDoor {
     return this.#asks.ask(connection, ask, timeoutMs);
   }
 
-  async probe(node: NodeId): Promise<{ result: ProbeResult; tookMs: number }> {
-    const at = this.#book.evidence(node);
-    // Without an address, or behind a firewall, no connect proves anything.
-    if (!at) return { result: 'accepted', tookMs: 0 };
-    const found = await probeAddress(at);
-    if (found.result === 'accepted') this.#firewalled.delete(node);
-    else if (this.#firewalled.has(node)) return { result: 'accepted', tookMs: found.tookMs };
-    return found;
+  probe(node: NodeId): Promise<{ result: ProbeResult; tookMs: number }> {
+    return this.#probes.probe(node);
   }
 
   connected(): NodeId[] {
@@ -225,10 +220,9 @@ export class LanNetwork implements Network, EnrolDoor {
   }
 
   strangers(): { node: NodeId; addresses: string[] }[] {
-    const recent = Date.now() - strangerForgottenMs;
-    return [...this.#strangers]
-      .filter(([, seen]) => seen.at > recent)
-      .map(([node]) => ({ node, addresses: this.#book.toDial(node, networkInterfaces()) }));
+    return this.#strangers
+      .recent(Date.now())
+      .map((node) => ({ node, addresses: this.#book.toDial(node, networkInterfaces()) }));
   }
 
   lookAround(): void {
@@ -258,12 +252,17 @@ export class LanNetwork implements Network, EnrolDoor {
           mdns: this.#options.mdns,
         });
     if (this.#sightings?.problem) found.push(this.#sightings.problem);
-    for (const node of this.#firewalled)
+    for (const node of this.#probes.firewalled)
       found.push(
         `the evidence port of ${this.#ledger?.nodes[node]?.name ?? node} does not answer although its agent is connected: ` +
           'allow all of its TCP ports that addresses begin with evidence:// in its firewall, or failover will be slower',
       );
     return found;
+  }
+
+  /** Members of our ledger that do not take us for one: all of them = this machine was probably forgotten. */
+  refusedBy(): NodeId[] {
+    return [...this.#links.refusedBy];
   }
 
   /** Open connections, of members and strangers. */
@@ -310,7 +309,8 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#dialer.up(node);
     this.#gossip.attach(node, connection);
     this.#remember(node);
-    void this.#checkEvidence(node);
+    void this.#probes.check(node);
+    void this.#identify(node, connection);
     this.#options.events.connected(node);
   }
 
@@ -320,17 +320,21 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#options.events.disconnected(node);
   }
 
-  /** While a link is up its evidence port must answer; if not, a firewall would later look like a dead machine. */
-  async #checkEvidence(node: NodeId): Promise<void> {
-    const at = this.#book.evidence(node);
-    const found = at ? await probeAddress(at, 1000) : null;
-    if (!this.#links.isUp(node)) return;
-    if (found?.result === 'accepted') this.#firewalled.delete(node);
-    else this.#firewalled.add(node);
+  /** Which program the other side is, for the log: the first question when two versions do not understand each other. */
+  async #identify(node: NodeId, connection: Connection): Promise<void> {
+    try {
+      const signal = AbortSignal.timeout(5000);
+      const { agentVersion, protocols } = await this.#libp2p.services.identify.identify(connection, { signal });
+      this.#options.log.debug({ event: 'identified', node, agentVersion, protocols }, `${node} runs ${agentVersion}`);
+    } catch (error) {
+      this.#options.log.debug({ event: 'identify-failed', node, because: sentenceOf(error) }, `${node} is not told`);
+    }
   }
 
   #heardReport(from: NodeId, report: Report): void {
+    const before = this.#book.all(from).join();
     if (report.addresses.length > 0) this.#book.said(from, report.addresses);
+    if (this.#book.all(from).join() !== before) this.#remember(from);
     this.#options.events.report(from, report);
   }
 
@@ -347,16 +351,9 @@ export class LanNetwork implements Network, EnrolDoor {
       this.#dialer.sighted(node);
       return;
     }
-    const now = Date.now();
-    const before = this.#strangers.get(node);
-    this.#strangers.delete(node);
-    this.#strangers.set(node, { at: now, told: before?.told ?? 0 });
-    for (const old of [...this.#strangers.keys()].slice(0, Math.max(0, this.#strangers.size - 64)))
-      this.#strangers.delete(old);
-    if (before && now - before.told < strangerAgainMs) return;
-    this.#strangers.set(node, { at: now, told: now });
-    if (!before) this.#options.log.info({ event: 'node-found', node, addresses }, `another agent was seen: ${node}`);
-    this.#options.events.stranger(node, addresses);
+    const { isNew, tell } = this.#strangers.saw(node, Date.now());
+    if (isNew) this.#options.log.info({ event: 'node-found', node, addresses }, `another agent was seen: ${node}`);
+    if (tell) this.#options.events.stranger(node, addresses);
   }
 }
 

@@ -38,7 +38,8 @@ const rubbish: [string, Uint8Array][] = [
 /** Still well: the mesh of the two works, in both directions. */
 async function expectWell(a: Party, b: Party): Promise<void> {
   const [atA, atB] = [a.messages.length, b.messages.length];
-  await until(() => a.network.connected().includes(b.id), 'they are connected');
+  const areConnected = () => a.network.connected().includes(b.id) && b.network.connected().includes(a.id);
+  await until(areConnected, 'they are connected', 30_000);
   a.network.send(b.id, vote(77));
   b.network.send(a.id, vote(78));
   await until(() => a.messages.length > atA && b.messages.length > atB, 'messages flow both ways');
@@ -159,6 +160,26 @@ describe('a member that sends rubbish', () => {
     expect(lines.every(({ level, sentence }) => level === 'warn' && sentence.includes(rotten.id))).toBe(true);
     expect(a.events.filter((event) => event.endsWith(b.id))).toEqual([`connected ${b.id}`]);
     expect(a.messages).toEqual([]);
+    await expectWell(a, b);
+  });
+
+  it('300 messages with a few bytes changed: each is read or refused, none does harm', async () => {
+    const { a, b, rotten } = await meshWithRotten();
+    const connection = await rotten.connect(a);
+    const good = Buffer.from(JSON.stringify({ kind: 'trace', run: 'run-1', offset: 12 }));
+    for (let i = 0; i < 300; i++) {
+      const bytes = Buffer.from(good);
+      for (let n = 0; n <= i % 4; n++)
+        bytes[Math.floor(Math.random() * bytes.length)] = Math.floor(Math.random() * 256);
+      const stream = await connection.newStream(names.askStream);
+      const answer = new Promise<void>((resolve) => {
+        for (const event of ['message', 'close', 'end'] as const) stream.addEventListener(event, () => resolve());
+      });
+      stream.send(frame(bytes));
+      await answer;
+      await stream.close().catch(() => {});
+    }
+    expect(a.network.counters().badAsks).toBeGreaterThan(100);
     await expectWell(a, b);
   });
 

@@ -27,7 +27,10 @@ export async function party(name: string, more: Partial<NetworkOptions> = {}): P
   const made = { name, key, messages: [], reports: [], events: [], log: [], remembered: new Map() } as unknown as Party;
   const line = (level: string) => (fields: Record<string, unknown>, sentence: string) => {
     made.log.push({ level, event: fields.event, sentence });
-    if (process.env.NETWORK_LOG) process.stderr.write(`${name} ${level} ${sentence} ${JSON.stringify(fields)}\n`);
+    if (process.env.NETWORK_LOG)
+      process.stderr.write(
+        `${(performance.now() / 1000).toFixed(2)} ${name} ${level} ${sentence} ${JSON.stringify(fields)}\n`,
+      );
   };
   const events: NetworkEvents = {
     message: (from, message, era) => made.messages.push({ from, message, era: era?.id ?? null }),

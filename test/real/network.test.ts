@@ -75,6 +75,8 @@ describe('the network, over real sockets', () => {
       Array.from({ length: 40 }, () => a.network.ask(b.id, { kind: 'log', lines: 1 }, 5000)),
     );
     expect(many.every(({ kind }) => kind === 'log' || kind === 'refused')).toBe(true);
+    // Streams are given back: many more than may be open at once.
+    for (let i = 0; i < 150; i++) expect((await a.network.ask(b.id, { kind: 'log', lines: 1 }, 5000)).kind).toBe('log');
     await expect(a.network.ask('nobody', { kind: 'jobs' }, 100)).rejects.toMatchObject({ code: 'timed-out' });
   });
 
@@ -125,8 +127,9 @@ describe('the network, over real sockets', () => {
     const before = a.messages.length;
     c.network.send(a.id, vote(1));
     c.network.publish(reportOf(c, 1));
-    // It still takes itself for a member, and goes on dialling.
-    await until(() => (a.network.counters().refusedStreams ?? 0) > 0, 'c tried to come back and was refused');
+    // It still takes itself for a member, and goes on dialling; it can tell that nobody else does.
+    await until(() => (a.network.counters().refusedStreams ?? 0) > 0, 'c tried to come back and was refused', 30_000);
+    await until(() => c.network.refusedBy().length === 2, 'c knows who refuses it', 30_000);
     await pause(300);
     expect(a.network.connected()).toEqual([b.id]);
     expect(a.messages.length).toBe(before);
@@ -146,6 +149,20 @@ describe('the network, over real sockets', () => {
     expect(again.network.port).toBe(port);
     expect(again.network.evidencePort).toBe(evidence);
     await expect(party('c', { listen: [`127.0.0.1:${port}`] })).rejects.toMatchObject({ code: 'port-taken' });
+  });
+
+  it('all dial all in the same moment: one connection a pair is left, and nobody is deaf to gossip', async () => {
+    const all = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => party(name)));
+    await meet(all);
+    await until(() => all.every(({ network }) => network.connections() === 4), 'one connection a pair is left', 30_000);
+    await until(() => all.every(({ network }) => network.listeners().length === 4), 'all know all listeners', 30_000);
+    for (const one of all) one.network.publish(reportOf(one, 1));
+    await until(
+      () => all.every(({ reports }) => new Set(reports.map(({ from }) => from)).size === 4),
+      'everybody heard everybody',
+      30_000,
+    );
+    for (const { network } of all) expect(network.refusedBy()).toEqual([]);
   });
 
   it('finds a mesh by --peer alone', async () => {

@@ -1,0 +1,50 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { ProbeResult } from '../../scheduler/inputs.ts';
+import type { AddressBook } from './address-book.ts';
+import { probeAddress } from './evidence.ts';
+import type { NetworkLog } from './network-log.ts';
+
+/** Tries, a second apart, before a firewall is suspected. */
+const checks = 3;
+const checkMs = 1000;
+
+/**
+ * Probes of other nodes, and which of them prove anything: a node whose evidence port does not answer *while its link
+ * is up* stands behind a firewall, and its silence later says nothing.
+ */
+export class Probes {
+  #book: AddressBook;
+  #log: NetworkLog;
+  #isUp: (node: NodeId) => boolean;
+  readonly firewalled = new Set<NodeId>();
+
+  constructor(book: AddressBook, log: NetworkLog, isUp: (node: NodeId) => boolean) {
+    this.#book = book;
+    this.#log = log;
+    this.#isUp = isUp;
+  }
+
+  /** One connect. Without an address, or behind a firewall, nothing is proven: `accepted`. Never throws. */
+  async probe(node: NodeId): Promise<{ result: ProbeResult; tookMs: number }> {
+    const at = this.#book.evidence(node);
+    if (!at) return { result: 'accepted', tookMs: 0 };
+    const found = await probeAddress(at);
+    if (found.result === 'accepted') this.firewalled.delete(node);
+    else if (this.firewalled.has(node)) return { result: 'accepted', tookMs: found.tookMs };
+    return found;
+  }
+
+  /** Called when a link came up. */
+  async check(node: NodeId): Promise<void> {
+    this.firewalled.delete(node);
+    for (let attempt = 0; attempt < checks; attempt++) {
+      const at = this.#book.evidence(node);
+      if (at && (await probeAddress(at, checkMs)).result === 'accepted') return;
+      await pause(checkMs, undefined, { ref: false });
+      if (!this.#isUp(node)) return;
+    }
+    this.firewalled.add(node);
+    this.#log.warn({ event: 'evidence-blocked', node }, `the evidence port of ${node} does not answer`);
+  }
+}
