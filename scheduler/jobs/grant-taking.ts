@@ -4,7 +4,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import type { InputOf } from '../inputs.ts';
 import { demandOf } from './demand.ts';
 import { type Asking, isBusy, type JobsState, type Reservation, without } from './jobs-state.ts';
-import { ownClaims } from './own-report.ts';
+import { openReservations, ownClaims } from './own-report.ts';
 import { claimOf, roomOf } from './room.ts';
 import { note, type Turn, tell, wake } from './turn.ts';
 import { judge, type Machine, type Verdict } from './verdict.ts';
@@ -65,7 +65,7 @@ function ownMachine(jobs: JobsState, turn: Turn): Machine {
     measured,
     room: measured ? roomOf(measured, ownClaims(jobs, turn), jobs.othersBytes) : null,
     holders: {},
-    runs: busy + Object.keys(jobs.own.reserved).length,
+    runs: busy + openReservations(jobs).length,
     witness: node?.witness ?? false,
     drained: node?.drained ?? false,
     away: null,

@@ -1,6 +1,6 @@
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { InputOf } from '../inputs.ts';
-import { isBusy, type JobsState } from './jobs-state.ts';
+import { isBusy, type JobsState, type Reservation } from './jobs-state.ts';
 import { waitingJobs } from './queue.ts';
 import { type Claim, claimOf, roomOf } from './room.ts';
 import { note, type Turn, wake } from './turn.ts';
@@ -17,7 +17,13 @@ export function ownClaims(jobs: JobsState, turn: Turn): Claim[] {
   const runs = Object.values(jobs.own.runs)
     .filter(isBusy)
     .map((run) => claimOf({ by: `run ${run.job}`, id: run.run, tags: run.tags, gpus: run.gpus }, arch(turn)));
-  return [...runs, ...Object.values(jobs.own.reserved).map((reservation) => reservation.claim)];
+  return [...runs, ...openReservations(jobs).map((reservation) => reservation.claim)];
+}
+
+/** Reservations whose run is not here yet: the run's record may come a moment before the answer that ends the grant. */
+export function openReservations(jobs: JobsState): Reservation[] {
+  const begun = new Set(Object.values(jobs.own.runs).map((run) => run.grant));
+  return Object.values(jobs.own.reserved).filter((reservation) => !begun.has(reservation.grant));
 }
 
 export function heardMeasured(jobs: JobsState, turn: Turn, input: InputOf<'measured'>): JobsState {
@@ -51,7 +57,7 @@ function report(jobs: JobsState, turn: Turn): Report | null {
     measured,
     room: roomOf(measured, ownClaims(jobs, turn), jobs.othersBytes),
     runs,
-    reserved: Object.values(jobs.own.reserved).map((one) => ({ grant: one.grant, class: one.class })),
+    reserved: openReservations(jobs).map((one) => ({ grant: one.grant, class: one.class })),
     ...queueSeen(jobs, turn),
   };
 }

@@ -36,6 +36,17 @@ export function hintQueue(jobs: JobsState, turn: Turn, because: string): JobsSta
   return withQueue(jobs, lead, { nextAt: earliest, because });
 }
 
+/** Another GitLab, or another token: what was seen and what failed before says nothing about it. */
+export function queueOfNewGitlab(jobs: JobsState, turn: Turn): JobsState {
+  const { lead, seen } = jobs;
+  const [was, is] = [seen.ledger?.gitlab, turn.context.ledger?.gitlab];
+  if (lead === null || was === undefined || is === undefined || was === is) return jobs;
+  if (was.url === is.url && was.token === is.token && was.instance === is.instance) return jobs;
+  const again = lead.queue.askedAt === null ? null : 'GitLab was connected anew';
+  const fresh = { jobs: [], nextAt: turn.at, because: 'GitLab was connected', failures: 0, failingSince: null };
+  return withQueue(jobs, lead, { ...fresh, failedBecause: null, again });
+}
+
 export function tendQueue(jobs: JobsState, turn: Turn): JobsState {
   const { lead } = jobs;
   if (lead === null || !canReadQueue(turn.context.ledger)) return jobs;

@@ -9,7 +9,7 @@ import { emptyJobs, emptyLead, type JobsState } from './jobs-state.ts';
 import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
 import { runChanged, tendOwnRuns } from './own-runs.ts';
-import { hintQueue, queueFailed, queueRead, tendQueue, waitingJobs } from './queue.ts';
+import { hintQueue, queueFailed, queueOfNewGitlab, queueRead, tendQueue, waitingJobs } from './queue.ts';
 import { askToCompare, runsCompared } from './run-compare.ts';
 import { mergeRuns, runsTold } from './run-edits.ts';
 import { newTurn, type Turn, wake } from './turn.ts';
@@ -147,7 +147,7 @@ function lead(jobs: JobsState, turn: Turn): JobsState {
   // Nobody says when a machine falls silent: the leader looks.
   wake(turn, turn.at + lookEveryMs);
   if (mergeRuns(ledger, jobs.told, turn.wallMs) !== ledger) turn.edits.push(runsTold(jobs.told, turn.wallMs));
-  const settledGrants = settleGrants(loseRuns(jobs, turn), turn, ledger);
+  const settledGrants = settleGrants(loseRuns(queueOfNewGitlab(jobs, turn), turn), turn, ledger);
   const waiting = waitingJobs(settledGrants, ledger, turn.wallMs);
   const classed = tendClasses(settledGrants, turn, waiting);
   const led = tendQueue(askToCompare(sendGrants(classed, turn, waiting), turn), turn);

@@ -3,7 +3,7 @@ import { classKey } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { Lab } from './jobs-lab.ts';
-import { gpu3090, measured } from './jobs-lab-machines.ts';
+import { gpu3090, labRun, measured } from './jobs-lab-machines.ts';
 
 const two = () => ({ kang: measured({ cores: 2 }), 'desktop-1': measured({ cores: 2, gpus_: [gpu3090] }) });
 
@@ -168,6 +168,23 @@ describe('the leader grants', () => {
     expect(lab.effects('read-queue').length).toBeLessThanOrEqual(12);
   });
 
+  it('looks at a newly connected GitLab at once, whatever failed before', () => {
+    const lab = new Lab({ machines: { kang: measured() }, mute: ['read-queue'] });
+    lab.run(1000);
+    for (let tries = 0; tries < 6; tries += 1) {
+      lab.feed('kang', { kind: 'queue-failed', because: 'the token is wrong' });
+      lab.run(20_000);
+    }
+    lab.feed('kang', { kind: 'queue-failed', because: 'the token is wrong' });
+    const before = lab.effects('read-queue').length;
+    const gitlab = { ...lab.committed.gitlab, token: 'another' };
+    lab.committed = { ...lab.committed, gitlab };
+    lab.accepted = lab.committed;
+    lab.feed('kang', { kind: 'ticked' });
+    expect(lab.effects('read-queue').length).toBe(before + 1);
+    expect(lab.node('kang').jobs.lead?.queue.failedBecause).toBeNull();
+  });
+
   it('without an admin token keeps one standing grant per given class', () => {
     const given = (ledger: Ledger): Ledger => {
       const made = withClasses([], ['gpu'])(ledger);
@@ -255,6 +272,19 @@ describe('a node takes a grant', () => {
       'refused: its only GPU has 24 of 24 GiB free: another run has it',
       'refused: paused for 2 h',
     ]);
+  });
+
+  it('counts a run once when its record comes before the end of its grant', () => {
+    const lab = quiet();
+    lab.feed('desktop-1', { kind: 'heard', from: 'kang', message: grantTo() });
+    const run = labRun({ run: 'r1', node: 'desktop-1', grant: 'g1', state: 'taken', takenAt: lab.wallMs });
+    lab.feed('desktop-1', { kind: 'run-changed', run });
+    const room = () => lab.node('desktop-1').jobs.reports['desktop-1']?.report;
+    expect(room()?.room.cpuMillis).toBe(1000);
+    expect(room()?.reserved).toEqual([]);
+    lab.feed('desktop-1', { kind: 'take-ended', grant: 'g1', outcome: { kind: 'taken', run } });
+    expect(room()?.room.cpuMillis).toBe(1000);
+    expect(lab.node('desktop-1').jobs.own.reserved).toEqual({});
   });
 
   it('uses a grant once, whatever the network repeats', () => {

@@ -234,6 +234,8 @@ export class Lab {
       takenAt: this.wallMs,
       gpus: effect.gpus,
     });
+    // As the shell does it: the record first, then the grant's end.
+    if (this.random() < 0.5) this.feed(name, { kind: 'run-changed', run });
     this.feed(name, { kind: 'take-ended', grant: effect.grant, outcome: { kind: 'taken', run } });
     this.#script(name, run);
   }

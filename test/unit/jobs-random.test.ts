@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import type { Measured } from '../../protocol/report.ts';
 import { isBusy, isOpen } from '../../scheduler/jobs/jobs-state.ts';
+import { openReservations } from '../../scheduler/jobs/own-report.ts';
 import { claimOf } from '../../scheduler/jobs/room.ts';
 import { Lab } from './jobs-lab.ts';
 import { gpu3090, gpu5080, measured } from './jobs-lab-machines.ts';
@@ -18,7 +19,7 @@ function checkRoom(lab: Lab): void {
     const runs = Object.values(node.jobs.own.runs).filter(isBusy);
     const claims = [
       ...runs.map((run) => claimOf({ by: '', id: run.run, tags: run.tags, gpus: run.gpus }, 'amd64')),
-      ...Object.values(node.jobs.own.reserved).map((one) => one.claim),
+      ...openReservations(node.jobs).map((one) => one.claim),
     ];
     const { capacity, reserveMemoryBytes, maxRuns } = node.measured;
     const cpu = claims.reduce((sum, claim) => sum + claim.cpuMillis, 0);
