@@ -5,7 +5,7 @@ import { stepJobs } from './jobs/step-jobs.ts';
 import type { LedgerEdit } from './ledger-edit.ts';
 import { isRefusal } from './ledger-edit.ts';
 import { maxProposed, propose } from './raft/proposal.ts';
-import { act, hear, hearOwnPersisted, nextWakeAt } from './raft/step-raft.ts';
+import { act, hear, hearOwnPersisted, nextWakeAt, settleLead } from './raft/step-raft.ts';
 import { closeTurn, note, openTurn, type Turn } from './raft/turn.ts';
 import type { CoreState } from './state.ts';
 import { leaderContactAt, livenessOf } from './views.ts';
@@ -27,6 +27,7 @@ export function step(state: CoreState, input: Input): Step {
   const owner = input.kind === 'persisted' ? ownerOf(input.seq) : null;
   hear(turn, input);
   if (input.kind === 'persisted' && owner?.half === 'raft') hearOwnPersisted(turn, owner.seq);
+  settleLead(turn);
   const jobs =
     owner?.half === 'raft'
       ? stepJobs(state.jobs, { kind: 'ticked', at: input.at, wallMs: input.wallMs }, contextOf(state, turn))

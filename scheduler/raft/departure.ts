@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { sameStamp } from '../../protocol/stamp.ts';
+import { makeRound } from './leading.ts';
 import { petition } from './petitions.ts';
 import { allCommitted, configurationCommitted } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
@@ -51,6 +52,8 @@ export function leadNoMore(turn: Turn): void {
   if (!configurationCommitted(turn)) return;
   const votes = turn.self in raft.accepted.configuration.voters;
   if (!votes && allCommitted(turn)) {
+    // The others must know that it is committed before they are asked to lead by it.
+    makeRound(turn);
     handOver(turn, 'this node votes no more');
     return stepDown(turn, 'this node votes no more, so it leads no more');
   }

@@ -128,7 +128,16 @@ function noticeLateness(turn: Turn): void {
   raft.notBefore = Math.max(raft.notBefore, at + timings.listenMs);
 }
 
-/** The second half: everything that is due by now, asked anew at every step. */
+/**
+ * Between what was heard and what the jobs do with it: whoever leads no more stops here, so that nothing is done in the
+ * name of a leader by a node that has just ceased to be one.
+ */
+export function settleLead(turn: Turn): void {
+  leadNoMore(turn);
+  depart(turn);
+}
+
+/** The second half: everything that is due by now, asked anew at every step. Nobody ceases to lead in it. */
 export function act(turn: Turn): void {
   const { raft } = turn;
   servePetitions(turn);
@@ -143,8 +152,6 @@ export function act(turn: Turn): void {
   if (turn.save.committed) answerCommitted(turn);
   if (turn.save.committed || raft.leader?.sinceAt === turn.at) introduce(turn);
   makeRound(turn);
-  leadNoMore(turn);
-  depart(turn);
 }
 
 /** A follower's watch: look at the leader's machine when rounds are missing, give it up after the long timeout. */
