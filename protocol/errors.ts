@@ -30,6 +30,10 @@ const table = {
   },
   'port-taken': { retriable: true, hint: 'choose another: --listen /ip4/0.0.0.0/tcp/PORT' },
   'not-approved': { retriable: true, hint: 'on an approved machine: autogit-node approve' },
+  'turned-away': {
+    retriable: false,
+    hint: 'on an approved machine: autogit-node approve, or autogit-node invite for a fresh code',
+  },
   'no-mesh': { retriable: true, hint: 'start one: autogit-node join --new; or name a machine: --peer ADDRESS' },
   'no-leader': { retriable: true, hint: 'autogit-node status says which machines are missing' },
   'no-gitlab': { retriable: false, hint: 'autogit-node gitlab connect URL --token-env VAR' },

@@ -16,6 +16,8 @@ import type { JoinOptions } from '../settings.ts';
 
 const lookMs = 2_500;
 const lookAgainMs = 5_000;
+/** An invite or a pair window lets a machine in sooner; then nobody is asked to compare words. */
+const noPersonMs = 700;
 export const meshKeyFact = 'mesh-key';
 
 export interface Joining {
@@ -129,10 +131,11 @@ async function keep(store: Store, ledger: Ledger, meshKey: string): Promise<void
   ]);
 }
 
-/** Knocks and waits; true when approved. Throws `not-approved` when a person, or the invite, said no. */
+/** Knocks and waits; true when approved. Throws `turned-away` when a person, or the invite, said no. */
 async function enter(joining: Joining, mesh: FoundMesh, invite: InviteCode | null): Promise<boolean> {
   const { options, network, store, lines, onWords, signal } = joining;
   const began = performance.now();
+  let asking: NodeJS.Timeout | undefined;
   const newcomer = { name: options.name, store: store.id, witness: options.witness, invite };
   const outcome = await knock(
     network,
@@ -141,14 +144,15 @@ async function enter(joining: Joining, mesh: FoundMesh, invite: InviteCode | nul
     {
       words: (words, { name }) => {
         onWords(words, name);
-        if (invite) return;
         const command = `    autogit-node approve ${options.name}`;
-        lines.wait('approval', `compare the words   ${words}   and type on any machine of the mesh:\n${command}`);
+        const show = `compare the words   ${words}   and type on any machine of the mesh:\n${command}`;
+        asking = globalThis.setTimeout(() => lines.wait('approval', show), noPersonMs);
       },
       pending: () => {},
     },
     signal,
   );
+  clearTimeout(asking);
   onWords(null, null);
   if (outcome.kind === 'approved') {
     await keep(store, outcome.ledger, outcome.meshKey);
@@ -157,7 +161,7 @@ async function enter(joining: Joining, mesh: FoundMesh, invite: InviteCode | nul
   }
   if (signal.aborted) return false;
   if (outcome.kind === 'refused')
-    throw new AutogitError('not-approved', `${mesh.memberName} refused: ${outcome.because}`);
+    throw new AutogitError('turned-away', `${mesh.memberName} refused: ${outcome.because}`);
   lines.warn('approval', `${mesh.memberName}: ${outcome.because}; trying again`);
   return false;
 }

@@ -90,7 +90,7 @@ export async function runningJobs(rig: Rig, project: number): Promise<Job[]> {
 export const ticks = (trace: string): number[] =>
   [...trace.matchAll(/^tick (\d+)\r?$/gm)].map((match) => Number(match[1]));
 
-/** A script that counts to `n`, five a second, so that a gap or a repetition in its trace shows. */
-export const counting = (n: number): string =>
-  `i=1; while [ $i -le ${n} ]; do echo "tick $i"; i=$((i+1)); sleep 0.2; done`;
+/** A script that counts to `n`, by default five a second, so that a gap or a repetition in its trace shows. */
+export const counting = (n: number, seconds = 0.2): string =>
+  `i=1; while [ $i -le ${n} ]; do echo "tick $i"; i=$((i+1)); sleep ${seconds}; done`;
 export const upTo = (n: number): number[] => Array.from({ length: n }, (_, index) => index + 1);
