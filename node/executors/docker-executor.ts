@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
-import Docker from 'dockerode';
+import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
@@ -34,19 +34,20 @@ const connectMs = 5000;
 export class DockerExecutor implements Executor {
   readonly kind = 'docker';
   readonly features = dockerFeatures;
-  readonly #docker: Docker;
+  readonly #address: Docker.DockerOptions | undefined;
+  #engine: Promise<Docker> | null = null;
   readonly #options: DockerExecutorOptions;
   readonly #clock: Clock;
   #network: Promise<string> | null = null;
 
   constructor(options: DockerExecutorOptions) {
     this.#options = options;
-    this.#docker = connect(options.dockerHost ?? null);
+    this.#address = addressOf(options.dockerHost ?? null);
     this.#clock = options.clock ?? systemClock();
   }
 
   async check(): Promise<string> {
-    const info = await withLimit(this.#docker.info(), connectMs).catch((cause: unknown) => {
+    const info = await withLimit((await this.#docker()).info(), connectMs).catch((cause: unknown) => {
       const refused = (cause as { code?: string }).code === 'EACCES';
       throw new AutogitError('no-docker', `no Docker Engine answers: ${(cause as Error).message}`, {
         cause,
@@ -66,10 +67,8 @@ export class DockerExecutor implements Executor {
         hint: 'add image: to the job, or set a default image on this node',
       });
     const note = (sentence: string): void => this.#options.note?.(spec.run, sentence);
-    const [image, network] = await Promise.all([
-      ensureImage(this.#docker, spec, name, note, signal),
-      this.#ensureNetwork(),
-    ]);
+    const docker = await this.#docker();
+    const [image, network] = await Promise.all([ensureImage(docker, spec, name, note, signal), this.#ensureNetwork()]);
     signal.throwIfAborted();
     const paths = jobPaths(spec, '/builds');
     for (const key of jobEnvironment(spec, paths).skipped)
@@ -89,7 +88,7 @@ export class DockerExecutor implements Executor {
     });
     let container: Docker.Container;
     try {
-      container = await this.#docker.createContainer(options);
+      container = await docker.createContainer(options);
     } catch (cause) {
       // SAFETY J4: containers are named by their run, so a name that is taken is this run, from before a crash.
       const found = statusOf(cause) === 409 ? await this.adopt(spec, containerName(spec.run)) : null;
@@ -98,7 +97,7 @@ export class DockerExecutor implements Executor {
     }
     try {
       user ??= await lookUpUser(container, image.user);
-      const workspace = this.#workspace(spec, container.id, nonce, user);
+      const workspace = this.#workspace(docker, spec, container.id, nonce, user);
       await workspace.attach();
       await container.start();
       return workspace;
@@ -112,9 +111,10 @@ export class DockerExecutor implements Executor {
   }
 
   async adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null> {
+    const docker = await this.#docker();
     let found: Docker.ContainerInspectInfo;
     try {
-      found = await this.#docker.getContainer(handle === '' ? containerName(spec.run) : handle).inspect();
+      found = await docker.getContainer(handle === '' ? containerName(spec.run) : handle).inspect();
     } catch (cause) {
       if (statusOf(cause) === 404) return null;
       throw new AutogitError('no-docker', `cannot look for run ${spec.run}: ${textOf(cause)}`, { cause });
@@ -122,28 +122,29 @@ export class DockerExecutor implements Executor {
     const label = found.Config.Labels;
     const nonce = label[labels.nonce];
     if (label[labels.run] !== spec.run || label[labels.node] !== this.#options.node || !nonce) return null;
-    const container = this.#docker.getContainer(found.Id);
+    const container = docker.getContainer(found.Id);
     // Created but never started: the agent died in between, and nothing of the job has run. Begin afresh.
     if (found.State.Status === 'created') {
       await removeContainer(container);
       return null;
     }
     const user = await lookUpUser(container, label[labels.user] ?? '');
-    const workspace = this.#workspace(spec, found.Id, nonce, user);
+    const workspace = this.#workspace(docker, spec, found.Id, nonce, user);
     await workspace.resumeTimeouts();
     return workspace;
   }
 
   async sweep(known: ReadonlySet<string>): Promise<string[]> {
     const filters = { label: [`${labels.node}=${this.#options.node}`] };
-    const found = await this.#docker.listContainers({ all: true, filters }).catch((cause: unknown) => {
+    const docker = await this.#docker();
+    const found = await docker.listContainers({ all: true, filters }).catch((cause: unknown) => {
       throw new AutogitError('no-docker', `cannot list containers: ${textOf(cause)}`, { cause });
     });
     const removed: string[] = [];
     for (const { Id, Labels } of found) {
       const run = Labels[labels.run] ?? '';
       if (known.has(run)) continue;
-      await removeContainer(this.#docker.getContainer(Id));
+      await removeContainer(docker.getContainer(Id));
       removed.push(run);
     }
     return removed;
@@ -152,7 +153,7 @@ export class DockerExecutor implements Executor {
   /** The control group of a run's container on this machine, for the watchdog; null when it is not running here. */
   async cgroupOf(handle: string): Promise<string | null> {
     try {
-      const { Id, State } = await this.#docker.getContainer(handle).inspect();
+      const { Id, State } = await (await this.#docker()).getContainer(handle).inspect();
       const path = State.Pid > 0 ? freezerOfProcess(State.Pid) : null;
       return path?.includes(Id) ? path : null;
     } catch {
@@ -163,16 +164,28 @@ export class DockerExecutor implements Executor {
   /** Removes this node's bridge; for `leave`. */
   async removeNetwork(): Promise<void> {
     this.#network = null;
-    await this.#docker
+    await (await this.#docker())
       .getNetwork(this.#networkName())
       .remove()
       .catch(() => undefined);
   }
 
-  #workspace(spec: ExecutorSpec, containerId: string, nonce: string, user: { uid: number; gid: number }) {
+  /** Loaded when it is first needed: dockerode costs an agent that only runs processes 20 MiB and 100 ms. */
+  #docker(): Promise<Docker> {
+    this.#engine ??= import('dockerode').then(({ default: Engine }) => new Engine(this.#address));
+    return this.#engine;
+  }
+
+  #workspace(
+    docker: Docker,
+    spec: ExecutorSpec,
+    containerId: string,
+    nonce: string,
+    user: { uid: number; gid: number },
+  ) {
     const paths = jobPaths(spec, '/builds');
     return new DockerWorkspace({
-      docker: this.#docker,
+      docker,
       containerId,
       name: containerName(spec.run),
       run: spec.run,
@@ -200,14 +213,15 @@ export class DockerExecutor implements Executor {
 
   async #makeNetwork(): Promise<string> {
     const name = this.#networkName();
+    const docker = await this.#docker();
     try {
-      await this.#docker.getNetwork(name).inspect();
+      await docker.getNetwork(name).inspect();
       return name;
     } catch (cause) {
       if (statusOf(cause) !== 404) throw new AutogitError('no-docker', `no engine: ${textOf(cause)}`, { cause });
     }
     try {
-      await this.#docker.createNetwork({
+      await docker.createNetwork({
         Name: name,
         Driver: 'bridge',
         CheckDuplicate: true,
@@ -244,9 +258,10 @@ function firstFiles(environment: JobEnvironment, paths: JobPaths, user: { uid: n
 
 const textOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 
-function connect(address: string | null): Docker {
-  if (address === null) return new Docker();
-  if (address.startsWith('unix://')) return new Docker({ socketPath: address.slice('unix://'.length) });
+/** Undefined: by DOCKER_HOST, else the usual socket. */
+function addressOf(address: string | null): Docker.DockerOptions | undefined {
+  if (address === null) return undefined;
+  if (address.startsWith('unix://')) return { socketPath: address.slice('unix://'.length) };
   let url: URL;
   try {
     url = new URL(address);
@@ -255,11 +270,11 @@ function connect(address: string | null): Docker {
       cause,
     });
   }
-  return new Docker({
+  return {
     host: url.hostname,
     port: url.port || '2375',
     protocol: url.protocol === 'https:' ? 'https' : 'http',
-  });
+  };
 }
 
 async function withLimit<T>(work: Promise<T>, limitMs: number): Promise<T> {
