@@ -2,9 +2,13 @@ import type { Ledger, LedgerClass } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
 import { creatingClass, goneClass, readyClass, retiringClass, usedClass } from './class-edits.ts';
+import { demandOf } from './demand.ts';
 import { type ClassMemo, emptyMemo, isOpen, type JobsState, type WaitingJob } from './jobs-state.ts';
+import { lookOf, machinesOf } from './machines.ts';
+import { place } from './placement.ts';
 import { canReadQueue } from './queue.ts';
 import { mint, note, type Turn, wake } from './turn.ts';
+import type { Machine } from './verdict.ts';
 
 /*
  * The life of a class (SAFETY J7): waiting jobs with a new tag set -> `creating` with a nonce, committed -> GitLab
@@ -39,10 +43,12 @@ export function tendClasses(jobs: JobsState, turn: Turn, waiting: readonly Waiti
   for (const job of waiting) wanted.set(job.class, job.tags);
   for (const [key, entry] of Object.entries(ledger.classes))
     if (entry.state === 'creating' && !wanted.has(key)) wanted.set(key, entry.tags);
+  const couldEver = satisfiable(jobs, turn, ledger);
   let next = jobs;
   let room = limits.classes - Object.keys(ledger.classes).length;
   for (const [key, tags] of wanted) {
     const entry = ledger.classes[key];
+    if (entry === undefined && !couldEver(tags)) continue;
     if (entry === undefined && room <= 0) {
       retireOldest(next, turn, wanted);
       continue;
@@ -52,6 +58,15 @@ export function tendClasses(jobs: JobsState, turn: Turn, waiting: readonly Waiti
   }
   for (const [key, entry] of Object.entries(ledger.classes)) next = age(next, turn, key, entry, wanted.has(key));
   return next;
+}
+
+/** No runner is made for tags that no machine could ever satisfy: GitLab then rightly calls the job stuck. */
+function satisfiable(jobs: JobsState, turn: Turn, ledger: Ledger): (tags: readonly string[]) => boolean {
+  let machines: Machine[] | null = null;
+  return (tags) => {
+    machines ??= machinesOf(lookOf(jobs, turn, ledger));
+    return !place(demandOf(tags, ledger.settings.defaultArch), machines).never;
+  };
 }
 
 function create(

@@ -4,7 +4,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { demandOf } from './demand.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
-import { awayReason, booked, busyRuns, type Look, machinesOf } from './machines.ts';
+import { awayReason, booked, busyRuns, type Look, lookOf, machinesOf } from './machines.ts';
 import { type Placed, place } from './placement.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { claimOf } from './room.ts';
@@ -23,15 +23,6 @@ export const takeLimitMs = 65_000;
 const firstGrantWaitMs = 1000;
 const refusedPauseMs = 1000;
 const missesAllowed = 3;
-
-export const lookOf = (jobs: JobsState, turn: Turn, ledger: Ledger): Look => ({
-  at: turn.at,
-  wallMs: turn.wallMs,
-  self: turn.context.self,
-  ledger,
-  jobs,
-  liveness: turn.context.liveness,
-});
 
 const withGrants = (jobs: JobsState, grants: Record<string, OutGrant>): JobsState =>
   jobs.lead === null ? jobs : { ...jobs, lead: { ...jobs.lead, grants } };

@@ -3,6 +3,7 @@ import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { JobsContext } from './contract.ts';
 import { isBusy, type JobsState } from './jobs-state.ts';
 import { type Claim, claimOf, lessClaims } from './room.ts';
+import type { Turn } from './turn.ts';
 import type { Machine } from './verdict.ts';
 import { span } from './words.ts';
 
@@ -15,6 +16,15 @@ export interface Look {
   jobs: JobsState;
   liveness: JobsContext['liveness'];
 }
+
+export const lookOf = (jobs: JobsState, turn: Turn, ledger: Ledger): Look => ({
+  at: turn.at,
+  wallMs: turn.wallMs,
+  self: turn.context.self,
+  ledger,
+  jobs,
+  liveness: turn.context.liveness,
+});
 
 /** A report older than this says nothing any more: reports come every 2 s. */
 export const reportStaleMs = 10_000;

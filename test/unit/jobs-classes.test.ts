@@ -74,6 +74,17 @@ describe('the life of a class runner (SAFETY J7)', () => {
     expect(lab.taken.map((taken) => taken.job)).toEqual([1, 2]);
   });
 
+  it('none is made for tags that no machine could ever satisfy, until one could', () => {
+    const lab = new Lab({ machines: one() });
+    lab.push(1, ['render']);
+    lab.run(10_000);
+    expect(lab.effects('create-runner')).toEqual([]);
+    const words = measured({ labels: ['render'] });
+    lab.feed('kang', { kind: 'measured', measured: words, addresses: [], version: '0.1.0' });
+    lab.run(2000);
+    expect(lab.taken).toEqual([{ job: 1, node: 'kang' }]);
+  });
+
   it('makes place for a new class when 200 are there', () => {
     const lab = new Lab({
       machines: one(),
