@@ -62,7 +62,7 @@ export class EnrolDesk {
   onLedger(ledger: Ledger | null): void {
     this.#ledger = ledger && this.#options.door.self in ledger.nodes ? ledger : null;
     this.#options.door.onEnrol(this.#ledger ? (channel) => void this.#receive(channel) : null);
-    for (const [node, session] of this.#sessions) this.#settle(node, session);
+    for (const [node, session] of this.#sessions) this.#settleSafely(node, session);
     this.#sweepApprovals();
   }
 
@@ -185,6 +185,17 @@ export class EnrolDesk {
       if (!session.isDone) this.#refuse(channel, `the mesh did not take it up: ${outcome.because}`);
     } else if (channel.ended) this.#sweepApprovals();
     else this.#settle(node, session);
+  }
+
+  /** One newcomer that cannot be answered (mesh key unreadable, ledger over the limit) must not stop the agent. */
+  #settleSafely(node: NodeId, session: Session): void {
+    try {
+      this.#settle(node, session);
+    } catch (error) {
+      const because = sentenceOf(error);
+      this.#options.log.error({ event: 'enrol-failed', node, because }, `${node} could not be answered: ${because}`);
+      session.channel.close(because);
+    }
   }
 
   /** Answers a newcomer by what the ledger says about it now. */

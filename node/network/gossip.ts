@@ -159,7 +159,8 @@ export class Gossip {
     }
     this.#newest.set(from, { since: report.since, seq: report.seq });
     this.counters.heard += 1;
-    this.#heard(from, report);
+    // gossipsub swallows what a validator throws; an error of our own must not get lost.
+    queueMicrotask(() => this.#heard(from, report));
     return verdict.accept as TopicValidatorResult;
   }
 

@@ -107,22 +107,28 @@ export class MeshLink {
   }
 
   #heard(frame: Uint8Array): void {
+    if (!this.isOpen) {
+      const opening = this.#read(() => decode(Opening, frame, openingBytes));
+      if (!opening) return;
+      this.addresses = opening.addresses;
+      this.isOpen = true;
+      this.wasOpen = true;
+      this.#channel.setReceiveBytes(limits.frameBytes);
+      this.#events.opened(this);
+    } else if (frame.byteLength > 0) {
+      const envelope = this.#read(() => decode(Envelope, frame, limits.frameBytes));
+      if (envelope) this.#events.message(this, envelope.message, envelope.era);
+    }
+  }
+
+  /** Only reading is forgiven: what the listener throws is our own error, and goes up. */
+  #read<T>(decoded: () => T): T | null {
     try {
-      if (!this.isOpen) {
-        const opening = decode(Opening, frame, openingBytes);
-        this.addresses = opening.addresses;
-        this.isOpen = true;
-        this.wasOpen = true;
-        this.#channel.setReceiveBytes(limits.frameBytes);
-        this.#events.opened(this);
-        return;
-      }
-      if (frame.byteLength === 0) return;
-      const { era, message } = decode(Envelope, frame, limits.frameBytes);
-      this.#events.message(this, message, era);
+      return decoded();
     } catch (error) {
       this.#isBad = true;
       this.abort(sentenceOf(error));
+      return null;
     }
   }
 }
