@@ -98,6 +98,11 @@ export class RunDesk {
     return { text: bytes.toString('utf8', 0, whole), next, done: isOver && next >= life.trace.length };
   }
 
+  /** A sentence of an executor that the job's owner should read: a pull, a variable that no shell can hold. */
+  note(run: string, sentence: string): void {
+    this.#lives.get(run)?.note(sentence);
+  }
+
   runs(): Run[] {
     return [...this.#lives.values()].map((life) => life.run);
   }
@@ -119,7 +124,7 @@ export class RunDesk {
     if (this.#ticker) clearInterval(this.#ticker);
     for (const timer of this.#timers) clearTimeout(timer);
     await Promise.all([...this.#lives.values()].map((life) => life.stop()));
-    for (const life of this.#lives.values()) life.close();
+    for (const life of this.#lives.values()) life.trace.close();
   }
 
   #ask(url: string, effect: EffectOf<'take-job'>, executor: Executor): Promise<RequestJobAnswer> {
@@ -244,7 +249,7 @@ export class RunDesk {
   }
 
   async #forget(run: string): Promise<void> {
-    this.#lives.get(run)?.close();
+    this.#lives.get(run)?.trace.close();
     this.#lives.delete(run);
     await this.#options.store.deleteRun(run);
     await rm(runFolder(this.#options.home, run), { recursive: true, force: true });

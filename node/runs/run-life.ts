@@ -7,7 +7,7 @@ import { traceLimits } from '../../gitlab-bridge/trace.ts';
 import { lateVariables, type RunVariable, secretsOf } from '../../gitlab-bridge/variables.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { Executor, LocalRun, Workspace } from '../ports.ts';
-import { type Contact, signOfLifeMs } from './contact.ts';
+import { signOfLifeMs } from './contact.ts';
 import type { GitSources } from './git-sources.ts';
 import { GitlabLine } from './gitlab-line.ts';
 import { failure, good, type PlannedStep, planSteps } from './job-script.ts';
@@ -64,7 +64,7 @@ export class RunLife {
       trace: this.trace,
       acked: Math.min(local.traceOffset, this.trace.length),
       bootMs: options.clock.bootMs,
-      keepAliveMs: () => signOfLifeMs(this.contact(), traceLimits.keepAliveMs),
+      keepAliveMs: () => signOfLifeMs(this.#freezing.contact(), traceLimits.keepAliveMs),
       onAcked: (bytes) => void this.#save({ traceOffset: bytes }).catch(() => undefined),
       onVerdict: (verdict, because) => (verdict === 'over' ? this.#leave(because) : this.#cancel(because)),
     });
@@ -122,10 +122,6 @@ export class RunLife {
     this.#freezing.tick();
   }
 
-  contact(): Contact {
-    return this.#freezing.contact();
-  }
-
   /** Boot ms until which it may go on if nothing more is heard: for the watchdog. */
   mayRunUntilMs(): number {
     return this.#freezing.mayRunUntilMs();
@@ -144,9 +140,9 @@ export class RunLife {
     await this.#ended;
   }
 
-  /** Its trace can no longer be read. */
-  close(): void {
-    this.trace.close();
+  /** Only while it is prepared: a line within a step's output would be another one after a restart. */
+  note(sentence: string): void {
+    if (this.#progress.phase === 'preparing') this.trace.say(`${sentence}\n`);
   }
 
   /** The run is no longer ours: ends it at once, tells nobody, forgets it. */

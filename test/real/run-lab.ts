@@ -8,7 +8,7 @@ import { type PracticeGitlab, startPractice } from '../../gitlab-bridge/practice
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { openStore } from '../../node/level-store.ts';
-import type { Store } from '../../node/ports.ts';
+import type { Executor, Store } from '../../node/ports.ts';
 import { RunDesk, type RunDeskOptions } from '../../node/runs/run-desk.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
@@ -45,6 +45,7 @@ export class RunLab {
   leaderAt: () => number = () => this.clock.bootMs();
   readonly clock = systemClock();
   epoch = 0;
+  executor: () => Executor = () => new ProcessExecutor({ home: this.home, cgroups: false });
 
   static async start(files: Record<string, string>): Promise<RunLab> {
     const lab = new RunLab();
@@ -83,14 +84,13 @@ export class RunLab {
   }
 
   options(store: Store): RunDeskOptions {
-    const executor = new ProcessExecutor({ home: this.home, cgroups: false });
     return {
       self: 'node-a',
       nodeName: 'kang',
       version: '0.1.0',
       systemId: 'r_lab',
       store,
-      executors: [executor],
+      executors: [this.executor()],
       gitlabUrl: () => this.gitlab.url,
       seal: (text) => Buffer.from(text).toString('base64'),
       unseal: (text) => Buffer.from(text, 'base64').toString(),

@@ -1,0 +1,92 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { DockerExecutor } from '../../node/executors/docker-executor.ts';
+import { plainText, RunLab, until } from '../real/run-lab.ts';
+import { makeTestImages, testImages } from './test-image.ts';
+
+let lab: RunLab;
+const executor = new DockerExecutor({ node: `run-${process.pid}` });
+afterEach(async () => {
+  await lab.stop();
+  await executor.sweep(new Set());
+  await executor.removeNetwork();
+});
+
+describe('a run in a container', () => {
+  it('goes from the sources to the artifacts, over a restart of the agent', async () => {
+    makeTestImages();
+    lab = await RunLab.start({
+      '.gitlab-ci.yml': `
+default: { image: "${testImages.bash}" }
+stages: [a, b]
+first:
+  stage: a
+  script:
+    - cat data.txt; git log --oneline | wc -l; pwd
+    - for i in $(seq 1 30); do echo "line $i $CI_JOB_TOKEN"; sleep 0.1; done
+    - mkdir out && echo made > out/a.txt
+  after_script: ["echo after $CI_JOB_STATUS"]
+  artifacts: { paths: [out/] }
+second:
+  stage: b
+  script: ["cat out/a.txt", "exit 3"]
+`,
+      'data.txt': 'of the tree\n',
+    });
+    lab.executor = () => executor;
+    await lab.agent();
+    const first = await lab.begin();
+    await until('lines', async () => (await lab.traceHere(first)).includes('line 3 '));
+    await lab.stopAgent();
+    await lab.agent();
+    const ended = await lab.ended(first);
+    const text = plainText(await lab.traceAt(first));
+    expect(ended.result, text).toMatchObject({ state: 'success' });
+    expect(text).toContain('of the tree\n1\n/builds/root/sample\n');
+    expect(text.match(/line \d+ \[MASKED\]\n/g)).toEqual(
+      Array.from({ length: 30 }, (_, i) => `line ${i + 1} [MASKED]\n`),
+    );
+    expect(text).toContain('after success\n');
+    expect(lab.gitlab.job(first.job)).toMatchObject({ status: 'success', traceCheck: 'match' });
+    const second = await lab.begin();
+    expect((await lab.ended(second)).result).toMatchObject({ state: 'failed', exitCode: 3, reason: 'script_failure' });
+    expect(plainText(await lab.traceAt(second))).toContain('made\n');
+  });
+
+  it('stands still in its container while nobody is heard, and is ended by a cancel', async () => {
+    makeTestImages();
+    lab = await RunLab.start({
+      '.gitlab-ci.yml': `
+only:
+  image: "${testImages.bash}"
+  script: ["for i in $(seq 1 6000); do echo tick $i; sleep 0.05; done"]
+`,
+    });
+    lab.executor = () => executor;
+    await lab.agent();
+    const run = await lab.begin();
+    await until('ticks', async () => (await lab.traceHere(run)).includes('tick 5\n'));
+    expect(await lab.desk?.beats()).toMatchObject([{ run: run.run, executor: 'docker' }]);
+    lab.leaderAt = () => Number.NEGATIVE_INFINITY;
+    await lab.gitlab.down();
+    await until('frozen', () => lab.changes.find(({ frozen }) => frozen));
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const before = await lab.traceHere(run);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(await lab.traceHere(run)).toBe(before);
+    await lab.gitlab.up();
+    await until('thawed', () => lab.changes.at(-1)?.frozen === false);
+    await lab.admin.cancelJob(lab.projectId, run.job);
+    expect((await lab.ended(run)).result).toMatchObject({ state: 'canceled' });
+    expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'canceled' });
+  });
+
+  it('says what to do when the image is nowhere', async () => {
+    lab = await RunLab.start({ '.gitlab-ci.yml': 'only: { image: "127.0.0.1:1/none:1", script: ["true"] }\n' });
+    lab.executor = () => executor;
+    await lab.agent();
+    const run = await lab.begin();
+    const ended = await lab.ended(run);
+    expect(ended.result).toMatchObject({ state: 'failed', reason: 'image_pull_failure' });
+    expect(plainText(await lab.traceAt(run))).toMatch(/ERROR: Job failed: .*127\.0\.0\.1:1\/none:1.*docker pull/);
+  });
+});
