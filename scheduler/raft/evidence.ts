@@ -98,7 +98,17 @@ export function lookAfter(turn: Turn, node: NodeId, silentSince: number): void {
 export function hearSign(turn: Turn, node: NodeId, isReport: boolean): void {
   const peer = peerOf(turn.raft, node);
   if (isReport) return setPeer(turn, node, { reportAt: turn.at });
-  setPeer(turn, node, { heardAt: turn.at, connected: true, standing: 'fine' });
-  if (peer.standing === 'lost')
+  if (peer.heardAt === turn.at && peer.connected) return;
+  setPeer(turn, node, { heardAt: turn.at, connected: true });
+  // To a leader only an answer to a round counts: over a line that is cut one way, words still come.
+  if (!turn.raft.leading) stands(turn, node);
+}
+
+/** It is here, in the eyes of this node. */
+export function stands(turn: Turn, node: NodeId): void {
+  const { standing } = peerOf(turn.raft, node);
+  if (standing === 'fine') return;
+  setPeer(turn, node, { standing: 'fine' });
+  if (standing === 'lost')
     note(turn, 'node-found', `${nameOf(turn, node)} is back`, { node, name: nameOf(turn, node) });
 }

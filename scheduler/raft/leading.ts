@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
-import { lookAfter } from './evidence.ts';
+import { lookAfter, stands } from './evidence.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum, quorumContact } from './quorum.ts';
 import type { Campaign, Peer, RaftState } from './raft-state.ts';
@@ -132,6 +132,7 @@ export function hearAck(turn: Turn, from: NodeId, message: MessageOf<'ack'>): vo
     acked: { store: message.store, stamp: newest, sentAt: Math.max(sentAt, same?.sentAt ?? Number.NEGATIVE_INFINITY) },
     ledgerSent: caughtUp ? null : before.ledgerSent,
   });
+  if (turn.at - sentAt < timings.checkQuorumMs) stands(turn, from);
   noticeFalseAlarm(turn, from);
   if (tryCommit(turn)) raft.leading = { ...raft.leading!, nextRoundAt: turn.at };
   else if (newest && caughtUp && compareStamps(newest, raft.accepted.stamp) < 0)
