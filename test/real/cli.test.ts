@@ -1,0 +1,299 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { StatusSnapshot } from '../../protocol/status.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const bin = join(root, 'dist', 'autogit-node.cjs');
+let dir: string;
+beforeAll(() => {
+  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  dir = mkdtempSync(join(tmpdir(), 'autogit-cli-'));
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+/** A clean environment: what the developer has set must not decide a test. */
+const env = (more: Record<string, string> = {}): Record<string, string> => ({
+  PATH: process.env.PATH ?? '',
+  HOME: join(dir, 'user'),
+  ...more,
+});
+
+interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+function cli(args: string[], more: Record<string, string> = {}): Promise<Ended> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [bin, ...args], { env: env(more), stdio: ['ignore', 'pipe', 'pipe'] });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (data) => (stdout += data));
+    child.stderr.on('data', (data) => (stderr += data));
+    child.once('close', (code) => resolve({ code, stdout, stderr }));
+  });
+}
+const failing = (code: number, sentence: RegExp, fix: RegExp) => (ended: Ended) => {
+  expect(ended.stderr).toMatch(new RegExp(`^error: .*${sentence.source}.*\nfix: .*${fix.source}`));
+  expect(ended.stderr.match(/^error:/gm)).toHaveLength(1);
+  expect(ended.stderr).not.toContain('    at ');
+  expect(ended.stdout).toBe('');
+  expect(ended.code).toBe(code);
+};
+
+describe('exit codes without an agent', () => {
+  it.each([
+    [['joni'], 2, /unknown command 'joni'/, /did you mean join\?/],
+    [['status', '--jsn'], 2, /unknown option '--jsn'/, /did you mean --json\?.*status --help/],
+    [['join', '--name'], 2, /argument missing/, /join --help/],
+    [['join', '--name', 'Größe'], 2, /name "Größe"/, /--help/],
+    [['join', '--max-runs', 'many'], 2, /--max-runs: "many"/, /--help/],
+    [['join', '--executor', 'vm'], 2, /"vm" is none of docker, process/, /--help/],
+    [['why'], 2, /missing required argument/, /why --help/],
+    [['why', 'abc'], 2, /"abc" is no job's number/, /--help/],
+    [['jobs', '1', '2'], 2, /too many arguments/, /jobs --help/],
+    [['pause', '--for', 'ever'], 2, /--for: "ever" is no duration/, /--help/],
+    [['completion', 'tcsh'], 2, /no completion for "tcsh"/, /bash, zsh or fish/],
+    [['settings', 'volume'], 2, /no setting "volume"/, /retryLost/],
+    [['--config', '/nowhere.yml', 'version'], 2, /\/nowhere.yml cannot be read/, /./],
+    [['status'], 3, /no agent is running here/, /autogit-node join/],
+    [['jobs'], 3, /no agent/, /join/],
+    [['approve', 'kang'], 3, /no agent/, /join/],
+    [['logs', '7'], 3, /no agent/, /join/],
+    [['gitlab', 'connect', 'http://x', '--token-env', 'PATH'], 3, /no agent/, /join/],
+    [['gitlab', 'connect', 'ftp://x', '--token-env', 'PATH'], 2, /no http\(s\) address/, /./],
+    [['gitlab', 'connect', 'http://u:p@x'], 2, /holds a password/, /--token-env/],
+    [['gitlab', 'connect', 'http://x', '--runner-token-env', 'PATH', '--tags', 'a'], 2, /no runner token/, /./],
+    [['gitlab', 'deploy', '--preset', 'homelab'], 1, /not in this version/, /gitlab connect/],
+    [['gitlab', 'restore', 'b1'], 1, /not in this version/, /./],
+    [['recover', '--force'], 1, /not in this version/, /./],
+    [['id'], 1, /no identity yet/, /join/],
+    [['service', 'install', '--system', '--user'], 2, /exclude each other/, /./],
+  ] as [string[], number, RegExp, RegExp][])('%j -> %i', async (args, code, sentence, fix) => {
+    failing(code, sentence, fix)(await cli(['--home', join(dir, 'none'), ...args]));
+  });
+
+  it('0: what needs no agent', async () => {
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+    expect(await cli(['version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
+    expect(JSON.parse((await cli(['version', '--json'])).stdout)).toMatchObject({ version, node: process.version });
+    expect((await cli(['--version'])).stdout).toBe(`${version}\n`);
+    for (const args of [['--help'], ['help'], ['join', '--help'], ['help', 'join'], ['gitlab', '--help']]) {
+      const help = await cli(args);
+      expect([args, help.code, help.stderr]).toEqual([args, 0, '']);
+      expect(help.stdout).toContain('Usage: autogit-node');
+    }
+    expect((await cli([])).code).toBe(2);
+    expect((await cli(['service'])).code).toBe(2);
+    expect((await cli(['paths', '--home', '/x'])).stdout).toContain('socket\t/x/agent.sock\n');
+    for (const shell of ['bash', 'zsh', 'fish'])
+      expect((await cli(['completion', shell])).stdout).toContain('practice-gitlab');
+  });
+
+  it('bash reads the completion and offers what fits', async () => {
+    const { stdout } = await cli(['completion', 'bash']);
+    const script = `${stdout}\nCOMP_WORDS=(autogit-node gitlab con); COMP_CWORD=2; _autogit_node; echo "\${COMPREPLY[@]}"`;
+    expect(execFileSync('bash', ['-c', script], { encoding: 'utf8' })).toBe('connect\n');
+  });
+
+  it('service says so where there is no systemd', async () => {
+    if (existsSync('/run/systemd/system')) return;
+    failing(1, /does not run systemd/, /join --service/)(await cli(['service', 'install', '--user']));
+  });
+});
+
+describe('settings reach the commands', () => {
+  it('flag > variable > file > default, and config says which', async () => {
+    const config = join(dir, 'user', '.config', 'autogit-node');
+    mkdirSync(config, { recursive: true });
+    const file = join(config, 'autogit.yml');
+    writeFileSync(
+      file,
+      'name: from-file\nlabels: [render, train]\nmdns: off\njobs:\n  all: true\ninvite: SECRET-CODE\n',
+    );
+    const { stdout, stderr, code } = await cli(['config', '--home', '/x'], {
+      AUTOGIT_NAME: 'from-variable',
+      AUTOGIT_NAEM: 'x',
+    });
+    const rows = new Map(stdout.split('\n').map((line) => [line.split('\t')[0], line.split('\t').slice(1)]));
+    expect(rows.get('name')).toEqual(['from-variable', 'variable', 'AUTOGIT_NAME']);
+    expect(rows.get('labels')).toEqual(['render,train', 'file', 'AUTOGIT_LABELS']);
+    expect(rows.get('mdns')).toEqual(['off', 'file', 'AUTOGIT_MDNS']);
+    expect(rows.get('home')).toEqual(['/x', 'flag', 'AUTOGIT_HOME']);
+    expect(rows.get('jobs.all')).toEqual(['on', 'file', 'AUTOGIT_JOBS_ALL']);
+    expect(rows.get('invite')?.[0]).toBe('[set]');
+    expect(stderr).toContain('AUTOGIT_NAEM is set and means nothing');
+    expect(code).toBe(0);
+    rmSync(file);
+  });
+
+  it.each([
+    ['nmae: kang\n', /unknown key "nmae"/],
+    ['jobs:\n  al: true\n', /unknown key "jobs\.al"/],
+    ['name: [a\n', /is no YAML/],
+    ['- a\n', /list of "key: value" lines/],
+    ['name:\n  first: x\n', /name must be a text/],
+    ['maxRuns: many\n', /maxRuns: "many" is no whole number/],
+    ['a: &a [x]\nb: *a\n', /is no YAML/],
+  ])('autogit.yml %j is refused by name', async (text, sentence) => {
+    const file = join(dir, 'bad.yml');
+    writeFileSync(file, text);
+    failing(2, sentence, /correct the file/)(await cli(['--config', file, 'join', '--home', join(dir, 'none')]));
+  });
+});
+
+describe('with an agent', () => {
+  let home: string;
+  let agent: ChildProcess;
+  let output = '';
+  beforeAll(async () => {
+    home = join(dir, 'kang');
+    const args = [
+      '--home',
+      home,
+      '--no-input',
+      'join',
+      '--new',
+      'home',
+      '--name',
+      'kang',
+      '--no-mdns',
+      '--listen',
+      '/ip4/127.0.0.1/tcp/0',
+      '--executor',
+      'process',
+    ];
+    agent = spawn(process.execPath, [bin, ...args], {
+      env: env({ AUTOGIT_PLAY_GPU: 'RTX 3090 Ti:24g' }),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [agent.stdout, agent.stderr]) stream?.on('data', (data) => (output += data));
+    for (let i = 0; i < 300; i++) {
+      if ((await cli(['--home', home, 'status', '--exit-status'])).code === 0) return;
+      if (agent.exitCode !== null) break;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error(`the agent did not come up: ${output}`);
+  });
+  afterAll(async () => {
+    if (agent.exitCode !== null || agent.signalCode !== null) return;
+    const gone = new Promise((resolve) => agent.once('exit', resolve));
+    agent.kill('SIGKILL');
+    await gone;
+  });
+  const here = (...args: string[]) => cli(['--home', home, ...args]);
+
+  it('status as JSON, as tabs, and a played GPU that says so', async () => {
+    const json = await here('status', '--json');
+    const snapshot = StatusSnapshot.parse(JSON.parse(json.stdout));
+    expect(snapshot.nodes[0]).toMatchObject({ node: 'kang', self: true, state: 'leader' });
+    expect(snapshot.nodes[0]?.capacity?.gpus[0]).toMatchObject({
+      model: 'RTX 3090 Ti (played)',
+      memoryBytes: 24 * 2 ** 30,
+    });
+    const { stdout } = await here('status');
+    expect(stdout).toMatch(/^mesh\thome\t/);
+    expect(stdout).toMatch(/^node\tkang\tleader\t.*RTX 3090 Ti \(played\)/m);
+  });
+
+  it('a second agent on the same home ends at once', async () => {
+    const second = await here(
+      '--no-input',
+      'join',
+      '--new',
+      '--no-mdns',
+      '--listen',
+      '/ip4/127.0.0.1/tcp/0',
+      '--executor',
+      'process',
+    );
+    expect(second.code).toBe(1);
+    expect(second.stderr).toMatch(/error: .*agent/);
+    expect((await here('status')).code).toBe(0);
+  });
+
+  it('settings, jobs, why, logs, doctor', async () => {
+    expect((await here('settings', 'retryLost', 'on')).code).toBe(0);
+    expect((await here('settings', 'retryLost')).stdout).toBe('true\n');
+    expect(JSON.parse((await here('settings', '--json')).stdout)).toMatchObject({
+      retryLost: true,
+      defaultArch: expect.any(String),
+    });
+    expect(await here('jobs')).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect((await here('jobs', '--json')).stdout.trim()).toBe('[]');
+    expect((await here('why', '7')).code).toBe(1);
+    expect((await here('logs')).stdout).toContain('"event":"agent-started"');
+    expect((await here('id')).stdout).toMatch(/^12D3KooW\w+\n$/);
+    const doctor = JSON.parse((await here('doctor', '--json')).stdout) as {
+      findings: { what: string; state: string }[];
+    };
+    expect(doctor.findings).toContainEqual(expect.objectContaining({ what: 'agent', state: 'ok' }));
+    expect((await here('approve')).stderr).toContain('no machine waits');
+    expect((await here('forget', 'nobody')).code).toBe(1);
+  });
+
+  it('a reader that goes away is no failure', () => {
+    const script = `set -o pipefail; "$0" "$1" --home "$2" config | head -1; exit \${PIPESTATUS[0]}`;
+    expect(execFileSync('bash', ['-c', script, process.execPath, bin, home], { env: env(), encoding: 'utf8' })).toMatch(
+      /^home\t/,
+    );
+  });
+
+  it('a watch goes on until Ctrl-C: 130', async () => {
+    const child = spawn(process.execPath, [bin, '--home', home, 'status', '--json', '-w', '200ms'], {
+      env: env(),
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    let lines = '';
+    await new Promise<void>((resolve) =>
+      child.stdout.on('data', (data) => {
+        lines += data;
+        if (lines.split('\n').length > 3) resolve();
+      }),
+    );
+    for (const line of lines.split('\n').slice(0, 3)) StatusSnapshot.parse(JSON.parse(line));
+    const ended = new Promise((resolve) => child.once('exit', (code) => resolve(code)));
+    child.kill('SIGINT');
+    expect(await ended).toBe(130);
+  });
+
+  it('leave ends it, and then nobody is there: 3', async () => {
+    const gone = new Promise((resolve) => agent.once('exit', (code) => resolve(code)));
+    expect((await here('leave')).code).toBe(0);
+    expect(await gone).toBe(0);
+    expect((await here('status')).code).toBe(3);
+    expect((await here('logs')).stdout).toContain('"event":"agent-started"');
+    expect(JSON.parse((await here('doctor', '--json')).stdout)).toMatchObject({
+      findings: expect.arrayContaining([expect.objectContaining({ what: 'store', state: 'ok' })]),
+    });
+  });
+
+  it('doctor: 5 when the identity or the store is broken, and join says the same', async () => {
+    const key = readFileSync(join(home, 'identity.key'));
+    writeFileSync(join(home, 'identity.key'), 'garbage');
+    const doctor = await here('doctor');
+    expect(doctor.code).toBe(5);
+    expect(doctor.stdout).toMatch(/^fail\tidentity\t.*is no Ed25519 key.*\trestore identity\.key/m);
+    failing(
+      1,
+      /is no Ed25519 key/,
+      /restore identity\.key/,
+    )(await here('--quiet', 'join', '--new', '--no-mdns', '--no-input'));
+    writeFileSync(join(home, 'identity.key'), key);
+    rmSync(join(home, 'store', 'level'), { recursive: true });
+    expect((await here('doctor')).stdout).toMatch(/^fail\tstore\t.*\tmv /m);
+    failing(1, /is damaged/, /mv /)(await here('--quiet', 'join', '--new', '--no-mdns', '--no-input'));
+  });
+
+  it('a home that cannot be written says so', async () => {
+    const file = join(dir, 'file');
+    writeFileSync(file, '');
+    chmodSync(file, 0o600);
+    const ended = await cli(['--home', join(file, 'home'), '--no-input', 'join', '--new']);
+    expect([ended.code, ended.stderr.includes('cannot be used')]).toEqual([1, true]);
+  });
+});
