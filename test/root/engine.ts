@@ -33,15 +33,20 @@ const ours = (): number | null => {
 };
 
 const install = (): void => {
-  if (spawnSync('dockerd', ['--version'], { stdio: 'ignore' }).status === 0) return;
+  const wanted = { dockerd: 'docker.io', iptables: 'iptables', busybox: 'busybox-static' };
+  const missing = Object.entries(wanted)
+    .filter(([program]) => spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status !== 0)
+    .map(([, name]) => name);
+  if (missing.length === 0) return;
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   spawnSync('apt-get', ['update', '-q'], { env, stdio: 'ignore' });
   const done = spawnSync(
     'apt-get',
-    ['-o', 'DPkg::Lock::Timeout=300', 'install', '-y', '-q', '--no-install-recommends', 'docker.io', 'iptables'],
+    ['-o', 'DPkg::Lock::Timeout=300', 'install', '-y', '-q', '--no-install-recommends', ...missing],
     { env, encoding: 'utf8' },
   );
-  if (done.status !== 0) throw new Error(`the tests of project root need a Docker Engine; apt-get: ${done.stderr}`);
+  if (done.status !== 0)
+    throw new Error(`the tests of project root need ${missing.join(', ')}; apt-get: ${done.stderr}`);
 };
 
 const start = async (): Promise<void> => {

@@ -16,6 +16,12 @@ executorContract('docker', () => ({
   image: makeTestImages().bash,
 }));
 
+executorContract('docker, an image like Alpine’s', () => ({
+  kind: 'docker',
+  options: { node },
+  image: makeTestImages().busybox,
+}));
+
 describe('docker executor', () => {
   const notes: string[] = [];
   const own = `${node}-own`;

@@ -5,9 +5,14 @@ import { dirname, join } from 'node:path';
 
 /**
  * Images for tests, made of this machine's own programs by `docker import`: no registry is reachable. `bash` is what a
- * job usually finds (bash, coreutils, tar, git); `sh` is the least that an image must have: dash and a few commands.
+ * job usually finds (bash, coreutils, tar, git); `sh` is the least that an image must have: dash and a few commands;
+ * `busybox` is what Alpine has: ash, and busybox for all commands.
  */
-export const testImages = { bash: 'autogit-test:bash', sh: 'autogit-test:sh' } as const;
+export const testImages = {
+  bash: 'autogit-test:bash',
+  sh: 'autogit-test:sh',
+  busybox: 'autogit-test:busybox',
+} as const;
 
 const coreutils =
   'cat chmod cp cut date dd echo env false head id kill ln ls mkdir mktemp mv printf pwd rm rmdir seq sleep sort stat tail tee test touch tr true uname wc yes'.split(
@@ -61,7 +66,22 @@ const make = (image: string, programs: string[], shell: string, changes: string[
   }
 };
 
-/** Makes both images where the engine lacks them; about a second. */
+const makeBusybox = (): void => {
+  if (has(testImages.busybox)) return;
+  const root = mkdtempSync(join(tmpdir(), 'autogit-image-'));
+  try {
+    for (const folder of ['tmp', 'etc', 'bin']) mkdirSync(join(root, folder));
+    put(root, where('busybox') as string, 'bin/busybox');
+    const names = execFileSync('busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n');
+    for (const name of names) if (name !== 'busybox') symlinkSync('busybox', join(root, 'bin', name));
+    const tar = execFileSync('tar', ['-C', root, '-c', '.'], { maxBuffer: 1 << 28 });
+    execFileSync('docker', ['import', '-', testImages.busybox], { input: tar });
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+};
+
+/** Makes the images where the engine lacks them; about a second. */
 export function makeTestImages(): typeof testImages {
   make(testImages.bash, ['bash', 'git', 'tar', 'gzip', 'grep', 'sed', 'ps', 'setsid', 'find', ...coreutils], 'bash', [
     // An entry point that would end at once: the executor must override it.
@@ -70,5 +90,6 @@ export function makeTestImages(): typeof testImages {
   make(testImages.sh, ['dash', 'cat', 'sleep', 'ls', 'mkdir', 'id', 'env', 'tee', 'tail', 'head', 'wc'], 'dash', [
     'USER dev',
   ]);
+  makeBusybox();
   return testImages;
 }
