@@ -15,6 +15,8 @@ export interface TraceSender {
   /** Not before: after a patch the interval, after a failure the back-off. */
   nextAt: number;
   failures: number;
+  /** When anything was last tried; -Infinity before the first. */
+  triedAt: number;
   phase: 'live' | 'canceling' | 'ended';
 }
 
@@ -58,6 +60,7 @@ export function newTraceSender(acked: number): TraceSender {
     heardAt: Number.NEGATIVE_INFINITY,
     nextAt: Number.NEGATIVE_INFINITY,
     failures: 0,
+    triedAt: Number.NEGATIVE_INFINITY,
     phase: 'live',
   };
 }
@@ -76,7 +79,10 @@ export function nextTraceAction(
   const isHeld = now.atMs < sender.nextAt && (sender.failures > 0 || !mayHurry);
   if (waiting > 0 && !isHeld)
     return { kind: 'patch', from: sender.acked, to: sender.acked + Math.min(waiting, traceLimits.patchBytes) };
-  const aliveAt = sender.failures > 0 ? sender.nextAt : sender.heardAt + now.keepAliveMs;
+  // While only GitLab can say that the run may go on, a back-off does not hold the question back.
+  const isAsked = now.keepAliveMs < traceLimits.keepAliveMs;
+  const retryAt = isAsked ? Math.min(sender.nextAt, sender.triedAt + now.keepAliveMs) : sender.nextAt;
+  const aliveAt = sender.failures > 0 ? retryAt : Math.max(sender.heardAt, sender.triedAt) + now.keepAliveMs;
   if (now.atMs >= aliveAt) return { kind: 'keep-alive' };
   return { kind: 'wait', untilMs: waiting > 0 ? Math.min(sender.nextAt, aliveAt) : aliveAt };
 }
@@ -93,7 +99,7 @@ export function traceAnswered(
   answer: TraceAnswer,
   now: { atMs: number; lengthBytes: number },
 ): { sender: TraceSender; verdict: TraceVerdict } {
-  const next = { ...sender };
+  const next = { ...sender, triedAt: now.atMs };
   if (answer.intervalS !== null && answer.intervalS > 0)
     next.intervalMs = clamp(answer.intervalS * 1000, traceLimits.leastIntervalMs, traceLimits.mostIntervalMs);
   const { status } = answer;
