@@ -149,7 +149,7 @@ export class Checks {
       case 'ack': {
         if (!message.stamp) return;
         const doc = history.find(message.stamp);
-        const now = history.find(agent.machine.disk.stampOf('accepted'));
+        const now = history.find(agent.machine.disk.acceptedStamp);
         return must(
           !!doc && (doc.holders.has(disk) || (!!now && isAncestor(doc, now))),
           'ack-after-fsync',

@@ -10,6 +10,8 @@ interface Mood {
   holdsFrames: boolean;
   meanGapMs: number;
   kinds: string[];
+  /** Faults last so many times shorter. */
+  hurry: number;
 }
 
 type GitlabMood = 'ok' | '429' | '500' | 'away';
@@ -31,7 +33,7 @@ export class Faults {
   constructor(world: World) {
     this.#world = world;
     this.#chance = world.chance.fork();
-    this.mood = drawMood(this.#chance);
+    this.mood = drawMood(this.#chance, world.isStorm);
   }
 
   begin(untilMs: number): void {
@@ -77,7 +79,7 @@ export class Faults {
       isDone = true;
     };
     this.#undo.push(once);
-    this.#world.timeline.after(ms, once);
+    this.#world.timeline.after(ms / this.mood.hurry, once);
   }
 
   // --- what is asked of it
@@ -241,17 +243,33 @@ const strikes: Record<string, (world: World, chance: Chance, hands: Hands) => vo
   'change settings': (world) => world.people.changeSomething(),
 };
 
-function drawMood(chance: Chance): Mood {
+const ofElections = [
+  'cut one way',
+  'isolate',
+  'partition',
+  'slow line',
+  'reset streams',
+  'kill agent',
+  'stop process',
+  'slow disk',
+  'busy loop',
+  'lose disk',
+  'leave politely',
+];
+
+function drawMood(chance: Chance, isStorm: boolean): Mood {
   const all = Object.keys(strikes);
   const kinds = all.filter(() => chance.maybe(0.6));
-  const rough = chance.maybe(0.4);
+  const rough = isStorm || chance.maybe(0.4);
+  if (isStorm) kinds.splice(0, kinds.length, ...ofElections.filter(() => chance.maybe(0.7)));
   return {
     loss: chance.pick([0, 0.001, 0.01, 0.05]),
     reorder: rough ? chance.pick([0.005, 0.05]) : 0,
     duplicate: rough ? chance.pick([0.002, 0.02]) : 0,
     corrupt: chance.pick([0, 0, 0.0005]),
     holdsFrames: chance.maybe(0.5),
-    meanGapMs: chance.spread(250, 2500),
+    meanGapMs: isStorm ? chance.spread(50, 400) : chance.spread(250, 2500),
+    hurry: isStorm ? chance.spread(2, 12) : 1,
     kinds: kinds.length > 0 ? kinds : all,
   };
 }

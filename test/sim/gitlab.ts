@@ -137,7 +137,7 @@ export class SimGitlab {
   /** `PUT /jobs/:id` with the job's own token: 403 once it is no longer running. */
   update(token: string, end: { state: 'success' | 'failed' | 'running'; because: string; system: boolean }): boolean {
     const job = [...this.jobs.values()].find((one) => one.token === token);
-    if (!job || job.status !== 'running') return false;
+    if (job?.status !== 'running') return false;
     if (end.state === 'running') return true;
     job.status = end.state;
     job.because = end.because;

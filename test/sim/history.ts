@@ -7,7 +7,8 @@ import { Violation } from './violation.ts';
 export interface Doc {
   key: string;
   stamp: Stamp;
-  text: string;
+  /** JSON texts that were found to say the same. */
+  texts: Set<string>;
   parent: Doc | null;
   depth: number;
   configuration: Configuration;
@@ -90,12 +91,13 @@ export class History {
     if (known) return known;
     const doc = this.docs.get(showStamp(ledger.stamp));
     if (doc) {
-      const text = canonical(ledger);
-      if (doc.text !== text)
+      const text = JSON.stringify(ledger);
+      if (!doc.texts.has(text) && canonical(doc.ledger) !== canonical(ledger))
         throw new Violation(
           'one-document-a-stamp',
           `${showStamp(ledger.stamp)} stands for two ledgers, one at ${life}`,
         );
+      doc.texts.add(text);
       this.#texts.set(ledger, doc);
       return doc;
     }
@@ -113,7 +115,7 @@ export class History {
     const doc: Doc = {
       key,
       stamp: ledger.stamp,
-      text: canonical(ledger),
+      texts: new Set([JSON.stringify(ledger)]),
       parent,
       depth: parent ? parent.depth + 1 : 0,
       configuration: ledger.configuration,
@@ -142,7 +144,12 @@ export class History {
       const heavy = Object.values(voters).filter((voter) => voter.weight === 3).length;
       if (heavy > 1 || (heavy === 1 && Object.keys(voters).length % 2 === 1)) fail('weights', 'wrong weights');
     }
-    if (canonical(was) === canonical(is)) return;
+    for (const run of Object.values(parent.ledger.runs)) {
+      const now = doc.ledger.runs[run.run]?.state ?? 'lost';
+      if (run.state === 'lost' && now !== 'lost' && now !== 'delivered')
+        fail('lost-stays-lost', `${run.run} was lost and is ${now}`);
+    }
+    if (was === is || canonical(was) === canonical(is)) return;
     this.#figures.add('configurations');
     if (doc.stamp.term !== parent.stamp.term) fail('restamp-changes-the-stamp-only', 'a new leader changed the voters');
     if (is.next !== null && was.next === null) {

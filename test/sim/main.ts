@@ -11,9 +11,15 @@ const { values } = parseArgs({
     /** Only every n-th seed, from `from` on: several processes share the work. */
     stride: { type: 'string', default: '1' },
     for: { type: 'string' },
+    /** Like --for, in CPU time: what else the computer does changes nothing. */
+    cpu: { type: 'string' },
     chaos: { type: 'string' },
+    /** How long a healed mesh may take to get well; 0 = no healing is looked at. */
+    heal: { type: 'string' },
     /** Runs every seed twice (the default), or only every n-th; 0 = none. */
     twice: { type: 'string', default: '1' },
+    /** Every seed a storm of elections. */
+    storm: { type: 'boolean' },
     verbose: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
@@ -29,15 +35,24 @@ function msOf(text: string): number {
 const options: WorldOptions = {
   ...defaultOptions,
   ...(values.chaos ? { chaosMs: msOf(values.chaos) } : {}),
+  ...(values.heal ? { healMs: msOf(values.heal) } : {}),
+  isStorm: values.storm ?? null,
   print: values.verbose ? (line) => process.stdout.write(`${line}\n`) : null,
 };
-const replay = (seed: number): string =>
-  `npm run sim -- --seed ${seed} --verbose${values.chaos ? ` --chaos ${values.chaos}` : ''}`;
+const replay = (seed: number): string => {
+  const flags = [
+    values.chaos && `--chaos ${values.chaos}`,
+    values.heal && `--heal ${values.heal}`,
+    values.storm && '--storm',
+  ];
+  return ['npm run sim --', `--seed ${seed} --verbose`, ...flags.filter((flag) => !!flag)].join(' ');
+};
 
 function report(end: SeedEnd): void {
   const { seed, broken } = end;
   if (!broken) return;
-  if (!values.verbose && !values.json) for (const line of broken.tail) process.stdout.write(`  ${line}\n`);
+  if (values.json) return;
+  if (!values.verbose) for (const line of broken.tail) process.stdout.write(`  ${line}\n`);
   process.stdout.write(`seed ${seed} broke ${broken.sentence}\nreplay: ${replay(seed)}\n`);
 }
 
@@ -68,7 +83,8 @@ function one(seed: number): void {
     const again = runSeed(seed, options);
     if (again.hash !== end.hash) {
       total.broken.push({ seed, rule: 'same-seed-same-story', sentence: 'two runs differ' });
-      process.stdout.write(`seed ${seed} told two stories: ${end.hash} and ${again.hash}\nreplay: ${replay(seed)}\n`);
+      if (!values.json)
+        process.stdout.write(`seed ${seed} told two stories: ${end.hash} and ${again.hash}\nreplay: ${replay(seed)}\n`);
     }
   }
 }
@@ -76,9 +92,10 @@ function one(seed: number): void {
 const began = performance.now();
 if (values.seed !== undefined) one(Number(values.seed));
 else {
-  const count = values.for ? Number.POSITIVE_INFINITY : Number(values.seeds ?? 200);
+  const count = values.for || values.cpu ? Number.POSITIVE_INFINITY : Number(values.seeds ?? 200);
   const untilMs = values.for ? msOf(values.for) : Number.POSITIVE_INFINITY;
-  for (let i = 0; i < count && performance.now() - began < untilMs; i += 1) {
+  const cpuMs = values.cpu ? msOf(values.cpu) : Number.POSITIVE_INFINITY;
+  for (let i = 0; i < count && performance.now() - began < untilMs && total.realMs < cpuMs; i += 1) {
     one(Number(values.from) + i * Number(values.stride));
     if (total.broken.length > 0 && !values.keep) break;
   }
@@ -91,7 +108,7 @@ else {
   for (const [name, count] of rows)
     process.stdout.write(`${String(count).padStart(9)}  ${name} (in ${seen.get(name)} seeds)\n`);
   process.stdout.write(
-    `${total.seeds} seeds, ${(total.virtualMs / 1000).toFixed(0)} virtual s in ${(total.realMs / 1000).toFixed(1)} s ` +
+    `${total.seeds} seeds, ${(total.virtualMs / 1000).toFixed(0)} virtual s in ${(total.realMs / 1000).toFixed(1)} CPU s ` +
       `(${Math.round(total.virtualMs / total.realMs)} x real time), ${total.events} events, ${total.broken.length} violations\n`,
   );
 }

@@ -93,8 +93,15 @@ export class People {
     again(this.#chance.between(100, 700));
   }
 
-  changeSomething(): void {
-    const member = this.#member();
+  /** Changes without end, most of them where somebody believes to lead. */
+  ask(untilMs: number): void {
+    if (this.#world.now > untilMs) return;
+    const leading = this.#world.agents().filter((agent) => agent.state.raft.leading !== null && agent.isRunning);
+    this.changeSomething(leading.length > 0 && this.#chance.maybe(0.8) ? this.#chance.pick(leading) : this.#member());
+    this.#world.timeline.after(this.#chance.spread(10, 300), () => this.ask(untilMs));
+  }
+
+  changeSomething(member: Agent | null = this.#member()): void {
     if (!member?.ledger) return;
     const node = this.#chance.pick(Object.keys(member.ledger.nodes));
     const isDrained = member.ledger.nodes[node]!.drained;

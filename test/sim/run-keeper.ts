@@ -136,7 +136,7 @@ export class RunKeeper {
     const { machine } = this.#agent;
     this.#world.timeline.after(this.#world.faults.fsyncMs(machine.id), () => {
       if (this.#isStopped) return;
-      machine.disk.putRun(run);
+      machine.disk.runs.set(run.run, run);
       this.#later(() => {
         this.#runs.set(run.run, run);
         then();

@@ -1,5 +1,5 @@
-// npm run sim -- --seeds 200 | --seed N --verbose | --for 10m : bundles the simulation and runs it.
-import { mkdirSync } from 'node:fs';
+// npm run sim -- --seeds 200 | --seed N --verbose | --for 10m | mutants : bundles the simulation and runs it.
+import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -9,13 +9,15 @@ const outfile = join(root, '.tmp', `sim-${process.pid}.mjs`);
 mkdirSync(dirname(outfile), { recursive: true });
 await build({
   absWorkingDir: root,
-  entryPoints: ['test/sim/main.ts'],
+  entryPoints: [process.argv[2] === 'mutants' ? 'test/sim/mutants/main.ts' : 'test/sim/main.ts'],
+  external: ['esbuild'],
   outfile,
   bundle: true,
   platform: 'node',
   target: 'node20.19',
   format: 'esm',
-  sourcemap: 'inline',
   logLevel: 'warning',
 });
+process.on('exit', () => rmSync(outfile, { force: true }));
+process.chdir(root);
 await import(pathToFileURL(outfile).href);

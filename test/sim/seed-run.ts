@@ -6,7 +6,7 @@ export interface SeedEnd {
   hash: string;
   /** ms of the world. */
   virtualMs: number;
-  /** ms of this computer. */
+  /** CPU ms of this computer. */
   realMs: number;
   events: number;
   counts: Record<string, number>;
@@ -15,7 +15,7 @@ export interface SeedEnd {
 
 /** One seed from founding to health. Whatever goes wrong in it, a broken invariant of the core included, is a finding. */
 export function runSeed(seed: number, options: WorldOptions = defaultOptions): SeedEnd {
-  const began = performance.now();
+  const began = process.cpuUsage().user;
   const world = new World(seed, options);
   let broken: SeedEnd['broken'] = null;
   try {
@@ -30,7 +30,7 @@ export function runSeed(seed: number, options: WorldOptions = defaultOptions): S
     seed,
     hash: world.transcript.digest(),
     virtualMs: world.now,
-    realMs: performance.now() - began,
+    realMs: (process.cpuUsage().user - began) / 1000,
     events: world.timeline.events,
     counts: world.figures.counts,
     broken,

@@ -20,9 +20,11 @@ export interface WorldOptions {
   chaosMs: number;
   /** ms of the world in which a healed mesh must be well. */
   healMs: number;
+  /** Elections above all: faults and changes by the dozen, hardly any jobs. Null: some seeds are so, by chance. */
+  isStorm: boolean | null;
   print: ((line: string) => void) | null;
 }
-export const defaultOptions: WorldOptions = { chaosMs: 20_000, healMs: 240_000, print: null };
+export const defaultOptions: WorldOptions = { chaosMs: 20_000, healMs: 240_000, isStorm: null, print: null };
 
 const builds: Build[] = [
   { cpus: 4, memoryGiB: 16, gpus: [] },
@@ -45,6 +47,7 @@ export class World {
   readonly people: People;
   readonly faults: Faults;
   readonly options: WorldOptions;
+  readonly isStorm: boolean;
   readonly #machines = new Map<string, Machine>();
   readonly #agents = new Map<string, Agent>();
   #lives = 0;
@@ -53,6 +56,8 @@ export class World {
   constructor(seed: number, options: WorldOptions = defaultOptions) {
     this.options = options;
     this.chance = new Chance(seed);
+    const stormy = this.chance.maybe(0.3);
+    this.isStorm = options.isStorm ?? stormy;
     this.transcript = new Transcript(() => this.timeline.now, options.print);
     this.history = new History(this.figures);
     this.checks = new Checks(this);
@@ -62,7 +67,7 @@ export class World {
     this.faults = new Faults(this);
     this.people = new People(this);
     this.history.onJoint = () => this.faults.tempt();
-    const size = this.chance.pick(sizes);
+    const size = this.isStorm ? 3 + this.chance.below(3) : this.chance.pick(sizes);
     for (let i = 1; i <= size; i += 1) {
       const build = { ...builds[(i - 1) % builds.length]! };
       build.gpus = build.gpus.map((gpu) => ({ ...gpu, uuid: `${gpu.uuid}-n${i}` }));
@@ -115,10 +120,16 @@ export class World {
     };
     tend();
     this.timeline.after(300, () => this.people.connectGitlab());
-    this.timeline.after(800, () => this.people.pushJobs(chaosMs - 3000));
+    if (this.isStorm) this.timeline.after(800, () => this.people.ask(chaosMs));
+    if (!this.isStorm || this.chance.maybe(0.3)) this.timeline.after(800, () => this.people.pushJobs(chaosMs - 3000));
     const calmMs = this.chance.between(200, 2500);
     this.timeline.after(calmMs, () => this.faults.begin(chaosMs));
     this.timeline.runUntil(chaosMs);
+    if (healMs > 0) this.#heal();
+  }
+
+  #heal(): void {
+    const { chaosMs, healMs } = this.options;
     this.transcript.say('world', 'heals');
     this.faults.heal();
     this.people.undrain();
@@ -159,7 +170,8 @@ export class World {
       { key: 'committed', value: ledger },
     ]);
     this.startAgent(founder.id);
-    for (const id of ids.slice(1)) this.timeline.after(this.chance.spread(100, 6000), () => this.people.letIn(id));
+    for (const id of ids.slice(1))
+      this.timeline.after(this.chance.spread(100, this.isStorm ? 800 : 6000), () => this.people.letIn(id));
   }
 
   // --- what happens to machines
@@ -241,7 +253,7 @@ export class World {
     if (!top) return false;
     const configurations = [top.configuration];
     for (const machine of this.machines()) {
-      const doc = this.history.find(machine.disk.stampOf('accepted'));
+      const doc = this.history.find(machine.disk.acceptedStamp);
       if (doc) configurations.push(doc.configuration);
     }
     for (const agent of this.agents()) configurations.push(agent.state.raft.accepted.configuration);

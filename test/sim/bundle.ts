@@ -1,0 +1,52 @@
+import { mkdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { build } from 'esbuild';
+import type { Mutant } from './mutants/table.ts';
+
+/** The repository: commands run there. */
+const root = process.cwd();
+
+/** Bundles the simulation, with the bug planted in what is bundled; the working tree stays as it is. */
+export async function bundleSimulation(name: string, mutant: Mutant | null): Promise<string> {
+  const outfile = join(root, '.tmp', 'sim', `${name.replaceAll(/[^a-z0-9]+/gi, '-')}-${process.pid}.mjs`);
+  mkdirSync(dirname(outfile), { recursive: true });
+  const patched = new Set<string>();
+  await build({
+    absWorkingDir: root,
+    entryPoints: ['test/sim/main.ts'],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    target: 'node20.19',
+    format: 'esm',
+    logLevel: 'error',
+    plugins: [
+      {
+        name: 'mutant',
+        setup({ onLoad }) {
+          onLoad({ filter: /\/(?:scheduler|protocol)\/.*\.ts$/ }, ({ path }) => {
+            const file = relative(root, path);
+            const patches = mutant?.patches.filter((patch) => patch.file === file) ?? [];
+            if (patches.length === 0) return null;
+            patched.add(file);
+            return { contents: patchedText(file, patches), loader: 'ts' };
+          });
+        },
+      },
+    ],
+  });
+  for (const { file } of mutant?.patches ?? [])
+    if (!patched.has(file)) throw new Error(`mutant "${name}": ${file} is not part of the simulation`);
+  return outfile;
+}
+
+/** Each patch must match exactly once: else the code has changed and the mutant must follow. */
+export function patchedText(file: string, patches: Mutant['patches']): string {
+  let text = readFileSync(join(root, file), 'utf8');
+  for (const { find, replace } of patches) {
+    const count = text.split(find).length - 1;
+    if (count !== 1) throw new Error(`${file}: ${count} places match ${JSON.stringify(find)}, not one`);
+    text = text.replace(find, () => replace);
+  }
+  return text;
+}

@@ -1,0 +1,243 @@
+/** One planted bug: exact text patches of production files, each of which must match exactly once. */
+export interface Mutant {
+  name: string;
+  /** The rule that it breaks, as SAFETY or DESIGN numbers it. */
+  rule: string;
+  /** Best hunted where elections are many. */
+  isOfElections: boolean;
+  patches: { file: string; find: string; replace: string }[];
+}
+
+const one = (name: string, rule: string, file: string, find: string, replace: string): Mutant => ({
+  name,
+  rule,
+  isOfElections: rule.startsWith('L'),
+  patches: [{ file, find, replace }],
+});
+
+const raft = (file: string): string => `scheduler/raft/${file}.ts`;
+const jobs = (file: string): string => `scheduler/jobs/${file}.ts`;
+
+export const mutants: Mutant[] = [
+  one(
+    'volatile vote',
+    'L10',
+    raft('turn'),
+    'value: { term: raft.term, votedFor: raft.votedFor }',
+    'value: { term: raft.term, votedFor: null }',
+  ),
+  one(
+    'vote said before fsync',
+    'L10',
+    raft('votes'),
+    'if (granted) sendAfterDisk(turn, from, reply);',
+    'if (granted) send(turn, from, reply);',
+  ),
+  one('two votes in a term', 'L10', raft('votes'), 'if (raft.votedFor !== null)', 'if (false)'),
+  one(
+    'vote forgotten at restart',
+    'L10',
+    'scheduler/state.ts',
+    'votedFor: promise.term >= accepted.stamp.term ? promise.votedFor : null',
+    'votedFor: null',
+  ),
+  one(
+    'vote whatever the stamp',
+    'L5',
+    raft('votes'),
+    'if (compareStamps(message.stamp, raft.accepted.stamp) < 0)\n    return answer(false',
+    'if (false)\n    return answer(false',
+  ),
+  one(
+    'version before term',
+    'L5',
+    'protocol/stamp.ts',
+    'a.term - b.term || a.version - b.version',
+    'a.version - b.version || a.term - b.term',
+  ),
+  one('stale term accepted', 'L5', raft('append'), 'if (term < raft.term) return send', 'if (false) return send'),
+  one(
+    'new stamp leaves joint',
+    'L3',
+    raft('leading'),
+    '  propose(turn, raft.accepted);\n',
+    '  const { next } = raft.accepted.configuration;\n  propose(turn, next ? { ...raft.accepted, configuration: { voters: next, next: null } } : raft.accepted);\n',
+  ),
+  one(
+    'voters changed in one step',
+    'L4',
+    raft('configuration'),
+    'configuration: { voters: ledger.configuration.voters, next },',
+    'configuration: { voters: next, next: null },',
+  ),
+  one(
+    'joint left early',
+    'L3',
+    raft('configuration'),
+    'if (!raft.leading || !configurationCommitted(turn)) return;',
+    'if (!raft.leading) return;',
+  ),
+  one(
+    'joint by the new half only',
+    'L2',
+    raft('quorum'),
+    'hasMajority(configuration.voters, counts) &&',
+    'hasMajority(configuration.next ?? configuration.voters, counts) &&',
+  ),
+  one(
+    'joint by the old half only',
+    'L2',
+    raft('quorum'),
+    '(configuration.next === null || hasMajority(configuration.next, counts));',
+    'true;',
+  ),
+  one(
+    'joint by the sum',
+    'L2',
+    raft('quorum'),
+    'hasMajority(configuration.voters, counts) &&\n  (configuration.next === null || hasMajority(configuration.next, counts));',
+    'hasMajority({ ...configuration.voters, ...configuration.next }, counts);',
+  ),
+  one(
+    'three with a tie-breaker',
+    'L4',
+    raft('voter-plan'),
+    'chosen.size % 2 === 0 ? order[0]?.node : undefined',
+    'chosen.size > 1 ? order[0]?.node : undefined',
+  ),
+  one(
+    'candidate counts by committed voters',
+    'L2',
+    raft('campaign'),
+    'return hasQuorum(raft.accepted.configuration, (node, store) =>\n    node === turn.self',
+    'return hasQuorum((raft.committed ?? raft.accepted).configuration, (node, store) =>\n    node === turn.self',
+  ),
+  one(
+    'acknowledged before fsync',
+    'L10',
+    raft('append'),
+    "return sendAfterDisk(turn, from, { kind: 'ack'",
+    "return send(turn, from, { kind: 'ack'",
+  ),
+  one(
+    'leader counts itself before fsync',
+    'L10',
+    raft('proposal'),
+    'store === turn.identity.store && seq <= raft.diskSeq',
+    'store === turn.identity.store',
+  ),
+  one('own vote counts before fsync', 'L10', raft('campaign'), '&& campaign.ownVoteSeq <= raft.diskSeq', ''),
+  one(
+    'acts on accepted',
+    'L1',
+    raft('append'),
+    'if (sameStamp(message.committed, raft.accepted.stamp) && !hasCommitted(turn))',
+    'if (!hasCommitted(turn))',
+  ),
+  one(
+    'commit mark by version only',
+    'L5',
+    raft('append'),
+    'if (sameStamp(message.committed, raft.accepted.stamp) && !hasCommitted(turn))',
+    'if (message.committed.version === raft.accepted.stamp.version && !hasCommitted(turn))',
+  ),
+  {
+    name: 'store id ignored',
+    rule: 'L8',
+    isOfElections: true,
+    patches: [
+      {
+        file: raft('campaign'),
+        find: 'campaign.votes[node] === store &&',
+        replace: 'campaign.votes[node] !== undefined &&',
+      },
+      { file: raft('proposal'), find: '&& acked.store === store &&', replace: '&&' },
+    ],
+  },
+  one(
+    'acts before its first ledger is committed',
+    'L3',
+    'scheduler/step.ts',
+    'mayAct: isLeader && raft.committed?.stamp.term === raft.term,',
+    'mayAct: isLeader,',
+  ),
+  one(
+    'answers a change before commit',
+    'L16',
+    raft('petitions'),
+    '(one) => compareStamps(one.stamp, stamp) <= 0',
+    '() => true',
+  ),
+  one(
+    'lost told to GitLab before commit',
+    'J1',
+    jobs('lost-runs'),
+    'of Object.values(committed.runs)) {',
+    'of Object.values((ledger ?? committed).runs).filter((lost) => lost.state === "lost")) {\n    committed.runs[run.run]?.state !== "lost" && turn.effects.push({ kind: "fail-run", run, because: run.because });',
+  ),
+  one(
+    'silent node lost too soon',
+    'J1',
+    jobs('lost-runs'),
+    'Math.max(3000, ageMs / 10)',
+    'Math.max(200, ageMs / 1000)',
+  ),
+  one(
+    'dead agent lost too soon',
+    'J1',
+    jobs('lost-runs'),
+    'export const adoptionMs = 60_000;',
+    'export const adoptionMs = 300;',
+  ),
+  one(
+    'lost run comes back',
+    'J1',
+    jobs('run-edits'),
+    "if (known.state === 'lost') return told.state",
+    "if (known.state === 'delivered') return told.state",
+  ),
+  one(
+    'grant used twice',
+    'J5',
+    jobs('grant-taking'),
+    'if (jobs.own.usedGrants.includes(grant.grant)) return jobs;',
+    '',
+  ),
+  one('old grant taken', 'J5', jobs('grant-taking'), 'if (grant.term < highest)', 'if (false)'),
+  one('no look at the room on the node', 'DESIGN 7.4', jobs('grant-taking'), 'if (!verdict.fits) {', 'if (false) {'),
+  one(
+    'asking not on disk',
+    'J3',
+    jobs('grant-taking'),
+    "writes: [{ key: 'asking', value: asking }],\n    then: [",
+    'writes: [],\n    then: [',
+  ),
+  one(
+    'running jobs taken for strays',
+    'J3',
+    jobs('run-compare'),
+    'if (own.has(running.job) || failing.has(running.job)) continue;',
+    '',
+  ),
+  one(
+    'grant before the class is committed',
+    'J7',
+    jobs('grants'),
+    'const entry = committed.classes[key];\n  const memo',
+    'const entry = ledger.classes[key];\n  const memo',
+  ),
+  one(
+    'token in the log',
+    'DESIGN 12',
+    jobs('grants'),
+    'grant: grant.grant,\n    node: placed.name,',
+    'grant: runner.token,\n    node: placed.name,',
+  ),
+  one(
+    'token in gossip',
+    'DESIGN 12',
+    jobs('own-report'),
+    '    version,\n',
+    '    version: turn.context.ledger?.gitlab.token?.slice(0, 60) ?? version,\n',
+  ),
+];
