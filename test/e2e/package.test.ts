@@ -21,11 +21,11 @@ it('what is published installs on its own and runs: one bundled file, and the na
   writeFileSync(join(folder, 'package.json'), '{}');
   run('npm', ['install', '--no-audit', '--no-fund', `./${packed.filename}`], folder);
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
-  expect(run('npx', ['--no', 'autogit-node', 'version'], folder).trim()).toBe(version);
+  expect(run('npx', ['--no', '--', 'autogit-node', 'version'], folder).trim()).toBe(version);
   // Opens the native store, which `version` does not.
   const home = join(folder, 'home');
   const doctor = JSON.parse(
-    run('sh', ['-c', `npx --no autogit-node --home ${home} doctor --json || true`], folder),
+    run('sh', ['-c', `npx --no -- autogit-node --home ${home} doctor --json || true`], folder),
   ) as unknown[];
   expect(doctor.length).toBeGreaterThan(3);
 });
