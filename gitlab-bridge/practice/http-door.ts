@@ -80,9 +80,18 @@ const send = async (call: Call, answer: Answer): Promise<void> => {
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-const callFor = (request: IncomingMessage, response: ServerResponse, options: DoorOptions): Call & { path: string } => {
+const callFor = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: DoorOptions,
+  open: Set<AbortController>,
+): Call & { path: string } => {
   const gone = new AbortController();
-  response.on('close', () => gone.abort());
+  open.add(gone);
+  response.on('close', () => {
+    open.delete(gone);
+    gone.abort();
+  });
   const url = new URL(`http://practice${(request.url ?? '/').replace(/^\/*/, '/')}`);
   return {
     method: request.method ?? 'GET',
@@ -93,7 +102,7 @@ const callFor = (request: IncomingMessage, response: ServerResponse, options: Do
     body: {},
     remote: (request.socket.remoteAddress ?? '').replace(/^::ffff:/, ''),
     base: options.base(request),
-    signal: AbortSignal.any([gone.signal, options.stopping]),
+    signal: gone.signal,
     request,
     response,
   };
@@ -101,6 +110,10 @@ const callFor = (request: IncomingMessage, response: ServerResponse, options: Do
 
 /** The request listener: route, limits, body, handler, answer. Nothing a client sends makes it throw. */
 export const httpDoor = (options: DoorOptions): ((request: IncomingMessage, response: ServerResponse) => void) => {
+  const open = new Set<AbortController>();
+  options.stopping.addEventListener('abort', () => {
+    for (const one of open) one.abort();
+  });
   const compiled = options.routes.map((route) => ({ route, segments: route.pattern.split('/') }));
   const answerTo = async (call: Call & { path: string }): Promise<Answer> => {
     const found = match(compiled, call.method === 'HEAD' ? 'GET' : call.method, call.path.split('/'));
@@ -142,7 +155,7 @@ export const httpDoor = (options: DoorOptions): ((request: IncomingMessage, resp
     if (!call.request.complete) call.request.resume();
   };
   return (request, response) => {
-    void serve(callFor(request, response, options)).catch((error: unknown) => {
+    void serve(callFor(request, response, options, open)).catch((error: unknown) => {
       options.log(`answer broken off: ${error instanceof Error ? error.message : String(error)}`);
       response.destroy();
     });

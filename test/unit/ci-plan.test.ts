@@ -202,5 +202,11 @@ describe('what is wrong or lacking fails by name', () => {
     expect(errors('a: {script: x, extends: __proto__}')).toContain('unknown keys in `extends`');
     expect(errors('a: {script: x, extends: constructor}')).toContain('unknown keys in `extends`');
     expect(Object.keys(jobs('constructor: {script: x}'))).toEqual(['constructor']);
+    expect(errors('__proto__: {script: x}')).toContain('__proto__');
+    expect(errors('a: {script: x, variables: {__proto__: y}}')).toContain('__proto__');
+    expect(errors('a: {script: x, timeout: 5 constructor}')).toContain('should be a duration');
+    expect(jobs('a: {script: x, tags: [$constructor], rules: [{if: $constructor == null}]}').a?.tags).toEqual([
+      '$constructor',
+    ]);
   });
 });

@@ -8,10 +8,12 @@ export const isHash = (value: unknown): value is Hash =>
 export const maxConfigBytes = 1_048_576;
 const maxDepth = 100;
 
-const depth = (value: unknown, left = maxDepth): boolean => {
+/** Not deeper than the limit, and no key that JavaScript would take for something else. */
+const isSound = (value: unknown, left = maxDepth): boolean => {
   if (left === 0) return false;
   if (typeof value !== 'object' || value === null) return true;
-  return Object.values(value).every((inner) => depth(inner, left - 1));
+  if (Object.hasOwn(value, '__proto__')) return false;
+  return Object.values(value).every((inner) => isSound(inner, left - 1));
 };
 
 /** Reads the YAML text: anchors and merge keys are resolved, tags (`!reference`) are refused by name. */
@@ -25,7 +27,7 @@ export const readConfig = (text: string): { config: Hash } | { errors: string[] 
     if (wrong !== undefined) return { errors: [`Invalid configuration format: ${wrong.message.split('\n')[0]}`] };
     const config: unknown = document.toJS({ maxAliasCount: 1000 });
     if (!isHash(config)) return { errors: ['Invalid configuration format'] };
-    if (!depth(config)) return { errors: ['The parsed YAML is too deep'] };
+    if (!isSound(config)) return { errors: ['The parsed YAML is too deep, or has a key __proto__'] };
     return { config };
   } catch (error) {
     return { errors: [`Invalid configuration format: ${error instanceof Error ? error.message : 'unreadable'}`] };

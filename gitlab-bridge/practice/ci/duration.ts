@@ -1,24 +1,26 @@
 /** Seconds of GitLab's written durations: `1h 30m`, `3 hours and 20 mins`, `2 days`, `90` (seconds), `never` is not one. */
-const unitSeconds: Record<string, number> = {
-  s: 1,
-  sec: 1,
-  second: 1,
-  m: 60,
-  min: 60,
-  minute: 60,
-  h: 3600,
-  hr: 3600,
-  hour: 3600,
-  d: 86_400,
-  day: 86_400,
-  w: 604_800,
-  week: 604_800,
-  mo: 2_592_000,
-  month: 2_592_000,
-  y: 31_536_000,
-  yr: 31_536_000,
-  year: 31_536_000,
-};
+const unitSeconds = new Map<string, number>(
+  Object.entries({
+    s: 1,
+    sec: 1,
+    second: 1,
+    m: 60,
+    min: 60,
+    minute: 60,
+    h: 3600,
+    hr: 3600,
+    hour: 3600,
+    d: 86_400,
+    day: 86_400,
+    w: 604_800,
+    week: 604_800,
+    mo: 2_592_000,
+    month: 2_592_000,
+    y: 31_536_000,
+    yr: 31_536_000,
+    year: 31_536_000,
+  }),
+);
 
 const part = /(\d+(?:\.\d+)?)\s*([a-z]*)/gy;
 
@@ -41,7 +43,7 @@ export const durationSeconds = (text: string): number | null => {
     const found = part.exec(plain);
     if (found === null) return null;
     const name = found[2] as string;
-    const unit = name === '' ? 1 : (unitSeconds[name] ?? unitSeconds[name.replace(/s$/, '')]);
+    const unit = name === '' ? 1 : (unitSeconds.get(name) ?? unitSeconds.get(name.replace(/s$/, '')));
     if (unit === undefined) return null;
     seconds += Number(found[1]) * unit;
     at = part.lastIndex;

@@ -128,7 +128,8 @@ class Reader {
     const token = this.list[this.at];
     if (token === undefined || token.kind === 'operator') throw new ExpressionError('a value is missing');
     this.at += 1;
-    if (token.kind === 'variable') return this.variables[token.name] ?? null;
+    if (token.kind === 'variable')
+      return Object.hasOwn(this.variables, token.name) ? (this.variables[token.name] ?? null) : null;
     if (token.kind === 'string') return token.text;
     if (token.kind === 'pattern') return regex(token.source, token.flags);
     return null;

@@ -29,7 +29,7 @@ export const expand = (
   const out = text.replace(reference, (whole: string, bare?: string, braced?: string) => {
     const name = bare ?? braced;
     if (name === undefined || seen.includes(name)) return whole;
-    const value = known[name];
+    const value = Object.hasOwn(known, name) ? known[name] : undefined;
     return value === undefined ? whole : expand(value, known, [...seen, name]);
   });
   return out.length > maxLength ? out.slice(0, maxLength) : out;
