@@ -1,120 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
-import type { MessageOf, PeerMessage } from '../../protocol/messages.ts';
-import type { Durable, Effect } from '../../scheduler/effects.ts';
-import type { Happened } from '../../scheduler/inputs.ts';
-import { type CoreState, wake } from '../../scheduler/state.ts';
-import { step } from '../../scheduler/step.ts';
-import { leaderContactAt, livenessOf } from '../../scheduler/views.ts';
+import { wake } from '../../scheduler/state.ts';
+import { leaderContactAt } from '../../scheduler/views.ts';
+import { measured } from './raft-cluster.ts';
+import { ledgerOf, newer, One, three, vote } from './raft-one.ts';
 
-/** One core, spoken to by hand: the rules of SAFETY §1, each at the moment where the wrong implementation differs. */
-const wall = 1_800_000_000_000;
-function ledgerOf(voters: Record<string, number>, term = 3, version = 7): Ledger {
-  const base = foundingLedger({
-    meshId: 'm',
-    meshName: 'home',
-    era: 'era-0',
-    node: 'A',
-    name: 'a',
-    store: 'sA',
-    addresses: [],
-    witness: false,
-    wallMs: wall,
-    pairUntil: 0,
-    defaultArch: 'amd64',
-  });
-  const node = base.nodes.A!;
-  const nodes = Object.fromEntries(
-    Object.keys(voters).map((id) => [id, { ...node, name: id.toLowerCase(), store: `s${id}` }]),
-  );
-  const configuration = {
-    voters: Object.fromEntries(Object.entries(voters).map(([id, weight]) => [id, { store: `s${id}`, weight }])),
-    next: null,
-  };
-  return { ...base, nodes, configuration, stamp: { term, version } };
-}
-const three = (): Ledger => ledgerOf({ A: 2, B: 2, C: 2 });
-
-/** Node B, unless said otherwise. `disk()` lets what was asked to be written be on disk. */
-class One {
-  at = 1000;
-  state: CoreState;
-  said: { to: string; message: PeerMessage }[] = [];
-  effects: Effect[] = [];
-  private writing: (Effect & { kind: 'persist' })[] = [];
-
-  constructor(ledger: Ledger = three(), node = 'B', durable: Partial<Durable> = {}) {
-    const identity = {
-      node,
-      name: node.toLowerCase(),
-      store: `s${node}`,
-      boot: `b${node}`,
-      startedAtWallMs: wall,
-      seed: 1,
-      version: '0',
-    };
-    const full = {
-      promise: { term: ledger.stamp.term, votedFor: null },
-      accepted: ledger,
-      committed: ledger,
-      asking: [],
-    };
-    this.state = wake(identity, { ...full, ...durable }, this.at, wall);
-  }
-  feed(happened: Happened, afterMs = 0): this {
-    this.at += afterMs;
-    const result = step(this.state, { at: this.at, wallMs: wall + this.at, ...happened });
-    this.state = result.state;
-    for (const effect of result.effects) this.obey(effect);
-    return this;
-  }
-  hear = (from: string, message: PeerMessage, afterMs = 0): this =>
-    this.feed({ kind: 'heard', from, message }, afterMs);
-  private obey(effect: Effect): void {
-    this.effects.push(effect);
-    if (effect.kind === 'send') this.said.push({ to: effect.to, message: effect.message });
-    if (effect.kind === 'persist') this.writing.push(effect);
-  }
-  disk(): this {
-    for (const effect of this.writing.splice(0)) {
-      for (const next of effect.then) this.obey(next);
-      this.feed({ kind: 'persisted', seq: effect.seq });
-    }
-    return this;
-  }
-  last<K extends PeerMessage['kind']>(kind: K): MessageOf<K> | undefined {
-    const all = this.said.map(({ message }) => message).filter((message) => message.kind === kind);
-    return all.at(-1) as MessageOf<K> | undefined;
-  }
-  asked = (kind: Effect['kind']): number => this.effects.filter((effect) => effect.kind === kind).length;
-  events = (): string[] => this.effects.flatMap((effect) => (effect.kind === 'note' ? [effect.event] : []));
-
-  /** Makes it leader of term 4 with B's vote of its own and A's. */
-  elect(): this {
-    this.feed({ kind: 'ticked' }, 2000).disk();
-    const term = this.last('pre-vote')!.term;
-    this.hear('A', { kind: 'pre-vote-answer', term, granted: true, store: 'sA', because: '' }).disk();
-    this.hear('A', { kind: 'vote-answer', term, granted: true, store: 'sA', because: '' }).disk();
-    return this;
-  }
-  append(version: number, ledger: Ledger | null, more: Partial<MessageOf<'append'>> = {}): this {
-    const stamp = { term: 4, version };
-    const message = { kind: 'append', term: 4, round: 1, stamp, committed: { term: 0, version: 0 }, ledger } as const;
-    return this.hear('A', { ...message, ...more });
-  }
-  ack(from: string, version: number | null, more: Partial<MessageOf<'ack'>> = {}): this {
-    const { term, leading } = this.state.raft;
-    const stamp = version === null ? null : { term, version };
-    return this.hear(from, { kind: 'ack', term, round: leading!.round, stamp, store: `s${from}`, ...more });
-  }
-}
-const newer = (version: number, term = 4): Ledger => ({ ...three(), stamp: { term, version } });
-const vote = (term: number, stamp = { term: 3, version: 7 }): PeerMessage => ({
-  kind: 'vote',
-  term,
-  stamp,
-  handover: false,
-});
+/** The rules of SAFETY §1, each at the moment where the wrong implementation differs. */
 
 describe('votes', () => {
   it('are said only when they are on disk (L10)', () => {
@@ -165,6 +55,49 @@ describe('votes', () => {
     const one = new One().feed({ kind: 'ticked' }, 2000).disk();
     expect(one.last('pre-vote')).toMatchObject({ term: 4, evidence: 'none' });
     expect(one.state.raft.term).toBe(3);
+  });
+});
+
+describe('who may stand for election', () => {
+  const stands = (one: One): boolean => one.feed({ kind: 'ticked' }, 2000).last('pre-vote') !== undefined;
+  it('not one that never voted', () => {
+    expect(stands(new One(ledgerOf({ A: 2, C: 2, D: 2 }), 'E'))).toBe(false);
+  });
+  it('not one with another store', () => {
+    const other = three();
+    other.configuration = { voters: { ...other.configuration.voters, B: { store: 'old', weight: 2 } }, next: null };
+    expect(stands(new One(other))).toBe(false);
+  });
+  it('one that its own newest, uncommitted ledger takes out, without a vote of its own', () => {
+    const out = { ...newer(9), configuration: ledgerOf({ A: 3, C: 2 }).configuration };
+    const one = new One(out, 'B', { committed: three() });
+    expect(stands(one)).toBe(true);
+    one.hear('C', { kind: 'pre-vote-answer', term: 5, granted: true, store: 'sC', because: '' }).disk();
+    expect(one.state.raft.campaign?.kind).toBe('pre');
+    expect(stands(new One(out, 'B', { committed: out }))).toBe(false);
+  });
+  it('one that is not well only after the others had their time', () => {
+    const one = new One().feed({ kind: 'measured', measured: measured(false), addresses: [], version: '0' });
+    expect(stands(one)).toBe(false);
+    expect(stands(one)).toBe(true);
+  });
+  it('not one whose ledger is of a newer version than it knows', () => {
+    expect(stands(new One({ ...three(), schema: 99 }))).toBe(false);
+  });
+  it('at once, when the leader asks for it, and only then', () => {
+    const led = () => new One().append(8, newer(8)).disk();
+    expect(led().hear('C', { kind: 'timeout-now', term: 4 }).disk().last('vote')).toBeUndefined();
+    expect(led().hear('A', { kind: 'timeout-now', term: 3 }).disk().last('vote')).toBeUndefined();
+    expect(led().hear('A', { kind: 'timeout-now', term: 4 }).disk().last('vote')).toMatchObject({
+      term: 5,
+      handover: true,
+    });
+  });
+  it('and a slow disk burns no terms', () => {
+    const one = new One(ledgerOf({ B: 2 })).feed({ kind: 'ticked' }, 20);
+    for (let count = 0; count < 50; count += 1) one.feed({ kind: 'ticked' }, 100);
+    expect(one.state.raft.term).toBe(4);
+    expect(one.disk().state.raft.leading).not.toBeNull();
   });
 });
 
@@ -280,138 +213,5 @@ describe('a follower', () => {
   it('does not go back to an older ledger of the same term', () => {
     const one = new One().append(9, newer(9)).disk().append(8, newer(8)).disk();
     expect(one.state.raft.accepted.stamp.version).toBe(9);
-  });
-});
-
-describe('evidence', () => {
-  const led = (): One => new One().append(8, newer(8)).disk();
-  const ask = (evidence: 'refused' | 'silent' | 'timeout' | 'none', leader: string | null = 'A'): PeerMessage => ({
-    kind: 'pre-vote',
-    term: 5,
-    stamp: { term: 4, version: 8 },
-    evidence,
-    leader,
-  });
-  it('is looked for when the stream to the leader closes, and by nobody else', () => {
-    expect(led().feed({ kind: 'disconnected', node: 'A' }, 10).asked('probe')).toBe(1);
-    expect(led().feed({ kind: 'disconnected', node: 'C' }, 10).asked('probe')).toBe(0);
-  });
-  it('refused: asks for votes at once', () => {
-    const one = led().feed({ kind: 'disconnected', node: 'A' }, 10);
-    one.feed({ kind: 'probed', node: 'A', result: 'refused', tookMs: 1 }, 1);
-    expect(one.last('pre-vote')).toMatchObject({ evidence: 'refused', leader: 'A', term: 5 });
-    expect(one.events()).toContain('leader-lost');
-  });
-  it('accepted: waits the long timeout', () => {
-    const one = led().feed({ kind: 'disconnected', node: 'A' }, 10);
-    for (let count = 0; count < 140; count += 1) {
-      one.feed({ kind: 'ticked' }, 10);
-      if (one.effects.at(-1)?.kind === 'probe') one.feed({ kind: 'probed', node: 'A', result: 'accepted', tookMs: 1 });
-    }
-    expect(one.last('pre-vote')).toBeUndefined();
-    for (let count = 0; count < 20; count += 1) one.feed({ kind: 'ticked' }, 10);
-    expect(one.last('pre-vote')).toMatchObject({ evidence: 'timeout' });
-  });
-  it('of another is answered by an own look (L11)', () => {
-    const one = led().hear('C', ask('refused'), 10);
-    expect(one.last('pre-vote-answer')).toBeUndefined();
-    expect(one.asked('probe')).toBe(1);
-    one.feed({ kind: 'probed', node: 'A', result: 'accepted', tookMs: 1 }, 2);
-    expect(one.last('pre-vote-answer')).toMatchObject({ granted: false });
-    expect(one.last('pre-vote-answer')?.because).toContain('slow');
-  });
-  it('of another is confirmed by an own look (L11)', () => {
-    const one = led()
-      .hear('C', ask('silent'), 10)
-      .feed({ kind: 'probed', node: 'A', result: 'silent', tookMs: 150 }, 150);
-    expect(one.last('pre-vote-answer')).toMatchObject({ granted: true, term: 5, store: 'sB' });
-    expect(one.last('pre-vote')).toBeUndefined();
-  });
-  it('is nothing when the leader was heard meanwhile', () => {
-    const one = led().hear('C', ask('silent'), 10).feed({ kind: 'ticked' }, 1).append(8, null, { round: 5 });
-    one.feed({ kind: 'probed', node: 'A', result: 'silent', tookMs: 150 }, 150);
-    expect(one.last('pre-vote-answer')).toMatchObject({ granted: false });
-  });
-  it('none, while the leader is heard, is refused without a look', () => {
-    const one = led().hear('C', ask('timeout'), 10);
-    expect(one.last('pre-vote-answer')).toMatchObject({ granted: false });
-    expect(one.asked('probe')).toBe(0);
-  });
-  it('a node that slept gives the others the benefit of the doubt', () => {
-    const one = led().feed({ kind: 'ticked' }, 60_000);
-    expect(one.last('pre-vote')).toBeUndefined();
-    expect(one.state.raft.leader?.node).toBe('A');
-    // A backlog read after the sleep proves no contact (J1).
-    const before = leaderContactAt(one.state);
-    expect(leaderContactAt(one.append(8, null, { round: 5 }).state)).toBe(before);
-  });
-});
-
-describe('stores', () => {
-  const hello = (more: Partial<MessageOf<'hello'>>): PeerMessage => ({
-    kind: 'hello',
-    boot: 'bA',
-    store: 'sA',
-    term: 3,
-    stamp: { term: 3, version: 7 },
-    promised: null,
-    version: '0',
-    ...more,
-  });
-  it('behind their own promise do not vote (L9)', () => {
-    const one = new One().hear('A', hello({ promised: { term: 5, stamp: { term: 3, version: 7 } } }));
-    expect(one.events()).toContain('store-rolled-back');
-    expect(one.hear('A', vote(9)).last('vote-answer')).toMatchObject({ granted: false });
-    expect(one.feed({ kind: 'ticked' }, 5000).last('pre-vote')).toBeUndefined();
-  });
-  it('that others have rolled back are told so (L9)', () => {
-    const one = new One().elect().ack('A', 8);
-    one.said = [];
-    one.hear('A', hello({}));
-    expect(one.last('hello')?.promised).toEqual({ term: 4, stamp: { term: 4, version: 8 } });
-    one.said = [];
-    one.hear('A', hello({ store: 'new' }));
-    expect(one.last('hello')).toBeUndefined();
-  });
-});
-
-describe('eras (L15)', () => {
-  const hear = (one: One, counter: number) =>
-    one.feed({ kind: 'heard', from: 'A', message: vote(9), era: { id: 'x', counter } }).disk();
-  it('older messages are void', () => {
-    const ledger = { ...three(), era: { id: 'e', counter: 2 } };
-    expect(hear(new One(ledger), 1).last('vote-answer')).toBeUndefined();
-  });
-  it('a newer one ends this leader, and gets no vote', () => {
-    const one = hear(new One().elect(), 1);
-    expect(one.state.raft.leading).toBeNull();
-    expect(one.last('vote-answer')).toBeUndefined();
-  });
-  it('a newer ledger is taken whatever its stamp', () => {
-    const ledger = { ...newer(1), era: { id: 'x', counter: 1 } };
-    const message = {
-      kind: 'append',
-      term: 4,
-      round: 1,
-      stamp: ledger.stamp,
-      committed: ledger.stamp,
-      ledger,
-    } as const;
-    const one = new One().feed({ kind: 'heard', from: 'A', message, era: ledger.era }).disk();
-    expect(one.state.raft.accepted.era).toEqual(ledger.era);
-  });
-});
-
-describe('liveness', () => {
-  it('is alive, dead or silent, with the moment since when', () => {
-    const one = new One().elect().ack('A', 8);
-    for (let count = 0; count < 30; count += 1) one.feed({ kind: 'ticked' }, 50).ack('A', 8);
-    expect(livenessOf(one.state, 'A', one.at).state).toBe('alive');
-    expect(livenessOf(one.state, 'C', one.at).state).toBe('silent');
-    one.feed({ kind: 'disconnected', node: 'A' }).feed({ kind: 'probed', node: 'A', result: 'refused', tookMs: 1 }, 2);
-    const since = one.at;
-    one.feed({ kind: 'probed', node: 'A', result: 'refused', tookMs: 1 }, 500);
-    expect(livenessOf(one.state, 'A', one.at)).toEqual({ state: 'dead', since });
-    expect(one.events()).toContain('node-lost');
   });
 });

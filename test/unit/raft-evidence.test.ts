@@ -1,0 +1,139 @@
+import { describe, expect, it } from 'vitest';
+import type { MessageOf, PeerMessage } from '../../protocol/messages.ts';
+import { leaderContactAt, livenessOf } from '../../scheduler/views.ts';
+import { newer, One, three, vote } from './raft-one.ts';
+
+/** What is believed of other machines: evidence, stores, eras, liveness (SAFETY L9, L11, L15). */
+
+describe('evidence', () => {
+  const led = (): One => new One().append(8, newer(8)).disk();
+  const ask = (evidence: 'refused' | 'silent' | 'timeout' | 'none', leader: string | null = 'A'): PeerMessage => ({
+    kind: 'pre-vote',
+    term: 5,
+    stamp: { term: 4, version: 8 },
+    evidence,
+    leader,
+  });
+  it('is looked for when the stream to the leader closes, and by nobody else', () => {
+    expect(led().feed({ kind: 'disconnected', node: 'A' }, 10).asked('probe')).toBe(1);
+    expect(led().feed({ kind: 'disconnected', node: 'C' }, 10).asked('probe')).toBe(0);
+  });
+  it('refused: asks for votes at once', () => {
+    const one = led().feed({ kind: 'disconnected', node: 'A' }, 10);
+    one.feed({ kind: 'probed', node: 'A', result: 'refused', tookMs: 1 }, 1);
+    expect(one.last('pre-vote')).toMatchObject({ evidence: 'refused', leader: 'A', term: 5 });
+    expect(one.events()).toContain('leader-lost');
+  });
+  it('accepted: waits the long timeout', () => {
+    const one = led().feed({ kind: 'disconnected', node: 'A' }, 10);
+    for (let count = 0; count < 140; count += 1) {
+      one.feed({ kind: 'ticked' }, 10);
+      if (one.effects.at(-1)?.kind === 'probe') one.feed({ kind: 'probed', node: 'A', result: 'accepted', tookMs: 1 });
+    }
+    expect(one.last('pre-vote')).toBeUndefined();
+    for (let count = 0; count < 20; count += 1) one.feed({ kind: 'ticked' }, 10);
+    expect(one.last('pre-vote')).toMatchObject({ evidence: 'timeout' });
+  });
+  it('of another is answered by an own look (L11)', () => {
+    const one = led().hear('C', ask('refused'), 10);
+    expect(one.last('pre-vote-answer')).toBeUndefined();
+    expect(one.asked('probe')).toBe(1);
+    one.feed({ kind: 'probed', node: 'A', result: 'accepted', tookMs: 1 }, 2);
+    expect(one.last('pre-vote-answer')).toMatchObject({ granted: false });
+    expect(one.last('pre-vote-answer')?.because).toContain('slow');
+  });
+  it('of another is confirmed by an own look (L11)', () => {
+    const one = led()
+      .hear('C', ask('silent'), 10)
+      .feed({ kind: 'probed', node: 'A', result: 'silent', tookMs: 150 }, 150);
+    expect(one.last('pre-vote-answer')).toMatchObject({ granted: true, term: 5, store: 'sB' });
+    expect(one.last('pre-vote')).toBeUndefined();
+  });
+  it('is nothing when the leader was heard meanwhile', () => {
+    const one = led().hear('C', ask('silent'), 10).feed({ kind: 'ticked' }, 1).append(8, null, { round: 5 });
+    one.feed({ kind: 'probed', node: 'A', result: 'silent', tookMs: 150 }, 150);
+    expect(one.last('pre-vote-answer')).toMatchObject({ granted: false });
+  });
+  it('none, while the leader is heard, is refused without a look', () => {
+    const one = led().hear('C', ask('timeout'), 10);
+    expect(one.last('pre-vote-answer')).toMatchObject({ granted: false });
+    expect(one.asked('probe')).toBe(0);
+  });
+  it('a node that slept gives the others the benefit of the doubt', () => {
+    const one = led().feed({ kind: 'ticked' }, 60_000);
+    expect(one.last('pre-vote')).toBeUndefined();
+    expect(one.state.raft.leader?.node).toBe('A');
+    // A backlog read after the sleep proves no contact (J1).
+    const before = leaderContactAt(one.state);
+    expect(leaderContactAt(one.append(8, null, { round: 5 }).state)).toBe(before);
+  });
+});
+
+describe('stores', () => {
+  const hello = (more: Partial<MessageOf<'hello'>>): PeerMessage => ({
+    kind: 'hello',
+    boot: 'bA',
+    store: 'sA',
+    term: 3,
+    stamp: { term: 3, version: 7 },
+    promised: null,
+    version: '0',
+    ...more,
+  });
+  it('behind their own promise do not vote (L9)', () => {
+    const one = new One().hear('A', hello({ promised: { term: 5, stamp: { term: 3, version: 7 } } }));
+    expect(one.events()).toContain('store-rolled-back');
+    expect(one.hear('A', vote(9)).last('vote-answer')).toMatchObject({ granted: false });
+    expect(one.feed({ kind: 'ticked' }, 5000).last('pre-vote')).toBeUndefined();
+  });
+  it('that others have rolled back are told so (L9)', () => {
+    const one = new One().elect().ack('A', 8);
+    one.said = [];
+    one.hear('A', hello({}));
+    expect(one.last('hello')?.promised).toEqual({ term: 4, stamp: { term: 4, version: 8 } });
+    one.said = [];
+    one.hear('A', hello({ store: 'new' }));
+    expect(one.last('hello')).toBeUndefined();
+  });
+});
+
+describe('eras (L15)', () => {
+  const hear = (one: One, counter: number) =>
+    one.feed({ kind: 'heard', from: 'A', message: vote(9), era: { id: 'x', counter } }).disk();
+  it('older messages are void', () => {
+    const ledger = { ...three(), era: { id: 'e', counter: 2 } };
+    expect(hear(new One(ledger), 1).last('vote-answer')).toBeUndefined();
+  });
+  it('a newer one ends this leader, and gets no vote', () => {
+    const one = hear(new One().elect(), 1);
+    expect(one.state.raft.leading).toBeNull();
+    expect(one.last('vote-answer')).toBeUndefined();
+  });
+  it('a newer ledger is taken whatever its stamp', () => {
+    const ledger = { ...newer(1), era: { id: 'x', counter: 1 } };
+    const message = {
+      kind: 'append',
+      term: 4,
+      round: 1,
+      stamp: ledger.stamp,
+      committed: ledger.stamp,
+      ledger,
+    } as const;
+    const one = new One().feed({ kind: 'heard', from: 'A', message, era: ledger.era }).disk();
+    expect(one.state.raft.accepted.era).toEqual(ledger.era);
+  });
+});
+
+describe('liveness', () => {
+  it('is alive, dead or silent, with the moment since when', () => {
+    const one = new One().elect().ack('A', 8);
+    for (let count = 0; count < 30; count += 1) one.feed({ kind: 'ticked' }, 50).ack('A', 8);
+    expect(livenessOf(one.state, 'A', one.at).state).toBe('alive');
+    expect(livenessOf(one.state, 'C', one.at).state).toBe('silent');
+    one.feed({ kind: 'disconnected', node: 'A' }).feed({ kind: 'probed', node: 'A', result: 'refused', tookMs: 1 }, 2);
+    const since = one.at;
+    one.feed({ kind: 'probed', node: 'A', result: 'refused', tookMs: 1 }, 500);
+    expect(livenessOf(one.state, 'A', one.at)).toEqual({ state: 'dead', since });
+    expect(one.events()).toContain('node-lost');
+  });
+});
