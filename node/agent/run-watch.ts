@@ -37,8 +37,8 @@ export class RunWatch {
       const beats = await this.#runs.beats();
       if (beats.length === 0 && !this.#hadRuns) return;
       this.#hadRuns = beats.length > 0;
-      const runs = beats.flatMap(({ run, freezer, mayRunUntilBootMs }) =>
-        freezer ? [{ run, until: mayRunUntilBootMs, freeze: freezer }] : [],
+      const runs = beats.flatMap(({ run, freezer, mayRunUntilBootMs, held }) =>
+        freezer ? [{ run, until: mayRunUntilBootMs, freeze: freezer, held }] : [],
       );
       await writeBeat(this.#home, { bootId: this.#clock.bootId(), runs });
       if (runs.length > 0) await startWatchdog(this.#home);

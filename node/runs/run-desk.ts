@@ -22,6 +22,8 @@ export interface RunBeat {
   executor: string;
   freezer: Freezer | null;
   mayRunUntilBootMs: number;
+  /** This agent holds it frozen, and thaws it itself. */
+  held: boolean;
 }
 
 const tickMs = 250;
@@ -113,7 +115,7 @@ export class RunDesk {
       const { workspace, run } = life;
       if (workspace === null) continue;
       const freezer = (await workspace.freezer?.().catch(() => null)) ?? null;
-      beats.push({ run: run.run, executor: run.executor, freezer, mayRunUntilBootMs: life.mayRunUntilMs() });
+      beats.push({ run: run.run, executor: run.executor, freezer, ...life.beat() });
     }
     return beats;
   }
@@ -193,7 +195,7 @@ export class RunDesk {
       finishedAt: null,
       result: null,
       gpus: effect.gpus,
-      because: `taken by ${this.#options.nodeName} with a grant of the leader`,
+      because: effect.because ?? `taken by ${this.#options.nodeName} with a grant of the leader`,
     };
   }
 

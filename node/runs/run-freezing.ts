@@ -39,6 +39,17 @@ export class Freezing {
     };
   }
 
+  /** True while this agent holds the run frozen: then nobody else may thaw it. */
+  get isFrozen(): boolean {
+    return this.#frozenAtMs !== null;
+  }
+
+  /** An adopted run stands still until somebody has confirmed that it is still ours: the mesh may have given it up. */
+  async hold(): Promise<void> {
+    this.#frozenAtMs = this.#options.clock.bootMs();
+    await this.#life.workspace?.freeze().catch((error: Error) => this.#options.log.warn(error.message));
+  }
+
   /** Until when (boot ms) the run may go on if nothing more is heard: for the watchdog. */
   mayRunUntilMs(): number {
     const { leaderAtMs, gitlabAtMs, sinceMs } = this.contact();

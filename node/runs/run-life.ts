@@ -122,9 +122,9 @@ export class RunLife {
     this.#freezing.tick();
   }
 
-  /** Boot ms until which it may go on if nothing more is heard: for the watchdog. */
-  mayRunUntilMs(): number {
-    return this.#freezing.mayRunUntilMs();
+  /** For the watchdog: boot ms until which it may go on if nothing more is heard, and whether it is held frozen here. */
+  beat(): { mayRunUntilBootMs: number; held: boolean } {
+    return { mayRunUntilBootMs: this.#freezing.mayRunUntilMs(), held: this.#freezing.isFrozen };
   }
 
   /** GitLab was restored (SAFETY J8): frozen until GitLab has confirmed this very run. */
@@ -222,6 +222,7 @@ export class RunLife {
     if (found === null)
       throw new RunFailed('system', 'the agent of this node was restarted and nothing of the run is left');
     this.#workspace = found;
+    if (this.#progress.phase === 'steps') await this.#freezing.hold();
   }
 
   async #script(): Promise<void> {
