@@ -22,12 +22,17 @@ interface GitlabDeskOptions {
 }
 
 const timeoutMs = 10_000;
+const sweepEveryMs = 30_000;
+const strayGraceMs = 60_000;
 const sentenceOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** What the leader asks of GitLab, done and answered as inputs. Every write is harmless late and twice (SAFETY J6). */
 export class GitlabDesk {
   readonly #options: GitlabDeskOptions;
   #admin: { key: string; admin: GitlabAdmin } | null = null;
+  /** Runners of ours that no class knows, and since when (ms, monotonic). */
+  #strays = new Map<number, number>();
+  #nextSweepAt = 0;
 
   constructor(options: GitlabDeskOptions) {
     this.#options = options;
@@ -64,9 +69,7 @@ export class GitlabDesk {
       case 'retry-job':
         return this.#retry(effect);
       case 'rescue-job':
-        await this.admin().cancelJob(effect.projectId, effect.job);
-        await this.admin().retryJob(effect.projectId, effect.job);
-        return;
+        return this.#rescue(effect);
       case 'compare-runs':
         return this.#compareRuns(effect);
     }
@@ -115,11 +118,43 @@ export class GitlabDesk {
     await admin.retryJob(projectId, job);
   }
 
+  /** A job that GitLab gave away and that nobody has: its script never began. Looks first, as `#retry` does. */
+  async #rescue({ projectId, job }: EffectOf<'rescue-job'>): Promise<void> {
+    const admin = this.admin();
+    if ((await admin.job(projectId, job)).status !== 'running') return;
+    await admin.cancelJob(projectId, job);
+    const after = await admin.job(projectId, job);
+    if (after.status === 'canceled' && !after.retried) await admin.retryJob(projectId, job);
+  }
+
+  /**
+   * SAFETY J7: a crash between "runner created" and "id committed" leaves a runner that nobody can use, since its token
+   * was shown once. Those of our mesh whose nonce the ledger does not know are removed, after a minute's grace.
+   */
+  async #sweepRunners(admin: GitlabAdmin): Promise<void> {
+    const ledger = this.#options.ledger();
+    const now = performance.now();
+    if (!ledger || now < this.#nextSweepAt) return;
+    this.#nextSweepAt = now + sweepEveryMs;
+    const known = new Set(Object.values(ledger.classes).map(({ nonce }) => nonce));
+    const strays = (await admin.listOurRunners(`autogit ${ledger.mesh.id} `)).filter(
+      ({ nonce }) => nonce === null || !known.has(nonce),
+    );
+    const seen = new Map(strays.map(({ id }) => [id, this.#strays.get(id) ?? now]));
+    this.#strays = seen;
+    for (const [id, since] of seen) {
+      if (now - since < strayGraceMs || (await admin.runningJobs(id)).length > 0) continue;
+      await admin.deleteRunner(id);
+      this.#options.warn(`removed runner ${id} from GitLab: no class of this mesh knows it`);
+    }
+  }
+
   async #compareRuns({ runners }: EffectOf<'compare-runs'>): Promise<void> {
     const admin = this.admin();
     const lists = await Promise.all(
       runners.map(async (runner) => (await admin.runningJobs(runner)).map((job) => ({ ...job, runner }))),
     );
     this.#options.feed({ kind: 'runs-compared', running: lists.flat() });
+    await this.#sweepRunners(admin);
   }
 }
