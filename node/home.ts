@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { AutogitError } from '../protocol/errors.ts';
@@ -28,13 +28,37 @@ export const places = (home: string) => ({
   work: join(home, 'work'),
 });
 
-/** Makes the home (0700 when new). Throws `home-unwritable`. */
+/** Members of this group may use the system service's agent. */
+export const serviceGroup = 'autogit-node';
+
+/** Id of a group by name, as /etc/group has it; null when there is none. */
+export function groupId(name: string, groups: string): number | null {
+  const line = groups.split('\n').find((one) => one.startsWith(`${name}:`));
+  const id = Number(line?.split(':')[2]);
+  return line !== undefined && Number.isInteger(id) ? id : null;
+}
+
+/** Who may use the socket of a home: its owner (0600); for the system service its group too (0660). */
+export function socketAccess(home: string): { mode: number; group: number | null } {
+  const group = home === systemHome ? groupId(serviceGroup, readFileSync('/etc/group', 'utf8')) : null;
+  return { mode: group === null ? 0o600 : 0o660, group };
+}
+
+/**
+ * Makes the home: 0700; the system service's is 0750 where its group exists, so that the group reaches the socket.
+ * Nobody else may ever write in it. Throws `home-unwritable`.
+ */
 export function prepareHome(home: string): void {
   try {
     mkdirSync(home, { recursive: true, mode: 0o700 });
     const { mode, uid } = statSync(home);
-    // Others may list a system service's home (the group reaches its socket), but nobody else may write in it.
-    if ((mode & 0o022) !== 0 && uid === process.getuid?.()) chmodSync(home, mode & 0o755);
+    const isOurs = uid === process.getuid?.();
+    if ((mode & 0o022) !== 0 && isOurs) chmodSync(home, mode & 0o755);
+    const { group } = socketAccess(home);
+    if (group !== null && isOurs) {
+      chownSync(home, uid, group);
+      chmodSync(home, 0o750);
+    }
   } catch (cause) {
     throw new AutogitError('home-unwritable', `${home} cannot be used: ${(cause as Error).message}`, { cause });
   }

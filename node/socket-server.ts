@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
+import { dirname } from 'node:path';
 import { z } from 'zod';
 import { decode } from '../protocol/codec.ts';
 import { AutogitError, type ErrorCode } from '../protocol/errors.ts';
 import { limits } from '../protocol/limits.ts';
 import type { StatusSnapshot } from '../protocol/status.ts';
+import { socketAccess } from './home.ts';
 import type { AgentApi } from './ports.ts';
 import { bodies, type Failure, queries, socketVersion, versionHeader } from './socket-protocol.ts';
 
@@ -14,8 +16,8 @@ export interface ServeSocketOptions {
   path: string;
   api: AgentApi;
   log: { warn(sentence: string): void; error(sentence: string): void };
-  /** 0600; 0660 for the system service, whose group may use it. */
-  mode?: number;
+  /** Who may use it (home.ts, `socketAccess`); without it what that says of the socket's folder. */
+  access?: { mode: number; group: number | null };
 }
 
 export interface SocketServer {
@@ -39,7 +41,7 @@ const httpStatus: Partial<Record<ErrorCode, number>> = {
  * a dead agent left is replaced, a live agent's is not. Throws `agent-running` or `home-unwritable`.
  */
 export async function serveSocket(options: ServeSocketOptions): Promise<SocketServer> {
-  const { path, api, log, mode = 0o600 } = options;
+  const { path, api, log, access = socketAccess(dirname(path)) } = options;
   if (Buffer.byteLength(path) > longestPath)
     throw new AutogitError('home-unwritable', `the path of the socket is longer than ${longestPath} bytes: ${path}`, {
       hint: 'choose a shorter home: --home DIR',
@@ -54,7 +56,7 @@ export async function serveSocket(options: ServeSocketOptions): Promise<SocketSe
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n');
     else socket.destroy();
   });
-  await listen(server, path, mode);
+  await listen(server, path, access);
   return {
     close: () =>
       new Promise((resolve) => {
@@ -64,20 +66,27 @@ export async function serveSocket(options: ServeSocketOptions): Promise<SocketSe
   };
 }
 
-function listen(server: ReturnType<typeof createServer>, path: string, mode: number): Promise<void> {
+function listen(
+  server: ReturnType<typeof createServer>,
+  path: string,
+  { mode, group }: { mode: number; group: number | null },
+): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const taken = cause.code === 'EADDRINUSE';
       reject(new AutogitError(taken ? 'agent-running' : 'home-unwritable', `${path}: ${cause.message}`, { cause }));
     });
     // The kernel makes the socket inside listen(), in this very tick: the umask is the permission it is born with.
-    const before = process.umask(0o777 & ~mode);
+    const before = process.umask(0o177);
     try {
       server.listen(path, () => resolve());
     } finally {
       process.umask(before);
     }
-    server.once('listening', () => chmodSync(path, mode));
+    // It did not bind: the error event says why.
+    if (!server.listening) return;
+    if (group !== null) chownSync(path, process.getuid?.() ?? 0, group);
+    chmodSync(path, mode);
   });
 }
 

@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { AutogitError } from '../../protocol/errors.ts';
-import { systemHome, userHome } from '../home.ts';
+import { serviceGroup, systemHome, userHome } from '../home.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
@@ -67,10 +67,20 @@ async function systemctl(scope: Scope, ...args: string[]): Promise<string> {
   }
 }
 
+/** Its members may use the agent without being root; a machine without groupadd goes on without it. */
+async function makeGroup({ out }: Context): Promise<void> {
+  try {
+    await run('groupadd', ['--force', '--system', serviceGroup]);
+  } catch (error) {
+    out.talk(`# no group ${serviceGroup}: ${(error as Error).message}   -> use sudo for autogit-node status`);
+  }
+}
+
 export async function install(context: Context): Promise<number> {
   const scope = scopeOf(context);
   requireSystemd(scope);
   const bin = copyProgram(scope.program);
+  if (scope.isSystem) await makeGroup(context);
   writeUnit(scope.unitFile, unitText({ node: process.execPath, bin, home: scope.home, target: scope.target }));
   await systemctl(scope, 'daemon-reload');
   await systemctl(scope, 'enable', '--now', unit);

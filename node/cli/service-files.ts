@@ -18,13 +18,11 @@ export function packageFolder(from: string = fileURLToPath(import.meta.url)): st
 function dependencies(folder: string, found = new Map<string, string>()): Map<string, string> {
   const text = readFileSync(join(folder, 'package.json'), 'utf8');
   const names = Object.keys((JSON.parse(text) as { dependencies?: Record<string, string> }).dependencies ?? {});
-  const require = createRequire(join(folder, 'package.json'));
+  // Asked for a name that Node has not itself: for those, such as `buffer`, it names no folders.
+  const folders = createRequire(join(folder, 'package.json')).resolve.paths('autogit-node') ?? [];
   for (const name of names) {
     if (found.has(name)) continue;
-    const place = require.resolve
-      .paths(name)
-      ?.map((path) => join(path, name))
-      .find((path) => existsSync(join(path, 'package.json')));
+    const place = folders.map((path) => join(path, name)).find((path) => existsSync(join(path, 'package.json')));
     if (place === undefined)
       throw new AutogitError('unsupported', `the package ${name} is not installed beside ${folder}`);
     found.set(name, realpathSync(place));

@@ -99,8 +99,8 @@ const log = {
   warn: (sentence: string) => void said.push(sentence),
   error: (sentence: string) => void said.push(sentence),
 };
-const serve = async (mode?: number) => {
-  server = await serveSocket({ path: places(home).socket, api, log, ...(mode === undefined ? {} : { mode }) });
+const serve = async (access?: { mode: number; group: number | null }) => {
+  server = await serveSocket({ path: places(home).socket, api, log, ...(access ? { access } : {}) });
 };
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), 'autogit-socket-'));
@@ -162,7 +162,9 @@ describe('agent.sock', () => {
   });
 
   it('is the group’s too for the system service', async () => {
-    await serve(0o660);
+    const group = process.getgid?.() ?? 0;
+    await serve({ mode: 0o660, group });
+    expect(statSync(places(home).socket).gid).toBe(group);
     expect(statSync(places(home).socket).mode & 0o777).toBe(0o660);
   });
 
