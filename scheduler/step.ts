@@ -25,13 +25,10 @@ export interface Step {
 export function step(state: CoreState, input: Input): Step {
   const turn = openTurn(state.identity, state.raft, input.at, input.wallMs);
   const owner = input.kind === 'persisted' ? ownerOf(input.seq) : null;
-  hear(turn, input);
+  const counts = hear(turn, input);
   if (input.kind === 'persisted' && owner?.half === 'raft') hearOwnPersisted(turn, owner.seq);
   settleLead(turn);
-  const jobs =
-    owner?.half === 'raft'
-      ? stepJobs(state.jobs, { kind: 'ticked', at: input.at, wallMs: input.wallMs }, contextOf(state, turn))
-      : stepJobs(state.jobs, owner ? { ...input, kind: 'persisted', seq: owner.seq } : input, contextOf(state, turn));
+  const jobs = stepJobs(state.jobs, counts ? forJobs(input, owner) : nothing(input), contextOf(state, turn));
   edit(turn, jobs.edits);
   act(turn);
   closeTurn(turn);
@@ -41,6 +38,14 @@ export function step(state: CoreState, input: Input): Step {
   const wakeAt = Math.max(Math.min(nextWakeAt(turn), jobs.wakeAt), input.at);
   turn.raft.wakeAt = wakeAt;
   return { state: { identity: state.identity, raft: turn.raft, jobs: jobs.jobs }, effects, wakeAt };
+}
+
+const nothing = ({ at, wallMs }: Input): Input => ({ kind: 'ticked', at, wallMs });
+
+/** The jobs hear of everything but the other half's disk. */
+function forJobs(input: Input, owner: ReturnType<typeof ownerOf> | null): Input {
+  if (owner === null || input.kind !== 'persisted') return input;
+  return owner.half === 'jobs' ? { ...input, seq: owner.seq } : nothing(input);
 }
 
 /** Both halves number their persists from 1; outside, the raft's are even and the jobs' odd. */

@@ -84,6 +84,7 @@ export function makeRound(turn: Turn): void {
     const peer = peerOf(raft, node);
     // Who has no stream gets a word now and then, in case only the news of the stream was lost.
     if (peer.connected || round % 20 === 1) appendTo(turn, node, peer);
+    if (raft.accepted.nodes[node]?.left === true) continue;
     lookAfter(turn, node, lastSign(peer, raft.leading.sinceAt));
     suspect(turn, node);
   }
@@ -98,7 +99,6 @@ function suspect(turn: Turn, node: NodeId): void {
   const peer = peerOf(raft, node);
   const silent = turn.at - lastSign(peer, raft.leading?.sinceAt ?? turn.at);
   if (peer.standing !== 'fine' || silent <= timings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
-  if (raft.accepted.nodes[node]?.left) return;
   setPeer(turn, node, { standing: 'suspect' });
   const because = `${nameOf(turn, node)} has answered nothing for ${Math.round(silent)} ms`;
   note(turn, 'node-suspect', because, { node, name: nameOf(turn, node) }, 'warn');

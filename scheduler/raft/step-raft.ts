@@ -36,13 +36,19 @@ import { timings } from './timings.ts';
 import { nameOf, peerOf, type Turn } from './turn.ts';
 import { hearPreVote, hearVote } from './votes.ts';
 
-/** The first half of a step: what came in, and what follows from it at once. */
-export function hear(turn: Turn, input: Input): void {
+/** The first half of a step: what came in, and what follows from it at once. False = void: nobody may act by it. */
+export function hear(turn: Turn, input: Input): boolean {
   noticeLateness(turn);
   checkQuorum(turn);
+  if (input.kind === 'heard' && isOtherEra(turn, input)) return false;
+  hearInput(turn, input);
+  return true;
+}
+
+function hearInput(turn: Turn, input: Input): void {
   switch (input.kind) {
     case 'heard':
-      if (!isOtherEra(turn, input)) hearMessage(turn, input.from, input.message);
+      hearMessage(turn, input.from, input.message);
       break;
     case 'report-heard':
       if (input.from !== turn.self) hearSign(turn, input.from, true);
