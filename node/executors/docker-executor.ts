@@ -100,9 +100,11 @@ export class DockerExecutor implements Executor {
       const workspace = this.#workspace(docker, spec, container.id, nonce, user);
       await workspace.attach();
       await container.start();
+      signal.throwIfAborted();
       return workspace;
     } catch (cause) {
       await removeContainer(container).catch(() => undefined);
+      signal.throwIfAborted();
       throw new AutogitError('executor-failed', `cannot start a container of ${name}: ${textOf(cause)}`, {
         cause,
         ...(/exec: "sh"|no such file/.test(textOf(cause)) && { hint: `image ${name} has no sh, which a job needs` }),

@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
@@ -31,6 +32,8 @@ export interface ProcessExecutorOptions {
 interface RunFile {
   run: string;
   bootId: string;
+  /** TMPDIR of the run: short, as paths of Unix sockets end at 107 characters. */
+  tmp: string;
   cgroup: string | null;
 }
 
@@ -81,7 +84,8 @@ export class ProcessExecutor implements Executor {
     // The job's user must get through to its own folders, but cannot list or change ours.
     if (user) await chmod(folder, 0o711);
     const paths = jobPaths(spec, join(folder, 'builds'));
-    const own = [join(folder, 'home'), join(folder, 'tmp'), join(folder, 'builds'), paths.filesDir, paths.projectDir];
+    const tmp = await makeTmp(folder, user);
+    const own = [tmp, join(folder, 'home'), join(folder, 'builds'), paths.filesDir, paths.projectDir];
     for (const path of own) await mkdir(path, { recursive: true, mode: 0o700 });
     const environment = jobEnvironment(spec, paths);
     const secrets = [[join(folder, 'environment.sh'), environment.script] as const].concat(
@@ -93,7 +97,7 @@ export class ProcessExecutor implements Executor {
     for (const key of environment.skipped)
       this.#options.note?.(spec.run, `variable ${key} has a name that no shell can hold and is not set`);
     const cgroup = this.#options.cgroups === false ? null : makeRunCgroup(runSlug(spec.run));
-    const file: RunFile = { run: spec.run, bootId: this.#clock.bootId(), cgroup };
+    const file: RunFile = { run: spec.run, bootId: this.#clock.bootId(), tmp, cgroup };
     await writeFile(join(folder, 'run.json'), JSON.stringify(file), { mode: 0o600 });
     return this.#workspace(spec, paths, file, user);
   }
@@ -122,6 +126,7 @@ export class ProcessExecutor implements Executor {
       const file = readRunFile(folder);
       await endAll(file?.run ?? name, file?.cgroup ?? null);
       await removeTree(folder);
+      await removeTree(file?.tmp ?? tmpOf(folder));
       removed.push(file?.run ?? name);
     }
     // Processes whose folder is gone already, e.g. removed by hand.
@@ -134,10 +139,11 @@ export class ProcessExecutor implements Executor {
   #workspace(spec: ExecutorSpec, paths: JobPaths, file: RunFile, user: JobUser | null): ProcessWorkspace {
     const folder = this.#folder(spec.run);
     const cgroup = file.cgroup !== null && existsSync(file.cgroup) ? file.cgroup : null;
-    const environment = jobProcessEnvironment(spec, folder, this.#workDir, user);
+    const environment = jobProcessEnvironment(spec, folder, file.tmp, this.#workDir, user);
     return new ProcessWorkspace({
       run: spec.run,
       folder,
+      tmp: file.tmp,
       paths,
       environment,
       user,
@@ -186,6 +192,7 @@ export class ProcessExecutor implements Executor {
 function jobProcessEnvironment(
   spec: ExecutorSpec,
   folder: string,
+  tmp: string,
   workDir: string,
   user: JobUser | null,
 ): NodeJS.ProcessEnv {
@@ -200,7 +207,7 @@ function jobProcessEnvironment(
   return {
     PATH: own.PATH ?? fallbackPath,
     HOME: join(folder, 'home'),
-    TMPDIR: join(folder, 'tmp'),
+    TMPDIR: tmp,
     USER: name,
     LOGNAME: name,
     SHELL: '/bin/bash',
@@ -225,6 +232,23 @@ const between = (buildsDir: string, paths: JobPaths): string[] => {
   return found;
 };
 
+const tmpOf = (folder: string): string =>
+  join(tmpdir(), `autogit-${createHash('sha256').update(folder).digest('hex').slice(0, 12)}`);
+
+/** In a folder where anybody may make things: one that is there already must be ours, from before a crash. */
+async function makeTmp(folder: string, user: JobUser | null): Promise<string> {
+  const path = tmpOf(folder);
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (cause) {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    const owners = [process.getuid?.(), user?.uid];
+    if (!found?.isDirectory() || !owners.includes(found.uid))
+      throw new AutogitError('executor-failed', `cannot make the folder for temporary files ${path}`, { cause });
+  }
+  return path;
+}
+
 const giveTo = async (user: JobUser, paths: string[]): Promise<void> => {
   for (const path of paths) await chown(path, user.uid, user.gid);
 };
@@ -233,7 +257,13 @@ const readRunFile = (folder: string): RunFile | null => {
   try {
     const file = JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8')) as Partial<RunFile>;
     if (typeof file.run !== 'string' || typeof file.bootId !== 'string') return null;
-    return { run: file.run, bootId: file.bootId, cgroup: typeof file.cgroup === 'string' ? file.cgroup : null };
+    if (typeof file.tmp !== 'string') return null;
+    return {
+      run: file.run,
+      bootId: file.bootId,
+      tmp: file.tmp,
+      cgroup: typeof file.cgroup === 'string' ? file.cgroup : null,
+    };
   } catch {
     return null;
   }

@@ -25,6 +25,8 @@ export interface ProcessRun {
   run: string;
   /** The agent's folder of the run: status, output, scripts. Only its subfolders belong to the job's user. */
   folder: string;
+  /** For temporary files of the job; removed with the run. */
+  tmp: string;
   paths: JobPaths;
   environment: NodeJS.ProcessEnv;
   /** Null: the agent's own user. */
@@ -185,6 +187,7 @@ export class ProcessWorkspace implements Workspace {
   async remove(): Promise<void> {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     await endAll(this.#of.run, this.#of.cgroup);
+    await removeTree(this.#of.tmp);
     await removeTree(this.#of.folder);
   }
 

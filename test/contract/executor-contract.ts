@@ -367,6 +367,21 @@ export function executorContract(name: string, contract: ContractPlan): void {
       expect(peak - before).toBeLessThan(40 << 20);
     });
 
+    it('gives up preparing when it is told to', async () => {
+      const gone = specOf(newRun(), plan.image);
+      await expect(executor.prepare(gone, AbortSignal.abort(new Error('enough')))).rejects.toThrow('enough');
+      const stop = new AbortController();
+      const preparing = executor.prepare(gone, stop.signal);
+      stop.abort(new Error('enough'));
+      // Either it was faster, or it left nothing.
+      const workspace = await preparing.catch((error: Error) => {
+        expect(error.message).toBe('enough');
+        return null;
+      });
+      await workspace?.remove();
+      expect(await executor.adopt(gone, workspace?.handle ?? '')).toBeNull();
+    });
+
     it('leaves nothing behind: background processes end with the run', async () => {
       const workspace = await prepare();
       const mark = `sleep 98${process.pid}${counter}`;
