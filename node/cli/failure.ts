@@ -20,11 +20,18 @@ const codes: Partial<Record<ErrorCode, number>> = {
   'not-approved': exit.waiting,
 };
 
+const isInterruption = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
+
 export const exitCodeOf = (error: unknown): number =>
-  error instanceof AutogitError ? (codes[error.code] ?? exit.failed) : exit.internal;
+  isInterruption(error)
+    ? exit.interrupted
+    : error instanceof AutogitError
+      ? (codes[error.code] ?? exit.failed)
+      : exit.internal;
 
 /** `error: sentence` and `fix: hint`, for stderr. What we did not foresee shows its stack: it is our fault. */
 export function describeFailure(error: unknown, verbose: boolean): string {
+  if (isInterruption(error)) return '';
   if (error instanceof AutogitError) {
     const cause = verbose && error.cause instanceof Error ? `cause: ${error.cause.stack ?? error.cause.message}\n` : '';
     return `error: ${error.message}\nfix: ${error.hint}\n${cause}`;

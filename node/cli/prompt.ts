@@ -14,7 +14,7 @@ export const hasTerminal = (options: PromptOptions): boolean =>
 
 /**
  * Asks on the terminal (stderr, so that stdout stays data); an empty line takes the default. Throws `no-terminal`
- * without a terminal or with --no-input, also an AbortError when the signal says so.
+ * without a terminal or with --no-input, an AbortError on Ctrl-C or when the signal says so.
  */
 export async function ask(question: string, fallback: string, options: PromptOptions): Promise<string> {
   if (options.yes) return fallback;
@@ -23,9 +23,20 @@ export async function ask(question: string, fallback: string, options: PromptOpt
       hint: 'answer by flag, or take the default with --yes (autogit-node help COMMAND)',
     });
   const lines = createInterface({ input: process.stdin, output: process.stderr });
+  // readline eats Ctrl-C and Ctrl-D and then never answers: both end the question here.
+  const ended = new Promise<never>((_, reject) => {
+    lines.once('SIGINT', () => {
+      process.kill(process.pid, 'SIGINT');
+      reject(new DOMException('interrupted at a question', 'AbortError'));
+    });
+    lines.once('close', () =>
+      reject(new AutogitError('no-terminal', `the terminal closed before an answer: ${question}`)),
+    );
+  });
   try {
-    const answer = await lines.question(`${question} `, options.signal ? { signal: options.signal } : {});
-    return answer.trim() === '' ? fallback : answer.trim();
+    const asked = lines.question(`${question} `, options.signal ? { signal: options.signal } : {});
+    const answer = (await Promise.race([asked, ended])).trim();
+    return answer === '' ? fallback : answer;
   } finally {
     lines.close();
   }
