@@ -49,7 +49,8 @@ export function queueOfNewGitlab(jobs: JobsState, turn: Turn): JobsState {
 
 export function tendQueue(jobs: JobsState, turn: Turn): JobsState {
   const { lead } = jobs;
-  if (lead === null || !canReadQueue(turn.context.ledger)) return jobs;
+  // The shell reads with what is committed (SAFETY L1).
+  if (lead === null || !canReadQueue(turn.context.committed)) return jobs;
   const { queue } = lead;
   if (queue.askedAt !== null) {
     if (turn.at < queue.askedAt + readLimitMs) {

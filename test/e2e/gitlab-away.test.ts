@@ -28,7 +28,11 @@ describe('GitLab goes away', () => {
         'after: { stage: two, script: ["echo after"] }',
       ].join('\n'),
     });
-    await until('both run', async () => (await runningJobs(rig, project)).length === 2);
+    await until('both scripts have begun', async () => {
+      const jobs = await runningJobs(rig, project);
+      const traces = await Promise.all(jobs.map((job) => gitlab.trace(project, job.id)));
+      return traces.length === 2 && traces.every((text) => ticks(text).length > 0);
+    });
     await gitlab.kill();
     await sleep(120_000);
     for (const machine of machines) expect(machine.process?.exitCode).toBe(null);
