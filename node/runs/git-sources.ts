@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { AutogitError } from '../../protocol/errors.ts';
@@ -51,6 +51,7 @@ export class GitSources {
   readonly #folder: string;
   /** One fetch at a time into a mirror. */
   readonly #queues = new Map<string, Promise<unknown>>();
+  #version: string | null = null;
 
   constructor(home: string) {
     this.#folder = join(home, 'mirrors');
@@ -58,8 +59,10 @@ export class GitSources {
 
   /** Whether this machine has git, in words. Throws AutogitError `unsupported`. */
   async check(): Promise<string> {
+    if (this.#version !== null) return this.#version;
     try {
-      return (await git(['--version'], { cwd: '/' })).trim();
+      this.#version = (await git(['--version'], { cwd: '/' })).trim();
+      return this.#version;
     } catch (cause) {
       throw new AutogitError('unsupported', 'this machine has no git: only jobs with GIT_STRATEGY: none can run here', {
         cause,
@@ -132,9 +135,8 @@ async function refreshMirror(mirror: string, address: string, spec: SourcesSpec,
     await git(['config', 'uploadpack.allowAnySHA1InWant', 'true'], { cwd: mirror, signal });
   };
   if (!existsSync(join(mirror, 'HEAD'))) await create();
-  const has = await hasCommit(mirror, spec.sha, signal);
-  const refspecs =
-    spec.refspecs.length > 0 ? spec.refspecs : [`+refs/heads/${spec.ref}:refs/remotes/origin/${spec.ref}`];
+  else if (await hasPipeline(mirror, spec, signal)) return;
+  const refspecs = refspecsOf(spec);
   const fetch = (): Promise<string> =>
     git(['fetch', '--quiet', '--force', '--no-tags', '--no-write-fetch-head', '--', address, ...refspecs], {
       cwd: mirror,
@@ -145,20 +147,40 @@ async function refreshMirror(mirror: string, address: string, spec: SourcesSpec,
   try {
     await fetch();
   } catch (error) {
-    // Everything is here already, as for a job that is retried while GitLab restarts.
-    if (has && error instanceof SourcesFailure && error.isAway && !signal.aborted) return;
-    if (
-      !(error instanceof SourcesFailure) ||
-      error.isAway ||
-      !/bad object|corrupt|loose object|not a git repository/i.test(error.message)
-    )
-      throw error;
+    if (!(error instanceof SourcesFailure) || signal.aborted) throw error;
+    // The commit is here already, as for a job that is retried while GitLab restarts.
+    if (error.isAway && (await hasCommit(mirror, spec.sha, signal))) return;
+    if (error.isAway || !damageShapes.test(error.message)) throw error;
     await rm(mirror, { recursive: true, force: true });
     await create();
     await fetch();
   }
-  if (!(await hasCommit(mirror, spec.sha, signal)))
-    throw new SourcesFailure(`commit ${spec.sha} is not in what GitLab gave for ${refspecs.join(' ')}`, false);
+}
+
+const damageShapes = /bad object|corrupt|loose object|not a git repository/i;
+const refspecsOf = ({ refspecs, ref }: SourcesSpec): string[] =>
+  refspecs.length > 0 ? refspecs : [`+refs/heads/${ref}:refs/remotes/origin/${ref}`];
+
+/** What a refspec writes. */
+const targetOf = (refspec: string): string | null => {
+  const target = refspec.replace(/^\+/, '').split(':')[1] ?? '';
+  return target.startsWith('refs/') ? target : null;
+};
+
+/** Another job of the same pipeline fetched it before: its ref stands for ever on its commit. */
+async function hasPipeline(mirror: string, spec: SourcesSpec, signal: AbortSignal): Promise<boolean> {
+  const targets = spec.refspecs.map(targetOf).filter((target) => target !== null);
+  const own = targets.find((target) => target.startsWith('refs/pipelines/'));
+  if (own === undefined || targets.some((target) => target.includes('*'))) return false;
+  const wanted = targets.map((target) => `${target}^{commit}`);
+  const found = await git(['rev-parse', '--verify', '--quiet', `${own}^{commit}`], { cwd: mirror, signal }).catch(
+    () => '',
+  );
+  if (found.trim() !== spec.sha) return false;
+  return git(['rev-parse', '--quiet', ...wanted], { cwd: mirror, signal }).then(
+    () => true,
+    () => false,
+  );
 }
 
 const hasCommit = (mirror: string, sha: string, signal: AbortSignal): Promise<boolean> =>
@@ -166,6 +188,9 @@ const hasCommit = (mirror: string, sha: string, signal: AbortSignal): Promise<bo
     () => true,
     () => false,
   );
+
+const credentialHelper =
+  '"!f() { test \\"$1\\" = get && echo username=gitlab-ci-token && echo \\"password=$CI_JOB_TOKEN\\"; }; f"';
 
 /** A tree with a `.git` of its own, as jobs expect it: shallow, detached, its remote without a token. */
 async function checkOut(
@@ -177,25 +202,38 @@ async function checkOut(
 ): Promise<void> {
   const run = (args: string[]): Promise<string> => git(args, { cwd: folder, signal });
   await run(['init', '--quiet', '--template=', '.']);
-  // What the mirror holds under the refspecs' right sides is fetched under the same names.
-  const targets = (spec.refspecs.length > 0 ? spec.refspecs : [`x:refs/remotes/origin/${spec.ref}`])
-    .map((refspec) => refspec.replace(/^\+/, '').split(':')[1] ?? '')
-    .filter((target) => target.startsWith('refs/') && !target.includes('*'));
+  // What the mirror holds under the refspecs' right sides is fetched under the same names, with the commit itself.
+  const targets = refspecsOf(spec)
+    .map(targetOf)
+    .filter((target) => target !== null);
   const depth = spec.depth > 0 ? [`--depth=${Math.floor(spec.depth)}`] : [];
-  const from = `file://${mirror}`;
-  await run([
-    'fetch',
-    '--quiet',
-    '--force',
-    ...depth,
-    '--no-write-fetch-head',
-    '--',
-    from,
-    ...targets.map((t) => `+${t}:${t}`),
-  ]);
-  if (!(await hasCommit(folder, spec.sha, signal)))
-    await run(['fetch', '--quiet', ...depth, '--no-write-fetch-head', '--', from, spec.sha]);
-  await run(['remote', 'add', 'origin', address]);
+  const wanted = [spec.sha, ...targets.map((target) => `+${target}:${target}`)];
+  try {
+    await run([
+      'fetch',
+      '--quiet',
+      '--force',
+      '--no-tags',
+      ...depth,
+      '--no-write-fetch-head',
+      '--',
+      `file://${mirror}`,
+      ...wanted,
+    ]);
+  } catch (error) {
+    if (signal.aborted || (await hasCommit(mirror, spec.sha, signal))) throw error;
+    throw new SourcesFailure(`commit ${spec.sha} is not in what GitLab gave for ${wanted.slice(1).join(' ')}`, false);
+  }
+  // The job's own `git fetch` asks its environment for the token, so that it is in no file of the tree.
+  const config = [
+    '[remote "origin"]',
+    `\turl = "${address}"`,
+    '\tfetch = +refs/heads/*:refs/remotes/origin/*',
+    `[credential "${new URL(address).origin}"]`,
+    `\thelper = ${credentialHelper}`,
+    '',
+  ];
+  await appendFile(join(folder, '.git', 'config'), config.join('\n'));
   await run(['-c', 'advice.detachedHead=false', 'checkout', '--quiet', '--force', '--detach', spec.sha]);
 }
 

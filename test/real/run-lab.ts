@@ -75,13 +75,21 @@ export class RunLab {
     const address = new URL(project.http_url_to_repo);
     address.username = 'root';
     address.password = adminToken;
-    const git = (...args: string[]) =>
-      promisify(execFile)('git', ['-c', 'user.name=t', '-c', 'user.email=t@t', ...args], { cwd: tree });
+    const git = this.git;
+    this.address = address.href;
     await git('init', '-q', '-b', 'main');
     await git('add', '.');
     await git('commit', '-q', '-m', 'first');
     await git('push', '-q', address.href, 'HEAD:main');
   }
+
+  /** Where the project is pushed to, with a token. */
+  address = '';
+  /** Git in the tree that is pushed. Not in this process's way: the server lives here too. */
+  readonly git = (...args: string[]) =>
+    promisify(execFile)('git', ['-c', 'user.name=t', '-c', 'user.email=t@t', ...args], {
+      cwd: join(this.folder, 'tree'),
+    });
 
   options(store: Store): RunDeskOptions {
     return {

@@ -20,6 +20,8 @@ build:
       echo left > out/no.tmp
       ln -s deep/a.txt out/link
     - echo "token $CI_JOB_TOKEN"
+    - git fetch -q origin main && git status --short
+    - grep -r "$CI_JOB_TOKEN" .git || echo "no token in the tree"
   after_script:
     - echo "after $CI_JOB_STATUS"
   artifacts:
@@ -54,6 +56,8 @@ describe('a whole run', () => {
     expect(text).toMatch(/hello from \/.*\/root\/sample\n/);
     expect(text).toMatch(/sources of the tree [0-9a-f]{8}\n/);
     expect(text).toContain('$ echo "token $CI_JOB_TOKEN"\ntoken [MASKED]\n');
+    expect(text).toContain('git status --short\n?? out/\n');
+    expect(text).toContain('\nno token in the tree\n');
     expect(text).toContain('after success\n');
     expect(text).toContain('WARNING: *.none: no matching files\n');
     expect(text).toMatch(/Job succeeded\n$/);

@@ -1,0 +1,84 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { GitSources } from '../../node/runs/git-sources.ts';
+import { plainText, RunLab } from './run-lab.ts';
+
+let lab: RunLab;
+afterEach(() => lab.stop());
+
+const ci = (depth: number): string => `
+variables: { GIT_DEPTH: "${depth}" }
+first: { script: ["git log --format=%s; git branch -r; git tag; cat file"] }
+second: { script: ["cat file"] }
+`;
+
+/** Three commits, a branch and a tag; the pipeline of the last commit alone is left to run. */
+async function history(depth: number): Promise<void> {
+  lab = await RunLab.start({ '.gitlab-ci.yml': ci(depth), file: 'one\n' });
+  for (const name of ['two', 'three']) {
+    writeFileSync(join(lab.folder, 'tree', 'file'), `${name}\n`);
+    await lab.git('commit', '-q', '-a', '-m', name);
+  }
+  await lab.git('tag', 'v1', 'HEAD~1');
+  await lab.git('push', '-q', '-o', 'ci.skip', lab.address, 'HEAD~1:refs/heads/other', 'v1');
+  await lab.git('push', '-q', lab.address, 'HEAD:main');
+  const { jobs } = await lab.admin.readQueue(100);
+  for (const { job } of jobs.slice(0, -2)) await lab.admin.cancelJob(lab.projectId, job);
+}
+
+async function traceOfNext(): Promise<string> {
+  const run = await lab.begin();
+  const ended = await lab.ended(run);
+  const trace = plainText(await lab.traceAt(run));
+  expect(ended.result, trace).toMatchObject({ state: 'success' });
+  return trace;
+}
+
+describe('sources', () => {
+  it('are shallow as asked, and fetched once for the jobs of a pipeline', async () => {
+    await history(2);
+    await lab.agent();
+    expect(await traceOfNext()).toContain('cat file\nthree\ntwo\n  origin/main\nthree\n');
+    expect(await traceOfNext()).toContain('$ cat file\nthree\n');
+    // Nothing of the token, nor of a tree, stays on the machine.
+    const mirrors = join(lab.home, 'mirrors');
+    expect(readdirSync(join(mirrors, 'trees'))).toEqual([]);
+    for (const name of readdirSync(mirrors))
+      if (existsSync(join(mirrors, name, 'config')))
+        expect(readFileSync(join(mirrors, name, 'config'), 'utf8')).not.toMatch(/glcbt|http/);
+  });
+
+  it('are whole with depth 0: every commit, branch and tag', async () => {
+    await history(0);
+    await lab.agent();
+    const trace = await traceOfNext();
+    expect(trace).toContain('cat file\nthree\ntwo\nfirst\n  origin/main\n  origin/other\nv1\nthree\n');
+  });
+
+  it('fail in words: a token that GitLab refuses, a GitLab that is away', async () => {
+    lab = await RunLab.start({ '.gitlab-ci.yml': 'only: { script: ["true"] }\n' });
+    const sources = new GitSources(lab.home);
+    const spec = {
+      gitlabUrl: lab.gitlab.url,
+      repoUrl: `http://elsewhere.invalid:1/root/sample.git`,
+      token: lab.gitlab.adminToken,
+      sha: '1234567890123456789012345678901234567890',
+      ref: 'main',
+      refspecs: ['+refs/heads/main:refs/remotes/origin/main'],
+      depth: 5,
+    };
+    const { signal } = new AbortController();
+    await expect(sources.fetch({ ...spec, token: 'glcbt-wrong' }, signal)).rejects.toMatchObject({
+      isAway: false,
+      message: expect.stringMatching(/Authentication failed|Access denied|terminal prompts disabled|could not read/),
+    });
+    const { stdout } = await lab.git('rev-parse', 'HEAD');
+    lab.gitlab.boot(60_000);
+    await expect(sources.fetch({ ...spec, sha: stdout.trim() }, signal)).rejects.toMatchObject({ isAway: true });
+    lab.gitlab.boot(0);
+    await lab.gitlab.down();
+    await expect(sources.fetch({ ...spec, sha: stdout.trim() }, signal)).rejects.toMatchObject({ isAway: true });
+    await lab.gitlab.up();
+  });
+});
