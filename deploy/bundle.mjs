@@ -39,8 +39,7 @@ await build({
   platform: 'node',
   target: 'node20.19',
   format: 'esm',
-  minifySyntax: true,
-  minifyWhitespace: true,
+  minify: true,
   legalComments: 'none',
   external: [...Object.keys(dependencies), '*.node'],
   define: { __VERSION__: JSON.stringify(version) },
@@ -59,6 +58,9 @@ if (+v[0] < ${least[1]} || (+v[0] === ${least[1]} && +v[1] < ${least[2]})) {
   console.error('autogit-node needs Node.js ${least[0]} or newer; this is ' + process.version + '. Install a newer one: https://nodejs.org');
   process.exit(1);
 }
+// Where Node can keep compiled code (22 and newer), the next start need not compile it again.
+var loader = require('module');
+if (loader.enableCompileCache) loader.enableCompileCache();
 import('./agent.js').then(function (m) { return m.main(process.argv.slice(2)); });
 `,
 );

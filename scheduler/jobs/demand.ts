@@ -120,9 +120,9 @@ const impossible = (demand: Demand, because: string): Demand => ({
 export const needsSentence = (demand: Demand): string =>
   demand.tags.length === 0 ? '1 CPU, 1 GiB (no tags)' : demand.tags.join(', ');
 
-/** "NVIDIA GeForce RTX 3090 Ti" -> "rtx-3090-ti"; "AMD Radeon RX 7900 XTX" -> "rx-7900-xtx". */
+/** "NVIDIA GeForce RTX 3090 Ti" -> "rtx-3090-ti"; "AMD Radeon RX 7900 XTX" -> "rx-7900-xtx". A played GPU plays its model. */
 export function gpuSlug(model: string): string {
-  return gpuName(model)
+  return gpuName(model.replace(/\s*\(played\)$/, ''))
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-+|-+$/g, '');

@@ -57,6 +57,7 @@ describe('GPU models', () => {
     ['NVIDIA GeForce RTX 5080', 'rtx-5080', 'RTX 5080'],
     ['NVIDIA A100-SXM4-80GB', 'a100-sxm4-80gb', 'A100-SXM4-80GB'],
     ['Tesla T4', 'tesla-t4', 'Tesla T4'],
+    ['RTX 3090 Ti (played)', 'rtx-3090-ti', 'RTX 3090 Ti (played)'],
     ['AMD Radeon RX 7900 XTX', 'rx-7900-xtx', 'RX 7900 XTX'],
     ['Intel(R) Arc(TM) A770 Graphics', 'arc-a770', 'Arc A770'],
     ['NVIDIA', 'nvidia', 'NVIDIA'],
