@@ -284,7 +284,7 @@ export async function endAll(run: string, cgroup: string | null): Promise<void> 
     return;
   }
   signalAll(() => membersOf(run, cgroup), 'SIGKILL');
-  removeCgroup(cgroup);
+  await removeCgroup(cgroup);
 }
 
 /** rm -rf; folders that a job made read-only are opened first. */

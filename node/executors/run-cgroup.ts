@@ -116,13 +116,22 @@ export async function waitFrozen(path: string, limitMs: number): Promise<boolean
   return isCgroupFrozen(path);
 }
 
-/** Removes an empty group, folders that a job made below it included. Never throws. */
-export function removeCgroup(path: string): void {
+/** Removes a group whose processes are ended, folders that a job made below it included. Never throws. */
+export async function removeCgroup(path: string): Promise<void> {
   try {
     for (const entry of readdirSync(path, { withFileTypes: true }))
-      if (entry.isDirectory()) removeCgroup(join(path, entry.name));
-    rmdirSync(path);
+      if (entry.isDirectory()) await removeCgroup(join(path, entry.name));
   } catch {
-    // Gone already, or a process in uninterruptible sleep is still in it: the next sweep removes it.
+    return;
+  }
+  // A process that has just been killed keeps its group busy for a moment; one that cannot be killed, for ever.
+  for (let tries = 0; tries < 50; tries++) {
+    try {
+      rmdirSync(path);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY') return;
+      await sleep(20);
+    }
   }
 }

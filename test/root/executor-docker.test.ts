@@ -10,6 +10,8 @@ import { makeTestImages, testImages } from './test-image.ts';
 const node = `test-${process.pid}`;
 const never = new AbortController().signal;
 
+afterAll(() => new DockerExecutor({ node }).removeNetwork());
+
 executorContract('docker', () => ({
   kind: 'docker',
   options: { node },
@@ -47,7 +49,6 @@ describe('docker executor', () => {
   });
   afterAll(async () => {
     await executor.removeNetwork();
-    await new DockerExecutor({ node }).removeNetwork();
     expect(
       spawnSync('docker', ['ps', '-aq', '--filter', `label=autogit.node=${own}`], { encoding: 'utf8' }).stdout,
     ).toBe('');
