@@ -171,6 +171,10 @@ export class RunLife {
     let verdict: Verdict;
     try {
       if (this.trace.failure !== null) throw new RunFailed('system', this.trace.failure);
+      if (this.run.startedAt !== null && parseProgress(this.#local.progress) === null) {
+        await this.#clearPlace();
+        throw new RunFailed('system', 'the record of how far the run got cannot be read: it is not run again');
+      }
       if (this.#progress.phase === 'preparing') await this.#prepare();
       else await this.#adopt();
       await this.#script();

@@ -99,6 +99,20 @@ describe('a machine that fails', () => {
     expect(plainText(await lab.traceAt(run))).toContain('image alpine:3 is not here (docker pull it here');
   });
 
+  it('whose record cannot be read does not run the job again', async () => {
+    lab = await RunLab.start({ '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 600"]\n' });
+    await lab.agent();
+    const run = await lab.begin();
+    await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
+    await lab.desk?.stop();
+    const [local] = (await (lab.store as Store).runs()) as [LocalRun];
+    await lab.store?.putRun({ ...local, progress: '{"phase":"of a later version"}' });
+    await lab.store?.close();
+    await lab.agent();
+    expect((await lab.ended(run)).result).toMatchObject({ state: 'failed', reason: 'runner_system_failure' });
+    expect(plainText(await lab.traceAt(run)).match(/begun\n/g)).toHaveLength(1);
+  });
+
   it('freezes its runs when GitLab was restored, until GitLab confirms each', async () => {
     lab = await RunLab.start({ '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 600"]\n' });
     await lab.agent();
