@@ -25,6 +25,8 @@ export const PeerMessage = z.discriminatedUnion('kind', [
     stamp: Stamp,
     promised: Promised.nullable(),
     version: z.string().max(64),
+    /** The committed ledger, for one that was away: it may not even know who leads now, and refuse it as a stranger. */
+    ledger: Ledger.nullable().optional(),
   }),
   z.object({ kind: z.literal('pre-vote'), term, stamp: Stamp, evidence: Evidence, leader: NodeId.nullable() }),
   z.object({ kind: z.literal('pre-vote-answer'), term, granted: z.boolean(), store: StoreId, because: Sentence }),

@@ -38,7 +38,7 @@ export function hearAppend(turn: Turn, from: NodeId, message: MessageOf<'append'
 }
 
 /** Stamps decide within an era; a newer era wins whatever its stamp (SAFETY L15). */
-const isNews = (mine: Ledger, its: Ledger): boolean => {
+export const isNews = (mine: Ledger, its: Ledger): boolean => {
   const era = compareEras(its.era, mine.era);
   return era > 0 || (era === 0 && compareStamps(its.stamp, mine.stamp) > 0);
 };

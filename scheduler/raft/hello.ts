@@ -1,16 +1,53 @@
 import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
-import { compareStamps, showStamp } from '../../protocol/stamp.ts';
+import { compareStamps, type Stamp, showStamp } from '../../protocol/stamp.ts';
+import { isNews } from './append.ts';
+import { commit } from './proposal.ts';
+import { raiseTerm } from './term.ts';
+import { timings } from './timings.ts';
 import { nameOf, note, peerOf, send, setPeer, type Turn } from './turn.ts';
 
 /**
  * The first word on every stream: who I am (store, boot), how far I am, and, to a store that has forgotten it, what it
  * promised (SAFETY L9).
  */
-export function sayHello(turn: Turn, to: NodeId, promised: MessageOf<'hello'>['promised']): void {
+export function sayHello(
+  turn: Turn,
+  to: NodeId,
+  promised: MessageOf<'hello'>['promised'],
+  ledger: Ledger | null = null,
+): void {
   const { raft, identity } = turn;
   const { boot, store, version } = identity;
-  send(turn, to, { kind: 'hello', boot, store, term: raft.term, stamp: raft.accepted.stamp, promised, version });
+  const stamp = raft.accepted.stamp;
+  send(turn, to, { kind: 'hello', boot, store, term: raft.term, stamp, promised, version, ledger });
+}
+
+/**
+ * A node that was away while members came may not know the leader, and refuse it as a stranger. Who it does know gives
+ * it the committed ledger.
+ */
+export function relay(turn: Turn, to: NodeId, its: Stamp): void {
+  const { committed, leading } = turn.raft;
+  if (!committed || leading || !Object.hasOwn(committed.nodes, to)) return;
+  if (compareStamps(its, committed.stamp) >= 0) return;
+  if (turn.at - peerOf(turn.raft, to).relayedAt < timings.relayMs) return;
+  setPeer(turn, to, { relayedAt: turn.at });
+  sayHello(turn, to, null, committed);
+}
+
+/** What another member has committed is committed, whoever brings it; it is taken as a late append would be. */
+function takeCommitted(turn: Turn, ledger: Ledger): void {
+  const { raft } = turn;
+  if (raft.committed && !isNews(raft.committed, ledger)) return;
+  if (isNews(raft.accepted, ledger)) {
+    raiseTerm(turn, ledger.stamp.term, `term ${ledger.stamp.term} was seen`);
+    raft.accepted = ledger;
+    turn.save.accepted = true;
+    turn.save.promise = true;
+  }
+  commit(turn, ledger);
 }
 
 /** So many returns to an earlier boot say that two machines share one identity. */
@@ -46,6 +83,8 @@ export function hearHello(turn: Turn, from: NodeId, message: MessageOf<'hello'>)
       sayHello(turn, from, { term: promised.term, stamp: promised.stamp });
     }
   if (message.promised) rememberOwnPromise(turn, from, message.promised);
+  if (message.ledger) takeCommitted(turn, message.ledger);
+  relay(turn, from, message.stamp);
 }
 
 /** Behind its own promise a store has forgotten something: it must not vote again under this id (SAFETY L9). */

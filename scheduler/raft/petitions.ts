@@ -99,10 +99,9 @@ export function takeChange(turn: Turn, from: NodeId | null, id: string, change: 
   const after = applyChange(raft.accepted, change, turn.wallMs);
   if (isRefusal(after)) return answer({ state: 'refused', because: after.refused });
   const because = doneSentence(change, raft.accepted, after);
-  if (after !== raft.accepted) {
-    const requests = [...after.requests, { id, because }].slice(-limits.rememberedRequests);
-    propose(turn, { ...after, requests });
-  }
+  // Also what changed nothing is committed with its id: only a leader that still leads may say that it is so.
+  const requests = [...after.requests, { id, because }].slice(-limits.rememberedRequests);
+  propose(turn, { ...after, requests });
   awaitCommit(turn, { id, from, because });
 }
 

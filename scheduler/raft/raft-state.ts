@@ -25,6 +25,8 @@ export interface Peer {
   /** A leader's view: newest stamp of the own term it has on disk, on which store, and when that round was sent (L12). */
   readonly acked: { readonly store: StoreId; readonly stamp: Stamp | null; readonly sentAt: number } | null;
   readonly ledgerSent: { readonly stamp: Stamp; readonly at: number } | null;
+  /** When this follower last gave it the committed ledger. */
+  readonly relayedAt: number;
   /** Last look: its result, when, and since when looks say the same with nothing heard between them. */
   readonly probe: { readonly result: ProbeResult; readonly at: number; readonly since: number } | null;
   readonly probeAskedAt: number;
@@ -142,6 +144,7 @@ export const unknownPeer: Peer = {
   promised: null,
   acked: null,
   ledgerSent: null,
+  relayedAt: Number.NEGATIVE_INFINITY,
   probe: null,
   probeAskedAt: Number.NEGATIVE_INFINITY,
   probeOpen: false,

@@ -48,6 +48,8 @@ export const timings = {
   planMs: 200,
   /** The whole ledger goes to one node at most this often without its acknowledgement. */
   resendLedgerMs: 100,
+  /** A follower gives the committed ledger to one that is behind at most this often. */
+  relayMs: 1000,
   /** A change is asked again, and given up as unknown. */
   askAgainMs: 500,
   askForMs: 10_000,

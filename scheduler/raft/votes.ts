@@ -2,6 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import { askProbe, freshProbe } from './evidence.ts';
+import { relay } from './hello.ts';
 import { raiseTerm } from './term.ts';
 import { timings } from './timings.ts';
 import { nameOf, peerOf, send, sendAfterDisk, type Turn } from './turn.ts';
@@ -57,9 +58,14 @@ export function hearPreVote(turn: Turn, from: NodeId, message: MessageOf<'pre-vo
   const { raft } = turn;
   const muted = mute(turn, from);
   if (muted !== null) return answerPreVote(turn, from, message.term, false, muted);
-  if (message.term <= raft.term) return answerPreVote(turn, from, message.term, false, `term ${raft.term} has begun`);
-  if (compareStamps(message.stamp, raft.accepted.stamp) < 0)
+  if (message.term <= raft.term) {
+    relay(turn, from, message.stamp);
+    return answerPreVote(turn, from, message.term, false, `term ${raft.term} has begun`);
+  }
+  if (compareStamps(message.stamp, raft.accepted.stamp) < 0) {
+    relay(turn, from, message.stamp);
     return answerPreVote(turn, from, message.term, false, `its ledger ${showStamp(message.stamp)} is older than mine`);
+  }
   if (raft.leading) return answerPreVote(turn, from, message.term, false, 'this node leads');
   const leader = raft.leader?.node;
   if (leader === undefined || leader === from || turn.at - raft.timerAt > timings.checkQuorumMs)

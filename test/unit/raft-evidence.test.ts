@@ -86,6 +86,23 @@ describe('stores', () => {
     expect(one.hear('A', vote(9)).last('vote-answer')).toMatchObject({ granted: false });
     expect(one.feed({ kind: 'ticked' }, 5000).last('pre-vote')).toBeUndefined();
   });
+  it('of one that was away get the committed ledger from whoever they know', () => {
+    const one = new One().append(8, newer(8), { committed: { term: 4, version: 8 } }).disk();
+    one.said = [];
+    one.hear('C', hello({ store: 'sC', boot: 'bC' }));
+    expect(one.last('hello')?.ledger?.stamp).toEqual({ term: 4, version: 8 });
+    one.said = [];
+    one.hear('C', hello({ store: 'sC', boot: 'bC' }), 100);
+    expect(one.last('hello')).toBeUndefined();
+
+    const away = new One().hear('C', hello({ store: 'sC', boot: 'bC', ledger: newer(8) })).disk();
+    expect(away.state.raft.committed?.stamp).toEqual({ term: 4, version: 8 });
+    expect(away.state.raft.accepted.stamp).toEqual({ term: 4, version: 8 });
+    expect(away.state.raft.term).toBe(4);
+    expect(away.asked('publish-ledger')).toBe(1);
+    away.hear('C', hello({ store: 'sC', boot: 'bC', ledger: newer(7, 3) }));
+    expect(away.state.raft.committed?.stamp).toEqual({ term: 4, version: 8 });
+  });
   it('that others have rolled back are told so (L9)', () => {
     const one = new One().elect().ack('A', 8);
     one.said = [];
