@@ -99,8 +99,8 @@ class Agent {
     const store = await openStore(places(home).store);
     this.#closers.push(() => store.close());
     this.#log.event('agent-started', `agent ${version} of ${identity.id} starts`, { version, node: identity.id });
-    const executors = await openExecutors(this.#options, identity.id, this.#lines, (sentence) =>
-      this.#log.warn(sentence),
+    const executors = await openExecutors(this.#options, identity.id, this.#lines, (run, sentence) =>
+      this.#member?.runs.note(run, sentence),
     );
     const pause = new PauseSwitch(store, () => this.#clock.wallMs());
     await pause.load();

@@ -24,13 +24,13 @@ export async function openExecutors(
   options: JoinOptions,
   node: NodeId,
   lines: Lines,
-  warn: (sentence: string) => void,
+  /** What a job's owner should read in its trace. */
+  note: (run: string, sentence: string) => void,
 ): Promise<Executor[]> {
   if (options.witness) return [];
   const wanted = options.executors.length > 0 ? options.executors : (['docker'] as const);
   const found: Executor[] = [];
   for (const kind of new Set(wanted)) {
-    const note = (run: string, sentence: string): void => warn(`run ${run}: ${sentence}`);
     const executor =
       kind === 'docker'
         ? new DockerExecutor({ node, dockerHost: options.dockerHost, note })
