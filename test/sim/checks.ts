@@ -16,6 +16,9 @@ import type { World } from './world.ts';
 /** How long after a resume the watchdog may need to look and to freeze what thawed with the machine. */
 const afterResumeMs = 320;
 
+const hasRunner = (ledger: Ledger, runner: number): boolean =>
+  Object.values(ledger.classes).some((entry) => entry.runner === runner);
+
 /**
  * The safety rules, each a function of its own, looked at when something happens and not afterwards. They go by what is
  * on the disks and on the wire (History), never by what a node believes.
@@ -100,8 +103,12 @@ export class Checks {
       case 'fail-run':
         this.#mayAct(agent, effect.kind);
         return this.#lostIsCommitted(agent, effect.run.run);
-      case 'create-runner':
       case 'delete-runner':
+        // What this node's own call made and nobody recorded is its own to take away, whoever leads.
+        if ([...this.#world.history.docs.values()].some((doc) => hasRunner(doc.ledger, effect.runner)))
+          this.#mayAct(agent, effect.kind);
+        return;
+      case 'create-runner':
       case 'retry-job':
       case 'rescue-job':
         return this.#mayAct(agent, effect.kind);
@@ -240,10 +247,10 @@ export class Checks {
   }
 
   #answersWhatIsCommitted(agent: Agent, { id, outcome }: Effect & { kind: 'answer' }): void {
-    if (outcome.state !== 'done') return;
+    if (outcome.state !== 'done' || !agent.doc?.requests.has(id)) return;
     const docs = [...this.#world.history.docs.values()].filter((doc) => doc.requests.has(id));
     must(
-      docs.length === 0 || docs.some((doc) => doc.isCommitted),
+      docs.some((doc) => doc.isCommitted),
       'answer-after-commit',
       () => `${agent.life} answers ${id}, "${outcome.because}", and no committed ledger has it`,
     );

@@ -62,7 +62,7 @@ const total = {
   virtualMs: 0,
   realMs: 0,
   events: 0,
-  broken: [] as { seed: number; rule: string; sentence: string }[],
+  broken: [] as { seed: number; rule: string; sentence: string; replay: string }[],
 };
 const seen = new Map<string, number>();
 
@@ -75,14 +75,14 @@ function one(seed: number): void {
   figures.merge(end.counts);
   for (const name of Object.keys(end.counts)) seen.set(name, (seen.get(name) ?? 0) + 1);
   if (end.broken) {
-    total.broken.push({ seed, rule: end.broken.rule, sentence: end.broken.sentence });
+    total.broken.push({ seed, rule: end.broken.rule, sentence: end.broken.sentence, replay: replay(seed) });
     report(end);
   }
   const every = Number(values.twice);
   if (every > 0 && !values.verbose && total.seeds % every === 0) {
     const again = runSeed(seed, options);
     if (again.hash !== end.hash) {
-      total.broken.push({ seed, rule: 'same-seed-same-story', sentence: 'two runs differ' });
+      total.broken.push({ seed, rule: 'same-seed-same-story', sentence: 'two runs differ', replay: replay(seed) });
       if (!values.json)
         process.stdout.write(`seed ${seed} told two stories: ${end.hash} and ${again.hash}\nreplay: ${replay(seed)}\n`);
     }

@@ -1,4 +1,5 @@
 import { foundingLedger } from '../../protocol/ledger.ts';
+import { compareStamps } from '../../protocol/stamp.ts';
 import { Agent } from './agent.ts';
 import { Chance } from './chance.ts';
 import { Checks } from './checks.ts';
@@ -141,6 +142,7 @@ export class World {
       missing = this.checks.notYetWell();
       wellSince = missing === null ? wellSince + 1 : 0;
       if (wellSince >= 4) break;
+      if (this.leaderNow() === null && this.isStranded()) return this.figures.add('stranded by a lost disk');
       if (missing?.includes('does not vote') && Math.floor(this.now) % 5000 < 500) this.people.undrain();
     }
     if (missing !== null)
@@ -263,6 +265,22 @@ export class World {
         .map((machine) => `${machine.id}/${machine.disk.store}`),
     );
     return configurations.every((configuration) => quorum(configuration, (disk) => there.has(disk)));
+  }
+
+  /**
+   * A joint configuration may have begun in the very moment in which a disk that it needs was lost: then no election can
+   * be won by any rule, and only `recover --force` helps.
+   */
+  isStranded(): boolean {
+    if (!this.figures.counts['disks lost']) return false;
+    const disks = this.machines()
+      .filter((machine) => !machine.disk.isEmpty)
+      .map(({ id, disk }) => ({ name: `${id}/${disk.store}`, doc: this.history.find(disk.acceptedStamp) }));
+    return !disks.some(({ doc }) => {
+      if (!doc) return false;
+      const voters = disks.filter((other) => other.doc && compareStamps(other.doc.stamp, doc.stamp) <= 0);
+      return quorum(doc.configuration, (disk) => voters.some((voter) => voter.name === disk));
+    });
   }
 
   loseDisk(id: string): void {

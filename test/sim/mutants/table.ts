@@ -95,7 +95,7 @@ export const mutants: Mutant[] = [
     'joint by the sum',
     'L2',
     raft('quorum'),
-    'hasMajority(configuration.voters, counts) &&\n  (configuration.next === null || hasMajority(configuration.next, counts));',
+    'hasMajority(configuration.voters, counts) && (configuration.next === null || hasMajority(configuration.next, counts));',
     'hasMajority({ ...configuration.voters, ...configuration.next }, counts);',
   ),
   one(
@@ -193,8 +193,8 @@ export const mutants: Mutant[] = [
     'lost run comes back',
     'J1',
     jobs('run-edits'),
-    "if (known.state === 'lost') return told.state",
-    "if (known.state === 'delivered') return told.state",
+    "if (known.state === 'lost') return told.state === 'delivered' ?",
+    "if (known.state === 'lost') return told.state !== 'lost' ?",
   ),
   one(
     'grant used twice',

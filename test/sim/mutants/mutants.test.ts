@@ -1,0 +1,22 @@
+import { describe, expect, it } from 'vitest';
+import { hunt } from './hunt.ts';
+import { mutants } from './table.ts';
+
+/** CPU time, so that a busy computer changes nothing. Found ones end sooner, most of them within a second. */
+const budgetMs = 30_000;
+
+describe.concurrent('a bug planted in a safety rule is found', { timeout: 600_000 }, () => {
+  for (const mutant of mutants)
+    it(`${mutant.rule}: ${mutant.name}`, async () => {
+      const { found, seeds } = await hunt(mutant, budgetMs, mutant.isOfElections);
+      expect(found, `no violation in ${seeds} seeds`).not.toBeNull();
+      // A crash may have any cause; a bug counts as found when a rule names it.
+      expect(found?.rule, found?.sentence).not.toBe('no-exception');
+    });
+
+  for (const isStorm of [true, false])
+    it(`the code as it is breaks no rule ${isStorm ? 'in a storm' : 'in a common seed'}`, async () => {
+      const { found } = await hunt(null, budgetMs, isStorm);
+      expect(found).toBeNull();
+    });
+});
