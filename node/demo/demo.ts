@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { sampleProject, seedProject } from '../../gitlab-bridge/practice/sample-project.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { JobRow } from '../../protocol/status.ts';
+import { ProcessExecutor } from '../executors/process-executor.ts';
 import { DemoMachine, startPractice, stopAll, until } from './children.ts';
 
 const pipelineLimitMs = 70_000;
+const names = ['kang', 'desktop-1', 'desktop-2'] as const;
 
 interface Story {
   say(who: string, sentence: string): void;
@@ -43,9 +45,9 @@ async function letIn(member: DemoMachine, newcomer: DemoMachine, { say }: Story)
 
 async function formMesh(dir: string, told: Story): Promise<DemoMachine[]> {
   const machines = [
-    new DemoMachine(dir, 'kang'),
-    new DemoMachine(dir, 'desktop-1', { AUTOGIT_PLAY_GPU: 'RTX 3090 Ti:24g' }),
-    new DemoMachine(dir, 'desktop-2'),
+    new DemoMachine(dir, names[0]),
+    new DemoMachine(dir, names[1], { AUTOGIT_PLAY_GPU: 'RTX 3090 Ti:24g' }),
+    new DemoMachine(dir, names[2]),
   ] as const;
   const [kang, ...desktops] = machines;
   kang.join('--new', 'home');
@@ -185,6 +187,8 @@ export async function runDemo({ keep }: { keep: boolean }): Promise<number> {
     isGreen = await run(dir, told);
   } finally {
     await stopAll();
+    // A demo that failed may leave scripts behind: runs outlive their agents.
+    for (const name of names) await new ProcessExecutor({ home: join(dir, name) }).sweep(new Set());
     process.off('SIGINT', interrupted);
     process.off('SIGTERM', interrupted);
     if (keep) process.stderr.write(`kept: ${dir}\n`);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 
 export const bin = fileURLToPath(new URL('../../dist/autogit-node.cjs', import.meta.url));
@@ -223,7 +224,7 @@ export class Rig {
   async clean(): Promise<void> {
     for (const machine of this.machines) await machine.kill('SIGKILL');
     await this.gitlab?.kill();
-    await sleep(100);
+    for (const { home } of this.machines) await new ProcessExecutor({ home }).sweep(new Set());
     if (!process.env.AUTOGIT_KEEP) rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 });
   }
 }
