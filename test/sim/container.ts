@@ -27,14 +27,22 @@ export class Container {
   /** The agent that waits for the end, if one is alive. */
   onEnd: () => void = () => {};
 
-  constructor(world: World, machine: Machine, run: Run, job: { durationMs: number; result: RunResult }) {
+  constructor(
+    world: World,
+    machine: Machine,
+    run: Run,
+    job: { durationMs: number; result: RunResult },
+    contactAt: number,
+  ) {
     this.#world = world;
     this.machine = machine;
     this.run = run;
     this.result = job.result;
     this.#remainingMs = job.durationMs;
-    this.contactAt = machine.bootMs();
-    this.resume();
+    this.contactAt = contactAt;
+    // Paused at birth if the watchdog would freeze it at once: its first look is at the start.
+    if (machine.bootMs() - contactAt > rightToGoOnMs) this.isFrozen = true;
+    else this.resume();
     this.#watch();
   }
 

@@ -45,7 +45,7 @@ export class RunKeeper {
       this.#agent.feed({ kind: 'run-changed', run });
       const container = machine.containers.get(run.run);
       if (run.state === 'finished') this.#deliver(run.run);
-      else if (run.state === 'taken' && !container) this.#begin(run);
+      else if (run.state === 'taken' && !container) this.#beginIfOurs(run);
       else if (container) this.#hold(run, container);
       else this.#ended(run.run, { state: 'failed', exitCode: null, reason: 'runner_system_failure', because: 'gone' });
     }
@@ -61,6 +61,7 @@ export class RunKeeper {
       () => gitlab.request(unsealed(effect.token), machine.id),
       (answer) =>
         this.#later(() => {
+          const takenAt = machine.bootMs();
           const { grant } = effect;
           const end = (outcome: TakeOutcome): void => {
             if (outcome.kind !== 'taken') this.claims.delete(grant);
@@ -78,7 +79,9 @@ export class RunKeeper {
             figures.add('jobs taken');
             end({ kind: 'taken', run });
             // The leader shall know before the script begins, but it is not waited for long (J4).
-            this.#world.timeline.after(this.#world.chance.spread(5, 1000), () => this.#later(() => this.#begin(run)));
+            this.#world.timeline.after(this.#world.chance.spread(5, 1000), () =>
+              this.#later(() => this.#begin(run, takenAt)),
+            );
           });
         }),
     );
@@ -151,18 +154,45 @@ export class RunKeeper {
     });
   }
 
-  #begin(run: Run): void {
+  /** A script begins only while the run is surely ours: GitLab said so, `ours` is when, not longer ago than D_r (J1). */
+  #begin(run: Run, oursAt: number): void {
     if (this.#runs.get(run.run)?.state !== 'taken') return;
-    const started: Run = { ...run, state: 'running', startedAt: this.#agent.machine.wallMs() };
+    const { machine } = this.#agent;
+    const isFresh = (): boolean => machine.bootMs() - oursAt <= rightToGoOnMs;
+    if (!isFresh()) return this.#beginIfOurs(run);
+    const started: Run = { ...run, state: 'running', startedAt: machine.wallMs() };
     this.#change(started, () => {
-      const { machine } = this.#agent;
       const job = this.#world.gitlab.jobOf(run);
       if (!job || machine.containers.has(run.run) || !this.#runs.has(run.run)) return;
-      const container = new Container(this.#world, machine, started, job);
+      const container = new Container(this.#world, machine, started, job, oursAt);
       machine.containers.set(run.run, container);
       this.#world.figures.add('runs started');
       this.#hold(started, container);
     });
+  }
+
+  /** After a restart or a long stop: GitLab is asked first whether the run is still ours. */
+  #beginIfOurs(run: Run): void {
+    const { gitlab, timeline, chance, figures } = this.#world;
+    const { machine } = this.#agent;
+    const askedAt = machine.bootMs();
+    figures.add('runs verified before they begin');
+    gitlab.call(
+      machine.id,
+      () => gitlab.update(unsealed(run.token), { state: 'running', because: '', system: false }),
+      (answer) =>
+        this.#later(() => {
+          if (!this.#runs.has(run.run)) return;
+          if (isNoAnswer(answer)) return timeline.after(chance.between(300, 1000), () => this.#beginIfOurs(run));
+          if (answer) return this.#begin(run, askedAt);
+          this.#release(run.run);
+          figures.add('runs discarded');
+          this.#change({ ...run, state: 'discarded' }, () => {
+            machine.disk.runs.delete(run.run);
+            this.#runs.delete(run.run);
+          });
+        }),
+    );
   }
 
   #hold(run: Run, container: Container): void {
