@@ -10,6 +10,16 @@ import { Report } from '../../protocol/report.ts';
 import type { Gate } from './gate.ts';
 import { type NetworkLog, sentenceOf } from './network-log.ts';
 
+interface Attached {
+  connection: Connection;
+  /** When its stream was last opened, ms. */
+  since: number;
+  /** We have a stream to speak on. */
+  speaks: boolean;
+  /** Repairs in a row. */
+  repairs: number;
+}
+
 type Components = Parameters<ReturnType<typeof gossipsub>>[0];
 type Registrar = Components['registrar'];
 
@@ -34,7 +44,7 @@ export class Gossip {
   #pubsub: GossipSub | null = null;
   #topology: Topology | null = null;
   #topic: string | null = null;
-  #attached = new Map<NodeId, { connection: Connection; since: number }>();
+  #attached = new Map<NodeId, Attached>();
   #newest = new Map<NodeId, { since: number; seq: number }>();
   #last: Report | null = null;
   #isRunning = false;
@@ -73,7 +83,7 @@ export class Gossip {
 
   start(): void {
     this.#isRunning = true;
-    this.#repair = setInterval(() => this.#repairDeaf(), repairMs / 4);
+    this.#repair = setInterval(() => this.#repairDeaf(), repairMs / 8);
     this.#repair.unref();
   }
 
@@ -100,24 +110,29 @@ export class Gossip {
   /** A link with that node opened on this connection. */
   attach(node: NodeId, connection: Connection): void {
     if (this.#attached.has(node)) this.detach(node);
-    this.#attached.set(node, { connection, since: Date.now() });
+    this.#attached.set(node, { connection, since: Date.now(), repairs: 0, speaks: false });
     // A fresh link shows that this process lives now: an older process of that node, or a clock set back, no longer counts.
     this.#newest.delete(node);
     this.#topology?.onConnect?.(peerIdFromString(node), connection);
     this.#publishSoon();
   }
 
-  /**
-   * The link ended. gossipsub forgets the node's subscriptions with it, and only half closes its streams: the other
-   * side would go on speaking into the void. Aborted, it notices, and opens a new one when it repairs.
-   */
+  /** The link ended. */
   detach(node: NodeId): void {
     const attached = this.#attached.get(node);
     if (!attached) return;
     this.#attached.delete(node);
+    this.#drop(node, attached.connection);
+  }
+
+  /**
+   * gossipsub forgets the node's subscriptions with it, and only half closes its streams: the other side would go on
+   * speaking into the void. Aborted, it notices, and opens a new one when it repairs.
+   */
+  #drop(node: NodeId, connection: Connection): void {
     this.#topology?.onDisconnect?.(peerIdFromString(node));
-    for (const stream of attached.connection.streams)
-      if (stream.protocol === protocol) stream.abort(new Error('the mesh link ended'));
+    for (const stream of connection.streams)
+      if (stream.protocol === protocol) stream.abort(new Error('gossip begins anew'));
   }
 
   /** Best effort. A report that is too large, or that nobody can hear, is dropped with a line in the log. */
@@ -182,16 +197,23 @@ export class Gossip {
 
   /** gossipsub never opens a stream again while the connection lives (js-libp2p#3531). */
   #repairDeaf(): void {
-    for (const [node, { connection, since }] of this.#attached) {
-      if (Date.now() - since < repairMs || connection.status !== 'open') continue;
+    for (const [node, attached] of this.#attached) {
+      const { connection, since, repairs } = attached;
       const speaks = connection.streams.some(
         (one) => one.protocol === protocol && one.direction === 'outbound' && one.writeStatus === 'writable',
       );
-      if (speaks) continue;
+      // What was published before its stream was there went nowhere.
+      if (speaks && !attached.speaks) this.#publishSoon();
+      attached.speaks = speaks;
+      if (speaks) attached.repairs = 0;
+      if (speaks || connection.status !== 'open' || Date.now() - since < repairMs) continue;
+      attached.repairs = repairs + 1;
+      attached.since = Date.now();
       this.counters.repaired += 1;
       this.#log.info({ event: 'gossip-repaired', node }, `the gossip stream to ${node} is opened again`);
-      // Only the missing stream: a detach would throw away what the other side told us.
-      this.#attached.set(node, { connection, since: Date.now() });
+      // First only the missing stream: a detach would throw away what the other side told us. But gossipsub may hold on
+      // to a stream that was refused before it listened for its end; then only forgetting the node helps.
+      if (repairs % 2 === 1) this.#drop(node, connection);
       this.#topology?.onConnect?.(peerIdFromString(node), connection);
       this.#publishSoon();
     }

@@ -119,9 +119,7 @@ export class MeshLinks {
   opened(connection: Connection): void {
     const peer = this.#peer(connection.remotePeer.toString());
     peer.connections.push(connection);
-    // Two strangers may well knock at each other at the same moment; that is none of our business here.
-    if (peer.connections.length > 1 && this.#gate.isMember(connection.remotePeer.toString()))
-      this.#dropDuplicates(peer);
+    if (peer.link?.isOpen) this.#dropDuplicates(peer);
     this.#openSoon(peer, 0);
   }
 
@@ -148,7 +146,6 @@ export class MeshLinks {
       const peer = this.#peers.get(node);
       if (!peer) continue;
       peer.waitMs = firstWaitMs;
-      if (peer.connections.length > 1) this.#dropDuplicates(peer);
       this.#openSoon(peer, 0);
     }
   }
@@ -158,6 +155,8 @@ export class MeshLinks {
     const peer = this.#peer(connection.remotePeer.toString());
     if (performance.now() < peer.notBefore && peer.link === null && connection.direction === 'inbound')
       stream.abort(new Error('too soon after a bad frame'));
+    else if (peer.link !== null && peer.link.connection === this.#kept(peer) && peer.link.connection !== connection)
+      stream.abort(new Error('another connection of this pair is in use'));
     else this.#take(peer, connection, stream);
   }
 
@@ -191,6 +190,7 @@ export class MeshLinks {
         this.refusedBy.delete(one.node);
         this.#log.debug({ event: 'link-up', node: one.node }, `the link to ${one.node} is up`);
         this.#events.up(one.node, connection, one.addresses);
+        this.#dropDuplicates(peer);
       },
       message: (one, message, era) => {
         if (peer.link === one) this.#events.message(one.node, message, era);
@@ -232,8 +232,8 @@ export class MeshLinks {
   }
 
   async #open(peer: Peer): Promise<void> {
-    const connection = peer.connections.find((one) => one.direction === 'outbound' && one.status === 'open');
-    if (this.#isStopped || !connection || peer.link || peer.isOpening) return;
+    const connection = this.#kept(peer);
+    if (this.#isStopped || connection?.direction !== 'outbound' || peer.link || peer.isOpening) return;
     if (!this.#gate.isMember(connection.remotePeer.toString())) return;
     peer.isOpening = true;
     try {
@@ -267,15 +267,23 @@ export class MeshLinks {
     }
   }
 
-  #dropDuplicates(peer: Peer): void {
-    const node = peer.connections[0]?.remotePeer.toString() ?? '';
-    const wanted = this.#self < node ? 'outbound' : 'inbound';
+  /** Of several connections the one that stays: both sides compute the same. */
+  #kept(peer: Peer): Connection | undefined {
     const open = peer.connections.filter((one) => one.status === 'open');
-    // A member that lost its ledger knocks again: that conversation is worth more than the rule.
-    const enrols = open.find((one) => one.streams.some(({ protocol }) => protocol === names.enrolStream));
-    const keep = enrols ?? open.filter((one) => one.direction === wanted).at(-1) ?? open.at(-1);
-    for (const connection of open) {
-      if (connection === keep) continue;
+    const node = open[0]?.remotePeer.toString() ?? '';
+    const wanted = this.#self < node ? 'outbound' : 'inbound';
+    return open.filter((one) => one.direction === wanted).at(-1) ?? open.at(-1);
+  }
+
+  /**
+   * Only once a link is open: before that, a second connection may carry a knock, of a member that lost its ledger or of
+   * two strangers at each other's door.
+   */
+  #dropDuplicates(peer: Peer): void {
+    const keep = this.#kept(peer);
+    for (const connection of peer.connections) {
+      if (connection === keep || connection.status !== 'open') continue;
+      const node = connection.remotePeer.toString();
       this.counters.duplicateConnections += 1;
       this.#log.debug({ event: 'duplicate-connection', node }, `one of two connections to ${node} is closed`);
       connection.abort(new Error('one connection a pair'));

@@ -56,7 +56,7 @@ describe('the network, over real sockets', () => {
     a.network.publish(reportOf(a, 6, { node: b.id }));
     a.network.publish(reportOf(a, 6));
     await until(() => [b, c].every(({ reports }) => reports.some(({ report }) => report.seq === 6)), 'seq 6 arrived');
-    await until(() => b.network.counters().reportsRejected === 1, 'the false name was rejected');
+    await until(() => (b.network.counters().reportsRejected ?? 0) >= 1, 'the false name was rejected');
     for (const { reports } of [b, c]) {
       expect(reports.every(({ from, report }) => from === a.id && report.node === a.id)).toBe(true);
       expect(reports.map(({ report }) => report.seq)).toEqual([5, 6]);
