@@ -42,6 +42,8 @@ export const timings = {
   backlogMs: 100,
   /** SAFETY L11: evidence that once was wrong is not believed for so long. */
   falseAlarmMs: 60_000,
+  /** Who answered a round so lately is here, when voters are chosen: who just died must not be given a vote. */
+  hereMs: 250,
   /** A voter dead for so long is taken out while a quorum still stands. */
   voterGoneMs: 60_000,
   /** How often the leader thinks about who should vote, when the ledger is as it was. */

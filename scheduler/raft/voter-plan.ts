@@ -55,8 +55,7 @@ export function planVoters(ledger: Ledger, presence: (node: NodeId) => Presence)
     else why.push(because);
   if (chosen.size === 0) return null;
   const voters = weigh(ledger, chosen, presence);
-  const here = (node: NodeId): boolean =>
-    presence(node).silentMs < timings.checkQuorumMs && presence(node).currentOn !== null;
+  const here = (node: NodeId): boolean => presence(node).silentMs < timings.hereMs && presence(node).currentOn !== null;
   if (!hasMajority(voters, (node, store) => here(node) && presence(node).currentOn === store)) return null;
   return { voters, because: why.length > 0 ? why.join(', ') : 'another node breaks ties' };
 }
@@ -67,7 +66,7 @@ function newcomers(ledger: Ledger, presence: (node: NodeId) => Presence): [NodeI
     .filter(([, entry]) => !entry.left && !entry.drained && entry.store !== null)
     .filter(([node, { store }]) => {
       const { currentOn, silentMs } = presence(node);
-      return currentOn === store && silentMs < timings.checkQuorumMs;
+      return currentOn === store && silentMs < timings.hereMs;
     })
     .sort(([a, x], [b, y]) => x.approvedAt - y.approvedAt || (a < b ? -1 : 1))
     .map(([node, { store }]) => [node, store as StoreId]);
@@ -75,7 +74,7 @@ function newcomers(ledger: Ledger, presence: (node: NodeId) => Presence): [NodeI
 
 /**
  * Weight 2 each; of an even number one has 3, so that it carries on with half of them (SAFETY L4, L13): one that stays
- * and is here, GitLab's host if it votes, else the longest approved.
+ * and is here, GitLab's host if it votes, else the one that was it, else the longest approved.
  */
 function weigh(ledger: Ledger, chosen: ReadonlyMap<NodeId, StoreId>, presence: (node: NodeId) => Presence): Voters {
   const order = [...chosen.keys()]
@@ -84,7 +83,8 @@ function weigh(ledger: Ledger, chosen: ReadonlyMap<NodeId, StoreId>, presence: (
       const leaves = !entry || entry.left || entry.drained;
       const gone = presence(node).silentMs >= timings.voterGoneMs;
       const isHost = ledger.gitlab.host === node;
-      return { node, key: [Number(leaves), Number(gone), Number(!isHost), entry?.approvedAt ?? 0] as const };
+      const isOther = ledger.configuration.voters[node]?.weight !== 3;
+      return { node, key: [Number(leaves), Number(gone), Number(!isHost), Number(isOther), entry?.approvedAt ?? 0] };
     })
     .sort((a, b) => {
       const differs = a.key.findIndex((part, index) => part !== b.key[index]);

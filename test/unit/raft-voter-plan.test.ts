@@ -21,6 +21,8 @@ const cases: Case[] = [
   { says: 'a founder stays alone', now: 'A2', nodes: 'A', expected: 'A2' },
   { says: 'the second makes the longest approved the tie-breaker', now: 'A2', nodes: 'AB', expected: 'A3 B2' },
   { says: 'the tie-breaker is the host, if it votes', now: 'A2', nodes: 'AB', host: 'B', expected: 'A2 B3' },
+  { says: 'the tie-break does not move without need', now: 'A2 B3', nodes: 'AB', expected: 'A2 B3' },
+  { says: 'the tie-break moves away from one that leaves', now: 'A2 B3', nodes: 'AB', left: 'B', expected: 'A3 B2' },
   { says: 'three need none', now: 'A3 B2', nodes: 'ABC', expected: 'A2 B2 C2' },
   { says: 'all that wait come at once', now: 'A2', nodes: 'ABCD', expected: 'A3 B2 C2 D2' },
   { says: 'seven at most', now: 'A2', nodes: 'ABCDEFGHI', expected: 'A2 B2 C2 D2 E2 F2 G2' },
