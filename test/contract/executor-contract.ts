@@ -3,80 +3,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
-import { extract, pack } from 'tar-stream';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Executor, ExecutorSpec, StepEnd, Workspace } from '../../node/ports.ts';
+import type { Executor, ExecutorSpec, Workspace } from '../../node/ports.ts';
 import { type ChildPlan, executorOf } from './executor-child.ts';
+import { filesOf, never, outputUntil, runStep, specOf, step, tarOf, textOf } from './executor-steps.ts';
 
 /** What every executor must do, whatever it runs on. `plan` is asked once, after the suite's own set-up. */
 export type ContractPlan = () => Pick<ChildPlan, 'kind' | 'options'> & { image: string | null };
-
-const never = new AbortController().signal;
-
-export const specOf = (run: string, image: string | null, more: Partial<ExecutorSpec> = {}): ExecutorSpec => ({
-  run,
-  job: 7,
-  image,
-  entrypoint: null,
-  variables: [],
-  cpuMillis: null,
-  memoryBytes: null,
-  gpus: [],
-  ...more,
-});
-
-export const step = (...script: string[]) => ({ name: 'script', script, timeoutMs: null });
-
-export async function textOf(workspace: Workspace, index: number, offset = 0): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of workspace.output(index, offset, never)) chunks.push(chunk);
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-export async function runStep(
-  workspace: Workspace,
-  index: number,
-  ...script: string[]
-): Promise<{ text: string; end: StepEnd }> {
-  await workspace.start(step(...script), index);
-  const [text, end] = await Promise.all([textOf(workspace, index), workspace.ended(index)]);
-  return { text, end };
-}
-
-export const tarOf = (files: Record<string, string>): Readable => {
-  const tar = pack();
-  for (const [name, content] of Object.entries(files))
-    tar.entry({ name, mode: 0o644, uid: 54321, gid: 54321 }, content);
-  tar.finalize();
-  return Readable.from(tar);
-};
-
-export async function filesOf(tar: NodeJS.ReadableStream): Promise<Record<string, string>> {
-  const files: Record<string, string> = {};
-  const reader = extract();
-  tar.pipe(reader);
-  for await (const entry of reader) {
-    const chunks: Buffer[] = [];
-    for await (const chunk of entry) chunks.push(chunk as Buffer);
-    if (entry.header.type === 'file') files[entry.header.name] = Buffer.concat(chunks).toString('utf8');
-  }
-  return files;
-}
-
-/** Reads output until it holds the text; the rest is left. */
-async function outputUntil(workspace: Workspace, index: number, wanted: string): Promise<string> {
-  const stop = new AbortController();
-  let text = '';
-  for await (const chunk of workspace.output(index, 0, stop.signal)) {
-    text += Buffer.from(chunk).toString('utf8');
-    if (text.includes(wanted)) break;
-  }
-  stop.abort();
-  return text;
-}
 
 let counter = 0;
 

@@ -9,7 +9,7 @@ import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import type { Freezer, Workspace } from '../../node/ports.ts';
 import { startWatchdog, watchdogPid, writeBeat } from '../../node/watchdog.ts';
-import { specOf, step } from '../contract/executor-contract.ts';
+import { specOf, step } from '../contract/executor-steps.ts';
 
 const clock = systemClock();
 const never = new AbortController().signal;

@@ -4,7 +4,8 @@ import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { freezeCgroup, isCgroupFrozen, thawCgroup } from '../../node/executors/run-cgroup.ts';
 import type { ExecutorSpec, Workspace } from '../../node/ports.ts';
-import { executorContract, filesOf, runStep, specOf, step, tarOf, textOf } from '../contract/executor-contract.ts';
+import { executorContract } from '../contract/executor-contract.ts';
+import { filesOf, runStep, specOf, step, tarOf, textOf } from '../contract/executor-steps.ts';
 import { makeTestImages, testImages } from './test-image.ts';
 
 const node = `test-${process.pid}`;

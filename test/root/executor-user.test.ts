@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
-import { executorContract, runStep, specOf, tarOf } from '../contract/executor-contract.ts';
+import { executorContract } from '../contract/executor-contract.ts';
+import { runStep, specOf, tarOf } from '../contract/executor-steps.ts';
 
 const user = 'autogit-test-user';
 const home = mkdtempSync(join(tmpdir(), 'autogit-user-'));

@@ -13,6 +13,7 @@ describe('the language of rules: if', () => {
     ["$BRANCH == 'main'", true],
     ['$BRANCH != "main"', false],
     ['"main" == $BRANCH', true],
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the expression language of GitLab is the subject
     ['${BRANCH} == "main"', true],
     ['$BRANCH', true],
     ['$ZERO', true],
