@@ -34,12 +34,14 @@ export interface Liveness {
 export function livenessOf(state: CoreState, node: NodeId, at: number): Liveness {
   const { raft, identity } = state;
   if (node === identity.node) return { state: 'alive', since: at };
-  const { acked, heardAt: spokeAt, reportAt, probe, connected } = peerOf(raft, node);
+  const { acked, heardAt: spokeAt, reportAt, probe, connected, connectedAt } = peerOf(raft, node);
   const heardAt = Math.max(spokeAt, reportAt);
   const { leading } = raft;
   const isMyLeader = raft.leader?.node === node;
+  // One that has just come back has not had the time to answer a round.
+  const opened = connected ? connectedAt : Number.NEGATIVE_INFINITY;
   const lastSign = leading
-    ? Math.max(acked?.sentAt ?? Number.NEGATIVE_INFINITY, leading.sinceAt, raft.timerAt)
+    ? Math.max(acked?.sentAt ?? Number.NEGATIVE_INFINITY, leading.sinceAt, raft.timerAt, opened)
     : Math.max(heardAt, isMyLeader ? raft.contactAt : heardAt);
   if (probe?.result === 'refused' && probe.at > Math.max(spokeAt, acked?.sentAt ?? spokeAt) && !connected)
     return { state: 'dead', since: probe.since };
