@@ -108,9 +108,11 @@ export class Checks {
         if ([...this.#world.history.docs.values()].some((doc) => hasRunner(doc.ledger, effect.runner)))
           this.#mayAct(agent, effect.kind);
         return;
+      case 'rescue-job':
+        this.#mayAct(agent, effect.kind);
+        return this.#nobodyOwns(agent, effect.job);
       case 'create-runner':
       case 'retry-job':
-      case 'rescue-job':
         return this.#mayAct(agent, effect.kind);
       default:
         return;
@@ -211,6 +213,13 @@ export class Checks {
       'grant-after-the-class-is-committed',
       () => `${agent.life} grants by class "${key}", whose token is not in the committed ledger`,
     );
+  }
+
+  /** SAFETY J3: only what nobody owns is taken away from GitLab's list. */
+  #nobodyOwns(agent: Agent, job: number): void {
+    const runs = Object.values(this.#world.history.top?.ledger.runs ?? {});
+    const owner = runs.find((run) => run.job === job && ['taken', 'running', 'finished'].includes(run.state));
+    must(!owner, 'rescue-what-nobody-owns', () => `${agent.life} rescues job ${job}, which ${owner?.node} has`);
   }
 
   #lostIsCommitted(agent: Agent, run: string): void {

@@ -7,7 +7,7 @@ let escaped = 0;
 for (const mutant of mutants.filter(({ name }) => name.includes(part))) {
   let line: string;
   try {
-    const { found, seeds, cpuMs } = await hunt(mutant, Number(budgetMs), mutant.isOfElections);
+    const { found, seeds, cpuMs } = await hunt(mutant, Number(budgetMs), mutant.hunt);
     if (!found) escaped += 1;
     const how = found ? `${found.rule}, seed ${found.seed}` : 'NOT FOUND';
     line = `${(cpuMs / 1000).toFixed(1).padStart(6)} s ${String(seeds).padStart(5)} seeds  ${how}`;

@@ -3,15 +3,15 @@ export interface Mutant {
   name: string;
   /** The rule that it breaks, as SAFETY or DESIGN numbers it. */
   rule: string;
-  /** Best hunted where elections are many. */
-  isOfElections: boolean;
+  /** Where it is best hunted: where elections are many, in common seeds, or in long ones. */
+  hunt: 'storm' | 'common' | 'long';
   patches: { file: string; find: string; replace: string }[];
 }
 
 const one = (name: string, rule: string, file: string, find: string, replace: string): Mutant => ({
   name,
   rule,
-  isOfElections: rule.startsWith('L'),
+  hunt: rule.startsWith('L') ? 'storm' : 'common',
   patches: [{ file, find, replace }],
 });
 
@@ -144,7 +144,7 @@ export const mutants: Mutant[] = [
   {
     name: 'store id ignored',
     rule: 'L8',
-    isOfElections: true,
+    hunt: 'storm',
     patches: [
       {
         file: raft('campaign'),
@@ -189,13 +189,18 @@ export const mutants: Mutant[] = [
     'export const adoptionMs = 60_000;',
     'export const adoptionMs = 300;',
   ),
-  one(
-    'lost run comes back',
-    'J1',
-    jobs('run-edits'),
-    "if (known.state === 'lost') return told.state === 'delivered' ?",
-    "if (known.state === 'lost') return told.state !== 'lost' ?",
-  ),
+  {
+    name: 'lost run comes back',
+    rule: 'J1',
+    hunt: 'long',
+    patches: [
+      {
+        file: jobs('run-edits'),
+        find: "if (known.state === 'lost') return told.state === 'delivered' ?",
+        replace: "if (known.state === 'lost') return told.state !== 'lost' ?",
+      },
+    ],
+  },
   one(
     'grant used twice',
     'J5',
@@ -212,20 +217,35 @@ export const mutants: Mutant[] = [
     "writes: [{ key: 'asking', value: asking }],\n    then: [",
     'writes: [],\n    then: [',
   ),
-  one(
-    'running jobs taken for strays',
-    'J3',
-    jobs('run-compare'),
-    'if (own.has(running.job) || failing.has(running.job)) continue;',
-    '',
-  ),
-  one(
-    'grant before the class is committed',
-    'J7',
-    jobs('grants'),
-    'const entry = committed.classes[key];\n  const memo',
-    'const entry = ledger.classes[key];\n  const memo',
-  ),
+  {
+    name: 'running jobs taken for strays',
+    rule: 'J3',
+    hunt: 'long',
+    patches: [
+      {
+        file: jobs('run-compare'),
+        find: 'if (own.has(running.job) || failing.has(running.job)) continue;',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'grant before the class is committed',
+    rule: 'J7',
+    hunt: 'common',
+    patches: [
+      {
+        file: jobs('grants'),
+        find: 'const entry = committed.classes[key];\n  const memo',
+        replace: 'const entry = ledger.classes[key];\n  const memo',
+      },
+      {
+        file: jobs('grants'),
+        find: 'const entry = committed.classes[key];\n  if (entry',
+        replace: 'const entry = ledger.classes[key];\n  if (entry',
+      },
+    ],
+  },
   one(
     'token in the log',
     'DESIGN 12',
