@@ -52,6 +52,9 @@ const founding = (founder: Child): Ledger =>
     defaultArch: 'amd64',
   });
 
+const probed = async (child: Child, node: string): Promise<string> =>
+  (await child.order<{ result: string }>('probe', node)).result;
+
 const connectedTo = async (child: Child): Promise<number> => (await child.order<string[]>('connected')).length;
 
 describe('three machines with nothing shared but a bridge', () => {
@@ -108,7 +111,8 @@ describe('three machines with nothing shared but a bridge', () => {
     const plugged = Date.now();
     await until(async () => (await connectedTo(third)) === 2, 'the third is back', 30_000);
     if (process.env.MEASURE) console.log(`cable in, connected after ${Date.now() - plugged} ms`);
-    expect(await kang.order('probe', third3)).toMatchObject({ result: 'accepted' });
+    // On a busy machine one connect may take longer than a probe waits.
+    await until(async () => (await probed(kang, third3)) === 'accepted', 'a probe is accepted again');
 
     // The agent is killed: its machine's kernel says so.
     await third.kill('SIGKILL');
