@@ -158,7 +158,7 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#dialer.start();
     if (this.#ledger) this.setLedger(this.#ledger);
     await this.#sightings?.start();
-    log.debug({ event: 'network-started', addresses: this.addresses() }, 'the network is up');
+    log.info({ event: 'network-started', addresses: this.addresses() }, 'the network is up');
   }
 
   async stop(): Promise<void> {

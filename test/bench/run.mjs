@@ -1,7 +1,7 @@
 // npm run bench: bundles the agent and the bench, then runs the bench. Needs root (network namespaces).
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -13,6 +13,9 @@ await build({
   bundle: true,
   platform: 'node',
   format: 'esm',
+  external: ['classic-level', '*.node'],
+  // What CommonJS packages expect to find in their module scope.
+  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
   logLevel: 'warning',
 });
-await import(pathToFileURL(outfile).href);
+process.exitCode = spawnSync(process.execPath, [outfile, ...process.argv.slice(2)], { stdio: 'inherit' }).status ?? 1;

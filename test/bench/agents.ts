@@ -1,0 +1,106 @@
+import { join } from 'node:path';
+import { type AgentClient, createClient } from '../../node/socket-client.ts';
+import { formMesh } from '../e2e/mesh.ts';
+import type { Lan } from '../e2e/namespaces.ts';
+import { Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';
+import { EventTail } from './event-tail.ts';
+
+export interface Agent {
+  machine: TestMachine;
+  client: AgentClient;
+  events: EventTail;
+  /** Its number on the LAN, from 1. */
+  place: number;
+}
+
+const names = ['kang', 'desktop-1', 'desktop-2'];
+export const asAgent = (machine: TestMachine, place: number): Agent => ({
+  machine,
+  client: createClient(machine.home),
+  events: new EventTail(join(machine.home, 'agent.log')),
+  place,
+});
+
+/** Three of our agents, one a machine of the LAN, asked through their own sockets. */
+export class Agents {
+  readonly rig = new Rig();
+  readonly lan: Lan;
+  all: Agent[] = [];
+
+  constructor(lan: Lan) {
+    this.lan = lan;
+  }
+
+  async form(): Promise<void> {
+    const machines = await formMesh(this.rig, names, { lan: this.lan });
+    this.all = machines.map((machine, index) => asAgent(machine, index + 1));
+    await this.leader();
+  }
+
+  /** Waits until all of them vote and know one leader. */
+  async leader(): Promise<Agent> {
+    const name = await until('our agents agree on one leader, and all vote', async () => {
+      const all = await Promise.all(this.all.map(({ client }) => client.status()));
+      const [first] = all;
+      const leader = first?.snapshot.leader?.node;
+      const agreed = all.every(
+        ({ snapshot }) => snapshot.leader?.node === leader && snapshot.quorum.voters.length === this.all.length,
+      );
+      return agreed && leader ? leader : null;
+    });
+    return this.all.find(({ machine }) => machine.name === name) as Agent;
+  }
+
+  others(agent: Agent): Agent[] {
+    return this.all.filter((other) => other !== agent);
+  }
+
+  /** Starts a stopped agent again on its own home. */
+  restart(agent: Agent): void {
+    agent.machine.join('--executor', 'process');
+  }
+
+  pids(): number[] {
+    return this.all.map(({ machine }) => machine.process?.pid as number);
+  }
+
+  async stop(): Promise<void> {
+    await this.rig.clean();
+  }
+}
+
+let lastValue = 1000;
+
+/** Every write of a bench is of a value never written before. */
+export const nextValue = (): number => {
+  lastValue += 1;
+  return lastValue;
+};
+
+/**
+ * Tries every 10 ms, at these agents in turn, to have a setting written; done when one write was accepted and stands in
+ * another agent's settings. Returns ms since `began` (performance.now), NaN after `limitMs`.
+ */
+export async function firstDecision(at: readonly Agent[], began: number, limitMs = 30_000): Promise<number> {
+  const first = nextValue();
+  const accepted: { by: Agent | null } = { by: null };
+  for (let tries = 0; accepted.by === null; tries++) {
+    if (performance.now() - began > limitMs) return Number.NaN;
+    const agent = at[tries % at.length] as Agent;
+    const value = tries === 0 ? first : nextValue();
+    agent.client.change({ kind: 'set', key: 'graceMs', value }).then(
+      (outcome) => {
+        if (outcome.state === 'done') accepted.by ??= agent;
+      },
+      () => {},
+    );
+    const next = began + (tries + 1) * 10;
+    while (accepted.by === null && performance.now() < next) await sleep(1);
+  }
+  const other = at.find((agent) => agent !== accepted.by) as Agent;
+  while ((await other.client.settings()).graceMs < first) {
+    if (performance.now() - began > limitMs) return Number.NaN;
+    await sleep(1);
+  }
+  return performance.now() - began;
+}

@@ -1,0 +1,29 @@
+import { spawnSync } from 'node:child_process';
+
+/** The peers, as Debian ships them; a disabled service is not needed, since the bench starts its own. */
+const wanted = { etcd: 'etcd-server', etcdctl: 'etcd-client', serf: 'serf', nsenter: 'util-linux', ip: 'iproute2' };
+
+const has = (program: string): boolean =>
+  spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;
+
+/** Installs what is missing. Throws with apt's own words when that fails. */
+export function installPeers(): void {
+  const missing = Object.entries(wanted)
+    .filter(([program]) => !has(program))
+    .map(([, name]) => name);
+  if (missing.length === 0) return;
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  spawnSync('apt-get', ['update', '-q'], { env, stdio: 'ignore' });
+  const lock = ['-o', 'DPkg::Lock::Timeout=300'];
+  const done = spawnSync('apt-get', [...lock, 'install', '-y', '-q', '--no-install-recommends', ...missing], {
+    env,
+    encoding: 'utf8',
+  });
+  if (done.status !== 0) throw new Error(`the bench needs ${missing.join(', ')}; apt-get: ${done.stderr}`);
+}
+
+const firstLine = (program: string, ...args: string[]): string =>
+  spawnSync(program, args, { encoding: 'utf8' }).stdout.split('\n')[0]?.trim() ?? '';
+
+/** For the last line of the table: what was measured against. */
+export const peerVersions = (): string => `${firstLine('etcd', '--version')}, ${firstLine('serf', 'version')}`;

@@ -1,0 +1,37 @@
+/** What `npm run bench -- …` was asked for. */
+export interface BenchOptions {
+  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. */
+  what: 'mesh' | 'failover' | 'jobs';
+  trials: number;
+  /** Fresh starts of three agents. */
+  starts: number;
+  /** Seconds under load in the row of leader changes without a failure. */
+  stressSeconds: number;
+  json: string | null;
+  /** Parts of `failover` to run; empty = all. For work on one row: a table with parts missing says so. */
+  only: string[];
+}
+
+export const usage = `npm run bench -- [failover|jobs] [--trials N] [--starts N] [--stress SECONDS] [--only part,part] [--json FILE]
+parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}`;
+
+/** Throws a sentence for the user. */
+export function readOptions(args: readonly string[]): BenchOptions {
+  const options: BenchOptions = { what: 'mesh', trials: 20, starts: 20, stressSeconds: 45, json: null, only: [] };
+  const rest = [...args];
+  const count = (name: string): number => {
+    const value = Number(rest.shift());
+    if (!Number.isInteger(value) || value < 1) throw new Error(`${name} takes a whole number from 1\n${usage}`);
+    return value;
+  };
+  for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
+    if (arg === 'failover' || arg === 'jobs') options.what = arg;
+    else if (arg === '--trials') options.trials = count(arg);
+    else if (arg === '--starts') options.starts = Math.min(100, count(arg));
+    else if (arg === '--stress') options.stressSeconds = count(arg);
+    else if (arg === '--only') options.only = (rest.shift() ?? '').split(',').filter((part) => part !== '');
+    else if (arg === '--json') options.json = rest.shift() ?? null;
+    else throw new Error(`unknown: ${arg}\n${usage}`);
+  }
+  return options;
+}

@@ -1,0 +1,72 @@
+import { join } from 'node:path';
+import { createClient } from '../../node/socket-client.ts';
+import type { Lan } from '../e2e/namespaces.ts';
+import { Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';
+import { EventTail } from './event-tail.ts';
+import { maxUnder, medianUnder, type Row, ratioAtMost, row } from './figures.ts';
+import { Serf } from './serf.ts';
+
+const names = ['kang', 'desktop-1', 'desktop-2'];
+
+/** When this agent first showed all of them, epoch ms. It is not asked before it has said that it is in. */
+async function fullAt(machine: TestMachine, events: EventTail): Promise<number> {
+  await until(`${machine.name} is in`, () => events.since(0, 'leader-elected').length > 0, 60_000);
+  const client = createClient(machine.home);
+  for (;;) {
+    const status = await client.status().catch(() => null);
+    const known = status?.snapshot.nodes.filter((node) => node.state !== 'gone').length ?? 0;
+    if (known === names.length && status?.snapshot.leader) return Date.now();
+    await sleep(20);
+  }
+}
+
+/** Three agents that were never in a mesh, started at once; the founder holds a pair window open. */
+async function ourStart(lan: Lan): Promise<{ spawn: number; network: number }> {
+  const rig = new Rig();
+  try {
+    const machines = names.map((name, index) => rig.machine(name, lan.namespace(index + 1)));
+    const tails = machines.map((machine) => new EventTail(join(machine.home, 'agent.log')));
+    const began = Date.now();
+    for (const [index, machine] of machines.entries())
+      machine.join('--executor', 'process', ...(index === 0 ? ['--new', 'home', '--pair', '10m'] : []));
+    const all = Promise.all(machines.map((machine, index) => fullAt(machine, tails[index] as EventTail)));
+    const tooLong = sleep(90_000).then(() => null);
+    const at = await Promise.race([all, tooLong]);
+    if (at === null) return { spawn: Number.NaN, network: Number.NaN };
+    const end = Math.max(...at);
+    const up = tails.map((events) => events.since(0, 'network-started').at(0)?.time ?? Number.NaN);
+    return { spawn: end - began, network: end - Math.max(...up) };
+  } finally {
+    await rig.clean();
+  }
+}
+
+/** Row 5. Must run while no other agent of ours is on the LAN: the fresh ones would meet it. */
+export async function startRows(lan: Lan, starts: number, say: (line: string) => void): Promise<Row[]> {
+  const ours: { spawn: number; network: number }[] = [];
+  const theirs: number[] = [];
+  for (let start = 0; start < starts; start++) {
+    ours.push(await ourStart(lan));
+    const serf = new Serf(lan, 'mdns');
+    theirs.push(await serf.formed(150_000));
+    await serf.stop();
+    say(`  ${start + 1}/${starts}: ours ${JSON.stringify(ours.at(-1))}, serf ${theirs.at(-1)?.toFixed(0)} ms`);
+  }
+  const against = { name: 'serf -discover', values: theirs };
+  return [
+    row({
+      measure: "three fresh agents -> full membership everywhere, from the last network's start",
+      unit: 'ms',
+      ours: ours.map(({ network }) => network),
+      against,
+      targets: [ratioAtMost(3)],
+    }),
+    row({
+      measure: 'three fresh agents -> full membership everywhere, from spawn',
+      unit: 'ms',
+      ours: ours.map(({ spawn }) => spawn),
+      against,
+      targets: [medianUnder(1500), maxUnder(4000)],
+    }),
+  ];
+}
