@@ -40,9 +40,21 @@ export function createClock(sources: ClockSources): Clock {
   };
 }
 
+/**
+ * For tests only: its value is taken for the kernel's id of this boot, so that the lab (test/lab) can reboot a machine
+ * in miniature, whose kernel is the computer's and goes on.
+ */
+const bootVariable = 'AUTOGIT_LAB_BOOT_ID';
+
+/** What a child process with an environment of its own needs to have the same clock as this one. */
+export function clockEnvironment(): Record<string, string> {
+  const id = process.env[bootVariable];
+  return id ? { [bootVariable]: id } : {};
+}
+
 /** This machine's clock. */
 export function systemClock(): Clock {
-  const id = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const id = process.env[bootVariable] || readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   return createClock({
     uptime: () => readFileSync('/proc/uptime', 'utf8'),
     monotonic: () => performance.now(),

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Clock, systemClock } from './clock.ts';
+import { type Clock, clockEnvironment, systemClock } from './clock.ts';
 import { cgroupProcesses, freezeCgroup, thawCgroup, unifiedMount } from './executors/run-cgroup.ts';
 import { continueRun, isAlive, processesOfRun, stopRun } from './executors/run-processes.ts';
 import { type Beat, type BeatRun, readBeat, watch } from './watchdog-beat.ts';
@@ -66,7 +66,7 @@ export async function startWatchdog(home: string, bin: string = process.argv[1] 
       cwd: '/',
       detached: true,
       stdio: ['ignore', log, log],
-      env: { PATH: process.env.PATH, HOME: process.env.HOME },
+      env: { PATH: process.env.PATH, HOME: process.env.HOME, ...clockEnvironment() },
     });
     child.on('error', () => startedAt.delete(home));
     child.unref();
