@@ -34,6 +34,7 @@ export class Faults {
     this.#world = world;
     this.#chance = world.chance.fork();
     this.mood = drawMood(this.#chance, world.isStorm);
+    if (world.options.kinds) this.mood.kinds = world.options.kinds;
   }
 
   begin(untilMs: number): void {

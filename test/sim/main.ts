@@ -20,6 +20,8 @@ const { values } = parseArgs({
     twice: { type: 'string', default: '1' },
     /** Every seed a storm of elections. */
     storm: { type: 'boolean' },
+    /** Only these kinds of faults, by a comma. */
+    kinds: { type: 'string' },
     verbose: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
@@ -37,6 +39,7 @@ const options: WorldOptions = {
   ...(values.chaos ? { chaosMs: msOf(values.chaos) } : {}),
   ...(values.heal ? { healMs: msOf(values.heal) } : {}),
   isStorm: values.storm ?? null,
+  kinds: values.kinds?.split(',') ?? null,
   print: values.verbose ? (line) => process.stdout.write(`${line}\n`) : null,
 };
 const replay = (seed: number): string => {
@@ -44,6 +47,7 @@ const replay = (seed: number): string => {
     values.chaos && `--chaos ${values.chaos}`,
     values.heal && `--heal ${values.heal}`,
     values.storm && '--storm',
+    values.kinds && `--kinds '${values.kinds}'`,
   ];
   return ['npm run sim --', `--seed ${seed} --verbose`, ...flags.filter((flag) => !!flag)].join(' ');
 };

@@ -23,9 +23,17 @@ export interface WorldOptions {
   healMs: number;
   /** Elections above all: faults and changes by the dozen, hardly any jobs. Null: some seeds are so, by chance. */
   isStorm: boolean | null;
+  /** Only these kinds of faults; null: as the seed draws them. */
+  kinds: string[] | null;
   print: ((line: string) => void) | null;
 }
-export const defaultOptions: WorldOptions = { chaosMs: 20_000, healMs: 240_000, isStorm: null, print: null };
+export const defaultOptions: WorldOptions = {
+  chaosMs: 20_000,
+  healMs: 240_000,
+  isStorm: null,
+  kinds: null,
+  print: null,
+};
 
 const builds: Build[] = [
   { cpus: 4, memoryGiB: 16, gpus: [] },

@@ -10,11 +10,21 @@ export interface Hunt {
   cpuMs: number;
 }
 
+const cuts = 'isolate,partition,cut one way,slow line';
+const hunts: Record<Mutant['hunt'], string[]> = {
+  storm: ['--storm', '--chaos', '8s'],
+  common: ['--chaos', '15s'],
+  long: ['--chaos', '60s'],
+  cuts: ['--chaos', '20s', '--kinds', cuts],
+  stormyCuts: ['--storm', '--chaos', '8s', '--kinds', cuts],
+  calm: ['--chaos', '90s', '--kinds', 'change settings'],
+};
+
 /** Runs seeds of the mutated (or, with null, the real) simulation in a process of its own until one breaks a rule. */
 export async function hunt(mutant: Mutant | null, cpuBudgetMs: number, kind: Mutant['hunt']): Promise<Hunt> {
   const name = mutant?.name ?? `as it is ${kind}`;
   const bundle = await bundleSimulation(name, mutant);
-  const how = { storm: ['--storm', '--chaos', '8s'], common: ['--chaos', '15s'], long: ['--chaos', '60s'] }[kind];
+  const how = hunts[kind];
   try {
     const total = await runSimulation(bundle, ['--cpu', `${cpuBudgetMs}ms`, '--twice', '0', '--heal', '0', ...how]);
     return { name, found: total.broken[0] ?? null, seeds: total.seeds, cpuMs: total.realMs };
