@@ -88,7 +88,8 @@ export const commandIn = (argv: readonly string[]): string | undefined =>
 /** A usage error in our words: one sentence, and what to type. */
 function usage(error: CommanderError, argv: readonly string[]): AutogitError {
   const [sentence = '', guess] = error.message.replace(/^error: /, '').split('\n');
-  const named = commands.findLast(({ path }) => argv.join(' ').includes(path));
+  const words = ` ${argv.join(' ')} `;
+  const named = commands.findLast(({ path }) => words.includes(` ${path} `));
   const help = `see autogit-node ${named ? `${named.path} ` : ''}--help`;
   return new AutogitError('bad-flag', sentence, {
     cause: error,
