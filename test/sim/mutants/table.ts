@@ -3,15 +3,22 @@ export interface Mutant {
   name: string;
   /** The rule that it breaks, as SAFETY or DESIGN numbers it. */
   rule: string;
-  /** Where it is best hunted: where elections are many, in common seeds, or in long ones. */
-  hunt: 'storm' | 'common' | 'long';
+  /** Where it is best hunted: the flags are in hunt.ts. */
+  hunt: 'storm' | 'common' | 'long' | 'cuts' | 'stormyCuts' | 'calm';
   patches: { file: string; find: string; replace: string }[];
 }
 
-const one = (name: string, rule: string, file: string, find: string, replace: string): Mutant => ({
+const one = (
+  name: string,
+  rule: string,
+  file: string,
+  find: string,
+  replace: string,
+  hunt?: Mutant['hunt'],
+): Mutant => ({
   name,
   rule,
-  hunt: rule.startsWith('L') ? 'storm' : 'common',
+  hunt: hunt ?? (rule.startsWith('L') ? 'storm' : 'common'),
   patches: [{ file, find, replace }],
 });
 
@@ -140,6 +147,7 @@ export const mutants: Mutant[] = [
     raft('append'),
     'if (sameStamp(message.committed, raft.accepted.stamp) && !hasCommitted(turn))',
     'if (message.committed.version === raft.accepted.stamp.version && !hasCommitted(turn))',
+    'stormyCuts',
   ),
   {
     name: 'store id ignored',
@@ -181,6 +189,7 @@ export const mutants: Mutant[] = [
     jobs('lost-runs'),
     'Math.max(3000, ageMs / 10)',
     'Math.max(200, ageMs / 1000)',
+    'cuts',
   ),
   one(
     'dead agent lost too soon',
@@ -208,7 +217,7 @@ export const mutants: Mutant[] = [
     'if (jobs.own.usedGrants.includes(grant.grant)) return jobs;',
     '',
   ),
-  one('old grant taken', 'J5', jobs('grant-taking'), 'if (grant.term < highest)', 'if (false)'),
+  one('old grant taken', 'J5', jobs('grant-taking'), 'if (grant.term < highest)', 'if (false)', 'cuts'),
   one('no look at the room on the node', 'DESIGN 7.4', jobs('grant-taking'), 'if (!verdict.fits) {', 'if (false) {'),
   one(
     'asking not on disk',
@@ -220,7 +229,7 @@ export const mutants: Mutant[] = [
   {
     name: 'running jobs taken for strays',
     rule: 'J3',
-    hunt: 'long',
+    hunt: 'calm',
     patches: [
       {
         file: jobs('run-compare'),
