@@ -15,6 +15,8 @@ import { newMeshKey } from '../seal.ts';
 import type { JoinOptions } from '../settings.ts';
 
 const lookMs = 2_500;
+/** Who founds looks only so long, when everybody in sight has said that it is in no mesh. */
+const lookBeforeFoundingMs = 250;
 const lookAgainMs = 5_000;
 /** An invite or a pair window lets a machine in sooner; then nobody is asked to compare words. */
 const noPersonMs = 700;
@@ -40,8 +42,8 @@ type Target = { kind: 'found'; name: string } | { kind: 'knock'; mesh: FoundMesh
 export async function becomeMember(joining: Joining): Promise<void> {
   const { options, signal } = joining;
   const invite = options.invite === null ? null : readInviteCode(options.invite);
-  while (!signal.aborted) {
-    const target = await choose(joining, invite);
+  for (let looks = 0; !signal.aborted; looks++) {
+    const target = await choose(joining, invite, looks === 0);
     if (target === null) continue;
     if (target.kind === 'found') return found(joining, target.name);
     if (await enter(joining, target.mesh, invite)) return;
@@ -55,12 +57,14 @@ const pause = (ms: number, signal: AbortSignal): Promise<void> =>
 /** True when there is no way by which another machine could be found. */
 const isAlone = ({ options }: Joining): boolean => !options.mdns && options.peers.length === 0;
 
-async function choose(joining: Joining, invite: InviteCode | null): Promise<Target | null> {
+async function choose(joining: Joining, invite: InviteCode | null, isFirst: boolean): Promise<Target | null> {
   const { options, network, lines } = joining;
   const began = performance.now();
   const isWanted = (mesh: FoundMesh): boolean => options.mesh === null || mesh.meshName === options.mesh;
   const isLooking = !(options.found && isAlone(joining));
-  const all = isLooking ? await findMeshes(network, lookMs, (found) => found.some(isWanted)) : [];
+  const forMs = isFirst ? lookMs : lookAgainMs;
+  const quietMs = options.found ? lookBeforeFoundingMs : forMs;
+  const all = isLooking ? await findMeshes(network, forMs, (found) => found.some(isWanted), quietMs) : [];
   const meshes = all.filter(isWanted);
   const names = [...new Map(meshes.map((mesh) => [mesh.meshId, mesh.meshName])).values()];
   if (names.length > 1) return { kind: 'knock', mesh: await pickOne(joining, meshes, names) };
@@ -72,7 +76,7 @@ async function choose(joining: Joining, invite: InviteCode | null): Promise<Targ
     return { kind: 'knock', mesh };
   }
   if (options.found) return { kind: 'found', name: options.found.name ?? options.mesh ?? 'home' };
-  return nobodyAnswers(joining, all, invite);
+  return nobodyAnswers(joining, all, invite, isFirst);
 }
 
 async function pickOne({ options, signal }: Joining, meshes: FoundMesh[], names: string[]): Promise<FoundMesh> {
@@ -87,19 +91,27 @@ async function pickOne({ options, signal }: Joining, meshes: FoundMesh[], names:
   return meshes.find((mesh) => mesh.meshName === wanted) ?? (meshes[0] as FoundMesh);
 }
 
-async function nobodyAnswers(joining: Joining, others: FoundMesh[], invite: InviteCode | null): Promise<Target | null> {
+async function nobodyAnswers(
+  joining: Joining,
+  others: FoundMesh[],
+  invite: InviteCode | null,
+  isFirst: boolean,
+): Promise<Target | null> {
   const { options, network, lines, signal } = joining;
+  const isAsking = invite === null && hasTerminal(options);
+  // Said once: from now on it looks without a pause, so that a mesh that is founded next door is found at once.
+  if (!isAsking && !isFirst) return null;
   for (const problem of network.discoveryProblems()) lines.warn('discovery', problem);
   const seen =
     others.length > 0 ? ` (only of others: ${[...new Set(others.map((one) => one.meshName))].join(', ')})` : '';
-  if (invite === null && hasTerminal(options)) {
+  if (isAsking) {
     const question = `No mesh answers on this LAN${seen}. Start a new one here?`;
     if (await confirm(question, true, { ...options, signal }))
       return { kind: 'found', name: await ask('Its name?', options.mesh ?? 'home', { ...options, signal }) };
+    await pause(lookAgainMs, signal);
   } else {
     lines.wait('discovery', `no mesh answers yet${seen}; looking on. To start one here: autogit-node join --new`);
   }
-  await pause(lookAgainMs, signal);
   return null;
 }
 

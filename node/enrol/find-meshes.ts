@@ -12,30 +12,37 @@ export interface FoundMesh {
 }
 
 const stepMs = 3000;
-const pollMs = 50;
-const againMs = 1500;
+const pollMs = 25;
+/** Between two questions to a node that is in no mesh yet: it may be founding one at this moment. */
+const againMs = { first: 100, most: 1500 };
 
 /**
  * Asks every stranger in sight, for `ms`, which mesh it is in: a knock that is never opened, so that nothing is shown
- * to anybody. Returns earlier when `enough` says so. Several members of one mesh are several entries. Never throws.
+ * to anybody. Returns earlier when `enough` says so, or after `quietMs` when nobody in sight owes a first answer.
+ * Several members of one mesh are several entries. Never throws.
  */
 export async function findMeshes(
   door: EnrolDoor,
   ms: number,
   enough: (found: FoundMesh[]) => boolean = () => false,
+  quietMs = ms,
 ): Promise<FoundMesh[]> {
   const found: FoundMesh[] = [];
   /** Until when a node is not asked again: for good once it has answered. */
   const notBefore = new Map<NodeId, number>();
-  const deadline = Date.now() + ms;
+  const waits = new Map<NodeId, number>();
+  const began = Date.now();
+  const isQuiet = (): boolean => Date.now() - began >= quietMs && waits.size === notBefore.size;
   door.lookAround();
-  while (Date.now() < deadline && !enough(found)) {
+  while (Date.now() - began < ms && !enough(found) && !isQuiet()) {
     for (const stranger of door.strangers()) {
       if (Date.now() < (notBefore.get(stranger.node) ?? 0)) continue;
       notBefore.set(stranger.node, Number.POSITIVE_INFINITY);
       void askMesh(door, stranger).then((mesh) => {
+        const wait = waits.get(stranger.node) ?? againMs.first;
+        waits.set(stranger.node, Math.min(2 * wait, againMs.most));
         if (mesh) found.push(mesh);
-        else notBefore.set(stranger.node, Date.now() + againMs);
+        else notBefore.set(stranger.node, Date.now() + wait);
       });
     }
     await new Promise((resolve) => setTimeout(resolve, pollMs));
