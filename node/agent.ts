@@ -105,7 +105,11 @@ class Agent {
     const pause = new PauseSwitch(store, () => this.#clock.wallMs());
     await pause.load();
     const machine = this.#machine(executors, pause);
-    this.#lines.ok('machine', describeMachine(await machine.measure(new Set())));
+    // Measuring load takes its time, half a second on some machines: the network starts meanwhile.
+    machine.measure(new Set()).then(
+      (measured) => this.#lines.ok('machine', describeMachine(measured)),
+      (error: unknown) => this.#end({ code: 1, error }),
+    );
     const parts = { identity, store, machine, executors, slot: new NetworkSlot() };
     const wasMember = (await store.load()).accepted !== null;
     if (wasMember) await this.#belong(parts);
@@ -242,7 +246,7 @@ class Agent {
     slot.fill(network);
     await store.put(portFact, String(network.port));
     await store.put(evidencePortFact, String(network.evidencePort));
-    await member.start();
+    member.start();
     await this.#greet(member);
   }
 

@@ -132,14 +132,15 @@ export class Member {
     for (const run of this.runs.runs()) this.loop.feed({ kind: 'run-changed', run });
   }
 
-  async start(): Promise<void> {
+  start(): void {
     const { network } = this.#options;
     const ledger = this.ledger();
     if (ledger) {
       network.setLedger(ledger);
       this.#options.onLedger(ledger);
     }
-    await this.#measure();
+    // Nobody waits for the first measuring: who leads does not depend on it, and until then nothing is placed here.
+    void this.#measure();
     for (const node of network.connected()) this.loop.feed({ kind: 'connected', node });
     this.loop.feed({ kind: 'ticked' });
     this.#measuring = setInterval(() => void this.#measure(), measureEveryMs);
