@@ -1,12 +1,17 @@
 // npm run bench: bundles the agent and the bench, then runs the bench. Needs root (network namespaces).
 import { execFileSync, spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 execFileSync(process.execPath, [join(root, 'deploy', 'bundle.mjs')], { stdio: 'inherit' });
-const outfile = join(root, '.tmp', 'bench', 'main.mjs');
+// A copy of the agent: what is built here meanwhile must not change what is measured. rig.ts finds it as ../../dist.
+mkdirSync(join(root, '.tmp'), { recursive: true });
+const folder = mkdtempSync(join(root, '.tmp', 'bench-'));
+cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
+const outfile = join(folder, 'test', 'bench', 'main.mjs');
 await build({
   entryPoints: [join(root, 'test/bench/main.ts')],
   outfile,
@@ -18,4 +23,7 @@ await build({
   banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
   logLevel: 'warning',
 });
+// Ctrl-C reaches the bench too; it ends what it started, and then this ends.
+process.on('SIGINT', () => {});
 process.exitCode = spawnSync(process.execPath, [outfile, ...process.argv.slice(2)], { stdio: 'inherit' }).status ?? 1;
+rmSync(folder, { recursive: true, force: true });
