@@ -3,12 +3,12 @@ import { type Identify, identify } from '@libp2p/identify';
 import type { PrivateKey } from '@libp2p/interface';
 import { noise } from '@libp2p/noise';
 import { tcp } from '@libp2p/tcp';
-import { yamux } from '@libp2p/yamux';
 import { createLibp2p, type Libp2p } from 'libp2p';
 import { version } from '../version.ts';
 import { hostPortOf, isAnnounced } from './addresses.ts';
 import type { Gate } from './gate.ts';
 import type { Gossip } from './gossip.ts';
+import { muxer } from './muxer.ts';
 import type { Sightings } from './sightings.ts';
 
 export type Host = Libp2p<{ identify: Identify }>;
@@ -43,7 +43,7 @@ export function createHost(from: {
     },
     transports: [tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } })],
     connectionEncrypters: [noise()],
-    streamMuxers: [yamux({ maxInboundStreams: 96, streamOptions: { maxStreamWindowSize: 1024 * 1024 } })],
+    streamMuxers: [muxer()],
     connectionGater: gate.connectionGater(),
     connectionManager: {
       dialTimeout: 6000,
