@@ -79,18 +79,25 @@ export const nextValue = (): number => {
 
 /**
  * Tries every 10 ms, at these agents in turn, to have a setting written; done when one write was accepted and stands in
- * another agent's settings. Returns ms since `began` (performance.now), NaN after `limitMs`.
+ * another agent's settings. ms since `began` (performance.now), NaN after `limitMs`.
  */
-export async function firstDecision(at: readonly Agent[], began: number, limitMs = 30_000): Promise<number> {
+export async function firstDecision(
+  at: readonly Agent[],
+  began: number,
+  limitMs = 30_000,
+): Promise<{ accepted: number; seen: number }> {
+  const inVain = { accepted: Number.NaN, seen: Number.NaN };
   const first = nextValue();
-  const accepted: { by: Agent | null } = { by: null };
+  const accepted: { by: Agent | null; at: number } = { by: null, at: Number.NaN };
   for (let tries = 0; accepted.by === null; tries++) {
-    if (performance.now() - began > limitMs) return Number.NaN;
+    if (performance.now() - began > limitMs) return inVain;
     const agent = at[tries % at.length] as Agent;
     const value = tries === 0 ? first : nextValue();
     agent.client.change({ kind: 'set', key: 'graceMs', value }).then(
       (outcome) => {
-        if (outcome.state === 'done') accepted.by ??= agent;
+        if (outcome.state !== 'done' || accepted.by) return;
+        accepted.by = agent;
+        accepted.at = performance.now() - began;
       },
       () => {},
     );
@@ -99,8 +106,8 @@ export async function firstDecision(at: readonly Agent[], began: number, limitMs
   }
   const other = at.find((agent) => agent !== accepted.by) as Agent;
   while ((await other.client.settings()).graceMs < first) {
-    if (performance.now() - began > limitMs) return Number.NaN;
+    if (performance.now() - began > limitMs) return inVain;
     await sleep(1);
   }
-  return performance.now() - began;
+  return { accepted: accepted.at, seen: performance.now() - began };
 }
