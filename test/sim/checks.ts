@@ -10,6 +10,7 @@ import { secretMark } from './gitlab.ts';
 import { isAncestor, isJoint, quorum } from './history.ts';
 import type { Machine } from './machine.ts';
 import { demandOfTags, excessOf } from './sim-demand.ts';
+import { answersRightly } from './step-rules.ts';
 import { require as must } from './violation.ts';
 import type { World } from './world.ts';
 
@@ -47,6 +48,7 @@ export class Checks {
     }
     // Several proposals of one step reach the disk as the newest of them; the others may be committed by themselves.
     for (const { ledger } of agent.state.raft.leading?.proposed ?? []) this.#proposes(agent, ledger);
+    if (input.kind === 'heard') answersRightly(agent.life, before, input.message, effects);
     if (input.kind === 'heard' && input.message.kind === 'grant')
       this.#staleGrantIsRefused(agent, input.message, effects);
   }

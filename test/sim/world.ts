@@ -151,7 +151,7 @@ export class World {
       wellSince = missing === null ? wellSince + 1 : 0;
       if (wellSince >= 4) break;
       if (this.leaderNow() === null && this.isStranded()) return this.figures.add('stranded by a lost disk');
-      if (missing?.includes('does not vote') && Math.floor(this.now) % 5000 < 500) this.people.undrain();
+      if (Math.floor(this.now) % 5000 < 500) this.people.undrain();
     }
     if (missing !== null)
       throw new Violation('a-healed-mesh-gets-well', `after ${healMs} ms without faults: ${missing}`);

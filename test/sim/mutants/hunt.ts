@@ -17,6 +17,7 @@ const hunts: Record<Mutant['hunt'], string[]> = {
   long: ['--chaos', '60s'],
   cuts: ['--chaos', '20s', '--kinds', cuts],
   stormyCuts: ['--storm', '--chaos', '8s', '--kinds', cuts],
+  stormyKills: ['--storm', '--chaos', '8s', '--kinds', 'kill agent,kill agent,isolate,slow disk'],
   calm: ['--chaos', '90s', '--kinds', 'change settings'],
 };
 

@@ -4,7 +4,7 @@ export interface Mutant {
   /** The rule that it breaks, as SAFETY or DESIGN numbers it. */
   rule: string;
   /** Where it is best hunted: the flags are in hunt.ts. */
-  hunt: 'storm' | 'common' | 'long' | 'cuts' | 'stormyCuts' | 'calm';
+  hunt: 'storm' | 'common' | 'long' | 'cuts' | 'stormyCuts' | 'stormyKills' | 'calm';
   patches: { file: string; find: string; replace: string }[];
 }
 
@@ -47,6 +47,7 @@ export const mutants: Mutant[] = [
     'scheduler/state.ts',
     'votedFor: promise.term >= accepted.stamp.term ? promise.votedFor : null',
     'votedFor: null',
+    'stormyKills',
   ),
   one(
     'vote whatever the stamp',

@@ -1,0 +1,37 @@
+import type { PeerMessage } from '../../protocol/messages.ts';
+import { type Stamp, showStamp } from '../../protocol/stamp.ts';
+import type { Effect } from '../../scheduler/effects.ts';
+import type { CoreState } from '../../scheduler/state.ts';
+import { require as must } from './violation.ts';
+
+const flat = (effects: readonly Effect[]): Effect[] =>
+  effects.flatMap((effect) => (effect.kind === 'persist' ? [effect, ...flat(effect.then)] : [effect]));
+
+/** Written again here, on purpose: what checks must not be what is checked. */
+const isOlder = (a: Stamp, b: Stamp): boolean => a.term < b.term || (a.term === b.term && a.version < b.version);
+
+/**
+ * Rules for the answer to one message, whatever comes of it later: nothing is acknowledged to a leader of an old term,
+ * and nobody gets a vote whose ledger is older than the voter's (SAFETY L5).
+ */
+export function answersRightly(
+  life: string,
+  before: CoreState,
+  message: PeerMessage,
+  effects: readonly Effect[],
+): void {
+  const { term, accepted } = before.raft;
+  const said = (): PeerMessage[] => flat(effects).flatMap((effect) => (effect.kind === 'send' ? [effect.message] : []));
+  if (message.kind === 'append' && message.term < term)
+    must(
+      !said().some((answer) => answer.kind === 'ack' && answer.stamp !== null),
+      'stale-term',
+      () => `${life} in term ${term} acknowledges to a leader of term ${message.term}`,
+    );
+  if (message.kind === 'vote' && isOlder(message.stamp, accepted.stamp))
+    must(
+      !said().some((answer) => answer.kind === 'vote-answer' && answer.granted),
+      'vote-for-newer',
+      () => `${life} with ${showStamp(accepted.stamp)} votes for one with ${showStamp(message.stamp)}`,
+    );
+}
