@@ -26,6 +26,13 @@ import { serveSocket } from './socket-server.ts';
 import { version } from './version.ts';
 
 const handoverMs = 5_000;
+const connectionErrors = new Set([
+  'StreamStateError',
+  'StreamResetError',
+  'StreamClosedError',
+  'ConnectionClosedError',
+  'MuxerClosedError',
+]);
 const portFact = 'port';
 const evidencePortFact = 'evidence-port';
 const addressFact = (node: string): string => `addresses:${node}`;
@@ -79,6 +86,7 @@ class Agent {
     const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
     const asked = (): void => void this.#goOnSignal();
     for (const signal of signals) process.on(signal, asked);
+    process.on('uncaughtException', this.#uncaught);
     try {
       const life = this.#live().catch((error: unknown) => this.#end({ code: 1, error }));
       const { code, error } = await this.#ended;
@@ -89,8 +97,16 @@ class Agent {
     } finally {
       for (const close of this.#closers.reverse()) await close();
       for (const signal of signals) process.off(signal, asked);
+      process.off('uncaughtException', this.#uncaught);
     }
   }
+
+  /** The end of a connection may surface in libp2p where nobody can catch it (js-libp2p issue 3415): no reason to die. */
+  readonly #uncaught = (error: Error): void => {
+    if (connectionErrors.has(error.name))
+      return this.#log.warn(`a connection ended where nobody listened: ${error.message}`);
+    this.#end({ code: 70, error });
+  };
 
   async #live(): Promise<void> {
     const { home } = this.#options;
