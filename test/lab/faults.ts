@@ -39,11 +39,16 @@ async function hurt(lab: Lab, machine: LabMachine, what: string, how: () => Prom
   return `${what}; ${next.leader} leads after ${next.time - since} ms`;
 }
 
-/** Ends something that was done to a machine, and waits until it knows its leader as the others do. */
+/**
+ * Ends something that was done to a machine, and says who leads when all that nothing is done to know the same leader.
+ * Waits at most 60 s: other faults may be in force.
+ */
 async function mend(lab: Lab, machine: LabMachine, what: string): Promise<string> {
-  const reachable = lab.awake().filter((other) => !lab.file.unplugged.includes(other.name));
-  if (!reachable.includes(machine)) return what;
-  return `${what}; ${await settled(reachable)} leads`;
+  const hurt = new Set([...lab.file.unplugged, ...lab.file.blocked.map(({ to }) => to)]);
+  const well = lab.awake().filter(({ name }) => !hurt.has(name));
+  if (!well.includes(machine)) return what;
+  const leader = await settled(well, 1, 60_000).catch(() => null);
+  return `${what}; ${leader === null ? 'the machines agree on no leader yet (npm run lab -- status)' : `${leader} leads`}`;
 }
 
 const without = (names: readonly string[], name: string): string[] => names.filter((other) => other !== name);
@@ -124,9 +129,9 @@ export async function heal(lab: Lab): Promise<string> {
   lab.file.blocked = [];
   lab.file.unplugged = [];
   lab.save();
-  const awake = lab.awake();
-  const after = awake.length === 0 ? 'no agent runs' : `${await settled(awake)} leads`;
-  return count === 0 ? `nothing to heal; ${after}` : `${count} faults of the network healed; ${after}`;
+  const what = count === 0 ? 'nothing to heal' : `${count} fault${count === 1 ? '' : 's'} of the network healed`;
+  const [first] = lab.awake();
+  return first ? mend(lab, first, what) : `${what}; no agent runs`;
 }
 
 export function suspend(lab: Lab, machine: LabMachine): Promise<string> {

@@ -149,8 +149,8 @@ async function formMesh(lab: Lab, say: (line: string) => void): Promise<void> {
   say(`one mesh of ${lab.machines.length}, ${leader} leads; GitLab ${lab.file.gitlab.url}`);
 }
 
-/** All of them are of one mesh that has all of them as voters, and know the same leader. Returns its name. */
-export function settled(machines: readonly LabMachine[], voters = machines.length): Promise<string> {
+/** All of them know the same leader and so many voters, all of them as it is. Returns the leader's name. */
+export function settled(machines: readonly LabMachine[], voters = machines.length, limitMs = 120_000): Promise<string> {
   return until(
     'one leader that all know',
     async () => {
@@ -159,6 +159,6 @@ export function settled(machines: readonly LabMachine[], voters = machines.lengt
       const leader = all[0]?.leader?.node;
       return leaders.size === 1 && leader && all.every((s) => s.quorum.voters.length >= voters) ? leader : null;
     },
-    120_000,
+    limitMs,
   );
 }

@@ -1,0 +1,196 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Lab } from '../lab/lab.ts';
+import { labCgroup } from '../lab/lab-engine.ts';
+import { labPrefix, labRoot } from '../lab/lab-file.ts';
+import { counting, pipelineEnd, ticks, upTo } from './mesh.ts';
+import { namespacesNamed } from './namespaces.ts';
+import { type JobRow, Rig, TestGitlab, until } from './rig.ts';
+
+const script = fileURLToPath(new URL('../lab/run.mjs', import.meta.url));
+const run = promisify(execFile);
+
+/** One command of the lab, in a process of its own, as a user types it. */
+const lab = async (...words: string[]): Promise<string> => {
+  const { stdout } = await run(process.execPath, [script, ...words], { maxBuffer: 1 << 26 });
+  return stdout.trim();
+};
+
+/** Machines in miniature, each with a Docker Engine of its own (needs root). Refuses to run beside a lab that is up. */
+describe('the lab', () => {
+  const rig = new Rig();
+  let isOurs = false;
+  let open: Lab;
+  const image = 'autogit-test:bash';
+
+  beforeAll(async () => {
+    const said = await lab('up', '3');
+    isOurs = true;
+    expect(said).toMatch(/one mesh of 3, \S+ leads/);
+    open = Lab.open();
+    rig.gitlab = new TestGitlab('', open.machine('kang').namespace);
+    Object.assign(rig.gitlab, open.file.gitlab);
+  }, 240_000);
+
+  afterAll(async () => {
+    if (isOurs) await lab('down');
+    await rig.clean();
+  }, 60_000);
+
+  const push = (name: string, job: string): Promise<number> =>
+    rig.gitlab!.push(name, { '.gitlab-ci.yml': `job: { image: '${image}', ${job} }` });
+
+  const running = (machine: string, asked: string, project: string): Promise<JobRow> =>
+    until(
+      `the job of ${project} runs on ${machine}`,
+      async () =>
+        (await open.machine(asked).agent.jobs()).find(
+          (row) => row.project.endsWith(project) && row.state === 'running' && row.node === machine,
+        ),
+      120_000,
+    );
+
+  const containersOf = (machine: string, job: number): string[] =>
+    open
+      .machine(machine)
+      .engine.docker(['ps', '-q', '--filter', `label=autogit.job=${job}`])
+      .stdout.toString()
+      .split('\n')
+      .filter((line) => line !== '');
+
+  it('runs a job in the engine of the machine that it names', async () => {
+    const project = await push('named', `tags: [node-desktop-2], script: ['${counting(20)}']`);
+    const row = await running('desktop-2', 'kang', 'named');
+    await until('its container is in that engine', () => containersOf('desktop-2', row.job).length === 1);
+    expect([...containersOf('kang', row.job), ...containersOf('desktop-1', row.job)]).toEqual([]);
+    expect(await lab('status')).toMatch(new RegExp(`desktop-2 .* ${row.job} `));
+    const { status } = await pipelineEnd(rig, project);
+    expect(status).toBe('success');
+    expect(ticks(await rig.gitlab!.trace(project, row.job))).toEqual(upTo(20));
+  });
+
+  it('kills the leader, and another leads; it is started and back', async () => {
+    const { leader } = await open.machine('desktop-1').status();
+    const said = await lab('kill', leader!.node);
+    expect(said).toMatch(/; \S+ leads after \d+ ms$/);
+    expect(said).not.toContain(`${leader!.node} leads after`);
+    expect(await lab('status')).toMatch(new RegExp(`^${leader!.node} .*no agent`, 'm'));
+    expect(await lab('start', leader!.node)).toMatch(/started; \S+ leads$/);
+  });
+
+  it('pulls a cable and plugs it in again', async () => {
+    expect(await lab('unplug', 'desktop-1')).toMatch(/^lab: desktop-1 unplugged/);
+    await until('the others miss it', async () => {
+      const { nodes } = await open.machine('kang').status();
+      return ['suspect', 'gone'].includes(nodes.find((row) => row.node === 'desktop-1')?.state ?? '');
+    });
+    expect(await lab('status')).toMatch(/^desktop-1 .*unplugged$/m);
+    expect(await lab('plug', 'desktop-1')).toMatch(/plugged in; \S+ leads$/);
+  });
+
+  /** Whether a datagram gets from one machine to another; asked 20 times. */
+  let port = 7000;
+  const hears = async (from: string, to: string): Promise<boolean> => {
+    port += 1;
+    const within = (name: string, code: string) =>
+      run('nsenter', [`--net=/var/run/netns/${open.machine(name).namespace}`, process.execPath, '-e', code]);
+    const address = open.lan.address(open.number(open.machine(to)));
+    const listen = `const d = require('dgram').createSocket('udp4'); d.bind(${port});
+      d.once('message', () => { console.log('heard'); process.exit(); }); setTimeout(() => process.exit(), 4000)`;
+    const send = `const d = require('dgram').createSocket('udp4'); let n = 0;
+      const t = setInterval(() => { d.send('x', ${port}, '${address}'); if (++n > 20) { clearInterval(t); d.close(); } }, 150)`;
+    const [{ stdout }] = await Promise.all([within(to, listen), within(from, send)]);
+    return stdout.includes('heard');
+  };
+
+  it('parts two machines one way, and heals', async () => {
+    expect(await hears('kang', 'desktop-1')).toBe(true);
+    const said = await lab('partition', 'kang', 'desktop-1', '--one-way');
+    expect(said).toBe('lab: desktop-1 hears nothing of kang; the other way is open');
+    expect(await lab('status')).toMatch(/^desktop-1 .*hears nothing of kang$/m);
+    const ways = [hears('kang', 'desktop-1'), hears('desktop-1', 'kang'), hears('desktop-2', 'desktop-1')];
+    expect(await Promise.all(ways)).toEqual([false, true, true]);
+    await until('the two that hear each other know one leader', async () => {
+      const two = await Promise.all(['kang', 'desktop-2'].map((name) => open.machine(name).status()));
+      return two[0]?.leader && two[0].leader.node === two[1]?.leader?.node;
+    });
+    expect(await lab('heal')).toMatch(/1 fault of the network healed; \S+ leads$/);
+    expect(await hears('kang', 'desktop-1')).toBe(true);
+  });
+
+  it('suspends a machine, and resumes it', async () => {
+    expect(await lab('suspend', 'desktop-2')).toMatch(/suspended \(\d+ processes stand still\)/);
+    const states = open
+      .machine('desktop-2')
+      .processes()
+      .map(({ state }) => state);
+    expect(states.length).toBeGreaterThan(2);
+    expect(new Set(states)).toEqual(new Set(['T']));
+    expect(await lab('resume', 'desktop-2')).toMatch(/resumed \(\d+ processes\); \S+ leads$/);
+  });
+
+  it('reboots a machine with a job in its engine: the job fails as runner_system_failure, its retry runs', async () => {
+    const retry = 'retry: { max: 1, when: [runner_system_failure] }';
+    const project = await push('rebooted', `${retry}, tags: [node-desktop-1], script: ['${counting(25)}']`);
+    const row = await running('desktop-1', 'kang', 'rebooted');
+    await until('its script has begun', async () => ticks(await rig.gitlab!.trace(project, row.job)).length > 2);
+    const boot = open.boot(open.machine('desktop-1'));
+    expect(await lab('reboot', 'desktop-1')).toMatch(/is back with its disk and a new boot id; \S+ leads$/);
+    open = Lab.open();
+    expect(open.boot(open.machine('desktop-1'))).not.toBe(boot);
+    const { status, jobs } = await pipelineEnd(rig, project);
+    expect(jobs.map((job) => [job.status, job.failure_reason ?? null]).sort()).toEqual([
+      ['failed', 'runner_system_failure'],
+      ['success', null],
+    ]);
+    expect(status).toBe('success');
+    const again = jobs.find((job) => job.status === 'success');
+    expect(ticks(await rig.gitlab!.trace(project, again!.id))).toEqual(upTo(25));
+    await until('the engine keeps nothing of either', () => {
+      const { stdout } = open.machine('desktop-1').engine.docker(['ps', '-aq']);
+      return stdout.toString().trim() === '';
+    });
+  });
+
+  it('takes everything down', async () => {
+    expect(whatIsLeft().namespaces.length).toBe(4);
+    expect(await lab('down')).toMatch(/^lab: down: 3 machines, \d+ processes$/);
+    isOurs = false;
+    expect(whatIsLeft()).toEqual(nothing);
+  });
+
+  it('takes down what a killed `up` left', async () => {
+    const half = execFile(process.execPath, [script, 'up', '1']);
+    isOurs = true;
+    await until('an engine is starting', () => existsSync(`${labRoot}/home/kang/containerd.log`), 120_000);
+    half.kill('SIGKILL');
+    expect(whatIsLeft().namespaces.length).toBe(2);
+    await lab('down');
+    isOurs = false;
+    expect(whatIsLeft()).toEqual(nothing);
+  });
+});
+
+/** All that a lab makes, looked for by other means than its own. */
+function whatIsLeft() {
+  const processes = readdirSync('/proc').filter((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`${labRoot}/`);
+    } catch {
+      return false;
+    }
+  });
+  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n');
+  const cgroups = readFileSync('/proc/self/mounts', 'utf8').matchAll(/^cgroup2? (\S+) /gm);
+  return {
+    namespaces: namespacesNamed(labPrefix),
+    processes: processes.length,
+    mounts: mounts.filter((line) => line.includes(labRoot)).length,
+    cgroups: [...cgroups].filter(([, path]) => existsSync(`${path}/${labCgroup}`)).length,
+    folder: existsSync(labRoot),
+  };
+}
+const nothing = { namespaces: [], processes: 0, mounts: 0, cgroups: 0, folder: false };
