@@ -181,7 +181,7 @@ function standsAt(turn: Turn): number {
   if (raft.leading || raft.campaign || (raft.leader && !raft.planned)) return Number.POSITIVE_INFINITY;
   if (!mayCampaign(turn)) return Number.POSITIVE_INFINITY;
   if (raft.planned) return raft.planned.at;
-  if (rankedVoters(raft.accepted.configuration).length === 1) return raft.timerAt;
+  if (rankedVoters(raft.accepted.configuration).length === 1) return Math.max(raft.timerAt, raft.notBefore);
   const patience = raft.healthy ? timings.listenMs : timings.unwellMs;
   const listened = raft.timerAt + patience + rankOf(turn, null) * timings.staggerMs;
   return Math.max(listened, raft.notBefore);
