@@ -152,8 +152,9 @@ export class Checks {
     switch (message.kind) {
       case 'vote-answer':
         if (!message.granted) return;
+        // A newer term on disk rules a second vote out just as well.
         return must(
-          history.promises.get(`${disk}/${message.term}`) === to,
+          history.promises.get(`${disk}/${message.term}`) === to || agent.machine.disk.promisedTerm > message.term,
           'vote-after-fsync',
           () => `${agent.life} tells ${to} of its vote in term ${message.term}, and it is not on disk`,
         );

@@ -41,6 +41,10 @@ export class Disk {
     return this.#values.asking;
   }
 
+  get promisedTerm(): number {
+    return this.#values.promise.term;
+  }
+
   get acceptedStamp(): Stamp {
     return this.#values.accepted?.stamp ?? zeroStamp;
   }
