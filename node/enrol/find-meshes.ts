@@ -40,7 +40,7 @@ export async function findMeshes(
       notBefore.set(stranger.node, Number.POSITIVE_INFINITY);
       void askMesh(door, stranger).then((mesh) => {
         const wait = waits.get(stranger.node) ?? againMs.first;
-        waits.set(stranger.node, Math.min(2 * wait, againMs.most));
+        waits.set(stranger.node, Math.min(1.5 * wait, againMs.most));
         if (mesh) found.push(mesh);
         else notBefore.set(stranger.node, Date.now() + wait);
       });
