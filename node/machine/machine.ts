@@ -2,11 +2,12 @@ import { readFileSync } from 'node:fs';
 import { readdir, readFile, statfs } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { currentLoad, mem } from 'systeminformation';
+import { mem } from 'systeminformation';
 import { limits } from '../../protocol/limits.ts';
 import type { Measured } from '../../protocol/report.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Machine } from '../ports.ts';
+import { CpuLoad } from './cpu-load.ts';
 import type { GpuSample } from './gpu-nvidia.ts';
 import { isForeign, playLastsMs } from './gpu-owner.ts';
 import { type PlayedGpu, playedGpus } from './gpu-played.ts';
@@ -54,6 +55,7 @@ export function osName(release: string, kernel: string): string {
 export function createMachine(options: MachineOptions): Machine & { gpuProblems(): readonly string[] } {
   const clock = options.clock ?? systemClock();
   const gpus = new Gpus(options, clock);
+  const cpu = new CpuLoad(options.proc);
   const os = osName(readOr('/etc/os-release'), readOr('/proc/sys/kernel/osrelease'));
   return {
     bootMs: clock.bootMs,
@@ -61,7 +63,7 @@ export function createMachine(options: MachineOptions): Machine & { gpuProblems(
     gpuProblems: () => gpus.problems,
     async measure(runGpuPids) {
       const [load, memory, disk, graphics] = await Promise.all([
-        currentLoad(),
+        cpu.percent(),
         mem(),
         diskOf(options.folder),
         gpus.look(runGpuPids),
@@ -74,7 +76,7 @@ export function createMachine(options: MachineOptions): Machine & { gpuProblems(
         arch: archName(),
         os,
         capacity: { cpuMillis, memoryBytes, diskBytes: disk.total, gpus: graphics.samples.map(({ gpu }) => gpu) },
-        usedCpuMillis: Math.min(cpuMillis, Math.max(0, Math.round((cpuMillis * load.currentLoad) / 100) || 0)),
+        usedCpuMillis: Math.min(cpuMillis, Math.max(0, Math.round((cpuMillis * load) / 100))),
         usedMemoryBytes: Math.min(memoryBytes, Math.max(0, memory.total - memory.available)),
         usedDiskBytes: disk.total - disk.free,
         gpus: graphics.samples.map((sample) => ({
