@@ -155,6 +155,17 @@ describe('the lab', () => {
     });
   });
 
+  it('cuts the power of kang, GitLab and all, and gives it back: the mesh goes on, and so does GitLab', async () => {
+    expect(await lab('kill', 'kang', '--machine')).toMatch(
+      /^lab: kang killed, with its engine and all in it; desktop-\d (still )?leads/,
+    );
+    expect(await lab('status')).toMatch(/^kang .* off /m);
+    expect(await lab('start', 'kang')).toMatch(/^lab: kang booted with its disk and a new boot id; \S+ leads$/);
+    open = Lab.open();
+    const project = await push('after', `tags: [node-kang], script: ['${counting(3)}']`);
+    expect((await pipelineEnd(rig, project)).status).toBe('success');
+  });
+
   it('takes everything down', async () => {
     expect(whatIsLeft().namespaces.length).toBe(4);
     expect(await lab('down')).toMatch(/^lab: down: 3 machines, \d+ processes$/);

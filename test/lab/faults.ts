@@ -1,5 +1,5 @@
 import { namespacesNamed } from '../e2e/namespaces.ts';
-import { until } from '../e2e/rig.ts';
+import { sleep, until } from '../e2e/rig.ts';
 import { type Lab, settled } from './lab.ts';
 import { LabRefusal } from './lab-file.ts';
 import type { LabMachine } from './lab-machine.ts';
@@ -23,6 +23,9 @@ const electedSince = (machines: readonly LabMachine[], since: number): Elected |
     .filter(({ time }) => time >= since)
     .sort((a, b) => a.time - b.time)[0] ?? null;
 
+/** ms after which a leader that lost its majority has noticed, mostly. */
+const settleMs = 1500;
+
 /**
  * Does something to one machine and says what followed: when it led, who leads then and after how many ms, by the
  * agents' own logs (their clock is this computer's). Waits at most 30 s: with two machines nobody may follow.
@@ -33,7 +36,12 @@ async function hurt(lab: Lab, machine: LabMachine, what: string, how: () => Prom
   const since = Date.now();
   await how();
   lab.save();
-  if (before?.node !== machine.name) return `${what}; ${before ? `${before.node} still leads` : 'nobody leads'}`;
+  if (before?.node !== machine.name) {
+    await sleep(settleMs);
+    const after = await leaderOf(lab.awake());
+    const same = after !== null && after.node === before?.node;
+    return `${what}; ${after === null ? 'nobody leads' : `${after.node} ${same ? 'still leads' : 'leads'}`}`;
+  }
   const next = await until('another leader', () => electedSince(others, since), 30_000).catch(() => null);
   if (next === null) return `${what}; it led, and within 30 s nobody else does (npm run lab -- status says why)`;
   return `${what}; ${next.leader} leads after ${next.time - since} ms`;
@@ -60,11 +68,11 @@ async function cutPower(lab: Lab, machine: LabMachine): Promise<void> {
   lab.lan.unplug(number);
   await machine.killMachine();
   lab.lan.remove(number);
+  lab.file.suspended = without(lab.file.suspended, machine.name);
 }
 
 export async function kill(lab: Lab, machine: LabMachine, { whole }: { whole: boolean }): Promise<string> {
   if (whole) {
-    lab.file.suspended = without(lab.file.suspended, machine.name);
     return hurt(lab, machine, `${machine.name} killed, with its engine and all in it`, () => cutPower(lab, machine));
   }
   if (machine.agents().length === 0) throw new LabRefusal(`${machine.name} has no agent running`);
@@ -75,21 +83,24 @@ export async function kill(lab: Lab, machine: LabMachine, { whole }: { whole: bo
 
 export async function start(lab: Lab, machine: LabMachine): Promise<string> {
   if (lab.isSuspended(machine)) throw new LabRefusal(`${machine.name} is suspended: npm run lab -- resume`);
-  // A machine of which nothing is left was switched off: it boots.
-  if (namespacesNamed(machine.namespace).length === 0) return reboot(lab, machine);
+  if (namespacesNamed(machine.namespace).length === 0)
+    return boot(lab, machine, `${machine.name} booted with its disk and a new boot id`);
   await lab.start(machine);
   return mend(lab, machine, `${machine.name} started`);
 }
 
 export async function reboot(lab: Lab, machine: LabMachine): Promise<string> {
-  lab.file.suspended = without(lab.file.suspended, machine.name);
-  const number = lab.number(machine);
   const down = await hurt(lab, machine, `${machine.name} went down`, () => cutPower(lab, machine));
+  return boot(lab, machine, `${down}; ${machine.name} is back with its disk and a new boot id`);
+}
+
+/** A machine that has no power gets it: new interfaces, a new boot id, the same disk, the faults of its network. */
+async function boot(lab: Lab, machine: LabMachine, what: string): Promise<string> {
   lab.newBoot(machine);
-  lab.lan.add(number);
+  lab.lan.add(lab.number(machine));
   lab.restoreFaults(machine);
   await lab.start(machine);
-  return mend(lab, machine, `${down}; ${machine.name} is back with its disk and a new boot id`);
+  return mend(lab, machine, what);
 }
 
 export function unplug(lab: Lab, machine: LabMachine): Promise<string> {

@@ -5,7 +5,8 @@ import { makeTestImages } from '../root/test-image.ts';
 import { type LabFile, LabRefusal, labPrefix, readLab, writeLab } from './lab-file.ts';
 import { LabMachine, writeCommand } from './lab-machine.ts';
 
-const maxMachines = 8;
+/** As many as may vote in a mesh. */
+const maxMachines = 7;
 const port = 8080;
 
 /** A lab that is up, as one command of it sees it. */
@@ -33,7 +34,7 @@ export class Lab {
   machine(name: string | undefined): LabMachine {
     const found = this.machines.find((machine) => machine.name === name);
     const all = this.machines.map((machine) => machine.name).join(', ');
-    if (!found) throw new LabRefusal(`${name ? `no machine is called ${name}` : 'which machine?'} There are ${all}`);
+    if (!found) throw new LabRefusal(`${name ? `no machine is called ${name}.` : 'which machine?'} There are ${all}`);
     return found;
   }
 
