@@ -2,6 +2,9 @@ import { performance } from 'node:perf_hooks';
 import type { Stream } from '@libp2p/interface';
 import { sentenceOf } from './network-log.ts';
 
+/** Small frames that wait together go out together, up to so many bytes. */
+const writeBytes = 32 << 10;
+
 export interface FrameLimits {
   /** Bytes of one received frame at most; a longer one ends the channel. */
   receiveBytes: number;
@@ -30,6 +33,7 @@ export class FrameChannel {
   #queue: { bytes: Uint8Array; droppable: boolean }[] = [];
   #queued = 0;
   #isBlocked = false;
+  #isGathering = false;
   #onFrame: ((frame: Uint8Array) => void) | null = null;
   #onEnd: ((because: string) => void)[] = [];
   #unread: Uint8Array[] = [];
@@ -115,12 +119,24 @@ export class FrameChannel {
     }
     this.#queue.push({ bytes, droppable });
     this.#queued += bytes.byteLength;
-    this.#flush();
+    if (!this.#isGathering) this.#sendAndGather();
     return this.ended === null;
+  }
+
+  /** The first frame of a turn of the event loop goes out at once; what follows in the same turn, as one write after it. */
+  #sendAndGather(): void {
+    this.#flush();
+    this.#isGathering = true;
+    setImmediate(() => {
+      this.#isGathering = false;
+      if (this.#queue.length > 0) this.#sendAndGather();
+    });
   }
 
   /** Sends what is queued, as far as it goes, then ends politely. */
   close(because: string): void {
+    if (this.ended !== null) return;
+    this.#flush();
     if (this.ended !== null) return;
     this.#end(because);
     this.stream.close({ signal: AbortSignal.timeout(1000) }).catch((error) => this.stream.abort(error as Error));
@@ -150,16 +166,30 @@ export class FrameChannel {
 
   #flush(): void {
     while (!this.#isBlocked && this.ended === null) {
-      const next = this.#queue.shift();
-      if (!next) return;
-      this.#queued -= next.bytes.byteLength;
+      const bytes = this.#takeQueued();
+      if (!bytes) return;
       try {
-        this.#isBlocked = !this.stream.send(next.bytes);
+        this.#isBlocked = !this.stream.send(bytes);
         this.lastSentAt = performance.now();
       } catch (error) {
         this.abort(`sending failed: ${sentenceOf(error)}`);
       }
     }
+  }
+
+  /** The next frames, as many as fit one write; null when there are none. */
+  #takeQueued(): Uint8Array | null {
+    const first = this.#queue.shift();
+    if (!first) return null;
+    const together = [first.bytes];
+    let size = first.bytes.byteLength;
+    for (let next = this.#queue[0]; next && size + next.bytes.byteLength <= writeBytes; next = this.#queue[0]) {
+      this.#queue.shift();
+      together.push(next.bytes);
+      size += next.bytes.byteLength;
+    }
+    this.#queued -= size;
+    return together.length === 1 ? first.bytes : Buffer.concat(together, size);
   }
 
   #heard(bytes: Uint8Array): void {
