@@ -3,7 +3,8 @@ import { hunt } from './hunt.ts';
 import { mutants } from './table.ts';
 
 /** CPU time, so that a busy computer changes nothing. Found ones end sooner, most of them within a second. */
-const budgetMs = 30_000;
+const budgetMs = 45_000;
+const asItIsMs = 15_000;
 
 describe.concurrent('a bug planted in a safety rule is found', { timeout: 600_000 }, () => {
   for (const mutant of mutants)
@@ -16,13 +17,7 @@ describe.concurrent('a bug planted in a safety rule is found', { timeout: 600_00
 
   for (const kind of ['storm', 'common', 'long'] as const)
     it(`the code as it is breaks no rule (${kind})`, async () => {
-      const { found } = await hunt(null, budgetMs, kind);
-      expect(found).toBeNull();
-    });
-
-  for (const kind of ['storm', 'common', 'long'] as const)
-    it(`the code as it is breaks no rule (${kind})`, async () => {
-      const { found } = await hunt(null, budgetMs, kind);
+      const { found } = await hunt(null, asItIsMs, kind);
       expect(found).toBeNull();
     });
 });
