@@ -2,6 +2,8 @@ import type { EffectOf, Write } from '../../scheduler/effects.ts';
 import type { Store } from '../ports.ts';
 
 const retryMs = { first: 100, most: 5_000 };
+/** How long what nobody waits for may wait for company. */
+const companyMs = 20;
 
 interface PersistQueueOptions {
   store: Pick<Store, 'write'>;
@@ -11,9 +13,15 @@ interface PersistQueueOptions {
   failing(failing: boolean, because: string): void;
 }
 
+/** Nothing is said after it, and nothing new is promised by it. */
+const isPatient = ({ writes, then }: EffectOf<'persist'>): boolean =>
+  then.length === 0 && writes.every(({ key }) => key === 'committed');
+
 /**
  * Life of a `persist`: queued -> written with fsync -> its `then` is done. One write is in flight at a time; what
  * comes meanwhile goes out as one batch after it (group commit), so that order holds and one fsync serves many.
+ * What nobody waits for (a ledger that is accepted on this disk already is committed now) waits a moment for the next
+ * write instead of making it wait for an fsync of its own: to the core this is a disk that is slower at times.
  * A failing store keeps everything queued and is tried again: nothing is said that is not on disk.
  */
 export class PersistQueue {
@@ -21,6 +29,7 @@ export class PersistQueue {
   #isBusy = false;
   #isClosed = false;
   #idle: (() => void)[] = [];
+  #company: NodeJS.Timeout | null = null;
   readonly #options: PersistQueueOptions;
 
   constructor(options: PersistQueueOptions) {
@@ -29,22 +38,43 @@ export class PersistQueue {
 
   add(effect: EffectOf<'persist'>): void {
     this.#waiting.push(effect);
-    if (!this.#isBusy) void this.#drain();
+    if (!this.#isBusy && !this.#mayWait()) void this.#drain();
+  }
+
+  /** True when all that is queued is patient and nobody waits for the queue; then a timer ends the wait. */
+  #mayWait(): boolean {
+    if (this.#idle.length > 0 || !this.#waiting.every(isPatient)) return false;
+    this.#company ??= setTimeout(() => {
+      this.#company = null;
+      void this.#drain(true);
+    }, companyMs);
+    return true;
   }
 
   /** Resolves when everything queued so far is on disk. */
   async settled(): Promise<void> {
     if (!this.#isBusy && this.#waiting.length === 0) return;
-    await new Promise<void>((resolve) => this.#idle.push(resolve));
+    const settled = new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (!this.#isBusy) void this.#drain();
+    await settled;
   }
 
   close(): void {
     this.#isClosed = true;
+    this.#endWait();
   }
 
-  async #drain(): Promise<void> {
+  #endWait(): void {
+    if (this.#company) clearTimeout(this.#company);
+    this.#company = null;
+  }
+
+  /** `isDue`: what is queued has waited long enough. */
+  async #drain(isDue = false): Promise<void> {
+    this.#endWait();
     this.#isBusy = true;
-    while (this.#waiting.length > 0 && !this.#isClosed) {
+    for (let first = isDue; this.#waiting.length > 0 && !this.#isClosed; first = false) {
+      if (!first && this.#mayWait()) break;
       const batch = this.#waiting;
       this.#waiting = [];
       const last = new Map<string, Write>();
