@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -79,6 +80,20 @@ describe('the lab', () => {
     expect(said).not.toContain(`${leader!.node} leads after`);
     expect(await lab('status')).toMatch(new RegExp(`^${leader!.node} .*no agent`, 'm'));
     expect(await lab('start', leader!.node)).toMatch(/started; \S+ leads$/);
+  });
+
+  it('kills an agent whose job runs: its script stands still, and goes on with the agent', async () => {
+    const project = await push('adopted', `tags: [node-desktop-2], script: ['${counting(30)}']`);
+    const row = await running('desktop-2', 'kang', 'adopted');
+    await until('its script has begun', async () => ticks(await rig.gitlab!.trace(project, row.job)).length > 2);
+    expect(await lab('kill', 'desktop-2')).toMatch(/^lab: desktop-2 killed/);
+    const watchdog = join(open.machine('desktop-2').agent.home, 'watchdog.log');
+    await until('the watchdog froze it', () => readFileSync(watchdog, 'utf8').includes('froze run'));
+    expect(containersOf('desktop-2', row.job).length).toBe(1);
+    expect(await lab('start', 'desktop-2')).toMatch(/started; \S+ leads$/);
+    const { status, jobs } = await pipelineEnd(rig, project);
+    expect([status, jobs.length]).toEqual(['success', 1]);
+    expect(ticks(await rig.gitlab!.trace(project, row.job))).toEqual(upTo(30));
   });
 
   it('pulls a cable and plugs it in again', async () => {
