@@ -64,6 +64,16 @@ export class Agents {
     return this.all.map(({ machine }) => machine.process?.pid as number);
   }
 
+  /** After a part that failed half way: all of them up. */
+  async mend(): Promise<void> {
+    for (const agent of this.all) {
+      const process = agent.machine.process;
+      process?.kill('SIGCONT');
+      if (process?.exitCode !== null || process.signalCode !== null) this.restart(agent);
+    }
+    await this.leader();
+  }
+
   async stop(): Promise<void> {
     await this.rig.clean();
   }

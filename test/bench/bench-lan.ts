@@ -23,8 +23,10 @@ export async function outside(): Promise<number | null> {
 /** Machines 1-3 are our agents', 4-6 etcd's, 7-9 serf's; this process sits on the same bridge, as etcd's client. */
 export const places = { ours: 1, etcd: 4, serf: 7 } as const;
 
+export const machines = 9;
+
 export function benchLan(): Lan {
-  const lan = new Lan(9);
+  const lan = new Lan(machines);
   const hub = `ag${process.pid}hub`;
   ip('link', 'set', 'lo', 'up');
   ip('link', 'add', 'bench0', 'type', 'veth', 'peer', 'name', 'p99', 'netns', hub);

@@ -145,6 +145,14 @@ export class Etcd {
     await this.leader();
   }
 
+  /** After a part that failed half way: all members up, and frozen. */
+  async mend(): Promise<void> {
+    for (const process of this.#processes) process.signal('SIGCONT');
+    for (const member of members) if (this.#processes[member]?.isGone) this.restart(member);
+    await this.leader();
+    this.freeze();
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#processes.map((process) => process.kill()));
     this.#agent.destroy();

@@ -1,6 +1,6 @@
 import { sleep } from '../e2e/rig.ts';
 import { Agents } from './agents.ts';
-import { benchLan } from './bench-lan.ts';
+import { benchLan, machines } from './bench-lan.ts';
 import { calmRows } from './calm-rows.ts';
 import { commitRows } from './commit-rows.ts';
 import { installPeers } from './debian.ts';
@@ -44,6 +44,7 @@ export async function failover(options: BenchOptions, say: (line: string) => voi
       const note = `could not be measured: ${error instanceof Error ? error.message : String(error)}`;
       rows.push(row({ measure: part, unit: '-', ours: [], note }));
       say(`  ${error instanceof Error ? error.stack : String(error)}`);
+      await mend(stage);
     }
   };
   try {
@@ -63,4 +64,10 @@ export async function failover(options: BenchOptions, say: (line: string) => voi
     await agents.stop();
     lan.down();
   }
+}
+
+/** The next part begins on a whole rig. What cannot be mended fails there again, and is said again. */
+async function mend({ lan, agents, etcd, fastEtcd, say }: Stage): Promise<void> {
+  for (let machine = 1; machine <= machines; machine++) lan.plug(machine);
+  for (const one of [agents, etcd, fastEtcd]) await one.mend().catch((error: Error) => say(`  ${error.message}`));
 }

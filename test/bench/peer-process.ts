@@ -25,8 +25,12 @@ export class PeerProcess {
     return this.#child.pid as number;
   }
 
+  get isGone(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
   signal(signal: NodeJS.Signals): void {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill(signal);
+    if (!this.isGone) this.#child.kill(signal);
   }
 
   /** Resolves when it is gone. The signal is sent before this returns. */
