@@ -8,6 +8,8 @@ import type { NetworkLog } from './network-log.ts';
 /** Tries, a second apart, before a firewall is suspected. */
 const checks = 3;
 const checkMs = 1000;
+/** Looks again, ms later each, at a node that answers though its link has ended. */
+const dyingMs = [10, 30];
 
 /**
  * Probes of other nodes, and which of them prove anything: a node whose evidence port does not answer *while its link
@@ -29,7 +31,13 @@ export class Probes {
   async probe(node: NodeId): Promise<{ result: ProbeResult; tookMs: number }> {
     const at = this.#book.evidence(node);
     if (!at) return { result: 'accepted', tookMs: 0 };
-    const found = await probeAddress(at);
+    let found = await probeAddress(at);
+    // A kernel closes the sockets of a dying process one after the other: the link may go before the evidence port.
+    for (const afterMs of dyingMs) {
+      if (found.result !== 'accepted' || this.#isUp(node)) break;
+      await pause(afterMs, undefined, { ref: false });
+      found = await probeAddress(at);
+    }
     if (found.result === 'accepted') this.firewalled.delete(node);
     else if (this.firewalled.has(node)) return { result: 'accepted', tookMs: found.tookMs };
     return found;
