@@ -142,7 +142,7 @@ export class People {
     const tagSets = [[], [], ['cpu-2'], ['mem-8g', 'linux'], ['cpu-2', 'inference']];
     if (this.#world.machines().some(({ build }) => build.gpus.length > 0)) tagSets.push(['gpu'], ['render']);
     const count = 1 + this.#chance.below(4);
-    const longestMs = Math.max(12_000, 0.8 * this.#world.options.chaosMs);
+    const longestMs = Math.max(4000, 0.8 * this.#world.options.chaosMs);
     for (let i = 0; i < count; i += 1)
       gitlab.add(this.#chance.pick(tagSets), this.#chance.spread(100, longestMs), this.#chance.pick([0, 1, 2]));
     const leader = this.#world.agents().find((agent) => agent.state.raft.leading !== null);

@@ -149,7 +149,7 @@ export class World {
       this.timeline.runUntil(this.now + 500);
       missing = this.checks.notYetWell();
       wellSince = missing === null ? wellSince + 1 : 0;
-      if (wellSince >= 4) break;
+      if (wellSince >= 2) break;
       if (this.leaderNow() === null && this.isStranded()) return this.figures.add('stranded by a lost disk');
       if (Math.floor(this.now) % 5000 < 500) this.people.undrain();
     }
