@@ -21,7 +21,7 @@ export interface Contact {
   sinceMs: number;
   /** When the run was frozen; null while it is not. */
   frozenAtMs: number | null;
-  /** GitLab was restored meanwhile (SAFETY J8): only its own answer after this counts. Null: no such thing. */
+  /** GitLab was restored (J8), or the agent was away before the script began: only its own answer after this counts. */
   verifyFromMs: number | null;
   /** Since when the leader is heard without a break; Infinity while it is silent. */
   leaderBackAtMs: number;
@@ -32,7 +32,7 @@ export type Right = { mayGoOn: true } | { mayGoOn: false; because: string };
 export function rightToGoOn(contact: Contact): Right {
   const { atMs, leaderAtMs, gitlabAtMs, sinceMs, frozenAtMs, verifyFromMs, leaderBackAtMs } = contact;
   if (verifyFromMs !== null && gitlabAtMs <= verifyFromMs)
-    return { mayGoOn: false, because: 'GitLab was restored and has not confirmed the run yet' };
+    return { mayGoOn: false, because: 'GitLab has not confirmed yet that the run is still ours' };
   const heardAtMs = Math.max(leaderAtMs, gitlabAtMs, frozenAtMs === null ? sinceMs : Number.NEGATIVE_INFINITY);
   if (atMs - heardAtMs > contactLimits.rightMs)
     return { mayGoOn: false, because: `neither the leader nor GitLab was heard for ${seconds(atMs - heardAtMs)}` };

@@ -210,10 +210,12 @@ export class RunDesk {
       return;
     }
     log.info(`going on with job ${run.job} (${run.state})`);
-    this.#live(local, parsed.data);
+    const life = this.#live(local, parsed.data);
+    // Its script has not begun, and meanwhile the mesh may have given the job to another node: GitLab must confirm first.
+    if (life.isPreparing) life.verify();
   }
 
-  #live(local: LocalRun, payload: JobPayload): void {
+  #live(local: LocalRun, payload: JobPayload): RunLife {
     const executor = this.#options.executors.find(({ kind }) => kind === local.run.executor);
     const life = new RunLife(
       this.#options,
@@ -227,6 +229,7 @@ export class RunDesk {
     void life.live().then(() => {
       if (!this.#stopping.signal.aborted) this.#later(() => this.#forget(local.run.run));
     });
+    return life;
   }
 
   #tick(): void {

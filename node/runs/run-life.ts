@@ -1,8 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobLine } from '../../gitlab-bridge/gitlab-runner.ts';
-import type { JobPayload } from '../../gitlab-bridge/payload.ts';
-import { timeoutMsOf } from '../../gitlab-bridge/payload.ts';
+import { type JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
 import { traceLimits } from '../../gitlab-bridge/trace.ts';
 import { lateVariables, type RunVariable, secretsOf } from '../../gitlab-bridge/variables.ts';
 import type { Run } from '../../protocol/ledger.ts';
@@ -94,6 +93,10 @@ export class RunLife {
     return this.#workspace;
   }
 
+  get isPreparing(): boolean {
+    return this.#progress.phase === 'preparing';
+  }
+
   get isOver(): boolean {
     return this.#progress.phase === 'finished' || this.#goneBecause !== null;
   }
@@ -127,7 +130,7 @@ export class RunLife {
     return { mayRunUntilBootMs: this.#freezing.mayRunUntilMs(), held: this.#freezing.isFrozen };
   }
 
-  /** GitLab was restored (SAFETY J8): frozen until GitLab has confirmed this very run. */
+  /** Frozen until GitLab has confirmed this very run: GitLab was restored (SAFETY J8), or this agent was away (J1). */
   verify(): void {
     this.#freezing.verify();
   }
@@ -142,7 +145,7 @@ export class RunLife {
 
   /** Only while it is prepared: a line within a step's output would be another one after a restart. */
   note(sentence: string): void {
-    if (this.#progress.phase === 'preparing') this.trace.say(`${sentence}\n`);
+    if (this.isPreparing) this.trace.say(`${sentence}\n`);
   }
 
   /** The run is no longer ours: ends it at once, tells nobody, forgets it. */
@@ -152,7 +155,6 @@ export class RunLife {
   }
 
   async #live(): Promise<void> {
-    const { log } = this.#options;
     this.line.start();
     try {
       if (this.#progress.phase !== 'finished') await this.#toTheEnd();
@@ -161,7 +163,7 @@ export class RunLife {
     } catch (error) {
       if (error instanceof Halted || this.#halt.signal.aborted) return;
       if (error instanceof Gone) return this.#disowned(error.message);
-      log.error(`run of job ${this.run.job}: ${(error as Error).stack ?? String(error)}`);
+      this.#options.log.error(`run of job ${this.run.job}: ${(error as Error).stack ?? String(error)}`);
       await this.#disowned(`this node failed: ${(error as Error).message}`);
     }
   }
@@ -194,10 +196,9 @@ export class RunLife {
   }
 
   async #prepare(): Promise<void> {
-    const { clock } = this.#options;
     const spec = executorSpec(this.#local, this.#payload, this.#options);
     const wasBegun = this.run.startedAt !== null;
-    if (!wasBegun) await this.#change({ state: 'running', startedAt: clock.wallMs() }, true);
+    if (!wasBegun) await this.#change({ state: 'running', startedAt: this.#options.clock.wallMs() }, true);
     else {
       this.trace.say('The agent of this node was restarted: preparing again\n');
       await this.#clearPlace();
