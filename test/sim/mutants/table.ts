@@ -169,6 +169,7 @@ export const mutants: Mutant[] = [
     'scheduler/step.ts',
     'mayAct: isLeader && raft.committed?.stamp.term === raft.term,',
     'mayAct: isLeader,',
+    'common',
   ),
   one(
     'answers a change before commit',
