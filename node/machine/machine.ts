@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { mem } from 'systeminformation';
 import { limits } from '../../protocol/limits.ts';
 import type { Measured } from '../../protocol/report.ts';
+import { archName } from '../../scheduler/jobs/demand.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Machine } from '../ports.ts';
 import { CpuLoad } from './cpu-load.ts';
@@ -41,10 +42,6 @@ const gpuEveryMs = 10_000;
 /** A disk with less than this share free: nothing new may begin here. */
 const leastDiskShare = 0.01;
 
-const archNames: Record<string, string> = { x64: 'amd64', arm64: 'arm64', riscv64: 'riscv64' };
-/** GitLab's and Docker's name of this machine's processor. */
-export const archName = (nodeArch: string = process.arch): string => archNames[nodeArch] ?? nodeArch;
-
 /** `Debian GNU/Linux 12 (bookworm)`, and that it is WSL where it is. */
 export function osName(release: string, kernel: string): string {
   const name = /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(release)?.[1] ?? 'Linux';
@@ -73,7 +70,7 @@ export function createMachine(options: MachineOptions): Machine & { gpuProblems(
       const { paused, because } = options.pause?.() ?? { paused: 'no' as const, because: null };
       const unhealthyBecause = options.storeProblem?.() ?? diskProblem(disk);
       return {
-        arch: archName(),
+        arch: archName(process.arch),
         os,
         capacity: { cpuMillis, memoryBytes, diskBytes: disk.total, gpus: graphics.samples.map(({ gpu }) => gpu) },
         usedCpuMillis: Math.min(cpuMillis, Math.max(0, Math.round((cpuMillis * load) / 100))),

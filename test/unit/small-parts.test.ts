@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { type ClockSources, createClock, systemClock } from '../../node/clock.ts';
 import { redact } from '../../node/log.ts';
-import { archName, diskProblem, osName } from '../../node/machine/machine.ts';
+import { diskProblem, osName } from '../../node/machine/machine.ts';
 import { parseDuration, parseSize, showBytes, showDuration, showShare } from '../../node/quantities.ts';
 import { newMeshKey, seal, unseal } from '../../node/seal.ts';
+import { archName } from '../../scheduler/jobs/demand.ts';
 
 describe('clock', () => {
   /** A kernel in numbers: boot time in steps of 10 ms, a monotonic clock that stands still in suspend. */
