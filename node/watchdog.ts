@@ -6,6 +6,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -45,6 +46,9 @@ export function watchdogPid(home: string): number | null {
     return null;
   }
 }
+
+const writeName = (home: string): void =>
+  writeFileSync(pidFile(home), `${process.pid} ${startTicksOf(process.pid)}\n`, { mode: 0o600 });
 
 const startedAt = new Map<string, number>();
 
@@ -98,20 +102,19 @@ const lives = ({ freeze }: BeatRun): boolean =>
   freeze.kind === 'cgroup' ? cgroupProcesses(freeze.path).length > 0 : processesOfRun(freeze.marker).length > 0;
 
 /** One watchdog's state between two looks. */
-class Watchdog {
+export class Watchdog {
   readonly #home: string;
   readonly #clock: Clock;
   readonly #frozen = new Set<string>();
   readonly #failed = new Set<string>();
   #beat: Beat | null = null;
-  #idleSinceMs: number;
+  #neededAtMs: number;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
-  #isIdle = false;
 
   constructor(home: string, clock: Clock) {
     this.#home = home;
     this.#clock = clock;
-    this.#idleSinceMs = clock.bootMs();
+    this.#neededAtMs = clock.bootMs();
   }
 
   /** False when it has nothing more to do. */
@@ -125,12 +128,16 @@ class Watchdog {
       this.#do(run, true, `its agent gave no word for ${Math.round(now - run.until)} ms too long`);
     for (const run of todo.thaw) this.#do(run, false, 'its agent is back');
     for (const run of this.#frozen) if (!runs.some((other) => other.run === run)) this.#frozen.delete(run);
-    if (now - this.#lookedAtMs > lookEveryMs || runs.length === 0) {
-      this.#lookedAtMs = now;
-      this.#isIdle = !runs.some(lives);
-      if (!this.#isIdle) this.#idleSinceMs = now;
-    }
-    return !this.#isIdle || now - this.#idleSinceMs < idleMs;
+    if (this.#isNeeded(runs, now)) this.#neededAtMs = now;
+    return now - this.#neededAtMs < idleMs;
+  }
+
+  /** A run that its agent speaks for is believed to live; whether one without a word still does is asked now and then. */
+  #isNeeded(runs: readonly BeatRun[], now: number): boolean {
+    if (runs.some((run) => now <= run.until)) return true;
+    if (now - this.#lookedAtMs <= lookEveryMs) return false;
+    this.#lookedAtMs = now;
+    return runs.some(lives);
   }
 
   #do(run: BeatRun, isFreeze: boolean, because: string): void {
@@ -160,11 +167,17 @@ class Watchdog {
 /** The hidden command `__watchdog`: returns its exit code when no run is left, or another watchdog is there. */
 export async function watchdogMain(home: string, clock: Clock = systemClock()): Promise<number> {
   if (watchdogPid(home) !== null && watchdogPid(home) !== process.pid) return 0;
-  writeFileSync(pidFile(home), `${process.pid} ${startTicksOf(process.pid)}\n`, { mode: 0o600 });
+  writeName(home);
   leaveUnit();
   // What ends the agent (a terminal that closes, a Ctrl-C that reaches the group) is no reason to leave runs unwatched.
   for (const name of ['SIGHUP', 'SIGINT'] as const) process.on(name, () => undefined);
   const watchdog = new Watchdog(home, clock);
-  while (watchdog.look()) await sleep(periodMs);
-  return 0;
+  while (true) {
+    while (watchdog.look()) await sleep(periodMs);
+    // An agent writes its beat before it looks for its watchdog: with the name taken off first, either it starts another
+    // one, or its beat is seen here.
+    rmSync(pidFile(home), { force: true });
+    if (!watchdog.look()) return 0;
+    writeName(home);
+  }
 }

@@ -63,14 +63,14 @@ describe('the lab', () => {
       .filter((line) => line !== '');
 
   it('runs a job in the engine of the machine that it names', async () => {
-    const project = await push('named', `tags: [node-desktop-2], script: ['${counting(20)}']`);
+    const project = await push('named', `tags: [node-desktop-2], script: ['${counting(40)}']`);
     const row = await running('desktop-2', 'kang', 'named');
     await until('its container is in that engine', () => containersOf('desktop-2', row.job).length === 1);
     expect([...containersOf('kang', row.job), ...containersOf('desktop-1', row.job)]).toEqual([]);
     expect(await lab('status')).toMatch(new RegExp(`desktop-2 .* ${row.job} `));
     const { status } = await pipelineEnd(rig, project);
     expect(status).toBe('success');
-    expect(ticks(await rig.gitlab!.trace(project, row.job))).toEqual(upTo(20));
+    expect(ticks(await rig.gitlab!.trace(project, row.job))).toEqual(upTo(40));
   });
 
   it('kills the leader, and another leads; it is started and back', async () => {
@@ -83,7 +83,8 @@ describe('the lab', () => {
   });
 
   it('kills an agent whose job runs: its script stands still, and goes on with the agent', async () => {
-    const project = await push('adopted', `tags: [node-desktop-2], script: ['${counting(30)}']`);
+    // Long: on a busy machine its first lines are seen late, and it must still run when its agent dies.
+    const project = await push('adopted', `tags: [node-desktop-2], script: ['${counting(100)}']`);
     const row = await running('desktop-2', 'kang', 'adopted');
     await until('its script has begun', async () => ticks(await rig.gitlab!.trace(project, row.job)).length > 2);
     expect(await lab('kill', 'desktop-2')).toMatch(/^lab: desktop-2 killed/);
@@ -93,7 +94,7 @@ describe('the lab', () => {
     expect(await lab('start', 'desktop-2')).toMatch(/started; \S+ leads$/);
     const { status, jobs } = await pipelineEnd(rig, project);
     expect([status, jobs.length]).toEqual(['success', 1]);
-    expect(ticks(await rig.gitlab!.trace(project, row.job))).toEqual(upTo(30));
+    expect(ticks(await rig.gitlab!.trace(project, row.job))).toEqual(upTo(100));
   });
 
   it('pulls a cable and plugs it in again', async () => {
@@ -149,7 +150,7 @@ describe('the lab', () => {
 
   it('reboots a machine with a job in its engine: the job fails as runner_system_failure, its retry runs', async () => {
     const retry = 'retry: { max: 1, when: [runner_system_failure] }';
-    const project = await push('rebooted', `${retry}, tags: [node-desktop-1], script: ['${counting(25)}']`);
+    const project = await push('rebooted', `${retry}, tags: [node-desktop-1], script: ['${counting(50)}']`);
     const row = await running('desktop-1', 'kang', 'rebooted');
     await until('its script has begun', async () => ticks(await rig.gitlab!.trace(project, row.job)).length > 2);
     const boot = open.boot(open.machine('desktop-1'));
@@ -163,7 +164,7 @@ describe('the lab', () => {
     ]);
     expect(status).toBe('success');
     const again = jobs.find((job) => job.status === 'success');
-    expect(ticks(await rig.gitlab!.trace(project, again!.id))).toEqual(upTo(25));
+    expect(ticks(await rig.gitlab!.trace(project, again!.id))).toEqual(upTo(50));
     await until('the engine keeps nothing of either', () => {
       const { stdout } = open.machine('desktop-1').engine.docker(['ps', '-aq']);
       return stdout.toString().trim() === '';

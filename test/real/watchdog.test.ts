@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import type { Freezer, Workspace } from '../../node/ports.ts';
-import { startWatchdog, watchdogPid, writeBeat } from '../../node/watchdog.ts';
+import { startWatchdog, Watchdog, watchdogPid, writeBeat } from '../../node/watchdog.ts';
 import { specOf, step } from '../contract/executor-steps.ts';
 
 const clock = systemClock();
@@ -122,4 +122,30 @@ describe.each([
 it('is not started from a program that has no such command', async () => {
   expect(await startWatchdog('/nonexistent', '/usr/bin/node')).toBe(false);
   expect(await startWatchdog('/nonexistent', '/nonexistent/agent.js')).toBe(false);
+});
+
+it('the watchdog stays for a run that begins while it is about to end, and ends 10 s after the last', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'autogit-watchdog-'));
+  let now = 0;
+  const watchdog = new Watchdog(home, { ...clock, bootMs: () => now });
+  const lookAt = (at: number): boolean => {
+    now = at;
+    return watchdog.look();
+  };
+  const path = join(home, 'no-such-group');
+  const beat = (until: number): Promise<void> =>
+    writeBeat(home, {
+      bootId: clock.bootId(),
+      runs: until === 0 ? [] : [{ run: 'one', until, freeze: { kind: 'cgroup', path } }],
+    });
+  try {
+    expect(lookAt(9_900)).toBe(true);
+    // Its container has no process yet; its agent speaks for it.
+    await beat(12_000);
+    expect([9_950, 10_100, 11_900].map(lookAt)).toEqual([true, true, true]);
+    await beat(0);
+    expect([21_800, 22_000].map(lookAt)).toEqual([true, false]);
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
 });
