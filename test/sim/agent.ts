@@ -166,6 +166,7 @@ export class Agent {
   #performOne(effect: Effect): void {
     const world = this.#world;
     world.checks.performs(this, effect);
+    world.options.stage?.hear(this, effect);
     switch (effect.kind) {
       case 'persist':
         return this.#persist.add(effect);

@@ -110,10 +110,11 @@ export class Faults {
     const kind = this.#chance.pick(this.mood.kinds);
     this.#world.figures.add(`fault ${kind}`);
     this.#world.transcript.say('fault', kind);
-    strikes[kind]!(this.#world, this.#chance, this.#hands);
+    strikes[kind]!(this.#world, this.#chance, this.hands);
   }
 
-  readonly #hands: Hands = {
+  /** What breaks things, each for so many ms. */
+  readonly hands: Hands = {
     undoAfter: (ms, undo) => this.#for(ms, undo),
     cut: (from, to, ms) => {
       const way = `${from}>${to}`;

@@ -1,5 +1,6 @@
 import { foundingLedger } from '../../protocol/ledger.ts';
 import { compareStamps } from '../../protocol/stamp.ts';
+import type { Effect } from '../../scheduler/effects.ts';
 import { Agent } from './agent.ts';
 import { Chance } from './chance.ts';
 import { Checks } from './checks.ts';
@@ -26,6 +27,8 @@ export interface WorldOptions {
   /** Only these kinds of faults; null: as the seed draws them. */
   kinds: string[] | null;
   print: ((line: string) => void) | null;
+  /** For a story that is told, not drawn: who is in it, what takes the place of chance, who listens. */
+  stage: { names: readonly string[]; chance: Chance; hear: (agent: Agent, effect: Effect) => void } | null;
 }
 export const defaultOptions: WorldOptions = {
   chaosMs: 20_000,
@@ -33,6 +36,7 @@ export const defaultOptions: WorldOptions = {
   isStorm: null,
   kinds: null,
   print: null,
+  stage: null,
 };
 
 const builds: Build[] = [
@@ -64,7 +68,7 @@ export class World {
 
   constructor(seed: number, options: WorldOptions = defaultOptions) {
     this.options = options;
-    this.chance = new Chance(seed);
+    this.chance = options.stage?.chance ?? new Chance(seed);
     const stormy = this.chance.maybe(0.3);
     this.isStorm = options.isStorm ?? stormy;
     this.transcript = new Transcript(() => this.timeline.now, options.print);
@@ -76,11 +80,12 @@ export class World {
     this.faults = new Faults(this);
     this.people = new People(this);
     this.history.onJoint = () => this.faults.tempt();
-    const size = this.isStorm ? 3 + this.chance.below(3) : this.chance.pick(sizes);
+    const { stage } = options;
+    const size = stage?.names.length ?? (this.isStorm ? 3 + this.chance.below(3) : this.chance.pick(sizes));
     for (let i = 1; i <= size; i += 1) {
       const build = { ...builds[(i - 1) % builds.length]! };
       build.gpus = build.gpus.map((gpu) => ({ ...gpu, uuid: `${gpu.uuid}-n${i}` }));
-      const machine = new Machine(this, `n${i}`, `node-${i}`, build, this.#newDisk());
+      const machine = new Machine(this, `n${i}`, stage?.names[i - 1] ?? `node-${i}`, build, this.#newDisk());
       machine.rate = this.chance.between(0.9, 1.1);
       this.#machines.set(machine.id, machine);
     }
