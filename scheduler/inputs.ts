@@ -42,8 +42,10 @@ export type Happened =
   /** A local caller (CLI, enrolment, GitLab hook) asks for a change; the answer is the effect `answer` with the same id. */
   | { kind: 'requested'; id: string; change: Change }
   | { kind: 'measured'; measured: Measured; addresses: string[]; version: string }
-  /** This agent was asked to go (SIGTERM, `leave`): hand over, then say `departed`. */
+  /** This agent was asked to go (SIGTERM, `leave`, sleep): hand over, then say `departed`. */
   | { kind: 'leave-asked' }
+  /** It stays after all (the machine woke up): take its place again. */
+  | { kind: 'return-asked' }
   /** Answer to `read-queue`. */
   | { kind: 'queue-read'; jobs: QueuedJob[]; complete: boolean }
   | { kind: 'queue-failed'; because: string }

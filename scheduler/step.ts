@@ -82,7 +82,8 @@ function contextOf(state: CoreState, turn: Turn): JobsContext {
 /** The jobs' edits, in order, as one proposal. */
 function edit(turn: Turn, edits: readonly LedgerEdit[]): void {
   const { raft } = turn;
-  if (edits.length === 0 || !raft.leading || raft.leading.proposed.length >= maxProposed) return;
+  if (edits.length === 0 || !raft.leading || raft.leading.handover !== null) return;
+  if (raft.leading.proposed.length >= maxProposed) return;
   let ledger = raft.accepted;
   for (const one of edits) {
     const after = one.apply(ledger);

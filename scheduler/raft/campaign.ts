@@ -167,5 +167,6 @@ export function endCampaign(turn: Turn): void {
 export function hearTimeoutNow(turn: Turn, from: NodeId, message: MessageOf<'timeout-now'>): void {
   const { raft } = turn;
   if (message.term !== raft.term || raft.leader?.node !== from || raft.leading) return;
-  if (isFit(turn) && !raft.leaving) beginVote(turn, true);
+  // Not well: it is asked only where nobody better is.
+  if (mayCampaign(turn) && !raft.leaving) beginVote(turn, true);
 }

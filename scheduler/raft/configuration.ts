@@ -12,6 +12,7 @@ import { plannedVoters } from './voter-plan.ts';
 export function moveConfiguration(turn: Turn): void {
   const { raft } = turn;
   if (!raft.leading || !configurationCommitted(turn)) return;
+  if (raft.leading.handover !== null) return;
   const { configuration } = raft.accepted;
   if (configuration.next !== null) {
     propose(turn, { ...raft.accepted, configuration: { voters: configuration.next, next: null } });

@@ -33,7 +33,9 @@ export function beginLeading(turn: Turn, campaign: Campaign): void {
     plannedAt: Number.NEGATIVE_INFINITY,
     configuredBy: zeroStamp,
     awaited: [],
+    handover: null,
     handoverAt: Number.NEGATIVE_INFINITY,
+    handoverTo: null,
     overthrown: byEvidence && campaign.against !== null ? { node: campaign.against, at: turn.at } : null,
   };
   propose(turn, raft.accepted);

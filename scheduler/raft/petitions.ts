@@ -7,6 +7,7 @@ import { isRefusal } from '../ledger-edit.ts';
 import { applyChange } from '../membership.ts';
 import { doneSentence } from '../membership-sentence.ts';
 import { maxProposed, propose } from './proposal.ts';
+import type { Petition } from './raft-state.ts';
 import { timings } from './timings.ts';
 import { note, send, type Turn } from './turn.ts';
 
@@ -25,17 +26,19 @@ export function hearRequested(turn: Turn, id: string, change: Change): void {
       state: 'refused',
       because: `${maxPetitions} changes wait already: try again in a moment`,
     });
-  const none = Number.NEGATIVE_INFINITY;
-  raft.petitions = [...raft.petitions, { id, change, askedAt: turn.at, sentAt: none, local: true }];
+  if (raft.leaving)
+    return answerHere(turn, id, { state: 'refused', because: 'this node leaves the mesh: ask another machine' });
+  raft.petitions = [...raft.petitions, { ...neverSent, id, change, askedAt: turn.at, local: true }];
 }
+
+const neverSent = { sentAt: Number.NEGATIVE_INFINITY, sentTerm: Number.NEGATIVE_INFINITY };
 
 /** A change that this node wants for itself. Its id is unique over restarts. */
 export function petition(turn: Turn, change: Change): void {
   const { raft, identity } = turn;
   const id = `${turn.self.slice(-16)}-${Math.floor(identity.startedAtWallMs)}-${raft.nextPetition}`;
   raft.nextPetition += 1;
-  const none = Number.NEGATIVE_INFINITY;
-  raft.petitions = [...raft.petitions, { id, change, askedAt: turn.at, sentAt: none, local: false }];
+  raft.petitions = [...raft.petitions, { ...neverSent, id, change, askedAt: turn.at, local: false }];
 }
 
 function answerHere(turn: Turn, id: string, outcome: ChangeOutcome): void {
@@ -53,11 +56,18 @@ export function servePetitions(turn: Turn): void {
       settle(turn, one.id, { state: 'unknown', because });
     } else if (raft.leading) {
       takeChange(turn, null, one.id, one.change);
-    } else if (raft.leader && turn.at - one.sentAt >= timings.askAgainMs) {
-      raft.petitions = raft.petitions.map((other) => (other.id === one.id ? { ...other, sentAt: turn.at } : other));
+    } else if (raft.leader && maySend(turn, raft.leader, one)) {
+      const sent = { sentAt: turn.at, sentTerm: raft.leader.term };
+      raft.petitions = raft.petitions.map((other) => (other.id === one.id ? { ...other, ...sent } : other));
       send(turn, raft.leader.node, { kind: 'change', id: one.id, change: one.change });
     }
   }
+}
+
+/** A new leader is asked as soon as it may take changes: when the first ledger of its term is committed. */
+function maySend({ raft, at }: Turn, leader: NonNullable<Turn['raft']['leader']>, one: Petition): boolean {
+  if (raft.committed?.stamp.term !== leader.term && at - leader.sinceAt < timings.askAgainMs) return false;
+  return one.sentTerm !== leader.term || at - one.sentAt >= timings.askAgainMs;
 }
 
 /** The petition is over. */
@@ -94,6 +104,8 @@ export function takeChange(turn: Turn, from: NodeId | null, id: string, change: 
     return answer({ state: 'refused', because: 'a node may say this of itself only' });
   const known = raft.accepted.requests.find((one) => one.id === id);
   if (known) return awaitCommit(turn, { id, from, because: known.because });
+  // Who asks keeps it, and asks the next leader at once.
+  if (raft.leading.handover !== null) return;
   if (raft.leading.proposed.length >= maxProposed)
     return answer({ state: 'unknown', because: 'too many changes wait for a majority: ask again' });
   const after = applyChange(raft.accepted, change, turn.wallMs);

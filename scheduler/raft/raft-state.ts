@@ -19,6 +19,8 @@ export interface Peer {
   /** `at` of its last own message, of its last gossiped report, and of the last stream opened. */
   readonly heardAt: number;
   readonly reportAt: number;
+  /** As it last reported itself. */
+  readonly well: boolean;
   readonly connectedAt: number;
   /** The highest promise that it made to this node, with the store it made it on (SAFETY L9). */
   readonly promised: { readonly store: StoreId; readonly term: number; readonly stamp: Stamp } | null;
@@ -63,6 +65,14 @@ export interface Awaited {
   readonly because: string;
 }
 
+/** The leader takes no change any more, until all is committed and the heir has it; then the heir is asked to stand. */
+export interface Handover {
+  readonly since: number;
+  readonly because: string;
+  readonly to: NodeId | null;
+  readonly askedAt: number;
+}
+
 export interface Leading {
   readonly round: number;
   /** When the last rounds were sent, oldest first: acknowledgements name their round (SAFETY L12). */
@@ -77,7 +87,10 @@ export interface Leading {
   readonly plannedAt: number;
   /** Changes that are answered when their stamp is committed (SAFETY L16). */
   readonly awaited: readonly Awaited[];
+  readonly handover: Handover | null;
+  /** When it last tried to hand over in vain, and to whom. */
   readonly handoverAt: number;
+  readonly handoverTo: NodeId | null;
   /** The leader that evidence said to be gone, until it is seen whether that was true (SAFETY L11). */
   readonly overthrown: { readonly node: NodeId; readonly at: number } | null;
 }
@@ -87,7 +100,9 @@ export interface Petition {
   readonly id: string;
   readonly change: Change;
   readonly askedAt: number;
+  /** When and in which term it was last sent to a leader. */
   readonly sentAt: number;
+  readonly sentTerm: number;
   /** False for the node's own doings (introduce, depart), which answer to nobody. */
   readonly local: boolean;
 }
@@ -140,6 +155,7 @@ export const unknownPeer: Peer = {
   connected: false,
   heardAt: Number.NEGATIVE_INFINITY,
   reportAt: Number.NEGATIVE_INFINITY,
+  well: true,
   connectedAt: Number.NEGATIVE_INFINITY,
   promised: null,
   acked: null,

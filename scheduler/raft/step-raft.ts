@@ -1,5 +1,6 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
+import type { Report } from '../../protocol/report.ts';
 import type { Input } from '../inputs.ts';
 import { hearAppend, hearPersisted } from './append.ts';
 import {
@@ -16,9 +17,10 @@ import {
   restartClock,
 } from './campaign.ts';
 import { moveConfiguration } from './configuration.ts';
-import { depart, hearLeaveAsked, leadNoMore } from './departure.ts';
+import { depart, hearLeaveAsked, hearReturnAsked, nextDepartureAt } from './departure.ts';
 import { compareEras } from './era.ts';
 import { hearDisconnected, hearProbed, hearSign, lookAfter } from './evidence.ts';
+import { leadNoMore, nextHandoverAt } from './handover.ts';
 import { hearConnected, hearHello } from './hello.ts';
 import { checkQuorum, hearAck, makeRound } from './leading.ts';
 import {
@@ -33,7 +35,7 @@ import { tryCommit } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
 import { loseLeader, stepDown } from './term.ts';
 import { timings } from './timings.ts';
-import { nameOf, peerOf, type Turn } from './turn.ts';
+import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
 import { hearPreVote, hearVote } from './votes.ts';
 
 /** The first half of a step: what came in, and what follows from it at once. False = void: nobody may act by it. */
@@ -51,7 +53,7 @@ function hearInput(turn: Turn, input: Input): void {
       hearMessage(turn, input.from, input.message);
       break;
     case 'report-heard':
-      if (input.from !== turn.self) hearSign(turn, input.from, true);
+      if (input.from !== turn.self) hearReport(turn, input.from, input.report);
       break;
     case 'connected':
       hearConnected(turn, input.node);
@@ -73,7 +75,16 @@ function hearInput(turn: Turn, input: Input): void {
     case 'leave-asked':
       hearLeaveAsked(turn);
       break;
+    case 'return-asked':
+      hearReturnAsked(turn);
+      introduce(turn);
+      break;
   }
+}
+
+function hearReport(turn: Turn, from: NodeId, { measured }: Report): void {
+  hearSign(turn, from, true);
+  if (measured && peerOf(turn.raft, from).well !== measured.healthy) setPeer(turn, from, { well: measured.healthy });
 }
 
 /** The raft half's own `persisted`, told apart from the jobs' by the caller. */
@@ -203,12 +214,12 @@ export function nextWakeAt(turn: Turn): number {
   };
   for (const one of raft.petitions) {
     by(one.askedAt + timings.askForMs);
-    if (raft.leader && !raft.leading) by(one.sentAt + timings.askAgainMs);
+    if (raft.leader && !raft.leading) by(Math.max(one.sentAt, raft.leader.sinceAt) + timings.askAgainMs);
   }
-  if (raft.leaving && !raft.leaving.gone) by(raft.leaving.since + timings.leaveMs);
-  if (raft.leaving?.handedOverAt != null && !raft.leaving.gone) by(turn.at + timings.handoverMs);
+  if (raft.leaving && !raft.leaving.gone) by(nextDepartureAt(turn));
   if (raft.leading) {
     by(raft.leading.nextRoundAt);
+    by(nextHandoverAt(turn));
     return next;
   }
   if (raft.campaign) by(isWriting(raft) ? Number.POSITIVE_INFINITY : raft.campaign.until);

@@ -57,6 +57,8 @@ export const timings = {
   askForMs: 10_000,
   /** A node that leaves goes at the latest after this, handed over or not. */
   leaveMs: 10_000,
-  /** A leader that hands over waits so long for the other before it tries again. */
+  /** How long a leader that hands over takes no change: until its heir has all, and then until the heir leads. */
   handoverMs: 500,
+  /** Before one that merely had better not lead tries again. */
+  handoverPauseMs: 2000,
 } as const;

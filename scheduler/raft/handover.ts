@@ -1,0 +1,117 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import { sameStamp } from '../../protocol/stamp.ts';
+import { isArranged } from './departure.ts';
+import { makeRound } from './leading.ts';
+import { allCommitted, configurationCommitted } from './proposal.ts';
+import { rankedVoters } from './quorum.ts';
+import type { Handover } from './raft-state.ts';
+import { stepDown } from './term.ts';
+import { timings } from './timings.ts';
+import { nameOf, note, peerOf, send, type Turn } from './turn.ts';
+
+/**
+ * Moving leadership on purpose. Life of it: a reason -> the leader takes no change any more (who asked keeps it and asks
+ * the next leader, SAFETY L16) -> all is committed and an heir has acknowledged it -> the commit mark, then `timeout-now`
+ * -> the heir stands, and this node follows. It leads on until then. Nothing ever moves leadership back.
+ */
+
+/** Null: it leads on. `must`: it leaves leadership even if nobody better is there. */
+function reason(turn: Turn): { because: string; must: boolean } | null {
+  const { raft, self } = turn;
+  const { configuration, nodes } = raft.accepted;
+  if (configuration.next !== null || !configurationCommitted(turn)) return null;
+  const must = !(self in configuration.voters);
+  const { leaving, committed } = raft;
+  if (leaving && !leaving.gone && committed && isArranged(committed, self))
+    return { because: 'this node leaves', must: true };
+  if (nodes[self]?.drained) return { because: 'this node is drained', must };
+  if (must) return { because: 'this node votes no more', must };
+  if (!raft.healthy) return { because: 'this node is not well', must: false };
+  return null;
+}
+
+/**
+ * Who could lead instead, best first: well before unwell, drained ones last, the one that was asked in vain after the
+ * others, then the heavier. All of them vote, are here and are not leaving.
+ */
+function heirs(turn: Turn, must: boolean): NodeId[] {
+  const { raft } = turn;
+  const { configuration, nodes } = raft.accepted;
+  const able = rankedVoters(configuration).filter((node) => {
+    const { acked, cloned, well } = peerOf(raft, node);
+    if (node === turn.self || cloned || !acked?.stamp || nodes[node]?.left !== false) return false;
+    if (!must && (!well || nodes[node].drained)) return false;
+    return acked.store === configuration.voters[node]?.store && turn.at - acked.sentAt < timings.checkQuorumMs;
+  });
+  return able.sort((a, b) => demerits(turn, a) - demerits(turn, b));
+}
+
+function demerits({ raft }: Turn, node: NodeId): number {
+  const isDrained = raft.accepted.nodes[node]?.drained ?? false;
+  const wasAsked = raft.leading?.handoverTo === node;
+  return (peerOf(raft, node).well ? 0 : 4) + (isDrained ? 2 : 0) + (wasAsked ? 1 : 0);
+}
+
+/** A leader that votes no more leads on until that is committed, and then goes (SAFETY L6); a sick one asks another. */
+export function leadNoMore(turn: Turn): void {
+  const { raft } = turn;
+  if (!raft.leading) return;
+  const why = reason(turn);
+  const { handover } = raft.leading;
+  if (why === null) {
+    if (handover) raft.leading = { ...raft.leading, handover: null };
+    return;
+  }
+  if (handover !== null) return goOn(turn, handover, why.must);
+  if (!why.must && turn.at - raft.leading.handoverAt < timings.handoverPauseMs) return;
+  if (heirs(turn, why.must).length > 0) {
+    const begun = { since: turn.at, because: why.because, to: null, askedAt: Number.POSITIVE_INFINITY };
+    raft.leading = { ...raft.leading, handover: begun };
+    note(turn, 'handing-over', `another node shall lead: ${why.because}`);
+    goOn(turn, begun, why.must);
+  } else if (!votes(turn) && allCommitted(turn)) {
+    tellCommitted(turn);
+    stepDown(turn, `${why.because}, so it leads no more`);
+  }
+}
+
+const votes = ({ raft, self }: Turn): boolean => self in raft.accepted.configuration.voters;
+
+function goOn(turn: Turn, handover: Handover, must: boolean): void {
+  const { raft } = turn;
+  if (!raft.leading) return;
+  const { stamp } = raft.accepted;
+  if (turn.at - (handover.to === null ? handover.since : handover.askedAt) >= timings.handoverMs) {
+    // Not voting it has no say any more: the others elect without being asked.
+    if (!votes(turn) && allCommitted(turn)) return stepDown(turn, `${handover.because}, so it leads no more`);
+    raft.leading = { ...raft.leading, handover: null, handoverAt: turn.at, handoverTo: handover.to };
+    if (raft.leaving) raft.leaving = { ...raft.leaving, handedOverAt: null };
+    return;
+  }
+  if (handover.to !== null || !allCommitted(turn)) return;
+  const able = heirs(turn, must);
+  const to = able.find((node) => sameStamp(peerOf(raft, node).acked!.stamp!, stamp));
+  if (to === undefined) return;
+  // A better one that lacks the newest ledger gets half of the time to have it.
+  if (demerits(turn, to) > demerits(turn, able[0]!) && 2 * (turn.at - handover.since) < timings.handoverMs) return;
+  raft.leading = { ...raft.leading, handover: { ...handover, to, askedAt: turn.at } };
+  if (raft.leaving) raft.leaving = { ...raft.leaving, handedOverAt: turn.at };
+  tellCommitted(turn);
+  send(turn, to, { kind: 'timeout-now', term: raft.term });
+  note(turn, 'heir-asked', `${nameOf(turn, to)} shall lead: ${handover.because}`, { to: nameOf(turn, to) }, 'debug');
+}
+
+/** The others must know that it is committed before they are asked to lead by it. */
+function tellCommitted(turn: Turn): void {
+  const { raft } = turn;
+  if (!raft.leading) return;
+  raft.leading = { ...raft.leading, nextRoundAt: turn.at };
+  makeRound(turn);
+}
+
+/** `at` by which a hand-over under way has waited long enough. */
+export function nextHandoverAt({ raft }: Turn): number {
+  const { handover } = raft.leading ?? {};
+  if (!handover) return Number.POSITIVE_INFINITY;
+  return (handover.to === null ? handover.since : handover.askedAt) + timings.handoverMs;
+}
