@@ -12,6 +12,7 @@ import type { World } from './world.ts';
 const beatMs = 250;
 const keepAliveMs = 500;
 const quietUpdateMs = 3000;
+const nothingLeft = 'the agent of this node was restarted and nothing of the run is left';
 
 /**
  * The node's own side of its runs, in the order of SAFETY J4: POST, job on disk, tell, `started` on disk, container,
@@ -47,7 +48,13 @@ export class RunKeeper {
       if (run.state === 'finished') this.#deliver(run.run);
       else if (run.state === 'taken' && !container) this.#beginIfOurs(run);
       else if (container) this.#hold(run, container);
-      else this.#ended(run.run, { state: 'failed', exitCode: null, reason: 'runner_system_failure', because: 'gone' });
+      else
+        this.#ended(run.run, {
+          state: 'failed',
+          exitCode: null,
+          reason: 'runner_system_failure',
+          because: nothingLeft,
+        });
     }
     for (const [id, container] of machine.containers) if (!this.#runs.has(id)) container.destroy('no record of it');
     this.#beat();
@@ -108,7 +115,7 @@ export class RunKeeper {
       finishedAt: null,
       result: null,
       gpus: effect.gpus,
-      because: 'a grant of the leader',
+      because: effect.because ?? 'taken with a grant of the leader',
     };
   }
 

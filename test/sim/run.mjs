@@ -1,15 +1,16 @@
-// npm run sim -- --seeds 200 | --seed N --verbose | --for 10m | mutants : bundles the simulation and runs it.
+// npm run sim -- --seeds 200 | --seed N --verbose | --for 10m | mutants | golden : bundles the simulation and runs it.
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 
+const parts = { mutants: 'test/sim/mutants/main.ts', golden: 'test/sim/golden/main.ts' };
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const outfile = join(root, '.tmp', `sim-${process.pid}.mjs`);
 mkdirSync(dirname(outfile), { recursive: true });
 await build({
   absWorkingDir: root,
-  entryPoints: [process.argv[2] === 'mutants' ? 'test/sim/mutants/main.ts' : 'test/sim/main.ts'],
+  entryPoints: [parts[process.argv[2]] ?? 'test/sim/main.ts'],
   external: ['esbuild'],
   outfile,
   bundle: true,

@@ -1,0 +1,262 @@
+import { Stage } from './stage.ts';
+
+/** A situation that a user would name, and how it is played. */
+export interface Story {
+  /** Also the name of its file. */
+  name: string;
+  about: string;
+  play: () => Stage;
+}
+
+const three = (): Stage => new Stage();
+
+/** A job of an hour, begun on the one machine that fits its tags. */
+function running(stage: Stage, tags: string[], durationMs = 3_600_000, retries = 1): void {
+  const job = stage.job(tags, durationMs, retries);
+  stage.until('the job runs', () => job.status === 'running');
+  stage.wait(3000);
+}
+
+const kangOnly = ['inference'];
+const desktopOne = ['rtx-3090-ti'];
+const desktopTwo = ['rtx-5080'];
+
+export const stories: Story[] = [
+  {
+    name: 'kang reboots',
+    about: 'kang leads and runs a job, another runs on desktop-1. kang is switched off and on again.',
+    play: () => {
+      const stage = three();
+      stage.act('two jobs come', () => {
+        running(stage, desktopOne, 90_000);
+        running(stage, kangOnly);
+      });
+      stage.status();
+      stage.act('kang goes down: its power is off for 40 s', () => stage.powerOff('kang'));
+      stage.wait(2000);
+      stage.status();
+      stage.wait(38_000);
+      stage.act('kang boots', () => stage.powerOn('kang'));
+      stage.wait(60_000);
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: "kang's cable is pulled",
+    about: 'kang leads and runs a job, another runs on desktop-1. The cable of kang is out for 30 s.',
+    play: () => {
+      const stage = three();
+      stage.act('two jobs come', () => {
+        running(stage, desktopOne, 90_000);
+        running(stage, kangOnly);
+      });
+      stage.act('the cable is pulled', () => stage.unplug('kang', 30_000));
+      stage.wait(5000);
+      stage.status();
+      stage.wait(25_000);
+      stage.act('the cable is in again');
+      stage.wait(60_000);
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: 'both desktops sleep',
+    about: 'In the evening the desktops go to sleep, one after the other, and kang goes on alone until the morning.',
+    play: () => {
+      const stage = three();
+      stage.act('desktop-1 goes to sleep', () => stage.sleepPolitely('desktop-1'));
+      stage.wait(10_000);
+      stage.status();
+      stage.act('desktop-2 goes to sleep', () => stage.sleepPolitely('desktop-2'));
+      stage.wait(10_000);
+      stage.status();
+      stage.act('a job comes at night', () => stage.job([], 20_000));
+      stage.wait(60_000);
+      stage.act('desktop-2 wakes', () => stage.wakeUp('desktop-2'));
+      stage.wait(5000);
+      stage.act('desktop-1 wakes', () => stage.wakeUp('desktop-1'));
+      stage.wait(10_000);
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: "the leader's agent is killed in the middle of a grant",
+    about:
+      'kang leads. kill -9 of its agent while its grant is on the way to desktop-1; it is started again after 10 s.',
+    play: () => {
+      const stage = three();
+      stage.act('a job comes; the agent of kang is killed as soon as it has granted it', () => {
+        stage.job(desktopOne, 20_000);
+        stage.atNote('grant-sent', () => stage.kill('kang'));
+      });
+      stage.wait(10_000);
+      stage.status();
+      stage.act('the agent of kang is started again', () => stage.start('kang'));
+      stage.wait(30_000);
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: 'a lid is closed',
+    about: 'desktop-1 sleeps without a word for 90 s while it runs a job that GitLab may retry.',
+    play: () => {
+      const stage = three();
+      stage.act('a job comes', () => running(stage, ['gpu', 'vram-20g'], 40_000));
+      stage.act('the lid of desktop-1 is closed', () => stage.world.suspend(stage.machine('desktop-1').id));
+      stage.wait(2000);
+      stage.status();
+      stage.wait(88_000);
+      stage.status();
+      stage.act('the lid is opened', () => stage.world.resume(stage.machine('desktop-1').id));
+      stage.wait(60_000);
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: 'the Wi-Fi stalls',
+    about:
+      'The Wi-Fi of desktop-1 stalls, then that of kang, which leads: each for 800 ms and for 5 s. desktop-1 runs a job.',
+    play: () => {
+      const stage = three();
+      stage.act('a job comes', () => running(stage, desktopOne));
+      for (const name of ['desktop-1', 'kang'])
+        for (const ms of [800, 5000]) {
+          stage.act(`the Wi-Fi of ${name} stalls for ${ms / 1000} s`, () => stage.unplug(name, ms));
+          stage.wait(ms);
+          stage.act('it goes on');
+          stage.wait(20_000);
+        }
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: 'one way is cut',
+    about: 'For 20 s desktop-1 hears nothing of kang, which leads and still hears desktop-1.',
+    play: () => {
+      const stage = three();
+      stage.act('a job comes', () => running(stage, desktopOne));
+      stage.act('desktop-1 hears nothing of kang', () =>
+        stage.world.faults.hands.cut(stage.machine('kang').id, stage.machine('desktop-1').id, 20_000),
+      );
+      stage.wait(5000);
+      stage.status();
+      stage.wait(15_000);
+      stage.act('it hears kang again');
+      stage.wait(20_000);
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: 'the power is cut',
+    about: 'All three go off at once, and come back one by one. Two of them ran jobs.',
+    play: () => {
+      const stage = three();
+      stage.act('two jobs come', () => {
+        running(stage, desktopOne, 20_000);
+        running(stage, desktopTwo, 20_000);
+      });
+      stage.act('the power is cut', () => {
+        for (const name of ['kang', 'desktop-1', 'desktop-2']) stage.powerOff(name);
+      });
+      stage.wait(60_000);
+      stage.act('desktop-2 boots', () => stage.powerOn('desktop-2'));
+      stage.wait(10_000);
+      stage.status();
+      stage.act('kang boots', () => stage.powerOn('kang'));
+      stage.wait(20_000);
+      stage.status();
+      stage.act('desktop-1 boots', () => stage.powerOn('desktop-1'));
+      stage.wait(60_000);
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: 'a disk is lost',
+    about: 'desktop-2 comes back with an empty disk and its old identity. It ran a job.',
+    play: () => {
+      const stage = three();
+      stage.act('a job comes', () => running(stage, desktopTwo, 20_000));
+      stage.act('desktop-2 goes off, and its disk is lost', () => {
+        stage.powerOff('desktop-2');
+        stage.world.loseDisk(stage.machine('desktop-2').id);
+      });
+      stage.wait(10_000);
+      stage.status();
+      stage.act('desktop-2 boots with another disk, and is let in', () => stage.powerOn('desktop-2'));
+      stage.wait(40_000);
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: "the leader's disk fails",
+    about: 'For 30 s kang, which leads, can write nothing. It runs a job.',
+    play: () => {
+      const stage = three();
+      stage.act('a job comes', () => running(stage, kangOnly, 20_000));
+      stage.act('the disk of kang fails', () => stage.world.faults.hands.failDisk(stage.machine('kang').id, 30_000));
+      stage.wait(5000);
+      stage.act('somebody changes a setting at kang', () => stage.world.people.changeSomething(stage.agent('kang')));
+      stage.wait(10_000);
+      stage.status();
+      stage.wait(15_000);
+      stage.act('it works again');
+      stage.wait(30_000);
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: 'two machines only',
+    about: 'kang breaks ties. desktop-1 dies and comes back; then kang dies and comes back.',
+    play: () => {
+      const stage = new Stage(['kang', 'desktop-1']);
+      stage.status();
+      stage.act('desktop-1 goes off', () => stage.powerOff('desktop-1'));
+      stage.wait(70_000);
+      stage.status();
+      stage.act('desktop-1 boots', () => stage.powerOn('desktop-1'));
+      stage.wait(10_000);
+      stage.act('kang goes off', () => stage.powerOff('kang'));
+      stage.wait(20_000);
+      stage.act('a job comes', () => stage.job([], 10_000));
+      stage.wait(50_000);
+      stage.status();
+      stage.act('kang boots', () => stage.powerOn('kang'));
+      stage.wait(30_000);
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: 'GitLab is away while the leader changes',
+    about:
+      'GitLab answers nobody for two minutes. Meanwhile the agent of kang, which leads, is killed and started again, and a job ends.',
+    play: () => {
+      const stage = three();
+      stage.act('a job comes', () => running(stage, desktopOne, 30_000));
+      stage.act('GitLab goes away', () => {
+        stage.world.faults.hands.moodOfGitlab('away', 120_000);
+        stage.job(desktopTwo, 20_000);
+      });
+      stage.wait(15_000);
+      stage.act('the agent of kang is killed', () => stage.kill('kang'));
+      stage.wait(15_000);
+      stage.status();
+      stage.act('the agent of kang is started again', () => stage.start('kang'));
+      stage.wait(90_000);
+      stage.act('GitLab answers again');
+      stage.wait(60_000);
+      stage.status();
+      return stage;
+    },
+  },
+];
