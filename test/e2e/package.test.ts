@@ -17,7 +17,7 @@ it('what is published installs on its own and runs: one bundled file, and the na
     { filename: string; files: { path: string }[] },
   ];
   const scripts = packed.files.map((file) => file.path).filter((path) => /\.[cm]?js$/.test(path));
-  expect(scripts.sort()).toEqual(['dist/agent.js', 'dist/autogit-node.cjs']);
+  expect(scripts.sort()).toEqual(['dist/agent.cjs', 'dist/autogit-node.cjs']);
   writeFileSync(join(folder, 'package.json'), '{}');
   run('npm', ['install', '--no-audit', '--no-fund', `./${packed.filename}`], folder);
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };

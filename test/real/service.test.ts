@@ -10,7 +10,8 @@ import { groupId } from '../../node/home.ts';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 let dir: string;
 beforeAll(() => {
-  if (!existsSync(join(root, 'dist', 'agent.js'))) execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  if (!existsSync(join(root, 'dist', 'agent.cjs')))
+    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
   dir = mkdtempSync(join(tmpdir(), 'autogit-service-'));
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
