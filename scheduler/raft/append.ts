@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
-import { compareStamps, sameStamp } from '../../protocol/stamp.ts';
+import { compareStamps, type Stamp, sameStamp } from '../../protocol/stamp.ts';
 import { compareEras } from './era.ts';
 import { commit } from './proposal.ts';
 import { learnLeader, raiseTerm } from './term.ts';
@@ -24,13 +24,15 @@ export function hearAppend(turn: Turn, from: NodeId, message: MessageOf<'append'
   raiseTerm(turn, term, `${nameOf(turn, from)} leads in term ${term}`);
   learnLeader(turn, from);
   hearContact(turn);
+  // Before a newer ledger replaces it, too: under steady writes the mark is always of the one before.
+  hearCommitMark(turn, message.committed);
   const ledger = message.ledger;
   if (ledger && ledger.stamp.term === term && sameStamp(ledger.stamp, message.stamp) && isNews(raft.accepted, ledger)) {
     raft.accepted = ledger;
     turn.save.accepted = true;
     turn.save.promise = true;
   }
-  if (sameStamp(message.committed, raft.accepted.stamp) && !hasCommitted(turn)) commit(turn, raft.accepted);
+  hearCommitMark(turn, message.committed);
   if (turn.save.accepted)
     return sendAfterDisk(turn, from, { kind: 'ack', term, round, stamp: raft.accepted.stamp, store });
   const stamp = raft.diskStamp.term === term ? raft.diskStamp : null;
@@ -43,8 +45,11 @@ export const isNews = (mine: Ledger, its: Ledger): boolean => {
   return era > 0 || (era === 0 && compareStamps(its.stamp, mine.stamp) > 0);
 };
 
-const hasCommitted = (turn: Turn): boolean =>
-  turn.raft.committed !== null && sameStamp(turn.raft.committed.stamp, turn.raft.accepted.stamp);
+/** Only a mark that equals the own accepted stamp says anything about what is here (SAFETY L5). */
+function hearCommitMark(turn: Turn, committed: Stamp): void {
+  const { accepted, committed: known } = turn.raft;
+  if (sameStamp(committed, accepted.stamp) && !(known && sameStamp(known.stamp, committed))) commit(turn, accepted);
+}
 
 /** Proof that the leader leads; but a backlog read after a sleep proves nothing (SAFETY L12). */
 function hearContact(turn: Turn): void {

@@ -56,7 +56,7 @@ const cloneReturns = 6;
 export function hearConnected(turn: Turn, node: NodeId): void {
   setPeer(turn, node, { connected: true, connectedAt: turn.at, ledgerSent: null });
   sayHello(turn, node, null);
-  if (turn.raft.leading) turn.raft.leading = { ...turn.raft.leading, nextRoundAt: turn.at };
+  if (turn.raft.leading) turn.raft.leading = { ...turn.raft.leading, hasNews: true };
 }
 
 export function hearHello(turn: Turn, from: NodeId, message: MessageOf<'hello'>): void {

@@ -1,6 +1,6 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
-import { compareStamps, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
+import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
 import { lookAfter, stands } from './evidence.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum, quorumContact } from './quorum.ts';
@@ -21,12 +21,13 @@ export function beginLeading(turn: Turn, campaign: Campaign): void {
   raft.planned = null;
   learnLeader(turn, turn.self);
   for (const node in raft.peers)
-    setPeer(turn, node, { acked: null, ledgerSent: null, standing: peerOf(raft, node).standing });
+    setPeer(turn, node, { acked: null, ledgerSent: null, told: null, standing: peerOf(raft, node).standing });
   const byEvidence = campaign.evidence === 'refused' || campaign.evidence === 'silent';
   raft.leading = {
     round: 0,
     rounds: [],
     nextRoundAt: turn.at,
+    hasNews: true,
     sinceAt: turn.at,
     proposed: [],
     plannedFor: null,
@@ -69,21 +70,37 @@ export function ownContactAt(raft: RaftState, self: NodeId, store: string): numb
   });
 }
 
-/** One round when it is due: heartbeat, commit mark, and the ledger to those who lack it. */
+/** Rounds that are remembered until they are answered: more than fit `checkQuorumMs`, news included. */
+const maxRounds = 1024;
+
+/**
+ * One round when it is due, or when there is news: heartbeat, commit mark, and the ledger to those who lack it. News
+ * waits for who is still busy with the ledger before: one ledger is on its way to a node at a time, so that under many
+ * changes each takes as many along as there are.
+ */
 export function makeRound(turn: Turn): void {
   const { raft } = turn;
-  if (!raft.leading || turn.at < raft.leading.nextRoundAt) return;
+  if (!raft.leading) return;
+  const isDue = turn.at >= raft.leading.nextRoundAt;
+  if (!isDue && !raft.leading.hasNews) return;
   const round = raft.leading.round + 1;
   const everyone = others(turn);
-  const kept = raft.leading.rounds.length >= 64 ? raft.leading.rounds.slice(-48) : raft.leading.rounds;
+  const { rounds } = raft.leading;
+  const kept = rounds.length >= maxRounds ? rounds.slice(maxRounds / 4) : rounds;
+  const wait = everyone.length === 0 ? timings.soloRoundMs : timings.heartbeatMs;
   raft.leading = {
     ...raft.leading,
     round,
     rounds: [...kept, { round, at: turn.at }],
-    nextRoundAt: turn.at + (everyone.length === 0 ? timings.soloRoundMs : timings.heartbeatMs),
+    nextRoundAt: isDue ? turn.at + wait : raft.leading.nextRoundAt,
+    hasNews: false,
   };
   for (const node of everyone) {
     const peer = peerOf(raft, node);
+    if (!isDue) {
+      if (peer.connected && !isBusy(turn, peer)) appendTo(turn, node, peer);
+      continue;
+    }
     // Who has no stream gets a word now and then, in case only the news of the stream was lost.
     if (peer.connected || round % 20 === 1) appendTo(turn, node, peer);
     if (raft.accepted.nodes[node]?.left === true) continue;
@@ -106,15 +123,18 @@ function suspect(turn: Turn, node: NodeId): void {
   note(turn, 'node-suspect', because, { node, name: nameOf(turn, node) }, 'warn');
 }
 
+/** A ledger is on its way to it. */
+const isBusy = (turn: Turn, { ledgerSent }: Peer): boolean =>
+  ledgerSent !== null && turn.at - ledgerSent.at < timings.resendLedgerMs;
+
 /** Heartbeat to one node, with the ledger when it has not acknowledged it, at most every `resendLedgerMs`. */
 function appendTo(turn: Turn, node: NodeId, peer: Peer): void {
   const { raft } = turn;
   const { stamp } = raft.accepted;
   const has = peer.acked?.stamp ? sameStamp(peer.acked.stamp, stamp) : false;
-  const under = peer.ledgerSent !== null && turn.at - peer.ledgerSent.at < timings.resendLedgerMs;
-  const ledger = has || under ? null : raft.accepted;
-  if (ledger) setPeer(turn, node, { ledgerSent: { stamp, at: turn.at } });
+  const ledger = has || isBusy(turn, peer) ? null : raft.accepted;
   const committed = raft.committed?.stamp ?? zeroStamp;
+  setPeer(turn, node, { told: committed, ...(ledger ? { ledgerSent: { stamp, at: turn.at } } : {}) });
   send(turn, node, { kind: 'append', term: raft.term, round: raft.leading!.round, stamp, committed, ledger });
 }
 
@@ -127,7 +147,8 @@ export function hearAck(turn: Turn, from: NodeId, message: MessageOf<'ack'>): vo
   const same = before.acked?.store === message.store ? before.acked : null;
   const stamp = message.stamp?.term === raft.term ? message.stamp : null;
   const newest = stamp && (!same?.stamp || compareStamps(stamp, same.stamp) > 0) ? stamp : (same?.stamp ?? null);
-  const sentAt = raft.leading.rounds.find((sent) => sent.round === message.round)?.at ?? Number.NEGATIVE_INFINITY;
+  const [first] = raft.leading.rounds;
+  const sentAt = raft.leading.rounds[message.round - (first?.round ?? 0)]?.at ?? Number.NEGATIVE_INFINITY;
   const caughtUp = newest !== null && before.ledgerSent !== null && compareStamps(newest, before.ledgerSent.stamp) >= 0;
   setPeer(turn, from, {
     store: message.store,
@@ -136,10 +157,13 @@ export function hearAck(turn: Turn, from: NodeId, message: MessageOf<'ack'>): vo
   });
   if (turn.at - sentAt < timings.checkQuorumMs) stands(turn, from);
   noticeFalseAlarm(turn, from);
-  if (tryCommit(turn)) raft.leading = { ...raft.leading!, nextRoundAt: turn.at };
-  else if (newest && caughtUp && compareStamps(newest, raft.accepted.stamp) < 0)
-    appendTo(turn, from, peerOf(raft, from));
+  if (!tryCommit(turn) && caughtUp && newest && lacks(turn, from, newest)) appendTo(turn, from, peerOf(raft, from));
 }
+
+/** What came while it was busy. */
+const lacks = ({ raft }: Turn, node: NodeId, newest: Stamp): boolean =>
+  compareStamps(newest, raft.accepted.stamp) < 0 ||
+  !sameStamp(peerOf(raft, node).told ?? zeroStamp, raft.committed?.stamp ?? zeroStamp);
 
 /** What was acknowledged is on that store; if it ever is not, that store was rolled back (SAFETY L9). */
 function rememberPromise(turn: Turn, from: NodeId, message: MessageOf<'ack'>): void {

@@ -23,7 +23,7 @@ export function propose(turn: Turn, content: Ledger): void {
     ...leading,
     proposed: [...leading.proposed, { ledger, seq }],
     configuredBy: sameConfiguration && leading.configuredBy.term === raft.term ? leading.configuredBy : stamp,
-    nextRoundAt: turn.at,
+    hasNews: true,
   };
 }
 
@@ -43,7 +43,7 @@ export function tryCommit(turn: Turn): boolean {
       return !!acked?.stamp && acked.store === store && !cloned && compareStamps(acked.stamp, ledger.stamp) >= 0;
     };
     if (!hasQuorum(ledger.configuration, has)) continue;
-    raft.leading = { ...raft.leading, proposed: proposed.slice(index + 1) };
+    raft.leading = { ...raft.leading, proposed: proposed.slice(index + 1), hasNews: true };
     commit(turn, ledger);
     return true;
   }

@@ -26,7 +26,10 @@ export interface Peer {
   readonly promised: { readonly store: StoreId; readonly term: number; readonly stamp: Stamp } | null;
   /** A leader's view: newest stamp of the own term it has on disk, on which store, and when that round was sent (L12). */
   readonly acked: { readonly store: StoreId; readonly stamp: Stamp | null; readonly sentAt: number } | null;
+  /** The ledger that is on its way to it, until it is acknowledged. */
   readonly ledgerSent: { readonly stamp: Stamp; readonly at: number } | null;
+  /** The commit mark that it was last told. */
+  readonly told: Stamp | null;
   /** When this follower last gave it the committed ledger. */
   readonly relayedAt: number;
   /** Last look: its result, when, and since when looks say the same with nothing heard between them. */
@@ -77,7 +80,9 @@ export interface Leading {
   readonly round: number;
   /** When the last rounds were sent, oldest first: acknowledgements name their round (SAFETY L12). */
   readonly rounds: readonly { readonly round: number; readonly at: number }[];
+  /** When everybody is to hear of this leader again, and whether there is something to say before. */
   readonly nextRoundAt: number;
+  readonly hasNews: boolean;
   readonly sinceAt: number;
   readonly proposed: readonly Proposed[];
   /** Stamp with which the configuration in force came; changes start only when it is committed in the own term (L3). */
@@ -160,6 +165,7 @@ export const unknownPeer: Peer = {
   promised: null,
   acked: null,
   ledgerSent: null,
+  told: null,
   relayedAt: Number.NEGATIVE_INFINITY,
   probe: null,
   probeAskedAt: Number.NEGATIVE_INFINITY,

@@ -93,7 +93,7 @@ export function hearOwnPersisted(turn: Turn, seq: number): void {
   hearPersisted(turn, seq);
   if (wrote && !isWriting(turn.raft)) restartClock(turn);
   countVotes(turn);
-  if (tryCommit(turn)) turn.raft.leading = { ...turn.raft.leading!, nextRoundAt: turn.at };
+  tryCommit(turn);
 }
 
 function hearMessage(turn: Turn, from: NodeId, message: PeerMessage): void {
