@@ -49,8 +49,9 @@ export async function serveSocket(options: ServeSocketOptions): Promise<SocketSe
   await removeStale(path);
   const server = createServer({ maxHeaderSize: 8 << 10, headersTimeout: 5_000, requestTimeout: 10_000 });
   server.maxConnections = 64;
+  const all = routes(api);
   server.on('request', (request, response) => {
-    answer(api, request, response).catch((error) => fail(response, error, log));
+    answer(api, all, request, response).catch((error) => fail(response, error, log));
   });
   server.on('clientError', (_error, socket) => {
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n');
@@ -120,10 +121,15 @@ interface Route {
   handle: Handler;
 }
 
-async function answer(api: AgentApi, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  api: AgentApi,
+  all: Record<string, Route>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   response.setHeader(versionHeader, socketVersion);
   const url = new URL(request.url ?? '/', 'http://agent');
-  const found = routes(api)[url.pathname];
+  const found = all[url.pathname];
   if (!found)
     return send(response, 404, failure('bad-message', `the agent has nothing at ${url.pathname.slice(0, 100)}`));
   if (request.headers[versionHeader] !== socketVersion)

@@ -39,8 +39,8 @@ export type Happened =
   | { kind: 'probed'; node: NodeId; result: ProbeResult; tookMs: number }
   /** The `persist` effect of this number is on disk. */
   | { kind: 'persisted'; seq: number }
-  /** A local caller (CLI, enrolment, GitLab hook) asks for a change; the answer is the effect `answer` with the same id. */
-  | { kind: 'requested'; id: string; change: Change }
+  /** Local callers (CLI, enrolment, GitLab hook) ask for changes; each gets the effect `answer` with its id. */
+  | { kind: 'requested'; requests: readonly { readonly id: string; readonly change: Change }[] }
   | { kind: 'measured'; measured: Measured; addresses: string[]; version: string }
   /** This agent was asked to go (SIGTERM, `leave`, sleep): hand over, then say `departed`. */
   | { kind: 'leave-asked' }

@@ -5,9 +5,13 @@ import type { Happened } from '../../scheduler/inputs.ts';
 /** Longer than the core's own patience: an answer always comes from the core, unless the agent ends. */
 const patienceMs = 15_000;
 
-/** Local callers' changes of the ledger: asked under an id, answered by the core's `answer`. */
+/**
+ * Local callers' changes of the ledger: asked under an id, answered by the core's `answer`. What comes in one turn of the
+ * event loop goes to the core as one input, so that many callers cost one proposal.
+ */
 export class Changes {
   readonly #feed: (happened: Happened) => void;
+  #gathered: { id: string; change: Change }[] = [];
   readonly #open = new Map<string, (outcome: ChangeOutcome) => void>();
 
   constructor(feed: (happened: Happened) => void) {
@@ -23,8 +27,15 @@ export class Changes {
         clearTimeout(timer);
         resolve(outcome);
       });
-      this.#feed({ kind: 'requested', id, change });
+      this.#gathered.push({ id, change });
+      if (this.#gathered.length === 1) setImmediate(() => this.#ask());
     });
+  }
+
+  #ask(): void {
+    const requests = this.#gathered;
+    this.#gathered = [];
+    this.#feed({ kind: 'requested', requests });
   }
 
   answer(id: string, outcome: ChangeOutcome): void {

@@ -34,6 +34,7 @@ export class CoreLoop {
   #isStopped = false;
   #timer: NodeJS.Timeout | null = null;
   #wakeAt = Number.POSITIVE_INFINITY;
+  #timerFor = Number.POSITIVE_INFINITY;
 
   constructor(options: CoreLoopOptions) {
     this.#options = options;
@@ -94,10 +95,15 @@ export class CoreLoop {
   }
 
   #schedule(): void {
+    if (this.#timer && this.#timerFor === this.#wakeAt) return;
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
+    this.#timerFor = this.#wakeAt;
     if (this.#isStopped || this.#wakeAt === Number.POSITIVE_INFINITY) return;
     const wait = Math.min(longestTimerMs, Math.max(0, this.#wakeAt - this.#options.clock.bootMs()));
-    this.#timer = setTimeout(() => this.feed({ kind: 'ticked' }), wait);
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.feed({ kind: 'ticked' });
+    }, wait);
   }
 }

@@ -133,6 +133,7 @@ function appendTo(turn: Turn, node: NodeId, peer: Peer): void {
   const { stamp } = raft.accepted;
   const has = peer.acked?.stamp ? sameStamp(peer.acked.stamp, stamp) : false;
   const ledger = has || isBusy(turn, peer) ? null : raft.accepted;
+  turn.shown ||= ledger !== null;
   const committed = raft.committed?.stamp ?? zeroStamp;
   setPeer(turn, node, { told: committed, ...(ledger ? { ledgerSent: { stamp, at: turn.at } } : {}) });
   send(turn, node, { kind: 'append', term: raft.term, round: raft.leading!.round, stamp, committed, ledger });

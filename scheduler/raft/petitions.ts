@@ -48,6 +48,7 @@ function answerHere(turn: Turn, id: string, outcome: ChangeOutcome): void {
 /** Sends what is due, does what this node may do itself as leader, gives up what took too long. */
 export function servePetitions(turn: Turn): void {
   const { raft } = turn;
+  const waits = new Set(raft.leading?.awaited.map(({ id }) => id));
   for (const one of raft.petitions) {
     if (turn.at - one.askedAt >= timings.askForMs) {
       const because = raft.leader
@@ -55,7 +56,7 @@ export function servePetitions(turn: Turn): void {
         : 'no leader now: a majority of the voters is missing; it may still happen, ask again';
       settle(turn, one.id, { state: 'unknown', because });
     } else if (raft.leading) {
-      takeChange(turn, null, one.id, one.change);
+      if (!waits.has(one.id)) takeChange(turn, null, one.id, one.change);
     } else if (raft.leader && maySend(turn, raft.leader, one)) {
       const sent = { sentAt: turn.at, sentTerm: raft.leader.term };
       raft.petitions = raft.petitions.map((other) => (other.id === one.id ? { ...other, ...sent } : other));
@@ -103,7 +104,10 @@ export function takeChange(turn: Turn, from: NodeId | null, id: string, change: 
   if (!ownOnly(change, from ?? turn.self))
     return answer({ state: 'refused', because: 'a node may say this of itself only' });
   const known = raft.accepted.requests.find((one) => one.id === id);
-  if (known) return awaitCommit(turn, { id, from, because: known.because });
+  if (known) {
+    awaitCommit(turn, { id, from, because: known.because });
+    return answerCommitted(turn);
+  }
   // Who asks keeps it, and asks the next leader at once.
   if (raft.leading.handover !== null) return;
   if (raft.leading.proposed.length >= maxProposed)
@@ -122,7 +126,6 @@ function awaitCommit(turn: Turn, one: { id: string; from: NodeId | null; because
   const { leading } = raft;
   if (!leading) return;
   raft.leading = { ...leading, awaited: [...leading.awaited, { ...one, stamp: raft.accepted.stamp }] };
-  answerCommitted(turn);
 }
 
 /** Whoever waits for what is committed now gets the answer. */
@@ -139,9 +142,11 @@ export function answerCommitted(turn: Turn): void {
       else send(turn, from, { kind: 'change-answer', id, outcome: { state: 'done', because } });
     }
   }
+  if (raft.petitions.length === 0) return;
+  const known = new Map(raft.committed?.requests.map(({ id, because }) => [id, because]));
   for (const { id } of raft.petitions) {
-    const known = raft.committed?.requests.find((one) => one.id === id);
-    if (known) settle(turn, id, { state: 'done', because: known.because });
+    const because = known.get(id);
+    if (because !== undefined) settle(turn, id, { state: 'done', because });
   }
 }
 

@@ -8,20 +8,24 @@ import { nameIn, note, peerOf, type Turn, thisPersist } from './turn.ts';
 /** Documents that may wait for their quorum at once. Above this the leader takes no change (SAFETY: a limit on everything). */
 export const maxProposed = 64;
 
-/** The leader's newest document becomes the next one: same term, next version (SAFETY L5). */
+/**
+ * The leader's newest document becomes the next one: same term, next version (SAFETY L5). Changes of one step become one
+ * document, as long as nobody has seen it.
+ */
 export function propose(turn: Turn, content: Ledger): void {
   const { raft } = turn;
   const leading = raft.leading as Leading;
-  const stamp = { term: raft.term, version: raft.accepted.stamp.version + 1 };
-  const ledger: Ledger = { ...content, stamp };
   const sameConfiguration = content.configuration === raft.accepted.configuration;
+  const { term, version } = raft.accepted.stamp;
+  const seq = thisPersist(turn);
+  const isUnseen = leading.proposed.at(-1)?.seq === seq && !turn.shown && sameConfiguration;
+  const stamp = isUnseen ? { term, version } : { term: raft.term, version: version + 1 };
+  const ledger: Ledger = { ...content, stamp };
   raft.accepted = ledger;
   turn.save.accepted = true;
-  const seq = thisPersist(turn);
-  // Several proposals of one step reach the disk together; each keeps its stamp, because others may commit it alone.
   raft.leading = {
     ...leading,
-    proposed: [...leading.proposed, { ledger, seq }],
+    proposed: [...(isUnseen ? leading.proposed.slice(0, -1) : leading.proposed), { ledger, seq }],
     configuredBy: sameConfiguration && leading.configuredBy.term === raft.term ? leading.configuredBy : stamp,
     hasNews: true,
   };

@@ -65,7 +65,7 @@ function hearInput(turn: Turn, input: Input): void {
       hearProbed(turn, input.node, input.result);
       break;
     case 'requested':
-      hearRequested(turn, input.id, input.change);
+      for (const { id, change } of input.requests) hearRequested(turn, id, change);
       break;
     case 'measured':
       turn.raft.addresses = input.addresses;

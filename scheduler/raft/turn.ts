@@ -18,6 +18,8 @@ export interface Turn {
   readonly effects: Effect[];
   readonly afterDisk: Effect[];
   readonly save: { promise: boolean; accepted: boolean; committed: boolean };
+  /** The leader's newest ledger went to others in this step: it must not change any more. */
+  shown: boolean;
 }
 
 export const openTurn = (identity: Identity, raft: RaftState, at: number, wallMs: number): Turn => ({
@@ -29,6 +31,7 @@ export const openTurn = (identity: Identity, raft: RaftState, at: number, wallMs
   effects: [],
   afterDisk: [],
   save: { promise: false, accepted: false, committed: false },
+  shown: false,
 });
 
 /** The number that this step's persist will have. */

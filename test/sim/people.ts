@@ -25,7 +25,7 @@ export class People {
   #ask(agent: Agent, change: Change): void {
     const id = `ask-${this.#counter++}`;
     this.#asked.set(id, { change, agent });
-    agent.feed({ kind: 'requested', id, change });
+    agent.feed({ kind: 'requested', requests: [{ id, change }] });
   }
 
   answered(id: string, outcome: ChangeOutcome): void {

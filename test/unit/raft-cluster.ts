@@ -189,7 +189,7 @@ export class Cluster {
   request(node: string, change: Change): string {
     this.ids += 1;
     const id = `ask-${this.ids}`;
-    this.feed(node, { kind: 'requested', id, change });
+    this.feed(node, { kind: 'requested', requests: [{ id, change }] });
     return id;
   }
   answerTo = (node: string, id: string) => this.box(node).answers.find((answer) => answer.id === id)?.outcome ?? null;

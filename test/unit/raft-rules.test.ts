@@ -128,7 +128,7 @@ describe('a leader', () => {
   it('does not count itself before its disk has it (L10)', () => {
     const one = new One(ledgerOf({ B: 3, A: 2 })).feed({ kind: 'ticked' }, 2000).disk().disk();
     expect(one.state.raft.committed?.stamp).toEqual({ term: 4, version: 8 });
-    one.feed({ kind: 'requested', id: 'q', change: { kind: 'set', key: 'graceMs', value: 1 } });
+    one.feed({ kind: 'requested', requests: [{ id: 'q', change: { kind: 'set', key: 'graceMs', value: 1 } }] });
     expect(one.state.raft.accepted.stamp.version).toBe(9);
     expect(one.state.raft.committed?.stamp.version).toBe(8);
     expect(one.disk().state.raft.committed?.stamp.version).toBe(9);

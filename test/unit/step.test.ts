@@ -32,7 +32,12 @@ describe('step', () => {
     const cluster = found('kang');
     cluster.run(500);
     const state = cluster.box('kang').state as CoreState;
-    const input = { at: 5000, wallMs: 1, kind: 'requested', id: 'q', change: { kind: 'pair', until: 9 } } as const;
+    const input = {
+      at: 5000,
+      wallMs: 1,
+      kind: 'requested',
+      requests: [{ id: 'q', change: { kind: 'pair', until: 9 } }],
+    } as const;
     expect(step(state, input)).toEqual(step(state, input));
   });
 
