@@ -38,7 +38,16 @@ async function longestGap(
   return Math.max(...after.map((at, index) => at - (index === 0 ? before : (after[index - 1] as number))));
 }
 
-async function ourTrial(agents: Agents): Promise<{ gap: number; leaderless: number }> {
+interface OurTrial {
+  /** Longest time between two acknowledged writes. */
+  gap: number;
+  /** From the leader's last change to its asking the heir: it still leads, all is being committed. */
+  closing: number;
+  /** From then until the last of the others knows the new leader. */
+  leaderless: number;
+}
+
+async function ourTrial(agents: Agents): Promise<OurTrial> {
   const leader = await agents.leader();
   await sleep(1500);
   const others = agents.others(leader);
@@ -56,13 +65,15 @@ async function ourTrial(agents: Agents): Promise<{ gap: number; leaderless: numb
   const told = [leader, ...others].map(({ events }) => {
     const handing = events.since(began, 'handing-over', 'leader-lost').at(0)?.time;
     const elected = events.since(began, 'leader-elected').at(-1)?.time;
-    return { handing, elected };
+    const closing = events.since(began, 'handover-begun').at(0)?.time;
+    return { closing, handing, elected };
   });
+  const closing = (told[0]?.handing ?? Number.NaN) - (told[0]?.closing ?? Number.NaN);
   const from = told[0]?.handing ?? Number.NaN;
   const to = Math.max(...told.slice(1).map(({ elected }) => elected ?? Number.NaN));
   agents.restart(leader);
   await agents.leader();
-  return { gap, leaderless: to - from };
+  return { gap, closing, leaderless: to - from };
 }
 
 /** SIGTERM: etcd hands its leadership over before it ends. */
@@ -83,7 +94,7 @@ async function etcdTrial(etcd: Etcd): Promise<number> {
 
 /** Row 4. The target is a share of what the peer's users wait when a leader dies; its own hand-over stands beside it. */
 export async function handoverRows(stage: Stage): Promise<Row[]> {
-  const ours: { gap: number; leaderless: number }[] = [];
+  const ours: OurTrial[] = [];
   const theirs: number[] = [];
   for (let trial = 0; trial < stage.trials; trial++) {
     ours.push(await ourTrial(stage.agents));

@@ -115,7 +115,7 @@ describe('draining', () => {
     expect(newLeader(cluster, 'kang')).toBeLessThan(50);
     const leader = cluster.leaders()[0]!;
     expect(cluster.box('kang').notes.find(({ event }) => event === 'handing-over')?.because).toBe(
-      'another node shall lead: this node is drained',
+      'desktop-1 shall lead: this node is drained',
     );
     cluster.until(() => !('kang' in cluster.voters(leader)), 2000, 'out of the voters');
     expect(cluster.answerTo('desktop-2', id)?.state).toBe('done');
