@@ -4,6 +4,7 @@ import type { Effect, EffectOf } from '../../scheduler/effects.ts';
 import type { Happened, Input } from '../../scheduler/inputs.ts';
 import { type CoreState, wake } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
+import { FrameMaker } from './frame.ts';
 import type { Doc } from './history.ts';
 import type { Machine } from './machine.ts';
 import { PersistTwin } from './persist-twin.ts';
@@ -31,6 +32,7 @@ export class Agent {
   /** Newest committed ledger that was published: who may connect. */
   ledger: Ledger | null;
   readonly runs: RunKeeper;
+  readonly frames = new FrameMaker();
   readonly #world: World;
   readonly #persist: PersistTwin;
   readonly #inbox: (() => void)[] = [];
@@ -40,6 +42,7 @@ export class Agent {
 
   constructor(world: World, machine: Machine, number: number) {
     this.#world = world;
+    this.#lateness = world.chance.next();
     this.machine = machine;
     this.boot = machine.boot;
     this.life = `${machine.id}#${number}`;
@@ -82,7 +85,16 @@ export class Agent {
 
   /** The shell tells the core what happened. */
   feed(happened: Happened): void {
-    this.later(() => this.#step(happened));
+    if (!this.#isIdle()) return this.later(() => this.#step(happened));
+    this.#isDraining = true;
+    this.#step(happened);
+    this.#isDraining = false;
+    if (this.#inbox.length > 0) this.#drain();
+  }
+
+  /** Nothing waits before what comes now. */
+  #isIdle(): boolean {
+    return this.#inbox.length === 0 && !this.#isDraining && this.isRunning && this.#busyUntil <= this.#world.now;
   }
 
   /** Something for the event loop: now if it is free, else in its turn. */
@@ -128,25 +140,32 @@ export class Agent {
   }
 
   #wakeAt = Number.POSITIVE_INFINITY;
+  /** When the timer that is set goes off, by the world's clock; Infinity when none is. */
+  #timerAt = Number.POSITIVE_INFINITY;
+  /** How late the next timer will be, ms. */
+  #lateness: number;
 
   #tick(): void {
     if (this.machine.bootMs() >= this.#wakeAt) this.#step({ kind: 'ticked' });
   }
 
+  /** A timer never fires early, nor twice in one ms. One that is set for earlier goes off in vain, and sets the next. */
   #schedule(wakeAt: number): void {
     this.#wakeAt = wakeAt;
-    const timer = ++this.#timer;
     if (wakeAt === Number.POSITIVE_INFINITY) return;
-    // A timer never fires early, nor twice in one ms.
-    const wait = Math.max(1, this.machine.untilBootMs(wakeAt)) + this.#world.chance.next();
-    this.#world.timeline.after(wait, () => {
+    const at = this.#world.now + Math.max(1, this.machine.untilBootMs(wakeAt)) + this.#lateness;
+    if (at >= this.#timerAt) return;
+    this.#timerAt = at;
+    const timer = ++this.#timer;
+    this.#world.timeline.at(at, () => {
       if (timer !== this.#timer) return;
-      this.later(() => {
-        if (timer === this.#timer) this.#step({ kind: 'ticked' });
-      });
+      this.#timerAt = Number.POSITIVE_INFINITY;
+      this.#lateness = this.#world.chance.next();
+      if (this.machine.bootMs() < this.#wakeAt) return this.#schedule(this.#wakeAt);
+      if (this.#isIdle()) return this.feed({ kind: 'ticked' });
+      this.later(() => this.#tick());
     });
   }
-
   #step(happened: Happened): void {
     if (!this.isAlive) return;
     const input: Input = { at: this.machine.bootMs(), wallMs: this.machine.wallMs(), ...happened };

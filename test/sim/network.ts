@@ -1,9 +1,10 @@
-import { decode, encode } from '../../protocol/codec.ts';
+import { decode } from '../../protocol/codec.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope, type PeerMessage } from '../../protocol/messages.ts';
 import { Report } from '../../protocol/report.ts';
 import { type Agent, isRefusedFrame } from './agent.ts';
+import { Frame, type MessageFrame } from './frame.ts';
 import { Violation } from './violation.ts';
 import type { World } from './world.ts';
 
@@ -14,7 +15,7 @@ interface Stream {
   isOpen: boolean;
   lastArrival: Record<NodeId, number>;
   /** Frames that a cut cable holds back: TCP sends them again when it heals. */
-  held: { to: Agent; from: NodeId; bytes: Uint8Array }[];
+  held: { to: Agent; from: NodeId; frame: MessageFrame }[];
 }
 
 const pairOf = (a: NodeId, b: NodeId): string => (a < b ? `${a} ${b}` : `${b} ${a}`);
@@ -138,7 +139,7 @@ export class Network {
       if (!stream.isOpen || stream.held.length === 0) continue;
       const held = stream.held;
       stream.held = [];
-      for (const frame of held) this.#transmit(stream, frame.from, frame.to, frame.bytes);
+      for (const { from, to, frame } of held) this.#transmit(stream, from, to, frame);
     }
   }
 
@@ -147,19 +148,18 @@ export class Network {
   send(from: Agent, to: NodeId, message: PeerMessage): void {
     const self = from.machine.id;
     const stream = this.#streams.get(pairOf(self, to));
-    const envelope: Envelope = { v: 1, era: from.ledger?.era ?? null, message };
-    const bytes = encode(envelope, limits.frameBytes);
-    this.#world.transcript.mix(bytes);
+    const frame = from.frames.make(message, from.ledger?.era ?? null);
+    this.#world.transcript.mix(frame.bytes);
     const target = stream ? (stream.a === from ? stream.b : stream.b === from ? stream.a : null) : null;
     if (!stream?.isOpen || target === null) return;
-    this.#transmit(stream, self, target, bytes);
+    this.#transmit(stream, self, target, frame);
   }
 
-  #transmit(stream: Stream, from: NodeId, target: Agent, bytes: Uint8Array): void {
+  #transmit(stream: Stream, from: NodeId, target: Agent, frame: MessageFrame): void {
     const { timeline, faults, chance } = this.#world;
     const to = target.machine.id;
     if (!this.#passes(from, to)) {
-      if (faults.holdsFrames && stream.held.length < 500) stream.held.push({ to: target, from, bytes });
+      if (faults.holdsFrames && stream.held.length < 500) stream.held.push({ to: target, from, frame });
       return;
     }
     if (faults.loses(from, to)) return this.#world.figures.add('frames lost');
@@ -167,25 +167,25 @@ export class Network {
     if (!faults.reorders()) arrival = Math.max(arrival, (stream.lastArrival[to] ?? 0) + 0.001);
     else this.#world.figures.add('frames reordered');
     stream.lastArrival[to] = Math.max(arrival, stream.lastArrival[to] ?? 0);
-    timeline.at(arrival, () => this.#arrive(stream, from, target, bytes));
+    timeline.at(arrival, () => this.#arrive(stream, from, target, frame));
     if (!faults.duplicates()) return;
     this.#world.figures.add('frames duplicated');
-    timeline.at(arrival + chance.spread(0.1, 5000), () => this.#arrive(stream, from, target, bytes));
+    timeline.at(arrival + chance.spread(0.1, 5000), () => this.#arrive(stream, from, target, frame));
   }
 
-  #arrive(stream: Stream, from: NodeId, target: Agent, bytes: Uint8Array): void {
+  #arrive(stream: Stream, from: NodeId, target: Agent, frame: MessageFrame): void {
     const { chance, faults } = this.#world;
     if (!target.isAlive) return;
     if (!stream.isOpen && !chance.maybe(0.3)) return;
     if (target.machine.power !== 'on' && !faults.holdsFrames) return;
     if (faults.corrupts()) {
       this.#world.figures.add('frames corrupted');
-      this.#refuse(Envelope, bytes);
+      this.#refuse(Envelope, frame.bytes);
       if (stream.isOpen) this.#close(stream, 1);
       return;
     }
-    const { message } = decode(Envelope, bytes, limits.frameBytes);
-    target.feed({ kind: 'heard', from, message });
+    const { message, era } = frame.content;
+    target.feed({ kind: 'heard', from, message, era });
   }
 
   /** Noise would refuse such bytes; here the decoder must, without harm. What it lets through is dropped. */
@@ -202,8 +202,8 @@ export class Network {
 
   /** Gossip reaches every connected member, or not; a report is a rumour. */
   gossip(from: Agent, report: Report): void {
-    const bytes = encode(report, limits.reportBytes);
-    this.#world.transcript.mix(bytes);
+    const frame = new Frame(Report, report, limits.reportBytes);
+    this.#world.transcript.mix(frame.bytes);
     const self = from.machine.id;
     for (const stream of this.#streams.values()) {
       if (!stream.isOpen || (stream.a !== from && stream.b !== from)) continue;
@@ -212,8 +212,8 @@ export class Network {
       if (!this.#passes(self, target.machine.id) || faults.loses(self, target.machine.id)) continue;
       timeline.after(this.#delay(self, target.machine.id) + chance.between(0, 60), () => {
         if (!target.isAlive || target.machine.power !== 'on') return;
-        if (faults.corrupts()) return this.#refuse(Report, bytes);
-        target.feed({ kind: 'report-heard', from: self, report: decode(Report, bytes, limits.reportBytes) });
+        if (faults.corrupts()) return this.#refuse(Report, frame.bytes);
+        target.feed({ kind: 'report-heard', from: self, report: frame.content });
       });
     }
   }

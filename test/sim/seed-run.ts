@@ -24,7 +24,7 @@ export function runSeed(seed: number, options: WorldOptions = defaultOptions): S
     const rule = error instanceof Violation ? error.rule : 'no-exception';
     const sentence =
       error instanceof Error ? (error instanceof Violation ? error.message : `${error.stack}`) : `${error}`;
-    broken = { rule, sentence, tail: world.transcript.tail.slice(-40) };
+    broken = { rule, sentence, tail: world.transcript.tail(40) };
   }
   return {
     seed,
