@@ -29,7 +29,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...quorumLines(view, quorum),
     ...gitlabLines(view, ledger),
     ...waitingLines(ledger),
-    ...nodes.flatMap((node) => nodeLines(view, node)),
+    ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),
     ...tagLines(view, ledger),
     ...clockLines(view, ledger),
   ].sort((a, b) => worst[a.severity] - worst[b.severity]);
@@ -37,13 +37,21 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
 
 function quorumLines(view: ViewInput, quorum: QuorumView): Attention[] {
   if (!quorum.holds)
-    return [{ code: 'no-quorum', severity: 'fail', sentence: quorum.sentence, fix: 'autogit-node recover --force' }];
+    return [
+      {
+        code: 'no-quorum',
+        severity: 'fail',
+        sentence: quorum.sentence,
+        // With a cable out, the others may go on without this machine: force would make two meshes of one.
+        fix: 'autogit-node recover --force   (only if they are switched off and stay so)',
+      },
+    ];
   const lines: Attention[] = [];
   if (view.leader === null)
     lines.push({
       code: 'no-leader',
       severity: 'warn',
-      sentence: 'no leader now: running jobs go on, new ones wait for an election',
+      sentence: 'this machine hears no leader: running jobs go on, new ones wait until it does',
       fix: null,
     });
   if (quorum.canLose === 0 && quorum.voters.length > 1)
@@ -89,13 +97,15 @@ const waitingLines = (ledger: Ledger): Attention[] =>
       fix: `autogit-node approve ${approval.name}`,
     }));
 
-function nodeLines(view: ViewInput, node: NodeRow): Attention[] {
+function nodeLines(view: ViewInput, node: NodeRow, quorumHolds: boolean): Attention[] {
   const line = (code: string, severity: Attention['severity'], fix: string | null): Attention[] => [
     { code, severity, sentence: `${node.node}  ${node.because ?? node.state}`, fix },
   ];
   const left = view.ledger?.nodes[node.id]?.left ?? false;
   if (node.state === 'gone')
-    return left ? [] : line('node-gone', 'warn', `autogit-node forget ${node.node}   (if it never comes back)`);
+    return left
+      ? []
+      : line('node-gone', 'warn', quorumHolds ? `autogit-node forget ${node.node}   (if it never comes back)` : null);
   const heard = view.jobs.reports[node.id]?.report.measured;
   if (heard && !heard.healthy) return line('node-unhealthy', 'fail', 'autogit-node doctor   (there)');
   if (node.state === 'suspect') return line('node-suspect', 'warn', null);

@@ -52,7 +52,7 @@ function stateOf(view: ViewInput, ledger: Ledger, machine: Machine): Pick<NodeRo
   if (!isSelf) {
     const live = view.liveness(node);
     if (live.state !== 'alive')
-      return { state: listed?.left || view.at - live.since >= goneMs ? 'gone' : 'suspect', because: away };
+      return { state: listed?.left || isGone(view.at - live.since) ? 'gone' : 'suspect', because: away };
     if (listed?.left) return { state: 'gone', because: away };
   }
   const isLeader = view.leader?.node === node;
@@ -73,6 +73,9 @@ function stateOf(view: ViewInput, ledger: Ledger, machine: Machine): Pick<NodeRo
     return { state: 'busy', because: `${cores(room.cpuMillis)} of ${cores(measured.capacity.cpuMillis)} CPU free` };
   return { state: 'ready', because: null };
 }
+
+/** Infinite: not heard since this agent was started, which may be a moment ago. */
+const isGone = (silentMs: number): boolean => Number.isFinite(silentMs) && silentMs >= goneMs;
 
 const isStale = (view: ViewInput, node: NodeId): boolean => view.at - (view.jobs.reports[node]?.at ?? 0) > 10_000;
 

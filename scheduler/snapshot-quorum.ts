@@ -46,23 +46,54 @@ export function quorumOf(view: ViewInput): QuorumView {
   const holds = halves.every((half) => isQuorum(half, alive));
   const name = (node: string): string => nodeName(ledger, node);
   const canBeLost = canLose(halves, alive);
+  const isSpare = (node: string): boolean =>
+    halves.every((half) => isQuorum(half, new Set([...alive].filter((other) => other !== node))));
+  const spare = [...alive].filter(isSpare).map(name).sort();
   return {
     voters: nodes.map(name).sort(),
     tieBreaker: tie === null ? null : name(tie),
     canLose: canBeLost,
     sentence: holds
-      ? sentence(nodes.map(name).sort(), tie === null ? null : name(tie), alive.size, canBeLost)
-      : `no quorum: ${listed(
-          nodes
-            .filter((node) => !alive.has(node))
-            .map(name)
-            .sort(),
-        )} must come back`,
+      ? sentence(nodes.map(name).sort(), tie === null ? null : name(tie), alive.size, canBeLost, spare)
+      : `no quorum: ${comeback(halves, alive, name)} must come back${nodes.length === 2 && tie ? `; of two machines only ${name(tie)} may go on alone` : ''}`,
     holds,
   };
 }
 
-function sentence(voters: string[], tie: string | null, alive: number, canBeLost: number): string {
+/** Which of those away are enough, in words: "kang", "b or c", "a, or b and c", "2 of a, b and c". */
+function comeback(halves: readonly Voters[], alive: ReadonlySet<string>, name: (node: string) => string): string {
+  const away = [...new Set(halves.flatMap((half) => Object.keys(half)))]
+    .filter((node) => !alive.has(node))
+    .sort((a, b) => (name(a) < name(b) ? -1 : 1));
+  const sets = smallestSets(away, (back) => halves.every((half) => isQuorum(half, new Set([...alive, ...back]))));
+  const size = sets[0]?.length ?? 0;
+  const names = (nodes: readonly string[]): string => listed(nodes.map(name));
+  if (sets.length === 1) return names(sets[0] as string[]);
+  if (sets.every((set) => set.length === 1)) return listed(sets.flat().map(name), 'or');
+  if (new Set(sets.flat()).size === away.length && sets.length === combinations(away.length, size))
+    return `${size} of ${names(away)}`;
+  return sets.length <= 3 ? sets.map(names).join(', or ') : `enough of ${names(away)}`;
+}
+
+/** All sets that are enough and of which no part is; the smaller first. At most 2^14 are looked at: two times 7 voters. */
+function smallestSets(all: readonly string[], isEnough: (some: readonly string[]) => boolean): string[][] {
+  const found: string[][] = [];
+  const subsets = Array.from({ length: 1 << all.length }, (_, bits) => all.filter((_, index) => bits & (1 << index)));
+  for (const some of subsets.sort((a, b) => a.length - b.length)) {
+    if (found.some((less) => less.every((node) => some.includes(node)))) continue;
+    if (isEnough(some)) found.push(some);
+  }
+  return found;
+}
+
+function combinations(n: number, k: number): number {
+  let count = 1;
+  for (let i = 1; i <= k; i += 1) count = (count * (n - k + i)) / i;
+  return count;
+}
+
+/** `spare`: those here of whom any one may go. */
+function sentence(voters: string[], tie: string | null, alive: number, canBeLost: number, spare: string[]): string {
   if (voters.length === 1) return `one voter: without ${voters[0]} nothing is decided`;
   if (voters.length === 2 && tie !== null) {
     const other = voters.find((voter) => voter !== tie) ?? '';
@@ -72,7 +103,11 @@ function sentence(voters: string[], tie: string | null, alive: number, canBeLost
   }
   const away = voters.length - alive;
   const some = away === 0 ? '' : ` (${away} of ${voters.length} away now)`;
+  if (canBeLost === 0 && spare.length > 0 && tie !== null)
+    return `can lose ${listed(spare, 'or')}, but not ${tie}${some}`;
   return canBeLost === 0
-    ? `cannot lose any of ${alive} machines${some}`
+    ? away === 0
+      ? `cannot lose any of ${alive} machines`
+      : `cannot lose another machine${some}`
     : `can lose ${canBeLost} of ${alive} machines${some}`;
 }

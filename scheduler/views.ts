@@ -27,8 +27,8 @@ export interface Liveness {
 }
 
 /**
- * What this node knows of another machine at `at`: `dead` = its agent refused; `silent` = nothing came from it for a
- * second (three when this node does not lead: only reports come then). The leader counts from when the answered
+ * What this node knows of another machine at `at`: `dead` = its agent refused; `silent` = a look at it found nothing
+ * there, and nothing was heard since, or nothing came from it for a second (three when this node does not lead: only reports come then). The leader counts from when the answered
  * round was sent.
  */
 export function livenessOf(state: CoreState, node: NodeId, at: number): Liveness {
@@ -43,8 +43,9 @@ export function livenessOf(state: CoreState, node: NodeId, at: number): Liveness
   const lastSign = leading
     ? Math.max(acked?.sentAt ?? Number.NEGATIVE_INFINITY, leading.sinceAt, raft.timerAt, opened)
     : Math.max(heardAt, isMyLeader ? raft.contactAt : heardAt);
+  const isBelied = probe?.result === 'silent' && probe.at > Math.max(heardAt, acked?.sentAt ?? heardAt);
   if (probe?.result === 'refused' && probe.at > Math.max(spokeAt, acked?.sentAt ?? spokeAt) && !connected)
     return { state: 'dead', since: probe.since };
   const patience = leading || isMyLeader ? timings.checkQuorumMs : 3 * timings.checkQuorumMs;
-  return { state: at - lastSign <= patience ? 'alive' : 'silent', since: lastSign };
+  return { state: at - lastSign <= patience && !isBelied ? 'alive' : 'silent', since: lastSign };
 }

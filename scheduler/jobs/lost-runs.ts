@@ -40,7 +40,7 @@ export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
   const limit = state === 'dead' || !isBusy(run) ? adoptionMs : silentLimitMs(turn.wallMs - run.takenAt);
   const dueAt = Math.max(since, jobs.lead.since) + limit;
   if (turn.at < dueAt) return { dueAt };
-  const what = state === 'dead' ? `the agent of ${name} has not answered` : `${name} has been silent`;
+  const what = state === 'dead' ? `the agent of ${name} has not answered` : `${name} has not answered`;
   const gone = `${what} for ${span(turn.at - Math.max(since, jobs.lead.since))}`;
   const holdMs = state === 'silent' ? limit : 0;
   return { lost: `${gone}${resultWords(run)}`, holdMs };

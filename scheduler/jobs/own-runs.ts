@@ -14,7 +14,13 @@ export function runChanged(jobs: JobsState, turn: Turn, input: InputOf<'run-chan
   if (run.node !== turn.context.self) return jobs;
   const before = jobs.own.runs[run.run];
   if (before === undefined && !isOpen(run) && sameInLedger(turn.context.committed, run)) return jobs;
-  if (run.state === 'running' && before?.state !== 'running')
+  if (before === undefined && isOpen(run) && run.startedAt !== null)
+    note(turn, 'run-adopted', 'info', `job ${run.job} was under way here when this agent was started`, {
+      job: run.job,
+      run: run.run,
+      state: run.state,
+    });
+  else if (run.state === 'running' && before?.state !== 'running')
     note(turn, 'run-started', 'info', `job ${run.job} runs here: ${run.because}`, { job: run.job, run: run.run });
   if (run.result !== null && (before?.result ?? null) === null)
     note(turn, 'run-finished', 'info', `job ${run.job}: ${run.result.because}`, {

@@ -25,12 +25,12 @@ const withQueue = (jobs: JobsState, lead: LeadState, change: Partial<QueueState>
   lead: { ...lead, queue: { ...lead.queue, ...change } },
 });
 
-/** Look at once, or as soon as the read under way is answered. */
-export function hintQueue(jobs: JobsState, turn: Turn, because: string): JobsState {
+/** Look at once, or as soon as the read under way is answered. `answers`: GitLab surely does, whatever failed before. */
+export function hintQueue(jobs: JobsState, turn: Turn, because: string, answers = false): JobsState {
   const { lead } = jobs;
   if (lead === null) return jobs;
   if (lead.queue.askedAt !== null) return withQueue(jobs, lead, { again: because });
-  if (lead.queue.failures > 0) return jobs;
+  if (lead.queue.failures > 0 && !answers) return jobs;
   const earliest = Math.max(turn.at, lead.queue.freshAt + hintGapMs);
   if (lead.queue.nextAt <= earliest) return jobs;
   return withQueue(jobs, lead, { nextAt: earliest, because });

@@ -122,7 +122,7 @@ function hear(jobs: JobsState, turn: Turn, from: string, message: PeerMessage): 
       const over = (runs: readonly { state: string; run: string }[]): string[] =>
         runs.filter((run) => run.state === 'delivered' || run.state === 'discarded').map((run) => run.run);
       const known = new Set(over(before?.runs ?? []));
-      return over(message.runs).some((run) => !known.has(run)) ? hintQueue(heard, turn, 'a run ended') : heard;
+      return over(message.runs).some((run) => !known.has(run)) ? hintQueue(heard, turn, 'a run ended', true) : heard;
     }
     default:
       return jobs;

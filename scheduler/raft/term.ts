@@ -42,13 +42,12 @@ export function loseLeader(turn: Turn, because: string, why: string): void {
 export function learnLeader(turn: Turn, node: NodeId): void {
   const { raft } = turn;
   if (raft.leader?.node === node && raft.leader.term === raft.term) return;
-  const first = raft.leader === null;
   raft.leader = { node, term: raft.term, sinceAt: turn.at };
   raft.campaign = null;
   raft.planned = null;
   raft.askers = [];
   if (node !== turn.self) setPeer(turn, node, { acked: null, ledgerSent: null });
   const name = nameOf(turn, node);
-  const because = `${name} leads in term ${raft.term}${first ? '' : ', elected by a majority of the voters'}`;
+  const because = `${name} leads in term ${raft.term}${node === turn.self ? ', elected by a majority of the voters' : ''}`;
   note(turn, 'leader-elected', because, { term: raft.term, leader: name, node });
 }

@@ -62,9 +62,9 @@ describe('when a run is lost (SAFETY J1)', () => {
     expect(took).toBeLessThan(12_500);
     lab.run(2000);
     expect(failedBeforeCommit).toBe(false);
-    expect(lab.notes('run-lost')).toEqual(['job 4815 is lost: desktop-1 has been silent for 11 s']);
+    expect(lab.notes('run-lost')).toEqual(['job 4815 is lost: desktop-1 has not answered for 11 s']);
     expect(lab.effects('fail-run')).toMatchObject([
-      { run: { job: 4815, token: 'sealed-job' }, because: 'desktop-1 has been silent for 11 s' },
+      { run: { job: 4815, token: 'sealed-job' }, because: 'desktop-1 has not answered for 11 s' },
     ]);
     expect(shown(lab)).toMatchObject({ state: 'lost', failedAtGitlab: true });
     expect(lab.committed.tally).toMatchObject({ failed: 1, done: 0 });
@@ -126,7 +126,7 @@ describe('when a run is lost (SAFETY J1)', () => {
     expect(shown(lab).state).toBe('finished');
     lab.run(8000);
     expect(lab.effects('fail-run')[0]?.because).toBe(
-      'desktop-1 has been silent for 60 s: the job had ended there (success, exit 0), but GitLab never got the result',
+      'desktop-1 has not answered for 60 s: the job had ended there (success, exit 0), but GitLab never got the result',
     );
   });
 
@@ -208,7 +208,9 @@ describe('after a loss', () => {
     back.liveness = { state: 'alive', since: 0 };
     lab.feed('desktop-1', { kind: 'ticked' });
     lab.run(3000);
-    expect(lab.effects('drop-run')).toMatchObject([{ run: 'r1', because: expect.stringContaining('has been silent') }]);
+    expect(lab.effects('drop-run')).toMatchObject([
+      { run: 'r1', because: expect.stringContaining('has not answered') },
+    ]);
     expect(shown(lab).state).toBe('lost');
     expect(back.jobs.own.runs).toEqual({});
   });

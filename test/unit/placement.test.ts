@@ -88,7 +88,7 @@ describe('the example lab', () => {
 
 describe('one reason for each machine that waits', () => {
   const rows: [string, Machine, string[], string][] = [
-    ['away', machine('kang', { away: 'has been silent for 4 s' }), [], 'has been silent for 4 s'],
+    ['away', machine('kang', { away: 'has not answered for 4 s' }), [], 'has not answered for 4 s'],
     ['witness', machine('kang', { witness: true }), [], 'is a witness: it votes, but takes no work'],
     ['drained', machine('kang', { drained: true }), [], 'is drained: it takes no new work'],
     ['no report', machine('kang', { measured: null, room: null }), [], 'has not reported yet'],

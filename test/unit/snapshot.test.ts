@@ -195,11 +195,26 @@ describe('quorum in words', () => {
       'two machines: if kang dies, desktop-1 cannot take over safely by itself; if desktop-1 dies, kang goes on',
     ],
     [{ kang: 3, 'desktop-1': 2 }, ['desktop-1'], 0, 'kang carries on alone'],
-    [{ 'desktop-1': 2, kang: 3 }, ['kang'], 0, 'no quorum: kang must come back'],
+    [
+      { 'desktop-1': 2, kang: 3 },
+      ['kang'],
+      0,
+      'no quorum: kang must come back; of two machines only kang may go on alone',
+    ],
     [{ a: 2, b: 2, c: 2 }, [], 1, 'can lose 1 of 3 machines'],
-    [{ a: 2, b: 2, c: 2 }, ['c'], 0, 'cannot lose any of 2 machines (1 of 3 away now)'],
+    [{ a: 2, b: 2, c: 2 }, ['c'], 0, 'cannot lose another machine (1 of 3 away now)'],
+    [{ a: 2, b: 2, c: 2 }, ['b', 'c'], 0, 'no quorum: b or c must come back'],
     [{ a: 3, b: 2, c: 2, d: 2 }, [], 1, 'can lose 1 of 4 machines'],
+    [{ a: 3, b: 2, c: 2, d: 2 }, ['d'], 0, 'can lose b or c, but not a (1 of 4 away now)'],
+    [{ a: 3, b: 2, c: 2, d: 2 }, ['c', 'd'], 0, 'cannot lose another machine (2 of 4 away now)'],
+    [{ a: 3, b: 2, c: 2, d: 2 }, ['b', 'c', 'd'], 0, 'no quorum: b, c or d must come back'],
+    [{ b: 2, a: 3, c: 2, d: 2 }, ['a', 'c', 'd'], 0, 'no quorum: a, or c and d must come back'],
     [{ a: 2, b: 2, c: 2, d: 2, e: 2 }, [], 2, 'can lose 2 of 5 machines'],
+    [{ a: 2, b: 2, c: 2, d: 2, e: 2 }, ['d', 'e'], 0, 'cannot lose another machine (2 of 5 away now)'],
+    [{ a: 2, b: 2, c: 2, d: 2, e: 2 }, ['b', 'c', 'd', 'e'], 0, 'no quorum: 2 of b, c, d and e must come back'],
+    [{ a: 2, b: 2, c: 2, d: 2, e: 2, f: 2, g: 2 }, [], 3, 'can lose 3 of 7 machines'],
+    [{ a: 2, b: 2, c: 2, d: 2, e: 2, f: 2, g: 2 }, ['f'], 2, 'can lose 2 of 6 machines (1 of 7 away now)'],
+    [{ a: 2, b: 2, c: 2, d: 2, e: 2, f: 2, g: 2 }, ['d', 'e', 'f', 'g'], 0, 'no quorum: d, e, f or g must come back'],
   ];
   it.each(rows)('%j without %j', (weights, down, canLose, sentence) => {
     expect(quorumOf(view(weights, down))).toMatchObject({ canLose, sentence });
@@ -309,10 +324,10 @@ describe('status', () => {
       liveness: () => ({ state: 'silent', since: lab.at - 5000 }),
     });
     expect(seen.attention.map((line) => line.sentence)).toEqual([
-      'no quorum: desktop-2 and kang must come back',
+      'no quorum: desktop-2 or kang must come back',
       "GitLab's queue cannot be read: GitLab answers 502",
-      'desktop-2  has been silent for 5 s',
-      'kang  has been silent for 5 s',
+      'desktop-2  has not answered for 5 s',
+      'kang  has not answered for 5 s',
       "the clock of kang is 2 min behind desktop-1's",
     ]);
     const none = { ...lab.committed, gitlab: { ...lab.committed.gitlab, mode: 'none' as const } };

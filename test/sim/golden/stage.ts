@@ -34,6 +34,7 @@ export class Stage {
         names,
         chance: new EvenChance(),
         hear: (agent, effect) => {
+          if (effect.kind === 'departed') this.#add(agent.machine.name, 'departed', effect.because);
           if (effect.kind !== 'note' || effect.level === 'debug') return;
           this.#add(agent.machine.name, effect.event, effect.because);
           this.#onNote(effect.event);
@@ -197,7 +198,9 @@ function viewOf(agent: Agent): string[] {
   const { leader, quorum, attention } = statusOf(view);
   return [
     `${leader ? `${leader.node} leads, term ${leader.term}` : 'no leader'}; ${quorum.sentence}`,
-    ...attention.map(({ severity, sentence, fix }) => `${severity}: ${sentence}${fix ? `  -> ${fix}` : ''}`),
+    ...attention
+      .filter((one) => one.fix !== null || one.sentence !== quorum.sentence)
+      .map(({ severity, sentence, fix }) => `${severity}: ${sentence}${fix ? `  -> ${fix}` : ''}`),
     ...jobRowsOf(view).rows.map(
       (row) => `job ${row.job}${row.node ? ` on ${row.node}` : ''} ${row.state}: ${row.because}`,
     ),

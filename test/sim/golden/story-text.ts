@@ -18,17 +18,12 @@ export function within(ms: number): string {
   }
 }
 
-/** "was not heard for 1512 ms" -> "~2000 ms": measured times vary, sentences do not. */
-export function steady(text: string): string {
-  return text.replace(/\b(\d+) ms\b/g, (_, digits: string) => {
-    const value = Number(digits);
-    const scale = 10 ** Math.max(0, digits.length - 1);
-    const nearest = [1, 2, 5, 10].reduce((best, step) =>
-      Math.abs(step * scale - value) < Math.abs(best * scale - value) ? step : best,
-    );
-    return `~${nearest * scale} ms`;
-  });
-}
+/** "was not heard for 1049 ms" -> "for ~1000 ms": measured times vary a little, sentences do not. One digit is kept. */
+export const steady = (text: string): string =>
+  text.replace(
+    /\bfor (\d+(?:\.\d+)?) (ms|s)\b/g,
+    (_, span, unit) => `for ~${Number(Number(span).toPrecision(1))} ${unit}`,
+  );
 
 /** Lines in order; what several machines say at the same moment is one line with all their names. */
 export function told(lines: readonly Line[]): string[] {
