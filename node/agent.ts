@@ -8,6 +8,7 @@ import { Member } from './agent/member.ts';
 import { NetworkSlot } from './agent/network-slot.ts';
 import { PauseSwitch } from './agent/pause.ts';
 import { RunWatch } from './agent/run-watch.ts';
+import { watchSleep } from './agent/sleep.ts';
 import { askForApprovals, joinedLine } from './agent/terminal.ts';
 import { createLines, type Lines } from './cli/lines.ts';
 import { type Clock, systemClock } from './clock.ts';
@@ -19,6 +20,7 @@ import { type Fields, type Log, openLog } from './log.ts';
 import { createMachine } from './machine/machine.ts';
 import type { LanNetwork } from './network/network.ts';
 import type { NetworkLog } from './network/network-log.ts';
+import type { Sightings } from './network/sightings.ts';
 import type { Executor, Machine, Store } from './ports.ts';
 import { unseal } from './seal.ts';
 import type { JoinOptions } from './settings.ts';
@@ -57,6 +59,11 @@ export async function runAgent(options: JoinOptions): Promise<number> {
   } finally {
     log.close();
   }
+}
+
+interface Hands {
+  machine: Machine;
+  executors: Executor[];
 }
 
 class Agent {
@@ -110,34 +117,53 @@ class Agent {
 
   async #live(): Promise<void> {
     const { home } = this.#options;
+    const sightings = await this.#look();
     const identity = await loadIdentity(home);
     for (const warning of identity.warnings) this.#lines.warn('identity', warning);
     const store = await openStore(places(home).store);
     this.#closers.push(() => store.close());
     this.#log.event('agent-started', `agent ${version} of ${identity.id} starts`, { version, node: identity.id });
+    const pause = new PauseSwitch(store, () => this.#clock.wallMs());
+    await pause.load();
+    const slot = new NetworkSlot();
+    const wasMember = (await store.load()).accepted !== null;
+    if (wasMember) await this.#belong(identity, store, slot, await this.#hands(identity, pause));
+    const network = await this.#network(identity, store, sightings);
+    await this.#serve(network, pause);
+    await network.start();
+    if (!wasMember) {
+      // What the machine has to offer is found out while the LAN is asked for its mesh.
+      const hands = this.#hands(identity, pause);
+      hands.catch((error: unknown) => this.#end({ code: 1, error }));
+      await this.#join(network, store);
+      if (this.#stopping.signal.aborted) return;
+      await this.#belong(identity, store, slot, await hands);
+    }
+    await this.#enter(network, store, slot);
+  }
+
+  /** The LAN is asked who is there before anything large is loaded: the answers come meanwhile. */
+  async #look(): Promise<Sightings | null> {
+    const { listen, mdns } = this.#options;
+    if (!mdns) return null;
+    const { Sightings } = await import('./network/sightings.ts');
+    const sightings = new Sightings(networkLog(this.#log), listen);
+    this.#closers.push(() => sightings.stop());
+    await sightings.open();
+    return sightings;
+  }
+
+  /** What jobs run by, and what the machine has. Measuring takes its time, half a second on some: nobody waits for it. */
+  async #hands(identity: Identity, pause: PauseSwitch): Promise<Hands> {
     const executors = await openExecutors(this.#options, identity.id, this.#lines, (run, sentence) =>
       this.#member?.runs.note(run, sentence),
     );
-    const pause = new PauseSwitch(store, () => this.#clock.wallMs());
-    await pause.load();
     const machine = this.#machine(executors, pause);
-    // Measuring load takes its time, half a second on some machines: the network starts meanwhile.
     machine.measure(new Set()).then(
       (measured) => this.#lines.ok('machine', describeMachine(measured)),
       (error: unknown) => this.#end({ code: 1, error }),
     );
-    const parts = { identity, store, machine, executors, slot: new NetworkSlot() };
-    const wasMember = (await store.load()).accepted !== null;
-    if (wasMember) await this.#belong(parts);
-    const network = await this.#network(identity, store);
-    await this.#serve(network, pause);
-    await network.start();
-    if (!wasMember) {
-      await this.#join(network, store);
-      if (this.#stopping.signal.aborted) return;
-      await this.#belong(parts);
-    }
-    await this.#enter(network, store, parts.slot);
+    return { machine, executors };
   }
 
   #machine(executors: readonly Executor[], pause: PauseSwitch): Machine {
@@ -155,14 +181,14 @@ class Agent {
     });
   }
 
-  async #network(identity: Identity, store: Store): Promise<LanNetwork> {
-    const { listen, peers, mdns } = this.#options;
+  async #network(identity: Identity, store: Store, sightings: Sightings | null): Promise<LanNetwork> {
+    const { listen, peers } = this.#options;
     const { createNetwork } = await import('./network/network.ts');
     const network = await createNetwork({
       privateKey: identity.privateKey,
       listen,
       peers,
-      mdns,
+      sightings,
       port: Number(await store.get(portFact)) || null,
       evidencePort: Number(await store.get(evidencePortFact)) || null,
       known: () => knownNodes(store),
@@ -213,19 +239,13 @@ class Agent {
   }
 
   /** Becomes what the store says: a member. Runs of before a restart go on from here, without a network. */
-  async #belong(parts: {
-    identity: Identity;
-    store: Store;
-    slot: NetworkSlot;
-    machine: Machine;
-    executors: Executor[];
-  }): Promise<void> {
-    const { identity, store, slot } = parts;
+  async #belong(identity: Identity, store: Store, slot: NetworkSlot, hands: Hands): Promise<void> {
     this.#meshKey = (await store.get(meshKeyFact)) ?? '';
     if (this.#meshKey === '')
       throw new AutogitError('store-corrupt', 'the store has a ledger but not the key of its mesh');
     const member = new Member({
-      ...parts,
+      ...hands,
+      store,
       network: slot,
       home: this.#options.home,
       name: this.#options.name,
@@ -260,10 +280,11 @@ class Agent {
     });
     this.#closers.push(() => this.#desk?.close());
     slot.fill(network);
+    member.start();
     await store.put(portFact, String(network.port));
     await store.put(evidencePortFact, String(network.evidencePort));
-    member.start();
     await this.#greet(member);
+    this.#closers.push(watchSleep(member, this.#log, this.#stopping.signal));
   }
 
   #onLedger(ledger: Ledger): void {

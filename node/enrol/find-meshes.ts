@@ -1,5 +1,7 @@
+import { performance } from 'node:perf_hooks';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { EnrolDoor } from '../network/enrol-door.ts';
+import type { EnrolDoor, Stranger } from '../network/enrol-door.ts';
+import type { MeshHint } from '../network/stranger-list.ts';
 import { commitmentTo, newNonce } from './enrol-proofs.ts';
 
 /** A mesh of the LAN and one of its members to knock at. */
@@ -16,10 +18,20 @@ const pollMs = 25;
 /** Between two questions to a node that is in no mesh yet: it may be founding one at this moment. */
 const againMs = { first: 100, most: 1500 };
 
+/** What is known of one stranger's answer. */
+interface Asked {
+  mesh: MeshHint;
+  /** Monotonic ms before which it is not asked (again). */
+  notBefore: number;
+  waitMs: number;
+  owesAnswer: boolean;
+}
+
 /**
  * Asks every stranger in sight, for `ms`, which mesh it is in: a knock that is never opened, so that nothing is shown
- * to anybody. Returns earlier when `enough` says so, or after `quietMs` when nobody in sight owes a first answer.
- * Several members of one mesh are several entries. Never throws.
+ * to anybody. One that says by mDNS that it is in none is believed for a while, and asked at once when it says
+ * otherwise. Returns earlier when `enough` says so, or when the LAN has been asked for `quietMs` and nobody in sight owes a
+ * first answer. Several members of one mesh are several entries. Never throws.
  */
 export async function findMeshes(
   door: EnrolDoor,
@@ -28,29 +40,48 @@ export async function findMeshes(
   quietMs = ms,
 ): Promise<FoundMesh[]> {
   const found: FoundMesh[] = [];
-  /** Until when a node is not asked again: for good once it has answered. */
-  const notBefore = new Map<NodeId, number>();
-  const waits = new Map<NodeId, number>();
-  const began = Date.now();
-  const isQuiet = (): boolean => Date.now() - began >= quietMs && waits.size === notBefore.size;
+  const known = new Map<NodeId, Asked>();
+  const began = performance.now();
+  const since = Math.min(began, door.lookingSince);
+  let wake = (): void => {};
+  const pause = (): Promise<void> =>
+    new Promise((resolve) => {
+      wake = resolve;
+      void door.strangersChange(pollMs).then(resolve);
+    });
+  const isQuiet = (): boolean =>
+    performance.now() - since >= quietMs && [...known.values()].every(({ owesAnswer }) => !owesAnswer);
   door.lookAround();
-  while (Date.now() - began < ms && !enough(found) && !isQuiet()) {
+  while (performance.now() - began < ms && !enough(found) && !isQuiet()) {
     for (const stranger of door.strangers()) {
-      if (Date.now() < (notBefore.get(stranger.node) ?? 0)) continue;
-      notBefore.set(stranger.node, Number.POSITIVE_INFINITY);
+      const asked = askedOf(known, stranger);
+      if (performance.now() < asked.notBefore) continue;
+      asked.notBefore = Number.POSITIVE_INFINITY;
+      asked.owesAnswer = asked.waitMs === againMs.first;
       void askMesh(door, stranger).then((mesh) => {
-        const wait = waits.get(stranger.node) ?? againMs.first;
-        waits.set(stranger.node, Math.min(1.5 * wait, againMs.most));
+        asked.owesAnswer = false;
+        asked.waitMs = Math.min(1.5 * asked.waitMs, againMs.most);
         if (mesh) found.push(mesh);
-        else notBefore.set(stranger.node, Date.now() + wait);
+        else asked.notBefore = performance.now() + asked.waitMs;
+        wake();
       });
     }
-    await new Promise((resolve) => setTimeout(resolve, pollMs));
+    await pause();
   }
   return found;
 }
 
-async function askMesh(door: EnrolDoor, stranger: { node: NodeId; addresses: string[] }): Promise<FoundMesh | null> {
+/** A node that says that it is in no mesh is asked for the first time after a while: the saying may be old. */
+function askedOf(known: Map<NodeId, Asked>, { node, mesh }: Stranger): Asked {
+  const before = known.get(node);
+  if (before && (before.mesh === mesh || before.notBefore === Number.POSITIVE_INFINITY)) return before;
+  const notBefore = mesh === null ? performance.now() + againMs.most : 0;
+  const asked = { mesh, notBefore, waitMs: againMs.first, owesAnswer: false };
+  known.set(node, asked);
+  return asked;
+}
+
+async function askMesh(door: EnrolDoor, stranger: Stranger): Promise<FoundMesh | null> {
   try {
     const channel = await door.openEnrol(stranger, stepMs);
     try {

@@ -16,6 +16,8 @@ interface Entry {
   sighted: string[];
   /** The multiaddr that worked last. */
   worked: string | null;
+  /** A sighting told of other addresses after it had spoken for itself. */
+  hasMoved: boolean;
 }
 
 /** Where nodes are: everything that was heard about it, freshest first. */
@@ -25,7 +27,7 @@ export class AddressBook {
   #entry(node: NodeId): Entry {
     let entry = this.#entries.get(node);
     if (!entry) {
-      entry = { said: [], recorded: [], sighted: [], worked: null };
+      entry = { said: [], recorded: [], sighted: [], worked: null, hasMoved: false };
       this.#entries.set(node, entry);
     }
     return entry;
@@ -36,13 +38,16 @@ export class AddressBook {
   }
 
   said(node: NodeId, addresses: readonly string[]): void {
-    this.#entry(node).said = addresses.slice(0, limits.addresses);
+    const entry = this.#entry(node);
+    entry.said = addresses.slice(0, limits.addresses);
+    entry.hasMoved = false;
   }
 
   /** Also keeps the number of strangers small: the one seen longest ago goes. */
   sighted(node: NodeId, addresses: readonly string[], isMember: (node: NodeId) => boolean): void {
     const entry = this.#entry(node);
     entry.sighted = addresses.slice(0, limits.addresses);
+    entry.hasMoved = !entry.sighted.every((one) => entry.said.some((said) => said.startsWith(one)));
     this.#entries.delete(node);
     this.#entries.set(node, entry);
     const strangers = [...this.#entries.keys()].filter((one) => !isMember(one));
@@ -63,18 +68,22 @@ export class AddressBook {
   }
 
   /**
-   * Multiaddrs to dial, best first: what worked, then what it said, what was just seen, what is on record. Anybody on
+   * Multiaddrs to dial, best first: what worked, then what it said, what was just seen, what is on record; the sighting
+   * first when it tells of a place that the node had not yet when it last spoke. Anybody on
    * the LAN can claim anything by mDNS, and dead addresses cost seconds each: so every other attempt begins with the
    * record, and only a few sighted ones are tried.
    */
   toDial(node: NodeId, interfaces: Interfaces, attempt = 0): string[] {
     const entry = this.#entries.get(node);
     if (!entry) return [];
-    const fresh = nearestFirst(dialableOf([...entry.said, ...entry.sighted.slice(0, sightedTried)]), interfaces);
+    const sighted = entry.sighted.slice(0, sightedTried);
+    const heard = entry.hasMoved ? [...sighted, ...entry.said] : [...entry.said, ...sighted];
+    const fresh = nearestFirst(dialableOf(heard), interfaces);
     const recorded = nearestFirst(dialableOf(entry.recorded), interfaces);
     const all = attempt % 2 === 0 ? [...fresh, ...recorded] : [...recorded, ...fresh];
     // The last address that worked goes first only while nobody says that the node has moved to another port.
-    const first = entry.worked !== null && (fresh.length === 0 || fresh.includes(entry.worked)) ? [entry.worked] : [];
+    const isStillThere = fresh.length === 0 || (fresh.includes(entry.worked ?? '') && !entry.hasMoved);
+    const first = entry.worked !== null && isStillThere ? [entry.worked] : [];
     return [...new Set([...first, ...all, ...(entry.worked ? [entry.worked] : [])])].slice(0, limits.addresses);
   }
 

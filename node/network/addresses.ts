@@ -28,6 +28,19 @@ export function lanAddresses(interfaces: Interfaces): { name: string; address: s
   return found;
 }
 
+/**
+ * The addresses by which mDNS is spoken, one of each interface: those of the LAN, or those that the user named in
+ * `--listen` (127.0.0.1 for a mesh on one machine).
+ */
+export function multicastAddresses(listen: readonly string[], interfaces: Interfaces): string[] {
+  const named = listen.map((one) => hostPortOf(one)?.host ?? '').filter((host) => isIPv4(host) && host !== '0.0.0.0');
+  const all = Object.entries(interfaces).flatMap(([name, list]) =>
+    (list ?? []).map(({ address }) => ({ name, address })),
+  );
+  const wanted = named.length > 0 ? all.filter(({ address }) => named.includes(address)) : lanAddresses(interfaces);
+  return [...new Map(wanted.map(({ name, address }) => [name, address])).values()];
+}
+
 export interface HostPort {
   host: string;
   port: number;

@@ -121,6 +121,15 @@ export class Dialer {
     this.#sweep();
   }
 
+  /** This machine has other addresses than before: whoever is missing is worth a try at once. */
+  moved(): void {
+    for (const target of this.#targets.values()) {
+      target.next = 0;
+      target.waitMs = firstWaitMs;
+    }
+    this.#sweep();
+  }
+
   /** Its connection is being made by the other side. */
   #arriving(node: NodeId): void {
     const target = this.#targets.get(node);

@@ -11,6 +11,7 @@ import { dialableOf, hostPortOf } from './addresses.ts';
 import { FrameChannel } from './frame-channel.ts';
 import type { Gate } from './gate.ts';
 import { type NetworkLog, sentenceOf } from './network-log.ts';
+import type { MeshHint } from './stranger-list.ts';
 
 /** A member's answer carries the ledger and the mesh key; what a stranger may say is much smaller. */
 const fromMemberBytes = limits.frameBytes + limits.enrolFrameBytes;
@@ -29,13 +30,25 @@ export interface EnrolChannel {
   close(because: string): void;
 }
 
+/** An agent in sight that is no member of our mesh. */
+export interface Stranger {
+  node: NodeId;
+  addresses: string[];
+  /** What it says of itself by mDNS, unproven: the id of its mesh, null for none; undefined when it says nothing. */
+  mesh: MeshHint;
+}
+
 /** The network as enrolment sees it. */
 export interface EnrolDoor {
   readonly self: NodeId;
   /** Addresses that this node announces. */
   addresses(): string[];
   /** Nodes that were seen lately and are no members of our mesh. */
-  strangers(): { node: NodeId; addresses: string[] }[];
+  strangers(): Stranger[];
+  /** Until one of them comes into sight or says something else of its mesh; at most `ms`. */
+  strangersChange(ms: number): Promise<void>;
+  /** Since when the LAN is asked who is there, monotonic ms; infinite when it is not. */
+  readonly lookingSince: number;
   /** Asks the LAN again who is there. */
   lookAround(): void;
   /** Who answers when a stranger opens the enrol protocol; null = nobody, strangers are turned away. */

@@ -9,7 +9,6 @@ import { hostPortOf, isAnnounced } from './addresses.ts';
 import type { Gate } from './gate.ts';
 import type { Gossip } from './gossip.ts';
 import { muxer } from './muxer.ts';
-import type { Sightings } from './sightings.ts';
 
 export type Host = Libp2p<{ identify: Identify }>;
 type IdentifyComponents = Parameters<ReturnType<typeof identify>>[0];
@@ -24,7 +23,6 @@ export function createHost(from: {
   listen: readonly string[];
   gate: Gate;
   gossip: Gossip;
-  sightings: Sightings | null;
   /** Gets the TCP port that was really taken, announced or not. */
   ports: { listening: number };
 }): Promise<Host> {
@@ -61,7 +59,6 @@ export function createHost(from: {
           forMembers(components, gate),
         ),
       gossip: from.gossip.service(),
-      ...(from.sightings ? { sightings: from.sightings.service() } : {}),
     },
   });
 }

@@ -16,16 +16,17 @@ import { evidenceAddress, hostPortOf, isOnOwnLan, readAddress } from './addresse
 import { Asks } from './asks.ts';
 import { Dialer } from './dialer.ts';
 import { discoveryProblems, readRoutes } from './discovery-problems.ts';
-import { type EnrolChannel, type EnrolDoor, EnrolStreams } from './enrol-door.ts';
+import { type EnrolChannel, type EnrolDoor, EnrolStreams, type Stranger } from './enrol-door.ts';
 import { EvidenceListener } from './evidence.ts';
 import { chooseListen } from './free-port.ts';
 import { Gate } from './gate.ts';
 import { Gossip } from './gossip.ts';
 import { createHost, type Host } from './libp2p-host.ts';
+import type { Sighting } from './mdns-packets.ts';
 import { MeshLinks } from './mesh-links.ts';
 import { type NetworkLog, sentenceOf } from './network-log.ts';
 import { Probes } from './probes.ts';
-import { Sightings } from './sightings.ts';
+import type { Sightings } from './sightings.ts';
 import { StrangerList } from './stranger-list.ts';
 
 export interface NetworkOptions {
@@ -35,7 +36,8 @@ export interface NetworkOptions {
   listen: string[];
   /** What `--peer` named: multiaddr, host, host:port. */
   peers: string[];
-  mdns: boolean;
+  /** mDNS, opened already so that the first answers are here when libp2p is; null = without. `stop` ends it. */
+  sightings: Sightings | null;
   /** The ports of last time, so that others find a restarted agent where it was. */
   port?: number | null;
   evidencePort?: number | null;
@@ -68,6 +70,7 @@ export class LanNetwork implements Network, EnrolDoor {
   #ledger: Ledger | null = null;
   #ports: { listening: number };
   #strangers = new StrangerList();
+  #isStarted = false;
   #probes: Probes;
 
   private constructor(options: NetworkOptions, listen: string[], host: Host, parts: Parts) {
@@ -78,7 +81,7 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#gate = parts.gate;
     this.#gossip = parts.gossip;
     this.#ports = parts.ports;
-    this.#sightings = parts.sightings;
+    this.#sightings = options.sightings;
     this.#asks = new Asks(options.log, (from, ask) => options.events.ask(from, ask));
     this.#enrols = new EnrolStreams(host, this.#gate, options.log);
     this.#links = new MeshLinks(this.self, this.#gate, options.log, {
@@ -95,9 +98,8 @@ export class LanNetwork implements Network, EnrolDoor {
       links: this.#links,
       log: options.log,
       peers: options.peers.map((text) => readAddress(text, '--peer')),
-      foundStranger: (node, connection) => this.#saw(node, [stripped(connection)]),
+      foundStranger: (node, connection) => this.#saw({ node, addresses: [stripped(connection)], mesh: undefined }),
     });
-    parts.onSeen = (node, addresses) => this.#saw(node, addresses);
     parts.onReport = (from, report) => this.#heardReport(from, report);
   }
 
@@ -109,9 +111,7 @@ export class LanNetwork implements Network, EnrolDoor {
     const parts: Parts = {
       gate,
       gossip: new Gossip(gate, options.log, (from, report) => parts.onReport(from, report)),
-      sightings: options.mdns ? new Sightings(options.log, (node, addresses) => parts.onSeen(node, addresses)) : null,
       ports: { listening: 0 },
-      onSeen: () => {},
       onReport: () => {},
     };
     const host = await createHost({ privateKey: options.privateKey, listen, ...parts });
@@ -157,7 +157,8 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#links.start();
     this.#dialer.start();
     if (this.#ledger) this.setLedger(this.#ledger);
-    await this.#sightings?.start();
+    this.#sightings?.attend({ seen: (sighting) => this.#saw(sighting), moved: () => this.#dialer.moved() });
+    this.#announce();
     log.info({ event: 'network-started', addresses: this.addresses() }, 'the network is up');
   }
 
@@ -184,6 +185,7 @@ export class LanNetwork implements Network, EnrolDoor {
   }
 
   setLedger(ledger: Ledger | null): void {
+    const before = this.#meshId();
     this.#ledger = ledger;
     const change = this.#gate.setLedger(ledger);
     if (ledger) this.#book.setLedger(ledger);
@@ -191,6 +193,7 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#links.membersChanged(change);
     this.#gossip.setLedger(ledger);
     this.#dialer.setMembers(this.#gate.members);
+    if (this.#isStarted && this.#meshId() !== before) this.#announce();
   }
 
   send(to: NodeId, message: PeerMessage): void {
@@ -219,10 +222,19 @@ export class LanNetwork implements Network, EnrolDoor {
     return this.#links.addressOf(node);
   }
 
-  strangers(): { node: NodeId; addresses: string[] }[] {
+  strangers(): Stranger[] {
+    const interfaces = networkInterfaces();
     return this.#strangers
       .recent(Date.now())
-      .map((node) => ({ node, addresses: this.#book.toDial(node, networkInterfaces()) }));
+      .map(({ node, mesh }) => ({ node, mesh, addresses: this.#book.toDial(node, interfaces) }));
+  }
+
+  strangersChange(ms: number): Promise<void> {
+    return this.#strangers.change(ms);
+  }
+
+  get lookingSince(): number {
+    return this.#sightings?.askedAt ?? Number.POSITIVE_INFINITY;
   }
 
   lookAround(): void {
@@ -249,7 +261,7 @@ export class LanNetwork implements Network, EnrolDoor {
       : discoveryProblems({
           interfaces: networkInterfaces(),
           routes: readRoutes(),
-          mdns: this.#options.mdns,
+          mdns: this.#sightings !== null,
         });
     if (this.#sightings?.problem) found.push(this.#sightings.problem);
     for (const node of this.#probes.firewalled)
@@ -344,14 +356,24 @@ export class LanNetwork implements Network, EnrolDoor {
       .catch((error) => this.#options.log.warn({ event: 'remember-failed', node }, sentenceOf(error)));
   }
 
-  #saw(node: NodeId, addresses: string[]): void {
+  #meshId(): string | null {
+    return this.#ledger && this.self in this.#ledger.nodes ? this.#ledger.mesh.id : null;
+  }
+
+  #announce(): void {
+    this.#isStarted = true;
+    const own = (): string[] => this.#libp2p.getMultiaddrs().map(String);
+    this.#sightings?.announce(() => ({ node: this.self, addresses: own(), mesh: this.#meshId() }));
+  }
+
+  #saw({ node, addresses, mesh }: Sighting): void {
     if (node === this.self) return;
     this.#book.sighted(node, addresses, (one) => this.#gate.isMember(one));
     if (this.#gate.isMember(node)) {
       this.#dialer.sighted(node);
       return;
     }
-    const { isNew, tell } = this.#strangers.saw(node, Date.now());
+    const { isNew, tell } = this.#strangers.saw(node, mesh, Date.now());
     if (isNew) this.#options.log.info({ event: 'node-found', node, addresses }, `another agent was seen: ${node}`);
     if (tell) this.#options.events.stranger(node, addresses);
   }
@@ -361,8 +383,6 @@ interface Parts {
   ports: { listening: number };
   gate: Gate;
   gossip: Gossip;
-  sightings: Sightings | null;
-  onSeen: (node: NodeId, addresses: string[]) => void;
   onReport: (from: NodeId, report: Report) => void;
 }
 

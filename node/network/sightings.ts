@@ -1,96 +1,155 @@
-import { createSocket } from 'node:dgram';
-import { mdns } from '@libp2p/mdns';
-import type { NodeId } from '../../protocol/ids.ts';
-import { names } from '../../protocol/names.ts';
-import { dialableOf } from './addresses.ts';
+import { randomBytes } from 'node:crypto';
+import { networkInterfaces } from 'node:os';
+import { performance } from 'node:perf_hooks';
+import { multicastAddresses } from './addresses.ts';
+import { answer, question, readPacket, type Sighting } from './mdns-packets.ts';
+import { MdnsSockets } from './mdns-sockets.ts';
 import type { NetworkLog } from './network-log.ts';
 
 /** ms between questions to the LAN; members are redialled without it, so it may be slow. */
 const intervalMs = 10_000;
-/** Questions at the start, ms: one lost packet must not cost a whole interval. The first goes out by itself at 0. */
-const burstMs = [100, 500, 2000, 5000];
+/** Questions, and answers that nobody asked for, at a start or a change, ms: a lost packet must not cost a minute. */
+const askMs = [0, 20, 80, 250, 1000, 2500, 5000];
+const announceMs = [0, 50, 250, 1000];
+/** At most one answer in so many ms, whoever asks; all of them hear it. */
+const answerGapMs = 20;
+/** How often the interfaces are looked at, ms. */
+const interfacesMs = 1000;
+/** Sightings that are kept until somebody wants them. */
+const waiting = 64;
 
-type MdnsComponents = Parameters<ReturnType<typeof mdns>>[0];
-/** The part of multicast-dns that we use ourselves. */
-interface Asker {
-  mdns?: { query(packet: { questions: { name: string; type: 'PTR' }[] }): void };
+export interface SightingEvents {
+  seen(sighting: Sighting): void;
+  /** This machine's addresses on the LAN are others now. */
+  moved(): void;
 }
 
 /**
- * libp2p's mDNS as a plain service. Not as its `peerDiscovery`: that tells each node only once, keeps every address
- * that anybody on the LAN claims, and a healed partition would stay apart (`libp2p.md` §0.3). Its own `peer` event
- * comes with every answer.
+ * mDNS in libp2p's wire format, on every LAN interface. Life: `open` asks at once, before libp2p is loaded -> `attend`
+ * (what came meanwhile is told) -> `announce`: answers from now on, and says unasked where it is -> `stop`. Not libp2p's
+ * own: that one asks once in ten seconds, by the interface of the default route only, and dies in silence without one.
  */
 export class Sightings {
-  #seen: (node: NodeId, addresses: string[]) => void;
   #log: NetworkLog;
-  #asker: Asker | null = null;
-  #timers: NodeJS.Timeout[] = [];
-  /** Why mDNS cannot work here; null while nothing is known against it. */
-  problem: string | null = null;
+  #listen: readonly string[];
+  #sockets = new MdnsSockets((packet) => this.#heard(packet));
+  /** Tells our own packets, which come back to us, from those of others. */
+  #label = randomBytes(16).toString('hex');
+  #early = new Map<string, Sighting>();
+  #events: SightingEvents | null = null;
+  #self: (() => Sighting) | null = null;
+  #asks: NodeJS.Timeout[] = [];
+  #announcements: NodeJS.Timeout[] = [];
+  #steady: NodeJS.Timeout[] = [];
+  #answered = Number.NEGATIVE_INFINITY;
+  #isAnswering = false;
+  #isStopped = false;
+  /** When the first question went out, monotonic ms. */
+  askedAt = Number.POSITIVE_INFINITY;
 
-  constructor(log: NetworkLog, seen: (node: NodeId, addresses: string[]) => void) {
+  /** `listen`: multiaddrs that the user named, or none: then every LAN interface. */
+  constructor(log: NetworkLog, listen: readonly string[]) {
     this.#log = log;
-    this.#seen = seen;
+    this.#listen = listen;
   }
 
-  service(): (components: MdnsComponents) => object {
-    const build = mdns({ serviceTag: names.mdnsTag, interval: intervalMs });
-    return (components) => {
-      const service = build(components);
-      service.addEventListener('peer', (event) => {
-        const { id, multiaddrs } = event.detail;
-        this.#seen(id.toString(), dialableOf(multiaddrs.map(String)));
-      });
-      this.#asker = service as unknown as Asker;
-      return service;
-    };
+  /** Why mDNS cannot work here; null while nothing is known against it. */
+  get problem(): string | null {
+    return this.#sockets.problem;
   }
 
-  /** After libp2p has started. */
-  async start(): Promise<void> {
-    this.askAgain();
-    this.problem = await portProblem();
+  async open(): Promise<void> {
+    await this.#sockets.use(this.#interfaces());
+    if (this.#isStopped) return this.#sockets.close();
     if (this.problem) this.#log.warn({ event: 'discovery-problem' }, this.problem);
+    this.askedAt = performance.now();
+    this.askAgain();
+    this.#steady = [
+      setInterval(() => this.#sockets.send(question()), intervalMs).unref(),
+      setInterval(() => void this.#look(), interfacesMs).unref(),
+    ];
+  }
+
+  attend(events: SightingEvents): void {
+    this.#events = events;
+    for (const sighting of this.#early.values()) events.seen(sighting);
+    this.#early.clear();
+  }
+
+  /** Says where this node is, now and whenever it is asked. Called again, it says what has changed. */
+  announce(self: () => Sighting): void {
+    this.#self = self;
+    this.#announcements = this.#burst(this.#announcements, announceMs, () => this.#answer());
   }
 
   /** A burst of questions, now and over the next seconds. */
   askAgain(): void {
-    this.#clear();
-    for (const afterMs of burstMs) {
-      const timer = setTimeout(() => {
-        try {
-          this.#asker?.mdns?.query({ questions: [{ name: names.mdnsTag, type: 'PTR' }] });
-        } catch {
-          // The socket is gone while stopping; the interval asks again otherwise.
-        }
-      }, afterMs);
-      timer.unref();
-      this.#timers.push(timer);
-    }
+    this.#asks = this.#burst(this.#asks, askMs, () => this.#sockets.send(question()));
   }
 
   stop(): void {
-    this.#clear();
-    this.#asker = null;
+    this.#isStopped = true;
+    for (const timer of [...this.#asks, ...this.#announcements, ...this.#steady]) clearTimeout(timer);
+    this.#self = null;
+    this.#events = null;
+    this.#sockets.close();
   }
 
-  #clear(): void {
-    for (const timer of this.#timers.splice(0)) clearTimeout(timer);
+  #burst(old: NodeJS.Timeout[], times: readonly number[], send: () => void): NodeJS.Timeout[] {
+    for (const timer of old) clearTimeout(timer);
+    if (this.#isStopped) return [];
+    const [first = 0, ...later] = times;
+    if (first === 0) send();
+    return later.map((afterMs) => setTimeout(send, afterMs).unref());
   }
-}
 
-/** UDP 5353 must be shareable: a mDNS daemon that forbids it (avahi: disallow-other-stacks) makes libp2p fail silently. */
-function portProblem(): Promise<string | null> {
-  return new Promise((resolve) => {
-    const socket = createSocket({ type: 'udp4', reuseAddr: true });
-    socket.once('error', (error) => {
-      socket.close();
-      resolve(
-        `UDP port 5353 cannot be shared (${error.message}), so machines are not found by mDNS: ` +
-          'in /etc/avahi/avahi-daemon.conf set disallow-other-stacks=no and restart avahi-daemon, or join with --peer ADDRESS',
-      );
-    });
-    socket.bind({ port: 5353, address: '0.0.0.0', exclusive: false }, () => socket.close(() => resolve(null)));
-  });
+  #interfaces(): string[] {
+    return multicastAddresses(this.#listen, networkInterfaces());
+  }
+
+  /** A cable was plugged in, an address was given by DHCP: all begins anew there. */
+  async #look(): Promise<void> {
+    const now = this.#interfaces();
+    if ([...now].sort().join() === this.#sockets.addresses.sort().join()) return;
+    const before = this.#sockets.addresses.join();
+    await this.#sockets.use(now);
+    // An interface that knows no multicast is tried again each time, and is no news.
+    if (this.#isStopped || this.#sockets.addresses.join() === before) return;
+    this.#log.info(
+      { event: 'interfaces-changed', addresses: now },
+      `this machine is at ${now.join(', ') || 'no address'}`,
+    );
+    this.askAgain();
+    if (this.#self) this.announce(this.#self);
+    this.#events?.moved();
+  }
+
+  #heard(packet: Buffer): void {
+    const read = readPacket(packet);
+    if (read?.kind === 'ask') this.#answerSoon();
+    else if (read?.kind === 'seen' && read.label !== this.#label) this.#saw(read.seen);
+  }
+
+  #saw(sighting: Sighting): void {
+    if (this.#events) this.#events.seen(sighting);
+    else if (this.#early.size < waiting) this.#early.set(sighting.node, sighting);
+  }
+
+  #answerSoon(): void {
+    if (this.#isAnswering || !this.#self) return;
+    const waitMs = this.#answered + answerGapMs - performance.now();
+    if (waitMs <= 0) return this.#answer();
+    this.#isAnswering = true;
+    setTimeout(() => {
+      this.#isAnswering = false;
+      this.#answer();
+    }, waitMs).unref();
+  }
+
+  #answer(): void {
+    const self = this.#self?.();
+    if (!self || self.addresses.length === 0) return;
+    this.#answered = performance.now();
+    this.#sockets.send(answer(this.#label, self));
+  }
 }

@@ -5,17 +5,22 @@ const sightingMs = 60_000;
 const againMs = 5000;
 const kept = 64;
 
+/** What a stranger says of its mesh: an id, null for none, undefined when it says nothing. */
+export type MeshHint = string | null | undefined;
+
 /** Agents in sight that are no members of our mesh. Small, whatever the LAN claims: the one seen longest ago goes. */
 export class StrangerList {
-  #seen = new Map<NodeId, { at: number; told: number }>();
+  #seen = new Map<NodeId, { at: number; told: number; mesh: MeshHint }>();
+  #waiting = new Set<() => void>();
 
   /** Notes a sighting at `now` (ms). `isNew`: never seen before; `tell`: the agent should hear of it (again). */
-  saw(node: NodeId, now: number): { isNew: boolean; tell: boolean } {
+  saw(node: NodeId, mesh: MeshHint, now: number): { isNew: boolean; tell: boolean } {
     const before = this.#seen.get(node);
     const tell = !before || now - before.told >= againMs;
     this.#seen.delete(node);
-    this.#seen.set(node, { at: now, told: tell ? now : before.told });
+    this.#seen.set(node, { at: now, told: tell ? now : before.told, mesh });
     for (const old of [...this.#seen.keys()].slice(0, Math.max(0, this.#seen.size - kept))) this.#seen.delete(old);
+    if (!before || before.mesh !== mesh) for (const wake of this.#waiting) wake();
     return { isNew: !before, tell };
   }
 
@@ -23,7 +28,20 @@ export class StrangerList {
     this.#seen.delete(node);
   }
 
-  recent(now: number): NodeId[] {
-    return [...this.#seen].filter(([, { at }]) => now - at < sightingMs).map(([node]) => node);
+  recent(now: number): { node: NodeId; mesh: MeshHint }[] {
+    return [...this.#seen].filter(([, { at }]) => now - at < sightingMs).map(([node, { mesh }]) => ({ node, mesh }));
+  }
+
+  /** Until a stranger comes into sight, or says something else of its mesh; at most `ms`. */
+  change(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, ms);
+      this.#waiting.add(wake);
+    });
   }
 }

@@ -45,7 +45,7 @@ export async function party(name: string, more: Partial<NetworkOptions> = {}): P
   made.network = await createNetwork({
     listen: ['/ip4/127.0.0.1/tcp/0'],
     peers: [],
-    mdns: false,
+    sightings: null,
     known: async () => [],
     remember: async (node, addresses) => void made.remembered.set(node, addresses),
     log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },

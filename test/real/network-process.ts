@@ -5,6 +5,7 @@ import { EnrolDesk } from '../../node/enrol/enrol-desk.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
 import { knock } from '../../node/enrol/knock.ts';
 import { createNetwork, type NetworkOptions } from '../../node/network/network.ts';
+import { Sightings } from '../../node/network/sightings.ts';
 import type { ChangeOutcome } from '../../protocol/changes.ts';
 import type { Report } from '../../protocol/report.ts';
 
@@ -12,7 +13,10 @@ import type { Report } from '../../protocol/report.ts';
  * A network in a process of its own, for tests that kill it or put it into a namespace. JSON lines: commands by stdin,
  * events and answers by stdout. Options in argv[2]; `key` is the raw Ed25519 key in hex.
  */
-type Options = Partial<Pick<NetworkOptions, 'listen' | 'peers' | 'mdns' | 'port' | 'evidencePort'>> & { key?: string };
+type Options = Partial<Pick<NetworkOptions, 'listen' | 'peers' | 'port' | 'evidencePort'>> & {
+  key?: string;
+  mdns?: boolean;
+};
 type Command = { id: number; do: string; with?: unknown };
 
 const say = (line: object): void => {
@@ -24,16 +28,19 @@ const line = (level: string) => (fields: Record<string, unknown>, sentence: stri
   say({ event: 'log', level, sentence, fields });
 const outcomes: ((outcome: ChangeOutcome) => void)[] = [];
 
+const log = { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
+const sightings = options.mdns ? new Sightings(log, options.listen ?? []) : null;
+await sightings?.open();
 const network = await createNetwork({
   privateKey: key,
   listen: options.listen ?? [],
   peers: options.peers ?? [],
-  mdns: options.mdns ?? false,
+  sightings,
   port: options.port ?? null,
   evidencePort: options.evidencePort ?? null,
   known: async () => [],
   remember: async () => {},
-  log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },
+  log,
   events: {
     message: (from, message) => say({ event: 'message', from, message }),
     report: (from, report) => say({ event: 'report', from, seq: report.seq }),
@@ -52,7 +59,7 @@ const desk = new EnrolDesk({
   meshKey: () => 'ab'.repeat(32),
   unseal: (sealed) => sealed,
   wallMs: () => Date.now(),
-  log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },
+  log,
 });
 
 const commands: Record<string, (given: never) => unknown> = {
