@@ -1,10 +1,12 @@
 import type { Ledger } from '../../protocol/ledger.ts';
-import type { PeerMessage } from '../../protocol/messages.ts';
+import type { MessageOf, PeerMessage } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import type { Effect, Write } from '../../scheduler/effects.ts';
 import type { Input } from '../../scheduler/inputs.ts';
 import type { CoreState } from '../../scheduler/state.ts';
+import { leaderContactAt } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
+import { ContactRule } from './contact-rule.ts';
 import type { Container } from './container.ts';
 import { secretMark } from './gitlab.ts';
 import { isAncestor, isJoint, quorum } from './history.ts';
@@ -31,6 +33,9 @@ export class Checks {
   /** Root job -> its container that makes progress. */
   readonly #active = new Map<number, Set<Container>>();
   readonly #elected = new Set<string>();
+  /** The leader of a calm mesh. */
+  #calm: Agent | null = null;
+  readonly #contact = new ContactRule();
 
   constructor(world: World) {
     this.#world = world;
@@ -43,14 +48,26 @@ export class Checks {
     const leads = agent.state.raft.leading !== null;
     if (leads && (before.raft.leading === null || before.raft.term !== agent.state.raft.term)) {
       figures.add('elections');
-      if (before.raft.accepted.configuration.next !== null) figures.add('elections in joint');
+      this.#world.rare.elected(agent, before);
+      must(this.#calm === null, 'a-calm-mesh-keeps-its-leader', () => `${agent.life} is elected in term ${agent.state.raft.term}, and nothing had broken`);
       this.#electedByMajority(agent, before);
     }
     // Several proposals of one step reach the disk as the newest of them; the others may be committed by themselves.
     for (const { ledger } of agent.state.raft.leading?.proposed ?? []) this.#proposes(agent, ledger);
+    if (leads && input.kind === 'heard' && input.message.kind === 'ack')
+      this.#countsContact(agent, input.from, input.message);
+    if (input.kind === 'heard') this.#world.rare.heard(before, input.message);
     if (input.kind === 'heard') answersRightly(agent.life, before, input.message, effects);
     if (input.kind === 'heard' && input.message.kind === 'grant')
       this.#staleGrantIsRefused(agent, input.message, effects);
+  }
+
+  #countsContact({ life, machine, state }: Agent, from: string, ack: MessageOf<'ack'>): void {
+    const { term, accepted } = state.raft;
+    const reign = `${life} ${term}`;
+    if (ack.term === term) this.#contact.hears(reign, `${from}/${ack.store}`, ack.round);
+    const own = `${machine.id}/${machine.disk.store}`;
+    this.#contact.claims(reign, own, accepted.configuration, leaderContactAt(state));
   }
 
   /** SAFETY L2, L10: votes of a majority, in both halves, on disk. */
@@ -170,6 +187,7 @@ export class Checks {
       }
       case 'append': {
         history.leads(message.term, agent.life);
+        this.#contact.sends(`${agent.life} ${message.term}`, message.round, agent.machine.bootMs());
         if (message.ledger) agent.doc = history.saw(message.ledger, agent.life, agent.doc, true);
         const committed = history.find(message.committed);
         return must(
@@ -317,6 +335,20 @@ export class Checks {
   runEnded(container: Container): void {
     const root = this.#world.gitlab.jobs.get(container.run.job)?.root ?? container.run.job;
     this.#active.get(root)?.delete(container);
+  }
+
+  // --- in calm
+
+  calmBegins(): void {
+    this.#calm = this.#world.agents().find((agent) => agent.state.raft.leading !== null) ?? null;
+  }
+
+  calmEnds(): void {
+    const leader = this.#calm;
+    this.#calm = null;
+    must(leader?.state.raft.leading != null, 'a-calm-mesh-keeps-its-leader', () => `${leader?.life} leads no more, and nothing had broken`);
+    const missing = this.notYetWell({ jobs: false });
+    must(missing === null || isUnderWay(missing), 'a-calm-mesh-stays-well', () => `after calm: ${missing}`);
   }
 
   // --- after the healing

@@ -1,6 +1,7 @@
 import type { Configuration, Ledger, Voters } from '../../protocol/ledger.ts';
-import { type Stamp, showStamp } from '../../protocol/stamp.ts';
+import { compareStamps, type Stamp, showStamp } from '../../protocol/stamp.ts';
 import type { Figures } from './figures.ts';
+import type { Rare } from './rare.ts';
 import { Violation } from './violation.ts';
 
 /** One ledger that a leader ever proposed. Its parent is the one that its leader had before. */
@@ -70,8 +71,11 @@ export class History {
   /** Called for every joint configuration that appears. */
   onJoint: () => void = () => {};
 
-  constructor(figures: Figures) {
+  readonly #rare: Rare;
+
+  constructor(figures: Figures, rare: Rare) {
     this.#figures = figures;
+    this.#rare = rare;
   }
 
   root(ledger: Ledger): void {
@@ -106,6 +110,11 @@ export class History {
     const made = this.#make(ledger, previous);
     this.#checkShape(made, previous, life);
     if (previous.stamp.term !== made.stamp.term) this.#checkBase(made, previous, life);
+    else if (previous === this.firstOf(made.stamp.term) && !previous.isCommitted)
+      throw new Violation(
+        'no-change-before-the-own-commit',
+        `${life} made ${made.key}, and ${previous.key}, its first of the term, is not committed`,
+      );
     if (isJoint(made.configuration) && !(previous && isJoint(previous.configuration))) this.onJoint();
     return made;
   }
@@ -151,6 +160,7 @@ export class History {
     }
     if (was === is || canonical(was) === canonical(is)) return;
     this.#figures.add('configurations');
+    this.#rare.configured(doc, parent, life);
     if (doc.stamp.term !== parent.stamp.term) fail('restamp-changes-the-stamp-only', 'a new leader changed the voters');
     if (is.next !== null && was.next === null) {
       this.#figures.add('reconfigurations');
@@ -174,6 +184,12 @@ export class History {
     const other = this.#leaders.get(term);
     if (other) throw new Violation('one-leader-a-term', `term ${term} has ${other.life} and ${life}`);
     this.#leaders.set(term, { life, base, first });
+    const content = (doc: Doc): string => canonical({ ...doc.ledger, stamp: null });
+    if (content(first) !== content(base))
+      throw new Violation(
+        'restamp-changes-the-stamp-only',
+        `${life} made ${first.key} another ledger than ${base.key}`,
+      );
     for (const [in_, doc] of this.#committedIn)
       if (in_ < term && !isAncestor(doc, base))
         throw new Violation(
@@ -219,6 +235,15 @@ export class History {
           'leader-has-all',
           `${doc.key} is committed, but ${life} leads term ${term} from ${base.key}`,
         );
+  }
+
+  /** That disk was rolled back to this stamp and term: whatever came later is not on it any more. */
+  forgot(disk: string, stamp: Stamp, term: number): void {
+    for (const doc of this.docs.values()) if (compareStamps(doc.stamp, stamp) > 0) doc.holders.delete(disk);
+    for (const key of this.promises.keys()) {
+      const at = key.lastIndexOf('/');
+      if (key.slice(0, at) === disk && Number(key.slice(at + 1)) > term) this.promises.delete(key);
+    }
   }
 
   /** That disk holds this promise now. */
