@@ -58,7 +58,7 @@ export class Member {
   storeProblem: string | null = null;
   #measured: Measured | null = null;
   #departed: (() => void) | null = null;
-  #isLeaving = false;
+  #leaving: Promise<boolean> | null = null;
 
   constructor(options: MemberOptions) {
     this.#options = options;
@@ -169,10 +169,19 @@ export class Member {
     }
   }
 
-  /** Hands over, at most `patienceMs`; then the agent may stop. Runs stay, for the agent that comes back. */
-  async leave(patienceMs: number): Promise<boolean> {
-    if (this.#isLeaving) return false;
-    this.#isLeaving = true;
+  /** Hands over, at most `patienceMs`; then the agent may stop, or sleep. Runs stay, for the agent that comes back. */
+  leave(patienceMs: number): Promise<boolean> {
+    this.#leaving ??= this.#depart(patienceMs);
+    return this.#leaving;
+  }
+
+  /** Takes its place again, when the agent did not end after all. */
+  comeBack(): void {
+    this.#leaving = null;
+    this.loop.feed({ kind: 'return-asked' });
+  }
+
+  async #depart(patienceMs: number): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined;
     const departed = await new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(false), patienceMs);
