@@ -32,8 +32,19 @@ export const PeerMessage = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('pre-vote-answer'), term, granted: z.boolean(), store: StoreId, because: Sentence }),
   z.object({ kind: z.literal('vote'), term, stamp: Stamp, handover: z.boolean() }),
   z.object({ kind: z.literal('vote-answer'), term, granted: z.boolean(), store: StoreId, because: Sentence }),
-  /** Heartbeat and replication in one. `ledger` is present only when the leader thinks that the receiver lacks it. */
-  z.object({ kind: z.literal('append'), term, round, stamp: Stamp, committed: Stamp, ledger: Ledger.nullable() }),
+  /**
+   * Heartbeat and replication in one. `ledger` is present only when the leader thinks that the receiver lacks it. `away`:
+   * who the leader misses; a hint to look for oneself.
+   */
+  z.object({
+    kind: z.literal('append'),
+    term,
+    round,
+    stamp: Stamp,
+    committed: Stamp,
+    ledger: Ledger.nullable(),
+    away: z.array(NodeId).max(limits.nodes).optional(),
+  }),
   /** `stamp` is what the sender has accepted in this term; null when it has not got the leader's ledger yet. */
   z.object({ kind: z.literal('ack'), term, round, stamp: Stamp.nullable(), store: StoreId }),
   /** Sent by a leader that goes: the receiver campaigns at once. */

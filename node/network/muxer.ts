@@ -1,19 +1,33 @@
 import type { StreamMuxerFactory } from '@libp2p/interface';
 import { yamux } from '@libp2p/yamux';
 
-/** What is changed of a muxer, which its declaration hides. */
-interface Sending {
-  sendFrame(header: { type: number }, data?: unknown): boolean;
+interface Header {
+  type: number;
+  flag: number;
+  streamID: number;
+  length: number;
 }
 
-/** yamux's frame type of data; all others (window updates, pings, the end) carry none. */
+/** What is changed of a muxer, which its declaration hides. */
+interface Sending {
+  sendFrame(header: Header, data?: unknown): boolean;
+}
+
+/** yamux's frame types: of data; of window updates; pings and the end, which carry no data either. */
 const dataType = 0;
+const windowType = 1;
+/** Half of yamux's first window: the other side may still send as much when it hears of what was read. */
+const creditBytes = 128 << 10;
+/** Streams whose credit is remembered; most end long before they have read so much. */
+const maxCredits = 256;
 
 /**
  * yamux, with a window of 1 MiB (`libp2p.md`), that outlives the end of its connection. @libp2p/yamux 8.0.3 opens a
  * stream by a window update sent in a microtask, where nobody catches that the connection has ended since: the agent
  * died of its neighbour's death (the same kind as js-libp2p issues 3415 and 3512). A stream is told of the end when the
  * transport closes, so a frame without data may be lost there without a word.
+ * It also answers every frame of data with a window update of its own, a TCP write for each heartbeat; here they are
+ * saved up until they are worth one.
  */
 export function muxer(): () => StreamMuxerFactory {
   const make = yamux({ maxInboundStreams: 96, streamOptions: { maxStreamWindowSize: 1024 * 1024 } });
@@ -24,8 +38,10 @@ export function muxer(): () => StreamMuxerFactory {
       const made = create(connection);
       const inner = made as unknown as Sending;
       const send = inner.sendFrame.bind(made);
+      const credits = new Credits();
       inner.sendFrame = (header, data) => {
         try {
+          if (header.type === windowType && header.flag === 0) return credits.add(header, send);
           return send(header, data);
         } catch (error) {
           if (header.type !== dataType && (error as Error).name === 'StreamStateError') return false;
@@ -36,4 +52,23 @@ export function muxer(): () => StreamMuxerFactory {
     };
     return factory;
   };
+}
+
+/** Bytes that were read of each stream and of which the other side has not been told. */
+class Credits {
+  readonly #bytes = new Map<number, number>();
+
+  add(header: Header, send: (header: Header) => boolean): boolean {
+    const length = (this.#bytes.get(header.streamID) ?? 0) + header.length;
+    if (length >= creditBytes) {
+      this.#bytes.delete(header.streamID);
+      return send({ ...header, length });
+    }
+    this.#bytes.set(header.streamID, length);
+    if (this.#bytes.size <= maxCredits) return true;
+    // The oldest stream is over, most likely; if it lives, it gets its due.
+    const [streamID, due] = this.#bytes.entries().next().value as [number, number];
+    this.#bytes.delete(streamID);
+    return send({ ...header, streamID, length: due });
+  }
 }

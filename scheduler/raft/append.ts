@@ -3,6 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp } from '../../protocol/stamp.ts';
 import { compareEras } from './era.ts';
+import { hearAway } from './evidence.ts';
 import { commit } from './proposal.ts';
 import { learnLeader, raiseTerm } from './term.ts';
 import { nameOf, note, send, sendAfterDisk, type Turn } from './turn.ts';
@@ -24,6 +25,7 @@ export function hearAppend(turn: Turn, from: NodeId, message: MessageOf<'append'
   raiseTerm(turn, term, `${nameOf(turn, from)} leads in term ${term}`);
   learnLeader(turn, from);
   hearContact(turn);
+  for (const node of message.away ?? []) hearAway(turn, node);
   // Before a newer ledger replaces it, too: under steady writes the mark is always of the one before.
   hearCommitMark(turn, message.committed);
   const ledger = message.ledger;

@@ -27,11 +27,18 @@ export function freshProbe(turn: Turn, node: NodeId): ProbeResult | null {
   return probe.result;
 }
 
-/** A stream closed: a hint, never a proof. Whoever depends on that machine looks at once. */
+/** A stream closed: a hint, never a proof. Everybody looks at once. */
 export function hearDisconnected(turn: Turn, node: NodeId): void {
   setPeer(turn, node, { connected: false, ledgerSent: null });
-  const { raft } = turn;
-  if (raft.leading || raft.leader?.node === node) askProbe(turn, node);
+  if (turn.raft.accepted.nodes[node]?.left === false) askProbe(turn, node);
+}
+
+/** The leader misses that machine: so that all know it, not the leader only, each looks for itself. */
+export function hearAway(turn: Turn, node: NodeId): void {
+  const { standing, probe, probeAskedAt } = peerOf(turn.raft, node);
+  if (node === turn.self || standing === 'lost' || turn.raft.accepted.nodes[node]?.left !== false) return;
+  const pause = probe?.result === 'accepted' ? timings.reprobeSlowMs : timings.reprobeMs;
+  if (turn.at - probeAskedAt >= pause) askProbe(turn, node);
 }
 
 export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void {
@@ -43,6 +50,7 @@ export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void 
   setPeer(turn, node, { probe: { result, at: turn.at, since }, probeOpen: false });
   if (raft.leading) return judge(turn, node, result, heardSince);
   if (raft.leader?.node !== node) {
+    judge(turn, node, result, heardSince);
     const because = raft.leader ? `${nameOf(turn, raft.leader.node)} leads` : 'this node hears no leader either';
     return answerAskers(turn, node, raft.leader === null, because);
   }
@@ -67,11 +75,12 @@ export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void 
   };
 }
 
-/** The leader's judgement of another machine, for the log and for those who place work. */
+/** What this node makes of another machine, for its log and status, and on a leader for who places work. */
 function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince: boolean): void {
   const peer = peerOf(turn.raft, node);
   if (result === 'accepted' || heardSince || peer.standing === 'lost' || !(node in turn.raft.accepted.nodes)) return;
   setPeer(turn, node, { standing: 'lost' });
+  if (turn.raft.leading) turn.raft.leading = { ...turn.raft.leading, hasNews: true };
   const name = nameOf(turn, node);
   const because =
     result === 'refused'
@@ -97,7 +106,12 @@ export function lookAfter(turn: Turn, node: NodeId, silentSince: number): void {
 /** Something came from it: it is there. Only what it says itself proves a stream; reports travel through others. */
 export function hearSign(turn: Turn, node: NodeId, isReport: boolean): void {
   const peer = peerOf(turn.raft, node);
-  if (isReport) return setPeer(turn, node, { reportAt: turn.at });
+  if (isReport) {
+    setPeer(turn, node, { reportAt: turn.at });
+    // A rumour may be older than the last look: it counts when it comes long after.
+    if (!turn.raft.leading && turn.at - (peer.probe?.at ?? turn.at) > timings.rumourMs) stands(turn, node);
+    return;
+  }
   if (peer.heardAt === turn.at && peer.connected) return;
   setPeer(turn, node, { heardAt: turn.at, connected: true });
   // To a leader only an answer to a round counts: over a line that is cut one way, words still come.

@@ -104,19 +104,23 @@ export function makeRound(turn: Turn): void {
     // Who has no stream gets a word now and then, in case only the news of the stream was lost.
     if (peer.connected || round % 20 === 1) appendTo(turn, node, peer);
     if (raft.accepted.nodes[node]?.left === true) continue;
-    lookAfter(turn, node, lastSign(peer, raft.leading.sinceAt));
+    if (peer.knownAt === Number.NEGATIVE_INFINITY) setPeer(turn, node, { knownAt: turn.at });
+    lookAfter(turn, node, lastSign(turn, node));
     suspect(turn, node);
   }
 }
 
-/** A node that has just come back has not had the time to answer a round. */
-const lastSign = ({ acked, connected, connectedAt }: Peer, sinceAt: number): number =>
-  Math.max(acked?.sentAt ?? Number.NEGATIVE_INFINITY, sinceAt, connected ? connectedAt : sinceAt);
+/** A node that was just let in, or has just come back, has not had the time to answer a round. */
+function lastSign({ raft, at }: Turn, node: NodeId): number {
+  const { acked, connected, connectedAt, knownAt } = peerOf(raft, node);
+  const sinceAt = raft.leading?.sinceAt ?? at;
+  return Math.max(acked?.sentAt ?? sinceAt, sinceAt, knownAt, connected ? connectedAt : sinceAt);
+}
 
 function suspect(turn: Turn, node: NodeId): void {
   const { raft } = turn;
   const peer = peerOf(raft, node);
-  const silent = turn.at - lastSign(peer, raft.leading?.sinceAt ?? turn.at);
+  const silent = turn.at - lastSign(turn, node);
   if (peer.standing !== 'fine' || silent <= timings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
   setPeer(turn, node, { standing: 'suspect' });
   const because = `${nameOf(turn, node)} has answered nothing for ${Math.round(silent)} ms`;
@@ -136,7 +140,17 @@ function appendTo(turn: Turn, node: NodeId, peer: Peer): void {
   turn.shown ||= ledger !== null;
   const committed = raft.committed?.stamp ?? zeroStamp;
   setPeer(turn, node, { told: committed, ...(ledger ? { ledgerSent: { stamp, at: turn.at } } : {}) });
-  send(turn, node, { kind: 'append', term: raft.term, round: raft.leading!.round, stamp, committed, ledger });
+  const away = awayFor(turn, node);
+  const { term } = raft;
+  send(turn, node, { kind: 'append', term, round: raft.leading!.round, stamp, committed, ledger, ...away });
+}
+
+/** Who is missed, as far as that is news to this node's readers: most of the time nobody. */
+function awayFor({ raft }: Turn, to: NodeId): { away?: NodeId[] } {
+  const away: NodeId[] = [];
+  for (const node in raft.accepted.nodes)
+    if (node !== to && raft.peers[node]?.standing === 'lost' && !raft.accepted.nodes[node]!.left) away.push(node);
+  return away.length > 0 ? { away } : {};
 }
 
 export function hearAck(turn: Turn, from: NodeId, message: MessageOf<'ack'>): void {

@@ -22,6 +22,8 @@ export interface Peer {
   /** As it last reported itself. */
   readonly well: boolean;
   readonly connectedAt: number;
+  /** `at` when this node, leading, first counted on it. */
+  readonly knownAt: number;
   /** The highest promise that it made to this node, with the store it made it on (SAFETY L9). */
   readonly promised: { readonly store: StoreId; readonly term: number; readonly stamp: Stamp } | null;
   /** A leader's view: newest stamp of the own term it has on disk, on which store, and when that round was sent (L12). */
@@ -162,6 +164,7 @@ export const unknownPeer: Peer = {
   reportAt: Number.NEGATIVE_INFINITY,
   well: true,
   connectedAt: Number.NEGATIVE_INFINITY,
+  knownAt: Number.NEGATIVE_INFINITY,
   promised: null,
   acked: null,
   ledgerSent: null,

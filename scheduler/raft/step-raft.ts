@@ -136,7 +136,7 @@ function isOtherEra(turn: Turn, input: Input & { kind: 'heard' }): boolean {
 function noticeLateness(turn: Turn): void {
   const { raft, at } = turn;
   const late = at - raft.wakeAt;
-  if (!(late > timings.heartbeatMs)) return;
+  if (!(late > timings.jitterMs)) return;
   raft.timerAt = late > timings.lateMs ? at : Math.min(at, raft.timerAt + late);
   if (late <= timings.lateMs) return;
   raft.backlogUntil = at + timings.backlogMs;

@@ -4,11 +4,13 @@
  */
 export const timings = {
   /** H: a leader's round. */
-  heartbeatMs: 50,
+  heartbeatMs: 100,
   /** A leader with nobody to talk to still makes its rounds: they are its proof that it leads. */
   soloRoundMs: 500,
-  /** No round for so long: look at the leader's machine (three missed and the worst lateness of a healthy timer). */
-  missedMs: 160,
+  /** No round for so long: look at the leader's machine. One round that is late costs one TCP connect, which says so. */
+  missedMs: 130,
+  /** This node's own timer was so late: what it did not hear meanwhile may be its own fault. */
+  jitterMs: 50,
   /** T_s: how long a connect may hang before it counts as silence. The shell's probe uses it. */
   silenceMs: 150,
   /** E: a leader that reached no quorum for so long steps down. */
@@ -31,6 +33,8 @@ export const timings = {
   holdMs: 250,
   /** An own probe's result may answer a pre-vote if it is no older. */
   probeFreshMs: 500,
+  /** How old a gossiped report may be when it comes. */
+  rumourMs: 3000,
   /** Between two probes of the same silent machine: at first, and when it has long been silent. */
   reprobeMs: 300,
   reprobeSlowMs: 5000,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { MessageOf, PeerMessage } from '../../protocol/messages.ts';
 import { leaderContactAt, livenessOf } from '../../scheduler/views.ts';
-import { newer, One, three, vote } from './raft-one.ts';
+import { newer, One, three, vote, wall } from './raft-one.ts';
 
 /** What is believed of other machines: evidence, stores, eras, liveness (SAFETY L9, L11, L15). */
 
@@ -14,9 +14,34 @@ describe('evidence', () => {
     evidence,
     leader,
   });
-  it('is looked for when the stream to the leader closes, and by nobody else', () => {
-    expect(led().feed({ kind: 'disconnected', node: 'A' }, 10).asked('probe')).toBe(1);
-    expect(led().feed({ kind: 'disconnected', node: 'C' }, 10).asked('probe')).toBe(0);
+  it('is looked for when the stream to a member closes, and to nobody else', () => {
+    for (const [node, looks] of [
+      ['A', 1],
+      ['C', 1],
+      ['X', 0],
+    ] as const)
+      expect(led().feed({ kind: 'disconnected', node }, 10).asked('probe')).toBe(looks);
+  });
+  it('lets a follower miss another one, until that one speaks again', () => {
+    const one = led().feed({ kind: 'disconnected', node: 'C' }, 10);
+    one.feed({ kind: 'probed', node: 'C', result: 'refused', tookMs: 1 }, 1);
+    expect(one.events()).toContain('node-lost');
+    expect(one.events()).not.toContain('leader-lost');
+    expect(one.hear('C', vote(3), 10).events()).toContain('node-found');
+  });
+  it('of the leader makes followers look for themselves, and not again and again', () => {
+    const away = { round: 2, away: ['B', 'C', 'X'] };
+    const one = led().append(8, null, away);
+    expect(one.asked('probe')).toBe(1);
+    one.feed({ kind: 'probed', node: 'C', result: 'accepted', tookMs: 1 }, 5);
+    for (let count = 0; count < 20; count += 1) one.feed({ kind: 'ticked' }, 100).append(8, null, away);
+    expect([one.asked('probe'), one.events().includes('node-lost')]).toEqual([1, false]);
+    for (let count = 0; count < 32; count += 1) one.feed({ kind: 'ticked' }, 100).append(8, null, away);
+    one.feed({ kind: 'probed', node: 'C', result: 'silent', tookMs: 150 }, 100);
+    expect([one.asked('probe'), one.events().includes('node-lost')]).toEqual([2, true]);
+    const leads = new One().elect().ack('A', 8);
+    leads.feed({ kind: 'disconnected', node: 'C' }).feed({ kind: 'probed', node: 'C', result: 'silent', tookMs: 150 });
+    expect(leads.last('append')).toMatchObject({ away: ['C'] });
   });
   it('refused: asks for votes at once', () => {
     const one = led().feed({ kind: 'disconnected', node: 'A' }, 10);
@@ -152,5 +177,22 @@ describe('liveness', () => {
     one.feed({ kind: 'probed', node: 'A', result: 'refused', tookMs: 1 }, 500);
     expect(livenessOf(one.state, 'A', one.at)).toEqual({ state: 'dead', since });
     expect(one.events()).toContain('node-lost');
+  });
+
+  it('gives who was let in long after the leader was elected a second before it is suspect', () => {
+    const one = new One({ ...three(), pairUntil: wall * 2 }).elect().ack('A', 8).ack('C', 8);
+    const live = (ms: number): void => {
+      for (let past = 0; past < ms; past += 100) one.feed({ kind: 'ticked' }, 100).ack('A', 99).ack('C', 99).disk();
+    };
+    live(5000);
+    const newcomer = { name: 'd', address: '', words: '', since: wall, via: 'A', store: 'sD', addresses: [] };
+    const approval = { ...newcomer, witness: false, ignored: false };
+    const change = { kind: 'approve-paired', node: 'D', approval } as const;
+    one.feed({ kind: 'requested', requests: [{ id: 'q', change }] }).disk();
+    live(900);
+    expect('D' in one.state.raft.accepted.nodes).toBe(true);
+    expect(one.events()).not.toContain('node-suspect');
+    live(500);
+    expect(one.events()).toContain('node-suspect');
   });
 });

@@ -5,7 +5,7 @@ import type { Happened } from '../../scheduler/inputs.ts';
 import { type CoreState, wake } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
 
-const wall = 1_800_000_000_000;
+export const wall = 1_800_000_000_000;
 
 /** A ledger of term 3, version 7, with these voters and their weights. */
 export function ledgerOf(voters: Record<string, number>, term = 3, version = 7): Ledger {
