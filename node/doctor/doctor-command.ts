@@ -1,24 +1,31 @@
 import type { Context } from '../cli/context.ts';
 import { exit } from '../cli/failure.ts';
 import { progressLine } from '../cli/lines.ts';
+import { readAddress } from '../network/addresses.ts';
 import { homeOf, homesToSearch } from '../settings.ts';
 import { checkDocker } from './docker-check.ts';
 import type { Finding } from './finding.ts';
-import { checkClock, checkDiscovery, checkDisk, checkGpus, checkHome, checkTools } from './machine-checks.ts';
+import { checkClock, checkDisk, checkGpus, checkHome, checkTools } from './machine-checks.ts';
 import { checkAgent } from './mesh-checks.ts';
+import { checkNetwork, nodesOf } from './network-checks.ts';
 
 /** Looks at this machine and says what to type. Exit 5 when a line says `fail`. */
 export async function doctor(context: Context): Promise<number> {
   const { settings, out } = context;
   const agent = await checkAgent(homesToSearch(settings));
   const home = homeOf(settings);
+  const nodes = [...agent.nodes];
+  const ofHome = await checkHome(home, agent.isRunning, (ledger, self) => nodes.push(...nodesOf(ledger, self)));
+  for (const peer of settings.list('peers')) nodes.push({ name: peer, at: [readAddress(peer, '--peer')] });
+  const { isRunning } = agent;
+  const network = { isRunning, nodes, mdns: settings.isOn('mdns'), listen: settings.list('listen') };
   const found: Finding[] = (
     await Promise.all([
       checkTools(),
-      checkHome(home, agent.isRunning),
+      ofHome,
       checkDisk(home).then((one) => [one]),
       checkDocker(settings.text('dockerHost')).then((one) => [one]),
-      checkDiscovery(agent.isRunning),
+      checkNetwork(network),
       checkGpus().then((one) => [one]),
       checkClock().then((one) => [one]),
     ])

@@ -1,18 +1,14 @@
 import { execFile } from 'node:child_process';
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
-import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { AutogitError } from '../../protocol/errors.ts';
-import { defaultPort } from '../../protocol/names.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { systemClock } from '../clock.ts';
 import { places } from '../home.ts';
 import { pciVendors, sysfsGpus } from '../machine/gpu-sysfs.ts';
 import { NvidiaSmi } from '../machine/nvidia-smi.ts';
-import { lanAddresses } from '../network/addresses.ts';
-import { discoveryProblems, readRoutes } from '../network/discovery-problems.ts';
-import { isFree } from '../network/free-port.ts';
 import { showBytes } from '../quantities.ts';
 import { type Finding, finding } from './finding.ts';
 
@@ -40,9 +36,15 @@ export async function checkTools(): Promise<Finding[]> {
 }
 
 /** Identity and store, without making either; an open store belongs to the running agent and is left alone. */
-export async function checkHome(home: string, isRunning: boolean): Promise<Finding[]> {
+export async function checkHome(
+  home: string,
+  isRunning: boolean,
+  /** Told of the ledger that lies there. */
+  onLedger: (ledger: Ledger, self: string | null) => void,
+): Promise<Finding[]> {
   const at = places(home);
   const found: Finding[] = [];
+  let self: string | null = null;
   try {
     accessSync(existsSync(home) ? home : nearest(home), constants.W_OK);
     found.push(finding('home', 'ok', existsSync(home) ? home : `${home} (made by join)`));
@@ -51,8 +53,8 @@ export async function checkHome(home: string, isRunning: boolean): Promise<Findi
   }
   try {
     const { readIdentity } = await import('../identity.ts');
-    const id = await readIdentity(home);
-    found.push(finding('identity', 'ok', id ?? 'none yet (made by join)'));
+    self = await readIdentity(home);
+    found.push(finding('identity', 'ok', self ?? 'none yet (made by join)'));
   } catch (error) {
     found.push(failed('identity', error));
   }
@@ -65,6 +67,7 @@ export async function checkHome(home: string, isRunning: boolean): Promise<Findi
     try {
       const { committed } = await store.load();
       const runs = await store.runs();
+      if (committed !== null) onLedger(committed, self);
       const mesh = committed === null ? 'no mesh yet' : `mesh ${committed.mesh.name}`;
       found.push(finding('store', 'ok', `readable, ${mesh}, ${runs.length} unfinished runs`));
     } finally {
@@ -135,63 +138,4 @@ export async function checkClock(): Promise<Finding> {
     'ok',
     synchronized === 'yes' ? 'boot time readable, set by NTP' : 'boot time readable; whether NTP sets it is not known',
   );
-}
-
-/** The ways in which machines find each other (DESIGN §4). */
-export async function checkDiscovery(isRunning: boolean): Promise<Finding[]> {
-  const interfaces = networkInterfaces();
-  const problems = discoveryProblems({ interfaces, routes: readRoutes(), mdns: true });
-  const lan = lanAddresses(interfaces);
-  const found = problems.map((problem) => {
-    const at = problem.lastIndexOf(': ');
-    return finding('discovery', 'warn', problem.slice(0, at), problem.slice(at + 2));
-  });
-  if (found.length === 0) {
-    const where = lan.map(({ name, address }) => `${address} (${name})`).join(', ');
-    found.push(finding('discovery', 'ok', `mDNS can leave; this machine is ${where}`));
-  }
-  if (!hasMulticast(lan[0]?.name))
-    found.push(
-      finding('discovery', 'warn', `${lan[0]?.name} has no multicast`, `sudo ip link set ${lan[0]?.name} multicast on`),
-    );
-  if (
-    /microsoft/i.test(readText('/proc/sys/kernel/osrelease')) &&
-    lan.every(({ address }) => address.startsWith('172.'))
-  )
-    found.push(
-      finding(
-        'discovery',
-        'warn',
-        'this is WSL2 behind NAT: other machines cannot reach it',
-        'networkingMode=mirrored under [wsl2] in %USERPROFILE%\\.wslconfig; or join with --peer ADDRESS',
-      ),
-    );
-  if (!isRunning) {
-    const free = await isFree('0.0.0.0', defaultPort);
-    found.push(
-      free
-        ? finding('port', 'ok', `${defaultPort}/tcp is free`)
-        : finding(
-            'port',
-            'warn',
-            `${defaultPort}/tcp is taken: join will use the next free one`,
-            `ss -ltnp 'sport = :${defaultPort}'`,
-          ),
-    );
-  }
-  return found;
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
-const multicastFlag = 0x1000;
-function hasMulticast(name: string | undefined): boolean {
-  const flags = Number(readText(`/sys/class/net/${name}/flags`).trim() || multicastFlag);
-  return (flags & multicastFlag) !== 0;
 }

@@ -1,9 +1,18 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import { readAddress } from '../network/addresses.ts';
 import { type AgentClient, findAgent } from '../socket-client.ts';
 import { type Finding, finding } from './finding.ts';
+import type { KnownNode } from './network-checks.ts';
+
+export interface AgentState {
+  isRunning: boolean;
+  findings: Finding[];
+  /** The other nodes, and where they are. */
+  nodes: KnownNode[];
+}
 
 /** What the running agent knows: its phase, GitLab, and what needs attention. Nothing more when none runs. */
-export async function checkAgent(homes: readonly string[]): Promise<{ isRunning: boolean; findings: Finding[] }> {
+export async function checkAgent(homes: readonly string[]): Promise<AgentState> {
   let agent: AgentClient;
   try {
     agent = findAgent(homes);
@@ -12,6 +21,7 @@ export async function checkAgent(homes: readonly string[]): Promise<{ isRunning:
       const words = phase.words === null ? '' : `; it shows ${phase.words}`;
       return {
         isRunning: true,
+        nodes: [],
         findings: [
           finding('agent', 'warn', `waits to be let in${words}`, 'on an approved machine: autogit-node approve'),
         ],
@@ -19,7 +29,11 @@ export async function checkAgent(homes: readonly string[]): Promise<{ isRunning:
     }
   } catch (error) {
     if (!(error instanceof AutogitError) || error.code !== 'no-agent') throw error;
-    return { isRunning: false, findings: [finding('agent', 'ok', 'does not run here', 'autogit-node join')] };
+    return {
+      isRunning: false,
+      nodes: [],
+      findings: [finding('agent', 'ok', 'does not run here', 'autogit-node join')],
+    };
   }
   const { snapshot } = await agent.status();
   const { mesh, leader, gitlab } = snapshot;
@@ -39,5 +53,8 @@ export async function checkAgent(homes: readonly string[]): Promise<{ isRunning:
   }
   for (const { severity, sentence, fix } of snapshot.attention)
     if (severity !== 'info') findings.push(finding('mesh', severity, sentence, fix));
-  return { isRunning: true, findings };
+  const nodes = snapshot.nodes
+    .filter((node) => !node.self && node.address !== null && node.state !== 'waiting')
+    .map(({ node, address }) => ({ name: node, at: [readAddress(address ?? '', '--peer')] }));
+  return { isRunning: true, findings, nodes };
 }

@@ -58,6 +58,7 @@ export class Dialer {
   #named: Named[];
   #foundStranger: (node: NodeId, connection: Connection) => void;
   #timer: NodeJS.Timeout | null = null;
+  /** When this agent, or its machine, began to run: at first it waits less for the others. */
   #startedAt = 0;
   readonly counters = { dials: 0, failed: 0 };
 
@@ -128,6 +129,13 @@ export class Dialer {
       target.waitMs = firstWaitMs;
     }
     this.#sweep();
+  }
+
+  /** This machine slept: its connections are dead, also where its kernel does not know it yet. */
+  woke(): void {
+    this.#startedAt = performance.now();
+    for (const connection of this.#libp2p.getConnections()) connection.abort(new Error('this machine slept'));
+    this.moved();
   }
 
   /** Its connection is being made by the other side. */

@@ -22,6 +22,14 @@ export interface MembersChange {
 export type Standing = 'member' | 'stranger' | 'forgotten';
 
 /**
+ * All nodes, and voters that were forgotten until they are out of the configuration, milliseconds later: without them
+ * there may be no quorum to take them out, and a mesh that forgot its leader would be stuck for good.
+ */
+export function listed({ nodes, configuration }: Ledger): Set<NodeId> {
+  return new Set([nodes, configuration.voters, configuration.next ?? {}].flatMap((part) => Object.keys(part)));
+}
+
+/**
  * Who may do what (DESIGN §4). Members may use every protocol; everybody else only enrol, in small numbers and for a
  * short time. The check is made at the moment a stream opens, not when the connection was made, so that approving and
  * forgetting work at once. libp2p's own middleware is of no use here: `use()` hands out an array that grows with every
@@ -46,9 +54,10 @@ export class Gate {
   /** A ledger that does not list this node makes it a stranger itself: then nobody is a member for it. */
   setLedger(ledger: Ledger | null): MembersChange {
     const before = this.#members;
-    const isIn = ledger !== null && this.#self in ledger.nodes;
-    this.#members = new Set(isIn ? Object.keys(ledger.nodes).filter((id) => id !== this.#self) : []);
-    this.#forgotten = new Set(isIn ? Object.keys(ledger.forgotten).filter((id) => !this.#members.has(id)) : []);
+    const all = ledger === null ? new Set<NodeId>() : listed(ledger);
+    const isIn = all.delete(this.#self);
+    this.#members = isIn ? all : new Set();
+    this.#forgotten = new Set(isIn ? Object.keys(ledger?.forgotten ?? {}).filter((id) => !this.#members.has(id)) : []);
     for (const connection of [...this.#strangers.keys()])
       if (this.standing(connection.remotePeer.toString()) === 'member') this.#release(connection);
     return {

@@ -4,7 +4,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Era } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import { names } from '../../protocol/names.ts';
-import { hostPortOf, shownAddress } from './addresses.ts';
+import { dialableOf, hostPortOf, shownAddress } from './addresses.ts';
 import type { Gate, MembersChange } from './gate.ts';
 import { MeshLink } from './mesh-link.ts';
 import { type NetworkLog, sentenceOf } from './network-log.ts';
@@ -99,10 +99,13 @@ export class MeshLinks {
     return peer?.link?.connection ?? peer?.connections[0] ?? null;
   }
 
+  /** Where it is, as far as its host is proven by the connection; the port is the one that it listens on. */
   addressOf(node: NodeId): string | null {
     const link = this.#peers.get(node)?.link;
     const at = link?.isOpen ? hostPortOf(link.connection.remoteAddr.toString()) : null;
-    return at ? shownAddress(at) : null;
+    const said = dialableOf(link?.addresses ?? []).map(hostPortOf);
+    const there = said.find((one) => one?.host === at?.host) ?? at;
+    return there ? shownAddress(there) : null;
   }
 
   send(to: NodeId, message: PeerMessage, era: Era | null): void {

@@ -15,7 +15,7 @@ import { AddressBook } from './address-book.ts';
 import { evidenceAddress, hostPortOf, isOnOwnLan, readAddress } from './addresses.ts';
 import { Asks } from './asks.ts';
 import { Dialer } from './dialer.ts';
-import { discoveryProblems, readRoutes } from './discovery-problems.ts';
+import { discoveryProblems } from './discovery-problems.ts';
 import { type EnrolChannel, type EnrolDoor, EnrolStreams, type Stranger } from './enrol-door.ts';
 import { EvidenceListener } from './evidence.ts';
 import { chooseListen } from './free-port.ts';
@@ -253,16 +253,14 @@ export class LanNetwork implements Network, EnrolDoor {
     return isOnOwnLan(address, this.listen, networkInterfaces());
   }
 
+  /** This machine was asleep: all connections are made anew, at once. */
+  woke(): void {
+    this.#dialer.woke();
+  }
+
   /** Why machines may not find each other here, as sentences with what to type; empty when all looks well. */
   discoveryProblems(): string[] {
-    const isMeshOfOneMachine = this.listen.every((one) => hostPortOf(one)?.host.startsWith('127.'));
-    const found = isMeshOfOneMachine
-      ? []
-      : discoveryProblems({
-          interfaces: networkInterfaces(),
-          routes: readRoutes(),
-          mdns: this.#sightings !== null,
-        });
+    const found = discoveryProblems({ interfaces: networkInterfaces(), listen: this.listen });
     if (this.#sightings?.problem) found.push(this.#sightings.problem);
     for (const node of this.#probes.firewalled)
       found.push(

@@ -24,7 +24,7 @@ it('what is published installs on its own and runs: one bundled file, and the na
   expect(run('npx', ['--no', '--', 'autogit-node', 'version'], folder).trim()).toBe(version);
   const home = join(folder, 'home');
   const { findings } = JSON.parse(
-    run('sh', ['-c', `npx --no -- autogit-node --home ${home} doctor --json || true`], folder),
+    run('sh', ['-c', `AUTOGIT_MDNS=off npx --no -- autogit-node --home ${home} doctor --json || true`], folder),
   ) as { findings: { what: string }[] };
   expect(findings.map(({ what }) => what)).toContain('store');
 });

@@ -25,6 +25,7 @@ describe('the service', () => {
       expect(readdirSync(dir)).toEqual(['0.1.0']);
       const all = execFileSync(process.execPath, [bin, '--home', join(dir, '0.1.0', 'h'), 'doctor', '--json'], {
         encoding: 'utf8',
+        env: { ...process.env, AUTOGIT_MDNS: 'off' },
       });
       expect(JSON.parse(all)).toMatchObject({ findings: expect.any(Array) });
     }

@@ -9,9 +9,10 @@ import {
   isAnnounced,
   isLanInterface,
   isOnOwnLan,
+  multicastAddresses,
   readAddress,
 } from '../../node/network/addresses.ts';
-import { discoveryProblems, multicastInterfaces } from '../../node/network/discovery-problems.ts';
+import { discoveryProblems } from '../../node/network/discovery-problems.ts';
 import { resultOf } from '../../node/network/evidence.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 
@@ -141,31 +142,27 @@ describe('the address book', () => {
 });
 
 describe('discovery problems', () => {
-  const head = 'Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n';
-  const byDefault = `${head}enp5s0\t00000000\t014DA8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\nenp5s0\t004DA8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n`;
-  const multicast = `${head}enp5s0\t000000E0\t00000000\t0001\t0\t0\t0\t000000F0\t0\t0\t0\n`;
-  const none = `${head}enp5s0\t004DA8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n`;
-
-  it('finds the interface by which multicast leaves', () => {
-    expect(multicastInterfaces(byDefault)).toEqual(['enp5s0']);
-    expect(multicastInterfaces(multicast)).toEqual(['enp5s0']);
-    expect(multicastInterfaces(none)).toEqual([]);
-    expect(multicastInterfaces('')).toEqual([]);
+  it('says what to type', () => {
+    const problems = (interfaces: Interfaces, listen: string[] = []) => discoveryProblems({ interfaces, listen });
+    expect(problems(machine)).toEqual([]);
+    expect(problems(machine, ['/ip4/0.0.0.0/tcp/7117'])).toEqual([]);
+    expect(problems({ lo: machine.lo })[0]).toContain('only loopback: plug in the cable');
+    expect(problems({ lo: machine.lo }, ['/ip4/127.0.0.1/tcp/0'])).toEqual([]);
+    expect(problems({ lo: machine.lo, wg0: [face('10.9.0.1', 24)], docker0: [face('172.17.0.1', 16)] })[0]).toContain(
+      'only wg0, docker0, which are containers or VPNs',
+    );
+    expect(problems({ lo: machine.lo, wg0: [face('10.9.0.1', 24)] }, ['/ip4/10.9.0.1/tcp/7117'])).toEqual([]);
+    expect(problems(machine, ['/ip4/10.77.7.7/tcp/7117'])[0]).toContain('10.77.7.7, which this machine has not');
   });
 
-  it('says what to type', () => {
-    expect(discoveryProblems({ interfaces: machine, routes: byDefault, mdns: true })).toEqual([]);
-    expect(discoveryProblems({ interfaces: machine, routes: none, mdns: true })[0]).toContain(
-      'sudo ip route add 224.0.0.0/4 dev enp5s0',
-    );
-    expect(discoveryProblems({ interfaces: machine, routes: none, mdns: false })).toEqual([]);
-    expect(discoveryProblems({ interfaces: { lo: machine.lo }, routes: '', mdns: true })[0]).toContain(
-      'no LAN interface',
-    );
-    const two = { ...machine, wlan0: [face('10.1.1.1', 24)] };
-    expect(discoveryProblems({ interfaces: two, routes: byDefault, mdns: true })[0]).toContain(
-      'several LAN interfaces',
-    );
+  it('speaks mDNS once on every LAN interface, or where the user said', () => {
+    const two = { ...machine, wlan0: [face('10.1.1.1', 24), face('10.1.1.2', 24)], wg0: [face('10.9.0.1', 24)] };
+    const lan = multicastAddresses([], two);
+    expect(lan).toHaveLength(multicastAddresses([], machine).length + 1);
+    expect(lan.filter((one) => one.startsWith('10.1.1.'))).toHaveLength(1);
+    expect(lan).not.toContain('10.9.0.1');
+    expect(multicastAddresses(['/ip4/10.9.0.1/tcp/1'], two)).toEqual(['10.9.0.1']);
+    expect(multicastAddresses(['/ip4/127.0.0.1/tcp/1'], two)).toEqual(['127.0.0.1']);
   });
 });
 
