@@ -284,7 +284,8 @@ class Agent {
     await store.put(portFact, String(network.port));
     await store.put(evidencePortFact, String(network.evidencePort));
     await this.#greet(member);
-    this.#closers.push(watchSleep(member, this.#log, this.#stopping.signal));
+    const { signal } = this.#stopping;
+    this.#closers.push(watchSleep({ member, network, clock: this.#clock, log: this.#log, signal }));
   }
 
   #onLedger(ledger: Ledger): void {

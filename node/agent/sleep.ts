@@ -1,22 +1,39 @@
+import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import { SleepWatch } from '../machine/sleep-watch.ts';
+import type { LanNetwork } from '../network/network.ts';
 import type { Member } from './member.ts';
+
+/** Away for longer than this, in ms, the others have given up the connections: they may be dead without our knowing. */
+const deadAfterMs = 3_000;
+
+export interface Sleeper {
+  member: Member;
+  network: LanNetwork;
+  clock: Clock;
+  log: Log;
+  /** Aborted when the agent ends: it does not come back then. */
+  signal: AbortSignal;
+}
 
 /**
  * Sleep and shutdown of the machine are polite leaves too, and from sleep this same agent comes back (DESIGN §6). Returns
  * what ends it.
  */
-export function watchSleep(member: Member, log: Log, signal: AbortSignal): () => void {
+export function watchSleep({ member, network, clock, log, signal }: Sleeper): () => void {
   if (signal.aborted) return () => {};
+  let goneAt = 0;
   const watch = new SleepWatch({
     before: async (going, patienceMs) => {
       log.event('machine-going', `before ${going} this node leaves the mesh`, { going });
       const isClean = await member.leave(patienceMs);
       if (!isClean) log.warn(`${going} comes before the hand-over is done`);
+      goneAt = clock.bootMs();
     },
     after: (going) => {
       if (signal.aborted) return;
       log.event('machine-back', `back from ${going}: this node takes its place again`, { going });
+      if (clock.bootMs() - goneAt > deadAfterMs) network.woke();
       member.comeBack();
     },
     debug: (sentence) => log.debug(sentence),

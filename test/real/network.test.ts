@@ -116,6 +116,24 @@ describe('the network, over real sockets', () => {
     await until(() => a.network.listeners().includes(b.id), 'gossip flows again');
   });
 
+  it('makes all connections anew when its machine slept, whoever of a pair dials', async () => {
+    const [a, b] = [await party('a'), await party('b')];
+    await meet([a, b]);
+    for (const [sleeper, other] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      other.events.length = 0;
+      other.messages.length = 0;
+      sleeper.network.woke();
+      await until(() => other.events.includes(`disconnected ${sleeper.id}`), 'the link ends');
+      await until(() => other.events.includes(`connected ${sleeper.id}`), 'the link is back');
+      await until(() => sleeper.network.connected().includes(other.id), 'on both sides');
+      sleeper.network.send(other.id, vote(9));
+      await until(() => other.messages.length === 1, 'words come through');
+    }
+  });
+
   it('cuts a forgotten node at once, everywhere, and takes nothing from it any more', async () => {
     const [a, b, c] = [await party('a'), await party('b'), await party('c')];
     await meet([a, b, c]);
