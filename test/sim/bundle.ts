@@ -7,13 +7,17 @@ import type { Mutant } from './mutants/table.ts';
 const root = process.cwd();
 
 /** Bundles the simulation, with the bug planted in what is bundled; the working tree stays as it is. */
-export async function bundleSimulation(name: string, mutant: Mutant | null): Promise<string> {
+export async function bundleSimulation(
+  name: string,
+  mutant: Mutant | null,
+  entry = 'test/sim/main.ts',
+): Promise<string> {
   const outfile = join(root, '.tmp', 'sim', `${name.replaceAll(/[^a-z0-9]+/gi, '-')}-${process.pid}.mjs`);
   mkdirSync(dirname(outfile), { recursive: true });
   const patched = new Set<string>();
   await build({
     absWorkingDir: root,
-    entryPoints: ['test/sim/main.ts'],
+    entryPoints: [entry],
     outfile,
     bundle: true,
     platform: 'node',

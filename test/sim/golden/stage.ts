@@ -122,6 +122,26 @@ export class Stage {
     };
   }
 
+  /** What the story is about: it must be so now. */
+  must(what: string, isSo: boolean): void {
+    if (!isSo) throw new Violation('the-story-goes-on', `not so: ${what}`);
+  }
+
+  /** The one that leads, by its own word, by name; undefined when none or several do. */
+  get leader(): string | undefined {
+    const leading = this.world.agents().filter((agent) => agent.isRunning && agent.state.raft.leading !== null);
+    return leading.length === 1 ? leading[0]?.machine.name : undefined;
+  }
+
+  get term(): number {
+    return Math.max(...this.world.agents().map((agent) => agent.state.raft.term));
+  }
+
+  /** Every job has a result, or is tried again as another that has. */
+  isDone(): boolean {
+    return [...this.world.gitlab.jobs.values()].every((job) => job.status === 'success' || job.isRetried);
+  }
+
   job(tags: string[], durationMs: number, retries = 0): GitlabJob {
     return this.world.gitlab.add(tags, durationMs, retries);
   }

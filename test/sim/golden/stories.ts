@@ -34,10 +34,12 @@ export const stories: Story[] = [
       stage.status();
       stage.act('kang goes down: its power is off for 40 s', () => stage.powerOff('kang'));
       stage.wait(2000);
+      stage.must('a desktop leads', stage.leader === 'desktop-1' || stage.leader === 'desktop-2');
       stage.status();
       stage.wait(38_000);
       stage.act('kang boots', () => stage.powerOn('kang'));
       stage.wait(60_000);
+      stage.must('nobody took the lead again', stage.term === 2);
       stage.status();
       return stage;
     },
@@ -53,10 +55,12 @@ export const stories: Story[] = [
       });
       stage.act('the cable is pulled', () => stage.unplug('kang', 30_000));
       stage.wait(5000);
+      stage.must('a desktop leads, kang does not', stage.leader?.startsWith('desktop') === true);
       stage.status();
       stage.wait(25_000);
       stage.act('the cable is in again');
       stage.wait(60_000);
+      stage.must('nobody took the lead again', stage.term === 2);
       stage.status();
       return stage;
     },
@@ -74,6 +78,7 @@ export const stories: Story[] = [
       stage.status();
       stage.act('a job comes at night', () => stage.job([], 20_000));
       stage.wait(60_000);
+      stage.must('kang leads on, and did the job', stage.leader === 'kang' && stage.isDone());
       stage.act('desktop-2 wakes', () => stage.wakeUp('desktop-2'));
       stage.wait(5000);
       stage.act('desktop-1 wakes', () => stage.wakeUp('desktop-1'));
@@ -93,9 +98,11 @@ export const stories: Story[] = [
         stage.atNote('grant-sent', () => stage.kill('kang'));
       });
       stage.wait(10_000);
+      stage.must('a desktop leads', stage.leader?.startsWith('desktop') === true);
       stage.status();
       stage.act('the agent of kang is started again', () => stage.start('kang'));
       stage.wait(30_000);
+      stage.must('the job is done', stage.isDone());
       stage.status();
       return stage;
     },
@@ -113,6 +120,7 @@ export const stories: Story[] = [
       stage.status();
       stage.act('the lid is opened', () => stage.world.resume(stage.machine('desktop-1').id));
       stage.wait(60_000);
+      stage.must('kang leads on, and the job is done', stage.term === 1 && stage.isDone());
       stage.status();
       return stage;
     },
@@ -130,6 +138,8 @@ export const stories: Story[] = [
           stage.wait(ms);
           stage.act('it goes on');
           stage.wait(20_000);
+          stage.must('one leads', stage.leader !== undefined);
+          if (name === 'desktop-1') stage.must('kang leads on', stage.term === 1);
         }
       stage.status();
       return stage;
@@ -145,10 +155,12 @@ export const stories: Story[] = [
         stage.world.faults.hands.cut(stage.machine('kang').id, stage.machine('desktop-1').id, 20_000),
       );
       stage.wait(5000);
+      stage.must('kang leads on', stage.leader === 'kang' && stage.term === 1);
       stage.status();
       stage.wait(15_000);
       stage.act('it hears kang again');
       stage.wait(20_000);
+      stage.must('kang leads on', stage.leader === 'kang' && stage.term === 1);
       stage.status();
       return stage;
     },
@@ -168,12 +180,14 @@ export const stories: Story[] = [
       stage.wait(60_000);
       stage.act('desktop-2 boots', () => stage.powerOn('desktop-2'));
       stage.wait(10_000);
+      stage.must('one of three leads nobody', stage.leader === undefined);
       stage.status();
       stage.act('kang boots', () => stage.powerOn('kang'));
       stage.wait(20_000);
       stage.status();
       stage.act('desktop-1 boots', () => stage.powerOn('desktop-1'));
       stage.wait(60_000);
+      stage.must('the jobs are done', stage.isDone());
       stage.status();
       return stage;
     },
@@ -192,6 +206,7 @@ export const stories: Story[] = [
       stage.status();
       stage.act('desktop-2 boots with another disk, and is let in', () => stage.powerOn('desktop-2'));
       stage.wait(40_000);
+      stage.must('kang leads on, and the job is done', stage.term === 1 && stage.isDone());
       stage.status();
       return stage;
     },
@@ -206,6 +221,7 @@ export const stories: Story[] = [
       stage.wait(5000);
       stage.act('somebody changes a setting at kang', () => stage.world.people.changeSomething(stage.agent('kang')));
       stage.wait(10_000);
+      stage.must('a desktop leads', stage.leader?.startsWith('desktop') === true);
       stage.status();
       stage.wait(15_000);
       stage.act('it works again');
@@ -222,6 +238,7 @@ export const stories: Story[] = [
       stage.status();
       stage.act('desktop-1 goes off', () => stage.powerOff('desktop-1'));
       stage.wait(70_000);
+      stage.must('kang leads on alone', stage.leader === 'kang' && stage.term === 1);
       stage.status();
       stage.act('desktop-1 boots', () => stage.powerOn('desktop-1'));
       stage.wait(10_000);
@@ -229,9 +246,11 @@ export const stories: Story[] = [
       stage.wait(20_000);
       stage.act('a job comes', () => stage.job([], 10_000));
       stage.wait(50_000);
+      stage.must('desktop-1 does not take over', stage.leader === undefined);
       stage.status();
       stage.act('kang boots', () => stage.powerOn('kang'));
       stage.wait(30_000);
+      stage.must('the job is done', stage.leader !== undefined && stage.isDone());
       stage.status();
       return stage;
     },
@@ -255,6 +274,7 @@ export const stories: Story[] = [
       stage.wait(90_000);
       stage.act('GitLab answers again');
       stage.wait(60_000);
+      stage.must('both jobs are done', stage.isDone());
       stage.status();
       return stage;
     },

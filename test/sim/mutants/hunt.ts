@@ -11,7 +11,7 @@ export interface Hunt {
 }
 
 const cuts = 'isolate,partition,cut one way,slow line';
-const hunts: Record<Mutant['hunt'], string[]> = {
+const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   storm: ['--storm', '--chaos', '8s'],
   common: ['--chaos', '15s'],
   long: ['--chaos', '60s'],
@@ -21,13 +21,16 @@ const hunts: Record<Mutant['hunt'], string[]> = {
   calm: ['--chaos', '90s', '--kinds', 'change settings'],
 };
 
-/** Runs seeds of the mutated (or, with null, the real) simulation in a process of its own until one breaks a rule. */
-export async function hunt(mutant: Mutant | null, cpuBudgetMs: number, kind: Mutant['hunt']): Promise<Hunt> {
+/**
+ * Runs seeds, from `from` on, of the mutated (or, with null, the real) simulation in a process of its own until one
+ * breaks a rule. The golden stories need no seed: each is played once.
+ */
+export async function hunt(mutant: Mutant | null, cpuBudgetMs: number, kind: Mutant['hunt'], from = 1): Promise<Hunt> {
   const name = mutant?.name ?? `as it is ${kind}`;
-  const bundle = await bundleSimulation(name, mutant);
-  const how = hunts[kind];
+  const bundle = await bundleSimulation(name, mutant, kind === 'stories' ? 'test/sim/golden/hunt.ts' : undefined);
+  const limits = ['--cpu', `${cpuBudgetMs}ms`, '--from', `${from}`, '--twice', '0', '--heal', '0'];
   try {
-    const total = await runSimulation(bundle, ['--cpu', `${cpuBudgetMs}ms`, '--twice', '0', '--heal', '0', ...how]);
+    const total = await runSimulation(bundle, kind === 'stories' ? [] : [...limits, ...hunts[kind]]);
     return { name, found: total.broken[0] ?? null, seeds: total.seeds, cpuMs: total.realMs };
   } finally {
     rmSync(bundle, { force: true });

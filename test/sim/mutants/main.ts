@@ -1,21 +1,27 @@
 import { hunt } from './hunt.ts';
-import { mutants } from './table.ts';
+import { type Mutant, mutants } from './table.ts';
 
-/** npm run sim -- mutants [part of a name]: hunts each and shows after how many seeds it was found. */
-const [part = '', budgetMs = '20000'] = process.argv.slice(3);
+/**
+ * npm run sim -- mutants [part of a name] [budget in CPU ms] [ranges]: hunts each and shows after how many seeds it was
+ * found; `ranges` > 1 hunts it again in other seeds.
+ */
+const [part = '', budgetMs = '20000', ranges = '1'] = process.argv.slice(3);
 let escaped = 0;
-for (const mutant of mutants.filter(({ name }) => name.includes(part))) {
-  let line: string;
+const once = async (mutant: Mutant, from: number): Promise<string> => {
   try {
-    const { found, seeds, cpuMs } = await hunt(mutant, Number(budgetMs), mutant.hunt);
+    const { found, seeds, cpuMs } = await hunt(mutant, Number(budgetMs), mutant.hunt, from);
     if (!found) escaped += 1;
     const how = found ? `${found.rule}, seed ${found.seed}` : 'NOT FOUND';
-    line = `${(cpuMs / 1000).toFixed(1).padStart(6)} s ${String(seeds).padStart(5)} seeds  ${how}`;
+    return `${(cpuMs / 1000).toFixed(1).padStart(6)} s ${String(seeds).padStart(5)} seeds  ${how}`;
   } catch (error) {
     escaped += 1;
-    line = `${error}`;
+    return `${error}`;
   }
-  process.stdout.write(`${mutant.rule.padEnd(10)} ${mutant.name.padEnd(42)} ${line}\n`);
-}
+};
+for (const mutant of mutants.filter(({ name }) => name.includes(part)))
+  for (let range = 0; range < (mutant.hunt === 'stories' ? 1 : Number(ranges)); range += 1)
+    process.stdout.write(
+      `${mutant.rule.padEnd(10)} ${mutant.name.padEnd(42)} ${await once(mutant, 1 + range * 100_000)}\n`,
+    );
 process.stdout.write(`${escaped} not found\n`);
 process.exitCode = escaped === 0 ? 0 : 1;

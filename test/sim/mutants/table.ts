@@ -4,7 +4,7 @@ export interface Mutant {
   /** The rule that it breaks, as SAFETY or DESIGN numbers it. */
   rule: string;
   /** Where it is best hunted: the flags are in hunt.ts. */
-  hunt: 'storm' | 'common' | 'long' | 'cuts' | 'stormyCuts' | 'stormyKills' | 'calm';
+  hunt: 'storm' | 'common' | 'long' | 'cuts' | 'stormyCuts' | 'stormyKills' | 'calm' | 'stories';
   patches: { file: string; find: string; replace: string }[];
 }
 
@@ -139,15 +139,15 @@ export const mutants: Mutant[] = [
     'acts on accepted',
     'L1',
     raft('append'),
-    'if (sameStamp(message.committed, raft.accepted.stamp) && !hasCommitted(turn))',
-    'if (!hasCommitted(turn))',
+    'if (sameStamp(committed, accepted.stamp) && !(known && sameStamp(known.stamp, committed)))',
+    'if (!(known && sameStamp(known.stamp, accepted.stamp)))',
   ),
   one(
     'commit mark by version only',
     'L5',
     raft('append'),
-    'if (sameStamp(message.committed, raft.accepted.stamp) && !hasCommitted(turn))',
-    'if (message.committed.version === raft.accepted.stamp.version && !hasCommitted(turn))',
+    'if (sameStamp(committed, accepted.stamp) && !(known && sameStamp(known.stamp, committed)))',
+    'if (committed.version === accepted.stamp.version && !(known && sameStamp(known.stamp, accepted.stamp)))',
     'stormyCuts',
   ),
   {
@@ -177,6 +177,59 @@ export const mutants: Mutant[] = [
     raft('petitions'),
     '(one) => compareStamps(one.stamp, stamp) <= 0',
     '() => true',
+  ),
+  {
+    name: 'old-term entry committed by counting',
+    rule: 'L1',
+    hunt: 'storm',
+    patches: [
+      {
+        file: raft('append'),
+        find: 'const stamp = raft.diskStamp.term === term ? raft.diskStamp : null;',
+        replace: 'const stamp = raft.diskStamp;',
+      },
+      {
+        file: raft('leading'),
+        find: 'const stamp = message.stamp?.term === raft.term ? message.stamp : null;',
+        replace: 'const { stamp } = message;',
+      },
+      {
+        file: raft('leading'),
+        find: '  propose(turn, raft.accepted);\n}',
+        replace:
+          '  raft.leading = { ...raft.leading, proposed: [{ ledger: raft.accepted, seq: 0 }] };\n  propose(turn, raft.accepted);\n}',
+      },
+    ],
+  },
+  one(
+    'contact counted when it is handled',
+    'L12',
+    raft('leading'),
+    'sentAt: Math.max(sentAt, same?.sentAt ?? Number.NEGATIVE_INFINITY)',
+    'sentAt: turn.at',
+  ),
+  one(
+    'change taken before the own first ledger is committed',
+    'L3',
+    raft('petitions'),
+    'if (raft.committed?.stamp.term !== raft.term) return;',
+    '',
+  ),
+  one(
+    "pre-vote on the asker's word",
+    'L11',
+    raft('votes'),
+    "  if (freshProbe(turn, leader) === 'accepted')",
+    "  return answerPreVote(turn, from, message.term, true, 'it says so');\n  if (freshProbe(turn, leader) === 'accepted')",
+    'stories',
+  ),
+  one(
+    'a leader that is not well leads on',
+    'DESIGN 6',
+    raft('handover'),
+    "if (!raft.healthy) return { because: 'this node is not well', must: false };",
+    '',
+    'stories',
   ),
   one(
     'lost told to GitLab before commit',
