@@ -49,3 +49,13 @@ export function livenessOf(state: CoreState, node: NodeId, at: number): Liveness
   const patience = leading || isMyLeader ? timings.checkQuorumMs : 3 * timings.checkQuorumMs;
   return { state: at - lastSign <= patience && !isBelied ? 'alive' : 'silent', since: lastSign };
 }
+
+/**
+ * Who must be able to speak with each other: all nodes, and voters that were forgotten, until they are out of the
+ * configuration, milliseconds later. Without them there may be no quorum to take them out: a mesh that forgot its leader
+ * would be stuck for good.
+ */
+export function linkedNodes({ nodes, configuration }: Ledger): NodeId[] {
+  const { voters, next } = configuration;
+  return [...new Set([nodes, voters, next ?? {}].flatMap((part) => Object.keys(part)))];
+}

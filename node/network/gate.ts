@@ -1,6 +1,7 @@
 import type { Connection, ConnectionGater, PeerId, Stream, StreamHandler } from '@libp2p/interface';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { linkedNodes } from '../../scheduler/views.ts';
 import { hostPortOf } from './addresses.ts';
 import type { NetworkLog } from './network-log.ts';
 
@@ -20,14 +21,6 @@ export interface MembersChange {
 }
 
 export type Standing = 'member' | 'stranger' | 'forgotten';
-
-/**
- * All nodes, and voters that were forgotten until they are out of the configuration, milliseconds later: without them
- * there may be no quorum to take them out, and a mesh that forgot its leader would be stuck for good.
- */
-export function listed({ nodes, configuration }: Ledger): Set<NodeId> {
-  return new Set([nodes, configuration.voters, configuration.next ?? {}].flatMap((part) => Object.keys(part)));
-}
 
 /**
  * Who may do what (DESIGN §4). Members may use every protocol; everybody else only enrol, in small numbers and for a
@@ -54,7 +47,7 @@ export class Gate {
   /** A ledger that does not list this node makes it a stranger itself: then nobody is a member for it. */
   setLedger(ledger: Ledger | null): MembersChange {
     const before = this.#members;
-    const all = ledger === null ? new Set<NodeId>() : listed(ledger);
+    const all = new Set(ledger === null ? [] : linkedNodes(ledger));
     const isIn = all.delete(this.#self);
     this.#members = isIn ? all : new Set();
     this.#forgotten = new Set(isIn ? Object.keys(ledger?.forgotten ?? {}).filter((id) => !this.#members.has(id)) : []);

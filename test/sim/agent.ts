@@ -205,6 +205,7 @@ export class Agent {
         return world.people.departed(this);
       case 'note':
         world.transcript.say(this.life, `${effect.event}: ${effect.because}`);
+        world.rare.noted(effect.event, this);
         return world.figures.add(`note ${effect.event}`);
       case 'take-job':
         return this.runs.take(effect);

@@ -32,7 +32,6 @@ export class Checks {
   readonly #grants = new Map<string, { term: number }>();
   /** Root job -> its container that makes progress. */
   readonly #active = new Map<number, Set<Container>>();
-  readonly #elected = new Set<string>();
   /** The leader of a calm mesh. */
   #calm: Agent | null = null;
   readonly #contact = new ContactRule();
@@ -49,7 +48,11 @@ export class Checks {
     if (leads && (before.raft.leading === null || before.raft.term !== agent.state.raft.term)) {
       figures.add('elections');
       this.#world.rare.elected(agent, before);
-      must(this.#calm === null, 'a-calm-mesh-keeps-its-leader', () => `${agent.life} is elected in term ${agent.state.raft.term}, and nothing had broken`);
+      must(
+        this.#calm === null,
+        'a-calm-mesh-keeps-its-leader',
+        () => `${agent.life} is elected in term ${agent.state.raft.term}, and nothing had broken`,
+      );
       this.#electedByMajority(agent, before);
     }
     // Several proposals of one step reach the disk as the newest of them; the others may be committed by themselves.
@@ -76,8 +79,6 @@ export class Checks {
     const { configuration, stamp } = before.raft.accepted;
     const { promises } = this.#world.history;
     const self = agent.machine.id;
-    const key = `${agent.life} ${term}`;
-    this.#elected.add(key);
     must(
       quorum(configuration, (disk) => promises.get(`${disk}/${term}`) === self),
       'elected-by-majority',
@@ -346,27 +347,45 @@ export class Checks {
   calmEnds(): void {
     const leader = this.#calm;
     this.#calm = null;
-    must(leader?.state.raft.leading != null, 'a-calm-mesh-keeps-its-leader', () => `${leader?.life} leads no more, and nothing had broken`);
-    const missing = this.notYetWell({ jobs: false });
-    must(missing === null || isUnderWay(missing), 'a-calm-mesh-stays-well', () => `after calm: ${missing}`);
+    must(
+      leader?.state.raft.leading != null,
+      'a-calm-mesh-keeps-its-leader',
+      () => `${leader?.life} leads no more, and nothing had broken`,
+    );
+    const missing = this.#notFollowed();
+    must(missing === null, 'a-calm-mesh-stays-well', () => `after calm: ${missing}`);
   }
 
   // --- after the healing
 
-  /** What is still missing for a mesh in good order; null when nothing is. */
-  notYetWell(): string | null {
-    const { gitlab, history } = this.#world;
+  /** One leads, and every agent knows it. */
+  #notFollowed(): string | null {
     const agents = this.#world.agents();
     const leaders = agents.filter((agent) => agent.state.raft.leading !== null);
     if (leaders.length !== 1) return `${leaders.length} leaders`;
     const leader = leaders[0]!;
     const lost = agents.find((agent) => agent.state.raft.leader?.node !== leader.machine.id);
-    if (lost) return `${lost.life} does not know that ${leader.life} leads`;
+    return lost ? `${lost.life} does not know that ${leader.life} leads` : null;
+  }
+
+  /** What is still missing for a mesh in good order; null when nothing is. */
+  notYetWell(): string | null {
+    const { gitlab, history } = this.#world;
+    const agents = this.#world.agents();
+    const missing = this.#notFollowed();
+    if (missing !== null) return missing;
     const { top } = history;
     if (!top || isJoint(top.configuration)) return 'a joint configuration';
     const { voters } = top.configuration;
-    for (const { machine } of agents)
-      if (voters[machine.id]?.store !== machine.disk.store) return `${machine.id} does not vote`;
+    const members = Object.keys(top.ledger.nodes);
+    const wanted = Math.min(7, members.length);
+    if (Object.keys(voters).length !== wanted) return `${Object.keys(voters).length} voters instead of ${wanted}`;
+    for (const { id, disk } of this.#world.machines()) {
+      if (!members.includes(id)) return `${id} is not in the mesh`;
+      if (voters[id] && voters[id].store !== disk.store) return `${id} does not vote`;
+    }
+    const rolledBack = agents.find((agent) => agent.state.raft.rolledBack !== null);
+    if (rolledBack) return `${rolledBack.life} must not vote`;
     const behind = agents.find(
       (agent) => compareStamps(agent.state.raft.committed?.stamp ?? { term: 0, version: 0 }, top.stamp) < 0,
     );

@@ -78,7 +78,7 @@ export class Container {
     if (!this.isFrozen || this.isOver) return;
     this.isFrozen = false;
     this.contactAt = this.machine.bootMs();
-    this.#world.figures.add('runs thawed');
+    this.#world.rare.saw('run frozen and thawed');
     this.#world.transcript.say(this.machine.id, `thaws ${this.run.run}`);
     this.resume();
   }

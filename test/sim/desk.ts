@@ -40,7 +40,7 @@ export class Desk {
           () => {},
         );
       case 'rescue-job':
-        this.#world.figures.add('jobs rescued');
+        this.#world.rare.saw('job taken and forgotten, rescued');
         return gitlab.call(
           self,
           () => gitlab.cancel(effect.job) && gitlab.retry(effect.job),
@@ -89,8 +89,8 @@ export class Desk {
   }
 
   #failRun(agent: Agent, run: string, token: string, because: string): void {
-    const { gitlab, figures } = this.#world;
-    figures.add('lost runs failed');
+    const { gitlab } = this.#world;
+    this.#world.rare.saw('run lost and failed at GitLab');
     gitlab.call(
       agent.machine.id,
       () => gitlab.update(token, { state: 'failed', because, system: true }),

@@ -2,6 +2,12 @@ import { Ledger, type Run } from '../../protocol/ledger.ts';
 import { type Stamp, zeroStamp } from '../../protocol/stamp.ts';
 import type { Durable, Write } from '../../scheduler/effects.ts';
 
+/** What a virtual machine's snapshot, or a restored home, brings back. */
+export interface DiskCopy {
+  values: Durable;
+  runs: Map<string, Run>;
+}
+
 /**
  * What survives a crash: the store's id, the core's documents, and the records of this node's runs. What is loaded has
  * gone through JSON and the schema, as from a real store.
@@ -33,6 +39,16 @@ export class Disk {
     return [...this.runs.values()].map((run) => JSON.parse(JSON.stringify(run)));
   }
 
+  copy(): DiskCopy {
+    return { values: { ...this.#values }, runs: new Map(this.runs) };
+  }
+
+  restore({ values, runs }: DiskCopy): void {
+    Object.assign(this.#values, values);
+    this.runs.clear();
+    for (const [id, run] of runs) this.runs.set(id, run);
+  }
+
   get isEmpty(): boolean {
     return this.#values.accepted === null;
   }
@@ -43,6 +59,12 @@ export class Disk {
 
   get promisedTerm(): number {
     return this.#values.promise.term;
+  }
+
+  /** Whether nothing on it speaks against a vote in that term. */
+  mayVoteIn(term: number): boolean {
+    const { promise } = this.#values;
+    return promise.term < term || (promise.term === term && promise.votedFor === null);
   }
 
   get acceptedStamp(): Stamp {

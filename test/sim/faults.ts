@@ -1,4 +1,5 @@
 import type { Chance } from './chance.ts';
+import { type GitlabMood, type Hands, strikes } from './strikes.ts';
 import type { World } from './world.ts';
 
 /** How rough a seed is: drawn once, so that seeds differ in kind and not only in luck. */
@@ -14,13 +15,11 @@ interface Mood {
   hurry: number;
 }
 
-type GitlabMood = 'ok' | '429' | '500' | 'away';
-
 /** What is broken right now, and the plan that breaks it. Drawn from the seed; `heal` ends all of it. */
 export class Faults {
   isHealed = false;
   gitlab: GitlabMood = 'ok';
-  readonly mood: Mood;
+  mood: Mood;
   readonly #world: World;
   readonly #chance: Chance;
   readonly #cuts = new Map<string, number>();
@@ -28,7 +27,7 @@ export class Faults {
   readonly #slowDisk = new Map<string, number>();
   readonly #failingDisk = new Set<string>();
   readonly #gitlabCuts = new Set<string>();
-  readonly #undo: (() => void)[] = [];
+  readonly #undo = new Set<() => void>();
 
   constructor(world: World) {
     this.#world = world;
@@ -37,11 +36,20 @@ export class Faults {
     if (world.options.kinds) this.mood.kinds = world.options.kinds;
   }
 
+  /** Another bout, as rough as chance will have it. */
+  again(untilMs: number): void {
+    this.mood = drawMood(this.#chance, this.#world.isStorm);
+    if (this.#world.options.kinds) this.mood.kinds = this.#world.options.kinds;
+    this.begin(untilMs);
+  }
+
   begin(untilMs: number): void {
+    this.isHealed = false;
     const next = (): void => {
       const wait = -Math.log(1 - this.#chance.next()) * this.mood.meanGapMs;
       if (this.#world.now + wait > untilMs) return;
       this.#world.timeline.after(wait, () => {
+        if (this.isHealed) return;
         this.#strike();
         next();
       });
@@ -54,14 +62,14 @@ export class Faults {
     if (this.isHealed || !this.#chance.maybe(0.35)) return;
     this.#world.timeline.after(this.#chance.spread(0.2, 40), () => {
       if (this.isHealed) return;
-      this.#world.figures.add('faults in joint');
+      this.#world.rare.saw('fault in a joint configuration');
       this.#strike();
     });
   }
 
   heal(): void {
     this.isHealed = true;
-    for (const undo of this.#undo.splice(0)) undo();
+    for (const undo of [...this.#undo]) undo();
     this.#cuts.clear();
     this.#slow.clear();
     this.#slowDisk.clear();
@@ -74,16 +82,23 @@ export class Faults {
 
   /** Undone once: by itself after so long, or by the healing. */
   #for(ms: number, undo: () => void): void {
-    let isDone = false;
     const once = (): void => {
-      if (!isDone) undo();
-      isDone = true;
+      if (this.#undo.delete(once)) undo();
     };
-    this.#undo.push(once);
+    this.#undo.add(once);
     this.#world.timeline.after(ms / this.mood.hurry, once);
   }
 
   // --- what is asked of it
+
+  /** Something is cut, or was hurt and is not mended yet. */
+  get isBusy(): boolean {
+    return !this.isHealed && this.#undo.size > 0;
+  }
+
+  get isAnythingCut(): boolean {
+    return [...this.#cuts.values()].some((count) => count > 0);
+  }
 
   isCut = (from: string, to: string): boolean => (this.#cuts.get(`${from}>${to}`) ?? 0) > 0;
   extraDelayMs = (from: string, to: string): number =>
@@ -149,102 +164,6 @@ export class Faults {
   };
 }
 
-interface Hands {
-  undoAfter(ms: number, undo: () => void): void;
-  cut(from: string, to: string, ms: number): void;
-  slow(machine: string, delayMs: number, ms: number): void;
-  slowDisk(machine: string, fsyncMs: number, ms: number): void;
-  failDisk(machine: string, ms: number): void;
-  cutGitlab(machine: string, ms: number): void;
-  moodOfGitlab(mood: GitlabMood, ms: number): void;
-}
-
-/** The leader more often than any other: that is where it hurts. */
-function victim(world: World, chance: Chance): string {
-  const leader = world.leaderNow();
-  return leader && chance.maybe(0.4) ? leader : chance.pick(world.machineIds());
-}
-
-const strikes: Record<string, (world: World, chance: Chance, hands: Hands) => void> = {
-  'cut one way': (world, chance, hands) => {
-    const [a, b] = chance.shuffle(world.machineIds());
-    if (a && b) hands.cut(a, b, chance.spread(50, 6000));
-  },
-  isolate: (world, chance, hands) => {
-    const one = victim(world, chance);
-    const ms = chance.spread(80, 8000);
-    for (const other of world.machineIds())
-      if (other !== one) {
-        hands.cut(one, other, ms);
-        hands.cut(other, one, ms);
-      }
-  },
-  partition: (world, chance, hands) => {
-    const mixed = chance.shuffle(world.machineIds());
-    const split = 1 + chance.below(Math.max(1, mixed.length - 1));
-    const ms = chance.spread(80, 8000);
-    for (const a of mixed.slice(0, split))
-      for (const b of mixed.slice(split)) {
-        hands.cut(a, b, ms);
-        hands.cut(b, a, ms);
-      }
-  },
-  'slow line': (world, chance, hands) =>
-    hands.slow(victim(world, chance), chance.spread(5, 400), chance.spread(200, 5000)),
-  'reset streams': (world, chance) => {
-    const one = victim(world, chance);
-    for (const other of world.machineIds()) if (other !== one && chance.maybe(0.7)) world.network.reset(one, other);
-  },
-  'kill agent': (world, chance, hands) => {
-    const one = victim(world, chance);
-    world.killAgent(one);
-    hands.undoAfter(chance.spread(20, 6000), () => world.startAgent(one));
-  },
-  'power off': (world, chance, hands) => {
-    const one = victim(world, chance);
-    world.powerOff(one);
-    hands.undoAfter(chance.spread(300, 15_000), () => world.bringBack(world.machine(one)));
-  },
-  'lose disk': (world, chance, hands) => {
-    const one = victim(world, chance);
-    if (!world.canLoseDisk(one)) return world.figures.add('disk losses refused by the plan');
-    world.powerOff(one);
-    world.loseDisk(one);
-    hands.undoAfter(chance.spread(100, 6000), () => world.bringBack(world.machine(one)));
-  },
-  'stop process': (world, chance, hands) => {
-    const one = victim(world, chance);
-    const agent = world.agentOf(one);
-    if (!agent || agent.isStopped) return;
-    agent.isStopped = true;
-    hands.undoAfter(chance.spread(50, 9000), () => {
-      agent.isStopped = false;
-      if (agent.isAlive) agent.resume();
-    });
-  },
-  suspend: (world, chance, hands) => {
-    const one = victim(world, chance);
-    if (world.machine(one).power !== 'on') return;
-    world.suspend(one);
-    hands.undoAfter(chance.spread(100, 15_000), () => world.resume(one));
-  },
-  'busy loop': (world, chance) => world.agentOf(victim(world, chance))?.block(chance.spread(20, 1500)),
-  'slow disk': (world, chance, hands) =>
-    hands.slowDisk(victim(world, chance), chance.spread(5, 600), chance.spread(200, 5000)),
-  'failing disk': (world, chance, hands) => hands.failDisk(victim(world, chance), chance.spread(100, 5000)),
-  'gitlab mood': (_world, chance, hands) =>
-    hands.moodOfGitlab(chance.pick(['429', '500', 'away'] as const), chance.spread(200, 8000)),
-  'cut from gitlab': (world, chance, hands) => hands.cutGitlab(victim(world, chance), chance.spread(200, 8000)),
-  'leave politely': (world, chance, hands) => {
-    const one = victim(world, chance);
-    const agent = world.agentOf(one);
-    if (!agent) return;
-    agent.feed({ kind: 'leave-asked' });
-    hands.undoAfter(chance.spread(2000, 12_000), () => world.people.fetchBack(agent));
-  },
-  'change settings': (world) => world.people.changeSomething(),
-};
-
 const ofElections = [
   'cut one way',
   'isolate',
@@ -257,6 +176,10 @@ const ofElections = [
   'busy loop',
   'lose disk',
   'leave politely',
+  'leave and return',
+  'join',
+  'forget',
+  'roll back disk',
 ];
 
 function drawMood(chance: Chance, isStorm: boolean): Mood {
@@ -264,6 +187,8 @@ function drawMood(chance: Chance, isStorm: boolean): Mood {
   const kinds = all.filter(() => chance.maybe(0.6));
   const rough = isStorm || chance.maybe(0.4);
   if (isStorm) kinds.splice(0, kinds.length, ...ofElections.filter(() => chance.maybe(0.7)));
+  // Voters come and go under fire in most worlds.
+  if (chance.maybe(0.5)) kinds.push(chance.pick(['leave politely', 'leave and return', 'forget', 'lose disk']));
   return {
     loss: chance.pick([0, 0.001, 0.01, 0.05]),
     reorder: rough ? chance.pick([0.005, 0.05]) : 0,

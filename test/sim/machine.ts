@@ -25,6 +25,10 @@ export class Machine {
   #bootedAt = 0;
   #boots = 0;
   readonly containers = new Map<string, Container>();
+  /** Votes, but takes no work. */
+  isWitness = false;
+  /** Its agent led when it was suspended. */
+  ledBeforeSleep = false;
   /** `now` of the last resume: the watchdog needs its next look before it can freeze what thawed with the machine. */
   resumedAt = Number.NEGATIVE_INFINITY;
   readonly #world: World;

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { Figures } from './figures.ts';
+import { rareStates } from './rare.ts';
 import { runSeed, type SeedEnd } from './seed-run.ts';
 import { defaultOptions, type WorldOptions } from './world.ts';
 
@@ -14,6 +15,8 @@ const { values } = parseArgs({
     /** Like --for, in CPU time: what else the computer does changes nothing. */
     cpu: { type: 'string' },
     chaos: { type: 'string' },
+    /** How long a world lives in all: bouts of chaos, healing and calm. Default: one bout. */
+    life: { type: 'string' },
     /** How long a healed mesh may take to get well; 0 = no healing is looked at. */
     heal: { type: 'string' },
     /** Runs every seed twice (the default), or only every n-th; 0 = none. */
@@ -37,6 +40,7 @@ function msOf(text: string): number {
 const options: WorldOptions = {
   ...defaultOptions,
   ...(values.chaos ? { chaosMs: msOf(values.chaos) } : {}),
+  ...(values.life ? { lifeMs: msOf(values.life) } : {}),
   ...(values.heal ? { healMs: msOf(values.heal) } : {}),
   isStorm: values.storm ?? null,
   kinds: values.kinds?.split(',') ?? null,
@@ -45,6 +49,7 @@ const options: WorldOptions = {
 const replay = (seed: number): string => {
   const flags = [
     values.chaos && `--chaos ${values.chaos}`,
+    values.life && `--life ${values.life}`,
     values.heal && `--heal ${values.heal}`,
     values.storm && '--storm',
     values.kinds && `--kinds '${values.kinds}'`,
@@ -108,9 +113,17 @@ else {
 if (values.json)
   process.stdout.write(`${JSON.stringify({ ...total, counts: figures.counts, inSeeds: Object.fromEntries(seen) })}\n`);
 else {
-  const rows = Object.entries(figures.counts).sort(([a], [b]) => (a < b ? -1 : 1));
-  for (const [name, count] of rows)
-    process.stdout.write(`${String(count).padStart(9)}  ${name} (in ${seen.get(name)} seeds)\n`);
+  const line = (name: string): string =>
+    `${String(figures.counts[name] ?? 0).padStart(9)}  ${name} (in ${seen.get(name) ?? 0} seeds)\n`;
+  const isRare = (name: string): boolean => (rareStates as readonly string[]).includes(name);
+  const names = Object.keys(figures.counts).sort();
+  process.stdout.write(
+    names
+      .filter((name) => !isRare(name))
+      .map(line)
+      .join(''),
+  );
+  process.stdout.write(`rare states\n${rareStates.map(line).join('')}`);
   process.stdout.write(
     `${total.seeds} seeds, ${(total.virtualMs / 1000).toFixed(0)} virtual s in ${(total.realMs / 1000).toFixed(1)} CPU s ` +
       `(${Math.round(total.virtualMs / total.realMs)} x real time), ${total.events} events, ${total.broken.length} violations\n`,

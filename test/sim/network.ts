@@ -3,6 +3,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope, type PeerMessage } from '../../protocol/messages.ts';
 import { Report } from '../../protocol/report.ts';
+import { linkedNodes } from '../../scheduler/views.ts';
 import { type Agent, isRefusedFrame } from './agent.ts';
 import { Frame, type MessageFrame } from './frame.ts';
 import { Violation } from './violation.ts';
@@ -78,7 +79,7 @@ export class Network {
   }
 
   #knows(agent: Agent, other: NodeId): boolean {
-    return agent.ledger !== null && other in agent.ledger.nodes;
+    return agent.ledger !== null && linkedNodes(agent.ledger).includes(other);
   }
 
   /** Opens what is missing, closes what hangs too long. Called now and then. */

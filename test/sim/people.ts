@@ -2,6 +2,7 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Agent } from './agent.ts';
 import type { Chance } from './chance.ts';
 import { adminToken } from './desk.ts';
+import type { Machine } from './machine.ts';
 import type { World } from './world.ts';
 
 /** The users, and the enrolment that they watch over: they let machines in, change settings, and ask for work. */
@@ -9,6 +10,7 @@ export class People {
   readonly #world: World;
   readonly #chance: Chance;
   readonly #asked = new Map<string, { change: Change; agent: Agent }>();
+  readonly #forgotten = new Set<string>();
   #counter = 0;
 
   constructor(world: World) {
@@ -70,6 +72,7 @@ export class People {
       ]);
       this.#world.checks.landed(target, [{ key: 'accepted', value: member.ledger }]);
       figures.add('enrolments');
+      if (this.#forgotten.delete(machine)) this.#world.rare.saw('forgotten machine let in again');
       return this.#world.startAgent(machine);
     }
     if (machine in member.ledger.approvals)
@@ -86,11 +89,48 @@ export class People {
           via: member.machine.id,
           store: target.disk.store,
           addresses: [],
-          witness: false,
+          witness: target.isWitness,
           ignored: false,
         },
       });
     again(this.#chance.between(100, 700));
+  }
+
+  // --- those who are sent away, and those who must come anew
+
+  /** Somebody is forgotten, for whatever reason. False when nobody is there to ask. */
+  forget(machine: string): boolean {
+    const member = this.#member();
+    if (!member?.ledger || member.machine.id === machine || Object.keys(member.ledger.nodes).length < 3) return false;
+    this.#ask(member, { kind: 'forget', node: machine });
+    return true;
+  }
+
+  /** It comes back with a new store, where its old one is not needed by anybody. */
+  takeBack(machine: string): void {
+    const { top } = this.#world.history;
+    const { disk } = this.#world.machine(machine);
+    if (disk.isEmpty || !top || machine in top.ledger.nodes) return;
+    if (!this.#world.canReplaceDisk(machine)) {
+      this.#world.timeline.after(500, () => this.takeBack(machine));
+      return;
+    }
+    this.#world.rare.saw('machine forgotten');
+    this.#forgotten.add(machine);
+    this.#renew(machine);
+  }
+
+  /** The store folder is moved away, and the agent is started again. */
+  #renew(machine: string): void {
+    this.#world.killAgent(machine);
+    this.#world.loseDisk(machine);
+  }
+
+  /** Who has a store that counts for nothing gets a new one: forgotten by the mesh, or rolled back. */
+  lookAfterStores(): void {
+    for (const machine of this.#world.machineIds()) this.takeBack(machine);
+    for (const { machine, state } of this.#world.agents())
+      if (state.raft.rolledBack !== null && this.#world.canReplaceDisk(machine.id)) this.#renew(machine.id);
   }
 
   /** Changes without end, most of them where somebody believes to lead. */
@@ -116,6 +156,24 @@ export class People {
     );
   }
 
+  /** An ordinary day: now and then a setting, now and then some jobs. */
+  liveCalmly(untilMs: number): void {
+    const { timeline, now } = this.#world;
+    const set = (): void => {
+      if (this.#world.now > untilMs) return;
+      const member = this.#member();
+      if (member) this.#ask(member, { kind: 'set', key: 'graceMs', value: 1000 + this.#chance.below(100_000) });
+      timeline.after(this.#chance.spread(5000, 60_000), set);
+    };
+    const push = (): void => {
+      if (this.#world.now > untilMs) return;
+      this.#push(5000);
+      timeline.after(this.#chance.spread(3000, 60_000), push);
+    };
+    set();
+    if (now < untilMs) push();
+  }
+
   /** After the healing: nobody is drained any more. */
   undrain(): void {
     const member = this.#member();
@@ -137,16 +195,21 @@ export class People {
 
   /** Pipelines come in. */
   pushJobs(untilMs: number): void {
-    const { timeline, gitlab, now } = this.#world;
+    const { timeline, now } = this.#world;
     if (now > untilMs) return;
+    this.#push(Math.max(4000, 0.8 * this.#world.options.chaosMs));
+    timeline.after(this.#chance.spread(500, 6000), () => this.pushJobs(untilMs));
+  }
+
+  #push(longestMs: number): void {
+    const { gitlab } = this.#world;
     const tagSets = [[], [], ['cpu-2'], ['mem-8g', 'linux'], ['cpu-2', 'inference']];
-    if (this.#world.machines().some(({ build }) => build.gpus.length > 0)) tagSets.push(['gpu'], ['render']);
+    const isThere = ({ build, isWitness }: Machine): boolean => build.gpus.length > 0 && !isWitness;
+    if (this.#world.machines().some(isThere)) tagSets.push(['gpu'], ['render']);
     const count = 1 + this.#chance.below(4);
-    const longestMs = Math.max(4000, 0.8 * this.#world.options.chaosMs);
     for (let i = 0; i < count; i += 1)
       gitlab.add(this.#chance.pick(tagSets), this.#chance.spread(100, longestMs), this.#chance.pick([0, 1, 2]));
     const leader = this.#world.agents().find((agent) => agent.state.raft.leading !== null);
     if (leader && this.#chance.maybe(0.3)) leader.feed({ kind: 'queue-hinted' });
-    timeline.after(this.#chance.spread(500, 6000), () => this.pushJobs(untilMs));
   }
 }

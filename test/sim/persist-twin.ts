@@ -44,6 +44,8 @@ export class PersistTwin {
     this.#world.timeline.after(this.#world.faults.fsyncMs(machine.id), () => {
       if (this.#isDead) return;
       if (this.#world.faults.isDiskFailing(machine.id)) {
+        if (!this.#agent.isStoreFailing && this.#agent.state.raft.leading)
+          this.#world.rare.saw('leader with a sick store');
         this.#agent.isStoreFailing = true;
         return this.#try(batch);
       }

@@ -206,7 +206,7 @@ export class RunKeeper {
     const end = (): void => this.#later(() => this.#ended(run.run, container.result));
     if (container.isOver) return end();
     container.onEnd = end;
-    if (run.state === 'running' && container.run !== run) this.#world.figures.add('runs adopted');
+    if (run.state === 'running' && container.run !== run) this.#world.rare.saw('run adopted by the next agent');
   }
 
   #ended(id: string, result: NonNullable<Run['result']>): void {

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { bundleSimulation } from './bundle.ts';
 import { Figures } from './figures.ts';
+import { rareStates } from './rare.ts';
 import { runSimulation } from './sim-process.ts';
 
 const seeds = 2000;
@@ -10,17 +11,6 @@ const seeds = 2000;
 const chaos = '6s';
 /** One seed in so many is told twice, and must be the same story. */
 const twiceEvery = 20;
-
-/** Rare states that 2,000 seeds must have met, or their number means nothing. */
-const rare = [
-  'elections in joint',
-  'faults in joint',
-  'disks lost',
-  'suspends',
-  'runs adopted',
-  'lost runs failed',
-  'jobs rescued',
-];
 
 describe('2,000 worlds', () => {
   it('break no rule, and get well when they are healed', { timeout: 1_200_000 }, async () => {
@@ -40,7 +30,7 @@ describe('2,000 worlds', () => {
       for (const total of totals) figures.merge(total.counts);
       expect(totals.flatMap((total) => total.broken)).toEqual([]);
       expect(totals.reduce((sum, total) => sum + total.seeds, 0)).toBeGreaterThanOrEqual(seeds);
-      expect(rare.filter((name) => !figures.counts[name])).toEqual([]);
+      expect(rareStates.filter((name) => !figures.counts[name])).toEqual([]);
     } finally {
       rmSync(bundle, { force: true });
     }

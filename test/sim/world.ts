@@ -1,11 +1,12 @@
-import { foundingLedger } from '../../protocol/ledger.ts';
-import { compareStamps } from '../../protocol/stamp.ts';
+import type { Configuration } from '../../protocol/ledger.ts';
+import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import type { Effect } from '../../scheduler/effects.ts';
 import { Agent } from './agent.ts';
 import { Chance } from './chance.ts';
 import { Checks } from './checks.ts';
+import { Course, Stranded } from './course.ts';
 import { Desk } from './desk.ts';
-import { Disk } from './disk.ts';
+import { Disk, type DiskCopy } from './disk.ts';
 import { Faults } from './faults.ts';
 import { Figures } from './figures.ts';
 import { SimGitlab } from './gitlab.ts';
@@ -13,13 +14,15 @@ import { History, quorum } from './history.ts';
 import { type Build, Machine } from './machine.ts';
 import { Network } from './network.ts';
 import { People } from './people.ts';
+import { Rare } from './rare.ts';
 import { Timeline } from './timeline.ts';
 import { Transcript } from './transcript.ts';
-import { Violation } from './violation.ts';
 
 export interface WorldOptions {
   /** ms of the world in which things break. */
   chaosMs: number;
+  /** ms of the world in all: after the first bout come calm and more bouts until then. 0 = one bout. */
+  lifeMs: number;
   /** ms of the world in which a healed mesh must be well. */
   healMs: number;
   /** Elections above all: faults and changes by the dozen, hardly any jobs. Null: some seeds are so, by chance. */
@@ -32,6 +35,7 @@ export interface WorldOptions {
 }
 export const defaultOptions: WorldOptions = {
   chaosMs: 20_000,
+  lifeMs: 0,
   healMs: 240_000,
   isStorm: null,
   kinds: null,
@@ -44,7 +48,7 @@ const builds: Build[] = [
   { cpus: 8, memoryGiB: 32, gpus: [{ uuid: 'GPU-3090', model: 'NVIDIA GeForce RTX 3090 Ti', memoryGiB: 24 }] },
   { cpus: 3, memoryGiB: 12, gpus: [{ uuid: 'GPU-5080', model: 'NVIDIA GeForce RTX 5080', memoryGiB: 16 }] },
 ];
-const sizes = [1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7];
+const sizes = [1, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 9];
 
 /** A whole mesh with its GitLab and its users, from a seed. First chaos, then healing. */
 export class World {
@@ -61,6 +65,9 @@ export class World {
   readonly faults: Faults;
   readonly options: WorldOptions;
   readonly isStorm: boolean;
+  readonly rare: Rare;
+  /** Machines that have not come to the mesh yet: let in under fire, or at the healing. */
+  readonly waiting: string[] = [];
   readonly #machines = new Map<string, Machine>();
   readonly #agents = new Map<string, Agent>();
   #lives = 0;
@@ -72,7 +79,8 @@ export class World {
     const stormy = this.chance.maybe(0.3);
     this.isStorm = options.isStorm ?? stormy;
     this.transcript = new Transcript(() => this.timeline.now, options.print);
-    this.history = new History(this.figures);
+    this.rare = new Rare(this);
+    this.history = new History(this.figures, this.rare);
     this.checks = new Checks(this);
     this.network = new Network(this);
     this.gitlab = new SimGitlab(this);
@@ -87,6 +95,7 @@ export class World {
       build.gpus = build.gpus.map((gpu) => ({ ...gpu, uuid: `${gpu.uuid}-n${i}` }));
       const machine = new Machine(this, `n${i}`, stage?.names[i - 1] ?? `node-${i}`, build, this.#newDisk());
       machine.rate = this.chance.between(0.9, 1.1);
+      machine.isWitness = i > 1 && !stage && this.chance.maybe(0.12);
       this.#machines.set(machine.id, machine);
     }
   }
@@ -123,70 +132,13 @@ export class World {
     return this.agents().find((agent) => agent.state.raft.leading !== null)?.machine.id ?? null;
   }
 
-  // --- the whole story
-
+  /** The whole story. */
   run(): void {
-    const { chaosMs, healMs } = this.options;
-    this.#found();
-    const tend = (): void => {
-      this.network.tend();
-      this.timeline.after(200, tend);
-    };
-    tend();
-    this.timeline.after(300, () => this.people.connectGitlab());
-    if (this.isStorm) this.timeline.after(800, () => this.people.ask(chaosMs));
-    if (!this.isStorm || this.chance.maybe(0.3)) this.timeline.after(800, () => this.people.pushJobs(chaosMs - 3000));
-    const calmMs = this.chance.between(200, 2500);
-    this.timeline.after(calmMs, () => this.faults.begin(chaosMs));
-    this.timeline.runUntil(chaosMs);
-    if (healMs > 0) this.#heal();
-  }
-
-  #heal(): void {
-    const { chaosMs, healMs } = this.options;
-    this.transcript.say('world', 'heals');
-    this.faults.heal();
-    this.people.undrain();
-    this.people.connectGitlab();
-    let missing = this.checks.notYetWell();
-    let wellSince = 0;
-    while (this.now < chaosMs + healMs) {
-      this.timeline.runUntil(this.now + 500);
-      missing = this.checks.notYetWell();
-      wellSince = missing === null ? wellSince + 1 : 0;
-      if (wellSince >= 2) break;
-      if (this.leaderNow() === null && this.isStranded()) return this.figures.add('stranded by a lost disk');
-      if (Math.floor(this.now) % 5000 < 500) this.people.undrain();
+    try {
+      new Course(this).run();
+    } catch (error) {
+      if (!(error instanceof Stranded)) throw error;
     }
-    if (missing !== null)
-      throw new Violation('a-healed-mesh-gets-well', `after ${healMs} ms without faults: ${missing}`);
-  }
-
-  #found(): void {
-    const ids = this.machineIds();
-    for (const machine of this.machines()) machine.turnOn();
-    const founder = this.machine(ids[0]!);
-    const ledger = foundingLedger({
-      meshId: 'mesh',
-      meshName: 'lab',
-      era: 'era-0',
-      node: founder.id,
-      name: founder.name,
-      store: founder.disk.store,
-      addresses: [],
-      witness: false,
-      wallMs: founder.wallMs(),
-      pairUntil: 0,
-      defaultArch: 'amd64',
-    });
-    this.history.root(ledger);
-    founder.disk.write([
-      { key: 'accepted', value: ledger },
-      { key: 'committed', value: ledger },
-    ]);
-    this.startAgent(founder.id);
-    for (const id of ids.slice(1))
-      this.timeline.after(this.chance.spread(100, this.isStorm ? 800 : 6000), () => this.people.letIn(id));
   }
 
   // --- what happens to machines
@@ -212,6 +164,7 @@ export class World {
     if (!agent) return;
     this.figures.add('agents killed');
     this.transcript.say(agent.life, 'is killed');
+    this.rare.killed(agent);
     agent.die();
     this.#agents.delete(id);
     this.network.processEnded(agent, this.machine(id).power === 'on');
@@ -246,6 +199,7 @@ export class World {
   suspend(id: string): void {
     const machine = this.machine(id);
     this.figures.add('suspends');
+    machine.ledBeforeSleep = this.agentOf(id)?.state.raft.leading !== null && this.agentOf(id) !== undefined;
     machine.power = 'suspended';
     for (const container of machine.containers.values())
       if (!container.isFrozen && !container.isOver) container.pause();
@@ -256,28 +210,77 @@ export class World {
     if (machine.power !== 'suspended') return;
     machine.power = 'on';
     machine.resumedAt = this.now;
+    if (machine.ledBeforeSleep && this.agentOf(id)) this.rare.saw('leader suspended and resumed');
     this.transcript.say(id, 'resumes');
     for (const container of machine.containers.values())
       if (!container.isFrozen && !container.isOver) container.resume();
     this.#agents.get(id)?.resume();
   }
 
+  /** Every configuration that one of these machines might go by. */
+  #configurationsOf(machines: readonly Machine[]): Configuration[] {
+    const configurations = this.history.top ? [this.history.top.configuration] : [];
+    for (const machine of machines) {
+      const doc = this.history.find(machine.disk.acceptedStamp);
+      const agent = this.agentOf(machine.id);
+      if (doc) configurations.push(doc.configuration);
+      if (agent) configurations.push(agent.state.raft.accepted.configuration);
+    }
+    return configurations;
+  }
+
   /** A disk may only be lost while the others still have a quorum of every configuration that somebody might go by. */
   canLoseDisk(id: string): boolean {
-    const { top } = this.history;
-    if (!top) return false;
-    const configurations = [top.configuration];
-    for (const machine of this.machines()) {
-      const doc = this.history.find(machine.disk.acceptedStamp);
-      if (doc) configurations.push(doc.configuration);
-    }
-    for (const agent of this.agents()) configurations.push(agent.state.raft.accepted.configuration);
+    return this.#canDoWithout(id, this.machines());
+  }
+
+  /** The same where nobody hears that machine any more, so that its own opinion does not matter. */
+  canReplaceDisk(id: string): boolean {
+    return this.#canDoWithout(
+      id,
+      this.machines().filter((machine) => machine.id !== id),
+    );
+  }
+
+  #canDoWithout(id: string, machines: readonly Machine[]): boolean {
     const there = new Set(
       this.machines()
         .filter((machine) => machine.id !== id && !machine.disk.isEmpty)
         .map((machine) => `${machine.id}/${machine.disk.store}`),
     );
-    return configurations.every((configuration) => quorum(configuration, (disk) => there.has(disk)));
+    return this.#configurationsOf(machines).every((configuration) => quorum(configuration, (disk) => there.has(disk)));
+  }
+
+  /**
+   * A store rolled back to an old copy has forgotten promises, and no rule can undo that (SAFETY L9): the plan only rolls
+   * back where the others make up for it. What it forgets, enough others have: no quorum with it in it lacks the newest
+   * committed ledger, or could still vote in a term in which it voted; and nobody counts votes just now.
+   */
+  canRollBack(id: string, copy: DiskCopy): boolean {
+    const { top } = this.history;
+    const { disk } = this.machine(id);
+    const self = `${id}/${disk.store}`;
+    if (!top || disk.isEmpty || copy.values.accepted === null || !this.canLoseDisk(id)) return false;
+    if (!this.history.find(disk.acceptedStamp)?.isCommitted) return false;
+    if (this.agents().some((agent) => agent.state.raft.campaign !== null)) return false;
+    const early = new Set(
+      this.machines()
+        .filter((machine) => machine.disk.mayVoteIn(disk.promisedTerm))
+        .map((machine) => `${machine.id}/${machine.disk.store}`),
+    );
+    return [copy.values.accepted.configuration, ...this.#configurationsOf(this.machines())].every(
+      (configuration) =>
+        !quorum(configuration, (other) => other === self || !top.holders.has(other)) &&
+        !quorum(configuration, (other) => other === self || early.has(other)),
+    );
+  }
+
+  rollBack(id: string, copy: DiskCopy): void {
+    const { disk } = this.machine(id);
+    disk.restore(copy);
+    this.rare.rolledBack(disk.store);
+    this.history.forgot(`${id}/${disk.store}`, disk.acceptedStamp, disk.promisedTerm);
+    this.transcript.say(id, `is rolled back to ${showStamp(disk.acceptedStamp)}, term ${disk.promisedTerm}`);
   }
 
   /**
@@ -285,7 +288,7 @@ export class World {
    * be won by any rule, and only `recover --force` helps.
    */
   isStranded(): boolean {
-    if (!this.figures.counts['disks lost']) return false;
+    if (!this.figures.counts['store lost']) return false;
     const disks = this.machines()
       .filter((machine) => !machine.disk.isEmpty)
       .map(({ id, disk }) => ({ name: `${id}/${disk.store}`, doc: this.history.find(disk.acceptedStamp) }));
@@ -298,7 +301,7 @@ export class World {
 
   loseDisk(id: string): void {
     const machine = this.machine(id);
-    this.figures.add('disks lost');
+    this.rare.saw('store lost');
     machine.disk = this.#newDisk();
     this.transcript.say(id, `lost its disk, has ${machine.disk.store}`);
     this.timeline.after(this.chance.spread(100, 3000), () => this.people.letIn(id));

@@ -1,0 +1,148 @@
+import type { PeerMessage } from '../../protocol/messages.ts';
+import type { CoreState } from '../../scheduler/state.ts';
+import type { Agent } from './agent.ts';
+import { type Doc, isJoint } from './history.ts';
+import type { World } from './world.ts';
+
+/** What a seed may or may not meet. A number of seeds means something when it met all of these. */
+export const rareStates = [
+  'partition in a joint configuration',
+  'election in a joint configuration',
+  'fault in a joint configuration',
+  'membership changed under fire',
+  'leader suspended and resumed',
+  'leader stopped and continued',
+  'leader killed while it held grants',
+  'leader with a sick store',
+  'leader removed from the voters',
+  'two leaders at once, in two terms',
+  'late round of a deposed leader',
+  'late grant of a deposed leader',
+  'vote granted to one that did not win',
+  'tie-breaker moved',
+  'dead voter taken out',
+  'voter let back in',
+  'voter let back in with another store',
+  'voter replaced in one change by its new store',
+  'machine forgotten',
+  'forgotten machine let in again',
+  'newcomer under fire',
+  'witness votes',
+  'node that is no voter has the ledger',
+  'store lost',
+  'store rolled back',
+  'store rolled back and found out',
+  'store rolled back unnoticed',
+  'false evidence believed',
+  'left and came back without a restart',
+  'run frozen and thawed',
+  'run adopted by the next agent',
+  'run lost and failed at GitLab',
+  'job taken and forgotten, rescued',
+  'stranded by a lost store',
+] as const;
+export type RareState = (typeof rareStates)[number];
+
+/** Looks on and counts; decides nothing. */
+export class Rare {
+  readonly #world: World;
+  /** "node/store" of every voter there ever was. */
+  readonly #everVoted = new Map<string, Set<string>>();
+  readonly #rolledBack = new Set<string>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  saw(state: RareState): void {
+    this.#world.figures.add(state);
+  }
+
+  #isJointSomewhere(): boolean {
+    return this.#world.agents().some((agent) => isJoint(agent.state.raft.accepted.configuration));
+  }
+
+  partitioned(): void {
+    if (this.#isJointSomewhere()) this.saw('partition in a joint configuration');
+  }
+
+  /** A leader made a ledger with other voters than the one before had. */
+  configured(doc: Doc, parent: Doc, life: string): void {
+    const { faults } = this.#world;
+    const was = parent.configuration;
+    const is = doc.configuration;
+    if (is.next !== null) {
+      if (faults.isAnythingCut) this.saw('partition in a joint configuration');
+      if (faults.isBusy) this.saw('membership changed under fire');
+      return;
+    }
+    const heavy = (voters: Doc['configuration']['voters']) =>
+      Object.keys(voters).find((node) => voters[node]!.weight === 3);
+    const [before, after] = [heavy(was.voters), heavy(is.voters)];
+    if (before !== undefined && after !== undefined && before !== after) this.saw('tie-breaker moved');
+    const self = life.split('#')[0]!;
+    if (self in was.voters && !(self in is.voters)) this.saw('leader removed from the voters');
+    for (const [node, { store }] of Object.entries(is.voters)) {
+      const old = was.voters[node];
+      const stores = this.#everVoted.get(node);
+      if (!old && stores) this.saw('voter let back in');
+      if (!old && stores && !stores.has(store)) this.saw('voter let back in with another store');
+      if (old && old.store !== store) this.saw('voter replaced in one change by its new store');
+      if (doc.ledger.nodes[node]?.witness) this.saw('witness votes');
+    }
+    for (const voters of [was.voters, is.voters])
+      for (const [node, { store }] of Object.entries(voters))
+        this.#everVoted.set(node, (this.#everVoted.get(node) ?? new Set()).add(store));
+    for (const node of Object.keys(was.voters)) {
+      const entry = doc.ledger.nodes[node];
+      if (!(node in is.voters) && entry && !entry.left && !entry.drained) this.saw('dead voter taken out');
+    }
+  }
+
+  elected(agent: Agent, before: CoreState): void {
+    if (isJoint(before.raft.accepted.configuration)) this.saw('election in a joint configuration');
+    const { term } = agent.state.raft;
+    const others = this.#world.agents().filter((other) => other !== agent && other.state.raft.leading !== null);
+    if (others.some((other) => other.state.raft.term !== term)) this.saw('two leaders at once, in two terms');
+    const { promises } = this.#world.history;
+    const self = agent.machine.id;
+    for (const { id, disk } of this.#world.machines()) {
+      const vote = promises.get(`${id}/${disk.store}/${term}`);
+      if (vote !== undefined && vote !== self && vote !== id) this.saw('vote granted to one that did not win');
+    }
+  }
+
+  heard(before: CoreState, message: PeerMessage): void {
+    if (message.kind === 'append' && message.term < before.raft.term) this.saw('late round of a deposed leader');
+    if (message.kind === 'grant' && message.term < before.raft.term) this.saw('late grant of a deposed leader');
+  }
+
+  /** Its agent or its machine is gone. */
+  killed(agent: Agent): void {
+    const { raft, jobs } = agent.state;
+    if (raft.leading && jobs.lead && Object.keys(jobs.lead.grants).length > 0)
+      this.saw('leader killed while it held grants');
+  }
+
+  rolledBack(store: string): void {
+    this.#rolledBack.add(store);
+    this.saw('store rolled back');
+  }
+
+  noted(event: string, agent: Agent): void {
+    if (event === 'false-alarm') this.saw('false evidence believed');
+    if (event === 'store-rolled-back') {
+      this.#rolledBack.delete(agent.machine.disk.store);
+      this.saw('store rolled back and found out');
+    }
+  }
+
+  /** The mesh is well: whose roll-back nobody noticed by now had nothing to forget, or caught up before anybody asked. */
+  isWell(): void {
+    for (const _store of this.#rolledBack) this.saw('store rolled back unnoticed');
+    this.#rolledBack.clear();
+    const { top } = this.#world.history;
+    for (const { machine } of this.#world.agents())
+      if (top && !(machine.id in top.configuration.voters)) this.saw('node that is no voter has the ledger');
+  }
+}

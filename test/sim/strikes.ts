@@ -1,0 +1,143 @@
+import type { Chance } from './chance.ts';
+import type { World } from './world.ts';
+
+export type GitlabMood = 'ok' | '429' | '500' | 'away';
+
+/** What a fault may do; each undoes itself after so long, or at the healing. */
+export interface Hands {
+  undoAfter(ms: number, undo: () => void): void;
+  cut(from: string, to: string, ms: number): void;
+  slow(machine: string, delayMs: number, ms: number): void;
+  slowDisk(machine: string, fsyncMs: number, ms: number): void;
+  failDisk(machine: string, ms: number): void;
+  cutGitlab(machine: string, ms: number): void;
+  moodOfGitlab(mood: GitlabMood, ms: number): void;
+}
+
+/** The leader more often than any other: that is where it hurts. */
+function victim(world: World, chance: Chance): string {
+  const leader = world.leaderNow();
+  return leader && chance.maybe(0.4) ? leader : chance.pick(world.machineIds());
+}
+
+export const strikes: Record<string, (world: World, chance: Chance, hands: Hands) => void> = {
+  'cut one way': (world, chance, hands) => {
+    const [a, b] = chance.shuffle(world.machineIds());
+    if (a && b) hands.cut(a, b, chance.spread(50, 6000));
+  },
+  isolate: (world, chance, hands) => {
+    const one = victim(world, chance);
+    const ms = chance.spread(80, 8000);
+    world.rare.partitioned();
+    for (const other of world.machineIds())
+      if (other !== one) {
+        hands.cut(one, other, ms);
+        hands.cut(other, one, ms);
+      }
+  },
+  partition: (world, chance, hands) => {
+    const mixed = chance.shuffle(world.machineIds());
+    const split = 1 + chance.below(Math.max(1, mixed.length - 1));
+    const ms = chance.spread(80, 8000);
+    world.rare.partitioned();
+    for (const a of mixed.slice(0, split))
+      for (const b of mixed.slice(split)) {
+        hands.cut(a, b, ms);
+        hands.cut(b, a, ms);
+      }
+  },
+  'slow line': (world, chance, hands) =>
+    hands.slow(victim(world, chance), chance.spread(5, 400), chance.spread(200, 5000)),
+  'reset streams': (world, chance) => {
+    const one = victim(world, chance);
+    for (const other of world.machineIds()) if (other !== one && chance.maybe(0.7)) world.network.reset(one, other);
+  },
+  'kill agent': (world, chance, hands) => {
+    const one = victim(world, chance);
+    world.killAgent(one);
+    hands.undoAfter(chance.spread(20, 6000), () => world.startAgent(one));
+  },
+  'power off': (world, chance, hands) => {
+    const one = victim(world, chance);
+    world.powerOff(one);
+    hands.undoAfter(chance.spread(300, 15_000), () => world.bringBack(world.machine(one)));
+  },
+  'lose disk': (world, chance, hands) => {
+    const one = victim(world, chance);
+    if (!world.canLoseDisk(one)) return world.figures.add('disk losses refused by the plan');
+    world.powerOff(one);
+    world.loseDisk(one);
+    hands.undoAfter(chance.spread(100, 6000), () => world.bringBack(world.machine(one)));
+  },
+  'stop process': (world, chance, hands) => {
+    const one = victim(world, chance);
+    const agent = world.agentOf(one);
+    if (!agent || agent.isStopped) return;
+    agent.isStopped = true;
+    const led = agent.state.raft.leading !== null;
+    hands.undoAfter(chance.spread(50, 9000), () => {
+      agent.isStopped = false;
+      if (!agent.isAlive) return;
+      if (led) world.rare.saw('leader stopped and continued');
+      agent.resume();
+    });
+  },
+  suspend: (world, chance, hands) => {
+    const one = victim(world, chance);
+    if (world.machine(one).power !== 'on') return;
+    world.suspend(one);
+    hands.undoAfter(chance.spread(100, 15_000), () => world.resume(one));
+  },
+  'busy loop': (world, chance) => world.agentOf(victim(world, chance))?.block(chance.spread(20, 1500)),
+  'slow disk': (world, chance, hands) =>
+    hands.slowDisk(victim(world, chance), chance.spread(5, 600), chance.spread(200, 5000)),
+  'failing disk': (world, chance, hands) => hands.failDisk(victim(world, chance), chance.spread(100, 20_000)),
+  'gitlab mood': (_world, chance, hands) =>
+    hands.moodOfGitlab(chance.pick(['429', '500', 'away'] as const), chance.spread(200, 8000)),
+  'cut from gitlab': (world, chance, hands) => hands.cutGitlab(victim(world, chance), chance.spread(200, 8000)),
+  'leave politely': (world, chance, hands) => {
+    const one = victim(world, chance);
+    const agent = world.agentOf(one);
+    if (!agent) return;
+    agent.feed({ kind: 'leave-asked' });
+    hands.undoAfter(chance.spread(2000, 12_000), () => world.people.fetchBack(agent));
+  },
+  /** The machine goes to sleep or down, and comes back before its agent has ended: it takes its place again. */
+  'leave and return': (world, chance, hands) => {
+    const agent = world.agentOf(victim(world, chance));
+    if (!agent) return;
+    agent.feed({ kind: 'leave-asked' });
+    hands.undoAfter(chance.spread(5, 4000), () => {
+      if (agent.isAlive) {
+        world.rare.saw('left and came back without a restart');
+        agent.feed({ kind: 'return-asked' });
+      } else world.startAgent(agent.machine.id);
+    });
+  },
+  join: (world) => {
+    const newcomer = world.waiting.shift();
+    if (!newcomer) return;
+    world.rare.saw('newcomer under fire');
+    world.people.letIn(newcomer);
+  },
+  forget: (world, chance, hands) => {
+    const one = victim(world, chance);
+    if (world.machine(one).disk.isEmpty || !world.people.forget(one)) return;
+    hands.undoAfter(chance.spread(1000, 12_000), () => world.people.takeBack(one));
+  },
+  'roll back disk': (world, chance, hands) => {
+    const one = victim(world, chance);
+    const { disk } = world.machine(one);
+    if (disk.isEmpty) return;
+    const before = disk.copy();
+    world.timeline.after(chance.spread(200, 8000), () => {
+      if (world.faults.isHealed) return;
+      if (world.machine(one).disk !== disk || !world.canRollBack(one, before))
+        return world.figures.add('rollbacks refused by the plan');
+      world.powerOff(one);
+      world.rollBack(one, before);
+      hands.undoAfter(chance.spread(50, 3000), () => world.bringBack(world.machine(one)));
+    });
+  },
+  'change settings': (world) => world.people.changeSomething(),
+};
