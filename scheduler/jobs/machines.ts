@@ -79,7 +79,7 @@ export function awayReason(look: Look, node: NodeId): string | null {
   const heard = look.jobs.reports[node];
   if (node === look.self) return heard ? null : 'has not measured itself yet';
   const { state, since } = look.liveness(node);
-  if (since === Number.NEGATIVE_INFINITY) return 'has not been heard since this agent was started';
+  if (state !== 'alive' && since === Number.NEGATIVE_INFINITY) return 'has not been heard since this agent was started';
   if (state === 'silent') return `has not answered for ${span(look.at - since)}`;
   if (state === 'dead') return `its agent has not answered for ${span(look.at - since)}`;
   if (listed.left) return 'left politely; it comes back by itself';

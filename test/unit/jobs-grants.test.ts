@@ -168,6 +168,26 @@ describe('the leader grants', () => {
     expect(lab.effects('read-queue').length).toBeLessThanOrEqual(12);
   });
 
+  it('looks at once when GitLab took the result of a run, whatever failed before, but not on a mere hint', () => {
+    const lab = new Lab({ machines: { kang: measured(), 'desktop-1': measured() }, mute: ['read-queue'] });
+    lab.run(1000);
+    for (let tries = 0; tries < 6; tries += 1) {
+      lab.feed('kang', { kind: 'queue-failed', because: 'connection refused' });
+      lab.run(20_000);
+    }
+    lab.feed('kang', { kind: 'queue-failed', because: 'connection refused' });
+    const before = lab.effects('read-queue').length;
+    lab.feed('kang', { kind: 'queue-hinted' });
+    lab.run(500);
+    expect(lab.effects('read-queue').length).toBe(before);
+    const result = { state: 'success' as const, exitCode: 0, reason: null, because: 'ok' };
+    const run = labRun({ run: 'r1', node: 'desktop-1', state: 'delivered', finishedAt: lab.wallMs, result });
+    const message = { kind: 'own-runs' as const, boot: 'boot-desktop-1', runs: [run] };
+    lab.feed('kang', { kind: 'heard', from: 'desktop-1', message });
+    lab.run(100);
+    expect(lab.effects('read-queue').length).toBe(before + 1);
+  });
+
   it('looks at a newly connected GitLab at once, whatever failed before', () => {
     const lab = new Lab({ machines: { kang: measured() }, mute: ['read-queue'] });
     lab.run(1000);

@@ -131,6 +131,16 @@ describe('a node tells the leader of its runs', () => {
     expect(lab.notes('run-finished')).toEqual(['job 1: the script ended with 0']);
   });
 
+  it('a run that was under way when the agent was started is not said to start again', () => {
+    const lab = new Lab({ machines: two() });
+    const run = labRun({ run: 'r1', node: 'desktop-1', startedAt: lab.wallMs - 60_000 });
+    lab.feed('desktop-1', { kind: 'run-changed', run });
+    lab.run(100);
+    lab.feed('desktop-1', { kind: 'run-changed', run: { ...run, frozen: true } });
+    expect(lab.notes('run-adopted')).toEqual(['job 1 was under way here when this agent was started']);
+    expect(lab.notes('run-started')).toEqual([]);
+  });
+
   it('runs never go backwards in the ledger, whatever comes late', () => {
     const lab = new Lab({ machines: two() });
     const run = labRun({ run: 'r1', node: 'desktop-1', takenAt: lab.wallMs });

@@ -334,6 +334,28 @@ describe('status', () => {
     expect(snapshot({ ...viewOf(lab, 'kang'), ledger: none }).attention[0]?.code).toBe('no-gitlab');
   });
 
+  it('advises nothing that cannot work: no forgetting without a quorum, nor of who was never heard', () => {
+    const lab = new Lab({ machines: labMeasured });
+    lab.run(1000);
+    const view = viewOf(lab, 'desktop-1');
+    const alone = snapshot({ ...view, liveness: () => ({ state: 'silent', since: lab.at - 100_000 }) });
+    expect(alone.attention.map((line) => [line.sentence, line.fix])).toEqual([
+      [
+        'no quorum: desktop-2 or kang must come back',
+        'autogit-node recover --force   (only if they are switched off and stay so)',
+      ],
+      ['desktop-2  has not answered for 100 s', null],
+      ['kang  has not answered for 100 s', null],
+    ]);
+    const booted = snapshot({
+      ...view,
+      liveness: (node) => ({ state: node === 'kang' ? 'silent' : 'alive', since: Number.NEGATIVE_INFINITY }),
+    });
+    const kang = booted.nodes.find((node) => node.node === 'kang');
+    expect([kang?.state, kang?.because]).toEqual(['suspect', 'has not been heard since this agent was started']);
+    expect(booted.attention.some((line) => line.fix?.includes('forget'))).toBe(false);
+  });
+
   it('before it is in a mesh: this machine waits', () => {
     const lab = new Lab({ machines: { kang: measured() } });
     const seen = snapshot({ ...viewOf(lab, 'kang'), ledger: null, accepted: null, leader: null });
