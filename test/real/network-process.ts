@@ -1,6 +1,7 @@
 import '../../node/polyfill.ts';
 import { createInterface } from 'node:readline';
 import { generateKeyPair, privateKeyFromRaw } from '@libp2p/crypto/keys';
+import { checkNetwork, type Wanted } from '../../node/doctor/network-checks.ts';
 import { EnrolDesk } from '../../node/enrol/enrol-desk.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
 import { knock } from '../../node/enrol/knock.ts';
@@ -16,6 +17,8 @@ import type { Report } from '../../protocol/report.ts';
 type Options = Partial<Pick<NetworkOptions, 'listen' | 'peers' | 'port' | 'evidencePort'>> & {
   key?: string;
   mdns?: boolean;
+  /** As kept on disk. */
+  known?: { node: string; addresses: string[] }[];
 };
 type Command = { id: number; do: string; with?: unknown };
 
@@ -38,7 +41,7 @@ const network = await createNetwork({
   sightings,
   port: options.port ?? null,
   evidencePort: options.evidencePort ?? null,
-  known: async () => [],
+  known: async () => options.known ?? [],
   remember: async () => {},
   log,
   events: {
@@ -79,6 +82,8 @@ const commands: Record<string, (given: never) => unknown> = {
   publish: (report: Report) => network.publish(report),
   probe: (node: string) => network.probe(node),
   connected: () => network.connected(),
+  addressOf: (node: string) => network.addressOf(node),
+  doctor: (wanted: Wanted) => checkNetwork(wanted),
   problems: () => network.discoveryProblems(),
   stop: async () => {
     desk.close();

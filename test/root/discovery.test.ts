@@ -119,19 +119,4 @@ describe('three machines with nothing shared but a bridge', () => {
     expect(await kang.order('probe', third3)).toMatchObject({ result: 'refused' });
     expect(await second.order('probe', third3)).toMatchObject({ result: 'refused' });
   });
-
-  it('without a route for multicast, says what to type, and --peer still works', async () => {
-    const here = buildLan(2, { routes: false });
-    lan = here;
-    children = [await startChild(bundle.path, { mdns: true }, here.inside(1))];
-    const [kang] = children as [Child];
-    const problems = await kang.order<string[]>('problems');
-    expect(problems).toHaveLength(1);
-    expect(problems[0]).toContain('sudo ip route add 224.0.0.0/4 dev eth0');
-    await kang.order('ledger', founding(kang));
-    const other = await startChild(bundle.path, { mdns: true, peers: [here.address(1)] }, here.inside(2));
-    children.push(other);
-    const found = await other.order<FoundMesh[]>('find', { ms: 20_000, count: 1 });
-    expect(found[0]).toMatchObject({ meshName: 'home', memberName: 'kang', member: kang.node });
-  });
 });
