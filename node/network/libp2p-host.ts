@@ -9,6 +9,7 @@ import { hostPortOf, isAnnounced } from './addresses.ts';
 import type { Gate } from './gate.ts';
 import type { Gossip } from './gossip.ts';
 import { muxer } from './muxer.ts';
+import { wholeWrites } from './whole-writes.ts';
 
 export type Host = Libp2p<{ identify: Identify }>;
 type IdentifyComponents = Parameters<ReturnType<typeof identify>>[0];
@@ -40,7 +41,7 @@ export function createHost(from: {
       },
     },
     transports: [tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } })],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [wholeWrites(noise())],
     streamMuxers: [muxer()],
     connectionGater: gate.connectionGater(),
     connectionManager: {
