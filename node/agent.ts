@@ -8,7 +8,7 @@ import { Member } from './agent/member.ts';
 import { NetworkSlot } from './agent/network-slot.ts';
 import { PauseSwitch } from './agent/pause.ts';
 import { RunWatch } from './agent/run-watch.ts';
-import { watchSleep } from './agent/sleep.ts';
+import { leavePatienceMs, watchSleep } from './agent/sleep.ts';
 import { askForApprovals, joinedLine } from './agent/terminal.ts';
 import { createLines, type Lines } from './cli/lines.ts';
 import { type Clock, systemClock } from './clock.ts';
@@ -27,7 +27,6 @@ import type { JoinOptions } from './settings.ts';
 import { serveSocket } from './socket-server.ts';
 import { version } from './version.ts';
 
-const handoverMs = 5_000;
 const connectionErrors = new Set([
   'StreamStateError',
   'StreamResetError',
@@ -320,7 +319,7 @@ class Agent {
     const member = this.#member;
     const first = !this.#stopping.signal.aborted;
     this.#stopping.abort();
-    const isClean = member ? await member.leave(handoverMs) : true;
+    const isClean = member ? await member.leave(leavePatienceMs) : true;
     const running = member?.runs.runs().filter((run) => run.state === 'running').length ?? 0;
     const rest = running > 0 ? `; ${running} jobs wait here, frozen, for the agent to come back within a minute` : '';
     const sentence = isClean ? `handed over; this agent ends${rest}` : `ends without a hand-over${rest}`;

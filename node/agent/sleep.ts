@@ -4,6 +4,9 @@ import { SleepWatch } from '../machine/sleep-watch.ts';
 import type { LanNetwork } from '../network/network.ts';
 import type { Member } from './member.ts';
 
+/** How long a polite leave may take; systemd's patience (deploy/autogit-node.service) is longer. */
+export const leavePatienceMs = 5_000;
+
 /** Away for longer than this, in ms, the others have given up the connections: they may be dead without our knowing. */
 const deadAfterMs = 3_000;
 
@@ -26,7 +29,7 @@ export function watchSleep({ member, network, clock, log, signal }: Sleeper): ()
   const watch = new SleepWatch({
     before: async (going, patienceMs) => {
       log.event('machine-going', `before ${going} this node leaves the mesh`, { going });
-      const isClean = await member.leave(patienceMs);
+      const isClean = await member.leave(Math.min(leavePatienceMs, patienceMs));
       if (!isClean) log.warn(`${going} comes before the hand-over is done`);
       goneAt = clock.bootMs();
     },

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { leavePatienceMs } from '../../node/agent/sleep.ts';
 import { copyProgram, unitText } from '../../node/cli/service-files.ts';
 import { groupId } from '../../node/home.ts';
 
@@ -47,6 +48,8 @@ describe('the service', () => {
     );
     expect(unit).toContain('WantedBy=multi-user.target');
     expect(unit).not.toMatch(/@[A-Z]+@/);
+    // A polite leave must be over, and the store closed, before systemd kills.
+    expect(Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)?.[1]) * 1000).toBeGreaterThanOrEqual(3 * leavePatienceMs);
     for (const home of ['/a b', '/a"b', '/a%b', '/a$b', '/a\nExecStartPre=/bin/x'])
       expect(() => unitText({ ...places, home })).toThrow(/systemd cannot take/);
   });
