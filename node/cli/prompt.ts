@@ -1,4 +1,3 @@
-import { createInterface } from 'node:readline/promises';
 import { AutogitError } from '../../protocol/errors.ts';
 
 export interface PromptOptions {
@@ -22,6 +21,7 @@ export async function ask(question: string, fallback: string, options: PromptOpt
     throw new AutogitError('no-terminal', `nobody can answer: ${question}`, {
       hint: 'answer by flag, or take the default with --yes (autogit-node help COMMAND)',
     });
+  const { createInterface } = await import('node:readline/promises');
   const lines = createInterface({ input: process.stdin, output: process.stderr });
   // readline eats Ctrl-C and Ctrl-D and then never answers: both end the question here.
   const ended = new Promise<never>((_, reject) => {

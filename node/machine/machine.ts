@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import { readdir, readFile, statfs } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { mem } from 'systeminformation';
 import { limits } from '../../protocol/limits.ts';
 import type { Measured } from '../../protocol/report.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
@@ -13,6 +12,7 @@ import type { GpuSample } from './gpu-nvidia.ts';
 import { isForeign, playLastsMs } from './gpu-owner.ts';
 import { type PlayedGpu, playedGpus } from './gpu-played.ts';
 import { type SysfsPaths, sysfsGpus, sysfsPaths } from './gpu-sysfs.ts';
+import { memory } from './memory.ts';
 import { NvidiaSmi } from './nvidia-smi.ts';
 import { isLocalScreen, parentOf } from './processes.ts';
 
@@ -59,14 +59,10 @@ export function createMachine(options: MachineOptions): Machine & { gpuProblems(
     bootId: clock.bootId,
     gpuProblems: () => gpus.problems,
     async measure(runGpuPids) {
-      const [load, memory, disk, graphics] = await Promise.all([
-        cpu.percent(),
-        mem(),
-        diskOf(options.folder),
-        gpus.look(runGpuPids),
-      ]);
+      const [load, disk, graphics] = await Promise.all([cpu.percent(), diskOf(options.folder), gpus.look(runGpuPids)]);
+      const { total, available } = memory();
       const cpuMillis = availableParallelism() * 1000;
-      const memoryBytes = Math.min(memory.total, cgroupMemory());
+      const memoryBytes = Math.min(total, cgroupMemory());
       const { paused, because } = options.pause?.() ?? { paused: 'no' as const, because: null };
       const unhealthyBecause = options.storeProblem?.() ?? diskProblem(disk);
       return {
@@ -74,7 +70,7 @@ export function createMachine(options: MachineOptions): Machine & { gpuProblems(
         os,
         capacity: { cpuMillis, memoryBytes, diskBytes: disk.total, gpus: graphics.samples.map(({ gpu }) => gpu) },
         usedCpuMillis: Math.min(cpuMillis, Math.max(0, Math.round((cpuMillis * load) / 100))),
-        usedMemoryBytes: Math.min(memoryBytes, Math.max(0, memory.total - memory.available)),
+        usedMemoryBytes: Math.min(memoryBytes, Math.max(0, total - available)),
         usedDiskBytes: disk.total - disk.free,
         gpus: graphics.samples.map((sample) => ({
           uuid: sample.gpu.uuid,
@@ -160,7 +156,7 @@ class Gpus {
   }
 
   async #lookNow(runPids: ReadonlySet<number>): Promise<Graphics> {
-    this.#smi ??= new NvidiaSmi((await mem()).total, this.#options.nvidiaSmi);
+    this.#smi ??= new NvidiaSmi(memory().total, this.#options.nvidiaSmi);
     const [nvidia, others, isPresent] = await Promise.all([
       this.#smi.sample(),
       sysfsGpus(this.#options.sysfs ?? sysfsPaths),

@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { appsQuery, type GpuSample, gpuQuery, nvidiaSamples, parseGpuQuery } from './gpu-nvidia.ts';
 
 export interface NvidiaAnswer {
@@ -20,7 +22,14 @@ interface Answered {
   text: string;
 }
 
+/** Looked for without starting a process: most machines have no such GPU, and this is asked every 10 s. */
+function isThere(file: string): boolean {
+  if (file.includes('/')) return existsSync(file);
+  return (process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, file)));
+}
+
 function run(file: string, args: string[]): Promise<Answered> {
+  if (!isThere(file)) return Promise.resolve({ isThere: false, ok: false, text: '' });
   return new Promise((resolve) => {
     execFile(file, args, { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 1 << 20 }, (error, stdout, stderr) => {
       const missing = (error as NodeJS.ErrnoException | null)?.code;

@@ -1,6 +1,5 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
-import { networkInterfaces } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import type { Connection } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
@@ -9,6 +8,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { AddressBook } from './address-book.ts';
 import { type HostPort, hostPortOf, multiaddrOf, shownAddress } from './addresses.ts';
 import type { Gate } from './gate.ts';
+import { ownInterfaces } from './interfaces.ts';
 import type { MeshLinks } from './mesh-links.ts';
 import { type NetworkLog, sentenceOf } from './network-log.ts';
 
@@ -179,7 +179,7 @@ export class Dialer {
   }
 
   async #dial(node: NodeId, target: Target): Promise<void> {
-    const addresses = this.#book.toDial(node, networkInterfaces(), target.attempt);
+    const addresses = this.#book.toDial(node, ownInterfaces(), target.attempt);
     if (addresses.length === 0) return;
     target.attempt += 1;
     target.isDialling = true;

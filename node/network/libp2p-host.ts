@@ -1,4 +1,3 @@
-import { networkInterfaces } from 'node:os';
 import { type Identify, identify } from '@libp2p/identify';
 import type { PrivateKey } from '@libp2p/interface';
 import { noise } from '@libp2p/noise';
@@ -8,6 +7,7 @@ import { version } from '../version.ts';
 import { hostPortOf, isAnnounced } from './addresses.ts';
 import type { Gate } from './gate.ts';
 import type { Gossip } from './gossip.ts';
+import { ownInterfaces } from './interfaces.ts';
 import { muxer } from './muxer.ts';
 import { wholeWrites } from './whole-writes.ts';
 
@@ -37,7 +37,7 @@ export function createHost(from: {
       announceFilter: (all) => {
         const first = all[0];
         from.ports.listening = (first && hostPortOf(first.toString())?.port) ?? from.ports.listening;
-        return all.filter((one) => isAnnounced(one.toString(), listen, networkInterfaces()));
+        return all.filter((one) => isAnnounced(one.toString(), listen, ownInterfaces()));
       },
     },
     transports: [tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } })],

@@ -1,4 +1,3 @@
-import { networkInterfaces } from 'node:os';
 import type { Connection, PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import type { Answer, Ask } from '../../protocol/asks.ts';
@@ -21,6 +20,7 @@ import { EvidenceListener } from './evidence.ts';
 import { chooseListen } from './free-port.ts';
 import { Gate } from './gate.ts';
 import { Gossip } from './gossip.ts';
+import { ownInterfaces } from './interfaces.ts';
 import { createHost, type Host } from './libp2p-host.ts';
 import type { Sighting } from './mdns-packets.ts';
 import { MeshLinks } from './mesh-links.ts';
@@ -28,6 +28,8 @@ import { type NetworkLog, sentenceOf } from './network-log.ts';
 import { Probes } from './probes.ts';
 import type { Sightings } from './sightings.ts';
 import { StrangerList } from './stranger-list.ts';
+
+const identifyAfterMs = 5000;
 
 export interface NetworkOptions {
   /** Ed25519, from @libp2p/crypto. */
@@ -223,7 +225,7 @@ export class LanNetwork implements Network, EnrolDoor {
   }
 
   strangers(): Stranger[] {
-    const interfaces = networkInterfaces();
+    const interfaces = ownInterfaces();
     return this.#strangers
       .recent(Date.now())
       .map(({ node, mesh }) => ({ node, mesh, addresses: this.#book.toDial(node, interfaces) }));
@@ -250,7 +252,7 @@ export class LanNetwork implements Network, EnrolDoor {
   }
 
   isOnOwnLan(address: string): boolean {
-    return isOnOwnLan(address, this.listen, networkInterfaces());
+    return isOnOwnLan(address, this.listen, ownInterfaces());
   }
 
   /** This machine was asleep: all connections are made anew, at once. */
@@ -260,7 +262,7 @@ export class LanNetwork implements Network, EnrolDoor {
 
   /** Why machines may not find each other here, as sentences with what to type; empty when all looks well. */
   discoveryProblems(): string[] {
-    const found = discoveryProblems({ interfaces: networkInterfaces(), listen: this.listen });
+    const found = discoveryProblems({ interfaces: ownInterfaces(), listen: this.listen });
     if (this.#sightings?.problem) found.push(this.#sightings.problem);
     for (const node of this.#probes.firewalled)
       found.push(
@@ -320,7 +322,8 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#gossip.attach(node, connection);
     this.#remember(node);
     void this.#probes.check(node);
-    void this.#identify(node, connection);
+    // Later: nobody waits for it, and a mesh that forms has better things to do.
+    setTimeout(() => void this.#identify(node, connection), identifyAfterMs).unref();
     this.#options.events.connected(node);
   }
 
@@ -332,6 +335,7 @@ export class LanNetwork implements Network, EnrolDoor {
 
   /** Which program the other side is, for the log: the first question when two versions do not understand each other. */
   async #identify(node: NodeId, connection: Connection): Promise<void> {
+    if (connection.status !== 'open') return;
     try {
       const signal = AbortSignal.timeout(5000);
       const { agentVersion, protocols } = await this.#libp2p.services.identify.identify(connection, { signal });

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { networkInterfaces } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import { multicastAddresses } from './addresses.ts';
+import { ownInterfaces } from './interfaces.ts';
 import { answer, question, readPacket, type Sighting } from './mdns-packets.ts';
 import { MdnsSockets } from './mdns-sockets.ts';
 import type { NetworkLog } from './network-log.ts';
@@ -104,7 +104,7 @@ export class Sightings {
   }
 
   #interfaces(): string[] {
-    return multicastAddresses(this.#listen, networkInterfaces());
+    return multicastAddresses(this.#listen, ownInterfaces());
   }
 
   /** A cable was plugged in, an address was given by DHCP: all begins anew there. */
