@@ -59,8 +59,12 @@ export function createMachine(options: MachineOptions): Machine & { gpuProblems(
     bootId: clock.bootId,
     gpuProblems: () => gpus.problems,
     async measure(runGpuPids) {
-      const [load, disk, graphics] = await Promise.all([cpu.percent(), diskOf(options.folder), gpus.look(runGpuPids)]);
-      const { total, available } = memory();
+      const [load, { total, available }, disk, graphics] = await Promise.all([
+        cpu.percent(),
+        memory(),
+        diskOf(options.folder),
+        gpus.look(runGpuPids),
+      ]);
       const cpuMillis = availableParallelism() * 1000;
       const memoryBytes = Math.min(total, cgroupMemory());
       const { paused, because } = options.pause?.() ?? { paused: 'no' as const, because: null };
@@ -156,7 +160,7 @@ class Gpus {
   }
 
   async #lookNow(runPids: ReadonlySet<number>): Promise<Graphics> {
-    this.#smi ??= new NvidiaSmi(memory().total, this.#options.nvidiaSmi);
+    this.#smi ??= new NvidiaSmi((await memory()).total, this.#options.nvidiaSmi);
     const [nvidia, others, isPresent] = await Promise.all([
       this.#smi.sample(),
       sysfsGpus(this.#options.sysfs ?? sysfsPaths),
