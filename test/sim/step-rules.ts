@@ -12,7 +12,8 @@ const isOlder = (a: Stamp, b: Stamp): boolean => a.term < b.term || (a.term === 
 
 /**
  * Rules for the answer to one message, whatever comes of it later: nothing is acknowledged to a leader of an old term,
- * and nobody gets a vote whose ledger is older than the voter's (SAFETY L5).
+ * nobody gets a vote whose ledger is older than the voter's, a commit mark is a whole stamp (SAFETY L5), and who has
+ * voted in a term votes no more in it (L10).
  */
 export function answersRightly(
   life: string,
@@ -27,6 +28,21 @@ export function answersRightly(
       !said().some((answer) => answer.kind === 'ack' && answer.stamp !== null),
       'stale-term',
       () => `${life} in term ${term} acknowledges to a leader of term ${message.term}`,
+    );
+  if (message.kind === 'append')
+    for (const effect of effects)
+      if (effect.kind === 'publish-ledger')
+        must(
+          showStamp(effect.ledger.stamp) === showStamp(message.committed),
+          'commit-mark-is-a-whole-stamp',
+          () =>
+            `${life} hears that ${showStamp(message.committed)} is committed, and takes ${showStamp(effect.ledger.stamp)}`,
+        );
+  if (message.kind === 'vote' && message.term === term && before.raft.votedFor !== null)
+    must(
+      !said().some((answer) => answer.kind === 'vote-answer' && answer.granted),
+      'one-vote-a-term',
+      () => `${life} has voted for ${before.raft.votedFor} in term ${term}, and votes again`,
     );
   if (message.kind === 'vote' && isOlder(message.stamp, accepted.stamp))
     must(

@@ -17,8 +17,11 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   long: ['--chaos', '60s'],
   cuts: ['--chaos', '20s', '--kinds', cuts],
   stormyCuts: ['--storm', '--chaos', '8s', '--kinds', cuts],
+  duels: ['--storm', '--chaos', '8s', '--kinds', 'isolate,isolate,kill agent'],
+  split: ['--storm', '--chaos', '8s', '--kinds', 'kill agent,power off,slow line,slow line'],
   stormyKills: ['--storm', '--chaos', '8s', '--kinds', 'kill agent,kill agent,isolate,slow disk'],
-  calm: ['--chaos', '90s', '--kinds', 'change settings'],
+  lag: ['--chaos', '15s', '--kinds', 'slow line,slow line,kill agent,isolate'],
+  hiccups: ['--chaos', '15s', '--kinds', 'reset streams,busy loop'],
 };
 
 /**

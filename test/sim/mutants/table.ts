@@ -4,7 +4,18 @@ export interface Mutant {
   /** The rule that it breaks, as SAFETY or DESIGN numbers it. */
   rule: string;
   /** Where it is best hunted: the flags are in hunt.ts. */
-  hunt: 'storm' | 'common' | 'long' | 'cuts' | 'stormyCuts' | 'stormyKills' | 'calm' | 'stories';
+  hunt:
+    | 'storm'
+    | 'common'
+    | 'long'
+    | 'cuts'
+    | 'stormyCuts'
+    | 'stormyKills'
+    | 'duels'
+    | 'split'
+    | 'lag'
+    | 'hiccups'
+    | 'stories';
   patches: { file: string; find: string; replace: string }[];
 }
 
@@ -40,7 +51,7 @@ export const mutants: Mutant[] = [
     'if (granted) sendAfterDisk(turn, from, reply);',
     'if (granted) send(turn, from, reply);',
   ),
-  one('two votes in a term', 'L10', raft('votes'), 'if (raft.votedFor !== null)', 'if (false)'),
+  one('two votes in a term', 'L10', raft('votes'), 'if (raft.votedFor !== null)', 'if (false)', 'split'),
   one(
     'vote forgotten at restart',
     'L10',
@@ -62,6 +73,7 @@ export const mutants: Mutant[] = [
     'protocol/stamp.ts',
     'a.term - b.term || a.version - b.version',
     'a.version - b.version || a.term - b.term',
+    'duels',
   ),
   one('stale term accepted', 'L5', raft('append'), 'if (term < raft.term) return send', 'if (false) return send'),
   one(
@@ -148,7 +160,7 @@ export const mutants: Mutant[] = [
     raft('append'),
     'if (sameStamp(committed, accepted.stamp) && !(known && sameStamp(known.stamp, committed)))',
     'if (committed.version === accepted.stamp.version && !(known && sameStamp(known.stamp, accepted.stamp)))',
-    'stormyCuts',
+    'duels',
   ),
   {
     name: 'store id ignored',
@@ -271,8 +283,9 @@ export const mutants: Mutant[] = [
     jobs('grant-taking'),
     'if (jobs.own.usedGrants.includes(grant.grant)) return jobs;',
     '',
+    'hiccups',
   ),
-  one('old grant taken', 'J5', jobs('grant-taking'), 'if (grant.term < highest)', 'if (false)', 'cuts'),
+  one('old grant taken', 'J5', jobs('grant-taking'), 'if (grant.term < highest)', 'if (false)', 'lag'),
   one('no look at the room on the node', 'DESIGN 7.4', jobs('grant-taking'), 'if (!verdict.fits) {', 'if (false) {'),
   one(
     'asking not on disk',
@@ -284,7 +297,7 @@ export const mutants: Mutant[] = [
   {
     name: 'running jobs taken for strays',
     rule: 'J3',
-    hunt: 'calm',
+    hunt: 'stories',
     patches: [
       {
         file: jobs('run-compare'),
