@@ -12,8 +12,9 @@ const isOlder = (a: Stamp, b: Stamp): boolean => a.term < b.term || (a.term === 
 
 /**
  * Rules for the answer to one message, whatever comes of it later: nothing is acknowledged to a leader of an old term,
- * nobody gets a vote whose ledger is older than the voter's, a commit mark is a whole stamp (SAFETY L5), and who has
- * voted in a term votes no more in it (L10).
+ * nobody gets a vote whose ledger is older than the voter's, a commit mark is a whole stamp (SAFETY L5), who has voted in
+ * a term votes no more in it (L10), and who hears of a promise of its own that its store forgot says so and never votes
+ * again by this store (L9).
  */
 export function answersRightly(
   life: string,
@@ -21,7 +22,7 @@ export function answersRightly(
   message: PeerMessage,
   effects: readonly Effect[],
 ): void {
-  const { term, accepted } = before.raft;
+  const { term, accepted, rolledBack } = before.raft;
   const said = (): PeerMessage[] => flat(effects).flatMap((effect) => (effect.kind === 'send' ? [effect.message] : []));
   if (message.kind === 'append' && message.term < term)
     must(
@@ -38,6 +39,21 @@ export function answersRightly(
           () =>
             `${life} hears that ${showStamp(message.committed)} is committed, and takes ${showStamp(effect.ledger.stamp)}`,
         );
+  const { promised } = message.kind === 'hello' ? message : { promised: null };
+  if (promised !== null && rolledBack === null)
+    must(
+      (promised.term <= term && !isOlder(accepted.stamp, promised.stamp)) ||
+        effects.some((effect) => effect.kind === 'note' && effect.event === 'store-rolled-back'),
+      'a-store-that-forgot-knows-it',
+      () =>
+        `${life} hears of its promise of term ${promised.term}, ${showStamp(promised.stamp)}, and thinks nothing of it`,
+    );
+  if (rolledBack !== null)
+    must(
+      !said().some((answer) => answer.kind === 'vote-answer' && answer.granted),
+      'a-store-that-forgot-does-not-vote',
+      () => `${life} votes, and ${rolledBack}`,
+    );
   if (message.kind === 'vote' && message.term === term && before.raft.votedFor !== null)
     must(
       !said().some((answer) => answer.kind === 'vote-answer' && answer.granted),

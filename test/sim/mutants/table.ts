@@ -9,7 +9,7 @@ export interface Mutant {
     | 'common'
     | 'long'
     | 'cuts'
-    | 'stormyCuts'
+    | 'rollbacks'
     | 'stormyKills'
     | 'duels'
     | 'split'
@@ -175,6 +175,22 @@ export const mutants: Mutant[] = [
       { file: raft('proposal'), find: '&& acked.store === store &&', replace: '&&' },
     ],
   },
+  one(
+    'a store behind its own promise votes on',
+    'L9',
+    raft('hello'),
+    'if (message.promised) rememberOwnPromise(turn, from, message.promised);',
+    '',
+    'rollbacks',
+  ),
+  one(
+    'the vote of a store that was rolled back',
+    'L9',
+    raft('votes'),
+    'if (raft.rolledBack !== null) return raft.rolledBack;',
+    '',
+    'rollbacks',
+  ),
   one(
     'acts before its first ledger is committed',
     'L3',
