@@ -140,6 +140,7 @@ export function sendGrants(jobs: JobsState, turn: Turn, waiting: readonly Waitin
   const look = lookOf(jobs, turn, ledger);
   const pass: Pass = { turn, ledger, committed, machines: null, look };
   if (!canReadQueue(ledger)) return standingGrants(jobs, pass);
+  if (waiting.length === 0) return jobs;
   const covered = underWay(jobs, look);
   const blocked = new Set<string>();
   let next = jobs;

@@ -143,7 +143,8 @@ export interface JobsState {
   /** Memory in use when nothing of ours ran: what others need. */
   othersBytes: number | null;
   own: OwnState;
-  gossip: { seq: number; at: number; key: string; toSay: boolean };
+  /** Of the own report. `madeOf`: what the last one was made of, by identity; `isNews`: it has not been said yet. */
+  gossip: { seq: number; at: number; key: string; toSay: boolean; madeOf: readonly unknown[]; isNews: boolean };
   /** Own report included, always fresh. */
   reports: Readonly<Record<NodeId, HeardReport>>;
   told: Readonly<Record<NodeId, ToldRuns>>;
@@ -173,7 +174,7 @@ export const emptyJobs = (asking: Asking): JobsState => ({
     toldTerm: -1,
     toTell: false,
   },
-  gossip: { seq: 0, at: Number.NEGATIVE_INFINITY, key: '', toSay: false },
+  gossip: { seq: 0, at: Number.NEGATIVE_INFINITY, key: '', toSay: false, madeOf: [], isNews: false },
   reports: {},
   told: {},
   lead: null,

@@ -91,20 +91,30 @@ function keyOf(report: Report, measured: Measured): string {
 
 /** Renews this node's own report, and gossips it when it is news or due. The last thing of every step. */
 export function sayReport(jobs: JobsState, turn: Turn): JobsState {
+  const { gossip } = jobs;
+  const { ledger, self } = turn.context;
+  const { queue } = queueSeen(jobs, turn);
+  const seen = [queue?.waiting, queue?.gitlab, queue?.because];
+  const madeOf = [jobs.own, jobs.measured, jobs.othersBytes, ledger?.nodes[self], arch(turn), ...seen];
+  const isSame = gossip.madeOf.length > 0 && madeOf.every((part, index) => part === gossip.madeOf[index]);
+  const sameDueAt = gossip.at + (gossip.toSay || gossip.isNews ? reportGapMs : reportEveryMs);
+  if (isSame && turn.at < sameDueAt) {
+    wake(turn, sameDueAt);
+    return jobs;
+  }
   const fresh = report(jobs, turn);
   if (fresh === null) return jobs;
   const key = keyOf(fresh, fresh.measured);
-  const { gossip } = jobs;
-  const news = gossip.toSay || key !== gossip.key;
-  const dueAt = gossip.at + (news ? reportGapMs : reportEveryMs);
-  const reports = { ...jobs.reports, [turn.context.self]: { report: fresh, at: turn.at, clockOffMs: 0 } };
+  const isNews = gossip.toSay || key !== gossip.key;
+  const dueAt = gossip.at + (isNews ? reportGapMs : reportEveryMs);
+  const reports = { ...jobs.reports, [self]: { report: fresh, at: turn.at, clockOffMs: 0 } };
   if (turn.at < dueAt) {
     wake(turn, dueAt);
-    return { ...jobs, reports };
+    return { ...jobs, reports, gossip: { ...gossip, madeOf, isNews } };
   }
   turn.effects.push({ kind: 'gossip', report: fresh });
   wake(turn, turn.at + reportEveryMs);
-  return { ...jobs, reports, gossip: { seq: gossip.seq + 1, at: turn.at, key, toSay: false } };
+  return { ...jobs, reports, gossip: { seq: gossip.seq + 1, at: turn.at, key, toSay: false, madeOf, isNews: false } };
 }
 
 /** Keeps a member's report if it is newer than what is known: later in the same process, or of a later process. */

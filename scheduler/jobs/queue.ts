@@ -123,7 +123,7 @@ const endedLatelyMs = 60_000;
 /** Waiting jobs, oldest first, without those that a run of ours already is. */
 export function waitingJobs(jobs: JobsState, ledger: Ledger, wallMs: number): WaitingJob[] {
   const lead = jobs.lead;
-  if (lead === null) return [];
+  if (lead === null || lead.queue.jobs.length === 0) return [];
   const taken = new Set<number>();
   const told = Object.values(jobs.told).flatMap((one) => one.runs);
   for (const run of [...Object.values(ledger.runs), ...told, ...Object.values(jobs.own.runs)])

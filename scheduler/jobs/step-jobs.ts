@@ -28,7 +28,9 @@ const lookEveryMs = 250;
 export function stepJobs(jobs: JobsState, input: Input, context: JobsContext): JobsStep<JobsState> {
   const turn = newTurn(context);
   const begun = drain(receive(begin(jobs, turn), turn, input), turn);
-  if (!isDue(jobs, begun, context))
+  // What others report matters to the leader alone, who places jobs by it.
+  const isRumour = input.kind === 'report-heard' && !context.isLeader;
+  if (!isDue(isRumour ? begun : jobs, begun, context))
     return { jobs: begun, effects: turn.effects, edits: turn.edits, wakeAt: jobs.wakeAt };
   const own = drain(tendOwnRuns(tendGrants(begun, turn), turn), turn);
   const led = drain(lead(own, turn), turn);

@@ -31,6 +31,9 @@ export class Agent {
   doc: Doc | null = null;
   /** Newest committed ledger that was published: who may connect. */
   ledger: Ledger | null;
+  /** Who may connect, and by which ledger. */
+  linked: ReadonlySet<string> = new Set();
+  linkedFor: Ledger | null = null;
   readonly runs: RunKeeper;
   readonly frames = new FrameMaker();
   readonly #world: World;

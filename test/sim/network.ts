@@ -27,6 +27,7 @@ export class Network {
   readonly #world: World;
   readonly #streams = new Map<string, Stream>();
   readonly #dials = new Set<string>();
+  readonly #everyPair: { a: NodeId; b: NodeId; pair: string }[] = [];
 
   constructor(world: World) {
     this.#world = world;
@@ -43,6 +44,14 @@ export class Network {
   }
 
   // --- streams
+
+  get #pairs(): readonly { a: NodeId; b: NodeId; pair: string }[] {
+    if (this.#everyPair.length === 0) {
+      const ids = this.#world.machineIds();
+      for (const a of ids) for (const b of ids) if (a < b) this.#everyPair.push({ a, b, pair: pairOf(a, b) });
+    }
+    return this.#everyPair;
+  }
 
   /** Two members dial each other on sight, again and again. */
   dial(a: NodeId, b: NodeId): void {
@@ -79,13 +88,17 @@ export class Network {
   }
 
   #knows(agent: Agent, other: NodeId): boolean {
-    return agent.ledger !== null && linkedNodes(agent.ledger).includes(other);
+    if (agent.ledger === null) return false;
+    if (agent.linkedFor !== agent.ledger) {
+      agent.linkedFor = agent.ledger;
+      agent.linked = new Set(linkedNodes(agent.ledger));
+    }
+    return agent.linked.has(other);
   }
 
   /** Opens what is missing, closes what hangs too long. Called now and then. */
   tend(): void {
-    const ids = this.#world.machineIds();
-    for (const a of ids) for (const b of ids) if (a < b && !this.#isServing(pairOf(a, b))) this.dial(a, b);
+    for (const { a, b, pair } of this.#pairs) if (!this.#isServing(pair)) this.dial(a, b);
     for (const stream of this.#streams.values()) {
       if (!stream.isOpen) continue;
       const { a, b } = stream;

@@ -260,6 +260,7 @@ export class RunKeeper {
 
   #look(): void {
     const { machine, state } = this.#agent;
+    if (machine.containers.size === 0) return;
     const at = machine.bootMs();
     const heardAt = leaderContactAt(state);
     for (const [id, container] of machine.containers) {

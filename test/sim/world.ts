@@ -1,6 +1,7 @@
 import type { Configuration } from '../../protocol/ledger.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import type { Effect } from '../../scheduler/effects.ts';
+import { linkedNodes } from '../../scheduler/views.ts';
 import { Agent } from './agent.ts';
 import { Chance } from './chance.ts';
 import { Checks } from './checks.ts';
@@ -234,11 +235,13 @@ export class World {
     return this.#canDoWithout(id, this.machines());
   }
 
-  /** The same where nobody hears that machine any more, so that its own opinion does not matter. */
+  /** The same where nobody hears that machine any more, so that its own opinion does not matter; nor that of others. */
   canReplaceDisk(id: string): boolean {
+    const { top } = this.history;
+    const linked = top ? linkedNodes(top.ledger) : [];
     return this.#canDoWithout(
       id,
-      this.machines().filter((machine) => machine.id !== id),
+      this.machines().filter((machine) => machine.id !== id && linked.includes(machine.id)),
     );
   }
 
