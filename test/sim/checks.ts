@@ -1,10 +1,9 @@
 import type { Ledger } from '../../protocol/ledger.ts';
-import type { MessageOf, PeerMessage } from '../../protocol/messages.ts';
+import type { PeerMessage } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import type { Effect, Write } from '../../scheduler/effects.ts';
 import type { Input } from '../../scheduler/inputs.ts';
 import type { CoreState } from '../../scheduler/state.ts';
-import { leaderContactAt } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
 import { ContactRule } from './contact-rule.ts';
 import type { Container } from './container.ts';
@@ -58,19 +57,18 @@ export class Checks {
     // Several proposals of one step reach the disk as the newest of them; the others may be committed by themselves.
     for (const { ledger } of agent.state.raft.leading?.proposed ?? []) this.#proposes(agent, ledger);
     if (leads && input.kind === 'heard' && input.message.kind === 'ack')
-      this.#countsContact(agent, input.from, input.message);
+      this.#contact.counts(agent, input.from, input.message);
+    if (input.kind === 'heard' && input.message.kind === 'vote') this.#remembersItsVote(agent, before);
     if (input.kind === 'heard') this.#world.rare.heard(before, input.message);
     if (input.kind === 'heard') answersRightly(agent.life, before, input.message, effects);
     if (input.kind === 'heard' && input.message.kind === 'grant')
       this.#staleGrantIsRefused(agent, input.message, effects);
   }
 
-  #countsContact({ life, machine, state }: Agent, from: string, ack: MessageOf<'ack'>): void {
-    const { term, accepted } = state.raft;
-    const reign = `${life} ${term}`;
-    if (ack.term === term) this.#contact.hears(reign, `${from}/${ack.store}`, ack.round);
-    const own = `${machine.id}/${machine.disk.store}`;
-    this.#contact.claims(reign, own, accepted.configuration, leaderContactAt(state));
+  /** SAFETY L10: what is on disk is not forgotten by a restart. */
+  #remembersItsVote({ life, machine }: Agent, { raft }: CoreState): void {
+    const remembers = raft.votedFor !== null || machine.disk.mayVoteIn(raft.term);
+    must(remembers, 'a-vote-is-remembered', () => `${life} has voted in term ${raft.term}, and does not remember it`);
   }
 
   /** SAFETY L2, L10: votes of a majority, in both halves, on disk. */

@@ -1,4 +1,7 @@
 import type { Configuration } from '../../protocol/ledger.ts';
+import type { MessageOf } from '../../protocol/messages.ts';
+import { leaderContactAt } from '../../scheduler/views.ts';
+import type { Agent } from './agent.ts';
 import { quorum } from './history.ts';
 import { require as must } from './violation.ts';
 
@@ -18,7 +21,15 @@ export class ContactRule {
     this.#sent.set(reign, rounds);
   }
 
-  hears(reign: string, disk: string, round: number): void {
+  /** A leader has heard that acknowledgement. */
+  counts({ life, machine, state }: Agent, from: string, ack: MessageOf<'ack'>): void {
+    const { term, accepted } = state.raft;
+    const reign = `${life} ${term}`;
+    if (ack.term === term) this.#hears(reign, `${from}/${ack.store}`, ack.round);
+    this.#claims(reign, `${machine.id}/${machine.disk.store}`, accepted.configuration, leaderContactAt(state));
+  }
+
+  #hears(reign: string, disk: string, round: number): void {
     const at = this.#sent.get(reign)?.get(round);
     if (at === undefined) return;
     const answered = this.#answered.get(reign) ?? new Map<string, number>();
@@ -27,7 +38,7 @@ export class ContactRule {
   }
 
   /** `own`: the leader's disk, which is always there. */
-  claims(reign: string, own: string, configuration: Configuration, contactAt: number): void {
+  #claims(reign: string, own: string, configuration: Configuration, contactAt: number): void {
     if (contactAt === Number.NEGATIVE_INFINITY) return;
     const answered = this.#answered.get(reign);
     must(
