@@ -68,8 +68,18 @@ export const commands: readonly Command[] = [
     run: async (c) => (await mesh()).pause(c),
   },
   { path: 'resume', help: 'the machine works again', run: async (c) => (await mesh()).resume(c) },
-  { path: 'drain', args: '<node>', help: 'give a node no new work', run: async (c) => (await mesh()).drain(c) },
-  { path: 'undrain', args: '<node>', help: 'give it work again', run: async (c) => (await mesh()).undrain(c) },
+  {
+    path: 'drain',
+    args: '<node>',
+    help: 'give a node no new work, no vote and no lead',
+    run: async (c) => (await mesh()).drain(c),
+  },
+  {
+    path: 'undrain',
+    args: '<node>',
+    help: 'give it work and its vote again',
+    run: async (c) => (await mesh()).undrain(c),
+  },
   { path: 'gitlab', help: 'where GitLab runs, health, backups, forecast', run: async (c) => (await gitlab()).show(c) },
   {
     path: 'gitlab connect',
