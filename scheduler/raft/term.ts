@@ -35,7 +35,9 @@ export function loseLeader(turn: Turn, because: string, why: string): void {
   if (raft.leader === null) return;
   const { node, term } = raft.leader;
   raft.leader = null;
-  note(turn, 'leader-lost', because, { leader: nameOf(turn, node), node, term, why }, 'warn');
+  // Whoever hears of it by a newer term alone heard the leader until then: it hands over, as a rule.
+  const level = why === 'new-term' ? 'info' : 'warn';
+  note(turn, 'leader-lost', because, { leader: nameOf(turn, node), node, term, why }, level);
 }
 
 /** A message that only the leader of its term can send has come, or this node won. */
