@@ -6,6 +6,10 @@ import type { Stage } from './stage.ts';
 
 type Fault = 'killed' | 'unplugged';
 
+/** ms that a machine stays away after its fault was measured. Back within two seconds it would not have vanished: for a
+ * stall of that kind our agents blame the evidence, and do not believe it for a minute (SAFETY L11). */
+const awayMs = 3000;
+
 interface Outage {
   accepted: number;
   seen: number;
@@ -35,6 +39,7 @@ async function ourTrial(agents: Agents, fault: Fault): Promise<Outage> {
 }
 
 async function comeBack(agents: Agents, leader: Agent, fault: Fault): Promise<void> {
+  if (fault === 'unplugged') await sleep(awayMs);
   if (fault === 'killed') agents.restart(leader);
   else agents.lan.plug(leader.place);
   await agents.leader();
@@ -50,6 +55,7 @@ async function etcdTrial(etcd: Etcd, { lan }: Stage, fault: Fault): Promise<numb
   const gone = fault === 'killed' ? etcd.kill(leader) : lan.unplug(etcd.machineOf(leader));
   const took = await etcd.firstPut(survivors, began);
   await gone;
+  if (fault === 'unplugged') await sleep(awayMs);
   if (fault === 'killed') etcd.restart(leader);
   else lan.plug(etcd.machineOf(leader));
   await etcd.leader();

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { outside } from './bench-lan.ts';
+import { crowdRows } from './crowd-rows.ts';
 import { peerVersions } from './debian.ts';
 import { failover } from './failover.ts';
 import { machineLine, type Row, table } from './figures.ts';
@@ -27,7 +28,11 @@ async function main(): Promise<number> {
     return 1;
   }
   if (options.what !== 'failover') {
-    report(await meshRows(options, say), options, '');
+    const isCrowd = options.what === 'crowd';
+    const rows = isCrowd
+      ? await crowdRows(options.agents, Math.min(3, options.trials), say)
+      : await meshRows(options, say);
+    report(rows, options, '');
     return 0;
   }
   const code = await outside();

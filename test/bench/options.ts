@@ -1,10 +1,12 @@
 /** What `npm run bench -- …` was asked for. */
 export interface BenchOptions {
-  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. */
-  what: 'mesh' | 'failover' | 'jobs';
+  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. */
+  what: 'mesh' | 'failover' | 'jobs' | 'crowd';
   trials: number;
   /** Fresh starts of three agents. */
   starts: number;
+  /** How many agents are a crowd. */
+  agents: number;
   /** Seconds under load in the row of leader changes without a failure. */
   stressSeconds: number;
   json: string | null;
@@ -12,12 +14,20 @@ export interface BenchOptions {
   only: string[];
 }
 
-export const usage = `npm run bench -- [failover|jobs] [--trials N] [--starts N] [--stress SECONDS] [--only part,part] [--json FILE]
+export const usage = `npm run bench -- [failover|jobs|crowd] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--only part,part] [--json FILE]
 parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}`;
 
 /** Throws a sentence for the user. */
 export function readOptions(args: readonly string[]): BenchOptions {
-  const options: BenchOptions = { what: 'mesh', trials: 20, starts: 20, stressSeconds: 45, json: null, only: [] };
+  const options: BenchOptions = {
+    what: 'mesh',
+    trials: 20,
+    starts: 20,
+    agents: 30,
+    stressSeconds: 45,
+    json: null,
+    only: [],
+  };
   const rest = [...args];
   const count = (name: string): number => {
     const value = Number(rest.shift());
@@ -25,9 +35,10 @@ export function readOptions(args: readonly string[]): BenchOptions {
     return value;
   };
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
-    if (arg === 'failover' || arg === 'jobs') options.what = arg;
+    if (arg === 'failover' || arg === 'jobs' || arg === 'crowd') options.what = arg;
     else if (arg === '--trials') options.trials = count(arg);
     else if (arg === '--starts') options.starts = Math.min(100, count(arg));
+    else if (arg === '--agents') options.agents = Math.min(60, Math.max(3, count(arg)));
     else if (arg === '--stress') options.stressSeconds = count(arg);
     else if (arg === '--only') options.only = (rest.shift() ?? '').split(',').filter((part) => part !== '');
     else if (arg === '--json') options.json = rest.shift() ?? null;
