@@ -57,6 +57,11 @@ export class CoreLoop {
     if (!this.#isRunning) this.#run();
   }
 
+  /** Finds out whether the store can still be written. */
+  lookAtStore(): void {
+    this.#persist.look();
+  }
+
   async stop(): Promise<void> {
     await this.#persist.settled();
     this.halt();

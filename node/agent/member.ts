@@ -23,6 +23,8 @@ import type { NetworkSlot } from './network-slot.ts';
 import { type CoreView, jobRowsOf, whyOf } from './views.ts';
 
 const measureEveryMs = 2_000;
+/** Measurements between two looks at the store. */
+const storeLookEvery = 5;
 
 export interface MemberOptions {
   home: string;
@@ -54,6 +56,7 @@ export class Member {
   readonly #options: MemberOptions;
   readonly #hands: Hands;
   #measuring: NodeJS.Timeout | null = null;
+  #measurements = 0;
   /** While the store cannot be written: why. A node in this state neither leads nor gets jobs. */
   storeProblem: string | null = null;
   #measured: Measured | null = null;
@@ -143,7 +146,11 @@ export class Member {
     void this.#measure();
     for (const node of network.connected()) this.loop.feed({ kind: 'connected', node });
     this.loop.feed({ kind: 'ticked' });
-    this.#measuring = setInterval(() => void this.#measure(), measureEveryMs);
+    this.#measuring = setInterval(() => {
+      void this.#measure();
+      this.#measurements += 1;
+      if (this.#measurements % storeLookEvery === 0) this.loop.lookAtStore();
+    }, measureEveryMs);
   }
 
   heard(from: NodeId, message: PeerMessage, era: Era | null): void {

@@ -27,6 +27,7 @@ const isPatient = ({ writes, then }: EffectOf<'persist'>): boolean =>
 export class PersistQueue {
   #waiting: EffectOf<'persist'>[] = [];
   #isBusy = false;
+  #isLookWanted = false;
   #isClosed = false;
   #idle: (() => void)[] = [];
   #company: NodeJS.Timeout | null = null;
@@ -39,6 +40,13 @@ export class PersistQueue {
   add(effect: EffectOf<'persist'>): void {
     this.#waiting.push(effect);
     if (!this.#isBusy && !this.#mayWait()) void this.#drain();
+  }
+
+  /** Writes nothing, to disk: one that fails is found out by a leader that has nothing to write, too. */
+  look(): void {
+    if (this.#isBusy || this.#waiting.length > 0) return;
+    this.#isLookWanted = true;
+    void this.#drain(true);
   }
 
   /** True when all that is queued is patient and nobody waits for the queue; then a timer ends the wait. */
@@ -73,8 +81,9 @@ export class PersistQueue {
   async #drain(isDue = false): Promise<void> {
     this.#endWait();
     this.#isBusy = true;
-    for (let first = isDue; this.#waiting.length > 0 && !this.#isClosed; first = false) {
+    for (let first = isDue; this.#hasWork() && !this.#isClosed; first = false) {
       if (!first && this.#mayWait()) break;
+      this.#isLookWanted = false;
       const batch = this.#waiting;
       this.#waiting = [];
       const last = new Map<string, Write>();
@@ -85,6 +94,10 @@ export class PersistQueue {
     }
     this.#isBusy = false;
     for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #hasWork(): boolean {
+    return this.#waiting.length > 0 || this.#isLookWanted;
   }
 
   async #write(writes: Write[]): Promise<void> {

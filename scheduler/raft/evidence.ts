@@ -76,7 +76,7 @@ export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void 
 }
 
 /** What this node makes of another machine, for its log and status, and on a leader for who places work. */
-function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince: boolean): void {
+export function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince: boolean): void {
   const peer = peerOf(turn.raft, node);
   if (result === 'accepted' || heardSince || peer.standing === 'lost' || !(node in turn.raft.accepted.nodes)) return;
   setPeer(turn, node, { standing: 'lost' });

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
-import { lookAfter, stands } from './evidence.ts';
+import { judge, lookAfter, stands } from './evidence.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum, quorumContact } from './quorum.ts';
 import type { Campaign, Peer, RaftState } from './raft-state.ts';
@@ -40,6 +40,7 @@ export function beginLeading(turn: Turn, campaign: Campaign): void {
     overthrown: byEvidence && campaign.against !== null ? { node: campaign.against, at: turn.at } : null,
   };
   propose(turn, raft.accepted);
+  if (byEvidence && campaign.against !== null) judge(turn, campaign.against, campaign.evidence, false);
 }
 
 /** Whether this (node, store) answered a round sent after `since`; the leader itself always did, where it votes. */

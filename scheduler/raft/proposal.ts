@@ -1,5 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger } from '../../protocol/ledger.ts';
+import type { Ledger, LedgerNode } from '../../protocol/ledger.ts';
 import { compareStamps, sameStamp } from '../../protocol/stamp.ts';
 import { hasQuorum } from './quorum.ts';
 import type { Leading } from './raft-state.ts';
@@ -68,13 +68,33 @@ function tellNews(turn: Turn, before: Ledger, after: Ledger): void {
   if (before.nodes !== after.nodes)
     for (const [node, { name, because }] of Object.entries(after.nodes))
       if (!(node in before.nodes)) note(turn, 'node-approved', `${name} is in the mesh: ${because}`, { node, name });
+  for (const node in after.nodes) tellLeft(turn, node, before.nodes[node]?.left, after.nodes[node]!);
   const { voters, next } = after.configuration;
   if (next !== null || before.configuration === after.configuration) return;
   if (JSON.stringify(before.configuration) === JSON.stringify(after.configuration)) return;
   const names = Object.keys(voters).map((node) => nameIn(after, node));
   const tie = Object.keys(voters).find((node) => voters[node]!.weight === 3);
-  const because = `${names.join(', ')} vote${tie ? `, ${nameIn(after, tie)} breaks ties` : ''}`;
+  const changed = reasons(before, after);
+  const because = `${names.join(', ')} vote${tie ? `, ${nameIn(after, tie)} breaks ties` : ''}${changed}`;
   note(turn, 'voters-changed', because, { voters: names.join(','), tieBreaker: tie ? nameIn(after, tie) : null });
+}
+
+function tellLeft(turn: Turn, node: NodeId, before: boolean | undefined, { name, left }: LedgerNode): void {
+  if (before === false && left)
+    note(turn, 'node-left', `${name} has left politely; it comes back by itself`, { node, name });
+}
+
+/** Why some vote no more, or with another store. Who is new is in the list itself. */
+function reasons(before: Ledger, after: Ledger): string {
+  const now = after.configuration.voters;
+  const all = Object.entries(before.configuration.voters).flatMap(([node, { store }]) => {
+    const entry = after.nodes[node];
+    const name = nameIn(before, node);
+    if (node in now) return now[node]!.store === store ? [] : [`${name} has a new store`];
+    if (!entry) return [`${name} was forgotten`];
+    return [entry.left ? `${name} has left` : entry.drained ? `${name} is drained` : `${name} is away`];
+  });
+  return all.length > 0 ? ` (${all.join(', ')})` : '';
 }
 
 /** Whether the configuration in force is committed in the own term: only then may another one begin (SAFETY L3). */

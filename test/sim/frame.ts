@@ -52,7 +52,8 @@ const sameAppend = (a: Append, b: Append): boolean =>
   a.stamp.term === b.stamp.term &&
   a.stamp.version === b.stamp.version &&
   a.committed.term === b.committed.term &&
-  a.committed.version === b.committed.version;
+  a.committed.version === b.committed.version &&
+  String(a.away) === String(b.away);
 
 function frozen<T>(value: T): T {
   if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;

@@ -60,3 +60,24 @@ it('whoever waits for the queue ends the wait; closed, nothing is written any mo
   await new Promise((resolve) => setTimeout(resolve, 60));
   expect(writes.length).toBe(1);
 });
+
+it('a look finds a failing store with nothing to write, and that it works again', async () => {
+  let isBroken = true;
+  const writes: Write[][] = [];
+  const store = {
+    write: async (batch: Write[]) => {
+      writes.push(batch);
+      if (isBroken) throw new Error('EIO');
+    },
+  };
+  const said: boolean[] = [];
+  const queue = new PersistQueue({ store, done: () => {}, failing: (failing) => void said.push(failing) });
+  queue.look();
+  await expect.poll(() => said).toEqual([true]);
+  isBroken = false;
+  await expect.poll(() => said).toEqual([true, false]);
+  expect(writes.flat()).toEqual([]);
+  queue.look();
+  await expect.poll(() => writes.length).toBe(3);
+  expect(said).toEqual([true, false]);
+});
