@@ -223,9 +223,9 @@ export const mutants: Mutant[] = [
       },
       {
         file: raft('leading'),
-        find: '  propose(turn, raft.accepted);\n}',
+        find: '  propose(turn, raft.accepted);\n',
         replace:
-          '  raft.leading = { ...raft.leading, proposed: [{ ledger: raft.accepted, seq: 0 }] };\n  propose(turn, raft.accepted);\n}',
+          '  raft.leading = { ...raft.leading, proposed: [{ ledger: raft.accepted, seq: 0 }] };\n  propose(turn, raft.accepted);\n',
       },
     ],
   },
