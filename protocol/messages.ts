@@ -12,8 +12,8 @@ export type Evidence = z.infer<typeof Evidence>;
 const term = z.int().nonnegative();
 /** Number of the leader's round; acknowledgements echo it, so that contact counts from when it was sent (SAFETY L12). */
 const round = z.int().nonnegative();
-/** Highest promise that the sender saw the other side make, so that a rolled back store finds out (SAFETY L9). */
-const Promised = z.object({ term, stamp: Stamp });
+/** Highest promise that the sender saw the other side make, and on which store: one rolled back finds out (SAFETY L9). */
+const Promised = z.object({ term, stamp: Stamp, store: StoreId.optional() });
 
 /** Everything that members say to each other on the direct stream /autogit/mesh/1. */
 export const PeerMessage = z.discriminatedUnion('kind', [

@@ -30,7 +30,9 @@ export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
   const name = nameOf(turn, run.node);
   if (ledger.nodes[run.node] === undefined) {
     const left = forgottenMs - (turn.wallMs - (ledger.forgotten[run.node] ?? 0));
-    return left <= 0 ? { lost: 'its node was removed from the mesh', holdMs: 0 } : { dueAt: turn.at + left };
+    // It may live, and go on by GitLab's last answer until GitLab disowns the run.
+    const fate = { lost: 'its node was removed from the mesh', holdMs: forgottenMs };
+    return left <= 0 ? fate : { dueAt: turn.at + left };
   }
   const rebooted = rebootFate(jobs, turn, run, name);
   if (rebooted !== null) return rebooted;

@@ -55,7 +55,8 @@ const cloneReturns = 6;
 
 export function hearConnected(turn: Turn, node: NodeId): void {
   setPeer(turn, node, { connected: true, connectedAt: turn.at, ledgerSent: null });
-  sayHello(turn, node, null);
+  // Said first of all: a store that was rolled back would find no fault with itself once it has a ledger of today.
+  sayHello(turn, node, peerOf(turn.raft, node).promised);
   if (turn.raft.leading) turn.raft.leading = { ...turn.raft.leading, hasNews: true };
 }
 
@@ -80,7 +81,7 @@ export function hearHello(turn: Turn, from: NodeId, message: MessageOf<'hello'>)
   if (promised?.store === message.store)
     if (promised.term > message.term || compareStamps(promised.stamp, message.stamp) > 0) {
       setPeer(turn, from, { acked: null, ledgerSent: null });
-      sayHello(turn, from, { term: promised.term, stamp: promised.stamp });
+      sayHello(turn, from, promised);
     }
   if (message.promised) rememberOwnPromise(turn, from, message.promised);
   if (message.ledger) takeCommitted(turn, message.ledger);
@@ -91,6 +92,7 @@ export function hearHello(turn: Turn, from: NodeId, message: MessageOf<'hello'>)
 function rememberOwnPromise(turn: Turn, from: NodeId, promised: NonNullable<MessageOf<'hello'>['promised']>): void {
   const { raft } = turn;
   if (raft.rolledBack !== null) return;
+  if (promised.store !== undefined && promised.store !== turn.identity.store) return;
   if (promised.term <= raft.term && compareStamps(promised.stamp, raft.accepted.stamp) <= 0) return;
   raft.rolledBack = `this store was rolled back: ${nameOf(turn, from)} has its promise of term ${promised.term}, ledger ${showStamp(promised.stamp)}, and it knows only term ${raft.term}, ledger ${showStamp(raft.accepted.stamp)}`;
   raft.campaign = null;

@@ -3,6 +3,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import { askProbe, freshProbe } from './evidence.ts';
 import { relay } from './hello.ts';
+import { rankedVoters } from './quorum.ts';
 import { raiseTerm } from './term.ts';
 import { timings } from './timings.ts';
 import { nameOf, peerOf, send, sendAfterDisk, type Turn } from './turn.ts';
@@ -19,7 +20,9 @@ const lateMs = (turn: Turn): number => Math.round(turn.at - turn.raft.timerAt);
 function mute(turn: Turn, from: NodeId): string | null {
   const { raft } = turn;
   if (raft.rolledBack !== null) return raft.rolledBack;
-  if (from in raft.accepted.forgotten) return `${nameOf(turn, from)} was forgotten by the mesh`;
+  // Who still has a vote may have to be elected once more, to take itself out.
+  if (from in raft.accepted.forgotten && !rankedVoters(raft.accepted.configuration).includes(from))
+    return `${nameOf(turn, from)} was forgotten by the mesh`;
   if (peerOf(raft, from).cloned) return `two machines call themselves ${nameOf(turn, from)}`;
   return null;
 }

@@ -209,6 +209,7 @@ export class Agent {
       case 'note':
         world.transcript.say(this.life, `${effect.event}: ${effect.because}`);
         world.rare.noted(effect.event, this);
+        if (effect.event === 'store-rolled-back') world.people.readsOfRollback(this);
         return world.figures.add(`note ${effect.event}`);
       case 'take-job':
         return this.runs.take(effect);

@@ -16,7 +16,7 @@ import { require as must } from './violation.ts';
 import type { World } from './world.ts';
 
 /** How long after a resume the watchdog may need to look and to freeze what thawed with the machine. */
-const afterResumeMs = 320;
+const afterResumeMs = 280;
 
 const hasRunner = (ledger: Ledger, runner: number): boolean =>
   Object.values(ledger.classes).some((entry) => entry.runner === runner);

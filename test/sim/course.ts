@@ -73,7 +73,7 @@ export class Course {
         world.rare.saw('stranded by a lost store');
         throw new Stranded();
       }
-      world.people.lookAfterStores();
+      world.people.lookAfterMachines();
       if (look % 10 === 0) world.people.undrain();
     }
     if (missing !== null)

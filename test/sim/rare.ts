@@ -2,6 +2,7 @@ import type { PeerMessage } from '../../protocol/messages.ts';
 import type { CoreState } from '../../scheduler/state.ts';
 import type { Agent } from './agent.ts';
 import { type Doc, isJoint } from './history.ts';
+import { require as must } from './violation.ts';
 import type { World } from './world.ts';
 
 /** What a seed may or may not meet. A number of seeds means something when it met all of these. */
@@ -132,7 +133,12 @@ export class Rare {
   noted(event: string, agent: Agent): void {
     if (event === 'false-alarm') this.saw('false evidence believed');
     if (event === 'store-rolled-back') {
-      this.#rolledBack.delete(agent.machine.disk.store);
+      const { store } = agent.machine.disk;
+      must(
+        this.#rolledBack.delete(store),
+        'rolled-back-stores-only',
+        () => `${agent.life} takes ${store} for rolled back`,
+      );
       this.saw('store rolled back and found out');
     }
   }

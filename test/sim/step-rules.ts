@@ -40,7 +40,7 @@ export function answersRightly(
             `${life} hears that ${showStamp(message.committed)} is committed, and takes ${showStamp(effect.ledger.stamp)}`,
         );
   const { promised } = message.kind === 'hello' ? message : { promised: null };
-  if (promised !== null && rolledBack === null)
+  if (promised !== null && (promised.store ?? before.identity.store) === before.identity.store && rolledBack === null)
     must(
       (promised.term <= term && !isOlder(accepted.stamp, promised.stamp)) ||
         effects.some((effect) => effect.kind === 'note' && effect.event === 'store-rolled-back'),

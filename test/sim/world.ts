@@ -248,7 +248,7 @@ export class World {
   #canDoWithout(id: string, machines: readonly Machine[]): boolean {
     const there = new Set(
       this.machines()
-        .filter((machine) => machine.id !== id && !machine.disk.isEmpty)
+        .filter(({ disk, id: other }) => other !== id && !disk.isEmpty && !this.#rolledBack.has(disk.store))
         .map((machine) => `${machine.id}/${machine.disk.store}`),
     );
     return this.#configurationsOf(machines).every((configuration) => quorum(configuration, (disk) => there.has(disk)));
@@ -278,9 +278,13 @@ export class World {
     );
   }
 
+  /** A store that finds out that it forgot something never votes again: the plan does not count on any of these. */
+  readonly #rolledBack = new Set<string>();
+
   rollBack(id: string, copy: DiskCopy): void {
     const { disk } = this.machine(id);
     disk.restore(copy);
+    this.#rolledBack.add(disk.store);
     this.rare.rolledBack(disk.store);
     this.history.forgot(`${id}/${disk.store}`, disk.acceptedStamp, disk.promisedTerm);
     this.transcript.say(id, `is rolled back to ${showStamp(disk.acceptedStamp)}, term ${disk.promisedTerm}`);
@@ -288,17 +292,18 @@ export class World {
 
   /**
    * A joint configuration may have begun in the very moment in which a disk that it needs was lost: then no election can
-   * be won by any rule, and only `recover --force` helps.
+   * be won by any rule, and only `recover --force` helps. The same if it needs one that found out that it was rolled back.
    */
   isStranded(): boolean {
-    if (!this.figures.counts['store lost']) return false;
+    if (!this.figures.counts['store lost'] && this.#rolledBack.size === 0) return false;
+    const isMute = (id: string): boolean => (this.agentOf(id)?.state.raft.rolledBack ?? null) !== null;
     const disks = this.machines()
       .filter((machine) => !machine.disk.isEmpty)
-      .map(({ id, disk }) => ({ name: `${id}/${disk.store}`, doc: this.history.find(disk.acceptedStamp) }));
+      .map(({ id, disk }) => ({ id, name: `${id}/${disk.store}`, doc: this.history.find(disk.acceptedStamp) }));
     return !disks.some(({ doc }) => {
       if (!doc) return false;
       const voters = disks.filter((other) => other.doc && compareStamps(other.doc.stamp, doc.stamp) <= 0);
-      return quorum(doc.configuration, (disk) => voters.some((voter) => voter.name === disk));
+      return quorum(doc.configuration, (disk) => voters.some(({ id, name }) => name === disk && !isMute(id)));
     });
   }
 

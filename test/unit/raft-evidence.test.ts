@@ -132,10 +132,23 @@ describe('stores', () => {
     const one = new One().elect().ack('A', 8);
     one.said = [];
     one.hear('A', hello({}));
-    expect(one.last('hello')?.promised).toEqual({ term: 4, stamp: { term: 4, version: 8 } });
+    expect(one.last('hello')?.promised).toEqual({ store: 'sA', term: 4, stamp: { term: 4, version: 8 } });
     one.said = [];
     one.hear('A', hello({ store: 'new' }));
     expect(one.last('hello')).toBeUndefined();
+  });
+  it('that others have rolled back are told so before they get a ledger of today (L9)', () => {
+    const one = new One().elect().ack('A', 8);
+    one.said = [];
+    one.feed({ kind: 'connected', node: 'A' });
+    expect(one.last('hello')?.promised).toEqual({ store: 'sA', term: 4, stamp: { term: 4, version: 8 } });
+  });
+  it('that are new do not take the promise of the one before for theirs (L9)', () => {
+    const one = new One();
+    one.hear('A', hello({ promised: { term: 9, stamp: { term: 9, version: 9 }, store: 'another' } }));
+    expect(one.state.raft.rolledBack).toBeNull();
+    one.hear('A', hello({ promised: { term: 9, stamp: { term: 9, version: 9 }, store: one.state.identity.store } }));
+    expect(one.state.raft.rolledBack).not.toBeNull();
   });
 });
 
