@@ -20,6 +20,7 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   duels: ['--storm', '--chaos', '8s', '--kinds', 'isolate,isolate,kill agent'],
   split: ['--storm', '--chaos', '8s', '--kinds', 'kill agent,power off,slow line,slow line'],
   stormyKills: ['--storm', '--chaos', '8s', '--kinds', 'kill agent,kill agent,isolate,slow disk'],
+  kills: ['--chaos', '15s', '--kinds', 'kill agent,kill agent,reset streams'],
   lag: ['--chaos', '15s', '--kinds', 'slow line,slow line,kill agent,isolate'],
   hiccups: ['--chaos', '15s', '--kinds', 'reset streams,busy loop'],
 };

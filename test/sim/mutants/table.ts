@@ -13,6 +13,7 @@ export interface Mutant {
     | 'stormyKills'
     | 'duels'
     | 'split'
+    | 'kills'
     | 'lag'
     | 'hiccups'
     | 'stories';
@@ -280,6 +281,7 @@ export const mutants: Mutant[] = [
     jobs('lost-runs'),
     'export const adoptionMs = 60_000;',
     'export const adoptionMs = 300;',
+    'kills',
   ),
   {
     name: 'lost run comes back',
