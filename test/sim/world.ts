@@ -251,7 +251,12 @@ export class World {
         .filter(({ disk, id: other }) => other !== id && !disk.isEmpty && !this.#rolledBack.has(disk.store))
         .map((machine) => `${machine.id}/${machine.disk.store}`),
     );
-    return this.#configurationsOf(machines).every((configuration) => quorum(configuration, (disk) => there.has(disk)));
+    const { store } = this.machine(id).disk;
+    const needs = ({ voters, next }: Configuration): boolean =>
+      voters[id]?.store === store || next?.[id]?.store === store;
+    return this.#configurationsOf(machines).every(
+      (configuration) => !needs(configuration) || quorum(configuration, (disk) => there.has(disk)),
+    );
   }
 
   /**
