@@ -7,12 +7,20 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { until } from './network-party.ts';
 
-/** `network-process.ts` as one file that Node 20 can run. Returns its path, and what removes it. */
-export async function bundleNetworkProcess(): Promise<{ path: string; remove: () => Promise<void> }> {
+export interface Bundle {
+  path: string;
+  remove(): Promise<void>;
+}
+
+/** `network-process.ts` as one file that Node 20 can run. */
+export const bundleNetworkProcess = (): Promise<Bundle> =>
+  bundleProcess(fileURLToPath(new URL('./network-process.ts', import.meta.url)));
+
+export async function bundleProcess(entry: string): Promise<Bundle> {
   const folder = await mkdtemp(join(tmpdir(), 'autogit-network-'));
   const path = join(folder, 'network-process.mjs');
   await build({
-    entryPoints: [fileURLToPath(new URL('./network-process.ts', import.meta.url))],
+    entryPoints: [entry],
     outfile: path,
     bundle: true,
     platform: 'node',

@@ -1,9 +1,11 @@
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { FoundMesh } from '../../node/enrol/find-meshes.ts';
 import type { KnockOutcome } from '../../node/enrol/knock.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
-import { bundleNetworkProcess, type Child, startChild } from '../real/network-child.ts';
+import { bundleNetworkProcess, bundleProcess, type Child, startChild } from '../real/network-child.ts';
 import { until } from '../real/network-party.ts';
 import { buildLan, type Lan } from './lan.ts';
 
@@ -56,6 +58,26 @@ const probed = async (child: Child, node: string): Promise<string> =>
   (await child.order<{ result: string }>('probe', node)).result;
 
 const connectedTo = async (child: Child): Promise<number> => (await child.order<string[]>('connected')).length;
+
+it('is understood by libp2p’s own mDNS, and understands it', async () => {
+  const here = buildLan(2, { routes: true });
+  lan = here;
+  const stock = await bundleProcess(fileURLToPath(new URL('./stock-mdns.ts', import.meta.url)));
+  const [command, ...args] = [...here.inside(1), process.execPath, stock.path];
+  const other = spawn(command as string, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    let text = '';
+    other.stdout.on('data', (data) => (text += data));
+    const ours = await startChild(bundle.path, { mdns: true }, here.inside(2));
+    children = [ours];
+    await until(() => text.split('\n').slice(1).includes(ours.node), 'it sees ours');
+    const itself = text.split('\n')[0] as string;
+    await until(() => ours.said.some((said) => JSON.stringify(said).includes(itself)), 'ours sees it');
+  } finally {
+    other.kill('SIGKILL');
+    await stock.remove();
+  }
+});
 
 describe('three machines with nothing shared but a bridge', () => {
   it('find each other by mDNS alone, let each other in, and know a pulled cable from a killed agent', async () => {
