@@ -71,6 +71,13 @@ export class Gossip {
       // Tags would hand peers to libp2p's own reconnecting; the dialer does that.
       tagMeshPeers: false,
       maxInboundDataLength: limits.reportBytes * 4,
+      // Whoever speaks sends to everybody it is linked with; a few pass it on, for those whose link to it is cut.
+      D: 3,
+      Dlo: 2,
+      Dhi: 5,
+      Dout: 1,
+      // "I have it already" would cost more than the report itself.
+      idontwantMinDataSize: limits.reportBytes * 4,
       maxTopicBytesPerPeer: 16 << 10,
     });
     return (components) => {
