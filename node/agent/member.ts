@@ -20,6 +20,7 @@ import { CoreLoop } from './core-loop.ts';
 import { type Hands, outsideHands, perform } from './effects.ts';
 import { GitlabDesk } from './gitlab-desk.ts';
 import type { NetworkSlot } from './network-slot.ts';
+import { rehearse } from './rehearsal.ts';
 import { type CoreView, jobRowsOf, whyOf } from './views.ts';
 
 const measureEveryMs = 2_000;
@@ -57,6 +58,7 @@ export class Member {
   readonly #hands: Hands;
   #measuring: NodeJS.Timeout | null = null;
   #measurements = 0;
+  #endRehearsals: (() => void) | null = null;
   /** While the store cannot be written: why. A node in this state neither leads nor gets jobs. */
   storeProblem: string | null = null;
   #measured: Measured | null = null;
@@ -146,6 +148,9 @@ export class Member {
     void this.#measure();
     for (const node of network.connected()) this.loop.feed({ kind: 'connected', node });
     this.loop.feed({ kind: 'ticked' });
+    this.#endRehearsals = rehearse((error) =>
+      this.#options.log.warn(`a rehearsal of failover broke: ${error.message}`),
+    );
     this.#measuring = setInterval(() => {
       void this.#measure();
       this.#measurements += 1;
@@ -201,6 +206,7 @@ export class Member {
 
   async stop(): Promise<void> {
     if (this.#measuring) clearInterval(this.#measuring);
+    this.#endRehearsals?.();
     await this.runs.stop();
     await this.loop.stop();
   }

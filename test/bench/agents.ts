@@ -4,6 +4,7 @@ import { formMesh } from '../e2e/mesh.ts';
 import type { Lan } from '../e2e/namespaces.ts';
 import { Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';
 import { EventTail } from './event-tail.ts';
+import { KeptSocket } from './kept-socket.ts';
 
 export interface Agent {
   machine: TestMachine;
@@ -97,26 +98,43 @@ export async function firstDecision(
   limitMs = 30_000,
 ): Promise<{ accepted: number; seen: number }> {
   const inVain = { accepted: Number.NaN, seen: Number.NaN };
+  const sockets = new Map(at.map((agent) => [agent, new KeptSocket(agent.machine.home)]));
+  try {
+    return (await decided(at, sockets, began, limitMs)) ?? inVain;
+  } finally {
+    for (const socket of sockets.values()) socket.close();
+  }
+}
+
+async function decided(
+  at: readonly Agent[],
+  sockets: ReadonlyMap<Agent, KeptSocket>,
+  began: number,
+  limitMs: number,
+): Promise<{ accepted: number; seen: number } | null> {
   const first = nextValue();
   const accepted: { by: Agent | null; at: number } = { by: null, at: Number.NaN };
   for (let tries = 0; accepted.by === null; tries++) {
-    if (performance.now() - began > limitMs) return inVain;
+    if (performance.now() - began > limitMs) return null;
     const agent = at[tries % at.length] as Agent;
     const value = tries === 0 ? first : nextValue();
-    agent.client.change({ kind: 'set', key: 'graceMs', value }).then(
-      (outcome) => {
-        if (outcome.state !== 'done' || accepted.by) return;
-        accepted.by = agent;
-        accepted.at = performance.now() - began;
-      },
-      () => {},
-    );
+    sockets
+      .get(agent)
+      ?.set(value)
+      .then(
+        (outcome) => {
+          if (outcome.state !== 'done' || accepted.by) return;
+          accepted.by = agent;
+          accepted.at = performance.now() - began;
+        },
+        () => {},
+      );
     const next = began + (tries + 1) * 10;
     while (accepted.by === null && performance.now() < next) await sleep(1);
   }
   const other = at.find((agent) => agent !== accepted.by) as Agent;
-  while ((await other.client.settings()).graceMs < first) {
-    if (performance.now() - began > limitMs) return inVain;
+  while (((await sockets.get(other)?.graceMs()) ?? 0) < first) {
+    if (performance.now() - began > limitMs) return null;
     await sleep(1);
   }
   return { accepted: accepted.at, seen: performance.now() - began };
