@@ -18,12 +18,16 @@ const pollMs = 25;
 /** Between two questions to a node that is in no mesh yet: it may be founding one at this moment. */
 const againMs = { first: 100, most: 1500 };
 
+/** Questions at a time: each is a handshake, and a large mesh would keep a small machine busy until all run out of time. */
+const atOnce = 4;
+
 /** What is known of one stranger's answer. */
 interface Asked {
   mesh: MeshHint;
   /** Monotonic ms before which it is not asked (again). */
   notBefore: number;
   waitMs: number;
+  /** It has not answered for the first time, and does not say that it is in no mesh. */
   owesAnswer: boolean;
 }
 
@@ -41,6 +45,7 @@ export async function findMeshes(
 ): Promise<FoundMesh[]> {
   const found: FoundMesh[] = [];
   const known = new Map<NodeId, Asked>();
+  let open = 0;
   const began = performance.now();
   const since = Math.min(began, door.lookingSince);
   let wake = (): void => {};
@@ -50,15 +55,16 @@ export async function findMeshes(
       void door.strangersChange(pollMs).then(resolve);
     });
   const isQuiet = (): boolean =>
-    performance.now() - since >= quietMs && [...known.values()].every(({ owesAnswer }) => !owesAnswer);
+    performance.now() - since >= quietMs && door.strangers().every(({ node }) => !known.get(node)?.owesAnswer);
   door.lookAround();
   while (performance.now() - began < ms && !enough(found) && !isQuiet()) {
     for (const stranger of door.strangers()) {
       const asked = askedOf(known, stranger);
-      if (performance.now() < asked.notBefore) continue;
+      if (performance.now() < asked.notBefore || open >= atOnce) continue;
+      open += 1;
       asked.notBefore = Number.POSITIVE_INFINITY;
-      asked.owesAnswer = asked.waitMs === againMs.first;
       void askMesh(door, stranger).then((mesh) => {
+        open -= 1;
         asked.owesAnswer = false;
         asked.waitMs = Math.min(1.5 * asked.waitMs, againMs.most);
         if (mesh) found.push(mesh);
@@ -76,7 +82,7 @@ function askedOf(known: Map<NodeId, Asked>, { node, mesh }: Stranger): Asked {
   const before = known.get(node);
   if (before && (before.mesh === mesh || before.notBefore === Number.POSITIVE_INFINITY)) return before;
   const notBefore = mesh === null ? performance.now() + againMs.most : 0;
-  const asked = { mesh, notBefore, waitMs: againMs.first, owesAnswer: false };
+  const asked = { mesh, notBefore, waitMs: againMs.first, owesAnswer: mesh !== null };
   known.set(node, asked);
   return asked;
 }
