@@ -1,5 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger, LedgerNode } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { compareStamps, sameStamp } from '../../protocol/stamp.ts';
 import { hasQuorum } from './quorum.ts';
 import type { Leading } from './raft-state.ts';
@@ -66,9 +66,10 @@ export function commit(turn: Turn, ledger: Ledger): void {
 
 function tellNews(turn: Turn, before: Ledger, after: Ledger): void {
   if (before.nodes !== after.nodes)
-    for (const [node, { name, because }] of Object.entries(after.nodes))
+    for (const [node, { name, because, left }] of Object.entries(after.nodes))
       if (!(node in before.nodes)) note(turn, 'node-approved', `${name} is in the mesh: ${because}`, { node, name });
-  for (const node in after.nodes) tellLeft(turn, node, before.nodes[node]?.left, after.nodes[node]!);
+      else if (left && !before.nodes[node]!.left)
+        note(turn, 'node-left', `${name} has left politely; it comes back by itself`, { node, name });
   const { voters, next } = after.configuration;
   if (next !== null || before.configuration === after.configuration) return;
   if (JSON.stringify(before.configuration) === JSON.stringify(after.configuration)) return;
@@ -77,11 +78,6 @@ function tellNews(turn: Turn, before: Ledger, after: Ledger): void {
   const changed = reasons(before, after);
   const because = `${names.join(', ')} vote${tie ? `, ${nameIn(after, tie)} breaks ties` : ''}${changed}`;
   note(turn, 'voters-changed', because, { voters: names.join(','), tieBreaker: tie ? nameIn(after, tie) : null });
-}
-
-function tellLeft(turn: Turn, node: NodeId, before: boolean | undefined, { name, left }: LedgerNode): void {
-  if (before === false && left)
-    note(turn, 'node-left', `${name} has left politely; it comes back by itself`, { node, name });
 }
 
 /** Why some vote no more, or with another store. Who is new is in the list itself. */

@@ -6,7 +6,7 @@ import { foundingLedger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import { names } from '../../protocol/names.ts';
-import { type Attacker, attacker, endAttackers, frame, throwAt } from './network-attacker.ts';
+import { attacker, endAttackers, frame, meshWithRotten, throwAt } from './network-attacker.ts';
 import { endParties, ledgerOf, meet, type Party, party, pause, reportOf, until } from './network-party.ts';
 
 afterEach(async () => {
@@ -43,18 +43,6 @@ async function expectWell(a: Party, b: Party): Promise<void> {
   a.network.send(b.id, vote(77));
   b.network.send(a.id, vote(78));
   await until(() => a.messages.length > atA && b.messages.length > atB, 'messages flow both ways');
-}
-
-/** Two honest members and a third that is a member too, but sends what it likes. */
-async function meshWithRotten(): Promise<{ a: Party; b: Party; rotten: Attacker }> {
-  const [a, b] = [await party('a'), await party('b')];
-  const rotten = await attacker();
-  const ledger = ledgerOf([a, b]);
-  const entry = ledger.nodes[a.id];
-  if (entry) ledger.nodes[rotten.id] = { ...entry, name: 'rotten', addresses: [] };
-  for (const { network } of [a, b]) network.setLedger(ledger);
-  await until(() => a.network.connected().length === 1, 'a and b are connected');
-  return { a, b, rotten };
 }
 
 describe('a stranger', () => {

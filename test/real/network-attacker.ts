@@ -7,7 +7,7 @@ import { yamux } from '@libp2p/yamux';
 import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p, type Libp2p } from 'libp2p';
 import { multiaddrOf } from '../../node/network/addresses.ts';
-import type { Party } from './network-party.ts';
+import { ledgerOf, type Party, party, until } from './network-party.ts';
 
 /** A plain libp2p node that keeps to no rule of ours. */
 export interface Attacker {
@@ -42,6 +42,18 @@ export async function attacker(): Promise<Attacker> {
   };
   attackers.push(made);
   return made;
+}
+
+/** Two honest members and a third that is a member too, but sends what it likes. */
+export async function meshWithRotten(): Promise<{ a: Party; b: Party; rotten: Attacker }> {
+  const [a, b] = [await party('a'), await party('b')];
+  const rotten = await attacker();
+  const ledger = ledgerOf([a, b]);
+  const entry = ledger.nodes[a.id];
+  if (entry) ledger.nodes[rotten.id] = { ...entry, name: 'rotten', addresses: [] };
+  for (const { network } of [a, b]) network.setLedger(ledger);
+  await until(() => a.network.connected().length === 1, 'a and b are connected');
+  return { a, b, rotten };
 }
 
 export const endAttackers = async (): Promise<void> => {

@@ -7,8 +7,8 @@ import { encode } from '../../protocol/codec.ts';
 import { limits } from '../../protocol/limits.ts';
 import { names } from '../../protocol/names.ts';
 import type { Report } from '../../protocol/report.ts';
-import { attacker, endAttackers } from './network-attacker.ts';
-import { endParties, ledgerOf, party, pause, reportOf, until } from './network-party.ts';
+import { endAttackers, meshWithRotten } from './network-attacker.ts';
+import { endParties, pause, reportOf, until } from './network-party.ts';
 
 afterEach(async () => {
   await endAttackers();
@@ -45,13 +45,7 @@ async function gossipFrame(report: Report, { author, signer, seqno }: Signed): P
 }
 
 it('a member can neither forge the reports of another nor bring back old ones', async () => {
-  const [a, b] = [await party('a'), await party('b')];
-  const rotten = await attacker();
-  const ledger = ledgerOf([a, b]);
-  const entry = ledger.nodes[a.id];
-  if (entry) ledger.nodes[rotten.id] = { ...entry, name: 'rotten', addresses: [] };
-  for (const { network } of [a, b]) network.setLedger(ledger);
-  await until(() => a.network.connected().length === 1, 'a and b are connected');
+  const { a, b, rotten } = await meshWithRotten();
   await until(() => a.network.listeners().includes(b.id), 'b listens');
   const stream: Stream = await (await rotten.connect(a)).newStream('/meshsub/1.2.0');
   const say = async (report: Report, signed: Signed): Promise<void> => {

@@ -54,6 +54,16 @@ const grants = (lab: Lab): { class: string; node: string; job: unknown }[] =>
     .filter((note) => note.event === 'grant-sent')
     .map(({ fields }) => ({ class: String(fields.class), node: String(fields.node), job: fields.job }));
 
+/** GitLab's queue fails seven times, so that the pause is long; the number of times that it was read. */
+function failSeven(lab: Lab, because: string): number {
+  for (let tries = 0; tries < 6; tries += 1) {
+    lab.feed('kang', { kind: 'queue-failed', because });
+    lab.run(20_000);
+  }
+  lab.feed('kang', { kind: 'queue-failed', because });
+  return lab.effects('read-queue').length;
+}
+
 describe('the leader grants', () => {
   it('in the order of the queue, and what fits nowhere does not hold up the rest', () => {
     const lab = new Lab({ machines: two(), ledger: withClasses([], ['gpu'], ['vram-48g']) });
@@ -171,12 +181,7 @@ describe('the leader grants', () => {
   it('looks at once when GitLab took the result of a run, whatever failed before, but not on a mere hint', () => {
     const lab = new Lab({ machines: { kang: measured(), 'desktop-1': measured() }, mute: ['read-queue'] });
     lab.run(1000);
-    for (let tries = 0; tries < 6; tries += 1) {
-      lab.feed('kang', { kind: 'queue-failed', because: 'connection refused' });
-      lab.run(20_000);
-    }
-    lab.feed('kang', { kind: 'queue-failed', because: 'connection refused' });
-    const before = lab.effects('read-queue').length;
+    const before = failSeven(lab, 'connection refused');
     lab.feed('kang', { kind: 'queue-hinted' });
     lab.run(500);
     expect(lab.effects('read-queue').length).toBe(before);
@@ -191,12 +196,7 @@ describe('the leader grants', () => {
   it('looks at a newly connected GitLab at once, whatever failed before', () => {
     const lab = new Lab({ machines: { kang: measured() }, mute: ['read-queue'] });
     lab.run(1000);
-    for (let tries = 0; tries < 6; tries += 1) {
-      lab.feed('kang', { kind: 'queue-failed', because: 'the token is wrong' });
-      lab.run(20_000);
-    }
-    lab.feed('kang', { kind: 'queue-failed', because: 'the token is wrong' });
-    const before = lab.effects('read-queue').length;
+    const before = failSeven(lab, 'the token is wrong');
     const gitlab = { ...lab.committed.gitlab, token: 'another' };
     lab.committed = { ...lab.committed, gitlab };
     lab.accepted = lab.committed;
