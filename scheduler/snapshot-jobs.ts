@@ -1,9 +1,10 @@
 import type { Ledger, Run } from '../protocol/ledger.ts';
 import type { JobRow, WhyAnswer } from '../protocol/status.ts';
+import { awaySentence } from './jobs/away.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
 import { demandOf, needsSentence } from './jobs/demand.ts';
 import { classWaits } from './jobs/grants.ts';
-import { isOpen, type OutGrant, type WaitingJob } from './jobs/jobs-state.ts';
+import { isBusy, isOpen, type OutGrant, type WaitingJob } from './jobs/jobs-state.ts';
 import { machinesOf } from './jobs/machines.ts';
 import { type Placement, place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
@@ -31,7 +32,7 @@ export function jobRows(view: ViewInput, all = false): JobRow[] {
     .filter((run) => !isOpen(run))
     .sort((a, b) => (b.finishedAt ?? b.takenAt) - (a.finishedAt ?? a.takenAt));
   const shown = all ? ended : ended.slice(0, endedShown);
-  return [...waiting, ...[...running, ...shown].map((run) => runRow(ledger, run, runs))];
+  return [...waiting, ...[...running, ...shown].map((run) => runRow(view, ledger, run, runs))];
 }
 
 /** The ledger's runs; of this machine's own, what it knows itself where that is newer. */
@@ -104,12 +105,21 @@ function rowState(run: Run): JobRow['state'] {
   return run.result?.state === 'success' ? 'done' : 'failed';
 }
 
+/** Of a run whose machine does not answer: that, not how it came there. */
+function awayBecause({ jobs, at, self, liveness }: ViewInput, ledger: Ledger, run: Run): string | null {
+  const { node } = run;
+  if (!isBusy(run) || node === self) return null;
+  const live = liveness(node);
+  if (live.state === 'alive' || live.since === Number.NEGATIVE_INFINITY) return null;
+  return awaySentence(jobs, node, nodeName(ledger, node), { state: live.state, since: live.since }, at);
+}
+
 const runBecause = (run: Run): string => {
   if (run.state === 'lost' || run.result === null) return run.frozen ? `frozen: ${run.because}` : run.because;
   return run.state === 'finished' ? `${run.result.because}; GitLab does not know yet` : run.result.because;
 };
 
-function runRow(ledger: Ledger, run: Run, runs: readonly Run[]): JobRow {
+function runRow(view: ViewInput, ledger: Ledger, run: Run, runs: readonly Run[]): JobRow {
   return {
     job: run.job,
     project: run.project,
@@ -123,7 +133,7 @@ function runRow(ledger: Ledger, run: Run, runs: readonly Run[]): JobRow {
     startedAt: time(run.startedAt),
     finishedAt: time(run.finishedAt),
     exitCode: run.result?.exitCode ?? null,
-    because: runBecause(run),
+    because: awayBecause(view, ledger, run) ?? runBecause(run),
   };
 }
 
@@ -164,7 +174,7 @@ function whyWaiting(view: ViewInput, ledger: Ledger, job: WaitingJob): WhyAnswer
 function whyRun(view: ViewInput, ledger: Ledger, run: Run): WhyAnswer {
   const demand = demandOf(run.tags, ledger.settings.defaultArch);
   const placement = place(demand, machinesOf(lookOfView(view, ledger)));
-  const row = runRow(ledger, run, []);
+  const row = runRow(view, ledger, run, []);
   return {
     job: run.job,
     project: run.project,

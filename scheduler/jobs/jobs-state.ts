@@ -3,6 +3,7 @@ import type { Ledger, Run, Sealed } from '../../protocol/ledger.ts';
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { Durable } from '../effects.ts';
 import type { QueuedJob } from '../inputs.ts';
+import type { Away } from './away.ts';
 import type { Claim } from './room.ts';
 
 /** Grants whose POST may have gone out: on disk before it does (SAFETY J3). */
@@ -124,7 +125,7 @@ export interface LeadState {
   /** Lost runs being failed at GitLab. */
   failing: Readonly<Record<string, { askedAt: number; nextAt: number; tries: number }>>;
   /** Nodes that do not answer: since when, counted once; a repeated probe does not start it anew. */
-  away: Readonly<Record<NodeId, { state: 'dead' | 'silent'; since: number }>>;
+  away: Readonly<Record<NodeId, Away>>;
   /** Runs of the ledger that their node, alive and of the same boot, no longer names: since when. */
   missing: Readonly<Record<string, number>>;
   strays: Readonly<Record<number, Stray>>;

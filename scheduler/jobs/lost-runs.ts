@@ -1,11 +1,11 @@
 import type { Run } from '../../protocol/ledger.ts';
 import type { InputOf } from '../inputs.ts';
+import { type Away, awaySentence, deafReportAt, reportStaleMs } from './away.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { isBusy, isOpen, type JobsState } from './jobs-state.ts';
 import { hintQueue } from './queue.ts';
 import { failedAtGitlab, lostRun } from './run-edits.ts';
 import { nameOf, note, type Turn, wake } from './turn.ts';
-import { span } from './words.ts';
 
 /*
  * When a run is lost (SAFETY J1, J9). Its node froze it within 2 s of silence, so after these spans it surely does not
@@ -38,15 +38,22 @@ export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
   if (rebooted !== null) return rebooted;
   const away = jobs.lead.away[run.node];
   if (away === undefined) return missingFate(jobs, run, name);
-  const { state, since } = away;
-  const limit = state === 'dead' || !isBusy(run) ? adoptionMs : silentLimitMs(turn.wallMs - run.takenAt);
-  const dueAt = Math.max(since, jobs.lead.since) + limit;
+  const since = Math.max(away.since, jobs.lead.since);
+  const spanMs = silentLimitMs(turn.wallMs - run.takenAt);
+  const limit = away.state === 'dead' || !isBusy(run) ? adoptionMs : spanMs;
+  const deafAt = deafReportAt(jobs, run.node, since);
+  const dueAt = Math.max(since + limit, deafAt === null ? since : deafDueAt(since, deafAt, spanMs));
   if (turn.at < dueAt) return { dueAt };
-  const what = state === 'dead' ? `the agent of ${name} has not answered` : `${name} has not answered`;
-  const gone = `${what} for ${span(turn.at - Math.max(since, jobs.lead.since))}`;
-  const holdMs = state === 'silent' ? limit : 0;
-  return { lost: `${gone}${resultWords(run)}`, holdMs };
+  const gone = awaySentence(jobs, run.node, name, { state: away.state, since }, turn.at);
+  return { lost: `${gone}${resultWords(run)}`, holdMs: away.state === 'silent' ? limit : 0 };
 }
+
+/**
+ * It does not hear the leader, and lives: it has as long as an agent that may come back. Its reports are not many, so a
+ * few may fail to come before its machine counts as silent from the last one on.
+ */
+const deafDueAt = (since: number, deafAt: number, spanMs: number): number =>
+  Math.min(since + adoptionMs, deafAt + Math.max(spanMs, reportStaleMs));
 
 /** SAFETY J9: never hide that the job had ended. */
 function resultWords(run: Run): string {
@@ -92,7 +99,7 @@ function countMissing(jobs: JobsState, turn: Turn): JobsState {
 function countAway(jobs: JobsState, turn: Turn): JobsState {
   const { ledger, self } = turn.context;
   if (jobs.lead === null || ledger === null) return jobs;
-  const away: Record<string, { state: 'dead' | 'silent'; since: number }> = {};
+  const away: Record<string, Away> = {};
   for (const node of Object.keys(ledger.nodes)) {
     if (node === self) continue;
     const { state, since } = turn.context.liveness(node);

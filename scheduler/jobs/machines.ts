@@ -1,5 +1,6 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
+import { awayWords, reportStaleMs } from './away.ts';
 import type { JobsContext } from './contract.ts';
 import { isBusy, type JobsState } from './jobs-state.ts';
 import { type Claim, claimOf, lessClaims } from './room.ts';
@@ -25,9 +26,6 @@ export const lookOf = (jobs: JobsState, turn: Turn, ledger: Ledger): Look => ({
   jobs,
   liveness: turn.context.liveness,
 });
-
-/** A report older than this says nothing any more: reports come every 2 s. */
-export const reportStaleMs = 10_000;
 
 /** Runs of a node that take room, by the newest word: the node's own, else the ledger's. */
 export function busyRuns(look: Look, node: NodeId): Run[] {
@@ -80,8 +78,8 @@ export function awayReason(look: Look, node: NodeId): string | null {
   if (node === look.self) return heard ? null : 'has not measured itself yet';
   const { state, since } = look.liveness(node);
   if (state !== 'alive' && since === Number.NEGATIVE_INFINITY) return 'has not been heard since this agent was started';
-  if (state === 'silent') return `has not answered for ${span(look.at - since)}`;
-  if (state === 'dead') return `its agent has not answered for ${span(look.at - since)}`;
+  if (state === 'dead') return `its agent ${awayWords(look.jobs, node, { state, since }, look.at)}`;
+  if (state === 'silent') return awayWords(look.jobs, node, { state, since }, look.at);
   if (listed.left) return 'left politely; it comes back by itself';
   if (heard === undefined) return 'has not reported yet';
   const age = look.at - heard.at;

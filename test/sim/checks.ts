@@ -59,7 +59,7 @@ export class Checks {
     if (leads && input.kind === 'heard' && input.message.kind === 'ack')
       this.#contact.counts(agent, input.from, input.message);
     if (input.kind === 'heard' && input.message.kind === 'vote') this.#remembersItsVote(agent, before);
-    if (input.kind === 'heard') this.#world.rare.heard(before, input.message);
+    if (input.kind === 'heard') this.#world.rare.heard(before, input.from, input.message);
     if (input.kind === 'heard') answersRightly(agent.life, before, input.message, effects);
     if (input.kind === 'heard' && input.message.kind === 'grant')
       this.#staleGrantIsRefused(agent, input.message, effects);

@@ -38,6 +38,7 @@ export const rareStates = [
   'left and came back without a restart',
   'run frozen and thawed',
   'run adopted by the next agent',
+  'run kept while its machine did not hear the leader',
   'run lost and failed at GitLab',
   'job taken and forgotten, rescued',
   'stranded by a lost store',
@@ -113,9 +114,21 @@ export class Rare {
     }
   }
 
-  heard(before: CoreState, message: PeerMessage): void {
+  heard(before: CoreState, from: string, message: PeerMessage): void {
+    if (message.kind === 'ack') this.#answered(before, from);
     if (message.kind === 'append' && message.term < before.raft.term) this.saw('late round of a deposed leader');
     if (message.kind === 'grant' && message.term < before.raft.term) this.saw('late grant of a deposed leader');
+  }
+
+  /** SAFETY J1: only its reports came for longer than a machine may be silent, and its run was not given up. */
+  #answered({ raft, jobs }: CoreState, from: string): void {
+    const answeredAt = raft.peers[from]?.acked?.sentAt;
+    const reportAt = jobs.reports[from]?.at;
+    if (jobs.lead === null || answeredAt === undefined || reportAt === undefined || reportAt - answeredAt < 3000)
+      return;
+    const runs = Object.values(raft.committed?.runs ?? {});
+    if (runs.some(({ node, state }) => node === from && (state === 'taken' || state === 'running')))
+      this.saw('run kept while its machine did not hear the leader');
   }
 
   /** Its agent or its machine is gone. */

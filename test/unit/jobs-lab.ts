@@ -56,6 +56,8 @@ export class Lab {
   readonly taken: { job: number; node: string }[] = [];
   mayAct = true;
   contactLost = false;
+  /** Reports that nobody gets. */
+  isLost: (from: string) => boolean = () => false;
   /** ms from an edit to its commit; null = 2 to 7. */
   commitMs: number | null = null;
   /** Called after each step. */
@@ -177,6 +179,7 @@ export class Lab {
       case 'send':
         return this.send(name, effect.to, effect.message);
       case 'gossip':
+        if (this.isLost(name)) return;
         for (const other of this.nodes.keys())
           if (other !== name)
             this.later(1 + this.random() * 9, () =>

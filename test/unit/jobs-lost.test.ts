@@ -73,11 +73,40 @@ describe('when a run is lost (SAFETY J1)', () => {
 
   it('a short silence costs nothing', () => {
     const lab = withRun({}, {}, 100_000);
-    lab.node('desktop-1').liveness = { state: 'silent', since: lab.at };
+    lab.vanish('desktop-1');
     lab.run(9000);
+    lab.node('desktop-1').up = true;
     lab.node('desktop-1').liveness = { state: 'alive', since: 0 };
     lab.run(60_000);
     expect(shown(lab).state).toBe('running');
+  });
+
+  it('its reports come: it does not hear the leader, and has 60 s, a few reports lost or not', () => {
+    const lab = withRun();
+    const began = lab.at;
+    lab.node('desktop-1').liveness = { state: 'silent', since: began };
+    lab.run(20_000);
+    lab.isLost = (from) => from === 'desktop-1';
+    lab.run(7000);
+    lab.isLost = () => false;
+    lab.run(30_000);
+    expect(shown(lab).state).toBe('running');
+    untilLost(lab, 10_000);
+    expect(lab.at - began).toBeGreaterThanOrEqual(60_000);
+    expect(shown(lab).because).toBe(
+      'desktop-1 does not hear the leader: it sends reports, but has answered nothing for 60 s',
+    );
+  });
+
+  it('its reports came, and end: silent from the last one on', () => {
+    const lab = withRun();
+    lab.node('desktop-1').liveness = { state: 'silent', since: lab.at };
+    lab.run(8000);
+    lab.node('desktop-1').up = false;
+    const took = untilLost(lab, 30_000);
+    expect(took).toBeGreaterThan(7500);
+    expect(took).toBeLessThanOrEqual(10_500);
+    expect(shown(lab).because).toMatch(/^desktop-1 has not answered for 1\d s$/);
   });
 
   it('agent dead, machine there: 60 s to come back and adopt, whatever the probes repeat', () => {

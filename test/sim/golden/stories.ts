@@ -161,6 +161,7 @@ export const stories: Story[] = [
       stage.act('it hears kang again');
       stage.wait(20_000);
       stage.must('kang leads on', stage.leader === 'kang' && stage.term === 1);
+      stage.must('the job was not given up', stage.world.gitlab.jobs.size === 1);
       stage.status();
       return stage;
     },

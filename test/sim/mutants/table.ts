@@ -276,6 +276,14 @@ export const mutants: Mutant[] = [
     'cuts',
   ),
   one(
+    'deaf machine lost like a silent one',
+    'J1',
+    jobs('away'),
+    'heard.at - since > deafAfterMs',
+    'false',
+    'stories',
+  ),
+  one(
     'dead agent lost too soon',
     'J1',
     jobs('lost-runs'),
