@@ -1,5 +1,6 @@
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
+import { reportPatienceMs } from './jobs/report-pace.ts';
 import { ownContactAt } from './raft/leading.ts';
 import { timings } from './raft/timings.ts';
 import { peerOf } from './raft/turn.ts';
@@ -28,8 +29,8 @@ export interface Liveness {
 
 /**
  * What this node knows of another machine at `at`: `dead` = its agent refused; `silent` = a look at it found nothing
- * there, and nothing was heard since, or nothing came from it for a second (three when this node does not lead: only reports come then). The leader counts from when the answered
- * round was sent.
+ * there, and nothing was heard since, or nothing came from it for a second (longer when this node does not lead: only
+ * reports come then). The leader counts from when the answered round was sent.
  */
 export function livenessOf(state: CoreState, node: NodeId, at: number): Liveness {
   const { raft, identity } = state;
@@ -46,7 +47,8 @@ export function livenessOf(state: CoreState, node: NodeId, at: number): Liveness
   const isBelied = probe?.result === 'silent' && probe.at > Math.max(heardAt, acked?.sentAt ?? heardAt);
   if (probe?.result === 'refused' && probe.at > Math.max(spokeAt, acked?.sentAt ?? spokeAt) && !connected)
     return { state: 'dead', since: probe.since };
-  const patience = leading || isMyLeader ? timings.checkQuorumMs : 3 * timings.checkQuorumMs;
+  const nodes = Object.keys(raft.accepted.nodes).length;
+  const patience = leading || isMyLeader ? timings.checkQuorumMs : reportPatienceMs(nodes);
   return { state: at - lastSign <= patience && !isBelied ? 'alive' : 'silent', since: lastSign };
 }
 

@@ -8,7 +8,7 @@ export interface Away {
   since: number;
 }
 
-/** A report older than this says nothing any more: reports come every 2 s. */
+/** A report older than this says nothing any more: reports come every 2 to 4.5 s (`reportPace`). */
 export const reportStaleMs = 10_000;
 
 /** How long after its last answer a report must come to say that its machine lives: a late one proves nothing. */

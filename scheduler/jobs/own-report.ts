@@ -2,13 +2,10 @@ import type { Measured, Report } from '../../protocol/report.ts';
 import type { InputOf } from '../inputs.ts';
 import { isBusy, type JobsState, type Reservation } from './jobs-state.ts';
 import { waitingJobs } from './queue.ts';
+import { reportPace } from './report-pace.ts';
 import { type Claim, claimOf, roomOf } from './room.ts';
 import { note, type Turn, wake } from './turn.ts';
 import { GiB } from './words.ts';
-
-/** A report goes out when something changed, but not more often than this, and at least every `reportEveryMs`. */
-export const reportGapMs = 200;
-export const reportEveryMs = 2000;
 
 const arch = (turn: Turn): string => turn.context.ledger?.settings.defaultArch ?? 'amd64';
 
@@ -72,14 +69,14 @@ function queueSeen(jobs: JobsState, turn: Turn): Pick<Report, 'queue'> {
   return { queue: { waiting, gitlab, because: queue.failedBecause } };
 }
 
-/** What others decide by. Memory counts in steps, or every measurement would be news. */
+/** What others decide by. Memory and disk count in steps, or every measurement would be news. */
 function keyOf(report: Report, measured: Measured): string {
   const step = (bytes: number): number => Math.round(bytes / (GiB / 4));
   const { room } = report;
   return JSON.stringify([
     room.cpuMillis,
     step(room.memoryBytes),
-    step(room.diskBytes),
+    Math.round(room.diskBytes / GiB),
     room.gpus.map((gpu) => [gpu.uuid, step(gpu.memoryBytes), gpu.foreign, gpu.held]),
     report.runs,
     report.reserved,
@@ -97,7 +94,8 @@ export function sayReport(jobs: JobsState, turn: Turn): JobsState {
   const seen = [queue?.waiting, queue?.gitlab, queue?.because];
   const madeOf = [jobs.own, jobs.measured, jobs.othersBytes, ledger?.nodes[self], arch(turn), ...seen];
   const isSame = gossip.madeOf.length > 0 && madeOf.every((part, index) => part === gossip.madeOf[index]);
-  const sameDueAt = gossip.at + (gossip.toSay || gossip.isNews ? reportGapMs : reportEveryMs);
+  const { gapMs, everyMs } = reportPace(Object.keys(ledger?.nodes ?? {}).length);
+  const sameDueAt = gossip.at + (gossip.toSay || gossip.isNews ? gapMs : everyMs);
   if (isSame && turn.at < sameDueAt) {
     wake(turn, sameDueAt);
     return jobs;
@@ -106,14 +104,14 @@ export function sayReport(jobs: JobsState, turn: Turn): JobsState {
   if (fresh === null) return jobs;
   const key = keyOf(fresh, fresh.measured);
   const isNews = gossip.toSay || key !== gossip.key;
-  const dueAt = gossip.at + (isNews ? reportGapMs : reportEveryMs);
+  const dueAt = gossip.at + (isNews ? gapMs : everyMs);
   const reports = { ...jobs.reports, [self]: { report: fresh, at: turn.at, clockOffMs: 0 } };
   if (turn.at < dueAt) {
     wake(turn, dueAt);
     return { ...jobs, reports, gossip: { ...gossip, madeOf, isNews } };
   }
   turn.effects.push({ kind: 'gossip', report: fresh });
-  wake(turn, turn.at + reportEveryMs);
+  wake(turn, turn.at + everyMs);
   return { ...jobs, reports, gossip: { seq: gossip.seq + 1, at: turn.at, key, toSay: false, madeOf, isNews: false } };
 }
 

@@ -27,6 +27,17 @@ describe('a node gossips', () => {
     expect(reports.map((report) => report.seq)).toEqual(reports.map((_, index) => index));
   });
 
+  it('less often the more nodes there are, and still comes when something changed', () => {
+    const lab = new Lab({ machines: Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`m${i}`, measured()])) });
+    lab.run(45_500);
+    const reports = said(lab, 'm7').length;
+    expect(reports).toBeGreaterThanOrEqual(10);
+    expect(reports).toBeLessThanOrEqual(13);
+    lab.feed('m7', { kind: 'run-changed', run: labRun({ run: 'r1', node: 'm7' }) });
+    lab.run(500);
+    expect(said(lab, 'm7').at(-1)?.runs).toHaveLength(1);
+  });
+
   it('news at once, but at most five times a second', () => {
     const lab = new Lab({ machines: two() });
     lab.run(3000);

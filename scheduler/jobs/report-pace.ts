@@ -1,0 +1,22 @@
+/** How often a node reports, ms: when something changed not more often than `gapMs`, and at least every `everyMs`. */
+export interface ReportPace {
+  gapMs: number;
+  everyMs: number;
+}
+
+const leastMs = 2000;
+/** One may be lost before the last is stale (`reportStaleMs`). */
+const mostMs = 4500;
+const perNodeMs = 250;
+
+/**
+ * Every report costs every node a signature to check, so what reports cost together grows with the square of the nodes:
+ * beyond eight, each node says less often what has not changed.
+ */
+export function reportPace(nodes: number): ReportPace {
+  const everyMs = Math.min(mostMs, Math.max(leastMs, perNodeMs * nodes));
+  return { gapMs: everyMs / 10, everyMs };
+}
+
+/** Who hears a node by its reports alone gives it up after so long, ms: one late report is no silence. */
+export const reportPatienceMs = (nodes: number): number => 1.5 * reportPace(nodes).everyMs;
