@@ -20,8 +20,9 @@ export interface Attacker {
 
 const attackers: Attacker[] = [];
 
-export async function attacker(): Promise<Attacker> {
-  const key = await generateKeyPair('Ed25519');
+/** With the `key` of a member that was forgotten, or a stranger's. */
+export async function attacker(known?: PrivateKey): Promise<Attacker> {
+  const key = known ?? (await generateKeyPair('Ed25519'));
   const libp2p = await createLibp2p({
     privateKey: key,
     addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
