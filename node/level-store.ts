@@ -20,6 +20,7 @@ const durables: { [K in keyof Durable]: z.ZodType<Durable[K]> } = {
   accepted: Ledger.nullable(),
   committed: Ledger.nullable(),
   asking: z.array(z.object({ grant: z.string(), class: z.string(), runner: z.number().nullable(), wallMs: WallMs })),
+  store: StoreId.nullable(),
 };
 const LocalRunSchema: z.ZodType<LocalRun> = z.looseObject({
   run: Run,
@@ -30,7 +31,13 @@ const LocalRunSchema: z.ZodType<LocalRun> = z.looseObject({
   progress: z.string().optional(),
 });
 
-const empty: Durable = { promise: { term: 0, votedFor: null }, accepted: null, committed: null, asking: [] };
+const empty: Durable = {
+  promise: { term: 0, votedFor: null },
+  accepted: null,
+  committed: null,
+  asking: [],
+  store: null,
+};
 const sync = { sync: true } as const;
 const runKey = (run: string): string => `run:${run}`;
 /** LevelDB does not check what it reads back from a table, so each value carries its own checksum. */
@@ -259,6 +266,12 @@ class LevelStore implements Store {
     }
   }
 }
+
+/**
+ * An id that no store ever had (SAFETY L9). From the kernel, afresh: what this process has drawn in advance would be drawn
+ * again by a copy of its memory, after a virtual machine was rolled back while it ran.
+ */
+export const mintStoreId = (): StoreId => readFileSync('/proc/sys/kernel/random/uuid', 'utf8').trim();
 
 /** True when the folder holds a store already: for doctor, without opening it. */
 export const hasStore = (folder: string): boolean => existsSync(folder) && readdirSync(folder).includes('id');

@@ -1,18 +1,20 @@
 import type { ChangeOutcome } from '../protocol/changes.ts';
-import type { NodeId } from '../protocol/ids.ts';
+import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Ledger, Run, Sealed } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { Report } from '../protocol/report.ts';
 
 /**
  * What is on disk. `promise` is the term and the vote in it; `accepted` and `committed` are the two documents of SAFETY
- * L1; `asking` lists the grants of this node whose POST may have gone out (SAFETY J3).
+ * L1; `asking` lists the grants of this node whose POST may have gone out (SAFETY J3); `store` is the id that this store
+ * goes by since it was found to have been rolled back, null for the one it was created with (L9).
  */
 export interface Durable {
   promise: { term: number; votedFor: NodeId | null };
   accepted: Ledger | null;
   committed: Ledger | null;
   asking: { grant: string; class: string; runner: number | null; wallMs: number }[];
+  store: StoreId | null;
 }
 export type Write = { [K in keyof Durable]: { key: K; value: Durable[K] } }[keyof Durable];
 
@@ -29,6 +31,8 @@ export type Effect =
   | { kind: 'answer'; id: string; outcome: ChangeOutcome }
   /** The committed ledger changed: who may connect, what the enrolment shows, what the CLI sees. */
   | { kind: 'publish-ledger'; ledger: Ledger }
+  /** This store needs another id: one that never was, drawn now (`store-minted`; SAFETY L9). */
+  | { kind: 'mint-store'; because: string }
   /** Everything is handed over: the agent may exit. */
   | { kind: 'departed'; because: string }
   | { kind: 'read-queue'; because: string }

@@ -1,5 +1,5 @@
 import type { Change } from '../protocol/changes.ts';
-import type { NodeId } from '../protocol/ids.ts';
+import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Era, Run, RunResult, Sealed } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { Measured, Report } from '../protocol/report.ts';
@@ -41,6 +41,11 @@ export type Happened =
   | { kind: 'persisted'; seq: number }
   /** Local callers (CLI, enrolment, GitLab hook) ask for changes; each gets the effect `answer` with its id. */
   | { kind: 'requested'; requests: readonly { readonly id: string; readonly change: Change }[] }
+  /**
+   * Answer to `mint-store`. No store may ever have had this id, and none that is a copy of this process's memory may
+   * draw it too: it comes fresh from the kernel.
+   */
+  | { kind: 'store-minted'; store: StoreId }
   | { kind: 'measured'; measured: Measured; addresses: string[]; version: string }
   /** This agent was asked to go (SIGTERM, `leave`, sleep): hand over, then say `departed`. */
   | { kind: 'leave-asked' }

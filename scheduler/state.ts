@@ -24,10 +24,12 @@ export interface CoreState {
 
 /**
  * The state after a start or restart: always a follower, whatever it was before (SAFETY L10). `at`: ms of boot time.
+ * `who.store`: the id that the store was created with.
  * Throws InvariantError without an accepted ledger: the core runs on members only.
  */
-export function wake(identity: Identity, durable: Durable, at: number, _wallMs: number): CoreState {
+export function wake(who: Identity, durable: Durable, at: number, _wallMs: number): CoreState {
   const { promise, accepted, committed } = durable;
+  const identity = { ...who, store: durable.store ?? who.store };
   if (accepted === null) throw new InvariantError('the core was woken without a ledger');
   const raft: RaftState = {
     term: Math.max(promise.term, accepted.stamp.term),

@@ -37,7 +37,7 @@ export function step(state: CoreState, input: Input): Step {
   for (const effect of jobs.effects) effects.push(numbered(effect, 1));
   const wakeAt = Math.max(Math.min(nextWakeAt(turn), jobs.wakeAt), input.at);
   turn.raft.wakeAt = wakeAt;
-  return { state: { identity: state.identity, raft: turn.raft, jobs: jobs.jobs }, effects, wakeAt };
+  return { state: { identity: turn.identity, raft: turn.raft, jobs: jobs.jobs }, effects, wakeAt };
 }
 
 const nothing = ({ at, wallMs }: Input): Input => ({ kind: 'ticked', at, wallMs });

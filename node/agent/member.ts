@@ -10,6 +10,7 @@ import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { wake } from '../../scheduler/state.ts';
 import { committedLedger, leaderContactAt } from '../../scheduler/views.ts';
 import type { Clock } from '../clock.ts';
+import { mintStoreId } from '../level-store.ts';
 import { type Log, logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
@@ -103,6 +104,7 @@ export class Member {
         options.network.setLedger(ledger);
         options.onLedger(ledger);
       },
+      'mint-store': () => feed({ kind: 'store-minted', store: mintStoreId() }),
       departed: ({ because }) => {
         log.info(because);
         this.#departed?.();

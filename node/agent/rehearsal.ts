@@ -87,7 +87,13 @@ class Stage {
     const ledger = ledgerOfThree();
     for (const node of nodes) {
       const identity = { node, name: node, store: node, boot: node, startedAtWallMs: 0, seed: 1, version: '0' };
-      const durable = { promise: { term: 1, votedFor: null }, accepted: ledger, committed: ledger, asking: [] };
+      const durable = {
+        promise: { term: 1, votedFor: null },
+        accepted: ledger,
+        committed: ledger,
+        asking: [],
+        store: null,
+      };
       this.#cores.set(node, { state: wake(identity, durable, this.#at, this.#at), wakeAt: this.#at });
       for (const other of nodes) if (other !== node) this.#soon(node, { kind: 'connected', node: other });
     }

@@ -35,6 +35,8 @@ export function hearAppend(turn: Turn, from: NodeId, message: MessageOf<'append'
     turn.save.promise = true;
   }
   hearCommitMark(turn, message.committed);
+  // What forgot its promises makes none (SAFETY L9), and proves no contact.
+  if (raft.rolledBack !== null) return;
   if (turn.save.accepted)
     return sendAfterDisk(turn, from, { kind: 'ack', term, round, stamp: raft.accepted.stamp, store });
   const stamp = raft.diskStamp.term === term ? raft.diskStamp : null;

@@ -1,9 +1,10 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
-import { compareStamps, type Stamp, showStamp } from '../../protocol/stamp.ts';
+import { compareStamps, type Stamp } from '../../protocol/stamp.ts';
 import { isNews } from './append.ts';
 import { commit } from './proposal.ts';
+import { foundRolledBack, hasForgotten } from './store-renewal.ts';
 import { raiseTerm } from './term.ts';
 import { timings } from './timings.ts';
 import { nameOf, note, peerOf, send, setPeer, type Turn } from './turn.ts';
@@ -83,20 +84,7 @@ export function hearHello(turn: Turn, from: NodeId, message: MessageOf<'hello'>)
       setPeer(turn, from, { acked: null, ledgerSent: null });
       sayHello(turn, from, promised);
     }
-  if (message.promised) rememberOwnPromise(turn, from, message.promised);
+  if (message.promised && hasForgotten(turn, message.promised)) foundRolledBack(turn, from, message.promised);
   if (message.ledger) takeCommitted(turn, message.ledger);
   relay(turn, from, message.stamp);
-}
-
-/** Behind its own promise a store has forgotten something: it must not vote again under this id (SAFETY L9). */
-function rememberOwnPromise(turn: Turn, from: NodeId, promised: NonNullable<MessageOf<'hello'>['promised']>): void {
-  const { raft } = turn;
-  if (raft.rolledBack !== null) return;
-  if (promised.store !== undefined && promised.store !== turn.identity.store) return;
-  if (promised.term <= raft.term && compareStamps(promised.stamp, raft.accepted.stamp) <= 0) return;
-  raft.rolledBack = `this store was rolled back: ${nameOf(turn, from)} has its promise of term ${promised.term}, ledger ${showStamp(promised.stamp)}, and it knows only term ${raft.term}, ledger ${showStamp(raft.accepted.stamp)}`;
-  raft.campaign = null;
-  raft.planned = null;
-  const because = `${raft.rolledBack}; it does not vote until its store folder is moved away and the agent is started again`;
-  note(turn, 'store-rolled-back', because, { term: promised.term }, 'error');
 }

@@ -114,6 +114,12 @@ export interface Petition {
   readonly local: boolean;
 }
 
+export interface RolledBack {
+  readonly because: string;
+  /** The id that it will go by, once persist `seq` is on disk; null until the shell has drawn one. */
+  readonly minted: { readonly store: StoreId; readonly seq: number } | null;
+}
+
 export interface RaftState {
   readonly term: number;
   readonly votedFor: NodeId | null;
@@ -148,8 +154,8 @@ export interface RaftState {
   readonly healthy: boolean;
   readonly introducedAt: number;
   readonly leaving: { readonly since: number; readonly handedOverAt: number | null; readonly gone: boolean } | null;
-  /** Why this store must not vote (SAFETY L9); null when it may. */
-  readonly rolledBack: string | null;
+  /** This store forgot what it promised: it promises nothing until it goes by another id (SAFETY L9). Null: it did not. */
+  readonly rolledBack: RolledBack | null;
   readonly random: number;
 }
 

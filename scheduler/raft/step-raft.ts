@@ -33,6 +33,7 @@ import {
 } from './petitions.ts';
 import { tryCommit } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
+import { goByNewStore, hearMinted } from './store-renewal.ts';
 import { loseLeader, stepDown } from './term.ts';
 import { timings } from './timings.ts';
 import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
@@ -72,6 +73,9 @@ function hearInput(turn: Turn, input: Input): void {
       turn.raft.healthy = input.measured.healthy;
       introduce(turn);
       break;
+    case 'store-minted':
+      hearMinted(turn, input.store);
+      break;
     case 'leave-asked':
       hearLeaveAsked(turn);
       break;
@@ -91,6 +95,7 @@ function hearReport(turn: Turn, from: NodeId, { measured }: Report): void {
 export function hearOwnPersisted(turn: Turn, seq: number): void {
   const wrote = isWriting(turn.raft);
   hearPersisted(turn, seq);
+  goByNewStore(turn);
   if (wrote && !isWriting(turn.raft)) restartClock(turn);
   countVotes(turn);
   tryCommit(turn);

@@ -1,4 +1,4 @@
-import type { NodeId } from '../../protocol/ids.ts';
+import type { NodeId, StoreId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Effect, Write } from '../effects.ts';
@@ -10,14 +10,14 @@ import { type Peer, type RaftState, unknownPeer } from './raft-state.ts';
  * step began with stays as it was. All writes of a step become one `persist`; `afterDisk` is what may be said only then.
  */
 export interface Turn {
-  readonly identity: Identity;
+  identity: Identity;
   readonly self: NodeId;
   readonly at: number;
   readonly wallMs: number;
   readonly raft: { -readonly [K in keyof RaftState]: RaftState[K] };
   readonly effects: Effect[];
   readonly afterDisk: Effect[];
-  readonly save: { promise: boolean; accepted: boolean; committed: boolean };
+  readonly save: { promise: boolean; accepted: boolean; committed: boolean; store: StoreId | null };
   /** The leader's newest ledger went to others in this step: it must not change any more. */
   shown: boolean;
 }
@@ -30,7 +30,7 @@ export const openTurn = (identity: Identity, raft: RaftState, at: number, wallMs
   raft: { ...raft },
   effects: [],
   afterDisk: [],
-  save: { promise: false, accepted: false, committed: false },
+  save: { promise: false, accepted: false, committed: false, store: null },
   shown: false,
 });
 
@@ -41,6 +41,7 @@ export const thisPersist = (turn: Turn): number => turn.raft.seq + 1;
 export function closeTurn(turn: Turn): void {
   const { raft, save } = turn;
   const writes: Write[] = [];
+  if (save.store !== null) writes.push({ key: 'store', value: save.store });
   if (save.promise) writes.push({ key: 'promise', value: { term: raft.term, votedFor: raft.votedFor } });
   if (save.accepted) writes.push({ key: 'accepted', value: raft.accepted });
   if (save.committed) writes.push({ key: 'committed', value: raft.committed });

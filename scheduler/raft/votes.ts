@@ -19,7 +19,7 @@ const lateMs = (turn: Turn): number => Math.round(turn.at - turn.raft.timerAt);
 /** Why this store's word is worth nothing now; null when it may promise. */
 function mute(turn: Turn, from: NodeId): string | null {
   const { raft } = turn;
-  if (raft.rolledBack !== null) return raft.rolledBack;
+  if (raft.rolledBack !== null) return raft.rolledBack.because;
   // Who still has a vote may have to be elected once more, to take itself out.
   if (from in raft.accepted.forgotten && !rankedVoters(raft.accepted.configuration).includes(from))
     return `${nameOf(turn, from)} was forgotten by the mesh`;

@@ -121,6 +121,7 @@ describe('the store', () => {
       accepted: null,
       committed: null,
       asking: [],
+      store: null,
     });
     expect(statSync(folder).mode & 0o777).toBe(0o700);
     const other = await openStore(join(dir, 'other'));

@@ -203,13 +203,14 @@ export class Agent {
       case 'publish-ledger':
         this.ledger = effect.ledger;
         return;
+      case 'mint-store':
+        return this.later(() => this.#step({ kind: 'store-minted', store: world.newStoreId() }));
       case 'departed':
         this.isDeparted = true;
         return world.people.departed(this);
       case 'note':
         world.transcript.say(this.life, `${effect.event}: ${effect.because}`);
         world.rare.noted(effect.event, this);
-        if (effect.event === 'store-rolled-back') world.people.readsOfRollback(this);
         return world.figures.add(`note ${effect.event}`);
       case 'take-job':
         return this.runs.take(effect);
@@ -261,6 +262,7 @@ function nameOf(effect: Effect): string {
 function writeName(write: EffectOf<'persist'>['writes'][number]): string {
   if (write.key === 'promise') return `promise ${write.value.term} ${write.value.votedFor ?? '-'}`;
   if (write.key === 'asking') return `asking ${write.value.length}`;
+  if (write.key === 'store') return `store ${write.value}`;
   return `${write.key} ${write.value ? `${write.value.stamp.term}.${write.value.stamp.version}` : '-'}`;
 }
 

@@ -7,6 +7,7 @@ import type { CoreState } from '../../scheduler/state.ts';
 import type { Agent } from './agent.ts';
 import { ContactRule } from './contact-rule.ts';
 import type { Container } from './container.ts';
+import { ForgetfulRule } from './forgetful-rule.ts';
 import { secretMark } from './gitlab.ts';
 import { isAncestor, isJoint, quorum } from './history.ts';
 import type { Machine } from './machine.ts';
@@ -33,6 +34,7 @@ export class Checks {
   readonly #active = new Map<number, Set<Container>>();
   /** The leader of a calm mesh. */
   #calm: Agent | null = null;
+  readonly forgetful = new ForgetfulRule();
   readonly #contact = new ContactRule();
 
   constructor(world: World) {
@@ -61,6 +63,7 @@ export class Checks {
     if (input.kind === 'heard' && input.message.kind === 'vote') this.#remembersItsVote(agent, before);
     if (input.kind === 'heard') this.#world.rare.heard(before, input.from, input.message);
     if (input.kind === 'heard') answersRightly(agent.life, before, input.message, effects);
+    this.forgetful.stepped(agent, effects);
     if (input.kind === 'heard' && input.message.kind === 'grant')
       this.#staleGrantIsRefused(agent, input.message, effects);
   }
@@ -113,6 +116,7 @@ export class Checks {
       case 'gossip':
         return this.#hasNoSecret(agent, effect);
       case 'note':
+        this.forgetful.noted(effect.event, agent);
         return this.#hasNoSecret(agent, effect);
       case 'answer':
         return this.#answersWhatIsCommitted(agent, effect);
@@ -168,6 +172,7 @@ export class Checks {
     switch (message.kind) {
       case 'vote-answer':
         if (!message.granted) return;
+        this.forgetful.promises(agent, message.store);
         // A newer term on disk rules a second vote out just as well.
         return must(
           history.promises.get(`${disk}/${message.term}`) === to || agent.machine.disk.promisedTerm > message.term,
@@ -175,6 +180,7 @@ export class Checks {
           () => `${agent.life} tells ${to} of its vote in term ${message.term}, and it is not on disk`,
         );
       case 'ack': {
+        this.forgetful.promises(agent, message.store);
         if (!message.stamp) return;
         const doc = history.find(message.stamp);
         const now = history.find(agent.machine.disk.acceptedStamp);
@@ -292,16 +298,9 @@ export class Checks {
 
   // --- what reaches a disk
 
-  landed(machine: Machine, writes: readonly Write[]): void {
-    const { history } = this.#world;
-    const disk = `${machine.id}/${machine.disk.store}`;
-    for (const write of writes) {
-      if (write.key === 'promise') history.promised(disk, write.value.term, write.value.votedFor);
-      if (write.key === 'accepted' && write.value) {
-        const doc = history.find(write.value.stamp);
-        if (doc) history.held(doc, disk);
-      }
-    }
+  /** `before`: the id that the store went by until then. */
+  landed(machine: Machine, writes: readonly Write[], before = machine.disk.store): void {
+    this.#world.history.landed(machine.id, machine.disk, writes, before);
   }
 
   // --- what runs

@@ -13,25 +13,48 @@ export interface DiskCopy {
  * gone through JSON and the schema, as from a real store.
  */
 export class Disk {
-  readonly store: string;
   readonly runs = new Map<string, Run>();
-  readonly #values: Durable = { promise: { term: 0, votedFor: null }, accepted: null, committed: null, asking: [] };
+  readonly #created: string;
+  readonly #values: Durable = {
+    promise: { term: 0, votedFor: null },
+    accepted: null,
+    committed: null,
+    asking: [],
+    store: null,
+  };
 
-  constructor(store: string) {
-    this.store = store;
+  /** All ids that its store ever went by. */
+  readonly ids = new Set<string>();
+
+  /** `created`: the id with which its store came into being. */
+  constructor(created: string) {
+    this.#created = created;
+    this.ids.add(created);
+  }
+
+  /** The id that its store goes by. */
+  get store(): string {
+    return this.#values.store ?? this.#created;
+  }
+
+  /** The id that it would go by with that copy on it. */
+  storeOf({ values }: DiskCopy): string {
+    return values.store ?? this.#created;
   }
 
   write(writes: readonly Write[]): void {
     for (const { key, value } of writes) Object.assign(this.#values, { [key]: value });
+    this.ids.add(this.store);
   }
 
   load(): Durable {
-    const { promise, accepted, committed, asking } = JSON.parse(JSON.stringify(this.#values));
+    const { promise, accepted, committed, asking, store } = JSON.parse(JSON.stringify(this.#values));
     return {
       promise,
       accepted: Ledger.nullable().parse(accepted),
       committed: Ledger.nullable().parse(committed),
       asking,
+      store,
     };
   }
 

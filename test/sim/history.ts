@@ -1,5 +1,7 @@
 import type { Configuration, Ledger, Voters } from '../../protocol/ledger.ts';
 import { compareStamps, type Stamp, showStamp } from '../../protocol/stamp.ts';
+import type { Write } from '../../scheduler/effects.ts';
+import type { Disk } from './disk.ts';
 import type { Figures } from './figures.ts';
 import type { Rare } from './rare.ts';
 import { Violation } from './violation.ts';
@@ -208,6 +210,28 @@ export class History {
   /** The ledger that the leader of a term began with. */
   firstOf(term: number): Doc | null {
     return this.#leaders.get(term)?.first ?? null;
+  }
+
+  /** Writes reached the disk of a machine, whose store went by the id `before` until then. */
+  landed(machine: string, disk: Disk, writes: readonly Write[], before: string): void {
+    this.#keeps(`${machine}/${disk.store}`, writes);
+    if (disk.store === before) return;
+    // Written in one batch: part of it was promised in the old name. In the new one stands all that is there.
+    this.#keeps(`${machine}/${before}`, writes);
+    const { promise, accepted } = disk.load();
+    this.#keeps(`${machine}/${disk.store}`, [
+      { key: 'promise', value: promise },
+      { key: 'accepted', value: accepted },
+    ]);
+  }
+
+  #keeps(disk: string, writes: readonly Write[]): void {
+    for (const write of writes) {
+      if (write.key === 'promise') this.promised(disk, write.value.term, write.value.votedFor);
+      if (write.key !== 'accepted' || !write.value) continue;
+      const doc = this.find(write.value.stamp);
+      if (doc) this.held(doc, disk);
+    }
   }
 
   /** That disk holds the ledger now, durably. */

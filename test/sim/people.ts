@@ -120,14 +120,6 @@ export class People {
     this.#renew(machine);
   }
 
-  /** Somebody reads what `status` says of a store that was rolled back, and renews it where no vote of it is needed. */
-  readsOfRollback({ machine, isAlive }: Agent): void {
-    this.#world.timeline.after(this.#chance.spread(500, 5000), () => {
-      const isMute = (this.#world.agentOf(machine.id)?.state.raft.rolledBack ?? null) !== null;
-      if (isAlive && isMute && this.#world.canReplaceDisk(machine.id)) this.#renew(machine.id);
-    });
-  }
-
   /** The store folder is moved away, and the agent is started again. */
   #renew(machine: string): void {
     this.#world.killAgent(machine);
@@ -136,15 +128,13 @@ export class People {
 
   /**
    * Whoever sits at a machine starts its agent if it has gone, as one that was asked to leave while it was stopped; and
-   * one whose store counts for nothing, forgotten by the mesh or rolled back, gets a new store.
+   * one that the mesh has forgotten gets a new store.
    */
   lookAfterMachines(): void {
     for (const machine of this.#world.machineIds()) {
       this.#world.startAgent(machine);
       this.takeBack(machine);
     }
-    for (const { machine, state } of this.#world.agents())
-      if (state.raft.rolledBack !== null && this.#world.canReplaceDisk(machine.id)) this.#renew(machine.id);
   }
 
   /** Changes without end, most of them where somebody believes to lead. */

@@ -64,7 +64,8 @@ export class PersistTwin {
     const { machine } = this.#agent;
     const last = new Map<string, Write>();
     for (const write of writes) last.set(write.key, write);
+    const before = machine.disk.store;
     machine.disk.write([...last.values()]);
-    this.#world.checks.landed(machine, writes);
+    this.#world.checks.landed(machine, writes, before);
   }
 }

@@ -34,6 +34,8 @@ export const rareStates = [
   'store rolled back',
   'store rolled back and found out',
   'store rolled back unnoticed',
+  'store renewed and rolled back again',
+  'rolled back store votes again',
   'false evidence believed',
   'left and came back without a restart',
   'run frozen and thawed',
@@ -51,6 +53,8 @@ export class Rare {
   /** "node/store" of every voter there ever was. */
   readonly #everVoted = new Map<string, Set<string>>();
   readonly #rolledBack = new Set<string>();
+  /** "node/store" of stores that have a new id and no vote yet. */
+  readonly #renewed = new Set<string>();
 
   constructor(world: World) {
     this.#world = world;
@@ -90,6 +94,7 @@ export class Rare {
       if (!old && stores) this.saw('voter let back in');
       if (!old && stores && !stores.has(store)) this.saw('voter let back in with another store');
       if (old && old.store !== store) this.saw('voter replaced in one change by its new store');
+      if (this.#renewed.delete(`${node}/${store}`)) this.saw('rolled back store votes again');
       if (doc.ledger.nodes[node]?.witness) this.saw('witness votes');
     }
     for (const voters of [was.voters, is.voters])
@@ -145,6 +150,7 @@ export class Rare {
 
   noted(event: string, agent: Agent): void {
     if (event === 'false-alarm') this.saw('false evidence believed');
+    if (event === 'store-renewed') this.#renewed.add(`${agent.machine.id}/${agent.machine.disk.store}`);
     if (event === 'store-rolled-back') {
       const { store } = agent.machine.disk;
       must(

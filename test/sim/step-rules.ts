@@ -7,14 +7,18 @@ import { require as must } from './violation.ts';
 const flat = (effects: readonly Effect[]): Effect[] =>
   effects.flatMap((effect) => (effect.kind === 'persist' ? [effect, ...flat(effect.then)] : [effect]));
 
+/** All that a step says, at once or when it is on disk. */
+export const saidIn = (effects: readonly Effect[]): PeerMessage[] =>
+  flat(effects).flatMap((effect) => (effect.kind === 'send' ? [effect.message] : []));
+
 /** Written again here, on purpose: what checks must not be what is checked. */
 const isOlder = (a: Stamp, b: Stamp): boolean => a.term < b.term || (a.term === b.term && a.version < b.version);
 
 /**
  * Rules for the answer to one message, whatever comes of it later: nothing is acknowledged to a leader of an old term,
  * nobody gets a vote whose ledger is older than the voter's, a commit mark is a whole stamp (SAFETY L5), who has voted in
- * a term votes no more in it (L10), and who hears of a promise of its own that its store forgot says so and never votes
- * again by this store (L9).
+ * a term votes no more in it (L10), and who hears of a promise of its own that its store forgot says so, and does not vote
+ * until its store has another id (L9).
  */
 export function answersRightly(
   life: string,
@@ -23,7 +27,7 @@ export function answersRightly(
   effects: readonly Effect[],
 ): void {
   const { term, accepted, rolledBack } = before.raft;
-  const said = (): PeerMessage[] => flat(effects).flatMap((effect) => (effect.kind === 'send' ? [effect.message] : []));
+  const said = (): PeerMessage[] => saidIn(effects);
   if (message.kind === 'append' && message.term < term)
     must(
       !said().some((answer) => answer.kind === 'ack' && answer.stamp !== null),

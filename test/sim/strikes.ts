@@ -130,14 +130,18 @@ export const strikes: Record<string, (world: World, chance: Chance, hands: Hands
     const { disk } = world.machine(one);
     if (disk.isEmpty) return;
     const before = disk.copy();
-    world.timeline.after(chance.spread(200, 8000), () => {
-      if (world.faults.isHealed) return;
-      if (world.machine(one).disk !== disk || !world.canRollBack(one, before))
-        return world.figures.add('rollbacks refused by the plan');
-      world.powerOff(one);
-      world.rollBack(one, before);
-      hands.undoAfter(chance.spread(50, 3000), () => world.bringBack(world.machine(one)));
-    });
+    // Now and then a snapshot is brought back twice.
+    const times = chance.maybe(0.3) ? 2 : 1;
+    for (let time = 1; time <= times; time += 1)
+      world.timeline.after(time * chance.spread(200, 8000), () => {
+        if (world.faults.isHealed) return;
+        if (world.machine(one).disk !== disk || !world.canRollBack(one, before))
+          return world.figures.add('rollbacks refused by the plan');
+        if (disk.ids.size > 1) world.rare.saw('store renewed and rolled back again');
+        world.powerOff(one);
+        world.rollBack(one, before);
+        hands.undoAfter(chance.spread(50, 3000), () => world.bringBack(world.machine(one)));
+      });
   },
   'change settings': (world) => world.people.changeSomething(),
 };

@@ -144,9 +144,14 @@ export class World {
 
   // --- what happens to machines
 
-  #newDisk(): Disk {
+  /** No store ever had it. */
+  newStoreId(): string {
     this.#stores += 1;
-    return new Disk(`store-${this.#stores}`);
+    return `store-${this.#stores}`;
+  }
+
+  #newDisk(): Disk {
+    return new Disk(this.newStoreId());
   }
 
   startAgent(id: string): void {
@@ -267,7 +272,7 @@ export class World {
   canRollBack(id: string, copy: DiskCopy): boolean {
     const { top } = this.history;
     const { disk } = this.machine(id);
-    const self = `${id}/${disk.store}`;
+    const forgetful = new Set([`${id}/${disk.store}`, `${id}/${disk.storeOf(copy)}`]);
     if (!top || disk.isEmpty || copy.values.accepted === null || !this.canLoseDisk(id)) return false;
     if (!this.history.find(disk.acceptedStamp)?.isCommitted) return false;
     if (this.agents().some((agent) => agent.state.raft.campaign !== null)) return false;
@@ -278,12 +283,12 @@ export class World {
     );
     return [copy.values.accepted.configuration, ...this.#configurationsOf(this.machines())].every(
       (configuration) =>
-        !quorum(configuration, (other) => other === self || !top.holders.has(other)) &&
-        !quorum(configuration, (other) => other === self || early.has(other)),
+        !quorum(configuration, (other) => forgetful.has(other) || !top.holders.has(other)) &&
+        !quorum(configuration, (other) => forgetful.has(other) || early.has(other)),
     );
   }
 
-  /** A store that finds out that it forgot something never votes again: the plan does not count on any of these. */
+  /** What a store forgot may cost it its vote at any moment: the plan does not count on any of these. */
   readonly #rolledBack = new Set<string>();
 
   rollBack(id: string, copy: DiskCopy): void {
@@ -291,24 +296,24 @@ export class World {
     disk.restore(copy);
     this.#rolledBack.add(disk.store);
     this.rare.rolledBack(disk.store);
+    this.checks.forgetful.rolledBack(`${id}/${disk.store}`);
     this.history.forgot(`${id}/${disk.store}`, disk.acceptedStamp, disk.promisedTerm);
     this.transcript.say(id, `is rolled back to ${showStamp(disk.acceptedStamp)}, term ${disk.promisedTerm}`);
   }
 
   /**
    * A joint configuration may have begun in the very moment in which a disk that it needs was lost: then no election can
-   * be won by any rule, and only `recover --force` helps. The same if it needs one that found out that it was rolled back.
+   * be won by any rule, and only `recover --force` helps. The same if it needs the vote of one that was rolled back.
    */
   isStranded(): boolean {
     if (!this.figures.counts['store lost'] && this.#rolledBack.size === 0) return false;
-    const isMute = (id: string): boolean => (this.agentOf(id)?.state.raft.rolledBack ?? null) !== null;
     const disks = this.machines()
       .filter((machine) => !machine.disk.isEmpty)
-      .map(({ id, disk }) => ({ id, name: `${id}/${disk.store}`, doc: this.history.find(disk.acceptedStamp) }));
+      .map(({ id, disk }) => ({ name: `${id}/${disk.store}`, doc: this.history.find(disk.acceptedStamp) }));
     return !disks.some(({ doc }) => {
       if (!doc) return false;
       const voters = disks.filter((other) => other.doc && compareStamps(other.doc.stamp, doc.stamp) <= 0);
-      return quorum(doc.configuration, (disk) => voters.some(({ id, name }) => name === disk && !isMute(id)));
+      return quorum(doc.configuration, (disk) => voters.some(({ name }) => name === disk));
     });
   }
 

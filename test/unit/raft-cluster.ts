@@ -29,6 +29,7 @@ export const emptyDurable = (): Durable => ({
   accepted: null,
   committed: null,
   asking: [],
+  store: null,
 });
 
 export class Cluster {
@@ -133,7 +134,10 @@ export class Cluster {
       this.post(node, result === 'silent' ? 150 : 2, { kind: 'probed', node: effect.node, result, tookMs: 2 });
     } else if (effect.kind === 'note') box.notes.push(effect);
     else if (effect.kind === 'answer') box.answers.push(effect);
-    else if (effect.kind === 'departed') box.departed = effect.because;
+    else if (effect.kind === 'mint-store') {
+      this.ids += 1;
+      this.post(node, 0, { kind: 'store-minted', store: `minted-${this.ids}` });
+    } else if (effect.kind === 'departed') box.departed = effect.because;
   }
 
   /** Lets `ms` pass. */

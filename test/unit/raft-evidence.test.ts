@@ -111,6 +111,38 @@ describe('stores', () => {
     expect(one.hear('A', vote(9)).last('vote-answer')).toMatchObject({ granted: false });
     expect(one.feed({ kind: 'ticked' }, 5000).last('pre-vote')).toBeUndefined();
   });
+  it('behind their own promise get a new id, in whose name nothing is said before it is on disk (L9)', () => {
+    const one = new One().elect();
+    one.hear('A', hello({ promised: { store: 'sB', term: 5, stamp: { term: 3, version: 7 } } }));
+    expect(one.state.raft.leading).toBeNull();
+    expect(one.asked('mint-store')).toBe(1);
+    one.said = [];
+    one.feed({ kind: 'store-minted', store: 'fresh' });
+    const message = { term: 6, stamp: newer(9, 6).stamp, ledger: newer(9, 6) };
+    one.append(9, null, message);
+    expect(one.hear('C', vote(7)).last('vote-answer')).toMatchObject({ granted: false, store: 'sB' });
+    expect(one.last('ack')).toBeUndefined();
+    one.disk();
+    expect(one.state.identity.store).toBe('fresh');
+    expect(one.events()).toContain('store-renewed');
+    expect(one.last('hello')).toMatchObject({ store: 'fresh' });
+    expect(one.append(9, null, message).last('ack')).toMatchObject({ store: 'fresh', stamp: { term: 6, version: 9 } });
+    expect(
+      one
+        .hear('C', vote(8, { term: 6, version: 9 }))
+        .disk()
+        .last('vote-answer'),
+    ).toMatchObject({
+      granted: true,
+      store: 'fresh',
+    });
+  });
+  it('that have a new id keep it over a restart, and are not told of what the old one promised (L9)', () => {
+    const one = new One(three(), 'B', { store: 'fresh' });
+    expect(one.state.identity.store).toBe('fresh');
+    one.hear('A', hello({ promised: { store: 'sB', term: 9, stamp: { term: 9, version: 9 } } }));
+    expect(one.state.raft.rolledBack).toBeNull();
+  });
   it('of one that was away get the committed ledger from whoever they know', () => {
     const one = new One().append(8, newer(8), { committed: { term: 4, version: 8 } }).disk();
     one.said = [];

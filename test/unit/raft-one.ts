@@ -57,6 +57,7 @@ export class One {
       accepted: ledger,
       committed: ledger,
       asking: [],
+      store: null,
     };
     this.state = wake(identity, { ...full, ...durable }, this.at, wall);
   }

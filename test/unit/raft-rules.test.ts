@@ -163,7 +163,13 @@ describe('a leader', () => {
     const one = new One().elect();
     const again = wake(
       one.state.identity,
-      { promise: { term: 4, votedFor: 'B' }, accepted: one.state.raft.accepted, committed: null, asking: [] },
+      {
+        promise: { term: 4, votedFor: 'B' },
+        accepted: one.state.raft.accepted,
+        committed: null,
+        asking: [],
+        store: null,
+      },
       1,
       1,
     );
