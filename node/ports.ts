@@ -175,8 +175,10 @@ export interface AgentApi {
   pause(what: 'gpu' | 'all', forMs: number | null): Promise<string>;
   resume(what: 'gpu' | 'all'): Promise<string>;
   leave(): Promise<string>;
-  /** The mesh's settings, as committed; optional so that an agent may not show them. */
-  settings?(): Settings;
+  /** The mesh's settings, as committed. */
+  settings(): Settings;
+  /** Resolves when the next ledger is committed here, after `withinMs`, or when the signal aborts. */
+  nextCommit(withinMs: number, signal: AbortSignal): Promise<void>;
 }
 
 export type { RunResult };

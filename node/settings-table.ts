@@ -202,6 +202,14 @@ const others: Flag[] = [
     help: 'exit 5 when something is unhealthy',
   },
   {
+    key: 'settings.watch',
+    name: 'watch',
+    short: 'w',
+    kind: 'switch',
+    commands: ['settings'],
+    help: 'show them again as soon as they change',
+  },
+  {
     key: 'jobs.watch',
     name: 'watch',
     short: 'w',

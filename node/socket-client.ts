@@ -8,14 +8,20 @@ import { JobRow, StatusSnapshot, WhyAnswer } from '../protocol/status.ts';
 import { places } from './home.ts';
 import { Failure, InviteAnswer, PhaseAnswer, SaidAnswer, socketVersion, versionHeader } from './socket-protocol.ts';
 
+/** Answers when what is asked differs from what had this tag, at the latest after `waitMs`. */
+interface Wait {
+  tag: string;
+  waitMs: number;
+}
+
 /** The CLI's side of agent.sock. Every method throws `no-agent` when nobody answers, and what the agent refuses as it said it. */
 export interface AgentClient {
   readonly home: string;
   phase(): Promise<PhaseAnswer>;
-  status(wait?: { tag: string; waitMs: number }): Promise<{ snapshot: StatusSnapshot; tag: string }>;
+  status(wait?: Wait): Promise<{ snapshot: StatusSnapshot; tag: string }>;
   jobs(all: boolean): Promise<JobRow[]>;
   why(job: number): Promise<WhyAnswer | null>;
-  settings(): Promise<MeshSettings>;
+  settings(wait?: Wait): Promise<{ settings: MeshSettings; tag: string }>;
   change(change: Change): Promise<ChangeOutcome>;
   invite(ttlMs: number): Promise<InviteAnswer>;
   gitlabConnect(request: {
@@ -60,19 +66,25 @@ export function createClient(home: string): AgentClient {
     });
   };
   const get = async <S extends z.ZodType>(schema: S, path: string) => (await ask(schema, 'GET', path)).value;
+  const getNews = <S extends z.ZodType>(schema: S, path: string, wait?: Wait) => {
+    const query = wait ? `?wait=${wait.waitMs}&tag=${encodeURIComponent(wait.tag)}` : '';
+    return ask(schema, 'GET', `${path}${query}`, undefined, wait?.waitMs);
+  };
   const post = async <S extends z.ZodType>(schema: S, path: string, body: unknown) =>
     (await ask(schema, 'POST', path, body)).value;
   return {
     home,
     phase: () => get(PhaseAnswer, '/v1/phase'),
     status: async (wait) => {
-      const query = wait ? `?wait=${wait.waitMs}&tag=${encodeURIComponent(wait.tag)}` : '';
-      const { value, tag } = await ask(StatusSnapshot, 'GET', `/v1/status${query}`, undefined, wait?.waitMs);
+      const { value, tag } = await getNews(StatusSnapshot, '/v1/status', wait);
       return { snapshot: value, tag };
     },
     jobs: (all) => get(JobRow.array(), `/v1/jobs?all=${all ? 1 : 0}`),
     why: async (job) => (await get(z.object({ why: WhyAnswer.nullable() }), `/v1/why?job=${job}`)).why,
-    settings: () => get(MeshSettings, '/v1/settings'),
+    settings: async (wait) => {
+      const { value, tag } = await getNews(MeshSettings, '/v1/settings', wait);
+      return { settings: value, tag };
+    },
     change: (change) => post(ChangeOutcome, '/v1/change', { change }),
     invite: (ttlMs) => post(InviteAnswer, '/v1/invite', { ttlMs }),
     gitlabConnect: (asked) => post(ChangeOutcome, '/v1/gitlab/connect', asked),

@@ -18,14 +18,16 @@ const wholeNumber = z
   .regex(/^\d{1,15}$/)
   .transform(Number);
 
+/** Waits up to `wait` ms until the answer differs from the one with this `tag`. */
+const unlike = z.strictObject({
+  wait: wholeNumber.pipe(z.int().max(60_000)).optional(),
+  tag: z.string().max(64).optional(),
+});
+
 /** What each path takes: `query` of a GET, `body` of a POST. Anything else is refused at the door. */
 export const queries = {
   phase: z.strictObject({}),
-  /** Waits up to `wait` ms until the snapshot differs from the one with this `tag`. */
-  status: z.strictObject({
-    wait: wholeNumber.pipe(z.int().max(60_000)).optional(),
-    tag: z.string().max(64).optional(),
-  }),
+  status: unlike,
   jobs: z.strictObject({ all: on }),
   why: z.strictObject({ job: wholeNumber.pipe(JobId) }),
   logs: z.strictObject({
@@ -33,7 +35,7 @@ export const queries = {
     node: z.string().min(1).max(64).optional(),
     follow: on,
   }),
-  settings: z.strictObject({}),
+  settings: unlike,
 } as const;
 
 /** A person at this machine may ask for these; the others are the agents' own. */

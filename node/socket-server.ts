@@ -7,7 +7,6 @@ import { z } from 'zod';
 import { decode } from '../protocol/codec.ts';
 import { AutogitError, type ErrorCode } from '../protocol/errors.ts';
 import { limits } from '../protocol/limits.ts';
-import type { StatusSnapshot } from '../protocol/status.ts';
 import { socketAccess } from './home.ts';
 import type { AgentApi } from './ports.ts';
 import { bodies, type Failure, queries, socketVersion, versionHeader } from './socket-protocol.ts';
@@ -24,8 +23,8 @@ export interface SocketServer {
   close(): Promise<void>;
 }
 
-/** How often a blocked `status` looks whether something changed, in ms. */
-const lookEveryMs = 100;
+/** A blocked `status` looks every 100 ms whether something changed: not all that it shows is told by an event. */
+const lookAgain = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 100));
 /** sun_path of Linux, less the closing zero byte. */
 const longestPath = 107;
 const httpStatus: Partial<Record<ErrorCode, number>> = {
@@ -163,7 +162,7 @@ function routes(api: AgentApi): Record<string, Route> {
       send(response, 200, api.phase());
     }, true),
     '/v1/status': get(
-      async (request, response, url) => status(api, request, response, query(queries.status, url)),
+      (_request, response, url) => sendNews(query(queries.status, url), response, () => api.status(), lookAgain),
       true,
     ),
     '/v1/jobs': get(async (_request, response, url) =>
@@ -172,11 +171,14 @@ function routes(api: AgentApi): Record<string, Route> {
     '/v1/why': get(async (_request, response, url) =>
       send(response, 200, { why: await api.why(query(queries.why, url).job) }),
     ),
-    '/v1/settings': get(async (_request, response, url) => {
-      query(queries.settings, url);
-      if (!api.settings) throw new AutogitError('unsupported', 'this agent does not show its settings');
-      send(response, 200, api.settings());
-    }),
+    '/v1/settings': get((_request, response, url) =>
+      sendNews(
+        query(queries.settings, url),
+        response,
+        () => api.settings(),
+        (leftMs, signal) => api.nextCommit(leftMs, signal),
+      ),
+    ),
     '/v1/logs': get(async (request, response, url) => logs(api, request, response, query(queries.logs, url))),
     '/v1/change': post(async (request, response) => {
       const { change } = await body(bodies.change, request);
@@ -202,34 +204,29 @@ function routes(api: AgentApi): Record<string, Route> {
   };
 }
 
-/** Changes when something in the snapshot did that is not merely its age. */
-export function tagOf(snapshot: StatusSnapshot): string {
-  const still = JSON.stringify(snapshot, (key, value) =>
-    ['at', 'ageMs', 'lastHeardMs'].includes(key) ? undefined : value,
-  );
+/** Changes when something in the answer did that is not merely its age. */
+export function tagOf(value: unknown): string {
+  const still = JSON.stringify(value, (key, part) => (['at', 'ageMs', 'lastHeardMs'].includes(key) ? undefined : part));
   return createHash('sha256').update(still).digest('base64url').slice(0, 22);
 }
 
-async function status(
-  api: AgentApi,
-  request: IncomingMessage,
-  response: ServerResponse,
+/** Sends what `look` finds as soon as it is not what the caller has already, or when the caller's wait is over. */
+async function sendNews(
   { wait = 0, tag }: { wait?: number | undefined; tag?: string | undefined },
+  response: ServerResponse,
+  look: () => unknown,
+  pause: (leftMs: number, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
+  const gone = new AbortController();
+  response.once('close', () => gone.abort());
   const end = performance.now() + wait;
-  let snapshot = api.status();
-  while (
-    tag !== undefined &&
-    tagOf(snapshot) === tag &&
-    performance.now() < end &&
-    !request.destroyed &&
-    !response.destroyed
-  ) {
-    await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
-    snapshot = api.status();
+  let value = look();
+  while (tag !== undefined && tagOf(value) === tag && performance.now() < end && !gone.signal.aborted) {
+    await pause(end - performance.now(), gone.signal);
+    value = look();
   }
-  response.setHeader('etag', `"${tagOf(snapshot)}"`);
-  send(response, 200, snapshot);
+  response.setHeader('etag', `"${tagOf(value)}"`);
+  send(response, 200, value);
 }
 
 /** Streams text as it comes; ends when the agent says so, or as soon as the caller hangs up. */

@@ -66,6 +66,10 @@ export class LocalApi implements AgentApi {
     return this.#ledger().settings;
   }
 
+  nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
+    return this.#member().nextCommit(withinMs, signal);
+  }
+
   async change(change: Change): Promise<ChangeOutcome> {
     return this.#member().changes.ask(change);
   }

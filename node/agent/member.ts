@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import { EventEmitter, once } from 'node:events';
 import { hostname } from 'node:os';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
@@ -56,6 +57,7 @@ export class Member {
   readonly gitlab: GitlabDesk;
   readonly runs: RunDesk;
   readonly #options: MemberOptions;
+  readonly #commits = new EventEmitter().setMaxListeners(0);
   readonly #hands: Hands;
   #measuring: NodeJS.Timeout | null = null;
   #measurements = 0;
@@ -103,6 +105,7 @@ export class Member {
       'publish-ledger': ({ ledger }) => {
         options.network.setLedger(ledger);
         options.onLedger(ledger);
+        this.#commits.emit('commit');
       },
       'mint-store': () => feed({ kind: 'store-minted', store: mintStoreId() }),
       departed: ({ because }) => {
@@ -126,6 +129,11 @@ export class Member {
 
   ledger(): Ledger | null {
     return committedLedger(this.loop.state);
+  }
+
+  async nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
+    const ended = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(withinMs))]);
+    await once(this.#commits, 'commit', { signal: ended }).catch(() => {});
   }
 
   view(): CoreView {

@@ -143,12 +143,19 @@ export async function settings(context: Context): Promise<number> {
     const asked: Change = { kind: 'set', key: known, value: settingValue(known, value) };
     return change(context, await agentOf(context), asked);
   }
-  const all = await (await agentOf(context)).settings();
-  const shown = Object.fromEntries(Object.entries(all).filter(([name]) => key === undefined || name === key));
-  if (context.settings.isOn('json')) context.out.json(shown);
-  else if (key !== undefined) context.out.data(String(shown[key]));
-  else
-    for (const [name, one] of Object.entries(shown))
-      context.out.data(`${name}${context.out.isTerminal ? ' = ' : '\t'}${one}`);
-  return exit.ok;
+  const agent = await agentOf(context);
+  for (let tag: string | null = null; !context.signal.aborted; ) {
+    const answer = await agent.settings(tag === null ? undefined : { tag, waitMs: 1000 });
+    if (answer.tag !== tag) showSettings(context, answer.settings, key);
+    if (!context.settings.isOn('settings.watch')) return exit.ok;
+    tag = answer.tag;
+  }
+  return exit.interrupted;
+}
+
+function showSettings({ out, settings }: Context, all: object, key: string | undefined): void {
+  const shown = Object.entries(all).filter(([name]) => key === undefined || name === key);
+  if (settings.isOn('json')) out.json(Object.fromEntries(shown));
+  else if (key !== undefined) for (const [, value] of shown) out.data(String(value));
+  else for (const [name, value] of shown) out.data(`${name}${out.isTerminal ? ' = ' : '\t'}${value}`);
 }

@@ -133,9 +133,6 @@ async function decided(
     while (accepted.by === null && performance.now() < next) await sleep(1);
   }
   const other = at.find((agent) => agent !== accepted.by) as Agent;
-  while (((await sockets.get(other)?.graceMs()) ?? 0) < first) {
-    if (performance.now() - began > limitMs) return null;
-    await sleep(1);
-  }
-  return { accepted: accepted.at, seen: performance.now() - began };
+  const shown = await sockets.get(other)?.shows(first, limitMs);
+  return shown ? { accepted: accepted.at, seen: performance.now() - began } : null;
 }

@@ -6,6 +6,8 @@ import { ChangeOutcome } from '../../protocol/changes.ts';
 /** agent.sock over connections that stay open, as a program uses it that asks often; the CLI's client opens one a call. */
 export class KeptSocket {
   readonly #path: string;
+  /** Of the settings that were seen last. */
+  #tag: string | null = null;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 128 });
 
   constructor(home: string) {
@@ -17,8 +19,15 @@ export class KeptSocket {
     return ChangeOutcome.parse(await this.#ask('POST', '/v1/change', { change }));
   }
 
-  async graceMs(): Promise<number> {
-    return ((await this.#ask('GET', '/v1/settings')) as { graceMs: number }).graceMs;
+  /** Resolves when this agent shows a `graceMs` of at least `value`; false after `limitMs`. */
+  async shows(value: number, limitMs: number): Promise<boolean> {
+    const end = performance.now() + limitMs;
+    for (let left = limitMs; left > 0; left = end - performance.now()) {
+      const query = this.#tag === null ? '' : `?wait=${Math.ceil(left)}&tag=${this.#tag}`;
+      const { graceMs } = (await this.#ask('GET', `/v1/settings${query}`)) as { graceMs: number };
+      if (graceMs >= value) return true;
+    }
+    return false;
   }
 
   close(): void {
@@ -40,6 +49,7 @@ export class KeptSocket {
         });
         answer.on('error', reject);
         answer.on('end', () => {
+          this.#tag = answer.headers.etag?.replaceAll('"', '') ?? this.#tag;
           if (answer.statusCode === 200) resolve(JSON.parse(got));
           else reject(new Error(`${path}: ${answer.statusCode} ${got.slice(0, 200)}`));
         });

@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, createServer } from 'node:net';
@@ -7,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { places } from '../../node/home.ts';
 import type { AgentApi } from '../../node/ports.ts';
 import { createClient, findAgent } from '../../node/socket-client.ts';
+import { socketVersion, versionHeader } from '../../node/socket-protocol.ts';
 import { type SocketServer, serveSocket } from '../../node/socket-server.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { limits } from '../../protocol/limits.ts';
@@ -86,8 +88,13 @@ class SmallAgent implements AgentApi {
   async leave() {
     return 'left';
   }
+  readonly commits = new EventEmitter();
+  graceMs = 120_000;
   settings() {
-    return { retryLost: false, defaultArch: 'amd64', graceMs: 120_000 };
+    return { retryLost: false, defaultArch: 'amd64', graceMs: this.graceMs };
+  }
+  async nextCommit(_withinMs: number, signal: AbortSignal) {
+    await once(this.commits, 'commit', { signal }).catch(() => {});
   }
 }
 
@@ -207,7 +214,7 @@ describe('the client', () => {
     expect((await client.status()).snapshot.mesh.name).toBe('home');
     expect(await client.jobs(true)).toEqual([]);
     expect(await client.why(7)).toBeNull();
-    expect(await client.settings()).toMatchObject({ defaultArch: 'amd64' });
+    expect((await client.settings()).settings).toMatchObject({ defaultArch: 'amd64' });
     expect(await client.change({ kind: 'drain', node: 'kang', drained: true })).toEqual({
       state: 'done',
       because: 'done',
@@ -274,6 +281,36 @@ describe('the client', () => {
     const second = await blocked;
     expect(second.snapshot.queue.waiting).toBe(5);
     expect(second.tag).not.toBe(first.tag);
+  });
+
+  it('settings can wait for the commit that changes them', async () => {
+    await serve();
+    const client = createClient(home);
+    const { tag } = await client.settings();
+    const blocked = client.settings({ tag, waitMs: 30_000 });
+    await until(() => api.commits.listenerCount('commit') === 1);
+    api.commits.emit('commit');
+    await until(() => api.commits.listenerCount('commit') === 1);
+    api.graceMs = 7;
+    api.commits.emit('commit');
+    const changed = await blocked;
+    expect(changed.settings.graceMs).toBe(7);
+    expect(changed.tag).not.toBe(tag);
+  });
+
+  it('who hangs up waits for nothing more', async () => {
+    await serve();
+    const { tag } = await createClient(home).settings();
+    const sent = request({
+      socketPath: places(home).socket,
+      path: `/v1/settings?wait=60000&tag=${tag}`,
+      headers: { [versionHeader]: socketVersion },
+    });
+    sent.on('error', () => {});
+    sent.end();
+    await until(() => api.commits.listenerCount('commit') === 1);
+    sent.destroy();
+    await until(() => api.commits.listenerCount('commit') === 0);
   });
 
   it('logs stream as they come, and end when the reader goes', async () => {
