@@ -207,7 +207,7 @@ const others: Flag[] = [
     short: 'w',
     kind: 'switch',
     commands: ['settings'],
-    help: 'show them again as soon as they change',
+    help: 'again as soon as they change',
   },
   {
     key: 'jobs.watch',

@@ -6,7 +6,7 @@ import { beginLeading } from './leading.ts';
 import { hasQuorum, isVoter, rankedVoters } from './quorum.ts';
 import { raiseTerm } from './term.ts';
 import { timings } from './timings.ts';
-import { chance, peerOf, send, sendAfterDisk, setPeer, type Turn, thisPersist } from './turn.ts';
+import { chance, peerOf, send, setPeer, type Turn, thisPersist } from './turn.ts';
 
 /**
  * The candidate's side. A candidacy begins with pre-votes, which promise nothing and raise no term; a majority of them
@@ -65,7 +65,7 @@ export function beginPreVote(turn: Turn, evidence: Evidence, against: NodeId | n
   raft.planned = null;
   const term = raft.term + 1;
   const until = turn.at + timings.electionMs;
-  raft.campaign = { kind: 'pre', term, evidence, against, votes: {}, refusals: {}, until, ownVoteSeq: 0 };
+  raft.campaign = { kind: 'pre', term, evidence, against, votes: {}, refusals: {}, until, asked: [], ownVoteSeq: 0 };
   tryAgainLater(turn, timings.electionMs);
   if (wins(turn)) return beginVote(turn, false);
   for (const node of electorate(turn))
@@ -87,11 +87,13 @@ export function beginVote(turn: Turn, handover: boolean): void {
     votes: {},
     refusals: {},
     until: turn.at + timings.voteMs,
+    asked: [],
     ownVoteSeq: thisPersist(turn),
   };
   tryAgainLater(turn, timings.electionMs);
   const stamp = raft.accepted.stamp;
-  for (const node of electorate(turn)) sendAfterDisk(turn, node, { kind: 'vote', term: raft.term, stamp, handover });
+  // To ask promises nothing: the own vote counts from the disk, and the others' disks work at the same time.
+  for (const node of electorate(turn)) send(turn, node, { kind: 'vote', term: raft.term, stamp, handover });
 }
 
 /** Between two tries of one node lies its rank and a little chance, so that two never chase each other for long. */
@@ -150,12 +152,6 @@ export function countVotes(turn: Turn): void {
 
 /** Whether the own vote is still on its way to the disk: a slow disk must not burn one term after another. */
 export const isWriting = (raft: Turn['raft']): boolean => (raft.campaign?.ownVoteSeq ?? 0) > raft.diskSeq;
-
-/** The own vote is on disk, and the others are asked only now. */
-export function restartClock(turn: Turn): void {
-  const { campaign } = turn.raft;
-  if (campaign?.kind === 'vote') turn.raft.campaign = { ...campaign, until: turn.at + timings.voteMs };
-}
 
 /** An election that came to nothing in its time. */
 export function endCampaign(turn: Turn): void {

@@ -2,6 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
 import { judge, lookAfter, stands } from './evidence.ts';
+import { takeChange } from './petitions.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum, quorumContact } from './quorum.ts';
 import type { Campaign, Peer, RaftState } from './raft-state.ts';
@@ -10,9 +11,10 @@ import { timings } from './timings.ts';
 import { nameOf, note, others, peerOf, send, setPeer, type Turn } from './turn.ts';
 
 /**
- * A leader's life: it re-stamps its ledger in its own term (nothing older commits by counting), makes rounds, commits
- * what a quorum has, and stops when no quorum answered for `checkQuorumMs`, counted from when its rounds were *sent*
- * and looked at with a fresh clock at every step (SAFETY L12): a leader that slept has stepped down before it speaks.
+ * A leader's life: it re-stamps its ledger in its own term (nothing older commits by counting), and what waited for a
+ * leader comes with that; it makes rounds, commits what a quorum has, and stops when no quorum answered for
+ * `checkQuorumMs`, counted from when its rounds were *sent* and looked at with a fresh clock at every step (SAFETY L12):
+ * a leader that slept has stepped down before it speaks.
  */
 
 export function beginLeading(turn: Turn, campaign: Campaign): void {
@@ -40,6 +42,7 @@ export function beginLeading(turn: Turn, campaign: Campaign): void {
     overthrown: byEvidence && campaign.against !== null ? { node: campaign.against, at: turn.at } : null,
   };
   propose(turn, raft.accepted);
+  for (const { from, id, change } of campaign.asked) takeChange(turn, from, id, change);
   if (byEvidence && campaign.against !== null) judge(turn, campaign.against, campaign.evidence, false);
 }
 

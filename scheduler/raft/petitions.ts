@@ -7,7 +7,6 @@ import { isRefusal } from '../ledger-edit.ts';
 import { applyChange } from '../membership.ts';
 import { doneSentence } from '../membership-sentence.ts';
 import { maxProposed, propose } from './proposal.ts';
-import type { Petition } from './raft-state.ts';
 import { timings } from './timings.ts';
 import { note, send, type Turn } from './turn.ts';
 
@@ -49,6 +48,7 @@ function answerHere(turn: Turn, id: string, outcome: ChangeOutcome): void {
 export function servePetitions(turn: Turn): void {
   const { raft } = turn;
   const waits = new Set(raft.leading?.awaited.map(({ id }) => id));
+  const asked = askedFor(turn);
   for (const one of raft.petitions) {
     if (turn.at - one.askedAt >= timings.askForMs) {
       const because = raft.leader
@@ -57,18 +57,18 @@ export function servePetitions(turn: Turn): void {
       settle(turn, one.id, { state: 'unknown', because });
     } else if (raft.leading) {
       if (!waits.has(one.id)) takeChange(turn, null, one.id, one.change);
-    } else if (raft.leader && maySend(turn, raft.leader, one)) {
-      const sent = { sentAt: turn.at, sentTerm: raft.leader.term };
+    } else if (asked !== null && (one.sentTerm !== raft.term || turn.at - one.sentAt >= timings.askAgainMs)) {
+      const sent = { sentAt: turn.at, sentTerm: raft.term };
       raft.petitions = raft.petitions.map((other) => (other.id === one.id ? { ...other, ...sent } : other));
-      send(turn, raft.leader.node, { kind: 'change', id: one.id, change: one.change });
+      send(turn, asked, { kind: 'change', id: one.id, change: one.change });
     }
   }
 }
 
-/** A new leader is asked as soon as it may take changes: when the first ledger of its term is committed. */
-function maySend({ raft, at }: Turn, leader: NonNullable<Turn['raft']['leader']>, one: Petition): boolean {
-  if (raft.committed?.stamp.term !== leader.term && at - leader.sinceAt < timings.askAgainMs) return false;
-  return one.sentTerm !== leader.term || at - one.sentAt >= timings.askAgainMs;
+/** Who is asked: the leader of the term; before there is one, whoever has this node's vote, which takes it along. */
+export function askedFor({ raft, self }: Turn): NodeId | null {
+  const node = raft.leader?.node ?? raft.votedFor;
+  return node === self ? null : node;
 }
 
 /** The petition is over. */
@@ -89,6 +89,15 @@ export function hearChangeAnswer(turn: Turn, message: MessageOf<'change-answer'>
 const ownOnly = (change: Change, from: NodeId): boolean =>
   (change.kind !== 'introduce' && change.kind !== 'depart') || change.node === from;
 
+/** A candidate keeps what its voters ask until it leads: it goes into the first ledger of its term. */
+export function hearChange(turn: Turn, from: NodeId, { id, change }: MessageOf<'change'>): void {
+  const { raft } = turn;
+  const { campaign } = raft;
+  if (campaign?.kind !== 'vote') return takeChange(turn, from, id, change);
+  if (campaign.asked.length >= maxPetitions || campaign.asked.some((one) => one.id === id)) return;
+  raft.campaign = { ...campaign, asked: [...campaign.asked, { from, id, change }] };
+}
+
 /** The leader's part. `from` null: asked here. */
 export function takeChange(turn: Turn, from: NodeId | null, id: string, change: Change): void {
   const { raft } = turn;
@@ -97,7 +106,6 @@ export function takeChange(turn: Turn, from: NodeId | null, id: string, change: 
     else send(turn, from, { kind: 'change-answer', id, outcome });
   };
   if (!raft.leading) return answer({ state: 'unknown', because: 'this node does not lead' });
-  if (raft.committed?.stamp.term !== raft.term) return;
   if (raft.leading.awaited.some((one) => one.id === id)) return;
   if (from !== null && !Object.hasOwn(raft.accepted.nodes, from))
     return answer({ state: 'refused', because: 'only members of the mesh may change it' });

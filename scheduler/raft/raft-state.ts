@@ -52,6 +52,8 @@ export interface Campaign {
   readonly votes: Readonly<Record<NodeId, StoreId>>;
   readonly refusals: Readonly<Record<NodeId, true>>;
   readonly until: number;
+  /** What its voters want changed, once it leads. */
+  readonly asked: readonly { readonly from: NodeId; readonly id: string; readonly change: Change }[];
   /** The own vote counts when this persist is on disk (SAFETY L10); 0 for a pre-vote, which promises nothing. */
   readonly ownVoteSeq: number;
 }

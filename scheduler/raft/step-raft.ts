@@ -14,7 +14,6 @@ import {
   isWriting,
   mayCampaign,
   rankOf,
-  restartClock,
 } from './campaign.ts';
 import { moveConfiguration } from './configuration.ts';
 import { depart, hearLeaveAsked, hearReturnAsked, nextDepartureAt } from './departure.ts';
@@ -25,11 +24,12 @@ import { hearConnected, hearHello } from './hello.ts';
 import { checkQuorum, hearAck, makeRound } from './leading.ts';
 import {
   answerCommitted,
+  askedFor,
+  hearChange,
   hearChangeAnswer,
   hearRequested,
   introduce,
   servePetitions,
-  takeChange,
 } from './petitions.ts';
 import { tryCommit } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
@@ -93,10 +93,8 @@ function hearReport(turn: Turn, from: NodeId, { measured }: Report): void {
 
 /** The raft half's own `persisted`, told apart from the jobs' by the caller. */
 export function hearOwnPersisted(turn: Turn, seq: number): void {
-  const wrote = isWriting(turn.raft);
   hearPersisted(turn, seq);
   goByNewStore(turn);
-  if (wrote && !isWriting(turn.raft)) restartClock(turn);
   countVotes(turn);
   tryCommit(turn);
 }
@@ -122,7 +120,7 @@ function hearMessage(turn: Turn, from: NodeId, message: PeerMessage): void {
     case 'timeout-now':
       return hearTimeoutNow(turn, from, message);
     case 'change':
-      return takeChange(turn, from, message.id, message.change);
+      return hearChange(turn, from, message);
     case 'change-answer':
       return hearChangeAnswer(turn, message);
   }
@@ -219,7 +217,7 @@ export function nextWakeAt(turn: Turn): number {
   };
   for (const one of raft.petitions) {
     by(one.askedAt + timings.askForMs);
-    if (raft.leader && !raft.leading) by(Math.max(one.sentAt, raft.leader.sinceAt) + timings.askAgainMs);
+    if (askedFor(turn) !== null) by(one.sentAt + timings.askAgainMs);
   }
   if (raft.leaving && !raft.leaving.gone) by(nextDepartureAt(turn));
   if (raft.leading) {

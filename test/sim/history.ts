@@ -112,10 +112,10 @@ export class History {
     const made = this.#make(ledger, previous);
     this.#checkShape(made, previous, life);
     if (previous.stamp.term !== made.stamp.term) this.#checkBase(made, previous, life);
-    else if (previous === this.firstOf(made.stamp.term) && !previous.isCommitted)
+    else if (!this.#mayMoveVoters(previous) && canonical(made.configuration) !== canonical(previous.configuration))
       throw new Violation(
-        'no-change-before-the-own-commit',
-        `${life} made ${made.key}, and ${previous.key}, its first of the term, is not committed`,
+        'no-new-voters-before-the-own-commit',
+        `${life} made ${made.key}, and nothing of its term is committed`,
       );
     if (isJoint(made.configuration) && !(previous && isJoint(previous.configuration))) this.onJoint();
     return made;
@@ -163,7 +163,7 @@ export class History {
     if (was === is || canonical(was) === canonical(is)) return;
     this.#figures.add('configurations');
     this.#rare.configured(doc, parent, life);
-    if (doc.stamp.term !== parent.stamp.term) fail('restamp-changes-the-stamp-only', 'a new leader changed the voters');
+    if (doc.stamp.term !== parent.stamp.term) fail('restamp-keeps-the-voters', 'a new leader changed them');
     if (is.next !== null && was.next === null) {
       this.#figures.add('reconfigurations');
       if (!sameVoters(was.voters, is.voters)) fail('joint-first', 'the old half is not the old configuration');
@@ -180,6 +180,13 @@ export class History {
     fail('leave-joint-late', 'no joint ledger of this term is committed');
   }
 
+  /** SAFETY L3: something of the own term is committed. */
+  #mayMoveVoters(doc: Doc): boolean {
+    let own: Doc | null = doc;
+    for (; own?.stamp.term === doc.stamp.term; own = own.parent) if (own.isCommitted) return true;
+    return false;
+  }
+
   /** The first ledger of a term: its leader, and what it starts from. */
   #checkBase(first: Doc, base: Doc, life: string): void {
     const { term } = first.stamp;
@@ -187,9 +194,10 @@ export class History {
     if (other) throw new Violation('one-leader-a-term', `term ${term} has ${other.life} and ${life}`);
     this.#leaders.set(term, { life, base, first });
     const content = (doc: Doc): string => canonical({ ...doc.ledger, stamp: null });
-    if (content(first) !== content(base))
+    const asked = [...first.requests].some((id) => !base.requests.has(id));
+    if (!asked && content(first) !== content(base))
       throw new Violation(
-        'restamp-changes-the-stamp-only',
+        'restamp-changes-what-was-asked',
         `${life} made ${first.key} another ledger than ${base.key}`,
       );
     for (const [in_, doc] of this.#committedIn)

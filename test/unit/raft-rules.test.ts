@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Change } from '../../protocol/changes.ts';
 import { wake } from '../../scheduler/state.ts';
 import { leaderContactAt } from '../../scheduler/views.ts';
 import { measured } from './raft-cluster.ts';
@@ -45,11 +46,23 @@ describe('votes', () => {
   it('of its own count only when they are on disk (L10)', () => {
     const one = new One().feed({ kind: 'ticked' }, 2000).disk();
     one.hear('A', { kind: 'pre-vote-answer', term: 4, granted: true, store: 'sA', because: '' });
-    expect(one.last('vote')).toBeUndefined();
+    expect(one.last('vote')).toMatchObject({ term: 4 });
     one.hear('A', { kind: 'vote-answer', term: 4, granted: true, store: 'sA', because: '' });
     expect(one.state.raft.leading).toBeNull();
     one.disk();
     expect(one.state.raft.leading).not.toBeNull();
+  });
+  it('bring along what their giver wants changed, once a term', () => {
+    const change: Change = { kind: 'set', key: 'graceMs', value: 1 };
+    const one = new One().feed({ kind: 'requested', requests: [{ id: 'q', change }] });
+    const changes = (): number => one.said.filter(({ message }) => message.kind === 'change').length;
+    expect(changes()).toBe(0);
+    one.hear('A', { kind: 'vote', term: 4, stamp: { term: 3, version: 7 }, handover: false });
+    expect(one.said.at(-1)).toMatchObject({ to: 'A', message: { kind: 'change', id: 'q' } });
+    one.append(8, newer(8)).disk();
+    expect(changes()).toBe(1);
+    one.feed({ kind: 'ticked' }, 600);
+    expect(changes()).toBe(2);
   });
   it('need no pre-vote that raised a term', () => {
     const one = new One().feed({ kind: 'ticked' }, 2000).disk();
@@ -107,6 +120,26 @@ describe('a leader', () => {
     expect(one.last('append')?.ledger).toEqual({ ...three(), stamp: { term: 4, version: 8 } });
     expect(one.state.raft.committed?.stamp).toEqual({ term: 3, version: 7 });
     expect(one.ack('A', 8).state.raft.committed?.stamp).toEqual({ term: 4, version: 8 });
+  });
+  it('takes what waited for it into that first ledger, its own and what its voters asked, and answers when it is committed', () => {
+    const set = (value: number): Change => ({ kind: 'set', key: 'graceMs', value });
+    const one = new One().feed({ kind: 'ticked' }, 2000).disk();
+    one.feed({ kind: 'requested', requests: [{ id: 'mine', change: set(1) }] });
+    one.hear('A', { kind: 'change', id: 'early', change: set(2) });
+    expect(one.last('change-answer')).toMatchObject({ id: 'early', outcome: { state: 'unknown' } });
+    one.hear('A', { kind: 'pre-vote-answer', term: 4, granted: true, store: 'sA', because: '' });
+    one
+      .hear('A', { kind: 'change', id: 'its', change: set(3) })
+      .hear('A', { kind: 'change', id: 'its', change: set(3) });
+    one.hear('A', { kind: 'vote-answer', term: 4, granted: true, store: 'sA', because: '' }).disk();
+    const [first] = one.said.flatMap(({ message }) => (message.kind === 'append' ? [message.ledger] : []));
+    expect(first?.stamp).toEqual({ term: 4, version: 8 });
+    expect(first?.configuration).toEqual(three().configuration);
+    expect(first?.requests.map(({ id }) => id).sort()).toEqual(['its', 'mine']);
+    expect(one.asked('answer')).toBe(0);
+    one.ack('A', 8).disk();
+    expect(one.asked('answer')).toBe(1);
+    expect(one.last('change-answer')).toMatchObject({ id: 'its', outcome: { state: 'done' } });
   });
   it('leaves a joint configuration only when it is committed in its own term (L3)', () => {
     const joint = three();

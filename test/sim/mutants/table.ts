@@ -254,13 +254,6 @@ export const mutants: Mutant[] = [
     'sentAt: turn.at',
   ),
   one(
-    'change taken before the own first ledger is committed',
-    'L3',
-    raft('petitions'),
-    'if (raft.committed?.stamp.term !== raft.term) return;',
-    '',
-  ),
-  one(
     "pre-vote on the asker's word",
     'L11',
     raft('votes'),

@@ -1,0 +1,88 @@
+import { EventEmitter, once } from 'node:events';
+import type { AgentApi } from '../../node/ports.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+
+const snapshot = (waiting: number): StatusSnapshot => ({
+  version: 1,
+  at: new Date().toISOString(),
+  seenFrom: 'kang',
+  ageMs: Math.random(),
+  mesh: { id: 'm', name: 'home' },
+  leader: { node: 'kang', term: 1, since: '2026-11-21T17:00:00.000Z' },
+  quorum: { voters: ['kang'], tieBreaker: null, canLose: 0, sentence: 'alone' },
+  nodes: [],
+  waiting: [],
+  gitlab: {
+    mode: 'none',
+    state: 'absent',
+    url: null,
+    host: null,
+    epoch: 0,
+    version: null,
+    lastBackup: null,
+    forecast: null,
+    flag: null,
+  },
+  queue: { waiting, running: 0, doneToday: 0, failedToday: 0 },
+  attention: [],
+});
+
+/** An agent in small: it really keeps what it is told, so that tests can look at it. */
+/** Stands where an agent would, behind a real socket; what is asked of it is kept. */
+export class SmallAgent implements AgentApi {
+  isWaiting = false;
+  queue = 0;
+  asked: unknown[] = [];
+  endedLogs = 0;
+  fails: Error | null = null;
+  phase(): ReturnType<AgentApi['phase']> {
+    return this.isWaiting ? { phase: 'waiting', words: 'coral-sixty-lamp-otter', mesh: 'home' } : { phase: 'joined' };
+  }
+  status(): StatusSnapshot {
+    return snapshot(this.queue);
+  }
+  async jobs(all: boolean) {
+    this.asked.push({ jobs: all });
+    if (this.fails) throw this.fails;
+    return [];
+  }
+  async why() {
+    return null;
+  }
+  async change(change: unknown) {
+    this.asked.push(change);
+    return { state: 'done' as const, because: 'done' };
+  }
+  async invite(ttlMs: number) {
+    return { code: 'CODE', expiresAt: ttlMs };
+  }
+  async gitlabConnect(connect: unknown) {
+    this.asked.push(connect);
+    return { state: 'done' as const, because: 'connected' };
+  }
+  async *logs(wanted: { follow: boolean }, signal: AbortSignal): AsyncIterable<string> {
+    yield 'first\n';
+    for (let i = 0; wanted.follow && !signal.aborted; i++) {
+      yield 'x'.repeat(1000);
+      await new Promise((resolve) => setTimeout(resolve, i < 100 ? 0 : 20));
+    }
+    this.endedLogs += 1;
+  }
+  async pause(what: string, forMs: number | null) {
+    return `paused ${what} ${forMs}`;
+  }
+  async resume(what: string) {
+    return `resumed ${what}`;
+  }
+  async leave() {
+    return 'left';
+  }
+  readonly commits = new EventEmitter();
+  graceMs = 120_000;
+  settings() {
+    return { retryLost: false, defaultArch: 'amd64', graceMs: this.graceMs };
+  }
+  async nextCommit(_withinMs: number, signal: AbortSignal) {
+    await once(this.commits, 'commit', { signal }).catch(() => {});
+  }
+}
