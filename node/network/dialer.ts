@@ -21,6 +21,11 @@ const longGoneMs = 10 * 60_000;
 const stepInMs = 1500;
 const stepInAtStartMs = 300;
 const sweepMs = 250;
+/** Dials that begin in one `freshDialMs`: each is a handshake, and more of them would only make all of them late. */
+const dialsAtOnce = 8;
+const freshDialMs = 1000;
+/** In a mesh of more nodes nobody is in a hurry to step in: a second connection of a pair costs both a handshake. */
+const smallMesh = 7;
 
 interface Target {
   /** Since when it is wanted and not there, monotonic ms. */
@@ -165,14 +170,19 @@ export class Dialer {
   #sweep(): void {
     if (this.#timer === null) return;
     const now = performance.now();
-    const leaveMs = now - this.#startedAt < 3000 ? stepInAtStartMs : stepInMs;
+    const isHasty = now - this.#startedAt < 3000 && this.#targets.size < smallMesh;
+    const leaveMs = isHasty ? stepInAtStartMs : stepInMs;
+    let fresh = 0;
+    for (const { isDialling, lastTry } of this.#targets.values())
+      if (isDialling && now - lastTry < freshDialMs) fresh += 1;
     for (const [node, target] of this.#targets) {
       if (this.#links.hasConnection(node)) {
         target.missingSince = now;
         continue;
       }
-      if (target.isDialling || now < target.next) continue;
+      if (target.isDialling || now < target.next || fresh >= dialsAtOnce) continue;
       if (this.#self > node && now - target.missingSince < leaveMs) continue;
+      fresh += 1;
       void this.#dial(node, target);
     }
     for (const named of this.#named) if (!named.isDialling && now >= named.next) void this.#dialNamed(named);
@@ -198,6 +208,7 @@ export class Dialer {
       target.next = now + target.waitMs * (0.5 + Math.random());
       target.isDialling = false;
     }
+    this.#sweep();
   }
 
   async #dialNamed(named: Named): Promise<void> {

@@ -47,7 +47,8 @@ export class Gate {
   /** A ledger that does not list this node makes it a stranger itself: then nobody is a member for it. */
   setLedger(ledger: Ledger | null): MembersChange {
     const before = this.#members;
-    const all = new Set(ledger === null ? [] : linkedNodes(ledger));
+    // Voters first: in this order they are dialled.
+    const all = new Set(ledger === null ? [] : [...Object.keys(ledger.configuration.voters), ...linkedNodes(ledger)]);
     const isIn = all.delete(this.#self);
     this.#members = isIn ? all : new Set();
     this.#forgotten = new Set(isIn ? Object.keys(ledger?.forgotten ?? {}).filter((id) => !this.#members.has(id)) : []);

@@ -27,6 +27,8 @@ type Registrar = Components['registrar'];
 const protocol = '/meshsub/1.2.0';
 /** How long a gossip stream may be missing on a live connection before it is opened again, ms. */
 const repairMs = 2000;
+/** So many listeners are a large mesh: whoever comes late waits for the next report of each. */
+const saidAgainTo = 8;
 
 const verdict = { accept: 'accept', ignore: 'ignore', reject: 'reject' } as Record<string, TopicValidatorResult>;
 
@@ -47,6 +49,8 @@ export class Gossip {
   #attached = new Map<NodeId, Attached>();
   #newest = new Map<NodeId, { since: number; seq: number }>();
   #last: Report | null = null;
+  /** Whoever has begun to listen since `#last` was published. */
+  #missedLast = new Set<NodeId>();
   #isRunning = false;
   #again: NodeJS.Timeout | null = null;
   #repair: NodeJS.Timeout | null = null;
@@ -76,6 +80,9 @@ export class Gossip {
       Dlo: 2,
       Dhi: 5,
       Dout: 1,
+      // Who has what is told to a few: hardly ever does anybody lack it.
+      Dlazy: 2,
+      gossipFactor: 0.05,
       // "I have it already" would cost more than the report itself.
       idontwantMinDataSize: limits.reportBytes * 4,
       maxTopicBytesPerPeer: 16 << 10,
@@ -83,7 +90,7 @@ export class Gossip {
     return (components) => {
       const registrar = this.#registrar(components.registrar);
       this.#pubsub = build(Object.create(components, { registrar: { value: registrar } }) as Components);
-      this.#pubsub.addEventListener('subscription-change', () => this.#publishSoon());
+      this.#pubsub.addEventListener('subscription-change', ({ detail }) => this.#publishFor(detail.peerId.toString()));
       return this.#pubsub;
     };
   }
@@ -121,7 +128,7 @@ export class Gossip {
     // A fresh link shows that this process lives now: an older process of that node, or a clock set back, no longer counts.
     this.#newest.delete(node);
     this.#topology?.onConnect?.(peerIdFromString(node), connection);
-    this.#publishSoon();
+    this.#publishFor(node);
   }
 
   /** The link ended. */
@@ -129,6 +136,7 @@ export class Gossip {
     const attached = this.#attached.get(node);
     if (!attached) return;
     this.#attached.delete(node);
+    this.#missedLast.delete(node);
     this.#drop(node, attached.connection);
   }
 
@@ -145,6 +153,7 @@ export class Gossip {
   /** Best effort. A report that is too large, or that nobody can hear, is dropped with a line in the log. */
   publish(report: Report): void {
     this.#last = report;
+    this.#missedLast.clear();
     if (!this.#pubsub || !this.#isRunning || this.#topic === null) return;
     try {
       const bytes = encode(report, limits.reportBytes);
@@ -192,9 +201,14 @@ export class Gossip {
     return verdict.reject as TopicValidatorResult;
   }
 
-  /** Whoever begins to listen shall not wait for the next report. */
-  #publishSoon(): void {
+  /**
+   * Whoever begins to listen shall not wait for the next report. In a large mesh it does, unless most of the others have
+   * missed the last one too: if all said theirs again for each who comes, every start would cost everybody all of them.
+   */
+  #publishFor(node: NodeId): void {
+    this.#missedLast.add(node);
     if (this.#last === null || this.#again) return;
+    if (this.#attached.size >= saidAgainTo && 2 * this.#missedLast.size < this.#attached.size) return;
     this.#again = setTimeout(() => {
       this.#again = null;
       if (this.#last) this.publish(this.#last);
@@ -210,7 +224,7 @@ export class Gossip {
         (one) => one.protocol === protocol && one.direction === 'outbound' && one.writeStatus === 'writable',
       );
       // What was published before its stream was there went nowhere.
-      if (speaks && !attached.speaks) this.#publishSoon();
+      if (speaks && !attached.speaks) this.#publishFor(node);
       attached.speaks = speaks;
       if (speaks) attached.repairs = 0;
       if (speaks || connection.status !== 'open' || Date.now() - since < repairMs) continue;
@@ -222,7 +236,7 @@ export class Gossip {
       // to a stream that was refused before it listened for its end; then only forgetting the node helps.
       if (repairs % 2 === 1) this.#drop(node, connection);
       this.#topology?.onConnect?.(peerIdFromString(node), connection);
-      this.#publishSoon();
+      this.#publishFor(node);
     }
   }
 

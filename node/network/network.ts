@@ -68,6 +68,8 @@ export class LanNetwork implements Network, EnrolDoor {
   #enrols: EnrolStreams;
   #sightings: Sightings | null;
   #book = new AddressBook();
+  /** What was last kept on disk of each node. */
+  #remembered = new Map<NodeId, string>();
   #evidence = new EvidenceListener();
   #ledger: Ledger | null = null;
   #ports: { listening: number };
@@ -322,8 +324,9 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#gossip.attach(node, connection);
     this.#remember(node);
     void this.#probes.check(node);
-    // Later: nobody waits for it, and a mesh that forms has better things to do.
-    setTimeout(() => void this.#identify(node, connection), identifyAfterMs).unref();
+    // Later, and not all at once: nobody waits for it, and a mesh that forms has better things to do.
+    const afterMs = identifyAfterMs * (1 + Math.random() * this.#links.up().length);
+    setTimeout(() => void this.#identify(node, connection), afterMs).unref();
     this.#options.events.connected(node);
   }
 
@@ -346,16 +349,19 @@ export class LanNetwork implements Network, EnrolDoor {
   }
 
   #heardReport(from: NodeId, report: Report): void {
-    const before = this.#book.all(from).join();
     if (report.addresses.length > 0) this.#book.said(from, report.addresses);
-    if (this.#book.all(from).join() !== before) this.#remember(from);
+    this.#remember(from);
     this.#options.events.report(from, report);
   }
 
   #remember(node: NodeId): void {
-    this.#options
-      .remember(node, this.#book.all(node))
-      .catch((error) => this.#options.log.warn({ event: 'remember-failed', node }, sentenceOf(error)));
+    const addresses = this.#book.all(node);
+    if (this.#remembered.get(node) === addresses.join()) return;
+    this.#remembered.set(node, addresses.join());
+    this.#options.remember(node, addresses).catch((error) => {
+      this.#remembered.delete(node);
+      this.#options.log.warn({ event: 'remember-failed', node }, sentenceOf(error));
+    });
   }
 
   #meshId(): string | null {

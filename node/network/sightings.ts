@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { multicastAddresses } from './addresses.ts';
 import { ownInterfaces } from './interfaces.ts';
-import { answer, question, readPacket, type Sighting } from './mdns-packets.ts';
+import { MdnsCrowd } from './mdns-crowd.ts';
+import { answer, PacketReader, question, type Sighting } from './mdns-packets.ts';
 import { MdnsSockets } from './mdns-sockets.ts';
 import type { NetworkLog } from './network-log.ts';
 
@@ -11,8 +12,6 @@ const intervalMs = 10_000;
 /** Questions, and answers that nobody asked for, at a start or a change, ms: a lost packet must not cost a minute. */
 const askMs = [0, 20, 80, 250, 1000, 2500, 5000];
 const announceMs = [0, 50, 250, 1000];
-/** At most one answer in so many ms, whoever asks; all of them hear it. */
-const answerGapMs = 20;
 /** How often the interfaces are looked at, ms. */
 const interfacesMs = 1000;
 /** Sightings that are kept until somebody wants them. */
@@ -35,6 +34,8 @@ export class Sightings {
   #sockets = new MdnsSockets((packet) => this.#heard(packet));
   /** Tells our own packets, which come back to us, from those of others. */
   #label = randomBytes(16).toString('hex');
+  #reader = new PacketReader();
+  #crowd = new MdnsCrowd();
   #early = new Map<string, Sighting>();
   #events: SightingEvents | null = null;
   #self: (() => Sighting) | null = null;
@@ -65,7 +66,7 @@ export class Sightings {
     this.askedAt = performance.now();
     this.askAgain();
     this.#steady = [
-      setInterval(() => this.#sockets.send(question()), intervalMs).unref(),
+      setInterval(() => this.#askSteadily(), intervalMs).unref(),
       setInterval(() => void this.#look(), interfacesMs).unref(),
     ];
   }
@@ -84,7 +85,10 @@ export class Sightings {
 
   /** A burst of questions, now and over the next seconds. */
   askAgain(): void {
-    this.#asks = this.#burst(this.#asks, askMs, () => this.#sockets.send(question()));
+    const since = performance.now();
+    this.#asks = this.#burst(this.#asks, askMs, () => {
+      if (!this.#crowd.hasAnsweredSince(since)) this.#ask();
+    });
   }
 
   stop(): void {
@@ -93,6 +97,16 @@ export class Sightings {
     this.#self = null;
     this.#events = null;
     this.#sockets.close();
+  }
+
+  #ask(): void {
+    this.#sockets.send(question(this.#label));
+  }
+
+  /** In a crowd one asks for all. With several interfaces nobody else hears the same as this machine. */
+  #askSteadily(): void {
+    const hasOne = this.#sockets.addresses.length === 1;
+    if (!hasOne || !this.#crowd.isAskedFor(intervalMs, performance.now())) this.#ask();
   }
 
   #burst(old: NodeJS.Timeout[], times: readonly number[], send: () => void): NodeJS.Timeout[] {
@@ -125,9 +139,16 @@ export class Sightings {
   }
 
   #heard(packet: Buffer): void {
-    const read = readPacket(packet);
-    if (read?.kind === 'ask') this.#answerSoon();
-    else if (read?.kind === 'seen' && read.label !== this.#label) this.#saw(read.seen);
+    const read = this.#reader.read(packet);
+    if (!read) return;
+    const isOwn = read.label === this.#label;
+    if (read.kind === 'ask') {
+      if (!isOwn) this.#crowd.asked(performance.now());
+      this.#answerSoon();
+    } else if (!isOwn) {
+      this.#crowd.heard(read.label, performance.now());
+      this.#saw(read.seen);
+    }
   }
 
   #saw(sighting: Sighting): void {
@@ -137,7 +158,9 @@ export class Sightings {
 
   #answerSoon(): void {
     if (this.#isAnswering || !this.#self) return;
-    const waitMs = this.#answered + answerGapMs - performance.now();
+    // All hear an answer, whoever asked: one in so many ms is enough.
+    const now = performance.now();
+    const waitMs = this.#answered + this.#crowd.answerGapMs(now) - now;
     if (waitMs <= 0) return this.#answer();
     this.#isAnswering = true;
     setTimeout(() => {

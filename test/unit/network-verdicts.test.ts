@@ -73,7 +73,7 @@ describe('packets of mDNS', () => {
     readPacket(Buffer.from(answer('me', { node: kang, addresses, mesh })));
 
   it('carry a node, where it is and its mesh', () => {
-    expect(readPacket(Buffer.from(question()))).toEqual({ kind: 'ask' });
+    expect(readPacket(Buffer.from(question('me')))).toEqual({ kind: 'ask', label: 'me' });
     for (const mesh of ['mesh-1', null, undefined])
       expect(seen(mesh)).toEqual({ kind: 'seen', label: 'me', seen: { node: kang, addresses, mesh } });
   });
