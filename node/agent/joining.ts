@@ -63,7 +63,7 @@ async function choose(joining: Joining, invite: InviteCode | null, isFirst: bool
   const isWanted = (mesh: FoundMesh): boolean => options.mesh === null || mesh.meshName === options.mesh;
   const isLooking = !(options.found && isAlone(joining));
   const forMs = isFirst ? lookMs : lookAgainMs;
-  const quietMs = options.found ? lookBeforeFoundingMs : forMs;
+  const quietMs = options.found ? lookBeforeFoundingMs : Number.POSITIVE_INFINITY;
   const all = isLooking ? await findMeshes(network, forMs, (found) => found.some(isWanted), quietMs) : [];
   const meshes = all.filter(isWanted);
   const names = [...new Map(meshes.map((mesh) => [mesh.meshId, mesh.meshName])).values()];

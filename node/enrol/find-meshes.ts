@@ -34,14 +34,14 @@ interface Asked {
 /**
  * Asks every stranger in sight, for `ms`, which mesh it is in: a knock that is never opened, so that nothing is shown
  * to anybody. One that says by mDNS that it is in none is believed for a while, and asked at once when it says
- * otherwise. Returns earlier when `enough` says so, or when the LAN has been asked for `quietMs` and nobody in sight owes a
- * first answer. Several members of one mesh are several entries. Never throws.
+ * otherwise. Returns earlier when `enough` says so, or, for who founds, when the LAN has been asked for `quietMs` and
+ * nobody in sight owes a first answer. Several members of one mesh are several entries. Never throws.
  */
 export async function findMeshes(
   door: EnrolDoor,
   ms: number,
   enough: (found: FoundMesh[]) => boolean = () => false,
-  quietMs = ms,
+  quietMs = Number.POSITIVE_INFINITY,
 ): Promise<FoundMesh[]> {
   const found: FoundMesh[] = [];
   const known = new Map<NodeId, Asked>();
@@ -55,7 +55,7 @@ export async function findMeshes(
       void door.strangersChange(pollMs).then(resolve);
     });
   const isQuiet = (): boolean =>
-    performance.now() - since >= quietMs && door.strangers().every(({ node }) => !known.get(node)?.owesAnswer);
+    performance.now() - since >= quietMs && door.strangers().every((one) => !askedOf(known, one).owesAnswer);
   door.lookAround();
   while (performance.now() - began < ms && !enough(found) && !isQuiet()) {
     for (const stranger of door.strangers()) {

@@ -1,0 +1,62 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { EnrolDesk } from '../../node/enrol/enrol-desk.ts';
+import { findMeshes } from '../../node/enrol/find-meshes.ts';
+import type { EnrolDoor } from '../../node/network/enrol-door.ts';
+import { endParties, ledgerOf, type Party, party, until } from './network-party.ts';
+
+/** The network of an agent that has asked the LAN since long before. */
+const sinceLong = ({ network }: Party, looks: { count: number }): EnrolDoor => ({
+  self: network.self,
+  lookingSince: 0,
+  addresses: () => network.addresses(),
+  strangers: () => network.strangers(),
+  strangersChange: (ms) => network.strangersChange(ms),
+  lookAround: () => {
+    looks.count += 1;
+  },
+  onEnrol: (answer) => network.onEnrol(answer),
+  openEnrol: (to, timeoutMs) => network.openEnrol(to, timeoutMs),
+  isOnOwnLan: (address) => network.isOnOwnLan(address),
+});
+
+const desks: EnrolDesk[] = [];
+afterEach(async () => {
+  for (const desk of desks.splice(0)) desk.close();
+  await endParties();
+});
+
+/** Makes it the one member of a mesh, at whose door one may knock. */
+function deskOf(who: Party): void {
+  const desk = new EnrolDesk({
+    door: who.network,
+    change: async () => ({ state: 'refused', because: 'nothing changes here' }),
+    meshKey: () => '',
+    unseal: (sealed) => sealed,
+    wallMs: () => Date.now(),
+    log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+  });
+  desks.push(desk);
+  who.network.setLedger(ledgerOf([who]));
+  desk.onLedger(ledgerOf([who]));
+}
+
+describe('a look for meshes', () => {
+  it('goes on for all of its time, however long the LAN has been asked: one look is one burst of questions', async () => {
+    const seeker = await party('seeker');
+    const looks = { count: 0 };
+    const began = performance.now();
+    expect(await findMeshes(sinceLong(seeker, looks), 500)).toEqual([]);
+    expect(performance.now() - began).toBeGreaterThanOrEqual(499);
+    expect(looks.count).toBe(1);
+  });
+
+  it('asks whoever is in sight before a founder founds, however long the LAN has been asked', async () => {
+    const [kang, alone] = [await party('kang'), await party('alone')];
+    deskOf(kang);
+    const founder = await party('founder', { peers: [`127.0.0.1:${kang.network.port}`] });
+    await until(() => founder.network.strangers().length === 1, 'kang is in sight');
+    const looks = { count: 0 };
+    expect(await findMeshes(sinceLong(founder, looks), 10_000, () => false, 250)).toHaveLength(1);
+    expect(await findMeshes(sinceLong(alone, looks), 10_000, () => false, 250)).toEqual([]);
+  });
+});
