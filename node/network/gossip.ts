@@ -86,6 +86,9 @@ export class Gossip {
       // "I have it already" would cost more than the report itself.
       idontwantMinDataSize: limits.reportBytes * 4,
       maxTopicBytesPerPeer: 16 << 10,
+      // Each report comes several times; without this each copy's signature would be checked before the copy is known as
+      // one. Only what was checked is remembered, and nobody can sign something else alike.
+      fastMsgIdFn: ({ signature }) => (signature ? Buffer.from(signature).toString('latin1') : ''),
     });
     return (components) => {
       const registrar = this.#registrar(components.registrar);
