@@ -1,5 +1,4 @@
 import { randomInt } from 'node:crypto';
-import { EventEmitter, once } from 'node:events';
 import { hostname } from 'node:os';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
@@ -57,7 +56,8 @@ export class Member {
   readonly gitlab: GitlabDesk;
   readonly runs: RunDesk;
   readonly #options: MemberOptions;
-  readonly #commits = new EventEmitter().setMaxListeners(0);
+  /** Who waits for the next commit. */
+  readonly #waiting = new Set<() => void>();
   readonly #hands: Hands;
   #measuring: NodeJS.Timeout | null = null;
   #measurements = 0;
@@ -105,7 +105,7 @@ export class Member {
       'publish-ledger': ({ ledger }) => {
         options.network.setLedger(ledger);
         options.onLedger(ledger);
-        this.#commits.emit('commit');
+        for (const goOn of this.#waiting) goOn();
       },
       'mint-store': () => feed({ kind: 'store-minted', store: mintStoreId() }),
       departed: ({ because }) => {
@@ -131,9 +131,18 @@ export class Member {
     return committedLedger(this.loop.state);
   }
 
-  async nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
-    const ended = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(withinMs))]);
-    await once(this.#commits, 'commit', { signal: ended }).catch(() => {});
+  nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const goOn = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', goOn);
+        this.#waiting.delete(goOn);
+        resolve();
+      };
+      const timer = setTimeout(goOn, withinMs);
+      signal.addEventListener('abort', goOn);
+      this.#waiting.add(goOn);
+    });
   }
 
   view(): CoreView {
