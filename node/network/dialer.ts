@@ -6,11 +6,12 @@ import { multiaddr } from '@multiformats/multiaddr';
 import type { Libp2p } from 'libp2p';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { AddressBook } from './address-book.ts';
-import { type HostPort, hostPortOf, multiaddrOf, shownAddress } from './addresses.ts';
+import { type HostPort, hostPortOf, inSubnet, lanAddresses, multiaddrOf, shownAddress } from './addresses.ts';
 import type { Gate } from './gate.ts';
 import { ownInterfaces } from './interfaces.ts';
 import type { MeshLinks } from './mesh-links.ts';
 import { type NetworkLog, sentenceOf } from './network-log.ts';
+import { OwnLan } from './own-lan.ts';
 
 const firstWaitMs = 200;
 /** Between attempts at a member that went a short while ago, and at one that is long gone. */
@@ -59,11 +60,12 @@ export class Dialer {
   #gate: Gate;
   #links: MeshLinks;
   #log: NetworkLog;
+  #own = new OwnLan(lanAddresses(ownInterfaces()));
   #targets = new Map<NodeId, Target>();
   #named: Named[];
   #foundStranger: (node: NodeId, connection: Connection) => void;
   #timer: NodeJS.Timeout | null = null;
-  /** When this agent, or its machine, began to run: at first it waits less for the others. */
+  /** When this agent, or its machine, began to run, or to be somewhere else: at first it waits less for the others. */
   #startedAt = 0;
   readonly counters = { dials: 0, failed: 0 };
 
@@ -127,8 +129,15 @@ export class Dialer {
     this.#sweep();
   }
 
-  /** This machine has other addresses than before: whoever is missing is worth a try at once. */
+  /** This machine has other addresses than before: whoever is missing, or was reached by an old one, is dialled at once. */
   moved(): void {
+    const lost = this.#own.moved(lanAddresses(ownInterfaces()));
+    for (const connection of this.#libp2p.getConnections()) {
+      const host = hostPortOf(connection.remoteAddr.toString())?.host;
+      if (host === undefined || !lost.some((cidr) => inSubnet(host, cidr))) continue;
+      this.#startedAt = performance.now();
+      connection.abort(new Error('this machine has another address'));
+    }
     for (const target of this.#targets.values()) {
       target.next = 0;
       target.waitMs = firstWaitMs;

@@ -11,6 +11,8 @@ import { type NetworkLog, sentenceOf } from './network-log.ts';
 
 const firstWaitMs = 50;
 const longestWaitMs = 3000;
+/** Both sides of a pair may dial in the same moment; one that dials so long after has lost the connection it had. */
+const dialsAgainMs = 3000;
 /** A link that lived this long was a good one: the next is opened without delay. */
 const goodLifeMs = 5000;
 /** A connection to a member must have led to a link by then. */
@@ -121,6 +123,7 @@ export class MeshLinks {
 
   opened(connection: Connection): void {
     const peer = this.#peer(connection.remotePeer.toString());
+    if (this.#hasMoved(peer, connection)) this.#dropAll(peer, 'it dials again, from another address');
     peer.connections.push(connection);
     if (peer.link?.isOpen) this.#dropDuplicates(peer);
     this.#openSoon(peer, 0);
@@ -268,6 +271,22 @@ export class MeshLinks {
       peer.linklessSince = null;
       for (const connection of peer.connections) connection.abort(new Error('no mesh stream came of it'));
     }
+  }
+
+  /**
+   * Its machine has another address now: it has given the old connection up, and its word for that cannot reach us. Noise
+   * has proven that it is the same node.
+   */
+  #hasMoved({ link }: Peer, connection: Connection): boolean {
+    if (!link?.isOpen || connection.direction !== 'inbound') return false;
+    if (performance.now() - link.openedAt < dialsAgainMs) return false;
+    const host = (one: Connection): string | undefined => hostPortOf(one.remoteAddr.toString())?.host;
+    return host(connection) !== host(link.connection);
+  }
+
+  #dropAll(peer: Peer, because: string): void {
+    peer.link?.abort(because);
+    for (const connection of peer.connections.splice(0)) connection.abort(new Error(because));
   }
 
   /** Of several connections the one that stays: both sides compute the same. */

@@ -121,6 +121,21 @@ describe('machines find each other by mDNS alone', () => {
 });
 
 describe('a machine that is somewhere else now', () => {
+  interface Ended {
+    because?: string;
+  }
+
+  /** The machine gets another address; `at` is where the other one has it. */
+  async function moves(machine: number, from: string, to: string, at: () => Promise<string | null>): Promise<void> {
+    // A connection of long standing: of a new one the other side could not know that it is given up.
+    await pause(3500);
+    lan.ip(machine, 'addr', 'del', `${from}/24`, 'dev', 'eth0');
+    lan.ip(machine, 'addr', 'add', `${to}/24`, 'dev', 'eth0');
+    const moved = Date.now();
+    await until(async () => (await at()) === `${to}:7117`, 'it is found at its new address', 30_000);
+    log(`new address: connected after ${Date.now() - moved} ms`);
+  }
+
   it('has another address while it runs, and then another port', async () => {
     const key = Buffer.from((await generateKeyPair('Ed25519')).raw).toString('hex');
     const [kang, second] = (await Promise.all([start(1, mdns), start(2, { ...mdns, key })])) as [Child, Child];
@@ -129,11 +144,13 @@ describe('a machine that is somewhere else now', () => {
     const at = async (): Promise<string | null> => kang.order<string | null>('addressOf', second.node);
     await until(async () => (await at()) === '10.77.0.2:7117', 'it is where it was started', 20_000);
 
-    lan.ip(2, 'addr', 'del', '10.77.0.2/24', 'dev', 'eth0');
-    lan.ip(2, 'addr', 'add', '10.77.0.22/24', 'dev', 'eth0');
-    const moved = Date.now();
-    await until(async () => (await at()) === '10.77.0.22:7117', 'it is found at its new address', 30_000);
-    log(`new address: connected after ${Date.now() - moved} ms`);
+    // Both, so that the one with the lower id moves once and stays once.
+    await moves(2, '10.77.0.2', '10.77.0.22', at);
+    await moves(1, '10.77.0.1', '10.77.0.11', () => second.order('addressOf', kang.node));
+    await moves(1, '10.77.0.11', '10.77.0.1', () => second.order('addressOf', kang.node));
+    // Neither waited until silence told it that the old connection was dead.
+    const ends = [kang, second].flatMap(({ said }) => said.map(({ fields }) => (fields as Ended | undefined)?.because));
+    expect(ends.filter((because) => because?.startsWith('nothing came'))).toEqual([]);
 
     await second.kill('SIGKILL');
     const restarted = Date.now();

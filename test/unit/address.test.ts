@@ -14,6 +14,7 @@ import {
 } from '../../node/network/addresses.ts';
 import { discoveryProblems } from '../../node/network/discovery-problems.ts';
 import { resultOf } from '../../node/network/evidence.ts';
+import { OwnLan } from '../../node/network/own-lan.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 
 const face = (address: string, bits: number, internal = false) => ({
@@ -172,4 +173,22 @@ describe('evidence', () => {
     for (const code of ['EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT']) expect(resultOf(code)).toBe('silent');
     for (const code of ['EMFILE', 'ECONNRESET', 'EADDRNOTAVAIL', undefined]) expect(resultOf(code)).toBe('accepted');
   });
+});
+
+describe('where this machine is', () => {
+  const at = (...addresses: string[]) => addresses.map((address) => ({ name: 'eth0', address, cidr: `${address}/24` }));
+  const moves = (...all: string[][]): string[][] => {
+    const own = new OwnLan(at(...(all[0] ?? [])));
+    return all.slice(1).map((now) => own.moved(at(...now)));
+  };
+  it('another address in its place: connections by the old one are dead', () =>
+    expect(moves(['10.0.0.5'], ['10.0.0.9'], ['10.0.0.9'])).toEqual([['10.0.0.5/24'], []]));
+  it('gone for a moment: they may outlive it', () => expect(moves(['10.0.0.5'], [], ['10.0.0.5'])).toEqual([[], []]));
+  it('gone, and another one later', () => expect(moves(['10.0.0.5'], [], ['10.0.0.9'])).toEqual([[], ['10.0.0.5/24']]));
+  it('one more, or one of two gone, says nothing', () =>
+    expect(moves(['10.0.0.5'], ['10.0.0.5', '10.0.1.5'], ['10.0.1.5'], ['10.0.1.5', '10.0.0.5'])).toEqual([
+      [],
+      [],
+      [],
+    ]));
 });
