@@ -57,24 +57,21 @@ const ownerOf = (seq: number): { half: 'raft' | 'jobs'; seq: number } => ({
   seq: Math.floor(seq / 2),
 });
 
-function contextOf(state: CoreState, turn: Turn): JobsContext {
-  const { raft, at, wallMs, self } = turn;
-  const now = { ...state, raft };
+function contextOf({ identity, jobs }: CoreState, { raft, at, wallMs, self }: Turn): JobsContext {
+  const now = { identity, raft, jobs };
   const isLeader = raft.leading !== null;
   return {
     at,
     wallMs,
     self,
-    boot: state.identity.boot,
+    boot: identity.boot,
     isLeader,
     mayAct: isLeader && raft.committed?.stamp.term === raft.term,
     term: raft.term,
     leader: raft.leader?.node ?? null,
     ledger: isLeader ? raft.accepted : raft.committed,
     committed: raft.committed,
-    get leaderContactAt() {
-      return leaderContactAt(now);
-    },
+    leaderContactAt: () => leaderContactAt(now),
     liveness: (node) => livenessOf(now, node, at),
   };
 }

@@ -34,7 +34,7 @@ export function withMemo(jobs: JobsState, key: string, change: Partial<ClassMemo
 /** SAFETY J6: GitLab is written to only by a leader with fresh proof that it leads. */
 export const contactLimitMs = 1000;
 export const mayWrite = (turn: Turn): boolean =>
-  turn.context.mayAct && turn.at - turn.context.leaderContactAt <= contactLimitMs;
+  turn.context.mayAct && turn.at - turn.context.leaderContactAt() <= contactLimitMs;
 
 export function tendClasses(jobs: JobsState, turn: Turn, waiting: readonly WaitingJob[]): JobsState {
   const { ledger } = turn.context;

@@ -20,7 +20,7 @@ export interface JobsContext {
   ledger: Ledger | null;
   committed: Ledger | null;
   /** `at` when this node last had proof that the leader leads (own quorum round when leading); -Infinity when never. */
-  leaderContactAt: number;
+  leaderContactAt(): number;
   /** What is known of another machine: `alive`; `dead` = agent refused; `silent` = machine does not answer; `since` = at. */
   liveness(node: NodeId): { state: 'alive' | 'dead' | 'silent'; since: number };
 }

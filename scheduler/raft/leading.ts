@@ -5,7 +5,7 @@ import { judge, lookAfter, stands } from './evidence.ts';
 import { takeChange } from './petitions.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum, quorumContact } from './quorum.ts';
-import type { Campaign, Peer, RaftState } from './raft-state.ts';
+import type { Campaign, Leading, Peer, RaftState } from './raft-state.ts';
 import { learnLeader, raiseTerm, stepDown } from './term.ts';
 import { timings } from './timings.ts';
 import { nameOf, note, others, peerOf, send, setPeer, type Turn } from './turn.ts';
@@ -74,8 +74,13 @@ export function ownContactAt(raft: RaftState, self: NodeId, store: string): numb
   });
 }
 
-/** Rounds that are remembered until they are answered: more than fit `checkQuorumMs`, news included. */
+/** Rounds that are remembered until they are answered: more than fit `checkQuorumMs`, news included, but no old ones. */
 const maxRounds = 1024;
+const roundKeptMs = 5 * timings.checkQuorumMs;
+function keptRounds({ at }: Turn, rounds: Leading['rounds']): Leading['rounds'] {
+  if (rounds.length >= maxRounds) return rounds.slice(maxRounds / 4);
+  return rounds[0] && at - rounds[0].at > roundKeptMs ? rounds.slice(1) : rounds;
+}
 
 /**
  * One round when it is due, or when there is news: heartbeat, commit mark, and the ledger to those who lack it. News
@@ -89,8 +94,7 @@ export function makeRound(turn: Turn): void {
   if (!isDue && !raft.leading.hasNews) return;
   const round = raft.leading.round + 1;
   const everyone = others(turn);
-  const { rounds } = raft.leading;
-  const kept = rounds.length >= maxRounds ? rounds.slice(maxRounds / 4) : rounds;
+  const kept = keptRounds(turn, raft.leading.rounds);
   const wait = everyone.length === 0 ? timings.soloRoundMs : timings.heartbeatMs;
   raft.leading = {
     ...raft.leading,
@@ -143,7 +147,8 @@ function appendTo(turn: Turn, node: NodeId, peer: Peer): void {
   const ledger = has || isBusy(turn, peer) ? null : raft.accepted;
   turn.shown ||= ledger !== null;
   const committed = raft.committed?.stamp ?? zeroStamp;
-  setPeer(turn, node, { told: committed, ...(ledger ? { ledgerSent: { stamp, at: turn.at } } : {}) });
+  if (ledger) setPeer(turn, node, { told: committed, ledgerSent: { stamp, at: turn.at } });
+  else if (!peer.told || !sameStamp(peer.told, committed)) setPeer(turn, node, { told: committed });
   const away = awayFor(turn, node);
   const { term } = raft;
   send(turn, node, { kind: 'append', term, round: raft.leading!.round, stamp, committed, ledger, ...away });

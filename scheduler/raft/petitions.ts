@@ -47,6 +47,7 @@ function answerHere(turn: Turn, id: string, outcome: ChangeOutcome): void {
 /** Sends what is due, does what this node may do itself as leader, gives up what took too long. */
 export function servePetitions(turn: Turn): void {
   const { raft } = turn;
+  if (raft.petitions.length === 0) return;
   const waits = new Set(raft.leading?.awaited.map(({ id }) => id));
   const asked = askedFor(turn);
   for (const one of raft.petitions) {

@@ -37,12 +37,13 @@ export function quorumContact(
   configuration: Configuration,
   contactAt: (node: NodeId, store: StoreId) => number,
 ): number {
-  const times: number[] = [];
-  for (const half of [configuration.voters, configuration.next ?? {}])
-    for (const [node, voter] of Object.entries(half)) times.push(contactAt(node, voter.store));
-  times.sort((a, b) => b - a);
-  for (const time of times) if (hasQuorum(configuration, (node, store) => contactAt(node, store) >= time)) return time;
-  return Number.NEGATIVE_INFINITY;
+  let newest = Number.NEGATIVE_INFINITY;
+  for (const half of [configuration.voters, configuration.next])
+    for (const node in half) {
+      const time = contactAt(node, half[node]!.store);
+      if (time > newest && hasQuorum(configuration, (other, store) => contactAt(other, store) >= time)) newest = time;
+    }
+  return newest;
 }
 
 export function sameVoters(a: Voters, b: Voters): boolean {

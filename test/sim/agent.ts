@@ -176,7 +176,7 @@ export class Agent {
     const { state, effects, wakeAt } = step(before, input);
     this.state = state;
     this.#world.checks.stepped(this, before, input, effects);
-    this.#world.transcript.say(this.life, lineOf(happened, effects));
+    this.#world.transcript.tell(this.life, happened.kind, () => lineOf(happened, effects));
     this.#perform(effects);
     if (this.isAlive) this.#schedule(wakeAt);
   }

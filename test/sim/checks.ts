@@ -57,7 +57,9 @@ export class Checks {
       this.#electedByMajority(agent, before);
     }
     // Several proposals of one step reach the disk as the newest of them; the others may be committed by themselves.
-    for (const { ledger } of agent.state.raft.leading?.proposed ?? []) this.#proposes(agent, ledger);
+    const { proposed } = agent.state.raft.leading ?? {};
+    if (proposed && proposed !== before.raft.leading?.proposed)
+      for (const { ledger } of proposed) this.#proposes(agent, ledger);
     if (leads && input.kind === 'heard' && input.message.kind === 'ack')
       this.#contact.counts(agent, input.from, input.message);
     if (input.kind === 'heard' && input.message.kind === 'vote') this.#remembersItsVote(agent, before);

@@ -14,6 +14,8 @@ export class ContactRule {
   readonly #sent = new Map<string, Map<number, number>>();
   /** "life term" -> "node/store" -> when the newest round went out that it answered. */
   readonly #answered = new Map<string, Map<string, number>>();
+  /** "life term" -> what was last claimed, and was true: what is answered only becomes newer. */
+  readonly #claimed = new Map<string, { configuration: Configuration; contactAt: number }>();
 
   sends(reign: string, round: number, at: number): void {
     const rounds = this.#sent.get(reign) ?? new Map<number, number>();
@@ -40,6 +42,9 @@ export class ContactRule {
   /** `own`: the leader's disk, which is always there. */
   #claims(reign: string, own: string, configuration: Configuration, contactAt: number): void {
     if (contactAt === Number.NEGATIVE_INFINITY) return;
+    const last = this.#claimed.get(reign);
+    if (last?.configuration === configuration && last.contactAt === contactAt) return;
+    this.#claimed.set(reign, { configuration, contactAt });
     const answered = this.#answered.get(reign);
     must(
       quorum(configuration, (disk) => disk === own || (answered?.get(disk) ?? Number.NEGATIVE_INFINITY) >= contactAt),

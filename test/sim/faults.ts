@@ -100,7 +100,7 @@ export class Faults {
     return [...this.#cuts.values()].some((count) => count > 0);
   }
 
-  isCut = (from: string, to: string): boolean => (this.#cuts.get(`${from}>${to}`) ?? 0) > 0;
+  isCut = (from: string, to: string): boolean => this.#cuts.size > 0 && (this.#cuts.get(`${from}>${to}`) ?? 0) > 0;
   extraDelayMs = (from: string, to: string): number =>
     (this.#slow.get(from) ?? 0) * this.#chance.next() + (this.#slow.get(to) ?? 0) * this.#chance.next();
   get holdsFrames(): boolean {

@@ -10,8 +10,6 @@ import { Violation } from './violation.ts';
 export interface Doc {
   key: string;
   stamp: Stamp;
-  /** JSON texts that were found to say the same. */
-  texts: Set<string>;
   parent: Doc | null;
   depth: number;
   configuration: Configuration;
@@ -31,6 +29,17 @@ export function canonical(value: unknown): string {
     .filter((key) => record[key] !== undefined)
     .sort();
   return `{${keys.map((key) => `${JSON.stringify(key)}:${canonical(record[key])}`).join(',')}}`;
+}
+
+/** Whether both have the same JSON, in whatever order. */
+function isSame(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  const [one, other] = [a as Record<string, unknown>, b as Record<string, unknown>];
+  for (const key in one) if (!isSame(one[key], other[key])) return false;
+  for (const key in other) if (one[key] === undefined && other[key] !== undefined) return false;
+  return true;
 }
 
 export const isAncestor = (older: Doc, newer: Doc): boolean => {
@@ -64,7 +73,7 @@ export class History {
   readonly docs = new Map<string, Doc>();
   /** "node/store/term" -> the vote that is on that disk. */
   readonly promises = new Map<string, string>();
-  readonly #texts = new WeakMap<Ledger, Doc>();
+  readonly #docOf = new WeakMap<Ledger, Doc>();
   readonly #leaders = new Map<number, { life: string; base: Doc; first: Doc }>();
   /** Deepest committed ledger of each term. */
   readonly #committedIn = new Map<number, Doc>();
@@ -93,18 +102,16 @@ export class History {
 
   /** A ledger was seen that `life` sends or writes; `previous` is what that life had accepted before. */
   saw(ledger: Ledger, life: string, previous: Doc | null, isLeader: boolean): Doc {
-    const known = this.#texts.get(ledger);
+    const known = this.#docOf.get(ledger);
     if (known) return known;
     const doc = this.docs.get(showStamp(ledger.stamp));
     if (doc) {
-      const text = JSON.stringify(ledger);
-      if (!doc.texts.has(text) && canonical(doc.ledger) !== canonical(ledger))
+      if (!isSame(doc.ledger, ledger))
         throw new Violation(
           'one-document-a-stamp',
           `${showStamp(ledger.stamp)} stands for two ledgers, one at ${life}`,
         );
-      doc.texts.add(text);
-      this.#texts.set(ledger, doc);
+      this.#docOf.set(ledger, doc);
       return doc;
     }
     if (!isLeader || previous === null)
@@ -126,7 +133,6 @@ export class History {
     const doc: Doc = {
       key,
       stamp: ledger.stamp,
-      texts: new Set([JSON.stringify(ledger)]),
       parent,
       depth: parent ? parent.depth + 1 : 0,
       configuration: ledger.configuration,
@@ -136,7 +142,7 @@ export class History {
       ledger,
     };
     this.docs.set(key, doc);
-    this.#texts.set(ledger, doc);
+    this.#docOf.set(ledger, doc);
     return doc;
   }
 

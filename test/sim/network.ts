@@ -5,7 +5,7 @@ import { Envelope, type PeerMessage } from '../../protocol/messages.ts';
 import { Report } from '../../protocol/report.ts';
 import { linkedNodes } from '../../scheduler/views.ts';
 import { type Agent, isRefusedFrame } from './agent.ts';
-import { Frame, type MessageFrame } from './frame.ts';
+import { type MessageFrame, reportFrame } from './frame.ts';
 import { Violation } from './violation.ts';
 import type { World } from './world.ts';
 
@@ -25,7 +25,9 @@ const wireMs = { low: 0.2, high: 3 };
 /** The LAN between the machines: streams, gossip and probes, with the faults that are on. */
 export class Network {
   readonly #world: World;
+  /** By pair, and by both of its members. */
   readonly #streams = new Map<string, Stream>();
+  readonly #streamsOf = new Map<NodeId, Map<NodeId, Stream>>();
   readonly #dials = new Set<string>();
   readonly #everyPair: { a: NodeId; b: NodeId; pair: string }[] = [];
 
@@ -75,7 +77,10 @@ export class Network {
     if (!mutual || !reachable) return;
     const former = this.#streams.get(pair);
     if (former?.isOpen) this.#close(former, 0);
-    this.#streams.set(pair, { a: one, b: two, isOpen: true, lastArrival: {}, held: [] });
+    const stream: Stream = { a: one, b: two, isOpen: true, lastArrival: {}, held: [] };
+    this.#streams.set(pair, stream);
+    this.#of(a).set(b, stream);
+    this.#of(b).set(a, stream);
     world.figures.add('streams opened');
     one.feed({ kind: 'connected', node: b });
     two.feed({ kind: 'connected', node: a });
@@ -85,6 +90,14 @@ export class Network {
   #isServing(pair: string): boolean {
     const stream = this.#streams.get(pair);
     return !!stream?.isOpen && stream.a.isAlive && stream.b.isAlive;
+  }
+
+  #of(node: NodeId): Map<NodeId, Stream> {
+    const known = this.#streamsOf.get(node);
+    if (known) return known;
+    const made = new Map<NodeId, Stream>();
+    this.#streamsOf.set(node, made);
+    return made;
   }
 
   #knows(agent: Agent, other: NodeId): boolean {
@@ -161,9 +174,9 @@ export class Network {
 
   send(from: Agent, to: NodeId, message: PeerMessage): void {
     const self = from.machine.id;
-    const stream = this.#streams.get(pairOf(self, to));
+    const stream = this.#streamsOf.get(self)?.get(to);
     const frame = from.frames.make(message, from.ledger?.era ?? null);
-    this.#world.transcript.mix(frame.bytes);
+    frame.mixInto(this.#world.transcript);
     const target = stream ? (stream.a === from ? stream.b : stream.b === from ? stream.a : null) : null;
     if (!stream?.isOpen || target === null) return;
     this.#transmit(stream, self, target, frame);
@@ -216,8 +229,8 @@ export class Network {
 
   /** Gossip reaches every connected member, or not; a report is a rumour. */
   gossip(from: Agent, report: Report): void {
-    const frame = new Frame(Report, report, limits.reportBytes);
-    this.#world.transcript.mix(frame.bytes);
+    const frame = reportFrame(report);
+    frame.mixInto(this.#world.transcript);
     const self = from.machine.id;
     for (const stream of this.#streams.values()) {
       if (!stream.isOpen || (stream.a !== from && stream.b !== from)) continue;

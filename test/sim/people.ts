@@ -167,12 +167,12 @@ export class People {
       if (this.#world.now > untilMs) return;
       const member = this.#member();
       if (member) this.#ask(member, { kind: 'set', key: 'graceMs', value: 1000 + this.#chance.below(100_000) });
-      timeline.after(this.#chance.spread(5000, 60_000), set);
+      timeline.after(this.#chance.spread(10_000, 240_000), set);
     };
     const push = (): void => {
       if (this.#world.now > untilMs) return;
       this.#push(5000);
-      timeline.after(this.#chance.spread(3000, 60_000), push);
+      timeline.after(this.#chance.spread(10_000, 240_000), push);
     };
     set();
     if (now < untilMs) push();

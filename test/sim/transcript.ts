@@ -1,18 +1,18 @@
-import { createHash } from 'node:crypto';
-
-type Line = [at: number, who: string, what: string];
+type Line = [at: number, who: string, what: string | (() => string)];
 
 /**
  * Everything that happens, as lines. Two runs of one seed must give the same hash; `--verbose` prints the lines, and a
- * violation shows the last ones. Lines and bytes are gathered and hashed in large pieces; text is made only when shown.
+ * violation shows the last ones. Text that only explains is made when it is shown.
  */
 export class Transcript {
   readonly #lines: Line[] = [];
-  readonly #hash = createHash('md5');
   readonly #print: ((line: string) => void) | null;
   readonly #now: () => number;
-  readonly #gathered = Buffer.allocUnsafe(1 << 18);
-  #filled = 0;
+  readonly #number = new Float64Array(1);
+  readonly #numberBytes = new Uint8Array(this.#number.buffer);
+  /** FNV-1a, and its like with another factor: together 64 bits. */
+  #one = 0x811c9dc5;
+  #other = 0x811c9dc5;
 
   constructor(now: () => number, print: ((line: string) => void) | null) {
     this.#now = now;
@@ -21,11 +21,20 @@ export class Transcript {
 
   /** One line: who, and what happened there. */
   say(who: string, what: string): void {
+    this.#mixText(what);
+    this.#add(who, what);
+  }
+
+  /** The same, with words that only explain what is in the hash anyhow. */
+  tell(who: string, kind: string, explain: () => string): void {
+    this.#mixText(kind);
+    this.#add(who, explain);
+  }
+
+  #add(who: string, what: Line[2]): void {
     const at = this.#now();
-    this.#room(3 * (who.length + what.length) + 8);
-    this.#filled = this.#gathered.writeDoubleLE(at, this.#filled);
-    this.#filled += this.#gathered.write(who, this.#filled);
-    this.#filled += this.#gathered.write(what, this.#filled);
+    this.mixNumber(at);
+    this.#mixText(who);
     const line: Line = [at, who, what];
     if (this.#print) this.#print(shown(line));
     this.#lines.push(line);
@@ -34,23 +43,30 @@ export class Transcript {
 
   /** Bytes that travelled: in the hash, and in the print only as what `say` tells of them. */
   mix(bytes: Uint8Array): void {
-    if (bytes.byteLength > 1 << 16) {
-      this.#flush();
-      this.#hash.update(bytes);
-      return;
+    let one = this.#one;
+    let other = this.#other;
+    for (let i = 0; i < bytes.length; i += 1) {
+      one = Math.imul(one ^ bytes[i]!, 0x01000193);
+      other = Math.imul(other ^ bytes[i]!, 0x5bd1e995);
     }
-    this.#room(bytes.byteLength);
-    this.#gathered.set(bytes, this.#filled);
-    this.#filled += bytes.byteLength;
+    this.#one = one;
+    this.#other = other;
   }
 
-  #room(bytes: number): void {
-    if (this.#filled + bytes > this.#gathered.byteLength) this.#flush();
+  mixNumber(value: number): void {
+    this.#number[0] = value;
+    this.mix(this.#numberBytes);
   }
 
-  #flush(): void {
-    this.#hash.update(this.#gathered.subarray(0, this.#filled));
-    this.#filled = 0;
+  #mixText(text: string): void {
+    let one = this.#one;
+    let other = this.#other;
+    for (let i = 0; i < text.length; i += 1) {
+      one = Math.imul(one ^ text.charCodeAt(i), 0x01000193);
+      other = Math.imul(other ^ text.charCodeAt(i), 0x5bd1e995);
+    }
+    this.#one = one;
+    this.#other = other;
   }
 
   /** The last lines, oldest first. */
@@ -59,9 +75,9 @@ export class Transcript {
   }
 
   digest(): string {
-    this.#flush();
-    return this.#hash.digest('hex');
+    return [this.#one, this.#other].map((half) => (half >>> 0).toString(16).padStart(8, '0')).join('');
   }
 }
 
-const shown = ([at, who, what]: Line): string => `${at.toFixed(3).padStart(11)} ${who.padEnd(10)} ${what}`;
+const shown = ([at, who, what]: Line): string =>
+  `${at.toFixed(3).padStart(11)} ${who.padEnd(10)} ${typeof what === 'string' ? what : what()}`;

@@ -132,7 +132,7 @@ export class Lab {
       leader: this.leader,
       ledger: isLeader ? this.accepted : this.committed,
       committed: this.committed,
-      leaderContactAt: this.contactLost ? Number.NEGATIVE_INFINITY : this.at,
+      leaderContactAt: () => (this.contactLost ? Number.NEGATIVE_INFINITY : this.at),
       liveness: (other) => this.nodes.get(other)?.liveness ?? { state: 'silent', since: 0 },
     };
   }
