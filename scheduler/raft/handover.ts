@@ -67,7 +67,6 @@ export function leadNoMore(turn: Turn): void {
   if (heirs(turn, why.must).length > 0) {
     const begun = { since: turn.at, because: why.because, to: null, askedAt: Number.POSITIVE_INFINITY };
     raft.leading = { ...raft.leading, handover: begun };
-    note(turn, 'handover-begun', `this leader takes no more changes, another node shall lead: ${why.because}`);
     goOn(turn, begun, why.must);
   } else if (!votes(turn) && allCommitted(turn)) {
     tellCommitted(turn);
@@ -98,7 +97,12 @@ function goOn(turn: Turn, handover: Handover, must: boolean): void {
   if (raft.leaving) raft.leaving = { ...raft.leaving, handedOverAt: turn.at };
   tellCommitted(turn);
   send(turn, to, { kind: 'timeout-now', term: raft.term });
-  note(turn, 'handing-over', `${nameOf(turn, to)} shall lead: ${handover.because}`, { to: nameOf(turn, to) });
+  const name = nameOf(turn, to);
+  // `closedMs`: for how long it has taken no changes, so that the heir could have them all.
+  note(turn, 'handing-over', `${name} shall lead: ${handover.because}`, {
+    to: name,
+    closedMs: turn.at - handover.since,
+  });
 }
 
 /** The others must know that it is committed before they are asked to lead by it. */

@@ -63,13 +63,12 @@ async function ourTrial(agents: Agents): Promise<OurTrial> {
     await gone;
   });
   const told = [leader, ...others].map(({ events }) => {
-    const handing = events.since(began, 'handing-over', 'leader-lost').at(0)?.time;
+    const handing = events.since(began, 'handing-over', 'leader-lost').at(0);
     const elected = events.since(began, 'leader-elected').at(-1)?.time;
-    const closing = events.since(began, 'handover-begun').at(0)?.time;
-    return { closing, handing, elected };
+    return { handing, elected };
   });
-  const closing = (told[0]?.handing ?? Number.NaN) - (told[0]?.closing ?? Number.NaN);
-  const from = told[0]?.handing ?? Number.NaN;
+  const closing = Number(told[0]?.handing?.closedMs);
+  const from = told[0]?.handing?.time ?? Number.NaN;
   const to = Math.max(...told.slice(1).map(({ elected }) => elected ?? Number.NaN));
   agents.restart(leader);
   await agents.leader();
