@@ -90,4 +90,20 @@ describe('tidy', () => {
     const wrong = files.filter((file) => /\/(?:utils?|helpers?|types|index)\.ts$/.test(file));
     expect(wrong).toEqual([]);
   });
+
+  it('every event of the log stands in node/README.md, and no other', () => {
+    const said = new Set<string>();
+    const wrong: string[] = [];
+    for (const file of under('scheduler', 'node')) {
+      const code = text(file);
+      for (const [, name] of code.matchAll(/(?:\bnote\(\s*turn,|\.event\(|\bevent:)\s*'([^']+)'/g))
+        said.add(name as string);
+      for (const [call] of code.matchAll(/\bnote\(\s*turn,\s*[^'\s].*/g)) wrong.push(`${file}: ${call}`);
+    }
+    expect(wrong).toEqual([]);
+    const section = text('node/README.md').split('\n## Events\n')[1]?.split('\n## ')[0] ?? '';
+    const rows = section.split('\n').flatMap((line) => line.match(/^\|(.*?)\|/)?.[1] ?? []);
+    const listed = rows.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map((match) => match[1] as string));
+    expect([...listed].sort()).toEqual([...said].sort());
+  });
 });

@@ -226,7 +226,7 @@ export class EnrolDesk {
       proof: secret && meeting ? inviteProof(secret, 'member', meeting) : null,
       self: node,
     });
-    this.#options.log.info({ event: 'node-approved', node }, `${node} was let in: ${because}`);
+    this.#options.log.info({ event: 'enrol-done', node }, `${node} was let in: ${because}`);
     // The newcomer closes when it has read it all; a ledger may take a while on a slow line.
     setTimeout(() => channel.close('approved'), knockLimits.idleMs).unref();
   }
