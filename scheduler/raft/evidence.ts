@@ -90,11 +90,11 @@ export function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince:
 }
 
 /** A machine that owes an answer is looked at: soon at first, rarely when it has long been away. */
-export function lookAfter(turn: Turn, node: NodeId, silentSince: number): void {
+export function lookAfter(turn: Turn, node: NodeId, silentSince: number, missedMs: number): void {
   const { raft } = turn;
   const peer = peerOf(raft, node);
   const silent = turn.at - silentSince;
-  if (silent <= timings.missedMs) return;
+  if (silent <= missedMs) return;
   const pause = silent < timings.voterGoneMs ? timings.reprobeMs : timings.reprobeSlowMs;
   if (
     turn.at - peer.probeAskedAt >=

@@ -6,6 +6,7 @@ import { takeChange } from './petitions.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum, quorumContact } from './quorum.ts';
 import type { Campaign, Leading, Peer, RaftState } from './raft-state.ts';
+import { missedMsOf, resendMsOf, roundsOf } from './rounds.ts';
 import { learnLeader, raiseTerm, stepDown } from './term.ts';
 import { timings } from './timings.ts';
 import { nameOf, note, others, peerOf, send, setPeer, type Turn } from './turn.ts';
@@ -103,20 +104,24 @@ export function makeRound(turn: Turn): void {
     nextRoundAt: isDue ? turn.at + wait : raft.leading.nextRoundAt,
     hasNews: false,
   };
-  for (const node of everyone) {
+  for (const [index, node] of everyone.entries()) {
     const peer = peerOf(raft, node);
     if (!isDue) {
       if (peer.connected && !isBusy(turn, peer)) appendTo(turn, node, peer);
       continue;
     }
+    const isItsTurn = (round + index) % roundsOf(raft.accepted, node) === 0;
     // Who has no stream gets a word now and then, in case only the news of the stream was lost.
-    if (peer.connected || round % 20 === 1) appendTo(turn, node, peer);
+    if (peer.connected ? isItsTurn || isBehind(turn, node, peer) : round % 20 === 1) appendTo(turn, node, peer);
     if (raft.accepted.nodes[node]?.left === true) continue;
     if (peer.knownAt === Number.NEGATIVE_INFINITY) setPeer(turn, node, { knownAt: turn.at });
-    lookAfter(turn, node, lastSign(turn, node));
+    lookAfter(turn, node, lastSign(turn, node), missedMsOf(raft.accepted, node));
     suspect(turn, node);
   }
 }
+
+const isBehind = (turn: Turn, node: NodeId, { acked }: Peer): boolean =>
+  !acked?.stamp || lacks(turn, node, acked.stamp);
 
 /** A node that was just let in, or has just come back, has not had the time to answer a round. */
 function lastSign({ raft, at }: Turn, node: NodeId): number {
@@ -137,9 +142,9 @@ function suspect(turn: Turn, node: NodeId): void {
 
 /** A ledger is on its way to it. */
 const isBusy = (turn: Turn, { ledgerSent }: Peer): boolean =>
-  ledgerSent !== null && turn.at - ledgerSent.at < timings.resendLedgerMs;
+  ledgerSent !== null && turn.at - ledgerSent.at < resendMsOf(turn.raft.accepted);
 
-/** Heartbeat to one node, with the ledger when it has not acknowledged it, at most every `resendLedgerMs`. */
+/** Heartbeat to one node, with the ledger when it has not acknowledged it, at most every `resendMsOf`. */
 function appendTo(turn: Turn, node: NodeId, peer: Peer): void {
   const { raft } = turn;
   const { stamp } = raft.accepted;

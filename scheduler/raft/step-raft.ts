@@ -33,6 +33,7 @@ import {
 } from './petitions.ts';
 import { tryCommit } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
+import { missedMsOf } from './rounds.ts';
 import { goByNewStore, hearMinted } from './store-renewal.ts';
 import { loseLeader, stepDown } from './term.ts';
 import { timings } from './timings.ts';
@@ -180,7 +181,8 @@ function watchLeader(turn: Turn): void {
   const { leader } = raft;
   if (leader === null) return;
   const silent = turn.at - raft.timerAt;
-  if (silent < timings.longTimeoutMs) return lookAfter(turn, leader.node, raft.timerAt);
+  if (silent < timings.longTimeoutMs)
+    return lookAfter(turn, leader.node, raft.timerAt, missedMsOf(raft.accepted, turn.self));
   const because = `${nameOf(turn, leader.node)} was not heard for ${Math.round(silent)} ms`;
   loseLeader(turn, because, 'timeout');
   if (isFit(turn) && raft.planned === null) {
@@ -231,7 +233,7 @@ export function nextWakeAt(turn: Turn): number {
     by(raft.timerAt + timings.longTimeoutMs);
     const { probeAskedAt, probeOpen } = peerOf(raft, raft.leader.node);
     const again = probeAskedAt + (probeOpen ? timings.probeLostMs : timings.reprobeMs);
-    by(Math.max(raft.timerAt + timings.missedMs + 1, again));
+    by(Math.max(raft.timerAt + missedMsOf(raft.accepted, turn.self) + 1, again));
   }
   return next;
 }
