@@ -9,7 +9,7 @@ import { labCgroup } from '../lab/lab-engine.ts';
 import { labPrefix, labRoot } from '../lab/lab-file.ts';
 import { counting, pipelineEnd, ticks, upTo } from './mesh.ts';
 import { namespacesNamed } from './namespaces.ts';
-import { type JobRow, Rig, TestGitlab, until } from './rig.ts';
+import { type JobRow, Rig, sleep, TestGitlab, until } from './rig.ts';
 
 const script = fileURLToPath(new URL('../lab/run.mjs', import.meta.url));
 const run = promisify(execFile);
@@ -135,6 +135,26 @@ describe('the lab', () => {
     });
     expect(await lab('heal')).toMatch(/1 fault of the network healed; \S+ leads$/);
     expect(await hears('kang', 'desktop-1')).toBe(true);
+  });
+
+  it('spares the job of a machine that does not hear the leader, and says so', async () => {
+    const { leader } = await open.machine('kang').status();
+    const boss = leader!.node;
+    const deaf = boss === 'desktop-1' ? 'desktop-2' : 'desktop-1';
+    const project = await push('deaf', `tags: [node-${deaf}], script: ['${counting(100)}']`);
+    const row = await running(deaf, boss, 'deaf');
+    await until('its script has begun', async () => ticks(await rig.gitlab!.trace(project, row.job)).length > 2);
+    await lab('partition', boss, deaf, '--one-way');
+    const seen = async (): Promise<JobRow | undefined> =>
+      (await open.machine(boss).agent.jobs()).find(({ job }) => job === row.job);
+    await until('the leader knows why it is silent', async () => /hear the leader/.test((await seen())?.because ?? ''));
+    // Three times as long as a machine may be silent whose run is young.
+    await sleep(9000);
+    expect(await seen()).toMatchObject({ state: 'running', because: expect.stringMatching(/hear the leader/) });
+    await lab('heal');
+    const { status, jobs } = await pipelineEnd(rig, project);
+    expect([status, jobs.length]).toEqual(['success', 1]);
+    expect(ticks(await rig.gitlab!.trace(project, row.job))).toEqual(upTo(100));
   });
 
   it('suspends a machine, and resumes it', async () => {
