@@ -182,7 +182,10 @@ export class EnrolDesk {
         .catch((error: unknown) => ({ state: 'unknown' as const, because: sentenceOf(error) }));
     if (outcome.state !== 'done') {
       session.isOpen = false;
-      if (!session.isDone) this.#refuse(channel, `the mesh did not take it up: ${outcome.because}`);
+      const because = `the mesh did not take it up: ${outcome.because}`;
+      // Without a leader nobody has said no: the newcomer knocks again.
+      if (outcome.state === 'unknown') channel.close(because);
+      else if (!session.isDone) this.#refuse(channel, because);
     } else if (channel.ended) this.#sweepApprovals();
     else this.#settle(node, session);
   }

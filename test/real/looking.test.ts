@@ -1,7 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { EnrolDesk } from '../../node/enrol/enrol-desk.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
+import { knock } from '../../node/enrol/knock.ts';
 import type { EnrolDoor } from '../../node/network/enrol-door.ts';
+import type { ChangeOutcome } from '../../protocol/changes.ts';
 import { endParties, ledgerOf, type Party, party, until } from './network-party.ts';
 
 /** The network of an agent that has asked the LAN since long before. */
@@ -25,19 +27,20 @@ afterEach(async () => {
   await endParties();
 });
 
-/** Makes it the one member of a mesh, at whose door one may knock. */
-function deskOf(who: Party): void {
+/** Makes it the one member of a mesh that lets machines of the LAN in, if only it can have it decided. */
+function deskOf(who: Party, outcome: ChangeOutcome): void {
   const desk = new EnrolDesk({
     door: who.network,
-    change: async () => ({ state: 'refused', because: 'nothing changes here' }),
+    change: async () => outcome,
     meshKey: () => '',
     unseal: (sealed) => sealed,
     wallMs: () => Date.now(),
     log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
   });
   desks.push(desk);
-  who.network.setLedger(ledgerOf([who]));
-  desk.onLedger(ledgerOf([who]));
+  const ledger = ledgerOf([who], { pairUntil: Date.now() + 600_000 });
+  who.network.setLedger(ledger);
+  desk.onLedger(ledger);
 }
 
 describe('a look for meshes', () => {
@@ -52,11 +55,28 @@ describe('a look for meshes', () => {
 
   it('asks whoever is in sight before a founder founds, however long the LAN has been asked', async () => {
     const [kang, alone] = [await party('kang'), await party('alone')];
-    deskOf(kang);
+    deskOf(kang, { state: 'refused', because: 'nothing changes here' });
     const founder = await party('founder', { peers: [`127.0.0.1:${kang.network.port}`] });
     await until(() => founder.network.strangers().length === 1, 'kang is in sight');
     const looks = { count: 0 };
     expect(await findMeshes(sinceLong(founder, looks), 10_000, () => false, 250)).toHaveLength(1);
     expect(await findMeshes(sinceLong(alone, looks), 10_000, () => false, 250)).toEqual([]);
+  });
+});
+
+describe('a knock at a mesh', () => {
+  it.each([
+    ['refused', 'refused'],
+    ['unknown', 'lost'],
+  ] as const)('that answers %s is %s: who has no leader has not said no', async (state, kind) => {
+    const [kang, newcomer] = [await party('kang'), await party('newcomer')];
+    deskOf(kang, { state, because: 'so it is' });
+    const outcome = await knock(
+      newcomer.network,
+      { node: kang.id, addresses: [`/ip4/127.0.0.1/tcp/${kang.network.port}`] },
+      { name: 'newcomer', store: 'store', witness: false, invite: null },
+      { words: () => {}, pending: () => {} },
+    );
+    expect(outcome.kind).toBe(kind);
   });
 });
