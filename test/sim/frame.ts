@@ -116,8 +116,8 @@ class RoundFrame implements MessageFrame {
     transcript.mixNumber(this.#round);
   }
 
-  #inRound({ message, ...rest }: Envelope): Envelope {
-    return Object.freeze({ ...rest, message: Object.freeze({ ...message, round: this.#round }) }) as Envelope;
+  #inRound({ v, era, message }: Envelope): Envelope {
+    return Object.freeze({ v, era, message: Object.freeze({ ...message, round: this.#round }) }) as Envelope;
   }
 }
 

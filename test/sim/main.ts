@@ -1,9 +1,12 @@
 import { parseArgs } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
 import { Figures } from './figures.ts';
 import { rareStates } from './rare.ts';
 import { runSeed, type SeedEnd } from './seed-run.ts';
 import { defaultOptions, type WorldOptions } from './world.ts';
 
+// Many functions of like heat: the compiler spends less on each, and a fifth of the CPU time is saved.
+setFlagsFromString('--max-inlined-bytecode-size-cumulative=300');
 const { values } = parseArgs({
   options: {
     seed: { type: 'string' },

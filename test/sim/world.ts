@@ -50,6 +50,8 @@ const builds: Build[] = [
   { cpus: 3, memoryGiB: 12, gpus: [{ uuid: 'GPU-5080', model: 'NVIDIA GeForce RTX 5080', memoryGiB: 16 }] },
 ];
 const sizes = [1, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 9];
+/** Of those that live long: more of the sizes that people have, because a minute of a large one costs several of theirs. */
+const longLivedSizes = [1, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 8];
 
 /** A whole mesh with its GitLab and its users, from a seed. First chaos, then healing. */
 export class World {
@@ -90,7 +92,9 @@ export class World {
     this.people = new People(this);
     this.history.onJoint = () => this.faults.tempt();
     const { stage } = options;
-    const size = stage?.names.length ?? (this.isStorm ? 3 + this.chance.below(3) : this.chance.pick(sizes));
+    const size =
+      stage?.names.length ??
+      (this.isStorm ? 3 + this.chance.below(3) : this.chance.pick(options.lifeMs > 0 ? longLivedSizes : sizes));
     for (let i = 1; i <= size; i += 1) {
       const build = { ...builds[(i - 1) % builds.length]! };
       build.gpus = build.gpus.map((gpu) => ({ ...gpu, uuid: `${gpu.uuid}-n${i}` }));
