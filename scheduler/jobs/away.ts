@@ -12,7 +12,7 @@ export interface Away {
 export const reportStaleMs = 10_000;
 
 /** How long after its last answer a report must come to say that its machine lives: a late one proves nothing. */
-const deafAfterMs = 1000;
+const deafAfterMs = 500;
 
 /**
  * When the newest report came from a machine that has answered this leader nothing since `since`, if it came after that:

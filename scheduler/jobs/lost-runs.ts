@@ -4,6 +4,7 @@ import { type Away, awaySentence, deafReportAt, reportStaleMs } from './away.ts'
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { isBusy, isOpen, type JobsState } from './jobs-state.ts';
 import { hintQueue } from './queue.ts';
+import { reportPace } from './report-pace.ts';
 import { failedAtGitlab, lostRun } from './run-edits.ts';
 import { nameOf, note, type Turn, wake } from './turn.ts';
 
@@ -12,8 +13,12 @@ import { nameOf, note, type Turn, wake } from './turn.ts';
  * go on. First `lost` is committed, then GitLab is told with the run's own token, again and again until it knows.
  */
 export const adoptionMs = 60_000;
-/** A machine that vanished: a tenth of the run's age, so that a Wi-Fi stall does not cost an hour's training. */
-export const silentLimitMs = (ageMs: number): number => Math.min(60_000, Math.max(3000, ageMs / 10));
+/**
+ * A machine that vanished: a tenth of the run's age, so that a Wi-Fi stall does not cost an hour's training. One that
+ * lives has reported by then, though it does not hear the leader: so it is more where many nodes report less often.
+ */
+export const silentLimitMs = (ageMs: number, nodes: number): number =>
+  Math.min(60_000, Math.max(3000, ageMs / 10) + reportPace(nodes).everyMs - reportPace(0).everyMs);
 const forgottenMs = 3000;
 /** After a reboot the agent says at once what it still has; its gossip may be faster than its word. */
 const rebootWordMs = 1000;
@@ -39,7 +44,7 @@ export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
   const away = jobs.lead.away[run.node];
   if (away === undefined) return missingFate(jobs, run, name);
   const since = Math.max(away.since, jobs.lead.since);
-  const spanMs = silentLimitMs(turn.wallMs - run.takenAt);
+  const spanMs = silentLimitMs(turn.wallMs - run.takenAt, Object.keys(ledger.nodes).length);
   const limit = away.state === 'dead' || !isBusy(run) ? adoptionMs : spanMs;
   const deafAt = deafReportAt(jobs, run.node, since);
   const dueAt = Math.max(since + limit, deafAt === null ? since : deafDueAt(since, deafAt, spanMs));
