@@ -69,13 +69,14 @@ function queueSeen(jobs: JobsState, turn: Turn): Pick<Report, 'queue'> {
   return { queue: { waiting, gitlab, because: queue.failedBecause } };
 }
 
-/** What others decide by. Memory and disk count in steps, or every measurement would be news. */
+/** What others decide by. Memory and disk count in steps, those of a large machine large, or every measurement would be news. */
 function keyOf(report: Report, measured: Measured): string {
   const step = (bytes: number): number => Math.round(bytes / (GiB / 4));
+  const memoryStep = Math.max(GiB / 4, measured.capacity.memoryBytes / 32);
   const { room } = report;
   return JSON.stringify([
     room.cpuMillis,
-    step(room.memoryBytes),
+    Math.round(room.memoryBytes / memoryStep),
     Math.round(room.diskBytes / GiB),
     room.gpus.map((gpu) => [gpu.uuid, step(gpu.memoryBytes), gpu.foreign, gpu.held]),
     report.runs,

@@ -38,6 +38,22 @@ describe('a node gossips', () => {
     expect(said(lab, 'm7').at(-1)?.runs).toHaveLength(1);
   });
 
+  it('memory is news when it changed by a part of the machine that matters', () => {
+    const lab = new Lab({ machines: two() });
+    const use = (gibibytes: number): number => {
+      // Just after a report, so that none is due of itself for two seconds.
+      for (const known = said(lab, 'kang').length; said(lab, 'kang').length === known; ) lab.run(10);
+      const before = said(lab, 'kang').length;
+      const words = measured({ usedMemoryBytes: gibibytes * GiB });
+      lab.feed('kang', { kind: 'measured', measured: words, addresses: ['/ip4/10.0.0.1/tcp/7117'], version: '0.1.0' });
+      lab.run(1000);
+      return said(lab, 'kang').length - before;
+    };
+    use(10);
+    expect(use(10.5)).toBe(0);
+    expect(use(14)).toBe(1);
+  });
+
   it('news at once, but at most five times a second', () => {
     const lab = new Lab({ machines: two() });
     lab.run(3000);
