@@ -4,7 +4,7 @@ import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope, type MessageOf, type PeerMessage } from '../../protocol/messages.ts';
 import { Report } from '../../protocol/report.ts';
-import type { Stamp } from '../../protocol/stamp.ts';
+import { isSame } from './history.ts';
 import type { Transcript } from './transcript.ts';
 
 /** What travels. */
@@ -157,16 +157,12 @@ export class FrameMaker {
   }
 }
 
-/** Every field but the round, compared: by value, and the ledger by being the same object. */
+/** Every field but the round, compared. */
 function saysTheSame(a: Beat, b: Beat): boolean {
-  if (a.term !== b.term || !isSameStamp(a.stamp, b.stamp)) return false;
-  if (a.kind === 'ack') return b.kind === 'ack' && a.store === b.store;
-  if (b.kind === 'ack') return false;
-  return a.ledger === b.ledger && isSameStamp(a.committed, b.committed) && String(a.away) === String(b.away);
+  for (const key in a) if (key !== 'round' && !isSame(a[key as keyof Beat], b[key as keyof Beat])) return false;
+  for (const key in b) if (!(key in a)) return false;
+  return true;
 }
-
-const isSameStamp = (a: Stamp | null, b: Stamp | null): boolean =>
-  a === b || (a !== null && b !== null && a.term === b.term && a.version === b.version);
 
 function frozen<T>(value: T): T {
   if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;

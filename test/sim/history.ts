@@ -32,7 +32,7 @@ export function canonical(value: unknown): string {
 }
 
 /** Whether both have the same JSON, in whatever order. */
-function isSame(a: unknown, b: unknown): boolean {
+export function isSame(a: unknown, b: unknown): boolean {
   if (a === b) return true;
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
   if (Array.isArray(a) !== Array.isArray(b)) return false;
