@@ -19,8 +19,8 @@ export interface Network {
   stop(): Promise<void>;
   /** Members and their known addresses: gate, redial and gossip follow at once. `null` ledger = stranger everywhere. */
   setLedger(ledger: Ledger | null): void;
-  /** The era that outgoing envelopes carry. */
-  send(to: NodeId, message: PeerMessage): void;
+  /** `era`: what its envelope says; without it the ledger's. */
+  send(to: NodeId, message: PeerMessage, era?: Era): void;
   publish(report: Report): void;
   ask(to: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
   /** One TCP connect to the machine's agent port, answered by its kernel. Never throws. */
@@ -175,6 +175,10 @@ export interface AgentApi {
   pause(what: 'gpu' | 'all', forMs: number | null): Promise<string>;
   resume(what: 'gpu' | 'all'): Promise<string>;
   leave(): Promise<string>;
+  /** What `recover` would ask a person: who must be switched off; `refused`: why it would do nothing. */
+  recovery(): { refused: string | null; off: string[] };
+  /** This node goes on alone. `off`: names of machines that a person has seen switched off (SAFETY L15). */
+  recover(off: string[]): Promise<ChangeOutcome>;
   /** The mesh's settings, as committed. */
   settings(): Settings;
   /** Resolves when the next ledger is committed here, after `withinMs`, or when the signal aborts. */

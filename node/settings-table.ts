@@ -249,6 +249,21 @@ const others: Flag[] = [
   { key: 'pause.gpu', name: 'gpu', kind: 'switch', commands: ['pause'], help: 'only GPU work' },
   { key: 'resume.gpu', name: 'gpu', kind: 'switch', commands: ['resume'], help: 'only GPU work' },
   {
+    key: 'recover.force',
+    name: 'force',
+    kind: 'switch',
+    commands: ['recover'],
+    help: 'go on without a majority: what the others alone decided is lost',
+  },
+  {
+    key: 'recover.off',
+    name: 'off',
+    kind: 'list',
+    value: 'NAME',
+    commands: ['recover'],
+    help: 'a machine that you have seen switched off; without a terminal all of them, and --yes',
+  },
+  {
     key: 'gitlab.tokenEnv',
     name: 'token-env',
     kind: 'text',

@@ -6,7 +6,15 @@ import { AutogitError, type ErrorCode } from '../protocol/errors.ts';
 import { Settings as MeshSettings } from '../protocol/ledger.ts';
 import { JobRow, StatusSnapshot, WhyAnswer } from '../protocol/status.ts';
 import { places } from './home.ts';
-import { Failure, InviteAnswer, PhaseAnswer, SaidAnswer, socketVersion, versionHeader } from './socket-protocol.ts';
+import {
+  Failure,
+  InviteAnswer,
+  PhaseAnswer,
+  RecoveryAnswer,
+  SaidAnswer,
+  socketVersion,
+  versionHeader,
+} from './socket-protocol.ts';
 
 /** Answers when what is asked differs from what had this tag, at the latest after `waitMs`. */
 interface Wait {
@@ -35,6 +43,8 @@ export interface AgentClient {
   ): AsyncIterable<string>;
   pause(what: 'gpu' | 'all', forMs: number | null): Promise<string>;
   resume(what: 'gpu' | 'all'): Promise<string>;
+  recovery(): Promise<RecoveryAnswer>;
+  recover(off: string[]): Promise<ChangeOutcome>;
   leave(): Promise<string>;
 }
 
@@ -91,6 +101,8 @@ export function createClient(home: string): AgentClient {
     logs: (asked, signal) => streamLogs(home, asked, signal),
     pause: async (what, forMs) => (await post(SaidAnswer, '/v1/pause', { what, forMs })).said,
     resume: async (what) => (await post(SaidAnswer, '/v1/resume', { what })).said,
+    recovery: () => get(RecoveryAnswer, '/v1/recovery'),
+    recover: (off) => post(ChangeOutcome, '/v1/recover', { off }),
     leave: async () => (await post(SaidAnswer, '/v1/leave', {})).said,
   };
 }

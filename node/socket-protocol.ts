@@ -36,6 +36,7 @@ export const queries = {
     follow: on,
   }),
   settings: unlike,
+  recovery: z.strictObject({}),
 } as const;
 
 /** A person at this machine may ask for these; the others are the agents' own. */
@@ -73,6 +74,7 @@ export const bodies = {
       .nullable(),
   }),
   resume: z.strictObject({ what }),
+  recover: z.strictObject({ off: z.array(z.string().min(1).max(64)).max(limits.nodes) }),
   leave: z.strictObject({}),
 } as const;
 
@@ -88,6 +90,8 @@ export const Failure = z.object({
 });
 export type Failure = z.infer<typeof Failure>;
 
+export const RecoveryAnswer = z.object({ refused: Sentence.nullable(), off: z.array(z.string()) });
+export type RecoveryAnswer = z.infer<typeof RecoveryAnswer>;
 export const SaidAnswer = z.object({ said: Sentence });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });
 export type InviteAnswer = z.infer<typeof InviteAnswer>;

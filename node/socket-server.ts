@@ -179,6 +179,13 @@ function routes(api: AgentApi): Record<string, Route> {
         (leftMs, signal) => api.nextCommit(leftMs, signal),
       ),
     ),
+    '/v1/recovery': get(async (_request, response, url) => {
+      query(queries.recovery, url);
+      send(response, 200, api.recovery());
+    }),
+    '/v1/recover': post(async (request, response) => {
+      send(response, 200, await api.recover((await body(bodies.recover, request)).off));
+    }),
     '/v1/logs': get(async (request, response, url) => logs(api, request, response, query(queries.logs, url))),
     '/v1/change': post(async (request, response) => {
       const { change } = await body(bodies.change, request);

@@ -22,6 +22,17 @@ export type Configuration = z.infer<typeof Configuration>;
 export const Era = z.object({ id: ShortId, counter: z.int().nonnegative() });
 export type Era = z.infer<typeof Era>;
 
+/** How the era of a ledger began: by force, on one node (SAFETY L15). */
+export const Recovery = z.looseObject({
+  by: NodeId,
+  at: WallMs,
+  /** The ledger that it began with: what the former era decided after it is lost. */
+  from: z.object({ era: Era, stamp: Stamp }),
+  /** The voters that a person had seen switched off. */
+  off: z.array(NodeId).max(2 * limits.voters),
+});
+export type Recovery = z.infer<typeof Recovery>;
+
 export const LedgerNode = z.looseObject({
   name: NodeName,
   approvedAt: WallMs,
@@ -151,6 +162,8 @@ export const RememberedRequest = z.object({ id: ShortId, because: Sentence });
 export const Ledger = z.looseObject({
   schema: z.int().positive(),
   era: Era,
+  /** Absent while nobody ever recovered this mesh by force. */
+  recovery: Recovery.optional(),
   stamp: Stamp,
   mesh: z.looseObject({ id: ShortId, name: z.string().min(1).max(limits.nameChars) }),
   configuration: Configuration,

@@ -1,6 +1,6 @@
 import type { ChangeOutcome } from '../protocol/changes.ts';
 import type { NodeId, StoreId } from '../protocol/ids.ts';
-import type { Ledger, Run, Sealed } from '../protocol/ledger.ts';
+import type { Era, Ledger, Run, Sealed } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { Report } from '../protocol/report.ts';
 
@@ -25,7 +25,8 @@ export type Write = { [K in keyof Durable]: { key: K; value: Durable[K] } }[keyo
  */
 export type Effect =
   | { kind: 'persist'; seq: number; writes: Write[]; then: Effect[] }
-  | { kind: 'send'; to: NodeId; message: PeerMessage }
+  /** `era`: the one that it was made in, which its envelope must say, however late it goes out (SAFETY L15); `step` sets it. */
+  | { kind: 'send'; to: NodeId; message: PeerMessage; era?: Era }
   | { kind: 'gossip'; report: Report }
   | { kind: 'probe'; node: NodeId }
   | { kind: 'answer'; id: string; outcome: ChangeOutcome }

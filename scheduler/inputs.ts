@@ -47,6 +47,11 @@ export type Happened =
    */
   | { kind: 'store-minted'; store: StoreId }
   | { kind: 'measured'; measured: Measured; addresses: string[]; version: string }
+  /**
+   * A person wants this node to go on alone (SAFETY L15). `era`: a fresh id; `seenOff`: names of the machines seen switched
+   * off. Answered under `id` when it is on disk, or refused.
+   */
+  | { kind: 'recovery-asked'; id: string; era: string; seenOff: readonly string[] }
   /** This agent was asked to go (SIGTERM, `leave`, sleep): hand over, then say `departed`. */
   | { kind: 'leave-asked' }
   /** It stays after all (the machine woke up): take its place again. */

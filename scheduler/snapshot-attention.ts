@@ -4,7 +4,7 @@ import { demandOf } from './jobs/demand.ts';
 import { machinesOf } from './jobs/machines.ts';
 import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
-import { span } from './jobs/words.ts';
+import { listed, span } from './jobs/words.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
 import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
 
@@ -27,6 +27,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
   const worst = { fail: 0, warn: 1, info: 2 } as const;
   return [
     ...quorumLines(view, quorum),
+    ...recoveryLines(view, ledger),
     ...gitlabLines(view, ledger),
     ...waitingLines(ledger),
     ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),
@@ -62,6 +63,17 @@ function quorumLines(view: ViewInput, quorum: QuorumView): Attention[] {
       fix: quorum.voters.length === 2 ? 'autogit-node join --witness   (on a third machine)' : null,
     });
   return lines;
+}
+
+/** Until all that were seen switched off are voters again, or forgotten. */
+function recoveryLines(view: ViewInput, { recovery, nodes, configuration }: Ledger): Attention[] {
+  if (!recovery) return [];
+  const away = recovery.off.filter((node) => Object.hasOwn(nodes, node) && !(node in configuration.voters));
+  if (away.length === 0) return [];
+  const names = listed(away.map((node) => nodeName(view.ledger, node)));
+  const where = `${nodeName(view.ledger, recovery.by)} ${span(view.wallMs - recovery.at)} ago`;
+  const sentence = `recovered by force on ${where}: what only ${names} knew is lost; ${away.length > 1 ? 'they vote' : 'it votes'} again when back`;
+  return [{ code: 'recovered', severity: 'info', sentence, fix: null }];
 }
 
 function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {

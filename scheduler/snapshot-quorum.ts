@@ -41,7 +41,12 @@ export function quorumOf(view: ViewInput): QuorumView {
   const { voters, next } = ledger.configuration;
   const halves = next === null ? [voters] : [voters, next];
   const nodes = [...new Set(halves.flatMap((half) => Object.keys(half)))];
-  const alive = new Set(nodes.filter((node) => node === view.self || view.liveness(node).state === 'alive'));
+  const isHere = (node: string): boolean => node === view.self || view.liveness(node).state === 'alive';
+  const isVoid = (node: string): boolean => {
+    const its = view.storeOf(node);
+    return its !== null && !halves.some((half) => half[node]?.store === its);
+  };
+  const alive = new Set(nodes.filter((node) => isHere(node) && !isVoid(node)));
   const tie = nodes.find((node) => (next ?? voters)[node]?.weight === 3) ?? null;
   const holds = halves.every((half) => isQuorum(half, alive));
   const name = (node: string): string => nodeName(ledger, node);
@@ -55,19 +60,43 @@ export function quorumOf(view: ViewInput): QuorumView {
     canLose: canBeLost,
     sentence: holds
       ? sentence(nodes.map(name).sort(), tie === null ? null : name(tie), alive.size, canBeLost, spare)
-      : `no quorum: ${comeback(halves, alive, name)} must come back${nodes.length === 2 && tie ? `; of two machines only ${name(tie)} may go on alone` : ''}`,
+      : `no quorum: ${whatIsMissing(
+          halves,
+          alive,
+          nodes.filter((node) => isHere(node) && isVoid(node)),
+          name,
+        )}${nodes.length === 2 && tie ? `; of two machines only ${name(tie)} may go on alone` : ''}`,
     holds,
   };
 }
 
-/** Which of those away are enough, in words: "kang", "b or c", "a, or b and c", "2 of a, b and c". */
-function comeback(halves: readonly Voters[], alive: ReadonlySet<string>, name: (node: string) => string): string {
+/** `renewed`: here with another store than the one that votes, so that no quorum can count on that vote any more. */
+function whatIsMissing(
+  halves: readonly Voters[],
+  alive: ReadonlySet<string>,
+  renewed: readonly string[],
+  name: (node: string) => string,
+): string {
+  if (renewed.length === 0) return `${comeback(halves, alive, [], name)} must come back`;
+  const others = comeback(halves, alive, renewed, name);
+  const back = others === '' ? '' : `; ${others} must come back`;
+  return `the store of ${listed(renewed.map(name).sort())} is a new one, whose vote does not count yet${back}`;
+}
+
+/** Which of those away are enough, in words: "kang", "b or c", "a, or b and c", "2 of a, b and c"; nothing if all are not. */
+function comeback(
+  halves: readonly Voters[],
+  alive: ReadonlySet<string>,
+  renewed: readonly string[],
+  name: (node: string) => string,
+): string {
   const away = [...new Set(halves.flatMap((half) => Object.keys(half)))]
-    .filter((node) => !alive.has(node))
+    .filter((node) => !alive.has(node) && !renewed.includes(node))
     .sort((a, b) => (name(a) < name(b) ? -1 : 1));
   const sets = smallestSets(away, (back) => halves.every((half) => isQuorum(half, new Set([...alive, ...back]))));
   const size = sets[0]?.length ?? 0;
   const names = (nodes: readonly string[]): string => listed(nodes.map(name));
+  if (sets.length === 0) return '';
   if (sets.length === 1) return names(sets[0] as string[]);
   if (sets.every((set) => set.length === 1)) return listed(sets.flat().map(name), 'or');
   if (new Set(sets.flat()).size === away.length && sets.length === combinations(away.length, size))

@@ -1,4 +1,4 @@
-import type { NodeId } from '../protocol/ids.ts';
+import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import type { JobsContext } from './jobs/contract.ts';
 import type { JobsState } from './jobs/jobs-state.ts';
@@ -14,6 +14,8 @@ export interface ViewInput {
   accepted: Ledger | null;
   leader: { node: NodeId; term: number; sinceWallMs: number } | null;
   liveness: JobsContext['liveness'];
+  /** The store that a node last said it has; null when that is not known. A vote is one of a store (SAFETY L8). */
+  storeOf(node: NodeId): StoreId | null;
 }
 
 export const lookOfView = (view: ViewInput, ledger: Ledger): Look => ({

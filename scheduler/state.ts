@@ -58,6 +58,8 @@ export function wake(who: Identity, durable: Durable, at: number, _wallMs: numbe
     introducedAt: Number.NEGATIVE_INFINITY,
     leaving: null,
     rolledBack: null,
+    newerEra: null,
+    eraSeq: 0,
     random: identity.seed | 0,
   };
   return { identity, raft, jobs: emptyJobs(durable.asking) };

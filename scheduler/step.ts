@@ -1,9 +1,11 @@
+import type { Era } from '../protocol/ledger.ts';
 import type { Effect } from './effects.ts';
 import type { Input } from './inputs.ts';
 import type { JobsContext } from './jobs/contract.ts';
 import { stepJobs } from './jobs/step-jobs.ts';
 import type { LedgerEdit } from './ledger-edit.ts';
 import { isRefusal } from './ledger-edit.ts';
+import { compareEras } from './raft/era.ts';
 import { maxProposed, propose } from './raft/proposal.ts';
 import { act, hear, hearOwnPersisted, nextWakeAt, settleLead } from './raft/step-raft.ts';
 import { closeTurn, note, openTurn, type Turn } from './raft/turn.ts';
@@ -28,16 +30,23 @@ export function step(state: CoreState, input: Input): Step {
   const counts = hear(turn, input);
   if (input.kind === 'persisted' && owner?.half === 'raft') hearOwnPersisted(turn, owner.seq);
   settleLead(turn);
-  const jobs = stepJobs(state.jobs, counts ? forJobs(input, owner) : nothing(input), contextOf(state, turn));
+  const jobs = stepJobs(jobsOf(state, turn), counts ? forJobs(input, owner) : nothing(input), contextOf(state, turn));
   edit(turn, jobs.edits);
   act(turn);
   closeTurn(turn);
   const effects: Effect[] = [];
-  for (const effect of turn.effects) effects.push(numbered(effect, 0));
-  for (const effect of jobs.effects) effects.push(numbered(effect, 1));
+  const { era } = turn.raft.committed ?? turn.raft.accepted;
+  for (const effect of turn.effects) effects.push(addressed(effect, 0, era));
+  for (const effect of jobs.effects) effects.push(addressed(effect, 1, era));
   const wakeAt = Math.max(Math.min(nextWakeAt(turn), jobs.wakeAt), input.at);
   turn.raft.wakeAt = wakeAt;
   return { state: { identity: turn.identity, raft: turn.raft, jobs: jobs.jobs }, effects, wakeAt };
+}
+
+/** Terms begin anew with an era: a grant of the new one is not of an old term (SAFETY J5, L15). */
+function jobsOf({ raft, jobs }: CoreState, turn: Turn): CoreState['jobs'] {
+  const isNewEra = compareEras(raft.accepted.era, turn.raft.accepted.era) !== 0;
+  return isNewEra ? { ...jobs, highestTerm: 0 } : jobs;
 }
 
 const nothing = ({ at, wallMs }: Input): Input => ({ kind: 'ticked', at, wallMs });
@@ -48,9 +57,14 @@ function forJobs(input: Input, owner: ReturnType<typeof ownerOf> | null): Input 
   return owner.half === 'jobs' ? { ...input, seq: owner.seq } : nothing(input);
 }
 
-/** Both halves number their persists from 1; outside, the raft's are even and the jobs' odd. */
-function numbered(effect: Effect, half: 0 | 1): Effect {
-  return effect.kind === 'persist' ? { ...effect, seq: effect.seq * 2 + half } : effect;
+/**
+ * Both halves number their persists from 1; outside, the raft's are even and the jobs' odd. What is sent, now or when it
+ * is on disk, says the era of now: by then another one may have begun, in which it means something else.
+ */
+function addressed(effect: Effect, half: 0 | 1, era: Era): Effect {
+  if (effect.kind === 'send') return { ...effect, era };
+  if (effect.kind !== 'persist') return effect;
+  return { ...effect, seq: effect.seq * 2 + half, then: effect.then.map((one) => addressed(one, half, era)) };
 }
 const ownerOf = (seq: number): { half: 'raft' | 'jobs'; seq: number } => ({
   half: seq % 2 === 0 ? 'raft' : 'jobs',

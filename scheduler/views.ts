@@ -1,9 +1,10 @@
-import type { NodeId } from '../protocol/ids.ts';
+import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import { reportPatienceMs } from './jobs/report-pace.ts';
 import { ownContactAt } from './raft/leading.ts';
+import { planRecovery } from './raft/recovery.ts';
 import { timings } from './raft/timings.ts';
-import { peerOf } from './raft/turn.ts';
+import { nameIn, peerOf } from './raft/turn.ts';
 import type { CoreState } from './state.ts';
 
 /** What the shell may ask of a state; everything else in it is the core's own. */
@@ -20,6 +21,16 @@ export function leaderContactAt(state: CoreState): number {
   const { raft, identity } = state;
   return raft.leading ? ownContactAt(raft, identity.node, identity.store) : raft.contactAt;
 }
+
+/** What `recover --force` would ask a person at `at`, by names; `refused`: why it would not go on. */
+export function recoveryOf(state: CoreState, at: number): { refused: string | null; off: string[] } {
+  const { refused, off } = planRecovery(state, at);
+  return { refused, off: off.map((node) => nameIn(state.raft.accepted, node)) };
+}
+
+/** The store that a node last said it has; null when that is not known. */
+export const storeOf = ({ raft, identity }: CoreState, node: NodeId): StoreId | null =>
+  node === identity.node ? identity.store : peerOf(raft, node).store;
 
 export interface Liveness {
   state: 'alive' | 'dead' | 'silent';

@@ -6,7 +6,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { defaultSettings, Ledger, Run } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
-import { leaderOf } from '../../scheduler/views.ts';
+import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi, Network } from '../ports.ts';
 import { seal } from '../seal.ts';
@@ -148,6 +148,15 @@ export class LocalApi implements AgentApi {
     const sentence = await this.#options.pause.resume(what);
     await this.#options.member()?.remeasure();
     return sentence;
+  }
+
+  recovery(): { refused: string | null; off: string[] } {
+    const { state, at } = this.#member().view();
+    return recoveryOf(state, at);
+  }
+
+  async recover(off: string[]): Promise<ChangeOutcome> {
+    return this.#member().changes.recover(off);
   }
 
   leave(): Promise<string> {

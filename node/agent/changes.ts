@@ -20,6 +20,20 @@ export class Changes {
 
   async ask(change: Change): Promise<ChangeOutcome> {
     const id = randomUUID();
+    this.#gathered.push({ id, change });
+    if (this.#gathered.length === 1) setImmediate(() => this.#ask());
+    return this.#answerTo(id);
+  }
+
+  /** This node goes on alone, in an era of its own (SAFETY L15). */
+  async recover(seenOff: string[]): Promise<ChangeOutcome> {
+    const id = randomUUID();
+    const answer = this.#answerTo(id);
+    this.#feed({ kind: 'recovery-asked', id, era: randomUUID(), seenOff });
+    return answer;
+  }
+
+  #answerTo(id: string): Promise<ChangeOutcome> {
     return new Promise((resolve) => {
       const because = `no answer in ${patienceMs / 1000} s; it may still happen: autogit-node status shows it`;
       const timer = setTimeout(() => this.answer(id, { state: 'unknown', because }), patienceMs);
@@ -27,8 +41,6 @@ export class Changes {
         clearTimeout(timer);
         resolve(outcome);
       });
-      this.#gathered.push({ id, change });
-      if (this.#gathered.length === 1) setImmediate(() => this.#ask());
     });
   }
 

@@ -14,7 +14,7 @@ export function outsideHands(
 ): Omit<Hands, 'probe' | 'answer' | 'publish-ledger' | 'mint-store' | 'departed' | 'take-job' | 'drop-run'> {
   const atGitlab = (effect: Parameters<GitlabDesk['perform']>[0]): void => gitlab.perform(effect);
   return {
-    send: ({ to, message }) => network.send(to, message),
+    send: ({ to, message, era }) => network.send(to, message, era),
     gossip: ({ report }) => network.publish(report),
     note: ({ event, level, because, fields }) => log.event(event, because, fields, level),
     'read-queue': atGitlab,

@@ -1,5 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger } from '../../protocol/ledger.ts';
+import type { Era, Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Report } from '../../protocol/report.ts';
 import type { ProbeResult } from '../../scheduler/inputs.ts';
@@ -23,8 +23,8 @@ export class NetworkSlot {
     this.#network?.setLedger(ledger);
   }
 
-  send(to: NodeId, message: PeerMessage): void {
-    this.#network?.send(to, message);
+  send(to: NodeId, message: PeerMessage, era?: Era): void {
+    this.#network?.send(to, message, era);
   }
 
   publish(report: Report): void {

@@ -1,7 +1,7 @@
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { jobRows, snapshot, type ViewInput, why } from '../../scheduler/snapshot.ts';
 import type { CoreState } from '../../scheduler/state.ts';
-import { committedLedger, leaderOf, livenessOf } from '../../scheduler/views.ts';
+import { committedLedger, leaderOf, livenessOf, storeOf } from '../../scheduler/views.ts';
 
 export interface CoreView {
   state: CoreState;
@@ -21,6 +21,7 @@ function viewInput({ state, at, wallMs }: CoreView): ViewInput {
     accepted: state.raft.accepted,
     leader: leader && { node: leader.node, term: leader.term, sinceWallMs: wallMs - (at - leader.sinceAt) },
     liveness: (node) => livenessOf(state, node, at),
+    storeOf: (node) => storeOf(state, node),
   };
 }
 

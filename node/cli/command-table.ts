@@ -95,7 +95,11 @@ export const commands: readonly Command[] = [
   missing('gitlab drill', 'rehearsing a restore'),
   missing('gitlab clear-flag', 'clearing the flag of a GitLab that the mesh hosts'),
   missing('gitlab uninstall', 'removing a GitLab that the mesh hosts'),
-  missing('recover', 'going on alone after the others are gone for good'),
+  {
+    path: 'recover',
+    help: 'this machine alone goes on, after a person has seen the others switched off',
+    run: async (c) => (await import('./recover-command.ts')).recover(c),
+  },
   {
     path: 'settings',
     args: '[key] [value]',

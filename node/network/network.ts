@@ -200,8 +200,8 @@ export class LanNetwork implements Network, EnrolDoor {
     if (this.#isStarted && this.#meshId() !== before) this.#announce();
   }
 
-  send(to: NodeId, message: PeerMessage): void {
-    this.#links.send(to, message, this.#ledger?.era ?? null);
+  send(to: NodeId, message: PeerMessage, era = this.#ledger?.era): void {
+    this.#links.send(to, message, era ?? null);
   }
 
   publish(report: Report): void {

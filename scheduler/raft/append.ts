@@ -43,11 +43,9 @@ export function hearAppend(turn: Turn, from: NodeId, message: MessageOf<'append'
   send(turn, from, { kind: 'ack', term, round, stamp, store });
 }
 
-/** Stamps decide within an era; a newer era wins whatever its stamp (SAFETY L15). */
-export const isNews = (mine: Ledger, its: Ledger): boolean => {
-  const era = compareEras(its.era, mine.era);
-  return era > 0 || (era === 0 && compareStamps(its.stamp, mine.stamp) > 0);
-};
+/** Stamps decide within an era, and mean nothing across eras (SAFETY L15). */
+export const isNews = (mine: Ledger, its: Ledger): boolean =>
+  compareEras(its.era, mine.era) === 0 && compareStamps(its.stamp, mine.stamp) > 0;
 
 /** Only a mark that equals the own accepted stamp says anything about what is here (SAFETY L5). */
 function hearCommitMark(turn: Turn, committed: Stamp): void {

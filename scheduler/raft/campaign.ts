@@ -31,7 +31,7 @@ function isListed(turn: Turn): boolean {
 export function mayCampaign(turn: Turn): boolean {
   const { raft } = turn;
   if (!isListed(turn)) return false;
-  if (raft.rolledBack !== null || raft.accepted.schema > ledgerSchema) return false;
+  if (raft.rolledBack !== null || raft.newerEra !== null || raft.accepted.schema > ledgerSchema) return false;
   return !raft.leaving?.gone && !raft.leaving?.handedOverAt;
 }
 

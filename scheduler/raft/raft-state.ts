@@ -1,6 +1,6 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { NodeId, StoreId } from '../../protocol/ids.ts';
-import type { Ledger } from '../../protocol/ledger.ts';
+import type { Era, Ledger } from '../../protocol/ledger.ts';
 import type { Evidence } from '../../protocol/messages.ts';
 import type { Stamp } from '../../protocol/stamp.ts';
 import type { ProbeResult } from '../inputs.ts';
@@ -158,6 +158,10 @@ export interface RaftState {
   readonly leaving: { readonly since: number; readonly handedOverAt: number | null; readonly gone: boolean } | null;
   /** This store forgot what it promised: it promises nothing until it goes by another id (SAFETY L9). Null: it did not. */
   readonly rolledBack: RolledBack | null;
+  /** A newer era than its own that this node has seen: it takes no part in the old one any more (SAFETY L15). */
+  readonly newerEra: Era | null;
+  /** The persist that brought this era to this disk. */
+  readonly eraSeq: number;
   readonly random: number;
 }
 

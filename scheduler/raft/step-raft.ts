@@ -17,7 +17,7 @@ import {
 } from './campaign.ts';
 import { moveConfiguration } from './configuration.ts';
 import { depart, hearLeaveAsked, hearReturnAsked, nextDepartureAt } from './departure.ts';
-import { compareEras } from './era.ts';
+import { commitEra, hearOtherEra } from './era.ts';
 import { hearDisconnected, hearProbed, hearSign, lookAfter } from './evidence.ts';
 import { leadNoMore, nextHandoverAt } from './handover.ts';
 import { hearConnected, hearHello } from './hello.ts';
@@ -33,9 +33,10 @@ import {
 } from './petitions.ts';
 import { tryCommit } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
+import { hearRecoveryAsked } from './recovery.ts';
 import { missedMsOf } from './rounds.ts';
 import { goByNewStore, hearMinted } from './store-renewal.ts';
-import { loseLeader, stepDown } from './term.ts';
+import { loseLeader } from './term.ts';
 import { timings } from './timings.ts';
 import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
 import { hearPreVote, hearVote } from './votes.ts';
@@ -44,7 +45,10 @@ import { hearPreVote, hearVote } from './votes.ts';
 export function hear(turn: Turn, input: Input): boolean {
   noticeLateness(turn);
   checkQuorum(turn);
-  if (input.kind === 'heard' && isOtherEra(turn, input)) return false;
+  if (input.kind === 'heard' && input.from !== turn.self && hearOtherEra(turn, input)) {
+    hearSign(turn, input.from, false);
+    return false;
+  }
   hearInput(turn, input);
   return true;
 }
@@ -77,6 +81,9 @@ function hearInput(turn: Turn, input: Input): void {
     case 'store-minted':
       hearMinted(turn, input.store);
       break;
+    case 'recovery-asked':
+      hearRecoveryAsked(turn, input);
+      break;
     case 'leave-asked':
       hearLeaveAsked(turn);
       break;
@@ -96,6 +103,7 @@ function hearReport(turn: Turn, from: NodeId, { measured }: Report): void {
 export function hearOwnPersisted(turn: Turn, seq: number): void {
   hearPersisted(turn, seq);
   goByNewStore(turn);
+  commitEra(turn);
   countVotes(turn);
   tryCommit(turn);
 }
@@ -125,15 +133,6 @@ function hearMessage(turn: Turn, from: NodeId, message: PeerMessage): void {
     case 'change-answer':
       return hearChangeAnswer(turn, message);
   }
-}
-
-/** Messages of an older era are void; of a newer one only its ledger counts, and this node leads no more (SAFETY L15). */
-function isOtherEra(turn: Turn, input: Input & { kind: 'heard' }): boolean {
-  if (!input.era) return false;
-  const order = compareEras(input.era, turn.raft.accepted.era);
-  if (order <= 0) return order < 0;
-  stepDown(turn, 'the mesh was recovered by force: a newer era has begun');
-  return input.message.kind !== 'append' || input.message.ledger === null;
 }
 
 /** A node that was late itself gives the others the benefit of the doubt (DESIGN §6). */

@@ -33,6 +33,8 @@ export const timings = {
   holdMs: 250,
   /** An own probe's result may answer a pre-vote if it is no older. */
   probeFreshMs: 500,
+  /** Who was heard so lately is not switched off, whatever a person says (`recover --force`). */
+  heardLatelyMs: 5000,
   /** How old a gossiped report may be when it comes. */
   rumourMs: 3000,
   /** Between two probes of the same silent machine: at first, and when it has long been silent. */

@@ -17,7 +17,7 @@ export interface Turn {
   readonly raft: { -readonly [K in keyof RaftState]: RaftState[K] };
   readonly effects: Effect[];
   readonly afterDisk: Effect[];
-  readonly save: { promise: boolean; accepted: boolean; committed: boolean; store: StoreId | null };
+  readonly save: { promise: boolean; accepted: boolean; committed: boolean; era: Ledger | null; store: StoreId | null };
   /** The leader's newest ledger went to others in this step: it must not change any more. */
   shown: boolean;
 }
@@ -30,7 +30,7 @@ export const openTurn = (identity: Identity, raft: RaftState, at: number, wallMs
   raft: { ...raft },
   effects: [],
   afterDisk: [],
-  save: { promise: false, accepted: false, committed: false, store: null },
+  save: { promise: false, accepted: false, committed: false, era: null, store: null },
   shown: false,
 });
 
@@ -42,8 +42,10 @@ export function closeTurn(turn: Turn): void {
   const { raft, save } = turn;
   const writes: Write[] = [];
   if (save.store !== null) writes.push({ key: 'store', value: save.store });
-  if (save.promise) writes.push({ key: 'promise', value: { term: raft.term, votedFor: raft.votedFor } });
   if (save.accepted) writes.push({ key: 'accepted', value: raft.accepted });
+  if (save.promise) writes.push({ key: 'promise', value: { term: raft.term, votedFor: raft.votedFor } });
+  // In one batch with the accepted one: a disk never has documents of two eras.
+  if (save.era) writes.push({ key: 'committed', value: save.era });
   if (save.committed) writes.push({ key: 'committed', value: raft.committed });
   if (writes.length === 0 && turn.afterDisk.length === 0) return;
   raft.seq += 1;

@@ -70,7 +70,8 @@ describe('exit codes without an agent', () => {
     [['gitlab', 'connect', 'http://x', '--runner-token-env', 'PATH', '--tags', 'a'], 2, /no runner token/, /./],
     [['gitlab', 'deploy', '--preset', 'homelab'], 1, /not in this version/, /gitlab connect/],
     [['gitlab', 'restore', 'b1'], 1, /not in this version/, /./],
-    [['recover', '--force'], 1, /not in this version/, /./],
+    [['recover'], 2, /go on alone/, /status.*recover --force/],
+    [['recover', '--force'], 3, /no agent/, /join/],
     [['id'], 1, /no identity yet/, /join/],
     [['service', 'install', '--system', '--user'], 2, /exclude each other/, /./],
   ] as [string[], number, RegExp, RegExp][])('%j -> %i', async (args, code, sentence, fix) => {

@@ -74,6 +74,12 @@ export class SmallAgent implements AgentApi {
   async resume(what: string) {
     return `resumed ${what}`;
   }
+  recovery() {
+    return { refused: null, off: ['kang'] };
+  }
+  async recover(off: string[]) {
+    return { state: 'refused' as const, because: `not without ${off}` };
+  }
   async leave() {
     return 'left';
   }

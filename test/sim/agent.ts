@@ -51,7 +51,7 @@ export class Agent {
     this.life = `${machine.id}#${number}`;
     const durable = machine.disk.load();
     this.ledger = durable.committed;
-    if (durable.accepted) this.doc = world.history.find(durable.accepted.stamp) ?? null;
+    if (durable.accepted) this.doc = world.history.find(durable.accepted) ?? null;
     const identity = {
       node: machine.id,
       name: machine.name,
@@ -193,7 +193,7 @@ export class Agent {
       case 'persist':
         return this.#persist.add(effect);
       case 'send':
-        return world.network.send(this, effect.to, effect.message);
+        return world.network.send(this, effect.to, effect.message, effect.era ?? null);
       case 'gossip':
         return world.network.gossip(this, effect.report);
       case 'probe':
@@ -210,7 +210,7 @@ export class Agent {
         return world.people.departed(this);
       case 'note':
         world.transcript.say(this.life, `${effect.event}: ${effect.because}`);
-        world.rare.noted(effect.event, this);
+        world.rare.noted(effect, this);
         return world.figures.add(`note ${effect.event}`);
       case 'take-job':
         return this.runs.take(effect);

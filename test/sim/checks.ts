@@ -1,7 +1,7 @@
-import type { Ledger } from '../../protocol/ledger.ts';
+import type { Era, Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
-import { compareStamps, showStamp } from '../../protocol/stamp.ts';
-import type { Effect, Write } from '../../scheduler/effects.ts';
+import { showStamp } from '../../protocol/stamp.ts';
+import type { Effect, EffectOf, Write } from '../../scheduler/effects.ts';
 import type { Input } from '../../scheduler/inputs.ts';
 import type { CoreState } from '../../scheduler/state.ts';
 import type { Agent } from './agent.ts';
@@ -9,11 +9,12 @@ import { ContactRule } from './contact-rule.ts';
 import type { Container } from './container.ts';
 import { ForgetfulRule } from './forgetful-rule.ts';
 import { secretMark } from './gitlab.ts';
-import { isAncestor, isJoint, quorum } from './history.ts';
+import { isAncestor, quorum } from './history.ts';
 import type { Machine } from './machine.ts';
 import { demandOfTags, excessOf } from './sim-demand.ts';
 import { answersRightly } from './step-rules.ts';
 import { require as must } from './violation.ts';
+import { notFollowed } from './wellness.ts';
 import type { World } from './world.ts';
 
 /** How long after a resume the watchdog may need to look and to freeze what thawed with the machine. */
@@ -64,7 +65,8 @@ export class Checks {
       this.#contact.counts(agent, input.from, input.message);
     if (input.kind === 'heard' && input.message.kind === 'vote') this.#remembersItsVote(agent, before);
     if (input.kind === 'heard') this.#world.rare.heard(before, input.from, input.message);
-    if (input.kind === 'heard') answersRightly(agent.life, before, input.message, effects);
+    if (input.kind === 'heard' && leads) this.#leadsInTheNewestEra(agent, input.era);
+    if (input.kind === 'heard') answersRightly(agent.life, before, input.message, input.era, effects);
     this.forgetful.stepped(agent, effects);
     if (input.kind === 'heard' && input.message.kind === 'grant')
       this.#staleGrantIsRefused(agent, input.message, effects);
@@ -76,17 +78,27 @@ export class Checks {
     must(remembers, 'a-vote-is-remembered', () => `${life} has voted in term ${raft.term}, and does not remember it`);
   }
 
+  /** SAFETY L15: a lower era stops leading on sight. */
+  #leadsInTheNewestEra({ life, state }: Agent, heard: Era | null | undefined): void {
+    const { era } = state.raft.accepted;
+    must(
+      !heard || heard.counter <= era.counter,
+      'a-lower-era-stops-on-sight',
+      () => `${life} leads on in ${era.id}, and has heard of ${heard?.id}`,
+    );
+  }
+
   /** SAFETY L2, L10: votes of a majority, in both halves, on disk. */
   #electedByMajority(agent: Agent, before: CoreState): void {
     const { term } = agent.state.raft;
-    const { configuration, stamp } = before.raft.accepted;
-    const { promises } = this.#world.history;
+    const { configuration, stamp, era } = before.raft.accepted;
+    const { history } = this.#world;
     const self = agent.machine.id;
     must(
-      quorum(configuration, (disk) => promises.get(`${disk}/${term}`) === self),
+      quorum(configuration, (disk) => history.voteOf(disk, era, term) === self),
       'elected-by-majority',
       () =>
-        `${agent.life} leads term ${term} with ${showStamp(stamp)}, configuration ${JSON.stringify(configuration)}, but on disk are only the votes ${[...promises].filter(([at, to]) => at.endsWith(`/${term}`) && to === self).map(([at]) => at)}`,
+        `${agent.life} leads term ${term} with ${showStamp(stamp)}, configuration ${JSON.stringify(configuration)}, but on disk are only the votes ${[...history.promises].filter(([at, to]) => at.endsWith(`${term}`) && to === self).map(([at]) => at)}`,
     );
   }
 
@@ -112,7 +124,7 @@ export class Checks {
         for (const write of effect.writes) this.#writes(agent, write);
         return;
       case 'send':
-        return this.#says(agent, effect.to, effect.message);
+        return this.#says(agent, effect);
       case 'publish-ledger':
         return this.#actsOnCommitted(agent, effect.ledger, 'publishes');
       case 'gossip':
@@ -145,7 +157,9 @@ export class Checks {
 
   #writes(agent: Agent, write: Write): void {
     if (write.key === 'accepted' && write.value) this.#proposes(agent, write.value);
-    if (write.key === 'committed' && write.value) this.#actsOnCommitted(agent, write.value, 'writes as committed');
+    // An era's first ledger is committed by being on this disk.
+    if (write.key === 'committed' && write.value && !this.#world.history.beginsEra(write.value))
+      this.#actsOnCommitted(agent, write.value, 'writes as committed');
   }
 
   /** A ledger that this node accepted, or, leading, made itself. */
@@ -159,7 +173,7 @@ export class Checks {
 
   /** SAFETY L1: only what a quorum has on disk decides anything. */
   #actsOnCommitted(agent: Agent, ledger: Ledger, verb: string): void {
-    const doc = this.#world.history.find(ledger.stamp);
+    const doc = this.#world.history.find(ledger);
     must(!!doc?.isCommitted, 'act-on-committed', () => {
       const holders = doc ? [...doc.holders].join(' ') : 'nobody';
       return `${agent.life} ${verb} ${showStamp(ledger.stamp)}, configuration ${JSON.stringify(ledger.configuration)}, which is on the disks of ${holders}`;
@@ -167,7 +181,7 @@ export class Checks {
   }
 
   /** SAFETY L10: what is said is on disk before. */
-  #says(agent: Agent, to: string, message: PeerMessage): void {
+  #says(agent: Agent, { to, message, era = agent.state.raft.accepted.era }: EffectOf<'send'>): void {
     const { history } = this.#world;
     const self = agent.machine.id;
     const disk = `${self}/${agent.machine.disk.store}`;
@@ -177,15 +191,15 @@ export class Checks {
         this.forgetful.promises(agent, message.store);
         // A newer term on disk rules a second vote out just as well.
         return must(
-          history.promises.get(`${disk}/${message.term}`) === to || agent.machine.disk.promisedTerm > message.term,
+          history.voteOf(disk, era, message.term) === to || agent.machine.disk.promisedTerm > message.term,
           'vote-after-fsync',
           () => `${agent.life} tells ${to} of its vote in term ${message.term}, and it is not on disk`,
         );
       case 'ack': {
         this.forgetful.promises(agent, message.store);
         if (!message.stamp) return;
-        const doc = history.find(message.stamp);
-        const now = history.find(agent.machine.disk.acceptedStamp);
+        const doc = history.find({ era, stamp: message.stamp });
+        const now = history.find(agent.machine.disk.accepted);
         return must(
           !!doc && (doc.holders.has(disk) || (!!now && isAncestor(doc, now))),
           'ack-after-fsync',
@@ -193,10 +207,10 @@ export class Checks {
         );
       }
       case 'append': {
-        history.leads(message.term, agent.life);
-        this.#contact.sends(`${agent.life} ${message.term}`, message.round, agent.machine.bootMs());
+        history.leads(era, message.term, agent.life);
+        this.#contact.sends(`${agent.life} ${era.id} ${message.term}`, message.round, agent.machine.bootMs());
         if (message.ledger) agent.doc = history.saw(message.ledger, agent.life, agent.doc, true);
-        const committed = history.find(message.committed);
+        const committed = history.find({ era, stamp: message.committed });
         return must(
           message.committed.term === 0 || !!committed?.isCommitted,
           'act-on-committed',
@@ -224,7 +238,7 @@ export class Checks {
   /** SAFETY J5, L3: only a leader whose first ledger of the term is committed grants, or writes to GitLab. */
   #mayAct(agent: Agent, what: string): void {
     const { term, leading } = agent.state.raft;
-    const first = this.#world.history.firstOf(term);
+    const first = this.#world.history.firstOf(agent.state.raft.accepted.era, term);
     must(
       leading !== null && !!first?.isCommitted,
       'only-a-leader-that-may-act',
@@ -233,9 +247,14 @@ export class Checks {
     );
   }
 
+  /** What is committed in the era that this agent lives in. */
+  #topOf({ state }: Agent): Ledger | undefined {
+    return this.#world.history.topOf(state.raft.accepted.era)?.ledger;
+  }
+
   /** SAFETY J7: the class's runner is committed before anybody gets a grant by it. */
   #classIsReady(agent: Agent, key: string, token: string): void {
-    const top = this.#world.history.top?.ledger;
+    const top = this.#topOf(agent);
     must(
       top?.classes[key]?.token === token,
       'grant-after-the-class-is-committed',
@@ -245,13 +264,13 @@ export class Checks {
 
   /** SAFETY J3: only what nobody owns is taken away from GitLab's list. */
   #nobodyOwns(agent: Agent, job: number): void {
-    const runs = Object.values(this.#world.history.top?.ledger.runs ?? {});
+    const runs = Object.values(this.#topOf(agent)?.runs ?? {});
     const owner = runs.find((run) => run.job === job && ['taken', 'running', 'finished'].includes(run.state));
     must(!owner, 'rescue-what-nobody-owns', () => `${agent.life} rescues job ${job}, which ${owner?.node} has`);
   }
 
   #lostIsCommitted(agent: Agent, run: string): void {
-    const shown = this.#world.history.top?.ledger.runs[run];
+    const shown = this.#topOf(agent)?.runs[run];
     must(
       shown?.state === 'lost',
       'lost-is-committed-first',
@@ -351,48 +370,7 @@ export class Checks {
       'a-calm-mesh-keeps-its-leader',
       () => `${leader?.life} leads no more, and nothing had broken`,
     );
-    const missing = this.#notFollowed();
+    const missing = notFollowed(this.#world);
     must(missing === null, 'a-calm-mesh-stays-well', () => `after calm: ${missing}`);
-  }
-
-  // --- after the healing
-
-  /** One leads, and every agent knows it. */
-  #notFollowed(): string | null {
-    const agents = this.#world.agents();
-    const leaders = agents.filter((agent) => agent.state.raft.leading !== null);
-    if (leaders.length !== 1) return `${leaders.length} leaders`;
-    const leader = leaders[0]!;
-    const lost = agents.find((agent) => agent.state.raft.leader?.node !== leader.machine.id);
-    return lost ? `${lost.life} does not know that ${leader.life} leads` : null;
-  }
-
-  /** What is still missing for a mesh in good order; null when nothing is. */
-  notYetWell(): string | null {
-    const { gitlab, history } = this.#world;
-    const agents = this.#world.agents();
-    const missing = this.#notFollowed();
-    if (missing !== null) return missing;
-    const { top } = history;
-    if (!top || isJoint(top.configuration)) return 'a joint configuration';
-    const { voters } = top.configuration;
-    const members = Object.keys(top.ledger.nodes);
-    const wanted = Math.min(7, members.length);
-    if (Object.keys(voters).length !== wanted) return `${Object.keys(voters).length} voters instead of ${wanted}`;
-    for (const { id, disk } of this.#world.machines()) {
-      if (!members.includes(id)) return `${id} is not in the mesh`;
-      if (voters[id] && voters[id].store !== disk.store) return `${id} does not vote`;
-    }
-    const rolledBack = agents.find((agent) => agent.state.raft.rolledBack !== null);
-    if (rolledBack) return `${rolledBack.life} must not vote`;
-    const behind = agents.find(
-      (agent) => compareStamps(agent.state.raft.committed?.stamp ?? { term: 0, version: 0 }, top.stamp) < 0,
-    );
-    if (behind) return `${behind.life} has not got ${top.key}`;
-    for (const job of gitlab.jobs.values())
-      if (job.status === 'running' || job.status === 'pending')
-        return `job ${job.id} (${job.tags}) is ${job.status}${job.systemId ? ` on ${job.systemId}` : ''}`;
-    const open = Object.values(top.ledger.runs).find((run) => ['taken', 'running', 'finished'].includes(run.state));
-    return open ? `the ledger still shows ${open.run} as ${open.state}` : null;
   }
 }

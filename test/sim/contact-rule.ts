@@ -10,11 +10,11 @@ import { require as must } from './violation.ts';
  * answer. Counted again from what it sent and heard; ms of its machine's boot time.
  */
 export class ContactRule {
-  /** "life term" -> when each round went out. */
+  /** "life era term" -> when each round went out. */
   readonly #sent = new Map<string, Map<number, number>>();
-  /** "life term" -> "node/store" -> when the newest round went out that it answered. */
+  /** "life era term" -> "node/store" -> when the newest round went out that it answered. */
   readonly #answered = new Map<string, Map<string, number>>();
-  /** "life term" -> what was last claimed, and was true: what is answered only becomes newer. */
+  /** "life era term" -> what was last claimed, and was true: what is answered only becomes newer. */
   readonly #claimed = new Map<string, { configuration: Configuration; contactAt: number }>();
 
   sends(reign: string, round: number, at: number): void {
@@ -26,7 +26,7 @@ export class ContactRule {
   /** A leader has heard that acknowledgement. */
   counts({ life, machine, state }: Agent, from: string, ack: MessageOf<'ack'>): void {
     const { term, accepted } = state.raft;
-    const reign = `${life} ${term}`;
+    const reign = `${life} ${accepted.era.id} ${term}`;
     if (ack.term === term) this.#hears(reign, `${from}/${ack.store}`, ack.round);
     this.#claims(reign, `${machine.id}/${machine.disk.store}`, accepted.configuration, leaderContactAt(state));
   }

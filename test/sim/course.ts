@@ -1,5 +1,6 @@
 import { foundingLedger } from '../../protocol/ledger.ts';
 import { Violation } from './violation.ts';
+import { notYetWell } from './wellness.ts';
 import type { World } from './world.ts';
 
 /** How long a mesh must be well, in looks of half a second, until it counts as healed. */
@@ -62,11 +63,11 @@ export class Course {
     world.people.undrain();
     world.people.connectGitlab();
     for (const newcomer of world.waiting.splice(0)) world.people.letIn(newcomer);
-    let missing = world.checks.notYetWell();
+    let missing = notYetWell(world);
     let wellSince = 0;
     for (let look = 0; world.now < untilMs; look += 1) {
       world.timeline.runUntil(world.now + lookMs);
-      missing = world.checks.notYetWell();
+      missing = notYetWell(world);
       wellSince = missing === null ? wellSince + 1 : 0;
       if (wellSince >= looksWell) return world.rare.isWell();
       if (world.leaderNow() === null && world.isStranded()) {
@@ -115,6 +116,7 @@ export class Course {
       { key: 'accepted', value: ledger },
       { key: 'committed', value: ledger },
     ]);
+    world.checks.landed(founder, [{ key: 'accepted', value: ledger }]);
     world.startAgent(founder.id);
     for (const id of others)
       if (others.length > 1 && chance.maybe(0.2)) world.waiting.push(id);

@@ -1,5 +1,4 @@
 import { Ledger, type Run } from '../../protocol/ledger.ts';
-import { type Stamp, zeroStamp } from '../../protocol/stamp.ts';
 import type { Durable, Write } from '../../scheduler/effects.ts';
 
 /** What a virtual machine's snapshot, or a restored home, brings back. */
@@ -90,7 +89,7 @@ export class Disk {
     return promise.term < term || (promise.term === term && promise.votedFor === null);
   }
 
-  get acceptedStamp(): Stamp {
-    return this.#values.accepted?.stamp ?? zeroStamp;
+  get accepted(): Ledger | null {
+    return this.#values.accepted;
   }
 }

@@ -183,10 +183,12 @@ const ofElections = [
 ];
 
 function drawMood(chance: Chance, isStorm: boolean): Mood {
-  const all = Object.keys(strikes);
+  // Not every world: those who are left go on alone in it, again and again.
+  const all = Object.keys(strikes).filter((kind) => kind !== 'recover by force');
   const kinds = all.filter(() => chance.maybe(0.6));
   const rough = isStorm || chance.maybe(0.4);
   if (isStorm) kinds.splice(0, kinds.length, ...ofElections.filter(() => chance.maybe(0.7)));
+  if (chance.maybe(0.1)) kinds.push('recover by force');
   // Voters come and go under fire in most worlds.
   if (chance.maybe(0.5)) kinds.push(chance.pick(['leave politely', 'leave and return', 'forget', 'lose disk']));
   return {

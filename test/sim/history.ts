@@ -1,10 +1,21 @@
-import type { Configuration, Ledger, Voters } from '../../protocol/ledger.ts';
-import { compareStamps, type Stamp, showStamp } from '../../protocol/stamp.ts';
+import type { Configuration, Era, Ledger, Voters } from '../../protocol/ledger.ts';
+import { compareStamps, type Stamp } from '../../protocol/stamp.ts';
 import type { Write } from '../../scheduler/effects.ts';
 import type { Disk } from './disk.ts';
 import type { Figures } from './figures.ts';
 import type { Rare } from './rare.ts';
 import { Violation } from './violation.ts';
+
+/** Where a stamp means something. */
+interface Place {
+  readonly era: Era;
+  readonly stamp: Stamp;
+}
+/** "3.14"; of a later era "era-1 3.14". */
+const termIn = (era: Era, term: number): string => (era.counter === 0 ? `${term}` : `${era.id} ${term}`);
+export const keyOf = ({ era, stamp }: Place): string => `${termIn(era, stamp.term)}.${stamp.version}`;
+const isSameEra = (a: Era, b: Era): boolean => a.id === b.id;
+const isLaterEra = (a: Era, b: Era): boolean => a.counter > b.counter || (a.counter === b.counter && a.id > b.id);
 
 /** One ledger that a leader ever proposed. Its parent is the one that its leader had before. */
 export interface Doc {
@@ -74,9 +85,15 @@ export class History {
   /** "node/store/term" -> the vote that is on that disk. */
   readonly promises = new Map<string, string>();
   readonly #docOf = new WeakMap<Ledger, Doc>();
-  readonly #leaders = new Map<number, { life: string; base: Doc; first: Doc }>();
+  /** By era and term, as all that follows. */
+  readonly #leaders = new Map<string, { life: string; base: Doc; first: Doc }>();
   /** Deepest committed ledger of each term. */
-  readonly #committedIn = new Map<number, Doc>();
+  readonly #committedIn = new Map<string, Doc>();
+  /** Newest committed ledger of each era, by the era's id. */
+  readonly #tops = new Map<string, Doc>();
+  /** The era of the ledger on each disk: promises are made in it. */
+  readonly #eraOn = new Map<string, Era>();
+  /** Newest committed ledger of the newest era. */
   top: Doc | null = null;
   readonly #figures: Figures;
   /** Called for every joint configuration that appears. */
@@ -93,29 +110,50 @@ export class History {
     const doc = this.#make(ledger, null);
     doc.isCommitted = true;
     this.top = doc;
-    this.#committedIn.set(doc.stamp.term, doc);
+    this.#tops.set(ledger.era.id, doc);
+    this.#committedIn.set(termIn(ledger.era, doc.stamp.term), doc);
   }
 
-  find(stamp: Stamp): Doc | undefined {
-    return this.docs.get(showStamp(stamp));
+  find(at: Place | null): Doc | undefined {
+    return at === null ? undefined : this.docs.get(keyOf(at));
+  }
+
+  /** Newest committed ledger of that era. */
+  topOf(era: Era): Doc | null {
+    return this.#tops.get(era.id) ?? null;
+  }
+
+  /** Whether a node recovered its mesh by force with that ledger. */
+  beginsEra(ledger: Ledger): boolean {
+    const doc = this.find(ledger);
+    return !!doc?.parent && !isSameEra(doc.parent.ledger.era, ledger.era);
+  }
+
+  /** Whether that ledger is of the era of `doc`, and not older. */
+  isAtLeast(ledger: Ledger | null, doc: Doc): boolean {
+    return ledger !== null && isSameEra(ledger.era, doc.ledger.era) && compareStamps(ledger.stamp, doc.stamp) >= 0;
+  }
+
+  /** What that disk promised in a term of that era. */
+  voteOf(disk: string, era: Era, term: number): string | undefined {
+    return this.promises.get(`${disk}/${termIn(era, term)}`);
   }
 
   /** A ledger was seen that `life` sends or writes; `previous` is what that life had accepted before. */
   saw(ledger: Ledger, life: string, previous: Doc | null, isLeader: boolean): Doc {
     const known = this.#docOf.get(ledger);
     if (known) return known;
-    const doc = this.docs.get(showStamp(ledger.stamp));
+    const doc = this.find(ledger);
     if (doc) {
       if (!isSame(doc.ledger, ledger))
-        throw new Violation(
-          'one-document-a-stamp',
-          `${showStamp(ledger.stamp)} stands for two ledgers, one at ${life}`,
-        );
+        throw new Violation('one-document-a-stamp', `${keyOf(ledger)} stands for two ledgers, one at ${life}`);
       this.#docOf.set(ledger, doc);
       return doc;
     }
+    if (previous !== null && !isSameEra(previous.ledger.era, ledger.era))
+      return this.#recovered(ledger, life, previous);
     if (!isLeader || previous === null)
-      throw new Violation('only-leaders-propose', `${life} has ${showStamp(ledger.stamp)}, which no leader proposed`);
+      throw new Violation('only-leaders-propose', `${life} has ${keyOf(ledger)}, which no leader proposed`);
     const made = this.#make(ledger, previous);
     this.#checkShape(made, previous, life);
     if (previous.stamp.term !== made.stamp.term) this.#checkBase(made, previous, life);
@@ -128,8 +166,24 @@ export class History {
     return made;
   }
 
+  /** SAFETY L15: a node goes on alone, in an era of its own, with what it has. */
+  #recovered(ledger: Ledger, life: string, base: Doc): Doc {
+    const { era, recovery, configuration } = ledger;
+    const fail = (why: string): never => {
+      throw new Violation('an-era-begins-rightly', `${life} made ${keyOf(ledger)} of ${base.key}: ${why}`);
+    };
+    if (!isLaterEra(era, base.ledger.era)) fail('its era is no later one');
+    if (!recovery || !life.startsWith(`${recovery.by}#`)) fail('it is not its own');
+    if (Object.keys(configuration.voters).join() !== recovery?.by || configuration.next) fail('others vote in it');
+    const content = (one: Ledger): string =>
+      canonical({ ...one, era: null, stamp: null, configuration: null, recovery: null, requests: null });
+    if (content(ledger) !== content(base.ledger)) fail('it is another ledger');
+    this.#figures.add('eras');
+    return this.#make(ledger, base);
+  }
+
   #make(ledger: Ledger, parent: Doc | null): Doc {
-    const key = showStamp(ledger.stamp);
+    const key = keyOf(ledger);
     const doc: Doc = {
       key,
       stamp: ledger.stamp,
@@ -195,10 +249,13 @@ export class History {
 
   /** The first ledger of a term: its leader, and what it starts from. */
   #checkBase(first: Doc, base: Doc, life: string): void {
-    const { term } = first.stamp;
+    const { era, stamp } = first.ledger;
+    const term = termIn(era, stamp.term);
     const other = this.#leaders.get(term);
     if (other) throw new Violation('one-leader-a-term', `term ${term} has ${other.life} and ${life}`);
     this.#leaders.set(term, { life, base, first });
+    if (this.beginsEra(base.ledger) && !base.isCommitted)
+      throw new Violation('an-era-is-on-disk-first', `${life} leads in ${base.key}, which is on no disk`);
     const content = (doc: Doc): string => canonical({ ...doc.ledger, stamp: null });
     const asked = [...first.requests].some((id) => !base.requests.has(id));
     if (!asked && content(first) !== content(base))
@@ -206,8 +263,8 @@ export class History {
         'restamp-changes-what-was-asked',
         `${life} made ${first.key} another ledger than ${base.key}`,
       );
-    for (const [in_, doc] of this.#committedIn)
-      if (in_ < term && !isAncestor(doc, base))
+    for (const doc of this.#committedIn.values())
+      if (isSameEra(doc.ledger.era, era) && doc.stamp.term < stamp.term && !isAncestor(doc, base))
         throw new Violation(
           'leader-has-all',
           `${life} leads term ${term} from ${base.key} without committed ${doc.key}`,
@@ -215,15 +272,15 @@ export class History {
   }
 
   /** `life` says that it leads in this term. */
-  leads(term: number, life: string): void {
-    const leader = this.#leaders.get(term);
+  leads(era: Era, term: number, life: string): void {
+    const leader = this.#leaders.get(termIn(era, term));
     if (leader && leader.life !== life)
-      throw new Violation('one-leader-a-term', `term ${term} has ${leader.life} and ${life}`);
+      throw new Violation('one-leader-a-term', `term ${termIn(era, term)} has ${leader.life} and ${life}`);
   }
 
   /** The ledger that the leader of a term began with. */
-  firstOf(term: number): Doc | null {
-    return this.#leaders.get(term)?.first ?? null;
+  firstOf(era: Era, term: number): Doc | null {
+    return this.#leaders.get(termIn(era, term))?.first ?? null;
   }
 
   /** Writes reached the disk of a machine, whose store went by the id `before` until then. */
@@ -234,8 +291,8 @@ export class History {
     this.#keeps(`${machine}/${before}`, writes);
     const { promise, accepted } = disk.load();
     this.#keeps(`${machine}/${disk.store}`, [
-      { key: 'promise', value: promise },
       { key: 'accepted', value: accepted },
+      { key: 'promise', value: promise },
     ]);
   }
 
@@ -243,14 +300,17 @@ export class History {
     for (const write of writes) {
       if (write.key === 'promise') this.promised(disk, write.value.term, write.value.votedFor);
       if (write.key !== 'accepted' || !write.value) continue;
-      const doc = this.find(write.value.stamp);
+      this.#eraOn.set(disk, write.value.era);
+      const doc = this.find(write.value);
       if (doc) this.held(doc, disk);
     }
   }
 
   /** That disk holds the ledger now, durably. */
   held(doc: Doc, disk: string): void {
-    for (let older: Doc | null = doc; older && older.stamp.term === doc.stamp.term; older = older.parent) {
+    const { era, stamp } = doc.ledger;
+    const isOfTerm = (one: Doc): boolean => one.stamp.term === stamp.term && isSameEra(one.ledger.era, era);
+    for (let older: Doc | null = doc; older && isOfTerm(older); older = older.parent) {
       if (older.holders.has(disk)) break;
       older.holders.add(disk);
       if (!older.isCommitted && older.stamp.term > 0 && quorum(older.configuration, (at) => older!.holders.has(at)))
@@ -259,35 +319,41 @@ export class History {
   }
 
   #committed(doc: Doc): void {
-    const top = this.top as Doc;
-    if (!isAncestor(doc, top) && !isAncestor(top, doc))
+    const { era } = doc.ledger;
+    const top = this.topOf(era);
+    if (top && !isAncestor(doc, top) && !isAncestor(top, doc))
       throw new Violation('one-chain', `${doc.key} and ${top.key} are both committed, and neither follows the other`);
-    for (let older: Doc | null = doc; older && !older.isCommitted; older = older.parent) older.isCommitted = true;
-    if (doc.depth > top.depth) this.top = doc;
+    for (let older: Doc | null = doc; older && !older.isCommitted; older = older.parent)
+      if (isSameEra(older.ledger.era, era)) older.isCommitted = true;
+    if (!top || doc.depth > top.depth) this.#tops.set(era.id, doc);
+    if (!this.top || isLaterEra(era, this.top.ledger.era) || this.top === top) this.top = this.topOf(era);
     if (isJoint(doc.configuration)) this.#figures.add('commits in joint');
-    const deepest = this.#committedIn.get(doc.stamp.term);
-    if (!deepest || deepest.depth < doc.depth) this.#committedIn.set(doc.stamp.term, doc);
-    for (const [term, { life, base }] of this.#leaders)
-      if (term > doc.stamp.term && !isAncestor(doc, base))
+    const term = termIn(era, doc.stamp.term);
+    const deepest = this.#committedIn.get(term);
+    if (!deepest || deepest.depth < doc.depth) this.#committedIn.set(term, doc);
+    for (const { life, base, first } of this.#leaders.values())
+      if (isSameEra(first.ledger.era, era) && first.stamp.term > doc.stamp.term && !isAncestor(doc, base))
         throw new Violation(
           'leader-has-all',
-          `${doc.key} is committed, but ${life} leads term ${term} from ${base.key}`,
+          `${doc.key} is committed, but ${life} leads with ${first.key} from ${base.key}`,
         );
   }
 
-  /** That disk was rolled back to this stamp and term: whatever came later is not on it any more. */
-  forgot(disk: string, stamp: Stamp, term: number): void {
-    for (const doc of this.docs.values()) if (compareStamps(doc.stamp, stamp) > 0) doc.holders.delete(disk);
-    for (const key of this.promises.keys()) {
-      const at = key.lastIndexOf('/');
-      if (key.slice(0, at) === disk && Number(key.slice(at + 1)) > term) this.promises.delete(key);
-    }
+  /** That disk was rolled back to this ledger and term, of its era: whatever came later is not on it any more. */
+  forgot(disk: string, { era, stamp }: Place, term: number): void {
+    for (const doc of this.docs.values())
+      if (isSameEra(doc.ledger.era, era) && compareStamps(doc.stamp, stamp) > 0) doc.holders.delete(disk);
+    const here = `${disk}/${termIn(era, 0).slice(0, -1)}`;
+    for (const key of this.promises.keys())
+      if (key.startsWith(here) && Number(key.slice(here.length)) > term) this.promises.delete(key);
   }
 
   /** That disk holds this promise now. */
   promised(disk: string, term: number, votedFor: string | null): void {
     if (votedFor === null) return;
-    const key = `${disk}/${term}`;
+    const era = this.#eraOn.get(disk);
+    if (!era) return;
+    const key = `${disk}/${termIn(era, term)}`;
     const before = this.promises.get(key);
     if (before !== undefined && before !== votedFor)
       throw new Violation('one-vote-a-term', `${disk} voted for ${before} and ${votedFor} in term ${term}`);

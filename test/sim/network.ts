@@ -1,5 +1,6 @@
 import { decode } from '../../protocol/codec.ts';
 import type { NodeId } from '../../protocol/ids.ts';
+import type { Era } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope, type PeerMessage } from '../../protocol/messages.ts';
 import { Report } from '../../protocol/report.ts';
@@ -172,10 +173,10 @@ export class Network {
 
   // --- what is said
 
-  send(from: Agent, to: NodeId, message: PeerMessage): void {
+  send(from: Agent, to: NodeId, message: PeerMessage, era: Era | null): void {
     const self = from.machine.id;
     const stream = this.#streamsOf.get(self)?.get(to);
-    const frame = from.frames.make(message, from.ledger?.era ?? null);
+    const frame = from.frames.make(message, era);
     frame.mixInto(this.#world.transcript);
     const target = stream ? (stream.a === from ? stream.b : stream.b === from ? stream.a : null) : null;
     if (!stream?.isOpen || target === null) return;

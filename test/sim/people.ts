@@ -1,4 +1,5 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { recoveryOf } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
 import type { Chance } from './chance.ts';
 import { adminToken } from './desk.ts';
@@ -135,6 +136,19 @@ export class People {
       this.#world.startAgent(machine);
       this.takeBack(machine);
     }
+  }
+
+  /** Somebody lets that node go on alone, and tells no lie: all whom it would do without are off. */
+  recover(machine: string): void {
+    const { figures } = this.#world;
+    const agent = this.#world.agentOf(machine);
+    if (!agent?.isRunning || this.#world.faults.isHealed) return;
+    const { refused, off } = recoveryOf(agent.state, agent.machine.bootMs());
+    if (refused !== null) return figures.add('recoveries refused');
+    const isOn = ({ id, name }: Machine): boolean => off.includes(name) && this.#world.agentOf(id) !== undefined;
+    if (this.#world.machines().some(isOn)) return figures.add('recoveries that would be a lie');
+    const id = `recovery-${this.#counter++}`;
+    agent.feed({ kind: 'recovery-asked', id, era: `era-of-${id}`, seenOff: off });
   }
 
   /** Changes without end, most of them where somebody believes to lead. */

@@ -1,4 +1,5 @@
 import type { PeerMessage } from '../../protocol/messages.ts';
+import type { EffectOf } from '../../scheduler/effects.ts';
 import type { CoreState } from '../../scheduler/state.ts';
 import type { Agent } from './agent.ts';
 import { type Doc, isJoint } from './history.ts';
@@ -43,6 +44,10 @@ export const rareStates = [
   'run kept while its machine did not hear the leader',
   'run lost and failed at GitLab',
   'job taken and forgotten, rescued',
+  'recovered by force',
+  'node of an old era brought over',
+  'leader of an old era stopped',
+  'decisions of an old era lost',
   'stranded by a lost store',
 ] as const;
 export type RareState = (typeof rareStates)[number];
@@ -111,10 +116,10 @@ export class Rare {
     const { term } = agent.state.raft;
     const others = this.#world.agents().filter((other) => other !== agent && other.state.raft.leading !== null);
     if (others.some((other) => other.state.raft.term !== term)) this.saw('two leaders at once, in two terms');
-    const { promises } = this.#world.history;
+    const { history } = this.#world;
     const self = agent.machine.id;
     for (const { id, disk } of this.#world.machines()) {
-      const vote = promises.get(`${id}/${disk.store}/${term}`);
+      const vote = history.voteOf(`${id}/${disk.store}`, agent.state.raft.accepted.era, term);
       if (vote !== undefined && vote !== self && vote !== id) this.saw('vote granted to one that did not win');
     }
   }
@@ -148,8 +153,12 @@ export class Rare {
     this.saw('store rolled back');
   }
 
-  noted(event: string, agent: Agent): void {
+  noted({ event, because }: EffectOf<'note'>, agent: Agent): void {
     if (event === 'false-alarm') this.saw('false evidence believed');
+    if (event === 'mesh-recovered') this.saw('recovered by force');
+    if (event === 'era-changed') this.saw('node of an old era brought over');
+    if (event === 'era-changed' && because.includes('is lost')) this.saw('decisions of an old era lost');
+    if (event === 'leader-lost' && because.includes('a newer era')) this.saw('leader of an old era stopped');
     if (event === 'store-renewed') this.#renewed.add(`${agent.machine.id}/${agent.machine.disk.store}`);
     if (event === 'store-rolled-back') {
       const { store } = agent.machine.disk;

@@ -1,3 +1,4 @@
+import type { Era } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import { type Stamp, showStamp } from '../../protocol/stamp.ts';
 import type { Effect } from '../../scheduler/effects.ts';
@@ -18,16 +19,23 @@ const isOlder = (a: Stamp, b: Stamp): boolean => a.term < b.term || (a.term === 
  * Rules for the answer to one message, whatever comes of it later: nothing is acknowledged to a leader of an old term,
  * nobody gets a vote whose ledger is older than the voter's, a commit mark is a whole stamp (SAFETY L5), who has voted in
  * a term votes no more in it (L10), and who hears of a promise of its own that its store forgot says so, and does not vote
- * until its store has another id (L9).
+ * until its store has another id (L9). What is said in another era is answered by nothing that counts (L15).
  */
 export function answersRightly(
   life: string,
   before: CoreState,
   message: PeerMessage,
+  era: Era | null | undefined,
   effects: readonly Effect[],
 ): void {
   const { term, accepted, rolledBack } = before.raft;
   const said = (): PeerMessage[] => saidIn(effects);
+  if (era && era.id !== accepted.era.id)
+    return must(
+      !said().some(({ kind }) => kind === 'ack' || kind === 'vote-answer' || kind === 'pre-vote-answer'),
+      'another-era-is-void',
+      () => `${life} in ${accepted.era.id} answers ${message.kind} of ${era.id}`,
+    );
   if (message.kind === 'append' && message.term < term)
     must(
       !said().some((answer) => answer.kind === 'ack' && answer.stamp !== null),

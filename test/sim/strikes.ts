@@ -143,5 +143,17 @@ export const strikes: Record<string, (world: World, chance: Chance, hands: Hands
         hands.undoAfter(chance.spread(50, 3000), () => world.bringBack(world.machine(one)));
       });
   },
+  /** So many machines die that no majority is left; somebody who sees that they are off lets one that is left go on. */
+  'recover by force': (world, chance, hands) => {
+    const voters = Object.keys(world.history.top?.configuration.voters ?? {});
+    const [survivor, ...others] = chance.shuffle(voters.filter((id) => world.agentOf(id)?.isRunning));
+    if (survivor === undefined) return;
+    for (const id of others.slice(0, Math.max(1, others.length - chance.below(2)))) {
+      if (chance.maybe(0.5)) world.killAgent(id);
+      else world.powerOff(id);
+      hands.undoAfter(chance.spread(4000, 15_000), () => world.bringBack(world.machine(id)));
+    }
+    for (const ms of [500, 2000, 4000]) world.timeline.after(ms, () => world.people.recover(survivor));
+  },
   'change settings': (world) => world.people.changeSomething(),
 };

@@ -128,7 +128,12 @@ export class Cluster {
     } else if (effect.kind === 'send') {
       this.sent.push({ at: this.at, from: node, to: effect.to, message: effect.message });
       if (this.boxes.has(effect.to) && this.open(node, effect.to))
-        this.post(effect.to, 1, { kind: 'heard', from: node, message: JSON.parse(JSON.stringify(effect.message)) });
+        this.post(effect.to, 1, {
+          kind: 'heard',
+          from: node,
+          message: JSON.parse(JSON.stringify(effect.message)),
+          ...(effect.era ? { era: effect.era } : {}),
+        });
     } else if (effect.kind === 'probe') {
       const result = this.machines.get(effect.node) ?? (this.boxes.get(effect.node)?.state ? 'accepted' : 'refused');
       this.post(node, result === 'silent' ? 150 : 2, { kind: 'probed', node: effect.node, result, tookMs: 2 });

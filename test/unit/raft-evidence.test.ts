@@ -196,19 +196,6 @@ describe('eras (L15)', () => {
     expect(one.state.raft.leading).toBeNull();
     expect(one.last('vote-answer')).toBeUndefined();
   });
-  it('a newer ledger is taken whatever its stamp', () => {
-    const ledger = { ...newer(1), era: { id: 'x', counter: 1 } };
-    const message = {
-      kind: 'append',
-      term: 4,
-      round: 1,
-      stamp: ledger.stamp,
-      committed: ledger.stamp,
-      ledger,
-    } as const;
-    const one = new One().feed({ kind: 'heard', from: 'A', message, era: ledger.era }).disk();
-    expect(one.state.raft.accepted.era).toEqual(ledger.era);
-  });
 });
 
 describe('liveness', () => {

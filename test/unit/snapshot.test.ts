@@ -45,6 +45,7 @@ const viewOf = (lab: Lab, name: string, over: Partial<ViewInput> = {}): ViewInpu
   accepted: lab.accepted,
   leader: lab.leader === null ? null : { node: lab.leader, term: 12, sinceWallMs: lab.wallMs - 10_800_000 },
   liveness: (node) => lab.nodes.get(node)?.liveness ?? { state: 'silent', since: 0 },
+  storeOf: () => null,
   ...over,
 });
 
@@ -170,7 +171,7 @@ describe('job rows', () => {
 });
 
 describe('quorum in words', () => {
-  const view = (weights: Record<string, number>, down: string[] = []): ViewInput => {
+  const view = (weights: Record<string, number>, down: string[] = [], renewed: string[] = []): ViewInput => {
     const names = Object.keys(weights);
     const ledger: Ledger = labLedger(names, 0);
     const voters = Object.fromEntries(names.map((name) => [name, { store: 's', weight: weights[name] ?? 2 }]));
@@ -184,8 +185,35 @@ describe('quorum in words', () => {
       accepted: { ...ledger, configuration },
       leader: null,
       liveness: (node) => ({ state: down.includes(node) ? 'silent' : 'alive', since: 0 }),
+      storeOf: (node) => (renewed.includes(node) ? 'another' : null),
     };
   };
+  it('says that a vote went with its store', () => {
+    expect(snapshot(view({ kang: 3, d1: 2 }, [], ['kang'])).quorum.sentence).toBe(
+      'no quorum: the store of kang is a new one, whose vote does not count yet; of two machines only kang may go on alone',
+    );
+    expect(snapshot(view({ kang: 2, d1: 2, d2: 2 }, ['d2'], ['kang'])).quorum.sentence).toBe(
+      'no quorum: the store of kang is a new one, whose vote does not count yet; d2 must come back',
+    );
+  });
+
+  it('says that a mesh was recovered by force, until all are back or forgotten', () => {
+    const base = view({ kang: 2 });
+    const nodes = { ...base.ledger!.nodes, d1: { ...base.ledger!.nodes.kang!, name: 'd1' } };
+    const from = { era: base.ledger!.era, stamp: { term: 1, version: 5 } };
+    const ledger = { ...base.ledger!, nodes, recovery: { by: 'kang', at: 0, from, off: ['d1', 'forgotten'] } };
+    const codes = (over: Partial<ViewInput>) => snapshot({ ...base, wallMs: 7_200_000, ...over }).attention;
+    expect(codes({ ledger, accepted: ledger })).toContainEqual(
+      expect.objectContaining({
+        code: 'recovered',
+        sentence: 'recovered by force on kang 2 h ago: what only d1 knew is lost; it votes again when back',
+      }),
+    );
+    const voters = { ...ledger.configuration.voters, d1: { store: 's', weight: 2 } };
+    const back = { ...ledger, configuration: { voters, next: null } };
+    expect(codes({ ledger: back, accepted: back }).map(({ code }) => code)).not.toContain('recovered');
+  });
+
   const rows: [Record<string, number>, string[], number, string][] = [
     [{ kang: 2 }, [], 0, 'one voter: without kang nothing is decided'],
     [

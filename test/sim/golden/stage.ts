@@ -3,6 +3,7 @@ import type { Agent } from '../agent.ts';
 import type { GitlabJob } from '../gitlab.ts';
 import type { Machine } from '../machine.ts';
 import { Violation } from '../violation.ts';
+import { notYetWell } from '../wellness.ts';
 import { defaultOptions, World } from '../world.ts';
 import { EvenChance } from './even-chance.ts';
 import { type Line, steady, told } from './story-text.ts';
@@ -44,8 +45,8 @@ export class Stage {
     this.world.faults.isHealed = true;
     this.world.faults.mood.holdsFrames = true;
     this.world.run();
-    for (let waited = 0; this.world.checks.notYetWell() !== null || waited < 20_000; waited += 500) {
-      if (waited > 60_000) throw new Violation('founded', `${this.world.checks.notYetWell()}`);
+    for (let waited = 0; notYetWell(this.world) !== null || waited < 20_000; waited += 500) {
+      if (waited > 60_000) throw new Violation('founded', `${notYetWell(this.world)}`);
       this.world.timeline.runUntil(this.world.now + 500);
     }
     this.#isOpen = true;

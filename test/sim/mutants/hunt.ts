@@ -17,6 +17,7 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   long: ['--chaos', '60s'],
   cuts: ['--chaos', '20s', '--kinds', cuts],
   rollbacks: ['--storm', '--chaos', '8s', '--kinds', 'roll back disk,roll back disk,kill agent'],
+  recoveries: ['--storm', '--chaos', '20s', '--kinds', 'recover by force,kill agent'],
   duels: ['--storm', '--chaos', '8s', '--kinds', 'isolate,isolate,kill agent'],
   split: ['--storm', '--chaos', '8s', '--kinds', 'kill agent,power off,slow line,slow line'],
   stormyKills: ['--storm', '--chaos', '8s', '--kinds', 'kill agent,kill agent,isolate,slow disk'],

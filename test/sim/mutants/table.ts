@@ -10,6 +10,7 @@ export interface Mutant {
     | 'long'
     | 'cuts'
     | 'rollbacks'
+    | 'recoveries'
     | 'stormyKills'
     | 'duels'
     | 'split'
@@ -199,6 +200,26 @@ export const mutants: Mutant[] = [
     'turn.save.store = store;',
     'turn.save.promise = true;',
     'rollbacks',
+  ),
+  one('an old era listens to a new one', 'L15', raft('era'), 'return order !== 0;', 'return order < 0;', 'recoveries'),
+  one('a new era listens to an old one', 'L15', raft('era'), 'return order !== 0;', 'return order > 0;', 'recoveries'),
+  one('an old era leads on', 'L15', raft('era'), '  stepDown(turn, because);\n', '', 'recoveries'),
+  one('a new era that is not on disk', 'L15', raft('era'), '  save.accepted = true;\n}', '}', 'recoveries'),
+  one(
+    'all voters of the old era vote in the new one',
+    'L15',
+    raft('recovery'),
+    'configuration: { voters: { [self]: { store: identity.store, weight: 2 } }, next: null },',
+    'configuration: base.configuration,',
+    'recoveries',
+  ),
+  one(
+    'recovered from what is committed here',
+    'L15',
+    raft('recovery'),
+    'const base = raft.accepted;',
+    'const base = raft.committed ?? raft.accepted;',
+    'recoveries',
   ),
   one(
     'acknowledged by a store that was rolled back',
