@@ -23,12 +23,21 @@ interface Attached {
 type Components = Parameters<ReturnType<typeof gossipsub>>[0];
 type Registrar = Components['registrar'];
 
+/**
+ * Whoever speaks sends to everybody it is linked with; a few pass it on, for those whose link to it is cut. In a large
+ * mesh fewer do: with each of them every node reads every report once more.
+ */
+const passedOn = {
+  by3: { D: 3, Dlo: 2, Dhi: 5, Dout: 1 },
+  by2: { D: 2, Dlo: 1, Dhi: 3, Dout: 0 },
+} as const;
+
 /** One protocol only: all agents run the same gossipsub, and the older ones would cost a round trip to negotiate. */
 const protocol = '/meshsub/1.2.0';
 /** How long a gossip stream may be missing on a live connection before it is opened again, ms. */
 const repairMs = 2000;
-/** So many listeners are a large mesh: whoever comes late waits for the next report of each. */
-const saidAgainTo = 8;
+/** So many links are a large mesh. */
+const large = 8;
 
 const verdict = { accept: 'accept', ignore: 'ignore', reject: 'reject' } as Record<string, TopicValidatorResult>;
 
@@ -75,11 +84,7 @@ export class Gossip {
       // Tags would hand peers to libp2p's own reconnecting; the dialer does that.
       tagMeshPeers: false,
       maxInboundDataLength: limits.reportBytes * 4,
-      // Whoever speaks sends to everybody it is linked with; a few pass it on, for those whose link to it is cut.
-      D: 3,
-      Dlo: 2,
-      Dhi: 5,
-      Dout: 1,
+      ...passedOn.by3,
       // Who has what is told to a few: hardly ever does anybody lack it.
       Dlazy: 2,
       gossipFactor: 0.05,
@@ -128,6 +133,7 @@ export class Gossip {
   attach(node: NodeId, connection: Connection): void {
     if (this.#attached.has(node)) this.detach(node);
     this.#attached.set(node, { connection, since: Date.now(), repairs: 0, speaks: false });
+    this.#passOnBySize();
     // A fresh link shows that this process lives now: an older process of that node, or a clock set back, no longer counts.
     this.#newest.delete(node);
     this.#topology?.onConnect?.(peerIdFromString(node), connection);
@@ -140,6 +146,7 @@ export class Gossip {
     if (!attached) return;
     this.#attached.delete(node);
     this.#missedLast.delete(node);
+    this.#passOnBySize();
     this.#drop(node, attached.connection);
   }
 
@@ -151,6 +158,12 @@ export class Gossip {
     this.#topology?.onDisconnect?.(peerIdFromString(node));
     for (const stream of connection.streams)
       if (stream.protocol === protocol) stream.abort(new Error('gossip begins anew'));
+  }
+
+  /** gossipsub reads its options anew at every heartbeat; its interface does not show them. */
+  #passOnBySize(): void {
+    const { opts } = this.#pubsub as unknown as { opts: Record<keyof typeof passedOn.by3, number> };
+    Object.assign(opts, this.#attached.size >= large ? passedOn.by2 : passedOn.by3);
   }
 
   /** Best effort. A report that is too large, or that nobody can hear, is dropped with a line in the log. */
@@ -211,7 +224,7 @@ export class Gossip {
   #publishFor(node: NodeId): void {
     this.#missedLast.add(node);
     if (this.#last === null || this.#again) return;
-    if (this.#attached.size >= saidAgainTo && 2 * this.#missedLast.size < this.#attached.size) return;
+    if (this.#attached.size >= large && 2 * this.#missedLast.size < this.#attached.size) return;
     this.#again = setTimeout(() => {
       this.#again = null;
       if (this.#last) this.publish(this.#last);
