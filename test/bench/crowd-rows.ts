@@ -1,11 +1,14 @@
 import { spawnSync } from 'node:child_process';
 import { Lan } from '../e2e/namespaces.ts';
-import { Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';
+import { Rig, type StatusSnapshot, sleep, until } from '../e2e/rig.ts';
+import { type Agent, asAgent } from './agents.ts';
 import { type Row, row } from './figures.ts';
 import { costOf } from './process-cost.ts';
 
 const sampleMs = 10_000;
 const settleMs = 30_000;
+/** Programs that start at a time: thirty at once on two cores would only measure the start. */
+const startsAtOnce = 2;
 
 /** Bytes that a machine sent and received over its cable so far. */
 function cableBytes(namespace: string): number {
@@ -27,59 +30,100 @@ function cableBytes(namespace: string): number {
     .reduce((sum, line) => sum + Number(line), 0);
 }
 
-/** The founder lets in, by its pair window, whoever comes; mDNS is how they find it. */
-async function crowd(rig: Rig, lan: Lan, count: number, say: (line: string) => void): Promise<TestMachine[]> {
-  const machines = Array.from({ length: count }, (_, i) => rig.machine(`node-${i + 1}`, lan.namespace(i + 1)));
-  const [founder, ...others] = machines as [TestMachine, ...TestMachine[]];
-  founder.join('--executor', 'process', '--new', 'crowd', '--pair', '10m');
-  await until('the founder leads', async () => (await founder.status()).leader);
-  // A few at a time: thirty programs that start at once on two cores only measure the start.
-  for (let i = 0; i < others.length; i += 3) {
-    const some = others.slice(i, i + 3);
-    for (const machine of some) machine.join('--executor', 'process');
-    await until(
-      `${some.map(({ name }) => name).join(', ')} are in the mesh`,
-      async () => (await Promise.all(some.map((machine) => machine.status()))).every(({ leader }) => leader),
-      120_000,
-    );
-    say(`  ${i + some.length + 1} agents`);
+/** Through the agent's socket: a CLI for each look would be the largest load of all. */
+async function statusOf({ client }: Agent): Promise<StatusSnapshot | null> {
+  try {
+    return (await client.status()).snapshot;
+  } catch {
+    return null;
   }
-  return machines;
 }
+
+const isHere = ({ state }: { state: string }): boolean =>
+  state !== 'suspect' && state !== 'gone' && state !== 'waiting';
+const sees = (status: StatusSnapshot | null, count: number): boolean =>
+  status?.leader != null && status.nodes.filter(isHere).length === count;
+
+interface Formed {
+  agents: Agent[];
+  /** ms from the start of each program until it is in the mesh and knows its leader. */
+  joinedMs: number[];
+  /** ms from the last start until each of them sees all, well. */
+  allSeenMs: number;
+}
+
+/** The founder lets in, by its pair window, whoever comes; mDNS is how they find it. */
+async function formCrowd(rig: Rig, lan: Lan, count: number, say: (line: string) => void): Promise<Formed> {
+  const agents = Array.from({ length: count }, (_, i) =>
+    asAgent(rig.machine(`node-${i + 1}`, lan.namespace(i + 1)), i + 1),
+  );
+  const [founder, ...others] = agents as [Agent, ...Agent[]];
+  founder.machine.join('--executor', 'process', '--new', 'crowd', '--pair', '60m');
+  await until('the founder leads', async () => (await statusOf(founder))?.leader);
+  const joinedMs: number[] = [];
+  let lastStart = performance.now();
+  for (let i = 0; i < others.length; i += startsAtOnce) {
+    const some = others.slice(i, i + startsAtOnce);
+    for (const { machine } of some) machine.join('--executor', 'process');
+    lastStart = performance.now();
+    for (const agent of some) {
+      const { name } = agent.machine;
+      await until(`${name} is in the mesh`, async () => (await statusOf(agent))?.leader, 120_000);
+      joinedMs.push(performance.now() - lastStart);
+    }
+    say(`  ${i + some.length + 1} agents: ${Math.round(performance.now() - lastStart)} ms`);
+  }
+  for (const agent of agents)
+    await until(`${agent.machine.name} sees all ${count}`, async () => sees(await statusOf(agent), count), 120_000);
+  return { agents, joinedMs, allSeenMs: performance.now() - lastStart };
+}
+
+/** Terms that somebody began to lead since then: each is one change of leader. */
+const changesSince = (agents: readonly Agent[], since: number): number =>
+  new Set(agents.flatMap(({ events }) => events.since(since, 'leader-elected').map((line) => line.term))).size;
 
 /** Many real agents on one computer, doing nothing: what each costs. */
 export async function crowdRows(count: number, rounds: number, say: (line: string) => void): Promise<Row[]> {
   const lan = new Lan(count);
   const rig = new Rig();
   try {
-    const machines = await crowd(rig, lan, count, say);
+    const began = Date.now();
+    const { agents, joinedMs, allSeenMs } = await formCrowd(rig, lan, count, say);
+    const whileForming = changesSince(agents, began) - 1;
+    say(`  all see all after ${Math.round(allSeenMs)} ms, ${whileForming} changes of leader`);
+    const settled = Date.now();
     await sleep(settleMs);
-    const { leader } = await (machines[0] as TestMachine).status();
-    const pids = machines.map(({ process }) => process?.pid as number);
+    const leader = (await statusOf(agents[0] as Agent))?.leader;
+    const pids = agents.map(({ machine }) => machine.process?.pid as number);
     const cpu = { leader: [] as number[], other: [] as number[] };
     const bytes = { leader: [] as number[], other: [] as number[] };
     const memory: number[] = [];
     for (let round = 0; round < rounds; round++) {
-      const before = machines.map(({ namespace }) => cableBytes(namespace as string));
-      const began = performance.now();
+      const before = agents.map(({ machine }) => cableBytes(machine.namespace as string));
+      const since = performance.now();
       const costs = await costOf(pids, sampleMs);
-      const after = machines.map(({ namespace }) => cableBytes(namespace as string));
-      const seconds = (performance.now() - began) / 1000;
-      for (const [i, machine] of machines.entries()) {
+      const seconds = (performance.now() - since) / 1000;
+      for (const [i, { machine }] of agents.entries()) {
         const who = machine.name === leader?.node ? 'leader' : 'other';
         cpu[who].push(costs[i]?.cpu ?? Number.NaN);
-        bytes[who].push(((after[i] as number) - (before[i] as number)) / seconds / 1024);
+        bytes[who].push((cableBytes(machine.namespace as string) - (before[i] as number)) / seconds / 1024);
         memory.push(costs[i]?.memoryMiB ?? Number.NaN);
       }
     }
-    const seen = await Promise.all(machines.map((machine) => machine.status()));
-    const note = `${seen.filter(({ nodes }) => nodes.length === count).length} of ${count} see all ${count}`;
+    const calmSeconds = Math.round((Date.now() - settled) / 1000);
+    const changes = changesSince(agents, settled);
+    const seen = await Promise.all(agents.map(statusOf));
+    const note = `${seen.filter((status) => sees(status, count)).length} of ${count} see all ${count}; ${whileForming} changes of leader while it formed`;
+    const of = `${count} agents`;
     return [
-      row({ measure: `idle CPU of the leader, ${count} agents`, unit: '% of a core', ours: cpu.leader, note }),
-      row({ measure: `idle CPU of any other, ${count} agents`, unit: '% of a core', ours: cpu.other }),
-      row({ measure: `sent and received by the leader, ${count} agents`, unit: 'KiB/s', ours: bytes.leader }),
-      row({ measure: `sent and received by any other, ${count} agents`, unit: 'KiB/s', ours: bytes.other }),
-      row({ measure: `resident memory of an agent, ${count} agents`, unit: 'MiB', ours: memory }),
+      row({ measure: `from start to member, ${of}`, unit: 'ms', ours: joinedMs }),
+      row({ measure: `from the last start until all see all, ${of}`, unit: 'ms', ours: [allSeenMs] }),
+      row({ measure: `leader changes in ${calmSeconds} s, ${of}`, unit: 'changes', ours: [changes], note }),
+      row({ measure: `idle CPU of the leader, ${of}`, unit: '% of a core', ours: cpu.leader }),
+      row({ measure: `idle CPU of any other, ${of}`, unit: '% of a core', ours: cpu.other }),
+      row({ measure: `sent and received by the leader, ${of}`, unit: 'KiB/s', ours: bytes.leader }),
+      row({ measure: `sent and received by any other, ${of}`, unit: 'KiB/s', ours: bytes.other }),
+      row({ measure: `resident memory of an agent, ${of}`, unit: 'MiB', ours: memory }),
     ];
   } finally {
     await rig.clean();
