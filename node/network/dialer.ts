@@ -22,11 +22,11 @@ const longGoneMs = 10 * 60_000;
 const stepInMs = 1500;
 const stepInAtStartMs = 300;
 const sweepMs = 250;
-/** Dials that begin in one `freshDialMs`: each is a handshake, and more of them would only make all of them late. */
+/** Dials under way, of the last `freshDialMs`: each is a handshake, and more of them would only make all of them late. */
 const dialsAtOnce = 8;
 const freshDialMs = 1000;
-/** In a mesh of more nodes nobody is in a hurry to step in: a second connection of a pair costs both a handshake. */
-const smallMesh = 7;
+/** With more others in the mesh nobody is in a hurry to step in: a second connection of a pair costs both a handshake. */
+const fewOthers = 7;
 
 interface Target {
   /** Since when it is wanted and not there, monotonic ms. */
@@ -179,7 +179,7 @@ export class Dialer {
   #sweep(): void {
     if (this.#timer === null) return;
     const now = performance.now();
-    const isHasty = now - this.#startedAt < 3000 && this.#targets.size < smallMesh;
+    const isHasty = now - this.#startedAt < 3000 && this.#targets.size <= fewOthers;
     const leaveMs = isHasty ? stepInAtStartMs : stepInMs;
     let fresh = 0;
     for (const { isDialling, lastTry } of this.#targets.values())
