@@ -88,7 +88,9 @@ function reasons(before: Ledger, after: Ledger): string {
     const name = nameIn(before, node);
     if (node in now) return now[node]!.store === store ? [] : [`${name} has a new store`];
     if (!entry) return [`${name} was forgotten`];
-    return [entry.left ? `${name} has left` : entry.drained ? `${name} is drained` : `${name} is away`];
+    if (entry.left) return [`${name} has left`];
+    if (entry.drained) return [`${name} is drained`];
+    return [entry.store === null || entry.store === store ? `${name} is away` : `${name} has a new store`];
   });
   return all.length > 0 ? ` (${all.join(', ')})` : '';
 }

@@ -138,6 +138,8 @@ describe('the client', () => {
     expect(await client.resume('all')).toBe('resumed all');
     const connect = { url: 'http://gitlab:8080', token: 'glpat-x', runnerTokens: [{ tags: ['gpu'], token: 'glrt-x' }] };
     expect(await client.gitlabConnect(connect)).toMatchObject({ state: 'done' });
+    expect(await client.recovery()).toEqual({ refused: null, off: ['kang'] });
+    expect(await client.recover(['kang'])).toEqual({ state: 'refused', because: 'not without kang' });
     expect(await client.leave()).toBe('left');
     expect(api.asked).toEqual([{ jobs: true }, { kind: 'drain', node: 'kang', drained: true }, connect]);
     expect(said).toEqual([]);

@@ -22,6 +22,8 @@ export class Stage {
   #lines: Line[] = [];
   #actAt = 0;
   #isOpen = false;
+  /** So many times a person of the story has asked for something. */
+  #asked = 1000;
 
   constructor(names: readonly string[] = ['kang', 'desktop-1', 'desktop-2']) {
     this.world = new World(1, {
@@ -173,6 +175,23 @@ export class Stage {
   /** The same disk, a new boot. */
   powerOn(name: string): void {
     this.world.bringBack(this.machine(name));
+  }
+
+  /** A person types `recover --force` there, and names the machines seen switched off. */
+  recover(name: string, seenOff: readonly string[]): void {
+    const id = `ask-${this.#asked++}`;
+    this.agent(name).feed({ kind: 'recovery-asked', id, era: `era-${id}`, seenOff });
+  }
+
+  /** A person changes a setting, on kang. */
+  set(key: 'graceMs', value: number): void {
+    const change = { kind: 'set', key, value } as const;
+    this.agent('kang').feed({ kind: 'requested', requests: [{ id: `ask-${this.#asked++}`, change }] });
+  }
+
+  /** Nothing is missing. */
+  isWell(): boolean {
+    return notYetWell(this.world) === null;
   }
 
   /** As a desktop does it: the agent is told first, leaves, and the machine sleeps. */

@@ -257,6 +257,53 @@ export const stories: Story[] = [
     },
   },
   {
+    name: 'one of two is dead for good',
+    about:
+      'kang breaks ties and leads. Its power supply burns. Somebody sees that it is off and lets desktop-1 go on by force. Days later, so to speak, kang is mended.',
+    play: () => {
+      const stage = new Stage(['kang', 'desktop-1']);
+      stage.act('kang burns out', () => stage.powerOff('kang'));
+      stage.wait(60_000);
+      stage.act('a job comes', () => stage.job([], 10_000));
+      stage.wait(5_000);
+      stage.must('desktop-1 does not take over', stage.leader === undefined);
+      stage.status();
+      stage.act('on desktop-1: recover --force, and nobody is named', () => stage.recover('desktop-1', []));
+      stage.act('on desktop-1: recover --force, and kang was seen switched off', () =>
+        stage.recover('desktop-1', ['kang']),
+      );
+      stage.wait(60_000);
+      stage.must('desktop-1 leads, and did the job', stage.leader === 'desktop-1' && stage.isDone());
+      stage.status();
+      stage.act('kang is mended and boots', () => stage.powerOn('kang'));
+      stage.wait(60_000);
+      stage.must('desktop-1 leads on', stage.leader === 'desktop-1');
+      stage.status();
+      return stage;
+    },
+  },
+  {
+    name: 'a machine is rolled back',
+    about:
+      'desktop-2 is a virtual machine. It goes back to a snapshot of a minute ago, and has forgotten what it promised since.',
+    play: () => {
+      const stage = three();
+      const snapshot = stage.machine('desktop-2').disk.copy();
+      stage.wait(30_000);
+      stage.act('somebody changes a setting', () => stage.set('graceMs', 60_000));
+      stage.wait(30_000);
+      stage.act('desktop-2 goes back to its snapshot', () => {
+        stage.powerOff('desktop-2');
+        stage.world.rollBack(stage.machine('desktop-2').id, snapshot);
+        stage.powerOn('desktop-2');
+      });
+      stage.wait(30_000);
+      stage.must('it votes again', stage.machine('desktop-2').disk.ids.size === 2 && stage.isWell());
+      stage.status();
+      return stage;
+    },
+  },
+  {
     name: 'GitLab is away while the leader changes',
     about:
       'GitLab answers nobody for two minutes. Meanwhile the agent of kang, which leads, is killed and started again, and a job ends.',
