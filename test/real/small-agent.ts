@@ -74,11 +74,13 @@ export class SmallAgent implements AgentApi {
   async resume(what: string) {
     return `resumed ${what}`;
   }
+  mayNotRecover: string | null = null;
   recovery() {
-    return { refused: null, off: ['kang'] };
+    return { refused: this.mayNotRecover, off: ['kang', 'desktop-1'] };
   }
   async recover(off: string[]) {
-    return { state: 'refused' as const, because: `not without ${off}` };
+    this.asked.push({ recover: off });
+    return { state: 'done' as const, because: 'alone now' };
   }
   async leave() {
     return 'left';

@@ -138,10 +138,11 @@ describe('the client', () => {
     expect(await client.resume('all')).toBe('resumed all');
     const connect = { url: 'http://gitlab:8080', token: 'glpat-x', runnerTokens: [{ tags: ['gpu'], token: 'glrt-x' }] };
     expect(await client.gitlabConnect(connect)).toMatchObject({ state: 'done' });
-    expect(await client.recovery()).toEqual({ refused: null, off: ['kang'] });
-    expect(await client.recover(['kang'])).toEqual({ state: 'refused', because: 'not without kang' });
+    expect(await client.recovery()).toEqual({ refused: null, off: ['kang', 'desktop-1'] });
+    expect(await client.recover(['kang'])).toEqual({ state: 'done', because: 'alone now' });
     expect(await client.leave()).toBe('left');
-    expect(api.asked).toEqual([{ jobs: true }, { kind: 'drain', node: 'kang', drained: true }, connect]);
+    const drain = { kind: 'drain', node: 'kang', drained: true };
+    expect(api.asked).toEqual([{ jobs: true }, drain, connect, { recover: ['kang'] }]);
     expect(said).toEqual([]);
   });
 

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Level } from 'level';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openStore } from '../../node/level-store.ts';
+import { mintStoreId, openStore } from '../../node/level-store.ts';
 import type { LocalRun } from '../../node/ports.ts';
 import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
 import type { Write } from '../../scheduler/effects.ts';
@@ -110,6 +110,17 @@ describe('the store', () => {
     await store.deleteRun('r1');
     expect(await store.runs()).toEqual([]);
     await store.close();
+  });
+
+  it('keeps the id that it goes by since it was rolled back, beside the one it was created with', async () => {
+    const store = await openStore(folder);
+    const minted = mintStoreId();
+    expect(new Set([minted, mintStoreId(), store.id]).size).toBe(3);
+    await store.write([{ key: 'store', value: minted }]);
+    await store.close();
+    const again = await openStore(folder);
+    expect([again.id, (await again.load()).store]).toEqual([store.id, minted]);
+    await again.close();
   });
 
   it('begins empty, closed to others, with an id of its own', async () => {

@@ -1,0 +1,87 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { places } from '../../node/home.ts';
+import { type SocketServer, serveSocket } from '../../node/socket-server.ts';
+import { SmallAgent } from './small-agent.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What `recover --force` asks a person before it asks the agent: the published command, on a terminal of `script`. */
+describe('recover --force', () => {
+  const bin = join(root, 'dist', 'autogit-node.cjs');
+  const agent = new SmallAgent();
+  let home: string;
+  let server: SocketServer;
+
+  beforeAll(async () => {
+    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    home = mkdtempSync(join(tmpdir(), 'autogit-recover-'));
+    const log = { warn: () => {}, error: () => {} };
+    server = await serveSocket({ path: places(home).socket, api: agent, log });
+  });
+  afterAll(async () => {
+    await server.close();
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  /** `typed` lines on a terminal; null: without one. */
+  function recover(typed: string[] | null, ...args: string[]): Promise<{ code: number | null; said: string }> {
+    const command = [process.execPath, bin, '--home', home, 'recover', ...args];
+    const [file, all] =
+      typed === null
+        ? [command[0] as string, command.slice(1)]
+        : ['script', ['-qec', command.map((word) => `'${word}'`).join(' '), '/dev/null']];
+    const env = { PATH: process.env.PATH ?? '', HOME: home, TERM: 'dumb' };
+    return new Promise((resolve) => {
+      const child = spawn(file, all, { env, stdio: [typed === null ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
+      const answers = [...(typed ?? [])];
+      let said = '';
+      const hear = (data: Buffer): void => {
+        said += data;
+        if (/type its name: $/.test(said) && answers.length > 0) child.stdin?.write(`${answers.shift()}\n`);
+      };
+      child.stdout?.on('data', hear);
+      child.stderr?.on('data', hear);
+      child.once('close', (code) => resolve({ code, said }));
+    });
+  }
+
+  it('warns, has each machine typed by name, and then does it', async () => {
+    agent.asked = [];
+    const { code, said } = await recover(['kang', 'desktop-1'], '--force');
+    expect(said).toContain('merely unplugged goes on by itself: then there are two meshes and two GitLabs');
+    expect(said).toContain('that you have seen desktop-1 switched off');
+    expect(said).toContain('alone now');
+    expect(code).toBe(0);
+    expect(agent.asked).toEqual([{ recover: ['kang', 'desktop-1'] }]);
+  });
+
+  it('does nothing when another name is typed, without --force, or when the agent refuses', async () => {
+    agent.asked = [];
+    const other = await recover(['kang', 'yes'], '--force');
+    expect([other.code, other.said]).toEqual([2, expect.stringContaining('"yes" is not desktop-1: nothing was done')]);
+    const plain = await recover(['kang'], '--off', 'kang');
+    expect([plain.code, plain.said]).toEqual([2, expect.stringContaining('recover --force')]);
+    agent.mayNotRecover = 'kang leads: there is nothing to recover';
+    const refused = await recover([], '--force');
+    expect([refused.code, refused.said]).toEqual([1, expect.stringContaining('error: kang leads')]);
+    agent.mayNotRecover = null;
+    expect(agent.asked).toEqual([]);
+  });
+
+  it('without a terminal wants every name by flag, and --yes', async () => {
+    agent.asked = [];
+    for (const flags of [[], ['--yes'], ['--off', 'kang', '--yes'], ['--off', 'kang', '--off', 'desktop-1']]) {
+      const { code, said } = await recover(null, '--force', ...flags);
+      expect([code, said]).toEqual([2, expect.stringMatching(/recover --force( --off (kang|desktop-1)){2} --yes/)]);
+    }
+    expect(agent.asked).toEqual([]);
+    const done = await recover(null, '--force', '--off', 'kang', '--off', 'desktop-1', '--yes', '--json');
+    expect(done.code).toBe(0);
+    expect(agent.asked).toEqual([{ recover: ['kang', 'desktop-1'] }]);
+  });
+});
