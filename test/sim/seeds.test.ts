@@ -9,10 +9,14 @@ import { runSimulation, type SimTotal } from './sim-process.ts';
 /** One seed in so many is told twice, and must be the same story. */
 const twiceEvery = '20';
 
-/** Met by fewer than one seed in 50: their absence says nothing about so few seeds. */
+/** Met by fewer than one life in 50: their absence says nothing about so few. */
 const veryRare: readonly string[] = [
-  'store rolled back and found out',
+  'late grant of a deposed leader',
+  'vote granted to one that did not win',
+  'store renewed and rolled back again',
   'run kept while its machine did not hear the leader',
+  'leader of an old era stopped',
+  'decisions of an old era lost',
 ];
 
 /** The seeds shared out over processes: worlds are busy loops. */
@@ -36,21 +40,21 @@ async function runSeeds(count: number, flags: string[]): Promise<SimTotal[]> {
 const sum = (totals: readonly SimTotal[], of: (total: SimTotal) => number): number =>
   totals.reduce((total, one) => total + of(one), 0);
 
-/** No rule is broken, voters change under fire in most seeds, and hardly any seed needs a person. */
-function expectFine(totals: readonly SimTotal[], count: number): void {
+/** No rule is broken, voters change under fire in most seeds, and of so many at most one needs a person. */
+function expectFine(totals: readonly SimTotal[], count: number, oneStrandedOf: number): void {
   expect(totals.flatMap((total) => total.broken)).toEqual([]);
   const seeds = sum(totals, (total) => total.seeds);
   expect(seeds).toBeGreaterThanOrEqual(count);
   const underFire = sum(totals, (total) => total.inSeeds['membership changed under fire'] ?? 0);
   expect(underFire, 'seeds in which voters changed while something was broken').toBeGreaterThanOrEqual(seeds / 2);
   const stranded = sum(totals, (total) => total.inSeeds['stranded by a lost store'] ?? 0);
-  expect(stranded, 'seeds that only a person could help').toBeLessThanOrEqual(seeds / 20);
+  expect(stranded, 'seeds that only a person could help').toBeLessThanOrEqual(seeds / oneStrandedOf);
 }
 
 describe('worlds', { timeout: 1_800_000 }, () => {
   it('500 lives of ten minutes break no rule, get well, keep their leaders in calm, and meet what is rare', async () => {
     const totals = await runSeeds(500, ['--chaos', '6s', '--life', '10m']);
-    expectFine(totals, 500);
+    expectFine(totals, 500, 10);
     const figures = new Figures();
     for (const total of totals) figures.merge(total.counts);
     const wanted = rareStates.filter((name) => !veryRare.includes(name));
@@ -58,6 +62,6 @@ describe('worlds', { timeout: 1_800_000 }, () => {
   });
 
   it('300 worlds of one bout break no rule and get well', async () => {
-    expectFine(await runSeeds(300, ['--chaos', '6s']), 300);
+    expectFine(await runSeeds(300, ['--chaos', '6s']), 300, 20);
   });
 });
