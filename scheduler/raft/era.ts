@@ -73,7 +73,7 @@ export function enterEra(turn: Turn, ledger: Ledger, term: number): void {
   raft.term = term;
   raft.votedFor = null;
   raft.accepted = ledger;
-  raft.newerEra = null;
+  if (raft.newerEra !== null && compareEras(raft.newerEra, ledger.era) <= 0) raft.newerEra = null;
   raft.diskStamp = zeroStamp;
   raft.onTheirWay = [];
   raft.eraSeq = thisPersist(turn);

@@ -55,7 +55,7 @@ function takeCommitted(turn: Turn, ledger: Ledger): void {
 const cloneReturns = 6;
 
 export function hearConnected(turn: Turn, node: NodeId): void {
-  setPeer(turn, node, { connected: true, connectedAt: turn.at, ledgerSent: null });
+  setPeer(turn, node, { connected: true, connectedAt: turn.at, ledgerSent: null, relayedAt: Number.NEGATIVE_INFINITY });
   // Said first of all: a store that was rolled back would find no fault with itself once it has a ledger of today.
   sayHello(turn, node, peerOf(turn.raft, node).promised);
   if (turn.raft.leading) turn.raft.leading = { ...turn.raft.leading, hasNews: true };

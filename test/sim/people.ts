@@ -1,5 +1,6 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import { recoveryOf } from '../../scheduler/views.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { linkedNodes, recoveryOf } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
 import type { Chance } from './chance.ts';
 import { adminToken } from './desk.ts';
@@ -129,13 +130,23 @@ export class People {
 
   /**
    * Whoever sits at a machine starts its agent if it has gone, as one that was asked to leave while it was stopped; and
-   * one that the mesh has forgotten gets a new store.
+   * one that the mesh has forgotten, or left behind in an old era, gets a new store.
    */
   lookAfterMachines(): void {
     for (const machine of this.#world.machineIds()) {
       this.#world.startAgent(machine);
       this.takeBack(machine);
     }
+    for (const { machine, ledger } of this.#world.agents())
+      if (ledger && this.#isLeftBehind(ledger)) this.#renew(machine.id);
+  }
+
+  /** Of an old era that has forgotten, or never knew, who went on in the new one: they refuse each other as strangers. */
+  #isLeftBehind(ledger: Ledger): boolean {
+    const { top } = this.#world.history;
+    if (!top || ledger.era.counter >= top.ledger.era.counter) return false;
+    const linked = linkedNodes(ledger);
+    return !Object.keys(top.configuration.voters).some((voter) => linked.includes(voter));
   }
 
   /** Somebody lets that node go on alone, and tells no lie: all whom it would do without are off. */

@@ -176,6 +176,13 @@ describe('a node of an old era', () => {
     expect(hear(one, vote(9, { term: 9, version: 9 })).last('vote-answer')).toMatchObject({ granted: false });
   });
 
+  it('that has seen a still newer one takes what it is given, and waits on', () => {
+    const one = new One().feed({ kind: 'heard', from: 'C', message: vote(9), era: { id: 'y', counter: 2 } });
+    hear(one, hello()).disk();
+    expect(one.state.raft).toMatchObject({ accepted: { era }, newerEra: { counter: 2 } });
+    expect(hear(one, vote(9, { term: 9, version: 9 })).last('vote-answer')).toMatchObject({ granted: false });
+  });
+
   it('is brought over by any node that has the new one', () => {
     const one = new One(recovered).feed({ kind: 'heard', from: 'C', message: vote(9), era: three().era });
     expect(one.last('vote-answer')).toBeUndefined();
