@@ -9,6 +9,8 @@ export const limits = {
   /** One request on agent.sock. */
   socketRequestBytes: 256 << 10,
   nodes: 64,
+  /** More nodes are a crowd: what costs each of them the square of their number is then said more rarely. */
+  smallMesh: 8,
   voters: 7,
   classes: 200,
   runsInFlight: 500,

@@ -5,6 +5,7 @@ import type { Connection } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { Libp2p } from 'libp2p';
 import type { NodeId } from '../../protocol/ids.ts';
+import { limits } from '../../protocol/limits.ts';
 import type { AddressBook } from './address-book.ts';
 import { type HostPort, hostPortOf, inSubnet, lanAddresses, multiaddrOf, shownAddress } from './addresses.ts';
 import type { Gate } from './gate.ts';
@@ -25,8 +26,6 @@ const sweepMs = 250;
 /** Dials under way, of the last `freshDialMs`: each is a handshake, and more of them would only make all of them late. */
 const dialsAtOnce = 8;
 const freshDialMs = 1000;
-/** With more others in the mesh nobody is in a hurry to step in: a second connection of a pair costs both a handshake. */
-const fewOthers = 7;
 
 interface Target {
   /** Since when it is wanted and not there, monotonic ms. */
@@ -179,7 +178,8 @@ export class Dialer {
   #sweep(): void {
     if (this.#timer === null) return;
     const now = performance.now();
-    const isHasty = now - this.#startedAt < 3000 && this.#targets.size <= fewOthers;
+    // In a crowd nobody is in a hurry to step in: a second connection of a pair costs both a handshake.
+    const isHasty = now - this.#startedAt < 3000 && this.#targets.size < limits.smallMesh;
     const leaveMs = isHasty ? stepInAtStartMs : stepInMs;
     let fresh = 0;
     for (const { isDialling, lastTry } of this.#targets.values())

@@ -36,8 +36,6 @@ const passedOn = {
 const protocol = '/meshsub/1.2.0';
 /** How long a gossip stream may be missing on a live connection before it is opened again, ms. */
 const repairMs = 2000;
-/** So many links are a large mesh. */
-const large = 8;
 
 const verdict = { accept: 'accept', ignore: 'ignore', reject: 'reject' } as Record<string, TopicValidatorResult>;
 
@@ -160,10 +158,15 @@ export class Gossip {
       if (stream.protocol === protocol) stream.abort(new Error('gossip begins anew'));
   }
 
+  /** This node and those it is linked with. */
+  #isCrowd(): boolean {
+    return this.#attached.size + 1 > limits.smallMesh;
+  }
+
   /** gossipsub reads its options anew at every heartbeat; its interface does not show them. */
   #passOnBySize(): void {
     const { opts } = this.#pubsub as unknown as { opts: Record<keyof typeof passedOn.by3, number> };
-    Object.assign(opts, this.#attached.size >= large ? passedOn.by2 : passedOn.by3);
+    Object.assign(opts, this.#isCrowd() ? passedOn.by2 : passedOn.by3);
   }
 
   /** Best effort. A report that is too large, or that nobody can hear, is dropped with a line in the log. */
@@ -224,7 +227,7 @@ export class Gossip {
   #publishFor(node: NodeId): void {
     this.#missedLast.add(node);
     if (this.#last === null || this.#again) return;
-    if (this.#attached.size >= large && 2 * this.#missedLast.size < this.#attached.size) return;
+    if (this.#isCrowd() && 2 * this.#missedLast.size < this.#attached.size) return;
     this.#again = setTimeout(() => {
       this.#again = null;
       if (this.#last) this.publish(this.#last);

@@ -1,5 +1,7 @@
-/** So many agents on one LAN are a crowd: then it is enough that some of them ask and answer. */
-const crowd = 8;
+import { limits } from '../../protocol/limits.ts';
+
+/** So many others on one LAN make a crowd: then it is enough that some of them ask and answer. */
+const crowd = limits.smallMesh;
 /** How long who was heard counts as being there, ms. */
 const memoryMs = 60_000;
 const most = 64;

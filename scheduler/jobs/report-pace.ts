@@ -1,3 +1,5 @@
+import { limits } from '../../protocol/limits.ts';
+
 /** How often a node reports, ms: when something changed not more often than `gapMs`, and at least every `everyMs`. */
 export interface ReportPace {
   gapMs: number;
@@ -7,11 +9,11 @@ export interface ReportPace {
 const leastMs = 2000;
 /** One may be lost before the last is stale (`reportStaleMs`). */
 const mostMs = 4500;
-const perNodeMs = 250;
+const perNodeMs = leastMs / limits.smallMesh;
 
 /**
  * Every report costs every node a signature to check, so what reports cost together grows with the square of the nodes:
- * beyond eight, each node says less often what has not changed.
+ * in a crowd each node says less often what has not changed.
  */
 export function reportPace(nodes: number): ReportPace {
   const everyMs = Math.min(mostMs, Math.max(leastMs, perNodeMs * nodes));

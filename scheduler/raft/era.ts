@@ -3,11 +3,10 @@ import type { Era, Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp, zeroStamp } from '../../protocol/stamp.ts';
 import type { InputOf } from '../inputs.ts';
-import { sayHello } from './hello.ts';
+import { claimRelay, sayHello } from './hello.ts';
 import { commit } from './proposal.ts';
 import { foundRolledBack } from './store-renewal.ts';
 import { loseLeader, stepDown } from './term.ts';
-import { timings } from './timings.ts';
 import { nameIn, note, peerOf, setPeer, type Turn, thisPersist } from './turn.ts';
 
 /**
@@ -20,6 +19,9 @@ import { nameIn, note, peerOf, setPeer, type Turn, thisPersist } from './turn.ts
 /** The higher counter wins; of two with one counter, which only two recoveries apart can make, the higher id. */
 export const compareEras = (a: Era, b: Era): number =>
   a.counter - b.counter || (a.id === b.id ? 0 : a.id < b.id ? -1 : 1);
+
+/** Why a node that has seen a newer era takes no part in its own any more. */
+export const newerEraBegan = 'the mesh was recovered by force: a newer era has begun';
 
 /** True when the message was of another era: it is void, and what it tells of that era is done. */
 export function hearOtherEra(turn: Turn, { from, message, era }: InputOf<'heard'>): boolean {
@@ -35,26 +37,21 @@ function bringOver(turn: Turn, to: NodeId): void {
   const { accepted, committed } = turn.raft;
   // An era that is not on disk yet may never have been.
   if (!committed || compareEras(committed.era, accepted.era) !== 0 || !Object.hasOwn(committed.nodes, to)) return;
-  if (turn.at - peerOf(turn.raft, to).relayedAt < timings.relayMs) return;
-  setPeer(turn, to, { relayedAt: turn.at });
-  sayHello(turn, to, peerOf(turn.raft, to).promised, committed);
+  if (claimRelay(turn, to)) sayHello(turn, to, peerOf(turn.raft, to).promised, committed);
 }
 
 /** On sight of a newer era this node ceases to take part in its own, and asks for the other's ledger. */
 function hearNewer(turn: Turn, from: NodeId, era: Era, hello: MessageOf<'hello'> | null): void {
   const { raft } = turn;
-  const because = 'the mesh was recovered by force: a newer era has begun';
-  stepDown(turn, because);
-  loseLeader(turn, because, 'new-era');
+  stepDown(turn, newerEraBegan);
+  loseLeader(turn, newerEraBegan, 'new-era');
   raft.campaign = null;
   raft.planned = null;
   raft.askers = [];
   if (raft.newerEra === null || compareEras(era, raft.newerEra) > 0) raft.newerEra = era;
   if (hello?.ledger && compareEras(hello.ledger.era, raft.accepted.era) > 0)
     return adopt(turn, from, hello, hello.ledger);
-  if (turn.at - peerOf(raft, from).relayedAt < timings.relayMs) return;
-  setPeer(turn, from, { relayedAt: turn.at });
-  sayHello(turn, from, null);
+  if (claimRelay(turn, from)) sayHello(turn, from, null);
 }
 
 function adopt(turn: Turn, from: NodeId, hello: MessageOf<'hello'>, ledger: Ledger): void {

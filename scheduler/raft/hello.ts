@@ -33,9 +33,14 @@ export function relay(turn: Turn, to: NodeId, its: Stamp): void {
   const { committed, leading } = turn.raft;
   if (!committed || leading || !Object.hasOwn(committed.nodes, to)) return;
   if (compareStamps(its, committed.stamp) >= 0) return;
-  if (turn.at - peerOf(turn.raft, to).relayedAt < timings.relayMs) return;
+  if (claimRelay(turn, to)) sayHello(turn, to, null, committed);
+}
+
+/** Once a `relayMs` for each node: true = now, and it counts as done. */
+export function claimRelay(turn: Turn, to: NodeId): boolean {
+  if (turn.at - peerOf(turn.raft, to).relayedAt < timings.relayMs) return false;
   setPeer(turn, to, { relayedAt: turn.at });
-  sayHello(turn, to, null, committed);
+  return true;
 }
 
 /** What another member has committed is committed, whoever brings it; it is taken as a late append would be. */

@@ -1,5 +1,6 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps } from '../../protocol/stamp.ts';
@@ -125,10 +126,15 @@ export function takeChange(turn: Turn, from: NodeId | null, id: string, change: 
   if (isRefusal(after)) return answer({ state: 'refused', because: after.refused });
   const because = doneSentence(change, raft.accepted, after);
   // Also what changed nothing is committed with its id: only a leader that still leads may say that it is so.
-  const requests = [...after.requests, { id, because }].slice(-limits.rememberedRequests);
-  propose(turn, { ...after, requests });
+  propose(turn, withRequest(after, id, because));
   awaitCommit(turn, { id, from, because });
 }
+
+/** The ledger remembers the last requests that were done (SAFETY L16). */
+export const withRequest = (ledger: Ledger, id: string, because: string): Ledger => ({
+  ...ledger,
+  requests: [...ledger.requests, { id, because }].slice(-limits.rememberedRequests),
+});
 
 function awaitCommit(turn: Turn, one: { id: string; from: NodeId | null; because: string }): void {
   const { raft } = turn;

@@ -1,12 +1,12 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { type Ledger, ledgerSchema } from '../../protocol/ledger.ts';
-import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
 import { listed, span } from '../jobs/words.ts';
 import { find } from '../membership-names.ts';
 import type { CoreState } from '../state.ts';
 import { beginVote } from './campaign.ts';
 import { enterEra } from './era.ts';
+import { withRequest } from './petitions.ts';
 import { hasQuorum, rankedVoters } from './quorum.ts';
 import { timings } from './timings.ts';
 import { nameIn, peerOf, type Turn } from './turn.ts';
@@ -95,12 +95,11 @@ function recover(turn: Turn, id: string, eraId: string, off: readonly NodeId[]):
   const without = off.length > 0 ? ` without ${listed(off.map((node) => nameIn(base, node)))}` : '';
   const because = `${nameIn(base, self)} goes on alone${without}, in era ${counter}; machines that come back become voters by themselves`;
   const ledger: Ledger = {
-    ...base,
+    ...withRequest(base, id, because),
     era: { id: eraId, counter },
     stamp: { term: raft.term, version: base.stamp.version + 1 },
     configuration: { voters: { [self]: { store: identity.store, weight: 2 } }, next: null },
     recovery: { by: self, at: turn.wallMs, from: { era: base.era, stamp: base.stamp }, off: [...off] },
-    requests: [...base.requests, { id, because }].slice(-limits.rememberedRequests),
   };
   enterEra(turn, ledger, raft.term);
   turn.save.era = ledger;

@@ -1,13 +1,12 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
 import { timings } from './timings.ts';
 
-/** So many nodes are no crowd yet: all of them hear every round. */
-const crowd = 8;
 /** Of a crowd, who does not vote hears every fourth round, unless there is news for it. */
 const sparedRounds = 4;
 
-const isCrowd = ({ nodes }: Ledger): boolean => Object.keys(nodes).length > crowd;
+const isCrowd = ({ nodes }: Ledger): boolean => Object.keys(nodes).length > limits.smallMesh;
 
 /**
  * One in how many rounds that node hears from its leader. Rounds are what a leader of many nodes spends its time on, and

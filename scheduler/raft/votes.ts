@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
+import { newerEraBegan } from './era.ts';
 import { askProbe, freshProbe } from './evidence.ts';
 import { relay } from './hello.ts';
 import { rankedVoters } from './quorum.ts';
@@ -20,7 +21,7 @@ const lateMs = (turn: Turn): number => Math.round(turn.at - turn.raft.timerAt);
 function mute(turn: Turn, from: NodeId): string | null {
   const { raft } = turn;
   if (raft.rolledBack !== null) return raft.rolledBack.because;
-  if (raft.newerEra !== null) return 'the mesh was recovered by force: a newer era has begun';
+  if (raft.newerEra !== null) return newerEraBegan;
   // Who still has a vote may have to be elected once more, to take itself out.
   if (from in raft.accepted.forgotten && !rankedVoters(raft.accepted.configuration).includes(from))
     return `${nameOf(turn, from)} was forgotten by the mesh`;

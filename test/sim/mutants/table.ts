@@ -203,7 +203,7 @@ export const mutants: Mutant[] = [
   ),
   one('an old era listens to a new one', 'L15', raft('era'), 'return order !== 0;', 'return order < 0;', 'recoveries'),
   one('a new era listens to an old one', 'L15', raft('era'), 'return order !== 0;', 'return order > 0;', 'recoveries'),
-  one('an old era leads on', 'L15', raft('era'), '  stepDown(turn, because);\n', '', 'recoveries'),
+  one('an old era leads on', 'L15', raft('era'), '  stepDown(turn, newerEraBegan);\n', '', 'recoveries'),
   one('a new era that is not on disk', 'L15', raft('era'), '  save.accepted = true;\n}', '}', 'recoveries'),
   one(
     'all voters of the old era vote in the new one',
