@@ -11,12 +11,17 @@ export const Gpu = z.looseObject({
 });
 export type Gpu = z.infer<typeof Gpu>;
 
+/** The program of the owner that has a GPU, by the last part of its name. */
+const GpuUser = z.string().max(64);
+
 export const GpuRoom = z.looseObject({
   uuid: z.string().min(1).max(128),
   memoryBytes: Bytes,
   busyPercent: z.number().min(0).max(100),
   /** True while a process that is no run of ours has it: the owner comes first. */
   foreign: z.boolean(),
+  usedBy: GpuUser.optional(),
+  problem: Sentence.optional(),
   /** The run (or grant) of ours that has it; absent when free. A GPU is exclusive to one run. */
   held: z.string().max(128).optional(),
 });
@@ -55,9 +60,14 @@ export const Measured = z.looseObject({
         usedBytes: Bytes,
         busyPercent: z.number().min(0).max(100),
         foreign: z.boolean(),
+        usedBy: GpuUser.optional(),
+        /** Why this card cannot be used now, in the driver's words; `foreign` is true as well then, for nodes that do not know this field. */
+        problem: Sentence.optional(),
       }),
     )
     .max(limits.gpus),
+  /** What is wrong with GPUs here, in sentences; absent when all is well. A card that failed stays in `capacity`. */
+  gpuProblems: z.array(Sentence).max(8).optional(),
   labels: z.array(Tag).max(limits.labels),
   executors: z.array(z.string().max(32)).max(8),
   maxRuns: z.int().positive().nullable(),

@@ -1,4 +1,5 @@
 import type { Ledger } from '../protocol/ledger.ts';
+import type { Measured } from '../protocol/report.ts';
 import type { Attention, NodeRow } from '../protocol/status.ts';
 import { demandOf } from './jobs/demand.ts';
 import { machinesOf } from './jobs/machines.ts';
@@ -119,6 +120,23 @@ function nodeLines(view: ViewInput, node: NodeRow, quorumHolds: boolean): Attent
       ? []
       : line('node-gone', 'warn', quorumHolds ? `autogit-node forget ${node.node}   (if it never comes back)` : null);
   const heard = view.jobs.reports[node.id]?.report.measured;
+  return [...gpuLines(node, heard?.gpuProblems ?? []), ...workLines(view, node, heard, line)];
+}
+
+const gpuLines = (node: NodeRow, problems: readonly string[]): Attention[] =>
+  problems.slice(0, 1).map((problem) => ({
+    code: 'gpu-problem',
+    severity: 'warn',
+    sentence: `${node.node}  ${problem}`,
+    fix: 'autogit-node doctor   (there)',
+  }));
+
+function workLines(
+  view: ViewInput,
+  node: NodeRow,
+  heard: Measured | undefined,
+  line: (code: string, severity: Attention['severity'], fix: string | null) => Attention[],
+): Attention[] {
   if (heard && !heard.healthy) return line('node-unhealthy', 'fail', 'autogit-node doctor   (there)');
   if (node.state === 'suspect') return line('node-suspect', 'warn', null);
   if (node.state === 'draining') return line('node-draining', 'info', `autogit-node undrain ${node.node}`);

@@ -7,6 +7,10 @@ export interface GpuSample {
   busyPercent: number | null;
   /** Processes on it; null when the driver does not name them (WSL2, AMD, Intel). */
   processes: GpuProcess[] | null;
+  /** False when only compute programs are named this time: a game may be there unseen. */
+  namesGames?: boolean;
+  /** Why the card cannot be used now, a sentence; absent when it works. */
+  problem?: string;
 }
 
 export interface GpuProcess {
@@ -22,8 +26,10 @@ export interface NvidiaRow {
   index: number;
   uuid: string;
   model: string;
-  /** Null for GPUs that share the machine's memory (DGX Spark says [N/A]). */
+  /** Null when the driver does not tell. */
   memoryBytes: number | null;
+  /** The driver's words where it should have told the memory and failed, `[Unknown Error]`; null when that is as it should be. */
+  memoryFault: string | null;
   usedBytes: number | null;
   busyPercent: number | null;
   isMig: boolean;
@@ -38,13 +44,16 @@ export const appsQuery = 'gpu_uuid,pid,process_name,used_memory';
 
 /** `[N/A]`, `[Not Supported]`, `[Unknown Error]`, `ERR!` and the like are null; a unit after the number is let pass. */
 const number = (cell: string): number | null => {
-  const match = /^(\d+(?:\.\d+)?)(?:\s*(?:MiB|%))?$/.exec(cell);
+  const match = /^(\d{1,12}(?:\.\d{1,6})?)(?:\s*(?:MiB|%))?$/.exec(cell);
   return match ? Number(match[1]) : null;
 };
 const bytes = (cell: string): number | null => {
   const value = number(cell);
   return value === null ? null : value * mib;
 };
+
+/** What the driver says of a GPU that shares the machine's memory (DGX Spark); all else is a fault. */
+const hasNoMemory = /^\[?(?:N\/A|Not Supported|Not Available)\]?$/i;
 
 /** `NVIDIA GeForce RTX 3090 Ti` -> `RTX 3090 Ti`: the name that people, and tags, use. */
 export const shortModel = (name: string): string =>
@@ -66,7 +75,7 @@ export function parseGpuQuery(text: string): { rows: NvidiaRow[]; problems: stri
     const cells = line.split(',').map((cell) => cell.trim());
     const index = number(cells[0] ?? '');
     const uuid = cells[1] ?? '';
-    if (index === null || !/^(GPU|MIG)-[\w/-]+$/.test(uuid) || cells.length < 7 || cells.length > 9) {
+    if (index === null || !/^(GPU|MIG)-[\w/-]{1,100}$/.test(uuid) || cells.length < 7 || cells.length > 9) {
       problems.push(line.trim());
       continue;
     }
@@ -76,6 +85,7 @@ export function parseGpuQuery(text: string): { rows: NvidiaRow[]; problems: stri
       uuid,
       model: shortModel(cells.slice(2, -4).join(', ')),
       memoryBytes: bytes(total),
+      memoryFault: bytes(total) === null && !hasNoMemory.test(total) ? total : null,
       usedBytes: bytes(used),
       busyPercent: clampPercent(number(busy)),
       isMig: mig === 'Enabled',
@@ -131,16 +141,16 @@ export function parseMigList(text: string): Map<string, Gpu[]> {
   const found = new Map<string, Gpu[]>();
   let parent = { uuid: '', model: '' };
   for (const line of text.split(/\r?\n/)) {
-    const gpu = /^GPU \d+: (.+) \(UUID: (GPU-[\w-]+)\)/.exec(line);
+    const gpu = /^GPU \d+: (.+) \(UUID: (GPU-[\w-]{1,100})\)/.exec(line);
     if (gpu) parent = { model: shortModel(gpu[1] as string), uuid: gpu[2] as string };
-    const mig = /^\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[\w/-]+)\)/.exec(line);
+    const mig = /^\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[\w/-]{1,100})\)/.exec(line);
     if (!mig) continue;
     const profile = mig[1] as string;
-    const memory = /\.(\d+)gb/.exec(profile);
+    const memory = /\.(\d{1,6})gb/.exec(profile);
     const device: Gpu = {
       uuid: mig[2] as string,
       vendor: 'nvidia',
-      model: `${parent.model} MIG ${profile}`,
+      model: `${parent.model} MIG ${profile}`.slice(0, 128),
       memoryBytes: memory ? Number(memory[1]) * gib : 0,
     };
     found.set(parent.uuid, [...(found.get(parent.uuid) ?? []), device]);
@@ -159,12 +169,14 @@ export function nvidiaSamples(
   return rows.flatMap((row): GpuSample[] => {
     if (row.isMig)
       return (migs.get(row.uuid) ?? []).map((gpu) => ({ gpu, usedBytes: null, busyPercent: null, processes: null }));
-    const memoryBytes = row.memoryBytes ?? answers.systemMemoryBytes;
+    const memoryBytes = row.memoryBytes ?? (row.memoryFault === null ? answers.systemMemoryBytes : 0);
     const gpu: Gpu = { uuid: row.uuid, vendor: 'nvidia', model: row.model, memoryBytes };
     const named = new Map<number, GpuProcess>();
     for (const { uuid, process } of apps ?? []) if (uuid === row.uuid) named.set(process.pid, process);
     for (const { index, process } of pmon ?? []) if (index === row.index) named.set(process.pid, process);
     const processes = apps === null && pmon === null ? null : [...named.values()];
-    return [{ gpu, usedBytes: row.usedBytes, busyPercent: row.busyPercent, processes }];
+    const { usedBytes, busyPercent, memoryFault } = row;
+    const fault = memoryFault === null ? {} : { problem: `${row.model} does not tell its memory: ${memoryFault}` };
+    return [{ gpu, usedBytes, busyPercent, processes, namesGames: pmon !== null, ...fault }];
   });
 }

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import type { Gpu } from '../../protocol/report.ts';
 import { type GpuSample, shortModel } from './gpu-nvidia.ts';
 
-/** Own memory below this is a processor's built-in graphics: no GPU that a job means by `gpu`. */
+/** Own memory below this is a processor's built-in graphics at any rate: no GPU that a job means by `gpu`. */
 const leastMemoryBytes = 1 << 30;
 const gib = 1 << 30;
 
@@ -42,6 +42,17 @@ const amdModels: Record<string, string> = {
   '687f:c1': 'RX Vega 64',
   '66af:c1': 'Radeon VII',
 };
+/**
+ * Graphics built into AMD's processors, whatever share of memory the firmware set aside for them (2 GiB is usual on
+ * Ryzen 7000 and 9000). Strix Halo is left out: with its shared 32 GiB and more it is what people mean by a GPU.
+ */
+const builtIn = new Set(
+  '1309 130f 1313 1506 150e 15bf 15c8 15d8 15dd 15e7 1636 1638 163f 164c 164d 164e 1681 1114 13c0 1900 1901 9874 98e4'.split(
+    ' ',
+  ),
+);
+const strixHalo = '1586';
+
 const intelModels: Record<string, { model: string; memoryBytes: number }> = {
   '56a0': { model: 'Arc A770', memoryBytes: 16 * gib },
   '56a1': { model: 'Arc A750', memoryBytes: 8 * gib },
@@ -101,6 +112,8 @@ async function amd(device: string, paths: SysfsPaths): Promise<GpuSample | null>
   const memoryBytes = number(await text(device, 'mem_info_vram_total'));
   if (memoryBytes === null) return null;
   const id = hex(await text(device, 'device'));
+  const slot = await slotOf(device);
+  if (id !== strixHalo && (builtIn.has(id) || (await besideProcessor(paths.sys, slot)))) return null;
   const revision = hex(await text(device, 'revision'));
   const model =
     (await nameByAmdgpuIds(paths.amdgpuIds, id, revision)) ??
@@ -108,13 +121,40 @@ async function amd(device: string, paths: SysfsPaths): Promise<GpuSample | null>
     (await text(device, 'product_name')) ??
     (await nameByPciIds(paths.pciIds, '1002', id)) ??
     `AMD 1002:${id}`;
-  const gpu: Gpu = { uuid: `pci-${await slotOf(device)}`, vendor: 'amd', model: shortModel(model), memoryBytes };
+  const gpu: Gpu = { uuid: `pci-${slot}`, vendor: 'amd', model: shortModel(model), memoryBytes };
+  // Reading its load would wake a suspended card, every 10 s; it has none.
+  if ((await text(device, 'power/runtime_status')) === 'suspended')
+    return { gpu, usedBytes: 0, busyPercent: 0, processes: null };
   return {
     gpu,
     usedBytes: number(await text(device, 'mem_info_vram_used')),
     busyPercent: number(await text(device, 'gpu_busy_percent')),
     processes: null,
   };
+}
+
+/** The security processor (class 1080) is a function of the same device only inside of a processor. */
+async function besideProcessor(sys: string, slot: string): Promise<boolean> {
+  const folder = join(sys, 'bus/pci/devices');
+  const device = slot.replace(/\.\d+$/, '.');
+  const names = (await readdir(folder).catch(() => [] as string[])).filter((name) => name.startsWith(device));
+  const classes = await Promise.all(names.map((name) => text(folder, name, 'class')));
+  return classes.some((name) => name?.startsWith('0x1080'));
+}
+
+/** Are all display controllers of this PCI vendor suspended? False where there is none, or the kernel does not tell. */
+export async function areAsleep(vendor: string, { sys }: SysfsPaths): Promise<boolean> {
+  const folder = join(sys, 'bus/pci/devices');
+  const names = await readdir(folder).catch(() => [] as string[]);
+  const states = await Promise.all(
+    names.map(async (name) => {
+      if ((await text(folder, name, 'vendor')) !== vendor) return null;
+      if (!(await text(folder, name, 'class'))?.startsWith('0x03')) return null;
+      return (await text(folder, name, 'power/runtime_status')) ?? 'unknown';
+    }),
+  );
+  const cards = states.filter((state) => state !== null);
+  return cards.length > 0 && cards.every((state) => state === 'suspended');
 }
 
 /** Intel's kernel drivers do not tell how much memory a card has, nor how busy it is without root. */

@@ -9,9 +9,9 @@ import { type Clock, systemClock } from '../clock.ts';
 import type { Machine } from '../ports.ts';
 import { CpuLoad } from './cpu-load.ts';
 import type { GpuSample } from './gpu-nvidia.ts';
-import { isForeign, playLastsMs } from './gpu-owner.ts';
+import { type OwnersUse, ownersUse, playLastsMs } from './gpu-owner.ts';
 import { type PlayedGpu, playedGpus } from './gpu-played.ts';
-import { type SysfsPaths, sysfsGpus, sysfsPaths } from './gpu-sysfs.ts';
+import { areAsleep, type SysfsPaths, sysfsGpus, sysfsPaths } from './gpu-sysfs.ts';
 import { memory } from './memory.ts';
 import { NvidiaSmi } from './nvidia-smi.ts';
 import { isLocalScreen, parentOf } from './processes.ts';
@@ -49,7 +49,7 @@ export function osName(release: string, kernel: string): string {
 }
 
 /** Capacity and load of this computer, GPUs included. Measuring every 2 s costs less than 1 % of a core. */
-export function createMachine(options: MachineOptions): Machine & { gpuProblems(): readonly string[] } {
+export function createMachine(options: MachineOptions): Machine {
   const clock = options.clock ?? systemClock();
   const gpus = new Gpus(options, clock);
   const cpu = new CpuLoad(options.proc);
@@ -57,7 +57,6 @@ export function createMachine(options: MachineOptions): Machine & { gpuProblems(
   return {
     bootMs: clock.bootMs,
     bootId: clock.bootId,
-    gpuProblems: () => gpus.problems,
     async measure(runGpuPids) {
       const [load, { total, available }, disk, graphics] = await Promise.all([
         cpu.percent(),
@@ -76,17 +75,17 @@ export function createMachine(options: MachineOptions): Machine & { gpuProblems(
         usedCpuMillis: Math.min(cpuMillis, Math.max(0, Math.round((cpuMillis * load) / 100))),
         usedMemoryBytes: Math.min(memoryBytes, Math.max(0, total - available)),
         usedDiskBytes: disk.total - disk.free,
-        gpus: graphics.samples.map((sample) => ({
-          uuid: sample.gpu.uuid,
-          usedBytes: sample.usedBytes ?? 0,
-          busyPercent: sample.busyPercent ?? 0,
-          foreign: graphics.foreign.has(sample.gpu.uuid),
-        })),
+        gpus: graphics.samples.map((sample) => gpuLoad(sample, graphics.used.get(sample.gpu.uuid))),
+        ...(graphics.problems.length > 0 ? { gpuProblems: graphics.problems } : {}),
         labels: [...options.labels],
         executors: [...options.executors],
         maxRuns: options.maxRuns,
         reserveMemoryBytes: options.reserveMemoryBytes,
-        owner: graphics.foreign.size > 0 ? 'playing' : graphics.isPresent ? 'present' : 'away',
+        owner: [...graphics.used.values()].some(({ plays }) => plays)
+          ? 'playing'
+          : graphics.isPresent
+            ? 'present'
+            : 'away',
         paused,
         pausedBecause: because,
         healthy: unhealthyBecause === null,
@@ -129,20 +128,39 @@ function cgroupMemory(): number {
 
 interface Graphics {
   samples: GpuSample[];
-  foreign: ReadonlySet<string>;
+  /** By uuid: the program of the owner that has it, now or within the last minute. */
+  used: ReadonlyMap<string, OwnersUse>;
+  /** Sentences, at most 8. */
+  problems: string[];
   isPresent: boolean;
 }
 
+/** A card that does not work counts as foreign too, so that a node of an earlier version gives it no work either. */
+const gpuLoad = (sample: GpuSample, use: OwnersUse | undefined): Measured['gpus'][number] => ({
+  uuid: sample.gpu.uuid,
+  usedBytes: sample.usedBytes ?? 0,
+  busyPercent: sample.busyPercent ?? 0,
+  foreign: use !== undefined || sample.problem !== undefined,
+  ...(use ? { usedBy: use.name } : {}),
+  ...(sample.problem === undefined ? {} : { problem: sentence(sample.problem) }),
+});
+
+/** A driver's words, short enough and printable for a report. */
+const sentence = (text: string): string =>
+  text
+    .replace(/[^\x20-\x7e]+/g, ' ')
+    .trim()
+    .slice(0, 200);
+
 /** The GPUs and who uses them; looked at every 10 s in the background, so that a slow driver delays no report. */
 class Gpus {
-  problems: readonly string[] = [];
   readonly #options: MachineOptions;
   readonly #clock: Clock;
   #smi: NvidiaSmi | null = null;
   #last: Graphics | null = null;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #looking: Promise<Graphics> | null = null;
-  readonly #foreignUntil = new Map<string, number>();
+  readonly #usedUntil = new Map<string, { use: OwnersUse; until: number }>();
 
   constructor(options: MachineOptions, clock: Clock) {
     this.#options = options;
@@ -160,24 +178,27 @@ class Gpus {
   }
 
   async #lookNow(runPids: ReadonlySet<number>): Promise<Graphics> {
-    this.#smi ??= new NvidiaSmi((await memory()).total, this.#options.nvidiaSmi);
+    const sysfs = this.#options.sysfs ?? sysfsPaths;
+    this.#smi ??= new NvidiaSmi((await memory()).total, this.#options.nvidiaSmi, () => areAsleep('0x10de', sysfs));
     const [nvidia, others, isPresent] = await Promise.all([
       this.#smi.sample(),
-      sysfsGpus(this.#options.sysfs ?? sysfsPaths),
+      sysfsGpus(sysfs),
       hasLocalScreen(this.#options.sessions ?? '/run/systemd/sessions'),
     ]);
-    this.problems = nvidia.problems;
     const samples = [...nvidia.samples, ...others, ...playedGpus(this.#options.playGpus)].slice(0, limits.gpus);
-    this.#last = { samples, foreign: this.#foreign(samples, runPids), isPresent };
+    const problems = nvidia.problems.slice(0, 8).map(sentence);
+    this.#last = { samples, used: this.#used(samples, runPids), problems, isPresent };
     return this.#last;
   }
 
-  #foreign(samples: readonly GpuSample[], pids: ReadonlySet<number>): ReadonlySet<string> {
+  #used(samples: readonly GpuSample[], pids: ReadonlySet<number>): ReadonlyMap<string, OwnersUse> {
     const now = this.#clock.bootMs();
     const ours = { pids, parentOf: parentOf(this.#options.proc) };
-    for (const sample of samples)
-      if (isForeign(sample, ours)) this.#foreignUntil.set(sample.gpu.uuid, now + playLastsMs);
-    return new Set([...this.#foreignUntil].filter(([, until]) => until > now).map(([uuid]) => uuid));
+    for (const sample of samples) {
+      const use = ownersUse(sample, ours);
+      if (use) this.#usedUntil.set(sample.gpu.uuid, { use, until: now + playLastsMs });
+    }
+    return new Map([...this.#usedUntil].flatMap(([uuid, { use, until }]) => (until > now ? [[uuid, use]] : [])));
   }
 }
 

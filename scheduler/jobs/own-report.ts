@@ -25,11 +25,19 @@ export function openReservations(jobs: JobsState): Reservation[] {
 
 export function heardMeasured(jobs: JobsState, turn: Turn, input: InputOf<'measured'>): JobsState {
   const idle = ownClaims(jobs, turn).length === 0;
+  noteGpuProblems(turn, jobs.measured?.measured.gpuProblems ?? [], input.measured.gpuProblems ?? []);
   return {
     ...jobs,
     measured: { measured: input.measured, addresses: input.addresses, version: input.version },
     othersBytes: idle ? input.measured.usedMemoryBytes : jobs.othersBytes,
   };
+}
+
+/** Each problem once, when it begins; and that all is well again. */
+function noteGpuProblems(turn: Turn, before: readonly string[], now: readonly string[]): void {
+  for (const problem of now.filter((one) => !before.includes(one)))
+    note(turn, 'gpu-problem', 'warn', `a GPU of this machine gets no work: ${problem}`, { problem });
+  if (before.length > 0 && now.length === 0) note(turn, 'gpu-well', 'info', 'all GPUs of this machine work again', {});
 }
 
 /** This node's report as of now; null before it is in a mesh or measured anything. */
@@ -78,12 +86,12 @@ function keyOf(report: Report, measured: Measured): string {
     room.cpuMillis,
     Math.round(room.memoryBytes / memoryStep),
     Math.round(room.diskBytes / GiB),
-    room.gpus.map((gpu) => [gpu.uuid, step(gpu.memoryBytes), gpu.foreign, gpu.held]),
+    room.gpus.map((gpu) => [gpu.uuid, step(gpu.memoryBytes), gpu.foreign, gpu.usedBy, gpu.problem, gpu.held]),
     report.runs,
     report.reserved,
     report.queue,
     [measured.owner, measured.paused, measured.pausedBecause, measured.healthy, measured.maxRuns],
-    [measured.labels, measured.executors, report.addresses, report.version, report.name],
+    [measured.labels, measured.executors, measured.gpuProblems, report.addresses, report.version, report.name],
   ]);
 }
 

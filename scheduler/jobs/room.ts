@@ -66,6 +66,8 @@ function gpuRooms(measured: Measured, claims: readonly Claim[]): GpuRoom[] {
       memoryBytes: Math.max(0, gpu.memoryBytes - (load?.usedBytes ?? 0)),
       busyPercent: load?.busyPercent ?? 0,
       foreign: load?.foreign ?? false,
+      ...(load?.usedBy === undefined ? {} : { usedBy: load.usedBy }),
+      ...(load?.problem === undefined ? {} : { problem: load.problem }),
     };
     return holder ? { ...room, held: holder.id } : room;
   });

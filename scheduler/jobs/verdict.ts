@@ -64,7 +64,9 @@ function neverReason(demand: Demand, machine: Machine): string | null {
   const arch = archName(measured.arch);
   if (arch !== demand.arch) return `is ${arch}, and the job needs ${demand.arch}`;
   const slugs = measured.capacity.gpus.map((gpu) => gpuSlug(gpu.model));
-  const missing = demand.names.find((name) => !carries(measured, name) && !slugs.includes(name.toLowerCase()));
+  const missing = demand.names.find(
+    (name) => !carries(measured, name) && !slugs.includes(name.toLowerCase()) && !mayBeBroken(measured, name),
+  );
   if (missing !== undefined)
     return looksLikeGpu.test(missing) ? `has no GPU ${missing}` : `does not have the label ${missing}`;
   const gpu = neverGpuReason(demand, measured);
@@ -81,9 +83,14 @@ function neverReason(demand: Demand, machine: Machine): string | null {
 const looksLikeGpu = /^(?:geforce-|quadro-)?(?:rtx|gtx|rx|arc|tesla|quadro|titan|radeon|mi)-?[a-z]?\d/i;
 const vendorNames = { nvidia: 'NVIDIA', amd: 'AMD', intel: 'Intel' } as const;
 
+/** A driver that does not answer does not name its cards either: who asks for one waits for the driver. */
+const mayBeBroken = (measured: Measured, name: string): boolean =>
+  gpuProblem(measured) !== null && looksLikeGpu.test(name);
+const gpuProblem = (measured: Measured): string | null => measured.gpuProblems?.[0] ?? null;
+
 function neverGpuReason(demand: Demand, measured: Measured): string | null {
   const needed = gpusNeeded(demand, measured);
-  if (needed === 0) return null;
+  if (needed === 0 || gpuProblem(measured) !== null) return null;
   const all = measured.capacity.gpus;
   if (all.length === 0) return 'has no GPU';
   const ofVendor = all.filter((gpu) => demand.vendor === null || gpu.vendor === demand.vendor);
@@ -144,6 +151,8 @@ export function pickGpus(demand: Demand, machine: Machine): { gpus: Gpu[] } | { 
   }
   const busy = fitting.find((gpu) => gpuBusyReason(demand, gpu, roomFor(gpu), machine) !== null);
   const reason = busy ? gpuBusyReason(demand, busy, roomFor(busy), machine) : null;
+  const problem = gpuProblem(measured);
+  if (problem !== null && fitting.length < needed) return { none: `its GPUs do not all work: ${problem}` };
   if (needed > 1)
     return { none: `has ${free.length} of ${needed} GPUs free: its ${gpuName(busy?.model ?? '')} ${reason}` };
   if (measured.capacity.gpus.length === 1) return { none: `its only GPU ${reason}` };
@@ -154,8 +163,9 @@ export function pickGpus(demand: Demand, machine: Machine): { gpus: Gpu[] } | { 
 function gpuBusyReason(demand: Demand, gpu: Gpu, room: GpuRoom | undefined, machine: Machine): string | null {
   if (room === undefined) return 'is not measured';
   const free = `has ${gibNumber(room.memoryBytes)} of ${gib(gpu.memoryBytes)} free`;
+  if (room.problem !== undefined) return `does not work: ${room.problem}`;
   if (room.held !== undefined) return `${free}: ${machine.holders[gpu.uuid] ?? 'another run has it'}`;
-  if (room.foreign) return `${free}: another program of its owner uses it`;
+  if (room.foreign) return `${free}: ${room.usedBy ?? 'another program'} of its owner uses it`;
   if (room.memoryBytes < demand.vramBytes * freeShare) return free;
   return null;
 }

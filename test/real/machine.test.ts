@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { areAsleep } from '../../node/machine/gpu-sysfs.ts';
 import { createMachine, type MachineOptions } from '../../node/machine/machine.ts';
 import { NvidiaSmi } from '../../node/machine/nvidia-smi.ts';
 import { Measured } from '../../protocol/report.ts';
@@ -87,11 +88,89 @@ describe('nvidia-smi', () => {
     for (let i = 0; i < 2; i++) expect((await one.sample()).samples[0]?.gpu.model).toBe('GTX 1080 Ti');
     expect(asked().filter((line) => line.includes('mig'))).toHaveLength(1);
     expect(asked().filter((line) => line.startsWith('pmon'))).toHaveLength(1);
+    for (let i = 0; i < 8; i++) await one.sample();
+    expect(asked().filter((line) => line.includes('mig')).length, 'asked again, ever rarer').toBe(3);
   });
 
   it('lists MIG devices only where there are some', async () => {
     const one = new NvidiaSmi(0, smi({ query: 'query-mig.csv', apps: 'no-devices.txt', list: 'list-mig.txt' }));
     expect((await one.sample()).samples).toHaveLength(4);
+  });
+});
+
+describe('a GPU that fails', () => {
+  const card = { query: 'query-3090ti.csv', apps: 'apps-3090ti.csv', pmon: 'pmon-535.txt' };
+  const use = (answers: Parameters<typeof smi>[0]) => smi(answers);
+
+  it('is looked at again after one bad answer of pmon: a game is still found', async () => {
+    const one = new NvidiaSmi(0, use({ query: 'query-3090ti.csv', apps: 'apps-3090ti.csv' }));
+    expect((await one.sample()).samples[0]).toMatchObject({ namesGames: false });
+    use(card);
+    await one.sample();
+    const { samples } = await one.sample();
+    expect(samples[0]?.processes?.map(({ name }) => name)).toContain('Baldurs Gate 3');
+  });
+
+  it('stays, with the driver’s words, and works again', async () => {
+    const one = new NvidiaSmi(0, use(card));
+    await one.sample();
+    use({ query: 'mismatch.txt', code: 18 });
+    const broken = await one.sample();
+    expect(broken.samples.map(({ gpu, problem }) => [gpu.model, gpu.memoryBytes, problem])).toEqual([
+      ['RTX 3090 Ti', 24564 * 2 ** 20, 'Failed to initialize NVML: Driver/library version mismatch'],
+    ]);
+    expect(broken.problems[0]).toMatch(/version mismatch/);
+    rmSync(join(dir, 'nvidia-smi'));
+    expect((await one.sample()).samples[0]?.problem).toMatch(/driver removed/);
+    use(card);
+    expect(await one.sample()).toMatchObject({ problems: [], samples: [{ gpu: { model: 'RTX 3090 Ti' } }] });
+  });
+
+  it('that falls off the bus is not silently gone', async () => {
+    const one = new NvidiaSmi(0, use({ ...card, query: 'query-two.csv' }));
+    await one.sample();
+    use({ ...card, query: 'query-lost.csv' });
+    const { samples, problems } = await one.sample();
+    expect(samples.map(({ gpu, problem }) => [gpu.model, problem === undefined])).toEqual([
+      ['GT 1030', true],
+      ['RTX 5080', false],
+    ]);
+    expect(problems[0]).toMatch(/GPU is lost/);
+  });
+
+  it('tells no memory: it is not the machine’s, and the card gets no work', async () => {
+    const text = readFileSync(join(fixtures, 'nvidia/query-3090ti.csv'), 'utf8').replace('24564', '[Unknown Error]');
+    writeFileSync(join(dir, 'unknown.csv'), text);
+    const file = use({ ...card, query: '../../../unused' });
+    writeFileSync(
+      file,
+      readFileSync(file, 'utf8').replaceAll(`${fixtures}/nvidia/../../../unused`, join(dir, 'unknown.csv')),
+    );
+    const measured = await createMachine(options({ nvidiaSmi: file })).measure(new Set());
+    expect(measured.capacity.gpus[0]?.memoryBytes).toBe(0);
+    expect(measured.gpuProblems).toEqual(['RTX 3090 Ti does not tell its memory: [Unknown Error]']);
+    expect(measured.gpus[0]).toMatchObject({ foreign: true, problem: expect.stringContaining('Unknown Error') });
+    expect(Measured.parse(measured)).toEqual(measured);
+  });
+
+  it('is not woken while all cards of its driver are suspended', async () => {
+    const sys = join(dir, 'sys');
+    const pci = join(sys, 'bus/pci/devices/0000:01:00.0');
+    mkdirSync(join(pci, 'power'), { recursive: true });
+    for (const [name, value] of Object.entries({
+      vendor: '0x10de',
+      class: '0x030000',
+      'power/runtime_status': 'suspended',
+    }))
+      writeFileSync(join(pci, name), `${value}\n`);
+    const one = new NvidiaSmi(0, use(card), () => areAsleep('0x10de', { sys, amdgpuIds: '', pciIds: [] }));
+    await one.sample();
+    const before = asked().length;
+    expect(await one.sample()).toMatchObject({ problems: [], samples: [{ busyPercent: 0, processes: [] }] });
+    expect(asked()).toHaveLength(before);
+    writeFileSync(join(pci, 'power/runtime_status'), 'active\n');
+    await one.sample();
+    expect(asked().length).toBeGreaterThan(before);
   });
 });
 
@@ -130,7 +209,8 @@ describe('the machine', () => {
     ]);
     expect(measured.gpus.map(({ foreign }) => foreign)).toEqual([true, true, false, false]);
     expect(measured.owner).toBe('playing');
-    expect(machine.gpuProblems()).toEqual([]);
+    expect(measured.gpuProblems).toBeUndefined();
+    expect(measured.gpus.map(({ usedBy }) => usedBy)).toEqual(['Baldurs Gate 3', 'a program', undefined, undefined]);
   });
 
   it('asks the driver no oftener than every 10 s, and answers in between', async () => {

@@ -8,6 +8,7 @@ import {
   parsePmon,
   shortModel,
 } from '../../node/machine/gpu-nvidia.ts';
+import { Gpu } from '../../protocol/report.ts';
 
 const fixture = (name: string): string =>
   readFileSync(new URL(`../fixtures/gpu/nvidia/${name}`, import.meta.url), 'utf8');
@@ -24,6 +25,7 @@ describe('nvidia-smi --query-gpu', () => {
           uuid: 'GPU-5c1e5d5e-8f33-4d0b-a6a5-0a1b2c3d4e5f',
           model: 'RTX 3090 Ti',
           memoryBytes: 24564 * mib,
+          memoryFault: null,
           usedBytes: 1187 * mib,
           busyPercent: 97,
           isMig: false,
@@ -43,6 +45,13 @@ describe('nvidia-smi --query-gpu', () => {
     const [sample] = nvidiaSamples(rows, nothing);
     expect(sample?.gpu).toMatchObject({ model: 'GB10', memoryBytes: 128 * gib });
     expect(sample?.usedBytes).toBeNull();
+  });
+
+  it.each(['[Unknown Error]', '[GPU is lost]', 'ERR!', ''])('takes %s for a fault, not for shared memory', (cell) => {
+    const { rows } = parseGpuQuery(fixture('query-3090ti.csv').replace('24564', cell));
+    const [sample] = nvidiaSamples(rows, nothing);
+    expect(sample?.gpu.memoryBytes).toBe(0);
+    expect(sample?.problem).toMatch(/does not tell its memory/);
   });
 
   it('reads WSL2: no share of time, carriage returns', () => {
@@ -80,6 +89,75 @@ describe('nvidia-smi --query-gpu', () => {
       expect(parseGpuQuery(text).rows).toEqual([]);
   });
 });
+
+describe('tables of nvidia-smi that somebody damaged', () => {
+  it('never throw, and never give what a report cannot carry', () => {
+    const names = [
+      'query-two.csv',
+      'query-lost.csv',
+      'query-mig.csv',
+      'apps-3090ti.csv',
+      'pmon-535.txt',
+      'list-mig.txt',
+    ];
+    const texts = names.map(fixture);
+    const { next } = chance(7117);
+    for (let round = 0; round < 3_000; round++) {
+      const [query, apps, pmon, list] = [0, 1, 2, 3].map(() => damaged(texts[next(texts.length)] as string, next));
+      const { rows, problems } = parseGpuQuery(query as string);
+      const answers = { apps: apps as string, pmon: pmon as string, list: list as string, systemMemoryBytes: gib };
+      for (const { gpu, usedBytes, busyPercent } of nvidiaSamples(rows, answers)) {
+        expect(Gpu.safeParse(gpu).success, JSON.stringify({ round, gpu })).toBe(true);
+        expect(usedBytes === null || usedBytes >= 0).toBe(true);
+        expect(busyPercent === null || (busyPercent >= 0 && busyPercent <= 100)).toBe(true);
+      }
+      expect(problems.every((problem) => problem.length > 0)).toBe(true);
+    }
+  });
+
+  it('and a number that no card has is no number', () => {
+    const { rows } = parseGpuQuery(fixture('query-3090ti.csv').replace('24564', '9'.repeat(400)));
+    expect(rows[0]?.memoryBytes).toBeNull();
+  });
+});
+
+const chance = (seed: number) => {
+  let state = seed;
+  return {
+    next: (below: number): number => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return Math.floor((state / 2 ** 32) * below);
+    },
+  };
+};
+
+/** One to four bites: a piece cut out, doubled, exchanged for noise, or lines swapped. */
+function damaged(text: string, next: (below: number) => number): string {
+  const noise = [
+    '\u0000',
+    '[N/A]',
+    '-1',
+    '9'.repeat(40),
+    ',',
+    ', , ,',
+    '\n',
+    '\r',
+    '#',
+    ' ',
+    'ERR!',
+    'GPU-',
+    '\u001b[2J',
+    'x'.repeat(300),
+  ];
+  let out = text;
+  for (let bites = 1 + next(4); bites > 0; bites--) {
+    const at = next(out.length + 1);
+    const end = Math.min(out.length, at + next(12));
+    const piece = [noise[next(noise.length)] as string, '', out.slice(at, end).repeat(2)][next(3)] as string;
+    out = out.slice(0, at) + piece + out.slice(end);
+  }
+  return out;
+}
 
 describe('processes on the GPU', () => {
   it('reads compute apps', () => {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { GpuProcess, GpuSample } from '../../node/machine/gpu-nvidia.ts';
-import { isForeign, isOurs } from '../../node/machine/gpu-owner.ts';
+import { isOurs, type OwnRuns, ownersUse } from '../../node/machine/gpu-owner.ts';
 import { playedGpus } from '../../node/machine/gpu-played.ts';
 import { isLocalScreen, parentInStat, parentOf } from '../../node/machine/processes.ts';
 
@@ -19,6 +19,7 @@ const sample = (processes: GpuProcess[] | null, busyPercent = 50): GpuSample => 
   busyPercent,
   processes,
 });
+const isForeign = (one: GpuSample, runs: OwnRuns): boolean => ownersUse(one, runs) !== null;
 /** 41007 <- 41000 <- 900 (a run's root) <- 1 */
 const tree: Record<number, number> = { 41007: 41000, 41000: 900, 900: 1 };
 const ours = (...pids: number[]) => ({ pids: new Set(pids), parentOf: (pid: number) => tree[pid] ?? null });
@@ -44,9 +45,29 @@ describe('the owner of a GPU', () => {
       process({ type: 'C+G', name: '/usr/bin/gnome-shell', busyPercent: 40 }),
       false,
     ],
+    ['a remote desktop at rest', process({ type: 'C+G', name: '/usr/libexec/gnome-remote-desktop-daemon' }), false],
+    ['a browser that computes a little', process({ type: 'C+G', name: 'chrome', busyPercent: 4 }), false],
+    ['a 3D program', process({ type: 'C+G', name: 'blender', busyPercent: 60 }), true],
+    ['a daemon that waits', process({ name: 'ollama', busyPercent: null, usedBytes: 300 << 20 }), false],
+    ['a daemon with a model loaded', process({ name: 'ollama', busyPercent: null, usedBytes: 6 * 2 ** 30 }), true],
+    ['a program whose memory is not told', process({ usedBytes: null, busyPercent: null }), true],
     ['a program with a like name', process({ type: 'G', name: 'XorgGame', busyPercent: 40 }), true],
   ])('%s', (_name, one, expected) => {
     expect(isForeign(sample([one]), ours())).toBe(expected);
+  });
+
+  it('names who has it, and tells play from work', () => {
+    const game = process({ pid: 2, type: 'G', name: 'C:\\Games\\Elden\u001b[31mRing.exe', busyPercent: 90 });
+    const work = process({ pid: 3, name: '/opt/ollama/bin/ollama', usedBytes: 6 * 2 ** 30 });
+    expect(ownersUse(sample([work]), ours())).toEqual({ name: 'ollama', plays: false });
+    expect(ownersUse(sample([work, game]), ours())).toEqual({ name: 'Elden?[31mRing.exe', plays: true });
+  });
+
+  it('goes by load for the look at which pmon gave no answer', () => {
+    const blind = { ...sample([], 92), namesGames: false };
+    expect(ownersUse(blind, ours())).toEqual({ name: 'a program', plays: true });
+    expect(ownersUse(blind, ours(900))).toBeNull();
+    expect(ownersUse({ ...blind, namesGames: true }, ours())).toBeNull();
   });
 
   it('goes by load where processes have no names, but not while a run of ours makes the load', () => {

@@ -1,3 +1,6 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { pciVendors, sysfsGpus } from '../../node/machine/gpu-sysfs.ts';
@@ -19,6 +22,35 @@ describe('GPUs in sysfs', () => {
     ]);
     expect(found[0]).toMatchObject({ usedBytes: 1610612736, busyPercent: 37, processes: null });
     expect(found[1]).toMatchObject({ usedBytes: null, busyPercent: null });
+  });
+
+  it('knows a processor’s graphics by what they are, not by the memory that the firmware set aside', async () => {
+    const sys = mkdtempSync(join(tmpdir(), 'autogit-sysfs-'));
+    const card = (name: string, slot: string, device: string, classes: string[], state = 'active') => {
+      const folder = join(sys, 'class/drm', name, 'device');
+      mkdirSync(join(folder, 'power'), { recursive: true });
+      const files = { vendor: '0x1002', device, uevent: `PCI_SLOT_NAME=${slot}`, mem_info_vram_total: 8 * gib };
+      const load = { mem_info_vram_used: gib, gpu_busy_percent: 99, 'power/runtime_status': state };
+      for (const [file, value] of Object.entries({ ...files, ...load }))
+        writeFileSync(join(folder, file), `${value}\n`);
+      for (const [index, kind] of classes.entries()) {
+        const beside = join(sys, 'bus/pci/devices', slot.replace(/\d$/, String(index)));
+        mkdirSync(beside, { recursive: true });
+        writeFileSync(join(beside, 'class'), `${kind}\n`);
+      }
+    };
+    const discrete = ['0x030000', '0x040300', '0x0c0330'];
+    const processor = ['0x030000', '0x040300', '0x108000', '0x0c0330'];
+    card('card0', '0000:03:00.0', '0x744c', discrete, 'suspended');
+    card('card1', '0000:0d:00.0', '0x13c0', []);
+    card('card2', '0000:0e:00.0', '0xffff', processor);
+    card('card3', '0000:c5:00.0', '0x1586', processor);
+    const found = await sysfsGpus({ sys, amdgpuIds: 'nothing', pciIds: [] });
+    expect(found.map(({ gpu, busyPercent }) => [gpu.uuid, busyPercent])).toEqual([
+      ['pci-0000:03:00.0', 0],
+      ['pci-0000:c5:00.0', 99],
+    ]);
+    rmSync(sys, { recursive: true });
   });
 
   it('knows common cards without any list, and shows the number of the others', async () => {

@@ -1,6 +1,7 @@
 import { classKey } from '../../protocol/ids.ts';
 import { foundingLedger, type Ledger, type LedgerNode, type Run } from '../../protocol/ledger.ts';
 import type { Gpu, Measured } from '../../protocol/report.ts';
+import { roomOf } from '../../scheduler/jobs/room.ts';
 import type { Machine } from '../../scheduler/jobs/verdict.ts';
 
 /** The example lab of DESIGN §1: kang (server, no GPU), desktop-1 (RTX 3090 Ti), desktop-2 (RTX 5080). */
@@ -63,15 +64,7 @@ export function machine(name: string, over: Partial<Machine> = {}, words: Partia
       cpuMillis: said.capacity.cpuMillis,
       memoryBytes: said.capacity.memoryBytes - said.reserveMemoryBytes - said.usedMemoryBytes,
       diskBytes: said.capacity.diskBytes - said.usedDiskBytes,
-      gpus: said.capacity.gpus.map((gpu) => {
-        const load = said.gpus.find((one) => one.uuid === gpu.uuid);
-        return {
-          uuid: gpu.uuid,
-          memoryBytes: gpu.memoryBytes - (load?.usedBytes ?? 0),
-          busyPercent: load?.busyPercent ?? 0,
-          foreign: load?.foreign ?? false,
-        };
-      }),
+      gpus: roomOf(said, [], null).gpus,
     },
     holders: {},
     runs: 0,

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import type { Capacity } from '../../protocol/report.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { place } from '../../scheduler/jobs/placement.ts';
-import type { Machine } from '../../scheduler/jobs/verdict.ts';
+import { judge, type Machine } from '../../scheduler/jobs/verdict.ts';
 import { GiB, gpu3090, gpu5080, machine, measured } from './jobs-lab-machines.ts';
 
 const lab = (over: Record<string, Machine> = {}): Machine[] =>
@@ -84,6 +85,21 @@ describe('the example lab', () => {
     expect(reasons(['cpu-64']).kang).toBe('has 16 CPU, and the job needs 64');
     expect(reasons(['node-kang'])['desktop-1']).toBe('is not kang');
   });
+
+  it('who asks for a GPU whose driver fails waits for it: that machine could satisfy it', () => {
+    const capacity = { ...machine('kang').measured?.capacity, gpus: [] } as Capacity;
+    const gpuProblems = ['Driver/library version mismatch'];
+    const broken = machine('desktop-1', {}, { capacity, gpus: [], gpuProblems });
+    for (const tags of [['gpu'], ['vram-20g'], ['rtx-3090-ti'], ['cuda', 'gpu-2']]) {
+      const verdict = judge(demandOf(tags, 'amd64'), broken);
+      expect([verdict.ever, verdict.because]).toEqual([
+        true,
+        'its GPUs do not all work: Driver/library version mismatch',
+      ]);
+    }
+    expect(judge(demandOf([], 'amd64'), broken).fits).toBe(true);
+    expect(judge(demandOf(['no-such-label'], 'amd64'), broken).ever).toBe(false);
+  });
 });
 
 describe('one reason for each machine that waits', () => {
@@ -108,6 +124,26 @@ describe('one reason for each machine that waits', () => {
       machine('desktop-1', {}, { gpus: [{ uuid: gpu3090.uuid, usedBytes: 8 * GiB, busyPercent: 90, foreign: true }] }),
       ['gpu'],
       'its only GPU has 16 of 24 GiB free: another program of its owner uses it',
+    ],
+    [
+      'foreign, and by name',
+      machine(
+        'desktop-1',
+        {},
+        { gpus: [{ uuid: gpu3090.uuid, usedBytes: 8 * GiB, busyPercent: 90, foreign: true, usedBy: 'ollama' }] },
+      ),
+      ['gpu'],
+      'its only GPU has 16 of 24 GiB free: ollama of its owner uses it',
+    ],
+    [
+      'a card that fails',
+      machine(
+        'desktop-1',
+        {},
+        { gpus: [{ uuid: gpu3090.uuid, usedBytes: 0, busyPercent: 0, foreign: true, problem: 'GPU is lost' }] },
+      ),
+      ['vram-20g'],
+      'its only GPU does not work: GPU is lost',
     ],
     [
       'memory of the GPU',

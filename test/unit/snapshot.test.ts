@@ -8,6 +8,7 @@ import { quorumOf } from '../../scheduler/snapshot-quorum.ts';
 import { shortAddress } from '../../scheduler/snapshot-view.ts';
 import { Lab, wallStart } from './jobs-lab.ts';
 import { GiB, gpu3090, gpu5080, labLedger, labMeasured, labRun, measured } from './jobs-lab-machines.ts';
+import { viewOf } from './snapshot-lab.ts';
 
 /** The example lab with its GPU taken by run 4813 for 12 minutes, and job 4815 waiting for 20 s (INTERFACE). */
 function exampleLab(): Lab {
@@ -35,19 +36,6 @@ function exampleLab(): Lab {
   lab.run(20_000);
   return lab;
 }
-
-const viewOf = (lab: Lab, name: string, over: Partial<ViewInput> = {}): ViewInput => ({
-  at: lab.at,
-  wallMs: lab.wallMs,
-  self: name,
-  jobs: lab.node(name).jobs,
-  ledger: lab.committed,
-  accepted: lab.accepted,
-  leader: lab.leader === null ? null : { node: lab.leader, term: 12, sinceWallMs: lab.wallMs - 10_800_000 },
-  liveness: (node) => lab.nodes.get(node)?.liveness ?? { state: 'silent', since: 0 },
-  storeOf: () => null,
-  ...over,
-});
 
 describe('dates by arithmetic', () => {
   it.each([
