@@ -5,6 +5,8 @@ export interface MeshOptions {
   lan?: Lan;
   env?: Record<string, Record<string, string>>;
   args?: Record<string, string[]>;
+  /** Another version of the program, for all of them. */
+  bin?: string;
 }
 
 /** On one computer without namespaces mDNS would meet other tests' agents: these listen on loopback and are told. */
@@ -29,6 +31,7 @@ export async function formMesh(rig: Rig, names: string[], options: MeshOptions =
     const namespace = options.lan?.namespace(index + 1) ?? null;
     const machine = rig.machine(name, namespace, options.env?.[name]);
     machines.push(machine);
+    if (options.bin) machine.bin = options.bin;
     const more = options.args?.[name] ?? ['--executor', 'process'];
     machine.join(...(index === 0 ? ['--new', 'home'] : []), ...more, ...(await joinArgs(rig, index, options.lan)));
     if (index === 0) await until('the founder leads', async () => (await machine.status()).leader);

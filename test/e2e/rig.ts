@@ -44,6 +44,8 @@ export class TestMachine {
   readonly home: string;
   readonly namespace: string | null;
   readonly env: Record<string, string>;
+  /** The program that runs this machine; another version's in the test of upgrades. */
+  bin = bin;
   process: ChildProcess | null = null;
   output = '';
 
@@ -55,7 +57,7 @@ export class TestMachine {
   }
 
   #command(args: string[]): [string, string[]] {
-    const own = [bin, '--home', this.home, ...args];
+    const own = [this.bin, '--home', this.home, ...args];
     if (this.namespace === null) return [process.execPath, own];
     return ['nsenter', [`--net=/var/run/netns/${this.namespace}`, process.execPath, ...own]];
   }

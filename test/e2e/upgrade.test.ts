@@ -1,0 +1,57 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { counting, formMesh, pipelineEnd, runningJobs, settled, ticks, upTo } from './mesh.ts';
+import { oldVersion } from './old-version.ts';
+import { bin, Rig, type TestMachine, until } from './rig.ts';
+
+/** The main of before issue 7: secrets sealed by the mesh key, the mesh key in the clear in each store. */
+const before = '5a643bc';
+
+describe('an upgrade, machine by machine', () => {
+  const rig = new Rig();
+  let machines: TestMachine[] = [];
+
+  beforeAll(async () => {
+    const gitlab = rig.practice();
+    await gitlab.start();
+    const old = oldVersion(before, join(rig.dir, 'old-version'));
+    machines = await formMesh(rig, ['kang', 'desktop-1', 'desktop-2'], { bin: old });
+    machines[0]!.env.PRACTICE_TOKEN = gitlab.token;
+    const connected = await machines[0]!.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
+    expect(connected.stderr).not.toContain('error');
+  }, 180_000);
+
+  afterAll(() => rig.clean());
+
+  it('of a mesh of the commit before: its running job goes on, N and N-1 are one mesh, new jobs run at every step', async () => {
+    const gitlab = rig.gitlab!;
+    const long = await gitlab.push('long', {
+      '.gitlab-ci.yml': `count: { tags: [node-desktop-1], script: ['${counting(200)}'] }`,
+    });
+    await until('the script has begun', async () => {
+      const [job] = await runningJobs(rig, long);
+      return job && ticks(await gitlab.trace(long, job.id)).length > 0;
+    });
+    for (const [index, machine] of machines.entries()) {
+      await machine.kill('SIGTERM');
+      machine.bin = bin;
+      machine.output = '';
+      machine.join('--executor', 'process', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
+      await settled(machines);
+      const step = await gitlab.push(`step-${index}`, {
+        '.gitlab-ci.yml': machines
+          .map(({ name }) => `on-${name}: { tags: [node-${name}], script: ["echo here"] }`)
+          .join('\n'),
+      });
+      const { jobs } = await pipelineEnd(rig, step, 60_000);
+      expect(jobs.map(({ name, status }) => [name, status]).sort(), `after ${machine.name}`).toEqual([
+        ['on-desktop-1', 'success'],
+        ['on-desktop-2', 'success'],
+        ['on-kang', 'success'],
+      ]);
+    }
+    const { jobs } = await pipelineEnd(rig, long, 90_000);
+    expect(jobs.map(({ name, status }) => [name, status])).toEqual([['count', 'success']]);
+    expect(ticks(await gitlab.trace(long, jobs[0]!.id))).toEqual(upTo(200));
+  }, 240_000);
+});
