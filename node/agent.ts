@@ -6,10 +6,11 @@ import { becomeMember, meshKeyFact } from './agent/joining.ts';
 import { describeMachine, openExecutors } from './agent/machine-lines.ts';
 import { Member } from './agent/member.ts';
 import { NetworkSlot } from './agent/network-slot.ts';
+import type { NewcomerQuestions } from './agent/newcomer-questions.ts';
 import { PauseSwitch } from './agent/pause.ts';
 import { RunWatch } from './agent/run-watch.ts';
 import { leavePatienceMs, watchSleep } from './agent/sleep.ts';
-import { askForApprovals, joinedLine } from './agent/terminal.ts';
+import { joinedLine, newcomerQuestions } from './agent/terminal.ts';
 import { createLines, type Lines } from './cli/lines.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { EnrolDesk } from './enrol/enrol-desk.ts';
@@ -75,6 +76,7 @@ class Agent {
   readonly #closers: (() => Promise<void> | void)[] = [];
   #member: Member | null = null;
   #desk: EnrolDesk | null = null;
+  #questions: NewcomerQuestions | null = null;
   #meshKey = '';
   #words: { words: string | null; mesh: string | null } = { words: null, mesh: null };
   #end!: (end: { code: number; error?: unknown }) => void;
@@ -278,6 +280,8 @@ class Agent {
       log: networkLog(this.#log),
     });
     this.#closers.push(() => this.#desk?.close());
+    this.#questions = newcomerQuestions(this.#options, this.#lines, (change) => member.changes.ask(change));
+    this.#closers.push(() => this.#questions?.close());
     slot.fill(network);
     member.start();
     await store.put(portFact, String(network.port));
@@ -289,8 +293,7 @@ class Agent {
 
   #onLedger(ledger: Ledger): void {
     this.#desk?.onLedger(ledger);
-    const member = this.#member;
-    if (member) askForApprovals(ledger, this.#options, this.#lines, (change) => member.changes.ask(change));
+    this.#questions?.onLedger(ledger);
   }
 
   /** Others, and the person at the terminal, learn where this node is. */

@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
-import { NodeName, Tag } from '../protocol/ids.ts';
+import { MeshName, NodeName, Tag } from '../protocol/ids.ts';
 import { limits } from '../protocol/limits.ts';
 import { parseSize } from './quantities.ts';
 import { type Environment, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
@@ -28,6 +28,7 @@ export function parsePlayedGpu(text: string): PlayedGpu {
 
 const isAddress = (text: string): boolean => /^(\/|\[?[\w.:-]+\]?$)/.test(text) && text.length <= 256;
 
+const meshNameSentence = `a mesh's name has 1 to ${limits.nameChars} printable characters, on one line`;
 const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
   name: { schema: NodeName, sentence: 'a name is a-z, 0-9 and -, at most 63 characters' },
   labels: { schema: z.array(Tag).max(limits.labels), sentence: `at most ${limits.labels} labels of 255 characters` },
@@ -40,8 +41,8 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
     sentence: 'an address to listen on is /ip4/0.0.0.0/tcp/7117',
   },
   mesh: {
-    schema: z.string().min(1).max(limits.nameChars),
-    sentence: `a mesh's name has 1 to ${limits.nameChars} characters`,
+    schema: MeshName,
+    sentence: meshNameSentence,
   },
   dashboard: { schema: z.string().regex(/^(\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i), sentence: 'it is HOST:PORT' },
   dockerHost: { schema: z.string().regex(/^(unix|tcp|http|https):\/\/.+/), sentence: 'it is unix:///… or tcp://…' },
@@ -60,8 +61,8 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
   }
   const founding = settings.get('new');
   const meshName = typeof founding === 'string' ? founding : null;
-  if (meshName !== null && meshName.length > limits.nameChars)
-    throw new AutogitError('bad-flag', `--new: a mesh's name has at most ${limits.nameChars} characters`);
+  if (meshName !== null && !MeshName.safeParse(meshName).success)
+    throw new AutogitError('bad-flag', `--new: ${meshNameSentence}`);
   const isNamed = settings.text('name') !== null;
   return {
     home: resolve(homeOf(settings, env)),

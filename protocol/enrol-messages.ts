@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { NodeId, NodeName, Sentence, ShortId, StoreId } from './ids.ts';
+import { MeshName, NodeId, NodeName, Sentence, ShortId, StoreId } from './ids.ts';
 import { Ledger } from './ledger.ts';
 import { limits } from './limits.ts';
 
@@ -29,7 +29,7 @@ export const EnrolMessage = z.discriminatedUnion('kind', [
     kind: z.literal('mesh'),
     v: z.literal(1),
     meshId: ShortId,
-    meshName: z.string().max(limits.nameChars),
+    meshName: MeshName,
     member: NodeName,
     nonce: hex(32),
   }),

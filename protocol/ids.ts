@@ -11,6 +11,16 @@ export const NodeName = z
   .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'a name is a-z, 0-9 and -, at most 63 characters');
 export type NodeName = z.infer<typeof NodeName>;
 
+/** A mesh's name as it may be given, and shown to strangers: printable on one line, no blank at its ends. */
+export const MeshName = z
+  .string()
+  .min(1)
+  .max(limits.nameChars)
+  .regex(
+    /^(?! )[^\p{C}\p{Zl}\p{Zp}]*(?<! )$/u,
+    `a mesh's name has 1 to ${limits.nameChars} printable characters, on one line`,
+  );
+
 /** Minted when a store is created and kept in it: a voter is (node, store), SAFETY L8. */
 export const StoreId = z.string().min(1).max(64);
 export type StoreId = z.infer<typeof StoreId>;

@@ -34,16 +34,16 @@ const waiting = (ledger: Ledger): NodeId[] =>
   Object.keys(ledger.approvals).filter((node) => !ledger.approvals[node]!.ignored);
 
 export function approve(ledger: Ledger, change: Change & { kind: 'approve' }, wallMs: number): Ledger | Refusal {
-  const open = waiting(ledger);
+  const { words } = change;
   let node: NodeId | null;
   if (change.node === null) {
+    const open = waiting(ledger);
     if (open.length === 0) return { refused: 'no machine waits for approval' };
-    const byWords = change.words === null ? open : open.filter((one) => ledger.approvals[one]!.words === change.words);
-    if (byWords.length === 0) return { refused: `no waiting machine shows the words ${change.words}` };
-    if (byWords.length > 1) {
-      const names = byWords.map((one) => `${ledger.approvals[one]!.name} (${ledger.approvals[one]!.words})`).join(', ');
-      return { refused: `${byWords.length} machines wait: ${names}; name one: autogit-node approve NAME` };
-    }
+    if (words === null) return { refused: nothingCompared };
+    const byWords = open.filter((one) => ledger.approvals[one]!.words === words);
+    if (byWords.length === 0) return { refused: `no waiting machine shows the words ${words}` };
+    if (byWords.length > 1)
+      return { refused: `${byWords.length} machines show these words: ignore all of them, and let them join again` };
     node = byWords[0]!;
   } else {
     node = find(ledger.approvals, change.node);
@@ -52,12 +52,17 @@ export function approve(ledger: Ledger, change: Change & { kind: 'approve' }, wa
     if (node === null) return { refused: notWaiting(ledger, change.node) };
   }
   const approval = ledger.approvals[node]!;
-  if (change.words !== null && change.words !== approval.words)
+  // Also when an older version's command asks: a name is free to choose, and whoever knocks first may carry it.
+  if (words === null) return { refused: nothingCompared };
+  if (words !== approval.words)
     return {
       refused: `${approval.name} shows other words: ${approval.words}; if these are not on its screen, do not let it in: autogit-node ignore ${approval.name}`,
     };
   return admit(ledger, node, approval, change.because, wallMs);
 }
+
+const nothingCompared =
+  'nobody compared the words: on the machine that waits, read its four words; here: autogit-node approve NAME --words THEM';
 
 function notWaiting(ledger: Ledger, wanted: string): string {
   const namesakes = Object.values(ledger.approvals).filter(({ name }) => name === wanted).length;

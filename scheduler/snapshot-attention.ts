@@ -107,7 +107,7 @@ const waitingLines = (ledger: Ledger): Attention[] =>
       code: 'machine-waiting',
       severity: 'info' as const,
       sentence: `${approval.name} waits to be let in: compare the words ${approval.words}`,
-      fix: `autogit-node approve ${approval.name}`,
+      fix: `autogit-node approve ${approval.name} --words ${approval.words}`,
     }));
 
 function nodeLines(view: ViewInput, node: NodeRow, quorumHolds: boolean): Attention[] {

@@ -1,9 +1,10 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
+import { MeshName } from '../../protocol/ids.ts';
 import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
-import type { Lines } from '../cli/lines.ts';
+import { type Lines, shown } from '../cli/lines.ts';
 import { ask, confirm, hasTerminal } from '../cli/prompt.ts';
 import type { Clock } from '../clock.ts';
 import { type FoundMesh, findMeshes } from '../enrol/find-meshes.ts';
@@ -72,7 +73,7 @@ async function choose(joining: Joining, invite: InviteCode | null, isFirst: bool
   if (mesh && !(options.found?.name && options.found.name !== mesh.meshName)) {
     const members = meshes.map(({ memberName }) => memberName).join(' and ');
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    lines.ok('discovery', `mesh "${mesh.meshName}": ${members} found in ${seconds} s`);
+    lines.ok('discovery', `mesh "${shown(mesh.meshName)}": ${members} found in ${seconds} s`);
     return { kind: 'knock', mesh };
   }
   if (options.found) return { kind: 'found', name: options.found.name ?? options.mesh ?? 'home' };
@@ -106,13 +107,20 @@ async function nobodyAnswers(
     others.length > 0 ? ` (only of others: ${[...new Set(others.map((one) => one.meshName))].join(', ')})` : '';
   if (isAsking) {
     const question = `No mesh answers on this LAN${seen}. Start a new one here?`;
-    if (await confirm(question, true, { ...options, signal }))
-      return { kind: 'found', name: await ask('Its name?', options.mesh ?? 'home', { ...options, signal }) };
+    if (await confirm(question, true, { ...options, signal })) return { kind: 'found', name: await askName(joining) };
     await pause(lookAgainMs, signal);
   } else {
     lines.wait('discovery', `no mesh answers yet${seen}; looking on. To start one here: autogit-node join --new`);
   }
   return null;
+}
+
+async function askName({ options, lines, signal }: Joining): Promise<string> {
+  for (;;) {
+    const name = MeshName.safeParse(await ask('Its name?', options.mesh ?? 'home', { ...options, signal }));
+    if (name.success) return name.data;
+    lines.warn('name', name.error.issues[0]?.message ?? 'this is no name');
+  }
 }
 
 async function found({ options, network, store, clock, lines }: Joining, name: string): Promise<void> {
@@ -156,7 +164,7 @@ async function enter(joining: Joining, mesh: FoundMesh, invite: InviteCode | nul
     {
       words: (words, { name }) => {
         onWords(words, name);
-        const command = `    autogit-node approve ${options.name}`;
+        const command = `    autogit-node approve ${options.name} --words ${words}`;
         const show = `compare the words   ${words}   and type on any machine of the mesh:\n${command}`;
         asking = globalThis.setTimeout(() => lines.wait('approval', show), noPersonMs);
       },
@@ -168,12 +176,12 @@ async function enter(joining: Joining, mesh: FoundMesh, invite: InviteCode | nul
   onWords(null, null);
   if (outcome.kind === 'approved') {
     await keep(store, outcome.ledger, outcome.meshKey);
-    lines.ok('approved', `${outcome.because}, after ${((performance.now() - began) / 1000).toFixed(0)} s`);
+    lines.ok('approved', `${shown(outcome.because)}, after ${((performance.now() - began) / 1000).toFixed(0)} s`);
     return true;
   }
   if (signal.aborted) return false;
   if (outcome.kind === 'refused')
-    throw new AutogitError('turned-away', `${mesh.memberName} refused: ${outcome.because}`);
-  lines.warn('approval', `${mesh.memberName}: ${outcome.because}; trying again`);
+    throw new AutogitError('turned-away', `${mesh.memberName} refused: ${shown(outcome.because)}`);
+  lines.warn('approval', `${mesh.memberName}: ${shown(outcome.because)}; trying again`);
   return false;
 }

@@ -2,6 +2,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { agentOf, type Context, jobArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { jobsView, jobView, whyView } from './jobs-view.ts';
+import { shownLines } from './lines.ts';
 import { pause, watchMs } from './status-command.ts';
 
 export async function jobs(context: Context): Promise<number> {
@@ -15,9 +16,10 @@ export async function jobs(context: Context): Promise<number> {
     if (wanted !== null && shown.length === 0)
       throw new AutogitError('no-gitlab', `the mesh knows no job ${wanted}`, { hint: 'autogit-node jobs --all' });
     if (everyMs !== null) out.restart();
+    const cleaned = out.isTerminal ? shownLines : (text: string): string => text;
     const form = { isTerminal: out.isTerminal, columns: out.columns, now: Date.now() };
     if (settings.isOn('json')) out.json(shown);
-    else if (wanted !== null) out.data(jobView(shown[0] as (typeof rows)[number], form));
+    else if (wanted !== null) out.data(cleaned(jobView(shown[0] as (typeof rows)[number], form)));
     else if (shown.length > 0 || out.isTerminal) out.data(jobsView(shown, form));
     if (everyMs === null) return exit.ok;
     await pause(everyMs, signal);
@@ -34,6 +36,6 @@ export async function why(context: Context): Promise<number> {
       hint: 'autogit-node jobs --all',
     });
   if (settings.isOn('json')) out.json(answer);
-  else out.data(whyView(answer, out));
+  else out.data(out.isTerminal ? shownLines(whyView(answer, out)) : whyView(answer, out));
   return exit.ok;
 }

@@ -8,10 +8,19 @@ const colours: Record<LineState, string> = {
 };
 const indent = ' '.repeat(22);
 
+/**
+ * Text that others chose (names of machines and meshes, what they refuse with) as it may meet a terminal: one line, and
+ * nothing in it that moves the cursor, colours, or turns the direction of writing.
+ */
+export const shown = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ');
+
+/** The same for whole sentences of ours, in which only the line breaks are meant. */
+export const shownLines = (text: string): string => text.split('\n').map(shown).join('\n');
+
 /** One line of `join` or `doctor`: `  ok    machine     16 cores`; further lines of the sentence are indented below. */
 export function progressLine(state: LineState, what: string, sentence: string, color = false): string {
   const word = color ? `${colours[state]}${state}\u001b[0m${' '.repeat(6 - state.length)}` : state.padEnd(6);
-  const [first = '', ...more] = sentence.split('\n');
+  const [first = '', ...more] = sentence.split('\n').map(shown);
   return [`  ${word}${what.padEnd(12)}${first}`.trimEnd(), ...more.map((line) => `${indent}${line}`)].join('\n');
 }
 
@@ -37,7 +46,7 @@ export function createLines(options: { color: boolean; quiet?: boolean; write?: 
     warn: print('warn'),
     fail: print('fail'),
     say: (sentence) => {
-      if (!quiet) write(`${sentence}\n`);
+      if (!quiet) write(`${shownLines(sentence)}\n`);
     },
   };
 }

@@ -1,10 +1,12 @@
 import { userInfo } from 'node:os';
 import type { Change } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
 import { parseDuration, showDuration } from '../quantities.ts';
 import type { AgentClient } from '../socket-client.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
+import { shown } from './lines.ts';
 import { confirm, hasTerminal, type PromptOptions } from './prompt.ts';
 
 export const promptOf = ({ settings, signal }: Context): PromptOptions => ({
@@ -17,7 +19,7 @@ export const promptOf = ({ settings, signal }: Context): PromptOptions => ({
 async function change(context: Context, agent: AgentClient, asked: Change): Promise<number> {
   const outcome = await agent.change(asked);
   if (context.settings.isOn('json')) context.out.json(outcome);
-  else if (outcome.state === 'done') context.out.data(outcome.because);
+  else if (outcome.state === 'done') context.out.data(shown(outcome.because));
   if (outcome.state === 'done') return exit.ok;
   if (outcome.state === 'refused')
     throw new AutogitError('unsupported', outcome.because, { hint: 'autogit-node status shows the mesh' });
@@ -29,43 +31,70 @@ async function change(context: Context, agent: AgentClient, asked: Change): Prom
 const said = async (context: Context, sentence: Promise<string>): Promise<number> => {
   const text = await sentence;
   if (context.settings.isOn('json')) context.out.json({ said: text });
-  else context.out.data(text);
+  else context.out.data(shown(text));
   return exit.ok;
 };
 
 export const leave = async (context: Context): Promise<number> => said(context, (await agentOf(context)).leave());
 
-/** Without a name: the only machine that waits, after its words were compared. */
+type Waiting = StatusSnapshot['waiting'][number];
+
+/**
+ * Lets in what a person has compared, nothing else: with `--words` the mesh compares, without them the person at this
+ * terminal does, who is shown name, address and words. A name alone says nothing: whoever knocks chooses it.
+ */
 export async function approve(context: Context): Promise<number> {
   const agent = await agentOf(context);
-  const { waiting } = (await agent.status()).snapshot;
+  const because = `approved by ${userName()}`;
   const words = context.settings.text('approve.words');
   const asked = context.args[0];
+  if (words !== null) return change(context, agent, { kind: 'approve', node: asked ?? null, words, because });
+  const { snapshot } = await agent.status();
+  const row = theOneThatWaits(snapshot, asked);
+  if (row === null) return sayMember(context, asked as string);
+  if (!(await isCompared(context, row))) throw new AutogitError('not-approved', `${row.node} was not let in`);
+  // The words that were on this screen: should it knock again meanwhile, the mesh refuses.
+  return change(context, agent, { kind: 'approve', node: row.id, words: row.words, because });
+}
+
+/** Null: a member of the mesh is called so. */
+function theOneThatWaits({ waiting, nodes }: StatusSnapshot, asked: string | undefined): Waiting | null {
   const fits = waiting.filter((row) => asked === undefined || [row.node, row.id].includes(asked));
-  if (asked === undefined && words === null) {
-    if (fits.length === 0)
-      throw new AutogitError('no-mesh', 'no machine waits to be let in', {
-        hint: 'on the other machine: autogit-node join',
-      });
-    if (fits.length > 1)
-      throw new AutogitError(
-        'bad-flag',
-        `${fits.length} machines wait: ${fits.map(({ node, words: shown }) => `${node} (${shown})`).join(', ')}`,
-        {
-          hint: `autogit-node approve ${fits[0]?.node}`,
-        },
-      );
-    const only = fits[0] as (typeof fits)[number];
-    const question = `${only.node} at ${only.address} shows   ${only.words}   Does it say the same?`;
-    if (!hasTerminal(promptOf(context)) && !context.settings.isOn('yes'))
-      throw new AutogitError('no-terminal', `nobody can compare the words of ${only.node}: ${only.words}`, {
-        hint: `autogit-node approve ${only.node}`,
-      });
-    if (!(await confirm(question, false, { ...promptOf(context), yes: false })))
-      throw new AutogitError('not-approved', `${only.node} was not let in`);
+  const [first] = fits;
+  if (first && fits.length === 1) return first;
+  if (first) {
+    const all = fits.map((row) => `${row.node} at ${row.address} (${row.words})`).join(', ');
+    throw new AutogitError('bad-flag', `${fits.length} machines wait: ${all}`, { hint: approveCommand(first) });
   }
-  const node = asked ?? (words === null ? (fits[0]?.id ?? null) : null);
-  return change(context, agent, { kind: 'approve', node, words, because: `approved by ${userName()}` });
+  if (asked !== undefined && nodes.some((row) => row.state !== 'waiting' && [row.node, row.id].includes(asked)))
+    return null;
+  if (waiting.length === 0)
+    throw new AutogitError('no-mesh', 'no machine waits to be let in', {
+      hint: 'on the other machine: autogit-node join',
+    });
+  const names = waiting.map(({ node }) => node).join(', ');
+  throw new AutogitError('no-mesh', `no machine called ${asked} waits; waiting: ${names}`, {
+    hint: 'an ignored one: autogit-node approve NAME --words ITS-FOUR-WORDS',
+  });
+}
+
+const approveCommand = ({ node, words }: Waiting): string => `autogit-node approve ${node} --words ${words}`;
+
+function sayMember(context: Context, name: string): number {
+  const because = `${name} is in the mesh already`;
+  if (context.settings.isOn('json')) context.out.json({ state: 'done', because });
+  else context.out.data(because);
+  return exit.ok;
+}
+
+/** `--yes` answers no question of this kind: its default is no. */
+async function isCompared(context: Context, row: Waiting): Promise<boolean> {
+  const prompt = { ...promptOf(context), yes: false };
+  if (!hasTerminal(prompt))
+    throw new AutogitError('no-terminal', `nobody here can compare the words of ${row.node} at ${row.address}`, {
+      hint: `read the four words on its screen; if they are ${row.words}: ${approveCommand(row)}`,
+    });
+  return confirm(`${row.node} at ${row.address} shows   ${row.words}   Does its screen say the same?`, false, prompt);
 }
 
 function userName(): string {
@@ -90,6 +119,12 @@ export const undrain = changing((context) => ({ kind: 'drain', node: nodeOf(cont
 export async function forget(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const prompt = promptOf(context);
+  const { nodes } = (await agent.status()).snapshot;
+  const self = nodes.find((row) => row.self && [row.node, row.id].includes(nodeOf(context)));
+  if (self)
+    throw new AutogitError('unsupported', `${self.node} is this machine`, {
+      hint: 'autogit-node leave; to remove it, type forget on another machine',
+    });
   const question = `Remove ${nodeOf(context)} for good? It must be let in again to come back.`;
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
   return change(context, agent, { kind: 'forget', node: nodeOf(context) });
@@ -154,8 +189,8 @@ export async function settings(context: Context): Promise<number> {
 }
 
 function showSettings({ out, settings }: Context, all: object, key: string | undefined): void {
-  const shown = Object.entries(all).filter(([name]) => key === undefined || name === key);
-  if (settings.isOn('json')) out.json(Object.fromEntries(shown));
-  else if (key !== undefined) for (const [, value] of shown) out.data(String(value));
-  else for (const [name, value] of shown) out.data(`${name}${out.isTerminal ? ' = ' : '\t'}${value}`);
+  const rows = Object.entries(all).filter(([name]) => key === undefined || name === key);
+  if (settings.isOn('json')) out.json(Object.fromEntries(rows));
+  else if (key !== undefined) for (const [, value] of rows) out.data(String(value));
+  else for (const [name, value] of rows) out.data(`${name}${out.isTerminal ? ' = ' : '\t'}${value}`);
 }

@@ -1,4 +1,5 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import { shownLines } from './lines.ts';
 
 export interface PromptOptions {
   /** False with --no-input. */
@@ -34,7 +35,7 @@ export async function ask(question: string, fallback: string, options: PromptOpt
     );
   });
   try {
-    const asked = lines.question(`${question} `, options.signal ? { signal: options.signal } : {});
+    const asked = lines.question(`${shownLines(question)} `, options.signal ? { signal: options.signal } : {});
     const answer = (await Promise.race([asked, ended])).trim();
     return answer === '' ? fallback : answer;
   } finally {

@@ -1,5 +1,6 @@
 import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { showBytes, showDuration, showShare } from '../quantities.ts';
+import { shown, shownLines } from './lines.ts';
 import { attentionLine, printTable } from './table.ts';
 
 export interface ViewForm {
@@ -13,7 +14,7 @@ const plural = (count: number, word: string): string => `${count} ${word}${count
 
 /** The mesh on one screen, from the same snapshot as `--json`. */
 export function statusView(snapshot: StatusSnapshot, form: ViewForm): string {
-  return form.isTerminal ? forPeople(snapshot, form) : forPipe(snapshot);
+  return form.isTerminal ? shownLines(forPeople(snapshot, form)) : forPipe(snapshot);
 }
 
 function forPeople(snapshot: StatusSnapshot, form: ViewForm): string {
@@ -27,7 +28,7 @@ const label = (text: string): string => `${text.padEnd(10)}  `;
 function meshLines({ mesh, leader, nodes, quorum, at, seenFrom, ageMs }: StatusSnapshot): string[] {
   const approved = nodes.filter((node) => node.state !== 'waiting').length;
   const led = leader ? `leader ${leader.node} (term ${leader.term}, ${since(leader.since, at)})` : 'no leader';
-  const first = `${label(`mesh ${mesh.name}`)}${plural(approved, 'node')}, ${led}, can lose ${quorum.canLose}   seen from ${seenFrom}, ${showDuration(ageMs)} ago`;
+  const first = `${label(`mesh ${shown(mesh.name)}`)}${plural(approved, 'node')}, ${led}, can lose ${quorum.canLose}   seen from ${seenFrom}, ${showDuration(ageMs)} ago`;
   return quorum.canLose === 0 && quorum.sentence !== '' ? [first, `${label('')}${quorum.sentence}`] : [first];
 }
 
@@ -59,12 +60,12 @@ const usedOf = (node: NodeRow): { cpu: string; memory: string } => {
 function gpusOf(node: NodeRow): string {
   const gpus = node.capacity?.gpus ?? [];
   if (gpus.length === 0) return '-';
-  const shown = gpus.map((gpu) => {
+  const cards = gpus.map((gpu) => {
     const room = node.room?.gpus.find((candidate) => candidate.uuid === gpu.uuid);
     if (!room) return gpu.model;
     return room.foreign ? `${gpu.model} (owner)` : `${gpu.model} ${Math.round(room.busyPercent)}%`;
   });
-  return shown.length > 2 ? `${shown[0]} +${shown.length - 1}` : shown.join(', ');
+  return cards.length > 2 ? `${cards[0]} +${cards.length - 1}` : cards.join(', ');
 }
 
 const seenOf = (node: NodeRow): string =>
@@ -106,7 +107,10 @@ const wideCells = (node: NodeRow): string[] => [
 
 function attentionLines(snapshot: StatusSnapshot): string[] {
   const waiting = snapshot.waiting.map(({ node, address, words }) =>
-    attentionLine(`${node}  at ${address} waits to be let in; it shows ${words}`, `autogit-node approve ${node}`),
+    attentionLine(
+      `${node}  at ${address} waits to be let in; it shows ${words}`,
+      `autogit-node approve ${node} --words ${words}`,
+    ),
   );
   const reasons = snapshot.nodes
     .filter((node) => node.because !== null && ['draining', 'paused', 'suspect', 'gone'].includes(node.state))

@@ -1,18 +1,19 @@
+import { shown } from './lines.ts';
+
 export interface Table {
   readonly head: readonly string[];
   readonly rows: readonly (readonly string[])[];
 }
 
 const gap = '  ';
-const clean = (cell: string): string => cell.replace(/\p{Cc}/gu, ' ');
 
 /**
  * For people: aligned columns with a head, the last one cut at `columns` characters. For a pipe: tabs, no head, nothing
  * cut. Control characters of names never reach the terminal.
  */
 export function printTable(table: Table, form: { isTerminal: boolean; columns: number }): string {
-  if (!form.isTerminal) return table.rows.map((row) => row.map(clean).join('\t')).join('\n');
-  const lines = [table.head, ...table.rows].map((row) => row.map(clean));
+  if (!form.isTerminal) return table.rows.map((row) => row.map(shown).join('\t')).join('\n');
+  const lines = [table.head, ...table.rows].map((row) => row.map(shown));
   const widths = table.head.map((_, column) => Math.max(...lines.map((line) => [...(line[column] ?? '')].length)));
   return lines
     .map((line) => {
@@ -29,8 +30,9 @@ export const cut = (text: string, columns: number): string => {
 
 /** `# sentence   -> command`, the fix on a line of its own where it does not fit. */
 export function attentionLine(sentence: string, fix: string | null, columns = 100): string {
-  const said = `# ${clean(sentence)}`;
+  const said = `# ${shown(sentence)}`;
   if (fix === null) return said;
-  const whole = `${said}   -> ${fix}`;
-  return whole.length <= columns ? whole : `${said}\n#   -> ${fix}`;
+  const command = shown(fix);
+  const whole = `${said}   -> ${command}`;
+  return whole.length <= columns ? whole : `${said}\n#   -> ${command}`;
 }

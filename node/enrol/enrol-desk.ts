@@ -334,4 +334,4 @@ export class EnrolDesk {
 }
 
 const pendingSentence = (ledger: Ledger, approval: OpenApproval): string =>
-  `waits for approval by the mesh ${ledger.mesh.name}; on any of its machines: autogit-node approve ${approval.name}`;
+  `waits for approval by the mesh ${ledger.mesh.name}; on any of its machines: autogit-node approve ${approval.name} --words ${approval.words}`;

@@ -31,6 +31,12 @@ describe('letting machines in', () => {
     expect([code, stderr]).toEqual([4, expect.stringContaining('approve')]);
     const wrong = await kang.cli('approve', 'desktop-1', '--words', 'wrong-wrong-wrong-wrong');
     expect([wrong.code, wrong.stderr]).toEqual([1, expect.stringMatching(/words/)]);
+    // Nobody compared anything, and --yes is no comparison.
+    for (const unseen of [['desktop-1'], ['desktop-1', '--yes'], ['--yes'], []]) {
+      const { code: refused, stderr: because } = await kang.cli('approve', ...unseen);
+      expect([refused, because]).toEqual([2, expect.stringMatching(/nobody here can compare[^]*--words [a-z-]+/)]);
+    }
+    expect(desktop.output).toMatch(/autogit-node approve desktop-1 --words [a-z]+-[a-z]+-[a-z]+-[a-z]+/);
     await letIn(kang, desktop);
     await settled([kang, desktop]);
   });

@@ -126,7 +126,7 @@ describe('letting in by words', () => {
       addresses: newcomer.network.addresses(),
     });
     await until(() => seen.pending.length > 0, 'it is told what to type');
-    expect(seen.pending[0]).toContain('autogit-node approve desktop-1');
+    expect(seen.pending[0]).toContain(`autogit-node approve desktop-1 --words ${seen.words}`);
     await mesh.apply({ kind: 'approve', node: newcomer.id, words: null, because: 'approved on desktop-2 by ann' });
     const outcome = await done;
     expect(outcome).toMatchObject({ kind: 'approved', because: 'approved on desktop-2 by ann', meshKey: mesh.key });

@@ -78,7 +78,12 @@ export class People {
       return this.#world.startAgent(machine);
     }
     if (machine in member.ledger.approvals)
-      this.#ask(member, { kind: 'approve', node: machine, words: null, because: 'a person compared the words' });
+      this.#ask(member, {
+        kind: 'approve',
+        node: machine,
+        words: member.ledger.approvals[machine]!.words,
+        because: 'a person compared the words',
+      });
     else
       this.#ask(member, {
         kind: 'open-approval',

@@ -138,7 +138,7 @@ describe('status', () => {
     expect(lines[2]).toContain('autogit-node gitlab connect URL --token-env VAR');
     expect(lines).toContain('* desktop-1  ready  1     -    -       -    now   -');
     expect(lines.at(-2)).toBe('# attic  at 192.168.1.9 waits to be let in; it shows coral-sixty-lamp-otter');
-    expect(lines.at(-1)).toBe('#   -> autogit-node approve attic');
+    expect(lines.at(-1)).toBe('#   -> autogit-node approve attic --words coral-sixty-lamp-otter');
   });
 
   it('in a pipe: tabs, the kind of record first, RFC 3339', () => {

@@ -36,7 +36,8 @@ const open = (node: string, name: string, words?: string): Change => ({
   node,
   approval: approval(name, words),
 });
-const approve = (node: string | null, words: string | null = null): Change => ({
+/** With the words that were compared: those of desktop-1, when nothing else is said. */
+const approve = (node: string | null, words: string | null = 'words-desktop-1'): Change => ({
   kind: 'approve',
   node,
   words,
@@ -72,14 +73,14 @@ describe('letting in', () => {
     });
     expect(ledger.approvals).toEqual({});
   });
-  it('names those that wait when more than one does', () => {
+  it('tells those that wait apart by their words, by name or by id', () => {
     const two = made(open('D1', 'desktop-1'), open('D2', 'desktop-2'));
-    expect(refusal(two, approve(null))).toBe(
-      '2 machines wait: desktop-1 (words-desktop-1), desktop-2 (words-desktop-2); name one: autogit-node approve NAME',
-    );
-    expect(refusal(two, approve(null, 'words-desktop-2'))).toBe('done: desktop-2 is in the mesh');
-    expect(refusal(two, approve('desktop-2'))).toBe('done: desktop-2 is in the mesh');
-    expect(refusal(two, approve('D2'))).toBe('done: desktop-2 is in the mesh');
+    for (const node of [null, 'desktop-2', 'D2'])
+      expect(refusal(two, approve(node, 'words-desktop-2'))).toBe('done: desktop-2 is in the mesh');
+  });
+  it('lets nobody in whose words nobody compared, whoever asks and however it is named', () => {
+    const one = made(open('D1', 'desktop-1'));
+    for (const node of [null, 'desktop-1', 'D1']) expect(refusal(one, approve(node, null))).toContain('--words');
   });
   it('refuses other words than those shown', () => {
     expect(refusal(made(open('D1', 'desktop-1')), approve('desktop-1', 'coral-lamp'))).toContain(
@@ -100,7 +101,12 @@ describe('letting in', () => {
     expect(applyChange(ledger, approve('desktop-1'), now)).toBe(ledger);
   });
   it('gives a second one of a name a suffix', () => {
-    const ledger = made(open('D1', 'kang'), approve('D1'), open('D2', 'kang'), approve('D2'));
+    const ledger = made(
+      open('D1', 'kang'),
+      approve('D1', 'words-kang'),
+      open('D2', 'kang'),
+      approve('D2', 'words-kang'),
+    );
     expect(ledger.nodes.D1?.name).toBe('kang-2');
     expect(ledger.nodes.D2?.name).toBe('kang-3');
   });
@@ -120,13 +126,13 @@ describe('letting in', () => {
     const ledger = made(open('D1', 'desktop-1'), { kind: 'ignore', node: 'desktop-1' }, open('D1', 'desktop-1', 'new'));
     expect(ledger.approvals.D1).toMatchObject({ ignored: true, words: 'new' });
     expect(refusal(ledger, approve(null))).toBe('no machine waits for approval');
-    expect(refusal(ledger, approve('desktop-1'))).toBe('done: desktop-1 is in the mesh');
+    expect(refusal(ledger, approve('desktop-1', 'new'))).toBe('done: desktop-1 is in the mesh');
   });
   it('has room for 64 nodes', () => {
     const ledger = founded();
     for (let index = 1; index < 64; index += 1) ledger.nodes[`N${index}`] = { ...ledger.nodes.K!, name: `n${index}` };
     const waiting = applyChange(ledger, open('X', 'x'), now) as Ledger;
-    expect(refusal(waiting, approve(null))).toContain('at most 64 nodes');
+    expect(refusal(waiting, approve(null, 'words-x'))).toContain('at most 64 nodes');
   });
 });
 

@@ -217,7 +217,7 @@ export class Cluster {
       ignored: false,
     };
     this.request(via, { kind: 'open-approval', node, approval });
-    const id = this.request(via, { kind: 'approve', node, words: null, because: `approved on ${via}` });
+    const id = this.request(via, { kind: 'approve', node, words: approval.words, because: `approved on ${via}` });
     this.until(() => this.answerTo(via, id)?.state === 'done', 3000, `approval of ${node}`);
     if (drained) this.request(via, { kind: 'drain', node, drained: true });
     const ledger = structuredClone(this.committed(via));

@@ -317,7 +317,7 @@ describe('status', () => {
       ['quorum-at-risk', 'warn', null],
       ['node-gone', 'warn', 'autogit-node forget desktop-1   (if it never comes back)'],
       ['tags-unsatisfiable', 'warn', 'autogit-node why 1'],
-      ['machine-waiting', 'info', 'autogit-node approve laptop'],
+      ['machine-waiting', 'info', 'autogit-node approve laptop --words coral-sixty-lamp-otter'],
       ['owner-playing', 'info', 'autogit-node resume --gpu   (there)'],
     ]);
     expect(seen.attention[4]?.sentence).toBe('desktop-2  owner is playing since 19:42: no GPU work');
