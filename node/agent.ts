@@ -1,18 +1,23 @@
 import './polyfill.ts';
 import { AutogitError } from '../protocol/errors.ts';
 import type { Ledger } from '../protocol/ledger.ts';
+import { leaderOf } from '../scheduler/views.ts';
 import { LocalApi } from './agent/api.ts';
 import { becomeMember, meshKeyFact } from './agent/joining.ts';
+import { knownNodes, remember } from './agent/known-nodes.ts';
 import { describeMachine, openExecutors } from './agent/machine-lines.ts';
 import { Member } from './agent/member.ts';
 import { NetworkSlot } from './agent/network-slot.ts';
 import type { NewcomerQuestions } from './agent/newcomer-questions.ts';
 import { PauseSwitch } from './agent/pause.ts';
+import { RemovalWatch } from './agent/removal-watch.ts';
 import { RunWatch } from './agent/run-watch.ts';
 import { leavePatienceMs, watchSleep } from './agent/sleep.ts';
 import { joinedLine, newcomerQuestions } from './agent/terminal.ts';
+import { exit } from './cli/failure.ts';
 import { createLines, type Lines } from './cli/lines.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { askStanding } from './enrol/ask-standing.ts';
 import { EnrolDesk } from './enrol/enrol-desk.ts';
 import { places, prepareHome } from './home.ts';
 import { type Identity, loadIdentity } from './identity.ts';
@@ -23,6 +28,7 @@ import type { LanNetwork } from './network/network.ts';
 import type { NetworkLog } from './network/network-log.ts';
 import type { Sightings } from './network/sightings.ts';
 import type { Executor, Machine, Store } from './ports.ts';
+import { beginAnew, keepNothing, type Removal, removedSentence, writeRemoval } from './removal.ts';
 import { unseal } from './seal.ts';
 import type { JoinOptions } from './settings.ts';
 import { serveSocket } from './socket-server.ts';
@@ -35,10 +41,10 @@ const connectionErrors = new Set([
   'ConnectionClosedError',
   'MuxerClosedError',
 ]);
+/** ms for the runs of a machine that was removed to end; what is left then is swept at its next start. */
+const dropMs = 15_000;
 const portFact = 'port';
 const evidencePortFact = 'evidence-port';
-const addressFact = (node: string): string => `addresses:${node}`;
-const knownNodesFact = 'known-nodes';
 
 /**
  * Runs the agent until it leaves; returns the exit code. Its life: home, identity and store -> executors (runs of
@@ -52,13 +58,26 @@ export async function runAgent(options: JoinOptions): Promise<number> {
   const log = openLog(options.home, { level: options.verbose ? 'debug' : 'info' });
   const lines = createLines(options);
   try {
-    return await new Agent(options, log, lines).run();
+    sayRemoved(lines, beginAnew(options.home));
+    for (;;) {
+      const agent = new Agent(options, log, lines);
+      const code = await agent.run();
+      if (agent.removal === null) return code;
+      keepNothing(options.home);
+      // Who types `join` at a machine that was removed while it was away wants it back: it asks at once.
+      if (agent.removal.wasIn) return code;
+      sayRemoved(lines, beginAnew(options.home));
+    }
   } catch (error) {
     log.error(`the agent ends: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     throw error;
   } finally {
     log.close();
   }
+}
+
+function sayRemoved(lines: Lines, removal: Removal | null): void {
+  if (removal) lines.warn('removed', `${removedSentence(removal)}; it asks to be let in again`);
 }
 
 interface Hands {
@@ -77,6 +96,9 @@ class Agent {
   #member: Member | null = null;
   #desk: EnrolDesk | null = null;
   #questions: NewcomerQuestions | null = null;
+  #removalWatch: RemovalWatch | null = null;
+  /** The mesh removed this machine; `wasIn`: while this process was in it. */
+  removal: { wasIn: boolean } | null = null;
   #meshKey = '';
   #words: { words: string | null; mesh: string | null } = { words: null, mesh: null };
   #end!: (end: { code: number; error?: unknown }) => void;
@@ -282,6 +304,7 @@ class Agent {
     this.#closers.push(() => this.#desk?.close());
     this.#questions = newcomerQuestions(this.#options, this.#lines, (change) => member.changes.ask(change));
     this.#closers.push(() => this.#questions?.close());
+    this.#watchRemoval(network, member);
     slot.fill(network);
     member.start();
     await store.put(portFact, String(network.port));
@@ -291,9 +314,38 @@ class Agent {
     this.#closers.push(watchSleep({ member, network, clock: this.#clock, log: this.#log, signal }));
   }
 
+  #watchRemoval(network: LanNetwork, member: Member): void {
+    const watch = new RemovalWatch({
+      self: network.self,
+      ledger: () => member.ledger(),
+      hasLeader: () => leaderOf(member.loop.state) !== null,
+      refusedBy: () => network.refusedBy(),
+      ask: (one) => askStanding(network, one, { name: this.#options.name, meshId: member.ledger()?.mesh.id ?? '' }),
+      removed: (removal) => void this.#removed(member, removal),
+      now: () => performance.now(),
+    });
+    this.#removalWatch = watch;
+    this.#closers.push(() => watch.stop());
+    watch.start();
+  }
+
+  /** It is no member any more: its runs end, the agent with them, and nothing of the mesh is kept. */
+  async #removed(member: Member, removal: Removal): Promise<void> {
+    if (this.#stopping.signal.aborted) return;
+    const sentence = removedSentence(removal);
+    this.removal = { wasIn: this.#removalWatch?.wasIn ?? false };
+    writeRemoval(this.#options.home, removal);
+    this.#log.event('removed', sentence, { mesh: removal.mesh }, 'warn');
+    if (this.removal.wasIn) this.#lines.fail('removed', `${sentence}. To ask again: autogit-node join`);
+    const drops = member.runs.runs().map(({ run }) => member.runs.drop(run, 'the mesh removed this machine'));
+    await Promise.race([Promise.allSettled(drops), new Promise((resolve) => setTimeout(resolve, dropMs).unref())]);
+    this.#end({ code: exit.waiting });
+  }
+
   #onLedger(ledger: Ledger): void {
     this.#desk?.onLedger(ledger);
     this.#questions?.onLedger(ledger);
+    this.#removalWatch?.onLedger(ledger);
   }
 
   /** Others, and the person at the terminal, learn where this node is. */
@@ -338,19 +390,4 @@ function networkLog(log: Log): NetworkLog {
   const line = (level: 'debug' | 'info' | 'warn' | 'error') => (fields: Record<string, unknown>, sentence: string) =>
     log[level](sentence, fields as Fields);
   return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
-}
-
-async function knownNodes(store: Store): Promise<{ node: string; addresses: string[] }[]> {
-  const nodes = JSON.parse((await store.get(knownNodesFact)) ?? '[]') as string[];
-  const lists = nodes.map(async (node) => ({
-    node,
-    addresses: JSON.parse((await store.get(addressFact(node))) ?? '[]') as string[],
-  }));
-  return Promise.all(lists);
-}
-
-async function remember(store: Store, node: string, addresses: string[]): Promise<void> {
-  const nodes = new Set(JSON.parse((await store.get(knownNodesFact)) ?? '[]') as string[]);
-  await store.put(addressFact(node), JSON.stringify(addresses));
-  if (!nodes.has(node)) await store.put(knownNodesFact, JSON.stringify([...nodes, node]));
 }

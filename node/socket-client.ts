@@ -6,6 +6,7 @@ import { AutogitError, type ErrorCode } from '../protocol/errors.ts';
 import { Settings as MeshSettings } from '../protocol/ledger.ts';
 import { JobRow, StatusSnapshot, WhyAnswer } from '../protocol/status.ts';
 import { places } from './home.ts';
+import { readRemoval, removedSentence } from './removal.ts';
 import {
   Failure,
   InviteAnswer,
@@ -54,9 +55,17 @@ const timeoutMs = 60_000;
 /** A client of the agent in the first of these homes that has a socket. Throws `no-agent`. */
 export function findAgent(homes: readonly string[]): AgentClient {
   const home = homes.find((candidate) => existsSync(places(candidate).socket));
-  if (home === undefined)
+  if (home === undefined) {
+    refuseRemoved(homes);
     throw new AutogitError('no-agent', `no agent is running here (looked in ${homes.join(' and ')})`);
+  }
   return createClient(home);
+}
+
+/** Why nobody answers: the mesh removed this machine, and its agent ended. */
+function refuseRemoved(homes: readonly string[]): void {
+  for (const removal of homes.map(readRemoval))
+    if (removal) throw new AutogitError('removed', removedSentence(removal));
 }
 
 export function createClient(home: string): AgentClient {
@@ -147,7 +156,10 @@ function open(
     });
     if (limitMs !== null)
       sent.setTimeout(limitMs, () => sent.destroy(new AutogitError('timed-out', 'the agent did not answer')));
-    sent.once('error', (error) => reject(asNoAgent(socket, error)));
+    sent.once('error', (error) => {
+      const removal = readRemoval(home);
+      reject(removal ? new AutogitError('removed', removedSentence(removal)) : asNoAgent(socket, error));
+    });
     sent.once('response', (answer) => {
       if (answer.statusCode === 200) return resolve(answer);
       textOf(answer).then((failed) => reject(toError(failed, answer.statusCode ?? 0)), reject);

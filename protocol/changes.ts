@@ -20,7 +20,8 @@ export const Change = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('approve-invited'), node: NodeId, approval: OpenApproval, invite: ShortId }),
   z.object({ kind: z.literal('approve-paired'), node: NodeId, approval: OpenApproval }),
   z.object({ kind: z.literal('ignore'), node: z.string().max(64) }),
-  z.object({ kind: z.literal('forget'), node: z.string().max(64) }),
+  /** `by`: who did it, as a sentence for people, that machine's own among them. */
+  z.object({ kind: z.literal('forget'), node: z.string().max(64), by: Sentence.optional() }),
   z.object({ kind: z.literal('make-invite'), invite: ShortId, code: Sealed, expiresAt: WallMs, by: NodeId }),
   z.object({ kind: z.literal('pair'), until: WallMs }),
   z.object({

@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { MeshName, NodeId, NodeName, Sentence, ShortId, StoreId } from './ids.ts';
-import { Ledger } from './ledger.ts';
+import { MeshName, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
+import { Era, Ledger } from './ledger.ts';
 import { limits } from './limits.ts';
+import { Stamp } from './stamp.ts';
 
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 
@@ -24,6 +25,8 @@ export const EnrolMessage = z.discriminatedUnion('kind', [
     commitment: hex(32),
     addresses: z.array(z.string().max(256)).max(limits.addresses),
     witness: z.boolean(),
+    /** Id of the mesh that N takes itself for a member of, and only asks whether it still is. */
+    memberOf: ShortId.optional(),
   }),
   z.object({
     kind: z.literal('mesh'),
@@ -43,6 +46,11 @@ export const EnrolMessage = z.discriminatedUnion('kind', [
     proof: hex(32).nullable(),
     self: NodeId,
   }),
-  z.object({ kind: z.literal('refused'), because: Sentence }),
+  /** `forgotten`: the mesh removed N: who did it and when, and in which ledger M reads that. */
+  z.object({
+    kind: z.literal('refused'),
+    because: Sentence,
+    forgotten: z.object({ meshId: ShortId, at: WallMs, by: Sentence.nullable(), era: Era, stamp: Stamp }).optional(),
+  }),
 ]);
 export type EnrolMessage = z.infer<typeof EnrolMessage>;

@@ -34,6 +34,7 @@ const table = {
     retriable: false,
     hint: 'on an approved machine: autogit-node approve, or autogit-node invite for a fresh code',
   },
+  removed: { retriable: false, hint: 'autogit-node join   (asks to be let in again)' },
   'no-mesh': { retriable: true, hint: 'start one: autogit-node join --new; or name a machine: --peer ADDRESS' },
   'no-leader': { retriable: true, hint: 'autogit-node status says which machines are missing' },
   'no-gitlab': { retriable: false, hint: 'autogit-node gitlab connect URL --token-env VAR' },

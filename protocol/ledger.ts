@@ -169,6 +169,8 @@ export const Ledger = z.looseObject({
   configuration: Configuration,
   nodes: z.record(NodeId, LedgerNode),
   forgotten: z.record(NodeId, WallMs),
+  /** Who removed them, as far as it was said. */
+  forgottenBy: z.record(NodeId, Sentence).optional(),
   approvals: z.record(NodeId, OpenApproval),
   invites: z.record(ShortId, Invite),
   /** Until when machines of the same LAN are let in without a question; 0 = closed. */

@@ -115,6 +115,7 @@ function admit(
     nodes: { ...ledger.nodes, [node]: entry },
     approvals: without(ledger.approvals, node),
     forgotten: without(ledger.forgotten, node),
+    ...(ledger.forgottenBy ? { forgottenBy: without(ledger.forgottenBy, node) } : {}),
   };
 }
 

@@ -26,7 +26,7 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
     case 'ignore':
       return ignore(ledger, change.node);
     case 'forget':
-      return forget(ledger, change.node, wallMs);
+      return forget(ledger, change, wallMs);
     case 'make-invite':
       return makeInvite(ledger, change, wallMs);
     case 'pair':
@@ -44,7 +44,7 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
   }
 }
 
-function forget(ledger: Ledger, wanted: string, wallMs: number): Ledger | Refusal {
+function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' }, wallMs: number): Ledger | Refusal {
   const node = find(ledger.nodes, wanted);
   if (node === null && Object.hasOwn(ledger.forgotten, wanted)) return ledger;
   if (node === null) return { refused: `no node is called ${wanted}; the nodes are ${known(ledger.nodes)}` };
@@ -52,14 +52,26 @@ function forget(ledger: Ledger, wanted: string, wallMs: number): Ledger | Refusa
     return {
       refused: `${ledger.nodes[node]!.name} is the only node: without it there is no mesh; to end it, stop its agent`,
     };
-  const invites = Object.fromEntries(Object.entries(ledger.invites).filter(([, invite]) => invite.by !== node));
   return {
     ...ledger,
-    invites,
+    // It could read the codes of all of them.
+    invites: {},
     nodes: without(ledger.nodes, node),
     approvals: without(closeApprovalsVia(ledger, node), node),
-    forgotten: trim({ ...ledger.forgotten, [node]: wallMs }),
+    ...farewells(ledger, node, by, wallMs),
   };
+}
+
+function farewells(
+  ledger: Ledger,
+  node: NodeId,
+  by: string | undefined,
+  wallMs: number,
+): Pick<Ledger, 'forgotten' | 'forgottenBy'> {
+  const forgotten = trim({ ...ledger.forgotten, [node]: wallMs });
+  const said = Object.entries({ ...ledger.forgottenBy, ...(by === undefined ? {} : { [node]: by }) });
+  const forgottenBy = Object.fromEntries(said.filter(([one]) => Object.hasOwn(forgotten, one)));
+  return said.length > 0 ? { forgotten, forgottenBy } : { forgotten };
 }
 
 /** Newcomers that talk to a forgotten member have nobody who would hand them the ledger. */

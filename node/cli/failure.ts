@@ -19,6 +19,7 @@ const codes: Partial<Record<ErrorCode, number>> = {
   'no-terminal': exit.usage,
   'no-agent': exit.noAgent,
   'not-approved': exit.waiting,
+  removed: exit.waiting,
 };
 
 const isInterruption = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';

@@ -127,7 +127,9 @@ export async function forget(context: Context): Promise<number> {
     });
   const question = `Remove ${nodeOf(context)} for good? It must be let in again to come back.`;
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
-  return change(context, agent, { kind: 'forget', node: nodeOf(context) });
+  const here = nodes.find((row) => row.self)?.node;
+  const by = here === undefined ? userName() : `${userName()} on ${here}`;
+  return change(context, agent, { kind: 'forget', node: nodeOf(context), by });
 }
 
 export async function invite(context: Context): Promise<number> {

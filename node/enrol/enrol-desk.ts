@@ -5,6 +5,7 @@ import type { Ledger, OpenApproval, Sealed } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { EnrolChannel, EnrolDoor } from '../network/enrol-door.ts';
 import { type NetworkLog, sentenceOf } from '../network/network-log.ts';
+import type { Farewell } from './ask-standing.ts';
 import { inviteProof, isSame, type Meeting, meetingWords, newNonce, opensCommitment } from './enrol-proofs.ts';
 import { KnockRate, knockLimits } from './knock-limits.ts';
 
@@ -104,10 +105,12 @@ export class EnrolDesk {
     const ledger = this.#ledger;
     if (!ledger) return this.#refuse(channel, 'this agent is in no mesh yet');
     const { remote: node } = channel;
-    if (node in ledger.forgotten && !(node in ledger.nodes))
+    // One that does not know it yet; one that does asks like any newcomer, and a person decides.
+    if (knock.memberOf !== undefined && Object.hasOwn(ledger.forgotten, node) && !Object.hasOwn(ledger.nodes, node))
       return this.#refuse(
         channel,
-        `this machine was forgotten by the mesh ${ledger.mesh.name}: to come back as a new one, move its identity.key away and join again`,
+        `this machine was removed from the mesh ${ledger.mesh.name}`,
+        farewell(ledger, node),
       );
     const session: Session = { channel, secret: null, meeting: null, isOpen: false, isDone: false };
     const nonce = newNonce();
@@ -209,7 +212,6 @@ export class EnrolDesk {
     if (!ledger) return this.#refuse(channel, 'this agent has left its mesh');
     const entry = ledger.nodes[node];
     if (entry) return this.#approve(node, session, ledger, entry.because);
-    if (node in ledger.forgotten) return this.#finish(node, session, 'this machine was forgotten');
     if (!session.isOpen) return;
     const approval = ledger.approvals[node];
     if (approval?.ignored) this.#finish(node, session, 'a person ignored this machine');
@@ -327,11 +329,20 @@ export class EnrolDesk {
     if (!channel.ended) channel.send(message);
   }
 
-  #refuse(channel: EnrolChannel, because: string): void {
-    this.#say(channel, { kind: 'refused', because: because.slice(0, limits.sentenceChars) });
+  #refuse(channel: EnrolChannel, because: string, forgotten?: Farewell): void {
+    const why = because.slice(0, limits.sentenceChars);
+    this.#say(channel, { kind: 'refused', because: why, ...(forgotten ? { forgotten } : {}) });
     channel.close(because);
   }
 }
+
+const farewell = ({ mesh, forgotten, forgottenBy, era, stamp }: Ledger, node: NodeId): Farewell => ({
+  meshId: mesh.id,
+  at: forgotten[node] ?? 0,
+  by: forgottenBy?.[node] ?? null,
+  era,
+  stamp,
+});
 
 const pendingSentence = (ledger: Ledger, approval: OpenApproval): string =>
   `waits for approval by the mesh ${ledger.mesh.name}; on any of its machines: autogit-node approve ${approval.name} --words ${approval.words}`;

@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formMesh, letIn, settled } from './mesh.ts';
 import { Rig, type TestMachine, until } from './rig.ts';
@@ -67,6 +68,8 @@ describe('letting machines in', () => {
   it('forget: at once and everywhere; the forgotten machine is told', async () => {
     const before = await kang.status();
     expect(before.nodes.map((row) => row.node)).toContain('invited-1');
+    const itself = await kang.cli('forget', 'kang', '--yes');
+    expect([itself.code, itself.stderr]).toEqual([1, expect.stringMatching(/kang is this machine.*leave/s)]);
     const { code } = await kang.cli('forget', 'invited-1', '--yes');
     expect(code).toBe(0);
     await until('it is gone from the list', async () =>
@@ -74,6 +77,31 @@ describe('letting machines in', () => {
     );
     const desktop = rig.machines.find((machine) => machine.name === 'desktop-1') as TestMachine;
     await until('everywhere', async () => (await desktop.status()).nodes.every((row) => row.node !== 'invited-1'));
+    const out = rig.machines.find((machine) => machine.name === 'invited-1') as TestMachine;
+    expect(await exited(out)).toBe(4);
+    const said = /removed from mesh home by \S+ on kang on \d{4}-\d\d-\d\d at \d\d:\d\d/;
+    expect(out.output).toMatch(said);
+    const { code: there, stderr } = await out.cli('status');
+    expect([there, stderr]).toEqual([4, expect.stringMatching(said)]);
+    expect(stderr).toContain('fix: autogit-node join');
+    expect(readdirSync(out.home)).not.toEqual(expect.arrayContaining(['store']));
+  });
+
+  it('a forgotten machine asks again with a plain join, and comes back; also one that was away when it was removed', async () => {
+    const back = rig.machines.find((machine) => machine.name === 'invited-1') as TestMachine;
+    back.output = '';
+    back.join(...local, '--peer', address);
+    await letIn(kang, back);
+    await until('it is back', async () => (await back.status()).leader);
+    await back.kill();
+    expect((await kang.cli('forget', 'invited-1', '--yes')).code).toBe(0);
+    back.output = '';
+    back.join(...local, '--peer', address);
+    await until('it learns it and asks', () => back.output.includes('asks to be let in again'), 20_000);
+    await letIn(kang, back);
+    await until('it is back', async () => (await back.status()).leader);
+    await back.cli('leave');
+    await kang.cli('forget', 'invited-1', '--yes');
   });
 
   it('leave keeps the identity: the machine comes back without a question', async () => {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
+import { askStanding } from '../../node/enrol/ask-standing.ts';
 import { EnrolDesk } from '../../node/enrol/enrol-desk.ts';
 import { commitmentTo, meetingWords, newNonce } from '../../node/enrol/enrol-proofs.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
@@ -197,17 +198,30 @@ describe('letting in by words', () => {
 
   it('ignored, forgotten, or a mesh without leader: the newcomer is told so', async () => {
     const [kang, newcomer, ghost] = [await party('kang'), await party('desktop-1'), await party('ghost')];
-    const mesh = new Mesh([kang], { forgotten: { [ghost.id]: Date.now() } });
+    const mesh = new Mesh([kang], {
+      forgotten: { [ghost.id]: Date.now() },
+      forgottenBy: { [ghost.id]: 'root on kang' },
+    });
     const { seen, done } = knocking(newcomer, kang, me('desktop-1'));
     await until(() => seen.words !== '' && newcomer.id in mesh.ledger.approvals, 'it waits');
     await mesh.apply({ kind: 'ignore', node: newcomer.id });
     expect(await done).toMatchObject({ kind: 'refused', because: expect.stringContaining('ignored') });
     expect(await knocking(newcomer, kang, me('desktop-1')).done).toMatchObject({ kind: 'refused' });
     expect(mesh.ledger.approvals[newcomer.id]?.ignored).toBe(true);
-    expect(await knocking(ghost, kang, me('ghost')).done).toMatchObject({
-      kind: 'refused',
-      because: expect.stringContaining('forgotten'),
+    const asker = { node: kang.id, addresses: kang.network.addresses() };
+    expect(await askStanding(ghost.network, asker, { name: 'ghost', meshId: mesh.ledger.mesh.id })).toEqual({
+      meshId: mesh.ledger.mesh.id,
+      at: mesh.ledger.forgotten[ghost.id],
+      by: 'root on kang',
+      era: mesh.ledger.era,
+      stamp: mesh.ledger.stamp,
     });
+    expect(await askStanding(newcomer.network, asker, { name: 'x', meshId: mesh.ledger.mesh.id })).toBeNull();
+    // Asking to be let in is another thing: a person decides about it as about anybody.
+    const again = knocking(ghost, kang, me('ghost'));
+    await until(() => ghost.id in mesh.ledger.approvals, 'the forgotten one waits like any newcomer');
+    await mesh.apply({ kind: 'approve', node: ghost.id, words: again.seen.words, because: 'by ann' });
+    expect(await again.done).toMatchObject({ kind: 'approved', because: 'by ann' });
     const other = await party('other');
     mesh.refusals.push(() => 'no leader is elected at the moment');
     expect(await knocking(other, kang, me('other')).done).toMatchObject({

@@ -209,10 +209,16 @@ describe('nodes', () => {
       { kind: 'make-invite', invite: 'i', code: 'c', expiresAt: now + 1, by: 'D1' },
       now,
     );
-    const ledger = applyChange(before as Ledger, { kind: 'forget', node: 'desktop-1' }, now) as Ledger;
+    const other = { kind: 'make-invite', invite: 'j', code: 'c', expiresAt: now + 1, by: 'K' } as const;
+    const both = applyChange(before as Ledger, other, now) as Ledger;
+    const by = 'root on kang';
+    const ledger = applyChange(both, { kind: 'forget', node: 'desktop-1', by }, now) as Ledger;
     expect(ledger.nodes.D1).toBeUndefined();
-    expect(ledger.forgotten).toEqual({ D1: now });
+    expect([ledger.forgotten, ledger.forgottenBy]).toEqual([{ D1: now }, { D1: by }]);
+    // The codes of all invites are sealed with a key that it has.
     expect(ledger.invites).toEqual({});
+    const back = applyChange(applyChange(ledger, open('D1', 'desktop-1'), now) as Ledger, approve(null), now) as Ledger;
+    expect([back.forgotten, back.forgottenBy]).toEqual([{}, {}]);
     expect(refusal(ledger, { kind: 'forget', node: 'kang' })).toContain('kang is the only node');
   });
   it('are not touched by what JavaScript puts into every object', () => {
