@@ -1,13 +1,15 @@
 import { spawnSync } from 'node:child_process';
 
 /** The peers, as Debian ships them; a disabled service is not needed, since the bench starts its own. */
-const wanted = { etcd: 'etcd-server', etcdctl: 'etcd-client', serf: 'serf', nsenter: 'util-linux', ip: 'iproute2' };
+const peers = { etcd: 'etcd-server', etcdctl: 'etcd-client', serf: 'serf', nsenter: 'util-linux', ip: 'iproute2' };
 
 const has = (program: string): boolean =>
   spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;
 
-/** Installs what is missing. Throws with apt's own words when that fails. */
-export function installPeers(): void {
+export const installPeers = (): void => install(peers);
+
+/** Installs what is missing of these programs, by package. Throws with apt's own words when that fails. */
+export function install(wanted: Readonly<Record<string, string>>): void {
   const missing = Object.entries(wanted)
     .filter(([program]) => !has(program))
     .map(([, name]) => name);

@@ -6,6 +6,7 @@ import { failover } from './failover.ts';
 import { machineLine, type Row, table } from './figures.ts';
 import { meshRows } from './mesh-rows.ts';
 import { type BenchOptions, readOptions } from './options.ts';
+import { trustRows } from './trust-rows.ts';
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
@@ -13,6 +14,13 @@ function report(rows: Row[], { json }: BenchOptions, versions: string): void {
   console.log(`${table(rows)}\n${machineLine()}${versions === '' ? '' : `; against ${versions}`}`);
   if (json === null) return;
   writeFileSync(json, `${JSON.stringify(rows, null, 2)}\n`);
+}
+
+/** The tables that need no peer of the mesh. */
+async function ownRows(options: BenchOptions): Promise<Row[]> {
+  if (options.what === 'crowd') return crowdRows(options.agents, Math.min(3, options.trials), say);
+  if (options.what === 'trust') return trustRows(Math.min(5, options.trials), options.only, say);
+  return meshRows(options, say);
 }
 
 async function main(): Promise<number> {
@@ -28,11 +36,7 @@ async function main(): Promise<number> {
     return 1;
   }
   if (options.what !== 'failover') {
-    const isCrowd = options.what === 'crowd';
-    const rows = isCrowd
-      ? await crowdRows(options.agents, Math.min(3, options.trials), say)
-      : await meshRows(options, say);
-    report(rows, options, '');
+    report(await ownRows(options), options, '');
     return 0;
   }
   const code = await outside();

@@ -1,7 +1,7 @@
 /** What `npm run bench -- …` was asked for. */
 export interface BenchOptions {
-  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. */
-  what: 'mesh' | 'failover' | 'jobs' | 'crowd';
+  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. */
+  what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust';
   trials: number;
   /** Fresh starts of three agents. */
   starts: number;
@@ -14,8 +14,9 @@ export interface BenchOptions {
   only: string[];
 }
 
-export const usage = `npm run bench -- [failover|jobs|crowd] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--only part,part] [--json FILE]
-parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}`;
+export const usage = `npm run bench -- [failover|jobs|crowd|trust] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--only part,part] [--json FILE]
+parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}
+parts of trust: turns, ends, artifacts`;
 
 /** Throws a sentence for the user. */
 export function readOptions(args: readonly string[]): BenchOptions {
@@ -35,7 +36,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     return value;
   };
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
-    if (arg === 'failover' || arg === 'jobs' || arg === 'crowd') options.what = arg;
+    if (arg === 'failover' || arg === 'jobs' || arg === 'crowd' || arg === 'trust') options.what = arg;
     else if (arg === '--trials') options.trials = count(arg);
     else if (arg === '--starts') options.starts = Math.min(100, count(arg));
     else if (arg === '--agents') options.agents = Math.min(60, Math.max(3, count(arg)));

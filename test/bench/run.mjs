@@ -25,5 +25,7 @@ await build({
 });
 // Ctrl-C reaches the bench too; it ends what it started, and then this ends.
 process.on('SIGINT', () => {});
-process.exitCode = spawnSync(process.execPath, [outfile, ...process.argv.slice(2)], { stdio: 'inherit' }).status ?? 1;
+const env = { ...process.env, TURN_PROBE_CODE: join(root, 'test/bench/turn-probe.cjs') };
+process.exitCode =
+  spawnSync(process.execPath, [outfile, ...process.argv.slice(2)], { stdio: 'inherit', env }).status ?? 1;
 rmSync(folder, { recursive: true, force: true });
