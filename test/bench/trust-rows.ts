@@ -9,8 +9,6 @@ import { makeTestImages } from '../root/test-image.ts';
 import { install } from './debian.ts';
 import { maxUnder, type Row, ratioAtMost, row } from './figures.ts';
 
-const mib = 1 << 20;
-
 interface Turn {
   cpuMs: number;
   lateMs: number;
