@@ -3,16 +3,21 @@ import { AutogitError } from '../protocol/errors.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import { leaderOf } from '../scheduler/views.ts';
 import { LocalApi } from './agent/api.ts';
+import { connectionErrors } from './agent/connection-errors.ts';
 import { becomeMember, meshKeyFact } from './agent/joining.ts';
 import { knownNodes, remember } from './agent/known-nodes.ts';
-import { describeMachine, openExecutors } from './agent/machine-lines.ts';
+import { type Neighbours, watchNeighbours } from './agent/lone-founder.ts';
+import { describeMachine, machineOf, openExecutors } from './agent/machine-lines.ts';
 import { Member } from './agent/member.ts';
+import { networkLog, openSightings } from './agent/network-lines.ts';
 import { NetworkSlot } from './agent/network-slot.ts';
 import type { NewcomerQuestions } from './agent/newcomer-questions.ts';
+import { openPairWindow } from './agent/pair-window.ts';
 import { PauseSwitch } from './agent/pause.ts';
 import { RemovalWatch } from './agent/removal-watch.ts';
 import { RunWatch } from './agent/run-watch.ts';
 import { leavePatienceMs, watchSleep } from './agent/sleep.ts';
+import { checkMeshFlags, finishSwitch, openNextStore } from './agent/switching.ts';
 import { joinedLine, newcomerQuestions } from './agent/terminal.ts';
 import { exit } from './cli/failure.ts';
 import { createLines, type Lines } from './cli/lines.ts';
@@ -22,10 +27,8 @@ import { EnrolDesk } from './enrol/enrol-desk.ts';
 import { places, prepareHome } from './home.ts';
 import { type Identity, loadIdentity } from './identity.ts';
 import { openStore } from './level-store.ts';
-import { type Fields, type Log, openLog } from './log.ts';
-import { createMachine } from './machine/machine.ts';
+import { type Log, openLog } from './log.ts';
 import type { LanNetwork } from './network/network.ts';
-import type { NetworkLog } from './network/network-log.ts';
 import type { Sightings } from './network/sightings.ts';
 import type { Executor, Machine, Store } from './ports.ts';
 import { beginAnew, keepNothing, type Removal, removedSentence, writeRemoval } from './removal.ts';
@@ -34,13 +37,6 @@ import type { JoinOptions } from './settings.ts';
 import { serveSocket } from './socket-server.ts';
 import { version } from './version.ts';
 
-const connectionErrors = new Set([
-  'StreamStateError',
-  'StreamResetError',
-  'StreamClosedError',
-  'ConnectionClosedError',
-  'MuxerClosedError',
-]);
 /** ms for the runs of a machine that was removed to end; what is left then is swept at its next start. */
 const dropMs = 15_000;
 const portFact = 'port';
@@ -59,14 +55,17 @@ export async function runAgent(options: JoinOptions): Promise<number> {
   const lines = createLines(options);
   try {
     sayRemoved(lines, beginAnew(options.home));
-    for (;;) {
-      const agent = new Agent(options, log, lines);
-      const code = await agent.run();
-      if (agent.removal === null) return code;
-      keepNothing(options.home);
-      // Who types `join` at a machine that was removed while it was away wants it back: it asks at once.
-      if (agent.removal.wasIn) return code;
-      sayRemoved(lines, beginAnew(options.home));
+    for (let life = options; ; ) {
+      await finishSwitch(life.home);
+      const agent = new Agent(life, log, lines);
+      const end = await agent.run();
+      if (agent.removal !== null) {
+        keepNothing(options.home);
+        // Who types `join` at a machine that was removed while it was away wants it back: it asks at once.
+        if (agent.removal.wasIn && typeof end === 'number') return end;
+        sayRemoved(lines, beginAnew(options.home));
+      } else if (typeof end === 'number') return end;
+      else life = end;
     }
   } catch (error) {
     log.error(`the agent ends: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
@@ -78,6 +77,13 @@ export async function runAgent(options: JoinOptions): Promise<number> {
 
 function sayRemoved(lines: Lines, removal: Removal | null): void {
   if (removal) lines.warn('removed', `${removedSentence(removal)}; it asks to be let in again`);
+}
+
+interface End {
+  code: number;
+  error?: unknown;
+  /** The same process goes on with another life: in another mesh. */
+  goOn?: JoinOptions;
 }
 
 interface Hands {
@@ -99,10 +105,12 @@ class Agent {
   #removalWatch: RemovalWatch | null = null;
   /** The mesh removed this machine; `wasIn`: while this process was in it. */
   removal: { wasIn: boolean } | null = null;
+  #neighbours: Neighbours | null = null;
+  #foundedAt: number | null = null;
   #meshKey = '';
   #words: { words: string | null; mesh: string | null } = { words: null, mesh: null };
-  #end!: (end: { code: number; error?: unknown }) => void;
-  readonly #ended = new Promise<{ code: number; error?: unknown }>((resolve) => {
+  #end!: (end: End) => void;
+  readonly #ended = new Promise<End>((resolve) => {
     this.#end = resolve;
   });
 
@@ -112,18 +120,19 @@ class Agent {
     this.#lines = lines;
   }
 
-  async run(): Promise<number> {
+  /** Resolves with the exit code, or with what its next life is to be. */
+  async run(): Promise<number | JoinOptions> {
     const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
     const asked = (): void => void this.#goOnSignal();
     for (const signal of signals) process.on(signal, asked);
     process.on('uncaughtException', this.#uncaught);
     try {
       const life = this.#live().catch((error: unknown) => this.#end({ code: 1, error }));
-      const { code, error } = await this.#ended;
+      const { code, error, goOn } = await this.#ended;
       this.#stopping.abort();
       await Promise.race([life, new Promise((resolve) => setTimeout(resolve, 500).unref())]);
       if (error !== undefined) throw error;
-      return code;
+      return goOn ?? code;
     } finally {
       for (const close of this.#closers.reverse()) await close();
       for (const signal of signals) process.off(signal, asked);
@@ -140,40 +149,39 @@ class Agent {
 
   async #live(): Promise<void> {
     const { home } = this.#options;
-    const sightings = await this.#look();
+    const sightings = this.#options.mdns ? await openSightings(networkLog(this.#log), this.#options.listen) : null;
+    this.#closers.push(() => sightings?.stop());
     const identity = await loadIdentity(home);
     for (const warning of identity.warnings) this.#lines.warn('identity', warning);
-    const store = await openStore(places(home).store);
-    this.#closers.push(() => store.close());
+    const own = await openStore(places(home).store);
+    this.#closers.push(() => own.close());
+    const ledger = (await own.load()).accepted;
+    const leaving = this.#options.switch && ledger ? ledger.mesh.id : null;
+    if (ledger && leaving === null) checkMeshFlags(this.#options, ledger.mesh, this.#lines);
+    const store = leaving === null ? own : await openNextStore(this.#options, identity.id, own);
+    if (store !== own) this.#closers.push(() => store.close());
     this.#log.event('agent-started', `agent ${version} of ${identity.id} starts`, { version, node: identity.id });
     const pause = new PauseSwitch(store, () => this.#clock.wallMs());
     await pause.load();
     const slot = new NetworkSlot();
-    const wasMember = (await store.load()).accepted !== null;
+    const wasMember = ledger !== null && leaving === null;
     if (wasMember) await this.#belong(identity, store, slot, await this.#hands(identity, pause));
     const network = await this.#network(identity, store, sightings);
     await this.#serve(network, pause);
     await network.start();
+    if (leaving !== null) {
+      await this.#join(network, store, leaving);
+      return this.#stopping.signal.aborted ? undefined : this.#goOn({ switch: false });
+    }
     if (!wasMember) {
       // What the machine has to offer is found out while the LAN is asked for its mesh.
       const hands = this.#hands(identity, pause);
       hands.catch((error: unknown) => this.#end({ code: 1, error }));
-      await this.#join(network, store);
+      await this.#join(network, store, null);
       if (this.#stopping.signal.aborted) return;
       await this.#belong(identity, store, slot, await hands);
     }
     await this.#enter(network, store, slot);
-  }
-
-  /** The LAN is asked who is there before anything large is loaded: the answers come meanwhile. */
-  async #look(): Promise<Sightings | null> {
-    const { listen, mdns } = this.#options;
-    if (!mdns) return null;
-    const { Sightings } = await import('./network/sightings.ts');
-    const sightings = new Sightings(networkLog(this.#log), listen);
-    this.#closers.push(() => sightings.stop());
-    await sightings.open();
-    return sightings;
   }
 
   /** What jobs run by, and what the machine has. Measuring takes its time, half a second on some: nobody waits for it. */
@@ -181,27 +189,16 @@ class Agent {
     const executors = await openExecutors(this.#options, identity.id, this.#lines, (run, sentence) =>
       this.#member?.runs.note(run, sentence),
     );
-    const machine = this.#machine(executors, pause);
+    const machine = machineOf(this.#options, executors, {
+      clock: this.#clock,
+      pause: () => pause.state(),
+      storeProblem: () => this.#member?.storeProblem ?? null,
+    });
     machine.measure(new Set()).then(
       (measured) => this.#lines.ok('machine', describeMachine(measured)),
       (error: unknown) => this.#end({ code: 1, error }),
     );
     return { machine, executors };
-  }
-
-  #machine(executors: readonly Executor[], pause: PauseSwitch): Machine {
-    const { labels, maxRuns, reserveMemoryBytes, playGpus, home } = this.#options;
-    return createMachine({
-      folder: home,
-      labels,
-      maxRuns,
-      reserveMemoryBytes,
-      playGpus,
-      executors: executors.map((executor) => executor.kind),
-      clock: this.#clock,
-      pause: () => pause.state(),
-      storeProblem: () => this.#member?.storeProblem ?? null,
-    });
   }
 
   async #network(identity: Identity, store: Store, sightings: Sightings | null): Promise<LanNetwork> {
@@ -242,13 +239,15 @@ class Agent {
       member: () => this.#member,
       words: () => this.#words,
       leave: () => this.#leave(),
+      others: () => this.#neighbours?.list() ?? [],
     });
     const server = await serveSocket({ path: places(home).socket, api, log: this.#log });
     this.#closers.push(() => server.close());
   }
 
-  async #join(network: LanNetwork, store: Store): Promise<void> {
-    await becomeMember({
+  async #join(network: LanNetwork, store: Store, leaving: string | null): Promise<void> {
+    const how = await becomeMember({
+      leaving,
       options: this.#options,
       network,
       store,
@@ -259,6 +258,12 @@ class Agent {
       },
       signal: this.#stopping.signal,
     });
+    if (how === 'founded') this.#foundedAt = performance.now();
+  }
+
+  /** Ends this life; the next one begins without what was said of a mesh to join or found, but for `change`. */
+  #goOn(change: Partial<JoinOptions>): void {
+    this.#end({ code: 0, goOn: { ...this.#options, found: null, mesh: null, invite: null, pairMs: null, ...change } });
   }
 
   /** Becomes what the store says: a member. Runs of before a restart go on from here, without a network. */
@@ -305,6 +310,15 @@ class Agent {
     this.#questions = newcomerQuestions(this.#options, this.#lines, (change) => member.changes.ask(change));
     this.#closers.push(() => this.#questions?.close());
     this.#watchRemoval(network, member);
+    this.#neighbours = watchNeighbours({
+      door: network,
+      ledger: () => member.ledger(),
+      options: this.#options,
+      lines: this.#lines,
+      foundedAt: this.#foundedAt,
+      moveTo: ({ id }) => this.#goOn({ switch: true, mesh: id }),
+      signal: this.#stopping.signal,
+    });
     slot.fill(network);
     member.start();
     await store.put(portFact, String(network.port));
@@ -346,21 +360,14 @@ class Agent {
     this.#desk?.onLedger(ledger);
     this.#questions?.onLedger(ledger);
     this.#removalWatch?.onLedger(ledger);
+    this.#neighbours?.onLedger(ledger);
   }
 
   /** Others, and the person at the terminal, learn where this node is. */
   async #greet(member: Member): Promise<void> {
-    if (this.#options.pairMs !== null) await this.#openPairWindow(member, this.#options.pairMs);
+    const { pairMs } = this.#options;
+    if (pairMs !== null) this.#closers.push(await openPairWindow(member, pairMs, this.#clock, this.#lines));
     await joinedLine(member, this.#lines, this.#stopping.signal);
-  }
-
-  async #openPairWindow(member: Member, forMs: number): Promise<void> {
-    const minutes = Math.round(forMs / 60_000);
-    const outcome = await member.changes.ask({ kind: 'pair', until: this.#clock.wallMs() + forMs });
-    if (outcome.state !== 'done') return this.#lines.warn('pair', outcome.because);
-    this.#lines.ok('pair', `machines of this LAN are let in without a question for ${minutes} min`);
-    const closes = setTimeout(() => this.#lines.ok('pair', 'the window is closed; from now on: approve'), forMs);
-    this.#closers.push(() => clearTimeout(closes));
   }
 
   /** The first signal leaves cleanly, the second ends at once. */
@@ -383,11 +390,4 @@ class Agent {
     if (first) setTimeout(() => this.#end({ code: 0 }), 50);
     return sentence;
   }
-}
-
-/** The network says fields first, the log the sentence. */
-function networkLog(log: Log): NetworkLog {
-  const line = (level: 'debug' | 'info' | 'warn' | 'error') => (fields: Record<string, unknown>, sentence: string) =>
-    log[level](sentence, fields as Fields);
-  return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
 }

@@ -68,6 +68,12 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     home: resolve(homeOf(settings, env)),
     found: founding === true || meshName !== null ? { name: meshName } : null,
     mesh: settings.text('mesh'),
+    // Only typed: in a file or a variable it would leave the mesh again at every start.
+    switch: settings.isOn('switch') && settings.source('switch') === 'flag',
+    typed: settings
+      .entries()
+      .filter(({ source }) => source === 'flag')
+      .map(({ key }) => key),
     pairMs: settings.number('pair'),
     invite: settings.text('invite'),
     peers: settings.list('peers'),

@@ -123,7 +123,21 @@ const join: Flag[] = [
     commands: ['join'],
     help: 'serve the dashboard there',
   },
-  { key: 'mesh', name: 'mesh', kind: 'text', value: 'NAME', commands: ['join'], help: 'join this mesh only' },
+  {
+    key: 'mesh',
+    name: 'mesh',
+    kind: 'text',
+    value: 'NAME',
+    commands: ['join'],
+    help: 'join this mesh only (name or id)',
+  },
+  {
+    key: 'switch',
+    name: 'switch',
+    kind: 'switch',
+    commands: ['join'],
+    help: "leave this home's mesh for another one of this LAN",
+  },
   {
     key: 'service',
     name: 'service',

@@ -18,8 +18,12 @@ export interface JoinOptions {
   home: string;
   /** Null: nothing was said about founding; otherwise found one when nobody answers. */
   found: { name: string | null } | null;
-  /** Join only a mesh of this name. */
+  /** Join only a mesh of this name, or with this id. */
   mesh: string | null;
+  /** Keys that came from the command line: what a person says now. */
+  typed: readonly string[];
+  /** Leave this home's mesh for another one. */
+  switch: boolean;
   pairMs: number | null;
   invite: string | null;
   peers: string[];

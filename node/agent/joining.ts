@@ -29,6 +29,8 @@ export interface Joining {
   store: Store;
   clock: Clock;
   lines: Lines;
+  /** The mesh that this machine leaves for another one; null when it is in none. */
+  leaving: string | null;
   /** The words to compare, for `status` and the demo; null while there are none. */
   onWords(words: string | null, mesh: string | null): void;
   signal: AbortSignal;
@@ -38,18 +40,22 @@ type Target = { kind: 'found'; name: string } | { kind: 'knock'; mesh: FoundMesh
 
 /**
  * A machine that is in no mesh yet: look around -> found one (asked, or `--new`) or knock at a member -> wait for a
- * person. What it ends with is on disk before this resolves, so that a restart goes on as a member.
+ * person. What it ends with is on disk before this resolves, so that a restart goes on as a member. Null: aborted.
  */
-export async function becomeMember(joining: Joining): Promise<void> {
+export async function becomeMember(joining: Joining): Promise<'founded' | 'let-in' | null> {
   const { options, signal } = joining;
   const invite = options.invite === null ? null : readInviteCode(options.invite);
   for (let looks = 0; !signal.aborted; looks++) {
     const target = await choose(joining, invite, looks === 0);
     if (target === null) continue;
-    if (target.kind === 'found') return found(joining, target.name);
-    if (await enter(joining, target.mesh, invite)) return;
+    if (target.kind === 'found') {
+      await found(joining, target.name);
+      return 'founded';
+    }
+    if (await enter(joining, target.mesh, invite)) return 'let-in';
     await pause(1_000, signal);
   }
+  return null;
 }
 
 const pause = (ms: number, signal: AbortSignal): Promise<void> =>
@@ -61,14 +67,15 @@ const isAlone = ({ options }: Joining): boolean => !options.mdns && options.peer
 async function choose(joining: Joining, invite: InviteCode | null, isFirst: boolean): Promise<Target | null> {
   const { options, network, lines } = joining;
   const began = performance.now();
-  const isWanted = (mesh: FoundMesh): boolean => options.mesh === null || mesh.meshName === options.mesh;
+  const isWanted = ({ meshId, meshName }: FoundMesh): boolean =>
+    meshId !== joining.leaving && (options.mesh === null || [meshName, meshId].includes(options.mesh));
   const isLooking = !(options.found && isAlone(joining));
   const forMs = isFirst ? lookMs : lookAgainMs;
   const quietMs = options.found ? lookBeforeFoundingMs : Number.POSITIVE_INFINITY;
   const all = isLooking ? await findMeshes(network, forMs, (found) => found.some(isWanted), quietMs) : [];
   const meshes = all.filter(isWanted);
-  const names = [...new Map(meshes.map((mesh) => [mesh.meshId, mesh.meshName])).values()];
-  if (names.length > 1) return { kind: 'knock', mesh: await pickOne(joining, meshes, names) };
+  const each = [...new Map(meshes.map((mesh) => [mesh.meshId, mesh])).values()];
+  if (each.length > 1) return { kind: 'knock', mesh: await pickOne(joining, each) };
   const [mesh] = meshes;
   if (mesh && !(options.found?.name && options.found.name !== mesh.meshName)) {
     const members = meshes.map(({ memberName }) => memberName).join(' and ');
@@ -80,16 +87,22 @@ async function choose(joining: Joining, invite: InviteCode | null, isFirst: bool
   return nobodyAnswers(joining, all, invite, isFirst);
 }
 
-async function pickOne({ options, signal }: Joining, meshes: FoundMesh[], names: string[]): Promise<FoundMesh> {
+/** Two meshes may have one name: then they are told apart by who is in them, and chosen by their ids. */
+async function pickOne({ options, signal }: Joining, meshes: FoundMesh[]): Promise<FoundMesh> {
+  const names = new Set(meshes.map(({ meshName }) => meshName));
+  const called = (mesh: FoundMesh): string => (names.size === meshes.length ? mesh.meshName : mesh.meshId);
+  const listed = meshes.map((mesh) => `${shown(mesh.meshName)} (of ${mesh.memberName}, id ${mesh.meshId})`).join(', ');
+  const [first] = meshes as [FoundMesh];
   if (!hasTerminal(options))
-    throw new AutogitError('no-mesh', `several meshes answer: ${names.join(', ')}`, {
-      hint: `say which: autogit-node join --mesh ${names[0]}`,
+    throw new AutogitError('no-mesh', `several meshes answer: ${listed}`, {
+      hint: `autogit-node join --mesh ${called(first)}   (or another of them)`,
     });
-  const wanted = await ask(`Several meshes answer: ${names.join(', ')}. Which one?`, names[0] as string, {
-    ...options,
-    signal,
-  });
-  return meshes.find((mesh) => mesh.meshName === wanted) ?? (meshes[0] as FoundMesh);
+  for (;;) {
+    const question = `Several meshes answer: ${listed}. Which one? [${called(first)}]`;
+    const wanted = await ask(question, called(first), { ...options, signal });
+    const one = meshes.find((mesh) => [called(mesh), mesh.meshId, mesh.memberName].includes(wanted));
+    if (one) return one;
+  }
 }
 
 async function nobodyAnswers(
@@ -107,7 +120,7 @@ async function nobodyAnswers(
     others.length > 0 ? ` (only of others: ${[...new Set(others.map((one) => one.meshName))].join(', ')})` : '';
   if (isAsking) {
     const question = `No mesh answers on this LAN${seen}. Start a new one here?`;
-    if (await confirm(question, true, { ...options, signal })) return { kind: 'found', name: await askName(joining) };
+    if (await confirm(question, true, { ...options, signal })) return foundUnless(joining, await askName(joining));
     await pause(lookAgainMs, signal);
   } else {
     lines.wait('discovery', `no mesh answers yet${seen}; looking on. To start one here: autogit-node join --new`);
@@ -115,9 +128,24 @@ async function nobodyAnswers(
   return null;
 }
 
+/** Whoever was asked thought for a while, and so did the people at the other machines: one more look before founding. */
+async function foundUnless(joining: Joining, name: string): Promise<Target> {
+  const { network, options, signal, leaving } = joining;
+  const meanwhile = isAlone(joining)
+    ? []
+    : await findMeshes(network, lookMs, (found) => found.length > 0, lookBeforeFoundingMs);
+  const mesh = meanwhile.find(({ meshId }) => meshId !== leaving);
+  if (mesh === undefined) return { kind: 'found', name };
+  const question = `${mesh.memberName} founded "${shown(mesh.meshName)}" meanwhile: ask to be let in there?`;
+  const isWanted = await confirm(question, true, { ...options, signal });
+  return isWanted ? { kind: 'knock', mesh } : { kind: 'found', name };
+}
+
 async function askName({ options, lines, signal }: Joining): Promise<string> {
   for (;;) {
-    const name = MeshName.safeParse(await ask('Its name?', options.mesh ?? 'home', { ...options, signal }));
+    const name = MeshName.safeParse(
+      await ask(`Its name? [${options.mesh ?? 'home'}]`, options.mesh ?? 'home', { ...options, signal }),
+    );
     if (name.success) return name.data;
     lines.warn('name', name.error.issues[0]?.message ?? 'this is no name');
   }

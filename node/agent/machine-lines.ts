@@ -4,7 +4,8 @@ import type { Measured } from '../../protocol/report.ts';
 import type { Lines } from '../cli/lines.ts';
 import { DockerExecutor } from '../executors/docker-executor.ts';
 import { ProcessExecutor } from '../executors/process-executor.ts';
-import type { Executor } from '../ports.ts';
+import { createMachine, type MachineOptions } from '../machine/machine.ts';
+import type { Executor, Machine } from '../ports.ts';
 import { showBytes } from '../quantities.ts';
 import type { JoinOptions } from '../settings.ts';
 
@@ -45,3 +46,19 @@ export async function openExecutors(
   }
   return found;
 }
+
+/** The machine as the agent measures it. */
+export const machineOf = (
+  { labels, maxRuns, reserveMemoryBytes, playGpus, home }: JoinOptions,
+  executors: readonly Executor[],
+  rest: Pick<MachineOptions, 'clock' | 'pause' | 'storeProblem'>,
+): Machine =>
+  createMachine({
+    folder: home,
+    labels,
+    maxRuns,
+    reserveMemoryBytes,
+    playGpus,
+    executors: executors.map((executor) => executor.kind),
+    ...rest,
+  });

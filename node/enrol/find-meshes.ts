@@ -87,7 +87,8 @@ function askedOf(known: Map<NodeId, Asked>, { node, mesh }: Stranger): Asked {
   return asked;
 }
 
-async function askMesh(door: EnrolDoor, stranger: Stranger): Promise<FoundMesh | null> {
+/** One question to one agent; null when it is in no mesh, or does not answer. Never throws. */
+export async function askMesh(door: Pick<EnrolDoor, 'openEnrol'>, stranger: Stranger): Promise<FoundMesh | null> {
   try {
     const channel = await door.openEnrol(stranger, stepMs);
     try {

@@ -1,0 +1,18 @@
+import type { Fields, Log } from '../log.ts';
+import type { NetworkLog } from '../network/network-log.ts';
+import type { Sightings } from '../network/sightings.ts';
+
+/** The network says fields first, the log the sentence. */
+export function networkLog(log: Log): NetworkLog {
+  const line = (level: 'debug' | 'info' | 'warn' | 'error') => (fields: Record<string, unknown>, sentence: string) =>
+    log[level](sentence, fields as Fields);
+  return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
+}
+
+/** The LAN is asked who is there before anything large is loaded: the answers come meanwhile. */
+export async function openSightings(log: NetworkLog, listen: readonly string[]): Promise<Sightings> {
+  const { Sightings } = await import('../network/sightings.ts');
+  const sightings = new Sightings(log, listen);
+  await sightings.open();
+  return sightings;
+}
