@@ -1,16 +1,31 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { appendFile, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { existsSync, readdirSync } from 'node:fs';
+import { appendFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { AutogitError } from '../../protocol/errors.ts';
+import { git, SourcesFailure } from './git-command.ts';
+import {
+  hasCommit,
+  hasPipeline,
+  isMaintenanceDue,
+  isUnused,
+  maintainMirror,
+  refreshMirror,
+  refspecsOf,
+  removeLeftovers,
+  targetOf,
+  touchMirror,
+} from './git-mirror.ts';
 import { tarFolder } from './tar-folder.ts';
+
+export { SourcesFailure } from './git-command.ts';
 
 /**
  * A job's sources, fetched by the machine's git. It works only where no job can write: a bare mirror per project under
  * `mirrors/`, and a private folder in which the tree is checked out before any job sees it; the job gets a tar of that.
- * Tokens travel in the environment, never in an argument list, and are kept in no file.
+ * What a commit holds is read from the mirror by git, never by a path of the tree: a link in it would lead anywhere on
+ * this machine. Tokens travel in the environment, never in an argument list, and are kept in no file.
  */
 export interface SourcesSpec {
   /** GitLab's address as this machine reaches it; scheme and host of the repository's own are replaced by it. */
@@ -22,6 +37,10 @@ export interface SourcesSpec {
   refspecs: string[];
   /** 0 = whole history. */
   depth: number;
+  /** Which tags the tree gets: those on its commits, all, or none. */
+  tags?: 'follow' | 'all' | 'none';
+  /** Without: history alone, no files (GIT_CHECKOUT: "false"). */
+  isCheckedOut?: boolean;
 }
 
 export interface Sources {
@@ -29,31 +48,29 @@ export interface Sources {
   /** What was checked out, in a sentence for the trace. */
   sentence: string;
   hasLfs: boolean;
+  hasSubmodules: boolean;
   remove(): Promise<void>;
 }
 
-/** `isAway`: GitLab did not answer, the same may work later. */
-export class SourcesFailure extends Error {
-  override readonly name = 'SourcesFailure';
-  readonly isAway: boolean;
-  constructor(message: string, isAway: boolean) {
-    super(message);
-    this.isAway = isAway;
-  }
-}
-
-const silenceMs = 15 * 60_000;
-const outputBytes = 64 << 10;
-const awayShapes =
-  /could not resolve host|failed to connect|connection refused|connection reset|couldn't connect|empty reply|early eof|rpc failed|timed out|the remote end hung up|returned error: (?:429|5\d\d)|unexpected disconnect|not valid: is this a git repository|invalid server response|cut off/i;
+/** How long GitLab may be silent in a fetch; doubled each time that it was, for one that is slow rather than away. */
+const silenceMs = { first: 15_000, most: 5 * 60_000 } as const;
+const attributesBytes = 1 << 20;
 
 export class GitSources {
   readonly #folder: string;
   /** One fetch at a time into a mirror. */
   readonly #queues = new Map<string, Promise<unknown>>();
+  /** Jobs that need a mirror as it is now. */
+  readonly #users = new Map<string, number>();
+  readonly #silences = new Map<string, number>();
+  readonly #closing = new AbortController();
+  #maintenance: Promise<void> | null = null;
   #version: string | null = null;
 
-  constructor(home: string) {
+  readonly #silenceMs: number;
+
+  constructor(home: string, firstSilenceMs: number = silenceMs.first) {
+    this.#silenceMs = firstSilenceMs;
     this.#folder = join(home, 'mirrors');
   }
 
@@ -73,23 +90,64 @@ export class GitSources {
 
   /** Throws SourcesFailure, or AutogitError `unsupported` without git. */
   async fetch(spec: SourcesSpec, signal: AbortSignal): Promise<Sources> {
+    const address = addressOf(spec);
     await this.check();
-    const address = reachable(spec);
-    const mirror = join(
-      this.#folder,
-      `${createHash('sha256').update(new URL(address).pathname).digest('hex').slice(0, 24)}.git`,
-    );
-    await this.#inTurn(mirror, () => refreshMirror(mirror, address, spec, signal));
+    const name = createHash('sha256').update(new URL(address).pathname).digest('hex').slice(0, 24);
+    const mirror = join(this.#folder, `${name}.git`);
+    this.#users.set(mirror, (this.#users.get(mirror) ?? 0) + 1);
+    try {
+      await this.#refresh(mirror, address, spec, signal);
+      return await this.#tree(mirror, address, spec, signal);
+    } finally {
+      this.#users.set(mirror, (this.#users.get(mirror) ?? 1) - 1);
+      if (!signal.aborted) this.#maintain(mirror);
+    }
+  }
+
+  /** Removes what killed agents left, and mirrors that nobody needs. Call before any run begins. */
+  async sweep(): Promise<void> {
+    await rm(join(this.#folder, 'trees'), { recursive: true, force: true });
+    for (const mirror of this.#mirrors()) removeLeftovers(mirror);
+    await this.#removeUnused();
+  }
+
+  /** Ends its own maintenance, which may first go on for `graceMs`; a fetch ends by its own signal. */
+  async close(graceMs = 0): Promise<void> {
+    const end = setTimeout(() => this.#closing.abort(), graceMs);
+    await this.#maintenance;
+    clearTimeout(end);
+    this.#closing.abort();
+  }
+
+  async #refresh(mirror: string, address: string, spec: SourcesSpec, signal: AbortSignal): Promise<void> {
+    // Who finds all here waits for nobody's fetch.
+    if (existsSync(join(mirror, 'HEAD')) && (await hasPipeline(mirror, spec, signal))) return touchMirror(mirror);
+    await this.#inTurn(mirror, signal, async () => {
+      const limitMs = this.#silences.get(mirror) ?? this.#silenceMs;
+      try {
+        await refreshMirror(mirror, address, spec, signal, limitMs);
+        this.#silences.delete(mirror);
+      } catch (error) {
+        if (error instanceof SourcesFailure && error.isAway)
+          this.#silences.set(mirror, Math.min(limitMs * 2, silenceMs.most));
+        throw error;
+      }
+      await touchMirror(mirror);
+    });
+  }
+
+  async #tree(mirror: string, address: string, spec: SourcesSpec, signal: AbortSignal): Promise<Sources> {
     await mkdir(join(this.#folder, 'trees'), { recursive: true, mode: 0o700 });
     const folder = await mkdtemp(join(this.#folder, 'trees', 't-'));
     const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
     try {
       await checkOut(folder, mirror, address, spec, signal);
-      const attributes = await readFile(join(folder, '.gitattributes'), 'utf8').catch(() => '');
+      const said = spec.isCheckedOut === false ? 'Fetched (GIT_CHECKOUT is false)' : 'Checked out';
       return {
         tar: tarFolder(folder),
-        sentence: `Checked out ${spec.sha.slice(0, 8)} as detached HEAD (ref is ${spec.ref})`,
-        hasLfs: /filter=lfs/.test(attributes),
+        sentence: `${said} ${spec.sha.slice(0, 8)} as detached HEAD (ref is ${plain(spec.ref)})`,
+        hasLfs: /filter=lfs/.test(await fileOf(mirror, spec.sha, '.gitattributes', signal)),
+        hasSubmodules: await hasFile(mirror, spec.sha, '.gitmodules', signal),
         remove,
       };
     } catch (error) {
@@ -98,99 +156,115 @@ export class GitSources {
     }
   }
 
-  /** Removes trees that a killed agent left. Call before any run begins. */
-  async sweep(): Promise<void> {
-    await rm(join(this.#folder, 'trees'), { recursive: true, force: true });
+  /** Once a day and project, one at a time, while no job needs the mirror. */
+  #maintain(mirror: string): void {
+    if (this.#maintenance !== null || this.#closing.signal.aborted || (this.#users.get(mirror) ?? 0) > 0) return;
+    this.#maintenance = (async () => {
+      if (!(await isMaintenanceDue(mirror))) return;
+      await maintainMirror(mirror, this.#closing.signal);
+      await this.#removeUnused();
+    })()
+      .catch(() => undefined)
+      .finally(() => {
+        this.#maintenance = null;
+      });
   }
 
-  #inTurn<T>(mirror: string, work: () => Promise<T>): Promise<T> {
+  #mirrors(): string[] {
+    try {
+      const names = readdirSync(this.#folder).filter((name) => name.endsWith('.git'));
+      return names.map((name) => join(this.#folder, name));
+    } catch {
+      return [];
+    }
+  }
+
+  async #removeUnused(): Promise<void> {
+    for (const mirror of this.#mirrors())
+      if ((this.#users.get(mirror) ?? 0) === 0 && isUnused(mirror))
+        await this.#inTurn(mirror, this.#closing.signal, () => rm(mirror, { recursive: true, force: true }));
+  }
+
+  /** A job that ends while it waits leaves the queue: its turn does nothing. */
+  #inTurn<T>(mirror: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const left = new SourcesFailure('ended while it waited for another fetch of this project', false);
     const before = this.#queues.get(mirror) ?? Promise.resolve();
-    const mine = before.then(work, work);
+    const turn = async (): Promise<T> => {
+      if (signal.aborted) throw left;
+      return work();
+    };
+    const mine = before.then(turn, turn);
     const settled = mine.catch(() => undefined);
     this.#queues.set(mirror, settled);
     void settled.then(() => this.#queues.get(mirror) === settled && this.#queues.delete(mirror));
-    return mine;
-  }
-}
-
-function reachable(spec: SourcesSpec): string {
-  try {
-    const url = new URL(spec.repoUrl);
-    const here = new URL(spec.gitlabUrl);
-    url.protocol = here.protocol;
-    url.host = here.host;
-    url.username = '';
-    url.password = '';
-    return url.href;
-  } catch {
-    throw new SourcesFailure('GitLab gave the repository an address that is none', false);
-  }
-}
-
-async function refreshMirror(mirror: string, address: string, spec: SourcesSpec, signal: AbortSignal): Promise<void> {
-  const create = async (): Promise<void> => {
-    await mkdir(mirror, { recursive: true, mode: 0o700 });
-    await git(['init', '--quiet', '--bare', '--template=', mirror], { cwd: mirror, signal });
-    // Trees are fetched from here by commit; git forgets our environment between its two ends.
-    await git(['config', 'uploadpack.allowAnySHA1InWant', 'true'], { cwd: mirror, signal });
-  };
-  if (!existsSync(join(mirror, 'HEAD'))) await create();
-  else if (await hasPipeline(mirror, spec, signal)) return;
-  const refspecs = refspecsOf(spec);
-  const fetch = (): Promise<string> =>
-    git(['fetch', '--quiet', '--force', '--no-tags', '--no-write-fetch-head', '--', address, ...refspecs], {
-      cwd: mirror,
-      signal,
-      token: spec.token,
-      host: address,
+    let isBegun = false;
+    void before.then(() => {
+      isBegun = true;
     });
-  try {
-    await fetch();
-  } catch (error) {
-    if (!(error instanceof SourcesFailure) || signal.aborted) throw error;
-    // The commit is here already, as for a job that is retried while GitLab restarts.
-    if (error.isAway && (await hasCommit(mirror, spec.sha, signal))) return;
-    if (error.isAway || !damageShapes.test(error.message)) throw error;
-    await rm(mirror, { recursive: true, force: true });
-    await create();
-    await fetch();
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        if (!isBegun) reject(left);
+      };
+      signal.addEventListener('abort', leave, { once: true });
+      mine.then(resolve, reject).finally(() => signal.removeEventListener('abort', leave));
+    });
   }
 }
 
-const damageShapes = /bad object|corrupt|loose object|not a git repository/i;
-const refspecsOf = ({ refspecs, ref }: SourcesSpec): string[] =>
-  refspecs.length > 0 ? refspecs : [`+refs/heads/${ref}:refs/remotes/origin/${ref}`];
-
-/** What a refspec writes. */
-const targetOf = (refspec: string): string | null => {
-  const target = refspec.replace(/^\+/, '').split(':')[1] ?? '';
-  return target.startsWith('refs/') ? target : null;
+const plain = (text: string): string => text.replace(/[^\x20-\x7e\u00a1-\uffff]/g, '?').slice(0, 255);
+// What git itself allows in the name of a ref, and no leading dash.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+const refShape = /^(?![-/.])(?!.*(?:\.\.|\/\/|\/\.|@\{))[^\x00-\x20\x7f ~^:?*[\\]+$/;
+const isRefspec = (text: string): boolean => {
+  const ends = text.replace(/^\+/, '').split(':');
+  return (
+    ends.length <= 2 &&
+    ends.every((end) => refShape.test(end.replace(/\/\*$/, '')) && /^(?:refs\/|[0-9a-f]{40})/.test(end))
+  );
 };
 
-/** Another job of the same pipeline fetched it before: its ref stands for ever on its commit. */
-async function hasPipeline(mirror: string, spec: SourcesSpec, signal: AbortSignal): Promise<boolean> {
-  const targets = spec.refspecs.map(targetOf).filter((target) => target !== null);
-  const own = targets.find((target) => target.startsWith('refs/pipelines/'));
-  if (own === undefined || targets.some((target) => target.includes('*'))) return false;
-  const wanted = targets.map((target) => `${target}^{commit}`);
-  const found = await git(['rev-parse', '--verify', '--quiet', `${own}^{commit}`], { cwd: mirror, signal }).catch(
-    () => '',
-  );
-  if (found.trim() !== spec.sha) return false;
-  return git(['rev-parse', '--quiet', ...wanted], { cwd: mirror, signal }).then(
-    () => true,
-    () => false,
-  );
+/** The repository as this machine reaches it. Throws SourcesFailure for whatever is not a repository of GitLab's. */
+function addressOf(spec: SourcesSpec): string {
+  const refuse = (sentence: string): never => {
+    throw new SourcesFailure(sentence, false);
+  };
+  if (!/^[0-9a-f]{40,64}$/.test(spec.sha)) refuse(`GitLab gave a commit that is none: ${plain(spec.sha)}`);
+  if (!refShape.test(spec.ref)) refuse(`GitLab gave a ref that is none: ${plain(spec.ref)}`);
+  const odd = spec.refspecs.find((refspec) => !isRefspec(refspec));
+  if (odd !== undefined) refuse(`GitLab gave a refspec that is none: ${plain(odd)}`);
+  if (!URL.canParse(spec.repoUrl) || !URL.canParse(spec.gitlabUrl))
+    return refuse('GitLab gave the repository an address that is none');
+  const url = new URL(spec.repoUrl);
+  const here = new URL(spec.gitlabUrl);
+  for (const { protocol } of [url, here])
+    if (protocol !== 'http:' && protocol !== 'https:')
+      refuse(`GitLab gave the repository an address with ${protocol} only http and https are fetched`);
+  url.protocol = here.protocol;
+  url.host = here.host;
+  // `host` without a port leaves the port of before.
+  url.port = here.port;
+  url.username = '';
+  url.password = '';
+  return url.href;
 }
 
-const hasCommit = (mirror: string, sha: string, signal: AbortSignal): Promise<boolean> =>
-  git(['cat-file', '-e', `${sha}^{commit}`], { cwd: mirror, signal }).then(
+/** A small file of a commit; '' for none, a link, or a large one. */
+async function fileOf(mirror: string, sha: string, path: string, signal: AbortSignal): Promise<string> {
+  const entry = await git(['ls-tree', '-l', sha, '--', path], { cwd: mirror, signal }).catch(() => '');
+  const [mode, , blob, size] = entry.split(/\s+/);
+  if (!mode?.startsWith('100') || !blob || Number(size) > attributesBytes) return '';
+  return git(['cat-file', 'blob', blob], { cwd: mirror, signal }).catch(() => '');
+}
+
+const hasFile = (mirror: string, sha: string, path: string, signal: AbortSignal): Promise<boolean> =>
+  git(['cat-file', '-e', `${sha}:${path}`], { cwd: mirror, signal }).then(
     () => true,
     () => false,
   );
 
 const credentialHelper =
   '"!f() { test \\"$1\\" = get && echo username=gitlab-ci-token && echo \\"password=$CI_JOB_TOKEN\\"; }; f"';
+const tagFlags = { follow: [], all: ['--tags'], none: ['--no-tags'] } as const;
 
 /** A tree with a `.git` of its own, as jobs expect it: shallow, detached, its remote without a token. */
 async function checkOut(
@@ -200,26 +274,17 @@ async function checkOut(
   spec: SourcesSpec,
   signal: AbortSignal,
 ): Promise<void> {
-  const run = (args: string[]): Promise<string> => git(args, { cwd: folder, signal });
+  const run = (args: string[]): Promise<string> => git(args, { cwd: folder, signal, speaks: 'file' });
   await run(['init', '--quiet', '--template=', '.']);
   // What the mirror holds under the refspecs' right sides is fetched under the same names, with the commit itself.
   const targets = refspecsOf(spec)
     .map(targetOf)
     .filter((target) => target !== null);
-  const depth = spec.depth > 0 ? [`--depth=${Math.floor(spec.depth)}`] : [];
+  const depth = spec.depth > 0 ? [`--depth=${spec.depth}`] : [];
   const wanted = [spec.sha, ...targets.map((target) => `+${target}:${target}`)];
+  const how = ['--quiet', '--force', ...tagFlags[spec.tags ?? 'follow'], ...depth, '--no-write-fetch-head'];
   try {
-    await run([
-      'fetch',
-      '--quiet',
-      '--force',
-      '--no-tags',
-      ...depth,
-      '--no-write-fetch-head',
-      '--',
-      `file://${mirror}`,
-      ...wanted,
-    ]);
+    await run(['fetch', ...how, '--', `file://${mirror}`, ...wanted]);
   } catch (error) {
     if (signal.aborted || (await hasCommit(mirror, spec.sha, signal))) throw error;
     throw new SourcesFailure(`commit ${spec.sha} is not in what GitLab gave for ${wanted.slice(1).join(' ')}`, false);
@@ -234,71 +299,6 @@ async function checkOut(
     '',
   ];
   await appendFile(join(folder, '.git', 'config'), config.join('\n'));
-  await run(['-c', 'advice.detachedHead=false', 'checkout', '--quiet', '--force', '--detach', spec.sha]);
-}
-
-interface GitCall {
-  cwd: string;
-  signal?: AbortSignal;
-  token?: string;
-  host?: string;
-}
-
-/** The environment of every git of ours: nobody's settings, no questions, the token as a header for GitLab alone. */
-function gitEnvironment({ token, host }: GitCall): NodeJS.ProcessEnv {
-  const settings: [string, string][] = [
-    ['core.hooksPath', '/dev/null'],
-    ['safe.directory', '*'],
-    ['gc.auto', '0'],
-    ['protocol.ext.allow', 'never'],
-    ['http.lowSpeedLimit', '100'],
-    ['http.lowSpeedTime', '60'],
-  ];
-  if (token && host) {
-    const basic = Buffer.from(`gitlab-ci-token:${token}`).toString('base64');
-    settings.push([`http.${new URL(host).origin}/.extraHeader`, `Authorization: Basic ${basic}`]);
-  }
-  const { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH } = process.env;
-  const env: NodeJS.ProcessEnv = { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH };
-  Object.assign(env, {
-    HOME: '/nonexistent',
-    GIT_CONFIG_GLOBAL: '/dev/null',
-    GIT_CONFIG_NOSYSTEM: '1',
-    GIT_TERMINAL_PROMPT: '0',
-    GIT_ASKPASS: 'true',
-    GIT_CONFIG_COUNT: String(settings.length),
-  });
-  for (const [index, [key, value]] of settings.entries()) {
-    env[`GIT_CONFIG_KEY_${index}`] = key;
-    env[`GIT_CONFIG_VALUE_${index}`] = value;
-  }
-  for (const key of Object.keys(env)) if (env[key] === undefined) delete env[key];
-  return env;
-}
-
-function git(args: string[], options: GitCall): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child: ChildProcess = spawn('git', args, {
-      cwd: options.cwd,
-      env: gitEnvironment(options),
-      stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: silenceMs,
-      ...(options.signal ? { signal: options.signal } : {}),
-    });
-    let out = '';
-    let talk = '';
-    child.stdout?.on('data', (data: Buffer) => {
-      if (out.length < outputBytes) out += data.toString();
-    });
-    child.stderr?.on('data', (data: Buffer) => {
-      if (talk.length < outputBytes) talk += data.toString();
-    });
-    child.on('error', (error) => reject(new SourcesFailure(`git: ${error.message}`, false)));
-    child.on('close', (code, killed) => {
-      if (code === 0) return resolve(out);
-      const said = talk.trim().split('\n').slice(-6).join('\n');
-      const sentence = `git ${args.find((arg) => !arg.startsWith('-') && !arg.includes('=')) ?? ''} failed (${killed ?? `exit ${code}`}): ${said}`;
-      reject(new SourcesFailure(sentence, killed !== null || awayShapes.test(said)));
-    });
-  });
+  if (spec.isCheckedOut !== false)
+    await run(['-c', 'advice.detachedHead=false', 'checkout', '--quiet', '--force', '--detach', spec.sha]);
 }

@@ -72,11 +72,12 @@ export class RunDesk {
     await this.#sources.sweep().catch(() => undefined);
     const kept = await this.#options.store.runs();
     for (const local of kept) this.#resumeOne(local);
-    const known = new Set(kept.map(({ run }) => run.run));
-    await this.#sweepFolders(known);
+    await this.#sweepFolders(new Set(kept.map(({ run }) => run.run)));
+    // Of a run whose end is known nothing more is needed where it ran: not its variables either.
+    const needed = new Set(kept.filter(({ run }) => !isEnded(run.state)).map(({ run }) => run.run));
     for (const executor of this.#options.executors)
       await executor
-        .sweep(known)
+        .sweep(needed)
         .catch((error: Error) => this.#options.log.warn(`clean-up of ${executor.kind}: ${error.message}`));
   }
 
@@ -127,6 +128,7 @@ export class RunDesk {
     for (const timer of this.#timers) clearTimeout(timer);
     await Promise.all([...this.#lives.values()].map((life) => life.stop()));
     for (const life of this.#lives.values()) life.trace.close();
+    await this.#sources.close();
   }
 
   #ask(url: string, effect: EffectOf<'take-job'>, executor: Executor): Promise<RequestJobAnswer> {
@@ -283,6 +285,8 @@ function goneExecutor(kind: string): Executor {
   };
   return { kind: 'process', features: [], check: fail, prepare: fail, adopt: fail, sweep: async () => [] };
 }
+
+const isEnded = (state: Run['state']): boolean => ['finished', 'delivered', 'discarded', 'lost'].includes(state);
 
 function safeJson(text: string): unknown {
   try {

@@ -39,7 +39,7 @@ describe('sources', () => {
   it('are shallow as asked, and fetched once for the jobs of a pipeline', async () => {
     await history(2);
     await lab.agent();
-    expect(await traceOfNext()).toContain('cat file\nthree\ntwo\n  origin/main\nthree\n');
+    expect(await traceOfNext()).toContain('cat file\nthree\ntwo\n  origin/main\nv1\nthree\n');
     expect(await traceOfNext()).toContain('$ cat file\nthree\n');
     // Nothing of the token, nor of a tree, stays on the machine.
     const mirrors = join(lab.home, 'mirrors');

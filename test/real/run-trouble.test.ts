@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { plainText, RunLab, until } from './run-lab.ts';
 
@@ -82,6 +83,28 @@ describe('a run in trouble', () => {
     await lab.ended(run);
     expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'success', traceCheck: 'match' });
     expect(plainText(await lab.traceAt(run)).match(/short\n/g)).toHaveLength(1);
+  });
+
+  it('leaves nothing of an ended run where it ran, though the agent was killed before it had cleaned up', async () => {
+    lab = await RunLab.start(job(['echo short']));
+    const whole = lab.executor;
+    lab.executor = () => {
+      const executor = whole();
+      const prepare = executor.prepare.bind(executor);
+      executor.prepare = async (...args) => Object.assign(await prepare(...args), { remove: async () => undefined });
+      return executor;
+    };
+    await lab.agent();
+    const run = await lab.begin();
+    await lab.ended(run);
+    const kept = (): string[] =>
+      readdirSync(lab.home, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('environment.sh'));
+    expect(kept()).toHaveLength(1);
+    await lab.stopAgent();
+    lab.executor = whole;
+    await lab.agent();
+    expect(lab.desk?.runs()).toEqual([]);
+    expect(kept()).toEqual([]);
   });
 
   it('stops at once when GitLab disowns the job, and forgets it', async () => {

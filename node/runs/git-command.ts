@@ -1,0 +1,175 @@
+import { spawn } from 'node:child_process';
+import { setPriority } from 'node:os';
+
+/** One call of the machine's git: nobody's settings, no questions, an end that does not depend on git's good will. */
+export interface GitCall {
+  cwd: string;
+  signal?: AbortSignal;
+  token?: string;
+  /** The address that the token is for. */
+  host?: string;
+  /** What git may speak: GitLab's http and https, or `file` from a mirror of ours into a tree. Nothing at all without. */
+  speaks?: 'http' | 'file';
+  /** No byte of progress for so long: GitLab is taken to be away. Only for calls that ask git for progress. */
+  silenceMs?: number;
+  limitMs?: number;
+  /** Behind everything else on this machine. */
+  isBackground?: boolean;
+}
+
+/** `isAway`: GitLab did not answer, the same may work later. */
+export class SourcesFailure extends Error {
+  override readonly name = 'SourcesFailure';
+  readonly isAway: boolean;
+  constructor(message: string, isAway: boolean) {
+    super(message);
+    this.isAway = isAway;
+  }
+}
+
+const limitMs = 15 * 60_000;
+/** From a polite end to a hard one, and from there to going on without it (a disk that hangs ends no process). */
+const killGraceMs = 2_000;
+const outputBytes = 64 << 10;
+const awayShapes =
+  /could not resolve host|failed to connect|connection refused|connection reset|couldn't connect|empty reply|early eof|rpc failed|timed out|the remote end hung up|returned error: (?:429|5\d\d)|unexpected disconnect|not valid: is this a git repository|invalid server response|cut off|transfer closed|outstanding read data|operation too slow|recv failure|send failure|ssl_error_syscall|no route to host|network is unreachable|bad line length|unexpected eof|invalid index-pack output/i;
+const redirectShape = /returned error: 3\d\d|unable to update url base from redirection/i;
+
+/** The environment of every git of ours; the token is a header for GitLab's own address alone. */
+function gitEnvironment({ token, host, speaks }: GitCall): NodeJS.ProcessEnv {
+  const settings: [string, string][] = [
+    ['core.hooksPath', '/dev/null'],
+    ['safe.directory', '*'],
+    ['gc.auto', '0'],
+    ['maintenance.auto', 'false'],
+    ['protocol.allow', 'never'],
+    // Git would carry the token's header along to wherever it is sent.
+    ['http.followRedirects', 'false'],
+    // The last resort; a silent fetch is ended sooner (silenceMs).
+    ['http.lowSpeedLimit', '1'],
+    ['http.lowSpeedTime', '60'],
+  ];
+  for (const protocol of speaks === 'http' ? ['http', 'https'] : speaks === 'file' ? ['file'] : [])
+    settings.push([`protocol.${protocol}.allow`, 'always']);
+  if (token && host) {
+    const basic = Buffer.from(`gitlab-ci-token:${token}`).toString('base64');
+    settings.push([`http.${new URL(host).origin}/.extraHeader`, `Authorization: Basic ${basic}`]);
+  }
+  const { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH } = process.env;
+  const env: NodeJS.ProcessEnv = { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH };
+  // Without a name of its own git asks DNS for one, and stands 20 s where no DNS answers.
+  for (const who of ['AUTHOR', 'COMMITTER'])
+    Object.assign(env, { [`GIT_${who}_NAME`]: 'autogit-node', [`GIT_${who}_EMAIL`]: 'autogit-node@localhost' });
+  Object.assign(env, {
+    HOME: '/nonexistent',
+    GIT_CONFIG_GLOBAL: '/dev/null',
+    GIT_CONFIG_NOSYSTEM: '1',
+    GIT_TERMINAL_PROMPT: '0',
+    GIT_ASKPASS: 'true',
+    GIT_CONFIG_COUNT: String(settings.length),
+  });
+  for (const [index, [key, value]] of settings.entries()) {
+    env[`GIT_CONFIG_KEY_${index}`] = key;
+    env[`GIT_CONFIG_VALUE_${index}`] = value;
+  }
+  for (const key of Object.keys(env)) if (env[key] === undefined) delete env[key];
+  return env;
+}
+
+/** What git printed, at most 64 KiB of it. Throws SourcesFailure; at the latest soon after `signal`. */
+export function git(args: string[], options: GitCall): Promise<string> {
+  const name = args.find((arg) => !arg.startsWith('-') && !arg.includes('=')) ?? '';
+  if (options.signal?.aborted) return Promise.reject(new SourcesFailure(`git ${name}: ended`, false));
+  return new Promise((resolve, reject) => {
+    // A group of its own: git's helpers end with it.
+    const child = spawn('git', args, {
+      cwd: options.cwd,
+      env: gitEnvironment(options),
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    let ended: string | null = null;
+    let isAway = false;
+    const timers = new Set<NodeJS.Timeout>();
+    const later = (ms: number, work: () => void): NodeJS.Timeout => {
+      const timer = setTimeout(work, ms);
+      timers.add(timer);
+      return timer;
+    };
+    const kill = (signal: NodeJS.Signals): void => killGroup(child.pid, signal);
+    const end = (because: string, away: boolean): void => {
+      if (ended !== null) return;
+      [ended, isAway] = [because, away];
+      kill('SIGTERM');
+      later(killGraceMs, () => kill('SIGKILL'));
+      later(2 * killGraceMs, () => settle(null, 'SIGKILL'));
+    };
+    const abort = (): void => end('ended', false);
+    options.signal?.addEventListener('abort', abort, { once: true });
+    later(options.limitMs ?? limitMs, () => end('it took too long', true));
+    const { silenceMs } = options;
+    const silent = (): void => end(`nothing came from GitLab for ${Math.round((silenceMs ?? 0) / 1000)} s`, true);
+    let silence = silenceMs ? later(silenceMs, silent) : null;
+    const heard = (): void => {
+      if (silence === null || !silenceMs) return;
+      clearTimeout(silence);
+      timers.delete(silence);
+      silence = later(silenceMs, silent);
+    };
+    let out = '';
+    let talk = '';
+    child.stdout?.on('data', (data: Buffer) => {
+      if (out.length < outputBytes) out += data.toString();
+    });
+    child.stderr?.on('data', (data: Buffer) => {
+      heard();
+      // Progress can be long: what went wrong stands at the end.
+      talk = (talk + data.toString()).slice(-outputBytes);
+    });
+    const stop = (): void => {
+      for (const timer of timers) clearTimeout(timer);
+      options.signal?.removeEventListener('abort', abort);
+    };
+    const settle = (code: number | null, killed: NodeJS.Signals | null): void => {
+      stop();
+      if (code === 0 && ended === null) return resolve(out);
+      if (ended !== null) return reject(new SourcesFailure(`git ${name}: ${ended}`, isAway));
+      reject(failureOf(name, code, killed, talk));
+    };
+    child.on('error', (error) => {
+      stop();
+      reject(new SourcesFailure(`git: ${error.message}`, false));
+    });
+    child.on('close', settle);
+    if (options.isBackground && child.pid) background(child.pid);
+  });
+}
+
+function killGroup(pid: number | undefined, signal: NodeJS.Signals): void {
+  try {
+    if (pid) process.kill(-pid, signal);
+  } catch {
+    // It is gone.
+  }
+}
+
+function failureOf(name: string, code: number | null, killed: NodeJS.Signals | null, talk: string): SourcesFailure {
+  const lines = talk.split(/[\n\r]+/).map((line) => line.trim());
+  const said = lines
+    .filter((line) => line !== '' && !/^(?:remote: )?[A-Z][a-z]+ing [a-z ]*: +\d/.test(line))
+    .slice(-6)
+    .join('\n');
+  const hint = redirectShape.test(said)
+    ? ' (GitLab sends git to another address, and the job token goes to no other: connect the address that GitLab itself uses: autogit-node gitlab connect URL)'
+    : '';
+  const sentence = `git ${name} failed (${killed ?? `exit ${code}`}): ${said}${hint}`;
+  return new SourcesFailure(sentence, killed !== null || awayShapes.test(said));
+}
+
+function background(pid: number): void {
+  try {
+    setPriority(pid, 19);
+  } catch {
+    // It has ended already.
+  }
+}

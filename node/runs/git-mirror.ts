@@ -1,0 +1,153 @@
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { mkdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { git, SourcesFailure } from './git-command.ts';
+import type { SourcesSpec } from './git-sources.ts';
+
+/** A bare mirror of one project: brought up to date for a job, and kept from growing without bound. */
+const damageShapes = /bad object|corrupt|loose object|not a git repository|unable to create .*\.lock|cannot lock ref/i;
+
+export const refspecsOf = ({ refspecs, ref }: SourcesSpec): string[] =>
+  refspecs.length > 0 ? refspecs : [`+refs/heads/${ref}:refs/remotes/origin/${ref}`];
+
+/** What a refspec writes. */
+export const targetOf = (refspec: string): string | null => {
+  const target = refspec.replace(/^\+/, '').split(':')[1] ?? '';
+  return target.startsWith('refs/') ? target : null;
+};
+
+/** Throws SourcesFailure. `silenceMs`: how long GitLab may say nothing at all before it counts as away. */
+export async function refreshMirror(
+  mirror: string,
+  address: string,
+  spec: SourcesSpec,
+  signal: AbortSignal,
+  silenceMs: number,
+): Promise<void> {
+  const create = async (): Promise<void> => {
+    await mkdir(mirror, { recursive: true, mode: 0o700 });
+    await git(['init', '--quiet', '--bare', '--template=', mirror], { cwd: mirror, signal });
+    // Trees are fetched from here by commit; git forgets our environment between its two ends.
+    await git(['config', 'uploadpack.allowAnySHA1InWant', 'true'], { cwd: mirror, signal });
+  };
+  if (!existsSync(join(mirror, 'HEAD'))) await create();
+  else if (await hasPipeline(mirror, spec, signal)) return;
+  // Tags are followed by the tree's own fetch, as far as its depth; one that was moved or removed must not stay here.
+  const refspecs = [...new Set([...refspecsOf(spec), '+refs/tags/*:refs/tags/*'])];
+  const fetch = (): Promise<string> =>
+    git(
+      ['fetch', '--progress', '--force', '--prune', '--no-tags', '--no-write-fetch-head', '--', address, ...refspecs],
+      {
+        cwd: mirror,
+        signal,
+        token: spec.token,
+        host: address,
+        speaks: 'http',
+        silenceMs,
+      },
+    );
+  try {
+    await fetch();
+  } catch (error) {
+    if (!(error instanceof SourcesFailure) || signal.aborted) throw error;
+    if (error.isAway && (await doWithout(mirror, spec, signal))) return;
+    if (error.isAway || !damageShapes.test(error.message)) throw error;
+    await rm(mirror, { recursive: true, force: true });
+    await create();
+    await fetch();
+  }
+}
+
+/** Another job of the same pipeline fetched it before: its ref stands for ever on its commit. */
+export async function hasPipeline(mirror: string, spec: SourcesSpec, signal: AbortSignal): Promise<boolean> {
+  const targets = spec.refspecs.map(targetOf).filter((target) => target !== null);
+  const own = targets.find((target) => target.startsWith('refs/pipelines/'));
+  if (own === undefined || targets.some((target) => target.includes('*'))) return false;
+  const wanted = targets.map((target) => `${target}^{commit}`);
+  const found = await git(['rev-parse', '--verify', '--quiet', `${own}^{commit}`], { cwd: mirror, signal }).catch(
+    () => '',
+  );
+  if (found.trim() !== spec.sha) return false;
+  return git(['rev-parse', '--quiet', ...wanted], { cwd: mirror, signal }).then(
+    () => true,
+    () => false,
+  );
+}
+
+export const hasCommit = (mirror: string, sha: string, signal: AbortSignal): Promise<boolean> =>
+  git(['cat-file', '-e', `${sha}^{commit}`], { cwd: mirror, signal }).then(
+    () => true,
+    () => false,
+  );
+
+/**
+ * GitLab is away, and the commit is here already from another pipeline: the refs that GitLab would have given are set on
+ * it. Not for a job that wants every branch and tag, nor for one of a tag: what those stand on only GitLab knows.
+ */
+async function doWithout(mirror: string, spec: SourcesSpec, signal: AbortSignal): Promise<boolean> {
+  const targets = refspecsOf(spec).map(targetOf);
+  const known = targets.every((target) => target !== null && !target.includes('*') && !target.startsWith('refs/tags/'));
+  if (!known || !(await hasCommit(mirror, spec.sha, signal))) return false;
+  for (const target of targets as string[]) await git(['update-ref', target, spec.sha], { cwd: mirror, signal });
+  return true;
+}
+
+const keptPipelines = 50;
+const restMs = 24 * 60 * 60_000;
+const unusedMs = 30 * restMs;
+/** Written by a git of before that was killed; what a git of now writes is younger. */
+const leftoverMs = 60 * 60_000;
+
+const ageMs = (path: string): number => {
+  try {
+    return Date.now() - statSync(path).mtimeMs;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+};
+
+/** Remembers that a job needed it now. */
+export async function touchMirror(mirror: string): Promise<void> {
+  const now = new Date();
+  await utimes(mirror, now, now).catch(() => undefined);
+}
+
+/** Has it been longer than a day? Asked again a day later whatever comes of it. */
+export async function isMaintenanceDue(mirror: string): Promise<boolean> {
+  const stamp = join(mirror, 'autogit-maintained');
+  if (ageMs(stamp) < restMs) return false;
+  await writeFile(stamp, '');
+  return true;
+}
+
+/** Forgets pipelines of the past, and gives their disk back; slow, so behind everything else and not in a job's way. */
+export async function maintainMirror(mirror: string, signal: AbortSignal): Promise<void> {
+  const listed = await git(['for-each-ref', '--format=%(refname)', 'refs/pipelines'], { cwd: mirror, signal });
+  const number = (ref: string): number => Number(ref.split('/')[2]) || 0;
+  const past = listed
+    .split('\n')
+    .filter((ref) => ref !== '')
+    .sort((a, b) => number(b) - number(a))
+    .slice(keptPipelines);
+  for (const ref of past) await git(['update-ref', '-d', ref], { cwd: mirror, signal });
+  removeLeftovers(mirror);
+  // A fetch of this moment may have brought what no ref names yet: two hours of it stay.
+  const gentle = ['-c', 'pack.threads=1', '-c', 'pack.windowMemory=64m', '-c', 'core.bigFileThreshold=16m'];
+  await git([...gentle, 'gc', '--quiet', '--prune=2.hours.ago'], { cwd: mirror, signal, isBackground: true });
+}
+
+/** Half packs of fetches that were killed. */
+export function removeLeftovers(mirror: string): void {
+  const folder = join(mirror, 'objects', 'pack');
+  try {
+    for (const name of readdirSync(folder))
+      if (name.startsWith('tmp_') && ageMs(join(folder, name)) > leftoverMs)
+        void rm(join(folder, name), { force: true }).catch(() => undefined);
+  } catch {
+    // It has no packs yet.
+  }
+}
+
+/** Of a project that no job was of for 30 days. A mirror of an older version tells its age by its newest pack. */
+export const isUnused = (mirror: string): boolean =>
+  [mirror, join(mirror, 'objects', 'pack'), join(mirror, 'refs')].every((path) => ageMs(path) > unusedMs);
