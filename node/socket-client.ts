@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
-import { type IncomingMessage, request } from 'node:http';
+import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { z } from 'zod';
 import { type Change, ChangeOutcome } from '../protocol/changes.ts';
 import { AutogitError, type ErrorCode } from '../protocol/errors.ts';
 import { Settings as MeshSettings } from '../protocol/ledger.ts';
 import { JobRow, StatusSnapshot, WhyAnswer } from '../protocol/status.ts';
+import { agentProcess, silentAgent } from './agent-process.ts';
 import { places } from './home.ts';
 import { readRemoval, removedSentence } from './removal.ts';
 import {
@@ -51,6 +52,9 @@ export interface AgentClient {
 
 /** ms; the agent itself gives up on the leader sooner. A blocked status adds its own wait. */
 const timeoutMs = 60_000;
+/** After so long without a word, and again and again, it is asked whether the agent is there at all. */
+const silentMs = 2_000;
+const missesMost = 3;
 
 /** A client of the agent in the first of these homes that has a socket. Throws `no-agent`. */
 export function findAgent(homes: readonly string[]): AgentClient {
@@ -154,6 +158,8 @@ function open(
       headers: { [versionHeader]: socketVersion, ...(text === null ? {} : { 'content-type': 'application/json' }) },
       ...(signal ? { signal } : {}),
     });
+    const silence = watchSilence(home, sent);
+    sent.once('close', silence);
     if (limitMs !== null)
       sent.setTimeout(limitMs, () => sent.destroy(new AutogitError('timed-out', 'the agent did not answer')));
     sent.once('error', (error) => {
@@ -161,10 +167,45 @@ function open(
       reject(removal ? new AutogitError('removed', removedSentence(removal)) : asNoAgent(socket, error));
     });
     sent.once('response', (answer) => {
+      silence();
       if (answer.statusCode === 200) return resolve(answer);
       textOf(answer).then((failed) => reject(toError(failed, answer.statusCode ?? 0)), reject);
     });
     sent.end(text ?? undefined);
+  });
+}
+
+/**
+ * A change may take seconds, a blocked `status` as long as was asked for. So an agent that is silent is asked for something
+ * that it can say at once: one that is stopped is named at once, one that says nothing at all after a few times. What is
+ * returned ends the watch.
+ */
+function watchSilence(home: string, sent: ClientRequest): () => void {
+  let misses = 0;
+  const timer = setInterval(() => void look(), silentMs).unref();
+  const look = async (): Promise<void> => {
+    const isStopped = agentProcess(home)?.state === 'T';
+    if (!isStopped) misses = (await says(home)) ? 0 : misses + 1;
+    if (sent.destroyed || (!isStopped && misses < missesMost)) return;
+    const { sentence, hint } = silentAgent(home);
+    sent.destroy(new AutogitError('timed-out', sentence, { hint }));
+  };
+  return () => clearInterval(timer);
+}
+
+/** Does it answer anything? Only the first bytes of an answer are waited for. */
+function says(home: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const headers = { [versionHeader]: socketVersion };
+    const sent = request({ socketPath: places(home).socket, path: '/v1/phase', agent: false, headers });
+    sent.setTimeout(silentMs, () => sent.destroy());
+    sent.once('error', () => resolve(false));
+    sent.once('close', () => resolve(false));
+    sent.once('response', (answer) => {
+      answer.resume();
+      resolve(true);
+    });
+    sent.end();
   });
 }
 

@@ -12,8 +12,31 @@ export async function join({ settings }: Context): Promise<number> {
   await import('../polyfill.ts');
   const { joinOptions } = await import('../join-options.ts');
   const options = joinOptions(settings);
+  await refuseSecond(options.home);
   const { runAgent } = await import('../agent.ts');
   return runAgent(options);
+}
+
+/** The store would say it too, but not in which mesh, and not since when. */
+async function refuseSecond(home: string): Promise<void> {
+  if (!existsSync(places(home).socket)) return;
+  const { createClient } = await import('../socket-client.ts');
+  const { shownProcess } = await import('../agent-process.ts');
+  const where = await createClient(home)
+    .phase()
+    .then(async ({ phase }) =>
+      phase === 'joined'
+        ? `is in mesh ${(await createClient(home).status()).snapshot.mesh.name}`
+        : 'waits to be let in',
+    )
+    .catch((error: unknown) => {
+      if (error instanceof AutogitError && error.code === 'timed-out') throw error;
+      return null;
+    });
+  if (where === null) return;
+  throw new AutogitError('agent-running', `this machine ${where} already (${shownProcess(home)})`, {
+    hint: 'autogit-node status   (to end that agent: autogit-node leave; a second one needs its own --home DIR)',
+  });
 }
 
 export async function demo({ settings }: Context): Promise<number> {

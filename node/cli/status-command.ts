@@ -1,7 +1,9 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
 import { parseDuration } from '../quantities.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
+import { isAway, LiveScreen, quitOnKey } from './live-screen.ts';
 import { isUnhealthy, statusView } from './status-view.ts';
 
 /** Seconds between two looks: `-w`, `-w 5`, `-w 500ms`. Null: look once. */
@@ -19,24 +21,57 @@ export const status = (context: Context): Promise<number> =>
 export const top = (context: Context): Promise<number> => show(context, 1000, false);
 
 async function show(context: Context, everyMs: number | null, wide: boolean): Promise<number> {
-  const { out, settings, signal } = context;
+  const { out, settings } = context;
+  const view = (snapshot: StatusSnapshot): string => {
+    if (settings.isOn('json')) return JSON.stringify(snapshot, null, everyMs === null ? 2 : 0);
+    return statusView(snapshot, { isTerminal: out.isTerminal, columns: out.columns, wide });
+  };
+  if (everyMs !== null) return watch(context, everyMs, view);
   const agent = await agentOf(context);
-  let tag: string | null = null;
-  for (;;) {
-    const answer = await agent.status(tag === null || everyMs === null ? undefined : { tag, waitMs: everyMs });
-    if (everyMs !== null) out.restart();
-    if (settings.isOn('json'))
-      out.data(everyMs === null ? JSON.stringify(answer.snapshot, null, 2) : JSON.stringify(answer.snapshot));
-    else out.data(statusView(answer.snapshot, { isTerminal: out.isTerminal, columns: out.columns, wide }));
-    if (everyMs === null) {
-      if ((await agent.phase()).phase === 'waiting') return exit.waiting;
-      return settings.isOn('status.exitStatus') && isUnhealthy(answer.snapshot) ? exit.unhealthy : exit.ok;
-    }
-    tag = answer.tag;
-    await pause(200, signal);
-    if (signal.aborted) return exit.interrupted;
-  }
+  const { snapshot } = await agent.status();
+  out.data(view(snapshot));
+  if ((await agent.phase()).phase === 'waiting') return exit.waiting;
+  return settings.isOn('status.exitStatus') && isUnhealthy(snapshot) ? exit.unhealthy : exit.ok;
 }
+
+/** Goes on when the agent goes and comes: a restart, an upgrade, Ctrl-Z. Without any agent at the beginning it fails. */
+async function watch(context: Context, everyMs: number, view: (snapshot: StatusSnapshot) => string): Promise<number> {
+  const { out, signal } = context;
+  const quit = new AbortController();
+  const giveBack = quitOnKey(() => quit.abort());
+  const screen = new LiveScreen(out);
+  const over = AbortSignal.any([signal, quit.signal]);
+  try {
+    let agent = await agentOf(context);
+    for (let tag: string | null = null; !over.aborted; ) {
+      try {
+        const answer: Awaited<ReturnType<typeof agent.status>> | null = await unless(
+          over,
+          agent.status(tag === null ? undefined : { tag, waitMs: everyMs }),
+        );
+        if (answer === null) break;
+        screen.show(view(answer.snapshot));
+        tag = answer.tag;
+      } catch (error) {
+        if (!isAway(error)) throw error;
+        screen.away(error);
+        tag = null;
+        await pause(500, over);
+        agent = await agentOf(context).catch(() => agent);
+      }
+      await pause(200, over);
+    }
+  } finally {
+    giveBack();
+  }
+  return signal.aborted ? exit.interrupted : exit.ok;
+}
+
+const unless = <T>(signal: AbortSignal, promise: Promise<T>): Promise<T | null> =>
+  Promise.race([
+    promise,
+    new Promise<null>((resolve) => signal.addEventListener('abort', () => resolve(null), { once: true })),
+  ]);
 
 /** Waits, unless Ctrl-C comes first. */
 export const pause = (ms: number, signal: AbortSignal): Promise<void> =>

@@ -116,7 +116,11 @@ function attentionLines(snapshot: StatusSnapshot): string[] {
     .filter((node) => node.because !== null && ['draining', 'paused', 'suspect', 'gone'].includes(node.state))
     .filter((node) => !snapshot.attention.some(({ sentence }) => sentence.includes(node.because as string)))
     .map((node) => attentionLine(`${node.node}  ${node.because}`, null));
-  const rest = snapshot.attention.map(({ sentence, fix }) => attentionLine(sentence, fix));
+  // Who waits stands above, with the address.
+  const told = new Set(waiting.length > 0 ? ['machine-waiting'] : []);
+  const rest = snapshot.attention
+    .filter(({ code }) => !told.has(code))
+    .map(({ sentence, fix }) => attentionLine(sentence, fix));
   return [...new Set([...waiting, ...reasons, ...rest])];
 }
 

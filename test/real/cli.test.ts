@@ -214,9 +214,39 @@ describe('with an agent', () => {
       'process',
     );
     expect(second.code).toBe(1);
-    expect(second.stderr).toMatch(/error: .*agent/);
+    expect(second.stderr).toMatch(
+      new RegExp(
+        `error: this machine is in mesh home already \\(pid ${agent.pid}, up \\d.*\\)\\nfix: autogit-node status`,
+      ),
+    );
     expect((await here('status')).code).toBe(0);
   });
+
+  it('a watch says when its agent is stopped, and goes on with it', async () => {
+    const words = [bin, '--home', home, 'status', '-w', '200ms'];
+    const watch = spawn(process.execPath, words, { env: env(), stdio: ['ignore', 'pipe', 'pipe'] });
+    let [pictures, talk] = [0, ''];
+    watch.stdout.on('data', (data) => (pictures += String(data).split('mesh\thome').length - 1));
+    watch.stderr.on('data', (data) => (talk += data));
+    const until = async (holds: () => boolean): Promise<void> => {
+      for (let i = 0; i < 200 && !holds(); i++) await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(holds(), talk).toBe(true);
+    };
+    try {
+      await until(() => pictures > 0);
+      agent.kill('SIGSTOP');
+      await until(() => talk.includes('stopped (T)'));
+      expect(talk).toMatch(
+        new RegExp(`# waiting for the agent: .*pid ${agent.pid}.* is [\\d.]+ s old *-> kill -CONT ${agent.pid}`),
+      );
+      const before = pictures;
+      agent.kill('SIGCONT');
+      await until(() => pictures > before);
+    } finally {
+      agent.kill('SIGCONT');
+      watch.kill('SIGKILL');
+    }
+  }, 30_000);
 
   it('settings, jobs, why, logs, doctor', async () => {
     expect((await here('settings', 'retryLost', 'on')).code).toBe(0);

@@ -1,9 +1,14 @@
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { createRequire } from 'node:module';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { agentProcess } from '../../node/agent-process.ts';
 import { places } from '../../node/home.ts';
 import { createClient, findAgent } from '../../node/socket-client.ts';
 import { socketVersion, versionHeader } from '../../node/socket-protocol.ts';
@@ -339,4 +344,45 @@ describe('the door', () => {
     await expect(createClient(home).status()).rejects.toMatchObject({ code: 'bad-message' });
     await new Promise((resolve) => strange.close(resolve));
   });
+});
+
+describe('an agent that is there and says nothing', () => {
+  let child: ChildProcess;
+  const begin = async (code: string): Promise<void> => {
+    mkdirSync(join(home, 'store'), { recursive: true });
+    const script = `
+      const { ClassicLevel } = require(${JSON.stringify(createRequire(import.meta.url).resolve('classic-level'))});
+      const level = new ClassicLevel(${JSON.stringify(join(home, 'store', 'level'))});
+      level.open().then(() => require('net').createServer(${code}).listen(${JSON.stringify(places(home).socket)}, () => console.log('ready')));`;
+    child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(child.stdout as Readable, 'data');
+  };
+  afterEach(() => void child.kill('SIGKILL'));
+
+  it('stopped: every command ends within seconds, with its pid and what to type; woken, it answers', async () => {
+    await begin('() => {}');
+    child.kill('SIGSTOP');
+    await until(() => agentProcess(home)?.state === 'T');
+    const client = createClient(home);
+    const began = performance.now();
+    const answers = await Promise.allSettled([client.status(), client.leave(), client.phase()]);
+    expect(performance.now() - began).toBeLessThan(4_000);
+    for (const one of answers)
+      expect((one as PromiseRejectedResult).reason).toMatchObject({
+        code: 'timed-out',
+        message: `the agent here (pid ${child.pid}) does not answer; it is stopped (T)`,
+        hint: expect.stringContaining(`kill -CONT ${child.pid}`),
+      });
+    child.kill('SIGCONT');
+    await until(() => agentProcess(home)?.state !== 'T');
+    expect(agentProcess(home)).toMatchObject({ pid: child.pid, upMs: expect.any(Number) });
+  }, 15_000);
+
+  it('hung: the same, a little later', async () => {
+    await begin('() => {}');
+    await expect(createClient(home).status()).rejects.toMatchObject({
+      code: 'timed-out',
+      message: expect.stringContaining(`pid ${child.pid}) does not answer`),
+    });
+  }, 20_000);
 });
