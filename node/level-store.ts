@@ -8,7 +8,7 @@ import { AutogitError } from '../protocol/errors.ts';
 import { NodeId, StoreId, WallMs } from '../protocol/ids.ts';
 import { Ledger, Run } from '../protocol/ledger.ts';
 import type { Durable, Write } from '../scheduler/effects.ts';
-import { countKey, LevelBatches, type LevelOperation, rememberedCount } from './level-batches.ts';
+import { countKey, LevelBatches, type LevelOperation, type OpenLevel, rememberedCount } from './level-batches.ts';
 import type { LocalRun, Store } from './ports.ts';
 
 /** Rises when the layout changes in a way that an older agent would misread. */
@@ -53,6 +53,9 @@ const factKey = (key: string): string => `fact:${key}`;
 const durableKey = (key: string): string => `durable:${key}`;
 
 type Database = Level<string, string>;
+/** Makes the handle of a level; tests have one that fails. */
+export type LevelAt = (location: string, createIfMissing: boolean) => Database;
+const levelOnDisk: LevelAt = (location, createIfMissing) => new Level(location, { createIfMissing });
 
 /**
  * Life of a store: opened (or created, with a new store id: SAFETY L8) -> loaded and checked -> written with fsync ->
@@ -60,18 +63,44 @@ type Database = Level<string, string>;
  * `count` (so that one that forgot writes is found out) and, once damage was seen, `corrupt`: LevelDB repairs by forgetting, and forgetting a vote is worse than stopping.
  * Throws `store-corrupt`, `store-failed`, `home-unwritable`, or `agent-running` when another agent has it open.
  */
-export async function openStore(folder: string): Promise<Store> {
+export async function openStore(folder: string, levelAt: LevelAt = levelOnDisk): Promise<Store> {
   prepareFolder(folder);
   const known = readKnownId(folder);
   if (existsSync(join(folder, 'corrupt'))) throw corrupt(folder, readFileSync(join(folder, 'corrupt'), 'utf8').trim());
-  const level: Database = new Level(join(folder, 'level'), { createIfMissing: known === null });
+  const level = levelAt(join(folder, 'level'), known === null);
   await open(level, folder);
   try {
     failOnDroppedData(folder);
     const id = await readMeta(level, folder, known);
     const count = await readCount(level, folder);
-    const batches = new LevelBatches(level, join(folder, 'count'), count, (one) => withChecksum(String(one)));
-    return new LevelStore(level, folder, id, batches);
+    const batches = new LevelBatches(
+      { level, count },
+      {
+        countFile: join(folder, 'count'),
+        showCount: (one) => withChecksum(String(one)),
+        reopen: (before) => reopen(folder, id, before, levelAt),
+      },
+    );
+    return new LevelStore(folder, id, batches);
+  } catch (error) {
+    await level.close();
+    throw error;
+  }
+}
+
+/** After a rejected write. What it rejected may be there all the same, as one more batch; nothing else may have changed. */
+async function reopen(folder: string, id: string, before: OpenLevel, levelAt: LevelAt): Promise<OpenLevel> {
+  await before.level.close();
+  const level = levelAt(join(folder, 'level'), false);
+  await open(level, folder);
+  try {
+    failOnDroppedData(folder);
+    await readMeta(level, folder, id);
+    const count = await readCount(level, folder);
+    if (count < before.count) throw markCorrupt(folder, `it has forgotten ${before.count - count} writes`);
+    // While it was closed its lock was free.
+    if (count > before.count + 1) throw new AutogitError('agent-running', `another agent has written to ${folder}`);
+    return { level, count };
   } catch (error) {
     await level.close();
     throw error;
@@ -92,6 +121,16 @@ const corrupt = (folder: string, what: string, cause?: unknown): AutogitError =>
     cause,
     hint: `mv ${folder} ${folder}.damaged, then join again: the other nodes keep the ledger (and forget the old one: a store that is gone comes back as a new one)`,
   });
+
+/** The same, kept until a person moves the folder away; on a full disk it cannot be kept, and is refused all the same. */
+function markCorrupt(folder: string, what: string): AutogitError {
+  try {
+    writeFileSync(join(folder, 'corrupt'), `${what}\n`, { mode: 0o600 });
+  } catch {
+    return corrupt(folder, what);
+  }
+  return corrupt(folder, what);
+}
 
 function readKnownId(folder: string): string | null {
   const file = join(folder, 'id');
@@ -127,8 +166,7 @@ function failOnDroppedData(folder: string): void {
     : undefined;
   if (line === undefined) return;
   const what = line.replace(/^\S+ \S+ /, '');
-  writeFileSync(join(folder, 'corrupt'), `${what}\n`, { mode: 0o600 });
-  throw corrupt(folder, what);
+  throw markCorrupt(folder, what);
 }
 
 async function readMeta(level: Database, folder: string, known: string | null): Promise<string> {
@@ -162,8 +200,7 @@ async function readCount(level: Database, folder: string): Promise<number> {
   if (remembered === null) throw corrupt(folder, 'its file "count" holds no number');
   if (remembered <= count) return count;
   const what = `it has forgotten ${remembered - count} of ${remembered} writes`;
-  writeFileSync(join(folder, 'corrupt'), `${what}\n`, { mode: 0o600 });
-  throw corrupt(folder, what);
+  throw markCorrupt(folder, what);
 }
 
 async function read(level: Database, folder: string, key: string): Promise<string | undefined> {
@@ -192,12 +229,10 @@ function parse<T>(schema: z.ZodType<T>, text: string, folder: string, what: stri
 
 class LevelStore implements Store {
   readonly id: string;
-  readonly #level: Database;
   readonly #folder: string;
   readonly #batches: LevelBatches;
 
-  constructor(level: Database, folder: string, id: string, batches: LevelBatches) {
-    this.#level = level;
+  constructor(folder: string, id: string, batches: LevelBatches) {
     this.#folder = folder;
     this.id = id;
     this.#batches = batches;
@@ -205,8 +240,9 @@ class LevelStore implements Store {
 
   async load(): Promise<Durable> {
     const durable: Durable = { ...empty };
+    const level = await this.#batches.level();
     const load = async <K extends keyof Durable>(key: K): Promise<void> => {
-      const text = await read(this.#level, this.#folder, durableKey(key));
+      const text = await read(level, this.#folder, durableKey(key));
       if (text !== undefined) durable[key] = parse(durables[key], text, this.#folder, key);
     };
     for (const key of Object.keys(durables) as (keyof Durable)[]) await load(key);
@@ -233,13 +269,14 @@ class LevelStore implements Store {
 
   async runs(): Promise<LocalRun[]> {
     const found: LocalRun[] = [];
-    for (const [key, stored] of await this.#level.iterator({ gte: 'run:', lt: 'run;' }).all())
+    const level = await this.#batches.level();
+    for (const [key, stored] of await level.iterator({ gte: 'run:', lt: 'run;' }).all())
       found.push(parse(LocalRunSchema, checked(stored, this.#folder, key), this.#folder, key));
     return found;
   }
 
   async get(key: string): Promise<string | null> {
-    return (await read(this.#level, this.#folder, factKey(key))) ?? null;
+    return (await read(await this.#batches.level(), this.#folder, factKey(key))) ?? null;
   }
 
   async put(key: string, value: string): Promise<void> {
@@ -247,14 +284,15 @@ class LevelStore implements Store {
   }
 
   async close(): Promise<void> {
-    await this.#level.close();
-    this.#batches.close();
+    await this.#batches.close();
   }
 
   async #batch(operations: LevelOperation[]): Promise<void> {
     try {
       await this.#batches.write(operations);
     } catch (error) {
+      // What opening it again said is a sentence already.
+      if (error instanceof AutogitError) throw error;
       const cause = (error as Error).cause ?? error;
       throw new AutogitError(
         'store-failed',

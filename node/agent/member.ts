@@ -242,7 +242,11 @@ export class Member {
       nodeName: this.#options.name,
       version: this.#options.version,
       systemId: `r_${nodeId.slice(-12)}`,
-      store,
+      store: {
+        runs: () => store.runs(),
+        putRun: (run) => this.#noticed(store.putRun(run)),
+        deleteRun: (run) => this.#noticed(store.deleteRun(run)),
+      },
       executors,
       gitlabUrl: () => this.ledger()?.gitlab.url ?? null,
       seal: (text) => seal(meshKey, text),
@@ -261,6 +265,14 @@ export class Member {
       onRunChanged: (run: Run) => this.loop.feed({ kind: 'run-changed', run }),
       log,
       home,
+    });
+  }
+
+  /** A store that rejected a run's record is tried at once: this node gets no jobs until it works again. */
+  async #noticed(write: Promise<void>): Promise<void> {
+    await write.catch((error: unknown) => {
+      this.loop.lookAtStore();
+      throw error;
     });
   }
 

@@ -1,0 +1,98 @@
+import { execFileSync } from 'node:child_process';
+import { closeSync, cpSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { openStore } from '../../node/level-store.ts';
+import type { Store } from '../../node/ports.ts';
+
+/** A disk of its own for each test, small enough to be filled. */
+let dir: string;
+let disk: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 't-disk-'));
+  disk = join(dir, 'disk');
+  execFileSync('sh', ['-c', 'mkdir "$1" && mount -t tmpfs -o size=6m,mode=700 tmpfs "$1"', 'sh', disk]);
+});
+afterEach(() => {
+  execFileSync('umount', ['-l', disk]);
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** Takes all the room there is, but for about `left` bytes (tmpfs counts pages). */
+function fillDisk(left: number): void {
+  const file = openSync(join(disk, 'filler'), 'w');
+  const block = Buffer.alloc(4096, 1);
+  let size = 0;
+  try {
+    for (;;) size += writeSync(file, block);
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'ENOSPC' });
+  }
+  closeSync(file);
+  execFileSync('truncate', ['-s', String(Math.max(0, size - left)), join(disk, 'filler')]);
+}
+const freeDisk = (): void => rmSync(join(disk, 'filler'), { force: true });
+const vote = (term: number) => [{ key: 'promise' as const, value: { term, votedFor: 'kang' } }];
+
+async function fillUntilRejected(store: Store, bytes: number): Promise<void> {
+  const text = 'x'.repeat(bytes);
+  let rejections = 0;
+  for (let i = 0; i < 3000 && rejections < 3; i++)
+    await store.put(`big-${i}`, text).catch((error: Error) => {
+      expect(error).toMatchObject({ code: 'store-failed' });
+      expect(error.message).toMatch(/No space left/);
+      rejections += 1;
+    });
+  expect(rejections).toBe(3);
+}
+
+// Where the torn end lies in LevelDB's blocks of 32 KiB decides what it does with it.
+it.each([
+  [100, 0],
+  [700, 8192],
+  [5000, 12_288],
+  [30_000, 40_960],
+  [70_000, 100_000],
+])(
+  'after a full disk what is acknowledged is there, also after kill -9 (records of %i bytes, %i left)',
+  async (bytes, left) => {
+    const folder = join(disk, 'store');
+    const store = await openStore(folder);
+    await store.write(vote(1));
+    fillDisk(left);
+    await fillUntilRejected(store, bytes);
+    await expect(store.write(vote(2))).rejects.toMatchObject({ code: 'store-failed' });
+    freeDisk();
+    for (let term = 3; term <= 22; term++) await store.write(vote(term));
+    await store.put('late', 'kept');
+    expect((await store.load()).promise).toEqual({ term: 22, votedFor: 'kang' });
+
+    // What lies on the disk now is what a process that is killed leaves.
+    const killed = join(dir, 'killed');
+    cpSync(folder, killed, { recursive: true });
+    const after = await openStore(killed);
+    expect((await after.load()).promise).toEqual({ term: 22, votedFor: 'kang' });
+    expect(await after.get('late')).toBe('kept');
+    await after.close();
+    await store.close();
+    const again = await openStore(folder);
+    expect((await again.load()).promise.term).toBe(22);
+    expect(again.id).toBe(store.id);
+    await again.close();
+  },
+);
+
+it('an agent that is killed while its disk is full starts again when there is room', async () => {
+  const folder = join(disk, 'store');
+  const store = await openStore(folder);
+  await store.write(vote(5));
+  fillDisk(4096);
+  await fillUntilRejected(store, 3000);
+  const killed = join(dir, 'killed');
+  cpSync(folder, killed, { recursive: true });
+  const after = await openStore(killed);
+  expect((await after.load()).promise.term).toBe(5);
+  await after.close();
+  await expect(store.close()).resolves.toBeUndefined();
+});
