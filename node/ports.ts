@@ -21,6 +21,8 @@ export interface Network {
   setLedger(ledger: Ledger | null): void;
   /** `era`: what its envelope says; without it the ledger's. */
   send(to: NodeId, message: PeerMessage, era?: Era): void;
+  /** Ends the link to a member that broke the rules; it is made anew, after a pause. */
+  cut(node: NodeId, because: string): void;
   publish(report: Report): void;
   ask(to: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
   /** One TCP connect to the machine's agent port, answered by its kernel. Never throws. */

@@ -19,7 +19,7 @@ export const Configuration = z.object({ voters: Voters, next: Voters.nullable() 
 export type Configuration = z.infer<typeof Configuration>;
 
 /** A recovery without quorum starts a new era; the higher counter wins (SAFETY L15). */
-export const Era = z.object({ id: ShortId, counter: z.int().nonnegative() });
+export const Era = z.object({ id: ShortId, counter: z.int().nonnegative().max(limits.counter) });
 export type Era = z.infer<typeof Era>;
 
 /** How the era of a ledger began: by force, on one node (SAFETY L15). */
@@ -155,6 +155,10 @@ export type LedgerGitlab = z.infer<typeof LedgerGitlab>;
 /** Answer to a request by id, remembered so that "unknown" can be asked again (SAFETY L16). */
 export const RememberedRequest = z.object({ id: ShortId, because: Sentence });
 
+/** What a person did that everybody should see for a while: a machine removed, a GitLab connected. */
+export const Act = z.looseObject({ kind: z.string().max(32), at: WallMs, sentence: Sentence });
+export type Act = z.infer<typeof Act>;
+
 /**
  * The small replicated state: one document, replaced whole. Unknown fields are kept when it is passed on, so that a
  * newer version's data survives an older node (DESIGN §11).
@@ -171,6 +175,8 @@ export const Ledger = z.looseObject({
   forgotten: z.record(NodeId, WallMs),
   /** Who removed them, as far as it was said. */
   forgottenBy: z.record(NodeId, Sentence).optional(),
+  /** The newest, oldest first. */
+  acts: z.array(Act).max(limits.acts).optional(),
   approvals: z.record(NodeId, OpenApproval),
   invites: z.record(ShortId, Invite),
   /** Until when machines of the same LAN are let in without a question; 0 = closed. */

@@ -8,6 +8,8 @@ export const limits = {
   enrolFrameBytes: 8 << 10,
   /** One request on agent.sock. */
   socketRequestBytes: 256 << 10,
+  /** Terms, versions, eras: twice as much still is a number that JSON and JavaScript keep whole. */
+  counter: 2 ** 52,
   nodes: 64,
   /** More nodes are a crowd: what costs each of them the square of their number is then said more rarely. */
   smallMesh: 8,
@@ -18,6 +20,7 @@ export const limits = {
   openApprovals: 16,
   invites: 16,
   rememberedRequests: 64,
+  acts: 16,
   queueJobs: 2000,
   tagsPerJob: 50,
   tagChars: 255,

@@ -9,7 +9,7 @@ import { Stamp } from './stamp.ts';
 export const Evidence = z.enum(['refused', 'silent', 'timeout', 'handover', 'none']);
 export type Evidence = z.infer<typeof Evidence>;
 
-const term = z.int().nonnegative();
+const term = z.int().nonnegative().max(limits.counter);
 /** Number of the leader's round; acknowledgements echo it, so that contact counts from when it was sent (SAFETY L12). */
 const round = z.int().nonnegative();
 /** Highest promise that the sender saw the other side make, and on which store: one rolled back finds out (SAFETY L9). */

@@ -1,7 +1,11 @@
 import { z } from 'zod';
+import { limits } from './limits.ts';
 
 /** The version of a ledger: compared term first, then version, always as a pair (SAFETY L5). */
-export const Stamp = z.object({ term: z.int().nonnegative(), version: z.int().nonnegative() });
+export const Stamp = z.object({
+  term: z.int().nonnegative().max(limits.counter),
+  version: z.int().nonnegative().max(limits.counter),
+});
 export type Stamp = z.infer<typeof Stamp>;
 
 export const zeroStamp: Stamp = { term: 0, version: 0 };

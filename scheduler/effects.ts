@@ -29,6 +29,8 @@ export type Effect =
   | { kind: 'send'; to: NodeId; message: PeerMessage; era?: Era }
   | { kind: 'gossip'; report: Report }
   | { kind: 'probe'; node: NodeId }
+  /** It sent what no honest node could: its link ends, and begins anew (SAFETY L17). */
+  | { kind: 'cut-link'; node: NodeId; because: string }
   | { kind: 'answer'; id: string; outcome: ChangeOutcome }
   /** The committed ledger changed: who may connect, what the enrolment shows, what the CLI sees. */
   | { kind: 'publish-ledger'; ledger: Ledger }

@@ -12,6 +12,8 @@ import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
 /** Clocks further apart than this make times of `status` and expiries of invitations wrong. */
 const clockLimitMs = 30_000;
 const approvalsShown = 16;
+/** How long an act of a person is shown to everybody. */
+const actsShownMs = 3_600_000;
 
 /** What a person should look at, worst first, each with the command that fixes it. */
 export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: QuorumView): Attention[] {
@@ -29,6 +31,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
   return [
     ...quorumLines(view, quorum),
     ...recoveryLines(view, ledger),
+    ...actLines(view, ledger),
     ...gitlabLines(view, ledger),
     ...waitingLines(ledger),
     ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),
@@ -76,6 +79,17 @@ function recoveryLines(view: ViewInput, { recovery, nodes, configuration }: Ledg
   const sentence = `recovered by force on ${where}: what only ${names} knew is lost; ${away.length > 1 ? 'they vote' : 'it votes'} again when back`;
   return [{ code: 'recovered', severity: 'info', sentence, fix: null }];
 }
+
+/** A GitLab was connected, a machine removed: whoever looks in the next hour should know. */
+const actLines = (view: ViewInput, { acts }: Ledger): Attention[] =>
+  (acts ?? [])
+    .filter(({ at }) => Math.abs(view.wallMs - at) < actsShownMs)
+    .map(({ kind, at, sentence }) => ({
+      code: `act-${kind}`,
+      severity: 'info' as const,
+      sentence: `${sentence}, ${span(Math.max(0, view.wallMs - at))} ago`,
+      fix: null,
+    }));
 
 function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
   if (ledger.gitlab.mode === 'none')

@@ -15,6 +15,7 @@ export function outsideHands(
   const atGitlab = (effect: Parameters<GitlabDesk['perform']>[0]): void => gitlab.perform(effect);
   return {
     send: ({ to, message, era }) => network.send(to, message, era),
+    'cut-link': ({ node, because }) => network.cut(node, because),
     gossip: ({ report }) => network.publish(report),
     note: ({ event, level, because, fields }) => log.event(event, because, fields, level),
     'read-queue': atGitlab,

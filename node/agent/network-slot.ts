@@ -27,6 +27,10 @@ export class NetworkSlot {
     this.#network?.send(to, message, era);
   }
 
+  cut(node: NodeId, because: string): void {
+    this.#network?.cut(node, because);
+  }
+
   publish(report: Report): void {
     this.#network?.publish(report);
   }

@@ -106,6 +106,11 @@ export class MeshLink {
     this.#channel.abort(because);
   }
 
+  abortBad(because: string): void {
+    this.#isBad = true;
+    this.abort(because);
+  }
+
   #heard(frame: Uint8Array): void {
     if (!this.isOpen) {
       const opening = this.#read(() => decode(Opening, frame, openingBytes));
@@ -126,8 +131,7 @@ export class MeshLink {
     try {
       return decoded();
     } catch (error) {
-      this.#isBad = true;
-      this.abort(sentenceOf(error));
+      this.abortBad(sentenceOf(error));
       return null;
     }
   }

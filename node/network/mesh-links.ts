@@ -121,6 +121,11 @@ export class MeshLinks {
     }
   }
 
+  /** It broke the rules: its link ends as one does on which rubbish came. */
+  cut(node: NodeId, because: string): void {
+    this.#peers.get(node)?.link?.abortBad(because);
+  }
+
   opened(connection: Connection): void {
     const peer = this.#peer(connection.remotePeer.toString());
     if (this.#hasMoved(peer, connection)) this.#dropAll(peer, 'it dials again, from another address');

@@ -204,9 +204,9 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#links.send(to, message, era ?? null);
   }
 
-  publish(report: Report): void {
-    this.#gossip.publish(report);
-  }
+  cut = (node: NodeId, because: string): void => this.#links.cut(node, because);
+
+  publish = (report: Report): void => this.#gossip.publish(report);
 
   async ask(to: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> {
     const connection = this.#gate.isMember(to) ? this.#links.connectionOf(to) : null;

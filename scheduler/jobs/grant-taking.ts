@@ -6,7 +6,7 @@ import { demandOf } from './demand.ts';
 import { type Asking, isBusy, type JobsState, type Reservation, without } from './jobs-state.ts';
 import { openReservations, ownClaims } from './own-report.ts';
 import { claimOf, roomOf } from './room.ts';
-import { note, type Turn, tell, wake } from './turn.ts';
+import { nameOf, note, type Turn, tell, wake } from './turn.ts';
 import { judge, type Machine, type Verdict } from './verdict.ts';
 import { cut, span } from './words.ts';
 
@@ -25,13 +25,12 @@ const answer = (turn: Turn, to: NodeId, grant: string, outcome: Outcome, because
 
 export function heardGrant(jobs: JobsState, turn: Turn, from: NodeId, grant: MessageOf<'grant'>): JobsState {
   if (jobs.own.usedGrants.includes(grant.grant)) return jobs;
-  const refusal = staleReason(jobs, turn, grant);
+  const refusal = staleReason(jobs, turn, from, grant);
   if (refusal !== null) {
     answer(turn, from, grant.grant, 'refused', refusal);
     return jobs;
   }
-  const known = { ...jobs, highestTerm: Math.max(jobs.highestTerm, grant.term) };
-  const seen = remember(known, grant.grant);
+  const seen = remember(jobs, grant.grant);
   const verdict = ownVerdict(seen, turn, grant);
   if (!verdict.fits) {
     answer(turn, from, grant.grant, 'refused', verdict.because);
@@ -45,9 +44,12 @@ const remember = (jobs: JobsState, grant: string): JobsState => ({
   own: { ...jobs.own, usedGrants: [...jobs.own.usedGrants, grant].slice(-rememberedGrants) },
 });
 
-function staleReason(jobs: JobsState, turn: Turn, grant: MessageOf<'grant'>): string | null {
+function staleReason(jobs: JobsState, turn: Turn, from: NodeId, grant: MessageOf<'grant'>): string | null {
   const highest = Math.max(turn.context.term, jobs.highestTerm);
   if (grant.term < highest) return `the grant is of term ${grant.term}, and term ${highest} has begun`;
+  // Its first round came before its first grant: who does not lead here gives none, and raises nothing (SAFETY L17).
+  if (grant.term > highest || turn.context.leader !== from)
+    return `this machine does not know ${nameOf(turn, from)} for the leader of term ${grant.term}`;
   if (turn.context.committed?.forgotten[turn.context.self] !== undefined) return 'this node was removed from the mesh';
   if (Object.keys(jobs.own.reserved).length >= limits.runsInFlight) return 'too many grants are under way here';
   return null;

@@ -45,6 +45,10 @@ export function rankOf(turn: Turn, against: NodeId | null): number {
   return rank < 0 ? voters.length : rank;
 }
 
+/** Whom it asks, and whose answers count. */
+const electorate = (turn: Turn): NodeId[] =>
+  rankedVoters(turn.raft.accepted.configuration).filter((node) => node !== turn.self);
+
 /** Own votes need no message, but a real one needs the disk (SAFETY L10). */
 function wins(turn: Turn): boolean {
   const { raft } = turn;
@@ -56,9 +60,6 @@ function wins(turn: Turn): boolean {
       : campaign.votes[node] === store && !peerOf(raft, node).cloned,
   );
 }
-
-const electorate = (turn: Turn): NodeId[] =>
-  rankedVoters(turn.raft.accepted.configuration).filter((node) => node !== turn.self);
 
 export function beginPreVote(turn: Turn, evidence: Evidence, against: NodeId | null): void {
   const { raft } = turn;
@@ -105,6 +106,7 @@ export function tryAgainLater(turn: Turn, waitMs: number): void {
 
 export function hearPreVoteAnswer(turn: Turn, from: NodeId, message: MessageOf<'pre-vote-answer'>): void {
   const { raft } = turn;
+  if (!electorate(turn).includes(from)) return;
   if (!message.granted) {
     // Our term is behind: the next try stands in the right one.
     raiseTerm(turn, message.term, `term ${message.term} was seen`);
@@ -118,6 +120,7 @@ export function hearPreVoteAnswer(turn: Turn, from: NodeId, message: MessageOf<'
 
 export function hearVoteAnswer(turn: Turn, from: NodeId, message: MessageOf<'vote-answer'>): void {
   const { raft } = turn;
+  if (!electorate(turn).includes(from)) return;
   if (message.term > raft.term) return raiseTerm(turn, message.term, `term ${message.term} was seen`);
   if (message.granted) {
     const promised = peerOf(raft, from).promised;

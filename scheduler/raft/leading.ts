@@ -3,6 +3,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
 import { judge, lookAfter, stands } from './evidence.ts';
 import { takeChange } from './petitions.ts';
+import { mayTellTerm } from './plausible.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum, quorumContact } from './quorum.ts';
 import type { Campaign, Leading, Peer, RaftState } from './raft-state.ts';
@@ -169,7 +170,10 @@ function awayFor({ raft }: Turn, to: NodeId): { away?: NodeId[] } {
 
 export function hearAck(turn: Turn, from: NodeId, message: MessageOf<'ack'>): void {
   const { raft } = turn;
-  if (message.term > raft.term) return raiseTerm(turn, message.term, `term ${message.term} was seen`);
+  if (message.term > raft.term) {
+    if (mayTellTerm(turn, from)) raiseTerm(turn, message.term, `term ${message.term} was seen`);
+    return;
+  }
   rememberPromise(turn, from, message);
   if (!raft.leading || message.term !== raft.term) return;
   const before = peerOf(raft, from);

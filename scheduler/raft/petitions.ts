@@ -6,8 +6,8 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps } from '../../protocol/stamp.ts';
 import { isRefusal } from '../ledger-edit.ts';
 import { applyChange } from '../membership.ts';
-import { find } from '../membership-names.ts';
 import { doneSentence } from '../membership-sentence.ts';
+import { whyNot, withAct } from './acts.ts';
 import { maxProposed, propose } from './proposal.ts';
 import { timings } from './timings.ts';
 import { note, send, type Turn } from './turn.ts';
@@ -89,16 +89,6 @@ export function hearChangeAnswer(turn: Turn, message: MessageOf<'change-answer'>
   if (message.outcome.state !== 'unknown') settle(turn, message.id, message.outcome);
 }
 
-const ownOnly = (change: Change, from: NodeId): boolean =>
-  (change.kind !== 'introduce' && change.kind !== 'depart') || change.node === from;
-
-/** It would be in limbo: whoever is to hear that it is done hears no member any more. */
-function forgetsItself({ raft }: Turn, change: Change, asker: NodeId): string | null {
-  const { nodes } = raft.accepted;
-  if (change.kind !== 'forget' || find(nodes, change.node) !== asker) return null;
-  return `${nodes[asker]!.name} is this machine: autogit-node leave; to remove it, type forget on another machine`;
-}
-
 /** A candidate keeps what its voters ask until it leads: it goes into the first ledger of its term. */
 export function hearChange(turn: Turn, from: NodeId, { id, change }: MessageOf<'change'>): void {
   const { raft } = turn;
@@ -119,10 +109,9 @@ export function takeChange(turn: Turn, from: NodeId | null, id: string, change: 
   if (raft.leading.awaited.some((one) => one.id === id)) return;
   if (from !== null && !Object.hasOwn(raft.accepted.nodes, from))
     return answer({ state: 'refused', because: 'only members of the mesh may change it' });
-  if (!ownOnly(change, from ?? turn.self))
-    return answer({ state: 'refused', because: 'a node may say this of itself only' });
-  const itself = forgetsItself(turn, change, from ?? turn.self);
-  if (itself !== null) return answer({ state: 'refused', because: itself });
+  const asker = from ?? turn.self;
+  const refusal = whyNot(raft.accepted, change, asker);
+  if (refusal !== null) return answer({ state: 'refused', because: refusal });
   const known = raft.accepted.requests.find((one) => one.id === id);
   if (known) {
     awaitCommit(turn, { id, from, because: known.because });
@@ -136,7 +125,7 @@ export function takeChange(turn: Turn, from: NodeId | null, id: string, change: 
   if (isRefusal(after)) return answer({ state: 'refused', because: after.refused });
   const because = doneSentence(change, raft.accepted, after);
   // Also what changed nothing is committed with its id: only a leader that still leads may say that it is so.
-  propose(turn, withRequest(after, id, because));
+  propose(turn, withRequest(withAct(raft.accepted, after, change, asker, turn.wallMs), id, because));
   awaitCommit(turn, { id, from, because });
 }
 

@@ -65,6 +65,11 @@ export function commit(turn: Turn, ledger: Ledger): void {
 }
 
 function tellNews(turn: Turn, before: Ledger, after: Ledger): void {
+  if (before.acts !== after.acts) {
+    const known = new Set(before.acts?.map(({ at, sentence }) => `${at} ${sentence}`));
+    for (const { kind, at, sentence } of after.acts ?? [])
+      if (!known.has(`${at} ${sentence}`)) note(turn, 'act', sentence, { change: kind }, 'warn');
+  }
   if (before.nodes !== after.nodes)
     for (const [node, { name, because, left }] of Object.entries(after.nodes))
       if (!(node in before.nodes)) note(turn, 'node-approved', `${name} is in the mesh: ${because}`, { node, name });

@@ -41,6 +41,10 @@ export interface Peer {
   /** Evidence about it was wrong: not believed before this (SAFETY L11). */
   readonly evidenceOffUntil: number;
   readonly standing: 'fine' | 'suspect' | 'lost';
+  /** The highest term in which this node would have voted for it (SAFETY L17). */
+  readonly preVoted: number;
+  /** When its word of a higher term was last believed although it does not vote. */
+  readonly toldTermAt: number;
 }
 
 export interface Campaign {
@@ -187,4 +191,6 @@ export const unknownPeer: Peer = {
   probeOpen: false,
   evidenceOffUntil: Number.NEGATIVE_INFINITY,
   standing: 'fine',
+  preVoted: 0,
+  toldTermAt: Number.NEGATIVE_INFINITY,
 };

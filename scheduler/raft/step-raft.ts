@@ -31,6 +31,7 @@ import {
   introduce,
   servePetitions,
 } from './petitions.ts';
+import { refuseImpossible } from './plausible.ts';
 import { tryCommit } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
 import { hearRecoveryAsked } from './recovery.ts';
@@ -45,6 +46,7 @@ import { hearPreVote, hearVote } from './votes.ts';
 export function hear(turn: Turn, input: Input): boolean {
   noticeLateness(turn);
   checkQuorum(turn);
+  if (input.kind === 'heard' && input.from !== turn.self && refuseImpossible(turn, input)) return false;
   if (input.kind === 'heard' && input.from !== turn.self && hearOtherEra(turn, input)) {
     hearSign(turn, input.from, false);
     return false;

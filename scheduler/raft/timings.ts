@@ -61,6 +61,8 @@ export const timings = {
   /** A change is asked again, and given up as unknown. */
   askAgainMs: 500,
   askForMs: 10_000,
+  /** L17: one that does not vote may say this often that a higher term has begun. */
+  tellTermMs: 60_000,
   /** A node that leaves goes at the latest after this, handed over or not. */
   leaveMs: 10_000,
   /** How long a leader that hands over takes no change: until its heir has all, and then until the heir leads. */

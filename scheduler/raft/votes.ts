@@ -4,10 +4,11 @@ import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import { newerEraBegan } from './era.ts';
 import { askProbe, freshProbe } from './evidence.ts';
 import { relay } from './hello.ts';
+import { mayStand } from './plausible.ts';
 import { rankedVoters } from './quorum.ts';
 import { raiseTerm } from './term.ts';
 import { timings } from './timings.ts';
-import { nameOf, peerOf, send, sendAfterDisk, type Turn } from './turn.ts';
+import { nameOf, peerOf, send, sendAfterDisk, setPeer, type Turn } from './turn.ts';
 
 /**
  * The voter's side. A vote goes by term and stamp alone: any approved node with a ledger answers, whether its own
@@ -38,6 +39,7 @@ export function hearVote(turn: Turn, from: NodeId, message: MessageOf<'vote'>): 
   };
   const muted = mute(turn, from);
   if (muted !== null) return answer(false, muted);
+  if (!mayStand(turn, from, message.term)) return answer(false, 'this machine does not know it for a voter');
   raiseTerm(turn, message.term, `${nameOf(turn, from)} stands for election in term ${message.term}`);
   if (message.term < raft.term) return answer(false, `term ${raft.term} has begun`);
   if (raft.votedFor !== null)
@@ -94,6 +96,7 @@ function answerPreVote(turn: Turn, to: NodeId, asked: number, granted: boolean, 
   const term = granted ? asked : raft.term;
   send(turn, to, { kind: 'pre-vote-answer', term, granted, store: turn.identity.store, because });
   if (!granted) return;
+  setPeer(turn, to, { preVoted: Math.max(asked, peerOf(raft, to).preVoted) });
   giveWay(turn);
   if (raft.campaign?.kind === 'pre' && raft.campaign.term <= asked) yieldTo(turn, to);
 }

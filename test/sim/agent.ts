@@ -203,6 +203,8 @@ export class Agent {
       case 'publish-ledger':
         this.ledger = effect.ledger;
         return;
+      case 'cut-link':
+        return world.network.reset(this.machine.id, effect.node);
       case 'mint-store':
         return this.later(() => this.#step({ kind: 'store-minted', store: world.newStoreId() }));
       case 'departed':

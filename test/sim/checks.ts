@@ -12,7 +12,7 @@ import { secretMark } from './gitlab.ts';
 import { isAncestor, quorum } from './history.ts';
 import type { Machine } from './machine.ts';
 import { demandOfTags, excessOf } from './sim-demand.ts';
-import { answersRightly } from './step-rules.ts';
+import { answersRightly, believesNothingImpossible } from './step-rules.ts';
 import { require as must } from './violation.ts';
 import { notFollowed } from './wellness.ts';
 import type { World } from './world.ts';
@@ -67,6 +67,7 @@ export class Checks {
     if (input.kind === 'heard') this.#world.rare.heard(before, input.from, input.message);
     if (input.kind === 'heard' && leads) this.#leadsInTheNewestEra(agent, input.era);
     if (input.kind === 'heard') answersRightly(agent.life, before, input.message, input.era, effects);
+    if (input.kind === 'heard') believesNothingImpossible(agent.life, before, input.from, input.message, effects);
     this.forgetful.stepped(agent, effects);
     if (input.kind === 'heard' && input.message.kind === 'grant')
       this.#staleGrantIsRefused(agent, input.message, effects);

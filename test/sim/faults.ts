@@ -184,14 +184,14 @@ const ofElections = [
 
 function drawMood(chance: Chance, isStorm: boolean): Mood {
   // Not every world: those who are left go on alone in it, again and again.
-  const all = Object.keys(strikes).filter((kind) => kind !== 'recover by force');
+  const all = Object.keys(strikes).filter((kind) => !['recover by force', 'rogue member'].includes(kind));
   const kinds = all.filter(() => chance.maybe(0.6));
   const rough = isStorm || chance.maybe(0.4);
   if (isStorm) kinds.splice(0, kinds.length, ...ofElections.filter(() => chance.maybe(0.7)));
   if (chance.maybe(0.1)) kinds.push('recover by force');
   // Voters come and go under fire in most worlds.
   if (chance.maybe(0.5)) kinds.push(chance.pick(['leave politely', 'leave and return', 'forget', 'lose disk']));
-  return {
+  const mood = {
     loss: chance.pick([0, 0.001, 0.01, 0.05]),
     reorder: rough ? chance.pick([0.005, 0.05]) : 0,
     duplicate: rough ? chance.pick([0.002, 0.02]) : 0,
@@ -201,4 +201,7 @@ function drawMood(chance: Chance, isStorm: boolean): Mood {
     hurry: isStorm ? chance.spread(2, 12) : 1,
     kinds: kinds.length > 0 ? kinds : all,
   };
+  // In some worlds one member lies; drawn without a draw, so that all others stay as they were.
+  if (Math.floor(mood.meanGapMs * 1000) % 8 === 0) mood.kinds = [...mood.kinds, 'rogue member'];
+  return mood;
 }

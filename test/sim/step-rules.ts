@@ -79,3 +79,33 @@ export function answersRightly(
       () => `${life} with ${showStamp(accepted.stamp)} votes for one with ${showStamp(message.stamp)}`,
     );
 }
+
+/**
+ * One bad member does not end elections, and gives no work (SAFETY L17): no term rises by more than days of elections
+ * could raise it, and no grant is taken of one that this node does not know for the leader of its term.
+ */
+export function believesNothingImpossible(
+  life: string,
+  before: CoreState,
+  from: string,
+  message: PeerMessage,
+  effects: readonly Effect[],
+): void {
+  const { term, leader } = before.raft;
+  for (const effect of flat(effects)) {
+    if (effect.kind === 'persist')
+      for (const write of effect.writes)
+        if (write.key === 'promise')
+          must(
+            write.value.term <= term + 2 ** 20,
+            'no-impossible-term',
+            () => `${life} in term ${term} hears ${message.kind} of ${from} and goes to term ${write.value.term}`,
+          );
+    if (effect.kind === 'take-job' && message.kind === 'grant')
+      must(
+        leader?.node === from && leader.term === message.term,
+        'grants-of-the-leader-only',
+        () => `${life} takes a grant of ${from}; ${leader?.node} leads in term ${leader?.term}`,
+      );
+  }
+}

@@ -1,3 +1,4 @@
+import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Chance } from './chance.ts';
 import type { World } from './world.ts';
 
@@ -18,6 +19,35 @@ export interface Hands {
 function victim(world: World, chance: Chance): string {
   const leader = world.leaderNow();
   return leader && chance.maybe(0.4) ? leader : chance.pick(world.machineIds());
+}
+
+/** What no honest machine says: numbers near the end of all numbers, and a grant of one that does not lead. */
+function lies(term: number, chance: Chance): PeerMessage {
+  const far = chance.pick([2 ** 51, 2 ** 52 - 1, term + 2 ** 21]);
+  const stamp = { term: far, version: 1 };
+  const store = 'a-store';
+  const because = 'it lies';
+  return chance.pick<PeerMessage>([
+    { kind: 'vote', term: far, stamp, handover: false },
+    { kind: 'pre-vote-answer', term: far, granted: false, store, because },
+    { kind: 'vote-answer', term: far, granted: false, store, because },
+    { kind: 'append', term: far, round: 1, stamp, committed: stamp, ledger: null },
+    { kind: 'ack', term: far, round: 1, stamp: null, store },
+    ...[term, far].map(
+      (its): PeerMessage => ({
+        kind: 'grant',
+        grant: `lie-${chance.below(1e9)}`,
+        term: its,
+        class: '',
+        tags: [],
+        runner: null,
+        token: 'lie',
+        ttlMs: 10_000,
+        gpus: [],
+        because,
+      }),
+    ),
+  ]);
 }
 
 export const strikes: Record<string, (world: World, chance: Chance, hands: Hands) => void> = {
@@ -154,6 +184,14 @@ export const strikes: Record<string, (world: World, chance: Chance, hands: Hands
       hands.undoAfter(chance.spread(4000, 15_000), () => world.bringBack(world.machine(id)));
     }
     for (const ms of [500, 2000, 4000]) world.timeline.after(ms, () => world.people.recover(survivor));
+  },
+  /** One member is in bad hands for a moment (SAFETY L17). */
+  'rogue member': (world, chance) => {
+    const agent = world.agentOf(chance.pick(world.machineIds()));
+    if (!agent?.isRunning || agent.state.raft.leading !== null) return;
+    const { term, accepted } = agent.state.raft;
+    for (const other of world.machineIds())
+      if (other !== agent.machine.id) world.network.send(agent, other, lies(term, chance), accepted.era);
   },
   'change settings': (world) => world.people.changeSomething(),
 };

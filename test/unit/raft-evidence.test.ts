@@ -217,7 +217,7 @@ describe('liveness', () => {
       for (let past = 0; past < ms; past += 100) one.feed({ kind: 'ticked' }, 100).ack('A', 99).ack('C', 99).disk();
     };
     live(5000);
-    const newcomer = { name: 'd', address: '', words: '', since: wall, via: 'A', store: 'sD', addresses: [] };
+    const newcomer = { name: 'd', address: '', words: '', since: wall, via: 'B', store: 'sD', addresses: [] };
     const approval = { ...newcomer, witness: false, ignored: false };
     const change = { kind: 'approve-paired', node: 'D', approval } as const;
     one.feed({ kind: 'requested', requests: [{ id: 'q', change }] }).disk();

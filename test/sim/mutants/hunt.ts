@@ -23,6 +23,7 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   stormyKills: ['--storm', '--chaos', '8s', '--kinds', 'kill agent,kill agent,isolate,slow disk'],
   kills: ['--chaos', '15s', '--kinds', 'kill agent,kill agent,reset streams'],
   lag: ['--chaos', '15s', '--kinds', 'slow line,slow line,kill agent,isolate'],
+  rogues: ['--chaos', '15s', '--kinds', 'rogue member,rogue member,kill agent'],
   hiccups: ['--chaos', '15s', '--kinds', 'reset streams,busy loop'],
 };
 

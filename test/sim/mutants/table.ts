@@ -16,6 +16,7 @@ export interface Mutant {
     | 'split'
     | 'kills'
     | 'lag'
+    | 'rogues'
     | 'hiccups'
     | 'stories';
   patches: { file: string; find: string; replace: string }[];
@@ -385,5 +386,14 @@ export const mutants: Mutant[] = [
     jobs('own-report'),
     '    version,\n',
     '    version: turn.context.ledger?.gitlab.token?.slice(0, 60) ?? version,\n',
+  ),
+  one('any term is believed', 'L17', raft('plausible'), 'if (highest > term + farAhead.term)', 'if (false)', 'rogues'),
+  one(
+    'grant of one that does not lead',
+    'L17',
+    jobs('grant-taking'),
+    'if (grant.term > highest || turn.context.leader !== from)',
+    'if (grant.term > highest)',
+    'rogues',
   ),
 ];

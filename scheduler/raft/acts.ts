@@ -1,0 +1,59 @@
+import type { Change } from '../../protocol/changes.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Act, Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import { find } from '../membership-names.ts';
+import { rankedVoters } from './quorum.ts';
+import { nameIn } from './turn.ts';
+
+/**
+ * Who may ask for which change (SAFETY L17). What decides who is in the mesh, and whose jobs it runs, is a voter's act: it
+ * knows the mesh's secrets anyway. A witness that does not vote, or a plain member, takes part and decides nothing.
+ */
+const votersActs: ReadonlySet<Change['kind']> = new Set(['approve', 'forget', 'connect-gitlab', 'make-invite', 'pair']);
+
+/** Null when it may ask for this. */
+export function whyNot(ledger: Ledger, change: Change, asker: NodeId): string | null {
+  if (!isItsOwn(change, asker)) return 'a node may say this of itself only';
+  if (change.kind === 'forget' && find(ledger.nodes, change.node) === asker)
+    return `${nameIn(ledger, asker)} is this machine: autogit-node leave; to remove it, type forget on another machine`;
+  const voters = rankedVoters(ledger.configuration);
+  if (!votersActs.has(change.kind) || voters.includes(asker)) return null;
+  const names = voters.map((node) => nameIn(ledger, node)).join(' or ');
+  return `${nameIn(ledger, asker)} does not vote, and only a machine that does may do this: type it on ${names}`;
+}
+
+/** What a node says of itself, or of a newcomer that talks to it. */
+function isItsOwn(change: Change, asker: NodeId): boolean {
+  switch (change.kind) {
+    case 'introduce':
+    case 'depart':
+      return change.node === asker;
+    case 'open-approval':
+    case 'approve-invited':
+    case 'approve-paired':
+      return change.approval.via === asker;
+    case 'make-invite':
+      return change.by === asker;
+    default:
+      return true;
+  }
+}
+
+/** The ledger remembers the last acts that everybody should see, whoever sits where. */
+export function withAct(before: Ledger, after: Ledger, change: Change, asker: NodeId, wallMs: number): Ledger {
+  const sentence = before === after ? null : actSentence(before, change, nameIn(before, asker));
+  if (sentence === null) return after;
+  const act: Act = { kind: change.kind, at: wallMs, sentence: sentence.slice(0, limits.sentenceChars) };
+  return { ...after, acts: [...(after.acts ?? []), act].slice(-limits.acts) };
+}
+
+function actSentence(before: Ledger, change: Change, asker: string): string | null {
+  if (change.kind === 'forget') {
+    const node = find(before.nodes, change.node);
+    const by = change.by === undefined || change.by === '' ? '' : ` by ${change.by}`;
+    return `${node === null ? change.node : nameIn(before, node)} was removed from the mesh${by} (asked on ${asker})`;
+  }
+  if (change.kind === 'connect-gitlab') return `GitLab at ${change.url} was connected on ${asker}: its jobs run here`;
+  return null;
+}
