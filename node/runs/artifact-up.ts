@@ -8,7 +8,7 @@ import { ZipFile } from 'yazl';
 import type { ArtifactUpload } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { JobArtifact } from '../../gitlab-bridge/payload.ts';
 import type { Workspace } from '../ports.ts';
-import { type PathPattern, pathPattern } from './path-pattern.ts';
+import { pathPattern } from './path-pattern.ts';
 
 /** What was collected: null `upload` when nothing matched. `said`: lines for the trace, one per path. */
 export interface Collected {
@@ -52,44 +52,51 @@ export async function collectArtifact(workspace: Workspace, artifact: JobArtifac
 class Collector {
   count = 0;
   readonly #workspace: Workspace;
-  readonly #paths: { path: string; pattern: PathPattern | null; found: number }[];
-  readonly #exclude: PathPattern[];
+  readonly #paths: { path: string; pattern: ReturnType<typeof pathPattern>; found: number }[];
+  readonly #exclude: { path: string; pattern: ReturnType<typeof pathPattern> }[];
   readonly #seen = new Set<string>();
 
   constructor(workspace: Workspace, artifact: JobArtifact) {
     this.#workspace = workspace;
-    const inside = (path: string): string =>
-      path.startsWith(`${workspace.projectDir}/`) ? path.slice(workspace.projectDir.length + 1) : path;
-    this.#paths = artifact.paths.map((path) => ({ path, pattern: pathPattern(inside(path)), found: 0 }));
-    this.#exclude = artifact.exclude.map(pathPattern).filter((pattern) => pattern !== null);
+    const patternOf = (path: string) => ({ path, pattern: pathPattern(path, workspace.projectDir) });
+    this.#paths = artifact.paths.map((path) => ({ ...patternOf(path), found: 0 }));
+    this.#exclude = artifact.exclude.map(patternOf);
   }
 
   /** Every file, folder and link that belongs to it, once, in the order of the paths. */
   async *entries(): AsyncGenerator<TarEntry> {
+    // Not recursive: only what the pattern itself names stays out, as GitLab documents it.
+    const excludes = this.#exclude.map(({ pattern }) => pattern).filter((pattern) => 'matches' in pattern);
     for (const path of this.#paths) {
-      if (path.pattern === null) continue;
-      const tar = await this.#workspace.getTar(path.pattern.root);
-      if (tar === null) continue;
-      for await (const entry of tarEntries(tar)) {
-        if (!path.pattern.matches(entry.name) || isGit(entry.name)) continue;
-        if (this.#exclude.some((pattern) => pattern.matches(entry.name))) continue;
-        path.found++;
-        if (this.#seen.has(entry.name)) continue;
-        this.#seen.add(entry.name);
-        this.count++;
-        yield entry;
+      if ('problem' in path.pattern) continue;
+      for (const root of path.pattern.roots) {
+        const tar = await this.#workspace.getTar(root);
+        if (tar === null) continue;
+        for await (const entry of tarEntries(tar)) {
+          if (!path.pattern.takes(entry.name) || isGit(entry.name)) continue;
+          if (excludes.some((pattern) => pattern.matches(entry.name))) continue;
+          path.found++;
+          if (this.#seen.has(entry.name)) continue;
+          this.#seen.add(entry.name);
+          this.count++;
+          yield entry;
+        }
       }
     }
   }
 
   said(): Collected['said'] {
-    return this.#paths.map(({ path, pattern, found }) =>
-      pattern === null
-        ? { text: `${path}: is outside of the project's folder`, isWarning: true }
+    const paths = this.#paths.map(({ path, pattern, found }) =>
+      'problem' in pattern
+        ? { text: `${path.slice(0, 200)}: ${pattern.problem}`, isWarning: true }
         : found === 0
           ? { text: `${path}: no matching files`, isWarning: true }
           : { text: `${path}: found ${found} matching artifact files and directories`, isWarning: false },
     );
+    const excludes = this.#exclude.flatMap(({ path, pattern }) =>
+      'problem' in pattern ? [{ text: `exclude ${path.slice(0, 200)}: ${pattern.problem}`, isWarning: true }] : [],
+    );
+    return [...paths, ...excludes];
   }
 }
 

@@ -4,7 +4,6 @@ import { JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
 import { expand, lateVariables, payloadVariables, secretsOf, shellQuoted } from '../../gitlab-bridge/variables.ts';
 import { type Contact, rightToGoOn, signOfLifeMs } from '../../node/runs/contact.ts';
 import { isUploaded, planSteps, stepLines, unsupported } from '../../node/runs/job-script.ts';
-import { pathPattern } from '../../node/runs/path-pattern.ts';
 
 const payload = (more: object): JobPayload =>
   JobPayload.parse({
@@ -22,28 +21,6 @@ const facts = {
   architecture: 'amd64',
   executor: 'docker',
 };
-
-describe('paths of artifacts', () => {
-  const cases: [string, string, string[], string[]][] = [
-    ['out/', 'out', ['out', 'out/a', 'out/b/c'], ['outer', 'x/out']],
-    ['*.log', '.', ['a.log', '.log'], ['a/b.log', 'a.logs']],
-    ['**/*.log', '.', ['a.log', 'x/a.log', 'x/y/a.log'], ['a.txt']],
-    ['a/**/b', 'a', ['a/b', 'a/x/b', 'a/x/y/b', 'a/b/below'], ['a/xb', 'b']],
-    ['build/{x,y}/[a-c]?.txt', 'build', ['build/x/a1.txt', 'build/y/cz.txt'], ['build/z/a1.txt', 'build/x/d1.txt']],
-    ['./a.b', 'a.b', ['a.b'], ['axb']],
-    ['**', '.', ['a', 'a/b'], []],
-    ['.', '.', ['a', 'a/b'], []],
-  ];
-  it.each(cases)('%s', (pattern, root, yes, no) => {
-    const found = pathPattern(pattern);
-    expect(found?.root).toBe(root);
-    expect(yes.filter((path) => !found?.matches(path))).toEqual([]);
-    expect(no.filter((path) => found?.matches(path))).toEqual([]);
-  });
-  it('never leaves the tree', () => {
-    expect([pathPattern('../x'), pathPattern('/etc/passwd'), pathPattern('a/../../x')]).toEqual([null, null, null]);
-  });
-});
 
 describe('the right to go on (SAFETY J1)', () => {
   const contact = (more: Partial<Contact>): Contact => ({
