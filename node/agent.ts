@@ -17,21 +17,21 @@ import { PauseSwitch } from './agent/pause.ts';
 import { RemovalWatch } from './agent/removal-watch.ts';
 import { RunWatch } from './agent/run-watch.ts';
 import { leavePatienceMs, watchSleep } from './agent/sleep.ts';
-import { checkMeshFlags, finishSwitch, openNextStore } from './agent/switching.ts';
-import { joinedLine, newcomerQuestions } from './agent/terminal.ts';
+import { checkMeshFlags, openNextStore } from './agent/switching.ts';
+import { askForBoot, joinedLine, newcomerQuestions } from './agent/terminal.ts';
 import { exit } from './cli/failure.ts';
-import { createLines, type Lines } from './cli/lines.ts';
+import type { Lines } from './cli/lines.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { askStanding } from './enrol/ask-standing.ts';
 import { EnrolDesk } from './enrol/enrol-desk.ts';
-import { places, prepareHome } from './home.ts';
+import { places } from './home.ts';
 import { type Identity, loadIdentity } from './identity.ts';
 import { openStore } from './level-store.ts';
-import { type Log, openLog } from './log.ts';
+import type { Log } from './log.ts';
 import type { LanNetwork } from './network/network.ts';
 import type { Sightings } from './network/sightings.ts';
 import type { Executor, Machine, Store } from './ports.ts';
-import { beginAnew, keepNothing, type Removal, removedSentence, writeRemoval } from './removal.ts';
+import { type Removal, removedSentence, writeRemoval } from './removal.ts';
 import { unseal } from './seal.ts';
 import type { JoinOptions } from './settings.ts';
 import { serveSocket } from './socket-server.ts';
@@ -41,43 +41,6 @@ import { version } from './version.ts';
 const dropMs = 15_000;
 const portFact = 'port';
 const evidencePortFact = 'evidence-port';
-
-/**
- * Runs the agent until it leaves; returns the exit code. Its life: home, identity and store -> executors (runs of
- * before a restart are adopted before anything else, SAFETY J2) -> network -> a member, at once or after enrolment ->
- * asked to go (`leave`, SIGINT, SIGTERM): hands over, then ends. Jobs' scripts outlive it.
- */
-export async function runAgent(options: JoinOptions): Promise<number> {
-  if (options.dashboard !== null)
-    throw new AutogitError('unsupported', 'this version has no dashboard yet: leave --dashboard away');
-  prepareHome(options.home);
-  const log = openLog(options.home, { level: options.verbose ? 'debug' : 'info' });
-  const lines = createLines(options);
-  try {
-    sayRemoved(lines, beginAnew(options.home));
-    for (let life = options; ; ) {
-      await finishSwitch(life.home);
-      const agent = new Agent(life, log, lines);
-      const end = await agent.run();
-      if (agent.removal !== null) {
-        keepNothing(options.home);
-        // Who types `join` at a machine that was removed while it was away wants it back: it asks at once.
-        if (agent.removal.wasIn && typeof end === 'number') return end;
-        sayRemoved(lines, beginAnew(options.home));
-      } else if (typeof end === 'number') return end;
-      else life = end;
-    }
-  } catch (error) {
-    log.error(`the agent ends: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-    throw error;
-  } finally {
-    log.close();
-  }
-}
-
-function sayRemoved(lines: Lines, removal: Removal | null): void {
-  if (removal) lines.warn('removed', `${removedSentence(removal)}; it asks to be let in again`);
-}
 
 interface End {
   code: number;
@@ -91,8 +54,9 @@ interface Hands {
   executors: Executor[];
 }
 
-class Agent {
-  readonly #options: JoinOptions;
+/** One life of the agent: `run` ends with an exit code, or with what the next one is to be. */
+export class Agent {
+  #options: JoinOptions;
   readonly #log: Log;
   readonly #lines: Lines;
   readonly #clock: Clock = systemClock();
@@ -114,7 +78,12 @@ class Agent {
     this.#end = resolve;
   });
 
-  constructor(options: JoinOptions, log: Log, lines: Lines) {
+  /** The person wants the service instead of this process. */
+  isWantedAtBoot = false;
+  readonly #asksForBoot: boolean;
+
+  constructor(options: JoinOptions, log: Log, lines: Lines, asksForBoot: boolean) {
+    this.#asksForBoot = asksForBoot;
     this.#options = options;
     this.#log = log;
     this.#lines = lines;
@@ -156,6 +125,9 @@ class Agent {
     const own = await openStore(places(home).store);
     this.#closers.push(() => own.close());
     const ledger = (await own.load()).accepted;
+    // Who was named once keeps that name, whatever its host is called.
+    const name = this.#options.isNamed ? undefined : ledger?.nodes[identity.id]?.name;
+    if (name !== undefined) this.#options = { ...this.#options, name };
     const leaving = this.#options.switch && ledger ? ledger.mesh.id : null;
     if (ledger && leaving === null) checkMeshFlags(this.#options, ledger.mesh, this.#lines);
     const store = leaving === null ? own : await openNextStore(this.#options, identity.id, own);
@@ -368,6 +340,12 @@ class Agent {
     const { pairMs } = this.#options;
     if (pairMs !== null) this.#closers.push(await openPairWindow(member, pairMs, this.#clock, this.#lines));
     await joinedLine(member, this.#lines, this.#stopping.signal);
+    if (!this.#asksForBoot) return;
+    void askForBoot(this.#options, () => member.ledger(), this.#stopping.signal).then((isWanted) => {
+      if (!isWanted) return;
+      this.isWantedAtBoot = true;
+      void this.#leave();
+    });
   }
 
   /** The first signal leaves cleanly, the second ends at once. */

@@ -1,4 +1,5 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { type Lines, shown } from '../cli/lines.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import type { JoinOptions } from '../settings.ts';
@@ -39,5 +40,28 @@ export async function joinedLine(member: Member, lines: Lines, signal: AbortSign
     }
     if (performance.now() > end) return lines.wait('leader', quorum.sentence);
     await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/**
+ * `start at boot? [Y/n]`, once. A newcomer at the door is the more urgent question: it takes this one's place. False
+ * where nobody can be asked.
+ */
+export async function askForBoot(
+  options: JoinOptions,
+  ledger: () => Ledger | null,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const isBusy = (): boolean => Object.values(ledger()?.approvals ?? {}).some(({ ignored }) => !ignored);
+  if (!hasTerminal(options) || options.yes || isBusy()) return false;
+  const withdrawn = new AbortController();
+  const looking = setInterval(() => isBusy() && withdrawn.abort(), 50).unref();
+  try {
+    const both = AbortSignal.any([signal, withdrawn.signal]);
+    return await confirm('Start at boot, as a service, from now on?', true, { ...options, signal: both });
+  } catch {
+    return false;
+  } finally {
+    clearInterval(looking);
   }
 }

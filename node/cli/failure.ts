@@ -1,4 +1,5 @@
 import { AutogitError, type ErrorCode, InvariantError } from '../../protocol/errors.ts';
+import { asTyped } from './call-name.ts';
 import { shownLines } from './lines.ts';
 
 /** The exit codes of INTERFACE.md. */
@@ -36,7 +37,7 @@ export function describeFailure(error: unknown, verbose: boolean): string {
   if (isInterruption(error)) return '';
   if (error instanceof AutogitError) {
     const cause = verbose && error.cause instanceof Error ? `cause: ${error.cause.stack ?? error.cause.message}\n` : '';
-    return `error: ${shownLines(error.message)}\nfix: ${shownLines(error.hint)}\n${cause}`;
+    return `error: ${asTyped(shownLines(error.message))}\nfix: ${asTyped(shownLines(error.hint))}\n${cause}`;
   }
   const known = error instanceof Error ? error : new Error(String(error));
   const what = known instanceof InvariantError ? 'a broken invariant' : 'an unforeseen error';

@@ -1,3 +1,5 @@
+import { asTyped } from './call-name.ts';
+
 export type LineState = 'ok' | 'wait' | 'warn' | 'fail';
 
 const colours: Record<LineState, string> = {
@@ -38,7 +40,7 @@ export function createLines(options: { color: boolean; quiet?: boolean; write?: 
   const { quiet = false, write = (text: string) => void process.stderr.write(text) } = options;
   const color = options.color && process.stderr.isTTY === true;
   const print = (state: LineState) => (what: string, sentence: string) => {
-    if (!quiet || state === 'fail') write(`${progressLine(state, what, sentence, color)}\n`);
+    if (!quiet || state === 'fail') write(`${asTyped(progressLine(state, what, sentence, color))}\n`);
   };
   return {
     ok: print('ok'),
@@ -46,7 +48,7 @@ export function createLines(options: { color: boolean; quiet?: boolean; write?: 
     warn: print('warn'),
     fail: print('fail'),
     say: (sentence) => {
-      if (!quiet) write(`${shownLines(sentence)}\n`);
+      if (!quiet) write(`${asTyped(shownLines(sentence))}\n`);
     },
   };
 }

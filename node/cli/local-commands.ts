@@ -1,20 +1,30 @@
 import { existsSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
-import { configFile, places } from '../home.ts';
+import { configFile, places, prepareHome } from '../home.ts';
 import { homeOf, homesToSearch, loadSettings } from '../settings.ts';
 import { flags, variableOf } from '../settings-table.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
+import { progressLine } from './lines.ts';
 import { printTable } from './table.ts';
 
-export async function join({ settings }: Context): Promise<number> {
+export async function join(context: Context): Promise<number> {
+  const { settings, out } = context;
   await import('../polyfill.ts');
   const { joinOptions } = await import('../join-options.ts');
   const options = joinOptions(settings);
   await refuseSecond(options.home);
-  const { runAgent } = await import('../agent.ts');
-  return runAgent(options);
+  prepareHome(options.home);
+  const { leftAway, rememberJoin } = await import('../join-memory.ts');
+  const missing = leftAway(options.home, settings);
+  if (missing !== null && !options.service)
+    out.talk(progressLine('warn', 'flags', `last time, not now: ${missing}\n-> autogit-node join ${missing}`));
+  rememberJoin(options.home, settings);
+  const { runAgent } = await import('../agent/run-agent.ts');
+  const { mayStartAtBoot } = await import('./service-commands.ts');
+  const code = await runAgent(options, options.service ? null : mayStartAtBoot);
+  return code === 'install' ? (await import('./service-commands.ts')).install(context) : code;
 }
 
 /** The store would say it too, but not in which mesh, and not since when. */

@@ -1,3 +1,5 @@
+import { asTyped } from './call-name.ts';
+
 /** Where a command speaks: data on stdout, talk on stderr. */
 export interface Output {
   /** True when people read stdout; otherwise tabs, RFC 3339, nothing cut. */
@@ -12,14 +14,16 @@ export interface Output {
 
 export function processOutput(options: { quiet: boolean }): Output {
   const isTerminal = process.stdout.isTTY === true;
-  const data = (text: string): void => void process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  const line = (text: string): string => (text.endsWith('\n') ? text : `${text}\n`);
+  const data = (text: string): void => void process.stdout.write(line(text));
   return {
     isTerminal,
     columns: isTerminal ? Math.max(40, process.stdout.columns ?? 100) : Number.POSITIVE_INFINITY,
-    data,
+    // Who reads it may type what it says; a script gets the same words everywhere.
+    data: (text) => data(isTerminal ? asTyped(text) : text),
     json: (value) => data(JSON.stringify(value, null, isTerminal ? 2 : 0)),
     talk: (text) => {
-      if (!options.quiet) process.stderr.write(text.endsWith('\n') ? text : `${text}\n`);
+      if (!options.quiet) process.stderr.write(line(asTyped(text)));
     },
     restart: () => {
       if (isTerminal) process.stdout.write('\u001b[H\u001b[2J\u001b[3J');

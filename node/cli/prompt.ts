@@ -23,6 +23,12 @@ export async function ask(question: string, fallback: string, options: PromptOpt
       hint: 'answer by flag, or take the default with --yes (autogit-node help COMMAND)',
     });
   const { createInterface } = await import('node:readline/promises');
+  const mine = turn();
+  await mine.comes;
+  if (options.signal?.aborted) {
+    mine.over();
+    throw new DOMException('withdrawn before it was asked', 'AbortError');
+  }
   const lines = createInterface({ input: process.stdin, output: process.stderr });
   // readline eats Ctrl-C and Ctrl-D and then never answers: both end the question here.
   const ended = new Promise<never>((_, reject) => {
@@ -40,7 +46,20 @@ export async function ask(question: string, fallback: string, options: PromptOpt
     return answer === '' ? fallback : answer;
   } finally {
     lines.close();
+    mine.over();
   }
+}
+
+let last: Promise<void> = Promise.resolve();
+
+/** There is one keyboard: whoever asks waits until the question before is answered or withdrawn. */
+function turn(): { comes: Promise<void>; over: () => void } {
+  const comes = last;
+  let over = (): void => {};
+  last = new Promise((resolve) => {
+    over = resolve;
+  });
+  return { comes, over };
 }
 
 /** A yes-or-no question: `[Y/n]` or `[y/N]`; anything else than y or n is asked again. */

@@ -1,14 +1,29 @@
 import { execFile } from 'node:child_process';
-import { existsSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { AutogitError } from '../../protocol/errors.ts';
 import { serviceGroup, systemHome, userHome } from '../home.ts';
+import { recallJoin } from '../join-memory.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
+import { serviceConfig, writeFlags } from './service-config.ts';
 import { copyProgram, unitText, writeUnit } from './service-files.ts';
+import { changeableBy, endAgent, moveHome, systemHomes, unfinishedRuns } from './service-home.ts';
 
 const run = promisify(execFile);
 const unit = 'autogit-node.service';
@@ -19,7 +34,13 @@ interface Scope {
   program: string;
   home: string;
   target: string;
+  /** Where the command is linked, when the place is free. */
+  link: string;
 }
+
+/** The home that the unit names; where there is no unit, the one that it would get. */
+const homeIn = ({ unitFile, home }: Scope): string =>
+  (existsSync(unitFile) ? / --home (\S+) /.exec(readFileSync(unitFile, 'utf8'))?.[1] : null) ?? home;
 
 /** --system or --user; without either: system for root, else this user's. Throws `bad-flag` for both. */
 function scopeOf({ settings }: Context): Scope {
@@ -40,6 +61,7 @@ function scopeOf({ settings }: Context): Scope {
     program: isSystem ? `/opt/autogit-node/${version}` : join(data, 'autogit-node', version),
     home: settings.text('home') ?? (isSystem ? systemHome : userHome(process.env)),
     target: isSystem ? 'multi-user.target' : 'default.target',
+    link: isSystem ? '/usr/local/bin/autogit-node' : join(homedir(), '.local', 'bin', 'autogit-node'),
   };
 }
 
@@ -76,17 +98,93 @@ async function makeGroup({ out }: Context): Promise<void> {
   }
 }
 
+/** Root must not run what somebody else may change: such a Node.js is copied beside the program. */
+function nodeFor(scope: Scope, { out }: Context): string {
+  const node = realpathSync(process.execPath);
+  const changeable = scope.isSystem ? changeableBy(node) : null;
+  if (changeable === null) return node;
+  const copy = join(scope.program, 'bin', 'node');
+  mkdirSync(join(scope.program, 'bin'), { recursive: true, mode: 0o755 });
+  copyFileSync(node, copy);
+  chmodSync(copy, 0o755);
+  out.talk(`# ${changeable.path} can be changed by uid ${changeable.uid}: the service runs a copy of Node.js, ${copy}`);
+  return copy;
+}
+
+/** The service goes on as the agent that runs here: its home (with name, mesh and identity) and its flags. */
+async function takeOver(context: Context, scope: Scope): Promise<{ home: string; config: string; said: string[] }> {
+  const said: string[] = [];
+  const named = context.settings.text('home');
+  const homes = named === null && scope.isSystem ? systemHomes() : { from: scope.home, to: scope.home };
+  const runs = homes.from === homes.to ? 0 : await unfinishedRuns(homes.from);
+  const home = runs > 0 ? homes.from : homes.to;
+  const config = context.settings.text('config') ?? serviceConfig(scope.isSystem);
+  const keys = writeFlags(config, recallJoin(homes.from));
+  if (keys.length > 0) said.push(`wrote ${keys.join(', ')} to ${config}`);
+  const isOurs = existsSync(scope.unitFile) && (await stateOf(scope)) === 'active';
+  if (!isOurs && (await endAgent(homes.from))) said.push('ended the agent that ran in a terminal');
+  if (runs > 0) said.push(`left this machine's home at ${home}, where ${runs} jobs have not ended`);
+  else if (homes.from !== homes.to) {
+    moveHome(homes.from, homes.to);
+    said.push(`moved this machine's identity and state from ${homes.from} to ${homes.to}`);
+  }
+  return { home, config, said };
+}
+
 export async function install(context: Context): Promise<number> {
   const scope = scopeOf(context);
   requireSystemd(scope);
   const bin = copyProgram(scope.program);
+  const node = nodeFor(scope, context);
   if (scope.isSystem) await makeGroup(context);
-  writeUnit(scope.unitFile, unitText({ node: process.execPath, bin, home: scope.home, target: scope.target }));
+  const { home, config, said } = await takeOver(context, scope);
+  writeUnit(
+    scope.unitFile,
+    unitText({ node, bin, home, target: scope.target, config: existsSync(config) ? ` --config ${config}` : '' }),
+  );
   await systemctl(scope, 'daemon-reload');
-  await systemctl(scope, 'enable', '--now', unit);
-  context.out.data(`${unit} is installed and runs (${scope.program}, home ${scope.home})`);
+  await systemctl(scope, 'enable', unit);
+  await systemctl(scope, 'restart', unit);
+  const link = linkProgram(scope, node, bin);
+  if (link !== null) said.push(`linked ${link}`);
+  for (const sentence of said) context.out.talk(sentence);
+  context.out.data(`${unit} is installed, runs now and at boot (${scope.program}, home ${home})`);
   if (!scope.isSystem) context.out.talk('# so that it runs before you log in   -> loginctl enable-linger');
   return exit.ok;
+}
+
+/** A command of that name in everybody's (or this user's) PATH, unless there is another one. Null: none was made. */
+function linkProgram(scope: Scope, node: string, bin: string): string | null {
+  const wrapper = join(scope.program, 'bin', 'autogit-node');
+  mkdirSync(dirname(wrapper), { recursive: true, mode: 0o755 });
+  writeFileSync(wrapper, `#!/bin/sh\nexec '${node}' '${bin}' "$@"\n`, { mode: 0o755 });
+  chmodSync(wrapper, 0o755);
+  try {
+    if (!isLinkOfOurs(scope) && lstatSync(scope.link, { throwIfNoEntry: false }) !== undefined) return null;
+    rmSync(scope.link, { force: true });
+    mkdirSync(dirname(scope.link), { recursive: true });
+    symlinkSync(wrapper, scope.link);
+    return scope.link;
+  } catch {
+    return null;
+  }
+}
+
+function isLinkOfOurs({ link, program }: Scope): boolean {
+  const found = lstatSync(link, { throwIfNoEntry: false });
+  return found?.isSymbolicLink() === true && readlinkSync(link).startsWith(`${dirname(program)}/`);
+}
+
+const stateOf = async (scope: Scope): Promise<string> =>
+  (await systemctl(scope, 'show', '--property=ActiveState', '--value', unit)).trim();
+
+/** Is `service install` what a person at this agent's terminal may want? Only for a default home: another one is a second agent. */
+export function mayStartAtBoot(home: string): boolean {
+  if (!existsSync('/run/systemd/system') || ![userHome(process.env), systemHome].includes(home)) return false;
+  const bus = process.env.XDG_RUNTIME_DIR;
+  if (process.getuid?.() !== 0 && !(bus && existsSync(join(bus, 'systemd')))) return false;
+  const config = process.env.XDG_CONFIG_HOME || join(homedir(), '.config');
+  return ![`/etc/systemd/system/${unit}`, join(config, 'systemd', 'user', unit)].some((file) => existsSync(file));
 }
 
 export async function uninstall(context: Context): Promise<number> {
@@ -97,10 +195,12 @@ export async function uninstall(context: Context): Promise<number> {
       hint: 'autogit-node service install',
     });
   await systemctl(scope, 'disable', '--now', unit);
+  const home = homeIn(scope);
   rmSync(scope.unitFile, { force: true });
+  if (isLinkOfOurs(scope)) rmSync(scope.link, { force: true });
   rmSync(scope.program, { recursive: true, force: true });
   await systemctl(scope, 'daemon-reload');
-  context.out.data(`${unit} is gone; its state stays in ${scope.home}`);
+  context.out.data(`${unit} is gone; its state stays in ${home}`);
   return exit.ok;
 }
 
@@ -108,11 +208,9 @@ export async function show(context: Context): Promise<number> {
   const scope = scopeOf(context);
   requireSystemd(scope);
   const isInstalled = existsSync(scope.unitFile);
-  const state = isInstalled
-    ? (await systemctl(scope, 'show', '--property=ActiveState', '--value', unit)).trim()
-    : 'not installed';
+  const state = isInstalled ? await stateOf(scope) : 'not installed';
   if (context.settings.isOn('json'))
-    context.out.json({ installed: isInstalled, state, unit: scope.unitFile, home: scope.home });
+    context.out.json({ installed: isInstalled, state, unit: scope.unitFile, home: homeIn(scope) });
   else context.out.data(`${state}   ${scope.unitFile}`);
   return state === 'active' ? exit.ok : exit.noAgent;
 }

@@ -49,14 +49,23 @@ export function copyProgram(target: string): string {
 }
 
 /** The unit with its places filled in. Throws `bad-flag` for a path that systemd would read as several words. */
-export function unitText(places: { node: string; bin: string; home: string; target: string }): string {
+export function unitText(places: {
+  node: string;
+  bin: string;
+  home: string;
+  target: string;
+  /** ` --config FILE`, or empty. */
+  config?: string;
+}): string {
   for (const [name, value] of Object.entries(places))
-    if (/[\s"'\\%$]/.test(value)) throw new AutogitError('bad-flag', `systemd cannot take this ${name}: ${value}`);
+    if (/[\s"'\\%$]/.test(value.replace(/^ --config /, '')))
+      throw new AutogitError('bad-flag', `systemd cannot take this ${name}: ${value}`);
   const template = readFileSync(join(packageFolder(), 'deploy', 'autogit-node.service'), 'utf8');
   return template
     .replaceAll('@NODE@', places.node)
     .replaceAll('@BIN@', places.bin)
     .replaceAll('@HOME@', places.home)
+    .replaceAll('@CONFIG@', places.config ?? '')
     .replaceAll('@TARGET@', places.target);
 }
 

@@ -1,0 +1,35 @@
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { commands } from './command-table.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const isOnPath = (path: string): boolean =>
+  path.split(delimiter).some((folder) => {
+    // While npx runs, its own cache stands first in PATH; the next shell will not have it.
+    if (folder === '' || /[/\\](_npx|node_modules)[/\\]/.test(`${folder}/`)) return false;
+    try {
+      accessSync(join(folder, 'autogit-node'), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+
+/** How this program is called by whoever started it: people who came by npx have no `autogit-node` in their PATH. */
+export function callName(script = process.argv[1] ?? '', env: Environment = process.env): string {
+  const isNpx =
+    /[/\\]_npx[/\\]/.test(script) || (env.npm_command === 'exec' && /npx-cli|[/\\]npx$/.test(env.npm_execpath ?? ''));
+  return isNpx && !isOnPath(env.PATH ?? '') ? 'npx autogit-node' : 'autogit-node';
+}
+
+const words = [...new Set(commands.map(({ path }) => path.split(' ')[0] as string))].filter(
+  (word) => !word.startsWith('__'),
+);
+/** A command in a sentence of ours: our name before a word that is a command, or a flag. */
+const ours = new RegExp(`(?<![\\w/.-])(?<!npx )autogit-node (?=(?:${words.join('|')}|help|-)\\b|--)`, 'g');
+
+/** A text whose commands can be typed as they stand here. */
+export function asTyped(text: string, name = callName()): string {
+  return name === 'autogit-node' ? text : text.replace(ours, `${name} `);
+}

@@ -1,0 +1,144 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import {
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { StatusSnapshot } from '../../protocol/status.ts';
+import { bin, until } from '../e2e/rig.ts';
+
+/** What the command asks of systemd, done by a script: it starts and ends what the unit says, in an empty environment. */
+const systemctl = `#!/bin/sh
+cd /run/systemd; unit=/etc/systemd/system/autogit-node.service
+end() { [ -f pid ] && kill $(cat pid) 2>/dev/null && while kill -0 $(cat pid) 2>/dev/null; do sleep 0.1; done; rm -f pid; }
+case "$1" in
+  restart) end; env -i PATH="$PATH" setsid $(sed -n 's/^ExecStart=//p' $unit) >out 2>&1 & echo $! >pid ;;
+  disable) end ;;
+  show) [ -f pid ] && kill -0 $(cat pid) 2>/dev/null && echo active || echo inactive ;;
+esac
+exit 0
+`;
+
+/** `service install` on a machine of its own: folders of the system are private mounts (needs root). */
+describe('service install, as root', () => {
+  let dir: string;
+  let machine: ChildProcess;
+  let foreground: ChildProcess | null = null;
+  const inside = (): string[] => ['-t', String(machine.pid), '-m', '--'];
+  const env = (): Record<string, string> => ({ PATH: `${dir}/bin:/usr/local/bin:${process.env.PATH}`, HOME: '/root' });
+
+  beforeEach(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'autogit-service-'));
+    mkdirSync(join(dir, 'bin'));
+    writeFileSync(join(dir, 'bin', 'systemctl'), systemctl, { mode: 0o755 });
+    writeFileSync(join(dir, 'bin', 'groupadd'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const mounts = ['/run', '/root', '/opt', '/var/lib', '/etc/systemd/system', '/usr/local/bin'];
+    const script = `for at in ${mounts.join(' ')}; do mkdir -p $at; mount -t tmpfs t-hour $at; done; mkdir -p /run/systemd/system; echo up; exec sleep 300`;
+    machine = spawn('unshare', ['-m', '--propagation', 'private', 'sh', '-ec', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await new Promise((resolve) => machine.stdout?.once('data', resolve));
+  });
+  afterEach(() => {
+    spawnSync('nsenter', [...inside(), `${dir}/bin/systemctl`, 'disable'], { env: env() });
+    foreground?.kill('SIGKILL');
+    machine.kill('SIGKILL');
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  const cli = (...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync('nsenter', [...inside(), process.execPath, bin, ...args], {
+      env: env(),
+      encoding: 'utf8',
+    });
+    return { code: status, stdout, stderr };
+  };
+  const status = async () => StatusSnapshot.parse(JSON.parse(cli('status', '--json').stdout));
+  const read = (file: string): string => execFileSync('nsenter', [...inside(), 'cat', file], { encoding: 'utf8' });
+  const local = ['--no-mdns', '--listen', '/ip4/127.0.0.1/tcp/0'];
+
+  it('goes on as the agent that runs: home, name, flags, mesh; at boot too, and again', async () => {
+    const words = [
+      '--no-input',
+      'join',
+      '--new',
+      'homelab',
+      '--name',
+      'server',
+      '--executor',
+      'process',
+      '--label',
+      'fast',
+      ...local,
+    ];
+    foreground = spawn('nsenter', [...inside(), process.execPath, bin, ...words], { env: env(), stdio: 'ignore' });
+    const before = await until('it leads', async () => {
+      const now = await status();
+      return now.leader && now;
+    });
+    const { code, stdout, stderr } = cli('service', 'install');
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/runs now and at boot .*home \/var\/lib\/autogit-node/)]);
+    expect(stderr).toMatch(/wrote .*name.* to \/root\/\.config\/autogit-node\/autogit\.yml/);
+    expect(stderr).toMatch(/ended the agent that ran in a terminal/);
+    expect(stderr).toMatch(
+      /moved this machine's identity and state from \/root\/\.local\/state\/autogit-node to \/var\/lib/,
+    );
+    await until('the first one ended', () => foreground?.exitCode === 0);
+    const same = async () => {
+      const after = await until('the service leads', async () => {
+        const now = await status();
+        return now.leader && now.nodes[0]?.capacity && now;
+      });
+      expect(after.mesh).toEqual(before.mesh);
+      expect(after.nodes.map(({ node, id, labels }) => [node, id, labels])).toEqual([
+        ['server', before.nodes[0]?.id, ['fast']],
+      ]);
+      expect(after.attention.map((one) => one.code)).not.toContain('no-executor');
+    };
+    await same();
+    const unit = read('/etc/systemd/system/autogit-node.service');
+    expect(unit).toMatch(
+      /--home \/var\/lib\/autogit-node --config \/root\/\.config\/autogit-node\/autogit\.yml join --service$/m,
+    );
+    expect(unit).toMatch(/^UMask=0077$/m);
+    expect(
+      execFileSync('nsenter', [...inside(), '/usr/local/bin/autogit-node', 'id'], {
+        env: env(),
+        encoding: 'utf8',
+      }).trim(),
+    ).toBe(before.nodes[0]?.id);
+
+    expect(cli('service', 'install').code).toBe(0);
+    await same();
+    expect(cli('service', 'uninstall').stdout).toMatch(/its state stays in \/var\/lib\/autogit-node/);
+    expect(spawnSync('nsenter', [...inside(), 'ls', '/usr/local/bin/autogit-node']).status).not.toBe(0);
+  }, 90_000);
+
+  it("never makes root run a user's file: Node.js of such a place is copied", async () => {
+    const mine = join(dir, 'nvm', 'node');
+    mkdirSync(join(dir, 'nvm'));
+    copyFileSync(process.execPath, mine);
+    for (const path of [mine, join(dir, 'nvm')]) chownSync(path, 12345, 12345);
+    execFileSync('chmod', ['755', mine, dir]);
+    const { status: code, stderr } = spawnSync('nsenter', [...inside(), mine, bin, 'service', 'install'], {
+      env: { ...env(), AUTOGIT_MDNS: 'off' },
+      encoding: 'utf8',
+    });
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringMatching(/nvm.* can be changed by uid 12345: the service runs a copy/),
+    ]);
+    expect(read('/etc/systemd/system/autogit-node.service')).toMatch(
+      /^ExecStart=\/opt\/autogit-node\/\S+\/bin\/node /m,
+    );
+    expect(existsSync(mine) && readFileSync(mine).length).toBe(readFileSync(process.execPath).length);
+  }, 60_000);
+});

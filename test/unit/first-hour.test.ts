@@ -1,0 +1,102 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { asTyped, callName } from '../../node/cli/call-name.ts';
+import { writeFlags } from '../../node/cli/service-config.ts';
+import { leftAway, recallJoin, rememberJoin } from '../../node/join-memory.ts';
+import { resolveSettings, type SettingsSources } from '../../node/settings.ts';
+import { readSettingsFile } from '../../node/settings-file.ts';
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'autogit-hour-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+const said = (sources: Partial<SettingsSources>) =>
+  resolveSettings({ command: 'join', given: {}, env: {}, file: new Map(), fileName: 'autogit.yml', ...sources });
+
+describe('how this program is called', () => {
+  const npx = '/home/ada/.npm/_npx/1a2b/node_modules/.bin/autogit-node';
+
+  it('by npx, where nothing of that name is in PATH', () => {
+    expect(callName(npx, { PATH: '/nowhere:/home/ada/.npm/_npx/1a2b/node_modules/.bin' })).toBe('npx autogit-node');
+    expect(callName('/usr/local/bin/autogit-node', { PATH: '/usr/local/bin' })).toBe('autogit-node');
+    writeFileSync(join(dir, 'autogit-node'), '', { mode: 0o755 });
+    expect(callName(npx, { PATH: dir })).toBe('autogit-node');
+  });
+
+  it('commands in sentences are ones that can be typed; other words stay', () => {
+    const name = 'npx autogit-node';
+    expect(asTyped('fix: autogit-node status; autogit-node gitlab connect URL', name)).toBe(
+      'fix: npx autogit-node status; npx autogit-node gitlab connect URL',
+    );
+    expect(asTyped('npx autogit-node join', name)).toBe('npx autogit-node join');
+    for (const text of [
+      'in the group autogit-node (system service)',
+      '/opt/autogit-node/0.1.0',
+      'autogit-node runs here',
+    ])
+      expect(asTyped(text, name)).toBe(text);
+  });
+});
+
+describe('what a join was told', () => {
+  it('is remembered, a plain join hears what it leaves away, and no secret or moment is kept', () => {
+    const first = said({
+      given: {
+        executors: ['process'],
+        labels: ['fast', 'two words'],
+        new: true,
+        invite: 'AAAA-BBBB',
+        reserveMemory: '2g',
+      },
+      env: { AUTOGIT_NAME: 'server' },
+    });
+    rememberJoin(dir, first);
+    expect(readFileSync(join(dir, 'join.json'), 'utf8')).not.toMatch(/AAAA|new/);
+    expect(leftAway(dir, first)).toBeNull();
+    expect(leftAway(dir, said({}))).toBe(
+      `--executor process --label fast --label 'two words' --reserve-memory ${2 * 2 ** 30}`,
+    );
+    expect(
+      leftAway(
+        dir,
+        said({
+          file: new Map([
+            ['executors', 'process'],
+            ['labels', 'x'],
+            ['reserveMemory', '1g'],
+          ]),
+        }),
+      ),
+    ).toBeNull();
+    writeFileSync(join(dir, 'join.json'), 'nonsense');
+    expect(leftAway(dir, said({}))).toBeNull();
+  });
+
+  it('goes into autogit.yml for the service; comments and other keys stay', () => {
+    rememberJoin(
+      dir,
+      said({
+        given: { executors: ['process'], labels: ['fast', 'ssd'], mdns: false },
+        env: { AUTOGIT_NAME: 'server' },
+      }),
+    );
+    const file = join(dir, 'conf', 'autogit.yml');
+    expect(writeFlags(file, recallJoin(dir)).sort()).toEqual(['executors', 'labels', 'mdns', 'name']);
+    writeFileSync(file, `# mine\n${readFileSync(file, 'utf8')}verbose: on\n`);
+    expect(writeFlags(file, { ...recallJoin(dir), name: { value: 'kang', source: 'flag' } })).toEqual(['name']);
+    expect(readFileSync(file, 'utf8')).toMatch(/^# mine\n[\s\S]*verbose: on/);
+    const read = said({ file: readSettingsFile(file, true) });
+    expect([read.text('name'), read.list('executors'), read.list('labels'), read.isOn('mdns')]).toEqual([
+      'kang',
+      ['process'],
+      ['fast', 'ssd'],
+      false,
+    ]);
+    writeFileSync(file, 'nmae: x\n');
+    expect(() => writeFlags(file, recallJoin(dir))).toThrow(/unknown key "nmae"/);
+  });
+});
