@@ -15,7 +15,6 @@ import type { NewcomerQuestions } from './agent/newcomer-questions.ts';
 import { openPairWindow } from './agent/pair-window.ts';
 import { PauseSwitch } from './agent/pause.ts';
 import { RemovalWatch } from './agent/removal-watch.ts';
-import { RunWatch } from './agent/run-watch.ts';
 import { leavePatienceMs, watchSleep } from './agent/sleep.ts';
 import { checkMeshFlags, openNextStore } from './agent/switching.ts';
 import { askForBoot, joinedLine, newcomerQuestions } from './agent/terminal.ts';
@@ -259,10 +258,7 @@ export class Agent {
       onEnd: (error) => this.#end({ code: 70, error }),
     });
     this.#closers.push(() => member.stop());
-    const watch = new RunWatch(this.#options.home, member.runs, this.#clock);
-    this.#closers.push(() => watch.stop());
     await member.resume();
-    watch.start();
     this.#member = member;
   }
 

@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { isDiskError } from './disk-errors.ts';
 
 export type Fields = Record<string, string | number | boolean | null>;
 
@@ -49,7 +50,7 @@ class RotatingFile {
       if (this.#size >= this.#limits.bytes) this.#rotate();
       this.#size += writeSync(this.#handle, redact(line));
     } catch (error) {
-      if (!['ENOSPC', 'EDQUOT', 'EIO', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      if (!isDiskError(error)) throw error;
     }
   }
 

@@ -1,6 +1,7 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { isDiskFull } from './disk-errors.ts';
 
 /** How a run is frozen without its agent: the port's Freezer, checked at the door. */
 const Freeze = z.union([
@@ -19,17 +20,62 @@ const BeatRun = z.object({
 export type BeatRun = z.infer<typeof BeatRun>;
 
 /** What the agent tells its watchdog, at least every 500 ms while it has runs. All runs, every time. */
-export const Beat = z.object({ bootId: z.string(), runs: z.array(BeatRun).max(1000) });
+export const Beat = z.object({
+  bootId: z.string(),
+  /** Which beat it is: the watchdog says which one it has read. Absent in beats of an earlier version. */
+  id: z.string().max(64).optional(),
+  runs: z.array(BeatRun).max(1000),
+});
 export type Beat = z.infer<typeof Beat>;
 
 const beatFile = (home: string): string => join(home, 'watchdog.json');
+const seenFile = (home: string): string => join(home, 'watchdog.seen');
+const seenBytes = 64;
 
-/** Atomic: a reader sees the old beat or the new one. Not synced to the disk: after a machine's crash nothing runs. */
+/**
+ * Atomic: a reader sees the old beat or the new one. Not synced to the disk: after a machine's crash nothing runs. On a full
+ * disk it goes over the old one, in the blocks that this has: a reader that meets half of it keeps the one before.
+ */
 export async function writeBeat(home: string, beat: Beat): Promise<void> {
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const temporary = `${beatFile(home)}.new`;
-  writeFileSync(temporary, JSON.stringify(beat), { mode: 0o600 });
-  renameSync(temporary, beatFile(home));
+  const text = JSON.stringify(beat);
+  try {
+    writeFileSync(temporary, text, { mode: 0o600 });
+    renameSync(temporary, beatFile(home));
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    overwrite(beatFile(home), text.padEnd(statSync(beatFile(home)).size, ' '));
+  }
+}
+
+/** The watchdog's word that it has read a beat. Always of one length, so that it needs no room but at first. */
+export function sayRead(home: string, id: string): void {
+  const text = id.padEnd(seenBytes, ' ');
+  try {
+    overwrite(seenFile(home), text);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    writeFileSync(seenFile(home), text, { mode: 0o600 });
+  }
+}
+
+/** The newest beat that a watchdog has read; null when none has said so. */
+export function readBeatId(home: string): string | null {
+  try {
+    return readFileSync(seenFile(home), 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
+
+function overwrite(path: string, text: string): void {
+  const file = openSync(path, 'r+');
+  try {
+    writeSync(file, text, 0);
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Null when there is none, or what is there makes no sense: the last good one then stays in force. */

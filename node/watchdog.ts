@@ -13,9 +13,10 @@ import {
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Clock, clockEnvironment, systemClock } from './clock.ts';
+import { isDiskError } from './disk-errors.ts';
 import { cgroupProcesses, freezeCgroup, thawCgroup, unifiedMount } from './executors/run-cgroup.ts';
 import { continueRun, isAlive, processesOfRun, stopRun } from './executors/run-processes.ts';
-import { type Beat, type BeatRun, readBeat, watch } from './watchdog-beat.ts';
+import { type Beat, type BeatRun, readBeat, sayRead, watch } from './watchdog-beat.ts';
 
 export { type Beat, writeBeat } from './watchdog-beat.ts';
 
@@ -28,6 +29,8 @@ const periodMs = 200;
 const idleMs = 10_000;
 const lookEveryMs = 5000;
 const logBytes = 1 << 20;
+/** Third word of the pid file. */
+const saysRead = 'says-read';
 
 const pidFile = (home: string): string => join(home, 'watchdog.pid');
 const logFile = (home: string): string => join(home, 'watchdog.log');
@@ -47,8 +50,25 @@ export function watchdogPid(home: string): number | null {
   }
 }
 
-const writeName = (home: string): void =>
-  writeFileSync(pidFile(home), `${process.pid} ${startTicksOf(process.pid)}\n`, { mode: 0o600 });
+/** Whether this home's watchdog says which beats it has read: one of an earlier version, still at work, does not. */
+export function watchdogSaysRead(home: string): boolean {
+  try {
+    return readFileSync(pidFile(home), 'utf8').trim().split(' ')[2] === saysRead;
+  } catch {
+    return false;
+  }
+}
+
+/** False on a disk that takes nothing: tried again at the next look. Runs are watched all the same. */
+function writeName(home: string): boolean {
+  try {
+    writeFileSync(pidFile(home), `${process.pid} ${startTicksOf(process.pid)} ${saysRead}\n`, { mode: 0o600 });
+    return true;
+  } catch (error) {
+    if (!isDiskError(error)) throw error;
+    return false;
+  }
+}
 
 const startedAt = new Map<string, number>();
 
@@ -63,8 +83,7 @@ export async function startWatchdog(home: string, bin: string = process.argv[1] 
   if (!/^(autogit-node|agent)(\.[cm]?js)?$/.test(basename(bin)) || !existsSync(bin)) return false;
   startedAt.set(home, performance.now());
   mkdirSync(home, { recursive: true, mode: 0o700 });
-  const isLong = existsSync(logFile(home)) && statSync(logFile(home)).size > logBytes;
-  const log = openSync(logFile(home), isLong ? 'w' : 'a', 0o600);
+  const log = openLog(home);
   try {
     const child = spawn(process.execPath, ['--max-semi-space-size=1', bin, '__watchdog', '--home', home], {
       cwd: '/',
@@ -75,9 +94,20 @@ export async function startWatchdog(home: string, bin: string = process.argv[1] 
     child.on('error', () => startedAt.delete(home));
     child.unref();
   } finally {
-    closeSync(log);
+    if (log !== 'ignore') closeSync(log);
   }
   return true;
+}
+
+/** A full disk must not keep it from being started. */
+function openLog(home: string): number | 'ignore' {
+  try {
+    const isLong = existsSync(logFile(home)) && statSync(logFile(home)).size > logBytes;
+    return openSync(logFile(home), isLong ? 'w' : 'a', 0o600);
+  } catch (error) {
+    if (!isDiskError(error)) throw error;
+    return 'ignore';
+  }
 }
 
 /** Out of the agent's control group where we may, so that what ends the agent's unit does not end its watchdog. */
@@ -110,6 +140,7 @@ export class Watchdog {
   #beat: Beat | null = null;
   #neededAtMs: number;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
+  #saidRead: string | undefined;
 
   constructor(home: string, clock: Clock) {
     this.#home = home;
@@ -122,6 +153,7 @@ export class Watchdog {
     const now = this.#clock.bootMs();
     this.#beat = readBeat(this.#home) ?? this.#beat;
     if (this.#beat !== null && this.#beat.bootId !== this.#clock.bootId()) return false;
+    this.#sayRead();
     const runs = this.#beat?.runs ?? [];
     const todo = watch(runs, this.#frozen, now);
     for (const run of todo.freeze)
@@ -130,6 +162,18 @@ export class Watchdog {
     for (const run of this.#frozen) if (!runs.some((other) => other.run === run)) this.#frozen.delete(run);
     if (this.#isNeeded(runs, now)) this.#neededAtMs = now;
     return now - this.#neededAtMs < idleMs;
+  }
+
+  /** A run's first step waits for it. */
+  #sayRead(): void {
+    const id = this.#beat?.id;
+    if (id === undefined || id === this.#saidRead) return;
+    try {
+      sayRead(this.#home, id);
+      this.#saidRead = id;
+    } catch {
+      // A full disk, or a home that is gone: said at the next look.
+    }
   }
 
   /** A run that its agent speaks for is believed to live; whether one without a word still does is asked now and then. */
@@ -167,17 +211,20 @@ export class Watchdog {
 /** The hidden command `__watchdog`: returns its exit code when no run is left, or another watchdog is there. */
 export async function watchdogMain(home: string, clock: Clock = systemClock()): Promise<number> {
   if (watchdogPid(home) !== null && watchdogPid(home) !== process.pid) return 0;
-  writeName(home);
+  let isNamed = writeName(home);
   leaveUnit();
   // What ends the agent (a terminal that closes, a Ctrl-C that reaches the group) is no reason to leave runs unwatched.
   for (const name of ['SIGHUP', 'SIGINT'] as const) process.on(name, () => undefined);
   const watchdog = new Watchdog(home, clock);
   while (true) {
-    while (watchdog.look()) await sleep(periodMs);
+    while (watchdog.look()) {
+      await sleep(periodMs);
+      if (!isNamed) isNamed = writeName(home);
+    }
     // An agent writes its beat before it looks for its watchdog: with the name taken off first, either it starts another
     // one, or its beat is seen here.
     rmSync(pidFile(home), { force: true });
     if (!watchdog.look()) return 0;
-    writeName(home);
+    isNamed = writeName(home);
   }
 }

@@ -22,6 +22,7 @@ import { type Hands, outsideHands, perform } from './effects.ts';
 import { GitlabDesk } from './gitlab-desk.ts';
 import type { NetworkSlot } from './network-slot.ts';
 import { rehearse } from './rehearsal.ts';
+import { RunWatch } from './run-watch.ts';
 import { type CoreView, jobRowsOf, whyOf } from './views.ts';
 
 const measureEveryMs = 2_000;
@@ -55,6 +56,7 @@ export class Member {
   readonly changes: Changes;
   readonly gitlab: GitlabDesk;
   readonly runs: RunDesk;
+  readonly #watch: RunWatch;
   readonly #options: MemberOptions;
   /** Who waits for the next commit. */
   readonly #waiting = new Set<() => void>();
@@ -98,6 +100,13 @@ export class Member {
       warn: (sentence) => log.warn(sentence),
     });
     this.runs = this.#runDesk();
+    this.#watch = new RunWatch({
+      home: options.home,
+      runs: this.runs,
+      clock,
+      onProblem: (because) =>
+        because === null ? log.info('the watchdog hears of the runs again') : log.error(because),
+    });
     this.#hands = {
       ...outsideHands(options.network, this.gitlab, log),
       probe: ({ node }) => void this.#probe(node),
@@ -153,6 +162,7 @@ export class Member {
   /** Runs of before a restart go on before anything else is loaded. */
   async resume(): Promise<void> {
     await this.runs.resume();
+    this.#watch.start();
     for (const run of this.runs.runs()) this.loop.feed({ kind: 'run-changed', run });
   }
 
@@ -226,6 +236,7 @@ export class Member {
   async stop(): Promise<void> {
     if (this.#measuring) clearInterval(this.#measuring);
     this.#endRehearsals?.();
+    this.#watch.stop();
     await this.runs.stop();
     await this.loop.stop();
   }
@@ -262,6 +273,7 @@ export class Member {
         const { cpuMillis, memoryBytes } = demandOf(tags, this.#defaultArch());
         return { cpuMillis, memoryBytes };
       },
+      watched: (run, signal) => this.#watch.covers(run, signal),
       onRunChanged: (run: Run) => this.loop.feed({ kind: 'run-changed', run }),
       log,
       home,

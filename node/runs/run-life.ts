@@ -56,8 +56,7 @@ export class RunLife {
     this.#steps = planSteps(payload);
     this.#progress = parseProgress(local.progress) ?? newProgress(options.clock.bootMs());
     const folder = runFolder(options.home, local.run.run);
-    const prefixes = payload.features?.token_mask_prefixes ?? [];
-    this.trace = new TraceLog(folder, secretsOf(payload), prefixes);
+    this.trace = new TraceLog(folder, secretsOf(payload), payload.features?.token_mask_prefixes ?? []);
     this.line = new GitlabLine({
       line: () => this.#line(),
       trace: this.trace,
@@ -258,6 +257,7 @@ export class RunLife {
         begun,
         verdict,
         onBegin: async () => {
+          await this.#options.watched?.(this.run.run, this.#ending.signal);
           await this.#freezing.untilThawed(this.#ending.signal);
           this.#checkEnd();
           this.#progress = { ...this.#progress, step: index, begun: true };

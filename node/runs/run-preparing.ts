@@ -36,6 +36,8 @@ export async function prepareRun(
     if (payload.cache.length > 0) trace.say(warning('cache is not supported by this version: the job runs without it'));
     workspace = await makePlace(scene, executor, spec);
     await onMade(workspace);
+    // The first step waits for it: it is started, and reads of the run, beside what is fetched now.
+    options.watched?.(spec.run, scene.signal).catch(() => undefined);
   });
   const made = workspace as Workspace | null;
   if (made === null) throw new RunFailed('system', 'the executor made no place');
