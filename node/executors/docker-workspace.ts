@@ -1,12 +1,14 @@
 import { posix } from 'node:path';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Clock } from '../clock.ts';
 import type { Freezer, Step, StepEnd, Workspace } from '../ports.ts';
+import { byteName } from './byte-names.ts';
 import { ender } from './docker-container.ts';
+import { DockerFiles } from './docker-files.ts';
 import { FrameReader, StepSplitter } from './docker-log.ts';
 import { readRecord } from './docker-record.ts';
 import { isPathInside, type JobPaths, quote, stepScript } from './job-shell.ts';
@@ -45,6 +47,7 @@ export class DockerWorkspace implements Workspace {
   readonly projectDir: string;
   readonly #of: DockerRun;
   readonly #container: Docker.Container;
+  readonly #files: DockerFiles;
   #stream: NodeJS.ReadWriteStream | null = null;
   #live = new LiveOutput();
   #group: string | null = null;
@@ -59,6 +62,7 @@ export class DockerWorkspace implements Workspace {
     this.handle = run.name;
     this.projectDir = run.paths.projectDir;
     this.#container = run.docker.getContainer(run.containerId);
+    this.#files = new DockerFiles(this.#container, run.run);
   }
 
   /** Follows the container's output from now on, and opens its input. */
@@ -83,21 +87,13 @@ export class DockerWorkspace implements Workspace {
   async putTar(path: string, tar: NodeJS.ReadableStream): Promise<void> {
     const target = this.#inside(path);
     const owned = plainName(this.#of.paths.buildsDir);
-    const renamed = renameTar(tar, (name) => plainName(`${target}/${name}`), { ...this.#of.user, owned });
-    await this.#put(renamed, target);
+    const renamed = renameTar(tar, (name) => plainName(`${byteName(target)}/${name}`), { ...this.#of.user, owned });
+    await this.#files.put(renamed, target);
   }
 
   async getTar(path: string): Promise<NodeJS.ReadableStream | null> {
     const target = this.#inside(path);
-    const stream = await this.#get(target);
-    if (stream === null) return null;
-    // The engine names entries from the path's last part on.
-    const name = path.startsWith('/') ? plainName(target) : plainName(posix.relative(this.projectDir, target));
-    return renameTar(stream, (entry) => {
-      const below = plainName(entry).split('/').slice(1);
-      const whole = [...(name === '' ? [] : [name]), ...below].join('/');
-      return whole === '' ? null : whole;
-    });
+    return this.#files.getBelow(target, path.startsWith('/') ? '/' : this.projectDir);
   }
 
   async start(step: Step, index: number): Promise<void> {
@@ -109,7 +105,7 @@ export class DockerWorkspace implements Workspace {
     const script = `# begun ${begunMs} ${timeoutMs}\n${stepScript(step, paths, `${controlDir}/environment.sh`)}`;
     const name = plainName(`${controlDir}/step-${index}.sh`);
     const first = this.#current === null ? this.#of.firstFiles : [];
-    await this.#put(packFiles([...first, { name, mode: 0o600, content: script, ...user }]), controlDir);
+    await this.#files.put(packFiles([...first, { name, mode: 0o600, content: script, ...user }]), controlDir);
     if (this.#stream === null) await this.attach();
     this.#current = index;
     this.#live.expect(index);
@@ -341,30 +337,13 @@ export class DockerWorkspace implements Workspace {
 
   /** A small file of the control folder; null when it is not there. */
   async #readText(name: string): Promise<string | null> {
-    const stream = await this.#get(`${this.#of.controlDir}/${name}`);
+    const stream = await this.#files.get(`${this.#of.controlDir}/${name}`);
     if (stream === null) return null;
     const reader = extract();
     stream.pipe(reader);
     let text = '';
     for await (const entry of reader) for await (const chunk of entry) if (text.length < 4096) text += String(chunk);
     return text;
-  }
-
-  async #get(path: string): Promise<Readable | null> {
-    try {
-      return Readable.from(await this.#container.getArchive({ path }));
-    } catch (cause) {
-      if (statusOf(cause) === 404) return null;
-      throw new AutogitError('executor-failed', `cannot read ${path} of run ${this.#of.run}`, { cause });
-    }
-  }
-
-  async #put(tar: Readable, target: string): Promise<void> {
-    try {
-      await this.#container.putArchive(tar, { path: '/' });
-    } catch (cause) {
-      throw new AutogitError('executor-failed', `cannot put files into ${target} of run ${this.#of.run}`, { cause });
-    }
   }
 
   #inside(path: string): string {

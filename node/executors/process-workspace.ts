@@ -57,12 +57,21 @@ export class ProcessWorkspace implements Workspace {
   async putTar(path: string, tar: NodeJS.ReadableStream): Promise<void> {
     const target = this.#inside(path);
     // By tar as the job's user: a link that the job made can lead nowhere that the job cannot go by itself.
-    const child = this.#asUser('umask 022; mkdir -p -- "$1" && exec tar -x -o -f - -C "$1"', [target]);
+    const child = this.#asUser('umask 022; mkdir -p -- "$1" && exec tar -x -o -p -f - -C "$1"', [target]);
     const error = gather(child.stderr as Readable);
     const exit = exitOf(child);
-    await pipeline(tar, child.stdin as NodeJS.WritableStream).catch(() => undefined);
-    if ((await exit) !== 0)
-      throw new AutogitError('executor-failed', `could not put files into ${target}: ${await error}`);
+    const cut = await pipeline(tar, child.stdin as NodeJS.WritableStream).then(
+      () => null,
+      (reason: NodeJS.ErrnoException) => reason,
+    );
+    const because = `could not put files into ${target}`;
+    // A source that breaks between two files ends tar's input there, and tar finds nothing wrong with that.
+    if (cut !== null && cut.code !== 'EPIPE') {
+      child.kill('SIGKILL');
+      await exit;
+      throw new AutogitError('executor-failed', `${because}: ${cut.message}`, { cause: cut });
+    }
+    if ((await exit) !== 0) throw new AutogitError('executor-failed', `${because}: ${await error}`);
   }
 
   async getTar(path: string): Promise<NodeJS.ReadableStream | null> {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { executorContract } from '../contract/executor-contract.ts';
+import { filesContract } from '../contract/executor-files.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'autogit-executor-'));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
@@ -19,3 +20,5 @@ executorContract('process, by control group where there is one', () => ({
   options: { home: join(home, 'groups') },
   image: null,
 }));
+
+filesContract('process', () => ({ kind: 'process', options: { home: join(home, 'files') }, image: null }));

@@ -49,6 +49,21 @@ describe('sources', () => {
         expect(readFileSync(join(mirrors, name, 'config'), 'utf8')).not.toMatch(/glcbt|http/);
   });
 
+  it('keep names that are no UTF-8, and all that sorts after them (public-reports 1)', async () => {
+    lab = await RunLab.start({
+      '.gitlab-ci.yml': 'names: { script: ["git status --short", "cat zz-last", "ls | wc -l"] }\n',
+      'zz-last': 'last\n',
+    });
+    writeFileSync(Buffer.from(`${lab.folder}/tree/lat\xe9n`, 'latin1'), 'latin\n');
+    await lab.git('add', '-A');
+    await lab.git('commit', '-q', '-m', 'a name of another time');
+    const { jobs } = await lab.admin.readQueue(100);
+    await lab.git('push', '-q', lab.address, 'HEAD:main');
+    for (const { job } of jobs) await lab.admin.cancelJob(lab.projectId, job);
+    await lab.agent();
+    expect(await traceOfNext()).toContain('$ git status --short\n$ cat zz-last\nlast\n$ ls | wc -l\n2\n');
+  });
+
   it('are whole with depth 0: every commit, branch and tag', async () => {
     await history(0);
     await lab.agent();

@@ -5,6 +5,7 @@ import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { freezeCgroup, isCgroupFrozen, thawCgroup } from '../../node/executors/run-cgroup.ts';
 import type { ExecutorSpec, Workspace } from '../../node/ports.ts';
 import { executorContract } from '../contract/executor-contract.ts';
+import { filesContract } from '../contract/executor-files.ts';
 import { filesOf, runStep, specOf, step, tarOf, textOf } from '../contract/executor-steps.ts';
 import { makeTestImages, testImages } from './test-image.ts';
 
@@ -20,6 +21,13 @@ executorContract('docker', () => ({
 }));
 
 executorContract('docker, an image like Alpine’s', () => ({
+  kind: 'docker',
+  options: { node },
+  image: makeTestImages().busybox,
+}));
+
+filesContract('docker', () => ({ kind: 'docker', options: { node }, image: makeTestImages().bash }));
+filesContract('docker, an image like Alpine’s', () => ({
   kind: 'docker',
   options: { node },
   image: makeTestImages().busybox,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { executorContract } from '../contract/executor-contract.ts';
+import { filesContract } from '../contract/executor-files.ts';
 import { runStep, specOf, tarOf } from '../contract/executor-steps.ts';
 
 const user = 'autogit-test-user';
@@ -26,6 +27,8 @@ executorContract('process, as another user', () => ({
   options: { home, workDir, user },
   image: null,
 }));
+
+filesContract('process, as another user', () => ({ kind: 'process', options: { home, workDir, user }, image: null }));
 
 describe('process executor of a root agent', () => {
   const executor = new ProcessExecutor({ home, workDir, user });

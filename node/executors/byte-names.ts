@@ -1,0 +1,45 @@
+import { isUtf8 } from 'node:buffer';
+
+/**
+ * Names of files are bytes, not text: Git, tar, zip and the kernel keep them as they are, so they travel here as strings
+ * of one character a byte (latin1). Only for patterns and people they become text.
+ */
+export type ByteName = string;
+
+export const byteName = (text: string): ByteName => Buffer.from(text, 'utf8').toString('latin1');
+
+export const bytesOf = (name: ByteName): Buffer => Buffer.from(name, 'latin1');
+
+/** As text: UTF-8 where it is that; any other byte becomes one character of its own (a lone surrogate, as in Python). */
+export function textOf(name: ByteName): string {
+  const bytes = bytesOf(name);
+  if (isUtf8(bytes)) return bytes.toString('utf8');
+  let text = '';
+  for (let at = 0; at < bytes.length; ) {
+    const first = bytes[at] as number;
+    const length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    const part = bytes.subarray(at, at + length);
+    if (isUtf8(part)) {
+      text += part.toString('utf8');
+      at += length;
+    } else {
+      text += String.fromCharCode(0xdc00 + first);
+      at++;
+    }
+  }
+  return text;
+}
+
+/** For a line of the trace: control characters and bytes that are no text are written out. */
+export const shownName = (name: ByteName): string =>
+  textOf(name).replace(/[\p{Cc}\p{Cs}]/gu, (char) => {
+    const code = char.charCodeAt(0);
+    return `\\x${(code >= 0xdc00 ? code - 0xdc00 : code & 0xff).toString(16).padStart(2, '0')}`;
+  });
+
+/** `./a` and `/a` are `a`; folders lose their slash. The empty string is the root itself. */
+export const plainName = (name: string): string =>
+  name
+    .split('/')
+    .filter((part) => part !== '' && part !== '.')
+    .join('/');
