@@ -54,12 +54,13 @@ export interface GitlabAdmin {
   deleteRunner(id: number): Promise<void>;
   /** Runners whose description begins with `prefix` (SAFETY J7). */
   listOurRunners(prefix: string): Promise<OurRunner[]>;
-  /** What GitLab thinks a runner runs (SAFETY J3); none when the runner is gone. */
-  runningJobs(runner: number): Promise<RunnerJob[]>;
+  /** What GitLab thinks a runner runs, or ends (SAFETY J3); none when the runner is gone, or GitLab has no such state. */
+  runningJobs(runner: number, status?: 'running' | 'canceling'): Promise<RunnerJob[]>;
   job(projectId: number, job: number): Promise<AdminJob>;
   /** Answers the new job's id. */
   retryJob(projectId: number, job: number): Promise<number>;
-  cancelJob(projectId: number, job: number): Promise<void>;
+  /** `force`: also one that is `canceling` already, without waiting for its runner. */
+  cancelJob(projectId: number, job: number, force?: boolean): Promise<void>;
   /** A job's trace from a byte on. */
   trace(projectId: number, job: number, fromByte: number): Promise<Buffer>;
 }
@@ -233,12 +234,13 @@ export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
       if (reply.status !== 404 || isHtml(reply.headers)) door.judge('the removal of a runner', reply);
     },
     listOurRunners: (prefix) => listOurRunners(door, prefix),
-    runningJobs: (runner) => runningJobs(door, runner),
+    runningJobs: (runner, status = 'running') => runningJobs(door, runner, status),
     job: (projectId, job) => readJob(door, projectId, job),
     retryJob: async (projectId, job) =>
       (await door.json(z.object({ id: z.int().positive() }), 'POST', `/projects/${projectId}/jobs/${job}/retry`)).id,
-    cancelJob: async (projectId, job) => {
-      door.judge('the cancelling of a job', await door.raw('POST', `/projects/${projectId}/jobs/${job}/cancel`));
+    cancelJob: async (projectId, job, force = false) => {
+      const path = `/projects/${projectId}/jobs/${job}/cancel${force ? '?force=true' : ''}`;
+      door.judge('the cancelling of a job', await door.raw('POST', path));
     },
     trace: async (projectId, job, fromByte) => {
       const reply = await door.raw('GET', `/projects/${projectId}/jobs/${job}/trace`, undefined, traceBytes);
@@ -318,9 +320,10 @@ async function listOurRunners(door: AdminDoor, prefix: string): Promise<OurRunne
   return ours;
 }
 
-async function runningJobs(door: AdminDoor, runner: number): Promise<RunnerJob[]> {
-  const reply = await door.raw('GET', `/runners/${runner}/jobs?status=running&per_page=${pageSize}`);
-  if (reply.status === 404 && !isHtml(reply.headers)) return [];
+async function runningJobs(door: AdminDoor, runner: number, status: 'running' | 'canceling'): Promise<RunnerJob[]> {
+  const reply = await door.raw('GET', `/runners/${runner}/jobs?status=${status}&per_page=${pageSize}`);
+  const isUnknown = reply.status === 404 || (reply.status === 400 && status === 'canceling');
+  if (isUnknown && !isHtml(reply.headers)) return [];
   return door.parse(RunnerJobs, "a runner's jobs", reply).map((job) => {
     const startedAt = Date.parse(job.started_at ?? '');
     return {
@@ -336,7 +339,7 @@ async function readJob(door: AdminDoor, projectId: number, job: number): Promise
   const found = await door.json(RestJob, 'GET', `/projects/${projectId}/jobs/${job}`);
   let retried = false;
   // REST does not say `retried` of one job; a pipeline's list holds only the newest job of each name.
-  if (found.status === 'failed' && found.pipeline) {
+  if ((found.status === 'failed' || found.status === 'canceled') && found.pipeline) {
     const path = `/projects/${projectId}/pipelines/${found.pipeline.id}/jobs?per_page=${pageSize}`;
     const newest = await door.json(z.array(z.object({ id: z.int(), name: z.string() })), 'GET', path);
     retried = newest.some((other) => other.name === found.name && other.id > found.id);

@@ -152,6 +152,18 @@ export const LedgerGitlab = z.looseObject({
 });
 export type LedgerGitlab = z.infer<typeof LedgerGitlab>;
 
+/**
+ * A job that GitLab gave away and that reached no machine (SAFETY J3): it is canceled there and tried again. Committed
+ * before GitLab is asked, so that a next leader ends what this one began. `retry`: false where a person had canceled it.
+ */
+export const Rescue = z.looseObject({
+  projectId: z.int().nonnegative(),
+  since: WallMs,
+  retry: z.boolean(),
+  because: Sentence,
+});
+export type Rescue = z.infer<typeof Rescue>;
+
 /** Answer to a request by id, remembered so that "unknown" can be asked again (SAFETY L16). */
 export const RememberedRequest = z.object({ id: ShortId, because: Sentence });
 
@@ -185,6 +197,8 @@ export const Ledger = z.looseObject({
   gitlab: LedgerGitlab,
   classes: z.record(ClassKey, LedgerClass),
   runs: z.record(ShortId, Run),
+  /** By the job's id; absent where there never was one. */
+  rescues: z.record(z.string().regex(/^\d{1,16}$/), Rescue).optional(),
   /** Jobs finished on one UTC day (YYYY-MM-DD). */
   tally: z.looseObject({ day: z.string().max(10), done: z.int().nonnegative(), failed: z.int().nonnegative() }),
   requests: z.array(RememberedRequest).max(limits.rememberedRequests),

@@ -17,6 +17,7 @@ export const limits = {
   classes: 200,
   runsInFlight: 500,
   runsKept: 60,
+  rescues: 64,
   openApprovals: 16,
   invites: 16,
   rememberedRequests: 64,

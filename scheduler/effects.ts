@@ -54,8 +54,11 @@ export type Effect =
   /** Tell GitLab, with the run's own token, that its machine is lost: failed, `runner_system_failure`. */
   | { kind: 'fail-run'; run: Run; because: string }
   | { kind: 'retry-job'; projectId: number; job: number; because: string }
-  /** Cancel a job that GitLab thinks is running and that nobody owns (SAFETY J3), then retry it. */
-  | { kind: 'rescue-job'; projectId: number; job: number; because: string }
+  /**
+   * End a job that GitLab gave away and that nobody owns (SAFETY J3): cancel, by force where it stays `canceling`, then
+   * retry it where `retry` says so. Looks before each of them, so it goes on where another leader stopped.
+   */
+  | { kind: 'rescue-job'; projectId: number; job: number; retry: boolean; because: string }
   | { kind: 'compare-runs'; runners: number[] }
   /** This run is no longer ours: stop it and forget it. */
   | { kind: 'drop-run'; run: string; because: string }

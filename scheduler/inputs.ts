@@ -72,8 +72,18 @@ export type Happened =
   /** Answer to `compare-runs`: what GitLab thinks our runners run (SAFETY J3). */
   | {
       kind: 'runs-compared';
-      running: { job: number; projectId: number; runner: number; systemId: string | null; startedAt: number | null }[];
-    };
+      running: {
+        job: number;
+        projectId: number;
+        runner: number;
+        systemId: string | null;
+        startedAt: number | null;
+        /** Its cancel has begun; absent or false: it runs. */
+        canceling?: boolean;
+      }[];
+    }
+  /** Answer to `rescue-job`. Not `done`: ask again later. */
+  | { kind: 'job-rescued'; job: number; done: boolean; because: string };
 
 /**
  * `at`: ms of boot time (/proc/uptime), which goes on in suspend. `wallMs`: ms since the Unix epoch, for display and

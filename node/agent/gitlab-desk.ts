@@ -26,6 +26,35 @@ const sweepEveryMs = 30_000;
 const strayGraceMs = 60_000;
 const sentenceOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+/**
+ * A job that GitLab gave away and that nobody has: its script never began. Every step looks first, so that it may be
+ * done late, twice, and by two leaders (SAFETY J6). We declare `cancel_gracefully`, so a cancel alone leaves the job
+ * `canceling` until its runner answers, which nobody does: it is canceled once more, by force.
+ */
+async function endForgotten(
+  admin: GitlabAdmin,
+  projectId: number,
+  job: number,
+  retry: boolean,
+): Promise<{ done: boolean; because: string }> {
+  let now = await admin.job(projectId, job);
+  for (const force of [false, true]) {
+    if (now.status !== (force ? 'canceling' : 'running')) continue;
+    await admin.cancelJob(projectId, job, force);
+    now = await admin.job(projectId, job);
+  }
+  if (now.status === 'running' || now.status === 'canceling')
+    return {
+      done: false,
+      because: `GitLab leaves it ${now.status} (it may be too old for a cancel by force): it is retried when GitLab has ended it`,
+    };
+  if (now.status !== 'canceled') return { done: true, because: `it is ${now.status} at GitLab` };
+  if (!retry) return { done: true, because: 'a person had canceled it, and no machine had it: it is canceled' };
+  if (now.retried) return { done: true, because: 'it is canceled and was tried again' };
+  const next = await admin.retryJob(projectId, job);
+  return { done: true, because: `it is canceled and tried again as job ${next}` };
+}
+
 /** What the leader asks of GitLab, done and answered as inputs. Every write is harmless late and twice (SAFETY J6). */
 export class GitlabDesk {
   readonly #options: GitlabDeskOptions;
@@ -118,13 +147,15 @@ export class GitlabDesk {
     await admin.retryJob(projectId, job);
   }
 
-  /** A job that GitLab gave away and that nobody has: its script never began. Looks first, as `#retry` does. */
-  async #rescue({ projectId, job }: EffectOf<'rescue-job'>): Promise<void> {
-    const admin = this.admin();
-    if ((await admin.job(projectId, job)).status !== 'running') return;
-    await admin.cancelJob(projectId, job);
-    const after = await admin.job(projectId, job);
-    if (after.status === 'canceled' && !after.retried) await admin.retryJob(projectId, job);
+  async #rescue({ projectId, job, retry }: EffectOf<'rescue-job'>): Promise<void> {
+    const answer = (done: boolean, because: string) =>
+      this.#options.feed({ kind: 'job-rescued', job, done, because: because.slice(0, limits.sentenceChars) });
+    try {
+      const end = await endForgotten(this.admin(), projectId, job, retry);
+      answer(end.done, end.because);
+    } catch (error) {
+      answer(false, sentenceOf(error));
+    }
   }
 
   /**
@@ -152,7 +183,10 @@ export class GitlabDesk {
   async #compareRuns({ runners }: EffectOf<'compare-runs'>): Promise<void> {
     const admin = this.admin();
     const lists = await Promise.all(
-      runners.map(async (runner) => (await admin.runningJobs(runner)).map((job) => ({ ...job, runner }))),
+      runners.map(async (runner) => [
+        ...(await admin.runningJobs(runner)).map((job) => ({ ...job, runner })),
+        ...(await admin.runningJobs(runner, 'canceling')).map((job) => ({ ...job, runner, canceling: true })),
+      ]),
     );
     this.#options.feed({ kind: 'runs-compared', running: lists.flat() });
     await this.#sweepRunners(admin);

@@ -106,11 +106,13 @@ export interface QueueState {
   failedBecause: string | null;
 }
 
-/** A job that GitLab says is running on one of our runners and that nobody owns (SAFETY J3). */
+/**
+ * A job that GitLab says is running on one of our runners and that nobody owns (SAFETY J3). `asking`: grants that were
+ * on their way when it was first seen: GitLab's answer to one of them may still bring it.
+ */
 export interface Stray {
   since: number;
-  projectId: number;
-  rescuedAt: number | null;
+  asking: readonly string[];
 }
 
 export interface LeadState {
@@ -129,6 +131,8 @@ export interface LeadState {
   /** Runs of the ledger that their node, alive and of the same boot, no longer names: since when. */
   missing: Readonly<Record<string, number>>;
   strays: Readonly<Record<number, Stray>>;
+  /** Rescues of the ledger that GitLab was asked for: when to ask again. */
+  rescuing: Readonly<Record<string, { nextAt: number; because: string }>>;
   comparedAt: number;
 }
 
@@ -205,6 +209,7 @@ export const emptyLead = (term: number, at: number): LeadState => ({
   away: {},
   missing: {},
   strays: {},
+  rescuing: {},
   comparedAt: at,
 });
 

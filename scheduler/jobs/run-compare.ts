@@ -1,19 +1,24 @@
 import type { InputOf } from '../inputs.ts';
 import { mayWrite } from './classes.ts';
 import { isOpen, type JobsState, type Stray } from './jobs-state.ts';
-import { awayReason, type Look } from './machines.ts';
-import { canReadQueue } from './queue.ts';
+import { awayReason, type Look, lookOf } from './machines.ts';
+import { canReadQueue, hintQueue } from './queue.ts';
+import { rescueOver, rescueWanted } from './run-edits.ts';
 import { note, type Turn, wake } from './turn.ts';
 import { span } from './words.ts';
 
 /*
  * Taken and forgotten (SAFETY J3): GitLab gave a job, and the answer or the node's disk was lost. Nobody has its token.
  * Every 15 s what GitLab calls running on our runners is compared with what anybody here owns; what nobody owns for
- * 20 s, while every node has spoken or is gone, is canceled and retried. Its script never began, so that is safe.
+ * 20 s, while every node has spoken or is gone, is canceled and retried: as an intent in the ledger first, so that the next
+ * leader goes on where this one stopped. Its script never began, so that is safe. Where a person had canceled such a job
+ * (`canceling`, and no run of ours that would end it) it is only ended.
  */
 export const compareEveryMs = 15_000;
 export const strayMs = 20_000;
-const rescueAgainMs = 60_000;
+const rescueAgainMs = 30_000;
+/** GitLab sweeps such jobs itself, after at most 90 min. */
+const rescueGiveUpMs = 7_200_000;
 
 export function askToCompare(jobs: JobsState, turn: Turn): JobsState {
   const { lead } = jobs;
@@ -48,6 +53,8 @@ const beingFailed = (look: Look): Set<number> =>
       .map((run) => run.job),
   );
 
+type Running = InputOf<'runs-compared'>['running'][number];
+
 export function runsCompared(jobs: JobsState, turn: Turn, look: Look, input: InputOf<'runs-compared'>): JobsState {
   const { lead } = jobs;
   if (lead === null || !mayWrite(turn)) return jobs;
@@ -55,22 +62,83 @@ export function runsCompared(jobs: JobsState, turn: Turn, look: Look, input: Inp
   const failing = beingFailed(look);
   const strays: Record<number, Stray> = {};
   for (const running of input.running) {
-    if (own.has(running.job) || failing.has(running.job)) continue;
-    const known = lead.strays[running.job] ?? { since: turn.at, projectId: running.projectId, rescuedAt: null };
-    strays[running.job] = rescue(turn, look, running.job, known);
+    const { job } = running;
+    if (own.has(job) || failing.has(job) || look.ledger.rescues?.[job] !== undefined) continue;
+    const stray = lead.strays[job] ?? { since: turn.at, asking: askingFor(look, running.runner) };
+    strays[job] = stray;
+    rescueIfDue(turn, look, running, stray);
   }
   return { ...jobs, lead: { ...lead, strays } };
 }
 
-function rescue(turn: Turn, look: Look, job: number, stray: Stray): Stray {
-  if (turn.at - stray.since < strayMs) return stray;
-  if (stray.rescuedAt !== null && turn.at - stray.rescuedAt < rescueAgainMs) return stray;
+/** Grants whose request may still be on the wire: the answer to one of them may be this very job, however late. */
+function askingFor({ ledger, jobs }: Look, runner?: number): string[] {
+  const ofRunner = (key: string): boolean => runner === undefined || ledger.classes[key]?.runner === runner;
+  const sent = Object.values(jobs.lead?.grants ?? {}).filter((grant) => grant.state === 'out' && ofRunner(grant.class));
+  const reserved = Object.entries(jobs.reports).flatMap(([node, { report }]) =>
+    ledger.nodes[node] === undefined ? [] : report.reserved.filter((one) => ofRunner(one.class)),
+  );
+  return [...sent, ...reserved].map(({ grant }) => grant);
+}
+
+/** The same of machines that answer: one that is away holds nothing up. */
+function stillAsking(look: Look): Set<string> {
+  const heard = Object.entries(look.jobs.reports).filter(([node]) => awayReason(look, node) === null);
+  const here = { ...look, jobs: { ...look.jobs, reports: Object.fromEntries(heard) } };
+  return new Set(askingFor(here));
+}
+
+function rescueIfDue(turn: Turn, look: Look, { job, projectId, canceling }: Running, stray: Stray): void {
+  if (turn.at - stray.since < strayMs) return;
   const unheard = Object.keys(look.ledger.nodes).filter(
     (node) => awayReason(look, node) === null && (look.jobs.reports[node]?.at ?? 0) <= stray.since,
   );
-  if (unheard.length > 0) return stray;
-  const because = `GitLab has called job ${job} running for ${span(turn.at - stray.since)} and no node owns it: its script never began`;
-  turn.effects.push({ kind: 'rescue-job', projectId: stray.projectId, job, because });
+  if (unheard.length > 0) return;
+  const asking = stillAsking(look);
+  if (stray.asking.some((grant) => asking.has(grant))) return;
+  const is = canceling ? 'being canceled' : 'running';
+  const because = `GitLab has called job ${job} ${is} for ${span(turn.at - stray.since)} and no node owns it: its script never began`;
+  turn.edits.push(rescueWanted(job, { projectId, since: turn.wallMs, retry: canceling !== true, because }));
   note(turn, 'run-rescued', 'warn', because, { job });
-  return { ...stray, rescuedAt: turn.at };
+}
+
+/** Repeats what is committed until GitLab has done it. Who owns the job after all ends it by itself first. */
+export function tendRescues(jobs: JobsState, turn: Turn): JobsState {
+  const { ledger, committed } = turn.context;
+  const wanted = Object.entries(committed?.rescues ?? {});
+  if (wanted.length === 0 || jobs.lead === null || ledger === null || !mayWrite(turn) || !canReadQueue(committed))
+    return jobs;
+  const own = owned(jobs, lookOf(jobs, turn, ledger));
+  let rescuing = jobs.lead.rescuing;
+  for (const [key, { projectId, retry, since, because }] of wanted) {
+    const job = Number(key);
+    const nextAt = rescuing[key]?.nextAt ?? Number.NEGATIVE_INFINITY;
+    if (ledger.rescues?.[key] === undefined || own.has(job)) continue;
+    if (turn.wallMs - since > rescueGiveUpMs) {
+      turn.edits.push(
+        rescueOver(job, `job ${job} could not be ended at GitLab for two hours: GitLab does that itself`),
+      );
+      continue;
+    }
+    wake(turn, turn.at < nextAt ? nextAt : turn.at + rescueAgainMs);
+    if (turn.at < nextAt) continue;
+    turn.effects.push({ kind: 'rescue-job', projectId, job, retry, because });
+    rescuing = { ...rescuing, [key]: { nextAt: turn.at + rescueAgainMs, because: rescuing[key]?.because ?? '' } };
+  }
+  return rescuing === jobs.lead.rescuing ? jobs : { ...jobs, lead: { ...jobs.lead, rescuing } };
+}
+
+export function jobRescued(jobs: JobsState, turn: Turn, input: InputOf<'job-rescued'>): JobsState {
+  const { lead } = jobs;
+  if (lead === null || turn.context.ledger?.rescues?.[input.job] === undefined) return jobs;
+  const said = lead.rescuing[input.job];
+  if (said?.because !== input.because)
+    note(turn, 'run-rescued', input.done ? 'info' : 'warn', `job ${input.job}: ${input.because}`, { job: input.job });
+  const rescuing = {
+    ...lead.rescuing,
+    [input.job]: { nextAt: turn.at + rescueAgainMs, because: input.because },
+  };
+  if (input.done) turn.edits.push(rescueOver(input.job, input.because));
+  const told = { ...jobs, lead: { ...lead, rescuing } };
+  return input.done ? hintQueue(told, turn, 'a forgotten job was retried') : told;
 }

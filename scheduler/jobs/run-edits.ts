@@ -1,4 +1,4 @@
-import type { Ledger, Run } from '../../protocol/ledger.ts';
+import type { Ledger, Rescue, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { LedgerEdit } from '../ledger-edit.ts';
 import { utcDay } from './civil-time.ts';
@@ -103,5 +103,26 @@ export const failedAtGitlab = (run: string, because: string): LedgerEdit => ({
     const known = ledger.runs[run];
     if (known?.state !== 'lost' || known.failedAtGitlab === true) return ledger;
     return { ...ledger, runs: { ...ledger.runs, [run]: { ...known, failedAtGitlab: true } } };
+  },
+});
+
+/** Committed before GitLab is asked to cancel (SAFETY J3, J6). */
+export const rescueWanted = (job: number, rescue: Rescue): LedgerEdit => ({
+  name: 'rescue-wanted',
+  because: rescue.because,
+  apply(ledger) {
+    const known = ledger.rescues ?? {};
+    if (known[job] !== undefined || Object.keys(known).length >= limits.rescues) return ledger;
+    return { ...ledger, rescues: { ...known, [job]: rescue } };
+  },
+});
+
+export const rescueOver = (job: number, because: string): LedgerEdit => ({
+  name: 'rescue-over',
+  because,
+  apply(ledger) {
+    if (ledger.rescues?.[job] === undefined) return ledger;
+    const { [job]: _over, ...rescues } = ledger.rescues;
+    return { ...ledger, rescues };
   },
 });

@@ -11,7 +11,7 @@ import { lookOf } from './machines.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
 import { runChanged, tendOwnRuns } from './own-runs.ts';
 import { hintQueue, queueFailed, queueOfNewGitlab, queueRead, tendQueue, waitingJobs } from './queue.ts';
-import { askToCompare, runsCompared } from './run-compare.ts';
+import { askToCompare, jobRescued, runsCompared, tendRescues } from './run-compare.ts';
 import { mergeRuns, runsTold } from './run-edits.ts';
 import { newTurn, type Turn, wake } from './turn.ts';
 
@@ -105,6 +105,8 @@ function receive(jobs: JobsState, turn: Turn, input: Input): JobsState {
       return runFailedAtGitlab(jobs, turn, input);
     case 'runs-compared':
       return turn.context.ledger ? runsCompared(jobs, turn, lookOf(jobs, turn, turn.context.ledger), input) : jobs;
+    case 'job-rescued':
+      return jobRescued(jobs, turn, input);
     default:
       return jobs;
   }
@@ -153,7 +155,7 @@ function lead(jobs: JobsState, turn: Turn): JobsState {
   const settledGrants = settleGrants(loseRuns(queueOfNewGitlab(jobs, turn), turn), turn, ledger);
   const waiting = waitingJobs(settledGrants, ledger, turn.wallMs);
   const classed = tendClasses(settledGrants, turn, waiting);
-  const led = tendQueue(askToCompare(sendGrants(classed, turn, waiting), turn), turn);
+  const led = tendQueue(tendRescues(askToCompare(sendGrants(classed, turn, waiting), turn), turn), turn);
   // An edit may find no place in the leader's pipeline: it is made again, from what is still missing then.
   if (turn.edits.length > 0) wake(turn, turn.at + againMs);
   return led;

@@ -147,6 +147,11 @@ export class Checks {
         return;
       case 'rescue-job':
         this.#mayAct(agent, effect.kind);
+        must(
+          this.#topOf(agent)?.rescues?.[effect.job] !== undefined,
+          'rescue-is-committed-first',
+          () => `${agent.life} rescues job ${effect.job}, and the committed ledger does not say so`,
+        );
         return this.#nobodyOwns(agent, effect.job);
       case 'create-runner':
       case 'retry-job':

@@ -1,4 +1,4 @@
-import type { Effect } from '../../scheduler/effects.ts';
+import type { Effect, EffectOf } from '../../scheduler/effects.ts';
 import type { Agent } from './agent.ts';
 import { isNoAnswer, projectId, secretMark } from './gitlab.ts';
 import type { World } from './world.ts';
@@ -41,11 +41,7 @@ export class Desk {
         );
       case 'rescue-job':
         this.#world.rare.saw('job taken and forgotten, rescued');
-        return gitlab.call(
-          self,
-          () => gitlab.cancel(effect.job) && gitlab.retry(effect.job),
-          () => {},
-        );
+        return this.#rescue(agent, effect, 'look');
       case 'compare-runs':
         return this.#compare(agent, effect.runners);
       default:
@@ -102,13 +98,40 @@ export class Desk {
     );
   }
 
+  /** Each step is a call of its own, which may fail, be lost, or come when another leader has done it. */
+  #rescue(agent: Agent, effect: EffectOf<'rescue-job'>, step: 'look' | 'cancel' | 'force' | 'retry'): void {
+    const { gitlab } = this.#world;
+    const { job, retry } = effect;
+    const done = (is: boolean, because: string) => agent.feed({ kind: 'job-rescued', job, done: is, because });
+    const carryOut = () => {
+      if (step === 'cancel' || step === 'force') gitlab.cancel(job, step === 'force');
+      if (step === 'retry') gitlab.retry(job);
+      const { status, isRetried } = gitlab.jobs.get(job) ?? { status: 'canceled' as const, isRetried: true };
+      return { status, isRetried };
+    };
+    gitlab.call(agent.machine.id, carryOut, (now) => {
+      if (isNoAnswer(now)) return done(false, now.because);
+      if (now.status === 'running' && step === 'look') return this.#rescue(agent, effect, 'cancel');
+      if (now.status === 'canceling' && step !== 'force') return this.#rescue(agent, effect, 'force');
+      if (now.status === 'canceled' && retry && !now.isRetried && step !== 'retry')
+        return this.#rescue(agent, effect, 'retry');
+      done(now.status !== 'running' && now.status !== 'canceling', `it is ${now.status}`);
+    });
+  }
+
   #compare(agent: Agent, runners: number[]): void {
     const { gitlab } = this.#world;
     const list = () =>
       [...gitlab.jobs.values()]
-        .filter((job) => job.status === 'running' && job.runner !== null && runners.includes(job.runner))
-        .map(({ id, runner, systemId, startedAt }) => ({
+        .filter(
+          (job) =>
+            (job.status === 'running' || job.status === 'canceling') &&
+            job.runner !== null &&
+            runners.includes(job.runner),
+        )
+        .map(({ id, runner, systemId, startedAt, status }) => ({
           job: id,
+          canceling: status === 'canceling',
           projectId,
           runner: runner as number,
           systemId,

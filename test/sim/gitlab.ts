@@ -7,7 +7,7 @@ export interface GitlabJob {
   id: number;
   root: number;
   tags: string[];
-  status: 'pending' | 'running' | 'success' | 'failed' | 'canceled';
+  status: 'pending' | 'running' | 'canceling' | 'success' | 'failed' | 'canceled';
   runner: number | null;
   systemId: string | null;
   token: string;
@@ -137,8 +137,13 @@ export class SimGitlab {
   /** `PUT /jobs/:id` with the job's own token: 403 once it is no longer running. */
   update(token: string, end: { state: 'success' | 'failed' | 'running'; because: string; system: boolean }): boolean {
     const job = [...this.jobs.values()].find((one) => one.token === token);
-    if (job?.status !== 'running') return false;
+    if (job?.status !== 'running' && job?.status !== 'canceling') return false;
     if (end.state === 'running') return true;
+    if (job.status === 'canceling') {
+      job.status = 'canceled';
+      this.#world.transcript.say('gitlab', `job ${job.id} canceled: ${end.because}`);
+      return true;
+    }
     job.status = end.state;
     job.because = end.because;
     this.#world.transcript.say('gitlab', `job ${job.id} ${end.state}: ${end.because}`);
@@ -156,11 +161,13 @@ export class SimGitlab {
     return true;
   }
 
-  cancel(id: number): boolean {
+  /** Our agents declare `cancel_gracefully`: a running job waits for its runner's word, unless it is ended by force. */
+  cancel(id: number, force: boolean): boolean {
     const job = this.jobs.get(id);
-    if (!job || (job.status !== 'running' && job.status !== 'pending')) return false;
-    job.status = 'canceled';
-    this.#world.transcript.say('gitlab', `job ${id} canceled`);
+    if (!job || !['pending', 'running', 'canceling'].includes(job.status)) return false;
+    if (job.status === 'canceling' && !force) return false;
+    job.status = job.status === 'running' && !force ? 'canceling' : 'canceled';
+    this.#world.transcript.say('gitlab', `job ${id} ${job.status}`);
     return true;
   }
 

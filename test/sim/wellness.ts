@@ -35,7 +35,7 @@ export function notYetWell(world: World): string | null {
   const runners = new Set(Object.values(top.ledger.classes).map(({ runner }) => runner));
   const isLost = (runner: number | null): boolean => top.ledger.era.counter > 0 && !runners.has(runner);
   for (const job of gitlab.jobs.values())
-    if ((job.status === 'running' && !isLost(job.runner)) || job.status === 'pending')
+    if (((job.status === 'running' || job.status === 'canceling') && !isLost(job.runner)) || job.status === 'pending')
       return `job ${job.id} (${job.tags}) is ${job.status}${job.systemId ? ` on ${job.systemId}` : ''}`;
   const open = Object.values(top.ledger.runs).find((run) => ['taken', 'running', 'finished'].includes(run.state));
   return open ? `the ledger still shows ${open.run} as ${open.state}` : null;

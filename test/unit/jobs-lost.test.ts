@@ -302,14 +302,69 @@ describe('taken and forgotten (SAFETY J3)', () => {
     lab.run(15_000);
     says(lab, 99);
     says(lab, 99);
-    expect(lab.effects('rescue-job')).toEqual([
-      {
-        kind: 'rescue-job',
-        projectId: 7,
-        job: 99,
-        because: 'GitLab has called job 99 running for 30 s and no node owns it: its script never began',
-      },
-    ]);
+    const because = 'GitLab has called job 99 running for 30 s and no node owns it: its script never began';
+    // Committed first (SAFETY J6), asked once.
+    expect(lab.effects('rescue-job')).toEqual([]);
+    lab.run(100);
+    expect(lab.committed.rescues?.[99]).toMatchObject({ projectId: 7, retry: true, because });
+    expect(lab.effects('rescue-job')).toEqual([{ kind: 'rescue-job', projectId: 7, job: 99, retry: true, because }]);
+    lab.feed('kang', {
+      kind: 'job-rescued',
+      job: 99,
+      done: true,
+      because: 'it is canceled and tried again as job 100',
+    });
+    lab.run(100);
+    expect(lab.committed.rescues).toEqual({});
+    lab.run(60_000);
+    expect(lab.effects('rescue-job')).toHaveLength(1);
+  });
+
+  it('a rescue that GitLab has not done is asked again, by the next leader too, until it is', () => {
+    const lab = new Lab({ machines: { kang: measured(), 'desktop-1': measured() }, ledger: ready });
+    lab.run(3000);
+    for (let count = 0; count < 3; count += 1) {
+      says(lab, 99);
+      lab.run(15_000);
+    }
+    lab.feed('kang', { kind: 'job-rescued', job: 99, done: false, because: 'GitLab leaves it canceling' });
+    lab.run(35_000);
+    expect(lab.effects('rescue-job')).toHaveLength(2);
+    lab.term += 1;
+    lab.leader = 'desktop-1';
+    lab.run(2000);
+    expect(lab.effects('rescue-job')).toHaveLength(3);
+  });
+
+  it('a job that a person canceled, and that nobody has, is ended and not tried again', () => {
+    const lab = new Lab({ machines: { kang: measured() }, ledger: ready });
+    lab.run(3000);
+    const canceling = { job: 99, projectId: 7, runner: 9, systemId: 's', startedAt: null, canceling: true };
+    for (let count = 0; count < 3; count += 1) {
+      lab.feed('kang', { kind: 'runs-compared', running: [canceling] });
+      lab.run(15_000);
+    }
+    expect(lab.effects('rescue-job')).toMatchObject([{ job: 99, retry: false }]);
+  });
+
+  it('a job waits for the requests that were on the wire when it was first seen: one of them may still bring it', () => {
+    const lab = new Lab({ machines: { kang: measured() }, ledger: ready, mute: ['take-job'] });
+    lab.pending = [{ job: 5, projectId: 7, project: 'p', name: 'n', ref: 'main', tags: [], queuedAt: wallStart }];
+    lab.run(3000);
+    expect(lab.effects('take-job')).toHaveLength(1);
+    lab.pending = [];
+    for (let count = 0; count < 3; count += 1) {
+      says(lab, 5);
+      lab.run(14_000);
+    }
+    expect(lab.effects('rescue-job')).toEqual([]);
+    const grant = lab.effects('take-job')[0]?.grant ?? '';
+    const outcome = { kind: 'failed' as const, because: 'no whole answer', maybeTaken: true };
+    lab.feed('kang', { kind: 'take-ended', grant, outcome });
+    lab.run(1000);
+    says(lab, 5);
+    lab.run(100);
+    expect(lab.effects('rescue-job')).toMatchObject([{ job: 5 }]);
   });
 
   it('a job that a node owns is none, and one that shows up in time neither', () => {

@@ -351,7 +351,7 @@ export const mutants: Mutant[] = [
     patches: [
       {
         file: jobs('run-compare'),
-        find: 'if (own.has(running.job) || failing.has(running.job)) continue;',
+        find: 'if (own.has(job) || failing.has(job) || look.ledger.rescues?.[job] !== undefined) continue;',
         replace: '',
       },
     ],
