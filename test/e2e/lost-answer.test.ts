@@ -1,0 +1,52 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { formMesh, pipelineEnd } from './mesh.ts';
+import { Rig, type TestMachine, until } from './rig.ts';
+import { SpoilingProxy } from './spoiling-proxy.ts';
+
+/** SAFETY J3: GitLab gave a job, and nobody here knows it. */
+describe('a job whose answer got lost', () => {
+  const rig = new Rig();
+  const proxy = new SpoilingProxy();
+  let machine: TestMachine;
+
+  beforeAll(async () => {
+    const gitlab = rig.practice();
+    await gitlab.start();
+    await proxy.start(gitlab.url);
+    [machine] = (await formMesh(rig, ['kang'])) as [TestMachine];
+    machine.env.PRACTICE_TOKEN = gitlab.token;
+    const { code, stderr } = await machine.cli('gitlab', 'connect', proxy.url, '--token-env', 'PRACTICE_TOKEN');
+    expect(stderr + code).toBe(`${stderr}0`);
+  }, 60_000);
+
+  afterAll(async () => {
+    proxy.stop();
+    await rig.clean();
+  });
+
+  it('on the wire, and one whose agent is killed -9 in the take: each runs once, by a retry', async () => {
+    const gitlab = rig.gitlab!;
+    const ran = join(rig.dir, 'ran');
+    let given = 0;
+    proxy.spoil = ({ path, status }) => {
+      if (!path.startsWith('/api/v4/jobs/request') || status !== 201) return 'pass';
+      given += 1;
+      return given === 1 ? 'cut' : given === 2 ? 'hold' : 'pass';
+    };
+    const job = (name: string) => `${name}: { script: ["echo ${name} >> ${ran}"] }`;
+    const project = await gitlab.push('lost', { '.gitlab-ci.yml': [job('cut'), job('killed')].join('\n') });
+    await until('the second job is on the wire', () => given === 2);
+    await machine.kill('SIGKILL');
+    machine.join('--executor', 'process', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
+    const { status, jobs } = await pipelineEnd(rig, project, 120_000);
+    const seen = jobs.map(({ name, status }) => `${name} ${status}`).sort();
+    expect(seen).toEqual(['cut canceled', 'cut success', 'killed canceled', 'killed success']);
+    expect(status).toBe('success');
+    expect(existsSync(ran) && readFileSync(ran, 'utf8').split('\n').sort().join(' ').trim()).toBe('cut killed');
+    const rescued = machine.events('run-rescued').map((line) => JSON.stringify(line));
+    expect(rescued.filter((line) => line.includes('no node owns it'))).toHaveLength(2);
+    expect(rescued.filter((line) => line.includes('is canceled and tried again as job'))).toHaveLength(2);
+  }, 180_000);
+});
