@@ -78,7 +78,7 @@ export const JobPayload = z.looseObject({
       ref: z.string().max(1024).nullish(),
       sha: z.string().max(128).nullish(),
       refspecs: list(z.string().max(1024), 100),
-      depth: z.number().nullish(),
+      depth: z.int().nonnegative().max(0x7fffffff).nullish(),
       ref_type: z.string().max(32).nullish(),
     })
     .nullish(),
@@ -93,6 +93,7 @@ export const JobPayload = z.looseObject({
   credentials: list(z.looseObject({ password: z.string().nullish() }), 100),
   dependencies: list(JobDependency, 1000),
   run: z.unknown().optional(),
+  secrets: z.record(z.string(), z.unknown()).nullish(),
   features: z
     .looseObject({
       token_mask_prefixes: list(z.string().max(255), 100),

@@ -87,6 +87,8 @@ export interface ExecutorSpec {
   image: string | null;
   entrypoint: string[] | null;
   variables: { key: string; value: string; file: boolean }[];
+  /** The same once the place is known: expanded, with the runner's own. What a step's environment and files are made of. */
+  variablesAt?: (place: { projectDir: string; buildsDir: string }) => ExecutorSpec['variables'];
   cpuMillis: number | null;
   memoryBytes: number | null;
   gpus: Gpu[];

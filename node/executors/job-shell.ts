@@ -45,7 +45,7 @@ export function jobEnvironment(spec: ExecutorSpec, paths: JobPaths): JobEnvironm
   const lines: string[] = [];
   const files = new Map<string, string>();
   const skipped: string[] = [];
-  for (const { key, value, file } of spec.variables) {
+  for (const { key, value, file } of spec.variablesAt?.(paths) ?? spec.variables) {
     if (!name.test(key) || readOnly.has(key)) {
       skipped.push(key);
       continue;

@@ -7,6 +7,9 @@ import type { SourcesSpec } from './git-sources.ts';
 /** A bare mirror of one project: brought up to date for a job, and kept from growing without bound. */
 const damageShapes = /bad object|corrupt|loose object|not a git repository|unable to create .*\.lock|cannot lock ref/i;
 
+/** A repository with long names of commits is one of SHA-256. */
+export const objectFormat = (sha: string): string => `--object-format=${sha.length === 64 ? 'sha256' : 'sha1'}`;
+
 export const refspecsOf = ({ refspecs, ref }: SourcesSpec): string[] =>
   refspecs.length > 0 ? refspecs : [`+refs/heads/${ref}:refs/remotes/origin/${ref}`];
 
@@ -26,7 +29,7 @@ export async function refreshMirror(
 ): Promise<void> {
   const create = async (): Promise<void> => {
     await mkdir(mirror, { recursive: true, mode: 0o700 });
-    await git(['init', '--quiet', '--bare', '--template=', mirror], { cwd: mirror, signal });
+    await git(['init', '--quiet', '--bare', '--template=', objectFormat(spec.sha), mirror], { cwd: mirror, signal });
     // Trees are fetched from here by commit; git forgets our environment between its two ends.
     await git(['config', 'uploadpack.allowAnySHA1InWant', 'true'], { cwd: mirror, signal });
   };

@@ -11,6 +11,7 @@ import {
   isMaintenanceDue,
   isUnused,
   maintainMirror,
+  objectFormat,
   refreshMirror,
   refspecsOf,
   removeLeftovers,
@@ -142,10 +143,13 @@ export class GitSources {
     const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
     try {
       await checkOut(folder, mirror, address, spec, signal);
-      const said = spec.isCheckedOut === false ? 'Fetched (GIT_CHECKOUT is false)' : 'Checked out';
+      const commit = spec.sha.slice(0, 8);
       return {
         tar: tarFolder(folder),
-        sentence: `${said} ${spec.sha.slice(0, 8)} as detached HEAD (ref is ${plain(spec.ref)})`,
+        sentence:
+          spec.isCheckedOut === false
+            ? `Fetched ${commit} without its files: GIT_CHECKOUT is false (ref is ${plain(spec.ref)})`
+            : `Checked out ${commit} as detached HEAD (ref is ${plain(spec.ref)})`,
         hasLfs: /filter=lfs/.test(await fileOf(mirror, spec.sha, '.gitattributes', signal)),
         hasSubmodules: await hasFile(mirror, spec.sha, '.gitmodules', signal),
         remove,
@@ -228,7 +232,8 @@ function addressOf(spec: SourcesSpec): string {
   const refuse = (sentence: string): never => {
     throw new SourcesFailure(sentence, false);
   };
-  if (!/^[0-9a-f]{40,64}$/.test(spec.sha)) refuse(`GitLab gave a commit that is none: ${plain(spec.sha)}`);
+  if (!/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(spec.sha))
+    refuse(`GitLab gave a commit that is none: ${plain(spec.sha)}`);
   if (!refShape.test(spec.ref)) refuse(`GitLab gave a ref that is none: ${plain(spec.ref)}`);
   const odd = spec.refspecs.find((refspec) => !isRefspec(refspec));
   if (odd !== undefined) refuse(`GitLab gave a refspec that is none: ${plain(odd)}`);
@@ -275,7 +280,7 @@ async function checkOut(
   signal: AbortSignal,
 ): Promise<void> {
   const run = (args: string[]): Promise<string> => git(args, { cwd: folder, signal, speaks: 'file' });
-  await run(['init', '--quiet', '--template=', '.']);
+  await run(['init', '--quiet', '--template=', objectFormat(spec.sha), '.']);
   // What the mirror holds under the refspecs' right sides is fetched under the same names, with the commit itself.
   const targets = refspecsOf(spec)
     .map(targetOf)

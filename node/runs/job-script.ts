@@ -1,5 +1,6 @@
+import { durationMs, isOff, isOn } from '../../gitlab-bridge/job-contract.ts';
 import type { JobArtifact, JobPayload } from '../../gitlab-bridge/payload.ts';
-import { variableOf } from '../../gitlab-bridge/payload.ts';
+import { timeoutMsOf, variableOf } from '../../gitlab-bridge/payload.ts';
 import type { RunVariable } from '../../gitlab-bridge/variables.ts';
 import { expand, shellQuoted } from '../../gitlab-bridge/variables.ts';
 
@@ -10,6 +11,11 @@ export interface PlannedStep {
   when: 'on_success' | 'on_failure' | 'always';
   isAfterScript: boolean;
   allowFailure: boolean;
+  limitMs: number | null;
+  /** What fails in it fails the job, though it is after_script. */
+  failsJob: boolean;
+  checksEachLine: boolean;
+  isTraced: boolean;
 }
 
 const colour = {
@@ -32,23 +38,64 @@ export const sectionEnd = (name: string, wallMs: number): string =>
 
 /** The steps of a job in order; the same payload gives the same steps in every agent process. */
 export function planSteps(payload: JobPayload): PlannedStep[] {
-  return payload.steps.map((step) => ({
-    name: step.name,
-    lines: step.script,
-    when: step.when === 'always' || step.when === 'on_failure' ? step.when : 'on_success',
-    isAfterScript: step.name === 'after_script',
-    allowFailure: step.allow_failure === true,
-  }));
+  return payload.steps.map((step) => {
+    const isAfterScript = step.name === 'after_script';
+    return {
+      name: step.name,
+      lines: step.script,
+      when: step.when === 'always' || step.when === 'on_failure' ? step.when : 'on_success',
+      isAfterScript,
+      allowFailure: step.allow_failure === true,
+      limitMs: stepLimitMs(payload, isAfterScript),
+      // A job says so on purpose: by default what after_script does changes no result.
+      failsJob: isAfterScript && isOff(payload, 'AFTER_SCRIPT_IGNORE_ERRORS'),
+      checksEachLine: isOn(payload, 'FF_ENABLE_BASH_EXIT_CODE_CHECK'),
+      isTraced: isOn(payload, 'CI_DEBUG_TRACE'),
+    };
+  });
 }
+
+/** after_script may take this long, as with gitlab-runner. */
+const afterScriptMs = 5 * 60_000;
+
+/** The time that a step has for itself; null: that of the job. */
+function stepLimitMs(payload: JobPayload, isAfterScript: boolean): number | null {
+  const name = isAfterScript ? 'RUNNER_AFTER_SCRIPT_TIMEOUT' : 'RUNNER_SCRIPT_TIMEOUT';
+  const asked = durationMs(variableOf(payload, name) ?? '');
+  if (asked === null) return isAfterScript ? afterScriptMs : null;
+  return Math.min(asked, timeoutMsOf(payload));
+}
+
+/** Time limits of the job that are none: they are not obeyed, and that is said. */
+export const oddLimits = (payload: JobPayload): string[] =>
+  ['RUNNER_SCRIPT_TIMEOUT', 'RUNNER_AFTER_SCRIPT_TIMEOUT'].filter((name) => {
+    const text = variableOf(payload, name) ?? '';
+    return text !== '' && durationMs(text) === null;
+  });
+
+/** What earlier steps left in $GITLAB_ENV: NAME=value lines, as values, never as shell. */
+const readGitlabEnv = `if [ -f "$GITLAB_ENV" ]; then
+  while IFS= read -r AUTOGIT_LINE || [ -n "$AUTOGIT_LINE" ]; do
+    case "$AUTOGIT_LINE" in
+      [A-Za-z_]*=*) case "\${AUTOGIT_LINE%%=*}" in *[!A-Za-z0-9_]*) ;; *) export "$AUTOGIT_LINE" ;; esac ;;
+    esac
+  done < "$GITLAB_ENV"
+  unset AUTOGIT_LINE
+fi`;
+/** `case` leaves $? as it found it. */
+const checkExitCode = 'case "$?" in 0) ;; *) exit "$?" ;; esac';
 
 /** The script of one step: what only the node knows, then each line, said before it is done. */
 export function stepLines(step: PlannedStep, late: readonly RunVariable[], jobStatus: string): string[] {
   const lines = late.map(({ key, value }) => `export ${key}=${shellQuoted(value)}`);
+  if (late.some(({ key }) => key === 'GITLAB_ENV')) lines.push(readGitlabEnv);
   lines.push(`export CI_JOB_STATUS=${shellQuoted(jobStatus)}`);
+  if (step.isTraced) lines.push('set -x');
   for (const line of step.lines) {
     const [first = '', ...rest] = line.replace(/\n+$/, '').split('\n');
     const said = rest.length > 0 ? `$ ${first} # collapsed multi-line command` : `$ ${first}`;
     lines.push(`printf '%s\\n' ${shellQuoted(`${colour.green}${said}${colour.off}`)}`, line);
+    if (step.checksEachLine) lines.push(checkExitCode);
   }
   return lines;
 }
@@ -59,16 +106,23 @@ export function unsupported(payload: JobPayload): string | null {
   if (payload.services.length > 0) named.push('services');
   if (typeof payload.run === 'string' && payload.run !== '' && payload.run !== 'null') named.push('run (CI functions)');
   for (const hook of payload.hooks) if (hook.script.length > 0) named.push(`hooks:${hook.name}`);
-  const modules = variableOf(payload, 'GIT_SUBMODULE_STRATEGY');
-  if (modules && modules !== 'none') named.push(`GIT_SUBMODULE_STRATEGY: ${modules}`);
+  if (Object.keys(payload.secrets ?? {}).length > 0) named.push('secrets');
+  const modules = submoduleStrategy(payload);
+  if (!['none', 'normal', 'recursive'].includes(modules)) named.push(`GIT_SUBMODULE_STRATEGY: ${modules}`);
   if (payload.artifacts.some((artifact) => artifact.untracked)) named.push('artifacts:untracked');
   const format = payload.artifacts.find(({ artifact_format }) => !isKnownFormat(artifact_format));
   if (format) named.push(`artifacts of format ${format.artifact_format}`);
   const strategy = gitStrategy(payload);
   if (!['fetch', 'clone', 'none', 'empty'].includes(strategy)) named.push(`GIT_STRATEGY: ${strategy}`);
   if (payload.steps.length === 0) named.push('a job without a script');
-  return named.length === 0 ? null : `this version of autogit-node does not support ${named.join(', ')}`;
+  return named.length === 0 ? null : cannot(named.join(', '));
 }
+
+export const cannot = (what: string): string => `this version of autogit-node does not support ${what}`;
+
+/** What matters only where the commit has submodules. */
+export const submoduleStrategy = (payload: JobPayload): string =>
+  variableOf(payload, 'GIT_SUBMODULE_STRATEGY') || 'none';
 
 const isKnownFormat = (format: string | null | undefined): boolean =>
   [undefined, null, '', 'zip', 'gzip', 'raw'].includes(format);
@@ -78,11 +132,8 @@ export function gitStrategy(payload: JobPayload): string {
   return asked && asked !== '' ? asked : payload.allow_git_fetch === false ? 'clone' : 'fetch';
 }
 
-/** An artifact's paths with the job's variables in them, as gitlab-runner expands them. */
-export function expandArtifact(artifact: JobArtifact, payload: JobPayload, late: readonly RunVariable[]): JobArtifact {
-  const values = new Map(payload.variables.map(({ key, value }) => [key, value]));
-  for (const { key, value } of late) values.set(key, value);
-  const lookUp = (key: string): string | null => values.get(key) ?? null;
+/** An artifact's name and paths with the job's variables in them, as gitlab-runner expands them. */
+export function expandArtifact(artifact: JobArtifact, lookUp: (key: string) => string | null): JobArtifact {
   return {
     ...artifact,
     name: artifact.name ? expand(artifact.name, lookUp) : artifact.name,

@@ -225,6 +225,7 @@ export class RunDesk {
       this.#sources,
       local,
       payload,
+      this.#freeSlots(local.run.projectId),
     );
     this.#lives.set(local.run.run, life);
     if (this.#ticker === null) this.#ticker = setInterval(() => this.#tick(), tickMs);
@@ -232,6 +233,19 @@ export class RunDesk {
       if (!this.#stopping.signal.aborted) this.#later(() => this.#forget(local.run.run));
     });
     return life;
+  }
+
+  /** The least numbers that no running job has (CI_CONCURRENT_ID): people name ports and databases by them. */
+  #freeSlots(projectId: number): { all: number; project: number } {
+    const lives = [...this.#lives.values()].filter((life) => !life.isOver);
+    const least = (taken: number[]): number => {
+      for (let slot = 0; ; slot++) if (!taken.includes(slot)) return slot;
+    };
+    const ofProject = lives.filter(({ run }) => run.projectId === projectId);
+    return {
+      all: least(lives.map(({ slots }) => slots.all)),
+      project: least(ofProject.map(({ slots }) => slots.project)),
+    };
   }
 
   #tick(): void {

@@ -3,15 +3,16 @@ import { join } from 'node:path';
 import type { JobLine } from '../../gitlab-bridge/gitlab-runner.ts';
 import { type JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
 import { traceLimits } from '../../gitlab-bridge/trace.ts';
-import { lateVariables, type RunVariable, secretsOf } from '../../gitlab-bridge/variables.ts';
+import { jobVariables, lateVariables, type RunFacts, secretsOf } from '../../gitlab-bridge/variables.ts';
 import type { Run } from '../../protocol/ledger.ts';
-import type { Executor, LocalRun, Workspace } from '../ports.ts';
+import type { Executor, ExecutorSpec, LocalRun, Workspace } from '../ports.ts';
 import { signOfLifeMs } from './contact.ts';
 import type { GitSources } from './git-sources.ts';
 import { GitlabLine } from './gitlab-line.ts';
-import { failure, good, type PlannedStep, planSteps } from './job-script.ts';
+import { failure, good, type PlannedStep, planSteps, warning } from './job-script.ts';
+import { abandonMs, RunEnding } from './run-ending.ts';
 import { Freezing } from './run-freezing.ts';
-import { executorSpec, Gone, Halted, type RunDeskOptions, RunFailed, runFolder } from './run-host.ts';
+import { executorSpec, factsOf, Gone, Halted, type RunDeskOptions, RunFailed, runFolder } from './run-host.ts';
 import { prepareRun } from './run-preparing.ts';
 import { newProgress, parseProgress, type RunProgress, type Verdict } from './run-progress.ts';
 import { failed, isWanted, jobUpdate, resultOf } from './run-result.ts';
@@ -19,6 +20,7 @@ import type { RunScene } from './run-scene.ts';
 import { runStep } from './run-step.ts';
 import { uploadArtifacts } from './run-uploads.ts';
 import { TraceLog } from './trace-log.ts';
+import { UploadTime } from './upload-time.ts';
 
 /**
  * The life of one run on its node (SAFETY J4). The job and its token are on disk before this begins.
@@ -36,11 +38,8 @@ export class RunLife {
   readonly #steps: PlannedStep[];
   readonly #scene: RunScene;
   readonly #freezing: Freezing;
-  readonly #halt = new AbortController();
-  /** Aborted by everything that ends the script early: timeout, cancel, gone, halt. */
-  #ending = new AbortController();
-  #endVerdict: Verdict | null = null;
-  #goneBecause: string | null = null;
+  readonly #ending: RunEnding;
+  readonly #uploadTime: UploadTime;
   #local: LocalRun;
   #progress: RunProgress;
   #workspace: Workspace | null = null;
@@ -48,15 +47,25 @@ export class RunLife {
   readonly trace: TraceLog;
   readonly line: GitlabLine;
 
-  constructor(options: RunDeskOptions, executor: Executor, sources: GitSources, local: LocalRun, payload: JobPayload) {
+  /** `slots`: of a run that begins here; one that goes on has its own. */
+  constructor(
+    options: RunDeskOptions,
+    executor: Executor,
+    sources: GitSources,
+    local: LocalRun,
+    payload: JobPayload,
+    slots?: RunFacts['slots'],
+  ) {
     this.#options = options;
     this.#executor = executor;
     this.#payload = payload;
     this.#local = local;
     this.#steps = planSteps(payload);
-    this.#progress = parseProgress(local.progress) ?? newProgress(options.clock.bootMs());
+    this.#progress = parseProgress(local.progress) ?? newProgress(options.clock.bootMs(), slots);
     const folder = runFolder(options.home, local.run.run);
     this.trace = new TraceLog(folder, secretsOf(payload), payload.features?.token_mask_prefixes ?? []);
+    this.#ending = new RunEnding(this.trace);
+    this.#uploadTime = new UploadTime(options.clock.bootMs);
     this.line = new GitlabLine({
       line: () => this.#line(),
       trace: this.trace,
@@ -75,11 +84,13 @@ export class RunLife {
       sources,
       folder,
       line: () => life.#line(),
-      late: (workspace) => life.#late(workspace),
+      late: (workspace) => lateVariables(payload, life.#factsAt(workspace)),
+      variables: (workspace) => jobVariables(payload, life.#factsAt(workspace)),
       get signal() {
         return life.#ending.signal;
       },
-      checkEnd: () => life.#checkEnd(),
+      checkEnd: () => life.#ending.check(),
+      away: (isAway) => life.#uploadTime.away(isAway),
     };
   }
 
@@ -92,12 +103,16 @@ export class RunLife {
     return this.#workspace;
   }
 
+  get slots(): RunFacts['slots'] {
+    return this.#progress.slots;
+  }
+
   get isPreparing(): boolean {
     return this.#progress.phase === 'preparing';
   }
 
   get isOver(): boolean {
-    return this.#progress.phase === 'finished' || this.#goneBecause !== null;
+    return this.#progress.phase === 'finished' || this.#ending.goneBecause !== null;
   }
 
   /** Lives until the end, `stop` or `drop`; never throws. */
@@ -108,14 +123,17 @@ export class RunLife {
 
   /** Looks at timeout and contact; called a few times a second. */
   tick(): void {
-    if (this.isOver || this.#halt.signal.aborted) return;
-    const { sinceBootMs, verdict } = this.#progress;
+    if (this.isOver || this.#ending.halted.aborted) return;
+    const { phase, step, sinceBootMs, verdict } = this.#progress;
     const timeoutMs = timeoutMsOf(this.#payload);
-    const isLate = this.#options.clock.bootMs() - sinceBootMs >= timeoutMs;
-    const isScript = this.#progress.phase === 'preparing' || this.#progress.phase === 'steps';
-    const hasOwnTime = this.#steps[this.#progress.step]?.isAfterScript === true;
-    if (isLate && isScript && !hasOwnTime && verdict.state === 'success')
-      this.#endScript({
+    const endMs = sinceBootMs + timeoutMs;
+    const hasOwnTime = phase === 'steps' && this.#steps[step]?.isAfterScript === true;
+    const isLate =
+      phase === 'artifacts'
+        ? this.#uploadTime.isOver(endMs, verdict.state === 'success')
+        : this.#options.clock.bootMs() >= endMs && verdict.state === 'success';
+    if (isLate && !hasOwnTime && !this.#ending.signal.aborted)
+      this.#ending.end({
         state: 'failed',
         cause: 'timeout',
         exitCode: null,
@@ -136,8 +154,7 @@ export class RunLife {
 
   /** The agent goes, the run stays. */
   async stop(): Promise<void> {
-    this.#halt.abort();
-    this.#ending.abort();
+    this.#ending.halt();
     await this.line.stop();
     await this.#ended;
   }
@@ -157,10 +174,9 @@ export class RunLife {
     this.line.start();
     try {
       if (this.#progress.phase !== 'finished') await this.#toTheEnd();
-      else void this.#clearPlace();
       await this.#deliver();
     } catch (error) {
-      if (error instanceof Halted || this.#halt.signal.aborted) return;
+      if (error instanceof Halted || this.#ending.halted.aborted) return;
       if (error instanceof Gone) return this.#disowned(error.message);
       this.#options.log.error(`run of job ${this.run.job}: ${(error as Error).stack ?? String(error)}`);
       await this.#disowned(`this node failed: ${(error as Error).message}`);
@@ -180,13 +196,16 @@ export class RunLife {
       else await this.#adopt();
       await this.#script();
       verdict = await this.#artifacts();
+      // A cancel that came in the last moment, or to an after_script that was let end.
+      if (verdict.state === 'success') verdict = this.#ending.verdict ?? verdict;
     } catch (error) {
-      this.#checkGone();
+      this.#ending.checkGone();
       if (error instanceof Halted || error instanceof Gone) throw error;
-      verdict = this.#endVerdict ?? failed(error);
+      verdict = this.#ending.verdict ?? failed(error);
     }
     if (verdict.state === 'success') this.trace.say(good('Job succeeded'), 'end');
     else this.trace.say(failure(`Job ${verdict.state}: ${verdict.because}`), 'end');
+    this.trace.seal();
     this.#progress = { ...this.#progress, phase: 'finished', verdict };
     const result = resultOf(verdict, this.#payload);
     await this.#change({ state: 'finished', finishedAt: this.#options.clock.wallMs(), result, frozen: false }, true);
@@ -195,32 +214,37 @@ export class RunLife {
   }
 
   async #prepare(): Promise<void> {
-    const spec = executorSpec(this.#local, this.#payload, this.#options);
+    const spec = this.#spec();
     const wasBegun = this.run.startedAt !== null;
     if (!wasBegun) await this.#change({ state: 'running', startedAt: this.#options.clock.wallMs() }, true);
     else {
       this.trace.say('The agent of this node was restarted: preparing again\n');
       await this.#clearPlace();
     }
-    this.#workspace = await this.#until(
-      prepareRun(this.#scene, this.#executor, spec, async (workspace) => {
-        this.#workspace = workspace;
-        await this.#save({ handle: workspace.handle });
-      }),
-    );
+    const { signal } = this.#ending;
+    const prepared = prepareRun(this.#scene, this.#executor, spec, async (workspace) => {
+      // Made after the run was given up: nobody else will remove it.
+      if (signal.aborted && this.isOver) return workspace.remove();
+      this.#workspace = workspace;
+      await this.#save({ handle: workspace.handle });
+    });
+    this.#workspace = await this.#ending.until('preparing the job', prepared, abandonMs.preparing);
     this.#progress = { ...this.#progress, phase: 'steps' };
     await this.#save({});
   }
 
   /** Removes what an agent process before this one left of the place. */
   async #clearPlace(): Promise<void> {
-    const spec = executorSpec(this.#local, this.#payload, this.#options);
-    const left = await this.#executor.adopt(spec, this.#local.handle ?? '').catch(() => null);
-    await left?.remove().catch((error: Error) => this.#options.log.warn(error.message));
+    const spec = this.#spec();
+    const clearing = this.#executor.adopt(spec, this.#local.handle ?? '').then((left) => left?.remove());
+    await this.#ending
+      .until('clearing what was left', clearing, abandonMs.place)
+      .catch((error: Error) => this.#options.log.warn(error.message));
+    this.#ending.check();
   }
 
   async #adopt(): Promise<void> {
-    const spec = executorSpec(this.#local, this.#payload, this.#options);
+    const spec = this.#spec();
     const handle = this.#local.handle;
     const found = handle === null ? null : await this.#executor.adopt(spec, handle);
     if (found === null)
@@ -249,7 +273,7 @@ export class RunLife {
     let next: Verdict = verdict;
     if (isDue || begun) {
       // after_script has a time of its own, and is done for a job that was ended too.
-      if (planned.isAfterScript) this.#beginAfterScript();
+      if (planned.isAfterScript) this.#ending.renew();
       const ended = runStep(this.#scene, {
         workspace,
         planned,
@@ -259,42 +283,39 @@ export class RunLife {
         onBegin: async () => {
           await this.#options.watched?.(this.run.run, this.#ending.signal);
           await this.#freezing.untilThawed(this.#ending.signal);
-          this.#checkEnd();
+          this.#ending.check();
           this.#progress = { ...this.#progress, step: index, begun: true };
           await this.#save({});
         },
         onFirstOutput: () => this.line.hurry(),
-        endVerdict: () => this.#endVerdict,
-        halted: this.#halt.signal,
+        endVerdict: () => this.#ending.verdict,
+        halted: this.#ending.halted,
       });
-      next = await this.#until(ended);
+      next = await this.#ending.until(`the ${planned.name} step`, ended, abandonMs.step);
     }
     this.#progress = { ...this.#progress, step: index + 1, begun: false, verdict: next };
     await this.#save({});
   }
 
-  #beginAfterScript(): void {
-    if (this.#goneBecause !== null || this.#halt.signal.aborted) return;
-    if (this.#ending.signal.aborted) this.#ending = new AbortController();
-  }
-
   async #artifacts(): Promise<Verdict> {
-    const { verdict } = this.#progress;
-    if (verdict.state === 'canceled') return verdict;
-    this.#beginAfterScript();
-    await this.#until(
-      uploadArtifacts(
-        this.#scene,
-        this.#workspace as Workspace,
-        verdict.state === 'success',
-        this.#progress.uploaded,
-        async (uploaded) => {
-          this.#progress = { ...this.#progress, uploaded };
-          await this.#save({});
-        },
-      ),
-    );
-    return this.#progress.verdict;
+    const { verdict, uploaded } = this.#progress;
+    const isSuccess = verdict.state === 'success';
+    this.#ending.renew();
+    this.#uploadTime.begin();
+    const workspace = this.#workspace as Workspace;
+    const uploading = uploadArtifacts(this.#scene, workspace, isSuccess, uploaded, async (count) => {
+      this.#progress = { ...this.#progress, uploaded: count };
+      await this.#save({});
+    });
+    try {
+      await this.#ending.until('uploading artifacts', uploading, abandonMs.artifacts);
+    } catch (error) {
+      if (isSuccess || !(error instanceof RunFailed)) throw error;
+      // Why the job failed stays why it failed.
+      this.trace.say(warning(error.message), 'no-artifacts');
+      return this.#ending.verdict?.state === 'canceled' ? this.#ending.verdict : verdict;
+    }
+    return verdict;
   }
 
   async #deliver(): Promise<void> {
@@ -319,71 +340,43 @@ export class RunLife {
   }
 
   #cancel(because: string): void {
-    if (this.#progress.verdict.state !== 'success' || this.isOver) return;
-    this.#endScript({ state: 'canceled', cause: null, exitCode: null, because });
-  }
-
-  /** Ends the script: what runs is terminated, then after_script is done. */
-  #endScript(verdict: Verdict): void {
-    if (this.#endVerdict !== null) return;
-    this.#endVerdict = verdict;
-    this.#ending.abort();
+    const { phase, step, begun, verdict } = this.#progress;
+    if (verdict.state === 'canceled' || this.isOver || (verdict.state === 'failed' && phase !== 'artifacts')) return;
+    const canceled: Verdict = { state: 'canceled', cause: null, exitCode: null, because };
+    // after_script is where people give back what they took elsewhere: it ends in its own time.
+    if (phase === 'steps' && begun && this.#steps[step]?.isAfterScript) this.#ending.verdict ??= canceled;
+    else this.#ending.end(canceled);
   }
 
   /** Ends the run without a word to GitLab. */
   #leave(because: string): void {
-    if (this.#goneBecause !== null || this.#progress.phase === 'finished') return;
-    this.#goneBecause = because;
-    this.#ending.abort();
-  }
-
-  #checkEnd(): void {
-    this.#checkGone();
-    if (this.#ending.signal.aborted && this.#endVerdict !== null)
-      throw new RunFailed('script', this.#endVerdict.because);
-  }
-
-  #checkGone(): void {
-    if (this.#halt.signal.aborted) throw new Halted('the agent stops');
-    if (this.#goneBecause !== null) throw new Gone(this.#goneBecause);
-  }
-
-  /** Waits for work, but no longer than the run is ours and the agent lives. */
-  async #until<T>(work: Promise<T>): Promise<T> {
-    const result = await work;
-    this.#checkGone();
-    return result;
+    if (this.#progress.phase !== 'finished') this.#ending.leave(because);
   }
 
   #line(): JobLine {
     return { url: this.#options.gitlabUrl() ?? this.#local.url, job: this.run.job, token: this.#payload.token };
   }
 
-  #late(workspace: Workspace): RunVariable[] {
-    const { nodeName, version } = this.#options;
-    const { projectDir } = workspace;
-    return lateVariables(this.#payload, {
-      projectDir,
-      buildsDir: projectDir.split('/').slice(0, -1).join('/') || '/',
-      node: nodeName,
-      version,
-      architecture: process.arch === 'x64' ? 'amd64' : process.arch,
-      executor: this.#executor.kind,
-    });
+  readonly #factsAt = (place: { projectDir: string; buildsDir?: string }): RunFacts =>
+    factsOf(this.#options, this.#payload, this.run, this.#progress.slots, place);
+
+  #spec(): ExecutorSpec {
+    return executorSpec(this.#local, this.#payload, this.#options, this.#factsAt);
   }
 
   async #removePlace(): Promise<void> {
     const workspace = this.#workspace;
     this.#workspace = null;
     await rm(join(this.#scene.folder, 'upload'), { force: true }).catch(() => undefined);
-    await workspace
-      ?.remove()
-      .catch((error: Error) => this.#options.log.warn(`clean-up of job ${this.run.job}: ${error.message}`));
+    const warn = (because: string): void => this.#options.log.warn(`clean-up of job ${this.run.job}: ${because}`);
+    const late = setTimeout(() => warn('it takes longer than a minute'), abandonMs.place);
+    await workspace?.remove().catch((error: Error) => warn(error.message));
+    clearTimeout(late);
   }
 
   async #save(change: Partial<LocalRun>): Promise<void> {
     this.#local = { ...this.#local, ...change, progress: JSON.stringify(this.#progress) };
-    if (!this.#halt.signal.aborted) await this.#options.store.putRun(this.#local);
+    if (!this.#ending.halted.aborted) await this.#options.store.putRun(this.#local);
   }
 
   /** A change that the mesh must know. A store that fails does not keep a result from GitLab. */
@@ -395,6 +388,6 @@ export class RunLife {
         if (run.state === 'running') throw new RunFailed('system', `the run cannot be kept: ${error.message}`);
         this.#options.log.error(`run of job ${run.job}: ${error.message}`);
       });
-    if (!this.#halt.signal.aborted) this.#options.onRunChanged(run);
+    if (!this.#ending.halted.aborted) this.#options.onRunChanged(run);
   }
 }

@@ -1,11 +1,12 @@
 import { join } from 'node:path';
+import { fetchFlags, ignoredOf, isOff, isOn } from '../../gitlab-bridge/job-contract.ts';
 import type { JobDependency } from '../../gitlab-bridge/payload.ts';
 import { payloadVariables } from '../../gitlab-bridge/variables.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { downloadInto } from './artifact-down.ts';
 import { SourcesFailure } from './git-sources.ts';
-import { gitStrategy, unsupported, warning } from './job-script.ts';
+import { cannot, gitStrategy, oddLimits, submoduleStrategy, unsupported, warning } from './job-script.ts';
 import { RunFailed } from './run-host.ts';
 import { patiently, type RunScene, section } from './run-scene.ts';
 
@@ -33,6 +34,10 @@ export async function prepareRun(
     }
     const { leftOut } = payloadVariables(payload);
     if (leftOut.length > 0) trace.say(warning(`variables that no shell can hold: ${leftOut.join(', ')}`));
+    const ignored = ignoredOf(payload);
+    if (ignored.length > 0) trace.say(warning(`not supported by this version and ignored: ${ignored.join(', ')}`));
+    const odd = oddLimits(payload);
+    if (odd.length > 0) trace.say(warning(`no duration as in 90s or 1h30m, and ignored: ${odd.join(', ')}`));
     if (payload.cache.length > 0) trace.say(warning('cache is not supported by this version: the job runs without it'));
     workspace = await makePlace(scene, executor, spec);
     await onMade(workspace);
@@ -76,19 +81,29 @@ async function getSources(scene: RunScene, workspace: Workspace): Promise<void> 
     ref: ref ?? 'HEAD',
     refspecs: refspecs ?? [],
     depth: depth ?? 0,
+    tags: fetchFlags(payload).tags,
+    isCheckedOut: !isOff(payload, 'GIT_CHECKOUT'),
   };
+  const modules = submoduleStrategy(payload);
   await patiently(scene, 'fetching the sources', async () => {
     try {
       const got = await sources.fetch({ ...spec, gitlabUrl: options.gitlabUrl() ?? spec.gitlabUrl }, scene.signal);
       try {
+        if (got.hasSubmodules && modules !== 'none')
+          throw new RunFailed(
+            'configuration',
+            cannot(`GIT_SUBMODULE_STRATEGY: ${modules} (this commit has submodules)`),
+          );
         await workspace.putTar('.', got.tar);
       } finally {
         await got.remove();
       }
       trace.say(`${got.sentence}\n`);
-      if (got.hasLfs) trace.say(warning('Git LFS is not supported by this version: its files stay pointers'));
+      if (got.hasLfs && !isOn(payload, 'GIT_LFS_SKIP_SMUDGE'))
+        trace.say(warning('Git LFS is not supported by this version: its files stay pointers'));
       return { kind: 'ok' };
     } catch (error) {
+      if (error instanceof RunFailed) throw error;
       if (error instanceof SourcesFailure && error.isAway) return { kind: 'away', because: error.message };
       const hint = error instanceof AutogitError ? ` (${error.hint})` : '';
       return { kind: 'refused', because: `${(error as Error).message}${hint}`, disowned: false };

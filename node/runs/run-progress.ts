@@ -35,12 +35,14 @@ export const RunProgress = z.object({
   /** Boot ms at which the run began: its timeout counts from there, over restarts of the agent. */
   sinceBootMs: z.number(),
   verdict: Verdict,
+  /** CI_CONCURRENT_ID and CI_CONCURRENT_PROJECT_ID: the run's as long as it lives, over restarts of the agent. */
+  slots: z.object({ all: z.int().nonnegative(), project: z.int().nonnegative() }).default({ all: 0, project: 0 }),
 });
 export type RunProgress = z.infer<typeof RunProgress>;
 
 export const success: Verdict = { state: 'success', cause: null, exitCode: 0, because: 'the script passed' };
 
-export function newProgress(sinceBootMs: number): RunProgress {
+export function newProgress(sinceBootMs: number, slots = { all: 0, project: 0 }): RunProgress {
   return {
     phase: 'preparing',
     step: 0,
@@ -48,6 +50,7 @@ export function newProgress(sinceBootMs: number): RunProgress {
     uploaded: 0,
     sinceBootMs,
     verdict: success,
+    slots,
   };
 }
 

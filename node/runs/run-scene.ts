@@ -17,11 +17,15 @@ export interface RunScene {
   /** Folder of the agent's own for this run. */
   folder: string;
   line(): JobLine;
+  /** What a step sets, and all that a name or a path of the job may refer to. */
   late(workspace: Workspace): RunVariable[];
+  variables(workspace: Workspace): RunVariable[];
   /** Aborted when the run must end, or the agent stops. */
   signal: AbortSignal;
   /** Throws what ended it when `signal` is aborted. */
   checkEnd(): void;
+  /** GitLab is waited for, or answers again: that time is not the job's. */
+  away(isAway: boolean): void;
 }
 
 const patienceMs = { first: 500, most: 30_000 } as const;
@@ -42,6 +46,7 @@ export async function patiently(scene: RunScene, what: string, attempt: () => Pr
   let hasSaid = false;
   for (let waitMs: number = patienceMs.first; ; waitMs = Math.min(waitMs * 2, patienceMs.most)) {
     const answer = await attempt();
+    scene.away(answer.kind === 'away');
     scene.checkEnd();
     if (answer.kind === 'ok') return;
     if (answer.kind === 'refused' && answer.disowned) throw new Gone(answer.because);

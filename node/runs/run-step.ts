@@ -21,8 +21,9 @@ export interface StepRun {
 
 /** ms from SIGTERM to SIGKILL when a script is ended. */
 const killGraceMs = 10_000;
-/** after_script may take this long, as with gitlab-runner. */
-const afterScriptMs = 5 * 60_000;
+/** What both executors say of a step that they ended for its limit. */
+const overLimit = /ran longer than its limit/;
+const scriptTookLong = 'the script ran longer than RUNNER_SCRIPT_TIMEOUT';
 
 /** Runs one step, or follows one that runs already, to its end; answers the job's verdict after it. */
 export async function runStep(scene: RunScene, step: StepRun): Promise<Verdict> {
@@ -34,10 +35,7 @@ export async function runStep(scene: RunScene, step: StepRun): Promise<Verdict> 
   trace.say(sectionStart(name, options.clock.wallMs()) + heading(title), `begin-${index}`);
   if (!step.begun) {
     const script = stepLines(planned, scene.late(workspace), jobStatus(step));
-    await workspace.start(
-      { name: planned.name, script, timeoutMs: planned.isAfterScript ? afterScriptMs : null },
-      index,
-    );
+    await workspace.start({ name: planned.name, script, timeoutMs: planned.limitMs }, index);
   }
   const end = await follow(scene, step);
   if (step.halted.aborted) return step.verdict;
@@ -47,8 +45,9 @@ export async function runStep(scene: RunScene, step: StepRun): Promise<Verdict> 
 }
 
 const jobStatus = (step: StepRun): string => {
-  if (!step.planned.isAfterScript) return 'running';
-  return step.verdict.state;
+  const { planned, verdict } = step;
+  if (!planned.isAfterScript) return 'running';
+  return verdict.because.startsWith(scriptTookLong) ? 'timedout' : verdict.state;
 };
 
 /** Reads the step's output until its end; terminates it when the run must end. */
@@ -113,15 +112,28 @@ function verdictAfter(scene: RunScene, step: StepRun, end: StepEnd): Verdict {
   const ended = step.endVerdict();
   if (planned.isAfterScript) {
     const how = end.kind === 'exited' ? `exit code ${end.exitCode}` : end.because;
-    if (end.kind !== 'exited' || end.exitCode !== 0)
-      scene.trace.say(warning(`after_script failed, but job will continue unaffected: ${how}`), `after-${step.index}`);
-    return verdict;
+    const hasFailed = end.kind !== 'exited' || end.exitCode !== 0;
+    if (verdict.state !== 'success') return say(verdict);
+    if (ended !== null) return say(ended);
+    if (!hasFailed || !planned.failsJob) return say(verdict);
+    const exitCode = end.kind === 'exited' ? end.exitCode : null;
+    return { state: 'failed', cause: 'script', exitCode, because: `after_script failed: ${how}` };
+
+    function say(next: Verdict): Verdict {
+      const text = warning(`after_script failed, but job will continue unaffected: ${how}`);
+      if (hasFailed) scene.trace.say(text, `after-${step.index}`);
+      return next;
+    }
   }
   if (ended !== null && verdict.state === 'success') return ended;
   if (end.kind === 'exited' && end.exitCode === 0) return verdict;
   if (end.kind === 'exited') {
     if (planned.allowFailure || verdict.state !== 'success') return verdict;
     return { state: 'failed', cause: 'script', exitCode: end.exitCode, because: `exit code ${end.exitCode}` };
+  }
+  if (planned.limitMs !== null && overLimit.test(end.because)) {
+    const because = `${scriptTookLong}, which is ${Math.round(planned.limitMs / 1000)} s here`;
+    return verdict.state === 'success' ? { state: 'failed', cause: 'timeout', exitCode: null, because } : verdict;
   }
   // Nobody knows what became of the script: it is not done again, and nothing after it is done either.
   throw new RunFailed('system', end.because);

@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { uploadArtifact } from '../../gitlab-bridge/gitlab-runner.ts';
+import { lookUpIn } from '../../gitlab-bridge/variables.ts';
 import type { Workspace } from '../ports.ts';
 import { collectArtifact } from './artifact-up.ts';
 import { expandArtifact, isUploaded, warning } from './job-script.ts';
@@ -20,9 +21,10 @@ export async function uploadArtifacts(
   const name = `upload_artifacts_on_${isSuccess ? 'success' : 'failure'}`;
   const title = `Uploading artifacts for ${isSuccess ? 'successful' : 'failed'} job`;
   await section(scene, name, title, async () => {
+    const lookUp = lookUpIn(scene.variables(workspace), workspace.projectDir);
     for (const [index, artifact] of wanted.entries()) {
       if (index < uploaded) continue;
-      await uploadOne(scene, workspace, expandArtifact(artifact, scene.payload, scene.late(workspace)));
+      await uploadOne(scene, workspace, expandArtifact(artifact, lookUp));
       await done(index + 1);
     }
   });

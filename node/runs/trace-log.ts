@@ -44,6 +44,7 @@ export class TraceLog {
   #at: Position;
   #mask: Mask;
   #fileLength: number;
+  #isSealed = false;
   #memory: Buffer = Buffer.alloc(0);
   /** Why the disk took no more; null while all is well. */
   failure: string | null = null;
@@ -86,11 +87,13 @@ export class TraceLog {
     this.#append(certain, { offset: consumed, mask: this.#mask.state });
   }
 
-  /** The step's output has ended: what the mask held back is no secret. */
+  /** The step's output has ended: what the mask held back is no secret. What is said next begins on a line of its own. */
   endOutput(step: number): void {
     if (this.#at.step !== step) return;
     const held = this.#mask.heldBytes;
     this.#append(this.#mask.flush(), { offset: this.#at.offset + held, mask: freshMask });
+    const last = this.read(this.length - 1, this.length);
+    if (last.length > 0 && last[0] !== 0x0a && last[0] !== 0x0d) this.say('\n', `line-${step}`);
   }
 
   /**
@@ -128,11 +131,18 @@ export class TraceLog {
     return { checksum: `crc32:${sum.toString(16).padStart(8, '0')}`, bytesize: this.length };
   }
 
+  /** Its last word is said: what was abandoned and comes back later adds nothing. */
+  seal(): void {
+    this.#isSealed = true;
+  }
+
   close(): void {
+    this.seal();
     for (const file of [this.#log, this.#positions]) if (file !== -1) closeSync(file);
   }
 
   #append(bytes: Buffer, place: Partial<Position>, isOwn = false): void {
+    if (this.#isSealed) return;
     const room = Math.max(0, this.#limit - this.#at.length);
     const isOver = !isOwn && (this.#at.isCut || bytes.length > room);
     // What is left out is counted as read all the same; the agent's own last words always fit.

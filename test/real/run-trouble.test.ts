@@ -152,11 +152,14 @@ describe('a run in trouble', () => {
   });
 
   it('refuses by name what it cannot do', async () => {
-    lab = await RunLab.start(job(['echo never'], '  variables: { GIT_SUBMODULE_STRATEGY: recursive }\n'));
+    const ci = job(['echo never'], '  variables: { GIT_SUBMODULE_STRATEGY: recursive }\n');
+    lab = await RunLab.start({ ...ci, '.gitmodules': '[submodule "a"]\n\tpath = a\n\turl = ../a.git\n' });
     await lab.agent();
     const run = await lab.begin();
     const ended = await lab.ended(run);
     expect(ended.result).toMatchObject({ state: 'failed', reason: 'runner_configuration_error' });
-    expect(plainText(await lab.traceAt(run))).toContain('does not support GIT_SUBMODULE_STRATEGY: recursive\n');
+    expect(plainText(await lab.traceAt(run))).toContain(
+      'does not support GIT_SUBMODULE_STRATEGY: recursive (this commit has submodules)\n',
+    );
   });
 });

@@ -1,9 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import { failureReason } from '../../gitlab-bridge/failure-reason.ts';
 import { JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
-import { expand, lateVariables, payloadVariables, secretsOf, shellQuoted } from '../../gitlab-bridge/variables.ts';
+import {
+  expand,
+  jobVariables,
+  lateVariables,
+  lookUpIn,
+  payloadVariables,
+  secretsOf,
+  shellQuoted,
+} from '../../gitlab-bridge/variables.ts';
+import { jobEnvironment, jobPaths } from '../../node/executors/job-shell.ts';
+import type { LocalRun } from '../../node/ports.ts';
 import { type Contact, rightToGoOn, signOfLifeMs } from '../../node/runs/contact.ts';
 import { isUploaded, planSteps, stepLines, unsupported } from '../../node/runs/job-script.ts';
+import { executorSpec, factsOf, type RunDeskOptions } from '../../node/runs/run-host.ts';
+import { UploadTime } from '../../node/runs/upload-time.ts';
+import type { Run } from '../../protocol/ledger.ts';
 
 const payload = (more: object): JobPayload =>
   JobPayload.parse({
@@ -20,6 +33,8 @@ const facts = {
   version: '1',
   architecture: 'amd64',
   executor: 'docker',
+  slots: { all: 2, project: 1 },
+  runnerKey: 'abcdef123',
 };
 
 describe('the right to go on (SAFETY J1)', () => {
@@ -86,27 +101,96 @@ describe('what GitLab sent', () => {
     ]);
     expect(leftOut).toEqual(['not.a.name']);
   });
-  it('expands what refers to the folder that only the node knows, and nothing else', () => {
-    const late = lateVariables(
+  it('expands as gitlab-runner does: once, and not by what stands beside it', () => {
+    const all = jobVariables(
       payload({
         variables: [
           { key: 'CACHE', value: '$CI_PROJECT_DIR/cache' },
-          { key: 'RAW', value: '$CI_PROJECT_DIR', raw: true },
-          { key: 'PRICE', value: '5$ and $OTHER' },
+          { key: 'RAW', value: '$CI_PROJECT_DIR $$', raw: true },
+          { key: 'PRICE', value: 'cost $$5, 5$ and $OTHER' },
           { key: 'BOTH', value: `$\{CI_PROJECT_DIR}:$PRICE` },
+          { key: 'GAP', value: `a$\{NO_SUCH_NAME}b` },
+          { key: 'CERT', value: 'in $CI_BUILDS_DIR', file: true },
+          { key: 'USES', value: 'path is $CERT' },
+          { key: 'CI_SERVER', value: 'mine' },
+          { key: 'CI_PROJECT_DIR', value: '/elsewhere' },
+          { key: 'UID', value: '$$' },
+        ],
+        image: { name: 'registry/$CI_SERVER:$NOTHING' },
+      }),
+      facts,
+    );
+    const values = Object.fromEntries(all.map(({ key, value }) => [key, value]));
+    expect(values).toMatchObject({
+      CACHE: '/b/g/p/cache',
+      RAW: '$CI_PROJECT_DIR $$',
+      PRICE: 'cost $5, 5$ and ',
+      BOTH: '/b/g/p:cost $$5, 5$ and $OTHER',
+      GAP: 'ab',
+      CERT: 'in /b',
+      USES: 'path is /b/g/p.tmp/CERT',
+      // A job's own value wins, but for where its tree lies.
+      CI_SERVER: 'mine',
+      CI_PROJECT_DIR: '/b/g/p',
+      CI_BUILDS_DIR: '/b',
+      CI_JOB_IMAGE: 'registry/mine:',
+      CI_CONCURRENT_ID: '2',
+      CI_CONCURRENT_PROJECT_ID: '1',
+      CI_RUNNER_SHORT_TOKEN: 'abcdef123',
+      RUNNER_TEMP_PROJECT_DIR: '/b/g/p.tmp',
+    });
+    expect(Number(values.CI_RUNNER_VERSION?.split('.')[0])).toBeGreaterThanOrEqual(16);
+    // Names and paths mean a file variable's path too; steps set no file, and nothing that bash would refuse.
+    expect(lookUpIn(all, '/b/g/p')('CERT')).toBe('/b/g/p.tmp/CERT');
+    const late = lateVariables(
+      payload({
+        variables: [
+          { key: 'UID', value: '$$' },
+          { key: 'SAME', value: 'x' },
         ],
       }),
       facts,
     );
-    const value = (key: string) => late.find((variable) => variable.key === key)?.value;
-    expect([value('CI_PROJECT_DIR'), value('CACHE'), value('RAW'), value('PRICE'), value('BOTH')]).toEqual([
-      '/b/g/p',
-      '/b/g/p/cache',
-      undefined,
-      undefined,
-      '/b/g/p:5$ and $OTHER',
-    ]);
-    expect(expand(`$$A $\{B} $C.`, (key) => (key === 'B' ? 'b' : null))).toBe('$A b .');
+    expect(late.map(({ key }) => key)).not.toEqual(expect.arrayContaining(['UID']));
+    expect(late.map(({ key }) => key)).not.toEqual(expect.arrayContaining(['SAME']));
+  });
+  it('knows the dollar as Go does', () => {
+    const of = (text: string): string => expand(text, (key) => (key === 'B' ? 'b' : null));
+    const cases = { $$A: '$A', '${B}': 'b', '$B-$B.': 'b-b.', $C: '', $1x: 'x', '$@': '', a$: 'a$', '$ x': '$ x' };
+    for (const [text, right] of Object.entries({
+      ...cases,
+      '${': '',
+      '${}': '',
+      '${B-x}': '',
+      '$/': '$/',
+      '${$}': '$',
+    }))
+      expect(of(text), text).toBe(right);
+  });
+  it('gives a job its builds folder, files with what is in them, and its image', () => {
+    const job = payload({
+      image: { name: 'alpine:$TAG' },
+      variables: [
+        { key: 'CI_PROJECT_PATH', value: 'a/b/c' },
+        { key: 'TAG', value: '3.$MINOR' },
+        { key: 'CONF', value: 'dir=$CI_PROJECT_DIR', file: true },
+      ],
+    });
+    const options = {
+      nodeName: 'kang',
+      version: '1',
+      instance: () => ({ uuid: 'u', epoch: 0 }),
+      limitsFor: () => ({ cpuMillis: null, memoryBytes: null }),
+      gpusByUuid: () => [],
+    } as unknown as RunDeskOptions;
+    const run = { run: 'r', job: 7, tags: [], gpus: [], class: '', executor: 'docker' } as unknown as Run;
+    const factsAt = (place: { projectDir: string; buildsDir?: string }) =>
+      factsOf(options, job, run, { all: 0, project: 0 }, place);
+    expect(factsAt({ projectDir: '/x/builds/a/b/c' }).buildsDir).toBe('/x/builds');
+    const spec = executorSpec({ run } as LocalRun, job, options, factsAt);
+    expect(spec.image).toBe('alpine:3.');
+    const paths = jobPaths(spec, '/builds');
+    expect(jobEnvironment(spec, paths).files).toEqual([{ name: 'CONF', content: 'dir=/builds/a/b/c' }]);
   });
   it('knows every secret', () => {
     const secrets = secretsOf(
@@ -141,6 +225,26 @@ describe('script and results', () => {
     expect(lines).toContain("export K='v'\\'''\n");
     expect(lines).toContain('$ one # collapsed multi-line command');
     expect(lines).toContain('\none\ntwo\n');
+  });
+  it('gives artifacts the time that is left, not counting that of GitLab away', () => {
+    let now = 1000;
+    const time = new UploadTime(() => now);
+    expect(time.isOver(0, true)).toBe(false);
+    time.begin();
+    now = 30_999;
+    expect([time.isOver(0, true), time.isOver(60_000, true)]).toEqual([false, false]);
+    now = 31_000;
+    // A job that took all of its time has half a minute all the same; one that ended otherwise has five.
+    expect([time.isOver(0, true), time.isOver(60_000, true), time.isOver(0, false)]).toEqual([true, false, false]);
+    time.away(true);
+    now = 3_600_000;
+    expect(time.isOver(0, true)).toBe(false);
+    time.away(false);
+    expect([time.isOver(0, true), time.isOver(60_000, true)]).toEqual([true, false]);
+    now += 29_000;
+    expect(time.isOver(60_000, true)).toBe(true);
+    now += 241_000;
+    expect(time.isOver(0, false)).toBe(true);
   });
   it('uploads by `when`', () => {
     expect(
