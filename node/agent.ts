@@ -31,7 +31,6 @@ import type { LanNetwork } from './network/network.ts';
 import type { Sightings } from './network/sightings.ts';
 import type { Executor, Machine, Store } from './ports.ts';
 import { type Removal, removedSentence, writeRemoval } from './removal.ts';
-import { unseal } from './seal.ts';
 import type { JoinOptions } from './settings.ts';
 import { serveSocket } from './socket-server.ts';
 import { version } from './version.ts';
@@ -70,7 +69,6 @@ export class Agent {
   removal: { wasIn: boolean } | null = null;
   #neighbours: Neighbours | null = null;
   #foundedAt: number | null = null;
-  #meshKey = '';
   #words: { words: string | null; mesh: string | null } = { words: null, mesh: null };
   #end!: (end: End) => void;
   readonly #ended = new Promise<End>((resolve) => {
@@ -206,7 +204,6 @@ export class Agent {
       network,
       pause,
       wallMs: () => this.#clock.wallMs(),
-      meshKey: () => this.#meshKey,
       member: () => this.#member,
       words: () => this.#words,
       leave: () => this.#leave(),
@@ -239,9 +236,8 @@ export class Agent {
 
   /** Becomes what the store says: a member. Runs of before a restart go on from here, without a network. */
   async #belong(identity: Identity, store: Store, slot: NetworkSlot, hands: Hands): Promise<void> {
-    this.#meshKey = (await store.get(meshKeyFact)) ?? '';
-    if (this.#meshKey === '')
-      throw new AutogitError('store-corrupt', 'the store has a ledger but not the key of its mesh');
+    const meshKey = (await store.get(meshKeyFact)) ?? '';
+    if (meshKey === '') throw new AutogitError('store-corrupt', 'the store has a ledger but not the key of its mesh');
     const member = new Member({
       ...hands,
       store,
@@ -251,7 +247,8 @@ export class Agent {
       version,
       nodeId: identity.id,
       durable: await store.load(),
-      meshKey: this.#meshKey,
+      meshKey,
+      seed: identity.privateKey.raw,
       clock: this.#clock,
       log: this.#log,
       onLedger: (ledger) => this.#onLedger(ledger),
@@ -269,8 +266,8 @@ export class Agent {
     this.#desk = new EnrolDesk({
       door: network,
       change: (change) => member.changes.ask(change),
-      meshKey: () => this.#meshKey,
-      unseal: (sealed) => unseal(this.#meshKey, sealed),
+      meshKey: () => member.box.meshKey,
+      unseal: (sealed) => member.box.unseal(sealed),
       wallMs: () => this.#clock.wallMs(),
       log: networkLog(this.#log),
     });

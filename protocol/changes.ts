@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
+import { ClassKey, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
 import { OpenApproval, Sealed } from './ledger.ts';
 import { limits } from './limits.ts';
 
@@ -31,6 +31,7 @@ export const Change = z.discriminatedUnion('kind', [
     store: StoreId,
     addresses: z.array(z.string().max(256)).max(limits.addresses),
     witness: z.boolean(),
+    can: z.array(z.string().max(32)).max(16).optional(),
   }),
   z.object({ kind: z.literal('depart'), node: NodeId }),
   z.object({ kind: z.literal('drain'), node: z.string().max(64), drained: z.boolean() }),
@@ -47,6 +48,13 @@ export const Change = z.discriminatedUnion('kind', [
     runnerTokens: z
       .array(z.object({ tags: z.array(z.string().max(limits.tagChars)).max(limits.tagsPerJob), token: Sealed }))
       .max(limits.classes),
+  }),
+  /** A voter seals anew: GitLab's token for those who vote now, or what a removed machine knew, changed. */
+  z.object({
+    kind: z.literal('reseal'),
+    token: z.object({ was: Sealed, now: Sealed, epoch: z.int().nonnegative().nullable() }).optional(),
+    key: z.object({ epoch: z.int().positive(), sealed: z.record(NodeId, Sealed) }).optional(),
+    runner: z.object({ class: ClassKey, was: Sealed, now: Sealed, epoch: z.int().nonnegative() }).optional(),
   }),
 ]);
 export type Change = z.infer<typeof Change>;

@@ -4,8 +4,8 @@ import { limits } from './limits.ts';
 import { Stamp } from './stamp.ts';
 
 /**
- * A secret encrypted with the mesh key (AES-256-GCM, base64 of nonce|ciphertext|tag). The core and the store only
- * ever see it sealed; the shell opens it at the moment of use.
+ * A secret encrypted with the mesh key (AES-256-GCM, base64 of nonce|ciphertext|tag), or for some nodes only
+ * (node/envelope.ts). The core and the store only ever see it sealed; the shell opens it at the moment of use.
  */
 export const Sealed = z.string().min(1).max(8192);
 export type Sealed = z.infer<typeof Sealed>;
@@ -47,6 +47,8 @@ export const LedgerNode = z.looseObject({
   drained: z.boolean(),
   /** Gone politely (leave, shutdown, sleep): is no voter until it is heard again. */
   left: z.boolean(),
+  /** What its version can read, as it said itself; absent in older ones. */
+  can: z.array(z.string().max(32)).max(16).optional(),
 });
 export type LedgerNode = z.infer<typeof LedgerNode>;
 
@@ -80,6 +82,8 @@ export const LedgerClass = z.looseObject({
   lastUsedAt: WallMs,
   /** True for a class whose token the user gave (`--runner-token-env`): it is never created or deleted by us. */
   given: z.boolean(),
+  /** How many machines had been removed when its token was made: it knows those who were in since. */
+  epoch: z.int().nonnegative().optional(),
 });
 export type LedgerClass = z.infer<typeof LedgerClass>;
 
@@ -167,6 +171,17 @@ export type Rescue = z.infer<typeof Rescue>;
 /** Answer to a request by id, remembered so that "unknown" can be asked again (SAFETY L16). */
 export const RememberedRequest = z.object({ id: ShortId, because: Sentence });
 
+/**
+ * What was changed since machines were removed. `wanted` counts removals; `admin` is the count at which GitLab's token was
+ * new; `keys` are the mesh keys since, newest last, each sealed for every member (node/envelope.ts).
+ */
+export const LedgerSecrets = z.looseObject({
+  wanted: z.int().nonnegative(),
+  admin: z.int().nonnegative(),
+  keys: z.array(z.looseObject({ epoch: z.int().nonnegative(), sealed: z.record(NodeId, Sealed) })).max(3),
+});
+export type LedgerSecrets = z.infer<typeof LedgerSecrets>;
+
 /** What a person did that everybody should see for a while: a machine removed, a GitLab connected. */
 export const Act = z.looseObject({ kind: z.string().max(32), at: WallMs, sentence: Sentence });
 export type Act = z.infer<typeof Act>;
@@ -187,6 +202,8 @@ export const Ledger = z.looseObject({
   forgotten: z.record(NodeId, WallMs),
   /** Who removed them, as far as it was said. */
   forgottenBy: z.record(NodeId, Sentence).optional(),
+  /** Absent while no machine was ever removed. */
+  secrets: LedgerSecrets.optional(),
   /** The newest, oldest first. */
   acts: z.array(Act).max(limits.acts).optional(),
   approvals: z.record(NodeId, OpenApproval),

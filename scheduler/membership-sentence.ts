@@ -21,7 +21,7 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'ignore':
       return `${change.node} is ignored${already}: it may wait, but nobody is asked about it`;
     case 'forget':
-      return `${name(change.node)} is forgotten${already}: it is a stranger now`;
+      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}`;
     case 'make-invite':
       return 'the invite is open';
     case 'pair':
@@ -34,7 +34,15 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
       return `${name(change.node)} ${change.drained ? 'takes no new work and does not vote' : 'takes work again'}${already}`;
     case 'set':
       return `${change.key} is ${change.value}${already}`;
+    case 'reseal':
+      return `the secrets are sealed anew${already}`;
     case 'connect-gitlab':
       return `GitLab at ${change.url} is connected${already}`;
   }
 }
+
+/** What changes by itself then, one of which the person will notice. */
+const known = (before: Ledger, after: Ledger): string =>
+  before !== after && after.gitlab.token !== null
+    ? "; what it knew is changed: the mesh's key, runner tokens, and GitLab's token, so that the one you connected with ends"
+    : '';

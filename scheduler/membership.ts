@@ -6,6 +6,7 @@ import { limits } from '../protocol/limits.ts';
 import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
 import { find, freeName, known, mapNode, without } from './membership-names.ts';
+import { reseal, tokenIsNew, wantNewSecrets } from './membership-secrets.ts';
 
 /**
  * What a change makes of the ledger. Pure; the same object when there is nothing to change. Refusals are sentences for
@@ -41,6 +42,8 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
       return set(ledger, change.key, change.value);
     case 'connect-gitlab':
       return connectGitlab(ledger, change, wallMs);
+    case 'reseal':
+      return reseal(ledger, change);
   }
 }
 
@@ -59,6 +62,7 @@ function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' 
     nodes: without(ledger.nodes, node),
     approvals: without(closeApprovalsVia(ledger, node), node),
     ...farewells(ledger, node, by, wallMs),
+    secrets: wantNewSecrets(ledger, node),
   };
 }
 
@@ -101,15 +105,18 @@ function introduce(ledger: Ledger, change: Change & { kind: 'introduce' }): Ledg
   if (!old) return { refused: 'this node is not in the mesh: it must be approved first' };
   const name = freeName(ledger, change.name, change.node);
   const { addresses, store, witness } = change;
+  const { can: could, ...known } = old;
   const same =
     old.name === name &&
     old.store === store &&
     old.witness === witness &&
     !old.left &&
+    String(could ?? []) === String(change.can ?? []) &&
     old.addresses.length === addresses.length &&
     old.addresses.every((address, index) => address === addresses[index]);
   if (same) return ledger;
-  const node: LedgerNode = { ...old, name, addresses, store, witness, left: false };
+  const can = change.can ? { can: change.can } : {};
+  const node: LedgerNode = { ...known, name, addresses, store, witness, left: false, ...can };
   return { ...ledger, nodes: { ...ledger.nodes, [change.node]: node } };
 }
 
@@ -155,10 +162,12 @@ function connectGitlab(ledger: Ledger, change: Change & { kind: 'connect-gitlab'
       token,
       lastUsedAt: wallMs,
       given: true,
+      ...(ledger.secrets ? { epoch: ledger.secrets.wanted } : {}),
     };
   }
   if (Object.keys(classes).length > limits.classes)
     return { refused: `more than ${limits.classes} sets of tags: give fewer runner tokens` };
   const { url, token, instance } = change;
-  return { ...ledger, classes, gitlab: { ...ledger.gitlab, mode: 'connected', url, token, instance } };
+  const gitlab = { ...ledger.gitlab, mode: 'connected' as const, url, token, instance };
+  return { ...ledger, classes, gitlab, ...tokenIsNew(ledger) };
 }

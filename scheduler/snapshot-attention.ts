@@ -6,6 +6,7 @@ import { machinesOf } from './jobs/machines.ts';
 import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
 import { listed, span } from './jobs/words.ts';
+import { secretsDue } from './secrets-due.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
 import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
 
@@ -32,6 +33,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...quorumLines(view, quorum),
     ...recoveryLines(view, ledger),
     ...actLines(view, ledger),
+    ...secretLines(ledger),
     ...gitlabLines(view, ledger),
     ...waitingLines(ledger),
     ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),
@@ -90,6 +92,28 @@ const actLines = (view: ViewInput, { acts }: Ledger): Attention[] =>
       sentence: `${sentence}, ${span(Math.max(0, view.wallMs - at))} ago`,
       fix: null,
     }));
+
+/** Until everything that a removed machine knew has been changed, by the mesh itself or by a person. */
+function secretLines(ledger: Ledger): Attention[] {
+  const due = secretsDue(ledger);
+  const older = listed(due.blockedBy.map((node) => nodeName(ledger, node)));
+  const lines: [boolean, string, string | null][] = [
+    [
+      due.key,
+      `a removed machine knows the mesh's key${older === '' ? '' : `, which changes when ${older} has this version or is removed too`}`,
+      null,
+    ],
+    [
+      due.token,
+      "a removed machine knew GitLab's token: make a new one",
+      'autogit-node gitlab connect URL --token-env VAR',
+    ],
+    [due.classes.length > 0, `a removed machine knew ${due.classes.length} runner tokens that are still in use`, null],
+  ];
+  return lines
+    .filter(([isDue]) => isDue)
+    .map(([, sentence, fix]) => ({ code: 'secrets-known', severity: 'warn', sentence, fix }));
+}
 
 function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
   if (ledger.gitlab.mode === 'none')

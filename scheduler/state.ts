@@ -56,6 +56,7 @@ export function wake(who: Identity, durable: Durable, at: number, _wallMs: numbe
     addresses: null,
     healthy: true,
     introducedAt: Number.NEGATIVE_INFINITY,
+    introducedTerm: -1,
     leaving: null,
     rolledBack: null,
     newerEra: null,

@@ -6,7 +6,7 @@ import type { Desk } from './desk.ts';
 import { type Answer, type Call, created, idOf, ok, type Route, read, route } from './http-call.ts';
 import { practiceRevision, practiceVersion } from './identity.ts';
 import { userShape } from './project-shapes.ts';
-import type { User } from './records.ts';
+import type { PersonalToken, User } from './records.ts';
 import { notFound, refuseWith } from './refusal.ts';
 import { newPersonalToken } from './secrets.ts';
 
@@ -43,7 +43,7 @@ export const createUser = (desk: Desk, username: string, name: string, isAdmin: 
 
 export const createToken = (desk: Desk, user: User, name: string, scopes: string[]): string => {
   const token = newPersonalToken();
-  user.tokens.push({ id: user.tokens.length + 1, name, token, scopes });
+  user.tokens.push({ id: Math.max(0, ...user.tokens.map((one) => one.id)) + 1, name, token, scopes });
   desk.state.saveUser(user);
   return token;
 };
@@ -55,7 +55,54 @@ const userBody = z.object({
   password: z.string().optional(),
   admin: z.boolean().optional(),
 });
+const rotateBody = z.object({ expires_at: z.string().optional() });
+
+/** The token that this very request came with. */
+function ownToken(user: User, call: Call): PersonalToken {
+  const given = call.headers['private-token'];
+  const own = user.tokens.find(({ token }) => token === given);
+  if (own === undefined) throw refuseWith(400, 'the token is of another kind');
+  return own;
+}
+
 const tokenBody = z.object({ name: z.string().min(1).max(255), scopes: z.array(z.enum(tokenScopes)).min(1) });
+
+/** What a personal token may do about itself. */
+const ownTokenRoutes = (desk: Desk): Route[] => {
+  const { state } = desk;
+  return [
+    route('GET', '/api/v4/personal_access_tokens/self', (call) => {
+      const { user, scopes } = authenticate(state, call, ['read_user']);
+      const own = ownToken(user, call);
+      return ok({
+        id: own.id,
+        name: own.name,
+        revoked: false,
+        scopes,
+        user_id: user.id,
+        active: true,
+        expires_at: null,
+      });
+    }),
+    route('POST', '/api/v4/personal_access_tokens/self/rotate', (call) => {
+      const { user } = authenticate(state, call, ['self_rotate']);
+      const own = ownToken(user, call);
+      const body = read(rotateBody, call.body);
+      const token = createToken(desk, user, own.name, own.scopes);
+      user.tokens = user.tokens.filter((one) => one !== own);
+      state.saveUser(user);
+      const id = user.tokens.at(-1)?.id;
+      return ok({
+        id,
+        name: own.name,
+        scopes: own.scopes,
+        user_id: user.id,
+        expires_at: body.expires_at ?? null,
+        token,
+      });
+    }),
+  ];
+};
 
 export const instanceRoutes = (desk: Desk, monitors: (address: string) => boolean): Route[] => {
   const { state } = desk;
@@ -86,6 +133,7 @@ export const instanceRoutes = (desk: Desk, monitors: (address: string) => boolea
       const user = createUser(desk, body.username, body.name ?? body.username, body.admin ?? false);
       return created(userShape(user, call.base));
     }),
+    ...ownTokenRoutes(desk),
     route('POST', '/api/v4/users/:user_id/personal_access_tokens', (call) => {
       admin(state, call);
       const body = read(tokenBody, call.body);

@@ -9,7 +9,6 @@ import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi, Network } from '../ports.ts';
-import { seal } from '../seal.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
@@ -24,7 +23,6 @@ export interface ApiOptions {
   network: Network;
   pause: PauseSwitch;
   wallMs(): number;
-  meshKey(): string;
   member(): Member | null;
   /** While waiting for approval. */
   words(): { words: string | null; mesh: string | null };
@@ -82,10 +80,10 @@ export class LocalApi implements AgentApi {
   }
 
   async invite(ttlMs: number): Promise<{ code: string; expiresAt: number }> {
-    const { network, wallMs, meshKey } = this.#options;
+    const { network, wallMs } = this.#options;
     const code = newInviteCode(new Set(Object.keys(this.#ledger().invites)));
     const expiresAt = wallMs() + ttlMs;
-    const sealed = seal(meshKey(), code.secret);
+    const sealed = this.#member().box.seal(code.secret);
     const outcome = await this.change({
       kind: 'make-invite',
       invite: code.id,
@@ -115,13 +113,13 @@ export class LocalApi implements AgentApi {
       instance = facts.instance;
     }
     for (const { token } of request.runnerTokens) await verifyRunner(url, token, 'autogit-connect', gitlabMs);
-    const key = this.#options.meshKey();
+    const { box } = this.#member();
     return this.change({
       kind: 'connect-gitlab',
       url,
-      token: request.token === null ? null : seal(key, request.token),
+      token: request.token === null ? null : box.sealForVoters(request.token),
       instance,
-      runnerTokens: request.runnerTokens.map(({ tags, token }) => ({ tags, token: seal(key, token) })),
+      runnerTokens: request.runnerTokens.map(({ tags, token }) => ({ tags, token: box.seal(token) })),
     });
   }
 

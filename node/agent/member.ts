@@ -6,16 +6,17 @@ import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { Durable } from '../../scheduler/effects.ts';
+import { contactLimitMs } from '../../scheduler/jobs/classes.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { wake } from '../../scheduler/state.ts';
-import { committedLedger, leaderContactAt } from '../../scheduler/views.ts';
+import { committedLedger, leaderContactAt, leaderOf } from '../../scheduler/views.ts';
 import type { Clock } from '../clock.ts';
 import { mintStoreId } from '../level-store.ts';
 import { type Log, logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
 import { RunDesk } from '../runs/run-desk.ts';
-import { seal, unseal } from '../seal.ts';
+import { SecretBox } from '../secret-box.ts';
 import { Changes } from './changes.ts';
 import { CoreLoop } from './core-loop.ts';
 import { type Hands, outsideHands, perform } from './effects.ts';
@@ -23,6 +24,7 @@ import { GitlabDesk } from './gitlab-desk.ts';
 import type { NetworkSlot } from './network-slot.ts';
 import { rehearse } from './rehearsal.ts';
 import { RunWatch } from './run-watch.ts';
+import { SecretKeeper } from './secret-keeper.ts';
 import { type CoreView, jobRowsOf, whyOf } from './views.ts';
 
 const measureEveryMs = 2_000;
@@ -36,6 +38,8 @@ export interface MemberOptions {
   nodeId: NodeId;
   durable: Durable;
   meshKey: string;
+  /** Of the identity's key. */
+  seed: Uint8Array;
   network: NetworkSlot;
   store: Store;
   clock: Clock;
@@ -57,6 +61,8 @@ export class Member {
   readonly gitlab: GitlabDesk;
   readonly runs: RunDesk;
   readonly #watch: RunWatch;
+  readonly box: SecretBox;
+  readonly #secrets: SecretKeeper;
   readonly #options: MemberOptions;
   /** Who waits for the next commit. */
   readonly #waiting = new Set<() => void>();
@@ -72,7 +78,8 @@ export class Member {
 
   constructor(options: MemberOptions) {
     this.#options = options;
-    const { clock, log, store, meshKey, nodeId } = options;
+    const { clock, log, store, meshKey, seed, nodeId } = options;
+    this.box = new SecretBox({ self: nodeId, seed, meshKey, ledger: () => this.ledger() });
     const identity = {
       node: nodeId,
       name: options.name,
@@ -94,8 +101,8 @@ export class Member {
     this.changes = new Changes(feed);
     this.gitlab = new GitlabDesk({
       ledger: () => this.ledger(),
-      seal: (text) => seal(meshKey, text),
-      unseal: (sealed) => unseal(meshKey, sealed),
+      seal: (text) => this.box.seal(text),
+      unseal: (sealed) => this.box.unseal(sealed),
       feed,
       warn: (sentence) => log.warn(sentence),
     });
@@ -107,6 +114,7 @@ export class Member {
       onProblem: (because) =>
         because === null ? log.info('the watchdog hears of the runs again') : log.error(because),
     });
+    this.#secrets = this.#secretKeeper();
     this.#hands = {
       ...outsideHands(options.network, this.gitlab, log),
       probe: ({ node }) => void this.#probe(node),
@@ -180,6 +188,7 @@ export class Member {
     this.#endRehearsals = rehearse((error) =>
       this.#options.log.warn(`a rehearsal of failover broke: ${error.message}`),
     );
+    this.#secrets.start();
     this.#measuring = setInterval(() => {
       void this.#measure();
       this.#measurements += 1;
@@ -237,6 +246,7 @@ export class Member {
     if (this.#measuring) clearInterval(this.#measuring);
     this.#endRehearsals?.();
     this.#watch.stop();
+    this.#secrets.stop();
     await this.runs.stop();
     await this.loop.stop();
   }
@@ -247,7 +257,7 @@ export class Member {
   }
 
   #runDesk(): RunDesk {
-    const { home, store, clock, executors, meshKey, log, nodeId } = this.#options;
+    const { home, store, clock, executors, log, nodeId } = this.#options;
     return new RunDesk({
       self: nodeId,
       nodeName: this.#options.name,
@@ -260,8 +270,8 @@ export class Member {
       },
       executors,
       gitlabUrl: () => this.ledger()?.gitlab.url ?? null,
-      seal: (text) => seal(meshKey, text),
-      unseal: (sealed) => unseal(meshKey, sealed),
+      seal: (text) => this.box.seal(text),
+      unseal: (sealed) => this.box.unseal(sealed),
       instance: () => {
         const gitlab = this.ledger()?.gitlab;
         return { uuid: gitlab?.instance ?? null, epoch: gitlab?.epoch ?? 0 };
@@ -285,6 +295,23 @@ export class Member {
     await write.catch((error: unknown) => {
       this.loop.lookAtStore();
       throw error;
+    });
+  }
+
+  #secretKeeper(): SecretKeeper {
+    const { nodeId, store, log, clock } = this.#options;
+    return new SecretKeeper({
+      self: nodeId,
+      box: this.box,
+      ledger: () => this.ledger(),
+      mayWrite: () => {
+        const { state } = this.loop;
+        return leaderOf(state)?.node === nodeId && clock.bootMs() - leaderContactAt(state) <= contactLimitMs;
+      },
+      change: (change) => this.changes.ask(change),
+      store,
+      log,
+      now: () => performance.now(),
     });
   }
 

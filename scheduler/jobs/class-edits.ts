@@ -29,6 +29,7 @@ export const creatingClass = (tags: readonly string[], nonce: string, wallMs: nu
       token: null,
       lastUsedAt: wallMs,
       given: false,
+      ...(ledger.secrets ? { epoch: ledger.secrets.wanted } : {}),
     });
   },
 });

@@ -10,7 +10,14 @@ import { nameIn } from './turn.ts';
  * Who may ask for which change (SAFETY L17). What decides who is in the mesh, and whose jobs it runs, is a voter's act: it
  * knows the mesh's secrets anyway. A witness that does not vote, or a plain member, takes part and decides nothing.
  */
-const votersActs: ReadonlySet<Change['kind']> = new Set(['approve', 'forget', 'connect-gitlab', 'make-invite', 'pair']);
+const votersActs: ReadonlySet<Change['kind']> = new Set([
+  'approve',
+  'forget',
+  'connect-gitlab',
+  'make-invite',
+  'pair',
+  'reseal',
+]);
 
 /** Null when it may ask for this. */
 export function whyNot(ledger: Ledger, change: Change, asker: NodeId): string | null {

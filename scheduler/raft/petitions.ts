@@ -7,6 +7,7 @@ import { compareStamps } from '../../protocol/stamp.ts';
 import { isRefusal } from '../ledger-edit.ts';
 import { applyChange } from '../membership.ts';
 import { doneSentence } from '../membership-sentence.ts';
+import { abilities } from '../secrets-due.ts';
 import { whyNot, withAct } from './acts.ts';
 import { maxProposed, propose } from './proposal.ts';
 import { timings } from './timings.ts';
@@ -172,9 +173,13 @@ export function introduce(turn: Turn): void {
   if (raft.petitions.some((one) => one.change.kind === 'introduce')) return;
   const addresses = [...(raft.addresses ?? me.addresses)].slice(0, limits.addresses);
   const { name, store } = identity;
-  const change: Change = { kind: 'introduce', node: turn.self, name, store, addresses, witness: me.witness };
+  const known = { kind: 'introduce', node: turn.self, name, store, addresses, witness: me.witness } as const;
+  const change: Change = { ...known, can: [...abilities] };
   const after = applyChange(raft.committed, change, turn.wallMs);
   if (isRefusal(after) || after === raft.committed) return;
+  const isOnlyThat = applyChange(raft.committed, { ...known, can: me.can }, turn.wallMs) === raft.committed;
+  if (isOnlyThat && raft.introducedTerm === raft.term) return;
+  if (isOnlyThat) raft.introducedTerm = raft.term;
   raft.introducedAt = turn.at;
   petition(turn, change);
 }

@@ -159,6 +159,8 @@ export interface RaftState {
   readonly addresses: readonly string[] | null;
   readonly healthy: boolean;
   readonly introducedAt: number;
+  /** The term in which it last said what its version can, and nothing else: an older leader does not keep that. */
+  readonly introducedTerm: number;
   readonly leaving: { readonly since: number; readonly handedOverAt: number | null; readonly gone: boolean } | null;
   /** This store forgot what it promised: it promises nothing until it goes by another id (SAFETY L9). Null: it did not. */
   readonly rolledBack: RolledBack | null;

@@ -180,6 +180,15 @@ describe('people and permissions', () => {
       scopes: ['api'],
     });
     expect((await api(gitlab, 'GET', '/user', undefined, token.json.token)).json.username).toBe('dora');
+    const self = '/personal_access_tokens/self';
+    const ends = '2027-01-01';
+    const next = await api(gitlab, 'POST', `${self}/rotate`, { expires_at: ends }, token.json.token);
+    expect(next).toMatchObject({ status: 200, json: { name: 't', scopes: ['api'], expires_at: ends } });
+    expect((await api(gitlab, 'GET', self, undefined, token.json.token)).status).toBe(401);
+    expect((await api(gitlab, 'GET', self, undefined, next.json.token)).json).toMatchObject({
+      name: 't',
+      active: true,
+    });
   });
 
   it('pages lists with Link and X-Next-Page, and narrows jobs by scope', async () => {

@@ -116,6 +116,7 @@ export class LabMember {
       nodeId: this.id,
       durable: await store.load(),
       meshKey: newMeshKey(),
+      seed: this.key.raw,
       network: slot,
       store,
       clock,

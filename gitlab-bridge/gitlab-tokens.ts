@@ -1,0 +1,84 @@
+import { z } from 'zod';
+import { AutogitError } from '../protocol/errors.ts';
+import { apiOf, refusalOf } from './gitlab-runner.ts';
+import { type CallReply, call, isHtml, reasonOf } from './http-call.ts';
+
+export interface TokenHolder {
+  url: string;
+  token: string;
+  timeoutMs: number;
+}
+
+const dayMs = 86_400_000;
+/** GitLab allows a token a year at most, unless its administrator said otherwise. */
+const mostDays = 364;
+
+/**
+ * A new admin token for the old one, which GitLab revokes in the same moment. It ends when the old one would have: without
+ * a date GitLab gives it a week. Throws AutogitError `gitlab-*`; only `gitlab-unreachable` may have come after all.
+ */
+export async function rotateAdminToken(holder: TokenHolder): Promise<string> {
+  const self = z.object({ expires_at: z.string().nullish() });
+  const { expires_at: ends } = await ask(holder, self, 'GET', '/personal_access_tokens/self', 'its own token');
+  const latest = new Date(Date.now() + mostDays * dayMs).toISOString().slice(0, 10);
+  const expires_at = ends && ends > new Date().toISOString().slice(0, 10) ? ends : latest;
+  const path = '/personal_access_tokens/self/rotate';
+  return (await ask(holder, Token, 'POST', path, 'the rotation of the token', { expires_at })).token;
+}
+
+/** A new token for a runner, by its old one, which ends with that. Jobs that run have tokens of their own. */
+export async function resetRunnerToken({ url, token, timeoutMs }: TokenHolder): Promise<string> {
+  const path = '/runners/reset_authentication_token';
+  const answer = await ask({ url, token: null, timeoutMs }, Token, 'POST', path, 'the reset of a runner token', {
+    token,
+  });
+  return answer.token;
+}
+
+const Token = z.object({ token: z.string().min(1).max(4096) });
+
+async function ask<S extends z.ZodType>(
+  { url, token, timeoutMs }: { url: string; token: string | null; timeoutMs: number },
+  schema: S,
+  method: 'GET' | 'POST',
+  path: string,
+  what: string,
+  body?: object,
+): Promise<z.output<S>> {
+  let reply: CallReply;
+  try {
+    reply = await call({
+      method,
+      url: `${apiOf(url)}${path}`,
+      headers: {
+        Accept: 'application/json',
+        'User-Agent': 'autogit-node',
+        ...(token === null ? {} : { 'PRIVATE-TOKEN': token }),
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      timeoutMs,
+      limitBytes: 1 << 20,
+      fresh: method === 'POST',
+    });
+  } catch (cause) {
+    throw new AutogitError('gitlab-unreachable', `GitLab at ${url} gave no whole answer: ${reasonOf(cause)}`, {
+      cause,
+    });
+  }
+  if (reply.status < 200 || reply.status > 299 || isHtml(reply.headers)) {
+    const isAway = reply.status >= 500 || reply.status === 429 || isHtml(reply.headers);
+    throw new AutogitError(isAway ? 'gitlab-unreachable' : 'gitlab-refused', refusalOf(what, reply));
+  }
+  const parsed = schema.safeParse(jsonOf(reply.body));
+  if (!parsed.success) throw new AutogitError('gitlab-answer', `GitLab answered ${what} in another form`);
+  return parsed.data;
+}
+
+function jsonOf(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return null;
+  }
+}

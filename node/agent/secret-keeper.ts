@@ -1,0 +1,191 @@
+import { z } from 'zod';
+import { resetRunnerToken, rotateAdminToken, type TokenHolder } from '../../gitlab-bridge/gitlab-tokens.ts';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { rankedVoters } from '../../scheduler/raft/quorum.ts';
+import { secretsDue, votersCanOpen, withoutKey } from '../../scheduler/secrets-due.ts';
+import { isEnvelopes, recipientsOf, sealFor, sealOne } from '../envelope.ts';
+import { newMeshKey } from '../seal.ts';
+import type { SecretBox } from '../secret-box.ts';
+
+type Reseal = Change & { kind: 'reseal' };
+
+const lookEveryMs = 1_000;
+const timeoutMs = 10_000;
+/** After GitLab refused, or did not answer. */
+const againMs = 30_000;
+/** The leader seals first; who votes and can open steps in after so long, in the order of their rank. */
+const stepInMs = 3_000;
+/** What GitLab gave and the mesh has not committed yet; sealed for this node. */
+const pendingFact = 'pending-reseal';
+/** `class` null: GitLab's own token. */
+const Pending = z.object({ class: z.string().nullable(), old: z.string(), now: z.string(), epoch: z.int() });
+type Pending = z.infer<typeof Pending>;
+
+export interface SecretKeeperOptions {
+  self: NodeId;
+  box: SecretBox;
+  ledger(): Ledger | null;
+  /** True with fresh proof that this node leads (SAFETY J6). */
+  mayWrite(): boolean;
+  change(change: Change): Promise<ChangeOutcome>;
+  store: { get(key: string): Promise<string | null>; put(key: string, value: string): Promise<void> };
+  log: { info(sentence: string): void; warn(sentence: string): void };
+  /** Monotonic ms. */
+  now(): number;
+  gitlab?: { rotate(holder: TokenHolder): Promise<string>; reset(holder: TokenHolder): Promise<string> };
+}
+
+/**
+ * Keeps GitLab's token sealed for exactly those who vote, and changes what a removed machine knew: first the mesh key,
+ * then GitLab's own token and the runners'. One thing at a time, each a change of the ledger that does nothing when it
+ * comes late. What GitLab gave is on this disk, sealed, before the mesh is asked: the old token is dead by then.
+ */
+export class SecretKeeper {
+  readonly #options: SecretKeeperOptions;
+  readonly #gitlab: { rotate(holder: TokenHolder): Promise<string>; reset(holder: TokenHolder): Promise<string> };
+  #timer: NodeJS.Timeout | null = null;
+  #isBusy = false;
+  #notBefore = 0;
+  /** Since when sealing anew is due, for those who do not lead. */
+  #dueSince: number | null = null;
+
+  constructor(options: SecretKeeperOptions) {
+    this.#options = options;
+    this.#gitlab = options.gitlab ?? { rotate: rotateAdminToken, reset: resetRunnerToken };
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.look(), lookEveryMs);
+  }
+
+  stop(): void {
+    if (this.#timer) clearInterval(this.#timer);
+    this.#notBefore = Number.POSITIVE_INFINITY;
+  }
+
+  /** One look; public for tests. Never throws. */
+  async look(): Promise<void> {
+    const { ledger, self, now, log } = this.#options;
+    const mine = ledger();
+    if (this.#isBusy || mine === null || now() < this.#notBefore) return;
+    if (!rankedVoters(mine.configuration).includes(self)) return;
+    this.#isBusy = true;
+    try {
+      if (await this.#askPending(mine)) return;
+      if (await this.#seal(mine)) return;
+      if (this.#options.mayWrite()) await this.#renew(mine);
+    } catch (error) {
+      this.#notBefore = now() + againMs;
+      log.warn(`what a removed machine knew could not be changed yet: ${(error as Error).message}`);
+    } finally {
+      this.#isBusy = false;
+    }
+  }
+
+  /** Envelopes for who came to vote, or came into the mesh, and for nobody else. */
+  async #seal(ledger: Ledger): Promise<boolean> {
+    const change = this.#missingEnvelopes(ledger);
+    if (change === null) {
+      this.#dueSince = null;
+      return false;
+    }
+    const { self, mayWrite, now } = this.#options;
+    this.#dueSince ??= now();
+    const rank = rankedVoters(ledger.configuration).indexOf(self);
+    if (mayWrite() || now() - this.#dueSince > stepInMs * (1 + rank)) await this.#options.change(change);
+    return true;
+  }
+
+  #missingEnvelopes(ledger: Ledger): Reseal | null {
+    const { box } = this.#options;
+    const { token } = ledger.gitlab;
+    const voters = rankedVoters(ledger.configuration);
+    const change: Reseal = { kind: 'reseal' };
+    if (token !== null && box.canOpen(token)) {
+      const isRight = votersCanOpen(ledger)
+        ? isEnvelopes(token) && same(recipientsOf(token), voters)
+        : !isEnvelopes(token);
+      if (!isRight) change.token = { was: token, now: box.sealForVoters(box.unseal(token)), epoch: null };
+    }
+    const newest = ledger.secrets?.keys.at(-1);
+    const late = withoutKey(ledger);
+    if (newest && newest.epoch === ledger.secrets?.wanted && late.length > 0 && this.#holdsNewest(ledger))
+      change.key = {
+        epoch: newest.epoch,
+        sealed: Object.fromEntries(late.map((node) => [node, sealOne(node, box.meshKey)])),
+      };
+    return change.token || change.key ? change : null;
+  }
+
+  #holdsNewest(ledger: Ledger): boolean {
+    return Object.hasOwn(ledger.secrets?.keys.at(-1)?.sealed ?? {}, this.#options.self);
+  }
+
+  /** What a removed machine knew. */
+  async #renew(ledger: Ledger): Promise<void> {
+    const { box, change, log } = this.#options;
+    const due = secretsDue(ledger);
+    const epoch = ledger.secrets?.wanted ?? 0;
+    // Who is of an older version could not follow; what opens GitLab is changed all the same.
+    if (due.key && due.blockedBy.length === 0) {
+      const key = newMeshKey();
+      const sealed = Object.fromEntries(Object.keys(ledger.nodes).map((node) => [node, sealOne(node, key)]));
+      const { state } = await change({ kind: 'reseal', key: { epoch, sealed } });
+      if (state === 'done') log.info('the mesh has a new key, which the removed machine does not know');
+      return;
+    }
+    const { url, token } = ledger.gitlab;
+    if (url === null) return;
+    if (due.token && token !== null) {
+      const old = box.unseal(token);
+      const now = await this.#gitlab.rotate({ url, token: old, timeoutMs });
+      await this.#keepAndAsk({ class: null, old, now, epoch });
+      log.info("GitLab's token was rotated: the removed machine knew the old one");
+      return;
+    }
+    const [name] = due.classes;
+    const was = name === undefined ? null : (ledger.classes[name]?.token ?? null);
+    if (name === undefined || was === null) return;
+    const old = box.unseal(was);
+    const now = await this.#gitlab.reset({ url, token: old, timeoutMs });
+    await this.#keepAndAsk({ class: name, old, now, epoch });
+    log.info(
+      `the runner of ${name === '' ? 'untagged jobs' : name} has a new token: the removed machine knew the old one`,
+    );
+  }
+
+  async #keepAndAsk(pending: Pending): Promise<void> {
+    const { self, store, ledger } = this.#options;
+    await store.put(pendingFact, sealFor([self], JSON.stringify(pending)));
+    const mine = ledger();
+    if (mine) await this.#askPending(mine);
+  }
+
+  /** True while something waits to be told. It is over when the ledger has it, or has something that is newer. */
+  async #askPending(ledger: Ledger): Promise<boolean> {
+    const { box, store, change } = this.#options;
+    const kept = (await store.get(pendingFact)) ?? '';
+    if (kept === '') return false;
+    const pending = Pending.parse(JSON.parse(box.unseal(kept)));
+    const { old, now, epoch } = pending;
+    const was = pending.class === null ? ledger.gitlab.token : (ledger.classes[pending.class]?.token ?? null);
+    // Sealed anew meanwhile, it is still the old one: what counts is what is in it.
+    if (was === null || (box.canOpen(was) && box.unseal(was) !== old)) {
+      await store.put(pendingFact, '');
+      return true;
+    }
+    const outcome = await change(
+      pending.class === null
+        ? { kind: 'reseal', token: { was, now: box.sealForVoters(now), epoch } }
+        : { kind: 'reseal', runner: { class: pending.class, was, now: box.seal(now), epoch } },
+    );
+    if (outcome.state !== 'done') throw new AutogitError('no-leader', outcome.because);
+    return true;
+  }
+}
+
+const same = (some: readonly NodeId[], others: readonly NodeId[]): boolean =>
+  some.length === others.length && some.every((node) => others.includes(node));

@@ -1,0 +1,83 @@
+import type { NodeId } from '../protocol/ids.ts';
+import type { Ledger, LedgerSecrets } from '../protocol/ledger.ts';
+import { rankedVoters } from '../scheduler/raft/quorum.ts';
+import { votersCanOpen } from '../scheduler/secrets-due.ts';
+import { isEnvelopes, openEnvelope, openOne, sealFor } from './envelope.ts';
+import { seal, unseal } from './seal.ts';
+
+export interface SecretBoxOptions {
+  self: NodeId;
+  /** Seed of the identity's Ed25519 key. */
+  seed: Uint8Array;
+  /** The mesh key of when this machine was let in. */
+  meshKey: string;
+  ledger(): Ledger | null;
+}
+
+/**
+ * What this node opens and seals. The mesh key of today comes with the ledger, sealed for each member, since a node was
+ * removed; before that, and for who came after, it is the one that was handed over at approval. Older ones open what
+ * was sealed with them.
+ */
+export class SecretBox {
+  readonly #options: SecretBoxOptions;
+  #known: { keys: LedgerSecrets['keys'] | undefined; ring: string[] } | null = null;
+
+  constructor(options: SecretBoxOptions) {
+    this.#options = options;
+  }
+
+  /** The mesh key in force, as far as this node knows it. */
+  get meshKey(): string {
+    return this.#ring()[0] as string;
+  }
+
+  seal(text: string): string {
+    return seal(this.meshKey, text);
+  }
+
+  /** For voters only, where all of them can read that; with the mesh key in a mesh with voters of an older version. */
+  sealForVoters(text: string): string {
+    const ledger = this.#options.ledger();
+    return ledger && votersCanOpen(ledger) ? sealFor(rankedVoters(ledger.configuration), text) : this.seal(text);
+  }
+
+  /** Throws `unsupported` for what is not for this node, `store-corrupt` for what does not open. */
+  unseal(sealed: string): string {
+    if (isEnvelopes(sealed)) return openEnvelope(this.#options.self, this.#options.seed, sealed);
+    const ring = this.#ring();
+    let failure: unknown;
+    for (const key of ring)
+      try {
+        return unseal(key, sealed);
+      } catch (error) {
+        failure ??= error;
+      }
+    throw failure;
+  }
+
+  canOpen(sealed: string): boolean {
+    try {
+      this.unseal(sealed);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Newest first. */
+  #ring(): string[] {
+    const { ledger, self, seed, meshKey } = this.#options;
+    const keys = ledger()?.secrets?.keys;
+    if (this.#known && this.#known.keys === keys) return this.#known.ring;
+    const opened = [...(keys ?? [])].reverse().flatMap(({ sealed }) => {
+      const mine = Object.hasOwn(sealed, self) ? sealed[self] : undefined;
+      return mine === undefined ? [] : [openOne(self, seed, mine)];
+    });
+    // Who has no envelope of the newest was let in after it was made, and was handed it.
+    const isNewer = keys?.at(-1) !== undefined && !Object.hasOwn(keys.at(-1)!.sealed, self);
+    const ring = [...new Set(isNewer ? [meshKey, ...opened] : [...opened, meshKey])];
+    this.#known = { keys, ring };
+    return ring;
+  }
+}

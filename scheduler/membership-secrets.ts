@@ -1,0 +1,53 @@
+import type { Change } from '../protocol/changes.ts';
+import type { NodeId } from '../protocol/ids.ts';
+import type { Ledger, LedgerSecrets } from '../protocol/ledger.ts';
+import { without } from './membership-names.ts';
+
+const none: LedgerSecrets = { wanted: 0, admin: 0, keys: [] };
+/** So many mesh keys are kept sealed: jobs that ran when one was replaced have tokens sealed with the one before. */
+const keysKept = 3;
+
+/** A machine was removed: what it knew is to be changed. Its own envelopes go at once. */
+export function wantNewSecrets({ secrets = none }: Ledger, removed: NodeId): LedgerSecrets {
+  const keys = secrets.keys.map((key) => ({ ...key, sealed: without(key.sealed, removed) }));
+  return { ...secrets, wanted: secrets.wanted + 1, keys };
+}
+
+/** A person gave GitLab's token anew: nobody who was removed knows it. */
+export const tokenIsNew = ({ secrets }: Ledger): { secrets?: LedgerSecrets } =>
+  secrets ? { secrets: { ...secrets, admin: secrets.wanted } } : {};
+
+/** Each part changes nothing when what it replaces is no longer there: it may come late, and twice. */
+export function reseal(ledger: Ledger, { token, key, runner }: Change & { kind: 'reseal' }): Ledger {
+  let next = ledger;
+  if (token && next.gitlab.token === token.was) {
+    const { secrets } = next;
+    const admin = token.epoch === null || !secrets ? {} : { secrets: { ...secrets, admin: token.epoch } };
+    next = { ...next, gitlab: { ...next.gitlab, token: token.now }, ...admin };
+  }
+  if (key) next = withKey(next, key);
+  if (runner) next = withRunnerToken(next, runner);
+  return next;
+}
+
+function withKey(ledger: Ledger, key: { epoch: number; sealed: Record<NodeId, string> }): Ledger {
+  const { secrets, nodes } = ledger;
+  const newest = secrets?.keys.at(-1);
+  // Asked for before another removal: then the removed one might be among those it is sealed for.
+  if (!secrets || key.epoch !== secrets.wanted || key.epoch < (newest?.epoch ?? 0)) return ledger;
+  const members = Object.fromEntries(Object.entries(key.sealed).filter(([node]) => Object.hasOwn(nodes, node)));
+  const isSame = newest?.epoch === key.epoch;
+  const sealed = isSame ? { ...members, ...newest.sealed } : members;
+  if (isSame && Object.keys(sealed).length === Object.keys(newest.sealed).length) return ledger;
+  const before = isSame ? secrets.keys.slice(0, -1) : secrets.keys;
+  return { ...ledger, secrets: { ...secrets, keys: [...before, { epoch: key.epoch, sealed }].slice(-keysKept) } };
+}
+
+function withRunnerToken(
+  ledger: Ledger,
+  { class: key, was, now, epoch }: { class: string; was: string; now: string; epoch: number },
+): Ledger {
+  const entry = Object.hasOwn(ledger.classes, key) ? ledger.classes[key] : undefined;
+  if (!entry || entry.token !== was) return ledger;
+  return { ...ledger, classes: { ...ledger.classes, [key]: { ...entry, token: now, epoch } } };
+}

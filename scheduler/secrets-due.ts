@@ -1,0 +1,45 @@
+import type { NodeId } from '../protocol/ids.ts';
+import type { Ledger } from '../protocol/ledger.ts';
+import { rankedVoters } from './raft/quorum.ts';
+
+/** What a node says of itself that it can do: new forms of data are used when all who must read them can. */
+export const abilities = ['envelopes'] as const;
+
+const can = (ledger: Ledger, node: NodeId): boolean =>
+  (Object.hasOwn(ledger.nodes, node) && ledger.nodes[node]!.can?.includes('envelopes')) || false;
+
+/** A voter of an older version may lead at any moment, and must be able to open GitLab's token then. */
+export const votersCanOpen = (ledger: Ledger): boolean =>
+  rankedVoters(ledger.configuration)
+    .filter((node) => Object.hasOwn(ledger.nodes, node))
+    .every((node) => can(ledger, node));
+
+/** What a removed machine knew and nobody has changed since. */
+export interface SecretsDue {
+  /** A new mesh key, sealed for each member. */
+  key: boolean;
+  /** GitLab's admin token. */
+  token: boolean;
+  /** Classes whose runner token it knew. */
+  classes: string[];
+  /** Machines of an older version: they could not follow a new key. */
+  blockedBy: NodeId[];
+}
+
+export function secretsDue(ledger: Ledger): SecretsDue {
+  const { secrets, gitlab, classes, nodes } = ledger;
+  const wanted = secrets?.wanted ?? 0;
+  const isDue = (epoch: number | undefined): boolean => (epoch ?? 0) < wanted;
+  return {
+    key: isDue(secrets?.keys.at(-1)?.epoch),
+    token: gitlab.token !== null && isDue(secrets?.admin),
+    classes: Object.keys(classes).filter((key) => classes[key]!.token !== null && isDue(classes[key]!.epoch)),
+    blockedBy: Object.keys(nodes).filter((node) => !can(ledger, node)),
+  };
+}
+
+/** Members that the newest key was not sealed for: they came after it. */
+export function withoutKey({ secrets, nodes }: Ledger): NodeId[] {
+  const newest = secrets?.keys.at(-1);
+  return newest ? Object.keys(nodes).filter((node) => !Object.hasOwn(newest.sealed, node)) : [];
+}

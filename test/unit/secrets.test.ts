@@ -1,0 +1,271 @@
+import { generateKeyPair } from '@libp2p/crypto/keys';
+import { peerIdFromPrivateKey } from '@libp2p/peer-id';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { SecretKeeper } from '../../node/agent/secret-keeper.ts';
+import { isEnvelopes, openEnvelope, recipientsOf, sealFor } from '../../node/envelope.ts';
+import { newMeshKey, seal, unseal } from '../../node/seal.ts';
+import { SecretBox } from '../../node/secret-box.ts';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { foundingLedger, Ledger } from '../../protocol/ledger.ts';
+import { applyChange } from '../../scheduler/membership.ts';
+import { abilities, secretsDue } from '../../scheduler/secrets-due.ts';
+
+interface Who {
+  id: string;
+  seed: Uint8Array;
+}
+const people: Who[] = [];
+beforeAll(async () => {
+  for (let index = 0; index < 4; index++) {
+    const key = await generateKeyPair('Ed25519');
+    people.push({ id: peerIdFromPrivateKey(key).toString(), seed: key.raw });
+  }
+});
+const who = (index: number): Who => people[index] as Who;
+const meshKey = newMeshKey();
+const can = [...abilities];
+
+/** A and B vote, P does not; all of this version unless said otherwise. GitLab is connected, with one class. */
+function mesh(old: number[] = []): Ledger {
+  const base = foundingLedger({
+    meshId: 'm',
+    meshName: 'home',
+    era: 'e',
+    node: who(0).id,
+    name: 'a',
+    store: 's',
+    addresses: [],
+    witness: false,
+    wallMs: 0,
+    pairUntil: 0,
+    defaultArch: 'amd64',
+  });
+  const entry = base.nodes[who(0).id]!;
+  const names = ['a', 'b', 'p'];
+  const nodes = Object.fromEntries(
+    names.map((name, index) => [who(index).id, { ...entry, name, ...(old.includes(index) ? {} : { can }) }]),
+  );
+  const voters = { [who(0).id]: { store: 's', weight: 2 }, [who(1).id]: { store: 's', weight: 2 } };
+  const classes = {
+    gpu: {
+      tags: ['gpu'],
+      state: 'ready' as const,
+      nonce: 'n',
+      runner: 7,
+      token: seal(meshKey, 'glrt-old'),
+      lastUsedAt: 0,
+      given: false,
+    },
+  };
+  const gitlab = { ...base.gitlab, mode: 'connected' as const, url: 'http://gl', token: seal(meshKey, 'glpat-old') };
+  return { ...base, nodes, configuration: { voters, next: null }, classes, gitlab };
+}
+
+/** One ledger, and what each machine does with it. GitLab knows one admin token and one runner token at a time. */
+class Rig {
+  ledger: Ledger;
+  readonly gitlab = { admin: 'glpat-old', runner: 'glrt-old', calls: [] as string[], fails: false };
+  readonly facts = new Map<string, string>();
+  answers = true;
+  leader = 0;
+  now = 0;
+  constructor(ledger: Ledger) {
+    this.ledger = ledger;
+  }
+  box = (index: number): SecretBox =>
+    new SecretBox({ self: who(index).id, seed: who(index).seed, meshKey, ledger: () => this.ledger });
+  keeper(index: number): SecretKeeper {
+    const swap = (what: 'admin' | 'runner') => async (holder: { token: string }) => {
+      if (this.gitlab.fails || holder.token !== this.gitlab[what]) throw new AutogitError('gitlab-refused', 'no');
+      this.gitlab.calls.push(what);
+      this.gitlab[what] = `${holder.token}+`;
+      return this.gitlab[what];
+    };
+    return new SecretKeeper({
+      self: who(index).id,
+      box: this.box(index),
+      ledger: () => this.ledger,
+      mayWrite: () => this.leader === index,
+      change: async (change) => this.apply(change),
+      store: {
+        get: async (key) => this.facts.get(key) ?? null,
+        put: async (key, value) => void this.facts.set(key, value),
+      },
+      log: { info: () => {}, warn: () => {} },
+      now: () => this.now,
+      gitlab: { rotate: swap('admin'), reset: swap('runner') },
+    });
+  }
+  apply(change: Change): ChangeOutcome {
+    if (!this.answers) return { state: 'unknown', because: 'the leader changed' };
+    const after = applyChange(this.ledger, change, 0);
+    if ('refused' in after) return { state: 'refused', because: String(after.refused) };
+    this.ledger = Ledger.parse(JSON.parse(JSON.stringify(after)));
+    return { state: 'done', because: '' };
+  }
+  /** So many looks of every machine, a second apart. */
+  async live(seconds: number, ...indexes: number[]): Promise<void> {
+    const keepers = indexes.map((index) => this.keeper(index));
+    for (let second = 0; second < seconds; second++) {
+      this.now += 1000;
+      for (const keeper of keepers) await keeper.look();
+    }
+  }
+  opens = (index: number, sealed: string | null): string | null => {
+    try {
+      return this.box(index).unseal(sealed ?? '');
+    } catch {
+      return null;
+    }
+  };
+}
+
+describe('an envelope', () => {
+  it('opens for whom it was sealed, is never the same twice, and for nobody else', () => {
+    const sealed = sealFor([who(0).id, who(1).id], 'secret');
+    expect(recipientsOf(sealed)).toEqual([who(0).id, who(1).id]);
+    for (const index of [0, 1]) expect(openEnvelope(who(index).id, who(index).seed, sealed)).toBe('secret');
+    expect(sealFor([who(0).id], 'secret')).not.toBe(sealFor([who(0).id], 'secret'));
+    expect(() => openEnvelope(who(2).id, who(2).seed, sealed)).toThrow(/does not/);
+    expect(() => openEnvelope(who(0).id, who(1).seed, sealed)).toThrow(/does not open/);
+    const broken = sealed.replace(/:"[A-Za-z0-9+/]{20}/g, ':"AAAAAAAAAAAAAAAAAAAA');
+    expect(() => openEnvelope(who(0).id, who(0).seed, broken)).toThrow(/does not open/);
+    for (const rubbish of ['v2.', 'v2.{', 'v2.null', 'v2.[]', 'v1']) expect(recipientsOf(rubbish)).toEqual([]);
+  });
+});
+
+describe("GitLab's token", () => {
+  it('is sealed for those who vote as soon as all of them can read that: a witness and a plain member cannot open it', async () => {
+    const rig = new Rig(mesh());
+    expect(rig.opens(2, rig.ledger.gitlab.token)).toBe('glpat-old');
+    await rig.live(1, 0);
+    expect([0, 1, 2].map((index) => rig.opens(index, rig.ledger.gitlab.token))).toEqual([
+      'glpat-old',
+      'glpat-old',
+      null,
+    ]);
+  });
+  it('follows the voters; who can open it steps in when the leader cannot', async () => {
+    const rig = new Rig(mesh());
+    await rig.live(1, 0);
+    const voters = { ...rig.ledger.configuration.voters, [who(2).id]: { store: 's', weight: 2 } };
+    rig.ledger = { ...rig.ledger, configuration: { voters, next: null } };
+    rig.leader = 2;
+    await rig.live(12, 1, 2);
+    expect(rig.opens(2, rig.ledger.gitlab.token)).toBe('glpat-old');
+    rig.leader = 0;
+    const { [who(1).id]: _, ...left } = voters;
+    rig.ledger = { ...rig.ledger, configuration: { voters: left, next: null } };
+    await rig.live(1, 0);
+    expect(recipientsOf(rig.ledger.gitlab.token ?? '').sort()).toEqual([who(0).id, who(2).id].sort());
+  });
+  it('stays as it was while a voter is of an older version, which may lead at any moment, and goes back for one', async () => {
+    const rig = new Rig(mesh([1]));
+    await rig.live(5, 0);
+    expect(isEnvelopes(rig.ledger.gitlab.token ?? '')).toBe(false);
+    expect(rig.box(0).sealForVoters('x').startsWith('v2.')).toBe(false);
+    const mended = new Rig(mesh());
+    await mended.live(1, 0);
+    const { can: _, ...older } = mended.ledger.nodes[who(1).id]!;
+    mended.ledger = { ...mended.ledger, nodes: { ...mended.ledger.nodes, [who(1).id]: older } };
+    await mended.live(1, 0);
+    expect(unseal(meshKey, mended.ledger.gitlab.token ?? '')).toBe('glpat-old');
+  });
+});
+
+describe('forget changes what that machine knew', () => {
+  const forgetP = (rig: Rig): void => void rig.apply({ kind: 'forget', node: 'p' });
+
+  it("the mesh key, GitLab's token, runner tokens, open invites: with all it had, the removed machine opens nothing new", async () => {
+    const rig = new Rig(mesh());
+    await rig.live(1, 0);
+    rig.apply({ kind: 'make-invite', invite: 'i', code: rig.box(0).seal('c'), expiresAt: 9, by: who(0).id });
+    forgetP(rig);
+    expect(secretsDue(rig.ledger)).toEqual({ key: true, token: true, classes: ['gpu'], blockedBy: [] });
+    await rig.live(6, 0, 1);
+    expect(secretsDue(rig.ledger)).toEqual({ key: false, token: false, classes: [], blockedBy: [] });
+    expect(rig.gitlab.calls).toEqual(['admin', 'runner']);
+    expect(rig.ledger.invites).toEqual({});
+    for (const index of [0, 1]) {
+      expect(rig.opens(index, rig.ledger.gitlab.token)).toBe(rig.gitlab.admin);
+      expect(rig.opens(index, rig.ledger.classes.gpu?.token ?? '')).toBe(rig.gitlab.runner);
+      expect(rig.box(index).meshKey).not.toBe(meshKey);
+    }
+    const said = rig.box(0).seal('new');
+    for (const sealed of [said, rig.ledger.gitlab.token, rig.ledger.classes.gpu?.token ?? '']) {
+      expect(rig.opens(2, sealed)).toBeNull();
+      expect(() => unseal(meshKey, sealed ?? '')).toThrow();
+    }
+    // What was sealed before still opens: jobs that run have tokens of then.
+    expect(rig.opens(1, seal(meshKey, 'job token'))).toBe('job token');
+  });
+  it('who comes in later gets the key of today handed over, and an envelope for the next start', async () => {
+    const rig = new Rig(mesh());
+    forgetP(rig);
+    await rig.live(6, 0);
+    const key = rig.box(0).meshKey;
+    const newcomer = who(3);
+    rig.ledger = {
+      ...rig.ledger,
+      nodes: { ...rig.ledger.nodes, [newcomer.id]: { ...rig.ledger.nodes[who(0).id]!, name: 'n' } },
+    };
+    const handed = new SecretBox({ self: newcomer.id, seed: newcomer.seed, meshKey: key, ledger: () => rig.ledger });
+    expect(handed.meshKey).toBe(key);
+    await rig.live(1, 0);
+    const started = new SecretBox({
+      self: newcomer.id,
+      seed: newcomer.seed,
+      meshKey: 'ab'.repeat(32),
+      ledger: () => rig.ledger,
+    });
+    expect(started.meshKey).toBe(key);
+  });
+  it('waits with the key, and with nothing else, for machines of an older version, and says which', async () => {
+    const rig = new Rig(mesh());
+    const { can: _, ...older } = rig.ledger.nodes[who(1).id]!;
+    forgetP(rig);
+    rig.ledger = { ...rig.ledger, nodes: { ...rig.ledger.nodes, [who(1).id]: older } };
+    await rig.live(5, 0);
+    expect(secretsDue(rig.ledger)).toEqual({ key: true, token: false, classes: [], blockedBy: [who(1).id] });
+  });
+  it('what GitLab gave is not lost when the mesh does not answer, or this agent ends, in between', async () => {
+    const rig = new Rig(mesh());
+    forgetP(rig);
+    await rig.live(2, 0);
+    expect([secretsDue(rig.ledger).key, rig.gitlab.calls]).toEqual([false, []]);
+    rig.answers = false;
+    await rig.live(1, 0);
+    expect(rig.gitlab.calls).toEqual(['admin']);
+    expect([...rig.facts.values()].join()).not.toContain('glpat');
+    rig.answers = true;
+    rig.leader = -1;
+    // Another process, it does not even lead any more, and meanwhile another voter sealed the old token anew.
+    const was = rig.ledger.gitlab.token ?? '';
+    rig.apply({ kind: 'reseal', token: { was, now: rig.box(1).sealForVoters('glpat-old'), epoch: null } });
+    await rig.live(1, 0);
+    expect(rig.opens(1, rig.ledger.gitlab.token)).toBe('glpat-old+');
+    expect(secretsDue(rig.ledger).token).toBe(false);
+  });
+  it('a refusal of GitLab is not repeated every second, and a person who connects anew ends it', async () => {
+    const rig = new Rig(mesh());
+    forgetP(rig);
+    rig.gitlab.fails = true;
+    await rig.live(20, 0);
+    expect(secretsDue(rig.ledger)).toMatchObject({ key: false, token: true });
+    const token = rig.box(0).sealForVoters('glpat-new');
+    rig.apply({ kind: 'connect-gitlab', url: 'http://gl', token, instance: null, runnerTokens: [] });
+    expect(secretsDue(rig.ledger)).toMatchObject({ token: false, classes: ['gpu'] });
+    rig.gitlab.fails = false;
+    await rig.live(40, 0);
+    expect(secretsDue(rig.ledger).classes).toEqual([]);
+  });
+  it('a key that was asked for before another removal is not taken: the second machine may have it', async () => {
+    const rig = new Rig(mesh());
+    forgetP(rig);
+    const key = { epoch: 1, sealed: { [who(1).id]: 'x' } };
+    rig.apply({ kind: 'forget', node: 'b' });
+    rig.apply({ kind: 'reseal', key });
+    expect(rig.ledger.secrets?.keys).toEqual([]);
+  });
+});
