@@ -33,6 +33,9 @@ export const Recovery = z.looseObject({
 });
 export type Recovery = z.infer<typeof Recovery>;
 
+/** What a node says of itself that it can read: new forms of data are used when all who must read them can. */
+export const abilities = ['envelopes'] as const;
+
 export const LedgerNode = z.looseObject({
   name: NodeName,
   approvedAt: WallMs,
@@ -253,6 +256,7 @@ export function foundingLedger(from: {
         witness: from.witness,
         drained: false,
         left: false,
+        can: [...abilities],
       },
     },
     forgotten: {},

@@ -2,9 +2,6 @@ import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import { rankedVoters } from './raft/quorum.ts';
 
-/** What a node says of itself that it can do: new forms of data are used when all who must read them can. */
-export const abilities = ['envelopes'] as const;
-
 const can = (ledger: Ledger, node: NodeId): boolean =>
   (Object.hasOwn(ledger.nodes, node) && ledger.nodes[node]!.can?.includes('envelopes')) || false;
 

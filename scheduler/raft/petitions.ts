@@ -1,13 +1,12 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger } from '../../protocol/ledger.ts';
+import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps } from '../../protocol/stamp.ts';
 import { isRefusal } from '../ledger-edit.ts';
 import { applyChange } from '../membership.ts';
 import { doneSentence } from '../membership-sentence.ts';
-import { abilities } from '../secrets-due.ts';
 import { whyNot, withAct } from './acts.ts';
 import { maxProposed, propose } from './proposal.ts';
 import { timings } from './timings.ts';

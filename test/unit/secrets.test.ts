@@ -7,9 +7,9 @@ import { newMeshKey, seal, unseal } from '../../node/seal.ts';
 import { SecretBox } from '../../node/secret-box.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import { foundingLedger, Ledger } from '../../protocol/ledger.ts';
+import { abilities, foundingLedger, Ledger } from '../../protocol/ledger.ts';
 import { applyChange } from '../../scheduler/membership.ts';
-import { abilities, secretsDue } from '../../scheduler/secrets-due.ts';
+import { secretsDue } from '../../scheduler/secrets-due.ts';
 
 interface Who {
   id: string;
@@ -41,7 +41,7 @@ function mesh(old: number[] = []): Ledger {
     pairUntil: 0,
     defaultArch: 'amd64',
   });
-  const entry = base.nodes[who(0).id]!;
+  const { can: _, ...entry } = base.nodes[who(0).id]!;
   const names = ['a', 'b', 'p'];
   const nodes = Object.fromEntries(
     names.map((name, index) => [who(index).id, { ...entry, name, ...(old.includes(index) ? {} : { can }) }]),
