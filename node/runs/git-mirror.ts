@@ -5,6 +5,7 @@ import { git, SourcesFailure } from './git-command.ts';
 import type { SourcesSpec } from './git-sources.ts';
 
 /** A bare mirror of one project: brought up to date for a job, and kept from growing without bound. */
+const maintained = 'autogit-maintained';
 const damageShapes = /bad object|corrupt|loose object|not a git repository|unable to create .*\.lock|cannot lock ref/i;
 
 /** A repository with long names of commits is one of SHA-256. */
@@ -32,6 +33,8 @@ export async function refreshMirror(
     await git(['init', '--quiet', '--bare', '--template=', objectFormat(spec.sha), mirror], { cwd: mirror, signal });
     // Trees are fetched from here by commit; git forgets our environment between its two ends.
     await git(['config', 'uploadpack.allowAnySHA1InWant', 'true'], { cwd: mirror, signal });
+    // Nothing to tidy up for a day.
+    await writeFile(join(mirror, maintained), '');
   };
   if (!existsSync(join(mirror, 'HEAD'))) await create();
   else if (await hasPipeline(mirror, spec, signal)) return;
@@ -117,7 +120,7 @@ export async function touchMirror(mirror: string): Promise<void> {
 
 /** Has it been longer than a day? Asked again a day later whatever comes of it. */
 export async function isMaintenanceDue(mirror: string): Promise<boolean> {
-  const stamp = join(mirror, 'autogit-maintained');
+  const stamp = join(mirror, maintained);
   if (ageMs(stamp) < restMs) return false;
   await writeFile(stamp, '');
   return true;
@@ -135,7 +138,16 @@ export async function maintainMirror(mirror: string, signal: AbortSignal): Promi
   for (const ref of past) await git(['update-ref', '-d', ref], { cwd: mirror, signal });
   removeLeftovers(mirror);
   // A fetch of this moment may have brought what no ref names yet: two hours of it stay.
-  const gentle = ['-c', 'pack.threads=1', '-c', 'pack.windowMemory=64m', '-c', 'core.bigFileThreshold=16m'];
+  const gentle = [
+    '-c',
+    'pack.threads=1',
+    '-c',
+    'pack.windowMemory=64m',
+    '-c',
+    'core.bigFileThreshold=16m',
+    '-c',
+    'gc.bigPackThreshold=1g',
+  ];
   await git([...gentle, 'gc', '--quiet', '--prune=2.hours.ago'], { cwd: mirror, signal, isBackground: true });
 }
 

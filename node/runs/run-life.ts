@@ -244,13 +244,14 @@ export class RunLife {
   }
 
   async #adopt(): Promise<void> {
-    const spec = this.#spec();
-    const handle = this.#local.handle;
-    const found = handle === null ? null : await this.#executor.adopt(spec, handle);
+    const { handle } = this.#local;
+    const finding = handle === null ? Promise.resolve(null) : this.#executor.adopt(this.#spec(), handle);
+    const found = await this.#ending.until('finding the run again', finding, abandonMs.preparing);
     if (found === null)
       throw new RunFailed('system', 'the agent of this node was restarted and nothing of the run is left');
     this.#workspace = found;
-    if (this.#progress.phase === 'steps') await this.#freezing.hold();
+    if (this.#progress.phase === 'steps')
+      await this.#ending.until('holding the run', this.#freezing.hold(), abandonMs.preparing);
   }
 
   async #script(): Promise<void> {
