@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { Level } from 'level';
@@ -110,10 +110,20 @@ async function reopen(folder: string, id: string, before: OpenLevel, levelAt: Le
 function prepareFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if ((statSync(folder).mode & 0o077) !== 0) chmodSync(folder, 0o700);
+    // All that LevelDB makes from now on, and what an earlier version left open to others.
+    process.umask(0o077);
+    closeToOthers(folder);
   } catch (cause) {
     throw new AutogitError('home-unwritable', `${folder} cannot be used: ${(cause as Error).message}`, { cause });
   }
+}
+
+/** A descriptor of ours in a wrong hand must open nothing anew: not only the folder is private, each file is. */
+function closeToOthers(path: string): void {
+  const entry = lstatSync(path);
+  if (entry.isSymbolicLink()) return;
+  if ((entry.mode & 0o077) !== 0) chmodSync(path, entry.mode & 0o700);
+  if (entry.isDirectory()) for (const name of readdirSync(path)) closeToOthers(join(path, name));
 }
 
 const corrupt = (folder: string, what: string, cause?: unknown): AutogitError =>

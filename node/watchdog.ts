@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import {
   appendFileSync,
   closeSync,
@@ -12,6 +11,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { spawnClean } from './clean-spawn.ts';
 import { type Clock, clockEnvironment, systemClock } from './clock.ts';
 import { isDiskError } from './disk-errors.ts';
 import { cgroupProcesses, freezeCgroup, thawCgroup, unifiedMount } from './executors/run-cgroup.ts';
@@ -85,7 +85,7 @@ export async function startWatchdog(home: string, bin: string = process.argv[1] 
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const log = openLog(home);
   try {
-    const child = spawn(process.execPath, ['--max-semi-space-size=1', bin, '__watchdog', '--home', home], {
+    const child = spawnClean(process.execPath, ['--max-semi-space-size=1', bin, '__watchdog', '--home', home], {
       cwd: '/',
       detached: true,
       stdio: ['ignore', log, log],

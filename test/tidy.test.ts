@@ -58,6 +58,14 @@ describe('tidy', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('only clean-spawn starts processes: no child inherits the store', () => {
+    const wrong = under('node', 'gitlab-bridge').filter((file) => {
+      if (file === 'node/clean-spawn.ts' || file.startsWith('gitlab-bridge/practice/')) return false;
+      return /import \{(?! *type [^,}]*\})[^}]*\} from 'node:child_process'/.test(text(file));
+    });
+    expect(wrong).toEqual([]);
+  });
+
   it('no file is longer than 400 lines', () => {
     const long = files
       .map((file) => ({ file, lines: text(file).split('\n').length - 1 }))

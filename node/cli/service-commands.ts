@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process';
 import {
   chmodSync,
   copyFileSync,
@@ -14,8 +13,8 @@ import {
 } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import { AutogitError } from '../../protocol/errors.ts';
+import { execCleanly } from '../clean-spawn.ts';
 import { serviceGroup, systemHome, userHome } from '../home.ts';
 import { recallJoin } from '../join-memory.ts';
 import { version } from '../version.ts';
@@ -25,7 +24,7 @@ import { serviceConfig, writeFlags } from './service-config.ts';
 import { copyProgram, unitText, writeUnit } from './service-files.ts';
 import { changeableBy, endAgent, moveHome, systemHomes, unfinishedRuns } from './service-home.ts';
 
-const run = promisify(execFile);
+const run = execCleanly;
 const unit = 'autogit-node.service';
 
 interface Scope {

@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
+import { spawnClean } from '../clean-spawn.ts';
 import { type AgentClient, createClient } from '../socket-client.ts';
 
 /** Waits for something that the demo needs; gives up with its name. */
@@ -30,7 +31,7 @@ const running = new Set<ChildProcess>();
 function start(args: string[], env: Record<string, string>, output: 'ignore' | number): ChildProcess {
   const bin = process.argv[1];
   if (!bin) throw new AutogitError('demo-failed', 'the demo does not know its own program file');
-  const child = spawn(process.execPath, [bin, ...args], {
+  const child = spawnClean(process.execPath, [bin, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', output],
   });

@@ -1,10 +1,9 @@
-import { execFile } from 'node:child_process';
 import { accessSync, constants, existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { promisify } from 'node:util';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { execCleanly } from '../clean-spawn.ts';
 import { systemClock } from '../clock.ts';
 import { places } from '../home.ts';
 import { pciVendors, sysfsGpus } from '../machine/gpu-sysfs.ts';
@@ -12,7 +11,7 @@ import { NvidiaSmi } from '../machine/nvidia-smi.ts';
 import { showBytes } from '../quantities.ts';
 import { type Finding, finding } from './finding.ts';
 
-const run = promisify(execFile);
+const run = execCleanly;
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export async function checkTools(): Promise<Finding[]> {

@@ -1,10 +1,10 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
+import { spawnCleanSync } from '../clean-spawn.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { processFeatures } from './features.ts';
@@ -59,7 +59,7 @@ export class ProcessExecutor implements Executor {
   }
 
   async check(): Promise<string> {
-    const bash = spawnSync('bash', ['-c', 'echo "$BASH_VERSION"; type -P tar'], { encoding: 'utf8' });
+    const bash = spawnCleanSync('bash', ['--norc', '-p', '-c', 'echo "$BASH_VERSION"; type -P tar']);
     if (bash.error || bash.status !== 0)
       throw new AutogitError('executor-failed', 'the process executor needs bash and tar on this machine', {
         hint: 'install them: apt-get install bash tar',
@@ -166,7 +166,7 @@ export class ProcessExecutor implements Executor {
     } catch (cause) {
       throw new AutogitError('home-unwritable', `cannot make the folder for runs ${this.#workDir}`, { cause });
     }
-    if (user && spawnSync('/bin/sh', ['-c', 'cd "$1"', 'sh', this.#workDir], user).status !== 0)
+    if (user && spawnCleanSync('/bin/sh', ['-c', 'cd "$1"', 'sh', this.#workDir], user).status !== 0)
       throw new AutogitError('home-unwritable', `user ${user.name} cannot reach ${this.#workDir}`, {
         hint: 'choose a folder for runs that this user can reach',
       });

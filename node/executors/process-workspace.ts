@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, lstatSync, openSync, writeSync } from 'node:fs';
 import { chown, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -6,6 +6,7 @@ import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
+import { spawnClean } from '../clean-spawn.ts';
 import type { Clock } from '../clock.ts';
 import type { Freezer, Step, StepEnd, Workspace } from '../ports.ts';
 import { isPathInside, type JobPaths, stepScript } from './job-shell.ts';
@@ -112,7 +113,7 @@ export class ProcessWorkspace implements Workspace {
     const output = openSync(this.#output(index), 'a', 0o600);
     const group = openSync(this.#of.cgroup ? join(this.#of.cgroup, 'cgroup.procs') : '/dev/null', 'w');
     try {
-      const child = spawn('bash', [join(folder, 'supervisor.sh'), script], {
+      const child = spawnClean('bash', [join(folder, 'supervisor.sh'), script], {
         cwd: paths.projectDir,
         env: environment,
         detached: true,
@@ -258,7 +259,7 @@ export class ProcessWorkspace implements Workspace {
 
   #asUser(script: string, args: string[]): ChildProcess {
     const { user, environment } = this.#of;
-    return spawn('bash', ['-c', script, 'bash', ...args], {
+    return spawnClean('bash', ['--norc', '--noprofile', '-c', script, 'bash', ...args], {
       cwd: '/',
       env: { PATH: environment.PATH, LANG: environment.LANG },
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -301,7 +302,7 @@ export async function removeTree(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   } catch {
-    await exitOf(spawn('chmod', ['-R', 'u+rwX', path], { stdio: 'ignore' }));
+    await exitOf(spawnClean('chmod', ['-R', 'u+rwX', path], { stdio: 'ignore' }));
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   }
 }

@@ -1,7 +1,7 @@
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Gpu } from '../../protocol/report.ts';
+import { execClean } from '../clean-spawn.ts';
 import { AskAgain } from './ask-again.ts';
 import {
   appsQuery,
@@ -41,13 +41,18 @@ function isThere(file: string): boolean {
 function run(file: string, args: string[]): Promise<Answered> {
   if (!isThere(file)) return Promise.resolve({ isThere: false, ok: false, text: '' });
   return new Promise((resolve) => {
-    execFile(file, args, { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 1 << 20 }, (error, stdout, stderr) => {
-      const missing = (error as NodeJS.ErrnoException | null)?.code;
-      if (missing === 'ENOENT' || missing === 'EACCES') return resolve({ isThere: false, ok: false, text: '' });
-      if (error?.killed)
-        return resolve({ isThere: true, ok: false, text: `${file} did not answer within ${timeoutMs / 1000} s` });
-      resolve({ isThere: true, ok: error === null, text: stdout.trim() === '' ? stderr : stdout });
-    });
+    execClean(
+      file,
+      args,
+      { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 1 << 20 },
+      (error, stdout, stderr) => {
+        const missing = (error as NodeJS.ErrnoException | null)?.code;
+        if (missing === 'ENOENT' || missing === 'EACCES') return resolve({ isThere: false, ok: false, text: '' });
+        if (error?.killed)
+          return resolve({ isThere: true, ok: false, text: `${file} did not answer within ${timeoutMs / 1000} s` });
+        resolve({ isThere: true, ok: error === null, text: stdout.trim() === '' ? stderr : stdout });
+      },
+    );
   });
 }
 

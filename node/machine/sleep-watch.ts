@@ -1,6 +1,8 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { execClean, spawnClean } from '../clean-spawn.ts';
 
 /** What the machine is about to do. */
 export type Going = 'sleep' | 'shutdown';
@@ -83,7 +85,7 @@ export class SleepWatch {
   async #takeLock(): Promise<boolean> {
     if (this.#isStopped || this.#lock) return this.#lock !== null;
     const why = 'hands over to the other machines first';
-    const lock = spawn(
+    const lock = spawnClean(
       'systemd-inhibit',
       ['--what=sleep:shutdown', '--mode=delay', '--who=autogit-node', `--why=${why}`, 'cat'],
       { stdio: ['pipe', 'pipe', 'ignore'] },
@@ -121,10 +123,10 @@ export class SleepWatch {
         ? ['busctl', '--system', '--json=short', ...rules.map((rule) => `--match=${rule}`), 'monitor']
         : ['dbus-monitor', '--system', ...rules];
     // A listener must not outlive its agent, however that ends.
-    const child = spawn('setpriv', ['--pdeathsig', 'TERM', ...command], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawnClean('setpriv', ['--pdeathsig', 'TERM', ...command], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#listener = child;
     let member = '';
-    createInterface({ input: child.stdout }).on('line', (line) => {
+    createInterface({ input: child.stdout as Readable }).on('line', (line) => {
       member = /member"?[=:]"?(PrepareFor\w+)/.exec(line)?.[1] ?? (line.startsWith('signal') ? '' : member);
       const value = /^\s+boolean (true|false)|"data":\[(true|false)\]/.exec(line);
       if (!value || member === '') return;
@@ -134,11 +136,11 @@ export class SleepWatch {
     child.once('exit', () => this.#deaf(child));
     // Both say something when they begin to listen, each on its own stream.
     await new Promise<void>((resolve) => {
-      for (const stream of [child.stdout, child.stderr]) stream.once('data', () => resolve());
+      for (const stream of [child.stdout, child.stderr]) stream?.once('data', () => resolve());
       child.once('error', () => resolve());
       child.once('exit', () => resolve());
     });
-    child.stderr.resume();
+    child.stderr?.resume();
   }
 
   #deaf(child: ChildProcess): void {
@@ -182,7 +184,7 @@ const hasLogind = (): boolean => existsSync('/run/systemd/seats') || !!process.e
 function delayOfLogind(): Promise<number | null> {
   const args = ['--system', '--json=short', 'get-property', ...manager, 'InhibitDelayMaxUSec'];
   return new Promise((resolve) => {
-    execFile('busctl', args, { timeout: 5_000 }, (error, stdout) => {
+    execClean('busctl', args, { timeout: 5_000 }, (error, stdout) => {
       const micros = error ? Number.NaN : Number(/"data":(\d+)/.exec(stdout)?.[1]);
       resolve(Number.isFinite(micros) ? micros / 1000 : null);
     });

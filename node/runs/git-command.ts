@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process';
 import { setPriority } from 'node:os';
+import { spawnClean } from '../clean-spawn.ts';
 
 /** One call of the machine's git: nobody's settings, no questions, an end that does not depend on git's good will. */
 export interface GitCall {
@@ -82,7 +82,7 @@ export function git(args: string[], options: GitCall): Promise<string> {
   if (options.signal?.aborted) return Promise.reject(new SourcesFailure(`git ${name}: ended`, false));
   return new Promise((resolve, reject) => {
     // A group of its own: git's helpers end with it.
-    const child = spawn('git', args, {
+    const child = spawnClean('git', args, {
       cwd: options.cwd,
       env: gitEnvironment(options),
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,0 +1,123 @@
+import {
+  type ChildProcess,
+  type ExecFileException,
+  type ExecFileOptions,
+  execFile,
+  type SpawnOptions,
+  type SpawnSyncOptionsWithStringEncoding,
+  type SpawnSyncReturns,
+  spawn,
+  spawnSync,
+} from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+/**
+ * Every child of the agent begins here. LevelDB opens its files without close-on-exec, and Node closes nothing above what
+ * it was told to hand on: a child would get the store, mesh key and Raft log included, open for writing. So a child is
+ * bash first, which closes all that it was not meant to have (nobody can open anything in it meanwhile, as in a list
+ * made by the agent), lets go of root where another user was asked for, and only then becomes the program.
+ * `test/tidy.test.ts` sees to it that nothing else in `node/` starts processes.
+ */
+
+/** $1: the highest descriptor to keep; then the program and its arguments. No start-up file is read: `-p`, `--norc`. */
+const closing =
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash's
+  'n=$1; shift; for f in /proc/$$/fd/*; do f=${f##*/}; [ "$f" -le "$n" ] || exec {f}>&-; done; exec "$@"';
+
+function programOf(name: string, path: string | undefined): string | null {
+  const places = name.includes('/') ? [name] : (path ?? '').split(delimiter).map((folder) => join(folder, name));
+  return (
+    places.find((place) => {
+      try {
+        accessSync(place, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    }) ?? null
+  );
+}
+
+const usual = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const own = new Map<string, string | null>();
+/** One of the programs that the way itself needs; looked for once, where the machine's owner has them. */
+function ownProgram(name: string): string | null {
+  if (!own.has(name)) own.set(name, programOf(name, usual) ?? programOf(name, process.env.PATH));
+  return own.get(name) ?? null;
+}
+
+interface Wanted {
+  file: string;
+  args: readonly string[];
+  env?: NodeJS.ProcessEnv | undefined;
+  uid?: number | undefined;
+  gid?: number | undefined;
+  /** Descriptors 0 to this are the child's. */
+  kept: number;
+}
+
+interface Ready {
+  file: string;
+  args: string[];
+  /** True where the way there drops to the user itself: Node must not. */
+  dropsUser: boolean;
+}
+
+/**
+ * A program that is not there is started as it is, so that the caller hears ENOENT. So is every program on a machine
+ * without bash; no job runs there but in a container, which inherits nothing.
+ */
+function ready({ file, args, env, uid, gid, kept }: Wanted): Ready {
+  const program = programOf(file, (env ?? process.env).PATH);
+  const bash = ownProgram('bash');
+  if (program === null || bash === null) return { file, args: [...args], dropsUser: false };
+  const setpriv = uid === undefined ? null : ownProgram('setpriv');
+  const drop = setpriv === null ? [] : [setpriv, `--reuid=${uid}`, `--regid=${gid ?? uid}`, '--clear-groups', '--'];
+  const way = ['--norc', '--noprofile', '-p', '-c', closing, 'autogit-spawn', String(kept)];
+  return { file: bash, args: [...way, ...drop, program, ...args], dropsUser: setpriv !== null };
+}
+
+const keptOf = (stdio: SpawnOptions['stdio']): number => (Array.isArray(stdio) ? Math.max(2, stdio.length - 1) : 2);
+
+/** As `spawn`: the child gets the descriptors of `stdio` and no others. */
+export function spawnClean(file: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess {
+  const { uid, gid, ...rest } = options;
+  const way = ready({ file, args, env: options.env, uid, gid, kept: keptOf(options.stdio) });
+  return spawn(way.file, way.args, way.dropsUser ? rest : options);
+}
+
+export function spawnCleanSync(
+  file: string,
+  args: readonly string[],
+  options: Omit<SpawnSyncOptionsWithStringEncoding, 'encoding'> = {},
+): SpawnSyncReturns<string> {
+  const { uid, gid, ...rest } = options;
+  const way = ready({ file, args, env: options.env, uid, gid, kept: keptOf(options.stdio as SpawnOptions['stdio']) });
+  return spawnSync(way.file, way.args, { ...(way.dropsUser ? rest : options), encoding: 'utf8' });
+}
+
+/** As `execFile`. */
+export function execClean(
+  file: string,
+  args: readonly string[],
+  options: ExecFileOptions,
+  done: (error: ExecFileException | null, stdout: string, stderr: string) => void,
+): ChildProcess {
+  const way = ready({ file, args, env: options.env, kept: 2 });
+  return execFile(way.file, way.args, { ...options, encoding: 'utf8' }, done);
+}
+
+/** As `execFile` promisified: rejects with what it said in `stdout` and `stderr`. */
+export function execCleanly(
+  file: string,
+  args: readonly string[],
+  options: ExecFileOptions = {},
+): Promise<{ stdout: string; stderr: string }> {
+  return new Promise((resolve, reject) => {
+    execClean(file, args, options, (error, stdout, stderr) => {
+      if (error) reject(Object.assign(error, { stdout, stderr }));
+      else resolve({ stdout, stderr });
+    });
+  });
+}
