@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from '../lab/lab.ts';
-import { labCgroup } from '../lab/lab-engine.ts';
-import { labPrefix, labRoot } from '../lab/lab-file.ts';
+import { labCgroup, labPrefix, labRoot } from '../lab/lab-file.ts';
+import { continueAll, stopAll } from '../lab/machine-processes.ts';
 import { counting, pipelineEnd, ticks, upTo } from './mesh.ts';
 import { namespacesNamed } from './namespaces.ts';
 import { type JobRow, Rig, sleep, TestGitlab, until } from './rig.ts';
@@ -71,6 +71,77 @@ describe('the lab', () => {
     const { status } = await pipelineEnd(rig, project);
     expect(status).toBe('success');
     expect(ticks(await rig.gitlab!.trace(project, row.job))).toEqual(upTo(40));
+  });
+
+  it('shows who is inside its own machine only, and lets him end nothing else', async () => {
+    const list = 'for p in /proc/[0-9]*; do tr "\\0" " " < $p/cmdline; echo; done 2>/dev/null';
+    const seen = await lab('exec', 'desktop-1', '--', 'bash', '-c', list);
+    expect(seen).toContain('--name desktop-1');
+    expect(seen).not.toMatch(/--name (kang|desktop-2)|practice-gitlab|vitest/);
+    const before = open
+      .machine('kang')
+      .agents()
+      .map(({ pid }) => pid);
+    await lab('exec', 'desktop-1', '--', 'bash', '-c', 'kill -9 -1').catch(() => undefined);
+    await until('its own agent is gone', () => open.machine('desktop-1').agents().length === 0);
+    expect(
+      open
+        .machine('kang')
+        .agents()
+        .map(({ pid }) => pid),
+    ).toEqual(before);
+    expect(await lab('start', 'desktop-1')).toMatch(/started; \S+ leads$/);
+  });
+
+  it('keeps its promises with a hostile job on each machine: killed, unplugged, suspended, nothing is lost or runs twice', async () => {
+    const names = ['kang', 'desktop-1', 'desktop-2'];
+    const busy =
+      'for i in 1 2 3; do (trap "" TERM; while :; do :; done) & done; while :; do head -c 200000 /dev/zero | tr "\\0" x; echo; sleep 0.2; done';
+    const hostile = await rig.gitlab!.push('hostile', {
+      '.gitlab-ci.yml': names
+        .map(
+          (name) =>
+            `burn-${name}: { image: '${image}', timeout: '100s', tags: [node-${name}], script: [${JSON.stringify(busy)}] }`,
+        )
+        .join('\n'),
+    });
+    for (const name of names) await running(name, 'kang', 'hostile');
+    const counted = await rig.gitlab!.push('counted', {
+      '.gitlab-ci.yml': names
+        .map((name) => `count-${name}: { image: '${image}', tags: [node-${name}], script: ['${counting(150)}'] }`)
+        .join('\n'),
+    });
+    for (const name of names) await running(name, 'kang', 'counted');
+    const leaderNow = async () => {
+      const { leader } = await open.machine('desktop-2').status();
+      return [leader?.node, leader?.term];
+    };
+    const before = await leaderNow();
+    await sleep(3_000);
+    expect(await leaderNow(), 'a busy machine is no dead one').toEqual(before);
+    await lab('kill', 'desktop-1');
+    await lab('start', 'desktop-1');
+    // Shorter than the 3 s after which a silent machine's young job is given up (SAFETY J1).
+    const second = open.machine('desktop-2');
+    open.lan.unplug(open.number(second));
+    await sleep(1_500);
+    open.lan.plug(open.number(second));
+    await sleep(3_000);
+    await stopAll(second.namespace);
+    await sleep(1_000);
+    await continueAll(second.namespace);
+    const { jobs } = await pipelineEnd(rig, counted);
+    expect(jobs.map(({ name, status }) => [name, status]).sort()).toEqual(
+      names.map((name) => [`count-${name}`, 'success']).sort(),
+    );
+    for (const job of jobs) expect(ticks(await rig.gitlab!.trace(counted, job.id))).toEqual(upTo(150));
+    const burnt = await pipelineEnd(rig, hostile);
+    expect(burnt.jobs.map(({ failure_reason: reason }) => reason)).toEqual(Array(3).fill('job_execution_timeout'));
+    for (const name of names)
+      await until(
+        `nothing of the hostile job is left on ${name}`,
+        () => open.machine(name).engine.docker(['ps', '-q']).stdout.toString().trim() === '',
+      );
   });
 
   it('kills the leader, and another leads; it is started and back', async () => {

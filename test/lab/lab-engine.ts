@@ -12,9 +12,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { until } from '../e2e/rig.ts';
-
-/** Folder, below those of the control groups, that the containers of a lab's engines live in. */
-export const labCgroup = 'autogit-lab';
+import { labCgroup } from './lab-file.ts';
+import { insideOf } from './lab-init.ts';
 
 /** Starts a program inside a machine: in its network, apart from this process, its output in a file. It outlives us. */
 export function startInside(
@@ -25,8 +24,8 @@ export function startInside(
 ): ChildProcess {
   const log = openSync(out, 'a', 0o600);
   try {
-    const args = [`--net=/var/run/netns/${namespace}`, ...command];
-    const child = spawn('nsenter', args, { cwd: '/', detached: true, stdio: ['ignore', log, log], env });
+    const [file, ...args] = insideOf(namespace, command);
+    const child = spawn(file, args, { cwd: '/', detached: true, stdio: ['ignore', log, log], env });
     child.unref();
     return child;
   } finally {

@@ -5,6 +5,9 @@ import { z } from 'zod';
 /** Everything of a lab is below here, on a disk that Docker Engines can use (not tmpfs, not overlayfs). */
 export const labRoot = '/var/tmp/autogit-lab';
 
+/** Folder, below those of the control groups, that the containers and the CPU shares of a lab live in. */
+export const labCgroup = 'autogit-lab';
+
 /** Network namespaces of a lab begin so; there is one lab at a time. */
 export const labPrefix = 'aglab';
 

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { createClient } from '../../node/socket-client.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { bin, TestMachine, until } from '../e2e/rig.ts';
-import { LabEngine, labCgroup, shimSockets, startInside, thawCgroups } from './lab-engine.ts';
-import { labRoot } from './lab-file.ts';
+import { LabEngine, shimSockets, startInside, thawCgroups } from './lab-engine.ts';
+import { labCgroup, labRoot } from './lab-file.ts';
 import { killAll, type MachineProcess, processesOf } from './machine-processes.ts';
 
 /** What the desktops of a lab play, in turn. */
@@ -52,6 +52,7 @@ export class LabMachine {
   }
 
   startGitlab(address: string, port: number): void {
+    mkdirSync(this.dir, { recursive: true, mode: 0o700 });
     rmSync(this.#gitlabOut, { force: true });
     const place = ['--host', address, '--port', String(port), '--data', join(this.dir, 'gitlab')];
     const command = [process.execPath, bin, 'practice-gitlab', '--json', ...place];

@@ -3,8 +3,8 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { namespacesNamed } from '../e2e/namespaces.ts';
 import { until } from '../e2e/rig.ts';
-import { cgroupsNamed, labCgroup, removeCgroups, shimSockets, thawCgroups, unmountBelow } from './lab-engine.ts';
-import { labNames, labPrefix, labRoot } from './lab-file.ts';
+import { cgroupsNamed, removeCgroups, shimSockets, thawCgroups, unmountBelow } from './lab-engine.ts';
+import { labCgroup, labNames, labPrefix, labRoot } from './lab-file.ts';
 import { killAll, processesOf } from './machine-processes.ts';
 
 /**

@@ -63,9 +63,10 @@ export class Lab {
       machine.startGitlab(hostname, Number(same));
       await machine.gitlabSays();
     }
-    // The agent first, as at a real boot: it must bear an engine that is late.
-    if (machine.agents().length === 0) machine.startAgent(this.boot(machine));
+    // The engine first, as the unit says (After=docker.service).
     if (!machine.engine.answers()) await machine.engine.start();
+    if (machine.agents().length === 0) machine.startAgent(this.boot(machine));
+    await until(`the agent of ${machine.name} is there`, () => machine.agents().length > 0, 10_000);
   }
 
   /** Faults of the network, put in force again after a machine's interfaces were made anew. */
@@ -95,12 +96,10 @@ export async function buildLab(count: number, name: string, say: (line: string) 
   const lab = new Lab(file, true);
   writeCommand(name);
   const kang = lab.machines[0] as LabMachine;
-  for (const machine of lab.machines) machine.startAgent(lab.boot(machine), machine === kang ? ['--new', 'home'] : []);
   kang.startGitlab(lab.lan.address(1), port);
-  await Promise.all([
-    Promise.all(lab.machines.map((machine) => machine.engine.start())).then(() => putImage(lab)),
-    formMesh(lab, say),
-  ]);
+  await Promise.all(lab.machines.map((machine) => machine.engine.start()));
+  for (const machine of lab.machines) machine.startAgent(lab.boot(machine), machine === kang ? ['--new', 'home'] : []);
+  await Promise.all([putImage(lab), formMesh(lab, say)]);
   say(`${count} Docker Engines answer; jobs may use image: autogit-test:bash`);
   await until('all machines take jobs', async () => {
     const { nodes } = await kang.status();

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { heal, kill, partition, plug, reboot, resume, start, suspend, unplug } from './faults.ts';
 import { buildLab, Lab } from './lab.ts';
 import { LabRefusal, labNames, labRoot } from './lab-file.ts';
+import { insideOf } from './lab-init.ts';
 import { removeLabs } from './lab-removal.ts';
 import { labStatus } from './lab-status.ts';
 
@@ -42,9 +43,9 @@ async function up(count: string | undefined, name: string): Promise<void> {
 function exec(lab: Lab, [name, ...command]: readonly string[]): number {
   const machine = lab.machine(name);
   const PATH = `${join(labRoot, lab.file.name, 'bin')}:${process.env.PATH}`;
-  const args = [`--net=/var/run/netns/${machine.namespace}`, ...(command.length > 0 ? command : ['sh'])];
+  const [file, ...args] = insideOf(machine.namespace, command.length > 0 ? command : ['sh']);
   const env = { ...process.env, ...machine.agent.env, PATH, GITLAB_TOKEN: lab.file.gitlab?.token };
-  const { status, error } = spawnSync('nsenter', args, { stdio: 'inherit', env });
+  const { status, error } = spawnSync(file, args, { stdio: 'inherit', env });
   if (error) throw error;
   return status ?? 1;
 }
