@@ -101,7 +101,7 @@ describe('the lab', () => {
       '.gitlab-ci.yml': names
         .map(
           (name) =>
-            `burn-${name}: { image: '${image}', timeout: '100s', tags: [node-${name}], script: [${JSON.stringify(busy)}] }`,
+            `burn-${name}: { image: '${image}', timeout: '60s', tags: [node-${name}], script: [${JSON.stringify(busy)}] }`,
         )
         .join('\n'),
     });
