@@ -37,6 +37,8 @@ import { version } from './version.ts';
 
 /** ms for the runs of a machine that was removed to end; what is left then is swept at its next start. */
 const dropMs = 15_000;
+const portRetriesMost = 8;
+let portRetries = 0;
 const portFact = 'port';
 const evidencePortFact = 'evidence-port';
 
@@ -137,7 +139,7 @@ export class Agent {
     if (wasMember) await this.#belong(identity, store, slot, await this.#hands(identity, pause));
     const network = await this.#network(identity, store, sightings);
     await this.#serve(network, pause);
-    await network.start();
+    if (!(await this.#open(network))) return;
     if (leaving !== null) {
       await this.#join(network, store, leaving);
       return this.#stopping.signal.aborted ? undefined : this.#goOn({ switch: false });
@@ -151,6 +153,21 @@ export class Agent {
       await this.#belong(identity, store, slot, await hands);
     }
     await this.#enter(network, store, slot);
+  }
+
+  /** Two agents that start at once find the same port free: who is second begins again, and takes the next one. */
+  async #open(network: LanNetwork): Promise<boolean> {
+    try {
+      await network.start();
+      return true;
+    } catch (error) {
+      const isTaken = error instanceof AutogitError && error.code === 'port-taken' && this.#options.listen.length === 0;
+      if (!isTaken || portRetries >= portRetriesMost) throw error;
+      portRetries += 1;
+      this.#log.warn(`${error.message}: begins again with the next port`);
+      this.#end({ code: 0, goOn: this.#options });
+      return false;
+    }
   }
 
   /** What jobs run by, and what the machine has. Measuring takes its time, half a second on some: nobody waits for it. */

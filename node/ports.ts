@@ -30,6 +30,8 @@ export interface Network {
   connected(): NodeId[];
   /** Addresses (host:port) at which a node is connected now, for status; null when it is not. */
   addressOf(node: NodeId): string | null;
+  /** Why machines may not find each other here, as sentences with what to type; empty when all looks well. */
+  discoveryProblems(): string[];
 }
 
 /** What the network tells the agent. Every message has passed the codec and the member check. */

@@ -77,7 +77,7 @@ const join: Flag[] = [
     name: 'peer',
     kind: 'list',
     value: 'ADDR',
-    commands: ['join'],
+    commands: ['join', 'doctor'],
     help: 'host, host:port or multiaddr of a machine of the mesh',
   },
   {
@@ -114,7 +114,14 @@ const join: Flag[] = [
     commands: ['join'],
     help: 'a tag that this machine satisfies',
   },
-  { key: 'listen', name: 'listen', kind: 'list', value: 'ADDR', commands: ['join'], help: 'multiaddr to listen on' },
+  {
+    key: 'listen',
+    name: 'listen',
+    kind: 'list',
+    value: 'ADDR',
+    commands: ['join', 'doctor'],
+    help: 'multiaddr to listen on',
+  },
   {
     key: 'dashboard',
     name: 'dashboard',
@@ -167,7 +174,7 @@ const join: Flag[] = [
     name: 'mdns',
     kind: 'switch',
     default: true,
-    commands: ['join'],
+    commands: ['join', 'doctor'],
     help: 'neither announce nor look by mDNS',
   },
   {

@@ -2,6 +2,7 @@ import type { Change } from '../protocol/changes.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger, OpenApproval } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
+import { didYouMean } from './jobs/near-word.ts';
 import type { Refusal } from './ledger-edit.ts';
 import { find, freeName, known, without } from './membership-names.ts';
 
@@ -68,7 +69,11 @@ function notWaiting(ledger: Ledger, wanted: string): string {
   const namesakes = Object.values(ledger.approvals).filter(({ name }) => name === wanted).length;
   if (namesakes > 1) return `${namesakes} waiting machines are called ${wanted}: give the id, or --words`;
   const names = known(ledger.approvals);
-  return `no machine called ${wanted} waits${names === '' ? '' : `; waiting: ${names}`}`;
+  const guess = didYouMean(
+    wanted,
+    Object.values(ledger.approvals).map(({ name }) => name),
+  );
+  return `no machine called ${wanted} waits${names === '' ? '' : `; waiting: ${names}`}${guess}`;
 }
 
 export function approveInvited(

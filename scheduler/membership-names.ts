@@ -1,6 +1,7 @@
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger, LedgerNode } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
+import { didYouMean } from './jobs/near-word.ts';
 import type { Refusal } from './ledger-edit.ts';
 
 /** How people name nodes: by name, by id, or by the end of an id that no other one has (six characters or more). */
@@ -42,3 +43,12 @@ export function without<T>(record: Readonly<Record<string, T>>, key: string): Re
   const { [key]: _, ...rest } = record;
   return rest;
 }
+
+/** A refusal for a name that no node has: the names, and the one that was probably meant. */
+export const noNode = (ledger: Ledger, wanted: string): string => {
+  const guess = didYouMean(
+    wanted,
+    Object.values(ledger.nodes).map(({ name }) => name),
+  );
+  return `no node is called ${wanted}; the nodes are ${known(ledger.nodes)}${guess}`;
+};

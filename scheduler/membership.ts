@@ -5,7 +5,7 @@ import type { Ledger, LedgerNode } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
-import { find, freeName, known, mapNode, without } from './membership-names.ts';
+import { find, freeName, mapNode, noNode, without } from './membership-names.ts';
 import { reseal, tokenIsNew, wantNewSecrets } from './membership-secrets.ts';
 
 /**
@@ -50,7 +50,7 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
 function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' }, wallMs: number): Ledger | Refusal {
   const node = find(ledger.nodes, wanted);
   if (node === null && Object.hasOwn(ledger.forgotten, wanted)) return ledger;
-  if (node === null) return { refused: `no node is called ${wanted}; the nodes are ${known(ledger.nodes)}` };
+  if (node === null) return { refused: noNode(ledger, wanted) };
   if (Object.keys(ledger.nodes).length === 1)
     return {
       refused: `${ledger.nodes[node]!.name} is the only node: without it there is no mesh; to end it, stop its agent`,
@@ -122,7 +122,7 @@ function introduce(ledger: Ledger, change: Change & { kind: 'introduce' }): Ledg
 
 function drain(ledger: Ledger, wanted: string, drained: boolean): Ledger | Refusal {
   const node = find(ledger.nodes, wanted);
-  if (node === null) return { refused: `no node is called ${wanted}; the nodes are ${known(ledger.nodes)}` };
+  if (node === null) return { refused: noNode(ledger, wanted) };
   return mapNode(ledger, node, (entry) => (entry.drained === drained ? entry : { ...entry, drained }));
 }
 

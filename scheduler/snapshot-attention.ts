@@ -34,6 +34,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...recoveryLines(view, ledger),
     ...actLines(view, ledger),
     ...secretLines(ledger),
+    ...frozenLines(view),
     ...gitlabLines(view, ledger),
     ...waitingLines(ledger),
     ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),
@@ -61,12 +62,18 @@ function quorumLines(view: ViewInput, quorum: QuorumView): Attention[] {
       sentence: 'this machine hears no leader: running jobs go on, new ones wait until it does',
       fix: null,
     });
+  const left = Object.values(view.ledger?.nodes ?? {}).find((node) => node.left)?.name;
   if (quorum.canLose === 0 && quorum.voters.length > 1)
     lines.push({
       code: 'quorum-at-risk',
       severity: quorum.voters.length === 2 ? 'info' : 'warn',
       sentence: quorum.sentence,
-      fix: quorum.voters.length === 2 ? 'autogit-node join --witness   (on a third machine)' : null,
+      fix:
+        left !== undefined
+          ? `autogit-node join   (on ${left})`
+          : quorum.voters.length === 2
+            ? 'autogit-node join --witness   (on a third machine)'
+            : null,
     });
   return lines;
 }
@@ -81,6 +88,17 @@ function recoveryLines(view: ViewInput, { recovery, nodes, configuration }: Ledg
   const sentence = `recovered by force on ${where}: what only ${names} knew is lost; ${away.length > 1 ? 'they vote' : 'it votes'} again when back`;
   return [{ code: 'recovered', severity: 'info', sentence, fix: null }];
 }
+
+/** Runs of this machine that stand still because it hears no leader: SAFETY J1. */
+const frozenLines = ({ jobs }: ViewInput): Attention[] =>
+  Object.values(jobs.own.runs)
+    .filter((run) => run.frozen && (run.state === 'taken' || run.state === 'running'))
+    .map(({ job, name }) => ({
+      code: 'run-frozen',
+      severity: 'info' as const,
+      sentence: `job ${job} (${name}) is frozen here, until this machine hears a leader again`,
+      fix: null,
+    }));
 
 /** A GitLab was connected, a machine removed: whoever looks in the next hour should know. */
 const actLines = (view: ViewInput, { acts }: Ledger): Attention[] =>
@@ -155,10 +173,10 @@ function nodeLines(view: ViewInput, node: NodeRow, quorumHolds: boolean): Attent
   const left = view.ledger?.nodes[node.id]?.left ?? false;
   if (node.state === 'gone')
     return left
-      ? []
+      ? line('node-left', 'info', `autogit-node join   (on ${node.node})`)
       : line('node-gone', 'warn', quorumHolds ? `autogit-node forget ${node.node}   (if it never comes back)` : null);
   const heard = view.jobs.reports[node.id]?.report.measured;
-  return [...gpuLines(node, heard?.gpuProblems ?? []), ...workLines(view, node, heard, line)];
+  return [...gpuLines(node, heard?.gpuProblems ?? []), ...workLines(view, node, quorumHolds, heard, line)];
 }
 
 const gpuLines = (node: NodeRow, problems: readonly string[]): Attention[] =>
@@ -172,11 +190,22 @@ const gpuLines = (node: NodeRow, problems: readonly string[]): Attention[] =>
 function workLines(
   view: ViewInput,
   node: NodeRow,
+  quorumHolds: boolean,
   heard: Measured | undefined,
   line: (code: string, severity: Attention['severity'], fix: string | null) => Attention[],
 ): Attention[] {
   if (heard && !heard.healthy) return line('node-unhealthy', 'fail', 'autogit-node doctor   (there)');
-  if (node.state === 'suspect') return line('node-suspect', 'warn', null);
+  // An agent that refuses is a machine that runs: its own service manager knows more. Of a silent one doctor tells more.
+  if (node.state === 'suspect')
+    return line(
+      'node-suspect',
+      'warn',
+      view.liveness(node.id).state === 'dead'
+        ? `systemctl status autogit-node   (on ${node.node})`
+        : quorumHolds && node.id !== view.self
+          ? 'autogit-node doctor'
+          : null,
+    );
   if (node.state === 'draining') return line('node-draining', 'info', `autogit-node undrain ${node.node}`);
   if (heard?.paused === 'all') return line('node-paused', 'info', 'autogit-node resume   (there)');
   if (heard?.owner === 'playing' && heard.capacity.gpus.length > 0)

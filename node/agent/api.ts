@@ -12,6 +12,7 @@ import type { AgentApi, Network } from '../ports.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
+import { withOwnAttention } from './own-attention.ts';
 import type { PauseSwitch } from './pause.ts';
 import { jobRowsOf, statusOf, whyOf } from './views.ts';
 
@@ -32,8 +33,6 @@ export interface ApiOptions {
   others(): readonly OtherMesh[];
 }
 
-const worst = { fail: 0, warn: 1, info: 2 } as const;
-
 /** What agent.sock offers, answered from the core's state or by asking the leader. */
 export class LocalApi implements AgentApi {
   readonly #options: ApiOptions;
@@ -51,8 +50,8 @@ export class LocalApi implements AgentApi {
     const { network } = this.#options;
     for (const row of status.nodes)
       row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
-    status.attention.push(...otherMeshLines(this.#member().ledger(), this.#options.others()));
-    status.attention.sort((a, b) => worst[a.severity] - worst[b.severity]);
+    const others = otherMeshLines(this.#member().ledger(), this.#options.others());
+    status.attention = withOwnAttention(status, network.discoveryProblems(), others);
     return status;
   }
 

@@ -1,6 +1,7 @@
 import type { Context } from '../cli/context.ts';
 import { exit } from '../cli/failure.ts';
 import { progressLine } from '../cli/lines.ts';
+import { recallJoin } from '../join-memory.ts';
 import { readAddress } from '../network/addresses.ts';
 import { homeOf, homesToSearch } from '../settings.ts';
 import { checkDocker } from './docker-check.ts';
@@ -18,7 +19,12 @@ export async function doctor(context: Context): Promise<number> {
   const ofHome = await checkHome(home, agent.isRunning, (ledger, self) => nodes.push(...nodesOf(ledger, self)));
   for (const peer of settings.list('peers')) nodes.push({ name: peer, at: [readAddress(peer, '--peer')] });
   const { isRunning } = agent;
-  const network = { isRunning, nodes, mdns: settings.isOn('mdns'), listen: settings.list('listen') };
+  // What the agent was started with counts for it, unless something else is said here.
+  const started = isRunning ? recallJoin(agent.home ?? home) : {};
+  const isMdnsOff = !settings.isOn('mdns') || (settings.source('mdns') === 'default' && started.mdns?.value === 'off');
+  const listen =
+    settings.source('listen') === 'default' ? [started.listen?.value ?? []].flat() : settings.list('listen');
+  const network = { isRunning, nodes, mdns: !isMdnsOff, listen };
   const found: Finding[] = (
     await Promise.all([
       checkTools(),

@@ -9,6 +9,8 @@ export interface AgentState {
   findings: Finding[];
   /** The other nodes, and where they are. */
   nodes: KnownNode[];
+  /** Of the agent that runs; undefined when none does. */
+  home?: string;
 }
 
 /** What the running agent knows: its phase, GitLab, and what needs attention. Nothing more when none runs. */
@@ -21,6 +23,7 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
       const words = phase.words === null ? '' : `; it shows ${phase.words}`;
       return {
         isRunning: true,
+        home: agent.home,
         nodes: [],
         findings: [
           finding('agent', 'warn', `waits to be let in${words}`, 'on an approved machine: autogit-node approve'),
@@ -48,7 +51,7 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
     const isWell = gitlab.state === 'healthy';
     const state = isWell ? 'ok' : gitlab.state === 'failed' ? 'fail' : 'warn';
     findings.push(
-      finding('gitlab', state, `${gitlab.state} at ${gitlab.url ?? '?'}`, isWell ? null : 'autogit-node gitlab'),
+      finding('gitlab', state, `${gitlab.state} at ${gitlab.url ?? '?'}`, isWell ? null : 'autogit-node status'),
     );
   }
   for (const { severity, sentence, fix } of snapshot.attention)
@@ -56,5 +59,5 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
   const nodes = snapshot.nodes
     .filter((node) => !node.self && node.address !== null && node.state !== 'waiting')
     .map(({ node, address }) => ({ name: node, at: [readAddress(address ?? '', '--peer')] }));
-  return { isRunning: true, findings, nodes };
+  return { isRunning: true, home: agent.home, findings, nodes };
 }

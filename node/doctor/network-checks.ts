@@ -46,7 +46,15 @@ export async function checkNetwork(wanted: Wanted): Promise<Finding[]> {
 
 async function checkMulticast({ mdns, listen }: Wanted, interfaces: Interfaces): Promise<Finding[]> {
   const addresses = multicastAddresses(listen, interfaces);
-  if (!mdns) return [finding('discovery', 'ok', 'mDNS is switched off: known addresses and --peer only')];
+  if (!mdns)
+    return [
+      finding(
+        'discovery',
+        'warn',
+        'mDNS is switched off: machines are found by known addresses and --peer only',
+        'autogit-node config   (mdns: where it was switched off; on is the default)',
+      ),
+    ];
   if (addresses.length === 0) return [];
   const { heard, others, problem } = await echo(addresses, echoMs);
   if (problem !== null) {

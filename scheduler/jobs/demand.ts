@@ -1,3 +1,4 @@
+import { nearWord } from './near-word.ts';
 import { GiB } from './words.ts';
 
 /**
@@ -39,13 +40,32 @@ const archs: Record<string, string> = {
 /** One spelling for an architecture; unknown ones stay as they are. */
 export const archName = (arch: string): string => archs[arch.toLowerCase()] ?? arch.toLowerCase();
 
+/** Each with its unit, as the regular expression found it: none is 1. */
+const units: Record<string, number> = { m: 2 ** 20, g: GiB, t: 1024 * GiB };
 const sizes: [RegExp, (demand: Demand, n: number) => Partial<Demand>][] = [
   [/^gpu-([1-9]\d?)$/, (d, n) => ({ gpus: Math.max(d.gpus, n) })],
-  [/^vram-([1-9]\d{0,3})g$/, (d, n) => ({ gpus: Math.max(d.gpus, 1), vramBytes: Math.max(d.vramBytes, n * GiB) })],
+  [/^vram-([1-9]\d{0,5})([mg])$/, (d, n) => ({ gpus: Math.max(d.gpus, 1), vramBytes: Math.max(d.vramBytes, n) })],
   [/^cpu-([1-9]\d{0,3})$/, (d, n) => ({ cpuMillis: Math.max(d.cpuMillis, n * 1000) })],
-  [/^mem-([1-9]\d{0,4})g$/, (d, n) => ({ memoryBytes: Math.max(d.memoryBytes, n * GiB) })],
-  [/^disk-([1-9]\d{0,5})g$/, (d, n) => ({ diskBytes: Math.max(d.diskBytes, n * GiB) })],
+  [/^mem-([1-9]\d{0,6})([mgt])$/, (d, n) => ({ memoryBytes: Math.max(d.memoryBytes, n) })],
+  [/^disk-([1-9]\d{0,6})([mgt])$/, (d, n) => ({ diskBytes: Math.max(d.diskBytes, n) })],
 ];
+/** Every tag that means something by itself; sizes with the number that was given. */
+const known = ['gpu', 'nvidia', 'cuda', 'amd', 'intel', 'amd64', 'arm64', 'riscv64', 'linux'];
+
+/**
+ * What a tag that no machine carries was probably meant as: `vram20g` -> `vram-20g`, `mem-64` -> `mem-64g`; null when
+ * it looks like nothing else.
+ */
+export function meantTag(tag: string, labels: readonly string[]): string | null {
+  const size = /^(gpu|vram|cpu|mem|memory|ram|disk)[-_ :=]?(\d+)[-_ ]?(m|g|t)?(?:i?b)?$/i.exec(tag);
+  if (size) {
+    const name = size[1]!.toLowerCase().replace(/^(memory|ram)$/, 'mem');
+    const unit = ['gpu', 'cpu'].includes(name) ? '' : (size[3] ?? 'g').toLowerCase();
+    const meant = `${name}-${Number(size[2])}${unit}`;
+    if (meant !== tag && sizes.some(([pattern]) => pattern.test(meant))) return meant;
+  }
+  return nearWord(tag, [...known, ...labels]);
+}
 const vendors: Record<string, 'nvidia' | 'amd' | 'intel'> = {
   nvidia: 'nvidia',
   cuda: 'nvidia',
@@ -91,7 +111,7 @@ function add(demand: Demand, tag: string): Demand {
   }
   for (const [pattern, change] of sizes) {
     const match = pattern.exec(tag);
-    if (match) return { ...demand, ...change(demand, Number(match[1])) };
+    if (match) return { ...demand, ...change(demand, Number(match[1]) * (units[match[2] ?? ''] ?? 1)) };
   }
   const vm = /^firecracker-([1-9]\d{0,3})cpu-([1-9]\d{0,4})gb$/.exec(tag);
   if (vm)

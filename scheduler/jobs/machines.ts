@@ -77,10 +77,13 @@ export function awayReason(look: Look, node: NodeId): string | null {
   const heard = look.jobs.reports[node];
   if (node === look.self) return heard ? null : 'has not measured itself yet';
   const { state, since } = look.liveness(node);
+  // Who said goodbye is not missing: that it answers no more is what it announced.
+  if (listed.left && state !== 'alive' && since !== Number.NEGATIVE_INFINITY)
+    return `left ${span(look.at - since)} ago: its agent was ended, or the machine sleeps`;
+  if (listed.left) return 'left: its agent was ended, or the machine sleeps';
   if (state !== 'alive' && since === Number.NEGATIVE_INFINITY) return 'has not been heard since this agent was started';
   if (state === 'dead') return `its agent ${awayWords(look.jobs, node, { state, since }, look.at)}`;
   if (state === 'silent') return awayWords(look.jobs, node, { state, since }, look.at);
-  if (listed.left) return 'left politely; it comes back by itself';
   if (heard === undefined) return 'has not reported yet';
   const age = look.at - heard.at;
   if (age > reportStaleMs) return `has not reported for ${span(age)}`;

@@ -1,4 +1,5 @@
-import { type Demand, gpuName, needsSentence } from './demand.ts';
+import { type Demand, gpuName, gpuSlug, meantTag, needsSentence } from './demand.ts';
+import { didYouMean } from './near-word.ts';
 import { judge, type Machine, type Verdict } from './verdict.ts';
 import { gib, listed, plural } from './words.ts';
 
@@ -102,12 +103,31 @@ function waitsBecause(
 ): string {
   if (machines.length === 0) return 'there is no machine in this mesh that takes work';
   if (demand.impossible !== null) return `can never run: ${demand.impossible}`;
-  if (never) return `no approved machine could ever satisfy ${needsSentence(demand)}: ${neverDetail(verdicts)}`;
+  if (never)
+    return `no approved machine could ever satisfy ${needsSentence(demand)}: ${neverDetail(verdicts)}${meant(demand, machines)}`;
   const able = verdicts.filter((verdict) => verdict.ever);
   const first = able[0];
   if (able.length === 1 && first)
     return `waits for ${first.name}, the only machine that could take it: ${first.because}`;
   return `waits for room: ${plural(able.length, 'machine')} could take it, none can now`;
+}
+
+/** A tag that nobody carries may be a typing mistake. */
+function meant({ names, node }: Demand, machines: readonly Machine[]): string {
+  const labels = machines.flatMap(({ measured }) =>
+    measured
+      ? [...measured.labels, ...measured.executors, ...measured.capacity.gpus.map(({ model }) => gpuSlug(model))]
+      : [],
+  );
+  const all = machines.map(({ name }) => name);
+  if (node !== null && !all.includes(node))
+    return didYouMean(
+      `node-${node}`,
+      all.map((name) => `node-${name}`),
+    );
+  const guesses = names.filter((name) => !labels.includes(name)).map((name) => meantTag(name, labels));
+  const guess = guesses.find((one) => one !== null);
+  return guess ? `; did you mean ${guess}?` : '';
 }
 
 const neverDetail = (verdicts: readonly ({ name: string } & Verdict)[]): string => {

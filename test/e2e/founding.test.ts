@@ -112,4 +112,18 @@ describe('who founds', () => {
     expect([after.mesh.name, after.nodes.find(({ self }) => self)?.id]).toEqual(['alpha', identity]);
     expect(after.attention.map(({ code }) => code)).not.toContain('other-mesh');
   }, 90_000);
+
+  it('agents of one machine that start at once take one port each', async () => {
+    const four = ['a', 'b', 'c', 'd'].map((name) => machine(1, name));
+    for (const one of four) one.join(...process_, '--no-mdns', '--new', one.name);
+    const ports = await Promise.all(
+      four.map((one) =>
+        until(`${one.name} leads`, async () => {
+          const { leader, nodes } = await one.status();
+          return leader && nodes[0]?.address?.split(':').at(-1);
+        }),
+      ),
+    );
+    expect(new Set(ports).size).toBe(4);
+  }, 60_000);
 });

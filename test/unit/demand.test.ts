@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Demand, demandOf, gpuName, gpuSlug, needsSentence } from '../../scheduler/jobs/demand.ts';
+import { type Demand, demandOf, gpuName, gpuSlug, meantTag, needsSentence } from '../../scheduler/jobs/demand.ts';
 
 const GiB = 2 ** 30;
 
@@ -64,5 +64,27 @@ describe('GPU models', () => {
   ])('%s', (model, slug, name) => {
     expect(gpuSlug(model)).toBe(slug);
     expect(gpuName(model)).toBe(name);
+  });
+});
+
+describe('tags that were typed wrong', () => {
+  it.each([
+    ['vram20g', 'vram-20g'],
+    ['vram-20', 'vram-20g'],
+    ['vram_20GB', 'vram-20g'],
+    ['ram-16g', 'mem-16g'],
+    ['cpu4', 'cpu-4'],
+    ['nvidai', 'nvidia'],
+    ['fats', null],
+    ['fastr', 'faster'],
+    ['deploy', null],
+  ])('%s -> %s', (tag, meant) => {
+    expect(meantTag(tag, ['faster', 'docker'])).toBe(meant);
+  });
+
+  it('sizes in m and t mean what they mean elsewhere', () => {
+    expect(demandOf(['mem-3000m'], 'amd64')).toMatchObject({ memoryBytes: 3000 * 2 ** 20, names: [] });
+    expect(demandOf(['disk-1t'], 'amd64')).toMatchObject({ diskBytes: 2 ** 40, names: [] });
+    expect(demandOf(['vram-512m'], 'amd64')).toMatchObject({ gpus: 1, vramBytes: 2 ** 29 });
   });
 });

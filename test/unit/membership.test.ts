@@ -92,7 +92,7 @@ describe('letting in', () => {
   });
   it('says who waits when the name is wrong', () => {
     expect(refusal(made(open('D1', 'desktop-1')), approve('desktop'))).toBe(
-      'no machine called desktop waits; waiting: desktop-1',
+      'no machine called desktop waits; waiting: desktop-1; did you mean desktop-1?',
     );
     expect(refusal(founded(), approve(null))).toBe('no machine waits for approval');
   });

@@ -1,0 +1,33 @@
+import { describe, expect, it } from 'vitest';
+import { withOwnAttention } from '../../node/agent/own-attention.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+
+const noQuorum = {
+  code: 'no-quorum',
+  severity: 'fail' as const,
+  sentence: 'no quorum: desktop-2 or kang must come back',
+  fix: 'autogit-node recover --force   (only if they are switched off and stay so)',
+};
+const status = (leader: StatusSnapshot['leader'] = null) =>
+  ({ attention: leader ? [] : [noQuorum], nodes: [{}, {}, {}], leader }) as unknown as StatusSnapshot;
+const cut = [
+  'no LAN interface has an IPv4 address here, only loopback: plug in the cable or join the Wi-Fi (ip -br addr)',
+];
+
+describe('a machine whose cable is out', () => {
+  it('says so first, and never advises recover --force', () => {
+    const lines = withOwnAttention(status(), cut, []);
+    expect(lines.map(({ code }) => code)).toEqual(['no-link', 'no-quorum']);
+    expect(lines[0]).toMatchObject({
+      severity: 'fail',
+      sentence: expect.stringMatching(/^no LAN interface has an IPv4 address here, only loopback/),
+      fix: expect.stringContaining('plug in the cable'),
+    });
+    expect(lines.map(({ fix }) => fix ?? '').join()).not.toContain('recover');
+  });
+
+  it('but not where a leader is heard, over a VPN, nor where the link is well', () => {
+    expect(withOwnAttention(status({ node: 'kang', term: 1, since: '' }), cut, [])).toEqual([]);
+    expect(withOwnAttention(status(), [], [])).toEqual([noQuorum]);
+  });
+});
