@@ -350,36 +350,6 @@ describe('status', () => {
     expect(snapshot({ ...viewOf(lab, 'kang'), ledger: none }).attention[0]?.code).toBe('no-gitlab');
   });
 
-  it('tells who left from who is gone, and what helps', () => {
-    const lab = new Lab({ machines: labMeasured });
-    lab.run(1000);
-    const view = viewOf(lab, 'desktop-1');
-    const ledger = {
-      ...lab.committed,
-      nodes: { ...lab.committed.nodes, kang: { ...lab.committed.nodes.kang!, left: true } },
-    };
-    const seen = snapshot({
-      ...view,
-      ledger,
-      liveness: (node) => (node === 'kang' ? { state: 'dead', since: lab.at - 240_000 } : { state: 'alive', since: 0 }),
-    });
-    const kang = seen.nodes.find(({ node }) => node === 'kang');
-    expect([kang?.state, kang?.because]).toEqual([
-      'gone',
-      'left 4 min ago: its agent was ended, or the machine sleeps',
-    ]);
-    expect(seen.attention.filter(({ code }) => code === 'node-left')).toEqual([
-      expect.objectContaining({ severity: 'info', fix: 'autogit-node join   (on kang)' }),
-    ]);
-    const died = snapshot({
-      ...view,
-      liveness: (node) => (node === 'kang' ? { state: 'dead', since: lab.at - 1000 } : { state: 'alive', since: 0 }),
-    });
-    expect(died.attention.find(({ code }) => code === 'node-suspect')?.fix).toBe(
-      'systemctl status autogit-node   (on kang)',
-    );
-  });
-
   it('advises nothing that cannot work: no forgetting without a quorum, nor of who was never heard', () => {
     const lab = new Lab({ machines: labMeasured });
     lab.run(1000);

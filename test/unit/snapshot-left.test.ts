@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest';
+import { snapshot } from '../../scheduler/snapshot.ts';
+import { Lab } from './jobs-lab.ts';
+import { labMeasured } from './jobs-lab-machines.ts';
+import { viewOf } from './snapshot-lab.ts';
+
+describe('machines that are away', () => {
+  it('tells who left from who is gone, and what helps', () => {
+    const lab = new Lab({ machines: labMeasured });
+    lab.run(1000);
+    const view = viewOf(lab, 'desktop-1');
+    const ledger = {
+      ...lab.committed,
+      nodes: { ...lab.committed.nodes, kang: { ...lab.committed.nodes.kang!, left: true } },
+    };
+    const seen = snapshot({
+      ...view,
+      ledger,
+      liveness: (node) => (node === 'kang' ? { state: 'dead', since: lab.at - 240_000 } : { state: 'alive', since: 0 }),
+    });
+    const kang = seen.nodes.find(({ node }) => node === 'kang');
+    expect([kang?.state, kang?.because]).toEqual([
+      'gone',
+      'left 4 min ago: its agent was ended, or the machine sleeps',
+    ]);
+    expect(seen.attention.filter(({ code }) => code === 'node-left')).toEqual([
+      expect.objectContaining({ severity: 'info', fix: 'autogit-node join   (on kang)' }),
+    ]);
+    const died = snapshot({
+      ...view,
+      liveness: (node) => (node === 'kang' ? { state: 'dead', since: lab.at - 1000 } : { state: 'alive', since: 0 }),
+    });
+    expect(died.attention.find(({ code }) => code === 'node-suspect')?.fix).toBe(
+      'systemctl status autogit-node   (on kang)',
+    );
+  });
+});
