@@ -31,7 +31,7 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
     case 'make-invite':
       return makeInvite(ledger, change, wallMs);
     case 'pair':
-      return change.until === ledger.pairUntil ? ledger : { ...ledger, pairUntil: change.until };
+      return pair(ledger, change.until);
     case 'introduce':
       return introduce(ledger, change);
     case 'depart':
@@ -45,6 +45,16 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
     case 'reseal':
       return reseal(ledger, change);
   }
+}
+
+/** A job may send from this LAN: while one runs, nobody is let in without a question (security A17). */
+function pair(ledger: Ledger, until: number): Ledger | Refusal {
+  const running = Object.values(ledger.runs).find(({ state }) => state === 'taken' || state === 'running');
+  if (until > 0 && running)
+    return {
+      refused: `job ${running.job} runs, and could let machines of its own in: wait for it, or use autogit-node invite`,
+    };
+  return until === ledger.pairUntil ? ledger : { ...ledger, pairUntil: until };
 }
 
 function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' }, wallMs: number): Ledger | Refusal {

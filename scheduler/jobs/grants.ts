@@ -137,6 +137,7 @@ export function sendGrants(jobs: JobsState, turn: Turn, waiting: readonly Waitin
   const { ledger, committed } = turn.context;
   if (jobs.lead === null || ledger === null || committed === null || !mayWrite(turn)) return jobs;
   if (ledger.gitlab.mode === 'none' || waitsForReports(jobs, turn, ledger) !== null) return jobs;
+  if (closesWindow(turn, ledger, committed, waiting)) return jobs;
   const look = lookOf(jobs, turn, ledger);
   const pass: Pass = { turn, ledger, committed, machines: null, look };
   if (!canReadQueue(ledger)) return standingGrants(jobs, pass);
@@ -155,6 +156,27 @@ export function sendGrants(jobs: JobsState, turn: Turn, waiting: readonly Waitin
     }
   }
   return next;
+}
+
+/**
+ * Whoever runs a job may send from this LAN, and an open pairing window lets in all that do (SAFETY, security A17). So
+ * never both: the first job that wants to run closes the window, and its grant waits until that is committed.
+ */
+function closesWindow(turn: Turn, ledger: Ledger, committed: Ledger, waiting: readonly WaitingJob[]): boolean {
+  if (Math.max(ledger.pairUntil, committed.pairUntil) <= turn.wallMs) return false;
+  const isWanted = canReadQueue(ledger)
+    ? waiting.length > 0
+    : Object.values(committed.classes).some(({ given }) => given);
+  if (isWanted && ledger.pairUntil > turn.wallMs) {
+    const because = 'a job wants to run: the pairing window is closed, from now on: autogit-node approve';
+    note(turn, 'pair-closed', 'warn', because, {});
+    turn.edits.push({
+      name: 'pair-closed',
+      because,
+      apply: (now) => (now.pairUntil === 0 ? now : { ...now, pairUntil: 0 }),
+    });
+  }
+  return isWanted;
 }
 
 interface Pass {

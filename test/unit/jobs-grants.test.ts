@@ -331,3 +331,23 @@ describe('a node takes a grant', () => {
     expect(lab.effects('persist').at(-1)?.writes).toEqual([{ key: 'asking', value: [] }]);
   });
 });
+
+describe('the pairing window and jobs', () => {
+  it('exclude each other: the first job closes the window, and is granted only when that is committed', () => {
+    const open = Number.MAX_SAFE_INTEGER;
+    const lab = new Lab({
+      machines: { kang: measured() },
+      ledger: (ledger) => ({ ...withClasses([])(ledger), pairUntil: open }),
+    });
+    const grants = (): number => lab.log.filter(({ effect }) => JSON.stringify(effect).includes('"take-job"')).length;
+    lab.run(3000);
+    expect([lab.committed.pairUntil, grants()]).toEqual([open, 0]);
+    let isOpenAtGrant = false;
+    lab.check = () => {
+      if (grants() > 0 && lab.committed.pairUntil > 0) isOpenAtGrant = true;
+    };
+    lab.push(1);
+    lab.run(5000);
+    expect([lab.committed.pairUntil, grants() > 0, isOpenAtGrant]).toEqual([0, true, false]);
+  });
+});

@@ -163,6 +163,14 @@ describe('invites and pairing', () => {
     expect(refusal(ledger, paired)).toBe('done: desktop-1 is in the mesh');
     expect(refusal(ledger, paired, now + 1000)).toContain('closed');
   });
+  it('opens no window while a job runs: it could let in whatever it likes', () => {
+    const run = { state: 'running', job: 7 } as unknown as Ledger['runs'][string];
+    const busy = { ...founded(), runs: { r: run } };
+    expect(refusal(busy, { kind: 'pair', until: now + 1000 })).toContain('job 7 runs');
+    expect(refusal(busy, { kind: 'pair', until: 0 })).toContain('done');
+    const over = { ...busy, runs: { r: { ...run, state: 'delivered' as const } } };
+    expect(refusal(over, { kind: 'pair', until: now + 1000 })).toContain('done');
+  });
   it('does not let a forgotten node in by the window', () => {
     const ledger = made(
       open('D1', 'desktop-1'),
