@@ -132,11 +132,29 @@ export const askingNames: Record<string, Treatment> = {
 /** A switch of gitlab-runner that this version does not know asks for something when it is on. */
 const switchShape = /^FF_[A-Z0-9_]+$/;
 
-export const isOn = (payload: JobPayload, key: string): boolean => !off.test(variableOf(payload, key) ?? '');
-export const isOff = (payload: JobPayload, key: string): boolean => {
-  const value = variableOf(payload, key);
-  return value !== null && value !== '' && off.test(value);
-};
+// What Go's ParseBool takes, which gitlab-runner reads switches with.
+const yes = /^(?:1|t|T|TRUE|true|True)$/;
+const no = /^(?:0|f|F|FALSE|false|False)$/;
+export const isOn = (payload: JobPayload, key: string): boolean => yes.test(variableOf(payload, key) ?? '');
+export const isOff = (payload: JobPayload, key: string): boolean => no.test(variableOf(payload, key) ?? '');
+
+const switches = [
+  'GIT_CHECKOUT',
+  'GIT_LFS_SKIP_SMUDGE',
+  'CI_DEBUG_TRACE',
+  'AFTER_SCRIPT_IGNORE_ERRORS',
+  'FF_ENABLE_BASH_EXIT_CODE_CHECK',
+];
+const durations = ['RUNNER_SCRIPT_TIMEOUT', 'RUNNER_AFTER_SCRIPT_TIMEOUT'];
+
+/** Names that are obeyed, with values that say nothing: for the trace. */
+export function oddValues(payload: JobPayload): string[] {
+  const sentAs = (name: string): string => variableOf(payload, name) ?? '';
+  return [
+    ...durations.filter((name) => sentAs(name) !== '' && durationMs(sentAs(name)) === null),
+    ...switches.filter((name) => sentAs(name) !== '' && !isOn(payload, name) && !isOff(payload, name)),
+  ];
+}
 
 const isEmpty = (value: unknown): boolean =>
   value === undefined ||

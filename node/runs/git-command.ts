@@ -133,6 +133,8 @@ export function git(args: string[], options: GitCall): Promise<string> {
     const settle = (code: number | null, killed: NodeJS.Signals | null): void => {
       stop();
       if (code === 0 && ended === null) return resolve(out);
+      // Helpers of git's that closed their ends and stayed.
+      if (ended !== null) kill('SIGKILL');
       if (ended !== null) return reject(new SourcesFailure(`git ${name}: ${ended}`, isAway));
       reject(failureOf(name, code, killed, talk));
     };

@@ -66,13 +66,6 @@ function stepLimitMs(payload: JobPayload, isAfterScript: boolean): number | null
   return Math.min(asked, timeoutMsOf(payload));
 }
 
-/** Time limits of the job that are none: they are not obeyed, and that is said. */
-export const oddLimits = (payload: JobPayload): string[] =>
-  ['RUNNER_SCRIPT_TIMEOUT', 'RUNNER_AFTER_SCRIPT_TIMEOUT'].filter((name) => {
-    const text = variableOf(payload, name) ?? '';
-    return text !== '' && durationMs(text) === null;
-  });
-
 /** What earlier steps left in $GITLAB_ENV: NAME=value lines, as values, never as shell. */
 const readGitlabEnv = `if [ -f "$GITLAB_ENV" ]; then
   while IFS= read -r AUTOGIT_LINE || [ -n "$AUTOGIT_LINE" ]; do
@@ -109,6 +102,8 @@ export function unsupported(payload: JobPayload): string | null {
   if (Object.keys(payload.secrets ?? {}).length > 0) named.push('secrets');
   const modules = submoduleStrategy(payload);
   if (!['none', 'normal', 'recursive'].includes(modules)) named.push(`GIT_SUBMODULE_STRATEGY: ${modules}`);
+  for (const { when } of [...payload.steps, ...payload.artifacts])
+    if (when && !['on_success', 'on_failure', 'always'].includes(when)) named.push(`when: ${when}`);
   if (payload.artifacts.some((artifact) => artifact.untracked)) named.push('artifacts:untracked');
   const format = payload.artifacts.find(({ artifact_format }) => !isKnownFormat(artifact_format));
   if (format) named.push(`artifacts of format ${format.artifact_format}`);

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
-import { fetchFlags, ignoredOf, isOff, isOn } from '../../gitlab-bridge/job-contract.ts';
+import { fetchFlags, ignoredOf, isOff, isOn, oddValues } from '../../gitlab-bridge/job-contract.ts';
 import type { JobDependency } from '../../gitlab-bridge/payload.ts';
 import { payloadVariables } from '../../gitlab-bridge/variables.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { downloadInto } from './artifact-down.ts';
 import { SourcesFailure } from './git-sources.ts';
-import { cannot, gitStrategy, oddLimits, submoduleStrategy, unsupported, warning } from './job-script.ts';
+import { cannot, gitStrategy, submoduleStrategy, unsupported, warning } from './job-script.ts';
 import { RunFailed } from './run-host.ts';
 import { patiently, type RunScene, section } from './run-scene.ts';
 
@@ -36,8 +36,9 @@ export async function prepareRun(
     if (leftOut.length > 0) trace.say(warning(`variables that no shell can hold: ${leftOut.join(', ')}`));
     const ignored = ignoredOf(payload);
     if (ignored.length > 0) trace.say(warning(`not supported by this version and ignored: ${ignored.join(', ')}`));
-    const odd = oddLimits(payload);
-    if (odd.length > 0) trace.say(warning(`no duration as in 90s or 1h30m, and ignored: ${odd.join(', ')}`));
+    const odd = oddValues(payload);
+    if (odd.length > 0)
+      trace.say(warning(`neither true, false nor a time as in 1h30m, and ignored: ${odd.join(', ')}`));
     if (payload.cache.length > 0) trace.say(warning('cache is not supported by this version: the job runs without it'));
     workspace = await makePlace(scene, executor, spec);
     await onMade(workspace);

@@ -64,7 +64,9 @@ bare:
     expect(all.get('bare')?.text).toContain(
       'not supported by this version and ignored: GIT_CLONE_PATH, FF_SCRIPT_SECTIONS\n',
     );
-    expect(all.get('bare')?.text).toContain('no duration as in 90s or 1h30m, and ignored: RUNNER_SCRIPT_TIMEOUT\n');
+    expect(all.get('bare')?.text).toContain(
+      'neither true, false nor a time as in 1h30m, and ignored: RUNNER_SCRIPT_TIMEOUT\n',
+    );
   });
 
   it('numbers of those that run at the same time: the least free one, kept over a restart of the agent', async () => {

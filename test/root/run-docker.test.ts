@@ -24,7 +24,8 @@ first:
     - cat data.txt; git log --oneline | wc -l; pwd
     - for i in $(seq 1 30); do echo "line $i $CI_JOB_TOKEN"; sleep 0.1; done
     - mkdir out && echo made > out/a.txt
-  after_script: ["echo after $CI_JOB_STATUS"]
+    - '[ "$CI_PROJECT_DIR" = "$CI_BUILDS_DIR/$CI_PROJECT_PATH" ] && echo "image $CI_JOB_IMAGE"; echo "HANDED=on it" >> $GITLAB_ENV'
+  after_script: ["echo after $CI_JOB_STATUS, $HANDED"]
   artifacts: { paths: [out/] }
 second:
   stage: b
@@ -45,7 +46,8 @@ second:
     expect(text.match(/line \d+ \[MASKED\]\n/g)).toEqual(
       Array.from({ length: 30 }, (_, i) => `line ${i + 1} [MASKED]\n`),
     );
-    expect(text).toContain('after success\n');
+    expect(text).toContain('after success, on it\n');
+    expect(text).toContain(`image ${testImages.bash}\n`);
     expect(lab.gitlab.job(first.job)).toMatchObject({ status: 'success', traceCheck: 'match' });
     const second = await lab.begin();
     expect((await lab.ended(second)).result).toMatchObject({ state: 'failed', exitCode: 3, reason: 'script_failure' });

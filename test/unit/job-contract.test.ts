@@ -4,6 +4,7 @@ import {
   durationMs,
   fetchFlags,
   ignoredOf,
+  oddValues,
   payloadFields,
   treatmentOf,
 } from '../../gitlab-bridge/job-contract.ts';
@@ -133,6 +134,14 @@ describe('what a job may ask', () => {
       'newer',
     ]);
     expect(ignoredOf(payload({ constructor: { a: 1 } }))).toEqual(['constructor']);
+  });
+
+  it('says so when a value says nothing, and refuses a `when` that nobody knows', () => {
+    expect(oddValues(withVariable('GIT_CHECKOUT', 'nope'))).toEqual(['GIT_CHECKOUT']);
+    expect(oddValues(withVariable('CI_DEBUG_TRACE', 'false'))).toEqual([]);
+    expect(oddValues(withVariable('RUNNER_SCRIPT_TIMEOUT', '90'))).toEqual(['RUNNER_SCRIPT_TIMEOUT']);
+    const step = { name: 'script', script: ['true'], when: 'sometimes' };
+    expect(unsupported(payload({ steps: [step] }))).toContain('when: sometimes');
   });
 
   it('takes flags for git by name alone', () => {

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { ignoredOf } from '../../gitlab-bridge/job-contract.ts';
+import { ignoredOf, oddValues } from '../../gitlab-bridge/job-contract.ts';
 import { JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
 import { jobVariables, lateVariables, lookUpIn, secretsOf } from '../../gitlab-bridge/variables.ts';
 import { jobEnvironment, jobPaths } from '../../node/executors/job-shell.ts';
 import type { LocalRun } from '../../node/ports.ts';
-import { expandArtifact, oddLimits, planSteps, stepLines, unsupported } from '../../node/runs/job-script.ts';
+import { expandArtifact, planSteps, stepLines, unsupported } from '../../node/runs/job-script.ts';
 import { executorSpec, factsOf, type RunDeskOptions } from '../../node/runs/run-host.ts';
 import type { Run } from '../../protocol/ledger.ts';
 
@@ -60,7 +60,7 @@ const honest = (): unknown => ({
   features: { trace_sections: true, token_mask_prefixes: ['glpat-'], failure_reasons: ['image_pull_failure'] },
 });
 
-const oddValues: (() => unknown)[] = [
+const inventions: (() => unknown)[] = [
   () => null,
   () => '',
   () => 0,
@@ -100,9 +100,9 @@ function mutate(payload: unknown, random: () => number): unknown {
   for (let changes = 1 + Math.floor(random() * 3); changes > 0; changes--) {
     const { of, key } = pick(places);
     const kind = random();
-    if (kind < 0.65) of[key] = pick(oddValues)();
+    if (kind < 0.65) of[key] = pick(inventions)();
     else if (kind < 0.8) delete of[key];
-    else if (kind < 0.9) of[pick(['__proto__x', 'constructor', 'newer', 'value', 'name'])] = pick(oddValues)();
+    else if (kind < 0.9) of[pick(['__proto__x', 'constructor', 'newer', 'value', 'name'])] = pick(inventions)();
     else of[key] = pick(places).of;
   }
   return payload;
@@ -154,7 +154,7 @@ function use(payload: JobPayload): void {
   for (const secret of secretsOf(payload)) if (secret === '') throw new Error('an empty secret');
   for (const name of ignoredOf(payload)) if (!/^[\x20-\x7e]+$/.test(name)) throw new Error(`a trace with ${name}`);
   unsupported(payload);
-  oddLimits(payload);
+  oddValues(payload);
 }
 
 describe('payloads of a server that lies', () => {

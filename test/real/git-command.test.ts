@@ -1,0 +1,64 @@
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { git } from '../../node/runs/git-command.ts';
+
+/** A git that does what it likes: our call ends all the same, and nothing of ours is in its environment. */
+let folder = '';
+const path = process.env.PATH;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 't-git-'));
+  process.env.PATH = `${folder}${delimiter}${path}`;
+});
+afterEach(() => {
+  process.env.PATH = path;
+  delete process.env.AUTOGIT_SECRET_OF_THE_AGENT;
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function become(script: string): void {
+  writeFileSync(join(folder, 'git'), `#!/bin/sh\n${script}\n`);
+  chmodSync(join(folder, 'git'), 0o755);
+}
+/** A zombie that nobody has reaped yet has ended. */
+const isAlive = (pid: number): boolean =>
+  existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+
+describe('a call of git', () => {
+  it('tells git who it is (without, git asks DNS for 20 s), and nothing of the agent', async () => {
+    process.env.AUTOGIT_SECRET_OF_THE_AGENT = 'secret';
+    become('env');
+    const said = await git(['fetch'], { cwd: '/' });
+    expect(said).toMatch(/^GIT_COMMITTER_EMAIL=./m);
+    expect(said).toMatch(/^GIT_AUTHOR_NAME=./m);
+    expect(said).not.toContain('SECRET_OF_THE_AGENT');
+    // What git may speak: nothing unless it is said.
+    expect(said).toContain('=protocol.allow\n');
+    expect(said).not.toMatch(/protocol\.(?:http|https|file)\.allow/);
+    expect(await git(['fetch'], { cwd: '/', speaks: 'file' })).toMatch(/protocol\.file\.allow/);
+  });
+
+  it('that hears no signal ends with its helpers, soon', async () => {
+    become(`trap '' TERM; sh -c 'trap "" TERM; echo $$ > ${folder}/helper; sleep 60' & sleep 60; sleep 60`);
+    const ending = new AbortController();
+    const call = git(['fetch'], { cwd: '/', signal: ending.signal }).catch((error: Error) => error.message);
+    while (!existsSync(join(folder, 'helper')) || readFileSync(join(folder, 'helper'), 'utf8') === '')
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    const begun = Date.now();
+    ending.abort();
+    expect(await call).toBe('git fetch: ended');
+    expect(Date.now() - begun).toBeLessThan(4_500);
+    const helper = Number(readFileSync(join(folder, 'helper'), 'utf8'));
+    for (let i = 0; i < 50 && isAlive(helper); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(isAlive(helper)).toBe(false);
+  });
+
+  it('that is silent is away; one that reports progress is not', async () => {
+    become('sleep 60');
+    const silent = git(['fetch'], { cwd: '/', silenceMs: 300 });
+    await expect(silent).rejects.toMatchObject({ isAway: true, message: expect.stringContaining('nothing came') });
+    become('for i in 1 2 3 4 5 6; do echo "Receiving objects: $i%" >&2; sleep 0.2; done; echo whole');
+    expect(await git(['fetch'], { cwd: '/', silenceMs: 800 })).toBe('whole\n');
+  });
+});
