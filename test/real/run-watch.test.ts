@@ -45,7 +45,7 @@ describe('the watchdog knows of a run before its first step begins (SAFETY J1)',
     const file = join('/tmp', `t-disk-ticks-${process.pid}-${line}`);
     rmSync(file, { force: true });
     lab = await RunLab.start({
-      '.gitlab-ci.yml': `count: { script: ['for i in $(seq 500); do echo "tick $i" >> ${file}; sleep 0.1; done'] }`,
+      '.gitlab-ci.yml': `count: { variables: { GIT_STRATEGY: none }, script: ['for i in $(seq 500); do echo "tick $i" >> ${file}; sleep 0.1; done'] }`,
     });
     const { gitlab, runnerToken, home } = lab;
     writeFileSync(join(lab.folder, 'agent.json'), JSON.stringify({ url: gitlab.url, token: runnerToken, home }));
