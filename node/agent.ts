@@ -39,6 +39,8 @@ import { version } from './version.ts';
 const dropMs = 15_000;
 const portRetriesMost = 8;
 let portRetries = 0;
+/** Who ends an agent mostly starts it again: an upgrade, a new flag, `systemctl restart`. Its runs wait so long for it. */
+const backMs = 60_000;
 const portFact = 'port';
 const evidencePortFact = 'evidence-port';
 
@@ -369,7 +371,7 @@ export class Agent {
     const member = this.#member;
     const first = !this.#stopping.signal.aborted;
     this.#stopping.abort();
-    const isClean = member ? await member.leave(leavePatienceMs) : true;
+    const isClean = member ? await member.leave(leavePatienceMs, backMs) : true;
     const running = member?.runs.runs().filter((run) => run.state === 'running').length ?? 0;
     const rest = running > 0 ? `; ${running} jobs wait here, frozen, for the agent to come back within a minute` : '';
     const sentence = isClean ? `handed over; this agent ends${rest}` : `ends without a hand-over${rest}`;

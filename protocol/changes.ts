@@ -33,11 +33,12 @@ export const Change = z.discriminatedUnion('kind', [
     witness: z.boolean(),
     can: z.array(z.string().max(32)).max(16).optional(),
   }),
-  z.object({ kind: z.literal('depart'), node: NodeId }),
+  /** `backMs`: it means to be back within that time, so its runs wait for it (SAFETY J2). */
+  z.object({ kind: z.literal('depart'), node: NodeId, backMs: z.number().nonnegative().max(limits.holdMs).optional() }),
   z.object({ kind: z.literal('drain'), node: z.string().max(64), drained: z.boolean() }),
   z.object({
     kind: z.literal('set'),
-    key: z.enum(['retryLost', 'defaultArch', 'graceMs']),
+    key: z.enum(['retryLost', 'defaultArch', 'graceMs', 'silentMs']),
     value: z.union([z.boolean(), z.string().max(256), z.number()]),
   }),
   z.object({

@@ -52,6 +52,8 @@ export const LedgerNode = z.looseObject({
   left: z.boolean(),
   /** What its version can read, as it said itself; absent in older ones. */
   can: z.array(z.string().max(32)).max(16).optional(),
+  /** Only while `left`: it announced to be back within so many ms, and its runs are not lost before (SAFETY J2). */
+  backMs: z.number().nonnegative().optional(),
 });
 export type LedgerNode = z.infer<typeof LedgerNode>;
 
@@ -144,8 +146,12 @@ export const Settings = z.looseObject({
   defaultArch: z.string().max(32),
   /** ms; how long GitLab's host may be away before GitLab moves. */
   graceMs: z.number().nonnegative(),
+  /** ms; a machine that does not answer at all keeps its jobs at least so long (SAFETY J1); absent = `silentMs.least`. */
+  silentMs: z.number().nonnegative().optional(),
 });
 export type Settings = z.infer<typeof Settings>;
+/** Below `least` a run could go on beside its retry: it is frozen after 2 s, by a watchdog that looks five times a second. */
+export const silentMs = { least: 3000, most: 600_000 } as const;
 export const defaultSettings: Settings = { retryLost: false, defaultArch: 'amd64', graceMs: 120_000 };
 
 export const LedgerGitlab = z.looseObject({

@@ -1,5 +1,7 @@
 /** Every limit of the wire and of the ledger in one place. Bytes unless the name says otherwise. */
 export const limits = {
+  /** The longest hold that a machine may announce for its runs when it leaves. */
+  holdMs: 600_000,
   /** One frame on a direct stream: a whole ledger must fit. */
   frameBytes: 1 << 20,
   /** One gossiped report. */

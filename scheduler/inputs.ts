@@ -52,8 +52,11 @@ export type Happened =
    * off. Answered under `id` when it is on disk, or refused.
    */
   | { kind: 'recovery-asked'; id: string; era: string; seenOff: readonly string[] }
-  /** This agent was asked to go (SIGTERM, `leave`, sleep): hand over, then say `departed`. */
-  | { kind: 'leave-asked' }
+  /**
+   * This agent was asked to go (SIGTERM, `leave`, sleep): hand over, then say `departed`. `backMs`: it means to be back within
+   * that time, and its runs wait for it (SAFETY J2).
+   */
+  | { kind: 'leave-asked'; backMs?: number }
   /** It stays after all (the machine woke up): take its place again. */
   | { kind: 'return-asked' }
   /** Answer to `read-queue`. */

@@ -1,7 +1,7 @@
 import type { Change } from '../protocol/changes.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { classKey } from '../protocol/ids.ts';
-import type { Ledger, LedgerNode } from '../protocol/ledger.ts';
+import { type Ledger, type LedgerNode, silentMs } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
@@ -35,7 +35,7 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
     case 'introduce':
       return introduce(ledger, change);
     case 'depart':
-      return mapNode(ledger, change.node, (node) => (node.left ? node : { ...node, left: true }));
+      return mapNode(ledger, change.node, (node) => departed(node, change.backMs));
     case 'drain':
       return drain(ledger, change.node, change.drained);
     case 'set':
@@ -109,13 +109,18 @@ function makeInvite(ledger: Ledger, change: Change & { kind: 'make-invite' }, wa
   return { ...ledger, invites: { ...open, [change.invite]: { code, expiresAt, by } } };
 }
 
+/** Said twice it stays as it was said first: a hold is not made longer by repeating it. */
+const departed = (node: LedgerNode, backMs: number | undefined): LedgerNode =>
+  node.left ? node : { ...node, left: true, ...(backMs === undefined ? {} : { backMs }) };
+
 /** A node says what it is now. A name that another one has gets a suffix; the own old one, suffix included, stays. */
 function introduce(ledger: Ledger, change: Change & { kind: 'introduce' }): Ledger | Refusal {
   const old = ledger.nodes[change.node];
   if (!old) return { refused: 'this node is not in the mesh: it must be approved first' };
   const name = freeName(ledger, change.name, change.node);
   const { addresses, store, witness } = change;
-  const { can: could, ...known } = old;
+  // What it no longer says is not kept: what its version can, and until when it meant to be back.
+  const { can: could, backMs: _hold, ...known } = old;
   const same =
     old.name === name &&
     old.store === store &&
@@ -146,6 +151,10 @@ const expected = {
     typeof value === 'number' && Number.isFinite(value) && value >= 0 && value <= 86_400_000
       ? null
       : 'graceMs is a time in milliseconds, from 0 to 86400000 (a day)',
+  silentMs: (value: unknown) =>
+    typeof value === 'number' && value >= silentMs.least && value <= silentMs.most
+      ? null
+      : `silentMs is a time in milliseconds, from ${silentMs.least} (less, and a job could run twice at once) to ${silentMs.most}`,
 } as const;
 
 function set(ledger: Ledger, key: keyof typeof expected, value: boolean | string | number): Ledger | Refusal {

@@ -83,6 +83,7 @@ function contextOf({ identity, jobs }: CoreState, { raft, at, wallMs, self }: Tu
     mayAct: isLeader && raft.committed?.stamp.term === raft.term,
     term: raft.term,
     leader: raft.leader?.node ?? null,
+    isLeaving: raft.leaving !== null,
     ledger: isLeader ? raft.accepted : raft.committed,
     committed: raft.committed,
     leaderContactAt: () => leaderContactAt(now),

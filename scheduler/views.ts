@@ -1,7 +1,7 @@
 import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import { reportPatienceMs } from './jobs/report-pace.ts';
-import { ownContactAt } from './raft/leading.ts';
+import { ownContactAt } from './raft/own-contact.ts';
 import { planRecovery } from './raft/recovery.ts';
 import { timings } from './raft/timings.ts';
 import { nameIn, peerOf } from './raft/turn.ts';
@@ -15,7 +15,7 @@ export const leaderOf = (state: CoreState): { node: NodeId; term: number; sinceA
 
 /**
  * `at` when this node last had proof that the leader leads (SAFETY J1); -Infinity when never. A leader: when it sent the
- * last round that a quorum answered (L12).
+ * last round that a quorum answered (L12), also when it has just stepped down: that round was a proof then, and is no older.
  */
 export function leaderContactAt(state: CoreState): number {
   const { raft, identity } = state;

@@ -4,7 +4,7 @@ import type { Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { defaultSettings, Ledger, Run } from '../../protocol/ledger.ts';
+import { type defaultSettings, type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
@@ -67,7 +67,7 @@ export class LocalApi implements AgentApi {
   }
 
   settings(): typeof defaultSettings {
-    return this.#ledger().settings;
+    return { silentMs: silentMs.least, ...this.#ledger().settings };
   }
 
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {

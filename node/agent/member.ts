@@ -219,9 +219,12 @@ export class Member {
     }
   }
 
-  /** Hands over, at most `patienceMs`; then the agent may stop, or sleep. Runs stay, for the agent that comes back. */
-  leave(patienceMs: number): Promise<boolean> {
-    this.#leaving ??= this.#depart(patienceMs);
+  /**
+   * Hands over, at most `patienceMs`; then the agent may stop, or sleep. Runs stay, for the agent that comes back: within
+   * `backMs` none of them is called lost.
+   */
+  leave(patienceMs: number, backMs?: number): Promise<boolean> {
+    this.#leaving ??= this.#depart(patienceMs, backMs);
     return this.#leaving;
   }
 
@@ -231,12 +234,12 @@ export class Member {
     this.loop.feed({ kind: 'return-asked' });
   }
 
-  async #depart(patienceMs: number): Promise<boolean> {
+  async #depart(patienceMs: number, backMs: number | undefined): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined;
     const departed = await new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(false), patienceMs);
       this.#departed = () => resolve(true);
-      this.loop.feed({ kind: 'leave-asked' });
+      this.loop.feed({ kind: 'leave-asked', ...(backMs === undefined ? {} : { backMs }) });
     });
     clearTimeout(timer);
     return departed;

@@ -155,7 +155,7 @@ export const pause = async (context: Context): Promise<number> =>
 export const resume = async (context: Context): Promise<number> =>
   said(context, (await agentOf(context)).resume(context.settings.isOn('resume.gpu') ? 'gpu' : 'all'));
 
-const meshSettings = ['retryLost', 'defaultArch', 'graceMs'] as const;
+const meshSettings = ['retryLost', 'defaultArch', 'graceMs', 'silentMs'] as const;
 type MeshSetting = (typeof meshSettings)[number];
 
 function settingValue(key: MeshSetting, text: string): boolean | number | string {
@@ -163,7 +163,7 @@ function settingValue(key: MeshSetting, text: string): boolean | number | string
     if (['amd64', 'arm64', 'riscv64'].includes(text)) return text;
     throw new AutogitError('bad-flag', `defaultArch is amd64, arm64 or riscv64, not "${text}"`);
   }
-  if (key === 'graceMs') return /^\d+$/.test(text) ? Number(text) : parseDuration(text);
+  if (key === 'graceMs' || key === 'silentMs') return /^\d+$/.test(text) ? Number(text) : parseDuration(text);
   if (['on', 'true', 'yes', '1'].includes(text)) return true;
   if (['off', 'false', 'no', '0'].includes(text)) return false;
   throw new AutogitError('bad-flag', `${key} is on or off, not "${text}"`);

@@ -17,6 +17,8 @@ export interface JobsContext {
   mayAct: boolean;
   term: number;
   leader: NodeId | null;
+  /** This node was asked to go. */
+  isLeaving: boolean;
   ledger: Ledger | null;
   committed: Ledger | null;
   /** `at` when this node last had proof that the leader leads (own quorum round when leading); -Infinity when never. */

@@ -50,6 +50,7 @@ function staleReason(jobs: JobsState, turn: Turn, from: NodeId, grant: MessageOf
   // Its first round came before its first grant: who does not lead here gives none, and raises nothing (SAFETY L17).
   if (grant.term > highest || turn.context.leader !== from)
     return `this machine does not know ${nameOf(turn, from)} for the leader of term ${grant.term}`;
+  if (turn.context.isLeaving) return 'this node leaves';
   if (turn.context.committed?.forgotten[turn.context.self] !== undefined) return 'this node was removed from the mesh';
   if (Object.keys(jobs.own.reserved).length >= limits.runsInFlight) return 'too many grants are under way here';
   return null;

@@ -1,4 +1,4 @@
-import type { Run } from '../../protocol/ledger.ts';
+import { type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
 import type { InputOf } from '../inputs.ts';
 import { type Away, awaySentence, deafReportAt, reportStaleMs } from './away.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
@@ -7,6 +7,7 @@ import { hintQueue } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { failedAtGitlab, lostRun } from './run-edits.ts';
 import { nameOf, note, type Turn, wake } from './turn.ts';
+import { span } from './words.ts';
 
 /*
  * When a run is lost (SAFETY J1, J9). Its node froze it within 2 s of silence, so after these spans it surely does not
@@ -14,11 +15,19 @@ import { nameOf, note, type Turn, wake } from './turn.ts';
  */
 export const adoptionMs = 60_000;
 /**
- * A machine that vanished: a tenth of the run's age, so that a Wi-Fi stall does not cost an hour's training. One that
- * lives has reported by then, though it does not hear the leader: so it is more where many nodes report less often.
+ * A machine that vanished: a tenth of the run's age, so that a Wi-Fi stall does not cost an hour's training, but at least
+ * what the mesh's setting `silentMs` says. One that lives has reported by then, though it does not hear the leader: so it is
+ * more where many nodes report less often.
  */
-export const silentLimitMs = (ageMs: number, nodes: number): number =>
-  Math.min(60_000, Math.max(3000, ageMs / 10) + reportPace(nodes).everyMs - reportPace(0).everyMs);
+export const silentLimitMs = (ageMs: number, nodes: number, leastMs: number = silentMs.least): number =>
+  Math.min(
+    Math.max(60_000, leastMs),
+    Math.max(leastMs, ageMs / 10) + reportPace(nodes).everyMs - reportPace(0).everyMs,
+  );
+
+/** The mesh's setting, within the limits that keep a run from going on beside its retry, whoever wrote it. */
+const leastSilentMs = ({ settings }: Ledger): number =>
+  Math.min(silentMs.most, Math.max(silentMs.least, settings.silentMs ?? silentMs.least));
 const forgottenMs = 3000;
 /** After a reboot the agent says at once what it still has; its gossip may be faster than its word. */
 const rebootWordMs = 1000;
@@ -44,21 +53,33 @@ export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
   const away = jobs.lead.away[run.node];
   if (away === undefined) return missingFate(jobs, run, name);
   const since = Math.max(away.since, jobs.lead.since);
-  const spanMs = silentLimitMs(turn.wallMs - run.takenAt, Object.keys(ledger.nodes).length);
+  const leastMs = leastSilentMs(ledger);
+  const spanMs = silentLimitMs(turn.wallMs - run.takenAt, Object.keys(ledger.nodes).length, leastMs);
   const limit = away.state === 'dead' || !isBusy(run) ? adoptionMs : spanMs;
+  const backMs = holdOf(ledger, run);
   const deafAt = deafReportAt(jobs, run.node, since);
-  const dueAt = Math.max(since + limit, deafAt === null ? since : deafDueAt(since, deafAt, spanMs));
+  const dueAt = Math.max(since + limit, since + backMs, deafAt === null ? since : deafDueAt(since, deafAt, spanMs));
   if (turn.at < dueAt) return { dueAt };
   const gone = awaySentence(jobs, run.node, name, { state: away.state, since }, turn.at);
-  return { lost: `${gone}${resultWords(run)}`, holdMs: away.state === 'silent' ? limit : 0 };
+  const bySetting =
+    away.state === 'silent' && limit === leastMs && dueAt === since + limit ? ' (setting silentMs)' : '';
+  const back = backMs > limit ? `; when it left, it said that it would be back within ${span(backMs)}` : '';
+  return {
+    lost: `${gone}${bySetting}${back}${resultWords(run)}`,
+    holdMs: away.state === 'silent' ? Math.min(limit, adoptionMs) : 0,
+  };
 }
+
+/** Who leaves politely says when it means to be back: until then its runs, frozen there, wait for it (SAFETY J2). */
+const holdOf = ({ nodes }: Ledger, { node }: Run): number =>
+  nodes[node]?.left === true ? (nodes[node].backMs ?? 0) : 0;
 
 /**
  * It does not hear the leader, and lives: it has as long as an agent that may come back. Its reports are not many, so a
  * few may fail to come before its machine counts as silent from the last one on.
  */
 const deafDueAt = (since: number, deafAt: number, spanMs: number): number =>
-  Math.min(since + adoptionMs, deafAt + Math.max(spanMs, reportStaleMs));
+  Math.min(since + Math.max(adoptionMs, spanMs), deafAt + Math.max(spanMs, reportStaleMs));
 
 /** SAFETY J9: never hide that the job had ended. */
 function resultWords(run: Run): string {

@@ -75,7 +75,7 @@ export function awayReason(look: Look, node: NodeId): string | null {
   const listed = look.ledger.nodes[node];
   if (listed === undefined) return 'is not in this mesh';
   const heard = look.jobs.reports[node];
-  if (node === look.self) return heard ? null : 'has not measured itself yet';
+  if (node === look.self) return listed.left ? 'leaves' : heard ? null : 'has not measured itself yet';
   const { state, since } = look.liveness(node);
   // Who said goodbye is not missing: that it answers no more is what it announced.
   if (listed.left && state !== 'alive' && since !== Number.NEGATIVE_INFINITY)

@@ -10,12 +10,13 @@ import { note, peerOf, type Turn } from './turn.ts';
  * voters (of two: gives the tie-break to the one that stays, SAFETY L13) -> a leader hands over -> `departed`, and the
  * agent may exit or its machine may sleep. After `leaveMs` it goes anyway. An agent that did not exit may come back.
  */
-export function hearLeaveAsked(turn: Turn): void {
+export function hearLeaveAsked(turn: Turn, backMs: number | undefined): void {
   const { raft } = turn;
   if (raft.leaving) return;
   raft.leaving = { since: turn.at, handedOverAt: null, gone: false };
   raft.petitions = raft.petitions.filter((one) => one.local);
-  if (raft.accepted.nodes[turn.self]?.left === false) petition(turn, { kind: 'depart', node: turn.self });
+  if (raft.accepted.nodes[turn.self]?.left === false)
+    petition(turn, { kind: 'depart', node: turn.self, ...(backMs === undefined ? {} : { backMs }) });
 }
 
 /** It stays after all: the machine woke up, or its shutdown was called off. The ledger hears it by `introduce`. */

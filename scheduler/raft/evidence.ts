@@ -1,4 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
+import type { RunState } from '../../protocol/ledger.ts';
 import type { ProbeResult } from '../inputs.ts';
 import { isFit, rankOf } from './campaign.ts';
 import { loseLeader } from './term.ts';
@@ -30,8 +31,20 @@ export function freshProbe(turn: Turn, node: NodeId): ProbeResult | null {
 /** A stream closed: a hint, never a proof. Everybody looks at once. */
 export function hearDisconnected(turn: Turn, node: NodeId): void {
   setPeer(turn, node, { connected: false, ledgerSent: null });
-  if (turn.raft.accepted.nodes[node]?.left === false) askProbe(turn, node);
+  if (isLookedAt(turn, node)) askProbe(turn, node);
 }
+
+/**
+ * Who left is not missed, but while the mesh has runs of it, whether its agent is gone or all of its machine decides how
+ * long they wait for it (SAFETY J1).
+ */
+export function isLookedAt({ raft }: Turn, node: NodeId): boolean {
+  const { nodes, runs } = raft.accepted;
+  if (nodes[node]?.left !== true) return nodes[node] !== undefined;
+  return Object.values(runs).some((run) => run.node === node && openStates.has(run.state));
+}
+
+const openStates: ReadonlySet<RunState> = new Set<RunState>(['taken', 'running', 'finished']);
 
 /** The leader misses that machine: so that all know it, not the leader only, each looks for itself. */
 export function hearAway(turn: Turn, node: NodeId): void {
@@ -79,6 +92,7 @@ export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void 
 export function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince: boolean): void {
   const peer = peerOf(turn.raft, node);
   if (result === 'accepted' || heardSince || peer.standing === 'lost' || !(node in turn.raft.accepted.nodes)) return;
+  if (turn.raft.accepted.nodes[node]?.left === true) return;
   setPeer(turn, node, { standing: 'lost' });
   if (turn.raft.leading) turn.raft.leading = { ...turn.raft.leading, hasNews: true };
   const name = nameOf(turn, node);

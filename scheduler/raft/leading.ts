@@ -1,11 +1,11 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
-import { judge, lookAfter, stands } from './evidence.ts';
+import { isLookedAt, judge, lookAfter, stands } from './evidence.ts';
 import { takeChange } from './petitions.ts';
 import { mayTellTerm } from './plausible.ts';
 import { propose, tryCommit } from './proposal.ts';
-import { hasQuorum, quorumContact } from './quorum.ts';
+import { hasQuorum } from './quorum.ts';
 import type { Campaign, Leading, Peer, RaftState } from './raft-state.ts';
 import { missedMsOf, resendMsOf, roundsOf } from './rounds.ts';
 import { learnLeader, raiseTerm, stepDown } from './term.ts';
@@ -65,17 +65,6 @@ export function checkQuorum(turn: Turn): void {
   stepDown(turn, `this node leads no more: no majority of the voters answered for ${timings.checkQuorumMs} ms`);
 }
 
-/** `at` of the newest round that a quorum answered: the leader's own proof that it leads. */
-export function ownContactAt(raft: RaftState, self: NodeId, store: string): number {
-  if (!raft.leading) return Number.NEGATIVE_INFINITY;
-  const mine = raft.leading.rounds.at(-1)?.at ?? Number.NEGATIVE_INFINITY;
-  return quorumContact(raft.accepted.configuration, (node, its) => {
-    if (node === self) return its === store ? mine : Number.NEGATIVE_INFINITY;
-    const { acked, cloned } = peerOf(raft, node);
-    return acked?.store === its && !cloned ? acked.sentAt : Number.NEGATIVE_INFINITY;
-  });
-}
-
 /** Rounds that are remembered until they are answered: more than fit `checkQuorumMs`, news included, but no old ones. */
 const maxRounds = 1024;
 const roundKeptMs = 5 * timings.checkQuorumMs;
@@ -114,10 +103,10 @@ export function makeRound(turn: Turn): void {
     const isItsTurn = (round + index) % roundsOf(raft.accepted, node) === 0;
     // Who has no stream gets a word now and then, in case only the news of the stream was lost.
     if (peer.connected ? isItsTurn || isBehind(turn, node, peer) : round % 20 === 1) appendTo(turn, node, peer);
-    if (raft.accepted.nodes[node]?.left === true) continue;
+    if (!isLookedAt(turn, node)) continue;
     if (peer.knownAt === Number.NEGATIVE_INFINITY) setPeer(turn, node, { knownAt: turn.at });
     lookAfter(turn, node, lastSign(turn, node), missedMsOf(raft.accepted, node));
-    suspect(turn, node);
+    if (raft.accepted.nodes[node]?.left !== true) suspect(turn, node);
   }
 }
 

@@ -87,7 +87,7 @@ function hearInput(turn: Turn, input: Input): void {
       hearRecoveryAsked(turn, input);
       break;
     case 'leave-asked':
-      hearLeaveAsked(turn);
+      hearLeaveAsked(turn, input.backMs);
       break;
     case 'return-asked':
       hearReturnAsked(turn);

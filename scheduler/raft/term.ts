@@ -1,4 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
+import { ownContactAt } from './own-contact.ts';
 import { nameOf, note, setPeer, type Turn } from './turn.ts';
 
 /**
@@ -23,8 +24,9 @@ export function raiseTerm(turn: Turn, term: number, because: string): void {
 export function stepDown(turn: Turn, because: string): void {
   const { raft } = turn;
   if (!raft.leading) return;
+  // Its own last round with a majority: its runs have heard a leader until then, and may go on for a moment (SAFETY J1).
+  raft.contactAt = ownContactAt(raft, turn.self, turn.identity.store);
   raft.leading = null;
-  raft.contactAt = Number.NEGATIVE_INFINITY;
   raft.timerAt = turn.at;
   loseLeader(turn, because, 'stepped-down');
 }

@@ -10,6 +10,7 @@ import type { Container } from './container.ts';
 import { ForgetfulRule } from './forgetful-rule.ts';
 import { secretMark } from './gitlab.ts';
 import { isAncestor, quorum } from './history.ts';
+import { HoldRule } from './hold-rule.ts';
 import type { Machine } from './machine.ts';
 import { demandOfTags, excessOf } from './sim-demand.ts';
 import { answersRightly, believesNothingImpossible } from './step-rules.ts';
@@ -30,6 +31,7 @@ const hasRunner = (ledger: Ledger, runner: number): boolean =>
 export class Checks {
   readonly #world: World;
   readonly #grantsTaken = new Set<string>();
+  readonly #holds = new HoldRule();
   readonly #grants = new Map<string, { term: number }>();
   /** Root job -> its container that makes progress. */
   readonly #active = new Map<number, Set<Container>>();
@@ -127,6 +129,7 @@ export class Checks {
       case 'send':
         return this.#says(agent, effect);
       case 'publish-ledger':
+        this.#holds.publishes(agent, effect.ledger, this.#world.now);
         return this.#actsOnCommitted(agent, effect.ledger, 'publishes');
       case 'gossip':
         return this.#hasNoSecret(agent, effect);
@@ -139,6 +142,7 @@ export class Checks {
         return this.#takesRightly(agent, effect);
       case 'fail-run':
         this.#mayAct(agent, effect.kind);
+        this.#holds.loses(agent, effect.run, this.#topOf(agent), this.#world.now);
         return this.#lostIsCommitted(agent, effect.run.run);
       case 'delete-runner':
         // What this node's own call made and nobody recorded is its own to take away, whoever leads.

@@ -28,7 +28,8 @@ export class ContactRule {
     const { term, accepted } = state.raft;
     const reign = `${life} ${accepted.era.id} ${term}`;
     if (ack.term === term) this.#hears(reign, `${from}/${ack.store}`, ack.round);
-    this.#claims(reign, `${machine.id}/${machine.disk.store}`, accepted.configuration, leaderContactAt(state));
+    if (state.raft.leading)
+      this.#claims(reign, `${machine.id}/${machine.disk.store}`, accepted.configuration, leaderContactAt(state));
   }
 
   #hears(reign: string, disk: string, round: number): void {

@@ -129,7 +129,7 @@ export const strikes: Record<string, (world: World, chance: Chance, hands: Hands
     const one = victim(world, chance);
     const agent = world.agentOf(one);
     if (!agent) return;
-    agent.feed({ kind: 'leave-asked' });
+    agent.feed({ kind: 'leave-asked', ...(chance.maybe(0.7) ? { backMs: 60_000 } : {}) });
     hands.undoAfter(chance.spread(2000, 12_000), () => world.people.fetchBack(agent));
   },
   /** The machine goes to sleep or down, and comes back before its agent has ended: it takes its place again. */

@@ -128,6 +128,7 @@ export class Lab {
       boot: node.boot,
       isLeader,
       mayAct: isLeader && this.mayAct,
+      isLeaving: false,
       term: this.term,
       leader: this.leader,
       ledger: isLeader ? this.accepted : this.committed,

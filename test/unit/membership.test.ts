@@ -211,6 +211,12 @@ describe('nodes', () => {
     expect(gone.nodes.D1?.left).toBe(true);
     expect((applyChange(gone, me, now) as Ledger).nodes.D1?.left).toBe(false);
   });
+  it('say when they are back, once, and are held to nothing any more when they are', () => {
+    const gone = applyChange(two(), { kind: 'depart', node: 'D1', backMs: 60_000 }, now) as Ledger;
+    expect(gone.nodes.D1).toMatchObject({ left: true, backMs: 60_000 });
+    expect(applyChange(gone, { kind: 'depart', node: 'D1', backMs: 600_000 }, now + 1)).toBe(gone);
+    expect((applyChange(gone, me, now) as Ledger).nodes.D1).not.toHaveProperty('backMs');
+  });
   it('are forgotten with what they opened', () => {
     const before = applyChange(
       two(),
@@ -240,6 +246,11 @@ describe('nodes', () => {
 describe('settings', () => {
   it.each([
     ['retryLost', 'yes', 'retryLost is true or false'],
+    [
+      'silentMs',
+      2999,
+      'silentMs is a time in milliseconds, from 3000 (less, and a job could run twice at once) to 600000',
+    ],
     ['defaultArch', 'a b', 'defaultArch is the name of an architecture: amd64, arm64 or riscv64'],
     ['graceMs', -1, 'graceMs is a time in milliseconds, from 0 to 86400000 (a day)'],
     ['graceMs', Number.NaN, 'graceMs is a time in milliseconds, from 0 to 86400000 (a day)'],

@@ -1,4 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { awayReason } from '../../scheduler/jobs/machines.ts';
+import { leaderContactAt, livenessOf } from '../../scheduler/views.ts';
+import { labRun } from './jobs-lab-machines.ts';
 import { type Cluster, measured, mesh } from './raft-cluster.ts';
 import { One } from './raft-one.ts';
 
@@ -89,6 +92,59 @@ describe('who leaves last', () => {
     cluster.feed('kang', { kind: 'leave-asked' });
     expect(cluster.until(() => cluster.box('kang').departed !== null, 1000, 'the last')).toBeLessThan(50);
     expect(cluster.box('kang').departed).toContain('no other voter is here');
+  });
+
+  it('is looked at while the mesh has a run of it, and only then: is its agent gone, or its machine?', () => {
+    for (const hasRun of [true, false]) {
+      const cluster = mesh('kang', 'desktop-1', 'desktop-2');
+      if (hasRun) {
+        const run = labRun({ run: 'r1', node: 'desktop-2', boot: 'boot-desktop-2' });
+        cluster.feed('desktop-2', { kind: 'run-changed', run });
+        cluster.until(() => cluster.committed('kang').runs.r1 !== undefined, 3000, 'the run is known');
+      }
+      cluster.feed('desktop-2', { kind: 'leave-asked', backMs: 60_000 });
+      cluster.until(() => cluster.box('desktop-2').departed !== null, 3000, 'departed');
+      expect(cluster.committed('kang').nodes['desktop-2']).toMatchObject({ left: true, backMs: 60_000 });
+      cluster.kill('desktop-2');
+      cluster.run(2000);
+      const state = cluster.box('kang').state!;
+      expect(livenessOf(state, 'desktop-2', cluster.at).state).toBe(hasRun ? 'dead' : 'silent');
+      expect(
+        cluster.box('kang').notes.filter(({ event }) => event === 'node-lost' || event === 'node-suspect'),
+      ).toEqual([]);
+    }
+  });
+
+  it('gets no grant any more, though it leads still, and takes none', () => {
+    const cluster = mesh('kang', 'desktop-1', 'desktop-2');
+    const sent = (): number => cluster.box('kang').notes.filter(({ event }) => event === 'grant-sent').length;
+    cluster.feed('desktop-1', { kind: 'leave-asked' });
+    const grant = {
+      kind: 'grant' as const,
+      grant: 'g-late',
+      term: cluster.box('desktop-1').state!.raft.term,
+      class: 'c',
+      tags: [],
+      runner: 1,
+      token: 't',
+      ttlMs: 10_000,
+      gpus: [],
+      because: 'it fits',
+    };
+    cluster.feed('desktop-1', { kind: 'heard', from: 'kang', message: grant });
+    expect(cluster.box('desktop-1').state!.jobs.asking).toEqual([]);
+    expect(cluster.box('desktop-1').state!.jobs.own.reserved).toEqual({});
+    expect(sent()).toBe(0);
+    const left = cluster.committed('kang');
+    const look = {
+      at: cluster.at,
+      wallMs: 0,
+      self: 'kang',
+      jobs: cluster.box('kang').state!.jobs,
+      liveness: () => ({ state: 'alive' as const, since: 0 }),
+      ledger: { ...left, nodes: { ...left.nodes, kang: { ...left.nodes.kang!, left: true } } },
+    };
+    expect(awayReason(look, 'kang')).toBe('leaves');
   });
 
   it('waits a moment for a dead one of two, not for the whole patience', () => {
@@ -182,5 +238,23 @@ describe('sleep', () => {
     expect(Object.keys(cluster.voters('kang'))).toHaveLength(3);
     expect(cluster.committed('kang').nodes['desktop-1']?.left).toBe(false);
     expect(cluster.box('desktop-1').departed).toBeNull();
+  });
+});
+
+describe('a leader that steps down', () => {
+  it('has heard a leader until its last round with a majority: its runs do not stand still at once', () => {
+    const cluster = mesh('kang', 'desktop-1', 'desktop-2');
+    const old = cluster.leaders()[0]!;
+    cluster.run(10_000);
+    const since = cluster.at;
+    for (const other of ['kang', 'desktop-1', 'desktop-2'])
+      if (other !== old) for (const way of [`${old}>${other}`, `${other}>${old}`]) cluster.cut.add(way);
+    cluster.until(() => cluster.box(old).state!.raft.leading === null, 5000, 'it steps down');
+    const contactAt = leaderContactAt(cluster.box(old).state!);
+    expect(contactAt).toBeGreaterThan(since - 300);
+    expect(contactAt).toBeLessThanOrEqual(since);
+    // And it grows no newer while it hears nobody: after 2 s its runs are frozen.
+    cluster.run(3000);
+    expect(leaderContactAt(cluster.box(old).state!)).toBe(contactAt);
   });
 });

@@ -202,6 +202,12 @@ export class Stage {
     this.world.suspend(machine.id);
   }
 
+  /** As `systemctl restart` or an upgrade does it: the agent says when it is back, and leaves. */
+  restartPolitely(name: string): void {
+    this.agent(name).feed({ kind: 'leave-asked', backMs: 60_000 });
+    this.until(`${name} has left`, () => this.world.agentOf(this.machine(name).id) === undefined);
+  }
+
   wakeUp(name: string): void {
     const { id } = this.machine(name);
     this.world.resume(id);

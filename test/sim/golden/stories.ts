@@ -126,6 +126,28 @@ export const stories: Story[] = [
     },
   },
   {
+    name: 'an agent is upgraded',
+    about:
+      'The agent of desktop-1 is ended politely while it runs a job, and comes back 20 s later; then that of kang, which leads, with a job too.',
+    play: () => {
+      const stage = three();
+      for (const [name, tags] of [
+        ['desktop-1', desktopOne],
+        ['kang', ['node-kang']],
+      ] as const) {
+        stage.act('a job comes', () => running(stage, [...tags], 40_000));
+        stage.act(`the agent of ${name} is ended`, () => stage.restartPolitely(name));
+        stage.wait(20_000);
+        stage.status();
+        stage.act('it is started again', () => stage.start(name));
+        stage.wait(70_000);
+        stage.must('the job is done, and was never lost', stage.isDone());
+        stage.status();
+      }
+      return stage;
+    },
+  },
+  {
     name: 'the Wi-Fi stalls',
     about:
       'The Wi-Fi of desktop-1 stalls, then that of kang, which leads: each for 800 ms and for 5 s. desktop-1 runs a job.',

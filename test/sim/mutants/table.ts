@@ -302,7 +302,7 @@ export const mutants: Mutant[] = [
     'silent node lost too soon',
     'J1',
     jobs('lost-runs'),
-    'Math.max(3000, ageMs / 10)',
+    'Math.max(leastMs, ageMs / 10)',
     'Math.max(200, ageMs / 1000)',
     'cuts',
   ),
