@@ -29,6 +29,10 @@ values:
     - '[ -n "$CI_RUNNER_SHORT_TOKEN" ] && [ -n "$CI_RUNNER_REVISION" ] && [ -d "$RUNNER_TEMP_PROJECT_DIR" ] && echo "names right"'
     - 'echo "A=b c" >> $GITLAB_ENV; echo "BAD-NAME=1" >> $GITLAB_ENV; echo "P=$(id)" >> $GITLAB_ENV; printf "no newline"'
   after_script: ['echo "after: $A, line of ours: [$AUTOGIT_LINE]"']
+cached:
+  cache: { key: k, paths: [c], fallback_keys: [other] }
+  variables: { OPT: "-d", CMD: "ls $OPT $$HOME", B: "$CI_PROJECT_DIR x\${NOT_SET}y $$5" }
+  script: ['[ "$CMD" = "ls -d \\$HOME" ]', '[ "$B" = "$CI_PROJECT_DIR xy \\$5" ]']
 limit:
   variables: { RUNNER_SCRIPT_TIMEOUT: 1s, RUNNER_AFTER_SCRIPT_TIMEOUT: 1s }
   script: ["sleep 60"]
@@ -40,7 +44,7 @@ bare:
   variables: { GIT_CHECKOUT: "false", GIT_CLONE_PATH: "$CI_BUILDS_DIR/other", FF_SCRIPT_SECTIONS: "true", RUNNER_SCRIPT_TIMEOUT: soon }
   script: ["test ! -e file && git cat-file -e $CI_COMMIT_SHA && echo bare"]
 `;
-    const all = await runAll(ci, 6);
+    const all = await runAll(ci, 7);
     const { run: values, text } = all.get('values') as { run: Run; text: string };
     expect(values.result, text).toMatchObject({ state: 'success' });
     expect(text).toContain('values: cost $5 ab\n');
@@ -49,6 +53,10 @@ bare:
     // The section's end stands on a line of its own, as in gitlab-runner's log.
     expect(await lab.traceAt(values)).toMatch(/no newline\nsection_end:/);
 
+    // A cache is done without, in every spelling of it: GitLab must not drop the job for one.
+    const cached = all.get('cached');
+    expect(cached?.run.result, cached?.text).toMatchObject({ state: 'success' });
+    expect(cached?.text).toContain('cache is not supported by this version: the job runs without it\n');
     const limit = all.get('limit');
     expect(limit?.run.result, limit?.text).toMatchObject({ state: 'failed', reason: 'job_execution_timeout' });
     expect(limit?.text).toContain('status timedout\n');

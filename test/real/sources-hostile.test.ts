@@ -4,6 +4,8 @@ import { stat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { extract } from 'tar-stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import { requestJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import { GitSources, type SourcesSpec } from '../../node/runs/git-sources.ts';
@@ -217,6 +219,41 @@ describe('GitLab in the middle of a fetch', () => {
     await expect(
       sources.fetch(await specOf({ gitlabUrl: silent }), new AbortController().signal),
     ).rejects.toMatchObject({ message: expect.stringContaining('for 2 s') });
+  });
+});
+
+describe('tags', () => {
+  it('come as far as the tree reaches; all or none when the job asks for it; moved ones where they are now', async () => {
+    lab = await RunLab.start({ '.gitlab-ci.yml': 'only: { script: ["true"] }\n' });
+    await jobToken();
+    await lab.git('tag', 'old');
+    for (const message of ['two', 'three', 'four']) await commit(message);
+    await lab.git('tag', 'near', 'HEAD~1');
+    await lab.git('tag', 'moved', 'HEAD~1');
+    const push = () => lab.git('push', '-q', '-f', '--prune', '-o', 'ci.skip', lab.address, 'refs/tags/*:refs/tags/*');
+    await push();
+    const sources = new GitSources(lab.home);
+    const tagsOf = async (more: Partial<SourcesSpec>): Promise<string[]> => {
+      const got = await sources.fetch(await specOf({ depth: 2, ...more }), new AbortController().signal);
+      const names: string[] = [];
+      const entries = extract();
+      entries.on('entry', (header, body, next) => {
+        const name = String(header.name);
+        if (name.startsWith('.git/refs/tags/') && !name.endsWith('/')) names.push(name.slice(15));
+        body.on('end', next).resume();
+      });
+      await pipeline(got.tar, entries);
+      await got.remove();
+      return names.sort();
+    };
+    expect(await tagsOf({})).toEqual(['moved', 'near']);
+    expect(await tagsOf({ tags: 'none' })).toEqual([]);
+    expect(await tagsOf({ tags: 'all' })).toEqual(['moved', 'near', 'old']);
+    await lab.git('tag', '-f', 'moved', 'HEAD~3');
+    await lab.git('tag', '-d', 'near');
+    await push();
+    expect(await tagsOf({})).toEqual([]);
+    await sources.close();
   });
 });
 
