@@ -21,6 +21,20 @@ const noBuildKit = {
   },
 };
 
+// The thread that packs artifacts starts from a text of its own: small, and no second file beside the agent.
+const thread = await build({
+  absWorkingDir: root,
+  entryPoints: ['node/runs/pack-thread.ts'],
+  bundle: true,
+  platform: 'node',
+  target: 'node20.19',
+  format: 'cjs',
+  minify: true,
+  charset: 'ascii',
+  write: false,
+  logLevel: 'warning',
+});
+
 mkdirSync(join(root, 'dist'), { recursive: true });
 await build({
   absWorkingDir: root,
@@ -37,7 +51,11 @@ await build({
   charset: 'ascii',
   legalComments: 'none',
   external: [...Object.keys(dependencies), '*.node'],
-  define: { __VERSION__: JSON.stringify(version), 'import.meta.url': '__here' },
+  define: {
+    __VERSION__: JSON.stringify(version),
+    __PACK_THREAD__: JSON.stringify(thread.outputFiles[0].text),
+    'import.meta.url': '__here',
+  },
   banner: { js: "const __here = require('node:url').pathToFileURL(__filename).href;" },
   plugins: [noBuildKit],
   logLevel: 'warning',

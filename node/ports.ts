@@ -122,6 +122,15 @@ export interface Executor {
 /** A control group's folder, or the marker (`AUTOGIT_RUN` in the environment) of processes to stop by signal. */
 export type Freezer = { kind: 'cgroup'; path: string } | { kind: 'pgid'; marker: string };
 
+/** Bytes that a place of a job gives. */
+export interface TreeRead {
+  bytes: AsyncIterable<Uint8Array>;
+  /** What was wrong on the way without ending it, such as files that may not be read. Ask at the end of the bytes. */
+  complaint(): Promise<string>;
+  /** Ends it at once, also when it hangs. */
+  close(): void;
+}
+
 export interface Workspace {
   readonly handle: string;
   /** Path of the project's tree as the job sees it (CI_PROJECT_DIR). */
@@ -136,6 +145,16 @@ export interface Workspace {
    * (`getTar('out')` has `out/` and `out/a.txt`; `getTar('.')` has `a.txt`, no `./`); of an absolute path, to `/`.
    */
   getTar(path: string): Promise<NodeJS.ReadableStream | null>;
+  /**
+   * Names of everything at and below some paths of the tree, as bytes, relative to projectDir (`./` may stand before
+   * them), a NUL after each; nothing for a path that does not exist. Links are not followed.
+   */
+  listFiles(paths: string[]): Promise<TreeRead>;
+  /**
+   * Tar streams in a row that hold the named files, folders (without what is in them) and links, and perhaps more.
+   * `names`: as `listFiles` gave them. `paths`: what was asked of it, for places where names cannot be asked for.
+   */
+  readFiles(names: Uint8Array, paths: string[]): Promise<TreeRead>;
   /** Begins a step. It goes on when the agent dies; its output is kept by the executor. */
   start(step: Step, index: number): Promise<void>;
   /** Output bytes of the step from an offset, as they come, until its end. Can be called again after a restart. */

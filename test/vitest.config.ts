@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
 import { defineConfig } from 'vitest/config';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -8,8 +9,19 @@ const project = (name: string, include: string[], more: object = {}) => ({
   test: { name, include, ...more },
 });
 
+// As deploy/bundle.mjs does it, so that tests pack in a thread too.
+const thread = buildSync({
+  absWorkingDir: root,
+  entryPoints: ['node/runs/pack-thread.ts'],
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  write: false,
+});
+
 export default defineConfig({
   root,
+  define: { __PACK_THREAD__: JSON.stringify(thread.outputFiles[0]?.text) },
   test: {
     environment: 'node',
     setupFiles: ['node/polyfill.ts'],

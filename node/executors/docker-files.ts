@@ -1,9 +1,18 @@
+import { isUtf8 } from 'node:buffer';
 import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
-import { byteName, plainName } from './byte-names.ts';
-import { renameTar } from './tar-names.ts';
+import type { TreeRead } from '../ports.ts';
+import { type ByteName, byteName, bytesOf, plainName, textOf } from './byte-names.ts';
+import { quote } from './job-shell.ts';
+import { readTar, type TarEntry, writeTar } from './tar-format.ts';
+import { packFiles, renameTar } from './tar-names.ts';
+import { complaintOf, tarOfNames, usualCodes } from './tree-read.ts';
+
+const mostTalk = 2000;
+/** The engine is asked for single files up to so many; each costs some milliseconds. */
+const mostSingles = 1000;
 
 /** Tar streams into and out of one container, by the engine's archive calls: they also work while it stands still. */
 export class DockerFiles {
@@ -34,9 +43,13 @@ export class DockerFiles {
   }
 
   /** As the engine gives it, names from the path's last part on; null when it is not there. */
-  async get(path: string): Promise<Readable | null> {
+  async get(path: string, signal?: AbortSignal): Promise<Readable | null> {
     try {
-      return Readable.from(await this.#container.getArchive({ path }));
+      const stream = (await this.#container.getArchive({ path })) as Readable;
+      // As long as it is open and nobody reads, the engine's own tar stands, and with it the container's removal.
+      signal?.addEventListener('abort', () => stream.destroy());
+      if (signal?.aborted) stream.destroy();
+      return Readable.from(stream);
     } catch (cause) {
       if ((cause as { statusCode?: number }).statusCode === 404) return null;
       throw new AutogitError('executor-failed', `cannot read ${path} of run ${this.#run}`, { cause });
@@ -44,8 +57,8 @@ export class DockerFiles {
   }
 
   /** Names count from `from`. */
-  async getBelow(path: string, from: string): Promise<Readable | null> {
-    const stream = await this.get(path);
+  async getBelow(path: string, from: string, signal?: AbortSignal): Promise<Readable | null> {
+    const stream = await this.get(path, signal);
     if (stream === null) return null;
     const name = byteName(plainName(posix.relative(from, path)));
     return renameTar(stream, (entry) => {
@@ -53,5 +66,113 @@ export class DockerFiles {
       const whole = [...(name === '' ? [] : [name]), ...below].join('/');
       return whole === '' ? null : whole;
     });
+  }
+
+  /** By `find` in the container; where that is missing, or the container stands still, by the engine's archives. */
+  async list(projectDir: string, paths: string[]): Promise<TreeRead> {
+    const roots = paths.map((path) => `./${plainName(path)}`);
+    const archives = (signal: AbortSignal) => this.#archives(projectDir, paths, signal);
+    async function* names(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+      for await (const { name } of readTar(archives(signal))) yield Buffer.from(`${name}\0`, 'latin1');
+    }
+    return this.#asked(['find', ...roots, '-print0'], projectDir, names);
+  }
+
+  /** By `tar` in the container, else whole archives of the paths. The names go in as a file: they may be many. */
+  async read(projectDir: string, names: Uint8Array, paths: string[], controlDir: string): Promise<TreeRead> {
+    const list = `${controlDir}/names`;
+    const content = Buffer.from(names.buffer, names.byteOffset, names.length);
+    await this.put(packFiles([{ name: plainName(list), mode: 0o600, content, uid: 0, gid: 0 }]), controlDir);
+    const script = `exec <${quote(list)}\n${tarOfNames}`;
+    const wanted = content.toString('latin1').split('\0').slice(0, -1).map(plainName);
+    const isAskable = wanted.length <= mostSingles && wanted.every((name) => isUtf8(bytesOf(name)));
+    const instead = (signal: AbortSignal) =>
+      isAskable ? writeTar(this.#singles(projectDir, wanted, signal)) : this.#archives(projectDir, paths, signal);
+    return this.#asked(['sh', '-c', script, 'sh', projectDir], projectDir, instead);
+  }
+
+  /** One archive a name, of which the first entry is the thing itself: nothing beside it is read. */
+  async *#singles(projectDir: string, names: ByteName[], signal: AbortSignal): AsyncGenerator<TarEntry> {
+    for (const name of names) {
+      const stop = new AbortController();
+      const both = AbortSignal.any([signal, stop.signal]);
+      const tar = await this.getBelow(`${projectDir}/${textOf(name)}`, projectDir, both);
+      if (tar === null) continue;
+      const { value } = await readTar(tar).next();
+      if (value) yield value;
+      tar.on('error', () => undefined).destroy();
+      stop.abort();
+    }
+  }
+
+  async *#archives(projectDir: string, paths: string[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    for (const path of paths) {
+      const tar = await this.getBelow(posix.resolve(projectDir, path), projectDir, signal);
+      if (tar !== null) yield* tar as AsyncIterable<Uint8Array>;
+    }
+  }
+
+  /** What a command in the container prints, as its root; `instead` when it cannot be run there. */
+  #asked(command: string[], cwd: string, instead: (signal: AbortSignal) => AsyncIterable<Uint8Array>): TreeRead {
+    const container = this.#container;
+    const run = this.#run;
+    const stop = new AbortController();
+    let talk = '';
+    async function* bytes(): AsyncGenerator<Uint8Array> {
+      let hasCome = false;
+      const code = yield* (async function* (): AsyncGenerator<Uint8Array, number> {
+        try {
+          const exec = await container.exec({
+            Cmd: command,
+            User: '0',
+            WorkingDir: cwd,
+            Env: ['LC_ALL=C'],
+            AttachStdout: true,
+            AttachStderr: true,
+          });
+          const stream = (await exec.start({})) as unknown as Readable;
+          stop.signal.addEventListener('abort', () => stream.destroy());
+          for await (const { isError, payload } of framesOf(stream)) {
+            if (isError && talk.length < mostTalk) talk += payload.toString('latin1');
+            if (isError) continue;
+            hasCome = true;
+            yield payload;
+          }
+          return (await exec.inspect()).ExitCode ?? 128;
+        } catch (cause) {
+          if (hasCome || stop.signal.aborted)
+            throw new AutogitError('executor-failed', `cannot read the files of run ${run}`, { cause });
+          return 127;
+        }
+      })();
+      if (usualCodes.has(code)) return;
+      if (hasCome) throw new AutogitError('executor-failed', `cannot read the files of run ${run} (${code}): ${talk}`);
+      talk = '';
+      yield* instead(stop.signal);
+    }
+    return { bytes: bytes(), complaint: async () => complaintOf(talk), close: () => stop.abort() };
+  }
+}
+
+/** The two outputs of a command, frame by frame; a frame is handed on in the pieces in which it comes. */
+async function* framesOf(stream: AsyncIterable<Uint8Array>): AsyncGenerator<{ isError: boolean; payload: Buffer }> {
+  let held = Buffer.alloc(0);
+  let left = 0;
+  let isError = false;
+  for await (const chunk of stream) {
+    let rest: Buffer = held.length === 0 ? Buffer.from(chunk) : Buffer.concat([held, chunk]);
+    for (;;) {
+      if (left > 0 && rest.length > 0) {
+        const payload = rest.subarray(0, left);
+        left -= payload.length;
+        rest = rest.subarray(payload.length);
+        yield { isError, payload };
+      }
+      if (left > 0 || rest.length < 8) break;
+      isError = rest[0] === 2;
+      left = rest.readUInt32BE(4);
+      rest = rest.subarray(8);
+    }
+    held = Buffer.from(rest);
   }
 }

@@ -5,7 +5,7 @@ import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Clock } from '../clock.ts';
-import type { Freezer, Step, StepEnd, Workspace } from '../ports.ts';
+import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import { byteName } from './byte-names.ts';
 import { ender } from './docker-container.ts';
 import { DockerFiles } from './docker-files.ts';
@@ -94,6 +94,15 @@ export class DockerWorkspace implements Workspace {
   async getTar(path: string): Promise<NodeJS.ReadableStream | null> {
     const target = this.#inside(path);
     return this.#files.getBelow(target, path.startsWith('/') ? '/' : this.projectDir);
+  }
+
+  async listFiles(paths: string[]): Promise<TreeRead> {
+    for (const path of paths) this.#inside(path);
+    return this.#files.list(this.projectDir, paths);
+  }
+
+  async readFiles(names: Uint8Array, paths: string[]): Promise<TreeRead> {
+    return this.#files.read(this.projectDir, names, paths, this.#of.controlDir);
   }
 
   async start(step: Step, index: number): Promise<void> {

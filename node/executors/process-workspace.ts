@@ -8,13 +8,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import type { Clock } from '../clock.ts';
-import type { Freezer, Step, StepEnd, Workspace } from '../ports.ts';
+import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import { isPathInside, type JobPaths, stepScript } from './job-shell.ts';
 import { followFile } from './output-file.ts';
 import { cgroupProcesses, freezeCgroup, removeCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
 import { continueRun, isAlive, processesOfRun, signalAll, stopRun, terminate } from './run-processes.ts';
 import { readStepRecord, type StepRecord } from './step-record.ts';
 import { plainName, renameTar } from './tar-names.ts';
+import { readChild, tarOfNames } from './tree-read.ts';
 
 export interface JobUser {
   uid: number;
@@ -95,6 +96,20 @@ export class ProcessWorkspace implements Workspace {
     });
     if (name !== '') return out;
     return renameTar(out, (entry) => (plainName(entry) === '' ? null : plainName(entry)));
+  }
+
+  async listFiles(paths: string[]): Promise<TreeRead> {
+    const roots = paths.map((path) => `./${plainName(path)}`);
+    for (const root of roots) this.#inside(root);
+    const child = this.#asUser('export LC_ALL=C; cd -- "$1" || exit 3; shift; exec find "$@" -print0', [
+      this.projectDir,
+      ...roots,
+    ]);
+    return readChild(child, new Uint8Array(0), 'list the files of the job');
+  }
+
+  async readFiles(names: Uint8Array): Promise<TreeRead> {
+    return readChild(this.#asUser(tarOfNames, [this.projectDir]), names, 'read the files of the job');
   }
 
   async start(step: Step, index: number): Promise<void> {

@@ -33,6 +33,8 @@ export interface RunDeskOptions {
   /** Resolves when a watchdog has read of the run (SAFETY J1): before that no step of it may begin. Throws when none does. */
   watched?(run: string, signal: AbortSignal): Promise<void>;
   log: Pick<Log, 'info' | 'warn' | 'error'>;
+  /** Largest sum of the files of one artifact; a default when it is not set. */
+  artifactLimitBytes?: number;
   /** The agent's home: traces lie in its folder `runs`, Git mirrors in `mirrors`. */
   home: string;
 }

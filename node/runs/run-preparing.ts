@@ -122,7 +122,10 @@ async function getDependencies(
     await patiently(scene, `downloading artifacts of ${name ?? id}`, async () => {
       try {
         const line = { ...scene.line(), job: id, token };
-        const answer = await downloadInto(workspace, line, join(scene.folder, 'download.zip'), scene.signal);
+        const file = join(scene.folder, 'download.zip');
+        const answer = await downloadInto(workspace, line, file, scene.signal, (said) => {
+          scene.trace.say(warning(said));
+        });
         return answer.kind === 'refused' ? { ...answer, disowned: false } : answer;
       } catch (error) {
         return { kind: 'refused', because: (error as Error).message, disowned: false };

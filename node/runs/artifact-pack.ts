@@ -1,0 +1,207 @@
+import { type ByteName, byteName, plainName, shownName, textOf } from '../executors/byte-names.ts';
+import { readTar, type TarEntry } from '../executors/tar-format.ts';
+import type { TreeRead } from '../ports.ts';
+import { pathPattern } from './path-pattern.ts';
+import { ReportWriter } from './report-writer.ts';
+import { PackProblem, SpoolFile } from './spool-file.ts';
+import { type FileFacts, ZipWriter } from './zip-writer.ts';
+
+export interface PackRequest {
+  paths: string[];
+  exclude: string[];
+  format: 'zip' | 'gzip' | 'raw';
+  projectDir: string;
+  /** Where the packed file is written. */
+  file: string;
+  /** Sum of the files' sizes beyond which nothing is packed. */
+  limitBytes: number;
+}
+
+/** The job's tree: names below some roots, and a tar of the names wanted. */
+export interface FileSource {
+  list(roots: string[]): Promise<TreeRead>;
+  read(names: Uint8Array, roots: string[]): Promise<TreeRead>;
+}
+
+/** `said`: lines for the trace. */
+export interface Packed {
+  count: number;
+  sizeBytes: number;
+  said: { text: string; isWarning: boolean }[];
+}
+
+/** More names than these are no artifact, and their list would be all of the agent's memory. */
+const mostFiles = 1_000_000;
+const mostNameBytes = 1 << 16;
+const mostLines = 20;
+
+/**
+ * Packs what the patterns match. Names are listed first and only those that match are read, so what lies beside them
+ * costs nothing. A size beyond the limit is refused at its header, before one byte of it is read.
+ */
+export async function packArtifact(source: FileSource, request: PackRequest): Promise<Packed> {
+  const patterns = new Patterns(request);
+  const wanted = await wantedNames(source, patterns);
+  if (wanted.length === 0) return { count: 0, sizeBytes: 0, said: patterns.said() };
+  const out = await SpoolFile.create(request.file);
+  try {
+    const packing = new Packing(source, request, patterns.roots, wanted, out);
+    await packing.run();
+    return { count: packing.count, sizeBytes: out.size, said: [...patterns.said(), ...packing.said()] };
+  } finally {
+    await out.close();
+  }
+}
+
+class Patterns {
+  /** What was said while names were listed. */
+  complaint = '';
+  readonly roots: string[];
+  readonly #paths: { path: string; pattern: ReturnType<typeof pathPattern>; found: number }[];
+  readonly #exclude: { path: string; pattern: ReturnType<typeof pathPattern> }[];
+
+  constructor(request: PackRequest) {
+    const patternOf = (path: string) => ({ path, pattern: pathPattern(path, request.projectDir) });
+    this.#paths = request.paths.map((path) => ({ ...patternOf(path), found: 0 }));
+    this.#exclude = request.exclude.map(patternOf);
+    // What should stay out may be a secret: without knowing what it is nothing goes up.
+    for (const { path, pattern } of this.#exclude)
+      if ('problem' in pattern && !pattern.problem.startsWith('is outside'))
+        throw new PackProblem(`exclude ${path.slice(0, 200)}: ${pattern.problem}`, true);
+    const roots = new Set(this.#paths.flatMap(({ pattern }) => ('roots' in pattern ? pattern.roots : [])));
+    this.roots = roots.has('.') ? ['.'] : [...roots];
+  }
+
+  wants(name: ByteName): boolean {
+    if (name === '' || name === '.git' || name.startsWith('.git/')) return false;
+    const text = textOf(name);
+    const takers = this.#paths.filter(({ pattern }) => 'takes' in pattern && pattern.takes(text));
+    if (takers.length === 0) return false;
+    // Not recursive: only what the pattern itself names stays out, as GitLab documents it.
+    if (this.#exclude.some(({ pattern }) => 'matches' in pattern && pattern.matches(text))) return false;
+    for (const taker of takers) taker.found++;
+    return true;
+  }
+
+  said(): Packed['said'] {
+    const paths = this.#paths.map(({ path, pattern, found }) =>
+      'problem' in pattern
+        ? { text: `${path.slice(0, 200)}: ${pattern.problem}`, isWarning: true }
+        : found === 0
+          ? { text: `${path}: no matching files`, isWarning: true }
+          : { text: `${path}: found ${found} matching artifact files and directories`, isWarning: false },
+    );
+    const excludes = this.#exclude.flatMap(({ path, pattern }) =>
+      'problem' in pattern ? [{ text: `exclude ${path.slice(0, 200)}: ${pattern.problem}`, isWarning: true }] : [],
+    );
+    const listing = this.complaint
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => ({ text: `while files were listed: ${shownName(byteName(line))}`, isWarning: true }));
+    return [...paths, ...excludes, ...listing];
+  }
+}
+
+async function wantedNames(source: FileSource, patterns: Patterns): Promise<ByteName[]> {
+  if (patterns.roots.length === 0) return [];
+  const wanted = new Set<ByteName>();
+  const { bytes, complaint } = await source.list(patterns.roots);
+  let rest = '';
+  for await (const chunk of bytes) {
+    const names = (rest + Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length).toString('latin1')).split('\0');
+    rest = names.pop() as string;
+    if (rest.length > mostNameBytes) throw new PackProblem('a name in the tree is too long', true);
+    for (const each of names) {
+      const name = plainName(each);
+      if (!wanted.has(name) && patterns.wants(name)) wanted.add(name);
+    }
+    if (wanted.size > mostFiles) throw new PackProblem(`artifacts of more than ${mostFiles} files`, true);
+  }
+  patterns.complaint = await complaint();
+  return [...wanted].sort();
+}
+
+class Packing {
+  count = 0;
+  readonly #source: FileSource;
+  readonly #request: PackRequest;
+  readonly #roots: string[];
+  readonly #missing: Set<ByteName>;
+  readonly #writer: ZipWriter | ReportWriter;
+  readonly #said: string[] = [];
+  readonly #later: { facts: FileFacts; target: ByteName }[] = [];
+  #bytes = 0;
+  #complaint = '';
+
+  constructor(source: FileSource, request: PackRequest, roots: string[], wanted: ByteName[], out: SpoolFile) {
+    this.#source = source;
+    this.#request = request;
+    this.#roots = roots;
+    this.#missing = new Set(wanted);
+    this.#writer = request.format === 'zip' ? new ZipWriter(out) : new ReportWriter(out, request.format === 'gzip');
+  }
+
+  async run(): Promise<void> {
+    const names = Buffer.from([...this.#missing].map((name) => `./${name}\0`).join(''), 'latin1');
+    const { bytes, complaint } = await this.#source.read(names, this.#roots);
+    for await (const entry of readTar(bytes)) {
+      const name = plainName(entry.name);
+      if (this.#missing.delete(name)) await this.#add({ ...entry, name });
+    }
+    this.#complaint = await complaint();
+    for (const { facts, target } of this.#later) await this.#addFrom(facts, target);
+    await this.#writer.end();
+  }
+
+  async #add(entry: TarEntry): Promise<void> {
+    const { kind } = entry;
+    if (kind === 'file') {
+      this.#weigh(entry.size);
+      await this.#writer.file(entry, entry.size, entry.body);
+    } else if (kind === 'folder') await this.#writer.folder(entry);
+    else if (kind === 'symlink') await this.#writer.symlink(entry, entry.linkname);
+    else if (kind === 'link') {
+      const target = plainName(entry.linkname);
+      const facts = { name: entry.name, mode: entry.mode, mtime: entry.mtime };
+      if (!(await this.#writer.again(facts, target))) this.#later.push({ facts, target });
+    } else {
+      this.#said.push(`${shownName(entry.name)}: is a ${kind === 'fifo' ? 'named pipe' : 'device'}, left out`);
+      return;
+    }
+    this.count++;
+  }
+
+  /** A hard link whose other name is no artifact: that one is read, and its bytes kept under this name. */
+  async #addFrom(facts: FileFacts, target: ByteName): Promise<void> {
+    if (await this.#writer.again(facts, target)) return;
+    const names = Buffer.from(`./${target}\0`, 'latin1');
+    const { bytes } = await this.#source.read(names, [textOf(target)]);
+    for await (const entry of readTar(bytes)) {
+      if (entry.kind !== 'file' || plainName(entry.name) !== target) continue;
+      this.#weigh(entry.size);
+      return this.#writer.file(facts, entry.size, entry.body);
+    }
+    this.count--;
+    this.#missing.add(facts.name);
+  }
+
+  #weigh(size: number): void {
+    this.#bytes += size;
+    if (this.#bytes <= this.#request.limitBytes) return;
+    const limit = Math.round(this.#request.limitBytes / 2 ** 20);
+    throw new PackProblem(
+      `the files are larger than ${limit} MiB together, the most that this node takes as an artifact`,
+      true,
+    );
+  }
+
+  said(): Packed['said'] {
+    const missing = [...this.#missing].map((name) => `${shownName(name)}: cannot be read, left out`);
+    const lines = [...this.#said, ...missing];
+    const shown = lines.slice(0, mostLines);
+    if (lines.length > shown.length) shown.push(`and ${lines.length - shown.length} more were left out`);
+    if (missing.length > 0 && this.#complaint !== '')
+      shown.push(`what tar said: ${shownName(byteName(this.#complaint))}`);
+    return shown.map((text) => ({ text, isWarning: true }));
+  }
+}

@@ -1,0 +1,92 @@
+import { Worker } from 'node:worker_threads';
+import type { TreeRead } from '../ports.ts';
+import { type FileSource, type Packed, type PackRequest, packArtifact } from './artifact-pack.ts';
+import type { FromThread, ToThread } from './pack-thread-messages.ts';
+import { PackProblem } from './spool-file.ts';
+
+declare const __PACK_THREAD__: string | undefined;
+/** The thread's own program, as deploy/bundle.mjs built it; where the agent runs from its sources there is none. */
+const program: string | null = typeof __PACK_THREAD__ === 'string' ? __PACK_THREAD__ : null;
+
+/** Packs in a thread of its own; ends it, and everything that it reads, when the signal says so. */
+export async function packAside(source: FileSource, request: PackRequest, signal: AbortSignal): Promise<Packed> {
+  signal.throwIfAborted();
+  if (program === null) return packArtifact(source, request);
+  const worker = new Worker(program, {
+    eval: true,
+    workerData: request,
+    env: {},
+    execArgv: [],
+    resourceLimits: { maxOldGenerationSizeMb: 512 },
+  });
+  const feeds = new Map<number, Feed>();
+  let end = (): void => undefined;
+  try {
+    return await new Promise<Packed>((resolve, reject) => {
+      end = () => reject(signal.reason);
+      signal.addEventListener('abort', end);
+      worker.on('error', reject);
+      worker.on('exit', () => reject(new Error('the thread that packs artifacts ended')));
+      worker.on('message', (message: FromThread) => {
+        if (message.kind === 'done') resolve(message.packed);
+        else if (message.kind === 'failed')
+          reject(
+            message.problem === null ? new Error(message.message) : new PackProblem(message.message, message.problem),
+          );
+        else if (message.kind === 'open') {
+          const { what, names, roots } = message;
+          const read = what === 'list' ? source.list(roots) : source.read(names ?? new Uint8Array(0), roots);
+          feeds.set(message.id, new Feed(message.id, read, (answer) => worker.postMessage(answer)));
+        } else if (message.kind === 'pull') feeds.get(message.id)?.pull();
+        else feeds.get(message.id)?.close();
+      });
+    });
+  } finally {
+    signal.removeEventListener('abort', end);
+    for (const feed of feeds.values()) feed.close();
+    await worker.terminate();
+  }
+}
+
+/** One stream on its way into the thread, a chunk a pull. */
+class Feed {
+  readonly #id: number;
+  readonly #read: Promise<TreeRead>;
+  readonly #send: (answer: ToThread) => void;
+  #chunks: Promise<AsyncIterator<Uint8Array>>;
+  #turn: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  constructor(id: number, read: Promise<TreeRead>, send: (answer: ToThread) => void) {
+    this.#id = id;
+    this.#read = read;
+    this.#send = send;
+    this.#chunks = read.then(({ bytes }) => bytes[Symbol.asyncIterator]());
+    this.#chunks.catch(() => undefined);
+  }
+
+  pull(): void {
+    this.#turn = this.#turn.then(async () => {
+      if (this.#isClosed) return;
+      const answer: ToThread = { id: this.#id, chunk: null, error: null, complaint: '' };
+      try {
+        const next = await (await this.#chunks).next();
+        if (!next.done) answer.chunk = next.value;
+        else {
+          this.#isClosed = true;
+          answer.complaint = await (await this.#read).complaint();
+        }
+      } catch (error) {
+        this.#isClosed = true;
+        answer.error = (error as Error).message;
+      }
+      this.#send(answer);
+    });
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    // Not in turn: what hangs in a read is ended by this.
+    void this.#read.then((read) => read.close()).catch(() => undefined);
+  }
+}
