@@ -54,10 +54,12 @@ export class NewcomerQuestions {
     for (const [node, approval] of waiting) {
       if (this.#announced.has(approval.words)) continue;
       this.#announced.add(approval.words);
-      this.#options.lines.wait(
-        'newcomer',
-        `${described(approval)} asks to be let in; it must show   ${approval.words}`,
-      );
+      // In the middle of a question it would only be in the way: its own question says the same.
+      if (this.#open === null)
+        this.#options.lines.wait(
+          'newcomer',
+          `${described(approval)} asks to be let in; it must show   ${approval.words}`,
+        );
       if (!this.#queue.includes(node)) this.#queue.push(node);
     }
     void this.#work();
