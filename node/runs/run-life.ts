@@ -10,6 +10,7 @@ import { signOfLifeMs } from './contact.ts';
 import type { GitSources } from './git-sources.ts';
 import { GitlabLine } from './gitlab-line.ts';
 import { failure, good, type PlannedStep, planSteps, warning } from './job-script.ts';
+import { removePlace } from './place-removal.ts';
 import { abandonMs, RunEnding } from './run-ending.ts';
 import { Freezing } from './run-freezing.ts';
 import { executorSpec, factsOf, Gone, Halted, type RunDeskOptions, RunFailed, runFolder } from './run-host.ts';
@@ -370,9 +371,7 @@ export class RunLife {
     this.#workspace = null;
     await rm(join(this.#scene.folder, 'upload'), { force: true }).catch(() => undefined);
     const warn = (because: string): void => this.#options.log.warn(`clean-up of job ${this.run.job}: ${because}`);
-    const late = setTimeout(() => warn('it takes longer than a minute'), abandonMs.place);
-    await workspace?.remove().catch((error: Error) => warn(error.message));
-    clearTimeout(late);
+    if (workspace) await removePlace(workspace, warn, this.#ending.halted);
   }
 
   async #save(change: Partial<LocalRun>): Promise<void> {

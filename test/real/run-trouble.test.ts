@@ -107,6 +107,34 @@ describe('a run in trouble', () => {
     expect(kept()).toEqual([]);
   });
 
+  it('removes its place again when that failed, while the agent goes on', async () => {
+    lab = await RunLab.start(job(['echo short']));
+    const whole = lab.executor;
+    let tries = 0;
+    lab.executor = () => {
+      const executor = whole();
+      const prepare = executor.prepare.bind(executor);
+      executor.prepare = async (...args) => {
+        const made = await prepare(...args);
+        const remove = made.remove.bind(made);
+        return Object.assign(made, {
+          remove: async () => {
+            if (++tries === 1) throw new Error('the engine is away');
+            await remove();
+          },
+        });
+      };
+      return executor;
+    };
+    await lab.agent();
+    const run = await lab.begin();
+    expect(await lab.ended(run)).toMatchObject({ result: { state: 'success' } });
+    const kept = (): string[] =>
+      readdirSync(lab.home, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('environment.sh'));
+    await until('the second try', () => tries === 2 && kept().length === 0);
+    expect(lab.notes.join()).toContain('the engine is away');
+  });
+
   it('stops at once when GitLab disowns the job, and forgets it', async () => {
     lab = await RunLab.start(job(['echo begun', 'sleep 600']));
     await lab.agent();
