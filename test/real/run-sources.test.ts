@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { GitSources } from '../../node/runs/git-sources.ts';
-import { plainText, RunLab } from './run-lab.ts';
+import { plainText, RunLab, until } from './run-lab.ts';
 
 let lab: RunLab;
 afterEach(() => lab.stop());
@@ -69,6 +69,22 @@ describe('sources', () => {
     await lab.agent();
     const trace = await traceOfNext();
     expect(trace).toContain('cat file\nthree\ntwo\nfirst\n  origin/main\n  origin/other\nv1\nthree\n');
+  });
+
+  it('of a commit that is here are got while GitLab restarts, for a pipeline that is new (chaos C3)', async () => {
+    lab = await RunLab.start({ '.gitlab-ci.yml': 'only: { script: ["cat file"] }\n', file: 'here\n' });
+    await lab.agent();
+    expect(await traceOfNext()).toContain('$ cat file\nhere\n');
+    // The same commit on another branch: a pipeline whose ref this machine never got.
+    await lab.git('push', '-q', lab.address, 'HEAD:again');
+    const run = await lab.begin();
+    await lab.gitlab.down();
+    await until('the sources', async () => (await lab.traceHere(run)).includes('$ cat file'));
+    await lab.gitlab.up();
+    const ended = await lab.ended(run);
+    const trace = plainText(await lab.traceAt(run));
+    expect(ended.result, trace).toMatchObject({ state: 'success' });
+    expect(trace).toContain('(ref is again)');
   });
 
   it('fail in words: a token that GitLab refuses, a GitLab that is away', async () => {
