@@ -255,8 +255,8 @@ export type TransferAnswer =
   | { kind: 'ok' }
   /** GitLab is away or busy: the same again later. */
   | { kind: 'away'; because: string }
-  /** GitLab will not have it. `disowned`: the job is no longer ours. */
-  | { kind: 'refused'; because: string; disowned: boolean };
+  /** GitLab will not have it. `disowned`: the job is no longer ours. `isJobs`: what the job made is the reason. */
+  | { kind: 'refused'; because: string; disowned: boolean; isJobs?: boolean };
 
 /** `POST /jobs/:id/artifacts`, streamed; follows one 307. */
 export async function uploadArtifact(
@@ -313,6 +313,11 @@ function framed(head: Buffer, open: () => Readable, tail: Buffer): Readable {
 function transferOf(what: string, reply: CallReply): TransferAnswer {
   const { status, headers } = reply;
   if (status >= 200 && status < 300 && !isHtml(headers)) return { kind: 'ok' };
+  // Also as the web page of a proxy in front of GitLab: the same bytes will not be smaller later.
+  if (status === 413) {
+    const because = `GitLab, or a proxy before it, takes no upload of this size (HTTP 413): see "Maximum artifacts size" in its settings`;
+    return { kind: 'refused', because, disowned: false, isJobs: true };
+  }
   const because = refusalOf(what, reply);
   const isAway = status >= 500 || status === 429 || status === 408 || status === 401 || isHtml(headers);
   if (isAway) return { kind: 'away', because };

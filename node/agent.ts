@@ -263,6 +263,7 @@ export class Agent {
       network: slot,
       home: this.#options.home,
       name: this.#options.name,
+      artifactLimitBytes: this.#options.artifactLimitBytes,
       version,
       nodeId: identity.id,
       durable: await store.load(),

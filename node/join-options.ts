@@ -88,6 +88,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     service: settings.isOn('service'),
     maxRuns: settings.number('maxRuns'),
     reserveMemoryBytes: settings.number('reserveMemory') ?? 0,
+    artifactLimitBytes: settings.number('artifactLimit') ?? undefined,
     mdns: settings.isOn('mdns'),
     user: settings.text('user'),
     playGpus: settings.list('playGpu').map(parsePlayedGpu),

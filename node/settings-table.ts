@@ -170,6 +170,15 @@ const join: Flag[] = [
     help: 'memory that jobs never get',
   },
   {
+    key: 'artifactLimit',
+    name: 'artifact-limit',
+    kind: 'size',
+    value: 'SIZE',
+    default: '10g',
+    commands: ['join'],
+    help: "most that one artifact's files may be together, before packing",
+  },
+  {
     key: 'mdns',
     name: 'mdns',
     kind: 'switch',

@@ -42,6 +42,8 @@ export interface JoinOptions {
   service: boolean;
   maxRuns: number | null;
   reserveMemoryBytes: number;
+  /** Most bytes of one artifact before it is packed. */
+  artifactLimitBytes?: number | undefined;
   mdns: boolean;
   user: string | null;
   playGpus: PlayedGpu[];

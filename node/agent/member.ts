@@ -33,6 +33,7 @@ const storeLookEvery = 5;
 
 export interface MemberOptions {
   home: string;
+  artifactLimitBytes?: number | undefined;
   name: string;
   version: string;
   nodeId: NodeId;
@@ -286,6 +287,7 @@ export class Member {
         const { cpuMillis, memoryBytes } = demandOf(tags, this.#defaultArch());
         return { cpuMillis, memoryBytes };
       },
+      artifactLimitBytes: this.#options.artifactLimitBytes,
       watched: (run, signal) => this.#watch.covers(run, signal),
       onRunChanged: (run: Run) => this.loop.feed({ kind: 'run-changed', run }),
       log,

@@ -190,7 +190,7 @@ class Packing {
     if (this.#bytes <= this.#request.limitBytes) return;
     const limit = Math.round(this.#request.limitBytes / 2 ** 20);
     throw new PackProblem(
-      `the files are larger than ${limit} MiB together, the most that this node takes as an artifact`,
+      `the files are larger than ${limit} MiB together, the most that this node takes as an artifact (--artifact-limit)`,
       true,
     );
   }

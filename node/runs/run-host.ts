@@ -34,7 +34,7 @@ export interface RunDeskOptions {
   watched?(run: string, signal: AbortSignal): Promise<void>;
   log: Pick<Log, 'info' | 'warn' | 'error'>;
   /** Largest sum of the files of one artifact; a default when it is not set. */
-  artifactLimitBytes?: number;
+  artifactLimitBytes?: number | undefined;
   /** The agent's home: traces lie in its folder `runs`, Git mirrors in `mirrors`. */
   home: string;
 }

@@ -50,7 +50,8 @@ export async function patiently(scene: RunScene, what: string, attempt: () => Pr
     scene.checkEnd();
     if (answer.kind === 'ok') return;
     if (answer.kind === 'refused' && answer.disowned) throw new Gone(answer.because);
-    if (answer.kind === 'refused') throw new RunFailed('system', `${what}: ${answer.because}`);
+    if (answer.kind === 'refused')
+      throw new RunFailed(answer.isJobs ? 'script' : 'system', `${what}: ${answer.because}`);
     if (!hasSaid) scene.trace.say(warning(`${what}: ${answer.because}; trying again until GitLab is back`));
     hasSaid = true;
     await sleep(waitMs, undefined, { signal: scene.signal }).catch(() => undefined);

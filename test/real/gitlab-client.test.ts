@@ -182,11 +182,14 @@ describe("a job's own calls", () => {
   it('streams artifacts up, past a redirect, and names every refusal', async () => {
     const bodies: string[] = [];
     let final = 201;
+    let isPage = false;
     await serve((request, response, body) => {
       if (request.url?.includes('/jobs/5/')) response.writeHead(307, { Location: '/elsewhere' }).end();
       else {
         bodies.push(body);
-        json(response, final, {});
+        // A proxy before GitLab says it with a web page.
+        if (isPage) response.writeHead(final, { 'Content-Type': 'text/html' }).end('<html>too large</html>');
+        else json(response, final, {});
       }
     });
     const upload = () =>
@@ -202,7 +205,10 @@ describe("a job's own calls", () => {
     expect(bodies[0]).toContain('name="file"; filename="a_b.zip"');
     expect(bodies[0]).toContain('\r\n\r\nzip-bytes\r\n--');
     final = 413;
-    expect(await upload()).toMatchObject({ kind: 'refused', disowned: false, because: expect.stringMatching(/413/) });
+    expect(await upload()).toMatchObject({ kind: 'refused', isJobs: true, because: expect.stringMatching(/413/) });
+    isPage = true;
+    expect(await upload()).toMatchObject({ kind: 'refused', isJobs: true, disowned: false });
+    isPage = false;
     final = 403;
     expect(await upload()).toMatchObject({ kind: 'refused', disowned: true });
     final = 503;

@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { JobArtifact } from '../../gitlab-bridge/payload.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import { collectArtifact } from '../../node/runs/artifact-up.ts';
 import { executorContract } from '../contract/executor-contract.ts';
 import { filesContract } from '../contract/executor-files.ts';
 import { runStep, specOf, tarOf } from '../contract/executor-steps.ts';
@@ -60,6 +62,26 @@ describe('process executor of a root agent', () => {
       expect(end).toEqual({ kind: 'exited', exitCode: 7 });
       await expect(workspace.putTar('out', tarOf({ 'planted.txt': 'x' }))).rejects.toThrow(/could not put files/);
     } finally {
+      await workspace.remove();
+    }
+  });
+
+  it('leaves out of an artifact what the job itself may not read, and says so (public-reports 17)', async () => {
+    const workspace = await executor.prepare(specOf('user-2', null), never);
+    try {
+      const script = ['echo a >open', 'echo b >shut; chmod 0 shut', 'mkdir closed; echo c >closed/in; chmod 0 closed'];
+      await runStep(workspace, 0, ...script);
+      const file = join(home, 'artifact.zip');
+      const artifact = JobArtifact.parse({ paths: ['open', 'shut', 'closed'], exclude: [], artifact_format: 'zip' });
+      const { upload, said } = await collectArtifact(workspace, artifact, file, { limitBytes: 1 << 20, signal: never });
+      expect(execFileSync('unzip', ['-Z1', file], { encoding: 'utf8' })).toBe('open\n');
+      expect(upload?.lengthBytes).toBeGreaterThan(0);
+      const text = said.map((line) => line.text).join('\n');
+      expect(text).toContain('shut: cannot be read, left out');
+      expect(text).toContain('closed: cannot be read, left out');
+      expect(text).toMatch(/while files were listed: find: .*closed.*Permission denied/);
+    } finally {
+      execFileSync('chmod', ['-R', '700', workspace.projectDir]);
       await workspace.remove();
     }
   });
