@@ -82,6 +82,7 @@ function asking(field: string): JobPayload {
     return { [first]: isList ? [value] : value };
   };
   const shaped: Record<string, unknown> = {
+    'image.entrypoint': { image: { name: 'x', entrypoint: ['/bin/x'] } },
     services: { services: [{ name: 'postgres' }] },
     hooks: { hooks: [{ name: 'pre_get_sources_script', script: ['true'] }] },
     run: { run: '[{"name":"x"}]' },
