@@ -12,6 +12,7 @@ import { Member } from './agent/member.ts';
 import { networkLog, openSightings } from './agent/network-lines.ts';
 import { NetworkSlot } from './agent/network-slot.ts';
 import type { NewcomerQuestions } from './agent/newcomer-questions.ts';
+import { withNews } from './agent/news.ts';
 import { openPairWindow } from './agent/pair-window.ts';
 import { PauseSwitch } from './agent/pause.ts';
 import { RemovalWatch } from './agent/removal-watch.ts';
@@ -60,6 +61,7 @@ interface Hands {
 export class Agent {
   #options: JoinOptions;
   readonly #log: Log;
+  readonly #news: ReturnType<typeof withNews>;
   readonly #lines: Lines;
   readonly #clock: Clock = systemClock();
   readonly #stopping = new AbortController();
@@ -86,7 +88,8 @@ export class Agent {
   constructor(options: JoinOptions, log: Log, lines: Lines, asksForBoot: boolean) {
     this.#asksForBoot = asksForBoot;
     this.#options = options;
-    this.#log = log;
+    this.#news = withNews(log, lines);
+    this.#log = this.#news.log;
     this.#lines = lines;
   }
 
@@ -353,6 +356,7 @@ export class Agent {
     const { pairMs } = this.#options;
     if (pairMs !== null) this.#closers.push(await openPairWindow(member, pairMs, this.#clock, this.#lines));
     await joinedLine(member, this.#lines, this.#stopping.signal);
+    this.#news.begin();
     if (!this.#asksForBoot) return;
     void askForBoot(this.#options, () => member.ledger(), this.#stopping.signal).then((isWanted) => {
       if (!isWanted) return;

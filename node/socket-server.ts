@@ -8,6 +8,7 @@ import { decode } from '../protocol/codec.ts';
 import { AutogitError, type ErrorCode } from '../protocol/errors.ts';
 import { limits } from '../protocol/limits.ts';
 import { socketAccess } from './home.ts';
+import { notApproved } from './not-approved.ts';
 import type { AgentApi } from './ports.ts';
 import { bodies, type Failure, queries, socketVersion, versionHeader } from './socket-protocol.ts';
 
@@ -148,9 +149,7 @@ async function answer(
 function refuseWhileWaiting(api: AgentApi): void {
   const phase = api.phase();
   if (phase.phase === 'joined') return;
-  const where = phase.mesh === null ? 'a mesh' : `mesh "${phase.mesh}"`;
-  const words = phase.words === null ? '' : `; its words are ${phase.words}`;
-  throw new AutogitError('not-approved', `this machine waits to be let into ${where}${words}`);
+  throw notApproved(phase);
 }
 
 function routes(api: AgentApi): Record<string, Route> {

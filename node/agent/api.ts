@@ -8,6 +8,7 @@ import { type defaultSettings, type Ledger, type Run, silentMs } from '../../pro
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
+import { notApproved } from '../not-approved.ts';
 import type { AgentApi, Network } from '../ports.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
@@ -169,7 +170,7 @@ export class LocalApi implements AgentApi {
 
   #member(): Member {
     const member = this.#options.member();
-    if (!member) throw new AutogitError('not-approved', 'this machine waits for approval');
+    if (!member) throw notApproved(this.#options.words());
     return member;
   }
 

@@ -3,7 +3,7 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
-import { ask, hasTerminal } from './prompt.ts';
+import { askHidden, hasTerminal } from './prompt.ts';
 
 /** `gitlab`: where it runs, health, backups, forecast. */
 export async function show(context: Context): Promise<number> {
@@ -81,6 +81,11 @@ export async function connect(context: Context): Promise<number> {
 }
 
 function checkUrl(text: string): string {
+  // Never printed back: it would stand in the scrollback, and in whatever keeps it.
+  if (/^gl[a-z]{1,8}-|^[\w-]{20,}$/.test(text))
+    throw new AutogitError('bad-flag', 'this looks like a token; here comes the address of GitLab', {
+      hint: 'autogit-node gitlab connect http://gitlab.lan   (then the token is asked for, and stays hidden)',
+    });
   const url = URL.canParse(text) ? new URL(text) : null;
   if (!url || !/^https?:$/.test(url.protocol)) throw new AutogitError('bad-flag', `"${text}" is no http(s) address`);
   if (url.username !== '' || url.password !== '')
@@ -95,7 +100,7 @@ async function askToken(context: Context, isOptional: boolean): Promise<string |
     throw new AutogitError('bad-flag', 'a token is missing', {
       hint: 'autogit-node gitlab connect URL --token-env VAR (an admin token with scope api)',
     });
-  const token = await ask('admin token (scope api; it is shown while you type):', '', prompt);
+  const token = await askHidden('admin token (scope api; it stays hidden):', prompt);
   if (token === '') throw new AutogitError('bad-flag', 'a token is missing');
   return token;
 }

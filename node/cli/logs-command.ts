@@ -4,6 +4,7 @@ import { places } from '../home.ts';
 import { homesToSearch } from '../settings.ts';
 import { agentOf, type Context, jobArgument } from './context.ts';
 import { exit } from './failure.ts';
+import { LogLines } from './log-lines.ts';
 
 /** Lines of agent.log shown of an agent that does not run. */
 const lastLines = 200;
@@ -14,9 +15,12 @@ export async function logs(context: Context): Promise<number> {
   const job = args[0] === undefined ? null : jobArgument(args[0]);
   const node = settings.text('logs.node');
   const follow = settings.isOn('logs.follow');
+  // A job's trace is its own words; a log is for people here, and JSON lines in a pipe.
+  const lines = job === null && context.out.isTerminal && !settings.isOn('json') ? new LogLines() : null;
   try {
     const agent = await agentOf(context);
-    for await (const text of agent.logs({ job, node, follow }, signal)) await write(text);
+    for await (const text of agent.logs({ job, node, follow }, signal)) await write(lines?.add(text) ?? text);
+    await write(lines?.end() ?? '');
   } catch (error) {
     if (signal.aborted) return exit.interrupted;
     const isGone = error instanceof AutogitError && error.code === 'no-agent';
@@ -38,6 +42,8 @@ async function showFile({ settings, out }: Context): Promise<boolean> {
   if (file === undefined) return false;
   const { tailOf } = await import('../log-tail.ts');
   out.talk(`no agent is running here; the end of ${file}:`);
-  await write(await tailOf(file, lastLines));
+  const tail = await tailOf(file, lastLines);
+  const lines = new LogLines();
+  await write(out.isTerminal && !settings.isOn('json') ? lines.add(tail) + lines.end() : tail);
   return true;
 }

@@ -143,20 +143,49 @@ export async function invite(context: Context): Promise<number> {
   return exit.ok;
 }
 
-export const pause = async (context: Context): Promise<number> =>
-  said(
-    context,
-    (await agentOf(context)).pause(
-      context.settings.isOn('pause.gpu') ? 'gpu' : 'all',
-      context.settings.number('pause.for'),
-    ),
+export async function pause(context: Context): Promise<number> {
+  const { settings } = context;
+  const forMs = settings.number('pause.for');
+  // A bare number is seconds; who writes `--for 5` means something else.
+  if (forMs !== null && forMs < 60_000)
+    throw new AutogitError('bad-flag', `--for: ${showDuration(forMs)} is no pause worth having; write 5m, 2h or 1d`, {
+      hint: 'autogit-node pause --for 2h',
+    });
+  const agent = await agentOf(context);
+  const isGpu = settings.isOn('pause.gpu');
+  const code = await said(context, agent.pause(isGpu ? 'gpu' : 'all', forMs));
+  if (!settings.isOn('json')) for (const line of await stillBusy(agent, isGpu)) context.out.talk(line);
+  return code;
+}
+
+/** A pause keeps new work away; what runs goes on, and its owner should know what that is. */
+async function stillBusy(agent: AgentClient, isGpu: boolean): Promise<string[]> {
+  if ((await agent.phase()).phase !== 'joined') return [];
+  const { nodes } = (await agent.status()).snapshot;
+  const self = nodes.find((node) => node.self);
+  const held = self?.room?.gpus.filter(({ held }) => held !== undefined && held !== null) ?? [];
+  const rows = (await agent.jobs(false)).filter(({ job }) => self?.runs.includes(job));
+  const busy = isGpu ? rows.filter(({ tags }) => held.length > 0 || tags.some((tag) => gpuTag.test(tag))) : rows;
+  return busy.map(
+    ({ job, name }) =>
+      `# job ${job} (${name}) still ${isGpu ? 'uses a GPU' : 'runs'} here, and goes on to its end; cancelling it in GitLab ends it`,
   );
+}
+const gpuTag = /^(gpu|vram|nvidia|cuda|amd$|intel$|rtx|gtx|rx)/;
 
 export const resume = async (context: Context): Promise<number> =>
   said(context, (await agentOf(context)).resume(context.settings.isOn('resume.gpu') ? 'gpu' : 'all'));
 
 const meshSettings = ['retryLost', 'defaultArch', 'graceMs', 'silentMs'] as const;
 type MeshSetting = (typeof meshSettings)[number];
+
+/** What each means, for people. */
+const meanings: Record<string, string> = {
+  retryLost: "does the mesh itself run a job again whose machine was lost? (off: only GitLab's `retry:`)",
+  defaultArch: 'architecture of jobs whose tags name none',
+  graceMs: 'how long a host of GitLab may be silent before another takes over',
+  lostAfterMs: 'how long a silent machine keeps its jobs',
+};
 
 function settingValue(key: MeshSetting, text: string): boolean | number | string {
   if (key === 'defaultArch') {
@@ -194,5 +223,16 @@ function showSettings({ out, settings }: Context, all: object, key: string | und
   const rows = Object.entries(all).filter(([name]) => key === undefined || name === key);
   if (settings.isOn('json')) out.json(Object.fromEntries(rows));
   else if (key !== undefined) for (const [, value] of rows) out.data(String(value));
-  else for (const [name, value] of rows) out.data(`${name}${out.isTerminal ? ' = ' : '\t'}${value}`);
+  else if (!out.isTerminal) for (const [name, value] of rows) out.data(`${name}\t${value}`);
+  else
+    for (const [name, value] of rows) {
+      const text = name.endsWith('Ms')
+        ? showDuration(Number(value))
+        : typeof value === 'boolean'
+          ? value
+            ? 'on'
+            : 'off'
+          : value;
+      out.data(`${`${name} = ${text}`.padEnd(28)}${meanings[name] ?? ''}`.trimEnd());
+    }
 }

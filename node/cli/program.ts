@@ -1,7 +1,8 @@
 import { Command as Commander, CommanderError, Option } from 'commander';
 import { AutogitError } from '../../protocol/errors.ts';
+import { nearWord } from '../../scheduler/jobs/near-word.ts';
 import { loadSettings, type Settings } from '../settings.ts';
-import { type Flag, flagsOf } from '../settings-table.ts';
+import { type Flag, flagsOf, spellingOf } from '../settings-table.ts';
 import { version } from '../version.ts';
 import { type Command, commands, groups } from './command-table.ts';
 import { processOutput } from './output.ts';
@@ -37,7 +38,7 @@ export function buildProgram(
 ): Commander {
   const program = new Commander('autogit-node');
   program.description('Turns the machines of a home lab into one self-healing GitLab CI mesh');
-  program.version(version, '--version', 'the version').addHelpText('after', epilogue);
+  program.version(version, '-V, --version', 'the version').addHelpText('after', epilogue);
   for (const flag of flagsOf('*')) program.addOption(optionOf(flag));
   program.configureHelp({ showGlobalOptions: true, sortSubcommands: false });
   quiet(program);
@@ -97,6 +98,34 @@ function usage(error: CommanderError, argv: readonly string[]): AutogitError {
   });
 }
 
+/** The command line without the flags of all commands that stand before the command. */
+function afterGlobals(argv: readonly string[]): readonly string[] {
+  const first = argv[0];
+  if (first === undefined || !first.startsWith('-')) return argv;
+  const flag = flagsOf('*').find((one) => [spellingOf(one), `-${one.short}`].includes(first));
+  return afterGlobals(argv.slice(flag && flag.kind !== 'switch' ? 2 : 1));
+}
+
+/** `gitlab conect`, `help foo`: commander takes the one for an argument too many, the other for nothing at all. */
+function refuseUnknownWords(argv: readonly string[]): void {
+  const [first, second] = afterGlobals(argv);
+  if (first === undefined || second === undefined || second.startsWith('-')) return;
+  const isHelp = first === 'help';
+  const top = [...new Set(commands.map(({ path }) => path.split(' ')[0] as string))].filter(
+    (word) => !word.startsWith('__'),
+  );
+  const under = commands
+    .filter(({ path }) => path.startsWith(`${first} `))
+    .map(({ path }) => path.split(' ')[1] as string);
+  const takesArguments = commands.some(({ path, args }) => path === first && args !== undefined);
+  const words = isHelp ? [...top, 'help'] : under;
+  if (words.length === 0 || words.includes(second) || takesArguments) return;
+  const near = nearWord(second, words);
+  throw new AutogitError('bad-flag', `unknown command '${isHelp ? '' : `${first} `}${second}'`, {
+    hint: `${near === null ? '' : `did you mean ${isHelp ? '' : `${first} `}${near}? `}see autogit-node ${isHelp ? '' : `${first} `}--help`,
+  });
+}
+
 /** Parses and runs one command line; resolves with the exit code. Throws `bad-flag` on wrong usage. */
 export async function runProgram(argv: readonly string[], signal: AbortSignal): Promise<number> {
   let chosen: {
@@ -107,6 +136,7 @@ export async function runProgram(argv: readonly string[], signal: AbortSignal): 
   const program = buildProgram((command, args, given) => {
     chosen = { command, args, given };
   });
+  refuseUnknownWords(argv);
   try {
     program.parse([...argv], { from: 'user' });
   } catch (error) {
@@ -126,7 +156,13 @@ async function start(
   }: { command: Command; args: (string | undefined)[]; given: Record<string, boolean | string | string[]> },
   signal: AbortSignal,
 ): Promise<number> {
-  const settings: Settings = await loadSettings(command.path, given);
+  const settings: Settings = await loadSettings(command.path, given).catch((error: unknown) => {
+    if (!(error instanceof AutogitError) || error.hint !== 'see autogit-node --help') throw error;
+    throw new AutogitError(error.code, error.message, {
+      cause: error,
+      hint: `see autogit-node ${command.path} --help`,
+    });
+  });
   const out = processOutput({ quiet: settings.isOn('quiet') });
   return command.run({ command: command.path, args, settings, out, signal });
 }

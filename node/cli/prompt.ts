@@ -16,7 +16,19 @@ export const hasTerminal = (options: PromptOptions): boolean =>
  * Asks on the terminal (stderr, so that stdout stays data); an empty line takes the default. Throws `no-terminal`
  * without a terminal or with --no-input, an AbortError on Ctrl-C or when the signal says so.
  */
-export async function ask(question: string, fallback: string, options: PromptOptions): Promise<string> {
+export const ask = (question: string, fallback: string, options: PromptOptions): Promise<string> =>
+  answerTo(question, fallback, options, false);
+
+/** The same for a secret: nothing of what is typed is shown. */
+export const askHidden = (question: string, options: PromptOptions): Promise<string> =>
+  answerTo(question, '', options, true);
+
+async function answerTo(
+  question: string,
+  fallback: string,
+  options: PromptOptions,
+  isHidden: boolean,
+): Promise<string> {
   if (options.yes) return fallback;
   if (!hasTerminal(options))
     throw new AutogitError('no-terminal', `nobody can answer: ${question}`, {
@@ -29,7 +41,11 @@ export async function ask(question: string, fallback: string, options: PromptOpt
     mine.over();
     throw new DOMException('withdrawn before it was asked', 'AbortError');
   }
-  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  const { Writable } = await import('node:stream');
+  // readline edits the line itself, in raw mode: it shows only what it can write.
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({ input: process.stdin, output: isHidden ? nowhere : process.stderr, terminal: true });
+  if (isHidden) process.stderr.write(`${shownLines(question)} `);
   // readline eats Ctrl-C and Ctrl-D and then never answers: both end the question here.
   const ended = new Promise<never>((_, reject) => {
     lines.once('SIGINT', () => {
@@ -46,6 +62,7 @@ export async function ask(question: string, fallback: string, options: PromptOpt
     return answer === '' ? fallback : answer;
   } finally {
     lines.close();
+    if (isHidden) process.stderr.write('\n');
     mine.over();
   }
 }

@@ -1,5 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { readAddress } from '../network/addresses.ts';
+import { notApproved } from '../not-approved.ts';
 import { type AgentClient, findAgent } from '../socket-client.ts';
 import { type Finding, finding } from './finding.ts';
 import type { KnownNode } from './network-checks.ts';
@@ -20,14 +21,12 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
     agent = findAgent(homes);
     const phase = await agent.phase();
     if (phase.phase === 'waiting') {
-      const words = phase.words === null ? '' : `; it shows ${phase.words}`;
+      const { message, hint } = notApproved(phase);
       return {
         isRunning: true,
         home: agent.home,
         nodes: [],
-        findings: [
-          finding('agent', 'warn', `waits to be let in${words}`, 'on an approved machine: autogit-node approve'),
-        ],
+        findings: [finding('agent', 'warn', message, hint)],
       };
     }
   } catch (error) {

@@ -53,6 +53,11 @@ describe('exit codes without an agent', () => {
     [['join', '--name', 'Größe'], 2, /name "Größe"/, /--help/],
     [['join', '--max-runs', 'many'], 2, /--max-runs: "many"/, /--help/],
     [['join', '--executor', 'vm'], 2, /"vm" is none of docker, process/, /--help/],
+    [['gitlab', 'conect', 'http://x'], 2, /unknown command 'gitlab conect'/, /did you mean gitlab connect\?/],
+    [['help', 'foo'], 2, /unknown command 'foo'/, /autogit-node --help/],
+    [['pause', '--for', '5'], 2, /5\.0 s is no pause worth having; write 5m/, /pause --for 2h/],
+    [['pause', '--for', 'x'], 2, /--for: "x" is no duration/, /pause --help/],
+    [['gitlab', 'connect', 'glpat-abcdefghij'], 2, /this looks like a token/, /connect http/],
     [['why'], 2, /missing required argument/, /why --help/],
     [['why', 'abc'], 2, /"abc" is no job's number/, /--help/],
     [['jobs', '1', '2'], 2, /too many arguments/, /jobs --help/],
@@ -261,8 +266,12 @@ describe('with an agent', () => {
     expect((await here('logs')).stdout).toContain('"event":"agent-started"');
     expect((await here('id')).stdout).toMatch(/^12D3KooW\w+\n$/);
     const doctor = JSON.parse((await here('doctor', '--json')).stdout) as {
-      findings: { what: string; state: string }[];
+      findings: { what: string; state: string; sentence: string }[];
     };
+    // Off is never "ok": whoever has it off should see why nobody is found.
+    expect(doctor.findings.find(({ sentence }) => /mDNS is switched off/.test(sentence))).toMatchObject({
+      state: 'warn',
+    });
     expect(doctor.findings).toContainEqual(expect.objectContaining({ what: 'agent', state: 'ok' }));
     expect((await here('approve')).stderr).toContain('no machine waits');
     expect((await here('forget', 'nobody')).code).toBe(1);

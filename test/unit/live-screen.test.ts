@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { withNews } from '../../node/agent/news.ts';
+import { createLines } from '../../node/cli/lines.ts';
 import { fitScreen, isAway, LiveScreen } from '../../node/cli/live-screen.ts';
+import { LogLines, logLine } from '../../node/cli/log-lines.ts';
 import type { Output } from '../../node/cli/output.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 
@@ -42,5 +45,44 @@ describe('the screen of a watch', () => {
   it('waits for an agent that is away, not for one that refuses', () => {
     expect(isAway(new AutogitError('no-agent', 'gone'))).toBe(true);
     expect(isAway(new AutogitError('bad-message', 'another version'))).toBe(false);
+  });
+});
+
+describe('agent.log on a terminal', () => {
+  it('is time and sentence, also when a line comes in pieces; the rest stays as it is', () => {
+    const time = new Date(2026, 10, 28, 23, 41, 58).getTime();
+    const line = JSON.stringify({ level: 30, time, event: 'run-started', msg: 'job 16 runs here: \u001b[31mroom' });
+    const lines = new LogLines();
+    expect(lines.add(line.slice(0, 20))).toBe('');
+    expect(lines.add(`${line.slice(20)}\n{"half`)).toBe('23:41:58 job 16 runs here:  [31mroom\n');
+    expect(lines.end()).toBe('{"half\n');
+    expect(logLine(JSON.stringify({ level: 50, time, msg: 'x' }))).toBe('23:41:58 error: x');
+    expect(logLine('null')).toBe('null');
+  });
+
+  it('news of the foreground agent: what people want to see, once it has joined', () => {
+    const said: string[] = [];
+    const lines = createLines({ color: false, write: (text) => void said.push(text) });
+    const kept: string[] = [];
+    const nothing = (): void => {};
+    const log = {
+      debug: nothing,
+      info: nothing,
+      warn: nothing,
+      error: nothing,
+      close: nothing,
+      event: (name: string) => void kept.push(name),
+    };
+    const news = withNews(log, lines);
+    news.log.event('leader-elected', 'kang leads');
+    news.begin();
+    news.log.event('run-started', 'job 16 runs here: the only GPU');
+    news.log.event('link-up', 'the stream is open');
+    news.log.event('run-lost', 'job 16 is lost');
+    expect(kept).toEqual(['leader-elected', 'run-started', 'link-up', 'run-lost']);
+    expect(said.map((text) => text.trim())).toEqual([
+      'ok    job         job 16 runs here: the only GPU',
+      'warn  job         job 16 is lost',
+    ]);
   });
 });

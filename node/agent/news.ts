@@ -1,0 +1,29 @@
+import type { Lines } from '../cli/lines.ts';
+import type { Log } from '../log.ts';
+
+/** Events of agent.log that the person at the terminal wants to see, and the word before each. */
+const told: Record<string, { what: string; state: 'ok' | 'warn' }> = {
+  'leader-elected': { what: 'leader', state: 'ok' },
+  'node-approved': { what: 'machine', state: 'ok' },
+  'node-left': { what: 'machine', state: 'ok' },
+  'run-started': { what: 'job', state: 'ok' },
+  'run-adopted': { what: 'job', state: 'ok' },
+  'run-finished': { what: 'job', state: 'ok' },
+  'run-lost': { what: 'job', state: 'warn' },
+};
+
+/** The same log, whose events that matter to people also appear where the agent runs in a terminal, from `begin` on. */
+export function withNews(log: Log, lines: Lines): { log: Log; begin: () => void } {
+  let isTelling = false;
+  const event: Log['event'] = (name, sentence, fields, level) => {
+    log.event(name, sentence, fields, level);
+    const news = told[name];
+    if (isTelling && news) lines[news.state](news.what, sentence);
+  };
+  return {
+    log: { ...log, event },
+    begin: () => {
+      isTelling = true;
+    },
+  };
+}
