@@ -335,7 +335,20 @@ export const mutants: Mutant[] = [
     '',
     'hiccups',
   ),
-  one('old grant taken', 'J5', jobs('grant-taking'), 'if (grant.term < highest)', 'if (false)', 'lag'),
+  {
+    name: 'old grant taken',
+    rule: 'J5',
+    hunt: 'lag',
+    patches: [
+      { file: jobs('grant-taking'), find: 'if (grant.term < highest)', replace: 'if (false)' },
+      // Who sends an old one does not lead any more, which is refused by itself.
+      {
+        file: jobs('grant-taking'),
+        find: 'if (grant.term > highest || turn.context.leader !== from)',
+        replace: 'if (grant.term > highest)',
+      },
+    ],
+  },
   one('no look at the room on the node', 'DESIGN 7.4', jobs('grant-taking'), 'if (!verdict.fits) {', 'if (false) {'),
   one(
     'asking not on disk',
