@@ -1,3 +1,5 @@
+import { impossibleMutants } from './impossible.ts';
+
 /** One planted bug: exact text patches of production files, each of which must match exactly once. */
 export interface Mutant {
   name: string;
@@ -335,20 +337,7 @@ export const mutants: Mutant[] = [
     '',
     'hiccups',
   ),
-  {
-    name: 'old grant taken',
-    rule: 'J5',
-    hunt: 'lag',
-    patches: [
-      { file: jobs('grant-taking'), find: 'if (grant.term < highest)', replace: 'if (false)' },
-      // Who sends an old one does not lead any more, which is refused by itself.
-      {
-        file: jobs('grant-taking'),
-        find: 'if (grant.term > highest || turn.context.leader !== from)',
-        replace: 'if (grant.term > highest)',
-      },
-    ],
-  },
+  ...impossibleMutants,
   one('no look at the room on the node', 'DESIGN 7.4', jobs('grant-taking'), 'if (!verdict.fits) {', 'if (false) {'),
   one(
     'asking not on disk',
@@ -399,14 +388,5 @@ export const mutants: Mutant[] = [
     jobs('own-report'),
     '    version,\n',
     '    version: turn.context.ledger?.gitlab.token?.slice(0, 60) ?? version,\n',
-  ),
-  one('any term is believed', 'L17', raft('plausible'), 'if (highest > term + farAhead.term)', 'if (false)', 'rogues'),
-  one(
-    'grant of one that does not lead',
-    'L17',
-    jobs('grant-taking'),
-    'if (grant.term > highest || turn.context.leader !== from)',
-    'if (grant.term > highest)',
-    'rogues',
   ),
 ];
