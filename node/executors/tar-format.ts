@@ -44,7 +44,7 @@ export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerato
         if (isClosed) return;
         throw new TarProblem('the tar stream ended early');
       }
-      if (bytes.every((byte) => byte === 0)) {
+      if (bytes[0] === 0 && bytes.every((byte) => byte === 0)) {
         isClosed = true;
         continue;
       }
