@@ -154,6 +154,50 @@ describe('fuzz', () => {
     expect(errors).toBeGreaterThan(20);
   });
 
+  it('links of a download come last, and none is a way for what else is in it (A19)', async () => {
+    const file = join(folder, 'links.zip');
+    const out = await SpoolFile.create(file);
+    const zip = new ZipWriter(out);
+    const facts = (name: string) => ({ name, mode: 0o664, mtime: 1_700_000_000 });
+    const body = async function* (): AsyncGenerator<Uint8Array> {
+      yield Buffer.from('some words, some words, some words');
+    };
+    await zip.symlink(facts('abs'), '/usr/bin/python3');
+    await zip.symlink(facts('p'), '/etc');
+    await zip.symlink(facts('q/up'), '..');
+    await zip.symlink(facts('chain'), 'q/up/..');
+    await zip.symlink(facts('chain/deeper'), '/tmp');
+    await zip.file(facts('../out'), 34, body());
+    await zip.file(facts('.git/hooks/x'), 34, body());
+    await zip.file(facts('p/passwd'), 34, body());
+    await zip.file(facts('last'), 34, body());
+    await zip.end();
+    await out.close();
+    const open = () => openPromise(file, { autoClose: false, lazyEntries: true, decodeStrings: false });
+    const said: string[] = [];
+    const found: string[] = [];
+    for await (const { kind, name, linkname, mode } of readTar(zipToTar(await open(), (line) => said.push(line))))
+      found.push(`${kind} ${name} ${kind === 'file' ? mode.toString(8) : linkname}`);
+    expect(found).toEqual([
+      'file p/passwd 664',
+      'file last 664',
+      'symlink abs /usr/bin/python3',
+      'symlink q/up ..',
+      'symlink chain/deeper /tmp',
+    ]);
+    expect(said).toEqual([
+      "../out: leads out of the project's folder, left out",
+      'p: is a link and a folder at once, the link is left out',
+      'chain: is a link and a folder at once, the link is left out',
+    ]);
+    // One byte of what is packed, turned: its sum is looked at.
+    const bytes = readFileSync(file);
+    const at = bytes.indexOf('last') + 4 + 9 + 3;
+    bytes[at] = (bytes[at] as number) ^ 4;
+    writeFileSync(file, bytes);
+    await expect(joined(zipToTar(await open()))).rejects.toThrow();
+  });
+
   it('the zip is one for others too', async () => {
     const file = join(folder, 'whole.zip');
     const out = await SpoolFile.create(file);
