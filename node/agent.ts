@@ -4,6 +4,7 @@ import type { Ledger } from '../protocol/ledger.ts';
 import { leaderOf } from '../scheduler/views.ts';
 import { LocalApi } from './agent/api.ts';
 import { connectionErrors } from './agent/connection-errors.ts';
+import { makeRoomToStart } from './agent/disk-start.ts';
 import { becomeMember, meshKeyFact } from './agent/joining.ts';
 import { knownNodes, remember } from './agent/known-nodes.ts';
 import { type Neighbours, watchNeighbours } from './agent/lone-founder.ts';
@@ -126,6 +127,10 @@ export class Agent {
     this.#closers.push(() => sightings?.stop());
     const identity = await loadIdentity(home);
     for (const warning of identity.warnings) this.#lines.warn('identity', warning);
+    await makeRoomToStart(home, (sentence) => {
+      this.#log.error(sentence);
+      this.#lines.warn('disk', sentence);
+    });
     const own = await openStore(places(home).store);
     this.#closers.push(() => own.close());
     const ledger = (await own.load()).accepted;

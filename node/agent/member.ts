@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
@@ -19,6 +20,7 @@ import { RunDesk } from '../runs/run-desk.ts';
 import { SecretBox } from '../secret-box.ts';
 import { Changes } from './changes.ts';
 import { CoreLoop } from './core-loop.ts';
+import { DiskRoom } from './disk-room.ts';
 import { type Hands, outsideHands, perform } from './effects.ts';
 import { GitlabDesk } from './gitlab-desk.ts';
 import type { NetworkSlot } from './network-slot.ts';
@@ -28,6 +30,8 @@ import { SecretKeeper } from './secret-keeper.ts';
 import { type CoreView, jobRowsOf, whyOf } from './views.ts';
 
 const measureEveryMs = 2_000;
+/** ms for which a run's record is tried again when the store rejects it. */
+const recordPatienceMs = 5_000;
 /** Measurements between two looks at the store. */
 const storeLookEvery = 5;
 
@@ -62,6 +66,7 @@ export class Member {
   readonly gitlab: GitlabDesk;
   readonly runs: RunDesk;
   readonly #watch: RunWatch;
+  readonly #disk: DiskRoom;
   readonly box: SecretBox;
   readonly #secrets: SecretKeeper;
   readonly #options: MemberOptions;
@@ -70,9 +75,10 @@ export class Member {
   readonly #hands: Hands;
   #measuring: NodeJS.Timeout | null = null;
   #measurements = 0;
+  #isStopping = false;
   #endRehearsals: (() => void) | null = null;
   /** While the store cannot be written: why. A node in this state neither leads nor gets jobs. */
-  storeProblem: string | null = null;
+  #storeProblem: string | null = null;
   #measured: Measured | null = null;
   #departed: (() => void) | null = null;
   #leaving: Promise<boolean> | null = null;
@@ -108,6 +114,17 @@ export class Member {
       warn: (sentence) => log.warn(sentence),
     });
     this.runs = this.#runDesk();
+    this.#disk = new DiskRoom({
+      home: options.home,
+      bootMs: clock.bootMs,
+      running: () => this.runs.running(),
+      endRun: (run, because) => this.runs.end(run, because),
+      onFull: (because) => {
+        if (because === null) log.info('its disk has room again');
+        else log.error(because);
+        void this.#measure();
+      },
+    });
     this.#watch = new RunWatch({
       home: options.home,
       runs: this.runs,
@@ -163,6 +180,11 @@ export class Member {
     });
   }
 
+  /** Why this node can neither lead nor work now: its disk, or the store on it. */
+  get storeProblem(): string | null {
+    return this.#disk.problem ?? this.#storeProblem;
+  }
+
   view(): CoreView {
     const { clock } = this.#options;
     return { state: this.loop.state, at: clock.bootMs(), wallMs: clock.wallMs() };
@@ -172,6 +194,7 @@ export class Member {
   async resume(): Promise<void> {
     await this.runs.resume();
     this.#watch.start();
+    this.#disk.start();
     for (const run of this.runs.runs()) this.loop.feed({ kind: 'run-changed', run });
   }
 
@@ -247,9 +270,11 @@ export class Member {
   }
 
   async stop(): Promise<void> {
+    this.#isStopping = true;
     if (this.#measuring) clearInterval(this.#measuring);
     this.#endRehearsals?.();
     this.#watch.stop();
+    this.#disk.stop();
     this.#secrets.stop();
     await this.runs.stop();
     await this.loop.stop();
@@ -269,8 +294,8 @@ export class Member {
       systemId: `r_${nodeId.slice(-12)}`,
       store: {
         runs: () => store.runs(),
-        putRun: (run) => this.#noticed(store.putRun(run)),
-        deleteRun: (run) => this.#noticed(store.deleteRun(run)),
+        putRun: (run) => this.#noticed(() => store.putRun(run)),
+        deleteRun: (run) => this.#noticed(() => store.deleteRun(run)),
       },
       executors,
       gitlabUrl: () => this.ledger()?.gitlab.url ?? null,
@@ -288,6 +313,7 @@ export class Member {
         return { cpuMillis, memoryBytes };
       },
       artifactLimitBytes: this.#options.artifactLimitBytes,
+      diskWasFull: (sinceBootMs) => this.#disk.wasFullSince(sinceBootMs),
       watched: (run, signal) => this.#watch.covers(run, signal),
       onRunChanged: (run: Run) => this.loop.feed({ kind: 'run-changed', run }),
       log,
@@ -295,12 +321,22 @@ export class Member {
     });
   }
 
-  /** A store that rejected a run's record is tried at once: this node gets no jobs until it works again. */
-  async #noticed(write: Promise<void>): Promise<void> {
-    await write.catch((error: unknown) => {
-      this.loop.lookAtStore();
-      throw error;
-    });
+  /**
+   * A store that rejected a run's record is tried at once: this node gets no jobs until it works again. On a disk that was
+   * full for a moment the record is written a moment later, and the run goes on.
+   */
+  async #noticed(write: () => Promise<void>): Promise<void> {
+    const { clock } = this.#options;
+    for (const until = clock.bootMs() + recordPatienceMs; ; ) {
+      try {
+        return await write();
+      } catch (error) {
+        this.loop.lookAtStore();
+        void this.#disk.look();
+        if (this.#isStopping || clock.bootMs() > until) throw error;
+        await sleep(250);
+      }
+    }
   }
 
   #secretKeeper(): SecretKeeper {
@@ -341,9 +377,9 @@ export class Member {
   }
 
   #storeFailing(failing: boolean, because: string): void {
-    if (failing && this.storeProblem === null) this.#options.log.error(because);
+    if (failing && this.#storeProblem === null) this.#options.log.error(because);
     if (!failing) this.#options.log.info(because);
-    this.storeProblem = failing ? because : null;
+    this.#storeProblem = failing ? because : null;
     void this.#measure();
   }
 }

@@ -38,7 +38,7 @@ interface RunFile {
 }
 
 /** An agent's home is closed to other users, so the runs of one who drops to another user lie elsewhere. */
-const userWorkDir = (home: string): string =>
+export const userWorkDir = (home: string): string =>
   `/var/lib/autogit-node-work/${createHash('sha256').update(resolve(home)).digest('hex').slice(0, 8)}`;
 
 const workMarker = 'AUTOGIT_WORK';
@@ -253,7 +253,7 @@ const giveTo = async (user: JobUser, paths: string[]): Promise<void> => {
   for (const path of paths) await chown(path, user.uid, user.gid);
 };
 
-const readRunFile = (folder: string): RunFile | null => {
+export const readRunFile = (folder: string): RunFile | null => {
   try {
     const file = JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8')) as Partial<RunFile>;
     if (typeof file.run !== 'string' || typeof file.bootId !== 'string') return null;

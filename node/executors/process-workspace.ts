@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import type { Clock } from '../clock.ts';
+import { isDiskError } from '../disk-errors.ts';
 import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import { isPathInside, type JobPaths, stepScript } from './job-shell.ts';
 import { followFile } from './output-file.ts';
@@ -226,9 +227,7 @@ export class ProcessWorkspace implements Workspace {
       const record = this.record(index);
       if (record === null) break;
       if (record.exitCode !== null || record.killed !== null) continue;
-      const status = openSync(this.#status(index), 'a');
-      writeSync(status, `killed ${JSON.stringify(because)}\n`);
-      closeSync(status);
+      this.#noteKilled(index, because);
     }
     const spared = this.#supervisors();
     const members = (): { pid: number }[] => this.#members().filter(({ pid }) => !spared.has(pid));
@@ -238,6 +237,18 @@ export class ProcessWorkspace implements Workspace {
     // The supervisors end by themselves when their step has; frozen ones need to be let go for it.
     await this.thaw();
     if (left > 0) throw new AutogitError('executor-failed', `${left} processes of run ${this.#of.run} cannot be ended`);
+  }
+
+  /** On a full disk the run is ended without the note: how it ended is then not known, and it has failed all the same. */
+  #noteKilled(index: number, because: string): void {
+    const status = openSync(this.#status(index), 'a');
+    try {
+      writeSync(status, `killed ${JSON.stringify(because)}\n`);
+    } catch (error) {
+      if (!isDiskError(error)) throw error;
+    } finally {
+      closeSync(status);
+    }
   }
 
   #members(): { pid: number }[] {

@@ -101,6 +101,22 @@ export class RunDesk {
     return { text: bytes.toString('utf8', 0, whole), next, done: isOver && next >= life.trace.length };
   }
 
+  /** Runs whose script may go on here, each with the folder that it fills: an absolute path is one of this machine. */
+  running(): { run: string; job: number; folder: string | null }[] {
+    return [...this.#lives.values()]
+      .filter(({ isOver, workspace }) => !isOver && workspace !== null)
+      .map(({ run: { run, job }, workspace }) => {
+        const handle = workspace?.handle ?? '';
+        return { run, job, folder: handle.startsWith('/') ? handle : null };
+      });
+  }
+
+  /** This machine cannot go on with it. */
+  end(run: string, because: string): void {
+    this.#options.log.error(`job ${this.#lives.get(run)?.run.job} is ended: ${because}`);
+    this.#lives.get(run)?.fail(because);
+  }
+
   /** A sentence of an executor that the job's owner should read: a pull, a variable that no shell can hold. */
   note(run: string, sentence: string): void {
     this.#lives.get(run)?.note(sentence);

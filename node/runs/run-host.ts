@@ -30,6 +30,8 @@ export interface RunDeskOptions {
   gpusByUuid(uuids: string[]): Gpu[];
   limitsFor(tags: string[]): { cpuMillis: number | null; memoryBytes: number | null };
   onRunChanged(run: Run): void;
+  /** Whether the disk was full at some time since then (boot ms). */
+  diskWasFull?(sinceBootMs: number): boolean;
   /** Resolves when a watchdog has read of the run (SAFETY J1): before that no step of it may begin. Throws when none does. */
   watched?(run: string, signal: AbortSignal): Promise<void>;
   log: Pick<Log, 'info' | 'warn' | 'error'>;

@@ -165,6 +165,11 @@ export class RunLife {
     if (this.isPreparing) this.trace.say(`${sentence}\n`);
   }
 
+  /** Ends the script for a reason of this machine's: the run fails with it, and after_script is done. */
+  fail(because: string): void {
+    if (!this.isOver) this.#ending.end({ state: 'failed', cause: 'system', exitCode: null, because });
+  }
+
   /** The run is no longer ours: ends it at once, tells nobody, forgets it. */
   async drop(because: string): Promise<void> {
     this.#leave(because);

@@ -29,6 +29,7 @@ const scriptTookLong = 'the script ran longer than RUNNER_SCRIPT_TIMEOUT';
 export async function runStep(scene: RunScene, step: StepRun): Promise<Verdict> {
   const { trace, options } = scene;
   const { workspace, planned, index } = step;
+  const beganMs = options.clock.bootMs();
   const name = planned.isAfterScript ? 'after_script' : `step_${planned.name}`;
   if (!step.begun) await step.onBegin();
   const title = planned.isAfterScript ? 'Running after_script' : `Executing "${name}" stage of the job script`;
@@ -41,7 +42,13 @@ export async function runStep(scene: RunScene, step: StepRun): Promise<Verdict> 
   if (step.halted.aborted) return step.verdict;
   trace.endOutput(index);
   trace.say(sectionEnd(name, options.clock.wallMs()), `end-${index}`);
-  return verdictAfter(scene, step, end);
+  return namingTheDisk(scene, beganMs, verdictAfter(scene, step, end));
+}
+
+/** A script that fails while the disk is full has mostly met just that: its output, or the agent's, found no room. */
+function namingTheDisk({ options }: RunScene, sinceMs: number, verdict: Verdict): Verdict {
+  if (verdict.state !== 'failed' || verdict.cause !== 'script' || !options.diskWasFull?.(sinceMs)) return verdict;
+  return { ...verdict, cause: 'system', because: `the disk of this machine was full: ${verdict.because}` };
 }
 
 const jobStatus = (step: StepRun): string => {

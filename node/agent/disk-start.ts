@@ -1,0 +1,62 @@
+import { appendFileSync, existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { readRunFile, userWorkDir } from '../executors/process-executor.ts';
+import { endAll, removeTree } from '../executors/process-workspace.ts';
+import { cgroupProcesses } from '../executors/run-cgroup.ts';
+import { processesOfRun } from '../executors/run-processes.ts';
+import { diskOf, freeReserve, isFull, usedBy } from './disk-room.ts';
+
+interface Left {
+  folder: string;
+  run: string;
+  cgroup: string | null;
+  isAlive: boolean;
+  bytes: number;
+}
+
+/**
+ * A start on a full disk: the store that says which runs there are cannot even be opened. So room is made first, and no more
+ * than is needed: the reserve; then the trees of runs of which nothing lives; then those of the others, the largest first,
+ * which are ended and fail with the reason. Records and traces stay: each run is told of as usual.
+ */
+export async function makeRoomToStart(home: string, say: (sentence: string) => void): Promise<void> {
+  if (!isFull(diskOf(home))) return;
+  if (freeReserve(home))
+    say('the disk of this machine is full: the reserve is given free, so that the agent can start');
+  if (!isFull(diskOf(home))) return;
+  const left = await Promise.all(
+    [join(home, 'work'), userWorkDir(home)].flatMap(foldersIn).map((folder) => leftOf(folder, home)),
+  );
+  const order = left.sort((a, b) => Number(a.isAlive) - Number(b.isAlive) || b.bytes - a.bytes);
+  for (const one of order) {
+    if (!isFull(diskOf(home))) return;
+    if (one.bytes === 0) continue;
+    say(
+      `the disk of this machine is full: the files of run ${one.run}, ${Math.round(one.bytes / 2 ** 20)} MiB, are removed`,
+    );
+    await removeFiles(one);
+  }
+}
+
+const foldersIn = (folder: string): string[] =>
+  existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : [];
+
+async function leftOf(folder: string, home: string): Promise<Left> {
+  const file = readRunFile(folder);
+  const run = file?.run ?? '';
+  const cgroup = file?.cgroup ?? null;
+  const isAlive =
+    run !== '' && (processesOfRun(run).length > 0 || (cgroup !== null && cgroupProcesses(cgroup).length > 0));
+  return { folder, run, cgroup, isAlive, bytes: await usedBy(folder, home) };
+}
+
+/** The job's own files; the agent's, by which the run is found again, stay. */
+async function removeFiles({ folder, run, cgroup, isAlive }: Left): Promise<void> {
+  if (isAlive) await endAll(run, cgroup);
+  await removeTree(join(folder, 'builds'));
+  await removeTree(join(folder, 'home'));
+  if (!isAlive) return;
+  const because = 'the disk of this machine was full when its agent started: the job was ended, and its files are gone';
+  for (const name of readdirSync(folder).filter((one) => /^step-\d+\.status$/.test(one)))
+    appendFileSync(join(folder, name), `killed ${JSON.stringify(because)}\n`);
+}
