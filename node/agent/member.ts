@@ -114,17 +114,7 @@ export class Member {
       warn: (sentence) => log.warn(sentence),
     });
     this.runs = this.#runDesk();
-    this.#disk = new DiskRoom({
-      home: options.home,
-      bootMs: clock.bootMs,
-      running: () => this.runs.running(),
-      endRun: (run, because) => this.runs.end(run, because),
-      onFull: (because) => {
-        if (because === null) log.info('its disk has room again');
-        else log.error(because);
-        void this.#measure();
-      },
-    });
+    this.#disk = this.#diskRoom();
     this.#watch = new RunWatch({
       home: options.home,
       runs: this.runs,
@@ -283,6 +273,21 @@ export class Member {
   /** Measures now, for example because the owner paused the machine. */
   async remeasure(): Promise<void> {
     await this.#measure();
+  }
+
+  #diskRoom(): DiskRoom {
+    const { home, clock, log } = this.#options;
+    return new DiskRoom({
+      home,
+      bootMs: clock.bootMs,
+      running: () => this.runs.running(),
+      endRun: (run, because) => this.runs.end(run, because),
+      onFull: (because) => {
+        if (because === null) log.info('its disk has room again');
+        else log.error(because);
+        void this.#measure();
+      },
+    });
   }
 
   #runDesk(): RunDesk {
