@@ -2,7 +2,17 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
-import { CallFailure, type CallReply, call, headerOf, isHtml, isJson, openCall, reasonOf } from './http-call.ts';
+import {
+  CallFailure,
+  type CallReply,
+  call,
+  headerOf,
+  isHtml,
+  isJson,
+  openCall,
+  reasonOf,
+  retryAfterMs,
+} from './http-call.ts';
 import { JobPayload } from './payload.ts';
 import type { TraceAnswer } from './trace.ts';
 
@@ -36,13 +46,22 @@ export interface RequestJobOptions {
 export type RequestJobAnswer =
   | { kind: 'job'; payload: JobPayload; text: string }
   | { kind: 'empty'; because: string; lastUpdate: string | null }
-  | { kind: 'failed'; because: string; maybeTaken: boolean };
+  | {
+      kind: 'failed';
+      because: string;
+      maybeTaken: boolean;
+      /** GitLab itself does not know the token. */
+      unknownRunner?: boolean;
+      /** It asked to wait so long. */
+      waitMs?: number;
+    };
 
 /** Enough of a job to tell GitLab that it cannot be run. */
 const JobHead = z.object({ id: z.int().positive(), token: z.string().min(1) });
 
 const contendedTries = 4;
 const contendedWaitMs = 150;
+/** Waited for here; more is the leader's to wait for. */
 const mostRetryAfterMs = 3_000;
 /** A payload with a thousand variables of a MiB each is no job but an attack. */
 const payloadLimitBytes = 16 << 20;
@@ -74,8 +93,8 @@ export async function requestJob(options: RequestJobOptions, signal?: AbortSigna
       return unanswered(error);
     }
     if (attempt < contendedTries && (reply.status === 409 || reply.status === 429)) {
-      const asked = Number(headerOf(reply.headers, 'retry-after') ?? 0) * 1000;
-      const waitMs = reply.status === 409 ? contendedWaitMs * attempt : Math.max(asked, contendedWaitMs);
+      const asked = retryAfterMs(reply.headers) ?? 0;
+      const waitMs = Math.max(reply.status === 409 ? contendedWaitMs * attempt : contendedWaitMs, asked);
       if (waitMs <= mostRetryAfterMs && (await pause(waitMs, signal))) continue;
     }
     return answerOf(options.url, reply);
@@ -102,7 +121,16 @@ async function answerOf(url: string, reply: CallReply): Promise<RequestJobAnswer
       lastUpdate: headerOf(headers, 'x-gitlab-last-update'),
     };
   if (status === 409) return { kind: 'empty', because: 'GitLab is busy handing out jobs (409)', lastUpdate: null };
-  if (status !== 201) return { kind: 'failed', because: refusalOf('a request for a job', reply), maybeTaken: false };
+  if (status !== 201) {
+    const waitMs = retryAfterMs(headers);
+    return {
+      kind: 'failed',
+      because: refusalOf('a request for a job', reply),
+      maybeTaken: false,
+      ...(status === 403 && !isHtml(headers) ? { unknownRunner: true } : {}),
+      ...(waitMs === null ? {} : { waitMs }),
+    };
+  }
   const text = reply.body.toString('utf8');
   let json: unknown;
   try {
@@ -168,13 +196,14 @@ function traceAnswerOf(reply: CallReply): TraceAnswer {
   const jobStatus = headerOf(headers, 'job-status');
   const isGitlab = !isHtml(headers) && reply.status < 500 && reply.status !== 401;
   const isJobsWord = reply.status !== 404 || jobStatus !== null || isJson(headers);
+  const after = retryAfterMs(headers);
   const range = /(\d+)\s*$/.exec(headerOf(headers, 'range') ?? '');
   return {
     status: isGitlab && isJobsWord ? reply.status : 'away',
     jobStatus,
     length: range ? Number(range[1]) : null,
     intervalS: number('x-gitlab-trace-update-interval'),
-    retryAfterS: number('retry-after'),
+    retryAfterS: after === null ? null : after / 1000,
   };
 }
 
@@ -379,6 +408,8 @@ export async function verifyRunner(url: string, token: string, systemId: string,
     throw new AutogitError('gitlab-unreachable', `GitLab at ${url} does not answer: ${reasonOf(cause)}`, { cause });
   }
   if (reply.status === 200) return;
-  const code = reply.status === 403 || reply.status === 422 ? 'gitlab-refused' : 'gitlab-answer';
+  const isAway = isHtml(reply.headers) || reply.status >= 500 || reply.status === 429;
+  const isRefused = reply.status === 403 || reply.status === 422;
+  const code = isAway ? 'gitlab-unreachable' : isRefused ? 'gitlab-refused' : 'gitlab-answer';
   throw new AutogitError(code, refusalOf('the check of a runner token', reply));
 }

@@ -186,3 +186,10 @@ export function isJson(headers: IncomingHttpHeaders): boolean {
 export function isHtml(headers: IncomingHttpHeaders): boolean {
   return /^text\/html\b/i.test(headerOf(headers, 'content-type') ?? '');
 }
+
+/** What `Retry-After` asks for, in seconds or as a date; null without one. At most an hour: nobody means more. */
+export function retryAfterMs(headers: IncomingHttpHeaders): number | null {
+  const text = headerOf(headers, 'retry-after')?.trim() ?? '';
+  const asked = /^\d{1,9}$/.test(text) ? Number(text) * 1000 : /[a-z]/i.test(text) ? Date.parse(text) - Date.now() : 0;
+  return asked > 0 ? Math.min(asked, 3_600_000) : null;
+}

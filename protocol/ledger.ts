@@ -89,6 +89,8 @@ export const LedgerClass = z.looseObject({
   given: z.boolean(),
   /** How many machines had been removed when its token was made: it knows those who were in since. */
   epoch: z.int().nonnegative().optional(),
+  /** Why GitLab does not take its token any more: a new runner is being made, or, where the user gave the token, needed. */
+  lost: Sentence.optional(),
 });
 export type LedgerClass = z.infer<typeof LedgerClass>;
 

@@ -69,6 +69,10 @@ export const PeerMessage = z.discriminatedUnion('kind', [
     grant: ShortId,
     outcome: z.enum(['used', 'empty', 'refused']),
     because: Sentence,
+    /** GitLab itself said that it does not know the class's runner. */
+    unknownRunner: z.boolean().optional(),
+    /** GitLab asked to be left alone for so long (Retry-After). */
+    waitMs: z.number().nonnegative().max(3_600_000).optional(),
   }),
   /** A node's own runs, all of them, sent when they change and every second until the ledger agrees. State, not events. */
   z.object({ kind: z.literal('own-runs'), boot: BootId, runs: z.array(Run).max(limits.runsInFlight) }),

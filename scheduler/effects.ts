@@ -41,6 +41,8 @@ export type Effect =
   | { kind: 'read-queue'; because: string }
   | { kind: 'create-runner'; class: string; tags: string[]; nonce: string }
   | { kind: 'delete-runner'; class: string; runner: number; nonce: string }
+  /** Does GitLab still know the runner of this token? */
+  | { kind: 'check-runner'; class: string; token: Sealed }
   /** `because`: why this node was placed; the run that comes of it carries it on. */
   | {
       kind: 'take-job';

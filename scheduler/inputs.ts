@@ -25,7 +25,15 @@ export type TakeOutcome =
   /** 204, or 409 to the end of the patience. */
   | { kind: 'empty'; because: string }
   /** GitLab refused or was away. `maybeTaken`: the request went out and no answer came, so a job may be lost (SAFETY J3). */
-  | { kind: 'failed'; because: string; maybeTaken: boolean };
+  | {
+      kind: 'failed';
+      because: string;
+      maybeTaken: boolean;
+      /** GitLab itself does not know the class's runner (403). */
+      unknownRunner?: boolean;
+      /** GitLab asked to wait so long. */
+      waitMs?: number;
+    };
 
 /** What happened, in the past tense. The shell reports; the core decides. */
 export type Happened =
@@ -67,6 +75,14 @@ export type Happened =
   | { kind: 'runner-created'; class: string; nonce: string; runner: number; token: Sealed }
   | { kind: 'runner-failed'; class: string; nonce: string; because: string }
   | { kind: 'runner-deleted'; class: string }
+  /** Answer to `check-runner`, with the token that was asked about. `unclear`: GitLab did not say. */
+  | {
+      kind: 'runner-checked';
+      class: string;
+      token: Sealed;
+      state: 'known' | 'unknown' | 'unclear';
+      because: string;
+    }
   | { kind: 'take-ended'; grant: string; outcome: TakeOutcome }
   /** A run of this node went on: the whole record as persisted by the run's own code. */
   | { kind: 'run-changed'; run: Run }

@@ -36,6 +36,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...secretLines(ledger),
     ...frozenLines(view),
     ...gitlabLines(view, ledger),
+    ...classLines(ledger),
     ...waitingLines(ledger),
     ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),
     ...tagLines(view, ledger),
@@ -155,6 +156,25 @@ function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
   ];
 }
 
+/** Runners that GitLab does not know any more, and jobs that it gave to nobody. */
+const classLines = ({ classes, rescues, gitlab }: Ledger): Attention[] => [
+  ...Object.values(classes).flatMap(({ tags, lost, given }): Attention[] => {
+    if (lost === undefined) return [];
+    if (!given)
+      return [{ code: 'runner-lost', severity: 'warn', sentence: `${lost}: a new one is being made`, fix: null }];
+    const fix = `autogit-node gitlab connect ${gitlab.url} --runner-token-env VAR --tags '${tags.join(',')}'`;
+    return [{ code: 'runner-token', severity: 'fail', sentence: `${lost}: its jobs wait`, fix }];
+  }),
+  ...Object.values(rescues ?? {})
+    .slice(0, 4)
+    .map(({ because, retry }) => ({
+      code: 'job-rescue',
+      severity: 'info' as const,
+      sentence: `${because}; it is ended at GitLab${retry ? ' and tried again' : ''}`,
+      fix: null,
+    })),
+];
+
 const waitingLines = (ledger: Ledger): Attention[] =>
   Object.values(ledger.approvals)
     .filter((approval) => !approval.ignored)
@@ -227,7 +247,7 @@ function workLines(
 function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
   const machines = machinesOf(lookOfView(view, ledger));
   const lines = new Map<string, Attention>();
-  for (const job of waitingJobs(view.jobs, ledger, view.wallMs)) {
+  for (const job of waitingJobs(view.jobs, ledger, view)) {
     const key = job.class;
     if (lines.has(key)) continue;
     const placement = place(demandOf(job.tags, ledger.settings.defaultArch), machines);

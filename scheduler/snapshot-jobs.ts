@@ -23,9 +23,7 @@ export function jobRows(view: ViewInput, all = false): JobRow[] {
   if (ledger === null) return [];
   const reasons = new Map<string, string>();
   const machines = machinesOf(lookOfView(view, ledger));
-  const waiting = waitingJobs(view.jobs, ledger, view.wallMs).map((job) =>
-    waitingRow(view, ledger, machines, reasons, job),
-  );
+  const waiting = waitingJobs(view.jobs, ledger, view).map((job) => waitingRow(view, ledger, machines, reasons, job));
   const runs = newestRuns(view, ledger);
   const running = runs.filter(isOpen).sort((a, b) => a.takenAt - b.takenAt);
   const ended = runs
@@ -141,7 +139,7 @@ function runRow(view: ViewInput, ledger: Ledger, run: Run, runs: readonly Run[])
 export function why(view: ViewInput, job: number): WhyAnswer | null {
   const { ledger } = view;
   if (ledger === null) return null;
-  const waiting = waitingJobs(view.jobs, ledger, view.wallMs).find((one) => one.job === job);
+  const waiting = waitingJobs(view.jobs, ledger, view).find((one) => one.job === job);
   if (waiting) return whyWaiting(view, ledger, waiting);
   const run = newestRuns(view, ledger)
     .filter((one) => one.job === job)

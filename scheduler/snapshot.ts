@@ -74,7 +74,7 @@ function gitlabView(view: ViewInput, ledger: Ledger | null): StatusSnapshot['git
 function queueView(view: ViewInput, ledger: Ledger | null): StatusSnapshot['queue'] {
   if (ledger === null) return { waiting: 0, running: 0, doneToday: 0, failedToday: 0 };
   const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;
-  const waiting = view.jobs.lead ? waitingJobs(view.jobs, ledger, view.wallMs).length : (seen?.waiting ?? 0);
+  const waiting = view.jobs.lead ? waitingJobs(view.jobs, ledger, view).length : (seen?.waiting ?? 0);
   const isToday = ledger.tally.day === utcDay(view.wallMs);
   return {
     waiting,

@@ -21,6 +21,7 @@ export function outsideHands(
     'read-queue': atGitlab,
     'create-runner': atGitlab,
     'delete-runner': atGitlab,
+    'check-runner': atGitlab,
     'fail-run': atGitlab,
     'retry-job': atGitlab,
     'rescue-job': atGitlab,

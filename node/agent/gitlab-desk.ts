@@ -1,5 +1,5 @@
 import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
-import { failRun } from '../../gitlab-bridge/gitlab-runner.ts';
+import { failRun, verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
@@ -9,7 +9,15 @@ import type { Happened } from '../../scheduler/inputs.ts';
 export type GitlabEffect = Extract<
   Effect,
   {
-    kind: 'read-queue' | 'create-runner' | 'delete-runner' | 'fail-run' | 'retry-job' | 'rescue-job' | 'compare-runs';
+    kind:
+      | 'read-queue'
+      | 'create-runner'
+      | 'delete-runner'
+      | 'check-runner'
+      | 'fail-run'
+      | 'retry-job'
+      | 'rescue-job'
+      | 'compare-runs';
   }
 >;
 
@@ -93,6 +101,8 @@ export class GitlabDesk {
       case 'delete-runner':
         await this.admin().deleteRunner(effect.runner);
         return this.#options.feed({ kind: 'runner-deleted', class: effect.class });
+      case 'check-runner':
+        return this.#checkRunner(effect);
       case 'fail-run':
         return this.#failRun(effect);
       case 'retry-job':
@@ -123,6 +133,21 @@ export class GitlabDesk {
       this.#options.feed({ kind: 'runner-created', class: key, nonce, runner: made.id, token });
     } catch (error) {
       this.#options.feed({ kind: 'runner-failed', class: key, nonce, because: sentenceOf(error) });
+    }
+  }
+
+  /** Only GitLab's own no says that it does not know the runner: a proxy's page says nothing. */
+  async #checkRunner({ class: key, token }: EffectOf<'check-runner'>): Promise<void> {
+    const url = this.#options.ledger()?.gitlab.url;
+    if (!url) return;
+    const answer = (state: 'known' | 'unknown' | 'unclear', because: string): void =>
+      this.#options.feed({ kind: 'runner-checked', class: key, token, state, because: because.slice(0, 300) });
+    try {
+      await verifyRunner(url, this.#options.unseal(token), 'autogit-connect', timeoutMs);
+      answer('known', 'GitLab knows the runner');
+    } catch (error) {
+      const isRefused = error instanceof AutogitError && error.code === 'gitlab-refused';
+      answer(isRefused ? 'unknown' : 'unclear', sentenceOf(error));
     }
   }
 

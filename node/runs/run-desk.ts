@@ -62,8 +62,7 @@ export class RunDesk {
       return { kind: 'failed', because: 'no executor works on this machine: autogit-node doctor', maybeTaken: false };
     const answer = await this.#ask(url, effect, executor);
     if (answer.kind === 'empty') return { kind: 'empty', because: answer.because };
-    if (answer.kind === 'failed')
-      return { kind: 'failed', because: answer.because.slice(0, limits.sentenceChars), maybeTaken: answer.maybeTaken };
+    if (answer.kind === 'failed') return { ...answer, because: answer.because.slice(0, limits.sentenceChars) };
     return this.#begin(url, effect, answer.payload, answer.text);
   }
 

@@ -8,7 +8,7 @@ const withClass = (ledger: Ledger, key: string, entry: LedgerClass): Ledger => (
   ...ledger,
   classes: { ...ledger.classes, [key]: entry },
 });
-const shown = (key: string): string => (key === '' ? 'untagged jobs' : key);
+export const shown = (key: string): string => (key === '' ? 'untagged jobs' : key);
 
 /** Intent first: only when this is committed is GitLab asked for a runner. Also renews the nonce of a failed try. */
 export const creatingClass = (tags: readonly string[], nonce: string, wallMs: number): LedgerEdit => ({
@@ -40,7 +40,8 @@ export const readyClass = (key: string, nonce: string, runner: number, token: Se
   apply(ledger) {
     const known = ledger.classes[key];
     if (known?.state !== 'creating' || known.nonce !== nonce) return ledger;
-    return withClass(ledger, key, { ...known, state: 'ready', runner, token, lastUsedAt: wallMs });
+    const { lost: _lost, ...rest } = known;
+    return withClass(ledger, key, { ...rest, state: 'ready', runner, token, lastUsedAt: wallMs });
   },
 });
 
@@ -71,5 +72,33 @@ export const goneClass = (key: string): LedgerEdit => ({
     if (ledger.classes[key]?.state !== 'retiring') return ledger;
     const { [key]: _gone, ...classes } = ledger.classes;
     return { ...ledger, classes };
+  },
+});
+
+/**
+ * GitLab does not know the runner any more (deleted, its token reset, a restore): a new one under a new nonce, by which
+ * the old one, if it is still there, is swept. A token that the user gave cannot be made anew: it is only said.
+ */
+export const lostClass = (key: string, token: Sealed, nonce: string, because: string): LedgerEdit => ({
+  name: 'class-lost',
+  because,
+  apply(ledger) {
+    const known = ledger.classes[key];
+    if (known?.state !== 'ready' || known.token !== token || (known.given && known.lost !== undefined)) return ledger;
+    if (known.given) return withClass(ledger, key, { ...known, lost: because });
+    const epoch = ledger.secrets ? { epoch: ledger.secrets.wanted } : {};
+    const none = { state: 'creating' as const, nonce, runner: null, token: null };
+    return withClass(ledger, key, { ...known, ...none, ...epoch, lost: because });
+  },
+});
+
+export const foundClass = (key: string, token: Sealed): LedgerEdit => ({
+  name: 'class-found',
+  because: `GitLab knows the runner of ${shown(key)} after all`,
+  apply(ledger) {
+    const known = ledger.classes[key];
+    if (known?.lost === undefined || known.token !== token) return ledger;
+    const { lost: _lost, ...rest } = known;
+    return withClass(ledger, key, rest);
   },
 });

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
-import type { InputOf } from '../inputs.ts';
+import type { InputOf, TakeOutcome } from '../inputs.ts';
 import { demandOf } from './demand.ts';
 import { type Asking, isBusy, type JobsState, type Reservation, without } from './jobs-state.ts';
 import { openReservations, ownClaims } from './own-report.ts';
@@ -20,8 +20,9 @@ const rememberedGrants = 500;
 const reservationLimitMs = 300_000;
 
 type Outcome = MessageOf<'grant-answer'>['outcome'];
-const answer = (turn: Turn, to: NodeId, grant: string, outcome: Outcome, because: string): void =>
-  tell(turn, to, { kind: 'grant-answer', grant, outcome, because: cut(because) });
+type More = Pick<MessageOf<'grant-answer'>, 'unknownRunner' | 'waitMs'>;
+const answer = (turn: Turn, to: NodeId, grant: string, outcome: Outcome, because: string, more: More = {}): void =>
+  tell(turn, to, { kind: 'grant-answer', grant, outcome, because: cut(because), ...more });
 
 export function heardGrant(jobs: JobsState, turn: Turn, from: NodeId, grant: MessageOf<'grant'>): JobsState {
   if (jobs.own.usedGrants.includes(grant.grant)) return jobs;
@@ -176,9 +177,18 @@ export function tookJob(jobs: JobsState, turn: Turn, input: InputOf<'take-ended'
       { grant: input.grant },
     );
   const result = outcome.kind === 'empty' ? 'empty' : 'refused';
-  if (leader !== null) answer(turn, leader, input.grant, result, outcome.because);
+  if (leader !== null) answer(turn, leader, input.grant, result, outcome.because, moreOf(outcome));
   return freed;
 }
+
+/** What the leader should know of GitLab beside the grant's own end. */
+const moreOf = (outcome: TakeOutcome): More =>
+  outcome.kind !== 'failed'
+    ? {}
+    : {
+        ...(outcome.unknownRunner ? { unknownRunner: true } : {}),
+        ...(outcome.waitMs ? { waitMs: Math.min(outcome.waitMs, 3_600_000) } : {}),
+      };
 
 /** Gives up reservations that the shell never answered, and tells of grants that a former process left (SAFETY J3). */
 export function tendGrants(jobs: JobsState, turn: Turn): JobsState {

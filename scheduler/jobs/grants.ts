@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
+import { isBeingChecked, suspectClass } from './class-checks.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { demandOf } from './demand.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
@@ -35,7 +36,7 @@ export function grantAnswered(jobs: JobsState, turn: Turn, from: NodeId, answer:
     return withMemo(used, grant.class, { misses: 0, missBecause: '', notBefore: turn.at, usedWallMs: turn.wallMs });
   }
   const freed = withGrants(jobs, without(jobs.lead.grants, grant.grant));
-  const missed = miss(freed, turn, grant, answer.because, answer.outcome === 'empty');
+  const missed = asked(miss(freed, turn, grant, answer.because, answer.outcome === 'empty'), turn, grant.class, answer);
   if (answer.outcome === 'empty') return hintQueue(missed, turn, 'GitLab had no job for a grant');
   note(turn, 'grant-refused', 'debug', `${nameOf(turn, from)} refused a grant: ${answer.because}`, {
     grant: grant.grant,
@@ -44,6 +45,17 @@ export function grantAnswered(jobs: JobsState, turn: Turn, from: NodeId, answer:
   const refused = { ...missed.lead.refused, [from]: { until: turn.at + refusedPauseMs, because: answer.because } };
   wake(turn, turn.at + refusedPauseMs);
   return { ...missed, lead: { ...missed.lead, refused } };
+}
+
+/** What GitLab said beside: that it does not know the runner, or that it wants to be left alone. */
+function asked(jobs: JobsState, turn: Turn, key: string, answer: MessageOf<'grant-answer'>): JobsState {
+  const { misses, notBefore } = memoOf(jobs, key);
+  // A node of an older version does not tell why: three refusals in a row are worth the question.
+  const isSuspect = answer.unknownRunner === true || (answer.outcome === 'refused' && misses >= missesAllowed);
+  const until = turn.at + (answer.waitMs ?? 0);
+  const next = until > notBefore ? withMemo(jobs, key, { notBefore: until }) : jobs;
+  wake(turn, until);
+  return isSuspect ? suspectClass(next, turn, key) : next;
 }
 
 /** Three in a row without a job, and the class waits: 1 s, doubling to 30 s. A standing grant waits 1 to 3 s. */
@@ -105,12 +117,17 @@ export function classWaits(jobs: JobsState, at: number, ledger: Ledger, committe
   if (newest?.state === 'retiring') return 'its class was unused for long: its runner is being replaced';
   if (entry === undefined || entry.state !== 'ready' || entry.token === null)
     return memo.createBecause === null
-      ? 'a runner with exactly these tags is being made at GitLab'
+      ? entry?.lost !== undefined
+        ? `${entry.lost}: a new runner is being made`
+        : 'a runner with exactly these tags is being made at GitLab'
       : `a runner with exactly these tags cannot be made: ${memo.createBecause}`;
+  if (isBeingChecked(memo, at)) return 'GitLab is being asked whether it still knows the runner of its class';
   if (memo.holdUntil > at)
     return `a lost run of this class may still breathe: no grant for another ${span(memo.holdUntil - at)}`;
   if (memo.notBefore > at && memo.misses >= missesAllowed)
     return `${memo.misses} grants in a row brought no job (${memo.missBecause}): the class waits ${span(memo.notBefore - at)}`;
+  if (memo.notBefore > at && memo.misses > 0)
+    return `asked a moment ago (${memo.missBecause}): again in ${span(memo.notBefore - at)}`;
   if (memo.notBefore > at) return 'asked a moment ago';
   if (canReadQueue(ledger) && jobs.lead !== null && jobs.lead.queue.freshAt < memo.emptyAt)
     return 'GitLab had no such job a moment ago: its queue is read again';

@@ -84,6 +84,8 @@ export interface ClassMemo {
   deleteAskedAt: number;
   retiringSince: number;
   usedWallMs: number;
+  /** When to ask GitLab whether it still knows the runner; null: nothing says otherwise. */
+  checkAt: number | null;
 }
 
 /** A job of GitLab's queue with the key of its class, worked out once: queues are long. */
@@ -229,6 +231,7 @@ export const emptyMemo: ClassMemo = {
   deleteAskedAt: never,
   retiringSince: never,
   usedWallMs: 0,
+  checkAt: null,
 };
 
 /** A record without one key. */

@@ -73,7 +73,7 @@ function queueSeen(jobs: JobsState, turn: Turn): Pick<Report, 'queue'> {
   const { queue } = jobs.lead;
   const failingFor = queue.failingSince === null ? 0 : turn.at - queue.failingSince;
   const gitlab = queue.failingSince === null ? 'healthy' : failingFor < 60_000 ? 'degraded' : 'failed';
-  const waiting = turn.context.ledger ? waitingJobs(jobs, turn.context.ledger, turn.wallMs).length : 0;
+  const waiting = turn.context.ledger ? waitingJobs(jobs, turn.context.ledger, turn).length : 0;
   return { queue: { waiting, gitlab, because: queue.failedBecause } };
 }
 

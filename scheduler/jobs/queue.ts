@@ -117,16 +117,28 @@ export function queueFailed(jobs: JobsState, turn: Turn, because: string): JobsS
   });
 }
 
-/** GitLab reuses ids after a restore: only what runs, or ended lately, is surely not the job that waits now. */
-const endedLatelyMs = 60_000;
+/**
+ * A read that was asked before a run ended may still show its job as waiting; one that was asked after it, by clocks
+ * that differ by no more than this, shows another one: GitLab was restored and gives the same id again (SAFETY J8).
+ */
+const clockSlackMs = 3_000;
+
+/** A clock that is a minute ahead hides nothing. */
+const isBefore = (readAtMs: number, endedAtMs: number): boolean =>
+  readAtMs - endedAtMs < clockSlackMs && endedAtMs - readAtMs < 60_000;
 
 /** Waiting jobs, oldest first, without those that a run of ours already is. */
-export function waitingJobs(jobs: JobsState, ledger: Ledger, wallMs: number): WaitingJob[] {
+export function waitingJobs(
+  jobs: JobsState,
+  ledger: Ledger,
+  { at: atMs, wallMs }: { at: number; wallMs: number },
+): WaitingJob[] {
   const lead = jobs.lead;
   if (lead === null || lead.queue.jobs.length === 0) return [];
   const taken = new Set<number>();
+  const readAtMs = wallMs - (atMs - lead.queue.freshAt);
   const told = Object.values(jobs.told).flatMap((one) => one.runs);
   for (const run of [...Object.values(ledger.runs), ...told, ...Object.values(jobs.own.runs)])
-    if (isOpen(run) || Math.abs(wallMs - (run.finishedAt ?? run.takenAt)) < endedLatelyMs) taken.add(run.job);
+    if (isOpen(run) || isBefore(readAtMs, run.finishedAt ?? run.takenAt)) taken.add(run.job);
   return lead.queue.jobs.filter((job) => !taken.has(job.job));
 }

@@ -1,6 +1,7 @@
 import { invariant } from '../../protocol/errors.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Input } from '../inputs.ts';
+import { checkClasses, runnerChecked, suspectKept } from './class-checks.ts';
 import { mayWrite, runnerCreated, runnerDeleted, runnerFailed, tendClasses } from './classes.ts';
 import type { JobsContext, JobsStep } from './contract.ts';
 import { heardGrant, tendGrants, tookJob } from './grant-taking.ts';
@@ -101,6 +102,8 @@ function receive(jobs: JobsState, turn: Turn, input: Input): JobsState {
       return runnerFailed(jobs, turn, input);
     case 'runner-deleted':
       return runnerDeleted(jobs, turn, input);
+    case 'runner-checked':
+      return runnerChecked(jobs, turn, input);
     case 'run-failed-at-gitlab':
       return runFailedAtGitlab(jobs, turn, input);
     case 'runs-compared':
@@ -152,9 +155,9 @@ function lead(jobs: JobsState, turn: Turn): JobsState {
   // Nobody says when a machine falls silent: the leader looks.
   wake(turn, turn.at + lookEveryMs);
   if (mergeRuns(ledger, jobs.told, turn.wallMs) !== ledger) turn.edits.push(runsTold(jobs.told, turn.wallMs));
-  const settledGrants = settleGrants(loseRuns(queueOfNewGitlab(jobs, turn), turn), turn, ledger);
-  const waiting = waitingJobs(settledGrants, ledger, turn.wallMs);
-  const classed = tendClasses(settledGrants, turn, waiting);
+  const settledGrants = settleGrants(loseRuns(suspectKept(queueOfNewGitlab(jobs, turn), turn), turn), turn, ledger);
+  const waiting = waitingJobs(settledGrants, ledger, turn);
+  const classed = tendClasses(checkClasses(settledGrants, turn), turn, waiting);
   const led = tendQueue(tendRescues(askToCompare(sendGrants(classed, turn, waiting), turn), turn), turn);
   // An edit may find no place in the leader's pipeline: it is made again, from what is still missing then.
   if (turn.edits.length > 0) wake(turn, turn.at + againMs);

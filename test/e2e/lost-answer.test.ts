@@ -49,4 +49,17 @@ describe('a job whose answer got lost', () => {
     expect(rescued.filter((line) => line.includes('no node owns it'))).toHaveLength(2);
     expect(rescued.filter((line) => line.includes('is canceled and tried again as job'))).toHaveLength(2);
   }, 180_000);
+
+  it('a runner that an admin deleted is made anew, within seconds (S2)', async () => {
+    const gitlab = rig.gitlab!;
+    const ran = join(rig.dir, 'ran-again');
+    proxy.spoil = () => 'pass';
+    const headers = { 'private-token': gitlab.token };
+    const ours = await gitlab.api<{ id: number }[]>('/runners/all');
+    for (const { id } of ours) await fetch(`${gitlab.url}/api/v4/runners/${id}`, { method: 'DELETE', headers });
+    const project = await gitlab.push('again', { '.gitlab-ci.yml': `again: { script: ["echo again >> ${ran}"] }` });
+    expect((await pipelineEnd(rig, project, 20_000)).status).toBe('success');
+    expect(machine.events('class-lost')).toHaveLength(1);
+    expect(await gitlab.api<unknown[]>('/runners/all')).toHaveLength(1);
+  }, 60_000);
 });

@@ -31,6 +31,15 @@ export class Desk {
             if (!isNoAnswer(answer)) agent.feed({ kind: 'runner-deleted', class: effect.class });
           },
         );
+      case 'check-runner':
+        return gitlab.call(
+          self,
+          () => [...gitlab.runners.values()].some(({ token }) => token === unsealed(effect.token)),
+          (known) => {
+            const state = isNoAnswer(known) ? 'unclear' : known ? 'known' : 'unknown';
+            agent.feed({ kind: 'runner-checked', class: effect.class, token: effect.token, state, because: '403' });
+          },
+        );
       case 'fail-run':
         return this.#failRun(agent, effect.run.run, unsealed(effect.run.token), effect.because);
       case 'retry-job':

@@ -80,7 +80,8 @@ export class RunKeeper {
             return end({ kind: 'failed', because, maybeTaken: reached });
           }
           if (answer === 'none') return end({ kind: 'empty', because: 'GitLab had no job' });
-          if (answer === 'forbidden') return end({ kind: 'failed', because: '403', maybeTaken: false });
+          if (answer === 'forbidden')
+            return end({ kind: 'failed', because: '403', maybeTaken: false, unknownRunner: true });
           const run = this.#record(effect, answer.id, answer.token);
           this.#save(run, () => {
             figures.add('jobs taken');

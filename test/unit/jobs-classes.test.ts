@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { LedgerClass } from '../../protocol/ledger.ts';
 import { unusedMs } from '../../scheduler/jobs/classes.ts';
-import { Lab } from './jobs-lab.ts';
+import { Lab, wallStart } from './jobs-lab.ts';
 import { measured } from './jobs-lab-machines.ts';
 
 const one = () => ({ kang: measured() });
@@ -111,5 +112,129 @@ describe('the life of a class runner (SAFETY J7)', () => {
     expect(lab.effects('delete-runner')).toMatchObject([{ class: 'old-0', runner: 1000 }]);
     expect(lab.taken).toEqual([{ job: 1, node: 'kang' }]);
     expect(Object.keys(lab.committed.classes)).toHaveLength(200);
+  });
+});
+
+describe('a runner that GitLab no longer knows (server-double S2)', () => {
+  const working = (over: Partial<LedgerClass> = {}): Lab =>
+    new Lab({
+      machines: { kang: measured(), b: measured() },
+      mute: ['check-runner', 'take-job', 'create-runner'],
+      ledger: (ledger) => ({
+        ...ledger,
+        gitlab: { ...ledger.gitlab, url: 'http://gitlab.lan' },
+        classes: {
+          'cpu-2': {
+            tags: ['cpu-2'],
+            state: 'ready',
+            nonce: 'n',
+            runner: 9,
+            token: 'old',
+            lastUsedAt: wallStart + 1e6,
+            given: false,
+            ...over,
+          },
+        },
+      }),
+    });
+  const refuses = (lab: Lab, more: { unknownRunner?: boolean; waitMs?: number }): void => {
+    const grant = lab.effects('take-job').at(-1)?.grant ?? '';
+    const node = lab.log.findLast(({ effect }) => effect.kind === 'take-job')?.node ?? 'kang';
+    const outcome = { kind: 'failed' as const, because: 'GitLab answered with HTTP 403', maybeTaken: false, ...more };
+    lab.feed(node, { kind: 'take-ended', grant, outcome });
+    lab.run(100);
+  };
+  const asked = (lab: Lab): { class: string; token: string } => {
+    const effect = lab.effects('check-runner').at(-1);
+    if (!effect) throw new Error('GitLab was not asked about the runner');
+    return { class: effect.class, token: effect.token };
+  };
+
+  it('one 403 makes the leader ask; a no makes a new nonce and a new runner within a second, and a line meanwhile', () => {
+    const lab = working();
+    lab.push(1, ['cpu-2']);
+    lab.run(2000);
+    refuses(lab, { unknownRunner: true });
+    lab.feed('kang', { kind: 'runner-checked', ...asked(lab), state: 'unknown', because: '403 Forbidden' });
+    lab.run(1000);
+    const [create] = lab.effects('create-runner');
+    const lost = 'GitLab does not know runner 9 for cpu-2 any more (403 Forbidden)';
+    expect(lab.committed.classes['cpu-2']).toMatchObject({
+      state: 'creating',
+      nonce: create?.nonce,
+      token: null,
+      lost,
+    });
+    lab.feed('kang', { kind: 'runner-created', class: 'cpu-2', nonce: create?.nonce ?? '', runner: 10, token: 'new' });
+    lab.run(1500);
+    expect(lab.committed.classes['cpu-2']).toMatchObject({ state: 'ready', runner: 10, token: 'new' });
+    expect(lab.committed.classes['cpu-2']?.lost).toBeUndefined();
+    expect(lab.effects('take-job').at(-1)?.token).toBe('new');
+  });
+
+  it('a yes, a proxy that says no, and an answer about an older token change nothing', () => {
+    const lab = working();
+    lab.push(1, ['cpu-2']);
+    lab.run(2000);
+    refuses(lab, { unknownRunner: true });
+    const about = asked(lab);
+    lab.feed('kang', { kind: 'runner-checked', ...about, state: 'unclear', because: 'a web page' });
+    lab.feed('kang', { kind: 'runner-checked', ...about, token: 'older', state: 'unknown', because: '403' });
+    lab.run(31_000);
+    expect(lab.effects('check-runner').length).toBeGreaterThan(1);
+    lab.feed('kang', { kind: 'runner-checked', ...about, state: 'known', because: 'GitLab knows the runner' });
+    lab.run(100);
+    expect(lab.effects('create-runner')).toEqual([]);
+    expect(lab.committed.classes['cpu-2']).toMatchObject({ state: 'ready', token: 'old' });
+  });
+
+  it('a token that the user gave is not replaced, but said; and no more when GitLab knows it again', () => {
+    const lab = working({ given: true, runner: null });
+    lab.push(1, ['cpu-2']);
+    lab.run(2000);
+    refuses(lab, { unknownRunner: true });
+    const about = asked(lab);
+    lab.feed('kang', { kind: 'runner-checked', ...about, state: 'unknown', because: '403' });
+    lab.run(100);
+    expect(lab.committed.classes['cpu-2']).toMatchObject({ state: 'ready', token: 'old' });
+    expect(lab.committed.classes['cpu-2']?.lost).toContain('the runner token for cpu-2');
+    lab.feed('kang', { kind: 'runner-checked', ...about, state: 'known', because: 'GitLab knows the runner' });
+    lab.run(100);
+    expect(lab.committed.classes['cpu-2']?.lost).toBeUndefined();
+    expect(lab.effects('create-runner')).toEqual([]);
+  });
+
+  it('a new connect asks about every class that it keeps', () => {
+    const lab = working();
+    lab.run(2000);
+    expect(lab.effects('check-runner')).toEqual([]);
+    lab.accepted = { ...lab.accepted, gitlab: { ...lab.accepted.gitlab, token: 'sealed anew' } };
+    lab.committed = lab.accepted;
+    lab.run(1000);
+    expect(lab.effects('check-runner')).toEqual([{ kind: 'check-runner', class: 'cpu-2', token: 'old' }]);
+  });
+
+  it('a GitLab that asks to wait is left alone for so long (A1)', () => {
+    const lab = working();
+    lab.push(1, ['cpu-2']);
+    lab.run(2000);
+    expect(lab.effects('take-job')).toHaveLength(1);
+    refuses(lab, { waitMs: 20_000 });
+    lab.run(19_000);
+    expect(lab.effects('take-job')).toHaveLength(1);
+    lab.run(2_000);
+    expect(lab.effects('take-job')).toHaveLength(2);
+  });
+});
+
+describe('a restored GitLab gives the same id again (A3)', () => {
+  it('is not waited for: a read that was asked after the run ended is believed', () => {
+    const lab = new Lab({ machines: one(), scriptMs: 100 });
+    lab.push(7);
+    lab.run(3000);
+    expect(lab.taken).toHaveLength(1);
+    lab.push(7);
+    lab.run(6000);
+    expect(lab.taken).toHaveLength(2);
   });
 });

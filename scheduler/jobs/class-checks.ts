@@ -1,0 +1,77 @@
+import type { InputOf } from '../inputs.ts';
+import { foundClass, lostClass, shown } from './class-edits.ts';
+import { mayWrite, memoOf, withMemo } from './classes.ts';
+import type { ClassMemo, JobsState } from './jobs-state.ts';
+import { mint, note, type Turn, wake } from './turn.ts';
+import { cut } from './words.ts';
+
+/*
+ * A class whose runner GitLab no longer knows: an admin who tidied up, a token that was reset, a restore from a backup
+ * that is older than the runner. Whatever hints at it (a 403 to a request, a new `connect`) makes the leader ask GitLab
+ * about the token itself; only GitLab's own no counts, and then the class gets a new runner (SAFETY J7).
+ */
+const askAgainMs = 30_000;
+
+/** An answer comes within this, or nothing is held up by the question. */
+const answerMs = 5_000;
+
+export const isBeingChecked = ({ checkAt }: ClassMemo, at: number): boolean =>
+  checkAt !== null && at < checkAt - askAgainMs + answerMs;
+
+export const suspectClass = (jobs: JobsState, turn: Turn, key: string): JobsState =>
+  memoOf(jobs, key).checkAt === null ? withMemo(jobs, key, { checkAt: turn.at }) : jobs;
+
+/** Connected anew, perhaps to a GitLab that was installed anew at the same address: every class that was kept is asked about. */
+export function suspectKept(jobs: JobsState, turn: Turn): JobsState {
+  const [was, is] = [jobs.seen.ledger?.gitlab, turn.context.ledger?.gitlab];
+  if (jobs.lead === null || was === undefined || is === undefined || was === is) return jobs;
+  if (was.url === is.url && was.token === is.token && was.instance === is.instance) return jobs;
+  return Object.keys(turn.context.ledger?.classes ?? {}).reduce((next, key) => suspectClass(next, turn, key), jobs);
+}
+
+export function checkClasses(jobs: JobsState, turn: Turn): JobsState {
+  const { committed } = turn.context;
+  if (jobs.lead === null || committed === null || !mayWrite(turn)) return jobs;
+  let next = jobs;
+  for (const [key, { checkAt }] of Object.entries(jobs.lead.classes)) {
+    const entry = committed.classes[key];
+    if (checkAt === null) continue;
+    if (entry?.state !== 'ready' || entry.token === null) {
+      next = withMemo(next, key, { checkAt: null });
+      continue;
+    }
+    wake(turn, turn.at < checkAt ? checkAt : turn.at + answerMs);
+    if (turn.at < checkAt) continue;
+    turn.effects.push({ kind: 'check-runner', class: key, token: entry.token });
+    next = withMemo(next, key, { checkAt: turn.at + askAgainMs });
+  }
+  return next;
+}
+
+export function runnerChecked(jobs: JobsState, turn: Turn, input: InputOf<'runner-checked'>): JobsState {
+  const entry = turn.context.ledger?.classes[input.class];
+  if (jobs.lead === null || entry?.state !== 'ready' || entry.token !== input.token) return jobs;
+  if (input.state === 'unclear') return jobs;
+  if (input.state === 'known') {
+    if (entry.lost !== undefined) turn.edits.push(foundClass(input.class, input.token));
+    return withMemo(jobs, input.class, { checkAt: null });
+  }
+  const what = entry.given ? 'the runner token for' : `runner ${entry.runner ?? ''} for`;
+  const because = cut(`GitLab does not know ${what} ${shown(input.class)} any more (${input.because})`);
+  const minted = mint(jobs, turn, 'class');
+  turn.edits.push(lostClass(input.class, input.token, minted.id, because));
+  if (entry.lost === undefined) note(turn, 'class-lost', 'warn', because, { class: input.class });
+  // A given one is asked about again: its owner may bring it back.
+  if (entry.given) return withMemo(minted.jobs, input.class, { checkAt: turn.at + askAgainMs });
+  return withMemo(minted.jobs, input.class, {
+    nonce: minted.id,
+    made: null,
+    createAskedAt: Number.NEGATIVE_INFINITY,
+    createNotBefore: turn.at,
+    misses: 0,
+    missBecause: '',
+    notBefore: turn.at,
+    // Holds grants of the old token back until the edit is committed.
+    checkAt: turn.at + askAgainMs,
+  });
+}
