@@ -69,8 +69,12 @@ export interface GitlabAdminOptions {
   url: string;
   token: string;
   timeoutMs: number;
+  /** ms after which an empty queue makes it look again whether the token is of an admin. */
+  adminAgainMs?: number;
 }
 
+/** An admin may lose the rights, or GitLab begin to ask for admin mode: noticed within a minute. */
+const adminAgainMs = 40_000;
 const pageSize = 100;
 const mostPages = 50;
 const traceBytes = 128 << 20;
@@ -202,17 +206,17 @@ class AdminDoor {
 
 export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
   const door = new AdminDoor(options);
-  let isKnownAdmin = false;
+  let knownAdminUntil = Number.NEGATIVE_INFINITY;
 
-  /** A GitLab shows an empty queue to those who are no admin: tell that from a queue that is empty. */
+  /** A GitLab shows an empty queue, or none, to those who are no admin: tell that from a queue that is empty. */
   const demandAdmin = async (): Promise<void> => {
-    if (isKnownAdmin) return;
+    if (performance.now() < knownAdminUntil) return;
     const { isAdmin, user } = await readUser(door);
     if (!isAdmin)
       throw new AutogitError('gitlab-refused', `the token is of ${user}, who is no admin: GitLab hides its queue`, {
         hint: 'connect with the token of an admin (scope api): autogit-node gitlab connect URL --token-env VAR',
       });
-    isKnownAdmin = true;
+    knownAdminUntil = performance.now() + (options.adminAgainMs ?? adminAgainMs);
   };
 
   return {

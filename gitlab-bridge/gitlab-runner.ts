@@ -1,18 +1,7 @@
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { Readable } from 'node:stream';
+import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
-import {
-  CallFailure,
-  type CallReply,
-  call,
-  headerOf,
-  isHtml,
-  isJson,
-  openCall,
-  reasonOf,
-  retryAfterMs,
-} from './http-call.ts';
+import { CallFailure, type CallReply, call, headerOf, isHtml, isJson, reasonOf, retryAfterMs } from './http-call.ts';
 import { JobPayload } from './payload.ts';
 import type { TraceAnswer } from './trace.ts';
 
@@ -67,7 +56,7 @@ const mostRetryAfterMs = 3_000;
 const payloadLimitBytes = 16 << 20;
 
 export const apiOf = (url: string): string => `${url.replace(/\/+$/, '')}/api/v4`;
-const agentHeader = { 'User-Agent': 'autogit-node', Accept: 'application/json' };
+export const agentHeader = { 'User-Agent': 'autogit-node', Accept: 'application/json' };
 
 /** `POST /jobs/request`: a job is taken at once and for ever, so the caller holds room for it already. */
 export async function requestJob(options: RequestJobOptions, signal?: AbortSignal): Promise<RequestJobAnswer> {
@@ -184,7 +173,13 @@ export interface JobLine {
   job: number;
   token: string;
 }
-const awayAnswer: TraceAnswer = { status: 'away', jobStatus: null, length: null, intervalS: null, retryAfterS: null };
+const awayAnswer: TraceAnswer = {
+  status: 'away',
+  jobStatus: null,
+  length: null,
+  intervalS: null,
+  retryAfterS: null,
+};
 
 /** What an answer means to the trace: pages of a proxy, 5xx and 401 are `away`, not GitLab's word on the job. */
 function traceAnswerOf(reply: CallReply): TraceAnswer {
@@ -204,10 +199,11 @@ function traceAnswerOf(reply: CallReply): TraceAnswer {
     length: range ? Number(range[1]) : null,
     intervalS: number('x-gitlab-trace-update-interval'),
     retryAfterS: after === null ? null : after / 1000,
+    ...(isHtml(headers) && reply.status >= 400 && reply.status < 500 ? { page: reply.status } : {}),
   };
 }
 
-const jobHeaders = (line: JobLine): Record<string, string> => ({ ...agentHeader, 'JOB-TOKEN': line.token });
+export const jobHeaders = (line: JobLine): Record<string, string> => ({ ...agentHeader, 'JOB-TOKEN': line.token });
 
 /** `PATCH /jobs/:id/trace`. Never throws. `range`: `<start>-<end>`, inclusive. */
 export async function patchTrace(
@@ -272,126 +268,6 @@ export async function failRun(line: JobLine & { timeoutMs?: number; signal?: Abo
   throw new AutogitError('gitlab-unreachable', answer.because);
 }
 
-export interface ArtifactUpload {
-  open: () => Readable;
-  lengthBytes: number;
-  filename: string;
-  format: string;
-  type: string;
-  expireIn: string | null;
-}
-export type TransferAnswer =
-  | { kind: 'ok' }
-  /** GitLab is away or busy: the same again later. */
-  | { kind: 'away'; because: string }
-  /** GitLab will not have it. `disowned`: the job is no longer ours. `isJobs`: what the job made is the reason. */
-  | { kind: 'refused'; because: string; disowned: boolean; isJobs?: boolean };
-
-/** `POST /jobs/:id/artifacts`, streamed; follows one 307. */
-export async function uploadArtifact(
-  line: JobLine,
-  upload: ArtifactUpload,
-  more: { signal?: AbortSignal } = {},
-): Promise<TransferAnswer> {
-  const query = new URLSearchParams({ artifact_format: upload.format, artifact_type: upload.type });
-  if (upload.expireIn) query.set('expire_in', upload.expireIn);
-  const boundary = `autogit${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}`;
-  const head = Buffer.from(
-    `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="${upload.filename.replace(/["\r\n]/g, '_')}"\r\nContent-Type: application/octet-stream\r\n\r\n`,
-  );
-  const tail = Buffer.from(`\r\n--${boundary}--\r\n`);
-  let url = `${apiOf(line.url)}/jobs/${line.job}/artifacts?${query}`;
-  try {
-    for (let hop = 0; ; hop++) {
-      const reply = await call({
-        method: 'POST',
-        url,
-        headers: { ...jobHeaders(line), 'Content-Type': `multipart/form-data; boundary=${boundary}` },
-        body: {
-          open: () => framed(head, upload.open, tail),
-          lengthBytes: head.length + upload.lengthBytes + tail.length,
-        },
-        timeoutMs: 60_000,
-        limitBytes: 64 << 10,
-        signal: more.signal,
-        fresh: true,
-      });
-      const location = headerOf(reply.headers, 'location');
-      if (reply.status === 307 && location && hop < 2) {
-        url = new URL(location, url).href;
-        continue;
-      }
-      return transferOf('an upload of artifacts', reply);
-    }
-  } catch (error) {
-    return { kind: 'away', because: reasonOf(error) };
-  }
-}
-
-function framed(head: Buffer, open: () => Readable, tail: Buffer): Readable {
-  return Readable.from(
-    (async function* () {
-      yield head;
-      yield* open();
-      yield tail;
-    })(),
-    { objectMode: false },
-  );
-}
-
-function transferOf(what: string, reply: CallReply): TransferAnswer {
-  const { status, headers } = reply;
-  if (status >= 200 && status < 300 && !isHtml(headers)) return { kind: 'ok' };
-  // Also as the web page of a proxy in front of GitLab: the same bytes will not be smaller later.
-  if (status === 413) {
-    const because = `GitLab, or a proxy before it, takes no upload of this size (HTTP 413): see "Maximum artifacts size" in its settings`;
-    return { kind: 'refused', because, disowned: false, isJobs: true };
-  }
-  const because = refusalOf(what, reply);
-  const isAway = status >= 500 || status === 429 || status === 408 || status === 401 || isHtml(headers);
-  if (isAway) return { kind: 'away', because };
-  return { kind: 'refused', because, disowned: status === 403 };
-}
-
-/**
- * `GET /jobs/:id/artifacts` of a dependency. Redirects to object storage are followed without the token. `ok` carries
- * the zip as a stream that the caller reads to its end or destroys.
- */
-export async function downloadArtifact(
-  line: JobLine,
-  more: { signal?: AbortSignal } = {},
-): Promise<Exclude<TransferAnswer, { kind: 'ok' }> | { kind: 'ok'; body: IncomingMessage }> {
-  let url = `${apiOf(line.url)}/jobs/${line.job}/artifacts`;
-  let headers = jobHeaders(line);
-  try {
-    for (let hop = 0; hop < 5; hop++) {
-      const reply = await openCall({
-        method: 'GET',
-        url,
-        headers,
-        timeoutMs: 60_000,
-        signal: more.signal,
-        fresh: true,
-      });
-      if (reply.status === 200 && !isHtml(reply.headers)) return { kind: 'ok', body: reply.body };
-      const location = headerOf(reply.headers, 'location');
-      if ((reply.status === 302 || reply.status === 307) && location) {
-        const next = new URL(location, url);
-        if (next.host !== new URL(url).host) headers = agentHeader;
-        url = next.href;
-        reply.body.destroy();
-        continue;
-      }
-      reply.body.destroy();
-      const answer = transferOf('a download of artifacts', { ...reply, body: Buffer.alloc(0) });
-      return answer.kind === 'ok' ? { kind: 'away', because: 'unexpected answer' } : answer;
-    }
-    return { kind: 'refused', because: 'GitLab redirects in circles', disowned: false };
-  } catch (error) {
-    return { kind: 'away', because: reasonOf(error) };
-  }
-}
-
 /** `POST /runners/verify`: whether a runner token is one of this GitLab. Throws AutogitError gitlab-*. */
 export async function verifyRunner(url: string, token: string, systemId: string, timeoutMs = 15_000): Promise<void> {
   let reply: CallReply;
@@ -412,4 +288,20 @@ export async function verifyRunner(url: string, token: string, systemId: string,
   const isRefused = reply.status === 403 || reply.status === 422;
   const code = isAway ? 'gitlab-unreachable' : isRefused ? 'gitlab-refused' : 'gitlab-answer';
   throw new AutogitError(code, refusalOf('the check of a runner token', reply));
+}
+
+/** Does GitLab itself answer here, whatever happens to other calls? Its version is told to nobody without a token, in JSON. */
+export async function answersItself(url: string, timeoutMs = 5_000): Promise<boolean> {
+  try {
+    const reply = await call({
+      method: 'GET',
+      url: `${apiOf(url)}/version`,
+      headers: agentHeader,
+      timeoutMs,
+      fresh: true,
+    });
+    return reply.status < 500 && isJson(reply.headers);
+  } catch {
+    return false;
+  }
 }

@@ -72,7 +72,12 @@ function headersOf(request: CallRequest): Record<string, string> {
         : 'open' in body
           ? body.lengthBytes
           : body.byteLength;
-  return { ...request.headers, ...(length === undefined ? {} : { 'Content-Length': String(length) }) };
+  // A proxy that compresses unasked breaks lengths and zips.
+  return {
+    'Accept-Encoding': 'identity',
+    ...request.headers,
+    ...(length === undefined ? {} : { 'Content-Length': String(length) }),
+  };
 }
 
 function attempt(

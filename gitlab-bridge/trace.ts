@@ -33,6 +33,8 @@ export interface TraceAnswer {
   length: number | null;
   intervalS: number | null;
   retryAfterS: number | null;
+  /** Status of a web page with a 4xx: of something before GitLab. */
+  page?: number;
 }
 
 export type TraceVerdict = 'on' | 'canceling' | 'over';

@@ -108,6 +108,8 @@ export const Report = z.looseObject({
       waiting: z.int().nonnegative(),
       gitlab: z.enum(['healthy', 'degraded', 'failed']),
       because: Sentence.nullable(),
+      /** GitLab answers, and will not have the mesh's token. */
+      refused: z.boolean().optional(),
     })
     .optional(),
 });

@@ -69,9 +69,10 @@ export type Happened =
   | { kind: 'return-asked' }
   /** Answer to `read-queue`. */
   | { kind: 'queue-read'; jobs: QueuedJob[]; complete: boolean }
-  | { kind: 'queue-failed'; because: string }
+  /** `isRefused`: GitLab answers, and will not have the token. */
+  | { kind: 'queue-failed'; because: string; isRefused?: boolean }
   /** Something happened at GitLab (webhook, finished run): look at the queue now. */
-  | { kind: 'queue-hinted' }
+  | { kind: 'queue-hinted'; answers?: boolean }
   | { kind: 'runner-created'; class: string; nonce: string; runner: number; token: Sealed }
   | { kind: 'runner-failed'; class: string; nonce: string; because: string }
   | { kind: 'runner-deleted'; class: string }

@@ -146,6 +146,15 @@ function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
     ];
   const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;
   if (seen === undefined || seen.gitlab === 'healthy') return [];
+  if (seen.refused)
+    return [
+      {
+        code: 'gitlab-token',
+        severity: 'fail',
+        sentence: `GitLab answers, but not to this mesh's token: ${seen.because ?? 'it was refused'}; no job is taken`,
+        fix: `autogit-node gitlab connect ${ledger.gitlab.url} --token-env VAR   (VAR: an admin's token, scope api)`,
+      },
+    ];
   return [
     {
       code: 'gitlab-unreachable',

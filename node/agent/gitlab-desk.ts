@@ -27,6 +27,8 @@ interface GitlabDeskOptions {
   unseal(sealed: string): string;
   feed(happened: Happened): void;
   warn(sentence: string): void;
+  /** GitLab gave no answer. */
+  onAway?(): void;
 }
 
 const timeoutMs = 10_000;
@@ -119,7 +121,9 @@ export class GitlabDesk {
       const { jobs, complete } = await this.admin().readQueue(limits.queueJobs);
       this.#options.feed({ kind: 'queue-read', jobs, complete });
     } catch (error) {
-      this.#options.feed({ kind: 'queue-failed', because: sentenceOf(error) });
+      const isRefused = error instanceof AutogitError && error.code === 'gitlab-refused';
+      if (!isRefused) this.#options.onAway?.();
+      this.#options.feed({ kind: 'queue-failed', because: sentenceOf(error), isRefused });
     }
   }
 

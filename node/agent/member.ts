@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { answersItself } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
@@ -16,6 +17,7 @@ import { mintStoreId } from '../level-store.ts';
 import { type Log, logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
+import { GitlabReturn } from '../runs/gitlab-return.ts';
 import { RunDesk } from '../runs/run-desk.ts';
 import { SecretBox } from '../secret-box.ts';
 import { Changes } from './changes.ts';
@@ -65,6 +67,12 @@ export class Member {
   readonly changes: Changes;
   readonly gitlab: GitlabDesk;
   readonly runs: RunDesk;
+  readonly #gitlabReturn = new GitlabReturn({
+    answers: async () => {
+      const url = this.ledger()?.gitlab.url;
+      return url ? answersItself(url, 1_500) : false;
+    },
+  });
   readonly #watch: RunWatch;
   readonly #disk: DiskRoom;
   readonly box: SecretBox;
@@ -112,7 +120,9 @@ export class Member {
       unseal: (sealed) => this.box.unseal(sealed),
       feed,
       warn: (sentence) => log.warn(sentence),
+      onAway: () => this.#gitlabReturn.away(),
     });
+    this.#gitlabReturn.onBack(() => feed({ kind: 'queue-hinted', answers: true }));
     this.runs = this.#runDesk();
     this.#disk = this.#diskRoom();
     this.#watch = new RunWatch({
@@ -266,6 +276,7 @@ export class Member {
     this.#watch.stop();
     this.#disk.stop();
     this.#secrets.stop();
+    this.#gitlabReturn.stop();
     await this.runs.stop();
     await this.loop.stop();
   }
@@ -296,6 +307,7 @@ export class Member {
       self: nodeId,
       nodeName: this.#options.name,
       version: this.#options.version,
+      gitlabReturn: this.#gitlabReturn,
       systemId: `r_${nodeId.slice(-12)}`,
       store: {
         runs: () => store.runs(),

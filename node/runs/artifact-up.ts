@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import type { ArtifactUpload } from '../../gitlab-bridge/gitlab-runner.ts';
+import type { ArtifactUpload } from '../../gitlab-bridge/artifact-transfer.ts';
 import type { JobArtifact } from '../../gitlab-bridge/payload.ts';
 import type { Workspace } from '../ports.ts';
 import type { Packed } from './artifact-pack.ts';

@@ -7,9 +7,11 @@ import {
   type TraceAction,
   type TraceAnswer,
   type TraceSender,
+  type TraceVerdict,
   traceAnswered,
   traceLimits,
 } from '../../gitlab-bridge/trace.ts';
+import type { GitlabReturn } from './gitlab-return.ts';
 import type { TraceLog } from './trace-log.ts';
 
 /**
@@ -28,6 +30,7 @@ export interface GitlabLineOptions {
   onAcked(bytes: number): void;
   /** canceling: end the script, run after_script. over: the job is no longer ours, or ended at GitLab. */
   onVerdict(verdict: 'canceling' | 'over', because: string): void;
+  returning?: GitlabReturn | undefined;
 }
 
 export type Delivery = { kind: 'delivered' } | { kind: 'disowned'; because: string };
@@ -38,6 +41,8 @@ const urgentTimeoutMs = 1_500;
 const finalRetryMs = { first: 1_000, most: 60_000 } as const;
 /** GitLab's own refusals (no 5xx, no proxy's page) of the same patch before the result goes without the rest. */
 const mostRefusals = 8;
+/** The same of web pages of something before GitLab, each while GitLab itself took another call of this job. */
+const mostPages = 5;
 
 export class GitlabLine {
   readonly #options: GitlabLineOptions;
@@ -46,6 +51,8 @@ export class GitlabLine {
   #hurryTo = 0;
   #isFinal = false;
   #refusals = 0;
+  #pages = 0;
+  readonly #forgetReturn: () => void;
   #lastJobStatus: string | null = null;
   #wake: () => void = () => undefined;
   #loop: Promise<void> | null = null;
@@ -54,11 +61,16 @@ export class GitlabLine {
     this.#options = options;
     this.#sender = newTraceSender(options.acked);
     options.trace.onGrow = () => this.wake();
+    this.#forgetReturn = options.returning?.onBack(() => this.#tryNow()) ?? (() => undefined);
   }
 
   /** When GitLab last answered 2xx for this job, boot ms; -Infinity when never. */
   get heardAt(): number {
     return this.#sender.heardAt;
+  }
+
+  get #isRefused(): boolean {
+    return this.#refusals >= mostRefusals || this.#pages >= mostPages;
   }
 
   get acked(): number {
@@ -83,6 +95,7 @@ export class GitlabLine {
   /** Ends the line without a word to GitLab. */
   async stop(): Promise<void> {
     this.#gone.abort();
+    this.#forgetReturn();
     this.#wake();
     await this.#loop;
   }
@@ -90,12 +103,14 @@ export class GitlabLine {
   /** Sends the rest of the trace, then the result, until GitLab has it, disowns the run, or `stop`. Null when stopped. */
   async deliver(update: () => JobUpdate): Promise<Delivery | null> {
     this.#isFinal = true;
-    this.wake();
+    // Once more at least: what stood in the way may be gone.
+    if (this.#pages >= mostPages) this.#pages = mostPages - 1;
+    this.#tryNow();
     await this.#loop;
     if (this.#gone.signal.aborted) return null;
     if (this.#sender.phase === 'ended') return this.#ended(update().state);
     for (let waitMs: number = finalRetryMs.first, refused = 0; ; waitMs = Math.min(waitMs * 2, finalRetryMs.most)) {
-      const answer = await updateJob(this.#options.line(), update(), { signal: this.#gone.signal });
+      const answer = await updateJob(this.#options.line(), this.#whole(update()), { signal: this.#gone.signal });
       if (this.#gone.signal.aborted) return null;
       this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
       if (answer.status === 200) return { kind: 'delivered' };
@@ -103,10 +118,25 @@ export class GitlabLine {
       const isRefusal =
         typeof answer.status === 'number' && answer.status >= 400 && ![408, 409, 412, 429].includes(answer.status);
       if (isRefusal && ++refused >= mostRefusals) return { kind: 'disowned', because: answer.because };
+      if (answer.status === 'away') this.#options.returning?.away();
       const asked = (answer.status === 202 ? (answer.intervalS ?? 1) : (answer.retryAfterS ?? 0)) * 1000;
       await this.#sleep(Math.min(Math.max(answer.status === 202 ? 0 : waitMs, asked), 300_000));
       if (this.#gone.signal.aborted) return null;
     }
+  }
+
+  /** The sum is of the whole trace: left out where GitLab has another, or could not be given all of it. */
+  #whole(update: JobUpdate): JobUpdate {
+    const { shift, acked } = this.#sender;
+    if (shift === 0 && acked >= this.#options.trace.length) return update;
+    const { output: _output, ...rest } = update;
+    return rest;
+  }
+
+  /** GitLab is back: no back-off holds any more. */
+  #tryNow(): void {
+    this.#sender = { ...this.#sender, failures: 0, nextAt: Math.min(this.#sender.nextAt, this.#options.bootMs()) };
+    this.wake();
   }
 
   #ended(state: JobUpdate['state'], because = 'GitLab says that the job is over'): Delivery {
@@ -120,7 +150,7 @@ export class GitlabLine {
   async #run(): Promise<void> {
     const { trace, bootMs, keepAliveMs } = this.#options;
     while (!this.#gone.signal.aborted && this.#sender.phase !== 'ended') {
-      if (this.#isFinal && (this.#sender.acked >= trace.length || this.#refusals >= mostRefusals)) return;
+      if (this.#isFinal && (this.#sender.acked >= trace.length || this.#isRefused)) return;
       const action = nextTraceAction(this.#sender, {
         atMs: bootMs(),
         lengthBytes: trace.length,
@@ -142,7 +172,35 @@ export class GitlabLine {
     this.#sender = sender;
     this.#refusals =
       action.kind === 'patch' && sender.failures > 0 && answer.status !== 'away' ? this.#refusals + 1 : 0;
-    if (sender.acked !== before.acked) this.#options.onAcked(sender.acked);
+    if (sender.acked !== before.acked) {
+      this.#pages = 0;
+      this.#options.onAcked(sender.acked);
+    }
+    if (answer.status === 'away' && answer.page === undefined && answer.retryAfterS === null)
+      this.#options.returning?.away();
+    this.#tell(verdict, before, answer);
+    if (verdict !== 'over' && action.kind === 'patch' && answer.page !== undefined) await this.#askBeside();
+  }
+
+  /** Something before GitLab takes no patch: does GitLab take another call of this job? Also a sign of life. */
+  async #askBeside(): Promise<void> {
+    const { line, trace, bootMs } = this.#options;
+    const answer = await updateJob(
+      line(),
+      { state: 'running' },
+      { timeoutMs: patchTimeoutMs, signal: this.#gone.signal },
+    );
+    if (this.#gone.signal.aborted) return;
+    this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
+    const before = this.#sender;
+    const now = { atMs: bootMs(), lengthBytes: trace.length };
+    const { sender, verdict } = traceAnswered(before, { kind: 'keep-alive' }, answer, now);
+    this.#sender = { ...sender, failures: before.failures, nextAt: before.nextAt };
+    this.#pages = answer.status === 'away' ? 0 : this.#pages + 1;
+    this.#tell(verdict, before, answer);
+  }
+
+  #tell(verdict: TraceVerdict, before: TraceSender, answer: TraceAnswer): void {
     if (verdict === 'over') this.#options.onVerdict('over', this.#because(answer));
     else if (verdict === 'canceling' && before.phase === 'live')
       this.#options.onVerdict('canceling', 'the job was cancelled in GitLab');
@@ -166,9 +224,11 @@ export class GitlabLine {
     return `GitLab disowned the job (HTTP ${answer.status})`;
   }
 
-  /** Waits; only `stop` ends it early. */
+  /** Waits; only `stop`, or GitLab's return, ends it early. */
   #sleep(ms: number): Promise<void> {
-    return sleep(ms, undefined, { signal: this.#gone.signal }).catch(() => undefined);
+    const { returning } = this.#options;
+    const { signal } = this.#gone;
+    return returning ? returning.pause(ms, signal) : sleep(ms, undefined, { signal }).catch(() => undefined);
   }
 
   /** Waits, or until something wakes it. */

@@ -8,10 +8,13 @@ import type { Run } from '../../protocol/ledger.ts';
 import type { Gpu } from '../../protocol/report.ts';
 import type { Log } from '../log.ts';
 import type { Executor, ExecutorSpec, LocalRun, Store } from '../ports.ts';
+import type { GitlabReturn } from './gitlab-return.ts';
 import type { Verdict } from './run-progress.ts';
 
 /** What the desk, and every run on it, needs of this node. */
 export interface RunDeskOptions {
+  /** Says when a GitLab that was away answers again. */
+  gitlabReturn?: GitlabReturn;
   self: NodeId;
   nodeName: string;
   version: string;

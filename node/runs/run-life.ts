@@ -75,6 +75,7 @@ export class RunLife {
       keepAliveMs: () => signOfLifeMs(this.#freezing.contact(), traceLimits.keepAliveMs),
       onAcked: (bytes) => void this.#save({ traceOffset: bytes }).catch(() => undefined),
       onVerdict: (verdict, because) => (verdict === 'over' ? this.#leave(because) : this.#cancel(because)),
+      returning: options.gitlabReturn,
     });
     this.#freezing = new Freezing(this, options, (frozen) => this.#change({ frozen }));
     const life = this;

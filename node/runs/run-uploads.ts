@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { uploadArtifact } from '../../gitlab-bridge/gitlab-runner.ts';
+import { uploadArtifact } from '../../gitlab-bridge/artifact-transfer.ts';
 import { lookUpIn } from '../../gitlab-bridge/variables.ts';
 import type { Workspace } from '../ports.ts';
 import { collectArtifact } from './artifact-up.ts';

@@ -106,6 +106,8 @@ export interface QueueState {
   failures: number;
   failingSince: number | null;
   failedBecause: string | null;
+  /** GitLab answers, and will not have our token: a person must give another. */
+  isRefused: boolean;
 }
 
 /**
@@ -203,6 +205,7 @@ export const emptyLead = (term: number, at: number): LeadState => ({
     failures: 0,
     failingSince: null,
     failedBecause: null,
+    isRefused: false,
   },
   grants: {},
   classes: {},

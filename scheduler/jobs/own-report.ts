@@ -74,7 +74,8 @@ function queueSeen(jobs: JobsState, turn: Turn): Pick<Report, 'queue'> {
   const failingFor = queue.failingSince === null ? 0 : turn.at - queue.failingSince;
   const gitlab = queue.failingSince === null ? 'healthy' : failingFor < 60_000 ? 'degraded' : 'failed';
   const waiting = turn.context.ledger ? waitingJobs(jobs, turn.context.ledger, turn).length : 0;
-  return { queue: { waiting, gitlab, because: queue.failedBecause } };
+  const refused = queue.failingSince !== null && queue.isRefused ? { refused: true } : {};
+  return { queue: { waiting, gitlab, because: queue.failedBecause, ...refused } };
 }
 
 /** What others decide by. Memory and disk count in steps, those of a large machine large, or every measurement would be news. */

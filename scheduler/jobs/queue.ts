@@ -94,7 +94,7 @@ export function queueRead(jobs: JobsState, turn: Turn, input: InputOf<'queue-rea
 const isWorkExpected = (lead: LeadState, turn: Turn): boolean =>
   Object.keys(lead.grants).length > 0 || Object.values(turn.context.ledger?.runs ?? {}).some(isOpen);
 
-export function queueFailed(jobs: JobsState, turn: Turn, because: string): JobsState {
+export function queueFailed(jobs: JobsState, turn: Turn, because: string, isRefused = false): JobsState {
   const { lead } = jobs;
   if (lead === null || lead.queue.askedAt === null) return jobs;
   const failures = lead.queue.failures + 1;
@@ -114,6 +114,7 @@ export function queueFailed(jobs: JobsState, turn: Turn, because: string): JobsS
     failures,
     failingSince: lead.queue.failingSince ?? turn.at,
     failedBecause: because,
+    isRefused,
   });
 }
 

@@ -93,9 +93,9 @@ function receive(jobs: JobsState, turn: Turn, input: Input): JobsState {
     case 'queue-read':
       return queueRead(jobs, turn, input);
     case 'queue-failed':
-      return queueFailed(jobs, turn, input.because);
+      return queueFailed(jobs, turn, input.because, input.isRefused === true);
     case 'queue-hinted':
-      return hintQueue(jobs, turn, 'something happened at GitLab');
+      return hintQueue(jobs, turn, 'something happened at GitLab', input.answers === true);
     case 'runner-created':
       return runnerCreated(jobs, turn, input);
     case 'runner-failed':

@@ -4,15 +4,9 @@ import { type AddressInfo, createServer as createTcp } from 'node:net';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from 'vitest';
+import { downloadArtifact, uploadArtifact } from '../../gitlab-bridge/artifact-transfer.ts';
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
-import {
-  downloadArtifact,
-  failRun,
-  patchTrace,
-  requestJob,
-  updateJob,
-  uploadArtifact,
-} from '../../gitlab-bridge/gitlab-runner.ts';
+import { failRun, patchTrace, requestJob, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 
 /** The client against servers that misbehave: real sockets, every answer that a proxy, a booting or a dying GitLab gives. */
@@ -275,5 +269,83 @@ describe('the admin API', () => {
       code: 'gitlab-answer',
       message: expect.stringMatching(/Field 'jobs' does not exist/),
     });
+  });
+});
+
+describe('what stands before GitLab', () => {
+  const upload = {
+    open: () => Readable.from(['x'.repeat(1_500_000)]),
+    lengthBytes: 1_500_000,
+    filename: 'a.zip',
+    format: 'zip',
+    type: 'archive',
+    expireIn: null,
+  };
+  const line = () => ({ url, job: 5, token: 'glcbt-abc' });
+
+  it("a proxy's 413 fails the upload at once, with the setting that helps (S3)", async () => {
+    await serve((_request, response) => html(response, 413));
+    const answer = await uploadArtifact(line(), upload);
+    expect(answer).toEqual({
+      kind: 'refused',
+      because: 'a proxy before GitLab refuses 1.5 MB (HTTP 413): raise its limit (nginx: client_max_body_size)',
+      disowned: false,
+      isJobs: true,
+    });
+  });
+
+  it('a 403 page is named as one, GitLab is asked no sooner than it wants (A1)', async () => {
+    await serve((request, response) =>
+      request.method === 'POST' ? html(response, 403) : json(response, 429, {}, { 'Retry-After': '7' }),
+    );
+    expect(await uploadArtifact(line(), upload)).toMatchObject({ kind: 'away', page: 403 });
+    expect(await downloadArtifact(line())).toMatchObject({ kind: 'away', waitMs: 7000 });
+    expect(await patchTrace(line(), { bytes: Buffer.from('x'), range: '0-0' })).toMatchObject({ retryAfterS: 7 });
+    await server?.close();
+    server?.closeAllConnections();
+    await serve((_request, response) => json(response, 429, {}, { 'Retry-After': '60' }));
+    expect(await ask()).toMatchObject({ kind: 'failed', waitMs: 60_000, maybeTaken: false });
+  });
+
+  it('token and files go to no other host (A13); nobody is asked to compress', async () => {
+    const seen: unknown[] = [];
+    await serve((request, response) => {
+      seen.push([request.method, request.headers['accept-encoding'], request.headers['job-token']]);
+      const other = url.replace('127.0.0.1', 'localhost');
+      response.writeHead(307, { Location: `${other}/stolen` }).end();
+    });
+    const up = await uploadArtifact(line(), upload);
+    expect(up).toMatchObject({ kind: 'refused', disowned: false });
+    expect(seen).toEqual([['POST', 'identity', 'glcbt-abc']]);
+    await downloadArtifact(line());
+    expect(seen.slice(1, 3)).toEqual([
+      ['GET', 'identity', 'glcbt-abc'],
+      ['GET', 'identity', undefined],
+    ]);
+  });
+
+  it('a 403 to a request is about the runner only when GitLab says it', async () => {
+    await serve((_request, response) => json(response, 403, { message: '403 Forbidden' }));
+    expect(await ask()).toMatchObject({ kind: 'failed', unknownRunner: true });
+    server?.closeAllConnections();
+    server?.close();
+    await serve((_request, response) => html(response, 403));
+    expect(await ask()).not.toHaveProperty('unknownRunner');
+  });
+});
+
+describe('an admin token', () => {
+  it('that lost its rights is noticed by an empty queue, however it was before (S4)', async () => {
+    let isAdmin = true;
+    await serve((request, response) => {
+      if (request.url?.endsWith('/user'))
+        return json(response, 200, { username: 'root', ...(isAdmin ? { is_admin: true } : {}) });
+      json(response, 200, { data: { jobs: null } });
+    });
+    const admin = createGitlabAdmin({ url, token: 't', timeoutMs: 1000, adminAgainMs: 50 });
+    expect(await admin.readQueue(10)).toEqual({ jobs: [], complete: true });
+    isAdmin = false;
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    await expect(admin.readQueue(10)).rejects.toMatchObject({ code: 'gitlab-refused' });
   });
 });

@@ -1,0 +1,158 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import type { TransferAnswer } from '../../gitlab-bridge/artifact-transfer.ts';
+import { answersItself } from '../../gitlab-bridge/gitlab-runner.ts';
+import { systemClock } from '../../node/clock.ts';
+import { GitlabLine } from '../../node/runs/gitlab-line.ts';
+import { GitlabReturn } from '../../node/runs/gitlab-return.ts';
+import { patiently, type RunScene } from '../../node/runs/run-scene.ts';
+import { TraceLog } from '../../node/runs/trace-log.ts';
+import { until } from './run-lab.ts';
+
+/** A run's line to GitLab, with something before GitLab that spoils some calls and not others. */
+const folder = mkdtempSync(join(tmpdir(), 'autogit-t-gitlab-line-'));
+const clock = systemClock();
+let server: Server | null = null;
+let returning: GitlabReturn | null = null;
+let url = '';
+let updates: Record<string, unknown>[] = [];
+let patched = '';
+type Spoil = (request: IncomingMessage, response: ServerResponse) => boolean;
+
+async function gitlab(spoil: Spoil = () => false, port = 0): Promise<void> {
+  server = createServer((request, response) => {
+    void text(request).then((body) => {
+      if (spoil(request, response)) return;
+      if (request.method === 'PUT') updates.push(JSON.parse(body) as Record<string, unknown>);
+      if (request.method === 'PATCH') patched += body;
+      const headers = { 'Content-Type': 'application/json', 'Job-Status': 'running' };
+      const isVersion = request.url?.endsWith('/version');
+      response.writeHead(isVersion ? 401 : request.method === 'PATCH' ? 202 : 200, headers).end('{}');
+    });
+  }).listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+const page = (response: ServerResponse, status: number): true => {
+  response.writeHead(status, { 'Content-Type': 'text/html' }).end('<html>no</html>');
+  return true;
+};
+
+async function closed(): Promise<void> {
+  server?.closeAllConnections();
+  await new Promise((resolve) => (server ? server.close(resolve) : resolve(null)));
+}
+
+let runs = 0;
+function line(): { line: GitlabLine; trace: TraceLog } {
+  const trace = new TraceLog(join(folder, `run-${++runs}`), [], []);
+  returning = new GitlabReturn({ answers: () => answersItself(url, 1000) });
+  const made = new GitlabLine({
+    line: () => ({ url, job: 5, token: 'glcbt-x' }),
+    trace,
+    acked: 0,
+    bootMs: clock.bootMs,
+    keepAliveMs: () => 30_000,
+    onAcked: () => undefined,
+    onVerdict: () => undefined,
+    returning,
+  });
+  return { line: made, trace };
+}
+const success = (trace: TraceLog) => () => ({ state: 'success' as const, exit_code: 0, output: trace.sum() });
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(async () => {
+  returning?.stop();
+  await closed();
+  updates = [];
+  patched = '';
+});
+
+describe('what GitLab hears of a run', () => {
+  it('of a firewall that refuses each patch but the first: the result, without the rest and without its sum (S3)', async () => {
+    let patches = 0;
+    await gitlab((request, response) => request.method === 'PATCH' && ++patches > 1 && page(response, 403));
+    const { line: one, trace } = line();
+    one.start();
+    trace.say('first\n');
+    await until('the first bytes', () => patched !== '');
+    trace.say('second\n');
+    // Signs of life go on meanwhile, and the page is no word of GitLab's on the job.
+    await until('five pages', () => patches >= 6, 20_000);
+    expect(updates.filter(({ state }) => state === 'running').length).toBeGreaterThanOrEqual(4);
+    expect(await one.deliver(success(trace))).toEqual({ kind: 'delivered' });
+    expect(updates.at(-1)).toMatchObject({ state: 'success' });
+    expect(updates.at(-1)).not.toHaveProperty('output');
+    await one.stop();
+  }, 40_000);
+
+  it('of an end while GitLab was away: within 2 s of its return, however long it was away (A2)', async () => {
+    await gitlab();
+    const port = Number(new URL(url).port);
+    const { line: one, trace } = line();
+    one.start();
+    trace.say('whole\n');
+    await until('the first bytes', () => patched !== '');
+    await closed();
+    trace.say('and its end\n');
+    let delivered = 0;
+    const delivery = one.deliver(success(trace)).then((end) => {
+      delivered = Date.now();
+      return end;
+    });
+    // By now the next try would be 4 s away, and later a minute.
+    await new Promise((resolve) => setTimeout(resolve, 5_000));
+    await gitlab(undefined, port);
+    const back = Date.now();
+    expect(await delivery).toEqual({ kind: 'delivered' });
+    expect(delivered - back).toBeLessThan(2_000);
+    expect(patched).toBe('whole\nand its end\n');
+    expect(updates.at(-1)).toHaveProperty('output');
+    await one.stop();
+  }, 30_000);
+});
+
+describe('asking patiently', () => {
+  const scene = (): RunScene => {
+    const said: string[] = [];
+    const options = { clock, gitlabReturn: returning ?? undefined };
+    const rest = { away: () => undefined, checkEnd: () => undefined, signal: new AbortController().signal };
+    return { options, trace: { say: (line: string) => said.push(line) }, line: () => ({ url }), ...rest } as never;
+  };
+  const refuses = async (answer: TransferAnswer): Promise<number> => {
+    let asked = 0;
+    const tries = patiently(scene(), 'uploading artifacts', async () => {
+      asked += 1;
+      return asked > 5 ? { kind: 'ok' } : answer;
+    });
+    await tries;
+    return asked;
+  };
+
+  it('a page that repeats while GitLab answers is a refusal; while GitLab does not, it is waited for', async () => {
+    await gitlab();
+    const away: TransferAnswer = { kind: 'away', because: 'a web page (HTTP 403)', page: 403 };
+    await expect(refuses(away)).rejects.toThrow('something before GitLab answers it with a web page (HTTP 403)');
+    await closed();
+    await gitlab((_request, response) => page(response, 200));
+    expect(await refuses(away)).toBe(6);
+  }, 60_000);
+
+  it('waits as long as GitLab asks (A1)', async () => {
+    await gitlab();
+    const began = Date.now();
+    let asked = 0;
+    await patiently(scene(), 'x', async () =>
+      ++asked === 1 ? { kind: 'away', because: '429', waitMs: 2_000 } : { kind: 'ok' },
+    );
+    expect(Date.now() - began).toBeGreaterThanOrEqual(1_990);
+  });
+});
