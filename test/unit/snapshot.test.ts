@@ -254,53 +254,6 @@ describe('quorum in words', () => {
   });
 });
 
-describe('attention of GitLab', () => {
-  const attention = (lab: ReturnType<typeof exampleLab>) => snapshot(viewOf(lab, 'kang')).attention;
-
-  it('a token that is refused (revoked, or of no admin any more) names the command that gives another (S4, A5)', () => {
-    const lab = exampleLab();
-    const because = 'the token is of root, who is no admin: GitLab hides its queue';
-    const node = lab.node('kang');
-    const { lead } = node.jobs;
-    if (!lead) throw new Error('kang does not lead');
-    node.jobs = { ...node.jobs, lead: { ...lead, queue: { ...lead.queue, askedAt: lab.at } } };
-    lab.feed('kang', { kind: 'queue-failed', because, isRefused: true });
-    lab.run(500);
-    expect(attention(lab)[0]).toMatchObject({
-      code: 'gitlab-token',
-      sentence: `GitLab answers, but not to this mesh's token: ${because}; no job is taken`,
-      fix: "autogit-node gitlab connect http://gitlab --token-env VAR   (VAR: an admin's token, scope api)",
-    });
-  });
-
-  it('a runner that GitLab does not know, and a job that it gave to nobody', () => {
-    const lab = exampleLab();
-    const [key = ''] = Object.keys(lab.committed.classes);
-    const entry = lab.committed.classes[key];
-    if (!entry) throw new Error('the example has no class');
-    const given = {
-      ...entry,
-      tags: ['fast', 'gpu'],
-      given: true,
-      lost: 'GitLab does not know the runner token for fast,gpu',
-    };
-    const rescue = {
-      projectId: 7,
-      since: lab.wallMs,
-      retry: true,
-      because: 'GitLab has called job 9 running for 30 s',
-    };
-    const classes = { [key]: { ...entry, lost: 'GitLab does not know runner 1 any more' }, 'fast,gpu': given };
-    lab.committed = { ...lab.committed, classes, rescues: { 9: rescue } };
-    lab.accepted = lab.committed;
-    expect(attention(lab).map(({ code, fix }) => [code, fix])).toEqual([
-      ['runner-token', "autogit-node gitlab connect http://gitlab --runner-token-env VAR --tags 'fast,gpu'"],
-      ['runner-lost', null],
-      ['job-rescue', null],
-    ]);
-  });
-});
-
 describe('status', () => {
   it("is a StatusSnapshot from every node, with the leader's word on the queue", () => {
     const lab = exampleLab();
