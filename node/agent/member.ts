@@ -1,7 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { answersItself } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
@@ -17,7 +16,7 @@ import { mintStoreId } from '../level-store.ts';
 import { type Log, logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
-import { GitlabReturn } from '../runs/gitlab-return.ts';
+import { returnOf } from '../runs/gitlab-return.ts';
 import { RunDesk } from '../runs/run-desk.ts';
 import { SecretBox } from '../secret-box.ts';
 import { Changes } from './changes.ts';
@@ -67,12 +66,7 @@ export class Member {
   readonly changes: Changes;
   readonly gitlab: GitlabDesk;
   readonly runs: RunDesk;
-  readonly #gitlabReturn = new GitlabReturn({
-    answers: async () => {
-      const url = this.ledger()?.gitlab.url;
-      return url ? answersItself(url, 1_500) : false;
-    },
-  });
+  readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
   readonly #watch: RunWatch;
   readonly #disk: DiskRoom;
   readonly box: SecretBox;

@@ -1,3 +1,5 @@
+import { answersItself } from '../../gitlab-bridge/gitlab-runner.ts';
+
 /**
  * When a GitLab that was away answers again. While anything here waits for it, it is looked for once a second by one
  * light call, so that results go out at once and not when the longest back-off has passed.
@@ -61,3 +63,12 @@ export class GitlabReturn {
     if (isBack) for (const wake of [...this.#waiting]) wake();
   }
 }
+
+/** Of the GitLab that is connected now. */
+export const returnOf = (urlNow: () => string | null | undefined): GitlabReturn =>
+  new GitlabReturn({
+    answers: async () => {
+      const url = urlNow();
+      return url ? answersItself(url, 1_500) : false;
+    },
+  });
