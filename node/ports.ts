@@ -96,9 +96,9 @@ export interface ExecutorSpec {
   gpus: Gpu[];
 }
 
-/** How a step ended. `lost`: after a restart neither process nor exit code is there (SAFETY J4). */
+/** How a step ended. `because`: more than its exit code says, e.g. which limit it met. `lost`: after a restart neither process nor exit code is there (SAFETY J4). */
 export type StepEnd =
-  | { kind: 'exited'; exitCode: number }
+  | { kind: 'exited'; exitCode: number; because?: string }
   | { kind: 'killed'; because: string }
   | { kind: 'lost'; because: string };
 
@@ -113,8 +113,11 @@ export interface Executor {
   /** Says in words whether it works here; throws AutogitError with the fix when it does not. */
   check(): Promise<string>;
   prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace>;
-  /** Finds what `prepare` made before a restart; null when nothing of it is left. */
-  adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null>;
+  /**
+   * Finds what `prepare` made before a restart; null when nothing of it is left. Where that cannot be known now (an engine
+   * that is away) it waits until `signal` aborts; without one it throws.
+   */
+  adopt(spec: ExecutorSpec, handle: string, signal?: AbortSignal): Promise<Workspace | null>;
   /** Removes what no known run owns (labels), also after a crash. Returns the ids of what it removed. */
   sweep(known: ReadonlySet<string>): Promise<string[]>;
 }

@@ -1,8 +1,6 @@
 import type { ContainerCreateOptions, DeviceRequest } from 'dockerode';
 import type { ExecutorSpec } from '../ports.ts';
-import { stepMark } from './docker-log.ts';
 import { quote } from './job-shell.ts';
-import { runMarker } from './run-processes.ts';
 import { runSlug } from './run-slug.ts';
 
 /** What a run's container is made of. Never privileged, no socket of the engine, no path of the machine (DESIGN §9). */
@@ -13,6 +11,8 @@ export const labels = {
   job: 'autogit.job',
   nonce: 'autogit.nonce',
   user: 'autogit.user',
+  /** Which keeper the container has; an agent of before wrote none (1). */
+  keeper: 'autogit.keeper',
 } as const;
 
 export const containerName = (run: string): string => `autogit-${runSlug(run)}`;
@@ -20,44 +20,73 @@ export const containerName = (run: string): string => `autogit-${runSlug(run)}`;
 /** Threads count too; a fork bomb ends here. */
 const pidsLimit = 8192;
 
+/** So much of a container's output is kept for a later agent: four times what a job's trace may hold (security A12). */
+export const recordBytes = 16 << 20;
+
+/** What process 1 ends with when its helpers were ended from within: by the job (`kill -9 -1`), which had the right. */
+export const endedFromWithin = 93;
+
 /**
- * What keeps a container alive, in three processes: process 1 waits; the keeper reads the number of a step from standard
- * input and runs that step's script; tee copies all output to a file, from which a later agent reads it again. (The
- * engine's own logs do not keep bytes: json-file replaces what is no UTF-8, local drops newlines of long lines.) Needs
- * nothing of the image but a POSIX sh and tee; uses bash for the steps where it is. Steps are not run in the background,
- * as background commands of sh ignore SIGINT. All ends when the input ends. `keep` lists who is never signalled.
- * It waits for a first line, as its folder comes with the first step: so a container can start without waiting for files.
- * Empty lines mean nothing afterwards, so each step may be told with one in front.
+ * After a step's shell has ended, what reads the step's output through a pipe (`exec > >(tee log)`) may still write. One
+ * that has just been begun may not have its pipe yet, so whatever holds our output is looked at twice.
  */
-export function keeper(controlDir: string, nonce: string): string {
+const filterWait = `  autogit_i=0
+  while [ $autogit_i -lt 50 ]; do
+    autogit_w=
+    for autogit_p in /proc/[0-9]*; do
+      [ "$autogit_p" != "/proc/$$" ] && [ "$autogit_p/fd/1" -ef "/proc/$$/fd/1" ] || continue
+      [ $autogit_i -eq 0 ] || [ -p "$autogit_p/fd/0" ] || continue
+      autogit_w=1
+      break
+    done 2>/dev/null
+    [ -n "$autogit_w" ] || break
+    sleep 0.1 2>/dev/null || { sleep 1; autogit_i=$((autogit_i + 9)); }
+    autogit_i=$((autogit_i + 1))
+  done`;
+
+/**
+ * What keeps a container alive, in three processes: process 1 waits; the keeper reads from standard input the number of a
+ * step and the words that mark its output (docker-log.ts), and runs that step's script; tee copies all output to a file,
+ * from which a later agent reads it again. (The engine's own logs do not keep bytes: json-file replaces what is no UTF-8,
+ * local drops newlines of long lines.) Needs nothing of the image but a POSIX sh and tee; uses bash for the steps where
+ * it is. Steps are not run in the background, as background commands of sh ignore SIGINT. All ends when the input ends.
+ * `keep` lists who is never signalled. It waits for a first line, as its folder comes with the first step: so a container
+ * can start without waiting for files. Empty lines mean nothing afterwards, so each step may be told with one in front.
+ * None of its variables reaches a job: an image may export any name, so they are unset (and unexported) before use.
+ */
+export function keeper(controlDir: string): string {
   const loop = [
     'umask 022',
     'trap : TERM INT HUP',
-    'echo $$ >>"$d/keep"',
-    'if command -v bash >/dev/null 2>&1; then s=bash; else s=sh; fi',
-    'while read -r n; do',
-    '  [ -z "$n" ] || [ -e "$d/step-$n.begun" ] && continue',
-    '  echo >"$d/step-$n.begun"',
-    '  echo "$m begin $n"',
+    'unset autogit_n autogit_b autogit_e autogit_c autogit_s autogit_i autogit_w autogit_p',
+    'echo $$ >>"$1/keep"',
+    'if command -v bash >/dev/null 2>&1; then autogit_s=bash; else autogit_s=sh; fi',
+    'while read -r autogit_n autogit_b autogit_e; do',
+    '  [ -z "$autogit_e" ] || [ -e "$1/step-$autogit_n.begun" ] && continue',
+    '  echo >"$1/step-$autogit_n.begun"',
+    '  echo "$autogit_b"',
     // Out of memory, the kernel takes the job's processes rather than the keepers.
-    '  (echo 500 >/proc/self/oom_score_adj; exec $s "$d/step-$n.sh") </dev/null 2>&1',
-    '  c=$?',
-    '  echo "$c" >"$d/step-$n.exit"',
-    '  echo "$m end $n $c"',
+    '  (echo 500 >/proc/self/oom_score_adj; exec $autogit_s "$1/step-$autogit_n.sh") </dev/null 2>&1',
+    '  autogit_c=$?',
+    filterWait,
+    '  echo "$autogit_e $autogit_c"',
+    '  echo "$autogit_e $autogit_c" >"$1/step-$autogit_n.exit"',
     'done',
   ].join('\n');
-  // Ignored signals stay ignored in what is exec'd.
-  const copy = 'trap "" TERM INT HUP; echo $$ >>"$d/keep"; exec tee "$d/output"';
-  return `d=${quote(controlDir)} m=${quote(stepMark(nonce))}
+  // Ignored signals stay ignored in what is exec'd. 25 is XFSZ: a full record (in units of 512 bytes) must not end tee.
+  const copy = `trap "" TERM INT HUP 25; echo $$ >>"$1/keep"; ulimit -f ${recordBytes / 512}; exec tee "$1/output" 2>/dev/null`;
+  return `unset autogit_d autogit_l
+autogit_d=${quote(controlDir)}
 trap : TERM INT HUP
-read -r line
-echo $$ >"$d/keep"
-d=$d m=$m sh -c ${quote(loop)} | d=$d sh -c ${quote(copy)}`;
+read -r autogit_l
+echo $$ >"$autogit_d/keep"
+sh -c ${quote(loop)} keeper "$autogit_d" | sh -c ${quote(copy)} keeper "$autogit_d"
+exit ${endedFromWithin}`;
 }
 
 /**
- * Signals all processes of the container but its keepers: SIGTERM (when there is a grace), SIGKILL after `graceMs`.
- * For an exec as root; prints `left <n>` at its end.
+ * Signals all processes of the container but its keepers: SIGTERM (when there is a grace), SIGKILL after `graceMs`. For an exec as root; prints `left <n>` at its end. It is what a job gets that plays
+ * fair: one that owns its sh cannot be ended so, and its container is.
  */
 export const ender = (controlDir: string, graceMs: number, record: string): string => `d=${quote(controlDir)}
 ${record}
@@ -119,14 +148,15 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
   return {
     name: containerName(spec.run),
     Image: plan.image,
-    Entrypoint: ['sh', '-c', keeper(plan.controlDir, plan.nonce)],
+    Entrypoint: ['sh', '-c', keeper(plan.controlDir)],
     Cmd: [],
-    Env: [`${runMarker}=${spec.run}`, ...gpus.env],
+    Env: gpus.env,
     Labels: {
       [labels.node]: plan.node,
       [labels.run]: spec.run,
       [labels.job]: String(spec.job),
       [labels.nonce]: plan.nonce,
+      [labels.keeper]: '2',
       [labels.user]: plan.user,
     },
     WorkingDir: '/',

@@ -6,8 +6,11 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { containerName, containerOptions, labels } from './docker-container.ts';
+import { removeContainer } from './docker-ending.ts';
+import { isEngineAway, whileAway, withLimit } from './docker-engine.ts';
 import { ensureImage } from './docker-image.ts';
-import { DockerWorkspace, removeContainer } from './docker-workspace.ts';
+import type { DockerRun } from './docker-run.ts';
+import { DockerWorkspace } from './docker-workspace.ts';
 import { dockerFeatures } from './features.ts';
 import { type JobEnvironment, type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
 import { freezerOfProcess } from './run-cgroup.ts';
@@ -29,6 +32,8 @@ export interface DockerExecutorOptions {
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 const connectMs = 5000;
+/** What could not be removed or looked at is tried again so often. */
+const againMs = 5000;
 
 /** One container per run (DESIGN §9). */
 export class DockerExecutor implements Executor {
@@ -39,6 +44,8 @@ export class DockerExecutor implements Executor {
   readonly #options: DockerExecutorOptions;
   readonly #clock: Clock;
   #network: Promise<string> | null = null;
+  /** Runs that this process has made or looked for. */
+  readonly #own = new Set<string>();
 
   constructor(options: DockerExecutorOptions) {
     this.#options = options;
@@ -59,7 +66,13 @@ export class DockerExecutor implements Executor {
     return `Docker Engine ${info.ServerVersion} (${info.Driver}, ${groups})`;
   }
 
-  async prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
+  /** Nothing of the job has run before it is prepared, so an engine that goes away meanwhile is waited for. */
+  prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
+    this.#own.add(spec.run);
+    return whileAway(() => this.#prepare(spec, signal), { signal });
+  }
+
+  async #prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
     signal.throwIfAborted();
     const name = spec.image ?? this.#options.defaultImage ?? null;
     if (name === null)
@@ -86,18 +99,19 @@ export class DockerExecutor implements Executor {
       network,
       extraHosts: this.#options.extraHosts ?? [],
     });
+    const made = { nonce, keeper: 2 as const, memoryBytes: spec.memoryBytes };
     let container: Docker.Container;
     try {
       container = await docker.createContainer(options);
     } catch (cause) {
       // SAFETY J4: containers are named by their run, so a name that is taken is this run, from before a crash.
-      const found = statusOf(cause) === 409 ? await this.adopt(spec, containerName(spec.run)) : null;
+      const found = statusOf(cause) === 409 ? await this.#adopt(spec, containerName(spec.run)) : null;
       if (found) return found;
       throw new AutogitError('executor-failed', `cannot create a container of ${name}: ${textOf(cause)}`, { cause });
     }
     try {
       user ??= await lookUpUser(container, image.user);
-      const workspace = this.#workspace(docker, spec, container.id, nonce, user);
+      const workspace = this.#workspace(docker, spec, container.id, made, user);
       await workspace.attach();
       await container.start();
       signal.throwIfAborted();
@@ -112,7 +126,14 @@ export class DockerExecutor implements Executor {
     }
   }
 
-  async adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null> {
+  /** Without an engine nobody knows whether the run's container goes on: it is waited for until `signal` aborts. */
+  adopt(spec: ExecutorSpec, handle: string, signal?: AbortSignal): Promise<Workspace | null> {
+    this.#own.add(spec.run);
+    const limitMs = signal ? Number.POSITIVE_INFINITY : 0;
+    return whileAway(() => this.#adopt(spec, handle), { limitMs, ...(signal && { signal }) });
+  }
+
+  async #adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null> {
     const docker = await this.#docker();
     let found: Docker.ContainerInspectInfo;
     try {
@@ -130,13 +151,26 @@ export class DockerExecutor implements Executor {
       await removeContainer(container);
       return null;
     }
+    const keeper = label[labels.keeper] === '2' ? 2 : 1;
+    const memoryBytes = found.HostConfig.Memory || null;
     const user = await lookUpUser(container, label[labels.user] ?? '');
-    const workspace = this.#workspace(docker, spec, found.Id, nonce, user);
+    const workspace = this.#workspace(docker, spec, found.Id, { nonce, keeper, memoryBytes }, user);
     await workspace.resumeTimeouts();
     return workspace;
   }
 
   async sweep(known: ReadonlySet<string>): Promise<string[]> {
+    try {
+      return await this.#sweep(known);
+    } catch (error) {
+      // Done when the engine is back; what this process has made or found since is no left-over.
+      if (isEngineAway(error))
+        setTimeout(() => void this.sweep(new Set([...known, ...this.#own])).catch(() => undefined), againMs).unref();
+      throw error;
+    }
+  }
+
+  async #sweep(known: ReadonlySet<string>): Promise<string[]> {
     const filters = { label: [`${labels.node}=${this.#options.node}`] };
     const docker = await this.#docker();
     const found = await docker.listContainers({ all: true, filters }).catch((cause: unknown) => {
@@ -150,6 +184,14 @@ export class DockerExecutor implements Executor {
       removed.push(run);
     }
     return removed;
+  }
+
+  /** Until it is gone: the engine may be away for long. */
+  #removeLater(container: Docker.Container): void {
+    const timer = setTimeout(() => {
+      removeContainer(container).catch(() => this.#removeLater(container));
+    }, againMs);
+    timer.unref();
   }
 
   /** The control group of a run's container on this machine, for the watchdog; null when it is not running here. */
@@ -182,7 +224,7 @@ export class DockerExecutor implements Executor {
     docker: Docker,
     spec: ExecutorSpec,
     containerId: string,
-    nonce: string,
+    { nonce, keeper, memoryBytes }: Pick<DockerRun, 'nonce' | 'keeper' | 'memoryBytes'>,
     user: { uid: number; gid: number },
   ) {
     const paths = jobPaths(spec, '/builds');
@@ -192,11 +234,14 @@ export class DockerExecutor implements Executor {
       name: containerName(spec.run),
       run: spec.run,
       nonce,
+      keeper,
+      memoryBytes,
       paths,
       controlDir: controlDir(paths),
       user,
       firstFiles: firstFiles(jobEnvironment(spec, paths), paths, user),
       clock: this.#clock,
+      onLeft: (id) => this.#removeLater(docker.getContainer(id)),
     });
   }
 
@@ -277,18 +322,6 @@ function addressOf(address: string | null): Docker.DockerOptions | undefined {
     port: url.port || '2375',
     protocol: url.protocol === 'https:' ? 'https' : 'http',
   };
-}
-
-async function withLimit<T>(work: Promise<T>, limitMs: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, fail) => {
-    timer = setTimeout(() => fail(new Error(`no answer within ${limitMs / 1000} s`)), limitMs);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** An image's user by its own /etc/passwd: files put in must belong to whom the job runs as. */

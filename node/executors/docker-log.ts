@@ -1,9 +1,33 @@
+import { createHmac } from 'node:crypto';
+
 /**
- * How the output of a container's steps is told apart. Process 1 of the container writes a line before and after each
- * step; between them are the step's own bytes, exactly. The lines hold a number that nobody can print by accident (a job
- * that prints it on purpose cheats only itself).
+ * How the output of a container's steps is told apart. The keeper in the container writes a line before and after each
+ * step; between them are the step's own bytes, exactly. Both lines are words of that step alone, and the keeper hears them
+ * on its input when the step is to begin: they are in no environment, no argument list and no file before they have been
+ * said, so nothing that a job can print ends its step or begins another one (security A3, official-runner F12).
  */
-export const stepMark = (nonce: string): string => `autogit-step-${nonce}`;
+export interface StepMarks {
+  begin: string;
+  end: string;
+}
+
+/** What a container's keeper understands: 1 had one word for all steps, which the job could read. */
+export type KeeperVersion = 1 | 2;
+
+export function stepMarks(nonce: string, index: number, keeper: KeeperVersion = 2): StepMarks {
+  if (keeper === 1) return { begin: `autogit-step-${nonce} begin ${index}`, end: `autogit-step-${nonce} end ${index}` };
+  const word = (what: string): string =>
+    createHmac('sha256', nonce).update(`${what} ${index}`).digest('hex').slice(0, 40);
+  return { begin: `autogit-${word('begin')}`, end: `autogit-${word('end')}` };
+}
+
+/** The keeper's record of how a step ended: only one that knows the step's word can have written it. */
+export function recordedExit(text: string | null, marks: StepMarks, keeper: KeeperVersion): number | null {
+  if (text === null) return null;
+  const code =
+    keeper === 1 ? text.trim() : text.startsWith(`${marks.end} `) ? text.slice(marks.end.length + 1).trim() : '';
+  return /^\d{1,3}$/.test(code) ? Number(code) : null;
+}
 
 export type LogPiece =
   | { kind: 'begin'; index: number }
@@ -17,55 +41,49 @@ export function startOfMark(bytes: Buffer, mark: Buffer): number {
   return bytes.length;
 }
 
-/** Longest line that can be one of ours, after the mark. */
-const longestLine = 40;
+/** Longest rest of a line that can be one of ours, after the mark. */
+const longestRest = 8;
 
-/** Splits a container's output into steps, however the chunks fall. What lies between steps is dropped. */
+/**
+ * Finds one step in a container's output, however the chunks fall. It looks for one word at a time, the step's first and
+ * then its last, so what else looks like a mark costs nothing. What lies outside the step is dropped.
+ */
 export class StepSplitter {
-  readonly #mark: Buffer;
+  #step: { index: number; begin: Buffer; end: Buffer } | null = null;
+  #isOpen = false;
   #held: Buffer = Buffer.alloc(0);
-  #index: number | null = null;
 
-  constructor(nonce: string) {
-    this.#mark = Buffer.from(stepMark(nonce), 'latin1');
+  /** From here on this step is looked for, and no other. */
+  expect(index: number, marks: StepMarks): void {
+    this.#step = { index, begin: Buffer.from(marks.begin, 'latin1'), end: Buffer.from(marks.end, 'latin1') };
+    this.#isOpen = false;
+    this.#held = Buffer.alloc(0);
   }
 
   push(chunk: Uint8Array): LogPiece[] {
     const pieces: LogPiece[] = [];
     let rest = this.#held.length === 0 ? Buffer.from(chunk) : Buffer.concat([this.#held, chunk]);
-    while (rest.length > 0) {
-      const at = rest.indexOf(this.#mark);
+    this.#held = Buffer.alloc(0);
+    while (rest.length > 0 && this.#step !== null) {
+      const mark = this.#isOpen ? this.#step.end : this.#step.begin;
+      const at = rest.indexOf(mark);
       if (at < 0) {
-        const held = startOfMark(rest, this.#mark);
+        const held = startOfMark(rest, mark);
         this.#take(rest.subarray(0, held), pieces);
-        rest = rest.subarray(held);
+        this.#held = Buffer.from(rest.subarray(held));
         break;
-      }
-      const newline = rest.indexOf(10, at);
-      if (newline < 0 && rest.length - at <= this.#mark.length + longestLine) {
-        this.#take(rest.subarray(0, at), pieces);
-        rest = rest.subarray(at);
-        break;
-      }
-      const line = newline < 0 ? '' : rest.subarray(at + this.#mark.length, newline).toString('latin1');
-      const said = /^ (begin|end) (\d{1,6})(?: (\d{1,3}))?$/.exec(line);
-      if (!said) {
-        this.#take(rest.subarray(0, at + this.#mark.length), pieces);
-        rest = rest.subarray(at + this.#mark.length);
-        continue;
       }
       this.#take(rest.subarray(0, at), pieces);
-      const index = Number(said[2]);
-      if (said[1] === 'begin') {
-        this.#index = index;
-        pieces.push({ kind: 'begin', index });
-      } else {
-        this.#index = null;
-        pieces.push({ kind: 'end', index, exitCode: Number(said[3] ?? 0) });
+      const line = rest.subarray(at + mark.length, at + mark.length + longestRest);
+      const newline = line.indexOf(10);
+      if (newline < 0 && line.length < longestRest) {
+        this.#held = Buffer.from(rest.subarray(at));
+        break;
       }
-      rest = rest.subarray(newline + 1);
+      const isMark = this.#mark(newline < 0 ? null : line.toString('latin1', 0, newline), pieces);
+      if (!isMark) this.#take(mark, pieces);
+      rest = rest.subarray(at + mark.length + (isMark ? newline + 1 : 0));
     }
-    this.#held = Buffer.from(rest);
     return pieces;
   }
 
@@ -77,8 +95,21 @@ export class StepSplitter {
     return pieces;
   }
 
+  #mark(rest: string | null, pieces: LogPiece[]): boolean {
+    const said = rest === null || this.#step === null ? null : /^(?: (\d{1,3}))?$/.exec(rest);
+    if (!said || this.#step === null || this.#isOpen !== (said[1] !== undefined)) return false;
+    const { index } = this.#step;
+    if (this.#isOpen) {
+      pieces.push({ kind: 'end', index, exitCode: Number(said[1]) });
+      this.#step = null;
+    } else pieces.push({ kind: 'begin', index });
+    this.#isOpen = !this.#isOpen;
+    return true;
+  }
+
   #take(bytes: Buffer, pieces: LogPiece[]): void {
-    if (bytes.length > 0 && this.#index !== null) pieces.push({ kind: 'bytes', index: this.#index, bytes });
+    if (bytes.length > 0 && this.#isOpen && this.#step !== null)
+      pieces.push({ kind: 'bytes', index: this.#step.index, bytes });
   }
 }
 

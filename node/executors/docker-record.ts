@@ -4,48 +4,59 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
+import { isEngineAway } from './docker-engine.ts';
 import { FrameReader, startOfMark } from './docker-log.ts';
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 const slowestMs = 500;
+/** A reader that has not answered so long after the step's end is none: the job owns the container's sh. */
+const silentMs = 2000;
 
 /**
  * The bytes of a growing file in a container, from its beginning, as they come. While the container runs, one small
  * reader in it answers questions "from byte n on" (the archive API can only give whole files, and fails on growing ones);
- * it ends with our connection. Of a stopped container the file is read once. Ends without error on abort, when the
- * container is gone, and when `isOver` says that nothing more will come and all is read.
+ * it ends with our connection. Of a stopped container, and of a step that is over, the file is read once. Waits while the
+ * engine is away. Ends without error on abort, when the container is gone, and when `isOver` says that nothing more will
+ * come and all is read.
  */
 export async function* readRecord(
   container: Docker.Container,
   path: string,
-  isOver: () => boolean,
+  /** `isFrozen`: by the files of its control group, of which the engine does not know. */
+  { isOver, isFrozen }: { isOver(): boolean; isFrozen(): boolean },
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
   let at = 0;
   while (!signal.aborted) {
     const state = await stateOf(container);
-    if (state === null) return;
-    if (!state.Running) {
-      yield* wholeFile(container, path, at);
-      return;
-    }
+    if (state === 'gone') return;
     // A frozen container takes no reader; nothing new comes of it either.
-    if (!state.Paused) {
+    if (state === 'running' && !isFrozen() && !isOver()) {
       for await (const bytes of growingFile(container, path, at, isOver, signal)) {
         at += bytes.length;
         yield bytes;
       }
-      if (isOver()) return;
+      if (!isOver()) await sleep(slowestMs, undefined, { signal }).catch(() => undefined);
+      continue;
     }
+    if (state === 'stopped' || (state !== 'away' && isOver())) {
+      // The step's end is known a moment before its last bytes are in the file.
+      await sleep(50);
+      yield* wholeFile(container, path, at);
+      return;
+    }
+    if (state === 'away' && isOver()) return;
     await sleep(slowestMs, undefined, { signal }).catch(() => undefined);
   }
 }
 
-async function stateOf(container: Docker.Container): Promise<{ Running: boolean; Paused: boolean } | null> {
+async function stateOf(container: Docker.Container): Promise<'running' | 'paused' | 'stopped' | 'gone' | 'away'> {
   try {
-    return (await container.inspect()).State;
+    const { Running, Paused } = (await container.inspect()).State;
+    return !Running ? 'stopped' : Paused ? 'paused' : 'running';
   } catch (cause) {
-    if (statusOf(cause) === 404) return null;
+    if (statusOf(cause) === 404) return 'gone';
+    if (isEngineAway(cause)) return 'away';
     throw new AutogitError('executor-failed', 'the engine does not answer', { cause });
   }
 }
@@ -68,10 +79,16 @@ async function* growingFile(
   let held: Buffer = Buffer.alloc(0);
   let at = from;
   let isNews = false;
+  // The reader's first word: what comes before it is somebody else's, e.g. the engine's own sentence that it cannot exec.
+  let isReader = false;
   let waitMs = 20;
+  let overSince: number | null = null;
+  const watch = setInterval(() => {
+    overSince ??= isOver() ? performance.now() : null;
+    if (overSince !== null && performance.now() - overSince > silentMs && !isReader) stream.destroy();
+  }, slowestMs);
   const ask = (): void => void stream.write(`${at + 1}\n`);
   try {
-    ask();
     for await (const chunk of stream)
       for (const payload of frames.push(chunk as Buffer)) {
         let rest = held.length === 0 ? payload : Buffer.concat([held, payload]);
@@ -79,12 +96,17 @@ async function* growingFile(
         const ready = rest.subarray(0, end < 0 ? startOfMark(rest, mark) : end);
         rest = rest.subarray(end < 0 ? ready.length : end + mark.length);
         held = Buffer.from(rest);
-        if (ready.length > 0) {
+        if (ready.length > 0 && isReader) {
           at += ready.length;
           isNews = true;
           yield ready;
         }
         if (end < 0) continue;
+        if (!isReader) {
+          isReader = true;
+          ask();
+          continue;
+        }
         // The answer is complete: ask again, at once while there is news, slower while there is none.
         waitMs = isNews ? 20 : Math.min(waitMs * 1.5, slowestMs);
         if (!isNews && isOver()) return;
@@ -94,9 +116,10 @@ async function* growingFile(
       }
   } catch (cause) {
     // Aborted, or the connection broke: the caller looks again.
-    if (!signal.aborted && !stream.destroyed)
+    if (!signal.aborted && !stream.destroyed && !isEngineAway(cause))
       throw new AutogitError('executor-failed', 'the output broke off', { cause });
   } finally {
+    clearInterval(watch);
     signal.removeEventListener('abort', abort);
     stream.destroy();
   }
@@ -104,7 +127,7 @@ async function* growingFile(
 
 async function openReader(container: Docker.Container, path: string, word: string): Promise<Duplex | null> {
   // It counts as a keeper: ending the job's processes may cut one answer short, but not end the reader.
-  const script = `echo $$ >>"\${0%/*}/keep"; while read -r n; do tail -c "+$n" "$0"; echo ${word}; done`;
+  const script = `echo $$ >>"\${0%/*}/keep"; echo ${word}; while read -r n; do tail -c "+$n" "$0"; echo ${word}; done`;
   try {
     const exec = await container.exec({
       Cmd: ['sh', '-c', script, path],
@@ -114,7 +137,7 @@ async function openReader(container: Docker.Container, path: string, word: strin
     });
     return await exec.start({ hijack: true, stdin: true });
   } catch (cause) {
-    if (statusOf(cause) === 404 || statusOf(cause) === 409) return null;
+    if (statusOf(cause) === 404 || statusOf(cause) === 409 || isEngineAway(cause)) return null;
     throw new AutogitError('executor-failed', 'cannot read the output of a container', { cause });
   }
 }
@@ -130,7 +153,7 @@ async function* wholeFile(container: Docker.Container, path: string, from: numbe
         skip = Math.max(0, skip - chunk.length);
       }
   } catch (cause) {
-    if (statusOf(cause) !== 404)
+    if (statusOf(cause) !== 404 && !isEngineAway(cause))
       throw new AutogitError('executor-failed', 'cannot read a stopped container', { cause });
   }
 }

@@ -1,39 +1,28 @@
 import { posix } from 'node:path';
-import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
-import type { Clock } from '../clock.ts';
 import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import { byteName } from './byte-names.ts';
-import { ender } from './docker-container.ts';
+import { endedFromWithin } from './docker-container.ts';
+import { endPolitely, killContainer, killGroup, outOfMemory, removeContainer, stopped } from './docker-ending.ts';
+import { isEngineAway, whileAway } from './docker-engine.ts';
 import { DockerFiles } from './docker-files.ts';
-import { FrameReader, StepSplitter } from './docker-log.ts';
+import { FrameReader, recordedExit, StepSplitter, stepMarks } from './docker-log.ts';
 import { readRecord } from './docker-record.ts';
-import { isPathInside, type JobPaths, quote, stepScript } from './job-shell.ts';
+import type { DockerRun } from './docker-run.ts';
+import { isPathInside, quote, stepScript } from './job-shell.ts';
 import { LiveOutput } from './live-output.ts';
-import { freezerOfProcess, isCgroupFrozen, thawIfFrozen } from './run-cgroup.ts';
-import { type PackedFile, packFiles, plainName, renameTar } from './tar-names.ts';
-
-export interface DockerRun {
-  docker: Docker;
-  containerId: string;
-  name: string;
-  run: string;
-  nonce: string;
-  paths: JobPaths;
-  /** Where step scripts, exit codes and the environment lie in the container. */
-  controlDir: string;
-  user: { uid: number; gid: number };
-  /** Folders, environment and file variables: they travel with the first step's script. */
-  firstFiles: PackedFile[];
-  clock: Clock;
-}
+import { killedForMemory } from './out-of-memory.ts';
+import { freezeCgroup, freezerOfProcess, isCgroupFrozen, thawIfFrozen, waitFrozen } from './run-cgroup.ts';
+import { packFiles, plainName, renameTar } from './tar-names.ts';
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 const isGone = (error: unknown): boolean => statusOf(error) === 404 || statusOf(error) === 409;
 const killGraceMs = 10_000;
+/** A step that was ended by the container's own sh says so at once; one that does not is ended from outside. */
+const endSaidMs = 2000;
 /** After an adoption: a step whose script is there but which process 1 has not begun within this was never begun. */
 const beginMs = 3000;
 
@@ -50,6 +39,7 @@ export class DockerWorkspace implements Workspace {
   readonly #files: DockerFiles;
   #stream: NodeJS.ReadWriteStream | null = null;
   #live = new LiveOutput();
+  #splitter = new StepSplitter();
   #group: string | null = null;
   readonly #ends = new Map<number, Promise<StepEnd>>();
   readonly #killed = new Map<number, string>();
@@ -69,9 +59,10 @@ export class DockerWorkspace implements Workspace {
   async attach(): Promise<void> {
     const stream = await this.#container.attach({ stream: true, stdin: true, stdout: true, hijack: true });
     const frames = new FrameReader();
-    const splitter = new StepSplitter(this.#of.nonce);
+    const splitter = new StepSplitter();
     const live = new LiveOutput();
     this.#live = live;
+    this.#splitter = splitter;
     this.#stream = stream;
     stream.on('data', (chunk: Buffer) => {
       for (const payload of frames.push(chunk)) live.add(splitter.push(payload));
@@ -107,18 +98,22 @@ export class DockerWorkspace implements Workspace {
 
   async start(step: Step, index: number): Promise<void> {
     const { paths, controlDir, clock, run, user } = this.#of;
-    if (this.#ends.has(index) || (await this.#readText(`step-${index}.sh`)) !== null)
+    if (this.#ends.has(index) || (await whileAway(() => this.#readText(`step-${index}.sh`))) !== null)
       throw new AutogitError('executor-failed', `step ${index} of run ${run} was begun before`);
     const timeoutMs = step.timeoutMs !== null && step.timeoutMs > 0 ? step.timeoutMs : 0;
     const begunMs = clock.bootMs();
     const script = `# begun ${begunMs} ${timeoutMs}\n${stepScript(step, paths, `${controlDir}/environment.sh`)}`;
     const name = plainName(`${controlDir}/step-${index}.sh`);
     const first = this.#current === null ? this.#of.firstFiles : [];
-    await this.#files.put(packFiles([...first, { name, mode: 0o600, content: script, ...user }]), controlDir);
-    if (this.#stream === null) await this.attach();
+    const files = [...first, { name, mode: 0o600, content: script, ...user }];
+    await whileAway(() => this.#files.put(packFiles(files), controlDir));
+    if (this.#stream === null) await whileAway(() => this.attach());
     this.#current = index;
+    const marks = stepMarks(this.#of.nonce, index, this.#of.keeper);
+    this.#splitter.expect(index, marks);
     this.#live.expect(index);
-    (this.#stream as NodeJS.ReadWriteStream | null)?.write(`\n${index}\n`);
+    const words = this.#of.keeper === 1 ? '' : ` ${marks.begin} ${marks.end}`;
+    (this.#stream as NodeJS.ReadWriteStream | null)?.write(`\n${index}${words}\n`);
     this.watchTimeout(index, begunMs, timeoutMs);
   }
 
@@ -158,19 +153,27 @@ export class DockerWorkspace implements Workspace {
   }
 
   async freeze(): Promise<void> {
+    if (this.#isFrozenByFile()) return;
     try {
       await this.#container.pause();
     } catch (cause) {
-      // 409: paused already, or not running: then nothing goes on either way.
-      if (!isGone(cause)) throw new AutogitError('executor-failed', `cannot freeze run ${this.#of.run}`, { cause });
+      // 409: paused already, or not running: then nothing goes on either way. Frozen meanwhile, by the watchdog: likewise.
+      if (isGone(cause) || this.#isFrozenByFile()) return;
+      const group = isEngineAway(cause) ? this.#group : null;
+      if (group === null) throw new AutogitError('executor-failed', `cannot freeze run ${this.#of.run}`, { cause });
+      freezeCgroup(group);
+      await waitFrozen(group, 2000);
     }
   }
 
   async thaw(): Promise<void> {
-    const state = await this.#state();
+    const state = await this.#state(0).catch((cause: unknown) => {
+      if (!isEngineAway(cause) || this.#group === null) throw cause;
+      return null;
+    });
     if (state?.Paused) await this.#container.unpause().catch(() => undefined);
     // What the watchdog froze by the group's files the engine does not know of.
-    thawIfFrozen(this.#cgroup(state?.Pid ?? 0));
+    thawIfFrozen(state === null ? this.#group : this.#cgroup(state.Pid));
   }
 
   async freezer(): Promise<Freezer | null> {
@@ -181,16 +184,19 @@ export class DockerWorkspace implements Workspace {
 
   async remove(): Promise<void> {
     for (const timer of this.#timers.values()) clearTimeout(timer);
-    const path = this.#cgroup((await this.#state())?.Pid ?? 0);
-    const removing = removeContainer(this.#container);
-    // Frozen by the watchdog: it takes its SIGKILL only when thawed, and dies before it does anything else.
-    if (path !== null && isCgroupFrozen(path)) {
-      await sleep(50);
-      thawIfFrozen(path);
+    try {
+      const state = await this.#state(0);
+      // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
+      if (state?.Running) await killContainer(this.#container, this.#cgroup(state.Pid));
+      await removeContainer(this.#container);
+    } catch (cause) {
+      await killGroup(this.#group);
+      this.#of.onLeft(this.#of.containerId);
+      throw cause;
+    } finally {
+      (this.#stream as unknown as { destroy?: () => void } | null)?.destroy?.();
+      this.#live.close();
     }
-    await removing;
-    (this.#stream as unknown as { destroy?: () => void } | null)?.destroy?.();
-    this.#live.close();
   }
 
   /** Finds the limits of steps that were begun before a restart. */
@@ -200,7 +206,7 @@ export class DockerWorkspace implements Workspace {
       if (script === null) return;
       const said = /^# begun (\d{1,15}) (\d{1,15})\n/.exec(script);
       this.#current = index;
-      if (said && (await this.#readText(`step-${index}.exit`)) === null)
+      if (said && (await this.#recordedExit(index)) === null)
         this.watchTimeout(index, Number(said[1]), Number(said[2]));
     }
   }
@@ -238,30 +244,59 @@ export class DockerWorkspace implements Workspace {
   async #pollEnd(index: number): Promise<StepEnd> {
     const since = this.#of.clock.bootMs();
     for (let waitMs = 20; ; waitMs = Math.min(waitMs * 1.5, 500)) {
-      const state = await this.#state();
-      // The state was looked at first, so an exit code that is missing now will never come when it is not running.
-      const code = await this.#readText(`step-${index}.exit`);
-      if (code !== null && /^\d+\s*$/.test(code)) return this.#endOf(index, Number(code));
-      if (this.#live.exitCode(index) !== null) return this.#endOf(index, this.#live.exitCode(index) as number);
-      if (!state?.Running) {
-        const killed = await this.#killedBecause(index);
-        if (killed !== null) return { kind: 'killed', because: killed };
-        return { kind: 'lost', because: state ? stopped(state) : 'its container is gone' };
-      }
-      if (
-        this.#live.from(index, 0) === null &&
-        this.#of.clock.bootMs() - since > beginMs &&
-        (await this.#readText(`step-${index}.begun`)) === null
-      )
-        return { kind: 'lost', because: 'the step was never begun' };
+      const end = await this.#lookForEnd(index, since).catch((cause: unknown) => this.#withoutEngine(cause));
+      if (end !== null) return end;
       await sleep(waitMs);
     }
+  }
+
+  async #lookForEnd(index: number, since: number): Promise<StepEnd | null> {
+    const state = await this.#state();
+    // The state was looked at first, so an exit code that is missing now will never come when it is not running.
+    const code = (await this.#recordedExit(index)) ?? this.#live.exitCode(index);
+    if (code !== null) return this.#endOf(index, code);
+    if (!state?.Running) {
+      const killed = await this.#killedBecause(index);
+      if (killed !== null) return { kind: 'killed', because: killed };
+      if (state?.ExitCode === endedFromWithin && index === this.#current && !state.OOMKilled)
+        return {
+          kind: 'exited',
+          exitCode: 137,
+          because: 'the job ended all processes of its own container (exit code 137)',
+        };
+      return { kind: 'lost', because: state ? stopped(state) : 'its container is gone' };
+    }
+    const isOld = this.#of.clock.bootMs() - since > beginMs;
+    if (this.#live.from(index, 0) === null && isOld && (await this.#readText(`step-${index}.begun`)) === null)
+      return { kind: 'lost', because: 'the step was never begun' };
+    return null;
+  }
+
+  /** The engine was waited for and did not come: a run is over only when nothing of it can run on. */
+  async #withoutEngine(cause: unknown): Promise<StepEnd | null> {
+    if (!isEngineAway(cause)) throw cause;
+    if (!(await killGroup(this.#group))) return null;
+    return { kind: 'lost', because: 'the Docker Engine was away for more than 60 s, and its container was ended' };
+  }
+
+  async #recordedExit(index: number): Promise<number | null> {
+    const { nonce, keeper } = this.#of;
+    return recordedExit(await this.#readText(`step-${index}.exit`), stepMarks(nonce, index, keeper), keeper);
   }
 
   async #endOf(index: number, exitCode: number): Promise<StepEnd> {
     // A step that ends well is never marked as killed, so only others are worth the question.
     const killed = exitCode === 0 && !this.#killed.has(index) ? null : await this.#killedBecause(index);
-    return killed === null ? { kind: 'exited', exitCode } : { kind: 'killed', because: killed };
+    if (killed !== null) return { kind: 'killed', because: killed };
+    if (exitCode !== 137) return { kind: 'exited', exitCode };
+    return (await this.#wasOutOfMemory())
+      ? { kind: 'exited', exitCode, because: outOfMemory(this.#of.memoryBytes) }
+      : { kind: 'exited', exitCode };
+  }
+
+  async #wasOutOfMemory(): Promise<boolean> {
+    const state = await this.#state().catch(() => null);
+    return state !== null && (state.OOMKilled || (this.#cgroup(state.Pid) !== null && killedForMemory(state.Pid)));
   }
 
   async #killedBecause(index: number): Promise<string | null> {
@@ -270,72 +305,75 @@ export class DockerWorkspace implements Workspace {
 
   async #end(graceMs: number, because: string): Promise<void> {
     const index = this.#current;
-    const state = await this.#state();
-    if (!state?.Running) return;
-    const path = this.#cgroup(state.Pid);
-    const isFrozen = state.Paused || (path !== null && isCgroupFrozen(path));
-    const isOpen = index !== null && (await this.#readText(`step-${index}.exit`)) === null;
+    const state = await this.#state(0).catch((cause: unknown) => {
+      // Nobody can ask it: what there is of the group is ended without it.
+      if (isEngineAway(cause)) return null;
+      throw cause;
+    });
+    if (state !== null && !state.Running) return;
+    const path = state === null ? this.#group : this.#cgroup(state.Pid);
+    const isFrozen = state?.Paused || (path !== null && isCgroupFrozen(path));
+    const isOpen = index !== null && (await this.#recordedExit(index).catch(() => null)) === null;
     if (isOpen) this.#killed.set(index, because);
-    if (isFrozen && graceMs === 0) return this.#killFrozen(path);
+    if (isFrozen && graceMs === 0) return killContainer(this.#container, path);
+    if (state === null) return killContainer(this.#container, path);
     await this.thaw();
     const file = `${this.#of.controlDir}/step-${index}.killed`;
     const record = isOpen ? `echo ${quote(because)} >${quote(file)}` : '';
-    const said = await this.#exec(ender(this.#of.controlDir, graceMs, record));
-    if (!said.includes('left 0')) await this.#container.kill().catch(() => undefined);
+    const isDone = await endPolitely(this.#container, this.#of.controlDir, graceMs, record);
+    if (!isDone || (isOpen && !(await this.#hasSaidEnd(index)))) await killContainer(this.#container, path);
   }
 
-  /** A frozen run may be no longer ours: it must not do one more thing, so the whole container dies as it is. */
-  async #killFrozen(path: string | null): Promise<void> {
-    const killing = this.#container.kill().catch(() => undefined);
-    await sleep(50);
-    thawIfFrozen(path);
-    await killing;
-    for (let tries = 0; tries < 100 && (await this.#state())?.Running; tries++) await sleep(50);
-  }
-
-  /** Runs a script as root of the container; gives what it prints. */
-  async #exec(script: string): Promise<string> {
-    try {
-      const exec = await this.#container.exec({ Cmd: ['sh', '-c', script], User: '0', AttachStdout: true });
-      const frames = new FrameReader();
-      let text = '';
-      for await (const chunk of (await exec.start({})) as unknown as Readable)
-        for (const payload of frames.push(chunk as Buffer)) if (text.length < 4096) text += payload.toString('latin1');
-      return text;
-    } catch (cause) {
-      if (isGone(cause)) return '';
-      throw new AutogitError('executor-failed', `cannot signal run ${this.#of.run}`, { cause });
+  /** The container's sh may be the job's own and say anything; the keeper's word for the step's end it cannot know. */
+  async #hasSaidEnd(index: number): Promise<boolean> {
+    const until = performance.now() + endSaidMs;
+    for (;;) {
+      if (this.#live.exitCode(index) !== null) return true;
+      if ((await this.#recordedExit(index).catch(() => null)) !== null) return true;
+      if (performance.now() >= until) return false;
+      await sleep(50);
     }
   }
 
   async *#recorded(index: number, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    // Of a step that never begins nothing comes, and the record of a living container does not end by itself.
-    let isLost = false;
-    const lost = this.ended(index).then((end) => {
-      isLost = end.kind === 'lost';
+    // The record of a living container does not end by itself, and a full one has no end of the step.
+    let isOver = false;
+    const over = this.ended(index).then(() => {
+      isOver = true;
     });
-    lost.catch(() => {});
-    const splitter = new StepSplitter(this.#of.nonce);
-    const path = `${this.#of.controlDir}/output`;
+    over.catch(() => {});
+    const { nonce, keeper, controlDir } = this.#of;
+    const splitter = new StepSplitter();
+    splitter.expect(index, stepMarks(nonce, index, keeper));
+    const asks = { isOver: () => isOver, isFrozen: () => this.#isFrozenByFile() };
     let skip = offset;
-    for await (const chunk of readRecord(this.#container, path, () => isLost, signal)) {
+    for await (const chunk of readRecord(this.#container, `${controlDir}/output`, asks, signal)) {
       for (const piece of splitter.push(chunk)) {
-        if (piece.index !== index) continue;
         if (piece.kind === 'end') return;
         if (piece.kind === 'begin') continue;
         if (piece.bytes.length > skip) yield piece.bytes.subarray(skip);
         skip = Math.max(0, skip - piece.bytes.length);
       }
     }
+    for (const piece of signal.aborted ? [] : splitter.flush())
+      if (piece.kind === 'bytes' && piece.bytes.length > skip) yield piece.bytes.subarray(skip);
   }
 
-  async #state(): Promise<Docker.ContainerInspectInfo['State'] | null> {
+  /** Null when the container is gone. Waits for an engine that is away, by default as long as for an agent. */
+  async #state(waitMs?: number): Promise<Docker.ContainerInspectInfo['State'] | null> {
     try {
-      return (await this.#container.inspect()).State;
+      const limit = waitMs === undefined ? {} : { limitMs: waitMs };
+      const { State } = await whileAway(() => this.#container.inspect(), limit);
+      if (State.Pid > 0) this.#group ??= this.#cgroup(State.Pid);
+      return State;
     } catch (cause) {
       if (statusOf(cause) === 404) return null;
       throw new AutogitError('executor-failed', `the engine does not answer for run ${this.#of.run}`, { cause });
     }
+  }
+
+  #isFrozenByFile(): boolean {
+    return this.#group !== null && isCgroupFrozen(this.#group);
   }
 
   /** The folder of its control group on this machine; null for an engine elsewhere. */
@@ -359,25 +397,4 @@ export class DockerWorkspace implements Workspace {
     if (!isPathInside(path)) throw new AutogitError('executor-failed', `the path ${path} leaves the job's tree`);
     return posix.resolve(this.projectDir, path);
   }
-}
-
-const stopped = (state: { OOMKilled: boolean; ExitCode: number }): string =>
-  state.OOMKilled
-    ? 'its container was stopped: out of memory'
-    : `its container was stopped (exit code ${state.ExitCode}); someone else ended it, or the engine restarted`;
-
-/** With its volumes. Waits for a removal that is already under way. */
-export async function removeContainer(container: Docker.Container): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
-    try {
-      await container.remove({ force: true, v: true });
-      return;
-    } catch (cause) {
-      if (statusOf(cause) === 404) return;
-      if (statusOf(cause) !== 409)
-        throw new AutogitError('executor-failed', `cannot remove container ${container.id}`, { cause });
-      await sleep(100);
-    }
-  }
-  throw new AutogitError('executor-failed', `container ${container.id} is not removed after 10 s`);
 }

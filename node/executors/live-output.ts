@@ -18,6 +18,7 @@ interface StepWindow {
  */
 export class LiveOutput {
   readonly #steps = new Map<number, StepWindow>();
+  #newest: StepWindow | null = null;
   #waiting: (() => void)[] = [];
   /** True when the stream has ended: nothing more comes, and what there is may be incomplete. */
   isClosed = false;
@@ -25,9 +26,10 @@ export class LiveOutput {
   /** Opens a step's window: from here on its output is held from its first byte. */
   expect(index: number): void {
     if (this.#steps.has(index)) return;
-    // One step at a time: what came of earlier ones is in the record.
-    for (const step of this.#steps.values()) this.#drop(step);
-    this.#steps.set(index, { base: 0, total: 0, chunks: [], exitCode: null });
+    // One step at a time: what came of the one before is in the record.
+    if (this.#newest !== null) this.#drop(this.#newest);
+    this.#newest = { base: 0, total: 0, chunks: [], exitCode: null };
+    this.#steps.set(index, this.#newest);
   }
 
   add(pieces: LogPiece[]): void {

@@ -252,7 +252,8 @@ export class RunLife {
 
   async #adopt(): Promise<void> {
     const { handle } = this.#local;
-    const finding = handle === null ? Promise.resolve(null) : this.#executor.adopt(this.#spec(), handle);
+    const finding =
+      handle === null ? Promise.resolve(null) : this.#executor.adopt(this.#spec(), handle, this.#ending.signal);
     const found = await this.#ending.until('finding the run again', finding, abandonMs.preparing);
     if (found === null)
       throw new RunFailed('system', 'the agent of this node was restarted and nothing of the run is left');

@@ -136,7 +136,12 @@ function verdictAfter(scene: RunScene, step: StepRun, end: StepEnd): Verdict {
   if (end.kind === 'exited' && end.exitCode === 0) return verdict;
   if (end.kind === 'exited') {
     if (planned.allowFailure || verdict.state !== 'success') return verdict;
-    return { state: 'failed', cause: 'script', exitCode: end.exitCode, because: `exit code ${end.exitCode}` };
+    return {
+      state: 'failed',
+      cause: 'script',
+      exitCode: end.exitCode,
+      because: end.because ?? `exit code ${end.exitCode}`,
+    };
   }
   if (planned.limitMs !== null && overLimit.test(end.because)) {
     const because = `${scriptTookLong}, which is ${Math.round(planned.limitMs / 1000)} s here`;

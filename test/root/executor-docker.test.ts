@@ -115,7 +115,7 @@ describe('docker executor', () => {
   it('ends a job that takes more memory than it may, and the run can say so', async () => {
     const workspace = await prepare(testImages.bash, { memoryBytes: 32 << 20 });
     const { end } = await runStep(workspace, 0, 'x=$(head -c 100000000 /dev/zero | tr "\\0" x); echo "$x"');
-    expect(end).toEqual({ kind: 'exited', exitCode: 137 });
+    expect(end).toMatchObject({ kind: 'exited', exitCode: 137 });
     expect((await runStep(workspace, 1, 'echo alive')).text).toBe('alive\n');
   });
 

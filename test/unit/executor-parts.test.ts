@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { containerOptions } from '../../node/executors/docker-container.ts';
 import { registryLogin } from '../../node/executors/docker-image.ts';
-import { FrameReader, type LogPiece, StepSplitter, stepMark } from '../../node/executors/docker-log.ts';
+import { FrameReader, type LogPiece, recordedExit, StepSplitter, stepMarks } from '../../node/executors/docker-log.ts';
 import { jobEnvironment, jobPaths, quote, stepScript } from '../../node/executors/job-shell.ts';
 import { LiveOutput } from '../../node/executors/live-output.ts';
 import { runSlug } from '../../node/executors/run-slug.ts';
@@ -35,31 +35,72 @@ const collect = (pieces: LogPiece[]): Record<string, string> => {
 
 describe('output of a container', () => {
   const nonce = 'ab'.repeat(16);
-  const mark = stepMark(nonce);
-  const text =
-    `between\n${mark} begin 0\nhello autogit-step- ${mark.slice(0, 20)}\n\xff\0no newline${mark} end 0 17\n` +
-    `left over\n${mark} begin 1\n${mark} nonsense\n${mark}${mark} end 1 0\n${mark} begin 2\n${mark} end 2 255\n`;
-  const expected = {
-    '0': `hello autogit-step- ${mark.slice(0, 20)}\n\xff\0no newline`,
-    'exit 0': '17',
-    '1': `${mark} nonsense\n${mark}`,
-    'exit 1': '0',
-    'exit 2': '255',
+  const splitterOf = (index: number, keeper: 1 | 2 = 2): StepSplitter => {
+    const splitter = new StepSplitter();
+    splitter.expect(index, stepMarks(nonce, index, keeper));
+    return splitter;
   };
-
-  it.each([1, 2, 3, 7, 30, 64, 1000])('is split into steps in chunks of %i', (size) => {
-    const splitter = new StepSplitter(nonce);
+  const inChunks = (splitter: StepSplitter, text: string, size: number): LogPiece[] => {
     const bytes = Buffer.from(text, 'latin1');
     const pieces: LogPiece[] = [];
     for (let at = 0; at < bytes.length; at += size) pieces.push(...splitter.push(bytes.subarray(at, at + size)));
-    expect(collect([...pieces, ...splitter.flush()])).toEqual(expected);
+    return [...pieces, ...splitter.flush()];
+  };
+
+  it.each([1, 2, 3, 7, 30, 64, 1000])('is one step’s own bytes, in chunks of %i', (size) => {
+    const [mine, other] = [stepMarks(nonce, 1), stepMarks(nonce, 0)];
+    // The job has read its first word in the record: said again, it begins nothing; nor do an earlier step's words.
+    const own = `hello ${mine.begin}\n${mine.begin.slice(0, 20)}\n\xff\0${other.end} 0\n${mine.end}x 0\n${mine.end} 1234\nno newline`;
+    const text = `between\n${other.begin}\nzero\n${other.end} 3\nleft over\n${mine.begin}\n${own}${mine.end} 17\nafter\n${mine.end} 0\n`;
+    expect(collect(inChunks(splitterOf(1), text, size))).toEqual({ '1': own, 'exit 1': '17' });
+    expect(collect(inChunks(splitterOf(0), text, size))).toEqual({ '0': 'zero\n', 'exit 0': '3' });
+  });
+
+  it('is read from a container of an agent of before too', () => {
+    const mark = `autogit-step-${nonce}`;
+    const text = `${mark} begin 0\na${mark} end 0 17\n${mark} begin 1\nb${mark} end 1 0\n`;
+    expect(collect(inChunks(splitterOf(1, 1), text, 5))).toEqual({ '1': 'b', 'exit 1': '0' });
+  });
+
+  it('takes 20 MB of forged marks in turns of less than 50 ms, and none of them for a mark', () => {
+    // security A3: a walk over all steps for each forged one stopped the agent for minutes.
+    const marks = stepMarks(nonce, 0);
+    const splitter = splitterOf(0);
+    const live = new LiveOutput();
+    live.expect(0);
+    live.add(splitter.push(Buffer.from(`${marks.begin}\n`)));
+    let forged = '';
+    for (let k = 0; forged.length < 1 << 20; k++)
+      forged += `autogit-step-${nonce} begin ${k}\n${marks.begin}\n${marks.end.slice(0, -1)} 0\n${marks.end} 9999\n`;
+    const bytes = Buffer.from(forged, 'latin1');
+    let longest = 0;
+    for (let k = 0; k < 20; k++)
+      for (let at = 0; at < bytes.length; at += 64 << 10) {
+        const before = process.cpuUsage();
+        live.add(splitter.push(bytes.subarray(at, at + (64 << 10))));
+        const { user, system } = process.cpuUsage(before);
+        longest = Math.max(longest, (user + system) / 1000);
+      }
+    expect(longest).toBeLessThan(50);
+    expect(live.exitCode(0)).toBeNull();
+    live.add(splitter.push(Buffer.from(`${marks.end} 5\n`)));
+    expect(live.exitCode(0)).toBe(5);
+  });
+
+  it('believes only a record of the end that holds the step’s word', () => {
+    const marks = stepMarks(nonce, 0);
+    expect(recordedExit('0\n', marks, 2)).toBeNull();
+    expect(recordedExit(`${marks.begin} 0\n`, marks, 2)).toBeNull();
+    expect(recordedExit(`${marks.end} 7\n`, marks, 2)).toBe(7);
+    expect(recordedExit('7\n', marks, 1)).toBe(7);
+    expect(recordedExit(null, marks, 2)).toBeNull();
   });
 
   it('gives what only looked like a mark when the stream ends', () => {
-    const splitter = new StepSplitter(nonce);
-    const pieces = splitter.push(Buffer.from(`${mark} begin 0\nabc${mark.slice(0, 5)}`));
-    expect(collect(pieces)).toEqual({ '0': 'abc' });
-    expect(collect(splitter.flush())).toEqual({ '0': mark.slice(0, 5) });
+    const { begin, end } = stepMarks(nonce, 0);
+    const splitter = splitterOf(0);
+    expect(collect(splitter.push(Buffer.from(`${begin}\nabc${end.slice(0, 15)}`)))).toEqual({ '0': 'abc' });
+    expect(collect(splitter.flush())).toEqual({ '0': end.slice(0, 15) });
   });
 
   it('takes the engine’s frames apart, however they are cut', () => {

@@ -1,0 +1,124 @@
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type Docker from 'dockerode';
+import { AutogitError } from '../../protocol/errors.ts';
+import { showBytes } from '../quantities.ts';
+import { ender } from './docker-container.ts';
+import { isEngineAway, withLimit } from './docker-engine.ts';
+import { FrameReader } from './docker-log.ts';
+import { cgroupProcesses, thawIfFrozen } from './run-cgroup.ts';
+
+/**
+ * Ending a container needs nothing of the job: what is asked of the container's own sh has a limit, and then its control
+ * group is killed from outside, and the engine is told, until it says that nothing runs (security A4).
+ */
+
+/** ms beyond the grace within which a container's own sh must have ended the step. */
+const enderMs = 3_000;
+const callMs = 5_000;
+/** Processes that stand in a driver's call cannot be ended by anybody; then the engine is asked for so long. */
+const killForMs = 600_000;
+
+/** Ends the job's processes by the container's own sh; false when that did not work, whatever it said. */
+export async function endPolitely(
+  container: Docker.Container,
+  controlDir: string,
+  graceMs: number,
+  record: string,
+): Promise<boolean> {
+  let stream: Readable | null = null;
+  const said = async (): Promise<string> => {
+    const exec = await container.exec({
+      Cmd: ['sh', '-c', ender(controlDir, graceMs, record)],
+      User: '0',
+      AttachStdout: true,
+    });
+    stream = (await exec.start({})) as unknown as Readable;
+    const frames = new FrameReader();
+    let text = '';
+    for await (const chunk of stream)
+      for (const payload of frames.push(chunk as Buffer)) if (text.length < 4096) text += payload.toString('latin1');
+    return text;
+  };
+  try {
+    return (await withLimit(said(), graceMs + enderMs)).includes('left 0');
+  } catch {
+    // No sh, no engine, no answer: the container is ended from outside.
+    (stream as Readable | null)?.destroy();
+    return false;
+  }
+}
+
+/** SIGKILL to all of a group. Needs no engine, but root. True when nothing is left of it. */
+export async function killGroup(path: string | null): Promise<boolean> {
+  if (path === null) return false;
+  for (let tries = 0; tries < 20; tries++) {
+    const members = cgroupProcesses(path);
+    if (members.length === 0) return true;
+    try {
+      if (existsSync(join(path, 'cgroup.kill'))) writeFileSync(join(path, 'cgroup.kill'), '1');
+    } catch {
+      // Not ours to write; then the signals do it, or the engine.
+    }
+    for (const { pid } of members)
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // Gone, or not ours to end.
+      }
+    // Version 1 delivers a signal only to what is thawed; it dies before it does anything else.
+    thawIfFrozen(path);
+    await sleep(25);
+  }
+  return cgroupProcesses(path).length === 0;
+}
+
+/** Returns when the container does not run any more: the engine says so, or it is away and the group is empty. */
+export async function killContainer(container: Docker.Container, path: string | null): Promise<void> {
+  const until = performance.now() + killForMs;
+  for (let waitMs = 50; performance.now() < until; waitMs = Math.min(waitMs * 2, 2000)) {
+    const isEmpty = await killGroup(path);
+    await withLimit(container.kill(), callMs).catch(() => undefined);
+    thawIfFrozen(path);
+    try {
+      if (!(await withLimit(container.inspect(), callMs)).State.Running) return;
+    } catch (error) {
+      if ((error as { statusCode?: number }).statusCode === 404) return;
+      if (isEngineAway(error) && isEmpty) return;
+    }
+    await sleep(waitMs);
+  }
+  throw new AutogitError('executor-failed', `container ${container.id} cannot be ended`);
+}
+
+/** With its volumes. Waits for a removal that is already under way. */
+export async function removeContainer(container: Docker.Container): Promise<void> {
+  for (let tries = 0; tries < 100; tries++) {
+    try {
+      await container.remove({ force: true, v: true });
+      return;
+    } catch (cause) {
+      const status = (cause as { statusCode?: number }).statusCode;
+      if (status === 404) return;
+      if (status !== 409)
+        throw new AutogitError('executor-failed', `cannot remove container ${container.id}`, { cause });
+      await sleep(100);
+    }
+  }
+  throw new AutogitError('executor-failed', `container ${container.id} is not removed after 10 s`);
+}
+
+export const stopped = (state: { OOMKilled: boolean; ExitCode: number }): string =>
+  state.OOMKilled
+    ? 'its container was stopped: out of memory'
+    : `its container was stopped (exit code ${state.ExitCode}); someone else ended it, or the engine restarted`;
+
+/** Says which limit was met and what raises it (official-runner F13). */
+export function outOfMemory(memoryBytes: number | null): string {
+  if (memoryBytes === null) return 'killed: out of memory (exit code 137)';
+  const gib = 2 ** 30;
+  const more = Math.max(4, 2 ** Math.ceil(Math.log2((memoryBytes * 2) / gib)));
+  return `killed: out of memory, this job may use ${showBytes(memoryBytes)}; ask for more with the tag mem-${more}g (exit code 137)`;
+}

@@ -1,0 +1,64 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * An engine that is away for a moment (an upgrade of docker, a kill -9) takes nothing from a run: with live-restore its
+ * container, its input and its record are all intact. So runs wait for it as they wait for an agent's restart, and what is
+ * left when it is back is looked at then (real-libraries A1, public-reports 4).
+ */
+export const engineWaitMs = 60_000;
+const againMs = 300;
+
+const awayCodes = new Set([
+  'ECONNREFUSED',
+  'ENOENT',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+]);
+/** What an engine says that answers but has lost its own other half, or ends. */
+const halfAway = /containerd|shutting down|connection error|transport is closing|context canceled/i;
+
+/** True when nobody answered; false for everything that an engine said about a container or an image. */
+export function isEngineAway(error: unknown): boolean {
+  let cause = error;
+  for (let depth = 0; depth < 6 && cause instanceof Error; depth++) {
+    const { code, statusCode } = cause as { code?: string; statusCode?: number };
+    if (statusCode !== undefined) return statusCode >= 500 && halfAway.test(cause.message);
+    if (code !== undefined && awayCodes.has(code)) return true;
+    if (/socket hang up|no answer within/.test(cause.message)) return true;
+    cause = cause.cause;
+  }
+  return false;
+}
+
+/** Asks again while the engine is away, at most `limitMs`; then the last error is thrown. */
+export async function whileAway<T>(
+  work: () => Promise<T>,
+  { limitMs = engineWaitMs, signal }: { limitMs?: number; signal?: AbortSignal } = {},
+): Promise<T> {
+  const until = performance.now() + limitMs;
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isEngineAway(error) || signal?.aborted || performance.now() >= until) throw error;
+      await sleep(againMs, undefined, signal ? { signal } : {}).catch(() => undefined);
+    }
+  }
+}
+
+/** An engine may take a call and never answer it. */
+export async function withLimit<T>(work: Promise<T>, limitMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, fail) => {
+    timer = setTimeout(() => fail(new Error(`no answer within ${limitMs / 1000} s`)), limitMs);
+  });
+  work.catch(() => undefined);
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,26 @@
+import type Docker from 'dockerode';
+import type { Clock } from '../clock.ts';
+import type { KeeperVersion } from './docker-log.ts';
+import type { JobPaths } from './job-shell.ts';
+import type { PackedFile } from './tar-names.ts';
+
+/** What a container's workspace must know of its run. */
+export interface DockerRun {
+  docker: Docker;
+  containerId: string;
+  name: string;
+  run: string;
+  nonce: string;
+  keeper: KeeperVersion;
+  paths: JobPaths;
+  /** Where step scripts, exit codes and the environment lie in the container. */
+  controlDir: string;
+  user: { uid: number; gid: number };
+  /** Folders, environment and file variables: they travel with the first step's script. */
+  firstFiles: PackedFile[];
+  clock: Clock;
+  /** As the container was made; for the sentence of a job that wanted more. */
+  memoryBytes: number | null;
+  /** Called when the container could not be removed: it is tried again until it is gone. */
+  onLeft(containerId: string): void;
+}
