@@ -184,7 +184,7 @@ const meanings: Record<string, string> = {
   retryLost: "does the mesh itself run a job again whose machine was lost? (off: only GitLab's `retry:`)",
   defaultArch: 'architecture of jobs whose tags name none',
   graceMs: 'how long a host of GitLab may be silent before another takes over',
-  lostAfterMs: 'how long a silent machine keeps its jobs',
+  silentMs: 'how long a silent machine keeps its jobs at least',
 };
 
 function settingValue(key: MeshSetting, text: string): boolean | number | string {
