@@ -5,7 +5,7 @@ import { leaderOf } from '../scheduler/views.ts';
 import { LocalApi } from './agent/api.ts';
 import { connectionErrors } from './agent/connection-errors.ts';
 import { makeRoomToStart } from './agent/disk-start.ts';
-import { becomeMember, meshKeyFact } from './agent/joining.ts';
+import { becomeMember } from './agent/joining.ts';
 import { knownNodes, remember } from './agent/known-nodes.ts';
 import { type Neighbours, watchNeighbours } from './agent/lone-founder.ts';
 import { describeMachine, machineOf, openExecutors } from './agent/machine-lines.ts';
@@ -29,6 +29,7 @@ import { places } from './home.ts';
 import { type Identity, loadIdentity } from './identity.ts';
 import { openStore } from './level-store.ts';
 import type { Log } from './log.ts';
+import { readMeshKey } from './mesh-key.ts';
 import type { LanNetwork } from './network/network.ts';
 import type { Sightings } from './network/sightings.ts';
 import type { Executor, Machine, Store } from './ports.ts';
@@ -151,14 +152,14 @@ export class Agent {
     await this.#serve(network, pause);
     if (!(await this.#open(network))) return;
     if (leaving !== null) {
-      await this.#join(network, store, leaving);
+      await this.#join(network, store, identity.privateKey.raw, leaving);
       return this.#stopping.signal.aborted ? undefined : this.#goOn({ switch: false });
     }
     if (!wasMember) {
       // What the machine has to offer is found out while the LAN is asked for its mesh.
       const hands = this.#hands(identity, pause);
       hands.catch((error: unknown) => this.#end({ code: 1, error }));
-      await this.#join(network, store, null);
+      await this.#join(network, store, identity.privateKey.raw, null);
       if (this.#stopping.signal.aborted) return;
       await this.#belong(identity, store, slot, await hands);
     }
@@ -240,12 +241,13 @@ export class Agent {
     this.#closers.push(() => server.close());
   }
 
-  async #join(network: LanNetwork, store: Store, leaving: string | null): Promise<void> {
+  async #join(network: LanNetwork, store: Store, seed: Uint8Array, leaving: string | null): Promise<void> {
     const how = await becomeMember({
       leaving,
       options: this.#options,
       network,
       store,
+      seed,
       clock: this.#clock,
       lines: this.#lines,
       onWords: (words, mesh) => {
@@ -263,8 +265,7 @@ export class Agent {
 
   /** Becomes what the store says: a member. Runs of before a restart go on from here, without a network. */
   async #belong(identity: Identity, store: Store, slot: NetworkSlot, hands: Hands): Promise<void> {
-    const meshKey = (await store.get(meshKeyFact)) ?? '';
-    if (meshKey === '') throw new AutogitError('store-corrupt', 'the store has a ledger but not the key of its mesh');
+    const meshKey = await readMeshKey(store, identity.privateKey.raw);
     const member = new Member({
       ...hands,
       store,

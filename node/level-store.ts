@@ -293,6 +293,14 @@ class LevelStore implements Store {
     await this.#batch([{ type: 'put', key: factKey(key), value: withChecksum(value) }]);
   }
 
+  async rewrite(): Promise<void> {
+    const level = (await this.#batches.level()) as Database & {
+      compactRange(start: string, end: string): Promise<void>;
+    };
+    // A space and a tilde lie before and behind all keys.
+    await level.compactRange(' ', '~');
+  }
+
   async close(): Promise<void> {
     await this.#batches.close();
   }

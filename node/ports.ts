@@ -54,9 +54,11 @@ export interface Store {
   putRun(run: LocalRun): Promise<void>;
   deleteRun(run: string): Promise<void>;
   runs(): Promise<LocalRun[]>;
-  /** Small facts of the shell: mesh key (0600 store), known addresses, port. */
+  /** Small facts of the shell: the mesh key (sealed, see mesh-key.ts), known addresses, port. */
   get(key: string): Promise<string | null>;
   put(key: string, value: string): Promise<void>;
+  /** Writes all of it anew, so that nothing of what was overwritten or removed is left in its files. */
+  rewrite(): Promise<void>;
   close(): Promise<void>;
 }
 

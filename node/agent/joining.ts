@@ -10,6 +10,7 @@ import type { Clock } from '../clock.ts';
 import { type FoundMesh, findMeshes } from '../enrol/find-meshes.ts';
 import { type InviteCode, readInviteCode } from '../enrol/invite-code.ts';
 import { knock } from '../enrol/knock.ts';
+import { keepMeshKey } from '../mesh-key.ts';
 import type { LanNetwork } from '../network/network.ts';
 import type { Store } from '../ports.ts';
 import { newMeshKey } from '../seal.ts';
@@ -21,12 +22,13 @@ const lookBeforeFoundingMs = 250;
 const lookAgainMs = 5_000;
 /** An invite or a pair window lets a machine in sooner; then nobody is asked to compare words. */
 const noPersonMs = 700;
-export const meshKeyFact = 'mesh-key';
 
 export interface Joining {
   options: JoinOptions;
   network: LanNetwork;
   store: Store;
+  /** Of this node's identity: it seals the mesh key in the store. */
+  seed: Uint8Array;
   clock: Clock;
   lines: Lines;
   /** The mesh that this machine leaves for another one; null when it is in none. */
@@ -151,7 +153,8 @@ async function askName({ options, lines, signal }: Joining): Promise<string> {
   }
 }
 
-async function found({ options, network, store, clock, lines }: Joining, name: string): Promise<void> {
+async function found(joining: Joining, name: string): Promise<void> {
+  const { options, network, store, clock, lines } = joining;
   const wallMs = clock.wallMs();
   const ledger = foundingLedger({
     meshId: randomBytes(8).toString('hex'),
@@ -166,13 +169,13 @@ async function found({ options, network, store, clock, lines }: Joining, name: s
     pairUntil: options.pairMs === null ? 0 : wallMs + options.pairMs,
     defaultArch: archName(process.arch),
   });
-  await keep(store, ledger, newMeshKey());
+  await keep(joining, ledger, newMeshKey());
   lines.ok('founded', `mesh "${name}"; on the other machines: autogit-node join`);
 }
 
 /** The key first: a ledger without its key would be a member that cannot open its secrets. */
-async function keep(store: Store, ledger: Ledger, meshKey: string): Promise<void> {
-  await store.put(meshKeyFact, meshKey);
+async function keep({ store, seed }: Joining, ledger: Ledger, meshKey: string): Promise<void> {
+  await keepMeshKey(store, seed, meshKey);
   await store.write([
     { key: 'accepted', value: ledger },
     { key: 'committed', value: ledger },
@@ -203,7 +206,7 @@ async function enter(joining: Joining, mesh: FoundMesh, invite: InviteCode | nul
   clearTimeout(asking);
   onWords(null, null);
   if (outcome.kind === 'approved') {
-    await keep(store, outcome.ledger, outcome.meshKey);
+    await keep(joining, outcome.ledger, outcome.meshKey);
     lines.ok('approved', `${shown(outcome.because)}, after ${((performance.now() - began) / 1000).toFixed(0)} s`);
     return true;
   }
