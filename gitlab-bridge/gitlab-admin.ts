@@ -14,6 +14,12 @@ export interface PendingJob {
   tags: string[];
   queuedAt: number;
 }
+export interface Queue {
+  jobs: PendingJob[];
+  complete: boolean;
+  /** Jobs, of any runner, that somebody is canceling now. */
+  canceling: number[];
+}
 export interface RunnerJob {
   job: number;
   projectId: number;
@@ -47,7 +53,7 @@ export interface GitlabFacts {
 export interface GitlabAdmin {
   check(): Promise<GitlabFacts>;
   /** The pending queue without taking anything, oldest first, to its end or `limit`. */
-  readQueue(limit: number): Promise<{ jobs: PendingJob[]; complete: boolean }>;
+  readQueue(limit: number): Promise<Queue>;
   /** An instance runner of exactly these tags; takes untagged jobs only when it has none. The token is shown once. */
   createRunner(runner: { tags: string[]; description: string }): Promise<{ id: number; token: string }>;
   /** Gone already is fine. */
@@ -85,6 +91,7 @@ const gid = z
   .transform((value) => Number(value.slice(value.lastIndexOf('/') + 1)));
 const QueuePage = z.object({
   data: z.object({
+    canceling: z.object({ nodes: z.array(z.object({ id: gid }).nullable()).nullable() }).nullish(),
     jobs: z
       .object({
         pageInfo: z.object({ hasPreviousPage: z.boolean(), startCursor: z.string().nullable() }),
@@ -107,7 +114,9 @@ const QueuePage = z.object({
       .nullable(),
   }),
 });
-const queueQuery = `query autogitQueue($last: Int!, $before: String) {
+/** With the jobs that are being canceled where this GitLab knows that state: one call tells both. */
+const queueQuery = (withCanceling: boolean) => `query autogitQueue($last: Int!, $before: String) {
+  ${withCanceling ? 'canceling: jobs(statuses: [CANCELING], first: 100) { nodes { id } }' : ''}
   jobs(statuses: [PENDING], last: $last, before: $before) {
     pageInfo { hasPreviousPage startCursor }
     nodes { id name refName tags queuedAt createdAt project { id fullPath } }
@@ -206,6 +215,7 @@ class AdminDoor {
 
 export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
   const door = new AdminDoor(options);
+  const knows = { canceling: true };
   let knownAdminUntil = Number.NEGATIVE_INFINITY;
 
   /** A GitLab shows an empty queue, or none, to those who are no admin: tell that from a queue that is empty. */
@@ -222,7 +232,7 @@ export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
   return {
     check: () => check(door),
     readQueue: async (limit) => {
-      const read = await readQueue(door, limit);
+      const read = await readQueue(door, limit, knows);
       if (read.jobs.length === 0) await demandAdmin();
       return read;
     },
@@ -270,17 +280,26 @@ async function check(door: AdminDoor): Promise<GitlabFacts> {
 }
 
 /** GitLab lists newest first: the last page holds the oldest jobs, and its end the very oldest. */
-async function readQueue(door: AdminDoor, limit: number): Promise<{ jobs: PendingJob[]; complete: boolean }> {
+async function readQueue(door: AdminDoor, limit: number, knows: { canceling: boolean }): Promise<Queue> {
   const jobs = new Map<number, PendingJob>();
+  let canceling: number[] = [];
   let before: string | null = null;
   for (let page = 0; page < mostPages; page++) {
-    const reply = await door.raw('POST', '/api/graphql', { query: queueQuery, variables: { last: pageSize, before } });
+    const reply = await door.raw('POST', '/api/graphql', {
+      query: queueQuery(knows.canceling && before === null),
+      variables: { last: pageSize, before },
+    });
     const Errors = z.object({ errors: z.array(z.object({ message: z.string() })).min(1) });
     door.judge('the queue', reply);
     const failed = Errors.safeParse(safeJson(reply.body));
+    if (failed.success && knows.canceling && /canceling/i.test(failed.data.errors[0]?.message ?? '')) {
+      knows.canceling = false;
+      return readQueue(door, limit, knows);
+    }
     if (failed.success)
       throw new AutogitError('gitlab-answer', `GitLab's GraphQL says: ${failed.data.errors[0]?.message.slice(0, 300)}`);
-    const found = door.parse(QueuePage, 'the queue', reply).data.jobs;
+    const { jobs: found, canceling: ending } = door.parse(QueuePage, 'the queue', reply).data;
+    if (before === null) canceling = (ending?.nodes ?? []).flatMap((node) => (node ? [node.id] : []));
     for (const node of (found?.nodes ?? []).toReversed()) {
       if (!node?.project) continue;
       const queuedAt = Date.parse(node.queuedAt ?? node.createdAt ?? '');
@@ -293,14 +312,14 @@ async function readQueue(door: AdminDoor, limit: number): Promise<{ jobs: Pendin
         tags: (node.tags ?? []).slice(0, limits.tagsPerJob).map((tag) => tag.slice(0, limits.tagChars)),
         queuedAt: Number.isFinite(queuedAt) ? queuedAt : 0,
       });
-      if (jobs.size >= limit) return { jobs: [...jobs.values()], complete: false };
+      if (jobs.size >= limit) return { jobs: [...jobs.values()], complete: false, canceling };
     }
     const info = found?.pageInfo;
     if (!info?.hasPreviousPage || !info.startCursor || info.startCursor === before)
-      return { jobs: [...jobs.values()], complete: true };
+      return { jobs: [...jobs.values()], complete: true, canceling };
     before = info.startCursor;
   }
-  return { jobs: [...jobs.values()], complete: false };
+  return { jobs: [...jobs.values()], complete: false, canceling };
 }
 
 function safeJson(body: Buffer): unknown {

@@ -138,6 +138,8 @@ export const Run = z.looseObject({
   boot: BootId.optional(),
   /** Set by the leader once GitLab knows that a lost run is lost, so that a next leader need not say it again. */
   failedAtGitlab: z.boolean().optional(),
+  /** Set by the leader: somebody is canceling it at GitLab. Its node asks there at once. */
+  canceling: z.boolean().optional(),
 });
 export type Run = z.infer<typeof Run>;
 

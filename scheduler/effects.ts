@@ -62,6 +62,8 @@ export type Effect =
    */
   | { kind: 'rescue-job'; projectId: number; job: number; retry: boolean; because: string }
   | { kind: 'compare-runs'; runners: number[] }
+  /** Somebody cancels this run at GitLab: ask there now, its script may say nothing for long. */
+  | { kind: 'hint-run'; run: string }
   /** This run is no longer ours: stop it and forget it. */
   | { kind: 'drop-run'; run: string; because: string }
   /** A line for agent.log, with a stable event name (INTERFACE.md, Events), and the sentence. */

@@ -68,7 +68,8 @@ export type Happened =
   /** It stays after all (the machine woke up): take its place again. */
   | { kind: 'return-asked' }
   /** Answer to `read-queue`. */
-  | { kind: 'queue-read'; jobs: QueuedJob[]; complete: boolean }
+  /** `canceling`: jobs of any runner that somebody is canceling. */
+  | { kind: 'queue-read'; jobs: QueuedJob[]; complete: boolean; canceling?: readonly number[] }
   /** `isRefused`: GitLab answers, and will not have the token. */
   | { kind: 'queue-failed'; because: string; isRefused?: boolean }
   /** Something happened at GitLab (webhook, finished run): look at the queue now. */

@@ -11,7 +11,10 @@ export function outsideHands(
   network: NetworkSlot,
   gitlab: GitlabDesk,
   log: Log,
-): Omit<Hands, 'probe' | 'answer' | 'publish-ledger' | 'mint-store' | 'departed' | 'take-job' | 'drop-run'> {
+): Omit<
+  Hands,
+  'probe' | 'answer' | 'publish-ledger' | 'mint-store' | 'departed' | 'take-job' | 'drop-run' | 'hint-run'
+> {
   const atGitlab = (effect: Parameters<GitlabDesk['perform']>[0]): void => gitlab.perform(effect);
   return {
     send: ({ to, message, era }) => network.send(to, message, era),

@@ -118,8 +118,8 @@ export class GitlabDesk {
 
   async #readQueue(): Promise<void> {
     try {
-      const { jobs, complete } = await this.admin().readQueue(limits.queueJobs);
-      this.#options.feed({ kind: 'queue-read', jobs, complete });
+      const read = await this.admin().readQueue(limits.queueJobs);
+      this.#options.feed({ kind: 'queue-read', ...read });
     } catch (error) {
       const isRefused = error instanceof AutogitError && error.code === 'gitlab-refused';
       if (!isRefused) this.#options.onAway?.();

@@ -150,6 +150,7 @@ export class Member {
           },
         );
       },
+      'hint-run': ({ run }) => this.runs.hint(run),
       'drop-run': ({ run, because }) => {
         this.runs.drop(run, because).catch((error: Error) => log.warn(`drop-run ${run}: ${error.message}`));
       },

@@ -52,6 +52,7 @@ export class GitlabLine {
   #isFinal = false;
   #refusals = 0;
   #pages = 0;
+  #isAsked = false;
   readonly #forgetReturn: () => void;
   #lastJobStatus: string | null = null;
   #wake: () => void = () => undefined;
@@ -92,6 +93,12 @@ export class GitlabLine {
     this.wake();
   }
 
+  /** Asks GitLab at once how the job is: somebody may be canceling it, and its script may say nothing for long. */
+  askNow(): void {
+    this.#isAsked = true;
+    this.wake();
+  }
+
   /** Ends the line without a word to GitLab. */
   async stop(): Promise<void> {
     this.#gone.abort();
@@ -113,6 +120,9 @@ export class GitlabLine {
       const answer = await updateJob(this.#options.line(), this.#whole(update()), { signal: this.#gone.signal });
       if (this.#gone.signal.aborted) return null;
       this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
+      // Canceled in the very last moment: what GitLab calls it is its end.
+      if (answer.status === 200 && answer.jobStatus === 'canceled' && this.#sender.phase === 'live')
+        return { kind: 'disowned', because: 'the job is canceled at GitLab' };
       if (answer.status === 200) return { kind: 'delivered' };
       if (answer.status === 403 || answer.status === 404) return this.#ended(update().state, answer.because);
       const isRefusal =
@@ -157,7 +167,10 @@ export class GitlabLine {
         isUrgent: this.#isFinal || this.#hurryTo > this.#sender.acked,
         keepAliveMs: keepAliveMs(),
       });
-      if (action.kind === 'wait') await this.#pause(action.untilMs - bootMs());
+      if (this.#isAsked) {
+        this.#isAsked = false;
+        await this.#perform({ kind: 'keep-alive' });
+      } else if (action.kind === 'wait') await this.#pause(action.untilMs - bootMs());
       else await this.#perform(action);
     }
   }

@@ -116,6 +116,11 @@ export class RunDesk {
     this.#lives.get(run)?.fail(because);
   }
 
+  /** Somebody cancels it at GitLab: it asks there now. */
+  hint(run: string): void {
+    this.#lives.get(run)?.line.askNow();
+  }
+
   /** A sentence of an executor that the job's owner should read: a pull, a variable that no shell can hold. */
   note(run: string, sentence: string): void {
     this.#lives.get(run)?.note(sentence);

@@ -1,7 +1,7 @@
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
-import { isOpen, type JobsState, without } from './jobs-state.ts';
+import { isBusy, isOpen, type JobsState, without } from './jobs-state.ts';
 import { note, type Turn, tell, wake } from './turn.ts';
 
 /** While the ledger shows something else than this node knows, the leader is told again this often. */
@@ -48,7 +48,16 @@ const sameInLedger = (ledger: Ledger | null, run: Run): boolean => {
 
 /** Drops what is no longer ours, forgets what is over and known, and tells the leader until the ledger agrees. */
 export function tendOwnRuns(jobs: JobsState, turn: Turn): JobsState {
+  hintCanceling(jobs, turn);
   return tellLeader(forgetKnown(dropDisowned(jobs, turn), turn), turn);
+}
+
+/** Once for each: when the ledger that says so is committed, and at an agent's start. */
+function hintCanceling({ own, seen }: JobsState, turn: Turn): void {
+  for (const run of Object.values(own.runs)) {
+    const isNews = turn.context.committed?.runs[run.run]?.canceling && !seen.committed?.runs[run.run]?.canceling;
+    if (isNews && isBusy(run)) turn.effects.push({ kind: 'hint-run', run: run.run });
+  }
 }
 
 /** SAFETY J1: once `lost` is committed the run may be given to another, so it must not go on here. */

@@ -3,6 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
 import { isOpen, type JobsState, type LeadState, type QueueState, type WaitingJob } from './jobs-state.ts';
+import { runCanceling } from './run-edits.ts';
 import { note, type Turn, wake } from './turn.ts';
 import { span } from './words.ts';
 
@@ -73,6 +74,9 @@ export function queueRead(jobs: JobsState, turn: Turn, input: InputOf<'queue-rea
   if (lead === null || lead.queue.askedAt === null) return jobs;
   if (lead.queue.failures > 0)
     note(turn, 'gitlab-state', 'info', 'GitLab answers again', { from: 'degraded', to: 'healthy' });
+  const canceling = new Set(input.canceling ?? []);
+  for (const run of Object.values(turn.context.ledger?.runs ?? {}))
+    if (canceling.has(run.job) && isOpen(run) && run.canceling !== true) turn.edits.push(runCanceling(run.run));
   const oldestFirst = [...input.jobs].sort((a, b) => a.queuedAt - b.queuedAt || a.job - b.job);
   const expected = input.jobs.length > 0 || isWorkExpected(lead, turn);
   const { again, askedAt } = lead.queue;

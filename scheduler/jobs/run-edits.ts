@@ -29,7 +29,7 @@ function mergedRun(known: Run | undefined, told: Run, boot: string, wallMs: numb
   if (known.boot !== undefined && known.boot !== boot && isBusy(told)) return known;
   if (rank[told.state] < rank[known.state] || sameRun(known, told)) return known;
   if (rank[known.state] === 3) return known;
-  return { ...told, boot: known.boot ?? boot };
+  return { ...told, boot: known.boot ?? boot, ...(known.canceling ? { canceling: true } : {}) };
 }
 
 export function mergeRuns(ledger: Ledger, told: Readonly<Record<string, ToldRuns>>, wallMs: number): Ledger {
@@ -124,5 +124,16 @@ export const rescueOver = (job: number, because: string): LedgerEdit => ({
     if (ledger.rescues?.[job] === undefined) return ledger;
     const { [job]: _over, ...rescues } = ledger.rescues;
     return { ...ledger, rescues };
+  },
+});
+
+/** Its node hears of it with the ledger, sooner than by its own next word to GitLab. */
+export const runCanceling = (run: string): LedgerEdit => ({
+  name: 'run-canceling',
+  because: 'somebody cancels it at GitLab',
+  apply(ledger) {
+    const known = ledger.runs[run];
+    if (known === undefined || !isOpen(known) || known.canceling === true) return ledger;
+    return { ...ledger, runs: { ...ledger.runs, [run]: { ...known, canceling: true } } };
   },
 });

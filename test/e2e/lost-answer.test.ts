@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { formMesh, pipelineEnd } from './mesh.ts';
+import { formMesh, pipelineEnd, runningJobs } from './mesh.ts';
 import { Rig, type TestMachine, until } from './rig.ts';
 import { SpoilingProxy } from './spoiling-proxy.ts';
 
@@ -61,5 +61,23 @@ describe('a job whose answer got lost', () => {
     expect((await pipelineEnd(rig, project, 20_000)).status).toBe('success');
     expect(machine.events('class-lost')).toHaveLength(1);
     expect(await gitlab.api<unknown[]>('/runners/all')).toHaveLength(1);
+  }, 60_000);
+
+  it('a cancel in GitLab reaches a script that says nothing within 5 s, and jobs says so (A4, newcomer S8)', async () => {
+    const gitlab = rig.gitlab!;
+    const project = await gitlab.push('silent', {
+      '.gitlab-ci.yml': "silent: { script: ['echo began; sleep 120'] }",
+    });
+    const job = await until('the script', async () => {
+      const [running] = await runningJobs(rig, project);
+      return running && (await gitlab.trace(project, running.id)).includes('began') ? running : null;
+    });
+    const began = Date.now();
+    await gitlab.api(`/projects/${project}/jobs/${job.id}/cancel`, { method: 'POST' });
+    expect((await pipelineEnd(rig, project, 20_000)).jobs).toMatchObject([{ name: 'silent', status: 'canceled' }]);
+    expect(Date.now() - began).toBeLessThan(5_000);
+    await until('jobs says what GitLab says', async () =>
+      (await machine.jobs()).find((row) => row.job === job.id && row.state === 'canceled'),
+    );
   }, 60_000);
 });

@@ -216,6 +216,8 @@ export class Agent {
         return world.figures.add(`note ${effect.event}`);
       case 'take-job':
         return this.runs.take(effect);
+      case 'hint-run':
+        return;
       case 'drop-run':
         return this.runs.drop(effect.run, effect.because);
       default:
