@@ -381,30 +381,3 @@ describe('taken and forgotten (SAFETY J3)', () => {
     expect(lab.effects('rescue-job')).toEqual([]);
   });
 });
-
-describe('a cancel at GitLab', () => {
-  it('is told by the leader with the ledger, and its node asks GitLab once (A4)', () => {
-    const lab = withRun();
-    lab.run(2000);
-    const reads = (): void => {
-      const node = lab.node(lab.leader ?? '');
-      const { lead } = node.jobs;
-      if (!lead) throw new Error('nobody leads');
-      node.jobs = { ...node.jobs, lead: { ...lead, queue: { ...lead.queue, askedAt: lab.at } } };
-      lab.feed(node.name, { kind: 'queue-read', jobs: [], complete: true, canceling: [4815, 12] });
-    };
-    reads();
-    lab.run(1000);
-    reads();
-    lab.run(3000);
-    const run = Object.values(lab.committed.runs).find(({ job }) => job === 4815);
-    if (!run) throw new Error('the run is gone');
-    expect(run.canceling).toBe(true);
-    expect(lab.effects('hint-run')).toEqual([{ kind: 'hint-run', run: run.run }]);
-    // What its node says of it later does not take that away.
-    const { canceling: _leaders, ...own } = run;
-    lab.feed(run.node, { kind: 'run-changed', run: { ...own, frozen: true } });
-    lab.run(1000);
-    expect(lab.committed.runs[run.run]).toMatchObject({ frozen: true, canceling: true });
-  });
-});
