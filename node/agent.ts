@@ -5,6 +5,7 @@ import { leaderOf } from '../scheduler/views.ts';
 import { LocalApi } from './agent/api.ts';
 import { connectionErrors } from './agent/connection-errors.ts';
 import { makeRoomToStart } from './agent/disk-start.ts';
+import { ExecutorHealth } from './agent/executor-health.ts';
 import { becomeMember } from './agent/joining.ts';
 import { knownNodes, remember } from './agent/known-nodes.ts';
 import { type Neighbours, watchNeighbours } from './agent/lone-founder.ts';
@@ -186,8 +187,10 @@ export class Agent {
     const executors = await openExecutors(this.#options, identity.id, this.#lines, (run, sentence) =>
       this.#member?.runs.note(run, sentence),
     );
+    const health = await new ExecutorHealth(executors, this.#log).begin();
     const machine = machineOf(this.#options, executors, {
       clock: this.#clock,
+      workingExecutors: () => health.working(),
       pause: () => pause.state(),
       storeProblem: () => this.#member?.storeProblem ?? null,
     });

@@ -114,6 +114,8 @@ export interface Executor {
   readonly features: readonly string[];
   /** Says in words whether it works here; throws AutogitError with the fix when it does not. */
   check(): Promise<string>;
+  /** A cheap look before a job is asked for, so that none is taken that cannot begin; throws as `check` does. */
+  ready?(): Promise<void>;
   prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace>;
   /**
    * Finds what `prepare` made before a restart; null when nothing of it is left. Where that cannot be known now (an engine

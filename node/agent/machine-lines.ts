@@ -19,7 +19,7 @@ export function describeMachine({ capacity }: Measured): string {
 
 /**
  * The executors that work here, the first being the default. Asked for by name, one that does not work ends the agent;
- * without a wish it is docker where an engine answers. Process is never chosen by itself (DESIGN §9).
+ * without a wish it is docker, as soon as an engine answers. Process is never chosen by itself (DESIGN §9).
  */
 export async function openExecutors(
   options: JoinOptions,
@@ -42,6 +42,8 @@ export async function openExecutors(
     } catch (error) {
       if (!(error instanceof AutogitError) || options.executors.length > 0) throw error;
       lines.warn(kind, `${error.message}; this machine takes no jobs (${error.hint})`);
+      // An engine that is started later is used from then on, and runs that it has from before are found again.
+      if (kind === 'docker') found.push(executor);
     }
   }
   return found;
@@ -51,7 +53,7 @@ export async function openExecutors(
 export const machineOf = (
   { labels, maxRuns, reserveMemoryBytes, playGpus, home }: JoinOptions,
   executors: readonly Executor[],
-  rest: Pick<MachineOptions, 'clock' | 'pause' | 'storeProblem'>,
+  rest: Pick<MachineOptions, 'clock' | 'pause' | 'storeProblem' | 'workingExecutors'>,
 ): Machine =>
   createMachine({
     folder: home,

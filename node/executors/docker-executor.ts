@@ -54,16 +54,14 @@ export class DockerExecutor implements Executor {
   }
 
   async check(): Promise<string> {
-    const info = await withLimit((await this.#docker()).info(), connectMs).catch((cause: unknown) => {
-      const refused = (cause as { code?: string }).code === 'EACCES';
-      throw new AutogitError('no-docker', `no Docker Engine answers: ${(cause as Error).message}`, {
-        cause,
-        ...(refused && { hint: 'let this user use it: sudo usermod -aG docker $USER, then log in again' }),
-      });
-    });
+    const info = await withLimit((await this.#docker()).info(), connectMs).catch(noDocker);
     if (info.OSType !== 'linux') throw new AutogitError('no-docker', `the engine runs ${info.OSType} containers`);
     const groups = `cgroup v${(info as { CgroupVersion?: string }).CgroupVersion ?? '1'}`;
     return `Docker Engine ${info.ServerVersion} (${info.Driver}, ${groups})`;
+  }
+
+  async ready(): Promise<void> {
+    await withLimit((await this.#docker()).ping(), connectMs).catch(noDocker);
   }
 
   /** Nothing of the job has run before it is prepared, so an engine that goes away meanwhile is waited for. */
@@ -302,6 +300,14 @@ function firstFiles(environment: JobEnvironment, paths: JobPaths, user: { uid: n
     })),
   ];
 }
+
+const noDocker = (cause: unknown): never => {
+  const refused = (cause as { code?: string }).code === 'EACCES';
+  throw new AutogitError('no-docker', `no Docker Engine answers: ${(cause as Error).message}`, {
+    cause,
+    ...(refused && { hint: 'let this user use it: sudo usermod -aG docker $USER, then log in again' }),
+  });
+};
 
 const textOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 

@@ -22,6 +22,8 @@ export interface MachineOptions {
   labels: readonly string[];
   /** Executors that work here. */
   executors: readonly string[];
+  /** Those of them that work at this moment; without it all. */
+  workingExecutors?: () => readonly string[];
   maxRuns: number | null;
   reserveMemoryBytes: number;
   playGpus: readonly PlayedGpu[];
@@ -78,7 +80,7 @@ export function createMachine(options: MachineOptions): Machine {
         gpus: graphics.samples.map((sample) => gpuLoad(sample, graphics.used.get(sample.gpu.uuid))),
         ...(graphics.problems.length > 0 ? { gpuProblems: graphics.problems } : {}),
         labels: [...options.labels],
-        executors: [...options.executors],
+        executors: [...(options.workingExecutors?.() ?? options.executors)],
         maxRuns: options.maxRuns,
         reserveMemoryBytes: options.reserveMemoryBytes,
         owner: [...graphics.used.values()].some(({ plays }) => plays)

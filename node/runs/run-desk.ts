@@ -60,6 +60,12 @@ export class RunDesk {
     const executor = this.#options.executors[0];
     if (executor === undefined)
       return { kind: 'failed', because: 'no executor works on this machine: autogit-node doctor', maybeTaken: false };
+    try {
+      await executor.ready?.();
+    } catch (error) {
+      const because = `${(error as Error).message}: no job is taken`.slice(0, limits.sentenceChars);
+      return { kind: 'failed', because, maybeTaken: false };
+    }
     const answer = await this.#ask(url, effect, executor);
     if (answer.kind === 'empty') return { kind: 'empty', because: answer.because };
     if (answer.kind === 'failed') return { ...answer, because: answer.because.slice(0, limits.sentenceChars) };

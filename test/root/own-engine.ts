@@ -1,0 +1,103 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * A Docker Engine of a test's own, which may be killed: dockerd and containerd with folders and sockets of their own, in
+ * a network namespace of their own. With live-restore, as a machine has it whose jobs shall outlive an upgrade of docker.
+ */
+export class OwnEngine {
+  readonly #dir = mkdtempSync('/var/tmp/t-dock-engine-');
+  readonly #net = `t-dock-${process.pid}`;
+  #containerd: ChildProcess | null = null;
+  #dockerd: ChildProcess | null = null;
+
+  get host(): string {
+    return `unix://${this.#dir}/run/docker.sock`;
+  }
+
+  docker(...args: string[]): string {
+    return execFileSync('docker', args, { env: { ...process.env, DOCKER_HOST: this.host }, encoding: 'utf8' });
+  }
+
+  async begin(): Promise<void> {
+    mkdirSync(join(this.#dir, 'run'), { recursive: true, mode: 0o700 });
+    execFileSync('ip', ['netns', 'add', this.#net]);
+    const config = join(this.#dir, 'containerd.toml');
+    writeFileSync(
+      config,
+      `version = 2\nroot = "${this.#dir}/containerd"\nstate = "${this.#dir}/run/containerd"\n` +
+        `disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "${this.#address}"\n`,
+    );
+    this.#containerd = this.#spawn('containerd', '--config', config);
+    for (let tries = 0; !existsSync(this.#address); tries++) {
+      if (tries > 300) throw new Error(`no containerd:\n${this.#log()}`);
+      await sleep(100);
+    }
+    await this.start();
+  }
+
+  async start(): Promise<void> {
+    const none = join(this.#dir, 'daemon.json');
+    writeFileSync(none, '{}\n');
+    this.#dockerd = this.#spawn(
+      'dockerd',
+      ...['--config-file', none, '--containerd', this.#address, '--host', this.host, '--live-restore'],
+      ...['--data-root', join(this.#dir, 'docker'), '--exec-root', join(this.#dir, 'run/docker')],
+      ...['--pidfile', join(this.#dir, 'run/dockerd.pid'), '--exec-opt', 'native.cgroupdriver=cgroupfs'],
+      ...['--cgroup-parent', `/${this.#net}`],
+    );
+    for (let tries = 0; ; tries++) {
+      const env = { ...process.env, DOCKER_HOST: this.host };
+      if (spawnSync('docker', ['version'], { env, stdio: 'ignore', timeout: 5000 }).status === 0) return;
+      if (tries > 300 || this.#dockerd.exitCode !== null) throw new Error(`no dockerd:\n${this.#log()}`);
+      await sleep(100);
+    }
+  }
+
+  /** kill -9: containers go on. */
+  async kill(): Promise<void> {
+    const child = this.#dockerd as ChildProcess;
+    const gone = new Promise((done) => child.once('exit', done));
+    child.kill('SIGKILL');
+    await gone;
+    rmSync(join(this.#dir, 'run/docker.sock'), { force: true });
+    rmSync(join(this.#dir, 'run/dockerd.pid'), { force: true });
+  }
+
+  async end(): Promise<void> {
+    try {
+      for (const id of this.docker('ps', '-aq').split('\n').filter(Boolean)) this.docker('rm', '-f', id);
+    } finally {
+      for (const child of [this.#dockerd, this.#containerd]) {
+        if (!child || child.exitCode !== null || child.signalCode !== null) continue;
+        const gone = new Promise((done) => child.once('exit', done));
+        child.kill('SIGTERM');
+        await gone;
+      }
+      for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n').reverse()) {
+        const path = line.split(' ')[1] ?? '';
+        if (path.startsWith(`${this.#dir}/`)) spawnSync('umount', ['-l', path]);
+      }
+      spawnSync('ip', ['netns', 'del', this.#net]);
+      rmSync(this.#dir, { recursive: true, force: true });
+    }
+  }
+
+  get #address(): string {
+    return join(this.#dir, 'run/containerd.sock');
+  }
+
+  #spawn(...command: string[]): ChildProcess {
+    const log = openSync(join(this.#dir, 'log'), 'a');
+    return spawn('nsenter', [`--net=/var/run/netns/${this.#net}`, ...command], {
+      stdio: ['ignore', log, log],
+      env: { ...process.env, DOCKER_IGNORE_BR_NETFILTER_ERROR: '1', DOCKER_HOST: undefined },
+    });
+  }
+
+  #log(): string {
+    return readFileSync(join(this.#dir, 'log'), 'utf8').slice(-3000);
+  }
+}
