@@ -135,10 +135,11 @@ async function answerOf(url: string, reply: CallReply): Promise<RequestJobAnswer
   // It is ours all the same: where it has a name at least, GitLab hears at once that nobody runs it.
   const head = JobHead.safeParse(json);
   if (!head.success) return { kind: 'failed', because, maybeTaken: true };
-  const told = await updateJob(
-    { url, job: head.data.id, token: head.data.token },
-    { state: 'failed', failure_reason: 'runner_system_failure' },
-  );
+  const line = { url, job: head.data.id, token: head.data.token };
+  // Whoever looks in GitLab reads why.
+  const bytes = Buffer.from(`autogit-node cannot run this job: ${because}\n`);
+  await patchTrace(line, { bytes, range: `0-${bytes.length - 1}` }, { timeoutMs: 5_000 });
+  const told = await updateJob(line, { state: 'failed', failure_reason: 'runner_system_failure' });
   return { kind: 'failed', because: `${because}: job ${head.data.id} is failed`, maybeTaken: told.status !== 200 };
 }
 

@@ -268,8 +268,24 @@ function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
         fix: `autogit-node why ${job.job}`,
       });
   }
-  return [...lines.values()].slice(0, 10);
+  return [...lines.values(), ...givenLines(ledger, machines)].slice(0, 10);
 }
+
+/** GitLab tells nobody what waits for a runner token that the user gave: its tags must fit some machine. */
+const givenLines = (ledger: Ledger, machines: ReturnType<typeof machinesOf>): Attention[] =>
+  Object.values(ledger.classes).flatMap(({ given, tags }): Attention[] => {
+    const placement = given ? place(demandOf(tags, ledger.settings.defaultArch), machines) : null;
+    if (!placement?.never) return [];
+    const sentence = `no machine here has ${listed(tags)}: jobs of this runner token wait in GitLab (${placement.because})`;
+    return [
+      {
+        code: 'tags-unsatisfiable',
+        severity: 'warn',
+        sentence,
+        fix: `autogit-node join --label ${tags[0]}   (on a machine that has it)`,
+      },
+    ];
+  });
 
 const clockLines = (view: ViewInput, ledger: Ledger): Attention[] =>
   Object.entries(view.jobs.reports)

@@ -98,6 +98,8 @@ describe('asking for a job', () => {
   it('tells GitLab at once of a job that it cannot read', async () => {
     const calls: string[] = [];
     await serve((request, response, body) => {
+      // The trace that says why is another test's.
+      if (request.method === 'PATCH') return json(response, 202, {});
       calls.push(
         `${request.method} ${request.url} ${request.headers['job-token'] ?? ''} ${JSON.parse(body).state ?? ''}`,
       );
@@ -269,6 +271,20 @@ describe('the admin API', () => {
       code: 'gitlab-answer',
       message: expect.stringMatching(/Field 'jobs' does not exist/),
     });
+  });
+});
+
+describe('a job that cannot be read', () => {
+  it('is failed with a trace that says why', async () => {
+    const seen: string[] = [];
+    await serve((request, response, body) => {
+      if (request.url?.endsWith('/request')) return json(response, 201, { id: 5, token: 'glcbt-abc', job_info: {} });
+      seen.push(`${request.method} ${request.headers['content-range'] ?? ''} ${body}`);
+      json(response, 200, {});
+    });
+    expect(await ask()).toMatchObject({ kind: 'failed', maybeTaken: false });
+    expect(seen[0]).toMatch(/^PATCH 0-\d+ autogit-node cannot run this job: .*project_id/);
+    expect(seen[1]).toContain('runner_system_failure');
   });
 });
 

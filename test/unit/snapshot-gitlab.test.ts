@@ -53,7 +53,22 @@ describe('attention of GitLab', () => {
     expect(attention(lab).map(({ code, fix }) => [code, fix])).toEqual([
       ['runner-token', "autogit-node gitlab connect http://gitlab --runner-token-env VAR --tags 'fast,gpu'"],
       ['runner-lost', null],
+      ['tags-unsatisfiable', 'autogit-node join --label fast   (on a machine that has it)'],
       ['job-rescue', null],
     ]);
+  });
+
+  it('a runner token whose tags no machine has (newcomer S6)', () => {
+    const lab = connectedLab();
+    const [entry] = Object.values(lab.committed.classes);
+    if (!entry) throw new Error('the example has no class');
+    const fits = { ...entry, tags: ['cpu-2'], given: true };
+    lab.committed = { ...lab.committed, classes: { 'cpu-2': fits } };
+    expect(attention(lab)).toEqual([]);
+    lab.committed = { ...lab.committed, classes: { 'fast,gpu': { ...entry, tags: ['fast', 'gpu'], given: true } } };
+    expect(attention(lab)).toMatchObject([{ code: 'tags-unsatisfiable', severity: 'warn' }]);
+    expect(attention(lab)[0]?.sentence).toContain(
+      'no machine here has fast and gpu: jobs of this runner token wait in GitLab',
+    );
   });
 });
