@@ -192,7 +192,7 @@ const join: Flag[] = [
     kind: 'text',
     value: 'USER',
     commands: ['join'],
-    help: 'user that process jobs run as, when the agent is root',
+    help: 'user that process jobs run as; as root it must be said (root: jobs are root)',
   },
   {
     key: 'playGpu',

@@ -15,11 +15,13 @@ export async function join(context: Context): Promise<number> {
   const { joinOptions } = await import('../join-options.ts');
   const options = joinOptions(settings);
   await refuseSecond(options.home);
+  const jobUser = (await import('../job-user.ts')).jobUserOf(options);
   prepareHome(options.home);
   const { leftAway, rememberJoin } = await import('../join-memory.ts');
   const missing = leftAway(options.home, settings);
   if (missing !== null && !options.service)
     out.talk(progressLine('warn', 'flags', `last time, not now: ${missing}\n-> autogit-node join ${missing}`));
+  if (jobUser !== null) out.talk(progressLine('warn', 'user', jobUser));
   rememberJoin(options.home, settings);
   const { runAgent } = await import('../agent/run-agent.ts');
   const { mayStartAtBoot } = await import('./service-commands.ts');

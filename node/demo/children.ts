@@ -85,6 +85,7 @@ export class DemoMachine {
   /** mDNS does not cross loopback, so the agents of the demo are told one address. */
   join(...args: string[]): void {
     const local = ['--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns', '--executor', 'process', '--yes'];
+    if (process.getuid?.() === 0) local.push('--user', 'root');
     const log = openSync(`${this.home}.out`, 'a');
     const command = ['--home', this.home, '--no-input', 'join', '--name', this.name, ...local, ...args];
     this.#child = start(command, this.#env, log);

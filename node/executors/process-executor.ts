@@ -53,8 +53,12 @@ export class ProcessExecutor implements Executor {
   readonly #clock: Clock;
 
   constructor(options: ProcessExecutorOptions) {
-    this.#options = options;
-    this.#workDir = options.workDir ?? (options.user ? userWorkDir(options.home) : join(options.home, 'work'));
+    // Root by name is root as ever. Only another user's runs lie elsewhere (and once, those of root by name did too).
+    const isRoot = process.getuid?.() === 0 && (options.user ?? 'root') === 'root';
+    this.#options = isRoot ? { ...options, user: null } : options;
+    const [here, elsewhere] = [join(options.home, 'work'), userWorkDir(options.home)];
+    const isElsewhere = isRoot ? existsSync(elsewhere) && !existsSync(here) : Boolean(options.user);
+    this.#workDir = options.workDir ?? (isElsewhere ? elsewhere : here);
     this.#clock = options.clock ?? systemClock();
   }
 

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type AgentClient, createClient } from '../../node/socket-client.ts';
 import { formMesh } from '../e2e/mesh.ts';
 import type { Lan } from '../e2e/namespaces.ts';
-import { Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';
+import { asRoot, Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';
 import { EventTail } from './event-tail.ts';
 import { KeptSocket } from './kept-socket.ts';
 
@@ -58,7 +58,7 @@ export class Agents {
 
   /** Starts a stopped agent again on its own home. */
   restart(agent: Agent): void {
-    agent.machine.join('--executor', 'process');
+    agent.machine.join('--executor', 'process', ...asRoot);
   }
 
   pids(): number[] {

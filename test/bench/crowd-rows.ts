@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { Lan } from '../e2e/namespaces.ts';
-import { Rig, type StatusSnapshot, sleep, until } from '../e2e/rig.ts';
+import { asRoot, Rig, type StatusSnapshot, sleep, until } from '../e2e/rig.ts';
 import { type Agent, asAgent } from './agents.ts';
 import { type Row, row } from './figures.ts';
 import { costOf } from './process-cost.ts';
@@ -58,13 +58,13 @@ async function formCrowd(rig: Rig, lan: Lan, count: number, say: (line: string) 
     asAgent(rig.machine(`node-${i + 1}`, lan.namespace(i + 1)), i + 1),
   );
   const [founder, ...others] = agents as [Agent, ...Agent[]];
-  founder.machine.join('--executor', 'process', '--new', 'crowd', '--pair', '60m');
+  founder.machine.join('--executor', 'process', ...asRoot, '--new', 'crowd', '--pair', '60m');
   await until('the founder leads', async () => (await statusOf(founder))?.leader);
   const joinedMs: number[] = [];
   let lastStart = performance.now();
   for (let i = 0; i < others.length; i += startsAtOnce) {
     const some = others.slice(i, i + startsAtOnce);
-    for (const { machine } of some) machine.join('--executor', 'process');
+    for (const { machine } of some) machine.join('--executor', 'process', ...asRoot);
     lastStart = performance.now();
     for (const agent of some) {
       const { name } = agent.machine;

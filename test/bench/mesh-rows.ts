@@ -1,6 +1,6 @@
 import { formMesh, settled } from '../e2e/mesh.ts';
 import { Lan } from '../e2e/namespaces.ts';
-import { Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';
+import { asRoot, Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';
 import { type Row, row } from './figures.ts';
 import { dockerJobRow, processJobRow } from './job-rows.ts';
 import type { BenchOptions } from './options.ts';
@@ -21,7 +21,7 @@ async function failover(machines: TestMachine[]): Promise<{ lead: number; back: 
   );
   const lead = Math.max(...others.map((machine) => newest(machine, 'leader-elected'))) - killed;
   const began = Date.now();
-  leader.join('--executor', 'process');
+  leader.join('--executor', 'process', ...asRoot);
   await until('the old leader is back', () => newest(leader, 'leader-elected') >= began);
   return { lead, back: newest(leader, 'leader-elected') - began };
 }

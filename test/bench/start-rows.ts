@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { createClient } from '../../node/socket-client.ts';
 import type { Lan } from '../e2e/namespaces.ts';
-import { Rig, sleep, type TestMachine } from '../e2e/rig.ts';
+import { asRoot, Rig, sleep, type TestMachine } from '../e2e/rig.ts';
 import { EventTail } from './event-tail.ts';
 import { maxUnder, medianUnder, type Row, ratioAtMost, row } from './figures.ts';
 import { Serf } from './serf.ts';
@@ -36,7 +36,7 @@ async function ourStart(lan: Lan, liveMs = 0): Promise<{ spawn: number; network:
     const tails = machines.map((machine) => new EventTail(join(machine.home, 'agent.log')));
     const began = Date.now();
     for (const [index, machine] of machines.entries())
-      machine.join('--executor', 'process', ...(index === 0 ? ['--new', 'home', '--pair', '10m'] : []));
+      machine.join('--executor', 'process', ...asRoot, ...(index === 0 ? ['--new', 'home', '--pair', '10m'] : []));
     const all = Promise.all(machines.map((machine, index) => fullAt(machine, tails[index] as EventTail)));
     const tooLong = sleep(90_000).then(() => null);
     const at = await Promise.race([all, tooLong]);

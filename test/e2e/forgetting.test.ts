@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formMesh, pipelineEnd } from './mesh.ts';
-import { Rig, type TestMachine, until } from './rig.ts';
+import { asRoot, Rig, type TestMachine, until } from './rig.ts';
 
 /** SAFETY, security A6: what a removed machine knew is worth nothing soon after. */
 describe('forget, with a GitLab connected', () => {
@@ -43,7 +43,7 @@ describe('forget, with a GitLab connected', () => {
     expect((await pipelineEnd(rig, second)).status).toBe('success');
     // The new secrets open after a restart, too.
     await kang.kill('SIGTERM');
-    kang.join('--executor', 'process', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
+    kang.join('--executor', 'process', ...asRoot, '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
     const third = await gitlab.push('restarted', { '.gitlab-ci.yml': 'a: { script: [echo again] }' });
     expect((await pipelineEnd(rig, third)).status).toBe('success');
   });

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Lan } from './namespaces.ts';
-import { bin, Rig, type TestMachine, until } from './rig.ts';
+import { asRoot, bin, Rig, type TestMachine, until } from './rig.ts';
 
 /** All machines are told to `join` at the same moment, before any of them has founded (needs root: namespaces). */
 describe('who founds', () => {
@@ -21,7 +21,7 @@ describe('who founds', () => {
     lan.down();
   });
 
-  const process_ = ['--executor', 'process'];
+  const process_ = ['--executor', 'process', ...asRoot];
   const machine = (i: number, name: string): TestMachine => rig.machine(name, lan.namespace(i));
   const meshOf = async (one: TestMachine) => {
     const { mesh, nodes } = await one.status();

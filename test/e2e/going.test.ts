@@ -3,10 +3,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createClient } from '../../node/socket-client.ts';
 import { installLogindStandIn, LogindStandIn } from '../root/logind.ts';
 import { formMesh, settled } from './mesh.ts';
-import { Rig, sleep, type TestMachine, until } from './rig.ts';
+import { asRoot, Rig, sleep, type TestMachine, until } from './rig.ts';
 
 const names = ['kang', 'desktop-1', 'desktop-2'];
-const local = ['--executor', 'process'];
+const local = ['--executor', 'process', ...asRoot];
 let rig: Rig;
 let logind: LogindStandIn;
 let machines: TestMachine[] = [];

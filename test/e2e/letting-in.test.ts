@@ -1,11 +1,11 @@
 import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formMesh, letIn, settled } from './mesh.ts';
-import { Rig, type TestMachine, until } from './rig.ts';
+import { asRoot, Rig, type TestMachine, until } from './rig.ts';
 
 describe('letting machines in', () => {
   const rig = new Rig();
-  const local = ['--executor', 'process', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns'];
+  const local = ['--executor', 'process', ...asRoot, '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns'];
   let kang: TestMachine;
   let address = '';
 

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formMesh, pipelineEnd, runningJobs } from './mesh.ts';
-import { Rig, type TestMachine, until } from './rig.ts';
+import { asRoot, Rig, type TestMachine, until } from './rig.ts';
 import { SpoilingProxy } from './spoiling-proxy.ts';
 
 /** SAFETY J3: GitLab gave a job, and nobody here knows it. */
@@ -39,7 +39,7 @@ describe('a job whose answer got lost', () => {
     const project = await gitlab.push('lost', { '.gitlab-ci.yml': [job('cut'), job('killed')].join('\n') });
     await until('the second job is on the wire', () => given === 2);
     await machine.kill('SIGKILL');
-    machine.join('--executor', 'process', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
+    machine.join('--executor', 'process', ...asRoot, '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
     const { status, jobs } = await pipelineEnd(rig, project, 120_000);
     const seen = jobs.map(({ name, status }) => `${name} ${status}`).sort();
     expect(seen).toEqual(['cut canceled', 'cut success', 'killed canceled', 'killed success']);

@@ -1,5 +1,5 @@
 import type { Lan } from './namespaces.ts';
-import { type Rig, type TestMachine, until } from './rig.ts';
+import { asRoot, type Rig, type TestMachine, until } from './rig.ts';
 
 export interface MeshOptions {
   lan?: Lan;
@@ -32,7 +32,7 @@ export async function formMesh(rig: Rig, names: string[], options: MeshOptions =
     const machine = rig.machine(name, namespace, options.env?.[name]);
     machines.push(machine);
     if (options.bin) machine.bin = options.bin;
-    const more = options.args?.[name] ?? ['--executor', 'process'];
+    const more = options.args?.[name] ?? ['--executor', 'process', ...asRoot];
     machine.join(...(index === 0 ? ['--new', 'home'] : []), ...more, ...(await joinArgs(rig, index, options.lan)));
     if (index === 0) await until('the founder leads', async () => (await machine.status()).leader);
   }

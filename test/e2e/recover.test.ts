@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formMesh, settled } from './mesh.ts';
-import { Rig, type TestMachine, until } from './rig.ts';
+import { asRoot, Rig, type TestMachine, until } from './rig.ts';
 
 /** Two of three machines are gone for good: the last one goes on by force, and whoever comes back follows (SAFETY L15). */
 describe('three machines, two of which die', () => {
@@ -22,7 +22,7 @@ describe('three machines, two of which die', () => {
   async function comeBack(machine: TestMachine, other: TestMachine): Promise<void> {
     const address = (await other.status()).nodes.find((row) => row.self)?.address ?? '';
     const local = ['--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns', '--peer', address];
-    machine.join('--executor', 'process', ...local);
+    machine.join('--executor', 'process', ...asRoot, ...local);
   }
 
   const force = (...more: string[]) => kang.cli('recover', '--force', ...more);

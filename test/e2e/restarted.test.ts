@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { counting, formMesh, pipelineEnd, runningJobs, settled, ticks, upTo } from './mesh.ts';
-import { Rig, sleep, type TestMachine, until } from './rig.ts';
+import { asRoot, Rig, sleep, type TestMachine, until } from './rig.ts';
 
 const rig = new Rig();
 let machines: TestMachine[] = [];
@@ -29,7 +29,7 @@ it.each([
   await end(machine);
   await until('it has ended', () => machine.process?.exitCode !== null);
   await sleep(6000);
-  machine.join('--executor', 'process', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
+  machine.join('--executor', 'process', ...asRoot, '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
   const { jobs } = await pipelineEnd(rig, project, 60_000);
   expect(jobs.map(({ name: job, status }) => [job, status])).toEqual([['count', 'success']]);
   expect(ticks(await gitlab.trace(project, jobs[0]!.id))).toEqual(upTo(40));

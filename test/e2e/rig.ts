@@ -8,6 +8,8 @@ import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 
 export const bin = fileURLToPath(new URL('../../dist/autogit-node.cjs', import.meta.url));
+/** As root the process executor wants its jobs' user written out. */
+export const asRoot = process.getuid?.() === 0 ? ['--user', 'root'] : [];
 const run = promisify(execFile);
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { counting, formMesh, pipelineEnd, runningJobs, settled, ticks, upTo } from './mesh.ts';
 import { Lan } from './namespaces.ts';
-import { Rig, type TestMachine, until } from './rig.ts';
+import { asRoot, Rig, type TestMachine, until } from './rig.ts';
 
 /** Three machines with nothing shared but a bridge, found by mDNS alone (needs root: it makes network namespaces). */
 describe('three machines on one LAN', () => {
@@ -71,7 +71,7 @@ describe('three machines on one LAN', () => {
     await until('another leads, and both others know it', () =>
       others.every((machine) => machine.events('leader-elected').length > before),
     );
-    leader.join('--executor', 'process');
+    leader.join('--executor', 'process', ...asRoot);
     const { status, jobs } = await pipelineEnd(rig, project);
     expect(jobs.map((job) => [job.name, job.status]).sort()).toEqual(names.map((name) => [name, 'success']));
     expect(status).toBe('success');

@@ -15,7 +15,10 @@ describe('an upgrade, machine by machine', () => {
     const gitlab = rig.practice();
     await gitlab.start();
     const old = oldVersion(before, join(rig.dir, 'old-version'));
-    machines = await formMesh(rig, ['kang', 'desktop-1', 'desktop-2'], { bin: old });
+    const names = ['kang', 'desktop-1', 'desktop-2'];
+    // As such homes were made: by root, and without a word about who jobs are.
+    const args = Object.fromEntries(names.map((name) => [name, ['--executor', 'process']]));
+    machines = await formMesh(rig, names, { bin: old, args });
     machines[0]!.env.PRACTICE_TOKEN = gitlab.token;
     const connected = await machines[0]!.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
     expect(connected.stderr).not.toContain('error');

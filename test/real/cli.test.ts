@@ -106,6 +106,13 @@ describe('exit codes without an agent', () => {
     expect(execFileSync('bash', ['-c', script], { encoding: 'utf8' })).toBe('connect\n');
   });
 
+  it.skipIf(process.getuid?.() !== 0)('join as root asks who jobs are, before it makes anything', async () => {
+    const none = join(dir, 'asked');
+    const refused = await cli(['--home', none, '--no-input', 'join', '--new', '--no-mdns', '--executor', 'process']);
+    failing(2, /needs the user that jobs run as/, /--user NAME .*--user root: jobs are root/)(refused);
+    expect(existsSync(none)).toBe(false);
+  });
+
   it('service says so where there is no systemd', async () => {
     if (existsSync('/run/systemd/system')) return;
     failing(1, /does not run systemd/, /join --service/)(await cli(['service', 'install', '--user']));
@@ -172,6 +179,7 @@ describe('with an agent', () => {
       '/ip4/127.0.0.1/tcp/0',
       '--executor',
       'process',
+      ...(process.getuid?.() === 0 ? ['--user', 'root'] : []),
     ];
     agent = spawn(process.execPath, [bin, ...args], {
       env: env({ AUTOGIT_PLAY_GPU: 'RTX 3090 Ti:24g' }),
@@ -217,6 +225,7 @@ describe('with an agent', () => {
       '/ip4/127.0.0.1/tcp/0',
       '--executor',
       'process',
+      ...(process.getuid?.() === 0 ? ['--user', 'root'] : []),
     );
     expect(second.code).toBe(1);
     expect(second.stderr).toMatch(

@@ -75,6 +75,8 @@ describe('service install, as root', () => {
       'server',
       '--executor',
       'process',
+      '--user',
+      'root',
       '--label',
       'fast',
       ...local,
