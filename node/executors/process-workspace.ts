@@ -12,8 +12,8 @@ import { isDiskError } from '../disk-errors.ts';
 import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import { isPathInside, type JobPaths, stepScript } from './job-shell.ts';
 import { followFile } from './output-file.ts';
-import { cgroupProcesses, freezeCgroup, removeCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
-import { continueRun, isAlive, processesOfRun, signalAll, stopRun, terminate } from './run-processes.ts';
+import { cgroupProcesses, freezeCgroup, killCgroup, removeCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
+import { askToEnd, continueRun, isAlive, processesOfRun, signalAll, stopRun, terminate } from './run-processes.ts';
 import { readStepRecord, type StepRecord } from './step-record.ts';
 import { plainName, renameTar } from './tar-names.ts';
 import { readChild, tarOfNames } from './tree-read.ts';
@@ -50,6 +50,7 @@ export class ProcessWorkspace implements Workspace {
   readonly #of: ProcessRun;
   readonly #children = new Map<number, ChildProcess>();
   readonly #timers = new Map<number, NodeJS.Timeout>();
+  readonly #endedHere = new Set<number>();
 
   constructor(run: ProcessRun) {
     this.#of = run;
@@ -183,6 +184,11 @@ export class ProcessWorkspace implements Workspace {
     const record = readStepRecord(this.#status(index));
     if (record?.killed) return { kind: 'killed', because: record.killed };
     if (record && record.exitCode !== null) return { kind: 'exited', exitCode: record.exitCode };
+    if (record?.supervisor && this.#sawSupervisorKilled(index)) {
+      // What it leaves would run on with nobody who looks after it.
+      await endProcesses(this.#of.run, this.#of.cgroup);
+      return { kind: 'exited', exitCode: 137, because: killedFromWithin };
+    }
     const because = record
       ? 'its process is gone and left no exit code (killed by someone else, out of memory, or the machine restarted)'
       : 'the step was never begun';
@@ -212,6 +218,7 @@ export class ProcessWorkspace implements Workspace {
 
   async remove(): Promise<void> {
     for (const timer of this.#timers.values()) clearTimeout(timer);
+    for (const index of this.#children.keys()) this.#endedHere.add(index);
     await endAll(this.#of.run, this.#of.cgroup);
     await removeTree(this.#of.tmp);
     await removeTree(this.#of.folder);
@@ -227,13 +234,16 @@ export class ProcessWorkspace implements Workspace {
       const record = this.record(index);
       if (record === null) break;
       if (record.exitCode !== null || record.killed !== null) continue;
+      this.#endedHere.add(index);
       this.#noteKilled(index, because);
     }
     const spared = this.#supervisors();
     const members = (): { pid: number }[] => this.#members().filter(({ pid }) => !spared.has(pid));
     // Without grace a frozen run stays frozen: it may be no longer ours, so it must not do one more thing.
     if (graceMs > 0) await this.thaw();
-    const left = await terminate(members, graceMs);
+    const isStubborn = graceMs === 0 || (await askToEnd(members, graceMs));
+    if (isStubborn && this.#of.cgroup !== null) await killCgroup(this.#of.cgroup, spared);
+    const left = isStubborn ? await terminate(members) : 0;
     // The supervisors end by themselves when their step has; frozen ones need to be let go for it.
     await this.thaw();
     if (left > 0) throw new AutogitError('executor-failed', `${left} processes of run ${this.#of.run} cannot be ended`);
@@ -278,6 +288,15 @@ export class ProcessWorkspace implements Workspace {
     return this.#of.clock.bootMs() - record.begunMs > settleMs && processesOfRun(this.#of.run).length === 0;
   }
 
+  /**
+   * A supervisor that this agent started, saw alive and saw killed, and not by itself: that is nearly always a job that
+   * kills its parent, or all that it can. After a restart of agent or machine nobody saw it, and it may be anything.
+   */
+  #sawSupervisorKilled(index: number): boolean {
+    const isSameBoot = this.#of.bootId === this.#of.clock.bootId();
+    return !this.#endedHere.has(index) && isSameBoot && this.#children.get(index)?.signalCode === 'SIGKILL';
+  }
+
   #inside(path: string): string {
     if (!isPathInside(path)) throw new AutogitError('executor-failed', `the path ${path} leaves the job's tree`);
     return resolve(this.projectDir, path);
@@ -310,9 +329,18 @@ const membersOf = (run: string, cgroup: string | null): { pid: number }[] => {
   return [...pids.values()];
 };
 
+const killedFromWithin =
+  'its process was killed by SIGKILL, which the job itself can send (kill -9 $PPID, kill -9 -1); somebody on this machine, or the kernel for want of memory, would look the same';
+
+/** The group first, as nothing in it outruns that; then what left it, by its marks. */
+async function endProcesses(run: string, cgroup: string | null): Promise<void> {
+  if (cgroup !== null) await killCgroup(cgroup);
+  await terminate(() => membersOf(run, cgroup));
+}
+
 /** Kills everything of a run, supervisors included, at once. */
 export async function endAll(run: string, cgroup: string | null): Promise<void> {
-  await terminate(() => membersOf(run, cgroup), 0);
+  await endProcesses(run, cgroup);
   if (cgroup === null) return;
   try {
     thawCgroup(cgroup);

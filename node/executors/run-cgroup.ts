@@ -45,9 +45,14 @@ export function freezerOfProcess(pid: number): string | null {
 
 /**
  * A control group for one run, below the root's (as root: it outlives the agent's own unit) or below the agent's own
- * where that is delegated. Null when the machine has no version 2 or does not let us: then signals do it.
+ * where that is delegated. Version 2, else a freezer group of version 1. Null when the machine does not let us: then
+ * signals do it.
  */
 export function makeRunCgroup(run: string): string | null {
+  return makeUnifiedGroup(run) ?? makeFreezerGroup(run);
+}
+
+function makeUnifiedGroup(run: string): string | null {
   const mount = unifiedMount();
   if (mount === null) return null;
   try {
@@ -57,15 +62,62 @@ export function makeRunCgroup(run: string): string | null {
       if (own === undefined) return null;
       base = join(mount, own);
     }
-    const path = join(base, `autogit-${run}`);
-    mkdirSync(path, { recursive: true });
-    if (existsSync(join(path, 'cgroup.freeze'))) return path;
-    rmdirSync(path);
+    return makeWith(join(base, `autogit-${run}`), 'cgroup.freeze');
   } catch {
-    // No right to make one.
+    return null;
   }
+}
+
+/** Version 1 lets only root make groups. */
+export function makeFreezerGroup(run: string): string | null {
+  try {
+    const mount = freezerMount();
+    return mount === null ? null : makeWith(join(mount, 'autogit', `autogit-${run}`), 'freezer.state');
+  } catch {
+    return null;
+  }
+}
+
+function makeWith(path: string, file: string): string | null {
+  mkdirSync(path, { recursive: true });
+  if (existsSync(join(path, file))) return path;
+  rmdirSync(path);
   return null;
 }
+
+/**
+ * Ends all of a group but `spared`, however fast it forks: what is frozen makes no more processes. Again and again until
+ * nothing is left, at most 5 s; the last look has the kernel end the spared too, where it can. Never throws.
+ */
+export async function killCgroup(path: string, spared: ReadonlySet<number> = new Set()): Promise<void> {
+  const left = (): { pid: number }[] => cgroupProcesses(path).filter(({ pid }) => !spared.has(pid));
+  for (const until = performance.now() + 5000; left().length > 0 && performance.now() < until; await sleep(20))
+    try {
+      if (spared.size === 0 && existsSync(join(path, 'cgroup.kill'))) writeFileSync(join(path, 'cgroup.kill'), '1');
+      else {
+        freezeCgroup(path);
+        await waitFrozen(path, 500);
+        for (const { pid } of left()) killNow(pid);
+      }
+      thawCgroup(path);
+    } catch {
+      // Gone, or not ours: the marks of the run's processes are looked for next.
+      return;
+    }
+  try {
+    if (left().length > 0) writeFileSync(join(path, 'cgroup.kill'), '1');
+  } catch {
+    // Version 1 has no such file, or the group is gone.
+  }
+}
+
+const killNow = (pid: number): void => {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended in between.
+  }
+};
 
 export function cgroupProcesses(path: string): { pid: number }[] {
   const pids: { pid: number }[] = [];

@@ -90,21 +90,24 @@ export function continueRun(run: string): void {
   signalAll(() => processesOfRun(run), 'SIGCONT');
 }
 
-/**
- * SIGTERM, then SIGKILL after graceMs, to what `list` finds, until nothing is left. Returns how many outlived even that
- * (after 5 s more): processes in uninterruptible sleep.
- */
-export async function terminate(list: () => { pid: number }[], graceMs: number): Promise<number> {
-  if (graceMs > 0) {
-    const until = performance.now() + graceMs;
-    if (signalAll(list, 'SIGTERM') === 0) return 0;
-    // Stopped processes get their SIGTERM only when they go on.
-    signalAll(list, 'SIGCONT');
-    for (let wait = 10; performance.now() < until; wait = Math.min(wait * 2, 200)) {
-      await sleep(Math.min(wait, Math.max(1, until - performance.now())));
-      if (list().length === 0) return 0;
-    }
+/** SIGTERM to what `list` finds. True when something of it is still there after graceMs. */
+export async function askToEnd(list: () => { pid: number }[], graceMs: number): Promise<boolean> {
+  const until = performance.now() + graceMs;
+  if (signalAll(list, 'SIGTERM') === 0) return false;
+  // Stopped processes get their SIGTERM only when they go on.
+  signalAll(list, 'SIGCONT');
+  for (let wait = 10; performance.now() < until; wait = Math.min(wait * 2, 200)) {
+    await sleep(Math.min(wait, Math.max(1, until - performance.now())));
+    if (list().length === 0) return false;
   }
+  return true;
+}
+
+/**
+ * SIGKILL to what `list` finds, until nothing is left. Returns how many outlived even that (for 5 s): processes in
+ * uninterruptible sleep.
+ */
+export async function terminate(list: () => { pid: number }[]): Promise<number> {
   let left = 0;
   for (let look = 0; look < 100; look++) {
     left = signalAll(list, 'SIGKILL');

@@ -1,9 +1,20 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
+import { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import {
+  cgroupProcesses,
+  killCgroup,
+  makeFreezerGroup,
+  makeRunCgroup,
+  removeCgroup,
+} from '../../node/executors/run-cgroup.ts';
+import { processesOfRun } from '../../node/executors/run-processes.ts';
 import { executorContract } from '../contract/executor-contract.ts';
 import { filesContract } from '../contract/executor-files.ts';
+import { never, outputUntil, runStep, specOf, step } from '../contract/executor-steps.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'autogit-executor-'));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
@@ -22,3 +33,71 @@ executorContract('process, by control group where there is one', () => ({
 }));
 
 filesContract('process', () => ({ kind: 'process', options: { home: join(home, 'files') }, image: null }));
+
+describe.each([
+  ['signals', false],
+  ['a control group where there is one', true],
+])('process executor, by %s, and a job that is not of good will', (_, cgroups) => {
+  const executor = new ProcessExecutor({ home: join(home, 'ill'), cgroups });
+  const run = (name: string): string => `ill-${name}-${cgroups}-${process.pid}`;
+
+  it('kills its supervisor: a failed script with its output, and nothing of it runs on', async () => {
+    const workspace = await executor.prepare(specOf(run('parent'), null), never);
+    try {
+      const { text, end } = await runStep(workspace, 0, 'echo before', 'kill -9 $PPID', 'echo after', 'sleep 600');
+      expect(text).toMatch(/^before\n/);
+      expect(end).toMatchObject({ kind: 'exited', exitCode: 137, because: expect.stringContaining('SIGKILL') });
+      expect(processesOfRun(run('parent'))).toEqual([]);
+    } finally {
+      await workspace.remove();
+    }
+  });
+
+  it('is removed while it runs, which is no end of its own', async () => {
+    const workspace = await executor.prepare(specOf(run('removed'), null), never);
+    await workspace.start(step('echo up', 'sleep 600'), 0);
+    await outputUntil(workspace, 0, 'up');
+    const [end] = await Promise.all([workspace.ended(0), workspace.remove()]);
+    expect(end).toMatchObject({ kind: 'lost' });
+  });
+});
+
+describe.skipIf(process.getuid?.() !== 0)('a control group ends what no signal catches', () => {
+  it.each([
+    ['version 2 or what there is', makeRunCgroup],
+    ['the freezer of version 1', makeFreezerGroup],
+  ])('%s: processes that make others all the time, without the mark', async (_, make) => {
+    const path = make(`ill-${make.name}-${process.pid}`);
+    if (path === null) return;
+    // At most a few at a time: each makes its successor and ends.
+    const chain = 'f() { sleep 0.005; f & }; f & f & f & wait';
+    const script = `echo 0 >${path}/cgroup.procs; exec env -i setsid bash -c '${chain}'`;
+    const child = spawn('bash', ['-c', script], { stdio: 'ignore' });
+    await new Promise((done) => setTimeout(done, 200));
+    expect(cgroupProcesses(path).length).toBeGreaterThan(0);
+    try {
+      await killCgroup(path);
+      expect(cgroupProcesses(path)).toEqual([]);
+    } finally {
+      child.kill('SIGKILL');
+      await removeCgroup(path);
+    }
+    expect(existsSync(path)).toBe(false);
+  });
+
+  it('spares the supervisors that it is told to', async () => {
+    const path = makeFreezerGroup(`ill-spared-${process.pid}`) ?? makeRunCgroup(`ill-spared-${process.pid}`);
+    if (path === null) return;
+    const start = () => spawn('sh', ['-c', `echo 0 >${path}/cgroup.procs; exec sleep 60`], { stdio: 'ignore' });
+    const children = [start(), start()];
+    try {
+      await new Promise((done) => setTimeout(done, 200));
+      const spared = children[0]?.pid as number;
+      await killCgroup(path, new Set([spared]));
+      expect(cgroupProcesses(path)).toEqual([{ pid: spared }]);
+    } finally {
+      for (const child of children) child.kill('SIGKILL');
+      await removeCgroup(path);
+    }
+  });
+});

@@ -86,6 +86,17 @@ describe('process executor of a root agent', () => {
     }
   });
 
+  it('a job that kills all that it can has failed by its own doing, and keeps its output', async () => {
+    const workspace = await executor.prepare(specOf('user-3', null), never);
+    try {
+      const { text, end } = await runStep(workspace, 0, 'echo before', 'kill -9 -1; echo after', 'sleep 60');
+      expect(text).toMatch(/^before\n/);
+      expect(end).toMatchObject({ kind: 'exited', exitCode: 137 });
+    } finally {
+      await workspace.remove();
+    }
+  });
+
   it('refuses a user that is not there, in words', async () => {
     await expect(new ProcessExecutor({ home, workDir, user: 'nobody-here' }).check()).rejects.toMatchObject({
       code: 'bad-config',
