@@ -38,6 +38,7 @@ describe('docker executor under a hostile job', () => {
     const { text, end } = await runStep(
       workspace,
       0,
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
       'env | cut -d= -f1 | sort | tr "\\n" " "; echo "[${d-none}${m-none}]"',
       look,
       'while read -r word rest; do printf "%s end 0 0\\n%s 0\\n" "$word" "$word"; done </tmp/seen',
