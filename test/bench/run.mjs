@@ -20,7 +20,9 @@ await build({
   format: 'esm',
   external: ['classic-level', '*.node'],
   // What CommonJS packages expect to find in their module scope.
-  banner: { js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
+  },
   logLevel: 'warning',
 });
 // Ctrl-C reaches the bench too; it ends what it started, and then this ends.
