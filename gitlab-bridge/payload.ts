@@ -57,6 +57,8 @@ export type JobDependency = z.infer<typeof JobDependency>;
 const JobImage = z.looseObject({
   name: z.string().max(4096).nullish(),
   entrypoint: z.array(z.string().max(65536)).max(100).nullish(),
+  pull_policy: z.array(z.string().max(64)).max(10).nullish(),
+  executor_opts: z.looseObject({ docker: z.looseObject({ user: z.string().max(255).nullish() }).nullish() }).nullish(),
 });
 
 export const JobPayload = z.looseObject({

@@ -89,7 +89,12 @@ export interface ExecutorSpec {
   run: string;
   job: number;
   image: string | null;
+  /** Null: the image's own; `['']`: none. */
   entrypoint: string[] | null;
+  /** The user that the job asks for; else the image's own. */
+  imageUser?: string | null;
+  /** As the job has them, tried in order; empty or left out: the executor's own. */
+  pullPolicies?: string[];
   variables: { key: string; value: string; file: boolean }[];
   /** The same once the place is known: expanded, with the runner's own. What a step's environment and files are made of. */
   variablesAt?: (place: { projectDir: string; buildsDir: string }) => ExecutorSpec['variables'];

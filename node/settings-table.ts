@@ -107,6 +107,14 @@ const join: Flag[] = [
     help: 'unix:///… or tcp://… of the Docker Engine',
   },
   {
+    key: 'defaultImage',
+    name: 'default-image',
+    kind: 'text',
+    value: 'IMAGE',
+    commands: ['join'],
+    help: 'image of docker jobs that name none',
+  },
+  {
     key: 'labels',
     name: 'label',
     kind: 'list',

@@ -35,6 +35,8 @@ export interface JoinOptions {
   /** Empty: docker where an engine answers. */
   executors: ('docker' | 'process')[];
   dockerHost: string | null;
+  /** For docker jobs that name no image; null: they fail. */
+  defaultImage: string | null;
   labels: string[];
   /** Multiaddrs; empty: the default port on all interfaces. */
   listen: string[];

@@ -34,7 +34,7 @@ export async function openExecutors(
   for (const kind of new Set(wanted)) {
     const executor =
       kind === 'docker'
-        ? new DockerExecutor({ node, dockerHost: options.dockerHost, note })
+        ? new DockerExecutor({ node, dockerHost: options.dockerHost, defaultImage: options.defaultImage, note })
         : new ProcessExecutor({ home: options.home, user: options.user, note });
     try {
       lines.ok(kind, await executor.check());

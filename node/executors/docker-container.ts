@@ -148,8 +148,10 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
   return {
     name: containerName(spec.run),
     Image: plan.image,
-    Entrypoint: ['sh', '-c', keeper(plan.controlDir)],
-    Cmd: [],
+    // As with the official runner, the image's own entrypoint runs first and is given the shell to begin.
+    ...(spec.entrypoint !== null && { Entrypoint: spec.entrypoint.length > 0 ? spec.entrypoint : [''] }),
+    ...(spec.imageUser && { User: spec.imageUser }),
+    Cmd: ['sh', '-c', keeper(plan.controlDir)],
     Env: gpus.env,
     Labels: {
       [labels.node]: plan.node,

@@ -75,7 +75,7 @@ export class DockerExecutor implements Executor {
     const name = spec.image ?? this.#options.defaultImage ?? null;
     if (name === null)
       throw new AutogitError('image-missing', 'the job names no image, and this node has no default', {
-        hint: 'add image: to the job, or set a default image on this node',
+        hint: 'add image: to the job, or start this node with --default-image NAME (defaultImage: in its autogit.yml)',
       });
     const note = (sentence: string): void => this.#options.note?.(spec.run, sentence);
     const docker = await this.#docker();
@@ -85,14 +85,15 @@ export class DockerExecutor implements Executor {
     for (const key of jobEnvironment(spec, paths).skipped)
       note(`variable ${key} has a name that no shell can hold and is not set`);
     const nonce = randomBytes(16).toString('hex');
-    const numeric = /^(\d*)(?::(\d+))?$/.exec(image.user);
+    const wantedUser = spec.imageUser ?? image.user;
+    const numeric = /^(\d*)(?::(\d+))?$/.exec(wantedUser);
     let user = numeric ? { uid: Number(numeric[1] || 0), gid: Number(numeric[2] ?? 0) } : null;
     const options = containerOptions({
       spec,
       image: image.id,
       node: this.#options.node,
       nonce,
-      user: image.user,
+      user: wantedUser,
       controlDir: controlDir(paths),
       network,
       extraHosts: this.#options.extraHosts ?? [],
@@ -108,7 +109,7 @@ export class DockerExecutor implements Executor {
       throw new AutogitError('executor-failed', `cannot create a container of ${name}: ${textOf(cause)}`, { cause });
     }
     try {
-      user ??= await lookUpUser(container, image.user);
+      user ??= await lookUpUser(container, wantedUser);
       const workspace = this.#workspace(docker, spec, container.id, made, user);
       await workspace.attach();
       await container.start();

@@ -53,7 +53,7 @@ const statusOf = (error: unknown): number | undefined => (error as { statusCode?
 
 const missing = (image: string, cause: unknown): AutogitError => {
   const text = cause instanceof Error ? cause.message : String(cause);
-  return new AutogitError('image-missing', `image ${image} is not here and cannot be pulled: ${text}`, {
+  return new AutogitError('image-missing', `image ${image} cannot be pulled: ${text}`, {
     cause,
     hint: `on this machine: docker pull ${image}; or make its registry reachable, or name another image in the job`,
   });
@@ -63,10 +63,13 @@ const missing = (image: string, cause: unknown): AutogitError => {
 const silenceMs = 120_000;
 
 async function pull(docker: Docker, image: string, login: RegistryLogin | null, signal: AbortSignal): Promise<void> {
-  const stream = await docker.pull(image, login ? { authconfig: login } : {});
+  signal.throwIfAborted();
+  const stream = await docker.pull(image, { ...(login && { authconfig: login }), abortSignal: signal });
   const abort = (): void => void (stream as unknown as { destroy(error?: Error): void }).destroy(new Error('given up'));
   signal.addEventListener('abort', abort, { once: true });
   let timer = setTimeout(abort, silenceMs);
+  // A layer that is refused is no error of the connection: the engine says it as a line of its progress.
+  let refused: string | null = null;
   try {
     await new Promise<void>((done, fail) => {
       stream.once('error', fail);
@@ -74,12 +77,14 @@ async function pull(docker: Docker, image: string, login: RegistryLogin | null, 
       docker.modem.followProgress(
         stream,
         (error) => (error ? fail(error) : done()),
-        () => {
+        (event: { error?: unknown }) => {
+          if (typeof event?.error === 'string') refused = event.error;
           clearTimeout(timer);
           timer = setTimeout(abort, silenceMs);
         },
       );
     });
+    if (refused !== null) throw new Error(refused);
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', abort);
@@ -92,7 +97,20 @@ export interface FoundImage {
   user: string;
 }
 
-/** The image, pulled when the engine lacks it. Throws image-missing with the fix. */
+/** A registry that is asked only whether it has something newer must answer within this. */
+const checkMs = 10_000;
+/** What a registry says that answered and does not give: no reason to use what another job was given. */
+const denied = /denied|unauthorized|authentication required|not found|manifest unknown|does not exist/i;
+
+/** What a job may ask for; `latest`, ours, when it asks for nothing: as `always`, but a registry that is away costs nothing. */
+type PullPolicy = 'always' | 'if-not-present' | 'never' | 'latest';
+const policies: readonly string[] = ['always', 'if-not-present', 'never'];
+
+/**
+ * The image by the job's pull policies, tried in their order. Without one the registry is asked, as with the official
+ * runner, so that `:latest` is what was pushed last; when it cannot be reached the image that is here does, and the trace
+ * says so. An image that was made on this machine has no registry to ask. Throws image-missing with the fix.
+ */
 export async function ensureImage(
   docker: Docker,
   spec: ExecutorSpec,
@@ -104,27 +122,73 @@ export async function ensureImage(
     throw new AutogitError('image-missing', `${JSON.stringify(image.slice(0, 100))} is no name of an image`, {
       hint: 'correct image: in the job',
     });
-  const look = async (): Promise<FoundImage | null> => {
+  const wanted = spec.pullPolicies ?? [];
+  const unknown = wanted.find((policy) => !policies.includes(policy));
+  if (unknown !== undefined)
+    throw new AutogitError('image-missing', `pull_policy ${JSON.stringify(unknown.slice(0, 40))} is not known`, {
+      hint: `use one of ${policies.join(', ')}`,
+    });
+  const order = wanted.length > 0 ? (wanted as PullPolicy[]) : (['latest'] as const);
+  let failure: unknown = null;
+  for (const policy of order) {
     try {
-      const found = await docker.getImage(image).inspect();
-      return { id: found.Id, user: found.Config?.User ?? '' };
-    } catch (cause) {
-      if (statusOf(cause) === 404) return null;
-      throw new AutogitError('no-docker', `the engine cannot look up image ${image}`, { cause });
+      return await imageBy(policy, docker, spec, image, note, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (failure !== null || order.length > 1) note((error as Error).message);
+      failure = error;
     }
-  };
-  const here = await look();
-  if (here) return here;
+  }
+  throw failure;
+}
+
+interface ImageHere extends FoundImage {
+  /** It came from a registry, or was pushed to one. */
+  hasRegistry: boolean;
+}
+
+async function look(docker: Docker, image: string): Promise<ImageHere | null> {
+  try {
+    const found = await docker.getImage(image).inspect();
+    return { id: found.Id, user: found.Config?.User ?? '', hasRegistry: (found.RepoDigests ?? []).length > 0 };
+  } catch (cause) {
+    if (statusOf(cause) === 404) return null;
+    throw new AutogitError('no-docker', `the engine cannot look up image ${image}`, { cause });
+  }
+}
+
+async function imageBy(
+  policy: PullPolicy,
+  docker: Docker,
+  spec: ExecutorSpec,
+  image: string,
+  note: (sentence: string) => void,
+  signal: AbortSignal,
+): Promise<FoundImage> {
+  const here = await look(docker, image);
+  if (policy === 'never') {
+    if (here) return here;
+    throw missing(image, new Error('its pull_policy is never'));
+  }
+  if (here && policy === 'if-not-present') return here;
+  // A digest names its bytes: there is nothing newer.
+  const isFixed = here !== null && (!here.hasRegistry || image.includes('@'));
+  if (here && policy === 'latest' && isFixed) return here;
   note(`Pulling image ${image}`);
+  const isCheck = here !== null && policy === 'latest';
   try {
     // Without a tag the engine would pull all of them.
     const whole = /[:@][^/]*$/.test(image) ? image : `${image}:latest`;
-    await pull(docker, whole, registryLogin(image, spec.variables), signal);
+    const limit = isCheck ? AbortSignal.any([signal, AbortSignal.timeout(checkMs)]) : signal;
+    await pull(docker, whole, registryLogin(image, spec.variables), limit);
   } catch (cause) {
     signal.throwIfAborted();
-    throw missing(image, cause);
+    const because = cause instanceof Error ? cause.message : String(cause);
+    if (!isCheck || denied.test(because)) throw missing(image, cause);
+    note(`The registry of image ${image} cannot be asked (${because}): the image that is here is used`);
+    return here;
   }
-  const pulled = await look();
+  const pulled = await look(docker, image);
   if (!pulled) throw missing(image, new Error('it is still missing after the pull'));
   note(`Pulled image ${image}`);
   return pulled;

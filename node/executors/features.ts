@@ -27,4 +27,4 @@ const common = [
 export const processFeatures: readonly string[] = common;
 
 /** Containers: services are not done yet, so a job with services is refused by name. */
-export const dockerFeatures: readonly string[] = [...common, 'image'];
+export const dockerFeatures: readonly string[] = [...common, 'image', 'image_executor_opts'];

@@ -57,6 +57,8 @@ export function executorSpec(
     job: local.run.job,
     image: imageOf(payload, lookUpIn(jobVariables(payload, nowhere), '')),
     entrypoint: payload.image?.entrypoint ?? null,
+    imageUser: payload.image?.executor_opts?.docker?.user || null,
+    pullPolicies: payload.image?.pull_policy ?? [],
     variables: payloadVariables(payload).variables,
     variablesAt: (place) => jobVariables(payload, factsAt(place)),
     ...options.limitsFor(local.run.tags),

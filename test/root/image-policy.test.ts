@@ -1,0 +1,152 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import Docker from 'dockerode';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { DockerExecutor } from '../../node/executors/docker-executor.ts';
+import { ensureImage } from '../../node/executors/docker-image.ts';
+import type { ExecutorSpec, Workspace } from '../../node/ports.ts';
+import { never, runStep, specOf } from '../contract/executor-steps.ts';
+import { makeTestImages, testImages } from './test-image.ts';
+
+const digest = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+
+/** A registry with one image of one layer, which can be pushed to by `version`, and can refuse. */
+class OneImageRegistry {
+  readonly #server: Server;
+  version = 'one';
+  refusal: string | null = null;
+
+  constructor() {
+    this.#server = createServer((request, answer) => {
+      const path = request.url ?? '';
+      const send = (status: number, type: string, body: Buffer): void => {
+        answer.writeHead(status, {
+          'Content-Type': type,
+          'Content-Length': body.length,
+          'Docker-Content-Digest': digest(body),
+        });
+        answer.end(request.method === 'HEAD' ? undefined : body);
+      };
+      if (path === '/v2/') return send(200, 'application/json', Buffer.from('{}'));
+      const { manifest, config, layer } = this.#image();
+      if (path.includes('/manifests/'))
+        return send(200, 'application/vnd.docker.distribution.manifest.v2+json', manifest);
+      if (path.endsWith(digest(config))) return send(200, 'application/octet-stream', config);
+      if (this.refusal !== null) {
+        const errors = [{ code: 'DENIED', message: this.refusal }];
+        return send(403, 'application/json', Buffer.from(JSON.stringify({ errors })));
+      }
+      return send(200, 'application/octet-stream', layer);
+    });
+  }
+
+  async begin(): Promise<string> {
+    await new Promise<void>((done) => this.#server.listen(0, '127.0.0.1', done));
+    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async end(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((done) => this.#server.close(done));
+  }
+
+  #image(): { manifest: Buffer; config: Buffer; layer: Buffer } {
+    const script = 'd=$(mktemp -d); printf %s "$0" >$d/version; tar -c --mtime=@0 --sort=name -C $d version; rm -r $d';
+    const layer = execFileSync('sh', ['-c', script, this.version]);
+    const config = Buffer.from(
+      JSON.stringify({
+        architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+        os: 'linux',
+        config: { Labels: { version: this.version } },
+        rootfs: { type: 'layers', diff_ids: [digest(layer)] },
+      }),
+    );
+    const part = (mediaType: string, bytes: Buffer) => ({ mediaType, size: bytes.length, digest: digest(bytes) });
+    const manifest = Buffer.from(
+      JSON.stringify({
+        schemaVersion: 2,
+        mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
+        config: part('application/vnd.docker.container.image.v1+json', config),
+        layers: [part('application/vnd.docker.image.rootfs.diff.tar', layer)],
+      }),
+    );
+    return { manifest, config, layer };
+  }
+}
+
+describe('a job’s image', () => {
+  const registry = new OneImageRegistry();
+  const docker = new Docker();
+  let address = '';
+  let notes: string[] = [];
+  beforeAll(async () => {
+    makeTestImages();
+    address = await registry.begin();
+  });
+  afterEach(() => {
+    notes = [];
+  });
+  afterAll(() => registry.end());
+
+  const versionBy = async (image: string, pullPolicies: string[]): Promise<string> => {
+    const spec = specOf('r1', image, { pullPolicies });
+    const found = await ensureImage(docker, spec, image, (sentence) => notes.push(sentence), never);
+    return (await docker.getImage(found.id).inspect()).Config.Labels?.version ?? 'none';
+  };
+
+  it('is what was pushed last, unless the job says otherwise; without its registry, what is here', async () => {
+    const image = `${address}/t-dock/one`;
+    await expect(versionBy(image, ['never'])).rejects.toMatchObject({ code: 'image-missing' });
+    expect(await versionBy(image, [])).toBe('one');
+    registry.version = 'two';
+    expect(await versionBy(image, ['never'])).toBe('one');
+    expect(await versionBy(image, ['if-not-present'])).toBe('one');
+    expect(await versionBy(image, [])).toBe('two');
+    registry.version = 'three';
+    expect(await versionBy(image, ['always'])).toBe('three');
+    await expect(versionBy(image, ['sometimes'])).rejects.toThrow('pull_policy "sometimes" is not known');
+    // A registry that answers and refuses is no reason to use what another job was given.
+    registry.version = 'four';
+    registry.refusal = 'the quota of this registry is used up: access denied';
+    await expect(versionBy(image, [])).rejects.toThrow(/quota of this registry is used up/);
+    await registry.end();
+    expect(await versionBy(image, [])).toBe('three');
+    expect(notes.at(-1)).toMatch(/cannot be asked .*the image that is here is used/);
+    await expect(versionBy(image, ['always'])).rejects.toMatchObject({ code: 'image-missing' });
+    expect(await versionBy(image, ['always', 'if-not-present'])).toBe('three');
+    docker
+      .getImage(image)
+      .remove({ force: true })
+      .catch(() => undefined);
+  }, 60_000);
+
+  it('runs its entrypoint and its user, or those that the job names; the default image stands in for none', async () => {
+    const node = `t-image-${process.pid}`;
+    const executor = new DockerExecutor({ node, defaultImage: testImages.busybox });
+    const entry = 'autogit-test:entry';
+    const dockerfile = `FROM ${testImages.bash}\nENTRYPOINT ["sh","-c","FROM_ENTRY=yes exec \\"$@\\"","entry"]\n`;
+    execFileSync('docker', ['build', '-q', '-t', entry, '-'], {
+      input: dockerfile,
+      env: { ...process.env, DOCKER_BUILDKIT: '0' },
+    });
+    const open: Workspace[] = [];
+    let counter = 0;
+    const says = async (image: string | null, more: Partial<ExecutorSpec>): Promise<string> => {
+      const workspace = await executor.prepare(specOf(`i${process.pid}-${++counter}`, image, more), never);
+      open.push(workspace);
+      return (await runStep(workspace, 0, 'echo "${FROM_ENTRY:-no} $(id -u)"; echo x >made')).text;
+    };
+    try {
+      expect(await says(entry, {})).toBe('yes 0\n');
+      expect(await says(entry, { entrypoint: [''] })).toBe('no 0\n');
+      expect(await says(entry, { entrypoint: ['sh', '-c', 'FROM_ENTRY=job exec "$@"', 'e'] })).toBe('job 0\n');
+      expect(await says(entry, { imageUser: 'dev' })).toBe('yes 1234\n');
+      expect(await says(null, {})).toBe('no 0\n');
+    } finally {
+      for (const workspace of open) await workspace.remove();
+      await executor.removeNetwork();
+    }
+  }, 60_000);
+});
