@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { request } from 'node:http';
 import { z } from 'zod';
+import { lacksToolkit, toolkitFix } from '../executors/nvidia-toolkit.ts';
 import { type Finding, finding } from './finding.ts';
 
 const Version = z.object({ Version: z.string(), ApiVersion: z.string() });
@@ -8,6 +9,8 @@ const Info = z.object({
   CgroupVersion: z.string().optional(),
   CgroupDriver: z.string().optional(),
   Driver: z.string().optional(),
+  Runtimes: z.record(z.string(), z.unknown()).nullish(),
+  DiscoveredDevices: z.array(z.looseObject({ ID: z.string().optional() })).nullish(),
 });
 /** The oldest API with what the docker executor uses. */
 const leastApi = 1.41;
@@ -69,6 +72,8 @@ export async function checkDocker(named: string | null): Promise<Finding> {
     const said = `${version.Version} on ${address.replace(/^unix:\/\//, '')}, cgroup v${info.CgroupVersion ?? '?'} (${info.CgroupDriver ?? '?'}), ${info.Driver ?? '?'}`;
     if (Number(version.ApiVersion) < leastApi)
       return finding('docker', 'fail', `${said}: API ${version.ApiVersion} is too old, ${leastApi} is needed`, install);
+    if (lacksToolkit(info))
+      return finding('docker', 'warn', `${said}: it cannot give this machine’s NVIDIA GPU to a job`, toolkitFix);
     return finding('docker', 'ok', said);
   } catch (error) {
     const denied = (error as NodeJS.ErrnoException).code === 'EACCES';

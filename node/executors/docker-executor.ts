@@ -13,6 +13,7 @@ import type { DockerRun } from './docker-run.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
 import { dockerFeatures } from './features.ts';
 import { type JobEnvironment, type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
+import { lacksToolkit, toolkitFix } from './nvidia-toolkit.ts';
 import { freezerOfProcess } from './run-cgroup.ts';
 import { type PackedFile, plainName } from './tar-names.ts';
 
@@ -57,7 +58,8 @@ export class DockerExecutor implements Executor {
     const info = await withLimit((await this.#docker()).info(), connectMs).catch(noDocker);
     if (info.OSType !== 'linux') throw new AutogitError('no-docker', `the engine runs ${info.OSType} containers`);
     const groups = `cgroup v${(info as { CgroupVersion?: string }).CgroupVersion ?? '1'}`;
-    return `Docker Engine ${info.ServerVersion} (${info.Driver}, ${groups})`;
+    const gpus = lacksToolkit(info) ? `; jobs cannot use this machine’s NVIDIA GPU: ${toolkitFix}` : '';
+    return `Docker Engine ${info.ServerVersion} (${info.Driver}, ${groups})${gpus}`;
   }
 
   async ready(): Promise<void> {

@@ -5,6 +5,7 @@ import { registryLogin } from '../../node/executors/docker-image.ts';
 import { FrameReader, type LogPiece, recordedExit, StepSplitter, stepMarks } from '../../node/executors/docker-log.ts';
 import { jobEnvironment, jobPaths, quote, stepScript } from '../../node/executors/job-shell.ts';
 import { LiveOutput } from '../../node/executors/live-output.ts';
+import { lacksToolkit, toolkitFix } from '../../node/executors/nvidia-toolkit.ts';
 import { runSlug } from '../../node/executors/run-slug.ts';
 import { parseStepRecord } from '../../node/executors/step-record.ts';
 import type { ExecutorSpec } from '../../node/ports.ts';
@@ -137,6 +138,21 @@ describe('output of a container', () => {
     expect(live.exitCode(0)).toBe(4);
     live.expect(1);
     expect(live.from(0, 0)).toBeNull();
+  });
+});
+
+describe('an engine and NVIDIA’s GPUs', () => {
+  it('lacks the toolkit when the driver is there and no runtime, CDI device or hook is', () => {
+    const machine =
+      (...paths: string[]) =>
+      (path: string) =>
+        ['/proc/driver/nvidia/version', ...paths].includes(path);
+    expect(lacksToolkit({ Runtimes: { runc: {} } }, machine())).toBe(true);
+    expect(lacksToolkit({ Runtimes: { runc: {}, nvidia: {} } }, machine())).toBe(false);
+    expect(lacksToolkit({ DiscoveredDevices: [{ ID: 'nvidia.com/gpu=0' }] }, machine())).toBe(false);
+    expect(lacksToolkit({}, machine('/usr/bin/nvidia-container-runtime-hook'))).toBe(false);
+    expect(lacksToolkit({}, () => false)).toBe(false);
+    expect(toolkitFix).toContain('nvidia-ctk runtime configure --runtime=docker');
   });
 });
 

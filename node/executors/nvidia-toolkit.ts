@@ -1,0 +1,28 @@
+import { existsSync } from 'node:fs';
+
+/** What an engine says of itself, as far as GPUs of containers go. */
+export interface EngineInfo {
+  Runtimes?: Record<string, unknown> | null | undefined;
+  /** Engines from 28 on: devices that CDI files name. */
+  DiscoveredDevices?: readonly { ID?: string | undefined }[] | null | undefined;
+}
+
+const driver = '/proc/driver/nvidia/version';
+const hooks = ['/usr/bin', '/usr/local/bin', '/usr/sbin', '/usr/local/sbin'].flatMap((folder) => [
+  `${folder}/nvidia-container-runtime-hook`,
+  `${folder}/nvidia-container-toolkit`,
+]);
+
+export const toolkitFix =
+  'install the NVIDIA Container Toolkit (package nvidia-container-toolkit), then: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker';
+
+/**
+ * True when this machine has NVIDIA's driver but its engine has no way to give a GPU to a container: no runtime, no CDI
+ * device, no hook (newcomer B6: the first GPU job failed with the engine's own words).
+ */
+export function lacksToolkit(info: EngineInfo, exists: (path: string) => boolean = existsSync): boolean {
+  if (!exists(driver)) return false;
+  if (Object.keys(info.Runtimes ?? {}).some((name) => name.startsWith('nvidia'))) return false;
+  if ((info.DiscoveredDevices ?? []).some(({ ID }) => ID?.startsWith('nvidia.com/gpu'))) return false;
+  return !hooks.some(exists);
+}
