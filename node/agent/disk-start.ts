@@ -52,7 +52,7 @@ async function leftOf(folder: string, home: string): Promise<Left> {
 
 /** The job's own files; the agent's, by which the run is found again, stay. */
 async function removeFiles({ folder, run, cgroup, isAlive }: Left): Promise<void> {
-  if (isAlive) await endAll(run, cgroup);
+  if (isAlive) await endAll(run, cgroup, []);
   await removeTree(join(folder, 'builds'));
   await removeTree(join(folder, 'home'));
   if (!isAlive) return;

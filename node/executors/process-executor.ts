@@ -10,7 +10,8 @@ import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { processFeatures } from './features.ts';
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
 import { endAll, type JobUser, ProcessWorkspace, removeTree } from './process-workspace.ts';
-import { makeRunCgroup } from './run-cgroup.ts';
+import { makeRunCgroup, removeCgroup } from './run-cgroup.ts';
+import { limitRun, missingLimits } from './run-limits.ts';
 import { processesWith, runMarker, signalAll } from './run-processes.ts';
 import { runSlug } from './run-slug.ts';
 import { supervisor } from './step-record.ts';
@@ -35,6 +36,8 @@ interface RunFile {
   /** TMPDIR of the run: short, as paths of Unix sockets end at 107 characters. */
   tmp: string;
   cgroup: string | null;
+  /** Control groups that only limit. Absent in runs of an earlier agent. */
+  limits: string[];
 }
 
 /** An agent's home is closed to other users, so the runs of one who drops to another user lie elsewhere. */
@@ -72,7 +75,16 @@ export class ProcessExecutor implements Executor {
     await this.#makeWorkDir();
     const who = user ? `as user ${user.name}` : 'as the agent’s own user';
     const root = !user && process.getuid?.() === 0 ? ', which is root' : '';
-    return `bash ${bash.stdout.split('\n')[0]} on the machine itself, ${who}${root}: no isolation between jobs and this machine`;
+    return `bash ${bash.stdout.split('\n')[0]} on the machine itself, ${who}${root}: no isolation between jobs and this machine${await this.#unlimited()}`;
+  }
+
+  /** What a job may use up of this machine, whatever it asked for. */
+  async #unlimited(): Promise<string> {
+    if (this.#options.cgroups === false) return '';
+    const cgroup = makeRunCgroup(`check-${process.pid}`);
+    const missing = missingLimits(cgroup);
+    if (cgroup !== null) await removeCgroup(cgroup);
+    return missing.length === 0 ? '' : `, and no limit of ${missing.join(', ')} can be set here`;
   }
 
   async prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
@@ -101,7 +113,8 @@ export class ProcessExecutor implements Executor {
     for (const key of environment.skipped)
       this.#options.note?.(spec.run, `variable ${key} has a name that no shell can hold and is not set`);
     const cgroup = this.#options.cgroups === false ? null : makeRunCgroup(runSlug(spec.run));
-    const file: RunFile = { run: spec.run, bootId: this.#clock.bootId(), tmp, cgroup };
+    const limits = this.#options.cgroups === false ? [] : limitRun(runSlug(spec.run), cgroup, spec).groups;
+    const file: RunFile = { run: spec.run, bootId: this.#clock.bootId(), tmp, cgroup, limits };
     await writeFile(join(folder, 'run.json'), JSON.stringify(file), { mode: 0o600 });
     return this.#workspace(spec, paths, file, user);
   }
@@ -128,7 +141,7 @@ export class ProcessExecutor implements Executor {
       if (kept.has(name)) continue;
       const folder = join(this.#workDir, name);
       const file = readRunFile(folder);
-      await endAll(file?.run ?? name, file?.cgroup ?? null);
+      await endAll(file?.run ?? name, file?.cgroup ?? null, file?.limits ?? []);
       await removeTree(folder);
       await removeTree(file?.tmp ?? tmpOf(folder));
       removed.push(file?.run ?? name);
@@ -152,6 +165,7 @@ export class ProcessExecutor implements Executor {
       environment,
       user,
       cgroup,
+      limits: file.limits,
       bootId: file.bootId,
       clock: this.#clock,
     });
@@ -267,6 +281,7 @@ export const readRunFile = (folder: string): RunFile | null => {
       bootId: file.bootId,
       tmp: file.tmp,
       cgroup: typeof file.cgroup === 'string' ? file.cgroup : null,
+      limits: Array.isArray(file.limits) ? file.limits.filter((path) => typeof path === 'string').slice(0, 3) : [],
     };
   } catch {
     return null;

@@ -35,6 +35,8 @@ export interface ProcessRun {
   /** Null: the agent's own user. */
   user: JobUser | null;
   cgroup: string | null;
+  /** At most three groups of version 1 that only limit. */
+  limits: readonly string[];
   bootId: string;
   clock: Clock;
 }
@@ -129,12 +131,17 @@ export class ProcessWorkspace implements Workspace {
     if (user) await chown(script, user.uid, user.gid);
     const output = openSync(this.#output(index), 'a', 0o600);
     const group = openSync(this.#of.cgroup ? join(this.#of.cgroup, 'cgroup.procs') : '/dev/null', 'w');
+    const limits = this.#of.limits
+      .filter((path) => existsSync(path))
+      .map((path) => openSync(join(path, 'cgroup.procs'), 'w'));
+    // Five is the supervisor's own.
+    const more = limits.length > 0 ? (['ignore', ...limits] as const) : [];
     try {
       const child = spawnClean('bash', [join(folder, 'supervisor.sh'), script], {
         cwd: paths.projectDir,
         env: environment,
         detached: true,
-        stdio: ['ignore', output, output, status, group],
+        stdio: ['ignore', output, output, status, group, ...more],
         ...(user && { uid: user.uid, gid: user.gid }),
       });
       await new Promise<void>((done, fail) => {
@@ -145,7 +152,7 @@ export class ProcessWorkspace implements Workspace {
       this.#children.set(index, child);
       this.watchTimeout(index, { begunMs: clock.bootMs(), timeoutMs: timeoutMs || null });
     } finally {
-      for (const descriptor of [status, output, group]) closeSync(descriptor);
+      for (const descriptor of [status, output, group, ...limits]) closeSync(descriptor);
     }
   }
 
@@ -219,7 +226,7 @@ export class ProcessWorkspace implements Workspace {
   async remove(): Promise<void> {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     for (const index of this.#children.keys()) this.#endedHere.add(index);
-    await endAll(this.#of.run, this.#of.cgroup);
+    await endAll(this.#of.run, this.#of.cgroup, this.#of.limits);
     await removeTree(this.#of.tmp);
     await removeTree(this.#of.folder);
   }
@@ -339,8 +346,9 @@ async function endProcesses(run: string, cgroup: string | null): Promise<void> {
 }
 
 /** Kills everything of a run, supervisors included, at once. */
-export async function endAll(run: string, cgroup: string | null): Promise<void> {
+export async function endAll(run: string, cgroup: string | null, limits: readonly string[]): Promise<void> {
   await endProcesses(run, cgroup);
+  for (const group of limits) await removeCgroup(group);
   if (cgroup === null) return;
   try {
     thawCgroup(cgroup);

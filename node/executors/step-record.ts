@@ -45,11 +45,13 @@ export function readStepRecord(path: string): StepRecord | null {
  * The supervisor of one step: bash in a session of its own, which outlives the agent. Output goes to the file that the
  * agent opened; the step gets a process group of its own (so `kill 0` in a job's script does not hit the supervisor)
  * but no job control while we wait, so that a SIGSTOP of the step does not look like its end. Descriptor 3 is the
- * status file, 4 the control group's cgroup.procs (or /dev/null); the step inherits neither.
+ * status file, 4 the control group's cgroup.procs (or /dev/null), 6 to 8 those of groups that only limit, where there are
+ * any; the step inherits none of them.
  */
 export const supervisor = `umask 022
 echo 0 2>/dev/null >&4
-exec 4>&- 5>&1 >/dev/null 2>&1
+{ echo 0 >&6; echo 0 >&7; echo 0 >&8; } 2>/dev/null
+exec 4>&- 6>&- 7>&- 8>&- 5>&1 >/dev/null 2>&1
 trap : TERM INT HUP
 read -r stat </proc/$$/stat
 fields=(\${stat##*') '})

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import { ProcessExecutor, readRunFile } from '../../node/executors/process-executor.ts';
 import {
   cgroupProcesses,
   killCgroup,
@@ -99,5 +99,39 @@ describe.skipIf(process.getuid?.() !== 0)('a control group ends what no signal c
       for (const child of children) child.kill('SIGKILL');
       await removeCgroup(path);
     }
+  });
+});
+
+describe.skipIf(process.getuid?.() !== 0)('limits of a process job', () => {
+  it('are those that it asked for, as far as this machine can (security A11); and the groups go with the run', async () => {
+    const name = `limits-${process.pid}`;
+    const executor = new ProcessExecutor({ home: join(home, 'limits') });
+    const workspace = await executor.prepare(specOf(name, null, { memoryBytes: 256 << 20, cpuMillis: 500 }), never);
+    const missing = /no limit of ([\w, ]+) can be set/.exec(await executor.check())?.[1] ?? '';
+    let groups: string[] = [];
+    try {
+      const { text } = await runStep(
+        workspace,
+        0,
+        'cat /proc/self/cgroup',
+        'ls /proc/self/fd | tr "\\n" " "; echo',
+        // Stops by itself where nothing else stops it.
+        '(head -c 400M /dev/zero | tail -c 390M | wc -c) 2>&1 || echo memory limited',
+      );
+      groups = readRunFile(workspace.handle)?.limits ?? [];
+      const inGroup = (controller: string): boolean =>
+        new RegExp(`^\\d+:([\\w,]*,)?${controller}(,\\w+)*:/autogit/`, 'm').test(text) || /^0::\/autogit\//m.test(text);
+      for (const [word, controller] of [
+        ['processes', 'pids'],
+        ['CPU', 'cpu'],
+        ['memory', 'memory'],
+      ] as const)
+        if (!missing.includes(word)) expect(inGroup(controller)).toBe(true);
+      expect(text).toMatch(/^0 1 2 3 $/m);
+      if (!missing.includes('memory')) expect(text).toContain('memory limited');
+    } finally {
+      await workspace.remove();
+    }
+    for (const group of groups) expect(existsSync(group)).toBe(false);
   });
 });

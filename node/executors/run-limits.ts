@@ -1,0 +1,90 @@
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { ExecutorSpec } from '../ports.ts';
+
+/** More than any build needs, and few enough that a fork bomb leaves the machine its process numbers. */
+const mostProcesses = 8192;
+const periodUs = 100_000;
+
+type Controller = 'memory' | 'pids' | 'cpu';
+type Limits = Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes'>;
+const names: Record<Controller, string> = { memory: 'memory', pids: 'processes', cpu: 'CPU' };
+const controllers = Object.keys(names) as Controller[];
+
+/** The files of one controller and what they get, as [version 2, version 1]. Null: this job has no such limit. */
+function filesOf(controller: Controller, { cpuMillis, memoryBytes }: Limits): [string, string, string, string] | null {
+  if (controller === 'pids') return ['pids.max', String(mostProcesses), 'pids.max', String(mostProcesses)];
+  if (controller === 'memory')
+    return memoryBytes === null || memoryBytes <= 0
+      ? null
+      : ['memory.max', String(memoryBytes), 'memory.limit_in_bytes', String(memoryBytes)];
+  if (cpuMillis === null || cpuMillis <= 0) return null;
+  const quota = Math.max(1000, Math.round((cpuMillis / 1000) * periodUs));
+  return ['cpu.max', `${quota} ${periodUs}`, 'cpu.cfs_quota_us', String(quota)];
+}
+
+/** Sets what a run's group of version 2 can limit, and makes groups of version 1 for the rest. */
+export function limitRun(run: string, cgroup: string | null, limits: Limits): { groups: string[]; missing: string[] } {
+  const groups: string[] = [];
+  const missing: string[] = [];
+  if (cgroup !== null && existsSync(join(cgroup, 'cgroup.controllers'))) delegate(cgroup);
+  for (const controller of controllers) {
+    const files = filesOf(controller, limits);
+    if (files === null) continue;
+    const [unified, value, legacy, legacyValue] = files;
+    if (cgroup !== null && written(join(cgroup, unified), value)) continue;
+    const group = legacyGroup(controller, run);
+    if (group !== null && written(join(group, legacy), legacyValue)) groups.push(group);
+    else {
+      missing.push(names[controller]);
+      if (group !== null) removeEmpty(group);
+    }
+  }
+  return { groups, missing };
+}
+
+/** What this system cannot limit, found out by trying. */
+export function missingLimits(cgroup: string | null): string[] {
+  const { groups, missing } = limitRun(`check-${process.pid}`, cgroup, { cpuMillis: 1000, memoryBytes: 1 << 30 });
+  for (const group of groups) removeEmpty(group);
+  return missing;
+}
+
+/** The groups above it must pass the controllers on; each may do so, or be in others' hands. */
+function delegate(cgroup: string): void {
+  for (const above of [dirname(dirname(cgroup)), dirname(cgroup)])
+    for (const controller of controllers) written(join(above, 'cgroup.subtree_control'), `+${controller}`);
+}
+
+function legacyGroup(controller: Controller, run: string): string | null {
+  try {
+    const mount = readFileSync('/proc/self/mounts', 'utf8')
+      .split('\n')
+      .map((line) => line.split(' '))
+      .find(([, , type, options = '']) => type === 'cgroup' && options.split(',').includes(controller))?.[1];
+    if (mount === undefined) return null;
+    const path = join(mount, 'autogit', `autogit-${run}`);
+    mkdirSync(path, { recursive: true });
+    return path;
+  } catch {
+    return null;
+  }
+}
+
+function written(path: string, value: string): boolean {
+  try {
+    if (!existsSync(path)) return false;
+    writeFileSync(path, value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function removeEmpty(group: string): void {
+  try {
+    rmdirSync(group);
+  } catch {
+    // Somebody is in it, or it is gone.
+  }
+}
