@@ -17,6 +17,7 @@ import { type Log, logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
 import { returnOf } from '../runs/gitlab-return.ts';
+import { jobMemory } from '../runs/job-memory.ts';
 import { RunDesk } from '../runs/run-desk.ts';
 import { SecretBox } from '../secret-box.ts';
 import { Changes } from './changes.ts';
@@ -322,7 +323,7 @@ export class Member {
       gpusByUuid: (uuids) => (this.#measured?.capacity.gpus ?? []).filter((gpu) => uuids.includes(gpu.uuid)),
       limitsFor: (tags) => {
         const { cpuMillis, memoryBytes } = demandOf(tags, this.#defaultArch());
-        return { cpuMillis, memoryBytes };
+        return { cpuMillis, memoryBytes: jobMemory(tags, memoryBytes, this.#measured) };
       },
       artifactLimitBytes: this.#options.artifactLimitBytes,
       diskWasFull: (sinceBootMs) => this.#disk.wasFullSince(sinceBootMs),

@@ -9,7 +9,9 @@ import { lacksToolkit, toolkitFix } from '../../node/executors/nvidia-toolkit.ts
 import { runSlug } from '../../node/executors/run-slug.ts';
 import { parseStepRecord } from '../../node/executors/step-record.ts';
 import type { ExecutorSpec } from '../../node/ports.ts';
+import { jobMemory } from '../../node/runs/job-memory.ts';
 import { watch } from '../../node/watchdog-beat.ts';
+import type { Measured } from '../../protocol/report.ts';
 
 const spec = (more: Partial<ExecutorSpec> = {}): ExecutorSpec => ({
   run: 'r1',
@@ -153,6 +155,19 @@ describe('an engine and NVIDIA’s GPUs', () => {
     expect(lacksToolkit({}, machine('/usr/bin/nvidia-container-runtime-hook'))).toBe(false);
     expect(lacksToolkit({}, () => false)).toBe(false);
     expect(toolkitFix).toContain('nvidia-ctk runtime configure --runtime=docker');
+  });
+});
+
+describe('the memory of a job', () => {
+  it('is what its tag says, else what the machine has free, and never less than what it was placed by', () => {
+    const gib = 2 ** 30;
+    const free = (used: number) =>
+      ({ capacity: { memoryBytes: 16 * gib }, usedMemoryBytes: used * gib, reserveMemoryBytes: 2 * gib }) as Measured;
+    expect(jobMemory([], gib, free(4))).toBe(10 * gib);
+    expect(jobMemory(['docker'], gib, free(15))).toBe(gib);
+    expect(jobMemory(['mem-1g'], gib, free(4))).toBe(gib);
+    expect(jobMemory(['docker', 'mem-4g'], 4 * gib, free(4))).toBe(4 * gib);
+    expect(jobMemory([], gib, null)).toBe(gib);
   });
 });
 
