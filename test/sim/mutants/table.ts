@@ -356,6 +356,12 @@ export const mutants: Mutant[] = [
         find: 'if (own.has(job) || failing.has(job) || look.ledger.rescues?.[job] !== undefined) continue;',
         replace: '',
       },
+      // What is committed is not done either while somebody owns the job: the bug must have both.
+      {
+        file: jobs('run-compare'),
+        find: 'if (ledger.rescues?.[key] === undefined || own.has(job)) continue;',
+        replace: 'if (ledger.rescues?.[key] === undefined) continue;',
+      },
     ],
   },
   {
