@@ -1,9 +1,10 @@
 import { appendFileSync, existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readRunFile, userWorkDir } from '../executors/process-executor.ts';
-import { endAll, removeTree } from '../executors/process-workspace.ts';
+import { endAll } from '../executors/process-workspace.ts';
 import { cgroupProcesses } from '../executors/run-cgroup.ts';
 import { processesOfRun } from '../executors/run-processes.ts';
+import { removeTree } from '../executors/tree-removal.ts';
 import { diskOf, freeReserve, isFull, usedBy } from './disk-room.ts';
 
 interface Left {

@@ -9,12 +9,13 @@ import { type Clock, systemClock } from '../clock.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { processFeatures } from './features.ts';
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
-import { endAll, type JobUser, ProcessWorkspace, removeTree } from './process-workspace.ts';
+import { endAll, type JobUser, ProcessWorkspace } from './process-workspace.ts';
 import { makeRunCgroup, removeCgroup } from './run-cgroup.ts';
 import { limitRun, missingLimits } from './run-limits.ts';
 import { processesWith, runMarker, signalAll } from './run-processes.ts';
 import { runSlug } from './run-slug.ts';
 import { supervisor } from './step-record.ts';
+import { removeTree } from './tree-removal.ts';
 
 export interface ProcessExecutorOptions {
   /** The agent's home; runs live in its folder `work` unless `workDir` says another. */

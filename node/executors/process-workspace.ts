@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, lstatSync, openSync, writeSync } from 'node:fs';
-import { chown, rm, writeFile } from 'node:fs/promises';
+import { chown, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -17,6 +17,7 @@ import { askToEnd, continueRun, isAlive, processesOfRun, signalAll, stopRun, ter
 import { readStepRecord, type StepRecord } from './step-record.ts';
 import { plainName, renameTar } from './tar-names.ts';
 import { readChild, tarOfNames } from './tree-read.ts';
+import { exitOf, removeTree } from './tree-removal.ts';
 
 export interface JobUser {
   uid: number;
@@ -358,22 +359,6 @@ export async function endAll(run: string, cgroup: string | null, limits: readonl
   signalAll(() => membersOf(run, cgroup), 'SIGKILL');
   await removeCgroup(cgroup);
 }
-
-/** rm -rf; folders that a job made read-only are opened first. */
-export async function removeTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true, maxRetries: 3 });
-  } catch {
-    await exitOf(spawnClean('chmod', ['-R', 'u+rwX', path], { stdio: 'ignore' }));
-    await rm(path, { recursive: true, force: true, maxRetries: 3 });
-  }
-}
-
-const exitOf = (child: ChildProcess): Promise<number> =>
-  new Promise((done) => {
-    child.once('error', () => done(127));
-    child.once('close', (code) => done(code ?? 128));
-  });
 
 const gather = async (stream: Readable): Promise<string> => {
   let text = '';

@@ -1,10 +1,20 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { JobArtifact } from '../../gitlab-bridge/payload.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import { removeTree } from '../../node/executors/tree-removal.ts';
 import { collectArtifact } from '../../node/runs/artifact-up.ts';
 import { executorContract } from '../contract/executor-contract.ts';
 import { filesContract } from '../contract/executor-files.ts';
@@ -95,6 +105,33 @@ describe('process executor of a root agent', () => {
     } finally {
       await workspace.remove();
     }
+  });
+
+  it('removes what a job left, and nothing of what a link or a mount in it leads to (security A8)', async () => {
+    const [uid = 0, gid = 0] = ['-u', '-g'].map((flag) =>
+      Number(execFileSync('id', [flag, user], { encoding: 'utf8' })),
+    );
+    const tree = join(workDir, 'left');
+    const victim = join(home, 'victim');
+    const mounted = join(tree, 'builds', 'mounted');
+    for (const path of [victim, mounted, join(tree, 'builds', 'closed', 'in')]) mkdirSync(path, { recursive: true });
+    writeFileSync(join(victim, 'kept'), 'x');
+    symlinkSync(victim, join(tree, 'builds', 'link'));
+    chmodSync(tree, 0o711);
+    execFileSync('chown', ['-R', '-h', `${uid}:${gid}`, join(tree, 'builds')]);
+    chmodSync(join(tree, 'builds', 'closed'), 0);
+    execFileSync('mount', ['-t', 'tmpfs', 'autogit-test', mounted]);
+    writeFileSync(join(mounted, 'kept'), 'x');
+    try {
+      await expect(removeTree(tree)).rejects.toThrow(/cannot remove/);
+      expect(readdirSync(join(tree, 'builds'))).toEqual(['mounted']);
+      expect(readdirSync(mounted)).toEqual(['kept']);
+      expect(readdirSync(victim)).toEqual(['kept']);
+    } finally {
+      execFileSync('umount', ['-l', mounted]);
+    }
+    await removeTree(tree);
+    expect(existsSync(tree)).toBe(false);
   });
 
   it('refuses a user that is not there, in words', async () => {
