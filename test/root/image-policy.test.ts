@@ -136,6 +136,7 @@ describe('a job’s image', () => {
     const says = async (image: string | null, more: Partial<ExecutorSpec>): Promise<string> => {
       const workspace = await executor.prepare(specOf(`i${process.pid}-${++counter}`, image, more), never);
       open.push(workspace);
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
       return (await runStep(workspace, 0, 'echo "${FROM_ENTRY:-no} $(id -u)"; echo x >made')).text;
     };
     try {
