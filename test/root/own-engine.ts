@@ -81,6 +81,18 @@ export class OwnEngine {
         if (path.startsWith(`${this.#dir}/`)) spawnSync('umount', ['-l', path]);
       }
       spawnSync('ip', ['netns', 'del', this.#net]);
+      spawnSync('find', [
+        '/sys/fs/cgroup',
+        '-depth',
+        '-type',
+        'd',
+        '-path',
+        `*/${this.#net}*`,
+        '-exec',
+        'rmdir',
+        '{}',
+        '+',
+      ]);
       rmSync(this.#dir, { recursive: true, force: true });
     }
   }
