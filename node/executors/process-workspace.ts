@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { traceLimits } from '../../gitlab-bridge/trace.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import type { Clock } from '../clock.ts';
@@ -45,6 +46,8 @@ export interface ProcessRun {
 /** How long a supervisor may take from its start to its first line. */
 const settleMs = 3000;
 const killGraceMs = 10_000;
+/** Of one step's output, KiB: more than a trace holds, so that TraceLog sees that there was more. */
+const keptKib = traceLimits.traceBytes / 1024 + 1024;
 
 /** A run as processes of this machine. See step-record.ts for how a step lives on without the agent. */
 export class ProcessWorkspace implements Workspace {
@@ -138,7 +141,7 @@ export class ProcessWorkspace implements Workspace {
     // Five is the supervisor's own.
     const more = limits.length > 0 ? (['ignore', ...limits] as const) : [];
     try {
-      const child = spawnClean('bash', [join(folder, 'supervisor.sh'), script], {
+      const child = spawnClean('bash', [join(folder, 'supervisor.sh'), script, String(keptKib)], {
         cwd: paths.projectDir,
         env: environment,
         detached: true,

@@ -47,6 +47,10 @@ export function readStepRecord(path: string): StepRecord | null {
  * but no job control while we wait, so that a SIGSTOP of the step does not look like its end. Descriptor 3 is the
  * status file, 4 the control group's cgroup.procs (or /dev/null), 6 to 8 those of groups that only limit, where there are
  * any; the step inherits none of them.
+ *
+ * Between step and file stands a copier. It keeps $2 KiB and lets the rest go, so a job that prints for ever fills no disk
+ * (security A12); and it ends when the last writer has, so what a filter still holds when the step's shell ends
+ * (`exec > >(tee log)`) is waited for: 5 s, as a daemon of the job may hold its output for ever.
  */
 export const supervisor = `umask 022
 echo 0 2>/dev/null >&4
@@ -56,17 +60,21 @@ trap : TERM INT HUP
 read -r stat </proc/$$/stat
 fields=(\${stat##*') '})
 echo "pid $$ \${fields[19]}" >&3
+coproc COPY { trap '' TERM INT HUP XFSZ; ulimit -f "$2"; cat >&5 || cat >/dev/null; } 3>&-
+exec 6>&"\${COPY[1]}" 7<&"\${COPY[0]}"
+eval "exec \${COPY[1]}>&- \${COPY[0]}<&- 5>&-"
 set -m
 # Out of memory, the kernel takes the job's processes rather than the supervisor or the agent.
-{ echo 500 >/proc/self/oom_score_adj; exec bash "$1"; } >&5 2>&5 3>&- 5>&- &
+{ echo 500 >/proc/self/oom_score_adj; exec bash "$1"; } >&6 2>&6 3>&- 6>&- 7<&- &
 child=$!
 set +m
-exec 5>&-
+exec 6>&-
 while :; do
   wait "$child"
   code=$?
   # A signal ends the wait, not the step.
   if [ "$code" -le 128 ] || ! kill -0 "$child"; then break; fi
 done
+read -r -t 5 <&7
 echo "exit $code" >&3
 `;
