@@ -113,7 +113,7 @@ export async function removeContainer(container: Docker.Container): Promise<void
 export const stopped = (state: { OOMKilled: boolean; ExitCode: number }): string =>
   state.OOMKilled
     ? 'its container was stopped: out of memory'
-    : `its container was stopped (exit code ${state.ExitCode}); someone else ended it, or the engine restarted`;
+    : `its container was stopped (exit code ${state.ExitCode}): someone else ended it, the engine restarted, or the image's entrypoint did not go on to the job's shell`;
 
 /** Says which limit was met and what raises it (official-runner F13). */
 export function outOfMemory(memoryBytes: number | null): string {

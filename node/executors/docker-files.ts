@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import type Docker from 'dockerode';
+import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { TreeRead } from '../ports.ts';
 import { type ByteName, byteName, bytesOf, plainName, textOf } from './byte-names.ts';
@@ -54,6 +55,17 @@ export class DockerFiles {
       if ((cause as { statusCode?: number }).statusCode === 404) return null;
       throw new AutogitError('executor-failed', `cannot read ${path} of run ${this.#run}`, { cause });
     }
+  }
+
+  /** Of a small file; null when it is not there. */
+  async text(path: string): Promise<string | null> {
+    const stream = await this.get(path);
+    if (stream === null) return null;
+    const reader = extract();
+    stream.pipe(reader);
+    let text = '';
+    for await (const entry of reader) for await (const chunk of entry) if (text.length < 4096) text += String(chunk);
+    return text;
   }
 
   /** Names count from `from`. */

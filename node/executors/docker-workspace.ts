@@ -1,7 +1,6 @@
 import { posix } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
-import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import { byteName } from './byte-names.ts';
@@ -75,6 +74,12 @@ export class DockerWorkspace implements Workspace {
     for (const event of ['end', 'close', 'error']) stream.once(event, close);
   }
 
+  /** The engine lets a stopped container be attached too, and says nothing more: its entrypoint may have ended at once. */
+  async #attachAgain(): Promise<void> {
+    await this.attach();
+    if (!(await this.#state())?.Running) (this.#stream as unknown as { destroy?: () => void } | null)?.destroy?.();
+  }
+
   async putTar(path: string, tar: NodeJS.ReadableStream): Promise<void> {
     const target = this.#inside(path);
     const owned = plainName(this.#of.paths.buildsDir);
@@ -107,7 +112,7 @@ export class DockerWorkspace implements Workspace {
     const first = this.#current === null ? this.#of.firstFiles : [];
     const files = [...first, { name, mode: 0o600, content: script, ...user }];
     await whileAway(() => this.#files.put(packFiles(files), controlDir));
-    if (this.#stream === null) await whileAway(() => this.attach());
+    if (this.#stream === null) await whileAway(() => this.#attachAgain());
     this.#current = index;
     const marks = stepMarks(this.#of.nonce, index, this.#of.keeper);
     this.#splitter.expect(index, marks);
@@ -383,14 +388,8 @@ export class DockerWorkspace implements Workspace {
   }
 
   /** A small file of the control folder; null when it is not there. */
-  async #readText(name: string): Promise<string | null> {
-    const stream = await this.#files.get(`${this.#of.controlDir}/${name}`);
-    if (stream === null) return null;
-    const reader = extract();
-    stream.pipe(reader);
-    let text = '';
-    for await (const entry of reader) for await (const chunk of entry) if (text.length < 4096) text += String(chunk);
-    return text;
+  #readText(name: string): Promise<string | null> {
+    return this.#files.text(`${this.#of.controlDir}/${name}`);
   }
 
   #inside(path: string): string {

@@ -145,6 +145,14 @@ describe('a job’s image', () => {
       expect(await says(entry, { entrypoint: ['sh', '-c', 'FROM_ENTRY=job exec "$@"', 'e'] })).toBe('job 0\n');
       expect(await says(entry, { imageUser: 'dev' })).toBe('yes 1234\n');
       expect(await says(null, {})).toBe('no 0\n');
+      // One that does not go on to the shell: the step is lost at once, and not waited for.
+      const ends = await executor.prepare(specOf(`i${process.pid}-ends`, entry, { entrypoint: ['/bin/false'] }), never);
+      open.push(ends);
+      const { end } = await runStep(ends, 0, 'echo never');
+      expect(end).toMatchObject({
+        kind: 'lost',
+        because: expect.stringMatching(/its container was stopped|entrypoint/),
+      });
     } finally {
       for (const workspace of open) await workspace.remove();
       await executor.removeNetwork();
