@@ -184,6 +184,8 @@ export class RunLab {
   async stop(): Promise<void> {
     await this.stopAgent();
     await this.gitlab.stop();
+    // What a test left running outlives its agent, as it should; not the test.
+    await new ProcessExecutor({ home: this.home }).sweep(new Set());
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
