@@ -188,6 +188,7 @@ export class Agent {
       this.#member?.runs.note(run, sentence),
     );
     const health = await new ExecutorHealth(executors, this.#log).begin();
+    this.#closers.push(() => health.stop());
     const machine = machineOf(this.#options, executors, {
       clock: this.#clock,
       workingExecutors: () => health.working(),

@@ -25,7 +25,8 @@ const closing =
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash's
   'n=$1; shift; for f in /proc/$$/fd/*; do f=${f##*/}; [ "$f" -le "$n" ] || exec {f}>&-; done; exec "$@"';
 
-function programOf(name: string, path: string | undefined): string | null {
+/** Where a program lies, by a PATH; null when it is not there or nobody may run it. Starts nothing. */
+export function findProgram(name: string, path: string | undefined): string | null {
   const places = name.includes('/') ? [name] : (path ?? '').split(delimiter).map((folder) => join(folder, name));
   return (
     places.find((place) => {
@@ -43,7 +44,7 @@ const usual = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const own = new Map<string, string | null>();
 /** One of the programs that the way itself needs; looked for once, where the machine's owner has them. */
 function ownProgram(name: string): string | null {
-  if (!own.has(name)) own.set(name, programOf(name, usual) ?? programOf(name, process.env.PATH));
+  if (!own.has(name)) own.set(name, findProgram(name, usual) ?? findProgram(name, process.env.PATH));
   return own.get(name) ?? null;
 }
 
@@ -69,7 +70,7 @@ interface Ready {
  * without bash; no job runs there but in a container, which inherits nothing.
  */
 function ready({ file, args, env, uid, gid, kept }: Wanted): Ready {
-  const program = programOf(file, (env ?? process.env).PATH);
+  const program = findProgram(file, (env ?? process.env).PATH);
   const bash = ownProgram('bash');
   if (program === null || bash === null) return { file, args: [...args], dropsUser: false };
   const setpriv = uid === undefined ? null : ownProgram('setpriv');

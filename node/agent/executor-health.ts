@@ -12,6 +12,7 @@ export class ExecutorHealth {
   readonly #executors: readonly Executor[];
   readonly #log: Pick<Log, 'info' | 'warn'>;
   readonly #away = new Set<string>();
+  #timer: NodeJS.Timeout | null = null;
 
   constructor(executors: readonly Executor[], log: Pick<Log, 'info' | 'warn'>) {
     this.#executors = executors;
@@ -25,8 +26,13 @@ export class ExecutorHealth {
   /** Looks now, and from now on. */
   async begin(): Promise<this> {
     await this.look();
-    setInterval(() => void this.look(), everyMs).unref();
+    this.#timer = setInterval(() => void this.look(), everyMs).unref();
     return this;
+  }
+
+  /** The agent's next life has one of its own. */
+  stop(): void {
+    if (this.#timer) clearInterval(this.#timer);
   }
 
   /** Never throws. */

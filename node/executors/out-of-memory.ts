@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { legacyMount, unifiedMount } from './run-cgroup.ts';
 
 /**
  * Whether the kernel killed anything of a process's control group for want of memory, by the group's own files: version 2
@@ -8,12 +9,8 @@ import { join } from 'node:path';
 export function killedForMemory(pid: number): boolean {
   if (pid <= 0) return false;
   let groups: string[];
-  let mounts: string[][];
   try {
     groups = readFileSync(`/proc/${pid}/cgroup`, 'utf8').split('\n');
-    mounts = readFileSync('/proc/self/mounts', 'utf8')
-      .split('\n')
-      .map((line) => line.split(' '));
   } catch {
     return false;
   }
@@ -21,12 +18,9 @@ export function killedForMemory(pid: number): boolean {
     const [hierarchy = '', controllers = '', ...rest] = line.split(':');
     const isUnified = hierarchy === '0';
     if (!isUnified && !controllers.split(',').includes('memory')) return false;
-    const mount = mounts.find(
-      ([, , type, options = '']) =>
-        (isUnified && type === 'cgroup2') || (!isUnified && type === 'cgroup' && options.split(',').includes('memory')),
-    );
+    const mount = isUnified ? unifiedMount() : legacyMount('memory');
     const file = isUnified ? 'memory.events' : 'memory.oom_control';
-    return mount?.[1] !== undefined && countIn(join(mount[1], rest.join(':'), file)) > 0;
+    return mount !== null && countIn(join(mount, rest.join(':'), file)) > 0;
   });
 }
 

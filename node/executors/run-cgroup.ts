@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { signalAll } from './run-processes.ts';
 
 /**
  * Control groups by their files (SAFETY H3, J1): version 2 by cgroup.freeze, version 1 by freezer.state. Both are met in
@@ -16,8 +17,9 @@ const mounts = (): { type: string; path: string; options: string }[] =>
 
 export const unifiedMount = (): string | null => mounts().find((mount) => mount.type === 'cgroup2')?.path ?? null;
 
-const freezerMount = (): string | null =>
-  mounts().find((mount) => mount.type === 'cgroup' && mount.options.split(',').includes('freezer'))?.path ?? null;
+/** Where version 1 has this controller; null where the kernel has it in version 2, or not at all. */
+export const legacyMount = (controller: string): string | null =>
+  mounts().find((mount) => mount.type === 'cgroup' && mount.options.split(',').includes(controller))?.path ?? null;
 
 /** The paths of a process in the hierarchies that can freeze: version 2 first. Null where it has none of its own. */
 export function freezerOfProcess(pid: number): string | null {
@@ -33,7 +35,7 @@ export function freezerOfProcess(pid: number): string | null {
     const path = rest.join(':');
     if (path === '' || path === '/') continue;
     const mount =
-      hierarchy === '0' ? unifiedMount() : controllers?.split(',').includes('freezer') ? freezerMount() : null;
+      hierarchy === '0' ? unifiedMount() : controllers?.split(',').includes('freezer') ? legacyMount('freezer') : null;
     if (mount !== null) found.push(join(mount, path));
   }
   return (
@@ -71,7 +73,7 @@ function makeUnifiedGroup(run: string): string | null {
 /** Version 1 lets only root make groups. */
 export function makeFreezerGroup(run: string): string | null {
   try {
-    const mount = freezerMount();
+    const mount = legacyMount('freezer');
     return mount === null ? null : makeWith(join(mount, 'autogit', `autogit-${run}`), 'freezer.state');
   } catch {
     return null;
@@ -97,7 +99,7 @@ export async function killCgroup(path: string, spared: ReadonlySet<number> = new
       else {
         freezeCgroup(path);
         await waitFrozen(path, 500);
-        for (const { pid } of left()) killNow(pid);
+        signalAll(left, 'SIGKILL');
       }
       thawCgroup(path);
     } catch {
@@ -110,14 +112,6 @@ export async function killCgroup(path: string, spared: ReadonlySet<number> = new
     // Version 1 has no such file, or the group is gone.
   }
 }
-
-const killNow = (pid: number): void => {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It ended in between.
-  }
-};
 
 export function cgroupProcesses(path: string): { pid: number }[] {
   const pids: { pid: number }[] = [];

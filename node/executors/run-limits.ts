@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { ExecutorSpec } from '../ports.ts';
+import { legacyMount } from './run-cgroup.ts';
 
 /** More than any build needs, and few enough that a fork bomb leaves the machine its process numbers. */
 const mostProcesses = 8192;
@@ -58,11 +59,8 @@ function delegate(cgroup: string): void {
 
 function legacyGroup(controller: Controller, run: string): string | null {
   try {
-    const mount = readFileSync('/proc/self/mounts', 'utf8')
-      .split('\n')
-      .map((line) => line.split(' '))
-      .find(([, , type, options = '']) => type === 'cgroup' && options.split(',').includes(controller))?.[1];
-    if (mount === undefined) return null;
+    const mount = legacyMount(controller);
+    if (mount === null) return null;
     const path = join(mount, 'autogit', `autogit-${run}`);
     mkdirSync(path, { recursive: true });
     return path;

@@ -1,7 +1,5 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Gpu } from '../../protocol/report.ts';
-import { execClean } from '../clean-spawn.ts';
+import { execClean, findProgram } from '../clean-spawn.ts';
 import { AskAgain } from './ask-again.ts';
 import {
   appsQuery,
@@ -32,14 +30,9 @@ interface Answered {
   text: string;
 }
 
-/** Looked for without starting a process: most machines have no such GPU, and this is asked every 10 s. */
-function isThere(file: string): boolean {
-  if (file.includes('/')) return existsSync(file);
-  return (process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, file)));
-}
-
 function run(file: string, args: string[]): Promise<Answered> {
-  if (!isThere(file)) return Promise.resolve({ isThere: false, ok: false, text: '' });
+  // Most machines have no such GPU, and this is asked every 10 s: no process is started for it.
+  if (findProgram(file, process.env.PATH) === null) return Promise.resolve({ isThere: false, ok: false, text: '' });
   return new Promise((resolve) => {
     execClean(
       file,

@@ -1,44 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { Ledger, Run } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { silentLimitMs } from '../../scheduler/jobs/lost-runs.ts';
-import { Lab, type LabOptions, wallStart } from './jobs-lab.ts';
+import { Lab, wallStart } from './jobs-lab.ts';
 import { labRun, measured } from './jobs-lab-machines.ts';
-
-const start = wallStart + 1_000_000;
-
-/** kang leads; desktop-1 has had a run for `ageMs`, and says so. */
-function withRun(over: Partial<Run> = {}, options: LabOptions = {}, ageMs = 0): Lab {
-  const run = labRun({
-    run: 'r1',
-    job: 4815,
-    node: 'desktop-1',
-    takenAt: start - ageMs,
-    boot: 'boot-desktop-1',
-    ...over,
-  });
-  const lab = new Lab({
-    machines: { kang: measured(), 'desktop-1': measured() },
-    ...options,
-    ledger: (ledger) => {
-      const withIt = { ...ledger, runs: { [run.run]: run } };
-      return options.ledger ? options.ledger(withIt) : withIt;
-    },
-  });
-  lab.feed('desktop-1', { kind: 'run-changed', run });
-  lab.run(2500);
-  return lab;
-}
-const shown = (lab: Lab): Run => {
-  const run = lab.committed.runs.r1;
-  if (!run) throw new Error('the run is not in the ledger');
-  return run;
-};
-/** Boot time until the run is lost, from now. */
-function untilLost(lab: Lab, patienceMs: number): number {
-  const began = lab.at;
-  while (shown(lab).state !== 'lost' && lab.at < began + patienceMs) lab.run(100);
-  return lab.at - began;
-}
+import { shown, start, untilLost, withRun } from './jobs-lost-lab.ts';
 
 describe('when a run is lost (SAFETY J1)', () => {
   it.each([

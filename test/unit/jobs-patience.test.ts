@@ -1,43 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { Ledger, Run } from '../../protocol/ledger.ts';
-import { Lab, type LabOptions, wallStart } from './jobs-lab.ts';
-import { labRun, measured } from './jobs-lab-machines.ts';
-
-const start = wallStart + 1_000_000;
-
-/** kang leads; desktop-1 has had a run for `ageMs`, and says so. */
-function withRun(over: Partial<Run> = {}, options: LabOptions = {}, ageMs = 0): Lab {
-  const run = labRun({
-    run: 'r1',
-    job: 4815,
-    node: 'desktop-1',
-    takenAt: start - ageMs,
-    boot: 'boot-desktop-1',
-    ...over,
-  });
-  const lab = new Lab({
-    machines: { kang: measured(), 'desktop-1': measured() },
-    ...options,
-    ledger: (ledger) => {
-      const withIt = { ...ledger, runs: { [run.run]: run } };
-      return options.ledger ? options.ledger(withIt) : withIt;
-    },
-  });
-  lab.feed('desktop-1', { kind: 'run-changed', run });
-  lab.run(2500);
-  return lab;
-}
-const shown = (lab: Lab): Run => {
-  const run = lab.committed.runs.r1;
-  if (!run) throw new Error('the run is not in the ledger');
-  return run;
-};
-/** Boot time until the run is lost, from now. */
-function untilLost(lab: Lab, patienceMs: number): number {
-  const began = lab.at;
-  while (shown(lab).state !== 'lost' && lab.at < began + patienceMs) lab.run(100);
-  return lab.at - began;
-}
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { Lab } from './jobs-lab.ts';
+import { shown, untilLost, withRun } from './jobs-lost-lab.ts';
 
 describe('how long a machine that is away keeps its jobs (SAFETY J1, J2)', () => {
   /** desktop-1 has left, and said when it is back. */
