@@ -1,5 +1,6 @@
 import type { ContainerCreateOptions, DeviceRequest } from 'dockerode';
 import type { ExecutorSpec } from '../ports.ts';
+import { filterWait } from './filter-wait.ts';
 import { quote } from './job-shell.ts';
 import { runSlug } from './run-slug.ts';
 
@@ -27,24 +28,6 @@ export const recordBytes = 16 << 20;
 export const endedFromWithin = 93;
 
 /**
- * After a step's shell has ended, what reads the step's output through a pipe (`exec > >(tee log)`) may still write. One
- * that has just been begun may not have its pipe yet, so whatever holds our output is looked at twice.
- */
-const filterWait = `  autogit_i=0
-  while [ $autogit_i -lt 50 ]; do
-    autogit_w=
-    for autogit_p in /proc/[0-9]*; do
-      [ "$autogit_p" != "/proc/$$" ] && [ "$autogit_p/fd/1" -ef "/proc/$$/fd/1" ] || continue
-      [ $autogit_i -eq 0 ] || [ -p "$autogit_p/fd/0" ] || continue
-      autogit_w=1
-      break
-    done 2>/dev/null
-    [ -n "$autogit_w" ] || break
-    sleep 0.1 2>/dev/null || { sleep 1; autogit_i=$((autogit_i + 9)); }
-    autogit_i=$((autogit_i + 1))
-  done`;
-
-/**
  * What keeps a container alive, in three processes: process 1 waits; the keeper reads from standard input the number of a
  * step and the words that mark its output (docker-log.ts), and runs that step's script; tee copies all output to a file,
  * from which a later agent reads it again. (The engine's own logs do not keep bytes: json-file replaces what is no UTF-8,
@@ -68,7 +51,7 @@ export function keeper(controlDir: string): string {
     // Out of memory, the kernel takes the job's processes rather than the keepers.
     '  (echo 500 >/proc/self/oom_score_adj; exec $autogit_s "$1/step-$autogit_n.sh") </dev/null 2>&1',
     '  autogit_c=$?',
-    filterWait,
+    filterWait(1),
     '  echo "$autogit_e $autogit_c"',
     '  echo "$autogit_e $autogit_c" >"$1/step-$autogit_n.exit"',
     'done',

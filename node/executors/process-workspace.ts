@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, lstatSync, openSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, lstatSync, openSync, statSync, truncateSync, writeSync } from 'node:fs';
 import { chown, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
@@ -46,8 +46,10 @@ export interface ProcessRun {
 /** How long a supervisor may take from its start to its first line. */
 const settleMs = 3000;
 const killGraceMs = 10_000;
-/** Of one step's output, KiB: more than a trace holds, so that TraceLog sees that there was more. */
-const keptKib = traceLimits.traceBytes / 1024 + 1024;
+/** Of one step's output: more than a trace holds, so that TraceLog sees that there was more. */
+const keptBytes = traceLimits.traceBytes + (1 << 20);
+/** ms between two looks at how long an output is: so much of a flood is on the disk for a moment. */
+const trimEveryMs = 100;
 
 /** A run as processes of this machine. See step-record.ts for how a step lives on without the agent. */
 export class ProcessWorkspace implements Workspace {
@@ -141,7 +143,7 @@ export class ProcessWorkspace implements Workspace {
     // Five is the supervisor's own.
     const more = limits.length > 0 ? (['ignore', ...limits] as const) : [];
     try {
-      const child = spawnClean('bash', [join(folder, 'supervisor.sh'), script, String(keptKib)], {
+      const child = spawnClean('bash', [join(folder, 'supervisor.sh'), script], {
         cwd: paths.projectDir,
         env: environment,
         detached: true,
@@ -179,8 +181,16 @@ export class ProcessWorkspace implements Workspace {
     this.#timers.set(index, timer);
   }
 
-  output(index: number, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
-    return followFile(this.#output(index), offset, () => this.#isOver(index), signal);
+  /** What is beyond a trace's reach is cut off the file while it is followed: a job that prints for ever fills no disk (A12). */
+  async *output(index: number, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const path = this.#output(index);
+    const trimming = setInterval(() => trim(path), trimEveryMs);
+    try {
+      yield* followFile(path, offset, () => this.#isOver(index), signal);
+    } finally {
+      clearInterval(trimming);
+      trim(path);
+    }
   }
 
   async ended(index: number): Promise<StepEnd> {
@@ -329,6 +339,15 @@ export class ProcessWorkspace implements Workspace {
 
   #output(index: number): string {
     return join(this.#of.folder, `step-${index}.out`);
+  }
+}
+
+/** The step appends, so it goes on behind the cut. Never throws: a file that is gone needs none. */
+function trim(path: string): void {
+  try {
+    if (statSync(path).size > keptBytes) truncateSync(path, keptBytes);
+  } catch {
+    // Removed with its run.
   }
 }
 

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { filterWait } from './filter-wait.ts';
 
 /**
  * What is known of one step of a process run: `step-<n>.status`, a file of short lines that is only ever appended to,
@@ -48,9 +49,8 @@ export function readStepRecord(path: string): StepRecord | null {
  * status file, 4 the control group's cgroup.procs (or /dev/null), 6 to 8 those of groups that only limit, where there are
  * any; the step inherits none of them.
  *
- * Between step and file stands a copier. It keeps $2 KiB and lets the rest go, so a job that prints for ever fills no disk
- * (security A12); and it ends when the last writer has, so what a filter still holds when the step's shell ends
- * (`exec > >(tee log)`) is waited for: 5 s, as a daemon of the job may hold its output for ever.
+ * The step writes to the file itself: what stood between them would die with the rest when a job kills all that it can, and
+ * what it held with it. What a filter still holds when the step's shell ends is waited for (filter-wait.ts).
  */
 export const supervisor = `umask 022
 echo 0 2>/dev/null >&4
@@ -60,21 +60,17 @@ trap : TERM INT HUP
 read -r stat </proc/$$/stat
 fields=(\${stat##*') '})
 echo "pid $$ \${fields[19]}" >&3
-coproc COPY { trap '' TERM INT HUP XFSZ; ulimit -f "$2"; cat >&5 || cat >/dev/null; } 3>&-
-exec 6>&"\${COPY[1]}" 7<&"\${COPY[0]}"
-eval "exec \${COPY[1]}>&- \${COPY[0]}<&- 5>&-"
 set -m
 # Out of memory, the kernel takes the job's processes rather than the supervisor or the agent.
-{ echo 500 >/proc/self/oom_score_adj; exec bash "$1"; } >&6 2>&6 3>&- 6>&- 7<&- &
+{ echo 500 >/proc/self/oom_score_adj; exec bash "$1"; } >&5 2>&5 3>&- 5>&- &
 child=$!
 set +m
-exec 6>&-
 while :; do
   wait "$child"
   code=$?
   # A signal ends the wait, not the step.
   if [ "$code" -le 128 ] || ! kill -0 "$child"; then break; fi
 done
-read -r -t 5 <&7
+${filterWait(5)}
 echo "exit $code" >&3
 `;
