@@ -1,19 +1,19 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /**
- * Builds the program of an earlier commit into `folder`, with the packages of today (that commit pinned the same), and
+ * Builds the program of an earlier commit into `folder`, with the packages that it pinned (today's may lack some), and
  * returns its file. Needs the history: a shallow clone fails with git's own words.
  */
 export function oldVersion(commit: string, folder: string): string {
   mkdirSync(folder, { recursive: true });
   const tree = execFileSync('git', ['archive', '--format=tar', commit], { cwd: root, maxBuffer: 256 << 20 });
   execFileSync('tar', ['-x', '-C', folder], { input: tree });
-  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+  execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: folder, stdio: 'pipe' });
   execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: folder, stdio: 'pipe' });
   return join(folder, 'dist', 'autogit-node.cjs');
 }
