@@ -25,7 +25,8 @@ export interface RequestJobOptions {
   info: RunnerInfo;
   /** Long poll: the `X-GitLab-Last-Update` of the answer before. Without it GitLab answers at once. */
   lastUpdate?: string | null;
-  timeoutMs?: number;
+  /** ms for all tries together: whoever waits for this node may count on it. */
+  timeoutMs: number;
 }
 
 /**
@@ -60,6 +61,7 @@ export const agentHeader = { 'User-Agent': 'autogit-node', Accept: 'application/
 
 /** `POST /jobs/request`: a job is taken at once and for ever, so the caller holds room for it already. */
 export async function requestJob(options: RequestJobOptions, signal?: AbortSignal): Promise<RequestJobAnswer> {
+  const endsAt = performance.now() + options.timeoutMs;
   for (let attempt = 1; ; attempt++) {
     let reply: CallReply;
     try {
@@ -73,7 +75,7 @@ export async function requestJob(options: RequestJobOptions, signal?: AbortSigna
           ...(options.lastUpdate ? { last_update: options.lastUpdate } : {}),
           info: options.info,
         }),
-        timeoutMs: options.timeoutMs ?? 60_000,
+        timeoutMs: Math.max(1, endsAt - performance.now()),
         limitBytes: payloadLimitBytes,
         signal,
         fresh: true,
@@ -84,7 +86,8 @@ export async function requestJob(options: RequestJobOptions, signal?: AbortSigna
     if (attempt < contendedTries && (reply.status === 409 || reply.status === 429)) {
       const asked = retryAfterMs(reply.headers) ?? 0;
       const waitMs = Math.max(reply.status === 409 ? contendedWaitMs * attempt : contendedWaitMs, asked);
-      if (waitMs <= mostRetryAfterMs && (await pause(waitMs, signal))) continue;
+      const isInTime = waitMs <= mostRetryAfterMs && performance.now() + waitMs < endsAt;
+      if (isInTime && (await pause(waitMs, signal))) continue;
     }
     return answerOf(options.url, reply);
   }

@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { sharedTimings } from '../protocol/timings.ts';
 import { spawnClean } from './clean-spawn.ts';
 import { type Clock, clockEnvironment, systemClock } from './clock.ts';
 import { isDiskError } from './disk-errors.ts';
@@ -25,7 +26,6 @@ export { type Beat, writeBeat } from './watchdog-beat.ts';
  * agent is dead, stopped or stuck, and the engine with it. The agent starts it with its first run and writes a beat; it
  * reads the beat, works by control group files and signals only, and ends when no run is left for 10 s.
  */
-const periodMs = 200;
 const idleMs = 10_000;
 const lookEveryMs = 5000;
 const logBytes = 1 << 20;
@@ -218,7 +218,7 @@ export async function watchdogMain(home: string, clock: Clock = systemClock()): 
   const watchdog = new Watchdog(home, clock);
   while (true) {
     while (watchdog.look()) {
-      await sleep(periodMs);
+      await sleep(sharedTimings.watchdogPeriodMs);
       if (!isNamed) isNamed = writeName(home);
     }
     // An agent writes its beat before it looks for its watchdog: with the name taken off first, either it starts another

@@ -7,8 +7,8 @@ import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { Durable } from '../../scheduler/effects.ts';
-import { contactLimitMs } from '../../scheduler/jobs/classes.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
+import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { wake } from '../../scheduler/state.ts';
 import { committedLedger, leaderContactAt, leaderOf } from '../../scheduler/views.ts';
 import type { Clock } from '../clock.ts';
@@ -360,7 +360,7 @@ export class Member {
       ledger: () => this.ledger(),
       mayWrite: () => {
         const { state } = this.loop;
-        return leaderOf(state)?.node === nodeId && clock.bootMs() - leaderContactAt(state) <= contactLimitMs;
+        return leaderOf(state)?.node === nodeId && clock.bootMs() - leaderContactAt(state) <= jobTimings.contactLimitMs;
       },
       change: (change) => this.changes.ask(change),
       store,

@@ -1,11 +1,9 @@
 import { connect, createServer, type Server } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { AutogitError } from '../../protocol/errors.ts';
+import { sharedTimings } from '../../protocol/timings.ts';
 import type { ProbeResult } from '../../scheduler/inputs.ts';
 import type { HostPort } from './addresses.ts';
-
-/** ms after which a machine that does not answer counts as silent (SAFETY T_s). */
-export const silenceMs = 150;
 
 /**
  * The listener that other nodes' probes connect to (DESIGN §6). It says nothing: that the kernel accepts is the proof
@@ -70,7 +68,7 @@ export class EvidenceListener {
  */
 export function probeAddress(
   at: HostPort,
-  timeoutMs: number = silenceMs,
+  timeoutMs: number = sharedTimings.probeSilenceMs,
 ): Promise<{ result: ProbeResult; tookMs: number }> {
   return new Promise((resolve) => {
     const begun = performance.now();

@@ -1,3 +1,5 @@
+import { sharedTimings } from '../../protocol/timings.ts';
+
 /**
  * SAFETY J1, pure: a run may go on only while its node hears the leader, or GitLab answers 2xx for this very job. Cut off
  * from both it is frozen, because the mesh may give it up and GitLab may hand it to another; it thaws when GitLab says
@@ -5,7 +7,7 @@
  */
 export const contactLimits = {
   /** ms without leader and GitLab after which a run stands still (D_r). */
-  rightMs: 2_000,
+  rightMs: sharedTimings.runLeaseMs,
   /** ms of the leader's silence after which GitLab is asked every `askMs`. */
   leaderSilentMs: 1_000,
   askMs: 500,

@@ -7,6 +7,7 @@ import { JobPayload, variableOf } from '../../gitlab-bridge/payload.ts';
 import { classKey } from '../../protocol/ids.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import { sharedTimings } from '../../protocol/timings.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
@@ -27,7 +28,6 @@ export interface RunBeat {
 }
 
 const tickMs = 250;
-const takeTimeoutMs = 60_000;
 /** An ended run stays this long, for those who read its trace from here and for the mesh to hear of its end. */
 const keptMs = 30_000;
 const traceChunkBytes = 256 << 10;
@@ -173,7 +173,7 @@ export class RunDesk {
           shell: 'bash',
           features: Object.fromEntries(executor.features.map((feature) => [feature, true])),
         },
-        timeoutMs: takeTimeoutMs,
+        timeoutMs: sharedTimings.takeMs,
       },
       this.#stopping.signal,
     );

@@ -1,4 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
+import { jobTimings } from './job-timings.ts';
 import type { JobsState } from './jobs-state.ts';
 import { span } from './words.ts';
 
@@ -8,25 +9,19 @@ export interface Away {
   since: number;
 }
 
-/** A report older than this says nothing any more: reports come every 2 to 4.5 s (`reportPace`). */
-export const reportStaleMs = 10_000;
-
-/** How long after its last answer a report must come to say that its machine lives: a late one proves nothing. */
-const deafAfterMs = 500;
-
 /**
  * When the newest report came from a machine that has answered this leader nothing since `since`, if it came after that:
  * it lives, and does not hear the leader. null when nothing comes, and when this node does not lead.
  */
 export function deafReportAt({ lead, reports }: JobsState, node: NodeId, since: number): number | null {
   const heard = reports[node];
-  return lead !== null && heard !== undefined && heard.at - since > deafAfterMs ? heard.at : null;
+  return lead !== null && heard !== undefined && heard.at - since > jobTimings.deafAfterMs ? heard.at : null;
 }
 
 /** Said after its name, or after "its agent". */
 export function awayWords(jobs: JobsState, node: NodeId, { state, since }: Away, at: number): string {
   const deafAt = state === 'silent' ? deafReportAt(jobs, node, since) : null;
-  if (deafAt === null || at - deafAt >= reportStaleMs) return `has not answered for ${span(at - since)}`;
+  if (deafAt === null || at - deafAt >= jobTimings.reportStaleMs) return `has not answered for ${span(at - since)}`;
   return `does not hear the leader: it sends reports, but has answered nothing for ${span(at - since)}`;
 }
 

@@ -1,6 +1,7 @@
 import type { InputOf } from '../inputs.ts';
 import { foundClass, lostClass, shown } from './class-edits.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
+import { jobTimings } from './job-timings.ts';
 import type { ClassMemo, JobsState } from './jobs-state.ts';
 import { mint, note, type Turn, wake } from './turn.ts';
 import { cut } from './words.ts';
@@ -10,13 +11,9 @@ import { cut } from './words.ts';
  * that is older than the runner. Whatever hints at it (a 403 to a request, a new `connect`) makes the leader ask GitLab
  * about the token itself; only GitLab's own no counts, and then the class gets a new runner (SAFETY J7).
  */
-const askAgainMs = 30_000;
-
-/** An answer comes within this, or nothing is held up by the question. */
-const answerMs = 5_000;
 
 export const isBeingChecked = ({ checkAt }: ClassMemo, at: number): boolean =>
-  checkAt !== null && at < checkAt - askAgainMs + answerMs;
+  checkAt !== null && at < checkAt - jobTimings.classAskAgainMs + jobTimings.classAnswerMs;
 
 export const suspectClass = (jobs: JobsState, turn: Turn, key: string): JobsState =>
   memoOf(jobs, key).checkAt === null ? withMemo(jobs, key, { checkAt: turn.at }) : jobs;
@@ -40,10 +37,10 @@ export function checkClasses(jobs: JobsState, turn: Turn): JobsState {
       next = withMemo(next, key, { checkAt: null });
       continue;
     }
-    wake(turn, turn.at < checkAt ? checkAt : turn.at + answerMs);
+    wake(turn, turn.at < checkAt ? checkAt : turn.at + jobTimings.classAnswerMs);
     if (turn.at < checkAt) continue;
     turn.effects.push({ kind: 'check-runner', class: key, token: entry.token });
-    next = withMemo(next, key, { checkAt: turn.at + askAgainMs });
+    next = withMemo(next, key, { checkAt: turn.at + jobTimings.classAskAgainMs });
   }
   return next;
 }
@@ -62,7 +59,7 @@ export function runnerChecked(jobs: JobsState, turn: Turn, input: InputOf<'runne
   turn.edits.push(lostClass(input.class, input.token, minted.id, because));
   if (entry.lost === undefined) note(turn, 'class-lost', 'warn', because, { class: input.class });
   // A given one is asked about again: its owner may bring it back.
-  if (entry.given) return withMemo(minted.jobs, input.class, { checkAt: turn.at + askAgainMs });
+  if (entry.given) return withMemo(minted.jobs, input.class, { checkAt: turn.at + jobTimings.classAskAgainMs });
   return withMemo(minted.jobs, input.class, {
     nonce: minted.id,
     made: null,
@@ -72,6 +69,6 @@ export function runnerChecked(jobs: JobsState, turn: Turn, input: InputOf<'runne
     missBecause: '',
     notBefore: turn.at,
     // Holds grants of the old token back until the edit is committed.
-    checkAt: turn.at + askAgainMs,
+    checkAt: turn.at + jobTimings.classAskAgainMs,
   });
 }

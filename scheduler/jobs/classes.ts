@@ -3,6 +3,7 @@ import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
 import { creatingClass, goneClass, readyClass, retiringClass, usedClass } from './class-edits.ts';
 import { demandOf } from './demand.ts';
+import { backoffMs, jobTimings } from './job-timings.ts';
 import { type ClassMemo, emptyMemo, isOpen, type JobsState, type WaitingJob } from './jobs-state.ts';
 import { lookOf, machinesOf } from './machines.ts';
 import { place } from './placement.ts';
@@ -16,12 +17,6 @@ import type { Machine } from './verdict.ts';
  * grants have run out -> GitLab deletes the runner -> gone. A try that fails or is not ours gets a new nonce, and what
  * GitLab made for an old one is deleted when it shows up.
  */
-export const unusedMs = 86_400_000;
-const createLimitMs = 60_000;
-/** Grants of a former leader have surely run out: their TTL with drift, and the node's own request. */
-const retireWaitMs = 80_000;
-const deleteAgainMs = 30_000;
-const usedStepMs = 3_600_000;
 
 export const memoOf = (jobs: JobsState, key: string): ClassMemo => jobs.lead?.classes[key] ?? emptyMemo;
 
@@ -31,10 +26,8 @@ export function withMemo(jobs: JobsState, key: string, change: Partial<ClassMemo
   return { ...jobs, lead: { ...jobs.lead, classes: { ...jobs.lead.classes, [key]: memo } } };
 }
 
-/** SAFETY J6: GitLab is written to only by a leader with fresh proof that it leads. */
-export const contactLimitMs = 1000;
 export const mayWrite = (turn: Turn): boolean =>
-  turn.context.mayAct && turn.at - turn.context.leaderContactAt() <= contactLimitMs;
+  turn.context.mayAct && turn.at - turn.context.leaderContactAt() <= jobTimings.contactLimitMs;
 
 export function tendClasses(jobs: JobsState, turn: Turn, waiting: readonly WaitingJob[]): JobsState {
   const { ledger } = turn.context;
@@ -96,20 +89,20 @@ function create(
     return jobs;
   }
   if (memo.createAskedAt > Number.NEGATIVE_INFINITY) {
-    wake(turn, memo.createAskedAt + createLimitMs);
-    if (turn.at < memo.createAskedAt + createLimitMs) return jobs;
+    wake(turn, memo.createAskedAt + jobTimings.createLimitMs);
+    if (turn.at < memo.createAskedAt + jobTimings.createLimitMs) return jobs;
     return createFailed(jobs, turn, key, 'GitLab did not answer within a minute');
   }
   const committed = turn.context.committed?.classes[key];
   if (committed?.state !== 'creating' || committed.nonce !== entry.nonce || !mayWrite(turn)) return jobs;
   turn.effects.push({ kind: 'create-runner', class: key, tags: [...entry.tags], nonce: entry.nonce });
-  wake(turn, turn.at + createLimitMs);
+  wake(turn, turn.at + jobTimings.createLimitMs);
   return withMemo(jobs, key, { createAskedAt: turn.at });
 }
 
 function createFailed(jobs: JobsState, turn: Turn, key: string, because: string): JobsState {
   const tries = memoOf(jobs, key).createTries + 1;
-  const wait = Math.min(60_000, 1000 * 2 ** Math.min(10, tries));
+  const wait = backoffMs(tries, 60_000);
   note(turn, 'class-failed', 'warn', `no runner for ${key === '' ? 'untagged jobs' : key}: ${because}`, { class: key });
   wake(turn, turn.at + wait);
   return withMemo(jobs, key, {
@@ -156,17 +149,17 @@ function age(jobs: JobsState, turn: Turn, key: string, entry: LedgerClass, isWan
   if (ledger === null || entry.given) return jobs;
   const memo = memoOf(jobs, key);
   if (entry.state === 'ready') {
-    if (memo.usedWallMs > entry.lastUsedAt + usedStepMs) turn.edits.push(usedClass(key, memo.usedWallMs));
-    else if (!isWanted && turn.wallMs - entry.lastUsedAt > unusedMs && !isInUse(jobs, ledger, key))
+    if (memo.usedWallMs > entry.lastUsedAt + jobTimings.usedStepMs) turn.edits.push(usedClass(key, memo.usedWallMs));
+    else if (!isWanted && turn.wallMs - entry.lastUsedAt > jobTimings.unusedMs && !isInUse(jobs, ledger, key))
       turn.edits.push(retiringClass(key, `no job asked for ${key === '' ? 'no tags' : key} for a day`));
     return jobs;
   }
   if (entry.state !== 'retiring' || committed?.classes[key]?.state !== 'retiring') return jobs;
   if (memo.retiringSince === Number.NEGATIVE_INFINITY) {
-    wake(turn, turn.at + retireWaitMs);
+    wake(turn, turn.at + jobTimings.retireWaitMs);
     return withMemo(jobs, key, { retiringSince: turn.at });
   }
-  const dueAt = Math.max(memo.retiringSince + retireWaitMs, memo.deleteAskedAt + deleteAgainMs);
+  const dueAt = Math.max(memo.retiringSince + jobTimings.retireWaitMs, memo.deleteAskedAt + jobTimings.deleteAgainMs);
   wake(turn, dueAt);
   if (turn.at < dueAt || isInUse(jobs, ledger, key) || !mayWrite(turn)) return jobs;
   if (entry.runner === null) {

@@ -3,6 +3,7 @@ import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import type { InputOf, TakeOutcome } from '../inputs.ts';
 import { demandOf } from './demand.ts';
+import { jobTimings } from './job-timings.ts';
 import { type Asking, isBusy, type JobsState, type Reservation, without } from './jobs-state.ts';
 import { openReservations, ownClaims } from './own-report.ts';
 import { claimOf, roomOf } from './room.ts';
@@ -16,8 +17,6 @@ import { cut, span } from './words.ts';
  */
 
 const rememberedGrants = 500;
-/** A POST that the shell has not ended by now never will: its reservation is given up, and said so. */
-const reservationLimitMs = 300_000;
 
 type Outcome = MessageOf<'grant-answer'>['outcome'];
 type More = Pick<MessageOf<'grant-answer'>, 'unknownRunner' | 'waitMs'>;
@@ -194,12 +193,12 @@ const moreOf = (outcome: TakeOutcome): More =>
 export function tendGrants(jobs: JobsState, turn: Turn): JobsState {
   let next = jobs;
   for (const reservation of Object.values(jobs.own.reserved)) {
-    if (turn.at - reservation.since < reservationLimitMs) continue;
+    if (turn.at - reservation.since < jobTimings.reservationLimitMs) continue;
     note(
       turn,
       'grant-unanswered',
       'warn',
-      `the request for a grant has had no end for ${span(reservationLimitMs)}: its room is free again`,
+      `the request for a grant has had no end for ${span(jobTimings.reservationLimitMs)}: its room is free again`,
       { grant: reservation.grant },
     );
     next = forgetAsking(next, turn, [reservation.grant]);
@@ -208,13 +207,10 @@ export function tendGrants(jobs: JobsState, turn: Turn): JobsState {
   return tellLeftOver(next, turn);
 }
 
-/** The shell first tells of the runs that it found on disk; only what is left then was never answered. */
-const leftOverWaitMs = 2000;
-
 function tellLeftOver(jobs: JobsState, turn: Turn): JobsState {
   const { leader } = turn.context;
   if (jobs.own.leftOver.length === 0 || leader === null) return jobs;
-  const dueAt = (jobs.since?.at ?? turn.at) + leftOverWaitMs;
+  const dueAt = (jobs.since?.at ?? turn.at) + jobTimings.leftOverWaitMs;
   if (turn.at < dueAt) {
     wake(turn, dueAt);
     return jobs;

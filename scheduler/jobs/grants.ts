@@ -4,6 +4,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { isBeingChecked, suspectClass } from './class-checks.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { demandOf } from './demand.ts';
+import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
 import { awayReason, booked, busyRuns, type Look, lookOf, machinesOf } from './machines.ts';
 import { type Placed, place } from './placement.ts';
@@ -18,11 +19,6 @@ import { cut, span } from './words.ts';
  * until the run itself is told. empty: the class waits for a fresh look at the queue. refused: the node is left alone
  * for a moment. Never answered: booked until it is surely over. Nothing of this needs a commit: GitLab arbitrates.
  */
-export const grantTtlMs = 10_000;
-/** How long the node's own POST may take after a grant's last moment: a little more than it allows itself. */
-export const takeLimitMs = 65_000;
-const firstGrantWaitMs = 1000;
-const refusedPauseMs = 1000;
 const missesAllowed = 3;
 
 const withGrants = (jobs: JobsState, grants: Record<string, OutGrant>): JobsState =>
@@ -42,8 +38,11 @@ export function grantAnswered(jobs: JobsState, turn: Turn, from: NodeId, answer:
     grant: grant.grant,
   });
   if (missed.lead === null) return missed;
-  const refused = { ...missed.lead.refused, [from]: { until: turn.at + refusedPauseMs, because: answer.because } };
-  wake(turn, turn.at + refusedPauseMs);
+  const refused = {
+    ...missed.lead.refused,
+    [from]: { until: turn.at + jobTimings.refusedPauseMs, because: answer.because },
+  };
+  wake(turn, turn.at + jobTimings.refusedPauseMs);
   return { ...missed, lead: { ...missed.lead, refused } };
 }
 
@@ -63,7 +62,7 @@ function miss(jobs: JobsState, turn: Turn, grant: OutGrant, because: string, isE
   const misses = memoOf(jobs, grant.class).misses + 1;
   const over = misses - missesAllowed;
   const standing = grant.job === null ? Math.min(3000, misses * 1000) : 0;
-  const wait = over < 0 ? standing : grant.job === null ? 3000 : Math.min(30_000, 1000 * 2 ** Math.min(10, over));
+  const wait = over < 0 ? standing : grant.job === null ? 3000 : backoffMs(over);
   wake(turn, turn.at + wait);
   return withMemo(jobs, grant.class, {
     misses,
@@ -97,7 +96,7 @@ export function settleGrants(jobs: JobsState, turn: Turn, ledger: Ledger): JobsS
 /** A new leader starts from what the nodes say, not from zero: it waits for each that can speak, but not over 1 s. */
 export function waitsForReports(jobs: JobsState, turn: Turn, ledger: Ledger): string | null {
   const since = jobs.lead?.since ?? turn.at;
-  if (turn.at - since >= firstGrantWaitMs) return null;
+  if (turn.at - since >= jobTimings.firstGrantWaitMs) return null;
   const missing = Object.keys(ledger.nodes).filter((node) => {
     const listed = ledger.nodes[node];
     if (node === turn.context.self || !listed || listed.left) return false;
@@ -105,7 +104,7 @@ export function waitsForReports(jobs: JobsState, turn: Turn, ledger: Ledger): st
     return (jobs.reports[node]?.at ?? Number.NEGATIVE_INFINITY) < since;
   });
   if (missing.length === 0) return null;
-  wake(turn, since + firstGrantWaitMs);
+  wake(turn, since + jobTimings.firstGrantWaitMs);
   return `the new leader waits for reports of ${missing.map((node) => nameOf(turn, node)).join(', ')}`;
 }
 
@@ -235,7 +234,7 @@ function grantFor(jobs: JobsState, pass: Pass, key: string, job: number | null):
     job,
     state: 'out',
     sentAt: turn.at,
-    until: turn.at + grantTtlMs * 1.1 + takeLimitMs,
+    until: turn.at + jobTimings.grantOverMs,
     because: placed.because,
   };
   pass.machines = pass.machines.map((machine) => (machine.node === placed.node ? booked(machine, claim) : machine));
@@ -258,7 +257,7 @@ function announce(
     tags: [...runner.tags],
     runner: runner.runner,
     token: runner.token,
-    ttlMs: grantTtlMs,
+    ttlMs: jobTimings.grantTtlMs,
     gpus: [...placed.gpus],
     because: cut(placed.because),
   });

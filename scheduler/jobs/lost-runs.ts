@@ -1,7 +1,8 @@
 import { type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
 import type { InputOf } from '../inputs.ts';
-import { type Away, awaySentence, deafReportAt, reportStaleMs } from './away.ts';
+import { type Away, awaySentence, deafReportAt } from './away.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
+import { backoffMs, jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, type JobsState } from './jobs-state.ts';
 import { hintQueue } from './queue.ts';
 import { reportPace } from './report-pace.ts';
@@ -13,7 +14,7 @@ import { span } from './words.ts';
  * When a run is lost (SAFETY J1, J9). Its node froze it within 2 s of silence, so after these spans it surely does not
  * go on. First `lost` is committed, then GitLab is told with the run's own token, again and again until it knows.
  */
-export const adoptionMs = 60_000;
+
 /**
  * A machine that vanished: a tenth of the run's age, so that a Wi-Fi stall does not cost an hour's training, but at least
  * what the mesh's setting `silentMs` says. One that lives has reported by then, though it does not hear the leader: so it is
@@ -21,19 +22,13 @@ export const adoptionMs = 60_000;
  */
 export const silentLimitMs = (ageMs: number, nodes: number, leastMs: number = silentMs.least): number =>
   Math.min(
-    Math.max(60_000, leastMs),
+    Math.max(jobTimings.silentMostMs, leastMs),
     Math.max(leastMs, ageMs / 10) + reportPace(nodes).everyMs - reportPace(0).everyMs,
   );
 
 /** The mesh's setting, within the limits that keep a run from going on beside its retry, whoever wrote it. */
 const leastSilentMs = ({ settings }: Ledger): number =>
   Math.min(silentMs.most, Math.max(silentMs.least, settings.silentMs ?? silentMs.least));
-const forgottenMs = 3000;
-/** After a reboot the agent says at once what it still has; its gossip may be faster than its word. */
-const rebootWordMs = 1000;
-const missingMs = 15_000;
-const failLimitMs = 20_000;
-const failGiveUpMs = 7_200_000;
 
 /** `hold`: for how long its class gets no grant, because the run may have lived on GitLab's last answer. */
 type Fate = { lost: string; holdMs: number } | { dueAt: number } | null;
@@ -43,9 +38,9 @@ export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
   if (ledger === null || jobs.lead === null) return null;
   const name = nameOf(turn, run.node);
   if (ledger.nodes[run.node] === undefined) {
-    const left = forgottenMs - (turn.wallMs - (ledger.forgotten[run.node] ?? 0));
+    const left = jobTimings.forgottenMs - (turn.wallMs - (ledger.forgotten[run.node] ?? 0));
     // It may live, and go on by GitLab's last answer until GitLab disowns the run.
-    const fate = { lost: 'its node was removed from the mesh', holdMs: forgottenMs };
+    const fate = { lost: 'its node was removed from the mesh', holdMs: jobTimings.forgottenMs };
     return left <= 0 ? fate : { dueAt: turn.at + left };
   }
   const rebooted = rebootFate(jobs, turn, run, name);
@@ -55,7 +50,7 @@ export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
   const since = Math.max(away.since, jobs.lead.since);
   const leastMs = leastSilentMs(ledger);
   const spanMs = silentLimitMs(turn.wallMs - run.takenAt, Object.keys(ledger.nodes).length, leastMs);
-  const limit = away.state === 'dead' || !isBusy(run) ? adoptionMs : spanMs;
+  const limit = away.state === 'dead' || !isBusy(run) ? jobTimings.adoptionMs : spanMs;
   const backMs = holdOf(ledger, run);
   const deafAt = deafReportAt(jobs, run.node, since);
   const dueAt = Math.max(since + limit, since + backMs, deafAt === null ? since : deafDueAt(since, deafAt, spanMs));
@@ -66,7 +61,7 @@ export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
   const back = backMs > limit ? `; when it left, it said that it would be back within ${span(backMs)}` : '';
   return {
     lost: `${gone}${bySetting}${back}${resultWords(run)}`,
-    holdMs: away.state === 'silent' ? Math.min(limit, adoptionMs) : 0,
+    holdMs: away.state === 'silent' ? Math.min(limit, jobTimings.adoptionMs) : 0,
   };
 }
 
@@ -79,7 +74,7 @@ const holdOf = ({ nodes }: Ledger, { node }: Run): number =>
  * few may fail to come before its machine counts as silent from the last one on.
  */
 const deafDueAt = (since: number, deafAt: number, spanMs: number): number =>
-  Math.min(since + Math.max(adoptionMs, spanMs), deafAt + Math.max(spanMs, reportStaleMs));
+  Math.min(since + Math.max(jobTimings.adoptionMs, spanMs), deafAt + Math.max(spanMs, jobTimings.reportStaleMs));
 
 /** SAFETY J9: never hide that the job had ended. */
 function resultWords(run: Run): string {
@@ -98,7 +93,7 @@ function rebootFate(jobs: JobsState, turn: Turn, run: Run, name: string): Fate {
     return now !== undefined && !isBusy(now) ? null : lost;
   }
   if (heard === undefined || heard.report.boot === run.boot || (told && told.at > heard.at)) return null;
-  const dueAt = heard.at + rebootWordMs;
+  const dueAt = heard.at + jobTimings.rebootWordMs;
   return turn.at >= dueAt ? lost : { dueAt };
 }
 
@@ -106,7 +101,7 @@ function rebootFate(jobs: JobsState, turn: Turn, run: Run, name: string): Fate {
 function missingFate(jobs: JobsState, run: Run, name: string): Fate {
   const since = jobs.lead?.missing[run.run];
   const told = jobs.told[run.node];
-  if (since === undefined || told === undefined || told.at - since < missingMs) return null;
+  if (since === undefined || told === undefined || told.at - since < jobTimings.missingMs) return null;
   return { lost: `${name} lives and knows nothing of this run: its store was lost${resultWords(run)}`, holdMs: 0 };
 }
 
@@ -182,12 +177,12 @@ function failLost(jobs: JobsState, turn: Turn): JobsState {
       wake(turn, failing.nextAt);
       continue;
     }
-    if (turn.wallMs - (run.finishedAt ?? run.takenAt) > failGiveUpMs) {
+    if (turn.wallMs - (run.finishedAt ?? run.takenAt) > jobTimings.failGiveUpMs) {
       turn.edits.push(failedAtGitlab(run.run, 'GitLab did not listen for two hours; it has failed the job by itself'));
       continue;
     }
     turn.effects.push({ kind: 'fail-run', run, because: run.because });
-    const memo = { askedAt: turn.at, nextAt: turn.at + failLimitMs, tries: (failing?.tries ?? 0) + 1 };
+    const memo = { askedAt: turn.at, nextAt: turn.at + jobTimings.failLimitMs, tries: (failing?.tries ?? 0) + 1 };
     wake(turn, memo.nextAt);
     if (next.lead) next = { ...next, lead: { ...next.lead, failing: { ...next.lead.failing, [run.run]: memo } } };
   }
@@ -200,7 +195,7 @@ export function runFailedAtGitlab(jobs: JobsState, turn: Turn, input: InputOf<'r
   if (lead === null || run === undefined || run.state !== 'lost' || run.failedAtGitlab === true) return jobs;
   if (!input.ok) {
     const tries = lead.failing[input.run]?.tries ?? 1;
-    const nextAt = turn.at + Math.min(30_000, 1000 * 2 ** Math.min(10, tries - 1));
+    const nextAt = turn.at + backoffMs(tries - 1);
     wake(turn, nextAt);
     return {
       ...jobs,
@@ -216,7 +211,7 @@ export function runFailedAtGitlab(jobs: JobsState, turn: Turn, input: InputOf<'r
       because: `its machine was lost, and the setting retryLost is on: ${run.because}`,
     });
   // Not said again while the ledger learns of it.
-  const said = { askedAt: turn.at, nextAt: turn.at + failLimitMs, tries: 1 };
+  const said = { askedAt: turn.at, nextAt: turn.at + jobTimings.failLimitMs, tries: 1 };
   const told = { ...jobs, lead: { ...lead, failing: { ...lead.failing, [input.run]: said } } };
   return hintQueue(told, turn, 'a lost job was failed: GitLab may retry it');
 }

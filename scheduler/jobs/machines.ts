@@ -1,7 +1,8 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
-import { awayWords, reportStaleMs } from './away.ts';
+import { awayWords } from './away.ts';
 import type { JobsContext } from './contract.ts';
+import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState } from './jobs-state.ts';
 import { type Claim, claimOf, lessClaims } from './room.ts';
 import type { Turn } from './turn.ts';
@@ -86,7 +87,7 @@ export function awayReason(look: Look, node: NodeId): string | null {
   if (state === 'silent') return awayWords(look.jobs, node, { state, since }, look.at);
   if (heard === undefined) return 'has not reported yet';
   const age = look.at - heard.at;
-  if (age > reportStaleMs) return `has not reported for ${span(age)}`;
+  if (age > jobTimings.reportStaleMs) return `has not reported for ${span(age)}`;
   const refused = look.jobs.lead?.refused[node];
   if (refused && refused.until > look.at) return `refused the last grant: ${refused.because}`;
   return null;

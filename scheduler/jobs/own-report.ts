@@ -1,5 +1,6 @@
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { InputOf } from '../inputs.ts';
+import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState, type Reservation } from './jobs-state.ts';
 import { waitingJobs } from './queue.ts';
 import { reportPace } from './report-pace.ts';
@@ -72,7 +73,8 @@ function queueSeen(jobs: JobsState, turn: Turn): Pick<Report, 'queue'> {
   if (!jobs.lead || !turn.context.mayAct) return {};
   const { queue } = jobs.lead;
   const failingFor = queue.failingSince === null ? 0 : turn.at - queue.failingSince;
-  const gitlab = queue.failingSince === null ? 'healthy' : failingFor < 60_000 ? 'degraded' : 'failed';
+  const gitlab =
+    queue.failingSince === null ? 'healthy' : failingFor < jobTimings.gitlabFailedMs ? 'degraded' : 'failed';
   const waiting = turn.context.ledger ? waitingJobs(jobs, turn.context.ledger, turn).length : 0;
   const refused = queue.failingSince !== null && queue.isRefused ? { refused: true } : {};
   return { queue: { waiting, gitlab, because: queue.failedBecause, ...refused } };
@@ -143,5 +145,5 @@ export function heardReport(jobs: JobsState, turn: Turn, input: InputOf<'report-
 /** A clock that was set back must not silence a node for ever: what was not renewed for 10 s is beaten by anything. */
 const isNewer = (known: Report, other: Report, ageMs: number): boolean => {
   if (known.boot === other.boot && known.since === other.since) return other.seq > known.seq;
-  return other.since > known.since || ageMs > 10_000;
+  return other.since > known.since || ageMs > jobTimings.reportStaleMs;
 };

@@ -1,13 +1,9 @@
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
+import { jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, type JobsState, without } from './jobs-state.ts';
 import { note, type Turn, tell, wake } from './turn.ts';
-
-/** While the ledger shows something else than this node knows, the leader is told again this often. */
-export const tellEveryMs = 1000;
-/** An ended run that the ledger does not show is told this long, then forgotten: the ledger keeps the newest only. */
-const forgetEndedMs = 60_000;
 
 export function runChanged(jobs: JobsState, turn: Turn, input: InputOf<'run-changed'>): JobsState {
   const { run } = input;
@@ -83,7 +79,7 @@ function forgetKnown(jobs: JobsState, turn: Turn): JobsState {
   for (const run of Object.values(runs)) {
     if (isOpen(run)) continue;
     const shown = turn.context.committed?.runs[run.run];
-    const tooOld = shown === undefined && turn.wallMs - (run.finishedAt ?? run.takenAt) > forgetEndedMs;
+    const tooOld = shown === undefined && turn.wallMs - (run.finishedAt ?? run.takenAt) > jobTimings.forgetEndedMs;
     if (tooOld || (shown !== undefined && !isOpen(shown))) runs = without(runs, run.run);
   }
   return runs === jobs.own.runs ? jobs : { ...jobs, own: { ...jobs.own, runs } };
@@ -103,7 +99,7 @@ function tellLeader(jobs: JobsState, turn: Turn): JobsState {
   if (leader === null) return jobs;
   const { own } = jobs;
   const isNew = own.toldLeader !== leader || own.toldTerm !== term;
-  const again = own.toldAt + tellEveryMs;
+  const again = own.toldAt + jobTimings.tellEveryMs;
   const disagrees = !agrees(jobs, turn);
   if (!isNew && !own.toTell && (!disagrees || turn.at < again)) {
     if (disagrees) wake(turn, again);
@@ -113,7 +109,7 @@ function tellLeader(jobs: JobsState, turn: Turn): JobsState {
   const over = Object.values(own.runs).filter((run) => !isOpen(run));
   const runs = [...open, ...over].slice(0, limits.runsInFlight);
   tell(turn, leader, { kind: 'own-runs', boot, runs });
-  if (disagrees) wake(turn, turn.at + tellEveryMs);
+  if (disagrees) wake(turn, turn.at + jobTimings.tellEveryMs);
   const gossip = isNew ? { ...jobs.gossip, toSay: true } : jobs.gossip;
   return {
     ...jobs,

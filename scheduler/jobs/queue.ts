@@ -2,6 +2,7 @@ import { classKey } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
+import { backoffMs, jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type LeadState, type QueueState, type WaitingJob } from './jobs-state.ts';
 import { runCanceling } from './run-edits.ts';
 import { note, type Turn, wake } from './turn.ts';
@@ -11,12 +12,6 @@ import { span } from './words.ts';
  * The leader reads GitLab's queue without taking anything (DESIGN §7): every second while work waits or is expected,
  * every three when idle, at once on a hint. Never two reads at a time; a failing GitLab is asked less and less.
  */
-export const busyPollMs = 1000;
-export const idlePollMs = 3000;
-/** A hint may come with every job: they share one read. */
-const hintGapMs = 100;
-const readLimitMs = 30_000;
-const backoffMs = (failures: number): number => Math.min(30_000, 1000 * 2 ** Math.min(10, failures - 1));
 
 export const canReadQueue = (ledger: Ledger | null): boolean =>
   ledger !== null && ledger.gitlab.mode !== 'none' && ledger.gitlab.url !== null && ledger.gitlab.token !== null;
@@ -32,7 +27,7 @@ export function hintQueue(jobs: JobsState, turn: Turn, because: string, answers 
   if (lead === null) return jobs;
   if (lead.queue.askedAt !== null) return withQueue(jobs, lead, { again: because });
   if (lead.queue.failures > 0 && !answers) return jobs;
-  const earliest = Math.max(turn.at, lead.queue.freshAt + hintGapMs);
+  const earliest = Math.max(turn.at, lead.queue.freshAt + jobTimings.hintGapMs);
   if (lead.queue.nextAt <= earliest) return jobs;
   return withQueue(jobs, lead, { nextAt: earliest, because });
 }
@@ -54,18 +49,18 @@ export function tendQueue(jobs: JobsState, turn: Turn): JobsState {
   if (lead === null || !canReadQueue(turn.context.committed)) return jobs;
   const { queue } = lead;
   if (queue.askedAt !== null) {
-    if (turn.at < queue.askedAt + readLimitMs) {
-      wake(turn, queue.askedAt + readLimitMs);
+    if (turn.at < queue.askedAt + jobTimings.readLimitMs) {
+      wake(turn, queue.askedAt + jobTimings.readLimitMs);
       return jobs;
     }
-    return queueFailed(jobs, turn, `GitLab did not show its queue within ${span(readLimitMs)}`);
+    return queueFailed(jobs, turn, `GitLab did not show its queue within ${span(jobTimings.readLimitMs)}`);
   }
   if (turn.at < queue.nextAt) {
     wake(turn, queue.nextAt);
     return jobs;
   }
   turn.effects.push({ kind: 'read-queue', because: queue.because });
-  wake(turn, turn.at + readLimitMs);
+  wake(turn, turn.at + jobTimings.readLimitMs);
   return withQueue(jobs, lead, { askedAt: turn.at, again: null });
 }
 
@@ -86,7 +81,7 @@ export function queueRead(jobs: JobsState, turn: Turn, input: InputOf<'queue-rea
     freshAt: askedAt ?? turn.at,
     askedAt: null,
     again: null,
-    nextAt: again === null ? turn.at + (expected ? busyPollMs : idlePollMs) : turn.at,
+    nextAt: again === null ? turn.at + (expected ? jobTimings.busyPollMs : jobTimings.idlePollMs) : turn.at,
     because: again ?? (expected ? 'work waits or runs' : 'nothing waits'),
     failures: 0,
     failingSince: null,
@@ -102,7 +97,7 @@ export function queueFailed(jobs: JobsState, turn: Turn, because: string, isRefu
   const { lead } = jobs;
   if (lead === null || lead.queue.askedAt === null) return jobs;
   const failures = lead.queue.failures + 1;
-  const wait = backoffMs(failures);
+  const wait = backoffMs(failures - 1);
   if (failures === 1)
     note(turn, 'gitlab-state', 'warn', `GitLab's queue cannot be read: ${because}`, {
       from: 'healthy',
@@ -122,15 +117,9 @@ export function queueFailed(jobs: JobsState, turn: Turn, because: string, isRefu
   });
 }
 
-/**
- * A read that was asked before a run ended may still show its job as waiting; one that was asked after it, by clocks
- * that differ by no more than this, shows another one: GitLab was restored and gives the same id again (SAFETY J8).
- */
-const clockSlackMs = 3_000;
-
-/** A clock that is a minute ahead hides nothing. */
+/** A read that was asked before a run ended may still show its job as waiting. A clock that is a minute ahead hides nothing. */
 const isBefore = (readAtMs: number, endedAtMs: number): boolean =>
-  readAtMs - endedAtMs < clockSlackMs && endedAtMs - readAtMs < 60_000;
+  readAtMs - endedAtMs < jobTimings.clockSlackMs && endedAtMs - readAtMs < 60_000;
 
 /** Waiting jobs, oldest first, without those that a run of ours already is. */
 export function waitingJobs(

@@ -1,4 +1,5 @@
 import { limits } from '../../protocol/limits.ts';
+import { jobTimings } from './job-timings.ts';
 
 /** How often a node reports, ms: when something changed not more often than `gapMs`, and at least every `everyMs`. */
 export interface ReportPace {
@@ -6,17 +7,14 @@ export interface ReportPace {
   everyMs: number;
 }
 
-const leastMs = 2000;
-/** One may be lost before the last is stale (`reportStaleMs`). */
-const mostMs = 4500;
-const perNodeMs = leastMs / limits.smallMesh;
+const perNodeMs = jobTimings.reportLeastMs / limits.smallMesh;
 
 /**
  * Every report costs every node a signature to check, so what reports cost together grows with the square of the nodes:
  * in a crowd each node says less often what has not changed.
  */
 export function reportPace(nodes: number): ReportPace {
-  const everyMs = Math.min(mostMs, Math.max(leastMs, perNodeMs * nodes));
+  const everyMs = Math.min(jobTimings.reportMostMs, Math.max(jobTimings.reportLeastMs, perNodeMs * nodes));
   return { gapMs: everyMs / 10, everyMs };
 }
 

@@ -1,5 +1,6 @@
 import type { InputOf } from '../inputs.ts';
 import { mayWrite } from './classes.ts';
+import { jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type Stray } from './jobs-state.ts';
 import { awayReason, type Look, lookOf } from './machines.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
@@ -14,11 +15,6 @@ import { span } from './words.ts';
  * leader goes on where this one stopped. Its script never began, so that is safe. Where a person had canceled such a job
  * (`canceling`, and no run of ours that would end it) it is only ended.
  */
-export const compareEveryMs = 15_000;
-export const strayMs = 20_000;
-const rescueAgainMs = 30_000;
-/** GitLab sweeps such jobs itself, after at most 90 min. */
-const rescueGiveUpMs = 7_200_000;
 
 export function askToCompare(jobs: JobsState, turn: Turn): JobsState {
   const { lead } = jobs;
@@ -28,8 +24,8 @@ export function askToCompare(jobs: JobsState, turn: Turn): JobsState {
     .filter((entry) => entry.runner !== null && entry.state !== 'creating')
     .map((entry) => entry.runner as number);
   if (runners.length === 0) return jobs;
-  const dueAt = lead.comparedAt + compareEveryMs;
-  wake(turn, turn.at < dueAt ? dueAt : turn.at + compareEveryMs);
+  const dueAt = lead.comparedAt + jobTimings.compareEveryMs;
+  wake(turn, turn.at < dueAt ? dueAt : turn.at + jobTimings.compareEveryMs);
   if (turn.at < dueAt) return jobs;
   turn.effects.push({ kind: 'compare-runs', runners });
   return { ...jobs, lead: { ...lead, comparedAt: turn.at } };
@@ -89,7 +85,7 @@ function stillAsking(look: Look): Set<string> {
 }
 
 function rescueIfDue(turn: Turn, look: Look, { job, projectId, canceling }: Running, stray: Stray): void {
-  if (turn.at - stray.since < strayMs) return;
+  if (turn.at - stray.since < jobTimings.strayMs) return;
   const unheard = Object.keys(look.ledger.nodes).filter(
     (node) => awayReason(look, node) === null && (look.jobs.reports[node]?.at ?? 0) <= stray.since,
   );
@@ -114,16 +110,19 @@ export function tendRescues(jobs: JobsState, turn: Turn): JobsState {
     const job = Number(key);
     const nextAt = rescuing[key]?.nextAt ?? Number.NEGATIVE_INFINITY;
     if (ledger.rescues?.[key] === undefined || own.has(job)) continue;
-    if (turn.wallMs - since > rescueGiveUpMs) {
+    if (turn.wallMs - since > jobTimings.rescueGiveUpMs) {
       turn.edits.push(
         rescueOver(job, `job ${job} could not be ended at GitLab for two hours: GitLab does that itself`),
       );
       continue;
     }
-    wake(turn, turn.at < nextAt ? nextAt : turn.at + rescueAgainMs);
+    wake(turn, turn.at < nextAt ? nextAt : turn.at + jobTimings.rescueAgainMs);
     if (turn.at < nextAt) continue;
     turn.effects.push({ kind: 'rescue-job', projectId, job, retry, because });
-    rescuing = { ...rescuing, [key]: { nextAt: turn.at + rescueAgainMs, because: rescuing[key]?.because ?? '' } };
+    rescuing = {
+      ...rescuing,
+      [key]: { nextAt: turn.at + jobTimings.rescueAgainMs, because: rescuing[key]?.because ?? '' },
+    };
   }
   return rescuing === jobs.lead.rescuing ? jobs : { ...jobs, lead: { ...jobs.lead, rescuing } };
 }
@@ -136,7 +135,7 @@ export function jobRescued(jobs: JobsState, turn: Turn, input: InputOf<'job-resc
     note(turn, 'run-rescued', input.done ? 'info' : 'warn', `job ${input.job}: ${input.because}`, { job: input.job });
   const rescuing = {
     ...lead.rescuing,
-    [input.job]: { nextAt: turn.at + rescueAgainMs, because: input.because },
+    [input.job]: { nextAt: turn.at + jobTimings.rescueAgainMs, because: input.because },
   };
   if (input.done) turn.edits.push(rescueOver(input.job, input.because));
   const told = { ...jobs, lead: { ...lead, rescuing } };

@@ -2,6 +2,7 @@ import type { Ledger, Rescue, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { LedgerEdit } from '../ledger-edit.ts';
 import { utcDay } from './civil-time.ts';
+import { jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, type ToldRuns } from './jobs-state.ts';
 import { sameRun } from './own-runs.ts';
 import { cut } from './words.ts';
@@ -12,15 +13,10 @@ import { cut } from './words.ts';
  */
 const rank = { taken: 0, running: 1, finished: 2, delivered: 3, discarded: 3, lost: 3 } as const;
 
-/** An ended run younger than this is never pruned, and one older than this never comes back. */
-const endedFreshMs = 10_000;
-/** Lost runs stay longer: their machine may come back and claim them. */
-const lostKeptMs = 3_600_000;
-
 /** What the ledger shall say of a run after a node said `told` of it; the same object when nothing changes. */
 function mergedRun(known: Run | undefined, told: Run, boot: string, wallMs: number): Run | undefined {
   if (known === undefined) {
-    const fresh = isOpen(told) || wallMs - (told.finishedAt ?? told.takenAt) < endedFreshMs;
+    const fresh = isOpen(told) || wallMs - (told.finishedAt ?? told.takenAt) < jobTimings.endedFreshMs;
     return fresh && told.state !== 'lost' ? { ...told, boot } : undefined;
   }
   if (known.node !== told.node) return known;
@@ -77,7 +73,7 @@ function pruned(ledger: Ledger, wallMs: number): Ledger {
   const oldest = [...over].sort((a, b) => endedAt(b) - endedAt(a)).slice(limits.runsKept);
   const drop = oldest.filter((run) => {
     const ageMs = wallMs - endedAt(run);
-    return run.state === 'lost' ? ageMs > lostKeptMs : ageMs >= endedFreshMs;
+    return run.state === 'lost' ? ageMs > jobTimings.lostKeptMs : ageMs >= jobTimings.endedFreshMs;
   });
   if (drop.length === 0) return ledger;
   const dropped = new Set(drop.map((run) => run.run));

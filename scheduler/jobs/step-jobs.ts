@@ -6,6 +6,7 @@ import { mayWrite, runnerCreated, runnerDeleted, runnerFailed, tendClasses } fro
 import type { JobsContext, JobsStep } from './contract.ts';
 import { heardGrant, tendGrants, tookJob } from './grant-taking.ts';
 import { grantAnswered, sendGrants, settleGrants } from './grants.ts';
+import { jobTimings } from './job-timings.ts';
 import { emptyJobs, emptyLead, type JobsState } from './jobs-state.ts';
 import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
 import { lookOf } from './machines.ts';
@@ -17,9 +18,6 @@ import { mergeRuns, runsTold } from './run-edits.ts';
 import { newTurn, type Turn, wake } from './turn.ts';
 
 export { emptyJobs, type JobsState };
-
-const againMs = 100;
-const lookEveryMs = 250;
 
 /**
  * The jobs' half of the core (DESIGN §7). Called with every input. Three parts in this order: what the input itself
@@ -151,15 +149,15 @@ function lead(jobs: JobsState, turn: Turn): JobsState {
   const { ledger, mayAct } = turn.context;
   if (!mayAct || ledger === null || jobs.lead === null) return jobs;
   // Without fresh proof of leading nothing is written to GitLab: look again when the next round has come back.
-  if (!mayWrite(turn)) wake(turn, turn.at + againMs);
+  if (!mayWrite(turn)) wake(turn, turn.at + jobTimings.workLeftMs);
   // Nobody says when a machine falls silent: the leader looks.
-  wake(turn, turn.at + lookEveryMs);
+  wake(turn, turn.at + jobTimings.lookEveryMs);
   if (mergeRuns(ledger, jobs.told, turn.wallMs) !== ledger) turn.edits.push(runsTold(jobs.told, turn.wallMs));
   const settledGrants = settleGrants(loseRuns(suspectKept(queueOfNewGitlab(jobs, turn), turn), turn), turn, ledger);
   const waiting = waitingJobs(settledGrants, ledger, turn);
   const classed = tendClasses(checkClasses(settledGrants, turn), turn, waiting);
   const led = tendQueue(tendRescues(askToCompare(sendGrants(classed, turn, waiting), turn), turn), turn);
   // An edit may find no place in the leader's pipeline: it is made again, from what is still missing then.
-  if (turn.edits.length > 0) wake(turn, turn.at + againMs);
+  if (turn.edits.length > 0) wake(turn, turn.at + jobTimings.workLeftMs);
   return led;
 }

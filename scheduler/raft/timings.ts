@@ -1,3 +1,5 @@
+import { sharedTimings } from '../../protocol/timings.ts';
+
 /**
  * Every time of the election in one place, ms of boot time. The letters are those of SAFETY's table of figures; the
  * inequalities that bind them are tested (test/unit/raft-timings.test.ts).
@@ -11,8 +13,8 @@ export const timings = {
   missedMs: 130,
   /** This node's own timer was so late: what it did not hear meanwhile may be its own fault. */
   jitterMs: 50,
-  /** T_s: how long a connect may hang before it counts as silence. The shell's probe uses it. */
-  silenceMs: 150,
+  /** T_s: how long a connect may hang before it counts as silence. The shell's probe waits as long. */
+  silenceMs: sharedTimings.probeSilenceMs,
   /** E: a leader that reached no quorum for so long steps down. */
   checkQuorumMs: 1000,
   /** 1.5 E: a machine that accepts is only slow; after this its leader is given up all the same. */

@@ -77,6 +77,12 @@ describe('asking for a job', () => {
     expect(asked).toBe(3);
   });
 
+  it('asks again only within the time that it was given: the leader frees by then what it booked', async () => {
+    let asked = 0;
+    const late = (response: ServerResponse) => setTimeout(() => json(response, 409, {}), 400);
+    await serve((_, response) => void (late(response) && asked++));
+    expect(await ask().then(() => asked)).toBeLessThan(4);
+  });
   it.each<[string, Answer, boolean, RegExp]>([
     ['a web page', (_, response) => html(response, 502), false, /web page \(HTTP 502\)/],
     ['500', (_, response) => json(response, 500, { message: 'oops' }), false, /HTTP 500.*oops/],

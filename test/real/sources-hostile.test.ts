@@ -41,6 +41,7 @@ async function jobToken(): Promise<string> {
     token: lab.runnerToken,
     systemId: 'r_hostile',
     info: { ...info, features: { refspecs: true } },
+    timeoutMs: 10_000,
   });
   if (answer.kind !== 'job') throw new Error(`no job: ${JSON.stringify(answer)}`);
   token = answer.payload.token;

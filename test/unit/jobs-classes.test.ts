@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { LedgerClass } from '../../protocol/ledger.ts';
-import { unusedMs } from '../../scheduler/jobs/classes.ts';
+import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { Lab, wallStart } from './jobs-lab.ts';
 import { measured } from './jobs-lab-machines.ts';
 
@@ -63,7 +63,7 @@ describe('the life of a class runner (SAFETY J7)', () => {
     lab.push(1);
     lab.run(3000);
     expect(lab.committed.classes['']?.state).toBe('ready');
-    lab.at += unusedMs;
+    lab.at += jobTimings.unusedMs;
     lab.run(5000);
     expect(lab.committed.classes['']?.state).toBe('retiring');
     expect(lab.effects('delete-runner')).toEqual([]);

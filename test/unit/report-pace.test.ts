@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { reportStaleMs } from '../../scheduler/jobs/away.ts';
+import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { reportPace, reportPatienceMs } from '../../scheduler/jobs/report-pace.ts';
 import { livenessOf } from '../../scheduler/views.ts';
 import { ledgerOf, One } from './raft-one.ts';
@@ -14,7 +14,7 @@ describe('the pace of reports', () => {
     for (let nodes = 9; nodes <= 100; nodes += 1) {
       const { gapMs, everyMs } = reportPace(nodes);
       expect(everyMs).toBeGreaterThanOrEqual(reportPace(nodes - 1).everyMs);
-      expect(2 * everyMs + gapMs).toBeLessThan(reportStaleMs);
+      expect(2 * everyMs + gapMs).toBeLessThan(jobTimings.reportStaleMs);
       expect(reportPatienceMs(nodes)).toBeGreaterThan(everyMs + gapMs);
     }
     expect(reportPace(16).everyMs).toBe(4000);

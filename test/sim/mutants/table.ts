@@ -308,15 +308,8 @@ export const mutants: Mutant[] = [
     'Math.max(200, ageMs / 1000)',
     'cuts',
   ),
-  one('deaf machine lost like a silent one', 'J1', jobs('away'), 'heard.at - since > deafAfterMs', 'false', 'stories'),
-  one(
-    'dead agent lost too soon',
-    'J1',
-    jobs('lost-runs'),
-    'export const adoptionMs = 60_000;',
-    'export const adoptionMs = 300;',
-    'kills',
-  ),
+  one('deaf machine lost like a silent one', 'J1', jobs('away'), 'jobTimings.deafAfterMs', 'Infinity', 'stories'),
+  one('dead agent lost too soon', 'J1', jobs('job-timings'), 'sharedTimings.adoptionMs', '300', 'kills'),
   {
     name: 'lost run comes back',
     rule: 'J1',
