@@ -1,13 +1,15 @@
 /** Why a run failed, in our words; GitLab's word for it depends on what this GitLab knows (contract §1.7). */
-export type FailureCause =
-  | 'script'
-  | 'timeout'
-  | 'system'
-  | 'image-pull'
-  | 'configuration'
-  | 'external-dependency'
-  | 'interrupted'
-  | 'unknown';
+export const failureCauses = [
+  'script',
+  'timeout',
+  'system',
+  'image-pull',
+  'configuration',
+  'external-dependency',
+  'interrupted',
+  'unknown',
+] as const;
+export type FailureCause = (typeof failureCauses)[number];
 
 const wanted: Record<FailureCause, string> = {
   script: 'script_failure',

@@ -1,21 +1,12 @@
 import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
 import { limits } from '../protocol/limits.ts';
+import type { QueuedJob } from '../protocol/queued-job.ts';
 import { apiOf, refusalOf } from './gitlab-runner.ts';
 import { type CallReply, call, headerOf, isHtml, reasonOf } from './http-call.ts';
 
-/** A job of GitLab's queue, as plain data (the scheduler's QueuedJob has this shape). `queuedAt`: ms since the epoch. */
-export interface PendingJob {
-  job: number;
-  projectId: number;
-  project: string;
-  name: string;
-  ref: string;
-  tags: string[];
-  queuedAt: number;
-}
 export interface Queue {
-  jobs: PendingJob[];
+  jobs: QueuedJob[];
   complete: boolean;
   /** Jobs, of any runner, that somebody is canceling now. */
   canceling: number[];
@@ -281,7 +272,7 @@ async function check(door: AdminDoor): Promise<GitlabFacts> {
 
 /** GitLab lists newest first: the last page holds the oldest jobs, and its end the very oldest. */
 async function readQueue(door: AdminDoor, limit: number, knows: { canceling: boolean }): Promise<Queue> {
-  const jobs = new Map<number, PendingJob>();
+  const jobs = new Map<number, QueuedJob>();
   let canceling: number[] = [];
   let before: string | null = null;
   for (let page = 0; page < mostPages; page++) {

@@ -131,6 +131,9 @@ export interface Executor {
   sweep(known: ReadonlySet<string>): Promise<string[]>;
 }
 
+/** ms from SIGTERM to SIGKILL when a script is ended, by a person or by its limit. */
+export const killGraceMs = 10_000;
+
 /** A control group's folder, or the marker (`AUTOGIT_RUN` in the environment) of processes to stop by signal. */
 export type Freezer = { kind: 'cgroup'; path: string } | { kind: 'pgid'; marker: string };
 

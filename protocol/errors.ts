@@ -86,3 +86,11 @@ export class InvariantError extends Error {
 export function invariant(holds: boolean, sentence: string, numbers: Record<string, unknown> = {}): asserts holds {
   if (!holds) throw new InvariantError(`${sentence} ${JSON.stringify(numbers)}`);
 }
+
+/** The sentence in a thrown thing. Dials fail with several errors at once: the first few are named. */
+export function sentenceOf(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0)
+    return error.errors.slice(0, 3).map(sentenceOf).join('; ');
+  if (error instanceof Error) return error.message === '' ? error.name : error.message;
+  return String(error);
+}

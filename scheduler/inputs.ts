@@ -2,22 +2,11 @@ import type { Change } from '../protocol/changes.ts';
 import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Era, Run, RunResult, Sealed } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
+import type { QueuedJob } from '../protocol/queued-job.ts';
 import type { Measured, Report } from '../protocol/report.ts';
 
 /** What a TCP connect to a machine's evidence port proved (DESIGN §6). */
 export type ProbeResult = 'refused' | 'accepted' | 'silent';
-
-/** One job as GitLab's queue shows it, before anybody took it. */
-export interface QueuedJob {
-  job: number;
-  projectId: number;
-  project: string;
-  name: string;
-  ref: string;
-  tags: string[];
-  /** ms since the Unix epoch, by GitLab's clock. */
-  queuedAt: number;
-}
 
 /** How `POST /jobs/request` for a grant ended on the node. */
 export type TakeOutcome =

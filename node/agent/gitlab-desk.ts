@@ -1,6 +1,6 @@
 import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { failRun, verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { Effect, EffectOf } from '../../scheduler/effects.ts';
@@ -34,7 +34,6 @@ interface GitlabDeskOptions {
 const timeoutMs = 10_000;
 const sweepEveryMs = 30_000;
 const strayGraceMs = 60_000;
-const sentenceOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /**
  * A job that GitLab gave away and that nobody has: its script never began. Every step looks first, so that it may be

@@ -1,3 +1,4 @@
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { EffectOf, Write } from '../../scheduler/effects.ts';
 import type { Store } from '../ports.ts';
 
@@ -108,7 +109,7 @@ export class PersistQueue {
         if (wait > 0) this.#options.failing(false, 'the store can be written again');
         return;
       } catch (error) {
-        this.#options.failing(true, `the store cannot be written: ${error instanceof Error ? error.message : error}`);
+        this.#options.failing(true, `the store cannot be written: ${sentenceOf(error)}`);
       }
     }
   }

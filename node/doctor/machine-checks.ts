@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { execCleanly } from '../clean-spawn.ts';
 import { systemClock } from '../clock.ts';
@@ -12,7 +12,6 @@ import { showBytes } from '../quantities.ts';
 import { type Finding, finding } from './finding.ts';
 
 const run = execCleanly;
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export async function checkTools(): Promise<Finding[]> {
   const versionOf = async (file: string): Promise<string | null> => {
@@ -80,7 +79,7 @@ export async function checkHome(
 
 const nearest = (path: string): string => (existsSync(path) ? path : nearest(dirname(path)));
 const failed = (what: string, error: unknown): Finding =>
-  finding(what, 'fail', messageOf(error), error instanceof AutogitError ? error.hint : null);
+  finding(what, 'fail', sentenceOf(error), error instanceof AutogitError ? error.hint : null);
 
 export async function checkDisk(home: string): Promise<Finding> {
   const { blocks, bavail, bsize } = await statfs(nearest(home));
@@ -115,7 +114,7 @@ export async function checkClock(): Promise<Finding> {
   try {
     systemClock().bootMs();
   } catch (error) {
-    return finding('clock', 'fail', `/proc/uptime cannot be read: ${messageOf(error)}`, 'mount -t proc proc /proc');
+    return finding('clock', 'fail', `/proc/uptime cannot be read: ${sentenceOf(error)}`, 'mount -t proc proc /proc');
   }
   if (Date.now() < Date.UTC(2025, 0, 1))
     return finding('clock', 'fail', `the clock says ${new Date().toISOString()}`, 'sudo timedatectl set-ntp true');

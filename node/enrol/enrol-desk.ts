@@ -1,10 +1,11 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { EnrolMessage } from '../../protocol/enrol-messages.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, OpenApproval, Sealed } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { EnrolChannel, EnrolDoor } from '../network/enrol-door.ts';
-import { type NetworkLog, sentenceOf } from '../network/network-log.ts';
+import type { NetworkLog } from '../network/network-log.ts';
 import type { Farewell } from './ask-standing.ts';
 import { inviteProof, isSame, type Meeting, meetingWords, newNonce, opensCommitment } from './enrol-proofs.ts';
 import { KnockRate, knockLimits } from './knock-limits.ts';

@@ -1,8 +1,8 @@
 import type { EnrolMessage } from '../../protocol/enrol-messages.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { EnrolChannel, EnrolDoor } from '../network/enrol-door.ts';
-import { sentenceOf } from '../network/network-log.ts';
 import { commitmentTo, inviteProof, isSame, type Meeting, meetingWords, newNonce } from './enrol-proofs.ts';
 import type { InviteCode } from './invite-code.ts';
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
 import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { containerName, containerOptions, labels } from './docker-container.ts';
@@ -108,7 +108,9 @@ export class DockerExecutor implements Executor {
       // SAFETY J4: containers are named by their run, so a name that is taken is this run, from before a crash.
       const found = statusOf(cause) === 409 ? await this.#adopt(spec, containerName(spec.run)) : null;
       if (found) return found;
-      throw new AutogitError('executor-failed', `cannot create a container of ${name}: ${textOf(cause)}`, { cause });
+      throw new AutogitError('executor-failed', `cannot create a container of ${name}: ${sentenceOf(cause)}`, {
+        cause,
+      });
     }
     try {
       user ??= await lookUpUser(container, wantedUser);
@@ -120,9 +122,11 @@ export class DockerExecutor implements Executor {
     } catch (cause) {
       await removeContainer(container).catch(() => undefined);
       signal.throwIfAborted();
-      throw new AutogitError('executor-failed', `cannot start a container of ${name}: ${textOf(cause)}`, {
+      throw new AutogitError('executor-failed', `cannot start a container of ${name}: ${sentenceOf(cause)}`, {
         cause,
-        ...(/exec: "sh"|no such file/.test(textOf(cause)) && { hint: `image ${name} has no sh, which a job needs` }),
+        ...(/exec: "sh"|no such file/.test(sentenceOf(cause)) && {
+          hint: `image ${name} has no sh, which a job needs`,
+        }),
       });
     }
   }
@@ -141,7 +145,7 @@ export class DockerExecutor implements Executor {
       found = await docker.getContainer(handle === '' ? containerName(spec.run) : handle).inspect();
     } catch (cause) {
       if (statusOf(cause) === 404) return null;
-      throw new AutogitError('no-docker', `cannot look for run ${spec.run}: ${textOf(cause)}`, { cause });
+      throw new AutogitError('no-docker', `cannot look for run ${spec.run}: ${sentenceOf(cause)}`, { cause });
     }
     const label = found.Config.Labels;
     const nonce = label[labels.nonce];
@@ -175,7 +179,7 @@ export class DockerExecutor implements Executor {
     const filters = { label: [`${labels.node}=${this.#options.node}`] };
     const docker = await this.#docker();
     const found = await docker.listContainers({ all: true, filters }).catch((cause: unknown) => {
-      throw new AutogitError('no-docker', `cannot list containers: ${textOf(cause)}`, { cause });
+      throw new AutogitError('no-docker', `cannot list containers: ${sentenceOf(cause)}`, { cause });
     });
     const removed: string[] = [];
     for (const { Id, Labels } of found) {
@@ -266,7 +270,7 @@ export class DockerExecutor implements Executor {
       await docker.getNetwork(name).inspect();
       return name;
     } catch (cause) {
-      if (statusOf(cause) !== 404) throw new AutogitError('no-docker', `no engine: ${textOf(cause)}`, { cause });
+      if (statusOf(cause) !== 404) throw new AutogitError('no-docker', `no engine: ${sentenceOf(cause)}`, { cause });
     }
     try {
       await docker.createNetwork({
@@ -278,7 +282,7 @@ export class DockerExecutor implements Executor {
       });
     } catch (cause) {
       if (statusOf(cause) !== 409)
-        throw new AutogitError('executor-failed', `cannot make the jobs' network: ${textOf(cause)}`, {
+        throw new AutogitError('executor-failed', `cannot make the jobs' network: ${sentenceOf(cause)}`, {
           cause,
           hint: 'docker network prune frees address ranges; the br_netfilter module must be loadable: modprobe br_netfilter',
         });
@@ -311,8 +315,6 @@ const noDocker = (cause: unknown): never => {
     ...(refused && { hint: 'let this user use it: sudo usermod -aG docker $USER, then log in again' }),
   });
 };
-
-const textOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 
 /** Undefined: by DOCKER_HOST, else the usual socket. */
 function addressOf(address: string | null): Docker.DockerOptions | undefined {

@@ -1,6 +1,6 @@
 import type Docker from 'dockerode';
 import { z } from 'zod';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { ExecutorSpec } from '../ports.ts';
 
 const registryOf = (image: string): string => {
@@ -52,7 +52,7 @@ export function registryLogin(image: string, variables: ExecutorSpec['variables'
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 
 const missing = (image: string, cause: unknown): AutogitError => {
-  const text = cause instanceof Error ? cause.message : String(cause);
+  const text = sentenceOf(cause);
   return new AutogitError('image-missing', `image ${image} cannot be pulled: ${text}`, {
     cause,
     hint: `on this machine: docker pull ${image}; or make its registry reachable, or name another image in the job`,
@@ -183,7 +183,7 @@ async function imageBy(
     await pull(docker, whole, registryLogin(image, spec.variables), limit);
   } catch (cause) {
     signal.throwIfAborted();
-    const because = cause instanceof Error ? cause.message : String(cause);
+    const because = sentenceOf(cause);
     if (!isCheck || denied.test(because)) throw missing(image, cause);
     note(`The registry of image ${image} cannot be asked (${because}): the image that is here is used`);
     return here;

@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
-import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
+import { type Freezer, killGraceMs, type Step, type StepEnd, type TreeRead, type Workspace } from '../ports.ts';
 import { byteName } from './byte-names.ts';
 import { endedFromWithin } from './docker-container.ts';
 import { endPolitely, killContainer, killGroup, outOfMemory, removeContainer, stopped } from './docker-ending.ts';
@@ -19,7 +19,6 @@ import { packFiles, plainName, renameTar } from './tar-names.ts';
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 const isGone = (error: unknown): boolean => statusOf(error) === 404 || statusOf(error) === 409;
-const killGraceMs = 10_000;
 /** A step that was ended by the container's own sh says so at once; one that does not is ended from outside. */
 const endSaidMs = 2000;
 /** After an adoption: a step whose script is there but which process 1 has not begun within this was never begun. */

@@ -10,7 +10,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import type { Clock } from '../clock.ts';
 import { isDiskError } from '../disk-errors.ts';
-import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
+import { type Freezer, killGraceMs, type Step, type StepEnd, type TreeRead, type Workspace } from '../ports.ts';
 import { isPathInside, type JobPaths, stepScript } from './job-shell.ts';
 import { followFile } from './output-file.ts';
 import { cgroupProcesses, freezeCgroup, killCgroup, removeCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
@@ -45,7 +45,6 @@ export interface ProcessRun {
 
 /** How long a supervisor may take from its start to its first line. */
 const settleMs = 3000;
-const killGraceMs = 10_000;
 /** Of one step's output: more than a trace holds, so that TraceLog sees that there was more. */
 const keptBytes = traceLimits.traceBytes + (1 << 20);
 /** ms between two looks at how long an output is: so much of a flood is on the disk for a moment. */

@@ -1,12 +1,12 @@
 import type { Connection, Stream } from '@libp2p/interface';
 import { Answer, Ask } from '../../protocol/asks.ts';
 import { decode, encode } from '../../protocol/codec.ts';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import { names } from '../../protocol/names.ts';
 import { FrameChannel } from './frame-channel.ts';
-import { type NetworkLog, sentenceOf } from './network-log.ts';
+import type { NetworkLog } from './network-log.ts';
 
 /** Questions answered at the same time for one node; more are refused in words. */
 const atOncePerNode = 16;

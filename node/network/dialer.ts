@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks';
 import type { Connection } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { Libp2p } from 'libp2p';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { AddressBook } from './address-book.ts';
@@ -11,7 +12,7 @@ import { type HostPort, hostPortOf, inSubnet, lanAddresses, multiaddrOf, shownAd
 import type { Gate } from './gate.ts';
 import { ownInterfaces } from './interfaces.ts';
 import type { MeshLinks } from './mesh-links.ts';
-import { type NetworkLog, sentenceOf } from './network-log.ts';
+import type { NetworkLog } from './network-log.ts';
 import { OwnLan } from './own-lan.ts';
 
 const firstWaitMs = 200;

@@ -3,14 +3,14 @@ import { multiaddr } from '@multiformats/multiaddr';
 import type { Libp2p } from 'libp2p';
 import { decode, encode } from '../../protocol/codec.ts';
 import { EnrolMessage } from '../../protocol/enrol-messages.ts';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import { names } from '../../protocol/names.ts';
 import { dialableOf, hostPortOf } from './addresses.ts';
 import { FrameChannel } from './frame-channel.ts';
 import type { Gate } from './gate.ts';
-import { type NetworkLog, sentenceOf } from './network-log.ts';
+import type { NetworkLog } from './network-log.ts';
 import type { MeshHint } from './stranger-list.ts';
 
 /** A member's answer carries the ledger and the mesh key; what a stranger may say is much smaller. */

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Stream } from '@libp2p/interface';
-import { sentenceOf } from './network-log.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 
 /** Small frames that wait together go out together, up to so many bytes. */
 const writeBytes = 32 << 10;

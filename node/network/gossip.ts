@@ -2,13 +2,14 @@ import { type GossipSub, gossipsub, type Message, type TopicValidatorResult } fr
 import type { Connection, StreamHandler, Topology } from '@libp2p/interface';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { decode, encode } from '../../protocol/codec.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { names } from '../../protocol/names.ts';
 import { Report } from '../../protocol/report.ts';
 import type { Gate } from './gate.ts';
-import { type NetworkLog, sentenceOf } from './network-log.ts';
+import type { NetworkLog } from './network-log.ts';
 
 interface Attached {
   connection: Connection;

@@ -1,13 +1,13 @@
 import { performance } from 'node:perf_hooks';
 import type { Connection, Stream } from '@libp2p/interface';
 import { decode, encode } from '../../protocol/codec.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Era } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope, type PeerMessage } from '../../protocol/messages.ts';
 import { Opening, openingBytes } from '../../protocol/opening.ts';
 import { FrameChannel } from './frame-channel.ts';
-import { sentenceOf } from './network-log.ts';
 
 /** Bytes that may wait for one node. */
 const queueBytes = 8 << 20;

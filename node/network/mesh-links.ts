@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Connection, Stream } from '@libp2p/interface';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Era } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
@@ -7,7 +8,7 @@ import { names } from '../../protocol/names.ts';
 import { dialableOf, hostPortOf, shownAddress } from './addresses.ts';
 import type { Gate, MembersChange } from './gate.ts';
 import { MeshLink } from './mesh-link.ts';
-import { type NetworkLog, sentenceOf } from './network-log.ts';
+import type { NetworkLog } from './network-log.ts';
 
 const firstWaitMs = 50;
 const longestWaitMs = 3000;

@@ -1,7 +1,7 @@
 import type { Connection, PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import type { Answer, Ask } from '../../protocol/asks.ts';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
@@ -24,7 +24,7 @@ import { ownInterfaces } from './interfaces.ts';
 import { createHost, type Host } from './libp2p-host.ts';
 import type { Sighting } from './mdns-packets.ts';
 import { MeshLinks } from './mesh-links.ts';
-import { type NetworkLog, sentenceOf } from './network-log.ts';
+import type { NetworkLog } from './network-log.ts';
 import { Probes } from './probes.ts';
 import type { Sightings } from './sightings.ts';
 import { StrangerList } from './stranger-list.ts';

@@ -10,6 +10,7 @@ import { limits } from '../../protocol/limits.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
+import { archName } from '../../scheduler/jobs/demand.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
 import { GitSources } from './git-sources.ts';
 import { type RunDeskOptions, runFolder } from './run-host.ts';
@@ -168,7 +169,7 @@ export class RunDesk {
           name: 'autogit-node',
           version: `${version} on ${nodeName}`.slice(0, 60),
           platform: 'linux',
-          architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+          architecture: archName(process.arch),
           executor: executor.kind === 'process' ? 'shell' : executor.kind,
           shell: 'bash',
           features: Object.fromEntries(executor.features.map((feature) => [feature, true])),

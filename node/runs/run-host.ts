@@ -6,6 +6,7 @@ import { imageOf, jobVariables, lookUpIn, payloadVariables, type RunFacts } from
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { Gpu } from '../../protocol/report.ts';
+import { archName } from '../../scheduler/jobs/demand.ts';
 import type { Log } from '../log.ts';
 import type { Executor, ExecutorSpec, LocalRun, Store } from '../ports.ts';
 import type { GitlabReturn } from './gitlab-return.ts';
@@ -80,7 +81,7 @@ export function factsOf(
     buildsDir: place.buildsDir ?? buildsDirOf(place.projectDir, payload),
     node: nodeName,
     version,
-    architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+    architecture: archName(process.arch),
     executor: run.executor,
     slots,
     runnerKey: createHash('sha256').update(runner).digest('hex').slice(0, 9),

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { failureCauses } from '../../gitlab-bridge/failure-reason.ts';
 
 /**
  * How far a run got, persisted before each step of its life, so that another agent process goes on exactly there:
@@ -10,18 +11,7 @@ import { z } from 'zod';
  */
 export const Verdict = z.object({
   state: z.enum(['success', 'failed', 'canceled']),
-  cause: z
-    .enum([
-      'script',
-      'timeout',
-      'system',
-      'image-pull',
-      'configuration',
-      'external-dependency',
-      'interrupted',
-      'unknown',
-    ])
-    .nullable(),
+  cause: z.enum(failureCauses).nullable(),
   exitCode: z.int().nullable(),
   because: z.string(),
 });

@@ -1,6 +1,7 @@
 import { failureReason } from '../../gitlab-bridge/failure-reason.ts';
 import type { JobUpdate } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { JobPayload } from '../../gitlab-bridge/payload.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { RunResult } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { PlannedStep } from './job-script.ts';
@@ -40,6 +41,5 @@ export const isWanted = (when: PlannedStep['when'], { state }: Verdict): boolean
 /** The verdict of a life that ended in an error. */
 export function failed(error: unknown): Verdict {
   if (error instanceof RunFailed) return error.verdict;
-  const because = error instanceof Error ? error.message : String(error);
-  return { state: 'failed', cause: 'system', exitCode: null, because };
+  return { state: 'failed', cause: 'system', exitCode: null, because: sentenceOf(error) };
 }

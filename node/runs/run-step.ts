@@ -1,4 +1,4 @@
-import type { StepEnd, Workspace } from '../ports.ts';
+import { killGraceMs, type StepEnd, type Workspace } from '../ports.ts';
 import { heading, type PlannedStep, sectionEnd, sectionStart, stepLines, warning } from './job-script.ts';
 import { RunFailed } from './run-host.ts';
 import type { Verdict } from './run-progress.ts';
@@ -19,8 +19,6 @@ export interface StepRun {
   halted: AbortSignal;
 }
 
-/** ms from SIGTERM to SIGKILL when a script is ended. */
-const killGraceMs = 10_000;
 /** What both executors say of a step that they ended for its limit. */
 const overLimit = /ran longer than its limit/;
 const scriptTookLong = 'the script ran longer than RUNNER_SCRIPT_TIMEOUT';

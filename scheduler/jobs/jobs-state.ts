@@ -1,8 +1,8 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, Run, Sealed } from '../../protocol/ledger.ts';
+import type { QueuedJob } from '../../protocol/queued-job.ts';
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { Durable } from '../effects.ts';
-import type { QueuedJob } from '../inputs.ts';
 import type { Away } from './away.ts';
 import type { Claim } from './room.ts';
 

@@ -1,8 +1,9 @@
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
+import type { QueuedJob } from '../../protocol/queued-job.ts';
 import type { Measured } from '../../protocol/report.ts';
 import type { Effect, EffectOf } from '../../scheduler/effects.ts';
-import type { Happened, QueuedJob } from '../../scheduler/inputs.ts';
+import type { Happened } from '../../scheduler/inputs.ts';
 import type { JobsContext } from '../../scheduler/jobs/contract.ts';
 import { emptyJobs, type JobsState, stepJobs } from '../../scheduler/jobs/step-jobs.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
