@@ -5,7 +5,7 @@ import type { JobsContext } from './jobs/contract.ts';
 import { stepJobs } from './jobs/step-jobs.ts';
 import type { LedgerEdit } from './ledger-edit.ts';
 import { isRefusal } from './ledger-edit.ts';
-import { compareEras } from './raft/era.ts';
+import { compareEras } from './raft/ledger-order.ts';
 import { maxProposed, propose } from './raft/proposal.ts';
 import { act, hear, hearOwnPersisted, nextWakeAt, settleLead } from './raft/step-raft.ts';
 import { closeTurn, note, openTurn, type Turn } from './raft/turn.ts';

@@ -1,9 +1,8 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
-import { compareStamps, type Stamp, sameStamp } from '../../protocol/stamp.ts';
-import { compareEras } from './era.ts';
+import { type Stamp, sameStamp } from '../../protocol/stamp.ts';
 import { hearAway } from './evidence.ts';
+import { isNews } from './ledger-order.ts';
 import { commit } from './proposal.ts';
 import { learnLeader, raiseTerm } from './term.ts';
 import { nameOf, note, send, sendAfterDisk, type Turn } from './turn.ts';
@@ -42,10 +41,6 @@ export function hearAppend(turn: Turn, from: NodeId, message: MessageOf<'append'
   const stamp = raft.diskStamp.term === term ? raft.diskStamp : null;
   send(turn, from, { kind: 'ack', term, round, stamp, store });
 }
-
-/** Stamps decide within an era, and mean nothing across eras (SAFETY L15). */
-export const isNews = (mine: Ledger, its: Ledger): boolean =>
-  compareEras(its.era, mine.era) === 0 && compareStamps(its.stamp, mine.stamp) > 0;
 
 /** Only a mark that equals the own accepted stamp says anything about what is here (SAFETY L5). */
 function hearCommitMark(turn: Turn, committed: Stamp): void {

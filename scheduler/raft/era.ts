@@ -3,8 +3,9 @@ import type { Era, Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp, zeroStamp } from '../../protocol/stamp.ts';
 import type { InputOf } from '../inputs.ts';
-import { claimRelay, sayHello } from './hello.ts';
+import { compareEras } from './ledger-order.ts';
 import { commit } from './proposal.ts';
+import { claimRelay, sayHello } from './say-hello.ts';
 import { foundRolledBack } from './store-renewal.ts';
 import { loseLeader, stepDown } from './term.ts';
 import { nameIn, note, peerOf, setPeer, type Turn, thisPersist } from './turn.ts';
@@ -15,10 +16,6 @@ import { nameIn, note, peerOf, setPeer, type Turn, thisPersist } from './turn.ts
  * newer era answers what is older with its committed ledger -> the other one, which leads, votes and stands no more since
  * it knows, takes that for both of its documents and begins anew in it, as a node that never promised anything there.
  */
-
-/** The higher counter wins; of two with one counter, which only two recoveries apart can make, the higher id. */
-export const compareEras = (a: Era, b: Era): number =>
-  a.counter - b.counter || (a.id === b.id ? 0 : a.id < b.id ? -1 : 1);
 
 /** Why a node that has seen a newer era takes no part in its own any more. */
 export const newerEraBegan = 'the mesh was recovered by force: a newer era has begun';

@@ -1,11 +1,8 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { RunState } from '../../protocol/ledger.ts';
 import type { ProbeResult } from '../inputs.ts';
-import { isFit, rankOf } from './campaign.ts';
-import { loseLeader } from './term.ts';
 import { timings } from './timings.ts';
 import { nameOf, note, peerOf, setPeer, type Turn } from './turn.ts';
-import { answerAskers } from './votes.ts';
 
 /**
  * Evidence before silence (DESIGN §6). One TCP connect to a machine is answered by its kernel: *refused* = the agent is
@@ -52,40 +49,6 @@ export function hearAway(turn: Turn, node: NodeId): void {
   if (node === turn.self || standing === 'lost' || turn.raft.accepted.nodes[node]?.left !== false) return;
   const pause = probe?.result === 'accepted' ? timings.reprobeSlowMs : timings.reprobeMs;
   if (turn.at - probeAskedAt >= pause) askProbe(turn, node);
-}
-
-export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void {
-  const { raft } = turn;
-  const before = peerOf(raft, node);
-  const heardSince = before.heardAt > before.probeAskedAt;
-  const last = before.probe;
-  const since = last?.result === result && before.heardAt < last.at ? last.since : turn.at;
-  setPeer(turn, node, { probe: { result, at: turn.at, since }, probeOpen: false });
-  if (raft.leading) return judge(turn, node, result, heardSince);
-  if (raft.leader?.node !== node) {
-    judge(turn, node, result, heardSince);
-    const because = raft.leader ? `${nameOf(turn, raft.leader.node)} leads` : 'this node hears no leader either';
-    return answerAskers(turn, node, raft.leader === null, because);
-  }
-  const off = before.evidenceOffUntil > turn.at;
-  const name = nameOf(turn, node);
-  if (result === 'accepted' || heardSince || off) {
-    const why = heardSince ? `${name} was heard meanwhile` : `the machine of ${name} answers: it is only slow`;
-    return answerAskers(turn, node, false, off ? `evidence about ${name} was wrong before` : why);
-  }
-  const because =
-    result === 'refused' ? `the agent of ${name} is gone: its machine refuses` : `the machine of ${name} is silent`;
-  loseLeader(turn, because, result);
-  // The askers first: whoever is promised this node's vote goes before this node's own candidacy.
-  const waited = raft.askers.some((asker) => asker.about === node);
-  answerAskers(turn, node, true, because);
-  if (waited || !isFit(turn)) return;
-  const startAt = turn.at + rankOf(turn, node) * timings.staggerMs;
-  raft.planned = {
-    at: Math.max(startAt, Math.min(raft.notBefore, turn.at + timings.holdMs)),
-    evidence: result,
-    against: node,
-  };
 }
 
 /** What this node makes of another machine, for its log and status, and on a leader for who places work. */

@@ -1,47 +1,13 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
-import { compareStamps, type Stamp } from '../../protocol/stamp.ts';
-import { isNews } from './append.ts';
+import { compareStamps } from '../../protocol/stamp.ts';
+import { isNews } from './ledger-order.ts';
 import { commit } from './proposal.ts';
+import { relay, sayHello } from './say-hello.ts';
 import { foundRolledBack, hasForgotten } from './store-renewal.ts';
 import { raiseTerm } from './term.ts';
-import { timings } from './timings.ts';
-import { nameOf, note, peerOf, send, setPeer, type Turn } from './turn.ts';
-
-/**
- * The first word on every stream: who I am (store, boot), how far I am, and, to a store that has forgotten it, what it
- * promised (SAFETY L9).
- */
-export function sayHello(
-  turn: Turn,
-  to: NodeId,
-  promised: MessageOf<'hello'>['promised'],
-  ledger: Ledger | null = null,
-): void {
-  const { raft, identity } = turn;
-  const { boot, store, version } = identity;
-  const stamp = raft.accepted.stamp;
-  send(turn, to, { kind: 'hello', boot, store, term: raft.term, stamp, promised, version, ledger });
-}
-
-/**
- * A node that was away while members came may not know the leader, and refuse it as a stranger. Who it does know gives
- * it the committed ledger.
- */
-export function relay(turn: Turn, to: NodeId, its: Stamp): void {
-  const { committed, leading } = turn.raft;
-  if (!committed || leading || !Object.hasOwn(committed.nodes, to)) return;
-  if (compareStamps(its, committed.stamp) >= 0) return;
-  if (claimRelay(turn, to)) sayHello(turn, to, null, committed);
-}
-
-/** Once a `relayMs` for each node: true = now, and it counts as done. */
-export function claimRelay(turn: Turn, to: NodeId): boolean {
-  if (turn.at - peerOf(turn.raft, to).relayedAt < timings.relayMs) return false;
-  setPeer(turn, to, { relayedAt: turn.at });
-  return true;
-}
+import { nameOf, note, peerOf, setPeer, type Turn } from './turn.ts';
 
 /** What another member has committed is committed, whoever brings it; it is taken as a late append would be. */
 function takeCommitted(turn: Turn, ledger: Ledger): void {

@@ -18,7 +18,7 @@ import {
 import { moveConfiguration } from './configuration.ts';
 import { depart, hearLeaveAsked, hearReturnAsked, nextDepartureAt } from './departure.ts';
 import { commitEra, hearOtherEra } from './era.ts';
-import { hearDisconnected, hearProbed, hearSign, lookAfter } from './evidence.ts';
+import { hearDisconnected, hearSign, lookAfter } from './evidence.ts';
 import { leadNoMore, nextHandoverAt } from './handover.ts';
 import { hearConnected, hearHello } from './hello.ts';
 import { checkQuorum, hearAck, makeRound } from './leading.ts';
@@ -32,6 +32,7 @@ import {
   servePetitions,
 } from './petitions.ts';
 import { refuseImpossible } from './plausible.ts';
+import { hearProbed } from './probe-result.ts';
 import { tryCommit } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
 import { hearRecoveryAsked } from './recovery.ts';

@@ -1,8 +1,8 @@
 import type { NodeId, StoreId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
-import { sayHello } from './hello.ts';
 import { introduce } from './petitions.ts';
+import { sayHello } from './say-hello.ts';
 import { stepDown } from './term.ts';
 import { nameOf, note, type Turn, thisPersist } from './turn.ts';
 
