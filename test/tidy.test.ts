@@ -39,6 +39,29 @@ describe('tidy', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('no import goes in a circle, not even for a type', () => {
+    const sources = under(...Object.keys(mayImport)).filter((file) => file.endsWith('.ts'));
+    const targets = new Map(
+      sources.map((file) => [
+        file,
+        [...text(file).matchAll(/^(?:import|export) [^;]*?from '(\.[^']+)'/gm)].map((match) =>
+          normalize(join(dirname(file), match[1] as string)),
+        ),
+      ]),
+    );
+    const done = new Set<string>();
+    const circles: string[] = [];
+    const walk = (file: string, way: readonly string[]): void => {
+      const seenAt = way.indexOf(file);
+      if (seenAt >= 0) circles.push([...way.slice(seenAt), file].join(' -> '));
+      if (seenAt >= 0 || done.has(file)) return;
+      for (const target of targets.get(file) ?? []) walk(target, [...way, file]);
+      done.add(file);
+    };
+    for (const file of sources) walk(file, []);
+    expect(circles).toEqual([]);
+  });
+
   it('the pure floors know no clock, no chance, no waiting and no machine', () => {
     const banned: [RegExp, string][] = [
       [/\bDate\b/, 'Date'],

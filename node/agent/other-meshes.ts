@@ -1,7 +1,7 @@
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { Attention } from '../../protocol/status.ts';
-import { shown } from '../cli/lines.ts';
 import { askMesh } from '../enrol/find-meshes.ts';
+import { shown } from '../foreign-text.ts';
 import type { EnrolDoor, Stranger } from '../network/enrol-door.ts';
 
 /** A mesh of this LAN that is not ours. */

@@ -1,7 +1,8 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { type Lines, shown } from '../cli/lines.ts';
+import type { Lines } from '../cli/lines.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
+import { shown } from '../foreign-text.ts';
 import type { JoinOptions } from '../settings.ts';
 import type { Member } from './member.ts';
 import { NewcomerQuestions } from './newcomer-questions.ts';

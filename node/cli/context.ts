@@ -1,7 +1,18 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { homesToSearch, type Settings } from '../settings.ts';
 import type { AgentClient } from '../socket-client.ts';
-import type { Output } from './output.ts';
+
+/** Where a command speaks: data on stdout, talk on stderr. */
+export interface Output {
+  /** True when people read stdout; otherwise tabs, RFC 3339, nothing cut. */
+  readonly isTerminal: boolean;
+  readonly columns: number;
+  data(text: string): void;
+  json(value: unknown): void;
+  talk(text: string): void;
+  /** Clears the screen before the next picture of a watch, on a terminal. */
+  restart(): void;
+}
 
 /** What a command is given: its arguments, its settings, its voice. */
 export interface Context {

@@ -1,6 +1,6 @@
 import { AutogitError, type ErrorCode, InvariantError } from '../../protocol/errors.ts';
+import { shownLines } from '../foreign-text.ts';
 import { asTyped } from './call-name.ts';
-import { shownLines } from './lines.ts';
 
 /** The exit codes of INTERFACE.md. */
 export const exit = {

@@ -1,8 +1,8 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import { shownLines } from '../foreign-text.ts';
 import { agentOf, type Context, jobArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { jobsView, jobView, whyView } from './jobs-view.ts';
-import { shownLines } from './lines.ts';
 import { pause, watchMs } from './status-command.ts';
 
 export async function jobs(context: Context): Promise<number> {

@@ -1,3 +1,4 @@
+import { shown, shownLines } from '../foreign-text.ts';
 import { asTyped } from './call-name.ts';
 
 export type LineState = 'ok' | 'wait' | 'warn' | 'fail';
@@ -9,15 +10,6 @@ const colours: Record<LineState, string> = {
   fail: '\u001b[31m',
 };
 const indent = ' '.repeat(22);
-
-/**
- * Text that others chose (names of machines and meshes, what they refuse with) as it may meet a terminal: one line, and
- * nothing in it that moves the cursor, colours, or turns the direction of writing.
- */
-export const shown = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ');
-
-/** The same for whole sentences of ours, in which only the line breaks are meant. */
-export const shownLines = (text: string): string => text.split('\n').map(shown).join('\n');
 
 /** One line of `join` or `doctor`: `  ok    machine     16 cores`; further lines of the sentence are indented below. */
 export function progressLine(state: LineState, what: string, sentence: string, color = false): string {

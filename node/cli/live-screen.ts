@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { showDuration } from '../quantities.ts';
-import type { Output } from './output.ts';
+import type { Output } from './context.ts';
 import { cut } from './table.ts';
 
 /** What a screen may show of a picture: the first lines, each one line long. What is missing is said. */

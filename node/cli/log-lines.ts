@@ -1,4 +1,4 @@
-import { shown } from './lines.ts';
+import { shown } from '../foreign-text.ts';
 
 const levels: Record<number, string> = { 10: 'trace', 20: 'debug', 40: 'warn', 50: 'error', 60: 'fatal' };
 

@@ -2,11 +2,11 @@ import { userInfo } from 'node:os';
 import type { Change } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
+import { shown } from '../foreign-text.ts';
 import { parseDuration, showDuration } from '../quantities.ts';
 import type { AgentClient } from '../socket-client.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
-import { shown } from './lines.ts';
 import { confirm, hasTerminal, type PromptOptions } from './prompt.ts';
 
 export const promptOf = ({ settings, signal }: Context): PromptOptions => ({

@@ -1,16 +1,5 @@
 import { asTyped } from './call-name.ts';
-
-/** Where a command speaks: data on stdout, talk on stderr. */
-export interface Output {
-  /** True when people read stdout; otherwise tabs, RFC 3339, nothing cut. */
-  readonly isTerminal: boolean;
-  readonly columns: number;
-  data(text: string): void;
-  json(value: unknown): void;
-  talk(text: string): void;
-  /** Clears the screen before the next picture of a watch, on a terminal. */
-  restart(): void;
-}
+import type { Output } from './context.ts';
 
 export function processOutput(options: { quiet: boolean }): Output {
   const isTerminal = process.stdout.isTTY === true;

@@ -1,5 +1,5 @@
 import { AutogitError } from '../../protocol/errors.ts';
-import { shownLines } from './lines.ts';
+import { shownLines } from '../foreign-text.ts';
 
 export interface PromptOptions {
   /** False with --no-input. */

@@ -1,6 +1,6 @@
 import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
+import { shown, shownLines } from '../foreign-text.ts';
 import { showBytes, showDuration, showShare } from '../quantities.ts';
-import { shown, shownLines } from './lines.ts';
 import { attentionLine, printTable } from './table.ts';
 
 export interface ViewForm {

@@ -1,4 +1,4 @@
-import { shown } from './lines.ts';
+import { shown } from '../foreign-text.ts';
 
 export interface Table {
   readonly head: readonly string[];

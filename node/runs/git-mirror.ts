@@ -2,7 +2,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { mkdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { git, SourcesFailure } from './git-command.ts';
-import type { SourcesSpec } from './git-sources.ts';
+import type { SourcesSpec } from './sources-spec.ts';
 
 /** A bare mirror of one project: brought up to date for a job, and kept from growing without bound. */
 const maintained = 'autogit-maintained';

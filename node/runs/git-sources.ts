@@ -18,31 +18,10 @@ import {
   targetOf,
   touchMirror,
 } from './git-mirror.ts';
+import type { SourcesSpec } from './sources-spec.ts';
 import { tarFolder } from './tar-folder.ts';
 
 export { SourcesFailure } from './git-command.ts';
-
-/**
- * A job's sources, fetched by the machine's git. It works only where no job can write: a bare mirror per project under
- * `mirrors/`, and a private folder in which the tree is checked out before any job sees it; the job gets a tar of that.
- * What a commit holds is read from the mirror by git, never by a path of the tree: a link in it would lead anywhere on
- * this machine. Tokens travel in the environment, never in an argument list, and are kept in no file.
- */
-export interface SourcesSpec {
-  /** GitLab's address as this machine reaches it; scheme and host of the repository's own are replaced by it. */
-  gitlabUrl: string;
-  repoUrl: string;
-  token: string;
-  sha: string;
-  ref: string;
-  refspecs: string[];
-  /** 0 = whole history. */
-  depth: number;
-  /** Which tags the tree gets: those on its commits, all, or none. */
-  tags?: 'follow' | 'all' | 'none';
-  /** Without: history alone, no files (GIT_CHECKOUT: "false"). */
-  isCheckedOut?: boolean;
-}
 
 export interface Sources {
   tar: Readable;
@@ -57,6 +36,12 @@ export interface Sources {
 const silenceMs = { first: 15_000, most: 5 * 60_000 } as const;
 const attributesBytes = 1 << 20;
 
+/**
+ * A job's sources, fetched by the machine's git. It works only where no job can write: a bare mirror per project under
+ * `mirrors/`, and a private folder in which the tree is checked out before any job sees it; the job gets a tar of that.
+ * What a commit holds is read from the mirror by git, never by a path of the tree: a link in it would lead anywhere on
+ * this machine. Tokens travel in the environment, never in an argument list, and are kept in no file.
+ */
 export class GitSources {
   readonly #folder: string;
   /** One fetch at a time into a mirror. */

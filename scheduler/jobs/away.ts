@@ -1,13 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { jobTimings } from './job-timings.ts';
-import type { JobsState } from './jobs-state.ts';
+import type { Away, JobsState } from './jobs-state.ts';
 import { span } from './words.ts';
-
-/** A machine that does not answer: its agent is `dead`, or all of it is `silent`; `since` which `at`. */
-export interface Away {
-  state: 'dead' | 'silent';
-  since: number;
-}
 
 /**
  * When the newest report came from a machine that has answered this leader nothing since `since`, if it came after that:

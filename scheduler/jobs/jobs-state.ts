@@ -3,7 +3,6 @@ import type { Ledger, Run, Sealed } from '../../protocol/ledger.ts';
 import type { QueuedJob } from '../../protocol/queued-job.ts';
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { Durable } from '../effects.ts';
-import type { Away } from './away.ts';
 import type { Claim } from './room.ts';
 
 /** Grants whose POST may have gone out: on disk before it does (SAFETY J3). */
@@ -86,6 +85,12 @@ export interface ClassMemo {
   usedWallMs: number;
   /** When to ask GitLab whether it still knows the runner; null: nothing says otherwise. */
   checkAt: number | null;
+}
+
+/** A machine that does not answer: its agent is `dead`, or all of it is `silent`; `since` which `at`. */
+export interface Away {
+  state: 'dead' | 'silent';
+  since: number;
 }
 
 /** A job of GitLab's queue with the key of its class, worked out once: queues are long. */

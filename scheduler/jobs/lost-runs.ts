@@ -1,9 +1,9 @@
 import { type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
 import type { InputOf } from '../inputs.ts';
-import { type Away, awaySentence, deafReportAt } from './away.ts';
+import { awaySentence, deafReportAt } from './away.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
-import { isBusy, isOpen, type JobsState } from './jobs-state.ts';
+import { type Away, isBusy, isOpen, type JobsState } from './jobs-state.ts';
 import { hintQueue } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { failedAtGitlab, lostRun } from './run-edits.ts';

@@ -8,7 +8,8 @@ import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import { requestJob } from '../../gitlab-bridge/gitlab-runner.ts';
-import { GitSources, type SourcesSpec } from '../../node/runs/git-sources.ts';
+import { GitSources } from '../../node/runs/git-sources.ts';
+import type { SourcesSpec } from '../../node/runs/sources-spec.ts';
 import { RunLab } from './run-lab.ts';
 
 /** Repositories, servers and moments that mean no good (security A5, A13, A16; chaos C3, C3b). */

@@ -1,6 +1,5 @@
 import type { JobConfig } from './job-schema.ts';
-import type { PlannedArtifacts, PlannedCache, PlannedImage, PlannedJob } from './pipeline-plan.ts';
-import type { RuleOutcome } from './rules.ts';
+import type { PlannedArtifacts, PlannedCache, PlannedImage, PlannedJob, RuleOutcome } from './pipeline-plan.ts';
 import { asMap, type CiVariable, expand, variable } from './variables.ts';
 
 type Listed = Record<string, { value: string; raw: boolean }>;

@@ -72,3 +72,10 @@ export type PlanResult =
   | { kind: 'plan'; plan: PipelinePlan }
   | { kind: 'invalid'; errors: string[] }
   | { kind: 'filtered'; because: string };
+
+/** How the rule that matched puts a job into a pipeline. */
+export interface RuleOutcome {
+  when: PlannedJob['when'];
+  allowFailure: boolean | null;
+  variables: CiVariable[];
+}

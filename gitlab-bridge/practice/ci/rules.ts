@@ -1,14 +1,8 @@
 import { evaluate } from './expression.ts';
 import { listed } from './job-plan.ts';
 import type { JobConfig, RuleConfig } from './job-schema.ts';
-import type { PlannedJob } from './pipeline-plan.ts';
-import { type CiVariable, expand } from './variables.ts';
-
-export interface RuleOutcome {
-  when: PlannedJob['when'];
-  allowFailure: boolean | null;
-  variables: CiVariable[];
-}
+import type { RuleOutcome } from './pipeline-plan.ts';
+import { expand } from './variables.ts';
 
 export type RulesResult = { kind: 'in'; outcome: RuleOutcome } | { kind: 'out' } | { kind: 'wrong'; because: string };
 

@@ -1,0 +1,16 @@
+/** What a job wants of its repository. */
+export interface SourcesSpec {
+  /** GitLab's address as this machine reaches it; scheme and host of the repository's own are replaced by it. */
+  gitlabUrl: string;
+  repoUrl: string;
+  token: string;
+  sha: string;
+  ref: string;
+  refspecs: string[];
+  /** 0 = whole history. */
+  depth: number;
+  /** Which tags the tree gets: those on its commits, all, or none. */
+  tags?: 'follow' | 'all' | 'none';
+  /** Without: history alone, no files (GIT_CHECKOUT: "false"). */
+  isCheckedOut?: boolean;
+}
