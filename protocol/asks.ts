@@ -4,8 +4,8 @@ import { JobRow, WhyAnswer } from './status.ts';
 
 /** Questions between members that need no ledger change; one request and one answer on a stream of their own. */
 export const Ask = z.discriminatedUnion('kind', [
-  /** To the leader: queue and runs. */
-  z.object({ kind: z.literal('jobs') }),
+  /** To the leader: queue and runs. `canceling`: who asks knows that state; for others such a job is `running`. */
+  z.object({ kind: z.literal('jobs'), canceling: z.boolean().optional() }),
   z.object({ kind: z.literal('why'), job: JobId }),
   /** To the node that has the run: bytes of its trace from `offset`. */
   z.object({ kind: z.literal('trace'), run: ShortId, offset: z.int().nonnegative() }),

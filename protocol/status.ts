@@ -81,7 +81,7 @@ export const JobRow = z.object({
   name: z.string(),
   ref: z.string(),
   tags: z.array(z.string()),
-  state: z.enum(['waiting', 'granted', 'running', 'done', 'failed', 'canceled', 'lost']),
+  state: z.enum(['waiting', 'granted', 'running', 'canceling', 'done', 'failed', 'canceled', 'lost']),
   node: z.string().nullable(),
   attempt: z.number(),
   queuedAt: z.string().nullable(),

@@ -38,7 +38,8 @@ function newestRuns(view: ViewInput, ledger: Ledger): Run[] {
   const runs = new Map(Object.entries(ledger.runs));
   for (const run of Object.values(view.jobs.own.runs)) {
     const shown = runs.get(run.run);
-    if (shown === undefined || (isOpen(shown) && shown.state !== run.state)) runs.set(run.run, run);
+    if (shown === undefined || (isOpen(shown) && shown.state !== run.state))
+      runs.set(run.run, shown?.canceling ? { ...run, canceling: true } : run);
   }
   return [...runs.values()];
 }
@@ -98,7 +99,7 @@ const attemptOf = (job: { job: number; projectId: number; name: string; ref: str
 
 function rowState(run: Run): JobRow['state'] {
   if (run.state === 'lost') return 'lost';
-  if (run.state === 'taken' || run.state === 'running') return 'running';
+  if (isBusy(run)) return run.canceling ? 'canceling' : 'running';
   if (run.state === 'discarded' || run.result?.state === 'canceled') return 'canceled';
   return run.result?.state === 'success' ? 'done' : 'failed';
 }

@@ -57,9 +57,9 @@ export class LocalApi implements AgentApi {
   }
 
   async jobs(all: boolean): Promise<JobRow[]> {
-    const answer = await this.#askLeader({ kind: 'jobs' });
+    const answer = await this.#askLeader({ kind: 'jobs', canceling: true });
     const rows = answer?.kind === 'jobs' ? answer.rows : jobRowsOf(this.#member().view()).rows;
-    return all ? rows : rows.filter((row) => ['waiting', 'granted', 'running'].includes(row.state));
+    return all ? rows : rows.filter((row) => ['waiting', 'granted', 'running', 'canceling'].includes(row.state));
   }
 
   async why(job: number): Promise<WhyAnswer | null> {

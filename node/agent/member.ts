@@ -29,7 +29,7 @@ import type { NetworkSlot } from './network-slot.ts';
 import { rehearse } from './rehearsal.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
-import { type CoreView, jobRowsOf, whyOf } from './views.ts';
+import { type CoreView, forOlder, jobRowsOf, whyOf } from './views.ts';
 
 const measureEveryMs = 2_000;
 /** ms for which a run's record is tried again when the store rejects it. */
@@ -226,8 +226,10 @@ export class Member {
 
   async answer(ask: Ask): Promise<Answer> {
     switch (ask.kind) {
-      case 'jobs':
-        return { kind: 'jobs', ...jobRowsOf(this.view()) };
+      case 'jobs': {
+        const all = jobRowsOf(this.view());
+        return { kind: 'jobs', ...all, rows: ask.canceling ? all.rows : forOlder(all.rows) };
+      }
       case 'why':
         return { kind: 'why', why: whyOf(this.view(), ask.job) };
       case 'trace': {

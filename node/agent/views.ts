@@ -27,11 +27,15 @@ function viewInput({ state, at, wallMs }: CoreView): ViewInput {
 
 export const statusOf = (view: CoreView): StatusSnapshot => snapshot(viewInput(view));
 
+/** A machine of an earlier version would take the whole answer for broken if it held a state that it does not know. */
+export const forOlder = (rows: readonly JobRow[]): JobRow[] =>
+  rows.map((row): JobRow => (row.state === 'canceling' ? { ...row, state: 'running' } : row));
+
 /** Queue and runs as this node knows them; only the leader knows the queue. */
 export function jobRowsOf(view: CoreView): { rows: JobRow[]; waiting: number; running: number } {
   const rows = jobRows(viewInput(view), true);
   const count = (states: JobRow['state'][]): number => rows.filter((row) => states.includes(row.state)).length;
-  return { rows, waiting: count(['waiting', 'granted']), running: count(['running']) };
+  return { rows, waiting: count(['waiting', 'granted']), running: count(['running', 'canceling']) };
 }
 
 export const whyOf = (view: CoreView, job: number): WhyAnswer | null => why(viewInput(view), job);
