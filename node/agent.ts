@@ -192,6 +192,7 @@ export class Agent {
     const machine = machineOf(this.#options, executors, {
       clock: this.#clock,
       workingExecutors: () => health.working(),
+      gpuProblem: () => health.gpuProblem,
       pause: () => pause.state(),
       storeProblem: () => this.#member?.storeProblem ?? null,
     });

@@ -121,6 +121,8 @@ export interface Executor {
   check(): Promise<string>;
   /** A cheap look before a job is asked for, so that none is taken that cannot begin; throws as `check` does. */
   ready?(): Promise<void>;
+  /** Why it cannot give NVIDIA's GPUs to jobs now, in a sentence; null when it can. Cheap: asked every 10 s. */
+  gpuProblem?(): Promise<string | null>;
   prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace>;
   /**
    * Finds what `prepare` made before a restart; null when nothing of it is left. Where that cannot be known now (an engine

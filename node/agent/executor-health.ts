@@ -12,6 +12,8 @@ export class ExecutorHealth {
   readonly #executors: readonly Executor[];
   readonly #log: Pick<Log, 'info' | 'warn'>;
   readonly #away = new Set<string>();
+  /** Why the executor that runs the jobs cannot give them NVIDIA's GPUs. */
+  gpuProblem: string | null = null;
   #timer: NodeJS.Timeout | null = null;
 
   constructor(executors: readonly Executor[], log: Pick<Log, 'info' | 'warn'>) {
@@ -35,6 +37,14 @@ export class ExecutorHealth {
     if (this.#timer) clearInterval(this.#timer);
   }
 
+  async #askGpus(executor: Executor): Promise<void> {
+    try {
+      this.gpuProblem = (await executor.gpuProblem?.()) ?? null;
+    } catch {
+      // What was known last stands: an engine that is too busy to describe itself still runs jobs.
+    }
+  }
+
   /** Never throws. */
   async look(): Promise<void> {
     await Promise.all(
@@ -42,6 +52,8 @@ export class ExecutorHealth {
         const { kind } = executor;
         try {
           await executor.ready?.();
+          // Jobs run by the first; asked each time, since a person who is told what is missing installs it.
+          if (executor === this.#executors[0]) await this.#askGpus(executor);
           if (executor.ready && this.#away.delete(kind)) this.#log.info(`${kind} answers again: jobs are taken`);
         } catch (error) {
           if (!this.#away.has(kind))

@@ -53,7 +53,7 @@ export async function openExecutors(
 export const machineOf = (
   { labels, maxRuns, reserveMemoryBytes, playGpus, home }: JoinOptions,
   executors: readonly Executor[],
-  rest: Pick<MachineOptions, 'clock' | 'pause' | 'storeProblem' | 'workingExecutors'>,
+  rest: Pick<MachineOptions, 'clock' | 'pause' | 'storeProblem' | 'workingExecutors' | 'gpuProblem'>,
 ): Machine =>
   createMachine({
     folder: home,

@@ -1,19 +1,20 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { posix } from 'node:path';
 import type Docker from 'dockerode';
-import { extract } from 'tar-stream';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { containerName, containerOptions, labels } from './docker-container.ts';
 import { removeContainer } from './docker-ending.ts';
 import { isEngineAway, whileAway, withLimit } from './docker-engine.ts';
+import { DockerFiles } from './docker-files.ts';
 import { ensureImage } from './docker-image.ts';
 import type { DockerRun } from './docker-run.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
 import { dockerFeatures } from './features.ts';
 import { type JobEnvironment, type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
-import { lacksToolkit, toolkitFix } from './nvidia-toolkit.ts';
+import { hasDriver, lacksToolkit, toolkitFix, toolkitProblem } from './nvidia-toolkit.ts';
 import { freezerOfProcess } from './run-cgroup.ts';
 import { type PackedFile, plainName } from './tar-names.ts';
 
@@ -29,6 +30,8 @@ export interface DockerExecutorOptions {
   /** What a job's owner should read in its trace: pulls, variables that no shell can hold. */
   note?: (run: string, sentence: string) => void;
   clock?: Clock;
+  /** For tests: what this machine has of NVIDIA's files. */
+  exists?: (path: string) => boolean;
 }
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
@@ -64,6 +67,13 @@ export class DockerExecutor implements Executor {
 
   async ready(): Promise<void> {
     await withLimit((await this.#docker()).ping(), connectMs).catch(noDocker);
+  }
+
+  async gpuProblem(): Promise<string | null> {
+    const exists = this.#options.exists ?? existsSync;
+    if (!hasDriver(exists)) return null;
+    const info = await withLimit((await this.#docker()).info(), connectMs);
+    return lacksToolkit(info, exists) ? toolkitProblem : null;
   }
 
   /** Nothing of the job has run before it is prepared, so an engine that goes away meanwhile is waited for. */
@@ -113,7 +123,7 @@ export class DockerExecutor implements Executor {
       });
     }
     try {
-      user ??= await lookUpUser(container, wantedUser);
+      user ??= await lookUpUser(container, spec.run, wantedUser);
       const workspace = this.#workspace(docker, spec, container.id, made, user);
       await workspace.attach();
       await container.start();
@@ -158,7 +168,7 @@ export class DockerExecutor implements Executor {
     }
     const keeper = label[labels.keeper] === '2' ? 2 : 1;
     const memoryBytes = found.HostConfig.Memory || null;
-    const user = await lookUpUser(container, label[labels.user] ?? '');
+    const user = await lookUpUser(container, spec.run, label[labels.user] ?? '');
     const workspace = this.#workspace(docker, spec, found.Id, { nonce, keeper, memoryBytes }, user);
     await workspace.resumeTimeouts();
     return workspace;
@@ -336,26 +346,17 @@ function addressOf(address: string | null): Docker.DockerOptions | undefined {
 }
 
 /** An image's user by its own /etc/passwd: files put in must belong to whom the job runs as. */
-async function lookUpUser(container: Docker.Container, user: string): Promise<{ uid: number; gid: number }> {
+async function lookUpUser(
+  container: Docker.Container,
+  run: string,
+  user: string,
+): Promise<{ uid: number; gid: number }> {
   const [name = '', group] = user.split(':');
   if (name === '' || name === 'root') return { uid: 0, gid: 0 };
   if (/^\d+$/.test(name)) return { uid: Number(name), gid: /^\d+$/.test(group ?? '') ? Number(group) : 0 };
-  const text = await textFile(container, '/etc/passwd');
+  const text = (await new DockerFiles(container, run).text('/etc/passwd', 1 << 20)) ?? '';
   const fields = text.split('\n').map((line) => line.split(':'));
   const found = fields.find((entry) => entry[0] === name);
   if (!found) throw new AutogitError('executor-failed', `the image's user ${name} is not in its /etc/passwd`);
   return { uid: Number(found[2]) || 0, gid: Number(found[3]) || 0 };
-}
-
-async function textFile(container: Docker.Container, path: string): Promise<string> {
-  try {
-    const reader = extract();
-    (await container.getArchive({ path })).pipe(reader);
-    let text = '';
-    for await (const entry of reader) for await (const chunk of entry) if (text.length < 1 << 20) text += String(chunk);
-    return text;
-  } catch (cause) {
-    if (statusOf(cause) === 404) return '';
-    throw cause;
-  }
 }

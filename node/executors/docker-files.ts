@@ -57,14 +57,15 @@ export class DockerFiles {
     }
   }
 
-  /** Of a small file; null when it is not there. */
-  async text(path: string): Promise<string | null> {
+  /** Of a small file, cut off after so much; null when it is not there. */
+  async text(path: string, mostChars = 4096): Promise<string | null> {
     const stream = await this.get(path);
     if (stream === null) return null;
     const reader = extract();
     stream.pipe(reader);
     let text = '';
-    for await (const entry of reader) for await (const chunk of entry) if (text.length < 4096) text += String(chunk);
+    for await (const entry of reader)
+      for await (const chunk of entry) if (text.length < mostChars) text += String(chunk);
     return text;
   }
 

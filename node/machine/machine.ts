@@ -31,6 +31,8 @@ export interface MachineOptions {
   pause?: () => { paused: Measured['paused']; because: string | null };
   /** A sentence while the store cannot be written, else null. */
   storeProblem?: () => string | null;
+  /** Why jobs cannot be given this machine's NVIDIA cards, though the driver works; else null. */
+  gpuProblem?: () => string | null;
   clock?: Clock;
   /** For tests: roots of /proc, /sys, and another nvidia-smi. */
   proc?: string;
@@ -60,12 +62,13 @@ export function createMachine(options: MachineOptions): Machine {
     bootMs: clock.bootMs,
     bootId: clock.bootId,
     async measure(runGpuPids) {
-      const [load, { total, available }, disk, graphics] = await Promise.all([
+      const [load, { total, available }, disk, looked] = await Promise.all([
         cpu.percent(),
         memory(),
         diskOf(options.folder),
         gpus.look(runGpuPids),
       ]);
+      const graphics = kept(looked, options.gpuProblem?.() ?? null);
       const cpuMillis = availableParallelism() * 1000;
       const memoryBytes = Math.min(total, cgroupMemory());
       const { paused, because } = options.pause?.() ?? { paused: 'no' as const, because: null };
@@ -135,6 +138,14 @@ interface Graphics {
   /** Sentences, at most 8. */
   problems: string[];
   isPresent: boolean;
+}
+
+/** With what keeps jobs from the cards: they stay in the capacity, so that jobs wait for them and are told why. */
+function kept(graphics: Graphics, problem: string | null): Graphics {
+  const isKept = ({ gpu }: GpuSample): boolean => gpu.vendor === 'nvidia';
+  if (problem === null || !graphics.samples.some(isKept)) return graphics;
+  const samples = graphics.samples.map((one) => (isKept(one) ? { problem, ...one } : one));
+  return { ...graphics, samples, problems: [sentence(problem), ...graphics.problems].slice(0, 8) };
 }
 
 /** A card that does not work counts as foreign too, so that a node of an earlier version gives it no work either. */
