@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Workspace } from '../../node/ports.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
+import { placesWith, removal } from './stand-in.ts';
 
 /** What a job asks of its runner is done (official-runner F3, F7-F11, F14, F15, F17, F24). */
 let lab: RunLab;
@@ -37,7 +39,7 @@ limit:
   variables: { RUNNER_SCRIPT_TIMEOUT: 1s, RUNNER_AFTER_SCRIPT_TIMEOUT: 1s }
   script: ["sleep 60"]
   after_script: ['echo "status $CI_JOB_STATUS"', "sleep 60"]
-checked: { variables: { FF_ENABLE_BASH_EXIT_CODE_CHECK: "1" }, script: ["set +e", "false", "echo never"] }
+checked: { variables: { FF_ENABLE_BASH_EXIT_CODE_CHECK: "1" }, script: ["set +e", 'env | grep ^FF_', "false", "echo never"] }
 cleanup: { variables: { AFTER_SCRIPT_IGNORE_ERRORS: "false" }, script: ["true"], after_script: ["exit 9"] }
 traced: { variables: { CI_DEBUG_TRACE: "true" }, script: ['X="$CI_JOB_TOKEN"; echo seen'] }
 bare:
@@ -65,6 +67,8 @@ bare:
     );
     expect(all.get('checked')?.run.result, all.get('checked')?.text).toMatchObject({ state: 'failed', exitCode: 1 });
     expect(all.get('checked')?.text).not.toContain('\nnever\n');
+    // A switch that the job sets is a variable of its environment like any other.
+    expect(all.get('checked')?.text).toContain('\nFF_ENABLE_BASH_EXIT_CODE_CHECK=1\n');
     expect(all.get('cleanup')?.run.result, all.get('cleanup')?.text).toMatchObject({ state: 'failed', exitCode: 9 });
     expect(all.get('traced')?.text).toContain('+ echo seen\n');
     expect(all.get('traced')?.text).toContain('[MASKED]');
@@ -157,25 +161,16 @@ describe('a phase that does not end', () => {
 collects: { script: ["echo x > out.txt"], timeout: 2s, artifacts: { paths: [out.txt] } }
 `,
     });
-    const whole = lab.executor;
     let isRemoved = false;
-    lab.executor = () => {
-      const executor = whole();
-      const prepare = executor.prepare.bind(executor);
-      executor.prepare = async (...args) => {
-        const made = await prepare(...args);
-        const remove = made.remove.bind(made);
-        // A tree that is never read to its end, whatever one tells it.
-        return Object.assign(made, {
-          listFiles: () => new Promise<never>(() => undefined),
-          remove: async () => {
-            isRemoved = true;
-            await remove();
-          },
-        });
-      };
-      return executor;
-    };
+    lab.executor = placesWith(lab.executor, (made) => ({
+      // A tree that is never read to its end, whatever one tells it.
+      listFiles: () => new Promise<never>(() => undefined),
+      remove: removal(made, {
+        before: () => {
+          isRemoved = true;
+        },
+      }),
+    }));
     await lab.agent();
     lab.leaderAt = () => lab.clock.bootMs() - 1500;
     const run = await lab.begin();
@@ -191,27 +186,20 @@ collects: { script: ["echo x > out.txt"], timeout: 2s, artifacts: { paths: [out.
 
   it('be it a place that is never made: cancelled, the run ends, and what comes of it later is removed', async () => {
     lab = await RunLab.start({ '.gitlab-ci.yml': 'only: { script: ["true"] }\n' });
-    const whole = lab.executor;
     let release: () => void = () => undefined;
     let isRemoved = false;
-    lab.executor = () => {
-      const executor = whole();
-      const prepare = executor.prepare.bind(executor);
-      executor.prepare = async (...args) => {
-        await new Promise<void>((resolve) => {
-          release = resolve;
-        });
-        const made = await prepare(args[0], new AbortController().signal);
-        const remove = made.remove.bind(made);
-        return Object.assign(made, {
-          remove: async () => {
-            await remove();
-            isRemoved = true;
-          },
-        });
-      };
-      return executor;
-    };
+    const released = () =>
+      new Promise<void>((resolve) => {
+        release = resolve;
+      });
+    const others = (made: Workspace) => ({
+      remove: removal(made, {
+        after: () => {
+          isRemoved = true;
+        },
+      }),
+    });
+    lab.executor = placesWith(lab.executor, others, released);
     await lab.agent();
     lab.leaderAt = () => lab.clock.bootMs() - 1500;
     const run = await lab.begin();

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { plainText, RunLab, until } from './run-lab.ts';
+import { placesWith, removal } from './stand-in.ts';
 
 let lab: RunLab;
 afterEach(() => lab.stop());
@@ -88,12 +89,7 @@ describe('a run in trouble', () => {
   it('leaves nothing of an ended run where it ran, though the agent was killed before it had cleaned up', async () => {
     lab = await RunLab.start(job(['echo short']));
     const whole = lab.executor;
-    lab.executor = () => {
-      const executor = whole();
-      const prepare = executor.prepare.bind(executor);
-      executor.prepare = async (...args) => Object.assign(await prepare(...args), { remove: async () => undefined });
-      return executor;
-    };
+    lab.executor = placesWith(whole, () => ({ remove: async () => undefined }));
     await lab.agent();
     const run = await lab.begin();
     await lab.ended(run);
@@ -109,23 +105,11 @@ describe('a run in trouble', () => {
 
   it('removes its place again when that failed, while the agent goes on', async () => {
     lab = await RunLab.start(job(['echo short']));
-    const whole = lab.executor;
     let tries = 0;
-    lab.executor = () => {
-      const executor = whole();
-      const prepare = executor.prepare.bind(executor);
-      executor.prepare = async (...args) => {
-        const made = await prepare(...args);
-        const remove = made.remove.bind(made);
-        return Object.assign(made, {
-          remove: async () => {
-            if (++tries === 1) throw new Error('the engine is away');
-            await remove();
-          },
-        });
-      };
-      return executor;
+    const fails = (): void => {
+      if (++tries === 1) throw new Error('the engine is away');
     };
+    lab.executor = placesWith(lab.executor, (made) => ({ remove: removal(made, { before: fails }) }));
     await lab.agent();
     const run = await lab.begin();
     expect(await lab.ended(run)).toMatchObject({ result: { state: 'success' } });
