@@ -143,7 +143,8 @@ export class Agent {
     if (ledger && leaving === null) checkMeshFlags(this.#options, ledger.mesh, this.#lines);
     const store = leaving === null ? own : await openNextStore(this.#options, identity.id, own);
     if (store !== own) this.#closers.push(() => store.close());
-    this.#log.event('agent-started', `agent ${version} of ${identity.id} starts`, { version, node: identity.id });
+    const because = `agent ${version} of ${identity.id} starts`;
+    this.#log.event({ event: 'agent-started', because, fields: { version, node: identity.id } });
     const pause = new PauseSwitch(store, () => this.#clock.wallMs());
     await pause.load();
     const slot = new NetworkSlot();
@@ -348,7 +349,7 @@ export class Agent {
     const sentence = removedSentence(removal);
     this.removal = { wasIn: this.#removalWatch?.wasIn ?? false };
     writeRemoval(this.#options.home, removal);
-    this.#log.event('removed', sentence, { mesh: removal.mesh }, 'warn');
+    this.#log.event({ event: 'removed', because: sentence, fields: { mesh: removal.mesh }, level: 'warn' });
     if (this.removal.wasIn) this.#lines.fail('removed', `${sentence}. To ask again: autogit-node join`);
     const drops = member.runs.runs().map(({ run }) => member.runs.drop(run, 'the mesh removed this machine'));
     await Promise.race([Promise.allSettled(drops), new Promise((resolve) => setTimeout(resolve, dropMs).unref())]);

@@ -12,7 +12,7 @@ export interface Log {
   warn(sentence: string, fields?: Fields): void;
   error(sentence: string, fields?: Fields): void;
   /** A line that others measure by: `event` is one of INTERFACE.md's stable names. */
-  event(event: string, sentence: string, fields?: Fields, level?: LogLevel): void;
+  event(said: { event: string; because: string; fields?: Fields; level?: LogLevel }): void;
   close(): void;
 }
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
@@ -89,7 +89,7 @@ export function openLog(
     info: at('info'),
     warn: at('warn'),
     error: at('error'),
-    event: (event, sentence, fields = {}, level = 'info') => logger[level]({ event, ...fields }, sentence),
+    event: ({ event, because, fields = {}, level = 'info' }) => logger[level]({ event, ...fields }, because),
     close: () => file.close(),
   };
 }

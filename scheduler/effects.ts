@@ -16,15 +16,18 @@ export interface Durable {
   asking: { grant: string; class: string; runner: number | null; wallMs: number }[];
   store: StoreId | null;
 }
+/** Whose persists they are, and the core's parts: each numbers its own. */
+export type PartKey = 'raft' | 'jobs';
+
 export type Write = { [K in keyof Durable]: { key: K; value: Durable[K] } }[keyof Durable];
 
 /**
  * What the shell shall do, in the imperative. Effects return nothing; an answer comes back as an input.
  * `persist`: write all `writes` in one batch with fsync, in order with earlier ones, then do `then`, then feed
- * `persisted {seq}`. What must be on disk before it is said stands in `then`.
+ * `persisted {part, seq}`. What must be on disk before it is said stands in `then`.
  */
 export type Effect =
-  | { kind: 'persist'; seq: number; writes: Write[]; then: Effect[] }
+  | { kind: 'persist'; part: PartKey; seq: number; writes: Write[]; then: Effect[] }
   /** `era`: the one that it was made in, which its envelope must say, however late it goes out (SAFETY L15); `step` sets it. */
   | { kind: 'send'; to: NodeId; message: PeerMessage; era?: Era }
   | { kind: 'gossip'; report: Report }

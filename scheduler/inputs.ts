@@ -4,6 +4,7 @@ import type { Era, Run, RunResult, Sealed } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { QueuedJob } from '../protocol/queued-job.ts';
 import type { Measured, Report } from '../protocol/report.ts';
+import type { PartKey } from './effects.ts';
 
 /** What a TCP connect to a machine's evidence port proved (DESIGN §6). */
 export type ProbeResult = 'refused' | 'accepted' | 'silent';
@@ -34,8 +35,8 @@ export type Happened =
   | { kind: 'connected'; node: NodeId }
   | { kind: 'disconnected'; node: NodeId }
   | { kind: 'probed'; node: NodeId; result: ProbeResult; tookMs: number }
-  /** The `persist` effect of this number is on disk. */
-  | { kind: 'persisted'; seq: number }
+  /** The `persist` effect of that part and number is on disk. */
+  | { kind: 'persisted'; part: PartKey; seq: number }
   /** Local callers (CLI, enrolment, GitLab hook) ask for changes; each gets the effect `answer` with its id. */
   | { kind: 'requested'; requests: readonly { readonly id: string; readonly change: Change }[] }
   /**

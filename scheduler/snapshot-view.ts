@@ -1,8 +1,8 @@
 import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
-import type { JobsContext } from './jobs/contract.ts';
 import type { JobsState } from './jobs/jobs-state.ts';
 import type { Look } from './jobs/machines.ts';
+import type { PartContext } from './part.ts';
 
 /** What the views need of the core. `ledger` is the committed one, `accepted` the one whose voters are in force. */
 export interface ViewInput {
@@ -13,7 +13,7 @@ export interface ViewInput {
   ledger: Ledger | null;
   accepted: Ledger | null;
   leader: { node: NodeId; term: number; sinceWallMs: number } | null;
-  liveness: JobsContext['liveness'];
+  liveness: PartContext['liveness'];
   /** The store that a node last said it has; null when that is not known. A vote is one of a store (SAFETY L8). */
   storeOf(node: NodeId): StoreId | null;
 }

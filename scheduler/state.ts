@@ -15,11 +15,15 @@ export interface Identity {
   readonly version: string;
 }
 
+/** What stands on election and ledger; one entry a part, so that the compiler asks for its step and its first state. */
+export interface PartStates {
+  readonly jobs: JobsState;
+}
+
 /** All that the core knows. `step` never changes it; it returns another one. */
-export interface CoreState {
+export interface CoreState extends PartStates {
   readonly identity: Identity;
   readonly raft: RaftState;
-  readonly jobs: JobsState;
 }
 
 /**
@@ -27,7 +31,7 @@ export interface CoreState {
  * `who.store`: the id that the store was created with.
  * Throws InvariantError without an accepted ledger: the core runs on members only.
  */
-export function wake(who: Identity, durable: Durable, at: number, _wallMs: number): CoreState {
+export function wake(who: Identity, durable: Durable, at: number): CoreState {
   const { promise, accepted, committed } = durable;
   const identity = { ...who, store: durable.store ?? who.store };
   if (accepted === null) throw new InvariantError('the core was woken without a ledger');

@@ -43,7 +43,7 @@ export class CoreLoop {
       store: options.store,
       done: (effect) => {
         this.#performAll(effect.then);
-        this.feed({ kind: 'persisted', seq: effect.seq });
+        this.feed({ kind: 'persisted', part: effect.part, seq: effect.seq });
       },
       failing: options.storeFailing,
     });

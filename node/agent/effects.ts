@@ -20,7 +20,7 @@ export function outsideHands(
     send: ({ to, message, era }) => network.send(to, message, era),
     'cut-link': ({ node, because }) => network.cut(node, because),
     gossip: ({ report }) => network.publish(report),
-    note: ({ event, level, because, fields }) => log.event(event, because, fields, level),
+    note: (said) => log.event(said),
     'read-queue': atGitlab,
     'create-runner': atGitlab,
     'delete-runner': atGitlab,

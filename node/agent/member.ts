@@ -100,7 +100,7 @@ export class Member {
       version: options.version,
     };
     this.loop = new CoreLoop({
-      state: wake(identity, options.durable, clock.bootMs(), clock.wallMs()),
+      state: wake(identity, options.durable, clock.bootMs()),
       store,
       clock,
       perform: (effect) => perform(this.#hands, effect),

@@ -15,10 +15,10 @@ const told: Record<string, { what: string; state: 'ok' | 'warn' }> = {
 /** The same log, whose events that matter to people also appear where the agent runs in a terminal, from `begin` on. */
 export function withNews(log: Log, lines: Lines): { log: Log; begin: () => void } {
   let isTelling = false;
-  const event: Log['event'] = (name, sentence, fields, level) => {
-    log.event(name, sentence, fields, level);
-    const news = told[name];
-    if (isTelling && news) lines[news.state](news.what, sentence);
+  const event: Log['event'] = (said) => {
+    log.event(said);
+    const news = told[said.event];
+    if (isTelling && news) lines[news.state](news.what, said.because);
   };
   return {
     log: { ...log, event },

@@ -94,7 +94,7 @@ class Stage {
         asking: [],
         store: null,
       };
-      this.#cores.set(node, { state: wake(identity, durable, this.#at, this.#at), wakeAt: this.#at });
+      this.#cores.set(node, { state: wake(identity, durable, this.#at), wakeAt: this.#at });
       for (const other of nodes) if (other !== node) this.#soon(node, { kind: 'connected', node: other });
     }
   }
@@ -147,7 +147,7 @@ class Stage {
   #do(node: string, effect: Effect): void {
     if (effect.kind === 'persist') {
       for (const then of effect.then) this.#do(node, then);
-      this.#soon(node, { kind: 'persisted', seq: effect.seq });
+      this.#soon(node, { kind: 'persisted', part: effect.part, seq: effect.seq });
     } else if (effect.kind === 'send') {
       const bytes = encode({ v: 1, era: null, message: effect.message }, limits.frameBytes);
       const { message } = decode(Envelope, bytes, limits.frameBytes);

@@ -28,14 +28,18 @@ export function watchSleep({ member, network, clock, log, signal }: Sleeper): ()
   let goneAt = 0;
   const watch = new SleepWatch({
     before: async (going, patienceMs) => {
-      log.event('machine-going', `before ${going} this node leaves the mesh`, { going });
+      log.event({ event: 'machine-going', because: `before ${going} this node leaves the mesh`, fields: { going } });
       const isClean = await member.leave(Math.min(leavePatienceMs, patienceMs));
       if (!isClean) log.warn(`${going} comes before the hand-over is done`);
       goneAt = clock.bootMs();
     },
     after: (going) => {
       if (signal.aborted) return;
-      log.event('machine-back', `back from ${going}: this node takes its place again`, { going });
+      log.event({
+        event: 'machine-back',
+        because: `back from ${going}: this node takes its place again`,
+        fields: { going },
+      });
       if (clock.bootMs() - goneAt > deadAfterMs) network.woke();
       member.comeBack();
     },

@@ -1,9 +1,10 @@
 import type { InputOf } from '../inputs.ts';
+import { note } from '../note.ts';
 import { foundClass, lostClass, shown } from './class-edits.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import type { ClassMemo, JobsState } from './jobs-state.ts';
-import { mint, note, type Turn, wake } from './turn.ts';
+import { mint, type Turn, wake } from './turn.ts';
 import { cut } from './words.ts';
 
 /*
@@ -57,7 +58,8 @@ export function runnerChecked(jobs: JobsState, turn: Turn, input: InputOf<'runne
   const because = cut(`GitLab does not know ${what} ${shown(input.class)} any more (${input.because})`);
   const minted = mint(jobs, turn, 'class');
   turn.edits.push(lostClass(input.class, input.token, minted.id, because));
-  if (entry.lost === undefined) note(turn, 'class-lost', 'warn', because, { class: input.class });
+  if (entry.lost === undefined)
+    note(turn, { event: 'class-lost', level: 'warn', because, fields: { class: input.class } });
   // A given one is asked about again: its owner may bring it back.
   if (entry.given) return withMemo(minted.jobs, input.class, { checkAt: turn.at + jobTimings.classAskAgainMs });
   return withMemo(minted.jobs, input.class, {

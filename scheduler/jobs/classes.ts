@@ -1,6 +1,7 @@
 import type { Ledger, LedgerClass } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
+import { note } from '../note.ts';
 import { creatingClass, goneClass, readyClass, retiringClass, usedClass } from './class-edits.ts';
 import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
@@ -8,7 +9,7 @@ import { type ClassMemo, emptyMemo, isOpen, type JobsState, type WaitingJob } fr
 import { lookOf, machinesOf } from './machines.ts';
 import { place } from './placement.ts';
 import { canReadQueue } from './queue.ts';
-import { mint, note, type Turn, wake } from './turn.ts';
+import { mint, type Turn, wake } from './turn.ts';
 import type { Machine } from './verdict.ts';
 
 /*
@@ -103,7 +104,12 @@ function create(
 function createFailed(jobs: JobsState, turn: Turn, key: string, because: string): JobsState {
   const tries = memoOf(jobs, key).createTries + 1;
   const wait = backoffMs(tries, 60_000);
-  note(turn, 'class-failed', 'warn', `no runner for ${key === '' ? 'untagged jobs' : key}: ${because}`, { class: key });
+  note(turn, {
+    event: 'class-failed',
+    level: 'warn',
+    because: `no runner for ${key === '' ? 'untagged jobs' : key}: ${because}`,
+    fields: { class: key },
+  });
   wake(turn, turn.at + wait);
   return withMemo(jobs, key, {
     nonce: null,
@@ -126,8 +132,12 @@ export function runnerCreated(jobs: JobsState, turn: Turn, input: InputOf<'runne
     const made = { runner: input.runner, token: input.token };
     return withMemo(jobs, input.class, { made, createTries: 0, createBecause: null });
   }
-  note(turn, 'class-orphan', 'info', `runner ${input.runner} came too late for ${input.class}: it is deleted again`, {
-    runner: input.runner,
+  note(turn, {
+    event: 'class-orphan',
+    because: `runner ${input.runner} came too late for ${input.class}: it is deleted again`,
+    fields: {
+      runner: input.runner,
+    },
   });
   turn.effects.push({ kind: 'delete-runner', class: input.class, runner: input.runner, nonce: input.nonce });
   return jobs;

@@ -2,12 +2,13 @@ import type { NodeId } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import type { InputOf, TakeOutcome } from '../inputs.ts';
+import { note } from '../note.ts';
 import { demandOf } from './demand.ts';
 import { jobTimings } from './job-timings.ts';
 import { type Asking, isBusy, type JobsState, type Reservation, without } from './jobs-state.ts';
 import { openReservations, ownClaims } from './own-report.ts';
 import { claimOf, roomOf } from './room.ts';
-import { nameOf, note, type Turn, tell, wake } from './turn.ts';
+import { nameOf, type Turn, tell, wake } from './turn.ts';
 import { judge, type Machine, type Verdict } from './verdict.ts';
 import { cut, span } from './words.ts';
 
@@ -129,6 +130,7 @@ function reserve(
   const seq = jobs.seq;
   turn.effects.push({
     kind: 'persist',
+    part: 'jobs',
     seq,
     writes: [{ key: 'asking', value: asking }],
     then: [
@@ -151,7 +153,13 @@ function reserve(
 function forgetAsking(jobs: JobsState, turn: Turn, grants: readonly string[]): JobsState {
   const asking = jobs.asking.filter((entry) => !grants.includes(entry.grant));
   if (asking.length === jobs.asking.length) return jobs;
-  turn.effects.push({ kind: 'persist', seq: jobs.seq, writes: [{ key: 'asking', value: asking }], then: [] });
+  turn.effects.push({
+    kind: 'persist',
+    part: 'jobs',
+    seq: jobs.seq,
+    writes: [{ key: 'asking', value: asking }],
+    then: [],
+  });
   return { ...jobs, asking, seq: jobs.seq + 1 };
 }
 
@@ -168,13 +176,12 @@ export function tookJob(jobs: JobsState, turn: Turn, input: InputOf<'take-ended'
     return { ...freed, own: { ...freed.own, runs, toTell: true } };
   }
   if (outcome.kind === 'failed' && outcome.maybeTaken)
-    note(
-      turn,
-      'grant-unanswered',
-      'warn',
-      `GitLab did not answer whether it gave a job (${outcome.because}): the leader compares its list with ours`,
-      { grant: input.grant },
-    );
+    note(turn, {
+      event: 'grant-unanswered',
+      level: 'warn',
+      because: `GitLab did not answer whether it gave a job (${outcome.because}): the leader compares its list with ours`,
+      fields: { grant: input.grant },
+    });
   const result = outcome.kind === 'empty' ? 'empty' : 'refused';
   if (leader !== null) answer(turn, leader, input.grant, result, outcome.because, moreOf(outcome));
   return freed;
@@ -194,13 +201,12 @@ export function tendGrants(jobs: JobsState, turn: Turn): JobsState {
   let next = jobs;
   for (const reservation of Object.values(jobs.own.reserved)) {
     if (turn.at - reservation.since < jobTimings.reservationLimitMs) continue;
-    note(
-      turn,
-      'grant-unanswered',
-      'warn',
-      `the request for a grant has had no end for ${span(jobTimings.reservationLimitMs)}: its room is free again`,
-      { grant: reservation.grant },
-    );
+    note(turn, {
+      event: 'grant-unanswered',
+      level: 'warn',
+      because: `the request for a grant has had no end for ${span(jobTimings.reservationLimitMs)}: its room is free again`,
+      fields: { grant: reservation.grant },
+    });
     next = forgetAsking(next, turn, [reservation.grant]);
     next = { ...next, own: { ...next.own, reserved: without(next.own.reserved, reservation.grant) } };
   }
@@ -219,7 +225,7 @@ function tellLeftOver(jobs: JobsState, turn: Turn): JobsState {
   for (const entry of jobs.own.leftOver) {
     if (taken.has(entry.grant)) continue;
     const because = `this agent was restarted while it asked GitLab for a job of ${entry.class === '' ? 'no tags' : entry.class}: what GitLab may have given then is looked for`;
-    note(turn, 'grant-unanswered', 'warn', because, { grant: entry.grant });
+    note(turn, { event: 'grant-unanswered', level: 'warn', because, fields: { grant: entry.grant } });
     answer(turn, leader, entry.grant, 'refused', because);
   }
   const cleared = forgetAsking(

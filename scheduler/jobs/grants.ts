@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
+import { note } from '../note.ts';
 import { isBeingChecked, suspectClass } from './class-checks.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { demandOf } from './demand.ts';
@@ -10,7 +11,7 @@ import { awayReason, booked, busyRuns, type Look, lookOf, machinesOf } from './m
 import { type Placed, place } from './placement.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { claimOf } from './room.ts';
-import { mint, nameOf, note, type Turn, tell, wake } from './turn.ts';
+import { mint, nameOf, type Turn, tell, wake } from './turn.ts';
 import type { Machine } from './verdict.ts';
 import { cut, span } from './words.ts';
 
@@ -34,8 +35,13 @@ export function grantAnswered(jobs: JobsState, turn: Turn, from: NodeId, answer:
   const freed = withGrants(jobs, without(jobs.lead.grants, grant.grant));
   const missed = asked(miss(freed, turn, grant, answer.because, answer.outcome === 'empty'), turn, grant.class, answer);
   if (answer.outcome === 'empty') return hintQueue(missed, turn, 'GitLab had no job for a grant');
-  note(turn, 'grant-refused', 'debug', `${nameOf(turn, from)} refused a grant: ${answer.because}`, {
-    grant: grant.grant,
+  note(turn, {
+    event: 'grant-refused',
+    level: 'debug',
+    because: `${nameOf(turn, from)} refused a grant: ${answer.because}`,
+    fields: {
+      grant: grant.grant,
+    },
   });
   if (missed.lead === null) return missed;
   const refused = {
@@ -86,7 +92,12 @@ export function settleGrants(jobs: JobsState, turn: Turn, ledger: Ledger): JobsS
       continue;
     }
     if (!isSeen && !isGone)
-      note(turn, 'grant-expired', 'warn', `${nameOf(turn, grant.node)} never answered a grant`, { grant: grant.grant });
+      note(turn, {
+        event: 'grant-expired',
+        level: 'warn',
+        because: `${nameOf(turn, grant.node)} never answered a grant`,
+        fields: { grant: grant.grant },
+      });
     next = withGrants(next, without(next.lead?.grants ?? {}, grant.grant));
     if (isSeen) next = withMemo(next, grant.class, { misses: 0, missBecause: '', usedWallMs: turn.wallMs });
   }
@@ -185,7 +196,7 @@ function closesWindow(turn: Turn, ledger: Ledger, committed: Ledger, waiting: re
     : Object.values(committed.classes).some(({ given }) => given);
   if (isWanted && ledger.pairUntil > turn.wallMs) {
     const because = 'a job wants to run: the pairing window is closed, from now on: autogit-node approve';
-    note(turn, 'pair-closed', 'warn', because, {});
+    note(turn, { event: 'pair-closed', level: 'warn', because });
     turn.edits.push({
       name: 'pair-closed',
       because,
@@ -261,10 +272,14 @@ function announce(
     gpus: [...placed.gpus],
     because: cut(placed.because),
   });
-  note(turn, 'grant-sent', 'info', placed.because, {
-    grant: grant.grant,
-    node: placed.name,
-    class: grant.class,
-    job: grant.job,
+  note(turn, {
+    event: 'grant-sent',
+    because: placed.because,
+    fields: {
+      grant: grant.grant,
+      node: placed.name,
+      class: grant.class,
+      job: grant.job,
+    },
   });
 }

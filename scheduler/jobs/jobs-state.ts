@@ -167,14 +167,12 @@ export interface JobsState {
   wakeAt: number;
 }
 
-export const firstSeq = 1_000_000;
-
 /** The state with which an agent process starts; `asking` comes from disk. */
 export const emptyJobs = (asking: Asking): JobsState => ({
   asking,
   since: null,
   counter: 0,
-  seq: firstSeq,
+  seq: 1,
   highestTerm: 0,
   measured: null,
   othersBytes: null,

@@ -1,5 +1,6 @@
 import { type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
 import type { InputOf } from '../inputs.ts';
+import { note } from '../note.ts';
 import { awaySentence, deafReportAt } from './away.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
@@ -7,7 +8,7 @@ import { type Away, isBusy, isOpen, type JobsState } from './jobs-state.ts';
 import { hintQueue } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { failedAtGitlab, lostRun } from './run-edits.ts';
-import { nameOf, note, type Turn, wake } from './turn.ts';
+import { nameOf, type Turn, wake } from './turn.ts';
 import { span } from './words.ts';
 
 /*
@@ -144,10 +145,15 @@ export function loseRuns(jobs: JobsState, turn: Turn): JobsState {
       continue;
     }
     turn.edits.push(lostRun(run.run, fate.lost, turn.wallMs));
-    note(turn, 'run-lost', 'warn', `job ${run.job} is lost: ${fate.lost}`, {
-      job: run.job,
-      run: run.run,
-      node: nameOf(turn, run.node),
+    note(turn, {
+      event: 'run-lost',
+      level: 'warn',
+      because: `job ${run.job} is lost: ${fate.lost}`,
+      fields: {
+        job: run.job,
+        run: run.run,
+        node: nameOf(turn, run.node),
+      },
     });
     next = forgetTold(next, run);
     const holdUntil = Math.max(memoOf(next, run.class).holdUntil, turn.at + fate.holdMs);

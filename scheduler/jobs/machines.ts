@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
+import type { PartContext } from '../part.ts';
 import { awayWords } from './away.ts';
-import type { JobsContext } from './contract.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState } from './jobs-state.ts';
 import { type Claim, claimOf, lessClaims } from './room.ts';
@@ -16,7 +16,7 @@ export interface Look {
   self: NodeId;
   ledger: Ledger;
   jobs: JobsState;
-  liveness: JobsContext['liveness'];
+  liveness: PartContext['liveness'];
 }
 
 export const lookOf = (jobs: JobsState, turn: Turn, ledger: Ledger): Look => ({

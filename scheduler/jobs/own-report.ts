@@ -1,11 +1,12 @@
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { InputOf } from '../inputs.ts';
+import { note } from '../note.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState, type Reservation } from './jobs-state.ts';
 import { waitingJobs } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { type Claim, claimOf, roomOf } from './room.ts';
-import { note, type Turn, wake } from './turn.ts';
+import { type Turn, wake } from './turn.ts';
 import { GiB } from './words.ts';
 
 const arch = (turn: Turn): string => turn.context.ledger?.settings.defaultArch ?? 'amd64';
@@ -37,8 +38,14 @@ export function heardMeasured(jobs: JobsState, turn: Turn, input: InputOf<'measu
 /** Each problem once, when it begins; and that all is well again. */
 function noteGpuProblems(turn: Turn, before: readonly string[], now: readonly string[]): void {
   for (const problem of now.filter((one) => !before.includes(one)))
-    note(turn, 'gpu-problem', 'warn', `a GPU of this machine gets no work: ${problem}`, { problem });
-  if (before.length > 0 && now.length === 0) note(turn, 'gpu-well', 'info', 'all GPUs of this machine work again', {});
+    note(turn, {
+      event: 'gpu-problem',
+      level: 'warn',
+      because: `a GPU of this machine gets no work: ${problem}`,
+      fields: { problem },
+    });
+  if (before.length > 0 && now.length === 0)
+    note(turn, { event: 'gpu-well', because: 'all GPUs of this machine work again' });
 }
 
 /** This node's report as of now; null before it is in a mesh or measured anything. */
@@ -135,8 +142,12 @@ export function heardReport(jobs: JobsState, turn: Turn, input: InputOf<'report-
   const known = jobs.reports[input.from];
   if (known !== undefined && !isNewer(known.report, report, turn.at - known.at)) return jobs;
   if (known !== undefined && known.report.boot !== report.boot)
-    note(turn, 'node-rebooted', 'info', `${report.name} has another boot id: its machine was restarted`, {
-      node: report.name,
+    note(turn, {
+      event: 'node-rebooted',
+      because: `${report.name} has another boot id: its machine was restarted`,
+      fields: {
+        node: report.name,
+      },
     });
   const clockOffMs = report.wallMs - turn.wallMs;
   return { ...jobs, reports: { ...jobs.reports, [input.from]: { report, at: turn.at, clockOffMs } } };

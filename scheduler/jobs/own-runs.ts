@@ -1,9 +1,10 @@
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
+import { note } from '../note.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, type JobsState, without } from './jobs-state.ts';
-import { note, type Turn, tell, wake } from './turn.ts';
+import { type Turn, tell, wake } from './turn.ts';
 
 export function runChanged(jobs: JobsState, turn: Turn, input: InputOf<'run-changed'>): JobsState {
   const { run } = input;
@@ -11,19 +12,31 @@ export function runChanged(jobs: JobsState, turn: Turn, input: InputOf<'run-chan
   const before = jobs.own.runs[run.run];
   if (before === undefined && !isOpen(run) && sameInLedger(turn.context.committed, run)) return jobs;
   if (before === undefined && isOpen(run) && run.startedAt !== null)
-    note(turn, 'run-adopted', 'info', `job ${run.job} was under way here when this agent was started`, {
-      job: run.job,
-      run: run.run,
-      state: run.state,
+    note(turn, {
+      event: 'run-adopted',
+      because: `job ${run.job} was under way here when this agent was started`,
+      fields: {
+        job: run.job,
+        run: run.run,
+        state: run.state,
+      },
     });
   else if (run.state === 'running' && before?.state !== 'running')
-    note(turn, 'run-started', 'info', `job ${run.job} runs here: ${run.because}`, { job: run.job, run: run.run });
+    note(turn, {
+      event: 'run-started',
+      because: `job ${run.job} runs here: ${run.because}`,
+      fields: { job: run.job, run: run.run },
+    });
   if (run.result !== null && (before?.result ?? null) === null)
-    note(turn, 'run-finished', 'info', `job ${run.job}: ${run.result.because}`, {
-      job: run.job,
-      run: run.run,
-      state: run.result.state,
-      exitCode: run.result.exitCode,
+    note(turn, {
+      event: 'run-finished',
+      because: `job ${run.job}: ${run.result.because}`,
+      fields: {
+        job: run.job,
+        run: run.run,
+        state: run.result.state,
+        exitCode: run.result.exitCode,
+      },
     });
   return { ...jobs, own: { ...jobs.own, runs: { ...jobs.own.runs, [run.run]: run }, toTell: true } };
 }

@@ -2,10 +2,11 @@ import { classKey } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
+import { note } from '../note.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type LeadState, type QueueState, type WaitingJob } from './jobs-state.ts';
 import { runCanceling } from './run-edits.ts';
-import { note, type Turn, wake } from './turn.ts';
+import { type Turn, wake } from './turn.ts';
 import { span } from './words.ts';
 
 /*
@@ -68,7 +69,7 @@ export function queueRead(jobs: JobsState, turn: Turn, input: InputOf<'queue-rea
   const { lead } = jobs;
   if (lead === null || lead.queue.askedAt === null) return jobs;
   if (lead.queue.failures > 0)
-    note(turn, 'gitlab-state', 'info', 'GitLab answers again', { from: 'degraded', to: 'healthy' });
+    note(turn, { event: 'gitlab-state', because: 'GitLab answers again', fields: { from: 'degraded', to: 'healthy' } });
   const canceling = new Set(input.canceling ?? []);
   for (const run of Object.values(turn.context.ledger?.runs ?? {}))
     if (canceling.has(run.job) && isOpen(run) && run.canceling !== true) turn.edits.push(runCanceling(run.run));
@@ -99,10 +100,15 @@ export function queueFailed(jobs: JobsState, turn: Turn, because: string, isRefu
   const failures = lead.queue.failures + 1;
   const wait = backoffMs(failures - 1);
   if (failures === 1)
-    note(turn, 'gitlab-state', 'warn', `GitLab's queue cannot be read: ${because}`, {
-      from: 'healthy',
-      to: 'degraded',
-      because,
+    note(turn, {
+      event: 'gitlab-state',
+      level: 'warn',
+      because: `GitLab's queue cannot be read: ${because}`,
+      fields: {
+        from: 'healthy',
+        to: 'degraded',
+        because,
+      },
     });
   wake(turn, turn.at + wait);
   return withQueue(jobs, lead, {

@@ -1,11 +1,12 @@
 import type { InputOf } from '../inputs.ts';
+import { note } from '../note.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type Stray } from './jobs-state.ts';
 import { awayReason, type Look, lookOf } from './machines.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { rescueOver, rescueWanted } from './run-edits.ts';
-import { note, type Turn, wake } from './turn.ts';
+import { type Turn, wake } from './turn.ts';
 import { span } from './words.ts';
 
 /*
@@ -95,7 +96,7 @@ function rescueIfDue(turn: Turn, look: Look, { job, projectId, canceling }: Runn
   const is = canceling ? 'being canceled' : 'running';
   const because = `GitLab has called job ${job} ${is} for ${span(turn.at - stray.since)} and no node owns it: its script never began`;
   turn.edits.push(rescueWanted(job, { projectId, since: turn.wallMs, retry: canceling !== true, because }));
-  note(turn, 'run-rescued', 'warn', because, { job });
+  note(turn, { event: 'run-rescued', level: 'warn', because, fields: { job } });
 }
 
 /** Repeats what is committed until GitLab has done it. Who owns the job after all ends it by itself first. */
@@ -132,7 +133,12 @@ export function jobRescued(jobs: JobsState, turn: Turn, input: InputOf<'job-resc
   if (lead === null || turn.context.ledger?.rescues?.[input.job] === undefined) return jobs;
   const said = lead.rescuing[input.job];
   if (said?.because !== input.because)
-    note(turn, 'run-rescued', input.done ? 'info' : 'warn', `job ${input.job}: ${input.because}`, { job: input.job });
+    note(turn, {
+      event: 'run-rescued',
+      level: input.done ? 'info' : 'warn',
+      because: `job ${input.job}: ${input.because}`,
+      fields: { job: input.job },
+    });
   const rescuing = {
     ...lead.rescuing,
     [input.job]: { nextAt: turn.at + jobTimings.rescueAgainMs, because: input.because },

@@ -1,9 +1,9 @@
 import { invariant } from '../../protocol/errors.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Input } from '../inputs.ts';
+import type { PartContext, PartStep } from '../part.ts';
 import { checkClasses, runnerChecked, suspectKept } from './class-checks.ts';
 import { mayWrite, runnerCreated, runnerDeleted, runnerFailed, tendClasses } from './classes.ts';
-import type { JobsContext, JobsStep } from './contract.ts';
 import { heardGrant, tendGrants, tookJob } from './grant-taking.ts';
 import { grantAnswered, sendGrants, settleGrants } from './grants.ts';
 import { jobTimings } from './job-timings.ts';
@@ -20,17 +20,17 @@ import { newTurn, type Turn, wake } from './turn.ts';
 export { emptyJobs, type JobsState };
 
 /**
- * The jobs' half of the core (DESIGN §7). Called with every input. Three parts in this order: what the input itself
+ * The jobs' part of the core (DESIGN §7). Called with every input. Three things in this order: what the input itself
  * means; then, when anything may have changed, this node's own runs and grants; then, on a leader that may act, the
  * ledger's runs, lost ones, classes, queue and grants. Pure: what shall happen is in the answer.
  */
-export function stepJobs(jobs: JobsState, input: Input, context: JobsContext): JobsStep<JobsState> {
+export function stepJobs(jobs: JobsState, input: Input, context: PartContext): PartStep<JobsState> {
   const turn = newTurn(context);
   const begun = drain(receive(begin(jobs, turn), turn, input), turn);
   // What others report matters to the leader alone, who places jobs by it.
   const isRumour = input.kind === 'report-heard' && !context.isLeader;
   if (!isDue(isRumour ? begun : jobs, begun, context))
-    return { jobs: begun, effects: turn.effects, edits: turn.edits, wakeAt: jobs.wakeAt };
+    return { state: begun, effects: turn.effects, edits: turn.edits, wakeAt: jobs.wakeAt };
   const own = drain(tendOwnRuns(tendGrants(begun, turn), turn), turn);
   const led = drain(lead(own, turn), turn);
   const said = sayReport(settled(led, own, turn), turn);
@@ -42,7 +42,7 @@ export function stepJobs(jobs: JobsState, input: Input, context: JobsContext): J
     mayAct: context.mayAct,
   };
   const wakeAt = Math.max(turn.wakeAt, context.at + 1);
-  return { jobs: { ...said, seen, wakeAt }, effects: turn.effects, edits: turn.edits, wakeAt };
+  return { state: { ...said, seen, wakeAt }, effects: turn.effects, edits: turn.edits, wakeAt };
 }
 
 /** A grant that the leader gave to its own machine was taken in this very step: the node's part once more. */
@@ -50,7 +50,7 @@ const settled = (led: JobsState, own: JobsState, turn: Turn): JobsState =>
   led.own === own.own ? led : drain(tendOwnRuns(led, turn), turn);
 
 /** Heartbeats come by the dozen; only what can change something here is worth a look at everything. */
-function isDue(before: JobsState, after: JobsState, context: JobsContext): boolean {
+function isDue(before: JobsState, after: JobsState, context: PartContext): boolean {
   const { seen } = before;
   return (
     before !== after ||
@@ -67,6 +67,7 @@ function begin(jobs: JobsState, turn: Turn): JobsState {
   const { context } = turn;
   let next = jobs;
   if (next.since === null) next = { ...next, since: { wallMs: turn.wallMs, at: turn.at } };
+  if (context.isNewEra) next = { ...next, highestTerm: 0 };
   if (context.term > next.highestTerm) next = { ...next, highestTerm: context.term };
   // What was told to a former leadership of this node may be long out of date: all tell the new leader again.
   const ledBefore = next.seen.leader === context.self && next.seen.term === context.term;

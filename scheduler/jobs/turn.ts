@@ -2,12 +2,12 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Effect } from '../effects.ts';
 import type { LedgerEdit } from '../ledger-edit.ts';
-import type { JobsContext } from './contract.ts';
+import type { PartContext } from '../part.ts';
 import type { JobsState } from './jobs-state.ts';
 
 /** What one step gathers. Lives for one call of `stepJobs` only; the state itself is never changed in place. */
 export interface Turn {
-  readonly context: JobsContext;
+  readonly context: PartContext;
   readonly at: number;
   readonly wallMs: number;
   readonly effects: Effect[];
@@ -17,7 +17,7 @@ export interface Turn {
   wakeAt: number;
 }
 
-export const newTurn = (context: JobsContext): Turn => ({
+export const newTurn = (context: PartContext): Turn => ({
   context,
   at: context.at,
   wallMs: context.wallMs,
@@ -35,16 +35,6 @@ export function wake(turn: Turn, at: number): void {
 export function tell(turn: Turn, to: NodeId, message: PeerMessage): void {
   if (to === turn.context.self) turn.inbox.push(message);
   else turn.effects.push({ kind: 'send', to, message });
-}
-
-export function note(
-  turn: Turn,
-  event: string,
-  level: 'debug' | 'info' | 'warn' | 'error',
-  because: string,
-  fields: Record<string, string | number | boolean | null> = {},
-): void {
-  turn.effects.push({ kind: 'note', event, level, because, fields });
 }
 
 /** An id that no other agent process makes: node, boot, start of the process, counter. */

@@ -1,11 +1,12 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { type Stamp, sameStamp } from '../../protocol/stamp.ts';
+import { note } from '../note.ts';
 import { hearAway } from './evidence.ts';
 import { isNews } from './ledger-order.ts';
 import { commit } from './proposal.ts';
 import { learnLeader, raiseTerm } from './term.ts';
-import { nameOf, note, send, sendAfterDisk, type Turn } from './turn.ts';
+import { nameOf, send, sendAfterDisk, type Turn } from './turn.ts';
 
 /**
  * The follower's side of replication. A newer stamp replaces the accepted ledger; what is committed changes only by a
@@ -19,7 +20,7 @@ export function hearAppend(turn: Turn, from: NodeId, message: MessageOf<'append'
   if (term < raft.term) return send(turn, from, { kind: 'ack', term: raft.term, round, stamp: null, store });
   if (term === raft.term && raft.leading) {
     const because = `${nameOf(turn, from)} says that it leads term ${term} too: one of the two stores was copied or rolled back`;
-    return note(turn, 'two-leaders', because, { node: from, term }, 'error');
+    return note(turn, { event: 'two-leaders', level: 'error', because, fields: { node: from, term } });
   }
   raiseTerm(turn, term, `${nameOf(turn, from)} leads in term ${term}`);
   learnLeader(turn, from);

@@ -1,8 +1,9 @@
 import type { Ledger, Voters } from '../../protocol/ledger.ts';
+import { note } from '../note.ts';
 import { configurationCommitted, propose } from './proposal.ts';
 import { sameVoters } from './quorum.ts';
 import { timings } from './timings.ts';
-import { note, type Turn } from './turn.ts';
+import type { Turn } from './turn.ts';
 import { plannedVoters } from './voter-plan.ts';
 
 /**
@@ -24,7 +25,12 @@ export function moveConfiguration(turn: Turn): void {
   raft.leading = { ...raft.leading, plannedFor: raft.accepted, plannedAt: turn.at };
   const planned = plannedVoters(turn);
   if (planned === null || sameVoters(planned.voters, configuration.voters)) return;
-  note(turn, 'voters-changing', planned.because, { voters: Object.keys(planned.voters).length }, 'debug');
+  note(turn, {
+    event: 'voters-changing',
+    level: 'debug',
+    because: planned.because,
+    fields: { voters: Object.keys(planned.voters).length },
+  });
   propose(turn, intoJoint(raft.accepted, planned.voters));
 }
 

@@ -1,9 +1,10 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { note } from '../note.ts';
 import { petition } from './petitions.ts';
 import { stepDown } from './term.ts';
 import { timings } from './timings.ts';
-import { note, peerOf, type Turn } from './turn.ts';
+import { peerOf, type Turn } from './turn.ts';
 
 /**
  * Going politely. Life of it: asked to leave -> marked as left in the ledger -> the leader takes the node out of the
@@ -26,7 +27,7 @@ export function hearReturnAsked(turn: Turn): void {
   raft.leaving = null;
   raft.petitions = raft.petitions.filter((one) => one.change.kind !== 'depart');
   raft.introducedAt = Number.NEGATIVE_INFINITY;
-  note(turn, 'returning', 'this node is back: it asks for its vote');
+  note(turn, { event: 'returning', because: 'this node is back: it asks for its vote' });
 }
 
 /** Whether the mesh is arranged for this node's absence. */

@@ -3,12 +3,13 @@ import type { Era, Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp, zeroStamp } from '../../protocol/stamp.ts';
 import type { InputOf } from '../inputs.ts';
+import { note } from '../note.ts';
 import { compareEras } from './ledger-order.ts';
 import { commit } from './proposal.ts';
 import { claimRelay, sayHello } from './say-hello.ts';
 import { foundRolledBack } from './store-renewal.ts';
 import { loseLeader, stepDown } from './term.ts';
-import { nameIn, note, peerOf, setPeer, type Turn, thisPersist } from './turn.ts';
+import { nameIn, peerOf, setPeer, type Turn, thisPersist } from './turn.ts';
 
 /**
  * A recovery without quorum starts a new era (SAFETY L15). Terms, stamps, votes and acknowledgements mean something
@@ -56,7 +57,12 @@ function adopt(turn: Turn, from: NodeId, hello: MessageOf<'hello'>, ledger: Ledg
   commit(turn, ledger);
   enterEra(turn, ledger, Math.max(hello.term, ledger.stamp.term));
   const how = `the mesh was recovered by force${ledger.recovery ? ` on ${nameIn(ledger, ledger.recovery.by)}` : ''}: this node follows`;
-  note(turn, 'era-changed', lost === null ? how : `${how}; ${lost}`, { era: ledger.era.counter }, 'warn');
+  note(turn, {
+    event: 'era-changed',
+    level: 'warn',
+    because: lost === null ? how : `${how}; ${lost}`,
+    fields: { era: ledger.era.counter },
+  });
   const { promised } = hello;
   if (promised && promised.store === turn.identity.store) foundRolledBack(turn, from, promised);
 }

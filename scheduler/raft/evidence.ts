@@ -1,8 +1,9 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { RunState } from '../../protocol/ledger.ts';
 import type { ProbeResult } from '../inputs.ts';
+import { note } from '../note.ts';
 import { timings } from './timings.ts';
-import { nameOf, note, peerOf, setPeer, type Turn } from './turn.ts';
+import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
 
 /**
  * Evidence before silence (DESIGN §6). One TCP connect to a machine is answered by its kernel: *refused* = the agent is
@@ -63,7 +64,7 @@ export function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince:
     result === 'refused'
       ? `the agent of ${name} is gone, its machine is there`
       : `the machine of ${name} does not answer`;
-  note(turn, 'node-lost', because, { node, name, result }, 'warn');
+  note(turn, { event: 'node-lost', level: 'warn', because, fields: { node, name, result } });
 }
 
 /** A machine that owes an answer is looked at: soon at first, rarely when it has long been away. */
@@ -101,5 +102,9 @@ export function stands(turn: Turn, node: NodeId): void {
   if (standing === 'fine') return;
   setPeer(turn, node, { standing: 'fine' });
   if (standing === 'lost')
-    note(turn, 'node-found', `${nameOf(turn, node)} is back`, { node, name: nameOf(turn, node) });
+    note(turn, {
+      event: 'node-found',
+      because: `${nameOf(turn, node)} is back`,
+      fields: { node, name: nameOf(turn, node) },
+    });
 }

@@ -1,5 +1,6 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { sameStamp } from '../../protocol/stamp.ts';
+import { note } from '../note.ts';
 import { isArranged } from './departure.ts';
 import { makeRound } from './leading.ts';
 import { allCommitted, configurationCommitted } from './proposal.ts';
@@ -7,7 +8,7 @@ import { rankedVoters } from './quorum.ts';
 import type { Handover } from './raft-state.ts';
 import { stepDown } from './term.ts';
 import { timings } from './timings.ts';
-import { nameOf, note, peerOf, send, type Turn } from './turn.ts';
+import { nameOf, peerOf, send, type Turn } from './turn.ts';
 
 /**
  * Moving leadership on purpose. Life of it: a reason -> the leader takes no change any more (who asked keeps it and asks
@@ -99,9 +100,13 @@ function goOn(turn: Turn, handover: Handover, must: boolean): void {
   send(turn, to, { kind: 'timeout-now', term: raft.term });
   const name = nameOf(turn, to);
   // `closedMs`: for how long it has taken no changes, so that the heir could have them all.
-  note(turn, 'handing-over', `${name} shall lead: ${handover.because}`, {
-    to: name,
-    closedMs: turn.at - handover.since,
+  note(turn, {
+    event: 'handing-over',
+    because: `${name} shall lead: ${handover.because}`,
+    fields: {
+      to: name,
+      closedMs: turn.at - handover.since,
+    },
   });
 }
 

@@ -2,12 +2,13 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps } from '../../protocol/stamp.ts';
+import { note } from '../note.ts';
 import { isNews } from './ledger-order.ts';
 import { commit } from './proposal.ts';
 import { relay, sayHello } from './say-hello.ts';
 import { foundRolledBack, hasForgotten } from './store-renewal.ts';
 import { raiseTerm } from './term.ts';
-import { nameOf, note, peerOf, setPeer, type Turn } from './turn.ts';
+import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
 
 /** What another member has committed is committed, whoever brings it; it is taken as a late append would be. */
 function takeCommitted(turn: Turn, ledger: Ledger): void {
@@ -47,7 +48,7 @@ export function hearHello(turn: Turn, from: NodeId, message: MessageOf<'hello'>)
   });
   if (cloned && !before.cloned) {
     const because = `two machines call themselves ${nameOf(turn, from)}: its disk was copied; its votes do not count until one of them is forgotten`;
-    note(turn, 'node-cloned', because, { node: from }, 'error');
+    note(turn, { event: 'node-cloned', level: 'error', because, fields: { node: from } });
   }
   const { promised } = before;
   if (promised?.store === message.store)

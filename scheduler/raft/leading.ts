@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
+import { note } from '../note.ts';
 import { isLookedAt, judge, lookAfter, stands } from './evidence.ts';
 import { takeChange } from './petitions.ts';
 import { mayTellTerm } from './plausible.ts';
@@ -10,7 +11,7 @@ import type { Campaign, Leading, Peer, RaftState } from './raft-state.ts';
 import { missedMsOf, resendMsOf, roundsOf } from './rounds.ts';
 import { learnLeader, raiseTerm, stepDown } from './term.ts';
 import { timings } from './timings.ts';
-import { nameOf, note, others, peerOf, send, setPeer, type Turn } from './turn.ts';
+import { nameOf, others, peerOf, send, setPeer, type Turn } from './turn.ts';
 
 /**
  * A leader's life: it re-stamps its ledger in its own term (nothing older commits by counting), and what waited for a
@@ -127,7 +128,7 @@ function suspect(turn: Turn, node: NodeId): void {
   if (peer.standing !== 'fine' || silent <= timings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
   setPeer(turn, node, { standing: 'suspect' });
   const because = `${nameOf(turn, node)} has answered nothing for ${Math.round(silent)} ms`;
-  note(turn, 'node-suspect', because, { node, name: nameOf(turn, node) }, 'warn');
+  note(turn, { event: 'node-suspect', level: 'warn', because, fields: { node, name: nameOf(turn, node) } });
 }
 
 /** A ledger is on its way to it. */
@@ -208,5 +209,5 @@ function noticeFalseAlarm(turn: Turn, from: NodeId): void {
   if (connectedAt > (probe?.at ?? leading.overthrown.at)) return;
   setPeer(turn, from, { evidenceOffUntil: turn.at + timings.falseAlarmMs });
   const because = `the evidence that ${nameOf(turn, from)} was gone was wrong; it is not believed for a minute`;
-  note(turn, 'false-alarm', because, { node: from, name: nameOf(turn, from) }, 'warn');
+  note(turn, { event: 'false-alarm', level: 'warn', because, fields: { node: from, name: nameOf(turn, from) } });
 }

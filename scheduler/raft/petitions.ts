@@ -7,10 +7,11 @@ import { compareStamps } from '../../protocol/stamp.ts';
 import { isRefusal } from '../ledger-edit.ts';
 import { applyChange } from '../membership.ts';
 import { doneSentence } from '../membership-sentence.ts';
+import { note } from '../note.ts';
 import { whyNot, withAct } from './acts.ts';
 import { maxProposed, propose } from './proposal.ts';
 import { timings } from './timings.ts';
-import { note, send, type Turn } from './turn.ts';
+import { send, type Turn } from './turn.ts';
 
 /**
  * Changes of the ledger, asked by people and by nodes. Any member takes one, sends it to the leader, and asks again
@@ -82,7 +83,12 @@ function settle(turn: Turn, id: string, outcome: ChangeOutcome): void {
   raft.petitions = raft.petitions.filter((other) => other.id !== id);
   if (one.local) answerHere(turn, id, outcome);
   else if (outcome.state === 'refused')
-    note(turn, 'change-refused', outcome.because, { change: one.change.kind }, 'warn');
+    note(turn, {
+      event: 'change-refused',
+      level: 'warn',
+      because: outcome.because,
+      fields: { change: one.change.kind },
+    });
 }
 
 export function hearChangeAnswer(turn: Turn, message: MessageOf<'change-answer'>): void {

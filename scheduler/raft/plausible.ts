@@ -3,9 +3,10 @@ import type { Era } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Stamp } from '../../protocol/stamp.ts';
 import type { InputOf } from '../inputs.ts';
+import { note } from '../note.ts';
 import { rankedVoters } from './quorum.ts';
 import { timings } from './timings.ts';
-import { nameOf, note, peerOf, setPeer, type Turn } from './turn.ts';
+import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
 
 /**
  * What no honest node could say (SAFETY L17). Raft believes its members; these bounds keep one broken or taken-over
@@ -30,7 +31,12 @@ export function refuseImpossible(turn: Turn, { from, message, era }: InputOf<'he
 
 export function refuse(turn: Turn, from: NodeId, kind: string, because: string): void {
   const sentence = `${nameOf(turn, from)} sent what no honest machine could (${kind}): ${because}`;
-  note(turn, 'message-refused', sentence, { node: from, name: nameOf(turn, from), kind }, 'error');
+  note(turn, {
+    event: 'message-refused',
+    level: 'error',
+    because: sentence,
+    fields: { node: from, name: nameOf(turn, from), kind },
+  });
   turn.effects.push({ kind: 'cut-link', node: from, because: sentence });
 }
 

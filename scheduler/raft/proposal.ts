@@ -1,9 +1,10 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { compareStamps, sameStamp } from '../../protocol/stamp.ts';
+import { note } from '../note.ts';
 import { hasQuorum } from './quorum.ts';
 import type { Leading } from './raft-state.ts';
-import { nameIn, note, peerOf, type Turn, thisPersist } from './turn.ts';
+import { nameIn, peerOf, type Turn, thisPersist } from './turn.ts';
 
 /** Documents that may wait for their quorum at once. Above this the leader takes no change (SAFETY: a limit on everything). */
 export const maxProposed = 64;
@@ -68,13 +69,19 @@ function tellNews(turn: Turn, before: Ledger, after: Ledger): void {
   if (before.acts !== after.acts) {
     const known = new Set(before.acts?.map(({ at, sentence }) => `${at} ${sentence}`));
     for (const { kind, at, sentence } of after.acts ?? [])
-      if (!known.has(`${at} ${sentence}`)) note(turn, 'act', sentence, { change: kind }, 'warn');
+      if (!known.has(`${at} ${sentence}`))
+        note(turn, { event: 'act', level: 'warn', because: sentence, fields: { change: kind } });
   }
   if (before.nodes !== after.nodes)
     for (const [node, { name, because, left }] of Object.entries(after.nodes))
-      if (!(node in before.nodes)) note(turn, 'node-approved', `${name} is in the mesh: ${because}`, { node, name });
+      if (!(node in before.nodes))
+        note(turn, { event: 'node-approved', because: `${name} is in the mesh: ${because}`, fields: { node, name } });
       else if (left && !before.nodes[node]!.left)
-        note(turn, 'node-left', `${name} has left politely; it comes back by itself`, { node, name });
+        note(turn, {
+          event: 'node-left',
+          because: `${name} has left politely; it comes back by itself`,
+          fields: { node, name },
+        });
   const { voters, next } = after.configuration;
   if (next !== null || before.configuration === after.configuration) return;
   if (JSON.stringify(before.configuration) === JSON.stringify(after.configuration)) return;
@@ -82,7 +89,11 @@ function tellNews(turn: Turn, before: Ledger, after: Ledger): void {
   const tie = Object.keys(voters).find((node) => voters[node]!.weight === 3);
   const changed = reasons(before, after);
   const because = `${names.join(', ')} vote${tie ? `, ${nameIn(after, tie)} breaks ties` : ''}${changed}`;
-  note(turn, 'voters-changed', because, { voters: names.join(','), tieBreaker: tie ? nameIn(after, tie) : null });
+  note(turn, {
+    event: 'voters-changed',
+    because,
+    fields: { voters: names.join(','), tieBreaker: tie ? nameIn(after, tie) : null },
+  });
 }
 
 /** Why some vote no more, or with another store. Who is new is in the list itself. */

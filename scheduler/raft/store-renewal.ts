@@ -1,10 +1,11 @@
 import type { NodeId, StoreId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
+import { note } from '../note.ts';
 import { introduce } from './petitions.ts';
 import { sayHello } from './say-hello.ts';
 import { stepDown } from './term.ts';
-import { nameOf, note, type Turn, thisPersist } from './turn.ts';
+import { nameOf, type Turn, thisPersist } from './turn.ts';
 
 /**
  * A store that was rolled back (a snapshot, a restored home) has forgotten votes and acknowledgements that others count
@@ -32,7 +33,7 @@ export function foundRolledBack(turn: Turn, from: NodeId, { term, stamp }: Promi
   raft.planned = null;
   turn.effects.push({ kind: 'mint-store', because });
   const so = `${because}; it counts as a new store from now on, and votes again when the leader has taken it in`;
-  note(turn, 'store-rolled-back', so, { term }, 'error');
+  note(turn, { event: 'store-rolled-back', level: 'error', because: so, fields: { term } });
 }
 
 export function hearMinted(turn: Turn, store: StoreId): void {
@@ -53,9 +54,8 @@ export function goByNewStore(turn: Turn): void {
   raft.petitions = raft.petitions.filter((one) => one.change.kind !== 'introduce');
   raft.introducedAt = Number.NEGATIVE_INFINITY;
   introduce(turn);
-  note(
-    turn,
-    'store-renewed',
-    'this store has a new id: the leader takes it for what it has now, not for what it forgot',
-  );
+  note(turn, {
+    event: 'store-renewed',
+    because: 'this store has a new id: the leader takes it for what it has now, not for what it forgot',
+  });
 }

@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
+import { note } from '../note.ts';
 import { ownContactAt } from './own-contact.ts';
-import { nameOf, note, setPeer, type Turn } from './turn.ts';
+import { nameOf, setPeer, type Turn } from './turn.ts';
 
 /**
  * A node is a follower, or campaigns, or leads; `raft.campaign` and `raft.leading` say which, and never both. It becomes
@@ -39,7 +40,7 @@ export function loseLeader(turn: Turn, because: string, why: string): void {
   raft.leader = null;
   // Whoever hears of it by a newer term alone heard the leader until then: it hands over, as a rule.
   const level = why === 'new-term' ? 'info' : 'warn';
-  note(turn, 'leader-lost', because, { leader: nameOf(turn, node), node, term, why }, level);
+  note(turn, { event: 'leader-lost', level, because, fields: { leader: nameOf(turn, node), node, term, why } });
 }
 
 /** A message that only the leader of its term can send has come, or this node won. */
@@ -53,5 +54,5 @@ export function learnLeader(turn: Turn, node: NodeId): void {
   if (node !== turn.self) setPeer(turn, node, { acked: null, ledgerSent: null });
   const name = nameOf(turn, node);
   const because = `${name} leads in term ${raft.term}${node === turn.self ? ', elected by a majority of the voters' : ''}`;
-  note(turn, 'leader-elected', because, { term: raft.term, leader: name, node });
+  note(turn, { event: 'leader-elected', because, fields: { term: raft.term, leader: name, node } });
 }

@@ -50,7 +50,7 @@ export function closeTurn(turn: Turn): void {
   if (writes.length === 0 && turn.afterDisk.length === 0) return;
   raft.seq += 1;
   if (save.accepted) raft.onTheirWay = [...raft.onTheirWay, { seq: raft.seq, stamp: raft.accepted.stamp }];
-  turn.effects.push({ kind: 'persist', seq: raft.seq, writes, then: turn.afterDisk });
+  turn.effects.push({ kind: 'persist', part: 'raft', seq: raft.seq, writes, then: turn.afterDisk });
 }
 
 export const send = (turn: Turn, to: NodeId, message: PeerMessage): void => {
@@ -60,17 +60,6 @@ export const send = (turn: Turn, to: NodeId, message: PeerMessage): void => {
 export const sendAfterDisk = (turn: Turn, to: NodeId, message: PeerMessage): void => {
   turn.afterDisk.push({ kind: 'send', to, message });
 };
-
-type Fields = Record<string, string | number | boolean | null>;
-export function note(
-  turn: Turn,
-  event: string,
-  because: string,
-  fields: Fields = {},
-  level: 'debug' | 'info' | 'warn' | 'error' = 'info',
-): void {
-  turn.effects.push({ kind: 'note', event, level, because, fields });
-}
 
 export const peerOf = (raft: RaftState, node: NodeId): Peer => raft.peers[node] ?? unknownPeer;
 

@@ -19,7 +19,7 @@ const lines = (): Record<string, unknown>[] =>
 it('writes JSON lines with an event name and epoch ms, at once', () => {
   const log = openLog(home);
   const before = Date.now();
-  log.event('leader-elected', 'kang leads', { term: 12, leader: 'kang' });
+  log.event({ event: 'leader-elected', because: 'kang leads', fields: { term: 12, leader: 'kang' } });
   log.debug('never seen');
   log.warn('careful');
   const [event, warning] = lines();

@@ -170,7 +170,14 @@ export class LabMember {
         process.stderr.write(`${(performance.now() / 1000).toFixed(2)} ${this.name} ${event}: ${sentence}\n`);
     };
     const line = (sentence: string): void => say('', sentence);
-    return { debug: line, info: line, warn: line, error: line, event: say, close: () => {} };
+    return {
+      debug: line,
+      info: line,
+      warn: line,
+      error: line,
+      event: ({ event, because }) => say(event, because),
+      close: () => {},
+    };
   }
 }
 

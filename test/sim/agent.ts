@@ -61,10 +61,10 @@ export class Agent {
       seed: world.chance.below(2 ** 31),
       version: '0.1.0',
     };
-    this.state = wake(identity, durable, machine.bootMs(), machine.wallMs());
+    this.state = wake(identity, durable, machine.bootMs());
     this.#persist = new PersistTwin(world, this, (effect) => {
       this.#perform(effect.then);
-      this.#step({ kind: 'persisted', seq: effect.seq });
+      this.#step({ kind: 'persisted', part: effect.part, seq: effect.seq });
     });
     this.runs = new RunKeeper(world, this);
     this.later(() => this.#begin());
@@ -235,7 +235,7 @@ function lineOf(happened: Happened, effects: readonly Effect[]): string {
         : happened.kind === 'probed'
           ? `probed ${happened.node}: ${happened.result}`
           : happened.kind === 'persisted'
-            ? `persisted ${happened.seq}`
+            ? `persisted ${happened.part} ${happened.seq}`
             : happened.kind;
   return effects.length === 0 ? what : `${what} -> ${effects.map(nameOf).join(' ')}`;
 }
@@ -243,7 +243,7 @@ function lineOf(happened: Happened, effects: readonly Effect[]): string {
 function nameOf(effect: Effect): string {
   switch (effect.kind) {
     case 'persist':
-      return `persist#${effect.seq}(${effect.writes.map(writeName).join(',')})[${effect.then.map(nameOf).join(' ')}]`;
+      return `persist ${effect.part} ${effect.seq}(${effect.writes.map(writeName).join(',')})[${effect.then.map(nameOf).join(' ')}]`;
     case 'send':
       return `${messageName(effect)}>${effect.to}`;
     case 'probe':

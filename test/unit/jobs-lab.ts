@@ -4,9 +4,9 @@ import type { QueuedJob } from '../../protocol/queued-job.ts';
 import type { Measured } from '../../protocol/report.ts';
 import type { Effect, EffectOf } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
-import type { JobsContext } from '../../scheduler/jobs/contract.ts';
 import { emptyJobs, type JobsState, stepJobs } from '../../scheduler/jobs/step-jobs.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
+import type { PartContext } from '../../scheduler/part.ts';
 import { labLedger, labRun, measured } from './jobs-lab-machines.ts';
 
 /**
@@ -119,7 +119,7 @@ export class Lab {
     this.#events.push({ at: this.at + ms, order: this.#order, run });
   }
 
-  context(name: string): JobsContext {
+  context(name: string): PartContext {
     const node = this.node(name);
     const isLeader = this.leader === name;
     return {
@@ -131,6 +131,7 @@ export class Lab {
       mayAct: isLeader && this.mayAct,
       isLeaving: false,
       term: this.term,
+      isNewEra: false,
       leader: this.leader,
       ledger: isLeader ? this.accepted : this.committed,
       committed: this.committed,
@@ -147,7 +148,7 @@ export class Lab {
     const before = node.jobs;
     const step = stepJobs(before, input, this.context(name));
     if (frozen !== null && JSON.stringify(before.own) !== frozen) throw new Error('a state was changed in place');
-    node.jobs = step.jobs;
+    node.jobs = step.state;
     for (const edit of step.edits) {
       if (this.leader !== name) throw new Error(`${name} edits the ledger and does not lead`);
       const after = edit.apply(this.accepted);

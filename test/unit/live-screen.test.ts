@@ -71,14 +71,14 @@ describe('agent.log on a terminal', () => {
       warn: nothing,
       error: nothing,
       close: nothing,
-      event: (name: string) => void kept.push(name),
+      event: ({ event }: { event: string }) => void kept.push(event),
     };
     const news = withNews(log, lines);
-    news.log.event('leader-elected', 'kang leads');
+    news.log.event({ event: 'leader-elected', because: 'kang leads' });
     news.begin();
-    news.log.event('run-started', 'job 16 runs here: the only GPU');
-    news.log.event('link-up', 'the stream is open');
-    news.log.event('run-lost', 'job 16 is lost');
+    news.log.event({ event: 'run-started', because: 'job 16 runs here: the only GPU' });
+    news.log.event({ event: 'link-up', because: 'the stream is open' });
+    news.log.event({ event: 'run-lost', because: 'job 16 is lost' });
     expect(kept).toEqual(['leader-elected', 'run-started', 'link-up', 'run-lost']);
     expect(said.map((text) => text.trim())).toEqual([
       'ok    job         job 16 runs here: the only GPU',

@@ -4,6 +4,7 @@ import type { EffectOf, Write } from '../../scheduler/effects.ts';
 
 const effect = (seq: number, ...keys: ('promise' | 'committed')[]): EffectOf<'persist'> => ({
   kind: 'persist',
+  part: 'raft',
   seq,
   writes: keys.map((key) =>
     key === 'promise' ? { key, value: { term: seq, votedFor: null } } : { key, value: null as never },

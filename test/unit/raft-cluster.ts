@@ -72,7 +72,7 @@ export class Cluster {
   start(node: string): void {
     const box = this.box(node);
     box.identity = { ...box.identity, startedAtWallMs: wall0 + this.at };
-    box.state = wake(box.identity, box.durable, this.at, wall0 + this.at);
+    box.state = wake(box.identity, box.durable, this.at);
     box.inputs = [];
     this.feed(node, { kind: 'ticked' });
     for (const other of this.boxes.keys()) if (other !== node && this.open(node, other)) this.connect(node, other);
@@ -124,7 +124,7 @@ export class Cluster {
     if (effect.kind === 'persist') {
       for (const write of effect.writes) Object.assign(box.durable, { [write.key]: write.value });
       for (const next of effect.then) this.obey(node, box, next);
-      this.post(node, 0, { kind: 'persisted', seq: effect.seq });
+      this.post(node, 0, { kind: 'persisted', part: effect.part, seq: effect.seq });
     } else if (effect.kind === 'send') {
       this.sent.push({ at: this.at, from: node, to: effect.to, message: effect.message });
       if (this.boxes.has(effect.to) && this.open(node, effect.to))

@@ -59,7 +59,7 @@ export class One {
       asking: [],
       store: null,
     };
-    this.state = wake(identity, { ...full, ...durable }, this.at, wall);
+    this.state = wake(identity, { ...full, ...durable }, this.at);
   }
   feed(happened: Happened, afterMs = 0): this {
     this.at += afterMs;
@@ -78,7 +78,7 @@ export class One {
   disk(): this {
     for (const effect of this.writing.splice(0)) {
       for (const next of effect.then) this.obey(next);
-      this.feed({ kind: 'persisted', seq: effect.seq });
+      this.feed({ kind: 'persisted', part: effect.part, seq: effect.seq });
     }
     return this;
   }

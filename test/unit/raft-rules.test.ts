@@ -204,7 +204,6 @@ describe('a leader', () => {
         store: null,
       },
       1,
-      1,
     );
     expect(again.raft.leading).toBeNull();
   });

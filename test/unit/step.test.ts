@@ -48,7 +48,7 @@ describe('step', () => {
       const persists = box.effects.filter(
         (effect): effect is Effect & { kind: 'persist' } => effect.kind === 'persist',
       );
-      const numbers = persists.map(({ seq }) => seq);
+      const numbers = persists.map(({ part, seq }) => `${part} ${seq}`);
       expect(new Set(numbers).size).toBe(numbers.length);
       for (const { writes } of persists) expect(writes.length).toBeGreaterThan(0);
     }
@@ -68,14 +68,14 @@ describe('step', () => {
 
   it('does not start without a ledger', () => {
     const identity = { node: 'K', name: 'k', store: 's', boot: 'b', startedAtWallMs: 0, seed: 1, version: '0' };
-    expect(() => wake(identity, emptyDurable(), 0, 0)).toThrow('woken without a ledger');
+    expect(() => wake(identity, emptyDurable(), 0)).toThrow('woken without a ledger');
   });
 
   it('bears any input at any time', () => {
     const cluster = found('kang');
     const inputs: Happened[] = [
-      { kind: 'persisted', seq: 998 },
-      { kind: 'persisted', seq: 999 },
+      { kind: 'persisted', part: 'raft', seq: 998 },
+      { kind: 'persisted', part: 'jobs', seq: 999 },
       { kind: 'probed', node: 'nobody', result: 'refused', tookMs: 1 },
       { kind: 'disconnected', node: 'nobody' },
       { kind: 'heard', from: 'nobody', message: { kind: 'timeout-now', term: 99 } },

@@ -336,8 +336,8 @@ export const mutants: Mutant[] = [
     'asking not on disk',
     'J3',
     jobs('grant-taking'),
-    "writes: [{ key: 'asking', value: asking }],\n    then: [",
-    'writes: [],\n    then: [',
+    "writes: [{ key: 'asking', value: asking }],\n    then: [\n",
+    'writes: [],\n    then: [\n',
   ),
   {
     name: 'running jobs taken for strays',
@@ -378,8 +378,8 @@ export const mutants: Mutant[] = [
     'token in the log',
     'DESIGN 12',
     jobs('grants'),
-    'grant: grant.grant,\n    node: placed.name,',
-    'grant: runner.token,\n    node: placed.name,',
+    'grant: grant.grant,\n      node: placed.name,',
+    'grant: runner.token,\n      node: placed.name,',
   ),
   one(
     'token in gossip',

@@ -1,13 +1,14 @@
-import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger } from '../../protocol/ledger.ts';
-import type { Effect } from '../effects.ts';
-import type { LedgerEdit } from '../ledger-edit.ts';
+import type { NodeId } from '../protocol/ids.ts';
+import type { Ledger } from '../protocol/ledger.ts';
+import type { Effect } from './effects.ts';
+import type { Input } from './inputs.ts';
+import type { LedgerEdit } from './ledger-edit.ts';
 
 /**
- * What the jobs' half of the core may know of the other half. `ledger` is the newest document of the leader (accepted)
- * while leading, and the committed one otherwise; null before this node is in a mesh.
+ * What a part of the core may know of election and ledger, on which all parts stand. `ledger` is the newest document of
+ * the leader (accepted) while leading, and the committed one otherwise; null before this node is in a mesh.
  */
-export interface JobsContext {
+export interface PartContext {
   at: number;
   wallMs: number;
   self: NodeId;
@@ -16,6 +17,8 @@ export interface JobsContext {
   /** True once the leader's re-stamp is committed in its own term: only then may it grant or write to GitLab. */
   mayAct: boolean;
   term: number;
+  /** This step began another era, in which terms begin anew (SAFETY L15). */
+  isNewEra: boolean;
   leader: NodeId | null;
   /** This node was asked to go. */
   isLeaving: boolean;
@@ -27,11 +30,17 @@ export interface JobsContext {
   liveness(node: NodeId): { state: 'alive' | 'dead' | 'silent'; since: number };
 }
 
-export interface JobsStep<S> {
-  jobs: S;
+export interface PartStep<S> {
+  state: S;
   effects: Effect[];
   /** Changes of the ledger that only a leader makes; applied at once to its newest document, in order. */
   edits: LedgerEdit[];
   /** `at` by which it wants to be stepped again; Infinity when only an input can change anything. */
   wakeAt: number;
 }
+
+/**
+ * One part, pure: called with every input, after the election has heard it and before it acts. A message that was void
+ * comes as a mere `ticked`, and of `persisted` a part hears only its own.
+ */
+export type Part<S> = (state: S, input: Input, context: PartContext) => PartStep<S>;
