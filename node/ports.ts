@@ -123,6 +123,8 @@ export interface Executor {
   ready?(): Promise<void>;
   /** Why it cannot give NVIDIA's GPUs to jobs now, in a sentence; null when it can. Cheap: asked every 10 s. */
   gpuProblem?(): Promise<string | null>;
+  /** What a run's place has of a disk of this machine (stat's dev); 0 when it lies elsewhere or does not say within seconds. */
+  usedBytes?(handle: string, device: number): Promise<number>;
   prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace>;
   /**
    * Finds what `prepare` made before a restart; null when nothing of it is left. Where that cannot be known now (an engine

@@ -1,7 +1,6 @@
 import { randomFillSync } from 'node:crypto';
 import { closeSync, existsSync, openSync, rmSync, statfsSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { execClean } from '../clean-spawn.ts';
 
 const MiB = 1 << 20;
 const lookEveryMs = 250;
@@ -59,21 +58,11 @@ export function freeReserve(home: string): boolean {
   return had;
 }
 
-/** Bytes that a tree takes of the disk that the home lies on; 0 when it lies on another, or cannot be looked at. */
-export const usedBy = (path: string, home: string): Promise<number> =>
-  new Promise((resolve) => {
-    const there = statSync(path, { throwIfNoEntry: false });
-    if (there === undefined || there.dev !== statSync(home).dev) return resolve(0);
-    execClean('du', ['-skx', path], { timeout: 5000 }, (_error, stdout) =>
-      resolve((Number.parseInt(stdout, 10) || 0) * 1024),
-    );
-  });
-
 export interface DiskRoomOptions {
   home: string;
   bootMs(): number;
-  /** Runs whose script may go on here, each with the folder that it fills; null where that cannot be known. */
-  running(): { run: string; job: number; folder: string | null }[];
+  /** Runs whose script may go on here; each says what it has of a disk (stat's dev). */
+  running(): { run: string; job: number; usedBytes(device: number): Promise<number> }[];
   endRun(run: string, because: string): void;
   /** Full: a sentence, with the job that was ended, if one was; room again: null. */
   onFull(because: string | null): void;
@@ -134,10 +123,9 @@ export class DiskRoom {
       this.#say(`its disk is full: ${home} has ${Math.floor(disk.freeBytes / MiB)} MiB free`);
     }
     if (bootMs() - this.#endedAtMs < betweenEndsMs) return;
+    const device = statSync(home).dev;
     const used = await Promise.all(
-      this.#options
-        .running()
-        .map(async (one) => ({ ...one, bytes: one.folder === null ? 0 : await usedBy(one.folder, home) })),
+      this.#options.running().map(async (one) => ({ ...one, bytes: await one.usedBytes(device) })),
     );
     const largest = used.sort((a, b) => b.bytes - a.bytes)[0];
     // A disk that others have filled is not a job's fault.

@@ -1,11 +1,12 @@
-import { appendFileSync, existsSync, readdirSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { usedBy } from '../disk-use.ts';
 import { readRunFile, userWorkDir } from '../executors/process-executor.ts';
 import { endAll } from '../executors/process-workspace.ts';
 import { cgroupProcesses } from '../executors/run-cgroup.ts';
 import { processesOfRun } from '../executors/run-processes.ts';
 import { removeTree } from '../executors/tree-removal.ts';
-import { diskOf, freeReserve, isFull, usedBy } from './disk-room.ts';
+import { diskOf, freeReserve, isFull } from './disk-room.ts';
 
 interface Left {
   folder: string;
@@ -48,7 +49,7 @@ async function leftOf(folder: string, home: string): Promise<Left> {
   const cgroup = file?.cgroup ?? null;
   const isAlive =
     run !== '' && (processesOfRun(run).length > 0 || (cgroup !== null && cgroupProcesses(cgroup).length > 0));
-  return { folder, run, cgroup, isAlive, bytes: await usedBy(folder, home) };
+  return { folder, run, cgroup, isAlive, bytes: await usedBy(folder, statSync(home).dev) };
 }
 
 /** The job's own files; the agent's, by which the run is found again, stay. */

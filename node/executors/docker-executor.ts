@@ -6,6 +6,7 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { containerName, containerOptions, labels } from './docker-container.ts';
+import { containerBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
 import { isEngineAway, whileAway, withLimit } from './docker-engine.ts';
 import { DockerFiles } from './docker-files.ts';
@@ -218,6 +219,10 @@ export class DockerExecutor implements Executor {
     } catch {
       return null;
     }
+  }
+
+  async usedBytes(handle: string, device: number): Promise<number> {
+    return containerBytes(await this.#docker(), handle, device);
   }
 
   /** Removes this node's bridge; for `leave`. */

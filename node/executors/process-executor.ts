@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnCleanSync } from '../clean-spawn.ts';
 import { type Clock, systemClock } from '../clock.ts';
+import { usedBy } from '../disk-use.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { processFeatures } from './features.ts';
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
@@ -132,6 +133,10 @@ export class ProcessExecutor implements Executor {
       if (record.exitCode === null && file.bootId === this.#clock.bootId()) workspace.watchTimeout(index, record);
     }
     return workspace;
+  }
+
+  usedBytes(handle: string, device: number): Promise<number> {
+    return usedBy(handle, device);
   }
 
   async sweep(known: ReadonlySet<string>): Promise<string[]> {

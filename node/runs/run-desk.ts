@@ -107,13 +107,14 @@ export class RunDesk {
     return { text: bytes.toString('utf8', 0, whole), next, done: isOver && next >= life.trace.length };
   }
 
-  /** Runs whose script may go on here, each with the folder that it fills: an absolute path is one of this machine. */
-  running(): { run: string; job: number; folder: string | null }[] {
+  /** Runs whose script may go on here, each with what it has of a disk (stat's dev). */
+  running(): { run: string; job: number; usedBytes(device: number): Promise<number> }[] {
     return [...this.#lives.values()]
       .filter(({ isOver, workspace }) => !isOver && workspace !== null)
-      .map(({ run: { run, job }, workspace }) => {
+      .map(({ run: { run, job, executor }, workspace }) => {
+        const by = this.#options.executors.find(({ kind }) => kind === executor);
         const handle = workspace?.handle ?? '';
-        return { run, job, folder: handle.startsWith('/') ? handle : null };
+        return { run, job, usedBytes: async (device) => (await by?.usedBytes?.(handle, device)) ?? 0 };
       });
   }
 

@@ -8,10 +8,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
  * a network namespace of their own. With live-restore, as a machine has it whose jobs shall outlive an upgrade of docker.
  */
 export class OwnEngine {
-  readonly #dir = mkdtempSync('/var/tmp/t-dock-engine-');
+  readonly #dir: string;
   readonly #net = `t-dock-${process.pid}`;
   #containerd: ChildProcess | null = null;
   #dockerd: ChildProcess | null = null;
+
+  /** Its folders, the images among them, lie below `parent`. */
+  constructor(parent = '/var/tmp') {
+    this.#dir = mkdtempSync(join(parent, 't-dock-engine-'));
+  }
 
   get host(): string {
     return `unix://${this.#dir}/run/docker.sock`;

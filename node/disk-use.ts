@@ -1,0 +1,23 @@
+import { statSync } from 'node:fs';
+import { execClean } from './clean-spawn.ts';
+
+/** A tree of millions of files is not waited for. */
+const limitMs = 5000;
+
+/** Which disk a path lies on (stat's dev); null when that cannot be looked at. */
+export function deviceOf(path: string): number | null {
+  try {
+    return statSync(path).dev;
+  } catch {
+    return null;
+  }
+}
+
+/** Bytes that a tree takes of that disk; 0 when it lies on another, or cannot be looked at in time. */
+export const usedBy = (path: string, device: number): Promise<number> =>
+  new Promise((resolve) => {
+    if (deviceOf(path) !== device) return resolve(0);
+    execClean('du', ['-skx', path], { timeout: limitMs }, (_error, stdout) =>
+      resolve((Number.parseInt(stdout, 10) || 0) * 1024),
+    );
+  });

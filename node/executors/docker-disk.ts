@@ -1,0 +1,31 @@
+import type Docker from 'dockerode';
+import { deviceOf, usedBy } from '../disk-use.ts';
+import { withLimit } from './docker-engine.ts';
+import { freezerOfProcess } from './run-cgroup.ts';
+
+/** The engine walks the layer: one of millions of files is not waited for. */
+const limitMs = 5000;
+
+/**
+ * Bytes that a container has of this machine's disk: its writable layer, and the volumes that its image declares. 0 when
+ * the engine's folder lies on another disk or the engine on another machine, and when it does not answer in time.
+ */
+export async function containerBytes(docker: Docker, handle: string, device: number): Promise<number> {
+  const abortSignal = AbortSignal.timeout(limitMs);
+  try {
+    const { DockerRootDir } = (await withLimit(docker.info(), limitMs)) as { DockerRootDir?: string };
+    if (!DockerRootDir || deviceOf(DockerRootDir) !== device) return 0;
+    const container = docker.getContainer(handle);
+    const asked = container.inspect({ size: true, abortSignal } as Docker.ContainerInspectOptions);
+    const { Id, State, Mounts, SizeRw } = (await withLimit(asked, limitMs)) as Awaited<typeof asked> & {
+      SizeRw?: number;
+    };
+    // The same path may well be on the machine where an engine elsewhere is asked from.
+    if (State.Pid <= 0 || !freezerOfProcess(State.Pid)?.includes(Id)) return 0;
+    const volumes = (Mounts ?? []).filter((mount) => mount.Type === 'volume');
+    const sizes = await Promise.all(volumes.map(({ Source }) => usedBy(Source, device)));
+    return sizes.reduce((sum, bytes) => sum + bytes, SizeRw ?? 0);
+  } catch {
+    return 0;
+  }
+}
