@@ -103,5 +103,14 @@ export const WhyAnswer = z.object({
   needs: z.string(),
   machines: z.array(z.object({ node: z.string(), fits: z.boolean(), because: z.string() })),
   because: z.string(),
+  /** Of a job that is over: where it ran and how it ended. Times are RFC 3339. */
+  ended: z
+    .object({
+      node: z.string(),
+      startedAt: z.string().nullable(),
+      finishedAt: z.string().nullable(),
+      exitCode: z.number().nullable(),
+    })
+    .optional(),
 });
 export type WhyAnswer = z.infer<typeof WhyAnswer>;

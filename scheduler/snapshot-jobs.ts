@@ -170,12 +170,11 @@ function whyWaiting(view: ViewInput, ledger: Ledger, job: WaitingJob): WhyAnswer
   };
 }
 
-/** A job that has its machine: the others as they are now. */
+/** A job that has its machine: the others as they are now. Of one that is over they say nothing: only its own counts. */
 function whyRun(view: ViewInput, ledger: Ledger, run: Run): WhyAnswer {
   const demand = demandOf(run.tags, ledger.settings.defaultArch);
-  const placement = place(demand, machinesOf(lookOfView(view, ledger)));
   const row = runRow(view, ledger, run, []);
-  return {
+  const told = {
     job: run.job,
     project: run.project,
     name: run.name,
@@ -183,11 +182,25 @@ function whyRun(view: ViewInput, ledger: Ledger, run: Run): WhyAnswer {
     state: row.state,
     waitedMs: 0,
     needs: needsSentence(demand),
-    machines: placement.verdicts.map((verdict) =>
+    because: row.because,
+  };
+  const name = nodeName(ledger, run.node);
+  if (!isOpen(run)) {
+    const { startedAt, finishedAt, exitCode } = row;
+    // An agent before this one wrote the end over the reason why the machine was chosen.
+    const chosen = run.because === row.because ? 'had it' : `had it: ${run.because}`;
+    return {
+      ...told,
+      machines: [{ node: name, fits: true, because: chosen }],
+      ended: { node: name, startedAt, finishedAt, exitCode },
+    };
+  }
+  return {
+    ...told,
+    machines: place(demand, machinesOf(lookOfView(view, ledger))).verdicts.map((verdict) =>
       verdict.node === run.node
-        ? { node: verdict.name, fits: true, because: isOpen(run) ? `has it: ${run.because}` : `had it: ${run.because}` }
+        ? { node: verdict.name, fits: true, because: `has it: ${run.because}` }
         : { node: verdict.name, fits: verdict.fits, because: verdict.fits ? 'has room now' : cut(verdict.because) },
     ),
-    because: row.because,
   };
 }

@@ -1,9 +1,14 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import { limits } from '../../protocol/limits.ts';
 import { shownLines } from '../foreign-text.ts';
 import { agentOf, type Context, jobArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { jobsView, jobView, whyView } from './jobs-view.ts';
 import { pause, watchMs } from './status-command.ts';
+
+/** A job that is over is in the ledger for as long as it is among the newest ones. */
+const notRemembered = (job: number): string =>
+  `the mesh knows no job ${job}: it does not wait or run here, and of jobs that are over the newest ${limits.runsKept} are remembered (GitLab keeps the others)`;
 
 export async function jobs(context: Context): Promise<number> {
   const { out, settings, signal, args } = context;
@@ -14,7 +19,7 @@ export async function jobs(context: Context): Promise<number> {
     const rows = await agent.jobs(settings.isOn('jobs.all') || wanted !== null);
     const shown = wanted === null ? rows : rows.filter(({ job }) => job === wanted);
     if (wanted !== null && shown.length === 0)
-      throw new AutogitError('no-gitlab', `the mesh knows no job ${wanted}`, { hint: 'autogit-node jobs --all' });
+      throw new AutogitError('no-gitlab', notRemembered(wanted), { hint: 'autogit-node jobs --all' });
     if (everyMs !== null) out.restart();
     const cleaned = out.isTerminal ? shownLines : (text: string): string => text;
     const form = { isTerminal: out.isTerminal, columns: out.columns, now: Date.now() };
@@ -31,10 +36,7 @@ export async function why(context: Context): Promise<number> {
   const { out, settings, args } = context;
   const job = jobArgument(args[0]);
   const answer = await (await agentOf(context)).why(job);
-  if (answer === null)
-    throw new AutogitError('no-gitlab', `the mesh knows no waiting or running job ${job}`, {
-      hint: 'autogit-node jobs --all',
-    });
+  if (answer === null) throw new AutogitError('no-gitlab', notRemembered(job), { hint: 'autogit-node jobs --all' });
   if (settings.isOn('json')) out.json(answer);
   else out.data(out.isTerminal ? shownLines(whyView(answer, out)) : whyView(answer, out));
   return exit.ok;

@@ -74,16 +74,27 @@ export function jobView(row: JobRow, form: Form): string {
     : lines.map((line) => line.join('\t')).join('\n');
 }
 
-/** `why`: every machine, and the one reason it was not chosen. */
+/** `why`: every machine, and the one reason it was not chosen; of a job that is over, where it ran and how it ended. */
 export function whyView(why: WhyAnswer, form: { isTerminal: boolean; columns: number }): string {
-  if (!form.isTerminal)
-    return printTable(
-      { head: [], rows: why.machines.map(({ node, fits, because }) => [node, fits ? 'fits' : 'no', because]) },
-      form,
-    );
-  const verb = why.state === 'waiting' ? `waits ${showDuration(why.waitedMs)}` : why.state;
+  const ended = why.ended ? endedWords(why.state, why.ended) : null;
+  if (!form.isTerminal) {
+    const rows = why.machines.map(({ node, fits, because }) => [node, fits ? 'fits' : 'no', because]);
+    const last = ended === null ? [] : [[why.ended?.node ?? '-', ended, why.because]];
+    return printTable({ head: [], rows: [...rows, ...last] }, form);
+  }
+  const verb = ended ?? (why.state === 'waiting' ? `waits ${showDuration(why.waitedMs)}` : why.state);
   const head = `${why.job} ${why.name} ${why.project}@${why.ref}   ${verb}   needs: ${why.needs}`;
   const width = Math.max(0, ...why.machines.map(({ node }) => node.length));
   const rows = why.machines.map(({ node, because }) => `  ${node.padEnd(width)}   ${because}`);
   return [head, ...rows, ...(why.because === '' ? [] : [`# ${why.because}`])].join('\n');
+}
+
+/** `failed after 12 s, exit code 1`; a job whose script never began took no time. */
+function endedWords(state: string, { startedAt, finishedAt, exitCode }: NonNullable<WhyAnswer['ended']>): string {
+  const took =
+    startedAt === null || finishedAt === null
+      ? ''
+      : ` after ${showDuration(Math.max(0, Date.parse(finishedAt) - Date.parse(startedAt)))}`;
+  const code = exitCode === null || state === 'done' ? '' : `, exit code ${exitCode}`;
+  return `${state}${took}${code}`;
 }

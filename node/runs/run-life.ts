@@ -328,11 +328,11 @@ export class RunLife {
   }
 
   async #deliver(): Promise<void> {
-    const { verdict } = this.#progress;
-    const delivery = await this.line.deliver(() => jobUpdate(verdict, this.#payload, this.trace));
+    const delivery = await this.line.deliver(() => jobUpdate(this.#progress.verdict, this.#payload, this.trace));
     if (delivery === null) throw new Halted('the agent stops');
     if (delivery.kind === 'disowned') return this.#disowned(delivery.because);
-    await this.#change({ state: 'delivered', because: verdict.because }, true);
+    // `because` stays why it ran here; how it ended stands in `result`.
+    await this.#change({ state: 'delivered' }, true);
   }
 
   /** GitLab ended the job itself, or does not know it any more. */

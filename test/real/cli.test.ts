@@ -271,7 +271,9 @@ describe('with an agent', () => {
     });
     expect(await here('jobs')).toEqual({ code: 0, stdout: '', stderr: '' });
     expect((await here('jobs', '--json')).stdout.trim()).toBe('[]');
-    expect((await here('why', '7')).code).toBe(1);
+    const unknown = await here('why', '7');
+    expect(unknown.code).toBe(1);
+    expect(unknown.stderr).toMatch(/knows no job 7: .* of jobs that are over the newest 60 are remembered/);
     expect((await here('logs')).stdout).toContain('"event":"agent-started"');
     expect((await here('id')).stdout).toMatch(/^12D3KooW\w+\n$/);
     const doctor = JSON.parse((await here('doctor', '--json')).stdout) as {

@@ -259,6 +259,36 @@ describe('jobs and why', () => {
     );
     expect(whyView(why, pipe).split('\n')[2]).toBe('kang\tno\thas no GPU');
   });
+
+  it('why of a job that is over says how it ended and where', () => {
+    const why = {
+      job: 7,
+      project: 'lab/vision',
+      name: 'eval',
+      ref: 'main',
+      state: 'failed',
+      waitedMs: 0,
+      needs: 'gpu',
+      machines: [{ node: 'desktop-2', fits: true, because: 'had it: the only machine with room' }],
+      because: 'script failed',
+      ended: {
+        node: 'desktop-2',
+        startedAt: '2026-11-21T20:00:00.000Z',
+        finishedAt: '2026-11-21T20:00:12.000Z',
+        exitCode: 3,
+      },
+    };
+    expect(whyView(why, people)).toBe(
+      [
+        '7 eval lab/vision@main   failed after 12 s, exit code 3   needs: gpu',
+        '  desktop-2   had it: the only machine with room',
+        '# script failed',
+      ].join('\n'),
+    );
+    expect(whyView(why, pipe).split('\n')[1]).toBe('desktop-2\tfailed after 12 s, exit code 3\tscript failed');
+    const canceled = { ...why, state: 'canceled', ended: { ...why.ended, startedAt: null, exitCode: null } };
+    expect(whyView(canceled, people).split('\n')[0]).toBe('7 eval lab/vision@main   canceled   needs: gpu');
+  });
 });
 
 describe('small prints', () => {
