@@ -51,8 +51,7 @@ export function silentAgent(home: string): { sentence: string; hint: string } {
   if (found === null) return { sentence: `the agent of ${home} does not answer`, hint: `fuser ${places(home).socket}` };
   const { pid, state } = found;
   const who = `the agent here (pid ${pid}) does not answer`;
-  if (state === 'T')
-    return { sentence: `${who}; it is stopped (T)`, hint: `kill -CONT ${pid}   (or fg, where it was started)` };
+  if (state === 'T') return { sentence: `${who}; it is stopped (T)`, hint: `kill -CONT ${pid}` };
   if (state === 't') return { sentence: `${who}; a debugger holds it (t)`, hint: `grep TracerPid /proc/${pid}/status` };
   if (state === 'D') return { sentence: `${who}; it waits for a disk (D)`, hint: 'dmesg | tail; df -h' };
   return { sentence: `${who}; it is busy (${state})`, hint: `top -p ${pid}` };

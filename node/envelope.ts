@@ -82,7 +82,7 @@ export function openOne(self: NodeId, seed: Uint8Array, envelope: string): strin
   } catch (cause) {
     throw new AutogitError('store-corrupt', 'a secret that is sealed for this machine does not open', {
       cause,
-      hint: 'its identity.key is another one than when it was let in: autogit-node leave, then join anew',
+      hint: 'its identity.key is another one than when it was let in; leave, then join anew: autogit-node leave',
     });
   }
 }

@@ -129,7 +129,7 @@ function closeToOthers(path: string): void {
 const corrupt = (folder: string, what: string, cause?: unknown): AutogitError =>
   new AutogitError('store-corrupt', `the store ${folder} is damaged: ${what}`, {
     cause,
-    hint: `mv ${folder} ${folder}.damaged, then join again: the other nodes keep the ledger (and forget the old one: a store that is gone comes back as a new one)`,
+    hint: `join again after this (the other nodes keep the ledger, and the store comes back as a new one): mv ${folder} ${folder}.damaged`,
   });
 
 /** The same, kept until a person moves the folder away; on a full disk it cannot be kept, and is refused all the same. */

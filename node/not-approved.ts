@@ -4,7 +4,7 @@ import { AutogitError } from '../protocol/errors.ts';
 export function notApproved({ words, mesh }: { words: string | null; mesh: string | null }): AutogitError {
   if (mesh === null)
     return new AutogitError('not-approved', 'this machine looks for a mesh, and none answers yet', {
-      hint: 'autogit-node join --new   (on one machine; where mDNS does not work, elsewhere: join --peer ADDRESS)',
+      hint: 'where mDNS does not work, join by --peer ADDRESS; where there is no mesh yet, on one machine: autogit-node join --new',
     });
   const shown = words === null ? '' : `; its words are ${words}`;
   return new AutogitError('not-approved', `this machine waits to be let into mesh "${mesh}"${shown}`, {

@@ -215,7 +215,7 @@ function asNoAgent(socket: string, error: Error): Error {
   if (code === 'EACCES')
     return new AutogitError('no-agent', `${socket} belongs to another user`, {
       cause: error,
-      hint: 'use sudo, or be in the group autogit-node (system service)',
+      hint: 'use sudo, or for a system service be in its group, autogit-node',
     });
   return new AutogitError('no-agent', `no agent answers on ${socket}`, { cause: error });
 }

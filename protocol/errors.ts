@@ -1,14 +1,17 @@
 /**
- * The table of adapter failures. `hint` is what the user should type or do next; `retriable` says whether asking again
- * may help. Expected refusals are values, not errors; broken invariants are `InvariantError`s.
+ * The table of adapter failures. `hint` is what the user should type or do next: a command, whole, to be pasted; or words,
+ * and where a command helps it stands last, behind ": ". `retriable` says whether asking again may help. Expected refusals are values, not errors; broken invariants are `InvariantError`s.
  */
 const table = {
-  'bad-flag': { retriable: false, hint: 'see autogit-node --help' },
-  'bad-config': { retriable: false, hint: 'correct the file named above; autogit-node config shows what is in force' },
-  'bad-message': { retriable: false, hint: 'the other side may run another version: compare with autogit-node status' },
+  'bad-flag': { retriable: false, hint: 'autogit-node --help' },
+  'bad-config': {
+    retriable: false,
+    hint: 'correct the file named above; what is in force is shown by: autogit-node config',
+  },
+  'bad-message': { retriable: false, hint: 'the other side may run another version; compare: autogit-node status' },
   'frame-too-large': {
     retriable: false,
-    hint: 'the other side may run another version: compare with autogit-node status',
+    hint: 'the other side may run another version; compare: autogit-node status',
   },
   'no-agent': { retriable: true, hint: 'start one here: autogit-node join' },
   'agent-running': {
@@ -23,24 +26,24 @@ const table = {
     retriable: false,
     hint: 'move the store folder away and join again: the other nodes keep the ledger; a store that is gone comes back as a new one',
   },
-  'store-failed': { retriable: true, hint: 'look at the disk: df -h, dmesg' },
+  'store-failed': { retriable: true, hint: 'look at the disk: df -h; dmesg | tail' },
   'identity-unreadable': {
     retriable: false,
-    hint: 'restore identity.key from a copy, or move it away and join as a new machine (then: autogit-node forget the old one)',
+    hint: 'restore identity.key from a copy; or move it away, join as a new machine, and remove the old one: autogit-node forget NAME',
   },
   'port-taken': { retriable: true, hint: 'choose another: --listen /ip4/0.0.0.0/tcp/PORT' },
   'not-approved': { retriable: true, hint: 'on an approved machine: autogit-node approve' },
   'turned-away': {
     retriable: false,
-    hint: 'on an approved machine: autogit-node approve, or autogit-node invite for a fresh code',
+    hint: 'let it in by its name (approve) on an approved machine, or give it a fresh code there: autogit-node invite',
   },
-  removed: { retriable: false, hint: 'autogit-node join   (asks to be let in again)' },
-  'no-mesh': { retriable: true, hint: 'start one: autogit-node join --new; or name a machine: --peer ADDRESS' },
-  'no-leader': { retriable: true, hint: 'autogit-node status says which machines are missing' },
+  removed: { retriable: false, hint: 'to ask to be let in again: autogit-node join' },
+  'no-mesh': { retriable: true, hint: 'name a machine by --peer ADDRESS, or start a mesh: autogit-node join --new' },
+  'no-leader': { retriable: true, hint: 'see which machines are missing: autogit-node status' },
   'no-gitlab': { retriable: false, hint: 'autogit-node gitlab connect URL --token-env VAR' },
   'gitlab-unreachable': {
     retriable: true,
-    hint: 'is GitLab up, and does its address work from here? autogit-node doctor',
+    hint: 'see whether GitLab is up, and whether its address works from here: autogit-node doctor',
   },
   'gitlab-answer': {
     retriable: true,
@@ -54,8 +57,8 @@ const table = {
     retriable: true,
     hint: 'start Docker, name its socket (--docker-host), or allow runs without isolation: --executor process',
   },
-  'image-missing': { retriable: true, hint: 'docker pull it here, or make its registry reachable' },
-  'executor-failed': { retriable: true, hint: 'autogit-node logs shows the details' },
+  'image-missing': { retriable: true, hint: 'make its registry reachable, or pull it here: docker pull IMAGE' },
+  'executor-failed': { retriable: true, hint: 'for the details: autogit-node logs' },
   unsupported: { retriable: false, hint: 'see the README for what this version supports' },
   'timed-out': { retriable: true, hint: 'autogit-node doctor' },
   'no-terminal': { retriable: false, hint: 'answer by flag: autogit-node help COMMAND' },

@@ -19,6 +19,8 @@ export const NodeRow = z.object({
   runs: z.array(z.number()),
   labels: z.array(z.string()),
   owner: z.enum(['away', 'present', 'playing']).nullable(),
+  /** What takes no new work: `gpu` while only the GPU is its owner's. Absent: nothing, or an agent that does not tell. */
+  paused: z.enum(['gpu', 'all']).optional(),
   because: z.string().nullable(),
 });
 export type NodeRow = z.infer<typeof NodeRow>;

@@ -25,7 +25,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
         code: 'not-approved',
         severity: 'warn',
         sentence: 'this machine is in no mesh yet',
-        fix: 'autogit-node approve   (on an approved machine)',
+        fix: 'on an approved machine: autogit-node approve',
       },
     ];
   const worst = { fail: 0, warn: 1, info: 2 } as const;
@@ -52,7 +52,7 @@ function quorumLines(view: ViewInput, quorum: QuorumView): Attention[] {
         severity: 'fail',
         sentence: quorum.sentence,
         // With a cable out, the others may go on without this machine: force would make two meshes of one.
-        fix: 'autogit-node recover --force   (only if they are switched off and stay so)',
+        fix: 'only if they are switched off and stay so: autogit-node recover --force',
       },
     ];
   const lines: Attention[] = [];
@@ -71,9 +71,9 @@ function quorumLines(view: ViewInput, quorum: QuorumView): Attention[] {
       sentence: quorum.sentence,
       fix:
         left !== undefined
-          ? `autogit-node join   (on ${left})`
+          ? `on ${left}: autogit-node join`
           : quorum.voters.length === 2
-            ? 'autogit-node join --witness   (on a third machine)'
+            ? 'on a third machine: autogit-node join --witness'
             : null,
     });
   return lines;
@@ -152,7 +152,7 @@ function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
         code: 'gitlab-token',
         severity: 'fail',
         sentence: `GitLab answers, but not to this mesh's token: ${seen.because ?? 'it was refused'}; no job is taken`,
-        fix: `autogit-node gitlab connect ${ledger.gitlab.url} --token-env VAR   (VAR: an admin's token, scope api)`,
+        fix: `with an admin's token (scope api) in VAR: autogit-node gitlab connect ${ledger.gitlab.url} --token-env VAR`,
       },
     ];
   return [
@@ -202,8 +202,8 @@ function nodeLines(view: ViewInput, node: NodeRow, quorumHolds: boolean): Attent
   const left = view.ledger?.nodes[node.id]?.left ?? false;
   if (node.state === 'gone')
     return left
-      ? line('node-left', 'info', `autogit-node join   (on ${node.node})`)
-      : line('node-gone', 'warn', quorumHolds ? `autogit-node forget ${node.node}   (if it never comes back)` : null);
+      ? line('node-left', 'info', `on ${node.node}: autogit-node join`)
+      : line('node-gone', 'warn', quorumHolds ? `if it never comes back: autogit-node forget ${node.node}` : null);
   const heard = view.jobs.reports[node.id]?.report.measured;
   return [...gpuLines(node, heard?.gpuProblems ?? []), ...workLines(view, node, quorumHolds, heard, line)];
 }
@@ -213,7 +213,7 @@ const gpuLines = (node: NodeRow, problems: readonly string[]): Attention[] =>
     code: 'gpu-problem',
     severity: 'warn',
     sentence: `${node.node}  ${problem}`,
-    fix: 'autogit-node doctor   (there)',
+    fix: `on ${node.node}: autogit-node doctor`,
   }));
 
 function workLines(
@@ -223,30 +223,29 @@ function workLines(
   heard: Measured | undefined,
   line: (code: string, severity: Attention['severity'], fix: string | null) => Attention[],
 ): Attention[] {
-  if (heard && !heard.healthy) return line('node-unhealthy', 'fail', 'autogit-node doctor   (there)');
+  if (heard && !heard.healthy) return line('node-unhealthy', 'fail', `on ${node.node}: autogit-node doctor`);
   // An agent that refuses is a machine that runs: its own service manager knows more. Of a silent one doctor tells more.
   if (node.state === 'suspect')
     return line(
       'node-suspect',
       'warn',
       view.liveness(node.id).state === 'dead'
-        ? `systemctl status autogit-node   (on ${node.node})`
+        ? `on ${node.node}: systemctl status autogit-node`
         : quorumHolds && node.id !== view.self
           ? 'autogit-node doctor'
           : null,
     );
   if (node.state === 'draining') return line('node-draining', 'info', `autogit-node undrain ${node.node}`);
-  if (heard?.paused === 'all') return line('node-paused', 'info', 'autogit-node resume   (there)');
-  if (heard?.owner === 'playing' && heard.capacity.gpus.length > 0)
-    return line('owner-playing', 'info', 'autogit-node resume --gpu   (there)');
-  if (heard?.paused === 'gpu') return line('gpu-paused', 'info', 'autogit-node resume --gpu   (there)');
+  if (heard?.paused === 'all') return line('node-paused', 'info', `on ${node.node}: autogit-node resume`);
+  if (heard?.owner === 'playing' && heard.capacity.gpus.length > 0) return line('owner-playing', 'info', null);
+  if (heard?.paused === 'gpu') return line('gpu-paused', 'info', `on ${node.node}: autogit-node resume --gpu`);
   if (heard && heard.executors.length === 0 && !view.ledger?.nodes[node.id]?.witness)
     return [
       {
         code: 'no-executor',
         severity: 'warn',
         sentence: `${node.node}  cannot run jobs: Docker does not answer and process is not switched on`,
-        fix: 'autogit-node doctor   (there)',
+        fix: `on ${node.node}: autogit-node doctor`,
       },
     ];
   return [];
@@ -282,7 +281,7 @@ const givenLines = (ledger: Ledger, machines: ReturnType<typeof machinesOf>): At
         code: 'tags-unsatisfiable',
         severity: 'warn',
         sentence,
-        fix: `autogit-node join --label ${tags[0]}   (on a machine that has it)`,
+        fix: `on a machine that has it: autogit-node join --label ${tags[0]}`,
       },
     ];
   });
@@ -294,5 +293,5 @@ const clockLines = (view: ViewInput, ledger: Ledger): Attention[] =>
       code: 'clock',
       severity: 'warn' as const,
       sentence: `the clock of ${nodeName(ledger, node)} is ${span(Math.abs(heard.clockOffMs))} ${heard.clockOffMs > 0 ? 'ahead of' : 'behind'} ${nodeName(ledger, view.self)}'s`,
-      fix: 'timedatectl set-ntp true   (there)',
+      fix: `on ${nodeName(ledger, node)}: sudo timedatectl set-ntp true`,
     }));

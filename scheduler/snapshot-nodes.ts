@@ -20,7 +20,7 @@ function nodeRow(view: ViewInput, ledger: Ledger, machine: Machine): NodeRow {
   const heard = view.jobs.reports[node];
   const configuration = (view.accepted ?? ledger).configuration;
   const address = heard?.report.addresses[0] ?? ledger.nodes[node]?.addresses[0];
-  const { state, because } = stateOf(view, ledger, machine);
+  const { state, because, paused } = stateOf(view, ledger, machine);
   return {
     node: machine.name,
     id: node,
@@ -39,12 +39,13 @@ function nodeRow(view: ViewInput, ledger: Ledger, machine: Machine): NodeRow {
     runs: busyRuns(lookOfView(view, ledger), node).map((run) => run.job),
     labels: machine.measured?.labels ?? [],
     owner: machine.measured?.owner ?? null,
+    ...(paused ? { paused } : {}),
     because,
   };
 }
 
 /** One word, and the sentence behind it when it is not simply well. */
-function stateOf(view: ViewInput, ledger: Ledger, machine: Machine): Pick<NodeRow, 'state' | 'because'> {
+function stateOf(view: ViewInput, ledger: Ledger, machine: Machine): Pick<NodeRow, 'state' | 'because' | 'paused'> {
   const { node, measured, room } = machine;
   const isSelf = node === view.self;
   const away = awayReason(lookOfView(view, ledger), node);
@@ -58,10 +59,12 @@ function stateOf(view: ViewInput, ledger: Ledger, machine: Machine): Pick<NodeRo
   const isLeader = view.leader?.node === node;
   if (listed?.drained) return { state: 'draining', because: 'is drained: it takes no new work' };
   if (measured && !measured.healthy) return { state: 'suspect', because: measured.unhealthyBecause };
-  if (measured?.paused === 'all') return { state: 'paused', because: measured.pausedBecause ?? 'paused by its owner' };
+  if (measured?.paused === 'all')
+    return { state: 'paused', paused: 'all', because: measured.pausedBecause ?? 'paused by its owner' };
   if (measured && measured.capacity.gpus.length > 0 && (measured.paused === 'gpu' || measured.owner === 'playing'))
     return {
       state: isLeader ? 'leader' : 'paused',
+      paused: 'gpu',
       because: measured.pausedBecause ?? 'owner is playing: no GPU work',
     };
   if (isLeader) return { state: 'leader', because: null };

@@ -203,7 +203,9 @@ export class LocalApi implements AgentApi {
   #nodeNamed(name: string): NodeId {
     const entry = Object.entries(this.#ledger().nodes).find(([id, node]) => id === name || node.name === name);
     if (!entry)
-      throw new AutogitError('bad-flag', `no machine is called ${name}`, { hint: 'autogit-node status lists them' });
+      throw new AutogitError('bad-flag', `no machine is called ${name}`, {
+        hint: 'they are listed by: autogit-node status',
+      });
     return entry[0];
   }
 }

@@ -98,7 +98,7 @@ async function pickOne({ options, signal }: Joining, meshes: FoundMesh[]): Promi
   const [first] = meshes as [FoundMesh];
   if (!hasTerminal(options))
     throw new AutogitError('no-mesh', `several meshes answer: ${listed}`, {
-      hint: `autogit-node join --mesh ${called(first)}   (or another of them)`,
+      hint: `name one of them: autogit-node join --mesh ${called(first)}`,
     });
   for (;;) {
     const question = `Several meshes answer: ${listed}. Which one? [${called(first)}]`;

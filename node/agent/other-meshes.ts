@@ -101,6 +101,6 @@ export function otherMeshLines(ledger: Ledger | null, others: readonly OtherMesh
     code: 'other-mesh',
     severity: isAlone ? 'warn' : 'info',
     sentence: `another mesh "${shown(name)}" (id ${id.slice(0, 8)}, with ${member}) is on this LAN`,
-    fix: 'autogit-node leave && autogit-node join --switch   (to move this machine there)',
+    fix: 'to move this machine there: autogit-node leave && autogit-node join --switch',
   }));
 }

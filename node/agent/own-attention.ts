@@ -24,7 +24,7 @@ export function withOwnAttention(
       code: 'no-link',
       severity: 'fail',
       sentence: `${cut.slice(0, cut.indexOf(': '))}: the others may go on without this machine`,
-      fix: 'ip -br addr   (plug in the cable, or join the Wi-Fi)',
+      fix: 'plug in the cable, or join the Wi-Fi; then look: ip -br addr',
     });
   return [...lines, ...more].sort((a, b) => worst[a.severity] - worst[b.severity]);
 }

@@ -36,7 +36,7 @@ async function mayLeave(options: JoinOptions, self: NodeId, store: Store): Promi
   const runs = (await store.runs()).length;
   if (runs > 0)
     throw new AutogitError('unsupported', `${runs} jobs of this machine's mesh have not ended here`, {
-      hint: 'autogit-node join   (let them end), then leave, and join --switch again',
+      hint: 'let them end, then leave, and join --switch again: autogit-node join',
     });
   const { committed } = await store.load();
   const others = Object.entries(committed?.nodes ?? {})
@@ -47,7 +47,7 @@ async function mayLeave(options: JoinOptions, self: NodeId, store: Store): Promi
   const question = `This machine is in mesh "${committed.mesh.name}" with ${listed(others)}. ${stays}\nLeave it for another mesh?`;
   if (!hasTerminal(options))
     throw new AutogitError('no-terminal', `this machine is not alone in its mesh "${committed.mesh.name}"`, {
-      hint: 'autogit-node join --switch   (on a terminal: it asks)',
+      hint: 'on a terminal, where it asks: autogit-node join --switch',
     });
   if (!(await confirm(question, false, options)))
     throw new AutogitError('not-approved', 'left as it was', { hint: 'autogit-node join' });
@@ -78,15 +78,15 @@ export async function finishSwitch(home: string): Promise<void> {
 export function checkMeshFlags(options: JoinOptions, mesh: Ledger['mesh'], lines: Lines): void {
   const { typed, invite, found } = options;
   const isOther = (name: string | null): name is string => name !== null && ![mesh.name, mesh.id].includes(name);
-  const wrong: [key: string, what: string][] = [];
-  if (isOther(options.mesh)) wrong.push(['mesh', `--mesh ${options.mesh}`]);
-  if (found && isOther(found.name)) wrong.push(['new', `--new ${found.name}`]);
-  if (invite !== null) wrong.push(['invite', '--invite']);
-  for (const [key, what] of wrong) {
-    const sentence = `this machine is in mesh "${mesh.name}" already, so that ${what} cannot be obeyed`;
+  const wrong: [key: string, value: string][] = [];
+  if (isOther(options.mesh)) wrong.push(['mesh', options.mesh]);
+  if (found && isOther(found.name)) wrong.push(['new', found.name]);
+  if (invite !== null) wrong.push(['invite', 'CODE']);
+  for (const [key, value] of wrong) {
+    const sentence = `this machine is in mesh "${mesh.name}" already, so that --${key}${key === 'invite' ? '' : ` ${value}`} cannot be obeyed`;
     if (typed.includes(key))
       throw new AutogitError('bad-flag', sentence, {
-        hint: `autogit-node join   (to stay in "${mesh.name}"), or autogit-node join --switch ${what.replace('--invite', '--invite CODE')}`,
+        hint: `leave it out to stay in "${mesh.name}"; to go there: autogit-node join --switch --${key} ${value}`,
       });
     lines.warn('mesh', sentence);
   }

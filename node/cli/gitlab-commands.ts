@@ -36,7 +36,7 @@ function secretOf(variable: string): string {
   const value = process.env[variable];
   if (value === undefined || value.trim() === '')
     throw new AutogitError('bad-flag', `the variable ${variable} is empty or not set`, {
-      hint: `export ${variable}=… , then the same command again`,
+      hint: `the same command again, after: export ${variable}=…`,
     });
   return value.trim();
 }
@@ -84,7 +84,7 @@ function checkUrl(text: string): string {
   // Never printed back: it would stand in the scrollback, and in whatever keeps it.
   if (/^gl[a-z]{1,8}-|^[\w-]{20,}$/.test(text))
     throw new AutogitError('bad-flag', 'this looks like a token; here comes the address of GitLab', {
-      hint: 'autogit-node gitlab connect http://gitlab.lan   (then the token is asked for, and stays hidden)',
+      hint: 'the token is asked for, and stays hidden: autogit-node gitlab connect http://gitlab.lan',
     });
   const url = URL.canParse(text) ? new URL(text) : null;
   if (!url || !/^https?:$/.test(url.protocol)) throw new AutogitError('bad-flag', `"${text}" is no http(s) address`);
@@ -98,7 +98,7 @@ async function askToken(context: Context, isOptional: boolean): Promise<string |
   const prompt = promptOf(context);
   if (!hasTerminal(prompt) || prompt.yes)
     throw new AutogitError('bad-flag', 'a token is missing', {
-      hint: 'autogit-node gitlab connect URL --token-env VAR (an admin token with scope api)',
+      hint: 'an admin token with scope api in VAR: autogit-node gitlab connect URL --token-env VAR',
     });
   const token = await askHidden('admin token (scope api; it stays hidden):', prompt);
   if (token === '') throw new AutogitError('bad-flag', 'a token is missing');

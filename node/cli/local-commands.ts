@@ -47,7 +47,7 @@ async function refuseSecond(home: string): Promise<void> {
     });
   if (where === null) return;
   throw new AutogitError('agent-running', `this machine ${where} already (${shownProcess(home)})`, {
-    hint: 'autogit-node status   (to end that agent: autogit-node leave; a second one needs its own --home DIR)',
+    hint: 'a second one needs its own --home DIR; how that one is: autogit-node status',
   });
 }
 

@@ -22,9 +22,9 @@ async function change(context: Context, agent: AgentClient, asked: Change): Prom
   else if (outcome.state === 'done') context.out.data(shown(outcome.because));
   if (outcome.state === 'done') return exit.ok;
   if (outcome.state === 'refused')
-    throw new AutogitError('unsupported', outcome.because, { hint: 'autogit-node status shows the mesh' });
+    throw new AutogitError('unsupported', outcome.because, { hint: 'the mesh is shown by: autogit-node status' });
   throw new AutogitError('no-leader', `it is not known whether this was done: ${outcome.because}`, {
-    hint: 'look at autogit-node status, and ask again',
+    hint: 'ask again after a look at: autogit-node status',
   });
 }
 
@@ -123,7 +123,7 @@ export async function forget(context: Context): Promise<number> {
   const self = nodes.find((row) => row.self && [row.node, row.id].includes(nodeOf(context)));
   if (self)
     throw new AutogitError('unsupported', `${self.node} is this machine`, {
-      hint: 'autogit-node leave; to remove it, type forget on another machine',
+      hint: 'to remove it, type forget on another machine; to end its agent: autogit-node leave',
     });
   const question = `Remove ${nodeOf(context)} for good? It must be let in again to come back.`;
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;

@@ -91,10 +91,10 @@ function usage(error: CommanderError, argv: readonly string[]): AutogitError {
   const [sentence = '', guess] = error.message.replace(/^error: /, '').split('\n');
   const words = ` ${argv.join(' ')} `;
   const named = commands.findLast(({ path }) => words.includes(` ${path} `));
-  const help = `see autogit-node ${named ? `${named.path} ` : ''}--help`;
+  const help = `autogit-node ${named ? `${named.path} ` : ''}--help`;
   return new AutogitError('bad-flag', sentence, {
     cause: error,
-    hint: guess ? `${guess.replace(/^\(|\?\)$/g, '').replace(/^Did/, 'did')}? ${help}` : help,
+    hint: guess ? `${guess.replace(/^\(|\?\)$/g, '').replace(/^Did/, 'did')}? See: ${help}` : help,
   });
 }
 
@@ -121,8 +121,9 @@ function refuseUnknownWords(argv: readonly string[]): void {
   const words = isHelp ? [...top, 'help'] : under;
   if (words.length === 0 || words.includes(second) || takesArguments) return;
   const near = nearWord(second, words);
-  throw new AutogitError('bad-flag', `unknown command '${isHelp ? '' : `${first} `}${second}'`, {
-    hint: `${near === null ? '' : `did you mean ${isHelp ? '' : `${first} `}${near}? `}see autogit-node ${isHelp ? '' : `${first} `}--help`,
+  const group = isHelp ? '' : `${first} `;
+  throw new AutogitError('bad-flag', `unknown command '${group}${second}'`, {
+    hint: `${near === null ? '' : `did you mean ${group}${near}? See: `}autogit-node ${group}--help`,
   });
 }
 
@@ -157,10 +158,10 @@ async function start(
   signal: AbortSignal,
 ): Promise<number> {
   const settings: Settings = await loadSettings(command.path, given).catch((error: unknown) => {
-    if (!(error instanceof AutogitError) || error.hint !== 'see autogit-node --help') throw error;
+    if (!(error instanceof AutogitError) || error.hint !== 'autogit-node --help') throw error;
     throw new AutogitError(error.code, error.message, {
       cause: error,
-      hint: `see autogit-node ${command.path} --help`,
+      hint: `autogit-node ${command.path} --help`,
     });
   });
   const out = processOutput({ quiet: settings.isOn('quiet') });

@@ -32,7 +32,7 @@ async function answerTo(
   if (options.yes) return fallback;
   if (!hasTerminal(options))
     throw new AutogitError('no-terminal', `nobody can answer: ${question}`, {
-      hint: 'answer by flag, or take the default with --yes (autogit-node help COMMAND)',
+      hint: 'answer by flag, or take the default with --yes: autogit-node help COMMAND',
     });
   const { createInterface } = await import('node:readline/promises');
   const mine = turn();

@@ -12,7 +12,7 @@ export async function recover(context: Context): Promise<number> {
   const { settings, out } = context;
   if (!settings.isOn('recover.force'))
     throw new AutogitError('bad-flag', 'recover lets this machine go on alone, without a majority of the voters', {
-      hint: 'see autogit-node status first; if the others are gone for good: autogit-node recover --force',
+      hint: 'look at status first; if the others are gone for good: autogit-node recover --force',
     });
   const agent = await agentOf(context);
   const { refused, off } = await agent.recovery();

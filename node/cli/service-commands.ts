@@ -50,7 +50,7 @@ function scopeOf({ settings }: Context): Scope {
   const isSystem = system || (!user && isRoot);
   if (isSystem && !isRoot)
     throw new AutogitError('bad-flag', 'a system service needs root', {
-      hint: 'sudo autogit-node service install --system, or --user',
+      hint: 'leave --system out, or: sudo autogit-node service install --system',
     });
   const config = process.env.XDG_CONFIG_HOME || join(homedir(), '.config');
   const data = process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share');

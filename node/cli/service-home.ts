@@ -48,7 +48,7 @@ export function systemHomes(env: Environment = process.env): { from: string; to:
   if (running.length === 1 || all.length === 1) return { from: (running[0] ?? all[0]) as string, to: systemHome };
   if (all.length === 0) return { from: systemHome, to: systemHome };
   throw new AutogitError('bad-flag', `two homes on this machine have an identity: ${all.join(' and ')}`, {
-    hint: `autogit-node service install --home ${running[0] ?? all[0]}   (or the other one)`,
+    hint: `say which: autogit-node service install --home ${running[0] ?? all[0]}`,
   });
 }
 
@@ -75,14 +75,14 @@ export async function endAgent(home: string): Promise<boolean> {
   for (const end = performance.now() + endsWithinMs; performance.now() < end; await setTimeout(100))
     if (!isRunning(home)) return true;
   throw new AutogitError('agent-running', `the agent of ${home} was asked to leave, and still runs`, {
-    hint: `kill ${agentProcess(home)?.pid ?? 'PID'}   (then autogit-node service install again)`,
+    hint: `end it, then type service install again: kill ${agentProcess(home)?.pid ?? 'PID'}`,
   });
 }
 
 /** Moves a whole home, to another disk if need be, and makes it this user's. */
 export function moveHome(from: string, to: string): void {
   if (hasIdentity(to))
-    throw new AutogitError('home-unwritable', `${to} has an identity already`, { hint: `--home ${to}` });
+    throw new AutogitError('home-unwritable', `${to} has an identity already`, { hint: `say --home ${to}` });
   mkdirSync(dirname(to), { recursive: true });
   rmSync(places(from).socket, { force: true });
   // An empty one, or one with a log only, may have been left there.

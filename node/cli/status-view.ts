@@ -79,7 +79,8 @@ function nodeTable({ nodes }: StatusSnapshot, form: ViewForm): string {
     const name = `${node.self ? '*' : ' '} ${node.node}`;
     const row = [
       name,
-      node.state,
+      // Jobs without a GPU still come.
+      node.state === 'paused' && node.paused === 'gpu' ? 'gpu paused' : node.state,
       String(node.runs.length),
       cpu,
       memory,

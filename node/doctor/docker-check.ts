@@ -57,7 +57,8 @@ function get(address: string, path: string): Promise<unknown> {
   });
 }
 
-const install = 'curl -fsSL https://get.docker.com | sh   (or allow jobs without isolation: --executor process)';
+const install =
+  'allow jobs without isolation (--executor process), or install it: curl -fsSL https://get.docker.com | sh';
 
 /** Engine, API and cgroups. No engine is a warning: the process executor needs none. */
 export async function checkDocker(named: string | null): Promise<Finding> {
@@ -81,7 +82,7 @@ export async function checkDocker(named: string | null): Promise<Finding> {
       'docker',
       'warn',
       denied ? `${address} may not be used by this user` : `${address} does not answer: ${(error as Error).message}`,
-      denied ? 'sudo usermod -aG docker "$USER", then log in again' : 'sudo systemctl start docker',
+      denied ? 'log in again after: sudo usermod -aG docker "$USER"' : 'sudo systemctl start docker',
     );
   }
 }

@@ -85,7 +85,7 @@ export async function checkDisk(home: string): Promise<Finding> {
   const { blocks, bavail, bsize } = await statfs(nearest(home));
   const share = blocks > 0 ? bavail / blocks : 1;
   const said = `${showBytes(bavail * bsize)} of ${showBytes(blocks * bsize)} free`;
-  const fix = 'docker system prune; or make room on this disk';
+  const fix = 'make room on this disk, for example: docker system prune';
   if (share < 0.01) return finding('disk', 'fail', `${said}: less than 1 %, no job may begin here`, fix);
   return share < 0.1 ? finding('disk', 'warn', said, fix) : finding('disk', 'ok', said);
 }
@@ -98,7 +98,7 @@ export async function checkGpus(): Promise<Finding> {
       'gpu',
       'fail',
       `the NVIDIA driver says: ${nvidia.problems[0]}`,
-      'sudo nvidia-smi; after an update of the driver: reboot',
+      'after an update of the driver: sudo reboot',
     );
   if (!nvidia.isInstalled && vendors.includes('0x10de'))
     return finding(

@@ -52,7 +52,7 @@ async function checkMulticast({ mdns, listen }: Wanted, interfaces: Interfaces):
         'discovery',
         'warn',
         'mDNS is switched off: machines are found by known addresses and --peer only',
-        'autogit-node config   (mdns: where it was switched off; on is the default)',
+        'on is the default; see where mdns was switched off: autogit-node config',
       ),
     ];
   if (addresses.length === 0) return [];

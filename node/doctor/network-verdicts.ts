@@ -31,7 +31,7 @@ export function multicastVerdict(
       'discovery',
       'warn',
       `${where} has no multicast, so machines there are not found by themselves`,
-      `sudo ip link set ${face.name} multicast on; or join with --peer ADDRESS`,
+      `join with --peer ADDRESS, or: sudo ip link set ${face.name} multicast on`,
     );
   return finding(
     'discovery',
@@ -50,13 +50,13 @@ export function reachVerdict(node: string, at: HostPort, result: 'accepted' | 'r
       'reach',
       'warn',
       `${where} refuses: the machine is up, but no agent listens there`,
-      `on ${node}: autogit-node status; if it has another port now: join --peer ADDRESS:PORT`,
+      `join --peer ADDRESS:PORT if it has another port now; else, on ${node}: autogit-node status`,
     );
   return finding(
     'reach',
     'warn',
     `${where} does not answer: it is off, elsewhere now, or its firewall drops ${at.port}/tcp`,
-    `on ${node}: ${allow('ufw', at.port, 'tcp')} (or what its firewall is told by), and autogit-node doctor`,
+    `doctor on ${node} says more; where ufw is its firewall: ${allow('ufw', at.port, 'tcp')}`,
   );
 }
 

@@ -88,7 +88,7 @@ export class DockerExecutor implements Executor {
     const name = spec.image ?? this.#options.defaultImage ?? null;
     if (name === null)
       throw new AutogitError('image-missing', 'the job names no image, and this node has no default', {
-        hint: 'add image: to the job, or start this node with --default-image NAME (defaultImage: in its autogit.yml)',
+        hint: 'add image: to the job, or start this node with --default-image NAME, which is defaultImage: in its autogit.yml',
       });
     const note = (sentence: string): void => this.#options.note?.(spec.run, sentence);
     const docker = await this.#docker();
@@ -299,7 +299,7 @@ export class DockerExecutor implements Executor {
       if (statusOf(cause) !== 409)
         throw new AutogitError('executor-failed', `cannot make the jobs' network: ${sentenceOf(cause)}`, {
           cause,
-          hint: 'docker network prune frees address ranges; the br_netfilter module must be loadable: modprobe br_netfilter',
+          hint: 'load br_netfilter (modprobe) where it is missing; address ranges become free by: docker network prune',
         });
     }
     return name;
@@ -327,7 +327,7 @@ const noDocker = (cause: unknown): never => {
   const refused = (cause as { code?: string }).code === 'EACCES';
   throw new AutogitError('no-docker', `no Docker Engine answers: ${(cause as Error).message}`, {
     cause,
-    ...(refused && { hint: 'let this user use it: sudo usermod -aG docker $USER, then log in again' }),
+    ...(refused && { hint: 'let this user use it, and log in again: sudo usermod -aG docker "$USER"' }),
   });
 };
 

@@ -55,7 +55,7 @@ const missing = (image: string, cause: unknown): AutogitError => {
   const text = sentenceOf(cause);
   return new AutogitError('image-missing', `image ${image} cannot be pulled: ${text}`, {
     cause,
-    hint: `on this machine: docker pull ${image}; or make its registry reachable, or name another image in the job`,
+    hint: `make its registry reachable, name another image in the job, or on this machine: docker pull ${image}`,
   });
 };
 

@@ -162,7 +162,7 @@ function failureOf(name: string, code: number | null, killed: NodeJS.Signals | n
     .slice(-6)
     .join('\n');
   const hint = redirectShape.test(said)
-    ? ' (GitLab sends git to another address, and the job token goes to no other: connect the address that GitLab itself uses: autogit-node gitlab connect URL)'
+    ? '; GitLab sends git to another address, and the job token goes to no other: connect the address that GitLab itself uses: autogit-node gitlab connect URL'
     : '';
   const sentence = `git ${name} failed (${killed ?? `exit ${code}`}): ${said}${hint}`;
   return new SourcesFailure(sentence, killed !== null || awayShapes.test(said));

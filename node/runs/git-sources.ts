@@ -69,7 +69,7 @@ export class GitSources {
     } catch (cause) {
       throw new AutogitError('unsupported', 'this machine has no git: only jobs with GIT_STRATEGY: none can run here', {
         cause,
-        hint: 'install git (apt install git)',
+        hint: 'install git: sudo apt-get install git',
       });
     }
   }

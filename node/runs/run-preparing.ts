@@ -62,7 +62,7 @@ async function makePlace(scene: RunScene, executor: Executor, spec: ExecutorSpec
   } catch (error) {
     scene.checkEnd();
     const isImage = error instanceof AutogitError && error.code === 'image-missing';
-    const hint = error instanceof AutogitError ? ` (${error.hint})` : '';
+    const hint = error instanceof AutogitError ? `; ${error.hint}` : '';
     throw new RunFailed(isImage ? 'image-pull' : 'system', `${(error as Error).message}${hint}`);
   }
 }
@@ -106,7 +106,7 @@ async function getSources(scene: RunScene, workspace: Workspace): Promise<void> 
     } catch (error) {
       if (error instanceof RunFailed) throw error;
       if (error instanceof SourcesFailure && error.isAway) return { kind: 'away', because: error.message };
-      const hint = error instanceof AutogitError ? ` (${error.hint})` : '';
+      const hint = error instanceof AutogitError ? `; ${error.hint}` : '';
       return { kind: 'refused', because: `${(error as Error).message}${hint}`, disowned: false };
     }
   });

@@ -109,7 +109,7 @@ describe('exit codes without an agent', () => {
   it.skipIf(process.getuid?.() !== 0)('join as root asks who jobs are, before it makes anything', async () => {
     const none = join(dir, 'asked');
     const refused = await cli(['--home', none, '--no-input', 'join', '--new', '--no-mdns', '--executor', 'process']);
-    failing(2, /needs the user that jobs run as/, /--user NAME .*--user root: jobs are root/)(refused);
+    failing(2, /needs the user that jobs run as/, /--user root: jobs are root.*: autogit-node join --executor process --user NAME/)(refused);
     expect(existsSync(none)).toBe(false);
   });
 
@@ -230,7 +230,7 @@ describe('with an agent', () => {
     expect(second.code).toBe(1);
     expect(second.stderr).toMatch(
       new RegExp(
-        `error: this machine is in mesh home already \\(pid ${agent.pid}, up \\d.*\\)\\nfix: autogit-node status`,
+        `error: this machine is in mesh home already \\(pid ${agent.pid}, up \\d.*\\)\\nfix: a second one needs its own --home DIR; how that one is: autogit-node status`,
       ),
     );
     expect((await here('status')).code).toBe(0);
@@ -337,7 +337,7 @@ describe('with an agent', () => {
     )(await here('--quiet', 'join', '--new', '--no-mdns', '--no-input'));
     writeFileSync(join(home, 'identity.key'), key);
     rmSync(join(home, 'store', 'level'), { recursive: true });
-    expect((await here('doctor')).stdout).toMatch(/^fail\tstore\t.*\tmv /m);
+    expect((await here('doctor')).stdout).toMatch(/^fail\tstore\t.*: mv \S+\/store \S+\.damaged$/m);
     failing(1, /is damaged/, /mv /)(await here('--quiet', 'join', '--new', '--no-mdns', '--no-input'));
   });
 

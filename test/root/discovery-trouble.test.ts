@@ -197,7 +197,7 @@ describe('doctor', () => {
       'ok reach kang at 10.77.0.1:7117 answers',
     ]);
     expect(await doctor({ isRunning: false, mdns: false, nodes: [] })).toEqual([
-      'warn discovery mDNS is switched off: machines are found by known addresses and --peer only -> autogit-node config   (mdns: where it was switched off; on is the default)',
+      'warn discovery mDNS is switched off: machines are found by known addresses and --peer only -> on is the default; see where mdns was switched off: autogit-node config',
       "warn port 7117/tcp is taken: join will use the next free one -> sudo ss -ltnp 'sport = :7117'",
     ]);
 

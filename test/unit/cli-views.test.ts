@@ -87,7 +87,7 @@ const snapshot: StatusSnapshot = {
       code: 'owner',
       severity: 'info',
       sentence: 'desktop-2  owner is playing since 19:42: no GPU work',
-      fix: 'autogit-node resume --gpu   (there)',
+      fix: 'on desktop-2: autogit-node resume --gpu',
     },
   ],
 };
@@ -106,9 +106,21 @@ describe('status', () => {
         '  desktop-2  paused  0     12%  22/32 GiB   RTX 5080 (owner)  0.4 s  0.1.0',
         '  kang       leader  1     58%  20/126 GiB  -                 0.2 s  0.1.0',
         '',
-        '# desktop-2  owner is playing since 19:42: no GPU work   -> autogit-node resume --gpu   (there)',
+        '# desktop-2  owner is playing since 19:42: no GPU work   -> on desktop-2: autogit-node resume --gpu',
       ].join('\n'),
     );
+  });
+
+  it('a machine whose GPU alone is paused is not shown as paused: other jobs still come', () => {
+    const states = (paused: 'gpu' | 'all'): string[] => {
+      const nodes = snapshot.nodes.map((node) => (node.node === 'desktop-2' ? { ...node, paused } : node));
+      const lines = statusView({ ...snapshot, nodes }, people).split('\n');
+      return lines.filter((line) => line.startsWith('  desktop-2')).map((line) => line.slice(13, 25).trim());
+    };
+    expect([...states('gpu'), ...states('all')].map((text) => text.replace(/ {2,}.*/, ''))).toEqual([
+      'gpu paused',
+      'paused',
+    ]);
   });
 
   it('stays within 100 characters and 9 columns for people', () => {

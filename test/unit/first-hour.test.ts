@@ -33,11 +33,7 @@ describe('how this program is called', () => {
       'fix: npx autogit-node status; npx autogit-node gitlab connect URL',
     );
     expect(asTyped('npx autogit-node join', name)).toBe('npx autogit-node join');
-    for (const text of [
-      'in the group autogit-node (system service)',
-      '/opt/autogit-node/0.1.0',
-      'autogit-node runs here',
-    ])
+    for (const text of ['in its group, autogit-node', '/opt/autogit-node/0.1.0', 'autogit-node runs here'])
       expect(asTyped(text, name)).toBe(text);
   });
 });

@@ -16,7 +16,7 @@ describe('a GPU that does not work', () => {
         code: 'gpu-problem',
         severity: 'warn',
         sentence: 'desktop-2  Driver/library version mismatch',
-        fix: 'autogit-node doctor   (there)',
+        fix: 'on desktop-2: autogit-node doctor',
       },
     ]);
     const tell = (words: typeof well) =>

@@ -18,7 +18,7 @@ describe("the user of a process executor's jobs", () => {
     expect(thrown).toMatchObject({
       code: 'bad-flag',
       message: expect.stringContaining('user that jobs run as'),
-      hint: expect.stringMatching(/--user NAME.*--user root: jobs are root/),
+      hint: expect.stringMatching(/--user root: jobs are root.*: autogit-node join --executor process --user NAME$/),
     });
   });
 
@@ -31,7 +31,9 @@ describe("the user of a process executor's jobs", () => {
   });
 
   it('a home whose jobs were root before goes on, and says so', () => {
-    expect(ask(['process'], null, { ranSo: true })).toMatch(/as before.*\n-> autogit-node join .*--user root/);
+    expect(ask(['process'], null, { ranSo: true })).toMatch(
+      /as before.*\n-> name a user .*--user root.*: autogit-node join/,
+    );
     const last = (executor: string, user?: string) => ({
       executors: { value: [executor], source: 'flag' as const },
       ...(user && { user: { value: user, source: 'flag' as const } }),

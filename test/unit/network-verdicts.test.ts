@@ -20,7 +20,7 @@ describe('what doctor says of the network', () => {
     });
     expect(found(false, false)).toMatchObject({
       sentence: '10.0.0.5 (eth0) has no multicast, so machines there are not found by themselves',
-      fix: 'sudo ip link set eth0 multicast on; or join with --peer ADDRESS',
+      fix: 'join with --peer ADDRESS, or: sudo ip link set eth0 multicast on',
     });
   });
 
@@ -41,7 +41,7 @@ describe('what doctor says of the network', () => {
     expect(reachVerdict('kang', at, 'silent')).toMatchObject({
       state: 'warn',
       sentence: expect.stringContaining('its firewall drops 7117/tcp'),
-      fix: expect.stringContaining('on kang: sudo ufw allow 7117/tcp'),
+      fix: expect.stringContaining('where ufw is its firewall: sudo ufw allow 7117/tcp'),
     });
     expect(portVerdict(true)).toMatchObject({ state: 'ok' });
     expect(portVerdict(false)).toMatchObject({ state: 'warn', fix: "sudo ss -ltnp 'sport = :7117'" });

@@ -6,7 +6,7 @@ const noQuorum = {
   code: 'no-quorum',
   severity: 'fail' as const,
   sentence: 'no quorum: desktop-2 or kang must come back',
-  fix: 'autogit-node recover --force   (only if they are switched off and stay so)',
+  fix: 'only if they are switched off and stay so: autogit-node recover --force',
 };
 const status = (leader: StatusSnapshot['leader'] = null) =>
   ({ attention: leader ? [] : [noQuorum], nodes: [{}, {}, {}], leader }) as unknown as StatusSnapshot;

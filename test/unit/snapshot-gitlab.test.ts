@@ -26,7 +26,7 @@ describe('attention of GitLab', () => {
     expect(attention(lab)[0]).toMatchObject({
       code: 'gitlab-token',
       sentence: `GitLab answers, but not to this mesh's token: ${because}; no job is taken`,
-      fix: "autogit-node gitlab connect http://gitlab --token-env VAR   (VAR: an admin's token, scope api)",
+      fix: "with an admin's token (scope api) in VAR: autogit-node gitlab connect http://gitlab --token-env VAR",
     });
   });
 
@@ -53,7 +53,7 @@ describe('attention of GitLab', () => {
     expect(attention(lab).map(({ code, fix }) => [code, fix])).toEqual([
       ['runner-token', "autogit-node gitlab connect http://gitlab --runner-token-env VAR --tags 'fast,gpu'"],
       ['runner-lost', null],
-      ['tags-unsatisfiable', 'autogit-node join --label fast   (on a machine that has it)'],
+      ['tags-unsatisfiable', 'on a machine that has it: autogit-node join --label fast'],
       ['job-rescue', null],
     ]);
   });

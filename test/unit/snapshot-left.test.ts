@@ -24,14 +24,14 @@ describe('machines that are away', () => {
       'left 4 min ago: its agent was ended, or the machine sleeps',
     ]);
     expect(seen.attention.filter(({ code }) => code === 'node-left')).toEqual([
-      expect.objectContaining({ severity: 'info', fix: 'autogit-node join   (on kang)' }),
+      expect.objectContaining({ severity: 'info', fix: 'on kang: autogit-node join' }),
     ]);
     const died = snapshot({
       ...view,
       liveness: (node) => (node === 'kang' ? { state: 'dead', since: lab.at - 1000 } : { state: 'alive', since: 0 }),
     });
     expect(died.attention.find(({ code }) => code === 'node-suspect')?.fix).toBe(
-      'systemctl status autogit-node   (on kang)',
+      'on kang: systemctl status autogit-node',
     );
   });
 });

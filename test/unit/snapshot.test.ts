@@ -342,12 +342,13 @@ describe('status', () => {
       { node: 'laptop', address: '192.168.1.9:7117', words: 'coral-sixty-lamp-otter' },
     ]);
     expect(seen.nodes.map((node) => node.state)).toEqual(['gone', 'paused', 'leader']);
+    expect(seen.nodes.map((node) => node.paused)).toEqual([undefined, 'gpu', undefined]);
     expect(seen.attention.map((line) => [line.code, line.severity, line.fix])).toEqual([
       ['quorum-at-risk', 'warn', null],
-      ['node-gone', 'warn', 'autogit-node forget desktop-1   (if it never comes back)'],
+      ['node-gone', 'warn', 'if it never comes back: autogit-node forget desktop-1'],
       ['tags-unsatisfiable', 'warn', 'autogit-node why 1'],
       ['machine-waiting', 'info', 'autogit-node approve laptop --words coral-sixty-lamp-otter'],
-      ['owner-playing', 'info', 'autogit-node resume --gpu   (there)'],
+      ['owner-playing', 'info', null],
     ]);
     expect(seen.attention[4]?.sentence).toBe('desktop-2  owner is playing since 19:42: no GPU work');
   });
@@ -387,7 +388,7 @@ describe('status', () => {
     expect(alone.attention.map((line) => [line.sentence, line.fix])).toEqual([
       [
         'no quorum: desktop-2 or kang must come back',
-        'autogit-node recover --force   (only if they are switched off and stay so)',
+        'only if they are switched off and stay so: autogit-node recover --force',
       ],
       ['desktop-2  has not answered for 100 s', null],
       ['kang  has not answered for 100 s', null],
