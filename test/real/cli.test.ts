@@ -109,7 +109,11 @@ describe('exit codes without an agent', () => {
   it.skipIf(process.getuid?.() !== 0)('join as root asks who jobs are, before it makes anything', async () => {
     const none = join(dir, 'asked');
     const refused = await cli(['--home', none, '--no-input', 'join', '--new', '--no-mdns', '--executor', 'process']);
-    failing(2, /needs the user that jobs run as/, /--user root: jobs are root.*: autogit-node join --executor process --user NAME/)(refused);
+    failing(
+      2,
+      /needs the user that jobs run as/,
+      /--user root: jobs are root.*: autogit-node join --executor process --user NAME/,
+    )(refused);
     expect(existsSync(none)).toBe(false);
   });
 
