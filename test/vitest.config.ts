@@ -30,7 +30,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     maxWorkers: 2,
     projects: [
-      project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts']),
+      project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts', 'test/docs.test.ts']),
       project('sim', ['test/sim/**/*.test.ts'], { testTimeout: 600_000 }),
       project('real', ['test/practice/**/*.test.ts', 'test/real/**/*.test.ts'], { testTimeout: 60_000 }),
       project('root', ['test/root/**/*.test.ts'], {

@@ -30,7 +30,7 @@ import { Webhooks } from './webhooks.ts';
 /**
  * A stand-in for GitLab 19: a real HTTP server with its state on disk that speaks as GitLab does to runners, to REST,
  * GraphQL and Git clients, so that the mesh can be tried and tested without the 8 GB of a GitLab. It is not GitLab, and
- * says so everywhere. Facts: shared/gitlab-contract.md.
+ * says so everywhere. Facts: docs/gitlab-contract.md.
  */
 export interface PracticeOptions {
   /** Created when missing (0700). The same folder again = the same GitLab. */

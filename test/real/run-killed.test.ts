@@ -93,7 +93,7 @@ only:
     expect(text.match(/Running with autogit-node/g)).toHaveLength(1);
   });
 
-  it('fails the run, and never runs it again, when nothing of it is left', async () => {
+  it('fails the run, and never runs it again, when nothing of it is left (SAFETY J4)', async () => {
     lab = await RunLab.start({ '.gitlab-ci.yml': 'only:\n  script: ["echo begun; echo $$ > ../pid; sleep 600"]\n' });
     configure();
     const first = agent('take');

@@ -307,7 +307,7 @@ describe('a node takes a grant', () => {
     expect(lab.node('desktop-1').jobs.own.reserved).toEqual({});
   });
 
-  it('uses a grant once, whatever the network repeats', () => {
+  it('uses a grant once, whatever the network repeats (SAFETY J5)', () => {
     const lab = quiet();
     for (let count = 0; count < 3; count += 1)
       lab.feed('desktop-1', { kind: 'heard', from: 'kang', message: grantTo() });

@@ -66,7 +66,7 @@ describe('what SAFETY L4 warns of: the old and the new majority can be disjoint'
     expect(hasQuorum(joint(old, next), these(oldHave + nextHave))).toBe(true);
   });
 
-  it('is two majorities, never a sum', () => {
+  it('is two majorities, never a sum (SAFETY L2)', () => {
     expect(hasQuorum(joint('A2', 'B2 C2 D2'), these('BCD'))).toBe(false);
     expect(hasQuorum(joint('A2', 'B2 C2 D2'), these('ABC'))).toBe(true);
   });

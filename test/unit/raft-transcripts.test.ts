@@ -158,7 +158,7 @@ describe('losing the leader', () => {
 });
 
 describe('voters come and go', () => {
-  it('takes a voter out after a minute of death and back at once', () => {
+  it('takes a voter out after a minute of death and back at once (SAFETY L14)', () => {
     const cluster = mesh('kang', 'desktop-1', 'desktop-2');
     cluster.kill('desktop-2');
     cluster.run(58_000);
@@ -169,7 +169,7 @@ describe('voters come and go', () => {
     cluster.until(() => Object.keys(cluster.voters('kang')).length === 3, 1000, 'it votes again');
   });
 
-  it('never shrinks below two by itself', () => {
+  it('never shrinks below two by itself (SAFETY L13)', () => {
     const cluster = mesh('kang', 'desktop-1');
     cluster.kill('desktop-1');
     cluster.run(200_000);
@@ -217,7 +217,7 @@ describe('voters come and go', () => {
     cluster.until(() => Object.keys(cluster.voters('kang')).length === 3, 2000, 'back');
   });
 
-  it('lets the leader leave, and another leads at once', () => {
+  it('lets the leader leave, and another leads at once (SAFETY L6)', () => {
     const cluster = mesh('kang', 'desktop-1', 'desktop-2');
     cluster.feed('kang', { kind: 'leave-asked' });
     cluster.until(() => cluster.box('kang').departed !== null, 3000, 'departed');
@@ -225,7 +225,7 @@ describe('voters come and go', () => {
     expect(Object.keys(cluster.voters(cluster.leaders()[0]!)).sort()).toEqual(['desktop-1', 'desktop-2']);
   });
 
-  it('lets the leader of two leave: the other gets the tie-break and leads alone', () => {
+  it('lets the leader of two leave: the other gets the tie-break and leads alone (SAFETY L13)', () => {
     const cluster = mesh('kang', 'desktop-1');
     cluster.feed('kang', { kind: 'leave-asked' });
     cluster.until(() => cluster.box('kang').departed !== null, 3000, 'departed');
@@ -261,7 +261,7 @@ describe('changes', () => {
     expect(cluster.committed('kang').settings.retryLost).toBe(true);
   });
 
-  it('asks again over a change of leader, and does it once', () => {
+  it('asks again over a change of leader, and does it once (SAFETY L16)', () => {
     const cluster = mesh('kang', 'desktop-1', 'desktop-2');
     const id = cluster.request('desktop-2', { kind: 'set', key: 'retryLost', value: true });
     cluster.kill('kang');

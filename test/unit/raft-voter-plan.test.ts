@@ -100,7 +100,7 @@ function ledgerOf(one: Case): Ledger {
   return ledger;
 }
 
-describe('who votes', () => {
+describe('who votes (SAFETY L4, L13, L14)', () => {
   it.each(cases)('$says', (one) => {
     const ledger = ledgerOf(one);
     const presence = (node: string): Presence => ({

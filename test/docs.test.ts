@@ -1,0 +1,246 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { commands } from '../node/cli/command-table.ts';
+import { flags, flagsOf, spellingOf } from '../node/settings-table.ts';
+import { JobRow, StatusSnapshot } from '../protocol/status.ts';
+import { commandFault, commandsIn } from './docs-commands.ts';
+import { mutants } from './sim/mutants/table.ts';
+
+/** docs/ is what the project holds itself to; this holds docs/ to the code, and the code's citations to docs/. */
+const root = fileURLToPath(new URL('..', import.meta.url));
+const listed = (...patterns: string[]): string[] =>
+  execFileSync('git', ['ls-files', '-co', '--exclude-standard', ...patterns], { cwd: root, encoding: 'utf8' })
+    .split('\n')
+    .filter((file) => file !== '' && existsSync(join(root, file)));
+const texts = new Map<string, string>();
+function text(file: string): string {
+  const known = texts.get(file) ?? readFileSync(join(root, file), 'utf8');
+  texts.set(file, known);
+  return known;
+}
+const pages = listed('*.md');
+const code = listed('*.ts', '*.mjs', '*.cjs', '*.service');
+const manual = pages.filter((file) => file.startsWith('docs/') || file === 'README.md');
+
+const withoutFences = (page: string): string => page.replace(/^( *)```[\s\S]*?^\1```/gm, '');
+const headings = (file: string): string[] =>
+  [...withoutFences(text(file)).matchAll(/^#{1,6} +(.+?) *$/gm)].map((match) => match[1] as string);
+/** As GitLab and GitHub make an anchor of a heading. */
+const anchorOf = (heading: string): string =>
+  heading
+    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}\p{M}\- _]/gu, '')
+    .replaceAll(' ', '-');
+
+/** Sections of a page by the first word of their headings: `L12`, `1.3`, `7`. */
+function sections(file: string, level: string): Map<string, string> {
+  const found = new Map<string, string>();
+  const parts = `\n${withoutFences(text(file))}`.split(new RegExp(`\n(?=#{${level}} )`));
+  for (const part of parts.slice(1)) found.set(/^#+ +(\S+?)\.?(?:\s|$)/.exec(part)?.[1] ?? '', part);
+  return found;
+}
+/** A bullet of a rule, wrapped lines included. */
+const bullet = (section: string, name: string): string =>
+  new RegExp(`^- ${name}: ([\\s\\S]*?)(?=^- |^$|(?![\\s\\S]))`, 'm')
+    .exec(section)?.[1]
+    ?.replaceAll(/\s+/g, ' ')
+    .trim() ?? '';
+const spans = (markdown: string): string[] => [...markdown.matchAll(/`([^`\n]+)`/g)].map((match) => match[1] as string);
+
+const rules = sections('docs/safety.md', '3');
+const inForce = [...rules.keys()].filter((rule) => /^[LJ]\d/.test(rule));
+
+describe('docs/safety.md', () => {
+  it('has L1 to L17, J1 to J9 and H1 to H10', () => {
+    const all = (letter: string, last: number): string[] => Array.from({ length: last }, (_, i) => `${letter}${i + 1}`);
+    expect([...rules.keys()].sort()).toEqual([...all('L', 17), ...all('J', 9), ...all('H', 10)].sort());
+  });
+
+  it('has every rule that anything cites', () => {
+    const wrong: string[] = [];
+    for (const file of [...code, ...pages])
+      for (const [cited] of text(file).matchAll(/\b[LJH]\d{1,2}\b/g))
+        if (!rules.has(cited)) wrong.push(`${file}: ${cited}`);
+    expect(wrong).toEqual([]);
+  });
+
+  it.each(inForce)('%s names where it is kept, and tests that cite it', (rule) => {
+    const section = rules.get(rule) as string;
+    for (const part of ['Rule', 'Why', 'Code', 'Tests']) expect(bullet(section, part), part).not.toBe('');
+    const cites = (file: string): boolean => new RegExp(`\\b${rule}\\b`).test(text(file));
+    const kept = spans(bullet(section, 'Code'));
+    expect(kept.filter((file) => !existsSync(join(root, file)))).toEqual([]);
+    expect(kept.some(cites), `none of ${kept.join(', ')} cites ${rule}`).toBe(true);
+    const tests = spans(bullet(section, 'Tests'));
+    expect(tests.filter((file) => !file.startsWith('test/') || !existsSync(join(root, file)) || !cites(file))).toEqual(
+      [],
+    );
+    expect(tests.some((file) => file.endsWith('.test.ts'))).toBe(true);
+  });
+
+  it.each(inForce)('%s lists its planted bugs', (rule) => {
+    const said = bullet(rules.get(rule) as string, 'Planted bugs').replace(/\.$/, '');
+    const planted = mutants.filter((mutant) => mutant.rule === rule).map((mutant) => mutant.name);
+    expect(said === '' ? [] : said.split('; ').sort()).toEqual(planted.sort());
+  });
+
+  const figures = [
+    ...text('docs/safety.md').matchAll(/^\|[^|]*\|([^|]*)\| *(\d+)(?: ms)? *\| *`([^`]+)` `([^`]+)` *\|$/gm),
+  ];
+  it('has a table of figures', () => expect(figures.length).toBeGreaterThan(20));
+  it.each(figures.map(([, what, value, file, path]) => [what?.trim(), value, file, path]))(
+    '%s: %s, as %s says',
+    async (_what, value, file, path) => {
+      expect(await constant(file as string, path as string)).toBe(Number(value));
+    },
+  );
+});
+
+/** Names of all fields of a schema, those of its parts included. */
+function fieldsOf(schema: z.ZodType): string[] {
+  const walk = (part: unknown): string[] => {
+    if (part === null || typeof part !== 'object') return [];
+    const { properties = {}, ...rest } = part as { properties?: Record<string, unknown> };
+    return [...Object.keys(properties), ...[...Object.values(properties), ...Object.values(rest)].flatMap(walk)];
+  };
+  return walk(z.toJSONSchema(schema, { unrepresentable: 'any', io: 'input' }));
+}
+
+/** All words that a field of a schema may say. */
+const valuesOf = (schema: z.ZodType): string[] =>
+  [...JSON.stringify(z.toJSONSchema(schema, { unrepresentable: 'any' })).matchAll(/"enum":\[([^\]]*)\]/g)].flatMap(
+    (match) => JSON.parse(`[${match[1]}]`),
+  );
+
+/** A constant of the code: imported where it is exported, read where it is not. */
+async function constant(file: string, path: string): Promise<unknown> {
+  const [name = '', ...keys] = path.split('.');
+  const source = text(file);
+  if (new RegExp(`^export const ${name}\\b`, 'm').test(source)) {
+    let value: unknown = ((await import(pathToFileURL(join(root, file)).href)) as Record<string, unknown>)[name];
+    for (const key of keys) value = (value as Record<string, unknown>)[key];
+    return value;
+  }
+  const said = new RegExp(`^const ${name} = ([\\d_]+);`, 'm').exec(source)?.[1];
+  return said === undefined ? `no such constant in ${file}` : Number(said.replaceAll('_', ''));
+}
+
+describe('what code and pages cite', () => {
+  const cited = (pattern: RegExp): [string, string][] =>
+    [...code, ...pages].flatMap((file) =>
+      [...text(file).matchAll(pattern)].map((match): [string, string] => [file, match[1] as string]),
+    );
+  it('DESIGN §n is a section of docs/architecture.md', () => {
+    const known = sections('docs/architecture.md', '2');
+    const all = [...cited(/\bDESIGN,? §?(\d+)/g), ...cited(/architecture\.md`? §(\d+)/g)];
+    expect(all.length).toBeGreaterThan(5);
+    expect(all.filter(([, section]) => !known.has(section))).toEqual([]);
+  });
+  it('contract §n.m is a section of docs/gitlab-contract.md', () => {
+    const known = sections('docs/gitlab-contract.md', '2,3');
+    const all = cited(/\bcontract(?:\.md)?`? \(?§(\d+(?:\.\d+)?)/g);
+    expect(all.length).toBeGreaterThan(5);
+    expect(all.filter(([, section]) => !known.has(section))).toEqual([]);
+  });
+  it('libp2p.md §n is a section of docs/libp2p.md', () => {
+    const known = sections('docs/libp2p.md', '2,3');
+    const all = cited(/\blibp2p\.md`? §(\d+(?:\.\d+)?)/g);
+    expect(all.filter(([, section]) => !known.has(section))).toEqual([]);
+  });
+  it('nothing cites a document that is not here', () => {
+    const wrong = cited(/((?:\.\.\/)?\bshared\/[\w.-]+\.md|\btrials\/[\w.-]+\.md)/g);
+    expect(wrong).toEqual([]);
+  });
+});
+
+describe('pages', () => {
+  it('every link leads somewhere', () => {
+    const wrong: string[] = [];
+    for (const file of pages)
+      for (const [, target = ''] of withoutFences(text(file))
+        .replace(/`[^`\n]*`/g, '')
+        .matchAll(/\]\(([^)\s]+)\)/g)) {
+        if (/^(?:https?|mailto):/.test(target)) continue;
+        const [path = '', anchor] = target.split('#');
+        const found = path === '' ? file : normalize(join(dirname(file), path));
+        if (!existsSync(join(root, found))) wrong.push(`${file}: no file ${target}`);
+        else if (anchor !== undefined && !headings(found).map(anchorOf).includes(anchor))
+          wrong.push(`${file}: no heading ${target}`);
+      }
+    expect(wrong).toEqual([]);
+  });
+
+  it('docs/README.md links to every page of docs/', () => {
+    const index = text('docs/README.md');
+    const missing = manual.filter((file) => /^docs\/(?!README)/.test(file) && !index.includes(`](${file.slice(5)})`));
+    expect(missing).toEqual([]);
+  });
+
+  it('every file that docs/ names exists', () => {
+    const wrong: string[] = [];
+    for (const file of manual)
+      for (const span of spans(withoutFences(text(file)))) {
+        const isPath = /^(?:protocol|scheduler|gitlab-bridge|node|test|deploy|docs|\.ci)\/[\w./-]*$/.test(span);
+        if (isPath && !existsSync(join(root, span))) wrong.push(`${file}: ${span}`);
+      }
+    expect(wrong).toEqual([]);
+  });
+
+  it("a newcomer's way: each stop is in its file", () => {
+    const stops = [...text('docs/hacking.md').matchAll(/^\| *\d+ *\| *`([^`]+)` *\| *`([^`]+)` *\|/gm)];
+    expect(stops.length).toBeGreaterThan(20);
+    const wrong = stops
+      .filter(
+        ([, file, name]) => !existsSync(join(root, file as string)) || !text(file as string).includes(name as string),
+      )
+      .map(([, file, name]) => `${file} has no ${name}`);
+    expect(wrong).toEqual([]);
+  });
+});
+
+describe('commands', () => {
+  it('every command that a page tells people to type is one', () => {
+    const wrong = pages.flatMap((file) => {
+      const { typed, named } = commandsIn(text(file));
+      const faults = [
+        ...typed.map((line) => commandFault(line, true)),
+        ...named.map((line) => commandFault(line, false)),
+      ];
+      return faults.filter((fault) => fault !== null).map((fault) => `${file}: ${fault}`);
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  it('docs/interface.md has every field of status and jobs, and no other', () => {
+    const said = new Set<string>();
+    for (const [, block = ''] of text('docs/interface.md').matchAll(/^```json\n([\s\S]*?)^```/gm))
+      for (const [, name = ''] of block.matchAll(/"(\w+)":/g)) said.add(name);
+    expect([...said].sort()).toEqual([...new Set([...fieldsOf(StatusSnapshot), ...fieldsOf(JobRow)])].sort());
+    const values = [StatusSnapshot, JobRow].flatMap((schema) => valuesOf(schema));
+    expect(values.filter((value) => !new RegExp(`\\b${value}\\b`).test(text('docs/interface.md')))).toEqual([]);
+  });
+
+  it('docs/interface.md has every command and flag, and no other', () => {
+    const page = text('docs/interface.md');
+    const rows = [...page.matchAll(/^\| *`autogit-node ([^`]+)` *\|[^|]*\|([^|]*)\|$/gm)];
+    const said = rows.map(([, usage = '', cell = '']) => {
+      const own = spans(cell).map((span) => /^--[\w-]+/.exec(span)?.[0] ?? span);
+      return `${usage} ${own.sort().join(' ')}`.trim();
+    });
+    const real = commands
+      .filter(({ path, takesAnything }) => !path.startsWith('__') && takesAnything !== true)
+      .map(({ path, args = '' }) =>
+        `${path} ${args} ${flagsOf(path).map(spellingOf).sort().join(' ')}`.replaceAll(/ +/g, ' ').trim(),
+      );
+    expect(said.sort()).toEqual(real.sort());
+    const everywhere = flags.filter((flag) => flag.commands.includes('*')).map(spellingOf);
+    expect(everywhere.filter((flag) => !page.includes(`\`${flag}`))).toEqual([]);
+    const missing = commands.filter(({ takesAnything }) => takesAnything === true).map(({ path }) => path);
+    expect(missing.filter((path) => !page.includes(`\`${path}\``))).toEqual([]);
+  });
+});
