@@ -3,7 +3,7 @@ import { createWriteStream, rmSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import busboy from 'busboy';
 import { durationSeconds } from './ci/duration.ts';
-import type { Desk } from './desk.ts';
+import { artifactLimit, type Desk } from './desk.ts';
 import type { Answer, Call } from './http-call.ts';
 import { finished, type Job } from './records.ts';
 import { badParameter, refuse } from './refusal.ts';
@@ -23,7 +23,7 @@ const receive = async (desk: Desk, call: Call): Promise<Received> => {
   const stored = randomUUID();
   const path = desk.state.artifactPath(stored);
   const fields: Record<string, string> = {};
-  const limit = desk.limits.artifactBytes;
+  const limit = artifactLimit(desk);
   let filename: string | null = null;
   let writing: Promise<void> = Promise.resolve();
   let size = 0;

@@ -54,3 +54,7 @@ export interface Desk {
   /** Jobs that a request is just about to give away. */
   leased: Set<number>;
 }
+
+/** Bytes of one artifact file: what the settings say, or the default. */
+export const artifactLimit = ({ state, limits }: Desk): number =>
+  state.instance.maxArtifactsMib === undefined ? limits.artifactBytes : state.instance.maxArtifactsMib * 1_048_576;

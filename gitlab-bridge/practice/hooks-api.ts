@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { admin, authenticate, changeable } from './access.ts';
 import { iso } from './clock.ts';
-import type { Desk } from './desk.ts';
+import { artifactLimit, type Desk } from './desk.ts';
 import { type Call, created, empty, idOf, ok, type Route, read, route } from './http-call.ts';
 import { page } from './paging.ts';
 import type { Hook, Project } from './records.ts';
@@ -76,7 +76,10 @@ const apply = (desk: Desk, hook: Hook, body: z.infer<typeof hookBody>): void => 
   if (body.pipeline_events !== undefined) hook.pipelineEvents = body.pipeline_events;
 };
 
-const settingsBody = z.object({ allow_local_requests_from_web_hooks_and_services: flag.optional() });
+const settingsBody = z.object({
+  allow_local_requests_from_web_hooks_and_services: flag.optional(),
+  max_artifacts_size: z.coerce.number().int().min(1).max(1_048_576).optional(),
+});
 
 export const hookRoutes = (desk: Desk): Route[] => {
   const { state } = desk;
@@ -90,6 +93,7 @@ export const hookRoutes = (desk: Desk): Route[] => {
   const at = '/api/v4/projects/:id/hooks';
   const settings = () => ({
     allow_local_requests_from_web_hooks_and_services: state.instance.allowLocalHooks,
+    max_artifacts_size: Math.ceil(artifactLimit(desk) / 1_048_576),
     runner_jobs_request_api_limit: desk.limits.jobRequests,
     runner_jobs_patch_trace_api_limit: desk.limits.traces,
     runner_jobs_endpoints_api_limit: desk.limits.jobUpdates,
@@ -142,6 +146,8 @@ export const hookRoutes = (desk: Desk): Route[] => {
       const body = read(settingsBody, call.body);
       const allow = body.allow_local_requests_from_web_hooks_and_services;
       if (allow !== undefined) state.saveInstance(Object.assign(state.instance, { allowLocalHooks: allow }));
+      const most = body.max_artifacts_size;
+      if (most !== undefined) state.saveInstance(Object.assign(state.instance, { maxArtifactsMib: most }));
       return ok(settings());
     }),
   ];

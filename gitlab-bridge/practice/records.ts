@@ -167,6 +167,8 @@ export interface Instance {
   jobKey: string;
   registrationToken: string;
   allowLocalHooks: boolean;
+  /** "Maximum artifacts size" once somebody set it; before that the desk's limit. */
+  maxArtifactsMib?: number;
   lastSweepAt: number;
 }
 

@@ -12,6 +12,7 @@ export const bytesOf = (name: ByteName): Buffer => Buffer.from(name, 'latin1');
 
 /** As text: UTF-8 where it is that; any other byte becomes one character of its own (a lone surrogate, as in Python). */
 export function textOf(name: ByteName): string {
+  if (!/[\x80-\xff]/.test(name)) return name;
   const bytes = bytesOf(name);
   if (isUtf8(bytes)) return bytes.toString('utf8');
   let text = '';
@@ -38,8 +39,13 @@ export const shownName = (name: ByteName): string =>
   });
 
 /** `./a` and `/a` are `a`; folders lose their slash. The empty string is the root itself. */
-export const plainName = (name: string): string =>
-  name
+export function plainName(name: string): string {
+  const from = name.startsWith('./') ? 2 : 0;
+  const plain = name.slice(from, name.endsWith('/') ? -1 : undefined);
+  // Nearly all are done here; taking each apart cost more than packing a small file.
+  if (!/(?:^|\/)\.?(?:\/|$)/.test(plain)) return plain;
+  return name
     .split('/')
     .filter((part) => part !== '' && part !== '.')
     .join('/');
+}

@@ -173,7 +173,8 @@ async function* framesOf(stream: AsyncIterable<Uint8Array>): AsyncGenerator<{ is
   let left = 0;
   let isError = false;
   for await (const chunk of stream) {
-    let rest: Buffer = held.length === 0 ? Buffer.from(chunk) : Buffer.concat([held, chunk]);
+    let rest: Buffer =
+      held.length === 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length) : Buffer.concat([held, chunk]);
     for (;;) {
       if (left > 0 && rest.length > 0) {
         const payload = rest.subarray(0, left);

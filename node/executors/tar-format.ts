@@ -22,6 +22,8 @@ export interface TarHeader {
 export interface TarEntry extends TarHeader {
   /** The file's bytes; read it before the next entry is asked for. What is left unread is skipped. */
   body: AsyncIterable<Uint8Array>;
+  /** The same in one piece, where all of it was at hand: without a wait for each of many small files. Good as long as `body` is. */
+  whole?: Uint8Array;
 }
 
 export class TarProblem extends Error {
@@ -39,7 +41,7 @@ export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerato
   let isClosed = false;
   try {
     for (;;) {
-      const bytes = await reader.read(block);
+      const bytes = reader.ready(block) ?? (await reader.read(block));
       if (bytes === null) {
         if (isClosed) return;
         throw new TarProblem('the tar stream ended early');
@@ -57,14 +59,20 @@ export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerato
         else if (type === 'x') next = { ...next, ...paxOf(meta) };
         continue;
       }
-      const entry = { ...header, ...next };
+      const entry = Object.assign(header, next);
       next = {};
       if (entry.kind === 'file' && entry.name.endsWith('/')) entry.kind = 'folder';
       if (entry.kind !== 'file' && entry.kind !== 'other') entry.size = 0;
-      const body = reader.take(entry.size);
-      yield { ...entry, body };
-      await body.skip();
-      await reader.skip((block - (entry.size % block)) % block);
+      const { size } = entry;
+      const pad = (block - (size % block)) % block;
+      const whole = size <= smallBytes ? reader.ready(size + pad)?.subarray(0, size) : undefined;
+      if (whole) yield Object.assign(entry, { whole, body: new Whole(whole) });
+      else {
+        const body = reader.take(size);
+        yield { ...entry, body };
+        await body.skip();
+        await reader.skip(pad);
+      }
     }
   } finally {
     await reader.close();
@@ -96,8 +104,9 @@ function headerOf(bytes: Buffer): TarHeader & { type: string } {
   for (let at = 0; at < block; at++) sum += at >= 148 && at < 156 ? 32 : (bytes[at] as number);
   if (sum !== numberAt(bytes, 148, 8)) throw new TarProblem('what came is no tar stream');
   const text = (from: number, length: number): string => {
-    const end = bytes.indexOf(0, from);
-    return bytes.toString('latin1', from, end >= 0 && end < from + length ? end : from + length);
+    let end = from;
+    while (end < from + length && bytes[end] !== 0) end++;
+    return end === from ? '' : bytes.toString('latin1', from, end);
   };
   // GNU's own form ("ustar  ") keeps other things where POSIX has the first part of a long name.
   const prefix = bytes.toString('latin1', 257, 263) === 'ustar\0' ? text(345, 155) : '';
@@ -124,11 +133,14 @@ function numberAt(bytes: Buffer, from: number, length: number, isLoose = false):
     value = first & 0x7f;
     for (let at = from + 1; at < from + length; at++) value = value * 256 + (bytes[at] as number);
   } else {
-    const digits = bytes
-      .toString('latin1', from, from + length)
-      .replace(/\0[\s\S]*$/, '')
-      .trim();
-    value = digits === '' ? 0 : /^[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : Number.NaN;
+    // Digits with blanks around them, up to a NUL. By hand: a tree of many files has six of them a file.
+    let at = from;
+    const end = from + length;
+    while (at < end && bytes[at] === 0x20) at++;
+    for (let digit = bytes[at] as number; at < end && digit >= 0x30 && digit <= 0x37; digit = bytes[++at] as number)
+      value = value * 8 + digit - 0x30;
+    while (at < end && bytes[at] === 0x20) at++;
+    if (at < end && bytes[at] !== 0) value = Number.NaN;
   }
   if (Number.isSafeInteger(value)) return value;
   if (isLoose) return 0;
@@ -157,6 +169,19 @@ function paxOf(meta: string): Partial<TarHeader> {
   return found;
 }
 
+/** A body that is at hand. */
+class Whole implements AsyncIterable<Uint8Array> {
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    if (this.#bytes.length > 0) yield this.#bytes;
+  }
+}
+
 interface Body extends AsyncIterable<Uint8Array> {
   skip(): Promise<void>;
 }
@@ -168,6 +193,14 @@ class Chunks {
 
   constructor(source: AsyncIterable<Uint8Array>) {
     this.#source = source[Symbol.asyncIterator]();
+  }
+
+  /** Exactly so many, if they are at hand. */
+  ready(count: number): Buffer | null {
+    if (this.#held.length < count) return null;
+    const { buffer, byteOffset } = this.#held;
+    this.#held = this.#held.subarray(count);
+    return Buffer.from(buffer, byteOffset, count);
   }
 
   /** Exactly so many, or null when the stream ends before the first of them. */

@@ -7,8 +7,8 @@ import type { TreeRead } from '../ports.ts';
 export const tarOfNames = [
   'export LC_ALL=C',
   'cd -- "$1" || exit 3',
-  // GNU tar would read backslashes in names as escapes; others do not know the option.
-  'if tar --no-unquote --version >/dev/null 2>&1; then set -- --no-unquote; else set --; fi',
+  // GNU tar would read backslashes in names as escapes, and writes 10 KiB at a time; others do not know the options.
+  'if tar --no-unquote -b 128 --version >/dev/null 2>&1; then set -- --no-unquote -b 128; else set --; fi',
   'exec xargs -0 tar -c -f - --no-recursion "$@"',
 ].join('\n');
 

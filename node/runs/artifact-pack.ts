@@ -43,13 +43,13 @@ export async function packArtifact(source: FileSource, request: PackRequest): Pr
   const patterns = new Patterns(request);
   const wanted = await wantedNames(source, patterns);
   if (wanted.length === 0) return { count: 0, sizeBytes: 0, said: patterns.said() };
-  const out = await SpoolFile.create(request.file);
+  const out = new SpoolFile(request.file);
   try {
     const packing = new Packing(source, request, patterns.roots, wanted, out);
     await packing.run();
     return { count: packing.count, sizeBytes: out.size, said: [...patterns.said(), ...packing.said()] };
   } finally {
-    await out.close();
+    out.close();
   }
 }
 
@@ -75,12 +75,15 @@ class Patterns {
   wants(name: ByteName): boolean {
     if (name === '' || name === '.git' || name.startsWith('.git/')) return false;
     const text = textOf(name);
-    const takers = this.#paths.filter(({ pattern }) => 'takes' in pattern && pattern.takes(text));
-    if (takers.length === 0) return false;
     // Not recursive: only what the pattern itself names stays out, as GitLab documents it.
     if (this.#exclude.some(({ pattern }) => 'matches' in pattern && pattern.matches(text))) return false;
-    for (const taker of takers) taker.found++;
-    return true;
+    let isWanted = false;
+    for (const path of this.#paths) {
+      if (!('takes' in path.pattern) || !path.pattern.takes(text)) continue;
+      path.found++;
+      isWanted = true;
+    }
+    return isWanted;
   }
 
   said(): Packed['said'] {
@@ -146,24 +149,27 @@ class Packing {
     const { bytes, complaint } = await this.#source.read(names, this.#roots);
     for await (const entry of readTar(bytes)) {
       const name = plainName(entry.name);
-      if (this.#missing.delete(name)) await this.#add({ ...entry, name });
+      if (!this.#missing.delete(name)) continue;
+      entry.name = name;
+      await this.#add(entry);
     }
     this.#complaint = await complaint();
     for (const { facts, target } of this.#later) await this.#addFrom(facts, target);
-    await this.#writer.end();
+    this.#writer.end();
   }
 
   async #add(entry: TarEntry): Promise<void> {
     const { kind } = entry;
     if (kind === 'file') {
       this.#weigh(entry.size);
-      await this.#writer.file(entry, entry.size, entry.body);
-    } else if (kind === 'folder') await this.#writer.folder(entry);
-    else if (kind === 'symlink') await this.#writer.symlink(entry, entry.linkname);
+      if (entry.whole) this.#writer.small(entry, entry.whole);
+      else await this.#writer.file(entry, entry.size, entry.body);
+    } else if (kind === 'folder') this.#writer.folder(entry);
+    else if (kind === 'symlink') this.#writer.symlink(entry, entry.linkname);
     else if (kind === 'link') {
       const target = plainName(entry.linkname);
       const facts = { name: entry.name, mode: entry.mode, mtime: entry.mtime };
-      if (!(await this.#writer.again(facts, target))) this.#later.push({ facts, target });
+      if (!this.#writer.again(facts, target)) this.#later.push({ facts, target });
     } else {
       this.#said.push(`${shownName(entry.name)}: is a ${kind === 'fifo' ? 'named pipe' : 'device'}, left out`);
       return;
@@ -173,7 +179,7 @@ class Packing {
 
   /** A hard link whose other name is no artifact: that one is read, and its bytes kept under this name. */
   async #addFrom(facts: FileFacts, target: ByteName): Promise<void> {
-    if (await this.#writer.again(facts, target)) return;
+    if (this.#writer.again(facts, target)) return;
     const names = Buffer.from(`./${target}\0`, 'latin1');
     const { bytes } = await this.#source.read(names, [textOf(target)]);
     for await (const entry of readTar(bytes)) {

@@ -39,7 +39,7 @@ export function pathPattern(pattern: string, projectDir = ''): PathPattern | { p
   try {
     const alternatives = expandBraces(pattern).map((text) => segmentsOf(text, projectDir));
     const run = (path: string, below: boolean, meter?: Meter): boolean => {
-      const names = path.split('/').map(codesOf);
+      const names = path.split('/');
       return alternatives.some((segments) => matchPath(segments, names, below, meter));
     };
     return {
@@ -187,18 +187,23 @@ function rootOf(segments: Segment[]): string {
 }
 
 /** All places in the pattern that the names so far can lead to, moved on name by name: each pair is looked at once. */
-function matchPath(segments: Segment[], names: number[][], below: boolean, meter?: Meter): boolean {
+function matchPath(segments: Segment[], names: string[], below: boolean, meter?: Meter): boolean {
   const last = segments.length;
   let places = reach(segments, new Set([0]));
   if (below && places.has(last)) return true;
   for (const name of names) {
     const next = new Set<number>();
+    let codes: number[] | null = null;
     for (const place of places) {
       const segment = segments[place];
       if (segment === undefined) continue;
       if (meter) meter.steps++;
-      if (segment === '**') next.add(place);
-      else if (matchName(segment, name, meter)) next.add(place + 1);
+      if (segment === '**') {
+        next.add(place);
+        continue;
+      }
+      codes ??= codesOf(name);
+      if (matchName(segment, codes, meter)) next.add(place + 1);
     }
     places = reach(segments, next);
     if (places.size === 0) return false;

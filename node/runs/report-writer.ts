@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createGzip, gzipSync } from 'node:zlib';
 import type { ByteName } from '../executors/byte-names.ts';
 import type { Range, SpoolFile } from './spool-file.ts';
-import type { FileFacts } from './zip-writer.ts';
+import { deflateFor, type FileFacts } from './zip-writer.ts';
 
 const smallBytes = 256 << 10;
 
@@ -17,31 +17,38 @@ export class ReportWriter {
     this.#isGzip = isGzip;
   }
 
-  async folder(): Promise<void> {}
-  async symlink(): Promise<void> {}
+  folder(): void {}
+  symlink(): void {}
 
-  async file({ name }: FileFacts, size: number, body: AsyncIterable<Uint8Array>): Promise<void> {
+  small(facts: FileFacts, bytes: Uint8Array): void {
     const offset = this.#out.size;
-    if (!this.#isGzip) for await (const chunk of body) await this.#out.append(chunk);
-    else if (size <= smallBytes) {
-      const chunks: Uint8Array[] = [];
-      for await (const chunk of body) chunks.push(chunk);
-      await this.#out.append(gzipSync(Buffer.concat(chunks)));
-    } else await this.#large(body);
-    this.#files.set(name, { offset, length: this.#out.size - offset });
+    this.#out.append(this.#isGzip ? gzipSync(bytes, deflateFor(bytes.length)) : bytes);
+    this.#files.set(facts.name, { offset, length: this.#out.size - offset });
   }
 
-  async again({ name }: FileFacts, earlier: ByteName): Promise<boolean> {
+  async file(facts: FileFacts, size: number, body: AsyncIterable<Uint8Array>): Promise<void> {
+    if (size <= smallBytes) {
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of body) chunks.push(chunk);
+      return this.small(facts, Buffer.concat(chunks));
+    }
+    const offset = this.#out.size;
+    if (this.#isGzip) await this.#large(body);
+    else for await (const chunk of body) this.#out.append(chunk);
+    this.#files.set(facts.name, { offset, length: this.#out.size - offset });
+  }
+
+  again({ name }: FileFacts, earlier: ByteName): boolean {
     const range = this.#files.get(earlier);
     if (range === undefined) return false;
     const offset = this.#out.size;
-    await this.#out.copy(range);
+    this.#out.copy(range);
     this.#files.set(name, { offset, length: range.length });
     return true;
   }
 
-  async end(): Promise<void> {
-    await this.#out.flush();
+  end(): void {
+    this.#out.flush();
   }
 
   async #large(body: AsyncIterable<Uint8Array>): Promise<void> {
@@ -53,7 +60,7 @@ export class ReportWriter {
     const fed = feed().catch((error: Error) => {
       gzip.destroy(error);
     });
-    for await (const chunk of gzip) await this.#out.append(chunk as Uint8Array);
+    for await (const chunk of gzip) this.#out.append(chunk as Uint8Array);
     await fed;
   }
 }

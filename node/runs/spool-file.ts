@@ -1,4 +1,5 @@
-import { type FileHandle, open, statfs } from 'node:fs/promises';
+import { closeSync, openSync, readSync, type StatsFs, statfsSync, writeSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** Why artifacts cannot be packed, in words for the trace. `isJobs`: the job asked for too much; else this machine has too little. */
@@ -23,69 +24,74 @@ const checkEvery = 32 << 20;
 const reserveOf = (diskBytes: number): number => Math.min(1 << 30, diskBytes / 10);
 
 /** How much more may be written below a folder before the reserve is touched. */
-export async function roomIn(folder: string): Promise<number> {
-  const { bavail, bsize, blocks } = await statfs(folder);
-  return bavail * bsize - reserveOf(blocks * bsize);
-}
+export const roomIn = async (folder: string): Promise<number> => roomOf(await statfs(folder));
 
-/** A file that grows at its end, by large writes, and stops before the disk is full. */
+const roomOf = ({ bavail, bsize, blocks }: StatsFs): number => bavail * bsize - reserveOf(blocks * bsize);
+
+/**
+ * A file that grows at its end, by large writes, and stops before the disk is full. It is for the thread that packs, so
+ * its calls wait for the disk: a promise for each of many small files took longer than the writing.
+ */
 export class SpoolFile {
-  size = 0;
-  readonly #handle: FileHandle;
+  readonly #file: number;
   readonly #folder: string;
-  #held: Uint8Array[] = [];
+  /** Not in the file yet. */
+  readonly #held = Buffer.allocUnsafeSlow(bufferBytes);
   #heldBytes = 0;
+  #written = 0;
   #checkAt = 0;
 
-  private constructor(handle: FileHandle, folder: string) {
-    this.#handle = handle;
-    this.#folder = folder;
+  constructor(path: string) {
+    this.#file = openSync(path, 'w+', 0o600);
+    this.#folder = dirname(path);
   }
 
-  static async create(path: string): Promise<SpoolFile> {
-    return new SpoolFile(await open(path, 'w+', 0o600), dirname(path));
+  get size(): number {
+    return this.#written + this.#heldBytes;
   }
 
-  async append(bytes: Uint8Array): Promise<void> {
-    this.#held.push(bytes);
+  /** The bytes are the caller's again when this returns. */
+  append(bytes: Uint8Array): void {
+    if (bytes.length > bufferBytes - this.#heldBytes) this.flush();
+    if (bytes.length >= bufferBytes) return this.#write(bytes);
+    this.#held.set(bytes, this.#heldBytes);
     this.#heldBytes += bytes.length;
-    this.size += bytes.length;
-    if (this.#heldBytes >= bufferBytes) await this.flush();
   }
 
   /** Writes over bytes that were appended before. */
-  async patch(offset: number, bytes: Uint8Array): Promise<void> {
-    await this.flush();
-    await this.#handle.write(bytes, 0, bytes.length, offset);
+  patch(offset: number, bytes: Uint8Array): void {
+    this.flush();
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.#file, bytes, at, bytes.length - at, offset + at);
   }
 
-  async copy({ offset, length }: Range): Promise<void> {
-    await this.flush();
+  copy({ offset, length }: Range): void {
+    this.flush();
+    const bytes = Buffer.allocUnsafe(Math.min(bufferBytes, length));
     for (let at = 0; at < length; ) {
-      const bytes = Buffer.alloc(Math.min(bufferBytes, length - at));
-      const { bytesRead } = await this.#handle.read(bytes, 0, bytes.length, offset + at);
-      if (bytesRead === 0) throw new Error('the file of artifacts lost bytes');
-      await this.append(bytes.subarray(0, bytesRead));
-      await this.flush();
-      at += bytesRead;
+      const count = readSync(this.#file, bytes, 0, Math.min(bytes.length, length - at), offset + at);
+      if (count === 0) throw new Error('the file of artifacts lost bytes');
+      this.append(bytes.subarray(0, count));
+      at += count;
     }
   }
 
-  async flush(): Promise<void> {
-    if (this.#heldBytes === 0) return;
-    if (this.size >= this.#checkAt) {
-      if ((await roomIn(this.#folder)) < this.#heldBytes + checkEvery)
-        throw new PackProblem("the disk of this node's home has too little room left for the artifacts", false);
-      this.#checkAt = this.size + checkEvery;
-    }
-    const bytes = Buffer.concat(this.#held);
-    this.#held = [];
+  flush(): void {
+    const bytes = this.#held.subarray(0, this.#heldBytes);
     this.#heldBytes = 0;
-    for (let at = 0; at < bytes.length; )
-      at += (await this.#handle.write(bytes, at, bytes.length - at, null)).bytesWritten;
+    if (bytes.length > 0) this.#write(bytes);
   }
 
-  async close(): Promise<void> {
-    await this.#handle.close();
+  #write(bytes: Uint8Array): void {
+    if (this.#written + bytes.length >= this.#checkAt) {
+      if (roomOf(statfsSync(this.#folder)) < bytes.length + checkEvery)
+        throw new PackProblem("the disk of this node's home has too little room left for the artifacts", false);
+      this.#checkAt = this.#written + bytes.length + checkEvery;
+    }
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.#file, bytes, at, bytes.length - at, this.#written + at);
+    this.#written += bytes.length;
+  }
+
+  close(): void {
+    closeSync(this.#file);
   }
 }

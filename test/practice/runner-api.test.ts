@@ -347,7 +347,10 @@ describe('artifacts', () => {
     const plain = await call(gitlab, 'POST', `/api/v4/jobs/${job.id}/artifacts`, 'x', { 'JOB-TOKEN': job.token });
     expect([plain.status, plain.json.error]).toEqual([400, 'file is missing']);
     expect(gitlab.job(job.id)?.artifacts).toEqual([]);
-    expect((await upload(gitlab, job, 'fits')).status).toBe(201);
+    // What our agents' words for a 413 say: raise "Maximum artifacts size".
+    await api(gitlab, 'PUT', '/application/settings', { max_artifacts_size: 1 });
+    expect((await upload(gitlab, job, 'x'.repeat(2_000_000))).status).toBe(413);
+    expect((await upload(gitlab, job, 'x'.repeat(5000))).status).toBe(201);
   });
 
   it('GET /job answers the job of a token while it runs', async () => {

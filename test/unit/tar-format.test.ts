@@ -51,6 +51,18 @@ describe('tar', () => {
     );
   });
 
+  it('gives a small file whole where all of it is at hand, and is the same tar where it is not', async () => {
+    const tar = await joined(
+      writeTar([madeEntry('a', { content: 'one' }), madeEntry('b', { content: 'x'.repeat(700) })]),
+    );
+    const wholes: (string | undefined)[] = [];
+    for await (const entry of readTar(pieces(tar, 1 << 20)))
+      wholes.push(entry.whole && Buffer.from(entry.whole).toString());
+    expect(wholes).toEqual(['one', 'x'.repeat(700)]);
+    for (const size of [1 << 20, 1600, 513, 7])
+      expect(await listed(pieces(tar, size))).toEqual(['file|a|644||one', `file|b|644||${'x'.repeat(700)}`]);
+  });
+
   it.each(['gnu', 'ustar', 'pax'])('reads what GNU tar writes as %s, several in a row too', async (format) => {
     const script = `d=$(mktemp -d); cd "$d"; mkdir -p ${'p'.repeat(90)}; cd ${'p'.repeat(90)}; printf hi >${'n'.repeat(60)}; ln ${'n'.repeat(60)} $(printf 'h\\351'); cd ..; tar -c --format=${format} -f - *; tar -c --format=${format} -f - *; rm -r "$d"`;
     const lines = await listed(pieces(execFileSync('bash', ['--norc', '-c', script])));

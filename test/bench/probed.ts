@@ -1,0 +1,51 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { formMesh } from '../e2e/mesh.ts';
+import { Rig, type TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
+
+export interface Turn {
+  cpuMs: number;
+  lateMs: number;
+}
+
+/** One agent under the probe, alone in its mesh. */
+export class Probed {
+  readonly rig = new Rig();
+  readonly file: string;
+  machine!: TestMachine;
+  gitlab!: TestGitlab;
+
+  constructor() {
+    this.file = join(this.rig.dir, 'turns');
+  }
+
+  async start(executors: string[], hasGitlab: boolean): Promise<void> {
+    const env = { NODE_OPTIONS: `--require ${process.env.TURN_PROBE_CODE}`, TURN_PROBE: this.file };
+    const [machine] = await formMesh(this.rig, ['kang'], { env: { kang: env }, args: { kang: executors } });
+    this.machine = machine as TestMachine;
+    if (!hasGitlab) return;
+    this.gitlab = this.rig.practice();
+    await this.gitlab.start();
+    this.machine.env.PRACTICE_TOKEN = this.gitlab.token;
+    const said = await this.machine.cli('gitlab', 'connect', this.gitlab.url, '--token-env', 'PRACTICE_TOKEN');
+    if (said.code !== 0) throw new Error(`gitlab connect: ${said.stderr}`);
+  }
+
+  /** The worst since it was asked last. */
+  async turn(): Promise<Turn> {
+    const lines = () => (existsSync(this.file) ? readFileSync(this.file, 'utf8').trim().split('\n') : []);
+    const before = lines().length;
+    this.machine.process?.kill('SIGUSR2');
+    const line = await until('the probe answers', () => lines()[before], 120_000);
+    return JSON.parse(line) as Turn;
+  }
+
+  get pid(): number {
+    return this.machine.process?.pid as number;
+  }
+}
+
+/** The project's pipeline once more. */
+export const again = async ({ gitlab }: Probed, project: number): Promise<void> => {
+  await gitlab.api(`/projects/${project}/pipeline?ref=main`, { method: 'POST', body: JSON.stringify({ ref: 'main' }) });
+};
