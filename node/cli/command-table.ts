@@ -146,6 +146,12 @@ export const commands: readonly Command[] = [
     run: async (c) => (await import('./completion.ts')).completion(c),
   },
   { path: 'version', help: 'the version', run: async (c) => (await local()).showVersion(c) },
+  {
+    path: '__complete',
+    args: '<kind>',
+    help: '',
+    run: async (c) => (await import('./completion-words.ts')).words(c),
+  },
   { path: '__watchdog', help: '', run: async (c) => (await local()).watchdog(c) },
 ];
 

@@ -1,6 +1,7 @@
 import { AutogitError } from '../../protocol/errors.ts';
-import { flagsOf, spellingOf } from '../settings-table.ts';
+import { type Flag, flagsOf, spellingOf } from '../settings-table.ts';
 import { commands } from './command-table.ts';
+import { kindOf, kindOfFlag } from './completion-words.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 
@@ -8,22 +9,79 @@ const shown = commands.filter(({ path }) => !path.startsWith('__'));
 const first = [...new Set(shown.map(({ path }) => path.split(' ')[0] as string))];
 const under = (word: string): string[] =>
   shown.filter(({ path }) => path.startsWith(`${word} `)).map(({ path }) => path.split(' ')[1] as string);
-const spellings = (path: string): string[] => [...flagsOf(path), ...flagsOf('*')].map(spellingOf);
-/** What may follow a first word: its subcommands and the flags of all of them. */
-const after = (word: string): string[] => {
-  const own = shown
-    .filter(({ path }) => path === word || path.startsWith(`${word} `))
-    .flatMap(({ path }) => spellings(path));
-  return [...under(word), ...new Set(own)];
-};
+/** The flags that may follow a first word: its own and those of its subcommands. */
+const flagsAfter = (word: string): Flag[] => [
+  ...new Set(shown.filter(({ path }) => path.split(' ')[0] === word).flatMap(({ path }) => flagsOf(path))),
+];
+const spellings = (flag: Flag): string[] => [spellingOf(flag), ...(flag.short ? [`-${flag.short}`] : [])];
+const after = (word: string): string[] => [
+  ...under(word),
+  ...(word === 'completion' ? Object.keys(shells) : []),
+  ...[...flagsAfter(word), ...flagsOf('*')].map(spellingOf),
+];
+const takesValue = ({ kind }: Flag): boolean => kind !== 'switch' && kind !== 'optional';
+const valued = (word: string): string =>
+  [...flagsAfter(word), ...flagsOf('*')].filter(takesValue).flatMap(spellings).join('|');
 
+/** Case arms of bash: what the value of a flag may be. What is no case here is a file, or nobody's to know. */
+const bashValues = first.flatMap((word) =>
+  flagsAfter(word)
+    .map(
+      (flag) =>
+        [
+          spellings(flag)
+            .map((one) => `"${word} ${one}"`)
+            .join('|'),
+          flag,
+        ] as const,
+    )
+    .flatMap(([pattern, { key, choices }]) => {
+      if (choices) return [`    ${pattern}) words="${choices.join(' ')}" ;;`];
+      return kindOfFlag(key) === null ? [] : [`    ${pattern}) kind=${kindOfFlag(key)} ;;`];
+    }),
+);
+const bashArguments = shown.flatMap((command) => {
+  const kind = kindOf(command);
+  return kind === null ? [] : [`        ${command.path}) kind=${kind} ;;`];
+});
+
+// `taken` counts the words behind the command that are no flags: of these only the first is a node's name or a job.
 const bash = (): string => `_autogit_node() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" words="${first.join(' ')}" word
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="" first="" words="${first.join(' ')}" kind="" skip="" taken=0 i word
+  local home=()
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word="\${COMP_WORDS[i]}"
+    if [ "$word" = "=" ]; then continue; fi
+    previous=""
+    if [ -n "$skip" ]; then
+      if [ "$skip" = --home ]; then home=(--home "$word"); fi
+      skip=""
+      continue
+    fi
+    case "$first" in
+      "") case "$word" in ${flagsOf('*').filter(takesValue).flatMap(spellings).join('|')}) skip="$word" ;; esac ;;
+${first.map((one) => `      ${one}) case "$word" in ${valued(one)}) skip="$word" ;; esac ;;`).join('\n')}
+    esac
     case "$word" in
-${first.map((word) => `      ${word}) words="${after(word).join(' ')}" ;;`).join('\n')}
+      -*) previous="$word" ;;
+      *) if [ -n "$first" ]; then taken=$((taken + 1)); fi ;;
+    esac
+    if [ -n "$first" ]; then continue; fi
+    case "$word" in
+${first.map((one) => `      ${one}) first="$word" words="${after(one).join(' ')}" ;;`).join('\n')}
     esac
   done
+  if [ "$current" = "=" ]; then current=""; fi
+  if [ -n "$skip" ]; then words=""; fi
+  case "$first $previous" in
+${bashValues.join('\n')}
+    *) if [ -z "$skip" ] && [ "$taken" = 0 ] && [ "\${current#-}" = "$current" ]; then
+      case "$first" in
+${bashArguments.join('\n')}
+      esac
+    fi ;;
+  esac
+  if [ -n "$kind" ]; then words="$("\${COMP_WORDS[0]}" "\${home[@]}" __complete "$kind" 2>/dev/null | cut -f 1)"; fi
   COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 complete -o default -F _autogit_node autogit-node
@@ -34,20 +92,43 @@ autoload -U +X bashcompinit && bashcompinit
 ${bash()}`;
 
 const quote = (text: string): string => `'${text.replace(/'/g, "\\'")}'`;
+const seen = (word: string): string => `'__fish_seen_subcommand_from ${word}'`;
+
+/** fish shows what stands behind the tab as the word's description. */
+const fishFlag = (word: string, flag: Flag): string => {
+  const kind = kindOfFlag(flag.key);
+  const values = flag.choices ? flag.choices.join(' ') : kind === null ? null : `(__autogit_node_words ${kind})`;
+  const short = flag.short ? ` -s ${flag.short}` : '';
+  const value = values === null ? '' : ` -x -a ${quote(values)}`;
+  return `complete -c autogit-node -n ${seen(word)} -l ${spellingOf(flag).slice(2)}${short}${value} -d ${quote(flag.help)}`;
+};
+
 const fish = (): string =>
   [
+    'function __autogit_node_words',
+    '  set -l words (commandline -opc)',
+    '  set -l home',
+    '  for i in (seq 2 (math (count $words) - 1))',
+    '    if test "$words[$i]" = --home; set home --home $words[(math $i + 1)]; end',
+    '  end',
+    '  $words[1] $home __complete $argv[1] 2>/dev/null',
+    'end',
     'complete -c autogit-node -f',
     ...first.map((word) => {
       const help = shown.find(({ path }) => path === word)?.help ?? '';
       return `complete -c autogit-node -n __fish_use_subcommand -a ${word} -d ${quote(help)}`;
     }),
     ...first.flatMap((word) => [
-      ...under(word).map((sub) => `complete -c autogit-node -n '__fish_seen_subcommand_from ${word}' -a ${sub}`),
-      ...[...new Set(shown.filter(({ path }) => path.split(' ')[0] === word).flatMap(({ path }) => flagsOf(path)))].map(
-        (flag) =>
-          `complete -c autogit-node -n '__fish_seen_subcommand_from ${word}' -l ${spellingOf(flag).slice(2)} -d ${quote(flag.help)}`,
-      ),
+      ...under(word).map((sub) => `complete -c autogit-node -n ${seen(word)} -a ${sub}`),
+      ...flagsAfter(word).map((flag) => fishFlag(word, flag)),
     ]),
+    ...shown.flatMap((command) => {
+      const kind = kindOf(command);
+      return kind === null
+        ? []
+        : [`complete -c autogit-node -n ${seen(command.path)} -a ${quote(`(__autogit_node_words ${kind})`)}`];
+    }),
+    `complete -c autogit-node -n ${seen('completion')} -a 'bash zsh fish'`,
     ...flagsOf('*').map((flag) => `complete -c autogit-node -l ${spellingOf(flag).slice(2)} -d ${quote(flag.help)}`),
     '',
   ].join('\n');

@@ -1,0 +1,40 @@
+import { setTimeout } from 'node:timers/promises';
+import { homesToSearch } from '../settings.ts';
+import type { AgentClient } from '../socket-client.ts';
+import type { Context } from './context.ts';
+import { exit } from './failure.ts';
+
+/** What only the agent knows, and a person would otherwise copy from `status` or `jobs`. */
+export type WordKind = 'nodes' | 'waiting' | 'jobs';
+
+/** ms; a person has pressed TAB and waits. */
+const deadlineMs = 300;
+const wordsMost = 100;
+
+/** What takes which: by the name of a command's argument, and of a flag's value. */
+export function kindOf(command: { path: string; args?: string }): WordKind | null {
+  const name = /^[<[](\w+)/.exec(command.args ?? '')?.[1];
+  if (name === 'job' || name === 'id') return 'jobs';
+  if (name !== 'node') return null;
+  return ['approve', 'ignore'].includes(command.path) ? 'waiting' : 'nodes';
+}
+const ofFlags: Readonly<Record<string, WordKind>> = { 'logs.node': 'nodes', 'recover.off': 'nodes' };
+export const kindOfFlag = (key: string): WordKind | null => ofFlags[key] ?? null;
+
+const sources: Record<WordKind, (agent: AgentClient) => Promise<[word: string, help: string][]>> = {
+  nodes: async (agent) => (await agent.status()).snapshot.nodes.map(({ node, state }) => [node, state]),
+  waiting: async (agent) => (await agent.status()).snapshot.waiting.map(({ node, words }) => [node, words]),
+  jobs: async (agent) => (await agent.jobs(true)).map(({ job, state, name }) => [String(job), `${state} ${name}`]),
+};
+
+/** Hidden: `__complete KIND`, a word a line and, behind a tab, what it is. Never an error, and never for long. */
+export async function words({ args, out, settings }: Context): Promise<number> {
+  const source = sources[args[0] as WordKind];
+  if (source === undefined) return exit.ok;
+  const { findAgent } = await import('../socket-client.ts');
+  const asked = Promise.resolve().then(() => source(findAgent(homesToSearch(settings))));
+  const found = await Promise.race([asked.catch(() => []), setTimeout(deadlineMs, [], { ref: false })]);
+  const clean = found.filter(([word]) => /^[\w.-]+$/.test(word)).slice(0, wordsMost);
+  if (clean.length > 0) out.data(clean.map(([word, help]) => `${word}\t${help.replace(/\s+/g, ' ')}`).join('\n'));
+  return exit.ok;
+}

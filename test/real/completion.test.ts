@@ -1,0 +1,170 @@
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { commands } from '../../node/cli/command-table.ts';
+import { kindOf } from '../../node/cli/completion-words.ts';
+import { places } from '../../node/home.ts';
+import { type SocketServer, serveSocket } from '../../node/socket-server.ts';
+import type { JobRow, NodeRow, StatusSnapshot } from '../../protocol/status.ts';
+import { SmallAgent } from './small-agent.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const row = (node: string, state: NodeRow['state']): NodeRow => ({
+  node,
+  id: node,
+  self: false,
+  state,
+  voter: true,
+  version: null,
+  address: null,
+  lastHeardMs: null,
+  arch: null,
+  os: null,
+  capacity: null,
+  room: null,
+  runs: [],
+  labels: [],
+  owner: null,
+  because: null,
+});
+const job = (number: number, name: string): JobRow => ({
+  job: number,
+  project: 'lab/vision',
+  name,
+  ref: 'main',
+  tags: [],
+  state: 'running',
+  node: 'kang',
+  attempt: 1,
+  queuedAt: null,
+  startedAt: null,
+  finishedAt: null,
+  exitCode: null,
+  because: '',
+});
+
+/** Two machines, one that waits, two jobs; may be so slow that nobody should wait for it. */
+class Desk extends SmallAgent {
+  isSlow = false;
+  override status(): StatusSnapshot {
+    const at = new Date().toISOString();
+    const waiting = { node: 'laptop', id: 'l', address: '10.0.0.9', words: 'coral-sixty-lamp-otter', since: at };
+    return { ...super.status(), nodes: [row('kang', 'leader'), row('desktop-1', 'gone')], waiting: [waiting] };
+  }
+  override async jobs(all: boolean): Promise<never[]> {
+    if (this.isSlow) await new Promise((resolve) => setTimeout(resolve, 5_000));
+    return (await super.jobs(all)).concat([job(4813, 'train; rm -rf /'), job(4815, 'eval')] as never[]);
+  }
+}
+
+let dir: string;
+let home: string;
+let desk: Desk;
+let server: SocketServer;
+beforeAll(async () => {
+  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  dir = mkdtempSync(join(tmpdir(), 'autogit-tab-'));
+  home = join(dir, 'home');
+  mkdirSync(home, { mode: 0o700 });
+  const bin = join(root, 'dist', 'autogit-node.cjs');
+  writeFileSync(join(dir, 'autogit-node'), `#!/bin/sh\nexec '${process.execPath}' '${bin}' "$@"\n`, { mode: 0o755 });
+  desk = new Desk();
+  const log = { info: () => {}, warn: () => {}, error: () => {}, event: () => {} };
+  server = await serveSocket({ path: places(home).socket, api: desk, log: log as never });
+});
+afterAll(async () => {
+  await server.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const env = (): NodeJS.ProcessEnv => ({ PATH: `${dir}:${process.env.PATH}`, HOME: dir, AUTOGIT_HOME: home });
+const run = (file: string, args: string[], more: NodeJS.ProcessEnv = {}): Promise<{ out: string; ms: number }> =>
+  new Promise((resolve, reject) => {
+    const from = performance.now();
+    execFile(file, args, { env: { ...env(), ...more } }, (error, stdout, stderr) =>
+      error || stderr !== ''
+        ? reject(new Error(`${error?.message}: ${stderr}`))
+        : resolve({ out: stdout, ms: performance.now() - from }),
+    );
+  });
+/** What bash offers for a line of words, the last of which is being typed. */
+async function offered(line: string[], more: NodeJS.ProcessEnv = {}): Promise<string> {
+  const words = line.map((word) => `'${word}'`).join(' ');
+  const script = `source <(autogit-node completion bash); COMP_WORDS=(${words}); COMP_CWORD=${line.length - 1}
+_autogit_node; echo "\${COMPREPLY[*]}"`;
+  return (await run('bash', ['-c', script], more)).out.trim();
+}
+
+describe('completion', () => {
+  it('offers machines, waiting machines and jobs to every command that takes one', async () => {
+    const wanted = { nodes: 'kang desktop-1', waiting: 'laptop', jobs: '4813 4815' };
+    const taking = commands.filter(({ args, path }) => /node|job|id/.test(args ?? '') && !path.startsWith('__'));
+    expect(taking.map(({ path }) => path)).toEqual(
+      expect.arrayContaining(['jobs', 'why', 'logs', 'approve', 'ignore', 'forget', 'drain', 'undrain']),
+    );
+    for (const command of taking) {
+      const kind = kindOf(command);
+      expect([command.path, kind]).toEqual([command.path, expect.any(String)]);
+      const line = ['autogit-node', ...command.path.split(' '), ''];
+      expect([command.path, await offered(line)]).toEqual([command.path, wanted[kind as keyof typeof wanted]]);
+    }
+  });
+
+  it.each([
+    [['logs', '--node', ''], 'kang desktop-1'],
+    [['logs', '4813', '--node', 'd'], 'desktop-1'],
+    [['recover', '--force', '--off', ''], 'kang desktop-1'],
+    [['forget', 'des'], 'desktop-1'],
+    [['forget', '--yes', 'ka'], 'kang'],
+    // The value of a flag is no command and no machine.
+    [['join', '--name', 'drain', '--exec'], '--executor'],
+    [['join', '--executor', ''], 'docker process'],
+    [['status', '-o', ''], 'wide'],
+    [['completion', 'f'], 'fish'],
+    [['gitlab', 'con'], 'connect'],
+    [['why', '4813', '--js'], '--json'],
+    [['why', '4813', ''], expect.not.stringContaining('4815')],
+  ])('after %j bash offers %s', async (line, words) => {
+    expect(await offered(['autogit-node', ...line])).toEqual(words);
+  });
+
+  it('asks the agent of the home that stands in the line', async () => {
+    const elsewhere = { AUTOGIT_HOME: join(dir, 'none') };
+    expect(await offered(['autogit-node', '--home', home, 'why', '48'], elsewhere)).toBe('4813 4815');
+    expect(await offered(['autogit-node', 'why', '--home', '=', home, '48'], elsewhere)).toBe('4813 4815');
+  });
+
+  it('is silent without an agent, and does not wait for a slow one', async () => {
+    const none = { AUTOGIT_HOME: join(dir, 'none') };
+    for (const kind of ['nodes', 'waiting', 'jobs', 'nothing'])
+      expect((await run('autogit-node', ['__complete', kind], none)).out).toBe('');
+    const { ms: aloneMs } = await run('autogit-node', ['version']);
+    desk.isSlow = true;
+    const slow = await run('autogit-node', ['__complete', 'jobs']);
+    desk.isSlow = false;
+    expect(slow.out).toBe('');
+    // The program's own start is not the agent's fault.
+    expect(slow.ms - aloneMs).toBeLessThan(300 + 1_000);
+    expect((await run('autogit-node', ['__complete', 'jobs'])).out).toBe(
+      '4813\trunning train; rm -rf /\n4815\trunning eval\n',
+    );
+  });
+
+  it('zsh takes the same function, fish the same words with what they are', async () => {
+    const zsh = (await run('autogit-node', ['completion', 'zsh'])).out;
+    expect(zsh).toContain('bashcompinit');
+    expect(zsh).toContain('__complete "$kind"');
+    const fish = (await run('autogit-node', ['completion', 'fish'])).out;
+    for (const [command, kind] of [
+      ['drain', 'nodes'],
+      ['approve', 'waiting'],
+      ['why', 'jobs'],
+    ])
+      expect(fish).toContain(`'__fish_seen_subcommand_from ${command}' -a '(__autogit_node_words ${kind})'`);
+    expect(fish).toContain(`'__fish_seen_subcommand_from logs' -l node -x -a '(__autogit_node_words nodes)'`);
+    expect(fish).not.toContain('__watchdog');
+  });
+});
