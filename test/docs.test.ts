@@ -152,6 +152,25 @@ describe('what code and pages cite', () => {
     const all = cited(/\blibp2p\.md`? §(\d+(?:\.\d+)?)/g);
     expect(all.filter(([, section]) => !known.has(section))).toEqual([]);
   });
+  it('what trials found is cited as docs/findings.md has it', () => {
+    const trials = sections('docs/findings.md', '2');
+    const known = new Set<string>();
+    for (const [trial, section] of trials)
+      for (const [, head = ''] of section.matchAll(/^- ([^:]+):/gm))
+        for (const number of head.split(', ')) known.add(`${trial} ${number}`);
+    for (const [trial, section] of trials)
+      for (const [number] of section.matchAll(/\b[A-Z]\d+b(?=:)/g)) known.add(`${trial} ${number}`);
+    const names = [...trials.keys()].join('|');
+    const all = cited(new RegExp(`((?:${names}) [A-Z]?\\d+b?(?:(?:, |-)[A-Z]?\\d+b?)*)(?![\\w.])`, 'g')).flatMap(
+      ([file, text]) => {
+        const [trial, ...rest] = text.split(' ');
+        const numbers = rest.join(' ').split(/, |-/);
+        return numbers.map((number): [string, string] => [file, `${trial} ${number}`]);
+      },
+    );
+    expect(all.length).toBeGreaterThan(20);
+    expect(all.filter(([, one]) => !known.has(one))).toEqual([]);
+  });
   it('nothing cites a document that is not here', () => {
     const wrong = cited(/((?:\.\.\/)?\bshared\/[\w.-]+\.md|\btrials\/[\w.-]+\.md)/g);
     expect(wrong).toEqual([]);

@@ -180,7 +180,7 @@ export class ProcessWorkspace implements Workspace {
     this.#timers.set(index, timer);
   }
 
-  /** What is beyond a trace's reach is cut off the file while it is followed: a job that prints for ever fills no disk (A12). */
+  /** What is beyond a trace's reach is cut off the file while it is followed: a job that prints for ever fills no disk (security A12). */
   async *output(index: number, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const path = this.#output(index);
     const trimming = setInterval(() => trim(path), trimEveryMs);

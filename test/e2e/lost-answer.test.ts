@@ -63,7 +63,7 @@ describe('a job whose answer got lost', () => {
     expect(await gitlab.api<unknown[]>('/runners/all')).toHaveLength(1);
   }, 60_000);
 
-  it('a cancel in GitLab reaches a script that says nothing within 5 s, and jobs says so (A4, newcomer S8)', async () => {
+  it('a cancel in GitLab reaches a script that says nothing within 5 s, and jobs says so (server-double A4, newcomer S8)', async () => {
     const gitlab = rig.gitlab!;
     const project = await gitlab.push('silent', {
       '.gitlab-ci.yml': "silent: { script: ['echo began; sleep 120'] }",

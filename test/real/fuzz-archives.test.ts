@@ -154,7 +154,7 @@ describe('fuzz', () => {
     expect(errors).toBeGreaterThan(20);
   });
 
-  it('links of a download come last, and none is a way for what else is in it (A19)', async () => {
+  it('links of a download come last, and none is a way for what else is in it (security A19)', async () => {
     const file = join(folder, 'links.zip');
     const out = new SpoolFile(file);
     const zip = new ZipWriter(out);

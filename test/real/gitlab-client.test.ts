@@ -316,7 +316,7 @@ describe('what stands before GitLab', () => {
     });
   });
 
-  it('a 403 page is named as one, GitLab is asked no sooner than it wants (A1)', async () => {
+  it('a 403 page is named as one, GitLab is asked no sooner than it wants (server-double A1)', async () => {
     await serve((request, response) =>
       request.method === 'POST' ? html(response, 403) : json(response, 429, {}, { 'Retry-After': '7' }),
     );
@@ -329,7 +329,7 @@ describe('what stands before GitLab', () => {
     expect(await ask()).toMatchObject({ kind: 'failed', waitMs: 60_000, maybeTaken: false });
   });
 
-  it('token and files go to no other host (A13); nobody is asked to compress', async () => {
+  it('token and files go to no other host (security A13); nobody is asked to compress', async () => {
     const seen: unknown[] = [];
     await serve((request, response) => {
       seen.push([request.method, request.headers['accept-encoding'], request.headers['job-token']]);

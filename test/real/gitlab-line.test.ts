@@ -94,7 +94,7 @@ describe('what GitLab hears of a run', () => {
     await one.stop();
   }, 40_000);
 
-  it('of an end while GitLab was away: within 2 s of its return, however long it was away (A2)', async () => {
+  it('of an end while GitLab was away: within 2 s of its return, however long it was away (server-double A2)', async () => {
     await gitlab();
     const port = Number(new URL(url).port);
     const { line: one, trace } = line();
@@ -146,7 +146,7 @@ describe('asking patiently', () => {
     expect(await refuses(away)).toBe(6);
   }, 60_000);
 
-  it('waits as long as GitLab asks (A1)', async () => {
+  it('waits as long as GitLab asks (server-double A1)', async () => {
     await gitlab();
     const began = Date.now();
     let asked = 0;

@@ -8,7 +8,7 @@ import { viewOf } from './snapshot-lab.ts';
 const start = wallStart + 1_000_000;
 
 describe('a cancel at GitLab', () => {
-  it('is told by the leader with the ledger, and its node asks GitLab once (A4)', () => {
+  it('is told by the leader with the ledger, and its node asks GitLab once (server-double A4)', () => {
     const run4815 = labRun({ run: 'r1', job: 4815, node: 'desktop-1', takenAt: start, boot: 'boot-desktop-1' });
     const lab = new Lab({
       machines: { kang: measured(), 'desktop-1': measured() },

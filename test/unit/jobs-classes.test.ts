@@ -214,7 +214,7 @@ describe('a runner that GitLab no longer knows (server-double S2)', () => {
     expect(lab.effects('check-runner')).toEqual([{ kind: 'check-runner', class: 'cpu-2', token: 'old' }]);
   });
 
-  it('a GitLab that asks to wait is left alone for so long (A1)', () => {
+  it('a GitLab that asks to wait is left alone for so long (server-double A1)', () => {
     const lab = working();
     lab.push(1, ['cpu-2']);
     lab.run(2000);
@@ -227,7 +227,7 @@ describe('a runner that GitLab no longer knows (server-double S2)', () => {
   });
 });
 
-describe('a restored GitLab gives the same id again (A3)', () => {
+describe('a restored GitLab gives the same id again (server-double A3)', () => {
   it('is not waited for: a read that was asked after the run ended is believed', () => {
     const lab = new Lab({ machines: one(), scriptMs: 100 });
     lab.push(7);
