@@ -210,6 +210,13 @@ describe('pages', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('every page that code names exists', () => {
+    const named = code.flatMap((file) =>
+      [...text(file).matchAll(/\bdocs\/[\w-]+\.md\b/g)].map(([page]) => [file, page]),
+    );
+    expect(named.filter(([, page]) => !existsSync(join(root, page as string)))).toEqual([]);
+  });
+
   it("a newcomer's way: each stop is in its file", () => {
     const stops = [...text('docs/hacking.md').matchAll(/^\| *\d+ *\| *`([^`]+)` *\| *`([^`]+)` *\|/gm)];
     expect(stops.length).toBeGreaterThan(20);

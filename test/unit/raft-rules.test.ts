@@ -5,7 +5,7 @@ import { leaderContactAt } from '../../scheduler/views.ts';
 import { measured } from './raft-cluster.ts';
 import { ledgerOf, newer, One, three, vote } from './raft-one.ts';
 
-/** The rules of SAFETY §1, each at the moment where the wrong implementation differs. */
+/** The rules SAFETY L1 to L17, each at the moment where the wrong implementation differs. */
 
 describe('votes', () => {
   it('are said only when they are on disk (L10)', () => {
