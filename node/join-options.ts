@@ -4,7 +4,8 @@ import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
 import { MeshName, NodeName, Tag } from '../protocol/ids.ts';
 import { limits } from '../protocol/limits.ts';
-import { parseSize } from './quantities.ts';
+import { readAddress } from './network/addresses.ts';
+import { isPort, parseSize } from './quantities.ts';
 import { type Environment, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
 
 /** A host name as a node's name: `Kang.fritz.box` -> `kang`. */
@@ -26,26 +27,48 @@ export function parsePlayedGpu(text: string): PlayedGpu {
   return { model, memoryBytes: parseSize(text.slice(at + 1)) };
 }
 
-const isAddress = (text: string): boolean => /^(\/|\[?[\w.:-]+\]?$)/.test(text) && text.length <= 256;
+/** What the network will read when it starts is read before anything of this machine's state is touched. */
+const isReadable =
+  (flag: '--peer' | '--listen') =>
+  (text: string): boolean => {
+    try {
+      return text.length <= 256 && readAddress(text, flag) !== null;
+    } catch {
+      return false;
+    }
+  };
+const hasPort = (text: string): boolean => isPort(/:(\d+)\/?$/.exec(text)?.[1] ?? '0');
 
 const meshNameSentence = `a mesh's name has 1 to ${limits.nameChars} printable characters, on one line`;
 const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
   name: { schema: NodeName, sentence: 'a name is a-z, 0-9 and -, at most 63 characters' },
   labels: { schema: z.array(Tag).max(limits.labels), sentence: `at most ${limits.labels} labels of 255 characters` },
   peers: {
-    schema: z.array(z.string().refine(isAddress)).max(limits.addresses),
-    sentence: 'an address is host, host:port or /ip4/…/tcp/…',
+    schema: z.array(z.string().refine(isReadable('--peer'))).max(limits.addresses),
+    sentence: 'an address is host, host:port or /ip4/…/tcp/…, with a port from 1 to 65535',
   },
   listen: {
-    schema: z.array(z.string().regex(/^\/(ip4|ip6|dns4|dns6)\/[^/]+\/tcp\/\d{1,5}$/)).max(limits.addresses),
-    sentence: 'an address to listen on is /ip4/0.0.0.0/tcp/7117',
+    schema: z.array(z.string().startsWith('/').refine(isReadable('--listen'))).max(limits.addresses),
+    sentence: 'an address to listen on is /ip4/0.0.0.0/tcp/7117, with a port from 0 to 65535',
   },
   mesh: {
     schema: MeshName,
     sentence: meshNameSentence,
   },
-  dashboard: { schema: z.string().regex(/^(\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i), sentence: 'it is HOST:PORT' },
-  dockerHost: { schema: z.string().regex(/^(unix|tcp|http|https):\/\/.+/), sentence: 'it is unix:///… or tcp://…' },
+  dashboard: {
+    schema: z
+      .string()
+      .regex(/^(\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i)
+      .refine(hasPort),
+    sentence: 'it is HOST:PORT, with a port up to 65535',
+  },
+  dockerHost: {
+    schema: z
+      .string()
+      .regex(/^(unix|tcp|http|https):\/\/.+/)
+      .refine((text) => text.startsWith('unix:') || hasPort(text)),
+    sentence: 'it is unix:///… or tcp://HOST:PORT, with a port up to 65535',
+  },
   defaultImage: { schema: z.string().regex(/^[a-zA-Z0-9][\w.\-/:@]{0,254}$/), sentence: 'it is no name of an image' },
   invite: { schema: z.string().regex(/^[\w.:-]{8,256}$/), sentence: 'it is no invite code' },
   user: { schema: z.string().regex(/^[a-z_][\w.-]{0,31}$/i), sentence: 'it is no user name' },

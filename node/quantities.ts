@@ -17,6 +17,9 @@ export function parseSize(text: string): number {
   return Math.round(Number(match[1]) * sizes[(match[2]?.toLowerCase() ?? '') as keyof typeof sizes]);
 }
 
+/** A TCP port in decimal digits, 0 included: any free one. */
+export const isPort = (text: string): boolean => /^\d{1,5}$/.test(text) && Number(text) <= 65_535;
+
 /** One unit, for people: `0.4 s`, `14 s`, `22 min`, `3 h`, `5 d`. */
 export function showDuration(ms: number): string {
   const seconds = Math.max(0, ms) / 1000;

@@ -2,7 +2,7 @@
  * Every flag of every command, once: from this table come the command line, the AUTOGIT_ variables, the keys of
  * autogit.yml, the help and the shell completion. A test proves that they agree.
  */
-export type FlagKind = 'switch' | 'text' | 'optional' | 'list' | 'duration' | 'size' | 'count' | 'choice';
+export type FlagKind = 'switch' | 'text' | 'optional' | 'list' | 'duration' | 'size' | 'count' | 'port' | 'choice';
 
 export interface Flag {
   /** Key in autogit.yml; `jobs.all` is `all` under `jobs:`. */
@@ -336,7 +336,7 @@ const others: Flag[] = [
   {
     key: 'practice.port',
     name: 'port',
-    kind: 'count',
+    kind: 'port',
     value: 'N',
     default: '0',
     commands: ['practice-gitlab'],

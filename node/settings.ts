@@ -1,6 +1,6 @@
 import { AutogitError } from '../protocol/errors.ts';
 import { configFile, systemHome, userHome } from './home.ts';
-import { parseDuration, parseSize } from './quantities.ts';
+import { isPort, parseDuration, parseSize } from './quantities.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-table.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -121,6 +121,10 @@ function parseOne(flag: Flag, text: string): Value {
       return parseSize(text);
     case 'count':
       if (!/^\d{1,9}$/.test(text.trim())) throw new AutogitError('bad-flag', `"${text}" is no whole number`);
+      return Number(text);
+    case 'port':
+      if (!isPort(text.trim()))
+        throw new AutogitError('bad-flag', `"${text}" is no port; write a number from 0 to 65535`);
       return Number(text);
     case 'choice':
       checkChoice(flag, text);

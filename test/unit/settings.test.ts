@@ -23,6 +23,7 @@ function example(flag: Flag): { text: string; value: unknown } {
       duration: '90s',
       size: '2g',
       count: '3',
+      port: '3',
       choice: '',
     }[flag.kind];
   const value = {
@@ -33,6 +34,7 @@ function example(flag: Flag): { text: string; value: unknown } {
     duration: 90_000,
     size: 2 * 2 ** 30,
     count: 3,
+    port: 3,
     choice: text,
   }[flag.kind];
   return { text, value };
@@ -120,6 +122,16 @@ describe('bad settings are refused by name', () => {
     ],
     [{ given: { executors: ['docker', 'vm'] } }, 'bad-flag', '--executor: "vm" is none of docker, process'],
     [{ given: { reserveMemory: '-1' } }, 'bad-flag', '--reserve-memory: "-1" is no size; write 512m or 24g'],
+    [
+      { command: 'practice-gitlab', given: { 'practice.port': '70000' } },
+      'bad-flag',
+      '--port: "70000" is no port; write a number from 0 to 65535',
+    ],
+    [
+      { command: 'practice-gitlab', env: { AUTOGIT_PRACTICE_PORT: '-1' } },
+      'bad-config',
+      'AUTOGIT_PRACTICE_PORT: "-1" is no port; write a number from 0 to 65535',
+    ],
     [{ file: new Map([['name', ['a', 'b']]]) }, 'bad-config', 'autogit.yml: name: it takes one value, not a list'],
   ] as [Partial<SettingsSources>, string, string][])('%j', (sources, code, message) => {
     expect(() => resolve(sources)).toThrow(expect.objectContaining({ code, message }));
@@ -188,7 +200,12 @@ describe('join', () => {
   it.each([
     [{ name: 'Kang!' }, /^name "Kang!"/],
     [{ peers: ['not an address'] }, /^peers/],
+    [{ peers: ['kang:70000'] }, /^peers "kang:70000": .*port from 1 to 65535$/],
+    [{ peers: ['/ip4/10.0.0.2/tcp/0'] }, /^peers .*port from 1 to 65535$/],
     [{ listen: ['0.0.0.0:7117'] }, /^listen/],
+    [{ listen: ['/ip4/0.0.0.0/tcp/65536'] }, /^listen .*port from 0 to 65535$/],
+    [{ dashboard: '127.0.0.1:99999' }, /^dashboard .*port up to 65535$/],
+    [{ dockerHost: 'tcp://10.0.0.2:65536' }, /^dockerHost .*port up to 65535$/],
     [{ maxRuns: '0' }, /^maxRuns/],
     [{ new: 'x'.repeat(64) }, /^--new/],
     [{ playGpu: ['RTX'] }, /^--play-gpu/],
