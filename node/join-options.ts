@@ -75,14 +75,19 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
   maxRuns: { schema: z.int().min(1).max(limits.runsInFlight), sentence: 'at least 1' },
 };
 
-/** Checks everything that `join` takes. Throws `bad-flag` (or `bad-config`) naming what is wrong. */
-export function joinOptions(settings: Settings, env: Environment = process.env): JoinOptions {
+/** Refuses what no agent could start with. Throws `bad-flag` (or `bad-config`) naming what is wrong. */
+export function checkValues(settings: Settings): void {
   for (const [key, { schema, sentence }] of Object.entries(checks)) {
     const value = settings.get(key);
     if (value === null || schema.safeParse(value).success) continue;
     const code = settings.source(key) === 'flag' ? 'bad-flag' : 'bad-config';
     throw new AutogitError(code, `${key} "${[value].flat().join(', ')}": ${sentence}`);
   }
+}
+
+/** Checks everything that `join` takes. Throws `bad-flag` (or `bad-config`) naming what is wrong. */
+export function joinOptions(settings: Settings, env: Environment = process.env): JoinOptions {
+  checkValues(settings);
   const founding = settings.get('new');
   const meshName = typeof founding === 'string' ? founding : null;
   if (meshName !== null && !MeshName.safeParse(meshName).success)

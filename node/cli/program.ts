@@ -1,7 +1,7 @@
 import { Command as Commander, CommanderError, Option } from 'commander';
 import { AutogitError } from '../../protocol/errors.ts';
 import { nearWord } from '../../scheduler/jobs/near-word.ts';
-import { loadSettings, type Settings } from '../settings.ts';
+import { loadSettings } from '../settings.ts';
 import { type Flag, flagsOf, spellingOf } from '../settings-table.ts';
 import { version } from '../version.ts';
 import { type Command, commands, groups } from './command-table.ts';
@@ -157,13 +157,15 @@ async function start(
   }: { command: Command; args: (string | undefined)[]; given: Record<string, boolean | string | string[]> },
   signal: AbortSignal,
 ): Promise<number> {
-  const settings: Settings = await loadSettings(command.path, given).catch((error: unknown) => {
+  try {
+    const settings = await loadSettings(command.path, given);
+    const out = processOutput({ quiet: settings.isOn('quiet') });
+    return await command.run({ command: command.path, args, settings, out, signal });
+  } catch (error) {
     if (!(error instanceof AutogitError) || error.hint !== 'autogit-node --help') throw error;
     throw new AutogitError(error.code, error.message, {
       cause: error,
       hint: `autogit-node ${command.path} --help`,
     });
-  });
-  const out = processOutput({ quiet: settings.isOn('quiet') });
-  return command.run({ command: command.path, args, settings, out, signal });
+  }
 }

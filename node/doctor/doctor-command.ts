@@ -2,6 +2,7 @@ import type { Context } from '../cli/context.ts';
 import { exit } from '../cli/failure.ts';
 import { progressLine } from '../cli/lines.ts';
 import { recallJoin } from '../join-memory.ts';
+import { checkValues } from '../join-options.ts';
 import { readAddress } from '../network/addresses.ts';
 import { homeOf, homesToSearch } from '../settings.ts';
 import { checkDocker } from './docker-check.ts';
@@ -13,6 +14,7 @@ import { checkNetwork, nodesOf } from './network-checks.ts';
 /** Looks at this machine and says what to type. Exit 5 when a line says `fail`. */
 export async function doctor(context: Context): Promise<number> {
   const { settings, out } = context;
+  checkValues(settings);
   const agent = await checkAgent(homesToSearch(settings));
   const home = homeOf(settings);
   const nodes = [...agent.nodes];
