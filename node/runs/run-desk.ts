@@ -13,10 +13,10 @@ import type { TakeOutcome } from '../../scheduler/inputs.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
 import { GitSources } from './git-sources.ts';
-import { type RunDeskOptions, runFolder } from './run-host.ts';
-import { RunLife } from './run-life.ts';
+import { RunLifecycle } from './run-lifecycle.ts';
+import { type RunDeskOptions, runFolder } from './run-options.ts';
 
-export type { RunDeskOptions } from './run-host.ts';
+export type { RunDeskOptions } from './run-options.ts';
 
 /** What the watchdog needs of one run: how to freeze it, and until when it may go on without a newer beat. */
 export interface RunBeat {
@@ -40,7 +40,7 @@ const traceChunkBytes = 256 << 10;
 export class RunDesk {
   readonly #options: RunDeskOptions;
   readonly #sources: GitSources;
-  readonly #lives = new Map<string, RunLife>();
+  readonly #lives = new Map<string, RunLifecycle>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #stopping = new AbortController();
   #ticker: NodeJS.Timeout | null = null;
@@ -245,9 +245,9 @@ export class RunDesk {
     if (life.isPreparing) life.verify();
   }
 
-  #live(local: LocalRun, payload: JobPayload): RunLife {
+  #live(local: LocalRun, payload: JobPayload): RunLifecycle {
     const executor = this.#options.executors.find(({ kind }) => kind === local.run.executor);
-    const life = new RunLife(
+    const life = new RunLifecycle(
       this.#options,
       executor ?? goneExecutor(local.run.executor),
       this.#sources,

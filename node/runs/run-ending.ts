@@ -1,5 +1,5 @@
 import { warning } from './job-script.ts';
-import { Gone, Halted, RunFailed } from './run-host.ts';
+import { Gone, Halted, RunFailed } from './run-errors.ts';
 import type { Verdict } from './run-progress.ts';
 import type { TraceLog } from './trace-log.ts';
 
@@ -22,6 +22,12 @@ export class RunEnding {
     this.#trace = trace;
   }
 
+  /** The mesh or GitLab has taken the run away, or the agent stops: nothing more is said or done in its name. */
+  get isLeft(): boolean {
+    return this.halted.aborted || this.goneBecause !== null;
+  }
+
+  /** For whatever the run is doing now: aborted when it must end, or the agent stops. */
   get signal(): AbortSignal {
     return this.#signal.signal;
   }

@@ -1,7 +1,7 @@
 import type { Workspace } from '../ports.ts';
 import { type Contact, contactLimits, type Right, rightToGoOn } from './contact.ts';
 import type { GitlabLine } from './gitlab-line.ts';
-import type { RunDeskOptions } from './run-host.ts';
+import type { RunDeskOptions } from './run-options.ts';
 
 interface Frozen {
   readonly workspace: Workspace | null;
@@ -12,7 +12,7 @@ interface Frozen {
 export class Freezing {
   readonly #life: Frozen;
   readonly #options: RunDeskOptions;
-  readonly #onChange: (frozen: boolean) => Promise<void>;
+  readonly #onChange: (frozen: boolean) => void;
   readonly #sinceMs: number;
   #frozenAtMs: number | null = null;
   #verifyFromMs: number | null = null;
@@ -20,7 +20,7 @@ export class Freezing {
   #isWorking = false;
   #waiting: (() => void)[] = [];
 
-  constructor(life: Frozen, options: RunDeskOptions, onChange: (frozen: boolean) => Promise<void>) {
+  constructor(life: Frozen, options: RunDeskOptions, onChange: (frozen: boolean) => void) {
     this.#life = life;
     this.#options = options;
     this.#onChange = onChange;
@@ -97,7 +97,7 @@ export class Freezing {
       }
       const because = right.mayGoOn ? 'contact is back' : right.because;
       this.#options.log.warn(`${right.mayGoOn ? 'thawed' : 'frozen'} a run: ${because}`);
-      await this.#onChange(!right.mayGoOn);
+      this.#onChange(!right.mayGoOn);
     } catch (error) {
       this.#options.log.error(`freezing or thawing a run failed: ${(error as Error).message}`);
     } finally {

@@ -5,7 +5,7 @@ import { sentenceOf } from '../../protocol/errors.ts';
 import type { RunResult } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { PlannedStep } from './job-script.ts';
-import { RunFailed } from './run-host.ts';
+import { RunFailed } from './run-errors.ts';
 import type { Verdict } from './run-progress.ts';
 import type { TraceLog } from './trace-log.ts';
 

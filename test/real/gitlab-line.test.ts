@@ -11,7 +11,7 @@ import { answersItself } from '../../gitlab-bridge/gitlab-runner.ts';
 import { systemClock } from '../../node/clock.ts';
 import { GitlabLine } from '../../node/runs/gitlab-line.ts';
 import { GitlabReturn } from '../../node/runs/gitlab-return.ts';
-import { patiently, type RunScene } from '../../node/runs/run-scene.ts';
+import { patiently, type RunContext } from '../../node/runs/run-context.ts';
 import { TraceLog } from '../../node/runs/trace-log.ts';
 import { until } from './run-lab.ts';
 
@@ -121,15 +121,15 @@ describe('what GitLab hears of a run', () => {
 });
 
 describe('asking patiently', () => {
-  const scene = (): RunScene => {
-    const said: string[] = [];
+  const run = (): RunContext => {
     const options = { clock, gitlabReturn: returning ?? undefined };
-    const rest = { away: () => undefined, checkEnd: () => undefined, signal: new AbortController().signal };
-    return { options, trace: { say: (line: string) => said.push(line) }, line: () => ({ url }), ...rest } as never;
+    const ending = { check: () => undefined, signal: new AbortController().signal };
+    const uploadTime = { away: () => undefined };
+    return { options, ending, uploadTime, trace: { say: () => undefined }, job: () => ({ url }) } as never;
   };
   const refuses = async (answer: TransferAnswer): Promise<number> => {
     let asked = 0;
-    const tries = patiently(scene(), 'uploading artifacts', async () => {
+    const tries = patiently(run(), 'uploading artifacts', async () => {
       asked += 1;
       return asked > 5 ? { kind: 'ok' } : answer;
     });
@@ -150,7 +150,7 @@ describe('asking patiently', () => {
     await gitlab();
     const began = Date.now();
     let asked = 0;
-    await patiently(scene(), 'x', async () =>
+    await patiently(run(), 'x', async () =>
       ++asked === 1 ? { kind: 'away', because: '429', waitMs: 2_000 } : { kind: 'ok' },
     );
     expect(Date.now() - began).toBeGreaterThanOrEqual(1_990);

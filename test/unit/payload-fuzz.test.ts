@@ -4,8 +4,9 @@ import { JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
 import { jobVariables, lateVariables, lookUpIn, secretsOf } from '../../gitlab-bridge/variables.ts';
 import { jobEnvironment, jobPaths } from '../../node/executors/job-shell.ts';
 import type { LocalRun } from '../../node/ports.ts';
+import { executorSpec, factsOf } from '../../node/runs/executor-spec.ts';
 import { expandArtifact, planSteps, stepLines, unsupported } from '../../node/runs/job-script.ts';
-import { executorSpec, factsOf, type RunDeskOptions } from '../../node/runs/run-host.ts';
+import type { RunDeskOptions } from '../../node/runs/run-options.ts';
 import type { Run } from '../../protocol/ledger.ts';
 
 /** A server that lies, in thousands of ways (seeded): a payload is refused, or used as it is. Nothing else may come of it. */

@@ -13,8 +13,9 @@ import {
 import { jobEnvironment, jobPaths } from '../../node/executors/job-shell.ts';
 import type { LocalRun } from '../../node/ports.ts';
 import { type Contact, rightToGoOn, signOfLifeMs } from '../../node/runs/contact.ts';
+import { executorSpec, factsOf } from '../../node/runs/executor-spec.ts';
 import { isUploaded, planSteps, stepLines, unsupported } from '../../node/runs/job-script.ts';
-import { executorSpec, factsOf, type RunDeskOptions } from '../../node/runs/run-host.ts';
+import type { RunDeskOptions } from '../../node/runs/run-options.ts';
 import { UploadTime } from '../../node/runs/upload-time.ts';
 import type { Run } from '../../protocol/ledger.ts';
 

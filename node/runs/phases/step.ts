@@ -1,22 +1,17 @@
-import { killGraceMs, type StepEnd, type Workspace } from '../ports.ts';
-import { heading, type PlannedStep, sectionEnd, sectionStart, stepLines, warning } from './job-script.ts';
-import { RunFailed } from './run-host.ts';
-import type { Verdict } from './run-progress.ts';
-import type { RunScene } from './run-scene.ts';
+import { killGraceMs, type StepEnd, type Workspace } from '../../ports.ts';
+import { heading, type PlannedStep, sectionEnd, sectionStart, stepLines, warning } from '../job-script.ts';
+import { placeOf, type RunContext } from '../run-context.ts';
+import { RunFailed } from '../run-errors.ts';
+import type { Verdict } from '../run-progress.ts';
 
+/** One step of a job's script on its way. */
 export interface StepRun {
-  workspace: Workspace;
   planned: PlannedStep;
   index: number;
   /** It was begun by an agent process before this one. */
   begun: boolean;
+  /** The job's, as it stood before this step. */
   verdict: Verdict;
-  /** Persists that the step begins; from here on it is never begun again. */
-  onBegin(): Promise<void>;
-  onFirstOutput(): void;
-  /** Why the script was ended early; null while it was not. */
-  endVerdict(): Verdict | null;
-  halted: AbortSignal;
 }
 
 /** What both executors say of a step that they ended for its limit. */
@@ -24,27 +19,36 @@ const overLimit = /ran longer than its limit/;
 const scriptTookLong = 'the script ran longer than RUNNER_SCRIPT_TIMEOUT';
 
 /** Runs one step, or follows one that runs already, to its end; answers the job's verdict after it. */
-export async function runStep(scene: RunScene, step: StepRun): Promise<Verdict> {
-  const { trace, options } = scene;
-  const { workspace, planned, index } = step;
+export async function runStep(run: RunContext, step: StepRun): Promise<Verdict> {
+  const { trace, options } = run;
+  const { planned, index } = step;
+  const workspace = placeOf(run);
   const beganMs = options.clock.bootMs();
   const name = planned.isAfterScript ? 'after_script' : `step_${planned.name}`;
-  if (!step.begun) await step.onBegin();
+  if (!step.begun) await begin(run, index);
   const title = planned.isAfterScript ? 'Running after_script' : `Executing "${name}" stage of the job script`;
   trace.say(sectionStart(name, options.clock.wallMs()) + heading(title), `begin-${index}`);
   if (!step.begun) {
-    const script = stepLines(planned, scene.late(workspace), jobStatus(step));
+    const script = stepLines(planned, run.late(workspace), jobStatus(step));
     await workspace.start({ name: planned.name, script, timeoutMs: planned.limitMs }, index);
   }
-  const end = await follow(scene, step);
-  if (step.halted.aborted) return step.verdict;
+  const end = await follow(run, step);
+  if (run.ending.halted.aborted) return step.verdict;
   trace.endOutput(index);
   trace.say(sectionEnd(name, options.clock.wallMs()), `end-${index}`);
-  return namingTheDisk(scene, beganMs, verdictAfter(scene, step, end));
+  return namingTheDisk(run, beganMs, verdictAfter(run, step, end));
+}
+
+/** Persists that the step begins; from here on it is never begun again (SAFETY J4). */
+async function begin({ options, record, ending, freezing }: RunContext, index: number): Promise<void> {
+  await options.watched?.(record.run.run, ending.signal);
+  await freezing.untilThawed(ending.signal);
+  ending.check();
+  await record.advance({ step: index, begun: true });
 }
 
 /** A script that fails while the disk is full has mostly met just that: its output, or the agent's, found no room. */
-function namingTheDisk({ options }: RunScene, sinceMs: number, verdict: Verdict): Verdict {
+function namingTheDisk({ options }: RunContext, sinceMs: number, verdict: Verdict): Verdict {
   if (verdict.state !== 'failed' || verdict.cause !== 'script' || !options.diskWasFull?.(sinceMs)) return verdict;
   return { ...verdict, cause: 'system', because: `the disk of this machine was full: ${verdict.because}` };
 }
@@ -56,50 +60,42 @@ const jobStatus = (step: StepRun): string => {
 };
 
 /** Reads the step's output until its end; terminates it when the run must end. */
-async function follow(scene: RunScene, step: StepRun): Promise<StepEnd> {
-  const { trace } = scene;
-  const { workspace, index } = step;
-  const stopKilling = killOnEnd(scene, step);
+async function follow(run: RunContext, { index }: StepRun): Promise<StepEnd> {
+  const { trace, line } = run;
+  const { halted } = run.ending;
+  const workspace = placeOf(run);
+  const stopKilling = killOnEnd(run, workspace);
   try {
     let isFirst = true;
-    for await (const bytes of workspace.output(index, trace.offsetOf(index), step.halted)) {
-      if (step.halted.aborted) break;
+    for await (const bytes of workspace.output(index, trace.offsetOf(index), halted)) {
+      if (halted.aborted) break;
       trace.output(index, bytes);
-      if (isFirst) step.onFirstOutput();
+      if (isFirst) line.hurry();
       isFirst = false;
       if (trace.failure !== null) throw new RunFailed('system', trace.failure);
     }
-    return await raceHalt(workspace.ended(index), step.halted);
+    return await raceHalt(workspace.ended(index), halted);
   } catch (error) {
-    if (!step.halted.aborted) await workspace.kill(0).catch(() => undefined);
+    if (!halted.aborted) await workspace.kill(0).catch(() => undefined);
     throw error;
   } finally {
     stopKilling();
   }
 }
 
-function killOnEnd(scene: RunScene, step: StepRun): () => void {
-  const { signal } = scene;
+function killOnEnd({ ending, options, payload }: RunContext, workspace: Workspace): () => void {
+  const { signal } = ending;
   const kill = (): void => {
-    if (step.halted.aborted) return;
-    const isGraceful = step.endVerdict() !== null && !isGone(scene);
+    if (ending.halted.aborted) return;
+    const isGraceful = ending.verdict !== null && !ending.isLeft;
     // Without grace a frozen run stays frozen: no longer ours, it must not do one more thing.
-    void step.workspace
+    void workspace
       .kill(isGraceful ? killGraceMs : 0)
-      .catch((error: Error) => scene.options.log.warn(`ending job ${scene.payload.id}: ${error.message}`));
+      .catch((error: Error) => options.log.warn(`ending job ${payload.id}: ${error.message}`));
   };
   if (signal.aborted) kill();
   signal.addEventListener('abort', kill);
   return () => signal.removeEventListener('abort', kill);
-}
-
-function isGone(scene: RunScene): boolean {
-  try {
-    scene.checkEnd();
-    return false;
-  } catch (error) {
-    return !(error instanceof RunFailed);
-  }
 }
 
 function raceHalt(ended: Promise<StepEnd>, halted: AbortSignal): Promise<StepEnd> {
@@ -112,9 +108,9 @@ function raceHalt(ended: Promise<StepEnd>, halted: AbortSignal): Promise<StepEnd
   });
 }
 
-function verdictAfter(scene: RunScene, step: StepRun, end: StepEnd): Verdict {
+function verdictAfter({ ending, trace }: RunContext, step: StepRun, end: StepEnd): Verdict {
   const { planned, verdict } = step;
-  const ended = step.endVerdict();
+  const ended = ending.verdict;
   if (planned.isAfterScript) {
     const how = end.kind === 'exited' ? `exit code ${end.exitCode}` : end.because;
     const hasFailed = end.kind !== 'exited' || end.exitCode !== 0;
@@ -126,7 +122,7 @@ function verdictAfter(scene: RunScene, step: StepRun, end: StepEnd): Verdict {
 
     function say(next: Verdict): Verdict {
       const text = warning(`after_script failed, but job will continue unaffected: ${how}`);
-      if (hasFailed) scene.trace.say(text, `after-${step.index}`);
+      if (hasFailed) trace.say(text, `after-${step.index}`);
       return next;
     }
   }

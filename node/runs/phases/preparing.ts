@@ -1,29 +1,60 @@
 import { join } from 'node:path';
-import { fetchFlags, ignoredOf, isOff, isOn, oddValues } from '../../gitlab-bridge/job-contract.ts';
-import type { JobDependency } from '../../gitlab-bridge/payload.ts';
-import { payloadVariables } from '../../gitlab-bridge/variables.ts';
-import { AutogitError } from '../../protocol/errors.ts';
-import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
-import { downloadInto } from './artifact-down.ts';
-import { SourcesFailure } from './git-sources.ts';
-import { cannot, gitStrategy, submoduleStrategy, unsupported, warning } from './job-script.ts';
-import { RunFailed } from './run-host.ts';
-import { patiently, type RunScene, section } from './run-scene.ts';
+import { fetchFlags, ignoredOf, isOff, isOn, oddValues } from '../../../gitlab-bridge/job-contract.ts';
+import type { JobDependency } from '../../../gitlab-bridge/payload.ts';
+import { payloadVariables } from '../../../gitlab-bridge/variables.ts';
+import { AutogitError } from '../../../protocol/errors.ts';
+import type { ExecutorSpec, Workspace } from '../../ports.ts';
+import { downloadInto } from '../artifact-down.ts';
+import { SourcesFailure } from '../git-sources.ts';
+import { cannot, gitStrategy, submoduleStrategy, unsupported, warning } from '../job-script.ts';
+import { isOver, patiently, type RunContext, section } from '../run-context.ts';
+import { abandonMs } from '../run-ending.ts';
+import { RunFailed } from '../run-errors.ts';
+import type { Phase } from './phase.ts';
 
 /** From a job on disk to a tree in which its script can begin. Nothing of the job has run when this ends, or fails. */
-export async function prepareRun(
-  scene: RunScene,
-  executor: Executor,
-  spec: ExecutorSpec,
-  /** The place exists: persist its handle before anything goes into it. */
-  onMade: (workspace: Workspace) => Promise<void>,
-): Promise<Workspace> {
-  const { trace, payload, options } = scene;
+export const preparing: Phase = {
+  name: 'preparing',
+
+  async resume(run) {
+    if (run.record.run.startedAt === null) return;
+    run.trace.say('The agent of this node was restarted: preparing again\n');
+    await clearPlace(run);
+  },
+
+  async run(run) {
+    const { record, ending } = run;
+    if (record.run.startedAt === null) await record.keep({ state: 'running', startedAt: run.options.clock.wallMs() });
+    const { signal } = ending;
+    const prepared = prepare(run, async (workspace) => {
+      // Made after the run was given up: nobody else will remove it.
+      if (signal.aborted && isOver(run)) return workspace.remove();
+      run.workspace = workspace;
+      await record.save({ handle: workspace.handle });
+    });
+    run.workspace = await ending.until('preparing the job', prepared, abandonMs.preparing);
+  },
+};
+
+/** Removes what an agent process before this one left of the place. */
+export async function clearPlace(run: RunContext): Promise<void> {
+  const { executor, record, ending, options } = run;
+  const clearing = executor.adopt(run.spec(), record.local.handle ?? '').then((left) => left?.remove());
+  await ending
+    .until('clearing what was left', clearing, abandonMs.place)
+    .catch((error: Error) => options.log.warn(error.message));
+  ending.check();
+}
+
+/** `onMade`: the place exists, its handle is persisted before anything goes into it. */
+async function prepare(run: RunContext, onMade: (workspace: Workspace) => Promise<void>): Promise<Workspace> {
+  const { trace, payload, options, executor } = run;
+  const spec = run.spec();
   trace.say(`Running with autogit-node ${options.version} on ${options.nodeName}\n`, 'header');
   const lacks = unsupported(payload);
   if (lacks !== null) throw new RunFailed('configuration', lacks);
   let workspace: Workspace | null = null;
-  await section(scene, 'prepare_executor', `Preparing the "${executor.kind}" executor`, async () => {
+  await section(run, 'prepare_executor', `Preparing the "${executor.kind}" executor`, async () => {
     if (spec.image) {
       const isUsed = executor.kind === 'docker';
       trace.say(
@@ -40,42 +71,40 @@ export async function prepareRun(
     if (odd.length > 0)
       trace.say(warning(`neither true, false nor a time as in 1h30m, and ignored: ${odd.join(', ')}`));
     if (payload.cache.length > 0) trace.say(warning('cache is not supported by this version: the job runs without it'));
-    workspace = await makePlace(scene, executor, spec);
+    workspace = await makePlace(run, spec);
     await onMade(workspace);
     // The first step waits for it: it is started, and reads of the run, beside what is fetched now.
-    options.watched?.(spec.run, scene.signal).catch(() => undefined);
+    options.watched?.(spec.run, run.ending.signal).catch(() => undefined);
   });
   const made = workspace as Workspace | null;
   if (made === null) throw new RunFailed('system', 'the executor made no place');
-  await section(scene, 'get_sources', 'Getting source from Git repository', () => getSources(scene, made));
+  await section(run, 'get_sources', 'Getting source from Git repository', () => getSources(run, made));
   const dependencies = payload.dependencies.filter((dependency) => dependency.artifacts_file?.filename);
   if (dependencies.length > 0)
-    await section(scene, 'download_artifacts', 'Downloading artifacts', () =>
-      getDependencies(scene, made, dependencies),
-    );
+    await section(run, 'download_artifacts', 'Downloading artifacts', () => getDependencies(run, made, dependencies));
   return made;
 }
 
-async function makePlace(scene: RunScene, executor: Executor, spec: ExecutorSpec): Promise<Workspace> {
+async function makePlace(run: RunContext, spec: ExecutorSpec): Promise<Workspace> {
   try {
-    return await executor.prepare(spec, scene.signal);
+    return await run.executor.prepare(spec, run.ending.signal);
   } catch (error) {
-    scene.checkEnd();
+    run.ending.check();
     const isImage = error instanceof AutogitError && error.code === 'image-missing';
     const hint = error instanceof AutogitError ? `; ${error.hint}` : '';
     throw new RunFailed(isImage ? 'image-pull' : 'system', `${(error as Error).message}${hint}`);
   }
 }
 
-async function getSources(scene: RunScene, workspace: Workspace): Promise<void> {
-  const { payload, trace, sources, options } = scene;
+async function getSources(run: RunContext, workspace: Workspace): Promise<void> {
+  const { payload, trace, sources, options } = run;
   const strategy = gitStrategy(payload);
   if (strategy === 'none' || strategy === 'empty') return trace.say('Skipping Git repository setup\n');
   const { repo_url, sha, ref, refspecs, depth } = payload.git_info ?? {};
   if (!repo_url || !sha) throw new RunFailed('system', 'GitLab gave the job no repository');
   trace.say(depth ? `Fetching changes with git depth set to ${depth}...\n` : 'Fetching changes...\n');
   const spec = {
-    gitlabUrl: options.gitlabUrl() ?? scene.line().url,
+    gitlabUrl: options.gitlabUrl() ?? run.job().url,
     repoUrl: repo_url,
     token: payload.token,
     sha,
@@ -86,9 +115,9 @@ async function getSources(scene: RunScene, workspace: Workspace): Promise<void> 
     isCheckedOut: !isOff(payload, 'GIT_CHECKOUT'),
   };
   const modules = submoduleStrategy(payload);
-  await patiently(scene, 'fetching the sources', async () => {
+  await patiently(run, 'fetching the sources', async () => {
     try {
-      const got = await sources.fetch({ ...spec, gitlabUrl: options.gitlabUrl() ?? spec.gitlabUrl }, scene.signal);
+      const got = await sources.fetch({ ...spec, gitlabUrl: options.gitlabUrl() ?? spec.gitlabUrl }, run.ending.signal);
       try {
         if (got.hasSubmodules && modules !== 'none')
           throw new RunFailed(
@@ -113,24 +142,24 @@ async function getSources(scene: RunScene, workspace: Workspace): Promise<void> 
 }
 
 async function getDependencies(
-  scene: RunScene,
+  run: RunContext,
   workspace: Workspace,
   dependencies: readonly JobDependency[],
 ): Promise<void> {
   for (const { id, name, token } of dependencies) {
-    scene.trace.say(`Downloading artifacts for ${name ?? 'job'} (${id})...\n`);
-    await patiently(scene, `downloading artifacts of ${name ?? id}`, async () => {
+    run.trace.say(`Downloading artifacts for ${name ?? 'job'} (${id})...\n`);
+    await patiently(run, `downloading artifacts of ${name ?? id}`, async () => {
       try {
-        const line = { ...scene.line(), job: id, token };
-        const file = join(scene.folder, 'download.zip');
-        const answer = await downloadInto(workspace, line, file, scene.signal, (said) => {
-          scene.trace.say(warning(said));
+        const line = { ...run.job(), job: id, token };
+        const file = join(run.folder, 'download.zip');
+        const answer = await downloadInto(workspace, line, file, run.ending.signal, (said) => {
+          run.trace.say(warning(said));
         });
         return answer.kind === 'refused' ? { ...answer, disowned: false } : answer;
       } catch (error) {
         return { kind: 'refused', because: (error as Error).message, disowned: false };
       }
     });
-    scene.trace.say(`Downloading artifacts for ${name ?? 'job'} (${id})... ok\n`);
+    run.trace.say(`Downloading artifacts for ${name ?? 'job'} (${id})... ok\n`);
   }
 }

@@ -1,0 +1,57 @@
+import { createHash } from 'node:crypto';
+import { type JobPayload, variableOf } from '../../gitlab-bridge/payload.ts';
+import { imageOf, jobVariables, lookUpIn, payloadVariables, type RunFacts } from '../../gitlab-bridge/variables.ts';
+import type { Run } from '../../protocol/ledger.ts';
+import { archName } from '../../scheduler/jobs/demand.ts';
+import type { ExecutorSpec, LocalRun } from '../ports.ts';
+import type { RunDeskOptions } from './run-options.ts';
+
+/** What an executor must know to make, or find, a run's place. The same in every agent process. */
+export function executorSpec(
+  local: LocalRun,
+  payload: JobPayload,
+  options: RunDeskOptions,
+  factsAt: (place: { projectDir: string; buildsDir: string }) => RunFacts,
+): ExecutorSpec {
+  const nowhere = factsAt({ projectDir: '', buildsDir: '' });
+  return {
+    run: local.run.run,
+    job: local.run.job,
+    image: imageOf(payload, lookUpIn(jobVariables(payload, nowhere), '')),
+    entrypoint: payload.image?.entrypoint ?? null,
+    imageUser: payload.image?.executor_opts?.docker?.user || null,
+    pullPolicies: payload.image?.pull_policy ?? [],
+    variables: payloadVariables(payload).variables,
+    variablesAt: (place) => jobVariables(payload, factsAt(place)),
+    ...options.limitsFor(local.run.tags),
+    gpus: options.gpusByUuid(local.run.gpus),
+  };
+}
+
+/** What this node knows of a run and GitLab does not. */
+export function factsOf(
+  { nodeName, version, instance }: RunDeskOptions,
+  payload: JobPayload,
+  run: Run,
+  slots: RunFacts['slots'],
+  place: { projectDir: string; buildsDir?: string },
+): RunFacts {
+  const runner = `${instance().uuid ?? ''} ${variableOf(payload, 'CI_RUNNER_ID') ?? run.class}`;
+  return {
+    projectDir: place.projectDir,
+    buildsDir: place.buildsDir ?? buildsDirOf(place.projectDir, payload),
+    node: nodeName,
+    version,
+    architecture: archName(process.arch),
+    executor: run.executor,
+    slots,
+    runnerKey: createHash('sha256').update(runner).digest('hex').slice(0, 9),
+  };
+}
+
+/** CI_BUILDS_DIR: the tree lies at its project's own path below it. */
+function buildsDirOf(projectDir: string, payload: JobPayload): string {
+  const path = variableOf(payload, 'CI_PROJECT_PATH');
+  const below = path && projectDir.endsWith(`/${path}`) ? `/${path}` : projectDir.slice(projectDir.lastIndexOf('/'));
+  return projectDir.slice(0, projectDir.length - below.length) || '/';
+}

@@ -1,0 +1,43 @@
+import { join } from 'node:path';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Run } from '../../protocol/ledger.ts';
+import type { Gpu } from '../../protocol/report.ts';
+import type { Log } from '../log.ts';
+import type { Executor, Store } from '../ports.ts';
+import type { GitlabReturn } from './gitlab-return.ts';
+
+/** What the desk, and every run on it, needs of this node. */
+export interface RunDeskOptions {
+  /** Says when a GitLab that was away answers again. */
+  gitlabReturn?: GitlabReturn;
+  self: NodeId;
+  nodeName: string;
+  version: string;
+  /** GitLab tells machines that share a token apart by it, at most 64 characters. */
+  systemId: string;
+  store: Pick<Store, 'putRun' | 'deleteRun' | 'runs'>;
+  /** Those that work here; the first is the default. */
+  executors: Executor[];
+  gitlabUrl(): string | null;
+  seal(text: string): string;
+  unseal(sealed: string): string;
+  instance(): { uuid: string | null; epoch: number };
+  clock: { bootMs(): number; wallMs(): number };
+  /** Boot ms of the last proof that the leader leads; -Infinity when never. */
+  leaderContactAt(): number;
+  gpusByUuid(uuids: string[]): Gpu[];
+  limitsFor(tags: string[]): { cpuMillis: number | null; memoryBytes: number | null };
+  onRunChanged(run: Run): void;
+  /** Whether the disk was full at some time since then (boot ms). */
+  diskWasFull?(sinceBootMs: number): boolean;
+  /** Resolves when a watchdog has read of the run (SAFETY J1): before that no step of it may begin. Throws when none does. */
+  watched?(run: string, signal: AbortSignal): Promise<void>;
+  log: Pick<Log, 'info' | 'warn' | 'error'>;
+  /** Largest sum of the files of one artifact; a default when it is not set. */
+  artifactLimitBytes?: number | undefined;
+  /** The agent's home: traces lie in its folder `runs`, Git mirrors in `mirrors`. */
+  home: string;
+}
+
+/** The agent's own folder for a run; the executor has another one. */
+export const runFolder = (home: string, run: string): string => join(home, 'runs', run.replace(/[^A-Za-z0-9_-]/g, '_'));
