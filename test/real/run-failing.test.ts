@@ -96,7 +96,9 @@ describe('a machine that fails', () => {
     });
     const run = await lab.begin();
     expect((await lab.ended(run)).result).toMatchObject({ state: 'failed', reason: 'image_pull_failure' });
-    expect(plainText(await lab.traceAt(run))).toContain('image alpine:3 is not here; make its registry reachable, or pull it here');
+    expect(plainText(await lab.traceAt(run))).toContain(
+      'image alpine:3 is not here; make its registry reachable, or pull it here',
+    );
   });
 
   it('whose record cannot be read does not run the job again', async () => {
