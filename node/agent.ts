@@ -222,8 +222,8 @@ export class Agent {
         report: (from, report) => this.#member?.reported(from, report),
         connected: (node) => this.#member?.loop.feed({ kind: 'connected', node }),
         disconnected: (node) => this.#member?.loop.feed({ kind: 'disconnected', node }),
-        ask: async (_from, ask) =>
-          (await this.#member?.answer(ask)) ?? { kind: 'refused', because: 'this node is starting' },
+        ask: async (from, ask) =>
+          (await this.#member?.answer(from, ask)) ?? { kind: 'refused', because: 'this node is starting' },
         stranger: () => {},
       },
     });

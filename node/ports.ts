@@ -1,4 +1,4 @@
-import type { Answer, Ask } from '../protocol/asks.ts';
+import type { Answer, Ask, JobWish } from '../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../protocol/changes.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import type { Era, Ledger, Run, RunResult, Settings } from '../protocol/ledger.ts';
@@ -211,6 +211,8 @@ export interface AgentApi {
     token: string | null;
     runnerTokens: { tags: string[]; token: string }[];
   }): Promise<ChangeOutcome>;
+  /** What a person wants of one job, done at GitLab; `next`: the job that runs in its place. Throws with the fix. */
+  wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
   /** A job's trace, or this agent's (or another node's) log; follows until the job ends or the signal aborts. */
   logs(
     request: { job: number | null; node: string | null; follow: boolean },

@@ -1,27 +1,12 @@
+import type { Flag } from './settings-flag.ts';
+import { gitlabFlags } from './settings-gitlab.ts';
+
+export type { Flag } from './settings-flag.ts';
+
 /**
  * Every flag of every command, once: from this table come the command line, the AUTOGIT_ variables, the keys of
  * autogit.yml, the help and the shell completion. A test proves that they agree.
  */
-export type FlagKind = 'switch' | 'text' | 'optional' | 'list' | 'duration' | 'size' | 'count' | 'port' | 'choice';
-
-export interface Flag {
-  /** Key in autogit.yml; `jobs.all` is `all` under `jobs:`. */
-  readonly key: string;
-  /** Long name without dashes. A switch that is on by default is offered as `--no-NAME`. */
-  readonly name: string;
-  readonly short?: string;
-  readonly kind: FlagKind;
-  /** Name of the value in the help. */
-  readonly value?: string;
-  readonly choices?: readonly string[];
-  /** What separates the parts of a list in one text; a comma unless it says otherwise. */
-  readonly separator?: string;
-  readonly default?: boolean | string;
-  /** Commands that take it; `*` = all. */
-  readonly commands: readonly string[];
-  readonly help: string;
-}
-
 const globals: Flag[] = [
   {
     key: 'home',
@@ -260,6 +245,13 @@ const others: Flag[] = [
   { key: 'logs.follow', name: 'follow', short: 'f', kind: 'switch', commands: ['logs'], help: 'go on until it ends' },
   { key: 'logs.node', name: 'node', kind: 'text', value: 'NAME', commands: ['logs'], help: "another machine's log" },
   {
+    key: 'cancel.force',
+    name: 'force',
+    kind: 'switch',
+    commands: ['cancel'],
+    help: 'end also one that is canceling already: its after_script is cut',
+  },
+  {
     key: 'approve.words',
     name: 'words',
     kind: 'text',
@@ -300,31 +292,6 @@ const others: Flag[] = [
     value: 'NAME',
     commands: ['recover'],
     help: 'a machine that you have seen switched off; without a terminal all of them, and --yes',
-  },
-  {
-    key: 'gitlab.tokenEnv',
-    name: 'token-env',
-    kind: 'text',
-    value: 'VAR',
-    commands: ['gitlab connect'],
-    help: 'variable that holds an admin token (scope api)',
-  },
-  {
-    key: 'gitlab.runnerTokenEnv',
-    name: 'runner-token-env',
-    kind: 'list',
-    value: 'VAR',
-    commands: ['gitlab connect'],
-    help: 'variable that holds a runner token (glrt-…); give --tags after it',
-  },
-  {
-    key: 'gitlab.tags',
-    name: 'tags',
-    kind: 'list',
-    separator: ';',
-    value: 'a,b',
-    commands: ['gitlab connect'],
-    help: 'tags of the runner token before it',
   },
   {
     key: 'demo.keep',
@@ -385,7 +352,7 @@ const others: Flag[] = [
   },
 ];
 
-export const flags: readonly Flag[] = [...globals, ...join, ...others];
+export const flags: readonly Flag[] = [...globals, ...join, ...others, ...gitlabFlags];
 
 export const flagsOf = (command: string): Flag[] => flags.filter((flag) => flag.commands.includes(command));
 

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { z } from 'zod';
+import type { JobWish } from '../protocol/asks.ts';
 import { type Change, ChangeOutcome } from '../protocol/changes.ts';
 import { AutogitError, type ErrorCode } from '../protocol/errors.ts';
 import { Settings as MeshSettings } from '../protocol/ledger.ts';
@@ -16,6 +17,7 @@ import {
   SaidAnswer,
   socketVersion,
   versionHeader,
+  WishAnswer,
 } from './socket-protocol.ts';
 
 /** Answers when what is asked differs from what had this tag, at the latest after `waitMs`. */
@@ -43,6 +45,7 @@ export interface AgentClient {
     request: { job: number | null; node: string | null; follow: boolean },
     signal?: AbortSignal,
   ): AsyncIterable<string>;
+  wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
   pause(what: 'gpu' | 'all', forMs: number | null): Promise<string>;
   resume(what: 'gpu' | 'all'): Promise<string>;
   recovery(): Promise<RecoveryAnswer>;
@@ -112,6 +115,7 @@ export function createClient(home: string): AgentClient {
     invite: (ttlMs) => post(InviteAnswer, '/v1/invite', { ttlMs }),
     gitlabConnect: (asked) => post(ChangeOutcome, '/v1/gitlab/connect', asked),
     logs: (asked, signal) => streamLogs(home, asked, signal),
+    wish: (wish) => post(WishAnswer, '/v1/wish', wish),
     pause: async (what, forMs) => (await post(SaidAnswer, '/v1/pause', { what, forMs })).said,
     resume: async (what) => (await post(SaidAnswer, '/v1/resume', { what })).said,
     recovery: () => get(RecoveryAnswer, '/v1/recovery'),

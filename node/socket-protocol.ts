@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { JobWish } from '../protocol/asks.ts';
 import { Change } from '../protocol/changes.ts';
 import { JobId, Sentence } from '../protocol/ids.ts';
 import { limits } from '../protocol/limits.ts';
@@ -75,6 +76,7 @@ export const bodies = {
   }),
   resume: z.strictObject({ what }),
   recover: z.strictObject({ off: z.array(z.string().min(1).max(64)).max(limits.nodes) }),
+  wish: JobWish,
   leave: z.strictObject({}),
 } as const;
 
@@ -92,6 +94,7 @@ export type Failure = z.infer<typeof Failure>;
 
 export const RecoveryAnswer = z.object({ refused: Sentence.nullable(), off: z.array(z.string()) });
 export type RecoveryAnswer = z.infer<typeof RecoveryAnswer>;
+export const WishAnswer = z.object({ said: Sentence, next: JobId.nullable() });
 export const SaidAnswer = z.object({ said: Sentence });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });
 export type InviteAnswer = z.infer<typeof InviteAnswer>;

@@ -196,6 +196,9 @@ function routes(api: AgentApi): Record<string, Route> {
     '/v1/gitlab/connect': post(async (request, response) => {
       send(response, 200, await api.gitlabConnect(await body(bodies.gitlabConnect, request)));
     }),
+    '/v1/wish': post(async (request, response) => {
+      send(response, 200, await api.wish(await body(bodies.wish, request)));
+    }),
     '/v1/pause': post(async (request, response) => {
       const { what, forMs } = await body(bodies.pause, request);
       send(response, 200, { said: await api.pause(what, forMs) });

@@ -2,6 +2,10 @@ import { z } from 'zod';
 import { JobId, Sentence, ShortId } from './ids.ts';
 import { JobRow, WhyAnswer } from './status.ts';
 
+/** What a person wants of one job. `force`: end also one that is `canceling`, without waiting for its after_script. */
+export const JobWish = z.strictObject({ wish: z.enum(['cancel', 'retry']), job: JobId, force: z.boolean() });
+export type JobWish = z.infer<typeof JobWish>;
+
 /** Questions between members that need no ledger change; one request and one answer on a stream of their own. */
 export const Ask = z.discriminatedUnion('kind', [
   /** To the leader: queue and runs. `canceling`: who asks knows that state; for others such a job is `running`. */
@@ -9,6 +13,10 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('why'), job: JobId }),
   /** To the node that has the run: bytes of its trace from `offset`. */
   z.object({ kind: z.literal('trace'), run: ShortId, offset: z.int().nonnegative() }),
+  /** To who holds GitLab's token: bytes of GitLab's copy of the trace of a run that has ended. */
+  z.object({ kind: z.literal('ended-trace'), run: ShortId, offset: z.int().nonnegative() }),
+  /** To who holds GitLab's token: a person wants this, at any machine. */
+  z.object({ kind: z.literal('wish'), wish: JobWish }),
   /** The tail of that agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
 ]);
@@ -24,6 +32,11 @@ export const Answer = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('why'), why: WhyAnswer.nullable() }),
   z.object({ kind: z.literal('trace'), text: z.string(), next: z.int().nonnegative(), done: z.boolean() }),
   z.object({ kind: z.literal('log'), text: z.string() }),
+  /** `next`: the job that runs in its place now. */
+  z.object({ kind: z.literal('wished'), because: Sentence, next: JobId.nullable() }),
+  /** It was tried, and that is why it is not so: nobody else need be asked. */
+  z.object({ kind: z.literal('failed'), code: z.string().max(64), because: Sentence, hint: Sentence }),
+  /** Not by this node. */
   z.object({ kind: z.literal('refused'), because: Sentence }),
 ]);
 export type Answer = z.infer<typeof Answer>;

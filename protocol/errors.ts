@@ -41,6 +41,7 @@ const table = {
   'no-mesh': { retriable: true, hint: 'name a machine by --peer ADDRESS, or start a mesh: autogit-node join --new' },
   'no-leader': { retriable: true, hint: 'see which machines are missing: autogit-node status' },
   'no-gitlab': { retriable: false, hint: 'autogit-node gitlab connect URL --token-env VAR' },
+  'no-job': { retriable: false, hint: 'look which ones the mesh knows: autogit-node jobs --all' },
   'gitlab-unreachable': {
     retriable: true,
     hint: 'see whether GitLab is up, and whether its address works from here: autogit-node doctor',

@@ -62,6 +62,8 @@ export type Happened =
   | { kind: 'queue-read'; jobs: QueuedJob[]; complete: boolean; canceling?: readonly number[] }
   /** `isRefused`: GitLab answers, and will not have the token. */
   | { kind: 'queue-failed'; because: string; isRefused?: boolean }
+  /** GitLab was asked to cancel this job, as a person here wanted. */
+  | { kind: 'cancel-asked'; job: number }
   /** Something happened at GitLab (webhook, finished run): look at the queue now. */
   | { kind: 'queue-hinted'; answers?: boolean }
   | { kind: 'runner-created'; class: string; nonce: string; runner: number; token: Sealed }

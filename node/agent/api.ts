@@ -1,6 +1,6 @@
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
-import type { Ask } from '../../protocol/asks.ts';
+import type { Answer, Ask, JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
@@ -10,11 +10,13 @@ import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import { notApproved } from '../not-approved.ts';
 import type { AgentApi, Network } from '../ports.ts';
+import type { TracePiece } from './ended-traces.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
 import { withOwnAttention } from './own-attention.ts';
 import type { PauseSwitch } from './pause.ts';
+import { askHolders } from './token-holders.ts';
 import { jobRowsOf, statusOf, whyOf } from './views.ts';
 
 const askMs = 3_000;
@@ -123,6 +125,12 @@ export class LocalApi implements AgentApi {
     });
   }
 
+  async wish(wish: JobWish): Promise<{ said: string; next: number | null }> {
+    const answer = await this.#askHolders({ kind: 'wish', wish });
+    if (answer.kind !== 'wished') throw new AutogitError('bad-message', `another machine answered with ${answer.kind}`);
+    return { said: answer.because, next: answer.next };
+  }
+
   async *logs(request: Parameters<AgentApi['logs']>[0], signal: AbortSignal): AsyncIterable<string> {
     const { home, network } = this.#options;
     if (request.job !== null) {
@@ -132,7 +140,7 @@ export class LocalApi implements AgentApi {
         self: network.self,
         own: (run: string, offset: number) => member.runs.traceOf(run, offset),
         ask: (node: NodeId, ask: Ask) => network.ask(node, ask, askMs),
-        gitlab: (projectId: number, job: number, from: number) => member.gitlab.admin().trace(projectId, job, from),
+        ended: (run: Run, offset: number) => this.#endedTrace(run, offset),
       };
       return yield* trace(request.job, request.follow, sources, signal);
     }
@@ -186,6 +194,29 @@ export class LocalApi implements AgentApi {
     const { network } = this.#options;
     if (!leader || leader.node === network.self) return null;
     return network.ask(leader.node, ask, askMs).catch(() => null);
+  }
+
+  #askHolders(ask: Ask): Promise<Answer> {
+    const member = this.#member();
+    const { network } = this.#options;
+    const leader = leaderOf(member.view().state)?.node ?? null;
+    return askHolders(ask, {
+      ledger: this.#ledger(),
+      leader,
+      self: network.self,
+      own: (own) => member.answer(network.self, own),
+      ask: (node, asked, timeoutMs) => network.ask(node, asked, timeoutMs),
+    });
+  }
+
+  /** From GitLab by this node, where it holds the token; otherwise by one that does. */
+  async #endedTrace(run: Run, offset: number): Promise<TracePiece> {
+    const member = this.#member();
+    const { token } = this.#ledger().gitlab;
+    if (token !== null && member.box.canOpen(token)) return member.traces.read(run, offset);
+    const answer = await this.#askHolders({ kind: 'ended-trace', run: run.run, offset });
+    if (answer.kind !== 'trace') throw new AutogitError('bad-message', `another machine answered with ${answer.kind}`);
+    return answer;
   }
 
   /** The newest run of a job: what this node has itself is fresher than the ledger. */

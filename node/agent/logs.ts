@@ -6,9 +6,12 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
+import type { TracePiece } from './ended-traces.ts';
 
 const pollMs = 200;
 const tailLines = 200;
+/** For the machine that runs the job; whoever follows waits for it. */
+const patienceMs = 10_000;
 const chunkBytes = 256 << 10;
 const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
   setTimeout(ms, undefined, { signal }).catch(() => undefined);
@@ -44,10 +47,10 @@ export interface TraceSources {
   /** The run of that job as the ledger or this node knows it; the newest when there were several. */
   run(job: number): Run | null;
   self: NodeId;
-  own(run: string, offset: number): Promise<{ text: string; next: number; done: boolean } | null>;
+  own(run: string, offset: number): Promise<TracePiece | null>;
   ask(node: NodeId, ask: Ask): Promise<Answer>;
   /** GitLab's copy, for a run that has ended. */
-  gitlab(projectId: number, job: number, fromByte: number): Promise<Buffer>;
+  ended(run: Run, offset: number): Promise<TracePiece>;
 }
 
 /** A job's trace: from the node that runs it while it runs, from GitLab afterwards. */
@@ -58,12 +61,18 @@ export async function* trace(
   signal: AbortSignal,
 ): AsyncIterable<string> {
   let offset = 0;
+  let answeredAt = performance.now();
   while (!signal.aborted) {
     const run = sources.run(job);
     if (!run && !follow)
       throw new AutogitError('bad-flag', `job ${job} has not run in this mesh`, { hint: 'autogit-node jobs --all' });
     const piece = run ? await pieceOf(run, offset, sources) : null;
+    if (run && !piece && !follow && performance.now() - answeredAt > patienceMs)
+      throw new AutogitError('timed-out', `the machine that has the trace of job ${job} does not answer`, {
+        hint: `to wait for it: autogit-node logs ${job} -f`,
+      });
     if (piece) {
+      answeredAt = performance.now();
       if (piece.text !== '') yield piece.text;
       offset = piece.next;
       if (piece.done) return;
@@ -73,7 +82,7 @@ export async function* trace(
   }
 }
 
-async function pieceOf(run: Run, offset: number, sources: TraceSources) {
+async function pieceOf(run: Run, offset: number, sources: TraceSources): Promise<TracePiece | null> {
   if (run.node === sources.self) {
     const own = await sources.own(run.run, offset);
     if (own) return own;
@@ -82,6 +91,5 @@ async function pieceOf(run: Run, offset: number, sources: TraceSources) {
     if (answer?.kind === 'trace') return answer;
     return null;
   }
-  const bytes = await sources.gitlab(run.projectId, run.job, offset);
-  return { text: bytes.toString('utf8'), next: offset + bytes.length, done: true };
+  return sources.ended(run, offset);
 }

@@ -13,23 +13,24 @@ import { wake } from '../../scheduler/state.ts';
 import { committedLedger, leaderContactAt, leaderOf } from '../../scheduler/views.ts';
 import type { Clock } from '../clock.ts';
 import { mintStoreId } from '../level-store.ts';
-import { type Log, logFile } from '../log.ts';
-import { tailOf } from '../log-tail.ts';
+import type { Log } from '../log.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
 import { returnOf } from '../runs/gitlab-return.ts';
 import { jobMemory } from '../runs/job-memory.ts';
 import { RunDesk } from '../runs/run-desk.ts';
 import { SecretBox } from '../secret-box.ts';
+import { answerTo } from './answers.ts';
 import { Changes } from './changes.ts';
 import { CoreLoop } from './core-loop.ts';
 import { DiskRoom } from './disk-room.ts';
 import { type Hands, outsideHands, perform } from './effects.ts';
+import { EndedTraces } from './ended-traces.ts';
 import { GitlabDesk } from './gitlab-desk.ts';
 import type { NetworkSlot } from './network-slot.ts';
 import { rehearse } from './rehearsal.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
-import { type CoreView, forOlder, jobRowsOf, whyOf } from './views.ts';
+import type { CoreView } from './views.ts';
 
 const measureEveryMs = 2_000;
 /** ms for which a run's record is tried again when the store rejects it. */
@@ -67,6 +68,7 @@ export class Member {
   readonly changes: Changes;
   readonly gitlab: GitlabDesk;
   readonly runs: RunDesk;
+  readonly traces = new EndedTraces(() => this.gitlab.admin());
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
   readonly #watch: RunWatch;
   readonly #disk: DiskRoom;
@@ -224,21 +226,12 @@ export class Member {
     this.loop.feed({ kind: 'report-heard', from, report });
   }
 
-  async answer(ask: Ask): Promise<Answer> {
-    switch (ask.kind) {
-      case 'jobs': {
-        const all = jobRowsOf(this.view());
-        return { kind: 'jobs', ...all, rows: ask.canceling ? all.rows : forOlder(all.rows) };
-      }
-      case 'why':
-        return { kind: 'why', why: whyOf(this.view(), ask.job) };
-      case 'trace': {
-        const trace = await this.runs.traceOf(ask.run, ask.offset);
-        return trace ? { kind: 'trace', ...trace } : { kind: 'refused', because: `run ${ask.run} is not here` };
-      }
-      case 'log':
-        return { kind: 'log', text: await tailOf(logFile(this.#options.home), ask.lines) };
-    }
+  /** `from`: who asks; this node itself for its own command line. */
+  answer(from: NodeId, ask: Ask): Promise<Answer> {
+    const { home, log } = this.#options;
+    const { runs, gitlab, traces } = this;
+    const feed: CoreLoop['feed'] = (happened) => this.loop.feed(happened);
+    return answerTo(from, ask, { home, log, runs, gitlab, traces, feed, view: () => this.view() });
   }
 
   /**

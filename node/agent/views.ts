@@ -10,7 +10,7 @@ export interface CoreView {
 }
 
 /** The core's two halves, as the views of status, jobs and why want them. */
-function viewInput({ state, at, wallMs }: CoreView): ViewInput {
+export function viewInput({ state, at, wallMs }: CoreView): ViewInput {
   const leader = leaderOf(state);
   return {
     at,

@@ -53,6 +53,18 @@ export const commands: readonly Command[] = [
     help: "a job's trace; without a job this agent's log",
     run: async (c) => (await import('./logs-command.ts')).logs(c),
   },
+  {
+    path: 'cancel',
+    args: '<job>',
+    help: 'end a job, at GitLab and where it runs (its number, or its name)',
+    run: async (c) => (await import('./jobs-commands.ts')).cancel(c),
+  },
+  {
+    path: 'retry',
+    args: '<job>',
+    help: 'run a job again that has ended (its number, or its name)',
+    run: async (c) => (await import('./jobs-commands.ts')).retry(c),
+  },
   { path: 'approve', args: '[node]', help: 'let a waiting machine in', run: async (c) => (await mesh()).approve(c) },
   {
     path: 'ignore',

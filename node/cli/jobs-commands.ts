@@ -1,6 +1,9 @@
+import type { JobWish } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { limits } from '../../protocol/limits.ts';
-import { shownLines } from '../foreign-text.ts';
+import { jobNamed } from '../../scheduler/job-wish.ts';
+import { shown, shownLines } from '../foreign-text.ts';
+import type { AgentClient } from '../socket-client.ts';
 import { agentOf, type Context, jobArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { jobsView, jobView, whyView } from './jobs-view.ts';
@@ -17,15 +20,14 @@ export async function jobs(context: Context): Promise<number> {
   const agent = await agentOf(context);
   for (;;) {
     const rows = await agent.jobs(settings.isOn('jobs.all') || wanted !== null);
-    const shown = wanted === null ? rows : rows.filter(({ job }) => job === wanted);
-    if (wanted !== null && shown.length === 0)
-      throw new AutogitError('no-gitlab', notRemembered(wanted), { hint: 'autogit-node jobs --all' });
+    const chosen = wanted === null ? rows : rows.filter(({ job }) => job === wanted);
+    if (wanted !== null && chosen.length === 0) throw new AutogitError('no-job', notRemembered(wanted));
     if (everyMs !== null) out.restart();
     const cleaned = out.isTerminal ? shownLines : (text: string): string => text;
     const form = { isTerminal: out.isTerminal, columns: out.columns, now: Date.now() };
-    if (settings.isOn('json')) out.json(shown);
-    else if (wanted !== null) out.data(cleaned(jobView(shown[0] as (typeof rows)[number], form)));
-    else if (shown.length > 0 || out.isTerminal) out.data(jobsView(shown, form));
+    if (settings.isOn('json')) out.json(chosen);
+    else if (wanted !== null) out.data(cleaned(jobView(chosen[0] as (typeof rows)[number], form)));
+    else if (chosen.length > 0 || out.isTerminal) out.data(jobsView(chosen, form));
     if (everyMs === null) return exit.ok;
     await pause(everyMs, signal);
     if (signal.aborted) return exit.interrupted;
@@ -36,8 +38,32 @@ export async function why(context: Context): Promise<number> {
   const { out, settings, args } = context;
   const job = jobArgument(args[0]);
   const answer = await (await agentOf(context)).why(job);
-  if (answer === null) throw new AutogitError('no-gitlab', notRemembered(job), { hint: 'autogit-node jobs --all' });
+  if (answer === null) throw new AutogitError('no-job', notRemembered(job));
   if (settings.isOn('json')) out.json(answer);
   else out.data(out.isTerminal ? shownLines(whyView(answer, out)) : whyView(answer, out));
   return exit.ok;
+}
+
+const wishing =
+  (wish: JobWish['wish']) =>
+  async (context: Context): Promise<number> => {
+    const { out, settings, args } = context;
+    const agent = await agentOf(context);
+    const job = await jobOf(agent, args[0] as string, wish);
+    const answer = await agent.wish({ wish, job, force: wish === 'cancel' && settings.isOn('cancel.force') });
+    if (settings.isOn('json')) out.json({ job, ...answer });
+    else out.data(shown(answer.said));
+    return exit.ok;
+  };
+
+/** Both are done at GitLab, by whichever machine of the mesh holds its token. */
+export const cancel = wishing('cancel');
+export const retry = wishing('retry');
+
+/** By its number, or by its name where only one job can be meant. */
+async function jobOf(agent: AgentClient, text: string, wish: JobWish['wish']): Promise<number> {
+  if (/^\d+$/.test(text)) return jobArgument(text);
+  const found = jobNamed(await agent.jobs(true), text, wish);
+  if ('job' in found) return found.job;
+  throw new AutogitError('no-job', found.refused, { hint: 'look for its number: autogit-node jobs --all' });
 }

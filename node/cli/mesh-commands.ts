@@ -168,7 +168,7 @@ async function stillBusy(agent: AgentClient, isGpu: boolean): Promise<string[]> 
   const busy = isGpu ? rows.filter(({ tags }) => held.length > 0 || tags.some((tag) => gpuTag.test(tag))) : rows;
   return busy.map(
     ({ job, name }) =>
-      `# job ${job} (${name}) still ${isGpu ? 'uses a GPU' : 'runs'} here, and goes on to its end; cancelling it in GitLab ends it`,
+      `# job ${job} (${name}) still ${isGpu ? 'uses a GPU' : 'runs'} here, and goes on to its end; autogit-node cancel ${job} ends it`,
   );
 }
 const gpuTag = /^(gpu|vram|nvidia|cuda|amd$|intel$|rtx|gtx|rx)/;

@@ -15,6 +15,7 @@ import type { Executor, Freezer, LocalRun } from '../ports.ts';
 import { GitSources } from './git-sources.ts';
 import { RunLifecycle } from './run-lifecycle.ts';
 import { type RunDeskOptions, runFolder } from './run-options.ts';
+import { wholeChars } from './whole-chars.ts';
 
 export type { RunDeskOptions } from './run-options.ts';
 
@@ -336,15 +337,4 @@ function safeJson(text: string): unknown {
   } catch {
     return null;
   }
-}
-
-/** Length without a character of UTF-8 that is not whole yet. */
-function wholeChars(bytes: Buffer): number {
-  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
-    const byte = bytes[bytes.length - back] as number;
-    if ((byte & 0xc0) === 0x80) continue;
-    const size = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
-    return size > back ? bytes.length - back : bytes.length;
-  }
-  return bytes.length;
 }

@@ -70,9 +70,7 @@ export function queueRead(jobs: JobsState, turn: Turn, input: InputOf<'queue-rea
   if (lead === null || lead.queue.askedAt === null) return jobs;
   if (lead.queue.failures > 0)
     note(turn, { event: 'gitlab-state', because: 'GitLab answers again', fields: { from: 'degraded', to: 'healthy' } });
-  const canceling = new Set(input.canceling ?? []);
-  for (const run of Object.values(turn.context.ledger?.runs ?? {}))
-    if (canceling.has(run.job) && isOpen(run) && run.canceling !== true) turn.edits.push(runCanceling(run.run));
+  markCanceling(turn, new Set(input.canceling ?? []));
   const oldestFirst = [...input.jobs].sort((a, b) => a.queuedAt - b.queuedAt || a.job - b.job);
   const expected = input.jobs.length > 0 || isWorkExpected(lead, turn);
   const { again, askedAt } = lead.queue;
@@ -88,6 +86,19 @@ export function queueRead(jobs: JobsState, turn: Turn, input: InputOf<'queue-rea
     failingSince: null,
     failedBecause: null,
   });
+}
+
+/** Their nodes hear of it with the ledger. */
+function markCanceling(turn: Turn, canceling: ReadonlySet<number>): void {
+  for (const run of Object.values(turn.context.ledger?.runs ?? {}))
+    if (canceling.has(run.job) && isOpen(run) && run.canceling !== true) turn.edits.push(runCanceling(run.run));
+}
+
+/** Not waiting for GitLab to show it: an old one may call the job canceled at once, and its script says nothing. */
+export function cancelAsked(jobs: JobsState, turn: Turn, job: number): JobsState {
+  if (jobs.lead === null || !turn.context.mayAct) return jobs;
+  markCanceling(turn, new Set([job]));
+  return hintQueue(jobs, turn, 'a job was canceled');
 }
 
 /** Running jobs end, and their pipelines go on. */

@@ -12,7 +12,7 @@ import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
 import { lookOf } from './machines.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
 import { runChanged, tendOwnRuns } from './own-runs.ts';
-import { hintQueue, queueFailed, queueOfNewGitlab, queueRead, tendQueue, waitingJobs } from './queue.ts';
+import { cancelAsked, hintQueue, queueFailed, queueOfNewGitlab, queueRead, tendQueue, waitingJobs } from './queue.ts';
 import { askToCompare, jobRescued, runsCompared, tendRescues } from './run-compare.ts';
 import { mergeRuns, runsTold } from './run-edits.ts';
 import { newTurn, type Turn, wake } from './turn.ts';
@@ -93,6 +93,8 @@ function receive(jobs: JobsState, turn: Turn, input: Input): JobsState {
       return queueRead(jobs, turn, input);
     case 'queue-failed':
       return queueFailed(jobs, turn, input.because, input.isRefused === true);
+    case 'cancel-asked':
+      return cancelAsked(jobs, turn, input.job);
     case 'queue-hinted':
       return hintQueue(jobs, turn, 'something happened at GitLab', input.answers === true);
     case 'runner-created':

@@ -54,9 +54,9 @@ class Desk extends SmallAgent {
     const waiting = { node: 'laptop', id: 'l', address: '10.0.0.9', words: 'coral-sixty-lamp-otter', since: at };
     return { ...super.status(), nodes: [row('kang', 'leader'), row('desktop-1', 'gone')], waiting: [waiting] };
   }
-  override async jobs(all: boolean): Promise<never[]> {
+  override async jobs(all: boolean): Promise<JobRow[]> {
     if (this.isSlow) await new Promise((resolve) => setTimeout(resolve, 5_000));
-    return (await super.jobs(all)).concat([job(4813, 'train; rm -rf /'), job(4815, 'eval')] as never[]);
+    return (await super.jobs(all)).concat([job(4813, 'train; rm -rf /'), job(4815, 'eval')]);
   }
 }
 

@@ -138,7 +138,7 @@ export class LabMember {
         report: (from, report) => member.reported(from, report),
         connected: (node) => member.loop.feed({ kind: 'connected', node }),
         disconnected: (node) => member.loop.feed({ kind: 'disconnected', node }),
-        ask: async (_from, ask) => member.answer(ask),
+        ask: (from, ask) => member.answer(from, ask),
         stranger: () => {},
       },
     });

@@ -1,6 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import type { AgentApi } from '../../node/ports.ts';
-import type { StatusSnapshot } from '../../protocol/status.ts';
+import type { JobWish } from '../../protocol/asks.ts';
+import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 
 const snapshot = (waiting: number): StatusSnapshot => ({
   version: 1,
@@ -44,7 +45,7 @@ export class SmallAgent implements AgentApi {
   async jobs(all: boolean) {
     this.asked.push({ jobs: all });
     if (this.fails) throw this.fails;
-    return [];
+    return this.rows;
   }
   async why() {
     return null;
@@ -59,6 +60,12 @@ export class SmallAgent implements AgentApi {
   async gitlabConnect(connect: unknown) {
     this.asked.push(connect);
     return { state: 'done' as const, because: 'connected' };
+  }
+  rows: JobRow[] = [];
+  async wish(wish: JobWish) {
+    this.asked.push(wish);
+    if (this.fails) throw this.fails;
+    return { said: `job ${wish.job} it is`, next: wish.wish === 'retry' ? wish.job + 1 : null };
   }
   async *logs(wanted: { follow: boolean }, signal: AbortSignal): AsyncIterable<string> {
     yield 'first\n';

@@ -133,6 +133,8 @@ describe('the client', () => {
     expect((await client.status()).snapshot.mesh.name).toBe('home');
     expect(await client.jobs(true)).toEqual([]);
     expect(await client.why(7)).toBeNull();
+    const wish = { wish: 'retry', job: 7, force: false } as const;
+    expect(await client.wish(wish)).toEqual({ said: 'job 7 it is', next: 8 });
     expect((await client.settings()).settings).toMatchObject({ defaultArch: 'amd64' });
     expect(await client.change({ kind: 'drain', node: 'kang', drained: true })).toEqual({
       state: 'done',
@@ -147,7 +149,7 @@ describe('the client', () => {
     expect(await client.recover(['kang'])).toEqual({ state: 'done', because: 'alone now' });
     expect(await client.leave()).toBe('left');
     const drain = { kind: 'drain', node: 'kang', drained: true };
-    expect(api.asked).toEqual([{ jobs: true }, drain, connect, { recover: ['kang'] }]);
+    expect(api.asked).toEqual([{ jobs: true }, wish, drain, connect, { recover: ['kang'] }]);
     expect(said).toEqual([]);
   });
 

@@ -1,0 +1,71 @@
+import type { Answer, Ask } from '../../protocol/asks.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import { limits } from '../../protocol/limits.ts';
+import { findJob } from '../../scheduler/job-wish.ts';
+import { nodeName } from '../../scheduler/snapshot-view.ts';
+import { committedLedger } from '../../scheduler/views.ts';
+import type { Log } from '../log.ts';
+import { logFile } from '../log.ts';
+import { tailOf } from '../log-tail.ts';
+import type { RunDesk } from '../runs/run-desk.ts';
+import type { CoreLoop } from './core-loop.ts';
+import type { EndedTraces } from './ended-traces.ts';
+import type { GitlabDesk } from './gitlab-desk.ts';
+import { fulfil } from './job-wishes.ts';
+import { type CoreView, forOlder, jobRowsOf, viewInput, whyOf } from './views.ts';
+
+export interface AnswerSources {
+  home: string;
+  view(): CoreView;
+  feed: CoreLoop['feed'];
+  runs: Pick<RunDesk, 'traceOf'>;
+  gitlab: Pick<GitlabDesk, 'admin'>;
+  traces: EndedTraces;
+  log: Log;
+}
+
+/** What another member asks, or this machine's own command line: `from` is who asks. */
+export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): Promise<Answer> {
+  const { view, runs } = sources;
+  switch (ask.kind) {
+    case 'jobs': {
+      const all = jobRowsOf(view());
+      return { kind: 'jobs', ...all, rows: ask.canceling ? all.rows : forOlder(all.rows) };
+    }
+    case 'why':
+      return { kind: 'why', why: whyOf(view(), ask.job) };
+    case 'trace': {
+      const trace = await runs.traceOf(ask.run, ask.offset);
+      return trace ? { kind: 'trace', ...trace } : refused(`run ${ask.run} is not here`);
+    }
+    case 'ended-trace':
+      return endedTrace(ask, sources);
+    case 'wish': {
+      const { log, feed, gitlab } = sources;
+      const at = viewInput(view());
+      return fulfil(ask.wish, nodeName(at.ledger, from), {
+        find: (job) => findJob(at, job),
+        leads: () => at.jobs.lead !== null,
+        admin: () => gitlab.admin(),
+        feed,
+        log,
+      });
+    }
+    case 'log':
+      return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };
+  }
+}
+
+/** Only of runs of this mesh: a member shall not read by the mesh's token what it could not read otherwise. */
+async function endedTrace(ask: Ask & { kind: 'ended-trace' }, { view, traces }: AnswerSources): Promise<Answer> {
+  const run = committedLedger(view().state)?.runs[ask.run];
+  if (!run) return refused(`run ${ask.run} is not known here`);
+  try {
+    return { kind: 'trace', ...(await traces.read(run, ask.offset)) };
+  } catch (error) {
+    return refused(sentenceOf(error));
+  }
+}
+
+const refused = (because: string): Answer => ({ kind: 'refused', because: because.slice(0, limits.sentenceChars) });

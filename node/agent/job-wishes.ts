@@ -1,0 +1,91 @@
+import type { GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
+import type { Answer, JobWish } from '../../protocol/asks.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { Happened } from '../../scheduler/inputs.ts';
+import { type KnownJob, wishDone, wishStep } from '../../scheduler/job-wish.ts';
+import type { Log } from '../log.ts';
+
+export interface WishTools {
+  find(job: number): KnownJob | null;
+  /** Knows also what waits. */
+  leads(): boolean;
+  /** Throws when this node does not hold the token. */
+  admin(): GitlabAdmin;
+  feed(happened: Happened): void;
+  log: Pick<Log, 'event'>;
+}
+
+/** GitLab is called up to four times, each with a limit of its own; whoever waits at a terminal has this one. */
+const patienceMs = 12_000;
+const unknown = (wish: JobWish): Answer => ({
+  kind: 'failed',
+  code: 'gitlab-unreachable',
+  because: `GitLab did not answer within ${patienceMs / 1000} s: it is not known whether job ${wish.job} ${wish.wish === 'cancel' ? 'is canceled' : 'runs again'}`,
+  hint: `look, and ask again when GitLab answers: autogit-node jobs ${wish.job}`,
+});
+
+/** What a person wants of a job, done at GitLab with the token that this node holds. Never throws, never waits for long. */
+export async function fulfil(wish: JobWish, by: string, tools: WishTools): Promise<Answer> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<Answer>((resolve) => {
+    timer = setTimeout(() => resolve(unknown(wish)), patienceMs);
+  });
+  try {
+    return await Promise.race([tryToFulfil(wish, by, tools), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function tryToFulfil(wish: JobWish, by: string, tools: WishTools): Promise<Answer> {
+  const known = tools.find(wish.job);
+  if (known === null) {
+    const because = `the mesh knows no job ${wish.job}`;
+    const hint = 'of older ones only GitLab knows: autogit-node jobs --all';
+    return tools.leads() ? { kind: 'failed', code: 'no-job', because, hint } : { kind: 'refused', because };
+  }
+  let admin: GitlabAdmin;
+  try {
+    admin = tools.admin();
+  } catch (error) {
+    return { kind: 'refused', because: cut((error as Error).message) };
+  }
+  try {
+    return await atGitlab(wish, by, known, admin, tools);
+  } catch (error) {
+    if (!(error instanceof AutogitError)) throw error;
+    const because = cut(`GitLab does not ${wish.wish} job ${wish.job} (${known.name}): ${error.message}`);
+    return { kind: 'failed', code: error.code, because, hint: cut(error.hint) };
+  }
+}
+
+async function atGitlab(
+  wish: JobWish,
+  by: string,
+  { projectId, name }: KnownJob,
+  admin: GitlabAdmin,
+  { feed, log }: WishTools,
+): Promise<Answer> {
+  const { job } = wish;
+  const before = await admin.job(projectId, job);
+  const step = wishStep(wish, name, before);
+  if (step.kind === 'refused') return { ...step, kind: 'failed', code: 'unsupported' };
+  if (step.kind === 'done') return { kind: 'wished', because: step.because, next: null };
+  if (step.how === 'retry') {
+    const next = await admin.retryJob(projectId, job);
+    feed({ kind: 'queue-hinted', answers: true });
+    const because = wishDone(wish, name, 'pending', next);
+    log.event({ event: 'job-wish', because: `${because}, as ${by} asked`, fields: { job, next } });
+    return { kind: 'wished', because, next };
+  }
+  await admin.cancelJob(projectId, job, step.how === 'force');
+  feed({ kind: 'cancel-asked', job });
+  // It is done; what GitLab calls it now is for the sentence only.
+  const now = await admin.job(projectId, job).catch(() => ({ status: 'canceled' }));
+  const because = wishDone(wish, name, now.status, null);
+  log.event({ event: 'job-wish', because: `${because}, as ${by} asked`, fields: { job } });
+  return { kind: 'wished', because, next: null };
+}
+
+const cut = (text: string): string => text.slice(0, limits.sentenceChars);

@@ -1,0 +1,19 @@
+export type FlagKind = 'switch' | 'text' | 'optional' | 'list' | 'duration' | 'size' | 'count' | 'port' | 'choice';
+
+export interface Flag {
+  /** Key in autogit.yml; `jobs.all` is `all` under `jobs:`. */
+  readonly key: string;
+  /** Long name without dashes. A switch that is on by default is offered as `--no-NAME`. */
+  readonly name: string;
+  readonly short?: string;
+  readonly kind: FlagKind;
+  /** Name of the value in the help. */
+  readonly value?: string;
+  readonly choices?: readonly string[];
+  /** What separates the parts of a list in one text; a comma unless it says otherwise. */
+  readonly separator?: string;
+  readonly default?: boolean | string;
+  /** Commands that take it; `*` = all. */
+  readonly commands: readonly string[];
+  readonly help: string;
+}

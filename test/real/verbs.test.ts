@@ -1,0 +1,127 @@
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { formMesh, pipelineEnd } from '../e2e/mesh.ts';
+import { Rig, type TestMachine, until } from '../e2e/rig.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What people do to jobs, on a machine that does not vote and holds no token: it is drained. */
+describe('cancel, retry and logs from a plain machine', () => {
+  const rig = new Rig();
+  let kang: TestMachine;
+  let plain: TestMachine;
+  let project = 0;
+
+  beforeAll(async () => {
+    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    const gitlab = rig.practice();
+    await gitlab.start();
+    [kang, , plain] = (await formMesh(rig, ['kang', 'desktop-1', 'plain'])) as [TestMachine, TestMachine, TestMachine];
+    kang.env.PRACTICE_TOKEN = gitlab.token;
+    await done(kang, 'drain', 'plain');
+    await done(kang, 'gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
+    await until('plain votes no more', async () => !(await plain.status()).quorum.voters.includes('plain'));
+    project = await gitlab.push('verbs', {
+      '.gitlab-ci.yml': [
+        'silent: { script: ["echo begun; sleep 600; echo never"], after_script: ["echo cleaning; sleep 2; echo cleaned up"] }',
+        'waits: { tags: [nowhere], script: ["echo never"] }',
+        'breaks: { script: ["test -e /proc/self/nothing"] }',
+        `talks: { script: ["seq 1 60000 | sed 's/^/tick /'"] }`,
+      ].join('\n'),
+    });
+  }, 60_000);
+  afterAll(() => rig.clean());
+
+  const done = async (machine: TestMachine, ...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await machine.cli(...args);
+    expect(`${args.join(' ')}: ${code} ${stderr}`).toMatch(/: 0 /);
+    return stdout;
+  };
+  const refused = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await plain.cli(...args);
+    expect([code, stdout, stderr]).toEqual([1, '', expect.stringMatching(/^error: .*\nfix: ./)]);
+    return stderr;
+  };
+  const row = async (name: string) => (await plain.jobs()).find((one) => one.name === name);
+  const atGitlab = (job: number) => rig.gitlab!.api<{ status: string }>(`/projects/${project}/jobs/${job}`);
+
+  it('a silent script is ended within 5 s, its after_script runs, and it is canceling until then', async () => {
+    const gitlab = rig.gitlab!;
+    const { job } = await until('it runs', async () => {
+      const found = await row('silent');
+      return found && (await gitlab.trace(project, found.job)).includes('begun') && found;
+    });
+    const began = performance.now();
+    expect(await done(plain, 'cancel', 'silent')).toMatch(
+      new RegExp(`^job ${job} \\(silent\\) is being canceled: its script ends within seconds`),
+    );
+    const states = new Set<string | undefined>();
+    await until('the script has ended', async () => {
+      states.add((await row('silent'))?.state);
+      return (await gitlab.trace(project, job)).includes('cleaning\n');
+    });
+    expect(performance.now() - began).toBeLessThan(5_000);
+    await until('it is over', async () => {
+      const state = (await row('silent'))?.state;
+      states.add(state);
+      return state === 'canceled';
+    });
+    expect([...states]).toContain('canceling');
+    expect((await atGitlab(job)).status).toBe('canceled');
+    const trace = await gitlab.trace(project, job);
+    expect(trace).toContain('cleaned up');
+    expect(trace).not.toContain('never\n');
+    expect(await done(plain, 'cancel', String(job))).toBe(`job ${job} (silent) is canceled already\n`);
+    const leader = (await plain.status()).leader?.node;
+    const acted = rig.machines.find(({ name }) => name === leader);
+    expect(acted?.events('job-wish')).toMatchObject([{ job, msg: expect.stringContaining('as plain asked') }]);
+  });
+
+  it('one that waits is canceled too, and what cannot be is refused with what to type', async () => {
+    const waits = await until('it waits', () => row('waits'));
+    expect(JSON.parse(await done(plain, '--json', 'cancel', String(waits.job)))).toEqual({
+      job: waits.job,
+      said: `job ${waits.job} (waits) is canceled`,
+      next: null,
+    });
+    expect((await atGitlab(waits.job)).status).toBe('canceled');
+    const broken = await until('it failed', async () => {
+      const found = await row('breaks');
+      return found?.state === 'failed' && found;
+    });
+    expect(await refused('cancel', String(broken.job))).toMatch(
+      new RegExp(`has ended already: failed\nfix: to run it again: autogit-node retry ${broken.job}`),
+    );
+    expect(await refused('cancel', '987654')).toMatch(/knows no job 987654\nfix: .*autogit-node jobs --all/);
+    expect(await refused('retry', 'talkz')).toMatch(/no job called talkz/);
+    const again = await done(plain, 'retry', 'breaks');
+    const next = Number(/runs again as job (\d+)/.exec(again)?.[1]);
+    expect((await atGitlab(next)).status).toMatch(/pending|running|failed/);
+    expect(await refused('retry', String(broken.job))).toMatch(/was tried again already/);
+    await pipelineEnd(rig, project);
+  });
+
+  it('the trace of a job that is long over comes whole, piece by piece, from who holds the token', async () => {
+    const talks = await until('it is done', async () => {
+      const found = await row('talks');
+      return found?.state === 'done' && found;
+    });
+    const whole = await rig.gitlab!.trace(project, talks.job);
+    expect(whole.length).toBeGreaterThan(500_000);
+    expect(await done(plain, 'logs', String(talks.job))).toBe(whole);
+  });
+
+  it('without a connected GitLab, or with one that is away: a sentence and a fix, in time', async () => {
+    await rig.gitlab!.kill();
+    const { job } = (await row('breaks'))!;
+    const began = performance.now();
+    expect(await refused('retry', String(job))).toMatch(/GitLab does not retry job .*gave no whole answer/);
+    expect(performance.now() - began).toBeLessThan(20_000);
+    const lone = rig.machine('lone');
+    lone.join('--new', 'other', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
+    await until('it leads', async () => (await lone.status()).leader);
+    const { code, stderr } = await lone.cli('cancel', '5');
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/no GitLab is connected.*\nfix: .*gitlab connect URL/)]);
+  });
+});
