@@ -32,12 +32,15 @@ export function askToCompare(jobs: JobsState, turn: Turn): JobsState {
   return { ...jobs, lead: { ...lead, comparedAt: turn.at } };
 }
 
-/** Jobs that somebody here owns, by the ledger, by the nodes' words and by their gossip. */
+/**
+ * Jobs that somebody here owns. Each of the three knows what the others do not: the ledger keeps runs of nodes that are
+ * away, or that tell a new leader only later; nodes tell of runs that have ended since GitLab made its list; gossip comes
+ * of a node that does not hear this leader. The leader's own runs are among what nodes tell: it tells itself, within the step.
+ */
 function owned(jobs: JobsState, look: Look): Set<number> {
   const own = new Set<number>();
   for (const run of Object.values(look.ledger.runs)) if (isOpen(run)) own.add(run.job);
   for (const told of Object.values(jobs.told)) for (const run of told.runs) own.add(run.job);
-  for (const run of Object.values(jobs.own.runs)) own.add(run.job);
   for (const { report } of Object.values(jobs.reports)) for (const run of report.runs) own.add(run.job);
   return own;
 }
@@ -60,6 +63,7 @@ export function runsCompared(jobs: JobsState, turn: Turn, look: Look, input: Inp
   const strays: Record<number, Stray> = {};
   for (const running of input.running) {
     const { job } = running;
+    // The last of the three only keeps it from being said again: what is wanted already is not written twice anyway.
     if (own.has(job) || failing.has(job) || look.ledger.rescues?.[job] !== undefined) continue;
     const stray = lead.strays[job] ?? { since: turn.at, asking: askingFor(look, running.runner) };
     strays[job] = stray;
@@ -99,7 +103,10 @@ function rescueIfDue(turn: Turn, look: Look, { job, projectId, canceling }: Runn
   note(turn, { event: 'run-rescued', level: 'warn', because, fields: { job } });
 }
 
-/** Repeats what is committed until GitLab has done it. Who owns the job after all ends it by itself first. */
+/**
+ * Repeats what is committed until GitLab has done it. Asked here again whether somebody owns the job, although nobody did
+ * when it was written down: who was away then may have come back since, and ends it by itself first.
+ */
 export function tendRescues(jobs: JobsState, turn: Turn): JobsState {
   const { ledger, committed } = turn.context;
   const wanted = Object.entries(committed?.rescues ?? {});
