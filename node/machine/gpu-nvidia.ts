@@ -166,7 +166,7 @@ export function nvidiaSamples(
   const migs = parseMigList(answers.list);
   const apps = answers.apps === null ? null : parseComputeApps(answers.apps);
   const pmon = answers.pmon === null ? null : parsePmon(answers.pmon);
-  return rows.flatMap((row): GpuSample[] => {
+  const samples = rows.flatMap((row): GpuSample[] => {
     if (row.isMig)
       return (migs.get(row.uuid) ?? []).map((gpu) => ({ gpu, usedBytes: null, busyPercent: null, processes: null }));
     const memoryBytes = row.memoryBytes ?? (row.memoryFault === null ? answers.systemMemoryBytes : 0);
@@ -179,4 +179,6 @@ export function nvidiaSamples(
     const fault = memoryFault === null ? {} : { problem: `${row.model} does not tell its memory: ${memoryFault}` };
     return [{ gpu, usedBytes, busyPercent, processes, namesGames: pmon !== null, ...fault }];
   });
+  // A card that the driver lists twice is one card: two would be given to two jobs (found by fuzz).
+  return [...new Map(samples.reverse().map((sample) => [sample.gpu.uuid, sample])).values()].reverse();
 }

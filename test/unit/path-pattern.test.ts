@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Meter, type PathPattern, pathPattern, patternLimits } from '../../node/runs/path-pattern.ts';
 import { Chance } from '../sim/chance.ts';
+import { simplyMatches } from './plain-definitions.ts';
 
 const good = (pattern: string, projectDir = ''): PathPattern => {
   const found = pathPattern(pattern, projectDir);
@@ -55,26 +56,6 @@ describe('paths of artifacts', () => {
   });
 });
 
-/** The meaning in the fewest words, without a care for time. */
-function simple(pattern: string, path: string): boolean {
-  if (pattern === '') return path === '';
-  if (pattern.startsWith('**/')) {
-    if (simple(pattern.slice(3), path)) return true;
-    const slash = path.indexOf('/');
-    return slash >= 0 && simple(pattern, path.slice(slash + 1));
-  }
-  if (pattern[0] === '*')
-    return simple(pattern.slice(1), path) || (path !== '' && path[0] !== '/' && simple(pattern, path.slice(1)));
-  if (pattern.startsWith('[')) {
-    const end = pattern.indexOf(']');
-    const isIn = path !== '' && pattern.slice(1, end).includes(path[0] as string);
-    return isIn && simple(pattern.slice(end + 1), path.slice(1));
-  }
-  if (path === '') return false;
-  const isSame = pattern[0] === '?' ? path[0] !== '/' : pattern[0] === path[0];
-  return isSame && simple(pattern.slice(1), path.slice(1));
-}
-
 describe('matching', () => {
   it('means the same as a simple matcher, on 20,000 seeded pairs', () => {
     const chance = new Chance(7);
@@ -90,7 +71,7 @@ describe('matching', () => {
       const pattern = [...parts, draw(['a', 'b', '?', '[ab]'], 2)].join('/');
       if (pattern.split('/').some((name) => name === '.' || name === '..')) continue;
       const path = Array.from({ length: 1 + chance.below(4) }, () => draw(['a', 'b', '.', 'ab'], 3)).join('/');
-      const expected = simple(pattern, path);
+      const expected = simplyMatches(pattern, path);
       hits += expected ? 1 : 0;
       if (good(pattern).matches(path) !== expected) wrong.push(`${pattern} ${path} ${expected}`);
     }

@@ -8,18 +8,10 @@ import { executorSpec, factsOf } from '../../node/runs/executor-spec.ts';
 import { expandArtifact, planSteps, stepLines, unsupported } from '../../node/runs/job-script.ts';
 import type { RunDeskOptions } from '../../node/runs/run-options.ts';
 import type { Run } from '../../protocol/ledger.ts';
+import type { Chance } from '../sim/chance.ts';
+import { fuzzRounds, fuzzTimeoutMs, least } from './fuzz-rounds.ts';
 
-/** A server that lies, in thousands of ways (seeded): a payload is refused, or used as it is. Nothing else may come of it. */
-function randomness(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-
+/** A server that lies, in thousands of ways: a payload is refused, or used as it is. Nothing else may come of it. */
 const honest = (): unknown => ({
   id: 7,
   token: 'glcbt-token-of-7',
@@ -87,7 +79,7 @@ const inventions: (() => unknown)[] = [
 ];
 
 /** Changes one or more places of the payload, wherever they are. */
-function mutate(payload: unknown, random: () => number): unknown {
+function mutate(payload: unknown, chance: Chance): unknown {
   const places: { of: Record<string, unknown>; key: string }[] = [];
   const walk = (value: unknown): void => {
     if (value === null || typeof value !== 'object') return;
@@ -97,10 +89,10 @@ function mutate(payload: unknown, random: () => number): unknown {
     }
   };
   walk(payload);
-  const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)] as T;
-  for (let changes = 1 + Math.floor(random() * 3); changes > 0; changes--) {
+  const pick = <T>(from: readonly T[]): T => chance.pick(from);
+  for (let changes = 1 + chance.below(3); changes > 0; changes--) {
     const { of, key } = pick(places);
-    const kind = random();
+    const kind = chance.next();
     if (kind < 0.65) of[key] = pick(inventions)();
     else if (kind < 0.8) delete of[key];
     else if (kind < 0.9) of[pick(['__proto__x', 'constructor', 'newer', 'value', 'name'])] = pick(inventions)();
@@ -167,31 +159,34 @@ describe('payloads of a server that lies', () => {
     expect(unsupported(read)).toBeNull();
   });
 
-  it('are refused, or read as they were sent and used without a throw', () => {
-    const end = performance.now() + 4_000;
-    let taken = 0;
-    let refused = 0;
-    for (let seed = 1; seed <= 4_000 && performance.now() < end; seed++) {
-      const sent = mutate(honest(), randomness(seed));
-      let text: string;
-      try {
-        text = JSON.stringify(sent);
-      } catch {
-        continue; // A mutation made a ring of it, which no JSON can be.
-      }
-      const json = JSON.parse(text) as unknown;
-      const read = JobPayload.safeParse(json);
-      try {
-        if (!read.success) refused++;
-        else {
-          taken++;
-          expectSame(read.data, json, '');
-          use(read.data);
+  it(
+    'payloads: refused, or read as they were sent and used without a throw',
+    async () => {
+      let taken = 0;
+      let refused = 0;
+      await fuzzRounds('payloads', 8, (chance) => {
+        const sent = mutate(honest(), chance);
+        let text: string;
+        try {
+          text = JSON.stringify(sent);
+        } catch {
+          return; // A mutation made a ring of it, which no JSON can be.
         }
-      } catch (error) {
-        throw new Error(`seed ${seed}: ${(error as Error).message}\n${text.slice(0, 3000)}`, { cause: error });
-      }
-    }
-    expect(Math.min(taken, refused)).toBeGreaterThan(100);
-  });
+        const json = JSON.parse(text) as unknown;
+        const read = JobPayload.safeParse(json);
+        try {
+          if (!read.success) refused++;
+          else {
+            taken++;
+            expectSame(read.data, json, '');
+            use(read.data);
+          }
+        } catch (error) {
+          throw new Error(`${(error as Error).message}\n${text.slice(0, 3000)}`, { cause: error });
+        }
+      });
+      expect(Math.min(taken, refused)).toBeGreaterThanOrEqual(least(100));
+    },
+    fuzzTimeoutMs(8),
+  );
 });
