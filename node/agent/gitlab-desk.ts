@@ -3,23 +3,9 @@ import { failRun, verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import type { Effect, EffectOf } from '../../scheduler/effects.ts';
+import type { EffectBy, HandlersOf } from '../../scheduler/effect-table.ts';
+import type { EffectOf } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
-
-export type GitlabEffect = Extract<
-  Effect,
-  {
-    kind:
-      | 'read-queue'
-      | 'create-runner'
-      | 'delete-runner'
-      | 'check-runner'
-      | 'fail-run'
-      | 'retry-job'
-      | 'rescue-job'
-      | 'compare-runs';
-  }
->;
 
 interface GitlabDeskOptions {
   ledger(): Ledger | null;
@@ -76,8 +62,21 @@ export class GitlabDesk {
     this.#options = options;
   }
 
-  perform(effect: GitlabEffect): void {
-    this.#perform(effect).catch((error) => this.#options.warn(`${effect.kind}: ${sentenceOf(error)}`));
+  handlers(): HandlersOf<'gitlab'> {
+    const doing =
+      <E extends EffectBy<'gitlab'>>(act: (effect: E) => Promise<void>) =>
+      (effect: E): void =>
+        void act(effect).catch((error) => this.#options.warn(`${effect.kind}: ${sentenceOf(error)}`));
+    return {
+      'read-queue': doing(() => this.#readQueue()),
+      'create-runner': doing((effect) => this.#createRunner(effect)),
+      'delete-runner': doing((effect) => this.#deleteRunner(effect)),
+      'check-runner': doing((effect) => this.#checkRunner(effect)),
+      'fail-run': doing((effect) => this.#failRun(effect)),
+      'retry-job': doing((effect) => this.#retry(effect)),
+      'rescue-job': doing((effect) => this.#rescue(effect)),
+      'compare-runs': doing((effect) => this.#compareRuns(effect)),
+    };
   }
 
   /** The admin API of the connected GitLab. Throws `no-gitlab` when there is none. */
@@ -91,28 +90,6 @@ export class GitlabDesk {
       this.#admin = { key, admin: createGitlabAdmin({ url: gitlab.url, token, timeoutMs }) };
     }
     return this.#admin.admin;
-  }
-
-  async #perform(effect: GitlabEffect): Promise<void> {
-    switch (effect.kind) {
-      case 'read-queue':
-        return this.#readQueue();
-      case 'create-runner':
-        return this.#createRunner(effect);
-      case 'delete-runner':
-        await this.admin().deleteRunner(effect.runner);
-        return this.#options.feed({ kind: 'runner-deleted', class: effect.class });
-      case 'check-runner':
-        return this.#checkRunner(effect);
-      case 'fail-run':
-        return this.#failRun(effect);
-      case 'retry-job':
-        return this.#retry(effect);
-      case 'rescue-job':
-        return this.#rescue(effect);
-      case 'compare-runs':
-        return this.#compareRuns(effect);
-    }
   }
 
   async #readQueue(): Promise<void> {
@@ -137,6 +114,11 @@ export class GitlabDesk {
     } catch (error) {
       this.#options.feed({ kind: 'runner-failed', class: key, nonce, because: sentenceOf(error) });
     }
+  }
+
+  async #deleteRunner({ class: key, runner }: EffectOf<'delete-runner'>): Promise<void> {
+    await this.admin().deleteRunner(runner);
+    this.#options.feed({ kind: 'runner-deleted', class: key });
   }
 
   /** Only GitLab's own no says that it does not know the runner: a proxy's page says nothing. */

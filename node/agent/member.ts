@@ -6,6 +6,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Measured, Report } from '../../protocol/report.ts';
+import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import type { Durable } from '../../scheduler/effects.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
@@ -23,7 +24,7 @@ import { answerTo } from './answers.ts';
 import { Changes } from './changes.ts';
 import { CoreLoop } from './core-loop.ts';
 import { DiskRoom } from './disk-room.ts';
-import { type Hands, outsideHands, perform } from './effects.ts';
+import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
 import { EndedTraces } from './ended-traces.ts';
 import { GitlabDesk } from './gitlab-desk.ts';
 import type { NetworkSlot } from './network-slot.ts';
@@ -60,7 +61,7 @@ export interface MemberOptions {
 }
 
 /**
- * This node as a member of its mesh: the core, and the hands that do what it decides. Life: made (runs adopted first,
+ * This node as a member of its mesh: the core, and the handlers that do what it decides. Life: made (runs adopted first,
  * SAFETY J2) -> `start` (network and core) -> `leave` or `stop`.
  */
 export class Member {
@@ -77,7 +78,7 @@ export class Member {
   readonly #options: MemberOptions;
   /** Who waits for the next commit. */
   readonly #waiting = new Set<() => void>();
-  readonly #hands: Hands;
+  readonly #handlers: EffectHandlers;
   #measuring: NodeJS.Timeout | null = null;
   #measurements = 0;
   #isStopping = false;
@@ -105,7 +106,7 @@ export class Member {
       state: wake(identity, options.durable, clock.bootMs()),
       store,
       clock,
-      perform: (effect) => perform(this.#hands, effect),
+      perform: (effect) => perform(this.#handlers, effect),
       storeFailing: (failing, because) => this.#storeFailing(failing, because),
       crashed: (error) => options.onEnd(error),
     });
@@ -130,32 +131,28 @@ export class Member {
         because === null ? log.info('the watchdog hears of the runs again') : log.error(because),
     });
     this.#secrets = this.#secretKeeper();
-    this.#hands = {
-      ...outsideHands(options.network, this.gitlab, log),
-      probe: ({ node }) => void this.#probe(node),
+    this.#handlers = {
+      ...networkHandlers(options.network, feed),
+      ...this.gitlab.handlers(),
+      ...runHandlers(this.runs, feed, log),
+      ...this.#agentHandlers(),
+    };
+  }
+
+  #agentHandlers(): HandlersOf<'agent'> {
+    const { network, log, onLedger } = this.#options;
+    return {
+      note: (said) => log.event(said),
       answer: ({ id, outcome }) => this.changes.answer(id, outcome),
       'publish-ledger': ({ ledger }) => {
-        options.network.setLedger(ledger);
-        options.onLedger(ledger);
+        network.setLedger(ledger);
+        onLedger(ledger);
         for (const goOn of this.#waiting) goOn();
       },
-      'mint-store': () => feed({ kind: 'store-minted', store: mintStoreId() }),
+      'mint-store': () => this.loop.feed({ kind: 'store-minted', store: mintStoreId() }),
       departed: ({ because }) => {
         log.info(because);
         this.#departed?.();
-      },
-      'take-job': (effect) => {
-        this.runs.take(effect).then(
-          (outcome) => feed({ kind: 'take-ended', grant: effect.grant, outcome }),
-          (error: Error) => {
-            const outcome = { kind: 'failed' as const, because: error.message, maybeTaken: true };
-            feed({ kind: 'take-ended', grant: effect.grant, outcome });
-          },
-        );
-      },
-      'hint-run': ({ run }) => this.runs.hint(run),
-      'drop-run': ({ run, because }) => {
-        this.runs.drop(run, because).catch((error: Error) => log.warn(`drop-run ${run}: ${error.message}`));
       },
     };
   }
@@ -366,11 +363,6 @@ export class Member {
 
   #defaultArch(): string {
     return this.ledger()?.settings.defaultArch ?? 'amd64';
-  }
-
-  async #probe(node: NodeId): Promise<void> {
-    const { result, tookMs } = await this.#options.network.probe(node);
-    this.loop.feed({ kind: 'probed', node, result, tookMs });
   }
 
   async #measure(): Promise<void> {
