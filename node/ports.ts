@@ -138,8 +138,17 @@ export interface Executor {
 /** ms from SIGTERM to SIGKILL when a script is ended, by a person or by its limit. */
 export const killGraceMs = 10_000;
 
-/** A control group's folder, or the marker (`AUTOGIT_RUN` in the environment) of processes to stop by signal. */
-export type Freezer = { kind: 'cgroup'; path: string } | { kind: 'pgid'; marker: string };
+/**
+ * A control group's folder, or what the processes to stop by signal are known by (executors/run-processes.ts). `marker`: the
+ * run, which those that an earlier agent began have as `AUTOGIT_RUN` in their environment.
+ */
+export type Freezer =
+  | { kind: 'cgroup'; path: string }
+  | {
+      kind: 'pgid';
+      marker: string;
+      marks?: { entries: string[]; places: string[]; uid: number; isUidAlone: boolean } | undefined;
+    };
 
 /** Bytes that a place of a job gives. */
 export interface TreeRead {

@@ -6,7 +6,19 @@ import { isDiskFull } from './disk-errors.ts';
 /** How a run is frozen without its agent: the port's Freezer, checked at the door. */
 const Freeze = z.union([
   z.object({ kind: z.literal('cgroup'), path: z.string().startsWith('/') }),
-  z.object({ kind: z.literal('pgid'), marker: z.string().min(1) }),
+  z.object({
+    kind: z.literal('pgid'),
+    marker: z.string().min(1),
+    /** Absent in beats of an earlier agent, whose runs the marker tells. */
+    marks: z
+      .object({
+        entries: z.array(z.string()).max(20),
+        places: z.array(z.string().startsWith('/')).max(20),
+        uid: z.number(),
+        isUidAlone: z.boolean(),
+      })
+      .optional(),
+  }),
 ]);
 
 const BeatRun = z.object({

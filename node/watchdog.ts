@@ -16,7 +16,7 @@ import { spawnClean } from './clean-spawn.ts';
 import { type Clock, clockEnvironment, systemClock } from './clock.ts';
 import { isDiskError } from './disk-errors.ts';
 import { cgroupProcesses, freezeCgroup, thawCgroup, unifiedMount } from './executors/run-cgroup.ts';
-import { continueRun, isAlive, processesOfRun, stopRun } from './executors/run-processes.ts';
+import { continueRun, isAlive, type ProcessStat, processesOf, signalAll, stopRun } from './executors/run-processes.ts';
 import { type Beat, type BeatRun, readBeat, sayRead, watch } from './watchdog-beat.ts';
 
 export { type Beat, writeBeat } from './watchdog-beat.ts';
@@ -29,8 +29,9 @@ export { type Beat, writeBeat } from './watchdog-beat.ts';
 const idleMs = 10_000;
 const lookEveryMs = 5000;
 const logBytes = 1 << 20;
-/** Third word of the pid file. */
+/** Third and fourth word of the pid file: what this watchdog does that one of an earlier version does not. */
 const saysRead = 'says-read';
+const findsMarks = 'finds-marks';
 
 const pidFile = (home: string): string => join(home, 'watchdog.pid');
 const logFile = (home: string): string => join(home, 'watchdog.log');
@@ -51,18 +52,22 @@ export function watchdogPid(home: string): number | null {
 }
 
 /** Whether this home's watchdog says which beats it has read: one of an earlier version, still at work, does not. */
-export function watchdogSaysRead(home: string): boolean {
+export const watchdogSaysRead = (home: string): boolean => watchdogCan(home, saysRead);
+
+const watchdogCan = (home: string, word: string): boolean => {
   try {
-    return readFileSync(pidFile(home), 'utf8').trim().split(' ')[2] === saysRead;
+    return readFileSync(pidFile(home), 'utf8').trim().split(' ').slice(2).includes(word);
   } catch {
     return false;
   }
-}
+};
 
 /** False on a disk that takes nothing: tried again at the next look. Runs are watched all the same. */
 function writeName(home: string): boolean {
   try {
-    writeFileSync(pidFile(home), `${process.pid} ${startTicksOf(process.pid)} ${saysRead}\n`, { mode: 0o600 });
+    writeFileSync(pidFile(home), `${process.pid} ${startTicksOf(process.pid)} ${saysRead} ${findsMarks}\n`, {
+      mode: 0o600,
+    });
     return true;
   } catch (error) {
     if (!isDiskError(error)) throw error;
@@ -77,11 +82,13 @@ const startedAt = new Map<string, number>();
  * `__watchdog`; by default this process's own. False when there is none and none can be started from here.
  */
 export async function startWatchdog(home: string, bin: string = process.argv[1] ?? ''): Promise<boolean> {
-  if (watchdogPid(home) !== null) return true;
+  const pid = watchdogPid(home);
+  if (pid !== null && watchdogCan(home, findsMarks)) return true;
   // Started a moment ago: it needs some 100 ms until it says who it is.
   if (performance.now() - (startedAt.get(home) ?? Number.NEGATIVE_INFINITY) < 5000) return true;
   if (!/^(autogit-node|agent)(\.[cm]?js)?$/.test(basename(bin)) || !existsSync(bin)) return false;
   startedAt.set(home, performance.now());
+  if (pid !== null) await replaceOld(home, pid);
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const log = openLog(home);
   try {
@@ -97,6 +104,15 @@ export async function startWatchdog(home: string, bin: string = process.argv[1] 
     if (log !== 'ignore') closeSync(log);
   }
   return true;
+}
+
+/**
+ * One of an earlier version would not find what this agent begins. What it froze, this agent holds frozen by now, or thaws
+ * when it may go on: it writes its beat before it looks for its watchdog.
+ */
+async function replaceOld(home: string, pid: number): Promise<void> {
+  signalAll(() => [{ pid }], 'SIGKILL');
+  for (let look = 0; look < 100 && watchdogPid(home) === pid; look++) await sleep(10);
 }
 
 /** A full disk must not keep it from being started. */
@@ -123,13 +139,21 @@ function leaveUnit(): void {
   }
 }
 
-const freeze = (run: BeatRun): void =>
-  run.freeze.kind === 'cgroup' ? freezeCgroup(run.freeze.path) : stopRun(run.freeze.marker);
-const thaw = (run: BeatRun): void =>
-  run.freeze.kind === 'cgroup' ? thawCgroup(run.freeze.path) : continueRun(run.freeze.marker);
+/** Those without a group. A beat of an earlier agent has the marker only. */
+const processesIn = ({ freeze }: BeatRun): ProcessStat[] =>
+  freeze.kind === 'cgroup'
+    ? []
+    : processesOf(
+        freeze.marks ?? { entries: [`AUTOGIT_RUN=${freeze.marker}`], places: [], uid: -1, isUidAlone: false },
+      );
 
-const lives = ({ freeze }: BeatRun): boolean =>
-  freeze.kind === 'cgroup' ? cgroupProcesses(freeze.path).length > 0 : processesOfRun(freeze.marker).length > 0;
+const freeze = (run: BeatRun): void =>
+  run.freeze.kind === 'cgroup' ? freezeCgroup(run.freeze.path) : stopRun(() => processesIn(run));
+const thaw = (run: BeatRun): void =>
+  run.freeze.kind === 'cgroup' ? thawCgroup(run.freeze.path) : continueRun(() => processesIn(run));
+
+const lives = (run: BeatRun): boolean =>
+  run.freeze.kind === 'cgroup' ? cgroupProcesses(run.freeze.path).length > 0 : processesIn(run).length > 0;
 
 /** One watchdog's state between two looks. */
 export class Watchdog {

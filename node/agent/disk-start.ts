@@ -1,10 +1,9 @@
 import { appendFileSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { usedBy } from '../disk-use.ts';
-import { readRunFile, userWorkDir } from '../executors/process-executor.ts';
-import { endAll } from '../executors/process-workspace.ts';
-import { cgroupProcesses } from '../executors/run-cgroup.ts';
-import { processesOfRun } from '../executors/run-processes.ts';
+import { endAll, membersOf } from '../executors/process-ending.ts';
+import { userWorkDir } from '../executors/process-executor.ts';
+import { marksOf, readRunFile } from '../executors/run-file.ts';
 import { removeTree } from '../executors/tree-removal.ts';
 import { diskOf, freeReserve, isFull } from './disk-room.ts';
 
@@ -47,14 +46,13 @@ async function leftOf(folder: string, home: string): Promise<Left> {
   const file = readRunFile(folder);
   const run = file?.run ?? '';
   const cgroup = file?.cgroup ?? null;
-  const isAlive =
-    run !== '' && (processesOfRun(run).length > 0 || (cgroup !== null && cgroupProcesses(cgroup).length > 0));
+  const isAlive = file !== null && membersOf(marksOf(folder, file), cgroup).length > 0;
   return { folder, run, cgroup, isAlive, bytes: await usedBy(folder, statSync(home).dev) };
 }
 
 /** The job's own files; the agent's, by which the run is found again, stay. */
-async function removeFiles({ folder, run, cgroup, isAlive }: Left): Promise<void> {
-  if (isAlive) await endAll(run, cgroup, []);
+async function removeFiles({ folder, cgroup, isAlive }: Left): Promise<void> {
+  if (isAlive) await endAll(marksOf(folder, readRunFile(folder)), cgroup, []);
   await removeTree(join(folder, 'builds'));
   await removeTree(join(folder, 'home'));
   if (!isAlive) return;

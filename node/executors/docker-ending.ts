@@ -4,7 +4,6 @@ import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
-import { showBytes } from '../quantities.ts';
 import { ender } from './docker-container.ts';
 import { isEngineAway, withLimit } from './docker-engine.ts';
 import { FrameReader } from './docker-log.ts';
@@ -114,11 +113,3 @@ export const stopped = (state: { OOMKilled: boolean; ExitCode: number }): string
   state.OOMKilled
     ? 'its container was stopped: out of memory'
     : `its container was stopped (exit code ${state.ExitCode}): someone else ended it, the engine restarted, or the image's entrypoint did not go on to the job's shell`;
-
-/** Says which limit was met and what raises it (official-runner F13). */
-export function outOfMemory(memoryBytes: number | null): string {
-  if (memoryBytes === null) return 'killed: out of memory (exit code 137)';
-  const gib = 2 ** 30;
-  const more = Math.max(4, 2 ** Math.ceil(Math.log2((memoryBytes * 2) / gib)));
-  return `killed: out of memory, this job may use ${showBytes(memoryBytes)}; ask for more with the tag mem-${more}g (exit code 137)`;
-}

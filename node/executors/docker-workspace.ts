@@ -5,7 +5,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { type Freezer, killGraceMs, type Step, type StepEnd, type TreeRead, type Workspace } from '../ports.ts';
 import { byteName } from './byte-names.ts';
 import { endedFromWithin } from './docker-container.ts';
-import { endPolitely, killContainer, killGroup, outOfMemory, removeContainer, stopped } from './docker-ending.ts';
+import { endPolitely, killContainer, killGroup, removeContainer, stopped } from './docker-ending.ts';
 import { isEngineAway, whileAway } from './docker-engine.ts';
 import { DockerFiles } from './docker-files.ts';
 import { FrameReader, recordedExit, StepSplitter, stepMarks } from './docker-log.ts';
@@ -13,7 +13,7 @@ import { readRecord } from './docker-record.ts';
 import type { DockerRun } from './docker-run.ts';
 import { isPathInside, quote, stepScript } from './job-shell.ts';
 import { LiveOutput } from './live-output.ts';
-import { killedForMemory } from './out-of-memory.ts';
+import { killedForMemory, outOfMemory } from './out-of-memory.ts';
 import { freezeCgroup, freezerOfProcess, isCgroupFrozen, thawIfFrozen, waitFrozen } from './run-cgroup.ts';
 import { packFiles, plainName, renameTar } from './tar-names.ts';
 

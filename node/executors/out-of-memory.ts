@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { showBytes } from '../quantities.ts';
 import { legacyMount, unifiedMount } from './run-cgroup.ts';
 
 /**
@@ -22,6 +23,20 @@ export function killedForMemory(pid: number): boolean {
     const file = isUnified ? 'memory.events' : 'memory.oom_control';
     return mount !== null && countIn(join(mount, rest.join(':'), file)) > 0;
   });
+}
+
+/** How often that happened in a run's own groups; 0 where the kernel does not count it. */
+export function memoryKills(groups: readonly string[]): number {
+  const files = ['memory.events', 'memory.oom_control'];
+  return groups.flatMap((group) => files.map((file) => countIn(join(group, file)))).reduce((sum, one) => sum + one, 0);
+}
+
+/** Says which limit was met and what raises it (official-runner F13). */
+export function outOfMemory(memoryBytes: number | null, exitCode = 137): string {
+  if (memoryBytes === null) return `killed: out of memory (exit code ${exitCode})`;
+  const gib = 2 ** 30;
+  const more = Math.max(4, 2 ** Math.ceil(Math.log2((memoryBytes * 2) / gib)));
+  return `killed: out of memory, this job may use ${showBytes(memoryBytes)}; ask for more with the tag mem-${more}g (exit code ${exitCode})`;
 }
 
 function countIn(path: string): number {

@@ -1,5 +1,7 @@
+import { statSync, truncateSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { traceLimits } from '../../gitlab-bridge/trace.ts';
 
 const chunkBytes = 64 << 10;
 const slowestMs = 100;
@@ -35,5 +37,17 @@ export async function* followFile(
     }
   } finally {
     await file.close();
+  }
+}
+
+/** Of one step's output: more than a trace holds, so that TraceLog sees that there was more. */
+const keptBytes = traceLimits.traceBytes + (1 << 20);
+
+/** The step appends, so it goes on behind the cut. Never throws: a file that is gone needs none. */
+export function trim(path: string): void {
+  try {
+    if (statSync(path).size > keptBytes) truncateSync(path, keptBytes);
+  } catch {
+    // Removed with its run.
   }
 }

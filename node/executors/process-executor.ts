@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
-import { accessSync, constants, existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, lstatSync, readdirSync } from 'node:fs';
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnCleanSync } from '../clean-spawn.ts';
@@ -9,12 +8,17 @@ import { type Clock, systemClock } from '../clock.ts';
 import { usedBy } from '../disk-use.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { processFeatures } from './features.ts';
+import { agentPath, autoUser, namedUser, wantedUser } from './job-account.ts';
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
-import { endAll, type JobUser, ProcessWorkspace } from './process-workspace.ts';
-import { makeRunCgroup, removeCgroup } from './run-cgroup.ts';
-import { limitRun, missingLimits } from './run-limits.ts';
-import { processesWith, runMarker, signalAll } from './run-processes.ts';
+import { processAbilities, sayAbilities } from './process-abilities.ts';
+import { endAll } from './process-ending.ts';
+import { ProcessWorkspace } from './process-workspace.ts';
+import { makeRunCgroup } from './run-cgroup.ts';
+import { buildsOf, freshHome, type JobUser, marksOf, type RunFile, readRunFile, tmpOf } from './run-file.ts';
+import { limitRun } from './run-limits.ts';
+import { straysBelow, terminate } from './run-processes.ts';
 import { runSlug } from './run-slug.ts';
+import { endUser, keepUid, readAutoUser, takeUid, uidsBelow } from './run-uids.ts';
 import { supervisor } from './step-record.ts';
 import { removeTree } from './tree-removal.ts';
 
@@ -32,22 +36,9 @@ export interface ProcessExecutorOptions {
   clock?: Clock;
 }
 
-interface RunFile {
-  run: string;
-  bootId: string;
-  /** TMPDIR of the run: short, as paths of Unix sockets end at 107 characters. */
-  tmp: string;
-  cgroup: string | null;
-  /** Control groups that only limit. Absent in runs of an earlier agent. */
-  limits: string[];
-}
-
 /** An agent's home is closed to other users, so the runs of one who drops to another user lie elsewhere. */
 export const userWorkDir = (home: string): string =>
   `/var/lib/autogit-node-work/${createHash('sha256').update(resolve(home)).digest('hex').slice(0, 8)}`;
-
-const workMarker = 'AUTOGIT_WORK';
-const fallbackPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Bash on the machine itself. No isolation; its owner must have switched it on (DESIGN §9). */
 export class ProcessExecutor implements Executor {
@@ -62,7 +53,9 @@ export class ProcessExecutor implements Executor {
     const isRoot = process.getuid?.() === 0 && (options.user ?? 'root') === 'root';
     this.#options = isRoot ? { ...options, user: null } : options;
     const [here, elsewhere] = [join(options.home, 'work'), userWorkDir(options.home)];
-    const isElsewhere = isRoot ? existsSync(elsewhere) && !existsSync(here) : Boolean(options.user);
+    const isElsewhere = isRoot
+      ? existsSync(elsewhere) && !existsSync(here)
+      : process.getuid?.() === 0 && Boolean(options.user);
     this.#workDir = options.workDir ?? (isElsewhere ? elsewhere : here);
     this.#clock = options.clock ?? systemClock();
   }
@@ -73,20 +66,18 @@ export class ProcessExecutor implements Executor {
       throw new AutogitError('executor-failed', 'the process executor needs bash and tar on this machine', {
         hint: 'install them: apt-get install bash tar',
       });
-    const user = this.#user();
+    const kind = this.#kindOfUser();
     await this.#makeWorkDir();
-    const who = user ? `as user ${user.name}` : 'as the agent’s own user';
-    const root = !user && process.getuid?.() === 0 ? ', which is root' : '';
-    return `bash ${bash.stdout.split('\n')[0]} on the machine itself, ${who}${root}: no isolation between jobs and this machine${await this.#unlimited()}`;
-  }
-
-  /** What a job may use up of this machine, whatever it asked for. */
-  async #unlimited(): Promise<string> {
-    if (this.#options.cgroups === false) return '';
-    const cgroup = makeRunCgroup(`check-${process.pid}`);
-    const missing = missingLimits(cgroup);
-    if (cgroup !== null) await removeCgroup(cgroup);
-    return missing.length === 0 ? '' : `, and no limit of ${missing.join(', ')} can be set here`;
+    const said = kind === 'named' ? this.#named().said : null;
+    const root = kind === 'own' && process.getuid?.() === 0 ? ', which is root' : '';
+    const who = {
+      own: 'as the agent’s own user',
+      named: `as user ${this.#options.user}`,
+      auto: 'as a user of its own',
+    };
+    const can = this.#options.cgroups === false ? [] : sayAbilities(await processAbilities());
+    const parts = ['no isolation between jobs and this machine', ...can, ...(said === null ? [] : [said])];
+    return `bash ${bash.stdout.split('\n')[0]} on the machine itself, each job ${who[kind]}${root}: ${parts.join(', and ')}`;
   }
 
   async prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
@@ -96,14 +87,14 @@ export class ProcessExecutor implements Executor {
       const found = await this.adopt(spec, folder);
       if (found) return found;
     }
-    const user = this.#user();
     await this.#makeWorkDir();
+    const user = await this.#userFor(spec.run, folder);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     // The job's user must get through to its own folders, but cannot list or change ours.
     if (user) await chmod(folder, 0o711);
-    const paths = jobPaths(spec, join(folder, 'builds'));
+    const paths = jobPaths(spec, buildsOf(folder));
     const tmp = await makeTmp(folder, user);
-    const own = [tmp, join(folder, 'home'), join(folder, 'builds'), paths.filesDir, paths.projectDir];
+    const own = [tmp, freshHome(folder), buildsOf(folder), paths.filesDir, paths.projectDir];
     for (const path of own) await mkdir(path, { recursive: true, mode: 0o700 });
     const environment = jobEnvironment(spec, paths);
     const secrets = [[join(folder, 'environment.sh'), environment.script] as const].concat(
@@ -111,14 +102,14 @@ export class ProcessExecutor implements Executor {
     );
     for (const [path, content] of secrets) await writeFile(path, content, { mode: 0o600 });
     await writeFile(join(folder, 'supervisor.sh'), supervisor, { mode: 0o644 });
-    if (user) await giveTo(user, [...own, ...between(join(folder, 'builds'), paths), ...secrets.map(([path]) => path)]);
+    if (user) await giveTo(user, [...own, ...between(buildsOf(folder), paths), ...secrets.map(([path]) => path)]);
     for (const key of environment.skipped)
       this.#options.note?.(spec.run, `variable ${key} has a name that no shell can hold and is not set`);
     const cgroup = this.#options.cgroups === false ? null : makeRunCgroup(runSlug(spec.run));
     const limits = this.#options.cgroups === false ? [] : limitRun(runSlug(spec.run), cgroup, spec).groups;
-    const file: RunFile = { run: spec.run, bootId: this.#clock.bootId(), tmp, cgroup, limits };
+    const file: RunFile = { run: spec.run, bootId: this.#clock.bootId(), tmp, cgroup, limits, user };
     await writeFile(join(folder, 'run.json'), JSON.stringify(file), { mode: 0o600 });
-    return this.#workspace(spec, paths, file, user);
+    return this.#workspace(spec, paths, file);
   }
 
   async adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null> {
@@ -126,7 +117,7 @@ export class ProcessExecutor implements Executor {
     if (handle !== folder && existsSync(handle) === false) return null;
     const file = readRunFile(folder);
     if (file === null || file.run !== spec.run) return null;
-    const workspace = this.#workspace(spec, jobPaths(spec, join(folder, 'builds')), file, this.#user());
+    const workspace = this.#workspace(spec, jobPaths(spec, buildsOf(folder)), file);
     for (let index = 0; ; index++) {
       const record = workspace.record(index);
       if (record === null) break;
@@ -141,28 +132,34 @@ export class ProcessExecutor implements Executor {
 
   async sweep(known: ReadonlySet<string>): Promise<string[]> {
     const removed: string[] = [];
-    if (!existsSync(this.#workDir)) return removed;
     const kept = new Set([...known].map(runSlug));
-    for (const name of readdirSync(this.#workDir)) {
+    const names = existsSync(this.#workDir) ? readdirSync(this.#workDir) : [];
+    for (const name of names) {
       if (kept.has(name)) continue;
       const folder = join(this.#workDir, name);
       const file = readRunFile(folder);
-      await endAll(file?.run ?? name, file?.cgroup ?? null, file?.limits ?? []);
+      const left = await endAll(marksOf(folder, file), file?.cgroup ?? null, file?.limits ?? []);
       await removeTree(folder);
       await removeTree(file?.tmp ?? tmpOf(folder));
+      if (file?.user?.isAuto && left === 0) await endUser(file.user.uid, folder);
       removed.push(file?.run ?? name);
     }
-    // Processes whose folder is gone already, e.g. removed by hand.
-    const orphans = (): { pid: number }[] =>
-      processesWith(`${workMarker}=${this.#workDir}`).filter(({ pid }) => !known.has(runOf(pid) ?? ''));
-    signalAll(orphans, 'SIGKILL');
+    // What an agent that was killed while it prepared a run, or a person who removed the folder by hand, has left.
+    for (const { uid, folder } of uidsBelow(this.#workDir)) {
+      if (existsSync(folder)) continue;
+      await endAll({ entries: [], places: [folder], uid, isUidAlone: true }, null, []);
+      await endUser(uid, folder);
+    }
+    await terminate(() => straysBelow(this.#workDir, (name) => kept.has(name)));
     return removed;
   }
 
-  #workspace(spec: ExecutorSpec, paths: JobPaths, file: RunFile, user: JobUser | null): ProcessWorkspace {
+  #workspace(spec: ExecutorSpec, paths: JobPaths, file: RunFile): ProcessWorkspace {
     const folder = this.#folder(spec.run);
+    const user = file.user === undefined ? this.#userOfBefore() : file.user;
+    if (user?.isAuto) keepUid(user.uid, folder);
     const cgroup = file.cgroup !== null && existsSync(file.cgroup) ? file.cgroup : null;
-    const environment = jobProcessEnvironment(spec, folder, file.tmp, this.#workDir, user);
+    const environment = jobProcessEnvironment(spec, folder, file.tmp, user);
     return new ProcessWorkspace({
       run: spec.run,
       folder,
@@ -172,6 +169,8 @@ export class ProcessExecutor implements Executor {
       user,
       cgroup,
       limits: file.limits,
+      marks: marksOf(folder, file, user),
+      memoryBytes: spec.memoryBytes,
       bootId: file.bootId,
       clock: this.#clock,
     });
@@ -182,33 +181,43 @@ export class ProcessExecutor implements Executor {
   }
 
   async #makeWorkDir(): Promise<void> {
-    const user = this.#user();
+    const mode = this.#dropsUser() ? 0o711 : 0o700;
     try {
-      await mkdir(this.#workDir, { recursive: true, mode: user ? 0o711 : 0o700 });
-      if (user) await chmod(this.#workDir, 0o711);
+      await mkdir(this.#workDir, { recursive: true, mode });
+      if (this.#dropsUser()) await chmod(this.#workDir, mode);
       accessSync(this.#workDir, constants.W_OK | constants.X_OK);
     } catch (cause) {
       throw new AutogitError('home-unwritable', `cannot make the folder for runs ${this.#workDir}`, { cause });
     }
-    if (user && spawnCleanSync('/bin/sh', ['-c', 'cd "$1"', 'sh', this.#workDir], user).status !== 0)
-      throw new AutogitError('home-unwritable', `user ${user.name} cannot reach ${this.#workDir}`, {
-        hint: 'choose a folder for runs that this user can reach',
-      });
   }
 
-  #user(): JobUser | null {
-    const name = this.#options.user ?? null;
-    if (name === null) return null;
-    if (process.getuid?.() !== 0)
-      throw new AutogitError('bad-config', `only an agent that runs as root can run jobs as user ${name}`);
-    const line = readFileSync('/etc/passwd', 'utf8')
-      .split('\n')
-      .map((entry) => entry.split(':'))
-      .find((fields) => fields[0] === name);
-    const [uid, gid] = [Number(line?.[2]), Number(line?.[3])];
-    if (!line || !Number.isInteger(uid) || !Number.isInteger(gid))
-      throw new AutogitError('bad-config', `there is no user ${name} on this machine`, { hint: `useradd -m ${name}` });
-    return { uid, gid, name };
+  #kindOfUser(): ReturnType<typeof wantedUser> {
+    return wantedUser(this.#options.user ?? null);
+  }
+
+  #dropsUser(): boolean {
+    return this.#kindOfUser() !== 'own' && process.getuid?.() === 0;
+  }
+
+  #named(): ReturnType<typeof namedUser> {
+    return namedUser(this.#options.user ?? '', this.#workDir);
+  }
+
+  async #userFor(run: string, folder: string): Promise<JobUser | null> {
+    const kind = this.#kindOfUser();
+    if (kind === 'own') return null;
+    if (kind === 'named') {
+      const { user, said } = this.#named();
+      if (said !== null) this.#options.note?.(run, said);
+      return user;
+    }
+    const range = readAutoUser(this.#options.user ?? '');
+    return range && autoUser(await takeUid(range, folder), this.#workDir);
+  }
+
+  /** An earlier agent did not note it: as is said now, with the fresh HOME that it gave. */
+  #userOfBefore(): JobUser | null {
+    return this.#kindOfUser() === 'named' ? { ...this.#named().user, home: null } : null;
   }
 }
 
@@ -217,7 +226,6 @@ function jobProcessEnvironment(
   spec: ExecutorSpec,
   folder: string,
   tmp: string,
-  workDir: string,
   user: JobUser | null,
 ): NodeJS.ProcessEnv {
   const own = process.env;
@@ -229,18 +237,16 @@ function jobProcessEnvironment(
       .map((gpu) => gpu.uuid)
       .join(',');
   return {
-    PATH: own.PATH ?? fallbackPath,
-    HOME: join(folder, 'home'),
+    PATH: user?.path ?? agentPath(),
+    HOME: user?.home ?? freshHome(folder),
     TMPDIR: tmp,
     USER: name,
     LOGNAME: name,
-    SHELL: '/bin/bash',
+    SHELL: user?.shell ?? '/bin/bash',
     LANG: own.LANG ?? 'C.UTF-8',
     TERM: 'dumb',
     ...(own.TZ && { TZ: own.TZ }),
     CUDA_VISIBLE_DEVICES: gpus('nvidia'),
-    [runMarker]: spec.run,
-    [workMarker]: workDir,
   };
 }
 
@@ -255,9 +261,6 @@ const between = (buildsDir: string, paths: JobPaths): string[] => {
     found.push(path);
   return found;
 };
-
-const tmpOf = (folder: string): string =>
-  join(tmpdir(), `autogit-${createHash('sha256').update(folder).digest('hex').slice(0, 12)}`);
 
 /** In a folder where anybody may make things: one that is there already must be ours, from before a crash. */
 async function makeTmp(folder: string, user: JobUser | null): Promise<string> {
@@ -275,30 +278,4 @@ async function makeTmp(folder: string, user: JobUser | null): Promise<string> {
 
 const giveTo = async (user: JobUser, paths: string[]): Promise<void> => {
   for (const path of paths) await chown(path, user.uid, user.gid);
-};
-
-export const readRunFile = (folder: string): RunFile | null => {
-  try {
-    const file = JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8')) as Partial<RunFile>;
-    if (typeof file.run !== 'string' || typeof file.bootId !== 'string') return null;
-    if (typeof file.tmp !== 'string') return null;
-    return {
-      run: file.run,
-      bootId: file.bootId,
-      tmp: file.tmp,
-      cgroup: typeof file.cgroup === 'string' ? file.cgroup : null,
-      limits: Array.isArray(file.limits) ? file.limits.filter((path) => typeof path === 'string').slice(0, 3) : [],
-    };
-  } catch {
-    return null;
-  }
-};
-
-const runOf = (pid: number): string | null => {
-  try {
-    const entries = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
-    return entries.find((entry) => entry.startsWith(`${runMarker}=`))?.slice(runMarker.length + 1) ?? null;
-  } catch {
-    return null;
-  }
 };

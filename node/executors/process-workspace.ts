@@ -1,30 +1,38 @@
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, lstatSync, openSync, statSync, truncateSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, lstatSync, openSync, writeSync } from 'node:fs';
 import { chown, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { traceLimits } from '../../gitlab-bridge/trace.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import type { Clock } from '../clock.ts';
 import { isDiskError } from '../disk-errors.ts';
 import { type Freezer, killGraceMs, type Step, type StepEnd, type TreeRead, type Workspace } from '../ports.ts';
 import { isPathInside, type JobPaths, stepScript } from './job-shell.ts';
-import { followFile } from './output-file.ts';
-import { cgroupProcesses, freezeCgroup, killCgroup, removeCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
-import { askToEnd, continueRun, isAlive, processesOfRun, signalAll, stopRun, terminate } from './run-processes.ts';
-import { readStepRecord, type StepRecord } from './step-record.ts';
+import { orphanHolder } from './orphan-holding.ts';
+import { memoryKills, outOfMemory } from './out-of-memory.ts';
+import { followFile, trim } from './output-file.ts';
+import { endAll, endProcesses, killedFromWithin, membersOf } from './process-ending.ts';
+import { freezeCgroup, killCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
+import { dropTo, type JobUser } from './run-file.ts';
+import {
+  askToEnd,
+  continueRun,
+  descendants,
+  isAlive,
+  type ProcessName,
+  processesOf,
+  type RunMarks,
+  stopRun,
+  terminate,
+} from './run-processes.ts';
+import { endUser } from './run-uids.ts';
+import { readStepRecord, readSupervisors, type StepRecord, statusFile } from './step-record.ts';
 import { plainName, renameTar } from './tar-names.ts';
 import { readChild, tarOfNames } from './tree-read.ts';
 import { exitOf, removeTree } from './tree-removal.ts';
-
-export interface JobUser {
-  uid: number;
-  gid: number;
-  name: string;
-}
 
 export interface ProcessRun {
   run: string;
@@ -39,16 +47,19 @@ export interface ProcessRun {
   cgroup: string | null;
   /** At most three groups of version 1 that only limit. */
   limits: readonly string[];
+  /** By what its processes are found beside the group, or without one. */
+  marks: RunMarks;
+  memoryBytes: number | null;
   bootId: string;
   clock: Clock;
 }
 
 /** How long a supervisor may take from its start to its first line. */
 const settleMs = 3000;
-/** Of one step's output: more than a trace holds, so that TraceLog sees that there was more. */
-const keptBytes = traceLimits.traceBytes + (1 << 20);
 /** ms between two looks at how long an output is: so much of a flood is on the disk for a moment. */
 const trimEveryMs = 100;
+/** ms between two looks at what the processes of a run without a control group have begun. */
+const lookEveryMs = 500;
 
 /** A run as processes of this machine. See step-record.ts for how a step lives on without the agent. */
 export class ProcessWorkspace implements Workspace {
@@ -58,6 +69,11 @@ export class ProcessWorkspace implements Workspace {
   readonly #children = new Map<number, ChildProcess>();
   readonly #timers = new Map<number, NodeJS.Timeout>();
   readonly #endedHere = new Set<number>();
+  /** Processes that were seen to be of the run: who leaves its family later is known all the same. */
+  #seen: ProcessName[] = [];
+  #looking: NodeJS.Timeout | null = null;
+  /** By step: what the kernel had killed of the run for want of memory when it began. */
+  readonly #memoryKills = new Map<number, number>();
 
   constructor(run: ProcessRun) {
     this.#of = run;
@@ -141,13 +157,16 @@ export class ProcessWorkspace implements Workspace {
       .map((path) => openSync(join(path, 'cgroup.procs'), 'w'));
     // Five is the supervisor's own.
     const more = limits.length > 0 ? (['ignore', ...limits] as const) : [];
+    const holder = this.#of.cgroup === null ? orphanHolder() : null;
+    const words = [...(holder ?? []), 'bash', join(folder, 'supervisor.sh'), script, ...(holder ? ['hold'] : [])];
+    this.#memoryKills.set(index, this.#killedForMemory());
     try {
-      const child = spawnClean('bash', [join(folder, 'supervisor.sh'), script], {
+      const child = spawnClean(words[0] as string, words.slice(1), {
         cwd: paths.projectDir,
         env: environment,
         detached: true,
         stdio: ['ignore', output, output, status, group, ...more],
-        ...(user && { uid: user.uid, gid: user.gid }),
+        ...dropTo(user),
       });
       await new Promise<void>((done, fail) => {
         child.once('spawn', done);
@@ -155,6 +174,7 @@ export class ProcessWorkspace implements Workspace {
       });
       child.unref();
       this.#children.set(index, child);
+      if (this.#of.cgroup === null) this.#lookOn();
       this.watchTimeout(index, { begunMs: clock.bootMs(), timeoutMs: timeoutMs || null });
     } finally {
       for (const descriptor of [status, output, group, ...limits]) closeSync(descriptor);
@@ -193,21 +213,27 @@ export class ProcessWorkspace implements Workspace {
   }
 
   async ended(index: number): Promise<StepEnd> {
+    const child = this.#children.get(index);
+    const exit = child && new Promise((done) => child.once('exit', done));
     for (let waitMs = 5; !this.#isOver(index); waitMs = Math.min(waitMs * 1.5, 100)) {
-      const child = this.#children.get(index);
-      if (child && isRunning(child)) {
+      if (!child || !isRunning(child)) await sleep(waitMs);
+      // A supervisor that holds what its step left goes on after the end of the step.
+      else if (this.#of.cgroup === null) await Promise.race([exit, sleep(waitMs)]);
+      else {
         child.ref();
-        await new Promise((done) => child.once('exit', done));
-      } else await sleep(waitMs);
+        await exit;
+      }
     }
     clearTimeout(this.#timers.get(index));
     const record = readStepRecord(this.#status(index));
+    // Its process was gone before Node heard of it: by what signal, is heard within moments.
+    if (child && isRunning(child) && record?.exitCode === null) await Promise.race([exit, sleep(1000)]);
     if (record?.killed) return { kind: 'killed', because: record.killed };
-    if (record && record.exitCode !== null) return { kind: 'exited', exitCode: record.exitCode };
+    if (record && record.exitCode !== null) return this.#exited(index, record.exitCode);
     if (record?.supervisor && this.#sawSupervisorKilled(index)) {
       // What it leaves would run on with nobody who looks after it.
-      await endProcesses(this.#of.run, this.#of.cgroup);
-      return { kind: 'exited', exitCode: 137, because: killedFromWithin };
+      await endProcesses(this.#of.marks, this.#of.cgroup, this.#seen);
+      return this.#exited(index, 137, killedFromWithin);
     }
     const because = record
       ? 'its process is gone and left no exit code (killed by someone else, out of memory, or the machine restarted)'
@@ -215,12 +241,23 @@ export class ProcessWorkspace implements Workspace {
     return { kind: 'lost', because };
   }
 
+  #exited(index: number, exitCode: number, because?: string): StepEnd {
+    const isMemory = exitCode !== 0 && this.#killedForMemory() > (this.#memoryKills.get(index) ?? 0);
+    const reason = isMemory ? outOfMemory(this.#of.memoryBytes, exitCode) : because;
+    return { kind: 'exited', exitCode, ...(reason !== undefined && { because: reason }) };
+  }
+
+  #killedForMemory(): number {
+    const { cgroup, limits } = this.#of;
+    return memoryKills([...(cgroup === null ? [] : [cgroup]), ...limits]);
+  }
+
   async kill(graceMs: number): Promise<void> {
     await this.#end(graceMs, 'its node ended it');
   }
 
   async freeze(): Promise<void> {
-    if (this.#of.cgroup === null) return stopRun(this.#of.run);
+    if (this.#of.cgroup === null) return stopRun(() => this.#processes());
     freezeCgroup(this.#of.cgroup);
     await waitFrozen(this.#of.cgroup, 2000);
   }
@@ -228,20 +265,23 @@ export class ProcessWorkspace implements Workspace {
   async thaw(): Promise<void> {
     if (this.#of.cgroup !== null && existsSync(this.#of.cgroup)) thawCgroup(this.#of.cgroup);
     // Also without a group of its own, and for what a watchdog of an earlier agent stopped by signal.
-    continueRun(this.#of.run);
+    continueRun(() => this.#processes());
   }
 
   async freezer(): Promise<Freezer> {
-    const { cgroup, run } = this.#of;
-    return cgroup === null ? { kind: 'pgid', marker: run } : { kind: 'cgroup', path: cgroup };
+    const { cgroup, run, marks } = this.#of;
+    return cgroup === null ? { kind: 'pgid', marker: run, marks } : { kind: 'cgroup', path: cgroup };
   }
 
   async remove(): Promise<void> {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     for (const index of this.#children.keys()) this.#endedHere.add(index);
-    await endAll(this.#of.run, this.#of.cgroup, this.#of.limits);
-    await removeTree(this.#of.tmp);
-    await removeTree(this.#of.folder);
+    const { marks, cgroup, limits, tmp, folder, user } = this.#of;
+    const left = await endAll(marks, cgroup, limits, this.#seen);
+    this.#lookNoMore();
+    await removeTree(tmp);
+    await removeTree(folder);
+    if (user?.isAuto && left === 0) await endUser(user.uid, folder);
   }
 
   /** Steps that were begun, by the files that they left. */
@@ -258,7 +298,8 @@ export class ProcessWorkspace implements Workspace {
       this.#noteKilled(index, because);
     }
     const spared = this.#supervisors();
-    const members = (): { pid: number }[] => this.#members().filter(({ pid }) => !spared.has(pid));
+    const members = (): { pid: number }[] =>
+      membersOf(this.#of.marks, this.#of.cgroup, this.#seen).filter(({ pid }) => !spared.has(pid));
     // Without grace a frozen run stays frozen: it may be no longer ours, so it must not do one more thing.
     if (graceMs > 0) await this.thaw();
     const isStubborn = graceMs === 0 || (await askToEnd(members, graceMs));
@@ -281,18 +322,26 @@ export class ProcessWorkspace implements Workspace {
     }
   }
 
-  #members(): { pid: number }[] {
-    return membersOf(this.#of.run, this.#of.cgroup);
+  #processes(): ReturnType<typeof processesOf> {
+    return processesOf(this.#of.marks, this.#seen);
   }
 
   #supervisors(): Set<number> {
-    const pids = new Set<number>();
-    for (let index = 0; ; index++) {
-      const record = this.record(index);
-      if (record === null) return pids;
-      if (record.supervisor && isAlive(record.supervisor.pid, record.supervisor.startTicks))
-        pids.add(record.supervisor.pid);
-    }
+    const all = readSupervisors(this.#of.folder);
+    return new Set(all.filter(({ pid, startTicks }) => isAlive(pid, startTicks)).map(({ pid }) => pid));
+  }
+
+  #lookOn(): void {
+    const { folder } = this.#of;
+    this.#looking ??= setInterval(() => {
+      if (!existsSync(folder)) return this.#lookNoMore();
+      this.#seen = descendants([...readSupervisors(folder), ...this.#seen]);
+    }, lookEveryMs).unref();
+  }
+
+  #lookNoMore(): void {
+    if (this.#looking) clearInterval(this.#looking);
+    this.#looking = null;
   }
 
   /** True once nothing more will come of the step: its exit code is there, or its supervisor is gone without one. */
@@ -305,7 +354,7 @@ export class ProcessWorkspace implements Workspace {
     const child = this.#children.get(index);
     if (child) return !isRunning(child);
     // Begun by an agent that was killed at that moment: its supervisor says who it is within milliseconds, or never.
-    return this.#of.clock.bootMs() - record.begunMs > settleMs && processesOfRun(this.#of.run).length === 0;
+    return this.#of.clock.bootMs() - record.begunMs > settleMs && this.#processes().length === 0;
   }
 
   /**
@@ -328,12 +377,12 @@ export class ProcessWorkspace implements Workspace {
       cwd: '/',
       env: { PATH: environment.PATH, LANG: environment.LANG },
       stdio: ['pipe', 'pipe', 'pipe'],
-      ...(user && { uid: user.uid, gid: user.gid }),
+      ...dropTo(user),
     });
   }
 
   #status(index: number): string {
-    return join(this.#of.folder, `step-${index}.status`);
+    return statusFile(this.#of.folder, index);
   }
 
   #output(index: number): string {
@@ -341,45 +390,7 @@ export class ProcessWorkspace implements Workspace {
   }
 }
 
-/** The step appends, so it goes on behind the cut. Never throws: a file that is gone needs none. */
-function trim(path: string): void {
-  try {
-    if (statSync(path).size > keptBytes) truncateSync(path, keptBytes);
-  } catch {
-    // Removed with its run.
-  }
-}
-
 const isRunning = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null;
-
-const membersOf = (run: string, cgroup: string | null): { pid: number }[] => {
-  const pids = new Map(processesOfRun(run).map((stat) => [stat.pid, stat as { pid: number }]));
-  if (cgroup !== null) for (const member of cgroupProcesses(cgroup)) pids.set(member.pid, member);
-  return [...pids.values()];
-};
-
-const killedFromWithin =
-  'its process was killed by SIGKILL, which the job itself can send (kill -9 $PPID, kill -9 -1); somebody on this machine, or the kernel for want of memory, would look the same';
-
-/** The group first, as nothing in it outruns that; then what left it, by its marks. */
-async function endProcesses(run: string, cgroup: string | null): Promise<void> {
-  if (cgroup !== null) await killCgroup(cgroup);
-  await terminate(() => membersOf(run, cgroup));
-}
-
-/** Kills everything of a run, supervisors included, at once. */
-export async function endAll(run: string, cgroup: string | null, limits: readonly string[]): Promise<void> {
-  await endProcesses(run, cgroup);
-  for (const group of limits) await removeCgroup(group);
-  if (cgroup === null) return;
-  try {
-    thawCgroup(cgroup);
-  } catch {
-    return;
-  }
-  signalAll(() => membersOf(run, cgroup), 'SIGKILL');
-  await removeCgroup(cgroup);
-}
 
 const gather = async (stream: Readable): Promise<string> => {
   let text = '';

@@ -1,66 +1,175 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { readSupervisors } from './step-record.ts';
 
 /**
- * The processes of a run on this machine, found by the marker AUTOGIT_RUN=<run> in their environment, and with them all
- * of a session in which one has it: so also those that left their group or cleared their environment (not both).
+ * By what the processes of a run are told from all others of this machine, without a control group and without a name of
+ * ours in a job's environment. Plain data: the watchdog gets it in its beat.
  */
-export const runMarker = 'AUTOGIT_RUN';
+export interface RunMarks {
+  /** Entries NAME=VALUE that the run's processes begin with; each value is a folder that only this run has. */
+  entries: string[];
+  /** The agent's folder of the run, whose status files name the supervisors; then other folders of the run. */
+  places: string[];
+  /** The uid that its jobs have. */
+  uid: number;
+  /** That uid is no one else's: all that has it is of the run. */
+  isUidAlone: boolean;
+}
 
-interface ProcessStat {
+export interface ProcessStat {
   pid: number;
+  parent: number;
   state: string;
   session: number;
   /** Clock ticks since boot: with the pid it names a process for ever, so a recycled pid is never taken for it. */
   startTicks: string;
 }
+export type ProcessName = Pick<ProcessStat, 'pid' | 'startTicks'>;
 
 const parseStat = (pid: number): ProcessStat | null => {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The program's name may hold anything, parentheses too: fields count from the last one.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return { pid, state: fields[0] ?? '?', session: Number(fields[3]), startTicks: fields[19] ?? '' };
+    const [state = '?', parent] = fields;
+    return { pid, state, parent: Number(parent), session: Number(fields[3]), startTicks: fields[19] ?? '' };
   } catch {
     return null;
   }
 };
 
-const hasMarker = (pid: number, markers: ReadonlySet<string>): boolean => {
+const isGone = ({ state }: ProcessStat): boolean => state === 'Z' || state === 'X';
+
+/** True while exactly this process runs; a zombie does not. */
+export function isAlive(pid: number, startTicks: string): boolean {
+  const stat = parseStat(pid);
+  return stat !== null && stat.startTicks === startTicks && !isGone(stat);
+}
+
+function living(): ProcessStat[] {
+  const all: ProcessStat[] = [];
+  for (const folder of readdirSync('/proc')) {
+    const stat = /^\d+$/.test(folder) ? parseStat(Number(folder)) : null;
+    if (stat && !isGone(stat)) all.push(stat);
+  }
+  return all;
+}
+
+/** The environment that it began with; null where that may not be read. */
+const entriesOf = (pid: number): string[] | null => {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'latin1')
-      .split('\0')
-      .some((entry) => markers.has(entry));
+    return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
+  } catch {
+    return null;
+  }
+};
+
+/** Real, effective and saved; /proc/<pid> itself belongs to root where a process hides from debuggers. */
+const hasUid = (pid: number, uid: number): boolean => {
+  try {
+    const line = /^Uid:(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? '';
+    return line.trim().split(/\s+/).map(Number).includes(uid);
   } catch {
     return false;
   }
 };
 
-/** True while exactly this process runs; a zombie does not. */
-export function isAlive(pid: number, startTicks: string): boolean {
-  const stat = parseStat(pid);
-  return stat !== null && stat.startTicks === startTicks && stat.state !== 'Z' && stat.state !== 'X';
-}
-
-/** Living processes that carry the entry NAME=VALUE, and those who share a session with one. Never this process. */
-export function processesWith(entry: string): ProcessStat[] {
-  const markers = new Set([entry]);
-  const all: ProcessStat[] = [];
-  for (const folder of readdirSync('/proc')) {
-    if (!/^\d+$/.test(folder)) continue;
-    const stat = parseStat(Number(folder));
-    if (stat && stat.state !== 'Z' && stat.state !== 'X') all.push(stat);
+/**
+ * Who works in a folder of the run, has the job's uid and has cleared its environment is of the run. A person who looks
+ * into that folder has a HOME, and is left alone with all that she starts.
+ */
+function worksIn(pid: number, { places, uid }: RunMarks, entries: readonly string[]): boolean {
+  if (entries.some((entry) => entry.startsWith('HOME='))) return false;
+  try {
+    const at = readlinkSync(`/proc/${pid}/cwd`);
+    return places.some((place) => at === place || at.startsWith(`${place}/`)) && hasUid(pid, uid);
+  } catch {
+    return false;
   }
-  const own = all.find((stat) => stat.pid === process.pid)?.session;
-  const marked = new Set(all.filter((stat) => hasMarker(stat.pid, markers)).map((stat) => stat.pid));
-  const sessions = new Set(all.filter((stat) => marked.has(stat.pid)).map((stat) => stat.session));
-  if (own !== undefined) sessions.delete(own);
-  return all.filter(
-    (stat) => stat.pid > 1 && stat.pid !== process.pid && (marked.has(stat.pid) || sessions.has(stat.session)),
-  );
 }
 
-export const processesOfRun = (run: string): ProcessStat[] => processesWith(`${runMarker}=${run}`);
+/** With them all of their sessions, and what they began. Never this process, nor what shares its session. */
+function withFamily(all: readonly ProcessStat[], marked: ReadonlySet<number>): ProcessStat[] {
+  const own = all.find((stat) => stat.pid === process.pid)?.session;
+  const candidates = all.filter((stat) => stat.pid > 1 && stat.pid !== process.pid && stat.session !== own);
+  const found = new Map(candidates.filter(({ pid }) => marked.has(pid)).map((stat) => [stat.pid, stat]));
+  for (let before = -1; before !== found.size; ) {
+    before = found.size;
+    const sessions = new Set([...found.values()].map(({ session }) => session).filter((session) => session > 0));
+    for (const stat of candidates) if (found.has(stat.parent) || sessions.has(stat.session)) found.set(stat.pid, stat);
+  }
+  return [...found.values()];
+}
+
+/** The living processes of a run. `seen`: what was known to be of it before. */
+export function processesOf(marks: RunMarks, seen: Iterable<ProcessName> = []): ProcessStat[] {
+  const all = living();
+  const roots = new Map([...supervisorsOf(marks), ...seen].map(({ pid, startTicks }) => [pid, startTicks]));
+  const wanted = new Set(marks.entries);
+  const marked = new Set<number>();
+  const alone: ProcessStat[] = [];
+  for (const stat of all) {
+    if (stat.pid === process.pid || stat.pid === 1) continue;
+    const isRoot = roots.get(stat.pid) === stat.startTicks;
+    const entries = isRoot ? null : entriesOf(stat.pid);
+    if (isRoot || entries?.some((entry) => wanted.has(entry)) || (marks.isUidAlone && hasUid(stat.pid, marks.uid)))
+      marked.add(stat.pid);
+    // Its session may be a desktop's: only it itself is taken.
+    else if (entries !== null && worksIn(stat.pid, marks, entries)) alone.push(stat);
+  }
+  const family = withFamily(all, marked);
+  const pids = new Set(family.map(({ pid }) => pid));
+  const own = all.find((stat) => stat.pid === process.pid)?.session;
+  return [...family, ...alone.filter(({ pid, session }) => !pids.has(pid) && session !== own)];
+}
+
+/** What runs below a folder of runs whose name is in none that is kept; also where the folder is gone already. */
+export function straysBelow(workDir: string, isKept: (folder: string) => boolean): ProcessStat[] {
+  const names = ['HOME', 'CI_BUILDS_DIR', 'CI_PROJECT_DIR'].map((name) => `${name}=${workDir}/`);
+  const all = living();
+  const marked = all.filter(({ pid }) => {
+    const entries = entriesOf(pid) ?? [];
+    const folders = entries.flatMap((entry) =>
+      names.filter((name) => entry.startsWith(name)).map((name) => entry.slice(name.length).split('/')[0] as string),
+    );
+    return folders.some((folder) => folder !== '' && !isKept(folder));
+  });
+  return withFamily(all, new Set(marked.map(({ pid }) => pid)));
+}
+
+/** Whatever has it: in a session of ours too. */
+export const processesOfUid = (uid: number): ProcessStat[] => living().filter(({ pid }) => hasUid(pid, uid));
+
+const supervisorsOf = ({ places: [folder] }: RunMarks): ProcessName[] =>
+  folder === undefined ? [] : readSupervisors(folder);
+
+const childrenOf = (pid: number): number[] => {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+      readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1').split(' ').filter(Boolean).map(Number),
+    );
+  } catch {
+    return [];
+  }
+};
+
+const mostSeen = 2000;
+
+/** Those of the roots that live, and all that they began, by the kernel's lists of children: a cheap look. */
+export function descendants(roots: Iterable<ProcessName>): ProcessName[] {
+  const found = new Map<number, ProcessName>();
+  const open = [...roots].filter(({ pid, startTicks }) => isAlive(pid, startTicks));
+  for (let one = open.pop(); one !== undefined && found.size < mostSeen; one = open.pop()) {
+    if (found.has(one.pid)) continue;
+    found.set(one.pid, one);
+    for (const child of childrenOf(one.pid)) {
+      const stat = parseStat(child);
+      if (stat !== null && stat.parent === one.pid) open.push({ pid: child, startTicks: stat.startTicks });
+    }
+  }
+  return [...found.values()];
+}
 
 const signal = (pid: number, name: NodeJS.Signals): void => {
   try {
@@ -78,16 +187,16 @@ export function signalAll(list: () => { pid: number }[], name: NodeJS.Signals): 
 }
 
 /** SIGSTOP until nothing of the run still moves: what is forked between two looks is found by the next. */
-export function stopRun(run: string): void {
+export function stopRun(list: () => ProcessStat[]): void {
   for (let look = 0; look < 20; look++) {
-    const moving = processesOfRun(run).filter((stat) => stat.state !== 'T' && stat.state !== 't');
+    const moving = list().filter((stat) => stat.state !== 'T' && stat.state !== 't');
     if (moving.length === 0) return;
     for (const { pid } of moving) signal(pid, 'SIGSTOP');
   }
 }
 
-export function continueRun(run: string): void {
-  signalAll(() => processesOfRun(run), 'SIGCONT');
+export function continueRun(list: () => ProcessStat[]): void {
+  signalAll(list, 'SIGCONT');
 }
 
 /** SIGTERM to what `list` finds. True when something of it is still there after graceMs. */

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { filterWait } from './filter-wait.ts';
 
 /**
@@ -42,6 +43,18 @@ export function readStepRecord(path: string): StepRecord | null {
   }
 }
 
+export const statusFile = (folder: string, index: number): string => join(folder, `step-${index}.status`);
+
+/** Who looks after the steps of a run that were begun, living or not. */
+export function readSupervisors(folder: string): { pid: number; startTicks: string }[] {
+  const found: { pid: number; startTicks: string }[] = [];
+  for (let index = 0; ; index++) {
+    const record = readStepRecord(statusFile(folder, index));
+    if (record === null) return found;
+    if (record.supervisor !== null) found.push(record.supervisor);
+  }
+}
+
 /**
  * The supervisor of one step: bash in a session of its own, which outlives the agent. Output goes to the file that the
  * agent opened; the step gets a process group of its own (so `kill 0` in a job's script does not hit the supervisor)
@@ -51,6 +64,8 @@ export function readStepRecord(path: string): StepRecord | null {
  *
  * The step writes to the file itself: what stood between them would die with the rest when a job kills all that it can, and
  * what it held with it. What a filter still holds when the step's shell ends is waited for (filter-wait.ts).
+ *
+ * With a second argument it holds the orphans of its step (orphan-holding.ts), so it stays until the last one is gone.
  */
 export const supervisor = `umask 022
 echo 0 2>/dev/null >&4
@@ -73,4 +88,6 @@ while :; do
 done
 ${filterWait(5)}
 echo "exit $code" >&3
+exec 3>&- 5>&-
+while [ -n "$2" ] && kids= && { read -r kids </proc/$$/task/$$/children; [ -n "$kids" ]; }; do sleep 1; done
 `;

@@ -162,6 +162,8 @@ export function executorContract(name: string, contract: ContractPlan): void {
       const { text } = await runStep(await prepare(), 0, 'env', 'echo "home is $HOME"');
       delete process.env.AUTOGIT_TEST_TOKEN;
       expect(text).not.toContain('agent-secret');
+      // Nor anything that is called after us.
+      expect(text).not.toMatch(/autogit_/i);
       expect(text).toMatch(/home is \//);
     });
 

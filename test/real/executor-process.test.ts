@@ -1,9 +1,10 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ProcessExecutor, readRunFile } from '../../node/executors/process-executor.ts';
+import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import {
   cgroupProcesses,
   killCgroup,
@@ -11,7 +12,9 @@ import {
   makeRunCgroup,
   removeCgroup,
 } from '../../node/executors/run-cgroup.ts';
-import { processesOfRun } from '../../node/executors/run-processes.ts';
+import { marksOf, readRunFile } from '../../node/executors/run-file.ts';
+import { processesOf } from '../../node/executors/run-processes.ts';
+import type { Workspace } from '../../node/ports.ts';
 import { executorContract } from '../contract/executor-contract.ts';
 import { filesContract } from '../contract/executor-files.ts';
 import { never, outputUntil, runStep, specOf, step } from '../contract/executor-steps.ts';
@@ -47,7 +50,7 @@ describe.each([
       const { text, end } = await runStep(workspace, 0, 'echo before', 'kill -9 $PPID', 'echo after', 'sleep 600');
       expect(text).toMatch(/^before\n/);
       expect(end).toMatchObject({ kind: 'exited', exitCode: 137, because: expect.stringContaining('SIGKILL') });
-      expect(processesOfRun(run('parent'))).toEqual([]);
+      expect(processesOf(marksOf(workspace.handle, readRunFile(workspace.handle)))).toEqual([]);
     } finally {
       await workspace.remove();
     }
@@ -59,6 +62,90 @@ describe.each([
     await outputUntil(workspace, 0, 'up');
     const [end] = await Promise.all([workspace.ended(0), workspace.remove()]);
     expect(end).toMatchObject({ kind: 'lost' });
+  });
+});
+
+describe('without a control group', () => {
+  const executor = new ProcessExecutor({ home: join(home, 'alone'), cgroups: false });
+  const processes = (): string => execFileSync('ps', ['-eww', '-o', 'args='], { encoding: 'utf8' });
+  let counter = 0;
+  const sleeper = (): string => `sleep 97${process.pid}${++counter}`;
+
+  it('the supervisor holds what takes a new session, clears its environment and leaves the folder (security A15)', async () => {
+    const workspace = await executor.prepare(specOf(`held-${process.pid}`, null), never);
+    const [direct, orphan, late] = [sleeper(), sleeper(), sleeper()];
+    const { text, end } = await runStep(
+      workspace,
+      0,
+      `cd /; env -i setsid ${direct} &`,
+      `(env -i setsid sh -c 'cd /; ${orphan} & exit 0' &)`,
+      `(env -i setsid sh -c 'cd /; sleep 0.3; env -i setsid ${late} & exit 0' &)`,
+      'echo done',
+    );
+    expect([text, end]).toEqual(['done\n', { kind: 'exited', exitCode: 0 }]);
+    await sleep(600);
+    for (const one of [direct, orphan, late]) expect(processes()).toContain(one);
+    // They are frozen with the run (SAFETY J1), and go on between its steps.
+    const marks = marksOf(workspace.handle, readRunFile(workspace.handle));
+    await workspace.freeze();
+    const found = processesOf(marks);
+    await workspace.thaw();
+    expect(found.length).toBeGreaterThanOrEqual(3);
+    expect(found.filter(({ state }) => state !== 'T')).toEqual([]);
+    expect((await runStep(workspace, 1, 'echo more')).text).toBe('more\n');
+    await workspace.remove();
+    for (const one of [direct, orphan, late]) expect(processes()).not.toContain(one);
+  });
+
+  it('what was seen to be of the run is ended too when the job has killed its supervisor', async () => {
+    const workspace = await executor.prepare(specOf(`seen-${process.pid}`, null), never);
+    const escaped = sleeper();
+    try {
+      const { end } = await runStep(
+        workspace,
+        0,
+        `cd /; env -i setsid sh -c '${escaped} & wait' &`,
+        'sleep 1.2; kill -9 $PPID; sleep 5',
+      );
+      expect(end).toMatchObject({ kind: 'exited', exitCode: 137 });
+      expect(processes()).not.toContain(escaped);
+    } finally {
+      await workspace.remove();
+    }
+  });
+
+  it('who works in the folder of the run without an environment is of it, a person who looks there is not', async () => {
+    const run = `place-${process.pid}`;
+    const workspace = await executor.prepare(specOf(run, null), never);
+    const at = { cwd: workspace.projectDir, stdio: 'ignore', detached: true } as const;
+    const ofEarlierAgent = spawn('sleep', ['60'], { ...at, cwd: '/', env: { HOME: '/', AUTOGIT_RUN: run } });
+    const cleared = spawn('sleep', ['60'], { ...at, env: {} });
+    const person = spawn('sleep', ['60'], { ...at, env: { HOME: '/root', PWD: workspace.projectDir } });
+    try {
+      await sleep(100);
+      await workspace.remove();
+      await sleep(100);
+      const signals = [cleared, ofEarlierAgent, person].map(({ signalCode }) => signalCode);
+      expect(signals).toEqual(['SIGKILL', 'SIGKILL', null]);
+    } finally {
+      for (const child of [cleared, ofEarlierAgent, person]) child.kill('SIGKILL');
+    }
+  });
+
+  it('strays of a run whose folder is gone are ended by a sweep, those of a known run are not', async () => {
+    const runs = [`kept-${process.pid}`, `stray-${process.pid}`] as const;
+    const marks = [sleeper(), sleeper()] as const;
+    const workspaces: Workspace[] = [];
+    for (const [k, run] of runs.entries()) {
+      const workspace = await executor.prepare(specOf(run, null), never);
+      workspaces.push(workspace);
+      await runStep(workspace, 0, `setsid ${marks[k]} &`);
+    }
+    rmSync(workspaces[1]!.handle, { recursive: true });
+    await executor.sweep(new Set([runs[0]]));
+    expect(processes()).toContain(marks[0]);
+    expect(processes()).not.toContain(marks[1]);
+    await workspaces[0]!.remove();
   });
 });
 

@@ -94,6 +94,28 @@ describe.each([
     expect(readFileSync(join(home, 'watchdog.log'), 'utf8')).toMatch(/froze run .*\n.*thawed run /);
   });
 
+  it.skipIf(cgroups)(
+    'takes the place of one of an earlier version, which would not find the processes of this one',
+    async () => {
+      const before = watchdogPid(home);
+      if (before !== null) process.kill(before, 'SIGKILL');
+      const old = spawn('sleep', ['60'], { stdio: 'ignore' });
+      const stat = readFileSync(`/proc/${old.pid}/stat`, 'latin1');
+      writeFileSync(
+        join(home, 'watchdog.pid'),
+        `${old.pid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]} says-read\n`,
+      );
+      expect(watchdogPid(home)).toBe(old.pid);
+      const { run, size } = await begin();
+      // What the test before has started is not started again at once.
+      await until(async () => {
+        await beat(run, -1);
+        return (await startWatchdog(home, bin)) && !(await moves(size));
+      }, 'a freeze');
+      expect(old.signalCode).toBe('SIGKILL');
+    },
+  );
+
   it('freezes when the agent is killed -9, and ends when no run is left', async () => {
     const { run, size } = await begin();
     await beat(run, 5000);

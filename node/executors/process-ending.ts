@@ -1,0 +1,56 @@
+import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { spawnClean } from '../clean-spawn.ts';
+import { cgroupProcesses, killCgroup, removeCgroup, thawCgroup } from './run-cgroup.ts';
+import { type ProcessName, processesOf, type RunMarks, signalAll, terminate } from './run-processes.ts';
+import { exitOf } from './tree-removal.ts';
+
+/** What of a run lives: by its marks, and what is in its control group. */
+export function membersOf(marks: RunMarks, cgroup: string | null, seen: Iterable<ProcessName> = []): { pid: number }[] {
+  const pids = new Map(processesOf(marks, seen).map((stat) => [stat.pid, stat as { pid: number }]));
+  if (cgroup !== null) for (const member of cgroupProcesses(cgroup)) pids.set(member.pid, member);
+  return [...pids.values()];
+}
+
+/** The group first, as nothing in it outruns that; then what left it, by its marks. Returns how many cannot be ended. */
+export async function endProcesses(
+  marks: RunMarks,
+  cgroup: string | null,
+  seen: Iterable<ProcessName> = [],
+): Promise<number> {
+  if (cgroup !== null) await killCgroup(cgroup);
+  return terminate(() => membersOf(marks, cgroup, seen));
+}
+
+/** Kills everything of a run, supervisors included, at once. Returns how many processes cannot be ended. */
+export async function endAll(
+  marks: RunMarks,
+  cgroup: string | null,
+  limits: readonly string[],
+  seen: Iterable<ProcessName> = [],
+): Promise<number> {
+  if (marks.isUidAlone) await endUid(marks.uid);
+  let left = await endProcesses(marks, cgroup, seen);
+  for (const group of limits) await removeCgroup(group);
+  if (cgroup === null || !existsSync(cgroup)) return left;
+  try {
+    thawCgroup(cgroup);
+  } catch {
+    return left;
+  }
+  left = signalAll(() => membersOf(marks, cgroup, seen), 'SIGKILL');
+  await removeCgroup(cgroup);
+  return left;
+}
+
+/** All that has a uid, in one call of the kernel: however fast it forks, none is forgotten between two looks. */
+async function endUid(uid: number): Promise<void> {
+  const options = { stdio: 'ignore', cwd: '/', uid, gid: uid } as const;
+  for (let look = 0; look < 3; look++) {
+    await exitOf(spawnClean('/bin/sh', ['-c', 'kill -s KILL -- -1'], options));
+    await sleep(10);
+  }
+}
+
+export const killedFromWithin =
+  'its process was killed by SIGKILL, which the job itself can send (kill -9 $PPID, kill -9 -1); somebody on this machine, or the kernel for want of memory, would look the same';
