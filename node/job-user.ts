@@ -6,7 +6,7 @@ import { type Remembered, recallJoin } from './join-memory.ts';
 import type { JoinOptions } from './settings.ts';
 
 const hint =
-  'name a user (useradd -m NAME makes one; --user root: jobs are root on this machine): autogit-node join --executor process --user NAME';
+  'say who jobs are (auto: a user of its own each; NAME: that person, home included; root: jobs are root on this machine): autogit-node join --executor process --user auto';
 
 /**
  * As root, whose jobs run on the machine itself must be said: a push to GitLab would else be root here. A home that ran

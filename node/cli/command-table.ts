@@ -131,7 +131,7 @@ export const commands: readonly Command[] = [
   { path: 'practice-gitlab', help: 'the stand-in GitLab alone', run: async (c) => (await local()).practiceGitlab(c) },
   {
     path: 'service install',
-    help: 'start at boot (systemd)',
+    help: 'start at boot (systemd); as root without --user, process jobs are a user of their own each',
     run: async (c) => (await import('./service-commands.ts')).install(c),
   },
   {

@@ -31,3 +31,15 @@ export function writeFlags(file: string, flags: Remembered): string[] {
   writeFileSync(file, document.toString(), { mode: 0o600 });
   return changed.map(([key]) => key);
 }
+
+/**
+ * Root's service must know whose its process jobs are. Where nobody ever chose, each is a user of its own; what an agent
+ * of before did as root goes on (`wereRoot`), and the agent warns of it. Returns what was decided.
+ */
+export function chooseJobUser(file: string, wereRoot: boolean): string | null {
+  const settings = readSettingsFile(file, false);
+  const executors = [settings.get('executors') ?? []].flat().flatMap((text) => text.split(/[\s,]+/));
+  if (!executors.includes('process') || settings.has('user') || wereRoot) return null;
+  writeFlags(file, { user: { value: 'auto', source: 'flag' } });
+  return `wrote user: auto to ${file}: each process job is a user of its own   (NAME there: jobs are that person; root: jobs are root)`;
+}

@@ -15,6 +15,8 @@ import { setTimeout } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
 import { agentProcess } from '../agent-process.ts';
 import { places, systemHome, userHome } from '../home.ts';
+import { ranAsRoot } from '../job-user.ts';
+import { recallJoin } from '../join-memory.ts';
 import { hasStore, openStore } from '../level-store.ts';
 import { createClient } from '../socket-client.ts';
 
@@ -114,4 +116,11 @@ export function changeableBy(path: string): { path: string; uid: number } | null
     if (uid !== 0 || ((mode & 0o022) !== 0 && !isSticky)) return { path: at, uid };
     if (at === dirname(at)) return null;
   }
+}
+
+/** Whether the agent of this home ran its process jobs as root: it was root's, and nobody had said another user. */
+export function jobsWereRoot(home: string): boolean {
+  const { store } = places(home);
+  if (!existsSync(store) || statSync(store).uid !== 0) return false;
+  return ranAsRoot(true, existsSync(join(home, 'join.json')) ? recallJoin(home) : null);
 }

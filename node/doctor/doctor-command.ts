@@ -10,6 +10,7 @@ import type { Finding } from './finding.ts';
 import { checkClock, checkDisk, checkGpus, checkHome, checkTools } from './machine-checks.ts';
 import { checkAgent } from './mesh-checks.ts';
 import { checkNetwork, nodesOf } from './network-checks.ts';
+import { checkProcess } from './process-check.ts';
 
 /** Looks at this machine and says what to type. Exit 5 when a line says `fail`. */
 export async function doctor(context: Context): Promise<number> {
@@ -33,6 +34,7 @@ export async function doctor(context: Context): Promise<number> {
       ofHome,
       checkDisk(home).then((one) => [one]),
       checkDocker(settings.text('dockerHost')).then((one) => [one]),
+      checkProcess(agent.home ?? home),
       checkNetwork(network),
       checkGpus().then((one) => [one]),
       checkClock().then((one) => [one]),

@@ -124,6 +124,30 @@ describe('service install, as root', () => {
     expect(spawnSync('nsenter', [...inside(), 'ls', '/usr/local/bin/autogit-node']).status).not.toBe(0);
   }, 90_000);
 
+  it('makes each process job a user of its own where nobody chose one, and changes no choice (security A10)', async () => {
+    const config = '/root/.config/autogit-node/autogit.yml';
+    const write = (text: string): void =>
+      void spawnSync(
+        'nsenter',
+        [...inside(), 'sh', '-c', `mkdir -p ${config.replace('/autogit.yml', '')}; cat >${config}`],
+        {
+          input: text,
+        },
+      );
+    write('# mine\nnew: homelab\nexecutors: [process]\nmdns: off\nlisten: /ip4/127.0.0.1/tcp/0\n');
+    const { code, stderr } = cli('service', 'install');
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringMatching(/wrote user: auto to \S+: each process job is a user of its own/),
+    ]);
+    expect(read(config)).toMatch(/^# mine\n.*\nuser: auto\n$/s);
+    await until('the service leads', async () => (await status()).leader);
+    expect(read('/run/systemd/out')).toMatch(/process .*each job as a user of its own/);
+    write(read(config).replace('user: auto', 'user: root'));
+    expect(cli('service', 'install').stderr).not.toContain('user:');
+    expect(read(config)).toContain('user: root');
+  }, 60_000);
+
   it("never makes root run a user's file: Node.js of such a place is copied", async () => {
     const mine = join(dir, 'nvm', 'node');
     mkdirSync(join(dir, 'nvm'));
