@@ -185,7 +185,7 @@ const join: Flag[] = [
     kind: 'text',
     value: 'USER',
     commands: ['join'],
-    help: 'user that process jobs run as; as root it must be said (root: jobs are root)',
+    help: 'who process jobs are; as root it must be said: auto (one a job), NAME (with its HOME), or root',
   },
   {
     key: 'playGpu',

@@ -4,7 +4,7 @@ import { recallJoin } from '../join-memory.ts';
 import { type Finding, finding } from './finding.ts';
 
 const hint =
-  'run the agent as root (sudo autogit-node service install), on a kernel with control groups for memory, pids and cpu (cat /proc/cgroups)';
+  'let the agent run as root, on a kernel with control groups for memory, pids and cpu: sudo autogit-node service install';
 
 /** What this machine cannot do about jobs of the process executor; nothing where that was not switched on. */
 export async function checkProcess(home: string): Promise<Finding[]> {

@@ -27,7 +27,7 @@ function findAccount(name: string): Account {
   const found = own ?? accountOf(spawnCleanSync('getent', ['passwd', '--', name], { timeout: 2000 }).stdout);
   if (found === null)
     throw new AutogitError('bad-config', `there is no user ${name} on this machine`, {
-      hint: `useradd -m ${name}   (or --user auto: one of its own for each job)`,
+      hint: `make it, or let each job be a user of its own (--user auto): useradd -m ${name}`,
     });
   return found;
 }
@@ -102,7 +102,7 @@ export function wantedUser(user: string | null): 'own' | 'auto' | 'named' {
     'bad-flag',
     `only an agent that runs as root can run jobs as ${isAuto ? 'users of their own (--user auto)' : `user ${user}`}`,
     {
-      hint: 'start it as root (sudo autogit-node service install), or leave --user out: jobs then are the user that the agent is',
+      hint: `leave --user out (jobs then are who the agent is), or start it as root: sudo autogit-node join --executor process --user ${user}`,
     },
   );
 }

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawnClean } from '../clean-spawn.ts';
 import { cgroupProcesses, killCgroup, removeCgroup, thawCgroup } from './run-cgroup.ts';
@@ -12,35 +11,34 @@ export function membersOf(marks: RunMarks, cgroup: string | null, seen: Iterable
   return [...pids.values()];
 }
 
-/** The group first, as nothing in it outruns that; then what left it, by its marks. Returns how many cannot be ended. */
+/** The group first, as nothing in it outruns that; then what left it, by its marks. */
 export async function endProcesses(
   marks: RunMarks,
   cgroup: string | null,
   seen: Iterable<ProcessName> = [],
-): Promise<number> {
+): Promise<void> {
   if (cgroup !== null) await killCgroup(cgroup);
-  return terminate(() => membersOf(marks, cgroup, seen));
+  await terminate(() => membersOf(marks, cgroup, seen));
 }
 
-/** Kills everything of a run, supervisors included, at once. Returns how many processes cannot be ended. */
+/** Kills everything of a run, supervisors included, at once. */
 export async function endAll(
   marks: RunMarks,
   cgroup: string | null,
   limits: readonly string[],
   seen: Iterable<ProcessName> = [],
-): Promise<number> {
+): Promise<void> {
   if (marks.isUidAlone) await endUid(marks.uid);
-  let left = await endProcesses(marks, cgroup, seen);
+  await endProcesses(marks, cgroup, seen);
   for (const group of limits) await removeCgroup(group);
-  if (cgroup === null || !existsSync(cgroup)) return left;
+  if (cgroup === null) return;
   try {
     thawCgroup(cgroup);
   } catch {
-    return left;
+    return;
   }
-  left = signalAll(() => membersOf(marks, cgroup, seen), 'SIGKILL');
+  signalAll(() => membersOf(marks, cgroup, seen), 'SIGKILL');
   await removeCgroup(cgroup);
-  return left;
 }
 
 /** All that has a uid, in one call of the kernel: however fast it forks, none is forgotten between two looks. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, lstatSync, readdirSync } from 'node:fs';
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnCleanSync } from '../clean-spawn.ts';
 import { type Clock, systemClock } from '../clock.ts';
@@ -18,7 +18,7 @@ import { buildsOf, freshHome, type JobUser, marksOf, type RunFile, readRunFile, 
 import { limitRun } from './run-limits.ts';
 import { straysBelow, terminate } from './run-processes.ts';
 import { runSlug } from './run-slug.ts';
-import { endUser, keepUid, readAutoUser, takeUid, uidsBelow } from './run-uids.ts';
+import { endUser, keepUid, readAutoUser, takeUid, uidsBelow, usualRange } from './run-uids.ts';
 import { supervisor } from './step-record.ts';
 import { removeTree } from './tree-removal.ts';
 
@@ -138,20 +138,25 @@ export class ProcessExecutor implements Executor {
       if (kept.has(name)) continue;
       const folder = join(this.#workDir, name);
       const file = readRunFile(folder);
-      const left = await endAll(marksOf(folder, file), file?.cgroup ?? null, file?.limits ?? []);
-      await removeTree(folder);
-      await removeTree(file?.tmp ?? tmpOf(folder));
-      if (file?.user?.isAuto && left === 0) await endUser(file.user.uid, folder);
+      await this.#clear(folder, file);
       removed.push(file?.run ?? name);
     }
-    // What an agent that was killed while it prepared a run, or a person who removed the folder by hand, has left.
-    for (const { uid, folder } of uidsBelow(this.#workDir)) {
-      if (existsSync(folder)) continue;
-      await endAll({ entries: [], places: [folder], uid, isUidAlone: true }, null, []);
-      await endUser(uid, folder);
-    }
+    // What a person who removed the folder by hand has left.
+    for (const { folder } of uidsBelow(this.#workDir))
+      if (!kept.has(basename(folder)) && !existsSync(folder)) await this.#clear(folder, null);
     await terminate(() => straysBelow(this.#workDir, (name) => kept.has(name)));
     return removed;
+  }
+
+  /** All of a run that nobody looks after any more, and the uid that it had. */
+  async #clear(folder: string, file: RunFile | null): Promise<void> {
+    const taken = uidsBelow(this.#workDir).filter((one) => one.folder === folder);
+    const uids = new Set([...taken.map(({ uid }) => uid), ...(file?.user?.isAuto ? [file.user.uid] : [])]);
+    await endAll(marksOf(folder, file), file?.cgroup ?? null, file?.limits ?? []);
+    for (const uid of uids) await endAll({ entries: [], places: [], uid, isUidAlone: true }, null, []);
+    await removeTree(folder);
+    await removeTree(file?.tmp ?? tmpOf(folder));
+    for (const uid of uids) await endUser(uid, folder);
   }
 
   #workspace(spec: ExecutorSpec, paths: JobPaths, file: RunFile): ProcessWorkspace {
@@ -211,8 +216,10 @@ export class ProcessExecutor implements Executor {
       if (said !== null) this.#options.note?.(run, said);
       return user;
     }
-    const range = readAutoUser(this.#options.user ?? '');
-    return range && autoUser(await takeUid(range, folder), this.#workDir);
+    // What an agent that died while it prepared this run has left is another uid's.
+    if (existsSync(folder)) await this.#clear(folder, null);
+    const range = readAutoUser(this.#options.user ?? '') ?? usualRange;
+    return autoUser(await takeUid(range, folder), this.#workDir);
   }
 
   /** An earlier agent did not note it: as is said now, with the fresh HOME that it gave. */

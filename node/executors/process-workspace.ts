@@ -277,11 +277,11 @@ export class ProcessWorkspace implements Workspace {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     for (const index of this.#children.keys()) this.#endedHere.add(index);
     const { marks, cgroup, limits, tmp, folder, user } = this.#of;
-    const left = await endAll(marks, cgroup, limits, this.#seen);
+    await endAll(marks, cgroup, limits, this.#seen);
     this.#lookNoMore();
     await removeTree(tmp);
     await removeTree(folder);
-    if (user?.isAuto && left === 0) await endUser(user.uid, folder);
+    if (user?.isAuto) await endUser(user.uid, folder);
   }
 
   /** Steps that were begun, by the files that they left. */

@@ -12,16 +12,46 @@ type Limits = Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes'>;
 const names: Record<Controller, string> = { memory: 'memory', pids: 'processes', cpu: 'CPU' };
 const controllers = Object.keys(names) as Controller[];
 
-/** The files of one controller and what they get, as [version 2, version 1]. Null: this job has no such limit. */
-function filesOf(controller: Controller, { cpuMillis, memoryBytes }: Limits): [string, string, string, string] | null {
-  if (controller === 'pids') return ['pids.max', String(mostProcesses), 'pids.max', String(mostProcesses)];
-  if (controller === 'memory')
-    return memoryBytes === null || memoryBytes <= 0
-      ? null
-      : ['memory.max', String(memoryBytes), 'memory.limit_in_bytes', String(memoryBytes)];
+type FileValue = [file: string, value: string];
+/** The first file is the limit; the others go with it where the kernel has them. */
+interface Files {
+  unified: [FileValue, ...FileValue[]];
+  legacy: [FileValue, ...FileValue[]];
+}
+
+/** The files of one controller and what they get, in version 2 and 1. Null: this job has no such limit. */
+function filesOf(controller: Controller, { cpuMillis, memoryBytes }: Limits): Files | null {
+  if (controller === 'pids') {
+    const most: FileValue = ['pids.max', String(mostProcesses)];
+    return { unified: [most], legacy: [most] };
+  }
+  if (controller === 'memory') {
+    if (memoryBytes === null || memoryBytes <= 0) return null;
+    const bytes = String(Math.floor(memoryBytes));
+    // Without these a job over its limit would fill the machine's swap, as it may not in docker.
+    return {
+      unified: [
+        ['memory.max', bytes],
+        ['memory.swap.max', '0'],
+      ],
+      legacy: [
+        ['memory.limit_in_bytes', bytes],
+        ['memory.memsw.limit_in_bytes', bytes],
+      ],
+    };
+  }
   if (cpuMillis === null || cpuMillis <= 0) return null;
   const quota = Math.max(1000, Math.round((cpuMillis / 1000) * periodUs));
-  return ['cpu.max', `${quota} ${periodUs}`, 'cpu.cfs_quota_us', String(quota)];
+  return {
+    unified: [['cpu.max', `${quota} ${periodUs}`]],
+    legacy: [['cpu.cfs_quota_us', String(quota)]],
+  };
+}
+
+function setAll(group: string, [limit, ...others]: Files['unified']): boolean {
+  if (!written(join(group, limit[0]), limit[1])) return false;
+  for (const [file, value] of others) written(join(group, file), value);
+  return true;
 }
 
 /** Sets what a run's group of version 2 can limit, and makes groups of version 1 for the rest. */
@@ -32,10 +62,9 @@ export function limitRun(run: string, cgroup: string | null, limits: Limits): { 
   for (const controller of controllers) {
     const files = filesOf(controller, limits);
     if (files === null) continue;
-    const [unified, value, legacy, legacyValue] = files;
-    if (cgroup !== null && written(join(cgroup, unified), value)) continue;
+    if (cgroup !== null && setAll(cgroup, files.unified)) continue;
     const group = legacyGroup(controller, run);
-    if (group !== null && written(join(group, legacy), legacyValue)) groups.push(group);
+    if (group !== null && setAll(group, files.legacy)) groups.push(group);
     else {
       missing.push(names[controller]);
       if (group !== null) removeEmpty(group);

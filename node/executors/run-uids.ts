@@ -23,7 +23,7 @@ export function readAutoUser(user: string): UidRange | null {
   const [, first = 0, last = 0] = (/^auto:(\d{1,10})-(\d{1,10})$/.exec(user) ?? []).map(Number);
   if (first < 1000 || last < first || last > 2 ** 31 - 1)
     throw new AutogitError('bad-flag', `--user ${user} is no range of uids`, {
-      hint: `--user auto, or --user auto:FIRST-LAST of uids that nobody has (auto is auto:${usualRange.first}-${usualRange.last})`,
+      hint: `write --user auto, which is auto:${usualRange.first}-${usualRange.last}, or another range of uids that nobody has`,
     });
   return { first, last };
 }
@@ -122,7 +122,7 @@ export async function takeUid({ first, last }: UidRange, folder: string): Promis
     release(uid, folder);
   }
   throw new AutogitError('executor-failed', `no uid from ${first} to ${last} is free for a run`, {
-    hint: `a wider range: --user auto:FIRST-LAST   (who has which: ${takenDir})`,
+    hint: `give a wider range (--user auto:FIRST-LAST); who has which stands in ${takenDir}`,
   });
 }
 

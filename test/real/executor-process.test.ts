@@ -215,7 +215,17 @@ describe.skipIf(process.getuid?.() !== 0)('limits of a process job', () => {
       ] as const)
         if (!missing.includes(word)) expect(inGroup(controller)).toBe(true);
       expect(text).toMatch(/^0 1 2 3 $/m);
-      if (!missing.includes('memory')) expect(text).toContain('memory limited');
+      if (missing.includes('memory')) return;
+      expect(text).toContain('memory limited');
+      expect(await runStep(workspace, 1, 'head -c 400M /dev/zero | tail -c 390M | wc -c')).toMatchObject({
+        end: {
+          kind: 'exited',
+          exitCode: 137,
+          because: 'killed: out of memory, this job may use 256 MiB; ask for more with the tag mem-4g (exit code 137)',
+        },
+      });
+      // What was killed before it began says nothing of how this one ended.
+      expect((await runStep(workspace, 2, 'exit 4')).end).toEqual({ kind: 'exited', exitCode: 4 });
     } finally {
       await workspace.remove();
     }

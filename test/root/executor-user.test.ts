@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -132,6 +133,49 @@ describe('process executor of a root agent', () => {
     }
     await removeTree(tree);
     expect(existsSync(tree)).toBe(false);
+  });
+
+  it('a person’s HOME and shell are the job’s on purpose, and no start-up file is read (official-runner F19)', async () => {
+    const person = 'autogit-test-person';
+    const homeDir = `/var/lib/${person}-${process.pid}`;
+    execFileSync('useradd', ['--create-home', '--home-dir', homeDir, '--shell', '/bin/dash', person]);
+    try {
+      mkdirSync(join(homeDir, '.local', 'bin'), { recursive: true });
+      writeFileSync(join(homeDir, '.local', 'bin', 'persons-tool'), '#!/bin/sh\ncat "$HOME/.toolrc"\n', {
+        mode: 0o755,
+      });
+      writeFileSync(join(homeDir, '.toolrc'), 'configured\n');
+      for (const file of ['.bashrc', '.profile', '.bash_profile', '.shrc'])
+        writeFileSync(join(homeDir, file), 'echo started-up; export STARTED_UP=1\n');
+      execFileSync('chown', ['-R', `${person}:`, homeDir]);
+      const said: string[] = [];
+      const personal = new ProcessExecutor({ home, workDir, user: person, note: (_, text) => said.push(text) });
+      expect(await personal.check()).not.toContain('HOME');
+      const workspace = await personal.prepare(specOf('person-1', null), never);
+      const { text, end } = await runStep(
+        workspace,
+        0,
+        'echo "$HOME $USER $LOGNAME $SHELL $STARTED_UP"',
+        'persons-tool; echo kept >>~/.toolrc; bash -c "echo inner"; env | grep -i -c started_up || true',
+        'case $PATH in *//*|*/root*) echo "$PATH";; esac',
+      );
+      await workspace.remove();
+      expect(end).toEqual({ kind: 'exited', exitCode: 0 });
+      expect(text).toBe(`${homeDir} ${person} ${person} /bin/dash \nconfigured\ninner\n0\n`);
+      expect(readFileSync(join(homeDir, '.toolrc'), 'utf8')).toBe('configured\nkept\n');
+      expect(said).toEqual([]);
+
+      rmSync(homeDir, { recursive: true });
+      const sentence = `the home ${homeDir} of user ${person} is not there: jobs have a fresh HOME`;
+      expect(await personal.check()).toContain(sentence);
+      const again = await personal.prepare(specOf('person-2', null), never);
+      expect((await runStep(again, 0, 'echo "$HOME"; echo x >~/x')).text).toBe(`${again.handle}/home\n`);
+      await again.remove();
+      expect(said).toEqual([sentence]);
+    } finally {
+      spawnSync('userdel', [person]);
+      rmSync(homeDir, { recursive: true, force: true });
+    }
   });
 
   it('refuses a user that is not there, in words', async () => {
