@@ -120,7 +120,7 @@ describe('exit codes without an agent', () => {
     failing(
       2,
       /needs the user that jobs run as/,
-      /--user root: jobs are root.*: autogit-node join --executor process --user NAME/,
+      /root: jobs are root.*: autogit-node join --executor process --user auto/,
     )(refused);
     expect(existsSync(none)).toBe(false);
   });

@@ -25,7 +25,9 @@ describe("the user of a process executor's jobs", () => {
     expect(thrown).toMatchObject({
       code: 'bad-flag',
       message: expect.stringContaining('user that jobs run as'),
-      hint: expect.stringMatching(/NAME: that person.*root: jobs are root.*: autogit-node join --executor process --user auto$/),
+      hint: expect.stringMatching(
+        /NAME: that person.*root: jobs are root.*: autogit-node join --executor process --user auto$/,
+      ),
     });
   });
 
@@ -39,7 +41,7 @@ describe("the user of a process executor's jobs", () => {
 
   it('a home whose jobs were root before goes on, and says so', () => {
     expect(ask(['process'], null, { ranSo: true })).toMatch(
-      /as before.*\n-> name a user .*--user root.*: autogit-node join/,
+      /as before.*\n-> say who .*root: jobs are root.*: autogit-node join .*--user auto$/,
     );
     const last = (executor: string, user?: string) => ({
       executors: { value: [executor], source: 'flag' as const },
@@ -75,7 +77,10 @@ describe('--user', () => {
     asUid(1000);
     for (const user of ['auto', 'auto:70000-70010', 'somebody-else'])
       expect(() => wantedUser(user)).toThrow(
-        expect.objectContaining({ code: 'bad-flag', hint: expect.stringMatching(/leave --user out.*: sudo autogit-node join --executor process --user X$/) }),
+        expect.objectContaining({
+          code: 'bad-flag',
+          hint: expect.stringMatching(/leave --user out.*: sudo autogit-node join --executor process --user \S+$/),
+        }),
       );
     expect([wantedUser(null), wantedUser(userInfo().username)]).toEqual(['own', 'named']);
     asUid(0);
