@@ -22,12 +22,16 @@ var vm = require('vm');
 var zlib = require('zlib');
 
 // To compile three megabytes anew at each start costs as much as everything else together. V8's code cache saves that: it
-// is kept in the user's cache folder, one file for each build of ours and each Node, four at most. Node's own variable
+// is kept in the user's cache folder, one file for each build of ours, each Node and each place (V8 keeps the file's name with the
+// code: another copy of the same build would be named in every stack), four at most. Node's own variable
 // NODE_DISABLE_COMPILE_CACHE=1 switches it off. Whatever goes wrong here costs time only.
 var file = path.join(__dirname, 'agent.cjs');
 var bytes = fs.readFileSync(file);
 var folder = path.join(process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache'), 'autogit-node');
-var name = [process.version, process.arch, zlib.crc32(bytes).toString(16)].join('-') + '.code';
+var build = [bytes, file].map(function (one) {
+  return zlib.crc32(one).toString(16);
+});
+var name = [process.version, process.arch].concat(build).join('-') + '.code';
 var isOff = process.env.NODE_DISABLE_COMPILE_CACHE === '1';
 
 // Code that runs as us must have been written by us, and where nobody else may write.

@@ -1,13 +1,18 @@
 // Bundles the agent into one file, dist/agent.cjs, which deploy/bin.cjs runs through V8's code cache. Only classic-level
 // stays outside: it is a native addon whose prebuilt binary is looked up beside its own package. Native parts of ssh2 (pulled in by dockerode for
 // ssh:// engines) are optional; it falls back to JavaScript when they cannot be required.
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { trimmedMap } from './source-map.mjs';
+import { billOfMaterials, bundledPackages, installedPackages, notices } from './third-party.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const { version, dependencies, engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const readJson = (name) => JSON.parse(readFileSync(join(root, name), 'utf8'));
+const self = readJson('package.json');
+const lock = readJson('package-lock.json');
+const { version, dependencies, engines } = self;
 // dockerode's sessions with BuildKit bring gRPC and protobuf (6 MiB of memory, 150 ms of start); we never build images.
 const noBuildKit = {
   name: 'no-buildkit',
@@ -32,11 +37,12 @@ const thread = await build({
   minify: true,
   charset: 'ascii',
   write: false,
+  metafile: true,
   logLevel: 'warning',
 });
 
 mkdirSync(join(root, 'dist'), { recursive: true });
-await build({
+const agent = await build({
   absWorkingDir: root,
   entryPoints: ['node/main.ts'],
   outfile: 'dist/agent.cjs',
@@ -49,7 +55,13 @@ await build({
   minify: true,
   // One byte a character in memory.
   charset: 'ascii',
+  // The texts are in THIRD-PARTY.txt.
   legalComments: 'none',
+  // Read only when a fault is shown (node/source-positions.ts): names that are kept would cost each start and each agent memory.
+  sourcemap: 'external',
+  sourcesContent: false,
+  metafile: true,
+  write: false,
   external: [...Object.keys(dependencies), '*.node'],
   define: {
     __VERSION__: JSON.stringify(version),
@@ -61,9 +73,26 @@ await build({
   logLevel: 'warning',
 });
 
+/** Whoever starts the agent at this moment finds the file of before or the new one, never a half. */
+function write(name, text) {
+  const file = join(root, 'dist', name);
+  writeFileSync(`${file}.${process.pid}`, text, { mode: name === 'autogit-node.cjs' ? 0o755 : 0o644 });
+  renameSync(`${file}.${process.pid}`, file);
+}
+
+const output = (end) => agent.outputFiles.find(({ path }) => path.endsWith(end)).text;
+const bundled = bundledPackages(root, [agent.metafile, thread.metafile], lock);
+write('agent.cjs', output('.cjs'));
+write(
+  'agent.cjs.map',
+  JSON.stringify(trimmedMap(JSON.parse(output('.map')), (source) => source.includes('node_modules/'))),
+);
+write('THIRD-PARTY.txt', notices(bundled));
+write('sbom.cdx.json', `${JSON.stringify(billOfMaterials(self, bundled, installedPackages(root, lock)), null, 1)}\n`);
+// Not published: what the tests hold the two lists against.
+write('metafile.json', JSON.stringify([agent.metafile, thread.metafile]));
 rmSync(join(root, 'dist', 'agent.js'), { force: true });
 
 const [least] = /\d+\.\d+/.exec(engines.node);
 const bin = readFileSync(join(root, 'deploy', 'bin.cjs'), 'utf8');
-writeFileSync(join(root, 'dist', 'autogit-node.cjs'), bin.replace('@LEAST@', least));
-chmodSync(join(root, 'dist', 'autogit-node.cjs'), 0o755);
+write('autogit-node.cjs', bin.replace('@LEAST@', least));

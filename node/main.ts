@@ -17,6 +17,17 @@ function endQuietlyOnClosedPipe(): void {
     });
 }
 
+const isVerbose = (argv: readonly string[]): boolean => argv.includes('-v') || argv.includes('--verbose');
+
+/** What is thrown where nobody can catch it: Node would show a line of the bundle, which is a screen of minified code. */
+function endWithOurWords(argv: readonly string[]): void {
+  process.on('uncaughtException', (error) => {
+    // The agent has a listener of its own, which closes the store first.
+    if (process.listenerCount('uncaughtException') > 1) return;
+    process.stderr.write(describeFailure(error, isVerbose(argv)), () => process.exit(exitCodeOf(error)));
+  });
+}
+
 /** Ctrl-C aborts what runs; the agent itself listens to its own signals and leaves the mesh cleanly. */
 function interruption(command: string | undefined): AbortSignal {
   const controller = new AbortController();
@@ -43,12 +54,13 @@ export async function main(argv: string[]): Promise<void> {
     process.exit(exit.failed);
   }
   endQuietlyOnClosedPipe();
+  endWithOurWords(argv);
   let code: number;
   try {
     const { commandIn, runProgram } = await import('./cli/program.ts');
     code = await runProgram(argv, interruption(commandIn(argv)));
   } catch (error) {
-    process.stderr.write(describeFailure(error, argv.includes('-v') || argv.includes('--verbose')));
+    process.stderr.write(describeFailure(error, isVerbose(argv)));
     code = exitCodeOf(error);
   }
   await Promise.all([flushed(process.stdout), flushed(process.stderr)]);

@@ -11,6 +11,7 @@ import { socketAccess } from './home.ts';
 import { notApproved } from './not-approved.ts';
 import type { AgentApi } from './ports.ts';
 import { bodies, type Failure, queries, socketVersion, versionHeader } from './socket-protocol.ts';
+import { stackOf } from './source-positions.ts';
 
 export interface ServeSocketOptions {
   path: string;
@@ -307,6 +308,6 @@ function fail(response: ServerResponse, error: unknown, log: ServeSocketOptions[
     send(response, httpStatus[error.code] ?? 500, failure(error.code, error.message, error.hint));
     return;
   }
-  log.error(`agent.sock: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  log.error(`agent.sock: ${stackOf(error)}`);
   send(response, 500, { error: { code: 'internal', message: 'the agent failed at this', hint: 'autogit-node logs' } });
 }

@@ -5,6 +5,7 @@ import { prepareHome } from '../home.ts';
 import { openLog } from '../log.ts';
 import { beginAnew, keepNothing, type Removal, removedSentence } from '../removal.ts';
 import type { JoinOptions } from '../settings.ts';
+import { stackOf } from '../source-positions.ts';
 import { finishSwitch } from './switching.ts';
 
 /**
@@ -38,7 +39,7 @@ export async function runAgent(
       else life = end;
     }
   } catch (error) {
-    log.error(`the agent ends: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    log.error(`the agent ends: ${stackOf(error)}`);
     throw error;
   } finally {
     log.close();

@@ -1,5 +1,6 @@
 import { AutogitError, type ErrorCode, InvariantError } from '../../protocol/errors.ts';
 import { shownLines } from '../foreign-text.ts';
+import { stackOf } from '../source-positions.ts';
 import { asTyped } from './call-name.ts';
 
 /** The exit codes of INTERFACE.md. */
@@ -36,10 +37,10 @@ export const exitCodeOf = (error: unknown): number =>
 export function describeFailure(error: unknown, verbose: boolean): string {
   if (isInterruption(error)) return '';
   if (error instanceof AutogitError) {
-    const cause = verbose && error.cause instanceof Error ? `cause: ${error.cause.stack ?? error.cause.message}\n` : '';
+    const cause = verbose && error.cause instanceof Error ? `cause: ${stackOf(error.cause)}\n` : '';
     return `error: ${asTyped(shownLines(error.message))}\nfix: ${asTyped(shownLines(error.hint))}\n${cause}`;
   }
   const known = error instanceof Error ? error : new Error(String(error));
   const what = known instanceof InvariantError ? 'a broken invariant' : 'an unforeseen error';
-  return `error: ${what}: ${known.message}\nfix: please report it with what follows\n${known.stack ?? ''}\n`;
+  return `error: ${what}: ${known.message}\nfix: please report it with what follows\n${stackOf(known)}\n`;
 }

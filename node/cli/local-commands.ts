@@ -3,6 +3,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { configFile, places, prepareHome } from '../home.ts';
 import { homeOf, homesToSearch, loadSettings } from '../settings.ts';
 import { flags, variableOf } from '../settings-table.ts';
+import { withSourcePositions } from '../source-positions.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
@@ -70,7 +71,7 @@ export async function practiceGitlab({ settings, out, signal }: Context): Promis
     },
     { write: (text) => process.stdout.write(text) },
     signal,
-    settings.isOn('verbose') ? out.talk : undefined,
+    settings.isOn('verbose') ? (line) => out.talk(withSourcePositions(line)) : undefined,
   );
   // Ctrl-C is how it is meant to end.
   return exit.ok;

@@ -6,6 +6,7 @@ import { traceLimits } from '../../gitlab-bridge/trace.ts';
 import { jobVariables, lateVariables, type RunFacts, secretsOf } from '../../gitlab-bridge/variables.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { Executor, LocalRun, Workspace } from '../ports.ts';
+import { stackOf } from '../source-positions.ts';
 import { signOfLifeMs } from './contact.ts';
 import { executorSpec, factsOf } from './executor-spec.ts';
 import type { GitSources } from './git-sources.ts';
@@ -191,7 +192,7 @@ export class RunLifecycle {
     } catch (error) {
       if (error instanceof Halted || this.#ending.halted.aborted) return;
       if (error instanceof Gone) return this.#disowned(error.message);
-      this.#options.log.error(`run of job ${this.run.job}: ${(error as Error).stack ?? String(error)}`);
+      this.#options.log.error(`run of job ${this.run.job}: ${stackOf(error)}`);
       await this.#disowned(`this node failed: ${(error as Error).message}`);
     }
   }

@@ -43,7 +43,7 @@ it('keeps compiled code for the next start, unless it was short or this is switc
   expect(kept()).toEqual([]);
   expect(start(2500)).toBe('true / ß');
   const [name = ''] = kept();
-  expect(name).toMatch(new RegExp(`^${process.version}-${process.arch}-[0-9a-f]+\\.code$`));
+  expect(name).toMatch(new RegExp(`^${process.version}-${process.arch}-[0-9a-f]+-[0-9a-f]+\\.code$`));
   const before = readFileSync(join(cache(), name));
   expect(start(2500)).toBe('true / ß');
   expect(readFileSync(join(cache(), name)).equals(before)).toBe(true);
@@ -82,4 +82,16 @@ it('keeps the four newest builds', () => {
   start(2500);
   expect(kept()).toHaveLength(4);
   expect(kept()).toEqual(expect.arrayContaining(['3', '4', '5']));
+});
+
+it('a copy in another place is named by its own path in a stack', () => {
+  const tell = `exports.main = ([ms]) => { console.log(new Error('x').stack.split('\\n')[1]); setTimeout(() => {}, +ms); };`;
+  writeFileSync(join(folder, 'agent.cjs'), tell);
+  expect(start(2500)).toContain(`(${join(folder, 'agent.cjs')}:`);
+  expect(kept()).toHaveLength(1);
+  const other = join(folder, 'other');
+  mkdirSync(other);
+  for (const name of ['autogit-node.cjs', 'agent.cjs']) cpSync(join(folder, name), join(other, name));
+  bin = join(other, 'autogit-node.cjs');
+  expect(start(0)).toContain(`(${join(other, 'agent.cjs')}:`);
 });

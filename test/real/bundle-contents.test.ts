@@ -1,0 +1,168 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { licenceOf } from '../../deploy/third-party.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const dist = (name: string): string => readFileSync(join(root, 'dist', name), 'utf8');
+interface Manifest {
+  name: string;
+  version: string;
+  license?: string;
+  engines?: { node?: string };
+  dependencies?: Record<string, string>;
+}
+interface Lock {
+  packages: Record<string, Manifest & { dev?: boolean; optional?: boolean }>;
+}
+interface Component {
+  name: string;
+  group?: string;
+  version: string;
+  purl: string;
+  licenses: unknown[];
+}
+
+let dir: string;
+/** `node_modules/a`, `node_modules/a/node_modules/@b/c`: read from esbuild's record by another way than deploy/third-party.mjs does. */
+let places: string[];
+const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as Lock;
+const manifestOf = (place: string): Manifest =>
+  JSON.parse(readFileSync(join(root, place, 'package.json'), 'utf8')) as Manifest;
+
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'autogit-bundle-'));
+  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  const record = JSON.parse(dist('metafile.json')) as {
+    outputs: Record<string, { inputs: Record<string, { bytesInOutput: number }> }>;
+  }[];
+  const found = new Set<string>();
+  for (const { outputs } of record)
+    for (const { inputs } of Object.values(outputs))
+      for (const [file, { bytesInOutput }] of Object.entries(inputs)) {
+        const place = /node_modules\/(?:.*node_modules\/)?(?:@[^/]+\/)?[^/]+/.exec(file)?.[0];
+        if (place && bytesInOutput > 0) found.add(place);
+      }
+  places = [...found];
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+describe('what of others is in the bundle', () => {
+  it('every package is named in THIRD-PARTY.txt, with a text that is its licence', () => {
+    expect(places.length).toBeGreaterThan(90);
+    const parts = dist('THIRD-PARTY.txt').split(/^-{78}\n(?=\S+ \d+\.\d+\S* \()/m);
+    const texts = new Map(
+      parts.flatMap((part) => {
+        const [head = '', ...rest] = part.split('\n\n');
+        return head.split('\n').map((line) => [line.split(' ').slice(0, 2).join(' '), rest.join('\n\n')] as const);
+      }),
+    );
+    const marks =
+      /Permission is hereby granted|Permission to use, copy, modify|Redistribution and use in source and binary|Apache\s+License\s+Version 2\.0|free and unencumbered software/;
+    const without = places.filter((place) => {
+      const { name, version } = manifestOf(place);
+      const text = texts.get(`${name} ${version}`) ?? '';
+      return !marks.test(text) || text.length < 500;
+    });
+    expect(without).toEqual([]);
+    for (const place of places) expect(() => licenceOf(manifestOf(place))).not.toThrow();
+  });
+
+  it('a licence that an MIT program cannot carry along ends the build', () => {
+    const licensed = (license: string | undefined) => () => licenceOf({ name: 'x', license });
+    expect(licensed('(MIT OR GPL-3.0-only)')()).toBe('MIT OR GPL-3.0-only');
+    expect(licensed('Apache-2.0 AND MIT')()).toBe('Apache-2.0 AND MIT');
+    for (const bad of ['GPL-3.0-only', 'MIT AND GPL-2.0-only', 'SEE LICENSE IN x', 'MPL-2.0', undefined])
+      expect(licensed(bad)).toThrow(/^x is under/);
+  });
+
+  it('every package, and what npm installs beside the bundle, is in the bill of materials, and every edge leads somewhere', () => {
+    const bill = JSON.parse(dist('sbom.cdx.json')) as {
+      specVersion: string;
+      components: Component[];
+      dependencies: { ref: string; dependsOn: string[] }[];
+    };
+    expect(bill.specVersion).toBe('1.6');
+    const listed = bill.components.map(({ group, name, version }) => `${group ? `${group}/` : ''}${name} ${version}`);
+    const installed = Object.entries(lock.packages)
+      .filter(([place, one]) => place !== '' && !one.dev && !one.optional)
+      .map(([place]) => place);
+    expect(installed).toContain('node_modules/classic-level');
+    const wanted = [...places, ...installed].map(manifestOf).map(({ name, version }) => `${name} ${version}`);
+    expect([...listed].sort()).toEqual([...new Set(wanted)].sort());
+    const known = new Set([
+      `pkg:npm/autogit-node@${manifestOf('.').version}`,
+      ...bill.components.map(({ purl }) => purl),
+    ]);
+    expect(known.size).toBe(bill.components.length + 1);
+    for (const { ref, dependsOn } of bill.dependencies)
+      expect([ref, ...dependsOn].filter((one) => !known.has(one))).toEqual([]);
+    expect(bill.components.filter(({ licenses }) => licenses.length !== 1)).toEqual([]);
+  });
+
+  it('no package of it wants a newer Node than we promise', () => {
+    const promised = /^>=(\d+)\.(\d+)$/.exec(manifestOf('.').engines?.node ?? '');
+    const [major, minor] = [Number(promised?.[1]), Number(promised?.[2])];
+    expect([major, minor]).toEqual([20, 19]);
+    const holds = (range: string): boolean =>
+      range.split('||').some((part) => {
+        const [, sign, a, b = '0'] = /^\s*(>=|\^|~|)\s*v?(\d+)(?:\.(\d+))?(?:\.\d+)?(?:\.x)?\s*$/.exec(part) ?? [];
+        if (a === undefined) return /^\s*\*?\s*$/.test(part);
+        const isNewer = Number(a) > major || (Number(a) === major && Number(b) > minor);
+        return !isNewer && (sign === '>=' || Number(a) === major);
+      });
+    expect([holds('>=22'), holds('^20.0.0 || >=24'), holds('>= 0.10'), holds('>=20.20.0')]).toEqual([
+      false,
+      true,
+      true,
+      false,
+    ]);
+    const newer = Object.entries(lock.packages).filter(
+      ([place, { dev, engines }]) =>
+        place !== '' && (!dev || places.includes(place)) && engines?.node !== undefined && !holds(engines.node),
+    );
+    expect(newer.map(([place, { version, engines }]) => `${place} ${version} wants ${engines?.node}`)).toEqual([]);
+  });
+});
+
+describe('a fault in the bundle', () => {
+  it('names our functions and the lines of our sources', () => {
+    const breaking = join(dir, 'breaking.cjs');
+    // What nobody foresees: Node itself fails at a call of ours.
+    const broken = (how: string): string =>
+      `const fs = require('node:fs'); const was = fs.existsSync; fs.existsSync = (path) => { if (String(path).endsWith('autogit.yml')) ${how}; return was(path); };`;
+    const fail = (how: string) => {
+      writeFileSync(breaking, broken(how));
+      return spawnSync(
+        process.execPath,
+        ['--require', breaking, join(root, 'dist', 'autogit-node.cjs'), 'practice-gitlab'],
+        {
+          encoding: 'utf8',
+          timeout: 30_000,
+        },
+      );
+    };
+    const { status, stderr } = fail(`throw new Error('boom')`);
+    expect(status).toBe(70);
+    const at =
+      / {4}at loadSettings \(node\/settings\.ts:(\d+):\d+\)\n {4}at async start \(node\/cli\/program\.ts:\d+:\d+\)/.exec(
+        stderr,
+      );
+    expect(at, stderr).not.toBeNull();
+    expect(readFileSync(join(root, 'node', 'settings.ts'), 'utf8').split('\n')[Number(at?.[1]) - 1]).toContain(
+      'existsSync(',
+    );
+    expect(stderr).not.toContain('agent.cjs:');
+
+    // Thrown where nobody can catch it: Node alone would print a screen of the bundle's code, and end with 1.
+    const late = fail(`setTimeout(() => { throw new Error('boom') }, 200)`);
+    expect([late.status, late.stderr.split('\n').slice(0, 3)]).toEqual([
+      70,
+      ['error: an unforeseen error: boom', 'fix: please report it with what follows', 'Error: boom'],
+    ]);
+    expect(Math.max(...late.stderr.split('\n').map((line) => line.length))).toBeLessThan(200);
+  });
+});
