@@ -5,7 +5,7 @@ import { leaderOf } from '../scheduler/views.ts';
 import { LocalApi } from './agent/api.ts';
 import { connectionErrors } from './agent/connection-errors.ts';
 import { makeRoomToStart } from './agent/disk-start.ts';
-import { ExecutorHealth } from './agent/executor-health.ts';
+import { ExecutorHealth, jobNeeds } from './agent/executor-health.ts';
 import { becomeMember } from './agent/joining.ts';
 import { knownNodes, remember } from './agent/known-nodes.ts';
 import { type Neighbours, watchNeighbours } from './agent/lone-founder.ts';
@@ -188,12 +188,10 @@ export class Agent {
     const executors = await openExecutors(this.#options, identity.id, this.#lines, (run, sentence) =>
       this.#member?.runs.note(run, sentence),
     );
-    const health = await new ExecutorHealth(executors, this.#log).begin();
+    const health = await new ExecutorHealth(executors, this.#log, jobNeeds()).begin();
     this.#closers.push(() => health.stop());
-    const machine = machineOf(this.#options, executors, {
+    const machine = machineOf(this.#options, executors, health, {
       clock: this.#clock,
-      workingExecutors: () => health.working(),
-      gpuProblem: () => health.gpuProblem,
       pause: () => pause.state(),
       storeProblem: () => this.#member?.storeProblem ?? null,
     });

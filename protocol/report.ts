@@ -68,6 +68,14 @@ export const Measured = z.looseObject({
     .max(limits.gpus),
   /** What is wrong with GPUs here, in sentences; absent when all is well. A card that failed stays in `capacity`. */
   gpuProblems: z.array(Sentence).max(8).optional(),
+  /**
+   * Why this machine takes no jobs now, though it is willing: what is away or full (`about`, e.g. `git-away`). Absent when
+   * all is well. `executors` is empty meanwhile, for nodes that do not know this field.
+   */
+  workProblems: z
+    .array(z.looseObject({ about: z.string().max(32), sentence: Sentence }))
+    .max(8)
+    .optional(),
   labels: z.array(Tag).max(limits.labels),
   executors: z.array(z.string().max(32)).max(8),
   maxRuns: z.int().positive().nullable(),

@@ -216,6 +216,12 @@ const gpuLines = (node: NodeRow, problems: readonly string[]): Attention[] =>
     fix: `on ${node.node}: autogit-node doctor`,
   }));
 
+/** What mends it, by our own words alone: what a person pastes never comes from another machine. */
+const workFixes: ReadonlyMap<string, string> = new Map([
+  ['docker-away', 'sudo systemctl restart docker'],
+  ['git-away', 'sudo apt-get install --reinstall git'],
+]);
+
 function workLines(
   view: ViewInput,
   node: NodeRow,
@@ -239,6 +245,14 @@ function workLines(
   if (heard?.paused === 'all') return line('node-paused', 'info', `on ${node.node}: autogit-node resume`);
   if (heard?.owner === 'playing' && heard.capacity.gpus.length > 0) return line('owner-playing', 'info', null);
   if (heard?.paused === 'gpu') return line('gpu-paused', 'info', `on ${node.node}: autogit-node resume --gpu`);
+  const problems = heard?.workProblems ?? [];
+  if (problems.length > 0)
+    return problems.map(({ about, sentence }) => ({
+      code: workFixes.has(about) ? about : 'work-problem',
+      severity: 'warn',
+      sentence: `${node.node}  takes no jobs: ${sentence}`,
+      fix: `on ${node.node}: ${workFixes.get(about) ?? 'autogit-node doctor'}`,
+    }));
   if (heard && heard.executors.length === 0 && !view.ledger?.nodes[node.id]?.witness)
     return [
       {

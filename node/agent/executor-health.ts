@@ -1,28 +1,56 @@
+import { limits } from '../../protocol/limits.ts';
+import type { Measured } from '../../protocol/report.ts';
 import type { Log } from '../log.ts';
 import type { Executor } from '../ports.ts';
+import { gitHere } from '../runs/git-here.ts';
 
 const everyMs = 10_000;
 
+export type WorkProblem = NonNullable<Measured['workProblems']>[number];
+
+/** Something beside its executor that every job here needs. */
+export interface Need {
+  /** The code of its line in `status`, e.g. `git-away`. */
+  about: string;
+  /** A cheap look; throws what is wrong. */
+  ready(): Promise<void>;
+}
+
+export const jobNeeds = (): Need[] => [{ about: 'git-away', ready: async () => void (await gitHere.check()) }];
+
 /**
- * Which executors work now. What was true when the agent began may end (an engine that is stopped, upgraded, out of
- * disk), and come back by itself: a node whose engine is away takes no jobs meanwhile, and says so to the mesh by its
- * report (public-reports 5). An executor without a cheap look is believed to work as it did at the start.
+ * Whether jobs can begin here now. What was true when the agent began may end (an engine that is stopped, upgraded or
+ * hangs, a git that was removed, a disk that is full), and come back by itself: meanwhile this node takes no jobs, and
+ * tells the mesh why by its report (public-reports 5). An executor without a cheap look is believed to work as it did at
+ * the start.
  */
 export class ExecutorHealth {
   readonly #executors: readonly Executor[];
+  readonly #needs: readonly Need[];
   readonly #log: Pick<Log, 'info' | 'warn'>;
-  readonly #away = new Set<string>();
+  readonly #problems = new Map<string, WorkProblem>();
   /** Why the executor that runs the jobs cannot give them NVIDIA's GPUs. */
   gpuProblem: string | null = null;
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(executors: readonly Executor[], log: Pick<Log, 'info' | 'warn'>) {
+  constructor(executors: readonly Executor[], log: Pick<Log, 'info' | 'warn'>, needs: readonly Need[] = []) {
     this.#executors = executors;
+    this.#needs = needs;
     this.#log = log;
   }
 
+  /** Jobs are begun by the first: without it, or without what all of them need, there is none. */
   working(): string[] {
-    return this.#executors.map(({ kind }) => kind).filter((kind) => !this.#away.has(kind));
+    if (this.problems().length > 0) return [];
+    return this.#executors.map(({ kind }) => kind).filter((kind) => !this.#problems.has(awayCode(kind)));
+  }
+
+  /** Why no jobs are taken here. */
+  problems(): WorkProblem[] {
+    const [first] = this.#executors;
+    if (!first) return [];
+    const wanted = [awayCode(first.kind), ...this.#needs.map(({ about }) => about)];
+    return wanted.flatMap((about) => this.#problems.get(about) ?? []);
   }
 
   /** Looks now, and from now on. */
@@ -47,20 +75,31 @@ export class ExecutorHealth {
 
   /** Never throws. */
   async look(): Promise<void> {
-    await Promise.all(
-      this.#executors.map(async (executor) => {
-        const { kind } = executor;
-        try {
+    // A machine that runs no jobs needs nothing for them.
+    const needs = this.#executors.length > 0 ? this.#needs : [];
+    await Promise.all([
+      ...this.#executors.map((executor) =>
+        this.#lookAt(awayCode(executor.kind), executor.kind, async () => {
           await executor.ready?.();
           // Jobs run by the first; asked each time, since a person who is told what is missing installs it.
           if (executor === this.#executors[0]) await this.#askGpus(executor);
-          if (executor.ready && this.#away.delete(kind)) this.#log.info(`${kind} answers again: jobs are taken`);
-        } catch (error) {
-          if (!this.#away.has(kind))
-            this.#log.warn(`${kind}: ${(error as Error).message}; no jobs are taken meanwhile`);
-          this.#away.add(kind);
-        }
-      }),
-    );
+        }),
+      ),
+      ...needs.map((need) => this.#lookAt(need.about, need.about, () => need.ready())),
+    ]);
+  }
+
+  async #lookAt(about: string, what: string, ready: () => Promise<void>): Promise<void> {
+    try {
+      await ready();
+      if (this.#problems.delete(about)) this.#log.info(`${what} is well again: jobs are taken`);
+    } catch (error) {
+      const sentence = (error as Error).message.slice(0, limits.sentenceChars);
+      if (this.#problems.get(about)?.sentence !== sentence)
+        this.#log.warn(`${what}: ${sentence}; no jobs are taken meanwhile`);
+      this.#problems.set(about, { about, sentence });
+    }
   }
 }
+
+const awayCode = (kind: string): string => `${kind}-away`;

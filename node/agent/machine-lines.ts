@@ -8,6 +8,7 @@ import { createMachine, type MachineOptions } from '../machine/machine.ts';
 import type { Executor, Machine } from '../ports.ts';
 import { showBytes } from '../quantities.ts';
 import type { JoinOptions } from '../settings.ts';
+import type { ExecutorHealth } from './executor-health.ts';
 
 /** "16 cores, 64 GiB, 1 x RTX 3090 Ti (24 GiB)" */
 export function describeMachine({ capacity }: Measured): string {
@@ -53,7 +54,8 @@ export async function openExecutors(
 export const machineOf = (
   { labels, maxRuns, reserveMemoryBytes, playGpus, home }: JoinOptions,
   executors: readonly Executor[],
-  rest: Pick<MachineOptions, 'clock' | 'pause' | 'storeProblem' | 'workingExecutors' | 'gpuProblem'>,
+  health: ExecutorHealth,
+  rest: Pick<MachineOptions, 'clock' | 'pause' | 'storeProblem'>,
 ): Machine =>
   createMachine({
     folder: home,
@@ -62,5 +64,8 @@ export const machineOf = (
     reserveMemoryBytes,
     playGpus,
     executors: executors.map((executor) => executor.kind),
+    workingExecutors: () => health.working(),
+    workProblems: () => health.problems(),
+    gpuProblem: () => health.gpuProblem,
     ...rest,
   });

@@ -78,11 +78,12 @@ export async function checkDocker(named: string | null): Promise<Finding> {
     return finding('docker', 'ok', said);
   } catch (error) {
     const denied = (error as NodeJS.ErrnoException).code === 'EACCES';
+    const verb = /^no answer/.test((error as Error).message) ? 'restart' : 'start';
     return finding(
       'docker',
       'warn',
       denied ? `${address} may not be used by this user` : `${address} does not answer: ${(error as Error).message}`,
-      denied ? 'log in again after: sudo usermod -aG docker "$USER"' : 'sudo systemctl start docker',
+      denied ? 'log in again after: sudo usermod -aG docker "$USER"' : `sudo systemctl ${verb} docker`,
     );
   }
 }

@@ -25,7 +25,12 @@ export async function checkTools(): Promise<Finding[]> {
   return [
     finding('node', 'ok', process.version),
     git === null
-      ? finding('git', 'fail', 'no git here: only jobs with GIT_STRATEGY: none can run', 'sudo apt-get install git')
+      ? finding(
+          'git',
+          'fail',
+          'no git here, which fetches the sources of jobs: none is taken',
+          'sudo apt-get install git',
+        )
       : finding('git', 'ok', git.replace(/^git version /, '')),
     bash === null
       ? finding('bash', 'warn', 'no bash here: the process executor needs it', 'sudo apt-get install bash')

@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type Docker from 'dockerode';
+import { AutogitError } from '../../protocol/errors.ts';
 
 /**
  * An engine that is away for a moment (an upgrade of docker, a kill -9) takes nothing from a run: with live-restore its
@@ -33,6 +35,10 @@ export function isEngineAway(error: unknown): boolean {
   return false;
 }
 
+const silent = /no answer within/;
+/** It took a call and did not answer it in its time. */
+export const isSilent = (error: unknown): boolean => error instanceof Error && silent.test(error.message);
+
 /** Asks again while the engine is away, at most `limitMs`; then the last error is thrown. */
 export async function whileAway<T>(
   work: () => Promise<T>,
@@ -61,4 +67,41 @@ export async function withLimit<T>(work: Promise<T>, limitMs: number): Promise<T
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Why no engine can be used, and what to do. */
+export const noDocker = (cause: unknown): never => {
+  const refused = (cause as { code?: string }).code === 'EACCES';
+  if (isSilent(cause))
+    throw new AutogitError(
+      'no-docker',
+      `the Docker Engine takes calls and does not answer them (${(cause as Error).message})`,
+      {
+        cause,
+        hint: 'sudo systemctl restart docker',
+      },
+    );
+  throw new AutogitError('no-docker', `no Docker Engine answers: ${(cause as Error).message}`, {
+    cause,
+    ...(refused && { hint: 'let this user use it, and log in again: sudo usermod -aG docker "$USER"' }),
+  });
+};
+
+/** Undefined: by DOCKER_HOST, else the usual socket. */
+export function addressOf(address: string | null): Docker.DockerOptions | undefined {
+  if (address === null) return undefined;
+  if (address.startsWith('unix://')) return { socketPath: address.slice('unix://'.length) };
+  let url: URL;
+  try {
+    url = new URL(address);
+  } catch (cause) {
+    throw new AutogitError('bad-config', `${address} is no address of an engine: unix:///path or tcp://host:port`, {
+      cause,
+    });
+  }
+  return {
+    host: url.hostname,
+    port: url.port || '2375',
+    protocol: url.protocol === 'https:' ? 'https' : 'http',
+  };
 }

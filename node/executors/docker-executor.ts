@@ -6,12 +6,13 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { containerName, containerOptions, labels } from './docker-container.ts';
+import { withDeadlines } from './docker-deadlines.ts';
 import { containerBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
-import { isEngineAway, whileAway, withLimit } from './docker-engine.ts';
-import { DockerFiles } from './docker-files.ts';
+import { addressOf, isEngineAway, noDocker, whileAway, withLimit } from './docker-engine.ts';
 import { ensureImage } from './docker-image.ts';
 import type { DockerRun } from './docker-run.ts';
+import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
 import { dockerFeatures } from './features.ts';
 import { type JobEnvironment, type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
@@ -37,6 +38,8 @@ export interface DockerExecutorOptions {
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 const connectMs = 5000;
+/** Between two looks at all of the engine. */
+const lookEveryMs = 60_000;
 /** What could not be removed or looked at is tried again so often. */
 const againMs = 5000;
 
@@ -49,6 +52,12 @@ export class DockerExecutor implements Executor {
   readonly #options: DockerExecutorOptions;
   readonly #clock: Clock;
   #network: Promise<string> | null = null;
+  /** A call was not answered: what a ping says is not enough then. */
+  #isDoubtful = false;
+  #lookedAtMs = Number.NEGATIVE_INFINITY;
+  #wasAway = false;
+  /** Runs of before this process. */
+  #known: ReadonlySet<string> | null = null;
   /** Runs that this process has made or looked for. */
   readonly #own = new Set<string>();
 
@@ -66,8 +75,29 @@ export class DockerExecutor implements Executor {
     return `Docker Engine ${info.ServerVersion} (${info.Driver}, ${groups})${gpus}`;
   }
 
+  /** A ping is answered by an engine whose other half (containerd) stands still: now and then it is asked for more. */
   async ready(): Promise<void> {
-    await withLimit((await this.#docker()).ping(), connectMs).catch(noDocker);
+    try {
+      await this.#look();
+    } catch (error) {
+      this.#wasAway = true;
+      throw error;
+    }
+    if (!this.#wasAway) return;
+    this.#wasAway = false;
+    // A call that was called off may have been done after all: a container of a job that has failed since.
+    const known = this.#known;
+    if (known) void this.#sweep((run) => known.has(run) || this.#own.has(run)).catch(() => undefined);
+  }
+
+  async #look(): Promise<void> {
+    const docker = await this.#docker();
+    const now = this.#clock.bootMs();
+    if (!this.#isDoubtful && now - this.#lookedAtMs < lookEveryMs)
+      return void (await withLimit(docker.ping(), connectMs).catch(noDocker));
+    await withLimit(docker.info(), connectMs).catch(noDocker);
+    this.#isDoubtful = false;
+    this.#lookedAtMs = now;
   }
 
   async gpuProblem(): Promise<string | null> {
@@ -80,7 +110,10 @@ export class DockerExecutor implements Executor {
   /** Nothing of the job has run before it is prepared, so an engine that goes away meanwhile is waited for. */
   prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
     this.#own.add(spec.run);
-    return whileAway(() => this.#prepare(spec, signal), { signal });
+    return whileAway(() => this.#prepare(spec, signal), { signal }).catch((error: unknown) => {
+      this.#own.delete(spec.run);
+      throw error;
+    });
   }
 
   async #prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
@@ -112,17 +145,22 @@ export class DockerExecutor implements Executor {
       extraHosts: this.#options.extraHosts ?? [],
     });
     const made = { nonce, keeper: 2 as const, memoryBytes: spec.memoryBytes };
+    let found: Workspace | null = null;
     let container: Docker.Container;
     try {
-      container = await docker.createContainer(options);
+      container = await docker.createContainer(options).catch(async (cause: unknown) => {
+        // SAFETY J4: containers are named by their run, so a name that is taken is this run, from before a crash, or of a
+        // call that was not answered. One that never began is removed: it is made anew.
+        if (statusOf(cause) !== 409) throw cause;
+        found = await this.#adopt(spec, containerName(spec.run));
+        return found ? docker.getContainer(found.handle) : docker.createContainer(options);
+      });
     } catch (cause) {
-      // SAFETY J4: containers are named by their run, so a name that is taken is this run, from before a crash.
-      const found = statusOf(cause) === 409 ? await this.#adopt(spec, containerName(spec.run)) : null;
-      if (found) return found;
       throw new AutogitError('executor-failed', `cannot create a container of ${name}: ${sentenceOf(cause)}`, {
         cause,
       });
     }
+    if (found) return found;
     try {
       user ??= await lookUpUser(container, spec.run, wantedUser);
       const workspace = this.#workspace(docker, spec, container.id, made, user);
@@ -176,8 +214,9 @@ export class DockerExecutor implements Executor {
   }
 
   async sweep(known: ReadonlySet<string>): Promise<string[]> {
+    this.#known = known;
     try {
-      return await this.#sweep(known);
+      return await this.#sweep((run) => known.has(run));
     } catch (error) {
       // Done when the engine is back; what this process has made or found since is no left-over.
       if (isEngineAway(error))
@@ -186,7 +225,7 @@ export class DockerExecutor implements Executor {
     }
   }
 
-  async #sweep(known: ReadonlySet<string>): Promise<string[]> {
+  async #sweep(isKept: (run: string) => boolean): Promise<string[]> {
     const filters = { label: [`${labels.node}=${this.#options.node}`] };
     const docker = await this.#docker();
     const found = await docker.listContainers({ all: true, filters }).catch((cause: unknown) => {
@@ -195,7 +234,7 @@ export class DockerExecutor implements Executor {
     const removed: string[] = [];
     for (const { Id, Labels } of found) {
       const run = Labels[labels.run] ?? '';
-      if (known.has(run)) continue;
+      if (isKept(run)) continue;
       await removeContainer(docker.getContainer(Id));
       removed.push(run);
     }
@@ -236,7 +275,11 @@ export class DockerExecutor implements Executor {
 
   /** Loaded when it is first needed: dockerode costs an agent that only runs processes 20 MiB and 100 ms. */
   #docker(): Promise<Docker> {
-    this.#engine ??= import('dockerode').then(({ default: Engine }) => new Engine(this.#address));
+    this.#engine ??= import('dockerode').then(({ default: Engine }) =>
+      withDeadlines(new Engine(this.#address), () => {
+        this.#isDoubtful = true;
+      }),
+    );
     return this.#engine;
   }
 
@@ -321,47 +364,4 @@ function firstFiles(environment: JobEnvironment, paths: JobPaths, user: { uid: n
       ...user,
     })),
   ];
-}
-
-const noDocker = (cause: unknown): never => {
-  const refused = (cause as { code?: string }).code === 'EACCES';
-  throw new AutogitError('no-docker', `no Docker Engine answers: ${(cause as Error).message}`, {
-    cause,
-    ...(refused && { hint: 'let this user use it, and log in again: sudo usermod -aG docker "$USER"' }),
-  });
-};
-
-/** Undefined: by DOCKER_HOST, else the usual socket. */
-function addressOf(address: string | null): Docker.DockerOptions | undefined {
-  if (address === null) return undefined;
-  if (address.startsWith('unix://')) return { socketPath: address.slice('unix://'.length) };
-  let url: URL;
-  try {
-    url = new URL(address);
-  } catch (cause) {
-    throw new AutogitError('bad-config', `${address} is no address of an engine: unix:///path or tcp://host:port`, {
-      cause,
-    });
-  }
-  return {
-    host: url.hostname,
-    port: url.port || '2375',
-    protocol: url.protocol === 'https:' ? 'https' : 'http',
-  };
-}
-
-/** An image's user by its own /etc/passwd: files put in must belong to whom the job runs as. */
-async function lookUpUser(
-  container: Docker.Container,
-  run: string,
-  user: string,
-): Promise<{ uid: number; gid: number }> {
-  const [name = '', group] = user.split(':');
-  if (name === '' || name === 'root') return { uid: 0, gid: 0 };
-  if (/^\d+$/.test(name)) return { uid: Number(name), gid: /^\d+$/.test(group ?? '') ? Number(group) : 0 };
-  const text = (await new DockerFiles(container, run).text('/etc/passwd', 1 << 20)) ?? '';
-  const fields = text.split('\n').map((line) => line.split(':'));
-  const found = fields.find((entry) => entry[0] === name);
-  if (!found) throw new AutogitError('executor-failed', `the image's user ${name} is not in its /etc/passwd`);
-  return { uid: Number(found[2]) || 0, gid: Number(found[3]) || 0 };
 }

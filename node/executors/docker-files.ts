@@ -6,12 +6,15 @@ import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { TreeRead } from '../ports.ts';
 import { type ByteName, byteName, bytesOf, plainName, textOf } from './byte-names.ts';
+import { withLimit } from './docker-engine.ts';
 import { quote } from './job-shell.ts';
 import { readTar, type TarEntry, writeTar } from './tar-format.ts';
 import { packFiles, renameTar } from './tar-names.ts';
 import { complaintOf, tarOfNames, usualCodes } from './tree-read.ts';
 
 const mostTalk = 2000;
+/** For a small file, from its first byte to its last. */
+const textMs = 10_000;
 /** The engine is asked for single files up to so many; each costs some milliseconds. */
 const mostSingles = 1000;
 
@@ -62,11 +65,14 @@ export class DockerFiles {
     const stream = await this.get(path);
     if (stream === null) return null;
     const reader = extract();
-    stream.pipe(reader);
-    let text = '';
-    for await (const entry of reader)
-      for await (const chunk of entry) if (text.length < mostChars) text += String(chunk);
-    return text;
+    stream.once('error', (error) => reader.destroy(error)).pipe(reader);
+    const read = async (): Promise<string> => {
+      let text = '';
+      for await (const entry of reader)
+        for await (const chunk of entry) if (text.length < mostChars) text += String(chunk);
+      return text;
+    };
+    return withLimit(read(), textMs).finally(() => stream.destroy());
   }
 
   /** Names count from `from`. */

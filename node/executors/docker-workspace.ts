@@ -6,21 +6,23 @@ import { type Freezer, killGraceMs, type Step, type StepEnd, type TreeRead, type
 import { byteName } from './byte-names.ts';
 import { endedFromWithin } from './docker-container.ts';
 import { endPolitely, killContainer, killGroup, removeContainer, stopped } from './docker-ending.ts';
-import { isEngineAway, whileAway } from './docker-engine.ts';
+import { isEngineAway, whileAway, withLimit } from './docker-engine.ts';
 import { DockerFiles } from './docker-files.ts';
+import { DockerFreezing } from './docker-freezing.ts';
 import { FrameReader, recordedExit, StepSplitter, stepMarks } from './docker-log.ts';
 import { readRecord } from './docker-record.ts';
 import type { DockerRun } from './docker-run.ts';
 import { isPathInside, quote, stepScript } from './job-shell.ts';
 import { LiveOutput } from './live-output.ts';
 import { killedForMemory, outOfMemory } from './out-of-memory.ts';
-import { freezeCgroup, freezerOfProcess, isCgroupFrozen, thawIfFrozen, waitFrozen } from './run-cgroup.ts';
+import { freezerOfProcess, isCgroupFrozen } from './run-cgroup.ts';
 import { packFiles, plainName, renameTar } from './tar-names.ts';
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
-const isGone = (error: unknown): boolean => statusOf(error) === 404 || statusOf(error) === 409;
 /** A step that was ended by the container's own sh says so at once; one that does not is ended from outside. */
 const endSaidMs = 2000;
+/** Who does not wait for an engine that is away asks it no longer than this. */
+const soonMs = 3000;
 /** After an adoption: a step whose script is there but which process 1 has not begun within this was never begun. */
 const beginMs = 3000;
 
@@ -35,6 +37,7 @@ export class DockerWorkspace implements Workspace {
   readonly #of: DockerRun;
   readonly #container: Docker.Container;
   readonly #files: DockerFiles;
+  readonly #freezing: DockerFreezing;
   #stream: NodeJS.ReadWriteStream | null = null;
   #live = new LiveOutput();
   #splitter = new StepSplitter();
@@ -42,6 +45,11 @@ export class DockerWorkspace implements Workspace {
   readonly #ends = new Map<number, Promise<StepEnd>>();
   readonly #killed = new Map<number, string>();
   readonly #timers = new Map<number, NodeJS.Timeout>();
+  /** Ended by the files of its group alone: its engine cannot say how its step ended. */
+  #endAlone: (because: string) => void = () => undefined;
+  readonly #endedAlone = new Promise<StepEnd>((resolve) => {
+    this.#endAlone = (because) => resolve({ kind: 'killed', because });
+  });
   /** The step that was begun last. */
   #current: number | null = null;
 
@@ -51,6 +59,12 @@ export class DockerWorkspace implements Workspace {
     this.projectDir = run.paths.projectDir;
     this.#container = run.docker.getContainer(run.containerId);
     this.#files = new DockerFiles(this.#container, run.run);
+    this.#freezing = new DockerFreezing({
+      container: this.#container,
+      group: () => this.#group,
+      groupOf: (pid) => this.#cgroup(pid),
+      state: () => this.#state(false),
+    });
   }
 
   /** Follows the container's output from now on, and opens its input. */
@@ -143,7 +157,7 @@ export class DockerWorkspace implements Workspace {
   ended(index: number): Promise<StepEnd> {
     const known = this.#ends.get(index);
     if (known) return known;
-    const end = this.#waitEnd(index).then((found) => {
+    const end = Promise.race([this.#waitEnd(index), this.#endedAlone]).then((found) => {
       clearTimeout(this.#timers.get(index));
       return found;
     });
@@ -156,28 +170,12 @@ export class DockerWorkspace implements Workspace {
     await this.#end(graceMs, 'its node ended it');
   }
 
-  async freeze(): Promise<void> {
-    if (this.#isFrozenByFile()) return;
-    try {
-      await this.#container.pause();
-    } catch (cause) {
-      // 409: paused already, or not running: then nothing goes on either way. Frozen meanwhile, by the watchdog: likewise.
-      if (isGone(cause) || this.#isFrozenByFile()) return;
-      const group = isEngineAway(cause) ? this.#group : null;
-      if (group === null) throw new AutogitError('executor-failed', `cannot freeze run ${this.#of.run}`, { cause });
-      freezeCgroup(group);
-      await waitFrozen(group, 2000);
-    }
+  freeze(): Promise<void> {
+    return this.#freezing.freeze();
   }
 
-  async thaw(): Promise<void> {
-    const state = await this.#state(0).catch((cause: unknown) => {
-      if (!isEngineAway(cause) || this.#group === null) throw cause;
-      return null;
-    });
-    if (state?.Paused) await this.#container.unpause().catch(() => undefined);
-    // What the watchdog froze by the group's files the engine does not know of.
-    thawIfFrozen(state === null ? this.#group : this.#cgroup(state.Pid));
+  thaw(): Promise<void> {
+    return this.#freezing.thaw();
   }
 
   async freezer(): Promise<Freezer | null> {
@@ -189,7 +187,7 @@ export class DockerWorkspace implements Workspace {
   async remove(): Promise<void> {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     try {
-      const state = await this.#state(0);
+      const state = await this.#state(false);
       // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
       if (state?.Running) await killContainer(this.#container, this.#cgroup(state.Pid));
       await removeContainer(this.#container);
@@ -309,16 +307,20 @@ export class DockerWorkspace implements Workspace {
 
   async #end(graceMs: number, because: string): Promise<void> {
     const index = this.#current;
-    const state = await this.#state(0).catch((cause: unknown) => {
+    let isAway = false;
+    const state = await this.#state(false).catch((cause: unknown) => {
       // Nobody can ask it: what there is of the group is ended without it.
-      if (isEngineAway(cause)) return null;
+      isAway = isEngineAway(cause);
+      if (isAway) return null;
       throw cause;
     });
     if (state !== null && !state.Running) return;
     const path = state === null ? this.#group : this.#cgroup(state.Pid);
     const isFrozen = state?.Paused || (path !== null && isCgroupFrozen(path));
-    const isOpen = index !== null && (await this.#recordedExit(index).catch(() => null)) === null;
+    const said = index === null || state === null ? null : await this.#recordedExit(index).catch(() => null);
+    const isOpen = index !== null && said === null && this.#live.exitCode(index) === null;
     if (isOpen) this.#killed.set(index, because);
+    if (isAway && (await killGroup(path))) return this.#endAlone(because);
     if (isFrozen && graceMs === 0) return killContainer(this.#container, path);
     if (state === null) return killContainer(this.#container, path);
     await this.thaw();
@@ -349,7 +351,7 @@ export class DockerWorkspace implements Workspace {
     const { nonce, keeper, controlDir } = this.#of;
     const splitter = new StepSplitter();
     splitter.expect(index, stepMarks(nonce, index, keeper));
-    const asks = { isOver: () => isOver, isFrozen: () => this.#isFrozenByFile() };
+    const asks = { isOver: () => isOver, isFrozen: () => this.#freezing.isByFile };
     let skip = offset;
     for await (const chunk of readRecord(this.#container, `${controlDir}/output`, asks, signal)) {
       for (const piece of splitter.push(chunk)) {
@@ -364,20 +366,16 @@ export class DockerWorkspace implements Workspace {
   }
 
   /** Null when the container is gone. Waits for an engine that is away, by default as long as for an agent. */
-  async #state(waitMs?: number): Promise<Docker.ContainerInspectInfo['State'] | null> {
+  async #state(isWaited = true): Promise<Docker.ContainerInspectInfo['State'] | null> {
     try {
-      const limit = waitMs === undefined ? {} : { limitMs: waitMs };
-      const { State } = await whileAway(() => this.#container.inspect(), limit);
+      const look = () => this.#container.inspect();
+      const { State } = await (isWaited ? whileAway(look) : withLimit(look(), soonMs));
       if (State.Pid > 0) this.#group ??= this.#cgroup(State.Pid);
       return State;
     } catch (cause) {
       if (statusOf(cause) === 404) return null;
       throw new AutogitError('executor-failed', `the engine does not answer for run ${this.#of.run}`, { cause });
     }
-  }
-
-  #isFrozenByFile(): boolean {
-    return this.#group !== null && isCgroupFrozen(this.#group);
   }
 
   /** The folder of its control group on this machine; null for an engine elsewhere. */

@@ -24,6 +24,8 @@ export interface MachineOptions {
   executors: readonly string[];
   /** Those of them that work at this moment; without it all. */
   workingExecutors?: () => readonly string[];
+  /** Why none of them begins a job now. */
+  workProblems?: () => NonNullable<Measured['workProblems']>;
   maxRuns: number | null;
   reserveMemoryBytes: number;
   playGpus: readonly PlayedGpu[];
@@ -72,6 +74,7 @@ export function createMachine(options: MachineOptions): Machine {
       const cpuMillis = availableParallelism() * 1000;
       const memoryBytes = Math.min(total, cgroupMemory());
       const { paused, because } = options.pause?.() ?? { paused: 'no' as const, because: null };
+      const workProblems = options.workProblems?.() ?? [];
       const unhealthyBecause = options.storeProblem?.() ?? diskProblem(disk);
       return {
         arch: archName(process.arch),
@@ -82,6 +85,7 @@ export function createMachine(options: MachineOptions): Machine {
         usedDiskBytes: disk.total - disk.free,
         gpus: graphics.samples.map((sample) => gpuLoad(sample, graphics.used.get(sample.gpu.uuid))),
         ...(graphics.problems.length > 0 ? { gpuProblems: graphics.problems } : {}),
+        ...(workProblems.length > 0 ? { workProblems: workProblems.slice(0, 8) } : {}),
         labels: [...options.labels],
         executors: [...(options.workingExecutors?.() ?? options.executors)],
         maxRuns: options.maxRuns,

@@ -3,8 +3,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import { appendFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { AutogitError } from '../../protocol/errors.ts';
 import { git, SourcesFailure } from './git-command.ts';
+import { gitHere } from './git-here.ts';
 import {
   hasCommit,
   hasPipeline,
@@ -51,7 +51,6 @@ export class GitSources {
   readonly #silences = new Map<string, number>();
   readonly #closing = new AbortController();
   #maintenance: Promise<void> | null = null;
-  #version: string | null = null;
 
   readonly #silenceMs: number;
 
@@ -60,21 +59,12 @@ export class GitSources {
     this.#folder = join(home, 'mirrors');
   }
 
-  /** Whether this machine has git, in words. Throws AutogitError `unsupported`. */
-  async check(): Promise<string> {
-    if (this.#version !== null) return this.#version;
-    try {
-      this.#version = (await git(['--version'], { cwd: '/' })).trim();
-      return this.#version;
-    } catch (cause) {
-      throw new AutogitError('unsupported', 'this machine has no git: only jobs with GIT_STRATEGY: none can run here', {
-        cause,
-        hint: 'install git: sudo apt-get install git',
-      });
-    }
+  /** Whether this machine's git works, in words. Throws AutogitError `unsupported`. */
+  check(): Promise<string> {
+    return gitHere.check();
   }
 
-  /** Throws SourcesFailure, or AutogitError `unsupported` without git. */
+  /** Throws SourcesFailure, or AutogitError `unsupported` without a git that works. */
   async fetch(spec: SourcesSpec, signal: AbortSignal): Promise<Sources> {
     const address = addressOf(spec);
     await this.check();
@@ -84,6 +74,12 @@ export class GitSources {
     try {
       await this.#refresh(mirror, address, spec, signal);
       return await this.#tree(mirror, address, spec, signal);
+    } catch (error) {
+      if (signal.aborted || (error instanceof SourcesFailure && error.isAway)) throw error;
+      // Was it git's own fault? Then the reason is that.
+      gitHere.doubt();
+      await this.check();
+      throw error;
     } finally {
       this.#users.set(mirror, (this.#users.get(mirror) ?? 1) - 1);
       if (!signal.aborted) this.#maintain(mirror);

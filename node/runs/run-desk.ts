@@ -64,6 +64,7 @@ export class RunDesk {
       return { kind: 'failed', because: 'no executor works on this machine: autogit-node doctor', maybeTaken: false };
     try {
       await executor.ready?.();
+      await this.#sources.check();
     } catch (error) {
       const because = `${(error as Error).message}: no job is taken`.slice(0, limits.sentenceChars);
       return { kind: 'failed', because, maybeTaken: false };

@@ -101,7 +101,15 @@ function keyOf(report: Report, measured: Measured): string {
     report.reserved,
     report.queue,
     [measured.owner, measured.paused, measured.pausedBecause, measured.healthy, measured.maxRuns],
-    [measured.labels, measured.executors, measured.gpuProblems, report.addresses, report.version, report.name],
+    [
+      measured.labels,
+      measured.executors,
+      measured.workProblems,
+      measured.gpuProblems,
+      report.addresses,
+      report.version,
+      report.name,
+    ],
   ]);
 }
 

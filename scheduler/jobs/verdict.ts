@@ -41,7 +41,10 @@ export function judge(demand: Demand, machine: Machine): Verdict {
 }
 
 const carries = (measured: Measured, name: string): boolean =>
-  measured.labels.includes(name) || measured.executors.includes(name);
+  measured.labels.includes(name) || measured.executors.includes(name) || isExecutorAway(measured, name);
+/** A machine names no executor while none can begin a job: who asks for one by name waits for it. */
+const isExecutorAway = (measured: Measured, name: string): boolean =>
+  measured.executors.length === 0 && measured.workProblems !== undefined && (name === 'docker' || name === 'process');
 
 /** Names that only a GPU's model can answer on this machine. */
 const models = (demand: Demand, measured: Measured): string[] =>
@@ -65,7 +68,11 @@ function neverReason(demand: Demand, machine: Machine): string | null {
   if (arch !== demand.arch) return `is ${arch}, and the job needs ${demand.arch}`;
   const slugs = measured.capacity.gpus.map((gpu) => gpuSlug(gpu.model));
   const missing = demand.names.find(
-    (name) => !carries(measured, name) && !slugs.includes(name.toLowerCase()) && !mayBeBroken(measured, name),
+    (name) =>
+      !carries(measured, name) &&
+      !isExecutorAway(measured, name) &&
+      !slugs.includes(name.toLowerCase()) &&
+      !mayBeBroken(measured, name),
   );
   if (missing !== undefined)
     return looksLikeGpu.test(missing) ? `has no GPU ${missing}` : `does not have the label ${missing}`;
@@ -110,6 +117,8 @@ function waitReason(demand: Demand, machine: Machine): string | null {
   if (!measured.healthy) return `is unhealthy: ${measured.unhealthyBecause ?? 'it does not say why'}`;
   if (machine.drained) return 'is drained: it takes no new work';
   if (measured.paused === 'all') return measured.pausedBecause ?? 'is paused by its owner';
+  const [problem] = measured.workProblems ?? [];
+  if (problem) return `takes no jobs now: ${problem.sentence}`;
   if (measured.executors.length === 0) return 'has no executor: Docker does not answer and process is not switched on';
   if (gpusNeeded(demand, measured) > 0) {
     if (measured.paused === 'gpu') return measured.pausedBecause ?? 'its owner wants its GPU: no GPU work';

@@ -71,8 +71,18 @@ export class OwnEngine {
     rmSync(join(this.#dir, 'run/dockerd.pid'), { force: true });
   }
 
+  /** It takes calls and answers none; `goOn` ends that. */
+  stop(): void {
+    this.#dockerd?.kill('SIGSTOP');
+  }
+
+  goOn(): void {
+    this.#dockerd?.kill('SIGCONT');
+  }
+
   async end(): Promise<void> {
     try {
+      this.goOn();
       for (const id of this.docker('ps', '-aq').split('\n').filter(Boolean)) this.docker('rm', '-f', id);
     } finally {
       for (const child of [this.#dockerd, this.#containerd]) {
