@@ -65,7 +65,7 @@ const fileKey = (path: string): string => {
 };
 
 const broken = (because: string, cause: unknown): AutogitError =>
-  new AutogitError('unsupported', `this machine's git does not work (${because}), which fetches the sources of jobs`, {
+  new AutogitError('unsupported', `this machine's git, which fetches the sources of jobs, does not work: ${because}`, {
     cause,
     hint: 'sudo apt-get install --reinstall git',
   });

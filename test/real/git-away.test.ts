@@ -54,7 +54,7 @@ describe('a machine without a git that works', () => {
     process.env.PATH = `${folder}:${usual}`;
     expect(await look()).toBeNull();
     put(lost);
-    expect(await look()).toMatch(/^this machine's git does not work \(git .*libpcre2-8/s);
+    expect(await look()).toMatch(/^this machine's git, which fetches .* does not work: git .*libpcre2-8/s);
     mkdirSync(join(folder, 'core'));
     put(`[ "$1" = --exec-path ] && { echo ${folder}/core; exit; }; exec ${real} "$@"`);
     expect(await look()).toContain(`${folder}/core/git-remote-http is missing`);
@@ -72,8 +72,10 @@ describe('a machine without a git that works', () => {
     const run = await lab.begin();
     expect((await lab.ended(run)).result).toMatchObject({ state: 'failed', reason: 'runner_system_failure' });
     const trace = plainText(await lab.traceAt(run));
-    expect(trace).toContain("fetching the sources: this machine's git does not work (");
-    expect(trace).toContain('(sudo apt-get install --reinstall git)');
+    expect(trace).toContain(
+      "fetching the sources: this machine's git, which fetches the sources of jobs, does not work:",
+    );
+    expect(trace).toContain('; sudo apt-get install --reinstall git');
     await health.look();
     expect(health.problems()).toMatchObject([{ about: 'git-away' }]);
     expect(await lab.take()).toMatchObject({ kind: 'failed', maybeTaken: false });
