@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { StatusSnapshot } from '../../protocol/status.ts';
 import { bin, until } from '../e2e/rig.ts';
+import { Terminal } from '../real/terminal.ts';
 
 /** What the command asks of systemd, done by a script: it starts and ends what the unit says, in an empty environment. */
 const systemctl = `#!/bin/sh
@@ -147,6 +148,44 @@ describe('service install, as root', () => {
     expect(cli('service', 'install').stderr).not.toContain('user:');
     expect(read(config)).toContain('user: root');
   }, 60_000);
+
+  it('the question after joined: n leaves the agent in its terminal, Enter makes it a service', async () => {
+    const words = ['join', '--new', 'homelab', '--name', 'server', '--executor', 'process', '--user', 'root', ...local];
+    const terminal = () => new Terminal(['nsenter', ...inside(), process.execPath, bin, ...words], env());
+    const question = /Start at boot, as a service, from now on\? \[Y\/n\] $/;
+    const first = terminal();
+    let second: Terminal | null = null;
+    try {
+      await first.until(question);
+      first.type('what\r');
+      await first.until(/from now on\? \[Y\/n\] [\s\S]*from now on\? \[Y\/n\] $/);
+      first.type('n\r');
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      const before = await status();
+      expect(before.nodes.map(({ node }) => node)).toEqual(['server']);
+      expect(cli('service', 'status').code).not.toBe(0);
+      first.type('\u0003');
+      await first.ended;
+      expect(first.shown).toContain('leaving the mesh');
+
+      second = terminal();
+      await second.until(question);
+      second.type('\r');
+      expect([await second.ended, second.shown]).toEqual([0, expect.stringMatching(/runs now and at boot/)]);
+      const after = await until('the service leads', async () => {
+        const now = await status();
+        return now.leader && now;
+      });
+      expect([after.mesh, after.nodes[0]?.id]).toEqual([before.mesh, before.nodes[0]?.id]);
+      expect(cli('service', 'status').code).toBe(0);
+      spawnSync('nsenter', [...inside(), `${dir}/bin/systemctl`, 'disable'], { env: env() });
+      const unit = read('/etc/systemd/system/autogit-node.service');
+      expect(unit).toContain('join --service');
+    } finally {
+      first.kill();
+      second?.kill();
+    }
+  }, 90_000);
 
   it("never makes root run a user's file: Node.js of such a place is copied", async () => {
     const mine = join(dir, 'nvm', 'node');

@@ -1,0 +1,96 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { places } from '../../node/home.ts';
+import { type SocketServer, serveSocket } from '../../node/socket-server.ts';
+import { SmallAgent } from './small-agent.ts';
+import { Terminal } from './terminal.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const bin = join(root, 'dist', 'autogit-node.cjs');
+let dir: string;
+let home: string;
+let agent: SmallAgent;
+let server: SocketServer;
+let terminal: Terminal | null = null;
+beforeAll(async () => {
+  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  dir = mkdtempSync(join(tmpdir(), 'autogit-pty-'));
+  home = join(dir, 'home');
+  mkdirSync(home, { mode: 0o700 });
+  agent = new SmallAgent();
+  const log = { info: () => {}, warn: () => {}, error: () => {}, event: () => {} };
+  server = await serveSocket({ path: places(home).socket, api: agent, log: log as never });
+});
+afterEach(() => terminal?.kill());
+afterAll(async () => {
+  await server.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+const typing = (...args: string[]): Terminal => {
+  terminal = new Terminal([process.execPath, bin, '--home', home, ...args], { PATH: process.env.PATH, HOME: dir });
+  return terminal;
+};
+
+describe('the token at a terminal', () => {
+  const token = 'glpat-Zq7wX9kLm2';
+
+  it('reaches the agent and never the screen, not a letter of it', async () => {
+    const screen = typing('gitlab', 'connect', 'http://gitlab.lan');
+    await screen.until(/admin token .*stays hidden\): $/);
+    const before = screen.shown.length;
+    // Typed, corrected, and the rest pasted with the line's end.
+    for (const letter of 'glpat-ZX\u007f') screen.type(letter);
+    screen.type(`${token.slice(7)}\r`);
+    expect(await screen.ended).toBe(0);
+    expect(agent.asked).toContainEqual(expect.objectContaining({ url: 'http://gitlab.lan', token }));
+    const after = screen.shown.slice(before).replace(/speed [\s\S]*$/, '');
+    expect(after.trim()).toBe('connected');
+    expect(screen.isGivenBack).toBe(true);
+  });
+
+  it('is not shown when the question is interrupted, and the terminal is given back', async () => {
+    const screen = typing('gitlab', 'connect', 'http://gitlab.lan');
+    await screen.until(/stays hidden\): $/);
+    screen.type(token);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    screen.type('\u0003');
+    expect(await screen.ended).toBe(130);
+    expect(screen.shown).not.toContain(token.slice(6));
+    expect(screen.isGivenBack).toBe(true);
+  });
+});
+
+describe('a live screen', () => {
+  it.each([
+    ['q', 0],
+    ['\u0004', 0],
+    ['\u0003', 130],
+  ])('ends on the key %j, with %i, and gives the terminal back', async (key, code) => {
+    const screen = typing('top');
+    await screen.until(/mesh home[\s\S]*mesh home/);
+    // Any other key is nothing, and is not shown between the lines.
+    screen.type('zzz');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(screen.shown).not.toContain('zzz');
+    screen.type(key);
+    expect(await screen.ended).toBe(code);
+    expect(screen.isGivenBack).toBe(true);
+  });
+
+  it('ends on q while its agent is away too', async () => {
+    const screen = new Terminal([process.execPath, bin, '--home', home, 'status', '-w'], {
+      PATH: process.env.PATH,
+      HOME: dir,
+    });
+    terminal = screen;
+    await screen.until(/mesh home/);
+    await server.close();
+    await screen.until(/waiting for the agent/);
+    screen.type('q');
+    expect(await screen.ended).toBe(0);
+  });
+});
