@@ -222,7 +222,6 @@ export class Agent {
         disconnected: (node) => this.#member?.loop.feed({ kind: 'disconnected', node }),
         ask: async (from, ask) =>
           (await this.#member?.answer(from, ask)) ?? { kind: 'refused', because: 'this node is starting' },
-        stranger: () => {},
       },
     });
     this.#closers.push(() => network.stop());
@@ -297,7 +296,7 @@ export class Agent {
     const member = this.#member;
     if (!member) return;
     this.#desk = new EnrolDesk({
-      door: network,
+      door: network.door,
       change: (change) => member.changes.ask(change),
       meshKey: () => member.box.meshKey,
       unseal: (sealed) => member.box.unseal(sealed),
@@ -309,7 +308,7 @@ export class Agent {
     this.#closers.push(() => this.#questions?.close());
     this.#watchRemoval(network, member);
     this.#neighbours = watchNeighbours({
-      door: network,
+      door: network.door,
       ledger: () => member.ledger(),
       options: this.#options,
       lines: this.#lines,
@@ -331,8 +330,9 @@ export class Agent {
       self: network.self,
       ledger: () => member.ledger(),
       hasLeader: () => leaderOf(member.loop.state) !== null,
-      refusedBy: () => network.refusedBy(),
-      ask: (one) => askStanding(network, one, { name: this.#options.name, meshId: member.ledger()?.mesh.id ?? '' }),
+      refusedBy: () => network.diagnosis.refusedBy(),
+      ask: (one) =>
+        askStanding(network.door, one, { name: this.#options.name, meshId: member.ledger()?.mesh.id ?? '' }),
       removed: (removal) => void this.#removed(member, removal),
       now: () => performance.now(),
     });

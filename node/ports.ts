@@ -30,8 +30,8 @@ export interface Network {
   connected(): NodeId[];
   /** Addresses (host:port) at which a node is connected now, for status; null when it is not. */
   addressOf(node: NodeId): string | null;
-  /** Why machines may not find each other here, as sentences with what to type; empty when all looks well. */
-  discoveryProblems(): string[];
+  /** `problems`: why machines may not find each other here, as sentences with what to type; empty when all looks well. */
+  readonly diagnosis: { problems(): string[] };
 }
 
 /** What the network tells the agent. Every message has passed the codec and the member check. */
@@ -41,8 +41,6 @@ export interface NetworkEvents {
   connected(node: NodeId): void;
   disconnected(node: NodeId): void;
   ask(from: NodeId, ask: Ask): Promise<Answer>;
-  /** Another agent was seen (mDNS or --peer) that is no member of our mesh, or we are in none. */
-  stranger(node: NodeId, addresses: string[]): void;
 }
 
 /** level on disk. All writes of one call are one batch with fsync. Throws AutogitError store-*. */

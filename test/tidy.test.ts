@@ -26,6 +26,9 @@ const mayImport: Record<string, string[]> = {
 const imports = (source: string): string[] =>
   [...source.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string);
 
+const practice = 'gitlab-bridge/practice/';
+const knowsPractice = new Set(['node/cli/local-commands.ts', 'node/demo/demo.ts']);
+
 describe('tidy', () => {
   it('imports go down only, and the middle floors never meet', () => {
     const wrong: string[] = [];
@@ -60,6 +63,22 @@ describe('tidy', () => {
     };
     for (const file of sources) walk(file, []);
     expect(circles).toEqual([]);
+  });
+
+  it('the practice GitLab stands by itself: it knows none of ours but the errors, and only the demo and its command know it', () => {
+    const wrong: string[] = [];
+    for (const file of under('protocol', 'scheduler', 'gitlab-bridge', 'node')) {
+      const isPractice = file.startsWith(practice);
+      for (const path of imports(text(file))) {
+        if (!path.startsWith('.')) continue;
+        const target = normalize(join(dirname(file), path));
+        const mayKnow = isPractice
+          ? target.startsWith(practice) || target === 'protocol/errors.ts'
+          : !target.startsWith(practice) || knowsPractice.has(file);
+        if (!mayKnow) wrong.push(`${file} imports ${path}`);
+      }
+    }
+    expect(wrong).toEqual([]);
   });
 
   it('the pure floors know no clock, no chance, no waiting and no machine', () => {

@@ -54,7 +54,7 @@ export class LocalApi implements AgentApi {
     for (const row of status.nodes)
       row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
     const others = otherMeshLines(this.#member().ledger(), this.#options.others());
-    status.attention = withOwnAttention(status, network.discoveryProblems(), others);
+    status.attention = withOwnAttention(status, network.diagnosis.problems(), others);
     return status;
   }
 

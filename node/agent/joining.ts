@@ -75,7 +75,7 @@ async function choose(joining: Joining, invite: InviteCode | null, isFirst: bool
   const isLooking = !(options.found && isAlone(joining));
   const forMs = isFirst ? lookMs : lookAgainMs;
   const quietMs = options.found ? lookBeforeFoundingMs : Number.POSITIVE_INFINITY;
-  const all = isLooking ? await findMeshes(network, forMs, (found) => found.some(isWanted), quietMs) : [];
+  const all = isLooking ? await findMeshes(network.door, forMs, (found) => found.some(isWanted), quietMs) : [];
   const meshes = all.filter(isWanted);
   const each = [...new Map(meshes.map((mesh) => [mesh.meshId, mesh])).values()];
   if (each.length > 1) return { kind: 'knock', mesh: await pickOne(joining, each) };
@@ -118,7 +118,7 @@ async function nobodyAnswers(
   const isAsking = invite === null && hasTerminal(options);
   // Said once: from now on it looks without a pause, so that a mesh that is founded next door is found at once.
   if (!isAsking && !isFirst) return null;
-  for (const problem of network.discoveryProblems()) lines.warn('discovery', problem);
+  for (const problem of network.diagnosis.problems()) lines.warn('discovery', problem);
   const seen =
     others.length > 0 ? ` (only of others: ${[...new Set(others.map((one) => one.meshName))].join(', ')})` : '';
   if (isAsking) {
@@ -136,7 +136,7 @@ async function foundUnless(joining: Joining, name: string): Promise<Target> {
   const { network, options, signal, leaving } = joining;
   const meanwhile = isAlone(joining)
     ? []
-    : await findMeshes(network, lookMs, (found) => found.length > 0, lookBeforeFoundingMs);
+    : await findMeshes(network.door, lookMs, (found) => found.length > 0, lookBeforeFoundingMs);
   const mesh = meanwhile.find(({ meshId }) => meshId !== leaving);
   if (mesh === undefined) return { kind: 'found', name };
   const question = `${mesh.memberName} founded "${shown(mesh.meshName)}" meanwhile: ask to be let in there?`;
@@ -190,7 +190,7 @@ async function enter(joining: Joining, mesh: FoundMesh, invite: InviteCode | nul
   let asking: NodeJS.Timeout | undefined;
   const newcomer = { name: options.name, store: store.id, witness: options.witness, invite };
   const outcome = await knock(
-    network,
+    network.door,
     { node: mesh.member, addresses: mesh.addresses },
     newcomer,
     {

@@ -14,20 +14,19 @@ import { AddressBook } from './address-book.ts';
 import { evidenceAddress, hostPortOf, isOnOwnLan, readAddress } from './addresses.ts';
 import { Asks } from './asks.ts';
 import { Dialer } from './dialer.ts';
-import { discoveryProblems } from './discovery-problems.ts';
-import { type EnrolChannel, type EnrolDoor, EnrolStreams, type Stranger } from './enrol-door.ts';
+import { Discovery } from './discovery.ts';
+import { type EnrolDoor, EnrolStreams } from './enrol-door.ts';
 import { EvidenceListener } from './evidence.ts';
 import { chooseListen } from './free-port.ts';
 import { Gate } from './gate.ts';
 import { Gossip } from './gossip.ts';
 import { ownInterfaces } from './interfaces.ts';
 import { createHost, type Host } from './libp2p-host.ts';
-import type { Sighting } from './mdns-packets.ts';
 import { MeshLinks } from './mesh-links.ts';
+import { NetworkDiagnosis } from './network-diagnosis.ts';
 import type { NetworkLog } from './network-log.ts';
 import { Probes } from './probes.ts';
 import type { Sightings } from './sightings.ts';
-import { StrangerList } from './stranger-list.ts';
 
 const identifyAfterMs = 5000;
 
@@ -55,9 +54,13 @@ export interface NetworkOptions {
  * libp2p behind one port (node/ports.ts). Life: created (ports chosen) -> `start` -> `setLedger` as often as the ledger
  * changes -> `stop`, once. Without a ledger that lists this node it talks enrol only.
  */
-export class LanNetwork implements Network, EnrolDoor {
+export class LanNetwork implements Network {
   readonly self: NodeId;
   readonly listen: readonly string[];
+  /** The network as enrolment sees it. */
+  readonly door: EnrolDoor;
+  /** The network as doctor and status see it. */
+  readonly diagnosis: NetworkDiagnosis;
   #options: NetworkOptions;
   #libp2p: Host;
   #gate: Gate;
@@ -66,14 +69,13 @@ export class LanNetwork implements Network, EnrolDoor {
   #dialer: Dialer;
   #asks: Asks;
   #enrols: EnrolStreams;
-  #sightings: Sightings | null;
+  #discovery: Discovery;
   #book = new AddressBook();
   /** What was last kept on disk of each node. */
   #remembered = new Map<NodeId, string>();
   #evidence = new EvidenceListener();
   #ledger: Ledger | null = null;
   #ports: { listening: number };
-  #strangers = new StrangerList();
   #isStarted = false;
   #probes: Probes;
 
@@ -85,7 +87,6 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#gate = parts.gate;
     this.#gossip = parts.gossip;
     this.#ports = parts.ports;
-    this.#sightings = options.sightings;
     this.#asks = new Asks(options.log, (from, ask) => options.events.ask(from, ask));
     this.#enrols = new EnrolStreams(host, this.#gate, options.log);
     this.#links = new MeshLinks(this.self, this.#gate, options.log, {
@@ -102,9 +103,51 @@ export class LanNetwork implements Network, EnrolDoor {
       links: this.#links,
       log: options.log,
       peers: options.peers.map((text) => readAddress(text, '--peer')),
-      foundStranger: (node, connection) => this.#saw({ node, addresses: [stripped(connection)], mesh: undefined }),
+      foundStranger: (node, connection) =>
+        this.#discovery.saw({ node, addresses: [stripped(connection)], mesh: undefined }),
+    });
+    this.#discovery = new Discovery({
+      self: this.self,
+      sightings: options.sightings,
+      book: this.#book,
+      gate: this.#gate,
+      dialer: this.#dialer,
+      log: options.log,
+      own: () => host.getMultiaddrs().map(String),
+      meshId: () => this.#meshId(),
+    });
+    this.door = this.#enrolDoor();
+    this.diagnosis = new NetworkDiagnosis({
+      libp2p: host,
+      listen,
+      links: this.#links,
+      gate: this.#gate,
+      asks: this.#asks,
+      enrols: this.#enrols,
+      dialer: this.#dialer,
+      gossip: this.#gossip,
+      probes: this.#probes,
+      discovery: this.#discovery,
+      nameOf: (node) => this.#ledger?.nodes[node]?.name ?? node,
     });
     parts.onReport = (from, report) => this.#heardReport(from, report);
+  }
+
+  #enrolDoor(): EnrolDoor {
+    const discovery = this.#discovery;
+    return {
+      self: this.self,
+      addresses: () => this.addresses(),
+      strangers: () => discovery.strangers(),
+      strangersChange: (ms) => discovery.change(ms),
+      get lookingSince() {
+        return discovery.lookingSince;
+      },
+      lookAround: () => discovery.lookAround(),
+      onEnrol: (answer) => this.#enrols.onEnrol(answer),
+      openEnrol: (to, timeoutMs) => this.#enrols.open(to, timeoutMs),
+      isOnOwnLan: (address) => isOnOwnLan(address, this.listen, ownInterfaces()),
+    };
   }
 
   /** Chooses ports and builds libp2p; nothing is open yet. Throws `bad-flag` or `port-taken`. */
@@ -161,14 +204,14 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#links.start();
     this.#dialer.start();
     if (this.#ledger) this.setLedger(this.#ledger);
-    this.#sightings?.attend({ seen: (sighting) => this.#saw(sighting), moved: () => this.#dialer.moved() });
-    this.#announce();
+    this.#isStarted = true;
+    this.#discovery.start();
     log.info({ event: 'network-started', addresses: this.addresses() }, 'the network is up');
   }
 
   async stop(): Promise<void> {
     this.#dialer.stop();
-    this.#sightings?.stop();
+    this.#discovery.stop();
     this.#gossip.stop();
     this.#links.stop();
     this.#gate.stop();
@@ -193,11 +236,11 @@ export class LanNetwork implements Network, EnrolDoor {
     this.#ledger = ledger;
     const change = this.#gate.setLedger(ledger);
     if (ledger) this.#book.setLedger(ledger);
-    for (const node of this.#gate.members) this.#strangers.forget(node);
+    this.#discovery.membersChanged();
     this.#links.membersChanged(change);
     this.#gossip.setLedger(ledger);
     this.#dialer.setMembers(this.#gate.members);
-    if (this.#isStarted && this.#meshId() !== before) this.#announce();
+    if (this.#isStarted && this.#meshId() !== before) this.#discovery.announce();
   }
 
   send(to: NodeId, message: PeerMessage, era = this.#ledger?.era): void {
@@ -226,83 +269,9 @@ export class LanNetwork implements Network, EnrolDoor {
     return this.#links.addressOf(node);
   }
 
-  strangers(): Stranger[] {
-    const interfaces = ownInterfaces();
-    return this.#strangers
-      .recent(Date.now())
-      .map(({ node, mesh }) => ({ node, mesh, addresses: this.#book.toDial(node, interfaces) }));
-  }
-
-  strangersChange(ms: number): Promise<void> {
-    return this.#strangers.change(ms);
-  }
-
-  get lookingSince(): number {
-    return this.#sightings?.askedAt ?? Number.POSITIVE_INFINITY;
-  }
-
-  lookAround(): void {
-    this.#sightings?.askAgain();
-  }
-
-  onEnrol(answer: ((channel: EnrolChannel) => void) | null): void {
-    this.#enrols.onEnrol(answer);
-  }
-
-  openEnrol(to: { node: NodeId; addresses: string[] }, timeoutMs: number): Promise<EnrolChannel> {
-    return this.#enrols.open(to, timeoutMs);
-  }
-
-  isOnOwnLan(address: string): boolean {
-    return isOnOwnLan(address, this.listen, ownInterfaces());
-  }
-
   /** This machine was asleep: all connections are made anew, at once. */
   woke(): void {
     this.#dialer.woke();
-  }
-
-  /** Why machines may not find each other here, as sentences with what to type; empty when all looks well. */
-  discoveryProblems(): string[] {
-    const found = discoveryProblems({ interfaces: ownInterfaces(), listen: this.listen });
-    if (this.#sightings?.problem) found.push(this.#sightings.problem);
-    for (const node of this.#probes.firewalled)
-      found.push(
-        `the evidence port of ${this.#ledger?.nodes[node]?.name ?? node} does not answer although its agent is connected: ` +
-          'allow all of its TCP ports that addresses begin with evidence:// in its firewall, or failover will be slower',
-      );
-    return found;
-  }
-
-  /** Members of our ledger that do not take us for one: all of them = this machine was probably forgotten. */
-  refusedBy(): NodeId[] {
-    return [...this.#links.refusedBy];
-  }
-
-  /** Open connections, of members and strangers. */
-  connections(): number {
-    return this.#libp2p.getConnections().length;
-  }
-
-  /** Nodes that are known to hear our gossip. */
-  listeners(): NodeId[] {
-    return this.#gossip.listeners();
-  }
-
-  /** How often what happened, for doctor and tests. */
-  counters(): Record<string, number> {
-    return {
-      ...this.#links.counters,
-      ...this.#gate.counters,
-      ...this.#asks.counters,
-      ...this.#enrols.counters,
-      ...this.#dialer.counters,
-      reportsHeard: this.#gossip.counters.heard,
-      reportsRejected: this.#gossip.counters.rejected,
-      reportsOld: this.#gossip.counters.old,
-      gossipRepaired: this.#gossip.counters.repaired,
-      strangers: this.#gate.strangers,
-    };
   }
 
   async #handle(): Promise<void> {
@@ -366,24 +335,6 @@ export class LanNetwork implements Network, EnrolDoor {
 
   #meshId(): string | null {
     return this.#ledger && this.self in this.#ledger.nodes ? this.#ledger.mesh.id : null;
-  }
-
-  #announce(): void {
-    this.#isStarted = true;
-    const own = (): string[] => this.#libp2p.getMultiaddrs().map(String);
-    this.#sightings?.announce(() => ({ node: this.self, addresses: own(), mesh: this.#meshId() }));
-  }
-
-  #saw({ node, addresses, mesh }: Sighting): void {
-    if (node === this.self) return;
-    this.#book.sighted(node, addresses, (one) => this.#gate.isMember(one));
-    if (this.#gate.isMember(node)) {
-      this.#dialer.sighted(node);
-      return;
-    }
-    const { isNew, tell } = this.#strangers.saw(node, mesh, Date.now());
-    if (isNew) this.#options.log.info({ event: 'node-found', node, addresses }, `another agent was seen: ${node}`);
-    if (tell) this.#options.events.stranger(node, addresses);
   }
 }
 

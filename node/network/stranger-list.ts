@@ -1,8 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 
-/** ms: how long a sighting counts, and how often one stranger is told to the agent again. */
+/** ms: how long a sighting counts. */
 const sightingMs = 60_000;
-const againMs = 5000;
 const kept = 64;
 
 /** What a stranger says of its mesh: an id, null for none, undefined when it says nothing. */
@@ -10,18 +9,17 @@ export type MeshHint = string | null | undefined;
 
 /** Agents in sight that are no members of our mesh. Small, whatever the LAN claims: the one seen longest ago goes. */
 export class StrangerList {
-  #seen = new Map<NodeId, { at: number; told: number; mesh: MeshHint }>();
+  #seen = new Map<NodeId, { at: number; mesh: MeshHint }>();
   #waiting = new Set<() => void>();
 
-  /** Notes a sighting at `now` (ms). `isNew`: never seen before; `tell`: the agent should hear of it (again). */
-  saw(node: NodeId, mesh: MeshHint, now: number): { isNew: boolean; tell: boolean } {
+  /** Notes a sighting at `now` (ms); true: never seen before. */
+  saw(node: NodeId, mesh: MeshHint, now: number): boolean {
     const before = this.#seen.get(node);
-    const tell = !before || now - before.told >= againMs;
     this.#seen.delete(node);
-    this.#seen.set(node, { at: now, told: tell ? now : before.told, mesh });
+    this.#seen.set(node, { at: now, mesh });
     for (const old of [...this.#seen.keys()].slice(0, Math.max(0, this.#seen.size - kept))) this.#seen.delete(old);
     if (!before || before.mesh !== mesh) for (const wake of this.#waiting) wake();
-    return { isNew: !before, tell };
+    return !before;
   }
 
   forget(node: NodeId): void {

@@ -23,7 +23,7 @@ class Mesh {
     this.ledger = ledgerOf(members, change);
     for (const who of members) {
       const desk = new EnrolDesk({
-        door: who.network,
+        door: who.network.door,
         change: (one) => this.apply(one),
         meshKey: () => this.key,
         unseal: (sealed) => sealed.replace('sealed:', ''),
@@ -102,7 +102,7 @@ function knocking(from: Party, at: Party, newcomer: Newcomer, signal?: AbortSign
     pending: (because) => seen.pending.push(because),
   };
   const candidate = { node: at.id, addresses: at.network.addresses() };
-  const done = knock(from.network, candidate, newcomer, events, signal).then((outcome) => {
+  const done = knock(from.network.door, candidate, newcomer, events, signal).then((outcome) => {
     seen.outcome = outcome;
     return outcome;
   });
@@ -134,7 +134,7 @@ describe('letting in by words', () => {
     if (outcome.kind !== 'approved') return;
     newcomer.network.setLedger(outcome.ledger);
     await until(() => newcomer.network.connected().length === 2, 'it is connected to both');
-    expect(kang.network.connections()).toBe(2);
+    expect(kang.network.diagnosis.connections()).toBe(2);
   });
 
   it('words differ for each knock, and for anybody in the middle', async () => {
@@ -142,8 +142,8 @@ describe('letting in by words', () => {
     const mesh = new Mesh([kang]);
     // The one in the middle answers as if it were kang, and passes everything on, nonces included.
     const relayed: EnrolMessage[] = [];
-    middle.network.onEnrol(async (near) => {
-      const far = await middle.network.openEnrol({ node: kang.id, addresses: kang.network.addresses() }, 5000);
+    middle.network.door.onEnrol(async (near) => {
+      const far = await middle.network.door.openEnrol({ node: kang.id, addresses: kang.network.addresses() }, 5000);
       near.onEnd((because) => far.close(because));
       void (async () => {
         for (let said = await near.next(5000); said; said = await near.next(5000)) far.send(said);
@@ -166,7 +166,7 @@ describe('letting in by words', () => {
   it('a nonce that was not promised is refused: words cannot be ground', async () => {
     const [kang, cheat] = [await party('kang'), await party('cheat')];
     const mesh = new Mesh([kang]);
-    const channel = await cheat.network.openEnrol({ node: kang.id, addresses: kang.network.addresses() }, 5000);
+    const channel = await cheat.network.door.openEnrol({ node: kang.id, addresses: kang.network.addresses() }, 5000);
     const first = newNonce();
     channel.send({
       kind: 'knock',
@@ -209,14 +209,14 @@ describe('letting in by words', () => {
     expect(await knocking(newcomer, kang, me('desktop-1')).done).toMatchObject({ kind: 'refused' });
     expect(mesh.ledger.approvals[newcomer.id]?.ignored).toBe(true);
     const asker = { node: kang.id, addresses: kang.network.addresses() };
-    expect(await askStanding(ghost.network, asker, { name: 'ghost', meshId: mesh.ledger.mesh.id })).toEqual({
+    expect(await askStanding(ghost.network.door, asker, { name: 'ghost', meshId: mesh.ledger.mesh.id })).toEqual({
       meshId: mesh.ledger.mesh.id,
       at: mesh.ledger.forgotten[ghost.id],
       by: 'root on kang',
       era: mesh.ledger.era,
       stamp: mesh.ledger.stamp,
     });
-    expect(await askStanding(newcomer.network, asker, { name: 'x', meshId: mesh.ledger.mesh.id })).toBeNull();
+    expect(await askStanding(newcomer.network.door, asker, { name: 'x', meshId: mesh.ledger.mesh.id })).toBeNull();
     // Asking to be let in is another thing: a person decides about it as about anybody.
     const again = knocking(ghost, kang, me('ghost'));
     await until(() => ghost.id in mesh.ledger.approvals, 'the forgotten one waits like any newcomer');
@@ -286,7 +286,7 @@ describe('letting in by invite', () => {
     const [kang, rogue, a] = [await party('kang'), await party('rogue'), await party('a')];
     const ledger = ledgerOf([rogue, a]);
     new Mesh([kang]);
-    rogue.network.onEnrol(async (channel) => {
+    rogue.network.door.onEnrol(async (channel) => {
       await channel.next(5000);
       channel.send({ kind: 'mesh', v: 1, meshId: 'mesh-1', meshName: 'home', member: 'kang', nonce: newNonce() });
       await channel.next(5000);
@@ -328,14 +328,14 @@ describe('looking for meshes', () => {
     const mesh = new Mesh([kang, other]);
     const address = (one: Party) => `127.0.0.1:${one.network.port}`;
     const newcomer = await party('newcomer', { peers: [kang, other, lonely].map(address) });
-    const found = await findMeshes(newcomer.network, 10_000, (all) => all.length === 2);
+    const found = await findMeshes(newcomer.network.door, 10_000, (all) => all.length === 2);
     expect(found.map(({ memberName }) => memberName).sort()).toEqual(['desktop-2', 'kang']);
     expect(found[0]).toMatchObject({ meshId: 'mesh-1', meshName: 'home' });
     expect(mesh.changes).toEqual([]);
     // What was found can be knocked at.
     const at = found.find(({ memberName }) => memberName === 'kang');
     const outcome = knock(
-      newcomer.network,
+      newcomer.network.door,
       { node: at?.member ?? '', addresses: at?.addresses ?? [] },
       me('newcomer'),
       { words: () => {}, pending: () => {} },
@@ -356,7 +356,7 @@ describe('a flood of knocks', () => {
     await until(() => knocks.filter(({ seen }) => seen.outcome !== null).length >= 4, 'the surplus was turned away');
     await pause(500);
     expect(Object.keys(mesh.ledger.approvals).length).toBeLessThanOrEqual(8);
-    expect(kang.network.counters().strangers).toBeLessThanOrEqual(16);
+    expect(kang.network.diagnosis.counters().strangers).toBeLessThanOrEqual(16);
     expect(kang.network.connected()).toEqual([other.id]);
     const [again] = crowd;
     if (!again) return;

@@ -11,14 +11,14 @@ const sinceLong = ({ network }: Party, looks: { count: number }): EnrolDoor => (
   self: network.self,
   lookingSince: 0,
   addresses: () => network.addresses(),
-  strangers: () => network.strangers(),
-  strangersChange: (ms) => network.strangersChange(ms),
+  strangers: () => network.door.strangers(),
+  strangersChange: (ms) => network.door.strangersChange(ms),
   lookAround: () => {
     looks.count += 1;
   },
-  onEnrol: (answer) => network.onEnrol(answer),
-  openEnrol: (to, timeoutMs) => network.openEnrol(to, timeoutMs),
-  isOnOwnLan: (address) => network.isOnOwnLan(address),
+  onEnrol: (answer) => network.door.onEnrol(answer),
+  openEnrol: (to, timeoutMs) => network.door.openEnrol(to, timeoutMs),
+  isOnOwnLan: (address) => network.door.isOnOwnLan(address),
 });
 
 const desks: EnrolDesk[] = [];
@@ -30,7 +30,7 @@ afterEach(async () => {
 /** Makes it the one member of a mesh that lets machines of the LAN in, if only it can have it decided. */
 function deskOf(who: Party, outcome: ChangeOutcome): void {
   const desk = new EnrolDesk({
-    door: who.network,
+    door: who.network.door,
     change: async () => outcome,
     meshKey: () => '',
     unseal: (sealed) => sealed,
@@ -57,7 +57,7 @@ describe('a look for meshes', () => {
     const [kang, alone] = [await party('kang'), await party('alone')];
     deskOf(kang, { state: 'refused', because: 'nothing changes here' });
     const founder = await party('founder', { peers: [`127.0.0.1:${kang.network.port}`] });
-    await until(() => founder.network.strangers().length === 1, 'kang is in sight');
+    await until(() => founder.network.door.strangers().length === 1, 'kang is in sight');
     const looks = { count: 0 };
     expect(await findMeshes(sinceLong(founder, looks), 10_000, () => false, 250)).toHaveLength(1);
     expect(await findMeshes(sinceLong(alone, looks), 10_000, () => false, 250)).toEqual([]);
@@ -72,7 +72,7 @@ describe('a knock at a mesh', () => {
     const [kang, newcomer] = [await party('kang'), await party('newcomer')];
     deskOf(kang, { state, because: 'so it is' });
     const outcome = await knock(
-      newcomer.network,
+      newcomer.network.door,
       { node: kang.id, addresses: [`/ip4/127.0.0.1/tcp/${kang.network.port}`] },
       { name: 'newcomer', store: 'store', witness: false, invite: null },
       { words: () => {}, pending: () => {} },

@@ -139,7 +139,6 @@ export class LabMember {
         connected: (node) => member.loop.feed({ kind: 'connected', node }),
         disconnected: (node) => member.loop.feed({ kind: 'disconnected', node }),
         ask: (from, ask) => member.answer(from, ask),
-        stranger: () => {},
       },
     });
     this.#port = this.party.network.port;

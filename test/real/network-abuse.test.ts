@@ -69,7 +69,7 @@ describe('a stranger', () => {
       expect(answer?.heard.byteLength ?? 0, protocol).toBe(0);
     }
     expect(connection.status).toBe('open');
-    expect(a.network.listeners()).not.toContain(stranger.id);
+    expect(a.network.diagnosis.listeners()).not.toContain(stranger.id);
     expect(a.events).toEqual([`connected ${b.id}`]);
     await until(() => connection.status !== 'open', 'it was cut, since it never knocked', 20_000);
     await expectWell(a, b);
@@ -81,8 +81,8 @@ describe('a stranger', () => {
     a.network.setLedger(ledger);
     const crowd = await Promise.all(Array.from({ length: 12 }, () => attacker()));
     await Promise.all(crowd.map((one) => one.connect(a).catch(() => null)));
-    await until(() => (a.network.counters().refusedConnections ?? 0) >= 4, 'the surplus was refused');
-    expect(a.network.counters().strangers).toBeLessThanOrEqual(8);
+    await until(() => (a.network.diagnosis.counters().refusedConnections ?? 0) >= 4, 'the surplus was refused');
+    expect(a.network.diagnosis.counters().strangers).toBeLessThanOrEqual(8);
     b.network.setLedger(ledger);
     await expectWell(a, b);
   });
@@ -90,7 +90,7 @@ describe('a stranger', () => {
   it('says rubbish on the enrol protocol: it is logged, and the agent lives', async () => {
     const [a, b] = [await party('a'), await party('b')];
     await meet([a, b]);
-    a.network.onEnrol(async (channel) => {
+    a.network.door.onEnrol(async (channel) => {
       const said = await channel.next(5000).catch(() => null);
       if (said) channel.send({ kind: 'refused', because: 'not now' });
       channel.close('done');
@@ -108,7 +108,7 @@ describe('a stranger', () => {
       expect(ended, what).toBe(true);
       expect(heard.byteLength, what).toBe(0);
     }
-    expect(a.network.counters().badEnrols).toBe(rubbish.length + more.length);
+    expect(a.network.diagnosis.counters().badEnrols).toBe(rubbish.length + more.length);
     expect(a.log.filter(({ level, event }) => level === 'warn' && event === 'bad-enrol').length).toBe(
       rubbish.length + more.length,
     );
@@ -132,18 +132,20 @@ describe('a stranger', () => {
 describe('a member that sends rubbish', () => {
   it('on the mesh stream: that stream ends with a sentence in the log; the others do not notice', async () => {
     const { a, b, rotten } = await meshWithRotten();
-    const connection = await rotten.connect(a);
+    let connection = await rotten.connect(a);
     for (const [what, bytes] of [...rubbish, ['an ask', frame({ kind: 'jobs' })] as const]) {
-      const before = a.network.counters().badFrames ?? 0;
+      const before = a.network.diagnosis.counters().badFrames ?? 0;
       // Half of it right at the start, half after a proper opening. Too soon after the last one it is not even heard.
       await until(async () => {
+        // A member's connection without a good stream for 12 s is closed, which a busy machine may reach.
+        if (connection.status !== 'open') connection = await rotten.connect(a);
         const stream = await connection.newStream(names.meshStream);
         const { ended } = await throwAt(stream, Buffer.concat([opening, bytes]), 2000);
-        return ended && (a.network.counters().badFrames ?? 0) > before;
+        return ended && (a.network.diagnosis.counters().badFrames ?? 0) > before;
       }, `${what} was found bad`);
     }
     // At least: what came in too soon after the last may have been thrown twice.
-    const bad = a.network.counters().badFrames ?? 0;
+    const bad = a.network.diagnosis.counters().badFrames ?? 0;
     expect(bad).toBeGreaterThanOrEqual(rubbish.length + 1);
     const lines = a.log.filter(({ event }) => event === 'bad-frame');
     expect(lines).toHaveLength(bad);
@@ -169,7 +171,7 @@ describe('a member that sends rubbish', () => {
       await answer;
       await stream.close().catch(() => {});
     }
-    expect(a.network.counters().badAsks).toBeGreaterThan(100);
+    expect(a.network.diagnosis.counters().badAsks).toBeGreaterThan(100);
     await expectWell(a, b);
   });
 
@@ -241,7 +243,7 @@ describe('a member that sends rubbish', () => {
     };
     const before = process.memoryUsage().rss;
     for (let i = 0; i < 200; i++) a.network.send(rotten.id, append);
-    expect(a.network.counters().droppedMessages).toBeGreaterThan(150);
+    expect(a.network.diagnosis.counters().droppedMessages).toBeGreaterThan(150);
     expect(process.memoryUsage().rss - before).toBeLessThan(150 << 20);
     await expectWell(a, b);
   });
@@ -255,13 +257,13 @@ describe('a member that sends rubbish', () => {
       expect(ended, what).toBe(true);
       expect(heard.byteLength, what).toBe(0);
     }
-    expect(a.network.counters().badAsks).toBe(rubbish.length);
+    expect(a.network.diagnosis.counters().badAsks).toBe(rubbish.length);
     expect(await b.network.ask(a.id, { kind: 'log', lines: 1 }, 5000)).toMatchObject({ kind: 'log' });
   });
 
   it('on the gossip stream: reports of the others still arrive', async () => {
     const { a, b, rotten } = await meshWithRotten();
-    await until(() => a.network.listeners().includes(b.id), 'b listens');
+    await until(() => a.network.diagnosis.listeners().includes(b.id), 'b listens');
     const connection = await rotten.connect(a);
     for (const [, bytes] of rubbish) {
       const stream = await connection.newStream(gossipStream).catch(() => null);
@@ -279,7 +281,7 @@ describe('a member that sends rubbish', () => {
       stream.send(answer);
     });
     await rotten.connect(a);
-    await until(() => a.network.connections() === 2, 'it is connected');
+    await until(() => a.network.diagnosis.connections() === 2, 'it is connected');
     const asked = (): Promise<unknown> => a.network.ask(rotten.id, { kind: 'jobs' }, 2000);
     await expect(asked()).rejects.toMatchObject({ code: 'bad-message' });
     answer = Buffer.concat([Buffer.from([0x7f, 0, 0, 0]), Buffer.alloc(100)]);
@@ -315,7 +317,7 @@ describe('evidence', () => {
     const beat = setInterval(() => stream.status === 'open' && stream.send(frame('')), 500);
     await until(() => a.events.includes(`connected ${rotten.id}`), 'its link is open');
     expect(await a.network.probe(rotten.id)).toMatchObject({ result: 'refused' });
-    await until(() => a.network.discoveryProblems().some((one) => one.includes('firewall')), 'doctor says so', 20_000);
+    await until(() => a.network.diagnosis.problems().some((one) => one.includes('firewall')), 'doctor says so', 20_000);
     clearInterval(beat);
     expect(await a.network.probe(rotten.id)).toMatchObject({ result: 'accepted' });
   });

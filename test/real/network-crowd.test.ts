@@ -12,7 +12,7 @@ it('in a crowd of twelve everybody hears everybody, and nobody says its report a
   const meet = async (members: Party[]): Promise<void> => {
     for (const one of members) one.network.setLedger(ledgerOf(members));
     await until(
-      () => members.every(({ network }) => network.listeners().length === members.length - 1),
+      () => members.every(({ network }) => network.diagnosis.listeners().length === members.length - 1),
       'all listen',
       120_000,
     );
@@ -21,7 +21,7 @@ it('in a crowd of twelve everybody hears everybody, and nobody says its report a
   for (const one of all) one.network.publish(reportOf(one, 1));
   await until(() => all.every((one) => heard(one, 1).size === 10), 'all have heard all', 30_000);
 
-  const old = (): number => all.reduce((sum, { network }) => sum + (network.counters().reportsOld ?? 0), 0);
+  const old = (): number => all.reduce((sum, { network }) => sum + (network.diagnosis.counters().reportsOld ?? 0), 0);
   // Streams that have only just been opened are seen to be within a quarter of a second; then all may say theirs again.
   await pause(1000);
   const before = old();

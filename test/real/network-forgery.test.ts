@@ -46,7 +46,7 @@ async function gossipFrame(report: Report, { author, signer, seqno }: Signed): P
 
 it('a member can neither forge the reports of another nor bring back old ones', async () => {
   const { a, b, rotten } = await meshWithRotten();
-  await until(() => a.network.listeners().includes(b.id), 'b listens');
+  await until(() => a.network.diagnosis.listeners().includes(b.id), 'b listens');
   const stream: Stream = await (await rotten.connect(a)).newStream('/meshsub/1.2.0');
   const say = async (report: Report, signed: Signed): Promise<void> => {
     stream.send(await gossipFrame(report, signed));
@@ -65,7 +65,7 @@ it('a member can neither forge the reports of another nor bring back old ones', 
   await say(reportOf(b, 5), { ...genuine, seqno: 5 });
   await say(reportOf(b, 4), { ...genuine, seqno: 4 });
   expect(ofB()).toEqual([5]);
-  expect(a.network.counters().reportsOld).toBe(1);
+  expect(a.network.diagnosis.counters().reportsOld).toBe(1);
 
   b.network.publish(reportOf(b, 8));
   await until(() => ofB().includes(8), 'b is still heard');

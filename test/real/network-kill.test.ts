@@ -44,7 +44,7 @@ describe('an agent that is killed', () => {
     await second.order('ledger', ledger);
     await until(() => a.network.connected().includes(first.node), 'they are connected again');
     expect(await a.network.probe(first.node)).toMatchObject({ result: 'accepted' });
-    expect(a.network.connections()).toBe(1);
+    expect(a.network.diagnosis.connections()).toBe(1);
   });
 
   it('a stopped process (SIGSTOP) is not taken for a dead one: its kernel still accepts', async () => {

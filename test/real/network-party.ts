@@ -39,7 +39,6 @@ export async function party(name: string, more: Partial<NetworkOptions> = {}): P
     disconnected: (node) => made.events.push(`disconnected ${node}`),
     ask: async (_, ask) =>
       ask.kind === 'log' ? { kind: 'log', text: `${name}: ${ask.lines}` } : { kind: 'refused', because: 'not asked' },
-    stranger: (node) => made.events.push(`stranger ${node}`),
     ...more.events,
   };
   made.network = await createNetwork({

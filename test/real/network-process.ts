@@ -50,11 +50,10 @@ const network = await createNetwork({
     connected: (node) => say({ event: 'connected', node }),
     disconnected: (node) => say({ event: 'disconnected', node, at: Date.now() }),
     ask: async () => ({ kind: 'refused', because: 'a test' }),
-    stranger: (node) => say({ event: 'stranger', node }),
   },
 });
 const desk = new EnrolDesk({
-  door: network,
+  door: network.door,
   change: (change) => {
     say({ event: 'change', change });
     return new Promise((resolve) => outcomes.push(resolve));
@@ -71,10 +70,11 @@ const commands: Record<string, (given: never) => unknown> = {
     desk.onLedger(ledger);
   },
   outcome: (outcome: ChangeOutcome) => outcomes.shift()?.(outcome),
-  find: ({ ms, count }: { ms: number; count: number }) => findMeshes(network, ms, (found) => found.length >= count),
+  find: ({ ms, count }: { ms: number; count: number }) =>
+    findMeshes(network.door, ms, (found) => found.length >= count),
   knock: ({ node, addresses, name }: { node: string; addresses: string[]; name: string }) =>
     knock(
-      network,
+      network.door,
       { node, addresses },
       { name, store: name, witness: false, invite: null },
       { words: (words) => say({ event: 'words', words }), pending: () => {} },
@@ -84,7 +84,7 @@ const commands: Record<string, (given: never) => unknown> = {
   connected: () => network.connected(),
   addressOf: (node: string) => network.addressOf(node),
   doctor: (wanted: Wanted) => checkNetwork(wanted),
-  problems: () => network.discoveryProblems(),
+  problems: () => network.diagnosis.problems(),
   stop: async () => {
     desk.close();
     await network.stop();

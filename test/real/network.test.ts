@@ -17,7 +17,7 @@ describe('the network, over real sockets', () => {
     expect(b.messages[0]).toMatchObject({ from: a.id, era: 'era-1' });
     expect(c.messages).toEqual([]);
     await until(
-      () => [a, b, c].every((one) => one.network.connections() === 2),
+      () => [a, b, c].every((one) => one.network.diagnosis.connections() === 2),
       'there is exactly one connection for each pair',
     );
     expect(a.network.addressOf(b.id)).toMatch(/^127\.0\.0\.1:\d+$/);
@@ -49,14 +49,14 @@ describe('the network, over real sockets', () => {
   it('gossips reports: newest only, of members only, never in the name of another', async () => {
     const [a, b, c] = [await party('a'), await party('b'), await party('c')];
     await meet([a, b, c]);
-    await until(() => a.network.listeners().length === 2, 'both listen to gossip');
+    await until(() => a.network.diagnosis.listeners().length === 2, 'both listen to gossip');
     a.network.publish(reportOf(a, 5));
     await until(() => b.reports.length > 0 && c.reports.length > 0, 'the report arrived');
     a.network.publish(reportOf(a, 4));
     a.network.publish(reportOf(a, 6, { node: b.id }));
     a.network.publish(reportOf(a, 6));
     await until(() => [b, c].every(({ reports }) => reports.some(({ report }) => report.seq === 6)), 'seq 6 arrived');
-    await until(() => (b.network.counters().reportsRejected ?? 0) >= 1, 'the false name was rejected');
+    await until(() => (b.network.diagnosis.counters().reportsRejected ?? 0) >= 1, 'the false name was rejected');
     for (const { reports } of [b, c]) {
       expect(reports.every(({ from, report }) => from === a.id && report.node === a.id)).toBe(true);
       expect(reports.map(({ report }) => report.seq)).toEqual([5, 6]);
@@ -113,7 +113,7 @@ describe('the network, over real sockets', () => {
     await until(() => a.network.connected().includes(b.id), 'they are connected again');
     a.network.send(b.id, vote(9));
     await until(() => again.messages.length === 1, 'messages flow again');
-    await until(() => a.network.listeners().includes(b.id), 'gossip flows again');
+    await until(() => a.network.diagnosis.listeners().includes(b.id), 'gossip flows again');
   });
 
   it('makes all connections anew when its machine slept, whoever of a pair dials', async () => {
@@ -146,8 +146,12 @@ describe('the network, over real sockets', () => {
     c.network.send(a.id, vote(1));
     c.network.publish(reportOf(c, 1));
     // It still takes itself for a member, and goes on dialling; it can tell that nobody else does.
-    await until(() => (a.network.counters().refusedStreams ?? 0) > 0, 'c tried to come back and was refused', 30_000);
-    await until(() => c.network.refusedBy().length === 2, 'c knows who refuses it', 30_000);
+    await until(
+      () => (a.network.diagnosis.counters().refusedStreams ?? 0) > 0,
+      'c tried to come back and was refused',
+      30_000,
+    );
+    await until(() => c.network.diagnosis.refusedBy().length === 2, 'c knows who refuses it', 30_000);
     await pause(300);
     expect(a.network.connected()).toEqual([b.id]);
     expect(a.messages.length).toBe(before);
@@ -172,21 +176,29 @@ describe('the network, over real sockets', () => {
   it('all dial all in the same moment: one connection a pair is left, and nobody is deaf to gossip', async () => {
     const all = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => party(name)));
     await meet(all);
-    await until(() => all.every(({ network }) => network.connections() === 4), 'one connection a pair is left', 30_000);
-    await until(() => all.every(({ network }) => network.listeners().length === 4), 'all know all listeners', 30_000);
+    await until(
+      () => all.every(({ network }) => network.diagnosis.connections() === 4),
+      'one connection a pair is left',
+      30_000,
+    );
+    await until(
+      () => all.every(({ network }) => network.diagnosis.listeners().length === 4),
+      'all know all listeners',
+      30_000,
+    );
     for (const one of all) one.network.publish(reportOf(one, 1));
     await until(
       () => all.every(({ reports }) => new Set(reports.map(({ from }) => from)).size === 4),
       'everybody heard everybody',
       30_000,
     );
-    for (const { network } of all) expect(network.refusedBy()).toEqual([]);
+    for (const { network } of all) expect(network.diagnosis.refusedBy()).toEqual([]);
   });
 
   it('finds a mesh by --peer alone', async () => {
     const a = await party('a');
     const b = await party('b', { peers: [`127.0.0.1:${a.network.port}`] });
-    await until(() => b.events.includes(`stranger ${a.id}`), 'b has found a');
+    await until(() => b.network.door.strangers().some(({ node }) => node === a.id), 'b has found a');
     const ledger = ledgerOf([a, b]);
     // Nobody knows any address from the ledger.
     for (const node of Object.values(ledger.nodes)) node.addresses = [];

@@ -212,7 +212,7 @@ describe('a machine that was forgotten', () => {
         expect(answer === null || answer.ended, protocol).toBe(true);
         expect(answer?.heard.byteLength ?? 0, protocol).toBe(0);
       }
-      expect(to.network.network.counters().refusedStreams).toBeGreaterThan(0);
+      expect(to.network.network.diagnosis.counters().refusedStreams).toBeGreaterThan(0);
     }
     await expectUntouched(kept, leader, out, term);
   });

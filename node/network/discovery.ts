@@ -1,0 +1,86 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { AddressBook } from './address-book.ts';
+import type { Dialer } from './dialer.ts';
+import type { Stranger } from './enrol-door.ts';
+import type { Gate } from './gate.ts';
+import { ownInterfaces } from './interfaces.ts';
+import type { Sighting } from './mdns-packets.ts';
+import type { NetworkLog } from './network-log.ts';
+import type { Sightings } from './sightings.ts';
+import { StrangerList } from './stranger-list.ts';
+
+interface DiscoveryOptions {
+  self: NodeId;
+  /** mDNS; null = without. */
+  sightings: Sightings | null;
+  book: AddressBook;
+  gate: Gate;
+  dialer: Dialer;
+  log: NetworkLog;
+  /** What this node says of itself. */
+  own(): string[];
+  meshId(): string | null;
+}
+
+/** Who is in sight: members are dialled where they were seen, strangers are kept for whoever lets them in or asks them. */
+export class Discovery {
+  readonly #options: DiscoveryOptions;
+  readonly #strangers = new StrangerList();
+
+  constructor(options: DiscoveryOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    const { sightings, dialer } = this.#options;
+    sightings?.attend({ seen: (sighting) => this.saw(sighting), moved: () => dialer.moved() });
+    this.announce();
+  }
+
+  stop(): void {
+    this.#options.sightings?.stop();
+  }
+
+  announce(): void {
+    const { sightings, self, own, meshId } = this.#options;
+    sightings?.announce(() => ({ node: self, addresses: own(), mesh: meshId() }));
+  }
+
+  saw({ node, addresses, mesh }: Sighting): void {
+    const { self, book, gate, dialer, log } = this.#options;
+    if (node === self) return;
+    book.sighted(node, addresses, (one) => gate.isMember(one));
+    if (gate.isMember(node)) return dialer.sighted(node);
+    const isNew = this.#strangers.saw(node, mesh, Date.now());
+    if (isNew) log.info({ event: 'node-found', node, addresses }, `another agent was seen: ${node}`);
+  }
+
+  membersChanged(): void {
+    for (const node of this.#options.gate.members) this.#strangers.forget(node);
+  }
+
+  strangers(): Stranger[] {
+    const interfaces = ownInterfaces();
+    const { book } = this.#options;
+    return this.#strangers
+      .recent(Date.now())
+      .map(({ node, mesh }) => ({ node, mesh, addresses: book.toDial(node, interfaces) }));
+  }
+
+  change(ms: number): Promise<void> {
+    return this.#strangers.change(ms);
+  }
+
+  /** Since when the LAN is asked who is there, monotonic ms; infinite when it is not. */
+  get lookingSince(): number {
+    return this.#options.sightings?.askedAt ?? Number.POSITIVE_INFINITY;
+  }
+
+  lookAround(): void {
+    this.#options.sightings?.askAgain();
+  }
+
+  get problem(): string | null {
+    return this.#options.sightings?.problem ?? null;
+  }
+}
