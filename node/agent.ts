@@ -185,7 +185,7 @@ export class Agent {
 
   /** What jobs run by, and what the machine has. Measuring takes its time, half a second on some: nobody waits for it. */
   async #hands(identity: Identity, pause: PauseSwitch): Promise<Hands> {
-    const executors = await openExecutors(this.#options, identity.id, this.#lines, (run, sentence) =>
+    const executors = await openExecutors(this.#options, identity.id, this.#lines, this.#log, (run, sentence) =>
       this.#member?.runs.note(run, sentence),
     );
     const health = await new ExecutorHealth(executors, this.#log, jobNeeds()).begin();

@@ -93,6 +93,8 @@ export interface ExecutorSpec {
   imageUser?: string | null;
   /** As the job has them, tried in order; empty or left out: the executor's own. */
   pullPolicies?: string[];
+  /** Whose job it is, at which GitLab: what one project's login opened is not another's. */
+  project?: string;
   variables: { key: string; value: string; file: boolean }[];
   /** The same once the place is known: expanded, with the runner's own. What a step's environment and files are made of. */
   variablesAt?: (place: { projectDir: string; buildsDir: string }) => ExecutorSpec['variables'];
@@ -123,6 +125,8 @@ export interface Executor {
   gpuProblem?(): Promise<string | null>;
   /** What a run's place has of a disk of this machine (stat's dev); 0 when it lies elsewhere or does not say within seconds. */
   usedBytes?(handle: string, device: number): Promise<number>;
+  /** Gives back what runs left for later ones; called at a slow interval. */
+  tidy?(): Promise<void>;
   prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace>;
   /**
    * Finds what `prepare` made before a restart; null when nothing of it is left. Where that cannot be known now (an engine

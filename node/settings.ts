@@ -37,6 +37,10 @@ export interface JoinOptions {
   dockerHost: string | null;
   /** For docker jobs that name no image; null: they fail. */
   defaultImage: string | null;
+  /** Images that jobs pulled go with less free on the engine's disk; 0: never for that. */
+  imageRoomPercent: number;
+  /** ... and when so long unused; 0: never for that. */
+  imageAgeMs: number;
   labels: string[];
   /** Multiaddrs; empty: the default port on all interfaces. */
   listen: string[];

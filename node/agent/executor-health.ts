@@ -5,6 +5,8 @@ import type { Executor } from '../ports.ts';
 import { gitHere } from '../runs/git-here.ts';
 
 const everyMs = 10_000;
+/** Looks between two clean-ups of what runs left for later ones: 10 min. */
+const tidyEvery = 60;
 
 export type WorkProblem = NonNullable<Measured['workProblems']>[number];
 
@@ -56,13 +58,25 @@ export class ExecutorHealth {
   /** Looks now, and from now on. */
   async begin(): Promise<this> {
     await this.look();
-    this.#timer = setInterval(() => void this.look(), everyMs).unref();
+    let looks = 0;
+    this.#timer = setInterval(() => {
+      void this.look();
+      if (++looks % tidyEvery === 1) void this.#tidy();
+    }, everyMs).unref();
     return this;
   }
 
   /** The agent's next life has one of its own. */
   stop(): void {
     if (this.#timer) clearInterval(this.#timer);
+  }
+
+  async #tidy(): Promise<void> {
+    for (const executor of this.#executors)
+      if (!this.#problems.has(awayCode(executor.kind)))
+        await executor.tidy?.().catch((error: Error) => {
+          this.#log.warn(`${executor.kind}: its clean-up failed: ${error.message}`);
+        });
   }
 
   async #askGpus(executor: Executor): Promise<void> {

@@ -4,6 +4,7 @@ import type { Measured } from '../../protocol/report.ts';
 import type { Lines } from '../cli/lines.ts';
 import { DockerExecutor } from '../executors/docker-executor.ts';
 import { ProcessExecutor } from '../executors/process-executor.ts';
+import type { Log } from '../log.ts';
 import { createMachine, type MachineOptions } from '../machine/machine.ts';
 import type { Executor, Machine } from '../ports.ts';
 import { showBytes } from '../quantities.ts';
@@ -26,6 +27,7 @@ export async function openExecutors(
   options: JoinOptions,
   node: NodeId,
   lines: Lines,
+  log: Pick<Log, 'info' | 'warn'>,
   /** What a job's owner should read in its trace. */
   note: (run: string, sentence: string) => void,
 ): Promise<Executor[]> {
@@ -35,7 +37,16 @@ export async function openExecutors(
   for (const kind of new Set(wanted)) {
     const executor =
       kind === 'docker'
-        ? new DockerExecutor({ node, dockerHost: options.dockerHost, defaultImage: options.defaultImage, note })
+        ? new DockerExecutor({
+            node,
+            dockerHost: options.dockerHost,
+            defaultImage: options.defaultImage,
+            home: options.home,
+            imageRoomPercent: options.imageRoomPercent,
+            imageAgeMs: options.imageAgeMs,
+            log,
+            note,
+          })
         : new ProcessExecutor({ home: options.home, user: options.user, note });
     try {
       lines.ok(kind, await executor.check());

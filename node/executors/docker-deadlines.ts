@@ -23,6 +23,8 @@ const transferMs = 120_000;
 
 export function limitOf({ method, path, file }: Call): number {
   if (file !== undefined || path.startsWith('/images/create')) return transferMs;
+  // A registry is asked by it; layers of many GiB are removed.
+  if (path.startsWith('/distribution/') || (method === 'DELETE' && path.startsWith('/images/'))) return transferMs;
   if (method === 'GET') return path.includes('/archive') ? changeMs : lookMs;
   return /^\/containers\/(?:create|[^/]+\/start)\b/.test(path) ? beginMs : changeMs;
 }

@@ -87,6 +87,10 @@ export const noDocker = (cause: unknown): never => {
   });
 };
 
+/** By a socket or this machine's own address: the engine's disk can be looked at. */
+export const isLocal = (address: string | null): boolean =>
+  address === null || /^unix:|^[a-z]+:\/\/(?:localhost|127\.|\[::1\])/.test(address);
+
 /** Undefined: by DOCKER_HOST, else the usual socket. */
 export function addressOf(address: string | null): Docker.DockerOptions | undefined {
   if (address === null) return undefined;

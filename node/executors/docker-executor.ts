@@ -4,13 +4,15 @@ import { posix } from 'node:path';
 import type Docker from 'dockerode';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
+import type { Log } from '../log.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { containerName, containerOptions, labels } from './docker-container.ts';
 import { withDeadlines } from './docker-deadlines.ts';
 import { containerBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
-import { addressOf, isEngineAway, noDocker, whileAway, withLimit } from './docker-engine.ts';
+import { addressOf, isEngineAway, isLocal, noDocker, whileAway, withLimit } from './docker-engine.ts';
 import { ensureImage } from './docker-image.ts';
+import { DockerImages } from './docker-images.ts';
 import type { DockerRun } from './docker-run.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
@@ -31,6 +33,12 @@ export interface DockerExecutorOptions {
   extraHosts?: string[];
   /** What a job's owner should read in its trace: pulls, variables that no shell can hold. */
   note?: (run: string, sentence: string) => void;
+  /** Where it is kept which images jobs pulled; without it none is ever removed. */
+  home?: string | null;
+  /** See ImageOptions. */
+  imageRoomPercent?: number;
+  imageAgeMs?: number;
+  log?: Pick<Log, 'info' | 'warn'>;
   clock?: Clock;
   /** For tests: what this machine has of NVIDIA's files. */
   exists?: (path: string) => boolean;
@@ -60,11 +68,21 @@ export class DockerExecutor implements Executor {
   #known: ReadonlySet<string> | null = null;
   /** Runs that this process has made or looked for. */
   readonly #own = new Set<string>();
+  readonly #images: DockerImages;
 
   constructor(options: DockerExecutorOptions) {
     this.#options = options;
     this.#address = addressOf(options.dockerHost ?? null);
     this.#clock = options.clock ?? systemClock();
+    this.#images = new DockerImages({
+      home: options.home ?? null,
+      docker: () => this.#docker(),
+      isLocal: isLocal(options.dockerHost ?? process.env.DOCKER_HOST ?? null),
+      roomPercent: options.imageRoomPercent ?? 15,
+      ageMs: options.imageAgeMs ?? 30 * 86_400_000,
+      log: options.log ?? { info: () => undefined, warn: () => undefined },
+      wallMs: this.#clock.wallMs,
+    });
   }
 
   async check(): Promise<string> {
@@ -110,10 +128,12 @@ export class DockerExecutor implements Executor {
   /** Nothing of the job has run before it is prepared, so an engine that goes away meanwhile is waited for. */
   prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
     this.#own.add(spec.run);
-    return whileAway(() => this.#prepare(spec, signal), { signal }).catch((error: unknown) => {
-      this.#own.delete(spec.run);
-      throw error;
-    });
+    return whileAway(() => this.#prepare(spec, signal), { signal })
+      .finally(() => this.#images.release(spec.run))
+      .catch((error: unknown) => {
+        this.#own.delete(spec.run);
+        throw error;
+      });
   }
 
   async #prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
@@ -125,7 +145,10 @@ export class DockerExecutor implements Executor {
       });
     const note = (sentence: string): void => this.#options.note?.(spec.run, sentence);
     const docker = await this.#docker();
-    const [image, network] = await Promise.all([ensureImage(docker, spec, name, note, signal), this.#ensureNetwork()]);
+    const [image, network] = await Promise.all([
+      ensureImage({ docker, images: this.#images, spec, image: name, note, signal }),
+      this.#ensureNetwork(),
+    ]);
     signal.throwIfAborted();
     const paths = jobPaths(spec, '/builds');
     for (const key of jobEnvironment(spec, paths).skipped)
@@ -264,6 +287,10 @@ export class DockerExecutor implements Executor {
     return containerBytes(await this.#docker(), handle, device);
   }
 
+  tidy(): Promise<void> {
+    return this.#images.tidy();
+  }
+
   /** Removes this node's bridge; for `leave`. */
   async removeNetwork(): Promise<void> {
     this.#network = null;
@@ -304,6 +331,7 @@ export class DockerExecutor implements Executor {
       user,
       firstFiles: firstFiles(jobEnvironment(spec, paths), paths, user),
       clock: this.#clock,
+      onRemoved: () => this.#images.tidyAfterRun(),
       onLeft: (id) => this.#removeLater(docker.getContainer(id)),
     });
   }

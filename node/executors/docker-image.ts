@@ -2,6 +2,8 @@ import type Docker from 'dockerode';
 import { z } from 'zod';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { ExecutorSpec } from '../ports.ts';
+import { isEngineAway, withLimit } from './docker-engine.ts';
+import type { DockerImages } from './docker-images.ts';
 
 const registryOf = (image: string): string => {
   const first = image.split('/')[0] as string;
@@ -51,11 +53,12 @@ export function registryLogin(image: string, variables: ExecutorSpec['variables'
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 
-const missing = (image: string, cause: unknown): AutogitError => {
+const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
   const text = sentenceOf(cause);
-  return new AutogitError('image-missing', `image ${image} cannot be pulled: ${text}`, {
+  return new AutogitError('image-missing', `image ${image} cannot be ${hint ? 'used' : 'pulled'}: ${text}`, {
     cause,
-    hint: `make its registry reachable, name another image in the job, or on this machine: docker pull ${image}`,
+    hint:
+      hint ?? `make its registry reachable, name another image in the job, or on this machine: docker pull ${image}`,
   });
 };
 
@@ -106,18 +109,25 @@ const denied = /denied|unauthorized|authentication required|not found|manifest u
 type PullPolicy = 'always' | 'if-not-present' | 'never' | 'latest';
 const policies: readonly string[] = ['always', 'if-not-present', 'never'];
 
+/** A job's question for its image. */
+export interface ImageQuestion {
+  docker: Docker;
+  images: DockerImages;
+  spec: ExecutorSpec;
+  image: string;
+  note: (sentence: string) => void;
+  signal: AbortSignal;
+}
+
 /**
  * The image by the job's pull policies, tried in their order. Without one the registry is asked, as with the official
  * runner, so that `:latest` is what was pushed last; when it cannot be reached the image that is here does, and the trace
- * says so. An image that was made on this machine has no registry to ask. Throws image-missing with the fix.
+ * says so. An image that was made on this machine has no registry to ask. What another project's login brought is given
+ * only when the registry lets this job in, too (security A16). Throws image-missing with the fix. The image stays until
+ * `images.release`.
  */
-export async function ensureImage(
-  docker: Docker,
-  spec: ExecutorSpec,
-  image: string,
-  note: (sentence: string) => void,
-  signal: AbortSignal,
-): Promise<FoundImage> {
+export async function ensureImage(question: ImageQuestion): Promise<FoundImage> {
+  const { spec, image, note, signal } = question;
   if (!/^[a-zA-Z0-9][\w.\-/:@]*$/.test(image))
     throw new AutogitError('image-missing', `${JSON.stringify(image.slice(0, 100))} is no name of an image`, {
       hint: 'correct image: in the job',
@@ -132,7 +142,7 @@ export async function ensureImage(
   let failure: unknown = null;
   for (const policy of order) {
     try {
-      return await imageBy(policy, docker, spec, image, note, signal);
+      return await imageBy(policy, question);
     } catch (error) {
       signal.throwIfAborted();
       if (failure !== null || order.length > 1) note((error as Error).message);
@@ -157,39 +167,81 @@ async function look(docker: Docker, image: string): Promise<ImageHere | null> {
   }
 }
 
-async function imageBy(
-  policy: PullPolicy,
-  docker: Docker,
-  spec: ExecutorSpec,
-  image: string,
-  note: (sentence: string) => void,
-  signal: AbortSignal,
-): Promise<FoundImage> {
-  const here = await look(docker, image);
+/** It is here, but not for this job. */
+const others = (image: string, because: string): AutogitError =>
+  missing(
+    image,
+    new Error(`it is here, but was pulled with the login of another project, and ${because}`),
+    'give the project the right to read it, and its job a login of its own (DOCKER_AUTH_CONFIG, or a registry of its own GitLab)',
+  );
+
+async function imageBy(policy: PullPolicy, question: ImageQuestion): Promise<FoundImage> {
+  const { docker, images, spec, image, note, signal } = question;
+  const here = await images.find(spec.run, () => look(docker, image));
+  const isOthers = here !== null && images.records.rightOf(here.id, image, projectOf(spec)) === 'ask';
   if (policy === 'never') {
-    if (here) return here;
-    throw missing(image, new Error('its pull_policy is never'));
+    if (here && !isOthers) return here;
+    throw isOthers ? others(image, 'its pull_policy is never') : missing(image, new Error('its pull_policy is never'));
   }
-  if (here && policy === 'if-not-present') return here;
   // A digest names its bytes: there is nothing newer.
   const isFixed = here !== null && (!here.hasRegistry || image.includes('@'));
-  if (here && policy === 'latest' && isFixed) return here;
-  note(`Pulling image ${image}`);
+  if (here && (policy === 'if-not-present' || (policy === 'latest' && isFixed))) {
+    if (isOthers) await askRegistry(question, here.id);
+    return here;
+  }
   const isCheck = here !== null && policy === 'latest';
   try {
-    // Without a tag the engine would pull all of them.
-    const whole = /[:@][^/]*$/.test(image) ? image : `${image}:latest`;
-    const limit = isCheck ? AbortSignal.any([signal, AbortSignal.timeout(checkMs)]) : signal;
-    await pull(docker, whole, registryLogin(image, spec.variables), limit);
+    return await pullAndRecord(question, here?.id ?? null, isCheck);
   } catch (cause) {
     signal.throwIfAborted();
-    const because = sentenceOf(cause);
+    const because = cause instanceof Error ? cause.message : String(cause);
     if (!isCheck || denied.test(because)) throw missing(image, cause);
+    if (isOthers && isEngineAway(cause)) throw cause;
+    if (isOthers) throw others(image, `its registry cannot be asked (${because})`);
     note(`The registry of image ${image} cannot be asked (${because}): the image that is here is used`);
     return here;
   }
-  const pulled = await look(docker, image);
-  if (!pulled) throw missing(image, new Error('it is still missing after the pull'));
+}
+
+const projectOf = (spec: ExecutorSpec): string => spec.project ?? '';
+/** Without a tag the engine would pull all of them. */
+const wholeName = (image: string): string => (/[:@][^/]*$/.test(image) ? image : `${image}:latest`);
+
+async function pullAndRecord(question: ImageQuestion, before: string | null, isCheck: boolean): Promise<FoundImage> {
+  const { docker, images, spec, image, note, signal } = question;
+  const name = wholeName(image);
+  const login = registryLogin(image, spec.variables);
+  const limit = isCheck ? AbortSignal.any([signal, AbortSignal.timeout(checkMs)]) : signal;
+  const project = projectOf(spec);
+  const known = await images.ids(docker);
+  note(`Pulling image ${image}`);
+  if (login !== null) images.records.begin(name, project);
+  let pulled: ImageHere | null = null;
+  try {
+    await pull(docker, name, login, limit);
+    pulled = await images.find(spec.run, () => look(docker, image));
+    if (pulled === null) throw new Error('it is still missing after the pull');
+  } finally {
+    if (pulled === null) images.records.failed(name);
+  }
+  const { id } = pulled;
+  images.records.pulled({ id, name, project, hasLogin: login !== null, wasHere: known.has(id), before });
   note(`Pulled image ${image}`);
   return pulled;
+}
+
+/** One question of the engine to the registry, with the job's own login: nothing is pulled. */
+async function askRegistry({ docker, images, spec, image, note }: ImageQuestion, id: string): Promise<void> {
+  note(`Image ${image} was pulled with the login of another project: asking its registry`);
+  const login = registryLogin(image, spec.variables);
+  try {
+    await withLimit(docker.getImage(wholeName(image)).distribution(login ? { authconfig: login } : {}), checkMs);
+  } catch (cause) {
+    const isSilent = cause instanceof Error && cause.message.startsWith('no answer within');
+    // An engine that is away is waited for; not so a registry.
+    if (!isSilent && isEngineAway(cause)) throw cause;
+    const because = isSilent ? 'it does not answer' : sentenceOf(cause);
+    throw others(image, `its registry does not give it to this job (${because})`);
+  }
+  images.records.allow(id, projectOf(spec), login !== null);
 }

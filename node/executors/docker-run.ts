@@ -21,6 +21,7 @@ export interface DockerRun {
   clock: Clock;
   /** As the container was made; for the sentence of a job that wanted more. */
   memoryBytes: number | null;
+  onRemoved(): void;
   /** Called when the container could not be removed: it is tried again until it is gone. */
   onLeft(containerId: string): void;
 }

@@ -191,6 +191,7 @@ export class DockerWorkspace implements Workspace {
       // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
       if (state?.Running) await killContainer(this.#container, this.#cgroup(state.Pid));
       await removeContainer(this.#container);
+      this.#of.onRemoved();
     } catch (cause) {
       await killGroup(this.#group);
       this.#of.onLeft(this.#of.containerId);

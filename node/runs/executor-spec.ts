@@ -20,6 +20,7 @@ export function executorSpec(
     image: imageOf(payload, lookUpIn(jobVariables(payload, nowhere), '')),
     entrypoint: payload.image?.entrypoint ?? null,
     imageUser: payload.image?.executor_opts?.docker?.user || null,
+    project: `${local.url} ${payload.job_info.project_id}`,
     pullPolicies: payload.image?.pull_policy ?? [],
     variables: payloadVariables(payload).variables,
     variablesAt: (place) => jobVariables(payload, factsAt(place)),

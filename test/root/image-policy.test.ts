@@ -1,85 +1,18 @@
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import Docker from 'dockerode';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { ensureImage } from '../../node/executors/docker-image.ts';
 import type { ExecutorSpec, Workspace } from '../../node/ports.ts';
 import { never, runStep, specOf } from '../contract/executor-steps.ts';
+import { imagesOf, OneImageRegistry } from './one-image-registry.ts';
 import { makeTestImages, testImages } from './test-image.ts';
-
-const digest = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-
-/** A registry with one image of one layer, which can be pushed to by `version`, and can refuse. */
-class OneImageRegistry {
-  readonly #server: Server;
-  version = 'one';
-  refusal: string | null = null;
-
-  constructor() {
-    this.#server = createServer((request, answer) => {
-      const path = request.url ?? '';
-      const send = (status: number, type: string, body: Buffer): void => {
-        answer.writeHead(status, {
-          'Content-Type': type,
-          'Content-Length': body.length,
-          'Docker-Content-Digest': digest(body),
-        });
-        answer.end(request.method === 'HEAD' ? undefined : body);
-      };
-      if (path === '/v2/') return send(200, 'application/json', Buffer.from('{}'));
-      const { manifest, config, layer } = this.#image();
-      if (path.includes('/manifests/'))
-        return send(200, 'application/vnd.docker.distribution.manifest.v2+json', manifest);
-      if (path.endsWith(digest(config))) return send(200, 'application/octet-stream', config);
-      if (this.refusal !== null) {
-        const errors = [{ code: 'DENIED', message: this.refusal }];
-        return send(403, 'application/json', Buffer.from(JSON.stringify({ errors })));
-      }
-      return send(200, 'application/octet-stream', layer);
-    });
-  }
-
-  async begin(): Promise<string> {
-    await new Promise<void>((done) => this.#server.listen(0, '127.0.0.1', done));
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  async end(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((done) => this.#server.close(done));
-  }
-
-  #image(): { manifest: Buffer; config: Buffer; layer: Buffer } {
-    const script = 'd=$(mktemp -d); printf %s "$0" >$d/version; tar -c --mtime=@0 --sort=name -C $d version; rm -r $d';
-    const layer = execFileSync('sh', ['-c', script, this.version]);
-    const config = Buffer.from(
-      JSON.stringify({
-        architecture: process.arch === 'x64' ? 'amd64' : process.arch,
-        os: 'linux',
-        config: { Labels: { version: this.version } },
-        rootfs: { type: 'layers', diff_ids: [digest(layer)] },
-      }),
-    );
-    const part = (mediaType: string, bytes: Buffer) => ({ mediaType, size: bytes.length, digest: digest(bytes) });
-    const manifest = Buffer.from(
-      JSON.stringify({
-        schemaVersion: 2,
-        mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
-        config: part('application/vnd.docker.container.image.v1+json', config),
-        layers: [part('application/vnd.docker.image.rootfs.diff.tar', layer)],
-      }),
-    );
-    return { manifest, config, layer };
-  }
-}
 
 describe('a job’s image', () => {
   const registry = new OneImageRegistry();
   const docker = new Docker();
   let address = '';
+  const { images } = imagesOf(docker, null);
   let notes: string[] = [];
   beforeAll(async () => {
     makeTestImages();
@@ -92,7 +25,14 @@ describe('a job’s image', () => {
 
   const versionBy = async (image: string, pullPolicies: string[]): Promise<string> => {
     const spec = specOf('r1', image, { pullPolicies });
-    const found = await ensureImage(docker, spec, image, (sentence) => notes.push(sentence), never);
+    const found = await ensureImage({
+      docker,
+      images,
+      spec,
+      image,
+      note: (sentence) => notes.push(sentence),
+      signal: never,
+    });
     return (await docker.getImage(found.id).inspect()).Config.Labels?.version ?? 'none';
   };
 

@@ -157,6 +157,8 @@ describe('join', () => {
       input: true,
       isNamed: false,
       reserveMemoryBytes: 0,
+      imageRoomPercent: 15,
+      imageAgeMs: 30 * 86_400_000,
       maxRuns: null,
     });
   });
@@ -199,6 +201,7 @@ describe('join', () => {
 
   it.each([
     [{ name: 'Kang!' }, /^name "Kang!"/],
+    [{ imageRoom: '91' }, /^imageRoom "91": a percentage from 0 \(never\) to 90/],
     [{ peers: ['not an address'] }, /^peers/],
     [{ peers: ['kang:70000'] }, /^peers "kang:70000": .*port from 1 to 65535$/],
     [{ peers: ['/ip4/10.0.0.2/tcp/0'] }, /^peers .*port from 1 to 65535$/],

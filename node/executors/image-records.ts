@@ -1,0 +1,188 @@
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { Log } from '../log.ts';
+
+const Name = z.string().max(512);
+const Project = z.string().max(512);
+/** An entry is small, and so many projects share an image only where it should need no login. */
+const most = { names: 64, projects: 1000, images: 10_000 } as const;
+
+const Entry = z.looseObject({
+  /** As the engine shows them: the names by which jobs pulled it. */
+  names: z.array(Name).max(most.names),
+  usedAt: z.number(),
+  /** It came by a job's pull and under a name that was free: it may be removed again. */
+  isOurs: z.boolean(),
+  /** Its registry gave it only to a login: the projects that were let in. Null: to everybody. */
+  projects: z.array(Project).max(most.projects).nullable(),
+});
+type Entry = z.infer<typeof Entry>;
+
+const Records = z.looseObject({
+  v: z.literal(1),
+  images: z.record(z.string().max(256), Entry),
+  /** Names that are being pulled with a login; still there after a crash, when nobody knows what the pull had come to. */
+  pulling: z.record(Name, Project),
+});
+
+export interface Pull {
+  id: string;
+  name: string;
+  project: string;
+  hasLogin: boolean;
+  /** The engine had this image before, whatever its name. */
+  wasHere: boolean;
+  /** What had the name before. */
+  before: string | null;
+}
+
+/** ms: a use is written down no more often. */
+const useEveryMs = 60_000;
+
+/** As the engine shows a name: `docker.io/library/alpine` is `alpine:latest`. */
+export function familiarName(name: string): string {
+  const short = name.replace(/^(?:index\.)?docker\.io\//, '').replace(/^library\/(?=[^/]+$)/, '');
+  if (short.includes('@')) return short.replace(/:[^/:@]*(?=@)/, '');
+  return /:[^/]*$/.test(short) ? short : `${short}:latest`;
+}
+
+/**
+ * Which images of the engine jobs brought, when they were used last, and whom their registry let in (security A16). What
+ * does not stand here is the owner's: it is never removed, and every job may use it. In `images.json` of the home.
+ */
+export class ImageRecords {
+  readonly #file: string | null;
+  readonly #log: Pick<Log, 'warn'>;
+  readonly #now: () => number;
+  readonly #records: z.infer<typeof Records>;
+  #isFailing = false;
+
+  constructor(home: string | null, log: Pick<Log, 'warn'>, now: () => number) {
+    this.#file = home === null ? null : join(home, 'images.json');
+    this.#log = log;
+    this.#now = now;
+    this.#records = this.#read();
+  }
+
+  /** `own`: the project was given it, or it needs no login. `ask`: another project's login brought it. */
+  rightOf(id: string, name: string, project: string): 'own' | 'ask' {
+    const entry = this.#records.images[id];
+    if (entry !== undefined) return entry.projects === null || entry.projects.includes(project) ? 'own' : 'ask';
+    const puller = this.#records.pulling[familiarName(name)];
+    return puller === undefined || puller === project ? 'own' : 'ask';
+  }
+
+  /** Before a pull with a login: an agent that dies meanwhile must not take what it left for the owner's. */
+  begin(name: string, project: string): void {
+    this.#records.pulling[familiarName(name)] = project;
+    this.#write(false);
+  }
+
+  /** The pull brought nothing. */
+  failed(name: string): void {
+    delete this.#records.pulling[familiarName(name)];
+    this.#write(false);
+  }
+
+  pulled({ id, name, project, hasLogin, wasHere, before }: Pull): void {
+    const { images, pulling } = this.#records;
+    const short = familiarName(name);
+    delete pulling[short];
+    const entry = images[id];
+    if (entry !== undefined) {
+      entry.usedAt = this.#now();
+      if (!entry.names.includes(short)) entry.names = [...entry.names, short].slice(-most.names);
+      letIn(entry, project, hasLogin);
+    } else if (!wasHere && Object.keys(images).length < most.images) {
+      // A name that was the owner's goes on being it: without its image it would lead nowhere.
+      const isOurs = before === null || images[before]?.isOurs === true;
+      images[id] = { names: [short], usedAt: this.#now(), isOurs, projects: hasLogin ? [project] : null };
+    }
+    this.#write(entry === undefined && !wasHere);
+  }
+
+  /** The registry let this project in, too. */
+  allow(id: string, project: string, hasLogin: boolean): void {
+    const entry = this.#records.images[id];
+    if (entry === undefined) return;
+    letIn(entry, project, hasLogin);
+    this.#write(false);
+  }
+
+  used(id: string): void {
+    const entry = this.#records.images[id];
+    if (entry === undefined) return;
+    const isNews = this.#now() - entry.usedAt >= useEveryMs;
+    entry.usedAt = this.#now();
+    if (isNews) this.#write(false);
+  }
+
+  /** Those that may be removed, the longest unused first. */
+  removable(): { id: string; names: readonly string[]; usedAt: number }[] {
+    return Object.entries(this.#records.images)
+      .filter(([, { isOurs }]) => isOurs)
+      .map(([id, { names, usedAt }]) => ({ id, names, usedAt }))
+      .sort((a, b) => a.usedAt - b.usedAt);
+  }
+
+  /** Its owner has made it his own, by another name for example. */
+  keep(id: string): void {
+    const entry = this.#records.images[id];
+    if (entry) entry.isOurs = false;
+    this.#write(false);
+  }
+
+  get isEmpty(): boolean {
+    return Object.keys(this.#records.images).length === 0;
+  }
+
+  /** Forgets what the engine has no more, whoever removed it; but not what a pull brings while the engine is asked. */
+  async forgetMissing(ask: () => Promise<ReadonlySet<string>>): Promise<void> {
+    const known = Object.entries(this.#records.images).map(([id, { usedAt }]) => ({ id, usedAt }));
+    const here = await ask();
+    const gone = known.filter(({ id, usedAt }) => !here.has(id) && this.#records.images[id]?.usedAt === usedAt);
+    for (const { id } of gone) delete this.#records.images[id];
+    if (gone.length > 0) this.#write(false);
+  }
+
+  #read(): z.infer<typeof Records> {
+    const none = { v: 1 as const, images: {}, pulling: {} };
+    if (this.#file === null) return none;
+    try {
+      return Records.parse(JSON.parse(readFileSync(this.#file, 'utf8')));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+        this.#log.warn(
+          `${this.#file} cannot be read: images that jobs pulled count as this machine's own, and every job may use them`,
+        );
+      return none;
+    }
+  }
+
+  /** Atomic. What cannot be written now (a full disk) is in memory, and written with the next change. */
+  #write(isSynced: boolean): void {
+    if (this.#file === null) return;
+    const draft = `${this.#file}.new`;
+    try {
+      const file = openSync(draft, 'w', 0o600);
+      try {
+        writeSync(file, JSON.stringify(this.#records));
+        if (isSynced) fsyncSync(file);
+      } finally {
+        closeSync(file);
+      }
+      renameSync(draft, this.#file);
+      this.#isFailing = false;
+    } catch (error) {
+      if (!this.#isFailing) this.#log.warn(`${this.#file} cannot be written: ${(error as Error).message}`);
+      this.#isFailing = true;
+    }
+  }
+}
+
+function letIn(entry: Entry, project: string, hasLogin: boolean): void {
+  if (!hasLogin) entry.projects = null;
+  if (entry.projects !== null && !entry.projects.includes(project))
+    entry.projects = [...entry.projects, project].slice(-most.projects);
+}
