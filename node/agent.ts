@@ -238,6 +238,7 @@ export class Agent {
       member: () => this.#member,
       words: () => this.#words,
       leave: () => this.#leave(),
+      warn: (sentence) => this.#log.warn(sentence),
       others: () => this.#neighbours?.list() ?? [],
     });
     const server = await serveSocket({ path: places(home).socket, api, log: this.#log });

@@ -229,7 +229,8 @@ export interface AgentApi {
     request: { job: number | null; node: string | null; follow: boolean },
     signal: AbortSignal,
   ): AsyncIterable<string>;
-  pause(what: 'gpu' | 'all', forMs: number | null): Promise<string>;
+  /** `now`: what runs here (of `gpu`: on a GPU) ends too, and is run again elsewhere. */
+  pause(what: 'gpu' | 'all', forMs: number | null, now: boolean): Promise<string>;
   resume(what: 'gpu' | 'all'): Promise<string>;
   leave(): Promise<string>;
   /** What `recover` would ask a person: who must be switched off; `refused`: why it would do nothing. */

@@ -295,6 +295,13 @@ const others: Flag[] = [
     help: 'resume by itself after so long',
   },
   { key: 'pause.gpu', name: 'gpu', kind: 'switch', commands: ['pause'], help: 'only GPU work' },
+  {
+    key: 'pause.now',
+    name: 'now',
+    kind: 'switch',
+    commands: ['pause'],
+    help: 'end what runs here too; it runs again elsewhere',
+  },
   { key: 'resume.gpu', name: 'gpu', kind: 'switch', commands: ['resume'], help: 'only GPU work' },
   {
     key: 'recover.force',

@@ -46,7 +46,7 @@ export interface AgentClient {
     signal?: AbortSignal,
   ): AsyncIterable<string>;
   wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
-  pause(what: 'gpu' | 'all', forMs: number | null): Promise<string>;
+  pause(what: 'gpu' | 'all', forMs: number | null, now?: boolean): Promise<string>;
   resume(what: 'gpu' | 'all'): Promise<string>;
   recovery(): Promise<RecoveryAnswer>;
   recover(off: string[]): Promise<ChangeOutcome>;
@@ -116,7 +116,8 @@ export function createClient(home: string): AgentClient {
     gitlabConnect: (asked) => post(ChangeOutcome, '/v1/gitlab/connect', asked),
     logs: (asked, signal) => streamLogs(home, asked, signal),
     wish: (wish) => post(WishAnswer, '/v1/wish', wish),
-    pause: async (what, forMs) => (await post(SaidAnswer, '/v1/pause', { what, forMs })).said,
+    pause: async (what, forMs, now = false) =>
+      (await post(SaidAnswer, '/v1/pause', { what, forMs, ...(now ? { now } : {}) })).said,
     resume: async (what) => (await post(SaidAnswer, '/v1/resume', { what })).said,
     recovery: () => get(RecoveryAnswer, '/v1/recovery'),
     recover: (off) => post(ChangeOutcome, '/v1/recover', { off }),

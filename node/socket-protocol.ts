@@ -73,6 +73,8 @@ export const bodies = {
       .min(1000)
       .max(365 * dayMs)
       .nullable(),
+    /** What runs ends too. Absent where it does not: an agent of before refuses a word that it does not know. */
+    now: z.literal(true).optional(),
   }),
   resume: z.strictObject({ what }),
   recover: z.strictObject({ off: z.array(z.string().min(1).max(64)).max(limits.nodes) }),

@@ -201,8 +201,8 @@ function routes(api: AgentApi): Record<string, Route> {
       send(response, 200, await api.wish(await body(bodies.wish, request)));
     }),
     '/v1/pause': post(async (request, response) => {
-      const { what, forMs } = await body(bodies.pause, request);
-      send(response, 200, { said: await api.pause(what, forMs) });
+      const { what, forMs, now = false } = await body(bodies.pause, request);
+      send(response, 200, { said: await api.pause(what, forMs, now) });
     }),
     '/v1/resume': post(async (request, response) => {
       send(response, 200, { said: await api.resume((await body(bodies.resume, request)).what) });

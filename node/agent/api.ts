@@ -16,6 +16,7 @@ import type { Member } from './member.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
 import { withOwnAttention } from './own-attention.ts';
 import type { PauseSwitch } from './pause.ts';
+import { endForOwner } from './pause-now.ts';
 import { askHolders } from './token-holders.ts';
 import { jobRowsOf, statusOf, whyOf } from './views.ts';
 
@@ -32,6 +33,7 @@ export interface ApiOptions {
   words(): { words: string | null; mesh: string | null };
   /** Hands over and ends the agent; the sentence is for the caller. */
   leave(): Promise<string>;
+  warn(sentence: string): void;
   /** Other meshes of this LAN. */
   others(): readonly OtherMesh[];
 }
@@ -151,10 +153,23 @@ export class LocalApi implements AgentApi {
     else throw new AutogitError('timed-out', `${request.node} did not show its log`);
   }
 
-  async pause(what: 'gpu' | 'all', forMs: number | null): Promise<string> {
+  async pause(what: 'gpu' | 'all', forMs: number | null, now: boolean): Promise<string> {
     const sentence = await this.#options.pause.pause(what, forMs);
     await this.#options.member()?.remeasure();
-    return sentence;
+    const jobs = now ? this.#endForOwner(what) : [];
+    return jobs.length === 0 ? sentence : `${sentence}; ${listedJobs(jobs)}`;
+  }
+
+  #endForOwner(what: 'gpu' | 'all'): number[] {
+    const member = this.#options.member();
+    if (!member) return [];
+    return endForOwner(what, {
+      runs: () => member.runs.runs(),
+      end: (run, because) => member.runs.end(run, because),
+      retry: (job) => this.wish({ wish: 'retry', job, force: false }),
+      warn: (sentence) => this.#options.warn(sentence),
+      isMine: () => this.#options.member() === member,
+    });
   }
 
   async resume(what: 'gpu' | 'all'): Promise<string> {
@@ -240,6 +255,11 @@ export class LocalApi implements AgentApi {
     return entry[0];
   }
 }
+
+const listedJobs = (jobs: readonly number[]): string =>
+  jobs.length === 1
+    ? `job ${jobs[0]} ends now, and runs again elsewhere`
+    : `jobs ${jobs.join(', ')} end now, and run again elsewhere`;
 
 /** host:port that others can use to reach this node. */
 function ownAddress(addresses: readonly string[]): string | null {

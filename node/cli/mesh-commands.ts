@@ -1,7 +1,8 @@
 import { userInfo } from 'node:os';
 import type { Change } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import type { StatusSnapshot } from '../../protocol/status.ts';
+import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
+import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { shown } from '../foreign-text.ts';
 import { parseDuration, showDuration } from '../quantities.ts';
 import type { AgentClient } from '../socket-client.ts';
@@ -153,25 +154,38 @@ export async function pause(context: Context): Promise<number> {
     });
   const agent = await agentOf(context);
   const isGpu = settings.isOn('pause.gpu');
-  const code = await said(context, agent.pause(isGpu ? 'gpu' : 'all', forMs));
-  if (!settings.isOn('json')) for (const line of await stillBusy(agent, isGpu)) context.out.talk(line);
+  const now = settings.isOn('pause.now');
+  const running = settings.isOn('json') && !now ? [] : await runningHere(agent);
+  const usesGpu = ({ tags }: JobRow): boolean => demandOf(tags, 'amd64').gpus > 0;
+  const busy = isGpu ? running.filter(usesGpu) : running;
+  if (now) {
+    for (const row of running) context.out.talk(endWords(row, busy.includes(row)));
+    const prompt = promptOf(context);
+    const question = `End ${busy.length === 1 ? 'this job' : `these ${busy.length} jobs`} now?`;
+    if (busy.length > 0 && hasTerminal(prompt) && !(await confirm(question, true, prompt))) return exit.failed;
+  }
+  const code = await said(context, agent.pause(isGpu ? 'gpu' : 'all', forMs, now));
+  if (!now) for (const row of busy) context.out.talk(goesOnWords(row, isGpu));
   return code;
 }
 
-/** A pause keeps new work away; what runs goes on, and its owner should know what that is. */
-async function stillBusy(agent: AgentClient, isGpu: boolean): Promise<string[]> {
+/** Jobs that this machine has now. */
+async function runningHere(agent: AgentClient): Promise<JobRow[]> {
   if ((await agent.phase()).phase !== 'joined') return [];
-  const { nodes } = (await agent.status()).snapshot;
-  const self = nodes.find((node) => node.self);
-  const held = self?.room?.gpus.filter(({ held }) => held !== undefined && held !== null) ?? [];
-  const rows = (await agent.jobs(false)).filter(({ job }) => self?.runs.includes(job));
-  const busy = isGpu ? rows.filter(({ tags }) => held.length > 0 || tags.some((tag) => gpuTag.test(tag))) : rows;
-  return busy.map(
-    ({ job, name }) =>
-      `# job ${job} (${name}) still ${isGpu ? 'uses a GPU' : 'runs'} here, and goes on to its end; autogit-node cancel ${job} ends it`,
-  );
+  const self = (await agent.status()).snapshot.nodes.find((node) => node.self);
+  return (await agent.jobs(false)).filter(({ job }) => self?.runs.includes(job));
 }
-const gpuTag = /^(gpu|vram|nvidia|cuda|amd$|intel$|rtx|gtx|rx)/;
+
+/** A pause keeps new work away; what runs goes on, and its owner should know what that is. */
+const goesOnWords = ({ job, name }: JobRow, isGpu: boolean): string =>
+  `# job ${job} (${shown(name)}) still ${isGpu ? 'uses a GPU' : 'runs'} here, and goes on to its end   -> autogit-node pause${isGpu ? ' --gpu' : ''} --now`;
+
+function endWords({ job, name, startedAt }: JobRow, ends: boolean): string {
+  const age = startedAt === null ? '' : ` after ${showDuration(Math.max(0, Date.now() - Date.parse(startedAt)))}`;
+  return ends
+    ? `# job ${job} (${shown(name)}) ends${age}, its after_script still runs; then it runs again, elsewhere where it can, else here after resume`
+    : `# job ${job} (${shown(name)}) needs no GPU and goes on`;
+}
 
 export const resume = async (context: Context): Promise<number> =>
   said(context, (await agentOf(context)).resume(context.settings.isOn('resume.gpu') ? 'gpu' : 'all'));

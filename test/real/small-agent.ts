@@ -75,7 +75,8 @@ export class SmallAgent implements AgentApi {
     }
     this.endedLogs += 1;
   }
-  async pause(what: string, forMs: number | null) {
+  async pause(what: string, forMs: number | null, now: boolean) {
+    this.asked.push({ pause: what, now });
     return `paused ${what} ${forMs}`;
   }
   async resume(what: string) {

@@ -142,6 +142,7 @@ describe('the client', () => {
     });
     expect(await client.invite(60_000)).toEqual({ code: 'CODE', expiresAt: 60_000 });
     expect(await client.pause('gpu', 7_200_000)).toBe('paused gpu 7200000');
+    expect(await client.pause('all', null, true)).toBe('paused all null');
     expect(await client.resume('all')).toBe('resumed all');
     const connect = { url: 'http://gitlab:8080', token: 'glpat-x', runnerTokens: [{ tags: ['gpu'], token: 'glrt-x' }] };
     expect(await client.gitlabConnect(connect)).toMatchObject({ state: 'done' });
@@ -149,7 +150,11 @@ describe('the client', () => {
     expect(await client.recover(['kang'])).toEqual({ state: 'done', because: 'alone now' });
     expect(await client.leave()).toBe('left');
     const drain = { kind: 'drain', node: 'kang', drained: true };
-    expect(api.asked).toEqual([{ jobs: true }, wish, drain, connect, { recover: ['kang'] }]);
+    const pauses = [
+      { pause: 'gpu', now: false },
+      { pause: 'all', now: true },
+    ];
+    expect(api.asked).toEqual([{ jobs: true }, wish, drain, ...pauses, connect, { recover: ['kang'] }]);
     expect(said).toEqual([]);
   });
 

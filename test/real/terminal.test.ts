@@ -64,6 +64,62 @@ describe('the token at a terminal', () => {
   });
 });
 
+describe('pause --gpu --now at a terminal', () => {
+  const row = (job: number, name: string, tags: string[]) => ({
+    job,
+    name,
+    tags,
+    project: 'lab/vision',
+    ref: 'main',
+    state: 'running',
+    node: 'kang',
+    attempt: 1,
+    queuedAt: null,
+    startedAt: new Date(Date.now() - 3 * 3_600_000).toISOString(),
+    finishedAt: null,
+    exitCode: null,
+    because: '',
+  });
+  beforeAll(() => {
+    const status = agent.status.bind(agent);
+    const self = { node: 'kang', id: 'kang', self: true, state: 'ready', voter: true, runs: [16, 17], labels: [] };
+    const nothing = { version: null, address: null, lastHeardMs: 0, arch: null, os: null, capacity: null, room: null };
+    const nodes = [{ ...self, ...nothing, owner: null, because: null }];
+    agent.status = () => ({ ...status(), nodes: nodes as never });
+    agent.jobs = async () =>
+      [row(16, 'train', ['vram-20g']), row(17, 'lint', []), row(18, 'elsewhere', ['gpu'])] as never[];
+    agent.asked = [];
+  });
+
+  it('says what ends and what goes on before it asks; n leaves everything as it is', async () => {
+    const screen = typing('pause', '--gpu', '--now');
+    await screen.until(/End this job now\? \[Y\/n\] $/);
+    expect(screen.text).toMatch(
+      /# job 16 \(train\) ends after 3\.?0? h, its after_script still runs; then it runs again, elsewhere/,
+    );
+    expect(screen.text).toContain('# job 17 (lint) needs no GPU and goes on');
+    expect(screen.text).not.toContain('elsewhere)');
+    screen.type('n\r');
+    expect(await screen.ended).toBe(1);
+    expect(agent.asked).toEqual([]);
+  });
+
+  it('ends them on Enter; without --now they are named, with what ends them', async () => {
+    const screen = typing('pause', '--gpu', '--now');
+    await screen.until(/End this job now\? \[Y\/n\] $/);
+    screen.type('\r');
+    expect(await screen.ended).toBe(0);
+    expect(agent.asked).toEqual([{ pause: 'gpu', now: true }]);
+    const named = typing('pause', '--gpu');
+    expect(await named.ended).toBe(0);
+    expect(named.text).toMatch(
+      /# job 16 \(train\) still uses a GPU here, and goes on to its end +-> autogit-node pause --gpu --now/,
+    );
+    expect(named.text).not.toContain('job 17');
+    expect(agent.asked.at(-1)).toEqual({ pause: 'gpu', now: false });
+  });
+});
+
 describe('a live screen', () => {
   it.each([
     ['q', 0],

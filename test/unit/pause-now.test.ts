@@ -1,0 +1,97 @@
+import { describe, expect, it } from 'vitest';
+import { endForOwner, ownerWants, type PauseNowTools } from '../../node/agent/pause-now.ts';
+import type { Run } from '../../protocol/ledger.ts';
+import { labRun as runOf } from './jobs-lab-machines.ts';
+
+const labRun = (over: Partial<Run> & { run: string }): Run => runOf({ node: 'kang', ...over });
+
+/** Runs that do at once what they are told, as far as a test lets them. */
+class Desk implements PauseNowTools {
+  list: Run[];
+  ended: string[] = [];
+  retried: number[] = [];
+  warned: string[] = [];
+  refusal: Error | null = null;
+  mine = true;
+  constructor(...list: Run[]) {
+    this.list = list;
+  }
+  runs = (): Run[] => this.list;
+  end = (run: string): void => void this.ended.push(run);
+  retry = async (job: number): Promise<void> => {
+    this.retried.push(job);
+    if (this.refusal) throw this.refusal;
+  };
+  warn = (sentence: string): void => void this.warned.push(sentence);
+  isMine = (): boolean => this.mine;
+  change(run: string, over: Partial<Run>): void {
+    this.list = this.list.map((one) => (one.run === run ? { ...one, ...over } : one));
+  }
+}
+const result = (because: string, state: 'failed' | 'success' = 'failed') => ({
+  state,
+  exitCode: null,
+  reason: null,
+  because,
+});
+const failed = result(ownerWants('gpu'));
+const onGpu = (run: string, job: number): Run => labRun({ run, job, state: 'running', gpus: ['GPU-1'] });
+const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 500));
+
+describe('pause --gpu --now', () => {
+  it('ends what is on a GPU and nothing else, and runs it again once GitLab knows that it failed', async () => {
+    const desk = new Desk(onGpu('a', 1), labRun({ run: 'b', job: 2, state: 'running', gpus: [] }));
+    expect(endForOwner('gpu', desk)).toEqual([1]);
+    expect(desk.ended).toEqual(['a']);
+    desk.change('a', { state: 'finished', result: failed });
+    await soon();
+    expect(desk.retried).toEqual([]);
+    desk.change('a', { state: 'delivered' });
+    await soon();
+    expect(desk.retried).toEqual([1]);
+    expect(desk.ended).toEqual(['a']);
+    desk.mine = false;
+  });
+
+  it('without --gpu ends all; one that begins a moment later too, since GitLab had given it away before', async () => {
+    const desk = new Desk(labRun({ run: 'b', job: 2, state: 'running', gpus: [] }));
+    expect(endForOwner('all', desk)).toEqual([2]);
+    desk.list = [...desk.list, labRun({ run: 'c', job: 3, state: 'taken' })];
+    await soon();
+    expect(desk.ended).toEqual(['b', 'c']);
+    desk.mine = false;
+  });
+
+  it.each([
+    [
+      'its script had passed just before',
+      { state: 'delivered' as const, result: result('the script passed', 'success') },
+    ],
+    ['a person canceled it', { state: 'delivered' as const, result: result('canceled at GitLab') }],
+    ['GitLab disowned it', { state: 'discarded' as const, result: failed }],
+    ['the mesh gave it up', { state: 'lost' as const, result: null }],
+  ])('runs nothing again when %s', async (_, end) => {
+    const desk = new Desk(onGpu('a', 1));
+    endForOwner('gpu', desk);
+    desk.change('a', end);
+    await soon();
+    expect([desk.retried, desk.warned]).toEqual([[], []]);
+    desk.mine = false;
+  });
+
+  it("says when it cannot be run again, but not when the job's own retry was sooner", async () => {
+    for (const [sentence, warned] of [
+      ['job 1 (train) was tried again already', 0],
+      ['no GitLab with an admin token is connected to this mesh', 1],
+    ] as const) {
+      const desk = new Desk(onGpu('a', 1));
+      desk.refusal = new Error(sentence);
+      endForOwner('gpu', desk);
+      desk.change('a', { state: 'delivered', result: failed });
+      await soon();
+      expect(desk.warned).toHaveLength(warned);
+      expect(desk.retried).toEqual([1]);
+      desk.mine = false;
+    }
+  });
+});
