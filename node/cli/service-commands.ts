@@ -18,11 +18,12 @@ import { execCleanly } from '../clean-spawn.ts';
 import { serviceGroup, systemHome, userHome } from '../home.ts';
 import { recallJoin } from '../join-memory.ts';
 import { version } from '../version.ts';
+import { changeableHere, makeProgramFolder } from './changeable-path.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 import { chooseJobUser, serviceConfig, writeFlags } from './service-config.ts';
 import { copyProgram, unitText, writeUnit } from './service-files.ts';
-import { changeableBy, endAgent, jobsWereRoot, moveHome, systemHomes, unfinishedRuns } from './service-home.ts';
+import { endAgent, jobsWereRoot, moveHome, systemHomes, unfinishedRuns } from './service-home.ts';
 
 const run = execCleanly;
 const unit = 'autogit-node.service';
@@ -97,10 +98,10 @@ async function makeGroup({ out }: Context): Promise<void> {
   }
 }
 
-/** Root must not run what somebody else may change: such a Node.js is copied beside the program. */
+/** A service must not run what others may change: such a Node.js is copied beside the program. */
 function nodeFor(scope: Scope, { out }: Context): string {
   const node = realpathSync(process.execPath);
-  const changeable = scope.isSystem ? changeableBy(node) : null;
+  const changeable = changeableHere(node);
   if (changeable === null) return node;
   const copy = join(scope.program, 'bin', 'node');
   mkdirSync(join(scope.program, 'bin'), { recursive: true, mode: 0o755 });
@@ -135,6 +136,7 @@ async function takeOver(context: Context, scope: Scope): Promise<{ home: string;
 export async function install(context: Context): Promise<number> {
   const scope = scopeOf(context);
   requireSystemd(scope);
+  makeProgramFolder(dirname(scope.program));
   const bin = copyProgram(scope.program);
   const node = nodeFor(scope, context);
   if (scope.isSystem) await makeGroup(context);

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AutogitError } from '../../protocol/errors.ts';
+import { closeToOthers } from './changeable-path.ts';
 
 /** The folder of the package that this code runs from: it has package.json, dist and deploy. */
 export function packageFolder(from: string = fileURLToPath(import.meta.url)): string {
@@ -43,6 +44,7 @@ export function copyProgram(target: string): string {
     cpSync(join(source, part), join(draft, part), { recursive: true });
   for (const [name, folder] of dependencies(source))
     cpSync(folder, join(draft, 'node_modules', name), { recursive: true, dereference: true });
+  closeToOthers(draft);
   rmSync(target, { recursive: true, force: true });
   renameSync(draft, target);
   return join(target, 'dist', 'autogit-node.cjs');
@@ -61,12 +63,16 @@ export function unitText(places: {
     if (/[\s"'\\%$]/.test(value.replace(/^ --config /, '')))
       throw new AutogitError('bad-flag', `systemd cannot take this ${name}: ${value}`);
   const template = readFileSync(join(packageFolder(), 'deploy', 'autogit-node.service'), 'utf8');
-  return template
-    .replaceAll('@NODE@', places.node)
-    .replaceAll('@BIN@', places.bin)
-    .replaceAll('@HOME@', places.home)
-    .replaceAll('@CONFIG@', places.config ?? '')
-    .replaceAll('@TARGET@', places.target);
+  return (
+    template
+      // Only root's systemd may take capabilities away.
+      .replaceAll('@SYSTEM@', places.target === 'multi-user.target' ? '' : '# a system service only: ')
+      .replaceAll('@NODE@', places.node)
+      .replaceAll('@BIN@', places.bin)
+      .replaceAll('@HOME@', places.home)
+      .replaceAll('@CONFIG@', places.config ?? '')
+      .replaceAll('@TARGET@', places.target)
+  );
 }
 
 export function writeUnit(file: string, text: string): void {

@@ -108,16 +108,6 @@ function own(path: string): void {
   if (found.isDirectory()) for (const name of readdirSync(path)) own(join(path, name));
 }
 
-/** The first of a file and its folders that somebody else than root may change; null when there is none. */
-export function changeableBy(path: string): { path: string; uid: number } | null {
-  for (let at = path; ; at = dirname(at)) {
-    const { uid, mode } = statSync(at);
-    const isSticky = (mode & 0o1000) !== 0;
-    if (uid !== 0 || ((mode & 0o022) !== 0 && !isSticky)) return { path: at, uid };
-    if (at === dirname(at)) return null;
-  }
-}
-
 /** Whether the agent of this home ran its process jobs as root: it was root's, and nobody had said another user. */
 export function jobsWereRoot(home: string): boolean {
   const { store } = places(home);

@@ -206,4 +206,19 @@ describe('service install, as root', () => {
     );
     expect(existsSync(mine) && readFileSync(mine).length).toBe(readFileSync(process.execPath).length);
   }, 60_000);
+
+  it('puts no program of root where others may change it, and says the fix', () => {
+    const opt = (command: string) => spawnSync('nsenter', [...inside(), 'sh', '-c', command], { encoding: 'utf8' });
+    opt('chown 12345:12345 /opt && chmod 775 /opt');
+    const { code, stderr } = cli('service', 'install');
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(
+        /^error: \/opt can be changed by others \(uid 12345, mode 775\).*\nfix: chown 0 \/opt && chmod go-w \/opt$/m,
+      ),
+    ]);
+    expect(opt('ls -A /opt/autogit-node /etc/systemd/system').stdout).not.toMatch(/dist|service/);
+    opt(/fix: (.*)$/m.exec(stderr)?.[1] ?? 'false');
+    expect(cli('service', 'install').code).toBe(0);
+  }, 60_000);
 });
