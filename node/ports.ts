@@ -222,6 +222,8 @@ export interface AgentApi {
     token: string | null;
     runnerTokens: { tags: string[]; token: string }[];
   }): Promise<ChangeOutcome>;
+  /** Begins it: jobs end, runners go, then the token. `now`: jobs are given up; `force`: GitLab is not waited for. */
+  gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome>;
   /** What a person wants of one job, done at GitLab; `next`: the job that runs in its place. Throws with the fix. */
   wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
   /** A job's trace, or this agent's (or another node's) log; follows until the job ends or the signal aborts. */

@@ -27,4 +27,18 @@ export const gitlabFlags: readonly Flag[] = [
     commands: ['gitlab connect'],
     help: 'tags of the runner token before it',
   },
+  {
+    key: 'gitlab.now',
+    name: 'now',
+    kind: 'switch',
+    commands: ['gitlab disconnect'],
+    help: 'jobs that run are given up, not waited for',
+  },
+  {
+    key: 'gitlab.force',
+    name: 'force',
+    kind: 'switch',
+    commands: ['gitlab disconnect'],
+    help: 'GitLab is not waited for: runners that it does not delete are named and left',
+  },
 ];

@@ -45,6 +45,7 @@ export interface AgentClient {
     request: { job: number | null; node: string | null; follow: boolean },
     signal?: AbortSignal,
   ): AsyncIterable<string>;
+  gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome>;
   wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
   pause(what: 'gpu' | 'all', forMs: number | null, now?: boolean): Promise<string>;
   resume(what: 'gpu' | 'all'): Promise<string>;
@@ -115,6 +116,7 @@ export function createClient(home: string): AgentClient {
     invite: (ttlMs) => post(InviteAnswer, '/v1/invite', { ttlMs }),
     gitlabConnect: (asked) => post(ChangeOutcome, '/v1/gitlab/connect', asked),
     logs: (asked, signal) => streamLogs(home, asked, signal),
+    gitlabDisconnect: (asked) => post(ChangeOutcome, '/v1/gitlab/disconnect', asked),
     wish: (wish) => post(WishAnswer, '/v1/wish', wish),
     pause: async (what, forMs, now = false) =>
       (await post(SaidAnswer, '/v1/pause', { what, forMs, ...(now ? { now } : {}) })).said,

@@ -66,6 +66,7 @@ export const bodies = {
       )
       .max(limits.classes),
   }),
+  gitlabDisconnect: z.strictObject({ now: z.boolean(), force: z.boolean() }),
   pause: z.strictObject({
     what,
     forMs: z

@@ -197,6 +197,9 @@ function routes(api: AgentApi): Record<string, Route> {
     '/v1/gitlab/connect': post(async (request, response) => {
       send(response, 200, await api.gitlabConnect(await body(bodies.gitlabConnect, request)));
     }),
+    '/v1/gitlab/disconnect': post(async (request, response) => {
+      send(response, 200, await api.gitlabDisconnect(await body(bodies.gitlabDisconnect, request)));
+    }),
     '/v1/wish': post(async (request, response) => {
       send(response, 200, await api.wish(await body(bodies.wish, request)));
     }),

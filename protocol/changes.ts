@@ -50,6 +50,7 @@ export const Change = z.discriminatedUnion('kind', [
       .array(z.object({ tags: z.array(z.string().max(limits.tagChars)).max(limits.tagsPerJob), token: Sealed }))
       .max(limits.classes),
   }),
+  z.object({ kind: z.literal('disconnect-gitlab'), now: z.boolean(), force: z.boolean() }),
   /** A voter seals anew: GitLab's token for those who vote now, or what a removed machine knew, changed. */
   z.object({
     kind: z.literal('reseal'),

@@ -34,7 +34,7 @@ export const Recovery = z.looseObject({
 export type Recovery = z.infer<typeof Recovery>;
 
 /** What a node says of itself that it can read: new forms of data are used when all who must read them can. */
-export const abilities = ['envelopes'] as const;
+export const abilities = ['envelopes', 'disconnect'] as const;
 
 export const LedgerNode = z.looseObject({
   name: NodeName,
@@ -158,6 +158,21 @@ export type Settings = z.infer<typeof Settings>;
 export const silentMs = { least: 3000, most: 600_000 } as const;
 export const defaultSettings: Settings = { retryLost: false, defaultArch: 'amd64', graceMs: 120_000 };
 
+/**
+ * A person wants GitLab disconnected: no job is taken any more, those that run end first, then the mesh's runners are
+ * deleted there, then all of it is forgotten.
+ */
+export const Leaving = z.looseObject({
+  since: WallMs,
+  /** Jobs that run are given up instead. */
+  now: z.boolean(),
+  /** GitLab is not waited for. */
+  force: z.boolean(),
+  /** The end of the sealed token that it was said of: for a GitLab that was connected since, it says nothing. */
+  of: z.string().max(16),
+});
+export type Leaving = z.infer<typeof Leaving>;
+
 export const LedgerGitlab = z.looseObject({
   mode: z.enum(['none', 'connected', 'hosted']),
   url: z.string().max(2048).nullable(),
@@ -166,6 +181,8 @@ export const LedgerGitlab = z.looseObject({
   host: NodeId.nullable(),
   epoch: z.int().nonnegative(),
   instance: z.string().max(128).nullable(),
+  /** Absent unless it is being disconnected. */
+  leaving: Leaving.optional(),
 });
 export type LedgerGitlab = z.infer<typeof LedgerGitlab>;
 

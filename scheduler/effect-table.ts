@@ -48,6 +48,12 @@ export const effectTable = {
     unanswered: 'the job stays failed; it looks before it retries',
   },
   'rescue-job': { by: 'gitlab', answers: ['job-rescued'], again: true, unanswered: 'again after rescueAgainMs' },
+  'remove-runners': {
+    by: 'gitlab',
+    answers: ['runners-removed'],
+    again: true,
+    unanswered: 'again after removeLimitMs',
+  },
   'compare-runs': { by: 'gitlab', answers: ['runs-compared'], again: true, unanswered: 'again after compareEveryMs' },
   'take-job': {
     by: 'runs',

@@ -64,6 +64,8 @@ export type Effect =
    * retry it where `retry` says so. Looks before each of them, so it goes on where another leader stopped.
    */
   | { kind: 'rescue-job'; projectId: number; job: number; retry: boolean; because: string }
+  /** Delete every runner that this mesh made at GitLab, as long as the ledger still says so of the connection `of`. */
+  | { kind: 'remove-runners'; of: string }
   | { kind: 'compare-runs'; runners: number[] }
   /** Somebody cancels this run at GitLab: ask there now, its script may say nothing for long. */
   | { kind: 'hint-run'; run: string }

@@ -69,6 +69,8 @@ export type Happened =
   | { kind: 'runner-created'; class: string; nonce: string; runner: number; token: Sealed }
   | { kind: 'runner-failed'; class: string; nonce: string; because: string }
   | { kind: 'runner-deleted'; class: string }
+  /** Answer to `remove-runners`. `left`: those that are still there, as far as they are known; `because`: null when none is. */
+  | { kind: 'runners-removed'; removed: number; left: readonly number[]; because: string | null }
   /** Answer to `check-runner`, with the token that was asked about. `unclear`: GitLab did not say. */
   | {
       kind: 'runner-checked';

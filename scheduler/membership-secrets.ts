@@ -1,6 +1,7 @@
 import type { Change } from '../protocol/changes.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger, LedgerSecrets } from '../protocol/ledger.ts';
+import { leavingOf, markOf } from './disconnecting.ts';
 import { without } from './membership-names.ts';
 
 const none: LedgerSecrets = { wanted: 0, admin: 0, keys: [] };
@@ -23,7 +24,9 @@ export function reseal(ledger: Ledger, { token, key, runner }: Change & { kind: 
   if (token && next.gitlab.token === token.was) {
     const { secrets } = next;
     const admin = token.epoch === null || !secrets ? {} : { secrets: { ...secrets, admin: token.epoch } };
-    next = { ...next, gitlab: { ...next.gitlab, token: token.now }, ...admin };
+    const leaving = leavingOf(next);
+    const said = leaving ? { leaving: { ...leaving, of: markOf(token.now) } } : {};
+    next = { ...next, gitlab: { ...next.gitlab, token: token.now, ...said }, ...admin };
   }
   if (key) next = withKey(next, key);
   if (runner) next = withRunnerToken(next, runner);

@@ -36,6 +36,10 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
       return `${change.key} is ${change.value}${already}`;
     case 'reseal':
       return `the secrets are sealed anew${already}`;
+    case 'disconnect-gitlab':
+      return before.gitlab.mode === 'none'
+        ? 'no GitLab is connected'
+        : `GitLab at ${before.gitlab.url} is being disconnected${already}`;
     case 'connect-gitlab':
       return `GitLab at ${change.url} is connected${already}`;
   }

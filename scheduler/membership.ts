@@ -3,6 +3,7 @@ import type { NodeId } from '../protocol/ids.ts';
 import { classKey } from '../protocol/ids.ts';
 import { type Ledger, type LedgerNode, silentMs } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
+import { disconnect } from './disconnecting.ts';
 import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
 import { find, freeName, mapNode, noNode, without } from './membership-names.ts';
@@ -42,6 +43,8 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
       return set(ledger, change.key, change.value);
     case 'connect-gitlab':
       return connectGitlab(ledger, change, wallMs);
+    case 'disconnect-gitlab':
+      return disconnect(ledger, change, wallMs);
     case 'reseal':
       return reseal(ledger, change);
   }
@@ -187,6 +190,7 @@ function connectGitlab(ledger: Ledger, change: Change & { kind: 'connect-gitlab'
   if (Object.keys(classes).length > limits.classes)
     return { refused: `more than ${limits.classes} sets of tags: give fewer runner tokens` };
   const { url, token, instance } = change;
-  const gitlab = { ...ledger.gitlab, mode: 'connected' as const, url, token, instance };
+  const { leaving: _void, ...before } = ledger.gitlab;
+  const gitlab = { ...before, mode: 'connected' as const, url, token, instance };
   return { ...ledger, classes, gitlab, ...tokenIsNew(ledger) };
 }

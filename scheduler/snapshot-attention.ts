@@ -7,6 +7,7 @@ import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
 import { listed, span } from './jobs/words.ts';
 import { secretsDue } from './secrets-due.ts';
+import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
 import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
 
@@ -35,6 +36,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...actLines(view, ledger),
     ...secretLines(ledger),
     ...frozenLines(view),
+    ...leavingLines(view, ledger),
     ...gitlabLines(view, ledger),
     ...classLines(ledger),
     ...waitingLines(ledger),

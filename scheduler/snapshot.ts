@@ -4,6 +4,7 @@ import { rfc3339, utcDay } from './jobs/civil-time.ts';
 import { isOpen } from './jobs/jobs-state.ts';
 import { waitingJobs } from './jobs/queue.ts';
 import { attentionOf } from './snapshot-attention.ts';
+import { leavingLines } from './snapshot-leaving.ts';
 import { nodeRows } from './snapshot-nodes.ts';
 import { quorumOf } from './snapshot-quorum.ts';
 import { nodeName, shortAddress, type ViewInput } from './snapshot-view.ts';
@@ -67,7 +68,7 @@ function gitlabView(view: ViewInput, ledger: Ledger | null): StatusSnapshot['git
     version: null,
     lastBackup: null,
     forecast: null,
-    flag: null,
+    flag: (ledger && leavingLines(view, ledger)[0]?.sentence) ?? null,
   };
 }
 

@@ -6,6 +6,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { type defaultSettings, type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import { whyNotDisconnect } from '../../scheduler/disconnecting.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import { notApproved } from '../not-approved.ts';
@@ -125,6 +126,13 @@ export class LocalApi implements AgentApi {
       instance,
       runnerTokens: request.runnerTokens.map(({ tags, token }) => ({ tags, token: box.seal(token) })),
     });
+  }
+
+  async gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome> {
+    // Before it is asked of a leader that may not know such a change.
+    const refused = whyNotDisconnect(this.#ledger());
+    if (refused !== null) return { state: 'refused', because: refused };
+    return this.change({ kind: 'disconnect-gitlab', ...request });
   }
 
   async wish(wish: JobWish): Promise<{ said: string; next: number | null }> {

@@ -3,6 +3,7 @@ import { failRun, verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import { leavingOf } from '../../scheduler/disconnecting.ts';
 import type { EffectBy, HandlersOf } from '../../scheduler/effect-table.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
@@ -75,6 +76,7 @@ export class GitlabDesk {
       'fail-run': doing((effect) => this.#failRun(effect)),
       'retry-job': doing((effect) => this.#retry(effect)),
       'rescue-job': doing((effect) => this.#rescue(effect)),
+      'remove-runners': doing((effect) => this.#removeRunners(effect)),
       'compare-runs': doing((effect) => this.#compareRuns(effect)),
     };
   }
@@ -82,8 +84,10 @@ export class GitlabDesk {
   /** The admin API of the connected GitLab. Throws `no-gitlab` when there is none. */
   admin(): GitlabAdmin {
     const gitlab = this.#options.ledger()?.gitlab;
-    if (!gitlab?.url || !gitlab.token)
+    if (!gitlab?.url || !gitlab.token) {
+      this.#admin = null;
       throw new AutogitError('no-gitlab', 'no GitLab with an admin token is connected to this mesh');
+    }
     const key = `${gitlab.url} ${gitlab.token}`;
     if (this.#admin?.key !== key) {
       const token = this.#options.unseal(gitlab.token);
@@ -187,6 +191,35 @@ export class GitlabDesk {
       if (now - since < strayGraceMs || (await admin.runningJobs(id)).length > 0) continue;
       await admin.deleteRunner(id);
       this.#options.warn(`removed runner ${id} from GitLab: no class of this mesh knows it`);
+    }
+  }
+
+  /**
+   * Every runner whose description names this mesh, half-made ones too. Before each the ledger is asked again: should GitLab
+   * be connected anew meanwhile, its new runners stay (SAFETY J6).
+   */
+  async #removeRunners({ of }: EffectOf<'remove-runners'>): Promise<void> {
+    const isMeant = (): boolean => leavingOf(this.#options.ledger())?.of === of;
+    let left: number[] = [];
+    let removed = 0;
+    try {
+      const admin = this.admin();
+      const ours = await admin.listOurRunners(`autogit ${this.#options.ledger()?.mesh.id} `);
+      left = ours.map(({ id }) => id);
+      // A job that GitLab gave to nobody would run there for ever: it is found and ended first (SAFETY J3).
+      const running = left.flatMap((id) => [admin.runningJobs(id), admin.runningJobs(id, 'canceling')]);
+      const busy = (await Promise.all(running)).flat().map(({ job }) => job);
+      if (busy.length > 0 && leavingOf(this.#options.ledger())?.force !== true)
+        throw new AutogitError('gitlab-answer', `GitLab still says that ${busy.slice(0, 5).join(', ')} runs here`);
+      for (const { id } of ours) {
+        if (!isMeant()) return;
+        await admin.deleteRunner(id);
+        removed += 1;
+        left = left.filter((one) => one !== id);
+      }
+      this.#options.feed({ kind: 'runners-removed', removed, left, because: null });
+    } catch (error) {
+      this.#options.feed({ kind: 'runners-removed', removed, left, because: sentenceOf(error).slice(0, 300) });
     }
   }
 

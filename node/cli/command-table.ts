@@ -99,6 +99,11 @@ export const commands: readonly Command[] = [
     help: 'take jobs from a GitLab that runs already',
     run: async (c) => (await gitlab()).connect(c),
   },
+  {
+    path: 'gitlab disconnect',
+    help: 'take no jobs from it any more: jobs end, its runners and the token go; the mesh stays',
+    run: async (c) => (await gitlab()).disconnect(c),
+  },
   missing('gitlab deploy', 'hosting GitLab on the mesh'),
   missing('gitlab adopt', "taking over this machine's GitLab container"),
   missing('gitlab backup', 'backing up GitLab'),

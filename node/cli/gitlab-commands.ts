@@ -1,9 +1,12 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
+import { plural } from '../../scheduler/jobs/words.ts';
+import { shownLines } from '../foreign-text.ts';
+import type { AgentClient } from '../socket-client.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
-import { askHidden, hasTerminal } from './prompt.ts';
+import { askHidden, confirm, hasTerminal } from './prompt.ts';
 
 /** `gitlab`: where it runs, health, backups, forecast. */
 export async function show(context: Context): Promise<number> {
@@ -104,3 +107,61 @@ async function askToken(context: Context, isOptional: boolean): Promise<string |
   if (token === '') throw new AutogitError('bad-flag', 'a token is missing');
   return token;
 }
+
+/** Jobs may run for hours: this much is waited for, the rest happens by itself. */
+const waitedMs = 60_000;
+
+/** For good as far as runners and token go, so a person on a terminal is asked, once. */
+export async function disconnect(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const agent = await agentOf(context);
+  const { gitlab, nodes } = (await agent.status()).snapshot;
+  if (gitlab.mode === 'none') return sayGone(context, 'no GitLab is connected');
+  const now = settings.isOn('gitlab.now');
+  const running = nodes.reduce((sum, { runs }) => sum + runs.length, 0);
+  const jobs = `${plural(running, 'job')} that ${running === 1 ? 'runs' : 'run'}`;
+  const first = running === 0 ? '' : now ? ` ${jobs} will be given up.` : ` ${jobs} will end first.`;
+  const question = `Disconnect ${gitlab.url}? The mesh's runners and token for it go; the mesh stays.${first}`;
+  const prompt = promptOf(context);
+  if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
+  const outcome = await agent.gitlabDisconnect({ now, force: settings.isOn('gitlab.force') });
+  if (outcome.state === 'refused') throw new AutogitError('unsupported', outcome.because, { hint: statusHint });
+  if (outcome.state === 'unknown') throw new AutogitError('no-leader', outcome.because, { hint: statusHint });
+  const gone = await untilGone(context, agent);
+  if (gone !== null) return sayGone(context, gone);
+  if (context.signal.aborted) return exit.interrupted;
+  const because = `it goes on by itself: ${(await agent.status()).snapshot.gitlab.flag ?? outcome.because}`;
+  if (settings.isOn('json')) out.json({ state: 'leaving', because });
+  else out.data(shownLines(because));
+  return exit.ok;
+}
+
+const statusHint = 'look at the mesh: autogit-node status';
+
+function sayGone({ settings, out }: Context, because: string): number {
+  if (settings.isOn('json')) out.json({ state: 'gone', because });
+  else out.data(shownLines(because));
+  return exit.ok;
+}
+
+/** Says what is waited for whenever that changes; answers how it ended, or null when it takes longer. */
+async function untilGone({ out, signal }: Context, agent: AgentClient): Promise<string | null> {
+  const end = performance.now() + waitedMs;
+  let said: string | null = null;
+  for (let tag = ''; !signal.aborted; ) {
+    const leftMs = Math.floor(end - performance.now());
+    if (leftMs <= 0) return null;
+    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: Math.min(leftMs, 1_000) });
+    const { gitlab, attention } = news.snapshot;
+    if (gitlab.mode === 'none') return goneIn(attention);
+    if (gitlab.flag !== null && gitlab.flag !== said) out.talk(shownLines(gitlab.flag));
+    said = gitlab.flag;
+    tag = news.tag;
+  }
+  return null;
+}
+
+/** The mesh says it to everybody for an hour, and how long ago it was. */
+const goneIn = (attention: StatusSnapshot['attention']): string =>
+  attention.findLast(({ code }) => code === 'act-gitlab-gone')?.sentence.replace(/, [\d.]+ \w+ ago$/, '') ??
+  'GitLab is disconnected';

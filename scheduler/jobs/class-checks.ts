@@ -1,3 +1,4 @@
+import { leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { foundClass, lostClass, shown } from './class-edits.ts';
@@ -29,7 +30,7 @@ export function suspectKept(jobs: JobsState, turn: Turn): JobsState {
 
 export function checkClasses(jobs: JobsState, turn: Turn): JobsState {
   const { committed } = turn.context;
-  if (jobs.lead === null || committed === null || !mayWrite(turn)) return jobs;
+  if (jobs.lead === null || committed === null || !mayWrite(turn) || leavingOf(committed) !== null) return jobs;
   let next = jobs;
   for (const [key, { checkAt }] of Object.entries(jobs.lead.classes)) {
     const entry = committed.classes[key];

@@ -1,5 +1,6 @@
 import type { Ledger, LedgerClass } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import { leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { creatingClass, goneClass, readyClass, retiringClass, usedClass } from './class-edits.ts';
@@ -32,7 +33,7 @@ export const mayWrite = (turn: Turn): boolean =>
 
 export function tendClasses(jobs: JobsState, turn: Turn, waiting: readonly WaitingJob[]): JobsState {
   const { ledger } = turn.context;
-  if (ledger === null || !canReadQueue(ledger)) return jobs;
+  if (ledger === null || !canReadQueue(ledger) || leavingOf(ledger) !== null) return jobs;
   const wanted = new Map<string, readonly string[]>();
   for (const job of waiting) wanted.set(job.class, job.tags);
   for (const [key, entry] of Object.entries(ledger.classes))

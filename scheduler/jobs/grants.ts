@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
+import { leavingOf } from '../disconnecting.ts';
 import { note } from '../note.ts';
 import { isBeingChecked, suspectClass } from './class-checks.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
@@ -121,6 +122,7 @@ export function waitsForReports(jobs: JobsState, turn: Turn, ledger: Ledger): st
 
 /** Why a class gets no grant now, whatever room there is; null when it may. Also what `why` says. */
 export function classWaits(jobs: JobsState, at: number, ledger: Ledger, committed: Ledger, key: string): string | null {
+  if (leavingOf(ledger) !== null) return 'GitLab is being disconnected: no job is taken';
   const entry = committed.classes[key];
   const memo = memoOf(jobs, key);
   const newest = ledger.classes[key];

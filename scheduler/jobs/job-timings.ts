@@ -49,6 +49,8 @@ export const jobTimings = {
   /** Grants of a former leader have surely run out: their TTL with drift, and the node's own request. */
   retireWaitMs: 80_000,
   deleteAgainMs: 30_000,
+  /** GitLab is being disconnected: it has this long to delete the runners, and, with force, to take a result. */
+  removeLimitMs: 60_000,
   /** Wall time: how long a class that nobody used keeps its runner, and how finely its last use is written down. */
   unusedMs: 86_400_000,
   usedStepMs: 3_600_000,

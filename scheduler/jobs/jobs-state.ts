@@ -143,6 +143,8 @@ export interface LeadState {
   /** Rescues of the ledger that GitLab was asked for: when to ask again. */
   rescuing: Readonly<Record<string, { nextAt: number; because: string }>>;
   comparedAt: number;
+  /** GitLab is being disconnected: when it is asked to delete the runners, and why it did not. */
+  parting: { nextAt: number; tries: number; because: string | null };
 }
 
 export interface JobsState {
@@ -194,6 +196,8 @@ export const emptyJobs = (asking: Asking): JobsState => ({
   wakeAt: Number.NEGATIVE_INFINITY,
 });
 
+export const noParting: LeadState['parting'] = { nextAt: Number.NEGATIVE_INFINITY, tries: 0, because: null };
+
 export const emptyLead = (term: number, at: number): LeadState => ({
   term,
   since: at,
@@ -219,6 +223,7 @@ export const emptyLead = (term: number, at: number): LeadState => ({
   strays: {},
   rescuing: {},
   comparedAt: at,
+  parting: noParting,
 });
 
 const never = Number.NEGATIVE_INFINITY;

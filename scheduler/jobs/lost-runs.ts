@@ -1,4 +1,5 @@
 import { type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
+import { leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { awaySentence, deafReportAt } from './away.ts';
@@ -209,7 +210,12 @@ export function runFailedAtGitlab(jobs: JobsState, turn: Turn, input: InputOf<'r
     };
   }
   turn.edits.push(failedAtGitlab(input.run, input.because));
-  if (turn.context.ledger?.settings.retryLost && turn.context.committed?.runs[input.run]?.state === 'lost')
+  const isLeaving = leavingOf(turn.context.ledger) !== null;
+  if (
+    !isLeaving &&
+    turn.context.ledger?.settings.retryLost &&
+    turn.context.committed?.runs[input.run]?.state === 'lost'
+  )
     turn.effects.push({
       kind: 'retry-job',
       projectId: run.projectId,

@@ -12,6 +12,7 @@ import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
 import { lookOf } from './machines.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
 import { runChanged, tendOwnRuns } from './own-runs.ts';
+import { runnersRemoved, tendParting } from './parting.ts';
 import { cancelAsked, hintQueue, queueFailed, queueOfNewGitlab, queueRead, tendQueue, waitingJobs } from './queue.ts';
 import { askToCompare, jobRescued, runsCompared, tendRescues } from './run-compare.ts';
 import { mergeRuns, runsTold } from './run-edits.ts';
@@ -103,6 +104,8 @@ function receive(jobs: JobsState, turn: Turn, input: Input): JobsState {
       return runnerFailed(jobs, turn, input);
     case 'runner-deleted':
       return runnerDeleted(jobs, turn, input);
+    case 'runners-removed':
+      return runnersRemoved(jobs, turn, input);
     case 'runner-checked':
       return runnerChecked(jobs, turn, input);
     case 'run-failed-at-gitlab':
@@ -159,7 +162,8 @@ function lead(jobs: JobsState, turn: Turn): JobsState {
   const settledGrants = settleGrants(loseRuns(suspectKept(queueOfNewGitlab(jobs, turn), turn), turn), turn, ledger);
   const waiting = waitingJobs(settledGrants, ledger, turn);
   const classed = tendClasses(checkClasses(settledGrants, turn), turn, waiting);
-  const led = tendQueue(tendRescues(askToCompare(sendGrants(classed, turn, waiting), turn), turn), turn);
+  const granted = tendParting(sendGrants(classed, turn, waiting), turn);
+  const led = tendQueue(tendRescues(askToCompare(granted, turn), turn), turn);
   // An edit may find no place in the leader's pipeline: it is made again, from what is still missing then.
   if (turn.edits.length > 0) wake(turn, turn.at + jobTimings.workLeftMs);
   return led;

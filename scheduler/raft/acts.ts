@@ -14,6 +14,7 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
   'approve',
   'forget',
   'connect-gitlab',
+  'disconnect-gitlab',
   'make-invite',
   'pair',
   'reseal',
@@ -62,5 +63,7 @@ function actSentence(before: Ledger, change: Change, asker: string): string | nu
     return `${node === null ? change.node : nameIn(before, node)} was removed from the mesh${by} (asked on ${asker})`;
   }
   if (change.kind === 'connect-gitlab') return `GitLab at ${change.url} was connected on ${asker}: its jobs run here`;
+  if (change.kind === 'disconnect-gitlab')
+    return `GitLab at ${before.gitlab.url} is to be disconnected, as was asked on ${asker}`;
   return null;
 }

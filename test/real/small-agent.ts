@@ -61,6 +61,10 @@ export class SmallAgent implements AgentApi {
     this.asked.push(connect);
     return { state: 'done' as const, because: 'connected' };
   }
+  async gitlabDisconnect(disconnect: unknown) {
+    this.asked.push(disconnect);
+    return { state: 'done' as const, because: 'disconnected' };
+  }
   rows: JobRow[] = [];
   async wish(wish: JobWish) {
     this.asked.push(wish);

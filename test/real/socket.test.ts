@@ -149,12 +149,15 @@ describe('the client', () => {
     expect(await client.recovery()).toEqual({ refused: null, off: ['kang', 'desktop-1'] });
     expect(await client.recover(['kang'])).toEqual({ state: 'done', because: 'alone now' });
     expect(await client.leave()).toBe('left');
+    const disconnect = { now: true, force: false };
+    await client.gitlabDisconnect(disconnect);
     const drain = { kind: 'drain', node: 'kang', drained: true };
     const pauses = [
       { pause: 'gpu', now: false },
       { pause: 'all', now: true },
     ];
-    expect(api.asked).toEqual([{ jobs: true }, wish, drain, ...pauses, connect, { recover: ['kang'] }]);
+    const asked = [{ jobs: true }, wish, drain, ...pauses, connect, { recover: ['kang'] }, disconnect];
+    expect(api.asked).toEqual(asked);
     expect(said).toEqual([]);
   });
 

@@ -1,4 +1,4 @@
-import type { Era, Ledger } from '../../protocol/ledger.ts';
+import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import { showStamp } from '../../protocol/stamp.ts';
 import type { Effect, EffectOf, Write } from '../../scheduler/effects.ts';
@@ -21,6 +21,7 @@ import type { World } from './world.ts';
 /** How long after a resume the watchdog may need to look and to freeze what thawed with the machine. */
 const afterResumeMs = 280;
 
+const isOpen = ({ state }: Run): boolean => ['taken', 'running', 'finished'].includes(state);
 const hasRunner = (ledger: Ledger, runner: number): boolean =>
   Object.values(ledger.classes).some((entry) => entry.runner === runner);
 
@@ -157,6 +158,9 @@ export class Checks {
           () => `${agent.life} rescues job ${effect.job}, and the committed ledger does not say so`,
         );
         return this.#nobodyOwns(agent, effect.job);
+      case 'remove-runners':
+        this.#mayAct(agent, effect.kind);
+        return this.#nothingRuns(agent);
       case 'create-runner':
       case 'retry-job':
         return this.#mayAct(agent, effect.kind);
@@ -275,8 +279,15 @@ export class Checks {
   /** SAFETY J3: only what nobody owns is taken away from GitLab's list. */
   #nobodyOwns(agent: Agent, job: number): void {
     const runs = Object.values(this.#topOf(agent)?.runs ?? {});
-    const owner = runs.find((run) => run.job === job && ['taken', 'running', 'finished'].includes(run.state));
+    const owner = runs.find((run) => run.job === job && isOpen(run));
     must(!owner, 'rescue-what-nobody-owns', () => `${agent.life} rescues job ${job}, which ${owner?.node} has`);
+  }
+
+  #nothingRuns(agent: Agent): void {
+    const { gitlab, runs } = this.#topOf(agent) ?? {};
+    must(gitlab?.leaving !== undefined, 'disconnecting-is-committed-first', () => `${agent.life} removes the runners`);
+    const open = Object.values(runs ?? {}).find(isOpen);
+    must(!open, 'runners-go-when-nothing-runs', () => `${agent.life} removes runners, ${open?.run} is ${open?.state}`);
   }
 
   #lostIsCommitted(agent: Agent, run: string): void {

@@ -45,6 +45,10 @@ export class Course {
     if (isStorm) timeline.after(soon, () => people.ask(untilMs));
     if (!isStorm || chance.maybe(0.3)) timeline.after(soon, () => people.pushJobs(untilMs - 3000));
     if (untilMs <= 0) return;
+    if (chance.maybe(0.3)) {
+      const isNow = chance.maybe(0.3);
+      timeline.after(soon + chance.spread(1500, 10_000), () => people.disconnectGitlab(isNow));
+    }
     timeline.after(calmMs, () => (isFirst ? faults.begin(untilMs) : faults.again(untilMs)));
   }
 

@@ -51,6 +51,8 @@ export class Desk {
       case 'rescue-job':
         this.#world.rare.saw('job taken and forgotten, rescued');
         return this.#rescue(agent, effect, 'look');
+      case 'remove-runners':
+        return this.#removeRunners(agent);
       case 'compare-runs':
         return this.#compare(agent, effect.runners);
       default:
@@ -125,6 +127,22 @@ export class Desk {
       if (now.status === 'canceled' && retry && !now.isRetried && step !== 'retry')
         return this.#rescue(agent, effect, 'retry');
       done(now.status !== 'running' && now.status !== 'canceling', `it is ${now.status}`);
+    });
+  }
+
+  #removeRunners(agent: Agent): void {
+    const { gitlab, rare } = this.#world;
+    const carryOut = () => {
+      const busy = [...gitlab.jobs.values()].find(({ status }) => status === 'running' || status === 'canceling');
+      const removed = gitlab.runners.size;
+      if (!busy) gitlab.runners.clear();
+      return { busy: busy?.id ?? null, removed };
+    };
+    gitlab.call(agent.machine.id, carryOut, (answer) => {
+      const because = isNoAnswer(answer) ? answer.because : answer.busy === null ? null : `job ${answer.busy} runs`;
+      const removed = isNoAnswer(answer) || because !== null ? 0 : answer.removed;
+      if (because === null) rare.saw('GitLab disconnected');
+      agent.feed({ kind: 'runners-removed', removed, left: [], because });
     });
   }
 

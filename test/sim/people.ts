@@ -39,7 +39,8 @@ export class People {
 
   connectGitlab(): void {
     const member = this.#member();
-    const isConnected = member?.ledger?.gitlab.mode === 'connected';
+    const { mode, leaving } = member?.ledger?.gitlab ?? {};
+    const isConnected = mode === 'connected' && leaving === undefined;
     if (!isConnected) {
       if (member)
         this.#ask(member, {
@@ -51,6 +52,14 @@ export class People {
         });
       this.#world.timeline.after(1500, () => this.connectGitlab());
     }
+  }
+
+  /** Somebody disconnects GitLab, and connects it again after a while, whatever has become of it by then. */
+  disconnectGitlab(now: boolean): void {
+    const member = this.#member();
+    if (member?.ledger?.gitlab.mode !== 'connected') return;
+    this.#ask(member, { kind: 'disconnect-gitlab', now, force: false });
+    this.#world.timeline.after(this.#chance.spread(3000, 40_000), () => this.connectGitlab());
   }
 
   /** A machine without a ledger comes again and again until it is in: new here, or with a new disk. */

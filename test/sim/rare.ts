@@ -44,6 +44,7 @@ export const rareStates = [
   'run kept while its machine did not hear the leader',
   'run lost and failed at GitLab',
   'job taken and forgotten, rescued',
+  'GitLab disconnected',
   'recovered by force',
   'node of an old era brought over',
   'leader of an old era stopped',

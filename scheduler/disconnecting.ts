@@ -1,0 +1,71 @@
+import type { Leaving, Ledger } from '../protocol/ledger.ts';
+import { limits } from '../protocol/limits.ts';
+import { listed } from './jobs/words.ts';
+import type { LedgerEdit, Refusal } from './ledger-edit.ts';
+import { rankedVoters } from './raft/quorum.ts';
+
+/*
+ * GitLab is disconnected by an intent in the ledger, so that the next leader goes on where this one stopped (SAFETY J6):
+ * it is `leaving` until jobs and runners are settled (jobs/parting.ts), then it is gone, token and all.
+ */
+
+export const markOf = (token: string | null): string => token?.slice(-16) ?? '';
+
+/** Null where it was said of a connection that is no more: a leader of an earlier version keeps what it does not know. */
+export const leavingOf = (ledger: Ledger | null): Leaving | null => {
+  const { leaving, token, mode } = ledger?.gitlab ?? {};
+  return leaving !== undefined && mode === 'connected' && leaving.of === markOf(token ?? null) ? leaving : null;
+};
+
+/** Any voter may have to go on with it; the leader of now may be one that does not know it. */
+export function whyNotDisconnect({ configuration, nodes, gitlab }: Ledger): string | null {
+  if (gitlab.mode === 'hosted') return 'this mesh hosts its own GitLab: autogit-node gitlab uninstall';
+  const older = rankedVoters(configuration).filter((node) => nodes[node] && !nodes[node].can?.includes('disconnect'));
+  if (older.length === 0) return null;
+  const names = listed(older.map((node) => nodes[node]?.name ?? node));
+  const [runs, it] = older.length === 1 ? ['runs', 'it'] : ['run', 'them'];
+  return `${names} ${runs} an earlier version, which cannot go on with this as leader: upgrade ${it} first`;
+}
+
+/** Asked again, it may become more urgent, never less. */
+export function disconnect(
+  ledger: Ledger,
+  { now, force }: { now: boolean; force: boolean },
+  wallMs: number,
+): Ledger | Refusal {
+  const refused = whyNotDisconnect(ledger);
+  if (refused !== null) return { refused };
+  if (ledger.gitlab.mode === 'none') return ledger;
+  const known = leavingOf(ledger);
+  if (known && (known.now || !now) && (known.force || !force)) return ledger;
+  const leaving: Leaving = {
+    since: known?.since ?? wallMs,
+    now: now || known?.now === true,
+    force: force || known?.force === true,
+    of: markOf(ledger.gitlab.token),
+  };
+  return { ...ledger, gitlab: { ...ledger.gitlab, leaving } };
+}
+
+/** Nothing of it is left: no token, no runner token, no address. What ran stays as it ended. */
+export const gitlabGone = (of: string, because: string, wallMs: number): LedgerEdit => ({
+  name: 'gitlab-gone',
+  because,
+  apply(ledger) {
+    if (leavingOf(ledger)?.of !== of) return ledger;
+    const { leaving: _over, ...rest } = ledger.gitlab;
+    const runs = Object.entries(ledger.runs).map(([id, run]) => [
+      id,
+      run.state === 'lost' ? { ...run, failedAtGitlab: true } : run,
+    ]);
+    const { rescues: _rescues, ...kept } = ledger;
+    const act = { kind: 'gitlab-gone', at: wallMs, sentence: because.slice(0, limits.sentenceChars) };
+    return {
+      ...kept,
+      gitlab: { ...rest, mode: 'none', url: null, token: null, instance: null },
+      classes: {},
+      runs: Object.fromEntries(runs),
+      acts: [...(ledger.acts ?? []), act].slice(-limits.acts),
+    };
+  },
+});

@@ -1,0 +1,149 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Leaving, Ledger, Run } from '../../protocol/ledger.ts';
+import { gitlabGone, leavingOf } from '../disconnecting.ts';
+import type { InputOf } from '../inputs.ts';
+import { mayWrite } from './classes.ts';
+import { backoffMs, jobTimings } from './job-timings.ts';
+import { isBusy, isOpen, type JobsState, type LeadState, noParting } from './jobs-state.ts';
+import { lostRun } from './run-edits.ts';
+import { type Turn, wake } from './turn.ts';
+import { listed } from './words.ts';
+
+/*
+ * GitLab is being disconnected (../disconnecting.ts). No grant, no new runner; the jobs that run end, or are given up
+ * (`now`), and GitLab hears of each; then the runners are deleted there, and the ledger forgets GitLab. `force`: what GitLab
+ * does not answer is left, and named.
+ */
+
+export function tendParting(jobs: JobsState, turn: Turn): JobsState {
+  const { ledger, committed } = turn.context;
+  const leaving = leavingOf(committed);
+  if (jobs.lead === null || ledger === null) return jobs;
+  if (leaving === null || leavingOf(ledger) === null) return withParting(jobs, noParting);
+  giveUpRuns(turn, ledger, leaving);
+  const isCommitted = !Object.values(committed?.runs ?? {}).some(isOpen);
+  if (!isCommitted || partingWaits(jobs, { at: turn.at, self: turn.context.self }, ledger) !== null) {
+    wake(turn, turn.at + jobTimings.lookEveryMs);
+    return jobs;
+  }
+  if (ledger.gitlab.token === null) {
+    turn.edits.push(gitlabGone(leaving.of, goneSentence(ledger, 0, [], null), turn.wallMs));
+    return jobs;
+  }
+  const { nextAt, because } = jobs.lead.parting;
+  // It was tried: what a person who says `force` by now does not want to wait for.
+  if (leaving.force && because !== null) return runnersRemoved(jobs, turn, { removed: 0, left: [], because });
+  wake(turn, nextAt);
+  if (turn.at < nextAt || !mayWrite(turn)) return jobs;
+  turn.effects.push({ kind: 'remove-runners', of: leaving.of });
+  wake(turn, turn.at + jobTimings.removeLimitMs);
+  return withParting(jobs, { nextAt: turn.at + jobTimings.removeLimitMs });
+}
+
+/** The same object where nothing changes. */
+function withParting(jobs: JobsState, change: Partial<LeadState['parting']>): JobsState {
+  if (jobs.lead === null) return jobs;
+  const { parting } = jobs.lead;
+  const next = { ...parting, ...change };
+  const isSame = next.nextAt === parting.nextAt && next.tries === parting.tries && next.because === parting.because;
+  return isSame ? jobs : { ...jobs, lead: { ...jobs.lead, parting: next } };
+}
+
+function giveUpRuns(turn: Turn, ledger: Ledger, { now, force, since }: Leaving): void {
+  for (const run of Object.values(ledger.runs)) {
+    // Its result is on its way to a GitLab that does not answer; with `force` nobody waits for it longer.
+    const sinceMs = turn.wallMs - Math.max(since, run.finishedAt ?? since);
+    const isStuck = run.state === 'finished' && force && sinceMs > jobTimings.removeLimitMs;
+    if (isStuck) turn.edits.push(lostRun(run.run, 'GitLab was disconnected before it had the result', turn.wallMs));
+    else if (now && isBusy(run)) turn.edits.push(lostRun(run.run, 'GitLab is disconnected, at once', turn.wallMs));
+  }
+}
+
+/** What must be over first; null when nothing is. Also what a person is told. */
+export function partingWaits(
+  jobs: JobsState,
+  { at, self }: { at: number; self: NodeId },
+  ledger: Ledger,
+): string | null {
+  const { lead } = jobs;
+  if (lead === null) return 'there is no leader';
+  const told = Object.values(jobs.told).flatMap(({ runs }) => runs);
+  const open = [...Object.values(ledger.runs), ...told.filter(({ run }) => ledger.runs[run] === undefined)].filter(
+    isOpen,
+  );
+  if (open.length > 0) return runsSentence(open);
+  const isForced = leavingOf(ledger)?.force === true;
+  const untold = Object.values(ledger.runs).filter((run) => run.state === 'lost' && run.failedAtGitlab !== true);
+  if (untold.length > 0 && !isForced) return `GitLab is told that ${jobsOf(untold)} ended`;
+  if (Object.keys(lead.grants).length > 0) return 'a machine may be taking a job in this moment';
+  const isMaking = Object.entries(ledger.classes).some(([key, entry]) => {
+    const memo = lead.classes[key];
+    const isAsked =
+      entry.state === 'creating' && memo !== undefined && memo.nonce === entry.nonce && memo.made === null;
+    return isAsked && at < memo.createAskedAt + jobTimings.createLimitMs;
+  });
+  if (isMaking) return 'GitLab is making a runner in this moment';
+  return grantsWait(jobs, lead, { at, self }, ledger);
+}
+
+/**
+ * A leader of before may have given a grant that is still on its way. A node that told this leader its runs takes no grant
+ * of an older term any more, and what it had taken by then stands in its next report; who says nothing is waited for.
+ */
+function grantsWait(
+  jobs: JobsState,
+  lead: LeadState,
+  { at, self }: { at: number; self: NodeId },
+  ledger: Ledger,
+): string | null {
+  if (at >= lead.since + jobTimings.retireWaitMs) return null;
+  for (const [node, { name }] of Object.entries(ledger.nodes)) {
+    const told = jobs.told[node];
+    const heard = jobs.reports[node];
+    if (node === self && Object.keys(jobs.own.reserved).length === 0) continue;
+    if (told && heard && heard.at > told.at && heard.report.reserved.length === 0) continue;
+    return `${name} may be taking a job that a former leader gave it`;
+  }
+  return null;
+}
+
+const jobsOf = (runs: readonly Run[]): string =>
+  `${runs.length === 1 ? 'job' : 'jobs'} ${listed(runs.slice(0, 5).map(({ job, name }) => `${job} (${name})`))}${runs.length > 5 ? ` and ${runs.length - 5} more` : ''}`;
+
+/** Also where only the ledger is known. */
+export const runsSentence = (open: readonly Run[]): string =>
+  open.every((run) => run.state === 'finished')
+    ? `GitLab gets the result of ${jobsOf(open)}`
+    : `${jobsOf(open.filter(isBusy))} ${open.filter(isBusy).length === 1 ? 'runs to its' : 'run to their'} end`;
+
+type Removed = Pick<InputOf<'runners-removed'>, 'removed' | 'left' | 'because'>;
+
+export function runnersRemoved(jobs: JobsState, turn: Turn, input: Removed): JobsState {
+  const { ledger } = turn.context;
+  const leaving = leavingOf(ledger);
+  if (jobs.lead === null || ledger === null || leaving === null) return jobs;
+  const { removed, because } = input;
+  if (because !== null && !leaving.force) {
+    const { tries } = jobs.lead.parting;
+    const nextAt = turn.at + backoffMs(tries);
+    wake(turn, nextAt);
+    return withParting(jobs, { tries: tries + 1, nextAt, because });
+  }
+  const known = Object.values(ledger.classes).flatMap(({ runner, given }) =>
+    runner === null || given ? [] : [runner],
+  );
+  const left = because === null ? [] : input.left.length > 0 ? input.left : known;
+  turn.edits.push(gitlabGone(leaving.of, goneSentence(ledger, removed, left, because), turn.wallMs));
+  return jobs;
+}
+
+function goneSentence(ledger: Ledger, removed: number, left: readonly number[], because: string | null): string {
+  const gone = `GitLab at ${ledger.gitlab.url} is disconnected`;
+  const deleted = removed === 0 ? '' : `, ${removed} ${removed === 1 ? 'runner' : 'runners'} deleted there`;
+  if (because === null) return `${gone}${deleted}`;
+  const which =
+    left.length === 0
+      ? 'runners that the mesh made may be'
+      : `${left.length === 1 ? 'runner' : 'runners'} ${left.join(', ')} ${left.length === 1 ? 'is' : 'are'}`;
+  return `${gone}${deleted}; ${which} left there, to be deleted by hand (${because})`;
+}

@@ -1,0 +1,32 @@
+import type { Ledger } from '../protocol/ledger.ts';
+import type { Attention } from '../protocol/status.ts';
+import { leavingOf } from './disconnecting.ts';
+import { isBusy, isOpen } from './jobs/jobs-state.ts';
+import { partingWaits, runsSentence } from './jobs/parting.ts';
+import type { ViewInput } from './snapshot-view.ts';
+
+/** GitLab is being disconnected: what is waited for, and what to type for not waiting. The leader knows more than the ledger. */
+export function leavingLines(view: ViewInput, ledger: Ledger): Attention[] {
+  const leaving = leavingOf(ledger);
+  if (leaving === null) return [];
+  const open = Object.values(ledger.runs).filter(isOpen);
+  const waits = leavingWaits(view, ledger);
+  const isAway = !open.some(isBusy) && (view.jobs.lead?.parting.because ?? null) !== null;
+  const fix =
+    open.some(isBusy) && !leaving.now
+      ? 'to give up what runs: autogit-node gitlab disconnect --now'
+      : leaving.force || open.some(isBusy)
+        ? null
+        : 'not to wait for GitLab: autogit-node gitlab disconnect --force';
+  const sentence = `GitLab at ${ledger.gitlab.url} is being disconnected: ${waits}`;
+  return [{ code: 'gitlab-leaving', severity: isAway ? 'warn' : 'info', sentence, fix }];
+}
+
+function leavingWaits(view: ViewInput, ledger: Ledger): string {
+  const open = Object.values(ledger.runs).filter(isOpen);
+  const { lead } = view.jobs;
+  const waits = lead === null ? (open.length > 0 ? runsSentence(open) : null) : partingWaits(view.jobs, view, ledger);
+  if (waits !== null) return waits;
+  const because = lead?.parting.because ?? null;
+  return because === null ? 'its runners are being deleted there' : `its runners are not deleted yet (${because})`;
+}

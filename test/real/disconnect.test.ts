@@ -1,0 +1,108 @@
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openStore } from '../../node/level-store.ts';
+import { formMesh, pipelineEnd } from '../e2e/mesh.ts';
+import { Rig, type TestMachine, until } from '../e2e/rig.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+describe('gitlab disconnect', () => {
+  const rig = new Rig();
+  let machines: TestMachine[] = [];
+  let kang: TestMachine;
+
+  beforeAll(async () => {
+    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    await rig.practice().start();
+    machines = await formMesh(rig, ['kang', 'desktop-1', 'desktop-2']);
+    kang = machines[0]!;
+    kang.env.PRACTICE_TOKEN = rig.gitlab!.token;
+    await connect();
+  }, 60_000);
+  afterAll(() => rig.clean());
+
+  const connect = async (): Promise<void> => {
+    const { code, stderr } = await kang.cli('gitlab', 'connect', rig.gitlab!.url, '--token-env', 'PRACTICE_TOKEN');
+    expect([code, stderr]).toEqual([0, expect.not.stringContaining('error')]);
+  };
+  const runners = async (): Promise<string[]> =>
+    (await rig.gitlab!.api<{ description: string }[]>('/runners/all')).map(({ description }) => description);
+  const push = (name: string, script: string): Promise<number> =>
+    rig.gitlab!.push(name, { '.gitlab-ci.yml': `${name}: { script: ['${script}'] }` });
+  const running = (name: string) =>
+    until(`${name} runs`, async () =>
+      (await kang.jobs()).find((row) => row.name === name && row.state === 'running' && row.startedAt !== null),
+    );
+  const gone = (machine: TestMachine) =>
+    until(`${machine.name} knows no GitLab`, async () => (await machine.status()).gitlab.mode === 'none');
+
+  it('lets what runs end, takes nothing more, deletes the runners, forgets the token everywhere; connect works again', async () => {
+    const gitlab = rig.gitlab!;
+    const project = await push('ends', 'sleep 6; echo ended well');
+    await running('ends');
+    expect(await runners()).toHaveLength(1);
+    const asked = machines[1]!.cli('gitlab', 'disconnect');
+    await until('every machine says so', async () => {
+      const all = await Promise.all(machines.map((machine) => machine.status()));
+      return all.every((status) => status.gitlab.flag?.includes('(ends) runs to its end'));
+    });
+    const later = await push('later', 'echo later');
+    const { code, stdout, stderr } = await asked;
+    expect([code, stdout]).toEqual([0, `GitLab at ${gitlab.url} is disconnected, 1 runner deleted there\n`]);
+    expect(stderr).toMatch(/is being disconnected: job \d+ \(ends\) runs to its end/);
+    const { jobs } = await pipelineEnd(rig, project);
+    expect(jobs.map(({ status }) => status)).toEqual(['success']);
+    expect(await gitlab.trace(project, jobs[0]!.id)).toContain('ended well');
+    expect(await runners()).toEqual([]);
+    for (const machine of machines) {
+      await gone(machine);
+      expect((await machine.status()).attention).toContainEqual(
+        expect.objectContaining({ code: 'act-gitlab-gone', sentence: expect.stringContaining('is disconnected') }),
+      );
+    }
+    expect((await kang.cli('cancel', '1')).stderr).toMatch(/no GitLab is connected/);
+    const [waits] = await gitlab.api<{ status: string }[]>(`/projects/${later}/jobs`);
+    expect(waits?.status).toBe('pending');
+    const again = await kang.cli('--json', 'gitlab', 'disconnect', '--yes');
+    expect(JSON.parse(again.stdout)).toEqual({ state: 'gone', because: 'no GitLab is connected' });
+    await connect();
+    expect((await pipelineEnd(rig, later)).status).toBe('success');
+  });
+
+  it('--now gives up what runs, on its machine and at GitLab', async () => {
+    const project = await push('endless', 'sleep 600');
+    await running('endless');
+    const { code, stdout } = await kang.cli('gitlab', 'disconnect', '--now');
+    expect([code, stdout]).toEqual([0, expect.stringContaining('is disconnected')]);
+    const { jobs } = await pipelineEnd(rig, project);
+    expect(jobs.map(({ failure_reason }) => failure_reason)).toEqual(['runner_system_failure']);
+    expect(await runners()).toEqual([]);
+    expect((await kang.jobs()).find(({ name }) => name === 'endless')).toMatchObject({
+      state: 'lost',
+      because: 'GitLab is disconnected, at once',
+    });
+  });
+
+  it('--force waits for no GitLab: what is left there is named, and the token is on no disk’s ledger', async () => {
+    await connect();
+    await pipelineEnd(rig, await push('quick', 'echo quick'));
+    await rig.gitlab!.kill();
+    const { code, stdout } = await machines[2]!.cli('gitlab', 'disconnect', '--force');
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/; runner \d+ is left there, to be deleted by hand \(/)]);
+    for (const machine of machines) {
+      await gone(machine);
+      await machine.kill('SIGTERM');
+      const store = await openStore(`${machine.home}/store`);
+      const { accepted, committed } = await store.load();
+      await store.close();
+      for (const ledger of [accepted, committed])
+        expect([machine.name, ledger?.gitlab.token, ledger?.gitlab.url, ledger?.classes]).toEqual([
+          machine.name,
+          null,
+          null,
+          {},
+        ]);
+    }
+  });
+});
