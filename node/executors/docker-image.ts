@@ -222,7 +222,7 @@ async function pullAndRecord(question: ImageQuestion, before: string | null, isC
     pulled = await images.find(spec.run, () => look(docker, image));
     if (pulled === null) throw new Error('it is still missing after the pull');
   } finally {
-    if (pulled === null) images.records.failed(name);
+    if (pulled === null && login !== null) images.records.failed(name, project);
   }
   const { id } = pulled;
   images.records.pulled({ id, name, project, hasLogin: login !== null, wasHere: known.has(id), before });

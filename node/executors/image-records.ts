@@ -22,8 +22,8 @@ type Entry = z.infer<typeof Entry>;
 const Records = z.looseObject({
   v: z.literal(1),
   images: z.record(z.string().max(256), Entry),
-  /** Names that are being pulled with a login; still there after a crash, when nobody knows what the pull had come to. */
-  pulling: z.record(Name, Project),
+  /** Names that are being pulled with a login, for whom; still there after a crash, when nobody knows what came of it. */
+  pulling: z.record(Name, z.array(Project).max(most.projects)),
 });
 
 export interface Pull {
@@ -57,43 +57,55 @@ export class ImageRecords {
   readonly #now: () => number;
   readonly #records: z.infer<typeof Records>;
   #isFailing = false;
+  /** Pulls that no agent saw the end of. */
+  readonly #torn: Map<string, string[]>;
 
   constructor(home: string | null, log: Pick<Log, 'warn'>, now: () => number) {
     this.#file = home === null ? null : join(home, 'images.json');
     this.#log = log;
     this.#now = now;
     this.#records = this.#read();
+    this.#torn = new Map(Object.entries(this.#records.pulling));
   }
 
   /** `own`: the project was given it, or it needs no login. `ask`: another project's login brought it. */
   rightOf(id: string, name: string, project: string): 'own' | 'ask' {
     const entry = this.#records.images[id];
     if (entry !== undefined) return entry.projects === null || entry.projects.includes(project) ? 'own' : 'ask';
-    const puller = this.#records.pulling[familiarName(name)];
-    return puller === undefined || puller === project ? 'own' : 'ask';
+    const pullers = this.#records.pulling[familiarName(name)] ?? [];
+    return pullers.every((puller) => puller === project) ? 'own' : 'ask';
   }
 
   /** Before a pull with a login: an agent that dies meanwhile must not take what it left for the owner's. */
   begin(name: string, project: string): void {
-    this.#records.pulling[familiarName(name)] = project;
+    const { pulling } = this.#records;
+    const short = familiarName(name);
+    pulling[short] = [...(pulling[short] ?? []), project].slice(-most.projects);
     this.#write(false);
   }
 
-  /** The pull brought nothing. */
-  failed(name: string): void {
-    delete this.#records.pulling[familiarName(name)];
+  /** The pull brought nothing. What another one left, which was never ended, stays as it was. */
+  failed(name: string, project: string): void {
+    this.#ended(familiarName(name), project);
     this.#write(false);
   }
 
   pulled({ id, name, project, hasLogin, wasHere, before }: Pull): void {
     const { images, pulling } = this.#records;
     const short = familiarName(name);
-    delete pulling[short];
+    if (hasLogin) this.#ended(short, project);
+    // Of an agent that died: it may be what was here before this pull.
+    const torn = this.#torn.get(short);
+    if (torn !== undefined) delete pulling[short];
+    this.#torn.delete(short);
     const entry = images[id];
     if (entry !== undefined) {
       entry.usedAt = this.#now();
       if (!entry.names.includes(short)) entry.names = [...entry.names, short].slice(-most.names);
       letIn(entry, project, hasLogin);
+    } else if (torn !== undefined) {
+      const projects = hasLogin ? [...new Set([...torn, project])] : null;
+      images[id] = { names: [short], usedAt: this.#now(), isOurs: false, projects };
     } else if (!wasHere && Object.keys(images).length < most.images) {
       // A name that was the owner's goes on being it: without its image it would lead nowhere.
       const isOurs = before === null || images[before]?.isOurs === true;
@@ -144,6 +156,16 @@ export class ImageRecords {
     const gone = known.filter(({ id, usedAt }) => !here.has(id) && this.#records.images[id]?.usedAt === usedAt);
     for (const { id } of gone) delete this.#records.images[id];
     if (gone.length > 0) this.#write(false);
+  }
+
+  /** One pull for this project, of those that may go on at the same time. */
+  #ended(short: string, project: string): void {
+    const { pulling } = this.#records;
+    const left = [...(pulling[short] ?? [])];
+    const at = left.lastIndexOf(project);
+    if (at >= 0) left.splice(at, 1);
+    if (left.length > 0) pulling[short] = left;
+    else delete pulling[short];
   }
 
   #read(): z.infer<typeof Records> {

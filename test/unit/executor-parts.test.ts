@@ -347,6 +347,31 @@ describe('records of images that jobs pulled', () => {
     expect(records.removable().map(({ id }) => id)).toEqual(['ours', 'newer']);
   });
 
+  it('guard what a pull left that nobody saw the end of, until one succeeds', () => {
+    const home = mkdtempSync(join(tmpdir(), 'autogit-images-'));
+    const restarted = () => new ImageRecords(home, log, () => 5);
+    const rights = (records: ImageRecords, id: string) =>
+      ['P', 'Q', 'R'].map((project) => records.rightOf(id, 'docker.io/library/a', project));
+    restarted().begin('a', 'P');
+    const records = restarted();
+    expect(rights(records, 'x')).toEqual(['own', 'ask', 'ask']);
+    // While another project pulls it, and when its registry has refused that.
+    records.begin('a', 'Q');
+    expect(rights(records, 'x')).toEqual(['ask', 'ask', 'ask']);
+    records.failed('a', 'Q');
+    expect(rights(restarted(), 'x')).toEqual(['own', 'ask', 'ask']);
+    // It is what was here already: not the owner's for that.
+    records.begin('a', 'Q');
+    records.pulled({ id: 'x', name: 'a', project: 'Q', ...own, wasHere: true });
+    expect(rights(restarted(), 'x')).toEqual(['own', 'own', 'ask']);
+    expect(records.removable()).toEqual([]);
+    // Two at once, one of which fails: the other is still being pulled.
+    for (const project of ['P', 'Q']) records.begin('b', project);
+    records.failed('b', 'Q');
+    expect(records.rightOf('y', 'b', 'Q')).toBe('ask');
+    rmSync(home, { recursive: true });
+  });
+
   it('do not forget what comes while the engine is asked', async () => {
     const records = new ImageRecords(null, log, () => 5);
     records.pulled({ id: 'gone', name: 'a', project: 'P', ...own });
