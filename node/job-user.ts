@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../protocol/errors.ts';
+import { wantedUser } from './executors/job-account.ts';
 import { places } from './home.ts';
 import { type Remembered, recallJoin } from './join-memory.ts';
 import type { JoinOptions } from './settings.ts';
@@ -28,11 +29,13 @@ export const ranAsRoot = (hasStore: boolean, last: Remembered | null): boolean =
     ([last.executors?.value ?? []].flat().includes('process') && (last.user?.value ?? 'root') === 'root'));
 
 /** The rule for this process and its home, before anything is made or remembered there. */
-export const jobUserOf = (options: JoinOptions): string | null =>
-  askJobUser(options, {
+export function jobUserOf(options: JoinOptions): string | null {
+  if (options.executors.includes('process') && !options.witness) wantedUser(options.user);
+  return askJobUser(options, {
     isRoot: process.getuid?.() === 0,
     ranSo: ranAsRoot(
       existsSync(places(options.home).store),
       existsSync(join(options.home, 'join.json')) ? recallJoin(options.home) : null,
     ),
   });
+}

@@ -72,7 +72,10 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
   defaultImage: { schema: z.string().regex(/^[a-zA-Z0-9][\w.\-/:@]{0,254}$/), sentence: 'it is no name of an image' },
   imageRoom: { schema: z.int().min(0).max(90), sentence: 'a percentage from 0 (never) to 90' },
   invite: { schema: z.string().regex(/^[\w.:-]{8,256}$/), sentence: 'it is no invite code' },
-  user: { schema: z.string().regex(/^[a-z_][\w.-]{0,31}$/i), sentence: 'it is no user name' },
+  user: {
+    schema: z.string().regex(/^(auto:\d{1,10}-\d{1,10}|[a-z_][\w.-]{0,31})$/i),
+    sentence: 'it is no user name, nor auto, nor auto:FIRST-LAST',
+  },
   maxRuns: { schema: z.int().min(1).max(limits.runsInFlight), sentence: 'at least 1' },
 };
 

@@ -122,6 +122,13 @@ describe('exit codes without an agent', () => {
       /needs the user that jobs run as/,
       /root: jobs are root.*: autogit-node join --executor process --user auto/,
     )(refused);
+    const words = ['--home', none, '--no-input', 'join', '--new', '--no-mdns', '--executor', 'process', '--user'];
+    failing(
+      2,
+      /auto:7-3 is no range of uids/,
+      /--user auto, which is auto:70000-79999/,
+    )(await cli([...words, 'auto:7-3']));
+    failing(2, /it is no user name, nor auto, nor auto:FIRST-LAST/, /join --help/)(await cli([...words, 'auto:7']));
     expect(existsSync(none)).toBe(false);
   });
 
