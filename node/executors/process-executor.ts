@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, lstatSync, readdirSync } from 'node:fs';
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnCleanSync } from '../clean-spawn.ts';
 import { type Clock, systemClock } from '../clock.ts';
@@ -101,7 +101,9 @@ export class ProcessExecutor implements Executor {
       environment.files.map(({ name, content }) => [join(paths.filesDir, name), content] as const),
     );
     for (const [path, content] of secrets) await writeFile(path, content, { mode: 0o600 });
-    await writeFile(join(folder, 'supervisor.sh'), supervisor, { mode: 0o644 });
+    await writeFile(join(folder, 'supervisor.sh'), supervisor);
+    // The agent's umask keeps all that it makes to itself; this one is the job's to read.
+    await chmod(join(folder, 'supervisor.sh'), 0o644);
     if (user) await giveTo(user, [...own, ...between(buildsOf(folder), paths), ...secrets.map(([path]) => path)]);
     for (const key of environment.skipped)
       this.#options.note?.(spec.run, `variable ${key} has a name that no shell can hold and is not set`);
@@ -189,7 +191,10 @@ export class ProcessExecutor implements Executor {
     const mode = this.#dropsUser() ? 0o711 : 0o700;
     try {
       await mkdir(this.#workDir, { recursive: true, mode });
-      if (this.#dropsUser()) await chmod(this.#workDir, mode);
+      // The agent's umask would keep it, and the folder of all agents above it, from jobs.
+      const above = dirname(userWorkDir(this.#options.home));
+      const ours = dirname(this.#workDir) === above ? [above, this.#workDir] : [this.#workDir];
+      if (this.#dropsUser()) for (const place of ours) await chmod(place, mode);
       accessSync(this.#workDir, constants.W_OK | constants.X_OK);
     } catch (cause) {
       throw new AutogitError('home-unwritable', `cannot make the folder for runs ${this.#workDir}`, { cause });

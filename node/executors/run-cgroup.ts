@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { signalAll } from './run-processes.ts';
 
@@ -80,8 +80,14 @@ export function makeFreezerGroup(run: string): string | null {
   }
 }
 
-function makeWith(path: string, file: string): string | null {
+/** With the group of all runs above it; a job may read what its own limits are, as runtimes do, whatever our umask. */
+export function makeGroup(path: string): void {
   mkdirSync(path, { recursive: true });
+  for (const place of basename(dirname(path)) === 'autogit' ? [dirname(path), path] : [path]) chmodSync(place, 0o755);
+}
+
+function makeWith(path: string, file: string): string | null {
+  makeGroup(path);
   if (existsSync(join(path, file))) return path;
   rmdirSync(path);
   return null;

@@ -1,7 +1,7 @@
-import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { ExecutorSpec } from '../ports.ts';
-import { legacyMount } from './run-cgroup.ts';
+import { legacyMount, makeGroup } from './run-cgroup.ts';
 
 /** More than any build needs, and few enough that a fork bomb leaves the machine its process numbers. */
 const mostProcesses = 8192;
@@ -91,7 +91,7 @@ function legacyGroup(controller: Controller, run: string): string | null {
     const mount = legacyMount(controller);
     if (mount === null) return null;
     const path = join(mount, 'autogit', `autogit-${run}`);
-    mkdirSync(path, { recursive: true });
+    makeGroup(path);
     return path;
   } catch {
     return null;

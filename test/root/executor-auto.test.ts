@@ -20,6 +20,8 @@ const taken = '/run/autogit-node-uids';
 afterAll(() => {
   for (const folder of [home, workDir]) rmSync(folder, { recursive: true, force: true });
 });
+// As the agent has it: what it makes for a job must be opened to the job's user.
+process.umask(0o077);
 
 executorContract('process, each run as a user of its own', () => ({ kind: 'process', options, image: null }));
 
@@ -50,11 +52,15 @@ describe('--user auto', () => {
         'git config --global user.name Job; git config --global user.email job@example.org; cd "$CI_PROJECT_DIR"',
         'git init -q .; echo a >a; git add a; git commit -qm first; git log --format=%an',
         `ls ${other.workspace.projectDir} 2>&1 || true`,
+        // Runtimes read their limits themselves.
+        'own() { sed -n "s/^[0-9]*:$1://p" /proc/self/cgroup; }',
+        'cat /sys/fs/cgroup/pids$(own pids)/pids.max /sys/fs/cgroup$(own "")/pids.max 2>/dev/null || true',
         `kill -0 -- -1 2>&1 || true; echo "$USER $LOGNAME $SHELL"`,
       );
       expect(end).toEqual({ kind: 'exited', exitCode: 0 });
       expect(text).toMatch(new RegExp(`^${one.uid}\n${one.uid}\n${one.uid}\n${one.workspace.handle}/home\n0\nJob\n`));
       expect(text).toContain('Permission denied');
+      if (!(await executor.check()).includes('no limit of')) expect(text).toContain('8192');
       expect(text).toContain(`job-${one.uid} job-${one.uid} /bin/bash`);
       const file = join(home, 'artifact.zip');
       const artifact = JobArtifact.parse({ paths: ['a'], exclude: [], artifact_format: 'zip' });

@@ -25,6 +25,8 @@ const user = 'autogit-test-user';
 const home = mkdtempSync(join(tmpdir(), 'autogit-user-'));
 const workDir = `/var/lib/autogit-node-test-${process.pid}`;
 const never = new AbortController().signal;
+// As the agent has it: what it makes for a job must be opened to the job's user.
+process.umask(0o077);
 
 beforeAll(() => {
   if (spawnSync('id', [user]).status !== 0) execFileSync('useradd', ['--no-create-home', '--shell', '/bin/sh', user]);
