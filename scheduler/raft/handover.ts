@@ -35,7 +35,7 @@ function reason(turn: Turn): { because: string; must: boolean } | null {
  * Who could lead instead, best first: well before unwell, drained ones last, the one that was asked in vain after the
  * others, then the heavier. All of them vote, are here and are not leaving.
  */
-function heirs(turn: Turn, must: boolean): NodeId[] {
+function transferTargets(turn: Turn, must: boolean): NodeId[] {
   const { raft } = turn;
   const { configuration, nodes } = raft.accepted;
   const able = rankedVoters(configuration).filter((node) => {
@@ -44,17 +44,17 @@ function heirs(turn: Turn, must: boolean): NodeId[] {
     if (!must && (!well || nodes[node].drained)) return false;
     return acked.store === configuration.voters[node]?.store && turn.at - acked.sentAt < timings.checkQuorumMs;
   });
-  return able.sort((a, b) => demerits(turn, a) - demerits(turn, b));
+  return able.sort((a, b) => penalty(turn, a) - penalty(turn, b));
 }
 
-function demerits({ raft }: Turn, node: NodeId): number {
+function penalty({ raft }: Turn, node: NodeId): number {
   const isDrained = raft.accepted.nodes[node]?.drained ?? false;
   const wasAsked = raft.leading?.handoverTo === node;
   return (peerOf(raft, node).well ? 0 : 4) + (isDrained ? 2 : 0) + (wasAsked ? 1 : 0);
 }
 
 /** A leader that votes no more leads on until that is committed, and then goes (SAFETY L6); a sick one asks another. */
-export function leadNoMore(turn: Turn): void {
+export function transferIfDue(turn: Turn): void {
   const { raft } = turn;
   if (!raft.leading) return;
   const why = reason(turn);
@@ -65,7 +65,7 @@ export function leadNoMore(turn: Turn): void {
   }
   if (handover !== null) return goOn(turn, handover, why.must);
   if (!why.must && turn.at - raft.leading.handoverAt < timings.handoverPauseMs) return;
-  if (heirs(turn, why.must).length > 0) {
+  if (transferTargets(turn, why.must).length > 0) {
     const begun = { since: turn.at, because: why.because, to: null, askedAt: Number.POSITIVE_INFINITY };
     raft.leading = { ...raft.leading, handover: begun };
     goOn(turn, begun, why.must);
@@ -89,11 +89,11 @@ function goOn(turn: Turn, handover: Handover, must: boolean): void {
     return;
   }
   if (handover.to !== null || !allCommitted(turn)) return;
-  const able = heirs(turn, must);
+  const able = transferTargets(turn, must);
   const to = able.find((node) => sameStamp(peerOf(raft, node).acked!.stamp!, stamp));
   if (to === undefined) return;
   // A better one that lacks the newest ledger gets half of the time to have it.
-  if (demerits(turn, to) > demerits(turn, able[0]!) && 2 * (turn.at - handover.since) < timings.handoverMs) return;
+  if (penalty(turn, to) > penalty(turn, able[0]!) && 2 * (turn.at - handover.since) < timings.handoverMs) return;
   raft.leading = { ...raft.leading, handover: { ...handover, to, askedAt: turn.at } };
   if (raft.leaving) raft.leaving = { ...raft.leaving, handedOverAt: turn.at };
   tellCommitted(turn);

@@ -19,7 +19,7 @@ import { moveConfiguration } from './configuration.ts';
 import { depart, hearLeaveAsked, hearReturnAsked, nextDepartureAt } from './departure.ts';
 import { commitEra, hearOtherEra } from './era.ts';
 import { hearDisconnected, hearSign, lookAfter } from './evidence.ts';
-import { leadNoMore, nextHandoverAt } from './handover.ts';
+import { nextHandoverAt, transferIfDue } from './handover.ts';
 import { hearConnected, hearHello } from './hello.ts';
 import { checkQuorum, hearAck, makeRound } from './leading.ts';
 import {
@@ -156,7 +156,7 @@ function noticeLateness(turn: Turn): void {
  * name of a leader by a node that has just ceased to be one.
  */
 export function settleLead(turn: Turn): void {
-  leadNoMore(turn);
+  transferIfDue(turn);
   depart(turn);
 }
 
