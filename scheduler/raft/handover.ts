@@ -16,18 +16,18 @@ import { nameOf, peerOf, send, type Turn } from './turn.ts';
  * -> the heir stands, and this node follows. It leads on until then. Nothing ever moves leadership back.
  */
 
-/** Null: it leads on. `must`: it leaves leadership even if nobody better is there. */
-function reason(turn: Turn): { because: string; must: boolean } | null {
+/** Null: it leads on. `isForced`: it leaves leadership even if nobody better is there. */
+function reason(turn: Turn): { because: string; isForced: boolean } | null {
   const { raft, self } = turn;
   const { configuration, nodes } = raft.accepted;
   if (configuration.next !== null || !configurationCommitted(turn)) return null;
-  const must = !(self in configuration.voters);
+  const isForced = !(self in configuration.voters);
   const { leaving, committed } = raft;
   if (leaving && !leaving.gone && committed && isArranged(committed, self))
-    return { because: 'this node leaves', must: true };
-  if (nodes[self]?.drained) return { because: 'this node is drained', must };
-  if (must) return { because: 'this node votes no more', must };
-  if (!raft.healthy) return { because: 'this node is not well', must: false };
+    return { because: 'this node leaves', isForced: true };
+  if (nodes[self]?.drained) return { because: 'this node is drained', isForced };
+  if (isForced) return { because: 'this node votes no more', isForced };
+  if (!raft.healthy) return { because: 'this node is not well', isForced: false };
   return null;
 }
 
@@ -35,13 +35,13 @@ function reason(turn: Turn): { because: string; must: boolean } | null {
  * Who could lead instead, best first: well before unwell, drained ones last, the one that was asked in vain after the
  * others, then the heavier. All of them vote, are here and are not leaving.
  */
-function transferTargets(turn: Turn, must: boolean): NodeId[] {
+function transferTargets(turn: Turn, isForced: boolean): NodeId[] {
   const { raft } = turn;
   const { configuration, nodes } = raft.accepted;
   const able = rankedVoters(configuration).filter((node) => {
     const { acked, cloned, well } = peerOf(raft, node);
     if (node === turn.self || cloned || !acked?.stamp || nodes[node]?.left !== false) return false;
-    if (!must && (!well || nodes[node].drained)) return false;
+    if (!isForced && (!well || nodes[node].drained)) return false;
     return acked.store === configuration.voters[node]?.store && turn.at - acked.sentAt < timings.checkQuorumMs;
   });
   return able.sort((a, b) => penalty(turn, a) - penalty(turn, b));
@@ -63,12 +63,12 @@ export function transferIfDue(turn: Turn): void {
     if (handover) raft.leading = { ...raft.leading, handover: null };
     return;
   }
-  if (handover !== null) return goOn(turn, handover, why.must);
-  if (!why.must && turn.at - raft.leading.handoverAt < timings.handoverPauseMs) return;
-  if (transferTargets(turn, why.must).length > 0) {
+  if (handover !== null) return goOn(turn, handover, why.isForced);
+  if (!why.isForced && turn.at - raft.leading.handoverAt < timings.handoverPauseMs) return;
+  if (transferTargets(turn, why.isForced).length > 0) {
     const begun = { since: turn.at, because: why.because, to: null, askedAt: Number.POSITIVE_INFINITY };
     raft.leading = { ...raft.leading, handover: begun };
-    goOn(turn, begun, why.must);
+    goOn(turn, begun, why.isForced);
   } else if (!votes(turn) && allCommitted(turn)) {
     tellCommitted(turn);
     stepDown(turn, `${why.because}, so it leads no more`);
@@ -77,7 +77,7 @@ export function transferIfDue(turn: Turn): void {
 
 const votes = ({ raft, self }: Turn): boolean => self in raft.accepted.configuration.voters;
 
-function goOn(turn: Turn, handover: Handover, must: boolean): void {
+function goOn(turn: Turn, handover: Handover, isForced: boolean): void {
   const { raft } = turn;
   if (!raft.leading) return;
   const { stamp } = raft.accepted;
@@ -89,7 +89,7 @@ function goOn(turn: Turn, handover: Handover, must: boolean): void {
     return;
   }
   if (handover.to !== null || !allCommitted(turn)) return;
-  const able = transferTargets(turn, must);
+  const able = transferTargets(turn, isForced);
   const to = able.find((node) => sameStamp(peerOf(raft, node).acked!.stamp!, stamp));
   if (to === undefined) return;
   // A better one that lacks the newest ledger gets half of the time to have it.
