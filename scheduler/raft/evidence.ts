@@ -46,8 +46,8 @@ const openStates: ReadonlySet<RunState> = new Set<RunState>(['taken', 'running',
 
 /** The leader misses that machine: so that all know it, not the leader only, each looks for itself. */
 export function hearAway(turn: Turn, node: NodeId): void {
-  const { standing, probe, probeAskedAt } = peerOf(turn.raft, node);
-  if (node === turn.self || standing === 'lost' || turn.raft.accepted.nodes[node]?.left !== false) return;
+  const { health, probe, probeAskedAt } = peerOf(turn.raft, node);
+  if (node === turn.self || health === 'lost' || turn.raft.accepted.nodes[node]?.left !== false) return;
   const pause = probe?.result === 'accepted' ? timings.reprobeSlowMs : timings.reprobeMs;
   if (turn.at - probeAskedAt >= pause) askProbe(turn, node);
 }
@@ -55,9 +55,9 @@ export function hearAway(turn: Turn, node: NodeId): void {
 /** What this node makes of another machine, for its log and status, and on a leader for who places work. */
 export function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince: boolean): void {
   const peer = peerOf(turn.raft, node);
-  if (result === 'accepted' || heardSince || peer.standing === 'lost' || !(node in turn.raft.accepted.nodes)) return;
+  if (result === 'accepted' || heardSince || peer.health === 'lost' || !(node in turn.raft.accepted.nodes)) return;
   if (turn.raft.accepted.nodes[node]?.left === true) return;
-  setPeer(turn, node, { standing: 'lost' });
+  setPeer(turn, node, { health: 'lost' });
   if (turn.raft.leading) turn.raft.leading = { ...turn.raft.leading, hasNews: true };
   const name = nameOf(turn, node);
   const because =
@@ -87,21 +87,21 @@ export function hearSign(turn: Turn, node: NodeId, isReport: boolean): void {
   if (isReport) {
     setPeer(turn, node, { reportAt: turn.at });
     // A rumour may be older than the last look: it counts when it comes long after.
-    if (!turn.raft.leading && turn.at - (peer.probe?.at ?? turn.at) > timings.rumourMs) stands(turn, node);
+    if (!turn.raft.leading && turn.at - (peer.probe?.at ?? turn.at) > timings.rumourMs) markAlive(turn, node);
     return;
   }
   if (peer.heardAt === turn.at && peer.connected) return;
   setPeer(turn, node, { heardAt: turn.at, connected: true });
   // To a leader only an answer to a round counts: over a line that is cut one way, words still come.
-  if (!turn.raft.leading) stands(turn, node);
+  if (!turn.raft.leading) markAlive(turn, node);
 }
 
 /** It is here, in the eyes of this node. */
-export function stands(turn: Turn, node: NodeId): void {
-  const { standing } = peerOf(turn.raft, node);
-  if (standing === 'fine') return;
-  setPeer(turn, node, { standing: 'fine' });
-  if (standing === 'lost')
+export function markAlive(turn: Turn, node: NodeId): void {
+  const { health } = peerOf(turn.raft, node);
+  if (health === 'fine') return;
+  setPeer(turn, node, { health: 'fine' });
+  if (health === 'lost')
     note(turn, {
       event: 'node-found',
       because: `${nameOf(turn, node)} is back`,

@@ -2,7 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
-import { isLookedAt, judge, lookAfter, stands } from './evidence.ts';
+import { isLookedAt, judge, lookAfter, markAlive } from './evidence.ts';
 import { takeChange } from './petitions.ts';
 import { mayTellTerm } from './plausible.ts';
 import { propose, tryCommit } from './proposal.ts';
@@ -26,7 +26,7 @@ export function beginLeading(turn: Turn, campaign: Campaign): void {
   raft.planned = null;
   learnLeader(turn, turn.self);
   for (const node in raft.peers)
-    setPeer(turn, node, { acked: null, ledgerSent: null, told: null, standing: peerOf(raft, node).standing });
+    setPeer(turn, node, { acked: null, ledgerSent: null, told: null, health: peerOf(raft, node).health });
   const byEvidence = campaign.evidence === 'refused' || campaign.evidence === 'silent';
   raft.leading = {
     round: 0,
@@ -125,8 +125,8 @@ function suspect(turn: Turn, node: NodeId): void {
   const { raft } = turn;
   const peer = peerOf(raft, node);
   const silent = turn.at - lastSign(turn, node);
-  if (peer.standing !== 'fine' || silent <= timings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
-  setPeer(turn, node, { standing: 'suspect' });
+  if (peer.health !== 'fine' || silent <= timings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
+  setPeer(turn, node, { health: 'suspect' });
   const because = `${nameOf(turn, node)} has answered nothing for ${Math.round(silent)} ms`;
   note(turn, { event: 'node-suspect', level: 'warn', because, fields: { node, name: nameOf(turn, node) } });
 }
@@ -154,7 +154,7 @@ function appendTo(turn: Turn, node: NodeId, peer: Peer): void {
 function awayFor({ raft }: Turn, to: NodeId): { away?: NodeId[] } {
   const away: NodeId[] = [];
   for (const node in raft.accepted.nodes)
-    if (node !== to && raft.peers[node]?.standing === 'lost' && !raft.accepted.nodes[node]!.left) away.push(node);
+    if (node !== to && raft.peers[node]?.health === 'lost' && !raft.accepted.nodes[node]!.left) away.push(node);
   return away.length > 0 ? { away } : {};
 }
 
@@ -178,7 +178,7 @@ export function hearAck(turn: Turn, from: NodeId, message: MessageOf<'ack'>): vo
     acked: { store: message.store, stamp: newest, sentAt: Math.max(sentAt, same?.sentAt ?? Number.NEGATIVE_INFINITY) },
     ledgerSent: caughtUp ? null : before.ledgerSent,
   });
-  if (turn.at - sentAt < timings.checkQuorumMs) stands(turn, from);
+  if (turn.at - sentAt < timings.checkQuorumMs) markAlive(turn, from);
   noticeFalseAlarm(turn, from);
   if (!tryCommit(turn) && caughtUp && newest && lacks(turn, from, newest)) appendTo(turn, from, peerOf(raft, from));
 }

@@ -170,7 +170,7 @@ export function act(turn: Turn): void {
     tryCommit(turn);
   } else {
     watchLeader(turn);
-    stand(turn);
+    campaignIfDue(turn);
   }
   if (turn.save.committed) answerCommitted(turn);
   if (turn.save.committed || raft.leader?.sinceAt === turn.at) introduce(turn);
@@ -194,7 +194,7 @@ function watchLeader(turn: Turn): void {
 }
 
 /** When this follower stands for election by itself; Infinity when it does not. */
-function standsAt(turn: Turn): number {
+function campaignAt(turn: Turn): number {
   const { raft } = turn;
   if (raft.leading || raft.campaign || (raft.leader && !raft.planned)) return Number.POSITIVE_INFINITY;
   if (!mayCampaign(turn)) return Number.POSITIVE_INFINITY;
@@ -205,9 +205,9 @@ function standsAt(turn: Turn): number {
   return Math.max(listened, raft.notBefore);
 }
 
-function stand(turn: Turn): void {
+function campaignIfDue(turn: Turn): void {
   endCampaign(turn);
-  if (turn.at < standsAt(turn)) return;
+  if (turn.at < campaignAt(turn)) return;
   const { planned } = turn.raft;
   beginPreVote(turn, planned?.evidence ?? 'none', planned?.against ?? null);
 }
@@ -230,7 +230,7 @@ export function nextWakeAt(turn: Turn): number {
     return next;
   }
   if (raft.campaign) by(isWriting(raft) ? Number.POSITIVE_INFINITY : raft.campaign.until);
-  else by(standsAt(turn));
+  else by(campaignAt(turn));
   if (raft.leader) {
     by(raft.timerAt + timings.longTimeoutMs);
     const { probeAskedAt, probeOpen } = peerOf(raft, raft.leader.node);

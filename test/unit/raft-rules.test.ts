@@ -72,30 +72,30 @@ describe('votes', () => {
 });
 
 describe('who may stand for election', () => {
-  const stands = (one: One): boolean => one.feed({ kind: 'ticked' }, 2000).last('pre-vote') !== undefined;
+  const markAlive = (one: One): boolean => one.feed({ kind: 'ticked' }, 2000).last('pre-vote') !== undefined;
   it('not one that never voted', () => {
-    expect(stands(new One(ledgerOf({ A: 2, C: 2, D: 2 }), 'E'))).toBe(false);
+    expect(markAlive(new One(ledgerOf({ A: 2, C: 2, D: 2 }), 'E'))).toBe(false);
   });
   it('not one with another store', () => {
     const other = three();
     other.configuration = { voters: { ...other.configuration.voters, B: { store: 'old', weight: 2 } }, next: null };
-    expect(stands(new One(other))).toBe(false);
+    expect(markAlive(new One(other))).toBe(false);
   });
   it('one that its own newest, uncommitted ledger takes out, without a vote of its own', () => {
     const out = { ...newer(9), configuration: ledgerOf({ A: 3, C: 2 }).configuration };
     const one = new One(out, 'B', { committed: three() });
-    expect(stands(one)).toBe(true);
+    expect(markAlive(one)).toBe(true);
     one.hear('C', { kind: 'pre-vote-answer', term: 5, granted: true, store: 'sC', because: '' }).disk();
     expect(one.state.raft.campaign?.kind).toBe('pre');
-    expect(stands(new One(out, 'B', { committed: out }))).toBe(false);
+    expect(markAlive(new One(out, 'B', { committed: out }))).toBe(false);
   });
   it('one that is not well only after the others had their time', () => {
     const one = new One().feed({ kind: 'measured', measured: measured(false), addresses: [], version: '0' });
-    expect(stands(one)).toBe(false);
-    expect(stands(one)).toBe(true);
+    expect(markAlive(one)).toBe(false);
+    expect(markAlive(one)).toBe(true);
   });
   it('not one whose ledger is of a newer version than it knows', () => {
-    expect(stands(new One({ ...three(), schema: 99 }))).toBe(false);
+    expect(markAlive(new One({ ...three(), schema: 99 }))).toBe(false);
   });
   it('at once, when the leader asks for it, and only then', () => {
     const led = () => new One().append(8, newer(8)).disk();
