@@ -99,8 +99,8 @@ export function hearSign(turn: Turn, node: NodeId, isReport: boolean): void {
 /** It is here, in the eyes of this node. */
 export function markAlive(turn: Turn, node: NodeId): void {
   const { health } = peerOf(turn.raft, node);
-  if (health === 'fine') return;
-  setPeer(turn, node, { health: 'fine' });
+  if (health === 'alive') return;
+  setPeer(turn, node, { health: 'alive' });
   if (health === 'lost')
     note(turn, {
       event: 'node-found',

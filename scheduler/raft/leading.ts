@@ -125,7 +125,7 @@ function suspect(turn: Turn, node: NodeId): void {
   const { raft } = turn;
   const peer = peerOf(raft, node);
   const silent = turn.at - lastSign(turn, node);
-  if (peer.health !== 'fine' || silent <= timings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
+  if (peer.health !== 'alive' || silent <= timings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
   setPeer(turn, node, { health: 'suspect' });
   const because = `${nameOf(turn, node)} has answered nothing for ${Math.round(silent)} ms`;
   note(turn, { event: 'node-suspect', level: 'warn', because, fields: { node, name: nameOf(turn, node) } });

@@ -40,7 +40,7 @@ export interface Peer {
   readonly probeOpen: boolean;
   /** Evidence about it was wrong: not believed before this (SAFETY L11). */
   readonly evidenceOffUntil: number;
-  readonly health: 'fine' | 'suspect' | 'lost';
+  readonly health: 'alive' | 'suspect' | 'lost';
   /** The highest term in which this node would have voted for it (SAFETY L17). */
   readonly preVoted: number;
   /** When its word of a higher term was last believed although it does not vote. */
@@ -192,7 +192,7 @@ export const unknownPeer: Peer = {
   probeAskedAt: Number.NEGATIVE_INFINITY,
   probeOpen: false,
   evidenceOffUntil: Number.NEGATIVE_INFINITY,
-  health: 'fine',
+  health: 'alive',
   preVoted: 0,
   toldTermAt: Number.NEGATIVE_INFINITY,
 };
