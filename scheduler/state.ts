@@ -53,7 +53,7 @@ export function wake(who: Identity, durable: Durable, at: number): CoreState {
     campaign: null,
     planned: null,
     notBefore: at,
-    askers: [],
+    waitingPreVotes: [],
     leading: null,
     petitions: [],
     nextPetition: 1,

@@ -45,7 +45,7 @@ function hearNewer(turn: Turn, from: NodeId, era: Era, hello: MessageOf<'hello'>
   loseLeader(turn, newerEraBegan, 'new-era');
   raft.campaign = null;
   raft.planned = null;
-  raft.askers = [];
+  raft.waitingPreVotes = [];
   if (raft.newerEra === null || compareEras(era, raft.newerEra) > 0) raft.newerEra = era;
   if (hello?.ledger && compareEras(hello.ledger.era, raft.accepted.era) > 0)
     return adopt(turn, from, hello, hello.ledger);

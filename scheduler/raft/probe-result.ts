@@ -5,7 +5,7 @@ import { judge } from './evidence.ts';
 import { loseLeader } from './term.ts';
 import { timings } from './timings.ts';
 import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
-import { answerAskers } from './votes.ts';
+import { answerWaitingPreVotes } from './votes.ts';
 
 /** What one look at a machine showed (evidence.ts asks for it): whoever waits for it is answered, and perhaps this node stands. */
 export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void {
@@ -19,20 +19,20 @@ export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void 
   if (raft.leader?.node !== node) {
     judge(turn, node, result, heardSince);
     const because = raft.leader ? `${nameOf(turn, raft.leader.node)} leads` : 'this node hears no leader either';
-    return answerAskers(turn, node, raft.leader === null, because);
+    return answerWaitingPreVotes(turn, node, raft.leader === null, because);
   }
   const off = before.evidenceOffUntil > turn.at;
   const name = nameOf(turn, node);
   if (result === 'accepted' || heardSince || off) {
     const why = heardSince ? `${name} was heard meanwhile` : `the machine of ${name} answers: it is only slow`;
-    return answerAskers(turn, node, false, off ? `evidence about ${name} was wrong before` : why);
+    return answerWaitingPreVotes(turn, node, false, off ? `evidence about ${name} was wrong before` : why);
   }
   const because =
     result === 'refused' ? `the agent of ${name} is gone: its machine refuses` : `the machine of ${name} is silent`;
   loseLeader(turn, because, result);
   // The askers first: whoever is promised this node's vote goes before this node's own candidacy.
-  const waited = raft.askers.some((asker) => asker.about === node);
-  answerAskers(turn, node, true, because);
+  const waited = raft.waitingPreVotes.some((asker) => asker.about === node);
+  answerWaitingPreVotes(turn, node, true, because);
   if (waited || !isFit(turn)) return;
   const startAt = turn.at + rankOf(turn, node) * timings.staggerMs;
   raft.planned = {

@@ -152,7 +152,7 @@ export interface RaftState {
   readonly planned: { readonly at: number; readonly evidence: Evidence; readonly against: NodeId | null } | null;
   readonly notBefore: number;
   /** Pre-votes that wait for this node's own probe (SAFETY L11). */
-  readonly askers: readonly { readonly node: NodeId; readonly term: number; readonly about: NodeId }[];
+  readonly waitingPreVotes: readonly { readonly node: NodeId; readonly term: number; readonly about: NodeId }[];
   readonly leading: Leading | null;
   readonly petitions: readonly Petition[];
   readonly nextPetition: number;

@@ -50,7 +50,7 @@ export function learnLeader(turn: Turn, node: NodeId): void {
   raft.leader = { node, term: raft.term, sinceAt: turn.at };
   raft.campaign = null;
   raft.planned = null;
-  raft.askers = [];
+  raft.waitingPreVotes = [];
   if (node !== turn.self) setPeer(turn, node, { acked: null, ledgerSent: null });
   const name = nameOf(turn, node);
   const because = `${name} leads in term ${raft.term}${node === turn.self ? ', elected by a majority of the voters' : ''}`;

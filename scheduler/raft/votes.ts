@@ -19,7 +19,7 @@ import { nameOf, peerOf, send, sendAfterDisk, setPeer, type Turn } from './turn.
 const lateMs = (turn: Turn): number => Math.round(turn.at - turn.raft.timerAt);
 
 /** Why this store's word is worth nothing now; null when it may promise. */
-function mute(turn: Turn, from: NodeId): string | null {
+function whyMayNotPromise(turn: Turn, from: NodeId): string | null {
   const { raft } = turn;
   if (raft.rolledBack !== null) return raft.rolledBack.because;
   if (raft.newerEra !== null) return newerEraBegan;
@@ -37,8 +37,8 @@ export function hearVote(turn: Turn, from: NodeId, message: MessageOf<'vote'>): 
     if (granted) sendAfterDisk(turn, from, reply);
     else send(turn, from, reply);
   };
-  const muted = mute(turn, from);
-  if (muted !== null) return answer(false, muted);
+  const refusal = whyMayNotPromise(turn, from);
+  if (refusal !== null) return answer(false, refusal);
   if (!mayStand(turn, from, message.term)) return answer(false, 'this machine does not know it for a voter');
   raiseTerm(turn, message.term, `${nameOf(turn, from)} stands for election in term ${message.term}`);
   if (message.term < raft.term) return answer(false, `term ${raft.term} has begun`);
@@ -63,8 +63,8 @@ function giveWay(turn: Turn): void {
 /** Grants, refuses, or waits for this node's own probe (SAFETY L11). */
 export function hearPreVote(turn: Turn, from: NodeId, message: MessageOf<'pre-vote'>): void {
   const { raft } = turn;
-  const muted = mute(turn, from);
-  if (muted !== null) return answerPreVote(turn, from, message.term, false, muted);
+  const refusal = whyMayNotPromise(turn, from);
+  if (refusal !== null) return answerPreVote(turn, from, message.term, false, refusal);
   if (message.term <= raft.term) {
     relay(turn, from, message.stamp);
     return answerPreVote(turn, from, message.term, false, `term ${raft.term} has begun`);
@@ -84,8 +84,8 @@ export function hearPreVote(turn: Turn, from: NodeId, message: MessageOf<'pre-vo
     return answerPreVote(turn, from, message.term, false, `${heard}, and such evidence was wrong before`);
   if (freshProbe(turn, leader) === 'accepted')
     return answerPreVote(turn, from, message.term, false, `the machine of ${nameOf(turn, leader)} answers`);
-  raft.askers = [
-    ...raft.askers.filter((asker) => asker.node !== from),
+  raft.waitingPreVotes = [
+    ...raft.waitingPreVotes.filter((asker) => asker.node !== from),
     { node: from, term: message.term, about: leader },
   ];
   askProbe(turn, leader);
@@ -107,11 +107,11 @@ function yieldTo(turn: Turn, other: NodeId): void {
 }
 
 /** The own probe of `about` has ended: those who asked get their answer by it. */
-export function answerAskers(turn: Turn, about: NodeId, gone: boolean, because: string): void {
+export function answerWaitingPreVotes(turn: Turn, about: NodeId, gone: boolean, because: string): void {
   const { raft } = turn;
-  const mine = raft.askers.filter((asker) => asker.about === about);
+  const mine = raft.waitingPreVotes.filter((asker) => asker.about === about);
   if (mine.length === 0) return;
-  raft.askers = raft.askers.filter((asker) => asker.about !== about);
+  raft.waitingPreVotes = raft.waitingPreVotes.filter((asker) => asker.about !== about);
   for (const asker of mine)
     if (!gone || asker.term > raft.term) answerPreVote(turn, asker.node, asker.term, gone, because);
 }
