@@ -6,7 +6,7 @@ import { beginLeading } from './leading.ts';
 import { hasQuorum, isVoter, rankedVoters } from './quorum.ts';
 import { raiseTerm } from './term.ts';
 import { timings } from './timings.ts';
-import { chance, peerOf, send, setPeer, type Turn, thisPersist } from './turn.ts';
+import { peerOf, random, send, setPeer, type Turn, thisPersist } from './turn.ts';
 
 /**
  * The candidate's side. A candidacy begins with pre-votes, which promise nothing and raise no term; a majority of them
@@ -100,7 +100,7 @@ export function beginVote(turn: Turn, handover: boolean): void {
 /** Between two tries of one node lies its rank and a little chance, so that two never chase each other for long. */
 export function tryAgainLater(turn: Turn, waitMs: number): void {
   const rank = rankOf(turn, null);
-  const wait = waitMs + rank * timings.staggerMs + Math.floor(chance(turn) * timings.retryMs);
+  const wait = waitMs + rank * timings.staggerMs + Math.floor(random(turn) * timings.retryMs);
   turn.raft.notBefore = Math.max(turn.raft.notBefore, turn.at + wait);
 }
 

@@ -12,7 +12,7 @@ import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
  */
 
 /** Looks at a machine, unless a look is already under way or too new to be repeated. */
-export function askProbe(turn: Turn, node: NodeId): void {
+export function requestProbe(turn: Turn, node: NodeId): void {
   const peer = peerOf(turn.raft, node);
   if (peer.probeOpen && turn.at - peer.probeAskedAt < timings.probeLostMs) return;
   setPeer(turn, node, { probeOpen: true, probeAskedAt: turn.at });
@@ -29,7 +29,7 @@ export function freshProbe(turn: Turn, node: NodeId): ProbeResult | null {
 /** A stream closed: a hint, never a proof. Everybody looks at once. */
 export function hearDisconnected(turn: Turn, node: NodeId): void {
   setPeer(turn, node, { connected: false, ledgerSent: null });
-  if (isLookedAt(turn, node)) askProbe(turn, node);
+  if (isLookedAt(turn, node)) requestProbe(turn, node);
 }
 
 /**
@@ -49,7 +49,7 @@ export function hearAway(turn: Turn, node: NodeId): void {
   const { health, probe, probeAskedAt } = peerOf(turn.raft, node);
   if (node === turn.self || health === 'lost' || turn.raft.accepted.nodes[node]?.left !== false) return;
   const pause = probe?.result === 'accepted' ? timings.reprobeSlowMs : timings.reprobeMs;
-  if (turn.at - probeAskedAt >= pause) askProbe(turn, node);
+  if (turn.at - probeAskedAt >= pause) requestProbe(turn, node);
 }
 
 /** What this node makes of another machine, for its log and status, and on a leader for who places work. */
@@ -68,7 +68,7 @@ export function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince:
 }
 
 /** A machine that owes an answer is looked at: soon at first, rarely when it has long been away. */
-export function lookAfter(turn: Turn, node: NodeId, silentSince: number, missedMs: number): void {
+export function probeIfSilent(turn: Turn, node: NodeId, silentSince: number, missedMs: number): void {
   const { raft } = turn;
   const peer = peerOf(raft, node);
   const silent = turn.at - silentSince;
@@ -78,7 +78,7 @@ export function lookAfter(turn: Turn, node: NodeId, silentSince: number, missedM
     turn.at - peer.probeAskedAt >=
     (peer.probe?.result === 'accepted' || silent < 2000 ? pause : timings.reprobeSlowMs)
   )
-    askProbe(turn, node);
+    requestProbe(turn, node);
 }
 
 /** Something came from it: it is there. Only what it says itself proves a stream; reports travel through others. */

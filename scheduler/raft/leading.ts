@@ -2,7 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
-import { isLookedAt, judge, lookAfter, markAlive } from './evidence.ts';
+import { isLookedAt, judge, markAlive, probeIfSilent } from './evidence.ts';
 import { takeChange } from './petitions.ts';
 import { mayTellTerm } from './plausible.ts';
 import { propose, tryCommit } from './proposal.ts';
@@ -106,7 +106,7 @@ export function makeRound(turn: Turn): void {
     if (peer.connected ? isItsTurn || isBehind(turn, node, peer) : round % 20 === 1) appendTo(turn, node, peer);
     if (!isLookedAt(turn, node)) continue;
     if (peer.knownAt === Number.NEGATIVE_INFINITY) setPeer(turn, node, { knownAt: turn.at });
-    lookAfter(turn, node, lastSign(turn, node), missedMsOf(raft.accepted, node));
+    probeIfSilent(turn, node, lastSign(turn, node), missedMsOf(raft.accepted, node));
     if (raft.accepted.nodes[node]?.left !== true) suspect(turn, node);
   }
 }

@@ -18,7 +18,7 @@ import {
 import { moveConfiguration } from './configuration.ts';
 import { depart, hearLeaveAsked, hearReturnAsked, nextDepartureAt } from './departure.ts';
 import { commitEra, hearOtherEra } from './era.ts';
-import { hearDisconnected, hearSign, lookAfter } from './evidence.ts';
+import { hearDisconnected, hearSign, probeIfSilent } from './evidence.ts';
 import { nextHandoverAt, transferIfDue } from './handover.ts';
 import { hearConnected, hearHello } from './hello.ts';
 import { checkQuorum, hearAck, makeRound } from './leading.ts';
@@ -184,7 +184,7 @@ function watchLeader(turn: Turn): void {
   if (leader === null) return;
   const silent = turn.at - raft.timerAt;
   if (silent < timings.longTimeoutMs)
-    return lookAfter(turn, leader.node, raft.timerAt, missedMsOf(raft.accepted, turn.self));
+    return probeIfSilent(turn, leader.node, raft.timerAt, missedMsOf(raft.accepted, turn.self));
   const because = `${nameOf(turn, leader.node)} was not heard for ${Math.round(silent)} ms`;
   loseLeader(turn, because, 'timeout');
   if (isFit(turn) && raft.planned === null) {

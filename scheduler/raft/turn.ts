@@ -72,7 +72,7 @@ export const nameIn = (ledger: Ledger, node: NodeId): string => ledger.nodes[nod
 export const nameOf = (turn: Turn, node: NodeId): string => nameIn(turn.raft.accepted, node);
 
 /** A number in [0, 1) from the generator in the state (mulberry32): the core has no chance of its own. */
-export function chance(turn: Turn): number {
+export function random(turn: Turn): number {
   const seed = (turn.raft.random + 0x6d2b79f5) | 0;
   turn.raft.random = seed;
   let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);

@@ -2,7 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import { newerEraBegan } from './era.ts';
-import { askProbe, freshProbe } from './evidence.ts';
+import { freshProbe, requestProbe } from './evidence.ts';
 import { mayStand } from './plausible.ts';
 import { rankedVoters } from './quorum.ts';
 import { relay } from './say-hello.ts';
@@ -88,7 +88,7 @@ export function hearPreVote(turn: Turn, from: NodeId, message: MessageOf<'pre-vo
     ...raft.waitingPreVotes.filter((asker) => asker.node !== from),
     { node: from, term: message.term, about: leader },
   ];
-  askProbe(turn, leader);
+  requestProbe(turn, leader);
 }
 
 function answerPreVote(turn: Turn, to: NodeId, asked: number, granted: boolean, because: string): void {
