@@ -78,7 +78,8 @@ export function enterEra(turn: Turn, ledger: Ledger, term: number): void {
   raft.onTheirWay = [];
   raft.eraSeq = thisPersist(turn);
   raft.timerAt = turn.at;
-  for (const node in raft.peers) setPeer(turn, node, { promised: null, acked: null, ledgerSent: null, told: null });
+  for (const node in raft.peers)
+    setPeer(turn, node, { promised: null, acked: null, ledgerSent: null, commitSent: null });
   save.promise = true;
   save.accepted = true;
 }

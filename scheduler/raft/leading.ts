@@ -26,7 +26,7 @@ export function beginLeading(turn: Turn, campaign: Campaign): void {
   raft.planned = null;
   learnLeader(turn, turn.self);
   for (const node in raft.peers)
-    setPeer(turn, node, { acked: null, ledgerSent: null, told: null, health: peerOf(raft, node).health });
+    setPeer(turn, node, { acked: null, ledgerSent: null, commitSent: null, health: peerOf(raft, node).health });
   const byEvidence = campaign.evidence === 'refused' || campaign.evidence === 'silent';
   raft.leading = {
     round: 0,
@@ -143,8 +143,8 @@ function appendTo(turn: Turn, node: NodeId, peer: Peer): void {
   const ledger = has || isBusy(turn, peer) ? null : raft.accepted;
   turn.shown ||= ledger !== null;
   const committed = raft.committed?.stamp ?? zeroStamp;
-  if (ledger) setPeer(turn, node, { told: committed, ledgerSent: { stamp, at: turn.at } });
-  else if (!peer.told || !sameStamp(peer.told, committed)) setPeer(turn, node, { told: committed });
+  if (ledger) setPeer(turn, node, { commitSent: committed, ledgerSent: { stamp, at: turn.at } });
+  else if (!peer.commitSent || !sameStamp(peer.commitSent, committed)) setPeer(turn, node, { commitSent: committed });
   const away = awayFor(turn, node);
   const { term } = raft;
   send(turn, node, { kind: 'append', term, round: raft.leading!.round, stamp, committed, ledger, ...away });
@@ -186,7 +186,7 @@ export function hearAck(turn: Turn, from: NodeId, message: MessageOf<'ack'>): vo
 /** What came while it was busy. */
 const lacks = ({ raft }: Turn, node: NodeId, newest: Stamp): boolean =>
   compareStamps(newest, raft.accepted.stamp) < 0 ||
-  !sameStamp(peerOf(raft, node).told ?? zeroStamp, raft.committed?.stamp ?? zeroStamp);
+  !sameStamp(peerOf(raft, node).commitSent ?? zeroStamp, raft.committed?.stamp ?? zeroStamp);
 
 /** What was acknowledged is on that store; if it ever is not, that store was rolled back (SAFETY L9). */
 function rememberPromise(turn: Turn, from: NodeId, message: MessageOf<'ack'>): void {

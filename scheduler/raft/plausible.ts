@@ -88,7 +88,7 @@ export const mayStand = (turn: Turn, node: NodeId, term: number): boolean =>
  */
 export function mayTellTerm(turn: Turn, node: NodeId): boolean {
   if (isListed(turn, node)) return true;
-  if (turn.at - peerOf(turn.raft, node).toldTermAt < timings.tellTermMs) return false;
-  setPeer(turn, node, { toldTermAt: turn.at });
+  if (turn.at - peerOf(turn.raft, node).higherTermHeardAt < timings.tellTermMs) return false;
+  setPeer(turn, node, { higherTermHeardAt: turn.at });
   return true;
 }

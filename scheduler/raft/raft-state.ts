@@ -31,7 +31,7 @@ export interface Peer {
   /** The ledger that is on its way to it, until it is acknowledged. */
   readonly ledgerSent: { readonly stamp: Stamp; readonly at: number } | null;
   /** The commit mark that it was last told. */
-  readonly told: Stamp | null;
+  readonly commitSent: Stamp | null;
   /** When this follower last gave it the committed ledger. */
   readonly relayedAt: number;
   /** Last look: its result, when, and since when looks say the same with nothing heard between them. */
@@ -44,7 +44,7 @@ export interface Peer {
   /** The highest term in which this node would have voted for it (SAFETY L17). */
   readonly preVoted: number;
   /** When its word of a higher term was last believed although it does not vote. */
-  readonly toldTermAt: number;
+  readonly higherTermHeardAt: number;
 }
 
 export interface Campaign {
@@ -186,7 +186,7 @@ export const unknownPeer: Peer = {
   promised: null,
   acked: null,
   ledgerSent: null,
-  told: null,
+  commitSent: null,
   relayedAt: Number.NEGATIVE_INFINITY,
   probe: null,
   probeAskedAt: Number.NEGATIVE_INFINITY,
@@ -194,5 +194,5 @@ export const unknownPeer: Peer = {
   evidenceOffUntil: Number.NEGATIVE_INFINITY,
   health: 'alive',
   preVoted: 0,
-  toldTermAt: Number.NEGATIVE_INFINITY,
+  higherTermHeardAt: Number.NEGATIVE_INFINITY,
 };
