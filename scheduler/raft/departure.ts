@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { note } from '../note.ts';
-import { petition } from './petitions.ts';
+import { requestChange } from './petitions.ts';
 import { stepDown } from './term.ts';
 import { timings } from './timings.ts';
 import { peerOf, type Turn } from './turn.ts';
@@ -15,9 +15,9 @@ export function hearLeaveAsked(turn: Turn, backMs: number | undefined): void {
   const { raft } = turn;
   if (raft.leaving) return;
   raft.leaving = { since: turn.at, handedOverAt: null, gone: false };
-  raft.petitions = raft.petitions.filter((one) => one.local);
+  raft.clientRequests = raft.clientRequests.filter((one) => one.local);
   if (raft.accepted.nodes[turn.self]?.left === false)
-    petition(turn, { kind: 'depart', node: turn.self, ...(backMs === undefined ? {} : { backMs }) });
+    requestChange(turn, { kind: 'depart', node: turn.self, ...(backMs === undefined ? {} : { backMs }) });
 }
 
 /** It stays after all: the machine woke up, or its shutdown was called off. The ledger hears it by `introduce`. */
@@ -25,7 +25,7 @@ export function hearReturnAsked(turn: Turn): void {
   const { raft } = turn;
   if (!raft.leaving) return;
   raft.leaving = null;
-  raft.petitions = raft.petitions.filter((one) => one.change.kind !== 'depart');
+  raft.clientRequests = raft.clientRequests.filter((one) => one.change.kind !== 'depart');
   raft.introducedAt = Number.NEGATIVE_INFINITY;
   note(turn, { event: 'returning', because: 'this node is back: it asks for its vote' });
 }
@@ -75,7 +75,7 @@ export function depart(turn: Turn): void {
   const isTakenOver = leaving.handedOverAt === null || raft.leader !== null;
   if (!isTakenOver && turn.at - (leaving.handedOverAt ?? 0) < 2 * timings.handoverMs) return;
   // What was asked here before is answered first, by the next leader.
-  if (raft.petitions.some((one) => one.local) && !isForsaken) return;
+  if (raft.clientRequests.some((one) => one.local) && !isForsaken) return;
   go('everything is handed over');
 }
 

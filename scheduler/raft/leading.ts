@@ -3,7 +3,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
 import { isLookedAt, judge, markAlive, probeIfSilent } from './evidence.ts';
-import { takeChange } from './petitions.ts';
+import { proposeChange } from './petitions.ts';
 import { mayTellTerm } from './plausible.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum } from './quorum.ts';
@@ -38,14 +38,14 @@ export function beginLeading(turn: Turn, campaign: Campaign): void {
     plannedFor: null,
     plannedAt: Number.NEGATIVE_INFINITY,
     configuredBy: zeroStamp,
-    awaited: [],
+    proposedRequests: [],
     handover: null,
     handoverAt: Number.NEGATIVE_INFINITY,
     handoverTo: null,
     overthrown: byEvidence && campaign.against !== null ? { node: campaign.against, at: turn.at } : null,
   };
   propose(turn, raft.accepted);
-  for (const { from, id, change } of campaign.asked) takeChange(turn, from, id, change);
+  for (const { from, id, change } of campaign.asked) proposeChange(turn, from, id, change);
   if (byEvidence && campaign.against !== null) judge(turn, campaign.against, campaign.evidence, false);
 }
 

@@ -18,29 +18,29 @@ import { send, type Turn } from './turn.ts';
  * until it is answered; the leader answers when it is committed, and the ledger remembers its id, so that asking twice
  * changes nothing (SAFETY L16).
  */
-const maxPetitions = 64;
+const maxClientRequests = 64;
 
 export function hearRequested(turn: Turn, id: string, change: Change): void {
   const { raft } = turn;
-  if (raft.petitions.some((one) => one.id === id)) return;
-  if (raft.petitions.length >= maxPetitions)
+  if (raft.clientRequests.some((one) => one.id === id)) return;
+  if (raft.clientRequests.length >= maxClientRequests)
     return answerHere(turn, id, {
       state: 'refused',
-      because: `${maxPetitions} changes wait already: try again in a moment`,
+      because: `${maxClientRequests} changes wait already: try again in a moment`,
     });
   if (raft.leaving)
     return answerHere(turn, id, { state: 'refused', because: 'this node leaves the mesh: ask another machine' });
-  raft.petitions = [...raft.petitions, { ...neverSent, id, change, askedAt: turn.at, local: true }];
+  raft.clientRequests = [...raft.clientRequests, { ...neverSent, id, change, askedAt: turn.at, local: true }];
 }
 
 const neverSent = { sentAt: Number.NEGATIVE_INFINITY, sentTerm: Number.NEGATIVE_INFINITY };
 
 /** A change that this node wants for itself. Its id is unique over restarts. */
-export function petition(turn: Turn, change: Change): void {
+export function requestChange(turn: Turn, change: Change): void {
   const { raft, identity } = turn;
-  const id = `${turn.self.slice(-16)}-${Math.floor(identity.startedAtWallMs)}-${raft.nextPetition}`;
-  raft.nextPetition += 1;
-  raft.petitions = [...raft.petitions, { ...neverSent, id, change, askedAt: turn.at, local: false }];
+  const id = `${turn.self.slice(-16)}-${Math.floor(identity.startedAtWallMs)}-${raft.nextRequest}`;
+  raft.nextRequest += 1;
+  raft.clientRequests = [...raft.clientRequests, { ...neverSent, id, change, askedAt: turn.at, local: false }];
 }
 
 function answerHere(turn: Turn, id: string, outcome: ChangeOutcome): void {
@@ -48,39 +48,39 @@ function answerHere(turn: Turn, id: string, outcome: ChangeOutcome): void {
 }
 
 /** Sends what is due, does what this node may do itself as leader, gives up what took too long. */
-export function servePetitions(turn: Turn): void {
+export function serveRequests(turn: Turn): void {
   const { raft } = turn;
-  if (raft.petitions.length === 0) return;
-  const waits = new Set(raft.leading?.awaited.map(({ id }) => id));
-  const asked = askedFor(turn);
-  for (const one of raft.petitions) {
+  if (raft.clientRequests.length === 0) return;
+  const waits = new Set(raft.leading?.proposedRequests.map(({ id }) => id));
+  const asked = requestTarget(turn);
+  for (const one of raft.clientRequests) {
     if (turn.at - one.askedAt >= timings.askForMs) {
       const because = raft.leader
         ? 'the leader did not answer in time: it may still happen, ask again'
         : 'no leader now: a majority of the voters is missing; it may still happen, ask again';
-      settle(turn, one.id, { state: 'unknown', because });
+      answerRequest(turn, one.id, { state: 'unknown', because });
     } else if (raft.leading) {
-      if (!waits.has(one.id)) takeChange(turn, null, one.id, one.change);
+      if (!waits.has(one.id)) proposeChange(turn, null, one.id, one.change);
     } else if (asked !== null && (one.sentTerm !== raft.term || turn.at - one.sentAt >= timings.askAgainMs)) {
       const sent = { sentAt: turn.at, sentTerm: raft.term };
-      raft.petitions = raft.petitions.map((other) => (other.id === one.id ? { ...other, ...sent } : other));
+      raft.clientRequests = raft.clientRequests.map((other) => (other.id === one.id ? { ...other, ...sent } : other));
       send(turn, asked, { kind: 'change', id: one.id, change: one.change });
     }
   }
 }
 
 /** Who is asked: the leader of the term; before there is one, whoever has this node's vote, which takes it along. */
-export function askedFor({ raft, self }: Turn): NodeId | null {
+export function requestTarget({ raft, self }: Turn): NodeId | null {
   const node = raft.leader?.node ?? raft.votedFor;
   return node === self ? null : node;
 }
 
 /** The petition is over. */
-function settle(turn: Turn, id: string, outcome: ChangeOutcome): void {
+function answerRequest(turn: Turn, id: string, outcome: ChangeOutcome): void {
   const { raft } = turn;
-  const one = raft.petitions.find((other) => other.id === id);
+  const one = raft.clientRequests.find((other) => other.id === id);
   if (!one) return;
-  raft.petitions = raft.petitions.filter((other) => other.id !== id);
+  raft.clientRequests = raft.clientRequests.filter((other) => other.id !== id);
   if (one.local) answerHere(turn, id, outcome);
   else if (outcome.state === 'refused')
     note(turn, {
@@ -92,27 +92,27 @@ function settle(turn: Turn, id: string, outcome: ChangeOutcome): void {
 }
 
 export function hearChangeAnswer(turn: Turn, message: MessageOf<'change-answer'>): void {
-  if (message.outcome.state !== 'unknown') settle(turn, message.id, message.outcome);
+  if (message.outcome.state !== 'unknown') answerRequest(turn, message.id, message.outcome);
 }
 
 /** A candidate keeps what its voters ask until it leads: it goes into the first ledger of its term. */
 export function hearChange(turn: Turn, from: NodeId, { id, change }: MessageOf<'change'>): void {
   const { raft } = turn;
   const { campaign } = raft;
-  if (campaign?.kind !== 'vote') return takeChange(turn, from, id, change);
-  if (campaign.asked.length >= maxPetitions || campaign.asked.some((one) => one.id === id)) return;
+  if (campaign?.kind !== 'vote') return proposeChange(turn, from, id, change);
+  if (campaign.asked.length >= maxClientRequests || campaign.asked.some((one) => one.id === id)) return;
   raft.campaign = { ...campaign, asked: [...campaign.asked, { from, id, change }] };
 }
 
 /** The leader's part. `from` null: asked here. */
-export function takeChange(turn: Turn, from: NodeId | null, id: string, change: Change): void {
+export function proposeChange(turn: Turn, from: NodeId | null, id: string, change: Change): void {
   const { raft } = turn;
   const answer = (outcome: ChangeOutcome): void => {
-    if (from === null) settle(turn, id, outcome);
+    if (from === null) answerRequest(turn, id, outcome);
     else send(turn, from, { kind: 'change-answer', id, outcome });
   };
   if (!raft.leading) return answer({ state: 'unknown', because: 'this node does not lead' });
-  if (raft.leading.awaited.some((one) => one.id === id)) return;
+  if (raft.leading.proposedRequests.some((one) => one.id === id)) return;
   if (from !== null && !Object.hasOwn(raft.accepted.nodes, from))
     return answer({ state: 'refused', because: 'only members of the mesh may change it' });
   const asker = from ?? turn.self;
@@ -120,7 +120,7 @@ export function takeChange(turn: Turn, from: NodeId | null, id: string, change: 
   if (refusal !== null) return answer({ state: 'refused', because: refusal });
   const known = raft.accepted.requests.find((one) => one.id === id);
   if (known) {
-    awaitCommit(turn, { id, from, because: known.because });
+    noteProposed(turn, { id, from, because: known.because });
     return answerCommitted(turn);
   }
   // Who asks keeps it, and asks the next leader at once.
@@ -132,7 +132,7 @@ export function takeChange(turn: Turn, from: NodeId | null, id: string, change: 
   const because = doneSentence(change, raft.accepted, after);
   // Also what changed nothing is committed with its id: only a leader that still leads may say that it is so.
   propose(turn, withRequest(withAct(raft.accepted, after, change, asker, turn.wallMs), id, because));
-  awaitCommit(turn, { id, from, because });
+  noteProposed(turn, { id, from, because });
 }
 
 /** The ledger remembers the last requests that were done (SAFETY L16). */
@@ -141,11 +141,14 @@ export const withRequest = (ledger: Ledger, id: string, because: string): Ledger
   requests: [...ledger.requests, { id, because }].slice(-limits.rememberedRequests),
 });
 
-function awaitCommit(turn: Turn, one: { id: string; from: NodeId | null; because: string }): void {
+function noteProposed(turn: Turn, one: { id: string; from: NodeId | null; because: string }): void {
   const { raft } = turn;
   const { leading } = raft;
   if (!leading) return;
-  raft.leading = { ...leading, awaited: [...leading.awaited, { ...one, stamp: raft.accepted.stamp }] };
+  raft.leading = {
+    ...leading,
+    proposedRequests: [...leading.proposedRequests, { ...one, stamp: raft.accepted.stamp }],
+  };
 }
 
 /** Whoever waits for what is committed now gets the answer. */
@@ -153,20 +156,23 @@ export function answerCommitted(turn: Turn): void {
   const { raft } = turn;
   const stamp = raft.committed?.stamp;
   if (!stamp) return;
-  if (raft.leading && raft.leading.awaited.length > 0) {
-    const ready = raft.leading.awaited.filter((one) => compareStamps(one.stamp, stamp) <= 0);
+  if (raft.leading && raft.leading.proposedRequests.length > 0) {
+    const ready = raft.leading.proposedRequests.filter((one) => compareStamps(one.stamp, stamp) <= 0);
     if (ready.length > 0)
-      raft.leading = { ...raft.leading, awaited: raft.leading.awaited.filter((one) => !ready.includes(one)) };
+      raft.leading = {
+        ...raft.leading,
+        proposedRequests: raft.leading.proposedRequests.filter((one) => !ready.includes(one)),
+      };
     for (const { id, from, because } of ready) {
-      if (from === null) settle(turn, id, { state: 'done', because });
+      if (from === null) answerRequest(turn, id, { state: 'done', because });
       else send(turn, from, { kind: 'change-answer', id, outcome: { state: 'done', because } });
     }
   }
-  if (raft.petitions.length === 0) return;
+  if (raft.clientRequests.length === 0) return;
   const known = new Map(raft.committed?.requests.map(({ id, because }) => [id, because]));
-  for (const { id } of raft.petitions) {
+  for (const { id } of raft.clientRequests) {
     const because = known.get(id);
-    if (because !== undefined) settle(turn, id, { state: 'done', because });
+    if (because !== undefined) answerRequest(turn, id, { state: 'done', because });
   }
 }
 
@@ -175,7 +181,7 @@ export function introduce(turn: Turn): void {
   const { raft, identity } = turn;
   const me = raft.committed?.nodes[turn.self];
   if (!raft.committed || !me || raft.leaving || turn.at - raft.introducedAt < 1000) return;
-  if (raft.petitions.some((one) => one.change.kind === 'introduce')) return;
+  if (raft.clientRequests.some((one) => one.change.kind === 'introduce')) return;
   const addresses = [...(raft.addresses ?? me.addresses)].slice(0, limits.addresses);
   const { name, store } = identity;
   const known = { kind: 'introduce', node: turn.self, name, store, addresses, witness: me.witness } as const;
@@ -186,5 +192,5 @@ export function introduce(turn: Turn): void {
   if (isOnlyThat && raft.introducedTerm === raft.term) return;
   if (isOnlyThat) raft.introducedTerm = raft.term;
   raft.introducedAt = turn.at;
-  petition(turn, change);
+  requestChange(turn, change);
 }

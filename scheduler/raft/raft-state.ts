@@ -68,7 +68,7 @@ export interface Proposed {
   readonly seq: number;
 }
 
-export interface Awaited {
+export interface ProposedRequest {
   readonly id: string;
   /** null = asked by this node itself. */
   readonly from: NodeId | null;
@@ -99,7 +99,7 @@ export interface Leading {
   readonly plannedFor: Ledger | null;
   readonly plannedAt: number;
   /** Changes that are answered when their stamp is committed (SAFETY L16). */
-  readonly awaited: readonly Awaited[];
+  readonly proposedRequests: readonly ProposedRequest[];
   readonly handover: Handover | null;
   /** When it last tried to hand over in vain, and to whom. */
   readonly handoverAt: number;
@@ -109,7 +109,7 @@ export interface Leading {
 }
 
 /** A change that this node asks of the leader until it is answered (SAFETY L16). */
-export interface Petition {
+export interface ClientRequest {
   readonly id: string;
   readonly change: Change;
   readonly askedAt: number;
@@ -154,8 +154,8 @@ export interface RaftState {
   /** Pre-votes that wait for this node's own probe (SAFETY L11). */
   readonly waitingPreVotes: readonly { readonly node: NodeId; readonly term: number; readonly about: NodeId }[];
   readonly leading: Leading | null;
-  readonly petitions: readonly Petition[];
-  readonly nextPetition: number;
+  readonly clientRequests: readonly ClientRequest[];
+  readonly nextRequest: number;
   readonly addresses: readonly string[] | null;
   readonly healthy: boolean;
   readonly introducedAt: number;

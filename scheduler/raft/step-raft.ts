@@ -24,12 +24,12 @@ import { hearConnected, hearHello } from './hello.ts';
 import { checkQuorum, hearAck, makeRound } from './leading.ts';
 import {
   answerCommitted,
-  askedFor,
   hearChange,
   hearChangeAnswer,
   hearRequested,
   introduce,
-  servePetitions,
+  requestTarget,
+  serveRequests,
 } from './petitions.ts';
 import { refuseImpossible } from './plausible.ts';
 import { hearProbed } from './probe-result.ts';
@@ -163,7 +163,7 @@ export function settleLead(turn: Turn): void {
 /** The second half: everything that is due by now, asked anew at every step. Nobody ceases to lead in it. */
 export function act(turn: Turn): void {
   const { raft } = turn;
-  servePetitions(turn);
+  serveRequests(turn);
   if (raft.leading) {
     // What a step commits may let the next configuration begin; each leaves a trace, so this ends.
     moveConfiguration(turn);
@@ -219,9 +219,9 @@ export function nextWakeAt(turn: Turn): number {
   const by = (time: number): void => {
     if (time < next) next = time;
   };
-  for (const one of raft.petitions) {
+  for (const one of raft.clientRequests) {
     by(one.askedAt + timings.askForMs);
-    if (askedFor(turn) !== null) by(one.sentAt + timings.askAgainMs);
+    if (requestTarget(turn) !== null) by(one.sentAt + timings.askAgainMs);
   }
   if (raft.leaving && !raft.leaving.gone) by(nextDepartureAt(turn));
   if (raft.leading) {

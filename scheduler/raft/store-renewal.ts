@@ -51,7 +51,7 @@ export function goByNewStore(turn: Turn): void {
   turn.identity = { ...turn.identity, store: minted.store };
   raft.rolledBack = null;
   for (const node in raft.peers) if (raft.peers[node]!.connected) sayHello(turn, node, null);
-  raft.petitions = raft.petitions.filter((one) => one.change.kind !== 'introduce');
+  raft.clientRequests = raft.clientRequests.filter((one) => one.change.kind !== 'introduce');
   raft.introducedAt = Number.NEGATIVE_INFINITY;
   introduce(turn);
   note(turn, {

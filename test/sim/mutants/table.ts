@@ -243,7 +243,7 @@ export const mutants: Mutant[] = [
   one(
     'answers a change before commit',
     'L16',
-    raft('petitions'),
+    raft('clientRequests'),
     '(one) => compareStamps(one.stamp, stamp) <= 0',
     '() => true',
   ),
