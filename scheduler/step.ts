@@ -8,8 +8,8 @@ import { note } from './note.ts';
 import type { Part, PartContext, PartStep } from './part.ts';
 import { compareEras } from './raft/ledger-order.ts';
 import { maxProposed, propose } from './raft/proposal.ts';
+import { closeTurn, openTurn, type Turn } from './raft/raft-turn.ts';
 import { act, hear, hearOwnPersisted, nextWakeAt, settleLead } from './raft/step-raft.ts';
-import { closeTurn, openTurn, type Turn } from './raft/turn.ts';
 import type { CoreState, PartStates } from './state.ts';
 import { leaderContactAt, livenessOf } from './views.ts';
 

@@ -2,9 +2,9 @@ import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import { reportPatienceMs } from './jobs/report-pace.ts';
 import { ownContactAt } from './raft/own-contact.ts';
+import { timings } from './raft/raft-timings.ts';
+import { nameIn, peerOf } from './raft/raft-turn.ts';
 import { planRecovery } from './raft/recovery.ts';
-import { timings } from './raft/timings.ts';
-import { nameIn, peerOf } from './raft/turn.ts';
 import type { CoreState } from './state.ts';
 
 /** What the shell may ask of a state; everything else in it is the core's own. */

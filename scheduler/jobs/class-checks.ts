@@ -5,7 +5,7 @@ import { foundClass, lostClass, shown } from './class-edits.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import type { ClassMemo, JobsState } from './jobs-state.ts';
-import { mint, type Turn, wake } from './turn.ts';
+import { mint, type Turn, wake } from './jobs-turn.ts';
 import { cut } from './words.ts';
 
 /*

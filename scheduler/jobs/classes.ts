@@ -7,10 +7,10 @@ import { creatingClass, goneClass, readyClass, retiringClass, usedClass } from '
 import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type ClassMemo, emptyMemo, isOpen, type JobsState, type WaitingJob } from './jobs-state.ts';
+import { mint, type Turn, wake } from './jobs-turn.ts';
 import { lookOf, machinesOf } from './machines.ts';
 import { place } from './placement.ts';
 import { canReadQueue } from './queue.ts';
-import { mint, type Turn, wake } from './turn.ts';
 import type { Machine } from './verdict.ts';
 
 /*

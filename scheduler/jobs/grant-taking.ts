@@ -6,9 +6,9 @@ import { note } from '../note.ts';
 import { demandOf } from './demand.ts';
 import { jobTimings } from './job-timings.ts';
 import { type Asking, isBusy, type JobsState, type Reservation, without } from './jobs-state.ts';
+import { nameOf, type Turn, tell, wake } from './jobs-turn.ts';
 import { openReservations, ownClaims } from './own-report.ts';
 import { claimOf, roomOf } from './room.ts';
-import { nameOf, type Turn, tell, wake } from './turn.ts';
 import { judge, type Machine, type Verdict } from './verdict.ts';
 import { cut, span } from './words.ts';
 

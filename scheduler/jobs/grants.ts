@@ -8,11 +8,11 @@ import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
+import { mint, nameOf, type Turn, tell, wake } from './jobs-turn.ts';
 import { awayReason, booked, busyRuns, type Look, lookOf, machinesOf } from './machines.ts';
 import { type Placed, place } from './placement.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { claimOf } from './room.ts';
-import { mint, nameOf, type Turn, tell, wake } from './turn.ts';
 import type { Machine } from './verdict.ts';
 import { cut, span } from './words.ts';
 

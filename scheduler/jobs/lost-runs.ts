@@ -6,10 +6,10 @@ import { awaySentence, deafReportAt } from './away.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type Away, isBusy, isOpen, type JobsState } from './jobs-state.ts';
+import { nameOf, type Turn, wake } from './jobs-turn.ts';
 import { hintQueue } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { failedAtGitlab, lostRun } from './run-edits.ts';
-import { nameOf, type Turn, wake } from './turn.ts';
 import { span } from './words.ts';
 
 /*

@@ -4,8 +4,8 @@ import type { PartContext } from '../part.ts';
 import { awayWords } from './away.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState } from './jobs-state.ts';
+import type { Turn } from './jobs-turn.ts';
 import { type Claim, claimOf, lessClaims } from './room.ts';
-import type { Turn } from './turn.ts';
 import type { Machine } from './verdict.ts';
 import { span } from './words.ts';
 

@@ -3,10 +3,10 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState, type Reservation } from './jobs-state.ts';
+import { type Turn, wake } from './jobs-turn.ts';
 import { waitingJobs } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { type Claim, claimOf, roomOf } from './room.ts';
-import { type Turn, wake } from './turn.ts';
 import { GiB } from './words.ts';
 
 const arch = (turn: Turn): string => turn.context.ledger?.settings.defaultArch ?? 'amd64';

@@ -4,7 +4,7 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, type JobsState, without } from './jobs-state.ts';
-import { type Turn, tell, wake } from './turn.ts';
+import { type Turn, tell, wake } from './jobs-turn.ts';
 
 export function runChanged(jobs: JobsState, turn: Turn, input: InputOf<'run-changed'>): JobsState {
   const { run } = input;

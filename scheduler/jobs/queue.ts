@@ -5,8 +5,8 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type LeadState, type QueueState, type WaitingJob } from './jobs-state.ts';
+import { type Turn, wake } from './jobs-turn.ts';
 import { runCanceling } from './run-edits.ts';
-import { type Turn, wake } from './turn.ts';
 import { span } from './words.ts';
 
 /*

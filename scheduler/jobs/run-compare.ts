@@ -3,10 +3,10 @@ import { note } from '../note.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type Stray } from './jobs-state.ts';
+import { type Turn, wake } from './jobs-turn.ts';
 import { awayReason, type Look, lookOf } from './machines.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { rescueOver, rescueWanted } from './run-edits.ts';
-import { type Turn, wake } from './turn.ts';
 import { span } from './words.ts';
 
 /*

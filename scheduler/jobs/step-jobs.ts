@@ -8,6 +8,7 @@ import { heardGrant, tendGrants, tookJob } from './grant-taking.ts';
 import { grantAnswered, sendGrants, settleGrants } from './grants.ts';
 import { jobTimings } from './job-timings.ts';
 import { emptyJobs, emptyLead, type JobsState } from './jobs-state.ts';
+import { newTurn, type Turn, wake } from './jobs-turn.ts';
 import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
 import { lookOf } from './machines.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
@@ -16,7 +17,6 @@ import { runnersRemoved, tendParting } from './parting.ts';
 import { cancelAsked, hintQueue, queueFailed, queueOfNewGitlab, queueRead, tendQueue, waitingJobs } from './queue.ts';
 import { askToCompare, jobRescued, runsCompared, tendRescues } from './run-compare.ts';
 import { mergeRuns, runsTold } from './run-edits.ts';
-import { newTurn, type Turn, wake } from './turn.ts';
 
 export { emptyJobs, type JobsState };
 

@@ -4,7 +4,7 @@ import type { Act, Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { find } from '../membership-names.ts';
 import { rankedVoters } from './quorum.ts';
-import { nameIn } from './turn.ts';
+import { nameIn } from './raft-turn.ts';
 
 /**
  * Who may ask for which change (SAFETY L17). What decides who is in the mesh, and whose jobs it runs, is a voter's act: it

@@ -2,11 +2,11 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { type Stamp, sameStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
-import { hearAway } from './evidence.ts';
+import { hearAway } from './failure-detector.ts';
 import { isNews } from './ledger-order.ts';
 import { commit } from './proposal.ts';
+import { nameOf, send, sendAfterDisk, type Turn } from './raft-turn.ts';
 import { learnLeader, raiseTerm } from './term.ts';
-import { nameOf, send, sendAfterDisk, type Turn } from './turn.ts';
 
 /**
  * The follower's side of replication. A newer stamp replaces the accepted ledger; what is committed changes only by a

@@ -4,9 +4,9 @@ import type { Evidence, MessageOf } from '../../protocol/messages.ts';
 import { sameStamp } from '../../protocol/stamp.ts';
 import { beginLeading } from './leading.ts';
 import { hasQuorum, isVoter, rankedVoters } from './quorum.ts';
+import { timings } from './raft-timings.ts';
+import { peerOf, random, send, setPeer, type Turn, thisPersist } from './raft-turn.ts';
 import { raiseTerm } from './term.ts';
-import { timings } from './timings.ts';
-import { peerOf, random, send, setPeer, type Turn, thisPersist } from './turn.ts';
 
 /**
  * The candidate's side. A candidacy begins with pre-votes, which promise nothing and raise no term; a majority of them

@@ -2,8 +2,8 @@ import type { Ledger, Voters } from '../../protocol/ledger.ts';
 import { note } from '../note.ts';
 import { configurationCommitted, propose } from './proposal.ts';
 import { sameVoters } from './quorum.ts';
-import { timings } from './timings.ts';
-import type { Turn } from './turn.ts';
+import { timings } from './raft-timings.ts';
+import type { Turn } from './raft-turn.ts';
 import { plannedVoters } from './voter-plan.ts';
 
 /**

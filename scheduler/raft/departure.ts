@@ -1,10 +1,10 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { note } from '../note.ts';
-import { requestChange } from './petitions.ts';
+import { requestChange } from './client-requests.ts';
+import { timings } from './raft-timings.ts';
+import { peerOf, type Turn } from './raft-turn.ts';
 import { stepDown } from './term.ts';
-import { timings } from './timings.ts';
-import { peerOf, type Turn } from './turn.ts';
 
 /**
  * Going politely. Life of it: asked to leave -> marked as left in the ledger -> the leader takes the node out of the

@@ -6,10 +6,10 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { compareEras } from './ledger-order.ts';
 import { commit } from './proposal.ts';
+import { nameIn, peerOf, setPeer, type Turn, thisPersist } from './raft-turn.ts';
 import { claimRelay, sayHello } from './say-hello.ts';
 import { foundRolledBack } from './store-renewal.ts';
 import { loseLeader, stepDown } from './term.ts';
-import { nameIn, peerOf, setPeer, type Turn, thisPersist } from './turn.ts';
 
 /**
  * A recovery without quorum starts a new era (SAFETY L15). Terms, stamps, votes and acknowledgements mean something

@@ -6,9 +6,9 @@ import { makeRound } from './leading.ts';
 import { allCommitted, configurationCommitted } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
 import type { Handover } from './raft-state.ts';
+import { timings } from './raft-timings.ts';
+import { nameOf, peerOf, send, type Turn } from './raft-turn.ts';
 import { stepDown } from './term.ts';
-import { timings } from './timings.ts';
-import { nameOf, peerOf, send, type Turn } from './turn.ts';
 
 /**
  * Moving leadership on purpose. Life of it: a reason -> the leader takes no change any more (who asked keeps it and asks

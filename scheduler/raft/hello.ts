@@ -5,10 +5,10 @@ import { compareStamps } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
 import { isNews } from './ledger-order.ts';
 import { commit } from './proposal.ts';
+import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
 import { relay, sayHello } from './say-hello.ts';
 import { foundRolledBack, hasForgotten } from './store-renewal.ts';
 import { raiseTerm } from './term.ts';
-import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
 
 /** What another member has committed is committed, whoever brings it; it is taken as a late append would be. */
 function takeCommitted(turn: Turn, ledger: Ledger): void {

@@ -2,16 +2,16 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
-import { isLookedAt, judge, markAlive, probeIfSilent } from './evidence.ts';
-import { proposeChange } from './petitions.ts';
+import { proposeChange } from './client-requests.ts';
+import { isLookedAt, judge, markAlive, probeIfSilent } from './failure-detector.ts';
 import { mayTellTerm } from './plausible.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum } from './quorum.ts';
 import type { Campaign, Leading, Peer, RaftState } from './raft-state.ts';
+import { timings } from './raft-timings.ts';
+import { nameOf, others, peerOf, send, setPeer, type Turn } from './raft-turn.ts';
 import { missedMsOf, resendMsOf, roundsOf } from './rounds.ts';
 import { learnLeader, raiseTerm, stepDown } from './term.ts';
-import { timings } from './timings.ts';
-import { nameOf, others, peerOf, send, setPeer, type Turn } from './turn.ts';
 
 /**
  * A leader's life: it re-stamps its ledger in its own term (nothing older commits by counting), and what waited for a

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { quorumContact } from './quorum.ts';
 import type { RaftState } from './raft-state.ts';
-import { peerOf } from './turn.ts';
+import { peerOf } from './raft-turn.ts';
 
 /** `at` of the newest round that a quorum answered: the leader's own proof that it leads. */
 export function ownContactAt(raft: RaftState, self: NodeId, store: string): number {

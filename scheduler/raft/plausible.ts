@@ -5,8 +5,8 @@ import type { Stamp } from '../../protocol/stamp.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { rankedVoters } from './quorum.ts';
-import { timings } from './timings.ts';
-import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
+import { timings } from './raft-timings.ts';
+import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
 
 /**
  * What no honest node could say (SAFETY L17). Raft believes its members; these bounds keep one broken or taken-over

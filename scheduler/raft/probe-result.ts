@@ -1,10 +1,10 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { ProbeResult } from '../inputs.ts';
 import { isFit, rankOf } from './campaign.ts';
-import { judge } from './evidence.ts';
+import { judge } from './failure-detector.ts';
+import { timings } from './raft-timings.ts';
+import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
 import { loseLeader } from './term.ts';
-import { timings } from './timings.ts';
-import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
 import { answerWaitingPreVotes } from './votes.ts';
 
 /** What one look at a machine showed (evidence.ts asks for it): whoever waits for it is answered, and perhaps this node stands. */

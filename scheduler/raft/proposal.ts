@@ -4,7 +4,7 @@ import { compareStamps, sameStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
 import { hasQuorum } from './quorum.ts';
 import type { Leading } from './raft-state.ts';
-import { nameIn, peerOf, type Turn, thisPersist } from './turn.ts';
+import { nameIn, peerOf, type Turn, thisPersist } from './raft-turn.ts';
 
 /** Documents that may wait for their quorum at once. Above this the leader takes no change (SAFETY: a limit on everything). */
 export const maxProposed = 64;

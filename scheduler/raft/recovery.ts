@@ -5,11 +5,11 @@ import { listed, span } from '../jobs/words.ts';
 import { find } from '../membership-names.ts';
 import type { CoreState } from '../state.ts';
 import { beginVote } from './campaign.ts';
+import { withRequest } from './client-requests.ts';
 import { enterEra } from './era.ts';
-import { withRequest } from './petitions.ts';
 import { hasQuorum, rankedVoters } from './quorum.ts';
-import { timings } from './timings.ts';
-import { nameIn, peerOf, type Turn } from './turn.ts';
+import { timings } from './raft-timings.ts';
+import { nameIn, peerOf, type Turn } from './raft-turn.ts';
 
 /**
  * Going on without a quorum (`recover --force`, SAFETY L15). Life of it: a person names the machines seen switched off ->

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import { timings } from './timings.ts';
+import { timings } from './raft-timings.ts';
 
 /** Of a crowd, who does not vote hears every fourth round, unless there is news for it. */
 const sparedRounds = 4;

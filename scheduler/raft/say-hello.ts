@@ -2,8 +2,8 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp } from '../../protocol/stamp.ts';
-import { timings } from './timings.ts';
-import { peerOf, send, setPeer, type Turn } from './turn.ts';
+import { timings } from './raft-timings.ts';
+import { peerOf, send, setPeer, type Turn } from './raft-turn.ts';
 
 /**
  * The first word on every stream: who I am (store, boot), how far I am, and, to a store that has forgotten it, what it

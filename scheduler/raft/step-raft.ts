@@ -15,13 +15,6 @@ import {
   mayCampaign,
   rankOf,
 } from './campaign.ts';
-import { moveConfiguration } from './configuration.ts';
-import { depart, hearLeaveAsked, hearReturnAsked, nextDepartureAt } from './departure.ts';
-import { commitEra, hearOtherEra } from './era.ts';
-import { hearDisconnected, hearSign, probeIfSilent } from './evidence.ts';
-import { nextHandoverAt, transferIfDue } from './handover.ts';
-import { hearConnected, hearHello } from './hello.ts';
-import { checkQuorum, hearAck, makeRound } from './leading.ts';
 import {
   answerCommitted,
   hearChange,
@@ -30,17 +23,24 @@ import {
   introduce,
   requestTarget,
   serveRequests,
-} from './petitions.ts';
+} from './client-requests.ts';
+import { moveConfiguration } from './configuration.ts';
+import { depart, hearLeaveAsked, hearReturnAsked, nextDepartureAt } from './departure.ts';
+import { commitEra, hearOtherEra } from './era.ts';
+import { hearDisconnected, hearSign, probeIfSilent } from './failure-detector.ts';
+import { nextHandoverAt, transferIfDue } from './handover.ts';
+import { hearConnected, hearHello } from './hello.ts';
+import { checkQuorum, hearAck, makeRound } from './leading.ts';
 import { refuseImpossible } from './plausible.ts';
 import { hearProbed } from './probe-result.ts';
 import { tryCommit } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
+import { timings } from './raft-timings.ts';
+import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
 import { hearRecoveryAsked } from './recovery.ts';
 import { missedMsOf } from './rounds.ts';
 import { goByNewStore, hearMinted } from './store-renewal.ts';
 import { loseLeader } from './term.ts';
-import { timings } from './timings.ts';
-import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
 import { hearPreVote, hearVote } from './votes.ts';
 
 /** The first half of a step: what came in, and what follows from it at once. False = void: nobody may act by it. */

@@ -2,10 +2,10 @@ import type { NodeId, StoreId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
-import { introduce } from './petitions.ts';
+import { introduce } from './client-requests.ts';
+import { nameOf, type Turn, thisPersist } from './raft-turn.ts';
 import { sayHello } from './say-hello.ts';
 import { stepDown } from './term.ts';
-import { nameOf, type Turn, thisPersist } from './turn.ts';
 
 /**
  * A store that was rolled back (a snapshot, a restored home) has forgotten votes and acknowledgements that others count

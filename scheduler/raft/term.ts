@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { note } from '../note.ts';
 import { ownContactAt } from './own-contact.ts';
-import { nameOf, setPeer, type Turn } from './turn.ts';
+import { nameOf, setPeer, type Turn } from './raft-turn.ts';
 
 /**
  * A node is a follower, or campaigns, or leads; `raft.campaign` and `raft.leading` say which, and never both. It becomes

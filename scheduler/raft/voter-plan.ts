@@ -2,8 +2,8 @@ import type { NodeId, StoreId } from '../../protocol/ids.ts';
 import type { Ledger, Voters } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { hasMajority } from './quorum.ts';
-import { timings } from './timings.ts';
-import { nameIn, peerOf, type Turn } from './turn.ts';
+import { timings } from './raft-timings.ts';
+import { nameIn, peerOf, type Turn } from './raft-turn.ts';
 
 /** What the leader knows of a node: the store on which it has a ledger of this term, and how long it has been silent. */
 export interface Presence {

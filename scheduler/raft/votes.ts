@@ -2,13 +2,13 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import { newerEraBegan } from './era.ts';
-import { freshProbe, requestProbe } from './evidence.ts';
+import { freshProbe, requestProbe } from './failure-detector.ts';
 import { mayStand } from './plausible.ts';
 import { rankedVoters } from './quorum.ts';
+import { timings } from './raft-timings.ts';
+import { nameOf, peerOf, send, sendAfterDisk, setPeer, type Turn } from './raft-turn.ts';
 import { relay } from './say-hello.ts';
 import { raiseTerm } from './term.ts';
-import { timings } from './timings.ts';
-import { nameOf, peerOf, send, sendAfterDisk, setPeer, type Turn } from './turn.ts';
 
 /**
  * The voter's side. A vote goes by term and stamp alone: any approved node with a ledger answers, whether its own

@@ -6,7 +6,7 @@ import { clockDrift, sharedTimings } from '../../protocol/timings.ts';
 import { backoffMs, jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { silentLimitMs } from '../../scheduler/jobs/lost-runs.ts';
 import { reportPace } from '../../scheduler/jobs/report-pace.ts';
-import { timings } from '../../scheduler/raft/timings.ts';
+import { timings } from '../../scheduler/raft/raft-timings.ts';
 
 const { runLeaseMs, watchdogPeriodMs, takeMs } = sharedTimings;
 /** SAFETY: freezing a control group took at most so long. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PeerMessage } from '../../protocol/messages.ts';
-import { timings } from '../../scheduler/raft/timings.ts';
+import { timings } from '../../scheduler/raft/raft-timings.ts';
 import { livenessOf } from '../../scheduler/views.ts';
 import { newer, One } from './raft-one.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { timings } from '../../scheduler/raft/raft-timings.ts';
 import { missedMsOf, roundsOf } from '../../scheduler/raft/rounds.ts';
-import { timings } from '../../scheduler/raft/timings.ts';
 import { leaderContactAt, livenessOf } from '../../scheduler/views.ts';
 import { ledgerOf, One } from './raft-one.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { timings } from '../../scheduler/raft/timings.ts';
+import { timings } from '../../scheduler/raft/raft-timings.ts';
 
 /** What must hold between the times (SAFETY, Inequalities and figures). */
 describe('timings', () => {

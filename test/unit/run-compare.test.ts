@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { JobsState } from '../../scheduler/jobs/jobs-state.ts';
+import { newTurn, type Turn } from '../../scheduler/jobs/jobs-turn.ts';
 import { lookOf } from '../../scheduler/jobs/machines.ts';
 import { runsCompared, tendRescues } from '../../scheduler/jobs/run-compare.ts';
-import { newTurn, type Turn } from '../../scheduler/jobs/turn.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { Lab, wallStart } from './jobs-lab.ts';
 import { labRun, measured } from './jobs-lab-machines.ts';

@@ -45,7 +45,7 @@ export const mutants: Mutant[] = [
   one(
     'volatile vote',
     'L10',
-    raft('turn'),
+    raft('raft-turn'),
     'value: { term: raft.term, votedFor: raft.votedFor }',
     'value: { term: raft.term, votedFor: null }',
   ),

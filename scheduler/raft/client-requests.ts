@@ -10,8 +10,8 @@ import { doneSentence } from '../membership-sentence.ts';
 import { note } from '../note.ts';
 import { whyNot, withAct } from './acts.ts';
 import { maxProposed, propose } from './proposal.ts';
-import { timings } from './timings.ts';
-import { send, type Turn } from './turn.ts';
+import { timings } from './raft-timings.ts';
+import { send, type Turn } from './raft-turn.ts';
 
 /**
  * Changes of the ledger, asked by people and by nodes. Any member takes one, sends it to the leader, and asks again

@@ -2,8 +2,8 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { RunState } from '../../protocol/ledger.ts';
 import type { ProbeResult } from '../inputs.ts';
 import { note } from '../note.ts';
-import { timings } from './timings.ts';
-import { nameOf, peerOf, setPeer, type Turn } from './turn.ts';
+import { timings } from './raft-timings.ts';
+import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
 
 /**
  * Evidence before silence (DESIGN §6). One TCP connect to a machine is answered by its kernel: *refused* = the agent is
