@@ -8,7 +8,7 @@ import { note } from './note.ts';
 import type { Part, PartContext, PartStep } from './part.ts';
 import { compareEras } from './raft/ledger-order.ts';
 import { maxProposed, propose } from './raft/proposal.ts';
-import { closeTurn, openTurn, type Turn } from './raft/raft-turn.ts';
+import { closeRaftTurn, openRaftTurn, type RaftTurn } from './raft/raft-turn.ts';
 import { act, hear, hearOwnPersisted, nextWakeAt, settleLead } from './raft/step-raft.ts';
 import type { CoreState, PartStates } from './state.ts';
 import { leaderContactAt, livenessOf } from './views.ts';
@@ -30,14 +30,14 @@ const partKeys = Object.keys(parts) as (keyof PartStates)[];
  * Inputs must come in the order of their `at`.
  */
 export function step(state: CoreState, input: Input): Step {
-  const turn = openTurn(state.identity, state.raft, input.at, input.wallMs);
+  const turn = openRaftTurn(state.identity, state.raft, input.at, input.wallMs);
   const counts = hear(turn, input);
   if (input.kind === 'persisted' && input.part === 'raft') hearOwnPersisted(turn, input.seq);
   settleLead(turn);
   const stepped = stepParts(state, counts ? input : nothing(input), contextOf(state, turn));
   edit(turn, stepped.edits);
   act(turn);
-  closeTurn(turn);
+  closeRaftTurn(turn);
   const { era } = turn.raft.committed ?? turn.raft.accepted;
   const effects = [...turn.effects, ...stepped.effects].map((effect) => addressed(effect, era));
   const wakeAt = Math.max(Math.min(nextWakeAt(turn), stepped.wakeAt), input.at);
@@ -68,7 +68,7 @@ function addressed(effect: Effect, era: Era): Effect {
   return { ...effect, then: effect.then.map((one) => addressed(one, era)) };
 }
 
-function contextOf(before: CoreState, { raft, at, wallMs, self }: Turn): PartContext {
+function contextOf(before: CoreState, { raft, at, wallMs, self }: RaftTurn): PartContext {
   const now = { ...before, raft };
   const isLeader = raft.leading !== null;
   return {
@@ -90,7 +90,7 @@ function contextOf(before: CoreState, { raft, at, wallMs, self }: Turn): PartCon
 }
 
 /** The parts' edits, in order, as one proposal. */
-function edit(turn: Turn, edits: readonly LedgerEdit[]): void {
+function edit(turn: RaftTurn, edits: readonly LedgerEdit[]): void {
   const { raft } = turn;
   if (edits.length === 0 || !raft.leading || raft.leading.handover !== null) return;
   if (raft.leading.proposed.length >= maxProposed) return;

@@ -5,7 +5,7 @@ import { note } from '../note.ts';
 import { hearAway } from './failure-detector.ts';
 import { isNews } from './ledger-order.ts';
 import { commit } from './proposal.ts';
-import { nameOf, send, sendAfterDisk, type Turn } from './raft-turn.ts';
+import { nameOf, type RaftTurn, send, sendAfterDisk } from './raft-turn.ts';
 import { learnLeader, raiseTerm } from './term.ts';
 
 /**
@@ -13,7 +13,7 @@ import { learnLeader, raiseTerm } from './term.ts';
  * commit mark that equals the own accepted stamp (SAFETY L1, L5). Acknowledged is what is on disk, never what is in
  * memory; the round is acknowledged all the same, so that the leader knows that it is heard.
  */
-export function hearAppend(turn: Turn, from: NodeId, message: MessageOf<'append'>): void {
+export function hearAppend(turn: RaftTurn, from: NodeId, message: MessageOf<'append'>): void {
   const { raft } = turn;
   const { term, round } = message;
   const { store } = turn.identity;
@@ -44,20 +44,20 @@ export function hearAppend(turn: Turn, from: NodeId, message: MessageOf<'append'
 }
 
 /** Only a mark that equals the own accepted stamp says anything about what is here (SAFETY L5). */
-function hearCommitMark(turn: Turn, committed: Stamp): void {
+function hearCommitMark(turn: RaftTurn, committed: Stamp): void {
   const { accepted, committed: known } = turn.raft;
   if (sameStamp(committed, accepted.stamp) && !(known && sameStamp(known.stamp, committed))) commit(turn, accepted);
 }
 
 /** Proof that the leader leads; but a backlog read after a sleep proves nothing (SAFETY L12). */
-function hearContact(turn: Turn): void {
+function hearContact(turn: RaftTurn): void {
   const { raft } = turn;
   raft.timerAt = turn.at;
   if (turn.at >= raft.backlogUntil) raft.contactAt = turn.at;
 }
 
 /** What is on disk now may be acknowledged; the leader hears it with its next round. */
-export function hearPersisted(turn: Turn, seq: number): void {
+export function hearPersisted(turn: RaftTurn, seq: number): void {
   const { raft } = turn;
   raft.diskSeq = Math.max(raft.diskSeq, seq);
   let arrived = 0;

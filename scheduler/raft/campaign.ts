@@ -5,7 +5,7 @@ import { sameStamp } from '../../protocol/stamp.ts';
 import { beginLeading } from './leading.ts';
 import { hasQuorum, isVoter, rankedVoters } from './quorum.ts';
 import { timings } from './raft-timings.ts';
-import { peerOf, random, send, setPeer, type Turn, thisPersist } from './raft-turn.ts';
+import { peerOf, type RaftTurn, random, send, setPeer, thisPersist } from './raft-turn.ts';
 import { raiseTerm } from './term.ts';
 
 /**
@@ -19,7 +19,7 @@ import { raiseTerm } from './term.ts';
  * without a vote of its own: it can be the only one that has this ledger, and the old voters need its vote, which it
  * must refuse to their older ledgers (Ongaro's thesis, 4.2.2).
  */
-function isListed(turn: Turn): boolean {
+function isListed(turn: RaftTurn): boolean {
   const { accepted, committed } = turn.raft;
   const { store } = turn.identity;
   if (isVoter(accepted.configuration, turn.self, store)) return true;
@@ -28,7 +28,7 @@ function isListed(turn: Turn): boolean {
 }
 
 /** Whether this node may lead at all; the receivers do not ask this, only the candidate does (SAFETY L7). */
-export function mayCampaign(turn: Turn): boolean {
+export function mayCampaign(turn: RaftTurn): boolean {
   const { raft } = turn;
   if (!isListed(turn)) return false;
   if (raft.rolledBack !== null || raft.newerEra !== null || raft.accepted.schema > ledgerSchema) return false;
@@ -36,21 +36,21 @@ export function mayCampaign(turn: Turn): boolean {
 }
 
 /** Whether it should: a node that is not well leads only where nobody else can (it may have the newest ledger alone). */
-export const isFit = (turn: Turn): boolean => mayCampaign(turn) && turn.raft.healthy;
+export const isFit = (turn: RaftTurn): boolean => mayCampaign(turn) && turn.raft.healthy;
 
 /** How many voters go first; `against` does not count. */
-export function rankOf(turn: Turn, against: NodeId | null): number {
+export function rankOf(turn: RaftTurn, against: NodeId | null): number {
   const voters = rankedVoters(turn.raft.accepted.configuration).filter((node) => node !== against);
   const rank = voters.indexOf(turn.self);
   return rank < 0 ? voters.length : rank;
 }
 
 /** Whom it asks, and whose answers count. */
-const electorate = (turn: Turn): NodeId[] =>
+const electorate = (turn: RaftTurn): NodeId[] =>
   rankedVoters(turn.raft.accepted.configuration).filter((node) => node !== turn.self);
 
 /** Own votes need no message, but a real one needs the disk (SAFETY L10). */
-function wins(turn: Turn): boolean {
+function wins(turn: RaftTurn): boolean {
   const { raft } = turn;
   const { campaign } = raft;
   if (!campaign) return false;
@@ -61,7 +61,7 @@ function wins(turn: Turn): boolean {
   );
 }
 
-export function beginPreVote(turn: Turn, evidence: Evidence, against: NodeId | null): void {
+export function beginPreVote(turn: RaftTurn, evidence: Evidence, against: NodeId | null): void {
   const { raft } = turn;
   raft.planned = null;
   const term = raft.term + 1;
@@ -74,7 +74,7 @@ export function beginPreVote(turn: Turn, evidence: Evidence, against: NodeId | n
 }
 
 /** Asks for votes in a new term. `handover`: the old leader asked for it. */
-export function beginVote(turn: Turn, handover: boolean): void {
+export function beginVote(turn: RaftTurn, handover: boolean): void {
   const { raft } = turn;
   const before = raft.campaign;
   raiseTerm(turn, raft.term + 1, 'this node stands for election');
@@ -98,13 +98,13 @@ export function beginVote(turn: Turn, handover: boolean): void {
 }
 
 /** Between two tries of one node lies its rank and a little chance, so that two never chase each other for long. */
-export function tryAgainLater(turn: Turn, waitMs: number): void {
+export function tryAgainLater(turn: RaftTurn, waitMs: number): void {
   const rank = rankOf(turn, null);
   const wait = waitMs + rank * timings.staggerMs + Math.floor(random(turn) * timings.retryMs);
   turn.raft.notBefore = Math.max(turn.raft.notBefore, turn.at + wait);
 }
 
-export function hearPreVoteAnswer(turn: Turn, from: NodeId, message: MessageOf<'pre-vote-answer'>): void {
+export function hearPreVoteAnswer(turn: RaftTurn, from: NodeId, message: MessageOf<'pre-vote-answer'>): void {
   const { raft } = turn;
   if (!electorate(turn).includes(from)) return;
   if (!message.granted) {
@@ -118,7 +118,7 @@ export function hearPreVoteAnswer(turn: Turn, from: NodeId, message: MessageOf<'
   if (wins(turn)) beginVote(turn, false);
 }
 
-export function hearVoteAnswer(turn: Turn, from: NodeId, message: MessageOf<'vote-answer'>): void {
+export function hearVoteAnswer(turn: RaftTurn, from: NodeId, message: MessageOf<'vote-answer'>): void {
   const { raft } = turn;
   if (!electorate(turn).includes(from)) return;
   if (message.term > raft.term) return raiseTerm(turn, message.term, `term ${message.term} was seen`);
@@ -135,7 +135,7 @@ export function hearVoteAnswer(turn: Turn, from: NodeId, message: MessageOf<'vot
 }
 
 /** When so many refuse that no majority is left, the next try need not wait for the end of this one. */
-function refusedBy(turn: Turn, from: NodeId): void {
+function refusedBy(turn: RaftTurn, from: NodeId): void {
   const { raft } = turn;
   const { campaign } = raft;
   if (!campaign || campaign.votes[from]) return;
@@ -148,22 +148,22 @@ function refusedBy(turn: Turn, from: NodeId): void {
 }
 
 /** After an answer, and after the own vote reached the disk. */
-export function countVotes(turn: Turn): void {
+export function countVotes(turn: RaftTurn): void {
   const { campaign } = turn.raft;
   if (campaign?.kind === 'vote' && wins(turn)) beginLeading(turn, campaign);
 }
 
 /** Whether the own vote is still on its way to the disk: a slow disk must not burn one term after another. */
-export const isWriting = (raft: Turn['raft']): boolean => (raft.campaign?.ownVoteSeq ?? 0) > raft.diskSeq;
+export const isWriting = (raft: RaftTurn['raft']): boolean => (raft.campaign?.ownVoteSeq ?? 0) > raft.diskSeq;
 
 /** An election that came to nothing in its time. */
-export function endCampaign(turn: Turn): void {
+export function endCampaign(turn: RaftTurn): void {
   const { raft } = turn;
   if (raft.campaign && turn.at >= raft.campaign.until && !isWriting(raft)) raft.campaign = null;
 }
 
 /** The leader goes and names its heir: no pre-vote, nobody's contact is held against it. */
-export function hearTimeoutNow(turn: Turn, from: NodeId, message: MessageOf<'timeout-now'>): void {
+export function hearTimeoutNow(turn: RaftTurn, from: NodeId, message: MessageOf<'timeout-now'>): void {
   const { raft } = turn;
   if (message.term !== raft.term || raft.leader?.node !== from || raft.leading) return;
   // Not well: it is asked only where nobody better is.

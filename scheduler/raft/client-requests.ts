@@ -11,7 +11,7 @@ import { note } from '../note.ts';
 import { whyNot, withAct } from './acts.ts';
 import { maxProposed, propose } from './proposal.ts';
 import { timings } from './raft-timings.ts';
-import { send, type Turn } from './raft-turn.ts';
+import { type RaftTurn, send } from './raft-turn.ts';
 
 /**
  * Changes of the ledger, asked by people and by nodes. Any member takes one, sends it to the leader, and asks again
@@ -20,7 +20,7 @@ import { send, type Turn } from './raft-turn.ts';
  */
 const maxClientRequests = 64;
 
-export function hearRequested(turn: Turn, id: string, change: Change): void {
+export function hearRequested(turn: RaftTurn, id: string, change: Change): void {
   const { raft } = turn;
   if (raft.clientRequests.some((one) => one.id === id)) return;
   if (raft.clientRequests.length >= maxClientRequests)
@@ -36,19 +36,19 @@ export function hearRequested(turn: Turn, id: string, change: Change): void {
 const neverSent = { sentAt: Number.NEGATIVE_INFINITY, sentTerm: Number.NEGATIVE_INFINITY };
 
 /** A change that this node wants for itself. Its id is unique over restarts. */
-export function requestChange(turn: Turn, change: Change): void {
+export function requestChange(turn: RaftTurn, change: Change): void {
   const { raft, identity } = turn;
   const id = `${turn.self.slice(-16)}-${Math.floor(identity.startedAtWallMs)}-${raft.nextRequest}`;
   raft.nextRequest += 1;
   raft.clientRequests = [...raft.clientRequests, { ...neverSent, id, change, askedAt: turn.at, local: false }];
 }
 
-function answerHere(turn: Turn, id: string, outcome: ChangeOutcome): void {
+function answerHere(turn: RaftTurn, id: string, outcome: ChangeOutcome): void {
   turn.effects.push({ kind: 'answer', id, outcome });
 }
 
 /** Sends what is due, does what this node may do itself as leader, gives up what took too long. */
-export function serveRequests(turn: Turn): void {
+export function serveRequests(turn: RaftTurn): void {
   const { raft } = turn;
   if (raft.clientRequests.length === 0) return;
   const waits = new Set(raft.leading?.proposedRequests.map(({ id }) => id));
@@ -70,13 +70,13 @@ export function serveRequests(turn: Turn): void {
 }
 
 /** Who is asked: the leader of the term; before there is one, whoever has this node's vote, which takes it along. */
-export function requestTarget({ raft, self }: Turn): NodeId | null {
+export function requestTarget({ raft, self }: RaftTurn): NodeId | null {
   const node = raft.leader?.node ?? raft.votedFor;
   return node === self ? null : node;
 }
 
 /** The petition is over. */
-function answerRequest(turn: Turn, id: string, outcome: ChangeOutcome): void {
+function answerRequest(turn: RaftTurn, id: string, outcome: ChangeOutcome): void {
   const { raft } = turn;
   const one = raft.clientRequests.find((other) => other.id === id);
   if (!one) return;
@@ -91,12 +91,12 @@ function answerRequest(turn: Turn, id: string, outcome: ChangeOutcome): void {
     });
 }
 
-export function hearChangeAnswer(turn: Turn, message: MessageOf<'change-answer'>): void {
+export function hearChangeAnswer(turn: RaftTurn, message: MessageOf<'change-answer'>): void {
   if (message.outcome.state !== 'unknown') answerRequest(turn, message.id, message.outcome);
 }
 
 /** A candidate keeps what its voters ask until it leads: it goes into the first ledger of its term. */
-export function hearChange(turn: Turn, from: NodeId, { id, change }: MessageOf<'change'>): void {
+export function hearChange(turn: RaftTurn, from: NodeId, { id, change }: MessageOf<'change'>): void {
   const { raft } = turn;
   const { campaign } = raft;
   if (campaign?.kind !== 'vote') return proposeChange(turn, from, id, change);
@@ -105,7 +105,7 @@ export function hearChange(turn: Turn, from: NodeId, { id, change }: MessageOf<'
 }
 
 /** The leader's part. `from` null: asked here. */
-export function proposeChange(turn: Turn, from: NodeId | null, id: string, change: Change): void {
+export function proposeChange(turn: RaftTurn, from: NodeId | null, id: string, change: Change): void {
   const { raft } = turn;
   const answer = (outcome: ChangeOutcome): void => {
     if (from === null) answerRequest(turn, id, outcome);
@@ -141,7 +141,7 @@ export const withRequest = (ledger: Ledger, id: string, because: string): Ledger
   requests: [...ledger.requests, { id, because }].slice(-limits.rememberedRequests),
 });
 
-function noteProposed(turn: Turn, one: { id: string; from: NodeId | null; because: string }): void {
+function noteProposed(turn: RaftTurn, one: { id: string; from: NodeId | null; because: string }): void {
   const { raft } = turn;
   const { leading } = raft;
   if (!leading) return;
@@ -152,7 +152,7 @@ function noteProposed(turn: Turn, one: { id: string; from: NodeId | null; becaus
 }
 
 /** Whoever waits for what is committed now gets the answer. */
-export function answerCommitted(turn: Turn): void {
+export function answerCommitted(turn: RaftTurn): void {
   const { raft } = turn;
   const stamp = raft.committed?.stamp;
   if (!stamp) return;
@@ -177,7 +177,7 @@ export function answerCommitted(turn: Turn): void {
 }
 
 /** What the mesh has of this node is not what is true: say so, not more than once a second. */
-export function introduce(turn: Turn): void {
+export function introduce(turn: RaftTurn): void {
   const { raft, identity } = turn;
   const me = raft.committed?.nodes[turn.self];
   if (!raft.committed || !me || raft.leaving || turn.at - raft.introducedAt < 1000) return;

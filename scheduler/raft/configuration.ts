@@ -3,14 +3,14 @@ import { note } from '../note.ts';
 import { configurationCommitted, propose } from './proposal.ts';
 import { sameVoters } from './quorum.ts';
 import { timings } from './raft-timings.ts';
-import type { Turn } from './raft-turn.ts';
+import type { RaftTurn } from './raft-turn.ts';
 import { plannedVoters } from './voter-plan.ts';
 
 /**
  * Every change of voters or weights goes through a joint configuration (SAFETY L4): in when the simple one in force is
  * committed in the own term, out when the joint one is (L3). One at a time.
  */
-export function moveConfiguration(turn: Turn): void {
+export function moveConfiguration(turn: RaftTurn): void {
   const { raft } = turn;
   if (!raft.leading || !configurationCommitted(turn)) return;
   if (raft.leading.handover !== null) return;

@@ -3,7 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { note } from '../note.ts';
 import { requestChange } from './client-requests.ts';
 import { timings } from './raft-timings.ts';
-import { peerOf, type Turn } from './raft-turn.ts';
+import { peerOf, type RaftTurn } from './raft-turn.ts';
 import { stepDown } from './term.ts';
 
 /**
@@ -11,7 +11,7 @@ import { stepDown } from './term.ts';
  * voters (of two: gives the tie-break to the one that stays, SAFETY L13) -> a leader hands over -> `departed`, and the
  * agent may exit or its machine may sleep. After `leaveMs` it goes anyway. An agent that did not exit may come back.
  */
-export function hearLeaveAsked(turn: Turn, backMs: number | undefined): void {
+export function hearLeaveAsked(turn: RaftTurn, backMs: number | undefined): void {
   const { raft } = turn;
   if (raft.leaving) return;
   raft.leaving = { since: turn.at, handedOverAt: null, gone: false };
@@ -21,7 +21,7 @@ export function hearLeaveAsked(turn: Turn, backMs: number | undefined): void {
 }
 
 /** It stays after all: the machine woke up, or its shutdown was called off. The ledger hears it by `introduce`. */
-export function hearReturnAsked(turn: Turn): void {
+export function hearReturnAsked(turn: RaftTurn): void {
   const { raft } = turn;
   if (!raft.leaving) return;
   raft.leaving = null;
@@ -40,7 +40,7 @@ export function isArranged(ledger: Ledger, self: NodeId): boolean {
 }
 
 /** Whether no other voter is here, nor may be here in a moment. */
-function isAlone(turn: Turn, waited: number): boolean {
+function isAlone(turn: RaftTurn, waited: number): boolean {
   const { raft, self, at } = turn;
   const { voters, next } = raft.accepted.configuration;
   const staying = [...Object.keys(voters), ...Object.keys(next ?? {})].filter(
@@ -53,7 +53,7 @@ function isAlone(turn: Turn, waited: number): boolean {
   return staying.length === 0 || (waited >= timings.listenMs && !staying.some(isHere));
 }
 
-export function depart(turn: Turn): void {
+export function depart(turn: RaftTurn): void {
   const { raft } = turn;
   const { leaving } = raft;
   if (!leaving || leaving.gone) return;
@@ -80,7 +80,7 @@ export function depart(turn: Turn): void {
 }
 
 /** `at` by which something of a departure is due. */
-export function nextDepartureAt({ raft, at }: Turn): number {
+export function nextDepartureAt({ raft, at }: RaftTurn): number {
   const { leaving } = raft;
   if (!leaving || leaving.gone) return Number.POSITIVE_INFINITY;
   const due = [leaving.since + timings.listenMs, leaving.since + timings.leaveMs];

@@ -6,7 +6,7 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { compareEras } from './ledger-order.ts';
 import { commit } from './proposal.ts';
-import { nameIn, peerOf, setPeer, type Turn, thisPersist } from './raft-turn.ts';
+import { nameIn, peerOf, type RaftTurn, setPeer, thisPersist } from './raft-turn.ts';
 import { claimRelay, sayHello } from './say-hello.ts';
 import { foundRolledBack } from './store-renewal.ts';
 import { loseLeader, stepDown } from './term.ts';
@@ -22,7 +22,7 @@ import { loseLeader, stepDown } from './term.ts';
 export const newerEraBegan = 'the mesh was recovered by force: a newer era has begun';
 
 /** True when the message was of another era: it is void, and what it tells of that era is done. */
-export function hearOtherEra(turn: Turn, { from, message, era }: InputOf<'heard'>): boolean {
+export function hearOtherEra(turn: RaftTurn, { from, message, era }: InputOf<'heard'>): boolean {
   if (!era) return false;
   const order = compareEras(era, turn.raft.accepted.era);
   if (order < 0) bringOver(turn, from);
@@ -31,7 +31,7 @@ export function hearOtherEra(turn: Turn, { from, message, era }: InputOf<'heard'
 }
 
 /** One that the new era has left behind gets its ledger, and what it promised in it, if it forgot that. */
-function bringOver(turn: Turn, to: NodeId): void {
+function bringOver(turn: RaftTurn, to: NodeId): void {
   const { accepted, committed } = turn.raft;
   // An era that is not on disk yet may never have been.
   if (!committed || compareEras(committed.era, accepted.era) !== 0 || !Object.hasOwn(committed.nodes, to)) return;
@@ -39,7 +39,7 @@ function bringOver(turn: Turn, to: NodeId): void {
 }
 
 /** On sight of a newer era this node ceases to take part in its own, and asks for the other's ledger. */
-function hearNewer(turn: Turn, from: NodeId, era: Era, hello: MessageOf<'hello'> | null): void {
+function hearNewer(turn: RaftTurn, from: NodeId, era: Era, hello: MessageOf<'hello'> | null): void {
   const { raft } = turn;
   stepDown(turn, newerEraBegan);
   loseLeader(turn, newerEraBegan, 'new-era');
@@ -52,7 +52,7 @@ function hearNewer(turn: Turn, from: NodeId, era: Era, hello: MessageOf<'hello'>
   if (claimRelay(turn, from)) sayHello(turn, from, null);
 }
 
-function adopt(turn: Turn, from: NodeId, hello: MessageOf<'hello'>, ledger: Ledger): void {
+function adopt(turn: RaftTurn, from: NodeId, hello: MessageOf<'hello'>, ledger: Ledger): void {
   const lost = lossOf(turn, ledger);
   commit(turn, ledger);
   enterEra(turn, ledger, Math.max(hello.term, ledger.stamp.term));
@@ -68,7 +68,7 @@ function adopt(turn: Turn, from: NodeId, hello: MessageOf<'hello'>, ledger: Ledg
 }
 
 /** The accepted ledger is of another era from now on; what was promised, told and counted in the old one is void. */
-export function enterEra(turn: Turn, ledger: Ledger, term: number): void {
+export function enterEra(turn: RaftTurn, ledger: Ledger, term: number): void {
   const { raft, save } = turn;
   raft.term = term;
   raft.votedFor = null;
@@ -85,14 +85,14 @@ export function enterEra(turn: Turn, ledger: Ledger, term: number): void {
 }
 
 /** The first ledger of an era is committed by being on the disk of its only voter. */
-export function commitEra(turn: Turn): void {
+export function commitEra(turn: RaftTurn): void {
   const { accepted, committed, diskSeq, eraSeq } = turn.raft;
   const isOther = committed === null || compareEras(committed.era, accepted.era) !== 0;
   if (isOther && eraSeq <= diskSeq) commit(turn, accepted);
 }
 
 /** What this node's mesh had decided and the new era does not know; null when that is nothing. */
-function lossOf({ raft }: Turn, { recovery }: Ledger): string | null {
+function lossOf({ raft }: RaftTurn, { recovery }: Ledger): string | null {
   const known = raft.committed;
   if (!known || !recovery) return null;
   const { era, stamp } = recovery.from;

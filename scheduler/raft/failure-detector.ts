@@ -3,7 +3,7 @@ import type { RunState } from '../../protocol/ledger.ts';
 import type { ProbeResult } from '../inputs.ts';
 import { note } from '../note.ts';
 import { timings } from './raft-timings.ts';
-import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
+import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 
 /**
  * Evidence before silence (DESIGN §6). One TCP connect to a machine is answered by its kernel: *refused* = the agent is
@@ -12,7 +12,7 @@ import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
  */
 
 /** Looks at a machine, unless a look is already under way or too new to be repeated. */
-export function requestProbe(turn: Turn, node: NodeId): void {
+export function requestProbe(turn: RaftTurn, node: NodeId): void {
   const peer = peerOf(turn.raft, node);
   if (peer.probeOpen && turn.at - peer.probeAskedAt < timings.probeLostMs) return;
   setPeer(turn, node, { probeOpen: true, probeAskedAt: turn.at });
@@ -20,14 +20,14 @@ export function requestProbe(turn: Turn, node: NodeId): void {
 }
 
 /** The last look, if it is fresh and nothing was heard from there since. */
-export function freshProbe(turn: Turn, node: NodeId): ProbeResult | null {
+export function freshProbe(turn: RaftTurn, node: NodeId): ProbeResult | null {
   const { probe, heardAt } = peerOf(turn.raft, node);
   if (!probe || turn.at - probe.at > timings.probeFreshMs || heardAt > probe.at) return null;
   return probe.result;
 }
 
 /** A stream closed: a hint, never a proof. Everybody looks at once. */
-export function hearDisconnected(turn: Turn, node: NodeId): void {
+export function hearDisconnected(turn: RaftTurn, node: NodeId): void {
   setPeer(turn, node, { connected: false, ledgerSent: null });
   if (isLookedAt(turn, node)) requestProbe(turn, node);
 }
@@ -36,7 +36,7 @@ export function hearDisconnected(turn: Turn, node: NodeId): void {
  * Who left is not missed, but while the mesh has runs of it, whether its agent is gone or all of its machine decides how
  * long they wait for it (SAFETY J1).
  */
-export function isLookedAt({ raft }: Turn, node: NodeId): boolean {
+export function isLookedAt({ raft }: RaftTurn, node: NodeId): boolean {
   const { nodes, runs } = raft.accepted;
   if (nodes[node]?.left !== true) return nodes[node] !== undefined;
   return Object.values(runs).some((run) => run.node === node && openStates.has(run.state));
@@ -45,7 +45,7 @@ export function isLookedAt({ raft }: Turn, node: NodeId): boolean {
 const openStates: ReadonlySet<RunState> = new Set<RunState>(['taken', 'running', 'finished']);
 
 /** The leader misses that machine: so that all know it, not the leader only, each looks for itself. */
-export function hearAway(turn: Turn, node: NodeId): void {
+export function hearAway(turn: RaftTurn, node: NodeId): void {
   const { health, probe, probeAskedAt } = peerOf(turn.raft, node);
   if (node === turn.self || health === 'lost' || turn.raft.accepted.nodes[node]?.left !== false) return;
   const pause = probe?.result === 'accepted' ? timings.reprobeSlowMs : timings.reprobeMs;
@@ -53,7 +53,7 @@ export function hearAway(turn: Turn, node: NodeId): void {
 }
 
 /** What this node makes of another machine, for its log and status, and on a leader for who places work. */
-export function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince: boolean): void {
+export function judge(turn: RaftTurn, node: NodeId, result: ProbeResult, heardSince: boolean): void {
   const peer = peerOf(turn.raft, node);
   if (result === 'accepted' || heardSince || peer.health === 'lost' || !(node in turn.raft.accepted.nodes)) return;
   if (turn.raft.accepted.nodes[node]?.left === true) return;
@@ -68,7 +68,7 @@ export function judge(turn: Turn, node: NodeId, result: ProbeResult, heardSince:
 }
 
 /** A machine that owes an answer is looked at: soon at first, rarely when it has long been away. */
-export function probeIfSilent(turn: Turn, node: NodeId, silentSince: number, missedMs: number): void {
+export function probeIfSilent(turn: RaftTurn, node: NodeId, silentSince: number, missedMs: number): void {
   const { raft } = turn;
   const peer = peerOf(raft, node);
   const silent = turn.at - silentSince;
@@ -82,7 +82,7 @@ export function probeIfSilent(turn: Turn, node: NodeId, silentSince: number, mis
 }
 
 /** Something came from it: it is there. Only what it says itself proves a stream; reports travel through others. */
-export function hearSign(turn: Turn, node: NodeId, isReport: boolean): void {
+export function hearSign(turn: RaftTurn, node: NodeId, isReport: boolean): void {
   const peer = peerOf(turn.raft, node);
   if (isReport) {
     setPeer(turn, node, { reportAt: turn.at });
@@ -97,7 +97,7 @@ export function hearSign(turn: Turn, node: NodeId, isReport: boolean): void {
 }
 
 /** It is here, in the eyes of this node. */
-export function markAlive(turn: Turn, node: NodeId): void {
+export function markAlive(turn: RaftTurn, node: NodeId): void {
   const { health } = peerOf(turn.raft, node);
   if (health === 'alive') return;
   setPeer(turn, node, { health: 'alive' });

@@ -7,7 +7,7 @@ import { allCommitted, configurationCommitted } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
 import type { Handover } from './raft-state.ts';
 import { timings } from './raft-timings.ts';
-import { nameOf, peerOf, send, type Turn } from './raft-turn.ts';
+import { nameOf, peerOf, type RaftTurn, send } from './raft-turn.ts';
 import { stepDown } from './term.ts';
 
 /**
@@ -17,7 +17,7 @@ import { stepDown } from './term.ts';
  */
 
 /** Null: it leads on. `isForced`: it leaves leadership even if nobody better is there. */
-function reason(turn: Turn): { because: string; isForced: boolean } | null {
+function reason(turn: RaftTurn): { because: string; isForced: boolean } | null {
   const { raft, self } = turn;
   const { configuration, nodes } = raft.accepted;
   if (configuration.next !== null || !configurationCommitted(turn)) return null;
@@ -35,7 +35,7 @@ function reason(turn: Turn): { because: string; isForced: boolean } | null {
  * Who could lead instead, best first: well before unwell, drained ones last, the one that was asked in vain after the
  * others, then the heavier. All of them vote, are here and are not leaving.
  */
-function transferTargets(turn: Turn, isForced: boolean): NodeId[] {
+function transferTargets(turn: RaftTurn, isForced: boolean): NodeId[] {
   const { raft } = turn;
   const { configuration, nodes } = raft.accepted;
   const able = rankedVoters(configuration).filter((node) => {
@@ -47,14 +47,14 @@ function transferTargets(turn: Turn, isForced: boolean): NodeId[] {
   return able.sort((a, b) => penalty(turn, a) - penalty(turn, b));
 }
 
-function penalty({ raft }: Turn, node: NodeId): number {
+function penalty({ raft }: RaftTurn, node: NodeId): number {
   const isDrained = raft.accepted.nodes[node]?.drained ?? false;
   const wasAsked = raft.leading?.handoverTo === node;
   return (peerOf(raft, node).well ? 0 : 4) + (isDrained ? 2 : 0) + (wasAsked ? 1 : 0);
 }
 
 /** A leader that votes no more leads on until that is committed, and then goes (SAFETY L6); a sick one asks another. */
-export function transferIfDue(turn: Turn): void {
+export function transferIfDue(turn: RaftTurn): void {
   const { raft } = turn;
   if (!raft.leading) return;
   const why = reason(turn);
@@ -75,9 +75,9 @@ export function transferIfDue(turn: Turn): void {
   }
 }
 
-const votes = ({ raft, self }: Turn): boolean => self in raft.accepted.configuration.voters;
+const votes = ({ raft, self }: RaftTurn): boolean => self in raft.accepted.configuration.voters;
 
-function goOn(turn: Turn, handover: Handover, isForced: boolean): void {
+function goOn(turn: RaftTurn, handover: Handover, isForced: boolean): void {
   const { raft } = turn;
   if (!raft.leading) return;
   const { stamp } = raft.accepted;
@@ -111,7 +111,7 @@ function goOn(turn: Turn, handover: Handover, isForced: boolean): void {
 }
 
 /** The others must know that it is committed before they are asked to lead by it. */
-function tellCommitted(turn: Turn): void {
+function tellCommitted(turn: RaftTurn): void {
   const { raft } = turn;
   if (!raft.leading) return;
   raft.leading = { ...raft.leading, nextRoundAt: turn.at };
@@ -119,7 +119,7 @@ function tellCommitted(turn: Turn): void {
 }
 
 /** `at` by which a hand-over under way has waited long enough. */
-export function nextHandoverAt({ raft }: Turn): number {
+export function nextHandoverAt({ raft }: RaftTurn): number {
   const { handover } = raft.leading ?? {};
   if (!handover) return Number.POSITIVE_INFINITY;
   return (handover.to === null ? handover.since : handover.askedAt) + timings.handoverMs;

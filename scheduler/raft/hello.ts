@@ -5,13 +5,13 @@ import { compareStamps } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
 import { isNews } from './ledger-order.ts';
 import { commit } from './proposal.ts';
-import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
+import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 import { relay, sayHello } from './say-hello.ts';
 import { foundRolledBack, hasForgotten } from './store-renewal.ts';
 import { raiseTerm } from './term.ts';
 
 /** What another member has committed is committed, whoever brings it; it is taken as a late append would be. */
-function takeCommitted(turn: Turn, ledger: Ledger): void {
+function takeCommitted(turn: RaftTurn, ledger: Ledger): void {
   const { raft } = turn;
   if (raft.committed && !isNews(raft.committed, ledger)) return;
   if (isNews(raft.accepted, ledger)) {
@@ -26,14 +26,14 @@ function takeCommitted(turn: Turn, ledger: Ledger): void {
 /** So many returns to an earlier boot say that two machines share one identity. */
 const cloneReturns = 6;
 
-export function hearConnected(turn: Turn, node: NodeId): void {
+export function hearConnected(turn: RaftTurn, node: NodeId): void {
   setPeer(turn, node, { connected: true, connectedAt: turn.at, ledgerSent: null, relayedAt: Number.NEGATIVE_INFINITY });
   // Said first of all: a store that was rolled back would find no fault with itself once it has a ledger of today.
   sayHello(turn, node, peerOf(turn.raft, node).promised);
   if (turn.raft.leading) turn.raft.leading = { ...turn.raft.leading, hasNews: true };
 }
 
-export function hearHello(turn: Turn, from: NodeId, message: MessageOf<'hello'>): void {
+export function hearHello(turn: RaftTurn, from: NodeId, message: MessageOf<'hello'>): void {
   const before = peerOf(turn.raft, from);
   const moved = before.boot !== null && before.boot !== message.boot;
   // One machine never returns to an earlier boot, but an old word of it may come late: many returns are two machines.

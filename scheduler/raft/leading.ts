@@ -9,7 +9,7 @@ import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum } from './quorum.ts';
 import type { Campaign, Leading, Peer, RaftState } from './raft-state.ts';
 import { timings } from './raft-timings.ts';
-import { nameOf, others, peerOf, send, setPeer, type Turn } from './raft-turn.ts';
+import { nameOf, others, peerOf, type RaftTurn, send, setPeer } from './raft-turn.ts';
 import { missedMsOf, resendMsOf, roundsOf } from './rounds.ts';
 import { learnLeader, raiseTerm, stepDown } from './term.ts';
 
@@ -20,7 +20,7 @@ import { learnLeader, raiseTerm, stepDown } from './term.ts';
  * a leader that slept has stepped down before it speaks.
  */
 
-export function beginLeading(turn: Turn, campaign: Campaign): void {
+export function beginLeading(turn: RaftTurn, campaign: Campaign): void {
   const { raft } = turn;
   raft.campaign = null;
   raft.planned = null;
@@ -57,7 +57,7 @@ const answeredSince = (self: NodeId, store: string, raft: RaftState, since: numb
 };
 
 /** Before anything else in a step. */
-export function checkQuorum(turn: Turn): void {
+export function checkQuorum(turn: RaftTurn): void {
   const { raft } = turn;
   if (!raft.leading) return;
   const since = turn.at - timings.checkQuorumMs;
@@ -69,7 +69,7 @@ export function checkQuorum(turn: Turn): void {
 /** Rounds that are remembered until they are answered: more than fit `checkQuorumMs`, news included, but no old ones. */
 const maxRounds = 1024;
 const roundKeptMs = 5 * timings.checkQuorumMs;
-function keptRounds({ at }: Turn, rounds: Leading['rounds']): Leading['rounds'] {
+function keptRounds({ at }: RaftTurn, rounds: Leading['rounds']): Leading['rounds'] {
   if (rounds.length >= maxRounds) return rounds.slice(maxRounds / 4);
   return rounds[0] && at - rounds[0].at > roundKeptMs ? rounds.slice(1) : rounds;
 }
@@ -79,7 +79,7 @@ function keptRounds({ at }: Turn, rounds: Leading['rounds']): Leading['rounds'] 
  * waits for who is still busy with the ledger before: one ledger is on its way to a node at a time, so that under many
  * changes each takes as many along as there are.
  */
-export function makeRound(turn: Turn): void {
+export function makeRound(turn: RaftTurn): void {
   const { raft } = turn;
   if (!raft.leading) return;
   const isDue = turn.at >= raft.leading.nextRoundAt;
@@ -111,17 +111,17 @@ export function makeRound(turn: Turn): void {
   }
 }
 
-const isBehind = (turn: Turn, node: NodeId, { acked }: Peer): boolean =>
+const isBehind = (turn: RaftTurn, node: NodeId, { acked }: Peer): boolean =>
   !acked?.stamp || lacks(turn, node, acked.stamp);
 
 /** A node that was just let in, or has just come back, has not had the time to answer a round. */
-function lastSign({ raft, at }: Turn, node: NodeId): number {
+function lastSign({ raft, at }: RaftTurn, node: NodeId): number {
   const { acked, connected, connectedAt, knownAt } = peerOf(raft, node);
   const sinceAt = raft.leading?.sinceAt ?? at;
   return Math.max(acked?.sentAt ?? sinceAt, sinceAt, knownAt, connected ? connectedAt : sinceAt);
 }
 
-function suspect(turn: Turn, node: NodeId): void {
+function suspect(turn: RaftTurn, node: NodeId): void {
   const { raft } = turn;
   const peer = peerOf(raft, node);
   const silent = turn.at - lastSign(turn, node);
@@ -132,11 +132,11 @@ function suspect(turn: Turn, node: NodeId): void {
 }
 
 /** A ledger is on its way to it. */
-const isBusy = (turn: Turn, { ledgerSent }: Peer): boolean =>
+const isBusy = (turn: RaftTurn, { ledgerSent }: Peer): boolean =>
   ledgerSent !== null && turn.at - ledgerSent.at < resendMsOf(turn.raft.accepted);
 
 /** Heartbeat to one node, with the ledger when it has not acknowledged it, at most every `resendMsOf`. */
-function appendTo(turn: Turn, node: NodeId, peer: Peer): void {
+function appendTo(turn: RaftTurn, node: NodeId, peer: Peer): void {
   const { raft } = turn;
   const { stamp } = raft.accepted;
   const has = peer.acked?.stamp ? sameStamp(peer.acked.stamp, stamp) : false;
@@ -151,14 +151,14 @@ function appendTo(turn: Turn, node: NodeId, peer: Peer): void {
 }
 
 /** Who is missed, as far as that is news to this node's readers: most of the time nobody. */
-function awayFor({ raft }: Turn, to: NodeId): { away?: NodeId[] } {
+function awayFor({ raft }: RaftTurn, to: NodeId): { away?: NodeId[] } {
   const away: NodeId[] = [];
   for (const node in raft.accepted.nodes)
     if (node !== to && raft.peers[node]?.health === 'lost' && !raft.accepted.nodes[node]!.left) away.push(node);
   return away.length > 0 ? { away } : {};
 }
 
-export function hearAck(turn: Turn, from: NodeId, message: MessageOf<'ack'>): void {
+export function hearAck(turn: RaftTurn, from: NodeId, message: MessageOf<'ack'>): void {
   const { raft } = turn;
   if (message.term > raft.term) {
     if (mayTellTerm(turn, from)) raiseTerm(turn, message.term, `term ${message.term} was seen`);
@@ -184,12 +184,12 @@ export function hearAck(turn: Turn, from: NodeId, message: MessageOf<'ack'>): vo
 }
 
 /** What came while it was busy. */
-const lacks = ({ raft }: Turn, node: NodeId, newest: Stamp): boolean =>
+const lacks = ({ raft }: RaftTurn, node: NodeId, newest: Stamp): boolean =>
   compareStamps(newest, raft.accepted.stamp) < 0 ||
   !sameStamp(peerOf(raft, node).commitSent ?? zeroStamp, raft.committed?.stamp ?? zeroStamp);
 
 /** What was acknowledged is on that store; if it ever is not, that store was rolled back (SAFETY L9). */
-function rememberPromise(turn: Turn, from: NodeId, message: MessageOf<'ack'>): void {
+function rememberPromise(turn: RaftTurn, from: NodeId, message: MessageOf<'ack'>): void {
   if (!message.stamp) return;
   const old = peerOf(turn.raft, from).promised;
   const same = old?.store === message.store ? old : null;
@@ -199,7 +199,7 @@ function rememberPromise(turn: Turn, from: NodeId, message: MessageOf<'ack'>): v
 }
 
 /** The old leader follows without having been away: the evidence was wrong (SAFETY L11). */
-function noticeFalseAlarm(turn: Turn, from: NodeId): void {
+function noticeFalseAlarm(turn: RaftTurn, from: NodeId): void {
   const { leading } = turn.raft;
   if (leading?.overthrown?.node !== from) return;
   turn.raft.leading = { ...leading, overthrown: null };

@@ -6,7 +6,7 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { rankedVoters } from './quorum.ts';
 import { timings } from './raft-timings.ts';
-import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
+import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 
 /**
  * What no honest node could say (SAFETY L17). Raft believes its members; these bounds keep one broken or taken-over
@@ -22,14 +22,14 @@ export const farAhead = {
 } as const;
 
 /** True when the message is void: it was said in the log, and the link to its sender ends. */
-export function refuseImpossible(turn: Turn, { from, message, era }: InputOf<'heard'>): boolean {
+export function refuseImpossible(turn: RaftTurn, { from, message, era }: InputOf<'heard'>): boolean {
   const because = whyImpossible(turn, message, era ?? null);
   if (because === null) return false;
   refuse(turn, from, message.kind, because);
   return true;
 }
 
-export function refuse(turn: Turn, from: NodeId, kind: string, because: string): void {
+export function refuse(turn: RaftTurn, from: NodeId, kind: string, because: string): void {
   const sentence = `${nameOf(turn, from)} sent what no honest machine could (${kind}): ${because}`;
   note(turn, {
     event: 'message-refused',
@@ -40,7 +40,7 @@ export function refuse(turn: Turn, from: NodeId, kind: string, because: string):
   turn.effects.push({ kind: 'cut-link', node: from, because: sentence });
 }
 
-function whyImpossible({ raft }: Turn, message: PeerMessage, era: Era | null): string | null {
+function whyImpossible({ raft }: RaftTurn, message: PeerMessage, era: Era | null): string | null {
   const { term, accepted } = raft;
   if (era !== null && era.counter > accepted.era.counter + farAhead.era)
     return `era ${era.counter}, and this mesh is in era ${accepted.era.counter}`;
@@ -69,7 +69,7 @@ function numbersOf(message: PeerMessage): { terms: number[]; versions: number[] 
 }
 
 /** Whether a node votes in either document of this node's. A newer configuration than both may know better (L7). */
-export function isListed({ raft }: Turn, node: NodeId): boolean {
+export function isListed({ raft }: RaftTurn, node: NodeId): boolean {
   if (rankedVoters(raft.accepted.configuration).includes(node)) return true;
   return raft.committed !== null && rankedVoters(raft.committed.configuration).includes(node);
 }
@@ -79,14 +79,14 @@ export function isListed({ raft }: Turn, node: NodeId): boolean {
  * a newer configuration, so it is not refused for good (SAFETY L7): it first asks for this node's pre-vote, which it gets
  * when this node hears no leader either. Who has not got it, and whom the others need not wait for, raises nothing here.
  */
-export const mayStand = (turn: Turn, node: NodeId, term: number): boolean =>
+export const mayStand = (turn: RaftTurn, node: NodeId, term: number): boolean =>
   term <= turn.raft.term || isListed(turn, node) || term <= peerOf(turn.raft, node).preVoted;
 
 /**
  * Whether its word that a higher term has begun counts now. Of one that does not vote once a minute: it may have seen an
  * election that this node did not, and would stay behind for ever; more often it would only disturb.
  */
-export function mayTellTerm(turn: Turn, node: NodeId): boolean {
+export function mayTellTerm(turn: RaftTurn, node: NodeId): boolean {
   if (isListed(turn, node)) return true;
   if (turn.at - peerOf(turn.raft, node).higherTermHeardAt < timings.tellTermMs) return false;
   setPeer(turn, node, { higherTermHeardAt: turn.at });

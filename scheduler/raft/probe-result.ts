@@ -3,12 +3,12 @@ import type { ProbeResult } from '../inputs.ts';
 import { isFit, rankOf } from './campaign.ts';
 import { judge } from './failure-detector.ts';
 import { timings } from './raft-timings.ts';
-import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
+import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 import { loseLeader } from './term.ts';
 import { answerWaitingPreVotes } from './votes.ts';
 
 /** What one look at a machine showed (evidence.ts asks for it): whoever waits for it is answered, and perhaps this node stands. */
-export function hearProbed(turn: Turn, node: NodeId, result: ProbeResult): void {
+export function hearProbed(turn: RaftTurn, node: NodeId, result: ProbeResult): void {
   const { raft } = turn;
   const before = peerOf(raft, node);
   const heardSince = before.heardAt > before.probeAskedAt;

@@ -4,7 +4,7 @@ import { compareStamps, sameStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
 import { hasQuorum } from './quorum.ts';
 import type { Leading } from './raft-state.ts';
-import { nameIn, peerOf, type Turn, thisPersist } from './raft-turn.ts';
+import { nameIn, peerOf, type RaftTurn, thisPersist } from './raft-turn.ts';
 
 /** Documents that may wait for their quorum at once. Above this the leader takes no change (SAFETY: a limit on everything). */
 export const maxProposed = 64;
@@ -13,7 +13,7 @@ export const maxProposed = 64;
  * The leader's newest document becomes the next one: same term, next version (SAFETY L5). Changes of one step become one
  * document, as long as nobody has seen it.
  */
-export function propose(turn: Turn, content: Ledger): void {
+export function propose(turn: RaftTurn, content: Ledger): void {
   const { raft } = turn;
   const leading = raft.leading as Leading;
   const sameConfiguration = content.configuration === raft.accepted.configuration;
@@ -36,7 +36,7 @@ export function propose(turn: Turn, content: Ledger): void {
  * Commits the newest document of the own term that a quorum of *its* configuration has on disk (SAFETY L2, L5). The
  * leader counts itself only where that configuration lists it, and only once it is on its own disk (L6, L10).
  */
-export function tryCommit(turn: Turn): boolean {
+export function tryCommit(turn: RaftTurn): boolean {
   const { raft } = turn;
   if (!raft.leading) return false;
   const { proposed } = raft.leading;
@@ -56,7 +56,7 @@ export function tryCommit(turn: Turn): boolean {
 }
 
 /** This document is the mesh's now. */
-export function commit(turn: Turn, ledger: Ledger): void {
+export function commit(turn: RaftTurn, ledger: Ledger): void {
   const { raft } = turn;
   const before = raft.committed;
   raft.committed = ledger;
@@ -65,7 +65,7 @@ export function commit(turn: Turn, ledger: Ledger): void {
   if (before) tellNews(turn, before, ledger);
 }
 
-function tellNews(turn: Turn, before: Ledger, after: Ledger): void {
+function tellNews(turn: RaftTurn, before: Ledger, after: Ledger): void {
   if (before.acts !== after.acts) {
     const known = new Set(before.acts?.map(({ at, sentence }) => `${at} ${sentence}`));
     for (const { kind, at, sentence } of after.acts ?? [])
@@ -112,7 +112,7 @@ function reasons(before: Ledger, after: Ledger): string {
 }
 
 /** Whether the configuration in force is committed in the own term: only then may another one begin (SAFETY L3). */
-export const configurationCommitted = (turn: Turn): boolean => {
+export const configurationCommitted = (turn: RaftTurn): boolean => {
   const { committed, leading, term } = turn.raft;
   return (
     !!leading &&
@@ -122,5 +122,5 @@ export const configurationCommitted = (turn: Turn): boolean => {
   );
 };
 
-export const allCommitted = (turn: Turn): boolean =>
+export const allCommitted = (turn: RaftTurn): boolean =>
   turn.raft.committed !== null && sameStamp(turn.raft.committed.stamp, turn.raft.accepted.stamp);

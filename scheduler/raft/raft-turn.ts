@@ -9,7 +9,7 @@ import { type Peer, type RaftState, unknownPeer } from './raft-state.ts';
  * One step under way. `raft` is a shallow copy whose fields are replaced, never changed inside, so the state that the
  * step began with stays as it was. All writes of a step become one `persist`; `afterDisk` is what may be said only then.
  */
-export interface Turn {
+export interface RaftTurn {
   identity: Identity;
   readonly self: NodeId;
   readonly at: number;
@@ -22,7 +22,7 @@ export interface Turn {
   shown: boolean;
 }
 
-export const openTurn = (identity: Identity, raft: RaftState, at: number, wallMs: number): Turn => ({
+export const openRaftTurn = (identity: Identity, raft: RaftState, at: number, wallMs: number): RaftTurn => ({
   identity,
   self: identity.node,
   at,
@@ -35,10 +35,10 @@ export const openTurn = (identity: Identity, raft: RaftState, at: number, wallMs
 });
 
 /** The number that this step's persist will have. */
-export const thisPersist = (turn: Turn): number => turn.raft.seq + 1;
+export const thisPersist = (turn: RaftTurn): number => turn.raft.seq + 1;
 
 /** Turns what was marked into the one `persist` of this step. */
-export function closeTurn(turn: Turn): void {
+export function closeRaftTurn(turn: RaftTurn): void {
   const { raft, save } = turn;
   const writes: Write[] = [];
   if (save.store !== null) writes.push({ key: 'store', value: save.store });
@@ -53,26 +53,26 @@ export function closeTurn(turn: Turn): void {
   turn.effects.push({ kind: 'persist', part: 'raft', seq: raft.seq, writes, then: turn.afterDisk });
 }
 
-export const send = (turn: Turn, to: NodeId, message: PeerMessage): void => {
+export const send = (turn: RaftTurn, to: NodeId, message: PeerMessage): void => {
   turn.effects.push({ kind: 'send', to, message });
 };
 
-export const sendAfterDisk = (turn: Turn, to: NodeId, message: PeerMessage): void => {
+export const sendAfterDisk = (turn: RaftTurn, to: NodeId, message: PeerMessage): void => {
   turn.afterDisk.push({ kind: 'send', to, message });
 };
 
 export const peerOf = (raft: RaftState, node: NodeId): Peer => raft.peers[node] ?? unknownPeer;
 
-export function setPeer(turn: Turn, node: NodeId, patch: Partial<Peer>): void {
+export function setPeer(turn: RaftTurn, node: NodeId, patch: Partial<Peer>): void {
   turn.raft.peers = { ...turn.raft.peers, [node]: { ...peerOf(turn.raft, node), ...patch } };
 }
 
 /** How people call a node. */
 export const nameIn = (ledger: Ledger, node: NodeId): string => ledger.nodes[node]?.name ?? node.slice(-8);
-export const nameOf = (turn: Turn, node: NodeId): string => nameIn(turn.raft.accepted, node);
+export const nameOf = (turn: RaftTurn, node: NodeId): string => nameIn(turn.raft.accepted, node);
 
 /** A number in [0, 1) from the generator in the state (mulberry32): the core has no chance of its own. */
-export function random(turn: Turn): number {
+export function random(turn: RaftTurn): number {
   const seed = (turn.raft.random + 0x6d2b79f5) | 0;
   turn.raft.random = seed;
   let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);
@@ -81,7 +81,7 @@ export function random(turn: Turn): number {
 }
 
 /** Everybody who shall have the ledger, except this node: all approved nodes, and voters on their way out. */
-export function others(turn: Turn): NodeId[] {
+export function others(turn: RaftTurn): NodeId[] {
   const { nodes, configuration } = turn.raft.accepted;
   const all = Object.keys(nodes);
   for (const half of [configuration.voters, configuration.next])

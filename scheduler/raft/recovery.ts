@@ -9,7 +9,7 @@ import { withRequest } from './client-requests.ts';
 import { enterEra } from './era.ts';
 import { hasQuorum, rankedVoters } from './quorum.ts';
 import { timings } from './raft-timings.ts';
-import { nameIn, peerOf, type Turn } from './raft-turn.ts';
+import { nameIn, peerOf, type RaftTurn } from './raft-turn.ts';
 
 /**
  * Going on without a quorum (`recover --force`, SAFETY L15). Life of it: a person names the machines seen switched off ->
@@ -63,7 +63,7 @@ function refusal({ raft, identity }: Look, isHere: (node: NodeId) => boolean): s
   return null;
 }
 
-export function hearRecoveryAsked(turn: Turn, { id, era, seenOff }: InputOf<'recovery-asked'>): void {
+export function hearRecoveryAsked(turn: RaftTurn, { id, era, seenOff }: InputOf<'recovery-asked'>): void {
   const { raft, at, self } = turn;
   const { accepted } = raft;
   if (accepted.requests.some((one) => one.id === id)) return;
@@ -88,7 +88,7 @@ export function hearRecoveryAsked(turn: Turn, { id, era, seenOff }: InputOf<'rec
   recover(turn, id, era, off);
 }
 
-function recover(turn: Turn, id: string, eraId: string, off: readonly NodeId[]): void {
+function recover(turn: RaftTurn, id: string, eraId: string, off: readonly NodeId[]): void {
   const { raft, self, identity } = turn;
   const base = raft.accepted;
   const counter = Math.max(base.era.counter, raft.newerEra?.counter ?? 0) + 1;

@@ -3,14 +3,14 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp } from '../../protocol/stamp.ts';
 import { timings } from './raft-timings.ts';
-import { peerOf, send, setPeer, type Turn } from './raft-turn.ts';
+import { peerOf, type RaftTurn, send, setPeer } from './raft-turn.ts';
 
 /**
  * The first word on every stream: who I am (store, boot), how far I am, and, to a store that has forgotten it, what it
  * promised (SAFETY L9).
  */
 export function sayHello(
-  turn: Turn,
+  turn: RaftTurn,
   to: NodeId,
   promised: MessageOf<'hello'>['promised'],
   ledger: Ledger | null = null,
@@ -25,7 +25,7 @@ export function sayHello(
  * A node that was away while members came may not know the leader, and refuse it as a stranger. Who it does know gives
  * it the committed ledger.
  */
-export function relay(turn: Turn, to: NodeId, its: Stamp): void {
+export function relay(turn: RaftTurn, to: NodeId, its: Stamp): void {
   const { committed, leading } = turn.raft;
   if (!committed || leading || !Object.hasOwn(committed.nodes, to)) return;
   if (compareStamps(its, committed.stamp) >= 0) return;
@@ -33,7 +33,7 @@ export function relay(turn: Turn, to: NodeId, its: Stamp): void {
 }
 
 /** Once a `relayMs` for each node: true = now, and it counts as done. */
-export function claimRelay(turn: Turn, to: NodeId): boolean {
+export function claimRelay(turn: RaftTurn, to: NodeId): boolean {
   if (turn.at - peerOf(turn.raft, to).relayedAt < timings.relayMs) return false;
   setPeer(turn, to, { relayedAt: turn.at });
   return true;

@@ -36,7 +36,7 @@ import { hearProbed } from './probe-result.ts';
 import { tryCommit } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
 import { timings } from './raft-timings.ts';
-import { nameOf, peerOf, setPeer, type Turn } from './raft-turn.ts';
+import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 import { hearRecoveryAsked } from './recovery.ts';
 import { missedMsOf } from './rounds.ts';
 import { goByNewStore, hearMinted } from './store-renewal.ts';
@@ -44,7 +44,7 @@ import { loseLeader } from './term.ts';
 import { hearPreVote, hearVote } from './votes.ts';
 
 /** The first half of a step: what came in, and what follows from it at once. False = void: nobody may act by it. */
-export function hear(turn: Turn, input: Input): boolean {
+export function hear(turn: RaftTurn, input: Input): boolean {
   noticeLateness(turn);
   checkQuorum(turn);
   if (input.kind === 'heard' && input.from !== turn.self && refuseImpossible(turn, input)) return false;
@@ -56,7 +56,7 @@ export function hear(turn: Turn, input: Input): boolean {
   return true;
 }
 
-function hearInput(turn: Turn, input: Input): void {
+function hearInput(turn: RaftTurn, input: Input): void {
   switch (input.kind) {
     case 'heard':
       hearMessage(turn, input.from, input.message);
@@ -97,13 +97,13 @@ function hearInput(turn: Turn, input: Input): void {
   }
 }
 
-function hearReport(turn: Turn, from: NodeId, { measured }: Report): void {
+function hearReport(turn: RaftTurn, from: NodeId, { measured }: Report): void {
   hearSign(turn, from, true);
   if (measured && peerOf(turn.raft, from).well !== measured.healthy) setPeer(turn, from, { well: measured.healthy });
 }
 
 /** The raft half's own `persisted`, told apart from the jobs' by the caller. */
-export function hearOwnPersisted(turn: Turn, seq: number): void {
+export function hearOwnPersisted(turn: RaftTurn, seq: number): void {
   hearPersisted(turn, seq);
   goByNewStore(turn);
   commitEra(turn);
@@ -111,7 +111,7 @@ export function hearOwnPersisted(turn: Turn, seq: number): void {
   tryCommit(turn);
 }
 
-function hearMessage(turn: Turn, from: NodeId, message: PeerMessage): void {
+function hearMessage(turn: RaftTurn, from: NodeId, message: PeerMessage): void {
   if (from === turn.self) return;
   hearSign(turn, from, false);
   switch (message.kind) {
@@ -139,7 +139,7 @@ function hearMessage(turn: Turn, from: NodeId, message: PeerMessage): void {
 }
 
 /** A node that was late itself gives the others the benefit of the doubt (DESIGN §6). */
-function noticeLateness(turn: Turn): void {
+function noticeLateness(turn: RaftTurn): void {
   const { raft, at } = turn;
   const late = at - raft.wakeAt;
   if (!(late > timings.jitterMs)) return;
@@ -155,13 +155,13 @@ function noticeLateness(turn: Turn): void {
  * Between what was heard and what the jobs do with it: whoever leads no more stops here, so that nothing is done in the
  * name of a leader by a node that has just ceased to be one.
  */
-export function settleLead(turn: Turn): void {
+export function settleLead(turn: RaftTurn): void {
   transferIfDue(turn);
   depart(turn);
 }
 
 /** The second half: everything that is due by now, asked anew at every step. Nobody ceases to lead in it. */
-export function act(turn: Turn): void {
+export function act(turn: RaftTurn): void {
   const { raft } = turn;
   serveRequests(turn);
   if (raft.leading) {
@@ -178,7 +178,7 @@ export function act(turn: Turn): void {
 }
 
 /** A follower's watch: look at the leader's machine when rounds are missing, give it up after the long timeout. */
-function watchLeader(turn: Turn): void {
+function watchLeader(turn: RaftTurn): void {
   const { raft } = turn;
   const { leader } = raft;
   if (leader === null) return;
@@ -194,7 +194,7 @@ function watchLeader(turn: Turn): void {
 }
 
 /** When this follower stands for election by itself; Infinity when it does not. */
-function campaignAt(turn: Turn): number {
+function campaignAt(turn: RaftTurn): number {
   const { raft } = turn;
   if (raft.leading || raft.campaign || (raft.leader && !raft.planned)) return Number.POSITIVE_INFINITY;
   if (!mayCampaign(turn)) return Number.POSITIVE_INFINITY;
@@ -205,7 +205,7 @@ function campaignAt(turn: Turn): number {
   return Math.max(listened, raft.notBefore);
 }
 
-function campaignIfDue(turn: Turn): void {
+function campaignIfDue(turn: RaftTurn): void {
   endCampaign(turn);
   if (turn.at < campaignAt(turn)) return;
   const { planned } = turn.raft;
@@ -213,7 +213,7 @@ function campaignIfDue(turn: Turn): void {
 }
 
 /** `at` by which something is due even if nothing happens. */
-export function nextWakeAt(turn: Turn): number {
+export function nextWakeAt(turn: RaftTurn): number {
   const { raft } = turn;
   let next = Number.POSITIVE_INFINITY;
   const by = (time: number): void => {

@@ -3,7 +3,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, showStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
 import { introduce } from './client-requests.ts';
-import { nameOf, type Turn, thisPersist } from './raft-turn.ts';
+import { nameOf, type RaftTurn, thisPersist } from './raft-turn.ts';
 import { sayHello } from './say-hello.ts';
 import { stepDown } from './term.ts';
 
@@ -18,12 +18,12 @@ import { stepDown } from './term.ts';
 type Promised = NonNullable<MessageOf<'hello'>['promised']>;
 
 /** Whether this store promised that, and knows nothing of it. */
-export function hasForgotten({ raft, identity }: Turn, promised: Promised): boolean {
+export function hasForgotten({ raft, identity }: RaftTurn, promised: Promised): boolean {
   if (promised.store !== undefined && promised.store !== identity.store) return false;
   return promised.term > raft.term || compareStamps(promised.stamp, raft.accepted.stamp) > 0;
 }
 
-export function foundRolledBack(turn: Turn, from: NodeId, { term, stamp }: Promised): void {
+export function foundRolledBack(turn: RaftTurn, from: NodeId, { term, stamp }: Promised): void {
   const { raft } = turn;
   if (raft.rolledBack !== null) return;
   const because = `this store was rolled back: ${nameOf(turn, from)} has its promise of term ${term}, ledger ${showStamp(stamp)}, and it knows only term ${raft.term}, ledger ${showStamp(raft.accepted.stamp)}`;
@@ -36,7 +36,7 @@ export function foundRolledBack(turn: Turn, from: NodeId, { term, stamp }: Promi
   note(turn, { event: 'store-rolled-back', level: 'error', because: so, fields: { term } });
 }
 
-export function hearMinted(turn: Turn, store: StoreId): void {
+export function hearMinted(turn: RaftTurn, store: StoreId): void {
   const { rolledBack } = turn.raft;
   if (rolledBack === null || rolledBack.minted !== null) return;
   turn.raft.rolledBack = { ...rolledBack, minted: { store, seq: thisPersist(turn) } };
@@ -44,7 +44,7 @@ export function hearMinted(turn: Turn, store: StoreId): void {
 }
 
 /** The new id is on disk: only now may anything be said in its name. */
-export function goByNewStore(turn: Turn): void {
+export function goByNewStore(turn: RaftTurn): void {
   const { raft } = turn;
   const minted = raft.rolledBack?.minted;
   if (!minted || minted.seq > raft.diskSeq) return;

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { note } from '../note.ts';
 import { ownContactAt } from './own-contact.ts';
-import { nameOf, setPeer, type Turn } from './raft-turn.ts';
+import { nameOf, type RaftTurn, setPeer } from './raft-turn.ts';
 
 /**
  * A node is a follower, or campaigns, or leads; `raft.campaign` and `raft.leading` say which, and never both. It becomes
@@ -9,7 +9,7 @@ import { nameOf, setPeer, type Turn } from './raft-turn.ts';
  */
 
 /** A higher term was seen: the vote of the old one is void, and who led or campaigned in it does so no more. */
-export function raiseTerm(turn: Turn, term: number, because: string): void {
+export function raiseTerm(turn: RaftTurn, term: number, because: string): void {
   const { raft } = turn;
   if (term <= raft.term) return;
   if (raft.leading) stepDown(turn, because);
@@ -22,7 +22,7 @@ export function raiseTerm(turn: Turn, term: number, because: string): void {
 }
 
 /** Stops leading, in the same term. Who waits for an answer asks again (SAFETY L16). */
-export function stepDown(turn: Turn, because: string): void {
+export function stepDown(turn: RaftTurn, because: string): void {
   const { raft } = turn;
   if (!raft.leading) return;
   // Its own last round with a majority: its runs have heard a leader until then, and may go on for a moment (SAFETY J1).
@@ -33,7 +33,7 @@ export function stepDown(turn: Turn, because: string): void {
 }
 
 /** This node hears nobody lead any more. */
-export function loseLeader(turn: Turn, because: string, why: string): void {
+export function loseLeader(turn: RaftTurn, because: string, why: string): void {
   const { raft } = turn;
   if (raft.leader === null) return;
   const { node, term } = raft.leader;
@@ -44,7 +44,7 @@ export function loseLeader(turn: Turn, because: string, why: string): void {
 }
 
 /** A message that only the leader of its term can send has come, or this node won. */
-export function learnLeader(turn: Turn, node: NodeId): void {
+export function learnLeader(turn: RaftTurn, node: NodeId): void {
   const { raft } = turn;
   if (raft.leader?.node === node && raft.leader.term === raft.term) return;
   raft.leader = { node, term: raft.term, sinceAt: turn.at };

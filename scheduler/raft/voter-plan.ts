@@ -3,7 +3,7 @@ import type { Ledger, Voters } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { hasMajority } from './quorum.ts';
 import { timings } from './raft-timings.ts';
-import { nameIn, peerOf, type Turn } from './raft-turn.ts';
+import { nameIn, peerOf, type RaftTurn } from './raft-turn.ts';
 
 /** What the leader knows of a node: the store on which it has a ledger of this term, and how long it has been silent. */
 export interface Presence {
@@ -97,7 +97,7 @@ function weigh(ledger: Ledger, chosen: ReadonlyMap<NodeId, StoreId>, presence: (
 }
 
 /** The plan by what this leader sees now. */
-export function plannedVoters(turn: Turn): VoterPlan | null {
+export function plannedVoters(turn: RaftTurn): VoterPlan | null {
   const { raft } = turn;
   const since = Math.max(raft.leading?.sinceAt ?? turn.at, raft.timerAt);
   return planVoters(raft.accepted, (node) => {

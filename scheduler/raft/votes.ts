@@ -6,7 +6,7 @@ import { freshProbe, requestProbe } from './failure-detector.ts';
 import { mayStand } from './plausible.ts';
 import { rankedVoters } from './quorum.ts';
 import { timings } from './raft-timings.ts';
-import { nameOf, peerOf, send, sendAfterDisk, setPeer, type Turn } from './raft-turn.ts';
+import { nameOf, peerOf, type RaftTurn, send, sendAfterDisk, setPeer } from './raft-turn.ts';
 import { relay } from './say-hello.ts';
 import { raiseTerm } from './term.ts';
 
@@ -16,10 +16,10 @@ import { raiseTerm } from './term.ts';
  * twice, not even to the same node: it may have lost its disk meanwhile.
  */
 
-const lateMs = (turn: Turn): number => Math.round(turn.at - turn.raft.timerAt);
+const lateMs = (turn: RaftTurn): number => Math.round(turn.at - turn.raft.timerAt);
 
 /** Why this store's word is worth nothing now; null when it may promise. */
-function whyMayNotPromise(turn: Turn, from: NodeId): string | null {
+function whyMayNotPromise(turn: RaftTurn, from: NodeId): string | null {
   const { raft } = turn;
   if (raft.rolledBack !== null) return raft.rolledBack.because;
   if (raft.newerEra !== null) return newerEraBegan;
@@ -30,7 +30,7 @@ function whyMayNotPromise(turn: Turn, from: NodeId): string | null {
   return null;
 }
 
-export function hearVote(turn: Turn, from: NodeId, message: MessageOf<'vote'>): void {
+export function hearVote(turn: RaftTurn, from: NodeId, message: MessageOf<'vote'>): void {
   const { raft } = turn;
   const answer = (granted: boolean, because: string): void => {
     const reply = { kind: 'vote-answer', term: raft.term, granted, store: turn.identity.store, because } as const;
@@ -54,14 +54,14 @@ export function hearVote(turn: Turn, from: NodeId, message: MessageOf<'vote'>): 
 }
 
 /** Whoever promised a vote leaves the other the time to win. */
-function giveWay(turn: Turn): void {
+function giveWay(turn: RaftTurn): void {
   const { raft } = turn;
   raft.planned = null;
   raft.notBefore = Math.max(raft.notBefore, turn.at + timings.holdMs);
 }
 
 /** Grants, refuses, or waits for this node's own probe (SAFETY L11). */
-export function hearPreVote(turn: Turn, from: NodeId, message: MessageOf<'pre-vote'>): void {
+export function hearPreVote(turn: RaftTurn, from: NodeId, message: MessageOf<'pre-vote'>): void {
   const { raft } = turn;
   const refusal = whyMayNotPromise(turn, from);
   if (refusal !== null) return answerPreVote(turn, from, message.term, false, refusal);
@@ -91,7 +91,7 @@ export function hearPreVote(turn: Turn, from: NodeId, message: MessageOf<'pre-vo
   requestProbe(turn, leader);
 }
 
-function answerPreVote(turn: Turn, to: NodeId, asked: number, granted: boolean, because: string): void {
+function answerPreVote(turn: RaftTurn, to: NodeId, asked: number, granted: boolean, because: string): void {
   const { raft } = turn;
   const term = granted ? asked : raft.term;
   send(turn, to, { kind: 'pre-vote-answer', term, granted, store: turn.identity.store, because });
@@ -102,12 +102,12 @@ function answerPreVote(turn: Turn, to: NodeId, asked: number, granted: boolean, 
 }
 
 /** Two that ask at once: the lower id goes on, so that one of them surely does. */
-function yieldTo(turn: Turn, other: NodeId): void {
+function yieldTo(turn: RaftTurn, other: NodeId): void {
   if (other < turn.self) turn.raft.campaign = null;
 }
 
 /** The own probe of `about` has ended: those who asked get their answer by it. */
-export function answerWaitingPreVotes(turn: Turn, about: NodeId, gone: boolean, because: string): void {
+export function answerWaitingPreVotes(turn: RaftTurn, about: NodeId, gone: boolean, because: string): void {
   const { raft } = turn;
   const mine = raft.waitingPreVotes.filter((asker) => asker.about === about);
   if (mine.length === 0) return;
