@@ -5,7 +5,7 @@ import { foundClass, lostClass, shown } from './class-edits.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import type { ClassMemo, JobsState } from './jobs-state.ts';
-import { mint, type Turn, wake } from './jobs-turn.ts';
+import { type JobsTurn, mint, wake } from './jobs-turn.ts';
 import { cut } from './words.ts';
 
 /*
@@ -17,18 +17,18 @@ import { cut } from './words.ts';
 export const isBeingChecked = ({ checkAt }: ClassMemo, at: number): boolean =>
   checkAt !== null && at < checkAt - jobTimings.classAskAgainMs + jobTimings.classAnswerMs;
 
-export const suspectClass = (jobs: JobsState, turn: Turn, key: string): JobsState =>
+export const suspectClass = (jobs: JobsState, turn: JobsTurn, key: string): JobsState =>
   memoOf(jobs, key).checkAt === null ? withMemo(jobs, key, { checkAt: turn.at }) : jobs;
 
 /** Connected anew, perhaps to a GitLab that was installed anew at the same address: every class that was kept is asked about. */
-export function suspectKept(jobs: JobsState, turn: Turn): JobsState {
+export function suspectKept(jobs: JobsState, turn: JobsTurn): JobsState {
   const [was, is] = [jobs.seen.ledger?.gitlab, turn.context.ledger?.gitlab];
   if (jobs.lead === null || was === undefined || is === undefined || was === is) return jobs;
   if (was.url === is.url && was.token === is.token && was.instance === is.instance) return jobs;
   return Object.keys(turn.context.ledger?.classes ?? {}).reduce((next, key) => suspectClass(next, turn, key), jobs);
 }
 
-export function checkClasses(jobs: JobsState, turn: Turn): JobsState {
+export function checkClasses(jobs: JobsState, turn: JobsTurn): JobsState {
   const { committed } = turn.context;
   if (jobs.lead === null || committed === null || !mayWrite(turn) || leavingOf(committed) !== null) return jobs;
   let next = jobs;
@@ -47,7 +47,7 @@ export function checkClasses(jobs: JobsState, turn: Turn): JobsState {
   return next;
 }
 
-export function runnerChecked(jobs: JobsState, turn: Turn, input: InputOf<'runner-checked'>): JobsState {
+export function runnerChecked(jobs: JobsState, turn: JobsTurn, input: InputOf<'runner-checked'>): JobsState {
   const entry = turn.context.ledger?.classes[input.class];
   if (jobs.lead === null || entry?.state !== 'ready' || entry.token !== input.token) return jobs;
   if (input.state === 'unclear') return jobs;

@@ -7,7 +7,7 @@ import { creatingClass, goneClass, readyClass, retiringClass, usedClass } from '
 import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type ClassMemo, emptyMemo, isOpen, type JobsState, type WaitingJob } from './jobs-state.ts';
-import { mint, type Turn, wake } from './jobs-turn.ts';
+import { type JobsTurn, mint, wake } from './jobs-turn.ts';
 import { lookOf, machinesOf } from './machines.ts';
 import { place } from './placement.ts';
 import { canReadQueue } from './queue.ts';
@@ -28,10 +28,10 @@ export function withMemo(jobs: JobsState, key: string, change: Partial<ClassMemo
   return { ...jobs, lead: { ...jobs.lead, classes: { ...jobs.lead.classes, [key]: memo } } };
 }
 
-export const mayWrite = (turn: Turn): boolean =>
+export const mayWrite = (turn: JobsTurn): boolean =>
   turn.context.mayAct && turn.at - turn.context.leaderContactAt() <= jobTimings.contactLimitMs;
 
-export function tendClasses(jobs: JobsState, turn: Turn, waiting: readonly WaitingJob[]): JobsState {
+export function tendClasses(jobs: JobsState, turn: JobsTurn, waiting: readonly WaitingJob[]): JobsState {
   const { ledger } = turn.context;
   if (ledger === null || !canReadQueue(ledger) || leavingOf(ledger) !== null) return jobs;
   const wanted = new Map<string, readonly string[]>();
@@ -56,7 +56,7 @@ export function tendClasses(jobs: JobsState, turn: Turn, waiting: readonly Waiti
 }
 
 /** No runner is made for tags that no machine could ever satisfy: GitLab then rightly calls the job stuck. */
-function satisfiable(jobs: JobsState, turn: Turn, ledger: Ledger): (tags: readonly string[]) => boolean {
+function satisfiable(jobs: JobsState, turn: JobsTurn, ledger: Ledger): (tags: readonly string[]) => boolean {
   let machines: Machine[] | null = null;
   return (tags) => {
     machines ??= machinesOf(lookOf(jobs, turn, ledger));
@@ -66,7 +66,7 @@ function satisfiable(jobs: JobsState, turn: Turn, ledger: Ledger): (tags: readon
 
 function create(
   jobs: JobsState,
-  turn: Turn,
+  turn: JobsTurn,
   key: string,
   tags: readonly string[],
   entry: LedgerClass | undefined,
@@ -102,7 +102,7 @@ function create(
   return withMemo(jobs, key, { createAskedAt: turn.at });
 }
 
-function createFailed(jobs: JobsState, turn: Turn, key: string, because: string): JobsState {
+function createFailed(jobs: JobsState, turn: JobsTurn, key: string, because: string): JobsState {
   const tries = memoOf(jobs, key).createTries + 1;
   const wait = backoffMs(tries, 60_000);
   note(turn, {
@@ -120,12 +120,12 @@ function createFailed(jobs: JobsState, turn: Turn, key: string, because: string)
   });
 }
 
-export function runnerFailed(jobs: JobsState, turn: Turn, input: InputOf<'runner-failed'>): JobsState {
+export function runnerFailed(jobs: JobsState, turn: JobsTurn, input: InputOf<'runner-failed'>): JobsState {
   if (jobs.lead === null || memoOf(jobs, input.class).nonce !== input.nonce) return jobs;
   return createFailed(jobs, turn, input.class, input.because);
 }
 
-export function runnerCreated(jobs: JobsState, turn: Turn, input: InputOf<'runner-created'>): JobsState {
+export function runnerCreated(jobs: JobsState, turn: JobsTurn, input: InputOf<'runner-created'>): JobsState {
   const entry = turn.context.ledger?.classes[input.class];
   const isOurs = entry?.nonce === input.nonce;
   if (isOurs && entry.state !== 'creating') return jobs;
@@ -144,7 +144,7 @@ export function runnerCreated(jobs: JobsState, turn: Turn, input: InputOf<'runne
   return jobs;
 }
 
-export function runnerDeleted(jobs: JobsState, turn: Turn, input: InputOf<'runner-deleted'>): JobsState {
+export function runnerDeleted(jobs: JobsState, turn: JobsTurn, input: InputOf<'runner-deleted'>): JobsState {
   const entry = turn.context.ledger?.classes[input.class];
   if (entry?.state === 'retiring' && turn.context.mayAct) turn.edits.push(goneClass(input.class));
   return jobs;
@@ -155,7 +155,7 @@ const isInUse = (jobs: JobsState, ledger: Ledger, key: string): boolean =>
   Object.values(jobs.lead?.grants ?? {}).some((grant) => grant.class === key);
 
 /** From ready to gone, and the time of last use, which the ledger keeps to the hour. */
-function age(jobs: JobsState, turn: Turn, key: string, entry: LedgerClass, isWanted: boolean): JobsState {
+function age(jobs: JobsState, turn: JobsTurn, key: string, entry: LedgerClass, isWanted: boolean): JobsState {
   const { ledger, committed } = turn.context;
   if (ledger === null || entry.given) return jobs;
   const memo = memoOf(jobs, key);
@@ -182,7 +182,7 @@ function age(jobs: JobsState, turn: Turn, key: string, entry: LedgerClass, isWan
 }
 
 /** At the limit, the class that was unused the longest makes place for a new one. */
-function retireOldest(jobs: JobsState, turn: Turn, wanted: ReadonlyMap<string, unknown>): void {
+function retireOldest(jobs: JobsState, turn: JobsTurn, wanted: ReadonlyMap<string, unknown>): void {
   const { ledger } = turn.context;
   if (ledger === null || Object.values(ledger.classes).some((entry) => entry.state === 'retiring')) return;
   const idle = Object.entries(ledger.classes)

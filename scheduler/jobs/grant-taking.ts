@@ -6,7 +6,7 @@ import { note } from '../note.ts';
 import { demandOf } from './demand.ts';
 import { jobTimings } from './job-timings.ts';
 import { type Asking, isBusy, type JobsState, type Reservation, without } from './jobs-state.ts';
-import { nameOf, type Turn, tell, wake } from './jobs-turn.ts';
+import { type JobsTurn, nameOf, tell, wake } from './jobs-turn.ts';
 import { openReservations, ownClaims } from './own-report.ts';
 import { claimOf, roomOf } from './room.ts';
 import { judge, type Machine, type Verdict } from './verdict.ts';
@@ -21,10 +21,10 @@ const rememberedGrants = 500;
 
 type Outcome = MessageOf<'grant-answer'>['outcome'];
 type More = Pick<MessageOf<'grant-answer'>, 'unknownRunner' | 'waitMs'>;
-const answer = (turn: Turn, to: NodeId, grant: string, outcome: Outcome, because: string, more: More = {}): void =>
+const answer = (turn: JobsTurn, to: NodeId, grant: string, outcome: Outcome, because: string, more: More = {}): void =>
   tell(turn, to, { kind: 'grant-answer', grant, outcome, because: cut(because), ...more });
 
-export function heardGrant(jobs: JobsState, turn: Turn, from: NodeId, grant: MessageOf<'grant'>): JobsState {
+export function heardGrant(jobs: JobsState, turn: JobsTurn, from: NodeId, grant: MessageOf<'grant'>): JobsState {
   if (jobs.own.usedGrants.includes(grant.grant)) return jobs;
   const refusal = staleReason(jobs, turn, from, grant);
   if (refusal !== null) {
@@ -45,7 +45,7 @@ const remember = (jobs: JobsState, grant: string): JobsState => ({
   own: { ...jobs.own, usedGrants: [...jobs.own.usedGrants, grant].slice(-rememberedGrants) },
 });
 
-function staleReason(jobs: JobsState, turn: Turn, from: NodeId, grant: MessageOf<'grant'>): string | null {
+function staleReason(jobs: JobsState, turn: JobsTurn, from: NodeId, grant: MessageOf<'grant'>): string | null {
   const highest = Math.max(turn.context.term, jobs.highestTerm);
   if (grant.term < highest) return `the grant is of term ${grant.term}, and term ${highest} has begun`;
   // Its first round came before its first grant: who does not lead here gives none, and raises nothing (SAFETY L17).
@@ -58,7 +58,7 @@ function staleReason(jobs: JobsState, turn: Turn, from: NodeId, grant: MessageOf
 }
 
 /** This machine as placement sees it, with everything of ours counted, from the newest measurement. */
-function ownMachine(jobs: JobsState, turn: Turn): Machine {
+function ownMachine(jobs: JobsState, turn: JobsTurn): Machine {
   const { context } = turn;
   const node = context.ledger?.nodes[context.self];
   const measured = jobs.measured?.measured ?? null;
@@ -78,7 +78,7 @@ function ownMachine(jobs: JobsState, turn: Turn): Machine {
 }
 
 /** The node's own look at its room: the last word, whatever the leader thought. */
-function ownVerdict(jobs: JobsState, turn: Turn, grant: MessageOf<'grant'>): Verdict {
+function ownVerdict(jobs: JobsState, turn: JobsTurn, grant: MessageOf<'grant'>): Verdict {
   const machine = ownMachine(jobs, turn);
   const demand = demandOf(grant.tags, turn.context.ledger?.settings.defaultArch ?? 'amd64');
   if (grant.gpus.length === 0) return judge(demand, machine);
@@ -105,7 +105,7 @@ function ownVerdict(jobs: JobsState, turn: Turn, grant: MessageOf<'grant'>): Ver
 
 function reserve(
   jobs: JobsState,
-  turn: Turn,
+  turn: JobsTurn,
   leader: NodeId,
   grant: MessageOf<'grant'>,
   gpus: readonly string[],
@@ -150,7 +150,7 @@ function reserve(
 }
 
 /** Takes a grant out of `asking`, on disk too. */
-function forgetAsking(jobs: JobsState, turn: Turn, grants: readonly string[]): JobsState {
+function forgetAsking(jobs: JobsState, turn: JobsTurn, grants: readonly string[]): JobsState {
   const asking = jobs.asking.filter((entry) => !grants.includes(entry.grant));
   if (asking.length === jobs.asking.length) return jobs;
   turn.effects.push({
@@ -163,7 +163,7 @@ function forgetAsking(jobs: JobsState, turn: Turn, grants: readonly string[]): J
   return { ...jobs, asking, seq: jobs.seq + 1 };
 }
 
-export function tookJob(jobs: JobsState, turn: Turn, input: InputOf<'take-ended'>): JobsState {
+export function tookJob(jobs: JobsState, turn: JobsTurn, input: InputOf<'take-ended'>): JobsState {
   const reservation = jobs.own.reserved[input.grant];
   const leader = reservation?.leader ?? turn.context.leader;
   const cleared = forgetAsking(jobs, turn, [input.grant]);
@@ -197,7 +197,7 @@ const moreOf = (outcome: TakeOutcome): More =>
       };
 
 /** Gives up reservations that the shell never answered, and tells of grants that a former process left (SAFETY J3). */
-export function tendGrants(jobs: JobsState, turn: Turn): JobsState {
+export function tendGrants(jobs: JobsState, turn: JobsTurn): JobsState {
   let next = jobs;
   for (const reservation of Object.values(jobs.own.reserved)) {
     if (turn.at - reservation.since < jobTimings.reservationLimitMs) continue;
@@ -213,7 +213,7 @@ export function tendGrants(jobs: JobsState, turn: Turn): JobsState {
   return tellLeftOver(next, turn);
 }
 
-function tellLeftOver(jobs: JobsState, turn: Turn): JobsState {
+function tellLeftOver(jobs: JobsState, turn: JobsTurn): JobsState {
   const { leader } = turn.context;
   if (jobs.own.leftOver.length === 0 || leader === null) return jobs;
   const dueAt = (jobs.since?.at ?? turn.at) + jobTimings.leftOverWaitMs;

@@ -8,7 +8,7 @@ import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
-import { mint, nameOf, type Turn, tell, wake } from './jobs-turn.ts';
+import { type JobsTurn, mint, nameOf, tell, wake } from './jobs-turn.ts';
 import { awayReason, booked, busyRuns, type Look, lookOf, machinesOf } from './machines.ts';
 import { type Placed, place } from './placement.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
@@ -26,7 +26,12 @@ const missesAllowed = 3;
 const withGrants = (jobs: JobsState, grants: Record<string, OutGrant>): JobsState =>
   jobs.lead === null ? jobs : { ...jobs, lead: { ...jobs.lead, grants } };
 
-export function grantAnswered(jobs: JobsState, turn: Turn, from: NodeId, answer: MessageOf<'grant-answer'>): JobsState {
+export function grantAnswered(
+  jobs: JobsState,
+  turn: JobsTurn,
+  from: NodeId,
+  answer: MessageOf<'grant-answer'>,
+): JobsState {
   const grant = jobs.lead?.grants[answer.grant];
   if (jobs.lead === null || grant === undefined || grant.node !== from || grant.state !== 'out') return jobs;
   if (answer.outcome === 'used') {
@@ -54,7 +59,7 @@ export function grantAnswered(jobs: JobsState, turn: Turn, from: NodeId, answer:
 }
 
 /** What GitLab said beside: that it does not know the runner, or that it wants to be left alone. */
-function asked(jobs: JobsState, turn: Turn, key: string, answer: MessageOf<'grant-answer'>): JobsState {
+function asked(jobs: JobsState, turn: JobsTurn, key: string, answer: MessageOf<'grant-answer'>): JobsState {
   const { misses, notBefore } = memoOf(jobs, key);
   // A node of an older version does not tell why: three refusals in a row are worth the question.
   const isSuspect = answer.unknownRunner === true || (answer.outcome === 'refused' && misses >= missesAllowed);
@@ -65,7 +70,7 @@ function asked(jobs: JobsState, turn: Turn, key: string, answer: MessageOf<'gran
 }
 
 /** Three in a row without a job, and the class waits: 1 s, doubling to 30 s. A standing grant waits 1 to 3 s. */
-function miss(jobs: JobsState, turn: Turn, grant: OutGrant, because: string, isEmpty: boolean): JobsState {
+function miss(jobs: JobsState, turn: JobsTurn, grant: OutGrant, because: string, isEmpty: boolean): JobsState {
   const misses = memoOf(jobs, grant.class).misses + 1;
   const over = misses - missesAllowed;
   const standing = grant.job === null ? Math.min(3000, misses * 1000) : 0;
@@ -80,7 +85,7 @@ function miss(jobs: JobsState, turn: Turn, grant: OutGrant, because: string, isE
 }
 
 /** Frees what is over: its run is told, its node is gone, or nobody can use it any more. */
-export function settleGrants(jobs: JobsState, turn: Turn, ledger: Ledger): JobsState {
+export function settleGrants(jobs: JobsState, turn: JobsTurn, ledger: Ledger): JobsState {
   if (jobs.lead === null) return jobs;
   let next = jobs;
   for (const grant of Object.values(jobs.lead.grants)) {
@@ -106,7 +111,7 @@ export function settleGrants(jobs: JobsState, turn: Turn, ledger: Ledger): JobsS
 }
 
 /** A new leader starts from what the nodes say, not from zero: it waits for each that can speak, but not over 1 s. */
-export function waitsForReports(jobs: JobsState, turn: Turn, ledger: Ledger): string | null {
+export function waitsForReports(jobs: JobsState, turn: JobsTurn, ledger: Ledger): string | null {
   const since = jobs.lead?.since ?? turn.at;
   if (turn.at - since >= jobTimings.firstGrantWaitMs) return null;
   const missing = Object.keys(ledger.nodes).filter((node) => {
@@ -162,7 +167,7 @@ function underWay(jobs: JobsState, look: Look): Map<string, number> {
 }
 
 /** Places what waits, in the queue's order; what fits nowhere does not hold up the rest. */
-export function sendGrants(jobs: JobsState, turn: Turn, waiting: readonly WaitingJob[]): JobsState {
+export function sendGrants(jobs: JobsState, turn: JobsTurn, waiting: readonly WaitingJob[]): JobsState {
   const { ledger, committed } = turn.context;
   if (jobs.lead === null || ledger === null || committed === null || !mayWrite(turn)) return jobs;
   if (ledger.gitlab.mode === 'none' || waitsForReports(jobs, turn, ledger) !== null) return jobs;
@@ -191,7 +196,7 @@ export function sendGrants(jobs: JobsState, turn: Turn, waiting: readonly Waitin
  * Whoever runs a job may send from this LAN, and an open pairing window lets in all that do (SAFETY, security A17). So
  * never both: the first job that wants to run closes the window, and its grant waits until that is committed.
  */
-function closesWindow(turn: Turn, ledger: Ledger, committed: Ledger, waiting: readonly WaitingJob[]): boolean {
+function closesWindow(turn: JobsTurn, ledger: Ledger, committed: Ledger, waiting: readonly WaitingJob[]): boolean {
   if (Math.max(ledger.pairUntil, committed.pairUntil) <= turn.wallMs) return false;
   const isWanted = canReadQueue(ledger)
     ? waiting.length > 0
@@ -209,7 +214,7 @@ function closesWindow(turn: Turn, ledger: Ledger, committed: Ledger, waiting: re
 }
 
 interface Pass {
-  turn: Turn;
+  turn: JobsTurn;
   ledger: Ledger;
   committed: Ledger;
   look: Look;
@@ -257,7 +262,7 @@ function grantFor(jobs: JobsState, pass: Pass, key: string, job: number | null):
 }
 
 function announce(
-  turn: Turn,
+  turn: JobsTurn,
   grant: OutGrant,
   placed: Placed,
   runner: { tags: readonly string[]; runner: number | null; token: string },

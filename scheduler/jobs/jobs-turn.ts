@@ -6,7 +6,7 @@ import type { PartContext } from '../part.ts';
 import type { JobsState } from './jobs-state.ts';
 
 /** What one step gathers. Lives for one call of `stepJobs` only; the state itself is never changed in place. */
-export interface Turn {
+export interface JobsTurn {
   readonly context: PartContext;
   readonly at: number;
   readonly wallMs: number;
@@ -17,7 +17,7 @@ export interface Turn {
   wakeAt: number;
 }
 
-export const newTurn = (context: PartContext): Turn => ({
+export const newJobsTurn = (context: PartContext): JobsTurn => ({
   context,
   at: context.at,
   wallMs: context.wallMs,
@@ -28,17 +28,17 @@ export const newTurn = (context: PartContext): Turn => ({
 });
 
 /** Asks to be stepped again at `at`, if nothing earlier does. */
-export function wake(turn: Turn, at: number): void {
+export function wake(turn: JobsTurn, at: number): void {
   if (at > turn.at && at < turn.wakeAt) turn.wakeAt = at;
 }
 
-export function tell(turn: Turn, to: NodeId, message: PeerMessage): void {
+export function tell(turn: JobsTurn, to: NodeId, message: PeerMessage): void {
   if (to === turn.context.self) turn.inbox.push(message);
   else turn.effects.push({ kind: 'send', to, message });
 }
 
 /** An id that no other agent process makes: node, boot, start of the process, counter. */
-export function mint(jobs: JobsState, turn: Turn, kind: string): { id: string; jobs: JobsState } {
+export function mint(jobs: JobsState, turn: JobsTurn, kind: string): { id: string; jobs: JobsState } {
   const counter = jobs.counter + 1;
   const started = Math.floor(jobs.since?.wallMs ?? turn.wallMs).toString(36);
   const id = `${kind}-${turn.context.self}-${turn.context.boot.slice(0, 8)}-${started}-${counter}`;
@@ -46,4 +46,4 @@ export function mint(jobs: JobsState, turn: Turn, kind: string): { id: string; j
 }
 
 /** A node's name for people; its id when the ledger does not know it. */
-export const nameOf = (turn: Turn, node: NodeId): string => turn.context.ledger?.nodes[node]?.name ?? node;
+export const nameOf = (turn: JobsTurn, node: NodeId): string => turn.context.ledger?.nodes[node]?.name ?? node;

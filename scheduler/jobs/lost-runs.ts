@@ -6,7 +6,7 @@ import { awaySentence, deafReportAt } from './away.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type Away, isBusy, isOpen, type JobsState } from './jobs-state.ts';
-import { nameOf, type Turn, wake } from './jobs-turn.ts';
+import { type JobsTurn, nameOf, wake } from './jobs-turn.ts';
 import { hintQueue } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { failedAtGitlab, lostRun } from './run-edits.ts';
@@ -35,7 +35,7 @@ const leastSilentMs = ({ settings }: Ledger): number =>
 /** `hold`: for how long its class gets no grant, because the run may have lived on GitLab's last answer. */
 type Fate = { lost: string; holdMs: number } | { dueAt: number } | null;
 
-export function fateOf(jobs: JobsState, turn: Turn, run: Run): Fate {
+export function fateOf(jobs: JobsState, turn: JobsTurn, run: Run): Fate {
   const { ledger } = turn.context;
   if (ledger === null || jobs.lead === null) return null;
   const name = nameOf(turn, run.node);
@@ -85,7 +85,7 @@ function resultWords(run: Run): string {
   return `: the job had ended there (${run.result.state}${exit}), but GitLab never got the result`;
 }
 
-function rebootFate(jobs: JobsState, turn: Turn, run: Run, name: string): Fate {
+function rebootFate(jobs: JobsState, turn: JobsTurn, run: Run, name: string): Fate {
   const told = jobs.told[run.node];
   const heard = jobs.reports[run.node];
   if (run.boot === undefined || !isBusy(run)) return null;
@@ -107,7 +107,7 @@ function missingFate(jobs: JobsState, run: Run, name: string): Fate {
   return { lost: `${name} lives and knows nothing of this run: its store was lost${resultWords(run)}`, holdMs: 0 };
 }
 
-function countMissing(jobs: JobsState, turn: Turn): JobsState {
+function countMissing(jobs: JobsState, turn: JobsTurn): JobsState {
   if (jobs.lead === null || turn.context.ledger === null) return jobs;
   const missing: Record<string, number> = {};
   for (const run of Object.values(turn.context.ledger.runs)) {
@@ -119,7 +119,7 @@ function countMissing(jobs: JobsState, turn: Turn): JobsState {
 }
 
 /** Since when each node has been dead or silent; the earliest word counts until it answers again. */
-function countAway(jobs: JobsState, turn: Turn): JobsState {
+function countAway(jobs: JobsState, turn: JobsTurn): JobsState {
   const { ledger, self } = turn.context;
   if (jobs.lead === null || ledger === null) return jobs;
   const away: Record<string, Away> = {};
@@ -133,7 +133,7 @@ function countAway(jobs: JobsState, turn: Turn): JobsState {
   return { ...jobs, lead: { ...jobs.lead, away } };
 }
 
-export function loseRuns(jobs: JobsState, turn: Turn): JobsState {
+export function loseRuns(jobs: JobsState, turn: JobsTurn): JobsState {
   const { ledger } = turn.context;
   if (ledger === null) return jobs;
   let next = countMissing(countAway(jobs, turn), turn);
@@ -172,7 +172,7 @@ function forgetTold(jobs: JobsState, run: Run): JobsState {
 }
 
 /** Only what is committed as lost is failed at GitLab; repeated until GitLab is known to know. */
-function failLost(jobs: JobsState, turn: Turn): JobsState {
+function failLost(jobs: JobsState, turn: JobsTurn): JobsState {
   const { committed, ledger } = turn.context;
   if (jobs.lead === null || committed === null || !mayWrite(turn)) return jobs;
   let next = jobs;
@@ -196,7 +196,7 @@ function failLost(jobs: JobsState, turn: Turn): JobsState {
   return next;
 }
 
-export function runFailedAtGitlab(jobs: JobsState, turn: Turn, input: InputOf<'run-failed-at-gitlab'>): JobsState {
+export function runFailedAtGitlab(jobs: JobsState, turn: JobsTurn, input: InputOf<'run-failed-at-gitlab'>): JobsState {
   const { lead } = jobs;
   const run = turn.context.ledger?.runs[input.run];
   if (lead === null || run === undefined || run.state !== 'lost' || run.failedAtGitlab === true) return jobs;

@@ -4,7 +4,7 @@ import type { PartContext } from '../part.ts';
 import { awayWords } from './away.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState } from './jobs-state.ts';
-import type { Turn } from './jobs-turn.ts';
+import type { JobsTurn } from './jobs-turn.ts';
 import { type Claim, claimOf, lessClaims } from './room.ts';
 import type { Machine } from './verdict.ts';
 import { span } from './words.ts';
@@ -19,7 +19,7 @@ export interface Look {
   liveness: PartContext['liveness'];
 }
 
-export const lookOf = (jobs: JobsState, turn: Turn, ledger: Ledger): Look => ({
+export const lookOf = (jobs: JobsState, turn: JobsTurn, ledger: Ledger): Look => ({
   at: turn.at,
   wallMs: turn.wallMs,
   self: turn.context.self,

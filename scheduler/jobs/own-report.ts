@@ -3,16 +3,16 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState, type Reservation } from './jobs-state.ts';
-import { type Turn, wake } from './jobs-turn.ts';
+import { type JobsTurn, wake } from './jobs-turn.ts';
 import { waitingJobs } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { type Claim, claimOf, roomOf } from './room.ts';
 import { GiB } from './words.ts';
 
-const arch = (turn: Turn): string => turn.context.ledger?.settings.defaultArch ?? 'amd64';
+const arch = (turn: JobsTurn): string => turn.context.ledger?.settings.defaultArch ?? 'amd64';
 
 /** What runs and reservations take of this machine now. */
-export function ownClaims(jobs: JobsState, turn: Turn): Claim[] {
+export function ownClaims(jobs: JobsState, turn: JobsTurn): Claim[] {
   const runs = Object.values(jobs.own.runs)
     .filter(isBusy)
     .map((run) => claimOf({ by: `run ${run.job}`, id: run.run, tags: run.tags, gpus: run.gpus }, arch(turn)));
@@ -25,7 +25,7 @@ export function openReservations(jobs: JobsState): Reservation[] {
   return Object.values(jobs.own.reserved).filter((reservation) => !begun.has(reservation.grant));
 }
 
-export function heardMeasured(jobs: JobsState, turn: Turn, input: InputOf<'measured'>): JobsState {
+export function heardMeasured(jobs: JobsState, turn: JobsTurn, input: InputOf<'measured'>): JobsState {
   const idle = ownClaims(jobs, turn).length === 0;
   noteGpuProblems(turn, jobs.measured?.measured.gpuProblems ?? [], input.measured.gpuProblems ?? []);
   return {
@@ -36,7 +36,7 @@ export function heardMeasured(jobs: JobsState, turn: Turn, input: InputOf<'measu
 }
 
 /** Each problem once, when it begins; and that all is well again. */
-function noteGpuProblems(turn: Turn, before: readonly string[], now: readonly string[]): void {
+function noteGpuProblems(turn: JobsTurn, before: readonly string[], now: readonly string[]): void {
   for (const problem of now.filter((one) => !before.includes(one)))
     note(turn, {
       event: 'gpu-problem',
@@ -49,7 +49,7 @@ function noteGpuProblems(turn: Turn, before: readonly string[], now: readonly st
 }
 
 /** This node's report as of now; null before it is in a mesh or measured anything. */
-function report(jobs: JobsState, turn: Turn): Report | null {
+function report(jobs: JobsState, turn: JobsTurn): Report | null {
   const self = turn.context.ledger?.nodes[turn.context.self];
   if (!jobs.measured || !self || !jobs.since) return null;
   const { measured, addresses, version } = jobs.measured;
@@ -76,7 +76,7 @@ function report(jobs: JobsState, turn: Turn): Report | null {
 }
 
 /** What only the leader knows, for everybody's `status`. */
-function queueSeen(jobs: JobsState, turn: Turn): Pick<Report, 'queue'> {
+function queueSeen(jobs: JobsState, turn: JobsTurn): Pick<Report, 'queue'> {
   if (!jobs.lead || !turn.context.mayAct) return {};
   const { queue } = jobs.lead;
   const failingFor = queue.failingSince === null ? 0 : turn.at - queue.failingSince;
@@ -114,7 +114,7 @@ function keyOf(report: Report, measured: Measured): string {
 }
 
 /** Renews this node's own report, and gossips it when it is news or due. The last thing of every step. */
-export function sayReport(jobs: JobsState, turn: Turn): JobsState {
+export function sayReport(jobs: JobsState, turn: JobsTurn): JobsState {
   const { gossip } = jobs;
   const { ledger, self } = turn.context;
   const { queue } = queueSeen(jobs, turn);
@@ -143,7 +143,7 @@ export function sayReport(jobs: JobsState, turn: Turn): JobsState {
 }
 
 /** Keeps a member's report if it is newer than what is known: later in the same process, or of a later process. */
-export function heardReport(jobs: JobsState, turn: Turn, input: InputOf<'report-heard'>): JobsState {
+export function heardReport(jobs: JobsState, turn: JobsTurn, input: InputOf<'report-heard'>): JobsState {
   const { report } = input;
   if (report.node !== input.from || input.from === turn.context.self) return jobs;
   if (turn.context.ledger !== null && turn.context.ledger.nodes[input.from] === undefined) return jobs;

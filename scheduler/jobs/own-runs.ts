@@ -4,9 +4,9 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, type JobsState, without } from './jobs-state.ts';
-import { type Turn, tell, wake } from './jobs-turn.ts';
+import { type JobsTurn, tell, wake } from './jobs-turn.ts';
 
-export function runChanged(jobs: JobsState, turn: Turn, input: InputOf<'run-changed'>): JobsState {
+export function runChanged(jobs: JobsState, turn: JobsTurn, input: InputOf<'run-changed'>): JobsState {
   const { run } = input;
   if (run.node !== turn.context.self) return jobs;
   const before = jobs.own.runs[run.run];
@@ -56,13 +56,13 @@ const sameInLedger = (ledger: Ledger | null, run: Run): boolean => {
 };
 
 /** Drops what is no longer ours, forgets what is over and known, and tells the leader until the ledger agrees. */
-export function tendOwnRuns(jobs: JobsState, turn: Turn): JobsState {
+export function tendOwnRuns(jobs: JobsState, turn: JobsTurn): JobsState {
   hintCanceling(jobs, turn);
   return tellLeader(forgetKnown(dropDisowned(jobs, turn), turn), turn);
 }
 
 /** Once for each: when the ledger that says so is committed, and at an agent's start. */
-function hintCanceling({ own, seen }: JobsState, turn: Turn): void {
+function hintCanceling({ own, seen }: JobsState, turn: JobsTurn): void {
   for (const run of Object.values(own.runs)) {
     const isNews = turn.context.committed?.runs[run.run]?.canceling && !seen.committed?.runs[run.run]?.canceling;
     if (isNews && isBusy(run)) turn.effects.push({ kind: 'hint-run', run: run.run });
@@ -70,7 +70,7 @@ function hintCanceling({ own, seen }: JobsState, turn: Turn): void {
 }
 
 /** SAFETY J1: once `lost` is committed the run may be given to another, so it must not go on here. */
-function dropDisowned(jobs: JobsState, turn: Turn): JobsState {
+function dropDisowned(jobs: JobsState, turn: JobsTurn): JobsState {
   const { committed, self } = turn.context;
   if (committed === null) return jobs;
   const removed = committed.forgotten[self] !== undefined && committed.nodes[self] === undefined;
@@ -87,7 +87,7 @@ function dropDisowned(jobs: JobsState, turn: Turn): JobsState {
   return next;
 }
 
-function forgetKnown(jobs: JobsState, turn: Turn): JobsState {
+function forgetKnown(jobs: JobsState, turn: JobsTurn): JobsState {
   let runs = jobs.own.runs;
   for (const run of Object.values(runs)) {
     if (isOpen(run)) continue;
@@ -99,7 +99,7 @@ function forgetKnown(jobs: JobsState, turn: Turn): JobsState {
 }
 
 /** True while leader and node see the same runs of this node in the same states. */
-function agrees(jobs: JobsState, turn: Turn): boolean {
+function agrees(jobs: JobsState, turn: JobsTurn): boolean {
   const { committed, self } = turn.context;
   const own = Object.values(jobs.own.runs);
   if (!own.every((run) => sameInLedger(committed, run))) return false;
@@ -107,7 +107,7 @@ function agrees(jobs: JobsState, turn: Turn): boolean {
   return shown.every((run) => jobs.own.runs[run.run] !== undefined);
 }
 
-function tellLeader(jobs: JobsState, turn: Turn): JobsState {
+function tellLeader(jobs: JobsState, turn: JobsTurn): JobsState {
   const { leader, term, boot } = turn.context;
   if (leader === null) return jobs;
   const { own } = jobs;

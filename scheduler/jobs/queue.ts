@@ -5,7 +5,7 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type LeadState, type QueueState, type WaitingJob } from './jobs-state.ts';
-import { type Turn, wake } from './jobs-turn.ts';
+import { type JobsTurn, wake } from './jobs-turn.ts';
 import { runCanceling } from './run-edits.ts';
 import { span } from './words.ts';
 
@@ -23,7 +23,7 @@ const withQueue = (jobs: JobsState, lead: LeadState, change: Partial<QueueState>
 });
 
 /** Look at once, or as soon as the read under way is answered. `answers`: GitLab surely does, whatever failed before. */
-export function hintQueue(jobs: JobsState, turn: Turn, because: string, answers = false): JobsState {
+export function hintQueue(jobs: JobsState, turn: JobsTurn, because: string, answers = false): JobsState {
   const { lead } = jobs;
   if (lead === null) return jobs;
   if (lead.queue.askedAt !== null) return withQueue(jobs, lead, { again: because });
@@ -34,7 +34,7 @@ export function hintQueue(jobs: JobsState, turn: Turn, because: string, answers 
 }
 
 /** Another GitLab, or another token: what was seen and what failed before says nothing about it. */
-export function queueOfNewGitlab(jobs: JobsState, turn: Turn): JobsState {
+export function queueOfNewGitlab(jobs: JobsState, turn: JobsTurn): JobsState {
   const { lead, seen } = jobs;
   const [was, is] = [seen.ledger?.gitlab, turn.context.ledger?.gitlab];
   if (lead === null || was === undefined || is === undefined || was === is) return jobs;
@@ -44,7 +44,7 @@ export function queueOfNewGitlab(jobs: JobsState, turn: Turn): JobsState {
   return withQueue(jobs, lead, { ...fresh, failedBecause: null, again });
 }
 
-export function tendQueue(jobs: JobsState, turn: Turn): JobsState {
+export function tendQueue(jobs: JobsState, turn: JobsTurn): JobsState {
   const { lead } = jobs;
   // The shell reads with what is committed (SAFETY L1).
   if (lead === null || !canReadQueue(turn.context.committed)) return jobs;
@@ -65,7 +65,7 @@ export function tendQueue(jobs: JobsState, turn: Turn): JobsState {
   return withQueue(jobs, lead, { askedAt: turn.at, again: null });
 }
 
-export function queueRead(jobs: JobsState, turn: Turn, input: InputOf<'queue-read'>): JobsState {
+export function queueRead(jobs: JobsState, turn: JobsTurn, input: InputOf<'queue-read'>): JobsState {
   const { lead } = jobs;
   if (lead === null || lead.queue.askedAt === null) return jobs;
   if (lead.queue.failures > 0)
@@ -89,23 +89,23 @@ export function queueRead(jobs: JobsState, turn: Turn, input: InputOf<'queue-rea
 }
 
 /** Their nodes hear of it with the ledger. */
-function markCanceling(turn: Turn, canceling: ReadonlySet<number>): void {
+function markCanceling(turn: JobsTurn, canceling: ReadonlySet<number>): void {
   for (const run of Object.values(turn.context.ledger?.runs ?? {}))
     if (canceling.has(run.job) && isOpen(run) && run.canceling !== true) turn.edits.push(runCanceling(run.run));
 }
 
 /** Not waiting for GitLab to show it: an old one may call the job canceled at once, and its script says nothing. */
-export function cancelAsked(jobs: JobsState, turn: Turn, job: number): JobsState {
+export function cancelAsked(jobs: JobsState, turn: JobsTurn, job: number): JobsState {
   if (jobs.lead === null || !turn.context.mayAct) return jobs;
   markCanceling(turn, new Set([job]));
   return hintQueue(jobs, turn, 'a job was canceled');
 }
 
 /** Running jobs end, and their pipelines go on. */
-const isWorkExpected = (lead: LeadState, turn: Turn): boolean =>
+const isWorkExpected = (lead: LeadState, turn: JobsTurn): boolean =>
   Object.keys(lead.grants).length > 0 || Object.values(turn.context.ledger?.runs ?? {}).some(isOpen);
 
-export function queueFailed(jobs: JobsState, turn: Turn, because: string, isRefused = false): JobsState {
+export function queueFailed(jobs: JobsState, turn: JobsTurn, because: string, isRefused = false): JobsState {
   const { lead } = jobs;
   if (lead === null || lead.queue.askedAt === null) return jobs;
   const failures = lead.queue.failures + 1;

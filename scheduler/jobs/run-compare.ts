@@ -3,7 +3,7 @@ import { note } from '../note.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type Stray } from './jobs-state.ts';
-import { type Turn, wake } from './jobs-turn.ts';
+import { type JobsTurn, wake } from './jobs-turn.ts';
 import { awayReason, type Look, lookOf } from './machines.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { rescueOver, rescueWanted } from './run-edits.ts';
@@ -17,7 +17,7 @@ import { span } from './words.ts';
  * (`canceling`, and no run of ours that would end it) it is only ended.
  */
 
-export function askToCompare(jobs: JobsState, turn: Turn): JobsState {
+export function askToCompare(jobs: JobsState, turn: JobsTurn): JobsState {
   const { lead } = jobs;
   const { ledger, committed } = turn.context;
   if (lead === null || committed === null || !canReadQueue(ledger) || !mayWrite(turn)) return jobs;
@@ -55,7 +55,7 @@ const beingFailed = (look: Look): Set<number> =>
 
 type Running = InputOf<'runs-compared'>['running'][number];
 
-export function runsCompared(jobs: JobsState, turn: Turn, look: Look, input: InputOf<'runs-compared'>): JobsState {
+export function runsCompared(jobs: JobsState, turn: JobsTurn, look: Look, input: InputOf<'runs-compared'>): JobsState {
   const { lead } = jobs;
   if (lead === null || !mayWrite(turn)) return jobs;
   const own = owned(jobs, look);
@@ -89,7 +89,7 @@ function stillAsking(look: Look): Set<string> {
   return new Set(askingFor(here));
 }
 
-function rescueIfDue(turn: Turn, look: Look, { job, projectId, canceling }: Running, stray: Stray): void {
+function rescueIfDue(turn: JobsTurn, look: Look, { job, projectId, canceling }: Running, stray: Stray): void {
   if (turn.at - stray.since < jobTimings.strayMs) return;
   const unheard = Object.keys(look.ledger.nodes).filter(
     (node) => awayReason(look, node) === null && (look.jobs.reports[node]?.at ?? 0) <= stray.since,
@@ -107,7 +107,7 @@ function rescueIfDue(turn: Turn, look: Look, { job, projectId, canceling }: Runn
  * Repeats what is committed until GitLab has done it. Asked here again whether somebody owns the job, although nobody did
  * when it was written down: who was away then may have come back since, and ends it by itself first.
  */
-export function tendRescues(jobs: JobsState, turn: Turn): JobsState {
+export function tendRescues(jobs: JobsState, turn: JobsTurn): JobsState {
   const { ledger, committed } = turn.context;
   const wanted = Object.entries(committed?.rescues ?? {});
   if (wanted.length === 0 || jobs.lead === null || ledger === null || !mayWrite(turn) || !canReadQueue(committed))
@@ -135,7 +135,7 @@ export function tendRescues(jobs: JobsState, turn: Turn): JobsState {
   return rescuing === jobs.lead.rescuing ? jobs : { ...jobs, lead: { ...jobs.lead, rescuing } };
 }
 
-export function jobRescued(jobs: JobsState, turn: Turn, input: InputOf<'job-rescued'>): JobsState {
+export function jobRescued(jobs: JobsState, turn: JobsTurn, input: InputOf<'job-rescued'>): JobsState {
   const { lead } = jobs;
   if (lead === null || turn.context.ledger?.rescues?.[input.job] === undefined) return jobs;
   const said = lead.rescuing[input.job];

@@ -8,7 +8,7 @@ import { heardGrant, tendGrants, tookJob } from './grant-taking.ts';
 import { grantAnswered, sendGrants, settleGrants } from './grants.ts';
 import { jobTimings } from './job-timings.ts';
 import { emptyJobs, emptyLead, type JobsState } from './jobs-state.ts';
-import { newTurn, type Turn, wake } from './jobs-turn.ts';
+import { type JobsTurn, newJobsTurn, wake } from './jobs-turn.ts';
 import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
 import { lookOf } from './machines.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
@@ -26,7 +26,7 @@ export { emptyJobs, type JobsState };
  * ledger's runs, lost ones, classes, queue and grants. Pure: what shall happen is in the answer.
  */
 export function stepJobs(jobs: JobsState, input: Input, context: PartContext): PartStep<JobsState> {
-  const turn = newTurn(context);
+  const turn = newJobsTurn(context);
   const begun = drain(receive(begin(jobs, turn), turn, input), turn);
   // What others report matters to the leader alone, who places jobs by it.
   const isRumour = input.kind === 'report-heard' && !context.isLeader;
@@ -47,7 +47,7 @@ export function stepJobs(jobs: JobsState, input: Input, context: PartContext): P
 }
 
 /** A grant that the leader gave to its own machine was taken in this very step: the node's part once more. */
-const settled = (led: JobsState, own: JobsState, turn: Turn): JobsState =>
+const settled = (led: JobsState, own: JobsState, turn: JobsTurn): JobsState =>
   led.own === own.own ? led : drain(tendOwnRuns(led, turn), turn);
 
 /** Heartbeats come by the dozen; only what can change something here is worth a look at everything. */
@@ -64,7 +64,7 @@ function isDue(before: JobsState, after: JobsState, context: PartContext): boole
   );
 }
 
-function begin(jobs: JobsState, turn: Turn): JobsState {
+function begin(jobs: JobsState, turn: JobsTurn): JobsState {
   const { context } = turn;
   let next = jobs;
   if (next.since === null) next = { ...next, since: { wallMs: turn.wallMs, at: turn.at } };
@@ -78,7 +78,7 @@ function begin(jobs: JobsState, turn: Turn): JobsState {
   return next;
 }
 
-function receive(jobs: JobsState, turn: Turn, input: Input): JobsState {
+function receive(jobs: JobsState, turn: JobsTurn, input: Input): JobsState {
   switch (input.kind) {
     case 'heard':
       return hear(jobs, turn, input.from, input.message);
@@ -119,7 +119,7 @@ function receive(jobs: JobsState, turn: Turn, input: Input): JobsState {
   }
 }
 
-function hear(jobs: JobsState, turn: Turn, from: string, message: PeerMessage): JobsState {
+function hear(jobs: JobsState, turn: JobsTurn, from: string, message: PeerMessage): JobsState {
   switch (message.kind) {
     case 'grant':
       return heardGrant(jobs, turn, from, message);
@@ -141,7 +141,7 @@ function hear(jobs: JobsState, turn: Turn, from: string, message: PeerMessage): 
 }
 
 /** What this node says to itself is heard within the same step. */
-function drain(jobs: JobsState, turn: Turn): JobsState {
+function drain(jobs: JobsState, turn: JobsTurn): JobsState {
   let next = jobs;
   for (let count = 0; turn.inbox.length > 0; count += 1) {
     invariant(count < 10_000, 'a node does not talk to itself without end', { left: turn.inbox.length });
@@ -151,7 +151,7 @@ function drain(jobs: JobsState, turn: Turn): JobsState {
   return next;
 }
 
-function lead(jobs: JobsState, turn: Turn): JobsState {
+function lead(jobs: JobsState, turn: JobsTurn): JobsState {
   const { ledger, mayAct } = turn.context;
   if (!mayAct || ledger === null || jobs.lead === null) return jobs;
   // Without fresh proof of leading nothing is written to GitLab: look again when the next round has come back.

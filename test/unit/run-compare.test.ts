@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { JobsState } from '../../scheduler/jobs/jobs-state.ts';
-import { newTurn, type Turn } from '../../scheduler/jobs/jobs-turn.ts';
+import { type JobsTurn, newJobsTurn } from '../../scheduler/jobs/jobs-turn.ts';
 import { lookOf } from '../../scheduler/jobs/machines.ts';
 import { runsCompared, tendRescues } from '../../scheduler/jobs/run-compare.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
@@ -75,8 +75,8 @@ const owners: [string, (state: Here) => Here][] = [
   ],
 ];
 
-function turnOf(lab: Lab, { ledger, committed }: Here): Turn {
-  return newTurn({ ...lab.context('kang'), ledger, committed });
+function turnOf(lab: Lab, { ledger, committed }: Here): JobsTurn {
+  return newJobsTurn({ ...lab.context('kang'), ledger, committed });
 }
 
 /** What is to be written after GitLab's list came. */
