@@ -2,7 +2,7 @@ import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import { reportPatienceMs } from './jobs/report-pace.ts';
 import { ownContactAt } from './raft/own-contact.ts';
-import { timings } from './raft/raft-timings.ts';
+import { raftTimings } from './raft/raft-timings.ts';
 import { nameIn, peerOf } from './raft/raft-turn.ts';
 import { planRecovery } from './raft/recovery.ts';
 import type { CoreState } from './state.ts';
@@ -59,7 +59,7 @@ export function livenessOf(state: CoreState, node: NodeId, at: number): Liveness
   if (probe?.result === 'refused' && probe.at > Math.max(spokeAt, acked?.sentAt ?? spokeAt) && !connected)
     return { state: 'dead', since: probe.since };
   const nodes = Object.keys(raft.accepted.nodes).length;
-  const patience = leading || isMyLeader ? timings.checkQuorumMs : reportPatienceMs(nodes);
+  const patience = leading || isMyLeader ? raftTimings.checkQuorumMs : reportPatienceMs(nodes);
   return { state: at - lastSign <= patience && !isBelied ? 'alive' : 'silent', since: lastSign };
 }
 

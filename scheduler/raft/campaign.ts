@@ -4,7 +4,7 @@ import type { Evidence, MessageOf } from '../../protocol/messages.ts';
 import { sameStamp } from '../../protocol/stamp.ts';
 import { beginLeading } from './leading.ts';
 import { hasQuorum, isVoter, rankedVoters } from './quorum.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { peerOf, type RaftTurn, random, send, setPeer, thisPersist } from './raft-turn.ts';
 import { raiseTerm } from './term.ts';
 
@@ -65,9 +65,9 @@ export function beginPreVote(turn: RaftTurn, evidence: Evidence, against: NodeId
   const { raft } = turn;
   raft.planned = null;
   const term = raft.term + 1;
-  const until = turn.at + timings.electionMs;
+  const until = turn.at + raftTimings.electionMs;
   raft.campaign = { kind: 'pre', term, evidence, against, votes: {}, refusals: {}, until, asked: [], ownVoteSeq: 0 };
-  tryAgainLater(turn, timings.electionMs);
+  tryAgainLater(turn, raftTimings.electionMs);
   if (wins(turn)) return beginVote(turn, false);
   for (const node of electorate(turn))
     send(turn, node, { kind: 'pre-vote', term, stamp: raft.accepted.stamp, evidence, leader: against });
@@ -87,11 +87,11 @@ export function beginVote(turn: RaftTurn, handover: boolean): void {
     against: before?.against ?? null,
     votes: {},
     refusals: {},
-    until: turn.at + timings.voteMs,
+    until: turn.at + raftTimings.voteMs,
     asked: [],
     ownVoteSeq: thisPersist(turn),
   };
-  tryAgainLater(turn, timings.electionMs);
+  tryAgainLater(turn, raftTimings.electionMs);
   const stamp = raft.accepted.stamp;
   // To ask promises nothing: the own vote counts from the disk, and the others' disks work at the same time.
   for (const node of electorate(turn)) send(turn, node, { kind: 'vote', term: raft.term, stamp, handover });
@@ -100,7 +100,7 @@ export function beginVote(turn: RaftTurn, handover: boolean): void {
 /** Between two tries of one node lies its rank and a little chance, so that two never chase each other for long. */
 export function tryAgainLater(turn: RaftTurn, waitMs: number): void {
   const rank = rankOf(turn, null);
-  const wait = waitMs + rank * timings.staggerMs + Math.floor(random(turn) * timings.retryMs);
+  const wait = waitMs + rank * raftTimings.staggerMs + Math.floor(random(turn) * raftTimings.retryMs);
   turn.raft.notBefore = Math.max(turn.raft.notBefore, turn.at + wait);
 }
 
@@ -144,7 +144,7 @@ function refusedBy(turn: RaftTurn, from: NodeId): void {
   if (hasQuorum(raft.accepted.configuration, (node) => !refusals[node])) return;
   raft.campaign = null;
   raft.notBefore = turn.at;
-  tryAgainLater(turn, timings.retryMs);
+  tryAgainLater(turn, raftTimings.retryMs);
 }
 
 /** After an answer, and after the own vote reached the disk. */

@@ -10,7 +10,7 @@ import { doneSentence } from '../membership-sentence.ts';
 import { note } from '../note.ts';
 import { whyNot, withAct } from './acts.ts';
 import { maxProposed, propose } from './proposal.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { type RaftTurn, send } from './raft-turn.ts';
 
 /**
@@ -54,14 +54,14 @@ export function serveRequests(turn: RaftTurn): void {
   const waits = new Set(raft.leading?.proposedRequests.map(({ id }) => id));
   const asked = requestTarget(turn);
   for (const one of raft.clientRequests) {
-    if (turn.at - one.askedAt >= timings.askForMs) {
+    if (turn.at - one.askedAt >= raftTimings.askForMs) {
       const because = raft.leader
         ? 'the leader did not answer in time: it may still happen, ask again'
         : 'no leader now: a majority of the voters is missing; it may still happen, ask again';
       answerRequest(turn, one.id, { state: 'unknown', because });
     } else if (raft.leading) {
       if (!waits.has(one.id)) proposeChange(turn, null, one.id, one.change);
-    } else if (asked !== null && (one.sentTerm !== raft.term || turn.at - one.sentAt >= timings.askAgainMs)) {
+    } else if (asked !== null && (one.sentTerm !== raft.term || turn.at - one.sentAt >= raftTimings.askAgainMs)) {
       const sent = { sentAt: turn.at, sentTerm: raft.term };
       raft.clientRequests = raft.clientRequests.map((other) => (other.id === one.id ? { ...other, ...sent } : other));
       send(turn, asked, { kind: 'change', id: one.id, change: one.change });

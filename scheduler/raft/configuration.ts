@@ -2,7 +2,7 @@ import type { Ledger, Voters } from '../../protocol/ledger.ts';
 import { note } from '../note.ts';
 import { configurationCommitted, propose } from './proposal.ts';
 import { sameVoters } from './quorum.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import type { RaftTurn } from './raft-turn.ts';
 import { plannedVoters } from './voter-plan.ts';
 
@@ -21,7 +21,7 @@ export function moveConfiguration(turn: RaftTurn): void {
   }
   // Who is here changes slowly, what the ledger says at once.
   const { plannedFor, plannedAt } = raft.leading;
-  if (plannedFor === raft.accepted && turn.at - plannedAt < timings.planMs) return;
+  if (plannedFor === raft.accepted && turn.at - plannedAt < raftTimings.planMs) return;
   raft.leading = { ...raft.leading, plannedFor: raft.accepted, plannedAt: turn.at };
   const planned = plannedVoters(turn);
   if (planned === null || sameVoters(planned.voters, configuration.voters)) return;

@@ -2,7 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { note } from '../note.ts';
 import { requestChange } from './client-requests.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { peerOf, type RaftTurn } from './raft-turn.ts';
 import { stepDown } from './term.ts';
 
@@ -48,9 +48,9 @@ function isAlone(turn: RaftTurn, waited: number): boolean {
   );
   const isHere = (node: NodeId): boolean => {
     const { connected, acked } = peerOf(raft, node);
-    return connected || at - (acked?.sentAt ?? Number.NEGATIVE_INFINITY) < timings.checkQuorumMs;
+    return connected || at - (acked?.sentAt ?? Number.NEGATIVE_INFINITY) < raftTimings.checkQuorumMs;
   };
-  return staying.length === 0 || (waited >= timings.listenMs && !staying.some(isHere));
+  return staying.length === 0 || (waited >= raftTimings.listenMs && !staying.some(isHere));
 }
 
 export function depart(turn: RaftTurn): void {
@@ -64,7 +64,7 @@ export function depart(turn: RaftTurn): void {
     turn.effects.push({ kind: 'departed', because });
   };
   const waited = turn.at - leaving.since;
-  if (waited >= timings.leaveMs) return go('nobody took over in time: the mesh will notice that this node is gone');
+  if (waited >= raftTimings.leaveMs) return go('nobody took over in time: the mesh will notice that this node is gone');
   // Who is alone need not wait for anybody, only for what it can still decide itself.
   const isForsaken = isAlone(turn, waited);
   if (isForsaken && (raft.leading ? raft.committed?.nodes[turn.self]?.left : raft.leader === null))
@@ -73,7 +73,7 @@ export function depart(turn: RaftTurn): void {
   // A leader that is to leave hands over first.
   if (raft.leading) return;
   const isTakenOver = leaving.handedOverAt === null || raft.leader !== null;
-  if (!isTakenOver && turn.at - (leaving.handedOverAt ?? 0) < 2 * timings.handoverMs) return;
+  if (!isTakenOver && turn.at - (leaving.handedOverAt ?? 0) < 2 * raftTimings.handoverMs) return;
   // What was asked here before is answered first, by the next leader.
   if (raft.clientRequests.some((one) => one.local) && !isForsaken) return;
   go('everything is handed over');
@@ -83,7 +83,7 @@ export function depart(turn: RaftTurn): void {
 export function nextDepartureAt({ raft, at }: RaftTurn): number {
   const { leaving } = raft;
   if (!leaving || leaving.gone) return Number.POSITIVE_INFINITY;
-  const due = [leaving.since + timings.listenMs, leaving.since + timings.leaveMs];
-  if (leaving.handedOverAt !== null) due.push(leaving.handedOverAt + 2 * timings.handoverMs);
-  return Math.min(...due.filter((time) => time > at), leaving.since + timings.leaveMs);
+  const due = [leaving.since + raftTimings.listenMs, leaving.since + raftTimings.leaveMs];
+  if (leaving.handedOverAt !== null) due.push(leaving.handedOverAt + 2 * raftTimings.handoverMs);
+  return Math.min(...due.filter((time) => time > at), leaving.since + raftTimings.leaveMs);
 }

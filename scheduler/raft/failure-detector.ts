@@ -2,7 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { RunState } from '../../protocol/ledger.ts';
 import type { ProbeResult } from '../inputs.ts';
 import { note } from '../note.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 
 /**
@@ -14,7 +14,7 @@ import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 /** Looks at a machine, unless a look is already under way or too new to be repeated. */
 export function requestProbe(turn: RaftTurn, node: NodeId): void {
   const peer = peerOf(turn.raft, node);
-  if (peer.probeOpen && turn.at - peer.probeAskedAt < timings.probeLostMs) return;
+  if (peer.probeOpen && turn.at - peer.probeAskedAt < raftTimings.probeLostMs) return;
   setPeer(turn, node, { probeOpen: true, probeAskedAt: turn.at });
   turn.effects.push({ kind: 'probe', node });
 }
@@ -22,7 +22,7 @@ export function requestProbe(turn: RaftTurn, node: NodeId): void {
 /** The last look, if it is fresh and nothing was heard from there since. */
 export function freshProbe(turn: RaftTurn, node: NodeId): ProbeResult | null {
   const { probe, heardAt } = peerOf(turn.raft, node);
-  if (!probe || turn.at - probe.at > timings.probeFreshMs || heardAt > probe.at) return null;
+  if (!probe || turn.at - probe.at > raftTimings.probeFreshMs || heardAt > probe.at) return null;
   return probe.result;
 }
 
@@ -48,7 +48,7 @@ const openStates: ReadonlySet<RunState> = new Set<RunState>(['taken', 'running',
 export function hearAway(turn: RaftTurn, node: NodeId): void {
   const { health, probe, probeAskedAt } = peerOf(turn.raft, node);
   if (node === turn.self || health === 'lost' || turn.raft.accepted.nodes[node]?.left !== false) return;
-  const pause = probe?.result === 'accepted' ? timings.reprobeSlowMs : timings.reprobeMs;
+  const pause = probe?.result === 'accepted' ? raftTimings.reprobeSlowMs : raftTimings.reprobeMs;
   if (turn.at - probeAskedAt >= pause) requestProbe(turn, node);
 }
 
@@ -73,10 +73,10 @@ export function probeIfSilent(turn: RaftTurn, node: NodeId, silentSince: number,
   const peer = peerOf(raft, node);
   const silent = turn.at - silentSince;
   if (silent <= missedMs) return;
-  const pause = silent < timings.voterGoneMs ? timings.reprobeMs : timings.reprobeSlowMs;
+  const pause = silent < raftTimings.voterGoneMs ? raftTimings.reprobeMs : raftTimings.reprobeSlowMs;
   if (
     turn.at - peer.probeAskedAt >=
-    (peer.probe?.result === 'accepted' || silent < 2000 ? pause : timings.reprobeSlowMs)
+    (peer.probe?.result === 'accepted' || silent < 2000 ? pause : raftTimings.reprobeSlowMs)
   )
     requestProbe(turn, node);
 }
@@ -87,7 +87,7 @@ export function hearSign(turn: RaftTurn, node: NodeId, isReport: boolean): void 
   if (isReport) {
     setPeer(turn, node, { reportAt: turn.at });
     // A rumour may be older than the last look: it counts when it comes long after.
-    if (!turn.raft.leading && turn.at - (peer.probe?.at ?? turn.at) > timings.rumourMs) markAlive(turn, node);
+    if (!turn.raft.leading && turn.at - (peer.probe?.at ?? turn.at) > raftTimings.rumourMs) markAlive(turn, node);
     return;
   }
   if (peer.heardAt === turn.at && peer.connected) return;

@@ -6,7 +6,7 @@ import { makeRound } from './leading.ts';
 import { allCommitted, configurationCommitted } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
 import type { Handover } from './raft-state.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { nameOf, peerOf, type RaftTurn, send } from './raft-turn.ts';
 import { stepDown } from './term.ts';
 
@@ -42,7 +42,7 @@ function transferTargets(turn: RaftTurn, isForced: boolean): NodeId[] {
     const { acked, cloned, well } = peerOf(raft, node);
     if (node === turn.self || cloned || !acked?.stamp || nodes[node]?.left !== false) return false;
     if (!isForced && (!well || nodes[node].drained)) return false;
-    return acked.store === configuration.voters[node]?.store && turn.at - acked.sentAt < timings.checkQuorumMs;
+    return acked.store === configuration.voters[node]?.store && turn.at - acked.sentAt < raftTimings.checkQuorumMs;
   });
   return able.sort((a, b) => penalty(turn, a) - penalty(turn, b));
 }
@@ -64,7 +64,7 @@ export function transferIfDue(turn: RaftTurn): void {
     return;
   }
   if (handover !== null) return goOn(turn, handover, why.isForced);
-  if (!why.isForced && turn.at - raft.leading.handoverAt < timings.handoverPauseMs) return;
+  if (!why.isForced && turn.at - raft.leading.handoverAt < raftTimings.handoverPauseMs) return;
   if (transferTargets(turn, why.isForced).length > 0) {
     const begun = { since: turn.at, because: why.because, to: null, askedAt: Number.POSITIVE_INFINITY };
     raft.leading = { ...raft.leading, handover: begun };
@@ -81,7 +81,7 @@ function goOn(turn: RaftTurn, handover: Handover, isForced: boolean): void {
   const { raft } = turn;
   if (!raft.leading) return;
   const { stamp } = raft.accepted;
-  if (turn.at - (handover.to === null ? handover.since : handover.askedAt) >= timings.handoverMs) {
+  if (turn.at - (handover.to === null ? handover.since : handover.askedAt) >= raftTimings.handoverMs) {
     // Not voting it has no say any more: the others elect without being asked.
     if (!votes(turn) && allCommitted(turn)) return stepDown(turn, `${handover.because}, so it leads no more`);
     raft.leading = { ...raft.leading, handover: null, handoverAt: turn.at, handoverTo: handover.to };
@@ -93,7 +93,7 @@ function goOn(turn: RaftTurn, handover: Handover, isForced: boolean): void {
   const to = able.find((node) => sameStamp(peerOf(raft, node).acked!.stamp!, stamp));
   if (to === undefined) return;
   // A better one that lacks the newest ledger gets half of the time to have it.
-  if (penalty(turn, to) > penalty(turn, able[0]!) && 2 * (turn.at - handover.since) < timings.handoverMs) return;
+  if (penalty(turn, to) > penalty(turn, able[0]!) && 2 * (turn.at - handover.since) < raftTimings.handoverMs) return;
   raft.leading = { ...raft.leading, handover: { ...handover, to, askedAt: turn.at } };
   if (raft.leaving) raft.leaving = { ...raft.leaving, handedOverAt: turn.at };
   tellCommitted(turn);
@@ -122,5 +122,5 @@ function tellCommitted(turn: RaftTurn): void {
 export function nextHandoverAt({ raft }: RaftTurn): number {
   const { handover } = raft.leading ?? {};
   if (!handover) return Number.POSITIVE_INFINITY;
-  return (handover.to === null ? handover.since : handover.askedAt) + timings.handoverMs;
+  return (handover.to === null ? handover.since : handover.askedAt) + raftTimings.handoverMs;
 }

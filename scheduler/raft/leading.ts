@@ -8,7 +8,7 @@ import { mayTellTerm } from './plausible.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum } from './quorum.ts';
 import type { Campaign, Leading, Peer, RaftState } from './raft-state.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { nameOf, others, peerOf, type RaftTurn, send, setPeer } from './raft-turn.ts';
 import { missedMsOf, resendMsOf, roundsOf } from './rounds.ts';
 import { learnLeader, raiseTerm, stepDown } from './term.ts';
@@ -60,15 +60,15 @@ const answeredSince = (self: NodeId, store: string, raft: RaftState, since: numb
 export function checkQuorum(turn: RaftTurn): void {
   const { raft } = turn;
   if (!raft.leading) return;
-  const since = turn.at - timings.checkQuorumMs;
+  const since = turn.at - raftTimings.checkQuorumMs;
   if (raft.leading.sinceAt > since) return;
   if (hasQuorum(raft.accepted.configuration, answeredSince(turn.self, turn.identity.store, raft, since))) return;
-  stepDown(turn, `this node leads no more: no majority of the voters answered for ${timings.checkQuorumMs} ms`);
+  stepDown(turn, `this node leads no more: no majority of the voters answered for ${raftTimings.checkQuorumMs} ms`);
 }
 
 /** Rounds that are remembered until they are answered: more than fit `checkQuorumMs`, news included, but no old ones. */
 const maxRounds = 1024;
-const roundKeptMs = 5 * timings.checkQuorumMs;
+const roundKeptMs = 5 * raftTimings.checkQuorumMs;
 function keptRounds({ at }: RaftTurn, rounds: Leading['rounds']): Leading['rounds'] {
   if (rounds.length >= maxRounds) return rounds.slice(maxRounds / 4);
   return rounds[0] && at - rounds[0].at > roundKeptMs ? rounds.slice(1) : rounds;
@@ -87,7 +87,7 @@ export function makeRound(turn: RaftTurn): void {
   const round = raft.leading.round + 1;
   const everyone = others(turn);
   const kept = keptRounds(turn, raft.leading.rounds);
-  const wait = everyone.length === 0 ? timings.soloRoundMs : timings.heartbeatMs;
+  const wait = everyone.length === 0 ? raftTimings.soloRoundMs : raftTimings.heartbeatMs;
   raft.leading = {
     ...raft.leading,
     round,
@@ -125,7 +125,7 @@ function suspect(turn: RaftTurn, node: NodeId): void {
   const { raft } = turn;
   const peer = peerOf(raft, node);
   const silent = turn.at - lastSign(turn, node);
-  if (peer.health !== 'alive' || silent <= timings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
+  if (peer.health !== 'alive' || silent <= raftTimings.checkQuorumMs || !(node in raft.accepted.nodes)) return;
   setPeer(turn, node, { health: 'suspect' });
   const because = `${nameOf(turn, node)} has answered nothing for ${Math.round(silent)} ms`;
   note(turn, { event: 'node-suspect', level: 'warn', because, fields: { node, name: nameOf(turn, node) } });
@@ -178,7 +178,7 @@ export function hearAck(turn: RaftTurn, from: NodeId, message: MessageOf<'ack'>)
     acked: { store: message.store, stamp: newest, sentAt: Math.max(sentAt, same?.sentAt ?? Number.NEGATIVE_INFINITY) },
     ledgerSent: caughtUp ? null : before.ledgerSent,
   });
-  if (turn.at - sentAt < timings.checkQuorumMs) markAlive(turn, from);
+  if (turn.at - sentAt < raftTimings.checkQuorumMs) markAlive(turn, from);
   noticeFalseAlarm(turn, from);
   if (!tryCommit(turn) && caughtUp && newest && lacks(turn, from, newest)) appendTo(turn, from, peerOf(raft, from));
 }
@@ -204,10 +204,10 @@ function noticeFalseAlarm(turn: RaftTurn, from: NodeId): void {
   if (leading?.overthrown?.node !== from) return;
   turn.raft.leading = { ...leading, overthrown: null };
   // Back after longer: it was gone indeed, for as long as a cable was out.
-  if (turn.at - leading.overthrown.at > 2 * timings.checkQuorumMs) return;
+  if (turn.at - leading.overthrown.at > 2 * raftTimings.checkQuorumMs) return;
   const { connectedAt, probe } = peerOf(turn.raft, from);
   if (connectedAt > (probe?.at ?? leading.overthrown.at)) return;
-  setPeer(turn, from, { evidenceOffUntil: turn.at + timings.falseAlarmMs });
+  setPeer(turn, from, { evidenceOffUntil: turn.at + raftTimings.falseAlarmMs });
   const because = `the evidence that ${nameOf(turn, from)} was gone was wrong; it is not believed for a minute`;
   note(turn, { event: 'false-alarm', level: 'warn', because, fields: { node: from, name: nameOf(turn, from) } });
 }

@@ -5,7 +5,7 @@ import type { Stamp } from '../../protocol/stamp.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { rankedVoters } from './quorum.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 
 /**
@@ -88,7 +88,7 @@ export const mayStand = (turn: RaftTurn, node: NodeId, term: number): boolean =>
  */
 export function mayTellTerm(turn: RaftTurn, node: NodeId): boolean {
   if (isListed(turn, node)) return true;
-  if (turn.at - peerOf(turn.raft, node).higherTermHeardAt < timings.tellTermMs) return false;
+  if (turn.at - peerOf(turn.raft, node).higherTermHeardAt < raftTimings.tellTermMs) return false;
   setPeer(turn, node, { higherTermHeardAt: turn.at });
   return true;
 }

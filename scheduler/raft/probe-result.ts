@@ -2,7 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { ProbeResult } from '../inputs.ts';
 import { isFit, rankOf } from './campaign.ts';
 import { judge } from './failure-detector.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 import { loseLeader } from './term.ts';
 import { answerWaitingPreVotes } from './votes.ts';
@@ -34,9 +34,9 @@ export function hearProbed(turn: RaftTurn, node: NodeId, result: ProbeResult): v
   const waited = raft.waitingPreVotes.some((asker) => asker.about === node);
   answerWaitingPreVotes(turn, node, true, because);
   if (waited || !isFit(turn)) return;
-  const startAt = turn.at + rankOf(turn, node) * timings.staggerMs;
+  const startAt = turn.at + rankOf(turn, node) * raftTimings.staggerMs;
   raft.planned = {
-    at: Math.max(startAt, Math.min(raft.notBefore, turn.at + timings.holdMs)),
+    at: Math.max(startAt, Math.min(raft.notBefore, turn.at + raftTimings.holdMs)),
     evidence: result,
     against: node,
   };

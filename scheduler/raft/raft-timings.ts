@@ -4,7 +4,7 @@ import { sharedTimings } from '../../protocol/timings.ts';
  * Every time of the election in one place, ms of boot time. The letters are those of SAFETY's table of figures; the
  * inequalities that bind them are tested (test/unit/raft-timings.test.ts).
  */
-export const timings = {
+export const raftTimings = {
   /** H: a leader's round. */
   heartbeatMs: 100,
   /** A leader with nobody to talk to still makes its rounds: they are its proof that it leads. */

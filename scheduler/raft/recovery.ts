@@ -8,7 +8,7 @@ import { beginVote } from './campaign.ts';
 import { withRequest } from './client-requests.ts';
 import { enterEra } from './era.ts';
 import { hasQuorum, rankedVoters } from './quorum.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { nameIn, peerOf, type RaftTurn } from './raft-turn.ts';
 
 /**
@@ -37,7 +37,8 @@ function silentMs({ raft }: Look, node: NodeId, at: number): number {
 export function planRecovery(look: Look, at: number): RecoveryPlan {
   const { raft, identity } = look;
   const { accepted } = raft;
-  const isHere = (node: NodeId): boolean => node === identity.node || silentMs(look, node, at) < timings.heardLatelyMs;
+  const isHere = (node: NodeId): boolean =>
+    node === identity.node || silentMs(look, node, at) < raftTimings.heardLatelyMs;
   const voters = rankedVoters(accepted.configuration);
   const off = voters.filter((node) => !isHere(node));
   return { refused: refusal(look, isHere), off };
@@ -78,7 +79,7 @@ export function hearRecoveryAsked(turn: RaftTurn, { id, era, seenOff }: InputOf<
     if (node === undefined) return refuse(`no machine of the mesh is called ${wanted}`);
     const silent = silentMs(turn, node, at);
     if (node === self) return refuse(`${wanted} is this machine`);
-    if (silent < timings.heardLatelyMs)
+    if (silent < raftTimings.heardLatelyMs)
       return refuse(`${wanted} was heard ${span(silent)} ago: it is not switched off`);
     named.push(node);
   }

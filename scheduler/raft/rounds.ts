@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 
 /** Of a crowd, who does not vote hears every fourth round, unless there is news for it. */
 const sparedRounds = 4;
@@ -23,8 +23,8 @@ export function roundsOf(ledger: Ledger, node: NodeId): number {
  * of; and the ledger of a crowd is long: sent again to all while it is still being read, it would keep all from answering.
  */
 export const resendMsOf = (ledger: Ledger): number =>
-  isCrowd(ledger) ? timings.checkQuorumMs : timings.resendLedgerMs;
+  isCrowd(ledger) ? raftTimings.checkQuorumMs : raftTimings.resendLedgerMs;
 
 /** No word between a leader and that node for so long, ms: look at the other machine. */
 export const missedMsOf = (ledger: Ledger, node: NodeId): number =>
-  timings.missedMs + (roundsOf(ledger, node) - 1) * timings.heartbeatMs;
+  raftTimings.missedMs + (roundsOf(ledger, node) - 1) * raftTimings.heartbeatMs;

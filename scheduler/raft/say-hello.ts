@@ -2,7 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp } from '../../protocol/stamp.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { peerOf, type RaftTurn, send, setPeer } from './raft-turn.ts';
 
 /**
@@ -34,7 +34,7 @@ export function relay(turn: RaftTurn, to: NodeId, its: Stamp): void {
 
 /** Once a `relayMs` for each node: true = now, and it counts as done. */
 export function claimRelay(turn: RaftTurn, to: NodeId): boolean {
-  if (turn.at - peerOf(turn.raft, to).relayedAt < timings.relayMs) return false;
+  if (turn.at - peerOf(turn.raft, to).relayedAt < raftTimings.relayMs) return false;
   setPeer(turn, to, { relayedAt: turn.at });
   return true;
 }

@@ -35,7 +35,7 @@ import { refuseImpossible } from './plausible.ts';
 import { hearProbed } from './probe-result.ts';
 import { tryCommit } from './proposal.ts';
 import { rankedVoters } from './quorum.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 import { hearRecoveryAsked } from './recovery.ts';
 import { missedMsOf } from './rounds.ts';
@@ -142,13 +142,13 @@ function hearMessage(turn: RaftTurn, from: NodeId, message: PeerMessage): void {
 function noticeLateness(turn: RaftTurn): void {
   const { raft, at } = turn;
   const late = at - raft.wakeAt;
-  if (!(late > timings.jitterMs)) return;
-  raft.timerAt = late > timings.lateMs ? at : Math.min(at, raft.timerAt + late);
-  if (late <= timings.lateMs) return;
-  raft.backlogUntil = at + timings.backlogMs;
+  if (!(late > raftTimings.jitterMs)) return;
+  raft.timerAt = late > raftTimings.lateMs ? at : Math.min(at, raft.timerAt + late);
+  if (late <= raftTimings.lateMs) return;
+  raft.backlogUntil = at + raftTimings.backlogMs;
   raft.campaign = null;
   raft.planned = null;
-  raft.notBefore = Math.max(raft.notBefore, at + timings.listenMs);
+  raft.notBefore = Math.max(raft.notBefore, at + raftTimings.listenMs);
 }
 
 /**
@@ -183,12 +183,12 @@ function watchLeader(turn: RaftTurn): void {
   const { leader } = raft;
   if (leader === null) return;
   const silent = turn.at - raft.timerAt;
-  if (silent < timings.longTimeoutMs)
+  if (silent < raftTimings.longTimeoutMs)
     return probeIfSilent(turn, leader.node, raft.timerAt, missedMsOf(raft.accepted, turn.self));
   const because = `${nameOf(turn, leader.node)} was not heard for ${Math.round(silent)} ms`;
   loseLeader(turn, because, 'timeout');
   if (isFit(turn) && raft.planned === null) {
-    const at = turn.at + rankOf(turn, leader.node) * timings.staggerMs;
+    const at = turn.at + rankOf(turn, leader.node) * raftTimings.staggerMs;
     raft.planned = { at, evidence: 'timeout', against: leader.node };
   }
 }
@@ -200,8 +200,8 @@ function campaignAt(turn: RaftTurn): number {
   if (!mayCampaign(turn)) return Number.POSITIVE_INFINITY;
   if (raft.planned) return raft.planned.at;
   if (rankedVoters(raft.accepted.configuration).length === 1) return Math.max(raft.timerAt, raft.notBefore);
-  const patience = raft.healthy ? timings.listenMs : timings.unwellMs;
-  const listened = raft.timerAt + patience + rankOf(turn, null) * timings.staggerMs;
+  const patience = raft.healthy ? raftTimings.listenMs : raftTimings.unwellMs;
+  const listened = raft.timerAt + patience + rankOf(turn, null) * raftTimings.staggerMs;
   return Math.max(listened, raft.notBefore);
 }
 
@@ -220,8 +220,8 @@ export function nextWakeAt(turn: RaftTurn): number {
     if (time < next) next = time;
   };
   for (const one of raft.clientRequests) {
-    by(one.askedAt + timings.askForMs);
-    if (requestTarget(turn) !== null) by(one.sentAt + timings.askAgainMs);
+    by(one.askedAt + raftTimings.askForMs);
+    if (requestTarget(turn) !== null) by(one.sentAt + raftTimings.askAgainMs);
   }
   if (raft.leaving && !raft.leaving.gone) by(nextDepartureAt(turn));
   if (raft.leading) {
@@ -232,9 +232,9 @@ export function nextWakeAt(turn: RaftTurn): number {
   if (raft.campaign) by(isWriting(raft) ? Number.POSITIVE_INFINITY : raft.campaign.until);
   else by(campaignAt(turn));
   if (raft.leader) {
-    by(raft.timerAt + timings.longTimeoutMs);
+    by(raft.timerAt + raftTimings.longTimeoutMs);
     const { probeAskedAt, probeOpen } = peerOf(raft, raft.leader.node);
-    const again = probeAskedAt + (probeOpen ? timings.probeLostMs : timings.reprobeMs);
+    const again = probeAskedAt + (probeOpen ? raftTimings.probeLostMs : raftTimings.reprobeMs);
     by(Math.max(raft.timerAt + missedMsOf(raft.accepted, turn.self) + 1, again));
   }
   return next;

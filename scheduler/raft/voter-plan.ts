@@ -2,7 +2,7 @@ import type { NodeId, StoreId } from '../../protocol/ids.ts';
 import type { Ledger, Voters } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { hasMajority } from './quorum.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { nameIn, peerOf, type RaftTurn } from './raft-turn.ts';
 
 /** What the leader knows of a node: the store on which it has a ledger of this term, and how long it has been silent. */
@@ -30,7 +30,7 @@ export function planVoters(ledger: Ledger, presence: (node: NodeId) => Presence)
     const entry = ledger.nodes[node];
     const name = nameIn(ledger, node);
     const { silentMs, currentOn } = presence(node);
-    const gone = silentMs >= timings.voterGoneMs;
+    const gone = silentMs >= raftTimings.voterGoneMs;
     const drop = (because: string) => reluctant.push({ node, store, why: `${name} ${because}`, gone });
     if (!entry) why.push(`${name} was forgotten`);
     else if (entry.left) drop('left');
@@ -55,7 +55,8 @@ export function planVoters(ledger: Ledger, presence: (node: NodeId) => Presence)
     else why.push(because);
   if (chosen.size === 0) return null;
   const voters = weigh(ledger, chosen, presence);
-  const here = (node: NodeId): boolean => presence(node).silentMs < timings.hereMs && presence(node).currentOn !== null;
+  const here = (node: NodeId): boolean =>
+    presence(node).silentMs < raftTimings.hereMs && presence(node).currentOn !== null;
   if (!hasMajority(voters, (node, store) => here(node) && presence(node).currentOn === store)) return null;
   return { voters, because: why.length > 0 ? why.join(', ') : 'another node breaks ties' };
 }
@@ -66,7 +67,7 @@ function newcomers(ledger: Ledger, presence: (node: NodeId) => Presence): [NodeI
     .filter(([, entry]) => !entry.left && !entry.drained && entry.store !== null)
     .filter(([node, { store }]) => {
       const { currentOn, silentMs } = presence(node);
-      return currentOn === store && silentMs < timings.hereMs;
+      return currentOn === store && silentMs < raftTimings.hereMs;
     })
     .sort(([a, x], [b, y]) => x.approvedAt - y.approvedAt || (a < b ? -1 : 1))
     .map(([node, { store }]) => [node, store as StoreId]);
@@ -81,7 +82,7 @@ function weigh(ledger: Ledger, chosen: ReadonlyMap<NodeId, StoreId>, presence: (
     .map((node) => {
       const entry = ledger.nodes[node];
       const leaves = !entry || entry.left || entry.drained;
-      const gone = presence(node).silentMs >= timings.voterGoneMs;
+      const gone = presence(node).silentMs >= raftTimings.voterGoneMs;
       const isHost = ledger.gitlab.host === node;
       const isOther = ledger.configuration.voters[node]?.weight !== 3;
       return { node, key: [Number(leaves), Number(gone), Number(!isHost), Number(isOther), entry?.approvedAt ?? 0] };

@@ -5,7 +5,7 @@ import { newerEraBegan } from './era.ts';
 import { freshProbe, requestProbe } from './failure-detector.ts';
 import { mayStand } from './plausible.ts';
 import { rankedVoters } from './quorum.ts';
-import { timings } from './raft-timings.ts';
+import { raftTimings } from './raft-timings.ts';
 import { nameOf, peerOf, type RaftTurn, send, sendAfterDisk, setPeer } from './raft-turn.ts';
 import { relay } from './say-hello.ts';
 import { raiseTerm } from './term.ts';
@@ -57,7 +57,7 @@ export function hearVote(turn: RaftTurn, from: NodeId, message: MessageOf<'vote'
 function giveWay(turn: RaftTurn): void {
   const { raft } = turn;
   raft.planned = null;
-  raft.notBefore = Math.max(raft.notBefore, turn.at + timings.holdMs);
+  raft.notBefore = Math.max(raft.notBefore, turn.at + raftTimings.holdMs);
 }
 
 /** Grants, refuses, or waits for this node's own probe (SAFETY L11). */
@@ -75,7 +75,7 @@ export function hearPreVote(turn: RaftTurn, from: NodeId, message: MessageOf<'pr
   }
   if (raft.leading) return answerPreVote(turn, from, message.term, false, 'this node leads');
   const leader = raft.leader?.node;
-  if (leader === undefined || leader === from || turn.at - raft.timerAt > timings.checkQuorumMs)
+  if (leader === undefined || leader === from || turn.at - raft.timerAt > raftTimings.checkQuorumMs)
     return answerPreVote(turn, from, message.term, true, 'this node hears no leader either');
   const heard = `${nameOf(turn, leader)} was heard ${lateMs(turn)} ms ago`;
   const evident = message.evidence === 'refused' || message.evidence === 'silent';

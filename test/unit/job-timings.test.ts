@@ -6,7 +6,7 @@ import { clockDrift, sharedTimings } from '../../protocol/timings.ts';
 import { backoffMs, jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { silentLimitMs } from '../../scheduler/jobs/lost-runs.ts';
 import { reportPace } from '../../scheduler/jobs/report-pace.ts';
-import { timings } from '../../scheduler/raft/raft-timings.ts';
+import { raftTimings } from '../../scheduler/raft/raft-timings.ts';
 
 const { runLeaseMs, watchdogPeriodMs, takeMs } = sharedTimings;
 /** SAFETY: freezing a control group took at most so long. */
@@ -31,8 +31,8 @@ describe('times of jobs', () => {
     const { rightMs, leaderSilentMs, askMs } = contactLimits;
     expect(rightMs).toBe(runLeaseMs);
     expect(leaderSilentMs + 2 * askMs).toBeLessThanOrEqual(rightMs);
-    expect(leaderSilentMs).toBeGreaterThanOrEqual(timings.checkQuorumMs);
-    expect(rightMs).toBeGreaterThan(timings.longTimeoutMs);
+    expect(leaderSilentMs).toBeGreaterThanOrEqual(raftTimings.checkQuorumMs);
+    expect(rightMs).toBeGreaterThan(raftTimings.longTimeoutMs);
   });
 
   it('J5: what the leader booked for a grant stays booked until the node has surely given up, by any clock', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PeerMessage } from '../../protocol/messages.ts';
-import { timings } from '../../scheduler/raft/raft-timings.ts';
+import { raftTimings } from '../../scheduler/raft/raft-timings.ts';
 import { livenessOf } from '../../scheduler/views.ts';
 import { newer, One } from './raft-one.ts';
 
@@ -36,7 +36,7 @@ describe('a false alarm (L11)', () => {
   const overthrew = (): One => {
     const one = new One().append(8, newer(8)).disk();
     one.feed({ kind: 'connected', node: 'A' }, 10).feed({ kind: 'disconnected', node: 'C' }, 10);
-    one.feed({ kind: 'ticked' }, timings.missedMs + 50);
+    one.feed({ kind: 'ticked' }, raftTimings.missedMs + 50);
     one.feed({ kind: 'probed', node: 'A', result: 'silent', tookMs: 150 }, 150).feed({ kind: 'ticked' }, 50);
     const { term } = one.last('pre-vote') ?? { term: 0 };
     const answer = { term, granted: true, store: 'sC', because: '' };
@@ -63,7 +63,8 @@ describe('a false alarm (L11)', () => {
 
   it('is none when it was away for long, or has just come back on another stream', () => {
     const long = overthrew();
-    for (let past = 0; past < 2 * timings.checkQuorumMs; past += 100) long.feed({ kind: 'ticked' }, 100).ack('C', 9);
+    for (let past = 0; past < 2 * raftTimings.checkQuorumMs; past += 100)
+      long.feed({ kind: 'ticked' }, 100).ack('C', 9);
     expect(sentences(long.feed({ kind: 'ticked' }, 100).ack('A', 9), 'false-alarm')).toEqual([]);
     const back = overthrew().feed({ kind: 'connected', node: 'A' }, 100).ack('A', 9);
     expect(sentences(back, 'false-alarm')).toEqual([]);
@@ -78,7 +79,7 @@ describe('a false alarm (L11)', () => {
     expect(heard().hear('C', asks, 10).last('pre-vote-answer')).toMatchObject({ granted: false });
     expect(one.last('pre-vote-answer')?.because).toContain('such evidence was wrong before');
     expect(one.asked('probe')).toBe(looks);
-    for (let past = 0; past <= timings.falseAlarmMs; past += 100) {
+    for (let past = 0; past <= raftTimings.falseAlarmMs; past += 100) {
       one.feed({ kind: 'ticked' }, 100);
       heard();
     }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { timings } from '../../scheduler/raft/raft-timings.ts';
+import { raftTimings } from '../../scheduler/raft/raft-timings.ts';
 import { missedMsOf, roundsOf } from '../../scheduler/raft/rounds.ts';
 import { leaderContactAt, livenessOf } from '../../scheduler/views.ts';
 import { ledgerOf, One } from './raft-one.ts';
@@ -93,9 +93,9 @@ describe('rounds in a crowd', () => {
         'N1',
       ),
     ).toBe(1);
-    const betweenMs = roundsOf(ledger, 'N0') * timings.heartbeatMs;
+    const betweenMs = roundsOf(ledger, 'N0') * raftTimings.heartbeatMs;
     expect(missedMsOf(ledger, 'N0')).toBeGreaterThan(betweenMs);
-    expect(2 * betweenMs).toBeLessThan(timings.checkQuorumMs);
+    expect(2 * betweenMs).toBeLessThan(raftTimings.checkQuorumMs);
     const one = new One(ledger, 'N0');
     const heard = (): One => one.append(8, null).feed({ kind: 'ticked' }, 0);
     heard();

@@ -309,7 +309,7 @@ export const mutants: Mutant[] = [
     'cuts',
   ),
   one('deaf machine lost like a silent one', 'J1', jobs('away'), 'jobTimings.deafAfterMs', 'Infinity', 'stories'),
-  one('dead agent lost too soon', 'J1', jobs('job-timings'), 'sharedTimings.adoptionMs', '300', 'kills'),
+  one('dead agent lost too soon', 'J1', jobs('job-raftTimings'), 'sharedTimings.adoptionMs', '300', 'kills'),
   {
     name: 'lost run comes back',
     rule: 'J1',
