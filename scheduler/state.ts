@@ -31,7 +31,7 @@ export interface CoreState extends PartStates {
  * `who.store`: the id that the store was created with.
  * Throws InvariantError without an accepted ledger: the core runs on members only.
  */
-export function wake(who: Identity, durable: Durable, at: number): CoreState {
+export function restoredState(who: Identity, durable: Durable, at: number): CoreState {
   const { promise, accepted, committed } = durable;
   const identity = { ...who, store: durable.store ?? who.store };
   if (accepted === null) throw new InvariantError('the core was woken without a ledger');

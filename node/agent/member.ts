@@ -10,7 +10,7 @@ import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import type { Durable } from '../../scheduler/effects.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
-import { wake } from '../../scheduler/state.ts';
+import { restoredState } from '../../scheduler/state.ts';
 import { committedLedger, leaderContactAt, leaderOf } from '../../scheduler/views.ts';
 import type { Clock } from '../clock.ts';
 import { mintStoreId } from '../level-store.ts';
@@ -103,7 +103,7 @@ export class Member {
       version: options.version,
     };
     this.loop = new CoreLoop({
-      state: wake(identity, options.durable, clock.bootMs()),
+      state: restoredState(identity, options.durable, clock.bootMs()),
       store,
       clock,
       perform: (effect) => perform(this.#handlers, effect),

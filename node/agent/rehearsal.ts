@@ -4,7 +4,7 @@ import { limits } from '../../protocol/limits.ts';
 import { Envelope } from '../../protocol/messages.ts';
 import type { Effect } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
-import { type CoreState, wake } from '../../scheduler/state.ts';
+import { type CoreState, restoredState } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
 
 /** Before the first one: a start has better things to do. Between two: V8 throws away what was long not called. */
@@ -94,7 +94,7 @@ class Stage {
         asking: [],
         store: null,
       };
-      this.#cores.set(node, { state: wake(identity, durable, this.#at), wakeAt: this.#at });
+      this.#cores.set(node, { state: restoredState(identity, durable, this.#at), wakeAt: this.#at });
       for (const other of nodes) if (other !== node) this.#soon(node, { kind: 'connected', node: other });
     }
   }

@@ -2,7 +2,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { Effect, EffectOf } from '../../scheduler/effects.ts';
 import type { Happened, Input } from '../../scheduler/inputs.ts';
-import { type CoreState, wake } from '../../scheduler/state.ts';
+import { type CoreState, restoredState } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
 import { FrameMaker } from './frame.ts';
 import type { Doc } from './history.ts';
@@ -61,7 +61,7 @@ export class Agent {
       seed: world.chance.below(2 ** 31),
       version: '0.1.0',
     };
-    this.state = wake(identity, durable, machine.bootMs());
+    this.state = restoredState(identity, durable, machine.bootMs());
     this.#persist = new PersistTwin(world, this, (effect) => {
       this.#perform(effect.then);
       this.#step({ kind: 'persisted', part: effect.part, seq: effect.seq });

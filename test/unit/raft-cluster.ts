@@ -4,7 +4,7 @@ import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Measured } from '../../protocol/report.ts';
 import type { Durable, Effect, EffectOf } from '../../scheduler/effects.ts';
 import type { Happened, ProbeResult } from '../../scheduler/inputs.ts';
-import { type CoreState, type Identity, wake } from '../../scheduler/state.ts';
+import { type CoreState, type Identity, restoredState } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
 
 /**
@@ -72,7 +72,7 @@ export class Cluster {
   start(node: string): void {
     const box = this.box(node);
     box.identity = { ...box.identity, startedAtWallMs: wall0 + this.at };
-    box.state = wake(box.identity, box.durable, this.at);
+    box.state = restoredState(box.identity, box.durable, this.at);
     box.inputs = [];
     this.feed(node, { kind: 'ticked' });
     for (const other of this.boxes.keys()) if (other !== node && this.open(node, other)) this.connect(node, other);

@@ -2,7 +2,7 @@ import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf, PeerMessage } from '../../protocol/messages.ts';
 import type { Durable, Effect } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
-import { type CoreState, wake } from '../../scheduler/state.ts';
+import { type CoreState, restoredState } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
 
 export const wall = 1_800_000_000_000;
@@ -59,7 +59,7 @@ export class One {
       asking: [],
       store: null,
     };
-    this.state = wake(identity, { ...full, ...durable }, this.at);
+    this.state = restoredState(identity, { ...full, ...durable }, this.at);
   }
   feed(happened: Happened, afterMs = 0): this {
     this.at += afterMs;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Change } from '../../protocol/changes.ts';
-import { wake } from '../../scheduler/state.ts';
+import { restoredState } from '../../scheduler/state.ts';
 import { leaderContactAt } from '../../scheduler/views.ts';
 import { measured } from './raft-cluster.ts';
 import { ledgerOf, newer, One, three, vote } from './raft-one.ts';
@@ -194,7 +194,7 @@ describe('a leader', () => {
   });
   it('is a follower after a restart (L10)', () => {
     const one = new One().elect();
-    const again = wake(
+    const again = restoredState(
       one.state.identity,
       {
         promise: { term: 4, votedFor: 'B' },

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Effect } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
-import { type CoreState, wake } from '../../scheduler/state.ts';
+import { type CoreState, restoredState } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
 import { emptyDurable, found, mesh } from './raft-cluster.ts';
 
@@ -68,7 +68,7 @@ describe('step', () => {
 
   it('does not start without a ledger', () => {
     const identity = { node: 'K', name: 'k', store: 's', boot: 'b', startedAtWallMs: 0, seed: 1, version: '0' };
-    expect(() => wake(identity, emptyDurable(), 0)).toThrow('woken without a ledger');
+    expect(() => restoredState(identity, emptyDurable(), 0)).toThrow('woken without a ledger');
   });
 
   it('bears any input at any time', () => {
