@@ -3,7 +3,7 @@ import type { Effect } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import type { Log } from '../log.ts';
 import type { RunDesk } from '../runs/run-desk.ts';
-import type { NetworkSlot } from './network-slot.ts';
+import type { NetworkSlot } from './deferred-network.ts';
 
 /** All that the core asks for but `persist`, which the loop does itself. */
 export type EffectHandlers = HandlersOf<'network' | 'gitlab' | 'runs' | 'agent'>;

@@ -1,6 +1,6 @@
 import type { Fields, Log } from '../log.ts';
+import type { Sightings } from '../network/mdns-discovery.ts';
 import type { NetworkLog } from '../network/network-log.ts';
-import type { Sightings } from '../network/sightings.ts';
 
 /** The network says fields first, the log the sentence. */
 export function networkLog(log: Log): NetworkLog {
@@ -11,7 +11,7 @@ export function networkLog(log: Log): NetworkLog {
 
 /** The LAN is asked who is there before anything large is loaded: the answers come meanwhile. */
 export async function openSightings(log: NetworkLog, listen: readonly string[]): Promise<Sightings> {
-  const { Sightings } = await import('../network/sightings.ts');
+  const { Sightings } = await import('../network/mdns-discovery.ts');
   const sightings = new Sightings(log, listen);
   await sightings.open();
   return sightings;

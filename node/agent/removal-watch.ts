@@ -2,7 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { compareStamps } from '../../protocol/stamp.ts';
 import { compareEras } from '../../scheduler/raft/ledger-order.ts';
-import type { Farewell } from '../enrol/ask-standing.ts';
+import type { Farewell } from '../enrol/membership-question.ts';
 import type { Removal } from '../removal.ts';
 
 const lookEveryMs = 500;

@@ -6,9 +6,9 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { defaultPort } from '../../protocol/names.ts';
 import { dialableOf, type HostPort, hostPortOf, type Interfaces, multicastAddresses } from '../network/addresses.ts';
 import { discoveryProblems } from '../network/discovery-problems.ts';
-import { probeAddress } from '../network/evidence.ts';
 import { isFree } from '../network/free-port.ts';
 import { echo } from '../network/mdns-echo.ts';
+import { probeAddress } from '../network/probe-listener.ts';
 import { type Finding, finding } from './finding.ts';
 import { type Firewall, multicastVerdict, portVerdict, reachVerdict } from './network-verdicts.ts';
 

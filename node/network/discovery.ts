@@ -4,9 +4,9 @@ import type { Dialer } from './dialer.ts';
 import type { Stranger } from './enrol-door.ts';
 import type { Gate } from './gate.ts';
 import { ownInterfaces } from './interfaces.ts';
+import type { Sightings } from './mdns-discovery.ts';
 import type { Sighting } from './mdns-packets.ts';
 import type { NetworkLog } from './network-log.ts';
-import type { Sightings } from './sightings.ts';
 import { StrangerList } from './stranger-list.ts';
 
 interface DiscoveryOptions {

@@ -16,17 +16,17 @@ import { Asks } from './asks.ts';
 import { Dialer } from './dialer.ts';
 import { Discovery } from './discovery.ts';
 import { type EnrolDoor, EnrolStreams } from './enrol-door.ts';
-import { EvidenceListener } from './evidence.ts';
 import { chooseListen } from './free-port.ts';
 import { Gate } from './gate.ts';
 import { Gossip } from './gossip.ts';
 import { ownInterfaces } from './interfaces.ts';
 import { createHost, type Host } from './libp2p-host.ts';
+import type { Sightings } from './mdns-discovery.ts';
 import { MeshLinks } from './mesh-links.ts';
 import { NetworkDiagnosis } from './network-diagnosis.ts';
 import type { NetworkLog } from './network-log.ts';
+import { EvidenceListener } from './probe-listener.ts';
 import { Probes } from './probes.ts';
-import type { Sightings } from './sightings.ts';
 
 const identifyAfterMs = 5000;
 

@@ -2,8 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { ProbeResult } from '../../scheduler/inputs.ts';
 import type { AddressBook } from './address-book.ts';
-import { probeAddress } from './evidence.ts';
 import type { NetworkLog } from './network-log.ts';
+import { probeAddress } from './probe-listener.ts';
 
 /** Tries, a second apart, before a firewall is suspected. */
 const checks = 3;

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
-import { askStanding } from '../../node/enrol/ask-standing.ts';
-import { EnrolDesk } from '../../node/enrol/enrol-desk.ts';
+import { type KnockEvents, type KnockOutcome, knock, type Newcomer } from '../../node/enrol/enrol-client.ts';
 import { commitmentTo, meetingWords, newNonce } from '../../node/enrol/enrol-proofs.ts';
+import { EnrolDesk } from '../../node/enrol/enrol-server.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
 import { newInviteCode, readInviteCode, writeInviteCode } from '../../node/enrol/invite-code.ts';
-import { type KnockEvents, type KnockOutcome, knock, type Newcomer } from '../../node/enrol/knock.ts';
+import { askStanding } from '../../node/enrol/membership-question.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { EnrolMessage } from '../../protocol/enrol-messages.ts';
 import type { Ledger } from '../../protocol/ledger.ts';

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { EnrolDesk } from '../../node/enrol/enrol-desk.ts';
+import { knock } from '../../node/enrol/enrol-client.ts';
+import { EnrolDesk } from '../../node/enrol/enrol-server.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
-import { knock } from '../../node/enrol/knock.ts';
 import type { EnrolDoor } from '../../node/network/enrol-door.ts';
 import type { ChangeOutcome } from '../../protocol/changes.ts';
 import { endParties, ledgerOf, type Party, party, until } from './network-party.ts';

@@ -2,11 +2,11 @@ import '../../node/polyfill.ts';
 import { createInterface } from 'node:readline';
 import { generateKeyPair, privateKeyFromRaw } from '@libp2p/crypto/keys';
 import { checkNetwork, type Wanted } from '../../node/doctor/network-checks.ts';
-import { EnrolDesk } from '../../node/enrol/enrol-desk.ts';
+import { knock } from '../../node/enrol/enrol-client.ts';
+import { EnrolDesk } from '../../node/enrol/enrol-server.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
-import { knock } from '../../node/enrol/knock.ts';
+import { Sightings } from '../../node/network/mdns-discovery.ts';
 import { createNetwork, type NetworkOptions } from '../../node/network/network.ts';
-import { Sightings } from '../../node/network/sightings.ts';
 import type { ChangeOutcome } from '../../protocol/changes.ts';
 import type { Report } from '../../protocol/report.ts';
 

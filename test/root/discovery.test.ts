@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { KnockOutcome } from '../../node/enrol/enrol-client.ts';
 import type { FoundMesh } from '../../node/enrol/find-meshes.ts';
-import type { KnockOutcome } from '../../node/enrol/knock.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
 import { bundleNetworkProcess, bundleProcess, type Child, startChild } from '../real/network-child.ts';

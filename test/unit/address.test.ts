@@ -13,8 +13,8 @@ import {
   readAddress,
 } from '../../node/network/addresses.ts';
 import { discoveryProblems } from '../../node/network/discovery-problems.ts';
-import { resultOf } from '../../node/network/evidence.ts';
 import { OwnLan } from '../../node/network/own-lan.ts';
+import { resultOf } from '../../node/network/probe-listener.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 
 const face = (address: string, bits: number, internal = false) => ({

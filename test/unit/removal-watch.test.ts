@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { RemovalWatch } from '../../node/agent/removal-watch.ts';
-import type { Farewell } from '../../node/enrol/ask-standing.ts';
+import type { Farewell } from '../../node/enrol/membership-question.ts';
 import type { Removal } from '../../node/removal.ts';
 import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
 

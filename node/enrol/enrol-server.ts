@@ -6,9 +6,9 @@ import type { Ledger, OpenApproval, Sealed } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { EnrolChannel, EnrolDoor } from '../network/enrol-door.ts';
 import type { NetworkLog } from '../network/network-log.ts';
-import type { Farewell } from './ask-standing.ts';
+import { KnockRate, knockLimits } from './enrol-limits.ts';
 import { inviteProof, isSame, type Meeting, meetingWords, newNonce, opensCommitment } from './enrol-proofs.ts';
-import { KnockRate, knockLimits } from './knock-limits.ts';
+import type { Farewell } from './membership-question.ts';
 
 export interface DeskOptions {
   door: EnrolDoor;

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { failover } from '../../node/agent/rehearsal.ts';
+import { failover } from '../../node/agent/jit-warm-up.ts';
 
 it('the rehearsal elects a leader, kills it and elects another, every time', () => {
   for (let time = 0; time < 3; time++) {
