@@ -4,7 +4,7 @@ import type { Ledger } from '../protocol/ledger.ts';
 import { leaderOf } from '../scheduler/views.ts';
 import { LocalApi } from './agent/api.ts';
 import { connectionErrors } from './agent/connection-errors.ts';
-import { NetworkSlot } from './agent/deferred-network.ts';
+import { DeferredNetwork } from './agent/deferred-network.ts';
 import { makeRoomToStart } from './agent/disk-start.ts';
 import { ExecutorHealth, jobNeeds } from './agent/executor-health.ts';
 import { becomeMember } from './agent/joining.ts';
@@ -12,7 +12,7 @@ import { knownNodes, remember } from './agent/known-nodes.ts';
 import { type Neighbours, watchNeighbours } from './agent/lone-founder.ts';
 import { describeMachine, machineOf, openExecutors } from './agent/machine-lines.ts';
 import { Member } from './agent/member.ts';
-import { networkLog, openSightings } from './agent/network-lines.ts';
+import { networkLog, openMdnsDiscovery } from './agent/network-lines.ts';
 import type { NewcomerQuestions } from './agent/newcomer-questions.ts';
 import { withNews } from './agent/news.ts';
 import { openPairWindow } from './agent/pair-window.ts';
@@ -31,7 +31,7 @@ import { type Identity, loadIdentity } from './identity.ts';
 import { openStore } from './level-store.ts';
 import type { Log } from './log.ts';
 import { readMeshKey } from './mesh-key.ts';
-import type { Sightings } from './network/mdns-discovery.ts';
+import type { MdnsDiscovery } from './network/mdns-discovery.ts';
 import type { LanNetwork } from './network/network.ts';
 import type { Executor, Machine, Store } from './ports.ts';
 import { type Removal, removedSentence, writeRemoval } from './removal.ts';
@@ -125,7 +125,7 @@ export class Agent {
 
   async #live(): Promise<void> {
     const { home } = this.#options;
-    const sightings = this.#options.mdns ? await openSightings(networkLog(this.#log), this.#options.listen) : null;
+    const sightings = this.#options.mdns ? await openMdnsDiscovery(networkLog(this.#log), this.#options.listen) : null;
     this.#closers.push(() => sightings?.stop());
     const identity = await loadIdentity(home);
     for (const warning of identity.warnings) this.#lines.warn('identity', warning);
@@ -147,7 +147,7 @@ export class Agent {
     this.#log.event({ event: 'agent-started', because, fields: { version, node: identity.id } });
     const pause = new PauseSwitch(store, () => this.#clock.wallMs());
     await pause.load();
-    const slot = new NetworkSlot();
+    const slot = new DeferredNetwork();
     const wasMember = ledger !== null && leaving === null;
     if (wasMember) await this.#belong(identity, store, slot, await this.#hands(identity, pause));
     const network = await this.#network(identity, store, sightings);
@@ -202,7 +202,7 @@ export class Agent {
     return { machine, executors };
   }
 
-  async #network(identity: Identity, store: Store, sightings: Sightings | null): Promise<LanNetwork> {
+  async #network(identity: Identity, store: Store, sightings: MdnsDiscovery | null): Promise<LanNetwork> {
     const { listen, peers } = this.#options;
     const { createNetwork } = await import('./network/network.ts');
     const network = await createNetwork({
@@ -268,7 +268,7 @@ export class Agent {
   }
 
   /** Becomes what the store says: a member. Runs of before a restart go on from here, without a network. */
-  async #belong(identity: Identity, store: Store, slot: NetworkSlot, hands: Hands): Promise<void> {
+  async #belong(identity: Identity, store: Store, slot: DeferredNetwork, hands: Hands): Promise<void> {
     const meshKey = await readMeshKey(store, identity.privateKey.raw);
     const member = new Member({
       ...hands,
@@ -293,7 +293,7 @@ export class Agent {
   }
 
   /** Takes its place among the others: network, enrolment of newcomers, the core's clock. */
-  async #enter(network: LanNetwork, store: Store, slot: NetworkSlot): Promise<void> {
+  async #enter(network: LanNetwork, store: Store, slot: DeferredNetwork): Promise<void> {
     const member = this.#member;
     if (!member) return;
     this.#desk = new EnrolDesk({

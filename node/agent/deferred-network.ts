@@ -9,7 +9,7 @@ import type { Network } from '../ports.ts';
  * The place where the network will be. The core runs, and runs are adopted, before libp2p is loaded (SAFETY J2): until
  * then nobody is connected, what is sent is lost, and a probe proves nothing.
  */
-export class NetworkSlot {
+export class DeferredNetwork {
   #network: Network | null = null;
   #ledger: Ledger | null = null;
 

@@ -3,14 +3,14 @@ import type { Effect } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import type { Log } from '../log.ts';
 import type { RunDesk } from '../runs/run-desk.ts';
-import type { NetworkSlot } from './deferred-network.ts';
+import type { DeferredNetwork } from './deferred-network.ts';
 
 /** All that the core asks for but `persist`, which the loop does itself. */
 export type EffectHandlers = HandlersOf<'network' | 'gitlab' | 'runs' | 'agent'>;
 
 type Feed = (happened: Happened) => void;
 
-export const networkHandlers = (network: NetworkSlot, feed: Feed): HandlersOf<'network'> => ({
+export const networkHandlers = (network: DeferredNetwork, feed: Feed): HandlersOf<'network'> => ({
   send: ({ to, message, era }) => network.send(to, message, era),
   'cut-link': ({ node, because }) => network.cut(node, because),
   gossip: ({ report }) => network.publish(report),

@@ -23,7 +23,7 @@ import { SecretBox } from '../secret-box.ts';
 import { answerTo } from './answers.ts';
 import { Changes } from './changes.ts';
 import { CoreLoop } from './core-loop.ts';
-import type { NetworkSlot } from './deferred-network.ts';
+import type { DeferredNetwork } from './deferred-network.ts';
 import { DiskRoom } from './disk-room.ts';
 import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
 import { EndedTraces } from './ended-traces.ts';
@@ -49,7 +49,7 @@ export interface MemberOptions {
   meshKey: string;
   /** Of the identity's key. */
   seed: Uint8Array;
-  network: NetworkSlot;
+  network: DeferredNetwork;
   store: Store;
   clock: Clock;
   machine: Machine;

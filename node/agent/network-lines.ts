@@ -1,5 +1,5 @@
 import type { Fields, Log } from '../log.ts';
-import type { Sightings } from '../network/mdns-discovery.ts';
+import type { MdnsDiscovery } from '../network/mdns-discovery.ts';
 import type { NetworkLog } from '../network/network-log.ts';
 
 /** The network says fields first, the log the sentence. */
@@ -10,9 +10,9 @@ export function networkLog(log: Log): NetworkLog {
 }
 
 /** The LAN is asked who is there before anything large is loaded: the answers come meanwhile. */
-export async function openSightings(log: NetworkLog, listen: readonly string[]): Promise<Sightings> {
-  const { Sightings } = await import('../network/mdns-discovery.ts');
-  const sightings = new Sightings(log, listen);
+export async function openMdnsDiscovery(log: NetworkLog, listen: readonly string[]): Promise<MdnsDiscovery> {
+  const { MdnsDiscovery } = await import('../network/mdns-discovery.ts');
+  const sightings = new MdnsDiscovery(log, listen);
   await sightings.open();
   return sightings;
 }

@@ -4,7 +4,7 @@ import type { Dialer } from './dialer.ts';
 import type { Stranger } from './enrol-door.ts';
 import type { Gate } from './gate.ts';
 import { ownInterfaces } from './interfaces.ts';
-import type { Sightings } from './mdns-discovery.ts';
+import type { MdnsDiscovery } from './mdns-discovery.ts';
 import type { Sighting } from './mdns-packets.ts';
 import type { NetworkLog } from './network-log.ts';
 import { StrangerList } from './stranger-list.ts';
@@ -12,7 +12,7 @@ import { StrangerList } from './stranger-list.ts';
 interface DiscoveryOptions {
   self: NodeId;
   /** mDNS; null = without. */
-  sightings: Sightings | null;
+  sightings: MdnsDiscovery | null;
   book: AddressBook;
   gate: Gate;
   dialer: Dialer;

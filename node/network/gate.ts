@@ -20,7 +20,7 @@ export interface MembersChange {
   removed: NodeId[];
 }
 
-export type Standing = 'member' | 'stranger' | 'forgotten';
+export type PeerKind = 'member' | 'stranger' | 'forgotten';
 
 /**
  * Who may do what (DESIGN §4). Members may use every protocol; everybody else only enrol, in small numbers and for a
@@ -60,7 +60,7 @@ export class Gate {
     };
   }
 
-  standing(node: NodeId): Standing {
+  standing(node: NodeId): PeerKind {
     if (this.#members.has(node)) return 'member';
     return this.#forgotten.has(node) ? 'forgotten' : 'stranger';
   }

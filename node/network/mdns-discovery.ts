@@ -28,7 +28,7 @@ export interface SightingEvents {
  * (what came meanwhile is told) -> `announce`: answers from now on, and says unasked where it is -> `stop`. Not libp2p's
  * own: that one asks once in ten seconds, by the interface of the default route only, and dies in silence without one.
  */
-export class Sightings {
+export class MdnsDiscovery {
   #log: NetworkLog;
   #listen: readonly string[];
   #sockets = new MdnsSockets((packet) => this.#heard(packet));

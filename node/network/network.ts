@@ -21,11 +21,11 @@ import { Gate } from './gate.ts';
 import { Gossip } from './gossip.ts';
 import { ownInterfaces } from './interfaces.ts';
 import { createHost, type Host } from './libp2p-host.ts';
-import type { Sightings } from './mdns-discovery.ts';
+import type { MdnsDiscovery } from './mdns-discovery.ts';
 import { MeshLinks } from './mesh-links.ts';
 import { NetworkDiagnosis } from './network-diagnosis.ts';
 import type { NetworkLog } from './network-log.ts';
-import { EvidenceListener } from './probe-listener.ts';
+import { ProbeListener } from './probe-listener.ts';
 import { Probes } from './probes.ts';
 
 const identifyAfterMs = 5000;
@@ -38,7 +38,7 @@ export interface NetworkOptions {
   /** What `--peer` named: multiaddr, host, host:port. */
   peers: string[];
   /** mDNS, opened already so that the first answers are here when libp2p is; null = without. `stop` ends it. */
-  sightings: Sightings | null;
+  sightings: MdnsDiscovery | null;
   /** The ports of last time, so that others find a restarted agent where it was. */
   port?: number | null;
   evidencePort?: number | null;
@@ -73,7 +73,7 @@ export class LanNetwork implements Network {
   #book = new AddressBook();
   /** What was last kept on disk of each node. */
   #remembered = new Map<NodeId, string>();
-  #evidence = new EvidenceListener();
+  #evidence = new ProbeListener();
   #ledger: Ledger | null = null;
   #ports: { listening: number };
   #isStarted = false;

@@ -10,7 +10,7 @@ import type { HostPort } from './addresses.ts';
  * that this process exists, that it refuses is the proof that it is gone. It stands outside libp2p, whose limits on
  * inbound connections would make a busy node look dead.
  */
-export class EvidenceListener {
+export class ProbeListener {
   #servers: Server[] = [];
   #port = 0;
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { generateKeyPair } from '@libp2p/crypto/keys';
 import type { PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
-import { NetworkSlot } from '../../node/agent/deferred-network.ts';
+import { DeferredNetwork } from '../../node/agent/deferred-network.ts';
 import { Member } from '../../node/agent/member.ts';
 import { systemClock } from '../../node/clock.ts';
 import { openStore } from '../../node/level-store.ts';
@@ -106,7 +106,7 @@ export class LabMember {
   async start(): Promise<void> {
     const store = await openStore(join(this.folder, 'store'));
     this.#store = store;
-    const slot = new NetworkSlot();
+    const slot = new DeferredNetwork();
     const clock = systemClock();
     const machine: Machine = { measure: async () => measured({ executors: [] }), ...clock };
     const member = new Member({

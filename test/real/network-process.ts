@@ -5,7 +5,7 @@ import { checkNetwork, type Wanted } from '../../node/doctor/network-checks.ts';
 import { knock } from '../../node/enrol/enrol-client.ts';
 import { EnrolDesk } from '../../node/enrol/enrol-server.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
-import { Sightings } from '../../node/network/mdns-discovery.ts';
+import { MdnsDiscovery } from '../../node/network/mdns-discovery.ts';
 import { createNetwork, type NetworkOptions } from '../../node/network/network.ts';
 import type { ChangeOutcome } from '../../protocol/changes.ts';
 import type { Report } from '../../protocol/report.ts';
@@ -32,7 +32,7 @@ const line = (level: string) => (fields: Record<string, unknown>, sentence: stri
 const outcomes: ((outcome: ChangeOutcome) => void)[] = [];
 
 const log = { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
-const sightings = options.mdns ? new Sightings(log, options.listen ?? []) : null;
+const sightings = options.mdns ? new MdnsDiscovery(log, options.listen ?? []) : null;
 await sightings?.open();
 const network = await createNetwork({
   privateKey: key,
