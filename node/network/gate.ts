@@ -53,14 +53,14 @@ export class Gate {
     this.#members = isIn ? all : new Set();
     this.#forgotten = new Set(isIn ? Object.keys(ledger?.forgotten ?? {}).filter((id) => !this.#members.has(id)) : []);
     for (const connection of [...this.#strangers.keys()])
-      if (this.standing(connection.remotePeer.toString()) === 'member') this.#release(connection);
+      if (this.kindOf(connection.remotePeer.toString()) === 'member') this.#release(connection);
     return {
       added: [...this.#members].filter((node) => !before.has(node)),
       removed: [...before].filter((node) => !this.#members.has(node)),
     };
   }
 
-  standing(node: NodeId): PeerKind {
+  kindOf(node: NodeId): PeerKind {
     if (this.#members.has(node)) return 'member';
     return this.#forgotten.has(node) ? 'forgotten' : 'stranger';
   }
@@ -103,10 +103,10 @@ export class Gate {
 
   /** Every new connection passes here. Inbound strangers get a short time. */
   opened(connection: Connection): void {
-    const standing = this.standing(connection.remotePeer.toString());
-    if (standing === 'member' || connection.direction === 'outbound') return;
+    const kindOf = this.kindOf(connection.remotePeer.toString());
+    if (kindOf === 'member' || connection.direction === 'outbound') return;
     this.#strangers.set(connection, null);
-    this.#setDeadline(connection, standing === 'forgotten' ? strangerLimits.forgottenIdleMs : strangerLimits.idleMs);
+    this.#setDeadline(connection, kindOf === 'forgotten' ? strangerLimits.forgottenIdleMs : strangerLimits.idleMs);
   }
 
   closed(connection: Connection): void {
@@ -142,7 +142,7 @@ export class Gate {
     const host = hostPortOf(from)?.host;
     let sameHost = 0;
     for (const one of this.#strangers.keys()) {
-      if (one.remotePeer.toString() === node && this.standing(node) === 'forgotten') return 'it was forgotten';
+      if (one.remotePeer.toString() === node && this.kindOf(node) === 'forgotten') return 'it was forgotten';
       if (hostPortOf(one.remoteAddr.toString())?.host === host) sameHost += 1;
     }
     if (sameHost >= strangerLimits.perAddress) return `${sameHost} strangers are connected from ${host}`;
