@@ -24,8 +24,8 @@ import { askForBoot, joinedLine, newcomerQuestions } from './agent/terminal.ts';
 import { exit } from './cli/failure.ts';
 import type { Lines } from './cli/lines.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { EnrolDesk } from './enrol/enrol-server.ts';
-import { askStanding } from './enrol/membership-question.ts';
+import { EnrolServer } from './enrol/enrol-server.ts';
+import { askMembership } from './enrol/membership-question.ts';
 import { places } from './home.ts';
 import { type Identity, loadIdentity } from './identity.ts';
 import { openStore } from './level-store.ts';
@@ -71,7 +71,7 @@ export class Agent {
   /** Called in reverse order at the end, whatever the end is. */
   readonly #closers: (() => Promise<void> | void)[] = [];
   #member: Member | null = null;
-  #desk: EnrolDesk | null = null;
+  #desk: EnrolServer | null = null;
   #questions: NewcomerQuestions | null = null;
   #removalWatch: RemovalWatch | null = null;
   /** The mesh removed this machine; `wasIn`: while this process was in it. */
@@ -296,7 +296,7 @@ export class Agent {
   async #enter(network: LanNetwork, store: Store, slot: DeferredNetwork): Promise<void> {
     const member = this.#member;
     if (!member) return;
-    this.#desk = new EnrolDesk({
+    this.#desk = new EnrolServer({
       door: network.door,
       change: (change) => member.changes.ask(change),
       meshKey: () => member.box.meshKey,
@@ -333,7 +333,7 @@ export class Agent {
       hasLeader: () => leaderOf(member.loop.state) !== null,
       refusedBy: () => network.diagnosis.refusedBy(),
       ask: (one) =>
-        askStanding(network.door, one, { name: this.#options.name, meshId: member.ledger()?.mesh.id ?? '' }),
+        askMembership(network.door, one, { name: this.#options.name, meshId: member.ledger()?.mesh.id ?? '' }),
       removed: (removal) => void this.#removed(member, removal),
       now: () => performance.now(),
     });

@@ -7,7 +7,7 @@ import { archName } from '../../scheduler/jobs/demand.ts';
 import type { Lines } from '../cli/lines.ts';
 import { ask, confirm, hasTerminal } from '../cli/prompt.ts';
 import type { Clock } from '../clock.ts';
-import { knock } from '../enrol/enrol-client.ts';
+import { enrol } from '../enrol/enrol-client.ts';
 import { type FoundMesh, findMeshes } from '../enrol/find-meshes.ts';
 import { type InviteCode, readInviteCode } from '../enrol/invite-code.ts';
 import { shown } from '../foreign-text.ts';
@@ -189,7 +189,7 @@ async function enter(joining: Joining, mesh: FoundMesh, invite: InviteCode | nul
   const began = performance.now();
   let asking: NodeJS.Timeout | undefined;
   const newcomer = { name: options.name, store: store.id, witness: options.witness, invite };
-  const outcome = await knock(
+  const outcome = await enrol(
     network.door,
     { node: mesh.member, addresses: mesh.addresses },
     newcomer,

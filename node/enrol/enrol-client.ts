@@ -26,7 +26,7 @@ export interface KnockEvents {
 }
 
 /** `lost`: the member went away or broke the rules: knock at another one, or again later. */
-export type KnockOutcome =
+export type EnrolOutcome =
   | { kind: 'approved'; because: string; ledger: Ledger; meshKey: string }
   | { kind: 'refused'; because: string }
   | { kind: 'lost'; because: string };
@@ -37,13 +37,13 @@ type MessageOf<K extends EnrolMessage['kind']> = Extract<EnrolMessage, { kind: K
  * The newcomer's side of one enrolment with one member (protocol/enrol-messages.ts). Waits for a person as long as the
  * member does, at most 15 minutes; `signal` ends it. Never throws.
  */
-export async function knock(
+export async function enrol(
   door: EnrolDoor,
   candidate: { node: NodeId; addresses: string[] },
   newcomer: Newcomer,
   events: KnockEvents,
   signal?: AbortSignal,
-): Promise<KnockOutcome> {
+): Promise<EnrolOutcome> {
   let channel: EnrolChannel | null = null;
   const stop = (): void => channel?.close('gave up');
   try {
@@ -64,7 +64,7 @@ async function converse(
   channel: EnrolChannel,
   newcomer: Newcomer,
   events: KnockEvents,
-): Promise<KnockOutcome> {
+): Promise<EnrolOutcome> {
   const nonce = newNonce();
   channel.send({
     kind: 'knock',
@@ -106,9 +106,9 @@ function checkApproval(
   mesh: MessageOf<'mesh'>,
   meeting: Meeting,
   invite: InviteCode | null,
-): KnockOutcome {
+): EnrolOutcome {
   const { ledger } = approved;
-  const wrong = (because: string): KnockOutcome => ({
+  const wrong = (because: string): EnrolOutcome => ({
     kind: 'refused',
     because: `${mesh.member} approved, but ${because}: do not trust it`,
   });
@@ -121,7 +121,7 @@ function checkApproval(
   return { kind: 'approved', because: approved.because, ledger, meshKey: approved.meshKey };
 }
 
-const lost = (channel: EnrolChannel, message: EnrolMessage | null): KnockOutcome => ({
+const lost = (channel: EnrolChannel, message: EnrolMessage | null): EnrolOutcome => ({
   kind: 'lost',
   because: message
     ? `it said ${message.kind} out of turn`

@@ -1,5 +1,5 @@
 /** How much enrolling one machine may ask of us. */
-export const knockLimits = {
+export const enrolLimits = {
   /** Conversations at the same time, of all newcomers. */
   atOnce: 16,
   atOncePerAddress: 8,
@@ -21,8 +21,8 @@ export class KnockRate {
   /** True when one more knock from there is allowed at `now` (ms); counts it. */
   allows(address: string, now: number): boolean {
     const old = this.#buckets.get(address);
-    const refilled = old ? (now - old.at) / knockLimits.refillMs : 0;
-    const left = Math.min(knockLimits.burst, (old?.left ?? knockLimits.burst) + refilled);
+    const refilled = old ? (now - old.at) / enrolLimits.refillMs : 0;
+    const left = Math.min(enrolLimits.burst, (old?.left ?? enrolLimits.burst) + refilled);
     if (left < 1) {
       this.#buckets.set(address, { left, at: now });
       return false;
@@ -30,7 +30,7 @@ export class KnockRate {
     this.#buckets.delete(address);
     this.#buckets.set(address, { left: left - 1, at: now });
     for (const [one, { at }] of this.#buckets) {
-      if (this.#buckets.size <= 256 && now - at < knockLimits.burst * knockLimits.refillMs) break;
+      if (this.#buckets.size <= 256 && now - at < enrolLimits.burst * enrolLimits.refillMs) break;
       this.#buckets.delete(one);
     }
     return true;

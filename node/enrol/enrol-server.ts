@@ -6,7 +6,7 @@ import type { Ledger, OpenApproval, Sealed } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { EnrolChannel, EnrolDoor } from '../network/enrol-door.ts';
 import type { NetworkLog } from '../network/network-log.ts';
-import { KnockRate, knockLimits } from './enrol-limits.ts';
+import { enrolLimits, KnockRate } from './enrol-limits.ts';
 import { inviteProof, isSame, type Meeting, meetingWords, newNonce, opensCommitment } from './enrol-proofs.ts';
 import type { Farewell } from './membership-question.ts';
 
@@ -45,7 +45,7 @@ interface Session {
  *
  * Call `onLedger` with every committed ledger, after `Network.setLedger`, so that the newcomer may connect at once.
  */
-export class EnrolDesk {
+export class EnrolServer {
   #options: DeskOptions;
   #ledger: Ledger | null = null;
   #sessions = new Map<NodeId, Session>();
@@ -57,7 +57,7 @@ export class EnrolDesk {
 
   constructor(options: DeskOptions) {
     this.#options = options;
-    this.#pulse = setInterval(() => this.#sendPulse(), knockLimits.pulseMs);
+    this.#pulse = setInterval(() => this.#sendPulse(), enrolLimits.pulseMs);
     this.#pulse.unref();
   }
 
@@ -77,7 +77,7 @@ export class EnrolDesk {
   async #receive(channel: EnrolChannel): Promise<void> {
     const open = [...this.#atOnce.values()].reduce((sum, one) => sum + one, 0);
     const fromThere = this.#atOnce.get(channel.address) ?? 0;
-    const isTooMuch = open >= knockLimits.atOnce || fromThere >= knockLimits.atOncePerAddress;
+    const isTooMuch = open >= enrolLimits.atOnce || fromThere >= enrolLimits.atOncePerAddress;
     if (isTooMuch || !this.#rate.allows(channel.address, Date.now())) {
       this.#options.log.debug({ event: 'knock-limited', node: channel.remote }, 'too many knocks');
       return this.#refuse(channel, 'too many machines knock here at the moment: try again in a minute');
@@ -100,14 +100,14 @@ export class EnrolDesk {
   }
 
   async #converse(channel: EnrolChannel): Promise<void> {
-    const knock = await channel.next(knockLimits.idleMs);
-    if (!knock) return channel.close('no word came');
-    if (knock.kind !== 'knock') return this.#refuse(channel, `an enrolment begins with knock, not ${knock.kind}`);
+    const enrol = await channel.next(enrolLimits.idleMs);
+    if (!enrol) return channel.close('no word came');
+    if (enrol.kind !== 'knock') return this.#refuse(channel, `an enrolment begins with knock, not ${enrol.kind}`);
     const ledger = this.#ledger;
     if (!ledger) return this.#refuse(channel, 'this agent is in no mesh yet');
     const { remote: node } = channel;
     // One that does not know it yet; one that does asks like any newcomer, and a person decides.
-    if (knock.memberOf !== undefined && Object.hasOwn(ledger.forgotten, node) && !Object.hasOwn(ledger.nodes, node))
+    if (enrol.memberOf !== undefined && Object.hasOwn(ledger.forgotten, node) && !Object.hasOwn(ledger.nodes, node))
       return this.#refuse(
         channel,
         `this machine was removed from the mesh ${ledger.mesh.name}`,
@@ -124,10 +124,10 @@ export class EnrolDesk {
       member,
       nonce,
     });
-    const reveal = await channel.next(knockLimits.idleMs);
+    const reveal = await channel.next(enrolLimits.idleMs);
     if (!reveal) return channel.close('it only asked');
     if (reveal.kind !== 'reveal') return this.#refuse(channel, `after mesh comes reveal, not ${reveal.kind}`);
-    if (!opensCommitment(reveal.nonce, knock.commitment))
+    if (!opensCommitment(reveal.nonce, enrol.commitment))
       return this.#refuse(channel, 'the nonce is not the one that was promised');
     this.#replace(node, session);
     session.meeting = {
@@ -136,11 +136,11 @@ export class EnrolDesk {
       newcomerNonce: reveal.nonce,
       memberNonce: nonce,
     };
-    await this.#admit(session, knock, reveal);
+    await this.#admit(session, enrol, reveal);
   }
 
   /** Decides which way in it is. */
-  async #admit(session: Session, knock: Knock, reveal: Reveal): Promise<void> {
+  async #admit(session: Session, enrol: Knock, reveal: Reveal): Promise<void> {
     const { channel } = session;
     const { remote: node } = channel;
     const ledger = this.#ledger;
@@ -151,7 +151,7 @@ export class EnrolDesk {
       session.secret = checked.secret;
     }
     if (node in ledger.nodes) return this.#settle(node, session);
-    const approval = this.#approval(channel, knock, session.meeting);
+    const approval = this.#approval(channel, enrol, session.meeting);
     if (reveal.invite) {
       const change: Change = { kind: 'approve-invited', node, approval, invite: reveal.invite.id };
       return this.#letIn(session, change, 'the invite is good');
@@ -161,7 +161,7 @@ export class EnrolDesk {
     if (ledger.approvals[node]?.ignored)
       return this.#refuse(
         channel,
-        `a person ignored this machine; on an approved one: autogit-node approve ${knock.name}`,
+        `a person ignored this machine; on an approved one: autogit-node approve ${enrol.name}`,
       );
     const waiting = Object.entries(ledger.approvals).filter(([one, { ignored }]) => one !== node && !ignored);
     if (waiting.length >= limits.openApprovals)
@@ -234,7 +234,7 @@ export class EnrolDesk {
     });
     this.#options.log.info({ event: 'enrol-done', node }, `${node} was let in: ${because}`);
     // The newcomer closes when it has read it all; a ledger may take a while on a slow line.
-    setTimeout(() => channel.close('approved'), knockLimits.idleMs).unref();
+    setTimeout(() => channel.close('approved'), enrolLimits.idleMs).unref();
   }
 
   #finish(node: NodeId, session: Session, because: string): void {
@@ -250,7 +250,7 @@ export class EnrolDesk {
       if (session.isDone) return;
       session.isDone = true;
       this.#refuse(session.channel, 'nobody approved it in 15 minutes: knock again');
-    }, knockLimits.pendingMs);
+    }, enrolLimits.pendingMs);
     timer.unref();
     session.channel.onEnd(() => {
       clearTimeout(timer);
@@ -269,7 +269,7 @@ export class EnrolDesk {
     for (const [node, approval] of Object.entries(this.#ledger?.approvals ?? {})) {
       const { meeting, channel } = this.#sessions.get(node) ?? {};
       const isHere = meeting && !channel?.ended && meetingWords(meeting) === approval.words;
-      const isOver = now - approval.since > knockLimits.pendingMs + knockLimits.idleMs;
+      const isOver = now - approval.since > enrolLimits.pendingMs + enrolLimits.idleMs;
       const isAbandoned = approval.via === this.#options.door.self ? !isHere : isOver;
       if (approval.ignored || !isAbandoned || this.#closing.has(approval.words)) continue;
       this.#closing.add(approval.words);
@@ -290,16 +290,16 @@ export class EnrolDesk {
     this.#refuse(old.channel, 'it knocked again since');
   }
 
-  #approval(channel: EnrolChannel, knock: Knock, meeting: Meeting): OpenApproval {
+  #approval(channel: EnrolChannel, enrol: Knock, meeting: Meeting): OpenApproval {
     return {
-      name: knock.name,
+      name: enrol.name,
       address: channel.address,
       words: meetingWords(meeting),
       since: this.#options.wallMs(),
       via: this.#options.door.self,
-      store: knock.store,
-      addresses: knock.addresses,
-      witness: knock.witness,
+      store: enrol.store,
+      addresses: enrol.addresses,
+      witness: enrol.witness,
       ignored: false,
     };
   }

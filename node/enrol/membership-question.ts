@@ -12,7 +12,7 @@ const stepMs = 3000;
  * for a member" and is never opened, so that nobody is asked about it. Null: it does not say so, or does not answer.
  * Never throws.
  */
-export async function askStanding(
+export async function askMembership(
   door: EnrolDoor,
   member: { node: NodeId; addresses: string[] },
   me: { name: string; meshId: string },

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type KnockEvents, type KnockOutcome, knock, type Newcomer } from '../../node/enrol/enrol-client.ts';
+import { type EnrolOutcome, enrol, type KnockEvents, type Newcomer } from '../../node/enrol/enrol-client.ts';
 import { commitmentTo, meetingWords, newNonce } from '../../node/enrol/enrol-proofs.ts';
-import { EnrolDesk } from '../../node/enrol/enrol-server.ts';
+import { EnrolServer } from '../../node/enrol/enrol-server.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
 import { newInviteCode, readInviteCode, writeInviteCode } from '../../node/enrol/invite-code.ts';
-import { askStanding } from '../../node/enrol/membership-question.ts';
+import { askMembership } from '../../node/enrol/membership-question.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { EnrolMessage } from '../../protocol/enrol-messages.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
@@ -17,12 +17,12 @@ class Mesh {
   changes: Change[] = [];
   refusals: ((change: Change) => string | null)[] = [];
   readonly key = randomBytes(32).toString('hex');
-  #members: { who: Party; desk: EnrolDesk }[] = [];
+  #members: { who: Party; desk: EnrolServer }[] = [];
 
   constructor(members: Party[], change: Partial<Ledger> = {}) {
     this.ledger = ledgerOf(members, change);
     for (const who of members) {
-      const desk = new EnrolDesk({
+      const desk = new EnrolServer({
         door: who.network.door,
         change: (one) => this.apply(one),
         meshKey: () => this.key,
@@ -77,7 +77,7 @@ class Mesh {
   }
 }
 
-const desks: EnrolDesk[] = [];
+const desks: EnrolServer[] = [];
 afterEach(async () => {
   for (const desk of desks.splice(0)) desk.close();
   await endParties();
@@ -93,7 +93,7 @@ const me = (name: string, more: Partial<Newcomer> = {}): Newcomer => ({
 
 /** Knocks and collects what the newcomer is shown. */
 function knocking(from: Party, at: Party, newcomer: Newcomer, signal?: AbortSignal) {
-  const seen = { words: '', mesh: '', pending: [] as string[], outcome: null as KnockOutcome | null };
+  const seen = { words: '', mesh: '', pending: [] as string[], outcome: null as EnrolOutcome | null };
   const events: KnockEvents = {
     words: (words, mesh) => {
       seen.words = words;
@@ -102,7 +102,7 @@ function knocking(from: Party, at: Party, newcomer: Newcomer, signal?: AbortSign
     pending: (because) => seen.pending.push(because),
   };
   const candidate = { node: at.id, addresses: at.network.addresses() };
-  const done = knock(from.network.door, candidate, newcomer, events, signal).then((outcome) => {
+  const done = enrol(from.network.door, candidate, newcomer, events, signal).then((outcome) => {
     seen.outcome = outcome;
     return outcome;
   });
@@ -209,14 +209,14 @@ describe('letting in by words', () => {
     expect(await knocking(newcomer, kang, me('desktop-1')).done).toMatchObject({ kind: 'refused' });
     expect(mesh.ledger.approvals[newcomer.id]?.ignored).toBe(true);
     const asker = { node: kang.id, addresses: kang.network.addresses() };
-    expect(await askStanding(ghost.network.door, asker, { name: 'ghost', meshId: mesh.ledger.mesh.id })).toEqual({
+    expect(await askMembership(ghost.network.door, asker, { name: 'ghost', meshId: mesh.ledger.mesh.id })).toEqual({
       meshId: mesh.ledger.mesh.id,
       at: mesh.ledger.forgotten[ghost.id],
       by: 'root on kang',
       era: mesh.ledger.era,
       stamp: mesh.ledger.stamp,
     });
-    expect(await askStanding(newcomer.network.door, asker, { name: 'x', meshId: mesh.ledger.mesh.id })).toBeNull();
+    expect(await askMembership(newcomer.network.door, asker, { name: 'x', meshId: mesh.ledger.mesh.id })).toBeNull();
     // Asking to be let in is another thing: a person decides about it as about anybody.
     const again = knocking(ghost, kang, me('ghost'));
     await until(() => ghost.id in mesh.ledger.approvals, 'the forgotten one waits like any newcomer');
@@ -334,7 +334,7 @@ describe('looking for meshes', () => {
     expect(mesh.changes).toEqual([]);
     // What was found can be knocked at.
     const at = found.find(({ memberName }) => memberName === 'kang');
-    const outcome = knock(
+    const outcome = enrol(
       newcomer.network.door,
       { node: at?.member ?? '', addresses: at?.addresses ?? [] },
       me('newcomer'),

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { knock } from '../../node/enrol/enrol-client.ts';
-import { EnrolDesk } from '../../node/enrol/enrol-server.ts';
+import { enrol } from '../../node/enrol/enrol-client.ts';
+import { EnrolServer } from '../../node/enrol/enrol-server.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
 import type { EnrolDoor } from '../../node/network/enrol-door.ts';
 import type { ChangeOutcome } from '../../protocol/changes.ts';
@@ -21,7 +21,7 @@ const sinceLong = ({ network }: Party, looks: { count: number }): EnrolDoor => (
   isOnOwnLan: (address) => network.door.isOnOwnLan(address),
 });
 
-const desks: EnrolDesk[] = [];
+const desks: EnrolServer[] = [];
 afterEach(async () => {
   for (const desk of desks.splice(0)) desk.close();
   await endParties();
@@ -29,7 +29,7 @@ afterEach(async () => {
 
 /** Makes it the one member of a mesh that lets machines of the LAN in, if only it can have it decided. */
 function deskOf(who: Party, outcome: ChangeOutcome): void {
-  const desk = new EnrolDesk({
+  const desk = new EnrolServer({
     door: who.network.door,
     change: async () => outcome,
     meshKey: () => '',
@@ -71,7 +71,7 @@ describe('a knock at a mesh', () => {
   ] as const)('that answers %s is %s: who has no leader has not said no', async (state, kind) => {
     const [kang, newcomer] = [await party('kang'), await party('newcomer')];
     deskOf(kang, { state, because: 'so it is' });
-    const outcome = await knock(
+    const outcome = await enrol(
       newcomer.network.door,
       { node: kang.id, addresses: [`/ip4/127.0.0.1/tcp/${kang.network.port}`] },
       { name: 'newcomer', store: 'store', witness: false, invite: null },

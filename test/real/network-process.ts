@@ -2,8 +2,8 @@ import '../../node/polyfill.ts';
 import { createInterface } from 'node:readline';
 import { generateKeyPair, privateKeyFromRaw } from '@libp2p/crypto/keys';
 import { checkNetwork, type Wanted } from '../../node/doctor/network-checks.ts';
-import { knock } from '../../node/enrol/enrol-client.ts';
-import { EnrolDesk } from '../../node/enrol/enrol-server.ts';
+import { enrol } from '../../node/enrol/enrol-client.ts';
+import { EnrolServer } from '../../node/enrol/enrol-server.ts';
 import { findMeshes } from '../../node/enrol/find-meshes.ts';
 import { MdnsDiscovery } from '../../node/network/mdns-discovery.ts';
 import { createNetwork, type NetworkOptions } from '../../node/network/network.ts';
@@ -52,7 +52,7 @@ const network = await createNetwork({
     ask: async () => ({ kind: 'refused', because: 'a test' }),
   },
 });
-const desk = new EnrolDesk({
+const desk = new EnrolServer({
   door: network.door,
   change: (change) => {
     say({ event: 'change', change });
@@ -72,8 +72,8 @@ const commands: Record<string, (given: never) => unknown> = {
   outcome: (outcome: ChangeOutcome) => outcomes.shift()?.(outcome),
   find: ({ ms, count }: { ms: number; count: number }) =>
     findMeshes(network.door, ms, (found) => found.length >= count),
-  knock: ({ node, addresses, name }: { node: string; addresses: string[]; name: string }) =>
-    knock(
+  enrol: ({ node, addresses, name }: { node: string; addresses: string[]; name: string }) =>
+    enrol(
       network.door,
       { node, addresses },
       { name, store: name, witness: false, invite: null },

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { KnockOutcome } from '../../node/enrol/enrol-client.ts';
+import type { EnrolOutcome } from '../../node/enrol/enrol-client.ts';
 import type { FoundMesh } from '../../node/enrol/find-meshes.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
@@ -106,7 +106,7 @@ describe('three machines with nothing shared but a bridge', () => {
       if (process.env.MEASURE) console.log(`mesh found after ${Date.now() - begun} ms`);
       // Whoever was found first may be a member that was let in a moment ago; only kang's desk has a leader here.
       const at = { node: kang.node, addresses: kang.addresses, name };
-      const outcome = await newcomer.order<KnockOutcome>('knock', at);
+      const outcome = await newcomer.order<EnrolOutcome>('knock', at);
       expect(outcome).toMatchObject({ kind: 'approved', because: expect.any(String) });
     }
     const begun = Date.now();
