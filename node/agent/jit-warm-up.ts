@@ -22,7 +22,7 @@ const maxSteps = 600;
  * their own elect a leader, write, lose it, and elect another. Nothing of it leaves this object. Returns what ends it. `failed`:
  * it broke, and is given up; the agent goes on.
  */
-export function rehearse(failed: (error: Error) => void): () => void {
+export function warmUpFailover(failed: (error: Error) => void): () => void {
   let timer = setTimeout(begin, firstMs).unref();
   let isOver = false;
   function begin(): void {

@@ -28,7 +28,7 @@ import { DiskRoom } from './disk-room.ts';
 import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
 import { EndedTraces } from './ended-traces.ts';
 import { GitlabDesk } from './gitlab-desk.ts';
-import { rehearse } from './jit-warm-up.ts';
+import { warmUpFailover } from './jit-warm-up.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
 import type { CoreView } from './views.ts';
@@ -204,7 +204,7 @@ export class Member {
     void this.#measure();
     for (const node of network.connected()) this.loop.feed({ kind: 'connected', node });
     this.loop.feed({ kind: 'ticked' });
-    this.#endRehearsals = rehearse((error) =>
+    this.#endRehearsals = warmUpFailover((error) =>
       this.#options.log.warn(`a rehearsal of failover broke: ${error.message}`),
     );
     this.#secrets.start();
