@@ -17,7 +17,7 @@ const nodes = ['rehearsal-1', 'rehearsal-2', 'rehearsal-3'];
 const maxSteps = 600;
 
 /**
- * Failover, rehearsed. What runs once a month runs cold: V8 compiles a function when it is first called, which together
+ * Failover, run for V8's compiler. What runs once a month runs cold: V8 compiles a function when it is first called, which together
  * took longer than the election itself. So each agent plays one in memory now and then: three cores with a clock of
  * their own elect a leader, write, lose it, and elect another. Nothing of it leaves this object. Returns what ends it. `failed`:
  * it broke, and is given up; the agent goes on.

@@ -100,14 +100,14 @@ export class EnrolServer {
   }
 
   async #converse(channel: EnrolChannel): Promise<void> {
-    const enrol = await channel.next(enrolLimits.idleMs);
-    if (!enrol) return channel.close('no word came');
-    if (enrol.kind !== 'knock') return this.#refuse(channel, `an enrolment begins with knock, not ${enrol.kind}`);
+    const knock = await channel.next(enrolLimits.idleMs);
+    if (!knock) return channel.close('no word came');
+    if (knock.kind !== 'knock') return this.#refuse(channel, `an enrolment begins with knock, not ${knock.kind}`);
     const ledger = this.#ledger;
     if (!ledger) return this.#refuse(channel, 'this agent is in no mesh yet');
     const { remote: node } = channel;
     // One that does not know it yet; one that does asks like any newcomer, and a person decides.
-    if (enrol.memberOf !== undefined && Object.hasOwn(ledger.forgotten, node) && !Object.hasOwn(ledger.nodes, node))
+    if (knock.memberOf !== undefined && Object.hasOwn(ledger.forgotten, node) && !Object.hasOwn(ledger.nodes, node))
       return this.#refuse(
         channel,
         `this machine was removed from the mesh ${ledger.mesh.name}`,
@@ -127,7 +127,7 @@ export class EnrolServer {
     const reveal = await channel.next(enrolLimits.idleMs);
     if (!reveal) return channel.close('it only asked');
     if (reveal.kind !== 'reveal') return this.#refuse(channel, `after mesh comes reveal, not ${reveal.kind}`);
-    if (!opensCommitment(reveal.nonce, enrol.commitment))
+    if (!opensCommitment(reveal.nonce, knock.commitment))
       return this.#refuse(channel, 'the nonce is not the one that was promised');
     this.#replace(node, session);
     session.meeting = {
@@ -136,11 +136,11 @@ export class EnrolServer {
       newcomerNonce: reveal.nonce,
       memberNonce: nonce,
     };
-    await this.#admit(session, enrol, reveal);
+    await this.#admit(session, knock, reveal);
   }
 
   /** Decides which way in it is. */
-  async #admit(session: Session, enrol: Knock, reveal: Reveal): Promise<void> {
+  async #admit(session: Session, knock: Knock, reveal: Reveal): Promise<void> {
     const { channel } = session;
     const { remote: node } = channel;
     const ledger = this.#ledger;
@@ -151,7 +151,7 @@ export class EnrolServer {
       session.secret = checked.secret;
     }
     if (node in ledger.nodes) return this.#settle(node, session);
-    const approval = this.#approval(channel, enrol, session.meeting);
+    const approval = this.#approval(channel, knock, session.meeting);
     if (reveal.invite) {
       const change: Change = { kind: 'approve-invited', node, approval, invite: reveal.invite.id };
       return this.#letIn(session, change, 'the invite is good');
@@ -161,7 +161,7 @@ export class EnrolServer {
     if (ledger.approvals[node]?.ignored)
       return this.#refuse(
         channel,
-        `a person ignored this machine; on an approved one: autogit-node approve ${enrol.name}`,
+        `a person ignored this machine; on an approved one: autogit-node approve ${knock.name}`,
       );
     const waiting = Object.entries(ledger.approvals).filter(([one, { ignored }]) => one !== node && !ignored);
     if (waiting.length >= limits.openApprovals)
@@ -290,16 +290,16 @@ export class EnrolServer {
     this.#refuse(old.channel, 'it knocked again since');
   }
 
-  #approval(channel: EnrolChannel, enrol: Knock, meeting: Meeting): OpenApproval {
+  #approval(channel: EnrolChannel, knock: Knock, meeting: Meeting): OpenApproval {
     return {
-      name: enrol.name,
+      name: knock.name,
       address: channel.address,
       words: meetingWords(meeting),
       since: this.#options.wallMs(),
       via: this.#options.door.self,
-      store: enrol.store,
-      addresses: enrol.addresses,
-      witness: enrol.witness,
+      store: knock.store,
+      addresses: knock.addresses,
+      witness: knock.witness,
       ignored: false,
     };
   }

@@ -103,10 +103,10 @@ export class Gate {
 
   /** Every new connection passes here. Inbound strangers get a short time. */
   opened(connection: Connection): void {
-    const kindOf = this.kindOf(connection.remotePeer.toString());
-    if (kindOf === 'member' || connection.direction === 'outbound') return;
+    const kind = this.kindOf(connection.remotePeer.toString());
+    if (kind === 'member' || connection.direction === 'outbound') return;
     this.#strangers.set(connection, null);
-    this.#setDeadline(connection, kindOf === 'forgotten' ? strangerLimits.forgottenIdleMs : strangerLimits.idleMs);
+    this.#setDeadline(connection, kind === 'forgotten' ? strangerLimits.forgottenIdleMs : strangerLimits.idleMs);
   }
 
   closed(connection: Connection): void {

@@ -125,10 +125,10 @@ describe('docker executor', () => {
     const [first, second] = [inspect(one.handle, format), inspect(two.handle, format)];
     expect(first.split('.').slice(0, 3)).toEqual(second.split('.').slice(0, 3));
     // A closed port of a machine that can be reached refuses at once; here nothing answers.
-    const enrol = (address: string): string =>
+    const knock = (address: string): string =>
       `(echo >/dev/tcp/${address}/9) 2>&1 & p=$!; sleep 1.5; kill $p 2>/dev/null || true; wait || true`;
-    expect((await runStep(two, 0, enrol(second))).text).toContain('refused');
-    expect((await runStep(two, 1, enrol(first))).text).not.toContain('refused');
+    expect((await runStep(two, 0, knock(second))).text).toContain('refused');
+    expect((await runStep(two, 1, knock(first))).text).not.toContain('refused');
   });
 
   it('says what to do about an image that is not there', async () => {
