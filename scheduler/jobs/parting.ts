@@ -5,8 +5,8 @@ import type { InputOf } from '../inputs.ts';
 import { mayWrite } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, type JobsState, type LeadState, noParting } from './jobs-state.ts';
+import { type JobsTurn, wake } from './jobs-turn.ts';
 import { lostRun } from './run-edits.ts';
-import { type Turn, wake } from './turn.ts';
 import { listed } from './words.ts';
 
 /*
@@ -15,7 +15,7 @@ import { listed } from './words.ts';
  * does not answer is left, and named.
  */
 
-export function tendParting(jobs: JobsState, turn: Turn): JobsState {
+export function tendParting(jobs: JobsState, turn: JobsTurn): JobsState {
   const { ledger, committed } = turn.context;
   const leaving = leavingOf(committed);
   if (jobs.lead === null || ledger === null) return jobs;
@@ -49,7 +49,7 @@ function withParting(jobs: JobsState, change: Partial<LeadState['parting']>): Jo
   return isSame ? jobs : { ...jobs, lead: { ...jobs.lead, parting: next } };
 }
 
-function giveUpRuns(turn: Turn, ledger: Ledger, { now, force, since }: Leaving): void {
+function giveUpRuns(turn: JobsTurn, ledger: Ledger, { now, force, since }: Leaving): void {
   for (const run of Object.values(ledger.runs)) {
     // Its result is on its way to a GitLab that does not answer; with `force` nobody waits for it longer.
     const sinceMs = turn.wallMs - Math.max(since, run.finishedAt ?? since);
@@ -118,7 +118,7 @@ export const runsSentence = (open: readonly Run[]): string =>
 
 type Removed = Pick<InputOf<'runners-removed'>, 'removed' | 'left' | 'because'>;
 
-export function runnersRemoved(jobs: JobsState, turn: Turn, input: Removed): JobsState {
+export function runnersRemoved(jobs: JobsState, turn: JobsTurn, input: Removed): JobsState {
   const { ledger } = turn.context;
   const leaving = leavingOf(ledger);
   if (jobs.lead === null || ledger === null || leaving === null) return jobs;

@@ -243,7 +243,7 @@ export const mutants: Mutant[] = [
   one(
     'answers a change before commit',
     'L16',
-    raft('clientRequests'),
+    raft('client-requests'),
     '(one) => compareStamps(one.stamp, stamp) <= 0',
     '() => true',
   ),
@@ -289,7 +289,7 @@ export const mutants: Mutant[] = [
     'a leader that is not well leads on',
     'DESIGN 6',
     raft('handover'),
-    "if (!raft.healthy) return { because: 'this node is not well', must: false };",
+    "if (!raft.healthy) return { because: 'this node is not well', isForced: false };",
     '',
     'stories',
   ),
@@ -309,7 +309,7 @@ export const mutants: Mutant[] = [
     'cuts',
   ),
   one('deaf machine lost like a silent one', 'J1', jobs('away'), 'jobTimings.deafAfterMs', 'Infinity', 'stories'),
-  one('dead agent lost too soon', 'J1', jobs('job-raftTimings'), 'sharedTimings.adoptionMs', '300', 'kills'),
+  one('dead agent lost too soon', 'J1', jobs('job-timings'), 'sharedTimings.adoptionMs', '300', 'kills'),
   {
     name: 'lost run comes back',
     rule: 'J1',
