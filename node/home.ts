@@ -1,6 +1,6 @@
-import { chmodSync, chownSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { AutogitError } from '../protocol/errors.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -45,12 +45,27 @@ export function socketAccess(home: string): { mode: number; group: number | null
 }
 
 /**
+ * Makes a folder and those above it. Not by Node's `recursive`, which never ends where a file system takes no folders and
+ * calls that "no such file" (/proc).
+ */
+export function makeFolder(path: string, mode: number): void {
+  if (existsSync(path)) return;
+  if (dirname(path) !== path) makeFolder(dirname(path), mode);
+  try {
+    mkdirSync(path, { mode });
+  } catch (error) {
+    // Somebody else was sooner.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}
+
+/**
  * Makes the home: 0700; the system service's is 0750 where its group exists, so that the group reaches the socket.
  * Nobody else may ever write in it. Throws `home-unwritable`.
  */
 export function prepareHome(home: string): void {
   try {
-    mkdirSync(home, { recursive: true, mode: 0o700 });
+    makeFolder(home, 0o700);
     const { mode, uid } = statSync(home);
     const isOurs = uid === process.getuid?.();
     if ((mode & 0o022) !== 0 && isOurs) chmodSync(home, mode & 0o755);

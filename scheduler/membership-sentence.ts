@@ -19,7 +19,7 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
       return added ? `${after.nodes[added]!.name} is in the mesh` : `${name(change.node ?? '')} is in the mesh already`;
     }
     case 'ignore':
-      return `${change.node} is ignored${already}: it may wait, but nobody is asked about it`;
+      return `${change.node} is ignored${already}: its agent is told so and ends, and nobody is asked about it when it comes again`;
     case 'forget':
       return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}`;
     case 'make-invite':

@@ -246,7 +246,16 @@ function workLines(
   if (node.state === 'draining') return line('node-draining', 'info', `autogit-node undrain ${node.node}`);
   if (heard?.paused === 'all') return line('node-paused', 'info', `on ${node.node}: autogit-node resume`);
   if (heard?.owner === 'playing' && heard.capacity.gpus.length > 0) return line('owner-playing', 'info', null);
-  if (heard?.paused === 'gpu') return line('gpu-paused', 'info', `on ${node.node}: autogit-node resume --gpu`);
+  if (heard?.paused === 'gpu')
+    return [
+      {
+        code: 'gpu-paused',
+        severity: 'info',
+        // A machine without a GPU, or one that leads, has no such sentence of its own.
+        sentence: `${node.node}  ${heard.pausedBecause ?? 'no new GPU work'}`,
+        fix: `on ${node.node}: autogit-node resume --gpu`,
+      },
+    ];
   const problems = heard?.workProblems ?? [];
   if (problems.length > 0)
     return problems.map(({ about, sentence }) => ({

@@ -12,7 +12,16 @@ interface Switch {
 }
 
 const key = 'pause';
-const clockOf = (wallMs: number): string => new Date(wallMs).toTimeString().slice(0, 5);
+/** The time of day, and the day where the time alone could be another day's. */
+function clockOf(wallMs: number, nowMs: number): string {
+  const at = new Date(wallMs);
+  const time = at.toTimeString().slice(0, 5);
+  if (wallMs - nowMs < 20 * 3_600_000) return time;
+  const day = [at.getFullYear(), at.getMonth() + 1, at.getDate()]
+    .map((part) => String(part).padStart(2, '0'))
+    .join('-');
+  return `${day} ${time}`;
+}
 
 /** The owner's manual switch (DESIGN §9). It survives a restart: a machine that was paused stays so. */
 export class PauseSwitch {
@@ -49,7 +58,7 @@ export class PauseSwitch {
     const on = this.#on.filter((one) => one.until === null || one.until > this.#now());
     const strongest = on.find((one) => one.what === 'all') ?? on[0];
     if (!strongest) return { paused: 'no', because: null };
-    const end = strongest.until === null ? '' : ` until ${clockOf(strongest.until)}`;
+    const end = strongest.until === null ? '' : ` until ${clockOf(strongest.until, this.#now())}`;
     const what = strongest.what === 'all' ? 'no new work' : 'no new GPU work';
     return { paused: strongest.what, because: `paused by its owner${end}: ${what}` };
   }

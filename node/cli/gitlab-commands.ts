@@ -7,6 +7,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { askHidden, confirm, hasTerminal } from './prompt.ts';
+import { attentionLine } from './table.ts';
 
 /** `gitlab`: where it runs, health, backups, forecast. */
 export async function show(context: Context): Promise<number> {
@@ -16,7 +17,7 @@ export async function show(context: Context): Promise<number> {
   return exit.ok;
 }
 
-export function gitlabView({ gitlab }: StatusSnapshot, isTerminal: boolean): string {
+export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: boolean): string {
   const lines: [string, string][] = [
     ['mode', gitlab.mode],
     ['state', gitlab.state],
@@ -31,6 +32,10 @@ export function gitlabView({ gitlab }: StatusSnapshot, isTerminal: boolean): str
   const rows = lines.map(([name, value]) => (isTerminal ? `${name.padEnd(10)}${value}` : `${name}\t${value}`));
   if (isTerminal && gitlab.mode === 'none')
     rows.push('', '# no GitLab   -> autogit-node gitlab connect URL --token-env VAR');
+  // Why it is not healthy, where that is known.
+  const reasons = attention.filter(({ code }) => /^(gitlab|runner)-/.test(code));
+  if (isTerminal && reasons.length > 0)
+    rows.push('', ...reasons.map(({ sentence, fix }) => attentionLine(sentence, fix)));
   return rows.join('\n');
 }
 

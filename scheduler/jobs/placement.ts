@@ -37,11 +37,11 @@ export function place(demand: Demand, machines: readonly Machine[]): Placement {
     const never = verdicts.every((verdict) => !verdict.ever);
     return { placed: null, never, because: waitsBecause(demand, machines, verdicts, never), verdicts };
   }
-  const because = `${best.machine.name}: ${chosenBecause(best, options[1])}`;
+  const able = verdicts.filter((verdict) => verdict.ever).length;
+  const chosen = chosenBecause(best, options[1], able === 1 && machines.length > 1);
+  const because = `${best.machine.name}: ${chosen}`;
   const placed = { node: best.machine.node, name: best.machine.name, gpus: best.verdict.gpus, because };
-  const judged = verdicts.map((verdict) =>
-    verdict.node === placed.node ? { ...verdict, because: chosenBecause(best, options[1]) } : verdict,
-  );
+  const judged = verdicts.map((verdict) => (verdict.node === placed.node ? { ...verdict, because: chosen } : verdict));
   return { placed, never: false, because, verdicts: judged };
 }
 
@@ -84,11 +84,12 @@ const advantages = [
   'it has the fewest runs',
 ];
 
-function chosenBecause(best: Option, second: Option | undefined): string {
+function chosenBecause(best: Option, second: Option | undefined, isOnlyOne: boolean): string {
   const gpus = (best.machine.measured?.capacity.gpus ?? []).filter((gpu) => best.verdict.gpus.includes(gpu.uuid));
   const shown = listed(gpus.map((gpu) => `${gpuName(gpu.model)} (${gib(gpu.memoryBytes)})`));
-  if (second === undefined)
-    return gpus.length > 0 ? `the only machine with a free GPU that fits, ${shown}` : 'the only machine with room';
+  // Room does not decide where a label, a size or an architecture has done so already.
+  const only = isOnlyOne ? 'the only machine that could ever take it' : 'the only machine with room';
+  if (second === undefined) return gpus.length > 0 ? `the only machine with a free GPU that fits, ${shown}` : only;
   const at = best.rank.findIndex((value, index) => value !== second.rank[index]);
   if (at === 0 && gpus.length > 0) return `${shown} is the tightest free GPU that fits`;
   const why = advantages[at] ?? 'first by name, all else equal';

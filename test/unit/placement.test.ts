@@ -33,8 +33,8 @@ describe('the example lab', () => {
     [['gpu', 'vram-20g'], 'desktop-1', 'desktop-1: the only machine with a free GPU that fits, RTX 3090 Ti (24 GiB)'],
     [['vram-24g'], 'desktop-1', 'desktop-1: the only machine with a free GPU that fits, RTX 3090 Ti (24 GiB)'],
     [['rtx-5080'], 'desktop-2', 'desktop-2: the only machine with a free GPU that fits, RTX 5080 (16 GiB)'],
-    [['node-desktop-1'], 'desktop-1', 'desktop-1: the only machine with room'],
-    [['mem-100g'], 'kang', 'kang: the only machine with room'],
+    [['node-desktop-1'], 'desktop-1', 'desktop-1: the only machine that could ever take it'],
+    [['mem-100g'], 'kang', 'kang: the only machine that could ever take it'],
     [['docker'], 'kang', 'kang: keeps the GPUs of others free'],
   ];
   it.each(rows)('%j', (tags, name, because) => {

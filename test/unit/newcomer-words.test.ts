@@ -1,0 +1,101 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { PauseSwitch } from '../../node/agent/pause.ts';
+import { gitlabView } from '../../node/cli/gitlab-commands.ts';
+import { prepareHome } from '../../node/home.ts';
+import { foundingLedger } from '../../protocol/ledger.ts';
+import { doneSentence } from '../../scheduler/membership-sentence.ts';
+import { snapshot } from '../../scheduler/snapshot.ts';
+import { Lab } from './jobs-lab.ts';
+import { gpu3090, measured } from './jobs-lab-machines.ts';
+import { viewOf } from './snapshot-lab.ts';
+
+/** Words that a newcomer found untrue or missing (trials/newcomer.md), where no other test has them. */
+const store = { get: async () => null, put: async () => {} };
+
+describe('a pause', () => {
+  it('names the day too where the time alone could be that of another one', async () => {
+    const now = new Date(2026, 10, 28, 8, 5).getTime();
+    const pause = new PauseSwitch(store as never, () => now);
+    await pause.pause('all', 2 * 3_600_000);
+    expect(pause.state().because).toBe('paused by its owner until 10:05: no new work');
+    await pause.pause('all', 50 * 3_600_000);
+    expect(pause.state().because).toBe('paused by its owner until 2026-11-30 10:05: no new work');
+  });
+
+  it.each([
+    ['leads, and has a GPU', true],
+    ['has none', false],
+  ])('of the GPU of a machine that %s is said by what it is', (_, hasGpu) => {
+    const pausedBecause = 'paused by its owner until 10:05: no new GPU work';
+    const kang = { ...measured(hasGpu ? { gpus_: [gpu3090] } : {}), paused: 'gpu' as const, pausedBecause };
+    const lab = new Lab({ machines: { kang } });
+    lab.run(3000);
+    const lines = snapshot(viewOf(lab, 'kang')).attention.filter(({ code }) => code === 'gpu-paused');
+    expect(lines).toEqual([
+      {
+        code: 'gpu-paused',
+        severity: 'info',
+        sentence: `kang  ${pausedBecause}`,
+        fix: 'on kang: autogit-node resume --gpu',
+      },
+    ]);
+  });
+});
+
+describe('ignore', () => {
+  it('says what becomes of the machine: its agent ends', () => {
+    const ledger = foundingLedger({
+      meshId: 'm',
+      meshName: 'home',
+      era: 'e',
+      node: 'K',
+      name: 'kang',
+      store: 's',
+      addresses: [],
+      witness: false,
+      wallMs: 0,
+      pairUntil: 0,
+      defaultArch: 'amd64',
+    });
+    const said = doneSentence({ kind: 'ignore', node: 'laptop' } as never, ledger, { ...ledger });
+    expect(said).toMatch(
+      /^laptop is ignored.*: its agent is told so and ends, and nobody is asked about it when it comes again$/,
+    );
+  });
+});
+
+describe('gitlab', () => {
+  it('says why its state is what it is', () => {
+    const lab = new Lab({ machines: { kang: measured() } });
+    lab.run(3000);
+    const seen = snapshot(viewOf(lab, 'kang'));
+    const attention = [
+      {
+        code: 'gitlab-unreachable',
+        severity: 'warn' as const,
+        sentence: "GitLab's queue cannot be read: no answer in time",
+        fix: 'autogit-node doctor',
+      },
+      { code: 'node-gone', severity: 'warn' as const, sentence: 'desktop-1  is gone', fix: null },
+    ];
+    const gitlab = { ...seen.gitlab, mode: 'connected' as const, state: 'degraded' as const };
+    const shown = gitlabView({ ...seen, gitlab, attention }, true);
+    expect(shown).toContain("# GitLab's queue cannot be read: no answer in time   -> autogit-node doctor");
+    expect(shown).not.toContain('desktop-1');
+  });
+});
+
+describe('a home', () => {
+  it('that cannot be made is an error at once, also where a file system takes no folders; deep ones are made', () => {
+    expect(() => prepareHome('/proc/nothing/at/all')).toThrow(/\/proc\/nothing\/at\/all cannot be used: ENOENT/);
+    const dir = mkdtempSync(join(tmpdir(), 'autogit-home-'));
+    const deep = join(dir, 'a', 'b', 'c');
+    prepareHome(deep);
+    prepareHome(deep);
+    expect(statSync(deep).mode & 0o777).toBe(0o700);
+    rmSync(dir, { recursive: true });
+  });
+});
