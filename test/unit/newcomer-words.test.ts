@@ -12,7 +12,7 @@ import { Lab } from './jobs-lab.ts';
 import { gpu3090, measured } from './jobs-lab-machines.ts';
 import { viewOf } from './snapshot-lab.ts';
 
-/** Words that a newcomer found untrue or missing (trials/newcomer.md), where no other test has them. */
+/** Words that a newcomer found untrue or missing where no other test has them. */
 const store = { get: async () => null, put: async () => {} };
 
 describe('a pause', () => {
