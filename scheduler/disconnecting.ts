@@ -1,7 +1,7 @@
 import type { Leaving, Ledger } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
-import { listed } from './jobs/words.ts';
 import type { LedgerEdit, Refusal } from './ledger-edit.ts';
+import { listed } from './phrases.ts';
 import { rankedVoters } from './raft/quorum.ts';
 
 /*

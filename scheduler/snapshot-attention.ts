@@ -5,7 +5,7 @@ import { demandOf } from './jobs/demand.ts';
 import { machinesOf } from './jobs/machines.ts';
 import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
-import { listed, span } from './jobs/words.ts';
+import { listed, span } from './phrases.ts';
 import { secretsDue } from './secrets-due.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';

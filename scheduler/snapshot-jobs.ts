@@ -9,7 +9,7 @@ import { machinesOf } from './jobs/machines.ts';
 import { type Placement, place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
 import type { Machine } from './jobs/verdict.ts';
-import { cut } from './jobs/words.ts';
+import { cut } from './phrases.ts';
 import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
 
 /** Ended runs shown without `--all`. */

@@ -3,7 +3,7 @@ import type { Ledger } from '../protocol/ledger.ts';
 import type { NodeRow } from '../protocol/status.ts';
 import { awayReason, busyRuns, machinesOf } from './jobs/machines.ts';
 import type { Machine } from './jobs/verdict.ts';
-import { cores, plural } from './jobs/words.ts';
+import { cores, plural } from './phrases.ts';
 import { lookOfView, shortAddress, type ViewInput } from './snapshot-view.ts';
 
 /** A machine that has not answered for this long is gone; before, it is suspect. */

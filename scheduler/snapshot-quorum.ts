@@ -1,6 +1,6 @@
 import type { Voters } from '../protocol/ledger.ts';
 import type { StatusSnapshot } from '../protocol/status.ts';
-import { listed } from './jobs/words.ts';
+import { listed } from './phrases.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
 
 type Quorum = StatusSnapshot['quorum'];

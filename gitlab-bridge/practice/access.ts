@@ -1,7 +1,7 @@
-import type { Call } from './http-call.ts';
+import type { Call } from './api-call.ts';
+import type { State } from './practice-state.ts';
 import type { Job, Project, User } from './records.ts';
 import { notFound, refuse, refuseWith } from './refusal.ts';
-import type { State } from './state.ts';
 
 /** Who is asking, and what they may see. */
 export interface Caller {

@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { createWriteStream, rmSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import busboy from 'busboy';
+import type { Answer, Call } from './api-call.ts';
 import { durationSeconds } from './ci/duration.ts';
-import { artifactLimit, type Desk } from './desk.ts';
-import type { Answer, Call } from './http-call.ts';
+import { artifactLimit, type Desk } from './practice-context.ts';
 import { finished, type Job } from './records.ts';
 import { badParameter, refuse } from './refusal.ts';
 

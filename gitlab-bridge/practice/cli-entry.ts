@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { standInSentence } from './identity.ts';
 import { startPractice } from './practice-gitlab.ts';
+import { standInSentence } from './practice-identity.ts';
 
 export interface PracticeCommandOptions {
   port?: number;

@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { createGunzip } from 'node:zlib';
 import { maySee } from './access.ts';
-import type { Desk } from './desk.ts';
+import type { Answer, Call } from './api-call.ts';
 import { gitEnvironment, readRefs } from './git-repository.ts';
-import type { Answer, Call } from './http-call.ts';
 import { createPipeline, noSha } from './pipeline-creation.ts';
+import type { Desk } from './practice-context.ts';
 import type { Project, User } from './records.ts';
 
 /** Git's smart HTTP by `git http-backend`; a push makes pipelines. */

@@ -9,12 +9,12 @@ import {
 } from 'graphql';
 import { z } from 'zod';
 import { callerOf, isAdmin, maySee } from './access.ts';
-import type { Desk } from './desk.ts';
+import { type Answer, type Call, ok, type Route, read, route } from './api-call.ts';
 import { connection, type JobFilter, jobObject, jobRows, projectObject, userObject } from './graphql-objects.ts';
 import { schema } from './graphql-schema.ts';
-import { type Answer, type Call, ok, type Route, read, route } from './http-call.ts';
-import { practiceRevision, practiceVersion } from './identity.ts';
 import { fits } from './job-queue.ts';
+import type { Desk } from './practice-context.ts';
+import { practiceRevision, practiceVersion } from './practice-identity.ts';
 import type { Job } from './records.ts';
 import { refuse, refuseWith } from './refusal.ts';
 

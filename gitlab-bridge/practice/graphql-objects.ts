@@ -1,6 +1,6 @@
 import { GraphQLError } from 'graphql';
-import { iso, isoOrNull } from './clock.ts';
-import type { Desk } from './desk.ts';
+import { iso, isoOrNull } from './practice-clock.ts';
+import type { Desk } from './practice-context.ts';
 import {
   finished,
   fullPath,

@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { admin, authenticate, changeable } from './access.ts';
-import { iso } from './clock.ts';
-import { artifactLimit, type Desk } from './desk.ts';
-import { type Call, created, empty, idOf, ok, type Route, read, route } from './http-call.ts';
+import { type Call, created, empty, idOf, ok, type Route, read, route } from './api-call.ts';
 import { page } from './paging.ts';
+import { iso } from './practice-clock.ts';
+import { artifactLimit, type Desk } from './practice-context.ts';
 import type { Hook, Project } from './records.ts';
 import { notFound, refuseWith } from './refusal.ts';
 

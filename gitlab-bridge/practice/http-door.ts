@@ -1,8 +1,8 @@
 import { createReadStream, statSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
-import { type Answer, type Call, parseBody, type Route, readBody } from './http-call.ts';
-import { practiceVersion, standInSentence } from './identity.ts';
+import { type Answer, type Call, parseBody, type Route, readBody } from './api-call.ts';
+import { practiceVersion, standInSentence } from './practice-identity.ts';
 import { Refusal } from './refusal.ts';
 
 interface Compiled {

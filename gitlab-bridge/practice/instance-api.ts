@@ -1,10 +1,10 @@
 import { BlockList, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { admin, authenticate } from './access.ts';
-import { iso } from './clock.ts';
-import type { Desk } from './desk.ts';
-import { type Answer, type Call, created, idOf, ok, type Route, read, route } from './http-call.ts';
-import { practiceRevision, practiceVersion } from './identity.ts';
+import { type Answer, type Call, created, idOf, ok, type Route, read, route } from './api-call.ts';
+import { iso } from './practice-clock.ts';
+import type { Desk } from './practice-context.ts';
+import { practiceRevision, practiceVersion } from './practice-identity.ts';
 import { userShape } from './project-shapes.ts';
 import type { PersonalToken, User } from './records.ts';
 import { notFound, refuseWith } from './refusal.ts';

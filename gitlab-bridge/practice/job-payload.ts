@@ -1,9 +1,9 @@
+import { type CiVariable, expandAll } from './ci/ci-variables.ts';
 import type { PlannedImage } from './ci/pipeline-plan.ts';
-import { type CiVariable, expandAll } from './ci/variables.ts';
 import { isProtected } from './job-queue.ts';
+import type { State } from './practice-state.ts';
 import { jobVariables, maskedKeys, pipelineVariables } from './predefined-variables.ts';
 import { fullPath, type Job, type Pipeline, type Project, type Runner } from './records.ts';
-import type { State } from './state.ts';
 
 /** The body of a 201 to POST /jobs/request (contract §1.3), as GitLab 19 sends it. */
 

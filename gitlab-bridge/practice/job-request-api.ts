@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import type { Desk } from './desk.ts';
-import { type Answer, type Call, empty, type Route, read, route } from './http-call.ts';
+import { type Answer, type Call, empty, type Route, read, route } from './api-call.ts';
 import { dependenciesOf, jobPayload } from './job-payload.ts';
 import { queueFor } from './job-queue.ts';
+import type { Desk } from './practice-context.ts';
 import type { Job, Runner } from './records.ts';
 import { refuse } from './refusal.ts';
 import { contact, declared, runnerInfo, runnerOf, systemId } from './runner-contact.ts';

@@ -1,8 +1,8 @@
-import { iso, isoOrNull } from './clock.ts';
+import { iso, isoOrNull } from './practice-clock.ts';
+import type { State } from './practice-state.ts';
 import { projectIdentity, userBasic, userShape } from './project-shapes.ts';
 import { fullPath, type Job, type Pipeline } from './records.ts';
 import { managerShape, runnerShape } from './runner-shapes.ts';
-import type { State } from './state.ts';
 
 const seconds = (from: number | null, to: number | null): number | null =>
   from === null || to === null ? null : (to - from) / 1000;

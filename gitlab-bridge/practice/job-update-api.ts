@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { callerOf, maySee } from './access.ts';
+import { type Answer, type Call, idOf, ok, type Route, read, readBody, route } from './api-call.ts';
 import { receiveArtifact } from './artifact-upload.ts';
-import type { Desk } from './desk.ts';
-import { type Answer, type Call, idOf, ok, type Route, read, readBody, route } from './http-call.ts';
 import { knownFailures } from './job-payload.ts';
 import { jobShape } from './job-shapes.ts';
+import type { Desk } from './practice-context.ts';
 import type { Job } from './records.ts';
 import { finished } from './records.ts';
 import { badParameter, Refusal, refuse } from './refusal.ts';

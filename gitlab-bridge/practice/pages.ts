@@ -1,9 +1,9 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { type Caller, callerOf, maySee } from './access.ts';
-import type { Desk } from './desk.ts';
-import type { Answer, Call, Route } from './http-call.ts';
-import { route } from './http-call.ts';
-import { practiceVersion, standInSentence } from './identity.ts';
+import type { Answer, Call, Route } from './api-call.ts';
+import { route } from './api-call.ts';
+import type { Desk } from './practice-context.ts';
+import { practiceVersion, standInSentence } from './practice-identity.ts';
 import { fullPath, type Job, type Pipeline, type Project } from './records.ts';
 import { traceLength } from './trace-file.ts';
 

@@ -1,4 +1,4 @@
-import type { Answer, Call } from './http-call.ts';
+import type { Answer, Call } from './api-call.ts';
 import { badParameter } from './refusal.ts';
 
 const number = (call: Call, name: string, standard: number, max: number): number => {

@@ -1,8 +1,8 @@
+import type { CiVariable } from './ci/ci-variables.ts';
 import type { PlannedJob } from './ci/pipeline-plan.ts';
 import { planPipeline } from './ci/pipeline-planner.ts';
-import type { CiVariable } from './ci/variables.ts';
-import type { Desk } from './desk.ts';
 import { keepForPipeline, readCommit, readFileAt } from './git-repository.ts';
+import type { Desk } from './practice-context.ts';
 import { pipelineVariables } from './predefined-variables.ts';
 import type { Job, Pipeline, Project, User } from './records.ts';
 import { newJobToken } from './secrets.ts';

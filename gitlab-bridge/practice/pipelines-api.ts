@@ -1,13 +1,13 @@
 import { z } from 'zod';
 import { authenticate, changeable, projectOf } from './access.ts';
-import { variable } from './ci/variables.ts';
-import type { Desk } from './desk.ts';
+import { type Call, created, idOf, ok, type Route, read, route } from './api-call.ts';
+import { variable } from './ci/ci-variables.ts';
 import { resolveRef } from './git-repository.ts';
-import { type Call, created, idOf, ok, type Route, read, route } from './http-call.ts';
 import { jobBasic, jobShape, pipelineBasic, pipelineShape } from './job-shapes.ts';
 import { artifactAnswer } from './job-update-api.ts';
 import { page } from './paging.ts';
 import { createPipeline } from './pipeline-creation.ts';
+import type { Desk } from './practice-context.ts';
 import type { Job, Pipeline, Project } from './records.ts';
 import { badParameter, notFound, refuse, refuseWith } from './refusal.ts';
 import { traceLength } from './trace-file.ts';

@@ -1,7 +1,7 @@
-import { type CiVariable, variable } from './ci/variables.ts';
-import { iso } from './clock.ts';
-import { practiceRevision, practiceVersion } from './identity.ts';
+import { type CiVariable, variable } from './ci/ci-variables.ts';
 import { isProtected } from './job-queue.ts';
+import { iso } from './practice-clock.ts';
+import { practiceRevision, practiceVersion } from './practice-identity.ts';
 import { fullPath, type Job, type Pipeline, type Project, type Runner, type User } from './records.ts';
 
 /** Lower case, other characters as `-`, at most 63, no `-` at the ends: CI_COMMIT_REF_SLUG. */

@@ -1,6 +1,6 @@
-import { iso } from './clock.ts';
+import { iso } from './practice-clock.ts';
+import type { State } from './practice-state.ts';
 import { fullPath, type Project, type User } from './records.ts';
-import type { State } from './state.ts';
 
 /** API::Entities::UserBasic. */
 export const userBasic = (user: User, base: string): Record<string, unknown> => ({

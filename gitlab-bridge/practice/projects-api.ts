@@ -1,10 +1,10 @@
 import { rmSync } from 'node:fs';
 import { z } from 'zod';
 import { authenticate, callerOf, changeable, isAdmin, maySee, projectOf } from './access.ts';
-import type { Desk } from './desk.ts';
+import { type Call, created, ok, type Route, read, route } from './api-call.ts';
 import { initRepository } from './git-repository.ts';
-import { type Call, created, ok, type Route, read, route } from './http-call.ts';
 import { page } from './paging.ts';
+import type { Desk } from './practice-context.ts';
 import { projectBasic, projectShape } from './project-shapes.ts';
 import type { Project } from './records.ts';
 import { refuse, refuseWith } from './refusal.ts';

@@ -1,5 +1,5 @@
+import type { CiVariable } from './ci/ci-variables.ts';
 import type { PlannedJob } from './ci/pipeline-plan.ts';
-import type { CiVariable } from './ci/variables.ts';
 
 /** What the practice GitLab keeps on disk. Times are ms since the epoch, on its settable clock. */
 

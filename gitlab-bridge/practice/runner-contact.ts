@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { Desk } from './desk.ts';
-import type { Call } from './http-call.ts';
+import type { Call } from './api-call.ts';
+import type { Desk } from './practice-context.ts';
+import type { State } from './practice-state.ts';
 import type { Manager, Runner } from './records.ts';
 import { refuse } from './refusal.ts';
 import { sameSecret } from './secrets.ts';
-import type { State } from './state.ts';
 
 const short = z.string().max(255).nullish();
 

@@ -1,7 +1,7 @@
 import { fits } from './job-queue.ts';
+import type { State } from './practice-state.ts';
 import type { Job, Runner } from './records.ts';
 import { newQueueValue } from './secrets.ts';
-import type { State } from './state.ts';
 
 /**
  * `X-GitLab-Last-Update`: one value a runner, changed whenever a job that it may take becomes pending (or the runner

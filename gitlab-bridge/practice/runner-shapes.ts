@@ -1,7 +1,7 @@
-import { iso, isoOrNull } from './clock.ts';
+import { iso, isoOrNull } from './practice-clock.ts';
+import type { State } from './practice-state.ts';
 import { projectIdentity } from './project-shapes.ts';
 import type { Manager, Runner } from './records.ts';
-import type { State } from './state.ts';
 
 const onlineMs = 2 * 3_600_000;
 const staleMs = 7 * 86_400_000;

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { admin, authenticate, type Caller, mayChange } from './access.ts';
-import { isoOrNull } from './clock.ts';
-import type { Desk } from './desk.ts';
-import { type Call, created, empty, idOf, ok, type Route, read, route } from './http-call.ts';
+import { type Call, created, empty, idOf, ok, type Route, read, route } from './api-call.ts';
 import { jobWithProject } from './job-shapes.ts';
 import { page } from './paging.ts';
+import { isoOrNull } from './practice-clock.ts';
+import type { Desk } from './practice-context.ts';
 import type { Runner, RunnerType } from './records.ts';
 import { badParameter, notFound, refuse, refuseWith } from './refusal.ts';
 import { contact, runnerInfo, runnerOf, systemId } from './runner-contact.ts';

@@ -1,7 +1,7 @@
 import { appendFileSync, closeSync, existsSync, openSync, readSync, rmSync, statSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
+import type { State } from './practice-state.ts';
 import type { Job } from './records.ts';
-import type { State } from './state.ts';
 
 /** A job's trace is a file that only grows; its length is the next offset. */
 export const traceLength = (state: State, job: Job): number => {

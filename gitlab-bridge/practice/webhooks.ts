@@ -1,8 +1,8 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { iso, isoOrNull } from './clock.ts';
-import { practiceVersion } from './identity.ts';
+import { iso, isoOrNull } from './practice-clock.ts';
+import { practiceVersion } from './practice-identity.ts';
+import type { State } from './practice-state.ts';
 import { finished, fullPath, type Hook, type Job, type Pipeline, type Project, type Runner } from './records.ts';
-import type { State } from './state.ts';
 
 /**
  * `Job Hook` of project hooks, with the headers and signatures of 19.x. Best effort, as GitLab's: once, 10 s, hints only.

@@ -10,10 +10,10 @@ import { logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
 import type { RunDesk } from '../runs/run-desk.ts';
 import type { CoreLoop } from './core-loop.ts';
+import { type CoreView, forOlder, jobRowsOf, viewInput, whyOf } from './core-views.ts';
 import type { EndedTraces } from './ended-traces.ts';
 import type { GitlabDesk } from './gitlab-desk.ts';
 import { fulfil } from './job-wishes.ts';
-import { type CoreView, forOlder, jobRowsOf, viewInput, whyOf } from './views.ts';
 
 export interface AnswerSources {
   home: string;

@@ -11,6 +11,7 @@ import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import { notApproved } from '../not-approved.ts';
 import type { AgentApi, Network } from '../ports.ts';
+import { jobRowsOf, statusOf, whyOf } from './core-views.ts';
 import type { TracePiece } from './ended-traces.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
@@ -19,7 +20,6 @@ import { withOwnAttention } from './own-attention.ts';
 import type { PauseSwitch } from './pause.ts';
 import { endForOwner } from './pause-now.ts';
 import { askHolders } from './token-holders.ts';
-import { jobRowsOf, statusOf, whyOf } from './views.ts';
 
 const askMs = 3_000;
 const gitlabMs = 10_000;

@@ -21,8 +21,9 @@ import { jobMemory } from '../runs/job-memory.ts';
 import { RunDesk } from '../runs/run-desk.ts';
 import { SecretBox } from '../secret-box.ts';
 import { answerTo } from './answers.ts';
-import { Changes } from './changes.ts';
+import { Changes } from './change-requests.ts';
 import { CoreLoop } from './core-loop.ts';
+import type { CoreView } from './core-views.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
 import { DiskRoom } from './disk-room.ts';
 import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
@@ -31,7 +32,6 @@ import { GitlabDesk } from './gitlab-desk.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
-import type { CoreView } from './views.ts';
 
 const measureEveryMs = 2_000;
 /** ms for which a run's record is tried again when the store rejects it. */

@@ -2,7 +2,7 @@ import { existsSync, renameSync, rmSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { listed } from '../../scheduler/jobs/words.ts';
+import { listed } from '../../scheduler/phrases.ts';
 import type { Lines } from '../cli/lines.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { places } from '../home.ts';

@@ -4,9 +4,9 @@ import type { Lines } from '../cli/lines.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { shown } from '../foreign-text.ts';
 import type { JoinOptions } from '../settings.ts';
+import { statusOf } from './core-views.ts';
 import type { Member } from './member.ts';
 import { NewcomerQuestions } from './newcomer-questions.ts';
-import { statusOf } from './views.ts';
 
 const leaderPatienceMs = 15_000;
 

@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { plural } from '../../scheduler/jobs/words.ts';
+import { plural } from '../../scheduler/phrases.ts';
 import { shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../socket-client.ts';
 import { agentOf, type Context } from './context.ts';

@@ -1,6 +1,6 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { NodeId } from '../../protocol/ids.ts';
-import { wordsOf } from '../../protocol/words.ts';
+import { wordsOf } from '../../protocol/word-list.ts';
 
 /** Both sides of one enrolment; all that its words and proofs depend on. Nonces are 32 bytes in hex. */
 export interface Meeting {

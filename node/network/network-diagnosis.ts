@@ -1,5 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Asks } from './asks.ts';
+import type { Asks } from './ask-streams.ts';
 import type { Dialer } from './dialer.ts';
 import type { Discovery } from './discovery.ts';
 import { discoveryProblems } from './discovery-problems.ts';

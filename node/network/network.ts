@@ -12,7 +12,7 @@ import type { ProbeResult } from '../../scheduler/inputs.ts';
 import type { Network, NetworkEvents } from '../ports.ts';
 import { AddressBook } from './address-book.ts';
 import { evidenceAddress, hostPortOf, isOnOwnLan, readAddress } from './addresses.ts';
-import { Asks } from './asks.ts';
+import { Asks } from './ask-streams.ts';
 import { Dialer } from './dialer.ts';
 import { Discovery } from './discovery.ts';
 import { type EnrolDoor, EnrolStreams } from './enrol-door.ts';

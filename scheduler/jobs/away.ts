@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
+import { span } from '../phrases.ts';
 import { jobTimings } from './job-timings.ts';
 import type { Away, JobsState } from './jobs-state.ts';
-import { span } from './words.ts';
 
 /**
  * When the newest report came from a machine that has answered this leader nothing since `since`, if it came after that:

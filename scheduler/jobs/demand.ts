@@ -1,5 +1,5 @@
+import { GiB } from '../phrases.ts';
 import { nearWord } from './near-word.ts';
-import { GiB } from './words.ts';
 
 /**
  * What a job's tags demand of a machine (DESIGN §8). Demands are monotone: more tags never demand less, because the

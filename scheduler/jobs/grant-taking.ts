@@ -3,6 +3,7 @@ import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import type { InputOf, TakeOutcome } from '../inputs.ts';
 import { note } from '../note.ts';
+import { cut, span } from '../phrases.ts';
 import { demandOf } from './demand.ts';
 import { jobTimings } from './job-timings.ts';
 import { type Asking, isBusy, type JobsState, type Reservation, without } from './jobs-state.ts';
@@ -10,7 +11,6 @@ import { type JobsTurn, nameOf, tell, wake } from './jobs-turn.ts';
 import { openReservations, ownClaims } from './own-report.ts';
 import { claimOf, roomOf } from './room.ts';
 import { judge, type Machine, type Verdict } from './verdict.ts';
-import { cut, span } from './words.ts';
 
 /*
  * The life of a grant on its node (SAFETY J4, J5): room reserved -> `asking` on disk -> POST (take-job) -> answer.

@@ -3,6 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { leavingOf } from '../disconnecting.ts';
 import { note } from '../note.ts';
+import { cut, span } from '../phrases.ts';
 import { isBeingChecked, suspectClass } from './class-checks.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { demandOf } from './demand.ts';
@@ -14,7 +15,6 @@ import { type Placed, place } from './placement.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { claimOf } from './room.ts';
 import type { Machine } from './verdict.ts';
-import { cut, span } from './words.ts';
 
 /*
  * The leader's side of a grant (DESIGN §7, SAFETY J5): placed and sent, its room booked at once. answered used: booked

@@ -2,6 +2,7 @@ import { type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
 import { leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
+import { span } from '../phrases.ts';
 import { awaySentence, deafReportAt } from './away.ts';
 import { mayWrite, memoOf, withMemo } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
@@ -10,7 +11,6 @@ import { type JobsTurn, nameOf, wake } from './jobs-turn.ts';
 import { hintQueue } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { failedAtGitlab, lostRun } from './run-edits.ts';
-import { span } from './words.ts';
 
 /*
  * When a run is lost (SAFETY J1, J9). Its node froze it within 2 s of silence, so after these spans it surely does not

@@ -1,13 +1,13 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { PartContext } from '../part.ts';
+import { span } from '../phrases.ts';
 import { awayWords } from './away.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState } from './jobs-state.ts';
 import type { JobsTurn } from './jobs-turn.ts';
 import { type Claim, claimOf, lessClaims } from './room.ts';
 import type { Machine } from './verdict.ts';
-import { span } from './words.ts';
 
 /** What a look at the machines needs; a leader's step and the views both have it. */
 export interface Look {

@@ -1,13 +1,13 @@
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
+import { GiB } from '../phrases.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState, type Reservation } from './jobs-state.ts';
 import { type JobsTurn, wake } from './jobs-turn.ts';
 import { waitingJobs } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { type Claim, claimOf, roomOf } from './room.ts';
-import { GiB } from './words.ts';
 
 const arch = (turn: JobsTurn): string => turn.context.ledger?.settings.defaultArch ?? 'amd64';
 

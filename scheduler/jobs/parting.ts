@@ -2,12 +2,12 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Leaving, Ledger, Run } from '../../protocol/ledger.ts';
 import { gitlabGone, leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
+import { listed } from '../phrases.ts';
 import { mayWrite } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, type JobsState, type LeadState, noParting } from './jobs-state.ts';
 import { type JobsTurn, wake } from './jobs-turn.ts';
 import { lostRun } from './run-edits.ts';
-import { listed } from './words.ts';
 
 /*
  * GitLab is being disconnected (../disconnecting.ts). No grant, no new runner; the jobs that run end, or are given up

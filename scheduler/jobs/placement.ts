@@ -1,7 +1,7 @@
+import { gib, listed, plural } from '../phrases.ts';
 import { type Demand, gpuName, gpuSlug, meantTag, needsSentence } from './demand.ts';
 import { didYouMean } from './near-word.ts';
 import { judge, type Machine, type Verdict } from './verdict.ts';
-import { gib, listed, plural } from './words.ts';
 
 export interface Placed {
   node: string;

@@ -3,11 +3,11 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
+import { span } from '../phrases.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type LeadState, type QueueState, type WaitingJob } from './jobs-state.ts';
 import { type JobsTurn, wake } from './jobs-turn.ts';
 import { runCanceling } from './run-edits.ts';
-import { span } from './words.ts';
 
 /*
  * The leader reads GitLab's queue without taking anything (DESIGN §7): every second while work waits or is expected,

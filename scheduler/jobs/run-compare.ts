@@ -1,5 +1,6 @@
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
+import { span } from '../phrases.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type Stray } from './jobs-state.ts';
@@ -7,7 +8,6 @@ import { type JobsTurn, wake } from './jobs-turn.ts';
 import { awayReason, type Look, lookOf } from './machines.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { rescueOver, rescueWanted } from './run-edits.ts';
-import { span } from './words.ts';
 
 /*
  * Taken and forgotten (SAFETY J3): GitLab gave a job, and the answer or the node's disk was lost. Nobody has its token.

@@ -1,11 +1,11 @@
 import type { Ledger, Rescue, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { LedgerEdit } from '../ledger-edit.ts';
+import { cut } from '../phrases.ts';
 import { utcDay } from './civil-time.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, type ToldRuns } from './jobs-state.ts';
 import { sameRun } from './own-runs.ts';
-import { cut } from './words.ts';
 
 /*
  * The ledger's runs follow what nodes say of their own, forwards only: taken -> running -> finished -> delivered. `lost`

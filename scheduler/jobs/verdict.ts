@@ -1,6 +1,6 @@
 import type { Gpu, GpuRoom, Measured, Room } from '../../protocol/report.ts';
+import { cores, gib, gibNumber, listed, plural } from '../phrases.ts';
 import { archName, type Demand, gpuName, gpuSlug, vramFits } from './demand.ts';
-import { cores, gib, gibNumber, listed, plural } from './words.ts';
 
 /** One machine as placement sees it: what it is, and what is left of it after everything that is booked. */
 export interface Machine {

@@ -1,8 +1,8 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { type Ledger, ledgerSchema } from '../../protocol/ledger.ts';
 import type { InputOf } from '../inputs.ts';
-import { listed, span } from '../jobs/words.ts';
 import { find } from '../membership-names.ts';
+import { listed, span } from '../phrases.ts';
 import type { CoreState } from '../state.ts';
 import { beginVote } from './campaign.ts';
 import { withRequest } from './client-requests.ts';

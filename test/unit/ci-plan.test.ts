@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { variable } from '../../gitlab-bridge/practice/ci/ci-variables.ts';
 import type { PipelinePlan, PlannedJob } from '../../gitlab-bridge/practice/ci/pipeline-plan.ts';
 import { planPipeline } from '../../gitlab-bridge/practice/ci/pipeline-planner.ts';
-import { variable } from '../../gitlab-bridge/practice/ci/variables.ts';
 
 const known = [variable('CI_COMMIT_BRANCH', 'main'), variable('CI_PIPELINE_SOURCE', 'push')];
 const plan = (text: string): PipelinePlan => {

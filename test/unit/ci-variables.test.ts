@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { expand, expandAll, variable } from '../../gitlab-bridge/practice/ci/ci-variables.ts';
 import { durationSeconds } from '../../gitlab-bridge/practice/ci/duration.ts';
-import { expand, expandAll, variable } from '../../gitlab-bridge/practice/ci/variables.ts';
 
 describe('variables of a job', () => {
   it('are expanded against each other, unknown names and $$ stay for the runner and the shell', () => {

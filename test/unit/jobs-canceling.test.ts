@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { forOlder } from '../../node/agent/views.ts';
+import { forOlder } from '../../node/agent/core-views.ts';
 import { jobRows, why } from '../../scheduler/snapshot.ts';
 import { Lab, wallStart } from './jobs-lab.ts';
 import { labRun, measured } from './jobs-lab-machines.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { words, wordsOf } from '../../protocol/words.ts';
+import { words, wordsOf } from '../../protocol/word-list.ts';
 
 /** Letters to change, add or take away to get from one word to the other. */
 function distance(a: string, b: string): number {

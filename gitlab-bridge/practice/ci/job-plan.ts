@@ -1,6 +1,6 @@
+import { asMap, type CiVariable, expand, variable } from './ci-variables.ts';
 import type { JobConfig } from './job-schema.ts';
 import type { PlannedArtifacts, PlannedCache, PlannedImage, PlannedJob, RuleOutcome } from './pipeline-plan.ts';
-import { asMap, type CiVariable, expand, variable } from './variables.ts';
 
 type Listed = Record<string, { value: string; raw: boolean }>;
 

@@ -1,5 +1,5 @@
+import { type CiVariable, variable } from './ci-variables.ts';
 import type { JobConfig } from './job-schema.ts';
-import { type CiVariable, variable } from './variables.ts';
 
 export interface Part {
   name: string;

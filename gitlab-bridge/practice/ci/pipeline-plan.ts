@@ -1,4 +1,4 @@
-import type { CiVariable } from './variables.ts';
+import type { CiVariable } from './ci-variables.ts';
 
 /** One image or service as the payload carries it. */
 export interface PlannedImage {

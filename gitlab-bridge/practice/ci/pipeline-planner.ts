@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type CiVariable, expandAll } from './ci-variables.ts';
 import { type Hash, isHash, readConfig } from './config-file.ts';
 import { resolveExtends } from './extends.ts';
 import { listed, plannedJob } from './job-plan.ts';
@@ -20,7 +21,6 @@ import { checkReferences, type Drafted, linkNeeds } from './needs.ts';
 import { partsOf } from './parallel.ts';
 import type { PlanResult } from './pipeline-plan.ts';
 import { applyRules, matchingRule } from './rules.ts';
-import { type CiVariable, expandAll } from './variables.ts';
 
 /**
  * From the text of `.gitlab-ci.yml` to a plan: read → extends → default → shape → rules → parallel → needs. Pure. Every

@@ -1,8 +1,8 @@
+import { expand } from './ci-variables.ts';
 import { evaluate } from './expression.ts';
 import { listed } from './job-plan.ts';
 import type { JobConfig, RuleConfig } from './job-schema.ts';
 import type { RuleOutcome } from './pipeline-plan.ts';
-import { expand } from './variables.ts';
 
 export type RulesResult = { kind: 'in'; outcome: RuleOutcome } | { kind: 'out' } | { kind: 'wrong'; because: string };
 

@@ -3,7 +3,7 @@ import { abandonMs } from '../run-ending.ts';
 import { RunFailed } from '../run-errors.ts';
 import { isWanted } from '../run-result.ts';
 import type { Phase } from './phase.ts';
-import { runStep } from './step.ts';
+import { runStep } from './script-step.ts';
 
 /** The job's steps, one after the other; after_script is the last of them. */
 export const script: Phase = {

@@ -1,4 +1,4 @@
-import { jobRowsOf, statusOf } from '../../../node/agent/views.ts';
+import { jobRowsOf, statusOf } from '../../../node/agent/core-views.ts';
 import type { Agent } from '../agent.ts';
 import type { GitlabJob } from '../gitlab.ts';
 import type { Machine } from '../machine.ts';

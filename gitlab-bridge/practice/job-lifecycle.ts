@@ -1,10 +1,10 @@
 import { rmSync } from 'node:fs';
 import { fits } from './job-queue.ts';
 import { nextStatus, statusOf } from './pipeline-progress.ts';
+import type { State } from './practice-state.ts';
 import type { CiStatus, Job, Manager, Pipeline, Runner } from './records.ts';
 import { finished } from './records.ts';
 import { newJobToken } from './secrets.ts';
-import type { State } from './state.ts';
 
 /**
  * A job's life: created → pending → running → success | failed | canceled, or skipped, or manual until a person plays it.

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { PracticeClock } from './clock.ts';
 import { Journal } from './journal.ts';
+import type { PracticeClock } from './practice-clock.ts';
 import type { Hook, Instance, Job, Manager, Pipeline, Project, Runner, TableName, User } from './records.ts';
 import { fullPath } from './records.ts';
 import { newPersonalToken, newQueueValue, newRegistrationToken } from './secrets.ts';

@@ -1,7 +1,7 @@
-import type { JobLife } from './job-life.ts';
+import type { JobLife } from './job-lifecycle.ts';
+import type { State } from './practice-state.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { RunnerQueue } from './runner-queue.ts';
-import type { State } from './state.ts';
 
 /** GitLab's default limits; each may be set lower to see what a client does. */
 export interface Limits {
