@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import busboy from 'busboy';
 import type { Answer, Call } from './api-call.ts';
 import { durationSeconds } from './ci/duration.ts';
-import { artifactLimit, type Desk } from './practice-context.ts';
+import { artifactLimit, type PracticeContext } from './practice-context.ts';
 import { finished, type Job } from './records.ts';
 import { badParameter, refuse } from './refusal.ts';
 
@@ -19,11 +19,11 @@ interface Received {
 }
 
 /** Streams the multipart field `file` to disk; 413 beyond the limit, 400 when it is no multipart or has no file. */
-const receive = async (desk: Desk, call: Call): Promise<Received> => {
+const receive = async (context: PracticeContext, call: Call): Promise<Received> => {
   const stored = randomUUID();
-  const path = desk.state.artifactPath(stored);
+  const path = context.state.artifactPath(stored);
   const fields: Record<string, string> = {};
-  const limit = artifactLimit(desk);
+  const limit = artifactLimit(context);
   let filename: string | null = null;
   let writing: Promise<void> = Promise.resolve();
   let size = 0;
@@ -68,9 +68,9 @@ const receive = async (desk: Desk, call: Call): Promise<Received> => {
   }
 };
 
-export const receiveArtifact = async (desk: Desk, call: Call, job: Job): Promise<Answer> => {
-  const received = await receive(desk, call);
-  const path = desk.state.artifactPath(received.stored);
+export const receiveArtifact = async (context: PracticeContext, call: Call, job: Job): Promise<Answer> => {
+  const received = await receive(context, call);
+  const path = context.state.artifactPath(received.stored);
   const given = (name: string): string | null => call.query.get(name) ?? received.fields[name] ?? null;
   const type = given('artifact_type') ?? 'archive';
   const format = given('artifact_format') ?? 'zip';
@@ -99,9 +99,9 @@ export const receiveArtifact = async (desk: Desk, call: Call, job: Job): Promise
     filename: type === 'archive' ? received.filename : received.filename.slice(0, 255),
     size: received.size,
     stored: received.stored,
-    expireAt: seconds === null ? null : desk.state.clock.now() + seconds * 1000,
+    expireAt: seconds === null ? null : context.state.clock.now() + seconds * 1000,
   });
-  job.updatedAt = desk.state.clock.now();
-  desk.state.saveJob(job);
+  job.updatedAt = context.state.clock.now();
+  context.state.saveJob(job);
   return { status: 201, text: '201' };
 };

@@ -4,7 +4,7 @@ import { maySee } from './access.ts';
 import type { Answer, Call } from './api-call.ts';
 import { gitEnvironment, readRefs } from './git-repository.ts';
 import { createPipeline, noSha } from './pipeline-creation.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import type { Project, User } from './records.ts';
 
 /** Git's smart HTTP by `git http-backend`; a push makes pipelines. */
@@ -25,20 +25,20 @@ interface GitCaller {
 }
 
 /** Basic auth: a job token with user gitlab-ci-token, or any user name with a personal token. */
-const gitCaller = (desk: Desk, call: Call): GitCaller | 'nobody' | 'wrong' => {
+const gitCaller = (context: PracticeContext, call: Call): GitCaller | 'nobody' | 'wrong' => {
   const basic = /^Basic (.+)$/.exec(call.headers.authorization ?? '')?.[1];
   if (basic === undefined) return 'nobody';
   const text = Buffer.from(basic, 'base64').toString('utf8');
   const at = text.indexOf(':');
   const [name, secret] = [text.slice(0, at), text.slice(at + 1)];
   if (name === 'gitlab-ci-token') {
-    const job = desk.state.jobOfToken(secret);
-    const user = job === undefined ? undefined : desk.state.user(job.userId);
+    const job = context.state.jobOfToken(secret);
+    const user = job === undefined ? undefined : context.state.user(job.userId);
     if (job === undefined || user === undefined) return 'wrong';
     if (job.status !== 'running' && job.status !== 'canceling') return 'wrong';
     return { user, jobProject: job.projectId, scopes: ['read_repository'] };
   }
-  const owner = desk.state.ownerOfToken(secret);
+  const owner = context.state.ownerOfToken(secret);
   return owner === undefined ? 'wrong' : { ...owner, jobProject: null };
 };
 
@@ -69,7 +69,13 @@ const refusal = (
 };
 
 /** Hands the request to http-backend and its answer back. Resolves when the answer is complete but not ended. */
-const backend = async (desk: Desk, call: Call, project: Project, path: string, user: string): Promise<void> => {
+const backend = async (
+  context: PracticeContext,
+  call: Call,
+  project: Project,
+  path: string,
+  user: string,
+): Promise<void> => {
   const encoding = call.headers['content-encoding'];
   const length = call.headers['content-length'];
   const child = spawn('git', ['http-backend'], {
@@ -78,7 +84,7 @@ const backend = async (desk: Desk, call: Call, project: Project, path: string, u
       GIT_CONFIG_COUNT: '1',
       GIT_CONFIG_KEY_0: 'safe.directory',
       GIT_CONFIG_VALUE_0: '*',
-      GIT_PROJECT_ROOT: desk.state.repositoryPath(project.id),
+      GIT_PROJECT_ROOT: context.state.repositoryPath(project.id),
       GIT_HTTP_EXPORT_ALL: '1',
       PATH_INFO: path,
       REQUEST_METHOD: call.method,
@@ -140,16 +146,21 @@ const writeHead = (call: Call, head: string): void => {
 };
 
 /** Compares the repository's refs with what we knew, and makes a pipeline of every new or moved one. */
-export const followRefs = async (desk: Desk, project: Project, user: User, base: string): Promise<void> => {
-  const refs = await readRefs(desk.state.repositoryPath(project.id));
+export const followRefs = async (
+  context: PracticeContext,
+  project: Project,
+  user: User,
+  base: string,
+): Promise<void> => {
+  const refs = await readRefs(context.state.repositoryPath(project.id));
   const before = project.refs;
   project.refs = refs;
   if (Object.keys(before).length === 0 && refs[`refs/heads/${project.defaultBranch}`] === undefined) {
     const first = Object.keys(refs).find((name) => name.startsWith('refs/heads/'));
     if (first !== undefined) project.defaultBranch = first.slice('refs/heads/'.length);
   }
-  project.updatedAt = desk.state.clock.now();
-  desk.state.saveProject(project);
+  project.updatedAt = context.state.clock.now();
+  context.state.saveProject(project);
   for (const [name, sha] of Object.entries(refs)) {
     if (before[name] === sha) continue;
     const tag = name.startsWith('refs/tags/');
@@ -164,13 +175,13 @@ export const followRefs = async (desk: Desk, project: Project, user: User, base:
       source: 'push' as const,
       variables: [],
     };
-    const outcome = await createPipeline(desk, request, base);
-    if (outcome.kind === 'refused') desk.state.log(`no pipeline for ${project.path}@${ref}: ${outcome.errors[0]}`);
+    const outcome = await createPipeline(context, request, base);
+    if (outcome.kind === 'refused') context.state.log(`no pipeline for ${project.path}@${ref}: ${outcome.errors[0]}`);
   }
 };
 
 /** Answers Git's calls, `/<namespace>/<path>.git/…`; null when the path is none of Git's. */
-export const gitHttp = (desk: Desk): ((call: Call & { path: string }) => Promise<Answer | null>) => {
+export const gitHttp = (context: PracticeContext): ((call: Call & { path: string }) => Promise<Answer | null>) => {
   const locks = new Map<number, Promise<unknown>>();
   const alone = <T>(project: Project, work: () => Promise<T>): Promise<T> => {
     const turn = (locks.get(project.id) ?? Promise.resolve()).catch(() => {}).then(work);
@@ -188,13 +199,13 @@ export const gitHttp = (desk: Desk): ((call: Call & { path: string }) => Promise
       return { status: 403, text: 'Git over HTTP needs the smart protocol.\n' };
     if (call.method !== (found[2] === 'info/refs' ? 'GET' : 'POST')) return { status: 405, text: '405\n' };
     const push = service === 'git-receive-pack';
-    const project = desk.state.projectByPath(found[1] as string);
-    const caller = gitCaller(desk, call);
+    const project = context.state.projectByPath(found[1] as string);
+    const caller = gitCaller(context, call);
     const refused = refusal(caller, project, push);
     if (refused !== null) return refused;
     if (project === undefined) return { status: 404, text: 'The project you were looking for could not be found.\n' };
     const user = typeof caller === 'string' ? undefined : caller.user;
-    const work = () => backend(desk, call, project, `/${found[2]}`, user?.username ?? '');
+    const work = () => backend(context, call, project, `/${found[2]}`, user?.username ?? '');
     if (!push || call.method === 'GET' || user === undefined) await work();
     else
       await alone(project, async () => {
@@ -202,8 +213,8 @@ export const gitHttp = (desk: Desk): ((call: Call & { path: string }) => Promise
           await work();
         } finally {
           // Before the answer ends, so that who pushed finds the pipeline; also when the client went away meanwhile.
-          await followRefs(desk, project, user, call.base);
-          desk.state.flush();
+          await followRefs(context, project, user, call.base);
+          context.state.flush();
         }
       });
     call.response.end();

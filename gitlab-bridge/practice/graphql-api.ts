@@ -13,7 +13,7 @@ import { type Answer, type Call, ok, type Route, read, route } from './api-call.
 import { connection, type JobFilter, jobObject, jobRows, projectObject, userObject } from './graphql-objects.ts';
 import { schema } from './graphql-schema.ts';
 import { fits } from './job-queue.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import { practiceRevision, practiceVersion } from './practice-identity.ts';
 import type { Job } from './records.ts';
 import { refuse, refuseWith } from './refusal.ts';
@@ -33,51 +33,51 @@ type RootJobs = JobFilter & {
   name?: string | null;
 };
 
-const compatible = (desk: Desk, args: RootJobs): ((job: Job) => boolean) => {
+const compatible = (context: PracticeContext, args: RootJobs): ((job: Job) => boolean) => {
   if (args.compatibleRunnerId == null) return () => true;
   if (args.statuses?.length !== 1 || args.statuses[0] !== 'PENDING')
     throw new GraphQLError('The `compatibleRunnerId` argument can only be used with `statuses: [PENDING]`');
   const id = /^gid:\/\/gitlab\/Ci::Runner\/(\d{1,15})$/.exec(args.compatibleRunnerId)?.[1];
   if (id === undefined) throw new GraphQLError(`"${args.compatibleRunnerId}" is not a valid GitLab ID of Ci::Runner`);
-  const runner = desk.state.runner(Number(id));
+  const runner = context.state.runner(Number(id));
   if (runner === undefined) return () => false;
-  return (job) => fits(runner, job, desk.state);
+  return (job) => fits(runner, job, context.state);
 };
 
 /** Root `jobs`: administrators only; everybody else gets an empty list, not an error, as in GitLab. */
-const allJobs = (desk: Desk, call: Call, args: RootJobs): unknown => {
-  const caller = callerOf(desk.state, call);
-  const accepts = compatible(desk, args);
+const allJobs = (context: PracticeContext, call: Call, args: RootJobs): unknown => {
+  const caller = callerOf(context.state, call);
+  const accepts = compatible(context, args);
   if (caller === null || !isAdmin(caller)) return connection([] as Job[], args, () => null);
   const only = args.statuses ?? [];
   const alive = only.length > 0 && only.every((status) => ['PENDING', 'RUNNING', 'CANCELING'].includes(status));
   const types = args.runnerTypes ?? null;
-  const rows = jobRows(alive ? desk.state.liveJobs() : desk.state.jobs(), args).filter((job) => {
+  const rows = jobRows(alive ? context.state.liveJobs() : context.state.jobs(), args).filter((job) => {
     if (args.name != null && job.name !== args.name) return false;
     if (types === null) return accepts(job);
-    const runner = desk.state.runner(job.runnerId ?? 0);
+    const runner = context.state.runner(job.runnerId ?? 0);
     return runner !== undefined && types.includes(runner.type.toUpperCase()) && accepts(job);
   });
-  return connection(rows, args, (job) => jobObject(desk, job, call.base));
+  return connection(rows, args, (job) => jobObject(context, job, call.base));
 };
 
-const roots = (desk: Desk, call: Call): object => ({
+const roots = (context: PracticeContext, call: Call): object => ({
   currentUser: () => {
-    const caller = callerOf(desk.state, call);
+    const caller = callerOf(context.state, call);
     return caller === null ? null : userObject(caller.user);
   },
   metadata: () => ({ version: practiceVersion, revision: practiceRevision, enterprise: false }),
   echo: ({ text }: { text: string }) => {
-    const caller = callerOf(desk.state, call);
+    const caller = callerOf(context.state, call);
     return `${JSON.stringify(caller?.user.username ?? null).replaceAll('null', 'nil')} says: ${text}`;
   },
   project: ({ fullPath }: { fullPath: string }) => {
-    const project = desk.state.projectByPath(fullPath);
-    return project === undefined || !maySee(callerOf(desk.state, call), project)
+    const project = context.state.projectByPath(fullPath);
+    return project === undefined || !maySee(callerOf(context.state, call), project)
       ? null
-      : projectObject(desk, project, call.base);
+      : projectObject(context, project, call.base);
   },
-  jobs: (args: RootJobs) => allJobs(desk, call, args),
+  jobs: (args: RootJobs) => allJobs(context, call, args),
 });
 
 const deep = (set: SelectionSetNode | undefined, left: number): boolean => {
@@ -91,11 +91,11 @@ const tooDeep = (document: DocumentNode): boolean =>
 
 const failed = (errors: readonly GraphQLError[]): Answer => ok({ errors: errors.map((error) => error.toJSON()) });
 
-const answer = async (desk: Desk, call: Call): Promise<Answer> => {
+const answer = async (context: PracticeContext, call: Call): Promise<Answer> => {
   const asked = call.headers['private-token'] ?? call.headers.authorization ?? call.query.get('private_token');
   // A wrong token is refused; no token at all may still ask.
   if (asked !== undefined && asked !== null) {
-    const caller = callerOf(desk.state, call);
+    const caller = callerOf(context.state, call);
     if (caller === null) throw refuseWith(401, 'Invalid token');
     if (!caller.scopes.some((scope) => scope === 'api' || scope === 'read_api'))
       throw refuse(403, 'insufficient_scope');
@@ -117,13 +117,13 @@ const answer = async (desk: Desk, call: Call): Promise<Answer> => {
   const result = await execute({
     schema,
     document,
-    rootValue: roots(desk, call),
+    rootValue: roots(context, call),
     variableValues: body.variables ?? {},
     operationName: body.operationName ?? null,
   });
   return ok(result);
 };
 
-export const graphqlRoutes = (desk: Desk): Route[] => [
-  route('POST', '/api/graphql', (call) => answer(desk, call), { kind: 'graphql' }),
+export const graphqlRoutes = (context: PracticeContext): Route[] => [
+  route('POST', '/api/graphql', (call) => answer(context, call), { kind: 'graphql' }),
 ];

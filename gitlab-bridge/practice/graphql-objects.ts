@@ -1,6 +1,6 @@
 import { GraphQLError } from 'graphql';
 import { iso, isoOrNull } from './practice-clock.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import {
   finished,
   fullPath,
@@ -81,7 +81,7 @@ export const userObject = (user: User): object => ({
   admin: user.admin,
 });
 
-const runnerObject = (desk: Desk, runner: Runner): object => ({
+const runnerObject = (context: PracticeContext, runner: Runner): object => ({
   id: `gid://gitlab/Ci::Runner/${runner.id}`,
   description: runner.description,
   runnerType: runner.type.toUpperCase(),
@@ -89,7 +89,7 @@ const runnerObject = (desk: Desk, runner: Runner): object => ({
   paused: runner.paused,
   runUntagged: runner.runUntagged,
   locked: runner.locked,
-  status: runnerStatus(runner.contactedAt, runner.createdAt, desk.state.clock.now()).toUpperCase(),
+  status: runnerStatus(runner.contactedAt, runner.createdAt, context.state.clock.now()).toUpperCase(),
   contactedAt: isoOrNull(runner.contactedAt),
   createdAt: iso(runner.createdAt),
   shortSha: runner.token.replace(/^glrt-t\d_|^glrtr-/, '').slice(0, 9),
@@ -121,8 +121,8 @@ export const jobRows = (jobs: Iterable<Job>, filter: JobFilter): Job[] => {
     .sort((a, b) => b.id - a.id);
 };
 
-export const pipelineObject = (desk: Desk, pipeline: Pipeline): object => {
-  const project = desk.state.project(pipeline.projectId) as Project;
+export const pipelineObject = (context: PracticeContext, pipeline: Pipeline): object => {
+  const project = context.state.project(pipeline.projectId) as Project;
   return {
     id: `gid://gitlab/Ci::Pipeline/${pipeline.id}`,
     iid: String(pipeline.iid),
@@ -137,15 +137,15 @@ export const pipelineObject = (desk: Desk, pipeline: Pipeline): object => {
     yamlErrors: pipeline.yamlErrors !== null,
     yamlErrorMessages: pipeline.yamlErrors,
     user: () => {
-      const user = desk.state.user(pipeline.userId);
+      const user = context.state.user(pipeline.userId);
       return user === undefined ? null : userObject(user);
     },
     jobs: (filter: JobFilter) =>
-      connection(jobRows(desk.state.jobsOf(pipeline.id), filter), filter, (job) => jobObject(desk, job)),
+      connection(jobRows(context.state.jobsOf(pipeline.id), filter), filter, (job) => jobObject(context, job)),
   };
 };
 
-export const projectObject = (desk: Desk, project: Project, base: string): object => ({
+export const projectObject = (context: PracticeContext, project: Project, base: string): object => ({
   id: `gid://gitlab/Project/${project.id}`,
   name: project.name,
   path: project.path,
@@ -157,11 +157,11 @@ export const projectObject = (desk: Desk, project: Project, base: string): objec
   visibility: project.visibility,
   createdAt: iso(project.createdAt),
   jobs: (filter: JobFilter) => {
-    const own = [...desk.state.jobs()].filter((job) => job.projectId === project.id);
-    return connection(jobRows(own, filter), filter, (job) => jobObject(desk, job, base));
+    const own = [...context.state.jobs()].filter((job) => job.projectId === project.id);
+    return connection(jobRows(own, filter), filter, (job) => jobObject(context, job, base));
   },
   pipelines: (filter: ListArguments & { status?: string | null; ref?: string | null }) => {
-    const rows = [...desk.state.pipelines()]
+    const rows = [...context.state.pipelines()]
       .filter(
         (pipeline) =>
           pipeline.projectId === project.id &&
@@ -169,12 +169,12 @@ export const projectObject = (desk: Desk, project: Project, base: string): objec
           (filter.ref == null || pipeline.ref === filter.ref),
       )
       .sort((a, b) => b.id - a.id);
-    return connection(rows, filter, (pipeline) => pipelineObject(desk, pipeline));
+    return connection(rows, filter, (pipeline) => pipelineObject(context, pipeline));
   },
 });
 
-export const jobObject = (desk: Desk, job: Job, base = ''): object => {
-  const { state } = desk;
+export const jobObject = (context: PracticeContext, job: Job, base = ''): object => {
+  const { state } = context;
   const pipeline = state.pipeline(job.pipelineId) as Pipeline;
   const project = state.project(job.projectId) as Project;
   const now = state.clock.now();
@@ -196,17 +196,17 @@ export const jobObject = (desk: Desk, job: Job, base = ''): object => {
     shortSha: pipeline.sha.slice(0, 8),
     commitPath: `/${fullPath(project)}/-/commit/${pipeline.sha}`,
     stage: { id: `gid://gitlab/Ci::Stage/${pipeline.id * 1000 + job.stageIdx}`, name: job.stage },
-    project: () => projectObject(desk, project, base),
-    pipeline: () => pipelineObject(desk, pipeline),
+    project: () => projectObject(context, project, base),
+    pipeline: () => pipelineObject(context, pipeline),
     runner: () => {
       const runner = state.runner(job.runnerId ?? 0);
-      return runner === undefined ? null : runnerObject(desk, runner);
+      return runner === undefined ? null : runnerObject(context, runner);
     },
     runnerManager: () => {
       const manager = state.manager(job.managerId ?? 0);
       return manager === undefined ? null : managerObject(manager);
     },
-    stuck: () => desk.life.stuck(job),
+    stuck: () => context.life.stuck(job),
     retried: job.retried,
     allowFailure: job.allowFailure,
     failureMessage: job.failureReason,
@@ -214,7 +214,7 @@ export const jobObject = (desk: Desk, job: Job, base = ''): object => {
     webPath: `/${fullPath(project)}/-/jobs/${job.id}`,
     active: live,
     cancelable: live || job.status === 'created',
-    retryable: desk.life.retryable(job),
+    retryable: context.life.retryable(job),
     playable: job.status === 'manual',
     manualJob: job.spec.when === 'manual',
     schedulingType: job.spec.needs === null ? 'stage' : 'dag',

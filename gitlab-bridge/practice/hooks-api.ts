@@ -5,7 +5,7 @@ import { admin, authenticate, changeable } from './access.ts';
 import { type Call, created, empty, idOf, ok, type Route, read, route } from './api-call.ts';
 import { page } from './paging.ts';
 import { iso } from './practice-clock.ts';
-import { artifactLimit, type Desk } from './practice-context.ts';
+import { artifactLimit, type PracticeContext } from './practice-context.ts';
 import type { Hook, Project } from './records.ts';
 import { notFound, refuseWith } from './refusal.ts';
 
@@ -30,7 +30,7 @@ const isLocal = (host: string): boolean => {
   return /^(127\.|10\.|192\.168\.|169\.254\.|0\.|172\.(1[6-9]|2\d|3[01])\.)/.test(name);
 };
 
-const checkUrl = (desk: Desk, text: string): void => {
+const checkUrl = (context: PracticeContext, text: string): void => {
   let url: URL;
   try {
     url = new URL(text);
@@ -39,7 +39,7 @@ const checkUrl = (desk: Desk, text: string): void => {
   }
   if (url.protocol !== 'http:' && url.protocol !== 'https:')
     throw refuseWith(422, { url: ['is blocked: only http and https'] });
-  if (isLocal(url.hostname) && !desk.state.instance.allowLocalHooks)
+  if (isLocal(url.hostname) && !context.state.instance.allowLocalHooks)
     throw refuseWith(422, {
       error: 'Invalid url given',
       url: ['is blocked: Requests to the local network are not allowed'],
@@ -65,9 +65,9 @@ const shape = (hook: Hook): object => ({
   job_events: hook.jobEvents,
 });
 
-const apply = (desk: Desk, hook: Hook, body: z.infer<typeof hookBody>): void => {
+const apply = (context: PracticeContext, hook: Hook, body: z.infer<typeof hookBody>): void => {
   if (body.url !== undefined) {
-    checkUrl(desk, body.url);
+    checkUrl(context, body.url);
     hook.url = body.url;
   }
   if (body.token !== undefined) hook.token = body.token;
@@ -81,8 +81,8 @@ const settingsBody = z.object({
   max_artifacts_size: z.coerce.number().int().min(1).max(1_048_576).optional(),
 });
 
-export const hookRoutes = (desk: Desk): Route[] => {
-  const { state } = desk;
+export const hookRoutes = (context: PracticeContext): Route[] => {
+  const { state } = context;
   const changed = (call: Call): Project => changeable(state, call, authenticate(state, call));
   const hookOf = (call: Call): Hook => {
     const project = changed(call);
@@ -93,10 +93,10 @@ export const hookRoutes = (desk: Desk): Route[] => {
   const at = '/api/v4/projects/:id/hooks';
   const settings = () => ({
     allow_local_requests_from_web_hooks_and_services: state.instance.allowLocalHooks,
-    max_artifacts_size: Math.ceil(artifactLimit(desk) / 1_048_576),
-    runner_jobs_request_api_limit: desk.limits.jobRequests,
-    runner_jobs_patch_trace_api_limit: desk.limits.traces,
-    runner_jobs_endpoints_api_limit: desk.limits.jobUpdates,
+    max_artifacts_size: Math.ceil(artifactLimit(context) / 1_048_576),
+    runner_jobs_request_api_limit: context.limits.jobRequests,
+    runner_jobs_patch_trace_api_limit: context.limits.traces,
+    runner_jobs_endpoints_api_limit: context.limits.jobUpdates,
   });
   return [
     route('GET', at, (call) => {
@@ -121,7 +121,7 @@ export const hookRoutes = (desk: Desk): Route[] => {
         pipelineEvents: false,
         createdAt: state.clock.now(),
       };
-      apply(desk, hook, body);
+      apply(context, hook, body);
       hook.id = state.newId('hook');
       state.saveHook(hook);
       return created(shape(hook));
@@ -129,7 +129,7 @@ export const hookRoutes = (desk: Desk): Route[] => {
     route('GET', `${at}/:hook_id`, (call) => ok(shape(hookOf(call)))),
     route('PUT', `${at}/:hook_id`, (call) => {
       const hook = hookOf(call);
-      apply(desk, hook, read(hookBody, call.body));
+      apply(context, hook, read(hookBody, call.body));
       state.saveHook(hook);
       return ok(shape(hook));
     }),

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { admin, authenticate } from './access.ts';
 import { type Answer, type Call, created, idOf, ok, type Route, read, route } from './api-call.ts';
 import { iso } from './practice-clock.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import { practiceRevision, practiceVersion } from './practice-identity.ts';
 import { userShape } from './project-shapes.ts';
 import type { PersonalToken, User } from './records.ts';
@@ -32,19 +32,19 @@ const tokenScopes = [
   'admin_mode',
 ] as const;
 
-export const createUser = (desk: Desk, username: string, name: string, isAdmin: boolean): User => {
-  for (const user of desk.state.users())
+export const createUser = (context: PracticeContext, username: string, name: string, isAdmin: boolean): User => {
+  for (const user of context.state.users())
     if (user.username === username) throw refuseWith(409, 'Username has already been taken');
-  const id = desk.state.newId('user');
-  const user: User = { id, username, name, admin: isAdmin, tokens: [], createdAt: desk.state.clock.now() };
-  desk.state.saveUser(user);
+  const id = context.state.newId('user');
+  const user: User = { id, username, name, admin: isAdmin, tokens: [], createdAt: context.state.clock.now() };
+  context.state.saveUser(user);
   return user;
 };
 
-export const createToken = (desk: Desk, user: User, name: string, scopes: string[]): string => {
+export const createToken = (context: PracticeContext, user: User, name: string, scopes: string[]): string => {
   const token = newPersonalToken();
   user.tokens.push({ id: Math.max(0, ...user.tokens.map((one) => one.id)) + 1, name, token, scopes });
-  desk.state.saveUser(user);
+  context.state.saveUser(user);
   return token;
 };
 
@@ -68,8 +68,8 @@ function ownToken(user: User, call: Call): PersonalToken {
 const tokenBody = z.object({ name: z.string().min(1).max(255), scopes: z.array(z.enum(tokenScopes)).min(1) });
 
 /** What a personal token may do about itself. */
-const ownTokenRoutes = (desk: Desk): Route[] => {
-  const { state } = desk;
+const ownTokenRoutes = (context: PracticeContext): Route[] => {
+  const { state } = context;
   return [
     route('GET', '/api/v4/personal_access_tokens/self', (call) => {
       const { user, scopes } = authenticate(state, call, ['read_user']);
@@ -88,7 +88,7 @@ const ownTokenRoutes = (desk: Desk): Route[] => {
       const { user } = authenticate(state, call, ['self_rotate']);
       const own = ownToken(user, call);
       const body = read(rotateBody, call.body);
-      const token = createToken(desk, user, own.name, own.scopes);
+      const token = createToken(context, user, own.name, own.scopes);
       user.tokens = user.tokens.filter((one) => one !== own);
       state.saveUser(user);
       const id = user.tokens.at(-1)?.id;
@@ -104,8 +104,8 @@ const ownTokenRoutes = (desk: Desk): Route[] => {
   ];
 };
 
-export const instanceRoutes = (desk: Desk, monitors: (address: string) => boolean): Route[] => {
-  const { state } = desk;
+export const instanceRoutes = (context: PracticeContext, monitors: (address: string) => boolean): Route[] => {
+  const { state } = context;
   const probe = (path: string, answer: () => Answer): Route =>
     route('GET', path, (call) => (monitors(call.remote) ? answer() : { status: 404, html: '<h1>404</h1>' }), {
       kind: 'page',
@@ -130,16 +130,16 @@ export const instanceRoutes = (desk: Desk, monitors: (address: string) => boolea
     route('POST', '/api/v4/users', (call) => {
       admin(state, call);
       const body = read(userBody, call.body);
-      const user = createUser(desk, body.username, body.name ?? body.username, body.admin ?? false);
+      const user = createUser(context, body.username, body.name ?? body.username, body.admin ?? false);
       return created(userShape(user, call.base));
     }),
-    ...ownTokenRoutes(desk),
+    ...ownTokenRoutes(context),
     route('POST', '/api/v4/users/:user_id/personal_access_tokens', (call) => {
       admin(state, call);
       const body = read(tokenBody, call.body);
       const user = state.user(idOf(call, 'user_id'));
       if (user === undefined) throw notFound('User');
-      const token = createToken(desk, user, body.name, body.scopes);
+      const token = createToken(context, user, body.name, body.scopes);
       const id = user.tokens.length;
       const now = iso(state.clock.now());
       return created({

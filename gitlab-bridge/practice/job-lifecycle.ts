@@ -23,7 +23,7 @@ const longFailures: Record<string, readonly string[]> = {
 
 const maxSchedulerRetries = 2;
 
-export class JobLife {
+export class JobLifecycle {
   private readonly state: State;
   constructor(state: State) {
     this.state = state;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type Answer, type Call, empty, type Route, read, route } from './api-call.ts';
 import { dependenciesOf, jobPayload } from './job-payload.ts';
 import { queueFor } from './job-queue.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import type { Job, Runner } from './records.ts';
 import { refuse } from './refusal.ts';
 import { contact, declared, runnerInfo, runnerOf, systemId } from './runner-contact.ts';
@@ -31,9 +31,9 @@ const neededFeatures = (job: Job): string[] => {
 };
 
 /** Artifacts that a job names in `dependencies` but that have expired. */
-const dependencyGone = (desk: Desk, job: Job): boolean =>
+const dependencyGone = (context: PracticeContext, job: Job): boolean =>
   job.spec.dependencies !== null &&
-  dependenciesOf(job, desk.state.latestOf(job.pipelineId)).some(
+  dependenciesOf(job, context.state.latestOf(job.pipelineId)).some(
     (other) =>
       other.status === 'success' &&
       other.spec.artifacts !== null &&
@@ -50,22 +50,22 @@ interface Offer {
 }
 
 /** The first job of the queue that this runner gets; unsupported ones are dropped on the way, as GitLab does. */
-const offer = (desk: Desk, runner: Runner, features: string[]): Offer => {
+const offer = (context: PracticeContext, runner: Runner, features: string[]): Offer => {
   let depth = 0;
   let contended = false;
-  for (const job of queueFor(runner, desk.state.pendingJobs(), desk.state)) {
+  for (const job of queueFor(runner, context.state.pendingJobs(), context.state)) {
     depth += 1;
     if (depth > maxQueueDepth) return { job: null, depth, contended: true };
-    if (desk.leased.has(job.id)) {
+    if (context.leased.has(job.id)) {
       contended = true;
       continue;
     }
     if (neededFeatures(job).some((feature) => !features.includes(feature))) {
-      desk.life.fail(job, 'runner_unsupported', null);
+      context.life.fail(job, 'runner_unsupported', null);
       continue;
     }
-    if (dependencyGone(desk, job)) {
-      desk.life.fail(job, 'missing_dependency_failure', null);
+    if (dependencyGone(context, job)) {
+      context.life.fail(job, 'missing_dependency_failure', null);
       continue;
     }
     return { job, depth, contended };
@@ -75,59 +75,64 @@ const offer = (desk: Desk, runner: Runner, features: string[]): Offer => {
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-const give = async (desk: Desk, call: Call, runner: Runner, body: z.infer<typeof requestBody>): Promise<Answer> => {
-  const manager = contact(desk.state, runner, call, body.system_id, body.info);
-  if (runner.paused) return empty({ [lastUpdate]: desk.queue.value(runner) });
-  const value = desk.queue.value(runner);
+const give = async (
+  context: PracticeContext,
+  call: Call,
+  runner: Runner,
+  body: z.infer<typeof requestBody>,
+): Promise<Answer> => {
+  const manager = contact(context.state, runner, call, body.system_id, body.info);
+  if (runner.paused) return empty({ [lastUpdate]: context.queue.value(runner) });
+  const value = context.queue.value(runner);
   if (body.last_update === value) return empty({ [lastUpdate]: value });
   const features = declared(body.info);
-  const { job, depth, contended } = offer(desk, runner, features);
+  const { job, depth, contended } = offer(context, runner, features);
   if (job === null) {
     if (contended) throw refuse(409);
     return empty({ [lastUpdate]: value });
   }
-  if (desk.faults.contended > 0) {
-    desk.faults.contended -= 1;
+  if (context.faults.contended > 0) {
+    context.faults.contended -= 1;
     throw refuse(409);
   }
-  if (desk.requestPaceMs > 0) {
+  if (context.requestPaceMs > 0) {
     // Two requests at the same time see the same job: the second one finds it locked.
-    desk.leased.add(job.id);
-    await sleep(desk.requestPaceMs);
-    desk.leased.delete(job.id);
+    context.leased.add(job.id);
+    await sleep(context.requestPaceMs);
+    context.leased.delete(job.id);
     if (job.status !== 'pending') throw refuse(409);
   }
-  desk.life.take(job, runner, manager, features);
-  desk.state.log(`job ${job.id} ${job.name} given to runner ${runner.id} (${body.system_id ?? 'no system id'})`);
-  if (desk.faults.lostAnswers > 0) {
-    desk.faults.lostAnswers -= 1;
-    desk.state.flush();
+  context.life.take(job, runner, manager, features);
+  context.state.log(`job ${job.id} ${job.name} given to runner ${runner.id} (${body.system_id ?? 'no system id'})`);
+  if (context.faults.lostAnswers > 0) {
+    context.faults.lostAnswers -= 1;
+    context.state.flush();
     call.response.destroy();
     return { handled: true };
   }
   // The body must be application/json: the official runner loses the job otherwise.
-  return { status: 201, json: jobPayload(desk.state, job, runner, call.base, depth) };
+  return { status: 201, json: jobPayload(context.state, job, runner, call.base, depth) };
 };
 
 /**
  * POST /jobs/request, with Workhorse's long poll before it: only with `token`, `last_update` and a JSON body. Something
  * changed while waiting → a bare 204 (no job, no header), the client has to ask again.
  */
-export const jobRequestRoutes = (desk: Desk): Route[] => [
+export const jobRequestRoutes = (context: PracticeContext): Route[] => [
   route(
     'POST',
     '/api/v4/jobs/request',
     async (call) => {
       const body = read(requestBody, call.body);
-      const runner = runnerOf(desk, call, body.token);
-      desk.rate.count(`request ${runner.id}`, desk.limits.jobRequests);
+      const runner = runnerOf(context, call, body.token);
+      context.rate.count(`request ${runner.id}`, context.limits.jobRequests);
       const json = (call.headers['content-type'] ?? '').startsWith('application/json');
-      const polls = json && desk.longPollMs > 0 && (body.token ?? '') !== '' && (body.last_update ?? '') !== '';
-      if (!polls) return give(desk, call, runner, body);
+      const polls = json && context.longPollMs > 0 && (body.token ?? '') !== '' && (body.last_update ?? '') !== '';
+      if (!polls) return give(context, call, runner, body);
       call.response.setHeader('Gitlab-Ci-Builds-Polling', 'yes');
-      if (body.last_update !== desk.queue.value(runner)) return give(desk, call, runner, body);
-      contact(desk.state, runner, call, body.system_id, body.info);
-      await desk.queue.watch(runner, desk.longPollMs, call.signal);
+      if (body.last_update !== context.queue.value(runner)) return give(context, call, runner, body);
+      contact(context.state, runner, call, body.system_id, body.info);
+      await context.queue.watch(runner, context.longPollMs, call.signal);
       return empty();
     },
     { limit: maxBodyBytes, kind: 'request' },

@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { type Caller, callerOf, maySee } from './access.ts';
 import type { Answer, Call, Route } from './api-call.ts';
 import { route } from './api-call.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import { practiceVersion, standInSentence } from './practice-identity.ts';
 import { fullPath, type Job, type Pipeline, type Project } from './records.ts';
 import { traceLength } from './trace-file.ts';
@@ -37,8 +37,8 @@ const link = (path: string, text: string): string => `<a href="${escapeHtml(enco
 const maxShown = 100;
 const maxTraceShown = 262_144;
 
-const pipelineRows = (desk: Desk, project: Project): string[][] =>
-  [...desk.state.pipelines()]
+const pipelineRows = (context: PracticeContext, project: Project): string[][] =>
+  [...context.state.pipelines()]
     .filter((pipeline) => pipeline.projectId === project.id)
     .sort((a, b) => b.id - a.id)
     .slice(0, maxShown)
@@ -50,8 +50,8 @@ const pipelineRows = (desk: Desk, project: Project): string[][] =>
       escapeHtml(pipeline.commitTitle),
     ]);
 
-const pipelinePage = (desk: Desk, project: Project, pipeline: Pipeline): Answer => {
-  const rows = desk.state
+const pipelinePage = (context: PracticeContext, project: Project, pipeline: Pipeline): Answer => {
+  const rows = context.state
     .jobsOf(pipeline.id)
     .map((job) => [
       link(`/${fullPath(project)}/-/jobs/${job.id}`, `#${job.id}`),
@@ -59,18 +59,18 @@ const pipelinePage = (desk: Desk, project: Project, pipeline: Pipeline): Answer 
       escapeHtml(job.stage),
       job.retried ? `${job.status}, retried` : job.status,
       escapeHtml(job.spec.tags.join(', ')),
-      escapeHtml(desk.state.manager(job.managerId ?? 0)?.systemId ?? ''),
+      escapeHtml(context.state.manager(job.managerId ?? 0)?.systemId ?? ''),
     ]);
   const errors = pipeline.yamlErrors === null ? '' : `<pre>${escapeHtml(pipeline.yamlErrors)}</pre>`;
   const list = table(['Job', 'Name', 'Stage', 'Status', 'Tags', 'Runs on'], rows);
   return html(`Pipeline ${pipeline.id} of ${fullPath(project)}: ${pipeline.status}`, errors + list);
 };
 
-const jobPage = (desk: Desk, job: Job): Answer => {
-  const length = traceLength(desk.state, job);
+const jobPage = (context: PracticeContext, job: Job): Answer => {
+  const length = traceLength(context.state, job);
   const shown = Buffer.alloc(Math.min(length, maxTraceShown));
   if (length > 0) {
-    const file = openSync(desk.state.tracePath(job.id), 'r');
+    const file = openSync(context.state.tracePath(job.id), 'r');
     readSync(file, shown, 0, shown.length, length - shown.length);
     closeSync(file);
   }
@@ -78,43 +78,48 @@ const jobPage = (desk: Desk, job: Job): Answer => {
   return html(`Job ${job.id} ${job.name}: ${job.status}`, `${why}<pre>${escapeHtml(shown.toString('utf8'))}</pre>`);
 };
 
-const frontPage = (desk: Desk, caller: Caller | null, local: boolean): Answer => {
-  const rows = [...desk.state.projects()]
+const frontPage = (context: PracticeContext, caller: Caller | null, local: boolean): Answer => {
+  const rows = [...context.state.projects()]
     .filter((project) => local || maySee(caller, project))
     .slice(0, maxShown)
     .map((project) => {
-      const [newest] = pipelineRows(desk, project);
+      const [newest] = pipelineRows(context, project);
       return [link(`/${fullPath(project)}`, fullPath(project)), newest?.[0] ?? '', newest?.[1] ?? ''];
     });
   return html('Projects', table(['Project', 'Newest pipeline', 'Status'], rows));
 };
 
 /** Browsers of this machine see all projects (as its files are theirs anyway); others need `?private_token=`. */
-const content = (desk: Desk, call: Call, path: string, isLocal: (address: string) => boolean): Answer | null => {
-  const caller = callerOf(desk.state, call);
+const content = (
+  context: PracticeContext,
+  call: Call,
+  path: string,
+  isLocal: (address: string) => boolean,
+): Answer | null => {
+  const caller = callerOf(context.state, call);
   const local = isLocal(call.remote);
-  if (path === '/') return frontPage(desk, caller, local);
+  if (path === '/') return frontPage(context, caller, local);
   const found = /^\/([^/]+\/[^/]+?)(?:\/-\/(pipelines|jobs)(?:\/(\d{1,15}))?)?\/?$/.exec(path);
-  const project = found === null ? undefined : desk.state.projectByPath(found[1] as string);
+  const project = found === null ? undefined : context.state.projectByPath(found[1] as string);
   if (found === null || project === undefined || (!local && !maySee(caller, project))) return null;
   const id = Number(found[3] ?? 0);
   if (found[2] === 'jobs') {
-    const job = desk.state.job(id);
-    return job?.projectId === project.id ? jobPage(desk, job) : null;
+    const job = context.state.job(id);
+    return job?.projectId === project.id ? jobPage(context, job) : null;
   }
   if (found[2] === 'pipelines' && id > 0) {
-    const pipeline = desk.state.pipeline(id);
-    return pipeline?.projectId === project.id ? pipelinePage(desk, project, pipeline) : null;
+    const pipeline = context.state.pipeline(id);
+    return pipeline?.projectId === project.id ? pipelinePage(context, project, pipeline) : null;
   }
   const clone = `<p>git clone ${escapeHtml(`${call.base}/${fullPath(project)}.git`)}</p>`;
   return html(
     fullPath(project),
-    clone + table(['Pipeline', 'Status', 'Ref', 'Commit', 'Title'], pipelineRows(desk, project)),
+    clone + table(['Pipeline', 'Status', 'Ref', 'Commit', 'Title'], pipelineRows(context, project)),
   );
 };
 
-export const pageRoutes = (desk: Desk, isLocal: (address: string) => boolean): Route[] => [
-  route('GET', '/', (call) => content(desk, call, '/', isLocal) as Answer, { kind: 'page' }),
+export const pageRoutes = (context: PracticeContext, isLocal: (address: string) => boolean): Route[] => [
+  route('GET', '/', (call) => content(context, call, '/', isLocal) as Answer, { kind: 'page' }),
   route('GET', '/help', () => html('Help', `<p>GitLab Community Edition ${practiceVersion} (${standInSentence})</p>`), {
     kind: 'page',
   }),
@@ -130,10 +135,10 @@ export const pageRoutes = (desk: Desk, isLocal: (address: string) => boolean): R
 
 /** Project, pipeline and job pages; null for any other path. */
 export const projectPage = (
-  desk: Desk,
+  context: PracticeContext,
   call: Call & { path: string },
   isLocal: (address: string) => boolean,
 ): Answer | null => {
   if (call.method !== 'GET' || call.path.startsWith('/api/')) return null;
-  return content(desk, call, call.path, isLocal);
+  return content(context, call, call.path, isLocal);
 };

@@ -2,7 +2,7 @@ import type { CiVariable } from './ci/ci-variables.ts';
 import type { PlannedJob } from './ci/pipeline-plan.ts';
 import { planPipeline } from './ci/pipeline-planner.ts';
 import { keepForPipeline, readCommit, readFileAt } from './git-repository.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import { pipelineVariables } from './predefined-variables.ts';
 import type { Job, Pipeline, Project, User } from './records.ts';
 import { newJobToken } from './secrets.ts';
@@ -25,8 +25,8 @@ export interface PipelineRequest {
 /** `refused`: nothing was made, with GitLab's sentences. A push with a wrong CI file makes a failed pipeline instead. */
 export type PipelineOutcome = { kind: 'created'; pipeline: Pipeline } | { kind: 'refused'; errors: string[] };
 
-const jobOf = (desk: Desk, pipeline: Pipeline, spec: PlannedJob, now: number): Job => ({
-  id: desk.state.newId('job'),
+const jobOf = (context: PracticeContext, pipeline: Pipeline, spec: PlannedJob, now: number): Job => ({
+  id: context.state.newId('job'),
   pipelineId: pipeline.id,
   projectId: pipeline.projectId,
   name: spec.name,
@@ -53,8 +53,12 @@ const jobOf = (desk: Desk, pipeline: Pipeline, spec: PlannedJob, now: number): J
 });
 
 /** Reads `.gitlab-ci.yml` of the commit and makes the pipeline of it. */
-export const createPipeline = async (desk: Desk, request: PipelineRequest, base: string): Promise<PipelineOutcome> => {
-  const { state } = desk;
+export const createPipeline = async (
+  context: PracticeContext,
+  request: PipelineRequest,
+  base: string,
+): Promise<PipelineOutcome> => {
+  const { state } = context;
   const { project, user } = request;
   const folder = state.repositoryPath(project.id);
   const text = await readFileAt(folder, request.sha, '.gitlab-ci.yml');
@@ -111,8 +115,8 @@ export const createPipeline = async (desk: Desk, request: PipelineRequest, base:
   pipeline.fileVariables = result.plan.variables;
   state.savePipeline(pipeline);
   const inOrder = [...result.plan.jobs].sort((a, b) => a.stageIdx - b.stageIdx);
-  for (const spec of inOrder) state.saveJob(jobOf(desk, pipeline, spec, now));
-  desk.life.progress(pipeline.id);
+  for (const spec of inOrder) state.saveJob(jobOf(context, pipeline, spec, now));
+  context.life.progress(pipeline.id);
   state.log(`pipeline ${pipeline.id} of ${project.path}@${pipeline.ref}: ${inOrder.length} jobs`);
   return { kind: 'created', pipeline };
 };

@@ -7,7 +7,7 @@ import { jobBasic, jobShape, pipelineBasic, pipelineShape } from './job-shapes.t
 import { artifactAnswer } from './job-update-api.ts';
 import { page } from './paging.ts';
 import { createPipeline } from './pipeline-creation.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import type { Job, Pipeline, Project } from './records.ts';
 import { badParameter, notFound, refuse, refuseWith } from './refusal.ts';
 import { traceLength } from './trace-file.ts';
@@ -46,29 +46,29 @@ const wanted = (call: Call): Set<string> | null => {
   return new Set(named);
 };
 
-const pipelineOf = (desk: Desk, call: Call, project: Project): Pipeline => {
-  const pipeline = desk.state.pipeline(idOf(call, 'pipeline_id'));
+const pipelineOf = (context: PracticeContext, call: Call, project: Project): Pipeline => {
+  const pipeline = context.state.pipeline(idOf(call, 'pipeline_id'));
   if (pipeline === undefined || pipeline.projectId !== project.id) throw notFound('Pipeline');
   return pipeline;
 };
 
-const jobOf = (desk: Desk, call: Call, project: Project): Job => {
-  const job = desk.state.job(idOf(call, 'job_id'));
+const jobOf = (context: PracticeContext, call: Call, project: Project): Job => {
+  const job = context.state.job(idOf(call, 'job_id'));
   if (job === undefined || job.projectId !== project.id) throw notFound('Job');
   return job;
 };
 
 const inOrder = (jobs: Job[]): Job[] => jobs.sort((a, b) => b.id - a.id);
 
-const startPipeline = async (desk: Desk, call: Call): Promise<Pipeline> => {
-  const caller = authenticate(desk.state, call);
-  const project = changeable(desk.state, call, caller);
+const startPipeline = async (context: PracticeContext, call: Call): Promise<Pipeline> => {
+  const caller = authenticate(context.state, call);
+  const project = changeable(context.state, call, caller);
   const body = read(startBody, call.body);
-  const found = await resolveRef(desk.state.repositoryPath(project.id), body.ref);
+  const found = await resolveRef(context.state.repositoryPath(project.id), body.ref);
   if (found === null) throw refuseWith(400, { base: ['Reference not found'] });
   const variables = (body.variables ?? []).map((entry) => variable(entry.key, entry.value));
   const outcome = await createPipeline(
-    desk,
+    context,
     { project, user: caller.user, ...found, beforeSha: '0'.repeat(40), source: 'api', variables },
     call.base,
   );
@@ -76,8 +76,8 @@ const startPipeline = async (desk: Desk, call: Call): Promise<Pipeline> => {
   return outcome.pipeline;
 };
 
-export const pipelineRoutes = (desk: Desk): Route[] => {
-  const { state, life } = desk;
+export const pipelineRoutes = (context: PracticeContext): Route[] => {
+  const { state, life } = context;
   const seen = (call: Call): Project => projectOf(state, call, authenticate(state, call));
   const changed = (call: Call): Project => changeable(state, call, authenticate(state, call));
   const list = (project: Project): Pipeline[] =>
@@ -95,7 +95,7 @@ export const pipelineRoutes = (desk: Desk): Route[] => {
       return page(call, rows, (pipeline) => pipelineBasic(state, pipeline, call.base));
     }),
     route('POST', `${at}/pipeline`, async (call) =>
-      created(pipelineShape(state, await startPipeline(desk, call), call.base)),
+      created(pipelineShape(state, await startPipeline(context, call), call.base)),
     ),
     route('GET', `${at}/pipelines/latest`, (call) => {
       const project = seen(call);
@@ -105,10 +105,10 @@ export const pipelineRoutes = (desk: Desk): Route[] => {
       return ok(pipelineShape(state, latest, call.base));
     }),
     route('GET', `${at}/pipelines/:pipeline_id`, (call) =>
-      ok(pipelineShape(state, pipelineOf(desk, call, seen(call)), call.base)),
+      ok(pipelineShape(state, pipelineOf(context, call, seen(call)), call.base)),
     ),
     route('GET', `${at}/pipelines/:pipeline_id/jobs`, (call) => {
-      const pipeline = pipelineOf(desk, call, seen(call));
+      const pipeline = pipelineOf(context, call, seen(call));
       const scope = wanted(call);
       const all =
         call.query.get('include_retried') === 'true' ? state.jobsOf(pipeline.id) : state.latestOf(pipeline.id);
@@ -116,20 +116,20 @@ export const pipelineRoutes = (desk: Desk): Route[] => {
       return page(call, rows, (job) => jobShape(state, job, call.base));
     }),
     route('POST', `${at}/pipelines/:pipeline_id/cancel`, (call) => {
-      const pipeline = pipelineOf(desk, call, changed(call));
+      const pipeline = pipelineOf(context, call, changed(call));
       life.cancelPipeline(pipeline);
       return ok(pipelineShape(state, pipeline, call.base));
     }),
     route('POST', `${at}/pipelines/:pipeline_id/retry`, (call) => {
-      const pipeline = pipelineOf(desk, call, changed(call));
+      const pipeline = pipelineOf(context, call, changed(call));
       life.retryPipeline(pipeline);
       return created(pipelineShape(state, pipeline, call.base));
     }),
   ];
 };
 
-export const jobRoutes = (desk: Desk, looked: (job: Job) => void): Route[] => {
-  const { state, life } = desk;
+export const jobRoutes = (context: PracticeContext, looked: (job: Job) => void): Route[] => {
+  const { state, life } = context;
   const seen = (call: Call): Project => projectOf(state, call, authenticate(state, call, [], true));
   const change = (
     call: Call,
@@ -137,7 +137,7 @@ export const jobRoutes = (desk: Desk, looked: (job: Job) => void): Route[] => {
     work: (job: Job) => Job,
   ): ReturnType<typeof created> => {
     const project = changeable(state, call, authenticate(state, call));
-    const job = jobOf(desk, call, project);
+    const job = jobOf(context, call, project);
     const refused = may(job);
     if (refused !== null) throw refuse(403, refused);
     return created(jobShape(state, work(job), call.base));
@@ -147,7 +147,7 @@ export const jobRoutes = (desk: Desk, looked: (job: Job) => void): Route[] => {
     route('GET', at, (call) => {
       const caller = authenticate(state, call);
       const project = projectOf(state, call, caller);
-      desk.rate.count(`jobs ${caller.user.id}`, desk.limits.projectJobs);
+      context.rate.count(`jobs ${caller.user.id}`, context.limits.projectJobs);
       const scope = wanted(call);
       const retried = call.query.get('include_retried') === 'true';
       const rows = [...state.jobs()].filter(
@@ -159,14 +159,14 @@ export const jobRoutes = (desk: Desk, looked: (job: Job) => void): Route[] => {
         for (const name of ['X-Total', 'X-Total-Pages']) delete answer.headers[name];
       return answer;
     }),
-    route('GET', `${at}/:job_id`, (call) => ok(jobShape(state, jobOf(desk, call, seen(call)), call.base))),
+    route('GET', `${at}/:job_id`, (call) => ok(jobShape(state, jobOf(context, call, seen(call)), call.base))),
     route('GET', `${at}/:job_id/trace`, (call) => {
-      const job = jobOf(desk, call, seen(call));
+      const job = jobOf(context, call, seen(call));
       looked(job);
       if (traceLength(state, job) === 0) return { status: 200, text: '' };
       return { status: 200, file: state.tracePath(job.id), type: 'text/plain' };
     }),
-    route('GET', `${at}/:job_id/artifacts`, (call) => artifactAnswer(desk, jobOf(desk, call, seen(call)))),
+    route('GET', `${at}/:job_id/artifacts`, (call) => artifactAnswer(context, jobOf(context, call, seen(call)))),
     route('POST', `${at}/:job_id/cancel`, (call) =>
       change(
         call,
@@ -186,7 +186,7 @@ export const jobRoutes = (desk: Desk, looked: (job: Job) => void): Route[] => {
     ),
     route('POST', `${at}/:job_id/play`, (call) => {
       const project = changeable(state, call, authenticate(state, call));
-      const job = jobOf(desk, call, project);
+      const job = jobOf(context, call, project);
       if (job.status !== 'manual') throw refuseWith(400, '400 Bad request - Unplayable Job');
       life.play(job);
       return ok(jobBasic(state, job, call.base));

@@ -1,4 +1,4 @@
-import type { JobLife } from './job-lifecycle.ts';
+import type { JobLifecycle } from './job-lifecycle.ts';
 import type { State } from './practice-state.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { RunnerQueue } from './runner-queue.ts';
@@ -41,9 +41,9 @@ export interface Faults {
 }
 
 /** What all handlers share. */
-export interface Desk {
+export interface PracticeContext {
   state: State;
-  life: JobLife;
+  life: JobLifecycle;
   queue: RunnerQueue;
   rate: RateLimit;
   limits: Limits;
@@ -56,5 +56,5 @@ export interface Desk {
 }
 
 /** Bytes of one artifact file: what the settings say, or the default. */
-export const artifactLimit = ({ state, limits }: Desk): number =>
+export const artifactLimit = ({ state, limits }: PracticeContext): number =>
   state.instance.maxArtifactsMib === undefined ? limits.artifactBytes : state.instance.maxArtifactsMib * 1_048_576;

@@ -9,14 +9,14 @@ import { graphqlRoutes } from './graphql-api.ts';
 import { hookRoutes } from './hooks-api.ts';
 import { httpDoor } from './http-door.ts';
 import { createToken, createUser, instanceRoutes, monitoringList } from './instance-api.ts';
-import { JobLife } from './job-lifecycle.ts';
+import { JobLifecycle } from './job-lifecycle.ts';
 import { timeoutSeconds } from './job-payload.ts';
 import { jobRequestRoutes } from './job-request-api.ts';
 import { jobUpdateRoutes } from './job-update-api.ts';
 import { pageRoutes, projectPage } from './pages.ts';
 import { jobRoutes, pipelineRoutes } from './pipelines-api.ts';
 import { type PracticeClock, practiceClock } from './practice-clock.ts';
-import { type Desk, defaultLimits, type Faults, type Limits } from './practice-context.ts';
+import { defaultLimits, type Faults, type Limits, type PracticeContext } from './practice-context.ts';
 import { practiceVersion, standInSentence } from './practice-identity.ts';
 import { State } from './practice-state.ts';
 import { projectRoutes } from './projects-api.ts';
@@ -99,7 +99,7 @@ class Practice implements PracticeGitlab {
   url = '';
   private readonly options: PracticeOptions;
   private readonly state: State;
-  private readonly desk: Desk;
+  private readonly context: PracticeContext;
   private readonly stopping = new AbortController();
   private readonly looked = new Map<number, number>();
   private readonly handler: ReturnType<typeof httpDoor>;
@@ -112,9 +112,9 @@ class Practice implements PracticeGitlab {
     this.clock = practiceClock(options.now ?? Date.now);
     this.state = new State(options.dataDir, this.clock, options.log ?? (() => {}));
     const real = options.pace === 'real';
-    this.desk = {
+    this.context = {
       state: this.state,
-      life: new JobLife(this.state),
+      life: new JobLifecycle(this.state),
       queue: new RunnerQueue(this.state),
       rate: new RateLimit(() => this.clock.now()),
       limits: { ...defaultLimits, ...options.limits },
@@ -171,7 +171,7 @@ class Practice implements PracticeGitlab {
     const root = this.state.user(1);
     for (const project of this.state.projects())
       if (root !== undefined)
-        await followRefs(this.desk, project, root, this.base(null)).catch((error: unknown) =>
+        await followRefs(this.context, project, root, this.base(null)).catch((error: unknown) =>
           this.state.log(String(error)),
         );
     this.state.flush();
@@ -188,7 +188,7 @@ class Practice implements PracticeGitlab {
   }
 
   sweep(): void {
-    this.desk.life.sweep((job) => {
+    this.context.life.sweep((job) => {
       const project = this.state.project(job.projectId);
       return project === undefined ? 0 : timeoutSeconds(job, project, this.state.runner(job.runnerId ?? 0));
     });
@@ -197,8 +197,8 @@ class Practice implements PracticeGitlab {
   }
 
   createUser(username: string, options: { admin?: boolean; scopes?: string[] } = {}): { id: number; token: string } {
-    const user = createUser(this.desk, username, username, options.admin ?? false);
-    const token = createToken(this.desk, user, 'practice', options.scopes ?? ['api']);
+    const user = createUser(this.context, username, username, options.admin ?? false);
+    const token = createToken(this.context, user, 'practice', options.scopes ?? ['api']);
     this.state.flush();
     return { id: user.id, token };
   }
@@ -222,23 +222,23 @@ class Practice implements PracticeGitlab {
   }
 
   private makeHandler(real: boolean): ReturnType<typeof httpDoor> {
-    const { desk } = this;
+    const { context } = this;
     const monitors = monitoringList(this.options.monitoring ?? ['127.0.0.0/8', '::1/128']);
     const local = monitoringList(['127.0.0.0/8', '::1/128']);
     const watched = (job: Job): boolean =>
       performance.now() - (this.looked.get(job.id) ?? Number.NEGATIVE_INFINITY) < watchedMs;
-    const gitAnswer = gitHttp(desk);
+    const gitAnswer = gitHttp(context);
     const routes = [
-      ...jobRequestRoutes(desk),
-      ...jobUpdateRoutes(desk, watched),
-      ...runnerRoutes(desk),
-      ...projectRoutes(desk),
-      ...pipelineRoutes(desk),
-      ...jobRoutes(desk, (job) => this.looked.set(job.id, performance.now())),
-      ...hookRoutes(desk),
-      ...instanceRoutes(desk, monitors),
-      ...graphqlRoutes(desk),
-      ...pageRoutes(desk, local),
+      ...jobRequestRoutes(context),
+      ...jobUpdateRoutes(context, watched),
+      ...runnerRoutes(context),
+      ...projectRoutes(context),
+      ...pipelineRoutes(context),
+      ...jobRoutes(context, (job) => this.looked.set(job.id, performance.now())),
+      ...hookRoutes(context),
+      ...instanceRoutes(context, monitors),
+      ...graphqlRoutes(context),
+      ...pageRoutes(context, local),
     ];
     return httpDoor({
       routes: routes.map((entry) => ({ ...entry, handler: (call) => this.unlessBroken(entry, call) })),
@@ -246,7 +246,7 @@ class Practice implements PracticeGitlab {
       base: (request) => this.base(request),
       flush: () => this.state.flush(),
       log: (line) => this.state.log(line),
-      fallback: async (call) => (await gitAnswer(call)) ?? projectPage(desk, call, local),
+      fallback: async (call) => (await gitAnswer(call)) ?? projectPage(context, call, local),
       stopping: this.stopping.signal,
     });
   }

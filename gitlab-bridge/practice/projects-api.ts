@@ -4,7 +4,7 @@ import { authenticate, callerOf, changeable, isAdmin, maySee, projectOf } from '
 import { type Call, created, ok, type Route, read, route } from './api-call.ts';
 import { initRepository } from './git-repository.ts';
 import { page } from './paging.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import { projectBasic, projectShape } from './project-shapes.ts';
 import type { Project } from './records.ts';
 import { refuse, refuseWith } from './refusal.ts';
@@ -37,8 +37,8 @@ const apply = (project: Project, body: z.infer<typeof editBody>): void => {
   if (body.build_timeout !== undefined) project.buildTimeout = body.build_timeout;
 };
 
-const createProject = async (desk: Desk, call: Call): Promise<Project> => {
-  const { state } = desk;
+const createProject = async (context: PracticeContext, call: Call): Promise<Project> => {
+  const { state } = context;
   const caller = authenticate(state, call);
   const body = read(createBody, call.body);
   const path = body.path ?? body.name?.toLowerCase().replace(/[^a-z0-9_.-]+/g, '-');
@@ -81,8 +81,8 @@ const createProject = async (desk: Desk, call: Call): Promise<Project> => {
   return project;
 };
 
-const removeProject = (desk: Desk, project: Project): void => {
-  const { state } = desk;
+const removeProject = (context: PracticeContext, project: Project): void => {
+  const { state } = context;
   for (const job of state.dropProject(project)) {
     rmSync(state.tracePath(job.id), { force: true });
     for (const artifact of job.artifacts) rmSync(state.artifactPath(artifact.stored), { force: true });
@@ -90,11 +90,11 @@ const removeProject = (desk: Desk, project: Project): void => {
   rmSync(state.repositoryPath(project.id), { recursive: true, force: true });
 };
 
-export const projectRoutes = (desk: Desk): Route[] => {
-  const { state } = desk;
+export const projectRoutes = (context: PracticeContext): Route[] => {
+  const { state } = context;
   return [
     route('POST', '/api/v4/projects', async (call) =>
-      created(projectShape(state, await createProject(desk, call), call.base)),
+      created(projectShape(state, await createProject(context, call), call.base)),
     ),
     route('GET', '/api/v4/projects', (call) => {
       const caller = callerOf(state, call);
@@ -127,7 +127,7 @@ export const projectRoutes = (desk: Desk): Route[] => {
       const caller = authenticate(state, call);
       const project = changeable(state, call, caller);
       if (!isAdmin(caller) && project.ownerId !== caller.user.id) throw refuse(403);
-      removeProject(desk, project);
+      removeProject(context, project);
       return { status: 202, json: { message: '202 Accepted' } };
     }),
   ];

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Call } from './api-call.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import type { State } from './practice-state.ts';
 import type { Manager, Runner } from './records.ts';
 import { refuse } from './refusal.ts';
@@ -23,13 +23,13 @@ export type RunnerInfo = z.infer<typeof runnerInfo>;
 export const systemId = z.string().max(64).nullish();
 
 /** The runner of a token (body or RUNNER-TOKEN), or 403. Counts as contact. */
-export const runnerOf = (desk: Desk, call: Call, token: string | undefined): Runner => {
+export const runnerOf = (context: PracticeContext, call: Call, token: string | undefined): Runner => {
   const header = call.headers['runner-token'];
   const used = token ?? (typeof header === 'string' ? header : '');
-  const runner = desk.state.runnerOfToken(used);
+  const runner = context.state.runnerOfToken(used);
   if (runner === undefined || !sameSecret(runner.token, used)) throw refuse(403);
-  if (desk.faults.backoff > 0) {
-    desk.faults.backoff -= 1;
+  if (context.faults.backoff > 0) {
+    context.faults.backoff -= 1;
     throw refuse(429, undefined, { 'Retry-After': '60' });
   }
   return runner;

@@ -4,7 +4,7 @@ import { type Call, created, empty, idOf, ok, type Route, read, route } from './
 import { jobWithProject } from './job-shapes.ts';
 import { page } from './paging.ts';
 import { isoOrNull } from './practice-clock.ts';
-import type { Desk } from './practice-context.ts';
+import type { PracticeContext } from './practice-context.ts';
 import type { Runner, RunnerType } from './records.ts';
 import { badParameter, notFound, refuse, refuseWith } from './refusal.ts';
 import { contact, runnerInfo, runnerOf, systemId } from './runner-contact.ts';
@@ -54,7 +54,7 @@ const change = (runner: Runner, given: Settings): void => {
   if (Object.keys(wrong).length > 0) throw refuseWith(400, wrong);
 };
 
-const fresh = (desk: Desk, type: RunnerType, projectIds: number[], creatorId: number | null): Runner => ({
+const fresh = (context: PracticeContext, type: RunnerType, projectIds: number[], creatorId: number | null): Runner => ({
   id: 0,
   token: newRunnerToken(type, creatorId !== null),
   type,
@@ -68,7 +68,7 @@ const fresh = (desk: Desk, type: RunnerType, projectIds: number[], creatorId: nu
   accessLevel: 'not_protected',
   maximumTimeout: null,
   creatorId,
-  createdAt: desk.state.clock.now(),
+  createdAt: context.state.clock.now(),
   contactedAt: null,
 });
 
@@ -81,98 +81,98 @@ const createBody = z.object({
   group_id: whole.optional(),
 });
 
-const createRunner = (desk: Desk, call: Call): object => {
-  const caller = authenticate(desk.state, call, ['create_runner']);
+const createRunner = (context: PracticeContext, call: Call): object => {
+  const caller = authenticate(context.state, call, ['create_runner']);
   const body = read(createBody, call.body);
   if (body.runner_type === 'group_type') throw badParameter('group runners: the practice GitLab has no groups');
   const projectIds: number[] = [];
   if (body.runner_type === 'project_type') {
     if (body.project_id === undefined) throw badParameter('project_id is missing');
-    const project = desk.state.project(body.project_id);
+    const project = context.state.project(body.project_id);
     if (project === undefined || !mayChange(caller, project)) throw refuse(403);
     projectIds.push(project.id);
   } else if (!caller.user.admin) throw refuse(403);
-  const runner = fresh(desk, body.runner_type, projectIds, caller.user.id);
+  const runner = fresh(context, body.runner_type, projectIds, caller.user.id);
   change(runner, body);
-  runner.id = desk.state.newId('runner');
-  desk.state.saveRunner(runner);
-  desk.state.log(`runner ${runner.id} created: ${runner.tags.join(', ') || 'untagged'}`);
+  runner.id = context.state.newId('runner');
+  context.state.saveRunner(runner);
+  context.state.log(`runner ${runner.id} created: ${runner.tags.join(', ') || 'untagged'}`);
   return registered(runner);
 };
 
 const registerBody = z.object({ ...settings, token: z.string(), info: runnerInfo.optional() });
 
-const registerRunner = (desk: Desk, call: Call): object => {
+const registerRunner = (context: PracticeContext, call: Call): object => {
   const body = read(registerBody, call.body);
-  if (!sameSecret(body.token, desk.state.instance.registrationToken)) throw refuse(403, 'invalid token supplied');
-  const runner = fresh(desk, 'instance_type', [], null);
+  if (!sameSecret(body.token, context.state.instance.registrationToken)) throw refuse(403, 'invalid token supplied');
+  const runner = fresh(context, 'instance_type', [], null);
   change(runner, body);
-  runner.id = desk.state.newId('runner');
-  desk.state.saveRunner(runner);
+  runner.id = context.state.newId('runner');
+  context.state.saveRunner(runner);
   return registered(runner);
 };
 
 /** The calls that a runner makes with its own token. */
-const ownRoutes = (desk: Desk): Route[] => {
+const ownRoutes = (context: PracticeContext): Route[] => {
   const tokenBody = z.object({ token: z.string(), system_id: systemId, info: runnerInfo.nullish() });
   return [
-    route('POST', '/api/v4/runners', (call) => created(registerRunner(desk, call))),
-    route('POST', '/api/v4/user/runners', (call) => created(createRunner(desk, call))),
+    route('POST', '/api/v4/runners', (call) => created(registerRunner(context, call))),
+    route('POST', '/api/v4/user/runners', (call) => created(createRunner(context, call))),
     route('POST', '/api/v4/runners/verify', (call) => {
       const body = read(tokenBody, call.body);
-      const runner = runnerOf(desk, call, body.token);
-      contact(desk.state, runner, call, body.system_id, body.info);
+      const runner = runnerOf(context, call, body.token);
+      contact(context.state, runner, call, body.system_id, body.info);
       return ok(registered(runner));
     }),
     route('DELETE', '/api/v4/runners', (call) => {
-      desk.state.dropRunner(runnerOf(desk, call, read(tokenBody, call.body).token));
+      context.state.dropRunner(runnerOf(context, call, read(tokenBody, call.body).token));
       return empty();
     }),
     route('DELETE', '/api/v4/runners/managers', (call) => {
       const body = read(z.object({ token: z.string(), system_id: z.string().max(64) }), call.body);
-      const runner = runnerOf(desk, call, body.token);
-      for (const manager of [...desk.state.managers()])
+      const runner = runnerOf(context, call, body.token);
+      for (const manager of [...context.state.managers()])
         if (manager.runnerId === runner.id && manager.systemId === body.system_id) {
-          desk.state.dropManager(manager.id);
+          context.state.dropManager(manager.id);
           return empty();
         }
       throw notFound('Runner manager');
     }),
     route('POST', '/api/v4/runners/reset_authentication_token', (call) => {
-      const runner = runnerOf(desk, call, read(tokenBody, call.body).token);
-      return created(reset(desk, runner));
+      const runner = runnerOf(context, call, read(tokenBody, call.body).token);
+      return created(reset(context, runner));
     }),
     route('GET', '/api/v4/runners/router/discovery', () => ({ status: 501, json: { message: '501 Not Implemented' } })),
   ];
 };
 
-const reset = (desk: Desk, runner: Runner): object => {
+const reset = (context: PracticeContext, runner: Runner): object => {
   runner.token = newRunnerToken(runner.type, runner.creatorId !== null);
-  desk.state.saveRunner(runner);
+  context.state.saveRunner(runner);
   return { token: runner.token, token_expires_at: isoOrNull(null) };
 };
 
-const owns = (desk: Desk, caller: Caller, runner: Runner): boolean => {
+const owns = (context: PracticeContext, caller: Caller, runner: Runner): boolean => {
   if (caller.user.admin) return true;
   if (runner.type !== 'project_type') return false;
   return runner.projectIds.some((id) => {
-    const project = desk.state.project(id);
+    const project = context.state.project(id);
     return project !== undefined && mayChange(caller, project);
   });
 };
 
-const managed = (desk: Desk, call: Call): Runner => {
-  const caller = authenticate(desk.state, call, ['manage_runner']);
-  const runner = desk.state.runner(idOf(call, 'id'));
+const managed = (context: PracticeContext, call: Call): Runner => {
+  const caller = authenticate(context.state, call, ['manage_runner']);
+  const runner = context.state.runner(idOf(call, 'id'));
   if (runner === undefined) throw notFound('Runner');
-  if (!owns(desk, caller, runner)) throw refuse(403, 'No access granted');
+  if (!owns(context, caller, runner)) throw refuse(403, 'No access granted');
   return runner;
 };
 
-const filtered = (desk: Desk, call: Call, runners: Runner[]): Runner[] => {
+const filtered = (context: PracticeContext, call: Call, runners: Runner[]): Runner[] => {
   const query = call.query;
   const tags = query.get('tag_list')?.split(',') ?? [];
-  const now = desk.state.clock.now();
+  const now = context.state.clock.now();
   return runners
     .filter(
       (runner) =>
@@ -187,44 +187,44 @@ const filtered = (desk: Desk, call: Call, runners: Runner[]): Runner[] => {
 };
 
 /** The calls of people and agents with a personal token. */
-export const runnerRoutes = (desk: Desk): Route[] => {
-  const { state } = desk;
+export const runnerRoutes = (context: PracticeContext): Route[] => {
+  const { state } = context;
   const manage: Parameters<typeof admin>[2] = ['manage_runner'];
   return [
-    ...ownRoutes(desk),
+    ...ownRoutes(context),
     route('GET', '/api/v4/runners/all', (call) => {
       admin(state, call, manage);
-      return page(call, filtered(desk, call, [...state.runners()]), (runner) => runnerShape(state, runner));
+      return page(call, filtered(context, call, [...state.runners()]), (runner) => runnerShape(state, runner));
     }),
     route('GET', '/api/v4/runners', (call) => {
       const caller = authenticate(state, call, manage);
-      const own = [...state.runners()].filter((runner) => owns(desk, caller, runner));
-      return page(call, filtered(desk, call, own), (runner) => runnerShape(state, runner));
+      const own = [...state.runners()].filter((runner) => owns(context, caller, runner));
+      return page(call, filtered(context, call, own), (runner) => runnerShape(state, runner));
     }),
-    route('GET', '/api/v4/runners/:id', (call) => ok(runnerDetails(state, managed(desk, call), call.base))),
+    route('GET', '/api/v4/runners/:id', (call) => ok(runnerDetails(state, managed(context, call), call.base))),
     route('PUT', '/api/v4/runners/:id', (call) => {
-      const runner = managed(desk, call);
+      const runner = managed(context, call);
       const next = { ...runner };
       change(next, read(settingsSchema, call.body));
       Object.assign(runner, next);
       state.saveRunner(runner);
-      desk.queue.tick(runner);
+      context.queue.tick(runner);
       return ok(runnerDetails(state, runner, call.base));
     }),
     route('DELETE', '/api/v4/runners/:id', (call) => {
-      state.dropRunner(managed(desk, call));
+      state.dropRunner(managed(context, call));
       return empty();
     }),
     route('POST', '/api/v4/runners/:id/reset_authentication_token', (call) =>
-      created(reset(desk, managed(desk, call))),
+      created(reset(context, managed(context, call))),
     ),
     route('GET', '/api/v4/runners/:id/managers', (call) => {
-      const runner = managed(desk, call);
+      const runner = managed(context, call);
       const managers = [...state.managers()].filter((manager) => manager.runnerId === runner.id);
       return page(call, managers.reverse(), (manager) => managerShape(state, manager));
     }),
     route('GET', '/api/v4/runners/:id/jobs', (call) => {
-      const runner = managed(desk, call);
+      const runner = managed(context, call);
       const system = call.query.get('system_id');
       const status = call.query.get('status');
       const jobs = [...state.jobs()].filter(
