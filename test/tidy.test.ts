@@ -136,6 +136,11 @@ describe('tidy', () => {
     expect(long).toEqual([]);
   });
 
+  it('no two files of one name: whoever goes to a file by its name finds one', () => {
+    const names = under(...Object.keys(mayImport)).map((file) => file.split('/').at(-1) as string);
+    expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
+  });
+
   it('nobody imports the tests, and no drawer is called utils', () => {
     const wrong = files.filter((file) => /\/(?:utils?|helpers?|types|index)\.ts$/.test(file));
     expect(wrong).toEqual([]);
