@@ -14,7 +14,7 @@ const parts = [
   ['sim', vitest('sim'), 8],
   ['real', vitest('real'), 8],
   ['root', vitest('root'), 12],
-  ['e2e', vitest('e2e'), 10],
+  ['e2e', vitest('e2e*'), 10],
 ];
 
 const lines = [];

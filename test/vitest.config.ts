@@ -19,6 +19,10 @@ const thread = buildSync({
   write: false,
 });
 
+const endToEnd = { testTimeout: 240_000, globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'] };
+/** These two take minutes, share no LAN and no engine (the lab has its own), and one of them mostly waits: together. */
+const beside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts'];
+
 export default defineConfig({
   root,
   define: { __PACK_THREAD__: JSON.stringify(thread.outputFiles[0]?.text) },
@@ -38,11 +42,8 @@ export default defineConfig({
         fileParallelism: false,
         globalSetup: ['test/root/engine.ts'],
       }),
-      project('e2e', ['test/e2e/**/*.test.ts'], {
-        testTimeout: 240_000,
-        fileParallelism: false,
-        globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'],
-      }),
+      project('e2e', ['test/e2e/**/*.test.ts'], { ...endToEnd, exclude: beside, fileParallelism: false }),
+      project('e2e-beside', beside, endToEnd),
     ],
   },
 });

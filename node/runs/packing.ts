@@ -17,8 +17,9 @@ export async function packAside(source: FileSource, request: PackRequest, signal
     workerData: request,
     env: {},
     execArgv: [],
-    // The young generation of many small files would grow to 48 MiB, and packs no faster for it.
-    resourceLimits: { maxOldGenerationSizeMb: 512, maxYoungGenerationSizeMb: 6 },
+    // Chunks that were packed are freed when the young generation is full: a large one would let tens of MiB of them lie,
+    // and packs no faster.
+    resourceLimits: { maxOldGenerationSizeMb: 512, maxYoungGenerationSizeMb: 3 },
   });
   const feeds = new Map<number, Feed>();
   let end = (): void => undefined;

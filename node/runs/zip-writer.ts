@@ -22,7 +22,7 @@ interface Written {
 const most32 = 0xffffffff;
 /** In one piece up to here, without a stream of its own. */
 const smallBytes = 256 << 10;
-const largeChunkBytes = 256 << 10;
+const largeChunkBytes = 64 << 10;
 /** Up to here a header is more than anything that packing could save, and packing takes longer than all the rest. */
 const tinyBytes = 64;
 const nothing = new Uint8Array(0);

@@ -7,7 +7,10 @@ import { sleep } from '../e2e/rig.ts';
 import { maxUnder, type Row, ratioAtMost, row } from './figures.ts';
 import { again, type Probed } from './probed.ts';
 
-/** MiB of an agent and all its children, memory that they share counted once. */
+/**
+ * MiB of an agent and all its children, memory that they share counted once. Without files' pages: those of the program
+ * are shared with every other Node process of this computer, so they are fewer the more of these run.
+ */
 function treeMib(root: number): number {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc').filter((one) => /^\d+$/.test(one))) {
@@ -24,7 +27,8 @@ function treeMib(root: number): number {
   for (const pid of parents.keys())
     if (belongs(pid))
       try {
-        kib += Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1'))?.[1] ?? 0);
+        const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1');
+        for (const [, own] of text.matchAll(/^Pss_(?:Anon|Shmem):\s+(\d+)/gm)) kib += Number(own);
       } catch {
         // It ended while we looked.
       }

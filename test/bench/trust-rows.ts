@@ -2,10 +2,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { pipelineEnd, runningJobs } from '../e2e/mesh.ts';
 import { until } from '../e2e/rig.ts';
 import startEngine from '../root/engine.ts';
-import { makeTestImages } from '../root/test-image.ts';
+import { makeTestImages, testImages } from '../root/test-image.ts';
 import { artifactRows, artifactTrees } from './artifact-rows.ts';
 import { install } from './debian.ts';
-import { maxUnder, type Row, ratioAtMost, row } from './figures.ts';
+import { maxUnder, type Row, ratioAtMost, row, table } from './figures.ts';
 import { again, Probed, type Turn } from './probed.ts';
 
 interface Case {
@@ -42,13 +42,7 @@ const hostile = (image: string): Case[] => [
   },
 ];
 
-async function turnRows(
-  one: Case,
-  agents: { docker: Probed; bash: Probed; idle: Probed },
-  trials: number,
-): Promise<Row[]> {
-  const agent = one.isDocker ? agents.docker : agents.bash;
-  const { idle } = agents;
+async function turnRows(one: Case, agent: Probed, idle: Probed, trials: number): Promise<Row[]> {
   const project = await agent.gitlab.push(`case-${one.name.replace(/\W+/g, '-').toLowerCase()}`, {
     '.gitlab-ci.yml': one.yaml,
   });
@@ -127,49 +121,81 @@ async function endOf(agent: Probed, image: string | null, how: 'timeout' | 'canc
   return Math.max(0, performance.now() - from);
 }
 
+/** What the rows need, started when the first of them asks: a part without Docker starts no engine. */
+class TrustStage {
+  readonly #agents = new Map<string, Promise<Probed>>();
+  #engine: Promise<() => Promise<void>> | null = null;
+
+  agent(name: 'docker' | 'process' | 'idle'): Promise<Probed> {
+    const found = this.#agents.get(name) ?? this.#start(name);
+    this.#agents.set(name, found);
+    return found;
+  }
+
+  async #start(name: 'docker' | 'process' | 'idle'): Promise<Probed> {
+    const agent = new Probed();
+    if (name === 'docker') {
+      this.#engine ??= startEngine();
+      await this.#engine;
+      makeTestImages();
+      await agent.start(['--executor', 'docker'], true);
+    } else await agent.start(['--executor', 'process', '--user', 'root'], name === 'process');
+    return agent;
+  }
+
+  async end(): Promise<void> {
+    for (const agent of this.#agents.values()) await agent.then(({ rig }) => rig.clean()).catch(() => undefined);
+    await (await this.#engine)?.();
+  }
+}
+
 /** `npm run bench -- trust`: what a hostile or heavy job costs the agent that runs it. */
 export async function trustRows(trials: number, only: readonly string[], say: (line: string) => void): Promise<Row[]> {
   install({ zip: 'zip' });
-  const stopEngine = await startEngine();
-  const image = makeTestImages().bash;
-  const agents = { docker: new Probed(), bash: new Probed(), idle: new Probed() };
+  const stage = new TrustStage();
   const rows: Row[] = [];
   const measure = async (part: string, name: string, run: () => Promise<Row[]>): Promise<void> => {
-    if (only.length > 0 && !only.some((one) => one === part || part.startsWith(`${one}-`))) return;
+    if (only.length > 0 && !only.some((one) => `${part}-`.startsWith(`${one}-`))) return;
     say(`${name} …`);
     try {
-      rows.push(...(await run()));
+      const found = await run();
+      rows.push(...found);
+      // Whoever ends a long bench early keeps what was measured.
+      say(table(found));
     } catch (error) {
       rows.push(
         row({ measure: name, unit: '-', ours: [], note: `could not be measured: ${(error as Error).message}` }),
       );
     }
   };
+  const executors = [
+    ['process', null],
+    ['docker', testImages.bash],
+  ] as const;
   try {
-    await agents.docker.start(['--executor', 'docker'], true);
-    await agents.bash.start(['--executor', 'process', '--user', 'root'], true);
-    await agents.idle.start(['--executor', 'process', '--user', 'root'], false);
-    for (const one of hostile(image)) await measure('turns', one.name, () => turnRows(one, agents, trials));
-    const executors = [
-      ['process', agents.bash, null],
-      ['docker', agents.docker, image],
-    ] as const;
-    for (const [name, agent, from] of executors)
+    for (const one of hostile(testImages.bash))
+      await measure(`turns-${one.isDocker ? 'docker' : 'process'}`, one.name, async () => {
+        const agent = await stage.agent(one.isDocker ? 'docker' : 'process');
+        return turnRows(one, agent, await stage.agent('idle'), trials);
+      });
+    for (const [executor, image] of executors)
       for (const how of ['timeout', 'cancel'] as const)
-        await measure('ends', `${name}, ${how}`, async () => {
+        await measure(`ends-${executor}`, `${executor}, ${how}`, async () => {
+          const agent = await stage.agent(executor);
           const ours: number[] = [];
-          for (let trial = 0; trial < trials; trial++) ours.push(await endOf(agent, from, how));
-          const what = `hostile ${name} job: ${how} -> nothing of it left`;
+          for (let trial = 0; trial < trials; trial++) ours.push(await endOf(agent, image, how));
+          const what = `hostile ${executor} job: ${how} -> nothing of it left`;
           return [row({ measure: what, unit: 'ms', ours, targets: [maxUnder(15_000)] })];
         });
     for (const name of artifactTrees)
-      for (const [executor, agent, from] of executors)
-        await measure(name === '2 GiB' ? 'artifacts-large' : 'artifacts-many', `${executor}, ${name}`, () =>
-          artifactRows(agent, { name, executor, image: from }, trials),
+      for (const [executor, image] of executors)
+        await measure(
+          `artifacts-${name === '2 GiB' ? 'large' : 'many'}-${executor}`,
+          `${executor}, ${name}`,
+          async () => artifactRows(await stage.agent(executor), { name, executor, image }, trials),
         );
     return rows;
   } finally {
-    for (const { rig } of Object.values(agents)) await rig.clean();
-    await stopEngine?.();
+    await stage.end();
   }
 }
