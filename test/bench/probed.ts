@@ -21,6 +21,8 @@ export class Probed {
 
   async start(executors: string[], hasGitlab: boolean): Promise<void> {
     const env = { NODE_OPTIONS: `--require ${process.env.TURN_PROBE_CODE}`, TURN_PROBE: this.file };
+    // Of its own: the user's keeps four builds, and other checkouts may use it at this moment.
+    Object.assign(env, { XDG_CACHE_HOME: join(this.rig.dir, 'cache') });
     const [machine] = await formMesh(this.rig, ['kang'], { env: { kang: env }, args: { kang: executors } });
     this.machine = machine as TestMachine;
     if (!hasGitlab) return;
