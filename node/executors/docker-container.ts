@@ -2,6 +2,7 @@ import type { ContainerCreateOptions, DeviceRequest } from 'dockerode';
 import type { ExecutorSpec } from '../ports.ts';
 import { filterWait } from './filter-wait.ts';
 import { quote } from './job-shell.ts';
+import { jobShares } from './run-limits.ts';
 import { runSlug } from './run-slug.ts';
 
 /** What a run's container is made of. Never privileged, no socket of the engine, no path of the machine (DESIGN §9). */
@@ -157,6 +158,7 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
       Privileged: false,
       RestartPolicy: { Name: 'no' },
       PidsLimit: pidsLimit,
+      CpuShares: jobShares,
       ...(spec.cpuMillis !== null && spec.cpuMillis > 0 && { NanoCpus: Math.round(spec.cpuMillis * 1e6) }),
       ...(spec.memoryBytes !== null && spec.memoryBytes > 0 && limitedMemory(spec.memoryBytes)),
       // Data loaders of training jobs share tensors by /dev/shm; 64 MiB, the engine's default, breaks them.

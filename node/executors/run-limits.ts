@@ -1,11 +1,18 @@
 import { existsSync, rmdirSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { ExecutorSpec } from '../ports.ts';
 import { legacyMount, makeGroup } from './run-cgroup.ts';
 
 /** More than any build needs, and few enough that a fork bomb leaves the machine its process numbers. */
 const mostProcesses = 8192;
 const periodUs = 100_000;
+
+/**
+ * A job gives way to its agent, and to what else its machine does: all jobs together have a quarter of the weight that
+ * another service has. Alone on the machine they have all of it.
+ */
+export const jobShares = 256;
+const jobWeight = 25;
 
 type Controller = 'memory' | 'pids' | 'cpu';
 type Limits = Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes'>;
@@ -70,7 +77,23 @@ export function limitRun(run: string, cgroup: string | null, limits: Limits): { 
       if (group !== null) removeEmpty(group);
     }
   }
+  giveWay(run, cgroup, groups);
   return { groups, missing };
+}
+
+/** The weight lies on the group of all runs, since that is what stands beside others. Of version 1 the run joins one below it. */
+function giveWay(run: string, cgroup: string | null, groups: string[]): void {
+  if (cgroup !== null && existsSync(join(cgroup, 'cpu.weight'))) {
+    const all = dirname(cgroup);
+    written(join(basename(all) === 'autogit' ? all : cgroup, 'cpu.weight'), String(jobWeight));
+    return;
+  }
+  const group = legacyGroup('cpu', run);
+  if (group === null) return;
+  const isLight = written(join(dirname(group), 'cpu.shares'), String(jobShares));
+  if (groups.includes(group)) return;
+  if (isLight) groups.push(group);
+  else removeEmpty(group);
 }
 
 /** What this system cannot limit, found out by trying. */

@@ -6,6 +6,8 @@ import { Rig, type TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
 export interface Turn {
   cpuMs: number;
   lateMs: number;
+  /** Of that: without the CPU of its own turns, so what the kernel made it wait. */
+  waitMs: number;
 }
 
 /** One agent under the probe, alone in its mesh. */

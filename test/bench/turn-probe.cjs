@@ -1,7 +1,8 @@
 // Loaded into an agent before anything else (NODE_OPTIONS=--require): how much CPU one turn of its event loop takes, and
-// how late its timers are. A timer of 5 ms reads the CPU time of the main thread from the kernel; what was spent since
-// the last time it ran is the most that one turn can have had (a few short turns may be in it). On SIGUSR2 the worst
-// since the last SIGUSR2 goes to $TURN_PROBE, one JSON line.
+// how late its timers are, also without what its own turns took (`waitMs`: what the kernel made it wait). A timer of 5 ms
+// reads the CPU time of the main thread from the kernel; what was spent since the last time it ran is the most that one
+// turn can have had (a few short turns may be in it). On SIGUSR2 the worst since the last SIGUSR2 goes to $TURN_PROBE, one
+// JSON line.
 const { isMainThread } = require('node:worker_threads');
 const { appendFileSync, readFileSync } = require('node:fs');
 const file = process.env.TURN_PROBE;
@@ -12,17 +13,19 @@ if (isMainThread && file && process.argv.includes('join')) {
   let lastAt = performance.now();
   let worstCpu = 0;
   let late = [];
+  let waited = [];
   setInterval(() => {
     const [cpu, at] = [cpuMs(), performance.now()];
     worstCpu = Math.max(worstCpu, cpu - lastCpu);
     late.push(Math.max(0, at - lastAt - everyMs));
-    if (late.length > 100_000) late = late.slice(50_000);
+    waited.push(Math.max(0, at - lastAt - everyMs - (cpu - lastCpu)));
+    if (late.length > 100_000) [late, waited] = [late.slice(50_000), waited.slice(50_000)];
     [lastCpu, lastAt] = [cpu, at];
   }, everyMs).unref();
   process.on('SIGUSR2', () => {
-    const sorted = late.sort((a, b) => a - b);
-    const p99 = sorted[Math.floor(sorted.length * 0.99)] ?? 0;
-    appendFileSync(file, `${JSON.stringify({ cpuMs: worstCpu, lateMs: p99, ticks: sorted.length })}\n`);
-    [worstCpu, late] = [0, []];
+    const p99 = (values) => values.sort((a, b) => a - b)[Math.floor(values.length * 0.99)] ?? 0;
+    const line = { cpuMs: worstCpu, lateMs: p99(late), waitMs: p99(waited), ticks: late.length };
+    appendFileSync(file, `${JSON.stringify(line)}\n`);
+    [worstCpu, late, waited] = [0, [], []];
   });
 }

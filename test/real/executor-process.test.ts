@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
@@ -226,6 +226,25 @@ describe.skipIf(process.getuid?.() !== 0)('limits of a process job', () => {
       });
       // What was killed before it began says nothing of how this one ended.
       expect((await runStep(workspace, 2, 'exit 4')).end).toEqual({ kind: 'exited', exitCode: 4 });
+    } finally {
+      await workspace.remove();
+    }
+    for (const group of groups) expect(existsSync(group)).toBe(false);
+  });
+
+  it('let the agent and the machine go first, also where a job asked for nothing; the group goes with the run', async () => {
+    const executor = new ProcessExecutor({ home: join(home, 'weight') });
+    const workspace = await executor.prepare(specOf(`weight-${process.pid}`, null), never);
+    let groups: string[] = [];
+    try {
+      const { text } = await runStep(workspace, 0, 'cat /proc/self/cgroup');
+      groups = readRunFile(workspace.handle)?.limits ?? [];
+      const group =
+        groups.find((path) => existsSync(join(path, 'cpu.shares'))) ?? readRunFile(workspace.handle)?.cgroup;
+      const [file, weight] = existsSync(join(`${group}`, 'cpu.shares')) ? ['cpu.shares', 256] : ['cpu.weight', 25];
+      expect(Number(readFileSync(join(dirname(`${group}`), file as string), 'utf8'))).toBe(weight);
+      // The job is in it.
+      expect(text).toContain(`/autogit/${basename(`${group}`)}`);
     } finally {
       await workspace.remove();
     }

@@ -257,7 +257,8 @@ describe('a container', () => {
 
   it('gets the GPUs that the job was given, and no other', () => {
     const none = containerOptions({ ...plan, spec: spec() });
-    expect(none.HostConfig?.DeviceRequests).toBeUndefined();
+    // An engine's default of 1024 shares is everybody else's.
+    expect([none.HostConfig?.DeviceRequests, none.HostConfig?.CpuShares]).toEqual([undefined, 256]);
     expect(none.Env).toContain('NVIDIA_VISIBLE_DEVICES=void');
     const two = containerOptions({ ...plan, spec: spec({ gpus: [gpu('nvidia', 'GPU-1'), gpu('nvidia', 'GPU-2')] }) });
     expect(two.HostConfig?.DeviceRequests).toMatchObject([{ Driver: 'nvidia', DeviceIDs: ['GPU-1', 'GPU-2'] }]);
