@@ -1,9 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { delimiter } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnCleanSync } from '../clean-spawn.ts';
-import { dropTo, type JobUser } from './run-file.ts';
+import { buildsOf, dropTo, type JobUser } from './run-file.ts';
 import { readAutoUser } from './run-uids.ts';
 
 interface Account {
@@ -85,6 +85,18 @@ export const autoUser = (uid: number, workDir: string): JobUser => ({
   path: reach({ uid, gid: uid }, workDir, null, `a job's own user (uid ${uid})`).path,
   isAuto: true,
 });
+
+/** Who the jobs of a run are whose agent, an earlier one, did not note it: whom its tree belongs to, with the fresh HOME of then. */
+export function ownerOfRun(folder: string): JobUser | null {
+  const found = lstatSync(buildsOf(folder), { throwIfNoEntry: false });
+  if (process.getuid?.() !== 0 || found === undefined || found.uid === 0) return null;
+  const { uid, gid } = found;
+  const line = readFileSync('/etc/passwd', 'utf8')
+    .split('\n')
+    .find((one) => one.split(':')[2] === String(uid));
+  const name = accountOf(line)?.name ?? String(uid);
+  return { uid, gid, name, home: null, shell: '/bin/bash', path: null, isAuto: false };
+}
 
 /** That of an account nobody logs in with is no shell. */
 const loginShell = (shell: string): string =>

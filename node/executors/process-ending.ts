@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawnClean } from '../clean-spawn.ts';
 import { cgroupProcesses, killCgroup, removeCgroup, thawCgroup } from './run-cgroup.ts';
-import { type ProcessName, processesOf, type RunMarks, signalAll, terminate } from './run-processes.ts';
+import { leastUid, type ProcessName, processesOf, type RunMarks, signalAll, terminate } from './run-processes.ts';
 import { exitOf } from './tree-removal.ts';
 
 /** What of a run lives: by its marks, and what is in its control group. */
@@ -28,7 +28,7 @@ export async function endAll(
   limits: readonly string[],
   seen: Iterable<ProcessName> = [],
 ): Promise<void> {
-  if (marks.isUidAlone) await endUid(marks.uid);
+  if (marks.isUidAlone && marks.uid >= leastUid) await endUid(marks.uid);
   await endProcesses(marks, cgroup, seen);
   for (const group of limits) await removeCgroup(group);
   if (cgroup === null) return;

@@ -8,7 +8,7 @@ import { type Clock, systemClock } from '../clock.ts';
 import { usedBy } from '../disk-use.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { processFeatures } from './features.ts';
-import { agentPath, autoUser, namedUser, wantedUser } from './job-account.ts';
+import { agentPath, autoUser, namedUser, ownerOfRun, wantedUser } from './job-account.ts';
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
 import { processAbilities, sayAbilities } from './process-abilities.ts';
 import { endAll } from './process-ending.ts';
@@ -163,7 +163,7 @@ export class ProcessExecutor implements Executor {
 
   #workspace(spec: ExecutorSpec, paths: JobPaths, file: RunFile): ProcessWorkspace {
     const folder = this.#folder(spec.run);
-    const user = file.user === undefined ? this.#userOfBefore() : file.user;
+    const user = file.user === undefined ? ownerOfRun(folder) : file.user;
     if (user?.isAuto) keepUid(user.uid, folder);
     const cgroup = file.cgroup !== null && existsSync(file.cgroup) ? file.cgroup : null;
     const environment = jobProcessEnvironment(spec, folder, file.tmp, user);
@@ -225,11 +225,6 @@ export class ProcessExecutor implements Executor {
     if (existsSync(folder)) await this.#clear(folder, null);
     const range = readAutoUser(this.#options.user ?? '') ?? usualRange;
     return autoUser(await takeUid(range, folder), this.#workDir);
-  }
-
-  /** An earlier agent did not note it: as is said now, with the fresh HOME that it gave. */
-  #userOfBefore(): JobUser | null {
-    return this.#kindOfUser() === 'named' ? { ...this.#named().user, home: null } : null;
   }
 }
 

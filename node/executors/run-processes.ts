@@ -17,6 +17,9 @@ export interface RunMarks {
   isUidAlone: boolean;
 }
 
+/** Below it are root and the system's own: whatever a file says, they are never a run's alone. */
+export const leastUid = 1000;
+
 export interface ProcessStat {
   pid: number;
   parent: number;
@@ -109,11 +112,12 @@ export function processesOf(marks: RunMarks, seen: Iterable<ProcessName> = []): 
   const wanted = new Set(marks.entries);
   const marked = new Set<number>();
   const alone: ProcessStat[] = [];
+  const isAlone = marks.isUidAlone && marks.uid >= leastUid;
   for (const stat of all) {
     if (stat.pid === process.pid || stat.pid === 1) continue;
     const isRoot = roots.get(stat.pid) === stat.startTicks;
     const entries = isRoot ? null : entriesOf(stat.pid);
-    if (isRoot || entries?.some((entry) => wanted.has(entry)) || (marks.isUidAlone && hasUid(stat.pid, marks.uid)))
+    if (isRoot || entries?.some((entry) => wanted.has(entry)) || (isAlone && hasUid(stat.pid, marks.uid)))
       marked.add(stat.pid);
     // Its session may be a desktop's: only it itself is taken.
     else if (entries !== null && worksIn(stat.pid, marks, entries)) alone.push(stat);

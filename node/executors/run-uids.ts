@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { execCleanly, findProgram, spawnClean } from '../clean-spawn.ts';
-import { processesOfUid } from './run-processes.ts';
+import { leastUid, processesOfUid } from './run-processes.ts';
 import { exitOf } from './tree-removal.ts';
 
 export interface UidRange {
@@ -21,7 +21,7 @@ export function readAutoUser(user: string): UidRange | null {
   if (user === 'auto') return usualRange;
   if (!user.startsWith('auto:')) return null;
   const [, first = 0, last = 0] = (/^auto:(\d{1,10})-(\d{1,10})$/.exec(user) ?? []).map(Number);
-  if (first < 1000 || last < first || last > 2 ** 31 - 1)
+  if (first < leastUid || last < first || last > 2 ** 31 - 1)
     throw new AutogitError('bad-flag', `--user ${user} is no range of uids`, {
       hint: `write --user auto, which is auto:${usualRange.first}-${usualRange.last}, or another range of uids that nobody has`,
     });
@@ -69,7 +69,7 @@ export function uidsBelow(workDir: string): { uid: number; folder: string }[] {
     return [];
   }
   return names.flatMap((name) => {
-    const folder = ownerOf(Number(name));
+    const folder = /^\d+$/.test(name) ? ownerOf(Number(name)) : null;
     return folder?.startsWith(`${workDir}/`) ? [{ uid: Number(name), folder }] : [];
   });
 }

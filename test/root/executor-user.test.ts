@@ -180,6 +180,22 @@ describe('process executor of a root agent', () => {
     }
   });
 
+  it('a run of an earlier agent, which did not note its user, goes on as whom its tree belongs to', async () => {
+    const spec = specOf('before-1', null);
+    const begun = await executor.prepare(spec, never);
+    const file = join(begun.handle, 'run.json');
+    const { user: _, ...before } = JSON.parse(readFileSync(file, 'utf8'));
+    writeFileSync(file, JSON.stringify(before));
+    // Whatever this one is told now, and root least of all.
+    const adopted = await new ProcessExecutor({ home, workDir, user: 'auto' }).adopt(spec, begun.handle);
+    try {
+      const { text } = await runStep(adopted!, 0, 'id -un; echo "$HOME $USER"');
+      expect(text).toBe(`${user}\n${begun.handle}/home ${user}\n`);
+    } finally {
+      await adopted?.remove();
+    }
+  });
+
   it('refuses a user that is not there, in words', async () => {
     await expect(new ProcessExecutor({ home, workDir, user: 'nobody-here' }).check()).rejects.toMatchObject({
       code: 'bad-config',
