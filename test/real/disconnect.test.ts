@@ -1,9 +1,11 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openStore } from '../../node/level-store.ts';
 import { formMesh, pipelineEnd } from '../e2e/mesh.ts';
-import { Rig, type TestMachine, until } from '../e2e/rig.ts';
+import { bin, Rig, type TestMachine, until } from '../e2e/rig.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -37,9 +39,22 @@ describe('gitlab disconnect', () => {
   const gone = (machine: TestMachine) =>
     until(`${machine.name} knows no GitLab`, async () => (await machine.status()).gitlab.mode === 'none');
 
+  it('asks once on a terminal, and no means no', async () => {
+    const command = `${process.execPath} ${bin} --home ${kang.home} gitlab disconnect`;
+    const { status, stdout } = spawnSync('script', ['-qec', command, '/dev/null'], {
+      input: 'n\n',
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    expect(stdout).toContain(`Disconnect ${rig.gitlab!.url}? The mesh's runners and token for it go; the mesh stays.`);
+    expect(status).toBe(1);
+    expect((await kang.status()).gitlab).toMatchObject({ mode: 'connected', flag: null });
+  });
+
   it('lets what runs end, takes nothing more, deletes the runners, forgets the token everywhere; connect works again', async () => {
     const gitlab = rig.gitlab!;
-    const project = await push('ends', 'sleep 6; echo ended well');
+    const go = join(rig.dir, 'go');
+    const project = await push('ends', `until test -e ${go}; do sleep 0.2; done; echo ended well`);
     await running('ends');
     expect(await runners()).toHaveLength(1);
     const asked = machines[1]!.cli('gitlab', 'disconnect');
@@ -48,6 +63,7 @@ describe('gitlab disconnect', () => {
       return all.every((status) => status.gitlab.flag?.includes('(ends) runs to its end'));
     });
     const later = await push('later', 'echo later');
+    writeFileSync(go, '');
     const { code, stdout, stderr } = await asked;
     expect([code, stdout]).toEqual([0, `GitLab at ${gitlab.url} is disconnected, 1 runner deleted there\n`]);
     expect(stderr).toMatch(/is being disconnected: job \d+ \(ends\) runs to its end/);
@@ -68,7 +84,7 @@ describe('gitlab disconnect', () => {
     expect(JSON.parse(again.stdout)).toEqual({ state: 'gone', because: 'no GitLab is connected' });
     await connect();
     expect((await pipelineEnd(rig, later)).status).toBe('success');
-  });
+  }, 120_000);
 
   it('--now gives up what runs, on its machine and at GitLab', async () => {
     const project = await push('endless', 'sleep 600');

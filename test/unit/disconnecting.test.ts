@@ -120,6 +120,32 @@ describe('gitlab disconnect (SAFETY J7)', () => {
     );
   });
 
+  it('a GitLab that gave runner tokens only has nothing to delete: they are forgotten when nothing runs', () => {
+    const lab = labOf({
+      scriptMs: 20_000,
+      ledger: (ledger) => ({
+        ...ledger,
+        gitlab: { ...ledger.gitlab, token: null },
+        classes: {
+          '': { tags: [], state: 'ready', nonce: 'given', runner: null, token: 't', lastUsedAt: 0, given: true },
+        },
+      }),
+    });
+    lab.push(1);
+    lab.run(3000);
+    expect(lab.taken).toHaveLength(1);
+    asks(lab);
+    lab.push(2);
+    lab.run(1000);
+    expect(lab.committed.gitlab.mode).toBe('connected');
+    lab.run(40_000);
+    expect(lab.committed.runs['run-1']?.state).toBe('delivered');
+    expect(lab.committed.gitlab).toMatchObject({ mode: 'none', url: null });
+    expect(lab.committed.classes).toEqual({});
+    expect(lab.effects('remove-runners')).toEqual([]);
+    expect(lab.taken).toHaveLength(1);
+  });
+
   it('a new leader waits for the word of each machine: a grant of before may be on its way', () => {
     const lab = labOf();
     lab.run(5000);
