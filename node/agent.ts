@@ -9,6 +9,7 @@ import { makeRoomToStart } from './agent/disk-start.ts';
 import { ExecutorHealth, jobNeeds } from './agent/executor-health.ts';
 import { becomeMember } from './agent/joining.ts';
 import { knownNodes, remember } from './agent/known-nodes.ts';
+import { leaveSentence } from './agent/leave-words.ts';
 import { type Neighbours, watchNeighbours } from './agent/lone-founder.ts';
 import { describeMachine, machineOf, openExecutors } from './agent/machine-lines.ts';
 import { Member } from './agent/member.ts';
@@ -379,7 +380,7 @@ export class Agent {
   /** The first signal leaves cleanly, the second ends at once. */
   async #goOnSignal(): Promise<void> {
     if (this.#stopping.signal.aborted) process.exit(130);
-    this.#lines.say('leaving the mesh; once more to end at once');
+    this.#lines.say(`${this.#member ? 'leaving the mesh' : 'ending'}; once more to end at once`);
     await this.#leave();
   }
 
@@ -387,10 +388,9 @@ export class Agent {
     const member = this.#member;
     const first = !this.#stopping.signal.aborted;
     this.#stopping.abort();
-    const isClean = member ? await member.leave(leavePatienceMs, backMs) : true;
+    const handedOver = member ? await member.leave(leavePatienceMs, backMs) : null;
     const running = member?.runs.runs().filter((run) => run.state === 'running').length ?? 0;
-    const rest = running > 0 ? `; ${running} jobs wait here, frozen, for the agent to come back within a minute` : '';
-    const sentence = isClean ? `handed over; this agent ends${rest}` : `ends without a hand-over${rest}`;
+    const sentence = leaveSentence(handedOver, running);
     this.#lines.say(sentence);
     // The answer of `leave` must still reach its caller.
     if (first) setTimeout(() => this.#end({ code: 0 }), 50);

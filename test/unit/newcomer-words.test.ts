@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { leaveSentence } from '../../node/agent/leave-words.ts';
 import { PauseSwitch } from '../../node/agent/pause.ts';
 import { gitlabView } from '../../node/cli/gitlab-commands.ts';
 import { prepareHome } from '../../node/home.ts';
@@ -43,6 +44,15 @@ describe('a pause', () => {
       },
     ]);
   });
+});
+
+describe('the end of an agent', () => {
+  it.each([
+    [null, 0, 'this agent ends; it was in no mesh yet'],
+    [true, 0, 'handed over; this agent ends'],
+    [true, 1, 'handed over; this agent ends; 1 job waits here, frozen, for the agent to come back within a minute'],
+    [false, 2, 'ends without a hand-over; 2 jobs wait here, frozen, for the agent to come back within a minute'],
+  ])('%j with %i jobs', (handedOver, running, sentence) => expect(leaveSentence(handedOver, running)).toBe(sentence));
 });
 
 describe('ignore', () => {
