@@ -9,6 +9,8 @@ export interface Command {
   readonly help: string;
   /** Any option is let pass: what this version lacks says so, whatever follows it. */
   readonly takesAnything?: boolean;
+  /** It talks to people alone: `--json` would be ignored, so it is refused. */
+  readonly hasNoJson?: boolean;
   /** Completes with the exit code. */
   run(context: Context): Promise<number>;
 }
@@ -31,7 +33,12 @@ const local = () => import('./local-commands.ts');
 const gitlab = () => import('./gitlab-commands.ts');
 
 export const commands: readonly Command[] = [
-  { path: 'join', help: "find the LAN's mesh, or start one, and stay", run: async (c) => (await local()).join(c) },
+  {
+    path: 'join',
+    hasNoJson: true,
+    help: "find the LAN's mesh, or start one, and stay",
+    run: async (c) => (await local()).join(c),
+  },
   { path: 'leave', help: 'hand over, then go (keeps the identity)', run: async (c) => (await mesh()).leave(c) },
   { path: 'status', help: 'the mesh on one screen', run: async (c) => (await import('./status-command.ts')).status(c) },
   { path: 'top', help: 'live screen: status -w 1', run: async (c) => (await import('./status-command.ts')).top(c) },
@@ -130,17 +137,20 @@ export const commands: readonly Command[] = [
   },
   {
     path: 'demo',
+    hasNoJson: true,
     help: 'three agents and a practice GitLab on this machine',
     run: async (c) => (await local()).demo(c),
   },
   { path: 'practice-gitlab', help: 'the stand-in GitLab alone', run: async (c) => (await local()).practiceGitlab(c) },
   {
     path: 'service install',
+    hasNoJson: true,
     help: 'start at boot (systemd); as root without --user, process jobs are a user of their own each',
     run: async (c) => (await import('./service-commands.ts')).install(c),
   },
   {
     path: 'service uninstall',
+    hasNoJson: true,
     help: 'start at boot no more',
     run: async (c) => (await import('./service-commands.ts')).uninstall(c),
   },
@@ -158,6 +168,7 @@ export const commands: readonly Command[] = [
   { path: 'id', help: "this machine's identity", run: async (c) => (await local()).id(c) },
   {
     path: 'completion',
+    hasNoJson: true,
     args: '<shell>',
     help: 'shell completion: bash, zsh or fish',
     run: async (c) => (await import('./completion.ts')).completion(c),

@@ -159,6 +159,11 @@ async function start(
 ): Promise<number> {
   try {
     const settings = await loadSettings(command.path, given);
+    // In a variable or in autogit.yml it is meant for the commands that have it.
+    if (command.hasNoJson && settings.isOn('json') && settings.source('json') === 'flag')
+      throw new AutogitError('bad-flag', `${command.path} has nothing to say as JSON`, {
+        hint: `autogit-node ${command.path} --help`,
+      });
     const out = processOutput({ quiet: settings.isOn('quiet') });
     return await command.run({ command: command.path, args, settings, out, signal });
   } catch (error) {

@@ -60,6 +60,8 @@ describe('exit codes without an agent', () => {
     [['gitlab', 'conect', 'http://x'], 2, /unknown command 'gitlab conect'/, /did you mean gitlab connect\?/],
     [['help', 'foo'], 2, /unknown command 'foo'/, /autogit-node --help/],
     [['pause', '--for', '5'], 2, /5\.0 s is no pause worth having; write 5m/, /pause --for 2h/],
+    [['demo', '--json'], 2, /demo has nothing to say as JSON/, /demo --help/],
+    [['join', '--json'], 2, /join has nothing to say as JSON/, /join --help/],
     [['pause', '--for', 'x'], 2, /--for: "x" is no duration/, /pause --help/],
     [['gitlab', 'connect', 'glpat-abcdefghij'], 2, /this looks like a token/, /connect http/],
     [['why'], 2, /missing required argument/, /why --help/],
