@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,11 +13,37 @@ const run = (file: string, args: string[], cwd: string): string =>
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 it('what is published installs on its own and runs: one bundled file, and the native part beside it', () => {
-  const [packed] = JSON.parse(run('npm', ['pack', '--json', '--pack-destination', folder], root)) as [
-    { filename: string; files: { path: string }[] },
+  // What is committed, as npm has it after an install from git: dist/ is made by `prepare`.
+  const source = join(folder, 'source');
+  mkdirSync(source);
+  run('sh', ['-c', `git ls-files -z -co --exclude-standard | xargs -0 cp --parents -t '${source}'`], root);
+  // Where development packages were left out, an install does not fail.
+  expect(run('npm', ['run', '--silent', 'prepare'], source)).toMatch(/not built.*npm run build/);
+  symlinkSync(realpathSync(join(root, 'node_modules')), join(source, 'node_modules'));
+  const [packed] = JSON.parse(run('npm', ['pack', '--json', '--pack-destination', folder], source)) as [
+    { filename: string; size: number; files: { path: string; mode: number }[] },
   ];
-  const scripts = packed.files.map((file) => file.path).filter((path) => /\.[cm]?js$/.test(path));
-  expect(scripts.sort()).toEqual(['dist/agent.cjs', 'dist/autogit-node.cjs']);
+  const files = packed.files.map(({ path }) => path);
+  expect(files.sort()).toEqual(
+    [
+      'LICENSE',
+      'README.md',
+      'deploy/README.md',
+      'deploy/autogit-node.service',
+      'dist/THIRD-PARTY.txt',
+      'dist/agent.cjs',
+      'dist/agent.cjs.map',
+      'dist/autogit-node.cjs',
+      'dist/sbom.cdx.json',
+      'package.json',
+    ].sort(),
+  );
+  expect(packed.files.find(({ path }) => path === 'dist/autogit-node.cjs')?.mode).toBe(0o755);
+  // npx downloads it before it can say anything.
+  expect(packed.size).toBeLessThan(1_500_000);
+  const said = spawnSync('npm', ['publish', '--dry-run', `./${packed.filename}`], { cwd: folder, encoding: 'utf8' });
+  const warnings = said.stderr.split('\n').filter((line) => /^npm (?:warn|error)/.test(line));
+  expect([said.status, warnings.filter((line) => !line.includes('requires you to be logged in'))]).toEqual([0, []]);
   writeFileSync(join(folder, 'package.json'), '{}');
   run('npm', ['install', '--no-audit', '--no-fund', `./${packed.filename}`], folder);
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
