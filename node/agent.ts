@@ -189,7 +189,8 @@ export class Agent {
     const executors = await openExecutors(this.#options, identity.id, this.#lines, this.#log, (run, sentence) =>
       this.#member?.runs.note(run, sentence),
     );
-    const health = await new ExecutorHealth(executors, this.#log, jobNeeds()).begin();
+    const needs = jobNeeds(() => this.#member?.workProblems() ?? null);
+    const health = await new ExecutorHealth(executors, this.#log, needs).begin();
     this.#closers.push(() => health.stop());
     const machine = machineOf(this.#options, executors, health, {
       clock: this.#clock,

@@ -127,6 +127,10 @@ export interface Executor {
   usedBytes?(handle: string, device: number): Promise<number>;
   /** Gives back what runs left for later ones; called at a slow interval. */
   tidy?(): Promise<void>;
+  /** Where runs write, as far as it is known and on this machine. */
+  workFolder?(): string | null;
+  /** Why no other job should begin here, as a job before it has found out; null when it may. */
+  noRoom?(): string | null;
   prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace>;
   /**
    * Finds what `prepare` made before a restart; null when nothing of it is left. Where that cannot be known now (an engine

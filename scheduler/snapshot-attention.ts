@@ -221,6 +221,9 @@ const gpuLines = (node: NodeRow, problems: readonly string[]): Attention[] =>
 /** What mends it, by our own words alone: what a person pastes never comes from another machine. */
 const workFixes: ReadonlyMap<string, string> = new Map([
   ['docker-away', 'sudo systemctl restart docker'],
+  ['docker-full', 'docker system prune'],
+  ['disk-full', 'df -h'],
+  ['gitlab-away', 'autogit-node doctor'],
   ['git-away', 'sudo apt-get install --reinstall git'],
 ]);
 
@@ -257,13 +260,18 @@ function workLines(
       },
     ];
   const problems = heard?.workProblems ?? [];
+  // Where the leader does not reach GitLab either, that is one line for all.
+  const isFar = (about: string): boolean =>
+    about === 'gitlab-away' && (view.ledger === null ? 0 : gitlabLines(view, view.ledger).length) > 0;
   if (problems.length > 0)
-    return problems.map(({ about, sentence }) => ({
-      code: workFixes.has(about) ? about : 'work-problem',
-      severity: 'warn',
-      sentence: `${node.node}  takes no jobs: ${sentence}`,
-      fix: `on ${node.node}: ${workFixes.get(about) ?? 'autogit-node doctor'}`,
-    }));
+    return problems
+      .filter(({ about }) => !isFar(about))
+      .map(({ about, sentence }) => ({
+        code: workFixes.has(about) ? about : 'work-problem',
+        severity: 'warn',
+        sentence: `${node.node}  takes no jobs: ${sentence}`,
+        fix: `on ${node.node}: ${workFixes.get(about) ?? 'autogit-node doctor'}`,
+      }));
   if (heard && heard.executors.length === 0 && !view.ledger?.nodes[node.id]?.witness)
     return [
       {

@@ -16,7 +16,7 @@ import type { TracePiece } from './ended-traces.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
-import { withOwnAttention } from './own-attention.ts';
+import { givenUpLines, withOwnAttention } from './own-attention.ts';
 import type { PauseSwitch } from './pause.ts';
 import { endForOwner } from './pause-now.ts';
 import { askHolders } from './token-holders.ts';
@@ -57,7 +57,8 @@ export class LocalApi implements AgentApi {
     for (const row of status.nodes)
       row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
     const others = otherMeshLines(this.#member().ledger(), this.#options.others());
-    status.attention = withOwnAttention(status, network.diagnosis.problems(), others);
+    const more = [...others, ...givenUpLines(this.#member().givenUp)];
+    status.attention = withOwnAttention(status, network.diagnosis.problems(), more);
     return status;
   }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 const MiB = 1 << 20;
 const lookEveryMs = 250;
 /** An ended run needs a moment to be gone; then the next one is ended, should the disk still be full. */
-const betweenEndsMs = 20_000;
+export const betweenEndsMs = 20_000;
 const reserveMostBytes = 8 * MiB;
 
 const reserveFile = (home: string): string => join(home, 'reserve');
@@ -24,7 +24,7 @@ export function diskOf(folder: string): Disk {
 }
 
 /** With less than this it is full: 1 % of it, from 1 to 8 MiB. */
-const leastBytes = ({ totalBytes }: Disk): number => Math.min(8 * MiB, Math.max(MiB, totalBytes / 100));
+export const leastBytes = ({ totalBytes }: Disk): number => Math.min(8 * MiB, Math.max(MiB, totalBytes / 100));
 export const isFull = (disk: Disk): boolean => disk.freeBytes < leastBytes(disk);
 
 /**
@@ -66,6 +66,18 @@ export interface DiskRoomOptions {
   endRun(run: string, because: string): void;
   /** Full: a sentence, with the job that was ended, if one was; room again: null. */
   onFull(because: string | null): void;
+}
+
+/** Who has most of a full disk. Null where that is little: a disk that others have filled is not a job's fault. */
+export async function largestRun(
+  running: ReturnType<DiskRoomOptions['running']>,
+  disk: Disk,
+  device: number,
+): Promise<{ run: string; job: number; size: string } | null> {
+  const used = await Promise.all(running.map(async (one) => ({ ...one, bytes: await one.usedBytes(device) })));
+  const largest = used.sort((a, b) => b.bytes - a.bytes)[0];
+  if (largest === undefined || largest.bytes < Math.max(MiB, disk.totalBytes / 100)) return null;
+  return { run: largest.run, job: largest.job, size: `${Math.round(largest.bytes / MiB)} MiB` };
 }
 
 /**
@@ -123,19 +135,13 @@ export class DiskRoom {
       this.#say(`its disk is full: ${home} has ${Math.floor(disk.freeBytes / MiB)} MiB free`);
     }
     if (bootMs() - this.#endedAtMs < betweenEndsMs) return;
-    const device = statSync(home).dev;
-    const used = await Promise.all(
-      this.#options.running().map(async (one) => ({ ...one, bytes: await one.usedBytes(device) })),
-    );
-    const largest = used.sort((a, b) => b.bytes - a.bytes)[0];
-    // A disk that others have filled is not a job's fault.
-    if (largest === undefined || largest.bytes < Math.max(MiB, disk.totalBytes / 100)) return;
+    const largest = await largestRun(this.#options.running(), disk, statSync(home).dev);
+    if (largest === null) return;
     this.#endedAtMs = bootMs();
-    const size = `${Math.round(largest.bytes / MiB)} MiB`;
-    this.#say(`its disk is full: job ${largest.job}, which has ${size} of it, was ended`);
+    this.#say(`its disk is full: job ${largest.job}, which has ${largest.size} of it, was ended`);
     this.#options.endRun(
       largest.run,
-      `the disk of this machine is full, and this job has ${size} of it: it is ended so that the others go on`,
+      `the disk of this machine is full, and this job has ${largest.size} of it: it is ended so that the others go on`,
     );
   }
 

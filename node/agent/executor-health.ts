@@ -15,10 +15,17 @@ export interface Need {
   /** The code of its line in `status`, e.g. `git-away`. */
   about: string;
   /** A cheap look; throws what is wrong. */
-  ready(): Promise<void>;
+  ready?(): Promise<void>;
+  /** What somebody else has seen to be wrong, as of now. */
+  problem?(): string | null;
 }
 
-export const jobNeeds = (): Need[] => [{ about: 'git-away', ready: async () => void (await gitHere.check()) }];
+/** `seen`: what this node's member sees by itself. */
+export const jobNeeds = (seen: () => { diskProblem: string | null; gitlabProblem: string | null } | null): Need[] => [
+  { about: 'git-away', ready: async () => void (await gitHere.check()) },
+  { about: 'disk-full', problem: () => seen()?.diskProblem ?? null },
+  { about: 'gitlab-away', problem: () => seen()?.gitlabProblem ?? null },
+];
 
 /**
  * Whether jobs can begin here now. What was true when the agent began may end (an engine that is stopped, upgraded or
@@ -51,8 +58,13 @@ export class ExecutorHealth {
   problems(): WorkProblem[] {
     const [first] = this.#executors;
     if (!first) return [];
-    const wanted = [awayCode(first.kind), ...this.#needs.map(({ about }) => about)];
-    return wanted.flatMap((about) => this.#problems.get(about) ?? []);
+    const seen = this.#needs.map(({ about, problem }) => {
+      const sentence = problem?.()?.slice(0, limits.sentenceChars) ?? null;
+      return sentence === null ? (this.#problems.get(about) ?? []) : { about, sentence };
+    });
+    const full = first.noRoom?.() ?? null;
+    const own = full === null ? [] : { about: `${first.kind}-full`, sentence: full.slice(0, limits.sentenceChars) };
+    return [this.#problems.get(awayCode(first.kind)) ?? [], own, ...seen].flat();
   }
 
   /** Looks now, and from now on. */
@@ -99,7 +111,7 @@ export class ExecutorHealth {
           if (executor === this.#executors[0]) await this.#askGpus(executor);
         }),
       ),
-      ...needs.map((need) => this.#lookAt(need.about, need.about, () => need.ready())),
+      ...needs.map((need) => this.#lookAt(need.about, need.about, async () => need.ready?.())),
     ]);
   }
 

@@ -16,7 +16,7 @@ import type { Clock } from '../clock.ts';
 import { mintStoreId } from '../level-store.ts';
 import type { Log } from '../log.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
-import { returnOf } from '../runs/gitlab-return.ts';
+import { gitlabProblem, returnOf } from '../runs/gitlab-return.ts';
 import { jobMemory } from '../runs/job-memory.ts';
 import { RunDesk } from '../runs/run-desk.ts';
 import { SecretBox } from '../secret-box.ts';
@@ -25,19 +25,22 @@ import { Changes } from './change-requests.ts';
 import { CoreLoop } from './core-loop.ts';
 import type { CoreView } from './core-views.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
-import { DiskRoom } from './disk-room.ts';
+import type { DiskRoom } from './disk-room.ts';
 import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
 import { EndedTraces } from './ended-traces.ts';
 import { GitlabDesk } from './gitlab-desk.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
+import { disksOf, type WorkDisk } from './work-disk.ts';
 
 const measureEveryMs = 2_000;
 /** ms for which a run's record is tried again when the store rejects it. */
 const recordPatienceMs = 5_000;
 /** Measurements between two looks at the store. */
 const storeLookEvery = 5;
+/** And at a GitLab that nobody here has asked anything: once a minute. */
+const gitlabLookEvery = 30;
 
 export interface MemberOptions {
   home: string;
@@ -73,6 +76,9 @@ export class Member {
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
   readonly #watch: RunWatch;
   readonly #disk: DiskRoom;
+  readonly #workDisk: WorkDisk;
+  /** Results that GitLab did not take. */
+  readonly givenUp: string[] = [];
   readonly box: SecretBox;
   readonly #secrets: SecretKeeper;
   readonly #options: MemberOptions;
@@ -120,9 +126,16 @@ export class Member {
       warn: (sentence) => log.warn(sentence),
       onAway: () => this.#gitlabReturn.away(),
     });
-    this.#gitlabReturn.onBack(() => feed({ kind: 'queue-hinted', answers: true }));
+    this.#gitlabReturn.onBack(() => {
+      feed({ kind: 'queue-hinted', answers: true });
+      void this.#measure();
+    });
     this.runs = this.#runDesk();
-    this.#disk = this.#diskRoom();
+    [this.#disk, this.#workDisk] = disksOf(options, {
+      running: () => this.runs.running(),
+      endRun: (run, because) => this.runs.end(run, because),
+      onChange: () => void this.#measure(),
+    });
     this.#watch = new RunWatch({
       home: options.home,
       runs: this.runs,
@@ -190,6 +203,7 @@ export class Member {
     await this.runs.resume();
     this.#watch.start();
     this.#disk.start();
+    this.#workDisk.start();
     for (const run of this.runs.runs()) this.loop.feed({ kind: 'run-changed', run });
   }
 
@@ -212,6 +226,7 @@ export class Member {
       void this.#measure();
       this.#measurements += 1;
       if (this.#measurements % storeLookEvery === 0) this.loop.lookAtStore();
+      if (this.#measurements % gitlabLookEvery === 0) this.#gitlabReturn.look();
     }, measureEveryMs);
   }
 
@@ -263,6 +278,7 @@ export class Member {
     this.#endRehearsals?.();
     this.#watch.stop();
     this.#disk.stop();
+    this.#workDisk.stop();
     this.#secrets.stop();
     this.#gitlabReturn.stop();
     await this.runs.stop();
@@ -274,19 +290,10 @@ export class Member {
     await this.#measure();
   }
 
-  #diskRoom(): DiskRoom {
-    const { home, clock, log } = this.#options;
-    return new DiskRoom({
-      home,
-      bootMs: clock.bootMs,
-      running: () => this.runs.running(),
-      endRun: (run, because) => this.runs.end(run, because),
-      onFull: (because) => {
-        if (because === null) log.info('its disk has room again');
-        else log.error(because);
-        void this.#measure();
-      },
-    });
+  /** Why no job could begin here; what its home's disk and its store say is `storeProblem`. */
+  workProblems(): { diskProblem: string | null; gitlabProblem: string | null } {
+    const url = this.ledger()?.gitlab.url;
+    return { diskProblem: this.#workDisk.problem, gitlabProblem: gitlabProblem(this.#gitlabReturn, url) };
   }
 
   #runDesk(): RunDesk {
@@ -318,7 +325,9 @@ export class Member {
         return { cpuMillis, memoryBytes: jobMemory(tags, memoryBytes, this.#measured) };
       },
       artifactLimitBytes: this.#options.artifactLimitBytes,
-      diskWasFull: (sinceBootMs) => this.#disk.wasFullSince(sinceBootMs),
+      diskWasFull: (since) => [this.#disk, this.#workDisk].some((disk) => disk.wasFullSince(since)),
+      noRoom: () => this.#workDisk.problem,
+      onGivenUp: (sentence) => void this.givenUp.push(sentence),
       watched: (run, signal) => this.#watch.covers(run, signal),
       onRunChanged: (run: Run) => this.loop.feed({ kind: 'run-changed', run }),
       log,

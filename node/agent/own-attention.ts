@@ -3,6 +3,10 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 const worst = { fail: 0, warn: 1, info: 2 } as const;
 type Attention = StatusSnapshot['attention'][number];
 
+/** Results of jobs that GitLab did not take, the last ones; until the agent is started again. */
+export const givenUpLines = (sentences: readonly string[]): Attention[] =>
+  sentences.slice(-4).map((sentence) => ({ code: 'result-given-up', severity: 'warn', sentence, fix: null }));
+
 /**
  * What this machine alone knows, added to what the mesh knows. Without any link to its LAN that comes first, and nothing
  * is advised that only makes sense when the others are switched off. (With a leader all is well: there is a VPN.)

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { posix } from 'node:path';
 import type Docker from 'dockerode';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
@@ -13,14 +12,14 @@ import { removeContainer } from './docker-ending.ts';
 import { addressOf, isEngineAway, isLocal, noDocker, whileAway, withLimit } from './docker-engine.ts';
 import { ensureImage } from './docker-image.ts';
 import { DockerImages } from './docker-images.ts';
-import type { DockerRun } from './docker-run.ts';
+import { controlDir, type DockerRun, firstFiles } from './docker-run.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
 import { dockerFeatures } from './features.ts';
-import { type JobEnvironment, type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
+import { ImageStore, isNoSpace } from './image-store.ts';
+import { jobEnvironment, jobPaths } from './job-shell.ts';
 import { hasDriver, lacksToolkit, toolkitFix, toolkitProblem } from './nvidia-toolkit.ts';
 import { freezerOfProcess } from './run-cgroup.ts';
-import { type PackedFile, plainName } from './tar-names.ts';
 
 export interface DockerExecutorOptions {
   /** Tells this agent's containers from other agents' on the same engine: a node's id or name, the same after a restart. */
@@ -64,6 +63,7 @@ export class DockerExecutor implements Executor {
   #isDoubtful = false;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
   #wasAway = false;
+  readonly #store: ImageStore;
   /** Runs of before this process. */
   #known: ReadonlySet<string> | null = null;
   /** Runs that this process has made or looked for. */
@@ -83,10 +83,13 @@ export class DockerExecutor implements Executor {
       log: options.log ?? { info: () => undefined, warn: () => undefined },
       wallMs: this.#clock.wallMs,
     });
+    this.#store = new ImageStore(this.#clock.bootMs);
   }
 
   async check(): Promise<string> {
-    const info = await withLimit((await this.#docker()).info(), connectMs).catch(noDocker);
+    const docker = await this.#docker();
+    const info = await withLimit(docker.info(), connectMs).catch(noDocker);
+    this.#remember(docker, info);
     if (info.OSType !== 'linux') throw new AutogitError('no-docker', `the engine runs ${info.OSType} containers`);
     const groups = `cgroup v${(info as { CgroupVersion?: string }).CgroupVersion ?? '1'}`;
     const gpus = lacksToolkit(info) ? `; jobs cannot use this machine’s NVIDIA GPU: ${toolkitFix}` : '';
@@ -113,9 +116,23 @@ export class DockerExecutor implements Executor {
     const now = this.#clock.bootMs();
     if (!this.#isDoubtful && now - this.#lookedAtMs < lookEveryMs)
       return void (await withLimit(docker.ping(), connectMs).catch(noDocker));
-    await withLimit(docker.info(), connectMs).catch(noDocker);
+    this.#remember(docker, await withLimit(docker.info(), connectMs).catch(noDocker));
     this.#isDoubtful = false;
     this.#lookedAtMs = now;
+  }
+
+  workFolder(): string | null {
+    return this.#store.folder;
+  }
+
+  noRoom(): string | null {
+    return this.#store.noRoom();
+  }
+
+  /** By a socket file the engine is on this machine, and its folder is one of this machine. */
+  #remember(docker: Docker, { DockerRootDir }: { DockerRootDir?: string }): void {
+    const isHere = typeof (docker.modem as { socketPath?: unknown }).socketPath === 'string';
+    this.#store.folder = isHere && DockerRootDir && existsSync(DockerRootDir) ? DockerRootDir : null;
   }
 
   async gpuProblem(): Promise<string | null> {
@@ -132,6 +149,7 @@ export class DockerExecutor implements Executor {
       .finally(() => this.#images.release(spec.run))
       .catch((error: unknown) => {
         this.#own.delete(spec.run);
+        if (isNoSpace(error)) this.#store.metFull(spec.image ?? this.#options.defaultImage ?? '');
         throw error;
       });
   }
@@ -375,21 +393,4 @@ export class DockerExecutor implements Executor {
     }
     return name;
   }
-}
-
-const controlDir = (paths: JobPaths): string => `${paths.filesDir}/.autogit`;
-
-function firstFiles(environment: JobEnvironment, paths: JobPaths, user: { uid: number; gid: number }): PackedFile[] {
-  const folders = [plainName(paths.filesDir), plainName(controlDir(paths))];
-  for (let path = plainName(paths.projectDir); path !== '.'; path = posix.dirname(path)) folders.unshift(path);
-  return [
-    ...folders.map((name) => ({ name: `${name}/`, mode: 0o755, content: null, ...user })),
-    { name: plainName(`${controlDir(paths)}/environment.sh`), mode: 0o600, content: environment.script, ...user },
-    ...environment.files.map((file) => ({
-      name: plainName(`${paths.filesDir}/${file.name}`),
-      mode: 0o600,
-      content: file.content,
-      ...user,
-    })),
-  ];
 }

@@ -4,6 +4,7 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { ExecutorSpec } from '../ports.ts';
 import { isEngineAway, withLimit } from './docker-engine.ts';
 import type { DockerImages } from './docker-images.ts';
+import { isNoSpace } from './image-store.ts';
 
 const registryOf = (image: string): string => {
   const first = image.split('/')[0] as string;
@@ -61,6 +62,13 @@ const missing = (image: string, cause: unknown, hint?: string): AutogitError => 
       hint ?? `make its registry reachable, name another image in the job, or on this machine: docker pull ${image}`,
   });
 };
+
+/** Not the job's fault, nor its registry's: another machine may have room. */
+const tooLarge = (image: string, cause: unknown): AutogitError =>
+  new AutogitError('executor-failed', `image ${image} does not fit on the disk of this machine's Docker Engine`, {
+    cause,
+    hint: 'make room: docker system prune',
+  });
 
 /** A pull that sends nothing for so long is given up: the registry does not answer. */
 const silenceMs = 120_000;
@@ -194,11 +202,15 @@ async function imageBy(policy: PullPolicy, question: ImageQuestion): Promise<Fou
     return await pullAndRecord(question, here?.id ?? null, isCheck);
   } catch (cause) {
     signal.throwIfAborted();
-    const because = cause instanceof Error ? cause.message : String(cause);
+    const because = sentenceOf(cause);
+    if (isNoSpace(cause) && (!isCheck || isOthers)) throw tooLarge(image, cause);
     if (!isCheck || denied.test(because)) throw missing(image, cause);
     if (isOthers && isEngineAway(cause)) throw cause;
     if (isOthers) throw others(image, `its registry cannot be asked (${because})`);
-    note(`The registry of image ${image} cannot be asked (${because}): the image that is here is used`);
+    const what = isNoSpace(cause)
+      ? `A newer image ${image} cannot be kept`
+      : `The registry of image ${image} cannot be asked`;
+    note(`${what} (${because}): the image that is here is used`);
     return here;
   }
 }

@@ -1,8 +1,9 @@
+import { posix } from 'node:path';
 import type Docker from 'dockerode';
 import type { Clock } from '../clock.ts';
 import type { KeeperVersion } from './docker-log.ts';
-import type { JobPaths } from './job-shell.ts';
-import type { PackedFile } from './tar-names.ts';
+import type { JobEnvironment, JobPaths } from './job-shell.ts';
+import { type PackedFile, plainName } from './tar-names.ts';
 
 /** What a container's workspace must know of its run. */
 export interface DockerRun {
@@ -24,4 +25,26 @@ export interface DockerRun {
   onRemoved(): void;
   /** Called when the container could not be removed: it is tried again until it is gone. */
   onLeft(containerId: string): void;
+}
+
+export const controlDir = (paths: JobPaths): string => `${paths.filesDir}/.autogit`;
+
+/** Folders, environment and file variables. */
+export function firstFiles(
+  environment: JobEnvironment,
+  paths: JobPaths,
+  user: { uid: number; gid: number },
+): PackedFile[] {
+  const folders = [plainName(paths.filesDir), plainName(controlDir(paths))];
+  for (let path = plainName(paths.projectDir); path !== '.'; path = posix.dirname(path)) folders.unshift(path);
+  return [
+    ...folders.map((name) => ({ name: `${name}/`, mode: 0o755, content: null, ...user })),
+    { name: plainName(`${controlDir(paths)}/environment.sh`), mode: 0o600, content: environment.script, ...user },
+    ...environment.files.map((file) => ({
+      name: plainName(`${paths.filesDir}/${file.name}`),
+      mode: 0o600,
+      content: file.content,
+      ...user,
+    })),
+  ];
 }

@@ -80,6 +80,10 @@ export class ProcessExecutor implements Executor {
     return `bash ${bash.stdout.split('\n')[0]} on the machine itself, each job ${who[kind]}${root}: ${parts.join(', and ')}`;
   }
 
+  workFolder(): string {
+    return this.#workDir;
+  }
+
   async prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
     signal.throwIfAborted();
     const folder = this.#folder(spec.run);

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type DeliveryAge, firstTry, isGivenUp, nextDelivery } from '../../gitlab-bridge/delivery.ts';
 import { type JobLine, type JobUpdate, patchTrace, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import {
   contentRange,
@@ -16,7 +17,7 @@ import type { TraceLog } from './trace-log.ts';
 
 /**
  * A run's line to GitLab, as long as the run lives: sends the trace, says `running` when there is none, hears that the
- * job was cancelled or is no longer ours, and at the end delivers the result for as long as it takes. One call at a time.
+ * job was cancelled or is no longer ours, and at the end delivers the result, as long as `deliveryLimits` say. One call at a time.
  */
 export interface GitlabLineOptions {
   /** Where GitLab is now: it may move while the run lives. */
@@ -31,14 +32,15 @@ export interface GitlabLineOptions {
   /** canceling: end the script, run after_script. over: the job is no longer ours, or ended at GitLab. */
   onVerdict(verdict: 'canceling' | 'over', because: string): void;
   returning?: GitlabReturn | undefined;
+  /** ms since the job ended, by the clock on the wall: it counts over restarts of the agent, and reboots. */
+  sinceEndMs?(): number;
 }
 
-export type Delivery = { kind: 'delivered' } | { kind: 'disowned'; because: string };
+export type Delivery = { kind: 'delivered' } | { kind: 'disowned' | 'given-up'; because: string };
 
 const patchTimeoutMs = 15_000;
 /** A question on which the run's life hangs is not waited for longer. */
 const urgentTimeoutMs = 1_500;
-const finalRetryMs = { first: 1_000, most: 60_000 } as const;
 /** GitLab's own refusals (no 5xx, no proxy's page) of the same patch before the result goes without the rest. */
 const mostRefusals = 8;
 /** The same of web pages of something before GitLab, each while GitLab itself took another call of this job. */
@@ -50,6 +52,7 @@ export class GitlabLine {
   #sender: TraceSender;
   #hurryTo = 0;
   #isFinal = false;
+  #finalAt = 0;
   #refusals = 0;
   #pages = 0;
   #isAsked = false;
@@ -107,32 +110,33 @@ export class GitlabLine {
     await this.#loop;
   }
 
-  /** Sends the rest of the trace, then the result, until GitLab has it, disowns the run, or `stop`. Null when stopped. */
+  /** Sends the rest of the trace, then the result, until GitLab has it, disowns the run, it is given up, or `stop`. Null when stopped. */
   async deliver(update: () => JobUpdate): Promise<Delivery | null> {
     this.#isFinal = true;
+    this.#finalAt = this.#options.bootMs();
     // Once more at least: what stood in the way may be gone.
     if (this.#pages >= mostPages) this.#pages = mostPages - 1;
     this.#tryNow();
     await this.#loop;
     if (this.#gone.signal.aborted) return null;
     if (this.#sender.phase === 'ended') return this.#ended(update().state);
-    for (let waitMs: number = finalRetryMs.first, refused = 0; ; waitMs = Math.min(waitMs * 2, finalRetryMs.most)) {
+    for (let tries = firstTry; ; ) {
       const answer = await updateJob(this.#options.line(), this.#whole(update()), { signal: this.#gone.signal });
       if (this.#gone.signal.aborted) return null;
       this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
-      // Canceled in the very last moment: what GitLab calls it is its end.
-      if (answer.status === 200 && answer.jobStatus === 'canceled' && this.#sender.phase === 'live')
-        return { kind: 'disowned', because: 'the job is canceled at GitLab' };
-      if (answer.status === 200) return { kind: 'delivered' };
-      if (answer.status === 403 || answer.status === 404) return this.#ended(update().state, answer.because);
-      const isRefusal =
-        typeof answer.status === 'number' && answer.status >= 400 && ![408, 409, 412, 429].includes(answer.status);
-      if (isRefusal && ++refused >= mostRefusals) return { kind: 'disowned', because: answer.because };
+      const next = nextDelivery(tries, answer, this.#age(), this.#sender.phase === 'live');
+      if (next.kind === 'over') return this.#ended(update().state, next.because);
+      if (next.kind !== 'again') return next;
       if (answer.status === 'away') this.#options.returning?.away();
-      const asked = (answer.status === 202 ? (answer.intervalS ?? 1) : (answer.retryAfterS ?? 0)) * 1000;
-      await this.#sleep(Math.min(Math.max(answer.status === 202 ? 0 : waitMs, asked), 300_000));
+      tries = next.tries;
+      await this.#sleep(next.afterMs);
       if (this.#gone.signal.aborted) return null;
     }
+  }
+
+  #age(): DeliveryAge {
+    const { bootMs, sinceEndMs } = this.#options;
+    return { triedMs: bootMs() - this.#finalAt, sinceEndMs: sinceEndMs?.() ?? 0 };
   }
 
   /** The sum is of the whole trace: left out where GitLab has another, or could not be given all of it. */
@@ -160,7 +164,7 @@ export class GitlabLine {
   async #run(): Promise<void> {
     const { trace, bootMs, keepAliveMs } = this.#options;
     while (!this.#gone.signal.aborted && this.#sender.phase !== 'ended') {
-      if (this.#isFinal && (this.#sender.acked >= trace.length || this.#isRefused)) return;
+      if (this.#isFinal && (this.#sender.acked >= trace.length || this.#isRefused || isGivenUp(this.#age()))) return;
       const action = nextTraceAction(this.#sender, {
         atMs: bootMs(),
         lengthBytes: trace.length,

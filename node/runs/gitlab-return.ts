@@ -16,6 +16,9 @@ export class GitlabReturn {
   #timer: NodeJS.Timeout | null = null;
   /** Only a GitLab that was seen away can come back: one call that fails among many that do not wakes nobody. */
   #wasAway = false;
+  #isStopped = false;
+  /** Since when it has not answered a single time, in ms of performance.now. */
+  #awaySinceMs: number | null = null;
 
   constructor(options: GitlabReturnOptions) {
     this.#options = options;
@@ -26,6 +29,16 @@ export class GitlabReturn {
     if (this.#timer !== null) return;
     this.#timer = setTimeout(() => void this.#look(), this.#options.lookEveryMs ?? 1_000);
     this.#timer.unref();
+  }
+
+  /** ms for which it has not answered, as far as it was asked; 0 when it answered last. */
+  get awayMs(): number {
+    return this.#awaySinceMs === null ? 0 : performance.now() - this.#awaySinceMs;
+  }
+
+  /** Asks it now, unless that is about to happen. */
+  look(): void {
+    if (this.#timer === null) void this.#look();
   }
 
   onBack(wake: () => void): () => void {
@@ -52,23 +65,36 @@ export class GitlabReturn {
   stop(): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#waiting.clear();
+    this.#isStopped = true;
   }
 
   async #look(): Promise<void> {
     const isThere = await this.#options.answers().catch(() => false);
     this.#timer = null;
+    if (this.#isStopped) return;
     const isBack = isThere && this.#wasAway;
     this.#wasAway = !isThere;
+    this.#awaySinceMs = isThere ? null : (this.#awaySinceMs ?? performance.now());
     if (!isThere) this.away();
     if (isBack) for (const wake of [...this.#waiting]) wake();
   }
 }
+
+/** A restart of GitLab, or a slow moment of it, is no news: its jobs wait anyway. */
+const unreachableMs = 30_000;
+
+/** Why this machine can begin no job: the leader may well hear GitLab where this machine does not. */
+export const gitlabProblem = (
+  { awayMs }: Pick<GitlabReturn, 'awayMs'>,
+  url: string | null | undefined,
+  limitMs: number = unreachableMs,
+): string | null => (url && awayMs >= limitMs ? `GitLab (${url}) does not answer this machine` : null);
 
 /** Of the GitLab that is connected now. */
 export const returnOf = (urlNow: () => string | null | undefined): GitlabReturn =>
   new GitlabReturn({
     answers: async () => {
       const url = urlNow();
-      return url ? answersItself(url, 1_500) : false;
+      return url ? answersItself(url, 1_500) : true;
     },
   });

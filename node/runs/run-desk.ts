@@ -65,12 +65,15 @@ export class RunDesk {
     try {
       await executor.ready?.();
       await this.#sources.check();
+      const full = this.#options.noRoom?.() ?? executor.noRoom?.() ?? null;
+      if (full !== null) throw new Error(full);
     } catch (error) {
       const because = `${(error as Error).message}: no job is taken`.slice(0, limits.sentenceChars);
       return { kind: 'failed', because, maybeTaken: false };
     }
     const answer = await this.#ask(url, effect, executor);
     if (answer.kind === 'empty') return { kind: 'empty', because: answer.because };
+    if (answer.kind === 'failed') this.#options.gitlabReturn?.away();
     if (answer.kind === 'failed') return { ...answer, because: answer.because.slice(0, limits.sentenceChars) };
     return this.#begin(url, effect, answer.payload, answer.text);
   }

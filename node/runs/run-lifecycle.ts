@@ -77,6 +77,7 @@ export class RunLifecycle {
       onAcked: (bytes) => void this.#record.save({ traceOffset: bytes }).catch(() => undefined),
       onVerdict: (verdict, because) => (verdict === 'over' ? this.#leave(because) : this.#cancel(because)),
       returning: options.gitlabReturn,
+      sinceEndMs: () => options.clock.wallMs() - (this.run.finishedAt ?? options.clock.wallMs()),
     });
     this.#freezing = new Freezing(this, options, (frozen) => this.#record.tell({ frozen }));
     const factsAt = (place: { projectDir: string; buildsDir?: string }): RunFacts =>
@@ -241,9 +242,18 @@ export class RunLifecycle {
     const { verdict } = this.#record.progress;
     const delivery = await this.line.deliver(() => jobUpdate(verdict, this.#payload, this.trace));
     if (delivery === null) throw new Halted('the agent stops');
+    if (delivery.kind === 'given-up') return this.#giveUp(delivery.because);
     if (delivery.kind === 'disowned') return this.#disowned(delivery.because);
     // `because` stays why it ran here; how it ended stands in `result`.
     await this.#record.keep({ state: 'delivered' });
+  }
+
+  /** GitLab takes the result no more, if it ever comes back: whoever looks after this machine should know. */
+  async #giveUp(because: string): Promise<void> {
+    const sentence = `the result of job ${this.run.job} is given up, GitLab did not take it for a day: ${because}`;
+    this.#options.log.error(sentence);
+    this.#options.onGivenUp?.(sentence);
+    await this.#disowned(sentence);
   }
 
   /** GitLab ended the job itself, or does not know it any more. */

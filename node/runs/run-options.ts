@@ -30,6 +30,10 @@ export interface RunDeskOptions {
   onRunChanged(run: Run): void;
   /** Whether the disk was full at some time since then (boot ms). */
   diskWasFull?(sinceBootMs: number): boolean;
+  /** A result that GitLab did not take in its time, in a sentence. */
+  onGivenUp?(sentence: string): void;
+  /** Why a job would find no room to write here; none is taken then. */
+  noRoom?(): string | null;
   /** Resolves when a watchdog has read of the run (SAFETY J1): before that no step of it may begin. Throws when none does. */
   watched?(run: string, signal: AbortSignal): Promise<void>;
   log: Pick<Log, 'info' | 'warn' | 'error'>;

@@ -9,7 +9,7 @@ import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { TransferAnswer } from '../../gitlab-bridge/artifact-transfer.ts';
 import { answersItself } from '../../gitlab-bridge/gitlab-runner.ts';
 import { systemClock } from '../../node/clock.ts';
-import { GitlabLine } from '../../node/runs/gitlab-line.ts';
+import { GitlabLine, type GitlabLineOptions } from '../../node/runs/gitlab-line.ts';
 import { GitlabReturn } from '../../node/runs/gitlab-return.ts';
 import { patiently, type RunContext } from '../../node/runs/run-context.ts';
 import { TraceLog } from '../../node/runs/trace-log.ts';
@@ -51,7 +51,7 @@ async function closed(): Promise<void> {
 }
 
 let runs = 0;
-function line(): { line: GitlabLine; trace: TraceLog } {
+function line(more: Partial<GitlabLineOptions> = {}): { line: GitlabLine; trace: TraceLog } {
   const trace = new TraceLog(join(folder, `run-${++runs}`), [], []);
   returning = new GitlabReturn({ answers: () => answersItself(url, 1000) });
   const made = new GitlabLine({
@@ -63,6 +63,7 @@ function line(): { line: GitlabLine; trace: TraceLog } {
     onAcked: () => undefined,
     onVerdict: () => undefined,
     returning,
+    ...more,
   });
   return { line: made, trace };
 }
@@ -93,6 +94,25 @@ describe('what GitLab hears of a run', () => {
     expect(updates.at(-1)).not.toHaveProperty('output');
     await one.stop();
   }, 40_000);
+
+  it('nothing more of an end that it did not take for a day, its trace among it; the line ends, saying why', async () => {
+    await gitlab();
+    let laterMs = 0;
+    const { line: one, trace } = line({ bootMs: () => clock.bootMs() + laterMs, sinceEndMs: () => laterMs });
+    one.start();
+    trace.say('whole\n');
+    await until('the first bytes', () => patched !== '');
+    await closed();
+    trace.say('and its end\n');
+    const delivery = one.deliver(success(trace));
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    laterMs = 23 * 3_600_000;
+    expect(await Promise.race([delivery, new Promise((resolve) => setTimeout(resolve, 1_500))])).toBeUndefined();
+    laterMs = 25 * 3_600_000;
+    one.wake();
+    expect(await delivery).toEqual({ kind: 'given-up', because: expect.stringContaining('refused') });
+    await one.stop();
+  }, 30_000);
 
   it('of an end while GitLab was away: within 2 s of its return, however long it was away (server-double A2)', async () => {
     await gitlab();

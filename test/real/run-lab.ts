@@ -47,6 +47,9 @@ export class RunLab {
   epoch = 0;
   executor: () => Executor = () => new ProcessExecutor({ home: this.home, cgroups: false });
 
+  /** What else the desk is given. */
+  more: Partial<RunDeskOptions> = {};
+
   static async start(files: Record<string, string>): Promise<RunLab> {
     const lab = new RunLab();
     mkdirSync(lab.home, { recursive: true });
@@ -110,6 +113,7 @@ export class RunLab {
       onRunChanged: (run) => this.changes.push(run),
       log: { info: this.note, warn: this.note, error: this.note },
       home: this.home,
+      ...this.more,
     };
   }
 

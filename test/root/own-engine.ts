@@ -18,6 +18,11 @@ export class OwnEngine {
     this.#dir = mkdtempSync(join(parent, 't-dock-engine-'));
   }
 
+  /** Its network namespace. */
+  get net(): string {
+    return this.#net;
+  }
+
   get host(): string {
     return `unix://${this.#dir}/run/docker.sock`;
   }
@@ -29,6 +34,7 @@ export class OwnEngine {
   async begin(): Promise<void> {
     mkdirSync(join(this.#dir, 'run'), { recursive: true, mode: 0o700 });
     execFileSync('ip', ['netns', 'add', this.#net]);
+    execFileSync('ip', ['-n', this.#net, 'link', 'set', 'lo', 'up']);
     const config = join(this.#dir, 'containerd.toml');
     writeFileSync(
       config,

@@ -34,6 +34,23 @@ describe('a machine on which something that jobs need is away', () => {
     ]);
   });
 
+  it('is said of GitLab only where the leader reaches it: else it is one line for all', () => {
+    const lab = new Lab({ machines: { ...labMeasured, 'desktop-2': away('gitlab-away', 'GitLab does not answer') } });
+    lab.run(3000);
+    const codes = (): string[] => snapshot(viewOf(lab, 'kang')).attention.map(({ code }) => code);
+    expect(codes()).toContain('gitlab-away');
+    expect(codes()).not.toContain('gitlab-unreachable');
+    const view = viewOf(lab, 'kang');
+    const leader = lab.leader as string;
+    const heard = view.jobs.reports[leader] as NonNullable<(typeof view.jobs.reports)[string]>;
+    const queue = { waiting: 0, gitlab: 'failed' as const, because: 'connection refused' };
+    const reports = { ...view.jobs.reports, [leader]: { ...heard, report: { ...heard.report, queue } } };
+    const seen = snapshot({ ...view, jobs: { ...view.jobs, reports } }).attention;
+    expect(seen.map(({ code }) => code)).toContain('gitlab-unreachable');
+    expect(seen.map(({ code }) => code)).not.toContain('gitlab-away');
+    expect(seen.map(({ code }) => code)).not.toContain('no-executor');
+  });
+
   it('is waited for, also by jobs that name its executor', () => {
     const lab = new Lab({ machines: { ...labMeasured, 'desktop-2': away('docker-away', 'it hangs') } });
     lab.run(3000);
