@@ -77,8 +77,12 @@ export class AutogitError extends Error {
   constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.hint = options.hint ?? table[code].hint;
-    this.retriable = table[code].retriable;
+    // A code may come from another process, of a version that knows more of them.
+    const known: { retriable: boolean; hint: string } | undefined = Object.hasOwn(table, code)
+      ? table[code]
+      : undefined;
+    this.hint = options.hint ?? known?.hint ?? table['bad-message'].hint;
+    this.retriable = known?.retriable ?? false;
   }
 }
 

@@ -193,6 +193,15 @@ describe('who is asked', () => {
     ).rejects.toMatchObject({ code: 'no-leader', message: expect.stringMatching(/desktop-1 \(.*kang \(/) });
   });
 
+  it('what a later version fails with is said in its words, whatever the code', async () => {
+    const failed = { kind: 'failed' as const, code: 'of-tomorrow', because: 'GitLab is on strike', hint: 'wait' };
+    await expect(askHolders(ask, lines({ ask: async () => failed }))).rejects.toMatchObject({
+      name: 'AutogitError',
+      message: 'GitLab is on strike',
+      hint: 'wait',
+    });
+  });
+
   it('nobody, without a token in the mesh: why, and what to type', async () => {
     const none = { ...connected, gitlab: { ...connected.gitlab, mode: 'none' as const } };
     await expect(askHolders(ask, lines({ ledger: none }))).rejects.toMatchObject({ code: 'no-gitlab' });
