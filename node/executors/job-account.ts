@@ -102,6 +102,15 @@ export function ownerOfRun(folder: string): JobUser | null {
 const loginShell = (shell: string): string =>
   shell === '' || /\/(nologin|false|true|sync)$/.test(shell) || !existsSync(shell) ? '/bin/bash' : shell;
 
+/** Null for a uid without a name, as in a container. */
+function ownName(): string | null {
+  try {
+    return userInfo().username;
+  } catch {
+    return null;
+  }
+}
+
 /** Who jobs are, by `--user`: null is the agent's own user with a fresh HOME. Throws where that cannot be. */
 export function wantedUser(user: string | null): 'own' | 'auto' | 'named' {
   const isRoot = process.getuid?.() === 0;
@@ -109,7 +118,7 @@ export function wantedUser(user: string | null): 'own' | 'auto' | 'named' {
   if (user === null || (isRoot && user === 'root')) return 'own';
   const isAuto = readAutoUser(user) !== null;
   if (isRoot) return isAuto ? 'auto' : 'named';
-  if (!isAuto && user === userInfo().username) return 'named';
+  if (!isAuto && user === ownName()) return 'named';
   throw new AutogitError(
     'bad-flag',
     `only an agent that runs as root can run jobs as ${isAuto ? 'users of their own (--user auto)' : `user ${user}`}`,
