@@ -1,6 +1,5 @@
 // Bundles the agent into one file, dist/agent.cjs, which deploy/bin.cjs runs through V8's code cache. Only classic-level
-// stays outside: it is a native addon whose prebuilt binary is looked up beside its own package. Native parts of ssh2 (pulled in by dockerode for
-// ssh:// engines) are optional; it falls back to JavaScript when they cannot be required.
+// stays outside: it is a native addon whose prebuilt binary is looked up beside its own package.
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,15 +12,16 @@ const readJson = (name) => JSON.parse(readFileSync(join(root, name), 'utf8'));
 const self = readJson('package.json');
 const lock = readJson('package-lock.json');
 const { version, dependencies, engines } = self;
-// dockerode's sessions with BuildKit bring gRPC and protobuf (6 MiB of memory, 150 ms of start); we never build images.
-const noBuildKit = {
-  name: 'no-buildkit',
+// Of dockerode two parts stay outside: its sessions with BuildKit bring gRPC and protobuf (6 MiB of memory, 150 ms of start), and we never
+// build images; its way to engines behind ssh:// brings ssh2 and its cryptography (a tenth of the bundle), and our executor refuses those.
+const leftOut = {
+  name: 'left-out',
   setup(esbuild) {
-    esbuild.onResolve({ filter: /^\.\/(session|buildkit)$/ }, ({ path, importer }) =>
-      /dockerode[\\/]lib[\\/]/.test(importer) ? { path, namespace: 'no-buildkit' } : undefined,
+    esbuild.onResolve({ filter: /^\.\/(session|buildkit|ssh)$/ }, ({ path, importer }) =>
+      /(dockerode|docker-modem)[\\/]lib[\\/]/.test(importer) ? { path, namespace: 'left-out' } : undefined,
     );
-    esbuild.onLoad({ filter: /.*/, namespace: 'no-buildkit' }, () => ({
-      contents: "module.exports = () => { throw new Error('no BuildKit in autogit-node'); };",
+    esbuild.onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({
+      contents: `module.exports = () => { throw new Error('autogit-node is built without ${path.slice(2)} of dockerode'); };`,
     }));
   },
 };
@@ -69,7 +69,7 @@ const agent = await build({
     'import.meta.url': '__here',
   },
   banner: { js: "const __here = require('node:url').pathToFileURL(__filename).href;" },
-  plugins: [noBuildKit],
+  plugins: [leftOut],
   logLevel: 'warning',
 });
 

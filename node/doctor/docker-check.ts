@@ -65,6 +65,13 @@ export async function checkDocker(named: string | null): Promise<Finding> {
   const address = dockerAddress(named);
   if (address === null)
     return finding('docker', 'warn', 'no Docker Engine here: jobs with an image cannot run', install);
+  if (address.startsWith('ssh:'))
+    return finding(
+      'docker',
+      'warn',
+      `${address}: engines behind ssh:// are not supported`,
+      'name one that is reached without SSH: --docker-host unix:///var/run/docker.sock',
+    );
   if (!/^(unix|tcp|http):/.test(address))
     return finding('docker', 'warn', `${address} is not looked at by doctor (unix:// and tcp:// are)`);
   try {

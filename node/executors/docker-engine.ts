@@ -87,6 +87,14 @@ export const noDocker = (cause: unknown): never => {
   });
 };
 
+/** The bundle has no SSH (deploy/bundle.mjs): without this, an engine there would look like one that is away. Throws `no-docker`. */
+export function refuseSsh(named: string | null): void {
+  if (!(named ?? process.env.DOCKER_HOST)?.startsWith('ssh:')) return;
+  throw new AutogitError('no-docker', 'DOCKER_HOST names an engine behind ssh://, which is not supported', {
+    hint: 'name one that is reached without SSH: --docker-host unix:///var/run/docker.sock',
+  });
+}
+
 /** By a socket or this machine's own address: the engine's disk can be looked at. */
 export const isLocal = (address: string | null): boolean =>
   address === null || /^unix:|^[a-z]+:\/\/(?:localhost|127\.|\[::1\])/.test(address);

@@ -9,7 +9,7 @@ import { containerName, containerOptions, labels } from './docker-container.ts';
 import { withDeadlines } from './docker-deadlines.ts';
 import { containerBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
-import { addressOf, isEngineAway, isLocal, noDocker, whileAway, withLimit } from './docker-engine.ts';
+import { addressOf, isEngineAway, isLocal, noDocker, refuseSsh, whileAway, withLimit } from './docker-engine.ts';
 import { ensureImage } from './docker-image.ts';
 import { DockerImages } from './docker-images.ts';
 import { controlDir, type DockerRun, firstFiles } from './docker-run.ts';
@@ -320,6 +320,7 @@ export class DockerExecutor implements Executor {
 
   /** Loaded when it is first needed: dockerode costs an agent that only runs processes 20 MiB and 100 ms. */
   #docker(): Promise<Docker> {
+    refuseSsh(this.#options.dockerHost ?? null);
     this.#engine ??= import('dockerode').then(({ default: Engine }) =>
       withDeadlines(new Engine(this.#address), () => {
         this.#isDoubtful = true;

@@ -103,6 +103,12 @@ describe('what of others is in the bundle', () => {
     expect(bill.components.filter(({ licenses }) => licenses.length !== 1)).toEqual([]);
   });
 
+  it('carries nothing that only a way we refuse would use', () => {
+    // BuildKit's sessions, and engines behind ssh:// (test/unit/docker-ssh.test.ts).
+    expect(places.filter((place) => /\/(?:ssh2|asn1|tweetnacl|bcrypt-pbkdf|protobufjs|@grpc)/.test(place))).toEqual([]);
+    expect(Buffer.byteLength(dist('agent.cjs'))).toBeLessThan(3_100_000);
+  });
+
   it('no package of it wants a newer Node than we promise', () => {
     const promised = /^>=(\d+)\.(\d+)$/.exec(manifestOf('.').engines?.node ?? '');
     const [major, minor] = [Number(promised?.[1]), Number(promised?.[2])];
