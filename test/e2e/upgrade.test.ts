@@ -26,6 +26,26 @@ describe('an upgrade, machine by machine', () => {
 
   afterAll(() => rig.clean());
 
+  /** The first new machine beside two old voters, one of which leads. */
+  async function besideOlder(): Promise<void> {
+    const [kang, old] = machines as [TestMachine, TestMachine];
+    const project = await rig.gitlab!.push('cut', {
+      '.gitlab-ci.yml': 'cut: { tags: [node-kang], script: ["echo begun; sleep 300"] }',
+    });
+    const job = await until('it runs on the new machine', async () => {
+      const [found] = await runningJobs(rig, project);
+      return found && (await rig.gitlab!.trace(project, found.id)).includes('begun') && found.id;
+    });
+    expect((await kang.cli('cancel', String(job))).stdout).toContain(`job ${job} (cut) is being canceled`);
+    await until('old and new machine agree that it is over', async () => {
+      const rows = [...(await kang.jobs()), ...(await old.jobs())].filter((row) => row.job === job);
+      return rows.length === 2 && rows.every(({ state }) => state === 'canceled');
+    });
+    const { code, stderr } = await kang.cli('gitlab', 'disconnect', '--yes');
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/run an earlier version, .*: upgrade them first/)]);
+    expect((await old.status()).gitlab.mode).toBe('connected');
+  }
+
   it('of a mesh of the commit before: its running job goes on, N and N-1 are one mesh, new jobs run at every step', async () => {
     const gitlab = rig.gitlab!;
     const long = await gitlab.push('long', {
@@ -41,6 +61,7 @@ describe('an upgrade, machine by machine', () => {
       machine.output = '';
       machine.join('--executor', 'process', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
       await settled(machines);
+      if (index === 0) await besideOlder();
       const step = await gitlab.push(`step-${index}`, {
         '.gitlab-ci.yml': machines
           .map(({ name }) => `on-${name}: { tags: [node-${name}], script: ["echo here"] }`)
@@ -56,5 +77,8 @@ describe('an upgrade, machine by machine', () => {
     const { jobs } = await pipelineEnd(rig, long, 90_000);
     expect(jobs.map(({ name, status }) => [name, status])).toEqual([['count', 'success']]);
     expect(ticks(await gitlab.trace(long, jobs[0]!.id))).toEqual(upTo(200));
+    expect((await machines[1]!.cli('gitlab', 'disconnect', '--yes')).stdout).toMatch(
+      /is disconnected, \d+ runners deleted/,
+    );
   }, 240_000);
 });
