@@ -30,6 +30,13 @@ interface Disk {
   freePercent: number;
 }
 
+/** What jobs use all day is not pulled again for each of them, where a disk is always rather full. */
+const inUseMs = 3_600_000;
+
+/** Of room that is short: what nothing used for an hour goes; with a third of it left, everything. */
+export const mustGo = (freePercent: number, roomPercent: number, idleMs: number): boolean =>
+  freePercent < (idleMs >= inUseMs ? roomPercent : roomPercent / 3);
+
 /** Images that jobs pulled: whose they are, who uses them now, and which of them go when room gets short. */
 export class DockerImages {
   readonly records: ImageRecords;
@@ -90,15 +97,15 @@ export class DockerImages {
     const because = new Set<string>();
     for (const { id, names, usedAt } of this.records.removable()) {
       const disk = await this.#disk(docker);
-      const isOld = ageMs > 0 && wallMs() - usedAt > ageMs;
-      const isTight = disk !== null && disk.freePercent < roomPercent;
-      if (!isOld && !isTight) break;
+      const idleMs = wallMs() - usedAt;
+      const isOld = ageMs > 0 && idleMs > ageMs;
+      if (!isOld && !(disk && mustGo(disk.freePercent, roomPercent, idleMs))) break;
       const size = await this.#remove(docker, id, names).catch(() => null);
       if (size === null) continue;
       removed.push(`${names[0] ?? id.slice(0, 19)} (${showBytes(size)})`);
       because.add(
         isOld
-          ? `nothing used it for ${showDuration(wallMs() - usedAt)}`
+          ? `nothing used it for ${showDuration(idleMs)}`
           : `the engine's disk had ${Math.floor(before?.freePercent ?? 0)} % free, less than ${roomPercent} %`,
       );
     }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import Docker from 'dockerode';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../node/clock.ts';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { ensureImage } from '../../node/executors/docker-image.ts';
 import type { DockerImages } from '../../node/executors/docker-images.ts';
@@ -70,6 +71,7 @@ describe('images that jobs pulled', () => {
     registry.version = 'idle';
     await begin(images, 'idle');
     images.release('r1');
+    now += day;
     await images.tidy();
     const all = ['owner', 'idle', 'contained', 'tagged', 'older', 'held'];
     expect(all.filter(has)).toEqual(['owner', 'contained', 'tagged', 'held']);
@@ -89,11 +91,20 @@ describe('images that jobs pulled', () => {
     const lines: string[] = [];
     const say = (sentence: string): void => void lines.push(sentence);
     const log = { info: say, warn: say };
-    const executor = new DockerExecutor({ node: `t-images-${process.pid}`, home: own, imageRoomPercent: 100, log });
+    let aheadMs = 0;
+    const clock = { ...systemClock(), wallMs: () => Date.now() + aheadMs };
+    const executor = new DockerExecutor({
+      node: `t-images-${process.pid}`,
+      home: own,
+      imageRoomPercent: 100,
+      log,
+      clock,
+    });
     registry.version = 'shell-less';
     const spec = { ...specOf(`k${process.pid}`, `${address}/shell-less`), project: 'P' };
     await expect(executor.prepare(spec, never)).rejects.toThrow(/cannot start a container/);
     expect(has('shell-less')).toBe(true);
+    aheadMs = day;
     await executor.tidy();
     expect(has('shell-less')).toBe(false);
     expect(lines).toEqual([expect.stringMatching(/^removed images that jobs had pulled/)]);

@@ -1,12 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { containerOptions } from '../../node/executors/docker-container.ts';
 import { registryLogin } from '../../node/executors/docker-image.ts';
 import { FrameReader, type LogPiece, recordedExit, StepSplitter, stepMarks } from '../../node/executors/docker-log.ts';
-import { familiarName, ImageRecords } from '../../node/executors/image-records.ts';
 import { jobEnvironment, jobPaths, quote, stepScript } from '../../node/executors/job-shell.ts';
 import { LiveOutput } from '../../node/executors/live-output.ts';
 import { lacksToolkit, toolkitFix } from '../../node/executors/nvidia-toolkit.ts';
@@ -320,81 +316,5 @@ describe('the watchdog’s decision', () => {
     const { freeze, thaw } = watch(runs, new Set(['frozen', 'back', 'held']), 100);
     expect(freeze.map((one) => one.run)).toEqual(['over']);
     expect(thaw.map((one) => one.run)).toEqual(['back']);
-  });
-});
-
-describe('records of images that jobs pulled', () => {
-  const noted: string[] = [];
-  const log = { warn: (sentence: string): void => void noted.push(sentence) };
-  const own = { hasLogin: true, wasHere: false, before: null };
-
-  it('name images as the engine does', () => {
-    expect(
-      ['alpine', 'docker.io/library/alpine:3', 'index.docker.io/me/x', 'library/me/x:1', 'r.lan:5000/a/b'].map(
-        familiarName,
-      ),
-    ).toEqual(['alpine:latest', 'alpine:3', 'me/x:latest', 'library/me/x:1', 'r.lan:5000/a/b:latest']);
-    expect(familiarName('r.lan:5000/a:3@sha256:0a')).toBe('r.lan:5000/a@sha256:0a');
-  });
-
-  it('keep what the owner had under the name, and never call it ours', () => {
-    const records = new ImageRecords(null, log, () => 5);
-    records.pulled({ id: 'new', name: 'a', project: 'P', ...own, before: 'owners' });
-    records.pulled({ id: 'there', name: 'b', project: 'P', ...own, wasHere: true });
-    expect(records.removable()).toEqual([]);
-    expect([records.rightOf('new', 'a', 'Q'), records.rightOf('there', 'b', 'Q')]).toEqual(['ask', 'own']);
-    records.pulled({ id: 'ours', name: 'c', project: 'P', ...own });
-    records.pulled({ id: 'newer', name: 'c', project: 'P', ...own, before: 'ours' });
-    expect(records.removable().map(({ id }) => id)).toEqual(['ours', 'newer']);
-  });
-
-  it('guard what a pull left that nobody saw the end of, until one succeeds', () => {
-    const home = mkdtempSync(join(tmpdir(), 'autogit-images-'));
-    const restarted = () => new ImageRecords(home, log, () => 5);
-    const rights = (records: ImageRecords, id: string) =>
-      ['P', 'Q', 'R'].map((project) => records.rightOf(id, 'docker.io/library/a', project));
-    restarted().begin('a', 'P');
-    const records = restarted();
-    expect(rights(records, 'x')).toEqual(['own', 'ask', 'ask']);
-    // While another project pulls it, and when its registry has refused that.
-    records.begin('a', 'Q');
-    expect(rights(records, 'x')).toEqual(['ask', 'ask', 'ask']);
-    records.failed('a', 'Q');
-    expect(rights(restarted(), 'x')).toEqual(['own', 'ask', 'ask']);
-    // It is what was here already: not the owner's for that.
-    records.begin('a', 'Q');
-    records.pulled({ id: 'x', name: 'a', project: 'Q', ...own, wasHere: true });
-    expect(rights(restarted(), 'x')).toEqual(['own', 'own', 'ask']);
-    expect(records.removable()).toEqual([]);
-    // Two at once, one of which fails: the other is still being pulled.
-    for (const project of ['P', 'Q']) records.begin('b', project);
-    records.failed('b', 'Q');
-    expect(records.rightOf('y', 'b', 'Q')).toBe('ask');
-    rmSync(home, { recursive: true });
-  });
-
-  it('do not forget what comes while the engine is asked', async () => {
-    const records = new ImageRecords(null, log, () => 5);
-    records.pulled({ id: 'gone', name: 'a', project: 'P', ...own });
-    await records.forgetMissing(async () => {
-      records.pulled({ id: 'come', name: 'b', project: 'P', ...own });
-      return new Set();
-    });
-    expect(records.removable().map(({ id }) => id)).toEqual(['come']);
-  });
-
-  it('outlive a restart, readable by the agent only; a file that is torn costs a warning, not the agent', () => {
-    const home = mkdtempSync(join(tmpdir(), 'autogit-images-'));
-    const file = join(home, 'images.json');
-    new ImageRecords(home, log, () => 5).pulled({ id: 'x', name: 'a', project: 'P', ...own });
-    expect(statSync(file).mode & 0o777).toBe(0o600);
-    expect(new ImageRecords(home, log, () => 6).rightOf('x', 'other', 'Q')).toBe('ask');
-    expect(noted).toEqual([]);
-    for (const torn of ['', '{"v":1,"images":{"x":{"names":"a"}}}', '[]', '{"v":2,"images":{},"pulling":{}}']) {
-      writeFileSync(file, torn);
-      expect(new ImageRecords(home, log, () => 6).isEmpty).toBe(true);
-      expect(noted.pop()).toMatch(/images.json cannot be read/);
-    }
-    rmSync(home, { recursive: true });
   });
 });
