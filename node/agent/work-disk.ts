@@ -1,5 +1,6 @@
 import { stat, statfs } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
+import { deviceOf } from '../disk-use.ts';
 import type { Log } from '../log.ts';
 import type { Executor } from '../ports.ts';
 import {
@@ -54,8 +55,6 @@ export class WorkDisk {
   readonly #options: WorkDiskOptions;
   #timer: NodeJS.Timeout | null = null;
   #isLooking = false;
-  /** The folder that was looked at last, if it lies on a disk of its own. */
-  #folder: string | null = null;
   #fullAtMs = Number.NEGATIVE_INFINITY;
   #endedAtMs = Number.NEGATIVE_INFINITY;
   /** Why this node takes no jobs now. */
@@ -78,7 +77,9 @@ export class WorkDisk {
   wasFullSince(bootMs: number): boolean {
     if (this.#fullAtMs >= bootMs) return true;
     try {
-      return this.#folder !== null && isFull(diskOf(this.#folder));
+      const folder = this.#options.folder();
+      if (folder === null || deviceOf(folder) === deviceOf(this.#options.home)) return false;
+      return isFull(diskOf(folder));
     } catch {
       return false;
     }
@@ -89,7 +90,6 @@ export class WorkDisk {
     this.#isLooking = true;
     try {
       const found = await this.#disk();
-      this.#folder = found?.folder ?? null;
       if (found === null || found.disk.freeBytes >= 2 * leastBytes(found.disk)) this.#say(null);
       else if (isFull(found.disk)) await this.#isFullNow(found);
     } catch {
