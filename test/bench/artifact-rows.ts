@@ -1,7 +1,8 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { pipelineEnd } from '../e2e/mesh.ts';
 import { sleep } from '../e2e/rig.ts';
 import { maxUnder, type Row, ratioAtMost, row } from './figures.ts';
@@ -50,6 +51,8 @@ interface What {
   image: string | null;
 }
 
+const run = promisify(execFile);
+
 /** The same tree, and how long the peer takes with it: `zip -qr`; from a container the engine's archive goes first. */
 class Peer {
   readonly name: string;
@@ -83,16 +86,17 @@ class Peer {
     }
   }
 
-  once(): number {
+  /** Not in one piece: connections to the practice GitLab that nobody looks after for a minute are closed by it. */
+  async once(): Promise<number> {
     const into = join(this.#folder, 'out');
     mkdirSync(into);
     const began = performance.now();
     const cwd = this.#container === null ? this.#folder : into;
-    if (this.#container !== null) execFileSync('docker', ['cp', '-q', `${this.#container}:/made/t`, into]);
-    const done = spawnSync('zip', ['-qr', join(into, 'out.zip'), 't'], { cwd, stdio: 'ignore' }).status === 0;
+    if (this.#container !== null) await run('docker', ['cp', '-q', `${this.#container}:/made/t`, into]);
+    await run('zip', ['-qr', join(into, 'out.zip'), 't'], { cwd });
     const took = performance.now() - began;
     rmSync(into, { recursive: true, force: true });
-    return done ? took : Number.NaN;
+    return took;
   }
 
   close(): void {
@@ -102,7 +106,12 @@ class Peer {
 }
 
 /** From the script's end to the job's end, beside the peer with the same tree; and what the agent's tree of processes takes meanwhile. */
-export async function artifactRows(agent: Probed, what: What, trials: number): Promise<Row[]> {
+export async function artifactRows(
+  agent: Probed,
+  what: What,
+  trials: number,
+  say: (line: string) => void,
+): Promise<Row[]> {
   const title = `${what.executor}, artifact of ${what.name}`;
   await agent.gitlab.api('/application/settings', {
     method: 'PUT',
@@ -132,7 +141,10 @@ export async function artifactRows(agent: Probed, what: What, trials: number): P
       if (jobs[0]!.status !== 'success') throw new Error(`the job failed: ${trace.slice(-300)}`);
       ours.push(ended - Number(/^ended (\d+)/m.exec(trace)?.[1]) / 1e6);
       memory.push(worst - idleMib);
-      others.push(peer.once());
+      others.push(await peer.once());
+      say(
+        `  ${Math.round(ours.at(-1)!)} ms, ${peer.name} ${Math.round(others.at(-1)!)} ms, ${Math.round(memory.at(-1)!)} MiB`,
+      );
     }
   } finally {
     peer.close();

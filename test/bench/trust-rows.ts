@@ -106,7 +106,8 @@ let marks = 7_000_000;
 async function endOf(agent: Probed, image: string | null, how: 'timeout' | 'cancel'): Promise<number> {
   const mark = String(++marks);
   const stay = `trap "" TERM INT HUP; (trap "" TERM; exec -a sleep sleep ${mark}) & setsid sleep ${mark} & env -i setsid sleep ${mark} & sleep ${mark}; sleep ${mark}`;
-  const replaced = image ? 'cp /bin/sleep /tmp/s 2>/dev/null; printf "#!/nowhere\\n" > /bin/sh; ' : '';
+  // The shell is a link to bash, which runs and cannot be written.
+  const replaced = image ? 'cp /bin/sleep /tmp/s; rm -f /bin/sh; printf "#!/nowhere\\n" > /bin/sh; ' : '';
   const script = JSON.stringify(`${replaced}echo begun; ${stay.replace('exec -a sleep ', '')}`);
   const head = image ? `image: '${image}', ` : '';
   const timeout = how === 'timeout' ? "timeout: '15s', " : '';
@@ -176,9 +177,9 @@ export async function trustRows(trials: number, only: readonly string[], say: (l
       // Whoever ends a long bench early keeps what was measured.
       say(table(found));
     } catch (error) {
-      rows.push(
-        row({ measure: name, unit: '-', ours: [], note: `could not be measured: ${(error as Error).message}` }),
-      );
+      const note = `could not be measured: ${(error as Error).message}`;
+      say(note);
+      rows.push(row({ measure: name, unit: '-', ours: [], note }));
     }
   };
   const executors = [
@@ -205,7 +206,7 @@ export async function trustRows(trials: number, only: readonly string[], say: (l
         await measure(
           `artifacts-${name === '2 GiB' ? 'large' : 'many'}-${executor}`,
           `${executor}, ${name}`,
-          async () => artifactRows(await stage.agent(executor), { name, executor, image }, trials),
+          async () => artifactRows(await stage.agent(executor), { name, executor, image }, trials, say),
         );
     return rows;
   } finally {
