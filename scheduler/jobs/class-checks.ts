@@ -3,9 +3,9 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { cut } from '../phrases.ts';
 import { foundClass, lostClass, shown } from './class-edits.ts';
-import { mayWrite, memoOf, withMemo } from './classes.ts';
+import { mayWrite, memoOf, setMemo } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
-import type { ClassMemo, JobsState } from './jobs-state.ts';
+import type { ClassMemo } from './jobs-state.ts';
 import { type JobsTurn, mint, wake } from './jobs-turn.ts';
 
 /*
@@ -17,54 +17,53 @@ import { type JobsTurn, mint, wake } from './jobs-turn.ts';
 export const isBeingChecked = ({ checkAt }: ClassMemo, at: number): boolean =>
   checkAt !== null && at < checkAt - jobTimings.classAskAgainMs + jobTimings.classAnswerMs;
 
-export const suspectClass = (jobs: JobsState, turn: JobsTurn, key: string): JobsState =>
-  memoOf(jobs, key).checkAt === null ? withMemo(jobs, key, { checkAt: turn.at }) : jobs;
-
-/** Connected anew, perhaps to a GitLab that was installed anew at the same address: every class that was kept is asked about. */
-export function suspectKept(jobs: JobsState, turn: JobsTurn): JobsState {
-  const [was, is] = [jobs.seen.ledger?.gitlab, turn.context.ledger?.gitlab];
-  if (jobs.lead === null || was === undefined || is === undefined || was === is) return jobs;
-  if (was.url === is.url && was.token === is.token && was.instance === is.instance) return jobs;
-  return Object.keys(turn.context.ledger?.classes ?? {}).reduce((next, key) => suspectClass(next, turn, key), jobs);
+export function suspectClass(turn: JobsTurn, key: string): void {
+  if (memoOf(turn.jobs, key).checkAt === null) setMemo(turn, key, { checkAt: turn.at });
 }
 
-export function checkClasses(jobs: JobsState, turn: JobsTurn): JobsState {
+/** Connected anew, perhaps to a GitLab that was installed anew at the same address: every class that was kept is asked about. */
+export function suspectKept(turn: JobsTurn): void {
+  const [was, is] = [turn.jobs.seen.ledger?.gitlab, turn.context.ledger?.gitlab];
+  if (turn.jobs.lead === null || was === undefined || is === undefined || was === is) return;
+  if (was.url === is.url && was.token === is.token && was.instance === is.instance) return;
+  for (const key of Object.keys(turn.context.ledger?.classes ?? {})) suspectClass(turn, key);
+}
+
+export function checkClasses(turn: JobsTurn): void {
   const { committed } = turn.context;
-  if (jobs.lead === null || committed === null || !mayWrite(turn) || leavingOf(committed) !== null) return jobs;
-  let next = jobs;
-  for (const [key, { checkAt }] of Object.entries(jobs.lead.classes)) {
+  if (turn.jobs.lead === null || committed === null || !mayWrite(turn) || leavingOf(committed) !== null) return;
+  for (const [key, { checkAt }] of Object.entries(turn.jobs.lead.classes)) {
     const entry = committed.classes[key];
     if (checkAt === null) continue;
     if (entry?.state !== 'ready' || entry.token === null) {
-      next = withMemo(next, key, { checkAt: null });
+      setMemo(turn, key, { checkAt: null });
       continue;
     }
     wake(turn, turn.at < checkAt ? checkAt : turn.at + jobTimings.classAnswerMs);
     if (turn.at < checkAt) continue;
     turn.effects.push({ kind: 'check-runner', class: key, token: entry.token });
-    next = withMemo(next, key, { checkAt: turn.at + jobTimings.classAskAgainMs });
+    setMemo(turn, key, { checkAt: turn.at + jobTimings.classAskAgainMs });
   }
-  return next;
 }
 
-export function runnerChecked(jobs: JobsState, turn: JobsTurn, input: InputOf<'runner-checked'>): JobsState {
+export function runnerChecked(turn: JobsTurn, input: InputOf<'runner-checked'>): void {
   const entry = turn.context.ledger?.classes[input.class];
-  if (jobs.lead === null || entry?.state !== 'ready' || entry.token !== input.token) return jobs;
-  if (input.state === 'unclear') return jobs;
+  if (turn.jobs.lead === null || entry?.state !== 'ready' || entry.token !== input.token) return;
+  if (input.state === 'unclear') return;
   if (input.state === 'known') {
     if (entry.lost !== undefined) turn.edits.push(foundClass(input.class, input.token));
-    return withMemo(jobs, input.class, { checkAt: null });
+    return setMemo(turn, input.class, { checkAt: null });
   }
   const what = entry.given ? 'the runner token for' : `runner ${entry.runner ?? ''} for`;
   const because = cut(`GitLab does not know ${what} ${shown(input.class)} any more (${input.because})`);
-  const minted = mint(jobs, turn, 'class');
-  turn.edits.push(lostClass(input.class, input.token, minted.id, because));
+  const nonce = mint(turn, 'class');
+  turn.edits.push(lostClass(input.class, input.token, nonce, because));
   if (entry.lost === undefined)
     note(turn, { event: 'class-lost', level: 'warn', because, fields: { class: input.class } });
   // A given one is asked about again: its owner may bring it back.
-  if (entry.given) return withMemo(minted.jobs, input.class, { checkAt: turn.at + jobTimings.classAskAgainMs });
-  return withMemo(minted.jobs, input.class, {
-    nonce: minted.id,
+  if (entry.given) return setMemo(turn, input.class, { checkAt: turn.at + jobTimings.classAskAgainMs });
+  setMemo(turn, input.class, {
+    nonce,
     made: null,
     createAskedAt: Number.NEGATIVE_INFINITY,
     createNotBefore: turn.at,

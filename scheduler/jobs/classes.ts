@@ -7,7 +7,7 @@ import { creatingClass, goneClass, readyClass, retiringClass, usedClass } from '
 import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type ClassMemo, emptyMemo, isOpen, type JobsState, type WaitingJob } from './jobs-state.ts';
-import { type JobsTurn, mint, wake } from './jobs-turn.ts';
+import { type JobsTurn, mint, setLead, wake } from './jobs-turn.ts';
 import { lookOf, machinesOf } from './machines.ts';
 import { place } from './placement.ts';
 import { canReadQueue } from './queue.ts';
@@ -22,65 +22,56 @@ import type { Machine } from './verdict.ts';
 
 export const memoOf = (jobs: JobsState, key: string): ClassMemo => jobs.lead?.classes[key] ?? emptyMemo;
 
-export function withMemo(jobs: JobsState, key: string, change: Partial<ClassMemo>): JobsState {
-  if (jobs.lead === null) return jobs;
-  const memo = { ...memoOf(jobs, key), ...change };
-  return { ...jobs, lead: { ...jobs.lead, classes: { ...jobs.lead.classes, [key]: memo } } };
+export function setMemo(turn: JobsTurn, key: string, change: Partial<ClassMemo>): void {
+  const memo = { ...memoOf(turn.jobs, key), ...change };
+  setLead(turn, { classes: { ...turn.jobs.lead?.classes, [key]: memo } });
 }
 
 export const mayWrite = (turn: JobsTurn): boolean =>
   turn.context.mayAct && turn.at - turn.context.leaderContactAt() <= jobTimings.contactLimitMs;
 
-export function tendClasses(jobs: JobsState, turn: JobsTurn, waiting: readonly WaitingJob[]): JobsState {
+export function tendClasses(turn: JobsTurn, waiting: readonly WaitingJob[]): void {
   const { ledger } = turn.context;
-  if (ledger === null || !canReadQueue(ledger) || leavingOf(ledger) !== null) return jobs;
+  if (ledger === null || !canReadQueue(ledger) || leavingOf(ledger) !== null) return;
   const wanted = new Map<string, readonly string[]>();
   for (const job of waiting) wanted.set(job.class, job.tags);
   for (const [key, entry] of Object.entries(ledger.classes))
     if (entry.state === 'creating' && !wanted.has(key)) wanted.set(key, entry.tags);
-  const couldEver = satisfiable(jobs, turn, ledger);
-  let next = jobs;
+  const couldEver = satisfiable(turn, ledger);
   let room = limits.classes - Object.keys(ledger.classes).length;
   for (const [key, tags] of wanted) {
     const entry = ledger.classes[key];
     if (entry === undefined && !couldEver(tags)) continue;
     if (entry === undefined && room <= 0) {
-      retireOldest(next, turn, wanted);
+      retireOldest(turn, wanted);
       continue;
     }
     if (entry === undefined) room -= 1;
-    if (entry === undefined || entry.state === 'creating') next = create(next, turn, key, tags, entry);
+    if (entry === undefined || entry.state === 'creating') create(turn, key, tags, entry);
   }
-  for (const [key, entry] of Object.entries(ledger.classes)) next = age(next, turn, key, entry, wanted.has(key));
-  return next;
+  for (const [key, entry] of Object.entries(ledger.classes)) age(turn, key, entry, wanted.has(key));
 }
 
 /** No runner is made for tags that no machine could ever satisfy: GitLab then rightly calls the job stuck. */
-function satisfiable(jobs: JobsState, turn: JobsTurn, ledger: Ledger): (tags: readonly string[]) => boolean {
+function satisfiable(turn: JobsTurn, ledger: Ledger): (tags: readonly string[]) => boolean {
   let machines: Machine[] | null = null;
   return (tags) => {
-    machines ??= machinesOf(lookOf(jobs, turn, ledger));
+    machines ??= machinesOf(lookOf(turn, ledger));
     return !place(demandOf(tags, ledger.settings.defaultArch), machines).never;
   };
 }
 
-function create(
-  jobs: JobsState,
-  turn: JobsTurn,
-  key: string,
-  tags: readonly string[],
-  entry: LedgerClass | undefined,
-): JobsState {
-  const memo = memoOf(jobs, key);
+function create(turn: JobsTurn, key: string, tags: readonly string[], entry: LedgerClass | undefined): void {
+  const memo = memoOf(turn.jobs, key);
   if (entry === undefined || memo.nonce !== entry.nonce) {
     if (turn.at < memo.createNotBefore) {
       wake(turn, memo.createNotBefore);
-      return jobs;
+      return;
     }
-    const minted = mint(jobs, turn, 'class');
-    turn.edits.push(creatingClass(tags, minted.id, turn.wallMs));
-    return withMemo(minted.jobs, key, {
-      nonce: minted.id,
+    const nonce = mint(turn, 'class');
+    turn.edits.push(creatingClass(tags, nonce, turn.wallMs));
+    return setMemo(turn, key, {
+      nonce,
       made: null,
       createAskedAt: Number.NEGATIVE_INFINITY,
       createNotBefore: turn.at + 1000,
@@ -88,22 +79,22 @@ function create(
   }
   if (memo.made !== null) {
     turn.edits.push(readyClass(key, entry.nonce, memo.made.runner, memo.made.token, turn.wallMs));
-    return jobs;
+    return;
   }
   if (memo.createAskedAt > Number.NEGATIVE_INFINITY) {
     wake(turn, memo.createAskedAt + jobTimings.createLimitMs);
-    if (turn.at < memo.createAskedAt + jobTimings.createLimitMs) return jobs;
-    return createFailed(jobs, turn, key, 'GitLab did not answer within a minute');
+    if (turn.at < memo.createAskedAt + jobTimings.createLimitMs) return;
+    return createFailed(turn, key, 'GitLab did not answer within a minute');
   }
   const committed = turn.context.committed?.classes[key];
-  if (committed?.state !== 'creating' || committed.nonce !== entry.nonce || !mayWrite(turn)) return jobs;
+  if (committed?.state !== 'creating' || committed.nonce !== entry.nonce || !mayWrite(turn)) return;
   turn.effects.push({ kind: 'create-runner', class: key, tags: [...entry.tags], nonce: entry.nonce });
   wake(turn, turn.at + jobTimings.createLimitMs);
-  return withMemo(jobs, key, { createAskedAt: turn.at });
+  return setMemo(turn, key, { createAskedAt: turn.at });
 }
 
-function createFailed(jobs: JobsState, turn: JobsTurn, key: string, because: string): JobsState {
-  const tries = memoOf(jobs, key).createTries + 1;
+function createFailed(turn: JobsTurn, key: string, because: string): void {
+  const tries = memoOf(turn.jobs, key).createTries + 1;
   const wait = backoffMs(tries, 60_000);
   note(turn, {
     event: 'class-failed',
@@ -112,7 +103,7 @@ function createFailed(jobs: JobsState, turn: JobsTurn, key: string, because: str
     fields: { class: key },
   });
   wake(turn, turn.at + wait);
-  return withMemo(jobs, key, {
+  return setMemo(turn, key, {
     nonce: null,
     createTries: tries,
     createNotBefore: turn.at + wait,
@@ -120,18 +111,18 @@ function createFailed(jobs: JobsState, turn: JobsTurn, key: string, because: str
   });
 }
 
-export function runnerFailed(jobs: JobsState, turn: JobsTurn, input: InputOf<'runner-failed'>): JobsState {
-  if (jobs.lead === null || memoOf(jobs, input.class).nonce !== input.nonce) return jobs;
-  return createFailed(jobs, turn, input.class, input.because);
+export function runnerFailed(turn: JobsTurn, input: InputOf<'runner-failed'>): void {
+  if (turn.jobs.lead === null || memoOf(turn.jobs, input.class).nonce !== input.nonce) return;
+  return createFailed(turn, input.class, input.because);
 }
 
-export function runnerCreated(jobs: JobsState, turn: JobsTurn, input: InputOf<'runner-created'>): JobsState {
+export function runnerCreated(turn: JobsTurn, input: InputOf<'runner-created'>): void {
   const entry = turn.context.ledger?.classes[input.class];
   const isOurs = entry?.nonce === input.nonce;
-  if (isOurs && entry.state !== 'creating') return jobs;
-  if (isOurs && turn.context.mayAct && memoOf(jobs, input.class).nonce === input.nonce) {
+  if (isOurs && entry.state !== 'creating') return;
+  if (isOurs && turn.context.mayAct && memoOf(turn.jobs, input.class).nonce === input.nonce) {
     const made = { runner: input.runner, token: input.token };
-    return withMemo(jobs, input.class, { made, createTries: 0, createBecause: null });
+    return setMemo(turn, input.class, { made, createTries: 0, createBecause: null });
   }
   note(turn, {
     event: 'class-orphan',
@@ -141,13 +132,13 @@ export function runnerCreated(jobs: JobsState, turn: JobsTurn, input: InputOf<'r
     },
   });
   turn.effects.push({ kind: 'delete-runner', class: input.class, runner: input.runner, nonce: input.nonce });
-  return jobs;
+  return;
 }
 
-export function runnerDeleted(jobs: JobsState, turn: JobsTurn, input: InputOf<'runner-deleted'>): JobsState {
+export function runnerDeleted(turn: JobsTurn, input: InputOf<'runner-deleted'>): void {
   const entry = turn.context.ledger?.classes[input.class];
   if (entry?.state === 'retiring' && turn.context.mayAct) turn.edits.push(goneClass(input.class));
-  return jobs;
+  return;
 }
 
 const isInUse = (jobs: JobsState, ledger: Ledger, key: string): boolean =>
@@ -155,39 +146,39 @@ const isInUse = (jobs: JobsState, ledger: Ledger, key: string): boolean =>
   Object.values(jobs.lead?.grants ?? {}).some((grant) => grant.class === key);
 
 /** From ready to gone, and the time of last use, which the ledger keeps to the hour. */
-function age(jobs: JobsState, turn: JobsTurn, key: string, entry: LedgerClass, isWanted: boolean): JobsState {
+function age(turn: JobsTurn, key: string, entry: LedgerClass, isWanted: boolean): void {
   const { ledger, committed } = turn.context;
-  if (ledger === null || entry.given) return jobs;
-  const memo = memoOf(jobs, key);
+  if (ledger === null || entry.given) return;
+  const memo = memoOf(turn.jobs, key);
   if (entry.state === 'ready') {
     if (memo.usedWallMs > entry.lastUsedAt + jobTimings.usedStepMs) turn.edits.push(usedClass(key, memo.usedWallMs));
-    else if (!isWanted && turn.wallMs - entry.lastUsedAt > jobTimings.unusedMs && !isInUse(jobs, ledger, key))
+    else if (!isWanted && turn.wallMs - entry.lastUsedAt > jobTimings.unusedMs && !isInUse(turn.jobs, ledger, key))
       turn.edits.push(retiringClass(key, `no job asked for ${key === '' ? 'no tags' : key} for a day`));
-    return jobs;
+    return;
   }
-  if (entry.state !== 'retiring' || committed?.classes[key]?.state !== 'retiring') return jobs;
+  if (entry.state !== 'retiring' || committed?.classes[key]?.state !== 'retiring') return;
   if (memo.retiringSince === Number.NEGATIVE_INFINITY) {
     wake(turn, turn.at + jobTimings.retireWaitMs);
-    return withMemo(jobs, key, { retiringSince: turn.at });
+    return setMemo(turn, key, { retiringSince: turn.at });
   }
   const dueAt = Math.max(memo.retiringSince + jobTimings.retireWaitMs, memo.deleteAskedAt + jobTimings.deleteAgainMs);
   wake(turn, dueAt);
-  if (turn.at < dueAt || isInUse(jobs, ledger, key) || !mayWrite(turn)) return jobs;
+  if (turn.at < dueAt || isInUse(turn.jobs, ledger, key) || !mayWrite(turn)) return;
   if (entry.runner === null) {
     turn.edits.push(goneClass(key));
-    return jobs;
+    return;
   }
   turn.effects.push({ kind: 'delete-runner', class: key, runner: entry.runner, nonce: entry.nonce });
-  return withMemo(jobs, key, { deleteAskedAt: turn.at });
+  return setMemo(turn, key, { deleteAskedAt: turn.at });
 }
 
 /** At the limit, the class that was unused the longest makes place for a new one. */
-function retireOldest(jobs: JobsState, turn: JobsTurn, wanted: ReadonlyMap<string, unknown>): void {
+function retireOldest(turn: JobsTurn, wanted: ReadonlyMap<string, unknown>): void {
   const { ledger } = turn.context;
   if (ledger === null || Object.values(ledger.classes).some((entry) => entry.state === 'retiring')) return;
   const idle = Object.entries(ledger.classes)
     .filter(
-      ([key, entry]) => entry.state === 'ready' && !entry.given && !wanted.has(key) && !isInUse(jobs, ledger, key),
+      ([key, entry]) => entry.state === 'ready' && !entry.given && !wanted.has(key) && !isInUse(turn.jobs, ledger, key),
     )
     .sort(([, a], [, b]) => a.lastUsedAt - b.lastUsedAt);
   const oldest = idle[0];

@@ -1,13 +1,14 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
+import type { Effect } from '../effects.ts';
 import type { InputOf, TakeOutcome } from '../inputs.ts';
 import { note } from '../note.ts';
 import { cut, span } from '../phrases.ts';
 import { demandOf } from './demand.ts';
 import { jobTimings } from './job-timings.ts';
-import { type Asking, isBusy, type JobsState, type Reservation, without } from './jobs-state.ts';
-import { type JobsTurn, nameOf, tell, wake } from './jobs-turn.ts';
+import { type Asking, isBusy, type Reservation, without } from './jobs-state.ts';
+import { type JobsTurn, nameOf, setOwn, tell, wake } from './jobs-turn.ts';
 import { openReservations, ownClaims } from './own-report.ts';
 import { claimOf, roomOf } from './room.ts';
 import { judge, type Machine, type Verdict } from './verdict.ts';
@@ -24,52 +25,47 @@ type More = Pick<MessageOf<'grant-answer'>, 'unknownRunner' | 'waitMs'>;
 const answer = (turn: JobsTurn, to: NodeId, grant: string, outcome: Outcome, because: string, more: More = {}): void =>
   tell(turn, to, { kind: 'grant-answer', grant, outcome, because: cut(because), ...more });
 
-export function heardGrant(jobs: JobsState, turn: JobsTurn, from: NodeId, grant: MessageOf<'grant'>): JobsState {
-  if (jobs.own.usedGrants.includes(grant.grant)) return jobs;
-  const refusal = staleReason(jobs, turn, from, grant);
+export function heardGrant(turn: JobsTurn, from: NodeId, grant: MessageOf<'grant'>): void {
+  if (turn.jobs.own.usedGrants.includes(grant.grant)) return;
+  const refusal = staleReason(turn, from, grant);
   if (refusal !== null) {
     answer(turn, from, grant.grant, 'refused', refusal);
-    return jobs;
+    return;
   }
-  const seen = remember(jobs, grant.grant);
-  const verdict = ownVerdict(seen, turn, grant);
+  setOwn(turn, { usedGrants: [...turn.jobs.own.usedGrants, grant.grant].slice(-rememberedGrants) });
+  const verdict = ownVerdict(turn, grant);
   if (!verdict.fits) {
     answer(turn, from, grant.grant, 'refused', verdict.because);
-    return seen;
+    return;
   }
-  return reserve(seen, turn, from, grant, verdict.gpus);
+  reserve(turn, from, grant, verdict.gpus);
 }
 
-const remember = (jobs: JobsState, grant: string): JobsState => ({
-  ...jobs,
-  own: { ...jobs.own, usedGrants: [...jobs.own.usedGrants, grant].slice(-rememberedGrants) },
-});
-
-function staleReason(jobs: JobsState, turn: JobsTurn, from: NodeId, grant: MessageOf<'grant'>): string | null {
-  const highest = Math.max(turn.context.term, jobs.highestTerm);
+function staleReason(turn: JobsTurn, from: NodeId, grant: MessageOf<'grant'>): string | null {
+  const highest = Math.max(turn.context.term, turn.jobs.highestTerm);
   if (grant.term < highest) return `the grant is of term ${grant.term}, and term ${highest} has begun`;
   // Its first round came before its first grant: who does not lead here gives none, and raises nothing (SAFETY L17).
   if (grant.term > highest || turn.context.leader !== from)
     return `this machine does not know ${nameOf(turn, from)} for the leader of term ${grant.term}`;
   if (turn.context.isLeaving) return 'this node leaves';
   if (turn.context.committed?.forgotten[turn.context.self] !== undefined) return 'this node was removed from the mesh';
-  if (Object.keys(jobs.own.reserved).length >= limits.runsInFlight) return 'too many grants are under way here';
+  if (Object.keys(turn.jobs.own.reserved).length >= limits.runsInFlight) return 'too many grants are under way here';
   return null;
 }
 
 /** This machine as placement sees it, with everything of ours counted, from the newest measurement. */
-function ownMachine(jobs: JobsState, turn: JobsTurn): Machine {
+function ownMachine(turn: JobsTurn): Machine {
   const { context } = turn;
   const node = context.ledger?.nodes[context.self];
-  const measured = jobs.measured?.measured ?? null;
-  const busy = Object.values(jobs.own.runs).filter(isBusy).length;
+  const measured = turn.jobs.measured?.measured ?? null;
+  const busy = Object.values(turn.jobs.own.runs).filter(isBusy).length;
   return {
     node: context.self,
     name: node?.name ?? context.self,
     measured,
-    room: measured ? roomOf(measured, ownClaims(jobs, turn), jobs.othersBytes) : null,
+    room: measured ? roomOf(measured, ownClaims(turn), turn.jobs.othersBytes) : null,
     holders: {},
-    runs: busy + openReservations(jobs).length,
+    runs: busy + openReservations(turn.jobs).length,
     witness: node?.witness ?? false,
     drained: node?.drained ?? false,
     away: null,
@@ -78,8 +74,8 @@ function ownMachine(jobs: JobsState, turn: JobsTurn): Machine {
 }
 
 /** The node's own look at its room: the last word, whatever the leader thought. */
-function ownVerdict(jobs: JobsState, turn: JobsTurn, grant: MessageOf<'grant'>): Verdict {
-  const machine = ownMachine(jobs, turn);
+function ownVerdict(turn: JobsTurn, grant: MessageOf<'grant'>): Verdict {
+  const machine = ownMachine(turn);
   const demand = demandOf(grant.tags, turn.context.ledger?.settings.defaultArch ?? 'amd64');
   if (grant.gpus.length === 0) return judge(demand, machine);
   if (machine.room === null || machine.measured === null) return judge(demand, machine);
@@ -103,13 +99,7 @@ function ownVerdict(jobs: JobsState, turn: JobsTurn, grant: MessageOf<'grant'>):
     : { ...verdict, gpus: grant.gpus };
 }
 
-function reserve(
-  jobs: JobsState,
-  turn: JobsTurn,
-  leader: NodeId,
-  grant: MessageOf<'grant'>,
-  gpus: readonly string[],
-): JobsState {
+function reserve(turn: JobsTurn, leader: NodeId, grant: MessageOf<'grant'>, gpus: readonly string[]): void {
   const by = 'a grant that waits for GitLab';
   const claim = claimOf(
     { by, id: grant.grant, tags: grant.tags, gpus },
@@ -124,56 +114,48 @@ function reserve(
     since: turn.at,
   };
   const asking: Asking = [
-    ...jobs.asking,
+    ...turn.jobs.asking,
     { grant: grant.grant, class: grant.class, runner: grant.runner, wallMs: turn.wallMs },
   ];
-  const seq = jobs.seq;
-  turn.effects.push({
-    kind: 'persist',
-    part: 'jobs',
-    seq,
-    writes: [{ key: 'asking', value: asking }],
-    then: [
-      {
-        kind: 'take-job',
-        grant: grant.grant,
-        class: grant.class,
-        tags: [...grant.tags],
-        token: grant.token,
-        gpus: [...gpus],
-        because: grant.because,
-      },
-    ],
-  });
-  const reserved = { ...jobs.own.reserved, [grant.grant]: reservation };
-  return { ...jobs, asking, seq: seq + 1, own: { ...jobs.own, reserved } };
+  persistAsking(turn, asking, [
+    {
+      kind: 'take-job',
+      grant: grant.grant,
+      class: grant.class,
+      tags: [...grant.tags],
+      token: grant.token,
+      gpus: [...gpus],
+      because: grant.because,
+    },
+  ]);
+  setOwn(turn, { reserved: { ...turn.jobs.own.reserved, [grant.grant]: reservation } });
 }
 
-/** Takes a grant out of `asking`, on disk too. */
-function forgetAsking(jobs: JobsState, turn: JobsTurn, grants: readonly string[]): JobsState {
-  const asking = jobs.asking.filter((entry) => !grants.includes(entry.grant));
-  if (asking.length === jobs.asking.length) return jobs;
-  turn.effects.push({
-    kind: 'persist',
-    part: 'jobs',
-    seq: jobs.seq,
-    writes: [{ key: 'asking', value: asking }],
-    then: [],
-  });
-  return { ...jobs, asking, seq: jobs.seq + 1 };
+/** `then`: only when it is on disk. */
+function persistAsking({ jobs, effects }: JobsTurn, asking: Asking, then: Effect[]): void {
+  effects.push({ kind: 'persist', part: 'jobs', seq: jobs.seq, writes: [{ key: 'asking', value: asking }], then });
+  jobs.seq += 1;
+  jobs.asking = asking;
 }
 
-export function tookJob(jobs: JobsState, turn: JobsTurn, input: InputOf<'take-ended'>): JobsState {
-  const reservation = jobs.own.reserved[input.grant];
+/** Takes grants out of `asking`, on disk too. */
+function forgetAsking(turn: JobsTurn, grants: readonly string[]): void {
+  const asking = turn.jobs.asking.filter((entry) => !grants.includes(entry.grant));
+  if (asking.length < turn.jobs.asking.length) persistAsking(turn, asking, []);
+}
+
+export function tookJob(turn: JobsTurn, input: InputOf<'take-ended'>): void {
+  const reservation = turn.jobs.own.reserved[input.grant];
   const leader = reservation?.leader ?? turn.context.leader;
-  const cleared = forgetAsking(jobs, turn, [input.grant]);
-  const freed = { ...cleared, own: { ...cleared.own, reserved: without(cleared.own.reserved, input.grant) } };
+  forgetAsking(turn, [input.grant]);
+  setOwn(turn, { reserved: without(turn.jobs.own.reserved, input.grant) });
   const { outcome } = input;
   if (outcome.kind === 'taken') {
-    const known = freed.own.runs[outcome.run.run];
-    const runs = known ? freed.own.runs : { ...freed.own.runs, [outcome.run.run]: outcome.run };
+    const { runs } = turn.jobs.own;
+    const isKnown = runs[outcome.run.run] !== undefined;
+    setOwn(turn, { runs: isKnown ? runs : { ...runs, [outcome.run.run]: outcome.run }, toTell: true });
     if (leader !== null) answer(turn, leader, input.grant, 'used', `job ${outcome.run.job} is taken`);
-    return { ...freed, own: { ...freed.own, runs, toTell: true } };
+    return;
   }
   if (outcome.kind === 'failed' && outcome.maybeTaken)
     note(turn, {
@@ -184,7 +166,6 @@ export function tookJob(jobs: JobsState, turn: JobsTurn, input: InputOf<'take-en
     });
   const result = outcome.kind === 'empty' ? 'empty' : 'refused';
   if (leader !== null) answer(turn, leader, input.grant, result, outcome.because, moreOf(outcome));
-  return freed;
 }
 
 /** What the leader should know of GitLab beside the grant's own end. */
@@ -197,9 +178,8 @@ const moreOf = (outcome: TakeOutcome): More =>
       };
 
 /** Gives up reservations that the shell never answered, and tells of grants that a former process left (SAFETY J3). */
-export function tendGrants(jobs: JobsState, turn: JobsTurn): JobsState {
-  let next = jobs;
-  for (const reservation of Object.values(jobs.own.reserved)) {
+export function tendGrants(turn: JobsTurn): void {
+  for (const reservation of Object.values(turn.jobs.own.reserved)) {
     if (turn.at - reservation.since < jobTimings.reservationLimitMs) continue;
     note(turn, {
       event: 'grant-unanswered',
@@ -207,31 +187,30 @@ export function tendGrants(jobs: JobsState, turn: JobsTurn): JobsState {
       because: `the request for a grant has had no end for ${span(jobTimings.reservationLimitMs)}: its room is free again`,
       fields: { grant: reservation.grant },
     });
-    next = forgetAsking(next, turn, [reservation.grant]);
-    next = { ...next, own: { ...next.own, reserved: without(next.own.reserved, reservation.grant) } };
+    forgetAsking(turn, [reservation.grant]);
+    setOwn(turn, { reserved: without(turn.jobs.own.reserved, reservation.grant) });
   }
-  return tellLeftOver(next, turn);
+  tellLeftOver(turn);
 }
 
-function tellLeftOver(jobs: JobsState, turn: JobsTurn): JobsState {
+function tellLeftOver(turn: JobsTurn): void {
   const { leader } = turn.context;
-  if (jobs.own.leftOver.length === 0 || leader === null) return jobs;
-  const dueAt = (jobs.since?.at ?? turn.at) + jobTimings.leftOverWaitMs;
+  if (turn.jobs.own.leftOver.length === 0 || leader === null) return;
+  const dueAt = (turn.jobs.since?.at ?? turn.at) + jobTimings.leftOverWaitMs;
   if (turn.at < dueAt) {
     wake(turn, dueAt);
-    return jobs;
+    return;
   }
-  const taken = new Set(Object.values(jobs.own.runs).map((run) => run.grant));
-  for (const entry of jobs.own.leftOver) {
+  const taken = new Set(Object.values(turn.jobs.own.runs).map((run) => run.grant));
+  for (const entry of turn.jobs.own.leftOver) {
     if (taken.has(entry.grant)) continue;
     const because = `this agent was restarted while it asked GitLab for a job of ${entry.class === '' ? 'no tags' : entry.class}: what GitLab may have given then is looked for`;
     note(turn, { event: 'grant-unanswered', level: 'warn', because, fields: { grant: entry.grant } });
     answer(turn, leader, entry.grant, 'refused', because);
   }
-  const cleared = forgetAsking(
-    jobs,
+  forgetAsking(
     turn,
-    jobs.own.leftOver.map((entry) => entry.grant),
+    turn.jobs.own.leftOver.map((entry) => entry.grant),
   );
-  return { ...cleared, own: { ...cleared.own, leftOver: [] } };
+  setOwn(turn, { leftOver: [] });
 }

@@ -5,11 +5,11 @@ import { leavingOf } from '../disconnecting.ts';
 import { note } from '../note.ts';
 import { cut, span } from '../phrases.ts';
 import { isBeingChecked, suspectClass } from './class-checks.ts';
-import { mayWrite, memoOf, withMemo } from './classes.ts';
+import { mayWrite, memoOf, setMemo } from './classes.ts';
 import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
-import { type JobsTurn, mint, nameOf, tell, wake } from './jobs-turn.ts';
+import { type JobsTurn, mint, nameOf, setLead, tell, wake } from './jobs-turn.ts';
 import { awayReason, booked, busyRuns, type Look, lookOf, machinesOf } from './machines.ts';
 import { type Placed, place } from './placement.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
@@ -23,60 +23,49 @@ import type { Machine } from './verdict.ts';
  */
 const missesAllowed = 3;
 
-const withGrants = (jobs: JobsState, grants: Record<string, OutGrant>): JobsState =>
-  jobs.lead === null ? jobs : { ...jobs, lead: { ...jobs.lead, grants } };
+const setGrants = (turn: JobsTurn, grants: Record<string, OutGrant>): void => setLead(turn, { grants });
 
-export function grantAnswered(
-  jobs: JobsState,
-  turn: JobsTurn,
-  from: NodeId,
-  answer: MessageOf<'grant-answer'>,
-): JobsState {
-  const grant = jobs.lead?.grants[answer.grant];
-  if (jobs.lead === null || grant === undefined || grant.node !== from || grant.state !== 'out') return jobs;
+export function grantAnswered(turn: JobsTurn, from: NodeId, answer: MessageOf<'grant-answer'>): void {
+  const grant = turn.jobs.lead?.grants[answer.grant];
+  if (turn.jobs.lead === null || grant === undefined || grant.node !== from || grant.state !== 'out') return;
   if (answer.outcome === 'used') {
-    const used = withGrants(jobs, { ...jobs.lead.grants, [grant.grant]: { ...grant, state: 'used' } });
-    return withMemo(used, grant.class, { misses: 0, missBecause: '', notBefore: turn.at, usedWallMs: turn.wallMs });
+    setGrants(turn, { ...turn.jobs.lead.grants, [grant.grant]: { ...grant, state: 'used' } });
+    return setMemo(turn, grant.class, { misses: 0, missBecause: '', notBefore: turn.at, usedWallMs: turn.wallMs });
   }
-  const freed = withGrants(jobs, without(jobs.lead.grants, grant.grant));
-  const missed = asked(miss(freed, turn, grant, answer.because, answer.outcome === 'empty'), turn, grant.class, answer);
-  if (answer.outcome === 'empty') return hintQueue(missed, turn, 'GitLab had no job for a grant');
+  setGrants(turn, without(turn.jobs.lead.grants, grant.grant));
+  miss(turn, grant, answer.because, answer.outcome === 'empty');
+  hearBeside(turn, grant.class, answer);
+  if (answer.outcome === 'empty') return hintQueue(turn, 'GitLab had no job for a grant');
   note(turn, {
     event: 'grant-refused',
     level: 'debug',
     because: `${nameOf(turn, from)} refused a grant: ${answer.because}`,
-    fields: {
-      grant: grant.grant,
-    },
+    fields: { grant: grant.grant },
   });
-  if (missed.lead === null) return missed;
-  const refused = {
-    ...missed.lead.refused,
-    [from]: { until: turn.at + jobTimings.refusedPauseMs, because: answer.because },
-  };
-  wake(turn, turn.at + jobTimings.refusedPauseMs);
-  return { ...missed, lead: { ...missed.lead, refused } };
+  const until = turn.at + jobTimings.refusedPauseMs;
+  setLead(turn, { refused: { ...turn.jobs.lead.refused, [from]: { until, because: answer.because } } });
+  wake(turn, until);
 }
 
 /** What GitLab said beside: that it does not know the runner, or that it wants to be left alone. */
-function asked(jobs: JobsState, turn: JobsTurn, key: string, answer: MessageOf<'grant-answer'>): JobsState {
-  const { misses, notBefore } = memoOf(jobs, key);
+function hearBeside(turn: JobsTurn, key: string, answer: MessageOf<'grant-answer'>): void {
+  const { misses, notBefore } = memoOf(turn.jobs, key);
   // A node of an older version does not tell why: three refusals in a row are worth the question.
   const isSuspect = answer.unknownRunner === true || (answer.outcome === 'refused' && misses >= missesAllowed);
   const until = turn.at + (answer.waitMs ?? 0);
-  const next = until > notBefore ? withMemo(jobs, key, { notBefore: until }) : jobs;
+  if (until > notBefore) setMemo(turn, key, { notBefore: until });
   wake(turn, until);
-  return isSuspect ? suspectClass(next, turn, key) : next;
+  if (isSuspect) suspectClass(turn, key);
 }
 
 /** Three in a row without a job, and the class waits: 1 s, doubling to 30 s. A standing grant waits 1 to 3 s. */
-function miss(jobs: JobsState, turn: JobsTurn, grant: OutGrant, because: string, isEmpty: boolean): JobsState {
-  const misses = memoOf(jobs, grant.class).misses + 1;
+function miss(turn: JobsTurn, grant: OutGrant, because: string, isEmpty: boolean): void {
+  const misses = memoOf(turn.jobs, grant.class).misses + 1;
   const over = misses - missesAllowed;
   const standing = grant.job === null ? Math.min(3000, misses * 1000) : 0;
   const wait = over < 0 ? standing : grant.job === null ? 3000 : backoffMs(over);
   wake(turn, turn.at + wait);
-  return withMemo(jobs, grant.class, {
+  setMemo(turn, grant.class, {
     misses,
     missBecause: because,
     notBefore: turn.at + wait,
@@ -85,11 +74,10 @@ function miss(jobs: JobsState, turn: JobsTurn, grant: OutGrant, because: string,
 }
 
 /** Frees what is over: its run is told, its node is gone, or nobody can use it any more. */
-export function settleGrants(jobs: JobsState, turn: JobsTurn, ledger: Ledger): JobsState {
-  if (jobs.lead === null) return jobs;
-  let next = jobs;
-  for (const grant of Object.values(jobs.lead.grants)) {
-    const told = [...(jobs.told[grant.node]?.runs ?? []), ...Object.values(ledger.runs)];
+export function settleGrants(turn: JobsTurn, ledger: Ledger): void {
+  if (turn.jobs.lead === null) return;
+  for (const grant of Object.values(turn.jobs.lead.grants)) {
+    const told = [...(turn.jobs.told[grant.node]?.runs ?? []), ...Object.values(ledger.runs)];
     const isSeen = told.some((run) => run.grant === grant.grant);
     const isAway = grant.node !== turn.context.self && turn.context.liveness(grant.node).state !== 'alive';
     const isGone = isAway || ledger.nodes[grant.node] === undefined;
@@ -104,21 +92,20 @@ export function settleGrants(jobs: JobsState, turn: JobsTurn, ledger: Ledger): J
         because: `${nameOf(turn, grant.node)} never answered a grant`,
         fields: { grant: grant.grant },
       });
-    next = withGrants(next, without(next.lead?.grants ?? {}, grant.grant));
-    if (isSeen) next = withMemo(next, grant.class, { misses: 0, missBecause: '', usedWallMs: turn.wallMs });
+    setGrants(turn, without(turn.jobs.lead?.grants ?? {}, grant.grant));
+    if (isSeen) setMemo(turn, grant.class, { misses: 0, missBecause: '', usedWallMs: turn.wallMs });
   }
-  return next;
 }
 
 /** A new leader starts from what the nodes say, not from zero: it waits for each that can speak, but not over 1 s. */
-export function waitsForReports(jobs: JobsState, turn: JobsTurn, ledger: Ledger): string | null {
-  const since = jobs.lead?.since ?? turn.at;
+export function waitsForReports(turn: JobsTurn, ledger: Ledger): string | null {
+  const since = turn.jobs.lead?.since ?? turn.at;
   if (turn.at - since >= jobTimings.firstGrantWaitMs) return null;
   const missing = Object.keys(ledger.nodes).filter((node) => {
     const listed = ledger.nodes[node];
     if (node === turn.context.self || !listed || listed.left) return false;
     if (turn.context.liveness(node).state !== 'alive') return false;
-    return (jobs.reports[node]?.at ?? Number.NEGATIVE_INFINITY) < since;
+    return (turn.jobs.reports[node]?.at ?? Number.NEGATIVE_INFINITY) < since;
   });
   if (missing.length === 0) return null;
   wake(turn, since + jobTimings.firstGrantWaitMs);
@@ -152,7 +139,8 @@ export function classWaits(jobs: JobsState, at: number, ledger: Ledger, committe
 }
 
 /** Grants of a class that are on their way, those that a former leader sent included. */
-function underWay(jobs: JobsState, look: Look): Map<string, number> {
+function underWay(look: Look): Map<string, number> {
+  const { jobs } = look;
   const counts = new Map<string, number>();
   const add = (key: string): void => void counts.set(key, (counts.get(key) ?? 0) + 1);
   const grants = jobs.lead?.grants ?? {};
@@ -167,29 +155,23 @@ function underWay(jobs: JobsState, look: Look): Map<string, number> {
 }
 
 /** Places what waits, in the queue's order; what fits nowhere does not hold up the rest. */
-export function sendGrants(jobs: JobsState, turn: JobsTurn, waiting: readonly WaitingJob[]): JobsState {
+export function sendGrants(turn: JobsTurn, waiting: readonly WaitingJob[]): void {
   const { ledger, committed } = turn.context;
-  if (jobs.lead === null || ledger === null || committed === null || !mayWrite(turn)) return jobs;
-  if (ledger.gitlab.mode === 'none' || waitsForReports(jobs, turn, ledger) !== null) return jobs;
-  if (closesWindow(turn, ledger, committed, waiting)) return jobs;
-  const look = lookOf(jobs, turn, ledger);
+  if (turn.jobs.lead === null || ledger === null || committed === null || !mayWrite(turn)) return;
+  if (ledger.gitlab.mode === 'none' || waitsForReports(turn, ledger) !== null) return;
+  if (closesWindow(turn, ledger, committed, waiting)) return;
+  const look = lookOf(turn, ledger);
   const pass: Pass = { turn, ledger, committed, machines: null, look };
-  if (!canReadQueue(ledger)) return standingGrants(jobs, pass);
-  if (waiting.length === 0) return jobs;
-  const covered = underWay(jobs, look);
+  if (!canReadQueue(ledger)) return standingGrants(pass);
+  if (waiting.length === 0) return;
+  const covered = underWay(look);
   const blocked = new Set<string>();
-  let next = jobs;
   for (const job of waiting) {
     const key = job.class;
     const onTheWay = covered.get(key) ?? 0;
     if (onTheWay > 0) covered.set(key, onTheWay - 1);
-    else if (!blocked.has(key)) {
-      const granted = grantFor(next, pass, key, job.job);
-      if (granted === null) blocked.add(key);
-      else next = granted;
-    }
+    else if (!blocked.has(key) && !grantFor(pass, key, job.job)) blocked.add(key);
   }
-  return next;
 }
 
 /**
@@ -222,30 +204,29 @@ interface Pass {
 }
 
 /** Somebody else's GitLab: its queue is not ours to read, so one grant per given class stays out all the time. */
-function standingGrants(jobs: JobsState, pass: Pass): JobsState {
-  let next = jobs;
-  const covered = underWay(jobs, pass.look);
+function standingGrants(pass: Pass): void {
+  const covered = underWay(pass.look);
   for (const [key, entry] of Object.entries(pass.committed.classes))
-    if (entry.given && !covered.has(key)) next = grantFor(next, pass, key, null) ?? next;
-  return next;
+    if (entry.given && !covered.has(key)) grantFor(pass, key, null);
 }
 
-function grantFor(jobs: JobsState, pass: Pass, key: string, job: number | null): JobsState | null {
+/** False: not now, or nowhere. */
+function grantFor(pass: Pass, key: string, job: number | null): boolean {
   const { turn, ledger, committed } = pass;
-  if (classWaits(jobs, turn.at, ledger, committed, key) !== null) {
-    wake(turn, Math.max(memoOf(jobs, key).notBefore, memoOf(jobs, key).holdUntil));
-    return null;
+  if (classWaits(turn.jobs, turn.at, ledger, committed, key) !== null) {
+    wake(turn, Math.max(memoOf(turn.jobs, key).notBefore, memoOf(turn.jobs, key).holdUntil));
+    return false;
   }
   const entry = committed.classes[key];
-  if (entry === undefined || entry.token === null) return null;
+  if (entry === undefined || entry.token === null) return false;
   pass.machines ??= machinesOf(pass.look);
   const { placed } = place(demandOf(entry.tags, ledger.settings.defaultArch), pass.machines);
-  if (placed === null) return null;
-  const minted = mint(jobs, turn, 'grant');
-  const by = `grant ${minted.id}`;
-  const claim = claimOf({ by, id: minted.id, tags: entry.tags, gpus: placed.gpus }, ledger.settings.defaultArch);
+  if (placed === null) return false;
+  const id = mint(turn, 'grant');
+  const by = `grant ${id}`;
+  const claim = claimOf({ by, id, tags: entry.tags, gpus: placed.gpus }, ledger.settings.defaultArch);
   const grant: OutGrant = {
-    grant: minted.id,
+    grant: id,
     class: key,
     node: placed.node,
     claim,
@@ -258,7 +239,8 @@ function grantFor(jobs: JobsState, pass: Pass, key: string, job: number | null):
   pass.machines = pass.machines.map((machine) => (machine.node === placed.node ? booked(machine, claim) : machine));
   announce(turn, grant, placed, { tags: entry.tags, runner: entry.runner, token: entry.token });
   wake(turn, grant.until);
-  return withGrants(minted.jobs, { ...(minted.jobs.lead?.grants ?? {}), [grant.grant]: grant });
+  setGrants(turn, { ...turn.jobs.lead?.grants, [grant.grant]: grant });
+  return true;
 }
 
 function announce(

@@ -3,11 +3,15 @@ import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Effect } from '../effects.ts';
 import type { LedgerEdit } from '../ledger-edit.ts';
 import type { PartContext } from '../part.ts';
-import type { JobsState } from './jobs-state.ts';
+import type { JobsState, LeadState, OwnState } from './jobs-state.ts';
 
-/** What one step gathers. Lives for one call of `stepJobs` only; the state itself is never changed in place. */
+/**
+ * One step under way. `jobs` is a shallow copy whose fields are replaced, never changed inside, so the state that the
+ * step began with stays as it was (as in raft/raft-turn.ts). Lives for one call of `stepJobs` only.
+ */
 export interface JobsTurn {
   readonly context: PartContext;
+  readonly jobs: JobsState;
   readonly at: number;
   readonly wallMs: number;
   readonly effects: Effect[];
@@ -17,8 +21,9 @@ export interface JobsTurn {
   wakeAt: number;
 }
 
-export const newJobsTurn = (context: PartContext): JobsTurn => ({
+export const openJobsTurn = (jobs: JobsState, context: PartContext): JobsTurn => ({
   context,
+  jobs: { ...jobs },
   at: context.at,
   wallMs: context.wallMs,
   effects: [],
@@ -38,11 +43,20 @@ export function tell(turn: JobsTurn, to: NodeId, message: PeerMessage): void {
 }
 
 /** An id that no other agent process makes: node, boot, start of the process, counter. */
-export function mint(jobs: JobsState, turn: JobsTurn, kind: string): { id: string; jobs: JobsState } {
-  const counter = jobs.counter + 1;
+export function mint(turn: JobsTurn, kind: string): string {
+  const { jobs } = turn;
+  jobs.counter += 1;
   const started = Math.floor(jobs.since?.wallMs ?? turn.wallMs).toString(36);
-  const id = `${kind}-${turn.context.self}-${turn.context.boot.slice(0, 8)}-${started}-${counter}`;
-  return { id, jobs: { ...jobs, counter } };
+  return `${kind}-${turn.context.self}-${turn.context.boot.slice(0, 8)}-${started}-${jobs.counter}`;
+}
+
+export function setOwn({ jobs }: JobsTurn, change: Partial<OwnState>): void {
+  jobs.own = { ...jobs.own, ...change };
+}
+
+/** Nothing on a node that does not lead. */
+export function setLead({ jobs }: JobsTurn, change: Partial<LeadState>): void {
+  if (jobs.lead !== null) jobs.lead = { ...jobs.lead, ...change };
 }
 
 /** A node's name for people; its id when the ledger does not know it. */

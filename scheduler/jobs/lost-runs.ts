@@ -4,10 +4,10 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { span } from '../phrases.ts';
 import { awaySentence, deafReportAt } from './away.ts';
-import { mayWrite, memoOf, withMemo } from './classes.ts';
+import { mayWrite, memoOf, setMemo } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type Away, isBusy, isOpen, type JobsState } from './jobs-state.ts';
-import { type JobsTurn, nameOf, wake } from './jobs-turn.ts';
+import { type JobsTurn, nameOf, setLead, wake } from './jobs-turn.ts';
 import { hintQueue } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { failedAtGitlab, lostRun } from './run-edits.ts';
@@ -35,9 +35,9 @@ const leastSilentMs = ({ settings }: Ledger): number =>
 /** `hold`: for how long its class gets no grant, because the run may have lived on GitLab's last answer. */
 type Fate = { lost: string; holdMs: number } | { dueAt: number } | null;
 
-export function fateOf(jobs: JobsState, turn: JobsTurn, run: Run): Fate {
+export function fateOf(turn: JobsTurn, run: Run): Fate {
   const { ledger } = turn.context;
-  if (ledger === null || jobs.lead === null) return null;
+  if (ledger === null || turn.jobs.lead === null) return null;
   const name = nameOf(turn, run.node);
   if (ledger.nodes[run.node] === undefined) {
     const left = jobTimings.forgottenMs - (turn.wallMs - (ledger.forgotten[run.node] ?? 0));
@@ -45,19 +45,19 @@ export function fateOf(jobs: JobsState, turn: JobsTurn, run: Run): Fate {
     const fate = { lost: 'its node was removed from the mesh', holdMs: jobTimings.forgottenMs };
     return left <= 0 ? fate : { dueAt: turn.at + left };
   }
-  const rebooted = rebootFate(jobs, turn, run, name);
+  const rebooted = rebootFate(turn, run, name);
   if (rebooted !== null) return rebooted;
-  const away = jobs.lead.away[run.node];
-  if (away === undefined) return missingFate(jobs, run, name);
-  const since = Math.max(away.since, jobs.lead.since);
+  const away = turn.jobs.lead.away[run.node];
+  if (away === undefined) return missingFate(turn.jobs, run, name);
+  const since = Math.max(away.since, turn.jobs.lead.since);
   const leastMs = leastSilentMs(ledger);
   const spanMs = silentLimitMs(turn.wallMs - run.takenAt, Object.keys(ledger.nodes).length, leastMs);
   const limit = away.state === 'dead' || !isBusy(run) ? jobTimings.adoptionMs : spanMs;
   const backMs = holdOf(ledger, run);
-  const deafAt = deafReportAt(jobs, run.node, since);
+  const deafAt = deafReportAt(turn.jobs, run.node, since);
   const dueAt = Math.max(since + limit, since + backMs, deafAt === null ? since : deafDueAt(since, deafAt, spanMs));
   if (turn.at < dueAt) return { dueAt };
-  const gone = awaySentence(jobs, run.node, name, { state: away.state, since }, turn.at);
+  const gone = awaySentence(turn.jobs, run.node, name, { state: away.state, since }, turn.at);
   const bySetting =
     away.state === 'silent' && limit === leastMs && dueAt === since + limit ? ' (setting silentMs)' : '';
   const back = backMs > limit ? `; when it left, it said that it would be back within ${span(backMs)}` : '';
@@ -85,9 +85,9 @@ function resultWords(run: Run): string {
   return `: the job had ended there (${run.result.state}${exit}), but GitLab never got the result`;
 }
 
-function rebootFate(jobs: JobsState, turn: JobsTurn, run: Run, name: string): Fate {
-  const told = jobs.told[run.node];
-  const heard = jobs.reports[run.node];
+function rebootFate(turn: JobsTurn, run: Run, name: string): Fate {
+  const told = turn.jobs.told[run.node];
+  const heard = turn.jobs.reports[run.node];
   if (run.boot === undefined || !isBusy(run)) return null;
   const lost = { lost: `the machine of ${name} was restarted while the job ran`, holdMs: 0 };
   if (told !== undefined && told.boot !== run.boot) {
@@ -107,39 +107,40 @@ function missingFate(jobs: JobsState, run: Run, name: string): Fate {
   return { lost: `${name} lives and knows nothing of this run: its store was lost${resultWords(run)}`, holdMs: 0 };
 }
 
-function countMissing(jobs: JobsState, turn: JobsTurn): JobsState {
-  if (jobs.lead === null || turn.context.ledger === null) return jobs;
+function countMissing(turn: JobsTurn): void {
+  if (turn.jobs.lead === null || turn.context.ledger === null) return;
   const missing: Record<string, number> = {};
   for (const run of Object.values(turn.context.ledger.runs)) {
-    const told = jobs.told[run.node];
+    const told = turn.jobs.told[run.node];
     if (!isOpen(run) || told === undefined || told.runs.some((other) => other.run === run.run)) continue;
-    missing[run.run] = jobs.lead.missing[run.run] ?? told.at;
+    missing[run.run] = turn.jobs.lead.missing[run.run] ?? told.at;
   }
-  return { ...jobs, lead: { ...jobs.lead, missing } };
+  setLead(turn, { missing });
 }
 
 /** Since when each node has been dead or silent; the earliest word counts until it answers again. */
-function countAway(jobs: JobsState, turn: JobsTurn): JobsState {
+function countAway(turn: JobsTurn): void {
   const { ledger, self } = turn.context;
-  if (jobs.lead === null || ledger === null) return jobs;
+  if (turn.jobs.lead === null || ledger === null) return;
   const away: Record<string, Away> = {};
   for (const node of Object.keys(ledger.nodes)) {
     if (node === self) continue;
     const { state, since } = turn.context.liveness(node);
     if (state === 'alive') continue;
-    const before = jobs.lead.away[node];
+    const before = turn.jobs.lead.away[node];
     away[node] = { state, since: before?.state === state ? Math.min(before.since, since) : since };
   }
-  return { ...jobs, lead: { ...jobs.lead, away } };
+  setLead(turn, { away });
 }
 
-export function loseRuns(jobs: JobsState, turn: JobsTurn): JobsState {
+export function loseRuns(turn: JobsTurn): void {
   const { ledger } = turn.context;
-  if (ledger === null) return jobs;
-  let next = countMissing(countAway(jobs, turn), turn);
+  if (ledger === null) return;
+  countAway(turn);
+  countMissing(turn);
   for (const run of Object.values(ledger.runs)) {
     if (!isOpen(run)) continue;
-    const fate = fateOf(next, turn, run);
+    const fate = fateOf(turn, run);
     if (fate === null) continue;
     if ('dueAt' in fate) {
       wake(turn, fate.dueAt);
@@ -156,30 +157,29 @@ export function loseRuns(jobs: JobsState, turn: JobsTurn): JobsState {
         node: nameOf(turn, run.node),
       },
     });
-    next = forgetTold(next, run);
-    const holdUntil = Math.max(memoOf(next, run.class).holdUntil, turn.at + fate.holdMs);
-    if (fate.holdMs > 0) next = withMemo(next, run.class, { holdUntil });
+    forgetTold(turn, run);
+    const holdUntil = Math.max(memoOf(turn.jobs, run.class).holdUntil, turn.at + fate.holdMs);
+    if (fate.holdMs > 0) setMemo(turn, run.class, { holdUntil });
   }
-  return failLost(next, turn);
+  failLost(turn);
 }
 
 /** What a lost node said last must not bring the run back. */
-function forgetTold(jobs: JobsState, run: Run): JobsState {
+function forgetTold({ jobs }: JobsTurn, run: Run): void {
   const told = jobs.told[run.node];
-  if (told === undefined) return jobs;
+  if (told === undefined) return;
   const runs = told.runs.filter((other) => other.run !== run.run);
-  return { ...jobs, told: { ...jobs.told, [run.node]: { ...told, runs } } };
+  jobs.told = { ...jobs.told, [run.node]: { ...told, runs } };
 }
 
 /** Only what is committed as lost is failed at GitLab; repeated until GitLab is known to know. */
-function failLost(jobs: JobsState, turn: JobsTurn): JobsState {
+function failLost(turn: JobsTurn): void {
   const { committed, ledger } = turn.context;
-  if (jobs.lead === null || committed === null || !mayWrite(turn)) return jobs;
-  let next = jobs;
+  if (turn.jobs.lead === null || committed === null || !mayWrite(turn)) return;
   for (const run of Object.values(committed.runs)) {
     const newest = ledger?.runs[run.run] ?? run;
     if (run.state !== 'lost' || newest.state !== 'lost' || newest.failedAtGitlab === true) continue;
-    const failing = next.lead?.failing[run.run];
+    const failing = turn.jobs.lead?.failing[run.run];
     if (failing !== undefined && turn.at < failing.nextAt) {
       wake(turn, failing.nextAt);
       continue;
@@ -191,23 +191,19 @@ function failLost(jobs: JobsState, turn: JobsTurn): JobsState {
     turn.effects.push({ kind: 'fail-run', run, because: run.because });
     const memo = { askedAt: turn.at, nextAt: turn.at + jobTimings.failLimitMs, tries: (failing?.tries ?? 0) + 1 };
     wake(turn, memo.nextAt);
-    if (next.lead) next = { ...next, lead: { ...next.lead, failing: { ...next.lead.failing, [run.run]: memo } } };
+    setLead(turn, { failing: { ...turn.jobs.lead?.failing, [run.run]: memo } });
   }
-  return next;
 }
 
-export function runFailedAtGitlab(jobs: JobsState, turn: JobsTurn, input: InputOf<'run-failed-at-gitlab'>): JobsState {
-  const { lead } = jobs;
+export function runFailedAtGitlab(turn: JobsTurn, input: InputOf<'run-failed-at-gitlab'>): void {
+  const { lead } = turn.jobs;
   const run = turn.context.ledger?.runs[input.run];
-  if (lead === null || run === undefined || run.state !== 'lost' || run.failedAtGitlab === true) return jobs;
+  if (lead === null || run === undefined || run.state !== 'lost' || run.failedAtGitlab === true) return;
   if (!input.ok) {
     const tries = lead.failing[input.run]?.tries ?? 1;
     const nextAt = turn.at + backoffMs(tries - 1);
     wake(turn, nextAt);
-    return {
-      ...jobs,
-      lead: { ...lead, failing: { ...lead.failing, [input.run]: { askedAt: turn.at, nextAt, tries } } },
-    };
+    return setLead(turn, { failing: { ...lead.failing, [input.run]: { askedAt: turn.at, nextAt, tries } } });
   }
   turn.edits.push(failedAtGitlab(input.run, input.because));
   const isLeaving = leavingOf(turn.context.ledger) !== null;
@@ -224,6 +220,6 @@ export function runFailedAtGitlab(jobs: JobsState, turn: JobsTurn, input: InputO
     });
   // Not said again while the ledger learns of it.
   const said = { askedAt: turn.at, nextAt: turn.at + jobTimings.failLimitMs, tries: 1 };
-  const told = { ...jobs, lead: { ...lead, failing: { ...lead.failing, [input.run]: said } } };
-  return hintQueue(told, turn, 'a lost job was failed: GitLab may retry it');
+  setLead(turn, { failing: { ...lead.failing, [input.run]: said } });
+  hintQueue(turn, 'a lost job was failed: GitLab may retry it');
 }

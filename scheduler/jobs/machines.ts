@@ -19,12 +19,13 @@ export interface Look {
   liveness: PartContext['liveness'];
 }
 
-export const lookOf = (jobs: JobsState, turn: JobsTurn, ledger: Ledger): Look => ({
+/** As of now: what the turn changes after it does not change the look. */
+export const lookOf = (turn: JobsTurn, ledger: Ledger): Look => ({
   at: turn.at,
   wallMs: turn.wallMs,
   self: turn.context.self,
   ledger,
-  jobs,
+  jobs: { ...turn.jobs },
   liveness: turn.context.liveness,
 });
 

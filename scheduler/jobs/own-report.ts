@@ -12,11 +12,11 @@ import { type Claim, claimOf, roomOf } from './room.ts';
 const arch = (turn: JobsTurn): string => turn.context.ledger?.settings.defaultArch ?? 'amd64';
 
 /** What runs and reservations take of this machine now. */
-export function ownClaims(jobs: JobsState, turn: JobsTurn): Claim[] {
-  const runs = Object.values(jobs.own.runs)
+export function ownClaims(turn: JobsTurn): Claim[] {
+  const runs = Object.values(turn.jobs.own.runs)
     .filter(isBusy)
     .map((run) => claimOf({ by: `run ${run.job}`, id: run.run, tags: run.tags, gpus: run.gpus }, arch(turn)));
-  return [...runs, ...openReservations(jobs).map((reservation) => reservation.claim)];
+  return [...runs, ...openReservations(turn.jobs).map((reservation) => reservation.claim)];
 }
 
 /** Reservations whose run is not here yet: the run's record may come a moment before the answer that ends the grant. */
@@ -25,14 +25,11 @@ export function openReservations(jobs: JobsState): Reservation[] {
   return Object.values(jobs.own.reserved).filter((reservation) => !begun.has(reservation.grant));
 }
 
-export function heardMeasured(jobs: JobsState, turn: JobsTurn, input: InputOf<'measured'>): JobsState {
-  const idle = ownClaims(jobs, turn).length === 0;
-  noteGpuProblems(turn, jobs.measured?.measured.gpuProblems ?? [], input.measured.gpuProblems ?? []);
-  return {
-    ...jobs,
-    measured: { measured: input.measured, addresses: input.addresses, version: input.version },
-    othersBytes: idle ? input.measured.usedMemoryBytes : jobs.othersBytes,
-  };
+export function heardMeasured(turn: JobsTurn, input: InputOf<'measured'>): void {
+  const idle = ownClaims(turn).length === 0;
+  noteGpuProblems(turn, turn.jobs.measured?.measured.gpuProblems ?? [], input.measured.gpuProblems ?? []);
+  turn.jobs.measured = { measured: input.measured, addresses: input.addresses, version: input.version };
+  if (idle) turn.jobs.othersBytes = input.measured.usedMemoryBytes;
 }
 
 /** Each problem once, when it begins; and that all is well again. */
@@ -49,11 +46,11 @@ function noteGpuProblems(turn: JobsTurn, before: readonly string[], now: readonl
 }
 
 /** This node's report as of now; null before it is in a mesh or measured anything. */
-function report(jobs: JobsState, turn: JobsTurn): Report | null {
+function report(turn: JobsTurn): Report | null {
   const self = turn.context.ledger?.nodes[turn.context.self];
-  if (!jobs.measured || !self || !jobs.since) return null;
-  const { measured, addresses, version } = jobs.measured;
-  const runs = Object.values(jobs.own.runs)
+  if (!turn.jobs.measured || !self || !turn.jobs.since) return null;
+  const { measured, addresses, version } = turn.jobs.measured;
+  const runs = Object.values(turn.jobs.own.runs)
     .filter((run) => run.state !== 'delivered' && run.state !== 'discarded' && run.state !== 'lost')
     .map((run) => ({ run: run.run, job: run.job, class: run.class, state: run.state }));
   return {
@@ -62,27 +59,27 @@ function report(jobs: JobsState, turn: JobsTurn): Report | null {
     name: self.name,
     boot: turn.context.boot,
     store: self.store ?? 'unknown',
-    seq: jobs.gossip.seq,
-    since: jobs.since.wallMs,
+    seq: turn.jobs.gossip.seq,
+    since: turn.jobs.since.wallMs,
     wallMs: turn.wallMs,
     version,
     addresses,
     measured,
-    room: roomOf(measured, ownClaims(jobs, turn), jobs.othersBytes),
+    room: roomOf(measured, ownClaims(turn), turn.jobs.othersBytes),
     runs,
-    reserved: openReservations(jobs).map((one) => ({ grant: one.grant, class: one.class })),
-    ...queueSeen(jobs, turn),
+    reserved: openReservations(turn.jobs).map((one) => ({ grant: one.grant, class: one.class })),
+    ...queueSeen(turn),
   };
 }
 
 /** What only the leader knows, for everybody's `status`. */
-function queueSeen(jobs: JobsState, turn: JobsTurn): Pick<Report, 'queue'> {
-  if (!jobs.lead || !turn.context.mayAct) return {};
-  const { queue } = jobs.lead;
+function queueSeen(turn: JobsTurn): Pick<Report, 'queue'> {
+  if (!turn.jobs.lead || !turn.context.mayAct) return {};
+  const { queue } = turn.jobs.lead;
   const failingFor = queue.failingSince === null ? 0 : turn.at - queue.failingSince;
   const gitlab =
     queue.failingSince === null ? 'healthy' : failingFor < jobTimings.gitlabFailedMs ? 'degraded' : 'failed';
-  const waiting = turn.context.ledger ? waitingJobs(jobs, turn.context.ledger, turn).length : 0;
+  const waiting = turn.context.ledger ? waitingJobs(turn.jobs, turn.context.ledger, turn).length : 0;
   const refused = queue.failingSince !== null && queue.isRefused ? { refused: true } : {};
   return { queue: { waiting, gitlab, because: queue.failedBecause, ...refused } };
 }
@@ -114,41 +111,42 @@ function keyOf(report: Report, measured: Measured): string {
 }
 
 /** Renews this node's own report, and gossips it when it is news or due. The last thing of every step. */
-export function sayReport(jobs: JobsState, turn: JobsTurn): JobsState {
-  const { gossip } = jobs;
+export function sayReport(turn: JobsTurn): void {
+  const { gossip } = turn.jobs;
   const { ledger, self } = turn.context;
-  const { queue } = queueSeen(jobs, turn);
+  const { queue } = queueSeen(turn);
   const seen = [queue?.waiting, queue?.gitlab, queue?.because];
-  const madeOf = [jobs.own, jobs.measured, jobs.othersBytes, ledger?.nodes[self], arch(turn), ...seen];
+  const madeOf = [turn.jobs.own, turn.jobs.measured, turn.jobs.othersBytes, ledger?.nodes[self], arch(turn), ...seen];
   const isSame = gossip.madeOf.length > 0 && madeOf.every((part, index) => part === gossip.madeOf[index]);
   const { gapMs, everyMs } = reportPace(Object.keys(ledger?.nodes ?? {}).length);
   const sameDueAt = gossip.at + (gossip.toSay || gossip.isNews ? gapMs : everyMs);
   if (isSame && turn.at < sameDueAt) {
     wake(turn, sameDueAt);
-    return jobs;
+    return;
   }
-  const fresh = report(jobs, turn);
-  if (fresh === null) return jobs;
+  const fresh = report(turn);
+  if (fresh === null) return;
   const key = keyOf(fresh, fresh.measured);
   const isNews = gossip.toSay || key !== gossip.key;
   const dueAt = gossip.at + (isNews ? gapMs : everyMs);
-  const reports = { ...jobs.reports, [self]: { report: fresh, at: turn.at, clockOffMs: 0 } };
+  turn.jobs.reports = { ...turn.jobs.reports, [self]: { report: fresh, at: turn.at, clockOffMs: 0 } };
   if (turn.at < dueAt) {
     wake(turn, dueAt);
-    return { ...jobs, reports, gossip: { ...gossip, madeOf, isNews } };
+    turn.jobs.gossip = { ...gossip, madeOf, isNews };
+    return;
   }
   turn.effects.push({ kind: 'gossip', report: fresh });
   wake(turn, turn.at + everyMs);
-  return { ...jobs, reports, gossip: { seq: gossip.seq + 1, at: turn.at, key, toSay: false, madeOf, isNews: false } };
+  turn.jobs.gossip = { seq: gossip.seq + 1, at: turn.at, key, toSay: false, madeOf, isNews: false };
 }
 
 /** Keeps a member's report if it is newer than what is known: later in the same process, or of a later process. */
-export function heardReport(jobs: JobsState, turn: JobsTurn, input: InputOf<'report-heard'>): JobsState {
+export function heardReport(turn: JobsTurn, input: InputOf<'report-heard'>): void {
   const { report } = input;
-  if (report.node !== input.from || input.from === turn.context.self) return jobs;
-  if (turn.context.ledger !== null && turn.context.ledger.nodes[input.from] === undefined) return jobs;
-  const known = jobs.reports[input.from];
-  if (known !== undefined && !isNewer(known.report, report, turn.at - known.at)) return jobs;
+  if (report.node !== input.from || input.from === turn.context.self) return;
+  if (turn.context.ledger !== null && turn.context.ledger.nodes[input.from] === undefined) return;
+  const known = turn.jobs.reports[input.from];
+  if (known !== undefined && !isNewer(known.report, report, turn.at - known.at)) return;
   if (known !== undefined && known.report.boot !== report.boot)
     note(turn, {
       event: 'node-rebooted',
@@ -158,7 +156,7 @@ export function heardReport(jobs: JobsState, turn: JobsTurn, input: InputOf<'rep
       },
     });
   const clockOffMs = report.wallMs - turn.wallMs;
-  return { ...jobs, reports: { ...jobs.reports, [input.from]: { report, at: turn.at, clockOffMs } } };
+  turn.jobs.reports = { ...turn.jobs.reports, [input.from]: { report, at: turn.at, clockOffMs } };
 }
 
 /** A clock that was set back must not silence a node for ever: what was not renewed for 10 s is beaten by anything. */

@@ -3,14 +3,14 @@ import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { jobTimings } from './job-timings.ts';
-import { isBusy, isOpen, type JobsState, without } from './jobs-state.ts';
-import { type JobsTurn, tell, wake } from './jobs-turn.ts';
+import { isBusy, isOpen, without } from './jobs-state.ts';
+import { type JobsTurn, setOwn, tell, wake } from './jobs-turn.ts';
 
-export function runChanged(jobs: JobsState, turn: JobsTurn, input: InputOf<'run-changed'>): JobsState {
+export function runChanged(turn: JobsTurn, input: InputOf<'run-changed'>): void {
   const { run } = input;
-  if (run.node !== turn.context.self) return jobs;
-  const before = jobs.own.runs[run.run];
-  if (before === undefined && !isOpen(run) && sameInLedger(turn.context.committed, run)) return jobs;
+  if (run.node !== turn.context.self) return;
+  const before = turn.jobs.own.runs[run.run];
+  if (before === undefined && !isOpen(run) && sameInLedger(turn.context.committed, run)) return;
   if (before === undefined && isOpen(run) && run.startedAt !== null)
     note(turn, {
       event: 'run-adopted',
@@ -38,7 +38,7 @@ export function runChanged(jobs: JobsState, turn: JobsTurn, input: InputOf<'run-
         exitCode: run.result.exitCode,
       },
     });
-  return { ...jobs, own: { ...jobs.own, runs: { ...jobs.own.runs, [run.run]: run }, toTell: true } };
+  setOwn(turn, { runs: { ...turn.jobs.own.runs, [run.run]: run }, toTell: true });
 }
 
 /** The same as far as anybody decides by it. The leader adds fields of its own, which do not count. */
@@ -56,13 +56,16 @@ const sameInLedger = (ledger: Ledger | null, run: Run): boolean => {
 };
 
 /** Drops what is no longer ours, forgets what is over and known, and tells the leader until the ledger agrees. */
-export function tendOwnRuns(jobs: JobsState, turn: JobsTurn): JobsState {
-  hintCanceling(jobs, turn);
-  return tellLeader(forgetKnown(dropDisowned(jobs, turn), turn), turn);
+export function tendOwnRuns(turn: JobsTurn): void {
+  hintCanceling(turn);
+  dropDisowned(turn);
+  forgetKnown(turn);
+  tellLeader(turn);
 }
 
 /** Once for each: when the ledger that says so is committed, and at an agent's start. */
-function hintCanceling({ own, seen }: JobsState, turn: JobsTurn): void {
+function hintCanceling(turn: JobsTurn): void {
+  const { own, seen } = turn.jobs;
   for (const run of Object.values(own.runs)) {
     const isNews = turn.context.committed?.runs[run.run]?.canceling && !seen.committed?.runs[run.run]?.canceling;
     if (isNews && isBusy(run)) turn.effects.push({ kind: 'hint-run', run: run.run });
@@ -70,63 +73,57 @@ function hintCanceling({ own, seen }: JobsState, turn: JobsTurn): void {
 }
 
 /** SAFETY J1: once `lost` is committed the run may be given to another, so it must not go on here. */
-function dropDisowned(jobs: JobsState, turn: JobsTurn): JobsState {
+function dropDisowned(turn: JobsTurn): void {
   const { committed, self } = turn.context;
-  if (committed === null) return jobs;
+  if (committed === null) return;
   const removed = committed.forgotten[self] !== undefined && committed.nodes[self] === undefined;
-  let next = jobs;
-  for (const run of Object.values(jobs.own.runs)) {
+  for (const run of Object.values(turn.jobs.own.runs)) {
     if (!isOpen(run)) continue;
     const shown = committed.runs[run.run];
     if (!removed && shown?.state !== 'lost') continue;
     const because = removed ? 'this node was removed from the mesh' : `the mesh gave it up: ${shown?.because ?? ''}`;
     turn.effects.push({ kind: 'drop-run', run: run.run, because });
     const dropped: Run = { ...run, state: 'lost', because };
-    next = { ...next, own: { ...next.own, runs: { ...next.own.runs, [run.run]: dropped }, toTell: true } };
+    setOwn(turn, { runs: { ...turn.jobs.own.runs, [run.run]: dropped }, toTell: true });
   }
-  return next;
 }
 
-function forgetKnown(jobs: JobsState, turn: JobsTurn): JobsState {
-  let runs = jobs.own.runs;
+function forgetKnown(turn: JobsTurn): void {
+  let runs = turn.jobs.own.runs;
   for (const run of Object.values(runs)) {
     if (isOpen(run)) continue;
     const shown = turn.context.committed?.runs[run.run];
     const tooOld = shown === undefined && turn.wallMs - (run.finishedAt ?? run.takenAt) > jobTimings.forgetEndedMs;
     if (tooOld || (shown !== undefined && !isOpen(shown))) runs = without(runs, run.run);
   }
-  return runs === jobs.own.runs ? jobs : { ...jobs, own: { ...jobs.own, runs } };
+  if (runs !== turn.jobs.own.runs) setOwn(turn, { runs });
 }
 
 /** True while leader and node see the same runs of this node in the same states. */
-function agrees(jobs: JobsState, turn: JobsTurn): boolean {
+function agrees(turn: JobsTurn): boolean {
   const { committed, self } = turn.context;
-  const own = Object.values(jobs.own.runs);
+  const own = Object.values(turn.jobs.own.runs);
   if (!own.every((run) => sameInLedger(committed, run))) return false;
   const shown = Object.values(committed?.runs ?? {}).filter((run) => run.node === self && isOpen(run));
-  return shown.every((run) => jobs.own.runs[run.run] !== undefined);
+  return shown.every((run) => turn.jobs.own.runs[run.run] !== undefined);
 }
 
-function tellLeader(jobs: JobsState, turn: JobsTurn): JobsState {
+function tellLeader(turn: JobsTurn): void {
   const { leader, term, boot } = turn.context;
-  if (leader === null) return jobs;
-  const { own } = jobs;
+  if (leader === null) return;
+  const { own } = turn.jobs;
   const isNew = own.toldLeader !== leader || own.toldTerm !== term;
   const again = own.toldAt + jobTimings.tellEveryMs;
-  const disagrees = !agrees(jobs, turn);
+  const disagrees = !agrees(turn);
   if (!isNew && !own.toTell && (!disagrees || turn.at < again)) {
     if (disagrees) wake(turn, again);
-    return jobs;
+    return;
   }
   const open = Object.values(own.runs).filter(isOpen);
   const over = Object.values(own.runs).filter((run) => !isOpen(run));
   const runs = [...open, ...over].slice(0, limits.runsInFlight);
   tell(turn, leader, { kind: 'own-runs', boot, runs });
   if (disagrees) wake(turn, turn.at + jobTimings.tellEveryMs);
-  const gossip = isNew ? { ...jobs.gossip, toSay: true } : jobs.gossip;
-  return {
-    ...jobs,
-    gossip,
-    own: { ...own, toTell: false, toldAt: turn.at, toldLeader: leader, toldTerm: term },
-  };
+  if (isNew) turn.jobs.gossip = { ...turn.jobs.gossip, toSay: true };
+  setOwn(turn, { toTell: false, toldAt: turn.at, toldLeader: leader, toldTerm: term });
 }

@@ -6,7 +6,7 @@ import { listed } from '../phrases.ts';
 import { mayWrite } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, type JobsState, type LeadState, noParting } from './jobs-state.ts';
-import { type JobsTurn, wake } from './jobs-turn.ts';
+import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
 import { lostRun } from './run-edits.ts';
 
 /*
@@ -15,38 +15,37 @@ import { lostRun } from './run-edits.ts';
  * does not answer is left, and named.
  */
 
-export function tendParting(jobs: JobsState, turn: JobsTurn): JobsState {
+export function tendParting(turn: JobsTurn): void {
   const { ledger, committed } = turn.context;
   const leaving = leavingOf(committed);
-  if (jobs.lead === null || ledger === null) return jobs;
-  if (leaving === null || leavingOf(ledger) === null) return withParting(jobs, noParting);
+  if (turn.jobs.lead === null || ledger === null) return;
+  if (leaving === null || leavingOf(ledger) === null) return setParting(turn, noParting);
   giveUpRuns(turn, ledger, leaving);
   const isCommitted = !Object.values(committed?.runs ?? {}).some(isOpen);
-  if (!isCommitted || partingWaits(jobs, { at: turn.at, self: turn.context.self }, ledger) !== null) {
+  if (!isCommitted || partingWaits(turn.jobs, { at: turn.at, self: turn.context.self }, ledger) !== null) {
     wake(turn, turn.at + jobTimings.lookEveryMs);
-    return jobs;
+    return;
   }
   if (ledger.gitlab.token === null) {
     turn.edits.push(gitlabGone(leaving.of, goneSentence(ledger, 0, [], null), turn.wallMs));
-    return jobs;
+    return;
   }
-  const { nextAt, because } = jobs.lead.parting;
+  const { nextAt, because } = turn.jobs.lead.parting;
   // It was tried: what a person who says `force` by now does not want to wait for.
-  if (leaving.force && because !== null) return runnersRemoved(jobs, turn, { removed: 0, left: [], because });
+  if (leaving.force && because !== null) return runnersRemoved(turn, { removed: 0, left: [], because });
   wake(turn, nextAt);
-  if (turn.at < nextAt || !mayWrite(turn)) return jobs;
+  if (turn.at < nextAt || !mayWrite(turn)) return;
   turn.effects.push({ kind: 'remove-runners', of: leaving.of });
   wake(turn, turn.at + jobTimings.removeLimitMs);
-  return withParting(jobs, { nextAt: turn.at + jobTimings.removeLimitMs });
+  return setParting(turn, { nextAt: turn.at + jobTimings.removeLimitMs });
 }
 
-/** The same object where nothing changes. */
-function withParting(jobs: JobsState, change: Partial<LeadState['parting']>): JobsState {
-  if (jobs.lead === null) return jobs;
-  const { parting } = jobs.lead;
+function setParting(turn: JobsTurn, change: Partial<LeadState['parting']>): void {
+  const { parting } = turn.jobs.lead ?? { parting: noParting };
   const next = { ...parting, ...change };
   const isSame = next.nextAt === parting.nextAt && next.tries === parting.tries && next.because === parting.because;
-  return isSame ? jobs : { ...jobs, lead: { ...jobs.lead, parting: next } };
+  // The lead stays the same object where nothing changes.
+  if (!isSame) setLead(turn, { parting: next });
 }
 
 function giveUpRuns(turn: JobsTurn, ledger: Ledger, { now, force, since }: Leaving): void {
@@ -118,23 +117,23 @@ export const runsSentence = (open: readonly Run[]): string =>
 
 type Removed = Pick<InputOf<'runners-removed'>, 'removed' | 'left' | 'because'>;
 
-export function runnersRemoved(jobs: JobsState, turn: JobsTurn, input: Removed): JobsState {
+export function runnersRemoved(turn: JobsTurn, input: Removed): void {
   const { ledger } = turn.context;
   const leaving = leavingOf(ledger);
-  if (jobs.lead === null || ledger === null || leaving === null) return jobs;
+  if (turn.jobs.lead === null || ledger === null || leaving === null) return;
   const { removed, because } = input;
   if (because !== null && !leaving.force) {
-    const { tries } = jobs.lead.parting;
+    const { tries } = turn.jobs.lead.parting;
     const nextAt = turn.at + backoffMs(tries);
     wake(turn, nextAt);
-    return withParting(jobs, { tries: tries + 1, nextAt, because });
+    return setParting(turn, { tries: tries + 1, nextAt, because });
   }
   const known = Object.values(ledger.classes).flatMap(({ runner, given }) =>
     runner === null || given ? [] : [runner],
   );
   const left = because === null ? [] : input.left.length > 0 ? input.left : known;
   turn.edits.push(gitlabGone(leaving.of, goneSentence(ledger, removed, left, because), turn.wallMs));
-  return jobs;
+  return;
 }
 
 function goneSentence(ledger: Ledger, removed: number, left: readonly number[], because: string | null): string {

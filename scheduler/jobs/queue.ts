@@ -6,7 +6,7 @@ import { note } from '../note.ts';
 import { span } from '../phrases.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type LeadState, type QueueState, type WaitingJob } from './jobs-state.ts';
-import { type JobsTurn, wake } from './jobs-turn.ts';
+import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
 import { runCanceling } from './run-edits.ts';
 
 /*
@@ -17,64 +17,62 @@ import { runCanceling } from './run-edits.ts';
 export const canReadQueue = (ledger: Ledger | null): boolean =>
   ledger !== null && ledger.gitlab.mode !== 'none' && ledger.gitlab.url !== null && ledger.gitlab.token !== null;
 
-const withQueue = (jobs: JobsState, lead: LeadState, change: Partial<QueueState>): JobsState => ({
-  ...jobs,
-  lead: { ...lead, queue: { ...lead.queue, ...change } },
-});
+const setQueue = (turn: JobsTurn, lead: LeadState, change: Partial<QueueState>): void =>
+  setLead(turn, { queue: { ...lead.queue, ...change } });
 
 /** Look at once, or as soon as the read under way is answered. `answers`: GitLab surely does, whatever failed before. */
-export function hintQueue(jobs: JobsState, turn: JobsTurn, because: string, answers = false): JobsState {
-  const { lead } = jobs;
-  if (lead === null) return jobs;
-  if (lead.queue.askedAt !== null) return withQueue(jobs, lead, { again: because });
-  if (lead.queue.failures > 0 && !answers) return jobs;
+export function hintQueue(turn: JobsTurn, because: string, answers = false): void {
+  const { lead } = turn.jobs;
+  if (lead === null) return;
+  if (lead.queue.askedAt !== null) return setQueue(turn, lead, { again: because });
+  if (lead.queue.failures > 0 && !answers) return;
   const earliest = Math.max(turn.at, lead.queue.freshAt + jobTimings.hintGapMs);
-  if (lead.queue.nextAt <= earliest) return jobs;
-  return withQueue(jobs, lead, { nextAt: earliest, because });
+  if (lead.queue.nextAt <= earliest) return;
+  return setQueue(turn, lead, { nextAt: earliest, because });
 }
 
 /** Another GitLab, or another token: what was seen and what failed before says nothing about it. */
-export function queueOfNewGitlab(jobs: JobsState, turn: JobsTurn): JobsState {
-  const { lead, seen } = jobs;
+export function queueOfNewGitlab(turn: JobsTurn): void {
+  const { lead, seen } = turn.jobs;
   const [was, is] = [seen.ledger?.gitlab, turn.context.ledger?.gitlab];
-  if (lead === null || was === undefined || is === undefined || was === is) return jobs;
-  if (was.url === is.url && was.token === is.token && was.instance === is.instance) return jobs;
+  if (lead === null || was === undefined || is === undefined || was === is) return;
+  if (was.url === is.url && was.token === is.token && was.instance === is.instance) return;
   const again = lead.queue.askedAt === null ? null : 'GitLab was connected anew';
   const fresh = { jobs: [], nextAt: turn.at, because: 'GitLab was connected', failures: 0, failingSince: null };
-  return withQueue(jobs, lead, { ...fresh, failedBecause: null, again });
+  return setQueue(turn, lead, { ...fresh, failedBecause: null, again });
 }
 
-export function tendQueue(jobs: JobsState, turn: JobsTurn): JobsState {
-  const { lead } = jobs;
+export function tendQueue(turn: JobsTurn): void {
+  const { lead } = turn.jobs;
   // The shell reads with what is committed (SAFETY L1).
-  if (lead === null || !canReadQueue(turn.context.committed)) return jobs;
+  if (lead === null || !canReadQueue(turn.context.committed)) return;
   const { queue } = lead;
   if (queue.askedAt !== null) {
     if (turn.at < queue.askedAt + jobTimings.readLimitMs) {
       wake(turn, queue.askedAt + jobTimings.readLimitMs);
-      return jobs;
+      return;
     }
-    return queueFailed(jobs, turn, `GitLab did not show its queue within ${span(jobTimings.readLimitMs)}`);
+    return queueFailed(turn, `GitLab did not show its queue within ${span(jobTimings.readLimitMs)}`);
   }
   if (turn.at < queue.nextAt) {
     wake(turn, queue.nextAt);
-    return jobs;
+    return;
   }
   turn.effects.push({ kind: 'read-queue', because: queue.because });
   wake(turn, turn.at + jobTimings.readLimitMs);
-  return withQueue(jobs, lead, { askedAt: turn.at, again: null });
+  return setQueue(turn, lead, { askedAt: turn.at, again: null });
 }
 
-export function queueRead(jobs: JobsState, turn: JobsTurn, input: InputOf<'queue-read'>): JobsState {
-  const { lead } = jobs;
-  if (lead === null || lead.queue.askedAt === null) return jobs;
+export function queueRead(turn: JobsTurn, input: InputOf<'queue-read'>): void {
+  const { lead } = turn.jobs;
+  if (lead === null || lead.queue.askedAt === null) return;
   if (lead.queue.failures > 0)
     note(turn, { event: 'gitlab-state', because: 'GitLab answers again', fields: { from: 'degraded', to: 'healthy' } });
   markCanceling(turn, new Set(input.canceling ?? []));
   const oldestFirst = [...input.jobs].sort((a, b) => a.queuedAt - b.queuedAt || a.job - b.job);
   const expected = input.jobs.length > 0 || isWorkExpected(lead, turn);
   const { again, askedAt } = lead.queue;
-  return withQueue(jobs, lead, {
+  return setQueue(turn, lead, {
     jobs: oldestFirst.slice(0, limits.queueJobs).map((job) => ({ ...job, class: classKey(job.tags) })),
     complete: input.complete && input.jobs.length <= limits.queueJobs,
     freshAt: askedAt ?? turn.at,
@@ -95,19 +93,19 @@ function markCanceling(turn: JobsTurn, canceling: ReadonlySet<number>): void {
 }
 
 /** Not waiting for GitLab to show it: an old one may call the job canceled at once, and its script says nothing. */
-export function cancelAsked(jobs: JobsState, turn: JobsTurn, job: number): JobsState {
-  if (jobs.lead === null || !turn.context.mayAct) return jobs;
+export function cancelAsked(turn: JobsTurn, job: number): void {
+  if (turn.jobs.lead === null || !turn.context.mayAct) return;
   markCanceling(turn, new Set([job]));
-  return hintQueue(jobs, turn, 'a job was canceled');
+  return hintQueue(turn, 'a job was canceled');
 }
 
 /** Running jobs end, and their pipelines go on. */
 const isWorkExpected = (lead: LeadState, turn: JobsTurn): boolean =>
   Object.keys(lead.grants).length > 0 || Object.values(turn.context.ledger?.runs ?? {}).some(isOpen);
 
-export function queueFailed(jobs: JobsState, turn: JobsTurn, because: string, isRefused = false): JobsState {
-  const { lead } = jobs;
-  if (lead === null || lead.queue.askedAt === null) return jobs;
+export function queueFailed(turn: JobsTurn, because: string, isRefused = false): void {
+  const { lead } = turn.jobs;
+  if (lead === null || lead.queue.askedAt === null) return;
   const failures = lead.queue.failures + 1;
   const wait = backoffMs(failures - 1);
   if (failures === 1)
@@ -122,7 +120,7 @@ export function queueFailed(jobs: JobsState, turn: JobsTurn, because: string, is
       },
     });
   wake(turn, turn.at + wait);
-  return withQueue(jobs, lead, {
+  return setQueue(turn, lead, {
     askedAt: null,
     again: null,
     nextAt: turn.at + wait,

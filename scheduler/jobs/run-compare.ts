@@ -3,8 +3,8 @@ import { note } from '../note.ts';
 import { span } from '../phrases.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
-import { isOpen, type JobsState, type Stray } from './jobs-state.ts';
-import { type JobsTurn, wake } from './jobs-turn.ts';
+import { isOpen, type Stray } from './jobs-state.ts';
+import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
 import { awayReason, type Look, lookOf } from './machines.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { rescueOver, rescueWanted } from './run-edits.ts';
@@ -17,19 +17,19 @@ import { rescueOver, rescueWanted } from './run-edits.ts';
  * (`canceling`, and no run of ours that would end it) it is only ended.
  */
 
-export function askToCompare(jobs: JobsState, turn: JobsTurn): JobsState {
-  const { lead } = jobs;
+export function askToCompare(turn: JobsTurn): void {
+  const { lead } = turn.jobs;
   const { ledger, committed } = turn.context;
-  if (lead === null || committed === null || !canReadQueue(ledger) || !mayWrite(turn)) return jobs;
+  if (lead === null || committed === null || !canReadQueue(ledger) || !mayWrite(turn)) return;
   const runners = Object.values(committed.classes)
     .filter((entry) => entry.runner !== null && entry.state !== 'creating')
     .map((entry) => entry.runner as number);
-  if (runners.length === 0) return jobs;
+  if (runners.length === 0) return;
   const dueAt = lead.comparedAt + jobTimings.compareEveryMs;
   wake(turn, turn.at < dueAt ? dueAt : turn.at + jobTimings.compareEveryMs);
-  if (turn.at < dueAt) return jobs;
+  if (turn.at < dueAt) return;
   turn.effects.push({ kind: 'compare-runs', runners });
-  return { ...jobs, lead: { ...lead, comparedAt: turn.at } };
+  setLead(turn, { comparedAt: turn.at });
 }
 
 /**
@@ -37,7 +37,8 @@ export function askToCompare(jobs: JobsState, turn: JobsTurn): JobsState {
  * away, or that tell a new leader only later; nodes tell of runs that have ended since GitLab made its list; gossip comes
  * of a node that does not hear this leader. The leader's own runs are among what nodes tell: it tells itself, within the step.
  */
-function owned(jobs: JobsState, look: Look): Set<number> {
+function owned(look: Look): Set<number> {
+  const { jobs } = look;
   const own = new Set<number>();
   for (const run of Object.values(look.ledger.runs)) if (isOpen(run)) own.add(run.job);
   for (const told of Object.values(jobs.told)) for (const run of told.runs) own.add(run.job);
@@ -55,10 +56,10 @@ const beingFailed = (look: Look): Set<number> =>
 
 type Running = InputOf<'runs-compared'>['running'][number];
 
-export function runsCompared(jobs: JobsState, turn: JobsTurn, look: Look, input: InputOf<'runs-compared'>): JobsState {
-  const { lead } = jobs;
-  if (lead === null || !mayWrite(turn)) return jobs;
-  const own = owned(jobs, look);
+export function runsCompared(turn: JobsTurn, look: Look, input: InputOf<'runs-compared'>): void {
+  const { lead } = turn.jobs;
+  if (lead === null || !mayWrite(turn)) return;
+  const own = owned(look);
   const failing = beingFailed(look);
   const strays: Record<number, Stray> = {};
   for (const running of input.running) {
@@ -69,7 +70,7 @@ export function runsCompared(jobs: JobsState, turn: JobsTurn, look: Look, input:
     strays[job] = stray;
     rescueIfDue(turn, look, running, stray);
   }
-  return { ...jobs, lead: { ...lead, strays } };
+  setLead(turn, { strays });
 }
 
 /** Grants whose request may still be on the wire: the answer to one of them may be this very job, however late. */
@@ -107,13 +108,13 @@ function rescueIfDue(turn: JobsTurn, look: Look, { job, projectId, canceling }: 
  * Repeats what is committed until GitLab has done it. Asked here again whether somebody owns the job, although nobody did
  * when it was written down: who was away then may have come back since, and ends it by itself first.
  */
-export function tendRescues(jobs: JobsState, turn: JobsTurn): JobsState {
+export function tendRescues(turn: JobsTurn): void {
   const { ledger, committed } = turn.context;
   const wanted = Object.entries(committed?.rescues ?? {});
-  if (wanted.length === 0 || jobs.lead === null || ledger === null || !mayWrite(turn) || !canReadQueue(committed))
-    return jobs;
-  const own = owned(jobs, lookOf(jobs, turn, ledger));
-  let rescuing = jobs.lead.rescuing;
+  if (wanted.length === 0 || turn.jobs.lead === null || ledger === null || !mayWrite(turn) || !canReadQueue(committed))
+    return;
+  const own = owned(lookOf(turn, ledger));
+  let rescuing = turn.jobs.lead.rescuing;
   for (const [key, { projectId, retry, since, because }] of wanted) {
     const job = Number(key);
     const nextAt = rescuing[key]?.nextAt ?? Number.NEGATIVE_INFINITY;
@@ -132,12 +133,12 @@ export function tendRescues(jobs: JobsState, turn: JobsTurn): JobsState {
       [key]: { nextAt: turn.at + jobTimings.rescueAgainMs, because: rescuing[key]?.because ?? '' },
     };
   }
-  return rescuing === jobs.lead.rescuing ? jobs : { ...jobs, lead: { ...jobs.lead, rescuing } };
+  if (rescuing !== turn.jobs.lead.rescuing) setLead(turn, { rescuing });
 }
 
-export function jobRescued(jobs: JobsState, turn: JobsTurn, input: InputOf<'job-rescued'>): JobsState {
-  const { lead } = jobs;
-  if (lead === null || turn.context.ledger?.rescues?.[input.job] === undefined) return jobs;
+export function jobRescued(turn: JobsTurn, input: InputOf<'job-rescued'>): void {
+  const { lead } = turn.jobs;
+  if (lead === null || turn.context.ledger?.rescues?.[input.job] === undefined) return;
   const said = lead.rescuing[input.job];
   if (said?.because !== input.because)
     note(turn, {
@@ -151,6 +152,6 @@ export function jobRescued(jobs: JobsState, turn: JobsTurn, input: InputOf<'job-
     [input.job]: { nextAt: turn.at + jobTimings.rescueAgainMs, because: input.because },
   };
   if (input.done) turn.edits.push(rescueOver(input.job, input.because));
-  const told = { ...jobs, lead: { ...lead, rescuing } };
-  return input.done ? hintQueue(told, turn, 'a forgotten job was retried') : told;
+  setLead(turn, { rescuing });
+  if (input.done) hintQueue(turn, 'a forgotten job was retried');
 }

@@ -8,7 +8,7 @@ import { heardGrant, tendGrants, tookJob } from './grant-taking.ts';
 import { grantAnswered, sendGrants, settleGrants } from './grants.ts';
 import { jobTimings } from './job-timings.ts';
 import { emptyJobs, emptyLead, type JobsState } from './jobs-state.ts';
-import { type JobsTurn, newJobsTurn, wake } from './jobs-turn.ts';
+import { type JobsTurn, openJobsTurn, wake } from './jobs-turn.ts';
 import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
 import { lookOf } from './machines.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
@@ -26,145 +26,141 @@ export { emptyJobs, type JobsState };
  * ledger's runs, lost ones, classes, queue and grants. Pure: what shall happen is in the answer.
  */
 export function stepJobs(jobs: JobsState, input: Input, context: PartContext): PartStep<JobsState> {
-  const turn = newJobsTurn(context);
-  const begun = drain(receive(begin(jobs, turn), turn, input), turn);
+  const turn = openJobsTurn(jobs, context);
+  begin(turn);
+  receive(turn, input);
+  drain(turn);
   // What others report matters to the leader alone, who places jobs by it.
   const isRumour = input.kind === 'report-heard' && !context.isLeader;
-  if (!isDue(isRumour ? begun : jobs, begun, context))
-    return { state: begun, effects: turn.effects, edits: turn.edits, wakeAt: jobs.wakeAt };
-  const own = drain(tendOwnRuns(tendGrants(begun, turn), turn), turn);
-  const led = drain(lead(own, turn), turn);
-  const said = sayReport(settled(led, own, turn), turn);
-  const seen = {
-    ledger: context.ledger,
-    committed: context.committed,
-    leader: context.leader,
-    term: context.term,
-    mayAct: context.mayAct,
-  };
+  if ((isRumour || !hasChanged(jobs, turn.jobs)) && !isDue(jobs, context))
+    return { state: turn.jobs, effects: turn.effects, edits: turn.edits, wakeAt: jobs.wakeAt };
+  tendGrants(turn);
+  tendOwnRuns(turn);
+  drain(turn);
+  const { own } = turn.jobs;
+  lead(turn);
+  drain(turn);
+  // A grant that the leader gave to its own machine was taken in this very step: the node's part once more.
+  if (turn.jobs.own !== own) tendOwnRuns(turn);
+  drain(turn);
+  sayReport(turn);
+  const { ledger, committed, leader, term, mayAct } = context;
   const wakeAt = Math.max(turn.wakeAt, context.at + 1);
-  return { state: { ...said, seen, wakeAt }, effects: turn.effects, edits: turn.edits, wakeAt };
+  const state = { ...turn.jobs, seen: { ledger, committed, leader, term, mayAct }, wakeAt };
+  return { state, effects: turn.effects, edits: turn.edits, wakeAt };
 }
 
-/** A grant that the leader gave to its own machine was taken in this very step: the node's part once more. */
-const settled = (led: JobsState, own: JobsState, turn: JobsTurn): JobsState =>
-  led.own === own.own ? led : drain(tendOwnRuns(led, turn), turn);
+const hasChanged = (before: JobsState, after: JobsState): boolean =>
+  (Object.keys(before) as (keyof JobsState)[]).some((key) => before[key] !== after[key]);
 
 /** Heartbeats come by the dozen; only what can change something here is worth a look at everything. */
-function isDue(before: JobsState, after: JobsState, context: PartContext): boolean {
-  const { seen } = before;
-  return (
-    before !== after ||
-    context.at >= before.wakeAt ||
-    seen.ledger !== context.ledger ||
-    seen.committed !== context.committed ||
-    seen.leader !== context.leader ||
-    seen.term !== context.term ||
-    seen.mayAct !== context.mayAct
-  );
-}
+const isDue = ({ seen, wakeAt }: JobsState, context: PartContext): boolean =>
+  context.at >= wakeAt ||
+  seen.ledger !== context.ledger ||
+  seen.committed !== context.committed ||
+  seen.leader !== context.leader ||
+  seen.term !== context.term ||
+  seen.mayAct !== context.mayAct;
 
-function begin(jobs: JobsState, turn: JobsTurn): JobsState {
-  const { context } = turn;
-  let next = jobs;
-  if (next.since === null) next = { ...next, since: { wallMs: turn.wallMs, at: turn.at } };
-  if (context.isNewEra) next = { ...next, highestTerm: 0 };
-  if (context.term > next.highestTerm) next = { ...next, highestTerm: context.term };
+function begin({ context, jobs, at, wallMs }: JobsTurn): void {
+  jobs.since ??= { wallMs, at };
+  if (context.isNewEra) jobs.highestTerm = 0;
+  if (context.term > jobs.highestTerm) jobs.highestTerm = context.term;
   // What was told to a former leadership of this node may be long out of date: all tell the new leader again.
-  const ledBefore = next.seen.leader === context.self && next.seen.term === context.term;
-  if (context.isLeader && !ledBefore) next = { ...next, told: {} };
-  if (context.mayAct && next.lead?.term !== context.term) next = { ...next, lead: emptyLead(context.term, turn.at) };
-  if (!context.mayAct && next.lead !== null) next = { ...next, lead: null };
-  return next;
+  const ledBefore = jobs.seen.leader === context.self && jobs.seen.term === context.term;
+  if (context.isLeader && !ledBefore) jobs.told = {};
+  if (context.mayAct && jobs.lead?.term !== context.term) jobs.lead = emptyLead(context.term, at);
+  if (!context.mayAct) jobs.lead = null;
 }
 
-function receive(jobs: JobsState, turn: JobsTurn, input: Input): JobsState {
+function receive(turn: JobsTurn, input: Input): void {
   switch (input.kind) {
     case 'heard':
-      return hear(jobs, turn, input.from, input.message);
+      return hear(turn, input.from, input.message);
     case 'report-heard':
-      return heardReport(jobs, turn, input);
+      return heardReport(turn, input);
     case 'measured':
-      return heardMeasured(jobs, turn, input);
+      return heardMeasured(turn, input);
     case 'run-changed':
-      return runChanged(jobs, turn, input);
+      return runChanged(turn, input);
     case 'take-ended':
-      return tookJob(jobs, turn, input);
+      return tookJob(turn, input);
     case 'queue-read':
-      return queueRead(jobs, turn, input);
+      return queueRead(turn, input);
     case 'queue-failed':
-      return queueFailed(jobs, turn, input.because, input.isRefused === true);
+      return queueFailed(turn, input.because, input.isRefused === true);
     case 'cancel-asked':
-      return cancelAsked(jobs, turn, input.job);
+      return cancelAsked(turn, input.job);
     case 'queue-hinted':
-      return hintQueue(jobs, turn, 'something happened at GitLab', input.answers === true);
+      return hintQueue(turn, 'something happened at GitLab', input.answers === true);
     case 'runner-created':
-      return runnerCreated(jobs, turn, input);
+      return runnerCreated(turn, input);
     case 'runner-failed':
-      return runnerFailed(jobs, turn, input);
+      return runnerFailed(turn, input);
     case 'runner-deleted':
-      return runnerDeleted(jobs, turn, input);
+      return runnerDeleted(turn, input);
     case 'runners-removed':
-      return runnersRemoved(jobs, turn, input);
+      return runnersRemoved(turn, input);
     case 'runner-checked':
-      return runnerChecked(jobs, turn, input);
+      return runnerChecked(turn, input);
     case 'run-failed-at-gitlab':
-      return runFailedAtGitlab(jobs, turn, input);
+      return runFailedAtGitlab(turn, input);
     case 'runs-compared':
-      return turn.context.ledger ? runsCompared(jobs, turn, lookOf(jobs, turn, turn.context.ledger), input) : jobs;
+      return turn.context.ledger ? runsCompared(turn, lookOf(turn, turn.context.ledger), input) : undefined;
     case 'job-rescued':
-      return jobRescued(jobs, turn, input);
-    default:
-      return jobs;
+      return jobRescued(turn, input);
   }
 }
 
-function hear(jobs: JobsState, turn: JobsTurn, from: string, message: PeerMessage): JobsState {
+function hear(turn: JobsTurn, from: string, message: PeerMessage): void {
   switch (message.kind) {
     case 'grant':
-      return heardGrant(jobs, turn, from, message);
+      return heardGrant(turn, from, message);
     case 'grant-answer':
-      return grantAnswered(jobs, turn, from, message);
+      return grantAnswered(turn, from, message);
     case 'own-runs': {
-      if (!turn.context.isLeader) return jobs;
-      const before = jobs.told[from];
+      if (!turn.context.isLeader) return;
+      const before = turn.jobs.told[from];
       const told = { boot: message.boot, runs: message.runs, at: turn.at };
-      const heard = { ...jobs, told: { ...jobs.told, [from]: told } };
+      turn.jobs.told = { ...turn.jobs.told, [from]: told };
       const over = (runs: readonly { state: string; run: string }[]): string[] =>
         runs.filter((run) => run.state === 'delivered' || run.state === 'discarded').map((run) => run.run);
       const known = new Set(over(before?.runs ?? []));
-      return over(message.runs).some((run) => !known.has(run)) ? hintQueue(heard, turn, 'a run ended', true) : heard;
+      if (over(message.runs).some((run) => !known.has(run))) hintQueue(turn, 'a run ended', true);
     }
-    default:
-      return jobs;
   }
 }
 
 /** What this node says to itself is heard within the same step. */
-function drain(jobs: JobsState, turn: JobsTurn): JobsState {
-  let next = jobs;
+function drain(turn: JobsTurn): void {
   for (let count = 0; turn.inbox.length > 0; count += 1) {
     invariant(count < 10_000, 'a node does not talk to itself without end', { left: turn.inbox.length });
     const message = turn.inbox.shift();
-    if (message !== undefined) next = hear(next, turn, turn.context.self, message);
+    if (message !== undefined) hear(turn, turn.context.self, message);
   }
-  return next;
 }
 
-function lead(jobs: JobsState, turn: JobsTurn): JobsState {
+function lead(turn: JobsTurn): void {
   const { ledger, mayAct } = turn.context;
-  if (!mayAct || ledger === null || jobs.lead === null) return jobs;
+  if (!mayAct || ledger === null || turn.jobs.lead === null) return;
   // Without fresh proof of leading nothing is written to GitLab: look again when the next round has come back.
   if (!mayWrite(turn)) wake(turn, turn.at + jobTimings.workLeftMs);
   // Nobody says when a machine falls silent: the leader looks.
   wake(turn, turn.at + jobTimings.lookEveryMs);
-  if (mergeRuns(ledger, jobs.told, turn.wallMs) !== ledger) turn.edits.push(runsTold(jobs.told, turn.wallMs));
-  const settledGrants = settleGrants(loseRuns(suspectKept(queueOfNewGitlab(jobs, turn), turn), turn), turn, ledger);
-  const waiting = waitingJobs(settledGrants, ledger, turn);
-  const classed = tendClasses(checkClasses(settledGrants, turn), turn, waiting);
-  const granted = tendParting(sendGrants(classed, turn, waiting), turn);
-  const led = tendQueue(tendRescues(askToCompare(granted, turn), turn), turn);
+  const { told } = turn.jobs;
+  if (mergeRuns(ledger, told, turn.wallMs) !== ledger) turn.edits.push(runsTold(told, turn.wallMs));
+  queueOfNewGitlab(turn);
+  suspectKept(turn);
+  loseRuns(turn);
+  settleGrants(turn, ledger);
+  const waiting = waitingJobs(turn.jobs, ledger, turn);
+  checkClasses(turn);
+  tendClasses(turn, waiting);
+  sendGrants(turn, waiting);
+  tendParting(turn);
+  askToCompare(turn);
+  tendRescues(turn);
+  tendQueue(turn);
   // An edit may find no place in the leader's pipeline: it is made again, from what is still missing then.
   if (turn.edits.length > 0) wake(turn, turn.at + jobTimings.workLeftMs);
-  return led;
 }

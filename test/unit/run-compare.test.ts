@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { JobsState } from '../../scheduler/jobs/jobs-state.ts';
-import { type JobsTurn, newJobsTurn } from '../../scheduler/jobs/jobs-turn.ts';
+import { type JobsTurn, openJobsTurn } from '../../scheduler/jobs/jobs-turn.ts';
 import { lookOf } from '../../scheduler/jobs/machines.ts';
 import { runsCompared, tendRescues } from '../../scheduler/jobs/run-compare.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
@@ -75,8 +75,8 @@ const owners: [string, (state: Here) => Here][] = [
   ],
 ];
 
-function turnOf(lab: Lab, { ledger, committed }: Here): JobsTurn {
-  return newJobsTurn({ ...lab.context('kang'), ledger, committed });
+function turnOf(lab: Lab, { jobs, ledger, committed }: Here): JobsTurn {
+  return openJobsTurn(jobs, { ...lab.context('kang'), ledger, committed });
 }
 
 /** What is to be written after GitLab's list came. */
@@ -84,7 +84,7 @@ function written(change: (state: Here) => Here): string[] {
   const { lab, state } = here();
   const now = change(state);
   const turn = turnOf(lab, now);
-  runsCompared(now.jobs, turn, lookOf(now.jobs, turn, now.ledger), {
+  runsCompared(turn, lookOf(turn, now.ledger), {
     at: lab.at,
     wallMs: lab.wallMs,
     kind: 'runs-compared',
@@ -98,7 +98,7 @@ function asked(change: (state: Here) => Here): string[] {
   const { lab, state } = here();
   const now = change(both(state, (ledger) => ({ ...ledger, rescues: { [job]: rescue } })));
   const turn = turnOf(lab, now);
-  tendRescues(now.jobs, turn);
+  tendRescues(turn);
   return turn.effects.map(({ kind }) => kind);
 }
 
@@ -141,7 +141,7 @@ describe('the edit itself', () => {
     const { lab, state } = here();
     const turn = turnOf(lab, state);
     const input = { at: lab.at, wallMs: lab.wallMs, kind: 'runs-compared' as const, running };
-    runsCompared(state.jobs, turn, lookOf(state.jobs, turn, state.ledger), input);
+    runsCompared(turn, lookOf(turn, state.ledger), input);
     const once = turn.edits[0]?.apply(state.ledger);
     if (once === undefined || isRefusal(once)) throw new Error('nothing was written');
     expect(Object.keys(once.rescues ?? {})).toEqual([String(job)]);
