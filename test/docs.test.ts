@@ -210,6 +210,21 @@ describe('pages', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('every file of code that a page names exists', () => {
+    const known = new Set([...code, ...listed('*.cjs', '*.md')].map((file) => file.split('/').at(-1)));
+    const wrong = pages.flatMap((file) =>
+      spans(withoutFences(text(file)))
+        .filter((span) => /^[\w./-]+\.(?:ts|mjs|cjs)$/.test(span) && !known.has(span.split('/').at(-1)))
+        .filter((span) => !span.startsWith('dist/') && !['agent.cjs', 'autogit-node.cjs'].includes(span))
+        .map((span) => `${file}: ${span}`),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it('README.md is one screen', () => {
+    expect(text('README.md').split('\n').length).toBeLessThanOrEqual(75);
+  });
+
   it('every page that code names exists', () => {
     const named = code.flatMap((file) =>
       [...text(file).matchAll(/\bdocs\/[\w-]+\.md\b/g)].map(([page]) => [file, page]),

@@ -41,7 +41,7 @@ const repairMs = 2000;
 const verdict = { accept: 'accept', ignore: 'ignore', reject: 'reject' } as Record<string, TopicValidatorResult>;
 
 /**
- * Reports by gossipsub; nothing else in the house knows that library (its home moved before: node/README.md).
+ * Reports by gossipsub; nothing else in the house knows that library (its home moved before: README.md here).
  *
  * Gossip follows the mesh links instead of libp2p's identify: a node is attached when its link opens and detached when
  * it closes. So it never talks to strangers, and it can never stay deaf on a connection that is gone, which
