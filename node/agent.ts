@@ -30,6 +30,7 @@ import { askMembership } from './enrol/membership-question.ts';
 import { places } from './home.ts';
 import { type Identity, loadIdentity } from './identity.ts';
 import { openStore } from './level-store.ts';
+import { serveSocket } from './local-api/unix-server.ts';
 import type { Log } from './log.ts';
 import { readMeshKey } from './mesh-key.ts';
 import type { MdnsDiscovery } from './network/mdns-discovery.ts';
@@ -37,7 +38,6 @@ import type { LanNetwork } from './network/network.ts';
 import type { Executor, Machine, Store } from './ports.ts';
 import { type Removal, removedSentence, writeRemoval } from './removal.ts';
 import type { JoinOptions } from './settings.ts';
-import { serveSocket } from './socket-server.ts';
 import { version } from './version.ts';
 
 /** ms for the runs of a machine that was removed to end; what is left then is swept at its next start. */

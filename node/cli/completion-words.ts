@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
+import type { AgentClient } from '../local-api/socket-client.ts';
 import { homesToSearch } from '../settings.ts';
-import type { AgentClient } from '../socket-client.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 
@@ -31,7 +31,7 @@ const sources: Record<WordKind, (agent: AgentClient) => Promise<[word: string, h
 export async function words({ args, out, settings }: Context): Promise<number> {
   const source = sources[args[0] as WordKind];
   if (source === undefined) return exit.ok;
-  const { findAgent } = await import('../socket-client.ts');
+  const { findAgent } = await import('../local-api/socket-client.ts');
   const asked = Promise.resolve().then(() => source(findAgent(homesToSearch(settings))));
   const found = await Promise.race([asked.catch(() => []), setTimeout(deadlineMs, [], { ref: false })]);
   const clean = found.filter(([word]) => /^[\w.-]+$/.test(word)).slice(0, wordsMost);

@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import type { AgentClient } from '../local-api/socket-client.ts';
 import { homesToSearch, type Settings } from '../settings.ts';
-import type { AgentClient } from '../socket-client.ts';
 
 /** Where a command speaks: data on stdout, talk on stderr. */
 export interface Output {
@@ -26,7 +26,7 @@ export interface Context {
 
 /** A client of the running agent. Throws `no-agent`. */
 export async function agentOf(context: Context): Promise<AgentClient> {
-  const { findAgent } = await import('../socket-client.ts');
+  const { findAgent } = await import('../local-api/socket-client.ts');
   return findAgent(homesToSearch(context.settings));
 }
 

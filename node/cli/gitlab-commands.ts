@@ -2,7 +2,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { shownLines } from '../foreign-text.ts';
-import type { AgentClient } from '../socket-client.ts';
+import type { AgentClient } from '../local-api/socket-client.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';

@@ -3,7 +3,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { limits } from '../../protocol/limits.ts';
 import { jobNamed } from '../../scheduler/job-wish.ts';
 import { shown, shownLines } from '../foreign-text.ts';
-import type { AgentClient } from '../socket-client.ts';
+import type { AgentClient } from '../local-api/socket-client.ts';
 import { agentOf, type Context, jobArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { jobsView, jobView, whyView } from './jobs-view.ts';

@@ -33,7 +33,7 @@ export async function join(context: Context): Promise<number> {
 /** The store would say it too, but not in which mesh, and not since when. */
 async function refuseSecond(home: string): Promise<void> {
   if (!existsSync(places(home).socket)) return;
-  const { createClient } = await import('../socket-client.ts');
+  const { createClient } = await import('../local-api/socket-client.ts');
   const { shownProcess } = await import('../agent-process.ts');
   const where = await createClient(home)
     .phase()

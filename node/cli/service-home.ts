@@ -18,7 +18,7 @@ import { places, systemHome, userHome } from '../home.ts';
 import { ranAsRoot } from '../job-user.ts';
 import { recallJoin } from '../join-memory.ts';
 import { hasStore, openStore } from '../level-store.ts';
-import { createClient } from '../socket-client.ts';
+import { createClient } from '../local-api/socket-client.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

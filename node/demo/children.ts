@@ -3,7 +3,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnClean } from '../clean-spawn.ts';
-import { type AgentClient, createClient } from '../socket-client.ts';
+import { type AgentClient, createClient } from '../local-api/socket-client.ts';
 
 /** Waits for something that the demo needs; gives up with its name. */
 export async function until<T>(

@@ -1,7 +1,7 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import { type AgentClient, findAgent } from '../local-api/socket-client.ts';
 import { readAddress } from '../network/addresses.ts';
 import { notApproved } from '../not-approved.ts';
-import { type AgentClient, findAgent } from '../socket-client.ts';
 import { type Finding, finding } from './finding.ts';
 import type { KnownNode } from './network-checks.ts';
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type AgentClient, createClient } from '../../node/socket-client.ts';
+import { type AgentClient, createClient } from '../../node/local-api/socket-client.ts';
 import { formMesh } from '../e2e/mesh.ts';
 import type { Lan } from '../e2e/namespaces.ts';
 import { asRoot, Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';

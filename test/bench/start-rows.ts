@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { createClient } from '../../node/socket-client.ts';
+import { createClient } from '../../node/local-api/socket-client.ts';
 import type { Lan } from '../e2e/namespaces.ts';
 import { asRoot, Rig, sleep, type TestMachine } from '../e2e/rig.ts';
 import { EventTail } from './event-tail.ts';

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createClient } from '../../node/socket-client.ts';
+import { createClient } from '../../node/local-api/socket-client.ts';
 import { installLogindStandIn, LogindStandIn } from '../root/logind.ts';
 import { formMesh, settled } from './mesh.ts';
 import { asRoot, Rig, sleep, type TestMachine, until } from './rig.ts';

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createClient } from '../../node/socket-client.ts';
+import { createClient } from '../../node/local-api/socket-client.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { bin, TestMachine, until } from '../e2e/rig.ts';
 import { LabEngine, shimSockets, startInside, thawCgroups } from './lab-engine.ts';

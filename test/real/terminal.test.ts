@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { places } from '../../node/home.ts';
-import { type SocketServer, serveSocket } from '../../node/socket-server.ts';
+import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { SmallAgent } from './small-agent.ts';
 import { Terminal } from './terminal.ts';
 

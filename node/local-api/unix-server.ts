@@ -4,14 +4,14 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import { decode } from '../protocol/codec.ts';
-import { AutogitError, type ErrorCode } from '../protocol/errors.ts';
-import { limits } from '../protocol/limits.ts';
-import { socketAccess } from './home.ts';
-import { notApproved } from './not-approved.ts';
-import type { AgentApi } from './ports.ts';
+import { decode } from '../../protocol/codec.ts';
+import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
+import { limits } from '../../protocol/limits.ts';
+import { socketAccess } from '../home.ts';
+import { notApproved } from '../not-approved.ts';
+import type { AgentApi } from '../ports.ts';
+import { stackOf } from '../source-positions.ts';
 import { bodies, type Failure, queries, socketVersion, versionHeader } from './socket-protocol.ts';
-import { stackOf } from './source-positions.ts';
 
 export interface ServeSocketOptions {
   path: string;

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { JobWish } from '../protocol/asks.ts';
-import { Change } from '../protocol/changes.ts';
-import { JobId, Sentence } from '../protocol/ids.ts';
-import { limits } from '../protocol/limits.ts';
+import { JobWish } from '../../protocol/asks.ts';
+import { Change } from '../../protocol/changes.ts';
+import { JobId, Sentence } from '../../protocol/ids.ts';
+import { limits } from '../../protocol/limits.ts';
 
 /** HTTP/1.1 with JSON over agent.sock. The version is in the path and in a header of every request and answer. */
 export const socketVersion = '1';

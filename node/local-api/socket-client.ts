@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { z } from 'zod';
-import type { JobWish } from '../protocol/asks.ts';
-import { type Change, ChangeOutcome } from '../protocol/changes.ts';
-import { AutogitError, type ErrorCode } from '../protocol/errors.ts';
-import { Settings as MeshSettings } from '../protocol/ledger.ts';
-import { JobRow, StatusSnapshot, WhyAnswer } from '../protocol/status.ts';
-import { agentProcess, silentAgent } from './agent-process.ts';
-import { places } from './home.ts';
-import { readRemoval, removedSentence } from './removal.ts';
+import type { JobWish } from '../../protocol/asks.ts';
+import { type Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
+import { Settings as MeshSettings } from '../../protocol/ledger.ts';
+import { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import { agentProcess, silentAgent } from '../agent-process.ts';
+import { places } from '../home.ts';
+import { readRemoval, removedSentence } from '../removal.ts';
 import {
   Failure,
   InviteAnswer,
