@@ -1,10 +1,8 @@
-import type { Answer, Ask, JobWish } from '../protocol/asks.ts';
-import type { Change, ChangeOutcome } from '../protocol/changes.ts';
+import type { Answer, Ask } from '../protocol/asks.ts';
 import type { NodeId } from '../protocol/ids.ts';
-import type { Era, Ledger, Run, RunResult, Settings } from '../protocol/ledger.ts';
+import type { Era, Ledger, Run } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { Gpu, Measured, Report } from '../protocol/report.ts';
-import type { JobRow, StatusSnapshot, WhyAnswer } from '../protocol/status.ts';
 import type { Durable, Write } from '../scheduler/effects.ts';
 import type { ProbeResult } from '../scheduler/inputs.ts';
 
@@ -211,42 +209,3 @@ export interface Machine {
   bootMs(): number;
   bootId(): string;
 }
-
-/** What agent.sock offers; the socket server checks the door (zod), the agent answers. */
-export interface AgentApi {
-  /** `waiting`: not approved yet, with the words to compare; everything but `status`, `phase` and `leave` is refused then. */
-  phase(): { phase: 'waiting'; words: string | null; mesh: string | null } | { phase: 'joined' };
-  status(): StatusSnapshot;
-  jobs(all: boolean): Promise<JobRow[]>;
-  why(job: number): Promise<WhyAnswer | null>;
-  change(change: Change): Promise<ChangeOutcome>;
-  invite(ttlMs: number): Promise<{ code: string; expiresAt: number }>;
-  gitlabConnect(request: {
-    url: string;
-    token: string | null;
-    runnerTokens: { tags: string[]; token: string }[];
-  }): Promise<ChangeOutcome>;
-  /** Begins it: jobs end, runners go, then the token. `now`: jobs are given up; `force`: GitLab is not waited for. */
-  gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome>;
-  /** What a person wants of one job, done at GitLab; `next`: the job that runs in its place. Throws with the fix. */
-  wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
-  /** A job's trace, or this agent's (or another node's) log; follows until the job ends or the signal aborts. */
-  logs(
-    request: { job: number | null; node: string | null; follow: boolean },
-    signal: AbortSignal,
-  ): AsyncIterable<string>;
-  /** `now`: what runs here (of `gpu`: on a GPU) ends too, and is run again elsewhere. */
-  pause(what: 'gpu' | 'all', forMs: number | null, now: boolean): Promise<string>;
-  resume(what: 'gpu' | 'all'): Promise<string>;
-  leave(): Promise<string>;
-  /** What `recover` would ask a person: who must be switched off; `refused`: why it would do nothing. */
-  recovery(): { refused: string | null; off: string[] };
-  /** This node goes on alone. `off`: names of machines that a person has seen switched off (SAFETY L15). */
-  recover(off: string[]): Promise<ChangeOutcome>;
-  /** The mesh's settings, as committed. */
-  settings(): Settings;
-  /** Resolves when the next ledger is committed here, after `withinMs`, or when the signal aborts. */
-  nextCommit(withinMs: number, signal: AbortSignal): Promise<void>;
-}
-
-export type { RunResult };

@@ -1,6 +1,6 @@
 import type { Change } from '../protocol/changes.ts';
 import type { NodeId, StoreId } from '../protocol/ids.ts';
-import type { Era, Run, RunResult, Sealed } from '../protocol/ledger.ts';
+import type { Era, Run, Sealed } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { QueuedJob } from '../protocol/queued-job.ts';
 import type { Measured, Report } from '../protocol/report.ts';
@@ -106,4 +106,3 @@ export type Happened =
  */
 export type Input = { at: number; wallMs: number } & Happened;
 export type InputOf<K extends Happened['kind']> = Extract<Input, { kind: K }>;
-export type { RunResult };

@@ -9,8 +9,9 @@ import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts
 import { whyNotDisconnect } from '../../scheduler/disconnecting.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
+import type { AgentApi } from '../local-api/agent-api.ts';
 import { notApproved } from '../not-approved.ts';
-import type { AgentApi, Network } from '../ports.ts';
+import type { Network } from '../ports.ts';
 import { jobRowsOf, statusOf, whyOf } from './core-views.ts';
 import type { TracePiece } from './ended-traces.ts';
 import { ownLog, trace } from './logs.ts';

@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import type { AgentApi } from '../../node/ports.ts';
+import type { AgentApi } from '../../node/local-api/agent-api.ts';
 import type { JobWish } from '../../protocol/asks.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 

@@ -1,0 +1,68 @@
+import type { JobWish } from '../../protocol/asks.ts';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import type { Settings } from '../../protocol/ledger.ts';
+import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+
+/*
+ * What the agent answers to those who ask it on this machine, in small interfaces: a server is handed those that its
+ * callers may use. The agent (agent/api.ts) answers all of them; the routes check what comes in (zod).
+ */
+
+export interface PhaseApi {
+  /** `waiting`: not approved yet, with the words to compare; everything but `status`, `phase` and `leave` is refused then. */
+  phase(): { phase: 'waiting'; words: string | null; mesh: string | null } | { phase: 'joined' };
+}
+
+/** What anybody who may look may see. */
+export interface StatusApi {
+  status(): StatusSnapshot;
+  jobs(all: boolean): Promise<JobRow[]>;
+  why(job: number): Promise<WhyAnswer | null>;
+  /** The mesh's settings, as committed. */
+  settings(): Settings;
+  /** Resolves when the next ledger is committed here, after `withinMs`, or when the signal aborts. */
+  nextCommit(withinMs: number, signal: AbortSignal): Promise<void>;
+}
+
+export interface LogsApi {
+  /** A job's trace, or this agent's (or another node's) log; follows until the job ends or the signal aborts. */
+  logs(
+    request: { job: number | null; node: string | null; follow: boolean },
+    signal: AbortSignal,
+  ): AsyncIterable<string>;
+}
+
+export interface JobsApi {
+  /** What a person wants of one job, done at GitLab; `next`: the job that runs in its place. Throws with the fix. */
+  wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
+}
+
+/** Who belongs to the mesh, and what it is set to. */
+export interface MembershipApi {
+  change(change: Change): Promise<ChangeOutcome>;
+  invite(ttlMs: number): Promise<{ code: string; expiresAt: number }>;
+}
+
+export interface GitlabApi {
+  gitlabConnect(request: {
+    url: string;
+    token: string | null;
+    runnerTokens: { tags: string[]; token: string }[];
+  }): Promise<ChangeOutcome>;
+  /** Begins it: jobs end, runners go, then the token. `now`: jobs are given up; `force`: GitLab is not waited for. */
+  gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome>;
+}
+
+/** What the owner of this very machine may ask of its agent. */
+export interface OwnerApi {
+  /** `now`: what runs here (of `gpu`: on a GPU) ends too, and is run again elsewhere. */
+  pause(what: 'gpu' | 'all', forMs: number | null, now: boolean): Promise<string>;
+  resume(what: 'gpu' | 'all'): Promise<string>;
+  leave(): Promise<string>;
+  /** What `recover` would ask a person: who must be switched off; `refused`: why it would do nothing. */
+  recovery(): { refused: string | null; off: string[] };
+  /** This node goes on alone. `off`: names of machines that a person has seen switched off (SAFETY L15). */
+  recover(off: string[]): Promise<ChangeOutcome>;
+}
+
+export type AgentApi = PhaseApi & StatusApi & LogsApi & JobsApi & MembershipApi & GitlabApi & OwnerApi;

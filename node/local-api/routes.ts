@@ -1,0 +1,194 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { decode } from '../../protocol/codec.ts';
+import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
+import { limits } from '../../protocol/limits.ts';
+import { notApproved } from '../not-approved.ts';
+import type {
+  AgentApi,
+  GitlabApi,
+  JobsApi,
+  LogsApi,
+  MembershipApi,
+  OwnerApi,
+  PhaseApi,
+  StatusApi,
+} from './agent-api.ts';
+import { bodies, type Failure, queries } from './socket-protocol.ts';
+
+/** One request, whatever brought it. */
+export interface ApiRequest {
+  method: string;
+  path: string;
+  query: URLSearchParams;
+  /** All of it, within limits.socketRequestBytes. Throws `frame-too-large`. */
+  body(): Promise<Uint8Array>;
+  /** Aborted when the caller hangs up. */
+  signal: AbortSignal;
+}
+
+/** What is said to it. `tag`: changes when something in the answer did that is not merely its age. */
+export type ApiAnswer =
+  | { status: number; json: unknown; tag?: string; allow?: string }
+  | { status: number; text: AsyncIterable<string> };
+
+interface Route {
+  method: 'GET' | 'POST';
+  /** May be asked while the machine waits for its approval. */
+  early?: boolean;
+  answer(request: ApiRequest): Promise<ApiAnswer>;
+}
+export type Routes = Readonly<Record<string, Route>>;
+
+const httpStatus: Partial<Record<ErrorCode, number>> = {
+  'bad-message': 400,
+  'frame-too-large': 413,
+  'not-approved': 409,
+  'no-leader': 503,
+  'timed-out': 504,
+};
+
+/** Never throws an AutogitError: a refusal is an answer. Anything else is a fault of ours, for the server to log. */
+export async function answerRequest(phases: PhaseApi, routes: Routes, request: ApiRequest): Promise<ApiAnswer> {
+  const route = Object.hasOwn(routes, request.path) ? routes[request.path] : undefined;
+  if (route === undefined) return refusal(404, 'bad-message', `the agent has nothing at ${request.path.slice(0, 100)}`);
+  if (request.method !== route.method)
+    return { ...refusal(405, 'bad-message', `${request.path} takes ${route.method}`), allow: route.method };
+  try {
+    const phase = phases.phase();
+    if (!route.early && phase.phase !== 'joined') throw notApproved(phase);
+    return await route.answer(request);
+  } catch (error) {
+    if (!(error instanceof AutogitError)) throw error;
+    return refusalOf(error);
+  }
+}
+
+export const refusalOf = ({ code, message, hint }: AutogitError): ReturnType<typeof refusal> =>
+  refusal(httpStatus[code] ?? 500, code, message, hint);
+
+/** Everything, for callers who may do everything here: those who may open agent.sock. */
+export const allRoutes = (api: AgentApi): Routes => ({
+  ...phaseRoutes(api),
+  ...statusRoutes(api),
+  ...logsRoutes(api),
+  ...jobsRoutes(api),
+  ...membershipRoutes(api),
+  ...gitlabRoutes(api),
+  ...ownerRoutes(api),
+});
+
+const json = (value: unknown): ApiAnswer => ({ status: 200, json: value });
+
+const get = <S extends z.ZodType>(
+  schema: S,
+  look: (query: z.output<S>, request: ApiRequest) => unknown | Promise<unknown>,
+): Route => ({
+  method: 'GET',
+  answer: async (request) => json(await look(queryOf(schema, request), request)),
+});
+
+const post = <S extends z.ZodType>(schema: S, act: (body: z.output<S>) => Promise<unknown>): Route => ({
+  method: 'POST',
+  answer: async ({ body }) => json(await act(decode(schema, await body(), limits.socketRequestBytes))),
+});
+
+const early = (route: Route): Route => ({ ...route, early: true });
+
+const phaseRoutes = (api: PhaseApi): Routes => ({
+  '/v1/phase': early(get(queries.phase, () => api.phase())),
+});
+
+/** A blocked `status` looks every 100 ms whether something changed: not all that it shows is told by an event. */
+const lookAgain = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 100));
+
+const statusRoutes = (api: StatusApi): Routes => ({
+  '/v1/status': early(news(queries.status, () => api.status(), lookAgain)),
+  '/v1/jobs': get(queries.jobs, ({ all }) => api.jobs(all)),
+  '/v1/why': get(queries.why, async ({ job }) => ({ why: await api.why(job) })),
+  '/v1/settings': news(
+    queries.settings,
+    () => api.settings(),
+    (leftMs, signal) => api.nextCommit(leftMs, signal),
+  ),
+});
+
+const logsRoutes = (api: LogsApi): Routes => ({
+  '/v1/logs': {
+    method: 'GET',
+    answer: async (request) => {
+      const { job, node, follow } = queryOf(queries.logs, request);
+      return { status: 200, text: api.logs({ job: job ?? null, node: node ?? null, follow }, request.signal) };
+    },
+  },
+});
+
+const jobsRoutes = (api: JobsApi): Routes => ({
+  '/v1/wish': post(bodies.wish, (wish) => api.wish(wish)),
+});
+
+const membershipRoutes = (api: MembershipApi): Routes => ({
+  '/v1/change': post(bodies.change, ({ change }) => api.change(change)),
+  '/v1/invite': post(bodies.invite, ({ ttlMs }) => api.invite(ttlMs)),
+});
+
+const gitlabRoutes = (api: GitlabApi): Routes => ({
+  '/v1/gitlab/connect': post(bodies.gitlabConnect, (request) => api.gitlabConnect(request)),
+  '/v1/gitlab/disconnect': post(bodies.gitlabDisconnect, (request) => api.gitlabDisconnect(request)),
+});
+
+const ownerRoutes = (api: OwnerApi): Routes => ({
+  '/v1/pause': post(bodies.pause, async ({ what, forMs, now = false }) => ({
+    said: await api.pause(what, forMs, now),
+  })),
+  '/v1/resume': post(bodies.resume, async ({ what }) => ({ said: await api.resume(what) })),
+  '/v1/leave': early(post(bodies.leave, async () => ({ said: await api.leave() }))),
+  '/v1/recovery': get(queries.recovery, () => api.recovery()),
+  '/v1/recover': post(bodies.recover, ({ off }) => api.recover(off)),
+});
+
+/** What `look` finds, as soon as it is not what the caller has already, or when the caller's wait is over. */
+function news(
+  schema: typeof queries.status,
+  look: () => unknown,
+  pause: (leftMs: number, signal: AbortSignal) => Promise<void>,
+): Route {
+  return {
+    method: 'GET',
+    answer: async (request) => {
+      const { wait = 0, tag } = queryOf(schema, request);
+      const end = performance.now() + wait;
+      let value = look();
+      while (tag !== undefined && tagOf(value) === tag && performance.now() < end && !request.signal.aborted) {
+        await pause(end - performance.now(), request.signal);
+        value = look();
+      }
+      return { status: 200, json: value, tag: tagOf(value) };
+    },
+  };
+}
+
+function tagOf(value: unknown): string {
+  const still = JSON.stringify(value, (key, part) => (['at', 'ageMs', 'lastHeardMs'].includes(key) ? undefined : part));
+  return createHash('sha256').update(still).digest('base64url').slice(0, 22);
+}
+
+function queryOf<S extends z.ZodType>(schema: S, { query }: ApiRequest): z.output<S> {
+  const parsed = schema.safeParse(Object.fromEntries(query));
+  if (parsed.success) return parsed.data;
+  throw new AutogitError(
+    'bad-message',
+    `the query is not of the agreed form: ${z.prettifyError(parsed.error).slice(0, 300)}`,
+  );
+}
+
+/** A refusal or failure, in the form that every one of them has. */
+export function refusal(
+  status: number,
+  code: ErrorCode | 'internal',
+  message: string,
+  hint = 'the command and the agent may be of different versions',
+): { status: number; json: Failure } {
+  const cut = (text: string): string => text.slice(0, limits.sentenceChars);
+  return { status, json: { error: { code, message: cut(message), hint: cut(hint) } } };
+}
