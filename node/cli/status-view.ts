@@ -63,6 +63,8 @@ function gpusOf(node: NodeRow): string {
   const cards = gpus.map((gpu) => {
     const room = node.room?.gpus.find((candidate) => candidate.uuid === gpu.uuid);
     if (!room) return gpu.model;
+    // A card that fails is `foreign` as well, for nodes that know nothing else; its owner has nothing to do with it.
+    if (room.problem !== undefined) return `${gpu.model} (fails)`;
     return room.foreign ? `${gpu.model} (owner)` : `${gpu.model} ${Math.round(room.busyPercent)}%`;
   });
   return cards.length > 2 ? `${cards[0]} +${cards.length - 1}` : cards.join(', ');

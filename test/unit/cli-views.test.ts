@@ -177,6 +177,14 @@ describe('status', () => {
     expect(statusView({ ...snapshot, nodes }, people)).toContain('RTX 3090 Ti (played) 0%');
   });
 
+  it('a GPU whose driver fails is not said to be its owner’s (public-reports 12)', () => {
+    const row = withGpu(machine('desktop-1', { self: true }, [0, 1000], [0, 8]), 'RTX 3090 Ti', 0, true);
+    for (const room of row.room?.gpus ?? []) room.problem = 'nvidia-smi did not answer within 8 s';
+    const text = statusView({ ...snapshot, nodes: [row] }, people);
+    expect(text).toContain('RTX 3090 Ti (fails)');
+    expect(text).not.toContain('(owner)');
+  });
+
   it('knows when a script should worry', () => {
     expect(isUnhealthy(snapshot)).toBe(false);
     expect(isUnhealthy({ ...snapshot, leader: null })).toBe(true);
