@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, lstatSync, readdirSync } from 'node:fs';
-import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, lchown, mkdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnCleanSync } from '../clean-spawn.ts';
@@ -92,6 +92,8 @@ export class ProcessExecutor implements Executor {
       if (found) return found;
     }
     await this.#makeWorkDir();
+    // Of an agent that died while it prepared this run: it may be another uid's already, with links where we would write.
+    if (existsSync(folder)) await this.#clear(folder, null);
     const user = await this.#userFor(spec.run, folder);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     // The job's user must get through to its own folders, but cannot list or change ours.
@@ -225,8 +227,6 @@ export class ProcessExecutor implements Executor {
       if (said !== null) this.#options.note?.(run, said);
       return user;
     }
-    // What an agent that died while it prepared this run has left is another uid's.
-    if (existsSync(folder)) await this.#clear(folder, null);
     const range = readAutoUser(this.#options.user ?? '') ?? usualRange;
     return autoUser(await takeUid(range, folder), this.#workDir);
   }
@@ -287,6 +287,10 @@ async function makeTmp(folder: string, user: JobUser | null): Promise<string> {
   return path;
 }
 
+/**
+ * The deepest first, and never through a link: whose folder it is can put a link in place of what is in it, while others
+ * are still given, and would be given what is at the link's other end.
+ */
 const giveTo = async (user: JobUser, paths: string[]): Promise<void> => {
-  for (const path of paths) await chown(path, user.uid, user.gid);
+  for (const path of [...paths].sort((a, b) => b.length - a.length)) await lchown(path, user.uid, user.gid);
 };

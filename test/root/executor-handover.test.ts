@@ -1,0 +1,75 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import { tmpOf } from '../../node/executors/run-file.ts';
+import { specOf } from '../contract/executor-steps.ts';
+
+const user = 'autogit-test-giver';
+const home = mkdtempSync(join(tmpdir(), 'autogit-giver-'));
+const workDir = `/var/lib/autogit-node-test-giver-${process.pid}`;
+const canary = join(home, 'canary');
+const never = new AbortController().signal;
+
+/** What that user does between two steps of the agent: whatever it may, it puts a link to root's own in the place. */
+let attack: (path: string) => void = () => undefined;
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>();
+  const watched =
+    (give: typeof real.chown): typeof real.chown =>
+    async (path, ...ids) => {
+      attack(String(path));
+      await give(path, ...ids);
+    };
+  return { ...real, chown: watched(real.chown), lchown: watched(real.lchown) };
+});
+
+beforeAll(() => {
+  if (spawnSync('id', [user]).status !== 0) execFileSync('useradd', ['--no-create-home', user]);
+});
+afterAll(() => {
+  rmSync(home, { recursive: true, force: true });
+  rmSync(workDir, { recursive: true, force: true });
+  spawnSync('userdel', [user]);
+});
+
+describe('folders that root gives to a job’s user', () => {
+  it('are given from within, and never through a link that this user put there', async () => {
+    mkdirSync(canary);
+    const executor = new ProcessExecutor({ home, workDir, user });
+    const owner = Number(execFileSync('id', ['-u', user], { encoding: 'utf8' }));
+    let tries = 0;
+    attack = (path) => {
+      const script = 'mv -T -- "$1" "$1.away" && ln -s "$2" "$1"';
+      tries++;
+      spawnSync('/bin/sh', ['-c', script, 'sh', path, canary], { uid: owner, gid: owner });
+    };
+    const variables = [{ key: 'CI_PROJECT_PATH', value: 'group/deeper/app' }];
+    const workspace = await executor.prepare(specOf('given-1', null, { variables }), never);
+    await workspace.remove();
+    attack = () => undefined;
+    expect(tries).toBeGreaterThan(5);
+    expect(statSync(canary).uid).toBe(0);
+  });
+
+  it('are made anew where an agent died before it noted the run', async () => {
+    const executor = new ProcessExecutor({ home, workDir, user });
+    const workspace = await executor.prepare(specOf('given-2', null), never);
+    rmSync(join(workspace.handle, 'run.json'));
+    const [victim, tmp] = [join(home, 'victim'), tmpOf(workspace.handle)];
+    writeFileSync(victim, 'root’s own', { mode: 0o600 });
+    const planted = `${workspace.projectDir}.tmp/FILE`;
+    execFileSync('/bin/sh', ['-c', 'ln -s "$1" "$2" && touch "$3/old"', 'sh', victim, planted, tmp]);
+    const variables = [{ key: 'FILE', value: 'of the job', file: true }];
+    const again = await executor.prepare(specOf('given-2', null, { variables }), never);
+    try {
+      expect(statSync(victim).uid).toBe(0);
+      expect(execFileSync('cat', [victim], { encoding: 'utf8' })).toBe('root’s own');
+      expect(existsSync(join(tmp, 'old'))).toBe(false);
+    } finally {
+      await again.remove();
+    }
+  });
+});
