@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Log } from '../log.ts';
@@ -189,7 +189,8 @@ export class ImageRecords {
     try {
       const file = openSync(draft, 'w', 0o600);
       try {
-        writeSync(file, JSON.stringify(this.#records));
+        // All of it or an error: one write of a nearly full disk takes the first part and says nothing.
+        writeFileSync(file, JSON.stringify(this.#records));
         if (isSynced) fsyncSync(file);
       } finally {
         closeSync(file);
