@@ -127,7 +127,7 @@ export async function takeUid({ first, last }: UidRange, folder: string): Promis
 }
 
 /** Where anybody may leave something. */
-const publicPlaces = ['/tmp', '/var/tmp', '/dev/shm', '/dev/mqueue'];
+const publicPlaces = ['/tmp', '/var/tmp', '/dev/shm', '/dev/mqueue', '/run/lock'];
 const cleaning = `places=
 for place in ${publicPlaces.join(' ')}; do [ -d "$place" ] && places="$places $place"; done
 find $places -xdev -user "$1" -type d ! -perm -700 -exec chmod u+rwx {} \\; 2>/dev/null
