@@ -32,14 +32,14 @@ export interface DeliveryAnswer {
   retryAfterS?: number | null;
 }
 
-export interface DeliveryTries {
+interface DeliveryTries {
   waitMs: number;
   refused: number;
 }
 
 export const firstTry: DeliveryTries = { waitMs: deliveryLimits.firstWaitMs, refused: 0 };
 
-export type DeliveryNext =
+type DeliveryNext =
   | { kind: 'delivered' }
   | { kind: 'disowned'; because: string }
   /** The job has an end at GitLab already, perhaps by an answer of before that was lost. */

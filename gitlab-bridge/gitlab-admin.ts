@@ -11,20 +11,20 @@ export interface Queue {
   /** Jobs, of any runner, that somebody is canceling now. */
   canceling: number[];
 }
-export interface RunnerJob {
+interface RunnerJob {
   job: number;
   projectId: number;
   /** Which machine of the runner; null where GitLab does not list it. */
   systemId: string | null;
   startedAt: number | null;
 }
-export interface OurRunner {
+interface OurRunner {
   id: number;
   description: string;
   /** The third word of `autogit <mesh> <nonce>`; null when the description is of another form. */
   nonce: string | null;
 }
-export interface AdminJob {
+interface AdminJob {
   job: number;
   status: string;
   name: string;
@@ -32,7 +32,7 @@ export interface AdminJob {
   retried: boolean;
   failureReason: string | null;
 }
-export interface GitlabFacts {
+interface GitlabFacts {
   version: string;
   isAdmin: boolean;
   user: string;
@@ -62,7 +62,7 @@ export interface GitlabAdmin {
   trace(projectId: number, job: number, fromByte: number): Promise<Buffer>;
 }
 
-export interface GitlabAdminOptions {
+interface GitlabAdminOptions {
   url: string;
   token: string;
   timeoutMs: number;

@@ -16,7 +16,7 @@ export interface RunnerInfo {
   features: Record<string, boolean>;
 }
 
-export interface RequestJobOptions {
+interface RequestJobOptions {
   /** GitLab's base address. */
   url: string;
   /** The class runner's token. */

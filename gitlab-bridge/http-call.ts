@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
  * One HTTP call with a limit on everything. Written on node:http because the callers must know whether a request that
  * failed had gone out (a job may then be taken, SAFETY J3), which `fetch` does not tell.
  */
-export interface CallRequest {
+interface CallRequest {
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   url: string;
   headers?: Record<string, string>;

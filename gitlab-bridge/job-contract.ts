@@ -11,7 +11,7 @@ import { variableOf } from './payload.ts';
  *     ignored  the job runs without it, and its trace says so; `met`: values that ask for nothing else than what is done
  *     told     it only tells something, there is nothing to do
  */
-export type Treatment = { is: 'done' | 'refused' | 'told' } | { is: 'ignored'; met?: RegExp };
+type Treatment = { is: 'done' | 'refused' | 'told' } | { is: 'ignored'; met?: RegExp };
 const done = { is: 'done' } as const;
 const refused = { is: 'refused' } as const;
 const told = { is: 'told' } as const;

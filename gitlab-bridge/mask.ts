@@ -148,9 +148,3 @@ function tokenEnd(data: Buffer, from: number): number {
   while (at < data.length && isTokenByte(data[at] as number)) at++;
   return at;
 }
-
-/** Masks one whole text, for the agent's own lines. */
-export function maskText(text: string, secrets: readonly string[], prefixes: readonly string[] = []): string {
-  const mask = new Mask(secrets, prefixes);
-  return Buffer.concat([mask.push(Buffer.from(text)), mask.flush()]).toString();
-}

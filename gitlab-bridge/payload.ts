@@ -25,14 +25,13 @@ export const JobVariable = z.looseObject({
 });
 export type JobVariable = z.infer<typeof JobVariable>;
 
-export const JobStep = z.looseObject({
+const JobStep = z.looseObject({
   name: z.string().max(255),
   script: list(text, 10_000),
   timeout: z.number().nullish(),
   when: z.string().max(64).nullish(),
   allow_failure: z.boolean().nullish(),
 });
-export type JobStep = z.infer<typeof JobStep>;
 
 export const JobArtifact = z.looseObject({
   name: z.string().max(1024).nullish(),

@@ -29,8 +29,8 @@ const shellsOwn = new Set(['BASHOPTS', 'BASH_VERSINFO', 'EUID', 'PPID', 'SHELLOP
 const likeGitlabRunner = '19.4.0';
 
 /** Beside the tree: files of variables, and what steps hand to later ones. As gitlab-runner has it. */
-export const tempDirOf = (projectDir: string): string => `${projectDir}.tmp`;
-export const gitlabEnvOf = (projectDir: string): string => `${tempDirOf(projectDir)}/gitlab_runner_env`;
+const tempDirOf = (projectDir: string): string => `${projectDir}.tmp`;
+const gitlabEnvOf = (projectDir: string): string => `${tempDirOf(projectDir)}/gitlab_runner_env`;
 
 /** Where the tree lies, which no job may say otherwise: its own paths are read by it. */
 function placeVariables({ projectDir, buildsDir }: RunFacts): Record<string, string> {

@@ -4,7 +4,7 @@ import { places } from './home.ts';
 import { showDuration } from './quantities.ts';
 
 /** The process that has a home's store open. */
-export interface AgentProcess {
+interface AgentProcess {
   pid: number;
   /** The kernel's letter: R, S, D; T is stopped (Ctrl-Z, SIGSTOP), t traced, Z dead. */
   state: string;

@@ -54,7 +54,7 @@ const durableKey = (key: string): string => `durable:${key}`;
 
 type Database = Level<string, string>;
 /** Makes the handle of a level; tests have one that fails. */
-export type LevelAt = (location: string, createIfMissing: boolean) => Database;
+type LevelAt = (location: string, createIfMissing: boolean) => Database;
 const levelOnDisk: LevelAt = (location, createIfMissing) => new Level(location, { createIfMissing });
 
 /**

@@ -15,7 +15,7 @@ export interface Log {
   event(said: { event: string; because: string; fields?: Fields; level?: LogLevel }): void;
   close(): void;
 }
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 const rotation = { bytes: 20 << 20, keep: 3 } as const;
 export const logFile = (home: string): string => join(home, 'agent.log');

@@ -5,7 +5,7 @@ import { votersCanOpen } from '../scheduler/secrets-due.ts';
 import { isEnvelopes, openEnvelope, openOne, sealFor } from './envelope.ts';
 import { seal, unseal } from './seal.ts';
 
-export interface SecretBoxOptions {
+interface SecretBoxOptions {
   self: NodeId;
   /** Seed of the identity's Ed25519 key. */
   seed: Uint8Array;

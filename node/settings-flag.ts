@@ -1,4 +1,4 @@
-export type FlagKind = 'switch' | 'text' | 'optional' | 'list' | 'duration' | 'size' | 'count' | 'port' | 'choice';
+type FlagKind = 'switch' | 'text' | 'optional' | 'list' | 'duration' | 'size' | 'count' | 'port' | 'choice';
 
 export interface Flag {
   /** Key in autogit.yml; `jobs.all` is `all` under `jobs:`. */

@@ -99,7 +99,7 @@ export function readBeat(home: string): Beat | null {
   }
 }
 
-export interface Watching {
+interface Watching {
   freeze: BeatRun[];
   thaw: BeatRun[];
 }

@@ -23,7 +23,7 @@ export const Era = z.object({ id: ShortId, counter: z.int().nonnegative().max(li
 export type Era = z.infer<typeof Era>;
 
 /** How the era of a ledger began: by force, on one node (SAFETY L15). */
-export const Recovery = z.looseObject({
+const Recovery = z.looseObject({
   by: NodeId,
   at: WallMs,
   /** The ledger that it began with: what the former era decided after it is lost. */
@@ -31,7 +31,6 @@ export const Recovery = z.looseObject({
   /** The voters that a person had seen switched off. */
   off: z.array(NodeId).max(2 * limits.voters),
 });
-export type Recovery = z.infer<typeof Recovery>;
 
 /** What a node says of itself that it can read: new forms of data are used when all who must read them can. */
 export const abilities = ['envelopes', 'disconnect'] as const;
@@ -73,8 +72,7 @@ export const OpenApproval = z.looseObject({
 export type OpenApproval = z.infer<typeof OpenApproval>;
 
 /** A one-time invite. The code is sealed so that every member can check a newcomer's proof of it. */
-export const Invite = z.looseObject({ code: Sealed, expiresAt: WallMs, by: NodeId });
-export type Invite = z.infer<typeof Invite>;
+const Invite = z.looseObject({ code: Sealed, expiresAt: WallMs, by: NodeId });
 
 /** The GitLab runner of one class (SAFETY J7): creating -> ready -> retiring -> gone. */
 export const LedgerClass = z.looseObject({
@@ -173,7 +171,7 @@ export const Leaving = z.looseObject({
 });
 export type Leaving = z.infer<typeof Leaving>;
 
-export const LedgerGitlab = z.looseObject({
+const LedgerGitlab = z.looseObject({
   mode: z.enum(['none', 'connected', 'hosted']),
   url: z.string().max(2048).nullable(),
   /** Admin token; null when only runner tokens were given. */
@@ -184,7 +182,6 @@ export const LedgerGitlab = z.looseObject({
   /** Absent unless it is being disconnected. */
   leaving: Leaving.optional(),
 });
-export type LedgerGitlab = z.infer<typeof LedgerGitlab>;
 
 /**
  * A job that GitLab gave away and that reached no machine (SAFETY J3): it is canceled there and tried again. Committed
@@ -199,7 +196,7 @@ export const Rescue = z.looseObject({
 export type Rescue = z.infer<typeof Rescue>;
 
 /** Answer to a request by id, remembered so that "unknown" can be asked again (SAFETY L16). */
-export const RememberedRequest = z.object({ id: ShortId, because: Sentence });
+const RememberedRequest = z.object({ id: ShortId, because: Sentence });
 
 /**
  * What was changed since machines were removed. `wanted` counts removals; `admin` is the count at which GitLab's token was

@@ -2,7 +2,7 @@ import type { Effect } from './effects.ts';
 import type { Happened } from './inputs.ts';
 
 /** Which room of the shell does it. */
-export type EffectDomain = 'store' | 'network' | 'gitlab' | 'runs' | 'agent';
+type EffectDomain = 'store' | 'network' | 'gitlab' | 'runs' | 'agent';
 
 interface EffectRow {
   by: EffectDomain;

@@ -33,7 +33,7 @@ export function findJob({ jobs, ledger }: ViewInput, job: number): KnownJob | nu
 }
 
 /** `ask`: to be asked of GitLab. `done`: it is so already. */
-export type WishStep =
+type WishStep =
   | { kind: 'ask'; how: 'cancel' | 'force' | 'retry' }
   | { kind: 'done'; because: string }
   | { kind: 'refused'; because: string; hint: string };

@@ -12,7 +12,7 @@ export const votersCanOpen = (ledger: Ledger): boolean =>
     .every((node) => can(ledger, node));
 
 /** What a removed machine knew and nobody has changed since. */
-export interface SecretsDue {
+interface SecretsDue {
   /** A new mesh key, sealed for each member. */
   key: boolean;
   /** GitLab's admin token. */

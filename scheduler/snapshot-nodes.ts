@@ -7,7 +7,7 @@ import { cores, plural } from './phrases.ts';
 import { lookOfView, shortAddress, type ViewInput } from './snapshot-view.ts';
 
 /** A machine that has not answered for this long is gone; before, it is suspect. */
-export const goneMs = 60_000;
+const goneMs = 60_000;
 
 export function nodeRows(view: ViewInput): NodeRow[] {
   const { ledger } = view;

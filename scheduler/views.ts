@@ -32,7 +32,7 @@ export function recoveryOf(state: CoreState, at: number): { refused: string | nu
 export const storeOf = ({ raft, identity }: CoreState, node: NodeId): StoreId | null =>
   node === identity.node ? identity.store : peerOf(raft, node).store;
 
-export interface Liveness {
+interface Liveness {
   state: 'alive' | 'dead' | 'silent';
   /** ms of boot time: since when it is dead or silent; when alive, its last sign of life. */
   since: number;

@@ -29,6 +29,8 @@ const imports = (source: string): string[] =>
 const practice = 'gitlab-bridge/practice/';
 const knowsPractice = new Set(['node/cli/local-commands.ts', 'node/demo/demo.ts']);
 
+const uses = (file: string, name: string): number => text(file).match(new RegExp(`\\b${name}\\b`, 'g'))?.length ?? 0;
+
 describe('tidy', () => {
   it('imports go down only, and the middle floors never meet', () => {
     const wrong: string[] = [];
@@ -134,6 +136,21 @@ describe('tidy', () => {
       }
     }
     expect(long).toEqual([]);
+  });
+
+  it('nothing is exported that no other file names, and nothing is there that only a test reaches', () => {
+    const words = new Map(files.map((file) => [file, new Set(text(file).match(/[A-Za-z_$][\w$]*/g))]));
+    const wrong: string[] = [];
+    for (const file of under(...Object.keys(mayImport)))
+      for (const [, kind, name = ''] of text(file).matchAll(
+        /^export (?:async |abstract )*(const|function|class|interface|type)\*? (\w+)/gm,
+      )) {
+        const others = files.filter((other) => other !== file && words.get(other)?.has(name));
+        const isValue = kind !== 'interface' && kind !== 'type';
+        const isOnlyTested = isValue && others.every((other) => other.startsWith('test/')) && uses(file, name) === 1;
+        if (others.length === 0 || isOnlyTested) wrong.push(`${file}: ${name}`);
+      }
+    expect(wrong).toEqual([]);
   });
 
   it('no two files of one name: whoever goes to a file by its name finds one', () => {

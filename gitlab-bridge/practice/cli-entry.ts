@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { startPractice } from './practice-gitlab.ts';
 import { standInSentence } from './practice-identity.ts';
 
-export interface PracticeCommandOptions {
+interface PracticeCommandOptions {
   port?: number;
   host?: string;
   /** Folder of its state; without one a temporary folder, removed at the end. */

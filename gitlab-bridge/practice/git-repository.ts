@@ -11,7 +11,7 @@ export const gitEnvironment = (): NodeJS.ProcessEnv => ({
   GIT_TERMINAL_PROMPT: '0',
 });
 
-export class GitFailed extends Error {
+class GitFailed extends Error {
   override readonly name = 'GitFailed';
 }
 

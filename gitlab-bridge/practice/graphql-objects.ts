@@ -14,7 +14,7 @@ import {
 import { runnerStatus } from './runner-shapes.ts';
 
 /** Records as GraphQL objects. Fields that cost something are functions: graphql calls them only when asked for. */
-export interface ListArguments {
+interface ListArguments {
   first?: number | null;
   after?: string | null;
   last?: number | null;
@@ -121,7 +121,7 @@ export const jobRows = (jobs: Iterable<Job>, filter: JobFilter): Job[] => {
     .sort((a, b) => b.id - a.id);
 };
 
-export const pipelineObject = (context: PracticeContext, pipeline: Pipeline): object => {
+const pipelineObject = (context: PracticeContext, pipeline: Pipeline): object => {
   const project = context.state.project(pipeline.projectId) as Project;
   return {
     id: `gid://gitlab/Ci::Pipeline/${pipeline.id}`,

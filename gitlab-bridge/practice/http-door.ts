@@ -10,7 +10,7 @@ interface Compiled {
   segments: string[];
 }
 
-export interface DoorOptions {
+interface DoorOptions {
   routes: Route[];
   /** ms to wait before an answer, by kind of route (`--pace real`). */
   paceMs(kind: Route['kind']): number;

@@ -1,7 +1,7 @@
 import type { Job, Pipeline, Project, Runner } from './records.ts';
 
 /** Who may take which job, and in which order, as GitLab decides it. Pure. */
-export interface QueueView {
+interface QueueView {
   project(id: number): Project | undefined;
   pipeline(id: number): Pipeline | undefined;
   /** Jobs of a project that run now on instance runners. */

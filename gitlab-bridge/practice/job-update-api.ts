@@ -18,7 +18,7 @@ const watchedInterval = '3';
 const maxPatchBytes = 20 * 1_048_576;
 
 /** The running job of a job call, or 403: never 404, a runner has to stop then. */
-export const runningJob = (context: PracticeContext, call: Call, token: string | undefined): Job => {
+const runningJob = (context: PracticeContext, call: Call, token: string | undefined): Job => {
   if (context.faults.backoff > 0) {
     context.faults.backoff -= 1;
     throw refuse(429, undefined, { 'Retry-After': '60' });

@@ -8,7 +8,7 @@ import { fullPath, type Job, type Pipeline, type Project } from './records.ts';
 import { traceLength } from './trace-file.ts';
 
 /** A few plain pages: projects, pipelines, jobs, a trace. Everything that came from outside is escaped. */
-export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 
 const layout = (title: string, body: string): string => `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>${escapeHtml(title)} · practice GitLab</title>

@@ -11,7 +11,7 @@ const skips = /\[(?:ci skip|skip ci)\]/i;
 
 export const noSha = '0'.repeat(40);
 
-export interface PipelineRequest {
+interface PipelineRequest {
   project: Project;
   user: User;
   sha: string;
@@ -23,7 +23,7 @@ export interface PipelineRequest {
 }
 
 /** `refused`: nothing was made, with GitLab's sentences. A push with a wrong CI file makes a failed pipeline instead. */
-export type PipelineOutcome = { kind: 'created'; pipeline: Pipeline } | { kind: 'refused'; errors: string[] };
+type PipelineOutcome = { kind: 'created'; pipeline: Pipeline } | { kind: 'refused'; errors: string[] };
 
 const jobOf = (context: PracticeContext, pipeline: Pipeline, spec: PlannedJob, now: number): Job => ({
   id: context.state.newId('job'),

@@ -76,7 +76,7 @@ export interface Pipeline {
   finishedAt: number | null;
 }
 
-export interface Artifact {
+interface Artifact {
   type: string;
   format: string;
   filename: string;

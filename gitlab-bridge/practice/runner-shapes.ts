@@ -12,7 +12,7 @@ export const runnerStatus = (contactedAt: number | null, createdAt: number, now:
   return now - contactedAt > staleMs ? 'stale' : 'offline';
 };
 
-export const newestManager = (state: State, runner: Runner): Manager | null => {
+const newestManager = (state: State, runner: Runner): Manager | null => {
   let newest: Manager | null = null;
   for (const manager of state.managers())
     if (manager.runnerId === runner.id && (newest === null || manager.contactedAt > newest.contactedAt))

@@ -7,7 +7,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { gitEnvironment } from './git-repository.ts';
 
 /** The project that the demo runs: ten small jobs in three stages, bash only, nothing from a network. */
-export interface SampleProject {
+interface SampleProject {
   path: string;
   files: Record<string, string>;
 }

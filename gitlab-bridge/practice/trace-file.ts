@@ -1,4 +1,4 @@
-import { appendFileSync, closeSync, existsSync, openSync, readSync, rmSync, statSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import type { State } from './practice-state.ts';
 import type { Job } from './records.ts';
@@ -11,8 +11,6 @@ export const traceLength = (state: State, job: Job): number => {
 
 export const appendTrace = (state: State, job: Job, bytes: Buffer): void =>
   appendFileSync(state.tracePath(job.id), bytes, { mode: 0o600 });
-
-export const dropTrace = (state: State, job: Job): void => rmSync(state.tracePath(job.id), { force: true });
 
 /** `crc32:%08x` of the whole trace, as a runner's `output.checksum` says it. */
 export const traceChecksum = (state: State, job: Job): string => {

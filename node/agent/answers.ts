@@ -15,7 +15,7 @@ import type { EndedTraces } from './ended-traces.ts';
 import type { GitlabDesk } from './gitlab-desk.ts';
 import { fulfil } from './job-wishes.ts';
 
-export interface AnswerSources {
+interface AnswerSources {
   home: string;
   view(): CoreView;
   feed: CoreLoop['feed'];

@@ -25,7 +25,7 @@ import { askHolders } from './token-holders.ts';
 const askMs = 3_000;
 const gitlabMs = 10_000;
 
-export interface ApiOptions {
+interface ApiOptions {
   home: string;
   network: Network;
   pause: PauseSwitch;

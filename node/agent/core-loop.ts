@@ -6,9 +6,9 @@ import type { Store } from '../ports.ts';
 import { PersistQueue } from './persist-queue.ts';
 
 /** What the loop cannot do itself: everything but persist. Must not throw. */
-export type EffectHandler = (effect: Exclude<Effect, { kind: 'persist' }>) => void;
+type EffectHandler = (effect: Exclude<Effect, { kind: 'persist' }>) => void;
 
-export interface CoreLoopOptions {
+interface CoreLoopOptions {
   state: CoreState;
   store: Pick<Store, 'write'>;
   clock: { bootMs(): number; wallMs(): number };

@@ -32,7 +32,7 @@ export const isFull = (disk: Disk): boolean => disk.freeBytes < leastBytes(disk)
  * jobs and the clean-up go on. Real bytes by chance, so that no file system makes nothing of them. At most 5 % of the disk,
  * and only where as much again stays free.
  */
-export function keepReserve(home: string): boolean {
+function keepReserve(home: string): boolean {
   const path = reserveFile(home);
   const disk = diskOf(home);
   const bytes = Math.floor(Math.min(reserveMostBytes, disk.totalBytes / 20));

@@ -8,10 +8,10 @@ const everyMs = 10_000;
 /** Looks between two clean-ups of what runs left for later ones: 10 min. */
 const tidyEvery = 60;
 
-export type WorkProblem = NonNullable<Measured['workProblems']>[number];
+type WorkProblem = NonNullable<Measured['workProblems']>[number];
 
 /** Something beside its executor that every job here needs. */
-export interface Need {
+interface Need {
   /** The code of its line in `status`, e.g. `git-away`. */
   about: string;
   /** A cheap look; throws what is wrong. */

@@ -24,7 +24,7 @@ const lookAgainMs = 5_000;
 /** An invite or a pair window lets a machine in sooner; then nobody is asked to compare words. */
 const noPersonMs = 700;
 
-export interface Joining {
+interface Joining {
   options: JoinOptions;
   network: LanNetwork;
   store: Store;

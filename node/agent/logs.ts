@@ -43,7 +43,7 @@ export async function* ownLog(home: string, follow: boolean, signal: AbortSignal
   }
 }
 
-export interface TraceSources {
+interface TraceSources {
   /** The run of that job as the ledger or this node knows it; the newest when there were several. */
   run(job: number): Run | null;
   self: NodeId;

@@ -8,7 +8,7 @@ import { meshToYieldTo, type OtherMesh, OtherMeshes } from './other-meshes.ts';
 /** So long after founding nobody has built on the mesh yet, and it may be given up without asking anybody. */
 const freshMs = 120_000;
 
-export interface LoneFounderOptions {
+interface LoneFounderOptions {
   options: JoinOptions;
   lines: Lines;
   /** When this very agent founded its mesh, monotonic ms; null when it did not. */
@@ -22,7 +22,7 @@ export interface LoneFounderOptions {
  * gives way, offers to move to the other one. Without a terminal only a mesh that was founded just now, under the same
  * name, is given up; any other is left to people, who see it in `status`.
  */
-export class LoneFounder {
+class LoneFounder {
   readonly #options: LoneFounderOptions;
   readonly #told = new Set<string>();
   readonly #offered = new Set<string>();

@@ -42,7 +42,7 @@ const storeLookEvery = 5;
 /** And at a GitLab that nobody here has asked anything: once a minute. */
 const gitlabLookEvery = 30;
 
-export interface MemberOptions {
+interface MemberOptions {
   home: string;
   artifactLimitBytes?: number | undefined;
   name: string;

@@ -7,7 +7,7 @@ import { shown } from '../foreign-text.ts';
 /** Nobody reads a name and four words faster: what is typed sooner was meant for what stood there before. */
 const readMs = 600;
 
-export interface NewcomerQuestionsOptions {
+interface NewcomerQuestionsOptions {
   lines: Lines;
   /** Asks the person at the terminal; null: nobody is there, newcomers are only announced. */
   confirm: ((question: string, signal: AbortSignal) => Promise<boolean>) | null;

@@ -22,7 +22,7 @@ const patienceMs = 3_600_000;
 const isUnderWay = ({ state }: Run): boolean => state === 'taken' || state === 'running';
 
 /** What of a node's runs is in its owner's way. */
-export const inTheWay = (runs: readonly Run[], what: 'gpu' | 'all'): Run[] =>
+const inTheWay = (runs: readonly Run[], what: 'gpu' | 'all'): Run[] =>
   runs.filter((run) => isUnderWay(run) && (what === 'all' || run.gpus.length > 0));
 
 /** The sentence that the job's owner reads. */

@@ -11,7 +11,7 @@ const againMs = { refused: 3_000, leaderless: 15_000 };
 /** A mesh elects its next leader in less; who hears none for longer asks why. */
 const leaderlessMs = 5_000;
 
-export interface RemovalWatchOptions {
+interface RemovalWatchOptions {
   self: NodeId;
   ledger(): Ledger | null;
   hasLeader(): boolean;

@@ -24,7 +24,7 @@ const pendingFact = 'pending-reseal';
 const Pending = z.object({ class: z.string().nullable(), old: z.string(), now: z.string(), epoch: z.int() });
 type Pending = z.infer<typeof Pending>;
 
-export interface SecretKeeperOptions {
+interface SecretKeeperOptions {
   self: NodeId;
   box: SecretBox;
   ledger(): Ledger | null;

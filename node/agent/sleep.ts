@@ -10,7 +10,7 @@ export const leavePatienceMs = 5_000;
 /** Away for longer than this, in ms, the others have given up the connections: they may be dead without our knowing. */
 const deadAfterMs = 3_000;
 
-export interface Sleeper {
+interface Sleeper {
   member: Member;
   network: LanNetwork;
   clock: Clock;

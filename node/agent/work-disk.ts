@@ -16,7 +16,7 @@ import {
 
 const lookEveryMs = 1_000;
 
-export interface WorkDiskOptions extends DiskRoomOptions {
+interface WorkDiskOptions extends DiskRoomOptions {
   /** Where runs write, as far as it is known; it may come to be known later. */
   folder(): string | null;
 }

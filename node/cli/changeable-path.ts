@@ -15,7 +15,7 @@ const isSticky = (mode: number): boolean => (mode & 0o1000) !== 0;
  * The first of a file and its folders that somebody else than root and the owner may change; null when there is none. Root's
  * must be root's alone; a user's own group, which nobody else is in where distributions make one for each user, is the user.
  */
-export function changeableBy(path: string, owner: Owner = { uid: 0, gid: 0 }): { path: string; uid: number } | null {
+function changeableBy(path: string, owner: Owner = { uid: 0, gid: 0 }): { path: string; uid: number } | null {
   for (let at = path; ; at = dirname(at)) {
     const { uid, gid, mode } = statSync(at);
     const byGroup = (mode & 0o020) !== 0 && (owner.uid === 0 || gid !== owner.gid);

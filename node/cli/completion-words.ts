@@ -5,7 +5,7 @@ import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 
 /** What only the agent knows, and a person would otherwise copy from `status` or `jobs`. */
-export type WordKind = 'nodes' | 'waiting' | 'jobs';
+type WordKind = 'nodes' | 'waiting' | 'jobs';
 
 /** ms; a person has pressed TAB and waits. */
 const deadlineMs = 300;

@@ -1,7 +1,7 @@
 import { shown, shownLines } from '../foreign-text.ts';
 import { asTyped } from './call-name.ts';
 
-export type LineState = 'ok' | 'wait' | 'warn' | 'fail';
+type LineState = 'ok' | 'wait' | 'warn' | 'fail';
 
 const colours: Record<LineState, string> = {
   ok: '\u001b[32m',

@@ -3,7 +3,7 @@ import { shown, shownLines } from '../foreign-text.ts';
 import { showBytes, showDuration, showShare } from '../quantities.ts';
 import { attentionLine, printTable } from './table.ts';
 
-export interface ViewForm {
+interface ViewForm {
   isTerminal: boolean;
   columns: number;
   wide: boolean;

@@ -1,6 +1,6 @@
 import { shown } from '../foreign-text.ts';
 
-export interface Table {
+interface Table {
   readonly head: readonly string[];
   readonly rows: readonly (readonly string[])[];
 }

@@ -22,7 +22,7 @@ const sockets = (): string[] => [
 ];
 
 /** Where the engine is: what was named, else DOCKER_HOST, else the usual sockets. */
-export function dockerAddress(named: string | null): string | null {
+function dockerAddress(named: string | null): string | null {
   const found = named ?? process.env.DOCKER_HOST ?? null;
   if (found) return found;
   const socket = sockets().find((path) => existsSync(path));

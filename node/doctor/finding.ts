@@ -1,4 +1,4 @@
-export type FindingState = 'ok' | 'warn' | 'fail';
+type FindingState = 'ok' | 'warn' | 'fail';
 
 /** One line of `doctor`: what was looked at, how it is, and the command that helps. */
 export interface Finding {

@@ -5,7 +5,7 @@ import { notApproved } from '../not-approved.ts';
 import { type Finding, finding } from './finding.ts';
 import type { KnownNode } from './network-checks.ts';
 
-export interface AgentState {
+interface AgentState {
   isRunning: boolean;
   findings: Finding[];
   /** The other nodes, and where they are. */

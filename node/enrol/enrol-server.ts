@@ -10,7 +10,7 @@ import { enrolLimits, KnockRate } from './enrol-limits.ts';
 import { inviteProof, isSame, type Meeting, meetingWords, newNonce, opensCommitment } from './enrol-proofs.ts';
 import type { Farewell } from './membership-question.ts';
 
-export interface DeskOptions {
+interface DeskOptions {
   door: EnrolDoor;
   /** Asks the mesh for a change and waits until it is committed or refused. May reject: then it counts as unknown. */
   change(change: Change): Promise<ChangeOutcome>;

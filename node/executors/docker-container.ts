@@ -113,7 +113,7 @@ function gpuOptions(spec: ExecutorSpec): {
   };
 }
 
-export interface ContainerPlan {
+interface ContainerPlan {
   spec: ExecutorSpec;
   image: string;
   node: string;

@@ -21,7 +21,7 @@ const beginMs = 60_000;
 /** Registries are slow. And a body may go up for long, as long as it goes on. */
 const transferMs = 120_000;
 
-export function limitOf({ method, path, file }: Call): number {
+function limitOf({ method, path, file }: Call): number {
   if (file !== undefined || path.startsWith('/images/create')) return transferMs;
   // A registry is asked by it; layers of many GiB are removed.
   if (path.startsWith('/distribution/') || (method === 'DELETE' && path.startsWith('/images/'))) return transferMs;

@@ -7,7 +7,7 @@ import { AutogitError } from '../../protocol/errors.ts';
  * container, its input and its record are all intact. So runs wait for it as they wait for an agent's restart, and what is
  * left when it is back is looked at then (real-libraries A1, public-reports 4).
  */
-export const engineWaitMs = 60_000;
+const engineWaitMs = 60_000;
 const againMs = 300;
 
 const awayCodes = new Set([

@@ -7,7 +7,7 @@ import { freezeCgroup, isCgroupFrozen, thawIfFrozen, waitFrozen } from './run-cg
 const pauseMs = 2_000;
 const isGone = (error: unknown): boolean => [404, 409].includes((error as { statusCode?: number }).statusCode ?? 0);
 
-export interface FreezingPlace {
+interface FreezingPlace {
   container: Docker.Container;
   /** Its control group on this machine, as far as it is known. */
   group(): string | null;

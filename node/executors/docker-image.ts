@@ -16,7 +16,7 @@ const AuthFile = z.object({
   auths: z.record(z.string(), z.object({ auth: z.string().optional() })).optional(),
 });
 
-export interface RegistryLogin {
+interface RegistryLogin {
   username: string;
   password: string;
   serveraddress: string;
@@ -102,7 +102,7 @@ async function pull(docker: Docker, image: string, login: RegistryLogin | null, 
   }
 }
 
-export interface FoundImage {
+interface FoundImage {
   id: string;
   /** As the image says: empty, a name, a number, or either with a group. */
   user: string;
@@ -118,7 +118,7 @@ type PullPolicy = 'always' | 'if-not-present' | 'never' | 'latest';
 const policies: readonly string[] = ['always', 'if-not-present', 'never'];
 
 /** A job's question for its image. */
-export interface ImageQuestion {
+interface ImageQuestion {
   docker: Docker;
   images: DockerImages;
   spec: ExecutorSpec;

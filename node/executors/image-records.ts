@@ -26,7 +26,7 @@ const Records = z.looseObject({
   pulling: z.record(Name, z.array(Project).max(most.projects)),
 });
 
-export interface Pull {
+interface Pull {
   id: string;
   name: string;
   project: string;

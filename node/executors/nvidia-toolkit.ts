@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 
 /** What an engine says of itself, as far as GPUs of containers go. */
-export interface EngineInfo {
+interface EngineInfo {
   Runtimes?: Record<string, unknown> | null | undefined;
   /** Engines from 28 on: devices that CDI files name. */
   DiscoveredDevices?: readonly { ID?: string | undefined }[] | null | undefined;

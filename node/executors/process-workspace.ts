@@ -34,7 +34,7 @@ import { plainName, renameTar } from './tar-names.ts';
 import { readChild, tarOfNames } from './tree-read.ts';
 import { exitOf, removeTree } from './tree-removal.ts';
 
-export interface ProcessRun {
+interface ProcessRun {
   run: string;
   /** The agent's folder of the run: status, output, scripts. Only its subfolders belong to the job's user. */
   folder: string;

@@ -5,7 +5,7 @@ import { execCleanly, findProgram, spawnClean } from '../clean-spawn.ts';
 import { leastUid, processesOfUid } from './run-processes.ts';
 import { exitOf } from './tree-removal.ts';
 
-export interface UidRange {
+interface UidRange {
   first: number;
   last: number;
 }

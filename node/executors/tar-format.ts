@@ -5,9 +5,9 @@ import { byteName } from './byte-names.ts';
  * Tar streams with names as bytes. Reads what GNU tar, busybox and Go write (ustar, GNU long names, pax); writes GNU's
  * form, which is the only one that takes any byte. What a job's own tar sends is read here too, so everything is bounded.
  */
-export type TarKind = 'file' | 'folder' | 'symlink' | 'link' | 'fifo' | 'device' | 'other';
+type TarKind = 'file' | 'folder' | 'symlink' | 'link' | 'fifo' | 'device' | 'other';
 
-export interface TarHeader {
+interface TarHeader {
   name: ByteName;
   kind: TarKind;
   mode: number;

@@ -5,7 +5,7 @@ import { madeEntry, noBody, readTar, type TarEntry, writeTar } from './tar-forma
 
 export { plainName };
 
-export interface TarOwner {
+interface TarOwner {
   uid: number;
   gid: number;
   /** Below this path (no slash at its ends) folders that entries need are made for the owner too. */

@@ -17,7 +17,7 @@ import type {
 import { bodies, type Failure, queries } from './socket-protocol.ts';
 
 /** One request, whatever brought it. */
-export interface ApiRequest {
+interface ApiRequest {
   method: string;
   path: string;
   query: URLSearchParams;

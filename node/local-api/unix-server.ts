@@ -10,7 +10,7 @@ import type { AgentApi } from './agent-api.ts';
 import { type ApiAnswer, allRoutes, answerRequest, type Routes, refusal, refusalOf } from './routes.ts';
 import { socketVersion, versionHeader } from './socket-protocol.ts';
 
-export interface ServeSocketOptions {
+interface ServeSocketOptions {
   path: string;
   api: AgentApi;
   log: { warn(sentence: string): void; error(sentence: string): void };

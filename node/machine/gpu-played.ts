@@ -6,7 +6,7 @@ export interface PlayedGpu {
 }
 
 /** What a model's name ends with when there is no such GPU: everything that shows it says that it plays. */
-export const playedMark = '(played)';
+const playedMark = '(played)';
 
 const vendorOf = (model: string): 'nvidia' | 'amd' | 'intel' =>
   /\bArc\b/i.test(model) ? 'intel' : /\b(RX|Radeon|Instinct|MI\d+)\b/i.test(model) ? 'amd' : 'nvidia';

@@ -11,7 +11,7 @@ import {
   parsePmon,
 } from './gpu-nvidia.ts';
 
-export interface NvidiaAnswer {
+interface NvidiaAnswer {
   samples: GpuSample[];
   /** The driver's own words when it does not work; empty when all is well. */
   problems: string[];

@@ -7,7 +7,7 @@ import { execClean, spawnClean } from '../clean-spawn.ts';
 /** What the machine is about to do. */
 export type Going = 'sleep' | 'shutdown';
 
-export interface SleepWatchOptions {
+interface SleepWatchOptions {
   /** The machine goes: what must be said first, in at most `patienceMs`. The machine waits for it. */
   before(going: Going, patienceMs: number): Promise<void>;
   /** It is back: it woke up, or did not go after all. */

@@ -5,7 +5,7 @@ import { sentenceOf } from '../../protocol/errors.ts';
 /** Small frames that wait together go out together, up to so many bytes. */
 const writeBytes = 32 << 10;
 
-export interface FrameLimits {
+interface FrameLimits {
   /** Bytes of one received frame at most; a longer one ends the channel. */
   receiveBytes: number;
   /** Bytes that may wait to be sent. */

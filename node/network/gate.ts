@@ -6,7 +6,7 @@ import { hostPortOf } from './addresses.ts';
 import type { NetworkLog } from './network-log.ts';
 
 /** How many strangers may be connected, and for how long, before they have said anything on the enrol protocol. */
-export const strangerLimits = {
+const strangerLimits = {
   connections: 16,
   perAddress: 8,
   /** ms for a stranger to open its enrol stream, and after that stream has ended. */
@@ -20,7 +20,7 @@ export interface MembersChange {
   removed: NodeId[];
 }
 
-export type PeerKind = 'member' | 'stranger' | 'forgotten';
+type PeerKind = 'member' | 'stranger' | 'forgotten';
 
 /**
  * Who may do what (DESIGN §4). Members may use every protocol; everybody else only enrol, in small numbers and for a

@@ -17,7 +17,7 @@ const interfacesMs = 1000;
 /** Sightings that are kept until somebody wants them. */
 const waiting = 64;
 
-export interface SightingEvents {
+interface SightingEvents {
   seen(sighting: Sighting): void;
   /** This machine's addresses on the LAN are others now. */
   moved(): void;

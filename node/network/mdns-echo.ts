@@ -6,7 +6,7 @@ import { MdnsSockets } from './mdns-sockets.ts';
 
 const sendAtMs = [0, 50, 150, 300];
 
-export interface Echo {
+interface Echo {
   /** Interface addresses whose own packets came back: the kernel loops them through the firewall's way in. */
   heard: string[];
   /** Agents that answered, by any interface. */

@@ -18,7 +18,7 @@ export const silentMs = 4000;
 /** ms for both openings to be exchanged. */
 const openingMs = 5000;
 
-export interface LinkEvents {
+interface LinkEvents {
   opened(link: MeshLink): void;
   message(link: MeshLink, message: PeerMessage, era: Era | null): void;
   /** `isBad`: the other side broke the rules. */

@@ -19,7 +19,7 @@ const goodLifeMs = 5000;
 /** A connection to a member must have led to a link by then. */
 const linklessMs = 12_000;
 
-export interface LinksEvents {
+interface LinksEvents {
   /** `addresses`: what the other side said about itself a moment ago. */
   up(node: NodeId, connection: Connection, addresses: string[]): void;
   down(node: NodeId, because: string): void;

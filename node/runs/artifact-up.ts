@@ -6,7 +6,7 @@ import type { Packed } from './artifact-pack.ts';
 import { packAside } from './packing.ts';
 
 /** What was collected: null `upload` when nothing matched. `said`: lines for the trace. */
-export interface Collected {
+interface Collected {
   upload: ArtifactUpload | null;
   said: Packed['said'];
 }

@@ -2,7 +2,7 @@ import { setPriority } from 'node:os';
 import { spawnClean } from '../clean-spawn.ts';
 
 /** One call of the machine's git: nobody's settings, no questions, an end that does not depend on git's good will. */
-export interface GitCall {
+interface GitCall {
   cwd: string;
   signal?: AbortSignal;
   token?: string;

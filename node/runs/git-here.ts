@@ -9,7 +9,7 @@ const triedMs = 60_000;
 const limitMs = 5_000;
 
 /** Whether this machine's git works, as of now: it may be removed, upgraded or broken under a running agent. */
-export class GitHere {
+class GitHere {
   #version = '';
   /** What was tried, and when (performance.now). */
   #tried = '';

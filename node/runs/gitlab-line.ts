@@ -36,7 +36,7 @@ export interface GitlabLineOptions {
   sinceEndMs?(): number;
 }
 
-export type Delivery = { kind: 'delivered' } | { kind: 'disowned' | 'given-up'; because: string };
+type Delivery = { kind: 'delivered' } | { kind: 'disowned' | 'given-up'; because: string };
 
 const patchTimeoutMs = 15_000;
 /** A question on which the run's life hangs is not waited for longer. */

@@ -4,7 +4,7 @@ import { answersItself } from '../../gitlab-bridge/gitlab-runner.ts';
  * When a GitLab that was away answers again. While anything here waits for it, it is looked for once a second by one
  * light call, so that results go out at once and not when the longest back-off has passed.
  */
-export interface GitlabReturnOptions {
+interface GitlabReturnOptions {
   /** Does GitLab itself answer? */
   answers(): Promise<boolean>;
   lookEveryMs?: number;

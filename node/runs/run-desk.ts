@@ -20,7 +20,7 @@ import { wholeChars } from './whole-chars.ts';
 export type { RunDeskOptions } from './run-options.ts';
 
 /** What the watchdog needs of one run: how to freeze it, and until when it may go on without a newer beat. */
-export interface RunBeat {
+interface RunBeat {
   run: string;
   executor: string;
   freezer: Freezer | null;

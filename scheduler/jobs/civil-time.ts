@@ -2,7 +2,7 @@
  * Dates from milliseconds since the Unix epoch, by arithmetic: the pure floors may not ask the machine what day it is.
  * Proleptic Gregorian, UTC (Howard Hinnant's days-to-civil).
  */
-export function civilDay(wallMs: number): { year: number; month: number; day: number } {
+function civilDay(wallMs: number): { year: number; month: number; day: number } {
   const z = Math.floor(wallMs / 86_400_000) + 719_468;
   const era = Math.floor(z / 146_097);
   const dayOfEra = z - era * 146_097;

@@ -25,8 +25,8 @@ export interface Demand {
   impossible: string | null;
 }
 
-export const defaultCpuMillis = 1000;
-export const defaultMemoryBytes = GiB;
+const defaultCpuMillis = 1000;
+const defaultMemoryBytes = GiB;
 
 const archs: Record<string, string> = {
   amd64: 'amd64',

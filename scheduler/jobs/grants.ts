@@ -98,7 +98,7 @@ export function settleGrants(turn: JobsTurn, ledger: Ledger): void {
 }
 
 /** A new leader starts from what the nodes say, not from zero: it waits for each that can speak, but not over 1 s. */
-export function waitsForReports(turn: JobsTurn, ledger: Ledger): string | null {
+function waitsForReports(turn: JobsTurn, ledger: Ledger): string | null {
   const since = turn.jobs.lead?.since ?? turn.at;
   if (turn.at - since >= jobTimings.firstGrantWaitMs) return null;
   const missing = Object.keys(ledger.nodes).filter((node) => {

@@ -35,7 +35,7 @@ export interface OwnState {
 }
 
 /** A report with the time of its arrival; the boot time of this machine, and how far the other wall clock is off. */
-export interface HeardReport {
+interface HeardReport {
   report: Report;
   at: number;
   clockOffMs: number;

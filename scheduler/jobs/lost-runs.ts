@@ -35,7 +35,7 @@ const leastSilentMs = ({ settings }: Ledger): number =>
 /** `hold`: for how long its class gets no grant, because the run may have lived on GitLab's last answer. */
 type Fate = { lost: string; holdMs: number } | { dueAt: number } | null;
 
-export function fateOf(turn: JobsTurn, run: Run): Fate {
+function fateOf(turn: JobsTurn, run: Run): Fate {
   const { ledger } = turn.context;
   if (ledger === null || turn.jobs.lead === null) return null;
   const name = nameOf(turn, run.node);

@@ -2,7 +2,7 @@ import { limits } from '../../protocol/limits.ts';
 import { jobTimings } from './job-timings.ts';
 
 /** How often a node reports, ms: when something changed not more often than `gapMs`, and at least every `everyMs`. */
-export interface ReportPace {
+interface ReportPace {
   gapMs: number;
   everyMs: number;
 }

@@ -143,7 +143,7 @@ function roomReason(demand: Demand, measured: Measured, room: Room): string | nu
 const freeShare = 0.85;
 
 /** The tightest free GPUs that fit: smallest first, then the least busy. */
-export function pickGpus(demand: Demand, machine: Machine): { gpus: Gpu[] } | { none: string } {
+function pickGpus(demand: Demand, machine: Machine): { gpus: Gpu[] } | { none: string } {
   const { measured, room } = machine;
   if (measured === null || room === null) return { none: 'has not reported yet' };
   const needed = gpusNeeded(demand, measured);

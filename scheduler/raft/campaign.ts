@@ -98,7 +98,7 @@ export function beginVote(turn: RaftTurn, handover: boolean): void {
 }
 
 /** Between two tries of one node lies its rank and a little chance, so that two never chase each other for long. */
-export function tryAgainLater(turn: RaftTurn, waitMs: number): void {
+function tryAgainLater(turn: RaftTurn, waitMs: number): void {
   const rank = rankOf(turn, null);
   const wait = waitMs + rank * raftTimings.staggerMs + Math.floor(random(turn) * raftTimings.retryMs);
   turn.raft.notBefore = Math.max(turn.raft.notBefore, turn.at + wait);

@@ -34,7 +34,7 @@ export function moveConfiguration(turn: RaftTurn): void {
   propose(turn, intoJoint(raft.accepted, planned.voters));
 }
 
-export const intoJoint = (ledger: Ledger, next: Voters): Ledger => ({
+const intoJoint = (ledger: Ledger, next: Voters): Ledger => ({
   ...ledger,
   configuration: { voters: ledger.configuration.voters, next },
 });

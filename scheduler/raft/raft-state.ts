@@ -63,12 +63,12 @@ export interface Campaign {
 }
 
 /** A document of the own term that is not committed yet; `seq` is the persist after which the leader counts itself. */
-export interface Proposed {
+interface Proposed {
   readonly ledger: Ledger;
   readonly seq: number;
 }
 
-export interface ProposedRequest {
+interface ProposedRequest {
   readonly id: string;
   /** null = asked by this node itself. */
   readonly from: NodeId | null;
@@ -120,7 +120,7 @@ export interface ClientRequest {
   readonly local: boolean;
 }
 
-export interface RolledBack {
+interface RolledBack {
   readonly because: string;
   /** The id that it will go by, once persist `seq` is on disk; null until the shell has drawn one. */
   readonly minted: { readonly store: StoreId; readonly seq: number } | null;

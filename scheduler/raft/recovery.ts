@@ -17,7 +17,7 @@ import { nameIn, peerOf, type RaftTurn } from './raft-turn.ts';
  * leader would: what was committed and acknowledged here is in it -> when that is on disk it is elected by itself and
  * leads -> the others keep their approval, take the new era's ledger on sight, and become voters by the ordinary path.
  */
-export interface RecoveryPlan {
+interface RecoveryPlan {
   /** Why this node may not; null when it may. */
   readonly refused: string | null;
   /** The voters that a person must have seen switched off: all that this node does not hear. */

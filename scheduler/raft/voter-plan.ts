@@ -10,7 +10,7 @@ export interface Presence {
   readonly currentOn: StoreId | null;
   readonly silentMs: number;
 }
-export interface VoterPlan {
+interface VoterPlan {
   readonly voters: Voters;
   readonly because: string;
 }

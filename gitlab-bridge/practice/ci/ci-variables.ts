@@ -5,7 +5,7 @@ export interface CiVariable {
   raw: boolean;
 }
 
-export type VariableMap = Record<string, CiVariable>;
+type VariableMap = Record<string, CiVariable>;
 
 export const variable = (key: string, value: string, raw = false): CiVariable => ({ key, value, raw });
 

@@ -5,7 +5,7 @@ export const isHash = (value: unknown): value is Hash =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** GitLab's own limit of one CI file is 1 MiB and depth 100. */
-export const maxConfigBytes = 1_048_576;
+const maxConfigBytes = 1_048_576;
 const maxDepth = 100;
 
 /** Not deeper than the limit, and no key that JavaScript would take for something else. */

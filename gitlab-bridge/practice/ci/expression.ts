@@ -11,7 +11,7 @@ type Token =
 
 type Value = string | null | RegExp | boolean;
 
-export type ExpressionResult = { ok: true; value: boolean } | { ok: false; because: string };
+type ExpressionResult = { ok: true; value: boolean } | { ok: false; because: string };
 
 class ExpressionError extends Error {}
 

@@ -56,7 +56,7 @@ const plannedCache = (config: NonNullable<JobConfig['cache']>[number]): PlannedC
   fallbackKeys: config.fallback_keys ?? [],
 });
 
-export interface JobPlace {
+interface JobPlace {
   name: string;
   group: string;
   stage: string;

@@ -138,7 +138,7 @@ const checkJobs = (raw: Record<string, Hash>, common: Globals, stages: string[])
 };
 
 /** Reads and checks the file without any pipeline's variables (what GitLab's linter does). */
-export const checkConfig = (text: string): Checked | { errors: string[] } => {
+const checkConfig = (text: string): Checked | { errors: string[] } => {
   const read = readConfig(text);
   if ('errors' in read) return read;
   const config = read.config;

@@ -4,7 +4,7 @@ import { listed } from './job-plan.ts';
 import type { JobConfig, RuleConfig } from './job-schema.ts';
 import type { RuleOutcome } from './pipeline-plan.ts';
 
-export type RulesResult = { kind: 'in'; outcome: RuleOutcome } | { kind: 'out' } | { kind: 'wrong'; because: string };
+type RulesResult = { kind: 'in'; outcome: RuleOutcome } | { kind: 'out' } | { kind: 'wrong'; because: string };
 
 /** The first rule that matches; null when none does. */
 export const matchingRule = (

@@ -15,7 +15,7 @@ import { adoptPlace } from './script.ts';
 /** Packing that takes longer is given up. */
 const mostPackingMs = 3_600_000;
 /** GitLab's own limit counts packed bytes and comes in no payload; this one is met before a byte is read. */
-export const defaultArtifactLimitBytes = 10 * 2 ** 30;
+const defaultArtifactLimitBytes = 10 * 2 ** 30;
 
 /** Sends the artifacts that this end of the job asks for; each is persisted, so that none goes up twice. */
 export const artifacts: Phase = {

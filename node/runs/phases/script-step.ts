@@ -5,7 +5,7 @@ import { RunFailed } from '../run-errors.ts';
 import type { Verdict } from '../run-progress.ts';
 
 /** One step of a job's script on its way. */
-export interface StepRun {
+interface StepRun {
   planned: PlannedStep;
   index: number;
   /** It was begun by an agent process before this one. */
