@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { classSizes, limits } from './sizes.mjs';
 
 /** The tree is the architecture (DESIGN §3), and this guards it. */
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -113,8 +114,17 @@ describe('tidy', () => {
   it('no file is longer than 400 lines', () => {
     const long = files
       .map((file) => ({ file, lines: text(file).split('\n').length - 1 }))
-      .filter(({ lines }) => lines > 400)
+      .filter(({ lines }) => lines > limits.file)
       .map(({ file, lines }) => `${file}: ${lines}`);
+    expect(long).toEqual([]);
+  });
+
+  it('no class is longer than 370 lines', () => {
+    const long = under(...Object.keys(mayImport)).flatMap((file) =>
+      classSizes(text(file))
+        .filter(({ lines }) => lines > limits.class)
+        .map(({ name, lines }) => `${file}: ${name} ${lines}`),
+    );
     expect(long).toEqual([]);
   });
 
@@ -132,7 +142,7 @@ describe('tidy', () => {
         const end = lines.findIndex(
           (other, at) => at > index && other.startsWith(`${indent}}`) && other.length - indent.length <= 3,
         );
-        if (end - index > 70) long.push(`${file}:${index + 1} ${end - index} lines`);
+        if (end - index > limits.function) long.push(`${file}:${index + 1} ${end - index} lines`);
       }
     }
     expect(long).toEqual([]);

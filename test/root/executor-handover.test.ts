@@ -46,7 +46,7 @@ describe('folders that root gives to a job’s user', () => {
       tries++;
       spawnSync('/bin/sh', ['-c', script, 'sh', path, canary], { uid: owner, gid: owner });
     };
-    const variables = [{ key: 'CI_PROJECT_PATH', value: 'group/deeper/app' }];
+    const variables = [{ key: 'CI_PROJECT_PATH', value: 'group/deeper/app', file: false }];
     const workspace = await executor.prepare(specOf('given-1', null, { variables }), never);
     await workspace.remove();
     attack = () => undefined;
