@@ -61,6 +61,12 @@ export async function openExecutors(
   return found;
 }
 
+/** One that is not switched on here any more, with what is known without being told; null for a kind of a later version. */
+export function retiredExecutor(kind: string, node: NodeId, home: string): Executor | null {
+  if (kind === 'process') return new ProcessExecutor({ home });
+  return kind === 'docker' ? new DockerExecutor({ node, home }) : null;
+}
+
 /** The machine as the agent measures it. */
 export const machineOf = (
   { labels, maxRuns, reserveMemoryBytes, playGpus, home }: JoinOptions,

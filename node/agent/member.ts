@@ -30,6 +30,7 @@ import { type EffectHandlers, networkHandlers, perform, runHandlers } from './ef
 import { EndedTraces } from './ended-traces.ts';
 import { GitlabDesk } from './gitlab-desk.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
+import { retiredExecutor } from './machine-lines.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
 import { disksOf, type WorkDisk } from './work-disk.ts';
@@ -310,6 +311,7 @@ export class Member {
         deleteRun: (run) => this.#noticed(() => store.deleteRun(run)),
       },
       executors,
+      retired: (kind) => retiredExecutor(kind, nodeId, home),
       gitlabUrl: () => this.ledger()?.gitlab.url ?? null,
       seal: (text) => this.box.seal(text),
       unseal: (sealed) => this.box.unseal(sealed),

@@ -46,6 +46,8 @@ export class ProcessExecutor implements Executor {
   readonly features = processFeatures;
   readonly #options: ProcessExecutorOptions;
   readonly #workDir: string;
+  /** Where runs may lie: what `--user` was when they began decided it, and it may be another now. */
+  readonly #places: readonly string[];
   readonly #clock: Clock;
 
   constructor(options: ProcessExecutorOptions) {
@@ -57,6 +59,8 @@ export class ProcessExecutor implements Executor {
       ? existsSync(elsewhere) && !existsSync(here)
       : process.getuid?.() === 0 && Boolean(options.user);
     this.#workDir = options.workDir ?? (isElsewhere ? elsewhere : here);
+    const other = isElsewhere ? here : elsewhere;
+    this.#places = options.workDir || process.getuid?.() !== 0 ? [this.#workDir] : [this.#workDir, other];
     this.#clock = options.clock ?? systemClock();
   }
 
@@ -139,26 +143,31 @@ export class ProcessExecutor implements Executor {
   }
 
   async sweep(known: ReadonlySet<string>): Promise<string[]> {
-    const removed: string[] = [];
     const kept = new Set([...known].map(runSlug));
-    const names = existsSync(this.#workDir) ? readdirSync(this.#workDir) : [];
-    for (const name of names) {
+    const removed: string[] = [];
+    for (const place of this.#places) removed.push(...(await this.#sweepPlace(place, kept)));
+    return removed;
+  }
+
+  async #sweepPlace(place: string, kept: ReadonlySet<string>): Promise<string[]> {
+    const removed: string[] = [];
+    for (const name of existsSync(place) ? readdirSync(place) : []) {
       if (kept.has(name)) continue;
-      const folder = join(this.#workDir, name);
+      const folder = join(place, name);
       const file = readRunFile(folder);
       await this.#clear(folder, file);
       removed.push(file?.run ?? name);
     }
     // What a person who removed the folder by hand has left.
-    for (const { folder } of uidsBelow(this.#workDir))
+    for (const { folder } of uidsBelow(place))
       if (!kept.has(basename(folder)) && !existsSync(folder)) await this.#clear(folder, null);
-    await terminate(() => straysBelow(this.#workDir, (name) => kept.has(name)));
+    await terminate(() => straysBelow(place, (name) => kept.has(name)));
     return removed;
   }
 
   /** All of a run that nobody looks after any more, and the uid that it had. */
   async #clear(folder: string, file: RunFile | null): Promise<void> {
-    const taken = uidsBelow(this.#workDir).filter((one) => one.folder === folder);
+    const taken = uidsBelow(dirname(folder)).filter((one) => one.folder === folder);
     const uids = new Set([...taken.map(({ uid }) => uid), ...(file?.user?.isAuto ? [file.user.uid] : [])]);
     await endAll(marksOf(folder, file), file?.cgroup ?? null, file?.limits ?? []);
     for (const uid of uids) await endAll({ entries: [], places: [], uid, isUidAlone: true }, null, []);
@@ -190,7 +199,8 @@ export class ProcessExecutor implements Executor {
   }
 
   #folder(run: string): string {
-    return join(this.#workDir, runSlug(run));
+    const found = this.#places.find((place) => existsSync(join(place, runSlug(run), 'run.json')));
+    return join(found ?? this.#workDir, runSlug(run));
   }
 
   async #makeWorkDir(): Promise<void> {

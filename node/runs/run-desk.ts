@@ -254,7 +254,7 @@ export class RunDesk {
     const executor = this.#options.executors.find(({ kind }) => kind === local.run.executor);
     const life = new RunLifecycle(
       this.#options,
-      executor ?? goneExecutor(local.run.executor),
+      executor ?? goneExecutor(local.run.executor, this.#options.retired?.(local.run.executor) ?? null),
       this.#sources,
       local,
       payload,
@@ -325,12 +325,18 @@ export class RunDesk {
   }
 }
 
-/** The executor that a run was begun with is not offered any more: the run has failed, and says why. */
-function goneExecutor(kind: string): Executor {
+/** The executor that a run was begun with is not offered any more: what is left of the run is ended, it has failed, and says why. */
+function goneExecutor(kind: string, retired: Executor | null): Executor {
   const fail = async (): Promise<never> => {
     throw new Error(`the executor ${kind} is no longer switched on here`);
   };
-  return { kind: 'process', features: [], check: fail, prepare: fail, adopt: fail, sweep: async () => [] };
+  const adopt: Executor['adopt'] = async (spec, handle, signal) => {
+    const left = await retired?.adopt(spec, handle, signal);
+    // Its script would stay for ever, frozen, while the job runs again elsewhere.
+    await left?.remove();
+    return fail();
+  };
+  return { kind: 'process', features: [], check: fail, prepare: fail, adopt, sweep: async () => [] };
 }
 
 const isEnded = (state: Run['state']): boolean => ['finished', 'delivered', 'discarded', 'lost'].includes(state);

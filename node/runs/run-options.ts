@@ -18,6 +18,8 @@ export interface RunDeskOptions {
   store: Pick<Store, 'putRun' | 'deleteRun' | 'runs'>;
   /** Those that work here; the first is the default. */
   executors: Executor[];
+  /** One that is not switched on any more, to end what it began before. */
+  retired?(kind: string): Executor | null;
   gitlabUrl(): string | null;
   seal(text: string): string;
   unseal(sealed: string): string;

@@ -1,10 +1,24 @@
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { marksOf, readRunFile } from '../../node/executors/run-file.ts';
+import { processesOf } from '../../node/executors/run-processes.ts';
+import type { Executor } from '../../node/ports.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
 import { placesWith, removal } from './stand-in.ts';
 
 let lab: RunLab;
 afterEach(() => lab.stop());
+
+/** An executor that has no run. */
+const placeless: Executor = {
+  kind: 'docker',
+  features: [],
+  check: async () => '',
+  prepare: async () => Promise.reject(new Error('no place')),
+  adopt: async () => null,
+  sweep: async () => [],
+};
 
 const job = (script: string[], more = ''): Record<string, string> => ({
   '.gitlab-ci.yml': `only:\n  script:\n${script.map((line) => `    - ${JSON.stringify(line)}`).join('\n')}\n${more}`,
@@ -173,5 +187,24 @@ describe('a run in trouble', () => {
     expect(plainText(await lab.traceAt(run))).toContain(
       'does not support GIT_SUBMODULE_STRATEGY: recursive (this commit has submodules)\n',
     );
+  });
+
+  it('whose executor is switched off while its agent is away is ended before GitLab hears that it failed', async () => {
+    lab = await RunLab.start(job(['echo begun', 'sleep 600']));
+    await lab.agent();
+    const run = await lab.begin();
+    await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
+    await lab.stopAgent();
+    const process = lab.executor();
+    const folder = join(lab.home, 'work', run.run);
+    const marks = marksOf(folder, readRunFile(folder));
+    expect(processesOf(marks)).not.toEqual([]);
+    lab.executor = () => placeless;
+    lab.more = { retired: (kind) => (kind === 'process' ? process : null) };
+    await lab.agent();
+    const ended = await lab.ended(run);
+    expect(ended.result?.because).toBe('the executor process is no longer switched on here');
+    expect(processesOf(marks)).toEqual([]);
+    expect(existsSync(folder)).toBe(false);
   });
 });

@@ -3,9 +3,11 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { ProcessExecutor } from '../../node/executors/process-executor.ts';
-import { tmpOf } from '../../node/executors/run-file.ts';
-import { specOf } from '../contract/executor-steps.ts';
+import { ProcessExecutor, userWorkDir } from '../../node/executors/process-executor.ts';
+import { marksOf, readRunFile, tmpOf } from '../../node/executors/run-file.ts';
+import { processesOf } from '../../node/executors/run-processes.ts';
+import type { ExecutorSpec } from '../../node/ports.ts';
+import { specOf, step } from '../contract/executor-steps.ts';
 
 const user = 'autogit-test-giver';
 const home = mkdtempSync(join(tmpdir(), 'autogit-giver-'));
@@ -71,5 +73,35 @@ describe('folders that root gives to a job’s user', () => {
     } finally {
       await again.remove();
     }
+  });
+});
+
+describe('runs of an agent whose --user was another', () => {
+  const mine = join(home, 'agent');
+  const elsewhere = userWorkDir(mine);
+  afterAll(() => rmSync(elsewhere, { recursive: true, force: true }));
+  const before = (): ProcessExecutor => new ProcessExecutor({ home: mine });
+  const now = (): ProcessExecutor => new ProcessExecutor({ home: mine, user: 'auto' });
+
+  it.each([
+    ['root, then auto', before, now],
+    ['auto, then root', now, before],
+  ])('are found and ended: %s', async (_, first, second) => {
+    const [kept, left] = ['found-1', 'left-1'].map((run) => specOf(run, null)) as [ExecutorSpec, ExecutorSpec];
+    const handles: string[] = [];
+    for (const spec of [kept, left]) {
+      const workspace = await first().prepare(spec, never);
+      handles.push(workspace.handle);
+      await workspace.start(step('sleep 600'), 0);
+    }
+    const [handle, other] = handles as [string, string];
+    const marks = handles.map((one) => marksOf(one, readRunFile(one)));
+    const found = await second().adopt(kept, handle);
+    expect(found?.handle).toBe(handle);
+    expect(await second().sweep(new Set(['found-1']))).toEqual(['left-1']);
+    expect(existsSync(other)).toBe(false);
+    await found?.remove();
+    expect(existsSync(handle)).toBe(false);
+    expect(marks.flatMap((mark) => processesOf(mark))).toEqual([]);
   });
 });
