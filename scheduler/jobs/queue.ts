@@ -69,8 +69,10 @@ export function queueRead(turn: JobsTurn, input: InputOf<'queue-read'>): void {
   if (lead.queue.failures > 0)
     note(turn, { event: 'gitlab-state', because: 'GitLab answers again', fields: { from: 'degraded', to: 'healthy' } });
   markCanceling(turn, new Set(input.canceling ?? []));
-  const oldestFirst = [...input.jobs].sort((a, b) => a.queuedAt - b.queuedAt || a.job - b.job);
-  const expected = input.jobs.length > 0 || isWorkExpected(lead, turn);
+  // Of a GitLab that was disconnected while it was read nothing waits here, and nobody would read again.
+  const jobs = canReadQueue(turn.context.committed) ? input.jobs : [];
+  const oldestFirst = [...jobs].sort((a, b) => a.queuedAt - b.queuedAt || a.job - b.job);
+  const expected = jobs.length > 0 || isWorkExpected(lead, turn);
   const { again, askedAt } = lead.queue;
   return setQueue(turn, lead, {
     jobs: oldestFirst.slice(0, limits.queueJobs).map((job) => ({ ...job, class: classKey(job.tags) })),

@@ -8,6 +8,7 @@ import type { Happened } from '../../scheduler/inputs.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { snapshot, why } from '../../scheduler/snapshot.ts';
+import { jobRows } from '../../scheduler/snapshot-jobs.ts';
 import { Lab, type LabOptions, wallStart } from './jobs-lab.ts';
 import { labLedger, measured } from './jobs-lab-machines.ts';
 import { viewOf } from './snapshot-lab.ts';
@@ -76,6 +77,22 @@ describe('gitlab disconnect (SAFETY J7)', () => {
     lab.committed = again;
     lab.run(8000);
     expect(lab.taken.map(({ job }) => job).sort()).toEqual([1, 2, 3]);
+  });
+
+  it('what was read of its queue at that moment waits no more', () => {
+    const lab = labOf();
+    lab.run(3000);
+    asks(lab);
+    lab.push(2);
+    lab.run(2000);
+    lab.commitMs = 1;
+    const leader = lab.leader ?? '';
+    for (let reads = lab.effects('read-queue').length; lab.effects('read-queue').length === reads; ) lab.run(1);
+    answered(lab, null);
+    expect(lab.committed.gitlab.url).toBeNull();
+    lab.run(5000);
+    expect(jobRows(viewOf(lab, leader)).filter(({ state }) => state === 'waiting')).toEqual([]);
+    expect(snapshot(viewOf(lab, leader)).queue.waiting).toBe(0);
   });
 
   it('--now gives up what runs: lost is committed, GitLab is told, and only then the runners go', () => {
