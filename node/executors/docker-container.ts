@@ -27,6 +27,8 @@ export const recordBytes = 16 << 20;
 
 /** What process 1 ends with when its helpers were ended from within: by the job (`kill -9 -1`), which had the right. */
 export const endedFromWithin = 93;
+/** What process 1 ends with at once in an image that lacks what keeps a job's output. */
+export const lacksTee = 94;
 
 /**
  * What keeps a container alive, in three processes: process 1 waits; the keeper reads from standard input the number of a
@@ -59,7 +61,8 @@ export function keeper(controlDir: string): string {
   ].join('\n');
   // Ignored signals stay ignored in what is exec'd. 25 is XFSZ: a full record (in units of 512 bytes) must not end tee.
   const copy = `trap "" TERM INT HUP 25; echo $$ >>"$1/keep"; ulimit -f ${recordBytes / 512}; exec tee "$1/output" 2>/dev/null`;
-  return `unset autogit_d autogit_l
+  return `command -v tee >/dev/null 2>&1 || exit ${lacksTee}
+unset autogit_d autogit_l
 autogit_d=${quote(controlDir)}
 trap : TERM INT HUP
 read -r autogit_l

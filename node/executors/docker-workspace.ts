@@ -4,7 +4,7 @@ import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
 import { type Freezer, killGraceMs, type Step, type StepEnd, type TreeRead, type Workspace } from '../ports.ts';
 import { byteName } from './byte-names.ts';
-import { endedFromWithin } from './docker-container.ts';
+import { endedFromWithin, lacksTee } from './docker-container.ts';
 import { endPolitely, killContainer, killGroup, removeContainer, stopped } from './docker-ending.ts';
 import { isEngineAway, whileAway, withLimit } from './docker-engine.ts';
 import { DockerFiles } from './docker-files.ts';
@@ -267,6 +267,8 @@ export class DockerWorkspace implements Workspace {
           exitCode: 137,
           because: 'the job ended all processes of its own container (exit code 137)',
         };
+      if (state?.ExitCode === lacksTee)
+        return { kind: 'exited', exitCode: 127, because: 'its image has no tee, which a job needs (exit code 127)' };
       return { kind: 'lost', because: state ? stopped(state) : 'its container is gone' };
     }
     const isOld = this.#of.clock.bootMs() - since > beginMs;

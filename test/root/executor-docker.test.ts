@@ -151,6 +151,16 @@ describe('docker executor', () => {
     expect(await executor.sweep(new Set())).toEqual([]);
   });
 
+  it('says that an image without tee is no place for a job either (public-reports, cosmetic)', async () => {
+    const made = execFileSync('docker', ['create', testImages.sh, 'sh'], { encoding: 'utf8' }).trim();
+    const without = 'docker export "$1" | tar --delete bin/tee | docker import - autogit-test:no-tee';
+    execFileSync('bash', ['-c', without, 'bash', made]);
+    execFileSync('docker', ['rm', made]);
+    const workspace = await prepare('autogit-test:no-tee');
+    const { end } = await runStep(workspace, 0, 'echo never');
+    expect(end).toEqual({ kind: 'exited', exitCode: 127, because: expect.stringContaining('has no tee') });
+  });
+
   it('gives a slow reader every byte, from the record', async () => {
     const workspace = await prepare(testImages.bash);
     await workspace.start(step('seq 1 600000'), 0);
