@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { AutogitError, sentenceOf } from '../protocol/errors.ts';
 import type { Settings, Source } from './settings.ts';
 import { type Flag, flagsOf, spellingOf } from './settings-table.ts';
 
@@ -33,9 +34,16 @@ export function inForce(settings: Settings): Remembered {
   return found;
 }
 
-/** Kept in the home, so that the service, and the next `join`, know how this agent was started. */
+/**
+ * Kept in the home, so that the service, and the next `join`, know how this agent was started. The first file that a join
+ * writes: a home of another user is found out here. Throws `home-unwritable`.
+ */
 export function rememberJoin(home: string, settings: Settings): void {
-  writeFileSync(file(home), `${JSON.stringify(inForce(settings))}\n`, { mode: 0o600 });
+  try {
+    writeFileSync(file(home), `${JSON.stringify(inForce(settings))}\n`, { mode: 0o600 });
+  } catch (cause) {
+    throw new AutogitError('home-unwritable', `${home} cannot be written: ${sentenceOf(cause)}`, { cause });
+  }
 }
 
 /** Empty where nothing was remembered, or not by this version. */

@@ -104,15 +104,23 @@ const frozenLines = ({ jobs }: ViewInput): Attention[] =>
     }));
 
 /** A GitLab was connected, a machine removed: whoever looks in the next hour should know. */
-const actLines = (view: ViewInput, { acts }: Ledger): Attention[] =>
-  (acts ?? [])
+function actLines(view: ViewInput, { acts = [], gitlab }: Ledger): Attention[] {
+  const newest = acts.findLast(({ kind }) => /gitlab/.test(kind));
+  return acts
     .filter(({ at }) => Math.abs(view.wallMs - at) < actsShownMs)
-    .map(({ kind, at, sentence }) => ({
-      code: `act-${kind}`,
-      severity: 'info' as const,
-      sentence: `${sentence}, ${span(Math.max(0, view.wallMs - at))} ago`,
-      fix: null,
-    }));
+    .map((act) => {
+      const ago = `${span(Math.max(0, view.wallMs - act.at))} ago`;
+      // What was connected an hour ago may be disconnected since. Earlier versions wrote it into the act.
+      const inForce = act === newest && act.kind === 'connect-gitlab' && gitlab.mode !== 'none';
+      const sentence = act.sentence.replace(/: its jobs run here$/, '');
+      return {
+        code: `act-${act.kind}`,
+        severity: 'info',
+        sentence: `${sentence}, ${ago}${inForce ? ': its jobs run here' : ''}`,
+        fix: null,
+      };
+    });
+}
 
 /** Until everything that a removed machine knew has been changed, by the mesh itself or by a person. */
 function secretLines(ledger: Ledger): Attention[] {

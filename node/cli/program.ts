@@ -48,7 +48,11 @@ export function buildProgram(
 }
 
 function quiet(commander: Commander): void {
-  commander.exitOverride().configureOutput({ outputError: () => {} });
+  // Its guesses are far-fetched (`--home` for `--nope`): ours are made in usage().
+  commander
+    .exitOverride()
+    .showSuggestionAfterError(false)
+    .configureOutput({ outputError: () => {} });
 }
 
 function addCommand(
@@ -88,15 +92,30 @@ export const commandIn = (argv: readonly string[]): string | undefined =>
 
 /** A usage error in our words: one sentence, and what to type. */
 function usage(error: CommanderError, argv: readonly string[]): AutogitError {
-  const [sentence = '', guess] = error.message.replace(/^error: /, '').split('\n');
+  const sentence = error.message.replace(/^error: /, '');
   const words = ` ${argv.join(' ')} `;
   const named = commands.findLast(({ path }) => words.includes(` ${path} `));
   const help = `autogit-node ${named ? `${named.path} ` : ''}--help`;
-  return new AutogitError('bad-flag', sentence, {
-    cause: error,
-    hint: guess ? `${guess.replace(/^\(|\?\)$/g, '').replace(/^Did/, 'did')}? See: ${help}` : help,
-  });
+  const near = nearOf(sentence, named);
+  const hint = near === null ? help : `did you mean ${near}? See: ${help}`;
+  return new AutogitError('bad-flag', sentence, { cause: error, hint });
 }
+
+/** Which flag or command was probably meant by the unknown one; null when none is near. */
+function nearOf(sentence: string, command: Command | undefined): string | null {
+  const [, kind, word = ''] = /^unknown (option|command) '(.*)'$/.exec(sentence) ?? [];
+  if (kind === 'command') return nearWord(word, topWords());
+  if (kind !== 'option' || !word.startsWith('--')) return null;
+  const known = [...(command ? flagsOf(command.path) : []), ...flagsOf('*')].map(spellingOf);
+  const near = nearWord(
+    word.slice(2),
+    [...known, '--help', '--version'].map((one) => one.slice(2)),
+  );
+  return near === null ? null : `--${near}`;
+}
+
+const topWords = (): string[] =>
+  [...new Set(commands.map(({ path }) => path.split(' ')[0] as string))].filter((word) => !word.startsWith('__'));
 
 /** The command line without the flags of all commands that stand before the command. */
 function afterGlobals(argv: readonly string[]): readonly string[] {
@@ -111,14 +130,11 @@ function refuseUnknownWords(argv: readonly string[]): void {
   const [first, second] = afterGlobals(argv);
   if (first === undefined || second === undefined || second.startsWith('-')) return;
   const isHelp = first === 'help';
-  const top = [...new Set(commands.map(({ path }) => path.split(' ')[0] as string))].filter(
-    (word) => !word.startsWith('__'),
-  );
   const under = commands
     .filter(({ path }) => path.startsWith(`${first} `))
     .map(({ path }) => path.split(' ')[1] as string);
   const takesArguments = commands.some(({ path, args }) => path === first && args !== undefined);
-  const words = isHelp ? [...top, 'help'] : under;
+  const words = isHelp ? [...topWords(), 'help'] : under;
   if (words.length === 0 || words.includes(second) || takesArguments) return;
   const near = nearWord(second, words);
   const group = isHelp ? '' : `${first} `;

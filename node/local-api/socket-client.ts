@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { z } from 'zod';
 import type { JobWish } from '../../protocol/asks.ts';
@@ -60,11 +60,29 @@ const timeoutMs = 60_000;
 const silentMs = 2_000;
 const missesMost = 3;
 
+/** A home of another user: whether an agent runs there cannot be seen, so it must not be said that none does. */
+function isClosed(home: string): boolean {
+  try {
+    statSync(places(home).socket);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EACCES';
+  }
+}
+
+const ofAnotherUser = (path: string, cause?: Error): AutogitError =>
+  new AutogitError('no-agent', `${path} belongs to another user`, {
+    cause,
+    hint: 'use sudo, or for a system service be in its group, autogit-node',
+  });
+
 /** A client of the agent in the first of these homes that has a socket. Throws `no-agent`. */
 export function findAgent(homes: readonly string[]): AgentClient {
   const home = homes.find((candidate) => existsSync(places(candidate).socket));
   if (home === undefined) {
     refuseRemoved(homes);
+    const closed = homes.find(isClosed);
+    if (closed !== undefined) throw ofAnotherUser(closed);
     throw new AutogitError('no-agent', `no agent is running here (looked in ${homes.join(' and ')})`);
   }
   return createClient(home);
@@ -219,11 +237,7 @@ function says(home: string): Promise<boolean> {
 function asNoAgent(socket: string, error: Error): Error {
   if (error instanceof AutogitError) return error;
   const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'EACCES')
-    return new AutogitError('no-agent', `${socket} belongs to another user`, {
-      cause: error,
-      hint: 'use sudo, or for a system service be in its group, autogit-node',
-    });
+  if (code === 'EACCES') return ofAnotherUser(socket, error);
   return new AutogitError('no-agent', `no agent answers on ${socket}`, { cause: error });
 }
 

@@ -196,9 +196,8 @@ export class LanNetwork implements Network {
       await this.#libp2p.start();
     } catch (cause) {
       await this.#evidence.stop();
-      throw new AutogitError('port-taken', `cannot listen on ${this.listen.join(', ')}: ${sentenceOf(cause)}`, {
-        cause,
-      });
+      const why = isTaken(cause) ? 'another program has the port' : sentenceOf(cause);
+      throw new AutogitError('port-taken', `cannot listen on ${this.listen.join(', ')}: ${why}`, { cause });
     }
     this.#gossip.start();
     this.#links.start();
@@ -337,6 +336,12 @@ export class LanNetwork implements Network {
     return this.#ledger && this.self in this.#ledger.nodes ? this.#ledger.mesh.id : null;
   }
 }
+
+/** libp2p gives one error for all addresses, or one that holds them. */
+const isTaken = (cause: unknown): boolean =>
+  cause instanceof AggregateError
+    ? cause.errors.some(isTaken)
+    : /EADDRINUSE/.test(`${(cause as NodeJS.ErrnoException | undefined)?.code} ${sentenceOf(cause)}`);
 
 interface Parts {
   ports: { listening: number };

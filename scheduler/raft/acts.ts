@@ -62,7 +62,7 @@ function actSentence(before: Ledger, change: Change, asker: string): string | nu
     const by = change.by === undefined || change.by === '' ? '' : ` by ${change.by}`;
     return `${node === null ? change.node : nameIn(before, node)} was removed from the mesh${by} (asked on ${asker})`;
   }
-  if (change.kind === 'connect-gitlab') return `GitLab at ${change.url} was connected on ${asker}: its jobs run here`;
+  if (change.kind === 'connect-gitlab') return `GitLab at ${change.url} was connected on ${asker}`;
   if (change.kind === 'disconnect-gitlab')
     return `GitLab at ${before.gitlab.url} is to be disconnected, as was asked on ${asker}`;
   return null;

@@ -49,6 +49,10 @@ describe('exit codes without an agent', () => {
   it.each([
     [['joni'], 2, /unknown command 'joni'/, /did you mean join\?/],
     [['status', '--jsn'], 2, /unknown option '--jsn'/, /did you mean --json\?.*status --help/],
+    [['status', '--jsno'], 2, /unknown option '--jsno'/, /did you mean --json\?/],
+    [['--nope'], 2, /unknown option '--nope'/, /(?<=fix: )autogit-node --help/],
+    [['join', '--nope'], 2, /unknown option '--nope'/, /(?<=fix: )autogit-node join --help/],
+    [['xyzzy'], 2, /unknown command 'xyzzy'/, /(?<=fix: )autogit-node --help/],
     [['join', '--name'], 2, /argument missing/, /join --help/],
     [['join', '--name', 'Größe'], 2, /name "Größe"/, /--help/],
     [['join', '--max-runs', 'many'], 2, /--max-runs: "many"/, /--help/],

@@ -23,6 +23,14 @@ const parties: Party[] = [];
 
 /** Builds and starts a network on 127.0.0.1, any port, without mDNS. */
 export async function party(name: string, more: Partial<NetworkOptions> = {}): Promise<Party> {
+  const made = await prepared(name, more);
+  await made.network.start();
+  parties.push(made);
+  return made;
+}
+
+/** A party that does not listen yet, and that nobody stops. */
+export async function prepared(name: string, more: Partial<NetworkOptions> = {}): Promise<Party> {
   const key = more.privateKey ?? (await generateKeyPair('Ed25519'));
   const made = { name, key, messages: [], reports: [], events: [], log: [], remembered: new Map() } as unknown as Party;
   const line = (level: string) => (fields: Record<string, unknown>, sentence: string) => {
@@ -53,8 +61,6 @@ export async function party(name: string, more: Partial<NetworkOptions> = {}): P
     events,
   });
   made.id = made.network.self;
-  await made.network.start();
-  parties.push(made);
   return made;
 }
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PeerMessage } from '../../protocol/messages.ts';
-import { endParties, ledgerOf, meet, party, pause, reportOf, until } from './network-party.ts';
+import { endParties, ledgerOf, meet, party, pause, prepared, reportOf, until } from './network-party.ts';
 
 afterEach(endParties);
 
@@ -171,6 +171,19 @@ describe('the network, over real sockets', () => {
     expect(again.network.port).toBe(port);
     expect(again.network.evidencePort).toBe(evidence);
     await expect(party('c', { listen: [`127.0.0.1:${port}`] })).rejects.toMatchObject({ code: 'port-taken' });
+  });
+
+  it('a port that somebody takes between the look and the listening is said in our words', async () => {
+    const sooner = await prepared('sooner');
+    await sooner.network.start();
+    const { port } = sooner.network;
+    await sooner.network.stop();
+    const late = await prepared('late', { listen: [`127.0.0.1:${port}`] });
+    await party('sooner', { listen: [`127.0.0.1:${port}`] });
+    await expect(late.network.start()).rejects.toMatchObject({
+      code: 'port-taken',
+      message: `cannot listen on /ip4/127.0.0.1/tcp/${port}: another program has the port`,
+    });
   });
 
   it('all dial all in the same moment: one connection a pair is left, and nobody is deaf to gossip', async () => {

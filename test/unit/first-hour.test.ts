@@ -72,6 +72,12 @@ describe('what a join was told', () => {
     expect(leftAway(dir, said({}))).toBeNull();
   });
 
+  it('a home that cannot be written is an error with a fix, no unforeseen one', () => {
+    expect(() => rememberJoin(join(dir, 'missing'), said({}))).toThrow(
+      expect.objectContaining({ code: 'home-unwritable', hint: expect.stringContaining('--home DIR') }),
+    );
+  });
+
   it('goes into autogit.yml for the service; comments and other keys stay', () => {
     rememberJoin(
       dir,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Change } from '../../protocol/changes.ts';
 import { decode, encode } from '../../protocol/codec.ts';
+import type { Act } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope, type MessageOf, type PeerMessage } from '../../protocol/messages.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
@@ -182,7 +183,7 @@ describe("a voter's acts", () => {
     for (const node of ['A', 'C']) one.ack(node, one.state.raft.accepted.stamp.version);
     const { acts: done } = one.state.raft.committed!;
     expect(done?.map(({ sentence }) => sentence)).toEqual([
-      'GitLab at http://gl was connected on a: its jobs run here',
+      'GitLab at http://gl was connected on a',
       'p was removed from the mesh by ann on a (asked on a)',
     ]);
     expect(one.events().filter((event) => event === 'act')).toHaveLength(2);
@@ -196,5 +197,31 @@ describe("a voter's acts", () => {
       }).attention.filter(({ code }) => code === 'act-forget');
     expect(shown(60_000)).toMatchObject([{ severity: 'info', sentence: expect.stringContaining('p was removed, ') }]);
     expect(shown(3_700_000)).toEqual([]);
+  });
+
+  it('that jobs of a connected GitLab run here is said for as long as it is so', () => {
+    const lab = new Lab({ machines: { kang: measured(), b: measured() } });
+    lab.run(1000);
+    const view = viewOf(lab, 'b');
+    const ledger = view.ledger!;
+    const at = view.wallMs - 60_000;
+    const connected = {
+      kind: 'connect-gitlab',
+      at,
+      sentence: 'GitLab at http://gl was connected on b: its jobs run here',
+    };
+    const gone = { kind: 'gitlab-gone', at: at + 1, sentence: 'GitLab at http://gl is disconnected' };
+    const said = (mode: 'none' | 'connected', ...acts: Act[]) =>
+      snapshot({ ...view, ledger: { ...ledger, gitlab: { ...ledger.gitlab, mode }, acts } })
+        .attention.filter(({ code }) => code.startsWith('act-'))
+        .map(({ sentence }) => sentence.replace(/\d.* ago/, 'AGO'));
+    const plain = 'GitLab at http://gl was connected on b, AGO';
+    expect(said('connected', connected)).toEqual([`${plain}: its jobs run here`]);
+    expect(said('none', connected, gone)).toEqual([plain, 'GitLab at http://gl is disconnected, AGO']);
+    expect(said('connected', connected, gone, { ...connected, at: at + 2 })).toEqual([
+      plain,
+      'GitLab at http://gl is disconnected, AGO',
+      `${plain}: its jobs run here`,
+    ]);
   });
 });
