@@ -179,6 +179,7 @@ export class LocalApi implements AgentApi {
       retry: (job) => this.wish({ wish: 'retry', job, force: false }),
       warn: (sentence) => this.#options.warn(sentence),
       isMine: () => this.#options.member() === member,
+      isPaused: () => this.#options.pause.isOn(what),
     });
   }
 

@@ -12,6 +12,8 @@ export interface PauseNowTools {
   warn(sentence: string): void;
   /** False when this node's life is over: the runs are another's to look after. */
   isMine(): boolean;
+  /** False once the owner has said `resume`, or the pause's time is over: what begins then is welcome. */
+  isPaused(): boolean;
 }
 
 /** A job that GitLab gave away before the pause may still begin: it is ended too, for so long, in ms. */
@@ -48,7 +50,7 @@ export function endForOwner(what: 'gpu' | 'all', tools: PauseNowTools): number[]
   void (async () => {
     for (const end = performance.now() + lateMs; performance.now() < end; ) {
       await sleep(200, undefined, { ref: false });
-      if (!tools.isMine()) return;
+      if (!tools.isMine() || !tools.isPaused()) return;
       endAll();
     }
   })();

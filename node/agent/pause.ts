@@ -54,6 +54,12 @@ export class PauseSwitch {
     return this.state().because ?? 'takes new work again';
   }
 
+  /** Is the GPU kept from jobs, or the whole machine? */
+  isOn(what: 'gpu' | 'all'): boolean {
+    const { paused } = this.state();
+    return paused === 'all' || (what === 'gpu' && paused === 'gpu');
+  }
+
   state(): Paused {
     const on = this.#on.filter((one) => one.until === null || one.until > this.#now());
     const strongest = on.find((one) => one.what === 'all') ?? on[0];

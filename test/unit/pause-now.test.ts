@@ -13,6 +13,7 @@ class Desk implements PauseNowTools {
   warned: string[] = [];
   refusal: Error | null = null;
   mine = true;
+  paused = true;
   constructor(...list: Run[]) {
     this.list = list;
   }
@@ -24,6 +25,7 @@ class Desk implements PauseNowTools {
   };
   warn = (sentence: string): void => void this.warned.push(sentence);
   isMine = (): boolean => this.mine;
+  isPaused = (): boolean => this.paused;
   change(run: string, over: Partial<Run>): void {
     this.list = this.list.map((one) => (one.run === run ? { ...one, ...over } : one));
   }
@@ -59,6 +61,16 @@ describe('pause --gpu --now', () => {
     desk.list = [...desk.list, labRun({ run: 'c', job: 3, state: 'taken' })];
     await soon();
     expect(desk.ended).toEqual(['b', 'c']);
+    desk.mine = false;
+  });
+
+  it('after resume ends nothing more: the job that comes back at once is welcome', async () => {
+    const desk = new Desk(onGpu('a', 1));
+    endForOwner('gpu', desk);
+    desk.paused = false;
+    desk.list = [...desk.list, onGpu('again', 2)];
+    await soon();
+    expect(desk.ended).toEqual(['a']);
     desk.mine = false;
   });
 
