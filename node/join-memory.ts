@@ -65,11 +65,18 @@ const typed = (flag: Flag, value: string | string[]): string =>
         .map((one) => `${spellingOf(flag)} ${/^[\w./:@,-]+$/.test(one) ? one : `'${one.replaceAll("'", `'\\''`)}'`}`)
         .join(' ');
 
-/** Flags of the last `join` that this one leaves away, as they would be typed; null when there are none. */
-export function leftAway(home: string, settings: Settings): string | null {
+/**
+ * Flags of the last `join` that this one leaves away, as they would be typed, and what has them and today's too; null when
+ * there are none.
+ */
+export function leftAway(home: string, settings: Settings): { missing: string; whole: string } | null {
   const before = recallJoin(home);
   const isSaid = (source: Source): boolean => source !== 'default';
   const missing = lasting().filter(({ key }) => key in before && key !== 'name' && !isSaid(settings.source(key)));
   if (missing.length === 0) return null;
-  return missing.map((flag) => typed(flag, before[flag.key]!.value)).join(' ');
+  const listed = (from: readonly Flag[], values: Remembered): string =>
+    from.map((flag) => typed(flag, values[flag.key]!.value)).join(' ');
+  const now = inForce(settings);
+  const whole = lasting().filter((flag) => missing.includes(flag) || now[flag.key]?.source === 'flag');
+  return { missing: listed(missing, before), whole: listed(whole, { ...before, ...now }) };
 }

@@ -21,7 +21,9 @@ export async function join(context: Context): Promise<number> {
   const { leftAway, rememberJoin } = await import('../join-memory.ts');
   const missing = leftAway(options.home, settings);
   if (missing !== null && !options.service)
-    out.talk(progressLine('warn', 'flags', `last time, not now: ${missing}\n-> autogit-node join ${missing}`));
+    out.talk(
+      progressLine('warn', 'flags', `last time, not now: ${missing.missing}\n-> autogit-node join ${missing.whole}`),
+    );
   if (jobUser !== null) out.talk(progressLine('warn', 'user', jobUser));
   rememberJoin(options.home, settings);
   const { runAgent } = await import('../agent/run-agent.ts');

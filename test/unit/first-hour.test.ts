@@ -53,9 +53,15 @@ describe('what a join was told', () => {
     rememberJoin(dir, first);
     expect(readFileSync(join(dir, 'join.json'), 'utf8')).not.toMatch(/AAAA|new/);
     expect(leftAway(dir, first)).toBeNull();
-    expect(leftAway(dir, said({}))).toBe(
-      `--executor process --label fast --label 'two words' --reserve-memory ${2 * 2 ** 30}`,
-    );
+    const missing = `--executor process --label fast --label 'two words' --reserve-memory ${2 * 2 ** 30}`;
+    expect(leftAway(dir, said({}))).toEqual({ missing, whole: missing });
+    // What is printed is typed instead, so it has today's flags too; what stands in autogit.yml need not be typed.
+    expect(
+      leftAway(dir, said({ given: { peers: ['kang'], labels: ['slow'] }, file: new Map([['maxRuns', '2']]) })),
+    ).toEqual({
+      missing: `--executor process --reserve-memory ${2 * 2 ** 30}`,
+      whole: `--peer kang --executor process --label slow --reserve-memory ${2 * 2 ** 30}`,
+    });
     expect(
       leftAway(
         dir,
