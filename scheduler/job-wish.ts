@@ -73,10 +73,24 @@ export function wishDone({ job }: JobWish, name: string, now: string, next: numb
   return now === 'canceled' ? `${which} is canceled` : `${which} is to be canceled; GitLab calls it ${now} still`;
 }
 
+const underWay = new Set<JobRow['state']>(['waiting', 'granted', 'running', 'canceling']);
 const states: Record<JobWish['wish'], ReadonlySet<JobRow['state']>> = {
-  cancel: new Set(['waiting', 'granted', 'running', 'canceling']),
+  cancel: underWay,
   retry: new Set(['failed', 'canceled', 'lost']),
 };
+
+const listOf = (some: readonly JobRow[]): string =>
+  some.map(({ job, state, project, ref }) => `${job} (${state}, ${project}@${ref})`).join(', ');
+
+/** To look at: the one of that name that waits or runs, else the newest. */
+export function jobToShow(rows: readonly JobRow[], name: string): { job: number } | { refused: string } {
+  const named = rows.filter((row) => row.name === name).sort((a, b) => b.job - a.job);
+  const live = named.filter(({ state }) => underWay.has(state));
+  if (live.length > 1)
+    return { refused: `${live.length} jobs are called ${name}: ${listOf(live)}; say which by its number` };
+  const chosen = live[0] ?? named[0];
+  return chosen ? { job: chosen.job } : { refused: `the mesh knows no job called ${name}` };
+}
 
 /** The one job of that name that can be meant: names come again in every pipeline. */
 export function jobNamed(
@@ -88,12 +102,10 @@ export function jobNamed(
   const fits = named.filter(({ state }) => states[wish].has(state));
   const [first] = fits;
   if (first && fits.length === 1) return { job: first.job };
-  const list = (some: readonly JobRow[]): string =>
-    some.map(({ job, state, project, ref }) => `${job} (${state}, ${project}@${ref})`).join(', ');
-  if (first) return { refused: `${fits.length} jobs are called ${name}: ${list(fits)}; say which by its number` };
+  if (first) return { refused: `${fits.length} jobs are called ${name}: ${listOf(fits)}; say which by its number` };
   if (named.length > 0)
     return {
-      refused: `no job called ${name} ${wish === 'cancel' ? 'waits or runs' : 'has failed'}: ${list(named)}`,
+      refused: `no job called ${name} ${wish === 'cancel' ? 'waits or runs' : 'has failed'}: ${listOf(named)}`,
     };
   return { refused: `the mesh knows no job called ${name}` };
 }

@@ -1,6 +1,7 @@
 import type { Change } from '../protocol/changes.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import { find } from './membership-names.ts';
+import { span } from './phrases.ts';
 
 /** What a change did, for the person who asked. The same ledger twice = it was so before. */
 export function doneSentence(change: Change, before: Ledger, after: Ledger): string {
@@ -33,7 +34,7 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'drain':
       return `${name(change.node)} ${change.drained ? 'takes no new work and does not vote' : 'takes work again'}${already}`;
     case 'set':
-      return `${change.key} is ${change.value}${already}`;
+      return `${change.key} is ${settingText(change)}${already}`;
     case 'reseal':
       return `the secrets are sealed anew${already}`;
     case 'disconnect-gitlab':
@@ -50,3 +51,9 @@ const known = (before: Ledger, after: Ledger): string =>
   before !== after && after.gitlab.token !== null
     ? "; what it knew is changed: the mesh's key, runner tokens, and GitLab's token, so that the one you connected with ends"
     : '';
+
+/** As a person would type it, or read it in `settings`. */
+function settingText({ key, value }: Change & { kind: 'set' }): string {
+  if (typeof value === 'boolean') return value ? 'on' : 'off';
+  return typeof value === 'number' && key.endsWith('Ms') ? span(value) : String(value);
+}

@@ -8,6 +8,7 @@ import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
 import { find, freeName, mapNode, noNode, without } from './membership-names.ts';
 import { reseal, tokenIsNew, wantNewSecrets } from './membership-secrets.ts';
+import { span } from './phrases.ts';
 
 /**
  * What a change makes of the ledger. Pure; the same object when there is nothing to change. Refusals are sentences for
@@ -153,11 +154,11 @@ const expected = {
   graceMs: (value: unknown) =>
     typeof value === 'number' && Number.isFinite(value) && value >= 0 && value <= 86_400_000
       ? null
-      : 'graceMs is a time in milliseconds, from 0 to 86400000 (a day)',
+      : 'graceMs is a time up to 1d',
   silentMs: (value: unknown) =>
     typeof value === 'number' && value >= silentMs.least && value <= silentMs.most
       ? null
-      : `silentMs is a time in milliseconds, from ${silentMs.least} (less, and a job could run twice at once) to ${silentMs.most}`,
+      : `silentMs is a time from ${span(silentMs.least)} (less, and a job could run twice at once) to ${span(silentMs.most)}, such as 30s`,
 } as const;
 
 function set(ledger: Ledger, key: keyof typeof expected, value: boolean | string | number): Ledger | Refusal {

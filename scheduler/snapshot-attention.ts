@@ -106,8 +106,10 @@ const frozenLines = ({ jobs }: ViewInput): Attention[] =>
 /** A GitLab was connected, a machine removed: whoever looks in the next hour should know. */
 function actLines(view: ViewInput, { acts = [], gitlab }: Ledger): Attention[] {
   const newest = acts.findLast(({ kind }) => /gitlab/.test(kind));
+  const gone = acts.findLastIndex(({ kind }) => kind === 'gitlab-gone');
   return acts
     .filter(({ at }) => Math.abs(view.wallMs - at) < actsShownMs)
+    .filter(({ kind }, index) => kind !== 'disconnect-gitlab' || index > gone)
     .map((act) => {
       const ago = `${span(Math.max(0, view.wallMs - act.at))} ago`;
       // What was connected an hour ago may be disconnected since. Earlier versions wrote it into the act.

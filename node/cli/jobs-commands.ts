@@ -1,7 +1,7 @@
 import type { JobWish } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { limits } from '../../protocol/limits.ts';
-import { jobNamed } from '../../scheduler/job-wish.ts';
+import { jobNamed, jobToShow } from '../../scheduler/job-wish.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { agentOf, type Context, jobArgument } from './context.ts';
@@ -16,8 +16,8 @@ const notRemembered = (job: number): string =>
 export async function jobs(context: Context): Promise<number> {
   const { out, settings, signal, args } = context;
   const everyMs = watchMs(settings.get('jobs.watch'));
-  const wanted = args[0] === undefined ? null : jobArgument(args[0]);
   const agent = await agentOf(context);
+  const wanted = args[0] === undefined ? null : await shownJobOf(agent, args[0]);
   for (;;) {
     const rows = await agent.jobs(settings.isOn('jobs.all') || wanted !== null);
     const chosen = wanted === null ? rows : rows.filter(({ job }) => job === wanted);
@@ -36,8 +36,9 @@ export async function jobs(context: Context): Promise<number> {
 
 export async function why(context: Context): Promise<number> {
   const { out, settings, args } = context;
-  const job = jobArgument(args[0]);
-  const answer = await (await agentOf(context)).why(job);
+  const agent = await agentOf(context);
+  const job = await shownJobOf(agent, args[0] as string);
+  const answer = await agent.why(job);
   if (answer === null) throw new AutogitError('no-job', notRemembered(job));
   if (settings.isOn('json')) out.json(answer);
   else out.data(out.isTerminal ? shownLines(whyView(answer, out)) : whyView(answer, out));
@@ -61,9 +62,16 @@ export const cancel = wishing('cancel');
 export const retry = wishing('retry');
 
 /** By its number, or by its name where only one job can be meant. */
-async function jobOf(agent: AgentClient, text: string, wish: JobWish['wish']): Promise<number> {
+const jobOf = (agent: AgentClient, text: string, wish: JobWish['wish']): Promise<number> =>
+  numberOf(text, async () => jobNamed(await agent.jobs(true), text, wish));
+
+/** The same, of what is only looked at. */
+export const shownJobOf = (agent: AgentClient, text: string): Promise<number> =>
+  numberOf(text, async () => jobToShow(await agent.jobs(true), text));
+
+async function numberOf(text: string, find: () => Promise<{ job: number } | { refused: string }>): Promise<number> {
   if (/^\d+$/.test(text)) return jobArgument(text);
-  const found = jobNamed(await agent.jobs(true), text, wish);
+  const found = await find();
   if ('job' in found) return found.job;
   throw new AutogitError('no-job', found.refused, { hint: 'look for its number: autogit-node jobs --all' });
 }

@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
 import { places } from '../home.ts';
 import { homesToSearch } from '../settings.ts';
-import { agentOf, type Context, jobArgument } from './context.ts';
+import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
+import { shownJobOf } from './jobs-commands.ts';
 import { LogLines } from './log-lines.ts';
 
 /** Lines of agent.log shown of an agent that does not run. */
@@ -12,19 +13,20 @@ const lastLines = 200;
 /** A job's trace, or a log. The log of an agent that does not run is read from its file. */
 export async function logs(context: Context): Promise<number> {
   const { args, settings, signal } = context;
-  const job = args[0] === undefined ? null : jobArgument(args[0]);
+  const wanted = args[0];
   const node = settings.text('logs.node');
   const follow = settings.isOn('logs.follow');
   // A job's trace is its own words; a log is for people here, and JSON lines in a pipe.
-  const lines = job === null && context.out.isTerminal && !settings.isOn('json') ? new LogLines() : null;
+  const lines = wanted === undefined && context.out.isTerminal && !settings.isOn('json') ? new LogLines() : null;
   try {
     const agent = await agentOf(context);
+    const job = wanted === undefined ? null : await shownJobOf(agent, wanted);
     for await (const text of agent.logs({ job, node, follow }, signal)) await write(lines?.add(text) ?? text);
     await write(lines?.end() ?? '');
   } catch (error) {
     if (signal.aborted) return exit.interrupted;
     const isGone = error instanceof AutogitError && error.code === 'no-agent';
-    if (!isGone || job !== null || node !== null || follow || !(await showFile(context))) throw error;
+    if (!isGone || wanted !== undefined || node !== null || follow || !(await showFile(context))) throw error;
   }
   return signal.aborted ? exit.interrupted : exit.ok;
 }

@@ -23,7 +23,9 @@ async function change(context: Context, agent: AgentClient, asked: Change): Prom
   else if (outcome.state === 'done') context.out.data(shown(outcome.because));
   if (outcome.state === 'done') return exit.ok;
   if (outcome.state === 'refused')
-    throw new AutogitError('unsupported', outcome.because, { hint: 'the mesh is shown by: autogit-node status' });
+    throw new AutogitError('unsupported', outcome.because, {
+      hint: asked.kind === 'set' ? 'autogit-node settings --help' : 'the mesh is shown by: autogit-node status',
+    });
   throw new AutogitError('no-leader', `it is not known whether this was done: ${outcome.because}`, {
     hint: 'ask again after a look at: autogit-node status',
   });

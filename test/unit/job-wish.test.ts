@@ -6,7 +6,7 @@ import { askHolders, type HolderLines } from '../../node/agent/token-holders.ts'
 import type { JobWish } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { JobRow } from '../../protocol/status.ts';
-import { askedForGitlab, findJob, jobNamed, wishStep } from '../../scheduler/job-wish.ts';
+import { askedForGitlab, findJob, jobNamed, jobToShow, wishStep } from '../../scheduler/job-wish.ts';
 import { Lab, wallStart } from './jobs-lab.ts';
 import { labLedger, labRun, measured } from './jobs-lab-machines.ts';
 import { viewOf } from './snapshot-lab.ts';
@@ -66,6 +66,10 @@ describe('which job is meant', () => {
     expect(jobNamed([...rows, row(4, 'build', 'canceling')], 'build', 'cancel')).toMatchObject({
       refused: expect.stringMatching(/^2 jobs are called build: 2 .* 4 .*say which by its number$/),
     });
+    expect(jobToShow(rows, 'build')).toEqual({ job: 2 });
+    expect(jobToShow([row(1, 'build', 'failed'), row(5, 'build', 'done')], 'build')).toEqual({ job: 5 });
+    expect(jobToShow([...rows, row(4, 'build', 'canceling')], 'build')).toHaveProperty('refused');
+    expect(jobToShow(rows, 'tset')).toEqual({ refused: 'the mesh knows no job called tset' });
   });
 
   it('a number that the ledger or, on the leader, GitLab’s queue has; no other', () => {

@@ -217,7 +217,8 @@ describe("a voter's acts", () => {
         .map(({ sentence }) => sentence.replace(/\d.* ago/, 'AGO'));
     const plain = 'GitLab at http://gl was connected on b, AGO';
     expect(said('connected', connected)).toEqual([`${plain}: its jobs run here`]);
-    expect(said('none', connected, gone)).toEqual([plain, 'GitLab at http://gl is disconnected, AGO']);
+    const asked = { kind: 'disconnect-gitlab', at, sentence: 'GitLab at http://gl is to be disconnected' };
+    expect(said('none', connected, asked, gone)).toEqual([plain, 'GitLab at http://gl is disconnected, AGO']);
     expect(said('connected', connected, gone, { ...connected, at: at + 2 })).toEqual([
       plain,
       'GitLab at http://gl is disconnected, AGO',

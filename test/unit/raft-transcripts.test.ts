@@ -257,7 +257,7 @@ describe('changes', () => {
     const cluster = mesh('kang', 'desktop-1', 'desktop-2');
     const id = cluster.request('desktop-2', { kind: 'set', key: 'retryLost', value: true });
     cluster.run(50);
-    expect(cluster.answerTo('desktop-2', id)).toEqual({ state: 'done', because: 'retryLost is true' });
+    expect(cluster.answerTo('desktop-2', id)).toEqual({ state: 'done', because: 'retryLost is on' });
     expect(cluster.committed('kang').settings.retryLost).toBe(true);
   });
 
