@@ -39,11 +39,7 @@ export const practiceCommand = async (
     });
     const { url, adminToken: token } = practice;
     if (options.json === true) out.write(`${JSON.stringify({ url, token })}\n`);
-    else
-      out.write(
-        `${standInSentence}: a stand-in for trying out and for tests\nurl    ${url}\ntoken  ${token}\n` +
-          `data   ${options.data ?? 'a temporary folder, removed at the end (keep it: --data DIR)'}\n`,
-      );
+    else out.write(greeting(url, token, options.data ?? null));
     if (!signal.aborted)
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     await practice.stop();
@@ -51,3 +47,15 @@ export const practiceCommand = async (
     if (passing !== null) rmSync(passing, { recursive: true, force: true });
   }
 };
+
+/** A new one is empty, and its pages make nothing: whoever tries it out is told the way to a first pipeline. */
+const greeting = (url: string, token: string, data: string | null): string => `\
+${standInSentence}: a stand-in for trying out and for tests
+url    ${url}
+token  ${token}
+data   ${data ?? 'a temporary folder, removed at the end (keep it: --data DIR)'}
+mesh   TOKEN=${token} autogit-node gitlab connect ${url} --token-env TOKEN
+jobs   make a project, and push a repository with a .gitlab-ci.yml into it:
+       curl -H 'PRIVATE-TOKEN: ${token}' -d name=hello ${url}/api/v4/projects
+       git push ${url.replace('://', `://root:${token}@`)}/root/hello.git HEAD:main
+`;

@@ -126,7 +126,10 @@ async function nobodyAnswers(
     if (await confirm(question, true, { ...options, signal })) return foundUnless(joining, await askName(joining));
     await pause(lookAgainMs, signal);
   } else {
-    lines.wait('discovery', `no mesh answers yet${seen}; looking on. To start one here: autogit-node join --new`);
+    lines.wait(
+      'discovery',
+      `no mesh answers yet${seen}; looking on. To start one here: autogit-node join --new; where multicast does not work name a machine: autogit-node join --peer ADDRESS`,
+    );
   }
   return null;
 }

@@ -18,7 +18,9 @@ export function withNews(log: Log, lines: Lines): { log: Log; begin: () => void 
   const event: Log['event'] = (said) => {
     log.event(said);
     const news = told[said.event];
-    if (isTelling && news) lines[news.state](news.what, said.because);
+    // A job that failed is no `ok`, whosever fault it was.
+    const state = said.event === 'run-finished' && said.fields?.state !== 'success' ? 'warn' : news?.state;
+    if (isTelling && news && state) lines[state](news.what, said.because);
   };
   return {
     log: { ...log, event },

@@ -3,9 +3,24 @@ import { showDuration } from '../quantities.ts';
 import type { Output } from './context.ts';
 import { cut } from './table.ts';
 
-/** What a screen may show of a picture: the first lines, each one line long. What is missing is said. */
+/** What needs attention ends with what to type: cut off, it would say neither. */
+function wrapped(line: string, columns: number): string[] {
+  const lines: string[] = [];
+  let rest = line;
+  while (rest.length > columns) {
+    const at = rest.lastIndexOf(' ', columns);
+    if (at < columns / 2) break;
+    lines.push(rest.slice(0, at).trimEnd());
+    rest = `#   ${rest.slice(at).trimStart()}`;
+  }
+  return [...lines, cut(rest, columns)];
+}
+
+/** What a screen may show of a picture: the first lines, each one line long but for attention. What is missing is said. */
 export function fitScreen(text: string, columns: number, rows: number): string {
-  const lines = text.split('\n').map((line) => cut(line, columns));
+  const lines = text
+    .split('\n')
+    .flatMap((line) => (line.startsWith('# ') ? wrapped(line, columns) : [cut(line, columns)]));
   if (lines.length < rows) return lines.join('\n');
   const kept = Math.max(1, rows - 2);
   return [...lines.slice(0, kept), `… ${lines.length - kept} more lines: a higher window, or autogit-node status`].join(

@@ -137,11 +137,14 @@ export async function forget(context: Context): Promise<number> {
 
 export async function invite(context: Context): Promise<number> {
   const { out, settings } = context;
-  const answer = await (await agentOf(context)).invite(settings.number('inviteFor') ?? 900_000);
+  const agent = await agentOf(context);
+  const answer = await agent.invite(settings.number('inviteFor') ?? 900_000);
   if (settings.isOn('json')) out.json({ code: answer.code, expiresAt: new Date(answer.expiresAt).toISOString() });
   else {
     out.data(out.isTerminal ? `autogit-node join --invite ${answer.code}` : answer.code);
-    out.talk(`good for one machine, for ${showDuration(answer.expiresAt - Date.now())}`);
+    const address = (await agent.status()).snapshot.nodes.find((row) => row.self)?.address ?? null;
+    const elsewhere = address === null ? '' : `; where multicast does not work add --peer ${address}`;
+    out.talk(`good for one machine, for ${showDuration(answer.expiresAt - Date.now())}${shown(elsewhere)}`);
   }
   return exit.ok;
 }

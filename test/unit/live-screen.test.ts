@@ -18,6 +18,16 @@ describe('the screen of a watch', () => {
     expect(fitScreen('a\nb', 20, 10)).toBe('a\nb');
   });
 
+  it('what needs attention goes on in a second line, down to what to type', () => {
+    const text = 'mesh home\n# kang  paused by its owner: no new work   -> on kang: autogit-node resume';
+    expect(fitScreen(text, 40, 10).split('\n')).toEqual([
+      'mesh home',
+      '# kang  paused by its owner: no new work',
+      '#   -> on kang: autogit-node resume',
+    ]);
+    expect(fitScreen(`# ${'x'.repeat(60)}`, 40, 10)).toBe(`# ${'x'.repeat(37)}…`);
+  });
+
   it('shows old news greyed, with their age and what to type; then new ones as they are', () => {
     const drawn: string[] = [];
     const out: Output = {
@@ -79,10 +89,14 @@ describe('agent.log on a terminal', () => {
     news.log.event({ event: 'run-started', because: 'job 16 runs here: the only GPU' });
     news.log.event({ event: 'link-up', because: 'the stream is open' });
     news.log.event({ event: 'run-lost', because: 'job 16 is lost' });
-    expect(kept).toEqual(['leader-elected', 'run-started', 'link-up', 'run-lost']);
+    news.log.event({ event: 'run-finished', because: 'job 17: the script passed', fields: { state: 'success' } });
+    news.log.event({ event: 'run-finished', because: 'job 18: exit code 3', fields: { state: 'failed' } });
+    expect(kept).toEqual(['leader-elected', 'run-started', 'link-up', 'run-lost', 'run-finished', 'run-finished']);
     expect(said.map((text) => text.trim())).toEqual([
       'ok    job         job 16 runs here: the only GPU',
       'warn  job         job 16 is lost',
+      'ok    job         job 17: the script passed',
+      'warn  job         job 18: exit code 3',
     ]);
   });
 });
