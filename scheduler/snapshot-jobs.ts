@@ -188,7 +188,7 @@ function whyRun(view: ViewInput, ledger: Ledger, run: Run): WhyAnswer {
   if (!isOpen(run)) {
     const { startedAt, finishedAt, exitCode } = row;
     // An agent before this one wrote the end over the reason why the machine was chosen.
-    const chosen = run.because === row.because ? 'had it' : `had it: ${run.because}`;
+    const chosen = run.because === row.because ? 'had it' : `had it: ${reasonOf(run, name)}`;
     return {
       ...told,
       machines: [{ node: name, fits: true, because: chosen }],
@@ -199,8 +199,12 @@ function whyRun(view: ViewInput, ledger: Ledger, run: Run): WhyAnswer {
     ...told,
     machines: place(demand, machinesOf(lookOfView(view, ledger))).verdicts.map((verdict) =>
       verdict.node === run.node
-        ? { node: verdict.name, fits: true, because: `has it: ${run.because}` }
+        ? { node: verdict.name, fits: true, because: `has it: ${reasonOf(run, verdict.name)}` }
         : { node: verdict.name, fits: verdict.fits, because: verdict.fits ? 'has room now' : cut(verdict.because) },
     ),
   };
 }
+
+/** Beside its machine's name the sentence need not begin with it. */
+const reasonOf = ({ because }: Run, node: string): string =>
+  because.startsWith(`${node}: `) ? because.slice(node.length + 2) : because;

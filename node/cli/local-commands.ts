@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
 import { configFile, places, prepareHome } from '../home.ts';
+import { showBytes, showDuration } from '../quantities.ts';
 import { homeOf, homesToSearch, loadSettings } from '../settings.ts';
+import type { FlagKind } from '../settings-flag.ts';
 import { flags, variableOf } from '../settings-table.ts';
 import { withSourcePositions } from '../source-positions.ts';
 import { version } from '../version.ts';
@@ -139,13 +141,24 @@ export async function config(context: Context): Promise<number> {
     });
     return exit.ok;
   }
-  const show = (value: unknown): string =>
+  // Bytes and ms are for scripts.
+  const people: Partial<Record<FlagKind, (amount: number) => string>> = out.isTerminal
+    ? { duration: showDuration, size: showBytes }
+    : {};
+  const show = (value: unknown, kind: FlagKind): string =>
+    typeof value === 'number' && people[kind] ? people[kind](value) : plain(value);
+  const plain = (value: unknown): string =>
     value === null ? '-' : typeof value === 'boolean' ? (value ? 'on' : 'off') : [value].flat().join(',') || '-';
   out.data(
     printTable(
       {
         head: ['KEY', 'VALUE', 'FROM', 'VARIABLE'],
-        rows: rows.map((row) => [row.key, show(row.value), row.source, row.variable]),
+        rows: rows.map((row, index) => [
+          row.key,
+          show(row.value, flags[index]?.kind ?? 'text'),
+          row.source,
+          row.variable,
+        ]),
       },
       out,
     ),

@@ -241,17 +241,12 @@ export async function settings(context: Context): Promise<number> {
 function showSettings({ out, settings }: Context, all: object, key: string | undefined): void {
   const rows = Object.entries(all).filter(([name]) => key === undefined || name === key);
   if (settings.isOn('json')) out.json(Object.fromEntries(rows));
-  else if (key !== undefined) for (const [, value] of rows) out.data(String(value));
-  else if (!out.isTerminal) for (const [name, value] of rows) out.data(`${name}\t${value}`);
+  else if (!out.isTerminal)
+    for (const [name, value] of rows) out.data(key === undefined ? `${name}\t${value}` : String(value));
   else
     for (const [name, value] of rows) {
-      const text = name.endsWith('Ms')
-        ? showDuration(Number(value))
-        : typeof value === 'boolean'
-          ? value
-            ? 'on'
-            : 'off'
-          : value;
+      const isTime = name.endsWith('Ms');
+      const text = isTime ? showDuration(Number(value)) : typeof value === 'boolean' ? (value ? 'on' : 'off') : value;
       out.data(`${`${name} = ${text}`.padEnd(28)}${meanings[name] ?? ''}`.trimEnd());
     }
 }

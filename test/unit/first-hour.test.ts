@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asTyped, callName } from '../../node/cli/call-name.ts';
+import { config } from '../../node/cli/local-commands.ts';
 import { writeFlags } from '../../node/cli/service-config.ts';
 import { leftAway, recallJoin, rememberJoin } from '../../node/join-memory.ts';
 import { resolveSettings, type SettingsSources } from '../../node/settings.ts';
@@ -35,6 +36,22 @@ describe('how this program is called', () => {
     expect(asTyped('npx autogit-node join', name)).toBe('npx autogit-node join');
     for (const text of ['in its group, autogit-node', '/opt/autogit-node/0.1.0', 'autogit-node runs here'])
       expect(asTyped(text, name)).toBe(text);
+  });
+});
+
+describe('config', () => {
+  it('shows times and sizes to people as they write them, to scripts as numbers', async () => {
+    const shown = async (isTerminal: boolean): Promise<string> => {
+      const told: string[] = [];
+      const nothing = (): void => {};
+      const out = { isTerminal, columns: 200, data: (text: string) => void told.push(text), json: nothing };
+      const context = { settings: said({}), args: [], signal: new AbortController().signal };
+      await config({ ...context, out: { ...out, talk: nothing, restart: nothing } });
+      return told.join('\n');
+    };
+    expect(await shown(true)).toMatch(/^imageAge +30 d +default/m);
+    expect(await shown(true)).toMatch(/^artifactLimit +10 GiB +default/m);
+    expect(await shown(false)).toContain('imageAge\t2592000000\tdefault');
   });
 });
 

@@ -15,7 +15,7 @@ describe('why', () => {
       job: 7,
       node: 'desktop-2',
       state: 'delivered',
-      because: 'the only machine with room',
+      because: 'desktop-2: the only machine with room',
       takenAt: lab.wallMs - 30_000,
       startedAt: lab.wallMs - 29_000,
       finishedAt: lab.wallMs - 17_000,
