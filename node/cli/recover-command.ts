@@ -34,8 +34,8 @@ const warning = (off: readonly string[]): string[] =>
     ? ['This machine goes on alone; those that answer become voters again by themselves.']
     : [
         `This machine goes on alone, without ${off.join(', ')}.`,
-        'A machine that is merely unplugged goes on by itself: then there are two meshes and two GitLabs, and what one',
-        'of the two has done since is lost when they meet. So go and look: is the machine switched off?',
+        'A machine that is merely unplugged goes on by itself: then there are two meshes, and what one',
+        'of the two has decided since is lost when they meet. So go and look: is it switched off?',
       ];
 
 /** The names that a person vouches for. */
@@ -45,7 +45,8 @@ async function confirmed(context: Context, off: readonly string[]): Promise<stri
   const missing = off.filter((name) => !seen.includes(name));
   if (!hasTerminal(prompt) || prompt.yes) {
     if (missing.length === 0 && prompt.yes) return seen;
-    const said = missing.length > 0 ? `that ${missing.join(' and ')} is switched off` : 'yes';
+    const said =
+      missing.length > 0 ? `that ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} switched off` : 'yes';
     const flags = [...seen, ...missing].map((name) => ` --off ${name}`).join('');
     throw new AutogitError('no-terminal', `nobody has said ${said}`, {
       hint: `when somebody has seen it: autogit-node recover --force${flags} --yes`,

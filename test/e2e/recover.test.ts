@@ -44,7 +44,7 @@ describe('three machines, two of which die', () => {
 
     const unnamed = await force('--off', 'desktop-1');
     expect(unnamed.code).toBe(2);
-    expect(unnamed.stderr).toContain('there are two meshes and two GitLabs');
+    expect(unnamed.stderr).toContain('there are two meshes, and what one');
     expect(unnamed.stderr).toContain('nobody has said that desktop-2 is switched off');
     expect(unnamed.stderr).toContain('autogit-node recover --force --off desktop-1 --off desktop-2 --yes');
     const stranger = await until('the last word of the others is five seconds old', async () => {

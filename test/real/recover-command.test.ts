@@ -53,7 +53,7 @@ describe('recover --force', () => {
   it('warns, has each machine typed by name, and then does it', async () => {
     agent.asked = [];
     const { code, said } = await recover(['kang', 'desktop-1'], '--force');
-    expect(said).toContain('merely unplugged goes on by itself: then there are two meshes and two GitLabs');
+    expect(said).toContain('merely unplugged goes on by itself: then there are two meshes, and what one');
     expect(said).toContain('that you have seen desktop-1 switched off');
     expect(said).toContain('alone now');
     expect(code).toBe(0);

@@ -45,7 +45,7 @@ describe('config', () => {
       const told: string[] = [];
       const nothing = (): void => {};
       const out = { isTerminal, columns: 200, data: (text: string) => void told.push(text), json: nothing };
-      const context = { settings: said({}), args: [], signal: new AbortController().signal };
+      const context = { command: 'config', settings: said({}), args: [], signal: new AbortController().signal };
       await config({ ...context, out: { ...out, talk: nothing, restart: nothing } });
       return told.join('\n');
     };
