@@ -3,8 +3,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { configFile, places, prepareHome } from '../home.ts';
 import { showBytes, showDuration } from '../quantities.ts';
 import { homeOf, homesToSearch, loadSettings } from '../settings.ts';
-import type { FlagKind } from '../settings-flag.ts';
-import { flags, variableOf } from '../settings-table.ts';
+import { type Flag, flags, variableOf } from '../settings-table.ts';
 import { withSourcePositions } from '../source-positions.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
@@ -142,10 +141,10 @@ export async function config(context: Context): Promise<number> {
     return exit.ok;
   }
   // Bytes and ms are for scripts.
-  const people: Partial<Record<FlagKind, (amount: number) => string>> = out.isTerminal
+  const people: Partial<Record<Flag['kind'], (amount: number) => string>> = out.isTerminal
     ? { duration: showDuration, size: showBytes }
     : {};
-  const show = (value: unknown, kind: FlagKind): string =>
+  const show = (value: unknown, kind: Flag['kind']): string =>
     typeof value === 'number' && people[kind] ? people[kind](value) : plain(value);
   const plain = (value: unknown): string =>
     value === null ? '-' : typeof value === 'boolean' ? (value ? 'on' : 'off') : [value].flat().join(',') || '-';
