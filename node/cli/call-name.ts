@@ -18,8 +18,9 @@ const isOnPath = (path: string): boolean =>
 
 /** How this program is called by whoever started it: people who came by npx have no `autogit-node` in their PATH. */
 export function callName(script = process.argv[1] ?? '', env: Environment = process.env): string {
-  const isNpx =
-    /[/\\]_npx[/\\]/.test(script) || (env.npm_command === 'exec' && /npx-cli|[/\\]npx$/.test(env.npm_execpath ?? ''));
+  // Installed in the folder where npx is typed there is no cache in the path; npm says then what it was asked to run.
+  const isOurs = /(^|[\s"'/])autogit-node(@[\w.-]+)?(["'\s]|$)/.test(env.npm_lifecycle_script ?? '');
+  const isNpx = /[/\\]_npx[/\\]/.test(script) || (env.npm_command === 'exec' && isOurs);
   return isNpx && !isOnPath(env.PATH ?? '') ? 'npx autogit-node' : 'autogit-node';
 }
 

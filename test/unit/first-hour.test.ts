@@ -24,6 +24,10 @@ describe('how this program is called', () => {
   it('by npx, where nothing of that name is in PATH', () => {
     expect(callName(npx, { PATH: '/nowhere:/home/ada/.npm/_npx/1a2b/node_modules/.bin' })).toBe('npx autogit-node');
     expect(callName('/usr/local/bin/autogit-node', { PATH: '/usr/local/bin' })).toBe('autogit-node');
+    const local = '/home/ada/mesh/node_modules/.bin/autogit-node';
+    const npm = (asked: string) => ({ PATH: '/nowhere', npm_command: 'exec', npm_lifecycle_script: asked });
+    expect(callName(local, npm('autogit-node'))).toBe('npx autogit-node');
+    expect(callName(local, npm('vitest'))).toBe('autogit-node');
     writeFileSync(join(dir, 'autogit-node'), '', { mode: 0o755 });
     expect(callName(npx, { PATH: dir })).toBe('autogit-node');
   });
