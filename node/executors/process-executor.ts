@@ -128,6 +128,8 @@ export class ProcessExecutor implements Executor {
     const folder = this.#folder(spec.run);
     if (handle !== folder && existsSync(handle) === false) return null;
     const file = readRunFile(folder);
+    // Whose file is damaged cannot be gone on with: it fails, and must not run on meanwhile.
+    if (file === null && existsSync(folder)) await this.#clear(folder, null);
     if (file === null || file.run !== spec.run) return null;
     const workspace = this.#workspace(spec, jobPaths(spec, buildsOf(folder)), file);
     for (let index = 0; ; index++) {

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -104,4 +104,22 @@ describe('runs of an agent whose --user was another', () => {
     expect(existsSync(handle)).toBe(false);
     expect(marks.flatMap((mark) => processesOf(mark))).toEqual([]);
   });
+});
+
+describe('a run whose file is damaged', () => {
+  it.each([user, 'auto'])(
+    'is ended where it is looked for, rather than run on beside its own failure: --user %s',
+    async (who) => {
+      const executor = new ProcessExecutor({ home, workDir, user: who });
+      const spec = specOf(`damaged-${who}`, null);
+      const workspace = await executor.prepare(spec, never);
+      await workspace.start(step('sleep 600'), 0);
+      const { handle } = workspace;
+      const marks = marksOf(handle, readRunFile(handle));
+      truncateSync(join(handle, 'run.json'), 20);
+      expect(await new ProcessExecutor({ home, workDir, user: who }).adopt(spec, handle)).toBeNull();
+      expect(processesOf(marks)).toEqual([]);
+      expect(existsSync(handle)).toBe(false);
+    },
+  );
 });
