@@ -141,7 +141,8 @@ export async function invite(context: Context): Promise<number> {
   const answer = await agent.invite(settings.number('inviteFor') ?? 900_000);
   if (settings.isOn('json')) out.json({ code: answer.code, expiresAt: new Date(answer.expiresAt).toISOString() });
   else {
-    out.data(out.isTerminal ? `autogit-node join --invite ${answer.code}` : answer.code);
+    // In a variable: what stands on a command line is read by every user of that machine for as long as the agent runs.
+    out.data(out.isTerminal ? `AUTOGIT_INVITE=${answer.code} autogit-node join` : answer.code);
     const address = (await agent.status()).snapshot.nodes.find((row) => row.self)?.address ?? null;
     const elsewhere = address === null ? '' : `; where multicast does not work add --peer ${address}`;
     out.talk(`good for one machine, for ${showDuration(answer.expiresAt - Date.now())}${shown(elsewhere)}`);

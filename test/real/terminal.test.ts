@@ -35,6 +35,15 @@ const typing = (...args: string[]): Terminal => {
   return terminal;
 };
 
+describe('an invite at a terminal', () => {
+  it('is a command that keeps the code out of the argument list (security A19)', async () => {
+    const screen = typing('invite');
+    expect(await screen.ended).toBe(0);
+    expect(screen.text).toMatch(/AUTOGIT_INVITE=\S+ autogit-node join\r?\n/);
+    expect(screen.text).not.toContain('--invite');
+  });
+});
+
 describe('the token at a terminal', () => {
   const token = 'glpat-Zq7wX9kLm2';
 
