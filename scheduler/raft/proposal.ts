@@ -88,7 +88,7 @@ function tellNews(turn: RaftTurn, before: Ledger, after: Ledger): void {
   const names = Object.keys(voters).map((node) => nameIn(after, node));
   const tie = Object.keys(voters).find((node) => voters[node]!.weight === 3);
   const changed = reasons(before, after);
-  const because = `${names.join(', ')} vote${tie ? `, ${nameIn(after, tie)} breaks ties` : ''}${changed}`;
+  const because = `${names.join(', ')} ${names.length === 1 ? 'votes' : 'vote'}${tie ? `, ${nameIn(after, tie)} breaks ties` : ''}${changed}`;
   note(turn, {
     event: 'voters-changed',
     because,
