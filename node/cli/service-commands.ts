@@ -112,13 +112,19 @@ function nodeFor(scope: Scope, { out }: Context): string {
 }
 
 /** The service goes on as the agent that runs here: its home (with name, mesh and identity) and its flags. */
-async function takeOver(context: Context, scope: Scope): Promise<{ home: string; config: string; said: string[] }> {
+async function takeOver(
+  context: Context,
+  scope: Scope,
+  program: { node: string; bin: string },
+): Promise<{ home: string; config: string; said: string[] }> {
   const said: string[] = [];
   const named = context.settings.text('home');
   const homes = named === null && scope.isSystem ? systemHomes() : { from: scope.home, to: scope.home };
   const runs = homes.from === homes.to ? 0 : await unfinishedRuns(homes.from);
   const home = runs > 0 ? homes.from : homes.to;
   const config = context.settings.text('config') ?? serviceConfig(scope.isSystem);
+  // What systemd cannot take is refused while the agent still runs, and nothing is written or moved.
+  unitText({ ...program, home, target: scope.target, config: ` --config ${config}` });
   const keys = writeFlags(config, recallJoin(homes.from));
   if (keys.length > 0) said.push(`wrote ${keys.join(', ')} to ${config}`);
   const decided = scope.isSystem ? chooseJobUser(config, jobsWereRoot(homes.from)) : null;
@@ -140,7 +146,7 @@ export async function install(context: Context): Promise<number> {
   const bin = copyProgram(scope.program);
   const node = nodeFor(scope, context);
   if (scope.isSystem) await makeGroup(context);
-  const { home, config, said } = await takeOver(context, scope);
+  const { home, config, said } = await takeOver(context, scope, { node, bin });
   writeUnit(
     scope.unitFile,
     unitText({ node, bin, home, target: scope.target, config: existsSync(config) ? ` --config ${config}` : '' }),

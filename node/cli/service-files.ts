@@ -61,7 +61,9 @@ export function unitText(places: {
 }): string {
   for (const [name, value] of Object.entries(places))
     if (/[\s"'\\%$]/.test(value.replace(/^ --config /, '')))
-      throw new AutogitError('bad-flag', `systemd cannot take this ${name}: ${value}`);
+      throw new AutogitError('bad-flag', `systemd cannot take this ${name}: ${value}`, {
+        hint: 'give it a path without spaces, quotes, backslashes, % and $',
+      });
   const template = readFileSync(join(packageFolder(), 'deploy', 'autogit-node.service'), 'utf8');
   return (
     template

@@ -125,6 +125,21 @@ describe('service install, as root', () => {
     expect(spawnSync('nsenter', [...inside(), 'ls', '/usr/local/bin/autogit-node']).status).not.toBe(0);
   }, 90_000);
 
+  it('refuses a home that systemd would misread while its agent still runs', async () => {
+    const home = '/root/my agent';
+    const words = ['--home', home, '--no-input', 'join', '--new', 'odd', '--witness', ...local];
+    foreground = spawn('nsenter', [...inside(), process.execPath, bin, ...words], { env: env(), stdio: 'ignore' });
+    const leads = () => cli('status', '--json', '--home', home).stdout.includes('"leader"');
+    await until('it leads', async () => leads());
+    const { code, stderr } = cli('service', 'install', '--home', home);
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringContaining(`systemd cannot take this home: ${home}\nfix: give it`),
+    ]);
+    expect(leads()).toBe(true);
+    expect(cli('config', '--home', home, '--json').stdout).not.toContain('autogit.yml:');
+  });
+
   it('makes each process job a user of its own where nobody chose one, and changes no choice (security A10)', async () => {
     const config = '/root/.config/autogit-node/autogit.yml';
     const write = (text: string): void =>
