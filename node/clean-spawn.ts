@@ -106,7 +106,18 @@ export function execClean(
   done: (error: ExecFileException | null, stdout: string, stderr: string) => void,
 ): ChildProcess {
   const way = ready({ file, args, env: options.env, kept: 2 });
-  return execFile(way.file, way.args, { ...options, encoding: 'utf8' }, done);
+  return execFile(way.file, way.args, { ...options, encoding: 'utf8' }, (error, stdout, stderr) =>
+    done(error && namingTheProgram(error, file, stderr), stdout, stderr),
+  );
+}
+
+/** Node's own words for a failure would show the way by which the program was started, and not what it said. */
+function namingTheProgram(error: ExecFileException, file: string, stderr: string): ExecFileException {
+  if (typeof error.code === 'string') return error;
+  const how = error.signal ? `was ended by ${error.signal}` : `failed with exit code ${error.code ?? 'unknown'}`;
+  const said = stderr.trim().split('\n').slice(-3).join('; ').slice(0, 300);
+  error.message = `${file} ${how}${said === '' ? '' : `: ${said}`}`;
+  return error;
 }
 
 /** As `execFile` promisified: rejects with what it said in `stdout` and `stderr`. */

@@ -1,7 +1,7 @@
 import {
-  chownSync,
   cpSync,
   existsSync,
+  lchownSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -104,7 +104,7 @@ function own(path: string): void {
   const uid = process.getuid?.() ?? 0;
   const found = lstatSync(path);
   if (found.isSymbolicLink()) return;
-  if (found.uid !== uid) chownSync(path, uid, process.getgid?.() ?? 0);
+  if (found.uid !== uid) lchownSync(path, uid, process.getgid?.() ?? 0);
   if (found.isDirectory()) for (const name of readdirSync(path)) own(join(path, name));
 }
 

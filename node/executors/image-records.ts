@@ -1,10 +1,11 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, copyFileSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Log } from '../log.ts';
 
-const Name = z.string().max(512);
-const Project = z.string().max(512);
+const mostChars = 512;
+const Name = z.string().max(mostChars);
+const Project = z.string().max(mostChars);
 /** An entry is small, and so many projects share an image only where it should need no login. */
 const most = { names: 64, projects: 1000, images: 10_000 } as const;
 
@@ -80,6 +81,8 @@ export class ImageRecords {
   begin(name: string, project: string): void {
     const { pulling } = this.#records;
     const short = familiarName(name);
+    // The engine will not have it either; what is written here must be readable again.
+    if (short.length > mostChars || project.length > mostChars) return;
     pulling[short] = [...(pulling[short] ?? []), project].slice(-most.projects);
     this.#write(false);
   }
@@ -172,14 +175,29 @@ export class ImageRecords {
     const none = { v: 1 as const, images: {}, pulling: {} };
     if (this.#file === null) return none;
     try {
-      return Records.parse(JSON.parse(readFileSync(this.#file, 'utf8')));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+      const { records, damaged } = readRecords(JSON.parse(readFileSync(this.#file, 'utf8')), this.#now());
+      if (damaged > 0)
         this.#log.warn(
-          `${this.#file} cannot be read: images that jobs pulled count as this machine's own, and every job may use them`,
+          `${damaged} entries of ${this.#file} cannot be read: a job gets their images only where its registry lets it in`,
         );
+      return records;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.#putAside();
       return none;
     }
+  }
+
+  /** What is damaged is kept for whoever wants to mend it: the next write would be over it. */
+  #putAside(): void {
+    const aside = `${this.#file}.damaged`;
+    try {
+      if (this.#file !== null) copyFileSync(this.#file, aside);
+    } catch {
+      // It is no file, or there is no room: the sentence is what counts.
+    }
+    this.#log.warn(
+      `${this.#file} cannot be read: images that jobs pulled count as this machine's own, and every job may use them (it is kept as ${aside}); take away what must stay private: docker image rm IMAGE`,
+    );
   }
 
   /** Atomic. What cannot be written now (a full disk) is in memory, and written with the next change. */
@@ -202,6 +220,32 @@ export class ImageRecords {
       this.#isFailing = true;
     }
   }
+}
+
+/**
+ * Entry by entry. One that is damaged costs the others nothing, and its image is given only to whom its registry lets in.
+ * Throws when it is not of the form at all.
+ */
+function readRecords(value: unknown, now: number): { records: z.infer<typeof Records>; damaged: number } {
+  const whole = z.looseObject({ v: z.literal(1), images: z.record(z.string(), z.unknown()) }).parse(value);
+  let damaged = 0;
+  const orElse = <T>(parsed: z.ZodSafeParseResult<T>, other: T): T => {
+    if (parsed.success) return parsed.data;
+    damaged++;
+    return other;
+  };
+  const images = Object.entries(whole.images).map(([id, entry]) => [
+    id.slice(0, 256),
+    orElse<Entry>(Entry.safeParse(entry), { names: [], usedAt: now, isOurs: false, projects: [] }),
+  ]);
+  const named = Object.entries(z.record(z.string(), z.unknown()).catch({}).parse(whole.pulling));
+  const pulling = named.map(([name, projects]) => [
+    name.slice(0, mostChars),
+    // No project has this name.
+    orElse(z.array(Project).max(most.projects).safeParse(projects), ['']),
+  ]);
+  const records = { ...whole, images: Object.fromEntries(images), pulling: Object.fromEntries(pulling) };
+  return { records: Records.parse(records), damaged };
 }
 
 function letIn(entry: Entry, project: string, hasLogin: boolean): void {

@@ -22,7 +22,7 @@ import { RunEnding } from './run-ending.ts';
 import { Gone, Halted, RunFailed } from './run-errors.ts';
 import { Freezing } from './run-freezing.ts';
 import { type RunDeskOptions, runFolder } from './run-options.ts';
-import { newProgress, parseProgress, type Verdict } from './run-progress.ts';
+import { finishedProgress, newProgress, parseProgress, type Verdict } from './run-progress.ts';
 import { RunRecord } from './run-record.ts';
 import { failed, jobUpdate, resultOf } from './run-result.ts';
 import { TraceLog } from './trace-log.ts';
@@ -66,7 +66,9 @@ export class RunLifecycle {
     const folder = runFolder(options.home, local.run.run);
     this.trace = new TraceLog(folder, secretsOf(payload), payload.features?.token_mask_prefixes ?? []);
     this.#ending = new RunEnding(this.trace);
-    const progress = parseProgress(local.progress) ?? newProgress(bootMs(), slots);
+    const { result } = local.run;
+    const lost = result === null ? newProgress(bootMs(), slots) : finishedProgress(result, bootMs());
+    const progress = parseProgress(local.progress) ?? lost;
     this.#record = new RunRecord(options, local, progress, this.#ending.halted);
     this.line = new GitlabLine({
       line: () => this.#job(),

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { failureCauses } from '../../gitlab-bridge/failure-reason.ts';
+import type { RunResult } from '../../protocol/ledger.ts';
 
 /**
  * How far a run got, persisted before each step of its life, so that another agent process goes on exactly there:
@@ -43,6 +44,18 @@ export function newProgress(sinceBootMs: number, slots = { all: 0, project: 0 })
     slots,
   };
 }
+
+/** Of a run whose result is known, whatever became of the record of how it got there: it is delivered, never run again. */
+export const finishedProgress = (result: RunResult, sinceBootMs: number): RunProgress => ({
+  ...newProgress(sinceBootMs),
+  phase: 'finished',
+  verdict: {
+    state: result.state,
+    cause: result.state !== 'failed' ? null : result.exitCode === null ? 'system' : 'script',
+    exitCode: result.exitCode,
+    because: result.because,
+  },
+});
 
 /** Null for a text of another form: the run is then treated as lost, never run again. */
 export function parseProgress(text: string | undefined): RunProgress | null {

@@ -115,6 +115,24 @@ describe('a machine that fails', () => {
     expect(plainText(await lab.traceAt(run)).match(/begun\n/g)).toHaveLength(1);
   });
 
+  it('whose result is known is delivered, though the record of how it got there cannot be read', async () => {
+    lab = await RunLab.start({ '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 2; exit 3"]\n' });
+    await lab.agent();
+    const run = await lab.begin();
+    await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
+    await lab.gitlab.down();
+    await until('the result', () => lab.changes.at(-1)?.state === 'finished');
+    await lab.desk?.stop();
+    const [local] = (await (lab.store as Store).runs()) as [LocalRun];
+    await lab.store?.putRun({ ...local, progress: 'torn' });
+    await lab.store?.close();
+    await lab.gitlab.up();
+    await lab.agent();
+    await until('the delivery', () => lab.changes.at(-1)?.state === 'delivered');
+    expect(await lab.admin.job(lab.projectId, run.job)).toMatchObject({ status: 'failed' });
+    expect(lab.changes.at(-1)?.result).toMatchObject({ state: 'failed', exitCode: 3, reason: 'script_failure' });
+  });
+
   it('freezes its runs when GitLab was restored, until GitLab confirms each', async () => {
     lab = await RunLab.start({ '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 600"]\n' });
     await lab.agent();

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -83,11 +83,37 @@ describe('records of images that jobs pulled', () => {
     expect(statSync(file).mode & 0o777).toBe(0o600);
     expect(new ImageRecords(home, log, () => 6).rightOf('x', 'other', 'Q')).toBe('ask');
     expect(noted).toEqual([]);
-    for (const torn of ['', '{"v":1,"images":{"x":{"names":"a"}}}', '[]', '{"v":2,"images":{},"pulling":{}}']) {
+    for (const torn of ['', '[]', '{"v":2,"images":{},"pulling":{}}']) {
       writeFileSync(file, torn);
       expect(new ImageRecords(home, log, () => 6).isEmpty).toBe(true);
-      expect(noted.pop()).toMatch(/images.json cannot be read/);
+      expect(noted.pop()).toMatch(/images.json cannot be read.* kept as .*images.json.damaged/);
+      expect(readFileSync(`${file}.damaged`, 'utf8')).toBe(torn);
     }
+    rmSync(home, { recursive: true });
+  });
+
+  it('of which one is damaged cost the others nothing, and give its image to nobody unasked', () => {
+    const home = mkdtempSync(join(tmpdir(), 'autogit-images-'));
+    const file = join(home, 'images.json');
+    const records = new ImageRecords(home, log, () => 5);
+    records.pulled({ id: 'whole', name: 'a', project: 'P', ...own });
+    records.pulled({ id: 'broken', name: 'b', project: 'P', ...own });
+    records.begin('c', 'P');
+    const { images, ...rest } = JSON.parse(readFileSync(file, 'utf8'));
+    writeFileSync(
+      file,
+      JSON.stringify({ ...rest, images: { ...images, broken: { names: 'b' } }, pulling: { 'c:latest': 7 } }),
+    );
+    const again = new ImageRecords(home, log, () => 6);
+    expect(noted.pop()).toMatch(/2 entries of .*images.json cannot be read/);
+    expect(['whole', 'broken'].map((id) => again.rightOf(id, id, 'P'))).toEqual(['own', 'ask']);
+    expect(again.rightOf('other', 'c', 'P')).toBe('ask');
+    expect(again.removable().map(({ id }) => id)).toEqual(['whole']);
+    // A name that could not be read again is not written.
+    again.begin('x'.repeat(600), 'P');
+    again.begin('d', 'P');
+    expect(new ImageRecords(home, log, () => 7).rightOf('whole', 'a', 'P')).toBe('own');
+    expect(noted).toEqual([]);
     rmSync(home, { recursive: true });
   });
 });
