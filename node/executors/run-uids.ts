@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { execCleanly, findProgram, spawnClean } from '../clean-spawn.ts';
@@ -34,12 +34,17 @@ const takenDir = '/run/autogit-node-uids';
 /** Null: another run has it. */
 function reserve(uid: number, folder: string): number | null {
   mkdirSync(takenDir, { recursive: true, mode: 0o700 });
+  const draft = join(takenDir, `.${uid}-${process.pid}`);
   try {
-    writeFileSync(join(takenDir, String(uid)), folder, { flag: 'wx', mode: 0o600 });
+    writeFileSync(draft, folder, { mode: 0o600 });
+    // Whole or not at all: an agent that is killed here must not leave a uid that nobody has and nobody gets.
+    linkSync(draft, join(takenDir, String(uid)));
     return uid;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return null;
     throw error;
+  } finally {
+    rmSync(draft, { force: true });
   }
 }
 
