@@ -1,8 +1,8 @@
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention } from '../protocol/status.ts';
 import { leavingOf } from './disconnecting.ts';
+import { partingWaits, runsSentence } from './jobs/gitlab-disconnect.ts';
 import { isBusy, isOpen } from './jobs/jobs-state.ts';
-import { partingWaits, runsSentence } from './jobs/parting.ts';
 import type { ViewInput } from './snapshot-view.ts';
 
 /** GitLab is being disconnected: what is waited for, and what to type for not waiting. The leader knows more than the ledger. */

@@ -8,11 +8,11 @@ import { committedLedger } from '../../scheduler/views.ts';
 import type { Log } from '../log.ts';
 import { logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
-import type { RunDesk } from '../runs/run-desk.ts';
+import type { RunDesk } from '../runs/run-supervisor.ts';
 import type { CoreLoop } from './core-loop.ts';
 import { type CoreView, forOlder, jobRowsOf, viewInput, whyOf } from './core-views.ts';
 import type { EndedTraces } from './ended-traces.ts';
-import type { GitlabDesk } from './gitlab-desk.ts';
+import type { GitlabDesk } from './gitlab-effects.ts';
 import { fulfil } from './job-wishes.ts';
 
 interface AnswerSources {

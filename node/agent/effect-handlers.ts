@@ -2,7 +2,7 @@ import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import type { Effect } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import type { Log } from '../log.ts';
-import type { RunDesk } from '../runs/run-desk.ts';
+import type { RunDesk } from '../runs/run-supervisor.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
 
 /** All that the core asks for but `persist`, which the loop does itself. */

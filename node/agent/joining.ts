@@ -4,7 +4,6 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { MeshName } from '../../protocol/ids.ts';
 import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
-import type { Lines } from '../cli/lines.ts';
 import { ask, confirm, hasTerminal } from '../cli/prompt.ts';
 import type { Clock } from '../clock.ts';
 import { enrol } from '../enrol/enrol-client.ts';
@@ -14,6 +13,7 @@ import { shown } from '../foreign-text.ts';
 import { keepMeshKey } from '../mesh-key.ts';
 import type { LanNetwork } from '../network/network.ts';
 import type { Store } from '../ports.ts';
+import type { Lines } from '../progress-lines.ts';
 import { newMeshKey } from '../seal.ts';
 import type { JoinOptions } from '../settings.ts';
 

@@ -1,7 +1,7 @@
 import type { Ledger } from '../../protocol/ledger.ts';
-import type { Lines } from '../cli/lines.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { shown } from '../foreign-text.ts';
+import type { Lines } from '../progress-lines.ts';
 import type { JoinOptions } from '../settings.ts';
 import { meshToYieldTo, type OtherMesh, OtherMeshes } from './other-meshes.ts';
 

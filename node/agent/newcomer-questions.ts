@@ -1,8 +1,8 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, OpenApproval } from '../../protocol/ledger.ts';
-import type { Lines } from '../cli/lines.ts';
 import { shown } from '../foreign-text.ts';
+import type { Lines } from '../progress-lines.ts';
 
 /** Nobody reads a name and four words faster: what is typed sooner was meant for what stood there before. */
 const readMs = 600;

@@ -1,5 +1,5 @@
-import type { Lines } from '../cli/lines.ts';
 import type { Log } from '../log.ts';
+import type { Lines } from '../progress-lines.ts';
 
 /** Events of agent.log that the person at the terminal wants to see, and the word before each. */
 const told: Record<string, { what: string; state: 'ok' | 'warn' }> = {

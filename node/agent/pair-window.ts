@@ -1,5 +1,5 @@
-import type { Lines } from '../cli/lines.ts';
 import type { Clock } from '../clock.ts';
+import type { Lines } from '../progress-lines.ts';
 import type { Member } from './member.ts';
 
 /** Opens the window in which machines of the LAN are let in unasked, and says when it closes. What is returned ends that. */

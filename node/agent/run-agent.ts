@@ -1,8 +1,8 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { Agent } from '../agent.ts';
-import { createLines, type Lines } from '../cli/lines.ts';
 import { prepareHome } from '../home.ts';
 import { openLog } from '../log.ts';
+import { createLines, type Lines } from '../progress-lines.ts';
 import { beginAnew, keepNothing, type Removal, removedSentence } from '../removal.ts';
 import type { JoinOptions } from '../settings.ts';
 import { stackOf } from '../source-positions.ts';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../clock.ts';
-import type { RunDesk } from '../runs/run-desk.ts';
+import type { RunDesk } from '../runs/run-supervisor.ts';
 import { startWatchdog, watchdogPid, watchdogSaysRead, writeBeat } from '../watchdog.ts';
 import { readBeatId } from '../watchdog-beat.ts';
 

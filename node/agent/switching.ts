@@ -3,11 +3,11 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { listed } from '../../scheduler/phrases.ts';
-import type { Lines } from '../cli/lines.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { places } from '../home.ts';
 import { hasStore, openStore } from '../level-store.ts';
 import type { Store } from '../ports.ts';
+import type { Lines } from '../progress-lines.ts';
 import type { JoinOptions } from '../settings.ts';
 
 const nextOf = (home: string): string => `${places(home).store}.next`;

@@ -1,8 +1,8 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import type { Lines } from '../cli/lines.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { shown } from '../foreign-text.ts';
+import type { Lines } from '../progress-lines.ts';
 import type { JoinOptions } from '../settings.ts';
 import { statusOf } from './core-views.ts';
 import type { Member } from './member.ts';

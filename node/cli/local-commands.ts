@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
 import { configFile, places, prepareHome } from '../home.ts';
+import { progressLine } from '../progress-lines.ts';
 import { showBytes, showDuration } from '../quantities.ts';
 import { homeOf, homesToSearch, loadSettings } from '../settings.ts';
 import { type Flag, flags, variableOf } from '../settings-table.ts';
@@ -8,7 +9,6 @@ import { withSourcePositions } from '../source-positions.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
-import { progressLine } from './lines.ts';
 import { printTable } from './table.ts';
 
 export async function join(context: Context): Promise<number> {

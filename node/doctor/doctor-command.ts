@@ -1,9 +1,9 @@
 import type { Context } from '../cli/context.ts';
 import { exit } from '../cli/failure.ts';
-import { progressLine } from '../cli/lines.ts';
 import { recallJoin } from '../join-memory.ts';
 import { checkValues } from '../join-options.ts';
 import { readAddress } from '../network/addresses.ts';
+import { progressLine } from '../progress-lines.ts';
 import { homeOf, homesToSearch } from '../settings.ts';
 import { checkDocker } from './docker-check.ts';
 import type { Finding } from './finding.ts';

@@ -6,7 +6,7 @@ import type { RunVariable } from '../../gitlab-bridge/variables.ts';
 import { invariant } from '../../protocol/errors.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import type { GitSources } from './git-sources.ts';
-import type { GitlabLine } from './gitlab-line.ts';
+import type { GitlabLine } from './job-reporter.ts';
 import { heading, type PlannedStep, sectionEnd, sectionStart, warning } from './job-script.ts';
 import type { RunEnding } from './run-ending.ts';
 import { Gone, RunFailed } from './run-errors.ts';

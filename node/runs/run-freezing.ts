@@ -1,6 +1,6 @@
 import type { Workspace } from '../ports.ts';
-import { type Contact, contactLimits, type Right, rightToGoOn } from './contact.ts';
-import type { GitlabLine } from './gitlab-line.ts';
+import type { GitlabLine } from './job-reporter.ts';
+import { type Contact, contactLimits, type Right, rightToGoOn } from './run-lease.ts';
 import type { RunDeskOptions } from './run-options.ts';
 
 interface Frozen {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fulfil } from '../../node/agent/job-wishes.ts';
 import { endForOwner, type PauseNowTools } from '../../node/agent/pause-now.ts';
-import type { RunDesk } from '../../node/runs/run-desk.ts';
+import type { RunDesk } from '../../node/runs/run-supervisor.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
 
 let lab: RunLab;

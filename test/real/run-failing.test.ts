@@ -4,7 +4,7 @@ import { gunzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openStore } from '../../node/level-store.ts';
 import type { Executor, LocalRun, Store } from '../../node/ports.ts';
-import { RunDesk } from '../../node/runs/run-desk.ts';
+import { RunDesk } from '../../node/runs/run-supervisor.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
 

@@ -9,7 +9,7 @@ import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { openStore } from '../../node/level-store.ts';
 import type { Executor, Store } from '../../node/ports.ts';
-import { RunDesk, type RunDeskOptions } from '../../node/runs/run-desk.ts';
+import { RunDesk, type RunDeskOptions } from '../../node/runs/run-supervisor.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
 

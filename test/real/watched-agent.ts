@@ -4,7 +4,7 @@ import { RunWatch } from '../../node/agent/run-watch.ts';
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { openStore } from '../../node/level-store.ts';
-import { RunDesk } from '../../node/runs/run-desk.ts';
+import { RunDesk } from '../../node/runs/run-supervisor.ts';
 import { watchdogMain } from '../../node/watchdog.ts';
 
 /** One node's runs and their watchdog as processes of their own, to be killed: `agent.mjs <folder>`, takes one job. */

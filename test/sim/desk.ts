@@ -7,7 +7,7 @@ export const sealed = (secret: string): string => `sealed(${secret})`;
 export const unsealed = (text: string): string => text.replace(/^sealed\((.*)\)$/, '$1');
 export const adminToken = sealed(`${secretMark}-admin`);
 
-/** The leader's side of GitLab, as node/agent/gitlab-desk.ts: done and answered as inputs. */
+/** The leader's side of GitLab, as node/agent/gitlab-effects.ts: done and answered as inputs. */
 export class Desk {
   readonly #world: World;
 

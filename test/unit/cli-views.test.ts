@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { pairTokens } from '../../node/cli/gitlab-commands.ts';
 import { jobsView, jobView, whyView } from '../../node/cli/jobs-view.ts';
-import { progressLine } from '../../node/cli/lines.ts';
 import { watchMs } from '../../node/cli/status-command.ts';
 import { isUnhealthy, statusView } from '../../node/cli/status-view.ts';
 import { attentionLine, printTable } from '../../node/cli/table.ts';
 import { doctorView } from '../../node/doctor/doctor-command.ts';
 import { finding } from '../../node/doctor/finding.ts';
+import { progressLine } from '../../node/progress-lines.ts';
 import type { JobRow, NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 
 const gib = 2 ** 30;

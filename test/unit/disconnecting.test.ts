@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import { GitlabDesk } from '../../node/agent/gitlab-desk.ts';
+import { GitlabDesk } from '../../node/agent/gitlab-effects.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import { leavingOf, whyNotDisconnect } from '../../scheduler/disconnecting.ts';

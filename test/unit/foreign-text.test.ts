@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { describeFailure } from '../../node/cli/failure.ts';
-import { createLines, progressLine } from '../../node/cli/lines.ts';
 import { attentionLine } from '../../node/cli/table.ts';
 import { shown, shownLines } from '../../node/foreign-text.ts';
 import { joinOptions } from '../../node/join-options.ts';
+import { createLines, progressLine } from '../../node/progress-lines.ts';
 import { resolveSettings } from '../../node/settings.ts';
 import { EnrolMessage } from '../../protocol/enrol-messages.ts';
 import { AutogitError } from '../../protocol/errors.ts';

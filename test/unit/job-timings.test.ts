@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { contactLimits } from '../../node/runs/contact.ts';
+import { contactLimits } from '../../node/runs/run-lease.ts';
 import { silentMs } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { clockDrift, sharedTimings } from '../../protocol/timings.ts';

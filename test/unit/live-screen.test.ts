@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { withNews } from '../../node/agent/news.ts';
 import type { Output } from '../../node/cli/context.ts';
-import { createLines } from '../../node/cli/lines.ts';
 import { fitScreen, isAway, LiveScreen } from '../../node/cli/live-screen.ts';
 import { LogLines, logLine } from '../../node/cli/log-lines.ts';
+import { createLines } from '../../node/progress-lines.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 
 describe('the screen of a watch', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { NewcomerQuestions } from '../../node/agent/newcomer-questions.ts';
-import { createLines } from '../../node/cli/lines.ts';
+import { createLines } from '../../node/progress-lines.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
 

@@ -12,9 +12,9 @@ import {
 } from '../../gitlab-bridge/variables.ts';
 import { jobEnvironment, jobPaths } from '../../node/executors/job-shell.ts';
 import type { LocalRun } from '../../node/ports.ts';
-import { type Contact, rightToGoOn, signOfLifeMs } from '../../node/runs/contact.ts';
 import { executorSpec, factsOf } from '../../node/runs/executor-spec.ts';
 import { isUploaded, planSteps, stepLines, unsupported } from '../../node/runs/job-script.ts';
+import { type Contact, rightToGoOn, signOfLifeMs } from '../../node/runs/run-lease.ts';
 import type { RunDeskOptions } from '../../node/runs/run-options.ts';
 import { UploadTime } from '../../node/runs/upload-time.ts';
 import type { Run } from '../../protocol/ledger.ts';

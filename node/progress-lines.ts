@@ -1,5 +1,5 @@
-import { shown, shownLines } from '../foreign-text.ts';
-import { asTyped } from './call-name.ts';
+import { asTyped } from './cli/call-name.ts';
+import { shown, shownLines } from './foreign-text.ts';
 
 type LineState = 'ok' | 'wait' | 'warn' | 'fail';
 

@@ -1,12 +1,12 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Measured } from '../../protocol/report.ts';
-import type { Lines } from '../cli/lines.ts';
 import { DockerExecutor } from '../executors/docker-executor.ts';
 import { ProcessExecutor } from '../executors/process-executor.ts';
 import type { Log } from '../log.ts';
 import { createMachine, type MachineOptions } from '../machine/machine.ts';
 import type { Executor, Machine } from '../ports.ts';
+import type { Lines } from '../progress-lines.ts';
 import { showBytes } from '../quantities.ts';
 import type { JoinOptions } from '../settings.ts';
 import type { ExecutorHealth } from './executor-health.ts';
