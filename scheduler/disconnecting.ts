@@ -6,7 +6,7 @@ import { rankedVoters } from './raft/quorum.ts';
 
 /*
  * GitLab is disconnected by an intent in the ledger, so that the next leader goes on where this one stopped (SAFETY J6):
- * it is `leaving` until jobs and runners are settled (jobs/parting.ts), then it is gone, token and all.
+ * it is `leaving` until jobs and runners are settled (jobs/gitlab-disconnect.ts), then it is gone, token and all.
  */
 
 export const markOf = (token: string | null): string => token?.slice(-16) ?? '';
