@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
-import { agentHeader, apiOf, type JobLine, jobHeaders, refusalOf } from './gitlab-runner.ts';
+import { agentHeader, apiOf, type JobRef, jobHeaders, refusalOf } from './gitlab-runner.ts';
 import { type CallReply, call, headerOf, isHtml, openCall, reasonOf, retryAfterMs } from './http-call.ts';
 
 /** A job's files to GitLab and back (contract §1.6). */
@@ -24,7 +24,7 @@ export type TransferAnswer =
 
 /** `POST /jobs/:id/artifacts`, streamed; follows a 307 within the same origin. */
 export async function uploadArtifact(
-  line: JobLine,
+  line: JobRef,
   upload: ArtifactUpload,
   more: { signal?: AbortSignal } = {},
 ): Promise<TransferAnswer> {
@@ -109,7 +109,7 @@ function tooLarge(bytes: number, isPage: boolean): string {
  * the zip as a stream that the caller reads to its end or destroys.
  */
 export async function downloadArtifact(
-  line: JobLine,
+  line: JobRef,
   more: { signal?: AbortSignal } = {},
 ): Promise<Exclude<TransferAnswer, { kind: 'ok' }> | { kind: 'ok'; body: IncomingMessage }> {
   let url = `${apiOf(line.url)}/jobs/${line.job}/artifacts`;

@@ -172,7 +172,7 @@ export function refusalOf(what: string, reply: { status: number; headers: Incomi
 }
 
 /** A job's own calls: address, id and the job's token. */
-export interface JobLine {
+export interface JobRef {
   url: string;
   job: number;
   token: string;
@@ -207,11 +207,11 @@ function traceAnswerOf(reply: CallReply): TraceAnswer {
   };
 }
 
-export const jobHeaders = (line: JobLine): Record<string, string> => ({ ...agentHeader, 'JOB-TOKEN': line.token });
+export const jobHeaders = (line: JobRef): Record<string, string> => ({ ...agentHeader, 'JOB-TOKEN': line.token });
 
 /** `PATCH /jobs/:id/trace`. Never throws. `range`: `<start>-<end>`, inclusive. */
 export async function patchTrace(
-  line: JobLine,
+  line: JobRef,
   patch: { bytes: Uint8Array; range: string },
   more: { timeoutMs?: number; signal?: AbortSignal } = {},
 ): Promise<TraceAnswer> {
@@ -240,7 +240,7 @@ export interface JobUpdate {
 
 /** `PUT /jobs/:id`. Never throws; `because` says what came when it was no 2xx. 202: repeat after the interval. */
 export async function updateJob(
-  line: JobLine,
+  line: JobRef,
   update: JobUpdate,
   more: { timeoutMs?: number; signal?: AbortSignal } = {},
 ): Promise<TraceAnswer & { because: string }> {
@@ -265,7 +265,7 @@ export async function updateJob(
  * GitLab had disowned the run before (403, 404): harmless late and twice (SAFETY J6). Throws AutogitError
  * `gitlab-unreachable` when GitLab did not take it.
  */
-export async function failRun(line: JobLine & { timeoutMs?: number; signal?: AbortSignal }): Promise<string> {
+export async function failRun(line: JobRef & { timeoutMs?: number; signal?: AbortSignal }): Promise<string> {
   const answer = await updateJob(line, { state: 'failed', failure_reason: 'runner_system_failure' }, line);
   if (answer.status === 200 || answer.status === 202) return 'GitLab knows that its machine was lost';
   if (answer.status === 403 || answer.status === 404) return 'GitLab had already taken the job away';

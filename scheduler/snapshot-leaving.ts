@@ -1,7 +1,7 @@
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention } from '../protocol/status.ts';
 import { leavingOf } from './disconnecting.ts';
-import { partingWaits, runsSentence } from './jobs/gitlab-disconnect.ts';
+import { runsSentence, whyDisconnectWaits } from './jobs/gitlab-disconnect.ts';
 import { isBusy, isOpen } from './jobs/jobs-state.ts';
 import type { ViewInput } from './snapshot-view.ts';
 
@@ -11,7 +11,7 @@ export function leavingLines(view: ViewInput, ledger: Ledger): Attention[] {
   if (leaving === null) return [];
   const open = Object.values(ledger.runs).filter(isOpen);
   const waits = leavingWaits(view, ledger);
-  const isAway = !open.some(isBusy) && (view.jobs.lead?.parting.because ?? null) !== null;
+  const isAway = !open.some(isBusy) && (view.jobs.lead?.disconnect.because ?? null) !== null;
   const fix =
     open.some(isBusy) && !leaving.now
       ? 'to give up what runs: autogit-node gitlab disconnect --now'
@@ -25,8 +25,9 @@ export function leavingLines(view: ViewInput, ledger: Ledger): Attention[] {
 function leavingWaits(view: ViewInput, ledger: Ledger): string {
   const open = Object.values(ledger.runs).filter(isOpen);
   const { lead } = view.jobs;
-  const waits = lead === null ? (open.length > 0 ? runsSentence(open) : null) : partingWaits(view.jobs, view, ledger);
+  const waits =
+    lead === null ? (open.length > 0 ? runsSentence(open) : null) : whyDisconnectWaits(view.jobs, view, ledger);
   if (waits !== null) return waits;
-  const because = lead?.parting.because ?? null;
+  const because = lead?.disconnect.because ?? null;
   return because === null ? 'its runners are being deleted there' : `its runners are not deleted yet (${because})`;
 }

@@ -8,19 +8,19 @@ import { committedLedger } from '../../scheduler/views.ts';
 import type { Log } from '../log.ts';
 import { logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
-import type { RunDesk } from '../runs/run-supervisor.ts';
+import type { RunSupervisor } from '../runs/run-supervisor.ts';
 import type { CoreLoop } from './core-loop.ts';
 import { type CoreView, forOlder, jobRowsOf, viewInput, whyOf } from './core-views.ts';
 import type { EndedTraces } from './ended-traces.ts';
-import type { GitlabDesk } from './gitlab-effects.ts';
+import type { GitlabEffects } from './gitlab-effects.ts';
 import { fulfil } from './job-wishes.ts';
 
 interface AnswerSources {
   home: string;
   view(): CoreView;
   feed: CoreLoop['feed'];
-  runs: Pick<RunDesk, 'traceOf'>;
-  gitlab: Pick<GitlabDesk, 'admin'>;
+  runs: Pick<RunSupervisor, 'traceOf'>;
+  gitlab: Pick<GitlabEffects, 'admin'>;
   traces: EndedTraces;
   log: Log;
 }

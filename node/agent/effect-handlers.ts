@@ -2,7 +2,7 @@ import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import type { Effect } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import type { Log } from '../log.ts';
-import type { RunDesk } from '../runs/run-supervisor.ts';
+import type { RunSupervisor } from '../runs/run-supervisor.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
 
 /** All that the core asks for but `persist`, which the loop does itself. */
@@ -18,7 +18,7 @@ export const networkHandlers = (network: DeferredNetwork, feed: Feed): HandlersO
     void network.probe(node).then(({ result, tookMs }) => feed({ kind: 'probed', node, result, tookMs })),
 });
 
-export const runHandlers = (runs: RunDesk, feed: Feed, log: Pick<Log, 'warn'>): HandlersOf<'runs'> => ({
+export const runHandlers = (runs: RunSupervisor, feed: Feed, log: Pick<Log, 'warn'>): HandlersOf<'runs'> => ({
   'take-job': (effect) => {
     runs.take(effect).then(
       (outcome) => feed({ kind: 'take-ended', grant: effect.grant, outcome }),

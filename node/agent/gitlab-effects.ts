@@ -8,7 +8,7 @@ import type { EffectBy, HandlersOf } from '../../scheduler/effect-table.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 
-interface GitlabDeskOptions {
+interface GitlabEffectsOptions {
   ledger(): Ledger | null;
   seal(text: string): string;
   unseal(sealed: string): string;
@@ -52,14 +52,14 @@ async function endForgotten(
 }
 
 /** What the leader asks of GitLab, done and answered as inputs. Every write is harmless late and twice (SAFETY J6). */
-export class GitlabDesk {
-  readonly #options: GitlabDeskOptions;
+export class GitlabEffects {
+  readonly #options: GitlabEffectsOptions;
   #admin: { key: string; admin: GitlabAdmin } | null = null;
   /** Runners of ours that no class knows, and since when (ms, monotonic). */
   #strays = new Map<number, number>();
   #nextSweepAt = 0;
 
-  constructor(options: GitlabDeskOptions) {
+  constructor(options: GitlabEffectsOptions) {
     this.#options = options;
   }
 

@@ -18,7 +18,7 @@ import type { Log } from '../log.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
 import { gitlabProblem, returnOf } from '../runs/gitlab-return.ts';
 import { jobMemory } from '../runs/job-memory.ts';
-import { RunDesk } from '../runs/run-supervisor.ts';
+import { RunSupervisor } from '../runs/run-supervisor.ts';
 import { SecretBox } from '../secret-box.ts';
 import { answerTo } from './answers.ts';
 import { Changes } from './change-requests.ts';
@@ -29,7 +29,7 @@ import { retiredExecutor } from './describe-machine.ts';
 import type { DiskRoom } from './disk-room.ts';
 import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
 import { EndedTraces } from './ended-traces.ts';
-import { GitlabDesk } from './gitlab-effects.ts';
+import { GitlabEffects } from './gitlab-effects.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
@@ -71,8 +71,8 @@ interface MemberOptions {
 export class Member {
   readonly loop: CoreLoop;
   readonly changes: Changes;
-  readonly gitlab: GitlabDesk;
-  readonly runs: RunDesk;
+  readonly gitlab: GitlabEffects;
+  readonly runs: RunSupervisor;
   readonly traces = new EndedTraces(() => this.gitlab.admin());
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
   readonly #watch: RunWatch;
@@ -119,7 +119,7 @@ export class Member {
     });
     const feed: CoreLoop['feed'] = (happened) => this.loop.feed(happened);
     this.changes = new Changes(feed);
-    this.gitlab = new GitlabDesk({
+    this.gitlab = new GitlabEffects({
       ledger: () => this.ledger(),
       seal: (text) => this.box.seal(text),
       unseal: (sealed) => this.box.unseal(sealed),
@@ -297,9 +297,9 @@ export class Member {
     return { diskProblem: this.#workDisk.problem, gitlabProblem: gitlabProblem(this.#gitlabReturn, url) };
   }
 
-  #runDesk(): RunDesk {
+  #runDesk(): RunSupervisor {
     const { home, store, clock, executors, log, nodeId } = this.#options;
-    return new RunDesk({
+    return new RunSupervisor({
       self: nodeId,
       nodeName: this.#options.name,
       version: this.#options.version,

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../clock.ts';
-import type { RunDesk } from '../runs/run-supervisor.ts';
+import type { RunSupervisor } from '../runs/run-supervisor.ts';
 import { startWatchdog, watchdogPid, watchdogSaysRead, writeBeat } from '../watchdog.ts';
 import { readBeatId } from '../watchdog-beat.ts';
 
@@ -13,7 +13,7 @@ const coverLimitMs = 15_000;
 
 interface RunWatchOptions {
   home: string;
-  runs: Pick<RunDesk, 'beats'>;
+  runs: Pick<RunSupervisor, 'beats'>;
   clock: Pick<Clock, 'bootMs' | 'bootId'>;
   /** The beat cannot be written (a sentence), or can be again (null): said once each. */
   onProblem(because: string | null): void;

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { crc32 } from 'node:zlib';
 import { type Entry, openPromise, type ZipFile } from 'yauzl';
 import { downloadArtifact, type TransferAnswer } from '../../gitlab-bridge/artifact-transfer.ts';
-import type { JobLine } from '../../gitlab-bridge/gitlab-runner.ts';
+import type { JobRef } from '../../gitlab-bridge/gitlab-runner.ts';
 import { reasonOf } from '../../gitlab-bridge/http-call.ts';
 import { type ByteName, plainName, shownName } from '../executors/byte-names.ts';
 import { noBody, type TarEntry, writeTar } from '../executors/tar-format.ts';
@@ -23,7 +23,7 @@ const linkBytes = 4096;
  */
 export async function downloadInto(
   workspace: Workspace,
-  line: JobLine,
+  line: JobRef,
   zipPath: string,
   signal: AbortSignal,
   leftOut: (sentence: string) => void = () => undefined,

@@ -4,13 +4,13 @@ import { imageOf, jobVariables, lookUpIn, payloadVariables, type RunFacts } from
 import type { Run } from '../../protocol/ledger.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import type { ExecutorSpec, LocalRun } from '../ports.ts';
-import type { RunDeskOptions } from './run-options.ts';
+import type { RunOptions } from './run-options.ts';
 
 /** What an executor must know to make, or find, a run's place. The same in every agent process. */
 export function executorSpec(
   local: LocalRun,
   payload: JobPayload,
-  options: RunDeskOptions,
+  options: RunOptions,
   factsAt: (place: { projectDir: string; buildsDir: string }) => RunFacts,
 ): ExecutorSpec {
   const nowhere = factsAt({ projectDir: '', buildsDir: '' });
@@ -31,7 +31,7 @@ export function executorSpec(
 
 /** What this node knows of a run and GitLab does not. */
 export function factsOf(
-  { nodeName, version, instance }: RunDeskOptions,
+  { nodeName, version, instance }: RunOptions,
   payload: JobPayload,
   run: Run,
   slots: RunFacts['slots'],

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DeliveryAge, firstTry, isGivenUp, nextDelivery } from '../../gitlab-bridge/delivery.ts';
-import { type JobLine, type JobUpdate, patchTrace, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
+import { type JobRef, type JobUpdate, patchTrace, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import {
   contentRange,
   newTraceSender,
@@ -21,7 +21,7 @@ import type { TraceLog } from './trace-log.ts';
  */
 export interface GitlabLineOptions {
   /** Where GitLab is now: it may move while the run lives. */
-  line(): JobLine;
+  line(): JobRef;
   trace: TraceLog;
   acked: number;
   bootMs(): number;
@@ -46,7 +46,7 @@ const mostRefusals = 8;
 /** The same of web pages of something before GitLab, each while GitLab itself took another call of this job. */
 const mostPages = 5;
 
-export class GitlabLine {
+export class JobReporter {
   readonly #options: GitlabLineOptions;
   readonly #gone = new AbortController();
   #sender: TraceSender;

@@ -1,24 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TransferAnswer } from '../../gitlab-bridge/artifact-transfer.ts';
-import { answersItself, type JobLine } from '../../gitlab-bridge/gitlab-runner.ts';
+import { answersItself, type JobRef } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { JobPayload } from '../../gitlab-bridge/payload.ts';
 import type { RunVariable } from '../../gitlab-bridge/variables.ts';
 import { invariant } from '../../protocol/errors.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import type { GitSources } from './git-sources.ts';
-import type { GitlabLine } from './job-reporter.ts';
+import type { JobReporter } from './job-reporter.ts';
 import { heading, type PlannedStep, sectionEnd, sectionStart, warning } from './job-script.ts';
 import type { RunEnding } from './run-ending.ts';
 import { Gone, RunFailed } from './run-errors.ts';
 import type { Freezing } from './run-freezing.ts';
-import type { RunDeskOptions } from './run-options.ts';
+import type { RunOptions } from './run-options.ts';
 import type { RunRecord } from './run-record.ts';
 import type { TraceLog } from './trace-log.ts';
 import type { UploadTime } from './upload-time.ts';
 
 /** One run under way: what its phases share. */
 export interface RunContext {
-  readonly options: RunDeskOptions;
+  readonly options: RunOptions;
   readonly executor: Executor;
   readonly payload: JobPayload;
   readonly steps: readonly PlannedStep[];
@@ -27,14 +27,14 @@ export interface RunContext {
   readonly freezing: Freezing;
   readonly uploadTime: UploadTime;
   readonly trace: TraceLog;
-  readonly line: GitlabLine;
+  readonly line: JobReporter;
   readonly sources: GitSources;
   /** Folder of the agent's own for this run. */
   readonly folder: string;
   /** The place where the script runs; null before and after. */
   workspace: Workspace | null;
   /** The job at GitLab, for calls with its own token. */
-  job(): JobLine;
+  job(): JobRef;
   spec(): ExecutorSpec;
   /** What a step sets, and all that a name or a path of the job may refer to. */
   late(workspace: Workspace): RunVariable[];

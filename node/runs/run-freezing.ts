@@ -1,17 +1,17 @@
 import type { Workspace } from '../ports.ts';
-import type { GitlabLine } from './job-reporter.ts';
-import { type Contact, contactLimits, type Right, rightToGoOn } from './run-lease.ts';
-import type { RunDeskOptions } from './run-options.ts';
+import type { JobReporter } from './job-reporter.ts';
+import { type LeaseView, leaseLimits, mayContinue, type Right } from './run-lease.ts';
+import type { RunOptions } from './run-options.ts';
 
 interface Frozen {
   readonly workspace: Workspace | null;
-  readonly line: GitlabLine;
+  readonly line: JobReporter;
 }
 
 /** Freezes a run's place while the run has no right to go on, and thaws it when it has (SAFETY J1, J8). */
 export class Freezing {
   readonly #life: Frozen;
-  readonly #options: RunDeskOptions;
+  readonly #options: RunOptions;
   readonly #onChange: (frozen: boolean) => void;
   readonly #sinceMs: number;
   #frozenAtMs: number | null = null;
@@ -20,14 +20,14 @@ export class Freezing {
   #isWorking = false;
   #waiting: (() => void)[] = [];
 
-  constructor(life: Frozen, options: RunDeskOptions, onChange: (frozen: boolean) => void) {
+  constructor(life: Frozen, options: RunOptions, onChange: (frozen: boolean) => void) {
     this.#life = life;
     this.#options = options;
     this.#onChange = onChange;
     this.#sinceMs = options.clock.bootMs();
   }
 
-  contact(): Contact {
+  contact(): LeaseView {
     return {
       atMs: this.#options.clock.bootMs(),
       leaderAtMs: this.#options.leaderContactAt(),
@@ -53,7 +53,7 @@ export class Freezing {
   /** Until when (boot ms) the run may go on if nothing more is heard: for the watchdog. */
   mayRunUntilMs(): number {
     const { leaderAtMs, gitlabAtMs, sinceMs } = this.contact();
-    return Math.max(leaderAtMs, gitlabAtMs, sinceMs) + contactLimits.rightMs;
+    return Math.max(leaderAtMs, gitlabAtMs, sinceMs) + leaseLimits.rightMs;
   }
 
   verify(): void {
@@ -63,10 +63,10 @@ export class Freezing {
 
   tick(): void {
     const contact = this.contact();
-    const isLeaderHeard = contact.atMs - contact.leaderAtMs <= contactLimits.leaderSilentMs;
+    const isLeaderHeard = contact.atMs - contact.leaderAtMs <= leaseLimits.leaderSilentMs;
     if (!isLeaderHeard) this.#leaderBackAtMs = Number.POSITIVE_INFINITY;
     else this.#leaderBackAtMs = Math.min(this.#leaderBackAtMs, contact.atMs);
-    const right = rightToGoOn({ ...contact, leaderBackAtMs: this.#leaderBackAtMs });
+    const right = mayContinue({ ...contact, leaderBackAtMs: this.#leaderBackAtMs });
     if (right.mayGoOn && this.#verifyFromMs !== null && contact.gitlabAtMs > this.#verifyFromMs)
       this.#verifyFromMs = null;
     if (!isLeaderHeard || this.#frozenAtMs !== null || this.#verifyFromMs !== null) this.#life.line.wake();

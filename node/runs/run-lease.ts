@@ -5,7 +5,7 @@ import { sharedTimings } from '../../protocol/timings.ts';
  * from both it is frozen, because the mesh may give it up and GitLab may hand it to another; it thaws when GitLab says
  * that it is still ours, or the leader has been heard long enough to have said that it is not.
  */
-export const contactLimits = {
+export const leaseLimits = {
   /** ms without leader and GitLab after which a run stands still (D_r). */
   rightMs: sharedTimings.runLeaseMs,
   /** ms of the leader's silence after which GitLab is asked every `askMs`. */
@@ -15,7 +15,7 @@ export const contactLimits = {
   leaderBackMs: 1_000,
 } as const;
 
-export interface Contact {
+export interface LeaseView {
   /** Boot ms: now, the last proof that the leader leads, GitLab's last 2xx, the run's begin in this agent process. */
   atMs: number;
   leaderAtMs: number;
@@ -31,22 +31,22 @@ export interface Contact {
 
 export type Right = { mayGoOn: true } | { mayGoOn: false; because: string };
 
-export function rightToGoOn(contact: Contact): Right {
+export function mayContinue(contact: LeaseView): Right {
   const { atMs, leaderAtMs, gitlabAtMs, sinceMs, frozenAtMs, verifyFromMs, leaderBackAtMs } = contact;
   if (verifyFromMs !== null && gitlabAtMs <= verifyFromMs)
     return { mayGoOn: false, because: 'GitLab has not confirmed yet that the run is still ours' };
   const heardAtMs = Math.max(leaderAtMs, gitlabAtMs, frozenAtMs === null ? sinceMs : Number.NEGATIVE_INFINITY);
-  if (atMs - heardAtMs > contactLimits.rightMs)
+  if (atMs - heardAtMs > leaseLimits.rightMs)
     return { mayGoOn: false, because: `neither the leader nor GitLab was heard for ${seconds(atMs - heardAtMs)}` };
   if (frozenAtMs === null || gitlabAtMs > frozenAtMs) return { mayGoOn: true };
-  if (atMs - leaderBackAtMs >= contactLimits.leaderBackMs) return { mayGoOn: true };
+  if (atMs - leaderBackAtMs >= leaseLimits.leaderBackMs) return { mayGoOn: true };
   return { mayGoOn: false, because: 'contact is back, but nobody has confirmed the run yet' };
 }
 
 /** ms between signs of life to GitLab. */
-export function signOfLifeMs(contact: Pick<Contact, 'atMs' | 'leaderAtMs' | 'frozenAtMs'>, usualMs: number): number {
-  const isSilent = contact.atMs - contact.leaderAtMs > contactLimits.leaderSilentMs;
-  return isSilent || contact.frozenAtMs !== null ? contactLimits.askMs : usualMs;
+export function signOfLifeMs(contact: Pick<LeaseView, 'atMs' | 'leaderAtMs' | 'frozenAtMs'>, usualMs: number): number {
+  const isSilent = contact.atMs - contact.leaderAtMs > leaseLimits.leaderSilentMs;
+  return isSilent || contact.frozenAtMs !== null ? leaseLimits.askMs : usualMs;
 }
 
 const seconds = (ms: number): string => (Number.isFinite(ms) ? `${(ms / 1000).toFixed(1)} s` : 'long');

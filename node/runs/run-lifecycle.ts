@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { JobLine } from '../../gitlab-bridge/gitlab-runner.ts';
+import type { JobRef } from '../../gitlab-bridge/gitlab-runner.ts';
 import { type JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
 import { traceLimits } from '../../gitlab-bridge/trace.ts';
 import { jobVariables, lateVariables, type RunFacts, secretsOf } from '../../gitlab-bridge/variables.ts';
@@ -9,7 +9,7 @@ import type { Executor, LocalRun, Workspace } from '../ports.ts';
 import { stackOf } from '../source-positions.ts';
 import { executorSpec, factsOf } from './executor-spec.ts';
 import type { GitSources } from './git-sources.ts';
-import { GitlabLine } from './job-reporter.ts';
+import { JobReporter } from './job-reporter.ts';
 import { failure, good, planSteps } from './job-script.ts';
 import { artifacts } from './phases/artifacts.ts';
 import type { Phase } from './phases/phase.ts';
@@ -21,7 +21,7 @@ import { RunEnding } from './run-ending.ts';
 import { Gone, Halted, RunFailed } from './run-errors.ts';
 import { Freezing } from './run-freezing.ts';
 import { signOfLifeMs } from './run-lease.ts';
-import { type RunDeskOptions, runFolder } from './run-options.ts';
+import { type RunOptions, runFolder } from './run-options.ts';
 import { finishedProgress, newProgress, parseProgress, type Verdict } from './run-progress.ts';
 import { RunRecord } from './run-record.ts';
 import { failed, jobUpdate, resultOf } from './run-result.ts';
@@ -41,7 +41,7 @@ const phases: readonly Phase[] = [preparing, script, artifacts];
  * begun twice. `stop` leaves everything as it is; `drop` ends it without a word.
  */
 export class RunLifecycle {
-  readonly #options: RunDeskOptions;
+  readonly #options: RunOptions;
   readonly #payload: JobPayload;
   readonly #record: RunRecord;
   readonly #freezing: Freezing;
@@ -49,11 +49,11 @@ export class RunLifecycle {
   readonly #context: RunContext;
   #ended: Promise<void> | null = null;
   readonly trace: TraceLog;
-  readonly line: GitlabLine;
+  readonly line: JobReporter;
 
   /** `slots`: of a run that begins here; one that goes on has its own. */
   constructor(
-    options: RunDeskOptions,
+    options: RunOptions,
     executor: Executor,
     sources: GitSources,
     local: LocalRun,
@@ -70,7 +70,7 @@ export class RunLifecycle {
     const lost = result === null ? newProgress(bootMs(), slots) : finishedProgress(result, bootMs());
     const progress = parseProgress(local.progress) ?? lost;
     this.#record = new RunRecord(options, local, progress, this.#ending.halted);
-    this.line = new GitlabLine({
+    this.line = new JobReporter({
       line: () => this.#job(),
       trace: this.trace,
       acked: Math.min(local.traceOffset, this.trace.length),
@@ -287,7 +287,7 @@ export class RunLifecycle {
     if (this.#record.progress.phase !== 'finished') this.#ending.leave(because);
   }
 
-  #job(): JobLine {
+  #job(): JobRef {
     return { url: this.#options.gitlabUrl() ?? this.#record.local.url, job: this.run.job, token: this.#payload.token };
   }
 

@@ -7,7 +7,7 @@ import type { Executor, Store } from '../ports.ts';
 import type { GitlabReturn } from './gitlab-return.ts';
 
 /** What the desk, and every run on it, needs of this node. */
-export interface RunDeskOptions {
+export interface RunOptions {
   /** Says when a GitLab that was away answers again. */
   gitlabReturn?: GitlabReturn;
   self: NodeId;

@@ -1,7 +1,7 @@
 import type { Run } from '../../protocol/ledger.ts';
 import type { LocalRun } from '../ports.ts';
 import { RunFailed } from './run-errors.ts';
-import type { RunDeskOptions } from './run-options.ts';
+import type { RunOptions } from './run-options.ts';
 import type { RunProgress } from './run-progress.ts';
 
 /**
@@ -9,13 +9,13 @@ import type { RunProgress } from './run-progress.ts';
  * any more: the next agent process goes on from what is there.
  */
 export class RunRecord {
-  readonly #options: Pick<RunDeskOptions, 'store' | 'onRunChanged' | 'log'>;
+  readonly #options: Pick<RunOptions, 'store' | 'onRunChanged' | 'log'>;
   readonly #halted: AbortSignal;
   #local: LocalRun;
   #progress: RunProgress;
 
   constructor(
-    options: Pick<RunDeskOptions, 'store' | 'onRunChanged' | 'log'>,
+    options: Pick<RunOptions, 'store' | 'onRunChanged' | 'log'>,
     local: LocalRun,
     progress: RunProgress,
     halted: AbortSignal,

@@ -14,10 +14,10 @@ import { archName } from '../../scheduler/jobs/demand.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
 import { GitSources } from './git-sources.ts';
 import { RunLifecycle } from './run-lifecycle.ts';
-import { type RunDeskOptions, runFolder } from './run-options.ts';
+import { type RunOptions, runFolder } from './run-options.ts';
 import { wholeChars } from './whole-chars.ts';
 
-export type { RunDeskOptions } from './run-options.ts';
+export type { RunOptions } from './run-options.ts';
 
 /** What the watchdog needs of one run: how to freeze it, and until when it may go on without a newer beat. */
 interface RunBeat {
@@ -38,8 +38,8 @@ const traceChunkBytes = 256 << 10;
  * The runs of this node. Takes jobs, keeps each run's life going over restarts of the agent, ends what is no longer ours.
  * Life: made -> `resume` (before the network is up, SAFETY J2) -> take, drop, traceOf ... -> `stop` (runs stay).
  */
-export class RunDesk {
-  readonly #options: RunDeskOptions;
+export class RunSupervisor {
+  readonly #options: RunOptions;
   readonly #sources: GitSources;
   readonly #lives = new Map<string, RunLifecycle>();
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -47,7 +47,7 @@ export class RunDesk {
   #ticker: NodeJS.Timeout | null = null;
   #epoch: string | null = null;
 
-  constructor(options: RunDeskOptions) {
+  constructor(options: RunOptions) {
     this.#options = options;
     this.#sources = new GitSources(options.home);
   }

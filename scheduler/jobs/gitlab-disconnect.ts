@@ -5,7 +5,7 @@ import type { InputOf } from '../inputs.ts';
 import { listed } from '../phrases.ts';
 import { mayWrite } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
-import { isBusy, isOpen, type JobsState, type LeadState, noParting } from './jobs-state.ts';
+import { isBusy, isOpen, type JobsState, type LeadState, noDisconnect } from './jobs-state.ts';
 import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
 import { lostRun } from './run-edits.ts';
 
@@ -15,14 +15,14 @@ import { lostRun } from './run-edits.ts';
  * does not answer is left, and named.
  */
 
-export function tendParting(turn: JobsTurn): void {
+export function tendDisconnect(turn: JobsTurn): void {
   const { ledger, committed } = turn.context;
   const leaving = leavingOf(committed);
   if (turn.jobs.lead === null || ledger === null) return;
-  if (leaving === null || leavingOf(ledger) === null) return setParting(turn, noParting);
+  if (leaving === null || leavingOf(ledger) === null) return setDisconnect(turn, noDisconnect);
   giveUpRuns(turn, ledger, leaving);
   const isCommitted = !Object.values(committed?.runs ?? {}).some(isOpen);
-  if (!isCommitted || partingWaits(turn.jobs, { at: turn.at, self: turn.context.self }, ledger) !== null) {
+  if (!isCommitted || whyDisconnectWaits(turn.jobs, { at: turn.at, self: turn.context.self }, ledger) !== null) {
     wake(turn, turn.at + jobTimings.lookEveryMs);
     return;
   }
@@ -30,22 +30,23 @@ export function tendParting(turn: JobsTurn): void {
     turn.edits.push(gitlabGone(leaving.of, goneSentence(ledger, 0, [], null), turn.wallMs));
     return;
   }
-  const { nextAt, because } = turn.jobs.lead.parting;
+  const { nextAt, because } = turn.jobs.lead.disconnect;
   // It was tried: what a person who says `force` by now does not want to wait for.
   if (leaving.force && because !== null) return runnersRemoved(turn, { removed: 0, left: [], because });
   wake(turn, nextAt);
   if (turn.at < nextAt || !mayWrite(turn)) return;
   turn.effects.push({ kind: 'remove-runners', of: leaving.of });
   wake(turn, turn.at + jobTimings.removeLimitMs);
-  return setParting(turn, { nextAt: turn.at + jobTimings.removeLimitMs });
+  return setDisconnect(turn, { nextAt: turn.at + jobTimings.removeLimitMs });
 }
 
-function setParting(turn: JobsTurn, change: Partial<LeadState['parting']>): void {
-  const { parting } = turn.jobs.lead ?? { parting: noParting };
-  const next = { ...parting, ...change };
-  const isSame = next.nextAt === parting.nextAt && next.tries === parting.tries && next.because === parting.because;
+function setDisconnect(turn: JobsTurn, change: Partial<LeadState['disconnect']>): void {
+  const { disconnect } = turn.jobs.lead ?? { disconnect: noDisconnect };
+  const next = { ...disconnect, ...change };
+  const isSame =
+    next.nextAt === disconnect.nextAt && next.tries === disconnect.tries && next.because === disconnect.because;
   // The lead stays the same object where nothing changes.
-  if (!isSame) setLead(turn, { parting: next });
+  if (!isSame) setLead(turn, { disconnect: next });
 }
 
 function giveUpRuns(turn: JobsTurn, ledger: Ledger, { now, force, since }: Leaving): void {
@@ -59,7 +60,7 @@ function giveUpRuns(turn: JobsTurn, ledger: Ledger, { now, force, since }: Leavi
 }
 
 /** What must be over first; null when nothing is. Also what a person is told. */
-export function partingWaits(
+export function whyDisconnectWaits(
   jobs: JobsState,
   { at, self }: { at: number; self: NodeId },
   ledger: Ledger,
@@ -123,10 +124,10 @@ export function runnersRemoved(turn: JobsTurn, input: Removed): void {
   if (turn.jobs.lead === null || ledger === null || leaving === null) return;
   const { removed, because } = input;
   if (because !== null && !leaving.force) {
-    const { tries } = turn.jobs.lead.parting;
+    const { tries } = turn.jobs.lead.disconnect;
     const nextAt = turn.at + backoffMs(tries);
     wake(turn, nextAt);
-    return setParting(turn, { tries: tries + 1, nextAt, because });
+    return setDisconnect(turn, { tries: tries + 1, nextAt, because });
   }
   const known = Object.values(ledger.classes).flatMap(({ runner, given }) =>
     runner === null || given ? [] : [runner],

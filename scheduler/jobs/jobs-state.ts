@@ -144,7 +144,7 @@ export interface LeadState {
   rescuing: Readonly<Record<string, { nextAt: number; because: string }>>;
   comparedAt: number;
   /** GitLab is being disconnected: when it is asked to delete the runners, and why it did not. */
-  parting: { nextAt: number; tries: number; because: string | null };
+  disconnect: { nextAt: number; tries: number; because: string | null };
 }
 
 export interface JobsState {
@@ -196,7 +196,7 @@ export const emptyJobs = (asking: Asking): JobsState => ({
   wakeAt: Number.NEGATIVE_INFINITY,
 });
 
-export const noParting: LeadState['parting'] = { nextAt: Number.NEGATIVE_INFINITY, tries: 0, because: null };
+export const noDisconnect: LeadState['disconnect'] = { nextAt: Number.NEGATIVE_INFINITY, tries: 0, because: null };
 
 export const emptyLead = (term: number, at: number): LeadState => ({
   term,
@@ -223,7 +223,7 @@ export const emptyLead = (term: number, at: number): LeadState => ({
   strays: {},
   rescuing: {},
   comparedAt: at,
-  parting: noParting,
+  disconnect: noDisconnect,
 });
 
 const never = Number.NEGATIVE_INFINITY;

@@ -4,7 +4,7 @@ import type { Input } from '../inputs.ts';
 import type { PartContext, PartStep } from '../part.ts';
 import { checkClasses, runnerChecked, suspectKept } from './class-checks.ts';
 import { mayWrite, runnerCreated, runnerDeleted, runnerFailed, tendClasses } from './classes.ts';
-import { runnersRemoved, tendParting } from './gitlab-disconnect.ts';
+import { runnersRemoved, tendDisconnect } from './gitlab-disconnect.ts';
 import { heardGrant, tendGrants, tookJob } from './grant-taking.ts';
 import { grantAnswered, sendGrants, settleGrants } from './grants.ts';
 import { jobTimings } from './job-timings.ts';
@@ -157,7 +157,7 @@ function lead(turn: JobsTurn): void {
   checkClasses(turn);
   tendClasses(turn, waiting);
   sendGrants(turn, waiting);
-  tendParting(turn);
+  tendDisconnect(turn);
   askToCompare(turn);
   tendRescues(turn);
   tendQueue(turn);

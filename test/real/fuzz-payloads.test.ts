@@ -6,7 +6,7 @@ import { jobEnvironment, jobPaths } from '../../node/executors/job-shell.ts';
 import type { LocalRun } from '../../node/ports.ts';
 import { executorSpec, factsOf } from '../../node/runs/executor-spec.ts';
 import { expandArtifact, planSteps, stepLines, unsupported } from '../../node/runs/job-script.ts';
-import type { RunDeskOptions } from '../../node/runs/run-options.ts';
+import type { RunOptions } from '../../node/runs/run-options.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { Chance } from '../sim/chance.ts';
 import { fuzzRounds, fuzzTimeoutMs, least } from './fuzz-rounds.ts';
@@ -123,7 +123,7 @@ const options = {
   instance: () => ({ uuid: 'u', epoch: 0 }),
   limitsFor: () => ({ cpuMillis: null, memoryBytes: null }),
   gpusByUuid: () => [],
-} as unknown as RunDeskOptions;
+} as unknown as RunOptions;
 const run = { run: 'r', job: 7, tags: [], gpus: [], class: 'c', executor: 'docker' } as unknown as Run;
 
 /** Everything that the node makes of a payload before a process is begun. */

@@ -10,7 +10,7 @@ import type { TransferAnswer } from '../../gitlab-bridge/artifact-transfer.ts';
 import { answersItself } from '../../gitlab-bridge/gitlab-runner.ts';
 import { systemClock } from '../../node/clock.ts';
 import { GitlabReturn } from '../../node/runs/gitlab-return.ts';
-import { GitlabLine, type GitlabLineOptions } from '../../node/runs/job-reporter.ts';
+import { type GitlabLineOptions, JobReporter } from '../../node/runs/job-reporter.ts';
 import { patiently, type RunContext } from '../../node/runs/run-context.ts';
 import { TraceLog } from '../../node/runs/trace-log.ts';
 import { until } from './run-lab.ts';
@@ -51,10 +51,10 @@ async function closed(): Promise<void> {
 }
 
 let runs = 0;
-function line(more: Partial<GitlabLineOptions> = {}): { line: GitlabLine; trace: TraceLog } {
+function line(more: Partial<GitlabLineOptions> = {}): { line: JobReporter; trace: TraceLog } {
   const trace = new TraceLog(join(folder, `run-${++runs}`), [], []);
   returning = new GitlabReturn({ answers: () => answersItself(url, 1000) });
-  const made = new GitlabLine({
+  const made = new JobReporter({
     line: () => ({ url, job: 5, token: 'glcbt-x' }),
     trace,
     acked: 0,

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fulfil } from '../../node/agent/job-wishes.ts';
 import { endForOwner, type PauseNowTools } from '../../node/agent/pause-now.ts';
-import type { RunDesk } from '../../node/runs/run-supervisor.ts';
+import type { RunSupervisor } from '../../node/runs/run-supervisor.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
 
 let lab: RunLab;
@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => lab.stop());
 
-const desk = (): RunDesk => lab.desk as RunDesk;
+const desk = (): RunSupervisor => lab.desk as RunSupervisor;
 const tools = (): PauseNowTools => ({
   runs: () => desk().runs(),
   isPaused: () => true,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { openStore } from '../../node/level-store.ts';
-import { RunDesk } from '../../node/runs/run-supervisor.ts';
+import { RunSupervisor } from '../../node/runs/run-supervisor.ts';
 
 /** One node's runs as a process of its own, to be killed: `node run-agent.mjs <folder> take|resume`. */
 const [folder = '', what = ''] = process.argv.slice(2);
@@ -11,7 +11,7 @@ const { url, token, home } = JSON.parse(readFileSync(join(folder, 'agent.json'),
 const say = (line: unknown): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 const clock = systemClock();
 const store = await openStore(join(home as string, 'store'));
-const desk = new RunDesk({
+const desk = new RunSupervisor({
   self: 'node-a',
   nodeName: 'kang',
   version: '0.1.0',

@@ -4,7 +4,7 @@ import { gunzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openStore } from '../../node/level-store.ts';
 import type { Executor, LocalRun, Store } from '../../node/ports.ts';
-import { RunDesk } from '../../node/runs/run-supervisor.ts';
+import { RunSupervisor } from '../../node/runs/run-supervisor.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
 
@@ -13,11 +13,13 @@ afterEach(() => lab.stop());
 const one = { '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 1; echo done"]\n' };
 
 /** A desk whose executor or store is another one than usual. */
-async function desk(change: (store: Store) => Partial<{ store: Store; executors: Executor[] }>): Promise<RunDesk> {
+async function desk(
+  change: (store: Store) => Partial<{ store: Store; executors: Executor[] }>,
+): Promise<RunSupervisor> {
   const store = await openStore(join(lab.home, 'store'));
   lab.store = store;
   const changed = change(store);
-  lab.desk = new RunDesk({ ...lab.options(changed.store ?? store), ...changed });
+  lab.desk = new RunSupervisor({ ...lab.options(changed.store ?? store), ...changed });
   await lab.desk.resume();
   return lab.desk;
 }

@@ -9,7 +9,7 @@ import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { openStore } from '../../node/level-store.ts';
 import type { Executor, Store } from '../../node/ports.ts';
-import { RunDesk, type RunDeskOptions } from '../../node/runs/run-supervisor.ts';
+import { type RunOptions, RunSupervisor } from '../../node/runs/run-supervisor.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
 
@@ -40,7 +40,7 @@ export class RunLab {
   runnerToken = '';
   runnerId = 0;
   store: Store | null = null;
-  desk: RunDesk | null = null;
+  desk: RunSupervisor | null = null;
   changes: Run[] = [];
   leaderAt: () => number = () => this.clock.bootMs();
   readonly clock = systemClock();
@@ -48,7 +48,7 @@ export class RunLab {
   executor: () => Executor = () => new ProcessExecutor({ home: this.home, cgroups: false });
 
   /** What else the desk is given. */
-  more: Partial<RunDeskOptions> = {};
+  more: Partial<RunOptions> = {};
 
   static async start(files: Record<string, string>): Promise<RunLab> {
     const lab = new RunLab();
@@ -94,7 +94,7 @@ export class RunLab {
       cwd: join(this.folder, 'tree'),
     });
 
-  options(store: Store): RunDeskOptions {
+  options(store: Store): RunOptions {
     return {
       self: 'node-a',
       nodeName: 'kang',
@@ -118,9 +118,9 @@ export class RunLab {
   }
 
   /** An agent process's desk; the one before must have been stopped. */
-  async agent(): Promise<RunDesk> {
+  async agent(): Promise<RunSupervisor> {
     this.store = await openStore(join(this.home, 'store'));
-    this.desk = new RunDesk(this.options(this.store));
+    this.desk = new RunSupervisor(this.options(this.store));
     await this.desk.resume();
     return this.desk;
   }
@@ -134,7 +134,7 @@ export class RunLab {
 
   grant = 0;
   async take(): Promise<TakeOutcome> {
-    const desk = this.desk as RunDesk;
+    const desk = this.desk as RunSupervisor;
     return desk.take({
       kind: 'take-job',
       grant: `g${++this.grant}`,

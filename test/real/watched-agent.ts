@@ -4,7 +4,7 @@ import { RunWatch } from '../../node/agent/run-watch.ts';
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { openStore } from '../../node/level-store.ts';
-import { RunDesk } from '../../node/runs/run-supervisor.ts';
+import { RunSupervisor } from '../../node/runs/run-supervisor.ts';
 import { watchdogMain } from '../../node/watchdog.ts';
 
 /** One node's runs and their watchdog as processes of their own, to be killed: `agent.mjs <folder>`, takes one job. */
@@ -13,7 +13,7 @@ const config = JSON.parse(readFileSync(join(process.argv[2] as string, 'agent.js
 const { url, token, home } = config as Record<'url' | 'token' | 'home', string>;
 const clock = systemClock();
 const store = await openStore(join(home, 'store'));
-const desk: RunDesk = new RunDesk({
+const desk: RunSupervisor = new RunSupervisor({
   self: 'node-a',
   nodeName: 'kang',
   version: '0.1.0',

@@ -1,11 +1,10 @@
 import type { Run, RunResult } from '../../protocol/ledger.ts';
+import { sharedTimings } from '../../protocol/timings.ts';
 import type { Machine } from './machine.ts';
 import type { World } from './world.ts';
 
 /** Every how many ms of its own clock the watchdog looks, and how long a freeze may take (SAFETY P). */
 const watchdogMs = 250;
-/** SAFETY D_r: a run's right to go on without a word from the leader or GitLab. */
-export const rightToGoOnMs = 2000;
 
 /**
  * A job's script on a machine. It outlives the agent. A watchdog, a process of its own, freezes it when its agent gave
@@ -41,7 +40,7 @@ export class Container {
     this.#remainingMs = job.durationMs;
     this.contactAt = contactAt;
     // Paused at birth if the watchdog would freeze it at once: its first look is at the start.
-    if (machine.bootMs() - contactAt > rightToGoOnMs) this.isFrozen = true;
+    if (machine.bootMs() - contactAt > sharedTimings.runLeaseMs) this.isFrozen = true;
     else this.resume();
     this.#watch();
   }
@@ -104,7 +103,8 @@ export class Container {
     const { boot } = this.machine;
     this.#world.timeline.after(watchdogMs / this.machine.rate, () => {
       if (this.isOver || this.machine.boot !== boot) return;
-      if (this.machine.power === 'on' && this.machine.bootMs() - this.contactAt > rightToGoOnMs) this.freeze();
+      if (this.machine.power === 'on' && this.machine.bootMs() - this.contactAt > sharedTimings.runLeaseMs)
+        this.freeze();
       this.#watch();
     });
   }

@@ -1,9 +1,10 @@
 import type { Run } from '../../protocol/ledger.ts';
+import { sharedTimings } from '../../protocol/timings.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
 import { leaderContactAt } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
-import { Container, rightToGoOnMs } from './container.ts';
+import { Container } from './container.ts';
 import { sealed, unsealed } from './desk.ts';
 import { isNoAnswer, projectId } from './gitlab.ts';
 import { demandOfTags, type SimClaim } from './sim-demand.ts';
@@ -166,7 +167,7 @@ export class RunKeeper {
   #begin(run: Run, oursAt: number): void {
     if (this.#runs.get(run.run)?.state !== 'taken') return;
     const { machine } = this.#agent;
-    const isFresh = (): boolean => machine.bootMs() - oursAt <= rightToGoOnMs;
+    const isFresh = (): boolean => machine.bootMs() - oursAt <= sharedTimings.runLeaseMs;
     if (!isFresh()) return this.#beginIfOurs(run);
     const started: Run = { ...run, state: 'running', startedAt: machine.wallMs() };
     this.#change(started, () => {
@@ -297,7 +298,7 @@ export class RunKeeper {
             });
           }
           container.contactAt = Math.max(container.contactAt, askedAt);
-          if (container.isFrozen && machine.bootMs() - askedAt < rightToGoOnMs) container.thaw();
+          if (container.isFrozen && machine.bootMs() - askedAt < sharedTimings.runLeaseMs) container.thaw();
         }),
     );
   }

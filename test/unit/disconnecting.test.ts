@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import { GitlabDesk } from '../../node/agent/gitlab-effects.ts';
+import { GitlabEffects } from '../../node/agent/gitlab-effects.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import { leavingOf, whyNotDisconnect } from '../../scheduler/disconnecting.ts';
@@ -239,7 +239,7 @@ describe('removing the runners at GitLab', () => {
       ledger = { ...ledger, gitlab: { ...ledger.gitlab, url } };
       ledger = applyChange(ledger, { kind: 'disconnect-gitlab', now: false, force: false }, 1) as Ledger;
       const fed: Happened[] = [];
-      const desk = new GitlabDesk({
+      const desk = new GitlabEffects({
         ledger: () => ledger,
         seal: (text) => text,
         unseal: (text) => text,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { contactLimits } from '../../node/runs/run-lease.ts';
+import { leaseLimits } from '../../node/runs/run-lease.ts';
 import { silentMs } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { clockDrift, sharedTimings } from '../../protocol/timings.ts';
@@ -28,7 +28,7 @@ describe('times of jobs', () => {
   });
 
   it('J1: a run asks GitLab several times before its right to go on runs out, and a leader that is only slow costs it nothing', () => {
-    const { rightMs, leaderSilentMs, askMs } = contactLimits;
+    const { rightMs, leaderSilentMs, askMs } = leaseLimits;
     expect(rightMs).toBe(runLeaseMs);
     expect(leaderSilentMs + 2 * askMs).toBeLessThanOrEqual(rightMs);
     expect(leaderSilentMs).toBeGreaterThanOrEqual(raftTimings.checkQuorumMs);

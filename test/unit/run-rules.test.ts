@@ -14,8 +14,8 @@ import { jobEnvironment, jobPaths } from '../../node/executors/job-shell.ts';
 import type { LocalRun } from '../../node/ports.ts';
 import { executorSpec, factsOf } from '../../node/runs/executor-spec.ts';
 import { isUploaded, planSteps, stepLines, unsupported } from '../../node/runs/job-script.ts';
-import { type Contact, rightToGoOn, signOfLifeMs } from '../../node/runs/run-lease.ts';
-import type { RunDeskOptions } from '../../node/runs/run-options.ts';
+import { type LeaseView, mayContinue, signOfLifeMs } from '../../node/runs/run-lease.ts';
+import type { RunOptions } from '../../node/runs/run-options.ts';
 import { UploadTime } from '../../node/runs/upload-time.ts';
 import type { Run } from '../../protocol/ledger.ts';
 
@@ -39,7 +39,7 @@ const facts = {
 };
 
 describe('the right to go on (SAFETY J1)', () => {
-  const contact = (more: Partial<Contact>): Contact => ({
+  const contact = (more: Partial<LeaseView>): LeaseView => ({
     atMs: 100_000,
     leaderAtMs: 99_900,
     gitlabAtMs: 0,
@@ -50,26 +50,26 @@ describe('the right to go on (SAFETY J1)', () => {
     ...more,
   });
   it('needs the leader or GitLab within 2 s', () => {
-    expect(rightToGoOn(contact({})).mayGoOn).toBe(true);
-    expect(rightToGoOn(contact({ leaderAtMs: 97_999 }))).toEqual({
+    expect(mayContinue(contact({})).mayGoOn).toBe(true);
+    expect(mayContinue(contact({ leaderAtMs: 97_999 }))).toEqual({
       mayGoOn: false,
       because: 'neither the leader nor GitLab was heard for 2.0 s',
     });
-    expect(rightToGoOn(contact({ leaderAtMs: 0, gitlabAtMs: 98_500 })).mayGoOn).toBe(true);
-    expect(rightToGoOn(contact({ leaderAtMs: Number.NEGATIVE_INFINITY, sinceMs: 99_000 })).mayGoOn).toBe(true);
+    expect(mayContinue(contact({ leaderAtMs: 0, gitlabAtMs: 98_500 })).mayGoOn).toBe(true);
+    expect(mayContinue(contact({ leaderAtMs: Number.NEGATIVE_INFINITY, sinceMs: 99_000 })).mayGoOn).toBe(true);
   });
   it('thaws when GitLab confirmed it, or the leader has been back for a second', () => {
     const frozen = { frozenAtMs: 90_000 };
-    expect(rightToGoOn(contact({ ...frozen, leaderBackAtMs: 99_500 })).mayGoOn).toBe(false);
-    expect(rightToGoOn(contact({ ...frozen, leaderBackAtMs: 98_900 })).mayGoOn).toBe(true);
-    expect(rightToGoOn(contact({ ...frozen, leaderAtMs: 0, gitlabAtMs: 99_999 })).mayGoOn).toBe(true);
-    expect(rightToGoOn(contact({ ...frozen, leaderAtMs: 0, gitlabAtMs: 80_000 })).mayGoOn).toBe(false);
+    expect(mayContinue(contact({ ...frozen, leaderBackAtMs: 99_500 })).mayGoOn).toBe(false);
+    expect(mayContinue(contact({ ...frozen, leaderBackAtMs: 98_900 })).mayGoOn).toBe(true);
+    expect(mayContinue(contact({ ...frozen, leaderAtMs: 0, gitlabAtMs: 99_999 })).mayGoOn).toBe(true);
+    expect(mayContinue(contact({ ...frozen, leaderAtMs: 0, gitlabAtMs: 80_000 })).mayGoOn).toBe(false);
     // Begun just before it was frozen: that is no contact.
-    expect(rightToGoOn(contact({ ...frozen, leaderAtMs: 0, sinceMs: 99_999 })).mayGoOn).toBe(false);
+    expect(mayContinue(contact({ ...frozen, leaderAtMs: 0, sinceMs: 99_999 })).mayGoOn).toBe(false);
   });
   it('after a restored GitLab only its own answer counts (SAFETY J8)', () => {
-    expect(rightToGoOn(contact({ verifyFromMs: 99_000, gitlabAtMs: 98_999 })).mayGoOn).toBe(false);
-    expect(rightToGoOn(contact({ verifyFromMs: 99_000, gitlabAtMs: 99_001 })).mayGoOn).toBe(true);
+    expect(mayContinue(contact({ verifyFromMs: 99_000, gitlabAtMs: 98_999 })).mayGoOn).toBe(false);
+    expect(mayContinue(contact({ verifyFromMs: 99_000, gitlabAtMs: 99_001 })).mayGoOn).toBe(true);
   });
   it('asks GitLab twice a second while the leader is silent', () => {
     expect(signOfLifeMs({ atMs: 5000, leaderAtMs: 4500, frozenAtMs: null }, 30_000)).toBe(30_000);
@@ -183,7 +183,7 @@ describe('what GitLab sent', () => {
       instance: () => ({ uuid: 'u', epoch: 0 }),
       limitsFor: () => ({ cpuMillis: null, memoryBytes: null }),
       gpusByUuid: () => [],
-    } as unknown as RunDeskOptions;
+    } as unknown as RunOptions;
     const run = { run: 'r', job: 7, tags: [], gpus: [], class: '', executor: 'docker' } as unknown as Run;
     const factsAt = (place: { projectDir: string; buildsDir?: string }) =>
       factsOf(options, job, run, { all: 0, project: 0 }, place);
