@@ -35,7 +35,7 @@ import { readMeshKey } from './mesh-key.ts';
 import type { MdnsDiscovery } from './network/mdns-discovery.ts';
 import type { LanNetwork } from './network/network.ts';
 import type { Executor, Machine, Store } from './ports.ts';
-import type { Lines } from './progress-lines.ts';
+import type { Progress } from './progress-lines.ts';
 import { type Removal, removedSentence, writeRemoval } from './removal.ts';
 import type { JoinOptions } from './settings.ts';
 import { version } from './version.ts';
@@ -66,7 +66,7 @@ export class Agent {
   #options: JoinOptions;
   readonly #log: Log;
   readonly #news: ReturnType<typeof withNews>;
-  readonly #lines: Lines;
+  readonly #lines: Progress;
   readonly #clock: Clock = systemClock();
   readonly #stopping = new AbortController();
   /** Called in reverse order at the end, whatever the end is. */
@@ -89,7 +89,7 @@ export class Agent {
   isWantedAtBoot = false;
   readonly #asksForBoot: boolean;
 
-  constructor(options: JoinOptions, log: Log, lines: Lines, asksForBoot: boolean) {
+  constructor(options: JoinOptions, log: Log, lines: Progress, asksForBoot: boolean) {
     this.#asksForBoot = asksForBoot;
     this.#options = options;
     this.#news = withNews(log, lines);

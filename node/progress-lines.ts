@@ -19,7 +19,7 @@ export function progressLine(state: LineState, what: string, sentence: string, c
 }
 
 /** Progress of a command that takes a while, one line each, on stderr. */
-export interface Lines {
+export interface Progress {
   ok(what: string, sentence: string): void;
   wait(what: string, sentence: string): void;
   warn(what: string, sentence: string): void;
@@ -28,7 +28,7 @@ export interface Lines {
   say(sentence: string): void;
 }
 
-export function createLines(options: { color: boolean; quiet?: boolean; write?: (text: string) => void }): Lines {
+export function createProgress(options: { color: boolean; quiet?: boolean; write?: (text: string) => void }): Progress {
   const { quiet = false, write = (text: string) => void process.stderr.write(text) } = options;
   const color = options.color && process.stderr.isTTY === true;
   const print = (state: LineState) => (what: string, sentence: string) => {

@@ -6,7 +6,7 @@ import { ProcessExecutor } from '../executors/process-executor.ts';
 import type { Log } from '../log.ts';
 import { createMachine, type MachineOptions } from '../machine/machine.ts';
 import type { Executor, Machine } from '../ports.ts';
-import type { Lines } from '../progress-lines.ts';
+import type { Progress } from '../progress-lines.ts';
 import { showBytes } from '../quantities.ts';
 import type { JoinOptions } from '../settings.ts';
 import type { ExecutorHealth } from './executor-health.ts';
@@ -26,7 +26,7 @@ export function describeMachine({ capacity }: Measured): string {
 export async function openExecutors(
   options: JoinOptions,
   node: NodeId,
-  lines: Lines,
+  lines: Progress,
   log: Pick<Log, 'info' | 'warn'>,
   /** What a job's owner should read in its trace. */
   note: (run: string, sentence: string) => void,

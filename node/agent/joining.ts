@@ -13,7 +13,7 @@ import { shown } from '../foreign-text.ts';
 import { keepMeshKey } from '../mesh-key.ts';
 import type { LanNetwork } from '../network/network.ts';
 import type { Store } from '../ports.ts';
-import type { Lines } from '../progress-lines.ts';
+import type { Progress } from '../progress-lines.ts';
 import { newMeshKey } from '../seal.ts';
 import type { JoinOptions } from '../settings.ts';
 
@@ -31,7 +31,7 @@ interface Joining {
   /** Of this node's identity: it seals the mesh key in the store. */
   seed: Uint8Array;
   clock: Clock;
-  lines: Lines;
+  lines: Progress;
   /** The mesh that this machine leaves for another one; null when it is in none. */
   leaving: string | null;
   /** The words to compare, for `status` and the demo; null while there are none. */

@@ -1,7 +1,7 @@
 import type { Ledger } from '../../protocol/ledger.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { shown } from '../foreign-text.ts';
-import type { Lines } from '../progress-lines.ts';
+import type { Progress } from '../progress-lines.ts';
 import type { JoinOptions } from '../settings.ts';
 import { meshToYieldTo, type OtherMesh, OtherMeshes } from './other-meshes.ts';
 
@@ -10,7 +10,7 @@ const freshMs = 120_000;
 
 interface LoneFounderOptions {
   options: JoinOptions;
-  lines: Lines;
+  lines: Progress;
   /** When this very agent founded its mesh, monotonic ms; null when it did not. */
   foundedAt: number | null;
   moveTo(mesh: OtherMesh): void;

@@ -2,13 +2,13 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, OpenApproval } from '../../protocol/ledger.ts';
 import { shown } from '../foreign-text.ts';
-import type { Lines } from '../progress-lines.ts';
+import type { Progress } from '../progress-lines.ts';
 
 /** Nobody reads a name and four words faster: what is typed sooner was meant for what stood there before. */
 const readMs = 600;
 
 interface NewcomerQuestionsOptions {
-  lines: Lines;
+  lines: Progress;
   /** Asks the person at the terminal; null: nobody is there, newcomers are only announced. */
   confirm: ((question: string, signal: AbortSignal) => Promise<boolean>) | null;
   change(change: Change): Promise<ChangeOutcome>;

@@ -1,5 +1,5 @@
 import type { Log } from '../log.ts';
-import type { Lines } from '../progress-lines.ts';
+import type { Progress } from '../progress-lines.ts';
 
 /** Events of agent.log that the person at the terminal wants to see, and the word before each. */
 const told: Record<string, { what: string; state: 'ok' | 'warn' }> = {
@@ -13,7 +13,7 @@ const told: Record<string, { what: string; state: 'ok' | 'warn' }> = {
 };
 
 /** The same log, whose events that matter to people also appear where the agent runs in a terminal, from `begin` on. */
-export function withNews(log: Log, lines: Lines): { log: Log; begin: () => void } {
+export function withNews(log: Log, lines: Progress): { log: Log; begin: () => void } {
   let isTelling = false;
   const event: Log['event'] = (said) => {
     log.event(said);

@@ -1,9 +1,14 @@
 import type { Clock } from '../clock.ts';
-import type { Lines } from '../progress-lines.ts';
+import type { Progress } from '../progress-lines.ts';
 import type { Member } from './member.ts';
 
 /** Opens the window in which machines of the LAN are let in unasked, and says when it closes. What is returned ends that. */
-export async function openPairWindow(member: Member, forMs: number, clock: Clock, lines: Lines): Promise<() => void> {
+export async function openPairWindow(
+  member: Member,
+  forMs: number,
+  clock: Clock,
+  lines: Progress,
+): Promise<() => void> {
   const minutes = Math.round(forMs / 60_000);
   const outcome = await member.changes.ask({ kind: 'pair', until: clock.wallMs() + forMs });
   if (outcome.state !== 'done') {

@@ -2,7 +2,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { Agent } from '../agent.ts';
 import { prepareHome } from '../home.ts';
 import { openLog } from '../log.ts';
-import { createLines, type Lines } from '../progress-lines.ts';
+import { createProgress, type Progress } from '../progress-lines.ts';
 import { beginAnew, keepNothing, type Removal, removedSentence } from '../removal.ts';
 import type { JoinOptions } from '../settings.ts';
 import { stackOf } from '../source-positions.ts';
@@ -22,7 +22,7 @@ export async function runAgent(
     throw new AutogitError('unsupported', 'this version has no dashboard yet: leave --dashboard away');
   prepareHome(options.home);
   const log = openLog(options.home, { level: options.verbose ? 'debug' : 'info' });
-  const lines = createLines(options);
+  const lines = createProgress(options);
   try {
     sayRemoved(lines, beginAnew(options.home));
     for (let life = options; ; ) {
@@ -46,6 +46,6 @@ export async function runAgent(
   }
 }
 
-function sayRemoved(lines: Lines, removal: Removal | null): void {
+function sayRemoved(lines: Progress, removal: Removal | null): void {
   if (removal) lines.warn('removed', `${removedSentence(removal)}; it asks to be let in again`);
 }

@@ -7,7 +7,7 @@ import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { places } from '../home.ts';
 import { hasStore, openStore } from '../level-store.ts';
 import type { Store } from '../ports.ts';
-import type { Lines } from '../progress-lines.ts';
+import type { Progress } from '../progress-lines.ts';
 import type { JoinOptions } from '../settings.ts';
 
 const nextOf = (home: string): string => `${places(home).store}.next`;
@@ -75,7 +75,7 @@ export async function finishSwitch(home: string): Promise<void> {
  * Flags that cannot be obeyed in a home that has a mesh. What was typed is refused; what stands in a variable or a file
  * was obeyed at the first start, and must not keep a service from starting again.
  */
-export function checkMeshFlags(options: JoinOptions, mesh: Ledger['mesh'], lines: Lines): void {
+export function checkMeshFlags(options: JoinOptions, mesh: Ledger['mesh'], lines: Progress): void {
   const { typed, invite, found } = options;
   const isOther = (name: string | null): name is string => name !== null && ![mesh.name, mesh.id].includes(name);
   const wrong: [key: string, value: string][] = [];

@@ -2,7 +2,7 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { shown } from '../foreign-text.ts';
-import type { Lines } from '../progress-lines.ts';
+import type { Progress } from '../progress-lines.ts';
 import type { JoinOptions } from '../settings.ts';
 import { statusOf } from './core-views.ts';
 import type { Member } from './member.ts';
@@ -13,7 +13,7 @@ const leaderPatienceMs = 15_000;
 /** Questions about newcomers for whoever sits at this agent's terminal. */
 export const newcomerQuestions = (
   options: JoinOptions,
-  lines: Lines,
+  lines: Progress,
   change: (change: Change) => Promise<ChangeOutcome>,
 ): NewcomerQuestions =>
   new NewcomerQuestions({
@@ -29,7 +29,7 @@ export const newcomerQuestions = (
   });
 
 /** Waits for a leader, then says what this machine joined. Without one it says which machines are missing. */
-export async function joinedLine(member: Member, lines: Lines, signal: AbortSignal): Promise<void> {
+export async function joinedLine(member: Member, lines: Progress, signal: AbortSignal): Promise<void> {
   const end = performance.now() + leaderPatienceMs;
   while (!signal.aborted) {
     const { leader, gitlab, quorum, mesh } = statusOf(member.view());

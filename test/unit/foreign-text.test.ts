@@ -3,7 +3,7 @@ import { describeFailure } from '../../node/cli/failure.ts';
 import { attentionLine } from '../../node/cli/table.ts';
 import { shown, shownLines } from '../../node/foreign-text.ts';
 import { joinOptions } from '../../node/join-options.ts';
-import { createLines, progressLine } from '../../node/progress-lines.ts';
+import { createProgress, progressLine } from '../../node/progress-lines.ts';
 import { resolveSettings } from '../../node/settings.ts';
 import { EnrolMessage } from '../../protocol/enrol-messages.ts';
 import { AutogitError } from '../../protocol/errors.ts';
@@ -21,7 +21,7 @@ describe('text of strangers', () => {
 
   it('forges no line and moves no cursor, wherever a sentence meets the terminal', () => {
     let screen = '';
-    const lines = createLines({ color: false, write: (text) => (screen += text) });
+    const lines = createProgress({ color: false, write: (text) => (screen += text) });
     lines.warn('approval', `it said ${shown(hostile)}`);
     lines.say(`\u001b[2J${shown(hostile)}`);
     const all = [

@@ -3,7 +3,7 @@ import { withNews } from '../../node/agent/news.ts';
 import type { Output } from '../../node/cli/context.ts';
 import { fitScreen, isAway, LiveScreen } from '../../node/cli/live-screen.ts';
 import { LogLines, logLine } from '../../node/cli/log-lines.ts';
-import { createLines } from '../../node/progress-lines.ts';
+import { createProgress } from '../../node/progress-lines.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 
 describe('the screen of a watch', () => {
@@ -72,7 +72,7 @@ describe('agent.log on a terminal', () => {
 
   it('news of the foreground agent: what people want to see, once it has joined', () => {
     const said: string[] = [];
-    const lines = createLines({ color: false, write: (text) => void said.push(text) });
+    const lines = createProgress({ color: false, write: (text) => void said.push(text) });
     const kept: string[] = [];
     const nothing = (): void => {};
     const log = {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { NewcomerQuestions } from '../../node/agent/newcomer-questions.ts';
-import { createLines } from '../../node/progress-lines.ts';
+import { createProgress } from '../../node/progress-lines.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
 
@@ -33,7 +33,7 @@ function terminal(options: { quiet?: boolean } = {}) {
   let screen = '';
   let now = 0;
   const desk = new NewcomerQuestions({
-    lines: createLines({ color: false, quiet: options.quiet ?? false, write: (text) => (screen += text) }),
+    lines: createProgress({ color: false, quiet: options.quiet ?? false, write: (text) => (screen += text) }),
     confirm: (text, signal) =>
       new Promise((resolve, reject) => {
         const question = { text, answer: resolve, withdrawn: false };
