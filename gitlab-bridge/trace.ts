@@ -37,7 +37,7 @@ export interface TraceAnswer {
   page?: number;
 }
 
-export type TraceVerdict = 'on' | 'canceling' | 'over';
+export type TraceSignal = 'on' | 'canceling' | 'over';
 
 export const traceLimits = {
   /** Bytes of one patch. */
@@ -100,7 +100,7 @@ export function traceAnswered(
   action: Exclude<TraceAction, { kind: 'wait' }>,
   answer: TraceAnswer,
   now: { atMs: number; lengthBytes: number },
-): { sender: TraceSender; verdict: TraceVerdict } {
+): { sender: TraceSender; verdict: TraceSignal } {
   const next = { ...sender, triedAt: now.atMs };
   if (answer.intervalS !== null && answer.intervalS > 0)
     next.intervalMs = clamp(answer.intervalS * 1000, traceLimits.leastIntervalMs, traceLimits.mostIntervalMs);

@@ -5,10 +5,10 @@ import { rfc3339 } from './jobs/civil-time.ts';
 import { demandOf, needsSentence } from './jobs/demand.ts';
 import { classWaits } from './jobs/grants.ts';
 import { isBusy, isOpen, type OutGrant, type WaitingJob } from './jobs/jobs-state.ts';
+import type { Machine } from './jobs/machine-fit.ts';
 import { machinesOf } from './jobs/machines.ts';
 import { type Placement, place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
-import type { Machine } from './jobs/verdict.ts';
 import { cut } from './phrases.ts';
 import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
 

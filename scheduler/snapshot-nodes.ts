@@ -1,8 +1,8 @@
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import type { NodeRow } from '../protocol/status.ts';
+import type { Machine } from './jobs/machine-fit.ts';
 import { awayReason, busyRuns, machinesOf } from './jobs/machines.ts';
-import type { Machine } from './jobs/verdict.ts';
 import { cores, plural } from './phrases.ts';
 import { lookOfView, shortAddress, type ViewInput } from './snapshot-view.ts';
 

@@ -8,7 +8,7 @@ import {
   type TraceAction,
   type TraceAnswer,
   type TraceSender,
-  type TraceVerdict,
+  type TraceSignal,
   traceAnswered,
   traceLimits,
 } from '../../gitlab-bridge/trace.ts';
@@ -217,7 +217,7 @@ export class JobReporter {
     this.#tell(verdict, before, answer);
   }
 
-  #tell(verdict: TraceVerdict, before: TraceSender, answer: TraceAnswer): void {
+  #tell(verdict: TraceSignal, before: TraceSender, answer: TraceAnswer): void {
     if (verdict === 'over') this.#options.onVerdict('over', this.#because(answer));
     else if (verdict === 'canceling' && before.phase === 'live')
       this.#options.onVerdict('canceling', 'the job was cancelled in GitLab');

@@ -8,10 +8,10 @@ import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type ClassMemo, emptyMemo, isOpen, type JobsState, type WaitingJob } from './jobs-state.ts';
 import { type JobsTurn, mint, setLead, wake } from './jobs-turn.ts';
+import type { Machine } from './machine-fit.ts';
 import { lookOf, machinesOf } from './machines.ts';
 import { place } from './placement.ts';
 import { canReadQueue } from './queue.ts';
-import type { Machine } from './verdict.ts';
 
 /*
  * The life of a class (SAFETY J7): waiting jobs with a new tag set -> `creating` with a nonce, committed -> GitLab

@@ -9,9 +9,9 @@ import { demandOf } from './demand.ts';
 import { jobTimings } from './job-timings.ts';
 import { type Asking, isBusy, type Reservation, without } from './jobs-state.ts';
 import { type JobsTurn, nameOf, setOwn, tell, wake } from './jobs-turn.ts';
+import { type Fit, fitOf, type Machine } from './machine-fit.ts';
 import { openReservations, ownClaims } from './own-report.ts';
 import { claimOf, roomOf } from './room.ts';
-import { judge, type Machine, type Verdict } from './verdict.ts';
 
 /*
  * The life of a grant on its node (SAFETY J4, J5): room reserved -> `asking` on disk -> POST (take-job) -> answer.
@@ -33,7 +33,7 @@ export function heardGrant(turn: JobsTurn, from: NodeId, grant: MessageOf<'grant
     return;
   }
   setOwn(turn, { usedGrants: [...turn.jobs.own.usedGrants, grant.grant].slice(-rememberedGrants) });
-  const verdict = ownVerdict(turn, grant);
+  const verdict = ownFit(turn, grant);
   if (!verdict.fits) {
     answer(turn, from, grant.grant, 'refused', verdict.because);
     return;
@@ -74,11 +74,11 @@ function ownMachine(turn: JobsTurn): Machine {
 }
 
 /** The node's own look at its room: the last word, whatever the leader thought. */
-function ownVerdict(turn: JobsTurn, grant: MessageOf<'grant'>): Verdict {
+function ownFit(turn: JobsTurn, grant: MessageOf<'grant'>): Fit {
   const machine = ownMachine(turn);
   const demand = demandOf(grant.tags, turn.context.ledger?.settings.defaultArch ?? 'amd64');
-  if (grant.gpus.length === 0) return judge(demand, machine);
-  if (machine.room === null || machine.measured === null) return judge(demand, machine);
+  if (grant.gpus.length === 0) return fitOf(demand, machine);
+  if (machine.room === null || machine.measured === null) return fitOf(demand, machine);
   const granted = {
     ...machine,
     measured: {
@@ -91,7 +91,7 @@ function ownVerdict(turn: JobsTurn, grant: MessageOf<'grant'>): Verdict {
   };
   if (granted.measured.capacity.gpus.length < grant.gpus.length)
     return { fits: false, ever: false, gpus: [], because: 'a GPU of the grant is not in this machine' };
-  const verdict = judge(demand, granted);
+  const verdict = fitOf(demand, granted);
   if (!verdict.fits) return verdict;
   const taken = machine.room.gpus.find((gpu) => grant.gpus.includes(gpu.uuid) && gpu.held !== undefined);
   return taken

@@ -10,11 +10,11 @@ import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
 import { type JobsTurn, mint, nameOf, setLead, tell, wake } from './jobs-turn.ts';
+import type { Machine } from './machine-fit.ts';
 import { awayReason, booked, busyRuns, type Look, lookOf, machinesOf } from './machines.ts';
 import { type Placed, place } from './placement.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { claimOf } from './room.ts';
-import type { Machine } from './verdict.ts';
 
 /*
  * The leader's side of a grant (DESIGN §7, SAFETY J5): placed and sent, its room booked at once. answered used: booked

@@ -6,8 +6,8 @@ import { awayWords } from './away.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState } from './jobs-state.ts';
 import type { JobsTurn } from './jobs-turn.ts';
+import type { Machine } from './machine-fit.ts';
 import { type Claim, claimOf, lessClaims } from './room.ts';
-import type { Machine } from './verdict.ts';
 
 /** What a look at the machines needs; a leader's step and the views both have it. */
 export interface Look {

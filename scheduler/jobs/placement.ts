@@ -1,7 +1,7 @@
 import { gib, listed, plural } from '../phrases.ts';
 import { type Demand, gpuName, gpuSlug, meantTag, needsSentence } from './demand.ts';
+import { type Fit, fitOf, type Machine } from './machine-fit.ts';
 import { didYouMean } from './near-word.ts';
-import { judge, type Machine, type Verdict } from './verdict.ts';
 
 export interface Placed {
   node: string;
@@ -18,7 +18,7 @@ export interface Placement {
   placed: Placed | null;
   never: boolean;
   because: string;
-  verdicts: readonly ({ node: string; name: string } & Verdict)[];
+  verdicts: readonly ({ node: string; name: string } & Fit)[];
 }
 
 /**
@@ -26,7 +26,7 @@ export interface Placement {
  * machine whose owner is away and that is idle, one that does not host GitLab, the one with the smallest share in use.
  */
 export function place(demand: Demand, machines: readonly Machine[]): Placement {
-  const verdicts = machines.map((machine) => ({ node: machine.node, name: machine.name, ...judge(demand, machine) }));
+  const verdicts = machines.map((machine) => ({ node: machine.node, name: machine.name, ...fitOf(demand, machine) }));
   const options = machines
     .map((machine, index) => ({ machine, verdict: verdicts[index] as (typeof verdicts)[number] }))
     .filter(({ verdict }) => verdict.fits)
@@ -47,12 +47,12 @@ export function place(demand: Demand, machines: readonly Machine[]): Placement {
 
 interface Option {
   machine: Machine;
-  verdict: Verdict;
+  verdict: Fit;
   rank: number[];
 }
 
 /** Smaller is better, position by position; the positions are named in `advantages`. */
-function rankOf(demand: Demand, machine: Machine, verdict: Verdict): number[] {
+function rankOf(demand: Demand, machine: Machine, verdict: Fit): number[] {
   const { measured, room } = machine;
   if (measured === null || room === null) return [];
   const vram = measured.capacity.gpus
@@ -99,7 +99,7 @@ function chosenBecause(best: Option, second: Option | undefined, isOnlyOne: bool
 function waitsBecause(
   demand: Demand,
   machines: readonly Machine[],
-  verdicts: readonly ({ name: string } & Verdict)[],
+  verdicts: readonly ({ name: string } & Fit)[],
   never: boolean,
 ): string {
   if (machines.length === 0) return 'there is no machine in this mesh that takes work';
@@ -131,7 +131,7 @@ function meant({ names, node }: Demand, machines: readonly Machine[]): string {
   return guess ? `; did you mean ${guess}?` : '';
 }
 
-const neverDetail = (verdicts: readonly ({ name: string } & Verdict)[]): string => {
+const neverDetail = (verdicts: readonly ({ name: string } & Fit)[]): string => {
   const shown = verdicts.slice(0, 3).map((verdict) => `${verdict.name} ${verdict.because}`);
   return listed(verdicts.length > 3 ? [...shown, `${verdicts.length - 3} more`] : shown);
 };

@@ -53,7 +53,7 @@ export function hearAway(turn: RaftTurn, node: NodeId): void {
 }
 
 /** What this node makes of another machine, for its log and status, and on a leader for who places work. */
-export function judge(turn: RaftTurn, node: NodeId, result: ProbeResult, heardSince: boolean): void {
+export function noteIfLost(turn: RaftTurn, node: NodeId, result: ProbeResult, heardSince: boolean): void {
   const peer = peerOf(turn.raft, node);
   if (result === 'accepted' || heardSince || peer.health === 'lost' || !(node in turn.raft.accepted.nodes)) return;
   if (turn.raft.accepted.nodes[node]?.left === true) return;

@@ -3,7 +3,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
 import { proposeChange } from './client-requests.ts';
-import { isLookedAt, judge, markAlive, probeIfSilent } from './failure-detector.ts';
+import { isLookedAt, markAlive, noteIfLost, probeIfSilent } from './failure-detector.ts';
 import { mayTellTerm } from './plausible.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum } from './quorum.ts';
@@ -46,7 +46,7 @@ export function beginLeading(turn: RaftTurn, campaign: Campaign): void {
   };
   propose(turn, raft.accepted);
   for (const { from, id, change } of campaign.asked) proposeChange(turn, from, id, change);
-  if (byEvidence && campaign.against !== null) judge(turn, campaign.against, campaign.evidence, false);
+  if (byEvidence && campaign.against !== null) noteIfLost(turn, campaign.against, campaign.evidence, false);
 }
 
 /** Whether this (node, store) answered a round sent after `since`; the leader itself always did, where it votes. */

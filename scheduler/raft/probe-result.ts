@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { ProbeResult } from '../inputs.ts';
 import { isFit, rankOf } from './campaign.ts';
-import { judge } from './failure-detector.ts';
+import { noteIfLost } from './failure-detector.ts';
 import { raftTimings } from './raft-timings.ts';
 import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 import { loseLeader } from './term.ts';
@@ -15,9 +15,9 @@ export function hearProbed(turn: RaftTurn, node: NodeId, result: ProbeResult): v
   const last = before.probe;
   const since = last?.result === result && before.heardAt < last.at ? last.since : turn.at;
   setPeer(turn, node, { probe: { result, at: turn.at, since }, probeOpen: false });
-  if (raft.leading) return judge(turn, node, result, heardSince);
+  if (raft.leading) return noteIfLost(turn, node, result, heardSince);
   if (raft.leader?.node !== node) {
-    judge(turn, node, result, heardSince);
+    noteIfLost(turn, node, result, heardSince);
     const because = raft.leader ? `${nameOf(turn, raft.leader.node)} leads` : 'this node hears no leader either';
     return answerWaitingPreVotes(turn, node, raft.leader === null, because);
   }

@@ -11,8 +11,8 @@ import { createMachine } from '../../node/machine/machine.ts';
 import type { Executor } from '../../node/ports.ts';
 import { Measured } from '../../protocol/report.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
+import { judge } from '../../scheduler/jobs/machine-fit.ts';
 import { roomOf } from '../../scheduler/jobs/room.ts';
-import { judge } from '../../scheduler/jobs/verdict.ts';
 
 /** A machine with NVIDIA's driver, and an engine that says of itself what `info` holds (newcomer B6). */
 const fixtures = fileURLToPath(new URL('../fixtures/gpu', import.meta.url));

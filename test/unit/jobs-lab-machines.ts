@@ -1,8 +1,8 @@
 import { classKey } from '../../protocol/ids.ts';
 import { foundingLedger, type Ledger, type LedgerNode, type Run } from '../../protocol/ledger.ts';
 import type { Gpu, Measured } from '../../protocol/report.ts';
+import type { Machine } from '../../scheduler/jobs/machine-fit.ts';
 import { roomOf } from '../../scheduler/jobs/room.ts';
-import type { Machine } from '../../scheduler/jobs/verdict.ts';
 
 /** The example lab of DESIGN §1: kang (server, no GPU), desktop-1 (RTX 3090 Ti), desktop-2 (RTX 5080). */
 export const GiB = 2 ** 30;

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Capacity } from '../../protocol/report.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
+import { fitOf, type Machine } from '../../scheduler/jobs/machine-fit.ts';
 import { place } from '../../scheduler/jobs/placement.ts';
-import { judge, type Machine } from '../../scheduler/jobs/verdict.ts';
 import { GiB, gpu3090, gpu5080, machine, measured } from './jobs-lab-machines.ts';
 
 const lab = (over: Record<string, Machine> = {}): Machine[] =>
@@ -91,14 +91,14 @@ describe('the example lab', () => {
     const gpuProblems = ['Driver/library version mismatch'];
     const broken = machine('desktop-1', {}, { capacity, gpus: [], gpuProblems });
     for (const tags of [['gpu'], ['vram-20g'], ['rtx-3090-ti'], ['cuda', 'gpu-2']]) {
-      const verdict = judge(demandOf(tags, 'amd64'), broken);
+      const verdict = fitOf(demandOf(tags, 'amd64'), broken);
       expect([verdict.ever, verdict.because]).toEqual([
         true,
         'its GPUs do not all work: Driver/library version mismatch',
       ]);
     }
-    expect(judge(demandOf([], 'amd64'), broken).fits).toBe(true);
-    expect(judge(demandOf(['no-such-label'], 'amd64'), broken).ever).toBe(false);
+    expect(fitOf(demandOf([], 'amd64'), broken).fits).toBe(true);
+    expect(fitOf(demandOf(['no-such-label'], 'amd64'), broken).ever).toBe(false);
   });
 });
 

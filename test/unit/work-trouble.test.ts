@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
-import { judge } from '../../scheduler/jobs/verdict.ts';
+import { fitOf } from '../../scheduler/jobs/machine-fit.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
 import { Lab } from './jobs-lab.ts';
 import { labMeasured, measured } from './jobs-lab-machines.ts';
@@ -61,11 +61,11 @@ describe('a machine on which something that jobs need is away', () => {
       ...{ holders: {}, runs: 0, witness: false, drained: false, away: null, isHost: false },
     };
     for (const tags of [[], ['docker']])
-      expect(judge(demandOf(tags, 'amd64'), machine)).toMatchObject({
+      expect(fitOf(demandOf(tags, 'amd64'), machine)).toMatchObject({
         fits: false,
         ever: true,
         because: 'takes no jobs now: it hangs',
       });
-    expect(judge(demandOf(['no-such'], 'amd64'), machine).ever).toBe(false);
+    expect(fitOf(demandOf(['no-such'], 'amd64'), machine).ever).toBe(false);
   });
 });

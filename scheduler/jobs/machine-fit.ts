@@ -22,7 +22,7 @@ export interface Machine {
 }
 
 /** `ever`: could this machine take it if it were idle and willing? `because` is the one reason, without the name. */
-export interface Verdict {
+export interface Fit {
   fits: boolean;
   ever: boolean;
   gpus: readonly string[];
@@ -30,7 +30,7 @@ export interface Verdict {
 }
 
 /** The one reason why this machine cannot take the demand, or the GPUs with which it can. */
-export function judge(demand: Demand, machine: Machine): Verdict {
+export function fitOf(demand: Demand, machine: Machine): Fit {
   const never = neverReason(demand, machine);
   if (never !== null) return { fits: false, ever: false, gpus: [], because: never };
   const wait = waitReason(demand, machine);
