@@ -11,7 +11,7 @@ import { createMachine } from '../../node/machine/machine.ts';
 import type { Executor } from '../../node/ports.ts';
 import { Measured } from '../../protocol/report.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
-import { judge } from '../../scheduler/jobs/machine-fit.ts';
+import { fitOf } from '../../scheduler/jobs/machine-fit.ts';
 import { roomOf } from '../../scheduler/jobs/room.ts';
 
 /** A machine with NVIDIA's driver, and an engine that says of itself what `info` holds (newcomer B6). */
@@ -59,7 +59,7 @@ function node(executors: Executor[]): { health: ExecutorHealth; seen(): Promise<
       await health.look();
       const measured = Measured.parse(await machine.measure(new Set()));
       const kang = { node: 'n', name: 'kang', measured, room: roomOf(measured, [], 0), holders: {}, runs: 0 };
-      const verdict = judge(demandOf(['gpu', `${measured.arch}`], 'amd64'), {
+      const verdict = fitOf(demandOf(['gpu', `${measured.arch}`], 'amd64'), {
         ...kang,
         ...{ witness: false, drained: false, away: null, isHost: false },
       });
