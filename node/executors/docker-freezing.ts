@@ -22,7 +22,7 @@ export class DockerFreezing {
   readonly #place: FreezingPlace;
   #isWanted = false;
   /** The engine was asked to pause it and has not said whether it did: it may do so when it goes on. */
-  #isPauseOpen = false;
+  #openPause: Promise<unknown> | null = null;
 
   constructor(place: FreezingPlace) {
     this.#place = place;
@@ -37,10 +37,11 @@ export class DockerFreezing {
   async freeze(): Promise<void> {
     this.#isWanted = true;
     if (this.isByFile) return;
+    const pausing = this.#place.container.pause();
     try {
-      await withLimit(this.#place.container.pause(), pauseMs);
+      await withLimit(pausing, pauseMs);
     } catch (cause) {
-      this.#isPauseOpen ||= isSilent(cause);
+      if (isSilent(cause)) this.#openPause = pausing;
       // 409: paused already, or not running: then nothing goes on either way. Frozen meanwhile, by the watchdog: likewise.
       if (isGone(cause) || this.isByFile) return;
       const group = isEngineAway(cause) ? this.#place.group() : null;
@@ -60,17 +61,19 @@ export class DockerFreezing {
     if (state?.Paused) await withLimit(container.unpause(), pauseMs).catch(() => undefined);
     // What the watchdog froze by the group's files the engine does not know of.
     thawIfFrozen(state === null ? group() : groupOf(state.Pid));
-    if (this.#isPauseOpen) void this.#undoLatePause();
+    if (this.#openPause) void this.#undoLatePause(this.#openPause);
   }
 
   /** What the engine was asked for while it was silent it may do now, to a run that goes on by then. */
-  async #undoLatePause(): Promise<void> {
-    this.#isPauseOpen = false;
+  async #undoLatePause(pausing: Promise<unknown>): Promise<void> {
+    this.#openPause = null;
     const { container } = this.#place;
     const undo = async (): Promise<void> => {
       const { Paused } = (await container.inspect()).State;
       if (Paused && !this.#isWanted) await container.unpause();
     };
+    // A look before the engine has answered may be answered before the pause is done.
+    await pausing.catch(() => undefined);
     await whileAway(undo, { limitMs: Number.POSITIVE_INFINITY }).catch(() => undefined);
   }
 }

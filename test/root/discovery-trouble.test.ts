@@ -216,7 +216,7 @@ describe('doctor', () => {
     expect((await doctor()).at(-1)).toMatch(/^warn reach kang at 10\.77\.0\.1:7117 refuses: the machine is up/);
 
     expect((await doctor({ nodes: [], listen: ['/ip4/10.50.0.1/tcp/7117'] }))[0]).toMatch(
-      /^warn discovery --listen names 10\.50\.0\.1, which this machine has not -> choose one of its own/,
+      /^warn discovery --listen names 10\.50\.0\.1, which this machine has not -> choose one of those that are shown by: ip -br addr/,
     );
 
     await avahi.stop();

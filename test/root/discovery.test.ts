@@ -106,7 +106,7 @@ describe('three machines with nothing shared but a bridge', () => {
       if (process.env.MEASURE) console.log(`mesh found after ${Date.now() - begun} ms`);
       // Whoever was found first may be a member that was let in a moment ago; only kang's desk has a leader here.
       const at = { node: kang.node, addresses: kang.addresses, name };
-      const outcome = await newcomer.order<EnrolOutcome>('knock', at);
+      const outcome = await newcomer.order<EnrolOutcome>('enrol', at);
       expect(outcome).toMatchObject({ kind: 'approved', because: expect.any(String) });
     }
     const begun = Date.now();
