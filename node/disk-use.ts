@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { type StatsFs, statSync } from 'node:fs';
 import { execClean } from './clean-spawn.ts';
 
 /** A tree of millions of files is not waited for. */
@@ -21,3 +21,15 @@ export const usedBy = (path: string, device: number): Promise<number> =>
       resolve((Number.parseInt(stdout, 10) || 0) * 1024),
     );
   });
+
+export interface Disk {
+  totalBytes: number;
+  /** For users that are not root: the part kept for root does not count. */
+  freeBytes: number;
+}
+
+/** Of what statfs says. */
+export const diskOf = ({ blocks, bavail, bsize }: StatsFs): Disk => ({
+  totalBytes: blocks * bsize,
+  freeBytes: bavail * bsize,
+});

@@ -5,7 +5,8 @@ import { endAll, membersOf } from '../executors/process-ending.ts';
 import { userWorkDir } from '../executors/process-executor.ts';
 import { marksOf, readRunFile } from '../executors/run-file.ts';
 import { removeTree } from '../executors/tree-removal.ts';
-import { diskOf, freeReserve, isFull } from './disk-room.ts';
+import { diskAt, freeReserve } from './disk-room.ts';
+import { isFull } from './disk-watch.ts';
 
 interface Left {
   folder: string;
@@ -21,16 +22,16 @@ interface Left {
  * which are ended and fail with the reason. Records and traces stay: each run is told of as usual.
  */
 export async function makeRoomToStart(home: string, say: (sentence: string) => void): Promise<void> {
-  if (!isFull(diskOf(home))) return;
+  if (!isFull(diskAt(home))) return;
   if (freeReserve(home))
     say('the disk of this machine is full: the reserve is given free, so that the agent can start');
-  if (!isFull(diskOf(home))) return;
+  if (!isFull(diskAt(home))) return;
   const left = await Promise.all(
     [join(home, 'work'), userWorkDir(home)].flatMap(foldersIn).map((folder) => leftOf(folder, home)),
   );
   const order = left.sort((a, b) => Number(a.isAlive) - Number(b.isAlive) || b.bytes - a.bytes);
   for (const one of order) {
-    if (!isFull(diskOf(home))) return;
+    if (!isFull(diskAt(home))) return;
     if (one.bytes === 0) continue;
     say(
       `the disk of this machine is full: the files of run ${one.run}, ${Math.round(one.bytes / 2 ** 20)} MiB, are removed`,

@@ -1,22 +1,14 @@
 import { stat, statfs } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
-import { deviceOf } from '../disk-use.ts';
+import { type Disk, deviceOf, diskOf } from '../disk-use.ts';
 import type { Log } from '../log.ts';
 import type { Executor } from '../ports.ts';
-import {
-  betweenEndsMs,
-  type Disk,
-  DiskRoom,
-  type DiskRoomOptions,
-  diskOf,
-  isFull,
-  largestRun,
-  leastBytes,
-} from './disk-room.ts';
+import { DiskRoom, diskAt } from './disk-room.ts';
+import { DiskWatch, type DiskWatchOptions, isFull, leastBytes } from './disk-watch.ts';
 
 const lookEveryMs = 1_000;
 
-interface WorkDiskOptions extends DiskRoomOptions {
+interface WorkDiskOptions extends DiskWatchOptions {
   /** Where runs write, as far as it is known; it may come to be known later. */
   folder(): string | null;
 }
@@ -31,9 +23,9 @@ interface DisksOptions {
 /** Both disks of a member: that of its home, and that of its runs. */
 export function disksOf(
   { home, clock, log, executors }: DisksOptions,
-  { onChange, ...runs }: Pick<DiskRoomOptions, 'running' | 'endRun'> & { onChange(): void },
+  { onChange, ...runs }: Pick<DiskWatchOptions, 'running' | 'endRun'> & { onChange(): void },
 ): [DiskRoom, WorkDisk] {
-  const both: DiskRoomOptions = {
+  const both: DiskWatchOptions = {
     ...runs,
     home,
     bootMs: clock.bootMs,
@@ -51,82 +43,44 @@ export function disksOf(
  * is mounted. The agent's own state is not on it, so this node still leads and votes when it is full; it takes no jobs,
  * the run that has most of it is ended, and what fails meanwhile has failed for the disk.
  */
-export class WorkDisk {
-  readonly #options: WorkDiskOptions;
-  #timer: NodeJS.Timeout | null = null;
-  #isLooking = false;
-  #fullAtMs = Number.NEGATIVE_INFINITY;
-  #endedAtMs = Number.NEGATIVE_INFINITY;
-  /** Why this node takes no jobs now. */
-  problem: string | null = null;
-
+export class WorkDisk extends DiskWatch<WorkDiskOptions> {
   constructor(options: WorkDiskOptions) {
-    this.#options = options;
+    super(options, lookEveryMs);
   }
 
-  start(): void {
-    this.#timer = setInterval(() => void this.look(), lookEveryMs);
-    void this.look();
-  }
-
-  stop(): void {
-    if (this.#timer) clearInterval(this.#timer);
-  }
-
-  /** Whether it was full at some time since then (boot ms); asked when a script has failed, so it is looked at now too. */
-  wasFullSince(bootMs: number): boolean {
-    if (this.#fullAtMs >= bootMs) return true;
+  /** Asked when a script has failed, so it is looked at now too. */
+  override wasFullSince(bootMs: number): boolean {
+    if (super.wasFullSince(bootMs)) return true;
     try {
-      const folder = this.#options.folder();
-      if (folder === null || deviceOf(folder) === deviceOf(this.#options.home)) return false;
-      return isFull(diskOf(folder));
+      const folder = this.options.folder();
+      if (folder === null || deviceOf(folder) === deviceOf(this.options.home)) return false;
+      return isFull(diskAt(folder));
     } catch {
       return false;
     }
   }
 
-  async look(): Promise<void> {
-    if (this.#isLooking) return;
-    this.#isLooking = true;
-    try {
-      const found = await this.#disk();
-      if (found === null || found.disk.freeBytes >= 2 * leastBytes(found.disk)) this.#say(null);
-      else if (isFull(found.disk)) await this.#isFullNow(found);
-    } catch {
-      // The folder is gone: whoever needs it says so.
-    } finally {
-      this.#isLooking = false;
-    }
+  protected override async check(): Promise<void> {
+    const found = await this.#disk();
+    if (found === null || found.disk.freeBytes >= 2 * leastBytes(found.disk)) this.#becomes(null);
+    else if (isFull(found.disk)) await this.#isFullNow(found);
   }
 
   /** Not by the calls that wait: it may be a network's disk that hangs. */
   async #disk(): Promise<{ folder: string; disk: Disk; device: number } | null> {
-    const folder = this.#options.folder();
+    const folder = this.options.folder();
     if (folder === null) return null;
-    const [home, { dev: device }] = await Promise.all([stat(this.#options.home), stat(folder)]);
-    if (device === home.dev) return null;
-    const { blocks, bavail, bsize } = await statfs(folder);
-    const freeBytes = bavail * bsize;
-    return { folder, disk: { totalBytes: blocks * bsize, freeBytes, ownBytes: freeBytes }, device };
+    const [home, { dev: device }] = await Promise.all([stat(this.options.home), stat(folder)]);
+    return device === home.dev ? null : { folder, disk: diskOf(await statfs(folder)), device };
   }
 
   async #isFullNow({ folder, disk, device }: { folder: string; disk: Disk; device: number }): Promise<void> {
-    const { bootMs, running, endRun } = this.#options;
-    this.#fullAtMs = bootMs();
-    if (this.problem === null) this.#say(`the disk that its jobs write on is full (${folder})`);
-    if (bootMs() - this.#endedAtMs < betweenEndsMs) return;
-    const largest = await largestRun(running(), disk, device);
-    if (largest === null) return;
-    this.#endedAtMs = bootMs();
-    endRun(
-      largest.run,
-      `the disk of this machine is full (${folder}), and this job has ${largest.size} of it: it is ended so that the others go on`,
-    );
+    this.notedFull();
+    if (this.problem === null) this.#becomes(`the disk that its jobs write on is full (${folder})`);
+    await this.endLargest(disk, device, `the disk of this machine is full (${folder})`);
   }
 
-  #say(problem: string | null): void {
-    if (problem === this.problem) return;
-    this.problem = problem;
-    this.#options.onFull(problem);
+  #becomes(problem: string | null): void {
+    if (problem !== this.problem) this.say(problem);
   }
 }

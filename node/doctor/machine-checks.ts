@@ -5,6 +5,7 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { execCleanly } from '../clean-spawn.ts';
 import { systemClock } from '../clock.ts';
+import { diskOf } from '../disk-use.ts';
 import { places } from '../home.ts';
 import { pciVendors, sysfsGpus } from '../machine/gpu-sysfs.ts';
 import { NvidiaSmi } from '../machine/nvidia-smi.ts';
@@ -87,9 +88,9 @@ const failed = (what: string, error: unknown): Finding =>
   finding(what, 'fail', sentenceOf(error), error instanceof AutogitError ? error.hint : null);
 
 export async function checkDisk(home: string): Promise<Finding> {
-  const { blocks, bavail, bsize } = await statfs(nearest(home));
-  const share = blocks > 0 ? bavail / blocks : 1;
-  const said = `${showBytes(bavail * bsize)} of ${showBytes(blocks * bsize)} free`;
+  const { totalBytes, freeBytes } = diskOf(await statfs(nearest(home)));
+  const share = totalBytes > 0 ? freeBytes / totalBytes : 1;
+  const said = `${showBytes(freeBytes)} of ${showBytes(totalBytes)} free`;
   const fix = 'make room on this disk, for example: docker system prune';
   if (share < 0.01) return finding('disk', 'fail', `${said}: less than 1 %, no job may begin here`, fix);
   return share < 0.1 ? finding('disk', 'warn', said, fix) : finding('disk', 'ok', said);

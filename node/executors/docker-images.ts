@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import type Docker from 'dockerode';
+import { diskOf } from '../disk-use.ts';
 import type { Log } from '../log.ts';
 import { showBytes, showDuration } from '../quantities.ts';
 import { withLimit } from './docker-engine.ts';
@@ -151,8 +152,8 @@ export class DockerImages {
     if (!this.#options.isLocal || this.#options.roomPercent === 0) return null;
     try {
       const { DockerRootDir } = (await withLimit(docker.info(), callMs)) as { DockerRootDir: string };
-      const { blocks, bavail, bsize } = await statfs(DockerRootDir);
-      return { freeBytes: bavail * bsize, freePercent: (bavail / blocks) * 100 };
+      const { freeBytes, totalBytes } = diskOf(await statfs(DockerRootDir));
+      return { freeBytes, freePercent: (freeBytes / totalBytes) * 100 };
     } catch {
       // An engine in a machine of its own (Docker Desktop), or one that is away: only age counts.
       return null;

@@ -1,4 +1,5 @@
 import { statfsSync } from 'node:fs';
+import { type Disk, diskOf } from '../disk-use.ts';
 
 const MiB = 1 << 20;
 /** An engine that gave a pull up gives free what it had of it. */
@@ -46,10 +47,9 @@ export class ImageStore {
     return `the disk of the Docker Engine is too full for image ${image}${where}`;
   }
 
-  #disk(): { totalBytes: number; freeBytes: number } | null {
+  #disk(): Disk | null {
     try {
-      const { blocks, bavail, bsize } = statfsSync(this.folder ?? '');
-      return { totalBytes: blocks * bsize, freeBytes: bavail * bsize };
+      return diskOf(statfsSync(this.folder ?? ''));
     } catch {
       return null;
     }

@@ -6,6 +6,7 @@ import { limits } from '../../protocol/limits.ts';
 import type { Measured } from '../../protocol/report.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import { type Clock, systemClock } from '../clock.ts';
+import { diskOf } from '../disk-use.ts';
 import type { Machine } from '../ports.ts';
 import { CpuLoad } from './cpu-load.ts';
 import type { GpuSample } from './gpu-nvidia.ts';
@@ -67,7 +68,7 @@ export function createMachine(options: MachineOptions): Machine {
       const [load, { total, available }, disk, looked] = await Promise.all([
         cpu.percent(),
         memory(),
-        diskOf(options.folder),
+        diskAt(options.folder),
         gpus.look(runGpuPids),
       ]);
       const graphics = kept(looked, options.gpuProblem?.() ?? null);
@@ -117,10 +118,9 @@ interface Disk {
   free: number;
 }
 
-/** `free` is what this user may still write: the part kept for root does not count. */
-async function diskOf(folder: string): Promise<Disk> {
-  const { blocks, bavail, bsize } = await statfs(folder);
-  return { total: blocks * bsize, free: bavail * bsize };
+async function diskAt(folder: string): Promise<Disk> {
+  const { totalBytes: total, freeBytes: free } = diskOf(await statfs(folder));
+  return { total, free };
 }
 
 export const diskProblem = ({ total, free }: Disk): string | null =>

@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync, type StatsFs, statfsSync, writeSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { diskOf } from '../disk-use.ts';
 
 /** Why artifacts cannot be packed, in words for the trace. `isJobs`: the job asked for too much; else this machine has too little. */
 export class PackProblem extends Error {
@@ -26,7 +27,10 @@ const reserveOf = (diskBytes: number): number => Math.min(1 << 30, diskBytes / 1
 /** How much more may be written below a folder before the reserve is touched. */
 export const roomIn = async (folder: string): Promise<number> => roomOf(await statfs(folder));
 
-const roomOf = ({ bavail, bsize, blocks }: StatsFs): number => bavail * bsize - reserveOf(blocks * bsize);
+function roomOf(stats: StatsFs): number {
+  const { freeBytes, totalBytes } = diskOf(stats);
+  return freeBytes - reserveOf(totalBytes);
+}
 
 /**
  * A file that grows at its end, by large writes, and stops before the disk is full. It is for the thread that packs, so
