@@ -35,6 +35,8 @@ export const ShortId = z.string().min(1).max(128);
 export const JobId = z.int().positive();
 export const Tag = z.string().min(1).max(limits.tagChars);
 export const Sentence = z.string().max(limits.sentenceChars);
+/** What others say in words, as far as a message takes it. */
+export const asSentence = (text: string): string => text.slice(0, limits.sentenceChars);
 /** Milliseconds since the Unix epoch: for display and for expiry of invitations, never for safety. */
 export const WallMs = z.number().nonnegative();
 export const Bytes = z.number().nonnegative();

@@ -1,6 +1,5 @@
 import type { Leaving, Ledger } from '../protocol/ledger.ts';
-import { limits } from '../protocol/limits.ts';
-import type { LedgerEdit, Refusal } from './ledger-edit.ts';
+import { actsWith, type LedgerEdit, type Refusal } from './ledger-edit.ts';
 import { listed } from './phrases.ts';
 import { rankedVoters } from './raft/quorum.ts';
 
@@ -59,13 +58,12 @@ export const gitlabGone = (of: string, because: string, wallMs: number): LedgerE
       run.state === 'lost' ? { ...run, failedAtGitlab: true } : run,
     ]);
     const { rescues: _rescues, ...kept } = ledger;
-    const act = { kind: 'gitlab-gone', at: wallMs, sentence: because.slice(0, limits.sentenceChars) };
     return {
       ...kept,
       gitlab: { ...rest, mode: 'none', url: null, token: null, instance: null },
       classes: {},
       runs: Object.fromEntries(runs),
-      acts: [...(ledger.acts ?? []), act].slice(-limits.acts),
+      acts: actsWith(ledger, 'gitlab-gone', because, wallMs),
     };
   },
 });

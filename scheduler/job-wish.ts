@@ -38,6 +38,9 @@ type WishStep =
   | { kind: 'done'; because: string }
   | { kind: 'refused'; because: string; hint: string };
 
+/** How a refusal to retry reads that means: it has been done. */
+export const triedAgain = 'was tried again already';
+
 const ended = new Set(['success', 'failed', 'canceled', 'skipped']);
 
 export function wishStep(
@@ -57,7 +60,7 @@ export function wishStep(
     return { kind: 'done', because: `${which} is being canceled already: ${how}` };
   }
   if (now.retried)
-    return refused(`${which} was tried again already`, 'look for the number of the newer one: autogit-node jobs --all');
+    return refused(`${which} ${triedAgain}`, 'look for the number of the newer one: autogit-node jobs --all');
   if (ended.has(now.status) && now.status !== 'skipped') return { kind: 'ask', how: 'retry' };
   if (now.status === 'skipped' || now.status === 'manual')
     return refused(`${which} has not run: it is ${now.status} in GitLab`, 'start it in GitLab');
@@ -73,7 +76,8 @@ export function wishDone({ job }: JobWish, name: string, now: string, next: numb
   return now === 'canceled' ? `${which} is canceled` : `${which} is to be canceled; GitLab calls it ${now} still`;
 }
 
-const underWay = new Set<JobRow['state']>(['waiting', 'granted', 'running', 'canceling']);
+/** Jobs that wait or run. */
+export const underWay: ReadonlySet<JobRow['state']> = new Set(['waiting', 'granted', 'running', 'canceling']);
 const states: Record<JobWish['wish'], ReadonlySet<JobRow['state']>> = {
   cancel: underWay,
   retry: new Set(['failed', 'canceled', 'lost']),

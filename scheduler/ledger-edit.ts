@@ -1,4 +1,6 @@
-import type { Ledger } from '../protocol/ledger.ts';
+import { asSentence } from '../protocol/ids.ts';
+import type { Act, Ledger } from '../protocol/ledger.ts';
+import { limits } from '../protocol/limits.ts';
 
 /** A refusal is a value with a reason that a user can read. */
 export interface Refusal {
@@ -16,3 +18,7 @@ export interface LedgerEdit {
 }
 
 export const isRefusal = (value: Ledger | Refusal): value is Refusal => 'refused' in value;
+
+/** The last acts that everybody should see, with one more. */
+export const actsWith = ({ acts = [] }: Ledger, kind: Act['kind'], sentence: string, at: number): Act[] =>
+  [...acts, { kind, at, sentence: asSentence(sentence) }].slice(-limits.acts);

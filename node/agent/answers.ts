@@ -1,7 +1,6 @@
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import { sentenceOf } from '../../protocol/errors.ts';
-import type { NodeId } from '../../protocol/ids.ts';
-import { limits } from '../../protocol/limits.ts';
+import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import { findJob } from '../../scheduler/job-wish.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { committedLedger } from '../../scheduler/views.ts';
@@ -68,4 +67,4 @@ async function endedTrace(ask: Ask & { kind: 'ended-trace' }, { view, traces }: 
   }
 }
 
-const refused = (because: string): Answer => ({ kind: 'refused', because: because.slice(0, limits.sentenceChars) });
+const refused = (because: string): Answer => ({ kind: 'refused', because: asSentence(because) });

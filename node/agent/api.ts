@@ -7,6 +7,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import { type defaultSettings, type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { whyNotDisconnect } from '../../scheduler/disconnecting.ts';
+import { underWay } from '../../scheduler/job-wish.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
@@ -66,7 +67,7 @@ export class LocalApi implements AgentApi {
   async jobs(all: boolean): Promise<JobRow[]> {
     const answer = await this.#askLeader({ kind: 'jobs', canceling: true });
     const rows = answer?.kind === 'jobs' ? answer.rows : jobRowsOf(this.#member().view()).rows;
-    return all ? rows : rows.filter((row) => ['waiting', 'granted', 'running', 'canceling'].includes(row.state));
+    return all ? rows : rows.filter((row) => underWay.has(row.state));
   }
 
   async why(job: number): Promise<WhyAnswer | null> {

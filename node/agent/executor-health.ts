@@ -1,4 +1,4 @@
-import { limits } from '../../protocol/limits.ts';
+import { asSentence } from '../../protocol/ids.ts';
 import type { Measured } from '../../protocol/report.ts';
 import type { Log } from '../log.ts';
 import type { Executor } from '../ports.ts';
@@ -59,11 +59,11 @@ export class ExecutorHealth {
     const [first] = this.#executors;
     if (!first) return [];
     const seen = this.#needs.map(({ about, problem }) => {
-      const sentence = problem?.()?.slice(0, limits.sentenceChars) ?? null;
-      return sentence === null ? (this.#problems.get(about) ?? []) : { about, sentence };
+      const sentence = problem?.() ?? null;
+      return sentence === null ? (this.#problems.get(about) ?? []) : { about, sentence: asSentence(sentence) };
     });
     const full = first.noRoom?.() ?? null;
-    const own = full === null ? [] : { about: `${first.kind}-full`, sentence: full.slice(0, limits.sentenceChars) };
+    const own = full === null ? [] : { about: `${first.kind}-full`, sentence: asSentence(full) };
     return [this.#problems.get(awayCode(first.kind)) ?? [], own, ...seen].flat();
   }
 
@@ -120,7 +120,7 @@ export class ExecutorHealth {
       await ready();
       if (this.#problems.delete(about)) this.#log.info(`${what} is well again: jobs are taken`);
     } catch (error) {
-      const sentence = (error as Error).message.slice(0, limits.sentenceChars);
+      const sentence = asSentence((error as Error).message);
       if (this.#problems.get(about)?.sentence !== sentence)
         this.#log.warn(`${what}: ${sentence}; no jobs are taken meanwhile`);
       this.#problems.set(about, { about, sentence });

@@ -1,6 +1,7 @@
 import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { failRun, verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { asSentence } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { leavingOf } from '../../scheduler/disconnecting.ts';
@@ -163,7 +164,7 @@ export class GitlabEffects {
 
   async #rescue({ projectId, job, retry }: EffectOf<'rescue-job'>): Promise<void> {
     const answer = (done: boolean, because: string) =>
-      this.#options.feed({ kind: 'job-rescued', job, done, because: because.slice(0, limits.sentenceChars) });
+      this.#options.feed({ kind: 'job-rescued', job, done, because: asSentence(because) });
     try {
       const end = await endForgotten(this.admin(), projectId, job, retry);
       answer(end.done, end.because);

@@ -1,7 +1,7 @@
 import type { GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import type { Answer, JobWish } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import { limits } from '../../protocol/limits.ts';
+import { asSentence } from '../../protocol/ids.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import { type KnownJob, wishDone, wishStep } from '../../scheduler/job-wish.ts';
 import type { Log } from '../log.ts';
@@ -49,14 +49,14 @@ async function tryToFulfil(wish: JobWish, by: string, tools: WishTools): Promise
   try {
     admin = tools.admin();
   } catch (error) {
-    return { kind: 'refused', because: cut((error as Error).message) };
+    return { kind: 'refused', because: asSentence((error as Error).message) };
   }
   try {
     return await atGitlab(wish, by, known, admin, tools);
   } catch (error) {
     if (!(error instanceof AutogitError)) throw error;
-    const because = cut(`GitLab does not ${wish.wish} job ${wish.job} (${known.name}): ${error.message}`);
-    return { kind: 'failed', code: error.code, because, hint: cut(error.hint) };
+    const because = asSentence(`GitLab does not ${wish.wish} job ${wish.job} (${known.name}): ${error.message}`);
+    return { kind: 'failed', code: error.code, because, hint: asSentence(error.hint) };
   }
 }
 
@@ -87,5 +87,3 @@ async function atGitlab(
   log.event({ event: 'job-wish', because: `${because}, as ${by} asked`, fields: { job } });
   return { kind: 'wished', because, next: null };
 }
-
-const cut = (text: string): string => text.slice(0, limits.sentenceChars);

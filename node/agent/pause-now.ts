@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Run } from '../../protocol/ledger.ts';
+import { triedAgain } from '../../scheduler/job-wish.ts';
 
 /** What is needed to end runs for the machine's owner. */
 export interface PauseNowTools {
@@ -70,7 +71,7 @@ async function runAgain(run: string, job: number, because: string, tools: PauseN
       () => undefined,
       (error: Error) => {
         // Its own `retry:` was sooner.
-        if (!/tried again already/.test(error.message))
+        if (!error.message.includes(triedAgain))
           tools.warn(`job ${job}, which was ended for this machine's owner, is not run again: ${error.message}`);
       },
     );

@@ -1,7 +1,7 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { EnrolMessage } from '../../protocol/enrol-messages.ts';
 import { sentenceOf } from '../../protocol/errors.ts';
-import type { NodeId } from '../../protocol/ids.ts';
+import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger, OpenApproval, Sealed } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { EnrolChannel, EnrolDoor } from '../network/enrol-door.ts';
@@ -177,7 +177,7 @@ export class EnrolServer {
   async #letIn(session: Session, change: Change, pending: string): Promise<void> {
     const { channel } = session;
     const { remote: node } = channel;
-    this.#say(channel, { kind: 'pending', because: pending.slice(0, limits.sentenceChars) });
+    this.#say(channel, { kind: 'pending', because: asSentence(pending) });
     this.#watchEnd(node, session);
     let outcome: ChangeOutcome = { state: 'unknown', because: 'nobody answered' };
     for (let attempt = 0; attempt < 3 && outcome.state === 'unknown' && !channel.ended; attempt++)
@@ -331,7 +331,7 @@ export class EnrolServer {
   }
 
   #refuse(channel: EnrolChannel, because: string, forgotten?: Farewell): void {
-    const why = because.slice(0, limits.sentenceChars);
+    const why = asSentence(because);
     this.#say(channel, { kind: 'refused', because: why, ...(forgotten ? { forgotten } : {}) });
     channel.close(because);
   }

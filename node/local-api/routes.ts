@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { decode } from '../../protocol/codec.ts';
 import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
+import { asSentence } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import { notApproved } from '../not-approved.ts';
 import type {
@@ -189,6 +190,5 @@ export function refusal(
   message: string,
   hint = 'the command and the agent may be of different versions',
 ): { status: number; json: Failure } {
-  const cut = (text: string): string => text.slice(0, limits.sentenceChars);
-  return { status, json: { error: { code, message: cut(message), hint: cut(hint) } } };
+  return { status, json: { error: { code, message: asSentence(message), hint: asSentence(hint) } } };
 }

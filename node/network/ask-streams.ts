@@ -2,7 +2,7 @@ import type { Connection, Stream } from '@libp2p/interface';
 import { Answer, Ask } from '../../protocol/asks.ts';
 import { decode, encode } from '../../protocol/codec.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
-import type { NodeId } from '../../protocol/ids.ts';
+import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import { names } from '../../protocol/names.ts';
 import { FrameChannel } from './frame-channel.ts';
@@ -107,4 +107,4 @@ export class Asks {
   }
 }
 
-const refused = (because: string): Answer => ({ kind: 'refused', because: because.slice(0, limits.sentenceChars) });
+const refused = (because: string): Answer => ({ kind: 'refused', because: asSentence(because) });

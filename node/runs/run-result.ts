@@ -2,8 +2,8 @@ import { failureReason } from '../../gitlab-bridge/failure-reason.ts';
 import type { JobUpdate } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { JobPayload } from '../../gitlab-bridge/payload.ts';
 import { sentenceOf } from '../../protocol/errors.ts';
+import { asSentence } from '../../protocol/ids.ts';
 import type { RunResult } from '../../protocol/ledger.ts';
-import { limits } from '../../protocol/limits.ts';
 import type { PlannedStep } from './job-script.ts';
 import { RunFailed } from './run-errors.ts';
 import type { Verdict } from './run-progress.ts';
@@ -18,7 +18,7 @@ export function resultOf(verdict: Verdict, payload: JobPayload): RunResult {
     state: verdict.state,
     exitCode: verdict.exitCode,
     reason: verdict.state === 'failed' ? reasonOf(verdict, payload) : null,
-    because: verdict.because.slice(0, limits.sentenceChars),
+    because: asSentence(verdict.because),
   };
 }
 

@@ -4,9 +4,8 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type RequestJobAnswer, requestJob, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import { JobPayload, variableOf } from '../../gitlab-bridge/payload.ts';
-import { classKey } from '../../protocol/ids.ts';
+import { asSentence, classKey } from '../../protocol/ids.ts';
 import type { Run } from '../../protocol/ledger.ts';
-import { limits } from '../../protocol/limits.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
@@ -68,13 +67,13 @@ export class RunSupervisor {
       const full = this.#options.noRoom?.() ?? executor.noRoom?.() ?? null;
       if (full !== null) throw new Error(full);
     } catch (error) {
-      const because = `${(error as Error).message}: no job is taken`.slice(0, limits.sentenceChars);
+      const because = asSentence(`${(error as Error).message}: no job is taken`);
       return { kind: 'failed', because, maybeTaken: false };
     }
     const answer = await this.#ask(url, effect, executor);
     if (answer.kind === 'empty') return { kind: 'empty', because: answer.because };
     if (answer.kind === 'failed') this.#options.gitlabReturn?.away();
-    if (answer.kind === 'failed') return { ...answer, because: answer.because.slice(0, limits.sentenceChars) };
+    if (answer.kind === 'failed') return { ...answer, because: asSentence(answer.because) };
     return this.#begin(url, effect, answer.payload, answer.text);
   }
 

@@ -1,7 +1,7 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Act, Ledger } from '../../protocol/ledger.ts';
-import { limits } from '../../protocol/limits.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { actsWith } from '../ledger-edit.ts';
 import { find } from '../membership-names.ts';
 import { rankedVoters } from './quorum.ts';
 import { nameIn } from './raft-turn.ts';
@@ -52,8 +52,7 @@ function isItsOwn(change: Change, asker: NodeId): boolean {
 export function withAct(before: Ledger, after: Ledger, change: Change, asker: NodeId, wallMs: number): Ledger {
   const sentence = before === after ? null : actSentence(before, change, nameIn(before, asker));
   if (sentence === null) return after;
-  const act: Act = { kind: change.kind, at: wallMs, sentence: sentence.slice(0, limits.sentenceChars) };
-  return { ...after, acts: [...(after.acts ?? []), act].slice(-limits.acts) };
+  return { ...after, acts: actsWith(after, change.kind, sentence, wallMs) };
 }
 
 function actSentence(before: Ledger, change: Change, asker: string): string | null {

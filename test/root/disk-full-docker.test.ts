@@ -20,8 +20,7 @@ beforeAll(async () => {
   mkdirSync(home);
   engine = new OwnEngine(disk);
   await engine.begin();
-  const image = execFileSync('docker', ['save', testImages.busybox], { maxBuffer: 1 << 30 });
-  execFileSync('docker', ['load'], { env: { ...process.env, DOCKER_HOST: engine.host }, input: image });
+  engine.load(testImages.busybox);
 }, 60_000);
 afterAll(async () => {
   await lab?.stop();

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ExecutorHealth } from '../../node/agent/executor-health.ts';
@@ -18,8 +17,7 @@ let lab: RunLab | null = null;
 beforeAll(async () => {
   makeTestImages();
   await engine.begin();
-  const image = execFileSync('docker', ['save', testImages.bash], { maxBuffer: 1 << 30 });
-  execFileSync('docker', ['load'], { env: { ...process.env, DOCKER_HOST: engine.host }, input: image });
+  engine.load(testImages.bash);
 }, 180_000);
 afterEach(async () => {
   await lab?.stop();

@@ -119,8 +119,7 @@ describe('an engine whose disk is full', () => {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=150m,mode=755', 'tmpfs', images]);
     engine = new OwnEngine(images);
     await engine.begin();
-    const saved = execFileSync('docker', ['save', testImages.busybox], { maxBuffer: 1 << 30 });
-    execFileSync('docker', ['load'], { env: { ...process.env, DOCKER_HOST: engine.host }, input: saved });
+    engine.load(testImages.busybox);
   }, 120_000);
   afterAll(async () => {
     registry.end();
