@@ -12,9 +12,10 @@ import type { Log } from '../../node/log.ts';
 import type { Machine, Store } from '../../node/ports.ts';
 import { newMeshKey } from '../../node/seal.ts';
 import type { Change } from '../../protocol/changes.ts';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import { showStamp } from '../../protocol/stamp.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { measured } from '../unit/jobs-lab-machines.ts';
 import { type Party, party, until } from './network-party.ts';
 
@@ -204,18 +205,14 @@ export async function labMesh(names: string[]): Promise<LabMember[]> {
   const [founder, ...rest] = all as [LabMember, ...LabMember[]];
   const store = await founder.onDisk(async ({ id }) => id);
   await founder.accepts(
-    foundingLedger({
+    foundedMesh({
       meshId: 'mesh-1',
-      meshName: 'home',
       era: 'era-1',
       node: founder.id,
       name: founder.name,
       store,
-      addresses: [],
-      witness: false,
       wallMs: Date.now(),
       pairUntil: Date.now() + 3_600_000,
-      defaultArch: 'amd64',
     }),
   );
   await founder.start();

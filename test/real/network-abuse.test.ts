@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { newNonce } from '../../node/enrol/enrol-proofs.ts';
-import { foundingLedger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import { names } from '../../protocol/names.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { attacker, endAttackers, frame, meshWithRotten, throwAt } from './network-attacker.ts';
 import { endParties, ledgerOf, meet, type Party, party, pause, reportOf, until } from './network-party.ts';
 
@@ -220,19 +220,7 @@ describe('a member that sends rubbish', () => {
     await until(() => a.events.includes(`connected ${rotten.id}`), 'its link is open');
     const stamp = { term: 1, version: 1 };
     const filler = 'x'.repeat(900_000);
-    const whole = foundingLedger({
-      meshId: 'm',
-      meshName: 'm',
-      era: 'e',
-      node: a.id,
-      name: 'a',
-      store: 's',
-      addresses: [],
-      witness: false,
-      wallMs: 0,
-      pairUntil: 0,
-      defaultArch: 'amd64',
-    });
+    const whole = foundedMesh({ meshName: 'm', node: a.id, name: 'a' });
     const append: PeerMessage = {
       kind: 'append',
       term: 1,

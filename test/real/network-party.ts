@@ -2,9 +2,10 @@ import { generateKeyPair } from '@libp2p/crypto/keys';
 import type { PrivateKey } from '@libp2p/interface';
 import { createNetwork, type LanNetwork, type NetworkOptions } from '../../node/network/network.ts';
 import type { NetworkEvents } from '../../node/ports.ts';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Report } from '../../protocol/report.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 /** One network of a test, with everything that it told. */
 export interface Party {
@@ -73,18 +74,14 @@ export async function endParties(): Promise<void> {
 export function ledgerOf(members: Party[], change: Partial<Ledger> = {}): Ledger {
   const first = members[0];
   if (!first) throw new Error('a mesh has members');
-  const ledger = foundingLedger({
+  const ledger = foundedMesh({
     meshId: 'mesh-1',
-    meshName: 'home',
     era: 'era-1',
     node: first.id,
     name: first.name,
     store: 'store',
     addresses: first.network.addresses(),
-    witness: false,
     wallMs: Date.now(),
-    pairUntil: 0,
-    defaultArch: 'amd64',
   });
   const founder = ledger.nodes[first.id];
   for (const { id, name, network } of members)

@@ -16,8 +16,9 @@ import { Level } from 'level';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { mintStoreId, openStore } from '../../node/level-store.ts';
 import type { LocalRun } from '../../node/ports.ts';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import type { Write } from '../../scheduler/effects.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 let dir: string;
 let folder: string;
@@ -28,19 +29,7 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 const ledger = (version: number): Ledger => ({
-  ...foundingLedger({
-    meshId: 'm',
-    meshName: 'home',
-    era: 'e',
-    node: 'kang',
-    name: 'kang',
-    store: 's',
-    addresses: [],
-    witness: false,
-    wallMs: 0,
-    pairUntil: 0,
-    defaultArch: 'amd64',
-  }),
+  ...foundedMesh({ node: 'kang' }),
   stamp: { term: 1, version },
 });
 

@@ -2,25 +2,22 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import type { Child } from '../real/network-child.ts';
 import { pause } from '../real/network-party.ts';
 
 /** A committed ledger of these nodes that does not say where they are: only mDNS can tell. */
 export function ledgerWithoutAddresses(meshId: string, members: readonly Child[]): Ledger {
   const [first] = members as [Child];
-  const ledger = foundingLedger({
+  const ledger = foundedMesh({
     meshId,
     meshName: meshId,
     era: `era-${meshId}`,
     node: first.node,
     name: 'm0',
     store: 'store',
-    addresses: [],
-    witness: false,
     wallMs: Date.now(),
-    pairUntil: 0,
-    defaultArch: 'amd64',
   });
   const founder = ledger.nodes[first.node];
   for (const [at, { node }] of members.entries()) if (founder) ledger.nodes[node] = { ...founder, name: `m${at}` };

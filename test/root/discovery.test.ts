@@ -4,7 +4,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { EnrolOutcome } from '../../node/enrol/enrol-client.ts';
 import type { FoundMesh } from '../../node/enrol/find-meshes.ts';
 import type { Change } from '../../protocol/changes.ts';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { bundleNetworkProcess, bundleProcess, type Child, startChild } from '../real/network-child.ts';
 import { until } from '../real/network-party.ts';
 import { buildLan, type Lan } from './lan.ts';
@@ -40,18 +41,14 @@ function lead(founder: Child, all: Child[], founding: Ledger): () => Ledger {
 }
 
 const founding = (founder: Child): Ledger =>
-  foundingLedger({
+  foundedMesh({
     meshId: 'mesh-1',
-    meshName: 'home',
     era: 'era-1',
     node: founder.node,
-    name: 'kang',
     store: 'store',
     addresses: founder.addresses,
-    witness: false,
     wallMs: Date.now(),
     pairUntil: Date.now() + 600_000,
-    defaultArch: 'amd64',
   });
 
 const probed = async (child: Child, node: string): Promise<string> =>

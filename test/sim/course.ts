@@ -1,4 +1,4 @@
-import { foundingLedger } from '../../protocol/ledger.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { Violation } from './violation.ts';
 import { notYetWell } from './wellness.ts';
 import type { World } from './world.ts';
@@ -102,18 +102,14 @@ export class Course {
     const [first, ...others] = world.machineIds();
     for (const machine of world.machines()) machine.turnOn();
     const founder = world.machine(first!);
-    const ledger = foundingLedger({
+    const ledger = foundedMesh({
       meshId: 'mesh',
       meshName: 'lab',
       era: 'era-0',
       node: founder.id,
       name: founder.name,
       store: founder.disk.store,
-      addresses: [],
-      witness: false,
       wallMs: founder.wallMs(),
-      pairUntil: 0,
-      defaultArch: 'amd64',
     });
     world.history.root(ledger);
     founder.disk.write([

@@ -1,8 +1,9 @@
 import { classKey } from '../../protocol/ids.ts';
-import { foundingLedger, type Ledger, type LedgerNode, type Run } from '../../protocol/ledger.ts';
+import type { Ledger, LedgerNode, Run } from '../../protocol/ledger.ts';
 import type { Gpu, Measured } from '../../protocol/report.ts';
 import type { Machine } from '../../scheduler/jobs/machine-fit.ts';
 import { roomOf } from '../../scheduler/jobs/room.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 /** The example lab of DESIGN §1: kang (server, no GPU), desktop-1 (RTX 3090 Ti), desktop-2 (RTX 5080). */
 export const GiB = 2 ** 30;
@@ -90,18 +91,13 @@ const listed = (name: string): LedgerNode => ({
 /** A mesh of these machines with a connected GitLab; the first votes alone unless the test says otherwise. */
 export function labLedger(names: readonly string[], wallMs: number): Ledger {
   const first = names[0] ?? 'kang';
-  const founded = foundingLedger({
+  const founded = foundedMesh({
     meshId: 'mesh1',
-    meshName: 'home',
     era: 'era1',
     node: first,
     name: first,
     store: `store-${first}`,
-    addresses: [],
-    witness: false,
     wallMs,
-    pairUntil: 0,
-    defaultArch: 'amd64',
   });
   return {
     ...founded,

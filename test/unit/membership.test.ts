@@ -1,25 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { Change } from '../../protocol/changes.ts';
-import { foundingLedger, type Ledger, type OpenApproval } from '../../protocol/ledger.ts';
+import type { Ledger, OpenApproval } from '../../protocol/ledger.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 const now = 1_800_000_000_000;
-const founded = (): Ledger =>
-  foundingLedger({
-    meshId: 'm',
-    meshName: 'home',
-    era: 'e',
-    node: 'K',
-    name: 'kang',
-    store: 'store-K',
-    addresses: [],
-    witness: false,
-    wallMs: now,
-    pairUntil: 0,
-    defaultArch: 'amd64',
-  });
+const founded = (): Ledger => foundedMesh({ store: 'store-K', wallMs: now });
 const approval = (name: string, words = `words-${name}`): OpenApproval => ({
   name,
   address: '192.168.1.7',

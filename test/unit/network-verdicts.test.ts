@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { nodesOf } from '../../node/doctor/network-checks.ts';
 import { allow, multicastVerdict, portVerdict, reachVerdict } from '../../node/doctor/network-verdicts.ts';
 import { answer, question, readPacket } from '../../node/network/mdns-packets.ts';
-import { foundingLedger } from '../../protocol/ledger.ts';
 import { names } from '../../protocol/names.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 const eth0 = { name: 'eth0', address: '10.0.0.5' };
 const kang = '12D3KooWQotew7UCHiCKTFXJS66A5d1m3dkm93TXr76apT8gDpiM';
@@ -48,18 +48,12 @@ describe('what doctor says of the network', () => {
   });
 
   it('takes the other nodes from the ledger', () => {
-    const ledger = foundingLedger({
+    const ledger = foundedMesh({
       meshId: 'mesh-1',
-      meshName: 'home',
       era: 'era-1',
       node: kang,
-      name: 'kang',
       store: 'store',
       addresses: ['/ip4/10.0.0.1/tcp/7117', 'evidence://10.0.0.1:4000'],
-      witness: false,
-      wallMs: 0,
-      pairUntil: 0,
-      defaultArch: 'amd64',
     });
     expect(nodesOf(ledger, kang)).toEqual([]);
     expect(nodesOf(ledger, 'me')).toEqual([{ name: 'kang', at: [{ host: '10.0.0.1', port: 7117 }] }]);

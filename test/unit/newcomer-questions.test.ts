@@ -2,22 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { NewcomerQuestions } from '../../node/agent/newcomer-questions.ts';
 import { createProgress } from '../../node/progress-lines.ts';
 import type { Change } from '../../protocol/changes.ts';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 const ledgerWith = (approvals: Record<string, [name: string, words: string, ignored?: boolean]>): Ledger => ({
-  ...foundingLedger({
-    meshId: 'm',
-    meshName: 'home',
-    era: 'e',
-    node: 'K',
-    name: 'kang',
-    store: 's',
-    addresses: [],
-    witness: false,
-    wallMs: 0,
-    pairUntil: 0,
-    defaultArch: 'amd64',
-  }),
+  ...foundedMesh(),
   approvals: Object.fromEntries(
     Object.entries(approvals).map(([node, [name, words, ignored = false]]) => [
       node,

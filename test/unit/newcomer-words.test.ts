@@ -6,9 +6,9 @@ import { leaveSentence } from '../../node/agent/leave-words.ts';
 import { PauseSwitch } from '../../node/agent/pause.ts';
 import { gitlabView } from '../../node/cli/gitlab-commands.ts';
 import { prepareHome } from '../../node/home.ts';
-import { foundingLedger } from '../../protocol/ledger.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { Lab } from './jobs-lab.ts';
 import { gpu3090, measured } from './jobs-lab-machines.ts';
 import { viewOf } from './snapshot-lab.ts';
@@ -57,19 +57,7 @@ describe('the end of an agent', () => {
 
 describe('ignore', () => {
   it('says what becomes of the machine: its agent ends', () => {
-    const ledger = foundingLedger({
-      meshId: 'm',
-      meshName: 'home',
-      era: 'e',
-      node: 'K',
-      name: 'kang',
-      store: 's',
-      addresses: [],
-      witness: false,
-      wallMs: 0,
-      pairUntil: 0,
-      defaultArch: 'amd64',
-    });
+    const ledger = foundedMesh();
     const said = doneSentence({ kind: 'ignore', node: 'laptop' } as never, ledger, { ...ledger });
     expect(said).toMatch(
       /^laptop is ignored.*: its agent is told so and ends, and nobody is asked about it when it comes again$/,

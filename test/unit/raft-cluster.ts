@@ -1,11 +1,12 @@
 import type { Change } from '../../protocol/changes.ts';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Measured } from '../../protocol/report.ts';
 import type { Durable, Effect, EffectOf } from '../../scheduler/effects.ts';
 import type { Happened, ProbeResult } from '../../scheduler/inputs.ts';
 import { type CoreState, type Identity, restoredState } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 /**
  * A few cores on one virtual clock, for scripted transcripts: 1 ms per message, fsync at once or when the script says,
@@ -227,19 +228,7 @@ export class Cluster {
 
 export function found(node: string): Cluster {
   const cluster = new Cluster();
-  const ledger = foundingLedger({
-    meshId: 'mesh',
-    meshName: 'home',
-    era: 'era',
-    node,
-    name: node,
-    store: `store-${node}`,
-    addresses: [],
-    witness: false,
-    wallMs: wall0,
-    pairUntil: 0,
-    defaultArch: 'amd64',
-  });
+  const ledger = foundedMesh({ meshId: 'mesh', era: 'era', node, name: node, store: `store-${node}`, wallMs: wall0 });
   cluster.add(node, { ...emptyDurable(), accepted: ledger, committed: ledger });
   return cluster;
 }

@@ -1,27 +1,16 @@
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf, PeerMessage } from '../../protocol/messages.ts';
 import type { Durable, Effect } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import { type CoreState, restoredState } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 export const wall = 1_800_000_000_000;
 
 /** A ledger of term 3, version 7, with these voters and their weights. */
 export function ledgerOf(voters: Record<string, number>, term = 3, version = 7): Ledger {
-  const base = foundingLedger({
-    meshId: 'm',
-    meshName: 'home',
-    era: 'era-0',
-    node: 'A',
-    name: 'a',
-    store: 'sA',
-    addresses: [],
-    witness: false,
-    wallMs: wall,
-    pairUntil: 0,
-    defaultArch: 'amd64',
-  });
+  const base = foundedMesh({ era: 'era-0', node: 'A', name: 'a', store: 'sA', wallMs: wall });
   const node = base.nodes.A!;
   const nodes = Object.fromEntries(
     Object.keys(voters).map((id) => [id, { ...node, name: id.toLowerCase(), store: `s${id}` }]),

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { type Presence, planVoters } from '../../scheduler/raft/voter-plan.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 interface Case {
   says: string;
@@ -66,19 +67,7 @@ const cases: Case[] = [
 ];
 
 function ledgerOf(one: Case): Ledger {
-  const ledger = foundingLedger({
-    meshId: 'm',
-    meshName: 'home',
-    era: 'e',
-    node: 'A',
-    name: 'a',
-    store: 'store-A',
-    addresses: [],
-    witness: false,
-    wallMs: 1,
-    pairUntil: 0,
-    defaultArch: 'amd64',
-  });
+  const ledger = foundedMesh({ node: 'A', name: 'a', store: 'store-A', wallMs: 1 });
   const base = ledger.nodes.A!;
   ledger.nodes = {};
   for (const [index, node] of [...one.nodes].entries())

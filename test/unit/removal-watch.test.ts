@@ -2,21 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { RemovalWatch } from '../../node/agent/removal-watch.ts';
 import type { Farewell } from '../../node/enrol/membership-question.ts';
 import type { Removal } from '../../node/removal.ts';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
-const base = foundingLedger({
-  meshId: 'm',
-  meshName: 'home',
-  era: 'e',
-  node: 'K',
-  name: 'kang',
-  store: 's',
-  addresses: ['/ip4/10.0.0.1/tcp/7117'],
-  witness: false,
-  wallMs: 0,
-  pairUntil: 0,
-  defaultArch: 'amd64',
-});
+const base = foundedMesh({ addresses: ['/ip4/10.0.0.1/tcp/7117'] });
 const ledger: Ledger = {
   ...base,
   stamp: { term: 3, version: 9 },

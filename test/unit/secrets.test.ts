@@ -7,9 +7,10 @@ import { newMeshKey, seal, unseal } from '../../node/seal.ts';
 import { SecretBox } from '../../node/secret-box.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import { abilities, foundingLedger, Ledger } from '../../protocol/ledger.ts';
+import { abilities, Ledger } from '../../protocol/ledger.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { secretsDue } from '../../scheduler/secrets-due.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 interface Who {
   id: string;
@@ -28,19 +29,7 @@ const can = [...abilities];
 
 /** A and B vote, P does not; all of this version unless said otherwise. GitLab is connected, with one class. */
 function mesh(old: number[] = []): Ledger {
-  const base = foundingLedger({
-    meshId: 'm',
-    meshName: 'home',
-    era: 'e',
-    node: who(0).id,
-    name: 'a',
-    store: 's',
-    addresses: [],
-    witness: false,
-    wallMs: 0,
-    pairUntil: 0,
-    defaultArch: 'amd64',
-  });
+  const base = foundedMesh({ node: who(0).id, name: 'a' });
   const { can: _, ...entry } = base.nodes[who(0).id]!;
   const names = ['a', 'b', 'p'];
   const nodes = Object.fromEntries(
