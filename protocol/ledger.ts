@@ -30,6 +30,11 @@ const Recovery = z.looseObject({
   from: z.object({ era: Era, stamp: Stamp }),
   /** The voters that a person had seen switched off. */
   off: z.array(NodeId).max(2 * limits.voters),
+  /**
+   * The machines of the former era that have not been heard in this one: one of them may lead there without knowing
+   * (SAFETY J1). Absent: an older version recovered.
+   */
+  unseen: z.array(NodeId).max(limits.nodes).optional(),
 });
 
 /** What a node says of itself that it can read: new forms of data are used when all who must read them can. */

@@ -6,6 +6,7 @@ import { machinesOf } from './jobs/machines.ts';
 import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
 import { listed, span } from './phrases.ts';
+import { hasUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
@@ -33,6 +34,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
   return [
     ...quorumLines(view, quorum),
     ...recoveryLines(view, ledger),
+    ...formerEraLines(ledger),
     ...actLines(view, ledger),
     ...secretLines(ledger),
     ...frozenLines(view),
@@ -92,14 +94,30 @@ function recoveryLines(view: ViewInput, { recovery, nodes, configuration }: Ledg
   return [{ code: 'recovered', severity: 'info', sentence, fix: null }];
 }
 
+/** Until each machine of the former era has come over, or a person says that it never will (SAFETY J1). */
+function formerEraLines(ledger: Ledger): Attention[] {
+  const unseen = unseenIn(ledger).map((node) => nodeName(ledger, node));
+  if (unseen.length === 0) return [];
+  const are = unseen.length > 1 ? 'are' : 'is';
+  const sentence = `${listed(unseen)} ${are} not known to follow the recovery: until then jobs go on only while GitLab answers`;
+  return [
+    {
+      code: 'former-era',
+      severity: 'info',
+      sentence,
+      fix: `only if it never comes back: autogit-node forget ${unseen[0]}`,
+    },
+  ];
+}
+
 /** Runs of this machine that stand still because it hears no leader: SAFETY J1. */
-const frozenLines = ({ jobs }: ViewInput): Attention[] =>
+const frozenLines = ({ jobs, ledger }: ViewInput): Attention[] =>
   Object.values(jobs.own.runs)
     .filter((run) => run.frozen && (run.state === 'taken' || run.state === 'running'))
     .map(({ job, name }) => ({
       code: 'run-frozen',
       severity: 'info' as const,
-      sentence: `job ${job} (${name}) is frozen here, until this machine hears a leader again`,
+      sentence: `job ${job} (${name}) is frozen here, until ${ledger !== null && hasUnseen(ledger) ? 'GitLab answers' : 'this machine hears a leader again'}`,
       fix: null,
     }));
 

@@ -5,6 +5,7 @@ import { ownContactAt } from './raft/own-contact.ts';
 import { raftTimings } from './raft/raft-timings.ts';
 import { nameIn, peerOf } from './raft/raft-turn.ts';
 import { planRecovery } from './raft/recovery.ts';
+import { hasUnseen } from './recovered.ts';
 import type { CoreState } from './state.ts';
 
 /** What the shell may ask of a state; everything else in it is the core's own. */
@@ -21,6 +22,17 @@ export function leaderContactAt(state: CoreState): number {
   const { raft, identity } = state;
   return raft.leading ? ownContactAt(raft, identity.node, identity.store) : raft.contactAt;
 }
+
+/**
+ * `at` of the last word of a leader by which a run may go on here (SAFETY J1). After a recovery by force there is none
+ * until all of the former era have come over: one of them may lead there, and give the run up at GitLab.
+ */
+export const runContactAt = (state: CoreState): number =>
+  isRecovering(state) ? Number.NEGATIVE_INFINITY : leaderContactAt(state);
+
+/** The mesh was recovered by force, and not every machine of the former era is known to have come over. */
+export const isRecovering = ({ raft: { accepted, committed } }: CoreState): boolean =>
+  hasUnseen(accepted) || (committed !== null && hasUnseen(committed));
 
 /** What `recover --force` would ask a person at `at`, by names; `refused`: why it would not go on. */
 export function recoveryOf(state: CoreState, at: number): { refused: string | null; off: string[] } {

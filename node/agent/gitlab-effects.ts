@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { failRun, verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
@@ -8,6 +9,7 @@ import { leavingOf } from '../../scheduler/disconnecting.ts';
 import type { EffectBy, HandlersOf } from '../../scheduler/effect-table.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
+import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 
 interface GitlabEffectsOptions {
   ledger(): Ledger | null;
@@ -35,6 +37,7 @@ async function endForgotten(
   retry: boolean,
 ): Promise<{ done: boolean; because: string }> {
   let now = await admin.job(projectId, job);
+  const wasRunning = now.status !== 'canceled';
   for (const force of [false, true]) {
     if (now.status !== (force ? 'canceling' : 'running')) continue;
     await admin.cancelJob(projectId, job, force);
@@ -47,6 +50,11 @@ async function endForgotten(
     };
   if (now.status !== 'canceled') return { done: true, because: `it is ${now.status} at GitLab` };
   if (!retry) return { done: true, because: 'a person had canceled it, and no machine had it: it is canceled' };
+  // Should it be a run after all, of a mesh that was recovered by force: by then it surely stands still (SAFETY J1).
+  if (wasRunning && !now.retried) {
+    await sleep(jobTimings.forgottenMs);
+    now = await admin.job(projectId, job);
+  }
   if (now.retried) return { done: true, because: 'it is canceled and was tried again' };
   const next = await admin.retryJob(projectId, job);
   return { done: true, because: `it is canceled and tried again as job ${next}` };

@@ -11,7 +11,7 @@ import type { Durable } from '../../scheduler/effects.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { restoredState } from '../../scheduler/state.ts';
-import { committedLedger, leaderContactAt, leaderOf } from '../../scheduler/views.ts';
+import { committedLedger, isRecovering, leaderContactAt, leaderOf, runContactAt } from '../../scheduler/views.ts';
 import type { Clock } from '../clock.ts';
 import { mintStoreId } from '../level-store.ts';
 import type { Log } from '../log.ts';
@@ -320,7 +320,8 @@ export class Member {
         return { uuid: gitlab?.instance ?? null, epoch: gitlab?.epoch ?? 0 };
       },
       clock,
-      leaderContactAt: () => leaderContactAt(this.loop.state),
+      leaderContactAt: () => runContactAt(this.loop.state),
+      mayFormerTryLive: () => isRecovering(this.loop.state),
       gpusByUuid: (uuids) => (this.#measured?.capacity.gpus ?? []).filter((gpu) => uuids.includes(gpu.uuid)),
       limitsFor: (tags) => {
         const { cpuMillis, memoryBytes } = demandOf(tags, this.#defaultArch());

@@ -13,6 +13,8 @@ export const leaseLimits = {
   askMs: 500,
   /** ms that the leader must be heard again before its silence about the run counts as a yes. */
   leaderBackMs: 1_000,
+  /** After a recovery by force: ms from GitLab's giving a job to its first step; a former try, given up at GitLab, stands still by then. */
+  formerTryMs: 3_000,
 } as const;
 
 export interface LeaseView {
@@ -37,11 +39,16 @@ export function mayContinue(contact: LeaseView): Right {
     return { mayGoOn: false, because: 'GitLab has not confirmed yet that the run is still ours' };
   const heardAtMs = Math.max(leaderAtMs, gitlabAtMs, frozenAtMs === null ? sinceMs : Number.NEGATIVE_INFINITY);
   if (atMs - heardAtMs > leaseLimits.rightMs)
-    return { mayGoOn: false, because: `neither the leader nor GitLab was heard for ${seconds(atMs - heardAtMs)}` };
+    return { mayGoOn: false, because: unheard(leaderAtMs, seconds(atMs - heardAtMs)) };
   if (frozenAtMs === null || gitlabAtMs > frozenAtMs) return { mayGoOn: true };
   if (atMs - leaderBackAtMs >= leaseLimits.leaderBackMs) return { mayGoOn: true };
   return { mayGoOn: false, because: 'contact is back, but nobody has confirmed the run yet' };
 }
+
+const unheard = (leaderAtMs: number, forSo: string): string =>
+  leaderAtMs === Number.NEGATIVE_INFINITY
+    ? `GitLab was not heard for ${forSo}, and no leader's word counts here yet`
+    : `neither the leader nor GitLab was heard for ${forSo}`;
 
 /** ms between signs of life to GitLab. */
 export function signOfLifeMs(contact: Pick<LeaseView, 'atMs' | 'leaderAtMs' | 'frozenAtMs'>, usualMs: number): number {

@@ -5,6 +5,7 @@ import { leavingOf } from '../disconnecting.ts';
 import { note } from '../note.ts';
 import { cut, span } from '../phrases.ts';
 import { isBeingChecked, suspectClass } from './class-checks.ts';
+import { heldUntil, holdReason } from './class-hold.ts';
 import { mayWrite, memoOf, setMemo } from './classes.ts';
 import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
@@ -126,8 +127,8 @@ export function classWaits(jobs: JobsState, at: number, ledger: Ledger, committe
         : 'a runner with exactly these tags is being made at GitLab'
       : `a runner with exactly these tags cannot be made: ${memo.createBecause}`;
   if (isBeingChecked(memo, at)) return 'GitLab is being asked whether it still knows the runner of its class';
-  if (memo.holdUntil > at)
-    return `a lost run of this class may still breathe: no grant for another ${span(memo.holdUntil - at)}`;
+  const held = holdReason(jobs, at, ledger, key);
+  if (held !== null) return held;
   if (memo.notBefore > at && memo.misses >= missesAllowed)
     return `${memo.misses} grants in a row brought no job (${memo.missBecause}): the class waits ${span(memo.notBefore - at)}`;
   if (memo.notBefore > at && memo.misses > 0)
@@ -214,7 +215,7 @@ function standingGrants(pass: Pass): void {
 function grantFor(pass: Pass, key: string, job: number | null): boolean {
   const { turn, ledger, committed } = pass;
   if (classWaits(turn.jobs, turn.at, ledger, committed, key) !== null) {
-    wake(turn, Math.max(memoOf(turn.jobs, key).notBefore, memoOf(turn.jobs, key).holdUntil));
+    wake(turn, Math.max(memoOf(turn.jobs, key).notBefore, heldUntil(turn.jobs, ledger, key)));
     return false;
   }
   const entry = committed.classes[key];

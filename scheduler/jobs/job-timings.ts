@@ -72,6 +72,8 @@ export const jobTimings = {
   silentMostMs: 60_000,
   /** A node that was removed: its runs are frozen by then. */
   forgottenMs: 3000,
+  /** After a recovery by force, what a machine that came over had decided before is surely told to GitLab, or never will be. */
+  cameOverMs: 30_000,
   /** After a reboot the agent says at once what it still has; its gossip may be faster than its word. */
   rebootWordMs: 1000,
   /** A node that reports without naming a run of its own has this long to name it. */

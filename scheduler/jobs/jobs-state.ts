@@ -139,6 +139,8 @@ export interface LeadState {
   away: Readonly<Record<NodeId, Away>>;
   /** Runs of the ledger that their node, alive and of the same boot, no longer names: since when. */
   missing: Readonly<Record<string, number>>;
+  /** Machines of the former era that have told this leader of their runs: since when. */
+  comingOver: Readonly<Record<NodeId, number>>;
   strays: Readonly<Record<number, Stray>>;
   /** Rescues of the ledger that GitLab was asked for: when to ask again. */
   rescuing: Readonly<Record<string, { nextAt: number; because: string }>>;
@@ -220,6 +222,7 @@ export const emptyLead = (term: number, at: number): LeadState => ({
   failing: {},
   away: {},
   missing: {},
+  comingOver: {},
   strays: {},
   rescuing: {},
   comparedAt: at,

@@ -3,8 +3,10 @@ import { leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { span } from '../phrases.ts';
+import { unseenIn } from '../recovered.ts';
 import { awaySentence, deafReportAt } from './away.ts';
-import { mayWrite, memoOf, setMemo } from './classes.ts';
+import { holdClass, wasHeld } from './class-hold.ts';
+import { mayWrite } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type Away, isBusy, isOpen, type JobsState } from './jobs-state.ts';
 import { type JobsTurn, nameOf, setLead, wake } from './jobs-turn.ts';
@@ -47,6 +49,7 @@ function fateOf(turn: JobsTurn, run: Run): Fate {
   }
   const rebooted = rebootFate(turn, run, name);
   if (rebooted !== null) return rebooted;
+  if (mayLiveInFormerEra(ledger, run)) return null;
   const away = turn.jobs.lead.away[run.node];
   if (away === undefined) return missingFate(turn.jobs, run, name);
   const since = Math.max(away.since, turn.jobs.lead.since);
@@ -66,6 +69,10 @@ function fateOf(turn: JobsTurn, run: Run): Fate {
     holdMs: away.state === 'silent' ? Math.min(limit, jobTimings.adoptionMs) : 0,
   };
 }
+
+/** Nobody has seen its machine switched off, and it has not come over: it may go on there under a leader of its own. */
+const mayLiveInFormerEra = (ledger: Ledger, { node }: Run): boolean =>
+  unseenIn(ledger).includes(node) && ledger.recovery?.off.includes(node) !== true;
 
 /** Who leaves politely says when it means to be back: until then its runs, frozen there, wait for it (SAFETY J2). */
 const holdOf = ({ nodes }: Ledger, { node }: Run): number =>
@@ -158,8 +165,7 @@ export function loseRuns(turn: JobsTurn): void {
       },
     });
     forgetTold(turn, run);
-    const holdUntil = Math.max(memoOf(turn.jobs, run.class).holdUntil, turn.at + fate.holdMs);
-    if (fate.holdMs > 0) setMemo(turn, run.class, { holdUntil });
+    if (fate.holdMs > 0) holdClass(turn, run.class, fate.holdMs);
   }
   failLost(turn);
 }
@@ -206,6 +212,8 @@ export function runFailedAtGitlab(turn: JobsTurn, input: InputOf<'run-failed-at-
     return setLead(turn, { failing: { ...lead.failing, [input.run]: { askedAt: turn.at, nextAt, tries } } });
   }
   turn.edits.push(failedAtGitlab(input.run, input.because));
+  // Until now it may have lived on GitLab's answers, however long ago it was called lost.
+  if (wasHeld(turn.jobs, run.class)) holdClass(turn, run.class, jobTimings.forgottenMs);
   const isLeaving = leavingOf(turn.context.ledger) !== null;
   if (
     !isLeaving &&

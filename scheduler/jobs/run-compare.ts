@@ -1,6 +1,7 @@
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { span } from '../phrases.ts';
+import { hasUnseen } from '../recovered.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import { isOpen, type Stray } from './jobs-state.ts';
@@ -92,6 +93,8 @@ function stillAsking(look: Look): Set<string> {
 
 function rescueIfDue(turn: JobsTurn, look: Look, { job, projectId, canceling }: Running, stray: Stray): void {
   if (turn.at - stray.since < jobTimings.strayMs) return;
+  // A machine of the former era may own it: it tells nobody here (SAFETY J1).
+  if (hasUnseen(look.ledger)) return;
   const unheard = Object.keys(look.ledger.nodes).filter(
     (node) => awayReason(look, node) === null && (look.jobs.reports[node]?.at ?? 0) <= stray.since,
   );

@@ -4,6 +4,7 @@ import type { Input } from '../inputs.ts';
 import type { PartContext, PartStep } from '../part.ts';
 import { checkClasses, runnerChecked, suspectKept } from './class-checks.ts';
 import { mayWrite, runnerCreated, runnerDeleted, runnerFailed, tendClasses } from './classes.ts';
+import { countComingOver } from './coming-over.ts';
 import { runnersRemoved, tendDisconnect } from './gitlab-disconnect.ts';
 import { heardGrant, tendGrants, tookJob } from './grant-taking.ts';
 import { grantAnswered, sendGrants, settleGrants } from './grants.ts';
@@ -151,6 +152,7 @@ function lead(turn: JobsTurn): void {
   if (mergeRuns(ledger, told, turn.wallMs) !== ledger) turn.edits.push(runsTold(told, turn.wallMs));
   queueOfNewGitlab(turn);
   suspectKept(turn);
+  countComingOver(turn);
   loseRuns(turn);
   settleGrants(turn, ledger);
   const waiting = waitingJobs(turn.jobs, ledger, turn);

@@ -95,12 +95,13 @@ function recover(turn: RaftTurn, id: string, eraId: string, off: readonly NodeId
   const counter = Math.max(base.era.counter, raft.newerEra?.counter ?? 0) + 1;
   const without = off.length > 0 ? ` without ${listed(off.map((node) => nameIn(base, node)))}` : '';
   const because = `${nameIn(base, self)} goes on alone${without}, in era ${counter}; machines that come back become voters by themselves`;
+  const unseen = Object.keys(base.nodes).filter((node) => node !== self);
   const ledger: Ledger = {
     ...withRequest(base, id, because),
     era: { id: eraId, counter },
     stamp: { term: raft.term, version: base.stamp.version + 1 },
     configuration: { voters: { [self]: { store: identity.store, weight: 2 } }, next: null },
-    recovery: { by: self, at: turn.wallMs, from: { era: base.era, stamp: base.stamp }, off: [...off] },
+    recovery: { by: self, at: turn.wallMs, from: { era: base.era, stamp: base.stamp }, off: [...off], unseen },
   };
   enterEra(turn, ledger, raft.term);
   turn.save.era = ledger;

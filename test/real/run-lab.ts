@@ -43,6 +43,8 @@ export class RunLab {
   desk: RunSupervisor | null = null;
   changes: Run[] = [];
   leaderAt: () => number = () => this.clock.bootMs();
+  /** As after a recovery by force, while not all machines have come over. */
+  mayFormerTryLive = false;
   readonly clock = systemClock();
   epoch = 0;
   executor: () => Executor = () => new ProcessExecutor({ home: this.home, cgroups: false });
@@ -108,6 +110,7 @@ export class RunLab {
       instance: () => ({ uuid: this.gitlab.instanceUuid, epoch: this.epoch }),
       clock: this.clock,
       leaderContactAt: () => this.leaderAt(),
+      mayFormerTryLive: () => this.mayFormerTryLive,
       gpusByUuid: () => [],
       limitsFor: () => ({ cpuMillis: null, memoryBytes: null }),
       onRunChanged: (run) => this.changes.push(run),

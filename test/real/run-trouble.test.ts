@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { marksOf, readRunFile } from '../../node/executors/run-file.ts';
 import { processesOf } from '../../node/executors/run-processes.ts';
 import type { Executor } from '../../node/ports.ts';
+import { leaseLimits } from '../../node/runs/run-lease.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
 import { placesWith, removal } from './stand-in.ts';
 
@@ -175,6 +176,24 @@ describe('a run in trouble', () => {
     await until('thawed', () => lab.changes.at(-1)?.frozen === false);
     const count = before.match(/tick/g)?.length ?? 0;
     await until('more ticks', async () => (await lab.traceHere(run)).includes(`tick ${count + 5}\n`));
+  });
+
+  it('after a recovery by force: begins when a former try surely stands still, and goes on by GitLab’s word alone', async () => {
+    lab = await RunLab.start(job(['date +began-%s%3N', 'sleep 600']));
+    await lab.agent();
+    lab.mayFormerTryLive = true;
+    lab.leaderAt = () => Number.NEGATIVE_INFINITY;
+    const given = Date.now();
+    const run = await lab.begin();
+    let began = 0;
+    await until('the script', async () => {
+      began = Number(/^began-(\d+)$/m.exec(await lab.traceHere(run))?.[1] ?? 0);
+      return began > 0;
+    });
+    expect(began - given).toBeGreaterThanOrEqual(leaseLimits.formerTryMs);
+    // A leader of before gave it up: within a second the script is gone, whatever it does not say.
+    await lab.admin.cancelJob(lab.projectId, run.job);
+    expect((await lab.ended(run)).result).toMatchObject({ state: 'canceled' });
   });
 
   it('refuses by name what it cannot do', async () => {

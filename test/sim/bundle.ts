@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { build } from 'esbuild';
-import type { Mutant } from './mutants/table.ts';
+import type { Mutant } from './mutants/mutant.ts';
 
 /** The repository: commands run there. */
 const root = process.cwd();

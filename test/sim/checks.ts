@@ -71,14 +71,14 @@ export class Checks {
     if (input.kind === 'heard' && leads) this.#leadsInTheNewestEra(agent, input.era);
     if (input.kind === 'heard') answersRightly(agent.life, before, input.message, input.era, effects);
     if (input.kind === 'heard') believesNothingImpossible(agent.life, before, input.from, input.message, effects);
-    this.forgetful.stepped(agent, effects);
+    this.forgetful.stepped(agent, input, effects);
     if (input.kind === 'heard' && input.message.kind === 'grant')
       this.#staleGrantIsRefused(agent, input.message, effects);
   }
 
   /** SAFETY L10: what is on disk is not forgotten by a restart. */
   #remembersItsVote({ life, machine }: Agent, { raft }: CoreState): void {
-    const remembers = raft.votedFor !== null || machine.disk.mayVoteIn(raft.term);
+    const remembers = raft.votedFor !== null || machine.disk.mayVoteIn(raft.term, raft.accepted.era);
     must(remembers, 'a-vote-is-remembered', () => `${life} has voted in term ${raft.term}, and does not remember it`);
   }
 

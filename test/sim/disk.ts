@@ -1,4 +1,4 @@
-import { Ledger, type Run } from '../../protocol/ledger.ts';
+import { type Era, Ledger, type Run } from '../../protocol/ledger.ts';
 import type { Durable, Write } from '../../scheduler/effects.ts';
 
 /** What a virtual machine's snapshot, or a restored home, brings back. */
@@ -83,9 +83,10 @@ export class Disk {
     return this.#values.promise.term;
   }
 
-  /** Whether nothing on it speaks against a vote in that term. */
-  mayVoteIn(term: number): boolean {
-    const { promise } = this.#values;
+  /** Whether nothing on it speaks against a vote in that term; a vote of another era says nothing (SAFETY L15). */
+  mayVoteIn(term: number, era: Era): boolean {
+    const { promise, accepted } = this.#values;
+    if (accepted !== null && accepted.era.id !== era.id) return true;
     return promise.term < term || (promise.term === term && promise.votedFor === null);
   }
 

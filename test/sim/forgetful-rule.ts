@@ -1,4 +1,5 @@
 import type { Effect } from '../../scheduler/effects.ts';
+import type { Input } from '../../scheduler/inputs.ts';
 import type { Agent } from './agent.ts';
 import { saidIn } from './step-rules.ts';
 import { require as must } from './violation.ts';
@@ -21,10 +22,13 @@ export class ForgetfulRule {
     this.#forgetful.delete(disk);
   }
 
-  stepped({ life, machine }: Agent, effects: readonly Effect[]): void {
+  stepped({ life, machine }: Agent, input: Input, effects: readonly Effect[]): void {
     if (this.#forgetful.size === 0) return;
+    const heard = input.kind === 'heard' && input.message.kind === 'append' ? input.message : null;
     for (const said of saidIn(effects)) {
       if (said.kind !== 'ack' && !(said.kind === 'vote-answer' && said.granted)) continue;
+      // A leader of a former term hears of the newer one: that acknowledges nothing.
+      if (said.kind === 'ack' && said.stamp === null && heard !== null && heard.term < said.term) continue;
       must(
         !this.#forgetful.has(`${machine.id}/${said.store}`),
         'a-store-that-forgot-promises-nothing',

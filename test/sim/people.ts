@@ -1,5 +1,6 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { unseenIn } from '../../scheduler/recovered.ts';
 import { linkedNodes, recoveryOf } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
 import type { Chance } from './chance.ts';
@@ -118,6 +119,8 @@ export class People {
   forget(machine: string): boolean {
     const member = this.#member();
     if (!member?.ledger || member.machine.id === machine || Object.keys(member.ledger.nodes).length < 3) return false;
+    // Who was in the mesh before it was recovered may lead there still: it is forgotten when it has come over.
+    if (unseenIn(member.ledger).includes(machine)) return false;
     this.#ask(member, { kind: 'forget', node: machine });
     return true;
   }
@@ -163,14 +166,14 @@ export class People {
     return !Object.keys(top.configuration.voters).some((voter) => linked.includes(voter));
   }
 
-  /** Somebody lets that node go on alone, and tells no lie: all whom it would do without are off. */
+  /** Somebody lets that node go on alone, and tells no lie: all whom it would do without are off, not merely silent. */
   recover(machine: string): void {
     const { figures } = this.#world;
     const agent = this.#world.agentOf(machine);
     if (!agent?.isRunning || this.#world.faults.isHealed) return;
     const { refused, off } = recoveryOf(agent.state, agent.machine.bootMs());
     if (refused !== null) return figures.add('recoveries refused');
-    const isOn = ({ id, name }: Machine): boolean => off.includes(name) && this.#world.agentOf(id) !== undefined;
+    const isOn = ({ id, name }: Machine): boolean => off.includes(name) && this.#world.machine(id).power !== 'off';
     if (this.#world.machines().some(isOn)) return figures.add('recoveries that would be a lie');
     const id = `recovery-${this.#counter++}`;
     agent.feed({ kind: 'recovery-asked', id, era: `era-of-${id}`, seenOff: off });

@@ -1,8 +1,9 @@
+import { leaseLimits } from '../../node/runs/run-lease.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
-import { leaderContactAt } from '../../scheduler/views.ts';
+import { isRecovering, runContactAt } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
 import { Container } from './container.ts';
 import { sealed, unsealed } from './desk.ts';
@@ -12,7 +13,7 @@ import type { World } from './world.ts';
 
 const beatMs = 250;
 const keepAliveMs = 500;
-const quietUpdateMs = 3000;
+const quietUpdateMs = 30_000;
 const nothingLeft = 'the agent of this node was restarted and nothing of the run is left';
 
 /**
@@ -166,7 +167,12 @@ export class RunKeeper {
   /** A script begins only while the run is surely ours: GitLab said so, `ours` is when, not longer ago than D_r (J1). */
   #begin(run: Run, oursAt: number): void {
     if (this.#runs.get(run.run)?.state !== 'taken') return;
-    const { machine } = this.#agent;
+    const { machine, state } = this.#agent;
+    const waitMs = Math.min(leaseLimits.formerTryMs, run.takenAt + leaseLimits.formerTryMs - machine.wallMs());
+    if (isRecovering(state) && waitMs > 0) {
+      this.#world.figures.add('runs that wait for a former try to stand still');
+      return this.#world.timeline.after(waitMs / machine.rate, () => this.#later(() => this.#beginIfOurs(run)));
+    }
     const isFresh = (): boolean => machine.bootMs() - oursAt <= sharedTimings.runLeaseMs;
     if (!isFresh()) return this.#beginIfOurs(run);
     const started: Run = { ...run, state: 'running', startedAt: machine.wallMs() };
@@ -264,7 +270,7 @@ export class RunKeeper {
     const { machine, state } = this.#agent;
     if (machine.containers.size === 0) return;
     const at = machine.bootMs();
-    const heardAt = leaderContactAt(state);
+    const heardAt = runContactAt(state);
     for (const [id, container] of machine.containers) {
       const run = this.#runs.get(id);
       if (!run || container.isOver) continue;

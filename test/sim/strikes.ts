@@ -21,6 +21,14 @@ function victim(world: World, chance: Chance): string {
   return leader && chance.maybe(0.4) ? leader : chance.pick(world.machineIds());
 }
 
+function isolate(world: World, hands: Hands, one: string, ms: number): void {
+  for (const other of world.machineIds())
+    if (other !== one) {
+      hands.cut(one, other, ms);
+      hands.cut(other, one, ms);
+    }
+}
+
 /** What no honest machine says: numbers near the end of all numbers, and a grant of one that does not lead. */
 function lies(term: number, chance: Chance): PeerMessage {
   const far = chance.pick([2 ** 51, 2 ** 52 - 1, term + 2 ** 21]);
@@ -56,14 +64,8 @@ export const strikes: Record<string, (world: World, chance: Chance, hands: Hands
     if (a && b) hands.cut(a, b, chance.spread(50, 6000));
   },
   isolate: (world, chance, hands) => {
-    const one = victim(world, chance);
-    const ms = chance.spread(80, 8000);
     world.rare.partitioned();
-    for (const other of world.machineIds())
-      if (other !== one) {
-        hands.cut(one, other, ms);
-        hands.cut(other, one, ms);
-      }
+    isolate(world, hands, victim(world, chance), chance.spread(80, 8000));
   },
   partition: (world, chance, hands) => {
     const mixed = chance.shuffle(world.machineIds());
@@ -179,9 +181,12 @@ export const strikes: Record<string, (world: World, chance: Chance, hands: Hands
     const [survivor, ...others] = chance.shuffle(voters.filter((id) => world.agentOf(id)?.isRunning));
     if (survivor === undefined) return;
     for (const id of others.slice(0, Math.max(1, others.length - chance.below(2)))) {
-      if (chance.maybe(0.5)) world.killAgent(id);
-      else world.powerOff(id);
-      hands.undoAfter(chance.spread(4000, 15_000), () => world.bringBack(world.machine(id)));
+      world.powerOff(id);
+      hands.undoAfter(chance.spread(4000, 15_000), () => {
+        // Back where nobody hears it, it may lead its former era alone, and speak to the same GitLab.
+        if (chance.maybe(0.5)) isolate(world, hands, id, chance.spread(3000, 30_000));
+        world.bringBack(world.machine(id));
+      });
     }
     for (const ms of [500, 2000, 4000]) world.timeline.after(ms, () => world.people.recover(survivor));
   },

@@ -284,7 +284,7 @@ export class World {
     if (this.agents().some((agent) => agent.state.raft.campaign !== null)) return false;
     const early = new Set(
       this.machines()
-        .filter((machine) => machine.disk.mayVoteIn(disk.promisedTerm))
+        .filter((machine) => machine.disk.mayVoteIn(disk.promisedTerm, top.ledger.era))
         .map((machine) => `${machine.id}/${machine.disk.store}`),
     );
     return [copy.values.accepted.configuration, ...this.#configurationsOf(this.machines())].every(

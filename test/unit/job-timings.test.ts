@@ -24,6 +24,9 @@ describe('times of jobs', () => {
         expect(silentLimitMs(ageMs, nodes)).toBeGreaterThanOrEqual(standsStill);
     expect(jobTimings.forgottenMs).toBeGreaterThanOrEqual(standsStill);
     expect(jobTimings.adoptionMs).toBeGreaterThan(standsStill);
+    expect(leaseLimits.formerTryMs).toBeGreaterThanOrEqual(standsStill);
+    // Two tries of a leader of before, each as long as it may take.
+    expect(jobTimings.cameOverMs).toBeGreaterThan(jobTimings.failLimitMs);
     expect(silentMs.most).toBeGreaterThanOrEqual(jobTimings.silentMostMs);
   });
 

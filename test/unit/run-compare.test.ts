@@ -112,6 +112,16 @@ describe('a job that GitLab calls running is written down as forgotten', () => {
     expect(written((state) => withRun(state, run({ state: 'lost', failedAtGitlab: true })))).toEqual(['rescue-wanted']);
   });
 
+  it('not while a machine of before a recovery by force may have it, and tells nobody here (SAFETY J1)', () => {
+    const recovery = (unseen: string[]) => (state: Here) =>
+      both(state, (ledger) => ({
+        ...ledger,
+        recovery: { by: 'kang', at: 0, from: { era: ledger.era, stamp: ledger.stamp }, off: [], unseen },
+      }));
+    expect(written(recovery(['desktop-1']))).toEqual([]);
+    expect(written(recovery([]))).toEqual(['rescue-wanted']);
+  });
+
   it('not once more, nor said once more, when it is written already', () => {
     const change = (state: Here) => both(state, (ledger) => ({ ...ledger, rescues: { [job]: rescue } }));
     expect(written(change)).toEqual([]);

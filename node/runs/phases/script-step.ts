@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { killGraceMs, type StepEnd, type Workspace } from '../../ports.ts';
 import { heading, type PlannedStep, sectionEnd, sectionStart, stepLines, warning } from '../job-script.ts';
 import { placeOf, type RunContext } from '../run-context.ts';
 import { RunFailed } from '../run-errors.ts';
+import { leaseLimits } from '../run-lease.ts';
 import type { Verdict } from '../run-progress.ts';
 
 /** One step of a job's script on its way. */
@@ -42,9 +44,17 @@ export async function runStep(run: RunContext, step: StepRun): Promise<Verdict> 
 /** Persists that the step begins; from here on it is never begun again (SAFETY J4). */
 async function begin({ options, record, ending, freezing }: RunContext, index: number): Promise<void> {
   await options.watched?.(record.run.run, ending.signal);
+  if (options.mayFormerTryLive?.())
+    await untilFormerTryStands(record.progress.sinceBootMs, options.clock, ending.signal);
   await freezing.untilThawed(ending.signal);
   ending.check();
   await record.advance({ step: index, begun: true });
+}
+
+/** A former try of this job, which a leader of before the recovery gave up, goes on until it asks GitLab (SAFETY J1). */
+async function untilFormerTryStands(sinceMs: number, clock: { bootMs(): number }, signal: AbortSignal): Promise<void> {
+  const waitMs = sinceMs + leaseLimits.formerTryMs - clock.bootMs();
+  if (waitMs > 0) await sleep(waitMs, undefined, { signal }).catch(() => undefined);
 }
 
 /** A script that fails while the disk is full has mostly met just that: its output, or the agent's, found no room. */

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Story } from './stories.ts';
+import type { Story } from './story.ts';
 
 /** Where a story is kept. Commands run at the root of the repository. */
 export const fileOf = ({ name }: Story): string =>

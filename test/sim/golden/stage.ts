@@ -149,15 +149,20 @@ export class Stage {
     return this.world.gitlab.add(tags, durationMs, retries);
   }
 
-  /** Both ways between one machine and all others. */
+  /** Both ways between one machine and all others, and GitLab. */
   unplug(name: string, ms: number): void {
+    this.cutOff(name, ms);
+    this.world.faults.hands.cutGitlab(this.machine(name).id, ms);
+  }
+
+  /** The machines do not hear it, nor it them; GitLab does. */
+  cutOff(name: string, ms: number): void {
     const self = this.machine(name).id;
     for (const other of this.world.machineIds())
       if (other !== self) {
         this.world.faults.hands.cut(self, other, ms);
         this.world.faults.hands.cut(other, self, ms);
       }
-    this.world.faults.hands.cutGitlab(self, ms);
   }
 
   kill(name: string): void {
@@ -186,6 +191,12 @@ export class Stage {
   /** A person changes a setting, on kang. */
   set(key: 'graceMs', value: number): void {
     const change = { kind: 'set', key, value } as const;
+    this.agent('kang').feed({ kind: 'requested', requests: [{ id: `ask-${this.#asked++}`, change }] });
+  }
+
+  /** A person drains a machine, or takes it in again, on kang. */
+  drain(name: string, drained: boolean): void {
+    const change = { kind: 'drain', node: this.machine(name).id, drained } as const;
     this.agent('kang').feed({ kind: 'requested', requests: [{ id: `ask-${this.#asked++}`, change }] });
   }
 

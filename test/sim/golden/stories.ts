@@ -1,21 +1,6 @@
+import { recoveryStories } from './recovery-stories.ts';
 import { Stage } from './stage.ts';
-
-/** A situation that a user would name, and how it is played. */
-export interface Story {
-  /** Also the name of its file. */
-  name: string;
-  about: string;
-  play: () => Stage;
-}
-
-const three = (): Stage => new Stage();
-
-/** A job of an hour, begun on the one machine that fits its tags. */
-function running(stage: Stage, tags: string[], durationMs = 3_600_000, retries = 1): void {
-  const job = stage.job(tags, durationMs, retries);
-  stage.until('the job runs', () => job.status === 'running');
-  stage.wait(3000);
-}
+import { running, type Story, three } from './story.ts';
 
 const kangOnly = ['inference'];
 const desktopOne = ['rtx-3090-ti'];
@@ -278,32 +263,7 @@ export const stories: Story[] = [
       return stage;
     },
   },
-  {
-    name: 'one of two is dead for good',
-    about:
-      'kang breaks ties and leads. Its power supply burns. Somebody sees that it is off and lets desktop-1 go on by force. Days later, so to speak, kang is mended.',
-    play: () => {
-      const stage = new Stage(['kang', 'desktop-1']);
-      stage.act('kang burns out', () => stage.powerOff('kang'));
-      stage.wait(60_000);
-      stage.act('a job comes', () => stage.job([], 10_000));
-      stage.wait(5_000);
-      stage.must('desktop-1 does not take over', stage.leader === undefined);
-      stage.status();
-      stage.act('on desktop-1: recover --force, and nobody is named', () => stage.recover('desktop-1', []));
-      stage.act('on desktop-1: recover --force, and kang was seen switched off', () =>
-        stage.recover('desktop-1', ['kang']),
-      );
-      stage.wait(60_000);
-      stage.must('desktop-1 leads, and did the job', stage.leader === 'desktop-1' && stage.isDone());
-      stage.status();
-      stage.act('kang is mended and boots', () => stage.powerOn('kang'));
-      stage.wait(60_000);
-      stage.must('desktop-1 leads on', stage.leader === 'desktop-1');
-      stage.status();
-      return stage;
-    },
-  },
+  ...recoveryStories,
   {
     name: 'a machine is rolled back',
     about:

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { bundleSimulation } from '../bundle.ts';
 import { runSimulation } from '../sim-process.ts';
-import type { Mutant } from './table.ts';
+import type { Mutant } from './mutant.ts';
 
 export interface Hunt {
   name: string;
@@ -18,6 +18,7 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   cuts: ['--chaos', '20s', '--kinds', cuts],
   rollbacks: ['--storm', '--chaos', '8s', '--kinds', 'roll back disk,roll back disk,kill agent'],
   recoveries: ['--storm', '--chaos', '20s', '--kinds', 'recover by force,kill agent'],
+  recovered: ['--chaos', '40s', '--kinds', 'recover by force,kill agent,isolate'],
   duels: ['--storm', '--chaos', '8s', '--kinds', 'isolate,isolate,kill agent'],
   split: ['--storm', '--chaos', '8s', '--kinds', 'kill agent,power off,slow line,slow line'],
   stormyKills: ['--storm', '--chaos', '8s', '--kinds', 'kill agent,kill agent,isolate,slow disk'],
@@ -31,10 +32,16 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
  * Runs seeds, from `from` on, of the mutated (or, with null, the real) simulation in a process of its own until one
  * breaks a rule. The golden stories need no seed: each is played once.
  */
-export async function hunt(mutant: Mutant | null, cpuBudgetMs: number, kind: Mutant['hunt'], from = 1): Promise<Hunt> {
+export async function hunt(
+  mutant: Mutant | null,
+  budget: { cpuMs: number } | { seeds: number },
+  kind: Mutant['hunt'],
+  from = 1,
+): Promise<Hunt> {
   const name = mutant?.name ?? `as it is ${kind}`;
   const bundle = await bundleSimulation(name, mutant, kind === 'stories' ? 'test/sim/golden/hunt.ts' : undefined);
-  const limits = ['--cpu', `${cpuBudgetMs}ms`, '--from', `${from}`, '--twice', '0', '--heal', '0'];
+  const least = 'cpuMs' in budget ? ['--cpu', `${budget.cpuMs}ms`] : ['--seeds', `${budget.seeds}`];
+  const limits = [...least, '--from', `${from}`, '--twice', '0', '--heal', '0'];
   try {
     const total = await runSimulation(bundle, kind === 'stories' ? [] : [...limits, ...hunts[kind]]);
     return { name, found: total.broken[0] ?? null, seeds: total.seeds, cpuMs: total.realMs };

@@ -1,4 +1,4 @@
-import type { Mutant } from './table.ts';
+import type { Mutant } from './mutant.ts';
 
 const taking = 'scheduler/jobs/grant-taking.ts';
 const ofTheLeader = 'if (grant.term > highest || turn.context.leader !== from)';

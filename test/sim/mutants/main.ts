@@ -1,5 +1,6 @@
 import { hunt } from './hunt.ts';
-import { type Mutant, mutants } from './table.ts';
+import type { Mutant } from './mutant.ts';
+import { mutants } from './table.ts';
 
 /**
  * npm run sim -- mutants [part of a name] [budget in CPU ms] [ranges]: hunts each and shows after how many seeds it was
@@ -9,7 +10,7 @@ const [part = '', budgetMs = '20000', ranges = '1'] = process.argv.slice(3);
 let escaped = 0;
 const once = async (mutant: Mutant, from: number): Promise<string> => {
   try {
-    const { found, seeds, cpuMs } = await hunt(mutant, Number(budgetMs), mutant.hunt, from);
+    const { found, seeds, cpuMs } = await hunt(mutant, { cpuMs: Number(budgetMs) }, mutant.hunt, from);
     if (!found) escaped += 1;
     const how = found ? `${found.rule}, seed ${found.seed}` : 'NOT FOUND';
     return `${(cpuMs / 1000).toFixed(1).padStart(6)} s ${String(seeds).padStart(5)} seeds  ${how}`;

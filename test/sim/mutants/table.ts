@@ -1,45 +1,6 @@
 import { impossibleMutants } from './impossible.ts';
-
-/** One planted bug: exact text patches of production files, each of which must match exactly once. */
-export interface Mutant {
-  name: string;
-  /** The rule that it breaks, as SAFETY or DESIGN numbers it. */
-  rule: string;
-  /** Where it is best hunted: the flags are in hunt.ts. */
-  hunt:
-    | 'storm'
-    | 'common'
-    | 'long'
-    | 'cuts'
-    | 'rollbacks'
-    | 'recoveries'
-    | 'stormyKills'
-    | 'duels'
-    | 'split'
-    | 'kills'
-    | 'lag'
-    | 'rogues'
-    | 'hiccups'
-    | 'stories';
-  patches: { file: string; find: string; replace: string }[];
-}
-
-const one = (
-  name: string,
-  rule: string,
-  file: string,
-  find: string,
-  replace: string,
-  hunt?: Mutant['hunt'],
-): Mutant => ({
-  name,
-  rule,
-  hunt: hunt ?? (rule.startsWith('L') ? 'storm' : 'common'),
-  patches: [{ file, find, replace }],
-});
-
-const raft = (file: string): string => `scheduler/raft/${file}.ts`;
-const jobs = (file: string): string => `scheduler/jobs/${file}.ts`;
+import { lostMutants } from './lost.ts';
+import { jobs, type Mutant, one, raft } from './mutant.ts';
 
 export const mutants: Mutant[] = [
   one(
@@ -293,35 +254,7 @@ export const mutants: Mutant[] = [
     '',
     'stories',
   ),
-  one(
-    'lost told to GitLab before commit',
-    'J1',
-    jobs('lost-runs'),
-    'of Object.values(committed.runs)) {',
-    'of Object.values((ledger ?? committed).runs).filter((lost) => lost.state === "lost")) {\n    committed.runs[run.run]?.state !== "lost" && turn.effects.push({ kind: "fail-run", run, because: run.because });',
-  ),
-  one(
-    'silent node lost too soon',
-    'J1',
-    jobs('lost-runs'),
-    'Math.max(leastMs, ageMs / 10)',
-    'Math.max(200, ageMs / 1000)',
-    'cuts',
-  ),
-  one('deaf machine lost like a silent one', 'J1', jobs('away'), 'jobTimings.deafAfterMs', 'Infinity', 'stories'),
-  one('dead agent lost too soon', 'J1', jobs('job-timings'), 'sharedTimings.adoptionMs', '300', 'kills'),
-  {
-    name: 'lost run comes back',
-    rule: 'J1',
-    hunt: 'long',
-    patches: [
-      {
-        file: jobs('run-edits'),
-        find: "if (known.state === 'lost') return told.state === 'delivered' ?",
-        replace: "if (known.state === 'lost') return told.state !== 'lost' ?",
-      },
-    ],
-  },
+  ...lostMutants,
   one(
     'grant used twice',
     'J5',

@@ -1,0 +1,27 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import { cameOver, unseenIn } from '../recovered.ts';
+import { jobTimings } from './job-timings.ts';
+import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
+
+/**
+ * After a recovery by force: which machines of the former era are here (SAFETY J1). Who told this leader of its runs has
+ * come over; what it decided before may still be on its way to GitLab for a while.
+ */
+export function countComingOver(turn: JobsTurn): void {
+  const { ledger } = turn.context;
+  const { lead, told } = turn.jobs;
+  if (ledger === null || lead === null) return;
+  const unseen = unseenIn(ledger);
+  if (unseen.length === 0) return;
+  const comingOver: Record<NodeId, number> = {};
+  const over: NodeId[] = [];
+  for (const node of unseen) {
+    if ((told[node]?.at ?? Number.NEGATIVE_INFINITY) < lead.since) continue;
+    const since = lead.comingOver[node] ?? turn.at;
+    comingOver[node] = since;
+    if (turn.at - since >= jobTimings.cameOverMs) over.push(node);
+    else wake(turn, since + jobTimings.cameOverMs);
+  }
+  setLead(turn, { comingOver });
+  if (over.length > 0) turn.edits.push(cameOver(over));
+}

@@ -1,0 +1,41 @@
+/** One planted bug: exact text patches of production files, each of which must match exactly once. */
+export interface Mutant {
+  name: string;
+  /** The rule that it breaks, as SAFETY or DESIGN numbers it. */
+  rule: string;
+  /** Where it is best hunted: the flags are in hunt.ts. */
+  hunt:
+    | 'storm'
+    | 'common'
+    | 'long'
+    | 'cuts'
+    | 'rollbacks'
+    | 'recoveries'
+    | 'recovered'
+    | 'stormyKills'
+    | 'duels'
+    | 'split'
+    | 'kills'
+    | 'lag'
+    | 'rogues'
+    | 'hiccups'
+    | 'stories';
+  patches: { file: string; find: string; replace: string }[];
+}
+
+export const one = (
+  name: string,
+  rule: string,
+  file: string,
+  find: string,
+  replace: string,
+  hunt?: Mutant['hunt'],
+): Mutant => ({
+  name,
+  rule,
+  hunt: hunt ?? (rule.startsWith('L') ? 'storm' : 'common'),
+  patches: [{ file, find, replace }],
+});
+
+export const raft = (file: string): string => `scheduler/raft/${file}.ts`;
+export const jobs = (file: string): string => `scheduler/jobs/${file}.ts`;
