@@ -9,23 +9,23 @@ const again = { firstMs: 1_000, mostMs: 60_000 } as const;
  * answers after the first try, and goes on trying for a few minutes. What stays then is swept at the next start.
  */
 export async function removePlace(
-  workspace: Workspace,
+  place: Pick<Workspace, 'remove'>,
   warn: (because: string) => void,
   halted: AbortSignal,
 ): Promise<void> {
-  if (await isRemoved(workspace, warn)) return;
+  if (await isRemoved(place, warn)) return;
   void (async () => {
     for (let waitMs: number = again.firstMs; waitMs <= again.mostMs; waitMs *= 2) {
       await sleep(waitMs, undefined, { signal: halted, ref: false }).catch(() => undefined);
-      if (halted.aborted || (await isRemoved(workspace, warn))) return;
+      if (halted.aborted || (await isRemoved(place, warn))) return;
     }
   })();
 }
 
-async function isRemoved(workspace: Workspace, warn: (because: string) => void): Promise<boolean> {
+async function isRemoved(place: Pick<Workspace, 'remove'>, warn: (because: string) => void): Promise<boolean> {
   const late = setTimeout(() => warn('it takes longer than a minute'), abandonMs.place);
   try {
-    await workspace.remove();
+    await place.remove();
     return true;
   } catch (error) {
     warn((error as Error).message);

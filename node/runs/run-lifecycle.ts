@@ -48,6 +48,7 @@ export class RunLifecycle {
   readonly #ending: RunEnding;
   readonly #context: RunContext;
   #ended: Promise<void> | null = null;
+  #isPlaceRemoved = false;
   readonly trace: TraceLog;
   readonly line: JobReporter;
 
@@ -292,10 +293,20 @@ export class RunLifecycle {
   }
 
   async #removePlace(): Promise<void> {
-    const { workspace, folder } = this.#context;
+    const { folder } = this.#context;
+    const place = this.#context.workspace ?? this.#lostPlace();
     this.#context.workspace = null;
+    this.#isPlaceRemoved = true;
     await rm(join(folder, 'upload'), { force: true }).catch(() => undefined);
     const warn = (because: string): void => this.#options.log.warn(`clean-up of job ${this.run.job}: ${because}`);
-    if (workspace) await removePlace(workspace, warn, this.#ending.halted);
+    if (place) await removePlace(place, warn, this.#ending.halted);
+  }
+
+  /** Made by an agent process before this one, and not found again before the run ended: its engine was away. */
+  #lostPlace(): Pick<Workspace, 'remove'> | null {
+    const { handle } = this.#record.local;
+    if (handle === null || this.#isPlaceRemoved) return null;
+    const { executor, spec } = this.#context;
+    return { remove: async () => (await executor.adopt(spec(), handle))?.remove() };
   }
 }

@@ -134,6 +134,37 @@ describe('a run in trouble', () => {
     expect(lab.notes.join()).toContain('the engine is away');
   });
 
+  it('removes a place that it could not find again before the run was given up, once it can', async () => {
+    lab = await RunLab.start(job(['sleep 600']));
+    await lab.agent();
+    const run = await lab.begin();
+    const kept = (): string[] =>
+      readdirSync(lab.home, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('environment.sh'));
+    await until('the script', () => kept().length === 1 && lab.changes.some(({ state }) => state === 'running'));
+    await lab.stopAgent();
+    // As an engine that starts after the agent of a machine that was rebooted.
+    const whole = lab.executor;
+    let tries = 0;
+    lab.executor = () => {
+      const executor = whole();
+      const adopt = executor.adopt.bind(executor);
+      executor.adopt = (spec, handle, signal) => {
+        tries += 1;
+        if (tries > 2) return adopt(spec, handle, signal);
+        return new Promise((_, reject) => {
+          if (!signal) return reject(new Error('the engine is away'));
+          signal.addEventListener('abort', () => reject(new Error('called off')));
+        });
+      };
+      return executor;
+    };
+    await lab.agent();
+    await lab.desk?.drop(run.run, 'its machine was restarted while the job ran');
+    expect(lab.changes.at(-1)).toMatchObject({ state: 'discarded' });
+    await until('its place is gone', () => kept().length === 0);
+    expect(tries).toBeGreaterThan(2);
+  });
+
   it('stops at once when GitLab disowns the job, and forgets it', async () => {
     lab = await RunLab.start(job(['echo begun', 'sleep 600']));
     await lab.agent();
