@@ -21,7 +21,7 @@ export const wasHeld = (jobs: JobsState, key: string): boolean =>
 export function heldUntil(jobs: JobsState, ledger: Ledger, key: string): number {
   let until = Number.NEGATIVE_INFINITY;
   for (const [other, { holdUntil }] of Object.entries(jobs.lead?.classes ?? {}))
-    if (holdUntil > until && mayShareJobs(ledger, key, other)) until = holdUntil;
+    if (holdUntil > until && mayShareJobs(ledger.classes, key, other)) until = holdUntil;
   return until;
 }
 
@@ -39,17 +39,14 @@ export function holdReason(jobs: JobsState, at: number, ledger: Ledger, key: str
 const triesHeld = 4;
 
 /** A retry that shows up before GitLab is known to know comes of a call whose answer is still on its way. */
-const isBeingFailed = (jobs: JobsState, ledger: Ledger, key: string): boolean =>
-  Object.values(ledger.runs).some(
-    (run) =>
-      run.state === 'lost' &&
-      run.failedAtGitlab !== true &&
-      wasHeld(jobs, run.class) &&
-      (jobs.lead?.failing[run.run]?.tries ?? 0) < triesHeld &&
-      mayShareJobs(ledger, key, run.class),
-  );
+const isBeingFailed = (jobs: JobsState, { runs, classes }: Ledger, key: string): boolean =>
+  Object.entries(jobs.lead?.failing ?? {}).some(([id, { tries }]) => {
+    const run = runs[id];
+    if (run?.state !== 'lost' || run.failedAtGitlab === true || tries >= triesHeld) return false;
+    return wasHeld(jobs, run.class) && mayShareJobs(classes, key, run.class);
+  });
 
-function mayShareJobs({ classes }: Ledger, one: string, other: string): boolean {
+function mayShareJobs(classes: Ledger['classes'], one: string, other: string): boolean {
   const tags = classes[one]?.tags ?? [];
   return one === other || classes[other]?.tags.some((tag) => tags.includes(tag)) === true;
 }
