@@ -49,6 +49,8 @@ export class RunLifecycle {
   readonly #context: RunContext;
   #ended: Promise<void> | null = null;
   #isPlaceRemoved = false;
+  /** What stood on disk of how far it got could not be read. */
+  readonly #isProgressLost: boolean;
   readonly trace: TraceLog;
   readonly line: JobReporter;
 
@@ -69,8 +71,9 @@ export class RunLifecycle {
     this.#ending = new RunEnding(this.trace);
     const { result } = local.run;
     const lost = result === null ? newProgress(bootMs(), slots) : finishedProgress(result, bootMs());
-    const progress = parseProgress(local.progress) ?? lost;
-    this.#record = new RunRecord(options, local, progress, this.#ending.halted);
+    const progress = parseProgress(local.progress);
+    this.#isProgressLost = progress === null;
+    this.#record = new RunRecord(options, local, progress ?? lost, this.#ending.halted);
     this.line = new JobReporter({
       line: () => this.#job(),
       trace: this.trace,
@@ -228,7 +231,7 @@ export class RunLifecycle {
   /** From the phase that stands on disk to the last one. */
   async #throughPhases(): Promise<void> {
     const record = this.#record;
-    if (this.run.startedAt !== null && parseProgress(record.local.progress) === null) {
+    if (this.run.startedAt !== null && this.#isProgressLost) {
       await clearPlace(this.#context);
       throw new RunFailed('system', 'the record of how far the run got cannot be read: it is not run again');
     }
