@@ -237,6 +237,7 @@ export class Agent {
       network,
       pause,
       wallMs: () => this.#clock.wallMs(),
+      bootMs: () => this.#clock.bootMs(),
       member: () => this.#member,
       words: () => this.#words,
       leave: () => this.#leave(),

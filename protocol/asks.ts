@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { JobId, Sentence, ShortId } from './ids.ts';
-import { JobRow, WhyAnswer } from './status.ts';
+import { Attention, JobRow, WhyAnswer } from './status.ts';
 
 /** What a person wants of one job. `force`: end also one that is `canceling`, without waiting for its after_script. */
 export const JobWish = z.strictObject({ wish: z.enum(['cancel', 'retry']), job: JobId, force: z.boolean() });
@@ -8,8 +8,11 @@ export type JobWish = z.infer<typeof JobWish>;
 
 /** Questions between members that need no ledger change; one request and one answer on a stream of their own. */
 export const Ask = z.discriminatedUnion('kind', [
-  /** To the leader: queue and runs. `canceling`: who asks knows that state; for others such a job is `running`. */
-  z.object({ kind: z.literal('jobs'), canceling: z.boolean().optional() }),
+  /**
+   * To the leader: queue and runs. `canceling`: who asks knows that state; for others such a job is `running`. `brief`: only
+   * what a person should look at in the queue; a leader of an earlier version answers with all of it.
+   */
+  z.object({ kind: z.literal('jobs'), canceling: z.boolean().optional(), brief: z.boolean().optional() }),
   z.object({ kind: z.literal('why'), job: JobId }),
   /** To the node that has the run: bytes of its trace from `offset`. */
   z.object({ kind: z.literal('trace'), run: ShortId, offset: z.int().nonnegative() }),
@@ -28,6 +31,11 @@ export const Answer = z.discriminatedUnion('kind', [
     rows: z.array(JobRow).max(3000),
     waiting: z.int().nonnegative(),
     running: z.int().nonnegative(),
+    /** What a person should look at in the queue, which only the leader knows; absent of an earlier version. */
+    attention: z
+      .array(Attention.extend({ sentence: Sentence, fix: Sentence.nullable() }))
+      .max(20)
+      .optional(),
   }),
   z.object({ kind: z.literal('why'), why: WhyAnswer.nullable() }),
   z.object({ kind: z.literal('trace'), text: z.string(), next: z.int().nonnegative(), done: z.boolean() }),

@@ -315,6 +315,16 @@ function workLines(
 /** Only the leader has the queue; one line for each tag set that nobody can ever satisfy. */
 function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
   const machines = machinesOf(lookOfView(view, ledger));
+  return [...queueLines(view, ledger, machines), ...givenLines(ledger, machines)].slice(0, 10);
+}
+
+/** What a person should look at in the queue, which only the leader knows: it tells the others. */
+export function queueAttention(view: ViewInput): Attention[] {
+  const { ledger } = view;
+  return ledger === null ? [] : queueLines(view, ledger, machinesOf(lookOfView(view, ledger))).slice(0, 10);
+}
+
+function queueLines(view: ViewInput, ledger: Ledger, machines: ReturnType<typeof machinesOf>): Attention[] {
   const lines = new Map<string, Attention>();
   for (const job of waitingJobs(view.jobs, ledger, view)) {
     const key = job.class;
@@ -328,7 +338,7 @@ function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
         fix: `autogit-node why ${job.job}`,
       });
   }
-  return [...lines.values(), ...givenLines(ledger, machines)].slice(0, 10);
+  return [...lines.values()];
 }
 
 /** GitLab tells nobody what waits for a runner token that the user gave: its tags must fit some machine. */

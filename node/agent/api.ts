@@ -15,6 +15,7 @@ import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
 import { jobRowsOf, statusOf, whyOf } from './core-views.ts';
 import type { TracePiece } from './ended-traces.ts';
+import { LeaderLines, leaderLinesAskMs } from './leader-lines.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
@@ -31,6 +32,7 @@ interface ApiOptions {
   network: Network;
   pause: PauseSwitch;
   wallMs(): number;
+  bootMs(): number;
   member(): Member | null;
   /** While waiting for approval. */
   words(): { words: string | null; mesh: string | null };
@@ -44,22 +46,25 @@ interface ApiOptions {
 /** What agent.sock offers, answered from the core's state or by asking the leader. */
 export class LocalApi implements AgentApi {
   readonly #options: ApiOptions;
+  readonly #leaderLines: LeaderLines;
 
   constructor(options: ApiOptions) {
     this.#options = options;
+    this.#leaderLines = new LeaderLines((ask) => this.#askLeader(ask, leaderLinesAskMs), options.bootMs);
   }
 
   phase(): ReturnType<AgentApi['phase']> {
     return this.#options.member() ? { phase: 'joined' } : { phase: 'waiting', ...this.#options.words() };
   }
 
-  status(): StatusSnapshot {
+  async status(): Promise<StatusSnapshot> {
+    const queue = await this.#leaderLines.read();
     const status = statusOf(this.#member().view());
     const { network } = this.#options;
     for (const row of status.nodes)
       row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
     const others = otherMeshLines(this.#member().ledger(), this.#options.others());
-    const more = [...others, ...givenUpLines(this.#member().givenUp)];
+    const more = [...others, ...givenUpLines(this.#member().givenUp), ...queue];
     status.attention = withOwnAttention(status, network.diagnosis.problems(), more);
     return status;
   }
@@ -216,11 +221,11 @@ export class LocalApi implements AgentApi {
   }
 
   /** Null when this node leads, or the leader cannot be asked: then this node's own view has to do. */
-  async #askLeader(ask: Ask) {
+  async #askLeader(ask: Ask, timeoutMs = askMs) {
     const leader = leaderOf(this.#member().view().state);
     const { network } = this.#options;
     if (!leader || leader.node === network.self) return null;
-    return network.ask(leader.node, ask, askMs).catch(() => null);
+    return network.ask(leader.node, ask, timeoutMs).catch(() => null);
   }
 
   #askHolders(ask: Ask): Promise<Answer> {

@@ -1,5 +1,6 @@
-import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import type { Attention, JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { jobRows, snapshot, type ViewInput, why } from '../../scheduler/snapshot.ts';
+import { queueAttention } from '../../scheduler/snapshot-attention.ts';
 import type { CoreState } from '../../scheduler/state.ts';
 import { committedLedger, leaderOf, livenessOf, storeOf } from '../../scheduler/views.ts';
 
@@ -37,5 +38,8 @@ export function jobRowsOf(view: CoreView): { rows: JobRow[]; waiting: number; ru
   const count = (states: JobRow['state'][]): number => rows.filter((row) => states.includes(row.state)).length;
   return { rows, waiting: count(['waiting', 'granted']), running: count(['running', 'canceling']) };
 }
+
+/** What only the leader can say of the queue; empty on others. */
+export const queueAttentionOf = (view: CoreView): Attention[] => queueAttention(viewInput(view));
 
 export const whyOf = (view: CoreView, job: number): WhyAnswer | null => why(viewInput(view), job);

@@ -15,7 +15,7 @@ export interface PhaseApi {
 
 /** What anybody who may look may see. */
 export interface StatusApi {
-  status(): StatusSnapshot;
+  status(): StatusSnapshot | Promise<StatusSnapshot>;
   jobs(all: boolean): Promise<JobRow[]>;
   why(job: number): Promise<WhyAnswer | null>;
   /** The mesh's settings, as committed. */

@@ -151,7 +151,7 @@ const ownerRoutes = (api: OwnerApi): Routes => ({
 /** What `look` finds, as soon as it is not what the caller has already, or when the caller's wait is over. */
 function news(
   schema: typeof queries.status,
-  look: () => unknown,
+  look: () => unknown | Promise<unknown>,
   pause: (leftMs: number, signal: AbortSignal) => Promise<void>,
 ): Route {
   return {
@@ -159,10 +159,10 @@ function news(
     answer: async (request) => {
       const { wait = 0, tag } = queryOf(schema, request);
       const end = performance.now() + wait;
-      let value = look();
+      let value = await look();
       while (tag !== undefined && tagOf(value) === tag && performance.now() < end && !request.signal.aborted) {
         await pause(end - performance.now(), request.signal);
-        value = look();
+        value = await look();
       }
       return { status: 200, json: value, tag: tagOf(value) };
     },

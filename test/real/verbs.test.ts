@@ -51,6 +51,17 @@ describe('cancel, retry and logs from a plain machine', () => {
   const row = async (name: string) => (await plain.jobs()).find((one) => one.name === name);
   const atGitlab = (job: number) => rig.gitlab!.api<{ status: string }>(`/projects/${project}/jobs/${job}`);
 
+  it('every machine says in status that a job fits no machine, though only the leader knows the queue', async () => {
+    const line = { code: 'tags-unsatisfiable', severity: 'warn', sentence: expect.stringContaining('nowhere') };
+    for (const machine of [kang, plain])
+      await until('it stands in status', async () => {
+        const { attention } = await machine.status();
+        const found = attention.filter(({ code }) => code === 'tags-unsatisfiable');
+        if (found.length > 0) expect(found).toEqual([expect.objectContaining(line)]);
+        return found.length > 0;
+      });
+  });
+
   it('a silent script is ended within 5 s, its after_script runs, and it is canceling until then', async () => {
     const gitlab = rig.gitlab!;
     const { job } = await until('it runs', async () => {
