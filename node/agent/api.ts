@@ -31,8 +31,7 @@ interface ApiOptions {
   home: string;
   network: Network;
   pause: PauseSwitch;
-  wallMs(): number;
-  bootMs(): number;
+  clock: { wallMs(): number; bootMs(): number };
   member(): Member | null;
   /** While waiting for approval. */
   words(): { words: string | null; mesh: string | null };
@@ -50,7 +49,10 @@ export class LocalApi implements AgentApi {
 
   constructor(options: ApiOptions) {
     this.#options = options;
-    this.#leaderLines = new LeaderLines((ask) => this.#askLeader(ask, leaderLinesAskMs), options.bootMs);
+    this.#leaderLines = new LeaderLines(
+      (ask) => this.#askLeader(ask, leaderLinesAskMs),
+      () => options.clock.bootMs(),
+    );
   }
 
   phase(): ReturnType<AgentApi['phase']> {
@@ -93,9 +95,9 @@ export class LocalApi implements AgentApi {
   }
 
   async invite(ttlMs: number): Promise<{ code: string; expiresAt: number }> {
-    const { network, wallMs } = this.#options;
+    const { network, clock } = this.#options;
     const code = newInviteCode(new Set(Object.keys(this.#ledger().invites)));
-    const expiresAt = wallMs() + ttlMs;
+    const expiresAt = clock.wallMs() + ttlMs;
     const sealed = this.#member().box.seal(code.secret);
     const outcome = await this.change({
       kind: 'make-invite',
