@@ -32,8 +32,9 @@ export function jobsView(rows: readonly JobRow[], form: Form): string {
         timeOf(row, form.now),
         row.because,
       ]),
+      spare: ['PROJECT', 'TIME'],
     },
-    { isTerminal: true, columns: Math.max(100, form.columns) },
+    { isTerminal: true, columns: form.columns },
   );
   const waiting = rows.find((row) => row.state === 'waiting');
   const hint = waiting ? attentionLine(`${waiting.job} ${waiting.because}`, `autogit-node why ${waiting.job}`) : null;

@@ -93,8 +93,8 @@ function nodeTable({ nodes }: StatusSnapshot, form: ViewForm): string {
     return form.wide ? [...row, ...wideCells(node)] : row;
   });
   return printTable(
-    { head: form.wide ? [...head, ...wide] : head, rows },
-    { isTerminal: true, columns: form.wide ? Number.POSITIVE_INFINITY : Math.max(form.columns, 100) },
+    { head: form.wide ? [...head, ...wide] : head, rows, spare: ['VERSION', 'SEEN', 'MEMORY', 'CPU', 'GPU'] },
+    { isTerminal: true, columns: form.wide ? Number.POSITIVE_INFINITY : form.columns },
   );
 }
 

@@ -3,24 +3,49 @@ import { shown } from '../foreign-text.ts';
 interface Table {
   readonly head: readonly string[];
   readonly rows: readonly (readonly string[])[];
+  /** Heads of columns that a narrow terminal does without, the least needed first. */
+  readonly spare?: readonly string[];
 }
 
 const gap = '  ';
+/** The last column may be cut to so many characters before a spare one goes. */
+const lastLeast = 16;
 
 /**
- * For people: aligned columns with a head, the last one cut at `columns` characters. For a pipe: tabs, no head, nothing
+ * For people: aligned columns with a head, spare ones left out where they do not fit into `columns` characters, the last one
+ * cut. For a pipe: tabs, no head, nothing
  * cut. Control characters of names never reach the terminal.
  */
 export function printTable(table: Table, form: { isTerminal: boolean; columns: number }): string {
   if (!form.isTerminal) return table.rows.map((row) => row.map(shown).join('\t')).join('\n');
   const lines = [table.head, ...table.rows].map((row) => row.map(shown));
   const widths = table.head.map((_, column) => Math.max(...lines.map((line) => [...(line[column] ?? '')].length)));
+  const kept = keptColumns(table, widths, form.columns);
   return lines
     .map((line) => {
-      const text = line.map((cell, column) => cell + ' '.repeat(Math.max(0, (widths[column] ?? 0) - [...cell].length)));
+      const text = kept.map((column) => {
+        const cell = line[column] ?? '';
+        return cell + ' '.repeat(Math.max(0, (widths[column] ?? 0) - [...cell].length));
+      });
       return cut(text.join(gap).trimEnd(), form.columns);
     })
     .join('\n');
+}
+
+function keptColumns({ head, spare = [] }: Table, widths: readonly number[], columns: number): number[] {
+  let kept = head.map((_, column) => column);
+  const width = (): number => {
+    const last = kept.at(-1) ?? 0;
+    const wanted = kept.map((column) =>
+      column === last ? Math.min(lastLeast, widths[column] ?? 0) : (widths[column] ?? 0),
+    );
+    return wanted.reduce((sum, one) => sum + one, gap.length * (kept.length - 1));
+  };
+  for (const name of spare) {
+    if (width() <= columns) break;
+    kept = kept.filter((column) => head[column] !== name);
+  }
+  return kept;
 }
 
 export const cut = (text: string, columns: number): string => {

@@ -128,6 +128,19 @@ describe('status', () => {
     expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(100);
   });
 
+  it.each([
+    [70, 'NODE STATE RUNS CPU MEMORY GPU SEEN'],
+    [60, 'NODE STATE RUNS CPU MEMORY GPU'],
+    [50, 'NODE STATE RUNS CPU GPU'],
+    [40, 'NODE STATE RUNS'],
+  ])('leaves out what a terminal of %d columns has no room for, the least needed first', (columns, heads) => {
+    const lines = statusView(snapshot, { ...people, columns }).split('\n');
+    const from = lines.findIndex((line) => line.startsWith('  NODE'));
+    const table = lines.slice(from, from + 1 + snapshot.nodes.length);
+    expect(table[0]?.trim().split(/ +/).join(' ')).toBe(heads);
+    expect(Math.max(...table.map((line) => [...line].length))).toBeLessThanOrEqual(columns);
+  });
+
   it('says what there is not: no leader, no GitLab, nothing measured yet, machines that wait', () => {
     const bare: StatusSnapshot = {
       ...snapshot,
