@@ -17,6 +17,9 @@ export async function show(context: Context): Promise<number> {
   return exit.ok;
 }
 
+/** Of a GitLab that the mesh hosts itself; people whose GitLab does not need not wonder what is missing. */
+const ofHosting = new Set(['host', 'epoch', 'backup', 'forecast']);
+
 export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: boolean): string {
   const lines: [string, string][] = [
     ['mode', gitlab.mode],
@@ -29,7 +32,8 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ['forecast', gitlab.forecast?.sentence ?? '-'],
     ['flag', gitlab.flag ?? '-'],
   ];
-  const rows = lines.map(([name, value]) => (isTerminal ? `${name.padEnd(10)}${value}` : `${name}\t${value}`));
+  const told = isTerminal && gitlab.mode !== 'hosted' ? lines.filter(([name]) => !ofHosting.has(name)) : lines;
+  const rows = told.map(([name, value]) => (isTerminal ? `${name.padEnd(10)}${value}` : `${name}\t${value}`));
   if (isTerminal && gitlab.mode === 'none')
     rows.push('', '# no GitLab   -> autogit-node gitlab connect URL --token-env VAR');
   // Why it is not healthy, where that is known.

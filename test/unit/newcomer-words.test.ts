@@ -83,6 +83,15 @@ describe('gitlab', () => {
     const shown = gitlabView({ ...seen, gitlab, attention }, true);
     expect(shown).toContain("# GitLab's queue cannot be read: no answer in time   -> autogit-node doctor");
     expect(shown).not.toContain('desktop-1');
+    // What only a GitLab has that the mesh hosts is no gap of this one; scripts get every row all the same.
+    const heads = (text: string) =>
+      text
+        .split('\n\n')[0]
+        ?.split('\n')
+        .map((line) => line.split(/\s/)[0]);
+    expect(heads(shown)).toEqual(['mode', 'state', 'url', 'version', 'flag']);
+    expect(heads(gitlabView({ ...seen, gitlab, attention }, false))).toContain('backup');
+    expect(heads(gitlabView({ ...seen, gitlab: { ...gitlab, mode: 'hosted' }, attention }, true))).toContain('backup');
   });
 });
 
