@@ -211,6 +211,8 @@ export const LedgerSecrets = z.looseObject({
   wanted: z.int().nonnegative(),
   admin: z.int().nonnegative(),
   keys: z.array(z.looseObject({ epoch: z.int().nonnegative(), sealed: z.record(NodeId, Sealed) })).max(3),
+  /** The removals that `wanted` counts, as they stand in `forgotten`: an older leader removes and counts nothing. */
+  counted: z.record(NodeId, WallMs).optional(),
 });
 export type LedgerSecrets = z.infer<typeof LedgerSecrets>;
 

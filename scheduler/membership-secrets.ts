@@ -2,17 +2,45 @@ import type { Change } from '../protocol/changes.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger, LedgerSecrets } from '../protocol/ledger.ts';
 import { leavingOf, markOf } from './disconnecting.ts';
+import type { LedgerEdit } from './ledger-edit.ts';
 import { without } from './membership-names.ts';
 
 const none: LedgerSecrets = { wanted: 0, admin: 0, keys: [] };
 /** So many mesh keys are kept sealed: jobs that ran when one was replaced have tokens sealed with the one before. */
 const keysKept = 3;
 
-/** A machine was removed: what it knew is to be changed. Its own envelopes go at once. */
-export function wantNewSecrets({ secrets = none }: Ledger, removed: NodeId): LedgerSecrets {
+/** A machine was removed at `wallMs`: what it knew is to be changed. Its own envelopes go at once. */
+export function wantNewSecrets({ secrets = none, forgotten }: Ledger, removed: NodeId, wallMs: number): LedgerSecrets {
   const keys = secrets.keys.map((key) => ({ ...key, sealed: without(key.sealed, removed) }));
-  return { ...secrets, wanted: secrets.wanted + 1, keys };
+  const before = Object.entries(secrets.counted ?? forgotten).filter(([node]) => Object.hasOwn(forgotten, node));
+  const counted = { ...Object.fromEntries(before), [removed]: wallMs };
+  return { ...secrets, wanted: secrets.wanted + 1, keys, counted };
 }
+
+/**
+ * A leader of a version that changes nothing when it removes a machine left that undone: the next one of this version does
+ * it. What was removed before removals were noted one by one had been counted.
+ */
+const removalsCounted: LedgerEdit = {
+  name: 'removals-counted',
+  because: 'machines were removed by an earlier version: what they knew is changed',
+  apply: (ledger) => {
+    const left = uncounted(ledger);
+    if (left.length === 0) return ledger;
+    const { secrets = none, forgotten } = ledger;
+    const keys = secrets.keys.map((key) => ({ ...key, sealed: left.reduce(without, key.sealed) }));
+    return { ...ledger, secrets: { ...secrets, wanted: secrets.wanted + 1, keys, counted: { ...forgotten } } };
+  },
+};
+
+function uncounted({ secrets, forgotten }: Ledger): NodeId[] {
+  const counted = secrets === undefined ? {} : (secrets.counted ?? forgotten);
+  return Object.keys(forgotten).filter((node) => counted[node] !== forgotten[node]);
+}
+
+/** The leader's part of it; nothing where all is counted. */
+export const editsForRemovals = (ledger: Ledger): LedgerEdit[] =>
+  uncounted(ledger).length > 0 ? [removalsCounted] : [];
 
 /** A person gave GitLab's token anew: nobody who was removed knows it. */
 export const tokenIsNew = ({ secrets }: Ledger): { secrets?: LedgerSecrets } =>

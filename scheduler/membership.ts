@@ -76,7 +76,7 @@ function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' 
     nodes: without(ledger.nodes, node),
     approvals: without(closeApprovalsVia(ledger, node), node),
     ...farewells(ledger, node, by, wallMs),
-    secrets: wantNewSecrets(ledger, node),
+    secrets: wantNewSecrets(ledger, node, wallMs),
   };
 }
 

@@ -1,6 +1,7 @@
 import { invariant } from '../../protocol/errors.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Input } from '../inputs.ts';
+import { editsForRemovals } from '../membership-secrets.ts';
 import type { PartContext, PartStep } from '../part.ts';
 import { checkClasses, runnerChecked, suspectKept } from './class-checks.ts';
 import { mayWrite, runnerCreated, runnerDeleted, runnerFailed, tendClasses } from './classes.ts';
@@ -150,6 +151,7 @@ function lead(turn: JobsTurn): void {
   wake(turn, turn.at + jobTimings.lookEveryMs);
   const { told } = turn.jobs;
   if (mergeRuns(ledger, told, turn.wallMs) !== ledger) turn.edits.push(runsTold(told, turn.wallMs));
+  turn.edits.push(...editsForRemovals(ledger));
   queueOfNewGitlab(turn);
   suspectKept(turn);
   countComingOver(turn);

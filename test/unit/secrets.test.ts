@@ -9,6 +9,7 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { abilities, Ledger } from '../../protocol/ledger.ts';
 import { applyChange } from '../../scheduler/membership.ts';
+import { editsForRemovals } from '../../scheduler/membership-secrets.ts';
 import { secretsDue } from '../../scheduler/secrets-due.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
@@ -249,6 +250,24 @@ describe('forget changes what that machine knew', () => {
     await rig.live(40, 0);
     expect(secretsDue(rig.ledger).classes).toEqual([]);
   });
+  it('a machine that a leader of an older version removed is counted by the next leader of this one, once', () => {
+    const counted = (ledger: Ledger): Ledger =>
+      editsForRemovals(ledger).reduce((now, edit) => edit.apply(now) as Ledger, ledger);
+    const { [who(2).id]: _, ...nodes } = mesh().nodes;
+    const byOlder = { ...mesh(), nodes, forgotten: { [who(2).id]: 5 } };
+    const after = counted(byOlder);
+    expect(secretsDue(after)).toMatchObject({ key: true, token: true, classes: ['gpu'] });
+    expect(editsForRemovals(after)).toEqual([]);
+    // Removed here: counted at once. Let in and removed by an older leader again: a removal of its own.
+    const here = applyChange(mesh(), { kind: 'forget', node: who(2).id }, 7) as Ledger;
+    expect([here.secrets?.wanted, editsForRemovals(here)]).toEqual([1, []]);
+    expect(counted({ ...here, forgotten: { [who(2).id]: 9 } }).secrets?.wanted).toBe(2);
+    // Of this version before removals were noted one by one.
+    const { counted: _counted, ...secrets } = here.secrets!;
+    expect(editsForRemovals({ ...here, secrets })).toEqual([]);
+    expect(editsForRemovals(mesh())).toEqual([]);
+  });
+
   it('a key that was asked for before another removal is not taken: the second machine may have it', async () => {
     const rig = new Rig(mesh());
     forgetP(rig);
