@@ -94,12 +94,15 @@ export function contentRange(sender: TraceSender, from: number, to: number): str
   return `${from + sender.shift}-${to + sender.shift - 1}`;
 }
 
-/** Takes an answer in. `lengthBytes`: how much trace we have ourselves. */
+/**
+ * Takes an answer in. `askedMs`: when it was asked; GitLab's word is no newer (SAFETY J1). `lengthBytes`: how much trace we
+ * have ourselves.
+ */
 export function traceAnswered(
   sender: TraceSender,
   action: Exclude<TraceAction, { kind: 'wait' }>,
   answer: TraceAnswer,
-  now: { atMs: number; lengthBytes: number },
+  now: { askedMs: number; atMs: number; lengthBytes: number },
 ): { sender: TraceSender; verdict: TraceSignal } {
   const next = { ...sender, triedAt: now.atMs };
   if (answer.intervalS !== null && answer.intervalS > 0)
@@ -114,7 +117,7 @@ export function traceAnswered(
   }
   if (isOk || status === 416) {
     next.failures = 0;
-    next.heardAt = now.atMs;
+    next.heardAt = now.askedMs;
     next.nextAt = now.atMs + next.intervalMs;
   }
   if (isOk && action.kind === 'patch') next.acked = action.to;

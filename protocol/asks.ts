@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { JobId, Sentence, ShortId } from './ids.ts';
-import { Attention, JobRow, WhyAnswer } from './status.ts';
+import { limits } from './limits.ts';
+import { JobRow, WhyAnswer } from './status.ts';
 
 /** What a person wants of one job. `force`: end also one that is `canceling`, without waiting for its after_script. */
 export const JobWish = z.strictObject({ wish: z.enum(['cancel', 'retry']), job: JobId, force: z.boolean() });
@@ -25,17 +26,18 @@ export const Ask = z.discriminatedUnion('kind', [
 ]);
 export type Ask = z.infer<typeof Ask>;
 
+/** A job that fits no machine, and why. */
+const Misfit = z.object({ job: JobId, because: Sentence });
+export type Misfit = z.infer<typeof Misfit>;
+
 export const Answer = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('jobs'),
     rows: z.array(JobRow).max(3000),
     waiting: z.int().nonnegative(),
     running: z.int().nonnegative(),
-    /** What a person should look at in the queue, which only the leader knows; absent of an earlier version. */
-    attention: z
-      .array(Attention.extend({ sentence: Sentence, fix: Sentence.nullable() }))
-      .max(20)
-      .optional(),
+    /** Jobs in the queue that fit no machine, and why; absent of an earlier version. Never a reason to lose the rows. */
+    misfits: z.array(Misfit).max(limits.misfits).optional().catch(undefined),
   }),
   z.object({ kind: z.literal('why'), why: WhyAnswer.nullable() }),
   z.object({ kind: z.literal('trace'), text: z.string(), next: z.int().nonnegative(), done: z.boolean() }),

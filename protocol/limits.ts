@@ -25,6 +25,8 @@ export const limits = {
   rememberedRequests: 64,
   acts: 16,
   queueJobs: 2000,
+  /** Jobs that fit no machine, as far as they are named to a person. */
+  misfits: 10,
   tagsPerJob: 50,
   tagChars: 255,
   nameChars: 63,

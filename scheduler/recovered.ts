@@ -1,5 +1,5 @@
 import type { NodeId } from '../protocol/ids.ts';
-import type { Ledger } from '../protocol/ledger.ts';
+import type { Ledger, Run } from '../protocol/ledger.ts';
 import type { LedgerEdit } from './ledger-edit.ts';
 
 /*
@@ -13,6 +13,10 @@ export const unseenIn = ({ recovery, nodes }: Ledger): NodeId[] =>
   (recovery?.unseen ?? []).filter((node) => Object.hasOwn(nodes, node));
 
 export const hasUnseen = (ledger: Ledger): boolean => unseenIn(ledger).length > 0;
+
+/** Nobody has seen its machine switched off, and it has not come over: it may go on there under a leader of its own. */
+export const mayLiveUnseen = (ledger: Ledger, { node }: Pick<Run, 'node'>): boolean =>
+  unseenIn(ledger).includes(node) && ledger.recovery?.off.includes(node) !== true;
 
 export const cameOver = (nodes: readonly NodeId[]): LedgerEdit => ({
   name: 'came-over',

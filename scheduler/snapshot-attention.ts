@@ -1,12 +1,16 @@
+import type { Misfit } from '../protocol/asks.ts';
+import { asSentence, type NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
+import { limits } from '../protocol/limits.ts';
 import type { Measured } from '../protocol/report.ts';
 import type { Attention, NodeRow } from '../protocol/status.ts';
 import { demandOf } from './jobs/demand.ts';
+import { isBusy } from './jobs/jobs-state.ts';
 import { machinesOf } from './jobs/machines.ts';
 import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
 import { listed, span } from './phrases.ts';
-import { hasUnseen, unseenIn } from './recovered.ts';
+import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
@@ -96,16 +100,33 @@ function recoveryLines(view: ViewInput, { recovery, nodes, configuration }: Ledg
 
 /** Until each machine of the former era has come over, or a person says that it never will (SAFETY J1). */
 function formerEraLines(ledger: Ledger): Attention[] {
-  const unseen = unseenIn(ledger).map((node) => nodeName(ledger, node));
+  const unseen = unseenIn(ledger);
   if (unseen.length === 0) return [];
-  const are = unseen.length > 1 ? 'are' : 'is';
-  const sentence = `${listed(unseen)} ${are} not known to follow the recovery: until then jobs go on only while GitLab answers`;
+  const names = unseen.map((node) => nodeName(ledger, node));
+  const are = names.length > 1 ? 'are' : 'is';
+  const sentence = `${listed(names)} ${are} not known to follow the recovery: until then jobs go on only while GitLab answers`;
+  const fix = `only if it never comes back: autogit-node forget ${names[0]}`;
+  return [
+    { code: 'former-era', severity: 'info', sentence, fix },
+    ...unseen.flatMap((node) => waitedForLines(ledger, node)),
+  ];
+}
+
+/** What may go on there is not given up. */
+function waitedForLines(ledger: Ledger, node: NodeId): Attention[] {
+  const jobs = Object.values(ledger.runs).filter(
+    (run) => isBusy(run) && run.node === node && mayLiveUnseen(ledger, run),
+  );
+  if (jobs.length === 0) return [];
+  const name = nodeName(ledger, node);
+  const numbers = jobs.slice(0, 5).map(({ job }) => `${job}`);
+  const sentence = `nobody saw ${name} switched off: job ${listed(numbers)} may go on there, and is not given up before it is heard or removed`;
   return [
     {
-      code: 'former-era',
-      severity: 'info',
+      code: 'run-unheard',
+      severity: 'warn',
       sentence,
-      fix: `only if it never comes back: autogit-node forget ${unseen[0]}`,
+      fix: `only if it never comes back: autogit-node forget ${name}`,
     },
   ];
 }
@@ -315,31 +336,30 @@ function workLines(
 /** Only the leader has the queue; one line for each tag set that nobody can ever satisfy. */
 function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
   const machines = machinesOf(lookOfView(view, ledger));
-  return [...queueLines(view, ledger, machines), ...givenLines(ledger, machines)].slice(0, 10);
+  return [...misfitsOf(view).map(misfitLine), ...givenLines(ledger, machines)].slice(0, 10);
 }
 
-/** What a person should look at in the queue, which only the leader knows: it tells the others. */
-export function queueAttention(view: ViewInput): Attention[] {
+/** Jobs of the queue that fit no machine, one for each tag set. Only the leader knows the queue: it tells the others. */
+export function misfitsOf(view: ViewInput): Misfit[] {
   const { ledger } = view;
-  return ledger === null ? [] : queueLines(view, ledger, machinesOf(lookOfView(view, ledger))).slice(0, 10);
+  if (ledger === null) return [];
+  const machines = machinesOf(lookOfView(view, ledger));
+  const found = new Map<string, Misfit>();
+  for (const job of waitingJobs(view.jobs, ledger, view)) {
+    if (found.has(job.class)) continue;
+    const placement = place(demandOf(job.tags, ledger.settings.defaultArch), machines);
+    if (placement.never) found.set(job.class, { job: job.job, because: asSentence(placement.because) });
+  }
+  return [...found.values()].slice(0, limits.misfits);
 }
 
-function queueLines(view: ViewInput, ledger: Ledger, machines: ReturnType<typeof machinesOf>): Attention[] {
-  const lines = new Map<string, Attention>();
-  for (const job of waitingJobs(view.jobs, ledger, view)) {
-    const key = job.class;
-    if (lines.has(key)) continue;
-    const placement = place(demandOf(job.tags, ledger.settings.defaultArch), machines);
-    if (placement.never)
-      lines.set(key, {
-        code: 'tags-unsatisfiable',
-        severity: 'warn',
-        sentence: `job ${job.job}: ${placement.because}`,
-        fix: `autogit-node why ${job.job}`,
-      });
-  }
-  return [...lines.values()];
-}
+/** As every machine says it, whoever found it. */
+export const misfitLine = ({ job, because }: Misfit): Attention => ({
+  code: 'tags-unsatisfiable',
+  severity: 'warn',
+  sentence: `job ${job}: ${because}`,
+  fix: `autogit-node why ${job}`,
+});
 
 /** GitLab tells nobody what waits for a runner token that the user gave: its tags must fit some machine. */
 const givenLines = (ledger: Ledger, machines: ReturnType<typeof machinesOf>): Attention[] =>

@@ -9,7 +9,7 @@ import { logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
 import type { RunSupervisor } from '../runs/run-supervisor.ts';
 import type { CoreLoop } from './core-loop.ts';
-import { type CoreView, forOlder, jobRowsOf, queueAttentionOf, viewInput, whyOf } from './core-views.ts';
+import { type CoreView, forOlder, jobRowsOf, misfitsIn, viewInput, whyOf } from './core-views.ts';
 import type { EndedTraces } from './ended-traces.ts';
 import type { GitlabEffects } from './gitlab-effects.ts';
 import { fulfil } from './job-wishes.ts';
@@ -30,9 +30,9 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
   switch (ask.kind) {
     case 'jobs': {
       const all = jobRowsOf(view());
-      const attention = queueAttentionOf(view());
-      if (ask.brief) return { kind: 'jobs', ...all, rows: [], attention };
-      return { kind: 'jobs', ...all, rows: ask.canceling ? all.rows : forOlder(all.rows), attention };
+      const misfits = misfitsIn(view());
+      if (ask.brief) return { kind: 'jobs', ...all, rows: [], misfits };
+      return { kind: 'jobs', ...all, rows: ask.canceling ? all.rows : forOlder(all.rows), misfits };
     }
     case 'why':
       return { kind: 'why', why: whyOf(view(), ask.job) };

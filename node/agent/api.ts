@@ -8,6 +8,7 @@ import { type defaultSettings, type Ledger, type Run, silentMs } from '../../pro
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { whyNotDisconnect } from '../../scheduler/disconnecting.ts';
 import { underWay } from '../../scheduler/job-wish.ts';
+import { misfitLine } from '../../scheduler/snapshot-attention.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
@@ -15,7 +16,7 @@ import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
 import { jobRowsOf, statusOf, whyOf } from './core-views.ts';
 import type { TracePiece } from './ended-traces.ts';
-import { LeaderLines, leaderLinesAskMs } from './leader-lines.ts';
+import { LeadersMisfits, misfitsAskMs } from './leaders-misfits.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
@@ -45,12 +46,12 @@ interface ApiOptions {
 /** What agent.sock offers, answered from the core's state or by asking the leader. */
 export class LocalApi implements AgentApi {
   readonly #options: ApiOptions;
-  readonly #leaderLines: LeaderLines;
+  readonly #misfits: LeadersMisfits;
 
   constructor(options: ApiOptions) {
     this.#options = options;
-    this.#leaderLines = new LeaderLines(
-      (ask) => this.#askLeader(ask, leaderLinesAskMs),
+    this.#misfits = new LeadersMisfits(
+      (ask) => this.#askLeader(ask, misfitsAskMs),
       () => options.clock.bootMs(),
     );
   }
@@ -60,13 +61,14 @@ export class LocalApi implements AgentApi {
   }
 
   async status(): Promise<StatusSnapshot> {
-    const queue = await this.#leaderLines.read();
+    const leads = leaderOf(this.#member().view().state)?.node === this.#options.network.self;
+    const misfits = leads ? [] : await this.#misfits.read();
     const status = statusOf(this.#member().view());
     const { network } = this.#options;
     for (const row of status.nodes)
       row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
     const others = otherMeshLines(this.#member().ledger(), this.#options.others());
-    const more = [...others, ...givenUpLines(this.#member().givenUp), ...queue];
+    const more = [...others, ...givenUpLines(this.#member().givenUp), ...misfits.map(misfitLine)];
     status.attention = withOwnAttention(status, network.diagnosis.problems(), more);
     return status;
   }

@@ -1,6 +1,7 @@
-import type { Attention, JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import type { Misfit } from '../../protocol/asks.ts';
+import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { jobRows, snapshot, type ViewInput, why } from '../../scheduler/snapshot.ts';
-import { queueAttention } from '../../scheduler/snapshot-attention.ts';
+import { misfitsOf } from '../../scheduler/snapshot-attention.ts';
 import type { CoreState } from '../../scheduler/state.ts';
 import { committedLedger, leaderOf, livenessOf, storeOf } from '../../scheduler/views.ts';
 
@@ -39,7 +40,7 @@ export function jobRowsOf(view: CoreView): { rows: JobRow[]; waiting: number; ru
   return { rows, waiting: count(['waiting', 'granted']), running: count(['running', 'canceling']) };
 }
 
-/** What only the leader can say of the queue; empty on others. */
-export const queueAttentionOf = (view: CoreView): Attention[] => queueAttention(viewInput(view));
+/** Empty on a node that does not lead. */
+export const misfitsIn = (view: CoreView): Misfit[] => misfitsOf(viewInput(view));
 
 export const whyOf = (view: CoreView, job: number): WhyAnswer | null => why(viewInput(view), job);

@@ -37,7 +37,6 @@ async function endForgotten(
   retry: boolean,
 ): Promise<{ done: boolean; because: string }> {
   let now = await admin.job(projectId, job);
-  const wasRunning = now.status !== 'canceled';
   for (const force of [false, true]) {
     if (now.status !== (force ? 'canceling' : 'running')) continue;
     await admin.cancelJob(projectId, job, force);
@@ -50,8 +49,9 @@ async function endForgotten(
     };
   if (now.status !== 'canceled') return { done: true, because: `it is ${now.status} at GitLab` };
   if (!retry) return { done: true, because: 'a person had canceled it, and no machine had it: it is canceled' };
-  // Should it be a run after all, of a mesh that was recovered by force: by then it surely stands still (SAFETY J1).
-  if (wasRunning && !now.retried) {
+  // Should it be a run after all, of a mesh that was recovered by force: by then it surely stands still (SAFETY J1). Also
+  // where it is canceled already: another leader may have done that a moment ago.
+  if (!now.retried) {
     await sleep(jobTimings.forgottenMs);
     now = await admin.job(projectId, job);
   }

@@ -182,10 +182,12 @@ export class JobReporter {
   async #perform(action: Exclude<TraceAction, { kind: 'wait' }>): Promise<void> {
     const { trace, bootMs } = this.#options;
     const before = this.#sender;
+    const askedMs = bootMs();
     const answer = await this.#ask(action);
     if (this.#gone.signal.aborted) return;
     this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
-    const { sender, verdict } = traceAnswered(before, action, answer, { atMs: bootMs(), lengthBytes: trace.length });
+    const now = { askedMs, atMs: bootMs(), lengthBytes: trace.length };
+    const { sender, verdict } = traceAnswered(before, action, answer, now);
     this.#sender = sender;
     this.#refusals =
       action.kind === 'patch' && sender.failures > 0 && answer.status !== 'away' ? this.#refusals + 1 : 0;
@@ -202,6 +204,7 @@ export class JobReporter {
   /** Something before GitLab takes no patch: does GitLab take another call of this job? Also a sign of life. */
   async #askBeside(): Promise<void> {
     const { line, trace, bootMs } = this.#options;
+    const askedMs = bootMs();
     const answer = await updateJob(
       line(),
       { state: 'running' },
@@ -210,7 +213,7 @@ export class JobReporter {
     if (this.#gone.signal.aborted) return;
     this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
     const before = this.#sender;
-    const now = { atMs: bootMs(), lengthBytes: trace.length };
+    const now = { askedMs, atMs: bootMs(), lengthBytes: trace.length };
     const { sender, verdict } = traceAnswered(before, { kind: 'keep-alive' }, answer, now);
     this.#sender = { ...sender, failures: before.failures, nextAt: before.nextAt };
     this.#pages = answer.status === 'away' ? 0 : this.#pages + 1;

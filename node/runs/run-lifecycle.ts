@@ -22,7 +22,7 @@ import { Gone, Halted, RunFailed } from './run-errors.ts';
 import { Freezing } from './run-freezing.ts';
 import { signOfLifeMs } from './run-lease.ts';
 import { type RunOptions, runFolder } from './run-options.ts';
-import { finishedProgress, newProgress, parseProgress, type Verdict } from './run-progress.ts';
+import { finishedProgress, newProgress, parseProgress, sinceThisBoot, type Verdict } from './run-progress.ts';
 import { RunRecord } from './run-record.ts';
 import { failed, jobUpdate, resultOf } from './run-result.ts';
 import { TraceLog } from './trace-log.ts';
@@ -73,7 +73,7 @@ export class RunLifecycle {
     const lost = result === null ? newProgress(bootMs(), slots) : finishedProgress(result, bootMs());
     const progress = parseProgress(local.progress);
     this.#isProgressLost = progress === null;
-    this.#record = new RunRecord(options, local, progress ?? lost, this.#ending.halted);
+    this.#record = new RunRecord(options, local, sinceThisBoot(progress ?? lost, bootMs()), this.#ending.halted);
     this.line = new JobReporter({
       line: () => this.#job(),
       trace: this.trace,
@@ -297,12 +297,15 @@ export class RunLifecycle {
 
   async #removePlace(): Promise<void> {
     const { folder } = this.#context;
-    const place = this.#context.workspace ?? this.#lostPlace();
+    const { workspace } = this.#context;
+    const lost = workspace === null ? this.#lostPlace() : null;
     this.#context.workspace = null;
     this.#isPlaceRemoved = true;
     await rm(join(folder, 'upload'), { force: true }).catch(() => undefined);
     const warn = (because: string): void => this.#options.log.warn(`clean-up of job ${this.run.job}: ${because}`);
-    if (place) await removePlace(place, warn, this.#ending.halted);
+    // An engine that is away answers late or never: nobody waits for it.
+    if (lost) void removePlace(lost, warn, this.#ending.halted);
+    if (workspace) await removePlace(workspace, warn, this.#ending.halted);
   }
 
   /** Made by an agent process before this one, and not found again before the run ended: its engine was away. */

@@ -45,6 +45,10 @@ export function newProgress(sinceBootMs: number, slots = { all: 0, project: 0 })
   };
 }
 
+/** A run of an earlier boot that had not begun yet: its times count from now. */
+export const sinceThisBoot = (progress: RunProgress, bootMs: number): RunProgress =>
+  progress.sinceBootMs <= bootMs ? progress : { ...progress, sinceBootMs: bootMs };
+
 /** Of a run whose result is known, whatever became of the record of how it got there: it is delivered, never run again. */
 export const finishedProgress = (result: RunResult, sinceBootMs: number): RunProgress => ({
   ...newProgress(sinceBootMs),

@@ -16,7 +16,8 @@ export function countComingOver(turn: JobsTurn): void {
   const comingOver: Record<NodeId, number> = {};
   const over: NodeId[] = [];
   for (const node of unseen) {
-    if ((told[node]?.at ?? Number.NEGATIVE_INFINITY) < lead.since) continue;
+    // What was told to a former leadership of this node is not kept.
+    if (told[node] === undefined) continue;
     const since = lead.comingOver[node] ?? turn.at;
     comingOver[node] = since;
     if (turn.at - since >= jobTimings.cameOverMs) over.push(node);

@@ -215,7 +215,7 @@ function standingGrants(pass: Pass): void {
 function grantFor(pass: Pass, key: string, job: number | null): boolean {
   const { turn, ledger, committed } = pass;
   if (classWaits(turn.jobs, turn.at, ledger, committed, key) !== null) {
-    wake(turn, Math.max(memoOf(turn.jobs, key).notBefore, heldUntil(turn.jobs, ledger, key)));
+    wake(turn, Math.max(memoOf(turn.jobs, key).notBefore, heldUntil(turn.jobs, key)));
     return false;
   }
   const entry = committed.classes[key];

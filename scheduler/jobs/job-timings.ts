@@ -72,6 +72,8 @@ export const jobTimings = {
   silentMostMs: 60_000,
   /** A node that was removed: its runs are frozen by then. */
   forgottenMs: 3000,
+  /** Grants that are on their way when a run is called lost are waited for so long before GitLab is told. */
+  grantsFirstMs: 15_000,
   /** After a recovery by force, what a machine that came over had decided before is surely told to GitLab, or never will be. */
   cameOverMs: 30_000,
   /** After a reboot the agent says at once what it still has; its gossip may be faster than its word. */

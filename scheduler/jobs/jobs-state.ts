@@ -71,8 +71,6 @@ export interface ClassMemo {
   notBefore: number;
   /** `at` of the last empty answer: a queue read asked before it is too old to grant by. */
   emptyAt: number;
-  /** No grant before this `at`: a lost run of this class may still breathe (SAFETY J1). */
-  holdUntil: number;
   nonce: string | null;
   /** What GitLab made for `nonce`, until the ledger has it: its token is shown only once. */
   made: { runner: number; token: Sealed } | null;
@@ -124,6 +122,15 @@ export interface Stray {
   asking: readonly string[];
 }
 
+/** A lost run may still breathe: classes that share its tags get no grant until `until`, nor before GitLab knows (SAFETY J1). */
+export interface Hold {
+  class: string;
+  tags: readonly string[];
+  /** `at` at which it was called lost, as far as this leader knows. */
+  since: number;
+  until: number;
+}
+
 export interface LeadState {
   term: number;
   /** `at` since which this leader may act. */
@@ -139,6 +146,8 @@ export interface LeadState {
   away: Readonly<Record<NodeId, Away>>;
   /** Runs of the ledger that their node, alive and of the same boot, no longer names: since when. */
   missing: Readonly<Record<string, number>>;
+  /** By run. */
+  holds: Readonly<Record<string, Hold>>;
   /** Machines of the former era that have told this leader of their runs: since when. */
   comingOver: Readonly<Record<NodeId, number>>;
   strays: Readonly<Record<number, Stray>>;
@@ -222,6 +231,7 @@ export const emptyLead = (term: number, at: number): LeadState => ({
   failing: {},
   away: {},
   missing: {},
+  holds: {},
   comingOver: {},
   strays: {},
   rescuing: {},
@@ -235,7 +245,6 @@ export const emptyMemo: ClassMemo = {
   missBecause: '',
   notBefore: never,
   emptyAt: never,
-  holdUntil: never,
   nonce: null,
   made: null,
   createAskedAt: never,

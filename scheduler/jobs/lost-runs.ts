@@ -3,9 +3,9 @@ import { leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { span } from '../phrases.ts';
-import { unseenIn } from '../recovered.ts';
+import { mayLiveUnseen } from '../recovered.ts';
 import { awaySentence, deafReportAt } from './away.ts';
-import { holdClass, wasHeld } from './class-hold.ts';
+import { dropHolds, holdFor, mayBeRetriedTooSoon } from './class-hold.ts';
 import { mayWrite } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type Away, isBusy, isOpen, type JobsState } from './jobs-state.ts';
@@ -34,8 +34,8 @@ export const silentLimitMs = (ageMs: number, nodes: number, leastMs: number = si
 const leastSilentMs = ({ settings }: Ledger): number =>
   Math.min(silentMs.most, Math.max(silentMs.least, settings.silentMs ?? silentMs.least));
 
-/** `hold`: for how long its class gets no grant, because the run may have lived on GitLab's last answer. */
-type Fate = { lost: string; holdMs: number } | { dueAt: number } | null;
+/** `mayLive`: on GitLab's answers, until GitLab knows: then its class gets no grant meanwhile. */
+type Fate = { lost: string; mayLive: boolean } | { dueAt: number } | null;
 
 function fateOf(turn: JobsTurn, run: Run): Fate {
   const { ledger } = turn.context;
@@ -43,13 +43,11 @@ function fateOf(turn: JobsTurn, run: Run): Fate {
   const name = nameOf(turn, run.node);
   if (ledger.nodes[run.node] === undefined) {
     const left = jobTimings.forgottenMs - (turn.wallMs - (ledger.forgotten[run.node] ?? 0));
-    // It may live, and go on by GitLab's last answer until GitLab disowns the run.
-    const fate = { lost: 'its node was removed from the mesh', holdMs: jobTimings.forgottenMs };
-    return left <= 0 ? fate : { dueAt: turn.at + left };
+    return left <= 0 ? { lost: 'its node was removed from the mesh', mayLive: true } : { dueAt: turn.at + left };
   }
   const rebooted = rebootFate(turn, run, name);
   if (rebooted !== null) return rebooted;
-  if (mayLiveInFormerEra(ledger, run)) return null;
+  if (mayLiveUnseen(ledger, run)) return null;
   const away = turn.jobs.lead.away[run.node];
   if (away === undefined) return missingFate(turn.jobs, run, name);
   const since = Math.max(away.since, turn.jobs.lead.since);
@@ -66,13 +64,9 @@ function fateOf(turn: JobsTurn, run: Run): Fate {
   const back = backMs > limit ? `; when it left, it said that it would be back within ${span(backMs)}` : '';
   return {
     lost: `${gone}${bySetting}${back}${resultWords(run)}`,
-    holdMs: away.state === 'silent' ? Math.min(limit, jobTimings.adoptionMs) : 0,
+    mayLive: away.state === 'silent',
   };
 }
-
-/** Nobody has seen its machine switched off, and it has not come over: it may go on there under a leader of its own. */
-const mayLiveInFormerEra = (ledger: Ledger, { node }: Run): boolean =>
-  unseenIn(ledger).includes(node) && ledger.recovery?.off.includes(node) !== true;
 
 /** Who leaves politely says when it means to be back: until then its runs, frozen there, wait for it (SAFETY J2). */
 const holdOf = ({ nodes }: Ledger, { node }: Run): number =>
@@ -96,7 +90,7 @@ function rebootFate(turn: JobsTurn, run: Run, name: string): Fate {
   const told = turn.jobs.told[run.node];
   const heard = turn.jobs.reports[run.node];
   if (run.boot === undefined || !isBusy(run)) return null;
-  const lost = { lost: `the machine of ${name} was restarted while the job ran`, holdMs: 0 };
+  const lost = { lost: `the machine of ${name} was restarted while the job ran`, mayLive: false };
   if (told !== undefined && told.boot !== run.boot) {
     const now = told.runs.find((other) => other.run === run.run);
     return now !== undefined && !isBusy(now) ? null : lost;
@@ -111,7 +105,7 @@ function missingFate(jobs: JobsState, run: Run, name: string): Fate {
   const since = jobs.lead?.missing[run.run];
   const told = jobs.told[run.node];
   if (since === undefined || told === undefined || told.at - since < jobTimings.missingMs) return null;
-  return { lost: `${name} lives and knows nothing of this run: its store was lost${resultWords(run)}`, holdMs: 0 };
+  return { lost: `${name} lives and knows nothing of this run: its store was lost${resultWords(run)}`, mayLive: false };
 }
 
 function countMissing(turn: JobsTurn): void {
@@ -165,8 +159,9 @@ export function loseRuns(turn: JobsTurn): void {
       },
     });
     forgetTold(turn, run);
-    if (fate.holdMs > 0) holdClass(turn, run.class, fate.holdMs);
+    if (fate.mayLive) holdFor(turn, run);
   }
+  dropHolds(turn, ledger);
   failLost(turn);
 }
 
@@ -190,6 +185,7 @@ function failLost(turn: JobsTurn): void {
       wake(turn, failing.nextAt);
       continue;
     }
+    if (failing === undefined && mayBeRetriedTooSoon(turn, run.run)) continue;
     if (turn.wallMs - (run.finishedAt ?? run.takenAt) > jobTimings.failGiveUpMs) {
       turn.edits.push(failedAtGitlab(run.run, 'GitLab did not listen for two hours; it has failed the job by itself'));
       continue;
@@ -213,7 +209,7 @@ export function runFailedAtGitlab(turn: JobsTurn, input: InputOf<'run-failed-at-
   }
   turn.edits.push(failedAtGitlab(input.run, input.because));
   // Until now it may have lived on GitLab's answers, however long ago it was called lost.
-  if (wasHeld(turn.jobs, run.class)) holdClass(turn, run.class, jobTimings.forgottenMs);
+  if (lead.holds[run.run] !== undefined) holdFor(turn, run);
   const isLeaving = leavingOf(turn.context.ledger) !== null;
   if (
     !isLeaving &&

@@ -4,6 +4,7 @@ import type { Input } from '../inputs.ts';
 import { editsForRemovals } from '../membership-secrets.ts';
 import type { PartContext, PartStep } from '../part.ts';
 import { checkClasses, runnerChecked, suspectKept } from './class-checks.ts';
+import { holdAnew } from './class-hold.ts';
 import { mayWrite, runnerCreated, runnerDeleted, runnerFailed, tendClasses } from './classes.ts';
 import { countComingOver } from './coming-over.ts';
 import { runnersRemoved, tendDisconnect } from './gitlab-disconnect.ts';
@@ -64,14 +65,18 @@ const isDue = ({ seen, wakeAt }: JobsState, context: PartContext): boolean =>
   seen.term !== context.term ||
   seen.mayAct !== context.mayAct;
 
-function begin({ context, jobs, at, wallMs }: JobsTurn): void {
+function begin(turn: JobsTurn): void {
+  const { context, jobs, at, wallMs } = turn;
   jobs.since ??= { wallMs, at };
   if (context.isNewEra) jobs.highestTerm = 0;
   if (context.term > jobs.highestTerm) jobs.highestTerm = context.term;
   // What was told to a former leadership of this node may be long out of date: all tell the new leader again.
   const ledBefore = jobs.seen.leader === context.self && jobs.seen.term === context.term;
   if (context.isLeader && !ledBefore) jobs.told = {};
-  if (context.mayAct && jobs.lead?.term !== context.term) jobs.lead = emptyLead(context.term, at);
+  if (context.mayAct && jobs.lead?.term !== context.term) {
+    jobs.lead = emptyLead(context.term, at);
+    if (context.ledger !== null) holdAnew(turn, context.ledger);
+  }
   if (!context.mayAct) jobs.lead = null;
 }
 

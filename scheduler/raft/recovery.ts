@@ -1,5 +1,6 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { type Ledger, ledgerSchema } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
 import { find } from '../membership-names.ts';
 import { listed, span } from '../phrases.ts';
@@ -86,7 +87,7 @@ export function hearRecoveryAsked(turn: RaftTurn, { id, era, seenOff }: InputOf<
   const missing = off.filter((node) => !named.includes(node)).map((node) => nameIn(accepted, node));
   if (missing.length > 0)
     return refuse(`${listed(missing)} must have been seen switched off too: every voter that does not answer here`);
-  recover(turn, id, era, off);
+  recover(turn, id, era, [...new Set([...off, ...named])]);
 }
 
 function recover(turn: RaftTurn, id: string, eraId: string, off: readonly NodeId[]): void {
@@ -101,7 +102,13 @@ function recover(turn: RaftTurn, id: string, eraId: string, off: readonly NodeId
     era: { id: eraId, counter },
     stamp: { term: raft.term, version: base.stamp.version + 1 },
     configuration: { voters: { [self]: { store: identity.store, weight: 2 } }, next: null },
-    recovery: { by: self, at: turn.wallMs, from: { era: base.era, stamp: base.stamp }, off: [...off], unseen },
+    recovery: {
+      by: self,
+      at: turn.wallMs,
+      from: { era: base.era, stamp: base.stamp },
+      off: off.slice(0, 2 * limits.voters),
+      unseen,
+    },
   };
   enterEra(turn, ledger, raft.term);
   turn.save.era = ledger;

@@ -149,59 +149,6 @@ describe('when a run is lost (SAFETY J1)', () => {
     expect(shown(lab).state).toBe('lost');
   });
 
-  it('holds the class for another span when the machine may still live on', () => {
-    const lab = withRun({}, {}, 100_000);
-    lab.vanish('desktop-1');
-    untilLost(lab, 30_000);
-    lab.push(4816);
-    lab.run(8000);
-    expect(lab.taken).toEqual([]);
-    lab.run(5000);
-    expect(lab.taken).toEqual([{ job: 4816, node: 'kang' }]);
-  });
-
-  it('holds every class that has a tag in common with it: GitLab gives a runner all jobs whose tags it has', () => {
-    const lab = withRun({ class: 'docker,linux', tags: ['docker', 'linux'] }, {}, 100_000);
-    // Both classes have their runners, and have had jobs.
-    lab.push(1, ['docker', 'linux']);
-    lab.push(2, ['linux']);
-    lab.push(3, ['arm-less']);
-    lab.run(3000);
-    lab.vanish('desktop-1');
-    untilLost(lab, 30_000);
-    const before = lab.taken.length;
-    lab.push(4816, ['linux']);
-    lab.run(8000);
-    expect(lab.taken.slice(before)).toEqual([]);
-    lab.run(6000);
-    expect(lab.taken.slice(before)).toEqual([{ job: 4816, node: 'kang' }]);
-  });
-
-  it('holds the class until GitLab knows, and a span more: until then it may live on GitLab’s answers', () => {
-    const lab = withRun({}, { mute: ['fail-run'] });
-    lab.vanish('desktop-1');
-    untilLost(lab, 30_000);
-    lab.push(4816);
-    lab.run(15_000);
-    lab.feed('kang', { kind: 'run-failed-at-gitlab', run: 'r1', ok: true, because: 'failed' });
-    lab.run(2500);
-    expect(lab.taken).toEqual([]);
-    lab.run(2500);
-    expect(lab.taken).toEqual([{ job: 4816, node: 'kang' }]);
-  });
-
-  it('a GitLab that will not hear of it holds nothing up for longer than a minute', () => {
-    const lab = withRun({}, { mute: ['fail-run'] });
-    lab.vanish('desktop-1');
-    untilLost(lab, 30_000);
-    lab.push(4816);
-    for (let count = 0; count < 6; count += 1) {
-      lab.feed('kang', { kind: 'run-failed-at-gitlab', run: 'r1', ok: false, because: 'GitLab answers 500' });
-      lab.run(10_000);
-    }
-    expect(lab.taken).toEqual([{ job: 4816, node: 'kang' }]);
-  });
-
   it('its node knows nothing of it any more: its store was lost', () => {
     const lab = withRun();
     lab.boot('desktop-1', measured(), 'boot-desktop-1');

