@@ -10,7 +10,7 @@ import { hasUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
-import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
+import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
 
 /** Clocks further apart than this make times of `status` and expiries of invitations wrong. */
 const clockLimitMs = 30_000;
@@ -314,7 +314,7 @@ function workLines(
 
 /** Only the leader has the queue; one line for each tag set that nobody can ever satisfy. */
 function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
-  const machines = machinesOf(lookOfView(view, ledger));
+  const machines = machinesOf(meshViewOf(view, ledger));
   const lines = new Map<string, Attention>();
   for (const job of waitingJobs(view.jobs, ledger, view)) {
     const key = job.class;

@@ -12,7 +12,7 @@ import { jobTimings } from './job-timings.ts';
 import { emptyJobs, emptyLead, type JobsState } from './jobs-state.ts';
 import { type JobsTurn, openJobsTurn, wake } from './jobs-turn.ts';
 import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
-import { lookOf } from './machines.ts';
+import { viewOf } from './machines.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
 import { runChanged, tendOwnRuns } from './own-runs.ts';
 import { cancelAsked, hintQueue, queueFailed, queueOfNewGitlab, queueRead, tendQueue, waitingJobs } from './queue.ts';
@@ -107,7 +107,7 @@ function receive(turn: JobsTurn, input: Input): void {
     case 'run-failed-at-gitlab':
       return runFailedAtGitlab(turn, input);
     case 'runs-compared':
-      return turn.context.ledger ? runsCompared(turn, lookOf(turn, turn.context.ledger), input) : undefined;
+      return turn.context.ledger ? runsCompared(turn, viewOf(turn, turn.context.ledger), input) : undefined;
     case 'job-rescued':
       return jobRescued(turn, input);
   }

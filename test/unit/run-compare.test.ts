@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { JobsState } from '../../scheduler/jobs/jobs-state.ts';
 import { type JobsTurn, openJobsTurn } from '../../scheduler/jobs/jobs-turn.ts';
-import { lookOf } from '../../scheduler/jobs/machines.ts';
+import { viewOf } from '../../scheduler/jobs/machines.ts';
 import { runsCompared, tendRescues } from '../../scheduler/jobs/run-compare.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { Lab, wallStart } from './jobs-lab.ts';
@@ -84,7 +84,7 @@ function written(change: (state: Here) => Here): string[] {
   const { lab, state } = here();
   const now = change(state);
   const turn = turnOf(lab, now);
-  runsCompared(turn, lookOf(turn, now.ledger), {
+  runsCompared(turn, viewOf(turn, now.ledger), {
     at: lab.at,
     wallMs: lab.wallMs,
     kind: 'runs-compared',
@@ -151,7 +151,7 @@ describe('the edit itself', () => {
     const { lab, state } = here();
     const turn = turnOf(lab, state);
     const input = { at: lab.at, wallMs: lab.wallMs, kind: 'runs-compared' as const, running };
-    runsCompared(turn, lookOf(turn, state.ledger), input);
+    runsCompared(turn, viewOf(turn, state.ledger), input);
     const once = turn.edits[0]?.apply(state.ledger);
     if (once === undefined || isRefusal(once)) throw new Error('nothing was written');
     expect(Object.keys(once.rescues ?? {})).toEqual([String(job)]);
