@@ -9,14 +9,14 @@ import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
  */
 export function countComingOver(turn: JobsTurn): void {
   const { ledger } = turn.context;
-  const { lead, told } = turn.jobs;
+  const { lead, announced } = turn.jobs;
   if (ledger === null || lead === null) return;
   const unseen = unseenIn(ledger);
   if (unseen.length === 0) return;
   const comingOver: Record<NodeId, number> = {};
   const over: NodeId[] = [];
   for (const node of unseen) {
-    if ((told[node]?.at ?? Number.NEGATIVE_INFINITY) < lead.since) continue;
+    if ((announced[node]?.at ?? Number.NEGATIVE_INFINITY) < lead.since) continue;
     const since = lead.comingOver[node] ?? turn.at;
     comingOver[node] = since;
     if (turn.at - since >= jobTimings.cameOverMs) over.push(node);

@@ -153,7 +153,7 @@ export function tookJob(turn: JobsTurn, input: InputOf<'take-ended'>): void {
   if (outcome.kind === 'taken') {
     const { runs } = turn.jobs.own;
     const isKnown = runs[outcome.run.run] !== undefined;
-    setOwn(turn, { runs: isKnown ? runs : { ...runs, [outcome.run.run]: outcome.run }, toTell: true });
+    setOwn(turn, { runs: isKnown ? runs : { ...runs, [outcome.run.run]: outcome.run }, hasUnannounced: true });
     if (leader !== null) answer(turn, leader, input.grant, 'used', `job ${outcome.run.job} is taken`);
     return;
   }

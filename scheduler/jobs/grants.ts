@@ -78,8 +78,8 @@ function miss(turn: JobsTurn, grant: OutGrant, because: string, isEmpty: boolean
 export function settleGrants(turn: JobsTurn, ledger: Ledger): void {
   if (turn.jobs.lead === null) return;
   for (const grant of Object.values(turn.jobs.lead.grants)) {
-    const told = [...(turn.jobs.told[grant.node]?.runs ?? []), ...Object.values(ledger.runs)];
-    const isSeen = told.some((run) => run.grant === grant.grant);
+    const known = [...(turn.jobs.announced[grant.node]?.runs ?? []), ...Object.values(ledger.runs)];
+    const isSeen = known.some((run) => run.grant === grant.grant);
     const isAway = grant.node !== turn.context.self && turn.context.liveness(grant.node).state !== 'alive';
     const isGone = isAway || ledger.nodes[grant.node] === undefined;
     if (!isSeen && !isGone && turn.at < grant.until) {

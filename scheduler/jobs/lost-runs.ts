@@ -93,15 +93,15 @@ function resultWords(run: Run): string {
 }
 
 function rebootFate(turn: JobsTurn, run: Run, name: string): Fate {
-  const told = turn.jobs.told[run.node];
+  const announced = turn.jobs.announced[run.node];
   const heard = turn.jobs.reports[run.node];
   if (run.boot === undefined || !isBusy(run)) return null;
   const lost = { lost: `the machine of ${name} was restarted while the job ran`, holdMs: 0 };
-  if (told !== undefined && told.boot !== run.boot) {
-    const now = told.runs.find((other) => other.run === run.run);
+  if (announced !== undefined && announced.boot !== run.boot) {
+    const now = announced.runs.find((other) => other.run === run.run);
     return now !== undefined && !isBusy(now) ? null : lost;
   }
-  if (heard === undefined || heard.report.boot === run.boot || (told && told.at > heard.at)) return null;
+  if (heard === undefined || heard.report.boot === run.boot || (announced && announced.at > heard.at)) return null;
   const dueAt = heard.at + jobTimings.rebootWordMs;
   return turn.at >= dueAt ? lost : { dueAt };
 }
@@ -109,8 +109,8 @@ function rebootFate(turn: JobsTurn, run: Run, name: string): Fate {
 /** Its node lives and speaks, and no longer names it: its store was lost, or the run never reached it. */
 function missingFate(jobs: JobsState, run: Run, name: string): Fate {
   const since = jobs.lead?.missing[run.run];
-  const told = jobs.told[run.node];
-  if (since === undefined || told === undefined || told.at - since < jobTimings.missingMs) return null;
+  const announced = jobs.announced[run.node];
+  if (since === undefined || announced === undefined || announced.at - since < jobTimings.missingMs) return null;
   return { lost: `${name} lives and knows nothing of this run: its store was lost${resultWords(run)}`, holdMs: 0 };
 }
 
@@ -118,9 +118,9 @@ function countMissing(turn: JobsTurn): void {
   if (turn.jobs.lead === null || turn.context.ledger === null) return;
   const missing: Record<string, number> = {};
   for (const run of Object.values(turn.context.ledger.runs)) {
-    const told = turn.jobs.told[run.node];
-    if (!isOpen(run) || told === undefined || told.runs.some((other) => other.run === run.run)) continue;
-    missing[run.run] = turn.jobs.lead.missing[run.run] ?? told.at;
+    const announced = turn.jobs.announced[run.node];
+    if (!isOpen(run) || announced === undefined || announced.runs.some((other) => other.run === run.run)) continue;
+    missing[run.run] = turn.jobs.lead.missing[run.run] ?? announced.at;
   }
   setLead(turn, { missing });
 }
@@ -164,18 +164,18 @@ export function loseRuns(turn: JobsTurn): void {
         node: nameOf(turn, run.node),
       },
     });
-    forgetTold(turn, run);
+    forgetAnnounced(turn, run);
     if (fate.holdMs > 0) holdClass(turn, run.class, fate.holdMs);
   }
   failLost(turn);
 }
 
 /** What a lost node said last must not bring the run back. */
-function forgetTold({ jobs }: JobsTurn, run: Run): void {
-  const told = jobs.told[run.node];
-  if (told === undefined) return;
-  const runs = told.runs.filter((other) => other.run !== run.run);
-  jobs.told = { ...jobs.told, [run.node]: { ...told, runs } };
+function forgetAnnounced({ jobs }: JobsTurn, run: Run): void {
+  const announced = jobs.announced[run.node];
+  if (announced === undefined) return;
+  const runs = announced.runs.filter((other) => other.run !== run.run);
+  jobs.announced = { ...jobs.announced, [run.node]: { ...announced, runs } };
 }
 
 /** Only what is committed as lost is failed at GitLab; repeated until GitLab is known to know. */

@@ -31,11 +31,12 @@ export const viewOf = (turn: JobsTurn, ledger: Ledger): MeshView => ({
 
 /** Runs of a node that take room, by the newest word: the node's own, else the ledger's. */
 export function busyRuns(view: MeshView, node: NodeId): Run[] {
-  const told = view.jobs.told[node];
-  const own = node === view.self ? Object.values(view.jobs.own.runs) : [...(told?.runs ?? [])];
+  const announced = view.jobs.announced[node];
+  const own = node === view.self ? Object.values(view.jobs.own.runs) : [...(announced?.runs ?? [])];
   const known = new Map(own.map((run) => [run.run, run]));
   for (const run of Object.values(view.ledger.runs))
-    if (run.node === node && !known.has(run.run) && !(told && told.boot !== run.boot)) known.set(run.run, run);
+    if (run.node === node && !known.has(run.run) && !(announced && announced.boot !== run.boot))
+      known.set(run.run, run);
   return [...known.values()].filter((run) => isBusy(run) && view.ledger.runs[run.run]?.state !== 'lost');
 }
 

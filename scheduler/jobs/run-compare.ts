@@ -42,7 +42,7 @@ function owned(view: MeshView): Set<number> {
   const { jobs } = view;
   const own = new Set<number>();
   for (const run of Object.values(view.ledger.runs)) if (isOpen(run)) own.add(run.job);
-  for (const told of Object.values(jobs.told)) for (const run of told.runs) own.add(run.job);
+  for (const announced of Object.values(jobs.announced)) for (const run of announced.runs) own.add(run.job);
   for (const { report } of Object.values(jobs.reports)) for (const run of report.runs) own.add(run.job);
   return own;
 }

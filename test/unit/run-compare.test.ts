@@ -55,10 +55,10 @@ const withRun = (state: Here, one: Run): Here =>
 const owners: [string, (state: Here) => Here][] = [
   ['the ledger has an open run of it', (state) => withRun(state, run())],
   [
-    'a node has told of it, also that it has ended since',
+    'a node has announced it, also that it has ended since',
     (state) => {
-      const told = { boot: 'boot-desktop-1', runs: [run({ state: 'delivered' })], at: 0 };
-      return { ...state, jobs: { ...state.jobs, told: { ...state.jobs.told, 'desktop-1': told } } };
+      const announced = { boot: 'boot-desktop-1', runs: [run({ state: 'delivered' })], at: 0 };
+      return { ...state, jobs: { ...state.jobs, announced: { ...state.jobs.announced, 'desktop-1': announced } } };
     },
   ],
   [
@@ -130,7 +130,7 @@ describe('a job that GitLab calls running is written down as forgotten', () => {
   it('not when it is the leader that has it, which is told of its own runs too', () => {
     const { lab } = here();
     lab.feed('kang', { kind: 'run-changed', run: run({ node: 'kang' }) });
-    expect(lab.node('kang').jobs.told.kang?.runs).toMatchObject([{ job }]);
+    expect(lab.node('kang').jobs.announced.kang?.runs).toMatchObject([{ job }]);
   });
 });
 
