@@ -26,10 +26,10 @@ import { CoreLoop } from './core-loop.ts';
 import type { CoreView } from './core-views.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
 import { retiredExecutor } from './describe-machine.ts';
-import type { DiskRoom } from './disk-room.ts';
 import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
 import { EndedTraces } from './ended-traces.ts';
 import { GitlabEffects } from './gitlab-effects.ts';
+import type { HomeDisk } from './home-disk.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
@@ -76,7 +76,7 @@ export class Member {
   readonly traces = new EndedTraces(() => this.gitlab.admin());
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
   readonly #watch: RunWatch;
-  readonly #disk: DiskRoom;
+  readonly #homeDisk: HomeDisk;
   readonly #workDisk: WorkDisk;
   /** Results that GitLab did not take. */
   readonly givenUp: string[] = [];
@@ -132,7 +132,7 @@ export class Member {
       void this.#measure();
     });
     this.runs = this.#runDesk();
-    [this.#disk, this.#workDisk] = disksOf(options, {
+    [this.#homeDisk, this.#workDisk] = disksOf(options, {
       running: () => this.runs.running(),
       endRun: (run, because) => this.runs.end(run, because),
       onChange: () => void this.#measure(),
@@ -191,7 +191,7 @@ export class Member {
 
   /** Why this node can neither lead nor work now: its disk, or the store on it. */
   get storeProblem(): string | null {
-    return this.#disk.problem ?? this.#storeProblem;
+    return this.#homeDisk.problem ?? this.#storeProblem;
   }
 
   view(): CoreView {
@@ -203,7 +203,7 @@ export class Member {
   async resume(): Promise<void> {
     await this.runs.resume();
     this.#watch.start();
-    this.#disk.start();
+    this.#homeDisk.start();
     this.#workDisk.start();
     for (const run of this.runs.runs()) this.loop.feed({ kind: 'run-changed', run });
   }
@@ -278,7 +278,7 @@ export class Member {
     if (this.#measuring) clearInterval(this.#measuring);
     this.#endRehearsals?.();
     this.#watch.stop();
-    this.#disk.stop();
+    this.#homeDisk.stop();
     this.#workDisk.stop();
     this.#secrets.stop();
     this.#gitlabReturn.stop();
@@ -328,7 +328,7 @@ export class Member {
         return { cpuMillis, memoryBytes: jobMemory(tags, memoryBytes, this.#measured) };
       },
       artifactLimitBytes: this.#options.artifactLimitBytes,
-      diskWasFull: (since) => [this.#disk, this.#workDisk].some((disk) => disk.wasFullSince(since)),
+      diskWasFull: (since) => [this.#homeDisk, this.#workDisk].some((disk) => disk.wasFullSince(since)),
       noRoom: () => this.#workDisk.problem,
       onGivenUp: (sentence) => void this.givenUp.push(sentence),
       watched: (run, signal) => this.#watch.covers(run, signal),
@@ -349,7 +349,7 @@ export class Member {
         return await write();
       } catch (error) {
         this.loop.lookAtStore();
-        void this.#disk.look();
+        void this.#homeDisk.look();
         if (this.#isStopping || clock.bootMs() > until) throw error;
         await sleep(250);
       }
