@@ -5,7 +5,7 @@ import { leaderOf } from '../scheduler/views.ts';
 import { LocalApi } from './agent/api.ts';
 import { connectionErrors } from './agent/connection-errors.ts';
 import { DeferredNetwork } from './agent/deferred-network.ts';
-import { describeMachine, machineOf, openExecutors } from './agent/describe-machine.ts';
+import { describeMachine, type MachineAndExecutors, machineOf, openExecutors } from './agent/describe-machine.ts';
 import { makeRoomToStart } from './agent/disk-start.ts';
 import { ExecutorHealth, jobNeeds } from './agent/executor-health.ts';
 import { becomeMember } from './agent/joining.ts';
@@ -34,7 +34,7 @@ import type { Log } from './log.ts';
 import { readMeshKey } from './mesh-key.ts';
 import type { MdnsDiscovery } from './network/mdns-discovery.ts';
 import type { LanNetwork } from './network/network.ts';
-import type { Executor, Machine, Store } from './ports.ts';
+import type { Store } from './ports.ts';
 import type { Progress } from './progress-lines.ts';
 import { type Removal, removedSentence, writeRemoval } from './removal.ts';
 import type { JoinOptions } from './settings.ts';
@@ -54,11 +54,6 @@ interface End {
   error?: unknown;
   /** The same process goes on with another life: in another mesh. */
   goOn?: JoinOptions;
-}
-
-interface Hands {
-  machine: Machine;
-  executors: Executor[];
 }
 
 /** One life of the agent: `run` ends with an exit code, or with what the next one is to be. */
@@ -150,7 +145,7 @@ export class Agent {
     await pause.load();
     const slot = new DeferredNetwork();
     const wasMember = ledger !== null && leaving === null;
-    if (wasMember) await this.#belong(identity, store, slot, await this.#hands(identity, pause));
+    if (wasMember) await this.#belong(identity, store, slot, await this.#openMachine(identity, pause));
     const network = await this.#network(identity, store, sightings);
     await this.#serve(network, pause);
     if (!(await this.#open(network))) return;
@@ -160,11 +155,11 @@ export class Agent {
     }
     if (!wasMember) {
       // What the machine has to offer is found out while the LAN is asked for its mesh.
-      const hands = this.#hands(identity, pause);
-      hands.catch((error: unknown) => this.#end({ code: 1, error }));
+      const opening = this.#openMachine(identity, pause);
+      opening.catch((error: unknown) => this.#end({ code: 1, error }));
       await this.#join(network, store, identity.privateKey.raw, null);
       if (this.#stopping.signal.aborted) return;
-      await this.#belong(identity, store, slot, await hands);
+      await this.#belong(identity, store, slot, await opening);
     }
     await this.#enter(network, store, slot);
   }
@@ -185,7 +180,7 @@ export class Agent {
   }
 
   /** What jobs run by, and what the machine has. Measuring takes its time, half a second on some: nobody waits for it. */
-  async #hands(identity: Identity, pause: PauseSwitch): Promise<Hands> {
+  async #openMachine(identity: Identity, pause: PauseSwitch): Promise<MachineAndExecutors> {
     const executors = await openExecutors(this.#options, identity.id, this.#lines, this.#log, (run, sentence) =>
       this.#member?.runs.note(run, sentence),
     );
@@ -270,10 +265,10 @@ export class Agent {
   }
 
   /** Becomes what the store says: a member. Runs of before a restart go on from here, without a network. */
-  async #belong(identity: Identity, store: Store, slot: DeferredNetwork, hands: Hands): Promise<void> {
+  async #belong(identity: Identity, store: Store, slot: DeferredNetwork, has: MachineAndExecutors): Promise<void> {
     const meshKey = await readMeshKey(store, identity.privateKey.raw);
     const member = new Member({
-      ...hands,
+      ...has,
       store,
       network: slot,
       home: this.#options.home,

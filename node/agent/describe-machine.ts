@@ -11,6 +11,12 @@ import { showBytes } from '../quantities.ts';
 import type { JoinOptions } from '../settings.ts';
 import type { ExecutorHealth } from './executor-health.ts';
 
+/** What a member works with: the machine that it measures, and the executors that run its jobs. */
+export interface MachineAndExecutors {
+  machine: Machine;
+  executors: Executor[];
+}
+
 /** "16 cores, 64 GiB, 1 x RTX 3090 Ti (24 GiB)" */
 export function describeMachine({ capacity }: Measured): string {
   const cores = capacity.cpuMillis / 1000;
