@@ -190,9 +190,9 @@ export class Agent {
     const machine = machineOf(this.#options, executors, health, {
       clock: this.#clock,
       pause: () => pause.state(),
-      storeProblem: () => this.#member?.storeProblem ?? null,
+      member: () => this.#member,
     });
-    machine.measure(new Set()).then(
+    machine.measure().then(
       (measured) => this.#lines.ok('machine', describeMachine(measured)),
       (error: unknown) => this.#end({ code: 1, error }),
     );

@@ -380,7 +380,7 @@ export class Member {
   async #measure(): Promise<void> {
     const { machine, network, version, log } = this.#options;
     try {
-      const measured = await machine.measure(new Set());
+      const measured = await machine.measure();
       this.#measured = measured;
       this.loop.feed({ kind: 'measured', measured, addresses: network.addresses(), version });
     } catch (error) {
