@@ -8,14 +8,14 @@ import type { Removal } from '../removal.ts';
 const lookEveryMs = 500;
 /** Between two questions to one member, while it refuses this machine, and while nobody leads here. */
 const againMs = { refused: 3_000, leaderless: 15_000 };
-/** A mesh elects its next leader in less; who hears none for longer asks why. */
+/** ms without a leader after which this machine asks why: a mesh elects its next leader in less. */
 const leaderlessMs = 5_000;
 
 interface RemovalWatchOptions {
   self: NodeId;
   ledger(): Ledger | null;
   hasLeader(): boolean;
-  /** Members that do not take this machine for one. */
+  /** Members that refuse this machine as a stranger. */
   refusedBy(): NodeId[];
   ask(member: { node: NodeId; addresses: string[] }): Promise<Farewell | null>;
   removed(removal: Removal): void;
@@ -51,7 +51,7 @@ export class RemovalWatch {
     if (this.#timer) clearInterval(this.#timer);
   }
 
-  /** With every committed ledger. */
+  /** To be called with every committed ledger. */
   onLedger(ledger: Ledger): void {
     const { self } = this.#options;
     if (Object.hasOwn(ledger.nodes, self)) return;

@@ -35,10 +35,13 @@ export function holdReason(jobs: JobsState, at: number, ledger: Ledger, key: str
     : null;
 }
 
-/** So often GitLab is told that a run is lost before its not knowing holds nothing up any more: most of a minute. */
+/** Tries to fail a lost run at GitLab (most of a minute) after which an unanswered one no longer holds its class. */
 const triesHeld = 4;
 
-/** A retry that shows up before GitLab is known to know comes of a call whose answer is still on its way. */
+/**
+ * True while a lost run of the class is being failed at GitLab. A retry that is in the queue by then comes of a call whose
+ * answer is still on its way.
+ */
 const isBeingFailed = (jobs: JobsState, ledger: Ledger, key: string): boolean =>
   Object.values(ledger.runs).some(
     (run) =>

@@ -19,7 +19,7 @@ import { claimOf } from './room.ts';
 
 /*
  * The leader's side of a grant (DESIGN §7, SAFETY J5): placed and sent, its room booked at once. answered used: booked
- * until the run itself is told. empty: the class waits for a fresh look at the queue. refused: the node is left alone
+ * until its node announces the run. empty: the class waits for a fresh look at the queue. refused: the node is left alone
  * for a moment. Never answered: booked until it is surely over. Nothing of this needs a commit: GitLab arbitrates.
  */
 const missesAllowed = 3;
@@ -48,7 +48,7 @@ export function grantAnswered(turn: JobsTurn, from: NodeId, answer: MessageOf<'g
   wake(turn, until);
 }
 
-/** What GitLab said beside: that it does not know the runner, or that it wants to be left alone. */
+/** What an answer says of GitLab itself: that it does not know the runner, or asks to be left alone for a while. */
 function hearBeside(turn: JobsTurn, key: string, answer: MessageOf<'grant-answer'>): void {
   const { misses, notBefore } = memoOf(turn.jobs, key);
   // A node of an older version does not tell why: three refusals in a row are worth the question.
@@ -74,7 +74,7 @@ function miss(turn: JobsTurn, grant: OutGrant, because: string, isEmpty: boolean
   });
 }
 
-/** Frees what is over: its run is told, its node is gone, or nobody can use it any more. */
+/** Frees grants that are over: the run is announced, the node is gone, or the grant can no longer be used. */
 export function settleGrants(turn: JobsTurn, ledger: Ledger): void {
   if (turn.jobs.lead === null) return;
   for (const grant of Object.values(turn.jobs.lead.grants)) {
@@ -211,7 +211,7 @@ function standingGrants(pass: Pass): void {
     if (entry.given && !covered.has(key)) grantFor(pass, key, null);
 }
 
-/** False: not now, or nowhere. */
+/** Sends one grant for a class; false when the class must wait, or no machine has room. */
 function grantFor(pass: Pass, key: string, job: number | null): boolean {
   const { turn, ledger, committed } = pass;
   if (classWaits(turn.jobs, turn.at, ledger, committed, key) !== null) {

@@ -34,7 +34,10 @@ export const silentLimitMs = (ageMs: number, nodes: number, leastMs: number = si
 const leastSilentMs = ({ settings }: Ledger): number =>
   Math.min(silentMs.most, Math.max(silentMs.least, settings.silentMs ?? silentMs.least));
 
-/** `hold`: for how long its class gets no grant, because the run may have lived on GitLab's last answer. */
+/**
+ * What becomes of a run: lost now, with a sentence; lost at `dueAt`; or nothing. `holdMs`: so long the run's class gets no
+ * grant, because the script may still be executing by the right of GitLab's last answer.
+ */
 type Fate = { lost: string; holdMs: number } | { dueAt: number } | null;
 
 function fateOf(turn: JobsTurn, run: Run): Fate {
@@ -43,7 +46,7 @@ function fateOf(turn: JobsTurn, run: Run): Fate {
   const name = nameOf(turn, run.node);
   if (ledger.nodes[run.node] === undefined) {
     const left = jobTimings.forgottenMs - (turn.wallMs - (ledger.forgotten[run.node] ?? 0));
-    // It may live, and go on by GitLab's last answer until GitLab disowns the run.
+    // The removed node may still execute the run: GitLab's last answer allows that until GitLab rejects the run.
     const fate = { lost: 'its node was removed from the mesh', holdMs: jobTimings.forgottenMs };
     return left <= 0 ? fate : { dueAt: turn.at + left };
   }
@@ -70,22 +73,25 @@ function fateOf(turn: JobsTurn, run: Run): Fate {
   };
 }
 
-/** Nobody has seen its machine switched off, and it has not come over: it may go on there under a leader of its own. */
+/**
+ * After a recovery by force: true while the run's machine has neither come over nor been seen switched off, so that the run
+ * may go on there under a leader of the former era.
+ */
 const mayLiveInFormerEra = (ledger: Ledger, { node }: Run): boolean =>
   unseenIn(ledger).includes(node) && ledger.recovery?.off.includes(node) !== true;
 
-/** Who leaves politely says when it means to be back: until then its runs, frozen there, wait for it (SAFETY J2). */
+/** ms that a run waits for a node that left politely and said when it means to be back; the run is frozen there (SAFETY J2). */
 const holdOf = ({ nodes }: Ledger, { node }: Run): number =>
   nodes[node]?.left === true ? (nodes[node].backMs ?? 0) : 0;
 
 /**
- * It does not hear the leader, and lives: it has as long as an agent that may come back. Its reports are not many, so a
- * few may fail to come before its machine counts as silent from the last one on.
+ * When a run is lost whose node sends reports but does not hear the leader. The node gets as long as an agent that may come
+ * back. Reports are rare, so a few may fail to come before the node counts as silent, from the last one on.
  */
 const deafDueAt = (since: number, deafAt: number, spanMs: number): number =>
   Math.min(since + Math.max(jobTimings.adoptionMs, spanMs), deafAt + Math.max(spanMs, jobTimings.reportStaleMs));
 
-/** SAFETY J9: never hide that the job had ended. */
+/** For a lost run whose result is known: says that the job had ended (SAFETY J9). Else empty. */
 function resultWords(run: Run): string {
   if (run.result === null) return '';
   const exit = run.result.exitCode === null ? '' : `, exit ${run.result.exitCode}`;
@@ -106,7 +112,7 @@ function rebootFate(turn: JobsTurn, run: Run, name: string): Fate {
   return turn.at >= dueAt ? lost : { dueAt };
 }
 
-/** Its node lives and speaks, and no longer names it: its store was lost, or the run never reached it. */
+/** A run that its living node no longer names: the node's store was lost, or the run never reached it. */
 function missingFate(jobs: JobsState, run: Run, name: string): Fate {
   const since = jobs.lead?.missing[run.run];
   const announced = jobs.announced[run.node];
@@ -125,7 +131,7 @@ function countMissing(turn: JobsTurn): void {
   setLead(turn, { missing });
 }
 
-/** Since when each node has been dead or silent; the earliest word counts until it answers again. */
+/** Notes since when each node has been dead or silent; the earliest time counts until the node answers again. */
 function countAway(turn: JobsTurn): void {
   const { ledger, self } = turn.context;
   if (turn.jobs.lead === null || ledger === null) return;
@@ -170,7 +176,7 @@ export function loseRuns(turn: JobsTurn): void {
   failLost(turn);
 }
 
-/** What a lost node said last must not bring the run back. */
+/** Takes a run that is lost out of what its node announced, so that the old word does not bring the run back. */
 function forgetAnnounced({ jobs }: JobsTurn, run: Run): void {
   const announced = jobs.announced[run.node];
   if (announced === undefined) return;
@@ -212,7 +218,7 @@ export function runFailedAtGitlab(turn: JobsTurn, input: InputOf<'run-failed-at-
     return setLead(turn, { failing: { ...lead.failing, [input.run]: { askedAt: turn.at, nextAt, tries } } });
   }
   turn.edits.push(failedAtGitlab(input.run, input.because));
-  // Until now it may have lived on GitLab's answers, however long ago it was called lost.
+  // Until it was failed at GitLab just now, the run may have gone on by GitLab's answers, however long ago it was called lost.
   if (wasHeld(turn.jobs, run.class)) holdClass(turn, run.class, jobTimings.forgottenMs);
   const isLeaving = leavingOf(turn.context.ledger) !== null;
   if (
@@ -226,7 +232,7 @@ export function runFailedAtGitlab(turn: JobsTurn, input: InputOf<'run-failed-at-
       job: run.job,
       because: `its machine was lost, and the setting retryLost is on: ${run.because}`,
     });
-  // Not said again while the ledger learns of it.
+  // GitLab is not asked again while the edit is on its way into the ledger.
   const said = { askedAt: turn.at, nextAt: turn.at + jobTimings.failLimitMs, tries: 1 };
   setLead(turn, { failing: { ...lead.failing, [input.run]: said } });
   hintQueue(turn, 'a lost job was failed: GitLab may retry it');

@@ -80,7 +80,7 @@ export function awayReason(view: MeshView, node: NodeId): string | null {
   const heard = view.jobs.reports[node];
   if (node === view.self) return listed.left ? 'leaves' : heard ? null : 'has not measured itself yet';
   const { state, since } = view.liveness(node);
-  // Who said goodbye is not missing: that it answers no more is what it announced.
+  // A node that left politely is not missing: it said that it would answer no more.
   if (listed.left && state !== 'alive' && since !== Number.NEGATIVE_INFINITY)
     return `left ${span(view.at - since)} ago: its agent was ended, or the machine sleeps`;
   if (listed.left) return 'left: its agent was ended, or the machine sleeps';

@@ -41,7 +41,7 @@ export function runChanged(turn: JobsTurn, input: InputOf<'run-changed'>): void 
   setOwn(turn, { runs: { ...turn.jobs.own.runs, [run.run]: run }, hasUnannounced: true });
 }
 
-/** The same as far as anybody decides by it. The leader adds fields of its own, which do not count. */
+/** True when two records of a run agree in all that anybody decides by; fields that only the leader sets do not count. */
 export const sameRun = (a: Run, b: Run): boolean =>
   a.state === b.state &&
   a.frozen === b.frozen &&
@@ -63,7 +63,7 @@ export function tendOwnRuns(turn: JobsTurn): void {
   announceRuns(turn);
 }
 
-/** Once for each: when the ledger that says so is committed, and at an agent's start. */
+/** Has each run that is being canceled ask GitLab at once: when the ledger that says so is committed, and at an agent's start. */
 function hintCanceling(turn: JobsTurn): void {
   const { own, seen } = turn.jobs;
   for (const run of Object.values(own.runs)) {

@@ -88,7 +88,7 @@ export function queueRead(turn: JobsTurn, input: InputOf<'queue-read'>): void {
   });
 }
 
-/** Their nodes hear of it with the ledger. */
+/** Marks runs that GitLab calls `canceling`: their nodes learn of that from the ledger. */
 function markCanceling(turn: JobsTurn, canceling: ReadonlySet<number>): void {
   for (const run of Object.values(turn.context.ledger?.runs ?? {}))
     if (canceling.has(run.job) && isOpen(run) && run.canceling !== true) turn.edits.push(runCanceling(run.run));

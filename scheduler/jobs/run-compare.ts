@@ -84,7 +84,7 @@ function askingFor({ ledger, jobs }: MeshView, runner?: number): string[] {
   return [...sent, ...reserved].map(({ grant }) => grant);
 }
 
-/** The same of machines that answer: one that is away holds nothing up. */
+/** `askingFor`, of the machines that answer: a machine that is away holds no rescue up. */
 function stillAsking(view: MeshView): Set<string> {
   const heard = Object.entries(view.jobs.reports).filter(([node]) => awayReason(view, node) === null);
   const here = { ...view, jobs: { ...view.jobs, reports: Object.fromEntries(heard) } };
@@ -93,7 +93,7 @@ function stillAsking(view: MeshView): Set<string> {
 
 function rescueIfDue(turn: JobsTurn, view: MeshView, { job, projectId, canceling }: Running, stray: Stray): void {
   if (turn.at - stray.since < jobTimings.strayMs) return;
-  // A machine of the former era may own it: it tells nobody here (SAFETY J1).
+  // A machine of the former era may own the job, and announces its runs to nobody here (SAFETY J1).
   if (hasUnseen(view.ledger)) return;
   const unheard = Object.keys(view.ledger.nodes).filter(
     (node) => awayReason(view, node) === null && (view.jobs.reports[node]?.at ?? 0) <= stray.since,

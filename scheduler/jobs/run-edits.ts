@@ -123,7 +123,7 @@ export const rescueOver = (job: number, because: string): LedgerEdit => ({
   },
 });
 
-/** Its node hears of it with the ledger, sooner than by its own next word to GitLab. */
+/** Marks a run as being canceled: its node learns of that from the ledger, sooner than from GitLab. */
 export const runCanceling = (run: string): LedgerEdit => ({
   name: 'run-canceling',
   because: 'somebody cancels it at GitLab',
