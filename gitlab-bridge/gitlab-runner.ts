@@ -51,7 +51,7 @@ const JobHead = z.object({ id: z.int().positive(), token: z.string().min(1) });
 
 const contendedTries = 4;
 const contendedWaitMs = 150;
-/** Waited for here; more is the leader's to wait for. */
+/** ms that a busy GitLab is waited for here; a longer wait is left to the leader. */
 const mostRetryAfterMs = 3_000;
 /** A payload with a thousand variables of a MiB each is no job but an attack. */
 const payloadLimitBytes = 16 << 20;
@@ -135,7 +135,7 @@ async function answerOf(url: string, reply: CallReply): Promise<RequestJobAnswer
   const first = payload.error.issues[0];
   const where = first ? `${first.path.join('.')}: ${first.message}` : 'unknown';
   const because = `GitLab gave a job of another form (${where})`;
-  // It is ours all the same: where it has a name at least, GitLab hears at once that nobody runs it.
+  // The job is ours although its payload cannot be read: with its id and token GitLab is told at once that nobody runs it.
   const head = JobHead.safeParse(json);
   if (!head.success) return { kind: 'failed', because, maybeTaken: true };
   const line = { url, job: head.data.id, token: head.data.token };

@@ -5,7 +5,7 @@ import { leaderOf } from '../scheduler/views.ts';
 import { LocalApi } from './agent/api.ts';
 import { connectionErrors } from './agent/connection-errors.ts';
 import { DeferredNetwork } from './agent/deferred-network.ts';
-import { describeMachine, machineOf, openExecutors } from './agent/describe-machine.ts';
+import { describeMachine, type MachineAndExecutors, machineOf, openExecutors } from './agent/describe-machine.ts';
 import { makeRoomToStart } from './agent/disk-start.ts';
 import { ExecutorHealth, jobNeeds } from './agent/executor-health.ts';
 import { becomeMember } from './agent/joining.ts';
@@ -34,17 +34,17 @@ import type { Log } from './log.ts';
 import { readMeshKey } from './mesh-key.ts';
 import type { MdnsDiscovery } from './network/mdns-discovery.ts';
 import type { LanNetwork } from './network/network.ts';
-import type { Executor, Machine, Store } from './ports.ts';
+import type { Store } from './ports.ts';
 import type { Progress } from './progress-lines.ts';
 import { type Removal, removedSentence, writeRemoval } from './removal.ts';
 import type { JoinOptions } from './settings.ts';
 import { version } from './version.ts';
 
-/** ms for the runs of a machine that was removed to end; what is left then is swept at its next start. */
+/** ms that the runs of a removed machine get to end; what is left then is swept at the next start of its agent. */
 const dropMs = 15_000;
 const portRetriesMost = 8;
 let portRetries = 0;
-/** Who ends an agent mostly starts it again: an upgrade, a new flag, `systemctl restart`. Its runs wait so long for it. */
+/** ms that the runs of an agent that leaves wait for it: most agents that end are started again (upgrade, restart). */
 const backMs = 60_000;
 const portFact = 'port';
 const evidencePortFact = 'evidence-port';
@@ -54,11 +54,6 @@ interface End {
   error?: unknown;
   /** The same process goes on with another life: in another mesh. */
   goOn?: JoinOptions;
-}
-
-interface Hands {
-  machine: Machine;
-  executors: Executor[];
 }
 
 /** One life of the agent: `run` ends with an exit code, or with what the next one is to be. */
@@ -72,14 +67,14 @@ export class Agent {
   /** Called in reverse order at the end, whatever the end is. */
   readonly #closers: (() => Promise<void> | void)[] = [];
   #member: Member | null = null;
-  #desk: EnrolServer | null = null;
+  #enrolServer: EnrolServer | null = null;
   #questions: NewcomerQuestions | null = null;
   #removalWatch: RemovalWatch | null = null;
-  /** The mesh removed this machine; `wasIn`: while this process was in it. */
+  /** Set when the mesh has removed this machine. `wasIn`: this process had been in the mesh before. */
   removal: { wasIn: boolean } | null = null;
   #neighbours: Neighbours | null = null;
   #foundedAt: number | null = null;
-  #words: { words: string | null; mesh: string | null } = { words: null, mesh: null };
+  #enrolWords: { words: string | null; mesh: string | null } = { words: null, mesh: null };
   #end!: (end: End) => void;
   readonly #ended = new Promise<End>((resolve) => {
     this.#end = resolve;
@@ -100,7 +95,7 @@ export class Agent {
   /** Resolves with the exit code, or with what its next life is to be. */
   async run(): Promise<number | JoinOptions> {
     const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
-    const asked = (): void => void this.#goOnSignal();
+    const asked = (): void => void this.#onSignal();
     for (const signal of signals) process.on(signal, asked);
     process.on('uncaughtException', this.#uncaught);
     try {
@@ -126,8 +121,8 @@ export class Agent {
 
   async #live(): Promise<void> {
     const { home } = this.#options;
-    const sightings = this.#options.mdns ? await openMdnsDiscovery(networkLog(this.#log), this.#options.listen) : null;
-    this.#closers.push(() => sightings?.stop());
+    const discovery = this.#options.mdns ? await openMdnsDiscovery(networkLog(this.#log), this.#options.listen) : null;
+    this.#closers.push(() => discovery?.stop());
     const identity = await loadIdentity(home);
     for (const warning of identity.warnings) this.#lines.warn('identity', warning);
     await makeRoomToStart(home, (sentence) => {
@@ -137,7 +132,7 @@ export class Agent {
     const own = await openStore(places(home).store);
     this.#closers.push(() => own.close());
     const ledger = (await own.load()).accepted;
-    // Who was named once keeps that name, whatever its host is called.
+    // A machine that the mesh knows by a name keeps it, whatever its host is called by now.
     const name = this.#options.isNamed ? undefined : ledger?.nodes[identity.id]?.name;
     if (name !== undefined) this.#options = { ...this.#options, name };
     const leaving = this.#options.switch && ledger ? ledger.mesh.id : null;
@@ -148,29 +143,29 @@ export class Agent {
     this.#log.event({ event: 'agent-started', because, fields: { version, node: identity.id } });
     const pause = new PauseSwitch(store, () => this.#clock.wallMs());
     await pause.load();
-    const slot = new DeferredNetwork();
+    const deferred = new DeferredNetwork();
     const wasMember = ledger !== null && leaving === null;
-    if (wasMember) await this.#belong(identity, store, slot, await this.#hands(identity, pause));
-    const network = await this.#network(identity, store, sightings);
-    await this.#serve(network, pause);
-    if (!(await this.#open(network))) return;
+    if (wasMember) await this.#makeMember(identity, store, deferred, await this.#openMachine(identity, pause));
+    const network = await this.#makeNetwork(identity, store, discovery);
+    await this.#serveLocalApi(network, pause);
+    if (!(await this.#startNetwork(network))) return;
     if (leaving !== null) {
-      await this.#join(network, store, identity.privateKey.raw, leaving);
-      return this.#stopping.signal.aborted ? undefined : this.#goOn({ switch: false });
+      await this.#becomeMember(network, store, identity.privateKey.raw, leaving);
+      return this.#stopping.signal.aborted ? undefined : this.#startOver({ switch: false });
     }
     if (!wasMember) {
       // What the machine has to offer is found out while the LAN is asked for its mesh.
-      const hands = this.#hands(identity, pause);
-      hands.catch((error: unknown) => this.#end({ code: 1, error }));
-      await this.#join(network, store, identity.privateKey.raw, null);
+      const opening = this.#openMachine(identity, pause);
+      opening.catch((error: unknown) => this.#end({ code: 1, error }));
+      await this.#becomeMember(network, store, identity.privateKey.raw, null);
       if (this.#stopping.signal.aborted) return;
-      await this.#belong(identity, store, slot, await hands);
+      await this.#makeMember(identity, store, deferred, await opening);
     }
-    await this.#enter(network, store, slot);
+    await this.#startMember(network, store, deferred);
   }
 
-  /** Two agents that start at once find the same port free: who is second begins again, and takes the next one. */
-  async #open(network: LanNetwork): Promise<boolean> {
+  /** Two agents that start at once may find the same port free: the second begins a new life, with the next port. False then. */
+  async #startNetwork(network: LanNetwork): Promise<boolean> {
     try {
       await network.start();
       return true;
@@ -184,8 +179,8 @@ export class Agent {
     }
   }
 
-  /** What jobs run by, and what the machine has. Measuring takes its time, half a second on some: nobody waits for it. */
-  async #hands(identity: Identity, pause: PauseSwitch): Promise<Hands> {
+  /** Opens the executors and the machine. The first measurement may take half a second, so that nothing waits for it. */
+  async #openMachine(identity: Identity, pause: PauseSwitch): Promise<MachineAndExecutors> {
     const executors = await openExecutors(this.#options, identity.id, this.#lines, this.#log, (run, sentence) =>
       this.#member?.runs.note(run, sentence),
     );
@@ -195,23 +190,23 @@ export class Agent {
     const machine = machineOf(this.#options, executors, health, {
       clock: this.#clock,
       pause: () => pause.state(),
-      storeProblem: () => this.#member?.storeProblem ?? null,
+      member: () => this.#member,
     });
-    machine.measure(new Set()).then(
+    machine.measure().then(
       (measured) => this.#lines.ok('machine', describeMachine(measured)),
       (error: unknown) => this.#end({ code: 1, error }),
     );
     return { machine, executors };
   }
 
-  async #network(identity: Identity, store: Store, sightings: MdnsDiscovery | null): Promise<LanNetwork> {
+  async #makeNetwork(identity: Identity, store: Store, discovery: MdnsDiscovery | null): Promise<LanNetwork> {
     const { listen, peers } = this.#options;
     const { createNetwork } = await import('./network/network.ts');
     const network = await createNetwork({
       privateKey: identity.privateKey,
       listen,
       peers,
-      sightings,
+      sightings: discovery,
       port: Number(await store.get(portFact)) || null,
       evidencePort: Number(await store.get(evidencePortFact)) || null,
       known: () => knownNodes(store),
@@ -230,7 +225,7 @@ export class Agent {
     return network;
   }
 
-  async #serve(network: LanNetwork, pause: PauseSwitch): Promise<void> {
+  async #serveLocalApi(network: LanNetwork, pause: PauseSwitch): Promise<void> {
     const { home } = this.#options;
     const api = new LocalApi({
       home,
@@ -238,7 +233,7 @@ export class Agent {
       pause,
       clock: this.#clock,
       member: () => this.#member,
-      words: () => this.#words,
+      words: () => this.#enrolWords,
       leave: () => this.#leave(),
       warn: (sentence) => this.#log.warn(sentence),
       others: () => this.#neighbours?.list() ?? [],
@@ -247,7 +242,7 @@ export class Agent {
     this.#closers.push(() => server.close());
   }
 
-  async #join(network: LanNetwork, store: Store, seed: Uint8Array, leaving: string | null): Promise<void> {
+  async #becomeMember(network: LanNetwork, store: Store, seed: Uint8Array, leaving: string | null): Promise<void> {
     const how = await becomeMember({
       leaving,
       options: this.#options,
@@ -257,7 +252,7 @@ export class Agent {
       clock: this.#clock,
       lines: this.#lines,
       onWords: (words, mesh) => {
-        this.#words = { words, mesh };
+        this.#enrolWords = { words, mesh };
       },
       signal: this.#stopping.signal,
     });
@@ -265,17 +260,22 @@ export class Agent {
   }
 
   /** Ends this life; the next one begins without what was said of a mesh to join or found, but for `change`. */
-  #goOn(change: Partial<JoinOptions>): void {
+  #startOver(change: Partial<JoinOptions>): void {
     this.#end({ code: 0, goOn: { ...this.#options, found: null, mesh: null, invite: null, pairMs: null, ...change } });
   }
 
-  /** Becomes what the store says: a member. Runs of before a restart go on from here, without a network. */
-  async #belong(identity: Identity, store: Store, slot: DeferredNetwork, hands: Hands): Promise<void> {
+  /** Makes the member that the store describes. Runs that were under way before a restart go on from here, without a network. */
+  async #makeMember(
+    identity: Identity,
+    store: Store,
+    network: DeferredNetwork,
+    has: MachineAndExecutors,
+  ): Promise<void> {
     const meshKey = await readMeshKey(store, identity.privateKey.raw);
     const member = new Member({
-      ...hands,
+      ...has,
       store,
-      network: slot,
+      network,
       home: this.#options.home,
       name: this.#options.name,
       artifactLimitBytes: this.#options.artifactLimitBytes,
@@ -294,11 +294,11 @@ export class Agent {
     this.#member = member;
   }
 
-  /** Takes its place among the others: network, enrolment of newcomers, the core's clock. */
-  async #enter(network: LanNetwork, store: Store, slot: DeferredNetwork): Promise<void> {
+  /** The member begins to work with the others: network, enrolment of newcomers, the core's clock. */
+  async #startMember(network: LanNetwork, store: Store, deferred: DeferredNetwork): Promise<void> {
     const member = this.#member;
     if (!member) return;
-    this.#desk = new EnrolServer({
+    this.#enrolServer = new EnrolServer({
       door: network.door,
       change: (change) => member.changes.ask(change),
       meshKey: () => member.box.meshKey,
@@ -306,7 +306,7 @@ export class Agent {
       wallMs: () => this.#clock.wallMs(),
       log: networkLog(this.#log),
     });
-    this.#closers.push(() => this.#desk?.close());
+    this.#closers.push(() => this.#enrolServer?.close());
     this.#questions = newcomerQuestions(this.#options, this.#lines, (change) => member.changes.ask(change));
     this.#closers.push(() => this.#questions?.close());
     this.#watchRemoval(network, member);
@@ -316,14 +316,14 @@ export class Agent {
       options: this.#options,
       lines: this.#lines,
       foundedAt: this.#foundedAt,
-      moveTo: ({ id }) => this.#goOn({ switch: true, mesh: id }),
+      moveTo: ({ id }) => this.#startOver({ switch: true, mesh: id }),
       signal: this.#stopping.signal,
     });
-    slot.fill(network);
+    deferred.fill(network);
     member.start();
     await store.put(portFact, String(network.port));
     await store.put(evidencePortFact, String(network.evidencePort));
-    await this.#greet(member);
+    await this.#sayJoined(member);
     const { signal } = this.#stopping;
     this.#closers.push(watchSleep({ member, network, clock: this.#clock, log: this.#log, signal }));
   }
@@ -344,7 +344,7 @@ export class Agent {
     watch.start();
   }
 
-  /** It is no member any more: its runs end, the agent with them, and nothing of the mesh is kept. */
+  /** The mesh removed this machine: its runs end, the agent with them, and nothing of the mesh is kept. */
   async #removed(member: Member, removal: Removal): Promise<void> {
     if (this.#stopping.signal.aborted) return;
     const sentence = removedSentence(removal);
@@ -358,14 +358,14 @@ export class Agent {
   }
 
   #onLedger(ledger: Ledger): void {
-    this.#desk?.onLedger(ledger);
+    this.#enrolServer?.onLedger(ledger);
     this.#questions?.onLedger(ledger);
     this.#removalWatch?.onLedger(ledger);
     this.#neighbours?.onLedger(ledger);
   }
 
-  /** Others, and the person at the terminal, learn where this node is. */
-  async #greet(member: Member): Promise<void> {
+  /** Tells the person at the terminal which mesh this machine is in now, and asks what is to be asked at a start. */
+  async #sayJoined(member: Member): Promise<void> {
     const { pairMs } = this.#options;
     if (pairMs !== null) this.#closers.push(await openPairWindow(member, pairMs, this.#clock, this.#lines));
     await joinedLine(member, this.#lines, this.#stopping.signal);
@@ -379,7 +379,7 @@ export class Agent {
   }
 
   /** The first signal leaves cleanly, the second ends at once. */
-  async #goOnSignal(): Promise<void> {
+  async #onSignal(): Promise<void> {
     if (this.#stopping.signal.aborted) process.exit(130);
     this.#lines.say(`${this.#member ? 'leaving the mesh' : 'ending'}; once more to end at once`);
     await this.#leave();

@@ -204,7 +204,7 @@ export interface Workspace {
 
 /** The machine: capacity, load, GPUs, clocks. */
 export interface Machine {
-  measure(runGpuPids: ReadonlySet<number>): Promise<Measured>;
+  measure(): Promise<Measured>;
   /** ms of boot time, fresh. */
   bootMs(): number;
   bootId(): string;

@@ -16,7 +16,15 @@ import { spawnClean } from './clean-spawn.ts';
 import { type Clock, clockEnvironment, systemClock } from './clock.ts';
 import { isDiskError } from './disk-errors.ts';
 import { cgroupProcesses, freezeCgroup, thawCgroup, unifiedMount } from './executors/run-cgroup.ts';
-import { continueRun, isAlive, type ProcessStat, processesOf, signalAll, stopRun } from './executors/run-processes.ts';
+import {
+  continueRun,
+  isAlive,
+  marksOfRun,
+  type ProcessStat,
+  processesOf,
+  signalAll,
+  stopRun,
+} from './executors/run-processes.ts';
 import { type Beat, type BeatRun, readBeat, sayRead, watch } from './watchdog-beat.ts';
 
 export { type Beat, writeBeat } from './watchdog-beat.ts';
@@ -145,11 +153,7 @@ function leaveUnit(): void {
 
 /** Those without a group. A beat of an earlier agent has the marker only. */
 const processesIn = ({ freeze }: BeatRun): ProcessStat[] =>
-  freeze.kind === 'cgroup'
-    ? []
-    : processesOf(
-        freeze.marks ?? { entries: [`AUTOGIT_RUN=${freeze.marker}`], places: [], uid: -1, isUidAlone: false },
-      );
+  freeze.kind === 'cgroup' ? [] : processesOf(freeze.marks ?? marksOfRun(freeze.marker));
 
 const freeze = (run: BeatRun): void =>
   run.freeze.kind === 'cgroup' ? freezeCgroup(run.freeze.path) : stopRun(() => processesIn(run));

@@ -14,7 +14,7 @@ import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
-import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
+import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
 
 /** Clocks further apart than this make times of `status` and expiries of invitations wrong. */
 const clockLimitMs = 30_000;
@@ -335,7 +335,7 @@ function workLines(
 
 /** Only the leader has the queue; one line for each tag set that nobody can ever satisfy. */
 function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
-  const machines = machinesOf(lookOfView(view, ledger));
+  const machines = machinesOf(meshViewOf(view, ledger));
   return [...misfitsOf(view).map(misfitLine), ...givenLines(ledger, machines)].slice(0, 10);
 }
 
@@ -343,7 +343,7 @@ function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
 export function misfitsOf(view: ViewInput): Misfit[] {
   const { ledger } = view;
   if (ledger === null) return [];
-  const machines = machinesOf(lookOfView(view, ledger));
+  const machines = machinesOf(meshViewOf(view, ledger));
   const found = new Map<string, Misfit>();
   for (const job of waitingJobs(view.jobs, ledger, view)) {
     if (found.has(job.class)) continue;

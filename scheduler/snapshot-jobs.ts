@@ -10,7 +10,7 @@ import { machinesOf } from './jobs/machines.ts';
 import { type Placement, place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
 import { cut } from './phrases.ts';
-import { lookOfView, nodeName, type ViewInput } from './snapshot-view.ts';
+import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
 
 /** Ended runs shown without `--all`. */
 const endedShown = 10;
@@ -22,7 +22,7 @@ export function jobRows(view: ViewInput, all = false): JobRow[] {
   const { ledger } = view;
   if (ledger === null) return [];
   const reasons = new Map<string, string>();
-  const machines = machinesOf(lookOfView(view, ledger));
+  const machines = machinesOf(meshViewOf(view, ledger));
   const waiting = waitingJobs(view.jobs, ledger, view).map((job) => waitingRow(view, ledger, machines, reasons, job));
   const runs = newestRuns(view, ledger);
   const running = runs.filter(isOpen).sort((a, b) => a.takenAt - b.takenAt);
@@ -151,7 +151,7 @@ export function why(view: ViewInput, job: number): WhyAnswer | null {
 
 function whyWaiting(view: ViewInput, ledger: Ledger, job: WaitingJob): WhyAnswer {
   const demand = demandOf(job.tags, ledger.settings.defaultArch);
-  const placement = place(demand, machinesOf(lookOfView(view, ledger)));
+  const placement = place(demand, machinesOf(meshViewOf(view, ledger)));
   const grant = grantOf(view, job);
   return {
     job: job.job,
@@ -197,7 +197,7 @@ function whyRun(view: ViewInput, ledger: Ledger, run: Run): WhyAnswer {
   }
   return {
     ...told,
-    machines: place(demand, machinesOf(lookOfView(view, ledger))).verdicts.map((verdict) =>
+    machines: place(demand, machinesOf(meshViewOf(view, ledger))).verdicts.map((verdict) =>
       verdict.node === run.node
         ? { node: verdict.name, fits: true, because: `has it: ${reasonOf(run, verdict.name)}` }
         : { node: verdict.name, fits: verdict.fits, because: verdict.fits ? 'has room now' : cut(verdict.because) },

@@ -4,7 +4,7 @@ import type { NodeRow } from '../protocol/status.ts';
 import type { Machine } from './jobs/machine-fit.ts';
 import { awayReason, busyRuns, machinesOf } from './jobs/machines.ts';
 import { cores, plural } from './phrases.ts';
-import { lookOfView, shortAddress, type ViewInput } from './snapshot-view.ts';
+import { meshViewOf, shortAddress, type ViewInput } from './snapshot-view.ts';
 
 /** A machine that has not answered for this long is gone; before, it is suspect. */
 const goneMs = 60_000;
@@ -12,7 +12,7 @@ const goneMs = 60_000;
 export function nodeRows(view: ViewInput): NodeRow[] {
   const { ledger } = view;
   if (ledger === null) return [newcomerRow(view)];
-  return machinesOf(lookOfView(view, ledger)).map((machine) => nodeRow(view, ledger, machine));
+  return machinesOf(meshViewOf(view, ledger)).map((machine) => nodeRow(view, ledger, machine));
 }
 
 function nodeRow(view: ViewInput, ledger: Ledger, machine: Machine): NodeRow {
@@ -36,7 +36,7 @@ function nodeRow(view: ViewInput, ledger: Ledger, machine: Machine): NodeRow {
     room: machine.room
       ? { cpuMillis: machine.room.cpuMillis, memoryBytes: machine.room.memoryBytes, gpus: machine.room.gpus }
       : null,
-    runs: busyRuns(lookOfView(view, ledger), node).map((run) => run.job),
+    runs: busyRuns(meshViewOf(view, ledger), node).map((run) => run.job),
     labels: machine.measured?.labels ?? [],
     owner: machine.measured?.owner ?? null,
     ...(paused ? { paused } : {}),
@@ -48,7 +48,7 @@ function nodeRow(view: ViewInput, ledger: Ledger, machine: Machine): NodeRow {
 function stateOf(view: ViewInput, ledger: Ledger, machine: Machine): Pick<NodeRow, 'state' | 'because' | 'paused'> {
   const { node, measured, room } = machine;
   const isSelf = node === view.self;
-  const away = awayReason(lookOfView(view, ledger), node);
+  const away = awayReason(meshViewOf(view, ledger), node);
   const listed = ledger.nodes[node];
   if (!isSelf) {
     const live = view.liveness(node);

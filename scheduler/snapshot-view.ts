@@ -1,7 +1,7 @@
 import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import type { JobsState } from './jobs/jobs-state.ts';
-import type { Look } from './jobs/machines.ts';
+import type { MeshView } from './jobs/machines.ts';
 import type { PartContext } from './part.ts';
 
 /** What the views need of the core. `ledger` is the committed one, `accepted` the one whose voters are in force. */
@@ -18,7 +18,7 @@ export interface ViewInput {
   storeOf(node: NodeId): StoreId | null;
 }
 
-export const lookOfView = (view: ViewInput, ledger: Ledger): Look => ({
+export const meshViewOf = (view: ViewInput, ledger: Ledger): MeshView => ({
   at: view.at,
   wallMs: view.wallMs,
   self: view.self,

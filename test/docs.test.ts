@@ -177,6 +177,29 @@ describe('what code and pages cite', () => {
   });
 });
 
+describe('docs/glossary.md', () => {
+  const words = [...text('docs/glossary.md').matchAll(/^- .*$/gm)].flatMap(([line]) =>
+    [...line.matchAll(/\*\*([^*]+)\*\*/g)].map((match) => match[1] as string),
+  );
+  const sources = code.filter((file) => /^(?:protocol|scheduler|gitlab-bridge|node)\/.*\.ts$/.test(file));
+  const bare = sources.map((file) => text(file).replace(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*/g, ''));
+
+  it('has words', () => expect(words.length).toBeGreaterThan(35));
+  it.each(words)('%s is a word of the code: in a name that is declared, a field, or a file', (word) => {
+    const pascal = word
+      .split(/[ -]/)
+      .map((part) => part.charAt(0).toUpperCase() + part.slice(1))
+      .join('');
+    const camel = pascal.charAt(0).toLowerCase() + pascal.slice(1);
+    const ends = '(?![a-z])';
+    const declared = new RegExp(
+      `\\b(?:type|interface|class|const|function) (?:${camel}${ends}|\\w*${pascal}${ends})|\\b${camel}\\??:`,
+    );
+    const file = new RegExp(`(?:^|[/-])${word.toLowerCase().replaceAll(' ', '-')}(?:[/.-]|$)`);
+    expect(bare.some((source) => declared.test(source)) || sources.some((one) => file.test(one))).toBe(true);
+  });
+});
+
 describe('pages', () => {
   it('every link leads somewhere', () => {
     const wrong: string[] = [];

@@ -5,7 +5,7 @@ import { step } from '../../scheduler/step.ts';
 import type { Store } from '../ports.ts';
 import { PersistQueue } from './persist-queue.ts';
 
-/** What the loop cannot do itself: everything but persist. Must not throw. */
+/** Performs every effect but `persist`, which is the loop's own. Must not throw. */
 type EffectHandler = (effect: Exclude<Effect, { kind: 'persist' }>) => void;
 
 interface CoreLoopOptions {

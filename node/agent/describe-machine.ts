@@ -11,6 +11,12 @@ import { showBytes } from '../quantities.ts';
 import type { JoinOptions } from '../settings.ts';
 import type { ExecutorHealth } from './executor-health.ts';
 
+/** What a member works with: the machine that it measures, and the executors that run its jobs. */
+export interface MachineAndExecutors {
+  machine: Machine;
+  executors: Executor[];
+}
+
 /** "16 cores, 64 GiB, 1 x RTX 3090 Ti (24 GiB)" */
 export function describeMachine({ capacity }: Measured): string {
   const cores = capacity.cpuMillis / 1000;
@@ -67,12 +73,18 @@ export function retiredExecutor(kind: string, node: NodeId, home: string): Execu
   return kind === 'docker' ? new DockerExecutor({ node, home }) : null;
 }
 
+/** What measuring asks of this node's member, once there is one. */
+interface MeasuredMember {
+  storeProblem: string | null;
+  runs: { gpuProcesses(): Promise<ReadonlySet<number>> };
+}
+
 /** The machine as the agent measures it. */
 export const machineOf = (
   { labels, maxRuns, reserveMemoryBytes, playGpus, home }: JoinOptions,
   executors: readonly Executor[],
   health: ExecutorHealth,
-  rest: Pick<MachineOptions, 'clock' | 'pause' | 'storeProblem'>,
+  { member, ...rest }: Pick<MachineOptions, 'clock' | 'pause'> & { member(): MeasuredMember | null },
 ): Machine =>
   createMachine({
     folder: home,
@@ -84,5 +96,7 @@ export const machineOf = (
     workingExecutors: () => health.working(),
     workProblems: () => health.problems(),
     gpuProblem: () => health.gpuProblem,
+    storeProblem: () => member()?.storeProblem ?? null,
+    gpuProcesses: async () => (await member()?.runs.gpuProcesses()) ?? new Set(),
     ...rest,
   });

@@ -5,8 +5,8 @@ import { endAll, membersOf } from '../executors/process-ending.ts';
 import { userWorkDir } from '../executors/process-executor.ts';
 import { marksOf, readRunFile } from '../executors/run-file.ts';
 import { removeTree } from '../executors/tree-removal.ts';
-import { diskAt, freeReserve } from './disk-room.ts';
 import { isFull } from './disk-watch.ts';
+import { diskAt, freeReserve } from './home-disk.ts';
 
 interface Left {
   folder: string;

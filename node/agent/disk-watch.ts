@@ -1,31 +1,31 @@
 import type { Disk } from '../disk-use.ts';
 
 const MiB = 1 << 20;
-/** An ended run needs a moment to be gone; then the next one is ended, should the disk still be full. */
+/** ms between two ends of runs: an ended run needs a moment to free its files before the disk is judged again. */
 const betweenEndsMs = 20_000;
 
-/** With less than this it is full: 1 % of it, from 1 to 8 MiB. */
+/** A disk with less than this free is full: 1 % of the disk, at least 1 and at most 8 MiB. */
 export const leastBytes = ({ totalBytes }: Disk): number => Math.min(8 * MiB, Math.max(MiB, totalBytes / 100));
 export const isFull = (disk: Disk): boolean => disk.freeBytes < leastBytes(disk);
 
 export interface DiskWatchOptions {
   home: string;
   bootMs(): number;
-  /** Runs whose script may go on here; each says what it has of a disk (stat's dev). */
+  /** Runs whose script may go on here; `usedBytes` says what a run has of a disk, which is named by `dev` of stat. */
   running(): { run: string; job: number; usedBytes(device: number): Promise<number> }[];
   endRun(run: string, because: string): void;
-  /** Full: a sentence, with the job that was ended, if one was; room again: null. */
+  /** Called with a sentence when the disk is full (it names the job that was ended, if one was), with null when room is back. */
   onFull(because: string | null): void;
 }
 
 interface Largest {
   run: string;
   job: number;
-  /** For people. */
+  /** What it has of the disk, in words for people. */
   size: string;
 }
 
-/** Who has most of a full disk. Null where that is little: a disk that others have filled is not a job's fault. */
+/** The run that has most of a full disk. Null where that is little: a disk that others have filled is no fault of a job. */
 async function largestRun(
   running: ReturnType<DiskWatchOptions['running']>,
   disk: Disk,
@@ -62,7 +62,7 @@ export abstract class DiskWatch<O extends DiskWatchOptions = DiskWatchOptions> {
     if (this.#timer) clearInterval(this.#timer);
   }
 
-  /** Whether it was full at some time since then (boot ms): what could not be written then may be why a script failed. */
+  /** Was the disk full at some time since `bootMs`? Then a script may have failed because it could not write. */
   wasFullSince(bootMs: number): boolean {
     return this.#fullAtMs >= bootMs;
   }
@@ -73,7 +73,7 @@ export abstract class DiskWatch<O extends DiskWatchOptions = DiskWatchOptions> {
     try {
       await this.check();
     } catch {
-      // What it looks at is gone: whoever needs it says so.
+      // The folder is gone. Whoever needs it fails with a sentence of its own.
     } finally {
       this.#isLooking = false;
     }
@@ -91,7 +91,7 @@ export abstract class DiskWatch<O extends DiskWatchOptions = DiskWatchOptions> {
     this.options.onFull(because);
   }
 
-  /** Ends the run that has most of it; not while the one before may still be on its way out. `full`: what is full. */
+  /** Ends the run that has most of the disk, unless one was ended a moment ago. `full` begins the sentence: which disk is full. */
   protected async endLargest(disk: Disk, device: number, full: string): Promise<Largest | null> {
     const { bootMs, running, endRun } = this.options;
     if (bootMs() - this.#endedAtMs < betweenEndsMs) return null;
@@ -103,7 +103,7 @@ export abstract class DiskWatch<O extends DiskWatchOptions = DiskWatchOptions> {
     return largest;
   }
 
-  /** The next time it is full is another one. */
+  /** The disk has room: when it is full again, a run may be ended at once. */
   protected forgetEnd(): void {
     this.#endedAtMs = Number.NEGATIVE_INFINITY;
   }

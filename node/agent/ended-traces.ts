@@ -10,7 +10,7 @@ export interface TracePiece {
 
 /** A piece fits into a frame, escaped as JSON may escape it. */
 const pieceBytes = 128 << 10;
-/** GitLab gives a trace whole; whoever reads one asks for its pieces in a row. */
+/** ms that a trace read from GitLab is kept: GitLab gives it whole, and a reader asks for its pieces in a row. */
 const keptMs = 10_000;
 
 /** GitLab's copy of traces of runs that have ended here, piece by piece, for machines that do not hold the token. */

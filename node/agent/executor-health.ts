@@ -20,7 +20,7 @@ interface Need {
   problem?(): string | null;
 }
 
-/** `seen`: what this node's member sees by itself. */
+/** What every job here needs. `seen`: problems that this node's member has noticed itself; null before there is a member. */
 export const jobNeeds = (seen: () => { diskProblem: string | null; gitlabProblem: string | null } | null): Need[] => [
   { about: 'git-away', ready: async () => void (await gitHere.check()) },
   { about: 'disk-full', problem: () => seen()?.diskProblem ?? null },
@@ -48,7 +48,7 @@ export class ExecutorHealth {
     this.#log = log;
   }
 
-  /** Jobs are begun by the first: without it, or without what all of them need, there is none. */
+  /** Executors that can begin jobs now. None while the first one, which begins them, or something that all jobs need is missing. */
   working(): string[] {
     if (this.problems().length > 0) return [];
     return this.#executors.map(({ kind }) => kind).filter((kind) => !this.#problems.has(awayCode(kind)));
@@ -78,7 +78,7 @@ export class ExecutorHealth {
     return this;
   }
 
-  /** The agent's next life has one of its own. */
+  /** Ends the looks of this life of the agent; its next life makes its own ExecutorHealth. */
   stop(): void {
     if (this.#timer) clearInterval(this.#timer);
   }
@@ -95,7 +95,7 @@ export class ExecutorHealth {
     try {
       this.gpuProblem = (await executor.gpuProblem?.()) ?? null;
     } catch {
-      // What was known last stands: an engine that is too busy to describe itself still runs jobs.
+      // The last known answer is kept: an engine that is too busy to describe itself still runs jobs.
     }
   }
 

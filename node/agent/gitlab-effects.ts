@@ -83,8 +83,8 @@ export class GitlabEffects {
       'delete-runner': doing((effect) => this.#deleteRunner(effect)),
       'check-runner': doing((effect) => this.#checkRunner(effect)),
       'fail-run': doing((effect) => this.#failRun(effect)),
-      'retry-job': doing((effect) => this.#retry(effect)),
-      'rescue-job': doing((effect) => this.#rescue(effect)),
+      'retry-job': doing((effect) => this.#retryJob(effect)),
+      'rescue-job': doing((effect) => this.#rescueJob(effect)),
       'remove-runners': doing((effect) => this.#removeRunners(effect)),
       'compare-runs': doing((effect) => this.#compareRuns(effect)),
     };
@@ -163,14 +163,14 @@ export class GitlabEffects {
   }
 
   /** Looks first: never both our retry and the one of the job's own `retry:` (SAFETY J6). */
-  async #retry({ projectId, job }: EffectOf<'retry-job'>): Promise<void> {
+  async #retryJob({ projectId, job }: EffectOf<'retry-job'>): Promise<void> {
     const admin = this.admin();
     const now = await admin.job(projectId, job);
     if (now.retried || now.status !== 'failed') return;
     await admin.retryJob(projectId, job);
   }
 
-  async #rescue({ projectId, job, retry }: EffectOf<'rescue-job'>): Promise<void> {
+  async #rescueJob({ projectId, job, retry }: EffectOf<'rescue-job'>): Promise<void> {
     const answer = (done: boolean, because: string) =>
       this.#options.feed({ kind: 'job-rescued', job, done, because: asSentence(because) });
     try {

@@ -24,9 +24,9 @@ interface LoneFounderOptions {
  */
 class LoneFounder {
   readonly #options: LoneFounderOptions;
-  readonly #told = new Set<string>();
+  readonly #announced = new Set<string>();
   readonly #offered = new Set<string>();
-  #open: AbortController | null = null;
+  #openQuestion: AbortController | null = null;
 
   constructor(options: LoneFounderOptions) {
     this.#options = options;
@@ -34,18 +34,18 @@ class LoneFounder {
 
   /** A newcomer at the door is a question of its own, and this machine will not be alone much longer. */
   onLedger(ledger: Ledger): void {
-    if (!mayMove(ledger)) this.#open?.abort();
+    if (!mayMove(ledger)) this.#openQuestion?.abort();
   }
 
   sees(ledger: Ledger, others: readonly OtherMesh[]): void {
     const { lines } = this.#options;
     for (const { id, name, member } of others) {
-      if (this.#told.has(id)) continue;
-      this.#told.add(id);
+      if (this.#announced.has(id)) continue;
+      this.#announced.add(id);
       lines.wait('mesh', `another mesh "${shown(name)}" (id ${id.slice(0, 8)}, with ${member}) is on this LAN`);
     }
     const to = meshToYieldTo(ledger, others);
-    if (to === null || !mayMove(ledger) || this.#offered.has(to.id) || this.#open) return;
+    if (to === null || !mayMove(ledger) || this.#offered.has(to.id) || this.#openQuestion) return;
     this.#offered.add(to.id);
     this.#offer(ledger, to).catch(() => {});
   }
@@ -62,14 +62,14 @@ class LoneFounder {
       return moveTo(to);
     }
     const open = new AbortController();
-    this.#open = open;
+    this.#openQuestion = open;
     const question = `This machine is alone in its own mesh "${shown(ledger.mesh.name)}": leave that, and ask ${to.member} to be let into "${shown(to.name)}"?`;
     try {
       const isWanted = await confirm(question, true, { ...options, signal: AbortSignal.any([open.signal, signal]) });
       if (isWanted) return moveTo(to);
       lines.say('stays; later: autogit-node leave && autogit-node join --switch');
     } finally {
-      this.#open = null;
+      this.#openQuestion = null;
     }
   }
 }

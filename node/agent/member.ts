@@ -26,10 +26,10 @@ import { CoreLoop } from './core-loop.ts';
 import type { CoreView } from './core-views.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
 import { retiredExecutor } from './describe-machine.ts';
-import type { DiskRoom } from './disk-room.ts';
 import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
 import { EndedTraces } from './ended-traces.ts';
 import { GitlabEffects } from './gitlab-effects.ts';
+import type { HomeDisk } from './home-disk.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
@@ -75,8 +75,8 @@ export class Member {
   readonly runs: RunSupervisor;
   readonly traces = new EndedTraces(() => this.gitlab.admin());
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
-  readonly #watch: RunWatch;
-  readonly #disk: DiskRoom;
+  readonly #runWatch: RunWatch;
+  readonly #homeDisk: HomeDisk;
   readonly #workDisk: WorkDisk;
   /** Results that GitLab did not take. */
   readonly givenUp: string[] = [];
@@ -84,17 +84,17 @@ export class Member {
   readonly #secrets: SecretKeeper;
   readonly #options: MemberOptions;
   /** Who waits for the next commit. */
-  readonly #waiting = new Set<() => void>();
+  readonly #commitWaiters = new Set<() => void>();
   readonly #handlers: EffectHandlers;
   #measuring: NodeJS.Timeout | null = null;
   #measurements = 0;
   #isStopping = false;
-  #endRehearsals: (() => void) | null = null;
+  #endWarmUp: (() => void) | null = null;
   /** While the store cannot be written: why. A node in this state neither leads nor gets jobs. */
   #storeProblem: string | null = null;
   #measured: Measured | null = null;
-  #departed: (() => void) | null = null;
-  #leaving: Promise<boolean> | null = null;
+  #onDeparted: (() => void) | null = null;
+  #leave: Promise<boolean> | null = null;
 
   constructor(options: MemberOptions) {
     this.#options = options;
@@ -131,20 +131,20 @@ export class Member {
       feed({ kind: 'queue-hinted', answers: true });
       void this.#measure();
     });
-    this.runs = this.#runDesk();
-    [this.#disk, this.#workDisk] = disksOf(options, {
+    this.runs = this.#makeRuns();
+    [this.#homeDisk, this.#workDisk] = disksOf(options, {
       running: () => this.runs.running(),
       endRun: (run, because) => this.runs.end(run, because),
       onChange: () => void this.#measure(),
     });
-    this.#watch = new RunWatch({
+    this.#runWatch = new RunWatch({
       home: options.home,
       runs: this.runs,
       clock,
       onProblem: (because) =>
         because === null ? log.info('the watchdog hears of the runs again') : log.error(because),
     });
-    this.#secrets = this.#secretKeeper();
+    this.#secrets = this.#makeSecretKeeper();
     this.#handlers = {
       ...networkHandlers(options.network, feed),
       ...this.gitlab.handlers(),
@@ -161,12 +161,12 @@ export class Member {
       'publish-ledger': ({ ledger }) => {
         network.setLedger(ledger);
         onLedger(ledger);
-        for (const goOn of this.#waiting) goOn();
+        for (const goOn of this.#commitWaiters) goOn();
       },
       'mint-store': () => this.loop.feed({ kind: 'store-minted', store: mintStoreId() }),
       departed: ({ because }) => {
         log.info(because);
-        this.#departed?.();
+        this.#onDeparted?.();
       },
     };
   }
@@ -180,18 +180,18 @@ export class Member {
       const goOn = (): void => {
         clearTimeout(timer);
         signal.removeEventListener('abort', goOn);
-        this.#waiting.delete(goOn);
+        this.#commitWaiters.delete(goOn);
         resolve();
       };
       const timer = setTimeout(goOn, withinMs);
       signal.addEventListener('abort', goOn);
-      this.#waiting.add(goOn);
+      this.#commitWaiters.add(goOn);
     });
   }
 
   /** Why this node can neither lead nor work now: its disk, or the store on it. */
   get storeProblem(): string | null {
-    return this.#disk.problem ?? this.#storeProblem;
+    return this.#homeDisk.problem ?? this.#storeProblem;
   }
 
   view(): CoreView {
@@ -202,8 +202,8 @@ export class Member {
   /** Runs of before a restart go on before anything else is loaded. */
   async resume(): Promise<void> {
     await this.runs.resume();
-    this.#watch.start();
-    this.#disk.start();
+    this.#runWatch.start();
+    this.#homeDisk.start();
     this.#workDisk.start();
     for (const run of this.runs.runs()) this.loop.feed({ kind: 'run-changed', run });
   }
@@ -219,7 +219,7 @@ export class Member {
     void this.#measure();
     for (const node of network.connected()) this.loop.feed({ kind: 'connected', node });
     this.loop.feed({ kind: 'ticked' });
-    this.#endRehearsals = warmUpFailover((error) =>
+    this.#endWarmUp = warmUpFailover((error) =>
       this.#options.log.warn(`a rehearsal of failover broke: ${error.message}`),
     );
     this.#secrets.start();
@@ -252,13 +252,13 @@ export class Member {
    * `backMs` none of them is called lost.
    */
   leave(patienceMs: number, backMs?: number): Promise<boolean> {
-    this.#leaving ??= this.#depart(patienceMs, backMs);
-    return this.#leaving;
+    this.#leave ??= this.#depart(patienceMs, backMs);
+    return this.#leave;
   }
 
   /** Takes its place again, when the agent did not end after all. */
   comeBack(): void {
-    this.#leaving = null;
+    this.#leave = null;
     this.loop.feed({ kind: 'return-asked' });
   }
 
@@ -266,7 +266,7 @@ export class Member {
     let timer: NodeJS.Timeout | undefined;
     const departed = await new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(false), patienceMs);
-      this.#departed = () => resolve(true);
+      this.#onDeparted = () => resolve(true);
       this.loop.feed({ kind: 'leave-asked', ...(backMs === undefined ? {} : { backMs }) });
     });
     clearTimeout(timer);
@@ -276,9 +276,9 @@ export class Member {
   async stop(): Promise<void> {
     this.#isStopping = true;
     if (this.#measuring) clearInterval(this.#measuring);
-    this.#endRehearsals?.();
-    this.#watch.stop();
-    this.#disk.stop();
+    this.#endWarmUp?.();
+    this.#runWatch.stop();
+    this.#homeDisk.stop();
     this.#workDisk.stop();
     this.#secrets.stop();
     this.#gitlabReturn.stop();
@@ -297,7 +297,7 @@ export class Member {
     return { diskProblem: this.#workDisk.problem, gitlabProblem: gitlabProblem(this.#gitlabReturn, url) };
   }
 
-  #runDesk(): RunSupervisor {
+  #makeRuns(): RunSupervisor {
     const { home, store, clock, executors, log, nodeId } = this.#options;
     return new RunSupervisor({
       self: nodeId,
@@ -307,8 +307,8 @@ export class Member {
       systemId: `r_${nodeId.slice(-12)}`,
       store: {
         runs: () => store.runs(),
-        putRun: (run) => this.#noticed(() => store.putRun(run)),
-        deleteRun: (run) => this.#noticed(() => store.deleteRun(run)),
+        putRun: (run) => this.#writeRecord(() => store.putRun(run)),
+        deleteRun: (run) => this.#writeRecord(() => store.deleteRun(run)),
       },
       executors,
       retired: (kind) => retiredExecutor(kind, nodeId, home),
@@ -328,10 +328,10 @@ export class Member {
         return { cpuMillis, memoryBytes: jobMemory(tags, memoryBytes, this.#measured) };
       },
       artifactLimitBytes: this.#options.artifactLimitBytes,
-      diskWasFull: (since) => [this.#disk, this.#workDisk].some((disk) => disk.wasFullSince(since)),
+      diskWasFull: (since) => [this.#homeDisk, this.#workDisk].some((disk) => disk.wasFullSince(since)),
       noRoom: () => this.#workDisk.problem,
       onGivenUp: (sentence) => void this.givenUp.push(sentence),
-      watched: (run, signal) => this.#watch.covers(run, signal),
+      watched: (run, signal) => this.#runWatch.covers(run, signal),
       onRunChanged: (run: Run) => this.loop.feed({ kind: 'run-changed', run }),
       log,
       home,
@@ -342,21 +342,21 @@ export class Member {
    * A store that rejected a run's record is tried at once: this node gets no jobs until it works again. On a disk that was
    * full for a moment the record is written a moment later, and the run goes on.
    */
-  async #noticed(write: () => Promise<void>): Promise<void> {
+  async #writeRecord(write: () => Promise<void>): Promise<void> {
     const { clock } = this.#options;
     for (const until = clock.bootMs() + recordPatienceMs; ; ) {
       try {
         return await write();
       } catch (error) {
         this.loop.lookAtStore();
-        void this.#disk.look();
+        void this.#homeDisk.look();
         if (this.#isStopping || clock.bootMs() > until) throw error;
         await sleep(250);
       }
     }
   }
 
-  #secretKeeper(): SecretKeeper {
+  #makeSecretKeeper(): SecretKeeper {
     const { nodeId, store, log, clock } = this.#options;
     return new SecretKeeper({
       self: nodeId,
@@ -380,7 +380,7 @@ export class Member {
   async #measure(): Promise<void> {
     const { machine, network, version, log } = this.#options;
     try {
-      const measured = await machine.measure(new Set());
+      const measured = await machine.measure();
       this.#measured = measured;
       this.loop.feed({ kind: 'measured', measured, addresses: network.addresses(), version });
     } catch (error) {

@@ -37,7 +37,7 @@ export class NewcomerQuestions {
   #announced = new Set<string>();
   #queue: NodeId[] = [];
   #ledger: Ledger | null = null;
-  #open: Question | null = null;
+  #openQuestion: Question | null = null;
   #isBusy = false;
   #isNobodyHere: boolean;
 
@@ -56,19 +56,19 @@ export class NewcomerQuestions {
       if (this.#announced.has(approval.words)) continue;
       this.#announced.add(approval.words);
       // In the middle of a question it would only be in the way: its own question says the same.
-      if (this.#open === null)
+      if (this.#openQuestion === null)
         this.#options.lines.wait(
           'newcomer',
           `${described(approval)} asks to be let in; it must show   ${approval.words}`,
         );
       if (!this.#queue.includes(node)) this.#queue.push(node);
     }
-    void this.#work();
+    void this.#askQueued();
   }
 
   close(): void {
     this.#isNobodyHere = true;
-    this.#open?.withdrawn.abort();
+    this.#openQuestion?.withdrawn.abort();
   }
 
   /** What waits under this id now; undefined when nobody needs to be asked about it any more. */
@@ -79,11 +79,11 @@ export class NewcomerQuestions {
   }
 
   #withdrawStale(): void {
-    const open = this.#open;
+    const open = this.#openQuestion;
     if (open && this.#waiting(open.node)?.words !== open.words) open.withdrawn.abort();
   }
 
-  async #work(): Promise<void> {
+  async #askQueued(): Promise<void> {
     if (this.#isBusy) return;
     this.#isBusy = true;
     try {
@@ -91,24 +91,24 @@ export class NewcomerQuestions {
         const node = this.#queue.shift();
         if (node === undefined) return;
         const approval = this.#waiting(node);
-        if (approval) await this.#settle(node, approval);
+        if (approval) await this.#askAndDecide(node, approval);
       }
     } finally {
       this.#isBusy = false;
     }
   }
 
-  async #settle(node: NodeId, approval: OpenApproval): Promise<void> {
+  async #askAndDecide(node: NodeId, approval: OpenApproval): Promise<void> {
     const { words, name } = approval;
     const { lines, change, by } = this.#options;
     const question = { node, words, name, withdrawn: new AbortController() };
-    this.#open = question;
+    this.#openQuestion = question;
     try {
       const isSame = await this.#ask(approval, question.withdrawn.signal);
       // Between the answer and here the newcomer may have gone.
       if (question.withdrawn.signal.aborted) return this.#sayWithdrawn(question);
       if (!isSame) return lines.say(`left waiting; to turn it away: autogit-node ignore ${name}`);
-      this.#open = null;
+      this.#openQuestion = null;
       const outcome = await change({ kind: 'approve', node, words, because: `by ${by}` });
       if (outcome.state === 'done') lines.ok('approved', shown(outcome.because));
       else lines.warn('approval', shown(outcome.because));
@@ -118,7 +118,7 @@ export class NewcomerQuestions {
       this.#isNobodyHere = true;
       lines.warn('approval', shown((error as Error).message));
     } finally {
-      this.#open = null;
+      this.#openQuestion = null;
     }
   }
 

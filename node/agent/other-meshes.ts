@@ -28,10 +28,10 @@ export class OtherMeshes {
   readonly #door: Pick<EnrolDoor, 'strangers' | 'openEnrol'>;
   readonly #ledger: () => Ledger | null;
   readonly #onSeen: (meshes: OtherMesh[]) => void;
-  readonly #told = new Map<string, { name: string; member: string }>();
+  readonly #names = new Map<string, { name: string; member: string }>();
   readonly #notBefore = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
-  #seen: OtherMesh[] = [];
+  #meshes: OtherMesh[] = [];
 
   constructor(
     door: Pick<EnrolDoor, 'strangers' | 'openEnrol'>,
@@ -45,7 +45,7 @@ export class OtherMeshes {
   }
 
   list(): readonly OtherMesh[] {
-    return this.#seen;
+    return this.#meshes;
   }
 
   close(): void {
@@ -61,26 +61,26 @@ export class OtherMeshes {
       if (!mesh || mesh === ledger.mesh.id || Object.hasOwn(ledger.nodes, node)) continue;
       agents.set(mesh, [...(agents.get(mesh) ?? []), stranger]);
     }
-    for (const id of this.#told.keys()) if (!agents.has(id)) this.#told.delete(id);
+    for (const id of this.#names.keys()) if (!agents.has(id)) this.#names.delete(id);
     for (const id of this.#notBefore.keys()) if (!agents.has(id)) this.#notBefore.delete(id);
     const meshes = [...agents].slice(0, most);
     for (const [id, [first]] of meshes) if (first) this.#ask(id, first);
     const seen = meshes.flatMap(([id, { length }]) => {
-      const told = this.#told.get(id);
-      return told ? [{ id, ...told, inSight: length }] : [];
+      const named = this.#names.get(id);
+      return named ? [{ id, ...named, inSight: length }] : [];
     });
-    if (JSON.stringify(seen) === JSON.stringify(this.#seen)) return;
-    this.#seen = seen;
+    if (JSON.stringify(seen) === JSON.stringify(this.#meshes)) return;
+    this.#meshes = seen;
     this.#onSeen(seen);
   }
 
   #ask(id: string, stranger: Stranger): void {
     const now = performance.now();
-    if (this.#told.has(id) || now < (this.#notBefore.get(id) ?? 0)) return;
+    if (this.#names.has(id) || now < (this.#notBefore.get(id) ?? 0)) return;
     this.#notBefore.set(id, now + askAgainMs);
     void askMesh(this.#door, stranger).then((mesh) => {
       // What it says by mDNS is not proven; what it says here comes from the agent itself.
-      if (mesh?.meshId === id) this.#told.set(id, { name: mesh.meshName, member: mesh.memberName });
+      if (mesh?.meshId === id) this.#names.set(id, { name: mesh.meshName, member: mesh.memberName });
     });
   }
 }

@@ -8,14 +8,14 @@ import type { Removal } from '../removal.ts';
 const lookEveryMs = 500;
 /** Between two questions to one member, while it refuses this machine, and while nobody leads here. */
 const againMs = { refused: 3_000, leaderless: 15_000 };
-/** A mesh elects its next leader in less; who hears none for longer asks why. */
+/** ms without a leader after which this machine asks why: a mesh elects its next leader in less. */
 const leaderlessMs = 5_000;
 
 interface RemovalWatchOptions {
   self: NodeId;
   ledger(): Ledger | null;
   hasLeader(): boolean;
-  /** Members that do not take this machine for one. */
+  /** Members that refuse this machine as a stranger. */
   refusedBy(): NodeId[];
   ask(member: { node: NodeId; addresses: string[] }): Promise<Farewell | null>;
   removed(removal: Removal): void;
@@ -33,7 +33,7 @@ export class RemovalWatch {
   readonly #askedAt = new Map<NodeId, number>();
   #timer: NodeJS.Timeout | null = null;
   #leaderSeenAt: number;
-  #isTold = false;
+  #isOver = false;
   /** This machine heard a leader since this process began: it was in the mesh. */
   wasIn = false;
 
@@ -47,16 +47,16 @@ export class RemovalWatch {
   }
 
   stop(): void {
-    this.#isTold = true;
+    this.#isOver = true;
     if (this.#timer) clearInterval(this.#timer);
   }
 
-  /** With every committed ledger. */
+  /** To be called with every committed ledger. */
   onLedger(ledger: Ledger): void {
     const { self } = this.#options;
     if (Object.hasOwn(ledger.nodes, self)) return;
     const at = Object.hasOwn(ledger.forgotten, self) ? ledger.forgotten[self]! : 0;
-    this.#tell({ mesh: ledger.mesh.name, at, by: ledger.forgottenBy?.[self] ?? null });
+    this.#report({ mesh: ledger.mesh.name, at, by: ledger.forgottenBy?.[self] ?? null });
   }
 
   /** One look; public for tests. */
@@ -67,11 +67,11 @@ export class RemovalWatch {
       this.wasIn = true;
     }
     const mine = ledger();
-    if (mine === null || this.#isTold) return;
-    await Promise.all(this.#due(mine).map((node) => this.#ask(node, mine)));
+    if (mine === null || this.#isOver) return;
+    await Promise.all(this.#votersToAsk(mine).map((node) => this.#ask(node, mine)));
   }
 
-  #due({ configuration }: Ledger): NodeId[] {
+  #votersToAsk({ configuration }: Ledger): NodeId[] {
     const { self, refusedBy, now } = this.#options;
     const refusing = new Set(refusedBy());
     const isLeaderless = now() - this.#leaderSeenAt > leaderlessMs;
@@ -90,11 +90,11 @@ export class RemovalWatch {
     const known = this.#options.ledger();
     if (said === null || known === null || said.meshId !== known.mesh.id) return;
     const isNewer = compareEras(said.era, known.era) || compareStamps(said.stamp, known.stamp);
-    if (isNewer > 0) this.#tell({ mesh: known.mesh.name, at: said.at, by: said.by });
+    if (isNewer > 0) this.#report({ mesh: known.mesh.name, at: said.at, by: said.by });
   }
 
-  #tell(removal: Removal): void {
-    if (this.#isTold) return;
+  #report(removal: Removal): void {
+    if (this.#isOver) return;
     this.stop();
     this.#options.removed(removal);
   }

@@ -83,10 +83,10 @@ export class RunWatch {
   }
 
   #beat(): Promise<void> {
-    this.#beating ??= this.#tellAll()
+    this.#beating ??= this.#writeBeat()
       .then(
-        () => this.#say(null),
-        (error: Error) => this.#say(`the watchdog cannot be told of the runs: ${error.message}`),
+        () => this.#setProblem(null),
+        (error: Error) => this.#setProblem(`the watchdog cannot be told of the runs: ${error.message}`),
       )
       .finally(() => {
         this.#beating = null;
@@ -94,9 +94,9 @@ export class RunWatch {
     return this.#beating;
   }
 
-  async #tellAll(): Promise<void> {
-    const { home, runs: desk, clock, bin } = this.#options;
-    const beats = await desk.beats();
+  async #writeBeat(): Promise<void> {
+    const { home, runs: supervisor, clock, bin } = this.#options;
+    const beats = await supervisor.beats();
     if (beats.length === 0 && !this.#hadRuns) return;
     this.#hadRuns = beats.length > 0;
     const runs = beats.flatMap(({ run, freezer, mayRunUntilBootMs, held }) =>
@@ -110,7 +110,7 @@ export class RunWatch {
     if (runs.length > 0) this.#hasWatchdog = await startWatchdog(home, bin);
   }
 
-  #say(problem: string | null): void {
+  #setProblem(problem: string | null): void {
     if (problem === this.#problem) return;
     this.#problem = problem;
     this.#options.onProblem(problem);

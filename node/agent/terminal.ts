@@ -10,7 +10,7 @@ import { NewcomerQuestions } from './newcomer-questions.ts';
 
 const leaderPatienceMs = 15_000;
 
-/** Questions about newcomers for whoever sits at this agent's terminal. */
+/** Makes the questions about newcomers for the person at this agent's terminal. */
 export const newcomerQuestions = (
   options: JoinOptions,
   lines: Progress,

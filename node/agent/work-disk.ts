@@ -3,13 +3,13 @@ import type { Clock } from '../clock.ts';
 import { type Disk, deviceOf, diskOf } from '../disk-use.ts';
 import type { Log } from '../log.ts';
 import type { Executor } from '../ports.ts';
-import { DiskRoom, diskAt } from './disk-room.ts';
 import { DiskWatch, type DiskWatchOptions, isFull, leastBytes } from './disk-watch.ts';
+import { diskAt, HomeDisk } from './home-disk.ts';
 
 const lookEveryMs = 1_000;
 
 interface WorkDiskOptions extends DiskWatchOptions {
-  /** Where runs write, as far as it is known; it may come to be known later. */
+  /** Where runs write; null while that is not known yet. */
   folder(): string | null;
 }
 
@@ -24,7 +24,7 @@ interface DisksOptions {
 export function disksOf(
   { home, clock, log, executors }: DisksOptions,
   { onChange, ...runs }: Pick<DiskWatchOptions, 'running' | 'endRun'> & { onChange(): void },
-): [DiskRoom, WorkDisk] {
+): [HomeDisk, WorkDisk] {
   const both: DiskWatchOptions = {
     ...runs,
     home,
@@ -35,11 +35,11 @@ export function disksOf(
       onChange();
     },
   };
-  return [new DiskRoom(both), new WorkDisk({ ...both, folder: () => executors[0]?.workFolder?.() ?? null })];
+  return [new HomeDisk(both), new WorkDisk({ ...both, folder: () => executors[0]?.workFolder?.() ?? null })];
 }
 
 /**
- * The disk that runs write on, where it is another than that of the home (`DiskRoom`): an engine's own, a work folder that
+ * The disk that runs write on, where it is another than that of the home (`HomeDisk`): an engine's own, a work folder that
  * is mounted. The agent's own state is not on it, so this node still leads and votes when it is full; it takes no jobs,
  * the run that has most of it is ended, and what fails meanwhile has failed for the disk.
  */
@@ -48,7 +48,7 @@ export class WorkDisk extends DiskWatch<WorkDiskOptions> {
     super(options, lookEveryMs);
   }
 
-  /** Asked when a script has failed, so it is looked at now too. */
+  /** Also looks at the disk now: this is asked when a script has failed, perhaps sooner than the next look. */
   override wasFullSince(bootMs: number): boolean {
     if (super.wasFullSince(bootMs)) return true;
     try {
@@ -62,11 +62,11 @@ export class WorkDisk extends DiskWatch<WorkDiskOptions> {
 
   protected override async check(): Promise<void> {
     const found = await this.#disk();
-    if (found === null || found.disk.freeBytes >= 2 * leastBytes(found.disk)) this.#becomes(null);
-    else if (isFull(found.disk)) await this.#isFullNow(found);
+    if (found === null || found.disk.freeBytes >= 2 * leastBytes(found.disk)) this.#setProblem(null);
+    else if (isFull(found.disk)) await this.#handleFull(found);
   }
 
-  /** Not by the calls that wait: it may be a network's disk that hangs. */
+  /** Asks without blocking the event loop: the folder may lie on a network's disk that hangs. Null: not a disk of its own. */
   async #disk(): Promise<{ folder: string; disk: Disk; device: number } | null> {
     const folder = this.options.folder();
     if (folder === null) return null;
@@ -74,13 +74,13 @@ export class WorkDisk extends DiskWatch<WorkDiskOptions> {
     return device === home.dev ? null : { folder, disk: diskOf(await statfs(folder)), device };
   }
 
-  async #isFullNow({ folder, disk, device }: { folder: string; disk: Disk; device: number }): Promise<void> {
+  async #handleFull({ folder, disk, device }: { folder: string; disk: Disk; device: number }): Promise<void> {
     this.notedFull();
-    if (this.problem === null) this.#becomes(`the disk that its jobs write on is full (${folder})`);
+    if (this.problem === null) this.#setProblem(`the disk that its jobs write on is full (${folder})`);
     await this.endLargest(disk, device, `the disk of this machine is full (${folder})`);
   }
 
-  #becomes(problem: string | null): void {
+  #setProblem(problem: string | null): void {
     if (problem !== this.problem) this.say(problem);
   }
 }

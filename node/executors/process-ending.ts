@@ -1,7 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawnClean } from '../clean-spawn.ts';
+import type { Freezer } from '../ports.ts';
 import { cgroupProcesses, killCgroup, removeCgroup, thawCgroup } from './run-cgroup.ts';
-import { leastUid, type ProcessName, processesOf, type RunMarks, signalAll, terminate } from './run-processes.ts';
+import {
+  leastUid,
+  marksOfRun,
+  type ProcessName,
+  processesOf,
+  type RunMarks,
+  signalAll,
+  terminate,
+} from './run-processes.ts';
 import { exitOf } from './tree-removal.ts';
 
 /** What of a run lives: by its marks, and what is in its control group. */
@@ -10,6 +19,10 @@ export function membersOf(marks: RunMarks, cgroup: string | null, seen: Iterable
   if (cgroup !== null) for (const member of cgroupProcesses(cgroup)) pids.set(member.pid, member);
   return [...pids.values()];
 }
+
+/** All that lives of a run, found as its watchdog finds what to freeze. */
+export const frozenBy = (freezer: Freezer): { pid: number }[] =>
+  freezer.kind === 'cgroup' ? cgroupProcesses(freezer.path) : processesOf(freezer.marks ?? marksOfRun(freezer.marker));
 
 /** The group first, as nothing in it outruns that; then what left it, by its marks. */
 export async function endProcesses(

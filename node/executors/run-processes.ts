@@ -20,6 +20,14 @@ export interface RunMarks {
 /** Below it are root and the system's own: whatever a file says, they are never a run's alone. */
 export const leastUid = 1000;
 
+/** Of a run that an earlier agent began: its name in the environment is all that is known of it. */
+export const marksOfRun = (run: string): RunMarks => ({
+  entries: [`AUTOGIT_RUN=${run}`],
+  places: [],
+  uid: -1,
+  isUidAlone: false,
+});
+
 export interface ProcessStat {
   pid: number;
   parent: number;

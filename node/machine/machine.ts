@@ -36,6 +36,8 @@ export interface MachineOptions {
   storeProblem?: () => string | null;
   /** Why jobs cannot be given this machine's NVIDIA cards, though the driver works; else null. */
   gpuProblem?: () => string | null;
+  /** Pids of what runs here with a GPU; none of them, nor a child of theirs, is a program of the owner. */
+  gpuProcesses?: () => Promise<ReadonlySet<number>>;
   clock?: Clock;
   /** For tests: roots of /proc, /sys, and another nvidia-smi. */
   proc?: string;
@@ -64,12 +66,12 @@ export function createMachine(options: MachineOptions): Machine {
   return {
     bootMs: clock.bootMs,
     bootId: clock.bootId,
-    async measure(runGpuPids) {
+    async measure() {
       const [load, { total, available }, disk, looked] = await Promise.all([
         cpu.percent(),
         memory(),
         diskAt(options.folder),
-        gpus.look(runGpuPids),
+        gpus.look(),
       ]);
       const graphics = kept(looked, options.gpuProblem?.() ?? null);
       const cpuMillis = availableParallelism() * 1000;
@@ -184,27 +186,32 @@ class Gpus {
     this.#clock = clock;
   }
 
-  async look(runPids: ReadonlySet<number>): Promise<Graphics> {
+  async look(): Promise<Graphics> {
     if (this.#clock.bootMs() - this.#lookedAt >= gpuEveryMs && !this.#looking) {
       this.#lookedAt = this.#clock.bootMs();
-      this.#looking = this.#lookNow(runPids).finally(() => {
+      this.#looking = this.#lookNow().finally(() => {
         this.#looking = null;
       });
     }
     return this.#last ?? (await (this.#looking as Promise<Graphics>));
   }
 
-  async #lookNow(runPids: ReadonlySet<number>): Promise<Graphics> {
+  async #lookNow(): Promise<Graphics> {
     const sysfs = this.#options.sysfs ?? sysfsPaths;
     this.#smi ??= new NvidiaSmi((await memory()).total, this.#options.nvidiaSmi, () => areAsleep('0x10de', sysfs));
+    const none = async (): Promise<ReadonlySet<number>> => new Set();
+    const { gpuProcesses = none } = this.#options;
+    // Asked before and after: a run may begin or end while the driver is asked, and would count as the owner's for a minute.
+    const before = await gpuProcesses();
     const [nvidia, others, isPresent] = await Promise.all([
       this.#smi.sample(),
       sysfsGpus(sysfs),
       hasLocalScreen(this.#options.sessions ?? '/run/systemd/sessions'),
     ]);
+    const pids = new Set([...before, ...(await gpuProcesses())]);
     const samples = [...nvidia.samples, ...others, ...playedGpus(this.#options.playGpus)].slice(0, limits.gpus);
     const problems = nvidia.problems.slice(0, 8).map(sentence);
-    this.#last = { samples, used: this.#used(samples, runPids), problems, isPresent };
+    this.#last = { samples, used: this.#used(samples, pids), problems, isPresent };
     return this.#last;
   }
 

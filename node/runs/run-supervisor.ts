@@ -10,6 +10,7 @@ import { sharedTimings } from '../../protocol/timings.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
+import { frozenBy } from '../executors/process-ending.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
 import { GitSources } from './git-sources.ts';
 import { RunLifecycle } from './run-lifecycle.ts';
@@ -140,6 +141,17 @@ export class RunSupervisor {
 
   runs(): Run[] {
     return [...this.#lives.values()].map((life) => life.run);
+  }
+
+  /** Pids of all that lives of runs with a GPU; those in an engine elsewhere are not known. */
+  async gpuProcesses(): Promise<ReadonlySet<number>> {
+    const pids = new Set<number>();
+    for (const { run, workspace } of this.#lives.values()) {
+      if (run.gpus.length === 0) continue;
+      const freezer = await workspace?.freezer?.().catch(() => null);
+      for (const { pid } of freezer ? frozenBy(freezer) : []) pids.add(pid);
+    }
+    return pids;
   }
 
   async beats(): Promise<RunBeat[]> {

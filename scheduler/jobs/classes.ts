@@ -9,7 +9,7 @@ import { backoffMs, jobTimings } from './job-timings.ts';
 import { type ClassMemo, emptyMemo, isOpen, type JobsState, type WaitingJob } from './jobs-state.ts';
 import { type JobsTurn, mint, setLead, wake } from './jobs-turn.ts';
 import type { Machine } from './machine-fit.ts';
-import { lookOf, machinesOf } from './machines.ts';
+import { machinesOf, viewOf } from './machines.ts';
 import { place } from './placement.ts';
 import { canReadQueue } from './queue.ts';
 
@@ -56,7 +56,7 @@ export function tendClasses(turn: JobsTurn, waiting: readonly WaitingJob[]): voi
 function satisfiable(turn: JobsTurn, ledger: Ledger): (tags: readonly string[]) => boolean {
   let machines: Machine[] | null = null;
   return (tags) => {
-    machines ??= machinesOf(lookOf(turn, ledger));
+    machines ??= machinesOf(viewOf(turn, ledger));
     return !place(demandOf(tags, ledger.settings.defaultArch), machines).never;
   };
 }

@@ -4,20 +4,20 @@ import { jobTimings } from './job-timings.ts';
 import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
 
 /**
- * After a recovery by force: which machines of the former era are here (SAFETY J1). Who told this leader of its runs has
- * come over; what it decided before may still be on its way to GitLab for a while.
+ * After a recovery by force: which machines of the former era are here (SAFETY J1). A machine that
+ * has announced its runs to this leader has come over; what it decided before may be on its way to GitLab for a while.
  */
 export function countComingOver(turn: JobsTurn): void {
   const { ledger } = turn.context;
-  const { lead, told } = turn.jobs;
+  const { lead, announced } = turn.jobs;
   if (ledger === null || lead === null) return;
   const unseen = unseenIn(ledger);
   if (unseen.length === 0) return;
   const comingOver: Record<NodeId, number> = {};
   const over: NodeId[] = [];
   for (const node of unseen) {
-    // What was told to a former leadership of this node is not kept.
-    if (told[node] === undefined) continue;
+    // What was announced to a former leadership of this node is not kept.
+    if (announced[node] === undefined) continue;
     const since = lead.comingOver[node] ?? turn.at;
     comingOver[node] = since;
     if (turn.at - since >= jobTimings.cameOverMs) over.push(node);

@@ -67,14 +67,14 @@ export function whyDisconnectWaits(
 ): string | null {
   const { lead } = jobs;
   if (lead === null) return 'there is no leader';
-  const told = Object.values(jobs.told).flatMap(({ runs }) => runs);
-  const open = [...Object.values(ledger.runs), ...told.filter(({ run }) => ledger.runs[run] === undefined)].filter(
+  const announced = Object.values(jobs.announced).flatMap(({ runs }) => runs);
+  const open = [...Object.values(ledger.runs), ...announced.filter(({ run }) => ledger.runs[run] === undefined)].filter(
     isOpen,
   );
   if (open.length > 0) return runsSentence(open);
   const isForced = leavingOf(ledger)?.force === true;
-  const untold = Object.values(ledger.runs).filter((run) => run.state === 'lost' && run.failedAtGitlab !== true);
-  if (untold.length > 0 && !isForced) return `GitLab is told that ${jobsOf(untold)} ended`;
+  const lost = Object.values(ledger.runs).filter((run) => run.state === 'lost' && run.failedAtGitlab !== true);
+  if (lost.length > 0 && !isForced) return `GitLab is told that ${jobsOf(lost)} ended`;
   if (Object.keys(lead.grants).length > 0) return 'a machine may be taking a job in this moment';
   const isMaking = Object.entries(ledger.classes).some(([key, entry]) => {
     const memo = lead.classes[key];
@@ -98,10 +98,10 @@ function grantsWait(
 ): string | null {
   if (at >= lead.since + jobTimings.retireWaitMs) return null;
   for (const [node, { name }] of Object.entries(ledger.nodes)) {
-    const told = jobs.told[node];
+    const announced = jobs.announced[node];
     const heard = jobs.reports[node];
     if (node === self && Object.keys(jobs.own.reserved).length === 0) continue;
-    if (told && heard && heard.at > told.at && heard.report.reserved.length === 0) continue;
+    if (announced && heard && heard.at > announced.at && heard.report.reserved.length === 0) continue;
     return `${name} may be taking a job that a former leader gave it`;
   }
   return null;

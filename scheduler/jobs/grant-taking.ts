@@ -15,7 +15,7 @@ import { claimOf, roomOf } from './room.ts';
 
 /*
  * The life of a grant on its node (SAFETY J4, J5): room reserved -> `asking` on disk -> POST (take-job) -> answer.
- * used: the run is ours, on disk, told. empty: GitLab had nothing. refused: no room, an old term, or GitLab refused.
+ * used: the run is ours, on disk, announced. empty: GitLab had nothing. refused: no room, an old term, or GitLab refused.
  */
 
 const rememberedGrants = 500;
@@ -131,7 +131,7 @@ function reserve(turn: JobsTurn, leader: NodeId, grant: MessageOf<'grant'>, gpus
   setOwn(turn, { reserved: { ...turn.jobs.own.reserved, [grant.grant]: reservation } });
 }
 
-/** `then`: only when it is on disk. */
+/** Writes `asking` to disk; the effects of `then` follow only when it is there. */
 function persistAsking({ jobs, effects }: JobsTurn, asking: Asking, then: Effect[]): void {
   effects.push({ kind: 'persist', part: 'jobs', seq: jobs.seq, writes: [{ key: 'asking', value: asking }], then });
   jobs.seq += 1;
@@ -153,7 +153,7 @@ export function tookJob(turn: JobsTurn, input: InputOf<'take-ended'>): void {
   if (outcome.kind === 'taken') {
     const { runs } = turn.jobs.own;
     const isKnown = runs[outcome.run.run] !== undefined;
-    setOwn(turn, { runs: isKnown ? runs : { ...runs, [outcome.run.run]: outcome.run }, toTell: true });
+    setOwn(turn, { runs: isKnown ? runs : { ...runs, [outcome.run.run]: outcome.run }, hasUnannounced: true });
     if (leader !== null) answer(turn, leader, input.grant, 'used', `job ${outcome.run.job} is taken`);
     return;
   }
@@ -168,7 +168,7 @@ export function tookJob(turn: JobsTurn, input: InputOf<'take-ended'>): void {
   if (leader !== null) answer(turn, leader, input.grant, result, outcome.because, moreOf(outcome));
 }
 
-/** What the leader should know of GitLab beside the grant's own end. */
+/** What an answer of GitLab says to the leader beside the end of the grant. */
 const moreOf = (outcome: TakeOutcome): More =>
   outcome.kind !== 'failed'
     ? {}

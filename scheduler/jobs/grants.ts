@@ -12,14 +12,14 @@ import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
 import { type JobsTurn, mint, nameOf, setLead, tell, wake } from './jobs-turn.ts';
 import type { Machine } from './machine-fit.ts';
-import { awayReason, booked, busyRuns, type Look, lookOf, machinesOf } from './machines.ts';
+import { awayReason, booked, busyRuns, type MeshView, machinesOf, viewOf } from './machines.ts';
 import { type Placed, place } from './placement.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { claimOf } from './room.ts';
 
 /*
  * The leader's side of a grant (DESIGN §7, SAFETY J5): placed and sent, its room booked at once. answered used: booked
- * until the run itself is told. empty: the class waits for a fresh look at the queue. refused: the node is left alone
+ * until its node announces the run. empty: the class waits for a fresh look at the queue. refused: the node is left alone
  * for a moment. Never answered: booked until it is surely over. Nothing of this needs a commit: GitLab arbitrates.
  */
 const missesAllowed = 3;
@@ -48,7 +48,7 @@ export function grantAnswered(turn: JobsTurn, from: NodeId, answer: MessageOf<'g
   wake(turn, until);
 }
 
-/** What GitLab said beside: that it does not know the runner, or that it wants to be left alone. */
+/** What an answer says of GitLab itself: that it does not know the runner, or asks to be left alone for a while. */
 function hearBeside(turn: JobsTurn, key: string, answer: MessageOf<'grant-answer'>): void {
   const { misses, notBefore } = memoOf(turn.jobs, key);
   // A node of an older version does not tell why: three refusals in a row are worth the question.
@@ -74,12 +74,12 @@ function miss(turn: JobsTurn, grant: OutGrant, because: string, isEmpty: boolean
   });
 }
 
-/** Frees what is over: its run is told, its node is gone, or nobody can use it any more. */
+/** Frees grants that are over: the run is announced, the node is gone, or the grant can no longer be used. */
 export function settleGrants(turn: JobsTurn, ledger: Ledger): void {
   if (turn.jobs.lead === null) return;
   for (const grant of Object.values(turn.jobs.lead.grants)) {
-    const told = [...(turn.jobs.told[grant.node]?.runs ?? []), ...Object.values(ledger.runs)];
-    const isSeen = told.some((run) => run.grant === grant.grant);
+    const known = [...(turn.jobs.announced[grant.node]?.runs ?? []), ...Object.values(ledger.runs)];
+    const isSeen = known.some((run) => run.grant === grant.grant);
     const isAway = grant.node !== turn.context.self && turn.context.liveness(grant.node).state !== 'alive';
     const isGone = isAway || ledger.nodes[grant.node] === undefined;
     if (!isSeen && !isGone && turn.at < grant.until) {
@@ -140,15 +140,15 @@ export function classWaits(jobs: JobsState, at: number, ledger: Ledger, committe
 }
 
 /** Grants of a class that are on their way, those that a former leader sent included. */
-function underWay(look: Look): Map<string, number> {
-  const { jobs } = look;
+function underWay(view: MeshView): Map<string, number> {
+  const { jobs } = view;
   const counts = new Map<string, number>();
   const add = (key: string): void => void counts.set(key, (counts.get(key) ?? 0) + 1);
   const grants = jobs.lead?.grants ?? {};
   for (const grant of Object.values(grants)) add(grant.class);
   for (const [node, heard] of Object.entries(jobs.reports)) {
-    if (awayReason(look, node) !== null) continue;
-    const runs = new Set(busyRuns(look, node).map((run) => run.grant));
+    if (awayReason(view, node) !== null) continue;
+    const runs = new Set(busyRuns(view, node).map((run) => run.grant));
     for (const one of heard.report.reserved)
       if (grants[one.grant] === undefined && !runs.has(one.grant) && one.grant !== '') add(one.class);
   }
@@ -161,11 +161,11 @@ export function sendGrants(turn: JobsTurn, waiting: readonly WaitingJob[]): void
   if (turn.jobs.lead === null || ledger === null || committed === null || !mayWrite(turn)) return;
   if (ledger.gitlab.mode === 'none' || waitsForReports(turn, ledger) !== null) return;
   if (closesWindow(turn, ledger, committed, waiting)) return;
-  const look = lookOf(turn, ledger);
-  const pass: Pass = { turn, ledger, committed, machines: null, look };
+  const view = viewOf(turn, ledger);
+  const pass: Pass = { turn, ledger, committed, machines: null, view };
   if (!canReadQueue(ledger)) return standingGrants(pass);
   if (waiting.length === 0) return;
-  const covered = underWay(look);
+  const covered = underWay(view);
   const blocked = new Set<string>();
   for (const job of waiting) {
     const key = job.class;
@@ -200,18 +200,18 @@ interface Pass {
   turn: JobsTurn;
   ledger: Ledger;
   committed: Ledger;
-  look: Look;
+  view: MeshView;
   machines: Machine[] | null;
 }
 
 /** Somebody else's GitLab: its queue is not ours to read, so one grant per given class stays out all the time. */
 function standingGrants(pass: Pass): void {
-  const covered = underWay(pass.look);
+  const covered = underWay(pass.view);
   for (const [key, entry] of Object.entries(pass.committed.classes))
     if (entry.given && !covered.has(key)) grantFor(pass, key, null);
 }
 
-/** False: not now, or nowhere. */
+/** Sends one grant for a class; false when the class must wait, or no machine has room. */
 function grantFor(pass: Pass, key: string, job: number | null): boolean {
   const { turn, ledger, committed } = pass;
   if (classWaits(turn.jobs, turn.at, ledger, committed, key) !== null) {
@@ -220,7 +220,7 @@ function grantFor(pass: Pass, key: string, job: number | null): boolean {
   }
   const entry = committed.classes[key];
   if (entry === undefined || entry.token === null) return false;
-  pass.machines ??= machinesOf(pass.look);
+  pass.machines ??= machinesOf(pass.view);
   const { placed } = place(demandOf(entry.tags, ledger.settings.defaultArch), pass.machines);
   if (placed === null) return false;
   const id = mint(turn, 'grant');

@@ -92,7 +92,7 @@ export const jobTimings = {
   rescueGiveUpMs: 7_200_000,
 
   /** While the ledger shows something else than this node knows, the leader is told again this often. */
-  tellEveryMs: 1000,
+  announceEveryMs: 1000,
   /** An ended run that the ledger does not show is told this long, then forgotten: the ledger keeps the newest only. */
   forgetEndedMs: 60_000,
   /** Wall time. An ended run younger than this is never pruned, and one older than this never comes back. */

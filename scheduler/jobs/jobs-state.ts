@@ -27,11 +27,12 @@ export interface OwnState {
   usedGrants: readonly string[];
   /** Of asking, what a former agent process left. */
   leftOver: Asking;
-  toldAt: number;
-  toldLeader: NodeId | null;
-  toldTerm: number;
-  /** Set when a run changed, until the leader was told. */
-  toTell: boolean;
+  /** When, to which leader and in which term the runs were sent last (`own-runs`). */
+  announcedAt: number;
+  announcedTo: NodeId | null;
+  announcedTerm: number;
+  /** True from the moment a run changes until the leader has been sent all runs again. */
+  hasUnannounced: boolean;
 }
 
 /** A report with the time of its arrival; the boot time of this machine, and how far the other wall clock is off. */
@@ -41,7 +42,8 @@ interface HeardReport {
   clockOffMs: number;
 }
 
-export interface ToldRuns {
+/** The runs that a node named in its last `own-runs`, with its boot id and the `at` of receipt. Kept by the leader. */
+export interface AnnouncedRuns {
   boot: string;
   runs: readonly Run[];
   at: number;
@@ -148,7 +150,7 @@ export interface LeadState {
   missing: Readonly<Record<string, number>>;
   /** By run. */
   holds: Readonly<Record<string, Hold>>;
-  /** Machines of the former era that have told this leader of their runs: since when. */
+  /** Machines of the former era that have announced their runs to this leader: since when. */
   comingOver: Readonly<Record<NodeId, number>>;
   strays: Readonly<Record<number, Stray>>;
   /** Rescues of the ledger that GitLab was asked for: when to ask again. */
@@ -174,7 +176,8 @@ export interface JobsState {
   gossip: { seq: number; at: number; key: string; toSay: boolean; madeOf: readonly unknown[]; isNews: boolean };
   /** Own report included, always fresh. */
   reports: Readonly<Record<NodeId, HeardReport>>;
-  told: Readonly<Record<NodeId, ToldRuns>>;
+  /** By node. Begun anew with each leadership of this node. */
+  announced: Readonly<Record<NodeId, AnnouncedRuns>>;
   lead: LeadState | null;
   seen: { ledger: Ledger | null; committed: Ledger | null; leader: NodeId | null; term: number; mayAct: boolean };
   wakeAt: number;
@@ -194,14 +197,14 @@ export const emptyJobs = (asking: Asking): JobsState => ({
     reserved: {},
     usedGrants: asking.map((entry) => entry.grant),
     leftOver: asking,
-    toldAt: Number.NEGATIVE_INFINITY,
-    toldLeader: null,
-    toldTerm: -1,
-    toTell: false,
+    announcedAt: Number.NEGATIVE_INFINITY,
+    announcedTo: null,
+    announcedTerm: -1,
+    hasUnannounced: false,
   },
   gossip: { seq: 0, at: Number.NEGATIVE_INFINITY, key: '', toSay: false, madeOf: [], isNews: false },
   reports: {},
-  told: {},
+  announced: {},
   lead: null,
   seen: { ledger: null, committed: null, leader: null, term: -1, mayAct: false },
   wakeAt: Number.NEGATIVE_INFINITY,

@@ -6,8 +6,9 @@ import type { PartContext } from '../part.ts';
 import type { JobsState, LeadState, OwnState } from './jobs-state.ts';
 
 /**
- * One step under way. `jobs` is a shallow copy whose fields are replaced, never changed inside, so the state that the
- * step began with stays as it was (as in raft/raft-turn.ts). Lives for one call of `stepJobs` only.
+ * One step of the jobs' part under way: what it reads, and what it has decided so far. `jobs` is a shallow copy whose fields
+ * are replaced, never changed inside, so the state that the step began with stays as it was (as in raft/raft-turn.ts). A turn
+ * lives for one call of `stepJobs` only.
  */
 export interface JobsTurn {
   readonly context: PartContext;
@@ -54,7 +55,7 @@ export function setOwn({ jobs }: JobsTurn, change: Partial<OwnState>): void {
   jobs.own = { ...jobs.own, ...change };
 }
 
-/** Nothing on a node that does not lead. */
+/** Changes what this node remembers as leader; does nothing on a node that does not lead. */
 export function setLead({ jobs }: JobsTurn, change: Partial<LeadState>): void {
   if (jobs.lead !== null) jobs.lead = { ...jobs.lead, ...change };
 }

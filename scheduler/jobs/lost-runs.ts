@@ -34,7 +34,10 @@ export const silentLimitMs = (ageMs: number, nodes: number, leastMs: number = si
 const leastSilentMs = ({ settings }: Ledger): number =>
   Math.min(silentMs.most, Math.max(silentMs.least, settings.silentMs ?? silentMs.least));
 
-/** `mayLive`: on GitLab's answers, until GitLab knows: then its class gets no grant meanwhile. */
+/**
+ * What becomes of a run: lost now, with a sentence; lost at `dueAt`; or nothing. `mayLive`: the script may still be executing
+ * by GitLab's answers, until GitLab knows that the run is lost: its classes get no grant meanwhile.
+ */
 type Fate = { lost: string; mayLive: boolean } | { dueAt: number } | null;
 
 function fateOf(turn: JobsTurn, run: Run): Fate {
@@ -68,18 +71,18 @@ function fateOf(turn: JobsTurn, run: Run): Fate {
   };
 }
 
-/** Who leaves politely says when it means to be back: until then its runs, frozen there, wait for it (SAFETY J2). */
+/** ms that a run waits for a node that left politely and said when it means to be back; the run is frozen there (SAFETY J2). */
 const holdOf = ({ nodes }: Ledger, { node }: Run): number =>
   nodes[node]?.left === true ? (nodes[node].backMs ?? 0) : 0;
 
 /**
- * It does not hear the leader, and lives: it has as long as an agent that may come back. Its reports are not many, so a
- * few may fail to come before its machine counts as silent from the last one on.
+ * When a run is lost whose node sends reports but does not hear the leader. The node gets as long as an agent that may come
+ * back. Reports are rare, so a few may fail to come before the node counts as silent, from the last one on.
  */
 const deafDueAt = (since: number, deafAt: number, spanMs: number): number =>
   Math.min(since + Math.max(jobTimings.adoptionMs, spanMs), deafAt + Math.max(spanMs, jobTimings.reportStaleMs));
 
-/** SAFETY J9: never hide that the job had ended. */
+/** For a lost run whose result is known: says that the job had ended (SAFETY J9). Else empty. */
 function resultWords(run: Run): string {
   if (run.result === null) return '';
   const exit = run.result.exitCode === null ? '' : `, exit ${run.result.exitCode}`;
@@ -87,24 +90,24 @@ function resultWords(run: Run): string {
 }
 
 function rebootFate(turn: JobsTurn, run: Run, name: string): Fate {
-  const told = turn.jobs.told[run.node];
+  const announced = turn.jobs.announced[run.node];
   const heard = turn.jobs.reports[run.node];
   if (run.boot === undefined || !isBusy(run)) return null;
   const lost = { lost: `the machine of ${name} was restarted while the job ran`, mayLive: false };
-  if (told !== undefined && told.boot !== run.boot) {
-    const now = told.runs.find((other) => other.run === run.run);
+  if (announced !== undefined && announced.boot !== run.boot) {
+    const now = announced.runs.find((other) => other.run === run.run);
     return now !== undefined && !isBusy(now) ? null : lost;
   }
-  if (heard === undefined || heard.report.boot === run.boot || (told && told.at > heard.at)) return null;
+  if (heard === undefined || heard.report.boot === run.boot || (announced && announced.at > heard.at)) return null;
   const dueAt = heard.at + jobTimings.rebootWordMs;
   return turn.at >= dueAt ? lost : { dueAt };
 }
 
-/** Its node lives and speaks, and no longer names it: its store was lost, or the run never reached it. */
+/** A run that its living node no longer names: the node's store was lost, or the run never reached it. */
 function missingFate(jobs: JobsState, run: Run, name: string): Fate {
   const since = jobs.lead?.missing[run.run];
-  const told = jobs.told[run.node];
-  if (since === undefined || told === undefined || told.at - since < jobTimings.missingMs) return null;
+  const announced = jobs.announced[run.node];
+  if (since === undefined || announced === undefined || announced.at - since < jobTimings.missingMs) return null;
   return { lost: `${name} lives and knows nothing of this run: its store was lost${resultWords(run)}`, mayLive: false };
 }
 
@@ -112,14 +115,14 @@ function countMissing(turn: JobsTurn): void {
   if (turn.jobs.lead === null || turn.context.ledger === null) return;
   const missing: Record<string, number> = {};
   for (const run of Object.values(turn.context.ledger.runs)) {
-    const told = turn.jobs.told[run.node];
-    if (!isOpen(run) || told === undefined || told.runs.some((other) => other.run === run.run)) continue;
-    missing[run.run] = turn.jobs.lead.missing[run.run] ?? told.at;
+    const announced = turn.jobs.announced[run.node];
+    if (!isOpen(run) || announced === undefined || announced.runs.some((other) => other.run === run.run)) continue;
+    missing[run.run] = turn.jobs.lead.missing[run.run] ?? announced.at;
   }
   setLead(turn, { missing });
 }
 
-/** Since when each node has been dead or silent; the earliest word counts until it answers again. */
+/** Notes since when each node has been dead or silent; the earliest time counts until the node answers again. */
 function countAway(turn: JobsTurn): void {
   const { ledger, self } = turn.context;
   if (turn.jobs.lead === null || ledger === null) return;
@@ -158,19 +161,19 @@ export function loseRuns(turn: JobsTurn): void {
         node: nameOf(turn, run.node),
       },
     });
-    forgetTold(turn, run);
+    forgetAnnounced(turn, run);
     if (fate.mayLive) holdFor(turn, run);
   }
   dropHolds(turn, ledger);
   failLost(turn);
 }
 
-/** What a lost node said last must not bring the run back. */
-function forgetTold({ jobs }: JobsTurn, run: Run): void {
-  const told = jobs.told[run.node];
-  if (told === undefined) return;
-  const runs = told.runs.filter((other) => other.run !== run.run);
-  jobs.told = { ...jobs.told, [run.node]: { ...told, runs } };
+/** Takes a run that is lost out of what its node announced, so that the old word does not bring the run back. */
+function forgetAnnounced({ jobs }: JobsTurn, run: Run): void {
+  const announced = jobs.announced[run.node];
+  if (announced === undefined) return;
+  const runs = announced.runs.filter((other) => other.run !== run.run);
+  jobs.announced = { ...jobs.announced, [run.node]: { ...announced, runs } };
 }
 
 /** Only what is committed as lost is failed at GitLab; repeated until GitLab is known to know. */
@@ -208,7 +211,7 @@ export function runFailedAtGitlab(turn: JobsTurn, input: InputOf<'run-failed-at-
     return setLead(turn, { failing: { ...lead.failing, [input.run]: { askedAt: turn.at, nextAt, tries } } });
   }
   turn.edits.push(failedAtGitlab(input.run, input.because));
-  // Until now it may have lived on GitLab's answers, however long ago it was called lost.
+  // Until it was failed at GitLab just now, the run may have gone on by GitLab's answers, however long ago it was called lost.
   if (lead.holds[run.run] !== undefined) holdFor(turn, run);
   const isLeaving = leavingOf(turn.context.ledger) !== null;
   if (
@@ -222,7 +225,7 @@ export function runFailedAtGitlab(turn: JobsTurn, input: InputOf<'run-failed-at-
       job: run.job,
       because: `its machine was lost, and the setting retryLost is on: ${run.because}`,
     });
-  // Not said again while the ledger learns of it.
+  // GitLab is not asked again while the edit is on its way into the ledger.
   const said = { askedAt: turn.at, nextAt: turn.at + jobTimings.failLimitMs, tries: 1 };
   setLead(turn, { failing: { ...lead.failing, [input.run]: said } });
   hintQueue(turn, 'a lost job was failed: GitLab may retry it');

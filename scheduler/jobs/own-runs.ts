@@ -38,10 +38,10 @@ export function runChanged(turn: JobsTurn, input: InputOf<'run-changed'>): void 
         exitCode: run.result.exitCode,
       },
     });
-  setOwn(turn, { runs: { ...turn.jobs.own.runs, [run.run]: run }, toTell: true });
+  setOwn(turn, { runs: { ...turn.jobs.own.runs, [run.run]: run }, hasUnannounced: true });
 }
 
-/** The same as far as anybody decides by it. The leader adds fields of its own, which do not count. */
+/** True when two records of a run agree in all that anybody decides by; fields that only the leader sets do not count. */
 export const sameRun = (a: Run, b: Run): boolean =>
   a.state === b.state &&
   a.frozen === b.frozen &&
@@ -60,10 +60,10 @@ export function tendOwnRuns(turn: JobsTurn): void {
   hintCanceling(turn);
   dropDisowned(turn);
   forgetKnown(turn);
-  tellLeader(turn);
+  announceRuns(turn);
 }
 
-/** Once for each: when the ledger that says so is committed, and at an agent's start. */
+/** Has each run that is being canceled ask GitLab at once: when the ledger that says so is committed, and at an agent's start. */
 function hintCanceling(turn: JobsTurn): void {
   const { own, seen } = turn.jobs;
   for (const run of Object.values(own.runs)) {
@@ -84,7 +84,7 @@ function dropDisowned(turn: JobsTurn): void {
     const because = removed ? 'this node was removed from the mesh' : `the mesh gave it up: ${shown?.because ?? ''}`;
     turn.effects.push({ kind: 'drop-run', run: run.run, because });
     const dropped: Run = { ...run, state: 'lost', because };
-    setOwn(turn, { runs: { ...turn.jobs.own.runs, [run.run]: dropped }, toTell: true });
+    setOwn(turn, { runs: { ...turn.jobs.own.runs, [run.run]: dropped }, hasUnannounced: true });
   }
 }
 
@@ -108,14 +108,14 @@ function agrees(turn: JobsTurn): boolean {
   return shown.every((run) => turn.jobs.own.runs[run.run] !== undefined);
 }
 
-function tellLeader(turn: JobsTurn): void {
+function announceRuns(turn: JobsTurn): void {
   const { leader, term, boot } = turn.context;
   if (leader === null) return;
   const { own } = turn.jobs;
-  const isNew = own.toldLeader !== leader || own.toldTerm !== term;
-  const again = own.toldAt + jobTimings.tellEveryMs;
+  const isNew = own.announcedTo !== leader || own.announcedTerm !== term;
+  const again = own.announcedAt + jobTimings.announceEveryMs;
   const disagrees = !agrees(turn);
-  if (!isNew && !own.toTell && (!disagrees || turn.at < again)) {
+  if (!isNew && !own.hasUnannounced && (!disagrees || turn.at < again)) {
     if (disagrees) wake(turn, again);
     return;
   }
@@ -123,7 +123,7 @@ function tellLeader(turn: JobsTurn): void {
   const over = Object.values(own.runs).filter((run) => !isOpen(run));
   const runs = [...open, ...over].slice(0, limits.runsInFlight);
   tell(turn, leader, { kind: 'own-runs', boot, runs });
-  if (disagrees) wake(turn, turn.at + jobTimings.tellEveryMs);
+  if (disagrees) wake(turn, turn.at + jobTimings.announceEveryMs);
   if (isNew) turn.jobs.gossip = { ...turn.jobs.gossip, toSay: true };
-  setOwn(turn, { toTell: false, toldAt: turn.at, toldLeader: leader, toldTerm: term });
+  setOwn(turn, { hasUnannounced: false, announcedAt: turn.at, announcedTo: leader, announcedTerm: term });
 }

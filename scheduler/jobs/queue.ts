@@ -88,7 +88,7 @@ export function queueRead(turn: JobsTurn, input: InputOf<'queue-read'>): void {
   });
 }
 
-/** Their nodes hear of it with the ledger. */
+/** Marks runs that GitLab calls `canceling`: their nodes learn of that from the ledger. */
 function markCanceling(turn: JobsTurn, canceling: ReadonlySet<number>): void {
   for (const run of Object.values(turn.context.ledger?.runs ?? {}))
     if (canceling.has(run.job) && isOpen(run) && run.canceling !== true) turn.edits.push(runCanceling(run.run));
@@ -148,8 +148,8 @@ export function waitingJobs(
   if (lead === null || lead.queue.jobs.length === 0) return [];
   const taken = new Set<number>();
   const readAtMs = wallMs - (atMs - lead.queue.freshAt);
-  const told = Object.values(jobs.told).flatMap((one) => one.runs);
-  for (const run of [...Object.values(ledger.runs), ...told, ...Object.values(jobs.own.runs)])
+  const announced = Object.values(jobs.announced).flatMap((one) => one.runs);
+  for (const run of [...Object.values(ledger.runs), ...announced, ...Object.values(jobs.own.runs)])
     if (isOpen(run) || isBefore(readAtMs, run.finishedAt ?? run.takenAt)) taken.add(run.job);
   return lead.queue.jobs.filter((job) => !taken.has(job.job));
 }

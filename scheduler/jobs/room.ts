@@ -73,7 +73,7 @@ function gpuRooms(measured: Measured, claims: readonly Claim[]): GpuRoom[] {
   });
 }
 
-/** Takes claims off a room that was told by somebody else and does not know of them yet. */
+/** Takes claims off the room in a report that does not count them yet. */
 export function lessClaims(room: Room, claims: readonly Claim[]): Room {
   if (claims.length === 0) return room;
   return {

@@ -6,7 +6,7 @@ import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import { isOpen, type Stray } from './jobs-state.ts';
 import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
-import { awayReason, type Look, lookOf } from './machines.ts';
+import { awayReason, type MeshView, viewOf } from './machines.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { rescueOver, rescueWanted } from './run-edits.ts';
 
@@ -38,44 +38,44 @@ export function askToCompare(turn: JobsTurn): void {
  * away, or that tell a new leader only later; nodes tell of runs that have ended since GitLab made its list; gossip comes
  * of a node that does not hear this leader. The leader's own runs are among what nodes tell: it tells itself, within the step.
  */
-function owned(look: Look): Set<number> {
-  const { jobs } = look;
+function owned(view: MeshView): Set<number> {
+  const { jobs } = view;
   const own = new Set<number>();
-  for (const run of Object.values(look.ledger.runs)) if (isOpen(run)) own.add(run.job);
-  for (const told of Object.values(jobs.told)) for (const run of told.runs) own.add(run.job);
+  for (const run of Object.values(view.ledger.runs)) if (isOpen(run)) own.add(run.job);
+  for (const announced of Object.values(jobs.announced)) for (const run of announced.runs) own.add(run.job);
   for (const { report } of Object.values(jobs.reports)) for (const run of report.runs) own.add(run.job);
   return own;
 }
 
 /** A lost run that GitLab was not yet told of is no stray: it is failed by its own token. */
-const beingFailed = (look: Look): Set<number> =>
+const beingFailed = (view: MeshView): Set<number> =>
   new Set(
-    Object.values(look.ledger.runs)
+    Object.values(view.ledger.runs)
       .filter((run) => run.state === 'lost' && run.failedAtGitlab !== true)
       .map((run) => run.job),
   );
 
 type Running = InputOf<'runs-compared'>['running'][number];
 
-export function runsCompared(turn: JobsTurn, look: Look, input: InputOf<'runs-compared'>): void {
+export function runsCompared(turn: JobsTurn, view: MeshView, input: InputOf<'runs-compared'>): void {
   const { lead } = turn.jobs;
   if (lead === null || !mayWrite(turn)) return;
-  const own = owned(look);
-  const failing = beingFailed(look);
+  const own = owned(view);
+  const failing = beingFailed(view);
   const strays: Record<number, Stray> = {};
   for (const running of input.running) {
     const { job } = running;
     // The last of the three only keeps it from being said again: what is wanted already is not written twice anyway.
-    if (own.has(job) || failing.has(job) || look.ledger.rescues?.[job] !== undefined) continue;
-    const stray = lead.strays[job] ?? { since: turn.at, asking: askingFor(look, running.runner) };
+    if (own.has(job) || failing.has(job) || view.ledger.rescues?.[job] !== undefined) continue;
+    const stray = lead.strays[job] ?? { since: turn.at, asking: askingFor(view, running.runner) };
     strays[job] = stray;
-    rescueIfDue(turn, look, running, stray);
+    rescueIfDue(turn, view, running, stray);
   }
   setLead(turn, { strays });
 }
 
 /** Grants whose request may still be on the wire: the answer to one of them may be this very job, however late. */
-function askingFor({ ledger, jobs }: Look, runner?: number): string[] {
+function askingFor({ ledger, jobs }: MeshView, runner?: number): string[] {
   const ofRunner = (key: string): boolean => runner === undefined || ledger.classes[key]?.runner === runner;
   const sent = Object.values(jobs.lead?.grants ?? {}).filter((grant) => grant.state === 'out' && ofRunner(grant.class));
   const reserved = Object.entries(jobs.reports).flatMap(([node, { report }]) =>
@@ -84,22 +84,22 @@ function askingFor({ ledger, jobs }: Look, runner?: number): string[] {
   return [...sent, ...reserved].map(({ grant }) => grant);
 }
 
-/** The same of machines that answer: one that is away holds nothing up. */
-function stillAsking(look: Look): Set<string> {
-  const heard = Object.entries(look.jobs.reports).filter(([node]) => awayReason(look, node) === null);
-  const here = { ...look, jobs: { ...look.jobs, reports: Object.fromEntries(heard) } };
+/** `askingFor`, of the machines that answer: a machine that is away holds no rescue up. */
+function stillAsking(view: MeshView): Set<string> {
+  const heard = Object.entries(view.jobs.reports).filter(([node]) => awayReason(view, node) === null);
+  const here = { ...view, jobs: { ...view.jobs, reports: Object.fromEntries(heard) } };
   return new Set(askingFor(here));
 }
 
-function rescueIfDue(turn: JobsTurn, look: Look, { job, projectId, canceling }: Running, stray: Stray): void {
+function rescueIfDue(turn: JobsTurn, view: MeshView, { job, projectId, canceling }: Running, stray: Stray): void {
   if (turn.at - stray.since < jobTimings.strayMs) return;
-  // A machine of the former era may own it: it tells nobody here (SAFETY J1).
-  if (hasUnseen(look.ledger)) return;
-  const unheard = Object.keys(look.ledger.nodes).filter(
-    (node) => awayReason(look, node) === null && (look.jobs.reports[node]?.at ?? 0) <= stray.since,
+  // A machine of the former era may own the job, and announces its runs to nobody here (SAFETY J1).
+  if (hasUnseen(view.ledger)) return;
+  const unheard = Object.keys(view.ledger.nodes).filter(
+    (node) => awayReason(view, node) === null && (view.jobs.reports[node]?.at ?? 0) <= stray.since,
   );
   if (unheard.length > 0) return;
-  const asking = stillAsking(look);
+  const asking = stillAsking(view);
   if (stray.asking.some((grant) => asking.has(grant))) return;
   const is = canceling ? 'being canceled' : 'running';
   const because = `GitLab has called job ${job} ${is} for ${span(turn.at - stray.since)} and no node owns it: its script never began`;
@@ -116,7 +116,7 @@ export function tendRescues(turn: JobsTurn): void {
   const wanted = Object.entries(committed?.rescues ?? {});
   if (wanted.length === 0 || turn.jobs.lead === null || ledger === null || !mayWrite(turn) || !canReadQueue(committed))
     return;
-  const own = owned(lookOf(turn, ledger));
+  const own = owned(viewOf(turn, ledger));
   let rescuing = turn.jobs.lead.rescuing;
   for (const [key, { projectId, retry, since, because }] of wanted) {
     const job = Number(key);

@@ -4,7 +4,7 @@ import type { LedgerEdit } from '../ledger-edit.ts';
 import { cut } from '../phrases.ts';
 import { utcDay } from './civil-time.ts';
 import { jobTimings } from './job-timings.ts';
-import { isBusy, isOpen, type ToldRuns } from './jobs-state.ts';
+import { type AnnouncedRuns, isBusy, isOpen } from './jobs-state.ts';
 import { sameRun } from './own-runs.ts';
 
 /*
@@ -13,24 +13,24 @@ import { sameRun } from './own-runs.ts';
  */
 const rank = { taken: 0, running: 1, finished: 2, delivered: 3, discarded: 3, lost: 3 } as const;
 
-/** What the ledger shall say of a run after a node said `told` of it; the same object when nothing changes. */
-function mergedRun(known: Run | undefined, told: Run, boot: string, wallMs: number): Run | undefined {
+/** What the ledger shall say of a run after its node `said` this of it; the same object when nothing changes. */
+function mergedRun(known: Run | undefined, said: Run, boot: string, wallMs: number): Run | undefined {
   if (known === undefined) {
-    const fresh = isOpen(told) || wallMs - (told.finishedAt ?? told.takenAt) < jobTimings.endedFreshMs;
-    return fresh && told.state !== 'lost' ? { ...told, boot } : undefined;
+    const fresh = isOpen(said) || wallMs - (said.finishedAt ?? said.takenAt) < jobTimings.endedFreshMs;
+    return fresh && said.state !== 'lost' ? { ...said, boot } : undefined;
   }
-  if (known.node !== told.node) return known;
-  if (known.state === 'lost') return told.state === 'delivered' ? { ...told, boot: known.boot ?? boot } : known;
-  if (told.state === 'lost') return known;
-  if (known.boot !== undefined && known.boot !== boot && isBusy(told)) return known;
-  if (rank[told.state] < rank[known.state] || sameRun(known, told)) return known;
+  if (known.node !== said.node) return known;
+  if (known.state === 'lost') return said.state === 'delivered' ? { ...said, boot: known.boot ?? boot } : known;
+  if (said.state === 'lost') return known;
+  if (known.boot !== undefined && known.boot !== boot && isBusy(said)) return known;
+  if (rank[said.state] < rank[known.state] || sameRun(known, said)) return known;
   if (rank[known.state] === 3) return known;
-  return { ...told, boot: known.boot ?? boot, ...(known.canceling ? { canceling: true } : {}) };
+  return { ...said, boot: known.boot ?? boot, ...(known.canceling ? { canceling: true } : {}) };
 }
 
-export function mergeRuns(ledger: Ledger, told: Readonly<Record<string, ToldRuns>>, wallMs: number): Ledger {
+export function mergeRuns(ledger: Ledger, announced: Readonly<Record<string, AnnouncedRuns>>, wallMs: number): Ledger {
   let next = ledger;
-  for (const [node, { boot, runs }] of Object.entries(told))
+  for (const [node, { boot, runs }] of Object.entries(announced))
     for (const run of runs) {
       if (run.node !== node || ledger.nodes[node] === undefined) continue;
       const known = next.runs[run.run];
@@ -41,10 +41,10 @@ export function mergeRuns(ledger: Ledger, told: Readonly<Record<string, ToldRuns
   return next === ledger ? ledger : pruned(next, wallMs);
 }
 
-export const runsTold = (told: Readonly<Record<string, ToldRuns>>, wallMs: number): LedgerEdit => ({
+export const runsAnnounced = (announced: Readonly<Record<string, AnnouncedRuns>>, wallMs: number): LedgerEdit => ({
   name: 'runs-told',
   because: 'nodes told what they run',
-  apply: (ledger) => mergeRuns(ledger, told, wallMs),
+  apply: (ledger) => mergeRuns(ledger, announced, wallMs),
 });
 
 /** What a run adds to the day: +1 done or failed when it ends; canceled and disowned ones count as neither. */
@@ -123,7 +123,7 @@ export const rescueOver = (job: number, because: string): LedgerEdit => ({
   },
 });
 
-/** Its node hears of it with the ledger, sooner than by its own next word to GitLab. */
+/** Marks a run as being canceled: its node learns of that from the ledger, sooner than from GitLab. */
 export const runCanceling = (run: string): LedgerEdit => ({
   name: 'run-canceling',
   because: 'somebody cancels it at GitLab',

@@ -14,12 +14,12 @@ import { jobTimings } from './job-timings.ts';
 import { emptyJobs, emptyLead, type JobsState } from './jobs-state.ts';
 import { type JobsTurn, openJobsTurn, wake } from './jobs-turn.ts';
 import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
-import { lookOf } from './machines.ts';
+import { viewOf } from './machines.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
 import { runChanged, tendOwnRuns } from './own-runs.ts';
 import { cancelAsked, hintQueue, queueFailed, queueOfNewGitlab, queueRead, tendQueue, waitingJobs } from './queue.ts';
 import { askToCompare, jobRescued, runsCompared, tendRescues } from './run-compare.ts';
-import { mergeRuns, runsTold } from './run-edits.ts';
+import { mergeRuns, runsAnnounced } from './run-edits.ts';
 
 export { emptyJobs, type JobsState };
 
@@ -72,7 +72,7 @@ function begin(turn: JobsTurn): void {
   if (context.term > jobs.highestTerm) jobs.highestTerm = context.term;
   // What was told to a former leadership of this node may be long out of date: all tell the new leader again.
   const ledBefore = jobs.seen.leader === context.self && jobs.seen.term === context.term;
-  if (context.isLeader && !ledBefore) jobs.told = {};
+  if (context.isLeader && !ledBefore) jobs.announced = {};
   if (context.mayAct && jobs.lead?.term !== context.term) {
     jobs.lead = emptyLead(context.term, at);
     if (context.ledger !== null) holdAnew(turn, context.ledger);
@@ -113,7 +113,7 @@ function receive(turn: JobsTurn, input: Input): void {
     case 'run-failed-at-gitlab':
       return runFailedAtGitlab(turn, input);
     case 'runs-compared':
-      return turn.context.ledger ? runsCompared(turn, lookOf(turn, turn.context.ledger), input) : undefined;
+      return turn.context.ledger ? runsCompared(turn, viewOf(turn, turn.context.ledger), input) : undefined;
     case 'job-rescued':
       return jobRescued(turn, input);
   }
@@ -127,9 +127,9 @@ function hear(turn: JobsTurn, from: string, message: PeerMessage): void {
       return grantAnswered(turn, from, message);
     case 'own-runs': {
       if (!turn.context.isLeader) return;
-      const before = turn.jobs.told[from];
-      const told = { boot: message.boot, runs: message.runs, at: turn.at };
-      turn.jobs.told = { ...turn.jobs.told, [from]: told };
+      const before = turn.jobs.announced[from];
+      const announced = { boot: message.boot, runs: message.runs, at: turn.at };
+      turn.jobs.announced = { ...turn.jobs.announced, [from]: announced };
       const over = (runs: readonly { state: string; run: string }[]): string[] =>
         runs.filter((run) => run.state === 'delivered' || run.state === 'discarded').map((run) => run.run);
       const known = new Set(over(before?.runs ?? []));
@@ -154,8 +154,8 @@ function lead(turn: JobsTurn): void {
   if (!mayWrite(turn)) wake(turn, turn.at + jobTimings.workLeftMs);
   // Nobody says when a machine falls silent: the leader looks.
   wake(turn, turn.at + jobTimings.lookEveryMs);
-  const { told } = turn.jobs;
-  if (mergeRuns(ledger, told, turn.wallMs) !== ledger) turn.edits.push(runsTold(told, turn.wallMs));
+  const { announced } = turn.jobs;
+  if (mergeRuns(ledger, announced, turn.wallMs) !== ledger) turn.edits.push(runsAnnounced(announced, turn.wallMs));
   turn.edits.push(...editsForRemovals(ledger));
   queueOfNewGitlab(turn);
   suspectKept(turn);

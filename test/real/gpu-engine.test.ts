@@ -57,7 +57,7 @@ function node(executors: Executor[]): { health: ExecutorHealth; seen(): Promise<
     health,
     async seen() {
       await health.look();
-      const measured = Measured.parse(await machine.measure(new Set()));
+      const measured = Measured.parse(await machine.measure());
       const kang = { node: 'n', name: 'kang', measured, room: roomOf(measured, [], 0), holders: {}, runs: 0 };
       const verdict = fitOf(demandOf(['gpu', `${measured.arch}`], 'amd64'), {
         ...kang,

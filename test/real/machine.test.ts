@@ -2,7 +2,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { spawnClean } from '../../node/clean-spawn.ts';
+import { frozenBy } from '../../node/executors/process-ending.ts';
 import { areAsleep } from '../../node/machine/gpu-sysfs.ts';
 import { createMachine, type MachineOptions } from '../../node/machine/machine.ts';
 import { NvidiaSmi } from '../../node/machine/nvidia-smi.ts';
@@ -146,7 +148,7 @@ describe('a GPU that fails', () => {
       file,
       readFileSync(file, 'utf8').replaceAll(`${fixtures}/nvidia/../../../unused`, join(dir, 'unknown.csv')),
     );
-    const measured = await createMachine(options({ nvidiaSmi: file })).measure(new Set());
+    const measured = await createMachine(options({ nvidiaSmi: file })).measure();
     expect(measured.capacity.gpus[0]?.memoryBytes).toBe(0);
     expect(measured.gpuProblems).toEqual(['RTX 3090 Ti does not tell its memory: [Unknown Error]']);
     expect(measured.gpus[0]).toMatchObject({ foreign: true, problem: expect.stringContaining('Unknown Error') });
@@ -176,7 +178,7 @@ describe('a GPU that fails', () => {
 
 describe('the machine', () => {
   it('measures this computer in the form that the mesh speaks', async () => {
-    const measured = await createMachine(options()).measure(new Set());
+    const measured = await createMachine(options()).measure();
     expect(Measured.parse(measured)).toEqual(measured);
     expect(measured).toMatchObject({
       labels: ['render'],
@@ -200,7 +202,7 @@ describe('the machine', () => {
         playGpus: [{ model: 'Arc B580', memoryBytes: 12 * 2 ** 30 }],
       }),
     );
-    const measured = await machine.measure(new Set());
+    const measured = await machine.measure();
     expect(measured.capacity.gpus.map(({ model }) => model)).toEqual([
       'RTX 3090 Ti',
       'RX 7900 XTX',
@@ -213,9 +215,27 @@ describe('the machine', () => {
     expect(measured.gpus.map(({ usedBy }) => usedBy)).toEqual(['Baldurs Gate 3', 'a program', undefined, undefined]);
   });
 
+  it('takes a run of ours for no program of the owner, neither while it computes nor after', async () => {
+    const nvidiaSmi = smi({ query: 'query-3090ti.csv', apps: 'apps-3090ti.csv' });
+    const seen = async (pids: number[]) =>
+      (await createMachine(options({ nvidiaSmi, gpuProcesses: async () => new Set(pids) })).measure()).gpus[0];
+    expect(await seen([30412])).toMatchObject({ foreign: false });
+    expect(await seen([])).toMatchObject({ foreign: true, usedBy: 'python3' });
+  });
+
+  it('finds what a run has started by its marks', async () => {
+    const marker = `h5-${process.pid}`;
+    const child = spawnClean('/bin/sleep', ['60'], { stdio: 'ignore', detached: true, env: { AUTOGIT_RUN: marker } });
+    try {
+      await vi.waitFor(() => expect(frozenBy({ kind: 'pgid', marker }).map(({ pid }) => pid)).toEqual([child.pid]));
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+
   it('asks the driver no oftener than every 10 s, and answers in between', async () => {
     const machine = createMachine(options({ nvidiaSmi: smi({ query: 'query-3090ti.csv', apps: 'no-devices.txt' }) }));
-    for (let i = 0; i < 20; i++) expect((await machine.measure(new Set())).capacity.gpus).toHaveLength(1);
+    for (let i = 0; i < 20; i++) expect((await machine.measure()).capacity.gpus).toHaveLength(1);
     expect(asked().filter((line) => line.startsWith('--query-gpu'))).toHaveLength(1);
   });
 
@@ -228,7 +248,7 @@ describe('the machine', () => {
         storeProblem: () => 'the store cannot be written',
       }),
     );
-    expect(await machine.measure(new Set())).toMatchObject({
+    expect(await machine.measure()).toMatchObject({
       owner: 'present',
       paused: 'gpu',
       pausedBecause: 'by its owner',

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { DiskRoom } from '../../node/agent/disk-room.ts';
+import { HomeDisk } from '../../node/agent/home-disk.ts';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { plainText, RunLab, until } from '../real/run-lab.ts';
 import { OwnEngine } from './own-engine.ts';
@@ -43,14 +43,14 @@ other: { script: ["echo began", "dd if=/dev/zero of=some bs=1M count=8", "until 
   lab.executor = () => executor;
   const desk = await lab.agent();
   const said: string[] = [];
-  const room = new DiskRoom({
+  const watch = new HomeDisk({
     home,
     bootMs: lab.clock.bootMs,
     running: () => desk.running(),
     endRun: (run, because) => desk.end(run, because),
     onFull: (because) => said.push(because ?? 'room again'),
   });
-  room.start();
+  watch.start();
   const runs = [await lab.begin(), await lab.begin()];
   const [fills, other] = ['fills', 'other'].map((name) => runs.find((run) => run.name === name)) as typeof runs;
   const ended = await lab.ended(fills as (typeof runs)[0]);
@@ -68,5 +68,5 @@ other: { script: ["echo began", "dd if=/dev/zero of=some bs=1M count=8", "until 
   const [id] = (engine as OwnEngine).docker('ps', '-q').split('\n');
   (engine as OwnEngine).docker('exec', id as string, 'touch', '/tmp/end');
   expect((await lab.ended(other as (typeof runs)[0])).result).toMatchObject({ state: 'success' });
-  room.stop();
+  watch.stop();
 }, 60_000);

@@ -134,7 +134,7 @@ describe('a node tells the leader of its runs', () => {
         ?.map((run) => run.run),
     ).toEqual(['r1']);
     lab.run(100);
-    expect(lab.node('b').jobs.told['desktop-1']?.runs).toHaveLength(1);
+    expect(lab.node('b').jobs.announced['desktop-1']?.runs).toHaveLength(1);
   });
 
   it('a delivered run is forgotten here once the ledger has it, and the ledger keeps the newest 60', () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { JobsState } from '../../scheduler/jobs/jobs-state.ts';
 import { type JobsTurn, openJobsTurn } from '../../scheduler/jobs/jobs-turn.ts';
-import { lookOf } from '../../scheduler/jobs/machines.ts';
+import { viewOf } from '../../scheduler/jobs/machines.ts';
 import { runsCompared, tendRescues } from '../../scheduler/jobs/run-compare.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { Lab, wallStart } from './jobs-lab.ts';
@@ -55,10 +55,10 @@ const withRun = (state: Here, one: Run): Here =>
 const owners: [string, (state: Here) => Here][] = [
   ['the ledger has an open run of it', (state) => withRun(state, run())],
   [
-    'a node has told of it, also that it has ended since',
+    'a node has announced it, also that it has ended since',
     (state) => {
-      const told = { boot: 'boot-desktop-1', runs: [run({ state: 'delivered' })], at: 0 };
-      return { ...state, jobs: { ...state.jobs, told: { ...state.jobs.told, 'desktop-1': told } } };
+      const announced = { boot: 'boot-desktop-1', runs: [run({ state: 'delivered' })], at: 0 };
+      return { ...state, jobs: { ...state.jobs, announced: { ...state.jobs.announced, 'desktop-1': announced } } };
     },
   ],
   [
@@ -84,7 +84,7 @@ function written(change: (state: Here) => Here): string[] {
   const { lab, state } = here();
   const now = change(state);
   const turn = turnOf(lab, now);
-  runsCompared(turn, lookOf(turn, now.ledger), {
+  runsCompared(turn, viewOf(turn, now.ledger), {
     at: lab.at,
     wallMs: lab.wallMs,
     kind: 'runs-compared',
@@ -130,7 +130,7 @@ describe('a job that GitLab calls running is written down as forgotten', () => {
   it('not when it is the leader that has it, which is told of its own runs too', () => {
     const { lab } = here();
     lab.feed('kang', { kind: 'run-changed', run: run({ node: 'kang' }) });
-    expect(lab.node('kang').jobs.told.kang?.runs).toMatchObject([{ job }]);
+    expect(lab.node('kang').jobs.announced.kang?.runs).toMatchObject([{ job }]);
   });
 });
 
@@ -151,7 +151,7 @@ describe('the edit itself', () => {
     const { lab, state } = here();
     const turn = turnOf(lab, state);
     const input = { at: lab.at, wallMs: lab.wallMs, kind: 'runs-compared' as const, running };
-    runsCompared(turn, lookOf(turn, state.ledger), input);
+    runsCompared(turn, viewOf(turn, state.ledger), input);
     const once = turn.edits[0]?.apply(state.ledger);
     if (once === undefined || isRefusal(once)) throw new Error('nothing was written');
     expect(Object.keys(once.rescues ?? {})).toEqual([String(job)]);

@@ -42,8 +42,8 @@ export const lostMutants: Mutant[] = [
     patches: [
       {
         file: jobs('run-edits'),
-        find: "if (known.state === 'lost') return told.state === 'delivered' ?",
-        replace: "if (known.state === 'lost') return told.state !== 'lost' ?",
+        find: "if (known.state === 'lost') return said.state === 'delivered' ?",
+        replace: "if (known.state === 'lost') return said.state !== 'lost' ?",
       },
     ],
   },

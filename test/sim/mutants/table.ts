@@ -279,7 +279,7 @@ export const mutants: Mutant[] = [
     patches: [
       {
         file: jobs('run-compare'),
-        find: 'if (own.has(job) || failing.has(job) || look.ledger.rescues?.[job] !== undefined) continue;',
+        find: 'if (own.has(job) || failing.has(job) || view.ledger.rescues?.[job] !== undefined) continue;',
         replace: '',
       },
       // What is committed is not done either while somebody owns the job: the bug must have both.

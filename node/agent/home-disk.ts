@@ -13,9 +13,9 @@ const reserveFile = (home: string): string => join(home, 'reserve');
 export const diskAt = (folder: string): Disk => diskOf(statfsSync(folder));
 
 /**
- * Room that is kept for the moment when a job has taken all the rest: given free then, the store, the traces of the other
- * jobs and the clean-up go on. Real bytes by chance, so that no file system makes nothing of them. At most 5 % of the disk,
- * and only where as much again stays free.
+ * Makes the reserve, a file that keeps some of the disk for the moment when a job has taken all the rest: removed then, it lets
+ * the store, the traces of the other jobs and the clean-up go on. Its bytes are random, so that no file system compresses them
+ * to nothing. It takes at most 5 % of the disk, and is made only where as much again stays free. True when it is there.
  */
 function keepReserve(home: string): boolean {
   const path = reserveFile(home);
@@ -36,7 +36,7 @@ function keepReserve(home: string): boolean {
   }
 }
 
-/** True when there was one. */
+/** Removes the reserve; true when there was one. */
 export function freeReserve(home: string): boolean {
   const had = existsSync(reserveFile(home));
   rmSync(reserveFile(home), { force: true });
@@ -44,10 +44,10 @@ export function freeReserve(home: string): boolean {
 }
 
 /**
- * Watches the disk of the home. Full: the reserve is given free at once, this node takes no jobs, and the run that has filled
- * it is ended, with the reason; the others go on. With room again the reserve is made anew.
+ * Watches the disk of the home. When it is full, the reserve is given free at once, this node takes no jobs, and the run that
+ * has filled the disk is ended with the reason; the others go on. When there is room again, the reserve is made anew.
  */
-export class DiskRoom extends DiskWatch {
+export class HomeDisk extends DiskWatch {
   #isFull = false;
 
   constructor(options: DiskWatchOptions) {
@@ -56,11 +56,11 @@ export class DiskRoom extends DiskWatch {
 
   protected override async check(): Promise<void> {
     const disk = diskAt(this.options.home);
-    if (isFull(disk)) await this.#isFullNow(disk);
-    else this.#hasRoom();
+    if (isFull(disk)) await this.#handleFull(disk);
+    else this.#handleRoom();
   }
 
-  async #isFullNow(disk: Disk): Promise<void> {
+  async #handleFull(disk: Disk): Promise<void> {
     const { home } = this.options;
     this.notedFull();
     freeReserve(home);
@@ -72,7 +72,7 @@ export class DiskRoom extends DiskWatch {
     if (ended) this.say(`its disk is full: job ${ended.job}, which has ${ended.size} of it, was ended`);
   }
 
-  #hasRoom(): void {
+  #handleRoom(): void {
     const hasReserve = keepReserve(this.options.home);
     if (!this.#isFull || !hasReserve) return;
     this.#isFull = false;
