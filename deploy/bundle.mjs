@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { leftOut } from './left-out.mjs';
 import { trimmedMap } from './source-map.mjs';
 import { billOfMaterials, bundledPackages, installedPackages, notices } from './third-party.mjs';
 
@@ -12,19 +13,6 @@ const readJson = (name) => JSON.parse(readFileSync(join(root, name), 'utf8'));
 const self = readJson('package.json');
 const lock = readJson('package-lock.json');
 const { version, dependencies, engines } = self;
-// Of dockerode two parts stay outside: its sessions with BuildKit bring gRPC and protobuf (6 MiB of memory, 150 ms of start), and we never
-// build images; its way to engines behind ssh:// brings ssh2 and its cryptography (a tenth of the bundle), and our executor refuses those.
-const leftOut = {
-  name: 'left-out',
-  setup(esbuild) {
-    esbuild.onResolve({ filter: /^\.\/(session|buildkit|ssh)$/ }, ({ path, importer }) =>
-      /(dockerode|docker-modem)[\\/]lib[\\/]/.test(importer) ? { path, namespace: 'left-out' } : undefined,
-    );
-    esbuild.onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({
-      contents: `module.exports = () => { throw new Error('autogit-node is built without ${path.slice(2)} of dockerode'); };`,
-    }));
-  },
-};
 
 // The thread that packs artifacts starts from a text of its own: small, and no second file beside the agent.
 const thread = await build({
