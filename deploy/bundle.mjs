@@ -29,6 +29,20 @@ const thread = await build({
   logLevel: 'warning',
 });
 
+// The watchdog of runs: a small program beside the agent, which must start fast and takes the memory of a bare Node. Its stacks are read as they are.
+const watchdog = await build({
+  absWorkingDir: root,
+  entryPoints: ['node/watchdog-process.ts'],
+  bundle: true,
+  platform: 'node',
+  target: 'node20.19',
+  format: 'cjs',
+  charset: 'ascii',
+  write: false,
+  metafile: true,
+  logLevel: 'warning',
+});
+
 mkdirSync(join(root, 'dist'), { recursive: true });
 const agent = await build({
   absWorkingDir: root,
@@ -69,8 +83,9 @@ function write(name, text) {
 }
 
 const output = (end) => agent.outputFiles.find(({ path }) => path.endsWith(end)).text;
-const bundled = bundledPackages(root, [agent.metafile, thread.metafile], lock);
+const bundled = bundledPackages(root, [agent.metafile, thread.metafile, watchdog.metafile], lock);
 write('agent.cjs', output('.cjs'));
+write('watchdog.cjs', watchdog.outputFiles[0].text);
 write(
   'agent.cjs.map',
   JSON.stringify(trimmedMap(JSON.parse(output('.map')), (source) => source.includes('node_modules/'))),
@@ -78,9 +93,9 @@ write(
 write('THIRD-PARTY.txt', notices(bundled));
 write('sbom.cdx.json', `${JSON.stringify(billOfMaterials(self, bundled, installedPackages(root, lock)), null, 1)}\n`);
 // Not published: what the tests hold the two lists against.
-write('metafile.json', JSON.stringify([agent.metafile, thread.metafile]));
+write('metafile.json', JSON.stringify([agent.metafile, thread.metafile, watchdog.metafile]));
 rmSync(join(root, 'dist', 'agent.js'), { force: true });
 
 const [least] = /\d+\.\d+/.exec(engines.node);
 const bin = readFileSync(join(root, 'deploy', 'bin.cjs'), 'utf8');
-write('autogit-node.cjs', bin.replace('@LEAST@', least));
+write('autogit-node.cjs', bin.replace('@LEAST@', least).replaceAll('@VERSION@', version));
