@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { oldVersion } from '../e2e/old-version.ts';
 import { type Row, row, table } from './figures.ts';
+import { idleMemoryRows } from './idle-memory-rows.ts';
 import type { BenchOptions } from './options.ts';
 import { versionRows } from './version-rows.ts';
 
@@ -22,7 +23,10 @@ export interface CorePart {
   measure(stage: CoreStage): Promise<Row[]>;
 }
 
-export const coreParts: readonly CorePart[] = [{ key: 'version', measure: versionRows }];
+export const coreParts: readonly CorePart[] = [
+  { key: 'version', measure: versionRows },
+  { key: 'idle', measure: idleMemoryRows },
+];
 
 /** `npm run bench -- core`: what the agent itself costs, beside a bare node and beside the build of an earlier commit. */
 export async function coreRows(options: BenchOptions, say: (line: string) => void): Promise<Row[]> {
