@@ -42,8 +42,11 @@ function runAgent() {
   var zlib = require('zlib');
 
   // Only what computes long is compiled to the best machine code: an agent's turns are short, and V8's optimizer alone takes 4 MiB of an agent.
-  v8.setFlagsFromString('--interrupt-budget=10000000');
-  v8.setFlagsFromString('--max-bytecode-size-for-early-opt=0');
+  // Node 20's V8 alone does so after a few calls; later ones wait for thousands, and complain aloud about these names.
+  if (v[0] === '20') {
+    v8.setFlagsFromString('--interrupt-budget=10000000');
+    v8.setFlagsFromString('--max-bytecode-size-for-early-opt=0');
+  }
 
   // To compile three megabytes anew at each start costs as much as everything else together. V8's code cache saves that: it
   // is kept in the user's cache folder, one file for each build of ours, each Node and each place (V8 keeps the file's name with the
