@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { leftOut } from './left-out.mjs';
 import { trimmedMap } from './source-map.mjs';
 import { billOfMaterials, bundledPackages, installedPackages, notices } from './third-party.mjs';
 
@@ -12,19 +13,6 @@ const readJson = (name) => JSON.parse(readFileSync(join(root, name), 'utf8'));
 const self = readJson('package.json');
 const lock = readJson('package-lock.json');
 const { version, dependencies, engines } = self;
-// Of dockerode two parts stay outside: its sessions with BuildKit bring gRPC and protobuf (6 MiB of memory, 150 ms of start), and we never
-// build images; its way to engines behind ssh:// brings ssh2 and its cryptography (a tenth of the bundle), and our executor refuses those.
-const leftOut = {
-  name: 'left-out',
-  setup(esbuild) {
-    esbuild.onResolve({ filter: /^\.\/(session|buildkit|ssh)$/ }, ({ path, importer }) =>
-      /(dockerode|docker-modem)[\\/]lib[\\/]/.test(importer) ? { path, namespace: 'left-out' } : undefined,
-    );
-    esbuild.onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({
-      contents: `module.exports = () => { throw new Error('autogit-node is built without ${path.slice(2)} of dockerode'); };`,
-    }));
-  },
-};
 
 // The thread that packs artifacts starts from a text of its own: small, and no second file beside the agent.
 const thread = await build({
@@ -35,6 +23,20 @@ const thread = await build({
   target: 'node20.19',
   format: 'cjs',
   minify: true,
+  charset: 'ascii',
+  write: false,
+  metafile: true,
+  logLevel: 'warning',
+});
+
+// The watchdog of runs: a small program beside the agent, which must start fast and takes the memory of a bare Node. Its stacks are read as they are.
+const watchdog = await build({
+  absWorkingDir: root,
+  entryPoints: ['node/watchdog-process.ts'],
+  bundle: true,
+  platform: 'node',
+  target: 'node20.19',
+  format: 'cjs',
   charset: 'ascii',
   write: false,
   metafile: true,
@@ -81,8 +83,9 @@ function write(name, text) {
 }
 
 const output = (end) => agent.outputFiles.find(({ path }) => path.endsWith(end)).text;
-const bundled = bundledPackages(root, [agent.metafile, thread.metafile], lock);
+const bundled = bundledPackages(root, [agent.metafile, thread.metafile, watchdog.metafile], lock);
 write('agent.cjs', output('.cjs'));
+write('watchdog.cjs', watchdog.outputFiles[0].text);
 write(
   'agent.cjs.map',
   JSON.stringify(trimmedMap(JSON.parse(output('.map')), (source) => source.includes('node_modules/'))),
@@ -90,9 +93,9 @@ write(
 write('THIRD-PARTY.txt', notices(bundled));
 write('sbom.cdx.json', `${JSON.stringify(billOfMaterials(self, bundled, installedPackages(root, lock)), null, 1)}\n`);
 // Not published: what the tests hold the two lists against.
-write('metafile.json', JSON.stringify([agent.metafile, thread.metafile]));
+write('metafile.json', JSON.stringify([agent.metafile, thread.metafile, watchdog.metafile]));
 rmSync(join(root, 'dist', 'agent.js'), { force: true });
 
 const [least] = /\d+\.\d+/.exec(engines.node);
 const bin = readFileSync(join(root, 'deploy', 'bin.cjs'), 'utf8');
-write('autogit-node.cjs', bin.replace('@LEAST@', least));
+write('autogit-node.cjs', bin.replace('@LEAST@', least).replaceAll('@VERSION@', version));

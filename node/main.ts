@@ -31,7 +31,7 @@ function endWithOurWords(argv: readonly string[]): void {
 /** Ctrl-C aborts what runs; the agent itself listens to its own signals and leaves the mesh cleanly. */
 function interruption(command: string | undefined): AbortSignal {
   const controller = new AbortController();
-  if (command === 'join' || command === '__watchdog' || command === 'demo') return controller.signal;
+  if (command === 'join' || command === 'demo') return controller.signal;
   const stop = () => {
     // The second Ctrl-C does not wait.
     if (controller.signal.aborted) process.exit(exit.interrupted);

@@ -1,44 +1,63 @@
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { isDiskFull } from './disk-errors.ts';
 
-/** How a run is frozen without its agent: the port's Freezer, checked at the door. */
-const Freeze = z.union([
-  z.object({ kind: z.literal('cgroup'), path: z.string().startsWith('/') }),
-  z.object({
-    kind: z.literal('pgid'),
-    marker: z.string().min(1),
-    /** Absent in beats of an earlier agent, whose runs the marker tells. */
-    marks: z
-      .object({
-        entries: z.array(z.string()).max(20),
-        places: z.array(z.string().startsWith('/')).max(20),
-        uid: z.number(),
-        isUidAlone: z.boolean(),
-      })
-      .optional(),
-  }),
-]);
+/** How a run is frozen without its agent: the port's Freezer. */
+type Freeze =
+  | { kind: 'cgroup'; path: string }
+  | {
+      kind: 'pgid';
+      marker: string;
+      /** Absent in beats of an earlier agent, whose runs the marker tells. */
+      marks?: { entries: string[]; places: string[]; uid: number; isUidAlone: boolean } | undefined;
+    };
 
-const BeatRun = z.object({
-  run: z.string().min(1),
+export interface BeatRun {
+  run: string;
   /** ms of boot time until which the run may go on if no newer beat comes. */
-  until: z.number(),
-  freeze: Freeze,
+  until: number;
+  freeze: Freeze;
   /** True while the agent itself holds it frozen: then the agent thaws it, not the watchdog. */
-  held: z.boolean().optional(),
-});
-export type BeatRun = z.infer<typeof BeatRun>;
+  held?: boolean | undefined;
+}
 
 /** What the agent tells its watchdog, at least every 500 ms while it has runs. All runs, every time. */
-export const Beat = z.object({
-  bootId: z.string(),
+export interface Beat {
+  bootId: string;
   /** Which beat it is: the watchdog says which one it has read. Absent in beats of an earlier version. */
-  id: z.string().max(64).optional(),
-  runs: z.array(BeatRun).max(1000),
-});
-export type Beat = z.infer<typeof Beat>;
+  id?: string | undefined;
+  runs: BeatRun[];
+}
+
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
+const isPath = (value: unknown): boolean => isText(value) && value.startsWith('/');
+const isListOf = (value: unknown, most: number, holds: (one: unknown) => boolean): boolean =>
+  Array.isArray(value) && value.length <= most && value.every(holds);
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+
+function isFreeze(value: unknown): boolean {
+  if (!isRecord(value)) return false;
+  if (value.kind === 'cgroup') return isPath(value.path);
+  const { kind, marker, marks } = value;
+  if (kind !== 'pgid' || !isText(marker)) return false;
+  if (marks === undefined) return true;
+  if (!isRecord(marks) || !Number.isFinite(marks.uid) || typeof marks.isUidAlone !== 'boolean') return false;
+  return isListOf(marks.entries, 20, (entry) => typeof entry === 'string') && isListOf(marks.places, 20, isPath);
+}
+
+const isRun = (value: unknown): boolean =>
+  isRecord(value) &&
+  isText(value.run) &&
+  Number.isFinite(value.until) &&
+  isFreeze(value.freeze) &&
+  (value.held === undefined || typeof value.held === 'boolean');
+
+/** Checked at the door, and by hand: a schema's library would be most of what a watchdog takes. */
+const isBeat = (value: unknown): value is Beat =>
+  isRecord(value) &&
+  typeof value.bootId === 'string' &&
+  (value.id === undefined || (typeof value.id === 'string' && value.id.length <= 64)) &&
+  isListOf(value.runs, 1000, isRun);
 
 const beatFile = (home: string): string => join(home, 'watchdog.json');
 const seenFile = (home: string): string => join(home, 'watchdog.seen');
@@ -93,7 +112,8 @@ function overwrite(path: string, text: string): void {
 /** Null when there is none, or what is there makes no sense: the last good one then stays in force. */
 export function readBeat(home: string): Beat | null {
   try {
-    return Beat.parse(JSON.parse(readFileSync(beatFile(home), 'utf8')));
+    const beat: unknown = JSON.parse(readFileSync(beatFile(home), 'utf8'));
+    return isBeat(beat) ? beat : null;
   } catch {
     return null;
   }

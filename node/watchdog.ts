@@ -104,7 +104,7 @@ export async function startWatchdog(home: string, bin: string = process.argv[1] 
       cwd: '/',
       detached: true,
       stdio: ['ignore', log, log],
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, ...cacheEnvironment(), ...clockEnvironment() },
+      env: { PATH: process.env.PATH, HOME: process.env.HOME, ...clockEnvironment() },
     });
     child.on('error', () => startedAt.delete(home));
     child.unref();
@@ -122,10 +122,6 @@ async function replaceOld(home: string, pid: number): Promise<void> {
   signalAll(() => [{ pid }], 'SIGKILL');
   for (let look = 0; look < 100 && watchdogPid(home) === pid; look++) await sleep(10);
 }
-
-/** Where the compiled code lies (deploy/bin.cjs): without it a watchdog takes 25 MiB more and starts later. */
-const cacheEnvironment = (): Record<string, string> =>
-  process.env.XDG_CACHE_HOME ? { XDG_CACHE_HOME: process.env.XDG_CACHE_HOME } : {};
 
 /** A full disk must not keep it from being started. */
 function openLog(home: string): number | 'ignore' {

@@ -180,7 +180,6 @@ export const commands: readonly Command[] = [
     help: '',
     run: async (c) => (await import('./completion-words.ts')).words(c),
   },
-  { path: '__watchdog', help: '', run: async (c) => (await local()).watchdog(c) },
 ];
 
 /** Commands that only gather others. */

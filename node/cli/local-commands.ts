@@ -80,12 +80,6 @@ export async function practiceGitlab({ settings, out, signal }: Context): Promis
   return exit.ok;
 }
 
-/** Hidden: the process that freezes runs when the agent gives no beat (SAFETY J1). */
-export async function watchdog({ settings }: Context): Promise<number> {
-  const { watchdogMain } = await import('../watchdog.ts');
-  return (await watchdogMain(homeOf(settings))) ?? exit.ok;
-}
-
 export async function showVersion({ out, settings }: Context): Promise<number> {
   if (settings.isOn('json'))
     out.json({ version, node: process.version, platform: `${process.platform}-${process.arch}` });

@@ -35,6 +35,7 @@ it('what is published installs on its own and runs: one bundled file, and the na
       'dist/agent.cjs.map',
       'dist/autogit-node.cjs',
       'dist/sbom.cdx.json',
+      'dist/watchdog.cjs',
       'package.json',
     ].sort(),
   );
