@@ -45,6 +45,10 @@ export const worstAtMost = (most: number): Target => ({
   sentence: `max <= ${most} x its max`,
   holds: (ours, against) => against !== null && ours.max <= most * against.max,
 });
+export const medianAbove = (most: number): Target => ({
+  sentence: `median <= its median + ${most}`,
+  holds: (ours, against) => against !== null && ours.median <= against.median + most,
+});
 export const medianUnder = (most: number): Target => ({
   sentence: `median <= ${most}`,
   holds: (ours) => ours.median <= most,

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { outside } from './bench-lan.ts';
+import { coreRows } from './core-rows.ts';
 import { crowdRows } from './crowd-rows.ts';
 import { peerVersions } from './debian.ts';
 import { failover } from './failover.ts';
@@ -20,6 +21,7 @@ function report(rows: Row[], { json }: BenchOptions, versions: string): void {
 async function ownRows(options: BenchOptions): Promise<Row[]> {
   if (options.what === 'crowd') return crowdRows(options.agents, Math.min(3, options.trials), say);
   if (options.what === 'trust') return trustRows(Math.min(5, options.trials), options.only, say);
+  if (options.what === 'core') return coreRows(options, say);
   return meshRows(options, say);
 }
 

@@ -1,7 +1,7 @@
 /** What `npm run bench -- …` was asked for. */
 export interface BenchOptions {
-  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. */
-  what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust';
+  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. */
+  what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust' | 'core';
   trials: number;
   /** Fresh starts of three agents. */
   starts: number;
@@ -10,13 +10,16 @@ export interface BenchOptions {
   /** Seconds under load in the row of leader changes without a failure. */
   stressSeconds: number;
   json: string | null;
-  /** Parts of `failover` to run; empty = all. For work on one row: a table with parts missing says so. */
+  /** The commit whose build the rows of `core` are compared with. */
+  before: string;
+  /** Parts of the table to run; empty = all. For work on one row: a table with parts missing says so. */
   only: string[];
 }
 
-export const usage = `npm run bench -- [failover|jobs|crowd|trust] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--only part,part] [--json FILE]
+export const usage = `npm run bench -- [failover|jobs|crowd|trust|core] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--before COMMIT] [--only part,part] [--json FILE]
 parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}
-parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each with -process or -docker for one executor`;
+parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each with -process or -docker for one executor
+parts of core: version`;
 
 /** Throws a sentence for the user. */
 export function readOptions(args: readonly string[]): BenchOptions {
@@ -27,6 +30,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     agents: 30,
     stressSeconds: 45,
     json: null,
+    before: '33487ad',
     only: [],
   };
   const rest = [...args];
@@ -36,11 +40,12 @@ export function readOptions(args: readonly string[]): BenchOptions {
     return value;
   };
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
-    if (arg === 'failover' || arg === 'jobs' || arg === 'crowd' || arg === 'trust') options.what = arg;
+    if (['failover', 'jobs', 'crowd', 'trust', 'core'].includes(arg)) options.what = arg as BenchOptions['what'];
     else if (arg === '--trials') options.trials = count(arg);
     else if (arg === '--starts') options.starts = Math.min(100, count(arg));
     else if (arg === '--agents') options.agents = Math.min(60, Math.max(3, count(arg)));
     else if (arg === '--stress') options.stressSeconds = count(arg);
+    else if (arg === '--before') options.before = rest.shift() ?? options.before;
     else if (arg === '--only') options.only = (rest.shift() ?? '').split(',').filter((part) => part !== '');
     else if (arg === '--json') options.json = rest.shift() ?? null;
     else throw new Error(`unknown: ${arg}\n${usage}`);

@@ -1,0 +1,55 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { oldVersion } from '../e2e/old-version.ts';
+import { type Row, row, table } from './figures.ts';
+import type { BenchOptions } from './options.ts';
+import { versionRows } from './version-rows.ts';
+
+/** What the rows of the core are measured on: this build, and the one that they are compared with. */
+export interface CoreStage {
+  options: BenchOptions;
+  /** A folder for the bench alone: caches, homes. */
+  folder: string;
+  /** The program of `--before`, built when the first row asks for it. */
+  before(): string;
+  say(line: string): void;
+}
+
+/** One part of the table: `--only KEY` runs it alone. */
+export interface CorePart {
+  key: string;
+  measure(stage: CoreStage): Promise<Row[]>;
+}
+
+export const coreParts: readonly CorePart[] = [{ key: 'version', measure: versionRows }];
+
+/** `npm run bench -- core`: what the agent itself costs, beside a bare node and beside the build of an earlier commit. */
+export async function coreRows(options: BenchOptions, say: (line: string) => void): Promise<Row[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'autogit-bench-core-'));
+  let built: string | null = null;
+  const before = (): string => {
+    built ??= oldVersion(options.before, join(folder, 'before'));
+    return built;
+  };
+  const rows: Row[] = [];
+  try {
+    for (const { key, measure } of coreParts) {
+      if (options.only.length > 0 && !options.only.includes(key)) continue;
+      say(`${key} …`);
+      try {
+        const found = await measure({ options, folder, before, say });
+        rows.push(...found);
+        // Whoever ends a long bench early keeps what was measured.
+        say(table(found));
+      } catch (error) {
+        const note = `could not be measured: ${(error as Error).message}`;
+        say(note);
+        rows.push(row({ measure: key, unit: '-', ours: [], note }));
+      }
+    }
+    return rows;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
