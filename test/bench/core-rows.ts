@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { oldVersion } from '../e2e/old-version.ts';
 import { type Row, row, table } from './figures.ts';
 import type { BenchOptions } from './options.ts';
+import { simRow } from './sim-rows.ts';
 import { versionRows } from './version-rows.ts';
 
 /** What the rows of the core are measured on: this build, and the one that they are compared with. */
@@ -22,7 +23,10 @@ export interface CorePart {
   measure(stage: CoreStage): Promise<Row[]>;
 }
 
-export const coreParts: readonly CorePart[] = [{ key: 'version', measure: versionRows }];
+export const coreParts: readonly CorePart[] = [
+  { key: 'version', measure: versionRows },
+  { key: 'sim', measure: simRow },
+];
 
 /** `npm run bench -- core`: what the agent itself costs, beside a bare node and beside the build of an earlier commit. */
 export async function coreRows(options: BenchOptions, say: (line: string) => void): Promise<Row[]> {
