@@ -5,8 +5,8 @@ import type { Evidence } from '../../protocol/messages.ts';
 import type { Stamp } from '../../protocol/stamp.ts';
 import type { ProbeResult } from '../inputs.ts';
 
-/** A copy that the step under way may still change. */
-export type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+/** A copy that the step under way may still change. The compiler asks for every field, optional ones too. */
+export type Mutable<T> = { -readonly [K in keyof T]-?: T[K] };
 
 /** What this node knows of another one. Rumour and observation: nothing here is on disk. */
 export interface Peer {
