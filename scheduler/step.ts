@@ -39,19 +39,21 @@ export function step(state: CoreState, input: Input): Step {
   act(turn);
   closeRaftTurn(turn);
   const { era } = turn.raft.committed ?? turn.raft.accepted;
-  const effects = [...turn.effects, ...stepped.effects].map((effect) => addressed(effect, era));
+  const effects: Effect[] = [];
+  for (const made of [turn.effects, stepped.effects]) for (const one of made) effects.push(addressed(one, era));
   const wakeAt = Math.max(Math.min(nextWakeAt(turn), stepped.wakeAt), input.at);
   turn.raft.wakeAt = wakeAt;
-  return { state: { ...stepped.state, identity: turn.identity, raft: turn.raft }, effects, wakeAt };
+  return { state: { identity: turn.identity, raft: turn.raft, ...stepped.state }, effects, wakeAt };
 }
 
-function stepParts(states: PartStates, input: Input, context: PartContext): PartStep<PartStates> {
-  const all: PartStep<PartStates> = { state: states, effects: [], edits: [], wakeAt: Number.POSITIVE_INFINITY };
+function stepParts(before: PartStates, input: Input, context: PartContext): PartStep<PartStates> {
+  const state: { -readonly [K in keyof PartStates]: PartStates[K] } = { jobs: before.jobs };
+  const all: PartStep<PartStates> = { state, effects: [], edits: [], wakeAt: Number.POSITIVE_INFINITY };
   for (const key of partKeys) {
     // Of the disk a part hears what it wrote itself.
     const isOthers = input.kind === 'persisted' && input.part !== key;
-    const one = parts[key](states[key], isOthers ? nothing(input) : input, context);
-    all.state = { ...all.state, [key]: one.state };
+    const one = parts[key](before[key], isOthers ? nothing(input) : input, context);
+    state[key] = one.state;
     all.effects.push(...one.effects);
     all.edits.push(...one.edits);
     all.wakeAt = Math.min(all.wakeAt, one.wakeAt);
@@ -63,13 +65,13 @@ const nothing = ({ at, wallMs }: Input): Input => ({ kind: 'ticked', at, wallMs 
 
 /** What is sent, now or when it is on disk, says the era of now: by then another one may have begun, in which it means something else. */
 function addressed(effect: Effect, era: Era): Effect {
-  if (effect.kind === 'send') return { ...effect, era };
+  if (effect.kind === 'send') return { kind: 'send', to: effect.to, message: effect.message, era };
   if (effect.kind !== 'persist' || effect.then.length === 0) return effect;
   return { ...effect, then: effect.then.map((one) => addressed(one, era)) };
 }
 
 function contextOf(before: CoreState, { raft, at, wallMs, self }: RaftTurn): PartContext {
-  const now = { ...before, raft };
+  const now = { identity: before.identity, raft };
   const isLeader = raft.leading !== null;
   return {
     at,

@@ -18,7 +18,7 @@ export const leaderOf = (state: CoreState): { node: NodeId; term: number; sinceA
  * `at` when this node last had proof that the leader leads (SAFETY J1); -Infinity when never. A leader: when it sent the
  * last round that a quorum answered (L12), also when it has just stepped down: that round was a proof then, and is no older.
  */
-export function leaderContactAt(state: CoreState): number {
+export function leaderContactAt(state: Pick<CoreState, 'identity' | 'raft'>): number {
   const { raft, identity } = state;
   return raft.leading ? ownContactAt(raft, identity.node, identity.store) : raft.contactAt;
 }
@@ -55,7 +55,7 @@ interface Liveness {
  * there, and nothing was heard since, or nothing came from it for a second (longer when this node does not lead: only
  * reports come then). The leader counts from when the answered round was sent.
  */
-export function livenessOf(state: CoreState, node: NodeId, at: number): Liveness {
+export function livenessOf(state: Pick<CoreState, 'identity' | 'raft'>, node: NodeId, at: number): Liveness {
   const { raft, identity } = state;
   if (node === identity.node) return { state: 'alive', since: at };
   const { acked, heardAt: spokeAt, reportAt, probe, connected, connectedAt } = peerOf(raft, node);

@@ -29,6 +29,8 @@ export { emptyJobs, type JobsState };
  * ledger's runs, lost ones, classes, queue and grants. Pure: what shall happen is in the answer.
  */
 export function stepJobs(jobs: JobsState, input: Input, context: PartContext): PartStep<JobsState> {
+  if (!concerns(input) && !isDue(jobs, context) && jobs.since !== null)
+    return { state: jobs, effects: [], edits: [], wakeAt: jobs.wakeAt };
   const turn = openJobsTurn(jobs, context);
   begin(turn);
   receive(turn, input);
@@ -55,6 +57,14 @@ export function stepJobs(jobs: JobsState, input: Input, context: PartContext): P
 
 const hasChanged = (before: JobsState, after: JobsState): boolean =>
   (Object.keys(before) as (keyof JobsState)[]).some((key) => before[key] !== after[key]);
+
+/** Inputs that mean nothing to the jobs by themselves: rounds of the leader and their answers, timers, streams. */
+function concerns(input: Input): boolean {
+  if (input.kind !== 'heard') return !elections.has(input.kind);
+  return input.message.kind === 'grant' || input.message.kind === 'grant-answer' || input.message.kind === 'own-runs';
+}
+
+const elections: ReadonlySet<Input['kind']> = new Set<Input['kind']>(['ticked', 'connected', 'disconnected', 'probed']);
 
 /** Heartbeats come by the dozen; only what can change something here is worth a look at everything. */
 const isDue = ({ seen, wakeAt }: JobsState, context: PartContext): boolean =>

@@ -44,28 +44,22 @@ function whyImpossible({ raft }: RaftTurn, message: PeerMessage, era: Era | null
   const { term, accepted } = raft;
   if (era !== null && era.counter > accepted.era.counter + farAhead.era)
     return `era ${era.counter}, and this mesh is in era ${accepted.era.counter}`;
-  const { terms, versions } = numbersOf(message);
-  const highest = Math.max(0, ...terms);
+  const highest = Math.max('term' in message ? message.term : 0, highestOf(message, 'term'));
   if (highest > term + farAhead.term) return `term ${highest}, and this mesh is in term ${term}`;
-  const newest = Math.max(0, ...versions);
+  const newest = highestOf(message, 'version');
   if (newest > accepted.stamp.version + farAhead.version)
     return `version ${newest} of the ledger, and this machine knows version ${accepted.stamp.version}`;
   return null;
 }
 
-/** All numbers of a message that may become this node's own. */
-function numbersOf(message: PeerMessage): { terms: number[]; versions: number[] } {
-  const stamps: (Stamp | null | undefined)[] = [];
-  const terms: number[] = [];
-  if ('term' in message) terms.push(message.term);
-  if ('stamp' in message) stamps.push(message.stamp);
-  if (message.kind === 'append') stamps.push(message.committed, message.ledger?.stamp);
-  if (message.kind === 'hello') {
-    stamps.push(message.promised?.stamp, message.ledger?.stamp);
-    if (message.promised) terms.push(message.promised.term);
-  }
-  const known = stamps.filter((stamp) => stamp !== null && stamp !== undefined);
-  return { terms: [...terms, ...known.map((one) => one.term)], versions: known.map((one) => one.version) };
+/** The highest of all numbers of a message's stamps and promises that may become this node's own; 0 without any. */
+function highestOf(message: PeerMessage, part: keyof Stamp): number {
+  const stamp = 'stamp' in message ? (message.stamp?.[part] ?? 0) : 0;
+  if (message.kind === 'append') return Math.max(stamp, message.committed[part], message.ledger?.stamp[part] ?? 0);
+  if (message.kind !== 'hello') return stamp;
+  const { promised, ledger } = message;
+  const promisedTerm = part === 'term' ? (promised?.term ?? 0) : 0;
+  return Math.max(stamp, promised?.stamp[part] ?? 0, promisedTerm, ledger?.stamp[part] ?? 0);
 }
 
 /** Whether a node votes in either document of this node's. A newer configuration than both may know better (L7). */

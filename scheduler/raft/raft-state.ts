@@ -5,6 +5,9 @@ import type { Evidence } from '../../protocol/messages.ts';
 import type { Stamp } from '../../protocol/stamp.ts';
 import type { ProbeResult } from '../inputs.ts';
 
+/** A copy that the step under way may still change. The compiler asks for every field, optional ones too. */
+export type Mutable<T> = { -readonly [K in keyof T]-?: T[K] };
+
 /** What this node knows of another one. Rumour and observation: nothing here is on disk. */
 export interface Peer {
   /** As it last said itself: its store, its kernel's boot, and the boot before that. */
@@ -196,3 +199,67 @@ export const unknownPeer: Peer = {
   preVoted: 0,
   higherTermHeardAt: Number.NEGATIVE_INFINITY,
 };
+
+/*
+ * Copies, field by field: V8 makes one of an object of so many fields in a sixth of the time that a spread takes, and each
+ * step makes several.
+ */
+
+export const copyOfPeer = (peer: Peer): Mutable<Peer> => ({
+  store: peer.store,
+  boot: peer.boot,
+  formerBoot: peer.formerBoot,
+  returns: peer.returns,
+  cloned: peer.cloned,
+  connected: peer.connected,
+  heardAt: peer.heardAt,
+  reportAt: peer.reportAt,
+  well: peer.well,
+  connectedAt: peer.connectedAt,
+  knownAt: peer.knownAt,
+  promised: peer.promised,
+  acked: peer.acked,
+  ledgerSent: peer.ledgerSent,
+  commitSent: peer.commitSent,
+  relayedAt: peer.relayedAt,
+  probe: peer.probe,
+  probeAskedAt: peer.probeAskedAt,
+  probeOpen: peer.probeOpen,
+  evidenceOffUntil: peer.evidenceOffUntil,
+  health: peer.health,
+  preVoted: peer.preVoted,
+  higherTermHeardAt: peer.higherTermHeardAt,
+});
+
+export const copyOfRaft = (raft: RaftState): Mutable<RaftState> => ({
+  term: raft.term,
+  votedFor: raft.votedFor,
+  accepted: raft.accepted,
+  committed: raft.committed,
+  seq: raft.seq,
+  diskSeq: raft.diskSeq,
+  diskStamp: raft.diskStamp,
+  onTheirWay: raft.onTheirWay,
+  leader: raft.leader,
+  contactAt: raft.contactAt,
+  timerAt: raft.timerAt,
+  backlogUntil: raft.backlogUntil,
+  wakeAt: raft.wakeAt,
+  peers: raft.peers,
+  campaign: raft.campaign,
+  planned: raft.planned,
+  notBefore: raft.notBefore,
+  waitingPreVotes: raft.waitingPreVotes,
+  leading: raft.leading,
+  clientRequests: raft.clientRequests,
+  nextRequest: raft.nextRequest,
+  addresses: raft.addresses,
+  healthy: raft.healthy,
+  introducedAt: raft.introducedAt,
+  introducedTerm: raft.introducedTerm,
+  leaving: raft.leaving,
+  rolledBack: raft.rolledBack,
+  newerEra: raft.newerEra,
+  eraSeq: raft.eraSeq,
+  random: raft.random,
+});

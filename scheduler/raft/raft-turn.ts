@@ -3,7 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Effect, Write } from '../effects.ts';
 import type { Identity } from '../state.ts';
-import { type Peer, type RaftState, unknownPeer } from './raft-state.ts';
+import { copyOfPeer, copyOfRaft, type Mutable, type Peer, type RaftState, unknownPeer } from './raft-state.ts';
 
 /**
  * One step under way. `raft` is a shallow copy whose fields are replaced, never changed inside, so the state that the
@@ -14,7 +14,7 @@ export interface RaftTurn {
   readonly self: NodeId;
   readonly at: number;
   readonly wallMs: number;
-  readonly raft: { -readonly [K in keyof RaftState]: RaftState[K] };
+  readonly raft: Mutable<RaftState>;
   readonly effects: Effect[];
   readonly afterDisk: Effect[];
   readonly save: { promise: boolean; accepted: boolean; committed: boolean; era: Ledger | null; store: StoreId | null };
@@ -27,7 +27,7 @@ export const openRaftTurn = (identity: Identity, raft: RaftState, at: number, wa
   self: identity.node,
   at,
   wallMs,
-  raft: { ...raft },
+  raft: copyOfRaft(raft),
   effects: [],
   afterDisk: [],
   save: { promise: false, accepted: false, committed: false, era: null, store: null },
@@ -64,7 +64,8 @@ export const sendAfterDisk = (turn: RaftTurn, to: NodeId, message: PeerMessage):
 export const peerOf = (raft: RaftState, node: NodeId): Peer => raft.peers[node] ?? unknownPeer;
 
 export function setPeer(turn: RaftTurn, node: NodeId, patch: Partial<Peer>): void {
-  turn.raft.peers = { ...turn.raft.peers, [node]: { ...peerOf(turn.raft, node), ...patch } };
+  const peer = Object.assign(copyOfPeer(peerOf(turn.raft, node)), patch);
+  turn.raft.peers = { ...turn.raft.peers, [node]: peer };
 }
 
 /** How people call a node. */

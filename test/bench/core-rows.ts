@@ -5,6 +5,7 @@ import { oldVersion } from '../e2e/old-version.ts';
 import { type Row, row, table } from './figures.ts';
 import { idleMemoryRows } from './idle-memory-rows.ts';
 import type { BenchOptions } from './options.ts';
+import { simRow } from './sim-rows.ts';
 import { versionRows } from './version-rows.ts';
 
 /** What the rows of the core are measured on: this build, and the one that they are compared with. */
@@ -26,6 +27,7 @@ export interface CorePart {
 export const coreParts: readonly CorePart[] = [
   { key: 'version', measure: versionRows },
   { key: 'idle', measure: idleMemoryRows },
+  { key: 'sim', measure: simRow },
 ];
 
 /** `npm run bench -- core`: what the agent itself costs, beside a bare node and beside the build of an earlier commit. */

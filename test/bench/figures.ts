@@ -53,6 +53,10 @@ export const medianUnder = (most: number): Target => ({
   sentence: `median <= ${most}`,
   holds: (ours) => ours.median <= most,
 });
+export const medianAtLeast = (least: number): Target => ({
+  sentence: `median >= ${least}`,
+  holds: (ours) => ours.median >= least,
+});
 export const maxUnder = (most: number): Target => ({
   sentence: `max <= ${most}`,
   holds: (ours) => ours.max <= most,

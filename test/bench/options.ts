@@ -19,7 +19,7 @@ export interface BenchOptions {
 export const usage = `npm run bench -- [failover|jobs|crowd|trust|core] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--before COMMIT] [--only part,part] [--json FILE]
 parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}
 parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each with -process or -docker for one executor
-parts of core: version, idle`;
+parts of core: version, idle, sim`;
 
 /** Throws a sentence for the user. */
 export function readOptions(args: readonly string[]): BenchOptions {
