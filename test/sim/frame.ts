@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { decode, encode } from '../../protocol/codec.ts';
-import type { Era, Ledger } from '../../protocol/ledger.ts';
+import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope, type MessageOf, type PeerMessage } from '../../protocol/messages.ts';
 import { Report } from '../../protocol/report.ts';
@@ -61,65 +61,34 @@ const envelope = (message: PeerMessage, era: Era | null): Envelope => ({ v: 1, e
 /** What is said again and again, in rounds. */
 type Beat = MessageOf<'append' | 'ack'>;
 
-/**
- * What the decoder made of a part of a ledger (a run, a node, a class, a remembered request) that some leader had before.
- * Both are frozen, so it would make the same again.
- */
-const decodedParts = new WeakMap<object, object>();
-
-type PartsOf<T> = Record<string, T>;
-function unknownOf<T extends object>(parts: PartsOf<T>): PartsOf<T> {
-  const unknown: PartsOf<T> = {};
-  for (const id in parts) if (!decodedParts.has(parts[id]!)) unknown[id] = parts[id]!;
-  return unknown;
-}
-
-function learn<T extends object>(part: T, decoded: T): void {
-  decodedParts.set(frozen(part), frozen(decoded));
-}
-const decodedOf = <T extends object>(part: T): T => decodedParts.get(part) as T;
-
-/** All parts, decoded: those that were not known before are in `decoded`. */
-function allOf<T extends object>(parts: PartsOf<T>, decoded: PartsOf<T>): PartsOf<T> {
-  for (const id in decoded) learn(parts[id]!, decoded[id]!);
-  const all: PartsOf<T> = {};
-  for (const id in parts) all[id] = decodedOf(parts[id]!);
-  return all;
-}
+/** What the decoder made of a run that some leader had in its ledger. Both are frozen, so it would make the same again. */
+const decodedRuns = new WeakMap<Run, Run>();
 
 /**
- * A ledger on its way. A ledger follows another and most of its parts are the same objects: only those travel as bytes
- * that no receiver has decoded before, and with them the rest of the ledger.
+ * A ledger on its way. A ledger follows another and most of its runs are the same objects: only those runs travel as
+ * bytes that no receiver has decoded before, and with them the rest of the ledger.
  */
 class LedgerFrame extends CodedFrame {
-  readonly #ledger: Ledger;
-  readonly #unknownRequests: Ledger['requests'];
+  readonly #runs: Ledger['runs'];
 
   constructor(message: MessageOf<'append'>, ledger: Ledger, era: Era | null) {
-    const requests = ledger.requests.filter((one) => !decodedParts.has(one));
-    const unknown = {
-      nodes: unknownOf(ledger.nodes),
-      classes: unknownOf(ledger.classes),
-      runs: unknownOf(ledger.runs),
-      requests,
-    };
-    super(envelope({ ...message, ledger: { ...ledger, ...unknown } }, era), true);
-    this.#ledger = ledger;
-    this.#unknownRequests = requests;
+    const runs: Ledger['runs'] = {};
+    for (const id in ledger.runs) if (!decodedRuns.has(ledger.runs[id]!)) runs[id] = ledger.runs[id]!;
+    super(envelope({ ...message, ledger: { ...ledger, runs } }, era), true);
+    this.#runs = ledger.runs;
   }
 
   protected override decoded(): Envelope {
     const { message, ...rest } = super.decoded();
     if (message.kind !== 'append' || !message.ledger) return { message, ...rest };
-    const { nodes, classes, runs, requests } = message.ledger;
-    for (const [index, one] of this.#unknownRequests.entries()) learn(one, requests[index]!);
-    const all = {
-      nodes: allOf(this.#ledger.nodes, nodes),
-      classes: allOf(this.#ledger.classes, classes),
-      runs: allOf(this.#ledger.runs, runs),
-      requests: this.#ledger.requests.map(decodedOf),
-    };
-    return { ...rest, message: { ...message, ledger: { ...message.ledger, ...all } } };
+    const runs: Ledger['runs'] = {};
+    for (const id in this.#runs) {
+      const run = this.#runs[id]!;
+      const decoded = message.ledger.runs[id];
+      if (decoded) decodedRuns.set(frozen(run), frozen(decoded));
+      runs[id] = decodedRuns.get(run)!;
+    }
+    return { ...rest, message: { ...message, ledger: { ...message.ledger, runs } } };
   }
 }
 
