@@ -1,4 +1,4 @@
-import { connect, createServer, type Server } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { AutogitError } from '../../protocol/errors.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
@@ -61,10 +61,15 @@ export class ProbeListener {
   }
 }
 
+/** Parts of a probe's time after which it asks once more. */
+const askAgainAt = [1 / 3, 2 / 3];
+
 /**
- * One TCP connect. `refused`: the machine's kernel answers that nobody listens. `accepted`: it answers for a living
- * process. `silent`: no answer in `timeoutMs`, or no way there. A failure of our own (no free socket) proves nothing
- * about the other side, so the benefit of the doubt is given: `accepted`. Never throws.
+ * TCP connects, until one is answered. `refused`: the machine's kernel answers that nobody listens. `accepted`: it answers
+ * for a living process. `silent`: no answer in `timeoutMs`, or no way there. A kernel sends a SYN again only after a
+ * second, and a cable that is full loses some: so a probe asks three times in its time, and only a machine that answers
+ * none of them is silent. A failure of our own (no free socket) proves nothing about the other side, so the benefit of
+ * the doubt is given: `accepted`. Never throws.
  */
 export function probeAddress(
   at: HostPort,
@@ -72,16 +77,22 @@ export function probeAddress(
 ): Promise<{ result: ProbeResult; tookMs: number }> {
   return new Promise((resolve) => {
     const begun = performance.now();
-    const socket = connect({ host: at.host, port: at.port });
+    const sockets: Socket[] = [];
     const end = (result: ProbeResult): void => {
-      clearTimeout(timer);
-      socket.destroy();
+      for (const timer of timers) clearTimeout(timer);
+      for (const socket of sockets) socket.destroy();
       resolve({ result, tookMs: performance.now() - begun });
     };
+    const ask = (): void => {
+      const socket = connect({ host: at.host, port: at.port });
+      sockets.push(socket);
+      socket.once('connect', () => end('accepted'));
+      socket.on('error', (error: NodeJS.ErrnoException) => end(resultOf(error.code)));
+    };
     // A late event loop runs timers before it reads sockets: an answer that is already there must win.
-    const timer = setTimeout(() => setImmediate(() => end('silent')), timeoutMs);
-    socket.once('connect', () => end('accepted'));
-    socket.on('error', (error: NodeJS.ErrnoException) => end(resultOf(error.code)));
+    const timers = [setTimeout(() => setImmediate(() => end('silent')), timeoutMs)];
+    for (const part of askAgainAt) timers.push(setTimeout(ask, part * timeoutMs));
+    ask();
   });
 }
 
