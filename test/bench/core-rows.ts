@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { oldVersion } from '../e2e/old-version.ts';
 import { type Row, row, table } from './figures.ts';
 import { idleMemoryRows } from './idle-memory-rows.ts';
+import { crowdLoadRows, fastLinkRows, jobLoadRows, slowLinkRows, strangerRows } from './load-rows.ts';
 import type { BenchOptions } from './options.ts';
 import { simRow } from './sim-rows.ts';
 import { versionRows } from './version-rows.ts';
@@ -28,6 +29,11 @@ export const coreParts: readonly CorePart[] = [
   { key: 'version', measure: versionRows },
   { key: 'idle', measure: idleMemoryRows },
   { key: 'sim', measure: simRow },
+  { key: 'stranger', measure: strangerRows },
+  { key: 'job-load', measure: jobLoadRows },
+  { key: 'bulk-100', measure: slowLinkRows },
+  { key: 'bulk-1000', measure: fastLinkRows },
+  { key: 'crowd-load', measure: crowdLoadRows },
 ];
 
 /** `npm run bench -- core`: what the agent itself costs, beside a bare node and beside the build of an earlier commit. */

@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { Lan } from '../e2e/namespaces.ts';
-import { asRoot, Rig, type StatusSnapshot, sleep, until } from '../e2e/rig.ts';
+import { asRoot, Rig, type StatusSnapshot, sleep, type TestMachine, until } from '../e2e/rig.ts';
 import { type Agent, asAgent } from './agents.ts';
 import { type Row, row } from './figures.ts';
+import { endWithUs } from './load-programs.ts';
 import { costOf } from './process-cost.ts';
 
 const sampleMs = 10_000;
@@ -31,7 +32,7 @@ function cableBytes(namespace: string): number {
 }
 
 /** Through the agent's socket: a CLI for each look would be the largest load of all. */
-async function statusOf({ client }: Agent): Promise<StatusSnapshot | null> {
+export async function statusOf({ client }: Agent): Promise<StatusSnapshot | null> {
   try {
     return (await client.status()).snapshot;
   } catch {
@@ -44,7 +45,7 @@ const isHere = ({ state }: { state: string }): boolean =>
 const sees = (status: StatusSnapshot | null, count: number): boolean =>
   status?.leader != null && status.nodes.filter(isHere).length === count;
 
-interface Formed {
+export interface Formed {
   agents: Agent[];
   /** ms from the start of each program until it is in the mesh and knows its leader. */
   joinedMs: number[];
@@ -53,18 +54,29 @@ interface Formed {
 }
 
 /** The founder lets in, by its pair window, whoever comes; mDNS is how they find it. */
-async function formCrowd(rig: Rig, lan: Lan, count: number, say: (line: string) => void): Promise<Formed> {
+export async function formCrowd(
+  rig: Rig,
+  lan: Lan,
+  count: number,
+  say: (line: string) => void,
+  areAlone = false,
+): Promise<Formed> {
   const agents = Array.from({ length: count }, (_, i) =>
     asAgent(rig.machine(`node-${i + 1}`, lan.namespace(i + 1)), i + 1),
   );
+  const join = (machine: TestMachine, ...more: string[]): void => {
+    machine.isAlone = areAlone;
+    machine.join('--executor', 'process', ...asRoot, ...more);
+    if (areAlone && machine.process) endWithUs(machine.process);
+  };
   const [founder, ...others] = agents as [Agent, ...Agent[]];
-  founder.machine.join('--executor', 'process', ...asRoot, '--new', 'crowd', '--pair', '60m');
+  join(founder.machine, '--new', 'crowd', '--pair', '60m');
   await until('the founder leads', async () => (await statusOf(founder))?.leader);
   const joinedMs: number[] = [];
   let lastStart = performance.now();
   for (let i = 0; i < others.length; i += startsAtOnce) {
     const some = others.slice(i, i + startsAtOnce);
-    for (const { machine } of some) machine.join('--executor', 'process', ...asRoot);
+    for (const { machine } of some) join(machine);
     lastStart = performance.now();
     for (const agent of some) {
       const { name } = agent.machine;
@@ -79,7 +91,7 @@ async function formCrowd(rig: Rig, lan: Lan, count: number, say: (line: string) 
 }
 
 /** Terms that somebody began to lead since then: each is one change of leader. */
-const changesSince = (agents: readonly Agent[], since: number): number =>
+export const changesSince = (agents: readonly Agent[], since: number): number =>
   new Set(agents.flatMap(({ events }) => events.since(since, 'leader-elected').map((line) => line.term))).size;
 
 /** Many real agents on one computer, doing nothing: what each costs. */

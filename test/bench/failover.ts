@@ -32,7 +32,8 @@ export async function failover(options: BenchOptions, say: (line: string) => voi
   const agents = new Agents(lan);
   const etcd = new Etcd(lan, etcdDefault);
   const fastEtcd = new Etcd(lan, etcdFast);
-  const { trials, starts, stressSeconds, only } = options;
+  const { trials, starts, only } = options;
+  const stressSeconds = options.stressSeconds ?? 45;
   const stage: Stage = { lan, agents, etcd, fastEtcd, trials, stressSeconds, etcdDeaths: [], say };
   const rows: Row[] = [];
   const measure = async (part: string, run: () => Promise<Row[]>): Promise<void> => {

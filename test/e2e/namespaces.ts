@@ -53,6 +53,11 @@ export class Lan {
     spawnSync('ip', ['netns', 'del', this.namespace(i)], { stdio: 'ignore' });
   }
 
+  /** The namespace of the bridge: what plugs machine i in is its `p<i>`. */
+  get hub(): string {
+    return this.#hub;
+  }
+
   namespace(i: number): string {
     return `${this.#prefix}n${i}`;
   }

@@ -48,6 +48,8 @@ export class TestMachine {
   readonly env: Record<string, string>;
   /** The program that runs this machine; another version's in the test of upgrades. */
   bin = bin;
+  /** The agent begins a session of its own: to the kernel's scheduler, as alone as a service is. Ctrl-C does not reach it. */
+  isAlone = false;
   process: ChildProcess | null = null;
   output = '';
 
@@ -67,7 +69,8 @@ export class TestMachine {
   /** Starts `autogit-node join` and returns at once. */
   join(...args: string[]): void {
     const [file, all] = this.#command(['--no-input', 'join', '--name', this.name, ...args]);
-    const child = spawn(file, all, { env: { ...process.env, ...this.env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const env = { ...process.env, ...this.env };
+    const child = spawn(file, all, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: this.isAlone });
     child.stdout?.on('data', (data) => (this.output += data));
     child.stderr?.on('data', (data) => (this.output += data));
     this.process = child;
