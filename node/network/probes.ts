@@ -8,8 +8,8 @@ import { probeAddress } from './probe-listener.ts';
 /** Tries, a second apart, before a firewall is suspected. */
 const checks = 3;
 const checkMs = 1000;
-/** Looks again, ms later each, at a node that answers though its link has ended. */
-const dyingMs = [10, 30];
+/** Looks again, ms later each, at a node that answers though its link has ended: soon at first, when it is all but gone. */
+const dyingMs = [1, 2, 4, 8, 25];
 
 /**
  * Probes of other nodes, and which of them prove anything: a node whose evidence port does not answer *while its link

@@ -3,7 +3,6 @@ import { Agents } from './agents.ts';
 import { benchLan, machines } from './bench-lan.ts';
 import { calmRows } from './calm-rows.ts';
 import { commitRows } from './commit-rows.ts';
-import { installPeers } from './debian.ts';
 import { Etcd, etcdDefault, etcdFast } from './etcd.ts';
 import { failureRows } from './failure-rows.ts';
 import { type Row, row } from './figures.ts';
@@ -27,7 +26,6 @@ const parts: Record<string, (stage: Stage) => Promise<Row[]>> = {
 
 /** The table of issue 3: ours and the peers' on one LAN, taking turns. A part that fails is a row that says so. */
 export async function failover(options: BenchOptions, say: (line: string) => void): Promise<Row[]> {
-  installPeers();
   const lan = benchLan();
   const agents = new Agents(lan);
   const etcd = new Etcd(lan, etcdDefault);

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { outside } from './bench-lan.ts';
 import { coreRows } from './core-rows.ts';
 import { crowdRows } from './crowd-rows.ts';
-import { peerVersions } from './debian.ts';
+import { installPeers, peerVersions } from './debian.ts';
 import { failover } from './failover.ts';
 import { machineLine, type Row, table } from './figures.ts';
 import { meshRows } from './mesh-rows.ts';
@@ -41,6 +41,8 @@ async function main(): Promise<number> {
     report(await ownRows(options), options, '');
     return 0;
   }
+  // Before this program moves into a namespace that reaches nothing.
+  installPeers();
   const code = await outside();
   if (code !== null) return code;
   const rows = await failover(options, say);
