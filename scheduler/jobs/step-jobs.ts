@@ -60,11 +60,16 @@ const hasChanged = (before: JobsState, after: JobsState): boolean =>
 
 /** Inputs that mean nothing to the jobs by themselves: rounds of the leader and their answers, timers, streams. */
 function concerns(input: Input): boolean {
-  if (input.kind !== 'heard') return !elections.has(input.kind);
+  if (input.kind !== 'heard') return !ofElectionsOnly.has(input.kind);
   return input.message.kind === 'grant' || input.message.kind === 'grant-answer' || input.message.kind === 'own-runs';
 }
 
-const elections: ReadonlySet<Input['kind']> = new Set<Input['kind']>(['ticked', 'connected', 'disconnected', 'probed']);
+const ofElectionsOnly: ReadonlySet<Input['kind']> = new Set<Input['kind']>([
+  'ticked',
+  'connected',
+  'disconnected',
+  'probed',
+]);
 
 /** Heartbeats come by the dozen; only what can change something here is worth a look at everything. */
 const isDue = ({ seen, wakeAt }: JobsState, context: PartContext): boolean =>

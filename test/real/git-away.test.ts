@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -15,8 +15,11 @@ let lab: RunLab | null = null;
 
 /** A git in front of the real one. HOME tells the agent's calls from those of the practice GitLab in this process. */
 const put = (script: string): void => {
-  writeFileSync(join(folder, 'git'), `#!/bin/sh\n[ "$HOME" = /nonexistent ] || exec ${real} "$@"\n${script}\n`);
-  chmodSync(join(folder, 'git'), 0o755);
+  // Put in its place whole: one that is being started cannot be written to (ETXTBSY).
+  const draft = join(folder, 'git.new');
+  writeFileSync(draft, `#!/bin/sh\n[ "$HOME" = /nonexistent ] || exec ${real} "$@"\n${script}\n`);
+  chmodSync(draft, 0o755);
+  renameSync(draft, join(folder, 'git'));
 };
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 't-away-git-'));
