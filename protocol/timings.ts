@@ -7,6 +7,8 @@ export const sharedTimings = {
   probeSilenceMs: 150,
   /** SAFETY D_r: a run without its leader and without GitLab's word for so long stands still. */
   runLeaseMs: 2_000,
+  /** SAFETY J1: a run that nobody lets go on any more surely stands still after so long, by any clock. */
+  standsStillMs: 3_000,
   /** SAFETY P: the watchdog looks so often whether a run's right to go on has run out. */
   watchdogPeriodMs: 200,
   /** What a node allows itself for the whole of one take, all tries of `POST /jobs/request` together. */

@@ -5,11 +5,11 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import { sharedTimings } from '../../protocol/timings.ts';
 import { leavingOf } from '../../scheduler/disconnecting.ts';
 import type { EffectBy, HandlersOf } from '../../scheduler/effect-table.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
-import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 
 interface GitlabEffectsOptions {
   ledger(): Ledger | null;
@@ -52,7 +52,7 @@ async function endForgotten(
   // Should it be a run after all, of a mesh that was recovered by force: by then it surely stands still (SAFETY J1). Also
   // where it is canceled already: another leader may have done that a moment ago.
   if (!now.retried) {
-    await sleep(jobTimings.forgottenMs);
+    await sleep(sharedTimings.standsStillMs);
     now = await admin.job(projectId, job);
   }
   if (now.retried) return { done: true, because: 'it is canceled and was tried again' };

@@ -13,8 +13,6 @@ export const leaseLimits = {
   askMs: 500,
   /** ms that the leader must be heard again before its silence about the run counts as a yes. */
   leaderBackMs: 1_000,
-  /** After a recovery by force: ms from GitLab's giving a job to its first step; a former try, given up at GitLab, stands still by then. */
-  formerTryMs: 3_000,
 } as const;
 
 export interface LeaseView {

@@ -1,4 +1,5 @@
 import type { Ledger, Run } from '../../protocol/ledger.ts';
+import { sharedTimings } from '../../protocol/timings.ts';
 import { span } from '../phrases.ts';
 import { jobTimings } from './job-timings.ts';
 import type { Hold, JobsState } from './jobs-state.ts';
@@ -14,11 +15,11 @@ import { type JobsTurn, setLead } from './jobs-turn.ts';
 const triesHeld = 4;
 
 /** From now until GitLab knows, and a moment more; called again when it knows. */
-export function holdFor(turn: JobsTurn, { run, class: key, tags }: Run): void {
+export function holdFor(turn: JobsTurn, { run, class: key }: Run): void {
   const { lead } = turn.jobs;
   if (lead === null) return;
   const since = lead.holds[run]?.since ?? turn.at;
-  const hold: Hold = { class: key, tags, since, until: turn.at + jobTimings.forgottenMs };
+  const hold: Hold = { class: key, since, until: turn.at + sharedTimings.standsStillMs };
   setLead(turn, { holds: { ...lead.holds, [run]: hold } });
 }
 
@@ -73,7 +74,8 @@ const isBeingFailed = (jobs: JobsState, { runs }: Ledger, id: string): boolean =
 const holdsOf = ({ lead }: JobsState, key: string): [string, Hold][] =>
   Object.entries(lead?.holds ?? {}).filter(([, hold]) => mayShareJobs(hold, key));
 
+/** A class is named by its tags. */
 function mayShareJobs(hold: Hold, key: string): boolean {
   const tags = key.split(',');
-  return hold.class === key || [...hold.tags, ...hold.class.split(',')].some((tag) => tag !== '' && tags.includes(tag));
+  return hold.class === key || hold.class.split(',').some((tag) => tag !== '' && tags.includes(tag));
 }

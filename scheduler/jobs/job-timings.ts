@@ -70,8 +70,6 @@ export const jobTimings = {
   adoptionMs: sharedTimings.adoptionMs,
   /** The most that a run's age earns a machine that vanished; the least is the mesh's setting `silentMs`. */
   silentMostMs: 60_000,
-  /** A node that was removed: its runs are frozen by then. */
-  forgottenMs: 3000,
   /** Grants that are on their way when a run is called lost are waited for so long before GitLab is told. */
   grantsFirstMs: 15_000,
   /** After a recovery by force, what a machine that came over had decided before is surely told to GitLab, or never will be. */

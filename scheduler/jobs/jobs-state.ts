@@ -127,7 +127,6 @@ export interface Stray {
 /** A lost run may still breathe: classes that share its tags get no grant until `until`, nor before GitLab knows (SAFETY J1). */
 export interface Hold {
   class: string;
-  tags: readonly string[];
   /** `at` at which it was called lost, as far as this leader knows. */
   since: number;
   until: number;

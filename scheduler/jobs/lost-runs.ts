@@ -1,4 +1,5 @@
 import { type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
+import { sharedTimings } from '../../protocol/timings.ts';
 import { leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
@@ -45,7 +46,7 @@ function fateOf(turn: JobsTurn, run: Run): Fate {
   if (ledger === null || turn.jobs.lead === null) return null;
   const name = nameOf(turn, run.node);
   if (ledger.nodes[run.node] === undefined) {
-    const left = jobTimings.forgottenMs - (turn.wallMs - (ledger.forgotten[run.node] ?? 0));
+    const left = sharedTimings.standsStillMs - (turn.wallMs - (ledger.forgotten[run.node] ?? 0));
     return left <= 0 ? { lost: 'its node was removed from the mesh', mayLive: true } : { dueAt: turn.at + left };
   }
   const rebooted = rebootFate(turn, run, name);

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { marksOf, readRunFile } from '../../node/executors/run-file.ts';
 import { processesOf } from '../../node/executors/run-processes.ts';
 import type { Executor } from '../../node/ports.ts';
-import { leaseLimits } from '../../node/runs/run-lease.ts';
+import { sharedTimings } from '../../protocol/timings.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
 import { placesWith, removal } from './stand-in.ts';
 
@@ -221,7 +221,7 @@ describe('a run in trouble', () => {
       began = Number(/^began-(\d+)$/m.exec(await lab.traceHere(run))?.[1] ?? 0);
       return began > 0;
     });
-    expect(began - given).toBeGreaterThanOrEqual(leaseLimits.formerTryMs);
+    expect(began - given).toBeGreaterThanOrEqual(sharedTimings.standsStillMs);
     // A leader of before gave it up: within a second the script is gone, whatever it does not say.
     await lab.admin.cancelJob(lab.projectId, run.job);
     expect((await lab.ended(run)).result).toMatchObject({ state: 'canceled' });

@@ -1,5 +1,5 @@
+import { sharedTimings } from '../../protocol/timings.ts';
 import type { Effect, EffectOf } from '../../scheduler/effects.ts';
-import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import type { Agent } from './agent.ts';
 import { isNoAnswer, projectId, secretMark } from './gitlab.ts';
 import type { World } from './world.ts';
@@ -126,7 +126,7 @@ export class Desk {
       if (now.status === 'running' && step === 'look') return this.#rescue(agent, effect, 'cancel');
       if (now.status === 'canceling' && step !== 'force') return this.#rescue(agent, effect, 'force');
       if (now.status === 'canceled' && retry && !now.isRetried && step !== 'retry') {
-        const waitMs = step === 'look' ? 0 : jobTimings.forgottenMs;
+        const waitMs = step === 'look' ? 0 : sharedTimings.standsStillMs;
         return void this.#world.timeline.after(waitMs, () => this.#rescue(agent, effect, 'retry'));
       }
       done(now.status !== 'running' && now.status !== 'canceling', `it is ${now.status}`);

@@ -1,4 +1,3 @@
-import { leaseLimits } from '../../node/runs/run-lease.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
@@ -168,7 +167,7 @@ export class RunKeeper {
   #begin(run: Run, oursAt: number): void {
     if (this.#runs.get(run.run)?.state !== 'taken') return;
     const { machine, state } = this.#agent;
-    const waitMs = Math.min(leaseLimits.formerTryMs, run.takenAt + leaseLimits.formerTryMs - machine.wallMs());
+    const waitMs = Math.min(sharedTimings.standsStillMs, run.takenAt + sharedTimings.standsStillMs - machine.wallMs());
     if (isRecovering(state) && waitMs > 0) {
       this.#world.figures.add('runs that wait for a former try to stand still');
       return this.#world.timeline.after(waitMs / machine.rate, () => this.#later(() => this.#beginIfOurs(run)));

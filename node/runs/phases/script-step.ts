@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { sharedTimings } from '../../../protocol/timings.ts';
 import { killGraceMs, type StepEnd, type Workspace } from '../../ports.ts';
 import { heading, type PlannedStep, sectionEnd, sectionStart, stepLines, warning } from '../job-script.ts';
 import { placeOf, type RunContext } from '../run-context.ts';
 import { RunFailed } from '../run-errors.ts';
-import { leaseLimits } from '../run-lease.ts';
 import type { Verdict } from '../run-progress.ts';
 
 /** One step of a job's script on its way. */
@@ -53,7 +53,7 @@ async function begin({ options, record, ending, freezing }: RunContext, index: n
 
 /** A former try of this job, which a leader of before the recovery gave up, goes on until it asks GitLab (SAFETY J1). */
 async function untilFormerTryStands(sinceMs: number, clock: { bootMs(): number }, signal: AbortSignal): Promise<void> {
-  const waitMs = Math.min(leaseLimits.formerTryMs, sinceMs + leaseLimits.formerTryMs - clock.bootMs());
+  const waitMs = sinceMs + sharedTimings.standsStillMs - clock.bootMs();
   if (waitMs > 0) await sleep(waitMs, undefined, { signal }).catch(() => undefined);
 }
 
