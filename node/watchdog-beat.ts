@@ -1,22 +1,13 @@
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDiskFull } from './disk-errors.ts';
-
-/** How a run is frozen without its agent: the port's Freezer. */
-type Freeze =
-  | { kind: 'cgroup'; path: string }
-  | {
-      kind: 'pgid';
-      marker: string;
-      /** Absent in beats of an earlier agent, whose runs the marker tells. */
-      marks?: { entries: string[]; places: string[]; uid: number; isUidAlone: boolean } | undefined;
-    };
+import type { Freezer } from './ports.ts';
 
 export interface BeatRun {
   run: string;
   /** ms of boot time until which the run may go on if no newer beat comes. */
   until: number;
-  freeze: Freeze;
+  freeze: Freezer;
   /** True while the agent itself holds it frozen: then the agent thaws it, not the watchdog. */
   held?: boolean | undefined;
 }

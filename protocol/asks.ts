@@ -36,7 +36,7 @@ export const Answer = z.discriminatedUnion('kind', [
     rows: z.array(JobRow).max(3000),
     waiting: z.int().nonnegative(),
     running: z.int().nonnegative(),
-    /** Jobs in the queue that fit no machine, and why; absent of an earlier version. Never a reason to lose the rows. */
+    /** Jobs in the queue that fit no machine, and why; absent unless `brief`, and of an earlier version. Never a reason to lose the rows. */
     misfits: z.array(Misfit).max(limits.misfits).optional().catch(undefined),
   }),
   z.object({ kind: z.literal('why'), why: WhyAnswer.nullable() }),

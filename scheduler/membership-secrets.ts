@@ -11,9 +11,12 @@ const keysKept = 3;
 
 /** A machine was removed at `wallMs`: what it knew is to be changed. Its own envelopes go at once. */
 export function wantNewSecrets({ secrets = none, forgotten }: Ledger, removed: NodeId, wallMs: number): LedgerSecrets {
-  const keys = secrets.keys.map((key) => ({ ...key, sealed: without(key.sealed, removed) }));
   const before = Object.entries(secrets.counted ?? forgotten).filter(([node]) => Object.hasOwn(forgotten, node));
-  const counted = { ...Object.fromEntries(before), [removed]: wallMs };
+  return wantedAnew(secrets, [removed], { ...Object.fromEntries(before), [removed]: wallMs });
+}
+
+function wantedAnew(secrets: LedgerSecrets, removed: readonly NodeId[], counted: Ledger['forgotten']): LedgerSecrets {
+  const keys = secrets.keys.map((key) => ({ ...key, sealed: removed.reduce(without, key.sealed) }));
   return { ...secrets, wanted: secrets.wanted + 1, keys, counted };
 }
 
@@ -28,8 +31,7 @@ const removalsCounted: LedgerEdit = {
     const left = uncounted(ledger);
     if (left.length === 0) return ledger;
     const { secrets = none, forgotten } = ledger;
-    const keys = secrets.keys.map((key) => ({ ...key, sealed: left.reduce(without, key.sealed) }));
-    return { ...ledger, secrets: { ...secrets, wanted: secrets.wanted + 1, keys, counted: { ...forgotten } } };
+    return { ...ledger, secrets: wantedAnew(secrets, left, forgotten) };
   },
 };
 

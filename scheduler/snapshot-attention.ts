@@ -134,7 +134,7 @@ function waitedForLines(ledger: Ledger, node: NodeId): Attention[] {
 /** Runs of this machine that stand still because it hears no leader: SAFETY J1. */
 const frozenLines = ({ jobs, ledger }: ViewInput): Attention[] =>
   Object.values(jobs.own.runs)
-    .filter((run) => run.frozen && (run.state === 'taken' || run.state === 'running'))
+    .filter((run) => run.frozen && isBusy(run))
     .map(({ job, name }) => ({
       code: 'run-frozen',
       severity: 'info' as const,
@@ -336,14 +336,14 @@ function workLines(
 /** Only the leader has the queue; one line for each tag set that nobody can ever satisfy. */
 function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
   const machines = machinesOf(meshViewOf(view, ledger));
-  return [...misfitsOf(view).map(misfitLine), ...givenLines(ledger, machines)].slice(0, 10);
+  return [...misfitsAmong(view, ledger, machines).map(misfitLine), ...givenLines(ledger, machines)].slice(0, 10);
 }
 
 /** Jobs of the queue that fit no machine, one for each tag set. Only the leader knows the queue: it tells the others. */
-export function misfitsOf(view: ViewInput): Misfit[] {
-  const { ledger } = view;
-  if (ledger === null) return [];
-  const machines = machinesOf(meshViewOf(view, ledger));
+export const misfitsOf = (view: ViewInput): Misfit[] =>
+  view.ledger === null ? [] : misfitsAmong(view, view.ledger, machinesOf(meshViewOf(view, view.ledger)));
+
+function misfitsAmong(view: ViewInput, ledger: Ledger, machines: ReturnType<typeof machinesOf>): Misfit[] {
   const found = new Map<string, Misfit>();
   for (const job of waitingJobs(view.jobs, ledger, view)) {
     if (found.has(job.class)) continue;

@@ -29,10 +29,10 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
   const { view, runs } = sources;
   switch (ask.kind) {
     case 'jobs': {
-      const all = jobRowsOf(view());
-      const misfits = misfitsIn(view());
-      if (ask.brief) return { kind: 'jobs', ...all, rows: [], misfits };
-      return { kind: 'jobs', ...all, rows: ask.canceling ? all.rows : forOlder(all.rows), misfits };
+      const now = view();
+      const all = jobRowsOf(now);
+      if (ask.brief) return { kind: 'jobs', ...all, rows: [], misfits: misfitsIn(now) };
+      return { kind: 'jobs', ...all, rows: ask.canceling ? all.rows : forOlder(all.rows) };
     }
     case 'why':
       return { kind: 'why', why: whyOf(view(), ask.job) };

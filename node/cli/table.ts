@@ -13,8 +13,7 @@ const lastLeast = 16;
 
 /**
  * For people: aligned columns with a head, spare ones left out where they do not fit into `columns` characters, the last one
- * cut. For a pipe: tabs, no head, nothing
- * cut. Control characters of names never reach the terminal.
+ * cut. For a pipe: tabs, no head, nothing cut. Control characters of names never reach the terminal.
  */
 export function printTable(table: Table, form: { isTerminal: boolean; columns: number }): string {
   if (!form.isTerminal) return table.rows.map((row) => row.map(shown).join('\t')).join('\n');

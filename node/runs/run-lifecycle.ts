@@ -296,8 +296,7 @@ export class RunLifecycle {
   }
 
   async #removePlace(): Promise<void> {
-    const { folder } = this.#context;
-    const { workspace } = this.#context;
+    const { folder, workspace } = this.#context;
     const lost = workspace === null ? this.#lostPlace() : null;
     this.#context.workspace = null;
     this.#isPlaceRemoved = true;

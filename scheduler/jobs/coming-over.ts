@@ -4,8 +4,8 @@ import { jobTimings } from './job-timings.ts';
 import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
 
 /**
- * After a recovery by force: which machines of the former era are here (SAFETY J1). A machine that
- * has announced its runs to this leader has come over; what it decided before may be on its way to GitLab for a while.
+ * After a recovery by force: which machines of the former era are here (SAFETY J1). A machine that has announced its runs to
+ * this leader has come over; what it decided before may be on its way to GitLab for a while.
  */
 export function countComingOver(turn: JobsTurn): void {
   const { ledger } = turn.context;

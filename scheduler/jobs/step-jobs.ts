@@ -85,7 +85,7 @@ function begin(turn: JobsTurn): void {
   jobs.since ??= { wallMs, at };
   if (context.isNewEra) jobs.highestTerm = 0;
   if (context.term > jobs.highestTerm) jobs.highestTerm = context.term;
-  // What was told to a former leadership of this node may be long out of date: all tell the new leader again.
+  // What was announced to a former leadership of this node may be long out of date: all announce their runs again.
   const ledBefore = jobs.seen.leader === context.self && jobs.seen.term === context.term;
   if (context.isLeader && !ledBefore) jobs.announced = {};
   if (context.mayAct && jobs.lead?.term !== context.term) {

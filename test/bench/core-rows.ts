@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { oldVersion } from '../e2e/old-version.ts';
-import { type Row, row, table } from './figures.ts';
+import { addPart, type Row } from './figures.ts';
 import { idleMemoryRows } from './idle-memory-rows.ts';
 import { crowdLoadRows, fastLinkRows, jobLoadRows, slowLinkRows, strangerRows } from './load-rows.ts';
 import type { BenchOptions } from './options.ts';
@@ -48,17 +48,7 @@ export async function coreRows(options: BenchOptions, say: (line: string) => voi
   try {
     for (const { key, measure } of coreParts) {
       if (options.only.length > 0 && !options.only.includes(key)) continue;
-      say(`${key} …`);
-      try {
-        const found = await measure({ options, folder, before, say });
-        rows.push(...found);
-        // Whoever ends a long bench early keeps what was measured.
-        say(table(found));
-      } catch (error) {
-        const note = `could not be measured: ${(error as Error).message}`;
-        say(note);
-        rows.push(row({ measure: key, unit: '-', ours: [], note }));
-      }
+      await addPart(rows, key, () => measure({ options, folder, before, say }), say);
     }
     return rows;
   } finally {

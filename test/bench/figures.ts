@@ -142,3 +142,22 @@ export function table(rows: readonly Row[]): string {
 
 export const machineLine = (): string =>
   `${cpus().length} cores, load ${loadavg()[0]!.toFixed(2)}, kernel ${release()}, Node ${process.version}`;
+
+/** One part of a table: its rows are added and said at once, so that whoever ends a long bench early keeps them. A part that fails is a row that says so. */
+export async function addPart(
+  rows: Row[],
+  name: string,
+  measure: () => Promise<Row[]>,
+  say: (line: string) => void,
+): Promise<void> {
+  say(`${name} …`);
+  try {
+    const found = await measure();
+    rows.push(...found);
+    say(table(found));
+  } catch (error) {
+    const note = `could not be measured: ${(error as Error).message}`;
+    say(note);
+    rows.push(row({ measure: name, unit: '-', ours: [], note }));
+  }
+}

@@ -5,7 +5,7 @@ import startEngine from '../root/engine.ts';
 import { makeTestImages, testImages } from '../root/test-image.ts';
 import { artifactRows, artifactTrees } from './artifact-rows.ts';
 import { install } from './debian.ts';
-import { maxUnder, type Row, ratioAtMost, row, table } from './figures.ts';
+import { addPart, maxUnder, type Row, ratioAtMost, row } from './figures.ts';
 import { again, Probed, type Turn } from './probed.ts';
 
 interface Case {
@@ -170,17 +170,7 @@ export async function trustRows(trials: number, only: readonly string[], say: (l
   const rows: Row[] = [];
   const measure = async (part: string, name: string, run: () => Promise<Row[]>): Promise<void> => {
     if (only.length > 0 && !only.some((one) => `${part}-`.startsWith(`${one}-`))) return;
-    say(`${name} …`);
-    try {
-      const found = await run();
-      rows.push(...found);
-      // Whoever ends a long bench early keeps what was measured.
-      say(table(found));
-    } catch (error) {
-      const note = `could not be measured: ${(error as Error).message}`;
-      say(note);
-      rows.push(row({ measure: name, unit: '-', ours: [], note }));
-    }
+    await addPart(rows, name, run, say);
   };
   const executors = [
     ['process', null],

@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { leaseLimits, mayContinue, signOfLifeMs } from '../../node/runs/run-lease.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
+import type { Attention } from '../../protocol/status.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { unseenIn } from '../../scheduler/recovered.ts';
 import { attentionOf } from '../../scheduler/snapshot-attention.ts';
+import { quorumOf } from '../../scheduler/snapshot-quorum.ts';
 import { isRecovering, leaderContactAt, runContactAt } from '../../scheduler/views.ts';
 import type { Lab } from './jobs-lab.ts';
 import { shown, untilLost, withRun } from './jobs-lost-lab.ts';
@@ -37,6 +39,11 @@ function goneBefore(off: string[]): Lab {
   lab.term += 1;
   return lab;
 }
+
+const linesOf = (lab: Lab): Attention[] => {
+  const view = viewOf(lab, 'kang');
+  return attentionOf(view, [], quorumOf(view));
+};
 
 describe('after a recovery by force', () => {
   it('all others are unseen, and no leader’s word lets a run go on, the own one included', () => {
@@ -88,8 +95,7 @@ describe('after a recovery by force', () => {
     const silent = goneBefore([]);
     silent.run(600_000);
     expect(shown(silent).state).toBe('running');
-    const quorum = { holds: true, canLose: 0, voters: ['kang'], sentence: '' };
-    expect(attentionOf(viewOf(silent, 'kang'), [], quorum as never)).toContainEqual({
+    expect(linesOf(silent)).toContainEqual({
       code: 'run-unheard',
       severity: 'warn',
       sentence:
@@ -113,9 +119,7 @@ describe('after a recovery by force', () => {
     const lab = recovered(['desktop-1']);
     lab.vanish('desktop-1');
     lab.run(5000);
-    const quorum = { holds: true, canLose: 0, voters: ['kang'], sentence: '' };
-    const view = viewOf(lab, 'kang');
-    expect(attentionOf(view, [], quorum as never).find(({ code }) => code === 'former-era')).toEqual({
+    expect(linesOf(lab).find(({ code }) => code === 'former-era')).toEqual({
       code: 'former-era',
       severity: 'info',
       sentence: 'desktop-1 is not known to follow the recovery: until then jobs go on only while GitLab answers',

@@ -1,6 +1,12 @@
 import { Stage } from './stage.ts';
 import { running, type Story, three } from './story.ts';
 
+function goOnWithoutKang(stage: Stage): void {
+  stage.act('on desktop-1: recover --force, and kang was seen switched off', () =>
+    stage.recover('desktop-1', ['kang']),
+  );
+}
+
 /** `recover --force`, and who comes back (SAFETY J1, L15). */
 export const recoveryStories: Story[] = [
   {
@@ -16,9 +22,7 @@ export const recoveryStories: Story[] = [
       stage.must('desktop-1 does not take over', stage.leader === undefined);
       stage.status();
       stage.act('on desktop-1: recover --force, and nobody is named', () => stage.recover('desktop-1', []));
-      stage.act('on desktop-1: recover --force, and kang was seen switched off', () =>
-        stage.recover('desktop-1', ['kang']),
-      );
+      goOnWithoutKang(stage);
       stage.wait(60_000);
       stage.must('desktop-1 leads, and did the job', stage.leader === 'desktop-1' && stage.isDone());
       stage.status();
@@ -39,9 +43,7 @@ export const recoveryStories: Story[] = [
       stage.wait(20_000);
       stage.act('kang burns out', () => stage.powerOff('kang'));
       stage.wait(60_000);
-      stage.act('on desktop-1: recover --force, and kang was seen switched off', () =>
-        stage.recover('desktop-1', ['kang']),
-      );
+      goOnWithoutKang(stage);
       stage.wait(10_000);
       stage.act('a job comes', () => running(stage, [], 90_000));
       stage.status();
@@ -76,9 +78,7 @@ export const recoveryStories: Story[] = [
         stage.powerOff('kang');
       });
       stage.wait(10_000);
-      stage.act('on desktop-1: recover --force, and kang was seen switched off', () =>
-        stage.recover('desktop-1', ['kang']),
-      );
+      goOnWithoutKang(stage);
       stage.act('kang boots', () => stage.powerOn('kang'));
       stage.wait(60_000);
       stage.status();
