@@ -104,7 +104,7 @@ export function traceAnswered(
   answer: TraceAnswer,
   now: { askedMs: number; atMs: number; lengthBytes: number },
 ): { sender: TraceSender; verdict: TraceSignal } {
-  const next = { ...sender, triedAt: now.atMs };
+  const next = { ...sender, triedAt: now.askedMs };
   if (answer.intervalS !== null && answer.intervalS > 0)
     next.intervalMs = clamp(answer.intervalS * 1000, traceLimits.leastIntervalMs, traceLimits.mostIntervalMs);
   const { status } = answer;

@@ -22,23 +22,22 @@ function wantedAnew(secrets: LedgerSecrets, removed: readonly NodeId[], counted:
 
 /**
  * A leader of a version that changes nothing when it removes a machine left that undone: the next one of this version does
- * it. What was removed before removals were noted one by one had been counted.
+ * it. Where removals were not noted one by one yet, those until now had been counted: that is noted.
  */
 const removalsCounted: LedgerEdit = {
   name: 'removals-counted',
   because: 'machines were removed by an earlier version: what they knew is changed',
   apply: (ledger) => {
+    const { secrets, forgotten } = ledger;
+    if (secrets !== undefined && secrets.counted === undefined)
+      return { ...ledger, secrets: { ...secrets, counted: forgotten } };
     const left = uncounted(ledger);
-    if (left.length === 0) return ledger;
-    const { secrets = none, forgotten } = ledger;
-    return { ...ledger, secrets: wantedAnew(secrets, left, forgotten) };
+    return left.length === 0 ? ledger : { ...ledger, secrets: wantedAnew(secrets ?? none, left, forgotten) };
   },
 };
 
-function uncounted({ secrets, forgotten }: Ledger): NodeId[] {
-  const counted = secrets === undefined ? {} : (secrets.counted ?? forgotten);
-  return Object.keys(forgotten).filter((node) => counted[node] !== forgotten[node]);
-}
+const uncounted = ({ secrets, forgotten }: Ledger): NodeId[] =>
+  Object.keys(forgotten).filter((node) => secrets?.counted?.[node] !== forgotten[node]);
 
 /** The leader's part of it; nothing where all is counted. */
 export const editsForRemovals = (ledger: Ledger): LedgerEdit[] =>

@@ -1,18 +1,16 @@
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
 import { span } from '../phrases.ts';
+import { askingFor } from './asking.ts';
 import { jobTimings } from './job-timings.ts';
 import type { Hold, JobsState } from './jobs-state.ts';
-import { type JobsTurn, setLead } from './jobs-turn.ts';
+import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
 
 /*
  * A lost run may live on GitLab's answers until GitLab knows that it is lost, and on the last of them a moment longer.
  * Until it surely stands still nobody gets a grant by which GitLab could give its retry away (SAFETY J1): GitLab gives a
  * runner every job whose tags it has, so that is every class that has a tag in common with the run.
  */
-
-/** So often GitLab is told that a run is lost before its not knowing holds nothing up any more: most of a minute. */
-const triesHeld = 4;
 
 /** From now until GitLab knows, and a moment more; called again when it knows. */
 export function holdFor(turn: JobsTurn, { run, class: key }: Run): void {
@@ -23,21 +21,17 @@ export function holdFor(turn: JobsTurn, { run, class: key }: Run): void {
   setLead(turn, { holds: { ...lead.holds, [run]: hold } });
 }
 
-/** A leader that begins knows no hold of the one before: whatever was lost lately, or GitLab may not know, is held anew. */
+/** A leader that begins knows no hold of the one before, nor when GitLab was told: whatever is lost is held anew. */
 export function holdAnew(turn: JobsTurn, { runs }: Ledger): void {
-  for (const run of Object.values(runs)) {
-    if (run.state !== 'lost') continue;
-    const isLately = turn.wallMs - (run.finishedAt ?? run.takenAt) < jobTimings.adoptionMs;
-    if (run.failedAtGitlab !== true || isLately) holdFor(turn, run);
-  }
+  for (const run of Object.values(runs)) if (run.state === 'lost') holdFor(turn, run);
 }
 
-/** Holds that hold nothing up any more. */
+/** Holds of runs that GitLab has long known. Until it knows a hold is kept, also one that holds nothing up for now. */
 export function dropHolds(turn: JobsTurn, ledger: Ledger): void {
   const { lead } = turn.jobs;
   if (lead === null) return;
   const all = Object.entries(lead.holds);
-  const left = all.filter(([run, hold]) => hold.until > turn.at || isBeingFailed(turn.jobs, ledger, run));
+  const left = all.filter(([run, hold]) => hold.until > turn.at || isUnknownToGitlab(ledger, run));
   if (left.length < all.length) setLead(turn, { holds: Object.fromEntries(left) });
 }
 
@@ -49,27 +43,31 @@ export const heldUntil = (jobs: JobsState, key: string): number =>
 export function holdReason(jobs: JobsState, at: number, ledger: Ledger, key: string): string | null {
   const until = heldUntil(jobs, key);
   if (until > at) return `a lost run of this class may still breathe: no grant for another ${span(until - at)}`;
-  return holdsOf(jobs, key).some(([run]) => isBeingFailed(jobs, ledger, run))
+  const mayStillHold = ([run, { since }]: [string, Hold]): boolean =>
+    at - since < jobTimings.holdMostMs && isUnknownToGitlab(ledger, run);
+  return holdsOf(jobs, key).some(mayStillHold)
     ? 'a lost run of this class may still breathe: GitLab is being told that it is lost'
     : null;
 }
 
 /**
  * Grants that are on their way when a run is called lost may bring its retry as soon as GitLab knows. They are mostly
- * answered at once: GitLab is told when they are, or after a while all the same.
+ * answered at once: GitLab is told when they are, or after a while all the same. A leader that begins waits for reports.
  */
-export function mayBeRetriedTooSoon({ jobs, at }: JobsTurn, run: string): boolean {
+export function mayBeRetriedTooSoon(turn: JobsTurn, ledger: Ledger, run: string): boolean {
+  const { jobs, at } = turn;
   const hold = jobs.lead?.holds[run];
-  if (hold === undefined || jobs.lead === null || at - hold.since >= jobTimings.grantsFirstMs) return false;
-  return Object.values(jobs.lead.grants).some((grant) => grant.state === 'out' && mayShareJobs(hold, grant.class));
+  if (jobs.lead === null || hold === undefined) return false;
+  const toldAt = hold.since + jobTimings.grantsFirstMs;
+  const knowsAt = jobs.lead.since + jobTimings.firstGrantWaitMs;
+  const mayBe = at < toldAt && (at < knowsAt || askingFor(jobs, ledger, (key) => mayShareJobs(hold, key)).length > 0);
+  if (mayBe) wake(turn, at < knowsAt ? knowsAt : toldAt);
+  return mayBe;
 }
 
 /** A retry that shows up before GitLab is known to know comes of a call whose answer is still on its way. */
-const isBeingFailed = (jobs: JobsState, { runs }: Ledger, id: string): boolean => {
-  const run = runs[id];
-  const tries = jobs.lead?.failing[id]?.tries ?? 0;
-  return run?.state === 'lost' && run.failedAtGitlab !== true && tries < triesHeld;
-};
+const isUnknownToGitlab = ({ runs }: Ledger, id: string): boolean =>
+  runs[id]?.state === 'lost' && runs[id]?.failedAtGitlab !== true;
 
 const holdsOf = ({ lead }: JobsState, key: string): [string, Hold][] =>
   Object.entries(lead?.holds ?? {}).filter(([, hold]) => mayShareJobs(hold, key));

@@ -70,6 +70,8 @@ export const jobTimings = {
   adoptionMs: sharedTimings.adoptionMs,
   /** The most that a run's age earns a machine that vanished; the least is the mesh's setting `silentMs`. */
   silentMostMs: 60_000,
+  /** For so long a lost run of which GitLab does not know holds grants up. */
+  holdMostMs: 45_000,
   /** Grants that are on their way when a run is called lost are waited for so long before GitLab is told. */
   grantsFirstMs: 15_000,
   /** After a recovery by force, what a machine that came over had decided before is surely told to GitLab, or never will be. */

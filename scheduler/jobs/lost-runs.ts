@@ -189,7 +189,7 @@ function failLost(turn: JobsTurn): void {
       wake(turn, failing.nextAt);
       continue;
     }
-    if (failing === undefined && mayBeRetriedTooSoon(turn, run.run)) continue;
+    if (failing === undefined && mayBeRetriedTooSoon(turn, committed, run.run)) continue;
     if (turn.wallMs - (run.finishedAt ?? run.takenAt) > jobTimings.failGiveUpMs) {
       turn.edits.push(failedAtGitlab(run.run, 'GitLab did not listen for two hours; it has failed the job by itself'));
       continue;

@@ -2,6 +2,7 @@ import type { Ledger, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
+import { unseenIn } from '../recovered.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, without } from './jobs-state.ts';
 import { type JobsTurn, setOwn, tell, wake } from './jobs-turn.ts';
@@ -99,9 +100,11 @@ function forgetKnown(turn: JobsTurn): void {
   if (runs !== turn.jobs.own.runs) setOwn(turn, { runs });
 }
 
-/** True while leader and node see the same runs of this node in the same states. */
+/** True while leader and node see the same runs of this node in the same states, and the leader knows that the node is here. */
 function agrees(turn: JobsTurn): boolean {
   const { committed, self } = turn.context;
+  // After a recovery by force: what it announced before may never have come (SAFETY J1).
+  if (committed !== null && unseenIn(committed).includes(self)) return false;
   const own = Object.values(turn.jobs.own.runs);
   if (!own.every((run) => sameInLedger(committed, run))) return false;
   const shown = Object.values(committed?.runs ?? {}).filter((run) => run.node === self && isOpen(run));

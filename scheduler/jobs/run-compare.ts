@@ -2,6 +2,7 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { span } from '../phrases.ts';
 import { hasUnseen } from '../recovered.ts';
+import { askingFor } from './asking.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import { isOpen, type Stray } from './jobs-state.ts';
@@ -67,28 +68,23 @@ export function runsCompared(turn: JobsTurn, view: MeshView, input: InputOf<'run
     const { job } = running;
     // The last of the three only keeps it from being said again: what is wanted already is not written twice anyway.
     if (own.has(job) || failing.has(job) || view.ledger.rescues?.[job] !== undefined) continue;
-    const stray = lead.strays[job] ?? { since: turn.at, asking: askingFor(view, running.runner) };
+    const stray = lead.strays[job] ?? { since: turn.at, asking: askingOf(view, running.runner) };
     strays[job] = stray;
     rescueIfDue(turn, view, running, stray);
   }
   setLead(turn, { strays });
 }
 
-/** Grants whose request may still be on the wire: the answer to one of them may be this very job, however late. */
-function askingFor({ ledger, jobs }: MeshView, runner?: number): string[] {
-  const ofRunner = (key: string): boolean => runner === undefined || ledger.classes[key]?.runner === runner;
-  const sent = Object.values(jobs.lead?.grants ?? {}).filter((grant) => grant.state === 'out' && ofRunner(grant.class));
-  const reserved = Object.entries(jobs.reports).flatMap(([node, { report }]) =>
-    ledger.nodes[node] === undefined ? [] : report.reserved.filter((one) => ofRunner(one.class)),
-  );
-  return [...sent, ...reserved].map(({ grant }) => grant);
+/** Grants of one of which the answer may be this very job. */
+function askingOf({ ledger, jobs }: MeshView, runner?: number): string[] {
+  return askingFor(jobs, ledger, (key) => runner === undefined || ledger.classes[key]?.runner === runner);
 }
 
-/** `askingFor`, of the machines that answer: a machine that is away holds no rescue up. */
+/** The same of all runners, of the machines that answer: a machine that is away holds no rescue up. */
 function stillAsking(view: MeshView): Set<string> {
   const heard = Object.entries(view.jobs.reports).filter(([node]) => awayReason(view, node) === null);
   const here = { ...view, jobs: { ...view.jobs, reports: Object.fromEntries(heard) } };
-  return new Set(askingFor(here));
+  return new Set(askingOf(here));
 }
 
 function rescueIfDue(turn: JobsTurn, view: MeshView, { job, projectId, canceling }: Running, stray: Stray): void {

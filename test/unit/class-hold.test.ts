@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
+import { measured } from './jobs-lab-machines.ts';
 import { untilLost, withRun } from './jobs-lost-lab.ts';
 
 /** A run that was called lost may live on GitLab's answers: nobody begins its retry before it surely stands still (SAFETY J1). */
@@ -83,5 +84,57 @@ describe('a lost run', () => {
       lab.run(10_000);
     }
     expect(lab.taken).toEqual([{ job: 4816, node: 'kang' }]);
+  });
+
+  it('holds the class when GitLab knows at last, however often and fast it refused to hear of it', () => {
+    const lab = withRun({}, { mute: ['fail-run'] });
+    lab.vanish('desktop-1');
+    untilLost(lab, 30_000);
+    const lostAt = lab.at;
+    let answered = 0;
+    const refuse = (): void => {
+      lab.run(50);
+      const asked = lab.effects('fail-run').length;
+      if (asked === answered) return;
+      answered = asked;
+      lab.feed('kang', { kind: 'run-failed-at-gitlab', run: 'r1', ok: false, because: '502' });
+    };
+    while (lab.at < lostAt + 60_000) refuse();
+    lab.feed('kang', { kind: 'run-failed-at-gitlab', run: 'r1', ok: true, because: 'failed' });
+    const known = lab.at;
+    lab.push(4816);
+    while (lab.taken.length === 0) lab.run(20);
+    expect(lab.at - known).toBeGreaterThanOrEqual(3000);
+  });
+
+  it('a leader that begins when GitLab has just been told holds the class all the same', () => {
+    const lab = withRun(
+      {},
+      { mute: ['fail-run'], machines: { kang: measured(), 'desktop-1': measured(), 'desktop-2': measured() } },
+    );
+    lab.vanish('desktop-1');
+    untilLost(lab, 30_000);
+    lab.run(90_000);
+    lab.feed('kang', { kind: 'run-failed-at-gitlab', run: 'r1', ok: true, because: 'failed' });
+    lab.push(4816);
+    lab.run(15);
+    const known = lab.at;
+    lab.elect('desktop-2');
+    while (lab.taken.length === 0) lab.run(20);
+    expect(lab.at - known).toBeGreaterThanOrEqual(2900);
+  });
+
+  it('a new leader waits for what nodes hold of a former leader’s grants before GitLab is told', () => {
+    const machines = { kang: measured(), 'desktop-1': measured(), 'desktop-2': measured() };
+    const lab = withRun({}, { mute: ['take-job', 'fail-run'], machines });
+    lab.push(4816);
+    lab.run(1500);
+    lab.vanish('desktop-1');
+    untilLost(lab, 30_000);
+    lab.elect('desktop-2');
+    lab.run(3000);
+    expect(lab.effects('fail-run')).toEqual([]);
+    lab.run(jobTimings.grantsFirstMs);
+    expect(lab.effects('fail-run')).toHaveLength(1);
   });
 });

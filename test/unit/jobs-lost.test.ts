@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { silentLimitMs } from '../../scheduler/jobs/lost-runs.ts';
 import { Lab, wallStart } from './jobs-lab.ts';
 import { labRun, measured } from './jobs-lab-machines.ts';
@@ -183,7 +184,7 @@ describe('after a loss', () => {
     lab.vanish('desktop-1');
     lab.run(5000);
     lab.elect('b');
-    lab.run(1000);
+    lab.run(jobTimings.firstGrantWaitMs + 500);
     expect(lab.log.filter(({ effect }) => effect.kind === 'fail-run').map(({ node }) => node)).toEqual(['kang', 'b']);
   });
 

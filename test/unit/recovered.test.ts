@@ -82,6 +82,21 @@ describe('after a recovery by force', () => {
     expect(shown(lab).state).toBe('running');
   });
 
+  it('a machine whose first word was lost says it again, also one without runs', () => {
+    const lab = goneBefore(['desktop-1']);
+    const desktop = lab.node('desktop-1');
+    desktop.up = true;
+    desktop.liveness = { state: 'alive', since: lab.at };
+    const send = lab.send.bind(lab);
+    let lost = 0;
+    lab.send = (from, to, message) => {
+      if (from === 'desktop-1' && message.kind === 'own-runs' && lost++ === 0) return;
+      send(from, to, message);
+    };
+    lab.run(jobTimings.cameOverMs + 5000);
+    expect([unseenIn(lab.committed), lost > 1]).toEqual([[], true]);
+  });
+
   it('a machine that is not heard stays unseen; one that was removed counts no more', () => {
     const lab = goneBefore(['desktop-1']);
     lab.run(600_000);
