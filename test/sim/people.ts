@@ -34,6 +34,9 @@ export class People {
   }
 
   answered(id: string, outcome: ChangeOutcome): void {
+    // It may be answered long after it was asked, when whoever was to connect it again has found it connected still.
+    if (this.#asked.get(id)?.change.kind === 'disconnect-gitlab')
+      this.#world.timeline.after(this.#chance.spread(3000, 40_000), () => this.connectGitlab());
     this.#world.figures.add(`changes ${outcome.state}`);
     this.#world.transcript.say('people', `${id} ${outcome.state}: ${outcome.because}`);
   }
