@@ -32,7 +32,7 @@ const thread = await build({
 // The watchdog of runs: a small program beside the agent, which must start fast and takes the memory of a bare Node. Its stacks are read as they are.
 const watchdog = await build({
   absWorkingDir: root,
-  entryPoints: ['node/watchdog-process.ts'],
+  entryPoints: ['node/watchdog/watchdog-process.ts'],
   bundle: true,
   platform: 'node',
   target: 'node20.19',

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { places } from './home.ts';
-import { showDuration } from './quantities.ts';
+import { showDuration } from './settings/quantities.ts';
+import { places } from './store/home.ts';
 
 /** The process that has a home's store open. */
 interface AgentProcess {

@@ -26,18 +26,18 @@ import { exit } from './cli/failure.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { EnrolServer } from './enrol/enrol-server.ts';
 import { askMembership } from './enrol/membership-question.ts';
-import { places } from './home.ts';
-import { type Identity, loadIdentity } from './identity.ts';
-import { openStore } from './level-store.ts';
 import { serveSocket } from './local-api/unix-server.ts';
 import type { Log } from './log.ts';
-import { readMeshKey } from './mesh-key.ts';
 import type { MdnsDiscovery } from './network/mdns-discovery.ts';
 import type { LanNetwork } from './network/network.ts';
 import type { Store } from './ports.ts';
 import type { Progress } from './progress-lines.ts';
-import { type Removal, removedSentence, writeRemoval } from './removal.ts';
-import type { JoinOptions } from './settings.ts';
+import { type Identity, loadIdentity } from './secrets/identity.ts';
+import { readMeshKey } from './secrets/mesh-key.ts';
+import type { JoinOptions } from './settings/settings.ts';
+import { places } from './store/home.ts';
+import { openStore } from './store/level-store.ts';
+import { type Removal, removedSentence, writeRemoval } from './store/removal.ts';
 import { version } from './version.ts';
 
 /** ms that the runs of a removed machine get to end; what is left then is swept at the next start of its agent. */

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { isDiskError } from './disk-errors.ts';
+import { isDiskError } from './store/disk-errors.ts';
 
 export type Fields = Record<string, string | number | boolean | null>;
 

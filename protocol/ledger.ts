@@ -5,7 +5,7 @@ import { Stamp } from './stamp.ts';
 
 /**
  * A secret encrypted with the mesh key (AES-256-GCM, base64 of nonce|ciphertext|tag), or for some nodes only
- * (node/envelope.ts). The core and the store only ever see it sealed; the shell opens it at the moment of use.
+ * (node/secrets/envelope.ts). The core and the store only ever see it sealed; the shell opens it at the moment of use.
  */
 export const Sealed = z.string().min(1).max(8192);
 export type Sealed = z.infer<typeof Sealed>;
@@ -205,7 +205,7 @@ const RememberedRequest = z.object({ id: ShortId, because: Sentence });
 
 /**
  * What was changed since machines were removed. `wanted` counts removals; `admin` is the count at which GitLab's token was
- * new; `keys` are the mesh keys since, newest last, each sealed for every member (node/envelope.ts).
+ * new; `keys` are the mesh keys since, newest last, each sealed for every member (node/secrets/envelope.ts).
  */
 export const LedgerSecrets = z.looseObject({
   wanted: z.int().nonnegative(),

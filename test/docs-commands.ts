@@ -1,5 +1,5 @@
 import { commands } from '../node/cli/command-table.ts';
-import { type Flag, flags, flagsOf } from '../node/settings-table.ts';
+import { type Flag, flags, flagsOf } from '../node/settings/settings-table.ts';
 
 /**
  * Calls of autogit-node in a page, without what surrounds them: typed in its code blocks (sh and console fences, indented

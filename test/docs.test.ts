@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { commands } from '../node/cli/command-table.ts';
-import { flags, flagsOf, spellingOf } from '../node/settings-table.ts';
+import { flags, flagsOf, spellingOf } from '../node/settings/settings-table.ts';
 import { JobRow, StatusSnapshot } from '../protocol/status.ts';
 import { commandFault, commandsIn } from './docs-commands.ts';
 import { mutants } from './sim/mutants/table.ts';

@@ -7,8 +7,8 @@ import type { Log } from '../log.ts';
 import { createMachine, type MachineOptions } from '../machine/machine.ts';
 import type { Executor, Machine } from '../ports.ts';
 import type { Progress } from '../progress-lines.ts';
-import { showBytes } from '../quantities.ts';
-import type { JoinOptions } from '../settings.ts';
+import { showBytes } from '../settings/quantities.ts';
+import type { JoinOptions } from '../settings/settings.ts';
 import type { ExecutorHealth } from './executor-health.ts';
 
 /** What a member works with: the machine that it measures, and the executors that run its jobs. */

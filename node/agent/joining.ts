@@ -10,12 +10,12 @@ import { enrol } from '../enrol/enrol-client.ts';
 import { type FoundMesh, findMeshes } from '../enrol/find-meshes.ts';
 import { type InviteCode, readInviteCode } from '../enrol/invite-code.ts';
 import { shown } from '../foreign-text.ts';
-import { keepMeshKey } from '../mesh-key.ts';
 import type { LanNetwork } from '../network/network.ts';
 import type { Store } from '../ports.ts';
 import type { Progress } from '../progress-lines.ts';
-import { newMeshKey } from '../seal.ts';
-import type { JoinOptions } from '../settings.ts';
+import { keepMeshKey } from '../secrets/mesh-key.ts';
+import { newMeshKey } from '../secrets/seal.ts';
+import type { JoinOptions } from '../settings/settings.ts';
 
 const lookMs = 2_500;
 /** Who founds looks only so long, when everybody in sight has said that it is in no mesh. */

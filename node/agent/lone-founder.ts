@@ -2,7 +2,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { shown } from '../foreign-text.ts';
 import type { Progress } from '../progress-lines.ts';
-import type { JoinOptions } from '../settings.ts';
+import type { JoinOptions } from '../settings/settings.ts';
 import { meshToYieldTo, type OtherMesh, OtherMeshes } from './other-meshes.ts';
 
 /** So long after founding nobody has built on the mesh yet, and it may be given up without asking anybody. */

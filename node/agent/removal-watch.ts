@@ -3,7 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { compareStamps } from '../../protocol/stamp.ts';
 import { compareEras } from '../../scheduler/raft/ledger-order.ts';
 import type { Farewell } from '../enrol/membership-question.ts';
-import type { Removal } from '../removal.ts';
+import type { Removal } from '../store/removal.ts';
 
 const lookEveryMs = 500;
 /** Between two questions to one member, while it refuses this machine, and while nobody leads here. */

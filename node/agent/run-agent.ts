@@ -1,11 +1,11 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { Agent } from '../agent.ts';
-import { prepareHome } from '../home.ts';
 import { openLog } from '../log.ts';
 import { createProgress, type Progress } from '../progress-lines.ts';
-import { beginAnew, keepNothing, type Removal, removedSentence } from '../removal.ts';
-import type { JoinOptions } from '../settings.ts';
+import type { JoinOptions } from '../settings/settings.ts';
 import { stackOf } from '../source-positions.ts';
+import { prepareHome } from '../store/home.ts';
+import { beginAnew, keepNothing, type Removal, removedSentence } from '../store/removal.ts';
 import { finishSwitch } from './switching.ts';
 
 /**

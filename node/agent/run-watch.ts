@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../clock.ts';
 import type { RunSupervisor } from '../runs/run-supervisor.ts';
-import { startWatchdog, watchdogPid, watchdogSaysRead, writeBeat } from '../watchdog.ts';
-import { readBeatId } from '../watchdog-beat.ts';
+import { startWatchdog, watchdogPid, watchdogSaysRead, writeBeat } from '../watchdog/watchdog.ts';
+import { readBeatId } from '../watchdog/watchdog-beat.ts';
 
 const beatEveryMs = 400;
 /** A watchdog of an earlier version does not say what it has read; it looks five times a second. */

@@ -6,9 +6,9 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { rankedVoters } from '../../scheduler/raft/quorum.ts';
 import { secretsDue, votersCanOpen, withoutKey } from '../../scheduler/secrets-due.ts';
-import { isEnvelopes, recipientsOf, sealFor, sealOne } from '../envelope.ts';
-import { newMeshKey } from '../seal.ts';
-import type { SecretBox } from '../secret-box.ts';
+import { isEnvelopes, recipientsOf, sealFor, sealOne } from '../secrets/envelope.ts';
+import { newMeshKey } from '../secrets/seal.ts';
+import type { SecretBox } from '../secrets/secret-box.ts';
 
 type Reseal = Change & { kind: 'reseal' };
 

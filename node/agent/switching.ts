@@ -4,11 +4,11 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { listed } from '../../scheduler/phrases.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
-import { places } from '../home.ts';
-import { hasStore, openStore } from '../level-store.ts';
 import type { Store } from '../ports.ts';
 import type { Progress } from '../progress-lines.ts';
-import type { JoinOptions } from '../settings.ts';
+import type { JoinOptions } from '../settings/settings.ts';
+import { places } from '../store/home.ts';
+import { hasStore, openStore } from '../store/level-store.ts';
 
 const nextOf = (home: string): string => `${places(home).store}.next`;
 /** They are the machine's own, whatever mesh it is in. */

@@ -3,7 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { shown } from '../foreign-text.ts';
 import type { Progress } from '../progress-lines.ts';
-import type { JoinOptions } from '../settings.ts';
+import type { JoinOptions } from '../settings/settings.ts';
 import { statusOf } from './core-views.ts';
 import type { Member } from './member.ts';
 import { NewcomerQuestions } from './newcomer-questions.ts';

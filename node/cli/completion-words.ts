@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import type { AgentClient } from '../local-api/socket-client.ts';
-import { homesToSearch } from '../settings.ts';
+import { homesToSearch } from '../settings/settings.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 

@@ -1,5 +1,5 @@
 import { AutogitError } from '../../protocol/errors.ts';
-import { type Flag, flagsOf, spellingOf } from '../settings-table.ts';
+import { type Flag, flagsOf, spellingOf } from '../settings/settings-table.ts';
 import { commands } from './command-table.ts';
 import { kindOf, kindOfFlag } from './completion-words.ts';
 import type { Context } from './context.ts';

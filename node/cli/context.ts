@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
-import { homesToSearch, type Settings } from '../settings.ts';
+import { homesToSearch, type Settings } from '../settings/settings.ts';
 
 /** Where a command speaks: data on stdout, talk on stderr. */
 export interface Output {

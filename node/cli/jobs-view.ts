@@ -1,5 +1,5 @@
 import type { JobRow, WhyAnswer } from '../../protocol/status.ts';
-import { showDuration } from '../quantities.ts';
+import { showDuration } from '../settings/quantities.ts';
 import { attentionLine, printTable } from './table.ts';
 
 interface Form {

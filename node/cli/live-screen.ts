@@ -1,5 +1,5 @@
 import { AutogitError } from '../../protocol/errors.ts';
-import { showDuration } from '../quantities.ts';
+import { showDuration } from '../settings/quantities.ts';
 import type { Output } from './context.ts';
 import { cut } from './table.ts';
 

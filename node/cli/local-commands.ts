@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
-import { configFile, places, prepareHome } from '../home.ts';
 import { progressLine } from '../progress-lines.ts';
-import { showBytes, showDuration } from '../quantities.ts';
-import { homeOf, homesToSearch, loadSettings } from '../settings.ts';
-import { type Flag, flags, variableOf } from '../settings-table.ts';
+import { showBytes, showDuration } from '../settings/quantities.ts';
+import { homeOf, homesToSearch, loadSettings } from '../settings/settings.ts';
+import { type Flag, flags, variableOf } from '../settings/settings-table.ts';
 import { withSourcePositions } from '../source-positions.ts';
+import { configFile, places, prepareHome } from '../store/home.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
@@ -14,12 +14,12 @@ import { printTable } from './table.ts';
 export async function join(context: Context): Promise<number> {
   const { settings, out } = context;
   await import('../polyfill.ts');
-  const { joinOptions } = await import('../join-options.ts');
+  const { joinOptions } = await import('../settings/join-options.ts');
   const options = joinOptions(settings);
   await refuseSecond(options.home);
   const jobUser = (await import('../job-user.ts')).jobUserOf(options);
   prepareHome(options.home);
-  const { leftAway, rememberJoin } = await import('../join-memory.ts');
+  const { leftAway, rememberJoin } = await import('../store/join-memory.ts');
   const missing = leftAway(options.home, settings);
   if (missing !== null && !options.service)
     out.talk(
@@ -96,7 +96,7 @@ export async function paths({ out, settings }: Context): Promise<number> {
 }
 
 export async function id({ out, settings }: Context): Promise<number> {
-  const { readIdentity } = await import('../identity.ts');
+  const { readIdentity } = await import('../secrets/identity.ts');
   const home = homesToSearch(settings).find((candidate) => existsSync(places(candidate).identity));
   const found = home === undefined ? null : await readIdentity(home);
   if (found === null)

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
-import { places } from '../home.ts';
-import { homesToSearch } from '../settings.ts';
+import { homesToSearch } from '../settings/settings.ts';
+import { places } from '../store/home.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { shownJobOf } from './jobs-commands.ts';

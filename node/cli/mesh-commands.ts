@@ -5,7 +5,7 @@ import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
-import { parseDuration, showDuration } from '../quantities.ts';
+import { parseDuration, showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { confirm, hasTerminal, type PromptOptions } from './prompt.ts';

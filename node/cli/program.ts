@@ -1,8 +1,8 @@
 import { Command as Commander, CommanderError, Option } from 'commander';
 import { AutogitError } from '../../protocol/errors.ts';
 import { nearWord } from '../../scheduler/jobs/near-word.ts';
-import { loadSettings } from '../settings.ts';
-import { type Flag, flagsOf, spellingOf } from '../settings-table.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { type Flag, flagsOf, spellingOf } from '../settings/settings-table.ts';
 import { version } from '../version.ts';
 import { type Command, commands, groups } from './command-table.ts';
 import { processOutput } from './output.ts';

@@ -3,9 +3,9 @@ import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseDocument } from 'yaml';
 import { AutogitError } from '../../protocol/errors.ts';
-import { configFile } from '../home.ts';
-import type { Remembered } from '../join-memory.ts';
-import { readSettingsFile } from '../settings-file.ts';
+import { readSettingsFile } from '../settings/settings-file.ts';
+import { configFile } from '../store/home.ts';
+import type { Remembered } from '../store/join-memory.ts';
 
 /** The autogit.yml of a service. Root's is looked up by its own account: HOME may be that of whoever typed sudo. */
 export const serviceConfig = (isSystem: boolean): string =>

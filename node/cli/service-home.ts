@@ -14,11 +14,11 @@ import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
 import { agentProcess } from '../agent-process.ts';
-import { places, systemHome, userHome } from '../home.ts';
 import { ranAsRoot } from '../job-user.ts';
-import { recallJoin } from '../join-memory.ts';
-import { hasStore, openStore } from '../level-store.ts';
 import { createClient } from '../local-api/socket-client.ts';
+import { places, systemHome, userHome } from '../store/home.ts';
+import { recallJoin } from '../store/join-memory.ts';
+import { hasStore, openStore } from '../store/level-store.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

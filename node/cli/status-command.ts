@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { parseDuration } from '../quantities.ts';
+import { parseDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { isAway, LiveScreen, quitOnKey } from './live-screen.ts';

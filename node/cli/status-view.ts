@@ -1,6 +1,6 @@
 import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { shown, shownLines } from '../foreign-text.ts';
-import { showBytes, showDuration, showShare } from '../quantities.ts';
+import { showBytes, showDuration, showShare } from '../settings/quantities.ts';
 import { attentionLine, printTable } from './table.ts';
 
 interface ViewForm {

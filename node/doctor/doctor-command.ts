@@ -1,10 +1,10 @@
 import type { Context } from '../cli/context.ts';
 import { exit } from '../cli/failure.ts';
-import { recallJoin } from '../join-memory.ts';
-import { checkValues } from '../join-options.ts';
 import { readAddress } from '../network/addresses.ts';
 import { progressLine } from '../progress-lines.ts';
-import { homeOf, homesToSearch } from '../settings.ts';
+import { checkValues } from '../settings/join-options.ts';
+import { homeOf, homesToSearch } from '../settings/settings.ts';
+import { recallJoin } from '../store/join-memory.ts';
 import { checkDocker } from './docker-check.ts';
 import type { Finding } from './finding.ts';
 import { checkClock, checkDisk, checkGpus, checkHome, checkTools } from './machine-checks.ts';

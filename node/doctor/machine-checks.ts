@@ -6,10 +6,10 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { execCleanly } from '../clean-spawn.ts';
 import { systemClock } from '../clock.ts';
 import { diskOf } from '../disk-use.ts';
-import { places } from '../home.ts';
 import { pciVendors, sysfsGpus } from '../machine/gpu-sysfs.ts';
 import { NvidiaSmi } from '../machine/nvidia-smi.ts';
-import { showBytes } from '../quantities.ts';
+import { showBytes } from '../settings/quantities.ts';
+import { places } from '../store/home.ts';
 import { type Finding, finding } from './finding.ts';
 
 const run = execCleanly;
@@ -56,14 +56,14 @@ export async function checkHome(
     return [finding('home', 'fail', `${home} cannot be written by this user`, 'choose another: --home DIR')];
   }
   try {
-    const { readIdentity } = await import('../identity.ts');
+    const { readIdentity } = await import('../secrets/identity.ts');
     self = await readIdentity(home);
     found.push(finding('identity', 'ok', self ?? 'none yet (made by join)'));
   } catch (error) {
     found.push(failed('identity', error));
   }
   if (isRunning) return [...found, finding('store', 'ok', 'open in the running agent')];
-  const { hasStore, openStore } = await import('../level-store.ts');
+  const { hasStore, openStore } = await import('../store/level-store.ts');
   if (!existsSync(at.store) || !hasStore(at.store))
     return [...found, finding('store', 'ok', 'none yet (made by join)')];
   try {

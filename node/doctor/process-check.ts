@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { type ProcessAbilities, processAbilities, sayAbilities } from '../executors/process-abilities.ts';
-import { recallJoin } from '../join-memory.ts';
+import { recallJoin } from '../store/join-memory.ts';
 import { type Finding, finding } from './finding.ts';
 
 const hint =

@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import type Docker from 'dockerode';
 import { diskOf } from '../disk-use.ts';
 import type { Log } from '../log.ts';
-import { showBytes, showDuration } from '../quantities.ts';
+import { showBytes, showDuration } from '../settings/quantities.ts';
 import { withLimit } from './docker-engine.ts';
 import { ImageRecords } from './image-records.ts';
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { showBytes } from '../quantities.ts';
+import { showBytes } from '../settings/quantities.ts';
 import { legacyMount, unifiedMount } from './run-cgroup.ts';
 
 /**

@@ -7,8 +7,8 @@ import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
 import { Settings as MeshSettings } from '../../protocol/ledger.ts';
 import { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { agentProcess, silentAgent } from '../agent-process.ts';
-import { places } from '../home.ts';
-import { readRemoval, removedSentence } from '../removal.ts';
+import { places } from '../store/home.ts';
+import { readRemoval, removedSentence } from '../store/removal.ts';
 import {
   Failure,
   InviteAnswer,

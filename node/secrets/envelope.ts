@@ -11,8 +11,8 @@ import {
   randomBytes,
 } from 'node:crypto';
 import { peerIdFromString } from '@libp2p/peer-id';
-import { AutogitError } from '../protocol/errors.ts';
-import type { NodeId } from '../protocol/ids.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
 
 /**
  * A secret for some nodes and nobody else: `v2.` and the JSON of one envelope a node. An envelope is made with a key of

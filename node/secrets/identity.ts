@@ -14,8 +14,8 @@ import { join } from 'node:path';
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys';
 import type { PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
-import { AutogitError } from '../protocol/errors.ts';
-import type { NodeId } from '../protocol/ids.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
 
 export interface Identity {
   /** The libp2p peer id: a node's id in the mesh. */

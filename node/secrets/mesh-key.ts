@@ -1,6 +1,6 @@
 import { hkdfSync } from 'node:crypto';
-import { AutogitError } from '../protocol/errors.ts';
-import type { Store } from './ports.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { Store } from '../ports.ts';
 import { seal, unseal } from './seal.ts';
 
 const fact = 'mesh-key';

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { AutogitError } from '../protocol/errors.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 
 const bytes = { key: 32, nonce: 12, tag: 16 } as const;
 

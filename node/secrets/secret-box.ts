@@ -1,7 +1,7 @@
-import type { NodeId } from '../protocol/ids.ts';
-import type { Ledger, LedgerSecrets } from '../protocol/ledger.ts';
-import { rankedVoters } from '../scheduler/raft/quorum.ts';
-import { votersCanOpen } from '../scheduler/secrets-due.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger, LedgerSecrets } from '../../protocol/ledger.ts';
+import { rankedVoters } from '../../scheduler/raft/quorum.ts';
+import { votersCanOpen } from '../../scheduler/secrets-due.ts';
 import { isEnvelopes, openEnvelope, openOne, sealFor } from './envelope.ts';
 import { seal, unseal } from './seal.ts';
 

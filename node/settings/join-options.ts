@@ -1,10 +1,10 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { AutogitError } from '../protocol/errors.ts';
-import { MeshName, NodeName, Tag } from '../protocol/ids.ts';
-import { limits } from '../protocol/limits.ts';
-import { readAddress } from './network/addresses.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { MeshName, NodeName, Tag } from '../../protocol/ids.ts';
+import { limits } from '../../protocol/limits.ts';
+import { readAddress } from '../network/addresses.ts';
 import { isPort, parseSize } from './quantities.ts';
 import { type Environment, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
 

@@ -1,4 +1,4 @@
-import { AutogitError } from '../protocol/errors.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 
 const units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const sizes = { '': 1, k: 1 << 10, m: 1 << 20, g: 1 << 30, t: 2 ** 40 } as const;

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { AutogitError } from '../protocol/errors.ts';
-import { limits } from '../protocol/limits.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { limits } from '../../protocol/limits.ts';
 import { flags } from './settings-table.ts';
 
 const scalar = z.union([z.string(), z.number(), z.boolean()]);

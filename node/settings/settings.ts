@@ -1,5 +1,5 @@
-import { AutogitError } from '../protocol/errors.ts';
-import { configFile, systemHome, userHome } from './home.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { configFile, systemHome, userHome } from '../store/home.ts';
 import { isPort, parseDuration, parseSize } from './quantities.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-table.ts';
 

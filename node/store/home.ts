@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { AutogitError } from '../protocol/errors.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

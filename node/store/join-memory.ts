@@ -1,9 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { AutogitError, sentenceOf } from '../protocol/errors.ts';
-import type { Settings, Source } from './settings.ts';
-import { type Flag, flagsOf, spellingOf } from './settings-table.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import type { Settings, Source } from '../settings/settings.ts';
+import { type Flag, flagsOf, spellingOf } from '../settings/settings-table.ts';
 
 /** What a `join` says about one moment, or about where it runs; everything else describes the machine. */
 const momentary = new Set(['new', 'pair', 'invite', 'switch', 'service', 'mesh', 'dashboard']);

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { Level } from 'level';
 import { z } from 'zod';
-import { AutogitError } from '../protocol/errors.ts';
-import { NodeId, StoreId, WallMs } from '../protocol/ids.ts';
-import { Ledger, Run } from '../protocol/ledger.ts';
-import type { Durable, Write } from '../scheduler/effects.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { NodeId, StoreId, WallMs } from '../../protocol/ids.ts';
+import { Ledger, Run } from '../../protocol/ledger.ts';
+import type { Durable, Write } from '../../scheduler/effects.ts';
+import type { LocalRun, Store } from '../ports.ts';
 import { countKey, LevelBatches, type LevelOperation, type OpenLevel, rememberedCount } from './level-batches.ts';
-import type { LocalRun, Store } from './ports.ts';
 
 /** Rises when the layout changes in a way that an older agent would misread. */
 const storeSchema = 1;

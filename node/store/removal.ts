@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { shown } from './foreign-text.ts';
+import { shown } from '../foreign-text.ts';
 import { places } from './home.ts';
 
 /** That the mesh has removed this machine: who did it (`root on kang`; null: an older version did not say), when. */

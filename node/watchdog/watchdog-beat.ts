@@ -1,7 +1,7 @@
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { isDiskFull } from './disk-errors.ts';
-import type { Freezer } from './ports.ts';
+import type { Freezer } from '../ports.ts';
+import { isDiskFull } from '../store/disk-errors.ts';
 
 export interface BeatRun {
   run: string;

@@ -11,11 +11,10 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sharedTimings } from '../protocol/timings.ts';
-import { spawnClean } from './clean-spawn.ts';
-import { type Clock, clockEnvironment, systemClock } from './clock.ts';
-import { isDiskError } from './disk-errors.ts';
-import { cgroupProcesses, freezeCgroup, thawCgroup, unifiedMount } from './executors/run-cgroup.ts';
+import { sharedTimings } from '../../protocol/timings.ts';
+import { spawnClean } from '../clean-spawn.ts';
+import { type Clock, clockEnvironment, systemClock } from '../clock.ts';
+import { cgroupProcesses, freezeCgroup, thawCgroup, unifiedMount } from '../executors/run-cgroup.ts';
 import {
   continueRun,
   isAlive,
@@ -24,7 +23,8 @@ import {
   processesOf,
   signalAll,
   stopRun,
-} from './executors/run-processes.ts';
+} from '../executors/run-processes.ts';
+import { isDiskError } from '../store/disk-errors.ts';
 import { type Beat, type BeatRun, readBeat, sayRead, watch } from './watchdog-beat.ts';
 
 export { type Beat, writeBeat } from './watchdog-beat.ts';

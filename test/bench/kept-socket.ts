@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:http';
-import { places } from '../../node/home.ts';
 import { socketVersion, versionHeader } from '../../node/local-api/socket-protocol.ts';
+import { places } from '../../node/store/home.ts';
 import { ChangeOutcome } from '../../protocol/changes.ts';
 
 /** agent.sock over connections that stay open, as a program uses it that asks often; the CLI's client opens one a call. */

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commands } from '../../node/cli/command-table.ts';
 import { kindOf } from '../../node/cli/completion-words.ts';
-import { places } from '../../node/home.ts';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
+import { places } from '../../node/store/home.ts';
 import type { JobRow, NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { SmallAgent } from './small-agent.ts';
 

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openStore } from '../../node/level-store.ts';
+import { openStore } from '../../node/store/level-store.ts';
 import { formMesh, pipelineEnd } from '../e2e/mesh.ts';
 import { bin, Rig, type TestMachine, until } from '../e2e/rig.ts';
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateKeyPair, privateKeyToProtobuf } from '@libp2p/crypto/keys';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { identityFile, loadIdentity, readIdentity } from '../../node/identity.ts';
+import { identityFile, loadIdentity, readIdentity } from '../../node/secrets/identity.ts';
 import { NodeId } from '../../protocol/ids.ts';
 
 let home: string;

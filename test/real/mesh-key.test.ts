@@ -2,10 +2,10 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { loadIdentity } from '../../node/identity.ts';
-import { openStore } from '../../node/level-store.ts';
-import { keepMeshKey, readMeshKey } from '../../node/mesh-key.ts';
-import { newMeshKey } from '../../node/seal.ts';
+import { loadIdentity } from '../../node/secrets/identity.ts';
+import { keepMeshKey, readMeshKey } from '../../node/secrets/mesh-key.ts';
+import { newMeshKey } from '../../node/secrets/seal.ts';
+import { openStore } from '../../node/store/level-store.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'autogit-mesh-key-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { places } from '../../node/home.ts';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
+import { places } from '../../node/store/home.ts';
 import { SmallAgent } from './small-agent.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
-import { openStore } from '../../node/level-store.ts';
 import { RunSupervisor } from '../../node/runs/run-supervisor.ts';
+import { openStore } from '../../node/store/level-store.ts';
 
 /** One node's runs as a process of its own, to be killed: `node run-agent.mjs <folder> take|resume`. */
 const [folder = '', what = ''] = process.argv.slice(2);

@@ -2,9 +2,9 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
-import { openStore } from '../../node/level-store.ts';
 import type { Executor, LocalRun, Store } from '../../node/ports.ts';
 import { RunSupervisor } from '../../node/runs/run-supervisor.ts';
+import { openStore } from '../../node/store/level-store.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
 

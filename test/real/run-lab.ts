@@ -7,9 +7,9 @@ import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-
 import { type PracticeGitlab, startPractice } from '../../gitlab-bridge/practice/practice-gitlab.ts';
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
-import { openStore } from '../../node/level-store.ts';
 import type { Executor, Store } from '../../node/ports.ts';
 import { type RunOptions, RunSupervisor } from '../../node/runs/run-supervisor.ts';
+import { openStore } from '../../node/store/level-store.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { RunWatch } from '../../node/agent/run-watch.ts';
-import { watchdogPid, writeBeat } from '../../node/watchdog.ts';
+import { watchdogPid, writeBeat } from '../../node/watchdog/watchdog.ts';
 import { RunLab, until } from './run-lab.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

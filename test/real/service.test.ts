@@ -16,7 +16,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { leavePatienceMs } from '../../node/agent/sleep.ts';
 import { makeProgramFolder } from '../../node/cli/changeable-path.ts';
 import { copyProgram, unitText } from '../../node/cli/service-files.ts';
-import { groupId } from '../../node/home.ts';
+import { groupId } from '../../node/store/home.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 let dir: string;

@@ -14,8 +14,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Level } from 'level';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { mintStoreId, openStore } from '../../node/level-store.ts';
 import type { LocalRun } from '../../node/ports.ts';
+import { mintStoreId, openStore } from '../../node/store/level-store.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { Write } from '../../scheduler/effects.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
@@ -151,7 +151,7 @@ describe('the store', () => {
 
   it('keeps what it acknowledged through kill -9', async () => {
     const script = `
-      import { openStore } from ${JSON.stringify(new URL('../../node/level-store.ts', import.meta.url).pathname)};
+      import { openStore } from ${JSON.stringify(new URL('../../node/store/level-store.ts', import.meta.url).pathname)};
       const store = await openStore(${JSON.stringify(folder)});
       for (let term = 1; ; term++) {
         await store.write([{ key: 'promise', value: { term, votedFor: 'kang' } }]);

@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import type { Freezer, Workspace } from '../../node/ports.ts';
-import { startWatchdog, Watchdog, watchdogPid, writeBeat } from '../../node/watchdog.ts';
+import { startWatchdog, Watchdog, watchdogPid, writeBeat } from '../../node/watchdog/watchdog.ts';
 import { specOf, step } from '../contract/executor-steps.ts';
 
 const clock = systemClock();
@@ -29,7 +29,7 @@ describe.each([
     home = mkdtempSync(join(tmpdir(), 'autogit-watchdog-'));
     bin = join(home, 'agent.mjs');
     const entry = join(home, 'entry.ts');
-    const watchdog = new URL('../../node/watchdog.ts', import.meta.url).pathname;
+    const watchdog = new URL('../../node/watchdog/watchdog.ts', import.meta.url).pathname;
     writeFileSync(
       entry,
       `import { watchdogMain } from ${JSON.stringify(watchdog)};\nprocess.exit(await watchdogMain(process.argv[4]));\n`,

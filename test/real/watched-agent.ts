@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { RunWatch } from '../../node/agent/run-watch.ts';
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
-import { openStore } from '../../node/level-store.ts';
 import { RunSupervisor } from '../../node/runs/run-supervisor.ts';
-import { watchdogMain } from '../../node/watchdog.ts';
+import { openStore } from '../../node/store/level-store.ts';
+import { watchdogMain } from '../../node/watchdog/watchdog.ts';
 
 /** One node's runs and their watchdog as processes of their own, to be killed: `agent.mjs <folder>`, takes one job. */
 if (process.argv[2] === '__watchdog') process.exit(await watchdogMain(process.argv[4] as string));

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { execCleanly, spawnClean, spawnCleanSync } from '../../node/clean-spawn.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
-import { openStore } from '../../node/level-store.ts';
+import { openStore } from '../../node/store/level-store.ts';
 import { runStep, specOf } from '../contract/executor-steps.ts';
 
 const user = 'autogit-fd-user';

@@ -3,8 +3,8 @@ import { closeSync, cpSync, mkdtempSync, openSync, rmSync, writeSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { openStore } from '../../node/level-store.ts';
 import type { Store } from '../../node/ports.ts';
+import { openStore } from '../../node/store/level-store.ts';
 
 /** A disk of its own for each test, small enough to be filled. */
 let dir: string;

@@ -10,7 +10,7 @@ import { runSlug } from '../../node/executors/run-slug.ts';
 import { parseStepRecord } from '../../node/executors/step-record.ts';
 import type { ExecutorSpec } from '../../node/ports.ts';
 import { jobMemory } from '../../node/runs/job-memory.ts';
-import { watch } from '../../node/watchdog-beat.ts';
+import { watch } from '../../node/watchdog/watchdog-beat.ts';
 import type { Measured } from '../../protocol/report.ts';
 
 const spec = (more: Partial<ExecutorSpec> = {}): ExecutorSpec => ({

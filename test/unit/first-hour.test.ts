@@ -5,9 +5,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asTyped, callName } from '../../node/cli/call-name.ts';
 import { config } from '../../node/cli/local-commands.ts';
 import { writeFlags } from '../../node/cli/service-config.ts';
-import { leftAway, recallJoin, rememberJoin } from '../../node/join-memory.ts';
-import { resolveSettings, type SettingsSources } from '../../node/settings.ts';
-import { readSettingsFile } from '../../node/settings-file.ts';
+import { resolveSettings, type SettingsSources } from '../../node/settings/settings.ts';
+import { readSettingsFile } from '../../node/settings/settings-file.ts';
+import { leftAway, recallJoin, rememberJoin } from '../../node/store/join-memory.ts';
 
 let dir: string;
 beforeEach(() => {

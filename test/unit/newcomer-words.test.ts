@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { leaveSentence } from '../../node/agent/leave-words.ts';
 import { PauseSwitch } from '../../node/agent/pause.ts';
 import { gitlabView } from '../../node/cli/gitlab-commands.ts';
-import { prepareHome } from '../../node/home.ts';
+import { prepareHome } from '../../node/store/home.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { RemovalWatch } from '../../node/agent/removal-watch.ts';
 import type { Farewell } from '../../node/enrol/membership-question.ts';
-import type { Removal } from '../../node/removal.ts';
+import type { Removal } from '../../node/store/removal.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 

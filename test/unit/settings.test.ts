@@ -2,9 +2,9 @@ import type { Command as Commander } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { commands } from '../../node/cli/command-table.ts';
 import { buildProgram, optionOf } from '../../node/cli/program.ts';
-import { joinOptions, nameFromHost, parsePlayedGpu } from '../../node/join-options.ts';
-import { type Environment, resolveSettings, type SettingsSources } from '../../node/settings.ts';
-import { type Flag, flags, flagsOf, spellingOf, variableOf } from '../../node/settings-table.ts';
+import { joinOptions, nameFromHost, parsePlayedGpu } from '../../node/settings/join-options.ts';
+import { type Environment, resolveSettings, type SettingsSources } from '../../node/settings/settings.ts';
+import { type Flag, flags, flagsOf, spellingOf, variableOf } from '../../node/settings/settings-table.ts';
 
 const resolve = (sources: Partial<SettingsSources>) =>
   resolveSettings({ command: 'join', given: {}, env: {}, file: new Map(), fileName: 'autogit.yml', ...sources });

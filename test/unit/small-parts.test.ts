@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { type ClockSources, createClock, systemClock } from '../../node/clock.ts';
 import { redact } from '../../node/log.ts';
 import { diskProblem, osName } from '../../node/machine/machine.ts';
-import { parseDuration, parseSize, showBytes, showDuration, showShare } from '../../node/quantities.ts';
-import { newMeshKey, seal, unseal } from '../../node/seal.ts';
+import { newMeshKey, seal, unseal } from '../../node/secrets/seal.ts';
+import { parseDuration, parseSize, showBytes, showDuration, showShare } from '../../node/settings/quantities.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 
 describe('clock', () => {

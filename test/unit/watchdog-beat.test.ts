@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { readBeat } from '../../node/watchdog-beat.ts';
+import { readBeat } from '../../node/watchdog/watchdog-beat.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'autogit-beat-'));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
