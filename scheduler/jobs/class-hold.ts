@@ -36,16 +36,16 @@ export function dropHolds(turn: JobsTurn, ledger: Ledger): void {
 }
 
 /** `at` at which the last hold of a class ends, as far as that is a time; -Infinity when nothing holds it. */
-export const heldUntil = (jobs: JobsState, key: string): number =>
-  Math.max(...holdsOf(jobs, key).map(([, { until }]) => until), Number.NEGATIVE_INFINITY);
+export const heldUntil = (jobs: JobsState, ledger: Ledger, key: string): number =>
+  Math.max(...holdsOf(jobs, ledger, key).map(([, { until }]) => until), Number.NEGATIVE_INFINITY);
 
 /** Why that class waits for lost runs; null when it does not. */
 export function holdReason(jobs: JobsState, at: number, ledger: Ledger, key: string): string | null {
-  const until = heldUntil(jobs, key);
+  const until = heldUntil(jobs, ledger, key);
   if (until > at) return `a lost run of this class may still breathe: no grant for another ${span(until - at)}`;
   const mayStillHold = ([run, { since }]: [string, Hold]): boolean =>
     at - since < jobTimings.holdMostMs && isUnknownToGitlab(ledger, run);
-  return holdsOf(jobs, key).some(mayStillHold)
+  return holdsOf(jobs, ledger, key).some(mayStillHold)
     ? 'a lost run of this class may still breathe: GitLab is being told that it is lost'
     : null;
 }
@@ -60,7 +60,9 @@ export function mayBeRetriedTooSoon(turn: JobsTurn, ledger: Ledger, run: string)
   if (jobs.lead === null || hold === undefined) return false;
   const toldAt = hold.since + jobTimings.grantsFirstMs;
   const knowsAt = jobs.lead.since + jobTimings.firstGrantWaitMs;
-  const mayBe = at < toldAt && (at < knowsAt || askingFor(jobs, ledger, (key) => mayShareJobs(hold, key)).length > 0);
+  const mayShare = (key: string): boolean => mayShareJobs(ledger, hold, key);
+  const isAdrift = Object.values(jobs.lead.adrift).some((grant) => grant.until > at && mayShare(grant.class));
+  const mayBe = at < toldAt && (at < knowsAt || isAdrift || askingFor(jobs, ledger, mayShare).length > 0);
   if (mayBe) wake(turn, at < knowsAt ? knowsAt : toldAt);
   return mayBe;
 }
@@ -69,11 +71,13 @@ export function mayBeRetriedTooSoon(turn: JobsTurn, ledger: Ledger, run: string)
 const isUnknownToGitlab = ({ runs }: Ledger, id: string): boolean =>
   runs[id]?.state === 'lost' && runs[id]?.failedAtGitlab !== true;
 
-const holdsOf = ({ lead }: JobsState, key: string): [string, Hold][] =>
-  Object.entries(lead?.holds ?? {}).filter(([, hold]) => mayShareJobs(hold, key));
+const holdsOf = ({ lead }: JobsState, ledger: Ledger, key: string): [string, Hold][] =>
+  Object.entries(lead?.holds ?? {}).filter(([, hold]) => mayShareJobs(ledger, hold, key));
 
-/** A class is named by its tags. */
-function mayShareJobs(hold: Hold, key: string): boolean {
-  const tags = key.split(',');
-  return hold.class === key || hold.class.split(',').some((tag) => tag !== '' && tags.includes(tag));
+/** A class is named by its tags. A runner that a person made may take untagged jobs beside those of its tags. */
+function mayShareJobs({ classes }: Ledger, hold: Hold, key: string): boolean {
+  const ofHold = hold.class.split(',');
+  const ofKey = key.split(',');
+  const isUntagged = (one: string): boolean => one === '' || classes[one]?.given === true;
+  return (isUntagged(hold.class) && isUntagged(key)) || ofHold.some((tag) => tag !== '' && ofKey.includes(tag));
 }

@@ -27,6 +27,8 @@ const missesAllowed = 3;
 const setGrants = (turn: JobsTurn, grants: Record<string, OutGrant>): void => setLead(turn, { grants });
 
 export function grantAnswered(turn: JobsTurn, from: NodeId, answer: MessageOf<'grant-answer'>): void {
+  const { lead } = turn.jobs;
+  if (lead?.adrift[answer.grant]?.node === from) setLead(turn, { adrift: without(lead.adrift, answer.grant) });
   const grant = turn.jobs.lead?.grants[answer.grant];
   if (turn.jobs.lead === null || grant === undefined || grant.node !== from || grant.state !== 'out') return;
   if (answer.outcome === 'used') {
@@ -94,8 +96,12 @@ export function settleGrants(turn: JobsTurn, ledger: Ledger): void {
         fields: { grant: grant.grant },
       });
     setGrants(turn, without(turn.jobs.lead?.grants ?? {}, grant.grant));
+    if (!isSeen && isAway && grant.state === 'out')
+      setLead(turn, { adrift: { ...turn.jobs.lead?.adrift, [grant.grant]: grant } });
     if (isSeen) setMemo(turn, grant.class, { misses: 0, missBecause: '', usedWallMs: turn.wallMs });
   }
+  for (const { grant, until } of Object.values(turn.jobs.lead.adrift))
+    if (until <= turn.at) setLead(turn, { adrift: without(turn.jobs.lead?.adrift ?? {}, grant) });
 }
 
 /** A new leader starts from what the nodes say, not from zero: it waits for each that can speak, but not over 1 s. */
@@ -215,7 +221,7 @@ function standingGrants(pass: Pass): void {
 function grantFor(pass: Pass, key: string, job: number | null): boolean {
   const { turn, ledger, committed } = pass;
   if (classWaits(turn.jobs, turn.at, ledger, committed, key) !== null) {
-    wake(turn, Math.max(memoOf(turn.jobs, key).notBefore, heldUntil(turn.jobs, key)));
+    wake(turn, Math.max(memoOf(turn.jobs, key).notBefore, heldUntil(turn.jobs, ledger, key)));
     return false;
   }
   const entry = committed.classes[key];

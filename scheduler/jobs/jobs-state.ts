@@ -138,6 +138,8 @@ export interface LeadState {
   since: number;
   queue: QueueState;
   grants: Readonly<Record<string, OutGrant>>;
+  /** Unanswered grants of machines that fell silent: they book nothing, but what they asked GitLab may still be answered. */
+  adrift: Readonly<Record<string, OutGrant>>;
   classes: Readonly<Record<string, ClassMemo>>;
   /** Nodes that refused a grant, and until when they are left alone. */
   refused: Readonly<Record<NodeId, { until: number; because: string }>>;
@@ -228,6 +230,7 @@ export const emptyLead = (term: number, at: number): LeadState => ({
     isRefused: false,
   },
   grants: {},
+  adrift: {},
   classes: {},
   refused: {},
   failing: {},

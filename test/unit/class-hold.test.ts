@@ -1,4 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { Effect } from '../../scheduler/effects.ts';
+import { holdReason } from '../../scheduler/jobs/class-hold.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { measured } from './jobs-lab-machines.ts';
 import { untilLost, withRun } from './jobs-lost-lab.ts';
@@ -136,5 +139,49 @@ describe('a lost run', () => {
     expect(lab.effects('fail-run')).toEqual([]);
     lab.run(jobTimings.grantsFirstMs);
     expect(lab.effects('fail-run')).toHaveLength(1);
+  });
+
+  it('waits for the grants of a machine that fell silent too: what it asked GitLab may still be answered', () => {
+    const machines = { kang: measured({ paused: 'all' }), 'desktop-1': measured() };
+    const mute: Effect['kind'][] = ['take-job'];
+    const lab = withRun({}, { mute, machines });
+    lab.push(4816);
+    mute.push('gossip');
+    while (lab.effects('take-job').length === 0) lab.run(1);
+    // No report of it says that it asks.
+    lab.vanish('desktop-1');
+    untilLost(lab, 30_000);
+    expect(Object.keys(lab.node('kang').jobs.lead?.grants ?? {})).toEqual([]);
+    lab.run(1000);
+    expect(lab.effects('fail-run')).toEqual([]);
+    lab.run(jobTimings.grantsFirstMs);
+    expect(lab.effects('fail-run')).toHaveLength(1);
+  });
+
+  it('a runner that a person made may take untagged jobs beside those of its tags', () => {
+    const given = (ledger: Ledger): Ledger => ({
+      ...ledger,
+      gitlab: { ...ledger.gitlab, token: null },
+      classes: Object.fromEntries(
+        ['', 'linux', 'gpu'].map((key, index) => [
+          key,
+          {
+            tags: key === '' ? [] : [key],
+            state: 'ready' as const,
+            nonce: 'n',
+            runner: index + 1,
+            token: 't',
+            lastUsedAt: 1,
+            given: key !== 'gpu',
+          },
+        ]),
+      ),
+    });
+    const lab = withRun({ class: '', tags: [] }, { ledger: given, mute: ['fail-run'] });
+    lab.vanish('desktop-1');
+    untilLost(lab, 30_000);
+    const { jobs } = lab.node('kang');
+    const held = ['', 'linux', 'gpu'].filter((key) => holdReason(jobs, lab.at, lab.committed, key) !== null);
+    expect(held).toEqual(['', 'linux']);
   });
 });
