@@ -125,8 +125,11 @@ export function proposeChange(turn: RaftTurn, from: NodeId | null, id: string, c
   }
   // Who asks keeps it, and asks the next leader at once.
   if (raft.leading.handover !== null) return;
-  if (raft.leading.proposed.length >= maxProposed)
-    return answer({ state: 'unknown', because: 'too many changes wait for a majority: ask again' });
+  if (raft.leading.proposed.length >= maxProposed) {
+    // What was asked here stays in its list, and is proposed when there is room again.
+    if (from !== null) answer({ state: 'unknown', because: 'too many changes wait for a majority: ask again' });
+    return;
+  }
   const after = applyChange(raft.accepted, change, turn.wallMs);
   if (isRefusal(after)) return answer({ state: 'refused', because: after.refused });
   const because = doneSentence(change, raft.accepted, after);

@@ -141,6 +141,22 @@ describe('a leader', () => {
     expect(one.asked('answer')).toBe(1);
     expect(one.last('change-answer')).toMatchObject({ id: 'its', outcome: { state: 'done' } });
   });
+  it('keeps what was asked here while too many changes wait for a majority', () => {
+    const set = (value: number): Change => ({ kind: 'set', key: 'graceMs', value });
+    const one = new One().elect().disk();
+    for (let count = 0; count < 70; count += 1)
+      one.hear('A', { kind: 'change', id: `its-${count}`, change: set(count) });
+    expect(one.last('change-answer')).toMatchObject({ id: 'its-69', outcome: { state: 'unknown' } });
+    one.feed({ kind: 'requested', requests: [{ id: 'mine', change: set(1000) }] }).disk();
+    expect(one.asked('answer')).toBe(0);
+    one.ack('A', one.state.raft.accepted.stamp.version).disk();
+    one.ack('A', one.state.raft.accepted.stamp.version).disk();
+    expect(one.effects.find((effect) => effect.kind === 'answer')).toMatchObject({
+      id: 'mine',
+      outcome: { state: 'done' },
+    });
+    expect(one.state.raft.committed?.settings.graceMs).toBe(1000);
+  });
   it('leaves a joint configuration only when it is committed in its own term (L3)', () => {
     const joint = three();
     joint.configuration = { voters: joint.configuration.voters, next: ledgerOf({ A: 3, B: 2 }).configuration.voters };
