@@ -1,7 +1,9 @@
+import { setTimeout } from 'node:timers/promises';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { shown } from '../foreign-text.ts';
+import { findGitlabHere, type GitlabHere } from '../machine/gitlab-here.ts';
 import type { Progress } from '../progress-lines.ts';
 import type { JoinOptions } from '../settings/settings.ts';
 import { statusOf } from './core-views.ts';
@@ -9,6 +11,8 @@ import type { Member } from './member.ts';
 import { NewcomerQuestions } from './newcomer-questions.ts';
 
 const leaderPatienceMs = 15_000;
+/** An engine that does not answer by then is not waited for: the line is for a person who looks at it. */
+const engineMs = 1500;
 
 /** Makes the questions about newcomers for the person at this agent's terminal. */
 export const newcomerQuestions = (
@@ -29,19 +33,34 @@ export const newcomerQuestions = (
   });
 
 /** Waits for a leader, then says what this machine joined. Without one it says which machines are missing. */
-export async function joinedLine(member: Member, lines: Progress, signal: AbortSignal): Promise<void> {
+export async function joinedLine(
+  member: Member,
+  lines: Progress,
+  signal: AbortSignal,
+  { dockerHost }: Pick<JoinOptions, 'dockerHost'>,
+): Promise<void> {
   const end = performance.now() + leaderPatienceMs;
   while (!signal.aborted) {
     const { leader, gitlab, quorum, mesh } = statusOf(member.view());
     if (leader) {
-      const where = gitlab.mode === 'none' ? 'no GitLab yet: autogit-node gitlab connect URL' : `GitLab ${gitlab.url}`;
+      const where = gitlab.mode === 'none' ? await gitlabToConnect(dockerHost, signal) : `GitLab ${gitlab.url}`;
       lines.ok('joined', `mesh ${shown(mesh.name)}, leader ${leader.node} (term ${leader.term}); ${where}`);
       lines.say('Running here; Ctrl-C leaves the mesh cleanly. To keep it running: autogit-node service install');
       return;
     }
     if (performance.now() > end) return lines.wait('leader', quorum.sentence);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await setTimeout(50);
   }
+}
+
+/** A GitLab that runs on this machine is most likely the one that is meant. */
+async function gitlabToConnect(dockerHost: string | null, signal: AbortSignal): Promise<string> {
+  const late = setTimeout(engineMs, [] as GitlabHere[], { signal, ref: false }).catch((): GitlabHere[] => []);
+  const here = await Promise.race([findGitlabHere(dockerHost), late]);
+  const url = here.find((one) => one.isRunning && !one.isLocalOnly && one.url !== null)?.url;
+  return url === undefined
+    ? 'no GitLab yet: autogit-node gitlab connect URL'
+    : `no GitLab yet, and one runs here: autogit-node gitlab connect ${url}`;
 }
 
 /**

@@ -1,7 +1,6 @@
-import { existsSync } from 'node:fs';
-import { request } from 'node:http';
 import { z } from 'zod';
 import { lacksToolkit, toolkitFix } from '../executors/nvidia-toolkit.ts';
+import { askEngine, dockerAddress } from '../machine/docker-ask.ts';
 import { type Finding, finding } from './finding.ts';
 
 const Version = z.object({ Version: z.string(), ApiVersion: z.string() });
@@ -14,49 +13,6 @@ const Info = z.object({
 });
 /** The oldest API with what the docker executor uses. */
 const leastApi = 1.41;
-const timeoutMs = 5_000;
-
-const sockets = (): string[] => [
-  '/var/run/docker.sock',
-  ...(process.env.XDG_RUNTIME_DIR ? [`${process.env.XDG_RUNTIME_DIR}/docker.sock`] : []),
-];
-
-/** Where the engine is: what was named, else DOCKER_HOST, else the usual sockets. */
-function dockerAddress(named: string | null): string | null {
-  const found = named ?? process.env.DOCKER_HOST ?? null;
-  if (found) return found;
-  const socket = sockets().find((path) => existsSync(path));
-  return socket === undefined ? null : `unix://${socket}`;
-}
-
-function get(address: string, path: string): Promise<unknown> {
-  const url = new URL(address.replace(/^tcp:/, 'http:'));
-  const where =
-    url.protocol === 'unix:' ? { socketPath: url.pathname } : { host: url.hostname, port: Number(url.port) || 2375 };
-  return new Promise((resolve, reject) => {
-    const sent = request(
-      { ...where, path, agent: false, timeout: timeoutMs, headers: { host: 'docker' } },
-      (answer) => {
-        let text = '';
-        answer.setEncoding('utf8');
-        answer.on('data', (part: string) => {
-          text += part;
-        });
-        answer.on('end', () => {
-          try {
-            resolve(JSON.parse(text));
-          } catch (error) {
-            reject(error);
-          }
-        });
-      },
-    );
-    sent.on('timeout', () => sent.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)));
-    sent.on('error', reject);
-    sent.end();
-  });
-}
-
 const install =
   'allow jobs without isolation (--executor process), or install it: curl -fsSL https://get.docker.com | sh';
 
@@ -75,8 +31,8 @@ export async function checkDocker(named: string | null): Promise<Finding> {
   if (!/^(unix|tcp|http):/.test(address))
     return finding('docker', 'warn', `${address} is not looked at by doctor (unix:// and tcp:// are)`);
   try {
-    const version = Version.parse(await get(address, '/version'));
-    const info = Info.parse(await get(address, '/info'));
+    const version = Version.parse(await askEngine(address, '/version'));
+    const info = Info.parse(await askEngine(address, '/info'));
     const said = `${version.Version} on ${address.replace(/^unix:\/\//, '')}, cgroup v${info.CgroupVersion ?? '?'} (${info.CgroupDriver ?? '?'}), ${info.Driver ?? '?'}`;
     if (Number(version.ApiVersion) < leastApi)
       return finding('docker', 'fail', `${said}: API ${version.ApiVersion} is too old, ${leastApi} is needed`, install);

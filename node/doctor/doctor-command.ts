@@ -1,5 +1,6 @@
 import type { Context } from '../cli/context.ts';
 import { exit } from '../cli/failure.ts';
+import { findGitlabHere } from '../machine/gitlab-here.ts';
 import { readAddress } from '../network/addresses.ts';
 import { progressLine } from '../progress-lines.ts';
 import { checkValues } from '../settings/join-options.ts';
@@ -7,6 +8,7 @@ import { homeOf, homesToSearch } from '../settings/settings.ts';
 import { recallJoin } from '../store/join-memory.ts';
 import { checkDocker } from './docker-check.ts';
 import type { Finding } from './finding.ts';
+import { gitlabFindings } from './gitlab-check.ts';
 import { checkClock, checkDisk, checkGpus, checkHome, checkTools } from './machine-checks.ts';
 import { checkAgent } from './mesh-checks.ts';
 import { checkNetwork, nodesOf } from './network-checks.ts';
@@ -34,6 +36,7 @@ export async function doctor(context: Context): Promise<number> {
       ofHome,
       checkDisk(home).then((one) => [one]),
       checkDocker(settings.text('dockerHost')).then((one) => [one]),
+      findGitlabHere(settings.text('dockerHost')).then((here) => gitlabFindings(here, agent.lacksGitlab)),
       checkProcess(agent.home ?? home),
       checkNetwork(network),
       checkGpus().then((one) => [one]),
@@ -52,7 +55,7 @@ export function doctorView(found: readonly Finding[], isTerminal: boolean): stri
     return found.map(({ what, state, sentence, fix }) => [state, what, sentence, fix ?? '-'].join('\t')).join('\n');
   return found
     .map(({ what, state, sentence, fix }) =>
-      progressLine(state, what, fix === null || state === 'ok' ? sentence : `${sentence}\n-> ${fix}`),
+      progressLine(state, what, fix === null ? sentence : `${sentence}\n-> ${fix}`),
     )
     .join('\n');
 }

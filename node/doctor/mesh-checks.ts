@@ -7,6 +7,8 @@ import type { KnownNode } from './network-checks.ts';
 
 interface AgentState {
   isRunning: boolean;
+  /** The mesh has no GitLab, and this machine's agent could be told of one. */
+  lacksGitlab: boolean;
   findings: Finding[];
   /** The other nodes, and where they are. */
   nodes: KnownNode[];
@@ -24,6 +26,7 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
       const { message, hint } = notApproved(phase);
       return {
         isRunning: true,
+        lacksGitlab: false,
         home: agent.home,
         nodes: [],
         findings: [finding('agent', 'warn', message, hint)],
@@ -33,6 +36,7 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
     if (!(error instanceof AutogitError) || error.code !== 'no-agent') throw error;
     return {
       isRunning: false,
+      lacksGitlab: false,
       nodes: [],
       findings: [finding('agent', 'ok', 'does not run here', 'autogit-node join')],
     };
@@ -44,9 +48,7 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
       ? finding('agent', 'fail', `mesh ${mesh.name} has no leader: ${snapshot.quorum.sentence}`, 'autogit-node status')
       : finding('agent', 'ok', `runs in mesh ${mesh.name}, leader ${leader.node}`),
   ];
-  if (gitlab.mode === 'none')
-    findings.push(finding('gitlab', 'ok', 'none connected', 'autogit-node gitlab connect URL --token-env VAR'));
-  else {
+  if (gitlab.mode !== 'none') {
     const isWell = gitlab.state === 'healthy';
     const state = isWell ? 'ok' : gitlab.state === 'failed' ? 'fail' : 'warn';
     findings.push(
@@ -58,5 +60,5 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
   const nodes = snapshot.nodes
     .filter((node) => !node.self && node.address !== null && node.state !== 'waiting')
     .map(({ node, address }) => ({ name: node, at: [readAddress(address ?? '', '--peer')] }));
-  return { isRunning: true, home: agent.home, findings, nodes };
+  return { isRunning: true, lacksGitlab: gitlab.mode === 'none', home: agent.home, findings, nodes };
 }

@@ -354,8 +354,8 @@ describe('small prints', () => {
     );
   });
 
-  it('doctor shows the fix of what is not well', () => {
-    const found = [finding('git', 'ok', '2.39', 'never shown'), finding('docker', 'warn', 'none', 'install it')];
+  it('doctor shows what to type', () => {
+    const found = [finding('git', 'ok', '2.39'), finding('docker', 'warn', 'none', 'install it')];
     expect(doctorView(found, true)).toBe(
       '  ok    git         2.39\n  warn  docker      none\n                      -> install it',
     );

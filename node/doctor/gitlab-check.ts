@@ -1,0 +1,41 @@
+import type { GitlabHere } from '../machine/gitlab-here.ts';
+import { type Finding, finding } from './finding.ts';
+
+const connect = 'autogit-node gitlab connect';
+
+/** A GitLab that runs on this machine is named, and what connects it, until the mesh has one. */
+export function gitlabFindings(here: readonly GitlabHere[], meshLacksOne: boolean): Finding[] {
+  if (here.length === 0)
+    return meshLacksOne ? [finding('gitlab', 'ok', 'none connected', `${connect} URL --token-env VAR`)] : [];
+  return here.map((one) => {
+    const what = `GitLab${one.version === null ? '' : ` ${one.version}`}`;
+    if (one.container === null)
+      return finding(
+        'gitlab',
+        'ok',
+        `${what} is installed here as a package${at(one)}`,
+        meshLacksOne ? next(one) : null,
+      );
+    const where = `here in container ${one.container}`;
+    if (!one.isRunning)
+      return finding(
+        'gitlab',
+        'warn',
+        `${what} lies ${where}, which does not run (${one.status})`,
+        `docker start ${one.container}`,
+      );
+    const data = one.data === null ? '' : `; its data: ${one.data}`;
+    if (one.isLocalOnly)
+      return finding(
+        'gitlab',
+        'warn',
+        `${what} runs ${where}, and its port is published for this machine alone: other machines cannot reach it${data}`,
+        'publish its port without 127.0.0.1 in front, as with: docker run -p 8929:8929',
+      );
+    return finding('gitlab', 'ok', `${what} runs ${where}${at(one)}${data}`, meshLacksOne ? next(one) : null);
+  });
+}
+
+const at = ({ url }: GitlabHere): string => (url === null ? '' : `, at ${url}`);
+
+const next = ({ url }: GitlabHere): string => `${connect} ${url ?? 'URL'} --token-env VAR`;

@@ -1,0 +1,50 @@
+import { existsSync } from 'node:fs';
+import { request } from 'node:http';
+
+const timeoutMs = 5_000;
+const mostChars = 16 << 20;
+
+const sockets = (): string[] => [
+  '/var/run/docker.sock',
+  ...(process.env.XDG_RUNTIME_DIR ? [`${process.env.XDG_RUNTIME_DIR}/docker.sock`] : []),
+];
+
+/** Where the engine is: what was named, else DOCKER_HOST, else the usual sockets. */
+export function dockerAddress(named: string | null): string | null {
+  const found = named ?? process.env.DOCKER_HOST ?? null;
+  if (found) return found;
+  const socket = sockets().find((path) => existsSync(path));
+  return socket === undefined ? null : `unix://${socket}`;
+}
+
+/** One GET. No dockerode: `doctor` looks at engines that may not answer at all. */
+export function askEngine(address: string, path: string): Promise<unknown> {
+  const url = new URL(address.replace(/^tcp:/, 'http:'));
+  const where =
+    url.protocol === 'unix:' ? { socketPath: url.pathname } : { host: url.hostname, port: Number(url.port) || 2375 };
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      { ...where, path, agent: false, timeout: timeoutMs, headers: { host: 'docker' } },
+      (answer) => {
+        let text = '';
+        answer.setEncoding('utf8');
+        answer.on('data', (part: string) => {
+          text += part;
+          if (text.length > mostChars)
+            sent.destroy(new Error(`an answer of more than ${mostChars >> 20} Mi characters`));
+        });
+        answer.on('error', reject);
+        answer.on('end', () => {
+          try {
+            resolve(JSON.parse(text));
+          } catch (error) {
+            reject(error);
+          }
+        });
+      },
+    );
+    sent.on('timeout', () => sent.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)));
+    sent.on('error', reject);
+    sent.end();
+  });
+}

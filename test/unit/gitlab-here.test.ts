@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest';
+import { gitlabFindings } from '../../node/doctor/gitlab-check.ts';
+import { externalUrlIn, type GitlabHere } from '../../node/machine/gitlab-here.ts';
+
+const here = (over: Partial<GitlabHere> = {}): GitlabHere => ({
+  container: 'gitlab',
+  version: '17.5.1',
+  isRunning: true,
+  status: 'Up 3 days (healthy)',
+  url: 'http://gitlab.lan:8929',
+  isLocalOnly: false,
+  data: '/srv/gitlab/data',
+  ...over,
+});
+
+describe('a GitLab of this machine', () => {
+  it('is named with the command that connects it, until the mesh has one', () => {
+    const sentence =
+      'GitLab 17.5.1 runs here in container gitlab, at http://gitlab.lan:8929; its data: /srv/gitlab/data';
+    const fix = 'autogit-node gitlab connect http://gitlab.lan:8929 --token-env VAR';
+    expect(gitlabFindings([here()], true)).toEqual([{ what: 'gitlab', state: 'ok', sentence, fix }]);
+    expect(gitlabFindings([here()], false)).toEqual([{ what: 'gitlab', state: 'ok', sentence, fix: null }]);
+    expect(gitlabFindings([], true)).toMatchObject([{ sentence: 'none connected' }]);
+    expect(gitlabFindings([], false)).toEqual([]);
+  });
+
+  it('that does not run, or that nobody else reaches, says what helps', () => {
+    const [stopped] = gitlabFindings([here({ isRunning: false, status: 'Exited (137) 2 days ago' })], true);
+    expect(stopped).toMatchObject({ state: 'warn', fix: 'docker start gitlab' });
+    expect(stopped?.sentence).toMatch(/does not run \(Exited \(137\) 2 days ago\)/);
+    expect(gitlabFindings([here({ isLocalOnly: true })], true)).toMatchObject([
+      { state: 'warn', fix: expect.stringContaining('without 127.0.0.1 in front') },
+    ]);
+    expect(gitlabFindings([here({ container: null, data: null, url: null })], true)).toMatchObject([
+      {
+        sentence: 'GitLab 17.5.1 is installed here as a package',
+        fix: 'autogit-node gitlab connect URL --token-env VAR',
+      },
+    ]);
+  });
+
+  it('calls itself by the last external_url that counts', () => {
+    expect(externalUrlIn('external_url \'http://old.lan\'\n  external_url("https://gitlab.lan:8443/") # ours')).toBe(
+      'https://gitlab.lan:8443',
+    );
+    expect(externalUrlIn("gitlab_rails['time_zone'] = 'UTC'; external_url 'http://gitlab.lan/git'; x=1")).toBe(
+      'http://gitlab.lan/git',
+    );
+    const none = [
+      '',
+      "# external_url 'http://gitlab.example.com'",
+      'external_url ENV["HERE"]',
+      "external_url 'ftp://gitlab.lan'",
+      "external_url 'http://root:secret@gitlab.lan'",
+      "registry_external_url 'http://registry.lan'",
+    ];
+    expect(none.map(externalUrlIn)).toEqual(none.map(() => null));
+    expect(externalUrlIn('\n'.repeat(1 << 20))).toBeNull();
+  });
+});
