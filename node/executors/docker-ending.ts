@@ -4,7 +4,8 @@ import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
-import { ender } from './docker-container.ts';
+import type { StepEnd } from '../ports.ts';
+import { endedFromWithin, ender, lacksTee } from './docker-container.ts';
 import { isEngineAway, withLimit } from './docker-engine.ts';
 import { FrameReader } from './docker-log.ts';
 import { cgroupProcesses, thawIfFrozen } from './run-cgroup.ts';
@@ -109,7 +110,23 @@ export async function removeContainer(container: Docker.Container): Promise<void
   throw new AutogitError('executor-failed', `container ${container.id} is not removed after 10 s`);
 }
 
-export const stopped = (state: { OOMKilled: boolean; ExitCode: number }): string =>
-  state.OOMKilled
-    ? 'its container was stopped: out of memory'
-    : `its container was stopped (exit code ${state.ExitCode}): someone else ended it, the engine restarted, or the image's entrypoint did not go on to the job's shell`;
+/** How a step ended whose container does not run any more, and of which there is no exit code. `isCurrent`: it was begun last. */
+export function endOfStopped(
+  state: Pick<Docker.ContainerInspectInfo['State'], 'ExitCode' | 'OOMKilled'> | null,
+  isCurrent: boolean,
+): StepEnd {
+  if (state === null) return { kind: 'lost', because: 'its container is gone' };
+  const { ExitCode, OOMKilled } = state;
+  if (ExitCode === endedFromWithin && isCurrent && !OOMKilled)
+    return {
+      kind: 'exited',
+      exitCode: 137,
+      because: 'the job ended all processes of its own container (exit code 137)',
+    };
+  if (ExitCode === lacksTee)
+    return { kind: 'exited', exitCode: 127, because: 'its image has no tee, which a job needs (exit code 127)' };
+  const how = OOMKilled
+    ? ': out of memory'
+    : ` (exit code ${ExitCode}): someone else ended it, the engine restarted, or the image's entrypoint did not go on to the job's shell`;
+  return { kind: 'lost', because: `its container was stopped${how}` };
+}

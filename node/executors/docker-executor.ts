@@ -5,13 +5,14 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
+import { DockerConnection } from './docker-connection.ts';
 import { containerName, containerOptions, labels } from './docker-container.ts';
-import { withDeadlines } from './docker-deadlines.ts';
 import { containerBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
-import { addressOf, isEngineAway, isLocal, noDocker, refuseSsh, whileAway, withLimit } from './docker-engine.ts';
+import { isEngineAway, isLocal, whileAway } from './docker-engine.ts';
 import { ensureImage } from './docker-image.ts';
 import { DockerImages } from './docker-images.ts';
+import { JobsNetwork } from './docker-network.ts';
 import { controlDir, type DockerRun, firstFiles } from './docker-run.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
@@ -44,9 +45,6 @@ export interface DockerExecutorOptions {
 }
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
-const connectMs = 5000;
-/** Between two looks at all of the engine. */
-const lookEveryMs = 60_000;
 /** What could not be removed or looked at is tried again so often. */
 const againMs = 5000;
 
@@ -54,14 +52,10 @@ const againMs = 5000;
 export class DockerExecutor implements Executor {
   readonly kind = 'docker';
   readonly features = dockerFeatures;
-  readonly #address: Docker.DockerOptions | undefined;
-  #engine: Promise<Docker> | null = null;
+  readonly #engine: DockerConnection;
   readonly #options: DockerExecutorOptions;
   readonly #clock: Clock;
-  #network: Promise<string> | null = null;
-  /** A call was not answered: what a ping says is not enough then. */
-  #isDoubtful = false;
-  #lookedAtMs = Number.NEGATIVE_INFINITY;
+  readonly #network: JobsNetwork;
   #wasAway = false;
   readonly #store: ImageStore;
   /** Runs of before this process. */
@@ -72,8 +66,8 @@ export class DockerExecutor implements Executor {
 
   constructor(options: DockerExecutorOptions) {
     this.#options = options;
-    this.#address = addressOf(options.dockerHost ?? null);
     this.#clock = options.clock ?? systemClock();
+    this.#engine = new DockerConnection(options.dockerHost ?? null, this.#clock);
     this.#images = new DockerImages({
       home: options.home ?? null,
       docker: () => this.#docker(),
@@ -83,23 +77,21 @@ export class DockerExecutor implements Executor {
       log: options.log ?? { info: () => undefined, warn: () => undefined },
       wallMs: this.#clock.wallMs,
     });
-    this.#store = new ImageStore(this.#clock.bootMs);
+    this.#store = new ImageStore(() => this.#engine.folder, this.#clock.bootMs);
+    this.#network = new JobsNetwork(options.node, () => this.#docker());
   }
 
   async check(): Promise<string> {
-    const docker = await this.#docker();
-    const info = await withLimit(docker.info(), connectMs).catch(noDocker);
-    this.#remember(docker, info);
+    const info = await this.#engine.info();
     if (info.OSType !== 'linux') throw new AutogitError('no-docker', `the engine runs ${info.OSType} containers`);
     const groups = `cgroup v${(info as { CgroupVersion?: string }).CgroupVersion ?? '1'}`;
     const gpus = lacksToolkit(info) ? `; jobs cannot use this machine’s NVIDIA GPU: ${toolkitFix}` : '';
     return `Docker Engine ${info.ServerVersion} (${info.Driver}, ${groups})${gpus}`;
   }
 
-  /** A ping is answered by an engine whose other half (containerd) stands still: now and then it is asked for more. */
   async ready(): Promise<void> {
     try {
-      await this.#look();
+      await this.#engine.look();
     } catch (error) {
       this.#wasAway = true;
       throw error;
@@ -111,34 +103,18 @@ export class DockerExecutor implements Executor {
     if (known) void this.#sweep((run) => known.has(run) || this.#own.has(run)).catch(() => undefined);
   }
 
-  async #look(): Promise<void> {
-    const docker = await this.#docker();
-    const now = this.#clock.bootMs();
-    if (!this.#isDoubtful && now - this.#lookedAtMs < lookEveryMs)
-      return void (await withLimit(docker.ping(), connectMs).catch(noDocker));
-    this.#remember(docker, await withLimit(docker.info(), connectMs).catch(noDocker));
-    this.#isDoubtful = false;
-    this.#lookedAtMs = now;
-  }
-
   workFolder(): string | null {
-    return this.#store.folder;
+    return this.#engine.folder;
   }
 
   noRoom(): string | null {
     return this.#store.noRoom();
   }
 
-  /** By a socket file the engine is on this machine, and its folder is one of this machine. */
-  #remember(docker: Docker, { DockerRootDir }: { DockerRootDir?: string }): void {
-    const isHere = typeof (docker.modem as { socketPath?: unknown }).socketPath === 'string';
-    this.#store.folder = isHere && DockerRootDir && existsSync(DockerRootDir) ? DockerRootDir : null;
-  }
-
   async gpuProblem(): Promise<string | null> {
     const exists = this.#options.exists ?? existsSync;
     if (!hasDriver(exists)) return null;
-    const info = await withLimit((await this.#docker()).info(), connectMs);
+    const info = await this.#engine.info();
     return lacksToolkit(info, exists) ? toolkitProblem : null;
   }
 
@@ -165,7 +141,7 @@ export class DockerExecutor implements Executor {
     const docker = await this.#docker();
     const [image, network] = await Promise.all([
       ensureImage({ docker, images: this.#images, spec, image: name, note, signal }),
-      this.#ensureNetwork(),
+      this.#network.ensure(),
     ]);
     signal.throwIfAborted();
     const paths = jobPaths(spec, '/builds');
@@ -310,23 +286,12 @@ export class DockerExecutor implements Executor {
   }
 
   /** Removes this node's bridge; for `leave`. */
-  async removeNetwork(): Promise<void> {
-    this.#network = null;
-    await (await this.#docker())
-      .getNetwork(this.#networkName())
-      .remove()
-      .catch(() => undefined);
+  removeNetwork(): Promise<void> {
+    return this.#network.remove();
   }
 
-  /** Loaded when it is first needed: dockerode costs an agent that only runs processes 20 MiB and 100 ms. */
   #docker(): Promise<Docker> {
-    refuseSsh(this.#options.dockerHost ?? null);
-    this.#engine ??= import('dockerode').then(({ default: Engine }) =>
-      withDeadlines(new Engine(this.#address), () => {
-        this.#isDoubtful = true;
-      }),
-    );
-    return this.#engine;
+    return this.#engine.docker();
   }
 
   #workspace(
@@ -353,45 +318,5 @@ export class DockerExecutor implements Executor {
       onRemoved: () => this.#images.tidyAfterRun(),
       onLeft: (id) => this.#removeLater(docker.getContainer(id)),
     });
-  }
-
-  #networkName(): string {
-    return `autogit-${this.#options.node.replace(/[^A-Za-z0-9_.-]/g, '-').slice(-40)}`;
-  }
-
-  /** One bridge for all jobs of this node, on which containers do not reach each other. */
-  #ensureNetwork(): Promise<string> {
-    this.#network ??= this.#makeNetwork().catch((error: unknown) => {
-      this.#network = null;
-      throw error;
-    });
-    return this.#network;
-  }
-
-  async #makeNetwork(): Promise<string> {
-    const name = this.#networkName();
-    const docker = await this.#docker();
-    try {
-      await docker.getNetwork(name).inspect();
-      return name;
-    } catch (cause) {
-      if (statusOf(cause) !== 404) throw new AutogitError('no-docker', `no engine: ${sentenceOf(cause)}`, { cause });
-    }
-    try {
-      await docker.createNetwork({
-        Name: name,
-        Driver: 'bridge',
-        CheckDuplicate: true,
-        Labels: { [labels.node]: this.#options.node },
-        Options: { 'com.docker.network.bridge.enable_icc': 'false' },
-      });
-    } catch (cause) {
-      if (statusOf(cause) !== 409)
-        throw new AutogitError('executor-failed', `cannot make the jobs' network: ${sentenceOf(cause)}`, {
-          cause,
-          hint: 'load br_netfilter (modprobe) where it is missing; address ranges become free by: docker network prune',
-        });
-    }
-    return name;
   }
 }

@@ -6,7 +6,7 @@ import { createHmac } from 'node:crypto';
  * on its input when the step is to begin: they are in no environment, no argument list and no file before they have been
  * said, so nothing that a job can print ends its step or begins another one (security A3, official-runner F12).
  */
-interface StepMarks {
+export interface StepMarks {
   begin: string;
   end: string;
 }

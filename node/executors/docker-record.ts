@@ -5,12 +5,46 @@ import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
 import { isEngineAway } from './docker-engine.ts';
-import { FrameReader, startOfMark } from './docker-log.ts';
+import { FrameReader, type StepMarks, StepSplitter, startOfMark } from './docker-log.ts';
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 const slowestMs = 500;
 /** A reader that has not answered so long after the step's end is none: the job owns the container's sh. */
 const silentMs = 2000;
+
+interface RecordAsks {
+  isOver(): boolean;
+  /** By the files of its control group, of which the engine does not know. */
+  isFrozen(): boolean;
+}
+
+interface RecordedStep {
+  container: Docker.Container;
+  /** The keeper's record of all steps. */
+  path: string;
+  step: { index: number; marks: StepMarks };
+  /** Bytes of the step that are known already. */
+  offset: number;
+  asks: RecordAsks;
+  signal: AbortSignal;
+}
+
+/** One step's bytes of the record that the keeper writes of all steps. */
+export async function* recordedOutput(of: RecordedStep): AsyncGenerator<Uint8Array> {
+  const splitter = new StepSplitter();
+  splitter.expect(of.step.index, of.step.marks);
+  let skip = of.offset;
+  for await (const chunk of readRecord(of.container, of.path, of.asks, of.signal)) {
+    for (const piece of splitter.push(chunk)) {
+      if (piece.kind === 'end') return;
+      if (piece.kind === 'begin') continue;
+      if (piece.bytes.length > skip) yield piece.bytes.subarray(skip);
+      skip = Math.max(0, skip - piece.bytes.length);
+    }
+  }
+  for (const piece of of.signal.aborted ? [] : splitter.flush())
+    if (piece.kind === 'bytes' && piece.bytes.length > skip) yield piece.bytes.subarray(skip);
+}
 
 /**
  * The bytes of a growing file in a container, from its beginning, as they come. While the container runs, one small
@@ -19,11 +53,10 @@ const silentMs = 2000;
  * engine is away. Ends without error on abort, when the container is gone, and when `isOver` says that nothing more will
  * come and all is read.
  */
-export async function* readRecord(
+async function* readRecord(
   container: Docker.Container,
   path: string,
-  /** `isFrozen`: by the files of its control group, of which the engine does not know. */
-  { isOver, isFrozen }: { isOver(): boolean; isFrozen(): boolean },
+  { isOver, isFrozen }: RecordAsks,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
   let at = 0;

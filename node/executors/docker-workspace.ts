@@ -1,21 +1,21 @@
-import { posix } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
-import { type Freezer, killGraceMs, type Step, type StepEnd, type TreeRead, type Workspace } from '../ports.ts';
+import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import { byteName } from './byte-names.ts';
-import { endedFromWithin, lacksTee } from './docker-container.ts';
-import { endPolitely, killContainer, killGroup, removeContainer, stopped } from './docker-ending.ts';
+import { endOfStopped, endPolitely, killContainer, killGroup, removeContainer } from './docker-ending.ts';
 import { isEngineAway, whileAway, withLimit } from './docker-engine.ts';
 import { DockerFiles } from './docker-files.ts';
 import { DockerFreezing } from './docker-freezing.ts';
-import { FrameReader, recordedExit, StepSplitter, stepMarks } from './docker-log.ts';
-import { readRecord } from './docker-record.ts';
+import { recordedExit, stepMarks } from './docker-log.ts';
+import { recordedOutput } from './docker-record.ts';
 import type { DockerRun } from './docker-run.ts';
-import { isPathInside, quote, stepScript } from './job-shell.ts';
-import { LiveOutput } from './live-output.ts';
+import { ContainerStream } from './docker-stream.ts';
+import { pathInside, quote, stepScript } from './job-shell.ts';
+import type { LiveOutput } from './live-output.ts';
 import { killedForMemory, outOfMemory } from './out-of-memory.ts';
 import { freezerOfProcess, isCgroupFrozen } from './run-cgroup.ts';
+import { StepLimits } from './step-limits.ts';
 import { packFiles, plainName, renameTar } from './tar-names.ts';
 
 const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
@@ -38,13 +38,11 @@ export class DockerWorkspace implements Workspace {
   readonly #container: Docker.Container;
   readonly #files: DockerFiles;
   readonly #freezing: DockerFreezing;
-  #stream: NodeJS.ReadWriteStream | null = null;
-  #live = new LiveOutput();
-  #splitter = new StepSplitter();
+  readonly #stream: ContainerStream;
   #group: string | null = null;
   readonly #ends = new Map<number, Promise<StepEnd>>();
   readonly #killed = new Map<number, string>();
-  readonly #timers = new Map<number, NodeJS.Timeout>();
+  readonly #limits: StepLimits;
   /** Ended by the files of its group alone: its engine cannot say how its step ended. */
   #endAlone: (because: string) => void = () => undefined;
   readonly #endedAlone = new Promise<StepEnd>((resolve) => {
@@ -59,6 +57,12 @@ export class DockerWorkspace implements Workspace {
     this.projectDir = run.paths.projectDir;
     this.#container = run.docker.getContainer(run.containerId);
     this.#files = new DockerFiles(this.#container, run.run);
+    this.#stream = new ContainerStream(this.#container);
+    this.#limits = new StepLimits({
+      clock: run.clock,
+      isOver: (index) => this.#live.exitCode(index) !== null,
+      end: (graceMs, because) => this.#end(graceMs, because),
+    });
     this.#freezing = new DockerFreezing({
       container: this.#container,
       group: () => this.#group,
@@ -68,45 +72,30 @@ export class DockerWorkspace implements Workspace {
   }
 
   /** Follows the container's output from now on, and opens its input. */
-  async attach(): Promise<void> {
-    const stream = await this.#container.attach({ stream: true, stdin: true, stdout: true, hijack: true });
-    const frames = new FrameReader();
-    const splitter = new StepSplitter();
-    const live = new LiveOutput();
-    this.#live = live;
-    this.#splitter = splitter;
-    this.#stream = stream;
-    stream.on('data', (chunk: Buffer) => {
-      for (const payload of frames.push(chunk)) live.add(splitter.push(payload));
-    });
-    const close = (): void => {
-      live.add(splitter.flush());
-      live.close();
-      if (this.#stream === stream) this.#stream = null;
-    };
-    for (const event of ['end', 'close', 'error']) stream.once(event, close);
+  attach(): Promise<void> {
+    return this.#stream.open();
   }
 
   /** The engine lets a stopped container be attached too, and says nothing more: its entrypoint may have ended at once. */
   async #attachAgain(): Promise<void> {
     await this.attach();
-    if (!(await this.#state())?.Running) (this.#stream as unknown as { destroy?: () => void } | null)?.destroy?.();
+    if (!(await this.#state())?.Running) this.#stream.destroy();
   }
 
   async putTar(path: string, tar: NodeJS.ReadableStream): Promise<void> {
-    const target = this.#inside(path);
+    const target = pathInside(this.projectDir, path);
     const owned = plainName(this.#of.paths.buildsDir);
     const renamed = renameTar(tar, (name) => plainName(`${byteName(target)}/${name}`), { ...this.#of.user, owned });
     await this.#files.put(renamed, target);
   }
 
   async getTar(path: string): Promise<NodeJS.ReadableStream | null> {
-    const target = this.#inside(path);
+    const target = pathInside(this.projectDir, path);
     return this.#files.getBelow(target, path.startsWith('/') ? '/' : this.projectDir);
   }
 
   async listFiles(paths: string[]): Promise<TreeRead> {
-    for (const path of paths) this.#inside(path);
+    for (const path of paths) pathInside(this.projectDir, path);
     return this.#files.list(this.projectDir, paths);
   }
 
@@ -125,40 +114,22 @@ export class DockerWorkspace implements Workspace {
     const first = this.#current === null ? this.#of.firstFiles : [];
     const files = [...first, { name, mode: 0o600, content: script, ...user }];
     await whileAway(() => this.#files.put(packFiles(files), controlDir));
-    if (this.#stream === null) await whileAway(() => this.#attachAgain());
+    if (!this.#stream.isOpen) await whileAway(() => this.#attachAgain());
     this.#current = index;
-    const marks = stepMarks(this.#of.nonce, index, this.#of.keeper);
-    this.#splitter.expect(index, marks);
-    this.#live.expect(index);
-    const words = this.#of.keeper === 1 ? '' : ` ${marks.begin} ${marks.end}`;
-    (this.#stream as NodeJS.ReadWriteStream | null)?.write(`\n${index}${words}\n`);
-    this.watchTimeout(index, begunMs, timeoutMs);
+    this.#stream.begin(index, this.#of.nonce, this.#of.keeper);
+    this.#limits.watch(index, begunMs, timeoutMs);
   }
 
   async *output(index: number, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    let at = offset;
-    while (!signal.aborted) {
-      const live = this.#live;
-      const held = live.from(index, at);
-      if (held === null || (live.isClosed && !held.isEnd && held.chunks.length === 0)) {
-        yield* this.#recorded(index, at, signal);
-        return;
-      }
-      for (const chunk of held.chunks) {
-        at += chunk.length;
-        yield chunk;
-      }
-      if (held.chunks.length > 0) continue;
-      if (held.isEnd) return;
-      await live.news(signal);
-    }
+    const at = yield* this.#live.follow(index, offset, signal);
+    if (at !== null) yield* this.#recorded(index, at, signal);
   }
 
   ended(index: number): Promise<StepEnd> {
     const known = this.#ends.get(index);
     if (known) return known;
     const end = Promise.race([this.#waitEnd(index), this.#endedAlone]).then((found) => {
-      clearTimeout(this.#timers.get(index));
+      this.#limits.forget(index);
       return found;
     });
     this.#ends.set(index, end);
@@ -185,7 +156,7 @@ export class DockerWorkspace implements Workspace {
   }
 
   async remove(): Promise<void> {
-    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#limits.forgetAll();
     try {
       const state = await this.#state(false);
       // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
@@ -197,7 +168,7 @@ export class DockerWorkspace implements Workspace {
       this.#of.onLeft(this.#of.containerId);
       throw cause;
     } finally {
-      (this.#stream as unknown as { destroy?: () => void } | null)?.destroy?.();
+      this.#stream.destroy();
       this.#live.close();
     }
   }
@@ -210,26 +181,8 @@ export class DockerWorkspace implements Workspace {
       const said = /^# begun (\d{1,15}) (\d{1,15})\n/.exec(script);
       this.#current = index;
       if (said && (await this.#recordedExit(index)) === null)
-        this.watchTimeout(index, Number(said[1]), Number(said[2]));
+        this.#limits.watch(index, Number(said[1]), Number(said[2]));
     }
-  }
-
-  watchTimeout(index: number, begunMs: number, timeoutMs: number): void {
-    if (timeoutMs === 0) return;
-    const { clock } = this.#of;
-    const left = Math.max(0, begunMs + timeoutMs - clock.bootMs());
-    const timer = setTimeout(
-      () => {
-        if (clock.bootMs() < begunMs + timeoutMs) return this.watchTimeout(index, begunMs, timeoutMs);
-        if (this.#live.exitCode(index) !== null) return;
-        const because = `it ran longer than its limit of ${Math.round(timeoutMs / 1000)} s`;
-        this.#end(killGraceMs, because).catch(() => {});
-      },
-      // Timers stand still in suspend, boot time does not: look again at least hourly.
-      Math.min(left, 3_600_000),
-    );
-    timer.unref();
-    this.#timers.set(index, timer);
   }
 
   async #waitEnd(index: number): Promise<StepEnd> {
@@ -261,15 +214,7 @@ export class DockerWorkspace implements Workspace {
     if (!state?.Running) {
       const killed = await this.#killedBecause(index);
       if (killed !== null) return { kind: 'killed', because: killed };
-      if (state?.ExitCode === endedFromWithin && index === this.#current && !state.OOMKilled)
-        return {
-          kind: 'exited',
-          exitCode: 137,
-          because: 'the job ended all processes of its own container (exit code 137)',
-        };
-      if (state?.ExitCode === lacksTee)
-        return { kind: 'exited', exitCode: 127, because: 'its image has no tee, which a job needs (exit code 127)' };
-      return { kind: 'lost', because: state ? stopped(state) : 'its container is gone' };
+      return endOfStopped(state, index === this.#current);
     }
     const isOld = this.#of.clock.bootMs() - since > beginMs;
     if (this.#live.from(index, 0) === null && isOld && (await this.#readText(`step-${index}.begun`)) === null)
@@ -352,20 +297,13 @@ export class DockerWorkspace implements Workspace {
     });
     over.catch(() => {});
     const { nonce, keeper, controlDir } = this.#of;
-    const splitter = new StepSplitter();
-    splitter.expect(index, stepMarks(nonce, index, keeper));
     const asks = { isOver: () => isOver, isFrozen: () => this.#freezing.isByFile };
-    let skip = offset;
-    for await (const chunk of readRecord(this.#container, `${controlDir}/output`, asks, signal)) {
-      for (const piece of splitter.push(chunk)) {
-        if (piece.kind === 'end') return;
-        if (piece.kind === 'begin') continue;
-        if (piece.bytes.length > skip) yield piece.bytes.subarray(skip);
-        skip = Math.max(0, skip - piece.bytes.length);
-      }
-    }
-    for (const piece of signal.aborted ? [] : splitter.flush())
-      if (piece.kind === 'bytes' && piece.bytes.length > skip) yield piece.bytes.subarray(skip);
+    const step = { index, marks: stepMarks(nonce, index, keeper) };
+    yield* recordedOutput({ container: this.#container, path: `${controlDir}/output`, step, offset, asks, signal });
+  }
+
+  get #live(): LiveOutput {
+    return this.#stream.live;
   }
 
   /** Null when the container is gone. Waits for an engine that is away, by default as long as for an agent. */
@@ -390,10 +328,5 @@ export class DockerWorkspace implements Workspace {
   /** A small file of the control folder; null when it is not there. */
   #readText(name: string): Promise<string | null> {
     return this.#files.text(`${this.#of.controlDir}/${name}`);
-  }
-
-  #inside(path: string): string {
-    if (!isPathInside(path)) throw new AutogitError('executor-failed', `the path ${path} leaves the job's tree`);
-    return posix.resolve(this.projectDir, path);
   }
 }

@@ -17,12 +17,13 @@ export function isNoSpace(error: unknown): boolean {
 
 /** Where the engine keeps images and containers, as far as it lies on this machine. */
 export class ImageStore {
-  /** Its folder; null when it is not known, or elsewhere. */
-  folder: string | null = null;
+  readonly #folder: () => string | null;
   readonly #bootMs: () => number;
   #full: { atMs: number; freeBytes: number; image: string } | null = null;
 
-  constructor(bootMs: () => number) {
+  /** `folder`: null when it is not known, or elsewhere. */
+  constructor(folder: () => string | null, bootMs: () => number) {
+    this.#folder = folder;
     this.#bootMs = bootMs;
   }
 
@@ -43,13 +44,13 @@ export class ImageStore {
       this.#full = null;
       return null;
     }
-    const where = disk === null ? '' : `: ${this.folder} has ${Math.floor(disk.freeBytes / MiB)} MiB free`;
+    const where = disk === null ? '' : `: ${this.#folder()} has ${Math.floor(disk.freeBytes / MiB)} MiB free`;
     return `the disk of the Docker Engine is too full for image ${image}${where}`;
   }
 
   #disk(): Disk | null {
     try {
-      return diskOf(statfsSync(this.folder ?? ''));
+      return diskOf(statfsSync(this.#folder() ?? ''));
     } catch {
       return null;
     }

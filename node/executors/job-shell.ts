@@ -1,3 +1,5 @@
+import { posix } from 'node:path';
+import { AutogitError } from '../../protocol/errors.ts';
 import type { ExecutorSpec, Step } from '../ports.ts';
 
 /**
@@ -74,7 +76,9 @@ export function stepScript(step: Step, paths: JobPaths, environmentPath: string)
   ].join('\n');
 }
 
-/** Sees to it that the run's tree is meant: a path of the job, relative to projectDir or absolute. Throws on `..`. */
-export function isPathInside(path: string): boolean {
-  return !path.includes('\0') && !path.split('/').includes('..');
+/** A path that a job named, relative to projectDir or absolute, as an absolute one. Throws on `..`. */
+export function pathInside(projectDir: string, path: string): string {
+  if (path.includes('\0') || path.split('/').includes('..'))
+    throw new AutogitError('executor-failed', `the path ${path} leaves the job's tree`);
+  return posix.resolve(projectDir, path);
 }

@@ -70,6 +70,26 @@ export class LiveOutput {
     return { chunks, isEnd: step.exitCode !== null };
   }
 
+  /**
+   * The bytes of a step from an offset on, as they come, until the step's end or `signal`: null then. Returns the offset
+   * from which the record must be read, where this stream does not have them (any more).
+   */
+  async *follow(index: number, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array, number | null> {
+    let at = offset;
+    while (!signal.aborted) {
+      const held = this.from(index, at);
+      if (held === null || (this.isClosed && !held.isEnd && held.chunks.length === 0)) return at;
+      for (const chunk of held.chunks) {
+        at += chunk.length;
+        yield chunk;
+      }
+      if (held.chunks.length > 0) continue;
+      if (held.isEnd) return null;
+      await this.news(signal);
+    }
+    return null;
+  }
+
   /** Resolves at the next news, or when `signal` aborts. */
   news(signal?: AbortSignal): Promise<void> {
     return new Promise((done) => {

@@ -1,20 +1,19 @@
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, lstatSync, openSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, writeSync } from 'node:fs';
 import { chown, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { PassThrough, type Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import type { Clock } from '../clock.ts';
-import { type Freezer, killGraceMs, type Step, type StepEnd, type TreeRead, type Workspace } from '../ports.ts';
+import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import { isDiskError } from '../store/disk-errors.ts';
-import { isPathInside, type JobPaths, stepScript } from './job-shell.ts';
+import { type JobPaths, stepScript } from './job-shell.ts';
 import { orphanHolder } from './orphan-holding.ts';
 import { memoryKills, outOfMemory } from './out-of-memory.ts';
 import { followFile, trim } from './output-file.ts';
 import { endAll, endProcesses, killedFromWithin, membersOf } from './process-ending.ts';
+import { ProcessFiles } from './process-files.ts';
 import { freezeCgroup, killCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
 import { dropTo, type JobUser } from './run-file.ts';
 import {
@@ -29,10 +28,9 @@ import {
   terminate,
 } from './run-processes.ts';
 import { endUser } from './run-uids.ts';
+import { StepLimits } from './step-limits.ts';
 import { readStepRecord, readSupervisors, type StepRecord, statusFile } from './step-record.ts';
-import { plainName, renameTar } from './tar-names.ts';
-import { readChild, tarOfNames } from './tree-read.ts';
-import { exitOf, removeTree } from './tree-removal.ts';
+import { removeTree } from './tree-removal.ts';
 
 interface ProcessRun {
   run: string;
@@ -67,7 +65,8 @@ export class ProcessWorkspace implements Workspace {
   readonly projectDir: string;
   readonly #of: ProcessRun;
   readonly #children = new Map<number, ChildProcess>();
-  readonly #timers = new Map<number, NodeJS.Timeout>();
+  readonly #files: ProcessFiles;
+  readonly #limits: StepLimits;
   readonly #endedHere = new Set<number>();
   /** Processes that were seen to be of the run: who leaves its family later is known all the same. */
   #seen: ProcessName[] = [];
@@ -79,62 +78,28 @@ export class ProcessWorkspace implements Workspace {
     this.#of = run;
     this.handle = run.folder;
     this.projectDir = run.paths.projectDir;
+    this.#files = new ProcessFiles(this.projectDir, run.environment, run.user);
+    this.#limits = new StepLimits({
+      clock: run.clock,
+      isOver: (index) => this.#isOver(index),
+      end: (graceMs, because) => this.#end(graceMs, because),
+    });
   }
 
-  async putTar(path: string, tar: NodeJS.ReadableStream): Promise<void> {
-    const target = this.#inside(path);
-    // By tar as the job's user: a link that the job made can lead nowhere that the job cannot go by itself.
-    const child = this.#asUser('umask 022; mkdir -p -- "$1" && exec tar -x -o -p -f - -C "$1"', [target]);
-    const error = gather(child.stderr as Readable);
-    const exit = exitOf(child);
-    const cut = await pipeline(tar, child.stdin as NodeJS.WritableStream).then(
-      () => null,
-      (reason: NodeJS.ErrnoException) => reason,
-    );
-    const because = `could not put files into ${target}`;
-    // A source that breaks between two files ends tar's input there, and tar finds nothing wrong with that.
-    if (cut !== null && cut.code !== 'EPIPE') {
-      child.kill('SIGKILL');
-      await exit;
-      throw new AutogitError('executor-failed', `${because}: ${cut.message}`, { cause: cut });
-    }
-    if ((await exit) !== 0) throw new AutogitError('executor-failed', `${because}: ${await error}`);
+  putTar(path: string, tar: NodeJS.ReadableStream): Promise<void> {
+    return this.#files.put(path, tar);
   }
 
   async getTar(path: string): Promise<NodeJS.ReadableStream | null> {
-    const target = this.#inside(path);
-    try {
-      lstatSync(target);
-    } catch {
-      return null;
-    }
-    const [base, name] = path.startsWith('/') ? ['/', plainName(path)] : [this.projectDir, plainName(path)];
-    const child = this.#asUser('exec tar -c -f - -C "$1" -- "$2"', [base, name === '' ? '.' : name]);
-    child.stdin?.end();
-    const error = gather(child.stderr as Readable);
-    const out = new PassThrough();
-    (child.stdout as Readable).pipe(out, { end: false });
-    void exitOf(child).then(async (code) => {
-      // 1 is "file changed as we read it": a background process of the job still writes.
-      if (code === 0 || code === 1) out.end();
-      else out.destroy(new AutogitError('executor-failed', `could not read ${target}: ${await error}`));
-    });
-    if (name !== '') return out;
-    return renameTar(out, (entry) => (plainName(entry) === '' ? null : plainName(entry)));
+    return this.#files.get(path);
   }
 
   async listFiles(paths: string[]): Promise<TreeRead> {
-    const roots = paths.map((path) => `./${plainName(path)}`);
-    for (const root of roots) this.#inside(root);
-    const child = this.#asUser('export LC_ALL=C; cd -- "$1" || exit 3; shift; exec find "$@" -print0', [
-      this.projectDir,
-      ...roots,
-    ]);
-    return readChild(child, new Uint8Array(0), 'list the files of the job');
+    return this.#files.list(paths);
   }
 
   async readFiles(names: Uint8Array): Promise<TreeRead> {
-    return readChild(this.#asUser(tarOfNames, [this.projectDir]), names, 'read the files of the job');
+    return this.#files.read(names);
   }
 
   async start(step: Step, index: number): Promise<void> {
@@ -175,29 +140,15 @@ export class ProcessWorkspace implements Workspace {
       child.unref();
       this.#children.set(index, child);
       if (this.#of.cgroup === null) this.#lookOn();
-      this.watchTimeout(index, { begunMs: clock.bootMs(), timeoutMs: timeoutMs || null });
+      this.#limits.watch(index, clock.bootMs(), timeoutMs);
     } finally {
       for (const descriptor of [status, output, group, ...limits]) closeSync(descriptor);
     }
   }
 
-  /** Ends a step that runs longer than it may; called again for steps found after a restart. */
+  /** For steps found after a restart. */
   watchTimeout(index: number, { begunMs, timeoutMs }: Pick<StepRecord, 'begunMs' | 'timeoutMs'>): void {
-    if (timeoutMs === null) return;
-    const left = Math.max(0, begunMs + timeoutMs - this.#of.clock.bootMs());
-    // Node's timers end at 2^31 ms; boot time goes on in suspend and timers do not: look again at least hourly.
-    const timer = setTimeout(
-      () => {
-        if (this.#isOver(index)) return;
-        const over = this.#of.clock.bootMs() >= begunMs + timeoutMs;
-        if (!over) return this.watchTimeout(index, { begunMs, timeoutMs });
-        // What cannot be ended shows in `ended`, which then never resolves until the node is looked at.
-        this.#end(killGraceMs, `it ran longer than its limit of ${Math.round(timeoutMs / 1000)} s`).catch(() => {});
-      },
-      Math.min(left, 3_600_000),
-    );
-    timer.unref();
-    this.#timers.set(index, timer);
+    this.#limits.watch(index, begunMs, timeoutMs);
   }
 
   /** What is beyond a trace's reach is cut off the file while it is followed: a job that prints for ever fills no disk (security A12). */
@@ -224,7 +175,7 @@ export class ProcessWorkspace implements Workspace {
         await exit;
       }
     }
-    clearTimeout(this.#timers.get(index));
+    this.#limits.forget(index);
     const record = readStepRecord(this.#status(index));
     // Its process was gone before Node heard of it: by what signal, is heard within moments.
     if (child && isRunning(child) && record?.exitCode === null) await Promise.race([exit, sleep(1000)]);
@@ -274,7 +225,7 @@ export class ProcessWorkspace implements Workspace {
   }
 
   async remove(): Promise<void> {
-    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#limits.forgetAll();
     for (const index of this.#children.keys()) this.#endedHere.add(index);
     const { marks, cgroup, limits, tmp, folder, user } = this.#of;
     await endAll(marks, cgroup, limits, this.#seen);
@@ -366,21 +317,6 @@ export class ProcessWorkspace implements Workspace {
     return !this.#endedHere.has(index) && isSameBoot && this.#children.get(index)?.signalCode === 'SIGKILL';
   }
 
-  #inside(path: string): string {
-    if (!isPathInside(path)) throw new AutogitError('executor-failed', `the path ${path} leaves the job's tree`);
-    return resolve(this.projectDir, path);
-  }
-
-  #asUser(script: string, args: string[]): ChildProcess {
-    const { user, environment } = this.#of;
-    return spawnClean('bash', ['--norc', '--noprofile', '-c', script, 'bash', ...args], {
-      cwd: '/',
-      env: { PATH: environment.PATH, LANG: environment.LANG },
-      stdio: ['pipe', 'pipe', 'pipe'],
-      ...dropTo(user),
-    });
-  }
-
   #status(index: number): string {
     return statusFile(this.#of.folder, index);
   }
@@ -391,9 +327,3 @@ export class ProcessWorkspace implements Workspace {
 }
 
 const isRunning = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null;
-
-const gather = async (stream: Readable): Promise<string> => {
-  let text = '';
-  for await (const chunk of stream) if (text.length < 2000) text += String(chunk);
-  return text.trim();
-};

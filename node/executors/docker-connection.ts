@@ -1,0 +1,64 @@
+import { existsSync } from 'node:fs';
+import type Docker from 'dockerode';
+import type { Clock } from '../clock.ts';
+import { withDeadlines } from './docker-deadlines.ts';
+import { addressOf, noDocker, refuseSsh, withLimit } from './docker-engine.ts';
+
+const connectMs = 5000;
+/** Between two looks at all of the engine. */
+const lookEveryMs = 60_000;
+
+type EngineInfo = Awaited<ReturnType<Docker['info']>>;
+
+/** This node's way to its engine, and whether the engine answers. */
+export class DockerConnection {
+  readonly #named: string | null;
+  readonly #address: Docker.DockerOptions | undefined;
+  readonly #clock: Pick<Clock, 'bootMs'>;
+  #engine: Promise<Docker> | null = null;
+  /** A call was not answered: what a ping says is not enough then. */
+  #isDoubtful = false;
+  #lookedAtMs = Number.NEGATIVE_INFINITY;
+  /** Where the engine keeps images and containers on this machine; null when it is not known, or elsewhere. */
+  folder: string | null = null;
+
+  /** `named`: unix:///path or tcp://host:port; null: by DOCKER_HOST, else the usual socket. */
+  constructor(named: string | null, clock: Pick<Clock, 'bootMs'>) {
+    this.#named = named;
+    this.#address = addressOf(named);
+    this.#clock = clock;
+  }
+
+  /** Loaded when it is first needed: dockerode costs an agent that only runs processes 20 MiB and 100 ms. */
+  docker(): Promise<Docker> {
+    refuseSsh(this.#named);
+    this.#engine ??= import('dockerode').then(({ default: Engine }) =>
+      withDeadlines(new Engine(this.#address), () => {
+        this.#isDoubtful = true;
+      }),
+    );
+    return this.#engine;
+  }
+
+  /** What the engine says of itself. Throws `no-docker` when it does not answer. */
+  async info(): Promise<EngineInfo> {
+    const docker = await this.docker();
+    const info = await withLimit(docker.info(), connectMs).catch(noDocker);
+    // By a socket file the engine is on this machine, and its folder is one of this machine.
+    const isHere = typeof (docker.modem as { socketPath?: unknown }).socketPath === 'string';
+    const { DockerRootDir } = info as { DockerRootDir?: string };
+    this.folder = isHere && DockerRootDir && existsSync(DockerRootDir) ? DockerRootDir : null;
+    return info;
+  }
+
+  /** Throws `no-docker`. A ping is answered by an engine whose other half (containerd) stands still: now and then it is asked for more. */
+  async look(): Promise<void> {
+    const docker = await this.docker();
+    const now = this.#clock.bootMs();
+    if (!this.#isDoubtful && now - this.#lookedAtMs < lookEveryMs)
+      return void (await withLimit(docker.ping(), connectMs).catch(noDocker));
+    await this.info();
+    this.#isDoubtful = false;
+    this.#lookedAtMs = now;
+  }
+}

@@ -1,0 +1,66 @@
+import type Docker from 'dockerode';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { labels } from './docker-container.ts';
+
+const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
+
+/** One bridge for all jobs of a node, on which containers do not reach each other. */
+export class JobsNetwork {
+  readonly #node: string;
+  readonly #docker: () => Promise<Docker>;
+  #made: Promise<string> | null = null;
+
+  constructor(node: string, docker: () => Promise<Docker>) {
+    this.#node = node;
+    this.#docker = docker;
+  }
+
+  /** Its name; it is made when it is not there. What failed is tried again by whoever asks next. */
+  ensure(): Promise<string> {
+    this.#made ??= this.#make().catch((error: unknown) => {
+      this.#made = null;
+      throw error;
+    });
+    return this.#made;
+  }
+
+  async remove(): Promise<void> {
+    this.#made = null;
+    const docker = await this.#docker();
+    await docker
+      .getNetwork(this.#name())
+      .remove()
+      .catch(() => undefined);
+  }
+
+  async #make(): Promise<string> {
+    const name = this.#name();
+    const docker = await this.#docker();
+    try {
+      await docker.getNetwork(name).inspect();
+      return name;
+    } catch (cause) {
+      if (statusOf(cause) !== 404) throw new AutogitError('no-docker', `no engine: ${sentenceOf(cause)}`, { cause });
+    }
+    try {
+      await docker.createNetwork({
+        Name: name,
+        Driver: 'bridge',
+        CheckDuplicate: true,
+        Labels: { [labels.node]: this.#node },
+        Options: { 'com.docker.network.bridge.enable_icc': 'false' },
+      });
+    } catch (cause) {
+      if (statusOf(cause) !== 409)
+        throw new AutogitError('executor-failed', `cannot make the jobs' network: ${sentenceOf(cause)}`, {
+          cause,
+          hint: 'load br_netfilter (modprobe) where it is missing; address ranges become free by: docker network prune',
+        });
+    }
+    return name;
+  }
+
+  #name(): string {
+    return `autogit-${this.#node.replace(/[^A-Za-z0-9_.-]/g, '-').slice(-40)}`;
+  }
+}

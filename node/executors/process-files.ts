@@ -1,0 +1,97 @@
+import type { ChildProcess } from 'node:child_process';
+import { lstatSync } from 'node:fs';
+import { PassThrough, type Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { AutogitError } from '../../protocol/errors.ts';
+import { spawnClean } from '../clean-spawn.ts';
+import type { TreeRead } from '../ports.ts';
+import { pathInside } from './job-shell.ts';
+import { dropTo, type JobUser } from './run-file.ts';
+import { plainName, renameTar } from './tar-names.ts';
+import { readChild, tarOfNames } from './tree-read.ts';
+import { exitOf } from './tree-removal.ts';
+
+/** Tar streams into and out of a run's folder. By tar as the job's user: a link that the job made leads nowhere that the job cannot go by itself. */
+export class ProcessFiles {
+  readonly #projectDir: string;
+  readonly #environment: NodeJS.ProcessEnv;
+  readonly #user: JobUser | null;
+
+  constructor(projectDir: string, environment: NodeJS.ProcessEnv, user: JobUser | null) {
+    this.#projectDir = projectDir;
+    this.#environment = environment;
+    this.#user = user;
+  }
+
+  async put(path: string, tar: NodeJS.ReadableStream): Promise<void> {
+    const target = pathInside(this.#projectDir, path);
+    const child = this.#asUser('umask 022; mkdir -p -- "$1" && exec tar -x -o -p -f - -C "$1"', [target]);
+    const error = gather(child.stderr as Readable);
+    const exit = exitOf(child);
+    const cut = await pipeline(tar, child.stdin as NodeJS.WritableStream).then(
+      () => null,
+      (reason: NodeJS.ErrnoException) => reason,
+    );
+    const because = `could not put files into ${target}`;
+    // A source that breaks between two files ends tar's input there, and tar finds nothing wrong with that.
+    if (cut !== null && cut.code !== 'EPIPE') {
+      child.kill('SIGKILL');
+      await exit;
+      throw new AutogitError('executor-failed', `${because}: ${cut.message}`, { cause: cut });
+    }
+    if ((await exit) !== 0) throw new AutogitError('executor-failed', `${because}: ${await error}`);
+  }
+
+  /** Null when it is not there. */
+  get(path: string): NodeJS.ReadableStream | null {
+    const target = pathInside(this.#projectDir, path);
+    try {
+      lstatSync(target);
+    } catch {
+      return null;
+    }
+    const [base, name] = path.startsWith('/') ? ['/', plainName(path)] : [this.#projectDir, plainName(path)];
+    const child = this.#asUser('exec tar -c -f - -C "$1" -- "$2"', [base, name === '' ? '.' : name]);
+    child.stdin?.end();
+    const error = gather(child.stderr as Readable);
+    const out = new PassThrough();
+    (child.stdout as Readable).pipe(out, { end: false });
+    void exitOf(child).then(async (code) => {
+      // 1 is "file changed as we read it": a background process of the job still writes.
+      if (code === 0 || code === 1) out.end();
+      else out.destroy(new AutogitError('executor-failed', `could not read ${target}: ${await error}`));
+    });
+    if (name !== '') return out;
+    return renameTar(out, (entry) => (plainName(entry) === '' ? null : plainName(entry)));
+  }
+
+  async list(paths: string[]): Promise<TreeRead> {
+    const roots = paths.map((path) => `./${plainName(path)}`);
+    for (const root of roots) pathInside(this.#projectDir, root);
+    const child = this.#asUser('export LC_ALL=C; cd -- "$1" || exit 3; shift; exec find "$@" -print0', [
+      this.#projectDir,
+      ...roots,
+    ]);
+    return readChild(child, new Uint8Array(0), 'list the files of the job');
+  }
+
+  /** `names`: each ends with a zero byte. */
+  async read(names: Uint8Array): Promise<TreeRead> {
+    return readChild(this.#asUser(tarOfNames, [this.#projectDir]), names, 'read the files of the job');
+  }
+
+  #asUser(script: string, args: string[]): ChildProcess {
+    return spawnClean('bash', ['--norc', '--noprofile', '-c', script, 'bash', ...args], {
+      cwd: '/',
+      env: { PATH: this.#environment.PATH, LANG: this.#environment.LANG },
+      stdio: ['pipe', 'pipe', 'pipe'],
+      ...dropTo(this.#user),
+    });
+  }
+}
+
+const gather = async (stream: Readable): Promise<string> => {
+  let text = '';
+  for await (const chunk of stream) if (text.length < 2000) text += String(chunk);
+  return text.trim();
+};
