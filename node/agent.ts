@@ -1,7 +1,5 @@
 import './polyfill.ts';
-import { AutogitError } from '../protocol/errors.ts';
 import type { Ledger } from '../protocol/ledger.ts';
-import { leaderOf } from '../scheduler/views.ts';
 import { LocalApi } from './agent/api.ts';
 import { connectionErrors } from './agent/connection-errors.ts';
 import { DeferredNetwork } from './agent/deferred-network.ts';
@@ -9,26 +7,23 @@ import { describeMachine, type MachineAndExecutors, machineOf, openExecutors } f
 import { makeRoomToStart } from './agent/disk-start.ts';
 import { ExecutorHealth, jobNeeds } from './agent/executor-health.ts';
 import { becomeMember } from './agent/joining.ts';
-import { knownNodes, remember } from './agent/known-nodes.ts';
 import { leaveSentence } from './agent/leave-words.ts';
 import { type Neighbours, watchNeighbours } from './agent/lone-founder.ts';
 import { Member } from './agent/member.ts';
 import { networkLog, openMdnsDiscovery } from './agent/network-lines.ts';
-import type { NewcomerQuestions } from './agent/newcomer-questions.ts';
 import { withNews } from './agent/news.ts';
+import { openNetwork, rememberPorts, startNetwork } from './agent/open-network.ts';
 import { openPairWindow } from './agent/pair-window.ts';
 import { PauseSwitch } from './agent/pause.ts';
-import { RemovalWatch } from './agent/removal-watch.ts';
+import { watchRemoval } from './agent/removal-watch.ts';
 import { leavePatienceMs, watchSleep } from './agent/sleep.ts';
 import { checkMeshFlags, openNextStore } from './agent/switching.ts';
 import { askForBoot, joinedLine, newcomerQuestions } from './agent/terminal.ts';
 import { exit } from './cli/failure.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { EnrolServer } from './enrol/enrol-server.ts';
-import { askMembership } from './enrol/membership-question.ts';
 import { serveSocket } from './local-api/unix-server.ts';
 import type { Log } from './log.ts';
-import type { MdnsDiscovery } from './network/mdns-discovery.ts';
 import type { LanNetwork } from './network/network.ts';
 import type { Store } from './ports.ts';
 import type { Progress } from './progress-lines.ts';
@@ -42,12 +37,10 @@ import { version } from './version.ts';
 
 /** ms that the runs of a removed machine get to end; what is left then is swept at the next start of its agent. */
 const dropMs = 15_000;
-const portRetriesMost = 8;
-let portRetries = 0;
+/** That the agent shall leave. */
+const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
 /** ms that the runs of an agent that leaves wait for it: most agents that end are started again (upgrade, restart). */
 const backMs = 60_000;
-const portFact = 'port';
-const evidencePortFact = 'evidence-port';
 
 interface End {
   code: number;
@@ -67,9 +60,8 @@ export class Agent {
   /** Called in reverse order at the end, whatever the end is. */
   readonly #closers: (() => Promise<void> | void)[] = [];
   #member: Member | null = null;
-  #enrolServer: EnrolServer | null = null;
-  #questions: NewcomerQuestions | null = null;
-  #removalWatch: RemovalWatch | null = null;
+  /** What is told every committed ledger. */
+  #ledgerReaders: readonly { onLedger(ledger: Ledger): void }[] = [];
   /** Set when the mesh has removed this machine. `wasIn`: this process had been in the mesh before. */
   removal: { wasIn: boolean } | null = null;
   #neighbours: Neighbours | null = null;
@@ -94,7 +86,6 @@ export class Agent {
 
   /** Resolves with the exit code, or with what its next life is to be. */
   async run(): Promise<number | JoinOptions> {
-    const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
     const asked = (): void => void this.#onSignal();
     for (const signal of signals) process.on(signal, asked);
     process.on('uncaughtException', this.#uncaught);
@@ -146,9 +137,17 @@ export class Agent {
     const deferred = new DeferredNetwork();
     const wasMember = ledger !== null && leaving === null;
     if (wasMember) await this.#makeMember(identity, store, deferred, await this.#openMachine(identity, pause));
-    const network = await this.#makeNetwork(identity, store, discovery);
+    const network = await openNetwork({
+      privateKey: identity.privateKey,
+      options: this.#options,
+      store,
+      discovery,
+      log: this.#log,
+      member: () => this.#member,
+    });
+    this.#closers.push(() => network.stop());
     await this.#serveLocalApi(network, pause);
-    if (!(await this.#startNetwork(network))) return;
+    if (!(await startNetwork(network, this.#options, this.#log))) return this.#end({ code: 0, goOn: this.#options });
     if (leaving !== null) {
       await this.#becomeMember(network, store, identity.privateKey.raw, leaving);
       return this.#stopping.signal.aborted ? undefined : this.#startOver({ switch: false });
@@ -162,21 +161,6 @@ export class Agent {
       await this.#makeMember(identity, store, deferred, await opening);
     }
     await this.#startMember(network, store, deferred);
-  }
-
-  /** Two agents that start at once may find the same port free: the second begins a new life, with the next port. False then. */
-  async #startNetwork(network: LanNetwork): Promise<boolean> {
-    try {
-      await network.start();
-      return true;
-    } catch (error) {
-      const isTaken = error instanceof AutogitError && error.code === 'port-taken' && this.#options.listen.length === 0;
-      if (!isTaken || portRetries >= portRetriesMost) throw error;
-      portRetries += 1;
-      this.#log.warn(`${error.message}: begins again with the next port`);
-      this.#end({ code: 0, goOn: this.#options });
-      return false;
-    }
   }
 
   /** Opens the executors and the machine. The first measurement may take half a second, so that nothing waits for it. */
@@ -199,36 +183,9 @@ export class Agent {
     return { machine, executors };
   }
 
-  async #makeNetwork(identity: Identity, store: Store, discovery: MdnsDiscovery | null): Promise<LanNetwork> {
-    const { listen, peers } = this.#options;
-    const { createNetwork } = await import('./network/network.ts');
-    const network = await createNetwork({
-      privateKey: identity.privateKey,
-      listen,
-      peers,
-      sightings: discovery,
-      port: Number(await store.get(portFact)) || null,
-      evidencePort: Number(await store.get(evidencePortFact)) || null,
-      known: () => knownNodes(store),
-      remember: (node, addresses) => remember(store, node, addresses),
-      log: networkLog(this.#log),
-      events: {
-        message: (from, message, era) => this.#member?.heard(from, message, era),
-        report: (from, report) => this.#member?.reported(from, report),
-        connected: (node) => this.#member?.loop.feed({ kind: 'connected', node }),
-        disconnected: (node) => this.#member?.loop.feed({ kind: 'disconnected', node }),
-        ask: async (from, ask) =>
-          (await this.#member?.answer(from, ask)) ?? { kind: 'refused', because: 'this node is starting' },
-      },
-    });
-    this.#closers.push(() => network.stop());
-    return network;
-  }
-
   async #serveLocalApi(network: LanNetwork, pause: PauseSwitch): Promise<void> {
-    const { home } = this.#options;
     const api = new LocalApi({
-      home,
+      home: this.#options.home,
       network,
       pause,
       clock: this.#clock,
@@ -238,7 +195,7 @@ export class Agent {
       warn: (sentence) => this.#log.warn(sentence),
       others: () => this.#neighbours?.list() ?? [],
     });
-    const server = await serveSocket({ path: places(home).socket, api, log: this.#log });
+    const server = await serveSocket({ path: places(this.#options.home).socket, api, log: this.#log });
     this.#closers.push(() => server.close());
   }
 
@@ -286,7 +243,9 @@ export class Agent {
       seed: identity.privateKey.raw,
       clock: this.#clock,
       log: this.#log,
-      onLedger: (ledger) => this.#onLedger(ledger),
+      onLedger: (ledger) => {
+        for (const reader of this.#ledgerReaders) reader.onLedger(ledger);
+      },
       onEnd: (error) => this.#end({ code: 70, error }),
     });
     this.#closers.push(() => member.stop());
@@ -298,7 +257,7 @@ export class Agent {
   async #startMember(network: LanNetwork, store: Store, deferred: DeferredNetwork): Promise<void> {
     const member = this.#member;
     if (!member) return;
-    this.#enrolServer = new EnrolServer({
+    const enrolServer = new EnrolServer({
       door: network.door,
       change: (change) => member.changes.ask(change),
       meshKey: () => member.box.meshKey,
@@ -306,10 +265,13 @@ export class Agent {
       wallMs: () => this.#clock.wallMs(),
       log: networkLog(this.#log),
     });
-    this.#closers.push(() => this.#enrolServer?.close());
-    this.#questions = newcomerQuestions(this.#options, this.#lines, (change) => member.changes.ask(change));
-    this.#closers.push(() => this.#questions?.close());
-    this.#watchRemoval(network, member);
+    this.#closers.push(() => enrolServer.close());
+    const questions = newcomerQuestions(this.#options, this.#lines, (change) => member.changes.ask(change));
+    this.#closers.push(() => questions.close());
+    const removalWatch = watchRemoval(network, member, this.#options.name, (removal, wasIn) => {
+      void this.#removed(member, removal, wasIn);
+    });
+    this.#closers.push(() => removalWatch.stop());
     this.#neighbours = watchNeighbours({
       door: network.door,
       ledger: () => member.ledger(),
@@ -319,49 +281,25 @@ export class Agent {
       moveTo: ({ id }) => this.#startOver({ switch: true, mesh: id }),
       signal: this.#stopping.signal,
     });
+    this.#ledgerReaders = [enrolServer, questions, removalWatch, this.#neighbours];
     deferred.fill(network);
     member.start();
-    await store.put(portFact, String(network.port));
-    await store.put(evidencePortFact, String(network.evidencePort));
+    await rememberPorts(store, network);
     await this.#sayJoined(member);
     const { signal } = this.#stopping;
     this.#closers.push(watchSleep({ member, network, clock: this.#clock, log: this.#log, signal }));
   }
 
-  #watchRemoval(network: LanNetwork, member: Member): void {
-    const watch = new RemovalWatch({
-      self: network.self,
-      ledger: () => member.ledger(),
-      hasLeader: () => leaderOf(member.loop.state) !== null,
-      refusedBy: () => network.diagnosis.refusedBy(),
-      ask: (one) =>
-        askMembership(network.door, one, { name: this.#options.name, meshId: member.ledger()?.mesh.id ?? '' }),
-      removed: (removal) => void this.#removed(member, removal),
-      now: () => performance.now(),
-    });
-    this.#removalWatch = watch;
-    this.#closers.push(() => watch.stop());
-    watch.start();
-  }
-
   /** The mesh removed this machine: its runs end, the agent with them, and nothing of the mesh is kept. */
-  async #removed(member: Member, removal: Removal): Promise<void> {
+  async #removed(member: Member, removal: Removal, wasIn: boolean): Promise<void> {
     if (this.#stopping.signal.aborted) return;
     const sentence = removedSentence(removal);
-    this.removal = { wasIn: this.#removalWatch?.wasIn ?? false };
+    this.removal = { wasIn };
     writeRemoval(this.#options.home, removal);
     this.#log.event({ event: 'removed', because: sentence, fields: { mesh: removal.mesh }, level: 'warn' });
-    if (this.removal.wasIn) this.#lines.fail('removed', `${sentence}. To ask again: autogit-node join`);
-    const drops = member.runs.runs().map(({ run }) => member.runs.drop(run, 'the mesh removed this machine'));
-    await Promise.race([Promise.allSettled(drops), new Promise((resolve) => setTimeout(resolve, dropMs).unref())]);
+    if (wasIn) this.#lines.fail('removed', `${sentence}. To ask again: autogit-node join`);
+    await dropRuns(member, 'the mesh removed this machine');
     this.#end({ code: exit.waiting });
-  }
-
-  #onLedger(ledger: Ledger): void {
-    this.#enrolServer?.onLedger(ledger);
-    this.#questions?.onLedger(ledger);
-    this.#removalWatch?.onLedger(ledger);
-    this.#neighbours?.onLedger(ledger);
   }
 
   /** Tells the person at the terminal which mesh this machine is in now, and asks what is to be asked at a start. */
@@ -397,4 +335,9 @@ export class Agent {
     if (first) setTimeout(() => this.#end({ code: 0 }), 50);
     return sentence;
   }
+}
+
+async function dropRuns({ runs }: Member, because: string): Promise<void> {
+  const drops = runs.runs().map(({ run }) => runs.drop(run, because));
+  await Promise.race([Promise.allSettled(drops), new Promise((resolve) => setTimeout(resolve, dropMs).unref())]);
 }

@@ -1,5 +1,5 @@
 /** Lines. What is larger does more than one thing. */
-export const limits = { file: 400, class: 370, function: 70 };
+export const limits = { file: 400, class: 300, function: 70 };
 
 /** The classes of a file and how long each is, by their braces' indentation, as the formatter leaves it. */
 export function classSizes(text) {

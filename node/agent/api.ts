@@ -175,7 +175,7 @@ export class LocalApi implements AgentApi {
 
   async pause(what: 'gpu' | 'all', forMs: number | null, now: boolean): Promise<string> {
     const sentence = await this.#options.pause.pause(what, forMs);
-    await this.#options.member()?.remeasure();
+    await this.#options.member()?.measure();
     const jobs = now ? this.#endForOwner(what) : [];
     return jobs.length === 0 ? sentence : `${sentence}; ${listedJobs(jobs)}`;
   }
@@ -195,7 +195,7 @@ export class LocalApi implements AgentApi {
 
   async resume(what: 'gpu' | 'all'): Promise<string> {
     const sentence = await this.#options.pause.resume(what);
-    await this.#options.member()?.remeasure();
+    await this.#options.member()?.measure();
     return sentence;
   }
 

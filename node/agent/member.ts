@@ -31,6 +31,8 @@ import { EndedTraces } from './ended-traces.ts';
 import { GitlabEffects } from './gitlab-effects.ts';
 import type { HomeDisk } from './home-disk.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
+import { NextCommit } from './next-commit.ts';
+import { Departure } from './own-departure.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
 import { disksOf, type WorkDisk } from './work-disk.ts';
@@ -83,8 +85,8 @@ export class Member {
   readonly box: SecretBox;
   readonly #secrets: SecretKeeper;
   readonly #options: MemberOptions;
-  /** Who waits for the next commit. */
-  readonly #commitWaiters = new Set<() => void>();
+  readonly #nextCommit = new NextCommit();
+  readonly #departure = new Departure((happened) => this.loop.feed(happened));
   readonly #handlers: EffectHandlers;
   #measuring: NodeJS.Timeout | null = null;
   #measurements = 0;
@@ -93,8 +95,6 @@ export class Member {
   /** While the store cannot be written: why. A node in this state neither leads nor gets jobs. */
   #storeProblem: string | null = null;
   #measured: Measured | null = null;
-  #onDeparted: (() => void) | null = null;
-  #leave: Promise<boolean> | null = null;
 
   constructor(options: MemberOptions) {
     this.#options = options;
@@ -129,13 +129,13 @@ export class Member {
     });
     this.#gitlabReturn.onBack(() => {
       feed({ kind: 'queue-hinted', answers: true });
-      void this.#measure();
+      void this.measure();
     });
     this.runs = this.#makeRuns();
     [this.#homeDisk, this.#workDisk] = disksOf(options, {
       running: () => this.runs.running(),
       endRun: (run, because) => this.runs.end(run, because),
-      onChange: () => void this.#measure(),
+      onChange: () => void this.measure(),
     });
     this.#runWatch = new RunWatch({
       home: options.home,
@@ -161,12 +161,12 @@ export class Member {
       'publish-ledger': ({ ledger }) => {
         network.setLedger(ledger);
         onLedger(ledger);
-        for (const goOn of this.#commitWaiters) goOn();
+        this.#nextCommit.committed();
       },
       'mint-store': () => this.loop.feed({ kind: 'store-minted', store: mintStoreId() }),
       departed: ({ because }) => {
         log.info(because);
-        this.#onDeparted?.();
+        this.#departure.done();
       },
     };
   }
@@ -176,17 +176,7 @@ export class Member {
   }
 
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const goOn = (): void => {
-        clearTimeout(timer);
-        signal.removeEventListener('abort', goOn);
-        this.#commitWaiters.delete(goOn);
-        resolve();
-      };
-      const timer = setTimeout(goOn, withinMs);
-      signal.addEventListener('abort', goOn);
-      this.#commitWaiters.add(goOn);
-    });
+    return this.#nextCommit.wait(withinMs, signal);
   }
 
   /** Why this node can neither lead nor work now: its disk, or the store on it. */
@@ -216,7 +206,7 @@ export class Member {
       this.#options.onLedger(ledger);
     }
     // Nobody waits for the first measuring: who leads does not depend on it, and until then nothing is placed here.
-    void this.#measure();
+    void this.measure();
     for (const node of network.connected()) this.loop.feed({ kind: 'connected', node });
     this.loop.feed({ kind: 'ticked' });
     this.#endWarmUp = warmUpFailover((error) =>
@@ -224,7 +214,7 @@ export class Member {
     );
     this.#secrets.start();
     this.#measuring = setInterval(() => {
-      void this.#measure();
+      void this.measure();
       this.#measurements += 1;
       if (this.#measurements % storeLookEvery === 0) this.loop.lookAtStore();
       if (this.#measurements % gitlabLookEvery === 0) this.#gitlabReturn.look();
@@ -252,25 +242,12 @@ export class Member {
    * `backMs` none of them is called lost.
    */
   leave(patienceMs: number, backMs?: number): Promise<boolean> {
-    this.#leave ??= this.#depart(patienceMs, backMs);
-    return this.#leave;
+    return this.#departure.leave(patienceMs, backMs);
   }
 
   /** Takes its place again, when the agent did not end after all. */
   comeBack(): void {
-    this.#leave = null;
-    this.loop.feed({ kind: 'return-asked' });
-  }
-
-  async #depart(patienceMs: number, backMs: number | undefined): Promise<boolean> {
-    let timer: NodeJS.Timeout | undefined;
-    const departed = await new Promise<boolean>((resolve) => {
-      timer = setTimeout(() => resolve(false), patienceMs);
-      this.#onDeparted = () => resolve(true);
-      this.loop.feed({ kind: 'leave-asked', ...(backMs === undefined ? {} : { backMs }) });
-    });
-    clearTimeout(timer);
-    return departed;
+    this.#departure.comeBack();
   }
 
   async stop(): Promise<void> {
@@ -284,11 +261,6 @@ export class Member {
     this.#gitlabReturn.stop();
     await this.runs.stop();
     await this.loop.stop();
-  }
-
-  /** Measures now, for example because the owner paused the machine. */
-  async remeasure(): Promise<void> {
-    await this.#measure();
   }
 
   /** Why no job could begin here; what its home's disk and its store say is `storeProblem`. */
@@ -377,7 +349,8 @@ export class Member {
     return this.ledger()?.settings.defaultArch ?? 'amd64';
   }
 
-  async #measure(): Promise<void> {
+  /** Measures now; without being asked it does so every two seconds. */
+  async measure(): Promise<void> {
     const { machine, network, version, log } = this.#options;
     try {
       const measured = await machine.measure();
@@ -392,6 +365,6 @@ export class Member {
     if (failing && this.#storeProblem === null) this.#options.log.error(because);
     if (!failing) this.#options.log.info(because);
     this.#storeProblem = failing ? because : null;
-    void this.#measure();
+    void this.measure();
   }
 }

@@ -2,8 +2,11 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { compareStamps } from '../../protocol/stamp.ts';
 import { compareEras } from '../../scheduler/raft/ledger-order.ts';
-import type { Farewell } from '../enrol/membership-question.ts';
+import { leaderOf } from '../../scheduler/views.ts';
+import { askMembership, type Farewell } from '../enrol/membership-question.ts';
+import type { LanNetwork } from '../network/network.ts';
 import type { Removal } from '../store/removal.ts';
+import type { Member } from './member.ts';
 
 const lookEveryMs = 500;
 /** Between two questions to one member, while it refuses this machine, and while nobody leads here. */
@@ -18,9 +21,30 @@ interface RemovalWatchOptions {
   /** Members that refuse this machine as a stranger. */
   refusedBy(): NodeId[];
   ask(member: { node: NodeId; addresses: string[] }): Promise<Farewell | null>;
-  removed(removal: Removal): void;
+  /** `wasIn`: this process had been in the mesh before. */
+  removed(removal: Removal, wasIn: boolean): void;
   /** Monotonic ms. */
   now(): number;
+}
+
+/** The watch of a member, begun. */
+export function watchRemoval(
+  network: LanNetwork,
+  member: Member,
+  name: string,
+  removed: RemovalWatchOptions['removed'],
+): RemovalWatch {
+  const watch = new RemovalWatch({
+    self: network.self,
+    ledger: () => member.ledger(),
+    hasLeader: () => leaderOf(member.loop.state) !== null,
+    refusedBy: () => network.diagnosis.refusedBy(),
+    ask: (one) => askMembership(network.door, one, { name, meshId: member.ledger()?.mesh.id ?? '' }),
+    removed,
+    now: () => performance.now(),
+  });
+  watch.start();
+  return watch;
 }
 
 /**
@@ -35,7 +59,7 @@ export class RemovalWatch {
   #leaderSeenAt: number;
   #isOver = false;
   /** This machine heard a leader since this process began: it was in the mesh. */
-  wasIn = false;
+  #wasIn = false;
 
   constructor(options: RemovalWatchOptions) {
     this.#options = options;
@@ -64,7 +88,7 @@ export class RemovalWatch {
     const { hasLeader, ledger, now } = this.#options;
     if (hasLeader()) {
       this.#leaderSeenAt = now();
-      this.wasIn = true;
+      this.#wasIn = true;
     }
     const mine = ledger();
     if (mine === null || this.#isOver) return;
@@ -96,6 +120,6 @@ export class RemovalWatch {
   #report(removal: Removal): void {
     if (this.#isOver) return;
     this.stop();
-    this.#options.removed(removal);
+    this.#options.removed(removal, this.#wasIn);
   }
 }
