@@ -3,9 +3,9 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { cut } from '../phrases.ts';
 import { foundClass, lostClass, shown } from './class-edits.ts';
-import { mayWrite, memoOf, setMemo } from './classes.ts';
+import { attemptsOf, mayWrite, setAttempts } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
-import type { ClassMemo } from './jobs-state.ts';
+import type { ClassAttempts } from './jobs-state.ts';
 import { type JobsTurn, mint, wake } from './jobs-turn.ts';
 
 /*
@@ -14,11 +14,11 @@ import { type JobsTurn, mint, wake } from './jobs-turn.ts';
  * about the token itself; only GitLab's own no counts, and then the class gets a new runner (SAFETY J7).
  */
 
-export const isBeingChecked = ({ checkAt }: ClassMemo, at: number): boolean =>
+export const isBeingChecked = ({ checkAt }: ClassAttempts, at: number): boolean =>
   checkAt !== null && at < checkAt - jobTimings.classAskAgainMs + jobTimings.classAnswerMs;
 
 export function suspectClass(turn: JobsTurn, key: string): void {
-  if (memoOf(turn.jobs, key).checkAt === null) setMemo(turn, key, { checkAt: turn.at });
+  if (attemptsOf(turn.jobs, key).checkAt === null) setAttempts(turn, key, { checkAt: turn.at });
 }
 
 /** Connected anew, perhaps to a GitLab that was installed anew at the same address: every class that was kept is asked about. */
@@ -36,13 +36,13 @@ export function checkClasses(turn: JobsTurn): void {
     const entry = committed.classes[key];
     if (checkAt === null) continue;
     if (entry?.state !== 'ready' || entry.token === null) {
-      setMemo(turn, key, { checkAt: null });
+      setAttempts(turn, key, { checkAt: null });
       continue;
     }
     wake(turn, turn.at < checkAt ? checkAt : turn.at + jobTimings.classAnswerMs);
     if (turn.at < checkAt) continue;
     turn.effects.push({ kind: 'check-runner', class: key, token: entry.token });
-    setMemo(turn, key, { checkAt: turn.at + jobTimings.classAskAgainMs });
+    setAttempts(turn, key, { checkAt: turn.at + jobTimings.classAskAgainMs });
   }
 }
 
@@ -52,7 +52,7 @@ export function runnerChecked(turn: JobsTurn, input: InputOf<'runner-checked'>):
   if (input.state === 'unclear') return;
   if (input.state === 'known') {
     if (entry.lost !== undefined) turn.edits.push(foundClass(input.class, input.token));
-    return setMemo(turn, input.class, { checkAt: null });
+    return setAttempts(turn, input.class, { checkAt: null });
   }
   const what = entry.given ? 'the runner token for' : `runner ${entry.runner ?? ''} for`;
   const because = cut(`GitLab does not know ${what} ${shown(input.class)} any more (${input.because})`);
@@ -61,8 +61,8 @@ export function runnerChecked(turn: JobsTurn, input: InputOf<'runner-checked'>):
   if (entry.lost === undefined)
     note(turn, { event: 'class-lost', level: 'warn', because, fields: { class: input.class } });
   // A given one is asked about again: its owner may bring it back.
-  if (entry.given) return setMemo(turn, input.class, { checkAt: turn.at + jobTimings.classAskAgainMs });
-  setMemo(turn, input.class, {
+  if (entry.given) return setAttempts(turn, input.class, { checkAt: turn.at + jobTimings.classAskAgainMs });
+  setAttempts(turn, input.class, {
     nonce,
     made: null,
     createAskedAt: Number.NEGATIVE_INFINITY,

@@ -6,7 +6,7 @@ import { note } from '../note.ts';
 import { creatingClass, goneClass, readyClass, retiringClass, usedClass } from './class-edits.ts';
 import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
-import { type ClassMemo, emptyMemo, isOpen, type JobsState, type WaitingJob } from './jobs-state.ts';
+import { type ClassAttempts, isOpen, type JobsState, noAttempts, type WaitingJob } from './jobs-state.ts';
 import { type JobsTurn, mint, setLead, wake } from './jobs-turn.ts';
 import type { Machine } from './machine-fit.ts';
 import { machinesOf, viewOf } from './machines.ts';
@@ -20,11 +20,11 @@ import { canReadQueue } from './queue.ts';
  * GitLab made for an old one is deleted when it shows up.
  */
 
-export const memoOf = (jobs: JobsState, key: string): ClassMemo => jobs.lead?.classes[key] ?? emptyMemo;
+export const attemptsOf = (jobs: JobsState, key: string): ClassAttempts => jobs.lead?.classes[key] ?? noAttempts;
 
-export function setMemo(turn: JobsTurn, key: string, change: Partial<ClassMemo>): void {
-  const memo = { ...memoOf(turn.jobs, key), ...change };
-  setLead(turn, { classes: { ...turn.jobs.lead?.classes, [key]: memo } });
+export function setAttempts(turn: JobsTurn, key: string, change: Partial<ClassAttempts>): void {
+  const attempts = { ...attemptsOf(turn.jobs, key), ...change };
+  setLead(turn, { classes: { ...turn.jobs.lead?.classes, [key]: attempts } });
 }
 
 export const mayWrite = (turn: JobsTurn): boolean =>
@@ -62,39 +62,39 @@ function satisfiable(turn: JobsTurn, ledger: Ledger): (tags: readonly string[]) 
 }
 
 function create(turn: JobsTurn, key: string, tags: readonly string[], entry: LedgerClass | undefined): void {
-  const memo = memoOf(turn.jobs, key);
-  if (entry === undefined || memo.nonce !== entry.nonce) {
-    if (turn.at < memo.createNotBefore) {
-      wake(turn, memo.createNotBefore);
+  const attempts = attemptsOf(turn.jobs, key);
+  if (entry === undefined || attempts.nonce !== entry.nonce) {
+    if (turn.at < attempts.createNotBefore) {
+      wake(turn, attempts.createNotBefore);
       return;
     }
     const nonce = mint(turn, 'class');
     turn.edits.push(creatingClass(tags, nonce, turn.wallMs));
-    return setMemo(turn, key, {
+    return setAttempts(turn, key, {
       nonce,
       made: null,
       createAskedAt: Number.NEGATIVE_INFINITY,
       createNotBefore: turn.at + 1000,
     });
   }
-  if (memo.made !== null) {
-    turn.edits.push(readyClass(key, entry.nonce, memo.made.runner, memo.made.token, turn.wallMs));
+  if (attempts.made !== null) {
+    turn.edits.push(readyClass(key, entry.nonce, attempts.made.runner, attempts.made.token, turn.wallMs));
     return;
   }
-  if (memo.createAskedAt > Number.NEGATIVE_INFINITY) {
-    wake(turn, memo.createAskedAt + jobTimings.createLimitMs);
-    if (turn.at < memo.createAskedAt + jobTimings.createLimitMs) return;
+  if (attempts.createAskedAt > Number.NEGATIVE_INFINITY) {
+    wake(turn, attempts.createAskedAt + jobTimings.createLimitMs);
+    if (turn.at < attempts.createAskedAt + jobTimings.createLimitMs) return;
     return createFailed(turn, key, 'GitLab did not answer within a minute');
   }
   const committed = turn.context.committed?.classes[key];
   if (committed?.state !== 'creating' || committed.nonce !== entry.nonce || !mayWrite(turn)) return;
   turn.effects.push({ kind: 'create-runner', class: key, tags: [...entry.tags], nonce: entry.nonce });
   wake(turn, turn.at + jobTimings.createLimitMs);
-  return setMemo(turn, key, { createAskedAt: turn.at });
+  return setAttempts(turn, key, { createAskedAt: turn.at });
 }
 
 function createFailed(turn: JobsTurn, key: string, because: string): void {
-  const tries = memoOf(turn.jobs, key).createTries + 1;
+  const tries = attemptsOf(turn.jobs, key).createTries + 1;
   const wait = backoffMs(tries, 60_000);
   note(turn, {
     event: 'class-failed',
@@ -103,7 +103,7 @@ function createFailed(turn: JobsTurn, key: string, because: string): void {
     fields: { class: key },
   });
   wake(turn, turn.at + wait);
-  return setMemo(turn, key, {
+  return setAttempts(turn, key, {
     nonce: null,
     createTries: tries,
     createNotBefore: turn.at + wait,
@@ -112,7 +112,7 @@ function createFailed(turn: JobsTurn, key: string, because: string): void {
 }
 
 export function runnerFailed(turn: JobsTurn, input: InputOf<'runner-failed'>): void {
-  if (turn.jobs.lead === null || memoOf(turn.jobs, input.class).nonce !== input.nonce) return;
+  if (turn.jobs.lead === null || attemptsOf(turn.jobs, input.class).nonce !== input.nonce) return;
   return createFailed(turn, input.class, input.because);
 }
 
@@ -120,9 +120,9 @@ export function runnerCreated(turn: JobsTurn, input: InputOf<'runner-created'>):
   const entry = turn.context.ledger?.classes[input.class];
   const isOurs = entry?.nonce === input.nonce;
   if (isOurs && entry.state !== 'creating') return;
-  if (isOurs && turn.context.mayAct && memoOf(turn.jobs, input.class).nonce === input.nonce) {
+  if (isOurs && turn.context.mayAct && attemptsOf(turn.jobs, input.class).nonce === input.nonce) {
     const made = { runner: input.runner, token: input.token };
-    return setMemo(turn, input.class, { made, createTries: 0, createBecause: null });
+    return setAttempts(turn, input.class, { made, createTries: 0, createBecause: null });
   }
   note(turn, {
     event: 'class-orphan',
@@ -149,19 +149,23 @@ const isInUse = (jobs: JobsState, ledger: Ledger, key: string): boolean =>
 function age(turn: JobsTurn, key: string, entry: LedgerClass, isWanted: boolean): void {
   const { ledger, committed } = turn.context;
   if (ledger === null || entry.given) return;
-  const memo = memoOf(turn.jobs, key);
+  const attempts = attemptsOf(turn.jobs, key);
   if (entry.state === 'ready') {
-    if (memo.usedWallMs > entry.lastUsedAt + jobTimings.usedStepMs) turn.edits.push(usedClass(key, memo.usedWallMs));
+    if (attempts.usedWallMs > entry.lastUsedAt + jobTimings.usedStepMs)
+      turn.edits.push(usedClass(key, attempts.usedWallMs));
     else if (!isWanted && turn.wallMs - entry.lastUsedAt > jobTimings.unusedMs && !isInUse(turn.jobs, ledger, key))
       turn.edits.push(retiringClass(key, `no job asked for ${key === '' ? 'no tags' : key} for a day`));
     return;
   }
   if (entry.state !== 'retiring' || committed?.classes[key]?.state !== 'retiring') return;
-  if (memo.retiringSince === Number.NEGATIVE_INFINITY) {
+  if (attempts.retiringSince === Number.NEGATIVE_INFINITY) {
     wake(turn, turn.at + jobTimings.retireWaitMs);
-    return setMemo(turn, key, { retiringSince: turn.at });
+    return setAttempts(turn, key, { retiringSince: turn.at });
   }
-  const dueAt = Math.max(memo.retiringSince + jobTimings.retireWaitMs, memo.deleteAskedAt + jobTimings.deleteAgainMs);
+  const dueAt = Math.max(
+    attempts.retiringSince + jobTimings.retireWaitMs,
+    attempts.deleteAskedAt + jobTimings.deleteAgainMs,
+  );
   wake(turn, dueAt);
   if (turn.at < dueAt || isInUse(turn.jobs, ledger, key) || !mayWrite(turn)) return;
   if (entry.runner === null) {
@@ -169,7 +173,7 @@ function age(turn: JobsTurn, key: string, entry: LedgerClass, isWanted: boolean)
     return;
   }
   turn.effects.push({ kind: 'delete-runner', class: key, runner: entry.runner, nonce: entry.nonce });
-  return setMemo(turn, key, { deleteAskedAt: turn.at });
+  return setAttempts(turn, key, { deleteAskedAt: turn.at });
 }
 
 /** At the limit, the class that was unused the longest makes place for a new one. */

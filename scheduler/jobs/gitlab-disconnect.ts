@@ -77,10 +77,10 @@ export function whyDisconnectWaits(
   if (lost.length > 0 && !isForced) return `GitLab is told that ${jobsOf(lost)} ended`;
   if (Object.keys(lead.grants).length > 0) return 'a machine may be taking a job in this moment';
   const isMaking = Object.entries(ledger.classes).some(([key, entry]) => {
-    const memo = lead.classes[key];
+    const attempts = lead.classes[key];
     const isAsked =
-      entry.state === 'creating' && memo !== undefined && memo.nonce === entry.nonce && memo.made === null;
-    return isAsked && at < memo.createAskedAt + jobTimings.createLimitMs;
+      entry.state === 'creating' && attempts !== undefined && attempts.nonce === entry.nonce && attempts.made === null;
+    return isAsked && at < attempts.createAskedAt + jobTimings.createLimitMs;
   });
   if (isMaking) return 'GitLab is making a runner in this moment';
   return grantsWait(jobs, lead, { at, self }, ledger);

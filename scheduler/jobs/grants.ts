@@ -6,7 +6,7 @@ import { note } from '../note.ts';
 import { cut, span } from '../phrases.ts';
 import { isBeingChecked, suspectClass } from './class-checks.ts';
 import { heldUntil, holdReason } from './class-hold.ts';
-import { mayWrite, memoOf, setMemo } from './classes.ts';
+import { attemptsOf, mayWrite, setAttempts } from './classes.ts';
 import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
@@ -33,7 +33,7 @@ export function grantAnswered(turn: JobsTurn, from: NodeId, answer: MessageOf<'g
   if (turn.jobs.lead === null || grant === undefined || grant.node !== from || grant.state !== 'out') return;
   if (answer.outcome === 'used') {
     setGrants(turn, { ...turn.jobs.lead.grants, [grant.grant]: { ...grant, state: 'used' } });
-    return setMemo(turn, grant.class, { misses: 0, missBecause: '', notBefore: turn.at, usedWallMs: turn.wallMs });
+    return setAttempts(turn, grant.class, { misses: 0, missBecause: '', notBefore: turn.at, usedWallMs: turn.wallMs });
   }
   setGrants(turn, without(turn.jobs.lead.grants, grant.grant));
   miss(turn, grant, answer.because, answer.outcome === 'empty');
@@ -52,23 +52,23 @@ export function grantAnswered(turn: JobsTurn, from: NodeId, answer: MessageOf<'g
 
 /** What an answer says of GitLab itself: that it does not know the runner, or asks to be left alone for a while. */
 function hearBeside(turn: JobsTurn, key: string, answer: MessageOf<'grant-answer'>): void {
-  const { misses, notBefore } = memoOf(turn.jobs, key);
+  const { misses, notBefore } = attemptsOf(turn.jobs, key);
   // A node of an older version does not tell why: three refusals in a row are worth the question.
   const isSuspect = answer.unknownRunner === true || (answer.outcome === 'refused' && misses >= missesAllowed);
   const until = turn.at + (answer.waitMs ?? 0);
-  if (until > notBefore) setMemo(turn, key, { notBefore: until });
+  if (until > notBefore) setAttempts(turn, key, { notBefore: until });
   wake(turn, until);
   if (isSuspect) suspectClass(turn, key);
 }
 
 /** Three in a row without a job, and the class waits: 1 s, doubling to 30 s. A standing grant waits 1 to 3 s. */
 function miss(turn: JobsTurn, grant: OutGrant, because: string, isEmpty: boolean): void {
-  const misses = memoOf(turn.jobs, grant.class).misses + 1;
+  const misses = attemptsOf(turn.jobs, grant.class).misses + 1;
   const over = misses - missesAllowed;
   const standing = grant.job === null ? Math.min(3000, misses * 1000) : 0;
   const wait = over < 0 ? standing : grant.job === null ? 3000 : backoffMs(over);
   wake(turn, turn.at + wait);
-  setMemo(turn, grant.class, {
+  setAttempts(turn, grant.class, {
     misses,
     missBecause: because,
     notBefore: turn.at + wait,
@@ -98,7 +98,7 @@ export function settleGrants(turn: JobsTurn, ledger: Ledger): void {
     setGrants(turn, without(turn.jobs.lead?.grants ?? {}, grant.grant));
     if (!isSeen && isAway && grant.state === 'out')
       setLead(turn, { adrift: { ...turn.jobs.lead?.adrift, [grant.grant]: grant } });
-    if (isSeen) setMemo(turn, grant.class, { misses: 0, missBecause: '', usedWallMs: turn.wallMs });
+    if (isSeen) setAttempts(turn, grant.class, { misses: 0, missBecause: '', usedWallMs: turn.wallMs });
   }
   for (const { grant, until } of Object.values(turn.jobs.lead.adrift))
     if (until <= turn.at) setLead(turn, { adrift: without(turn.jobs.lead?.adrift ?? {}, grant) });
@@ -123,24 +123,24 @@ function waitsForReports(turn: JobsTurn, ledger: Ledger): string | null {
 export function classWaits(jobs: JobsState, at: number, ledger: Ledger, committed: Ledger, key: string): string | null {
   if (leavingOf(ledger) !== null) return 'GitLab is being disconnected: no job is taken';
   const entry = committed.classes[key];
-  const memo = memoOf(jobs, key);
+  const attempts = attemptsOf(jobs, key);
   const newest = ledger.classes[key];
   if (newest?.state === 'retiring') return 'its class was unused for long: its runner is being replaced';
   if (entry === undefined || entry.state !== 'ready' || entry.token === null)
-    return memo.createBecause === null
+    return attempts.createBecause === null
       ? entry?.lost !== undefined
         ? `${entry.lost}: a new runner is being made`
         : 'a runner with exactly these tags is being made at GitLab'
-      : `a runner with exactly these tags cannot be made: ${memo.createBecause}`;
-  if (isBeingChecked(memo, at)) return 'GitLab is being asked whether it still knows the runner of its class';
+      : `a runner with exactly these tags cannot be made: ${attempts.createBecause}`;
+  if (isBeingChecked(attempts, at)) return 'GitLab is being asked whether it still knows the runner of its class';
   const held = holdReason(jobs, at, ledger, key);
   if (held !== null) return held;
-  if (memo.notBefore > at && memo.misses >= missesAllowed)
-    return `${memo.misses} grants in a row brought no job (${memo.missBecause}): the class waits ${span(memo.notBefore - at)}`;
-  if (memo.notBefore > at && memo.misses > 0)
-    return `asked a moment ago (${memo.missBecause}): again in ${span(memo.notBefore - at)}`;
-  if (memo.notBefore > at) return 'asked a moment ago';
-  if (canReadQueue(ledger) && jobs.lead !== null && jobs.lead.queue.freshAt < memo.emptyAt)
+  if (attempts.notBefore > at && attempts.misses >= missesAllowed)
+    return `${attempts.misses} grants in a row brought no job (${attempts.missBecause}): the class waits ${span(attempts.notBefore - at)}`;
+  if (attempts.notBefore > at && attempts.misses > 0)
+    return `asked a moment ago (${attempts.missBecause}): again in ${span(attempts.notBefore - at)}`;
+  if (attempts.notBefore > at) return 'asked a moment ago';
+  if (canReadQueue(ledger) && jobs.lead !== null && jobs.lead.queue.freshAt < attempts.emptyAt)
     return 'GitLab had no such job a moment ago: its queue is read again';
   return null;
 }
@@ -221,7 +221,7 @@ function standingGrants(pass: Pass): void {
 function grantFor(pass: Pass, key: string, job: number | null): boolean {
   const { turn, ledger, committed } = pass;
   if (classWaits(turn.jobs, turn.at, ledger, committed, key) !== null) {
-    wake(turn, Math.max(memoOf(turn.jobs, key).notBefore, heldUntil(turn.jobs, ledger, key)));
+    wake(turn, Math.max(attemptsOf(turn.jobs, key).notBefore, heldUntil(turn.jobs, ledger, key)));
     return false;
   }
   const entry = committed.classes[key];

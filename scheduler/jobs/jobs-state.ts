@@ -64,8 +64,8 @@ export interface OutGrant {
   because: string;
 }
 
-/** What the leader remembers of a class beside the ledger. Lost with leadership, and harmless so. */
-export interface ClassMemo {
+/** What the leader has tried for a class, beside what the ledger says of it. Lost with leadership, which does no harm. */
+export interface ClassAttempts {
   /** Grants in a row that brought no job. */
   misses: number;
   missBecause: string;
@@ -140,7 +140,7 @@ export interface LeadState {
   grants: Readonly<Record<string, OutGrant>>;
   /** Unanswered grants of machines that fell silent: they book nothing, but what they asked GitLab may still be answered. */
   adrift: Readonly<Record<string, OutGrant>>;
-  classes: Readonly<Record<string, ClassMemo>>;
+  classes: Readonly<Record<string, ClassAttempts>>;
   /** Nodes that refused a grant, and until when they are left alone. */
   refused: Readonly<Record<NodeId, { until: number; because: string }>>;
   /** Lost runs being failed at GitLab. */
@@ -245,7 +245,7 @@ export const emptyLead = (term: number, at: number): LeadState => ({
 });
 
 const never = Number.NEGATIVE_INFINITY;
-export const emptyMemo: ClassMemo = {
+export const noAttempts: ClassAttempts = {
   misses: 0,
   missBecause: '',
   notBefore: never,

@@ -195,9 +195,9 @@ function failLost(turn: JobsTurn): void {
       continue;
     }
     turn.effects.push({ kind: 'fail-run', run, because: run.because });
-    const memo = { askedAt: turn.at, nextAt: turn.at + jobTimings.failLimitMs, tries: (failing?.tries ?? 0) + 1 };
-    wake(turn, memo.nextAt);
-    setLead(turn, { failing: { ...turn.jobs.lead?.failing, [run.run]: memo } });
+    const attempt = { askedAt: turn.at, nextAt: turn.at + jobTimings.failLimitMs, tries: (failing?.tries ?? 0) + 1 };
+    wake(turn, attempt.nextAt);
+    setLead(turn, { failing: { ...turn.jobs.lead?.failing, [run.run]: attempt } });
   }
 }
 

@@ -297,8 +297,8 @@ export const mutants: Mutant[] = [
     patches: [
       {
         file: jobs('grants'),
-        find: 'const entry = committed.classes[key];\n  const memo',
-        replace: 'const entry = ledger.classes[key];\n  const memo',
+        find: 'const entry = committed.classes[key];\n  const attempts',
+        replace: 'const entry = ledger.classes[key];\n  const attempts',
       },
       {
         file: jobs('grants'),
