@@ -3,7 +3,7 @@ import type { JobRow, WhyAnswer } from '../protocol/status.ts';
 import { awaySentence } from './jobs/away.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
 import { demandOf, needsSentence } from './jobs/demand.ts';
-import { classWaits } from './jobs/grants.ts';
+import { whyClassWaits } from './jobs/grants.ts';
 import { isBusy, isOpen, type OutGrant, type WaitingJob } from './jobs/jobs-state.ts';
 import type { Machine } from './jobs/machine-fit.ts';
 import { machinesOf } from './jobs/machines.ts';
@@ -81,7 +81,7 @@ function waitingRow(
 /** One sentence: no machine, or a class that is not ready, or simply its turn. */
 function waitsBecause(view: ViewInput, ledger: Ledger, key: string, placement: Placement): string {
   if (placement.placed === null) return placement.because;
-  const waits = classWaits(view.jobs, view.at, view.accepted ?? ledger, ledger, key);
+  const waits = whyClassWaits(view.jobs, view.at, view.accepted ?? ledger, ledger, key);
   return waits ?? `is about to go to ${placement.because}`;
 }
 

@@ -120,7 +120,13 @@ function waitsForReports(turn: JobsTurn, ledger: Ledger): string | null {
 }
 
 /** Why a class gets no grant now, whatever room there is; null when it may. Also what `why` says. */
-export function classWaits(jobs: JobsState, at: number, ledger: Ledger, committed: Ledger, key: string): string | null {
+export function whyClassWaits(
+  jobs: JobsState,
+  at: number,
+  ledger: Ledger,
+  committed: Ledger,
+  key: string,
+): string | null {
   if (leavingOf(ledger) !== null) return 'GitLab is being disconnected: no job is taken';
   const entry = committed.classes[key];
   const attempts = attemptsOf(jobs, key);
@@ -220,7 +226,7 @@ function standingGrants(pass: Pass): void {
 /** Sends one grant for a class; false when the class must wait, or no machine has room. */
 function grantFor(pass: Pass, key: string, job: number | null): boolean {
   const { turn, ledger, committed } = pass;
-  if (classWaits(turn.jobs, turn.at, ledger, committed, key) !== null) {
+  if (whyClassWaits(turn.jobs, turn.at, ledger, committed, key) !== null) {
     wake(turn, Math.max(attemptsOf(turn.jobs, key).notBefore, heldUntil(turn.jobs, ledger, key)));
     return false;
   }
