@@ -3,8 +3,8 @@ import type { EffectOf, Write } from '../../scheduler/effects.ts';
 import type { Store } from '../ports.ts';
 
 const retryMs = { first: 100, most: 5_000 };
-/** How long what nobody waits for may wait for company. */
-const companyMs = 20;
+/** What nobody waits for is written this many ms later at most, together with what comes meanwhile. */
+const batchWindowMs = 20;
 
 interface PersistQueueOptions {
   store: Pick<Store, 'write'>;
@@ -14,8 +14,8 @@ interface PersistQueueOptions {
   failing(failing: boolean, because: string): void;
 }
 
-/** Nothing is said after it, and nothing new is promised by it. */
-const isPatient = ({ writes, then }: EffectOf<'persist'>): boolean =>
+/** True when nothing is sent after it and it promises nothing new, so that nobody waits for its fsync. */
+const mayWaitForBatch = ({ writes, then }: EffectOf<'persist'>): boolean =>
   then.length === 0 && writes.every(({ key }) => key === 'committed');
 
 /**
@@ -31,7 +31,7 @@ export class PersistQueue {
   #isLookWanted = false;
   #isClosed = false;
   #idle: (() => void)[] = [];
-  #company: NodeJS.Timeout | null = null;
+  #batchWindow: NodeJS.Timeout | null = null;
   readonly #options: PersistQueueOptions;
 
   constructor(options: PersistQueueOptions) {
@@ -50,13 +50,13 @@ export class PersistQueue {
     void this.#drain(true);
   }
 
-  /** True when all that is queued is patient and nobody waits for the queue; then a timer ends the wait. */
+  /** True when all that is queued may wait for a batch, and nobody waits for the queue; a timer then ends the wait. */
   #mayWait(): boolean {
-    if (this.#idle.length > 0 || !this.#waiting.every(isPatient)) return false;
-    this.#company ??= setTimeout(() => {
-      this.#company = null;
+    if (this.#idle.length > 0 || !this.#waiting.every(mayWaitForBatch)) return false;
+    this.#batchWindow ??= setTimeout(() => {
+      this.#batchWindow = null;
       void this.#drain(true);
-    }, companyMs);
+    }, batchWindowMs);
     return true;
   }
 
@@ -74,8 +74,8 @@ export class PersistQueue {
   }
 
   #endWait(): void {
-    if (this.#company) clearTimeout(this.#company);
-    this.#company = null;
+    if (this.#batchWindow) clearTimeout(this.#batchWindow);
+    this.#batchWindow = null;
   }
 
   /** `isDue`: what is queued has waited long enough. */
