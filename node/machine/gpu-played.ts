@@ -1,9 +1,5 @@
+import type { PlayedGpu } from '../settings/settings.ts';
 import type { GpuSample } from './gpu-nvidia.ts';
-
-export interface PlayedGpu {
-  model: string;
-  memoryBytes: number;
-}
 
 /** What a model's name ends with when there is no such GPU: everything that shows it says that it plays. */
 const playedMark = '(played)';
