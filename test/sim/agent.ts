@@ -221,7 +221,7 @@ export class Agent {
       case 'drop-run':
         return this.runs.drop(effect.run, effect.because);
       default:
-        return world.desk.perform(this, effect);
+        return world.gitlabEffects.perform(this, effect);
     }
   }
 }

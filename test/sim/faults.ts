@@ -1,5 +1,5 @@
 import type { Chance } from './chance.ts';
-import { type GitlabMood, type Hands, strikes } from './strikes.ts';
+import { type GitlabMood, type Nemesis, strikes } from './strikes.ts';
 import type { World } from './world.ts';
 
 /** How rough a seed is: drawn once, so that seeds differ in kind and not only in luck. */
@@ -125,11 +125,11 @@ export class Faults {
     const kind = this.#chance.pick(this.mood.kinds);
     this.#world.figures.add(`fault ${kind}`);
     this.#world.transcript.say('fault', kind);
-    strikes[kind]!(this.#world, this.#chance, this.hands);
+    strikes[kind]!(this.#world, this.#chance, this.nemesis);
   }
 
   /** What breaks things, each for so many ms. */
-  readonly hands: Hands = {
+  readonly nemesis: Nemesis = {
     undoAfter: (ms, undo) => this.#for(ms, undo),
     cut: (from, to, ms) => {
       const way = `${from}>${to}`;

@@ -4,7 +4,7 @@ import { unseenIn } from '../../scheduler/recovered.ts';
 import { linkedNodes, recoveryOf } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
 import type { Chance } from './chance.ts';
-import { adminToken } from './desk.ts';
+import { adminToken } from './gitlab-effects.ts';
 import type { Machine } from './machine.ts';
 import type { World } from './world.ts';
 

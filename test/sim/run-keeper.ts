@@ -5,8 +5,8 @@ import type { TakeOutcome } from '../../scheduler/inputs.ts';
 import { isRecovering, runContactAt } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
 import { Container } from './container.ts';
-import { sealed, unsealed } from './desk.ts';
 import { isNoAnswer, projectId } from './gitlab.ts';
+import { sealed, unsealed } from './gitlab-effects.ts';
 import { demandOfTags, type SimClaim } from './sim-demand.ts';
 import type { World } from './world.ts';
 

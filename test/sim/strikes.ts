@@ -4,8 +4,8 @@ import type { World } from './world.ts';
 
 export type GitlabMood = 'ok' | '429' | '500' | 'away';
 
-/** What a fault may do; each undoes itself after so long, or at the healing. */
-export interface Hands {
+/** What a fault may do to the world (Jepsen's word); each undoes itself after so long, or at the healing. */
+export interface Nemesis {
   undoAfter(ms: number, undo: () => void): void;
   cut(from: string, to: string, ms: number): void;
   slow(machine: string, delayMs: number, ms: number): void;
@@ -21,11 +21,11 @@ function victim(world: World, chance: Chance): string {
   return leader && chance.maybe(0.4) ? leader : chance.pick(world.machineIds());
 }
 
-function isolate(world: World, hands: Hands, one: string, ms: number): void {
+function isolate(world: World, nemesis: Nemesis, one: string, ms: number): void {
   for (const other of world.machineIds())
     if (other !== one) {
-      hands.cut(one, other, ms);
-      hands.cut(other, one, ms);
+      nemesis.cut(one, other, ms);
+      nemesis.cut(other, one, ms);
     }
 }
 
@@ -58,88 +58,88 @@ function lies(term: number, chance: Chance): PeerMessage {
   ]);
 }
 
-export const strikes: Record<string, (world: World, chance: Chance, hands: Hands) => void> = {
-  'cut one way': (world, chance, hands) => {
+export const strikes: Record<string, (world: World, chance: Chance, nemesis: Nemesis) => void> = {
+  'cut one way': (world, chance, nemesis) => {
     const [a, b] = chance.shuffle(world.machineIds());
-    if (a && b) hands.cut(a, b, chance.spread(50, 6000));
+    if (a && b) nemesis.cut(a, b, chance.spread(50, 6000));
   },
-  isolate: (world, chance, hands) => {
+  isolate: (world, chance, nemesis) => {
     world.rare.partitioned();
-    isolate(world, hands, victim(world, chance), chance.spread(80, 8000));
+    isolate(world, nemesis, victim(world, chance), chance.spread(80, 8000));
   },
-  partition: (world, chance, hands) => {
+  partition: (world, chance, nemesis) => {
     const mixed = chance.shuffle(world.machineIds());
     const split = 1 + chance.below(Math.max(1, mixed.length - 1));
     const ms = chance.spread(80, 8000);
     world.rare.partitioned();
     for (const a of mixed.slice(0, split))
       for (const b of mixed.slice(split)) {
-        hands.cut(a, b, ms);
-        hands.cut(b, a, ms);
+        nemesis.cut(a, b, ms);
+        nemesis.cut(b, a, ms);
       }
   },
-  'slow line': (world, chance, hands) =>
-    hands.slow(victim(world, chance), chance.spread(5, 400), chance.spread(200, 5000)),
+  'slow line': (world, chance, nemesis) =>
+    nemesis.slow(victim(world, chance), chance.spread(5, 400), chance.spread(200, 5000)),
   'reset streams': (world, chance) => {
     const one = victim(world, chance);
     for (const other of world.machineIds()) if (other !== one && chance.maybe(0.7)) world.network.reset(one, other);
   },
-  'kill agent': (world, chance, hands) => {
+  'kill agent': (world, chance, nemesis) => {
     const one = victim(world, chance);
     world.killAgent(one);
-    hands.undoAfter(chance.spread(20, 6000), () => world.startAgent(one));
+    nemesis.undoAfter(chance.spread(20, 6000), () => world.startAgent(one));
   },
-  'power off': (world, chance, hands) => {
+  'power off': (world, chance, nemesis) => {
     const one = victim(world, chance);
     world.powerOff(one);
-    hands.undoAfter(chance.spread(300, 15_000), () => world.bringBack(world.machine(one)));
+    nemesis.undoAfter(chance.spread(300, 15_000), () => world.bringBack(world.machine(one)));
   },
-  'lose disk': (world, chance, hands) => {
+  'lose disk': (world, chance, nemesis) => {
     const one = victim(world, chance);
     if (!world.canLoseDisk(one)) return world.figures.add('disk losses refused by the plan');
     world.powerOff(one);
     world.loseDisk(one);
-    hands.undoAfter(chance.spread(100, 6000), () => world.bringBack(world.machine(one)));
+    nemesis.undoAfter(chance.spread(100, 6000), () => world.bringBack(world.machine(one)));
   },
-  'stop process': (world, chance, hands) => {
+  'stop process': (world, chance, nemesis) => {
     const one = victim(world, chance);
     const agent = world.agentOf(one);
     if (!agent || agent.isStopped) return;
     agent.isStopped = true;
     const led = agent.state.raft.leading !== null;
-    hands.undoAfter(chance.spread(50, 9000), () => {
+    nemesis.undoAfter(chance.spread(50, 9000), () => {
       agent.isStopped = false;
       if (!agent.isAlive) return;
       if (led) world.rare.saw('leader stopped and continued');
       agent.resume();
     });
   },
-  suspend: (world, chance, hands) => {
+  suspend: (world, chance, nemesis) => {
     const one = victim(world, chance);
     if (world.machine(one).power !== 'on') return;
     world.suspend(one);
-    hands.undoAfter(chance.spread(100, 15_000), () => world.resume(one));
+    nemesis.undoAfter(chance.spread(100, 15_000), () => world.resume(one));
   },
   'busy loop': (world, chance) => world.agentOf(victim(world, chance))?.block(chance.spread(20, 1500)),
-  'slow disk': (world, chance, hands) =>
-    hands.slowDisk(victim(world, chance), chance.spread(5, 600), chance.spread(200, 5000)),
-  'failing disk': (world, chance, hands) => hands.failDisk(victim(world, chance), chance.spread(100, 20_000)),
-  'gitlab mood': (_world, chance, hands) =>
-    hands.moodOfGitlab(chance.pick(['429', '500', 'away'] as const), chance.spread(200, 8000)),
-  'cut from gitlab': (world, chance, hands) => hands.cutGitlab(victim(world, chance), chance.spread(200, 8000)),
-  'leave politely': (world, chance, hands) => {
+  'slow disk': (world, chance, nemesis) =>
+    nemesis.slowDisk(victim(world, chance), chance.spread(5, 600), chance.spread(200, 5000)),
+  'failing disk': (world, chance, nemesis) => nemesis.failDisk(victim(world, chance), chance.spread(100, 20_000)),
+  'gitlab mood': (_world, chance, nemesis) =>
+    nemesis.moodOfGitlab(chance.pick(['429', '500', 'away'] as const), chance.spread(200, 8000)),
+  'cut from gitlab': (world, chance, nemesis) => nemesis.cutGitlab(victim(world, chance), chance.spread(200, 8000)),
+  'leave politely': (world, chance, nemesis) => {
     const one = victim(world, chance);
     const agent = world.agentOf(one);
     if (!agent) return;
     agent.feed({ kind: 'leave-asked', ...(chance.maybe(0.7) ? { backMs: 60_000 } : {}) });
-    hands.undoAfter(chance.spread(2000, 12_000), () => world.people.fetchBack(agent));
+    nemesis.undoAfter(chance.spread(2000, 12_000), () => world.people.fetchBack(agent));
   },
   /** The machine goes to sleep or down, and comes back before its agent has ended: it takes its place again. */
-  'leave and return': (world, chance, hands) => {
+  'leave and return': (world, chance, nemesis) => {
     const agent = world.agentOf(victim(world, chance));
     if (!agent) return;
     agent.feed({ kind: 'leave-asked' });
-    hands.undoAfter(chance.spread(5, 4000), () => {
+    nemesis.undoAfter(chance.spread(5, 4000), () => {
       if (agent.isAlive) {
         world.rare.saw('left and came back without a restart');
         agent.feed({ kind: 'return-asked' });
@@ -152,12 +152,12 @@ export const strikes: Record<string, (world: World, chance: Chance, hands: Hands
     world.rare.saw('newcomer under fire');
     world.people.letIn(newcomer);
   },
-  forget: (world, chance, hands) => {
+  forget: (world, chance, nemesis) => {
     const one = victim(world, chance);
     if (world.machine(one).disk.isEmpty || !world.people.forget(one)) return;
-    hands.undoAfter(chance.spread(1000, 12_000), () => world.people.takeBack(one));
+    nemesis.undoAfter(chance.spread(1000, 12_000), () => world.people.takeBack(one));
   },
-  'roll back disk': (world, chance, hands) => {
+  'roll back disk': (world, chance, nemesis) => {
     const one = victim(world, chance);
     const { disk } = world.machine(one);
     if (disk.isEmpty) return;
@@ -172,19 +172,19 @@ export const strikes: Record<string, (world: World, chance: Chance, hands: Hands
         if (disk.ids.size > 1) world.rare.saw('store renewed and rolled back again');
         world.powerOff(one);
         world.rollBack(one, before);
-        hands.undoAfter(chance.spread(50, 3000), () => world.bringBack(world.machine(one)));
+        nemesis.undoAfter(chance.spread(50, 3000), () => world.bringBack(world.machine(one)));
       });
   },
   /** So many machines die that no majority is left; somebody who sees that they are off lets one that is left go on. */
-  'recover by force': (world, chance, hands) => {
+  'recover by force': (world, chance, nemesis) => {
     const voters = Object.keys(world.history.top?.configuration.voters ?? {});
     const [survivor, ...others] = chance.shuffle(voters.filter((id) => world.agentOf(id)?.isRunning));
     if (survivor === undefined) return;
     for (const id of others.slice(0, Math.max(1, others.length - chance.below(2)))) {
       world.powerOff(id);
-      hands.undoAfter(chance.spread(4000, 15_000), () => {
+      nemesis.undoAfter(chance.spread(4000, 15_000), () => {
         // Back where nobody hears it, it may lead its former era alone, and speak to the same GitLab.
-        if (chance.maybe(0.5)) isolate(world, hands, id, chance.spread(3000, 30_000));
+        if (chance.maybe(0.5)) isolate(world, nemesis, id, chance.spread(3000, 30_000));
         world.bringBack(world.machine(id));
       });
     }

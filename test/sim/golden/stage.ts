@@ -152,7 +152,7 @@ export class Stage {
   /** Both ways between one machine and all others, and GitLab. */
   unplug(name: string, ms: number): void {
     this.cutOff(name, ms);
-    this.world.faults.hands.cutGitlab(this.machine(name).id, ms);
+    this.world.faults.nemesis.cutGitlab(this.machine(name).id, ms);
   }
 
   /** The machines do not hear it, nor it them; GitLab does. */
@@ -160,8 +160,8 @@ export class Stage {
     const self = this.machine(name).id;
     for (const other of this.world.machineIds())
       if (other !== self) {
-        this.world.faults.hands.cut(self, other, ms);
-        this.world.faults.hands.cut(other, self, ms);
+        this.world.faults.nemesis.cut(self, other, ms);
+        this.world.faults.nemesis.cut(other, self, ms);
       }
   }
 

@@ -159,7 +159,7 @@ export const stories: Story[] = [
       const stage = three();
       stage.act('a job comes', () => running(stage, desktopOne));
       stage.act('desktop-1 hears nothing of kang', () =>
-        stage.world.faults.hands.cut(stage.machine('kang').id, stage.machine('desktop-1').id, 20_000),
+        stage.world.faults.nemesis.cut(stage.machine('kang').id, stage.machine('desktop-1').id, 20_000),
       );
       stage.wait(5000);
       stage.must('kang leads on', stage.leader === 'kang' && stage.term === 1);
@@ -225,7 +225,7 @@ export const stories: Story[] = [
     play: () => {
       const stage = three();
       stage.act('a job comes', () => running(stage, kangOnly, 20_000));
-      stage.act('the disk of kang fails', () => stage.world.faults.hands.failDisk(stage.machine('kang').id, 30_000));
+      stage.act('the disk of kang fails', () => stage.world.faults.nemesis.failDisk(stage.machine('kang').id, 30_000));
       stage.wait(5000);
       stage.act('somebody changes a setting at kang', () => stage.world.people.changeSomething(stage.agent('kang')));
       stage.wait(10_000);
@@ -293,7 +293,7 @@ export const stories: Story[] = [
       const stage = three();
       stage.act('a job comes', () => running(stage, desktopOne, 30_000));
       stage.act('GitLab goes away', () => {
-        stage.world.faults.hands.moodOfGitlab('away', 120_000);
+        stage.world.faults.nemesis.moodOfGitlab('away', 120_000);
         stage.job(desktopTwo, 20_000);
       });
       stage.wait(15_000);

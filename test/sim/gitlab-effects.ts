@@ -9,7 +9,7 @@ export const unsealed = (text: string): string => text.replace(/^sealed\((.*)\)$
 export const adminToken = sealed(`${secretMark}-admin`);
 
 /** The leader's side of GitLab, as node/agent/gitlab-effects.ts: done and answered as inputs. */
-export class Desk {
+export class GitlabEffects {
   readonly #world: World;
 
   constructor(world: World) {
