@@ -167,7 +167,7 @@ export interface Instance {
   jobKey: string;
   registrationToken: string;
   allowLocalHooks: boolean;
-  /** "Maximum artifacts size" once somebody set it; before that the desk's limit. */
+  /** "Maximum artifacts size" once somebody set it; before that the practice GitLab's own limit. */
   maxArtifactsMib?: number;
   lastSweepAt: number;
 }

@@ -26,7 +26,7 @@ interface DeskOptions {
 type Knock = Extract<EnrolMessage, { kind: 'knock' }>;
 type Reveal = Extract<EnrolMessage, { kind: 'reveal' }>;
 
-/** One newcomer at this desk. */
+/** One newcomer whom this server knows. */
 interface Session {
   channel: EnrolChannel;
   /** The secret of a checked invite: `approved` must prove that we know it. */

@@ -6,7 +6,7 @@ import type { Log } from '../log.ts';
 import type { Executor, Store } from '../ports.ts';
 import type { GitlabReturn } from './gitlab-return.ts';
 
-/** What the desk, and every run on it, needs of this node. */
+/** What the supervisor, and every run that it looks after, needs of this node. */
 export interface RunOptions {
   /** Says when a GitLab that was away answers again. */
   gitlabReturn?: GitlabReturn;

@@ -47,7 +47,7 @@ const job = (number: number, name: string): JobRow => ({
 });
 
 /** Two machines, one that waits, two jobs; may be so slow that nobody should wait for it. */
-class Desk extends SmallAgent {
+class TwoMachines extends SmallAgent {
   isSlow = false;
   override status(): StatusSnapshot {
     const at = new Date().toISOString();
@@ -62,7 +62,7 @@ class Desk extends SmallAgent {
 
 let dir: string;
 let home: string;
-let desk: Desk;
+let agent: TwoMachines;
 let server: SocketServer;
 beforeAll(async () => {
   execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
@@ -71,9 +71,9 @@ beforeAll(async () => {
   mkdirSync(home, { mode: 0o700 });
   const bin = join(root, 'dist', 'autogit-node.cjs');
   writeFileSync(join(dir, 'autogit-node'), `#!/bin/sh\nexec '${process.execPath}' '${bin}' "$@"\n`, { mode: 0o755 });
-  desk = new Desk();
+  agent = new TwoMachines();
   const log = { info: () => {}, warn: () => {}, error: () => {}, event: () => {} };
-  server = await serveSocket({ path: places(home).socket, api: desk, log: log as never });
+  server = await serveSocket({ path: places(home).socket, api: agent, log: log as never });
 });
 afterAll(async () => {
   await server.close();
@@ -142,9 +142,9 @@ describe('completion', () => {
     for (const kind of ['nodes', 'waiting', 'jobs', 'nothing'])
       expect((await run('autogit-node', ['__complete', kind], none)).out).toBe('');
     const { ms: aloneMs } = await run('autogit-node', ['version']);
-    desk.isSlow = true;
+    agent.isSlow = true;
     const slow = await run('autogit-node', ['__complete', 'jobs']);
-    desk.isSlow = false;
+    agent.isSlow = false;
     expect(slow.out).toBe('');
     // The program's own start is not the agent's fault.
     expect(slow.ms - aloneMs).toBeLessThan(300 + 1_000);

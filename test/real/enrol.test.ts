@@ -11,18 +11,18 @@ import type { EnrolMessage } from '../../protocol/enrol-messages.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { endParties, ledgerOf, type Party, party, pause, until } from './network-party.ts';
 
-/** Members with a desk each, around one ledger that changes as the leader would change it. */
+/** Members with an enrolment server each, around one ledger that changes as the leader would change it. */
 class Mesh {
   ledger: Ledger;
   changes: Change[] = [];
   refusals: ((change: Change) => string | null)[] = [];
   readonly key = randomBytes(32).toString('hex');
-  #members: { who: Party; desk: EnrolServer }[] = [];
+  #members: { who: Party; server: EnrolServer }[] = [];
 
   constructor(members: Party[], change: Partial<Ledger> = {}) {
     this.ledger = ledgerOf(members, change);
     for (const who of members) {
-      const desk = new EnrolServer({
+      const server = new EnrolServer({
         door: who.network.door,
         change: (one) => this.apply(one),
         meshKey: () => this.key,
@@ -30,16 +30,16 @@ class Mesh {
         wallMs: () => Date.now(),
         log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
       });
-      desks.push(desk);
-      this.#members.push({ who, desk });
+      servers.push(server);
+      this.#members.push({ who, server });
     }
     this.publish();
   }
 
   publish(): void {
-    for (const { who, desk } of this.#members) {
+    for (const { who, server } of this.#members) {
       who.network.setLedger(this.ledger);
-      desk.onLedger(this.ledger);
+      server.onLedger(this.ledger);
     }
   }
 
@@ -77,9 +77,9 @@ class Mesh {
   }
 }
 
-const desks: EnrolServer[] = [];
+const servers: EnrolServer[] = [];
 afterEach(async () => {
-  for (const desk of desks.splice(0)) desk.close();
+  for (const server of servers.splice(0)) server.close();
   await endParties();
 });
 

@@ -57,7 +57,7 @@ describe('admin client', () => {
       { job: run.job, projectId: lab.projectId, systemId: null, startedAt: expect.any(Number) },
     ]);
     expect(await lab.admin.job(lab.projectId, run.job)).toMatchObject({ status: 'running', retried: false });
-    await lab.desk?.drop(run.run, 'test');
+    await lab.supervisor?.drop(run.run, 'test');
     const { failRun } = await import('../../gitlab-bridge/gitlab-runner.ts');
     await failRun({ url: lab.gitlab.url, job: run.job, token: Buffer.from(run.token, 'base64').toString() });
     expect(await lab.admin.job(lab.projectId, run.job)).toMatchObject({

@@ -21,15 +21,15 @@ const sinceLong = ({ network }: Party, looks: { count: number }): EnrolDoor => (
   isOnOwnLan: (address) => network.door.isOnOwnLan(address),
 });
 
-const desks: EnrolServer[] = [];
+const servers: EnrolServer[] = [];
 afterEach(async () => {
-  for (const desk of desks.splice(0)) desk.close();
+  for (const server of servers.splice(0)) server.close();
   await endParties();
 });
 
 /** Makes it the one member of a mesh that lets machines of the LAN in, if only it can have it decided. */
 function deskOf(who: Party, outcome: ChangeOutcome): void {
-  const desk = new EnrolServer({
+  const server = new EnrolServer({
     door: who.network.door,
     change: async () => outcome,
     meshKey: () => '',
@@ -37,10 +37,10 @@ function deskOf(who: Party, outcome: ChangeOutcome): void {
     wallMs: () => Date.now(),
     log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
   });
-  desks.push(desk);
+  servers.push(server);
   const ledger = ledgerOf([who], { pairUntil: Date.now() + 600_000 });
   who.network.setLedger(ledger);
-  desk.onLedger(ledger);
+  server.onLedger(ledger);
 }
 
 describe('a look for meshes', () => {

@@ -52,7 +52,7 @@ const network = await createNetwork({
     ask: async () => ({ kind: 'refused', because: 'a test' }),
   },
 });
-const desk = new EnrolServer({
+const enrolServer = new EnrolServer({
   door: network.door,
   change: (change) => {
     say({ event: 'change', change });
@@ -65,9 +65,9 @@ const desk = new EnrolServer({
 });
 
 const commands: Record<string, (given: never) => unknown> = {
-  ledger: (ledger: Parameters<typeof desk.onLedger>[0]) => {
+  ledger: (ledger: Parameters<typeof enrolServer.onLedger>[0]) => {
     network.setLedger(ledger);
-    desk.onLedger(ledger);
+    enrolServer.onLedger(ledger);
   },
   outcome: (outcome: ChangeOutcome) => outcomes.shift()?.(outcome),
   find: ({ ms, count }: { ms: number; count: number }) =>
@@ -86,7 +86,7 @@ const commands: Record<string, (given: never) => unknown> = {
   doctor: (wanted: Wanted) => checkNetwork(wanted),
   problems: () => network.diagnosis.problems(),
   stop: async () => {
-    desk.close();
+    enrolServer.close();
     await network.stop();
     process.exit(0);
   },

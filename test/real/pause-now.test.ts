@@ -20,11 +20,11 @@ beforeAll(async () => {
 });
 afterAll(() => lab.stop());
 
-const desk = (): RunSupervisor => lab.desk as RunSupervisor;
+const supervisor = (): RunSupervisor => lab.supervisor as RunSupervisor;
 const tools = (): PauseNowTools => ({
-  runs: () => desk().runs(),
+  runs: () => supervisor().runs(),
   isPaused: () => true,
-  end: (run, because) => desk().end(run, because),
+  end: (run, because) => supervisor().end(run, because),
   async retry(job) {
     const name = lab.gitlab.job(job)?.name ?? '';
     const answer = await fulfil({ wish: 'retry', job, force: false }, 'kang', {
@@ -37,7 +37,7 @@ const tools = (): PauseNowTools => ({
     if (answer.kind === 'failed') throw new Error(answer.because);
   },
   warn: (sentence) => void warned.push(sentence),
-  isMine: () => lab.desk !== null,
+  isMine: () => lab.supervisor !== null,
 });
 
 it('pause --now ends what runs, says why in its trace, and each runs again once: by the mesh, or by its own retry', async () => {

@@ -11,7 +11,7 @@ const { url, token, home } = JSON.parse(readFileSync(join(folder, 'agent.json'),
 const say = (line: unknown): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 const clock = systemClock();
 const store = await openStore(join(home as string, 'store'));
-const desk = new RunSupervisor({
+const supervisor = new RunSupervisor({
   self: 'node-a',
   nodeName: 'kang',
   version: '0.1.0',
@@ -30,11 +30,11 @@ const desk = new RunSupervisor({
   log: { info: () => undefined, warn: say, error: say },
   home: home as string,
 });
-await desk.resume();
+await supervisor.resume();
 say({ ready: true });
 if (what === 'take')
   say(
-    await desk.take({
+    await supervisor.take({
       kind: 'take-job',
       grant: 'g1',
       class: '',

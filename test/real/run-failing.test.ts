@@ -12,22 +12,22 @@ let lab: RunLab;
 afterEach(() => lab.stop());
 const one = { '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 1; echo done"]\n' };
 
-/** A desk whose executor or store is another one than usual. */
-async function desk(
+/** A supervisor whose executor or store is another one than usual. */
+async function changedSupervisor(
   change: (store: Store) => Partial<{ store: Store; executors: Executor[] }>,
 ): Promise<RunSupervisor> {
   const store = await openStore(join(lab.home, 'store'));
   lab.store = store;
   const changed = change(store);
-  lab.desk = new RunSupervisor({ ...lab.options(changed.store ?? store), ...changed });
-  await lab.desk.resume();
-  return lab.desk;
+  lab.supervisor = new RunSupervisor({ ...lab.options(changed.store ?? store), ...changed });
+  await lab.supervisor.resume();
+  return lab.supervisor;
 }
 
 describe('a machine that fails', () => {
   it('whose disk does not take the job tells GitLab at once', async () => {
     lab = await RunLab.start(one);
-    await desk((store) => ({
+    await changedSupervisor((store) => ({
       store: Object.assign(Object.create(store) as Store, {
         id: store.id,
         runs: async () => [],
@@ -48,7 +48,7 @@ describe('a machine that fails', () => {
   it('whose disk fails later never runs what it could not write down first', async () => {
     lab = await RunLab.start(one);
     let left = 1;
-    await desk((store) => ({
+    await changedSupervisor((store) => ({
       store: Object.assign(Object.create(store) as Store, {
         id: store.id,
         runs: async () => [],
@@ -79,7 +79,7 @@ describe('a machine that fails', () => {
 
   it('whose executor makes no place says the fix in the trace', async () => {
     lab = await RunLab.start(one);
-    await desk((store) => {
+    await changedSupervisor((store) => {
       const [executor] = lab.options(store).executors as [Executor];
       const prepare = async (): Promise<never> => {
         throw new AutogitError('image-missing', 'image alpine:3 is not here');
@@ -108,7 +108,7 @@ describe('a machine that fails', () => {
     await lab.agent();
     const run = await lab.begin();
     await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
-    await lab.desk?.stop();
+    await lab.supervisor?.stop();
     const [local] = (await (lab.store as Store).runs()) as [LocalRun];
     await lab.store?.putRun({ ...local, progress: '{"phase":"of a later version"}' });
     await lab.store?.close();
@@ -124,7 +124,7 @@ describe('a machine that fails', () => {
     await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
     await lab.gitlab.down();
     await until('the result', () => lab.changes.at(-1)?.state === 'finished');
-    await lab.desk?.stop();
+    await lab.supervisor?.stop();
     const [local] = (await (lab.store as Store).runs()) as [LocalRun];
     await lab.store?.putRun({ ...local, progress: 'torn' });
     await lab.store?.close();
@@ -140,7 +140,7 @@ describe('a machine that fails', () => {
     await lab.agent();
     const run = await lab.begin();
     await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
-    await until('a tick', () => lab.desk?.beats().then((beats) => beats.length === 1));
+    await until('a tick', () => lab.supervisor?.beats().then((beats) => beats.length === 1));
     await new Promise((resolve) => setTimeout(resolve, 600));
     await lab.gitlab.down();
     lab.epoch = 1;

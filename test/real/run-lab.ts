@@ -40,7 +40,7 @@ export class RunLab {
   runnerToken = '';
   runnerId = 0;
   store: Store | null = null;
-  desk: RunSupervisor | null = null;
+  supervisor: RunSupervisor | null = null;
   changes: Run[] = [];
   leaderAt: () => number = () => this.clock.bootMs();
   /** As after a recovery by force, while not all machines have come over. */
@@ -49,7 +49,7 @@ export class RunLab {
   epoch = 0;
   executor: () => Executor = () => new ProcessExecutor({ home: this.home, cgroups: false });
 
-  /** What else the desk is given. */
+  /** What else the supervisor is given. */
   more: Partial<RunOptions> = {};
 
   static async start(files: Record<string, string>): Promise<RunLab> {
@@ -120,25 +120,25 @@ export class RunLab {
     };
   }
 
-  /** An agent process's desk; the one before must have been stopped. */
+  /** The supervisor of an agent process; the one before must have been stopped. */
   async agent(): Promise<RunSupervisor> {
     this.store = await openStore(join(this.home, 'store'));
-    this.desk = new RunSupervisor(this.options(this.store));
-    await this.desk.resume();
-    return this.desk;
+    this.supervisor = new RunSupervisor(this.options(this.store));
+    await this.supervisor.resume();
+    return this.supervisor;
   }
 
   async stopAgent(): Promise<void> {
-    await this.desk?.stop();
+    await this.supervisor?.stop();
     await this.store?.close();
-    this.desk = null;
+    this.supervisor = null;
     this.store = null;
   }
 
   grant = 0;
   async take(): Promise<TakeOutcome> {
-    const desk = this.desk as RunSupervisor;
-    return desk.take({
+    const supervisor = this.supervisor as RunSupervisor;
+    return supervisor.take({
       kind: 'take-job',
       grant: `g${++this.grant}`,
       class: '',
@@ -180,7 +180,7 @@ export class RunLab {
   async traceHere(run: Run): Promise<string> {
     let text = '';
     for (let offset = 0; ; ) {
-      const part = await this.desk?.traceOf(run.run, offset);
+      const part = await this.supervisor?.traceOf(run.run, offset);
       if (!part) return text;
       text += part.text;
       if (part.next === offset) return text;

@@ -94,7 +94,7 @@ describe('a run in trouble', () => {
     await lab.stopAgent();
     lab.changes = [];
     await lab.agent();
-    expect(lab.desk?.runs()).toMatchObject([{ job: run.job, state: 'finished', result: { state: 'success' } }]);
+    expect(lab.supervisor?.runs()).toMatchObject([{ job: run.job, state: 'finished', result: { state: 'success' } }]);
     await lab.gitlab.up();
     await lab.ended(run);
     expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'success', traceCheck: 'match' });
@@ -114,7 +114,7 @@ describe('a run in trouble', () => {
     await lab.stopAgent();
     lab.executor = whole;
     await lab.agent();
-    expect(lab.desk?.runs()).toEqual([]);
+    expect(lab.supervisor?.runs()).toEqual([]);
     expect(kept()).toEqual([]);
   });
 
@@ -159,7 +159,7 @@ describe('a run in trouble', () => {
       return executor;
     };
     await lab.agent();
-    await lab.desk?.drop(run.run, 'its machine was restarted while the job ran');
+    await lab.supervisor?.drop(run.run, 'its machine was restarted while the job ran');
     expect(lab.changes.at(-1)).toMatchObject({ state: 'discarded' });
     await until('its place is gone', () => kept().length === 0);
     expect(tries).toBeGreaterThan(2);
@@ -182,11 +182,11 @@ describe('a run in trouble', () => {
 
   it('is dropped without a word when the mesh gave it up', async () => {
     lab = await RunLab.start(job(['echo begun', 'sleep 600']));
-    const desk = await lab.agent();
+    const supervisor = await lab.agent();
     const run = await lab.begin();
     await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
-    await desk.drop(run.run, 'the mesh gave it up');
-    expect(desk.runs()).toEqual([]);
+    await supervisor.drop(run.run, 'the mesh gave it up');
+    expect(supervisor.runs()).toEqual([]);
     expect(await lab.store?.runs()).toEqual([]);
     expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'running' });
   });

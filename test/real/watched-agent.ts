@@ -13,7 +13,7 @@ const config = JSON.parse(readFileSync(join(process.argv[2] as string, 'agent.js
 const { url, token, home } = config as Record<'url' | 'token' | 'home', string>;
 const clock = systemClock();
 const store = await openStore(join(home, 'store'));
-const desk: RunSupervisor = new RunSupervisor({
+const supervisor: RunSupervisor = new RunSupervisor({
   self: 'node-a',
   nodeName: 'kang',
   version: '0.1.0',
@@ -33,7 +33,7 @@ const desk: RunSupervisor = new RunSupervisor({
   log: { info: () => undefined, warn: () => undefined, error: console.error },
   home,
 });
-const watch = new RunWatch({ home, runs: desk, clock, onProblem: console.error });
-await desk.resume();
+const watch = new RunWatch({ home, runs: supervisor, clock, onProblem: console.error });
+await supervisor.resume();
 watch.start();
-await desk.take({ kind: 'take-job', grant: 'g1', class: '', tags: [], token, gpus: [] });
+await supervisor.take({ kind: 'take-job', grant: 'g1', class: '', tags: [], token, gpus: [] });

@@ -23,7 +23,7 @@ afterEach(async () => {
   lan = null;
 });
 
-/** Plays the leader for a founder's desk: applies a paired approval and gives the ledger to all members. */
+/** Plays the leader for a founder's enrolment server: applies a paired approval and gives the ledger to all members. */
 function lead(founder: Child, all: Child[], founding: Ledger): () => Ledger {
   let ledger = founding;
   founder.onSaid = ({ event, change }) => {
@@ -101,7 +101,7 @@ describe('three machines with nothing shared but a bridge', () => {
       const [found] = await newcomer.order<FoundMesh[]>('find', { ms: 20_000, count: 1 });
       expect(found).toMatchObject({ meshName: 'home' });
       if (process.env.MEASURE) console.log(`mesh found after ${Date.now() - begun} ms`);
-      // Whoever was found first may be a member that was let in a moment ago; only kang's desk has a leader here.
+      // Whoever was found first may be a member that was let in a moment ago; only kang's enrolment server has a leader here.
       const at = { node: kang.node, addresses: kang.addresses, name };
       const outcome = await newcomer.order<EnrolOutcome>('enrol', at);
       expect(outcome).toMatchObject({ kind: 'approved', because: expect.any(String) });

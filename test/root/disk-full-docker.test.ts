@@ -41,13 +41,13 @@ other: { script: ["echo began", "dd if=/dev/zero of=some bs=1M count=8", "until 
   const node = `t-images-${process.pid}`;
   const executor = new DockerExecutor({ node, dockerHost: (engine as OwnEngine).host });
   lab.executor = () => executor;
-  const desk = await lab.agent();
+  const supervisor = await lab.agent();
   const said: string[] = [];
   const watch = new HomeDisk({
     home,
     bootMs: lab.clock.bootMs,
-    running: () => desk.running(),
-    endRun: (run, because) => desk.end(run, because),
+    running: () => supervisor.running(),
+    endRun: (run, because) => supervisor.end(run, because),
     onFull: (because) => said.push(because ?? 'room again'),
   });
   watch.start();
@@ -59,7 +59,7 @@ other: { script: ["echo began", "dd if=/dev/zero of=some bs=1M count=8", "until 
   expect(text).toMatch(/the disk of this machine is full, and this job has \d\d+ MiB of it/);
   expect(said).toContainEqual(expect.stringMatching(`job ${ended.job}, which has \\d+ MiB of it, was ended`));
   await until('room again', () => said.at(-1) === 'room again');
-  const left = desk.running();
+  const left = supervisor.running();
   expect(left.map(({ job }) => job)).toEqual([other?.job]);
   // 8 MiB and a little; nothing of another disk.
   const bytes = await left[0]?.usedBytes(statSync(home).dev);

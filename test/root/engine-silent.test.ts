@@ -87,10 +87,10 @@ late:
     });
     const executor = executorOf();
     lab.executor = () => executor;
-    const desk = await lab.agent();
+    const supervisor = await lab.agent();
     const run = await lab.begin();
     await until('begun', async () => (await lab?.traceHere(run))?.includes('begun\n'));
-    const [beat] = await desk.beats();
+    const [beat] = await supervisor.beats();
     const group = beat?.freezer?.kind === 'cgroup' ? beat.freezer.path : '';
     expect(cgroupProcesses(group).length).toBeGreaterThan(1);
     engine.stop();

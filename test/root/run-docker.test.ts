@@ -67,7 +67,7 @@ only:
     await lab.agent();
     const run = await lab.begin();
     await until('ticks', async () => (await lab.traceHere(run)).includes('tick 5\n'));
-    expect(await lab.desk?.beats()).toMatchObject([{ run: run.run, executor: 'docker' }]);
+    expect(await lab.supervisor?.beats()).toMatchObject([{ run: run.run, executor: 'docker' }]);
     lab.leaderAt = () => Number.NEGATIVE_INFINITY;
     await lab.gitlab.down();
     await until('frozen', () => lab.changes.find(({ frozen }) => frozen));

@@ -26,8 +26,8 @@ function watched(inLab: RunLab, executor: Executor): { work: WorkDisk; health: E
     home: inLab.home,
     folder: () => executor.workFolder?.() ?? null,
     bootMs: inLab.clock.bootMs,
-    running: () => inLab.desk?.running() ?? [],
-    endRun: (run, because) => inLab.desk?.end(run, because),
+    running: () => inLab.supervisor?.running() ?? [],
+    endRun: (run, because) => inLab.supervisor?.end(run, because),
     onFull: () => undefined,
   });
   inLab.executor = () => executor;

@@ -239,7 +239,7 @@ describe('removing the runners at GitLab', () => {
       ledger = { ...ledger, gitlab: { ...ledger.gitlab, url } };
       ledger = applyChange(ledger, { kind: 'disconnect-gitlab', now: false, force: false }, 1) as Ledger;
       const fed: Happened[] = [];
-      const desk = new GitlabEffects({
+      const effects = new GitlabEffects({
         ledger: () => ledger,
         seal: (text) => text,
         unseal: (text) => text,
@@ -247,11 +247,11 @@ describe('removing the runners at GitLab', () => {
         warn: () => {},
       });
       const of = leavingOf(ledger)?.of ?? '';
-      desk.handlers()['remove-runners']({ kind: 'remove-runners', of });
+      effects.handlers()['remove-runners']({ kind: 'remove-runners', of });
       await expect.poll(() => fed).toMatchObject([{ kind: 'runners-removed', because: expect.stringContaining('7') }]);
       expect(deleted).toEqual([]);
       jobs = '[]';
-      desk.handlers()['remove-runners']({ kind: 'remove-runners', of });
+      effects.handlers()['remove-runners']({ kind: 'remove-runners', of });
       await expect.poll(() => deleted).toEqual(['/api/v4/runners/1']);
       await new Promise((resolve) => setTimeout(resolve, 100));
       expect(deleted).toHaveLength(1);

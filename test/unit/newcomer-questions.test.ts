@@ -21,7 +21,7 @@ function terminal(options: { quiet?: boolean } = {}) {
   const changes: Change[] = [];
   let screen = '';
   let now = 0;
-  const desk = new NewcomerQuestions({
+  const newcomers = new NewcomerQuestions({
     lines: createProgress({ color: false, quiet: options.quiet ?? false, write: (text) => (screen += text) }),
     confirm: (text, signal) =>
       new Promise((resolve, reject) => {
@@ -40,7 +40,7 @@ function terminal(options: { quiet?: boolean } = {}) {
     now: () => now,
   });
   const see = async (ledger: Ledger): Promise<void> => {
-    desk.onLedger(ledger);
+    newcomers.onLedger(ledger);
     await settle();
   };
   const settle = () => new Promise((resolve) => setTimeout(resolve, 1));
@@ -49,7 +49,7 @@ function terminal(options: { quiet?: boolean } = {}) {
     questions.at(-1)?.answer(yes);
     await settle();
   };
-  return { desk, questions, changes, see, answer, screen: () => screen };
+  return { questions, changes, see, answer, screen: () => screen };
 }
 
 const two = { L: ['laptop', 'a-a-a-a'], S: ['stranger', 'b-b-b-b'] } as Parameters<typeof ledgerWith>[0];

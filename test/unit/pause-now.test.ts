@@ -6,7 +6,7 @@ import { labRun as runOf } from './jobs-lab-machines.ts';
 const labRun = (over: Partial<Run> & { run: string }): Run => runOf({ node: 'kang', ...over });
 
 /** Runs that do at once what they are told, as far as a test lets them. */
-class Desk implements PauseNowTools {
+class FakeRuns implements PauseNowTools {
   list: Run[];
   ended: string[] = [];
   retried: number[] = [];
@@ -42,36 +42,36 @@ const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5
 
 describe('pause --gpu --now', () => {
   it('ends what is on a GPU and nothing else, and runs it again once GitLab knows that it failed', async () => {
-    const desk = new Desk(onGpu('a', 1), labRun({ run: 'b', job: 2, state: 'running', gpus: [] }));
-    expect(endForOwner('gpu', desk)).toEqual([1]);
-    expect(desk.ended).toEqual(['a']);
-    desk.change('a', { state: 'finished', result: failed });
+    const fake = new FakeRuns(onGpu('a', 1), labRun({ run: 'b', job: 2, state: 'running', gpus: [] }));
+    expect(endForOwner('gpu', fake)).toEqual([1]);
+    expect(fake.ended).toEqual(['a']);
+    fake.change('a', { state: 'finished', result: failed });
     await soon();
-    expect(desk.retried).toEqual([]);
-    desk.change('a', { state: 'delivered' });
+    expect(fake.retried).toEqual([]);
+    fake.change('a', { state: 'delivered' });
     await soon();
-    expect(desk.retried).toEqual([1]);
-    expect(desk.ended).toEqual(['a']);
-    desk.mine = false;
+    expect(fake.retried).toEqual([1]);
+    expect(fake.ended).toEqual(['a']);
+    fake.mine = false;
   });
 
   it('without --gpu ends all; one that begins a moment later too, since GitLab had given it away before', async () => {
-    const desk = new Desk(labRun({ run: 'b', job: 2, state: 'running', gpus: [] }));
-    expect(endForOwner('all', desk)).toEqual([2]);
-    desk.list = [...desk.list, labRun({ run: 'c', job: 3, state: 'taken' })];
+    const fake = new FakeRuns(labRun({ run: 'b', job: 2, state: 'running', gpus: [] }));
+    expect(endForOwner('all', fake)).toEqual([2]);
+    fake.list = [...fake.list, labRun({ run: 'c', job: 3, state: 'taken' })];
     await soon();
-    expect(desk.ended).toEqual(['b', 'c']);
-    desk.mine = false;
+    expect(fake.ended).toEqual(['b', 'c']);
+    fake.mine = false;
   });
 
   it('after resume ends nothing more: the job that comes back at once is welcome', async () => {
-    const desk = new Desk(onGpu('a', 1));
-    endForOwner('gpu', desk);
-    desk.paused = false;
-    desk.list = [...desk.list, onGpu('again', 2)];
+    const fake = new FakeRuns(onGpu('a', 1));
+    endForOwner('gpu', fake);
+    fake.paused = false;
+    fake.list = [...fake.list, onGpu('again', 2)];
     await soon();
-    expect(desk.ended).toEqual(['a']);
-    desk.mine = false;
+    expect(fake.ended).toEqual(['a']);
+    fake.mine = false;
   });
 
   it.each([
@@ -83,12 +83,12 @@ describe('pause --gpu --now', () => {
     ['GitLab disowned it', { state: 'discarded' as const, result: failed }],
     ['the mesh gave it up', { state: 'lost' as const, result: null }],
   ])('runs nothing again when %s', async (_, end) => {
-    const desk = new Desk(onGpu('a', 1));
-    endForOwner('gpu', desk);
-    desk.change('a', end);
+    const fake = new FakeRuns(onGpu('a', 1));
+    endForOwner('gpu', fake);
+    fake.change('a', end);
     await soon();
-    expect([desk.retried, desk.warned]).toEqual([[], []]);
-    desk.mine = false;
+    expect([fake.retried, fake.warned]).toEqual([[], []]);
+    fake.mine = false;
   });
 
   it("says when it cannot be run again, but not when the job's own retry was sooner", async () => {
@@ -96,14 +96,14 @@ describe('pause --gpu --now', () => {
       ['job 1 (train) was tried again already', 0],
       ['no GitLab with an admin token is connected to this mesh', 1],
     ] as const) {
-      const desk = new Desk(onGpu('a', 1));
-      desk.refusal = new Error(sentence);
-      endForOwner('gpu', desk);
-      desk.change('a', { state: 'delivered', result: failed });
+      const fake = new FakeRuns(onGpu('a', 1));
+      fake.refusal = new Error(sentence);
+      endForOwner('gpu', fake);
+      fake.change('a', { state: 'delivered', result: failed });
       await soon();
-      expect(desk.warned).toHaveLength(warned);
-      expect(desk.retried).toEqual([1]);
-      desk.mine = false;
+      expect(fake.warned).toHaveLength(warned);
+      expect(fake.retried).toEqual([1]);
+      fake.mine = false;
     }
   });
 });
