@@ -129,7 +129,7 @@ const RestJob = z.object({
   pipeline: z.object({ id: z.int() }).nullish(),
 });
 
-/** The door to GitLab: one request, its status judged, its JSON checked. */
+/** The door to GitLab: one request, its status and its JSON checked. */
 class AdminDoor {
   readonly #options: GitlabAdminOptions;
   constructor(options: GitlabAdminOptions) {
@@ -171,7 +171,7 @@ class AdminDoor {
   }
 
   parse<S extends z.ZodType>(schema: S, what: string, reply: CallReply): z.output<S> {
-    this.judge(what, reply);
+    this.requireSuccess(what, reply);
     let json: unknown;
     try {
       json = JSON.parse(reply.body.toString('utf8'));
@@ -185,7 +185,7 @@ class AdminDoor {
     throw new AutogitError('gitlab-answer', `GitLab answered ${what} in another form (${where})`);
   }
 
-  judge(what: string, reply: CallReply): void {
+  requireSuccess(what: string, reply: CallReply): void {
     const { status, headers } = reply;
     if (status >= 200 && status < 300 && !isHtml(headers)) return;
     if (status === 401 || (status === 403 && !isHtml(headers)))
@@ -236,7 +236,7 @@ export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
       }),
     deleteRunner: async (id) => {
       const reply = await door.raw('DELETE', `/runners/${id}`);
-      if (reply.status !== 404 || isHtml(reply.headers)) door.judge('the removal of a runner', reply);
+      if (reply.status !== 404 || isHtml(reply.headers)) door.requireSuccess('the removal of a runner', reply);
     },
     listOurRunners: (prefix) => listOurRunners(door, prefix),
     runningJobs: (runner, status = 'running') => runningJobs(door, runner, status),
@@ -245,11 +245,11 @@ export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
       (await door.json(z.object({ id: z.int().positive() }), 'POST', `/projects/${projectId}/jobs/${job}/retry`)).id,
     cancelJob: async (projectId, job, force = false) => {
       const path = `/projects/${projectId}/jobs/${job}/cancel${force ? '?force=true' : ''}`;
-      door.judge('the cancelling of a job', await door.raw('POST', path));
+      door.requireSuccess('the cancelling of a job', await door.raw('POST', path));
     },
     trace: async (projectId, job, fromByte) => {
       const reply = await door.raw('GET', `/projects/${projectId}/jobs/${job}/trace`, undefined, traceBytes);
-      door.judge('a trace', reply);
+      door.requireSuccess('a trace', reply);
       return reply.body.subarray(Math.min(fromByte, reply.body.length));
     },
   };
@@ -281,7 +281,7 @@ async function readQueue(door: AdminDoor, limit: number, knows: { canceling: boo
       variables: { last: pageSize, before },
     });
     const Errors = z.object({ errors: z.array(z.object({ message: z.string() })).min(1) });
-    door.judge('the queue', reply);
+    door.requireSuccess('the queue', reply);
     const failed = Errors.safeParse(safeJson(reply.body));
     if (failed.success && knows.canceling && /canceling/i.test(failed.data.errors[0]?.message ?? '')) {
       knows.canceling = false;

@@ -12,7 +12,7 @@ const firstMs = 5_000;
 const everyMs = 300_000;
 /** How long the event loop may be held at a time. */
 const sliceMs = 2;
-const nodes = ['rehearsal-1', 'rehearsal-2', 'rehearsal-3'];
+const nodes = ['warm-up-1', 'warm-up-2', 'warm-up-3'];
 /** More steps than a failover takes, by far. */
 const maxSteps = 600;
 
@@ -114,7 +114,7 @@ class Stage {
     if (!this.#cores.has(node)) return;
     this.#asked += 1;
     const change = { kind: 'set', key: 'graceMs', value: this.#asked } as const;
-    this.#soon(node, { kind: 'requested', requests: [{ id: `rehearsed-${this.#asked}`, change }] });
+    this.#soon(node, { kind: 'requested', requests: [{ id: `warm-up-${this.#asked}`, change }] });
   }
 
   kill(node: string): void {
@@ -162,9 +162,9 @@ class Stage {
 function ledgerOfThree(): Ledger {
   const [node] = nodes as [string];
   const founding = foundingLedger({
-    meshId: 'rehearsal',
-    meshName: 'rehearsal',
-    era: 'rehearsal',
+    meshId: 'warm-up',
+    meshName: 'warm-up',
+    era: 'warm-up',
     node,
     name: node,
     store: node,

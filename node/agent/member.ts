@@ -210,7 +210,7 @@ export class Member {
     for (const node of network.connected()) this.loop.feed({ kind: 'connected', node });
     this.loop.feed({ kind: 'ticked' });
     this.#endWarmUp = warmUpFailover((error) =>
-      this.#options.log.warn(`a rehearsal of failover broke: ${error.message}`),
+      this.#options.log.warn(`the warm-up of failover broke: ${error.message}`),
     );
     this.#secrets.start();
     this.#measuring = setInterval(() => {

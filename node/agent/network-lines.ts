@@ -12,7 +12,7 @@ export function networkLog(log: Log): NetworkLog {
 /** The LAN is asked who is there before anything large is loaded: the answers come meanwhile. */
 export async function openMdnsDiscovery(log: NetworkLog, listen: readonly string[]): Promise<MdnsDiscovery> {
   const { MdnsDiscovery } = await import('../network/mdns-discovery.ts');
-  const sightings = new MdnsDiscovery(log, listen);
-  await sightings.open();
-  return sightings;
+  const mdns = new MdnsDiscovery(log, listen);
+  await mdns.open();
+  return mdns;
 }

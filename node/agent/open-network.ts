@@ -39,7 +39,7 @@ export async function openNetwork({
     privateKey,
     listen: options.listen,
     peers: options.peers,
-    sightings: discovery,
+    mdns: discovery,
     port: Number(await store.get(portFact)) || null,
     evidencePort: Number(await store.get(evidencePortFact)) || null,
     known: () => knownNodes(store),

@@ -12,7 +12,7 @@ import { StrangerList } from './stranger-list.ts';
 interface DiscoveryOptions {
   self: NodeId;
   /** mDNS; null = without. */
-  sightings: MdnsDiscovery | null;
+  mdns: MdnsDiscovery | null;
   book: AddressBook;
   gate: Gate;
   dialer: Dialer;
@@ -32,18 +32,18 @@ export class Discovery {
   }
 
   start(): void {
-    const { sightings, dialer } = this.#options;
-    sightings?.attend({ seen: (sighting) => this.saw(sighting), moved: () => dialer.moved() });
+    const { mdns, dialer } = this.#options;
+    mdns?.attend({ seen: (sighting) => this.saw(sighting), moved: () => dialer.moved() });
     this.announce();
   }
 
   stop(): void {
-    this.#options.sightings?.stop();
+    this.#options.mdns?.stop();
   }
 
   announce(): void {
-    const { sightings, self, own, meshId } = this.#options;
-    sightings?.announce(() => ({ node: self, addresses: own(), mesh: meshId() }));
+    const { mdns, self, own, meshId } = this.#options;
+    mdns?.announce(() => ({ node: self, addresses: own(), mesh: meshId() }));
   }
 
   saw({ node, addresses, mesh }: Sighting): void {
@@ -73,14 +73,14 @@ export class Discovery {
 
   /** Since when the LAN is asked who is there, monotonic ms; infinite when it is not. */
   get lookingSince(): number {
-    return this.#options.sightings?.askedAt ?? Number.POSITIVE_INFINITY;
+    return this.#options.mdns?.askedAt ?? Number.POSITIVE_INFINITY;
   }
 
   lookAround(): void {
-    this.#options.sightings?.askAgain();
+    this.#options.mdns?.askAgain();
   }
 
   get problem(): string | null {
-    return this.#options.sightings?.problem ?? null;
+    return this.#options.mdns?.problem ?? null;
   }
 }

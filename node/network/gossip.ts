@@ -124,7 +124,7 @@ export class Gossip {
     }
     this.#topic = topic;
     if (topic === null) return;
-    this.#pubsub.topicValidators.set(topic, (_, message) => this.#judge(message));
+    this.#pubsub.topicValidators.set(topic, (_, message) => this.#validate(message));
     this.#pubsub.subscribe(topic);
   }
 
@@ -191,7 +191,7 @@ export class Gossip {
     return this.#pubsub.getSubscribers(this.#topic).map(String);
   }
 
-  #judge(message: Message): TopicValidatorResult {
+  #validate(message: Message): TopicValidatorResult {
     if (message.type !== 'signed') return this.#reject('?', 'is not signed');
     const from = message.from.toString();
     // A node that was just forgotten, or one that our ledger does not list yet: whoever passed it on did no wrong.

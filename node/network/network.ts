@@ -38,7 +38,7 @@ export interface NetworkOptions {
   /** What `--peer` named: multiaddr, host, host:port. */
   peers: string[];
   /** mDNS, opened already so that the first answers are here when libp2p is; null = without. `stop` ends it. */
-  sightings: MdnsDiscovery | null;
+  mdns: MdnsDiscovery | null;
   /** The ports of last time, so that others find a restarted agent where it was. */
   port?: number | null;
   evidencePort?: number | null;
@@ -108,7 +108,7 @@ export class LanNetwork implements Network {
     });
     this.#discovery = new Discovery({
       self: this.self,
-      sightings: options.sightings,
+      mdns: options.mdns,
       book: this.#book,
       gate: this.#gate,
       dialer: this.#dialer,

@@ -58,12 +58,12 @@ export function mayBeRetriedTooSoon(turn: JobsTurn, ledger: Ledger, run: string)
   const { jobs, at } = turn;
   const hold = jobs.lead?.holds[run];
   if (jobs.lead === null || hold === undefined) return false;
-  const toldAt = hold.since + jobTimings.grantsFirstMs;
+  const grantsOverAt = hold.since + jobTimings.grantsFirstMs;
   const knowsAt = jobs.lead.since + jobTimings.firstGrantWaitMs;
   const mayShare = (key: string): boolean => mayShareJobs(ledger, hold, key);
   const isAdrift = Object.values(jobs.lead.adrift).some((grant) => grant.until > at && mayShare(grant.class));
-  const mayBe = at < toldAt && (at < knowsAt || isAdrift || askingFor(jobs, ledger, mayShare).length > 0);
-  if (mayBe) wake(turn, at < knowsAt ? knowsAt : toldAt);
+  const mayBe = at < grantsOverAt && (at < knowsAt || isAdrift || askingFor(jobs, ledger, mayShare).length > 0);
+  if (mayBe) wake(turn, at < knowsAt ? knowsAt : grantsOverAt);
   return mayBe;
 }
 

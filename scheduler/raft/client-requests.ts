@@ -75,7 +75,7 @@ export function requestTarget({ raft, self }: RaftTurn): NodeId | null {
   return node === self ? null : node;
 }
 
-/** The petition is over. */
+/** The request with this id is answered, and forgotten. */
 function answerRequest(turn: RaftTurn, id: string, outcome: ChangeOutcome): void {
   const { raft } = turn;
   const one = raft.clientRequests.find((other) => other.id === id);

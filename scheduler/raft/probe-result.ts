@@ -30,7 +30,7 @@ export function hearProbed(turn: RaftTurn, node: NodeId, result: ProbeResult): v
   const because =
     result === 'refused' ? `the agent of ${name} is gone: its machine refuses` : `the machine of ${name} is silent`;
   loseLeader(turn, because, result);
-  // The askers first: whoever is promised this node's vote goes before this node's own candidacy.
+  // Nodes that wait for a pre-vote are answered first: one that is promised this node's vote goes before its own candidacy.
   const waited = raft.waitingPreVotes.some((asker) => asker.about === node);
   answerWaitingPreVotes(turn, node, true, because);
   if (waited || !isFit(turn)) return;

@@ -25,27 +25,27 @@ interface RecoveryPlan {
   readonly off: readonly NodeId[];
 }
 
-type Look = Pick<CoreState, 'raft' | 'identity'>;
+type OwnState = Pick<CoreState, 'raft' | 'identity'>;
 
 /** ms since that node was last heard, by itself or through others; Infinity when a look since found nobody there. */
-function silentMs({ raft }: Look, node: NodeId, at: number): number {
+function silentMs({ raft }: OwnState, node: NodeId, at: number): number {
   const { heardAt, reportAt, probe } = peerOf(raft, node);
   const heard = Math.max(heardAt, reportAt);
   if (!probe || probe.at <= heard) return at - heard;
   return probe.result === 'accepted' ? at - probe.at : Number.POSITIVE_INFINITY;
 }
 
-export function planRecovery(look: Look, at: number): RecoveryPlan {
-  const { raft, identity } = look;
+export function planRecovery(own: OwnState, at: number): RecoveryPlan {
+  const { raft, identity } = own;
   const { accepted } = raft;
   const isHere = (node: NodeId): boolean =>
-    node === identity.node || silentMs(look, node, at) < raftTimings.heardLatelyMs;
+    node === identity.node || silentMs(own, node, at) < raftTimings.heardLatelyMs;
   const voters = rankedVoters(accepted.configuration);
   const off = voters.filter((node) => !isHere(node));
-  return { refused: refusal(look, isHere), off };
+  return { refused: refusal(own, isHere), off };
 }
 
-function refusal({ raft, identity }: Look, isHere: (node: NodeId) => boolean): string | null {
+function refusal({ raft, identity }: OwnState, isHere: (node: NodeId) => boolean): string | null {
   const { accepted, leader } = raft;
   const votes = (node: NodeId, store: string): boolean => {
     if (node === identity.node) return store === identity.store;

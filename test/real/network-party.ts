@@ -53,7 +53,7 @@ export async function prepared(name: string, more: Partial<NetworkOptions> = {})
   made.network = await createNetwork({
     listen: ['/ip4/127.0.0.1/tcp/0'],
     peers: [],
-    sightings: null,
+    mdns: null,
     known: async () => [],
     remember: async (node, addresses) => void made.remembered.set(node, addresses),
     log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },

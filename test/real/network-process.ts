@@ -32,13 +32,13 @@ const line = (level: string) => (fields: Record<string, unknown>, sentence: stri
 const outcomes: ((outcome: ChangeOutcome) => void)[] = [];
 
 const log = { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
-const sightings = options.mdns ? new MdnsDiscovery(log, options.listen ?? []) : null;
-await sightings?.open();
+const mdns = options.mdns ? new MdnsDiscovery(log, options.listen ?? []) : null;
+await mdns?.open();
 const network = await createNetwork({
   privateKey: key,
   listen: options.listen ?? [],
   peers: options.peers ?? [],
-  sightings,
+  mdns,
   port: options.port ?? null,
   evidencePort: options.evidencePort ?? null,
   known: async () => options.known ?? [],

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { failover } from '../../node/agent/jit-warm-up.ts';
 
-it('the rehearsal elects a leader, kills it and elects another, every time', () => {
+it('the warm-up elects a leader, kills it and elects another, every time', () => {
   for (let time = 0; time < 3; time++) {
     const play = failover();
     let steps = 0;
