@@ -5,7 +5,7 @@ import type { QueuedJob } from '../protocol/queued-job.ts';
 import { apiOf, refusalOf } from './gitlab-runner.ts';
 import { type CallReply, call, headerOf, isHtml, reasonOf } from './http-call.ts';
 
-export interface Queue {
+interface Queue {
   jobs: QueuedJob[];
   complete: boolean;
   /** Jobs, of any runner, that somebody is canceling now. */

@@ -6,7 +6,7 @@ import { JobPayload } from './payload.ts';
 import type { TraceAnswer } from './trace.ts';
 
 /** GitLab's runner API, as gitlab-runner 19 speaks it (contract §1). No state: offsets and retries are the caller's. */
-export interface RunnerInfo {
+interface RunnerInfo {
   name: string;
   version: string;
   platform: string;

@@ -19,7 +19,7 @@ export const known = (nodes: Readonly<Record<NodeId, { name: string }>>): string
     .sort()
     .join(', ');
 
-export const isTaken = (ledger: Ledger, name: string, by: NodeId): boolean =>
+const isTaken = (ledger: Ledger, name: string, by: NodeId): boolean =>
   Object.entries(ledger.nodes).some(([node, entry]) => entry.name === name && node !== by);
 
 /** The name, or with the first suffix -2, -3, … that nobody else has. */

@@ -13,7 +13,7 @@ import { act, hear, hearOwnPersisted, nextWakeAt, settleLead } from './raft/step
 import type { CoreState, PartStates } from './state.ts';
 import { leaderContactAt, livenessOf } from './views.ts';
 
-export interface Step {
+interface Step {
   state: CoreState;
   effects: Effect[];
   /** ms of boot time of the next wanted `ticked`; Infinity when only an input can change anything. */

@@ -30,7 +30,7 @@ export type Answer =
   | { status: 204; headers?: Record<string, string>; empty: true }
   | { handled: true };
 
-export type Handler = (call: Call) => Answer | Promise<Answer>;
+type Handler = (call: Call) => Answer | Promise<Answer>;
 
 export interface Route {
   method: string;

@@ -18,7 +18,7 @@ class GitFailed extends Error {
 const maxOutputBytes = 8 * 1_048_576;
 
 /** stdout of a git command in a repository; throws GitFailed with git's own words. */
-export const git = (folder: string, args: readonly string[], extra: NodeJS.ProcessEnv = {}): Promise<Buffer> =>
+const git = (folder: string, args: readonly string[], extra: NodeJS.ProcessEnv = {}): Promise<Buffer> =>
   new Promise((resolve, reject) => {
     const child = spawn('git', ['-c', 'safe.directory=*', ...args], {
       cwd: folder,
@@ -72,7 +72,7 @@ export const readRefs = async (folder: string): Promise<Record<string, string>> 
   return refs;
 };
 
-export interface Commit {
+interface Commit {
   title: string;
   message: string;
   author: string;

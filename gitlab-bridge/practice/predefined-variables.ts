@@ -5,7 +5,7 @@ import { practiceRevision, practiceVersion } from './practice-identity.ts';
 import { fullPath, type Job, type Pipeline, type Project, type Runner, type User } from './records.ts';
 
 /** Lower case, other characters as `-`, at most 63, no `-` at the ends: CI_COMMIT_REF_SLUG. */
-export const slug = (text: string): string =>
+const slug = (text: string): string =>
   text
     .toLowerCase()
     .replace(/[^a-z0-9]/g, '-')

@@ -18,7 +18,7 @@ export const runnerInfo = z.looseObject({
   executor: short,
   features: z.record(z.string(), z.unknown()).nullish(),
 });
-export type RunnerInfo = z.infer<typeof runnerInfo>;
+type RunnerInfo = z.infer<typeof runnerInfo>;
 
 export const systemId = z.string().max(64).nullish();
 

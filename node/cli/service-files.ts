@@ -6,7 +6,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { closeToOthers } from './changeable-path.ts';
 
 /** The folder of the package that this code runs from: it has package.json, dist and deploy. */
-export function packageFolder(from: string = fileURLToPath(import.meta.url)): string {
+function packageFolder(from: string = fileURLToPath(import.meta.url)): string {
   for (let folder = dirname(from); folder !== dirname(folder); folder = dirname(folder))
     if (existsSync(join(folder, 'deploy', 'autogit-node.service'))) return folder;
   throw new AutogitError(

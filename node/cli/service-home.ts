@@ -24,7 +24,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 const endsWithinMs = 30_000;
 const hasIdentity = (home: string): boolean => existsSync(places(home).identity);
-export const isRunning = (home: string): boolean => agentProcess(home) !== null;
+const isRunning = (home: string): boolean => agentProcess(home) !== null;
 
 /** The home that a user has by default, as /etc/passwd has it; for whoever typed `sudo`. */
 function homeOfUser(name: string | undefined): string | null {

@@ -40,7 +40,7 @@ function start(args: string[], env: Record<string, string>, output: 'ignore' | n
   return child;
 }
 
-export async function kill(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+async function kill(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const gone = new Promise((resolve) => child.once('exit', resolve));
   child.kill(signal);

@@ -40,7 +40,7 @@ export const lacksTee = 94;
  * can start without waiting for files. Empty lines mean nothing afterwards, so each step may be told with one in front.
  * None of its variables reaches a job: an image may export any name, so they are unset (and unexported) before use.
  */
-export function keeper(controlDir: string): string {
+function keeper(controlDir: string): string {
   const loop = [
     'umask 022',
     'trap : TERM INT HUP',

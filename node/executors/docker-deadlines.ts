@@ -7,7 +7,7 @@ import type Docker from 'dockerode';
  * end). What is called off so counts as an engine that is away (`isEngineAway`); it may still do what it was asked once it
  * goes on, so whoever calls off a change looks again when it is back.
  */
-export interface Call {
+interface Call {
   method: string;
   path: string;
   file?: unknown;

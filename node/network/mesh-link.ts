@@ -14,7 +14,7 @@ const queueBytes = 8 << 20;
 /** An idle link says something this often, ms, with an empty frame. */
 const keepAliveMs = 1500;
 /** A link on which nothing came for so long is dead, ms: the cable is out, the machine is gone or frozen. */
-export const silentMs = 4000;
+const silentMs = 4000;
 /** ms for both openings to be exchanged. */
 const openingMs = 5000;
 

@@ -23,7 +23,7 @@ import { tarFolder } from './tar-folder.ts';
 
 export { SourcesFailure } from './git-command.ts';
 
-export interface Sources {
+interface Sources {
   tar: Readable;
   /** What was checked out, in a sentence for the trace. */
   sentence: string;

@@ -31,7 +31,7 @@ export const RunProgress = z.object({
 });
 export type RunProgress = z.infer<typeof RunProgress>;
 
-export const success: Verdict = { state: 'success', cause: null, exitCode: 0, because: 'the script passed' };
+const success: Verdict = { state: 'success', cause: null, exitCode: 0, because: 'the script passed' };
 
 export function newProgress(sinceBootMs: number, slots = { all: 0, project: 0 }): RunProgress {
   return {

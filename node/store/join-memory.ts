@@ -25,7 +25,7 @@ function written(flag: Flag, value: unknown): string | string[] {
 }
 
 /** What is in force for this machine beyond the defaults, and who said it. */
-export function inForce(settings: Settings): Remembered {
+function inForce(settings: Settings): Remembered {
   const found: Remembered = {};
   for (const flag of lasting()) {
     const [value, source] = [settings.get(flag.key), settings.source(flag.key)];

@@ -55,5 +55,3 @@ export function removedSentence({ mesh, at, by }: Removal): string {
   const when = at > 0 ? ` on ${date} at ${two(day.getHours())}:${two(day.getMinutes())}` : '';
   return `this machine was removed from mesh ${shown(mesh)}${by === null ? '' : ` by ${shown(by)}`}${when}; it keeps nothing of it`;
 }
-
-export const askAgain = 'autogit-node join   (asks to be let in again)';

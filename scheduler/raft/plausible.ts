@@ -29,7 +29,7 @@ export function refuseImpossible(turn: RaftTurn, { from, message, era }: InputOf
   return true;
 }
 
-export function refuse(turn: RaftTurn, from: NodeId, kind: string, because: string): void {
+function refuse(turn: RaftTurn, from: NodeId, kind: string, because: string): void {
   const sentence = `${nameOf(turn, from)} sent what no honest machine could (${kind}): ${because}`;
   note(turn, {
     event: 'message-refused',
@@ -63,7 +63,7 @@ function highestOf(message: PeerMessage, part: keyof Stamp): number {
 }
 
 /** Whether a node votes in either document of this node's. A newer configuration than both may know better (L7). */
-export function isListed({ raft }: RaftTurn, node: NodeId): boolean {
+function isListed({ raft }: RaftTurn, node: NodeId): boolean {
   if (rankedVoters(raft.accepted.configuration).includes(node)) return true;
   return raft.committed !== null && rankedVoters(raft.committed.configuration).includes(node);
 }

@@ -2,7 +2,7 @@ import type { NodeId, StoreId } from '../../protocol/ids.ts';
 import type { Configuration, Voters } from '../../protocol/ledger.ts';
 
 /** Whether this voter, with this store, counts for what is being counted. */
-export type Counts = (node: NodeId, store: StoreId) => boolean;
+type Counts = (node: NodeId, store: StoreId) => boolean;
 
 /** More than half of the weight; weights are integers, so a tie is no majority (SAFETY L4). */
 export function hasMajority(voters: Voters, counts: Counts): boolean {

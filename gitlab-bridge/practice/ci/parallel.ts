@@ -1,7 +1,7 @@
 import { type CiVariable, variable } from './ci-variables.ts';
 import type { JobConfig } from './job-schema.ts';
 
-export interface Part {
+interface Part {
   name: string;
   extra: CiVariable[];
 }
