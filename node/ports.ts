@@ -173,11 +173,6 @@ export interface Workspace {
    */
   putTar(path: string, tar: NodeJS.ReadableStream): Promise<void>;
   /**
-   * A tar stream of a path of the job's tree; null when it does not exist. Entry names are relative to projectDir
-   * (`getTar('out')` has `out/` and `out/a.txt`; `getTar('.')` has `a.txt`, no `./`); of an absolute path, to `/`.
-   */
-  getTar(path: string): Promise<NodeJS.ReadableStream | null>;
-  /**
    * Names of everything at and below some paths of the tree, as bytes, relative to projectDir (`./` may stand before
    * them), a NUL after each; nothing for a path that does not exist. Links are not followed.
    */

@@ -20,7 +20,6 @@ import { dockerFeatures } from './features.ts';
 import { ImageStore, isNoSpace } from './image-store.ts';
 import { jobEnvironment, jobPaths } from './job-shell.ts';
 import { hasDriver, lacksToolkit, toolkitFix, toolkitProblem } from './nvidia-toolkit.ts';
-import { freezerOfProcess } from './run-cgroup.ts';
 
 export interface DockerExecutorOptions {
   /** Tells this agent's containers from other agents' on the same engine: a node's id or name, the same after a restart. */
@@ -266,28 +265,12 @@ export class DockerExecutor implements Executor {
     timer.unref();
   }
 
-  /** The control group of a run's container on this machine, for the watchdog; null when it is not running here. */
-  async cgroupOf(handle: string): Promise<string | null> {
-    try {
-      const { Id, State } = await (await this.#docker()).getContainer(handle).inspect();
-      const path = State.Pid > 0 ? freezerOfProcess(State.Pid) : null;
-      return path?.includes(Id) ? path : null;
-    } catch {
-      return null;
-    }
-  }
-
   async usedBytes(handle: string, device: number): Promise<number> {
     return containerBytes(await this.#docker(), handle, device);
   }
 
   tidy(): Promise<void> {
     return this.#images.tidy();
-  }
-
-  /** Removes this node's bridge; for `leave`. */
-  removeNetwork(): Promise<void> {
-    return this.#network.remove();
   }
 
   #docker(): Promise<Docker> {

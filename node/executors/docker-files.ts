@@ -47,7 +47,7 @@ export class DockerFiles {
   }
 
   /** As the engine gives it, names from the path's last part on; null when it is not there. */
-  async get(path: string, signal?: AbortSignal): Promise<Readable | null> {
+  async #get(path: string, signal?: AbortSignal): Promise<Readable | null> {
     try {
       const stream = (await this.#container.getArchive({ path })) as Readable;
       // As long as it is open and nobody reads, the engine's own tar stands, and with it the container's removal.
@@ -62,7 +62,7 @@ export class DockerFiles {
 
   /** Of a small file, cut off after so much; null when it is not there. */
   async text(path: string, mostChars = 4096): Promise<string | null> {
-    const stream = await this.get(path);
+    const stream = await this.#get(path);
     if (stream === null) return null;
     const reader = extract();
     stream.once('error', (error) => reader.destroy(error)).pipe(reader);
@@ -76,8 +76,8 @@ export class DockerFiles {
   }
 
   /** Names count from `from`. */
-  async getBelow(path: string, from: string, signal?: AbortSignal): Promise<Readable | null> {
-    const stream = await this.get(path, signal);
+  async #getBelow(path: string, from: string, signal: AbortSignal): Promise<Readable | null> {
+    const stream = await this.#get(path, signal);
     if (stream === null) return null;
     const name = byteName(plainName(posix.relative(from, path)));
     return renameTar(stream, (entry) => {
@@ -115,7 +115,7 @@ export class DockerFiles {
     for (const name of names) {
       const stop = new AbortController();
       const both = AbortSignal.any([signal, stop.signal]);
-      const tar = await this.getBelow(`${projectDir}/${textOf(name)}`, projectDir, both);
+      const tar = await this.#getBelow(`${projectDir}/${textOf(name)}`, projectDir, both);
       if (tar === null) continue;
       const { value } = await readTar(tar).next();
       if (value) yield value;
@@ -126,7 +126,7 @@ export class DockerFiles {
 
   async *#archives(projectDir: string, paths: string[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
     for (const path of paths) {
-      const tar = await this.getBelow(posix.resolve(projectDir, path), projectDir, signal);
+      const tar = await this.#getBelow(posix.resolve(projectDir, path), projectDir, signal);
       if (tar !== null) yield* tar as AsyncIterable<Uint8Array>;
     }
   }

@@ -24,15 +24,6 @@ export class JobsNetwork {
     return this.#made;
   }
 
-  async remove(): Promise<void> {
-    this.#made = null;
-    const docker = await this.#docker();
-    await docker
-      .getNetwork(this.#name())
-      .remove()
-      .catch(() => undefined);
-  }
-
   async #make(): Promise<string> {
     const name = this.#name();
     const docker = await this.#docker();

@@ -89,11 +89,6 @@ export class DockerWorkspace implements Workspace {
     await this.#files.put(renamed, target);
   }
 
-  async getTar(path: string): Promise<NodeJS.ReadableStream | null> {
-    const target = pathInside(this.projectDir, path);
-    return this.#files.getBelow(target, path.startsWith('/') ? '/' : this.projectDir);
-  }
-
   async listFiles(paths: string[]): Promise<TreeRead> {
     for (const path of paths) pathInside(this.projectDir, path);
     return this.#files.list(this.projectDir, paths);

@@ -1,13 +1,12 @@
 import type { ChildProcess } from 'node:child_process';
-import { lstatSync } from 'node:fs';
-import { PassThrough, type Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import type { TreeRead } from '../ports.ts';
 import { pathInside } from './job-shell.ts';
 import { dropTo, type JobUser } from './run-file.ts';
-import { plainName, renameTar } from './tar-names.ts';
+import { plainName } from './tar-names.ts';
 import { readChild, tarOfNames } from './tree-read.ts';
 import { exitOf } from './tree-removal.ts';
 
@@ -40,29 +39,6 @@ export class ProcessFiles {
       throw new AutogitError('executor-failed', `${because}: ${cut.message}`, { cause: cut });
     }
     if ((await exit) !== 0) throw new AutogitError('executor-failed', `${because}: ${await error}`);
-  }
-
-  /** Null when it is not there. */
-  get(path: string): NodeJS.ReadableStream | null {
-    const target = pathInside(this.#projectDir, path);
-    try {
-      lstatSync(target);
-    } catch {
-      return null;
-    }
-    const [base, name] = path.startsWith('/') ? ['/', plainName(path)] : [this.#projectDir, plainName(path)];
-    const child = this.#asUser('exec tar -c -f - -C "$1" -- "$2"', [base, name === '' ? '.' : name]);
-    child.stdin?.end();
-    const error = gather(child.stderr as Readable);
-    const out = new PassThrough();
-    (child.stdout as Readable).pipe(out, { end: false });
-    void exitOf(child).then(async (code) => {
-      // 1 is "file changed as we read it": a background process of the job still writes.
-      if (code === 0 || code === 1) out.end();
-      else out.destroy(new AutogitError('executor-failed', `could not read ${target}: ${await error}`));
-    });
-    if (name !== '') return out;
-    return renameTar(out, (entry) => (plainName(entry) === '' ? null : plainName(entry)));
   }
 
   async list(paths: string[]): Promise<TreeRead> {

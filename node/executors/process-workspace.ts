@@ -90,10 +90,6 @@ export class ProcessWorkspace implements Workspace {
     return this.#files.put(path, tar);
   }
 
-  async getTar(path: string): Promise<NodeJS.ReadableStream | null> {
-    return this.#files.get(path);
-  }
-
   async listFiles(paths: string[]): Promise<TreeRead> {
     return this.#files.list(paths);
   }

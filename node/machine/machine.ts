@@ -40,8 +40,7 @@ export interface MachineOptions {
   /** Pids of what runs here with a GPU; none of them, nor a child of theirs, is a program of the owner. */
   gpuProcesses?: () => Promise<ReadonlySet<number>>;
   clock?: Clock;
-  /** For tests: roots of /proc, /sys, and another nvidia-smi. */
-  proc?: string;
+  /** For tests: other roots of /sys and of the sessions, and another nvidia-smi. */
   sysfs?: SysfsPaths;
   nvidiaSmi?: string;
   sessions?: string;
@@ -62,7 +61,7 @@ export function osName(release: string, kernel: string): string {
 export function createMachine(options: MachineOptions): Machine {
   const clock = options.clock ?? systemClock();
   const gpus = new Gpus(options, clock);
-  const cpu = new CpuLoad(options.proc);
+  const cpu = new CpuLoad();
   const os = osName(readOr('/etc/os-release'), readOr('/proc/sys/kernel/osrelease'));
   return {
     bootMs: clock.bootMs,
@@ -218,7 +217,7 @@ class Gpus {
 
   #used(samples: readonly GpuSample[], pids: ReadonlySet<number>): ReadonlyMap<string, OwnersUse> {
     const now = this.#clock.bootMs();
-    const ours = { pids, parentOf: parentOf(this.#options.proc) };
+    const ours = { pids, parentOf };
     for (const sample of samples) {
       const use = ownersUse(sample, ours);
       if (use) this.#usedUntil.set(sample.gpu.uuid, { use, until: now + playLastsMs });

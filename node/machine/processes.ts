@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 
 /** The parent's pid in a line of /proc/PID/stat; the name before it may hold spaces and brackets. */
 export function parentInStat(stat: string): number | null {
@@ -8,15 +7,13 @@ export function parentInStat(stat: string): number | null {
 }
 
 /** Parents by /proc; null for a process that is gone. */
-export const parentOf =
-  (proc = '/proc') =>
-  (pid: number): number | null => {
-    try {
-      return parentInStat(readFileSync(join(proc, String(pid), 'stat'), 'utf8'));
-    } catch {
-      return null;
-    }
-  };
+export function parentOf(pid: number): number | null {
+  try {
+    return parentInStat(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return null;
+  }
+}
 
 /** True for a file of /run/systemd/sessions that says: somebody sits at this machine's own screen. */
 export function isLocalScreen(session: string): boolean {

@@ -21,8 +21,6 @@ export interface Identity {
   /** The libp2p peer id: a node's id in the mesh. */
   readonly id: NodeId;
   readonly privateKey: PrivateKey;
-  /** True when this call made it. */
-  readonly isNew: boolean;
   /** Sentences for the person at the terminal, for example permissions that were corrected. */
   readonly warnings: readonly string[];
 }
@@ -36,11 +34,10 @@ export const identityFile = (home: string): string => join(home, 'identity.key')
  */
 export async function loadIdentity(home: string): Promise<Identity> {
   const file = identityFile(home);
-  const isNew = !exists(file);
-  if (isNew) writeOnce(file, privateKeyToProtobuf(await generateKeyPair('Ed25519')));
+  if (!exists(file)) writeOnce(file, privateKeyToProtobuf(await generateKeyPair('Ed25519')));
   const warnings = closePermissions(file);
   const privateKey = readKey(file);
-  return { id: peerIdFromPrivateKey(privateKey).toString(), privateKey, isNew, warnings };
+  return { id: peerIdFromPrivateKey(privateKey).toString(), privateKey, warnings };
 }
 
 /** The id of the node whose home this is, null when it has no identity yet. Makes nothing. */

@@ -1,5 +1,8 @@
 import { Readable } from 'node:stream';
-import { extract, pack } from 'tar-stream';
+import { buffer } from 'node:stream/consumers';
+import { pack } from 'tar-stream';
+import { plainName } from '../../node/executors/byte-names.ts';
+import { readTar, type TarEntry } from '../../node/executors/tar-format.ts';
 import type { ExecutorSpec, StepEnd, Workspace } from '../../node/ports.ts';
 
 export const never = new AbortController().signal;
@@ -42,17 +45,23 @@ export const tarOf = (files: Record<string, string>): Readable => {
   return Readable.from(tar);
 };
 
-export async function filesOf(tar: NodeJS.ReadableStream): Promise<Record<string, string>> {
-  const files: Record<string, string> = {};
-  const reader = extract();
-  tar.pipe(reader);
-  for await (const entry of reader) {
-    const chunks: Buffer[] = [];
-    for await (const chunk of entry) chunks.push(chunk as Buffer);
-    if (entry.header.type === 'file') files[entry.header.name] = Buffer.concat(chunks).toString('utf8');
-  }
-  return files;
+/** What lies at and below a path of a run's tree, read as for an artifact; names count from the project's folder. */
+export async function* entriesOf(workspace: Workspace, path: string): AsyncGenerator<TarEntry> {
+  const names = await buffer((await workspace.listFiles([path])).bytes);
+  if (names.length === 0) return;
+  for await (const entry of readTar((await workspace.readFiles(names, [path])).bytes))
+    if (plainName(entry.name) !== '') yield { ...entry, name: plainName(entry.name) };
 }
+
+export async function textsOf(entries: AsyncIterable<TarEntry>): Promise<Record<string, string>> {
+  const texts: Record<string, string> = {};
+  for await (const entry of entries)
+    if (entry.kind === 'file') texts[entry.name] = (await buffer(entry.body)).toString('utf8');
+  return texts;
+}
+
+export const filesOf = (workspace: Workspace, path: string): Promise<Record<string, string>> =>
+  textsOf(entriesOf(workspace, path));
 
 /** Reads output until it holds the text; the rest is left. */
 export async function outputUntil(workspace: Workspace, index: number, wanted: string): Promise<string> {

@@ -17,10 +17,10 @@ describe('identity', () => {
     expect(await readIdentity(home)).toBeNull();
     expect(readdirSync(home)).toEqual([]);
     const first = await loadIdentity(home);
-    expect(first).toMatchObject({ isNew: true, warnings: [] });
+    expect(first.warnings).toEqual([]);
     expect(NodeId.parse(first.id)).toMatch(/^12D3KooW/);
     expect(statSync(identityFile(home)).mode & 0o777).toBe(0o600);
-    expect(await loadIdentity(home)).toMatchObject({ id: first.id, isNew: false });
+    expect(await loadIdentity(home)).toMatchObject({ id: first.id });
     expect(await readIdentity(home)).toBe(first.id);
     expect(readdirSync(home)).toEqual(['identity.key']);
   });

@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { extract } from 'tar-stream';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
-import { runStep, specOf, tarOf } from '../contract/executor-steps.ts';
+import { entriesOf, runStep, specOf, tarOf } from '../contract/executor-steps.ts';
 
 /** Moves files in and out and runs a step, and says what came of it; bundled and run beside a hostile ~/.bashrc. */
 async function main(): Promise<void> {
@@ -11,12 +10,7 @@ async function main(): Promise<void> {
   const workspace = await executor.prepare(specOf('bashrc-1', null), new AbortController().signal);
   await workspace.putTar('in', tarOf({ file: 'there' }));
   const got: string[] = [];
-  const out = await workspace.getTar('in');
-  if (out)
-    for await (const entry of out.pipe(extract())) {
-      got.push(entry.header.name);
-      entry.resume();
-    }
+  for await (const { name } of entriesOf(workspace, 'in')) got.push(name);
   const { text } = await runStep(workspace, 0, 'echo ran');
   process.stdout.write(
     JSON.stringify({ put: readFileSync(join(workspace.projectDir, 'in/file'), 'utf8'), got, step: text }),

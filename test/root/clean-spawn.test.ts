@@ -89,7 +89,7 @@ describe('children of the agent', () => {
       { encoding: 'utf8', env: { ...process.env, BASH_ENV: greeting, ENV: greeting } },
     );
     expect(stderr).toBe('');
-    expect(JSON.parse(stdout)).toEqual({ put: 'there', got: ['in/', 'in/file'], step: 'ran\n' });
+    expect(JSON.parse(stdout)).toEqual({ put: 'there', got: ['in', 'in/file'], step: 'ran\n' });
   });
 
   it('and the store is nobody else’s, also one of an earlier version', async () => {

@@ -6,7 +6,7 @@ import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { freezeCgroup, isCgroupFrozen, thawCgroup } from '../../node/executors/run-cgroup.ts';
 import type { ExecutorSpec, Workspace } from '../../node/ports.ts';
 import { never, outputUntil, runStep, specOf, step, textOf } from '../contract/executor-steps.ts';
-import { makeTestImages } from './test-image.ts';
+import { makeTestImages, removeNetwork } from './test-image.ts';
 
 /** Jobs that do what they may not, as root of their container. */
 describe('docker executor under a hostile job', () => {
@@ -28,7 +28,7 @@ describe('docker executor under a hostile job', () => {
     for (const workspace of open) await workspace.remove();
     open = [];
   });
-  afterAll(() => executor.removeNetwork());
+  afterAll(() => removeNetwork(node));
 
   it('gives a job none of our variables, and nothing that it can read forges its end', async () => {
     const workspace = await prepare();

@@ -7,12 +7,12 @@ import type { ExecutorSpec, Workspace } from '../../node/ports.ts';
 import { executorContract } from '../contract/executor-contract.ts';
 import { filesContract } from '../contract/executor-files.ts';
 import { filesOf, runStep, specOf, step, tarOf, textOf } from '../contract/executor-steps.ts';
-import { makeTestImages, testImages } from './test-image.ts';
+import { makeTestImages, removeNetwork, testImages } from './test-image.ts';
 
 const node = `test-${process.pid}`;
 const never = new AbortController().signal;
 
-afterAll(() => new DockerExecutor({ node }).removeNetwork());
+afterAll(() => removeNetwork(node));
 
 executorContract('docker', () => ({
   kind: 'docker',
@@ -57,7 +57,7 @@ describe('docker executor', () => {
     open = [];
   });
   afterAll(async () => {
-    await executor.removeNetwork();
+    removeNetwork(own);
     expect(
       spawnSync('docker', ['ps', '-aq', '--filter', `label=autogit.node=${own}`], { encoding: 'utf8' }).stdout,
     ).toBe('');
@@ -74,7 +74,7 @@ describe('docker executor', () => {
     );
     expect(end).toEqual({ kind: 'exited', exitCode: 0 });
     expect(text).toBe('1234\nin\npem\n');
-    expect(await filesOf((await workspace.getTar('deep'))!)).toEqual({
+    expect(await filesOf(workspace, 'deep')).toEqual({
       'deep/er/in.txt': 'inmore\n',
       'deep/er/mine': 'mine\n',
     });
@@ -181,7 +181,7 @@ describe('docker executor', () => {
     const freezer = await workspace.freezer?.();
     expect(freezer?.kind).toBe('cgroup');
     const path = freezer?.kind === 'cgroup' ? freezer.path : '';
-    expect(await executor.cgroupOf(workspace.handle)).toBe(path);
+    expect(path).toContain(inspect(workspace.handle, '{{.Id}}'));
     freezeCgroup(path);
     for (let tries = 0; tries < 100 && !isCgroupFrozen(path); tries++) await sleep(20);
     expect(isCgroupFrozen(path)).toBe(true);

@@ -11,6 +11,7 @@ import { ensureImage } from '../../node/executors/docker-image.ts';
 import type { DockerImages } from '../../node/executors/docker-images.ts';
 import { never, specOf } from '../contract/executor-steps.ts';
 import { imagesOf, OneImageRegistry } from './one-image-registry.ts';
+import { removeNetwork } from './test-image.ts';
 
 const docker = new Docker();
 const cli = (...args: string[]): string => execFileSync('docker', args, { encoding: 'utf8', stdio: 'pipe' }).trim();
@@ -108,7 +109,7 @@ describe('images that jobs pulled', () => {
     await executor.tidy();
     expect(has('shell-less')).toBe(false);
     expect(lines).toEqual([expect.stringMatching(/^removed images that jobs had pulled/)]);
-    await executor.removeNetwork();
+    removeNetwork(`t-images-${process.pid}`);
     rmSync(own, { recursive: true });
   }, 60_000);
 

@@ -6,7 +6,7 @@ import { ensureImage } from '../../node/executors/docker-image.ts';
 import type { ExecutorSpec, Workspace } from '../../node/ports.ts';
 import { never, runStep, specOf } from '../contract/executor-steps.ts';
 import { imagesOf, OneImageRegistry } from './one-image-registry.ts';
-import { makeTestImages, testImages } from './test-image.ts';
+import { makeTestImages, removeNetwork, testImages } from './test-image.ts';
 
 describe('a job’s image', () => {
   const registry = new OneImageRegistry();
@@ -95,7 +95,7 @@ describe('a job’s image', () => {
       });
     } finally {
       for (const workspace of open) await workspace.remove();
-      await executor.removeNetwork();
+      removeNetwork(node);
     }
   }, 60_000);
 });

@@ -1,14 +1,15 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { plainText, RunLab, until } from '../real/run-lab.ts';
-import { makeTestImages, testImages } from './test-image.ts';
+import { makeTestImages, removeNetwork, testImages } from './test-image.ts';
 
 let lab: RunLab;
-const executor = new DockerExecutor({ node: `run-${process.pid}` });
+const node = `run-${process.pid}`;
+const executor = new DockerExecutor({ node });
 afterEach(async () => {
   await lab.stop();
   await executor.sweep(new Set());
-  await executor.removeNetwork();
+  removeNetwork(node);
 });
 
 describe('a run in a container', () => {

@@ -98,3 +98,9 @@ export function makeTestImages(): typeof testImages {
   makeBusybox();
   return testImages;
 }
+
+/** The bridge that a node's executor made: an engine has address ranges for some 30 of them. */
+export function removeNetwork(node: string): void {
+  const found = execFileSync('docker', ['network', 'ls', '-q', '--filter', `label=autogit.node=${node}`]).toString();
+  for (const id of found.split('\n').filter((line) => line !== '')) spawnSync('docker', ['network', 'rm', id]);
+}

@@ -92,8 +92,8 @@ describe('processes', () => {
   it('reads parents, whatever the name holds', () => {
     expect(parentInStat('4242 (a) b) (c) S 17 4242 4242 0')).toBe(17);
     expect(parentInStat('1 (init) S 0 1 1')).toBeNull();
-    expect(parentOf()(globalThis.process.pid)).toBe(globalThis.process.ppid);
-    expect(parentOf()(2 ** 30)).toBeNull();
+    expect(parentOf(globalThis.process.pid)).toBe(globalThis.process.ppid);
+    expect(parentOf(2 ** 30)).toBeNull();
   });
 
   it('tells somebody at the screen from somebody by ssh', () => {
