@@ -94,7 +94,8 @@ export class DockerFiles {
     async function* names(signal: AbortSignal): AsyncGenerator<Uint8Array> {
       for await (const { name } of readTar(archives(signal))) yield Buffer.from(`${name}\0`, 'latin1');
     }
-    return this.#asked(['find', ...roots, '-print0'], projectDir, names);
+    // Of a program that is missing the engine says so where the program's output comes; a shell says it beside it.
+    return this.#asked(['sh', '-c', 'exec find "$@" -print0', 'sh', ...roots], projectDir, names);
   }
 
   /** By `tar` in the container, else whole archives of the paths. The names go in as a file: they may be many. */
