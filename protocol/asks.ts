@@ -10,18 +10,18 @@ export type JobWish = z.infer<typeof JobWish>;
 /** Questions between members that need no ledger change; one request and one answer on a stream of their own. */
 export const Ask = z.discriminatedUnion('kind', [
   /**
-   * To the leader: queue and runs. `canceling`: who asks knows that state; for others such a job is `running`. `brief`: only
+   * To the leader: queue and runs. `canceling`: the node that asks knows that state; for others such a job is `running`. `brief`: only
    * what a person should look at in the queue; a leader of an earlier version answers with all of it.
    */
   z.object({ kind: z.literal('jobs'), canceling: z.boolean().optional(), brief: z.boolean().optional() }),
   z.object({ kind: z.literal('why'), job: JobId }),
   /** To the node that has the run: bytes of its trace from `offset`. */
   z.object({ kind: z.literal('trace'), run: ShortId, offset: z.int().nonnegative() }),
-  /** To who holds GitLab's token: bytes of GitLab's copy of the trace of a run that has ended. */
+  /** To a node that holds GitLab's token: bytes of GitLab's copy of the trace of a run that has ended. */
   z.object({ kind: z.literal('ended-trace'), run: ShortId, offset: z.int().nonnegative() }),
-  /** To who holds GitLab's token: a person wants this, at any machine. */
+  /** To a node that holds GitLab's token: what a person at any machine wants of a job. */
   z.object({ kind: z.literal('wish'), wish: JobWish }),
-  /** The tail of that agent's own log. */
+  /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
 ]);
 export type Ask = z.infer<typeof Ask>;
@@ -42,11 +42,11 @@ export const Answer = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('why'), why: WhyAnswer.nullable() }),
   z.object({ kind: z.literal('trace'), text: z.string(), next: z.int().nonnegative(), done: z.boolean() }),
   z.object({ kind: z.literal('log'), text: z.string() }),
-  /** `next`: the job that runs in its place now. */
+  /** The wish is done. `next`: the job that runs in place of the old one now. */
   z.object({ kind: z.literal('wished'), because: Sentence, next: JobId.nullable() }),
-  /** It was tried, and that is why it is not so: nobody else need be asked. */
+  /** The wish was tried and failed at GitLab, so no other node need be asked. */
   z.object({ kind: z.literal('failed'), code: z.string().max(64), because: Sentence, hint: Sentence }),
-  /** Not by this node. */
+  /** This node cannot answer; another one may. */
   z.object({ kind: z.literal('refused'), because: Sentence }),
 ]);
 export type Answer = z.infer<typeof Answer>;

@@ -10,7 +10,7 @@ import { limits } from './limits.ts';
 export const Change = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('open-approval'), node: NodeId, approval: OpenApproval }),
   z.object({ kind: z.literal('close-approval'), node: NodeId }),
-  /** `because` names who or what approved. `words`, when given, must be the ones shown. */
+  /** `because` names the person or rule that approved. `words`, when given, must be the words that both screens show. */
   z.object({
     kind: z.literal('approve'),
     node: z.string().max(64).nullable(),
@@ -20,7 +20,7 @@ export const Change = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('approve-invited'), node: NodeId, approval: OpenApproval, invite: ShortId }),
   z.object({ kind: z.literal('approve-paired'), node: NodeId, approval: OpenApproval }),
   z.object({ kind: z.literal('ignore'), node: z.string().max(64) }),
-  /** `by`: who did it, as a sentence for people, that machine's own among them. */
+  /** `by`: who did it, as a sentence for people, also those at the removed machine. */
   z.object({ kind: z.literal('forget'), node: z.string().max(64), by: Sentence.optional() }),
   z.object({ kind: z.literal('make-invite'), invite: ShortId, code: Sealed, expiresAt: WallMs, by: NodeId }),
   z.object({ kind: z.literal('pair'), until: WallMs }),
@@ -33,7 +33,7 @@ export const Change = z.discriminatedUnion('kind', [
     witness: z.boolean(),
     can: z.array(z.string().max(32)).max(16).optional(),
   }),
-  /** `backMs`: it means to be back within that time, so its runs wait for it (SAFETY J2). */
+  /** `backMs`: the node means to be back within that time, so its runs wait for it (SAFETY J2). */
   z.object({ kind: z.literal('depart'), node: NodeId, backMs: z.number().nonnegative().max(limits.holdMs).optional() }),
   z.object({ kind: z.literal('drain'), node: z.string().max(64), drained: z.boolean() }),
   z.object({
@@ -51,7 +51,7 @@ export const Change = z.discriminatedUnion('kind', [
       .max(limits.classes),
   }),
   z.object({ kind: z.literal('disconnect-gitlab'), now: z.boolean(), force: z.boolean() }),
-  /** A voter seals anew: GitLab's token for those who vote now, or what a removed machine knew, changed. */
+  /** A voter writes secrets sealed anew: GitLab's token for those who vote now, or changed secrets that a removed machine knew. */
   z.object({
     kind: z.literal('reseal'),
     token: z.object({ was: Sealed, now: Sealed, epoch: z.int().nonnegative().nullable() }).optional(),

@@ -26,7 +26,7 @@ export type Era = z.infer<typeof Era>;
 const Recovery = z.looseObject({
   by: NodeId,
   at: WallMs,
-  /** The ledger that it began with: what the former era decided after it is lost. */
+  /** Stamp of the ledger that this era began with. What the former era decided after that ledger is lost. */
   from: z.object({ era: Era, stamp: Stamp }),
   /** The voters that a person had seen switched off. */
   off: z.array(NodeId).max(2 * limits.voters),
@@ -37,26 +37,26 @@ const Recovery = z.looseObject({
   unseen: z.array(NodeId).max(limits.nodes).optional(),
 });
 
-/** What a node says of itself that it can read: new forms of data are used when all who must read them can. */
+/** What a node says that it can read. A new form of data is used when all nodes that must read it can. */
 export const abilities = ['envelopes', 'disconnect'] as const;
 
 export const LedgerNode = z.looseObject({
   name: NodeName,
   approvedAt: WallMs,
-  /** Who let it in, as a sentence for people. */
+  /** Who let this node in, as a sentence for people. */
   because: Sentence,
   addresses: z.array(z.string().max(256)).max(limits.addresses),
-  /** Store of this node as it last introduced itself; the one that would vote. */
+  /** The store that this node named when it last introduced itself; its votes count for that store. */
   store: StoreId.nullable(),
-  /** Votes but takes no work. */
+  /** True for a node that votes and takes no jobs. */
   witness: z.boolean(),
-  /** Never a voter: `join --no-vote`, and nodes beyond the seventh. */
+  /** True while this machine is drained: it gets no new jobs, and does not vote. */
   drained: z.boolean(),
-  /** Gone politely (leave, shutdown, sleep): is no voter until it is heard again. */
+  /** True while the node is away after a polite leave (also shutdown and sleep): it is no voter until it is heard again. */
   left: z.boolean(),
-  /** What its version can read, as it said itself; absent in older ones. */
+  /** What this node's version can read, as it said itself; absent for older versions. */
   can: z.array(z.string().max(32)).max(16).optional(),
-  /** Only while `left`: it announced to be back within so many ms, and its runs are not lost before (SAFETY J2). */
+  /** Only while `left`: the node announced to be back within so many ms, and its runs are not lost before that (SAFETY J2). */
   backMs: z.number().nonnegative().optional(),
 });
 export type LedgerNode = z.infer<typeof LedgerNode>;
@@ -83,16 +83,16 @@ const Invite = z.looseObject({ code: Sealed, expiresAt: WallMs, by: NodeId });
 export const LedgerClass = z.looseObject({
   tags: z.array(Tag).max(limits.tagsPerJob),
   state: z.enum(['creating', 'ready', 'retiring']),
-  /** In the runner's description, so that a crash between creating and committing can be swept. */
+  /** Stands in the runner's description, so that a runner can be found and deleted after a crash between creating and committing. */
   nonce: ShortId,
   runner: z.int().positive().nullable(),
   token: Sealed.nullable(),
   lastUsedAt: WallMs,
   /** True for a class whose token the user gave (`--runner-token-env`): it is never created or deleted by us. */
   given: z.boolean(),
-  /** How many machines had been removed when its token was made: it knows those who were in since. */
+  /** How many machines had been removed when this runner's token was made: machines that were removed later know the token. */
   epoch: z.int().nonnegative().optional(),
-  /** Why GitLab does not take its token any more: a new runner is being made, or, where the user gave the token, needed. */
+  /** Why GitLab does not take this runner's token any more. A new runner is being made, or, where the user gave the token, needed. */
   lost: Sentence.optional(),
 });
 export type LedgerClass = z.infer<typeof LedgerClass>;
@@ -134,14 +134,14 @@ export const Run = z.looseObject({
   startedAt: WallMs.nullable(),
   finishedAt: WallMs.nullable(),
   result: RunResult.nullable(),
-  /** Uuids of the GPUs that it has. */
+  /** Uuids of the GPUs that the run has. */
   gpus: z.array(z.string().max(128)).max(limits.gpus),
   because: Sentence,
-  /** Boot id of the node's machine when the leader first heard of the run; set by the leader. Another one = it is lost. */
+  /** Boot id of the node's machine when the leader first heard of the run; set by the leader. When the machine has another one, the run is lost. */
   boot: BootId.optional(),
   /** Set by the leader once GitLab knows that a lost run is lost, so that a next leader need not say it again. */
   failedAtGitlab: z.boolean().optional(),
-  /** Set by the leader: somebody is canceling it at GitLab. Its node asks there at once. */
+  /** Set by the leader when the job is being canceled at GitLab. The run's node then asks GitLab at once. */
   canceling: z.boolean().optional(),
 });
 export type Run = z.infer<typeof Run>;
@@ -167,11 +167,11 @@ export const defaultSettings: Settings = { retryLost: false, defaultArch: 'amd64
  */
 export const Leaving = z.looseObject({
   since: WallMs,
-  /** Jobs that run are given up instead. */
+  /** True when running jobs are given up instead of waited for. */
   now: z.boolean(),
-  /** GitLab is not waited for. */
+  /** True when GitLab's answers are not waited for. */
   force: z.boolean(),
-  /** The end of the sealed token that it was said of: for a GitLab that was connected since, it says nothing. */
+  /** The end of the sealed token that was in use when it was said: it does not count for a GitLab that was connected later. */
   of: z.string().max(16),
 });
 export type Leaving = z.infer<typeof Leaving>;
@@ -234,11 +234,11 @@ export const Ledger = z.looseObject({
   configuration: Configuration,
   nodes: z.record(NodeId, LedgerNode),
   forgotten: z.record(NodeId, WallMs),
-  /** Who removed them, as far as it was said. */
+  /** Who removed each machine, where that was said. */
   forgottenBy: z.record(NodeId, Sentence).optional(),
   /** Absent while no machine was ever removed. */
   secrets: LedgerSecrets.optional(),
-  /** The newest, oldest first. */
+  /** The newest ones, the oldest of them first. */
   acts: z.array(Act).max(limits.acts).optional(),
   approvals: z.record(NodeId, OpenApproval),
   invites: z.record(ShortId, Invite),
@@ -248,7 +248,7 @@ export const Ledger = z.looseObject({
   gitlab: LedgerGitlab,
   classes: z.record(ClassKey, LedgerClass),
   runs: z.record(ShortId, Run),
-  /** By the job's id; absent where there never was one. */
+  /** Rescues under the job's id; absent where there never was one. */
   rescues: z.record(z.string().regex(/^\d{1,16}$/), Rescue).optional(),
   /** Jobs finished on one UTC day (YYYY-MM-DD). */
   tally: z.looseObject({ day: z.string().max(10), done: z.int().nonnegative(), failed: z.int().nonnegative() }),

@@ -10,10 +10,10 @@ export const limits = {
   enrolFrameBytes: 8 << 10,
   /** One request on agent.sock. */
   socketRequestBytes: 256 << 10,
-  /** Terms, versions, eras: twice as much still is a number that JSON and JavaScript keep whole. */
+  /** Most of terms, versions and eras. Twice as much is still a number that JSON and JavaScript keep exactly. */
   counter: 2 ** 52,
   nodes: 64,
-  /** More nodes are a crowd: what costs each of them the square of their number is then said more rarely. */
+  /** With more nodes than this the mesh is a crowd: messages whose number grows with the square of the nodes are sent more rarely. */
   smallMesh: 8,
   voters: 7,
   classes: 200,
@@ -25,7 +25,7 @@ export const limits = {
   rememberedRequests: 64,
   acts: 16,
   queueJobs: 2000,
-  /** Jobs that fit no machine, as far as they are named to a person. */
+  /** So many jobs that fit no machine are named to a person. */
   misfits: 10,
   tagsPerJob: 50,
   tagChars: 255,

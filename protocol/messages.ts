@@ -25,7 +25,7 @@ export const PeerMessage = z.discriminatedUnion('kind', [
     stamp: Stamp,
     promised: Promised.nullable(),
     version: z.string().max(64),
-    /** The committed ledger, for one that was away: it may not even know who leads now, and refuse it as a stranger. */
+    /** The committed ledger, for a node that was away: it may not know the leader of now, and refuse it as a stranger. */
     ledger: Ledger.nullable().optional(),
   }),
   z.object({ kind: z.literal('pre-vote'), term, stamp: Stamp, evidence: Evidence, leader: NodeId.nullable() }),
@@ -45,7 +45,7 @@ export const PeerMessage = z.discriminatedUnion('kind', [
     ledger: Ledger.nullable(),
     away: z.array(NodeId).max(limits.nodes).optional(),
   }),
-  /** `stamp` is what the sender has accepted in this term; null when it has not got the leader's ledger yet. */
+  /** `stamp`: what the sender has accepted in this term; null when the leader's ledger has not reached it yet. */
   z.object({ kind: z.literal('ack'), term, round, stamp: Stamp.nullable(), store: StoreId }),
   /** Sent by a leader that goes: the receiver campaigns at once. */
   z.object({ kind: z.literal('timeout-now'), term }),
@@ -80,6 +80,6 @@ export const PeerMessage = z.discriminatedUnion('kind', [
 export type PeerMessage = z.infer<typeof PeerMessage>;
 export type MessageOf<K extends PeerMessage['kind']> = Extract<PeerMessage, { kind: K }>;
 
-/** What travels: every message carries the era (SAFETY L15). */
+/** What travels on the stream: a message with the sender's era (SAFETY L15). */
 export const Envelope = z.object({ v: z.literal(1), era: Era.nullable(), message: PeerMessage });
 export type Envelope = z.infer<typeof Envelope>;

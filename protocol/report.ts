@@ -11,18 +11,18 @@ export const Gpu = z.looseObject({
 });
 export type Gpu = z.infer<typeof Gpu>;
 
-/** The program of the owner that has a GPU, by the last part of its name. */
+/** Name of the owner's program that uses a GPU: the last part of its path. */
 const GpuUser = z.string().max(64);
 
 export const GpuRoom = z.looseObject({
   uuid: z.string().min(1).max(128),
   memoryBytes: Bytes,
   busyPercent: z.number().min(0).max(100),
-  /** True while a process that is no run of ours has it: the owner comes first. */
+  /** True while a process that is no run of ours uses the GPU: the owner comes first. */
   foreign: z.boolean(),
   usedBy: GpuUser.optional(),
   problem: Sentence.optional(),
-  /** The run (or grant) of ours that has it; absent when free. A GPU is exclusive to one run. */
+  /** The run or grant that has the GPU; absent when it is free. A GPU belongs to one run at a time. */
   held: z.string().max(128).optional(),
 });
 export type GpuRoom = z.infer<typeof GpuRoom>;
@@ -79,7 +79,7 @@ export const Measured = z.looseObject({
   labels: z.array(Tag).max(limits.labels),
   executors: z.array(z.string().max(32)).max(8),
   maxRuns: z.int().positive().nullable(),
-  /** Never given to jobs. */
+  /** Memory that is never given to jobs. */
   reserveMemoryBytes: Bytes,
   owner: z.enum(['away', 'present', 'playing']),
   /** What the owner switched off: nothing, new GPU work, or all new work; with the sentence that says so. */
@@ -116,7 +116,7 @@ export const Report = z.looseObject({
       waiting: z.int().nonnegative(),
       gitlab: z.enum(['healthy', 'degraded', 'failed']),
       because: Sentence.nullable(),
-      /** GitLab answers, and will not have the mesh's token. */
+      /** GitLab answers, and refuses the mesh's token. */
       refused: z.boolean().optional(),
     })
     .optional(),

@@ -105,7 +105,7 @@ export const WhyAnswer = z.object({
   needs: z.string(),
   machines: z.array(z.object({ node: z.string(), fits: z.boolean(), because: z.string() })),
   because: z.string(),
-  /** Of a job that is over: where it ran and how it ended. Times are RFC 3339. */
+  /** Where a job that is over ran, and how it ended. Times are RFC 3339. */
   ended: z
     .object({
       node: z.string(),

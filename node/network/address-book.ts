@@ -3,24 +3,24 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { dialableOf, evidenceOf, type HostPort, hostPortOf, type Interfaces, nearestFirst } from './addresses.ts';
 
-/** Strangers that are remembered at most; the LAN may claim anything. */
+/** At most so many strangers are remembered, since anybody on the LAN can claim to be any number of nodes. */
 const strangersKept = 64;
 const sightedTried = 6;
 
 interface Entry {
-  /** As the node said itself, when it last opened a link or reported; the freshest word there is. */
+  /** What the node said of itself when it last opened a link or sent a report. Nothing fresher is known. */
   said: string[];
-  /** From the ledger and from what was remembered on disk. */
+  /** What the ledger and the file of remembered addresses say. */
   recorded: string[];
-  /** From mDNS. */
+  /** What was last seen of the node by mDNS. */
   sighted: string[];
   /** The multiaddr that worked last. */
   worked: string | null;
-  /** A sighting told of other addresses after it had spoken for itself. */
+  /** True when mDNS showed other addresses after the node had last spoken for itself. */
   hasMoved: boolean;
 }
 
-/** Where nodes are: everything that was heard about it, freshest first. */
+/** The addresses of all nodes, from every source, the freshest source first. */
 export class AddressBook {
   #entries = new Map<NodeId, Entry>();
 
@@ -43,7 +43,7 @@ export class AddressBook {
     entry.hasMoved = false;
   }
 
-  /** Also keeps the number of strangers small: the one seen longest ago goes. */
+  /** Notes what mDNS showed. When there are too many strangers, the one that was seen longest ago is forgotten. */
   sighted(node: NodeId, addresses: readonly string[], isMember: (node: NodeId) => boolean): void {
     const entry = this.#entry(node);
     entry.sighted = addresses.slice(0, limits.addresses);
@@ -68,10 +68,10 @@ export class AddressBook {
   }
 
   /**
-   * Multiaddrs to dial, best first: what worked, then what it said, what was just seen, what is on record; the sighting
-   * first when it tells of a place that the node had not yet when it last spoke. Anybody on
-   * the LAN can claim anything by mDNS, and dead addresses cost seconds each: so every other attempt begins with the
-   * record, and only a few sighted ones are tried.
+   * Multiaddrs to dial, best first: the one that worked, then what the node said of itself, what mDNS showed, what is
+   * on record. What mDNS showed comes first when the node has moved since it last spoke. Anybody on the LAN can claim
+   * anything by mDNS, and a dead address costs seconds: so every other attempt begins with the record, and only a few
+   * addresses from mDNS are tried.
    */
   toDial(node: NodeId, interfaces: Interfaces, attempt = 0): string[] {
     const entry = this.#entries.get(node);
@@ -94,7 +94,7 @@ export class AddressBook {
     return [...new Set([...entry.said, ...entry.sighted, ...entry.recorded])].slice(0, limits.addresses);
   }
 
-  /** Where to probe: on the address that we last spoke with it, when it announced evidence there. */
+  /** Where to probe the node: at the host where we last spoke with it, when it announced an evidence port there. */
   evidence(node: NodeId): HostPort | null {
     const entry = this.#entries.get(node);
     if (!entry) return null;

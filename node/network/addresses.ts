@@ -4,7 +4,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { limits } from '../../protocol/limits.ts';
 import { defaultPort } from '../../protocol/names.ts';
 
-/** As `os.networkInterfaces()` gives them; passed in, so that tests can use made-up machines. */
+/** Interfaces as `os.networkInterfaces()` gives them. They are passed in, so that tests can use made-up machines. */
 export type Interfaces = ReturnType<typeof networkInterfaces>;
 
 /**
@@ -87,8 +87,8 @@ export function dialableOf(addresses: readonly string[]): string[] {
 }
 
 /**
- * Which of the addresses that we listen on other machines shall hear of: those of LAN interfaces, and those that the
- * user named in `--listen` himself (127.0.0.1 for a mesh on one machine, a VPN address).
+ * Of the addresses that we listen on, those that are announced to other machines: the ones of LAN interfaces, and the
+ * ones that the user named in `--listen` (127.0.0.1 for a mesh on one machine, a VPN address).
  */
 export function isAnnounced(multiaddr: string, listen: readonly string[], interfaces: Interfaces): boolean {
   const at = hostPortOf(multiaddr);
@@ -114,7 +114,7 @@ export function isOnOwnLan(ip: string, listen: readonly string[], interfaces: In
   return lanAddresses(interfaces).some((one) => inSubnet(ip, one.cidr));
 }
 
-/** Nearest first: addresses in one of our own subnets before others; otherwise the given order stays. */
+/** Puts addresses in one of our own subnets before the others. Within both groups the given order stays. */
 export function nearestFirst(multiaddrs: readonly string[], interfaces: Interfaces): string[] {
   const lan = lanAddresses(interfaces);
   const isNear = (address: string): boolean => {

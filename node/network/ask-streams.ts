@@ -8,7 +8,7 @@ import { names } from '../../protocol/names.ts';
 import { FrameChannel } from './frame-channel.ts';
 import type { NetworkLog } from './network-log.ts';
 
-/** Questions answered at the same time for one node; more are refused in words. */
+/** So many questions of one node are answered at the same time. Further ones are refused with a sentence. */
 const atOncePerNode = 16;
 /** ms for a question to arrive after its stream opened. */
 const questionMs = 10_000;
@@ -30,7 +30,7 @@ export class Asks {
     this.#answer = answer;
   }
 
-  /** Handler of the stream; the gate has let only members through. Never throws. */
+  /** Handles a stream that a member opened; the gate turns everybody else away. Never throws. */
   async accept(stream: Stream, connection: Connection): Promise<void> {
     const from = connection.remotePeer.toString();
     const channel = new FrameChannel(stream, { ...frames, receiveBytes: askBytes });
@@ -45,7 +45,7 @@ export class Asks {
           ? refused(`${open} questions of this node are being answered already: ask again in a moment`)
           : await this.#find(from, ask);
       channel.send(this.#encoded(answer));
-      // The asker closes when it has read it all.
+      // The node that asked closes the stream when it has read the whole answer.
       await channel.next(answerMs);
       channel.close('answered');
     } catch (error) {

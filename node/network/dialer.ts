@@ -16,30 +16,30 @@ import type { NetworkLog } from './network-log.ts';
 import { OwnLan } from './own-lan.ts';
 
 const firstWaitMs = 200;
-/** Between attempts at a member that went a short while ago, and at one that is long gone. */
+/** ms between attempts to reach a member: one that went away a short while ago, and one that is long gone. */
 const longestWaitMs = 3000;
 const longGoneWaitMs = 15_000;
 const longGoneMs = 10 * 60_000;
-/** How long the higher id leaves the dialling to the lower one. */
+/** ms for which the node with the higher id waits for the one with the lower id to dial. */
 const stepInMs = 1500;
 const stepInAtStartMs = 300;
 const sweepMs = 250;
-/** Dials under way, of the last `freshDialMs`: each is a handshake, and more of them would only make all of them late. */
+/** At most so many dials of the last `freshDialMs` are under way. Each is a handshake: more at once would make all of them late. */
 const dialsAtOnce = 8;
 const freshDialMs = 1000;
 
 interface Target {
-  /** Since when it is wanted and not there, monotonic ms. */
+  /** Since when the member is wanted and not connected, monotonic ms. */
   missingSince: number;
   next: number;
   waitMs: number;
   lastTry: number;
-  /** Attempts since it was last there. */
+  /** Attempts since the member was last connected. */
   attempt: number;
   isDialling: boolean;
 }
 
-/** A `--peer`: an address of somebody whose id is not known yet. */
+/** One `--peer`: an address of a node whose id is not known yet. */
 interface Named {
   at: HostPort;
   node: NodeId | null;
@@ -65,7 +65,7 @@ export class Dialer {
   #named: Named[];
   #foundStranger: (node: NodeId, connection: Connection) => void;
   #timer: NodeJS.Timeout | null = null;
-  /** When this agent, or its machine, began to run, or to be somewhere else: at first it waits less for the others. */
+  /** When this agent started, or its machine woke or got another address. For a while after that it waits less for the others. */
   #startedAt = 0;
   readonly counters = { dials: 0, failed: 0 };
 
@@ -76,7 +76,7 @@ export class Dialer {
     links: MeshLinks;
     log: NetworkLog;
     peers: readonly HostPort[];
-    /** A `--peer` turned out to be a node that is no member. */
+    /** The node behind a `--peer` turned out to be no member. */
     foundStranger: (node: NodeId, connection: Connection) => void;
   }) {
     this.#libp2p = from.libp2p;
@@ -102,7 +102,7 @@ export class Dialer {
     this.#timer = null;
   }
 
-  /** Members to keep connected; everybody else is dropped. */
+  /** Sets the members to keep connected. Connections to all other nodes are dropped. */
   setMembers(members: ReadonlySet<NodeId>): void {
     for (const node of this.#targets.keys()) if (!members.has(node)) this.#targets.delete(node);
     const now = performance.now();
@@ -120,7 +120,7 @@ export class Dialer {
     this.#sweep();
   }
 
-  /** mDNS heard that node a moment ago. */
+  /** mDNS saw this node a moment ago. */
   sighted(node: NodeId): void {
     const target = this.#targets.get(node);
     if (!target || performance.now() - target.lastTry < 1000) return;
@@ -129,7 +129,7 @@ export class Dialer {
     this.#sweep();
   }
 
-  /** This machine has other addresses than before: whoever is missing, or was reached by an old one, is dialled at once. */
+  /** This machine has other addresses than before: members that are missing, or were reached from an old address, are dialled at once. */
   moved(): void {
     const lost = this.#own.moved(lanAddresses(ownInterfaces()));
     for (const connection of this.#libp2p.getConnections()) {
@@ -145,20 +145,20 @@ export class Dialer {
     this.#sweep();
   }
 
-  /** This machine slept: its connections are dead, also where its kernel does not know it yet. */
+  /** This machine slept: its connections are dead, even those that its kernel still believes in. */
   woke(): void {
     this.#startedAt = performance.now();
     for (const connection of this.#libp2p.getConnections()) connection.abort(new Error('this machine slept'));
     this.moved();
   }
 
-  /** Its connection is being made by the other side. */
+  /** The other side is making a connection to this node, so there is no need to dial. */
   #arriving(node: NodeId): void {
     const target = this.#targets.get(node);
     if (target) target.next = Math.max(target.next, performance.now() + 1000);
   }
 
-  /** A link came up: all is well with that node. */
+  /** A link to this node is open, so nothing more has to be tried. */
   up(node: NodeId): void {
     const target = this.#targets.get(node);
     if (!target) return;
@@ -166,20 +166,20 @@ export class Dialer {
     target.attempt = 0;
   }
 
-  /** A connection closed: whoever dials first does so at once, since a restarted agent may be there already. */
+  /** A connection closed. The node that dials first does so at once, since a restarted agent may already be listening. */
   closed(node: NodeId): void {
     const target = this.#targets.get(node);
     if (!target || this.#links.hasConnection(node)) return;
     const now = performance.now();
     target.missingSince = now;
-    // A connection that never became a link (the other side does not take us for a member) is no success.
+    // A connection that never became a link, because the other side does not take us for a member, counts as a failed attempt.
     target.next = now + target.waitMs * (0.25 + Math.random() * 0.5);
   }
 
   #sweep(): void {
     if (this.#timer === null) return;
     const now = performance.now();
-    // In a crowd nobody is in a hurry to step in: a second connection of a pair costs both a handshake.
+    // In a large mesh the higher id waits longer before it dials, since a second connection costs both sides a handshake.
     const isHasty = now - this.#startedAt < 3000 && this.#targets.size < limits.smallMesh;
     const leaveMs = isHasty ? stepInAtStartMs : stepInMs;
     let fresh = 0;

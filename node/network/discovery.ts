@@ -11,18 +11,18 @@ import { StrangerList } from './stranger-list.ts';
 
 interface DiscoveryOptions {
   self: NodeId;
-  /** mDNS; null = without. */
+  /** Null when mDNS is switched off. */
   mdns: MdnsDiscovery | null;
   book: AddressBook;
   gate: Gate;
   dialer: Dialer;
   log: NetworkLog;
-  /** What this node says of itself. */
+  /** The addresses that this node announces. */
   own(): string[];
   meshId(): string | null;
 }
 
-/** Who is in sight: members are dialled where they were seen, strangers are kept for whoever lets them in or asks them. */
+/** Nodes that mDNS shows: members are dialled at the place where they were seen; strangers are listed for enrolment. */
 export class Discovery {
   readonly #options: DiscoveryOptions;
   readonly #strangers = new StrangerList();
@@ -71,7 +71,7 @@ export class Discovery {
     return this.#strangers.change(ms);
   }
 
-  /** Since when the LAN is asked who is there, monotonic ms; infinite when it is not. */
+  /** When the first question went out to the LAN, monotonic ms; infinite when none did. */
   get lookingSince(): number {
     return this.#options.mdns?.askedAt ?? Number.POSITIVE_INFINITY;
   }

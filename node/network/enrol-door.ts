@@ -16,12 +16,12 @@ import type { MeshHint } from './stranger-list.ts';
 /** A member's answer carries the ledger and the mesh key; what a stranger may say is much smaller. */
 const fromMemberBytes = limits.frameBytes + limits.enrolFrameBytes;
 
-/** One conversation of the enrol protocol; noise has proven `remote`. */
+/** One conversation of the enrol protocol. Noise has proven the identity `remote`. */
 export interface EnrolChannel {
   readonly remote: NodeId;
   /** IP address of the other side, as the kernel sees it; empty when it has none. */
   readonly address: string;
-  /** Why it ended; null while it is open. */
+  /** Why the conversation ended; null while it is open. */
   readonly ended: string | null;
   send(message: EnrolMessage): void;
   /** The next message; null at the end, or when `timeoutMs` pass. Throws `bad-message` or `frame-too-large`. */
@@ -34,7 +34,7 @@ export interface EnrolChannel {
 export interface Stranger {
   node: NodeId;
   addresses: string[];
-  /** What it says of itself by mDNS, unproven: the id of its mesh, null for none; undefined when it says nothing. */
+  /** The id of the mesh that the agent claims by mDNS to be in; null when it claims to be in none, undefined when it claims nothing. */
   mesh: MeshHint;
 }
 
@@ -45,13 +45,13 @@ export interface EnrolDoor {
   addresses(): string[];
   /** Nodes that were seen lately and are no members of our mesh. */
   strangers(): Stranger[];
-  /** Until one of them comes into sight or says something else of its mesh; at most `ms`. */
+  /** Resolves when a stranger comes into sight or says something else of its mesh, after `ms` at the latest. */
   strangersChange(ms: number): Promise<void>;
-  /** Since when the LAN is asked who is there, monotonic ms; infinite when it is not. */
+  /** When the first question went out to the LAN, monotonic ms; infinite when none did. */
   readonly lookingSince: number;
   /** Asks the LAN again who is there. */
   lookAround(): void;
-  /** Who answers when a stranger opens the enrol protocol; null = nobody, strangers are turned away. */
+  /** Sets what answers a stranger that opens the enrol protocol; with null strangers are turned away. */
   onEnrol(answer: ((channel: EnrolChannel) => void) | null): void;
   /** Opens a conversation, dialling if need be. Throws `timed-out` with the reason. */
   openEnrol(to: { node: NodeId; addresses: string[] }, timeoutMs: number): Promise<EnrolChannel>;
@@ -59,7 +59,7 @@ export interface EnrolDoor {
   isOnOwnLan(address: string): boolean;
 }
 
-/** Both ends of `/autogit/enrol/1`. */
+/** Both ends of the protocol `/autogit/enrol/1`. */
 export class EnrolStreams {
   #libp2p: Libp2p;
   #gate: Gate;

@@ -2,13 +2,13 @@ import { performance } from 'node:perf_hooks';
 import type { Stream } from '@libp2p/interface';
 import { sentenceOf } from '../../protocol/errors.ts';
 
-/** Small frames that wait together go out together, up to so many bytes. */
+/** Frames that wait at the same time are written together, up to so many bytes. */
 const writeBytes = 32 << 10;
 
 interface FrameLimits {
-  /** Bytes of one received frame at most; a longer one ends the channel. */
+  /** A received frame may have so many bytes; a longer one ends the channel. */
   receiveBytes: number;
-  /** Bytes that may wait to be sent. */
+  /** So many bytes may wait to be sent. */
   queueBytes: number;
 }
 
@@ -23,9 +23,9 @@ export class FrameChannel {
   /** When the last byte came, by the monotonic clock (ms). */
   lastHeardAt = performance.now();
   lastSentAt = performance.now();
-  /** Why it ended; null while it is open. */
+  /** Why the channel ended; null while it is open. */
   ended: string | null = null;
-  /** It ended because the other side broke the rules of framing. */
+  /** True when the channel ended because the other side broke the rules of framing. */
   isBroken = false;
   #limits: FrameLimits;
   #chunks: Uint8Array[] = [];
@@ -63,7 +63,7 @@ export class FrameChannel {
     });
   }
 
-  /** Raises the frame limit, for the time after an opening. */
+  /** Raises the limit of a received frame, after the opening has been checked. */
   setReceiveBytes(bytes: number): void {
     this.#limits = { ...this.#limits, receiveBytes: bytes };
   }
@@ -76,7 +76,7 @@ export class FrameChannel {
     for (const frame of before) if (this.ended === null) take(frame);
   }
 
-  /** Called once, also when the channel has ended already. */
+  /** `listener` is called once when the channel ends, at once when it has ended already. */
   onEnd(told: (because: string) => void): void {
     if (this.ended === null) this.#onEnd.push(told);
     else told(this.ended);

@@ -35,7 +35,7 @@ export class Gate {
   #strangers = new Map<Connection, NodeJS.Timeout | null>();
   #self: NodeId;
   #log: NetworkLog;
-  /** Called when a member's connection is coming in: no need to dial it. */
+  /** Called when a member is making a connection to this node, which then need not dial it. */
   onArrival: (node: NodeId) => void = () => {};
   readonly counters = { refusedStreams: 0, refusedConnections: 0 };
 
@@ -47,7 +47,7 @@ export class Gate {
   /** A ledger that does not list this node makes it a stranger itself: then nobody is a member for it. */
   setLedger(ledger: Ledger | null): MembersChange {
     const before = this.#members;
-    // Voters first: in this order they are dialled.
+    // Voters come first, because members are dialled in this order.
     const all = new Set(ledger === null ? [] : [...Object.keys(ledger.configuration.voters), ...linkedNodes(ledger)]);
     const isIn = all.delete(this.#self);
     this.#members = isIn ? all : new Set();
@@ -101,7 +101,7 @@ export class Gate {
     };
   }
 
-  /** Every new connection passes here. Inbound strangers get a short time. */
+  /** Every new connection passes here. A stranger that dialled us is cut after a short time. */
   opened(connection: Connection): void {
     const kind = this.kindOf(connection.remotePeer.toString());
     if (kind === 'member' || connection.direction === 'outbound') return;
@@ -113,7 +113,7 @@ export class Gate {
     this.#release(connection);
   }
 
-  /** The enrol protocol talks with this stranger: it limits the time itself. */
+  /** The enrol protocol talks with this stranger and limits its time by itself. */
   hold(connection: Connection): void {
     const timer = this.#strangers.get(connection);
     if (timer === undefined) return;
@@ -121,7 +121,7 @@ export class Gate {
     this.#strangers.set(connection, null);
   }
 
-  /** The enrol protocol has finished with it; unless it became a member it is cut soon. */
+  /** The enrol protocol has finished with this stranger: unless it became a member, it is cut soon. */
   letGo(connection: Connection): void {
     if (!this.#strangers.has(connection)) return;
     if (this.isMember(connection.remotePeer.toString())) this.#release(connection);

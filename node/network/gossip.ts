@@ -13,11 +13,11 @@ import type { NetworkLog } from './network-log.ts';
 
 interface Attached {
   connection: Connection;
-  /** When its stream was last opened, ms. */
+  /** When the stream to this node was last opened, ms. */
   since: number;
-  /** We have a stream to speak on. */
+  /** True while there is a stream to this node. */
   speaks: boolean;
-  /** Repairs in a row. */
+  /** How often in a row the stream had to be opened again. */
   repairs: number;
 }
 
@@ -25,8 +25,8 @@ type Components = Parameters<ReturnType<typeof gossipsub>>[0];
 type Registrar = Components['registrar'];
 
 /**
- * Whoever speaks sends to everybody it is linked with; a few pass it on, for those whose link to it is cut. In a large
- * mesh fewer do: with each of them every node reads every report once more.
+ * A node sends its report to every node that it has a link with. A few of those pass it on, for nodes whose link to the
+ * first one is cut. In a large mesh fewer pass it on, since each of them makes every node read every report once more.
  */
 const passedOn = {
   by3: { D: 3, Dlo: 2, Dhi: 5, Dout: 1 },
@@ -57,7 +57,7 @@ export class Gossip {
   #attached = new Map<NodeId, Attached>();
   #newest = new Map<NodeId, { since: number; seq: number }>();
   #last: Report | null = null;
-  /** Whoever has begun to listen since `#last` was published. */
+  /** Nodes that have begun to listen since `#last` was published. */
   #missedLast = new Set<NodeId>();
   #isRunning = false;
   #again: NodeJS.Timeout | null = null;
@@ -84,10 +84,10 @@ export class Gossip {
       tagMeshPeers: false,
       maxInboundDataLength: limits.reportBytes * 4,
       ...passedOn.by3,
-      // Who has what is told to a few: hardly ever does anybody lack it.
+      // Which reports exist is told to a few nodes only, since hardly any node ever lacks one.
       Dlazy: 2,
       gossipFactor: 0.05,
-      // "I have it already" would cost more than the report itself.
+      // A message that says "I have this report already" would cost more than the report.
       idontwantMinDataSize: limits.reportBytes * 4,
       maxTopicBytesPerPeer: 16 << 10,
       // Each report comes several times; without this each copy's signature would be checked before the copy is known as
@@ -139,7 +139,7 @@ export class Gossip {
     this.#publishFor(node);
   }
 
-  /** The link ended. */
+  /** The link to this node ended. */
   detach(node: NodeId): void {
     const attached = this.#attached.get(node);
     if (!attached) return;
@@ -170,7 +170,7 @@ export class Gossip {
     Object.assign(opts, this.#isCrowd() ? passedOn.by2 : passedOn.by3);
   }
 
-  /** Best effort. A report that is too large, or that nobody can hear, is dropped with a line in the log. */
+  /** Publishes a report. One that is too large, or that no node can hear, is dropped with a line in the log. */
   publish(report: Report): void {
     this.#last = report;
     this.#missedLast.clear();
@@ -194,7 +194,7 @@ export class Gossip {
   #validate(message: Message): TopicValidatorResult {
     if (message.type !== 'signed') return this.#reject('?', 'is not signed');
     const from = message.from.toString();
-    // A node that was just forgotten, or one that our ledger does not list yet: whoever passed it on did no wrong.
+    // It comes from a node that was just forgotten, or that our ledger does not list yet: the node that passed it on did nothing wrong.
     if (!this.#gate.isMember(from)) return verdict.ignore as TopicValidatorResult;
     let report: Report;
     try {
@@ -222,8 +222,9 @@ export class Gossip {
   }
 
   /**
-   * Whoever begins to listen shall not wait for the next report. In a large mesh it does, unless most of the others have
-   * missed the last one too: if all said theirs again for each who comes, every start would cost everybody all of them.
+   * A node that begins to listen gets this node's last report at once. In a large mesh it waits for the next one, unless
+   * most of the others have missed the last one too: if all nodes sent theirs again for each newcomer, every start would
+   * cost every node as many reports as there are nodes.
    */
   #publishFor(node: NodeId): void {
     this.#missedLast.add(node);
@@ -243,7 +244,7 @@ export class Gossip {
       const speaks = connection.streams.some(
         (one) => one.protocol === protocol && one.direction === 'outbound' && one.writeStatus === 'writable',
       );
-      // What was published before its stream was there went nowhere.
+      // What was published before this node's stream was open reached nobody.
       if (speaks && !attached.speaks) this.#publishFor(node);
       attached.speaks = speaks;
       if (speaks) attached.repairs = 0;

@@ -2,7 +2,7 @@ import { networkInterfaces } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import type { Interfaces } from './addresses.ts';
 
-/** ms: libp2p asks for its addresses dozens of times while a node starts, and each answer of the kernel costs a tenth of one. */
+/** ms for which an answer of the kernel is kept: libp2p asks for its addresses dozens of times at a start, and each answer costs a tenth of a ms. */
 const freshMs = 250;
 let kept: { at: number; interfaces: Interfaces } | null = null;
 

@@ -24,7 +24,7 @@ export function createHost(from: {
   listen: readonly string[];
   gate: Gate;
   gossip: Gossip;
-  /** Gets the TCP port that was really taken, announced or not. */
+  /** Called with the TCP port that libp2p listens on, also when no address is announced. */
   ports: { listening: number };
 }): Promise<Host> {
   const { gate, listen } = from;

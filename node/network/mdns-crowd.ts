@@ -1,18 +1,18 @@
 import { limits } from '../../protocol/limits.ts';
 
-/** So many others on one LAN make a crowd: then it is enough that some of them ask and answer. */
+/** With so many other agents on one LAN it is enough that some of them ask and answer. */
 const crowd = limits.smallMesh;
-/** How long who was heard counts as being there, ms. */
+/** ms for which an agent that was heard counts as present. */
 const memoryMs = 60_000;
 const most = 64;
 const gapMs = { alone: 20, perAgent: 50 };
 
 /**
- * Who speaks mDNS on this LAN, by label, so that what it costs each agent does not grow with the square of their number:
- * all hear every answer, whoever asked. Times are monotonic ms.
+ * The agents that speak mDNS on this LAN, by label. Every agent hears every answer, whichever of them asked: so in a crowd
+ * each of them asks and answers less, and the cost does not grow with the square of their number. Times are monotonic ms.
  */
 export class MdnsCrowd {
-  /** By the time they were last heard, oldest first. */
+  /** When each agent was last heard; the one heard longest ago comes first. */
   #heard = new Map<string, number>();
   #askedAt = Number.NEGATIVE_INFINITY;
 
@@ -41,7 +41,7 @@ export class MdnsCrowd {
     return this.#count(since) >= crowd;
   }
 
-  /** Between two answers of this agent. */
+  /** ms that must lie between two answers of this agent. */
   answerGapMs(now: number): number {
     const count = this.#count(now - memoryMs);
     return count < crowd ? gapMs.alone : gapMs.perAgent * count;

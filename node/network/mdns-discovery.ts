@@ -7,19 +7,19 @@ import { answer, PacketReader, question, type Sighting } from './mdns-packets.ts
 import { MdnsSockets } from './mdns-sockets.ts';
 import type { NetworkLog } from './network-log.ts';
 
-/** ms between questions to the LAN; members are redialled without it, so it may be slow. */
+/** ms between questions to the LAN. They may be rare, since members are dialled again without them. */
 const intervalMs = 10_000;
-/** Questions, and answers that nobody asked for, at a start or a change, ms: a lost packet must not cost a minute. */
+/** At a start or a change, questions and announcements go out after so many ms each: a lost packet must not cost a minute. */
 const askMs = [0, 20, 80, 250, 1000, 2500, 5000];
 const announceMs = [0, 50, 250, 1000];
 /** How often the interfaces are looked at, ms. */
 const interfacesMs = 1000;
-/** Sightings that are kept until somebody wants them. */
+/** So many sightings are kept until `attend` takes them. */
 const waiting = 64;
 
 interface SightingEvents {
   seen(sighting: Sighting): void;
-  /** This machine's addresses on the LAN are others now. */
+  /** This machine has other addresses on the LAN than before. */
   moved(): void;
 }
 
@@ -32,7 +32,7 @@ export class MdnsDiscovery {
   #log: NetworkLog;
   #listen: readonly string[];
   #sockets = new MdnsSockets((packet) => this.#heard(packet));
-  /** Tells our own packets, which come back to us, from those of others. */
+  /** Marks our packets, since they come back to us and must be told from those of others. */
   #label = randomBytes(16).toString('hex');
   #reader = new PacketReader();
   #crowd = new MdnsCrowd();
@@ -103,7 +103,7 @@ export class MdnsDiscovery {
     this.#sockets.send(question(this.#label));
   }
 
-  /** In a crowd one asks for all. With several interfaces nobody else hears the same as this machine. */
+  /** In a crowd one agent asks for all. A machine with several interfaces always asks: no other one hears the same LANs. */
   #askSteadily(): void {
     const hasOne = this.#sockets.addresses.length === 1;
     if (!hasOne || !this.#crowd.isAskedFor(intervalMs, performance.now())) this.#ask();
@@ -121,7 +121,7 @@ export class MdnsDiscovery {
     return multicastAddresses(this.#listen, ownInterfaces());
   }
 
-  /** A cable was plugged in, an address was given by DHCP: all begins anew there. */
+  /** A cable was plugged in, or DHCP gave an address: on that interface questions and announcements begin anew. */
   async #look(): Promise<void> {
     const now = this.#interfaces();
     if ([...now].sort().join() === this.#sockets.addresses.sort().join()) return;
@@ -158,7 +158,7 @@ export class MdnsDiscovery {
 
   #answerSoon(): void {
     if (this.#isAnswering || !this.#self) return;
-    // All hear an answer, whoever asked: one in so many ms is enough.
+    // Every agent hears an answer, whichever of them asked: one in so many ms is enough.
     const now = performance.now();
     const waitMs = this.#answered + this.#crowd.answerGapMs(now) - now;
     if (waitMs <= 0) return this.#answer();

@@ -9,13 +9,13 @@ const sendAtMs = [0, 50, 150, 300];
 interface Echo {
   /** Interface addresses whose own packets came back: the kernel loops them through the firewall's way in. */
   heard: string[];
-  /** Agents that answered, by any interface. */
+  /** Agents that answered on any interface. */
   others: Sighting[];
-  /** Why port 5353 cannot be had. */
+  /** Why port 5353 cannot be bound; null when it can. */
   problem: string | null;
 }
 
-/** Says something on each interface for `forMs` and listens whether it comes back, and who answers. Never throws. */
+/** Sends packets on each interface for `forMs` and listens which come back and which agents answer. Never throws. */
 export async function echo(addresses: readonly string[], forMs: number): Promise<Echo> {
   const tokens = new Map(addresses.map((address) => [randomBytes(8).toString('hex'), address]));
   const heard = new Set<string>();

@@ -5,15 +5,15 @@ import { limits } from '../../protocol/limits.ts';
 import { names } from '../../protocol/names.ts';
 import { dialableOf } from './addresses.ts';
 
-/** An agent as mDNS shows it. Nothing of it is proven. */
+/** What mDNS shows of an agent. None of it is proven. */
 export interface Sighting {
   node: NodeId;
   addresses: string[];
-  /** Id of the mesh that it says to be in; null = in none; undefined = it does not say. */
+  /** Id of the mesh that the agent claims to be in; null when it claims to be in none, undefined when it claims nothing. */
   mesh: string | null | undefined;
 }
 
-/** Bytes: what is larger would be cut in pieces on its way. */
+/** A packet with more bytes would be split on its way. */
 const packetBytes = 1400;
 const ttlSeconds = 120;
 const address = 'dnsaddr=';
@@ -27,7 +27,7 @@ const pointer = (label: string): Answer => ({
   data: `${label}.${names.mdnsTag}`,
 });
 
-/** libp2p's question: who of that tag is there? Who asks is its known answer (RFC 6762 §7.1), which libp2p does not read. */
+/** libp2p's question for agents with that tag. The label of the agent that asks travels as a known answer (RFC 6762 §7.1), which libp2p ignores. */
 export const question = (label: string): Uint8Array =>
   encode({ type: 'query', id: 0, questions: [{ name: names.mdnsTag, type: 'PTR' }], answers: [pointer(label)] });
 
@@ -58,7 +58,7 @@ const pack = (answers: Answer[]): Uint8Array => encode({ type: 'response', id: 0
 /** `ask` for our question, a sighting, or null for all the rest, rubbish included. `label`: who says it. */
 type Read = { kind: 'ask'; label: string | null } | { kind: 'seen'; label: string; seen: Sighting } | null;
 
-/** Packets that are known by heart: agents say the same again and again, and taking one apart costs a tenth of a ms. */
+/** So many packets are remembered with what they say: agents repeat themselves, and reading a packet costs a tenth of a ms. */
 const learnt = 128;
 
 export class PacketReader {

@@ -1,6 +1,6 @@
 import { createSocket, type Socket } from 'node:dgram';
 
-/** RFC 6762. */
+/** The group and port of RFC 6762. */
 const group = '224.0.0.251';
 const port = 5353;
 
@@ -11,7 +11,7 @@ const port = 5353;
  * whatever interface it came by: the first listens for all.
  */
 export class MdnsSockets {
-  /** By the IPv4 address of its interface. */
+  /** Each socket under the IPv4 address of its interface. */
   #sockets = new Map<string, Socket>();
   #heard: (packet: Buffer, from: string) => void;
   /** Why the port cannot be had; null while nothing is known against it. */
@@ -25,7 +25,7 @@ export class MdnsSockets {
     return [...this.#sockets.keys()];
   }
 
-  /** Opens what is missing and closes what is gone. Never throws: `problem` says what failed. */
+  /** Opens sockets for new interfaces and closes those of interfaces that are gone. Never throws: `problem` says what failed. */
   async use(addresses: readonly string[]): Promise<void> {
     for (const [address, socket] of this.#sockets) if (!addresses.includes(address)) this.#drop(address, socket);
     await Promise.all(
@@ -33,7 +33,7 @@ export class MdnsSockets {
     );
   }
 
-  /** To every interface. Lost packets are nobody's news: whoever sends, sends again. */
+  /** Sends a packet by every interface. A packet that is lost is not reported: senders repeat themselves. */
   send(packet: Uint8Array): void {
     for (const socket of this.#sockets.values()) socket.send(packet, port, group, () => {});
   }
@@ -63,7 +63,7 @@ export class MdnsSockets {
           socket.setMulticastTTL(255);
           this.problem = null;
         } catch {
-          // The interface went a moment ago, or knows no multicast (doctor says so).
+          // The interface is gone since a moment ago, or has no multicast, which doctor says.
           this.#drop(address, socket);
         }
         resolve();
@@ -76,7 +76,7 @@ export class MdnsSockets {
     try {
       socket.close();
     } catch {
-      // It was closed already.
+      // The socket was closed already.
     }
   }
 }

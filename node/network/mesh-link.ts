@@ -9,7 +9,7 @@ import { Envelope, type PeerMessage } from '../../protocol/messages.ts';
 import { Opening, openingBytes } from '../../protocol/opening.ts';
 import { FrameChannel } from './frame-channel.ts';
 
-/** Bytes that may wait for one node. */
+/** So many bytes may wait to be sent to one node. */
 const queueBytes = 8 << 20;
 /** An idle link says something this often, ms, with an empty frame. */
 const keepAliveMs = 1500;
@@ -25,7 +25,7 @@ interface LinkEvents {
   ended(link: MeshLink, because: string, isBad: boolean): void;
 }
 
-/** Heartbeats and their answers say the same again in 50 ms: they may be dropped when a stream is slow. */
+/** Heartbeats and their answers are repeated within 100 ms, so they may be dropped when a stream is slow. */
 const isDroppable = (message: PeerMessage): boolean =>
   (message.kind === 'append' && message.ledger === null) || message.kind === 'ack' || message.kind === 'hello';
 
@@ -39,7 +39,7 @@ export class MeshLink {
   readonly connection: Connection;
   readonly openedAt = performance.now();
   isOpen = false;
-  /** It was open once, so that its end is news. */
+  /** True once the link has been open: only then its end is reported. */
   wasOpen = false;
   addresses: string[] = [];
   #channel: FrameChannel;
@@ -55,7 +55,7 @@ export class MeshLink {
     this.#channel = new FrameChannel(stream, { receiveBytes: openingBytes, queueBytes });
   }
 
-  /** Says the opening. Apart from the constructor, since a refused stream ends in here already. */
+  /** Sends the opening. This is no part of the constructor, since a refused stream ends in here already. */
   start(ownAddresses: string[]): void {
     this.#channel.onEnd((because) => {
       this.isOpen = false;
@@ -76,10 +76,10 @@ export class MeshLink {
     return this.#channel.send(encode(envelope, limits.frameBytes), isDroppable(message));
   }
 
-  /** Called twice a second: keeps the link alive, and finds out when it is not. */
+  /** Called twice a second: keeps the link alive, and ends it when nothing comes any more. */
   tick(): void {
     const now = performance.now();
-    // If we were late ourselves (busy, stopped), the other side's frames may still wait to be read: allow for it.
+    // If this process was late itself (busy, or stopped), frames of the other side may still wait to be read.
     const lateMs = Math.max(0, now - this.#lastTick - 1000);
     this.#lastTick = now;
     if (lateMs > 0) {
@@ -126,7 +126,7 @@ export class MeshLink {
     }
   }
 
-  /** Only reading is forgiven: what the listener throws is our own error, and goes up. */
+  /** A frame that cannot be read ends the link; an error that the listener throws is our own, and is thrown on. */
   #read<T>(decoded: () => T): T | null {
     try {
       return decoded();

@@ -12,15 +12,15 @@ import type { NetworkLog } from './network-log.ts';
 
 const firstWaitMs = 50;
 const longestWaitMs = 3000;
-/** Both sides of a pair may dial in the same moment; one that dials so long after has lost the connection it had. */
+/** ms within which two connections of a pair count as dialled at the same moment; a side that dials later has lost its connection. */
 const dialsAgainMs = 3000;
-/** A link that lived this long was a good one: the next is opened without delay. */
+/** After a link that lived so many ms the next one is opened without delay. */
 const goodLifeMs = 5000;
-/** A connection to a member must have led to a link by then. */
+/** ms within which a connection to a member must have led to a link. */
 const linklessMs = 12_000;
 
 interface LinksEvents {
-  /** `addresses`: what the other side said about itself a moment ago. */
+  /** `addresses`: what the other side said of itself in its opening. */
   up(node: NodeId, connection: Connection, addresses: string[]): void;
   down(node: NodeId, because: string): void;
   message(from: NodeId, message: PeerMessage, era: Era | null): void;
@@ -53,7 +53,7 @@ export class MeshLinks {
   #peers = new Map<NodeId, Peer>();
   #ticker: NodeJS.Timeout | null = null;
   #isStopped = false;
-  /** Members that closed the mesh stream before it was open: they do not take us for one. */
+  /** Members that closed the mesh stream before it was open, so they do not take this node for a member. */
   readonly refusedBy = new Set<NodeId>();
   readonly counters = { badFrames: 0, droppedMessages: 0, duplicateConnections: 0 };
 
@@ -96,7 +96,7 @@ export class MeshLinks {
     return (this.#peers.get(node)?.connections.length ?? 0) > 0;
   }
 
-  /** The connection in use, or the first there is. */
+  /** The connection that the link uses, or the first one when there is no link. */
   connectionOf(node: NodeId): Connection | null {
     const peer = this.#peers.get(node);
     return peer?.link?.connection ?? peer?.connections[0] ?? null;
@@ -122,7 +122,7 @@ export class MeshLinks {
     }
   }
 
-  /** It broke the rules: its link ends as one does on which rubbish came. */
+  /** This node broke the rules: its link ends like one on which something unreadable came. */
   cut(node: NodeId, because: string): void {
     this.#peers.get(node)?.link?.abortBad(because);
   }
@@ -162,7 +162,7 @@ export class MeshLinks {
     }
   }
 
-  /** Handler of the mesh stream; the gate has let only members through. */
+  /** Handles a mesh stream that a member opened; the gate turns everybody else away. */
   accept(stream: Stream, connection: Connection): void {
     const peer = this.#peer(connection.remotePeer.toString());
     if (performance.now() < peer.notBefore && peer.link === null && connection.direction === 'inbound')
@@ -265,8 +265,8 @@ export class MeshLinks {
   }
 
   /**
-   * Nobody watches a connection without a link, and while there is one nobody dials: so one that leads to no link (the
-   * machine vanished in that moment, or does not take us for a member) is given up after a while.
+   * A connection without a link is watched by nothing, and while it exists the dialer does not dial. So a connection that
+   * leads to no link (its machine vanished in that moment, or does not take us for a member) is closed after a while.
    */
   #cutUseless(node: NodeId, peer: Peer): void {
     const isUseless = peer.connections.length > 0 && !peer.link?.isOpen && this.#gate.isMember(node);
@@ -280,8 +280,8 @@ export class MeshLinks {
   }
 
   /**
-   * Its machine has another address now: it has given the old connection up, and its word for that cannot reach us. Noise
-   * has proven that it is the same node.
+   * The machine of this node has another address now. It has given the old connection up, and cannot tell us so on it.
+   * Noise has proven that it is the same node.
    */
   #hasMoved({ link }: Peer, connection: Connection): boolean {
     if (!link?.isOpen || connection.direction !== 'inbound') return false;
@@ -295,7 +295,7 @@ export class MeshLinks {
     for (const connection of peer.connections.splice(0)) connection.abort(new Error(because));
   }
 
-  /** Of several connections the one that stays: both sides compute the same. */
+  /** The one of several connections that stays; both sides compute the same one. */
   #kept(peer: Peer): Connection | undefined {
     const open = peer.connections.filter((one) => one.status === 'open');
     const node = open[0]?.remotePeer.toString() ?? '';
@@ -304,8 +304,8 @@ export class MeshLinks {
   }
 
   /**
-   * Only once a link is open: before that, a second connection may carry a knock, of a member that lost its ledger or of
-   * two strangers at each other's door.
+   * Other connections are closed only once a link is open. Before that, a second connection may carry the enrol protocol:
+   * of a member that lost its ledger, or of two strangers that ask each other.
    */
   #dropDuplicates(peer: Peer): void {
     const keep = this.#kept(peer);

@@ -8,7 +8,7 @@ interface Header {
   length: number;
 }
 
-/** What is changed of a muxer, which its declaration hides. */
+/** The members of a muxer that are changed here; its declaration does not show them. */
 interface Sending {
   sendFrame(header: Header, data?: unknown): boolean;
 }
@@ -16,9 +16,9 @@ interface Sending {
 /** yamux's frame types: of data; of window updates; pings and the end, which carry no data either. */
 const dataType = 0;
 const windowType = 1;
-/** Half of yamux's first window: the other side may still send as much when it hears of what was read. */
+/** Half of yamux's first window: when the other side is told what was read, it may still send the other half. */
 const creditBytes = 128 << 10;
-/** Streams whose credit is remembered; most end long before they have read so much. */
+/** Credit is remembered for so many streams. Most streams end long before they have read as much as a window update is worth. */
 const maxCredits = 256;
 
 /**
@@ -66,7 +66,7 @@ class Credits {
     }
     this.#bytes.set(header.streamID, length);
     if (this.#bytes.size <= maxCredits) return true;
-    // The oldest stream is over, most likely; if it lives, it gets its due.
+    // The oldest stream has most likely ended; in case it lives, its credit is sent now.
     const [streamID, due] = this.#bytes.entries().next().value as [number, number];
     this.#bytes.delete(streamID);
     return send({ ...header, streamID, length: due });

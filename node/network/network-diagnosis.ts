@@ -46,7 +46,7 @@ export class NetworkDiagnosis {
     return found;
   }
 
-  /** Members of our ledger that do not take us for one: all of them = this machine was probably forgotten. */
+  /** Members of our ledger that do not take this node for a member. When all do so, this machine was probably removed. */
   refusedBy(): NodeId[] {
     return [...this.#of.links.refusedBy];
   }
@@ -61,7 +61,7 @@ export class NetworkDiagnosis {
     return this.#of.gossip.listeners();
   }
 
-  /** How often what happened. */
+  /** How often each thing happened that doctor and tests ask about. */
   counters(): Record<string, number> {
     const { links, gate, asks, enrols, dialer, gossip } = this.#of;
     return {

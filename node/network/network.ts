@@ -39,12 +39,12 @@ export interface NetworkOptions {
   peers: string[];
   /** mDNS, opened already so that the first answers are here when libp2p is; null = without. `stop` ends it. */
   mdns: MdnsDiscovery | null;
-  /** The ports of last time, so that others find a restarted agent where it was. */
+  /** The ports that this agent had last time, so that others find it there again. */
   port?: number | null;
   evidencePort?: number | null;
   /** Addresses of nodes as they were kept on disk; asked once, at start. */
   known(): Promise<{ node: NodeId; addresses: string[] }[]>;
-  /** A node said where it is: keep it. Failures are logged only. */
+  /** Keeps on disk where a node said that it is. A failure is only logged. */
   remember(node: NodeId, addresses: string[]): Promise<void>;
   events: NetworkEvents;
   log: NetworkLog;
@@ -71,7 +71,7 @@ export class LanNetwork implements Network {
   #enrols: EnrolStreams;
   #discovery: Discovery;
   #book = new AddressBook();
-  /** What was last kept on disk of each node. */
+  /** The addresses of each node that were last kept on disk. */
   #remembered = new Map<NodeId, string>();
   #evidence = new ProbeListener();
   #ledger: Ledger | null = null;
@@ -214,7 +214,7 @@ export class LanNetwork implements Network {
     this.#gossip.stop();
     this.#links.stop();
     this.#gate.stop();
-    // Questions under way would each keep libp2p waiting.
+    // libp2p would wait for each question that is under way.
     for (const connection of this.#libp2p.getConnections())
       for (const stream of connection.streams)
         if (stream.protocol !== names.meshStream) stream.abort(new Error('stops'));
@@ -292,7 +292,7 @@ export class LanNetwork implements Network {
     this.#gossip.attach(node, connection);
     this.#remember(node);
     void this.#probes.check(node);
-    // Later, and not all at once: nobody waits for it, and a mesh that forms has better things to do.
+    // This happens later, and not for all nodes at once: nothing waits for it, and a mesh that forms is busy.
     const afterMs = identifyAfterMs * (1 + Math.random() * this.#links.up().length);
     setTimeout(() => void this.#identify(node, connection), afterMs).unref();
     this.#options.events.connected(node);
@@ -337,7 +337,7 @@ export class LanNetwork implements Network {
   }
 }
 
-/** libp2p gives one error for all addresses, or one that holds them. */
+/** libp2p throws either one error for all addresses, or one that holds an error for each. */
 const isTaken = (cause: unknown): boolean =>
   cause instanceof AggregateError
     ? cause.errors.some(isTaken)

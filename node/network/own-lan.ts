@@ -6,8 +6,9 @@ const has = (all: readonly LanAddress[], wanted: LanAddress): boolean =>
   all.some(({ address }) => address === wanted.address);
 
 /**
- * Which connections of this machine are dead because it has another address now. One that is merely gone says nothing:
- * a cable is out for a moment, a Wi-Fi finds its next station, and TCP outlives that if the address comes back.
+ * Finds the connections of this machine that are dead because it has another address now. An address that is merely gone
+ * proves nothing: a cable may be out for a moment, or a Wi-Fi may change its station, and TCP outlives that when the
+ * address comes back.
  */
 export class OwnLan {
   #now: readonly LanAddress[];

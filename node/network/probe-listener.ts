@@ -6,9 +6,9 @@ import type { ProbeResult } from '../../scheduler/inputs.ts';
 import type { HostPort } from './addresses.ts';
 
 /**
- * The listener that other nodes' probes connect to (DESIGN §6). It says nothing: that the kernel accepts is the proof
- * that this process exists, that it refuses is the proof that it is gone. It stands outside libp2p, whose limits on
- * inbound connections would make a busy node look dead.
+ * The listener that other nodes' probes connect to (DESIGN §6). It sends nothing. That the kernel accepts a connection
+ * proves that this process exists; that the kernel refuses one proves that it is gone. The listener is no part of
+ * libp2p, whose limits on inbound connections would make a busy node look dead.
  */
 export class ProbeListener {
   #servers: Server[] = [];
@@ -42,7 +42,7 @@ export class ProbeListener {
         socket.on('error', () => {});
         socket.destroy();
       });
-      // More at a time than this are not accepted by us, but the kernel has answered the probe by then.
+      // Beyond this number connections are not accepted by this process, but by then the kernel has answered the probe.
       server.maxConnections = 64;
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
@@ -61,15 +61,15 @@ export class ProbeListener {
   }
 }
 
-/** Parts of a probe's time after which it asks once more. */
+/** After these parts of a probe's time it tries to connect once more. */
 const askAgainAt = [1 / 3, 2 / 3];
 
 /**
- * TCP connects, until one is answered. `refused`: the machine's kernel answers that nobody listens. `accepted`: it answers
- * for a living process. `silent`: no answer in `timeoutMs`, or no way there. A kernel sends a SYN again only after a
- * second, and a cable that is full loses some: so a probe asks three times in its time, and only a machine that answers
- * none of them is silent. A failure of our own (no free socket) proves nothing about the other side, so the benefit of
- * the doubt is given: `accepted`. Never throws.
+ * Connects by TCP until one connect is answered. `refused`: the machine's kernel answers that no process listens.
+ * `accepted`: the kernel answers for a living process. `silent`: nothing answers within `timeoutMs`, or there is no route.
+ * A kernel repeats a SYN only after a second, and a full cable loses some: so a probe connects three times in its time,
+ * and only a machine that answers none of them is silent. A failure on this side (no free socket) proves nothing about
+ * the other machine, and counts as `accepted`. Never throws.
  */
 export function probeAddress(
   at: HostPort,
@@ -89,7 +89,7 @@ export function probeAddress(
       socket.once('connect', () => end('accepted'));
       socket.on('error', (error: NodeJS.ErrnoException) => end(resultOf(error.code)));
     };
-    // A late event loop runs timers before it reads sockets: an answer that is already there must win.
+    // When the event loop is late it runs timers before it reads sockets, but an answer that has already come must win.
     const timers = [setTimeout(() => setImmediate(() => end('silent')), timeoutMs)];
     for (const part of askAgainAt) timers.push(setTimeout(ask, part * timeoutMs));
     ask();

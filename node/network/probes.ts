@@ -5,15 +5,15 @@ import type { AddressBook } from './address-book.ts';
 import type { NetworkLog } from './network-log.ts';
 import { probeAddress } from './probe-listener.ts';
 
-/** Tries, a second apart, before a firewall is suspected. */
+/** After so many failed tries, a second apart, a firewall is suspected. */
 const checks = 3;
 const checkMs = 1000;
-/** Looks again, ms later each, at a node that answers though its link has ended: soon at first, when it is all but gone. */
+/** After so many ms each, a node that answers although its link has ended is probed again: soon at first, when its process is most likely ending. */
 const dyingMs = [1, 2, 4, 8, 25];
 
 /**
- * Probes of other nodes, and which of them prove anything: a node whose evidence port does not answer *while its link
- * is up* stands behind a firewall, and its silence later says nothing.
+ * Probes other nodes, and knows which probes prove anything: a node whose evidence port does not answer *while its link
+ * is up* is behind a firewall, so its silence proves nothing later.
  */
 export class Probes {
   #book: AddressBook;
@@ -27,7 +27,7 @@ export class Probes {
     this.#isUp = isUp;
   }
 
-  /** One connect. Without an address, or behind a firewall, nothing is proven: `accepted`. Never throws. */
+  /** Probes a node once. A node without a known address, or behind a firewall, counts as `accepted`, since nothing is proven. Never throws. */
   async probe(node: NodeId): Promise<{ result: ProbeResult; tookMs: number }> {
     const at = this.#book.evidence(node);
     if (!at) return { result: 'accepted', tookMs: 0 };

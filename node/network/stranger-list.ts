@@ -1,13 +1,13 @@
 import type { NodeId } from '../../protocol/ids.ts';
 
-/** ms: how long a sighting counts. */
+/** ms for which a sighting counts. */
 const sightingMs = 60_000;
 const kept = 64;
 
-/** What a stranger says of its mesh: an id, null for none, undefined when it says nothing. */
+/** What a stranger claims of its mesh: an id, null for none, undefined when it claims nothing. */
 export type MeshHint = string | null | undefined;
 
-/** Agents in sight that are no members of our mesh. Small, whatever the LAN claims: the one seen longest ago goes. */
+/** Agents in sight that are no members of our mesh. The list stays small whatever the LAN claims: the one seen longest ago is dropped. */
 export class StrangerList {
   #seen = new Map<NodeId, { at: number; mesh: MeshHint }>();
   #waiting = new Set<() => void>();
@@ -30,7 +30,7 @@ export class StrangerList {
     return [...this.#seen].filter(([, { at }]) => now - at < sightingMs).map(([node, { mesh }]) => ({ node, mesh }));
   }
 
-  /** Until a stranger comes into sight, or says something else of its mesh; at most `ms`. */
+  /** Resolves when a stranger comes into sight or says something else of its mesh, after `ms` at the latest. */
   change(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const wake = (): void => {

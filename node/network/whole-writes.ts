@@ -2,7 +2,7 @@ import type { noise } from '@libp2p/noise';
 
 type Encrypter = ReturnType<typeof noise>;
 
-/** What is changed of a connection, which its declaration hides. */
+/** The members of a connection that are changed here; its declaration does not show them. */
 interface Sending {
   sendData(data: Iterable<Uint8Array> & { subarray(): Uint8Array }): { sentBytes: number; canSendMore: boolean };
 }
