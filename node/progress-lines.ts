@@ -1,5 +1,6 @@
 import { asTyped } from './cli/call-name.ts';
 import { shown, shownLines } from './foreign-text.ts';
+import { wrapped } from './text-wrap.ts';
 
 type LineState = 'ok' | 'wait' | 'warn' | 'fail';
 
@@ -11,10 +12,30 @@ const colours: Record<LineState, string> = {
 };
 const indent = ' '.repeat(22);
 
-/** One line of `join` or `doctor`: `  ok    machine     16 cores`; further lines of the sentence are indented below. */
-export function progressLine(state: LineState, what: string, sentence: string, color = false): string {
+/** One line of a sentence, as far as it fits. A command is never broken: it could not be pasted. It stands last in a fix. */
+function fitted(line: string, most: number): string[] {
+  if (line.length <= most) return [line];
+  const [, words, command] = /^-> (.*:) (.*)$/.exec(line) ?? [];
+  if (words === undefined) return /^(?:->)? /.test(line) ? [line] : wrapped(line, most);
+  return [...wrapped(words, most - 3), command as string].map((part, index) => `${index === 0 ? '->' : '  '} ${part}`);
+}
+
+/**
+ * One line of `join` or `doctor`: `  ok    machine     16 cores`; further lines of the sentence are indented below, and so
+ * is what does not fit into `columns`.
+ */
+export function progressLine(
+  state: LineState,
+  what: string,
+  sentence: string,
+  { color = false, columns = Number.POSITIVE_INFINITY }: { color?: boolean; columns?: number } = {},
+): string {
   const word = color ? `${colours[state]}${state}\u001b[0m${' '.repeat(6 - state.length)}` : state.padEnd(6);
-  const [first = '', ...more] = sentence.split('\n').map(shown);
+  const most = Math.max(24, columns - indent.length);
+  const [first = '', ...more] = sentence
+    .split('\n')
+    .map(shown)
+    .flatMap((line) => fitted(line, most));
   return [`  ${word}${what.padEnd(12)}${first}`.trimEnd(), ...more.map((line) => `${indent}${line}`)].join('\n');
 }
 
@@ -32,7 +53,7 @@ export function createProgress(options: { color: boolean; quiet?: boolean; write
   const { quiet = false, write = (text: string) => void process.stderr.write(text) } = options;
   const color = options.color && process.stderr.isTTY === true;
   const print = (state: LineState) => (what: string, sentence: string) => {
-    if (!quiet || state === 'fail') write(`${asTyped(progressLine(state, what, sentence, color))}\n`);
+    if (!quiet || state === 'fail') write(`${asTyped(progressLine(state, what, sentence, { color }))}\n`);
   };
   return {
     ok: print('ok'),

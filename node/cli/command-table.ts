@@ -9,6 +9,8 @@ export interface Command {
   readonly help: string;
   /** Any option is let pass: what this version lacks says so, whatever follows it. */
   readonly takesAnything?: boolean;
+  /** It writes autogit.yml: one that is no good must not keep it from that. */
+  readonly ignoresFile?: boolean;
   /** It talks to people alone: `--json` would be ignored, so it is refused. */
   readonly hasNoJson?: boolean;
   /** Completes with the exit code. */
@@ -162,7 +164,13 @@ export const commands: readonly Command[] = [
   {
     path: 'config',
     help: 'the settings in force, and where each comes from',
-    run: async (c) => (await local()).config(c),
+    run: async (c) => (await import('./config-commands.ts')).config(c),
+  },
+  {
+    path: 'config init',
+    help: 'write an autogit.yml for this machine: every setting with its default, commented out',
+    ignoresFile: true,
+    run: async (c) => (await import('./config-commands.ts')).init(c),
   },
   { path: 'paths', help: 'where this agent keeps what', run: async (c) => (await local()).paths(c) },
   { path: 'id', help: "this machine's identity", run: async (c) => (await local()).id(c) },

@@ -1,9 +1,7 @@
 import { existsSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
 import { progressLine } from '../progress-lines.ts';
-import { showBytes, showDuration } from '../settings/quantities.ts';
-import { homeOf, homesToSearch, loadSettings } from '../settings/settings.ts';
-import { type Flag, flags, variableOf } from '../settings/settings-table.ts';
+import { homeOf, homesToSearch } from '../settings/settings.ts';
 import { withSourcePositions } from '../source-positions.ts';
 import { configFile, places, prepareHome } from '../store/home.ts';
 import { version } from '../version.ts';
@@ -26,11 +24,21 @@ export async function join(context: Context): Promise<number> {
       progressLine('warn', 'flags', `last time, not now: ${missing.missing}\n-> autogit-node join ${missing.whole}`),
     );
   if (jobUser !== null) out.talk(progressLine('warn', 'user', jobUser));
+  await warnOfFile(context);
   rememberJoin(options.home, settings);
   const { runAgent } = await import('../agent/run-agent.ts');
   const { mayStartAtBoot } = await import('./service-commands.ts');
   const code = await runAgent(options, options.service ? null : mayStartAtBoot);
   return code === 'install' ? (await import('./service-commands.ts')).install(context) : code;
+}
+
+/** What of autogit.yml does not count as it stands there: said by `join` and `doctor`, not by every command. */
+async function warnOfFile({ settings, out }: Context): Promise<void> {
+  if (settings.notes.length === 0) return;
+  const { warningsOf } = await import('../settings/seed-warnings.ts');
+  const form = { columns: out.columns };
+  for (const { sentence, fix } of warningsOf(settings.notes))
+    out.talk(progressLine('warn', 'settings', `autogit.yml, ${sentence}${fix === null ? '' : `\n-> ${fix}`}`, form));
 }
 
 /** The store would say it too, but not in which mesh, and not since when. */
@@ -105,57 +113,5 @@ export async function id({ out, settings }: Context): Promise<number> {
     });
   if (settings.isOn('json')) out.json({ id: found, home });
   else out.data(found);
-  return exit.ok;
-}
-
-/** Keys whose values are nobody's business. */
-const secretKeys = new Set(['invite', 'approve.words']);
-
-/** Every setting, its value in force and its source; also the names by which it is set. */
-export async function config(context: Context): Promise<number> {
-  const { out, settings } = context;
-  const given = Object.fromEntries(
-    settings
-      .entries()
-      .filter(({ source }) => source === 'flag')
-      .map(({ key, value }) => [key, value as string | boolean]),
-  );
-  const all = await loadSettings(null, given);
-  const rows = flags.map((flag) => {
-    const value = all.get(flag.key);
-    const shown = secretKeys.has(flag.key) && value !== null ? '[set]' : value;
-    return { key: flag.key, value: shown, source: all.source(flag.key), variable: variableOf(flag) };
-  });
-  if (settings.isOn('json')) {
-    out.json({
-      file: settings.text('config') ?? configFile(process.env),
-      settings: rows,
-      unknownVariables: all.unknownVariables,
-    });
-    return exit.ok;
-  }
-  // Bytes and ms are for scripts.
-  const people: Partial<Record<Flag['kind'], (amount: number) => string>> = out.isTerminal
-    ? { duration: showDuration, size: showBytes }
-    : {};
-  const show = (value: unknown, kind: Flag['kind']): string =>
-    typeof value === 'number' && people[kind] ? people[kind](value) : plain(value);
-  const plain = (value: unknown): string =>
-    value === null ? '-' : typeof value === 'boolean' ? (value ? 'on' : 'off') : [value].flat().join(',') || '-';
-  out.data(
-    printTable(
-      {
-        head: ['KEY', 'VALUE', 'FROM', 'VARIABLE'],
-        rows: rows.map((row, index) => [
-          row.key,
-          show(row.value, flags[index]?.kind ?? 'text'),
-          row.source,
-          row.variable,
-        ]),
-      },
-      out,
-    ),
-  );
-  for (const name of all.unknownVariables) out.talk(`# ${name} is set and means nothing`);
   return exit.ok;
 }

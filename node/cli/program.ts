@@ -174,7 +174,7 @@ async function start(
   signal: AbortSignal,
 ): Promise<number> {
   try {
-    const settings = await loadSettings(command.path, given);
+    const settings = await loadSettings(command.path, given, process.env, command.ignoresFile);
     // In a variable or in autogit.yml it is meant for the commands that have it.
     if (command.hasNoJson && settings.isOn('json') && settings.source('json') === 'flag')
       throw new AutogitError('bad-flag', `${command.path} has nothing to say as JSON`, {

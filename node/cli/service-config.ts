@@ -16,7 +16,7 @@ export const serviceConfig = (isSystem: boolean): string =>
  * everything else stay. Returns the keys that were written. Throws `bad-config` for a file that is no good already.
  */
 export function writeFlags(file: string, flags: Remembered): string[] {
-  const before = readSettingsFile(file, false);
+  const { values: before } = readSettingsFile(file, false);
   const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
   const document = parseDocument(text);
   if (document.errors.length > 0)
@@ -37,7 +37,7 @@ export function writeFlags(file: string, flags: Remembered): string[] {
  * of before did as root goes on (`wereRoot`), and the agent warns of it. Returns what was decided.
  */
 export function chooseJobUser(file: string, wereRoot: boolean): string | null {
-  const settings = readSettingsFile(file, false);
+  const { values: settings } = readSettingsFile(file, false);
   const executors = [settings.get('executors') ?? []].flat().flatMap((text) => text.split(/[\s,]+/));
   if (!executors.includes('process') || settings.has('user') || wereRoot) return null;
   writeFlags(file, { user: { value: 'auto', source: 'flag' } });

@@ -13,6 +13,7 @@ import { checkClock, checkDisk, checkGpus, checkHome, checkTools } from './machi
 import { checkAgent } from './mesh-checks.ts';
 import { checkNetwork, nodesOf } from './network-checks.ts';
 import { checkProcess } from './process-check.ts';
+import { checkSettings } from './settings-check.ts';
 
 /** Looks at this machine and says what to type. Exit 5 when a line says `fail`. */
 export async function doctor(context: Context): Promise<number> {
@@ -33,6 +34,7 @@ export async function doctor(context: Context): Promise<number> {
   const found: Finding[] = (
     await Promise.all([
       checkTools(),
+      checkSettings(settings),
       ofHome,
       checkDisk(home).then((one) => [one]),
       checkDocker(settings.text('dockerHost')).then((one) => [one]),
@@ -46,16 +48,18 @@ export async function doctor(context: Context): Promise<number> {
   found.push(...agent.findings);
   const isHealthy = found.every(({ state }) => state !== 'fail');
   if (settings.isOn('json')) out.json({ healthy: isHealthy, findings: found });
-  else out.data(doctorView(found, out.isTerminal));
+  else out.data(doctorView(found, out.isTerminal, out.columns));
   return isHealthy ? exit.ok : exit.unhealthy;
 }
 
-export function doctorView(found: readonly Finding[], isTerminal: boolean): string {
+export function doctorView(found: readonly Finding[], isTerminal: boolean, columns?: number): string {
   if (!isTerminal)
     return found.map(({ what, state, sentence, fix }) => [state, what, sentence, fix ?? '-'].join('\t')).join('\n');
   return found
     .map(({ what, state, sentence, fix }) =>
-      progressLine(state, what, fix === null ? sentence : `${sentence}\n-> ${fix}`),
+      progressLine(state, what, fix === null ? sentence : `${sentence}\n-> ${fix}`, {
+        ...(columns !== undefined && { columns }),
+      }),
     )
     .join('\n');
 }

@@ -5,18 +5,9 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { MeshName, NodeName, Tag } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import { readAddress } from '../network/addresses.ts';
+import { nameFromHost } from './node-name.ts';
 import { isPort, parseSize } from './quantities.ts';
 import { type Environment, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
-
-/** A host name as a node's name: `Kang.fritz.box` -> `kang`. */
-export function nameFromHost(host: string): string {
-  const name = (host.split('.')[0] ?? '')
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, '-')
-    .replace(/^-+|-+$/g, '')
-    .slice(0, limits.nameChars);
-  return name === '' ? 'machine' : name;
-}
 
 /** `RTX 3090 Ti:24g`. Throws `bad-flag`. */
 export function parsePlayedGpu(text: string): PlayedGpu {
@@ -69,7 +60,10 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
       .refine((text) => text.startsWith('unix:') || hasPort(text)),
     sentence: 'it is unix:///… or tcp://HOST:PORT, with a port up to 65535',
   },
-  defaultImage: { schema: z.string().regex(/^[a-zA-Z0-9][\w.\-/:@]{0,254}$/), sentence: 'it is no name of an image' },
+  defaultImage: {
+    schema: z.string().regex(/^[a-zA-Z0-9][\w.\-/:@]{0,254}$/),
+    sentence: 'it is no name of an image; write alpine:3',
+  },
   imageRoom: { schema: z.int().min(0).max(90), sentence: 'a percentage from 0 (never) to 90' },
   invite: { schema: z.string().regex(/^[\w.:-]{8,256}$/), sentence: 'it is no invite code' },
   user: {
@@ -85,7 +79,7 @@ export function checkValues(settings: Settings): void {
     const value = settings.get(key);
     if (value === null || schema.safeParse(value).success) continue;
     const code = settings.source(key) === 'flag' ? 'bad-flag' : 'bad-config';
-    throw new AutogitError(code, `${key} "${[value].flat().join(', ')}": ${sentence}`);
+    throw new AutogitError(code, `${settings.where(key)}${key} "${[value].flat().join(', ')}": ${sentence}`);
   }
 }
 

@@ -10,9 +10,9 @@ export function parseDuration(text: string): number {
   return Math.round(Number(match[1]) * units[(match[2] ?? 's') as keyof typeof units]);
 }
 
-/** `512m`, `24g`, `1.5t` in bytes; a bare number means bytes; `GiB` and `GB` mean the same: powers of 1024. Throws `bad-flag`. */
+/** `512m`, `24g`, `1.5t` in bytes; a bare number means bytes; `GiB`, `Gi` and `GB` mean the same: powers of 1024. Throws `bad-flag`. */
 export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([kmgt])?(?:i?b)?$/i.exec(text.trim());
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgt])?(?:i|i?b)?$/i.exec(text.trim());
   if (!match) throw new AutogitError('bad-flag', `"${text}" is no size; write 512m or 24g`);
   return Math.round(Number(match[1]) * sizes[(match[2]?.toLowerCase() ?? '') as keyof typeof sizes]);
 }

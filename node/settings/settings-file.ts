@@ -1,81 +1,173 @@
-import { readFileSync } from 'node:fs';
-import { parse } from 'yaml';
-import { z } from 'zod';
+import { hostname, networkInterfaces } from 'node:os';
 import { AutogitError } from '../../protocol/errors.ts';
-import { limits } from '../../protocol/limits.ts';
-import { flags } from './settings-table.ts';
+import { didYouMean } from '../../scheduler/jobs/near-word.ts';
+import { nameFromHost } from './node-name.ts';
+import { checkSeedValue, isPlaceholder, type SeedKey, seedKeys } from './seed-keys.ts';
+import { type SeedLeaf, seedSettings } from './seed-settings.ts';
+import type { Note, ThisMachine } from './settings-note.ts';
+import { type Flag, flags } from './settings-table.ts';
+import { readSettingsText } from './settings-text.ts';
+import { type Entry, settingsTree, type Tree } from './settings-tree.ts';
 
-const scalar = z.union([z.string(), z.number(), z.boolean()]);
-const leaf = z.union([scalar, z.array(scalar).max(1000)]).nullable();
-
-/** The strict form of autogit.yml, made from the table: an unknown key is refused by its name. */
-function schema(): z.ZodType<Record<string, unknown>> {
-  const top: Record<string, z.ZodType> = {};
-  const sections: Record<string, Record<string, z.ZodType>> = {};
-  for (const { key } of flags) {
-    const [first, second] = key.split('.') as [string, string | undefined];
-    if (second === undefined) top[first] = leaf.optional();
-    else {
-      sections[first] ??= {};
-      sections[first][second] = leaf.optional();
-    }
-  }
-  for (const [name, shape] of Object.entries(sections)) top[name] = z.strictObject(shape).nullable().optional();
-  return z
-    .strictObject(top)
-    .nullable()
-    .transform((value) => value ?? {}) as z.ZodType<Record<string, unknown>>;
+/** Where in the file a setting stands; its key there may be one of the seed design's. */
+export interface Place {
+  readonly key: string;
+  readonly line: number;
 }
+
+/** What autogit.yml says: texts by the keys of our table, and what becomes of the seed design's keys. */
+interface SettingsFile {
+  readonly values: ReadonlyMap<string, string | string[]>;
+  readonly places: ReadonlyMap<string, Place>;
+  readonly notes: readonly Note[];
+}
+
+/** Everything that may stand at one place of the file. */
+interface Known {
+  readonly children: Map<string, Known>;
+  leaf?: { readonly flag: Flag } | { readonly seed: SeedKey };
+}
+const listMost = 1000;
+
+function knownKeys(): Known {
+  const root: Known = { children: new Map() };
+  const add = (path: string, leaf: Known['leaf']): void => {
+    let at = root;
+    for (const part of path.replaceAll('[]', '.[]').split('.')) {
+      const next = at.children.get(part) ?? { children: new Map() };
+      at.children.set(part, next);
+      at = next;
+    }
+    at.leaf = leaf;
+  };
+  for (const flag of flags) add(flag.key, { flag });
+  for (const seed of seedKeys) add(seed.path, { seed });
+  return root;
+}
+
+const allKeys = (): string[] => [...flags.map(({ key }) => key), ...seedKeys.map(({ path }) => path)];
 
 /**
- * Reads autogit.yml into texts by key. A file that is not there is empty, unless it was named. Throws `bad-config` with
- * the file, the key and what is wrong.
+ * Reads autogit.yml: our own keys, and those of the seed design. A file that is not there is empty, unless it was named.
+ * Throws `bad-config` with the file, the line, the key and what is wrong.
  */
-export function readSettingsFile(file: string, isNamed: boolean): Map<string, string | string[]> {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && !isNamed) return new Map();
-    throw new AutogitError('bad-config', `${file} cannot be read: ${(cause as Error).message}`, { cause });
-  }
-  if (text.length > limits.socketRequestBytes) throw new AutogitError('bad-config', `${file} is too large`);
-  let value: unknown;
-  try {
-    value = parse(text, { maxAliasCount: 0 }) ?? {};
-  } catch (cause) {
-    throw new AutogitError('bad-config', `${file} is no YAML: ${firstLine((cause as Error).message)}`, { cause });
-  }
-  const parsed = schema().safeParse(value);
-  if (!parsed.success) throw new AutogitError('bad-config', `${file}: ${complaint(parsed.error)}`);
-  return flatten(parsed.data);
+export function readSettingsFile(file: string, isNamed: boolean, name?: string): SettingsFile {
+  const text = readSettingsText(file, isNamed);
+  const reader = new FileReader(file);
+  if (text !== null) reader.read(settingsTree(file, text));
+  const written = reader.values.get('name');
+  return reader.finish(() => thisMachine(name ?? (typeof written === 'string' ? written : undefined)));
 }
 
-const firstLine = (text: string): string => text.split('\n')[0] ?? '';
-
-function complaint(error: z.ZodError): string {
-  const issue = error.issues[0];
-  const path = issue?.path.join('.') ?? '';
-  if (issue?.code === 'unrecognized_keys') {
-    const names = issue.keys.map((key) => (path === '' ? key : `${path}.${key}`));
-    return `unknown ${names.length === 1 ? 'key' : 'keys'} ${names.map((name) => `"${name}"`).join(', ')}`;
-  }
-  return path === ''
-    ? 'it must be a list of "key: value" lines'
-    : `${path} must be a text, a number, on or off, or a list of these`;
-}
-
-function flatten(value: Record<string, unknown>): Map<string, string | string[]> {
-  const found = new Map<string, string | string[]>();
-  const known = new Set(flags.map((flag) => flag.key));
-  const visit = (prefix: string, node: Record<string, unknown>) => {
-    for (const [name, child] of Object.entries(node)) {
-      if (child === null || child === undefined) continue;
-      const key = prefix === '' ? name : `${prefix}.${name}`;
-      if (!known.has(key)) visit(key, child as Record<string, unknown>);
-      else found.set(key, Array.isArray(child) ? child.map(String) : String(child));
-    }
+/** Asked only where a file has entries of machines. */
+function thisMachine(name: string | undefined): ThisMachine {
+  const host = hostname().toLowerCase();
+  const addresses = Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address));
+  return {
+    name: name ?? nameFromHost(host),
+    hosts: new Set([host, host.split('.')[0] as string, 'localhost', ...addresses]),
   };
-  visit('', value);
-  return found;
+}
+
+class FileReader {
+  readonly values = new Map<string, string | string[]>();
+  readonly #places = new Map<string, Place>();
+  readonly #notes: Note[] = [];
+  readonly #leaves: SeedLeaf[] = [];
+  readonly #unknown: { key: string; line: number; near: string }[] = [];
+  readonly #file: string;
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  read(tree: Tree): void {
+    if (tree.kind === 'empty') return;
+    if (tree.kind !== 'map') throw this.#wrong(tree.line, 'it must be a list of "key: value" lines');
+    this.#map('', tree.entries, knownKeys());
+    const [first, ...more] = this.#unknown;
+    if (!first) return;
+    const others = more.map(({ key, line, near }) => `; line ${line}: "${key}"${near}`).join('');
+    throw this.#wrong(first.line, `unknown ${more.length > 0 ? 'keys' : 'key'} "${first.key}"${first.near}${others}`);
+  }
+
+  finish(machine: () => ThisMachine): SettingsFile {
+    if (this.#leaves.length > 0) {
+      const seed = seedSettings(this.#leaves, new Set(this.values.keys()), machine());
+      for (const [key, { value, ...place }] of seed.values) {
+        this.values.set(key, value);
+        this.#places.set(key, { key: place.key, line: place.line });
+      }
+      this.#notes.push(...seed.notes);
+    }
+    return { values: this.values, places: this.#places, notes: this.#notes.sort((a, b) => a.line - b.line) };
+  }
+
+  #map(prefix: string, entries: readonly Entry[], known: Known): void {
+    for (const { key: word, line, value } of entries) {
+      const key = prefix === '' ? word : `${prefix}.${word}`;
+      const child = known.children.get(word) ?? known.children.get('*');
+      if (child) this.#node(key, value, child);
+      else this.#unknown.push({ key, line, near: this.#near(word, known) });
+    }
+  }
+
+  /** A misspelled neighbour, or a key that lies elsewhere: `hostname` is `gitlab.hostname`. */
+  #near(word: string, known: Known): string {
+    const near = didYouMean(word, [...known.children.keys()]);
+    const elsewhere = allKeys().find((key) => key.endsWith(`.${word}`));
+    return near !== '' || elsewhere === undefined ? near : `; did you mean ${elsewhere}?`;
+  }
+
+  #node(key: string, value: Tree, known: Known): void {
+    if (value.kind === 'empty') return;
+    if (known.leaf) return this.#leaf(key, value, known.leaf);
+    const item = known.children.get('[]');
+    if (item && value.kind === 'list') {
+      if (value.items.length > listMost) throw this.#wrong(value.line, `${key} has more than ${listMost} items`);
+      for (const [index, one] of value.items.entries()) this.#node(`${key}[${index}]`, one, item);
+    } else if (!item && value.kind === 'map') this.#map(key, value.entries, known);
+    else {
+      const wanted = item ? `a list: lines that begin with "- ", indented` : 'a section: lines "key: value", indented';
+      throw this.#wrong(value.line, `${key} must be ${wanted}`);
+    }
+  }
+
+  #leaf(key: string, tree: Tree, leaf: NonNullable<Known['leaf']>): void {
+    const value = this.#textOf(key, tree);
+    if ('flag' in leaf) {
+      this.#places.set(key, { key, line: tree.line });
+      this.values.set(key, leaf.flag.key === 'peers' ? this.#withoutPlaceholders(key, tree.line, value) : value);
+      return;
+    }
+    const { seed: known } = leaf;
+    try {
+      // One that waits to be filled in is no address yet, but no mistake either.
+      const mayWait = known.kind === 'host' || known.kind === 'url';
+      if (!(mayWait && isPlaceholder(String(value)))) checkSeedValue(known, value);
+    } catch (cause) {
+      throw this.#wrong(tree.line, `${key}: ${(cause as Error).message}`, cause);
+    }
+    this.#leaves.push({ key, line: tree.line, value, known });
+  }
+
+  #withoutPlaceholders(key: string, line: number, value: string | string[]): string[] {
+    const parts = [value].flat().flatMap((part) => part.split(',').map((one) => one.trim()));
+    for (const text of parts.filter(isPlaceholder))
+      this.#notes.push({ key, line, text, fate: 'placeholder', topic: 'machines' });
+    return parts.filter((text) => !isPlaceholder(text));
+  }
+
+  #textOf(key: string, tree: Tree): string | string[] {
+    if (tree.kind === 'scalar') return tree.text;
+    const items = tree.kind === 'list' ? tree.items : [];
+    const texts = items.flatMap((item) => (item.kind === 'scalar' ? [item.text] : []));
+    if (tree.kind !== 'list' || texts.length < items.length || items.length > listMost)
+      throw this.#wrong(tree.line, `${key} must be a text, a number, on or off, or a list of these`);
+    return texts;
+  }
+
+  #wrong(line: number, sentence: string, cause?: unknown): AutogitError {
+    return new AutogitError('bad-config', `${this.#file}, line ${line}: ${sentence}`, { cause });
+  }
 }

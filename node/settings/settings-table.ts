@@ -102,7 +102,7 @@ const join: Flag[] = [
   {
     key: 'imageRoom',
     name: 'image-room',
-    kind: 'count',
+    kind: 'percent',
     value: 'PERCENT',
     default: '15',
     commands: ['join'],
@@ -317,6 +317,13 @@ const others: Flag[] = [
     value: 'NAME',
     commands: ['recover'],
     help: 'a machine that you have seen switched off; without a terminal all of them, and --yes',
+  },
+  {
+    key: 'configForce',
+    name: 'force',
+    kind: 'switch',
+    commands: ['config init'],
+    help: 'overwrite the one that is there',
   },
   {
     key: 'demo.keep',

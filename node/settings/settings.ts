@@ -1,11 +1,13 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { configFile, systemHome, userHome } from '../store/home.ts';
-import { isPort, parseDuration, parseSize } from './quantities.ts';
+import type { Note } from './settings-note.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-table.ts';
+import { parseOne, parseText, type Value } from './settings-value.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 export type Source = 'flag' | 'variable' | 'file' | 'default';
-type Value = boolean | string | number | string[] | null;
+/** `where`: the file, the line and, where it is another, the key; null for what the file does not say. */
+type Entry = { value: Value; source: Source; where?: string };
 
 /** A GPU that is played (demo, tests): it takes work by tag and is shown as "(played)". */
 export interface PlayedGpu {
@@ -63,13 +65,16 @@ export interface JoinOptions {
 
 /** The settings in force for one command: flag > AUTOGIT_ variable > autogit.yml > default. */
 export class Settings {
-  readonly #values: Map<string, { value: Value; source: Source }>;
+  readonly #values: Map<string, Entry>;
   /** AUTOGIT_ variables that are set and mean nothing. */
   readonly unknownVariables: readonly string[];
+  /** What becomes of the keys of autogit.yml that are no settings of ours. */
+  readonly notes: readonly Note[];
 
-  constructor(values: Map<string, { value: Value; source: Source }>, unknownVariables: readonly string[] = []) {
+  constructor(values: Map<string, Entry>, unknownVariables: readonly string[] = [], notes: readonly Note[] = []) {
     this.#values = values;
     this.unknownVariables = unknownVariables;
+    this.notes = notes;
   }
 
   get(key: string): Value {
@@ -77,6 +82,10 @@ export class Settings {
   }
   source(key: string): Source {
     return this.#values.get(key)?.source ?? 'default';
+  }
+  /** `/home/ada/autogit.yml, line 3: `, to stand before the key in an error; empty for what the file does not say. */
+  where(key: string): string {
+    return this.#values.get(key)?.where ?? '';
   }
   isOn(key: string): boolean {
     return this.get(key) === true;
@@ -98,63 +107,6 @@ export class Settings {
   }
 }
 
-const words: Record<string, boolean> = {
-  on: true,
-  true: true,
-  yes: true,
-  1: true,
-  off: false,
-  false: false,
-  no: false,
-  0: false,
-};
-
-/** One text of any source as the flag's value. Throws `bad-flag` with a sentence that does not name the source. */
-function parseOne(flag: Flag, text: string): Value {
-  switch (flag.kind) {
-    case 'switch': {
-      const word = words[text.trim().toLowerCase()];
-      if (word === undefined) throw new AutogitError('bad-flag', `"${text}" is neither on nor off`);
-      return word;
-    }
-    case 'optional':
-      return text === '' ? true : (words[text.trim().toLowerCase()] ?? text);
-    case 'duration':
-      return parseDuration(text);
-    case 'size':
-      return parseSize(text);
-    case 'count':
-      if (!/^\d{1,9}$/.test(text.trim())) throw new AutogitError('bad-flag', `"${text}" is no whole number`);
-      return Number(text);
-    case 'port':
-      if (!isPort(text.trim()))
-        throw new AutogitError('bad-flag', `"${text}" is no port; write a number from 0 to 65535`);
-      return Number(text);
-    case 'choice':
-      checkChoice(flag, text);
-      return text;
-    case 'list':
-    case 'text':
-      return text;
-  }
-}
-
-function checkChoice(flag: Flag, text: string): void {
-  if (flag.choices && !flag.choices.includes(text))
-    throw new AutogitError('bad-flag', `"${text}" is none of ${flag.choices.join(', ')}`);
-}
-
-function parseText(flag: Flag, text: string | string[]): Value {
-  if (flag.kind !== 'list') {
-    if (Array.isArray(text)) throw new AutogitError('bad-flag', 'it takes one value, not a list');
-    return parseOne(flag, text);
-  }
-  const parts = [text].flat().flatMap((part) => part.split(flag.separator ?? ','));
-  const list = parts.map((part) => part.trim()).filter((part) => part !== '' || flag.separator !== undefined);
-  for (const part of list) checkChoice(flag, part);
-  return list;
-}
-
 export interface SettingsSources {
   /** The command whose flags count besides the global ones; null = all (for `config`). */
   command: string | null;
@@ -164,19 +116,22 @@ export interface SettingsSources {
   /** Texts of autogit.yml by key. */
   file: ReadonlyMap<string, string | string[]>;
   fileName: string;
+  /** Where in the file each of them stands. */
+  places?: ReadonlyMap<string, { readonly key: string; readonly line: number }>;
+  notes?: readonly Note[];
 }
 
 /** Puts the sources together. Throws `bad-flag` or `bad-config`, naming flag, variable or key. */
 export function resolveSettings(sources: SettingsSources): Settings {
   const wanted = sources.command === null ? flags : [...flagsOf('*'), ...flagsOf(sources.command)];
-  const values = new Map<string, { value: Value; source: Source }>();
+  const values = new Map<string, Entry>();
   for (const flag of wanted) values.set(flag.key, resolveOne(flag, sources));
   const known = new Set(flags.map(variableOf));
   const unknown = Object.keys(sources.env).filter((name) => name.startsWith('AUTOGIT_') && !known.has(name));
-  return new Settings(values, unknown);
+  return new Settings(values, unknown, sources.notes);
 }
 
-function resolveOne(flag: Flag, sources: SettingsSources): { value: Value; source: Source } {
+function resolveOne(flag: Flag, sources: SettingsSources): Entry {
   const given = sources.given[flag.key];
   const variable = sources.env[variableOf(flag)];
   const written = sources.file.get(flag.key);
@@ -190,9 +145,18 @@ function resolveOne(flag: Flag, sources: SettingsSources): { value: Value; sourc
   if (given !== undefined) return { value: named(spellingOf(flag), 'bad-flag', given), source: 'flag' };
   if (variable !== undefined && variable !== '')
     return { value: named(variableOf(flag), 'bad-config', variable), source: 'variable' };
-  if (written !== undefined)
-    return { value: named(`${sources.fileName}: ${flag.key}`, 'bad-config', written), source: 'file' };
+  if (written !== undefined) {
+    const where = whereOf(flag, sources);
+    return { value: named(`${where}${flag.key}`, 'bad-config', written), source: 'file', where };
+  }
   return { value: defaultOf(flag), source: 'default' };
+}
+
+/** What stands under a key of the seed design is named by that key too. */
+function whereOf({ key }: Flag, { fileName, places }: SettingsSources): string {
+  const place = places?.get(key);
+  if (place === undefined) return `${fileName}: `;
+  return `${fileName}, line ${place.line}: ${place.key === key ? '' : `${place.key} is `}`;
 }
 
 function defaultOf(flag: Flag): Value {
@@ -201,20 +165,24 @@ function defaultOf(flag: Flag): Value {
   return flag.kind === 'list' ? [] : null;
 }
 
-/** The settings of a command of this process. Reads autogit.yml only where there is one. */
+/**
+ * The settings of a command of this process. Reads autogit.yml only where there is one; `ignoresFile`: not even then.
+ */
 export async function loadSettings(
   command: string | null,
   given: SettingsSources['given'],
   env: Environment = process.env,
+  ignoresFile = false,
 ): Promise<Settings> {
   const named = typeof given.config === 'string' ? given.config : env.AUTOGIT_CONFIG || null;
   const fileName = named ?? configFile(env);
   const { existsSync } = await import('node:fs');
-  const file =
-    named !== null || existsSync(fileName)
-      ? (await import('./settings-file.ts')).readSettingsFile(fileName, named !== null)
-      : new Map<string, string>();
-  return resolveSettings({ command, given, env, file, fileName });
+  if (ignoresFile || (named === null && !existsSync(fileName)))
+    return resolveSettings({ command, given, env, file: new Map(), fileName });
+  const { readSettingsFile } = await import('./settings-file.ts');
+  const name = typeof given.name === 'string' ? given.name : env.AUTOGIT_NAME || undefined;
+  const { values, places, notes } = readSettingsFile(fileName, named !== null, name);
+  return resolveSettings({ command, given, env, file: values, fileName, places, notes });
 }
 
 /** Where the agent's state is: `--home`, else this user's. */

@@ -48,7 +48,7 @@ export function socketAccess(home: string): { mode: number; group: number | null
  * Makes a folder and those above it. Not by Node's `recursive`, which never ends where a file system takes no folders and
  * calls that "no such file" (/proc).
  */
-function makeFolder(path: string, mode: number): void {
+export function makeFolder(path: string, mode: number): void {
   if (existsSync(path)) return;
   if (dirname(path) !== path) makeFolder(dirname(path), mode);
   try {

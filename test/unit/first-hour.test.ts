@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asTyped, callName } from '../../node/cli/call-name.ts';
-import { config } from '../../node/cli/local-commands.ts';
+import { config } from '../../node/cli/config-commands.ts';
 import { writeFlags } from '../../node/cli/service-config.ts';
 import { resolveSettings, type SettingsSources } from '../../node/settings/settings.ts';
 import { readSettingsFile } from '../../node/settings/settings-file.ts';
@@ -118,7 +118,7 @@ describe('what a join was told', () => {
     writeFileSync(file, `# mine\n${readFileSync(file, 'utf8')}verbose: on\n`);
     expect(writeFlags(file, { ...recallJoin(dir), name: { value: 'kang', source: 'flag' } })).toEqual(['name']);
     expect(readFileSync(file, 'utf8')).toMatch(/^# mine\n[\s\S]*verbose: on/);
-    const read = said({ file: readSettingsFile(file, true) });
+    const read = said({ file: readSettingsFile(file, true).values });
     expect([read.text('name'), read.list('executors'), read.list('labels'), read.isOn('mdns')]).toEqual([
       'kang',
       ['process'],

@@ -2,7 +2,8 @@ import type { Command as Commander } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { commands } from '../../node/cli/command-table.ts';
 import { buildProgram, optionOf } from '../../node/cli/program.ts';
-import { joinOptions, nameFromHost, parsePlayedGpu } from '../../node/settings/join-options.ts';
+import { joinOptions, parsePlayedGpu } from '../../node/settings/join-options.ts';
+import { nameFromHost } from '../../node/settings/node-name.ts';
 import { type Environment, resolveSettings, type SettingsSources } from '../../node/settings/settings.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from '../../node/settings/settings-table.ts';
 
@@ -23,6 +24,7 @@ function example(flag: Flag): { text: string; value: unknown } {
       duration: '90s',
       size: '2g',
       count: '3',
+      percent: '3%',
       port: '3',
       choice: '',
     }[flag.kind];
@@ -34,6 +36,7 @@ function example(flag: Flag): { text: string; value: unknown } {
     duration: 90_000,
     size: 2 * 2 ** 30,
     count: 3,
+    percent: 3,
     port: 3,
     choice: text,
   }[flag.kind];
@@ -113,7 +116,7 @@ function path(commander: Commander): string {
 
 describe('bad settings are refused by name', () => {
   it.each([
-    [{ given: { maxRuns: 'many' } }, 'bad-flag', '--max-runs: "many" is no whole number'],
+    [{ given: { maxRuns: 'many' } }, 'bad-flag', '--max-runs: "many" is no whole number; write 4'],
     [{ env: { AUTOGIT_MDNS: 'perhaps' } }, 'bad-config', 'AUTOGIT_MDNS: "perhaps" is neither on nor off'],
     [
       { file: new Map([['pair', 'soon']]) },

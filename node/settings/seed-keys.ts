@@ -1,0 +1,98 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import type { Flag } from './settings-flag.ts';
+import type { Fate, Topic } from './settings-note.ts';
+import { parseText } from './settings-value.ts';
+
+/** Kinds of values that no flag of ours has. */
+type OwnKind = 'version' | 'url' | 'cores' | 'variable' | 'host' | 'cron';
+
+export interface SeedKey {
+  /** `[]` is each item of a list, `*` any name. */
+  readonly path: string;
+  readonly kind: Flag['kind'] | OwnKind;
+  readonly choices?: readonly string[];
+  readonly topic: Topic;
+  /** `entry`: of one machine, and obeyed there. `notify`: by the way that it names. */
+  readonly fate: Fate | 'entry' | 'notify';
+}
+
+const key = (
+  path: string,
+  kind: SeedKey['kind'],
+  topic: Topic,
+  fate: SeedKey['fate'],
+  choices?: readonly string[],
+): SeedKey => ({ path, kind, topic, fate, ...(choices && { choices }) });
+
+const entry = (list: string): SeedKey[] => [
+  key(`${list}[].name`, 'text', 'machines', 'entry'),
+  key(`${list}[].host`, 'host', 'machines', 'entry'),
+  key(`${list}[].executor`, 'choice', 'machines', 'entry', ['docker', 'process']),
+  key(`${list}[].concurrent`, 'count', 'machines', 'entry'),
+  key(`${list}[].gpu`, 'text', 'gpus', 'entry'),
+  key(`${list}[].capabilities`, 'list', 'machines', 'entry'),
+];
+
+/** Every key of the autogit.yml that users of the seed design have. Whoever makes one come true changes its line here. */
+export const seedKeys: readonly SeedKey[] = [
+  key('version', 'version', 'settings', 'obeyed'),
+  key('gitlab.hostname', 'text', 'hosting', 'not yet'),
+  key('gitlab.external_url', 'url', 'hosting', 'not yet'),
+  ...['http', 'https', 'ssh'].map((name) => key(`gitlab.ports.${name}`, 'port', 'hosting', 'not yet')),
+  key('gitlab.resources.preset', 'choice', 'hosting', 'not yet', ['minimal', 'homelab', 'team', 'beast']),
+  key('gitlab.resources.cpu', 'cores', 'hosting', 'not yet'),
+  key('gitlab.resources.memory', 'size', 'hosting', 'not yet'),
+  key('mirroring.enabled', 'switch', 'mirroring', 'not yet'),
+  key('mirroring.sources.*.username', 'text', 'mirroring', 'not yet'),
+  key('mirroring.sources.*.token_env', 'variable', 'mirroring', 'not yet'),
+  key('mirroring.schedule', 'cron', 'mirroring', 'not yet'),
+  ...entry('runners.cpu'),
+  ...entry('runners.gpu'),
+  key('health.check_interval', 'duration', 'health', 'mesh'),
+  key('health.reconcile_interval', 'duration', 'health', 'mesh'),
+  key('health.self_heal', 'switch', 'health', 'mesh'),
+  key('health.notify[].type', 'text', 'notify', 'notify'),
+  key('health.notify[].url', 'url', 'notify', 'notify'),
+];
+
+const isUrl = (text: string): boolean => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+
+const own: Record<OwnKind, { holds: (text: string) => boolean; sentence: string }> = {
+  version: { holds: (text) => /^1(\.0)?$/.test(text), sentence: 'is no version that is known here; write "1.0"' },
+  url: { holds: isUrl, sentence: 'is no http(s) address; write http://gitlab.lan:8080' },
+  cores: { holds: (text) => /^\d{1,4}(\.\d{1,3})?$/.test(text), sentence: 'is no number of cores; write 6 or 1.5' },
+  variable: { holds: (text) => /^[A-Za-z_]\w*$/.test(text), sentence: 'is no name of a variable; write GITHUB_TOKEN' },
+  host: {
+    holds: (text) =>
+      /^([\w-]+(\.[\w-]+)*\.?|\[?[\da-f]*:[\da-f:.]+\]?)$/i.test(text.replace(/(?<=^[^:]*|\]):\d{1,5}$/, '')),
+    sentence: 'is no host; write 192.168.1.20 or kang.lan',
+  },
+  cron: {
+    holds: (text) => /^(@\w+|[^\s]+(\s+[^\s]+){4})$/.test(text.trim()),
+    sentence: 'is no schedule; write "0 */6 * * *"',
+  },
+};
+
+/** A token that somebody wrote where its variable's name belongs must not be printed. */
+const isToken = (text: string): boolean => /^(gh[a-z]_|github_pat_|gl[a-z]{1,8}-)/.test(text);
+
+/** Throws `bad-flag` with a sentence that names neither file nor key. */
+export function checkSeedValue({ kind, choices }: SeedKey, value: string | string[]): void {
+  const found = own[kind as OwnKind];
+  if (found === undefined) {
+    parseText({ kind: kind as Flag['kind'], ...(choices && { choices }) }, value);
+    return;
+  }
+  if (Array.isArray(value)) throw new AutogitError('bad-flag', 'it takes one value, not a list');
+  if (kind === 'variable' && isToken(value))
+    throw new AutogitError(
+      'bad-flag',
+      'this looks like a token; name the variable that holds it, such as GITHUB_TOKEN',
+    );
+  if (!found.holds(value)) throw new AutogitError('bad-flag', `"${value}" ${found.sentence}`);
+}
+
+/** An address of which a part was left to be filled in: `192.168.1.X`, `<host>`, `https://...`. */
+export const isPlaceholder = (text: string): boolean =>
+  /^(?=.*[xyzn?*])(\d{1,3}|[xyzn?*]{1,3})(\.(\d{1,3}|[xyzn?*]{1,3})){3}(:\d+)?$/i.test(text) ||
+  /^(<.*>|\?+|todo|tbd|changeme|change[-_ ]me|.*(\.\.\.|…))$/i.test(text);

@@ -1,0 +1,109 @@
+import { shown } from '../foreign-text.ts';
+import type { MachineFigures } from '../machine/figures.ts';
+import { wrapped } from '../text-wrap.ts';
+import { nameFromHost } from './node-name.ts';
+import { showBytes } from './quantities.ts';
+import { type Flag, flags, spellingOf, variableOf } from './settings-table.ts';
+
+interface TemplateFacts extends MachineFigures {
+  readonly host: string;
+  readonly version: string;
+}
+
+/**
+ * The file's parts, in the order in which a person looks for them. What is said to one command or for one moment is in
+ * none of them: in a file it would be said again and again.
+ */
+const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
+  ['This machine', ['name', 'labels', 'maxRuns', 'reserveMemory', 'witness', 'home']],
+  ['Who runs its jobs', ['executors', 'user', 'dockerHost', 'defaultImage', 'imageRoom', 'imageAge', 'artifactLimit']],
+  ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],
+  ['GitLab', ['gitlab.tokenEnv']],
+  ['What commands print and ask', ['color', 'verbose', 'quiet', 'json', 'input', 'yes']],
+];
+
+/** What stands behind the key where the table has no default: it must load when its # is taken away. */
+const examples = ({ host, cores }: TemplateFacts): Readonly<Record<string, string>> => ({
+  name: nameFromHost(host),
+  labels: '[]',
+  maxRuns: String(cores),
+  home: '/srv/autogit-node',
+  executors: '[docker]',
+  user: 'auto',
+  dockerHost: 'unix:///var/run/docker.sock',
+  defaultImage: 'alpine:3',
+  peers: '[]',
+  listen: '[/ip4/0.0.0.0/tcp/7117]',
+  mesh: 'home',
+  'gitlab.tokenEnv': 'GITLAB_TOKEN',
+});
+
+/** What a reader would otherwise have to look up: the unit, this machine's figure, or what happens without it. */
+const remarks = (facts: TemplateFacts): Readonly<Record<string, string>> => ({
+  labels: 'none unless said; jobs ask for them by their tags',
+  maxRuns: `no limit unless said; this machine has ${plural(facts.cores, 'core')}`,
+  reserveMemory: `of ${showBytes(facts.memoryBytes)} here`,
+  home: 'without it: ~/.local/state/autogit-node',
+  executors: 'without it: docker, where an engine answers',
+  dockerHost: 'without it: DOCKER_HOST, else /var/run/docker.sock',
+  defaultImage: 'without it such jobs fail',
+  imageRoom: 'in percent',
+  peers: 'none unless said; machines of one LAN find each other',
+  listen: 'without it: port 7117 on all addresses',
+  mesh: 'without it: the one that answers',
+  'gitlab.tokenEnv': 'the token itself is never written here',
+});
+
+const plural = (amount: number, what: string): string => `${amount} ${what}${amount === 1 ? '' : 's'}`;
+
+const comment = (text: string): string =>
+  text
+    .split('\n')
+    .flatMap((line) => wrapped(line, 76))
+    .map((line) => `# ${line}`)
+    .join('\n');
+
+const units: Partial<Record<Flag['kind'], string>> = { size: 'a size', duration: 'a time', switch: 'on or off' };
+
+function lineOf(flag: Flag, facts: TemplateFacts): string {
+  const value =
+    flag.kind === 'switch' ? (flag.default === true ? 'on' : 'off') : (flag.default ?? examples(facts)[flag.key] ?? '');
+  // A switch that is on by default is told in the help by what its flag does.
+  const help = flag.default === true ? `on; off: ${flag.help}` : flag.help;
+  const note = [flag.default === true ? undefined : units[flag.kind], remarks(facts)[flag.key]]
+    .filter(Boolean)
+    .join('; ');
+  const said = comment(`${help}${note === '' ? '' : `; ${note}`}\n${spellingOf(flag)}, ${variableOf(flag)}`);
+  const [section, word] = flag.key.split('.') as [string, string | undefined];
+  return word === undefined ? `${said}\n#${flag.key}: ${value}` : `${said}\n#${section}:\n#  ${word}: ${value}`;
+}
+
+/**
+ * An autogit.yml with every lasting setting, its default or an example commented out, and this machine's figures: nothing
+ * in it counts before somebody takes a # away.
+ */
+export function settingsTemplate(facts: TemplateFacts): string {
+  const gpus = facts.gpus.map(({ model, memoryBytes }) => `${shown(model)} (${showBytes(memoryBytes)})`);
+  const head = [
+    `# Settings of autogit-node on ${shown(facts.host)}, written by autogit-node config init (${facts.version}).`,
+    `# Seen on this machine: ${plural(facts.cores, 'core')}, ${showBytes(facts.memoryBytes)} of memory${gpus.length === 0 ? ', no GPU' : ''}`,
+    ...gpus.map((gpu) => `# GPU: ${gpu}`),
+    '#',
+    comment(
+      'Each setting stands here with its default, or with an example where it has none: take the # before it away, and change it. A flag wins over a variable, a variable over this file. What is in force, and where it comes from: autogit-node config',
+    ),
+    comment(
+      'Sizes: 512m, 24g (powers of 1024; a bare number is bytes). Times: 90s, 10m, 2h, 30d (a bare number is seconds). Switches: on, off. Lists: [a, b].',
+    ),
+    comment('No secret belongs here: a token is named by the variable that holds it.'),
+  ];
+  const byKey = new Map(flags.map((flag) => [flag.key, flag]));
+  const blocks = parts.map(([title, keys]) => {
+    const lines = keys.flatMap((key) => {
+      const flag = byKey.get(key);
+      return flag ? [lineOf(flag, facts)] : [];
+    });
+    return `# --- ${title} ---\n\n${lines.join('\n\n')}`;
+  });
+  return `${[head.join('\n'), ...blocks].join('\n\n')}\n`;
+}
