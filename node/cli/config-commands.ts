@@ -105,7 +105,7 @@ function write(file: string, text: string, mayOverwrite: boolean): void {
   const found = lstatSync(file, { throwIfNoEntry: false });
   if (found && !mayOverwrite)
     throw new AutogitError('unsupported', `${file} is there already, and is left as it is`, {
-      hint: 'to see what is in force: autogit-node config; to overwrite it: autogit-node config init --force',
+      hint: `to overwrite it: autogit-node config init --force --config ${file}`,
     });
   try {
     makeFolder(dirname(file), 0o700);

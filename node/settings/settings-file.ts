@@ -10,7 +10,7 @@ import { readSettingsText } from './settings-text.ts';
 import { type Entry, settingsTree, type Tree } from './settings-tree.ts';
 
 /** Where in the file a setting stands; its key there may be one of the seed design's. */
-export interface Place {
+interface Place {
   readonly key: string;
   readonly line: number;
 }
