@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { readKernelFile } from '../machine/kernel-file.ts';
 import { readSupervisors } from './step-record.ts';
 
 /**
@@ -40,7 +41,7 @@ export type ProcessName = Pick<ProcessStat, 'pid' | 'startTicks'>;
 
 const parseStat = (pid: number): ProcessStat | null => {
   try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const text = readKernelFile(`/proc/${pid}/stat`);
     // The program's name may hold anything, parentheses too: fields count from the last one.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
     const [state = '?', parent] = fields;
@@ -70,7 +71,7 @@ function living(): ProcessStat[] {
 /** The environment that it began with; null where that may not be read. */
 const entriesOf = (pid: number): string[] | null => {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
+    return readKernelFile(`/proc/${pid}/environ`).split('\0');
   } catch {
     return null;
   }
@@ -79,7 +80,7 @@ const entriesOf = (pid: number): string[] | null => {
 /** Real, effective and saved; /proc/<pid> itself belongs to root where a process hides from debuggers. */
 const hasUid = (pid: number, uid: number): boolean => {
   try {
-    const line = /^Uid:(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? '';
+    const line = /^Uid:(.*)$/m.exec(readKernelFile(`/proc/${pid}/status`))?.[1] ?? '';
     return line.trim().split(/\s+/).map(Number).includes(uid);
   } catch {
     return false;
@@ -159,7 +160,7 @@ const supervisorsOf = ({ places: [folder] }: RunMarks): ProcessName[] =>
 const childrenOf = (pid: number): number[] => {
   try {
     return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
-      readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1').split(' ').filter(Boolean).map(Number),
+      readKernelFile(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean).map(Number),
     );
   } catch {
     return [];

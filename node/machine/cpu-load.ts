@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readKernelFile } from './kernel-file.ts';
 
 /** In /proc/stat: time that no program had. */
 const idleFields = [3, 4];
@@ -19,14 +19,21 @@ export class CpuLoad {
   }
 
   /** % since the last call, since boot at the first. 0 where the kernel does not tell. */
-  async percent(): Promise<number> {
-    const text = await readFile(this.#file, 'utf8').catch(() => '');
-    const ticks = /^cpu +(.*)$/m.exec(text)?.[1]?.split(' ').slice(0, fields).map(Number) ?? [];
+  percent(): number {
+    const ticks = /^cpu +(.*)$/m.exec(this.#text())?.[1]?.split(' ').slice(0, fields).map(Number) ?? [];
     const all = ticks.reduce((sum, one) => sum + one, 0);
     const busy = all - idleFields.reduce((sum, field) => sum + (ticks[field] ?? 0), 0);
     const passed = all - this.#before.all;
     const share = passed > 0 ? (busy - this.#before.busy) / passed : 0;
     if (passed > 0) this.#before = { busy, all };
     return Math.min(100, Math.max(0, share * 100));
+  }
+
+  #text(): string {
+    try {
+      return readKernelFile(this.#file);
+    } catch {
+      return '';
+    }
   }
 }

@@ -14,21 +14,21 @@ const stat = (text: string): void => writeFileSync(join(proc, 'stat'), `${text}\
 it('is the share of ticks since the last call that were neither idle nor waiting for a disk', async () => {
   const load = new CpuLoad(proc);
   stat('cpu  100 0 100 700 100 0 0 0 50 0');
-  expect(await load.percent()).toBe(20);
+  expect(load.percent()).toBe(20);
   stat('cpu  150 10 120 760 110 5 5 40 90 0');
   // 50 + 10 + 20 + 5 + 5 + 40 of 200: guests are in user already.
-  expect(await load.percent()).toBe(65);
-  expect(await load.percent()).toBe(0);
+  expect(load.percent()).toBe(65);
+  expect(load.percent()).toBe(0);
 });
 
 it('is 0 where the kernel does not tell', async () => {
-  expect(await new CpuLoad(proc).percent()).toBe(0);
+  expect(new CpuLoad(proc).percent()).toBe(0);
   stat('cpu');
-  expect(await new CpuLoad(proc).percent()).toBe(0);
+  expect(new CpuLoad(proc).percent()).toBe(0);
 });
 
 it('of this computer is a percentage', async () => {
-  const percent = await new CpuLoad().percent();
+  const percent = new CpuLoad().percent();
   expect(percent).toBeGreaterThan(0);
   expect(percent).toBeLessThanOrEqual(100);
 });
