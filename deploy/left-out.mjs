@@ -1,5 +1,6 @@
 // What the bundle has otherwise than the packages: each of these cost memory in every agent, or time at every start.
-const empty = (sentence) => `module.exports = () => { throw new Error('autogit-node is built without ${sentence}'); };`;
+const refusal = (sentence) => `() => { throw new Error('autogit-node is built without ${sentence}'); }`;
+const empty = (sentence) => `module.exports = ${refusal(sentence)};`;
 
 /** As esbuild's plugin. */
 export const leftOut = {
@@ -14,6 +15,17 @@ export const leftOut = {
       /(dockerode|docker-modem)[\\/]lib[\\/]/.test(importer) ? { path, namespace: 'docker' } : undefined,
     );
     leave('docker', (path) => empty(`${path.slice(2)} of dockerode`));
+
+    // Of Noise: its cipher and hash in WebAssembly. node/network/noise-cipher.ts takes Node's.
+    esbuild.onResolve({ filter: /^@chainsafe\/as-(sha256|chacha20poly1305)$/ }, ({ path, importer }) =>
+      /@libp2p[\\/]noise[\\/]/.test(importer) ? { path, namespace: 'noise' } : undefined,
+    );
+    leave(
+      'noise',
+      () => `exports.digest = ${refusal('the WebAssembly of Noise')};
+      exports.newInstance = () => null;
+      exports.ChaCha20Poly1305 = class { seal = exports.digest; open = exports.digest };`,
+    );
 
     // zod's sentences in 50 languages: we say our own.
     esbuild.onResolve({ filter: /^\.\.\/locales\/index\.js$/ }, ({ path, importer }) =>

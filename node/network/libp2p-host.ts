@@ -9,6 +9,7 @@ import type { Gate } from './gate.ts';
 import type { Gossip } from './gossip.ts';
 import { ownInterfaces } from './interfaces.ts';
 import { muxer } from './muxer.ts';
+import { noiseCipher } from './noise-cipher.ts';
 import { wholeWrites } from './whole-writes.ts';
 
 export type Host = Libp2p<{ identify: Identify }>;
@@ -41,7 +42,7 @@ export function createHost(from: {
       },
     },
     transports: [tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } })],
-    connectionEncrypters: [wholeWrites(noise())],
+    connectionEncrypters: [wholeWrites(noise({ crypto: noiseCipher }))],
     streamMuxers: [muxer()],
     connectionGater: gate.connectionGater(),
     connectionManager: {
