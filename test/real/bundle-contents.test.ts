@@ -157,13 +157,13 @@ describe('a fault in the bundle', () => {
     const { status, stderr } = fail(`throw new Error('boom')`);
     expect(status).toBe(70);
     const at =
-      / {4}at loadSettings \(node\/settings\.ts:(\d+):\d+\)\n {4}at async start \(node\/cli\/program\.ts:\d+:\d+\)/.exec(
+      / {4}at loadSettings \(node\/settings\/settings\.ts:(\d+):\d+\)\n {4}at async start \(node\/cli\/program\.ts:\d+:\d+\)/.exec(
         stderr,
       );
     expect(at, stderr).not.toBeNull();
-    expect(readFileSync(join(root, 'node', 'settings.ts'), 'utf8').split('\n')[Number(at?.[1]) - 1]).toContain(
-      'existsSync(',
-    );
+    expect(
+      readFileSync(join(root, 'node', 'settings', 'settings.ts'), 'utf8').split('\n')[Number(at?.[1]) - 1],
+    ).toContain('existsSync(');
     expect(stderr).not.toContain('agent.cjs:');
 
     // Thrown where nobody can catch it: Node alone would print a screen of the bundle's code, and end with 1.
