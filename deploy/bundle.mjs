@@ -14,20 +14,23 @@ const self = readJson('package.json');
 const lock = readJson('package-lock.json');
 const { version, dependencies, engines } = self;
 
-// The thread that packs artifacts starts from a text of its own: small, and no second file beside the agent.
-const thread = await build({
-  absWorkingDir: root,
-  entryPoints: ['node/runs/pack-thread.ts'],
-  bundle: true,
-  platform: 'node',
-  target: 'node20.19',
-  format: 'cjs',
-  minify: true,
-  charset: 'ascii',
-  write: false,
-  metafile: true,
-  logLevel: 'warning',
-});
+// Threads start from a text of their own: small, and no second file beside the agent.
+const threadOf = (file) =>
+  build({
+    absWorkingDir: root,
+    entryPoints: [file],
+    bundle: true,
+    platform: 'node',
+    target: 'node20.19',
+    format: 'cjs',
+    minify: true,
+    charset: 'ascii',
+    write: false,
+    metafile: true,
+    logLevel: 'warning',
+  });
+const thread = await threadOf('node/runs/pack-thread.ts');
+const starter = await threadOf('node/starter/starter-thread.ts');
 
 // The watchdog of runs: a small program beside the agent, which must start fast and takes the memory of a bare Node. Its stacks are read as they are.
 const watchdog = await build({
@@ -68,6 +71,7 @@ const agent = await build({
   define: {
     __VERSION__: JSON.stringify(version),
     __PACK_THREAD__: JSON.stringify(thread.outputFiles[0].text),
+    __STARTER_THREAD__: JSON.stringify(starter.outputFiles[0].text),
     'import.meta.url': '__here',
   },
   banner: { js: "const __here = require('node:url').pathToFileURL(__filename).href;" },
@@ -83,7 +87,7 @@ function write(name, text) {
 }
 
 const output = (end) => agent.outputFiles.find(({ path }) => path.endsWith(end)).text;
-const bundled = bundledPackages(root, [agent.metafile, thread.metafile, watchdog.metafile], lock);
+const bundled = bundledPackages(root, [agent.metafile, thread.metafile, starter.metafile, watchdog.metafile], lock);
 write('agent.cjs', output('.cjs'));
 write('watchdog.cjs', watchdog.outputFiles[0].text);
 write(
@@ -93,7 +97,7 @@ write(
 write('THIRD-PARTY.txt', notices(bundled));
 write('sbom.cdx.json', `${JSON.stringify(billOfMaterials(self, bundled, installedPackages(root, lock)), null, 1)}\n`);
 // Not published: what the tests hold the two lists against.
-write('metafile.json', JSON.stringify([agent.metafile, thread.metafile, watchdog.metafile]));
+write('metafile.json', JSON.stringify([agent.metafile, thread.metafile, starter.metafile, watchdog.metafile]));
 rmSync(join(root, 'dist', 'agent.js'), { force: true });
 
 const [least] = /\d+\.\d+/.exec(engines.node);

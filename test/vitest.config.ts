@@ -9,15 +9,18 @@ const project = (name: string, include: string[], more: object = {}) => ({
   test: { name, include, ...more },
 });
 
-// As deploy/bundle.mjs does it, so that tests pack in a thread too.
-const thread = buildSync({
-  absWorkingDir: root,
-  entryPoints: ['node/runs/pack-thread.ts'],
-  bundle: true,
-  platform: 'node',
-  format: 'cjs',
-  write: false,
-});
+// As deploy/bundle.mjs does it, so that tests pack and start programs in threads too.
+const thread = (file: string): string =>
+  JSON.stringify(
+    buildSync({
+      absWorkingDir: root,
+      entryPoints: [file],
+      bundle: true,
+      platform: 'node',
+      format: 'cjs',
+      write: false,
+    }).outputFiles[0]?.text,
+  );
 
 const endToEnd = { testTimeout: 240_000, globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'] };
 /** These two take minutes, share no LAN and no engine (the lab has its own), and one of them mostly waits: together. */
@@ -25,7 +28,10 @@ const beside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts'];
 
 export default defineConfig({
   root,
-  define: { __PACK_THREAD__: JSON.stringify(thread.outputFiles[0]?.text) },
+  define: {
+    __PACK_THREAD__: thread('node/runs/pack-thread.ts'),
+    __STARTER_THREAD__: thread('node/starter/starter-thread.ts'),
+  },
   test: {
     environment: 'node',
     setupFiles: ['node/polyfill.ts'],

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { spawnClean } from '../clean-spawn.ts';
 import type { Freezer } from '../ports.ts';
+import { spawnAside } from '../starter/starter.ts';
 import { cgroupProcesses, killCgroup, removeCgroup, thawCgroup } from './run-cgroup.ts';
 import {
   leastUid,
@@ -58,7 +58,7 @@ export async function endAll(
 async function endUid(uid: number): Promise<void> {
   const options = { stdio: 'ignore', cwd: '/', uid, gid: uid } as const;
   for (let look = 0; look < 3; look++) {
-    await exitOf(spawnClean('/bin/sh', ['-c', 'kill -s KILL -- -1'], options));
+    await exitOf(spawnAside('/bin/sh', ['-c', 'kill -s KILL -- -1'], options));
     await sleep(10);
   }
 }

@@ -1,9 +1,9 @@
-import type { ChildProcess } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AutogitError } from '../../protocol/errors.ts';
-import { spawnClean } from '../clean-spawn.ts';
 import type { TreeRead } from '../ports.ts';
+import type { Child } from '../starter/far-child.ts';
+import { spawnAside } from '../starter/starter.ts';
 import { pathInside } from './job-shell.ts';
 import { dropTo, type JobUser } from './run-file.ts';
 import { plainName } from './tar-names.ts';
@@ -56,8 +56,8 @@ export class ProcessFiles {
     return readChild(this.#asUser(tarOfNames, [this.#projectDir]), names, 'read the files of the job');
   }
 
-  #asUser(script: string, args: string[]): ChildProcess {
-    return spawnClean('bash', ['--norc', '--noprofile', '-c', script, 'bash', ...args], {
+  #asUser(script: string, args: string[]): Child {
+    return spawnAside('bash', ['--norc', '--noprofile', '-c', script, 'bash', ...args], {
       cwd: '/',
       env: { PATH: this.#environment.PATH, LANG: this.#environment.LANG },
       stdio: ['pipe', 'pipe', 'pipe'],

@@ -1,12 +1,12 @@
-import type { ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, openSync, writeSync } from 'node:fs';
 import { chown, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
-import { spawnClean } from '../clean-spawn.ts';
 import type { Clock } from '../clock.ts';
 import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
+import type { Child } from '../starter/far-child.ts';
+import { spawnAside } from '../starter/starter.ts';
 import { isDiskError } from '../store/disk-errors.ts';
 import { type JobPaths, stepScript } from './job-shell.ts';
 import { orphanHolder } from './orphan-holding.ts';
@@ -64,7 +64,7 @@ export class ProcessWorkspace implements Workspace {
   readonly handle: string;
   readonly projectDir: string;
   readonly #of: ProcessRun;
-  readonly #children = new Map<number, ChildProcess>();
+  readonly #children = new Map<number, Child>();
   readonly #files: ProcessFiles;
   readonly #limits: StepLimits;
   readonly #endedHere = new Set<number>();
@@ -122,7 +122,7 @@ export class ProcessWorkspace implements Workspace {
     const words = [...(holder ?? []), 'bash', join(folder, 'supervisor.sh'), script, ...(holder ? ['hold'] : [])];
     this.#memoryKills.set(index, this.#killedForMemory());
     try {
-      const child = spawnClean(words[0] as string, words.slice(1), {
+      const child = spawnAside(words[0] as string, words.slice(1), {
         cwd: paths.projectDir,
         env: environment,
         detached: true,
@@ -322,4 +322,4 @@ export class ProcessWorkspace implements Workspace {
   }
 }
 
-const isRunning = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null;
+const isRunning = (child: Child): boolean => child.exitCode === null && child.signalCode === null;

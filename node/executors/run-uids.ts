@@ -1,7 +1,8 @@
 import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
-import { execCleanly, findProgram, spawnClean } from '../clean-spawn.ts';
+import { execCleanly, findProgram } from '../clean-spawn.ts';
+import { spawnAside } from '../starter/starter.ts';
 import { leastUid, processesOfUid } from './run-processes.ts';
 import { exitOf } from './tree-removal.ts';
 
@@ -142,7 +143,7 @@ const cleaningMs = 30_000;
 
 /** Removes, as that user, what a run left in places that are everybody's, and gives its uid back. */
 export async function endUser(uid: number, folder: string): Promise<void> {
-  const child = spawnClean('/bin/sh', ['-c', cleaning, 'sh', String(uid)], {
+  const child = spawnAside('/bin/sh', ['-c', cleaning, 'sh', String(uid)], {
     stdio: 'ignore',
     cwd: '/',
     uid,

@@ -1,7 +1,7 @@
-import type { ChildProcess } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { TreeRead } from '../ports.ts';
+import type { Child } from '../starter/far-child.ts';
 
 /** Shell text for both executors: a tar of the names on standard input. xargs, since only GNU's tar takes names so. */
 export const tarOfNames = [
@@ -26,7 +26,7 @@ export const complaintOf = (talk: string): string =>
     .join('\n');
 
 /** A child's output, with `input` on its standard input. An end that is none of the usual ones is an error. */
-export function readChild(child: ChildProcess, input: Uint8Array, what: string): TreeRead {
+export function readChild(child: Child, input: Uint8Array, what: string): TreeRead {
   let talk = '';
   child.stderr?.on('data', (data: Buffer) => {
     if (talk.length < mostTalk) talk += data.toString();

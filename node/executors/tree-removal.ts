@@ -1,9 +1,9 @@
-import type { ChildProcess } from 'node:child_process';
 import { existsSync, lstatSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
-import { spawnClean } from '../clean-spawn.ts';
+import type { Child } from '../starter/far-child.ts';
+import { spawnAside } from '../starter/starter.ts';
 
 /** What is mounted in the tree stays, where rm can tell (busybox cannot). */
 const removal = 'one=--one-file-system; rm -f $one 2>/dev/null || one=; rm -rf $one -- "$1"';
@@ -18,9 +18,9 @@ export async function removeTree(path: string): Promise<void> {
   if (owners.length === 0) return removeOwn(path);
   for (const { place, uid, gid } of owners) {
     const script = `chmod -R u+rwX -- "$1"; ${removal}`;
-    await exitOf(spawnClean('/bin/sh', ['-c', script, 'sh', place], { stdio: 'ignore', cwd: '/', uid, gid }));
+    await exitOf(spawnAside('/bin/sh', ['-c', script, 'sh', place], { stdio: 'ignore', cwd: '/', uid, gid }));
   }
-  await exitOf(spawnClean('/bin/sh', ['-c', removal, 'sh', path], { stdio: 'ignore', cwd: '/' }));
+  await exitOf(spawnAside('/bin/sh', ['-c', removal, 'sh', path], { stdio: 'ignore', cwd: '/' }));
   if (lstatSync(path, { throwIfNoEntry: false }))
     throw new AutogitError('executor-failed', `cannot remove ${path}`, { hint: `look at it: ls -la ${path}` });
 }
@@ -37,12 +37,12 @@ async function removeOwn(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   } catch {
-    await exitOf(spawnClean('chmod', ['-R', 'u+rwX', path], { stdio: 'ignore' }));
+    await exitOf(spawnAside('chmod', ['-R', 'u+rwX', path], { stdio: 'ignore' }));
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   }
 }
 
-export const exitOf = (child: ChildProcess): Promise<number> =>
+export const exitOf = (child: Child): Promise<number> =>
   new Promise((done) => {
     child.once('error', () => done(127));
     child.once('close', (code) => done(code ?? 128));

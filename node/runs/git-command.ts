@@ -1,5 +1,5 @@
 import { setPriority } from 'node:os';
-import { spawnClean } from '../clean-spawn.ts';
+import { spawnAside } from '../starter/starter.ts';
 
 /** One call of the machine's git: nobody's settings, no questions, an end that does not depend on git's good will. */
 interface GitCall {
@@ -82,7 +82,7 @@ export function git(args: string[], options: GitCall): Promise<string> {
   if (options.signal?.aborted) return Promise.reject(new SourcesFailure(`git ${name}: ended`, false));
   return new Promise((resolve, reject) => {
     // A group of its own: git's helpers end with it.
-    const child = spawnClean('git', args, {
+    const child = spawnAside('git', args, {
       cwd: options.cwd,
       env: gitEnvironment(options),
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -143,7 +143,11 @@ export function git(args: string[], options: GitCall): Promise<string> {
       reject(new SourcesFailure(`git: ${error.message}`, false));
     });
     child.on('close', settle);
-    if (options.isBackground && child.pid) background(child.pid);
+    child.on('spawn', () => {
+      // Ended before it was there: nothing could be sent to it then.
+      if (ended !== null) kill('SIGTERM');
+      if (options.isBackground && child.pid) background(child.pid);
+    });
   });
 }
 

@@ -1,0 +1,165 @@
+import { EventEmitter } from 'node:events';
+import { Readable, Writable } from 'node:stream';
+import { chunksTaken, type FromStarter, type Output, type ToStarter } from './starter-messages.ts';
+
+/** What the agent uses of a child, wherever it was started. Emits `spawn` or `error`, then `exit`, then `close`. */
+export interface Child extends EventEmitter {
+  /** Undefined until `spawn`. */
+  readonly pid?: number | undefined;
+  readonly stdin: Writable | null;
+  readonly stdout: Readable | null;
+  readonly stderr: Readable | null;
+  readonly exitCode: number | null;
+  readonly signalCode: NodeJS.Signals | null;
+  kill(signal?: NodeJS.Signals): boolean;
+  ref(): void;
+  unref(): void;
+}
+
+type Say = (message: ToStarter, own?: ArrayBuffer[]) => void;
+
+/** A child that the starter's thread started and waits for, as its own agent sees it. */
+export class FarChild extends EventEmitter implements Child {
+  readonly #id: number;
+  readonly #say: Say;
+  readonly #onRef: (isReferenced: boolean) => void;
+  readonly #owed = { 1: 0, 2: 0 };
+  #written: ((error: Error | null) => void) | null = null;
+  #isReferenced = true;
+  pid: number | undefined;
+  exitCode: number | null = null;
+  signalCode: NodeJS.Signals | null = null;
+  readonly stdin: Writable | null;
+  readonly stdout: Readable | null;
+  readonly stderr: Readable | null;
+
+  constructor(id: number, stdio: readonly unknown[], say: Say, onRef: (isReferenced: boolean) => void) {
+    super();
+    this.#id = id;
+    this.#say = say;
+    this.#onRef = onRef;
+    this.stdin = stdio[0] === 'pipe' ? this.#input() : null;
+    this.stdout = stdio[1] === 'pipe' ? this.#output(1) : null;
+    this.stderr = stdio[2] === 'pipe' ? this.#output(2) : null;
+  }
+
+  /** True: the signal is on its way. */
+  kill(signal: NodeJS.Signals = 'SIGTERM'): boolean {
+    if (this.#isOver) return false;
+    this.#say({ kind: 'kill', id: this.#id, signal });
+    return true;
+  }
+
+  ref(): void {
+    if (!this.#isReferenced && !this.#isOver) this.#onRef(true);
+    this.#isReferenced = true;
+  }
+
+  unref(): void {
+    if (this.#isReferenced && !this.#isOver) this.#onRef(false);
+    this.#isReferenced = false;
+  }
+
+  take(message: FromStarter): void {
+    if (message.kind === 'started') {
+      this.pid = message.pid;
+      this.emit('spawn');
+    } else if (message.kind === 'failed')
+      this.#fail(Object.assign(new Error(message.message), message.code === undefined ? {} : { code: message.code }));
+    else if (message.kind === 'output') this.#push(message.output, message.bytes);
+    else if (message.kind === 'written') this.#answer(message.error);
+    else this.#exit(message.code, message.signal);
+  }
+
+  /** The thread is gone: how this child ends, nobody will hear. */
+  lose(because: Error): void {
+    if (this.#isOver) return;
+    if (this.pid === undefined) this.#fail(because);
+    else {
+      for (const stream of [this.stdout, this.stderr]) stream?.destroy();
+      this.#exit(-1, null);
+    }
+  }
+
+  get #isOver(): boolean {
+    return this.exitCode !== null || this.signalCode !== null;
+  }
+
+  #fail(error: Error): void {
+    this.#end(-1, null);
+    this.emit('error', error);
+  }
+
+  #exit(code: number | null, signal: NodeJS.Signals | null): void {
+    this.#end(code, signal);
+    const open = [this.stdout, this.stderr].filter((stream) => stream !== null && !stream.closed);
+    let left = open.length + 1;
+    const closed = (): void => {
+      left -= 1;
+      if (left === 0) this.emit('close', code, signal);
+    };
+    for (const stream of open) stream?.once('close', closed);
+    this.emit('exit', code, signal);
+    process.nextTick(() => {
+      // As Node does: what nobody reads is thrown away, so that its end is reached.
+      for (const stream of open) stream?.resume();
+      closed();
+    });
+  }
+
+  #end(code: number | null, signal: NodeJS.Signals | null): void {
+    if (this.#isReferenced) this.#onRef(false);
+    this.exitCode = code;
+    this.signalCode = signal;
+    this.stdin?.destroy();
+  }
+
+  #input(): Writable {
+    const send = (bytes: Uint8Array | null, done: (error: Error | null) => void): void => {
+      this.#written = done;
+      this.#say({ kind: 'write', id: this.#id, bytes });
+    };
+    const stream = new Writable({
+      write: (chunk: Uint8Array, _encoding, done) => send(chunk, done),
+      writev: (chunks, done) => send(Buffer.concat(chunks.map(({ chunk }) => chunk as Uint8Array)), done),
+      final: (done) => send(null, done),
+    });
+    // A child that ends early takes no more; its end says why.
+    return stream.on('error', () => undefined);
+  }
+
+  #answer(error: { message: string; code: string } | null): void {
+    const done = this.#written;
+    this.#written = null;
+    done?.(error === null ? null : Object.assign(new Error(error.message), { code: error.code }));
+  }
+
+  #output(output: Output): Readable {
+    return new Readable({
+      read: () => this.#pay(output),
+      destroy: (error, done) => {
+        if (!this.#isOver) this.#say({ kind: 'unwanted', id: this.#id, output });
+        done(error);
+      },
+    });
+  }
+
+  #push(output: Output, bytes: Uint8Array | null): void {
+    const stream = output === 1 ? this.stdout : this.stderr;
+    if (stream === null || stream.destroyed) return;
+    if (bytes === null) {
+      stream.push(null);
+      return;
+    }
+    this.#owed[output] += 1;
+    const isWanted = stream.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    if (isWanted && this.#owed[output] >= chunksTaken) this.#pay(output);
+  }
+
+  /** The chunks that were taken, so that as many more come. */
+  #pay(output: Output): void {
+    const count = this.#owed[output];
+    this.#owed[output] = 0;
+    if (count > 0 && !this.#isOver) this.#say({ kind: 'taken', id: this.#id, output, count });
+  }
+}

@@ -1,0 +1,94 @@
+import type { ChildProcess } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { parentPort } from 'node:worker_threads';
+import { spawnClean } from '../clean-spawn.ts';
+import { chunksAhead, type FromStarter, type Output, type ToStarter } from './starter-messages.ts';
+
+/**
+ * The thread in which a job's programs are started: to fork an agent takes 2 to 5 ms, in which its event loop would stand.
+ * What goes through their pipes comes over in chunks. deploy/bundle.mjs builds this file on its own and puts its text
+ * into the agent.
+ */
+const port = parentPort;
+if (port === null) throw new Error('starter-thread.ts is the start of a thread');
+const say = (message: FromStarter, own: ArrayBuffer[] = []): void => port.postMessage(message, own);
+
+const children = new Map<number, ChildProcess>();
+/** Chunks on their way, of an output that is followed. */
+const ahead = new Map<string, number>();
+
+const streamOf = (id: number, output: Output): Readable | null | undefined =>
+  output === 1 ? children.get(id)?.stdout : children.get(id)?.stderr;
+
+function start({ id, file, args, options }: Extract<ToStarter, { kind: 'start' }>): void {
+  let child: ChildProcess;
+  const fail = ({ message, code }: NodeJS.ErrnoException): void => {
+    children.delete(id);
+    say({ kind: 'failed', id, message, code });
+  };
+  try {
+    child = spawnClean(file, args, options);
+  } catch (error) {
+    return fail(error as Error);
+  }
+  children.set(id, child);
+  let isStarted = false;
+  child.once('spawn', () => {
+    isStarted = true;
+    say({ kind: 'started', id, pid: child.pid as number });
+  });
+  // Later ones are of a signal that could not be sent.
+  child.on('error', (error) => {
+    if (!isStarted) fail(error);
+  });
+  child.once('exit', (code, signal) => say({ kind: 'exited', id, code, signal }));
+  child.once('close', () => children.delete(id));
+  child.stdin?.on('error', () => undefined);
+  for (const output of [1, 2] as const) follow(id, output);
+}
+
+function follow(id: number, output: Output): void {
+  const stream = streamOf(id, output);
+  if (!stream) return;
+  const key = `${id} ${output}`;
+  ahead.set(key, 0);
+  stream.on('data', (bytes: Buffer<ArrayBuffer>) => {
+    const sent = (ahead.get(key) ?? 0) + 1;
+    ahead.set(key, sent);
+    if (sent >= chunksAhead) stream.pause();
+    // What fills its memory goes over with it; else it is copied.
+    const isWhole = bytes.byteLength === bytes.buffer.byteLength;
+    say({ kind: 'output', id, output, bytes }, isWhole ? [bytes.buffer] : []);
+  });
+  stream.on('error', () => undefined);
+  stream.once('close', () => {
+    ahead.delete(key);
+    say({ kind: 'output', id, output, bytes: null });
+  });
+}
+
+function taken(id: number, output: Output, count: number): void {
+  const key = `${id} ${output}`;
+  const left = (ahead.get(key) ?? 0) - count;
+  if (!ahead.has(key)) return;
+  ahead.set(key, left);
+  if (left < chunksAhead) streamOf(id, output)?.resume();
+}
+
+function write(id: number, bytes: Uint8Array | null): void {
+  const stdin = children.get(id)?.stdin;
+  const answer = (error?: Error | null): void =>
+    say({ kind: 'written', id, error: error ? { message: error.message, code: 'EPIPE' } : null });
+  if (!stdin || stdin.destroyed) answer(new Error('write EPIPE'));
+  else if (bytes === null) stdin.end(answer);
+  else stdin.write(bytes, answer);
+}
+
+port.on('message', (message: ToStarter) => {
+  const { id } = message;
+  if (message.kind === 'start') start(message);
+  else if (message.kind === 'taken') taken(id, message.output, message.count);
+  else if (message.kind === 'unwanted') streamOf(id, message.output)?.destroy();
+  else if (message.kind === 'write') write(id, message.bytes);
+  else children.get(id)?.kill(message.signal);
+});
