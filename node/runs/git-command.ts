@@ -109,20 +109,14 @@ export function git(args: string[], options: GitCall): Promise<string> {
     later(options.limitMs ?? limitMs, () => end('it took too long', true));
     const { silenceMs } = options;
     const silent = (): void => end(`nothing came from GitLab for ${Math.round((silenceMs ?? 0) / 1000)} s`, true);
-    let silence = silenceMs ? later(silenceMs, silent) : null;
-    const heard = (): void => {
-      if (silence === null || !silenceMs) return;
-      clearTimeout(silence);
-      timers.delete(silence);
-      silence = later(silenceMs, silent);
-    };
+    const silence = silenceMs ? later(silenceMs, silent) : null;
     let out = '';
     let talk = '';
     child.stdout?.on('data', (data: Buffer) => {
       if (out.length < outputBytes) out += data.toString();
     });
     child.stderr?.on('data', (data: Buffer) => {
-      heard();
+      silence?.refresh();
       // Progress can be long: what went wrong stands at the end.
       talk = (talk + data.toString()).slice(-outputBytes);
     });
@@ -133,10 +127,10 @@ export function git(args: string[], options: GitCall): Promise<string> {
     const settle = (code: number | null, killed: NodeJS.Signals | null): void => {
       stop();
       if (code === 0 && ended === null) return resolve(out);
+      if (ended === null) return reject(failureOf(name, code, killed, talk));
       // Helpers of git's that closed their ends and stayed.
-      if (ended !== null) kill('SIGKILL');
-      if (ended !== null) return reject(new SourcesFailure(`git ${name}: ${ended}`, isAway));
-      reject(failureOf(name, code, killed, talk));
+      kill('SIGKILL');
+      reject(new SourcesFailure(`git ${name}: ${ended}`, isAway));
     };
     child.on('error', (error) => {
       stop();
@@ -146,7 +140,7 @@ export function git(args: string[], options: GitCall): Promise<string> {
     child.on('spawn', () => {
       // Ended before it was there: nothing could be sent to it then.
       if (ended !== null) kill('SIGTERM');
-      if (options.isBackground && child.pid) background(child.pid);
+      if (options.isBackground) background(child.pid as number);
     });
   });
 }
