@@ -10,7 +10,7 @@ import { configFile, makeFolder } from '../store/home.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
-import { printTable } from './table.ts';
+import { attentionLine, printTable } from './table.ts';
 
 const fileOf = ({ settings }: Context): string => settings.text('config') ?? configFile(process.env);
 
@@ -79,11 +79,16 @@ export async function config(context: Context): Promise<number> {
 
 function showOthers({ out }: Context, notes: readonly Note[]): void {
   if (notes.length === 0) return;
-  const rows = notes.map((note) => [note.key, noteValue(note), became(note)]);
-  if (!out.isTerminal) return out.data(printTable({ head: [], rows: rows.map((row) => [...row, '-']) }, out));
+  const rows = notes.map((note) => ({ key: note.key, value: noteValue(note), fate: became(note) }));
+  if (!out.isTerminal) {
+    const cells = rows.map(({ key, value, fate }) => [key, value, fate, '-']);
+    return out.data(printTable({ head: [], rows: cells }, out));
+  }
   out.data('');
-  out.data(printTable({ head: ['OTHER KEY OF THE FILE', 'VALUE', 'WHAT BECOMES OF IT'], spare: ['VALUE'], rows }, out));
-  out.data('# in words   -> autogit-node doctor');
+  const head = ['OTHER KEY OF THE FILE', 'WHAT BECOMES OF IT', 'VALUE'];
+  const cells = rows.map(({ key, value, fate }) => [key, fate, value]);
+  out.data(printTable({ head, spare: ['VALUE'], rows: cells }, out));
+  out.data('\n# in words   -> autogit-node doctor');
 }
 
 /** Writes an autogit.yml for this machine. */
@@ -93,20 +98,26 @@ export async function init(context: Context): Promise<number> {
   const { machineFigures } = await import('../machine/figures.ts');
   const { settingsTemplate } = await import('../settings/settings-template.ts');
   const text = settingsTemplate({ host: hostname(), version, ...(await machineFigures()) });
-  write(file, text, settings.isOn('configForce'));
+  if (!settings.isOn('configForce')) refuseExisting(file, settings.text('config') !== null);
+  write(file, text);
   if (settings.isOn('json')) out.json({ file });
   else out.data(out.isTerminal ? `wrote ${file}` : file);
-  out.talk('# nothing in it counts before its # is taken away; what is in force: autogit-node config');
+  out.talk(attentionLine('each line counts when its # is taken away', 'autogit-node config', out.columns));
   return exit.ok;
 }
 
+function refuseExisting(file: string, isNamed: boolean): void {
+  if (!lstatSync(file, { throwIfNoEntry: false })) return;
+  throw new AutogitError('unsupported', `${file} is there already, and is left as it is`, {
+    hint: isNamed
+      ? `to overwrite it: autogit-node config init --force --config ${file}`
+      : 'to overwrite it: autogit-node config init --force',
+  });
+}
+
 /** Whole, or not at all. Where the name is a link (people keep such files in one folder), what it leads to is written. */
-function write(file: string, text: string, mayOverwrite: boolean): void {
+function write(file: string, text: string): void {
   const found = lstatSync(file, { throwIfNoEntry: false });
-  if (found && !mayOverwrite)
-    throw new AutogitError('unsupported', `${file} is there already, and is left as it is`, {
-      hint: `to overwrite it: autogit-node config init --force --config ${file}`,
-    });
   try {
     makeFolder(dirname(file), 0o700);
     const place = found?.isSymbolicLink() ? realpathSync(file) : file;

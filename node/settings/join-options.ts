@@ -9,13 +9,29 @@ import { nameFromHost } from './node-name.ts';
 import { isPort, parseSize } from './quantities.ts';
 import { type Environment, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
 
+/** By the flag, or by the line of the file in which it stands. */
+const badValue = (settings: Settings, key: string, flag: string, sentence: string): AutogitError => {
+  const where = settings.where(key);
+  return where === ''
+    ? new AutogitError('bad-flag', `${flag}: ${sentence}`)
+    : new AutogitError('bad-config', `${where}${key}: ${sentence}`);
+};
+
 /** `RTX 3090 Ti:24g`. Throws `bad-flag`. */
 export function parsePlayedGpu(text: string): PlayedGpu {
   const at = text.lastIndexOf(':');
   const model = text.slice(0, Math.max(at, 0)).trim();
   if (model === '' || model.length > 100)
-    throw new AutogitError('bad-flag', `--play-gpu: "${text}" is not MODEL:SIZE, such as "RTX 3090 Ti:24g"`);
+    throw new AutogitError('bad-flag', `"${text}" is not MODEL:SIZE, such as "RTX 3090 Ti:24g"`);
   return { model, memoryBytes: parseSize(text.slice(at + 1)) };
+}
+
+function playedGpus(settings: Settings): PlayedGpu[] {
+  try {
+    return settings.list('playGpu').map(parsePlayedGpu);
+  } catch (cause) {
+    throw badValue(settings, 'playGpu', '--play-gpu', (cause as Error).message);
+  }
 }
 
 /** What the network will read when it starts is read before anything of this machine's state is touched. */
@@ -89,7 +105,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
   const founding = settings.get('new');
   const meshName = typeof founding === 'string' ? founding : null;
   if (meshName !== null && !MeshName.safeParse(meshName).success)
-    throw new AutogitError('bad-flag', `--new: ${meshNameSentence}`);
+    throw badValue(settings, 'new', '--new', meshNameSentence);
   const isNamed = settings.text('name') !== null;
   return {
     home: resolve(homeOf(settings, env)),
@@ -121,7 +137,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     artifactLimitBytes: settings.number('artifactLimit') ?? undefined,
     mdns: settings.isOn('mdns'),
     user: settings.text('user'),
-    playGpus: settings.list('playGpu').map(parsePlayedGpu),
+    playGpus: playedGpus(settings),
     input: settings.isOn('input') && !settings.isOn('service'),
     yes: settings.isOn('yes'),
     quiet: settings.isOn('quiet'),

@@ -55,7 +55,7 @@ function ownItems(leaves: readonly SeedLeaf[], { name, hosts }: ThisMachine): Re
     known.fate === 'entry' &&
     typeof value === 'string' &&
     ((lastWord(key) === 'name' && nodeNameOf(value) === name) ||
-      (lastWord(key) === 'host' && hosts.has(value.toLowerCase().replace(/\.$/, ''))));
+      (lastWord(key) === 'host' && hosts.has(value.toLowerCase().replace(/(?<=^[^:]+):\d+$|\.$/, ''))));
   return new Set(leaves.filter(isOwn).map(({ key }) => itemOf(key)));
 }
 

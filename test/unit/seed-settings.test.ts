@@ -268,4 +268,29 @@ describe('autogit.yml of the seed design', () => {
     expect(text).not.toBe(seed);
     expect(refusal(text, 'homelab-cpu')).toBe(`FILE, ${sentence}`);
   });
+
+  it.each([
+    ['mdns: on\nname: Kang!\n', 'line 2: name "Kang!": a name is a-z, 0-9 and -, at most 63 characters'],
+    [
+      'peers:\n  - kang:70000\n',
+      'line 2: peers "kang:70000": an address is host, host:port or /ip4/…/tcp/…, with a port from 1 to 65535',
+    ],
+    ['new: a name that goes on for more than sixty-three characters, which is too long\n', 'line 1: new: a mesh'],
+    ['playGpu: RTX\n', 'line 1: playGpu: "RTX" is not MODEL:SIZE, such as "RTX 3090 Ti:24g"'],
+    ['imageRoom: 91%\n', 'line 1: imageRoom "91": a percentage from 0 (never) to 90'],
+    ['imageRoom: much\n', 'line 1: imageRoom: "much" is no percentage; write 15 or 15%'],
+    ['reserve-memory: 2g\n', 'line 1: unknown key "reserve-memory"; did you mean reserveMemory?'],
+    ['label: a\n', 'line 1: unknown key "label"; did you mean labels?'],
+  ])('our own keys are refused so too: %j', (text, sentence) => {
+    expect(refusal(text)).toContain(`FILE, ${sentence}`);
+  });
+
+  it('docs/interface.md says what becomes of every key', () => {
+    const page = readFileSync(new URL('../../docs/interface.md', import.meta.url), 'utf8');
+    const table = page.slice(page.indexOf('| key | what becomes of it |'));
+    const words = (path: string): string[] => path.replaceAll('[]', '').split('.').slice(0, 2);
+    for (const { path, fate } of seedKeys)
+      for (const word of [...words(path), ...(fate === 'entry' ? [path.split('.').at(-1) as string] : [])])
+        expect([path, new RegExp(`[\x60.]${word}[\x60.]`).test(table)]).toEqual([path, true]);
+  });
 });
