@@ -1,0 +1,197 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PushWait } from './push-wait.ts';
+import type { Replica, Round, RoundSource } from './replica-ports.ts';
+import { wordsOf } from './replica-problem.ts';
+import { newestOf, type RoundName, roundText } from './round-name.ts';
+import { thin } from './thinning.ts';
+
+/** A machine that holds copies, as the host reaches it. */
+export interface Standby {
+  readonly name: string;
+  /** The handshake: what it holds, complete on its disk. */
+  held(): Promise<RoundName[]>;
+  /** Returns when the round is on its disk: that is the acknowledgement. */
+  take(round: Round, source: RoundSource, pins: readonly RoundName[]): Promise<void>;
+}
+
+export interface RoundHostOptions {
+  replica: Replica;
+  standbys: readonly Standby[];
+  /** The in-sync set as it is committed. */
+  members: () => readonly string[];
+  era: number;
+  epoch: number;
+  /** Boot time (SAFETY H4). */
+  bootMs: () => number;
+  intervalMs?: number;
+  /** At most two rounds a second, however many push. */
+  gapMs?: number;
+  thinEvery?: number;
+  onProblem: (words: string) => void;
+}
+
+/** How a push ended that waited for its round. */
+export interface PushAnswer {
+  isAlone: boolean;
+}
+
+/** Makes rounds on the host: by itself when something changed, and at once for whoever pushed. */
+export class RoundHost {
+  readonly #options: RoundHostOptions;
+  readonly #wait = new PushWait();
+  readonly #answers = new Map<number, (answer: PushAnswer) => void>();
+  readonly #pins = new Map<string, RoundName>();
+  #asked = 0;
+  #number = 0;
+  #atMs = 0;
+  #lastBootMs = 0;
+  #made = 0;
+  #stopped = false;
+  #wake: () => void = () => {};
+  #running: Promise<void> = Promise.resolve();
+  /** For the loss meter: when the newest acknowledged round of all members was taken. */
+  readonly rounds: { name: RoundName; ms: number }[] = [];
+
+  constructor(options: RoundHostOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.resume();
+    this.#running = this.#loop();
+  }
+
+  /** The replica was opened before. Its rounds say where numbers and time go on. */
+  resume(): void {
+    const { replica, era, epoch, bootMs } = this.#options;
+    const newest = newestOf(replica.rounds());
+    if (newest?.name.era === era && newest.name.epoch === epoch) this.#number = newest.name.number;
+    this.#atMs = newest?.atMs ?? 0;
+    this.#lastBootMs = bootMs();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#wake();
+    await this.#running;
+  }
+
+  get isPending(): boolean {
+    return this.#wait.waiting.length > 0;
+  }
+
+  /** A push waits. Answered when the round that was taken after this call is on every member's disk. */
+  ask(gone: AbortSignal): Promise<PushAnswer> {
+    const id = ++this.#asked;
+    this.#wait.ask(id);
+    gone.addEventListener('abort', () => {
+      this.#wait.forget(id);
+      this.#answers.delete(id);
+    });
+    this.#wake();
+    return new Promise((resolve) => this.#answers.set(id, resolve));
+  }
+
+  /** Returns when every push that waits now was answered: before that nobody may be told that its refs are there. */
+  async settled(): Promise<void> {
+    const waiting = new Set(this.#wait.waiting);
+    while (!this.#stopped && this.#wait.waiting.some((id) => waiting.has(id))) await sleep(5);
+  }
+
+  /** The in-sync set was changed, and the change is committed. */
+  membersChanged(): void {
+    for (const { id, isAlone } of this.#wait.release(this.#options.members())) {
+      this.#answers.get(id)?.({ isAlone });
+      this.#answers.delete(id);
+    }
+  }
+
+  /** One round, now: taken, sent to every standby, acknowledged, thinned. */
+  async round(): Promise<Round> {
+    const { replica, standbys, era, epoch, bootMs, thinEvery = 20 } = this.#options;
+    const began = performance.now();
+    const now = bootMs();
+    this.#atMs += Math.max(0, now - this.#lastBootMs);
+    this.#lastBootMs = now;
+    const name = { era, epoch, number: this.#number + 1 };
+    this.#wait.begins(name);
+    let round: Round;
+    try {
+      round = await replica.snapshot(name, this.#atMs);
+    } catch (error) {
+      this.#wait.failed(name);
+      throw error;
+    }
+    this.#number = name.number;
+    this.#wait.durable(name);
+    await Promise.all(standbys.map((standby) => this.#send(standby, round)));
+    this.rounds.push({ name, ms: performance.now() - began });
+    if (++this.#made % thinEvery === 0) await this.thin();
+    return round;
+  }
+
+  async thin(): Promise<void> {
+    const { replica } = this.#options;
+    const pinned = new Set([...this.#pins.values()].map(roundText));
+    await replica.remove(thin(replica.rounds(), pinned));
+  }
+
+  async #send(standby: Standby, round: Round): Promise<void> {
+    const { replica, onProblem } = this.#options;
+    try {
+      const held = new Set((await standby.held()).map(roundText));
+      const parent = newestOf(replica.rounds().filter((one) => one !== round && held.has(roundText(one.name))));
+      // From here on the parent may not be thinned, nor, by the list that goes along, on the other standbys.
+      if (parent) this.#pins.set(standby.name, parent.name);
+      const sent: Round = { ...round, parent: parent?.name ?? null };
+      await standby.take(sent, replica.send(round, parent), [...this.#pins.values()]);
+      this.#pins.set(standby.name, round.name);
+      this.#wait.acknowledged(standby.name, round.name);
+      this.membersChanged();
+    } catch (error) {
+      onProblem(`${standby.name} has no round ${roundText(round.name)}: ${wordsOf(error)}`);
+    }
+  }
+
+  async #loop(): Promise<void> {
+    const { replica, intervalMs = 5000, gapMs = 500, onProblem } = this.#options;
+    let last = Number.NEGATIVE_INFINITY;
+    while (!this.#stopped) {
+      this.membersChanged();
+      try {
+        const newest = newestOf(replica.rounds());
+        const isDue = performance.now() - last >= intervalMs;
+        if (this.#wait.wantsRound || (isDue && (!newest || (await replica.hasChanged(newest))))) {
+          const early = gapMs - (performance.now() - last);
+          if (early > 0) await sleep(early);
+          if (this.#stopped) return;
+          last = performance.now();
+          await this.round();
+        } else {
+          if (isDue) last = performance.now();
+          await this.#sleepUntil(last + intervalMs);
+        }
+      } catch (error) {
+        onProblem(wordsOf(error));
+        await this.#sleepUntil(performance.now() + gapMs);
+      }
+      // Somebody in the set has not got what a push waits for: it waits for another round, which the standby may take.
+      if (this.isPending && !this.#wait.wantsRound) this.#wait.failed({ ...this.#nameOf(this.#number) });
+    }
+  }
+
+  #nameOf(number: number): RoundName {
+    return { era: this.#options.era, epoch: this.#options.epoch, number };
+  }
+
+  #sleepUntil(at: number): Promise<void> {
+    if (this.#stopped || this.#wait.wantsRound) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, Math.max(0, at - performance.now()));
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

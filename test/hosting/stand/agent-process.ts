@@ -1,0 +1,37 @@
+import { readFileSync } from 'node:fs';
+import { HookDoor } from '../hook-door.ts';
+import { wordsOf } from '../replica-problem.ts';
+import { RoundHost } from '../round-host.ts';
+import { Machine } from './machine.ts';
+
+/** The host's agent and a standby's in a process of their own, to be killed: `agent.mjs <folder>`. Adopts what is mounted. */
+const folder = process.argv[2] as string;
+const bootMs = (): number => Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
+const host = await Machine.make('host', folder);
+const standby = await Machine.make('standby', folder);
+await host.replica.open();
+await standby.replica.open();
+const rounds = new RoundHost({
+  replica: host.replica,
+  standbys: [standby.standby],
+  members: () => [standby.name],
+  era: 1,
+  epoch: 1,
+  bootMs,
+  onProblem: (words) => console.log(`problem ${words}`),
+});
+// Told of by its step, so that the test kills it there.
+standby.tools.before = async (step) => console.log(`step ${step}`);
+await HookDoor.open(`${folder}/door/hook.sock`, {
+  ask: (gone) => {
+    console.log('asked');
+    return rounds.ask(gone);
+  },
+  settled: () => rounds.settled(),
+  aloneWords: () => 'this push is on one machine only',
+}).catch((error) => {
+  console.log(`problem ${wordsOf(error)}`);
+  process.exit(1);
+});
+rounds.start();
+console.log('ready');

@@ -1,0 +1,48 @@
+import { Transform } from 'node:stream';
+import type { ReplicaTools } from '../replica-ports.ts';
+import { systemTools } from '../system-tools.ts';
+
+/** The real tools, with a place to stand between any two of their calls, and within a stream. */
+export class SteppedTools implements ReplicaTools {
+  /** Called before each step with its words; the step begins when it returns. */
+  before: (step: string) => Promise<void> = async () => {};
+  /** Of the stream: how many bytes went through before this piece. */
+  within: (bytes: number) => Promise<void> = async () => {};
+
+  async run(file: string, args: readonly string[]): Promise<string> {
+    await this.before([file, ...args.filter((arg) => !arg.includes('/') && !arg.startsWith('-'))].join(' '));
+    return systemTools.run(file, args);
+  }
+
+  read(file: string, args: readonly string[]) {
+    return systemTools.read(file, args);
+  }
+
+  async feed(...[file, args, stream]: Parameters<ReplicaTools['feed']>): Promise<void> {
+    await this.before(`${file} ${args[0]}`);
+    let bytes = 0;
+    const held = new Transform({
+      transform: (data: Buffer, _encoding, done) => {
+        bytes += data.length;
+        this.within(bytes).then(() => done(null, data), done);
+      },
+    });
+    stream.on('error', (error) => held.destroy(error));
+    return systemTools.feed(file, args, stream.pipe(held));
+  }
+
+  async write(path: string, text: string): Promise<void> {
+    await this.before('write and fsync');
+    return systemTools.write(path, text);
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.before(from.endsWith('.new') ? 'rename the marker' : 'rename the folder');
+    return systemTools.rename(from, to);
+  }
+
+  async syncFolder(path: string): Promise<void> {
+    await this.before(`fsync the folder ${path.split('/').at(-1)}`);
+    return systemTools.syncFolder(path);
+  }
+}
