@@ -1,9 +1,10 @@
 import { appendFileSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { usedBy } from '../disk-use.ts';
-import { endAll, membersOf } from '../executors/process-ending.ts';
+import { endAll } from '../executors/process-ending.ts';
 import { userWorkDir } from '../executors/process-executor.ts';
 import { marksOf, readRunFile } from '../executors/run-file.ts';
+import { membersOf } from '../executors/run-members.ts';
 import { removeTree } from '../executors/tree-removal.ts';
 import { isFull } from './disk-watch.ts';
 import { diskAt, freeReserve } from './home-disk.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Freezer } from '../ports.ts';
-import { spawnAside } from '../starter/starter.ts';
+import { membersAside, spawnAside } from '../starter/starter.ts';
 import { cgroupProcesses, killCgroup, removeCgroup, thawCgroup } from './run-cgroup.ts';
 import {
   leastUid,
@@ -13,13 +13,6 @@ import {
 } from './run-processes.ts';
 import { exitOf } from './tree-removal.ts';
 
-/** What of a run lives: by its marks, and what is in its control group. */
-export function membersOf(marks: RunMarks, cgroup: string | null, seen: Iterable<ProcessName> = []): { pid: number }[] {
-  const pids = new Map(processesOf(marks, seen).map((stat) => [stat.pid, stat as { pid: number }]));
-  if (cgroup !== null) for (const member of cgroupProcesses(cgroup)) pids.set(member.pid, member);
-  return [...pids.values()];
-}
-
 /** All that lives of a run, found as its watchdog finds what to freeze. */
 export const frozenBy = (freezer: Freezer): { pid: number }[] =>
   freezer.kind === 'cgroup' ? cgroupProcesses(freezer.path) : processesOf(freezer.marks ?? marksOfRun(freezer.marker));
@@ -31,7 +24,7 @@ export async function endProcesses(
   seen: Iterable<ProcessName> = [],
 ): Promise<void> {
   if (cgroup !== null) await killCgroup(cgroup);
-  await terminate(() => membersOf(marks, cgroup, seen));
+  await terminate(() => membersAside(marks, cgroup, [...seen]));
 }
 
 /** Kills everything of a run, supervisors included, at once. */
@@ -50,7 +43,8 @@ export async function endAll(
   } catch {
     return;
   }
-  signalAll(() => membersOf(marks, cgroup, seen), 'SIGKILL');
+  const left = await membersAside(marks, cgroup, [...seen]);
+  signalAll(() => left, 'SIGKILL');
   await removeCgroup(cgroup);
 }
 

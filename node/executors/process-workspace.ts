@@ -6,13 +6,13 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { Clock } from '../clock.ts';
 import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import type { Child } from '../starter/far-child.ts';
-import { spawnAside } from '../starter/starter.ts';
+import { membersAside, spawnAside } from '../starter/starter.ts';
 import { isDiskError } from '../store/disk-errors.ts';
 import { type JobPaths, stepScript } from './job-shell.ts';
 import { orphanHolder } from './orphan-holding.ts';
 import { memoryKills, outOfMemory } from './out-of-memory.ts';
 import { followFile, trim } from './output-file.ts';
-import { endAll, endProcesses, killedFromWithin, membersOf } from './process-ending.ts';
+import { endAll, endProcesses, killedFromWithin } from './process-ending.ts';
 import { ProcessFiles } from './process-files.ts';
 import { freezeCgroup, killCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
 import { dropTo, type JobUser } from './run-file.ts';
@@ -245,8 +245,8 @@ export class ProcessWorkspace implements Workspace {
       this.#noteKilled(index, because);
     }
     const spared = this.#supervisors();
-    const members = (): { pid: number }[] =>
-      membersOf(this.#of.marks, this.#of.cgroup, this.#seen).filter(({ pid }) => !spared.has(pid));
+    const members = async (): Promise<{ pid: number }[]> =>
+      (await membersAside(this.#of.marks, this.#of.cgroup, this.#seen)).filter(({ pid }) => !spared.has(pid));
     // Without grace a frozen run stays frozen: it may be no longer ours, so it must not do one more thing.
     if (graceMs > 0) await this.thaw();
     const isStubborn = graceMs === 0 || (await askToEnd(members, graceMs));

@@ -212,15 +212,19 @@ export function continueRun(list: () => ProcessStat[]): void {
   signalAll(list, 'SIGCONT');
 }
 
+type Look = () => { pid: number }[] | Promise<{ pid: number }[]>;
+
 /** SIGTERM to what `list` finds. True when something of it is still there after graceMs. */
-export async function askToEnd(list: () => { pid: number }[], graceMs: number): Promise<boolean> {
+export async function askToEnd(list: Look, graceMs: number): Promise<boolean> {
   const until = performance.now() + graceMs;
-  if (signalAll(list, 'SIGTERM') === 0) return false;
+  const found = await list();
+  if (signalAll(() => found, 'SIGTERM') === 0) return false;
   // Stopped processes get their SIGTERM only when they go on.
-  signalAll(list, 'SIGCONT');
+  const left = await list();
+  signalAll(() => left, 'SIGCONT');
   for (let wait = 10; performance.now() < until; wait = Math.min(wait * 2, 200)) {
     await sleep(Math.min(wait, Math.max(1, until - performance.now())));
-    if (list().length === 0) return false;
+    if ((await list()).length === 0) return false;
   }
   return true;
 }
@@ -229,10 +233,11 @@ export async function askToEnd(list: () => { pid: number }[], graceMs: number): 
  * SIGKILL to what `list` finds, until nothing is left. Returns how many outlived even that (for 5 s): processes in
  * uninterruptible sleep.
  */
-export async function terminate(list: () => { pid: number }[]): Promise<number> {
+export async function terminate(list: Look): Promise<number> {
   let left = 0;
   for (let look = 0; look < 100; look++) {
-    left = signalAll(list, 'SIGKILL');
+    const found = await list();
+    left = signalAll(() => found, 'SIGKILL');
     if (left === 0) return 0;
     await sleep(Math.min(5 + look * 5, 50));
   }

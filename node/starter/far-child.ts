@@ -68,7 +68,7 @@ export class FarChild extends EventEmitter implements Child {
       this.#fail(Object.assign(new Error(message.message), message.code === undefined ? {} : { code: message.code }));
     else if (message.kind === 'output') this.#push(message.output, message.bytes);
     else if (message.kind === 'written') this.#answer(message.error);
-    else this.#exit(message.code, message.signal);
+    else if (message.kind === 'exited') this.#exit(message.code, message.signal);
   }
 
   /** The thread is gone: how this child ends, nobody will hear. */

@@ -1,4 +1,5 @@
 import type { SpawnOptions } from 'node:child_process';
+import type { ProcessName, RunMarks } from '../executors/run-processes.ts';
 
 /** What a child is started with in the thread: what can go over to it. A number is a descriptor of this process. */
 export interface StartOptions extends Pick<SpawnOptions, 'cwd' | 'env' | 'uid' | 'gid' | 'detached'> {
@@ -18,7 +19,8 @@ export type ToStarter =
   | { kind: 'unwanted'; id: number; output: Output }
   /** Null: the end of its input. */
   | { kind: 'write'; id: number; bytes: Uint8Array | null }
-  | { kind: 'kill'; id: number; signal: NodeJS.Signals };
+  | { kind: 'kill'; id: number; signal: NodeJS.Signals }
+  | { kind: 'look'; id: number; marks: RunMarks; cgroup: string | null; seen: readonly ProcessName[] };
 
 export type FromStarter =
   | { kind: 'started'; id: number; pid: number }
@@ -26,4 +28,5 @@ export type FromStarter =
   /** Null: the end of that output. */
   | { kind: 'output'; id: number; output: Output; bytes: Uint8Array | null }
   | { kind: 'written'; id: number; error: { message: string; code: string } | null }
-  | { kind: 'exited'; id: number; code: number | null; signal: NodeJS.Signals | null };
+  | { kind: 'exited'; id: number; code: number | null; signal: NodeJS.Signals | null }
+  | { kind: 'found'; id: number; members: { pid: number }[] };

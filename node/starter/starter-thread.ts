@@ -2,11 +2,12 @@ import type { ChildProcess } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { parentPort } from 'node:worker_threads';
 import { spawnClean } from '../clean-spawn.ts';
+import { membersOf } from '../executors/run-members.ts';
 import { chunksAhead, type FromStarter, type Output, type ToStarter } from './starter-messages.ts';
 
 /**
- * The thread in which a job's programs are started: to fork an agent takes 2 to 5 ms, in which its event loop would stand.
- * What goes through their pipes comes over in chunks. deploy/bundle.mjs builds this file on its own and puts its text
+ * The thread in which a job's programs are started, and looked for among all that run here: to fork an agent takes 2 to 5 ms, in
+ * which its event loop would stand, and a look about as long. What goes through their pipes comes over in chunks. deploy/bundle.mjs builds this file on its own and puts its text
  * into the agent.
  */
 const port = parentPort;
@@ -90,5 +91,6 @@ port.on('message', (message: ToStarter) => {
   else if (message.kind === 'taken') taken(id, message.output, message.count);
   else if (message.kind === 'unwanted') streamOf(id, message.output)?.destroy();
   else if (message.kind === 'write') write(id, message.bytes);
-  else children.get(id)?.kill(message.signal);
+  else if (message.kind === 'kill') children.get(id)?.kill(message.signal);
+  else say({ kind: 'found', id, members: membersOf(message.marks, message.cgroup, message.seen) });
 });

@@ -1,6 +1,8 @@
 import type { SpawnOptions } from 'node:child_process';
 import { Worker } from 'node:worker_threads';
 import { spawnClean } from '../clean-spawn.ts';
+import { membersOf } from '../executors/run-members.ts';
+import type { ProcessName, RunMarks } from '../executors/run-processes.ts';
 import { type Child, FarChild } from './far-child.ts';
 import type { FromStarter, StartOptions, ToStarter } from './starter-messages.ts';
 
@@ -10,9 +12,16 @@ const program: string | null = typeof __STARTER_THREAD__ === 'string' ? __STARTE
 /** A thread that has nothing to start or to wait for goes after so long: only a node that runs jobs has its memory. */
 const restMs = 60_000;
 
+interface Look {
+  found: (members: { pid: number }[]) => void;
+  /** Where the thread is lost. */
+  again: () => { pid: number }[];
+}
+
 /** Starts children in a thread of its own, which lives as long as one of them does. */
 class Starter {
   readonly #children = new Map<number, FarChild>();
+  readonly #looks = new Map<number, Look>();
   #worker: Worker | null = null;
   #rest: NodeJS.Timeout | null = null;
   #last = 0;
@@ -36,6 +45,21 @@ class Starter {
     return child;
   }
 
+  async members(...[marks, cgroup, seen]: Parameters<typeof membersOf>): Promise<{ pid: number }[]> {
+    const worker = this.#awake();
+    this.#last += 1;
+    const id = this.#last;
+    this.#refer(true);
+    const found = await new Promise<{ pid: number }[]>((done) => {
+      this.#looks.set(id, { found: done, again: () => membersOf(marks, cgroup, seen) });
+      worker.postMessage({ kind: 'look', id, marks, cgroup, seen: [...(seen ?? [])] } satisfies ToStarter);
+    });
+    this.#looks.delete(id);
+    this.#refer(false);
+    this.#restLater();
+    return found;
+  }
+
   #awake(): Worker {
     if (this.#rest !== null) clearTimeout(this.#rest);
     this.#rest = null;
@@ -47,7 +71,10 @@ class Starter {
       resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 1 },
     });
     this.#worker = worker;
-    worker.on('message', (message: FromStarter) => this.#children.get(message.id)?.take(message));
+    worker.on('message', (message: FromStarter) => {
+      if (message.kind === 'found') this.#looks.get(message.id)?.found(message.members);
+      else this.#children.get(message.id)?.take(message);
+    });
     worker.on('error', (error) => this.#lose(worker, error));
     worker.on('exit', () => this.#lose(worker, new Error('the thread that starts programs ended')));
     if (this.#references === 0) worker.unref();
@@ -58,6 +85,7 @@ class Starter {
     if (this.#worker !== worker) return;
     this.#worker = null;
     for (const child of [...this.#children.values()]) child.lose(because);
+    for (const { found, again } of [...this.#looks.values()]) found(again());
   }
 
   #refer(isReferenced: boolean): void {
@@ -67,7 +95,7 @@ class Starter {
   }
 
   #restLater(): void {
-    if (this.#children.size > 0 || this.#worker === null) return;
+    if (this.#children.size + this.#looks.size > 0 || this.#worker === null) return;
     if (this.#rest !== null) clearTimeout(this.#rest);
     this.#rest = setTimeout(() => {
       const worker = this.#worker;
@@ -92,3 +120,11 @@ export function spawnAside(file: string, args: readonly string[], options: Aside
   const { stdio } = options;
   return starter.start(file, args, { ...options, stdio: stdio === 'ignore' ? [stdio, stdio, stdio] : stdio });
 }
+
+/** As `membersOf`, without the agent's event loop. */
+export const membersAside = async (
+  marks: RunMarks,
+  cgroup: string | null,
+  seen: readonly ProcessName[] = [],
+): Promise<{ pid: number }[]> =>
+  program === null ? membersOf(marks, cgroup, seen) : starter.members(marks, cgroup, seen);

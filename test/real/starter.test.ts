@@ -7,8 +7,9 @@ import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
 import { spawnClean } from '../../node/clean-spawn.ts';
+import { membersOf } from '../../node/executors/run-members.ts';
 import { type Child, FarChild } from '../../node/starter/far-child.ts';
-import { spawnAside } from '../../node/starter/starter.ts';
+import { membersAside, spawnAside } from '../../node/starter/starter.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'autogit-starter-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -120,5 +121,35 @@ describe('a program that is started aside', () => {
     const failed = once(early, 'spawn').catch((error: Error) => error.message);
     early.lose(new Error('gone'));
     expect(await failed).toBe('gone');
+  });
+});
+
+describe('a look for the processes of a run', () => {
+  it('finds those, and costs the thread that asks less than a third of a look of its own', async () => {
+    // In a session of its own, as the steps of a run are.
+    const child = spawnAside('/bin/sleep', ['60'], {
+      stdio: 'ignore',
+      cwd: folder,
+      detached: true,
+      env: { RUN: folder },
+    });
+    await once(child, 'spawn');
+    const end = closed(child);
+    const marks = { entries: [`RUN=${folder}`], places: [], uid: -1, isUidAlone: false };
+    await expect.poll(() => membersAside(marks, null)).toEqual([{ pid: child.pid }]);
+    const least = async (look: () => unknown): Promise<number> => {
+      let found = Number.POSITIVE_INFINITY;
+      for (let count = 0; count < 10; count++) {
+        const began = performance.now();
+        const looked = look();
+        found = Math.min(found, performance.now() - began);
+        await looked;
+      }
+      return found;
+    };
+    expect(await least(() => membersAside(marks, null))).toBeLessThan((await least(() => membersOf(marks, null))) / 3);
+    child.kill('SIGKILL');
+    await end;
+    expect(await membersAside(marks, null)).toEqual([]);
   });
 });
