@@ -1,5 +1,4 @@
-import { statSync, truncateSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, stat, truncate } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { traceLimits } from '../../gitlab-bridge/trace.ts';
 
@@ -43,10 +42,10 @@ export async function* followFile(
 /** Of one step's output: more than a trace holds, so that TraceLog sees that there was more. */
 const keptBytes = traceLimits.traceBytes + (1 << 20);
 
-/** The step appends, so it goes on behind the cut. Never throws: a file that is gone needs none. */
-export function trim(path: string): void {
+/** The step appends, so it goes on behind the cut. Never rejects: a file that is gone needs none. To give pages back takes the kernel a while. */
+export async function trim(path: string): Promise<void> {
   try {
-    if (statSync(path).size > keptBytes) truncateSync(path, keptBytes);
+    if ((await stat(path)).size > keptBytes) await truncate(path, keptBytes);
   } catch {
     // Removed with its run.
   }

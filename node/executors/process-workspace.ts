@@ -150,12 +150,12 @@ export class ProcessWorkspace implements Workspace {
   /** What is beyond a trace's reach is cut off the file while it is followed: a job that prints for ever fills no disk (security A12). */
   async *output(index: number, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const path = this.#output(index);
-    const trimming = setInterval(() => trim(path), trimEveryMs);
+    const trimming = setInterval(() => void trim(path), trimEveryMs);
     try {
       yield* followFile(path, offset, () => this.#isOver(index), signal);
     } finally {
       clearInterval(trimming);
-      trim(path);
+      await trim(path);
     }
   }
 
