@@ -73,6 +73,8 @@ function addressed(effect: Effect, era: Era): Effect {
 function contextOf(before: CoreState, { raft, at, wallMs, self }: RaftTurn): PartContext {
   const now = { identity: before.identity, raft };
   const isLeader = raft.leading !== null;
+  // Nothing of the election changes while the parts are stepped.
+  let contactAt: number | null = null;
   return {
     at,
     wallMs,
@@ -86,7 +88,10 @@ function contextOf(before: CoreState, { raft, at, wallMs, self }: RaftTurn): Par
     isLeaving: raft.leaving !== null,
     ledger: isLeader ? raft.accepted : raft.committed,
     committed: raft.committed,
-    leaderContactAt: () => leaderContactAt(now),
+    leaderContactAt: () => {
+      contactAt ??= leaderContactAt(now);
+      return contactAt;
+    },
     liveness: (node) => livenessOf(now, node, at),
   };
 }

@@ -70,8 +70,8 @@ export function livenessOf(state: Pick<CoreState, 'identity' | 'raft'>, node: No
   const isBelied = probe?.result === 'silent' && probe.at > Math.max(heardAt, acked?.sentAt ?? heardAt);
   if (probe?.result === 'refused' && probe.at > Math.max(spokeAt, acked?.sentAt ?? spokeAt) && !connected)
     return { state: 'dead', since: probe.since };
-  const nodes = Object.keys(raft.accepted.nodes).length;
-  const patience = leading || isMyLeader ? raftTimings.checkQuorumMs : reportPatienceMs(nodes);
+  const isHeardOften = leading || isMyLeader;
+  const patience = isHeardOften ? raftTimings.checkQuorumMs : reportPatienceMs(Object.keys(raft.accepted.nodes).length);
   return { state: at - lastSign <= patience && !isBelied ? 'alive' : 'silent', since: lastSign };
 }
 

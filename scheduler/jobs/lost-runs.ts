@@ -112,6 +112,12 @@ function missingFate(jobs: JobsState, run: Run, name: string): Fate {
   return { lost: `${name} lives and knows nothing of this run: its store was lost${resultWords(run)}`, mayLive: false };
 }
 
+/** Most of the time nobody is missed, and nothing needs to be noted. */
+function hasAny(record: Readonly<Record<string, unknown>>): boolean {
+  for (const _key in record) return true;
+  return false;
+}
+
 function countMissing(turn: JobsTurn): void {
   if (turn.jobs.lead === null || turn.context.ledger === null) return;
   const missing: Record<string, number> = {};
@@ -120,7 +126,7 @@ function countMissing(turn: JobsTurn): void {
     if (!isOpen(run) || announced === undefined || announced.runs.some((other) => other.run === run.run)) continue;
     missing[run.run] = turn.jobs.lead.missing[run.run] ?? announced.at;
   }
-  setLead(turn, { missing });
+  if (hasAny(missing) || hasAny(turn.jobs.lead.missing)) setLead(turn, { missing });
 }
 
 /** Notes since when each node has been dead or silent; the earliest time counts until the node answers again. */
@@ -135,7 +141,7 @@ function countAway(turn: JobsTurn): void {
     const before = turn.jobs.lead.away[node];
     away[node] = { state, since: before?.state === state ? Math.min(before.since, since) : since };
   }
-  setLead(turn, { away });
+  if (hasAny(away) || hasAny(turn.jobs.lead.away)) setLead(turn, { away });
 }
 
 export function loseRuns(turn: JobsTurn): void {

@@ -69,9 +69,9 @@ export function checkQuorum(turn: RaftTurn): void {
 /** Rounds that are remembered until they are answered: more than fit `checkQuorumMs`, news included, but no old ones. */
 const maxRounds = 1024;
 const roundKeptMs = 5 * raftTimings.checkQuorumMs;
-function keptRounds({ at }: RaftTurn, rounds: Leading['rounds']): Leading['rounds'] {
+function keptRounds({ at }: RaftTurn, rounds: Leading['rounds']): Leading['rounds'][number][] {
   if (rounds.length >= maxRounds) return rounds.slice(maxRounds / 4);
-  return rounds[0] && at - rounds[0].at > roundKeptMs ? rounds.slice(1) : rounds;
+  return rounds[0] && at - rounds[0].at > roundKeptMs ? rounds.slice(1) : rounds.slice();
 }
 
 /**
@@ -86,12 +86,13 @@ export function makeRound(turn: RaftTurn): void {
   if (!isDue && !raft.leading.hasNews) return;
   const round = raft.leading.round + 1;
   const everyone = others(turn);
-  const kept = keptRounds(turn, raft.leading.rounds);
+  const rounds = keptRounds(turn, raft.leading.rounds);
+  rounds.push({ round, at: turn.at });
   const wait = everyone.length === 0 ? raftTimings.soloRoundMs : raftTimings.heartbeatMs;
   raft.leading = {
     ...raft.leading,
     round,
-    rounds: [...kept, { round, at: turn.at }],
+    rounds,
     nextRoundAt: isDue ? turn.at + wait : raft.leading.nextRoundAt,
     hasNews: false,
   };

@@ -2,7 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { compareStamps, sameStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
-import { hasQuorum } from './quorum.ts';
+import { hasQuorum, sameVoters } from './quorum.ts';
 import type { Leading } from './raft-state.ts';
 import { nameIn, peerOf, type RaftTurn, thisPersist } from './raft-turn.ts';
 
@@ -84,7 +84,7 @@ function tellNews(turn: RaftTurn, before: Ledger, after: Ledger): void {
         });
   const { voters, next } = after.configuration;
   if (next !== null || before.configuration === after.configuration) return;
-  if (JSON.stringify(before.configuration) === JSON.stringify(after.configuration)) return;
+  if (before.configuration.next === null && sameVoters(before.configuration.voters, voters)) return;
   const names = Object.keys(voters).map((node) => nameIn(after, node));
   const tie = Object.keys(voters).find((node) => voters[node]!.weight === 3);
   const changed = reasons(before, after);

@@ -222,7 +222,7 @@ export class Checks {
       }
       case 'append': {
         history.leads(era, message.term, agent.life);
-        this.#contact.sends(`${agent.life} ${era.id} ${message.term}`, message.round, agent.machine.bootMs());
+        this.#contact.sends(agent, era, message.term, message.round);
         if (message.ledger) agent.doc = history.saw(message.ledger, agent.life, agent.doc, true);
         const committed = history.find({ era, stamp: message.committed });
         return must(

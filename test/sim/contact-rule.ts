@@ -1,57 +1,72 @@
-import type { Configuration } from '../../protocol/ledger.ts';
+import type { Configuration, Era } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { leaderContactAt } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
 import { quorum } from './history.ts';
 import { require as must } from './violation.ts';
 
+/** What an agent sent and heard while it led in one term of one era. */
+class Reign {
+  readonly era: Era;
+  readonly term: number;
+  /** When each round went out. */
+  readonly sent = new Map<number, number>();
+  /** "node/store" -> when the newest round went out that it answered. */
+  readonly answered = new Map<string, number>();
+  /** What was last claimed, and was true: what is answered only becomes newer. */
+  claimed: { configuration: Configuration; contactAt: number } | null = null;
+
+  constructor(era: Era, term: number) {
+    this.era = era;
+    this.term = term;
+  }
+}
+
 /**
  * SAFETY L12: a leader's contact with a quorum is as old as the round that was answered, however late it handles the
  * answer. Counted again from what it sent and heard; ms of its machine's boot time.
  */
 export class ContactRule {
-  /** "life era term" -> when each round went out. */
-  readonly #sent = new Map<string, Map<number, number>>();
-  /** "life era term" -> "node/store" -> when the newest round went out that it answered. */
-  readonly #answered = new Map<string, Map<string, number>>();
-  /** "life era term" -> what was last claimed, and was true: what is answered only becomes newer. */
-  readonly #claimed = new Map<string, { configuration: Configuration; contactAt: number }>();
+  /** Newest last. */
+  readonly #reigns = new WeakMap<Agent, Reign[]>();
 
-  sends(reign: string, round: number, at: number): void {
-    const rounds = this.#sent.get(reign) ?? new Map<number, number>();
-    if (!rounds.has(round)) rounds.set(round, at);
-    this.#sent.set(reign, rounds);
+  #reign(agent: Agent, era: Era, term: number): Reign {
+    const reigns = this.#reigns.get(agent) ?? [];
+    const known = reigns.findLast((one) => one.term === term && one.era.id === era.id);
+    if (known) return known;
+    const made = new Reign(era, term);
+    this.#reigns.set(agent, reigns);
+    reigns.push(made);
+    return made;
+  }
+
+  sends(agent: Agent, era: Era, term: number, round: number): void {
+    const { sent } = this.#reign(agent, era, term);
+    if (!sent.has(round)) sent.set(round, agent.machine.bootMs());
   }
 
   /** A leader has heard that acknowledgement. */
-  counts({ life, machine, state }: Agent, from: string, ack: MessageOf<'ack'>): void {
-    const { term, accepted } = state.raft;
-    const reign = `${life} ${accepted.era.id} ${term}`;
-    if (ack.term === term) this.#hears(reign, `${from}/${ack.store}`, ack.round);
-    if (state.raft.leading)
-      this.#claims(reign, `${machine.id}/${machine.disk.store}`, accepted.configuration, leaderContactAt(state));
+  counts(agent: Agent, from: string, ack: MessageOf<'ack'>): void {
+    const { leading, term, accepted } = agent.state.raft;
+    const reign = this.#reign(agent, accepted.era, term);
+    const at = ack.term === term ? reign.sent.get(ack.round) : undefined;
+    const disk = `${from}/${ack.store}`;
+    if (at !== undefined) reign.answered.set(disk, Math.max(at, reign.answered.get(disk) ?? at));
+    if (leading) this.#claims(agent, reign, accepted.configuration, leaderContactAt(agent.state));
   }
 
-  #hears(reign: string, disk: string, round: number): void {
-    const at = this.#sent.get(reign)?.get(round);
-    if (at === undefined) return;
-    const answered = this.#answered.get(reign) ?? new Map<string, number>();
-    answered.set(disk, Math.max(at, answered.get(disk) ?? at));
-    this.#answered.set(reign, answered);
-  }
-
-  /** `own`: the leader's disk, which is always there. */
-  #claims(reign: string, own: string, configuration: Configuration, contactAt: number): void {
+  #claims({ life, machine }: Agent, reign: Reign, configuration: Configuration, contactAt: number): void {
     if (contactAt === Number.NEGATIVE_INFINITY) return;
-    const last = this.#claimed.get(reign);
-    if (last?.configuration === configuration && last.contactAt === contactAt) return;
-    this.#claimed.set(reign, { configuration, contactAt });
-    const answered = this.#answered.get(reign);
+    if (reign.claimed?.configuration === configuration && reign.claimed.contactAt === contactAt) return;
+    reign.claimed = { configuration, contactAt };
+    // Its own disk is always there.
+    const own = `${machine.id}/${machine.disk.store}`;
+    const answeredAt = (disk: string): number => reign.answered.get(disk) ?? Number.NEGATIVE_INFINITY;
     must(
-      quorum(configuration, (disk) => disk === own || (answered?.get(disk) ?? Number.NEGATIVE_INFINITY) >= contactAt),
+      quorum(configuration, (disk) => disk === own || answeredAt(disk) >= contactAt),
       'contact-is-when-it-was-sent',
       () =>
-        `${reign}: claims a quorum's contact as of ${contactAt}, and answered are ${JSON.stringify([...(answered ?? [])])}`,
+        `${life} in term ${reign.term}: claims a quorum's contact as of ${contactAt}, and answered are ${JSON.stringify([...reign.answered])}`,
     );
   }
 }

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { decode, encode } from '../../protocol/codec.ts';
-import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
+import type { Era, Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope, type MessageOf, type PeerMessage } from '../../protocol/messages.ts';
 import { Report } from '../../protocol/report.ts';
@@ -61,34 +61,54 @@ const envelope = (message: PeerMessage, era: Era | null): Envelope => ({ v: 1, e
 /** What is said again and again, in rounds. */
 type Beat = MessageOf<'append' | 'ack'>;
 
-/** What the decoder made of a run that some leader had in its ledger. Both are frozen, so it would make the same again. */
-const decodedRuns = new WeakMap<Run, Run>();
+/** What a ledger has many of, and changes one by one. */
+type Parts = Readonly<Record<string, object>>;
+const partsOf = ['nodes', 'classes', 'runs', 'requests', 'acts'] as const;
+
+/** What the decoder made of a part of a ledger that some leader had. Both are frozen, so it would make the same again. */
+const decodedParts = new WeakMap<object, object>();
+
+const isNew = (part: object): boolean => !decodedParts.has(part);
+const newOf = (parts: Parts): object =>
+  Array.isArray(parts)
+    ? parts.filter(isNew)
+    : Object.fromEntries(Object.entries(parts).filter(([, part]) => isNew(part)));
+
+const decodedOf = (part: object): object => decodedParts.get(part)!;
+function allDecoded(parts: Parts): object {
+  if (Array.isArray(parts)) return parts.map(decodedOf);
+  const all: Record<string, object> = {};
+  for (const key in parts) all[key] = decodedOf(parts[key]!);
+  return all;
+}
 
 /**
- * A ledger on its way. A ledger follows another and most of its runs are the same objects: only those runs travel as
- * bytes that no receiver has decoded before, and with them the rest of the ledger.
+ * A ledger on its way. A ledger follows another and most of its parts are the same objects: only those travel as bytes
+ * that no receiver has decoded before, and with them the rest of the ledger.
  */
 class LedgerFrame extends CodedFrame {
-  readonly #runs: Ledger['runs'];
+  readonly #ledger: Ledger;
+  readonly #travels: Ledger;
 
   constructor(message: MessageOf<'append'>, ledger: Ledger, era: Era | null) {
-    const runs: Ledger['runs'] = {};
-    for (const id in ledger.runs) if (!decodedRuns.has(ledger.runs[id]!)) runs[id] = ledger.runs[id]!;
-    super(envelope({ ...message, ledger: { ...ledger, runs } }, era), true);
-    this.#runs = ledger.runs;
+    const travels = { ...ledger };
+    for (const name of partsOf) if (ledger[name]) Object.assign(travels, { [name]: newOf(ledger[name] as Parts) });
+    super(envelope({ ...message, ledger: travels }, era), true);
+    this.#ledger = ledger;
+    this.#travels = travels;
   }
 
   protected override decoded(): Envelope {
     const { message, ...rest } = super.decoded();
     if (message.kind !== 'append' || !message.ledger) return { message, ...rest };
-    const runs: Ledger['runs'] = {};
-    for (const id in this.#runs) {
-      const run = this.#runs[id]!;
-      const decoded = message.ledger.runs[id];
-      if (decoded) decodedRuns.set(frozen(run), frozen(decoded));
-      runs[id] = decodedRuns.get(run)!;
+    const ledger = { ...message.ledger };
+    for (const name of partsOf) {
+      const [sent, heard] = [this.#travels[name] as Parts | undefined, ledger[name] as Parts | undefined];
+      if (!sent || !heard) continue;
+      for (const key in sent) decodedParts.set(frozen(sent[key]!), frozen(heard[key]!));
+      Object.assign(ledger, { [name]: allDecoded(this.#ledger[name] as Parts) });
     }
-    return { ...rest, message: { ...message, ledger: { ...message.ledger, runs } } };
+    return { ...rest, message: { ...message, ledger } };
   }
 }
 

@@ -42,16 +42,28 @@ export function canonical(value: unknown): string {
   return `{${keys.map((key) => `${JSON.stringify(key)}:${canonical(record[key])}`).join(',')}}`;
 }
 
-/** Whether both have the same JSON, in whatever order. */
-export function isSame(a: unknown, b: unknown): boolean {
+type Compare = (a: unknown, b: unknown) => boolean;
+/** Whether both have the same JSON, in whatever order; `inside` compares what is in them. */
+export function isSame(a: unknown, b: unknown, inside: Compare = isSame): boolean {
   if (a === b) return true;
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
   if (Array.isArray(a) !== Array.isArray(b)) return false;
   const [one, other] = [a as Record<string, unknown>, b as Record<string, unknown>];
-  for (const key in one) if (!isSame(one[key], other[key])) return false;
+  for (const key in one) if (!inside(one[key], other[key])) return false;
   for (const key in other) if (one[key] === undefined && other[key] !== undefined) return false;
   return true;
 }
+
+/** Of two frozen parts of ledgers, the other one that was seen to be the same: nobody can change either. */
+const seenSame = new WeakMap<object, unknown>();
+const isSamePart: Compare = (a, b) => {
+  if (typeof a !== 'object' || a === null) return isSame(a, b);
+  if (seenSame.get(a) === b) return true;
+  if (!isSame(a, b)) return false;
+  if (Object.isFrozen(a) && Object.isFrozen(b)) seenSame.set(a, b);
+  return true;
+};
+const isSameLedger: Compare = (a, b) => isSame(a, b, (one, other) => isSame(one, other, isSamePart));
 
 export const isAncestor = (older: Doc, newer: Doc): boolean => {
   let doc: Doc | null = newer;
@@ -85,6 +97,8 @@ export class History {
   /** "node/store/term" -> the vote that is on that disk. */
   readonly promises = new Map<string, string>();
   readonly #docOf = new WeakMap<Ledger, Doc>();
+  /** The same object of a stamp is asked for round after round. */
+  readonly #docOfStamp = new WeakMap<Stamp, Doc>();
   /** By era and term, as all that follows. */
   readonly #leaders = new Map<string, { life: string; base: Doc; first: Doc }>();
   /** Deepest committed ledger of each term. */
@@ -115,7 +129,12 @@ export class History {
   }
 
   find(at: Place | null): Doc | undefined {
-    return at === null ? undefined : this.docs.get(keyOf(at));
+    if (at === null) return undefined;
+    const known = this.#docOfStamp.get(at.stamp);
+    if (known && isSameEra(known.ledger.era, at.era)) return known;
+    const doc = this.docs.get(keyOf(at));
+    if (doc) this.#docOfStamp.set(at.stamp, doc);
+    return doc;
   }
 
   /** Newest committed ledger of that era. */
@@ -145,7 +164,7 @@ export class History {
     if (known) return known;
     const doc = this.find(ledger);
     if (doc) {
-      if (!isSame(doc.ledger, ledger))
+      if (!isSameLedger(doc.ledger, ledger))
         throw new Violation('one-document-a-stamp', `${keyOf(ledger)} stands for two ledgers, one at ${life}`);
       this.#docOf.set(ledger, doc);
       return doc;

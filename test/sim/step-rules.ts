@@ -5,8 +5,10 @@ import type { Effect } from '../../scheduler/effects.ts';
 import type { CoreState } from '../../scheduler/state.ts';
 import { require as must } from './violation.ts';
 
-const flat = (effects: readonly Effect[]): Effect[] =>
-  effects.flatMap((effect) => (effect.kind === 'persist' ? [effect, ...flat(effect.then)] : [effect]));
+const flat = (effects: readonly Effect[]): readonly Effect[] =>
+  effects.some(({ kind }) => kind === 'persist')
+    ? effects.flatMap((effect) => (effect.kind === 'persist' ? [effect, ...flat(effect.then)] : [effect]))
+    : effects;
 
 /** All that a step says, at once or when it is on disk. */
 export const saidIn = (effects: readonly Effect[]): PeerMessage[] =>
