@@ -95,4 +95,4 @@ export function checkSeedValue({ kind, choices }: SeedKey, value: string | strin
 /** An address of which a part was left to be filled in: `192.168.1.X`, `<host>`, `https://...`. */
 export const isPlaceholder = (text: string): boolean =>
   /^(?=.*[xyzn?*])(\d{1,3}|[xyzn?*]{1,3})(\.(\d{1,3}|[xyzn?*]{1,3})){3}(:\d+)?$/i.test(text) ||
-  /^(<.*>|\?+|todo|tbd|changeme|change[-_ ]me|.*(\.\.\.|…))$/i.test(text);
+  /^(<.*>|\?+|todo|tbd|changeme|change[-_ ]me|.*(\.\.\.|\u2026))$/i.test(text);
