@@ -53,7 +53,8 @@ function runAgent() {
   // code: another copy of the same build would be named in every stack), four at most. Node's own variable
   // NODE_DISABLE_COMPILE_CACHE=1 switches it off. Whatever goes wrong here costs time only.
   var file = path.join(__dirname, 'agent.cjs');
-  var bytes = fs.readFileSync(file);
+  // The text of a function already as it is read: to put one around it as strings would leave three megabytes behind.
+  var bytes = readAll(fs.openSync(file, 'r'), '(function (exports, require, module, __filename, __dirname) {', '\n})');
   var folder = path.join(process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache'), 'autogit-node');
   var build = [bytes, file].map(function (one) {
     return zlib.crc32(one).toString(16);
@@ -66,26 +67,37 @@ function runAgent() {
     return process.getuid && stat.uid === process.getuid() && (stat.mode & 18) === 0;
   }
 
+  // A resizable buffer's memory is the system's, not malloc's, which keeps as much for itself as it has ever got back in one piece.
+  function readAll(handle, before, after) {
+    try {
+      var most = before.length + fs.fstatSync(handle).size + after.length;
+      var all = Buffer.from(new ArrayBuffer(most, { maxByteLength: most }));
+      var end = all.write(before);
+      for (var read = 1; read > 0; end += read) read = fs.readSync(handle, all, end, most - after.length - end);
+      return all.subarray(0, end + all.write(after, end));
+    } finally {
+      fs.closeSync(handle);
+    }
+  }
+
+  // Of eight bytes: V8 copies code that does not begin at one of its words.
   function checksum(data) {
-    var sum = Buffer.alloc(4);
+    var sum = Buffer.alloc(8);
     sum.writeUInt32LE(zlib.crc32(data));
     return sum;
   }
 
   function readCache() {
     if (isOff) return undefined;
-    var handle;
     try {
       if (!isOurs(fs.lstatSync(folder))) return undefined;
-      handle = fs.openSync(path.join(folder, name), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
-      if (!isOurs(fs.fstatSync(handle))) return undefined;
-      var kept = fs.readFileSync(handle);
-      var data = kept.subarray(4);
-      return kept.subarray(0, 4).equals(checksum(data)) ? data : undefined;
+      var handle = fs.openSync(path.join(folder, name), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+      var isTaken = isOurs(fs.fstatSync(handle));
+      var kept = readAll(handle, '', '');
+      var data = kept.subarray(8);
+      return isTaken && kept.subarray(0, 8).equals(checksum(data)) ? data : undefined;
     } catch (_error) {
       return undefined;
-    } finally {
-      if (handle !== undefined) fs.closeSync(handle);
     }
   }
 
@@ -116,8 +128,7 @@ function runAgent() {
   }
 
   var cached = readCache();
-  var source = '(function (exports, require, module, __filename, __dirname) {' + bytes.toString('utf8') + '\n})';
-  var script = new vm.Script(source, { filename: file, cachedData: cached });
+  var script = new vm.Script(bytes.toString('utf8'), { filename: file, cachedData: cached });
   var loaded = { exports: {} };
   script.runInThisContext()(loaded.exports, require, loaded, file, __dirname);
   // Saved when the program has run for a while, so that what a start needs is in it: an agent, not a short command.
