@@ -10,6 +10,7 @@ import type { Gossip } from './gossip.ts';
 import { ownInterfaces } from './interfaces.ts';
 import { muxer } from './muxer.ts';
 import { noiseCipher } from './noise-cipher.ts';
+import { orderPlainly } from './plain-order.ts';
 import { wholeWrites } from './whole-writes.ts';
 
 export type Host = Libp2p<{ identify: Identify }>;
@@ -29,6 +30,7 @@ export function createHost(from: {
   ports: { listening: number };
 }): Promise<Host> {
   const { gate, listen } = from;
+  orderPlainly();
   return createLibp2p({
     privateKey: from.privateKey,
     start: false,
