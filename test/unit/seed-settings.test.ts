@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { writeFlags } from '../../node/cli/service-config.ts';
 import { progressLine } from '../../node/progress-lines.ts';
 import { joinOptions } from '../../node/settings/join-options.ts';
 import { seedKeys } from '../../node/settings/seed-keys.ts';
@@ -199,6 +200,21 @@ describe('autogit.yml of the seed design', () => {
       'lines 30 and 33: overruled: runners.cpu[0].name by name and runners.cpu[0].concurrent by maxRuns, which stands in this file too',
     );
     expect(said.join()).toMatch(/192\.168\.1\.X, 192\.168\.1\.Y and 192\.168\.1\.Z are not filled in/);
+  });
+
+  it('service install writes its keys beside them, and everything else stays', () => {
+    const text = seed.replace('192.168.1.170', '127.0.0.1');
+    read(text);
+    const file = join(dir, 'autogit.yml');
+    const flags = {
+      // The file says both already, in the words of the seed design.
+      executors: { value: ['docker'], source: 'file' as const },
+      maxRuns: { value: '4', source: 'flag' as const },
+      name: { value: 'kang', source: 'flag' as const },
+    };
+    expect(writeFlags(file, flags)).toEqual(['name']);
+    expect(readFileSync(file, 'utf8')).toContain('host: 192.168.1.X # discovered, or given');
+    expect(joined(readFileSync(file, 'utf8'))).toMatchObject({ name: 'kang', maxRuns: 4, executors: ['docker'] });
   });
 
   it('units as its users write them are what our own keys take', () => {
