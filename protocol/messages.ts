@@ -27,6 +27,8 @@ export const PeerMessage = z.discriminatedUnion('kind', [
     version: z.string().max(64),
     /** The committed ledger, for a node that was away: it may not know the leader of now, and refuse it as a stranger. */
     ledger: Ledger.nullable().optional(),
+    /** Its version commits by its own disk and its leader's; absent in older ones, which wait for the commit mark. */
+    commitsAlone: z.boolean().optional(),
   }),
   z.object({ kind: z.literal('pre-vote'), term, stamp: Stamp, evidence: Evidence, leader: NodeId.nullable() }),
   z.object({ kind: z.literal('pre-vote-answer'), term, granted: z.boolean(), store: StoreId, because: Sentence }),
@@ -47,6 +49,11 @@ export const PeerMessage = z.discriminatedUnion('kind', [
   }),
   /** `stamp`: what the sender has accepted in this term; null when the leader's ledger has not reached it yet. */
   z.object({ kind: z.literal('ack'), term, round, stamp: Stamp.nullable(), store: StoreId }),
+  /**
+   * The leader's own disk has it, and on which store: a promise (SAFETY L10), to those that commit by it. No round: it
+   * proves no contact and is not answered.
+   */
+  z.object({ kind: z.literal('on-disk'), term, stamp: Stamp, store: StoreId }),
   /** Sent by a leader that goes: the receiver campaigns at once. */
   z.object({ kind: z.literal('timeout-now'), term }),
   z.object({ kind: z.literal('change'), id: ShortId, change: Change }),

@@ -45,6 +45,7 @@ export function restoredState(who: Identity, durable: Durable, at: number): Core
     diskStamp: accepted.stamp,
     onTheirWay: [],
     leader: null,
+    leaderDisk: null,
     contactAt: Number.NEGATIVE_INFINITY,
     timerAt: at,
     backlogUntil: Number.NEGATIVE_INFINITY,

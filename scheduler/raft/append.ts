@@ -3,6 +3,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { type Stamp, sameStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
 import { hearAway } from './failure-detector.ts';
+import { commitByTwoDisks } from './follower-commit.ts';
 import { isNews } from './ledger-order.ts';
 import { commit } from './proposal.ts';
 import { nameOf, type RaftTurn, send, sendAfterDisk } from './raft-turn.ts';
@@ -35,6 +36,7 @@ export function hearAppend(turn: RaftTurn, from: NodeId, message: MessageOf<'app
     turn.save.promise = true;
   }
   hearCommitMark(turn, message.committed);
+  commitByTwoDisks(turn);
   // What forgot its promises makes none (SAFETY L9), and proves no contact.
   if (raft.rolledBack !== null) return;
   if (turn.save.accepted)

@@ -75,11 +75,12 @@ export function enterEra(turn: RaftTurn, ledger: Ledger, term: number): void {
   raft.accepted = ledger;
   if (raft.newerEra !== null && compareEras(raft.newerEra, ledger.era) <= 0) raft.newerEra = null;
   raft.diskStamp = zeroStamp;
+  raft.leaderDisk = null;
   raft.onTheirWay = [];
   raft.eraSeq = thisPersist(turn);
   raft.timerAt = turn.at;
   for (const node in raft.peers)
-    setPeer(turn, node, { promised: null, acked: null, ledgerSent: null, commitSent: null });
+    setPeer(turn, node, { promised: null, acked: null, ledgerSent: null, commitSent: null, diskSent: null });
   save.promise = true;
   save.accepted = true;
 }

@@ -27,7 +27,13 @@ function takeCommitted(turn: RaftTurn, ledger: Ledger): void {
 const cloneReturns = 6;
 
 export function hearConnected(turn: RaftTurn, node: NodeId): void {
-  setPeer(turn, node, { connected: true, connectedAt: turn.at, ledgerSent: null, relayedAt: Number.NEGATIVE_INFINITY });
+  setPeer(turn, node, {
+    connected: true,
+    connectedAt: turn.at,
+    ledgerSent: null,
+    diskSent: null,
+    relayedAt: Number.NEGATIVE_INFINITY,
+  });
   // Said first of all: a store that was rolled back would find no fault with itself once it has a ledger of today.
   sayHello(turn, node, peerOf(turn.raft, node).promised);
   if (turn.raft.leading) turn.raft.leading = { ...turn.raft.leading, hasNews: true };
@@ -45,6 +51,7 @@ export function hearHello(turn: RaftTurn, from: NodeId, message: MessageOf<'hell
     formerBoot: moved ? before.boot : before.formerBoot,
     returns,
     cloned,
+    commitsAlone: message.commitsAlone === true,
   });
   if (cloned && !before.cloned) {
     const because = `two machines call themselves ${nameOf(turn, from)}: its disk was copied; its votes do not count until one of them is forgotten`;

@@ -4,12 +4,13 @@ import { compareStamps, type Stamp, sameStamp, zeroStamp } from '../../protocol/
 import { note } from '../note.ts';
 import { proposeChange } from './client-requests.ts';
 import { isLookedAt, markAlive, noteIfLost, probeIfSilent } from './failure-detector.ts';
+import { hasCommitted } from './follower-commit.ts';
 import { mayTellTerm } from './plausible.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum } from './quorum.ts';
 import type { Campaign, Leading, Peer, RaftState } from './raft-state.ts';
 import { raftTimings } from './raft-timings.ts';
-import { nameOf, others, peerOf, type RaftTurn, send, setPeer } from './raft-turn.ts';
+import { nameOf, others, peerOf, type RaftTurn, rememberPromise, send, setPeer } from './raft-turn.ts';
 import { missedMsOf, resendMsOf, roundsOf } from './rounds.ts';
 import { learnLeader, raiseTerm, stepDown } from './term.ts';
 
@@ -26,13 +27,20 @@ export function beginLeading(turn: RaftTurn, campaign: Campaign): void {
   raft.planned = null;
   learnLeader(turn, turn.self);
   for (const node in raft.peers)
-    setPeer(turn, node, { acked: null, ledgerSent: null, commitSent: null, health: peerOf(raft, node).health });
+    setPeer(turn, node, {
+      acked: null,
+      ledgerSent: null,
+      commitSent: null,
+      diskSent: null,
+      health: peerOf(raft, node).health,
+    });
   const byEvidence = campaign.evidence === 'refused' || campaign.evidence === 'silent';
   raft.leading = {
     round: 0,
     rounds: [],
     nextRoundAt: turn.at,
     hasNews: true,
+    hasProgress: false,
     sinceAt: turn.at,
     proposed: [],
     plannedFor: null,
@@ -83,7 +91,8 @@ export function makeRound(turn: RaftTurn): void {
   const { raft } = turn;
   if (!raft.leading) return;
   const isDue = turn.at >= raft.leading.nextRoundAt;
-  if (!isDue && !raft.leading.hasNews) return;
+  const { hasNews, hasProgress } = raft.leading;
+  if (!isDue && !hasNews && !hasProgress) return;
   const round = raft.leading.round + 1;
   const everyone = others(turn);
   const rounds = keptRounds(turn, raft.leading.rounds);
@@ -95,11 +104,13 @@ export function makeRound(turn: RaftTurn): void {
     rounds,
     nextRoundAt: isDue ? turn.at + wait : raft.leading.nextRoundAt,
     hasNews: false,
+    hasProgress: false,
   };
   for (const [index, node] of everyone.entries()) {
     const peer = peerOf(raft, node);
     if (!isDue) {
-      if (peer.connected && !isBusy(turn, peer)) appendTo(turn, node, peer);
+      const isOwed = hasNews || isBehind(turn, node, peer);
+      if (isOwed && peer.connected && !isBusy(turn, peer)) appendTo(turn, node, peer);
       continue;
     }
     const isItsTurn = (round + index) % roundsOf(raft.accepted, node) === 0;
@@ -165,7 +176,7 @@ export function hearAck(turn: RaftTurn, from: NodeId, message: MessageOf<'ack'>)
     if (mayTellTerm(turn, from)) raiseTerm(turn, message.term, `term ${message.term} was seen`);
     return;
   }
-  rememberPromise(turn, from, message);
+  if (message.stamp) rememberPromise(turn, from, { ...message, stamp: message.stamp });
   if (!raft.leading || message.term !== raft.term) return;
   const before = peerOf(raft, from);
   const same = before.acked?.store === message.store ? before.acked : null;
@@ -185,19 +196,10 @@ export function hearAck(turn: RaftTurn, from: NodeId, message: MessageOf<'ack'>)
 }
 
 /** What came while it was busy. */
-const lacks = ({ raft }: RaftTurn, node: NodeId, newest: Stamp): boolean =>
-  compareStamps(newest, raft.accepted.stamp) < 0 ||
-  !sameStamp(peerOf(raft, node).commitSent ?? zeroStamp, raft.committed?.stamp ?? zeroStamp);
-
-/** What was acknowledged is on that store; if it ever is not, that store was rolled back (SAFETY L9). */
-function rememberPromise(turn: RaftTurn, from: NodeId, message: MessageOf<'ack'>): void {
-  if (!message.stamp) return;
-  const old = peerOf(turn.raft, from).promised;
-  const same = old?.store === message.store ? old : null;
-  if (same && same.term >= message.term && compareStamps(same.stamp, message.stamp) >= 0) return;
-  const stamp = same && compareStamps(same.stamp, message.stamp) > 0 ? same.stamp : message.stamp;
-  setPeer(turn, from, { promised: { store: message.store, term: Math.max(message.term, same?.term ?? 0), stamp } });
-}
+const lacks = (turn: RaftTurn, node: NodeId, newest: Stamp): boolean =>
+  compareStamps(newest, turn.raft.accepted.stamp) < 0 ||
+  (!sameStamp(peerOf(turn.raft, node).commitSent ?? zeroStamp, turn.raft.committed?.stamp ?? zeroStamp) &&
+    !hasCommitted(turn, node, newest));
 
 /** The old leader follows without having been away: the evidence was wrong (SAFETY L11). */
 function noticeFalseAlarm(turn: RaftTurn, from: NodeId): void {

@@ -2,6 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { compareStamps, sameStamp } from '../../protocol/stamp.ts';
 import { note } from '../note.ts';
+import { compareEras } from './ledger-order.ts';
 import { hasQuorum, sameVoters } from './quorum.ts';
 import type { Leading } from './raft-state.ts';
 import { nameIn, peerOf, type RaftTurn, thisPersist } from './raft-turn.ts';
@@ -42,18 +43,24 @@ export function tryCommit(turn: RaftTurn): boolean {
   const { proposed } = raft.leading;
   for (let index = proposed.length - 1; index >= 0; index -= 1) {
     const { ledger, seq } = proposed[index]!;
+    // A follower may have known it first, and told.
+    if (raft.committed && !isAhead(raft.committed, ledger)) return false;
     const has = (node: NodeId, store: string): boolean => {
       if (node === turn.self) return store === turn.identity.store && seq <= raft.diskSeq;
       const { acked, cloned } = peerOf(raft, node);
       return !!acked?.stamp && acked.store === store && !cloned && compareStamps(acked.stamp, ledger.stamp) >= 0;
     };
     if (!hasQuorum(ledger.configuration, has)) continue;
-    raft.leading = { ...raft.leading, proposed: proposed.slice(index + 1), hasNews: true };
+    raft.leading = { ...raft.leading, proposed: proposed.slice(index + 1), hasProgress: true };
     commit(turn, ledger);
     return true;
   }
   return false;
 }
+
+/** Of another era, or newer. */
+const isAhead = (committed: Ledger, ledger: Ledger): boolean =>
+  compareEras(committed.era, ledger.era) !== 0 || compareStamps(ledger.stamp, committed.stamp) > 0;
 
 /** This document is the mesh's now. */
 export function commit(turn: RaftTurn, ledger: Ledger): void {

@@ -35,6 +35,10 @@ export interface Peer {
   readonly ledgerSent: { readonly stamp: Stamp; readonly at: number } | null;
   /** The commit mark that it was last told. */
   readonly commitSent: Stamp | null;
+  /** Its version commits by its own disk and its leader's. */
+  readonly commitsAlone: boolean;
+  /** A leader's view: what it was last told to be on this node's own disk. */
+  readonly diskSent: Stamp | null;
   /** When this follower last gave it the committed ledger. */
   readonly relayedAt: number;
   /** Last look: its result, when, and since when looks say the same with nothing heard between them. */
@@ -94,6 +98,8 @@ export interface Leading {
   /** When everybody is to hear of this leader again, and whether there is something to say before. */
   readonly nextRoundAt: number;
   readonly hasNews: boolean;
+  /** Something was committed: news for those only who cannot know it by themselves. */
+  readonly hasProgress: boolean;
   readonly sinceAt: number;
   readonly proposed: readonly Proposed[];
   /** Stamp with which the configuration in force came; changes start only when it is committed in the own term (L3). */
@@ -143,6 +149,8 @@ export interface RaftState {
   readonly diskStamp: Stamp;
   readonly onTheirWay: readonly { readonly seq: number; readonly stamp: Stamp }[];
   readonly leader: { readonly node: NodeId; readonly term: number; readonly sinceAt: number } | null;
+  /** What that leader said to be on its disk; means something in its term only. */
+  readonly leaderDisk: { readonly node: NodeId; readonly store: StoreId; readonly stamp: Stamp } | null;
   /** `at` when this follower last had proof that the leader leads. */
   readonly contactAt: number;
   /** From when the election's timers count: the contact, shifted by this node's own lateness. */
@@ -190,6 +198,8 @@ export const unknownPeer: Peer = {
   acked: null,
   ledgerSent: null,
   commitSent: null,
+  commitsAlone: false,
+  diskSent: null,
   relayedAt: Number.NEGATIVE_INFINITY,
   probe: null,
   probeAskedAt: Number.NEGATIVE_INFINITY,
@@ -221,6 +231,8 @@ export const copyOfPeer = (peer: Peer): Mutable<Peer> => ({
   acked: peer.acked,
   ledgerSent: peer.ledgerSent,
   commitSent: peer.commitSent,
+  commitsAlone: peer.commitsAlone,
+  diskSent: peer.diskSent,
   relayedAt: peer.relayedAt,
   probe: peer.probe,
   probeAskedAt: peer.probeAskedAt,
@@ -241,6 +253,7 @@ export const copyOfRaft = (raft: RaftState): Mutable<RaftState> => ({
   diskStamp: raft.diskStamp,
   onTheirWay: raft.onTheirWay,
   leader: raft.leader,
+  leaderDisk: raft.leaderDisk,
   contactAt: raft.contactAt,
   timerAt: raft.timerAt,
   backlogUntil: raft.backlogUntil,

@@ -1,6 +1,7 @@
 import type { NodeId, StoreId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
+import { compareStamps, type Stamp } from '../../protocol/stamp.ts';
 import type { Effect, Write } from '../effects.ts';
 import type { Identity } from '../state.ts';
 import { copyOfPeer, copyOfRaft, type Mutable, type Peer, type RaftState, unknownPeer } from './raft-state.ts';
@@ -66,6 +67,19 @@ export const peerOf = (raft: RaftState, node: NodeId): Peer => raft.peers[node] 
 export function setPeer(turn: RaftTurn, node: NodeId, patch: Partial<Peer>): void {
   const peer = Object.assign(copyOfPeer(peerOf(turn.raft, node)), patch);
   turn.raft.peers = { ...turn.raft.peers, [node]: peer };
+}
+
+/** What it says to be on its store is there; if it ever is not, that store was rolled back (SAFETY L9). */
+export function rememberPromise(
+  turn: RaftTurn,
+  from: NodeId,
+  said: { store: StoreId; term: number; stamp: Stamp },
+): void {
+  const old = peerOf(turn.raft, from).promised;
+  const same = old?.store === said.store ? old : null;
+  if (same && same.term >= said.term && compareStamps(same.stamp, said.stamp) >= 0) return;
+  const stamp = same && compareStamps(same.stamp, said.stamp) > 0 ? same.stamp : said.stamp;
+  setPeer(turn, from, { promised: { store: said.store, term: Math.max(said.term, same?.term ?? 0), stamp } });
 }
 
 /** How people call a node. */

@@ -18,7 +18,7 @@ export function sayHello(
   const { raft, identity } = turn;
   const { boot, store, version } = identity;
   const stamp = raft.accepted.stamp;
-  send(turn, to, { kind: 'hello', boot, store, term: raft.term, stamp, promised, version, ledger });
+  send(turn, to, { kind: 'hello', boot, store, term: raft.term, stamp, promised, version, ledger, commitsAlone: true });
 }
 
 /**

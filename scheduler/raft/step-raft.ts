@@ -28,6 +28,7 @@ import { moveConfiguration } from './configuration.ts';
 import { depart, hearLeaveAsked, hearReturnAsked, nextDepartureAt } from './departure.ts';
 import { commitEra, hearOtherEra } from './era.ts';
 import { hearDisconnected, hearSign, probeIfSilent } from './failure-detector.ts';
+import { commitByTwoDisks, hearOnDisk, sayOwnDisk } from './follower-commit.ts';
 import { nextHandoverAt, transferIfDue } from './handover.ts';
 import { hearConnected, hearHello } from './hello.ts';
 import { checkQuorum, hearAck, makeRound } from './leading.ts';
@@ -108,7 +109,8 @@ export function hearOwnPersisted(turn: RaftTurn, seq: number): void {
   goByNewStore(turn);
   commitEra(turn);
   countVotes(turn);
-  tryCommit(turn);
+  if (!tryCommit(turn)) sayOwnDisk(turn);
+  commitByTwoDisks(turn);
 }
 
 function hearMessage(turn: RaftTurn, from: NodeId, message: PeerMessage): void {
@@ -129,6 +131,8 @@ function hearMessage(turn: RaftTurn, from: NodeId, message: PeerMessage): void {
       return hearAppend(turn, from, message);
     case 'ack':
       return hearAck(turn, from, message);
+    case 'on-disk':
+      return hearOnDisk(turn, from, message);
     case 'timeout-now':
       return hearTimeoutNow(turn, from, message);
     case 'change':

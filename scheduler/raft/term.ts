@@ -48,6 +48,7 @@ export function learnLeader(turn: RaftTurn, node: NodeId): void {
   const { raft } = turn;
   if (raft.leader?.node === node && raft.leader.term === raft.term) return;
   raft.leader = { node, term: raft.term, sinceAt: turn.at };
+  raft.leaderDisk = null;
   raft.campaign = null;
   raft.planned = null;
   raft.waitingPreVotes = [];

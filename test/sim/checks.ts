@@ -1,6 +1,6 @@
 import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
-import { showStamp } from '../../protocol/stamp.ts';
+import { type Stamp, showStamp } from '../../protocol/stamp.ts';
 import type { Effect, EffectOf, Write } from '../../scheduler/effects.ts';
 import type { Input } from '../../scheduler/inputs.ts';
 import type { CoreState } from '../../scheduler/state.ts';
@@ -220,6 +220,8 @@ export class Checks {
           () => `${agent.life} acknowledges ${showStamp(message.stamp!)}, and has ${now?.key} on disk`,
         );
       }
+      case 'on-disk':
+        return this.#isOnDisk(agent, disk, era, message);
       case 'append': {
         history.leads(era, message.term, agent.life);
         this.#contact.sends(agent, era, message.term, message.round);
@@ -247,6 +249,18 @@ export class Checks {
       default:
         return;
     }
+  }
+
+  /** SAFETY L10: what a leader says is on its disk counts there, as an acknowledgement does here. */
+  #isOnDisk({ life, machine }: Agent, disk: string, era: Era, said: { stamp: Stamp; store: string }): void {
+    const { history } = this.#world;
+    const doc = history.find({ era, stamp: said.stamp });
+    const now = history.find(machine.disk.accepted);
+    must(
+      disk.endsWith(`/${said.store}`) && !!doc && (doc.holders.has(disk) || (!!now && isAncestor(doc, now))),
+      'leader-says-its-disk-after-fsync',
+      () => `${life} says that ${showStamp(said.stamp)} is on its disk ${said.store}, and there is ${now?.key}`,
+    );
   }
 
   /** SAFETY J5, L3: only a leader whose first ledger of the term is committed grants, or writes to GitLab. */

@@ -112,6 +112,27 @@ export const mutants: Mutant[] = [
     'store === turn.identity.store && seq <= raft.diskSeq',
     'store === turn.identity.store',
   ),
+  one(
+    'follower commits before its own fsync',
+    'L10',
+    raft('follower-commit'),
+    '  if (!sameStamp(raft.diskStamp, accepted.stamp)) return;\n',
+    '',
+  ),
+  one(
+    'follower commits what the leader has not on disk',
+    'L10',
+    raft('follower-commit'),
+    '  if (compareStamps(leaderDisk.stamp, accepted.stamp) < 0) return;\n',
+    '',
+  ),
+  one(
+    'leader says its disk before fsync',
+    'L10',
+    raft('follower-commit'),
+    "send(turn, node, { kind: 'on-disk', term, stamp: diskStamp,",
+    "send(turn, node, { kind: 'on-disk', term, stamp: accepted.stamp,",
+  ),
   one('own vote counts before fsync', 'L10', raft('campaign'), '&& campaign.ownVoteSeq <= raft.diskSeq', ''),
   one(
     'acts on accepted',
