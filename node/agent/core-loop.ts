@@ -92,11 +92,10 @@ export class CoreLoop {
     }
   }
 
+  /** The disk is set to work first: it takes longest, and what may be said only afterwards is in `then`. */
   #performAll(effects: readonly Effect[]): void {
-    for (const effect of effects) {
-      if (effect.kind === 'persist') this.#persist.add(effect as EffectOf<'persist'>);
-      else this.#options.perform(effect);
-    }
+    for (const effect of effects) if (effect.kind === 'persist') this.#persist.add(effect as EffectOf<'persist'>);
+    for (const effect of effects) if (effect.kind !== 'persist') this.#options.perform(effect);
   }
 
   #schedule(): void {

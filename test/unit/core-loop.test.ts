@@ -1,0 +1,23 @@
+import { expect, it } from 'vitest';
+import { CoreLoop } from '../../node/agent/core-loop.ts';
+import { One, wall } from './raft-one.ts';
+
+it('sets the disk to work before it says what goes out beside it', async () => {
+  const one = new One().elect().ack('A', 8).disk();
+  for (const node of ['A', 'C']) one.feed({ kind: 'connected', node });
+  const order: string[] = [];
+  const loop = new CoreLoop({
+    state: one.state,
+    store: { write: async (writes) => void order.push(`write ${writes.map(({ key }) => key).join()}`) },
+    clock: { bootMs: () => one.at, wallMs: () => wall },
+    perform: (effect) => void order.push(effect.kind === 'send' ? `send ${effect.message.kind}` : effect.kind),
+    storeFailing: () => {},
+    crashed: (error) => {
+      throw error;
+    },
+  });
+  const change = { kind: 'set', key: 'graceMs', value: 1 } as const;
+  loop.feed({ kind: 'requested', requests: [{ id: 'q', change }] });
+  expect(order.slice(0, 2)).toEqual(['write accepted', 'send append']);
+  await loop.stop();
+});
