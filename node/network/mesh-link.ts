@@ -7,6 +7,7 @@ import type { Era } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope, type PeerMessage } from '../../protocol/messages.ts';
 import { Opening, openingBytes } from '../../protocol/opening.ts';
+import { BeatMemo } from './beat-memo.ts';
 import { FrameChannel } from './frame-channel.ts';
 
 /** So many bytes may wait to be sent to one node. */
@@ -44,6 +45,7 @@ export class MeshLink {
   addresses: string[] = [];
   #channel: FrameChannel;
   #events: LinkEvents;
+  readonly #beats = new BeatMemo();
   #isBad = false;
   #lastTick = performance.now();
   #overdue = performance.now() + openingMs;
@@ -121,9 +123,15 @@ export class MeshLink {
       this.#channel.setReceiveBytes(limits.frameBytes);
       this.#events.opened(this);
     } else if (frame.byteLength > 0) {
-      const envelope = this.#read(() => decode(Envelope, frame, limits.frameBytes));
+      const envelope = this.#beats.read(frame) ?? this.#read(() => this.#decoded(frame));
       if (envelope) this.#events.message(this, envelope.message, envelope.era);
     }
+  }
+
+  #decoded(frame: Uint8Array): Envelope {
+    const envelope = decode(Envelope, frame, limits.frameBytes);
+    this.#beats.keep(frame, envelope);
+    return envelope;
   }
 
   /** A frame that cannot be read ends the link; an error that the listener throws is our own, and is thrown on. */
