@@ -49,6 +49,8 @@ export class SecretKeeper {
   #timer: NodeJS.Timeout | null = null;
   #isBusy = false;
   #notBefore = 0;
+  /** What is on disk under `pendingFact`, which nobody else writes; null before it was read. */
+  #kept: string | null = null;
   /** Since when sealing anew is due, for those who do not lead. */
   #dueSince: number | null = null;
 
@@ -158,23 +160,30 @@ export class SecretKeeper {
   }
 
   async #keepAndAsk(pending: Pending): Promise<void> {
-    const { self, store, ledger } = this.#options;
-    await store.put(pendingFact, sealFor([self], JSON.stringify(pending)));
+    const { self, ledger } = this.#options;
+    await this.#keep(sealFor([self], JSON.stringify(pending)));
     const mine = ledger();
     if (mine) await this.#askPending(mine);
+  }
+
+  async #keep(sealed: string): Promise<void> {
+    // What the disk has after a write that failed is read there.
+    this.#kept = null;
+    await this.#options.store.put(pendingFact, sealed);
+    this.#kept = sealed;
   }
 
   /** True while something waits to be told. It is over when the ledger has it, or has something that is newer. */
   async #askPending(ledger: Ledger): Promise<boolean> {
     const { box, store, change } = this.#options;
-    const kept = (await store.get(pendingFact)) ?? '';
-    if (kept === '') return false;
-    const pending = Pending.parse(JSON.parse(box.unseal(kept)));
+    this.#kept ??= (await store.get(pendingFact)) ?? '';
+    if (this.#kept === '') return false;
+    const pending = Pending.parse(JSON.parse(box.unseal(this.#kept)));
     const { old, now, epoch } = pending;
     const was = pending.class === null ? ledger.gitlab.token : (ledger.classes[pending.class]?.token ?? null);
     // Sealed anew meanwhile, it is still the old one: what counts is what is in it.
     if (was === null || (box.canOpen(was) && box.unseal(was) !== old)) {
-      await store.put(pendingFact, '');
+      await this.#keep('');
       return true;
     }
     const outcome = await change(

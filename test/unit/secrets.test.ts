@@ -60,6 +60,8 @@ class Rig {
   answers = true;
   leader = 0;
   now = 0;
+  /** Of the store. */
+  reads = 0;
   constructor(ledger: Ledger) {
     this.ledger = ledger;
   }
@@ -79,7 +81,10 @@ class Rig {
       mayWrite: () => this.leader === index,
       change: async (change) => this.apply(change),
       store: {
-        get: async (key) => this.facts.get(key) ?? null,
+        get: async (key) => {
+          this.reads += 1;
+          return this.facts.get(key) ?? null;
+        },
         put: async (key, value) => void this.facts.set(key, value),
       },
       log: { info: () => {}, warn: () => {} },
@@ -236,6 +241,11 @@ describe('forget changes what that machine knew', () => {
     await rig.live(1, 0);
     expect(rig.opens(1, rig.ledger.gitlab.token)).toBe('glpat-old+');
     expect(secretsDue(rig.ledger).token).toBe(false);
+  });
+  it('reads its disk once, and what it keeps there from then on without it', async () => {
+    const rig = new Rig(mesh());
+    await rig.live(5, 0);
+    expect(rig.reads).toBe(1);
   });
   it('a refusal of GitLab is not repeated every second, and a person who connects anew ends it', async () => {
     const rig = new Rig(mesh());
