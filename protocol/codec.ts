@@ -17,24 +17,32 @@ export function encode(value: unknown, limitBytes: number): Uint8Array {
 
 /** Checks bytes at the door: size, UTF-8, JSON, schema. Throws `frame-too-large` or `bad-message`, never anything else. */
 export function decode<S extends z.ZodType>(schema: S, bytes: Uint8Array, limitBytes: number): z.output<S> {
+  return checked(schema, parsed(bytes, limitBytes));
+}
+
+/** The first half: size, UTF-8 and JSON. */
+export function parsed(bytes: Uint8Array, limitBytes: number): unknown {
   if (bytes.byteLength > limitBytes)
     throw new AutogitError(
       'frame-too-large',
       `a message of ${bytes.byteLength} bytes is over the limit of ${limitBytes}`,
     );
-  let json: unknown;
   try {
-    json = JSON.parse(decoder.decode(bytes));
+    return JSON.parse(decoder.decode(bytes));
   } catch (cause) {
     throw new AutogitError('bad-message', 'a message is no JSON in UTF-8', { cause });
   }
-  const parsed = schema.safeParse(json);
-  if (!parsed.success) {
-    const first = parsed.error.issues[0];
+}
+
+/** The second half: the agreed form. */
+export function checked<S extends z.ZodType>(schema: S, json: unknown): z.output<S> {
+  const found = schema.safeParse(json);
+  if (!found.success) {
+    const first = found.error.issues[0];
     throw new AutogitError(
       'bad-message',
       `a message is not of the agreed form: ${first ? `${first.path.join('.')}: ${first.message}` : 'unknown'}`,
     );
   }
-  return parsed.data;
+  return found.data;
 }

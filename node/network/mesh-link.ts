@@ -5,10 +5,11 @@ import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Era } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import { Envelope, type PeerMessage } from '../../protocol/messages.ts';
+import type { Envelope, PeerMessage } from '../../protocol/messages.ts';
 import { Opening, openingBytes } from '../../protocol/opening.ts';
 import { BeatMemo } from './beat-memo.ts';
 import { FrameChannel } from './frame-channel.ts';
+import { LedgerMemo } from './ledger-memo.ts';
 
 /** So many bytes may wait to be sent to one node. */
 const queueBytes = 8 << 20;
@@ -46,6 +47,7 @@ export class MeshLink {
   #channel: FrameChannel;
   #events: LinkEvents;
   readonly #beats = new BeatMemo();
+  readonly #ledgers = new LedgerMemo();
   #isBad = false;
   #lastTick = performance.now();
   #overdue = performance.now() + openingMs;
@@ -129,7 +131,7 @@ export class MeshLink {
   }
 
   #decoded(frame: Uint8Array): Envelope {
-    const envelope = decode(Envelope, frame, limits.frameBytes);
+    const envelope = this.#ledgers.decode(frame);
     this.#beats.keep(frame, envelope);
     return envelope;
   }
