@@ -18,7 +18,8 @@ export function hearAppend(turn: RaftTurn, from: NodeId, message: MessageOf<'app
   const { raft } = turn;
   const { term, round } = message;
   const { store } = turn.identity;
-  if (term < raft.term) return send(turn, from, { kind: 'ack', term: raft.term, round, stamp: null, store });
+  // That round is of another reign: its number means nothing to who leads now, and may be the same node (SAFETY L12).
+  if (term < raft.term) return send(turn, from, { kind: 'ack', term: raft.term, round: 0, stamp: null, store });
   if (term === raft.term && raft.leading) {
     const because = `${nameOf(turn, from)} says that it leads term ${term} too: one of the two stores was copied or rolled back`;
     return note(turn, { event: 'two-leaders', level: 'error', because, fields: { node: from, term } });

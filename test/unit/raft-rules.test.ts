@@ -189,6 +189,13 @@ describe('a leader', () => {
     one.hear('A', { kind: 'ack', term: 4, round: sent.round, stamp: { term: 4, version: 8 }, store: 'sA' }, 1500);
     expect(one.state.raft.leading).toBeNull();
   });
+  it('hears no answer to a round of its former reign for one of this (L12)', () => {
+    const one = new One().append(8, newer(8)).disk();
+    const late = { term: 3, round: 18, stamp: { term: 3, version: 7 } };
+    expect(one.append(7, null, late).last('ack')).toEqual({ kind: 'ack', term: 4, round: 0, stamp: null, store: 'sB' });
+    const led = new One().elect().ack('A', null, { round: 0 });
+    expect(led.state.raft.peers.A?.acked?.sentAt).toBe(Number.NEGATIVE_INFINITY);
+  });
   it('survives a stop of 300 ms', () => {
     const one = new One().elect().ack('A', 8);
     for (let count = 0; count < 30; count += 1) one.feed({ kind: 'ticked' }, 50).ack('A', 8);
