@@ -9,7 +9,7 @@ import { ContactRule } from './contact-rule.ts';
 import type { Container } from './container.ts';
 import { ForgetfulRule } from './forgetful-rule.ts';
 import { secretMark } from './gitlab.ts';
-import { isAncestor, quorum } from './history.ts';
+import { quorum } from './history.ts';
 import { HoldRule } from './hold-rule.ts';
 import type { Machine } from './machine.ts';
 import { demandOfTags, excessOf } from './sim-demand.ts';
@@ -17,6 +17,8 @@ import { answersRightly, believesNothingImpossible } from './step-rules.ts';
 import { require as must } from './violation.ts';
 import { notFollowed } from './wellness.ts';
 import type { World } from './world.ts';
+
+const diskOf = ({ machine }: Agent): string => `${machine.id}/${machine.disk.store}`;
 
 /** How long after a resume the watchdog may need to look and to freeze what thawed with the machine. */
 const afterResumeMs = 280;
@@ -197,31 +199,22 @@ export class Checks {
   /** SAFETY L10: what is said is on disk before. */
   #says(agent: Agent, { to, message, era = agent.state.raft.accepted.era }: EffectOf<'send'>): void {
     const { history } = this.#world;
-    const self = agent.machine.id;
-    const disk = `${self}/${agent.machine.disk.store}`;
     switch (message.kind) {
       case 'vote-answer':
         if (!message.granted) return;
         this.forgetful.promises(agent, message.store);
         // A newer term on disk rules a second vote out just as well.
         return must(
-          history.voteOf(disk, era, message.term) === to || agent.machine.disk.promisedTerm > message.term,
+          history.voteOf(diskOf(agent), era, message.term) === to || agent.machine.disk.promisedTerm > message.term,
           'vote-after-fsync',
           () => `${agent.life} tells ${to} of its vote in term ${message.term}, and it is not on disk`,
         );
-      case 'ack': {
+      case 'ack':
         this.forgetful.promises(agent, message.store);
-        if (!message.stamp) return;
-        const doc = history.find({ era, stamp: message.stamp });
-        const now = history.find(agent.machine.disk.accepted);
-        return must(
-          !!doc && (doc.holders.has(disk) || (!!now && isAncestor(doc, now))),
-          'ack-after-fsync',
-          () => `${agent.life} acknowledges ${showStamp(message.stamp!)}, and has ${now?.key} on disk`,
-        );
-      }
+        return this.#isOnDisk(agent, era, message.stamp, 'ack-after-fsync');
       case 'on-disk':
-        return this.#isOnDisk(agent, disk, era, message);
+        this.forgetful.promises(agent, message.store);
+        return this.#isOnDisk(agent, era, message.stamp, 'leader-says-its-disk-after-fsync');
       case 'append': {
         history.leads(era, message.term, agent.life);
         this.#contact.sends(agent, era, message.term, message.round);
@@ -251,16 +244,10 @@ export class Checks {
     }
   }
 
-  /** SAFETY L10: what a leader says is on its disk counts there, as an acknowledgement does here. */
-  #isOnDisk({ life, machine }: Agent, disk: string, era: Era, said: { stamp: Stamp; store: string }): void {
-    const { history } = this.#world;
-    const doc = history.find({ era, stamp: said.stamp });
-    const now = history.find(machine.disk.accepted);
-    must(
-      disk.endsWith(`/${said.store}`) && !!doc && (doc.holders.has(disk) || (!!now && isAncestor(doc, now))),
-      'leader-says-its-disk-after-fsync',
-      () => `${life} says that ${showStamp(said.stamp)} is on its disk ${said.store}, and there is ${now?.key}`,
-    );
+  /** SAFETY L10: what was acknowledged, or what a leader says of its own disk, counts there. */
+  #isOnDisk(agent: Agent, era: Era, stamp: Stamp | null, rule: string): void {
+    const has = (): string => `${agent.life} says that ${JSON.stringify(stamp)} is on its disk, and it is not`;
+    must(!stamp || this.#world.history.keeps(diskOf(agent), agent.machine.disk, { era, stamp }), rule, has);
   }
 
   /** SAFETY J5, L3: only a leader whose first ledger of the term is committed grants, or writes to GitLab. */

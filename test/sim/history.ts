@@ -137,6 +137,13 @@ export class History {
     return doc;
   }
 
+  /** Whether that ledger is on the disk of that name, or one that follows it. */
+  keeps(name: string, { accepted }: Disk, at: Place): boolean {
+    const doc = this.find(at);
+    const now = this.find(accepted);
+    return !!doc && (doc.holders.has(name) || (!!now && isAncestor(doc, now)));
+  }
+
   /** Newest committed ledger of that era. */
   topOf(era: Era): Doc | null {
     return this.#tops.get(era.id) ?? null;
