@@ -89,6 +89,14 @@ export function nextTraceAction(
   return { kind: 'wait', untilMs: waiting > 0 ? Math.min(sender.nextAt, aliveAt) : aliveAt };
 }
 
+/**
+ * When GitLab may be asked once more although a question is not answered: a run that lives on GitLab's word alone would stand
+ * still while a slow one thinks. With two on their way, evenly apart, an answer that takes `tookMs` is followed by the next
+ * after half of that.
+ */
+export const nextQuestionAt = (askedMs: number, tookMs: number, keepAliveMs: number): number =>
+  askedMs + Math.max(keepAliveMs, tookMs / 2);
+
 /** The headers of a patch of our bytes [from, to). */
 export function contentRange(sender: TraceSender, from: number, to: number): string {
   return `${from + sender.shift}-${to + sender.shift - 1}`;
@@ -104,7 +112,8 @@ export function traceAnswered(
   answer: TraceAnswer,
   now: { askedMs: number; atMs: number; lengthBytes: number },
 ): { sender: TraceSender; verdict: TraceSignal } {
-  const next = { ...sender, triedAt: now.askedMs };
+  // Of two questions the later one may be answered first.
+  const next = { ...sender, triedAt: Math.max(sender.triedAt, now.askedMs) };
   if (answer.intervalS !== null && answer.intervalS > 0)
     next.intervalMs = clamp(answer.intervalS * 1000, traceLimits.leastIntervalMs, traceLimits.mostIntervalMs);
   const { status } = answer;
@@ -117,7 +126,7 @@ export function traceAnswered(
   }
   if (isOk || status === 416) {
     next.failures = 0;
-    next.heardAt = now.askedMs;
+    next.heardAt = Math.max(sender.heardAt, now.askedMs);
     next.nextAt = now.atMs + next.intervalMs;
   }
   if (isOk && action.kind === 'patch') next.acked = action.to;

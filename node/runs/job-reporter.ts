@@ -4,6 +4,7 @@ import { type JobRef, type JobUpdate, patchTrace, updateJob } from '../../gitlab
 import {
   contentRange,
   newTraceSender,
+  nextQuestionAt,
   nextTraceAction,
   type TraceAction,
   type TraceAnswer,
@@ -13,11 +14,13 @@ import {
   traceLimits,
 } from '../../gitlab-bridge/trace.ts';
 import type { GitlabReturn } from './gitlab-return.ts';
+import { leaseLimits } from './run-lease.ts';
 import type { TraceLog } from './trace-log.ts';
 
 /**
  * A run's line to GitLab, as long as the run lives: sends the trace, says `running` when there is none, hears that the
- * job was cancelled or is no longer ours, and at the end delivers the result, as long as `deliveryLimits` say. One call at a time.
+ * job was cancelled or is no longer ours, and at the end delivers the result, as long as `deliveryLimits` say. One call at a time;
+ * while the run lives on GitLab's word alone, one question more beside a call that is not answered yet.
  */
 export interface GitlabLineOptions {
   /** Where GitLab is now: it may move while the run lives. */
@@ -39,8 +42,8 @@ export interface GitlabLineOptions {
 type Delivery = { kind: 'delivered' } | { kind: 'disowned' | 'given-up'; because: string };
 
 const patchTimeoutMs = 15_000;
-/** A question on which the run's life hangs is not waited for longer. */
-const urgentTimeoutMs = 1_500;
+/** A question on which the run's life hangs is not waited for longer: an older word gives no right any more. */
+const urgentTimeoutMs = leaseLimits.rightMs;
 /** GitLab's own refusals (no 5xx, no proxy's page) of the same patch before the result goes without the rest. */
 const mostRefusals = 8;
 /** The same of web pages of something before GitLab, each while GitLab itself took another call of this job. */
@@ -56,6 +59,10 @@ export class JobReporter {
   #refusals = 0;
   #pages = 0;
   #isAsked = false;
+  /** When GitLab was last asked anything, and how long its last answer took. */
+  #askedMs = Number.NEGATIVE_INFINITY;
+  #tookMs = 0;
+  #isAskedBeside = false;
   readonly #forgetReturn: () => void;
   #lastJobStatus: string | null = null;
   #wake: () => void = () => undefined;
@@ -181,11 +188,10 @@ export class JobReporter {
 
   async #perform(action: Exclude<TraceAction, { kind: 'wait' }>): Promise<void> {
     const { trace, bootMs } = this.#options;
-    const before = this.#sender;
-    const askedMs = bootMs();
-    const answer = await this.#ask(action);
+    const { askedMs, answer } = await this.#askAndMore(action);
     if (this.#gone.signal.aborted) return;
     this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
+    const before = this.#sender;
     const now = { askedMs, atMs: bootMs(), lengthBytes: trace.length };
     const { sender, verdict } = traceAnswered(before, action, answer, now);
     this.#sender = sender;
@@ -198,26 +204,52 @@ export class JobReporter {
     if (answer.status === 'away' && answer.page === undefined && answer.retryAfterS === null)
       this.#options.returning?.away();
     this.#tell(verdict, before, answer);
-    if (verdict !== 'over' && action.kind === 'patch' && answer.page !== undefined) await this.#askBeside();
+    if (verdict === 'over' || action.kind !== 'patch' || answer.page === undefined) return;
+    // Something before GitLab takes no patch.
+    const beside = await this.#askBeside(patchTimeoutMs);
+    if (beside !== null) this.#pages = beside.status === 'away' ? 0 : this.#pages + 1;
   }
 
-  /** Something before GitLab takes no patch: does GitLab take another call of this job? Also a sign of life. */
-  async #askBeside(): Promise<void> {
-    const { line, trace, bootMs } = this.#options;
+  /** While the run lives on GitLab's word alone, a call that is answered slowly keeps no question back. */
+  async #askAndMore(action: Exclude<TraceAction, { kind: 'wait' }>): Promise<{ askedMs: number; answer: TraceAnswer }> {
+    const { bootMs, keepAliveMs } = this.#options;
     const askedMs = bootMs();
-    const answer = await updateJob(
-      line(),
-      { state: 'running' },
-      { timeoutMs: patchTimeoutMs, signal: this.#gone.signal },
-    );
-    if (this.#gone.signal.aborted) return;
+    this.#askedMs = askedMs;
+    const answered = new AbortController();
+    const asking = this.#ask(action).finally(() => answered.abort());
+    while (!answered.signal.aborted) {
+      const dueMs = nextQuestionAt(this.#askedMs, this.#tookMs, keepAliveMs());
+      // Looked at again soon: the leader may fall silent while GitLab thinks.
+      const waitMs = Math.min(Math.max(dueMs - bootMs(), 1), leaseLimits.askMs);
+      if (bootMs() >= dueMs && this.#mayAskBeside) void this.#askBeside(leaseLimits.rightMs);
+      else await sleep(waitMs, undefined, { signal: answered.signal }).catch(() => undefined);
+    }
+    const answer = await asking;
+    if (answer.status !== 'away') this.#tookMs = bootMs() - askedMs;
+    return { askedMs, answer };
+  }
+
+  get #mayAskBeside(): boolean {
+    const isUrgent = this.#options.keepAliveMs() < traceLimits.keepAliveMs;
+    return isUrgent && !this.#isAskedBeside && !this.#isFinal && this.#sender.phase !== 'ended';
+  }
+
+  /** Does GitLab take another call of this job than the one that it does not take, or not answer? Also a sign of life. */
+  async #askBeside(timeoutMs: number): Promise<TraceAnswer | null> {
+    const { line, trace, bootMs } = this.#options;
+    this.#isAskedBeside = true;
+    const askedMs = bootMs();
+    this.#askedMs = askedMs;
+    const answer = await updateJob(line(), { state: 'running' }, { timeoutMs, signal: this.#gone.signal });
+    this.#isAskedBeside = false;
+    if (this.#gone.signal.aborted) return null;
     this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
     const before = this.#sender;
     const now = { askedMs, atMs: bootMs(), lengthBytes: trace.length };
     const { sender, verdict } = traceAnswered(before, { kind: 'keep-alive' }, answer, now);
     this.#sender = { ...sender, failures: before.failures, nextAt: before.nextAt };
-    this.#pages = answer.status === 'away' ? 0 : this.#pages + 1;
     this.#tell(verdict, before, answer);
+    return answer;
   }
 
   #tell(verdict: TraceSignal, before: TraceSender, answer: TraceAnswer): void {

@@ -12,6 +12,7 @@ import { systemClock } from '../../node/clock.ts';
 import { GitlabReturn } from '../../node/runs/gitlab-return.ts';
 import { type GitlabLineOptions, JobReporter } from '../../node/runs/job-reporter.ts';
 import { patiently, type RunContext } from '../../node/runs/run-context.ts';
+import { leaseLimits } from '../../node/runs/run-lease.ts';
 import { TraceLog } from '../../node/runs/trace-log.ts';
 import { until } from './run-lab.ts';
 
@@ -138,6 +139,45 @@ describe('what GitLab hears of a run', () => {
     expect(updates.at(-1)).toHaveProperty('output');
     await one.stop();
   }, 30_000);
+});
+
+describe('a run that lives on GitLab’s word alone (SAFETY J1)', () => {
+  it('is confirmed in time by a GitLab that takes 1.2 s to answer: two questions are on their way, never three', async () => {
+    let open = 0;
+    let most = 0;
+    await gitlab((_request, response) => {
+      open += 1;
+      most = Math.max(most, open);
+      setTimeout(() => {
+        open -= 1;
+        response.writeHead(200, { 'Content-Type': 'application/json', 'Job-Status': 'running' }).end('{}');
+      }, 1200);
+      return true;
+    });
+    const { line: one } = line({ keepAliveMs: () => leaseLimits.askMs });
+    one.start();
+    await until('the first answer', () => one.heardAt > 0);
+    let oldest = 0;
+    for (const end = clock.bootMs() + 5_000; clock.bootMs() < end; await new Promise((done) => setTimeout(done, 10)))
+      oldest = Math.max(oldest, clock.bootMs() - one.heardAt);
+    await one.stop();
+    // One after the other it would be 2.4 s, and the run would stand still for some of it each time.
+    expect(oldest).toBeLessThan(leaseLimits.rightMs + 150);
+    expect(most).toBe(2);
+  }, 30_000);
+
+  it('is asked about no more often than before while GitLab answers at once', async () => {
+    let asked = 0;
+    await gitlab((request) => {
+      if (request.method === 'PUT') asked += 1;
+      return false;
+    });
+    const { line: one } = line({ keepAliveMs: () => leaseLimits.askMs });
+    one.start();
+    await new Promise((done) => setTimeout(done, 2_200));
+    await one.stop();
+    expect(asked).toBeLessThanOrEqual(5);
+  });
 });
 
 describe('asking patiently', () => {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   contentRange,
   newTraceSender,
+  nextQuestionAt,
   nextTraceAction,
   type TraceAnswer,
   type TraceSender,
@@ -53,6 +54,16 @@ it('GitLab’s word is no newer than the question, however late the answer comes
   // Nor does a slow answer put off the next question: a run that lives on GitLab's word would stand still between the two.
   expect(nextTraceAction(sender, { ...now(11_100, 0), keepAliveMs: 500 })).toEqual({ kind: 'keep-alive' });
   expect(nextTraceAction(sender, { ...now(5100, 0), keepAliveMs: 500 })).toEqual({ kind: 'wait', untilMs: 5500 });
+});
+
+it('of two questions on their way the later may be answered first: the older answer takes no word back (SAFETY J1)', () => {
+  const action = { kind: 'keep-alive' } as const;
+  const said = (sender: TraceSender, askedMs: number, atMs: number): TraceSender =>
+    traceAnswered(sender, action, answer({ status: 200 }), { askedMs, atMs, lengthBytes: 0 }).sender;
+  const sender = said(said(newTraceSender(0), 5500, 6000), 5000, 6200);
+  expect([sender.heardAt, sender.triedAt]).toEqual([5500, 5500]);
+  expect(nextQuestionAt(5000, 0, 500)).toBe(5500);
+  expect(nextQuestionAt(5000, 1400, 500)).toBe(5700);
 });
 
 describe('trace sender', () => {
