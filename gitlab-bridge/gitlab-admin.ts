@@ -72,7 +72,7 @@ interface GitlabAdminOptions {
 
 /** An admin may lose the rights, or GitLab begin to ask for admin mode: noticed within a minute. */
 const adminAgainMs = 40_000;
-const pageSize = 100;
+export const pageSize = 100;
 const mostPages = 50;
 const traceBytes = 128 << 20;
 

@@ -20,7 +20,7 @@ import { LeadersMisfits, misfitsAskMs } from './leaders-misfits.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
-import { givenUpLines, withOwnAttention } from './own-attention.ts';
+import { givenUpLines, slowGitlabLines, withOwnAttention } from './own-attention.ts';
 import type { PauseSwitch } from './pause.ts';
 import { endForOwner } from './pause-now.ts';
 import { askHolders } from './token-holders.ts';
@@ -68,7 +68,8 @@ export class LocalApi implements AgentApi {
     for (const row of status.nodes)
       row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
     const others = otherMeshLines(this.#member().ledger(), this.#options.others());
-    const more = [...others, ...givenUpLines(this.#member().givenUp), ...misfits.map(misfitLine)];
+    const slow = leads ? slowGitlabLines(this.#member().gitlab.queueAnswersMs) : [];
+    const more = [...others, ...givenUpLines(this.#member().givenUp), ...slow, ...misfits.map(misfitLine)];
     status.attention = withOwnAttention(status, network.diagnosis.problems(), more);
     return status;
   }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
+import { createGitlabAdmin, type GitlabAdmin, pageSize } from '../../gitlab-bridge/gitlab-admin.ts';
 import { failRun, verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
@@ -10,6 +10,7 @@ import { leavingOf } from '../../scheduler/disconnecting.ts';
 import type { EffectBy, HandlersOf } from '../../scheduler/effect-table.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
+import { answersCounted } from './own-attention.ts';
 
 interface GitlabEffectsOptions {
   ledger(): Ledger | null;
@@ -67,6 +68,8 @@ export class GitlabEffects {
   /** Runners of ours that no class knows, and since when (ms, monotonic). */
   #strays = new Map<number, number>();
   #nextSweepAt = 0;
+  /** How long GitLab took for each answer, in the last reads of its queue. */
+  queueAnswersMs: readonly number[] = [];
 
   constructor(options: GitlabEffectsOptions) {
     this.#options = options;
@@ -107,9 +110,14 @@ export class GitlabEffects {
 
   async #readQueue(): Promise<void> {
     try {
+      const began = performance.now();
       const read = await this.admin().readQueue(limits.queueJobs);
+      const answers = 1 + Math.floor(read.jobs.length / pageSize);
+      this.queueAnswersMs = [...this.queueAnswersMs, (performance.now() - began) / answers].slice(-answersCounted);
       this.#options.feed({ kind: 'queue-read', ...read });
     } catch (error) {
+      // That it does not answer at all is said elsewhere.
+      this.queueAnswersMs = [];
       const isRefused = error instanceof AutogitError && error.code === 'gitlab-refused';
       if (!isRefused) this.#options.onAway?.();
       this.#options.feed({ kind: 'queue-failed', because: sentenceOf(error), isRefused });

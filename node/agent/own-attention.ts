@@ -7,6 +7,26 @@ type Attention = StatusSnapshot['attention'][number];
 export const givenUpLines = (sentences: readonly string[]): Attention[] =>
   sentences.slice(-4).map((sentence) => ({ code: 'result-given-up', severity: 'warn', sentence, fix: null }));
 
+const slowMs = 1_000;
+/** How many of the last count, by their median. */
+export const answersCounted = 5;
+
+/** A GitLab that answers, but late: everything that waits for its word does, and nothing here mends that. */
+export function slowGitlabLines(tookMs: readonly number[]): Attention[] {
+  const last = tookMs.slice(-answersCounted).sort((a, b) => a - b);
+  const median = last[Math.floor(last.length / 2)] ?? 0;
+  if (last.length < answersCounted || median <= slowMs) return [];
+  const seconds = (median / 1000).toFixed(1);
+  return [
+    {
+      code: 'gitlab-slow',
+      severity: 'info',
+      sentence: `GitLab answers slowly: it takes ${seconds} s to tell its queue, so jobs begin later and their traces lag`,
+      fix: 'on the machine that runs GitLab, what it lacks: free -m; uptime',
+    },
+  ];
+}
+
 /**
  * What this machine alone knows, added to what the mesh knows. Without any link to its LAN that comes first, and nothing
  * is advised that only makes sense when the others are switched off. (With a leader all is well: there is a VPN.)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { withOwnAttention } from '../../node/agent/own-attention.ts';
+import { slowGitlabLines, withOwnAttention } from '../../node/agent/own-attention.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 
 const noQuorum = {
@@ -29,5 +29,16 @@ describe('a machine whose cable is out', () => {
   it('but not where a leader is heard, over a VPN, nor where the link is well', () => {
     expect(withOwnAttention(status({ node: 'kang', term: 1, since: '' }), cut, [])).toEqual([]);
     expect(withOwnAttention(status(), [], [])).toEqual([noQuorum]);
+  });
+});
+
+describe('a GitLab that answers late', () => {
+  it('is said by the median of the last five reads of its queue, and no more when it is well again', () => {
+    expect(slowGitlabLines([1400, 1300, 90, 1500])).toEqual([]);
+    expect(slowGitlabLines([80, 90, 5000, 90, 4000])).toEqual([]);
+    expect(slowGitlabLines([1400, 1300, 90, 1500, 1600])).toMatchObject([
+      { code: 'gitlab-slow', sentence: expect.stringMatching(/^GitLab answers slowly: it takes 1\.4 s/) },
+    ]);
+    expect(slowGitlabLines([1400, 1300, 1500, 1600, 1700, 90, 80, 70])).toEqual([]);
   });
 });
