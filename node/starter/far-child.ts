@@ -138,7 +138,7 @@ export class FarChild extends EventEmitter implements Child {
     return new Readable({
       read: () => this.#pay(output),
       destroy: (error, done) => {
-        if (!this.#isOver) this.#say({ kind: 'unwanted', id: this.#id, output });
+        this.#say({ kind: 'unwanted', id: this.#id, output });
         done(error);
       },
     });
@@ -156,10 +156,10 @@ export class FarChild extends EventEmitter implements Child {
     if (isWanted && this.#owed[output] >= chunksTaken) this.#pay(output);
   }
 
-  /** The chunks that were taken, so that as many more come. */
+  /** The chunks that were taken, so that as many more come: also of a child that has ended and left more than those. */
   #pay(output: Output): void {
     const count = this.#owed[output];
     this.#owed[output] = 0;
-    if (count > 0 && !this.#isOver) this.#say({ kind: 'taken', id: this.#id, output, count });
+    if (count > 0) this.#say({ kind: 'taken', id: this.#id, output, count });
   }
 }

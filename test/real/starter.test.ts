@@ -63,6 +63,18 @@ describe('a program that is started aside', () => {
     expect(await end).toEqual([0, null]);
   });
 
+  it('hands over all that a child left behind which has ended, to a reader who is slow', async () => {
+    const child = sh('head -c 3000000 /dev/zero & head -c 640000 /dev/zero', ['ignore', 'pipe', 'ignore']);
+    const end = closed(child);
+    let length = 0;
+    for await (const chunk of child.stdout as Readable) {
+      if (length === 0) await sleep(300);
+      length += (chunk as Buffer).length;
+    }
+    expect(length).toBe(3_640_000);
+    expect(await end).toEqual([0, null]);
+  });
+
   it('is ended by a signal, also by one that comes before it is there; more than its input it does not take', async () => {
     const child = sh('sleep 60');
     expect(child.pid).toBeUndefined();
