@@ -1,5 +1,5 @@
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
-import https from 'node:https';
+import type https from 'node:https';
 import type { Readable } from 'node:stream';
 
 /**
@@ -39,10 +39,25 @@ export class CallFailure extends Error {
 }
 
 const defaultLimitBytes = 4 << 20;
-const kept = {
-  http: new http.Agent({ keepAlive: true, maxSockets: 16, maxFreeSockets: 4, timeout: 60_000 }),
-  https: new https.Agent({ keepAlive: true, maxSockets: 16, maxFreeSockets: 4, timeout: 60_000 }),
-};
+const keeping = { keepAlive: true, maxSockets: 16, maxFreeSockets: 4, timeout: 60_000 };
+
+/** How a kind of address is called, and the connections that are kept. */
+interface Way {
+  request: typeof http.request;
+  kept: http.Agent;
+}
+const plain: Way = { request: http.request, kept: new http.Agent(keeping) };
+let secure: Way | null = null;
+
+/** Node's TLS is loaded with the first call that needs it: 1 MiB of an agent, of which only the leader and who runs a job call GitLab. */
+function wayTo(url: URL): Way {
+  if (url.protocol !== 'https:') return plain;
+  if (secure === null) {
+    const { request, Agent }: typeof https = process.getBuiltinModule('node:https');
+    secure = { request, kept: new Agent(keeping) };
+  }
+  return secure;
+}
 
 /** Opens a call and answers when the head is there; the caller reads or destroys `body`. Throws CallFailure. */
 export async function openCall(
@@ -98,10 +113,11 @@ function attempt(
       const isStale = !isFresh && req.reusedSocket && sent && !request.signal?.aborted;
       return isStale ? new StaleSocket(message, more) : new CallFailure(message, more);
     };
-    const req = (isTls ? https : http).request(url, {
+    const way = wayTo(url);
+    const req = way.request(url, {
       method: request.method,
       headers: headersOf(request),
-      agent: isFresh ? false : isTls ? kept.https : kept.http,
+      agent: isFresh ? false : way.kept,
       ...(request.signal ? { signal: request.signal } : {}),
     });
     req.setTimeout(request.timeoutMs, () =>
