@@ -1,4 +1,5 @@
 import { setPriority } from 'node:os';
+import { spawnClean } from '../clean-spawn.ts';
 import { spawnAside } from '../starter/starter.ts';
 
 /** One call of the machine's git: nobody's settings, no questions, an end that does not depend on git's good will. */
@@ -15,6 +16,8 @@ interface GitCall {
   limitMs?: number;
   /** Behind everything else on this machine. */
   isBackground?: boolean;
+  /** A short look of a node that may be idle: it begins in the agent, and the thread of the starter (11 MiB) stays ended. */
+  isLook?: boolean;
 }
 
 /** `isAway`: GitLab did not answer, the same may work later. */
@@ -82,7 +85,7 @@ export function git(args: string[], options: GitCall): Promise<string> {
   if (options.signal?.aborted) return Promise.reject(new SourcesFailure(`git ${name}: ended`, false));
   return new Promise((resolve, reject) => {
     // A group of its own: git's helpers end with it.
-    const child = spawnAside('git', args, {
+    const child = (options.isLook ? spawnClean : spawnAside)('git', args, {
       cwd: options.cwd,
       env: gitEnvironment(options),
       stdio: ['ignore', 'pipe', 'pipe'],

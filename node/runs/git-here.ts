@@ -44,8 +44,8 @@ class GitHere {
     this.#tried = '';
     try {
       const [version, folder] = await Promise.all([
-        git(['--version'], { cwd: '/', limitMs }),
-        git(['--exec-path'], { cwd: '/', limitMs }),
+        git(['--version'], { cwd: '/', limitMs, isLook: true }),
+        git(['--exec-path'], { cwd: '/', limitMs, isLook: true }),
       ]);
       this.#version = version.trim();
       this.#helper = join(folder.trim(), 'git-remote-http');
