@@ -10,7 +10,7 @@ import { enrolLimits, KnockRate } from './enrol-limits.ts';
 import { inviteProof, isSame, type Meeting, meetingWords, newNonce, opensCommitment } from './enrol-proofs.ts';
 import type { Farewell } from './membership-question.ts';
 
-interface DeskOptions {
+interface EnrolServerOptions {
   door: EnrolDoor;
   /** Asks the mesh for a change and waits until it is committed or refused. May reject: then it counts as unknown. */
   change(change: Change): Promise<ChangeOutcome>;
@@ -46,7 +46,7 @@ interface Session {
  * Call `onLedger` with every committed ledger, after `Network.setLedger`, so that the newcomer may connect at once.
  */
 export class EnrolServer {
-  #options: DeskOptions;
+  #options: EnrolServerOptions;
   #ledger: Ledger | null = null;
   #sessions = new Map<NodeId, Session>();
   #rate = new KnockRate();
@@ -55,7 +55,7 @@ export class EnrolServer {
   #closing = new Set<string>();
   #pulse: NodeJS.Timeout;
 
-  constructor(options: DeskOptions) {
+  constructor(options: EnrolServerOptions) {
     this.#options = options;
     this.#pulse = setInterval(() => this.#sendPulse(), enrolLimits.pulseMs);
     this.#pulse.unref();
