@@ -48,7 +48,7 @@ function ownProgram(name: string): string | null {
   return own.get(name) ?? null;
 }
 
-interface Wanted {
+interface ProgramStart {
   file: string;
   args: readonly string[];
   env?: NodeJS.ProcessEnv | undefined;
@@ -69,7 +69,7 @@ interface Ready {
  * A program that is not there is started as it is, so that the caller hears ENOENT. So is every program on a machine
  * without bash; no job runs there but in a container, which inherits nothing.
  */
-function ready({ file, args, env, uid, gid, kept }: Wanted): Ready {
+function ready({ file, args, env, uid, gid, kept }: ProgramStart): Ready {
   const program = findProgram(file, (env ?? process.env).PATH);
   const bash = ownProgram('bash');
   if (program === null || bash === null) return { file, args: [...args], dropsUser: false };

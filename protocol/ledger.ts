@@ -146,7 +146,7 @@ export const Run = z.looseObject({
 });
 export type Run = z.infer<typeof Run>;
 
-export const Settings = z.looseObject({
+export const MeshSettings = z.looseObject({
   /** Ask GitLab to retry a job whose machine was lost, also when its `retry:` does not say so. */
   retryLost: z.boolean(),
   /** What a job without an arch tag means. */
@@ -156,10 +156,10 @@ export const Settings = z.looseObject({
   /** ms; a machine that does not answer at all keeps its jobs at least so long (SAFETY J1); absent = `silentMs.least`. */
   silentMs: z.number().nonnegative().optional(),
 });
-export type Settings = z.infer<typeof Settings>;
+export type MeshSettings = z.infer<typeof MeshSettings>;
 /** Below `least` a run could go on beside its retry: it is frozen after 2 s, by a watchdog that looks five times a second. */
 export const silentMs = { least: 3000, most: 600_000 } as const;
-export const defaultSettings: Settings = { retryLost: false, defaultArch: 'amd64', graceMs: 120_000 };
+export const defaultSettings: MeshSettings = { retryLost: false, defaultArch: 'amd64', graceMs: 120_000 };
 
 /**
  * A person wants GitLab disconnected: no job is taken any more, those that run end first, then the mesh's runners are
@@ -244,7 +244,7 @@ export const Ledger = z.looseObject({
   invites: z.record(ShortId, Invite),
   /** Until when machines of the same LAN are let in without a question; 0 = closed. */
   pairUntil: WallMs,
-  settings: Settings,
+  settings: MeshSettings,
   gitlab: LedgerGitlab,
   classes: z.record(ClassKey, LedgerClass),
   runs: z.record(ShortId, Run),

@@ -1,11 +1,12 @@
 import type { Effect, EffectOf } from './effects.ts';
 
-type Note = Omit<EffectOf<'note'>, 'kind' | 'level' | 'fields'> & Partial<Pick<EffectOf<'note'>, 'level' | 'fields'>>;
+type NoteGiven = Omit<EffectOf<'note'>, 'kind' | 'level' | 'fields'> &
+  Partial<Pick<EffectOf<'note'>, 'level' | 'fields'>>;
 
 /** A line for agent.log and for who watches: the stable name of an event, its sentence, `info` unless it says more. */
 export function note(
   { effects }: { readonly effects: Effect[] },
-  { level = 'info', fields = {}, ...said }: Note,
+  { level = 'info', fields = {}, ...said }: NoteGiven,
 ): void {
   effects.push({ kind: 'note', ...said, level, fields });
 }

@@ -5,7 +5,7 @@ import { rfc3339 } from './jobs/civil-time.ts';
 import { demandOf, needsSentence } from './jobs/demand.ts';
 import { whyClassWaits } from './jobs/grants.ts';
 import { isBusy, isOpen, type OutGrant, type WaitingJob } from './jobs/jobs-state.ts';
-import type { Machine } from './jobs/machine-fit.ts';
+import type { MachineView } from './jobs/machine-fit.ts';
 import { machinesOf } from './jobs/machines.ts';
 import { type Placement, place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
@@ -50,7 +50,7 @@ const grantOf = (view: ViewInput, job: WaitingJob): OutGrant | undefined =>
 function waitingRow(
   view: ViewInput,
   ledger: Ledger,
-  machines: readonly Machine[],
+  machines: readonly MachineView[],
   reasons: Map<string, string>,
   job: WaitingJob,
 ): JobRow {

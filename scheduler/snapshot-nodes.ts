@@ -1,7 +1,7 @@
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import type { NodeRow } from '../protocol/status.ts';
-import type { Machine } from './jobs/machine-fit.ts';
+import type { MachineView } from './jobs/machine-fit.ts';
 import { awayReason, busyRuns, machinesOf } from './jobs/machines.ts';
 import { cores, plural } from './phrases.ts';
 import { meshViewOf, shortAddress, type ViewInput } from './snapshot-view.ts';
@@ -15,7 +15,7 @@ export function nodeRows(view: ViewInput): NodeRow[] {
   return machinesOf(meshViewOf(view, ledger)).map((machine) => nodeRow(view, ledger, machine));
 }
 
-function nodeRow(view: ViewInput, ledger: Ledger, machine: Machine): NodeRow {
+function nodeRow(view: ViewInput, ledger: Ledger, machine: MachineView): NodeRow {
   const { node } = machine;
   const heard = view.jobs.reports[node];
   const configuration = (view.accepted ?? ledger).configuration;
@@ -45,7 +45,7 @@ function nodeRow(view: ViewInput, ledger: Ledger, machine: Machine): NodeRow {
 }
 
 /** One word, and the sentence behind it when it is not simply well. */
-function stateOf(view: ViewInput, ledger: Ledger, machine: Machine): Pick<NodeRow, 'state' | 'because' | 'paused'> {
+function stateOf(view: ViewInput, ledger: Ledger, machine: MachineView): Pick<NodeRow, 'state' | 'because' | 'paused'> {
   const { node, measured, room } = machine;
   const isSelf = node === view.self;
   const away = awayReason(meshViewOf(view, ledger), node);

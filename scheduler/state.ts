@@ -5,7 +5,7 @@ import { emptyJobs, type JobsState } from './jobs/step-jobs.ts';
 import type { RaftState } from './raft/raft-state.ts';
 
 /** Who this agent process is. `boot`: the kernel's boot id. `seed` starts the generator that stands for chance. */
-export interface Identity {
+export interface NodeIdentity {
   readonly node: NodeId;
   readonly name: string;
   readonly store: StoreId;
@@ -22,7 +22,7 @@ export interface PartStates {
 
 /** All that the core knows. `step` never changes it; it returns another one. */
 export interface CoreState extends PartStates {
-  readonly identity: Identity;
+  readonly identity: NodeIdentity;
   readonly raft: RaftState;
 }
 
@@ -31,7 +31,7 @@ export interface CoreState extends PartStates {
  * `who.store`: the id that the store was created with.
  * Throws InvariantError without an accepted ledger: the core runs on members only.
  */
-export function restoredState(who: Identity, durable: Durable, at: number): CoreState {
+export function restoredState(who: NodeIdentity, durable: Durable, at: number): CoreState {
   const { promise, accepted, committed } = durable;
   const identity = { ...who, store: durable.store ?? who.store };
   if (accepted === null) throw new InvariantError('the core was woken without a ledger');

@@ -13,7 +13,7 @@ import { act, hear, hearOwnPersisted, nextWakeAt, settleLead } from './raft/step
 import type { CoreState, PartStates } from './state.ts';
 import { leaderContactAt, livenessOf } from './views.ts';
 
-interface Step {
+interface StepResult {
   state: CoreState;
   effects: Effect[];
   /** ms of boot time of the next wanted `ticked`; Infinity when only an input can change anything. */
@@ -29,7 +29,7 @@ const partKeys = Object.keys(parts) as (keyof PartStates)[];
  * `state` is not changed. First the election and the ledger, then the parts, whose edits the leader makes at once.
  * Inputs must come in the order of their `at`.
  */
-export function step(state: CoreState, input: Input): Step {
+export function step(state: CoreState, input: Input): StepResult {
   const turn = openRaftTurn(state.identity, state.raft, input.at, input.wallMs);
   const counts = hear(turn, input);
   if (input.kind === 'persisted' && input.part === 'raft') hearOwnPersisted(turn, input.seq);

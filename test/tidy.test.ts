@@ -182,6 +182,15 @@ describe('tidy', () => {
     expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
   });
 
+  it('no two types of one name are exported: whoever goes to a type by its name finds one', () => {
+    const names = under(...Object.keys(mayImport))
+      .filter((file) => !file.startsWith(practice))
+      .flatMap((file) =>
+        [...text(file).matchAll(/^export (?:abstract )?(?:interface|type|class) (\w+)/gm)].map(([, name]) => name),
+      );
+    expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
+  });
+
   it('nobody imports the tests, and no drawer is called utils', () => {
     const wrong = files.filter((file) => /\/(?:utils?|helpers?|types|index)\.ts$/.test(file));
     expect(wrong).toEqual([]);

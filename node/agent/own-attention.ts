@@ -1,7 +1,6 @@
-import type { StatusSnapshot } from '../../protocol/status.ts';
+import type { Attention, StatusSnapshot } from '../../protocol/status.ts';
 
 const worst = { fail: 0, warn: 1, info: 2 } as const;
-type Attention = StatusSnapshot['attention'][number];
 
 /** Results of jobs that GitLab did not take, the last ones; until the agent is started again. */
 export const givenUpLines = (sentences: readonly string[]): Attention[] =>

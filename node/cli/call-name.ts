@@ -1,8 +1,7 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import type { Environment } from '../store/home.ts';
 import { commands } from './command-table.ts';
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 const isOnPath = (path: string): boolean =>
   path.split(delimiter).some((folder) => {

@@ -16,11 +16,9 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { agentProcess } from '../agent-process.ts';
 import { ranAsRoot } from '../job-user.ts';
 import { createClient } from '../local-api/socket-client.ts';
-import { places, systemHome, userHome } from '../store/home.ts';
+import { type Environment, places, systemHome, userHome } from '../store/home.ts';
 import { recallJoin } from '../store/join-memory.ts';
 import { hasStore, openStore } from '../store/level-store.ts';
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 const endsWithinMs = 30_000;
 const hasIdentity = (home: string): boolean => existsSync(places(home).identity);

@@ -31,7 +31,7 @@ export type EnrolOutcome =
   | { kind: 'refused'; because: string }
   | { kind: 'lost'; because: string };
 
-type MessageOf<K extends EnrolMessage['kind']> = Extract<EnrolMessage, { kind: K }>;
+type EnrolMessageOf<K extends EnrolMessage['kind']> = Extract<EnrolMessage, { kind: K }>;
 
 /**
  * The newcomer's side of one enrolment with one member (protocol/enrol-messages.ts). Waits for a person as long as the
@@ -102,8 +102,8 @@ async function converse(
 
 /** A member that approves must be in the ledger that it hands over, and know the invite where there is one. */
 function checkApproval(
-  approved: MessageOf<'approved'>,
-  mesh: MessageOf<'mesh'>,
+  approved: EnrolMessageOf<'approved'>,
+  mesh: EnrolMessageOf<'mesh'>,
   meeting: Meeting,
   invite: InviteCode | null,
 ): EnrolOutcome {

@@ -8,7 +8,7 @@ const connectMs = 5000;
 /** Between two looks at all of the engine. */
 const lookEveryMs = 60_000;
 
-type EngineInfo = Awaited<ReturnType<Docker['info']>>;
+type SystemInfo = Awaited<ReturnType<Docker['info']>>;
 
 /** This node's way to its engine, and whether the engine answers. */
 export class DockerConnection {
@@ -41,7 +41,7 @@ export class DockerConnection {
   }
 
   /** What the engine says of itself. Throws `no-docker` when it does not answer. */
-  async info(): Promise<EngineInfo> {
+  async info(): Promise<SystemInfo> {
     const docker = await this.docker();
     const info = await withLimit(docker.info(), connectMs).catch(noDocker);
     // By a socket file the engine is on this machine, and its folder is one of this machine.

@@ -26,7 +26,7 @@ const pauseMs = 30_000;
 /** Layers of many GiB are removed while the engine's caller waits. */
 const removeMs = 120_000;
 
-interface Disk {
+interface ImageDisk {
   freeBytes: number;
   freePercent: number;
 }
@@ -148,7 +148,7 @@ export class DockerImages {
     return mine;
   }
 
-  async #disk(docker: Docker): Promise<Disk | null> {
+  async #disk(docker: Docker): Promise<ImageDisk | null> {
     if (!this.#options.isLocal || this.#options.roomPercent === 0) return null;
     try {
       const { DockerRootDir } = (await withLimit(docker.info(), callMs)) as { DockerRootDir: string };

@@ -1,6 +1,6 @@
 import type { JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import type { Settings } from '../../protocol/ledger.ts';
+import type { MeshSettings } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 
 /*
@@ -19,7 +19,7 @@ export interface StatusApi {
   jobs(all: boolean): Promise<JobRow[]>;
   why(job: number): Promise<WhyAnswer | null>;
   /** The mesh's settings, as committed. */
-  settings(): Settings;
+  settings(): MeshSettings;
   /** Resolves when the next ledger is committed here, after `withinMs`, or when the signal aborts. */
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void>;
 }

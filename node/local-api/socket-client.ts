@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { JobWish } from '../../protocol/asks.ts';
 import { type Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
-import { Settings as MeshSettings } from '../../protocol/ledger.ts';
+import { MeshSettings } from '../../protocol/ledger.ts';
 import { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { agentProcess, silentAgent } from '../agent-process.ts';
 import { places } from '../store/home.ts';

@@ -115,17 +115,17 @@ function readOr(file: string, fallback = ''): string {
   }
 }
 
-interface Disk {
+interface DiskSpace {
   total: number;
   free: number;
 }
 
-async function diskAt(folder: string): Promise<Disk> {
+async function diskAt(folder: string): Promise<DiskSpace> {
   const { totalBytes: total, freeBytes: free } = diskOf(await statfs(folder));
   return { total, free };
 }
 
-export const diskProblem = ({ total, free }: Disk): string | null =>
+export const diskProblem = ({ total, free }: DiskSpace): string | null =>
   total > 0 && free / total < leastDiskShare
     ? `its disk has ${Math.floor(free / 2 ** 20)} MiB free, less than 1 %`
     : null;

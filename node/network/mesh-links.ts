@@ -27,7 +27,7 @@ interface LinksEvents {
   ownAddresses(): string[];
 }
 
-interface Peer {
+interface LinkedPeer {
   connections: Connection[];
   link: MeshLink | null;
   isOpening: boolean;
@@ -50,7 +50,7 @@ export class MeshLinks {
   #gate: Gate;
   #log: NetworkLog;
   #events: LinksEvents;
-  #peers = new Map<NodeId, Peer>();
+  #peers = new Map<NodeId, LinkedPeer>();
   #ticker: NodeJS.Timeout | null = null;
   #isStopped = false;
   /** Members that closed the mesh stream before it was open, so they do not take this node for a member. */
@@ -172,7 +172,7 @@ export class MeshLinks {
     else this.#take(peer, connection, stream);
   }
 
-  #peer(node: NodeId): Peer {
+  #peer(node: NodeId): LinkedPeer {
     let peer = this.#peers.get(node);
     if (!peer) {
       peer = {
@@ -189,12 +189,12 @@ export class MeshLinks {
     return peer;
   }
 
-  #forget(node: NodeId, peer: Peer): void {
+  #forget(node: NodeId, peer: LinkedPeer): void {
     if (peer.timer) clearTimeout(peer.timer);
     if (this.#peers.get(node) === peer) this.#peers.delete(node);
   }
 
-  #take(peer: Peer, connection: Connection, stream: Stream): void {
+  #take(peer: LinkedPeer, connection: Connection, stream: Stream): void {
     const old = peer.link;
     const link = new MeshLink(connection, stream, {
       opened: (one) => {
@@ -216,7 +216,7 @@ export class MeshLinks {
     link.start(this.#events.ownAddresses());
   }
 
-  #ended(peer: Peer, link: MeshLink, because: string, isBad: boolean): void {
+  #ended(peer: LinkedPeer, link: MeshLink, because: string, isBad: boolean): void {
     if (isBad) {
       this.counters.badFrames += 1;
       this.#log.warn(
@@ -236,14 +236,14 @@ export class MeshLinks {
     else this.#openSoon(peer, peer.waitMs * (0.5 + Math.random()));
   }
 
-  #openSoon(peer: Peer, afterMs: number): void {
+  #openSoon(peer: LinkedPeer, afterMs: number): void {
     if (this.#isStopped || peer.link || peer.isOpening) return;
     if (peer.timer) clearTimeout(peer.timer);
     peer.timer = setTimeout(() => void this.#open(peer), afterMs);
     peer.timer.unref();
   }
 
-  async #open(peer: Peer): Promise<void> {
+  async #open(peer: LinkedPeer): Promise<void> {
     const connection = this.#kept(peer);
     if (this.#isStopped || connection?.direction !== 'outbound' || peer.link || peer.isOpening) return;
     if (!this.#gate.isMember(connection.remotePeer.toString())) return;
@@ -268,7 +268,7 @@ export class MeshLinks {
    * A connection without a link is watched by nothing, and while it exists the dialer does not dial. So a connection that
    * leads to no link (its machine vanished in that moment, or does not take us for a member) is closed after a while.
    */
-  #cutUseless(node: NodeId, peer: Peer): void {
+  #cutUseless(node: NodeId, peer: LinkedPeer): void {
     const isUseless = peer.connections.length > 0 && !peer.link?.isOpen && this.#gate.isMember(node);
     const now = performance.now();
     if (!isUseless) peer.linklessSince = null;
@@ -283,20 +283,20 @@ export class MeshLinks {
    * The machine of this node has another address now. It has given the old connection up, and cannot tell us so on it.
    * Noise has proven that it is the same node.
    */
-  #hasMoved({ link }: Peer, connection: Connection): boolean {
+  #hasMoved({ link }: LinkedPeer, connection: Connection): boolean {
     if (!link?.isOpen || connection.direction !== 'inbound') return false;
     if (performance.now() - link.openedAt < dialsAgainMs) return false;
     const host = (one: Connection): string | undefined => hostPortOf(one.remoteAddr.toString())?.host;
     return host(connection) !== host(link.connection);
   }
 
-  #dropAll(peer: Peer, because: string): void {
+  #dropAll(peer: LinkedPeer, because: string): void {
     peer.link?.abort(because);
     for (const connection of peer.connections.splice(0)) connection.abort(new Error(because));
   }
 
   /** The one of several connections that stays; both sides compute the same one. */
-  #kept(peer: Peer): Connection | undefined {
+  #kept(peer: LinkedPeer): Connection | undefined {
     const open = peer.connections.filter((one) => one.status === 'open');
     const node = open[0]?.remotePeer.toString() ?? '';
     const wanted = this.#self < node ? 'outbound' : 'inbound';
@@ -307,7 +307,7 @@ export class MeshLinks {
    * Other connections are closed only once a link is open. Before that, a second connection may carry the enrol protocol:
    * of a member that lost its ledger, or of two strangers that ask each other.
    */
-  #dropDuplicates(peer: Peer): void {
+  #dropDuplicates(peer: LinkedPeer): void {
     const keep = this.#kept(peer);
     for (const connection of peer.connections) {
       if (connection === keep || connection.status !== 'open') continue;

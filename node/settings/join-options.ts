@@ -5,9 +5,10 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { MeshName, NodeName, Tag } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import { readAddress } from '../network/addresses.ts';
+import type { Environment } from '../store/home.ts';
 import { nameFromHost } from './node-name.ts';
 import { isPort, parseSize } from './quantities.ts';
-import { type Environment, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
+import { homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
 
 /** By the flag, or by the line of the file in which it stands. */
 const badValue = (settings: Settings, key: string, flag: string, sentence: string): AutogitError => {

@@ -7,7 +7,7 @@ import { type SeedLeaf, seedSettings } from './seed-settings.ts';
 import type { Note, ThisMachine } from './settings-note.ts';
 import { type Flag, flags } from './settings-table.ts';
 import { readSettingsText } from './settings-text.ts';
-import { type Entry, settingsTree, type Tree } from './settings-tree.ts';
+import { settingsTree, type Tree, type TreeEntry } from './settings-tree.ts';
 
 /** Where in the file a setting stands; its key there may be one of the seed design's. */
 interface Place {
@@ -103,7 +103,7 @@ class FileReader {
     return { values: this.values, places: this.#places, notes: this.#notes.sort((a, b) => a.line - b.line) };
   }
 
-  #map(prefix: string, entries: readonly Entry[], known: Known): void {
+  #map(prefix: string, entries: readonly TreeEntry[], known: Known): void {
     for (const { key: word, line, value } of entries) {
       const key = prefix === '' ? word : `${prefix}.${word}`;
       const child = known.children.get(word) ?? known.children.get('*');

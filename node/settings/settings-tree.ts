@@ -6,9 +6,9 @@ export type Tree = { readonly line: number } & (
   | { readonly kind: 'empty' }
   | { readonly kind: 'scalar'; readonly text: string }
   | { readonly kind: 'list'; readonly items: readonly Tree[] }
-  | { readonly kind: 'map'; readonly entries: readonly Entry[] }
+  | { readonly kind: 'map'; readonly entries: readonly TreeEntry[] }
 );
-export interface Entry {
+export interface TreeEntry {
   readonly key: string;
   readonly line: number;
   readonly value: Tree;
@@ -67,7 +67,7 @@ class TreeReader {
     return { kind: 'scalar', line, text: isFigure ? (node.source as string) : String(node.value) };
   }
 
-  #entries(pairs: readonly Pair[], depth: number): Entry[] {
+  #entries(pairs: readonly Pair[], depth: number): TreeEntry[] {
     const seen = new Map<string, number>();
     return pairs.map(({ key, value }) => {
       const line = this.#lineOf(key);

@@ -1,10 +1,9 @@
 import { AutogitError } from '../../protocol/errors.ts';
-import { configFile, systemHome, userHome } from '../store/home.ts';
+import { configFile, type Environment, systemHome, userHome } from '../store/home.ts';
 import type { Note } from './settings-note.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-table.ts';
 import { parseOne, parseText, type Value } from './settings-value.ts';
 
-export type Environment = Readonly<Record<string, string | undefined>>;
 export type Source = 'flag' | 'variable' | 'file' | 'default';
 /** `where`: the file, the line and, where it is another, the key; null for what the file does not say. */
 type Entry = { value: Value; source: Source; where?: string };

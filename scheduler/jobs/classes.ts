@@ -8,7 +8,7 @@ import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type ClassAttempts, isOpen, type JobsState, noAttempts, type WaitingJob } from './jobs-state.ts';
 import { type JobsTurn, mint, setLead, wake } from './jobs-turn.ts';
-import type { Machine } from './machine-fit.ts';
+import type { MachineView } from './machine-fit.ts';
 import { machinesOf, viewOf } from './machines.ts';
 import { place } from './placement.ts';
 import { canReadQueue } from './queue.ts';
@@ -54,7 +54,7 @@ export function tendClasses(turn: JobsTurn, waiting: readonly WaitingJob[]): voi
 
 /** No runner is made for tags that no machine could ever satisfy: GitLab then rightly calls the job stuck. */
 function satisfiable(turn: JobsTurn, ledger: Ledger): (tags: readonly string[]) => boolean {
-  let machines: Machine[] | null = null;
+  let machines: MachineView[] | null = null;
   return (tags) => {
     machines ??= machinesOf(viewOf(turn, ledger));
     return !place(demandOf(tags, ledger.settings.defaultArch), machines).never;

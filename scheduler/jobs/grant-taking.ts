@@ -9,7 +9,7 @@ import { demandOf } from './demand.ts';
 import { jobTimings } from './job-timings.ts';
 import { type Asking, isBusy, type Reservation, without } from './jobs-state.ts';
 import { type JobsTurn, nameOf, setOwn, tell, wake } from './jobs-turn.ts';
-import { type Fit, fitOf, type Machine } from './machine-fit.ts';
+import { type Fit, fitOf, type MachineView } from './machine-fit.ts';
 import { openReservations, ownClaims } from './own-report.ts';
 import { claimOf, roomOf } from './room.ts';
 
@@ -54,7 +54,7 @@ function staleReason(turn: JobsTurn, from: NodeId, grant: MessageOf<'grant'>): s
 }
 
 /** This machine as placement sees it, with everything of ours counted, from the newest measurement. */
-function ownMachine(turn: JobsTurn): Machine {
+function ownMachine(turn: JobsTurn): MachineView {
   const { context } = turn;
   const node = context.ledger?.nodes[context.self];
   const measured = turn.jobs.measured?.measured ?? null;

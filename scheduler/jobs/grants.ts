@@ -11,7 +11,7 @@ import { demandOf } from './demand.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
 import { type JobsTurn, mint, nameOf, setLead, tell, wake } from './jobs-turn.ts';
-import type { Machine } from './machine-fit.ts';
+import type { MachineView } from './machine-fit.ts';
 import { awayReason, booked, busyRuns, type MeshView, machinesOf, viewOf } from './machines.ts';
 import { type Placed, place } from './placement.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
@@ -213,7 +213,7 @@ interface Pass {
   ledger: Ledger;
   committed: Ledger;
   view: MeshView;
-  machines: Machine[] | null;
+  machines: MachineView[] | null;
 }
 
 /** Somebody else's GitLab: its queue is not ours to read, so one grant per given class stays out all the time. */

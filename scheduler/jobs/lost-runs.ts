@@ -39,9 +39,9 @@ const leastSilentMs = ({ settings }: Ledger): number =>
  * What becomes of a run: lost now, with a sentence; lost at `dueAt`; or nothing. `mayLive`: the script may still be executing
  * by GitLab's answers, until GitLab knows that the run is lost: its classes get no grant meanwhile.
  */
-type Fate = { lost: string; mayLive: boolean } | { dueAt: number } | null;
+type RunFate = { lost: string; mayLive: boolean } | { dueAt: number } | null;
 
-function fateOf(turn: JobsTurn, run: Run): Fate {
+function fateOf(turn: JobsTurn, run: Run): RunFate {
   const { ledger } = turn.context;
   if (ledger === null || turn.jobs.lead === null) return null;
   const name = nameOf(turn, run.node);
@@ -90,7 +90,7 @@ function resultWords(run: Run): string {
   return `: the job had ended there (${run.result.state}${exit}), but GitLab never got the result`;
 }
 
-function rebootFate(turn: JobsTurn, run: Run, name: string): Fate {
+function rebootFate(turn: JobsTurn, run: Run, name: string): RunFate {
   const announced = turn.jobs.announced[run.node];
   const heard = turn.jobs.reports[run.node];
   if (run.boot === undefined || !isBusy(run)) return null;
@@ -105,7 +105,7 @@ function rebootFate(turn: JobsTurn, run: Run, name: string): Fate {
 }
 
 /** A run that its living node no longer names: the node's store was lost, or the run never reached it. */
-function missingFate(jobs: JobsState, run: Run, name: string): Fate {
+function missingFate(jobs: JobsState, run: Run, name: string): RunFate {
   const since = jobs.lead?.missing[run.run];
   const announced = jobs.announced[run.node];
   if (since === undefined || announced === undefined || announced.at - since < jobTimings.missingMs) return null;

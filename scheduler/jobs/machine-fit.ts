@@ -3,7 +3,7 @@ import { cores, gib, gibNumber, listed, plural } from '../phrases.ts';
 import { archName, type Demand, gpuName, gpuSlug, vramFits } from './demand.ts';
 
 /** One machine as placement sees it: what it is, and what is left of it after everything that is booked. */
-export interface Machine {
+export interface MachineView {
   node: string;
   name: string;
   /** null until its first report. */
@@ -30,7 +30,7 @@ export interface Fit {
 }
 
 /** The one reason why this machine cannot take the demand, or the GPUs with which it can. */
-export function fitOf(demand: Demand, machine: Machine): Fit {
+export function fitOf(demand: Demand, machine: MachineView): Fit {
   const never = neverReason(demand, machine);
   if (never !== null) return { fits: false, ever: false, gpus: [], because: never };
   const wait = waitReason(demand, machine);
@@ -58,7 +58,7 @@ const gpuMatches = (demand: Demand, wanted: readonly string[], gpu: Gpu): boolea
   vramFits(gpu.memoryBytes, demand.vramBytes) &&
   wanted.every((model) => gpuSlug(gpu.model) === model);
 
-function neverReason(demand: Demand, machine: Machine): string | null {
+function neverReason(demand: Demand, machine: MachineView): string | null {
   if (demand.impossible !== null) return demand.impossible;
   if (machine.witness) return 'is a witness: it votes, but takes no work';
   if (demand.node !== null && demand.node !== machine.name) return `is not ${demand.node}`;
@@ -110,7 +110,7 @@ function neverGpuReason(demand: Demand, measured: Measured): string | null {
   return `has ${plural(fitting.length, 'GPU')} that would fit, and the job needs ${needed}`;
 }
 
-function waitReason(demand: Demand, machine: Machine): string | null {
+function waitReason(demand: Demand, machine: MachineView): string | null {
   if (machine.away !== null) return machine.away;
   const { measured, room } = machine;
   if (measured === null || room === null) return 'has not reported yet';
@@ -143,7 +143,7 @@ function roomReason(demand: Demand, measured: Measured, room: Room): string | nu
 const freeShare = 0.85;
 
 /** The tightest free GPUs that fit: smallest first, then the least busy. */
-function pickGpus(demand: Demand, machine: Machine): { gpus: Gpu[] } | { none: string } {
+function pickGpus(demand: Demand, machine: MachineView): { gpus: Gpu[] } | { none: string } {
   const { measured, room } = machine;
   if (measured === null || room === null) return { none: 'has not reported yet' };
   const needed = gpusNeeded(demand, measured);
@@ -169,7 +169,7 @@ function pickGpus(demand: Demand, machine: Machine): { gpus: Gpu[] } | { none: s
   return { none: `all ${fitting.length} GPUs that fit are taken: its ${gpuName(busy?.model ?? '')} ${reason}` };
 }
 
-function gpuBusyReason(demand: Demand, gpu: Gpu, room: GpuRoom | undefined, machine: Machine): string | null {
+function gpuBusyReason(demand: Demand, gpu: Gpu, room: GpuRoom | undefined, machine: MachineView): string | null {
   if (room === undefined) return 'is not measured';
   const free = `has ${gibNumber(room.memoryBytes)} of ${gib(gpu.memoryBytes)} free`;
   if (room.problem !== undefined) return `does not work: ${room.problem}`;

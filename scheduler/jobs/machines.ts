@@ -6,7 +6,7 @@ import { awayWords } from './away.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState } from './jobs-state.ts';
 import type { JobsTurn } from './jobs-turn.ts';
-import type { Machine } from './machine-fit.ts';
+import type { MachineView } from './machine-fit.ts';
 import { type Claim, claimOf, lessClaims } from './room.ts';
 
 /** The mesh as one node sees it now: what placement and comparing read. A step and the views of `status` both have it. */
@@ -96,7 +96,7 @@ export function awayReason(view: MeshView, node: NodeId): string | null {
 }
 
 /** All approved machines, by name, with what is left of each. */
-export function machinesOf(view: MeshView): Machine[] {
+export function machinesOf(view: MeshView): MachineView[] {
   return Object.entries(view.ledger.nodes)
     .sort(([, a], [, b]) => (a.name < b.name ? -1 : 1))
     .map(([node, listed]) => {
@@ -122,7 +122,7 @@ export function machinesOf(view: MeshView): Machine[] {
 }
 
 /** A machine after one more grant: so that a pass need not look at everything again. */
-export function booked(machine: Machine, claim: Claim): Machine {
+export function booked(machine: MachineView, claim: Claim): MachineView {
   if (machine.room === null) return machine;
   const holders = { ...machine.holders };
   for (const uuid of claim.gpus) holders[uuid] = 'a grant has it';

@@ -1,6 +1,6 @@
 import { gib, listed, plural } from '../phrases.ts';
 import { type Demand, gpuName, gpuSlug, meantTag, needsSentence } from './demand.ts';
-import { type Fit, fitOf, type Machine } from './machine-fit.ts';
+import { type Fit, fitOf, type MachineView } from './machine-fit.ts';
 import { didYouMean } from './near-word.ts';
 
 export interface Placed {
@@ -25,7 +25,7 @@ export interface Placement {
  * Best fit. In this order: the tightest GPU that fits (a job without GPU goes where none is kept from others), a
  * machine whose owner is away and that is idle, one that does not host GitLab, the one with the smallest share in use.
  */
-export function place(demand: Demand, machines: readonly Machine[]): Placement {
+export function place(demand: Demand, machines: readonly MachineView[]): Placement {
   const verdicts = machines.map((machine) => ({ node: machine.node, name: machine.name, ...fitOf(demand, machine) }));
   const options = machines
     .map((machine, index) => ({ machine, verdict: verdicts[index] as (typeof verdicts)[number] }))
@@ -46,13 +46,13 @@ export function place(demand: Demand, machines: readonly Machine[]): Placement {
 }
 
 interface Option {
-  machine: Machine;
+  machine: MachineView;
   verdict: Fit;
   rank: number[];
 }
 
 /** Smaller is better, position by position; the positions are named in `advantages`. */
-function rankOf(demand: Demand, machine: Machine, verdict: Fit): number[] {
+function rankOf(demand: Demand, machine: MachineView, verdict: Fit): number[] {
   const { measured, room } = machine;
   if (measured === null || room === null) return [];
   const vram = measured.capacity.gpus
@@ -98,7 +98,7 @@ function chosenBecause(best: Option, second: Option | undefined, isOnlyOne: bool
 
 function waitsBecause(
   demand: Demand,
-  machines: readonly Machine[],
+  machines: readonly MachineView[],
   verdicts: readonly ({ name: string } & Fit)[],
   never: boolean,
 ): string {
@@ -114,7 +114,7 @@ function waitsBecause(
 }
 
 /** A tag that nobody carries may be a typing mistake. */
-function meant({ names, node }: Demand, machines: readonly Machine[]): string {
+function meant({ names, node }: Demand, machines: readonly MachineView[]): string {
   const labels = machines.flatMap(({ measured }) =>
     measured
       ? [...measured.labels, ...measured.executors, ...measured.capacity.gpus.map(({ model }) => gpuSlug(model))]

@@ -3,7 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import { compareStamps, type Stamp } from '../../protocol/stamp.ts';
 import type { Effect, Write } from '../effects.ts';
-import type { Identity } from '../state.ts';
+import type { NodeIdentity } from '../state.ts';
 import { copyOfPeer, copyOfRaft, type Mutable, type Peer, type RaftState, unknownPeer } from './raft-state.ts';
 
 /**
@@ -11,7 +11,7 @@ import { copyOfPeer, copyOfRaft, type Mutable, type Peer, type RaftState, unknow
  * step began with stays as it was. All writes of a step become one `persist`; `afterDisk` is what may be said only then.
  */
 export interface RaftTurn {
-  identity: Identity;
+  identity: NodeIdentity;
   readonly self: NodeId;
   readonly at: number;
   readonly wallMs: number;
@@ -23,7 +23,7 @@ export interface RaftTurn {
   shown: boolean;
 }
 
-export const openRaftTurn = (identity: Identity, raft: RaftState, at: number, wallMs: number): RaftTurn => ({
+export const openRaftTurn = (identity: NodeIdentity, raft: RaftState, at: number, wallMs: number): RaftTurn => ({
   identity,
   self: identity.node,
   at,

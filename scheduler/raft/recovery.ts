@@ -25,17 +25,17 @@ interface RecoveryPlan {
   readonly off: readonly NodeId[];
 }
 
-type OwnState = Pick<CoreState, 'raft' | 'identity'>;
+type RecoveryView = Pick<CoreState, 'raft' | 'identity'>;
 
 /** ms since that node was last heard, by itself or through others; Infinity when a look since found nobody there. */
-function silentMs({ raft }: OwnState, node: NodeId, at: number): number {
+function silentMs({ raft }: RecoveryView, node: NodeId, at: number): number {
   const { heardAt, reportAt, probe } = peerOf(raft, node);
   const heard = Math.max(heardAt, reportAt);
   if (!probe || probe.at <= heard) return at - heard;
   return probe.result === 'accepted' ? at - probe.at : Number.POSITIVE_INFINITY;
 }
 
-export function planRecovery(own: OwnState, at: number): RecoveryPlan {
+export function planRecovery(own: RecoveryView, at: number): RecoveryPlan {
   const { raft, identity } = own;
   const { accepted } = raft;
   const isHere = (node: NodeId): boolean =>
@@ -45,7 +45,7 @@ export function planRecovery(own: OwnState, at: number): RecoveryPlan {
   return { refused: refusal(own, isHere), off };
 }
 
-function refusal({ raft, identity }: OwnState, isHere: (node: NodeId) => boolean): string | null {
+function refusal({ raft, identity }: RecoveryView, isHere: (node: NodeId) => boolean): string | null {
   const { accepted, leader } = raft;
   const votes = (node: NodeId, store: string): boolean => {
     if (node === identity.node) return store === identity.store;

@@ -1,7 +1,7 @@
 import { classKey } from '../../protocol/ids.ts';
 import type { Ledger, LedgerNode, Run } from '../../protocol/ledger.ts';
 import type { Gpu, Measured } from '../../protocol/report.ts';
-import type { Machine } from '../../scheduler/jobs/machine-fit.ts';
+import type { MachineView } from '../../scheduler/jobs/machine-fit.ts';
 import { roomOf } from '../../scheduler/jobs/room.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
@@ -54,7 +54,7 @@ export const labMeasured: Record<string, Measured> = {
 };
 
 /** An idle machine as placement sees it. */
-export function machine(name: string, over: Partial<Machine> = {}, words: Partial<Measured> = {}): Machine {
+export function machine(name: string, over: Partial<MachineView> = {}, words: Partial<Measured> = {}): MachineView {
   const base = labMeasured[name] ?? measured();
   const said = { ...base, ...words };
   return {

@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import type { Capacity } from '../../protocol/report.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
-import { fitOf, type Machine } from '../../scheduler/jobs/machine-fit.ts';
+import { fitOf, type MachineView } from '../../scheduler/jobs/machine-fit.ts';
 import { place } from '../../scheduler/jobs/placement.ts';
 import { GiB, gpu3090, gpu5080, machine, measured } from './jobs-lab-machines.ts';
 
-const lab = (over: Record<string, Machine> = {}): Machine[] =>
+const lab = (over: Record<string, MachineView> = {}): MachineView[] =>
   ['desktop-1', 'desktop-2', 'kang'].map((name) => over[name] ?? machine(name));
 const placed = (tags: string[], machines = lab()) => place(demandOf(tags, 'amd64'), machines);
 const reasons = (tags: string[], machines = lab()) =>
   Object.fromEntries(placed(tags, machines).verdicts.map((verdict) => [verdict.name, verdict.because]));
 
-const held = (name: string, used: number, by: string): Machine => {
+const held = (name: string, used: number, by: string): MachineView => {
   const base = machine(name, { runs: 1 });
   const gpu = base.measured?.capacity.gpus[0];
   if (!base.room || !gpu) throw new Error('no GPU');
@@ -103,7 +103,7 @@ describe('the example lab', () => {
 });
 
 describe('one reason for each machine that waits', () => {
-  const rows: [string, Machine, string[], string][] = [
+  const rows: [string, MachineView, string[], string][] = [
     ['away', machine('kang', { away: 'has not answered for 4 s' }), [], 'has not answered for 4 s'],
     ['witness', machine('kang', { witness: true }), [], 'is a witness: it votes, but takes no work'],
     ['drained', machine('kang', { drained: true }), [], 'is drained: it takes no new work'],

@@ -4,7 +4,7 @@ import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Measured } from '../../protocol/report.ts';
 import type { Durable, Effect, EffectOf } from '../../scheduler/effects.ts';
 import type { Happened, ProbeResult } from '../../scheduler/inputs.ts';
-import { type CoreState, type Identity, restoredState } from '../../scheduler/state.ts';
+import { type CoreState, type NodeIdentity, restoredState } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
@@ -13,7 +13,7 @@ import { foundedMesh } from '../fixtures/founded-mesh.ts';
  * nothing lost unless it is cut. Random schedules are the simulation's business (test/sim).
  */
 interface Box {
-  identity: Identity;
+  identity: NodeIdentity;
   state: CoreState | null;
   durable: Durable;
   wakeAt: number;

@@ -4,8 +4,9 @@ import { commands } from '../../node/cli/command-table.ts';
 import { buildProgram, optionOf } from '../../node/cli/program.ts';
 import { joinOptions, parsePlayedGpu } from '../../node/settings/join-options.ts';
 import { nameFromHost } from '../../node/settings/node-name.ts';
-import { type Environment, resolveSettings, type SettingsSources } from '../../node/settings/settings.ts';
+import { resolveSettings, type SettingsSources } from '../../node/settings/settings.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from '../../node/settings/settings-table.ts';
+import type { Environment } from '../../node/store/home.ts';
 
 const resolve = (sources: Partial<SettingsSources>) =>
   resolveSettings({ command: 'join', given: {}, env: {}, file: new Map(), fileName: 'autogit.yml', ...sources });
