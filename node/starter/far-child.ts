@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { Readable, Writable } from 'node:stream';
-import { chunksTaken, type FromStarter, type Output, type ToStarter } from './starter-messages.ts';
+import { chunksTaken, type FromStarter, type OutputFd, type ToStarter } from './starter-messages.ts';
 
 /** What the agent uses of a child, wherever it was started. Emits `spawn` or `error`, then `exit`, then `close`. */
 export interface Child extends EventEmitter {
@@ -134,7 +134,7 @@ export class FarChild extends EventEmitter implements Child {
     done?.(error === null ? null : Object.assign(new Error(error.message), { code: error.code }));
   }
 
-  #output(output: Output): Readable {
+  #output(output: OutputFd): Readable {
     return new Readable({
       read: () => this.#pay(output),
       destroy: (error, done) => {
@@ -144,7 +144,7 @@ export class FarChild extends EventEmitter implements Child {
     });
   }
 
-  #push(output: Output, bytes: Uint8Array | null): void {
+  #push(output: OutputFd, bytes: Uint8Array | null): void {
     const stream = output === 1 ? this.stdout : this.stderr;
     if (stream === null || stream.destroyed) return;
     if (bytes === null) {
@@ -157,7 +157,7 @@ export class FarChild extends EventEmitter implements Child {
   }
 
   /** The chunks that were taken, so that as many more come: also of a child that has ended and left more than those. */
-  #pay(output: Output): void {
+  #pay(output: OutputFd): void {
     const count = this.#owed[output];
     this.#owed[output] = 0;
     if (count > 0) this.#say({ kind: 'taken', id: this.#id, output, count });

@@ -7,7 +7,7 @@ export interface StartOptions extends Pick<SpawnOptions, 'cwd' | 'env' | 'uid' |
 }
 
 /** Which output of a child: its descriptor. */
-export type Output = 1 | 2;
+export type OutputFd = 1 | 2;
 
 /** How many chunks of an output are on their way at once, and after how many taken ones the thread hears of it. */
 export const chunksAhead = 8;
@@ -15,8 +15,8 @@ export const chunksTaken = 4;
 
 export type ToStarter =
   | { kind: 'start'; id: number; file: string; args: readonly string[]; options: StartOptions }
-  | { kind: 'taken'; id: number; output: Output; count: number }
-  | { kind: 'unwanted'; id: number; output: Output }
+  | { kind: 'taken'; id: number; output: OutputFd; count: number }
+  | { kind: 'unwanted'; id: number; output: OutputFd }
   /** Null: the end of its input. */
   | { kind: 'write'; id: number; bytes: Uint8Array | null }
   | { kind: 'kill'; id: number; signal: NodeJS.Signals }
@@ -26,7 +26,7 @@ export type FromStarter =
   | { kind: 'started'; id: number; pid: number }
   | { kind: 'failed'; id: number; message: string; code: string | undefined }
   /** Null: the end of that output. */
-  | { kind: 'output'; id: number; output: Output; bytes: Uint8Array | null }
+  | { kind: 'output'; id: number; output: OutputFd; bytes: Uint8Array | null }
   | { kind: 'written'; id: number; error: { message: string; code: string } | null }
   | { kind: 'exited'; id: number; code: number | null; signal: NodeJS.Signals | null }
   | { kind: 'found'; id: number; members: { pid: number }[] };

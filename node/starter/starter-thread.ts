@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { parentPort } from 'node:worker_threads';
 import { spawnClean } from '../clean-spawn.ts';
 import { membersOf } from '../executors/run-members.ts';
-import { chunksAhead, type FromStarter, type Output, type ToStarter } from './starter-messages.ts';
+import { chunksAhead, type FromStarter, type OutputFd, type ToStarter } from './starter-messages.ts';
 
 /**
  * The thread in which a job's programs are started, and looked for among all that run here: to fork an agent takes 2 to 5 ms, in
@@ -18,7 +18,7 @@ const children = new Map<number, ChildProcess>();
 /** Chunks on their way, of an output that is followed. */
 const ahead = new Map<string, number>();
 
-const streamOf = (id: number, output: Output): Readable | null | undefined =>
+const streamOf = (id: number, output: OutputFd): Readable | null | undefined =>
   output === 1 ? children.get(id)?.stdout : children.get(id)?.stderr;
 
 function start({ id, file, args, options }: Extract<ToStarter, { kind: 'start' }>): void {
@@ -48,7 +48,7 @@ function start({ id, file, args, options }: Extract<ToStarter, { kind: 'start' }
   for (const output of [1, 2] as const) follow(id, output);
 }
 
-function follow(id: number, output: Output): void {
+function follow(id: number, output: OutputFd): void {
   const stream = streamOf(id, output);
   if (!stream) return;
   const key = `${id} ${output}`;
@@ -68,7 +68,7 @@ function follow(id: number, output: Output): void {
   });
 }
 
-function taken(id: number, output: Output, count: number): void {
+function taken(id: number, output: OutputFd, count: number): void {
   const key = `${id} ${output}`;
   const left = (ahead.get(key) ?? 0) - count;
   if (!ahead.has(key)) return;

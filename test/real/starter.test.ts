@@ -6,8 +6,6 @@ import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
-import { spawnClean } from '../../node/clean-spawn.ts';
-import { membersOf } from '../../node/executors/run-members.ts';
 import { type Child, FarChild } from '../../node/starter/far-child.ts';
 import { membersAside, spawnAside } from '../../node/starter/starter.ts';
 
@@ -22,24 +20,6 @@ const closed = async (child: Child): Promise<[number | null, string | null]> => 
 };
 
 describe('a program that is started aside', () => {
-  it('costs the thread that asks less than a third of what it costs to start it there', async () => {
-    // As large as an agent at least: what a fork costs is its memory.
-    const ballast = Array.from({ length: 300_000 }, (_, index) => ({ index, text: `n${index}` }));
-    const cost = async (start: typeof spawnAside): Promise<number> => {
-      let least = Number.POSITIVE_INFINITY;
-      for (let count = 0; count < 15; count++) {
-        const began = performance.now();
-        const child = start('/bin/true', [], { stdio: 'ignore' });
-        least = Math.min(least, performance.now() - began);
-        await once(child, 'exit');
-      }
-      return least;
-    };
-    await cost(spawnAside);
-    expect(await cost(spawnAside)).toBeLessThan((await cost(spawnClean)) / 3);
-    expect(ballast.length).toBe(300_000);
-  });
-
   it('has its streams byte for byte, its code, and what it says beside', async () => {
     const child = sh('cat; echo said >&2; exit 7');
     const bytes = Buffer.from(Array.from({ length: 3_000_001 }, (_, index) => (index * 7) % 251));
@@ -137,7 +117,7 @@ describe('a program that is started aside', () => {
 });
 
 describe('a look for the processes of a run', () => {
-  it('finds those, and costs the thread that asks less than a third of a look of its own', async () => {
+  it('finds those, and none when they have ended', async () => {
     // In a session of its own, as the steps of a run are.
     const child = spawnAside('/bin/sleep', ['60'], {
       stdio: 'ignore',
@@ -149,17 +129,6 @@ describe('a look for the processes of a run', () => {
     const end = closed(child);
     const marks = { entries: [`RUN=${folder}`], places: [], uid: -1, isUidAlone: false };
     await expect.poll(() => membersAside(marks, null)).toEqual([{ pid: child.pid }]);
-    const least = async (look: () => unknown): Promise<number> => {
-      let found = Number.POSITIVE_INFINITY;
-      for (let count = 0; count < 10; count++) {
-        const began = performance.now();
-        const looked = look();
-        found = Math.min(found, performance.now() - began);
-        await looked;
-      }
-      return found;
-    };
-    expect(await least(() => membersAside(marks, null))).toBeLessThan((await least(() => membersOf(marks, null))) / 3);
     child.kill('SIGKILL');
     await end;
     expect(await membersAside(marks, null)).toEqual([]);

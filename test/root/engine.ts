@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { labels } from '../../node/executors/docker-container.ts';
 
 /**
  * Global set-up of the vitest project `root`: a Docker Engine answers when it returns. Debian's docker.io is installed
@@ -101,6 +102,8 @@ export default async function setup(): Promise<() => Promise<void>> {
       for (const user of readdirSync(users)) if (!alive(Number(user))) rmSync(join(users, user), { force: true });
       const pid = ours();
       if (pid === null || readdirSync(users).length > 0) return;
+      // Each test's node made a bridge of its own; the engine keeps them, and has address ranges for about thirty.
+      spawnSync('docker', ['network', 'prune', '--force', '--filter', `label=${labels.node}`], { stdio: 'ignore' });
       process.kill(pid, 'SIGTERM');
       for (let tries = 0; tries < 300 && alive(pid); tries++) await sleep(100);
       rmSync(pidFile, { force: true });
