@@ -7,6 +7,7 @@ import { failover } from './failover.ts';
 import { machineLine, type Row, table } from './figures.ts';
 import { meshRows } from './mesh-rows.ts';
 import { type BenchOptions, readOptions } from './options.ts';
+import { proveRows } from './prove-rows.ts';
 import { trustRows } from './trust-rows.ts';
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -22,6 +23,7 @@ async function ownRows(options: BenchOptions): Promise<Row[]> {
   if (options.what === 'crowd') return crowdRows(options.agents, Math.min(3, options.trials), say);
   if (options.what === 'trust') return trustRows(Math.min(5, options.trials), options.only, say);
   if (options.what === 'core') return coreRows(options, say);
+  if (options.what === 'prove') return proveRows(options.trials, options.only, say);
   return meshRows(options, say);
 }
 

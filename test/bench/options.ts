@@ -1,7 +1,7 @@
 /** What `npm run bench -- …` was asked for. */
 export interface BenchOptions {
-  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. */
-  what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust' | 'core';
+  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. `prove`: the replica of a hosted GitLab. */
+  what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust' | 'core' | 'prove';
   trials: number;
   /** Fresh starts of three agents. */
   starts: number;
@@ -16,10 +16,11 @@ export interface BenchOptions {
   only: string[];
 }
 
-export const usage = `npm run bench -- [failover|jobs|crowd|trust|core] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--before COMMIT] [--only part,part] [--json FILE]
+export const usage = `npm run bench -- [failover|jobs|crowd|trust|core|prove] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--before COMMIT] [--only part,part] [--json FILE]
 parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}
 parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each with -process or -docker for one executor
-parts of core: version, idle, sim, stranger, job-load, bulk-100, bulk-1000, crowd-load`;
+parts of core: version, idle, sim, stranger, job-load, bulk-100, bulk-1000, crowd-load
+parts of prove: cuts, rounds`;
 
 /** Throws a sentence for the user. */
 export function readOptions(args: readonly string[]): BenchOptions {
@@ -40,7 +41,8 @@ export function readOptions(args: readonly string[]): BenchOptions {
     return value;
   };
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
-    if (['failover', 'jobs', 'crowd', 'trust', 'core'].includes(arg)) options.what = arg as BenchOptions['what'];
+    if (['failover', 'jobs', 'crowd', 'trust', 'core', 'prove'].includes(arg))
+      options.what = arg as BenchOptions['what'];
     else if (arg === '--trials') options.trials = count(arg);
     else if (arg === '--starts') options.starts = Math.min(100, count(arg));
     else if (arg === '--agents') options.agents = Math.min(60, Math.max(3, count(arg)));
