@@ -20,7 +20,7 @@ export const usage = `npm run bench -- [failover|jobs|crowd|trust|core|prove] [-
 parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}
 parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each with -process or -docker for one executor
 parts of core: version, idle, sim, stranger, job-load, bulk-100, bulk-1000, crowd-load
-parts of prove: cuts, rounds`;
+parts of prove: cuts, pushes, rounds`;
 
 /** Throws a sentence for the user. */
 export function readOptions(args: readonly string[]): BenchOptions {

@@ -121,6 +121,8 @@ export class LoopImage {
     this.#lock = null;
     if (!lock || lock.exitCode !== null) return;
     const gone = once(lock, 'close');
+    // It keeps nobody alive until it is waited for.
+    lock.ref();
     lock.stdin?.end();
     await gone;
   }

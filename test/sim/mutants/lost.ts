@@ -15,7 +15,7 @@ export const lostMutants: Mutant[] = [
     jobs('lost-runs'),
     'Math.max(leastMs, ageMs / 10)',
     'Math.max(200, ageMs / 1000)',
-    'cuts',
+    'stories',
   ),
   one(
     'a recovered mesh trusts its leader alone',
