@@ -8,3 +8,15 @@ export const hostingPrograms = {
   perl: 'perl',
   flock: 'util-linux',
 };
+
+/** The same, for the gate's stand. */
+export const gatePrograms = {
+  nft: 'nftables',
+  ip: 'iproute2',
+  busybox: 'busybox-static',
+  setpriv: 'util-linux',
+  sysctl: 'procps',
+  curl: 'curl',
+  git: 'git',
+  ssh: 'openssh-client',
+};

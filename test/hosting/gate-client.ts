@@ -1,0 +1,51 @@
+import { createHash } from 'node:crypto';
+import { connect } from 'node:net';
+
+/**
+ * A program of its own, run where the gate is: `GET path` by hand, so that what became of each byte is seen. Prints a line
+ * at every 64 MiB and one of JSON at its end: bytes of the body, their sha256, how the connection ended. Behind its request it
+ * sends so many bytes that nobody reads. It takes so many MiB a second and no more, so that there is time for things to happen.
+ */
+const [, , host = '', port = '', path = '', unread = '0', pace = 'Infinity'] = process.argv;
+const step = 64 << 20;
+
+const hash = createHash('sha256');
+let head: Buffer | null = Buffer.alloc(0);
+let status = 0;
+let bytes = 0;
+let said = 0;
+let wasReset = false;
+const begun = performance.now();
+
+const socket = connect({ host, port: Number(port), allowHalfOpen: true });
+socket.write(`GET ${path} HTTP/1.0\r\nHost: gitlab\r\n\r\n${'x'.repeat(Number(unread))}`);
+socket.on('data', (chunk: Buffer) => {
+  let body = chunk;
+  if (head !== null) {
+    head = Buffer.concat([head, chunk]);
+    const end = head.indexOf('\r\n\r\n');
+    if (end < 0) return;
+    status = Number(head.toString('latin1').split(' ')[1]);
+    body = head.subarray(end + 4);
+    head = null;
+  }
+  hash.update(body);
+  bytes += body.length;
+  const early = (bytes / (1 << 20) / Number(pace)) * 1000 - (performance.now() - begun);
+  if (early > 10) {
+    socket.pause();
+    setTimeout(() => socket.resume(), early);
+  }
+  for (; bytes - said >= step; said += step) console.log(`at ${bytes}`);
+});
+// A reset behind a short read looks like an end to libuv; whoever then writes gets it, as the gate does (gate.ts).
+socket.on('end', () => {
+  if (socket.writableLength === 0) socket.write(Buffer.alloc(0), (error) => error ?? socket.end());
+  else setImmediate(() => socket.end());
+});
+socket.on('error', () => {
+  wasReset = true;
+});
+socket.on('close', () => {
+  console.log(JSON.stringify({ status, bytes, sha256: hash.digest('hex'), wasReset }));
+});

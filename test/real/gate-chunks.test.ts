@@ -1,0 +1,66 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../node/clock.ts';
+import { Gate } from '../hosting/gate.ts';
+import { writeLease } from '../hosting/gate-lease.ts';
+
+/** The gate in this process, with a clock that can be set ahead; sockets are real. */
+const clock = systemClock();
+let home: string;
+let gitlab: Server;
+let gate: Gate;
+let client: Socket;
+let inner: Socket;
+let aheadMs: number;
+
+async function listen(): Promise<Server> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+const portOf = (server: Server): number => (server.address() as AddressInfo).port;
+
+beforeEach(async () => {
+  aheadMs = 0;
+  home = mkdtempSync('/var/tmp/t-gate-chunks-');
+  gitlab = await listen();
+  const free = await listen();
+  const port = portOf(free);
+  free.close();
+  await once(free, 'close');
+  const [bootId, until] = [clock.bootId(), clock.bootMs() + 60_000];
+  writeLease(home, { id: '1', bootId, epoch: 1, until, upstream: '127.0.0.1', isServing: true, because: '' });
+  const ahead = { ...clock, bootMs: () => clock.bootMs() + aheadMs };
+  gate = new Gate(home, ahead, { say: () => undefined, heard: () => undefined });
+  await gate.listen([{ kind: 'http', port, behind: portOf(gitlab), proxy: false }], '127.0.0.1');
+  client = connect(port, '127.0.0.1');
+  [inner] = (await once(gitlab, 'connection')) as [Socket];
+  for (const socket of [client, inner]) socket.on('error', () => undefined);
+});
+
+afterEach(() => {
+  gate.close();
+  for (const socket of [client, inner]) socket.destroy();
+  gitlab.close();
+  rmSync(home, { recursive: true, force: true });
+});
+
+describe('the gate asks its lease at each chunk, not only when it looks 20 times a second', () => {
+  it.each(['GitLab', 'the client'])('what %s sends behind the end of the lease does not pass', async (who) => {
+    const [from, to] = who === 'GitLab' ? [inner, client] : [client, inner];
+    let came = '';
+    to.on('data', (chunk: Buffer) => {
+      came += chunk.toString('latin1');
+    });
+    const closed = new Promise((done) => to.once('close', done));
+    from.write('in time');
+    while (came !== 'in time') await new Promise((next) => setImmediate(next));
+    aheadMs = 120_000;
+    from.write(', late');
+    await closed;
+    expect(came).toBe('in time');
+  });
+});
