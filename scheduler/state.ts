@@ -56,6 +56,7 @@ export function restoredState(who: NodeIdentity, durable: Durable, at: number): 
     notBefore: at,
     waitingPreVotes: [],
     leading: null,
+    lastRound: 0,
     clientRequests: [],
     nextRequest: 1,
     addresses: null,

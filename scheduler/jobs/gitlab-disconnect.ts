@@ -75,7 +75,8 @@ export function whyDisconnectWaits(
   const isForced = leavingOf(ledger)?.force === true;
   const lost = Object.values(ledger.runs).filter((run) => run.state === 'lost' && run.failedAtGitlab !== true);
   if (lost.length > 0 && !isForced) return `GitLab is told that ${jobsOf(lost)} ended`;
-  if (Object.keys(lead.grants).length > 0) return 'a machine may be taking a job in this moment';
+  if (Object.keys(lead.grants).length > 0 || Object.values(lead.adrift).some(({ until }) => until > at))
+    return 'a machine may be taking a job in this moment';
   const isMaking = Object.entries(ledger.classes).some(([key, entry]) => {
     const attempts = lead.classes[key];
     const isAsked =

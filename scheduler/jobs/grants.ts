@@ -76,12 +76,15 @@ function miss(turn: JobsTurn, grant: OutGrant, because: string, isEmpty: boolean
   });
 }
 
+/** Whether the run that it brought is known. */
+const isKnown = ({ jobs }: JobsTurn, { runs }: Ledger, node: string, grant: string): boolean =>
+  [...(jobs.announced[node]?.runs ?? []), ...Object.values(runs)].some((run) => run.grant === grant);
+
 /** Frees grants that are over: the run is announced, the node is gone, or the grant can no longer be used. */
 export function settleGrants(turn: JobsTurn, ledger: Ledger): void {
   if (turn.jobs.lead === null) return;
   for (const grant of Object.values(turn.jobs.lead.grants)) {
-    const known = [...(turn.jobs.announced[grant.node]?.runs ?? []), ...Object.values(ledger.runs)];
-    const isSeen = known.some((run) => run.grant === grant.grant);
+    const isSeen = isKnown(turn, ledger, grant.node, grant.grant);
     const isAway = grant.node !== turn.context.self && turn.context.liveness(grant.node).state !== 'alive';
     const isGone = isAway || ledger.nodes[grant.node] === undefined;
     if (!isSeen && !isGone && turn.at < grant.until) {
@@ -96,12 +99,13 @@ export function settleGrants(turn: JobsTurn, ledger: Ledger): void {
         fields: { grant: grant.grant },
       });
     setGrants(turn, without(turn.jobs.lead?.grants ?? {}, grant.grant));
-    if (!isSeen && isAway && grant.state === 'out')
+    if (!isSeen && isGone && grant.state === 'out')
       setLead(turn, { adrift: { ...turn.jobs.lead?.adrift, [grant.grant]: grant } });
     if (isSeen) setAttempts(turn, grant.class, { misses: 0, missBecause: '', usedWallMs: turn.wallMs });
   }
-  for (const { grant, until } of Object.values(turn.jobs.lead.adrift))
-    if (until <= turn.at) setLead(turn, { adrift: without(turn.jobs.lead?.adrift ?? {}, grant) });
+  for (const { grant, node, until } of Object.values(turn.jobs.lead.adrift))
+    if (until <= turn.at || isKnown(turn, ledger, node, grant))
+      setLead(turn, { adrift: without(turn.jobs.lead?.adrift ?? {}, grant) });
 }
 
 /** A new leader starts from what the nodes say, not from zero: it waits for each that can speak, but not over 1 s. */

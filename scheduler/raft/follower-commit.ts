@@ -53,8 +53,10 @@ function isQuorumWith({ raft, self, identity }: RaftTurn, node: NodeId, configur
 
 /** What has just reached the leader's disk is news for whoever can commit by it. */
 export function sayOwnDisk(turn: RaftTurn): void {
-  const { diskStamp, term, leading, accepted } = turn.raft;
+  const { diskStamp, term, leading, accepted, committed } = turn.raft;
   if (!leading || diskStamp.term !== term) return;
+  // Who acknowledges that gets the mark.
+  if (committed && compareStamps(committed.stamp, diskStamp) >= 0) return;
   for (const node of others(turn)) {
     const { connected, diskSent } = peerOf(turn.raft, node);
     if (!connected || (diskSent && sameStamp(diskSent, diskStamp))) continue;

@@ -32,6 +32,8 @@ export function hearConnected(turn: RaftTurn, node: NodeId): void {
     connectedAt: turn.at,
     ledgerSent: null,
     diskSent: null,
+    // Who answers now may be of another version; its hello comes behind this.
+    commitsAlone: false,
     relayedAt: Number.NEGATIVE_INFINITY,
   });
   // Said first of all: a store that was rolled back would find no fault with itself once it has a ledger of today.

@@ -36,7 +36,7 @@ export function beginLeading(turn: RaftTurn, campaign: Campaign): void {
     });
   const byEvidence = campaign.evidence === 'refused' || campaign.evidence === 'silent';
   raft.leading = {
-    round: 0,
+    round: raft.lastRound,
     rounds: [],
     nextRoundAt: turn.at,
     hasNews: true,
@@ -94,6 +94,7 @@ export function makeRound(turn: RaftTurn): void {
   const { hasNews, hasProgress } = raft.leading;
   if (!isDue && !hasNews && !hasProgress) return;
   const round = raft.leading.round + 1;
+  raft.lastRound = round;
   const everyone = others(turn);
   const rounds = keptRounds(turn, raft.leading.rounds);
   rounds.push({ round, at: turn.at });

@@ -165,6 +165,8 @@ export interface RaftState {
   /** Pre-votes that wait for this node's own probe (SAFETY L11). */
   readonly waitingPreVotes: readonly { readonly node: NodeId; readonly term: number; readonly about: NodeId }[];
   readonly leading: Leading | null;
+  /** Of all its reigns: a follower of an older version answers a round of a former one by its number (SAFETY L12). */
+  readonly lastRound: number;
   readonly clientRequests: readonly ClientRequest[];
   readonly nextRequest: number;
   readonly addresses: readonly string[] | null;
@@ -264,6 +266,7 @@ export const copyOfRaft = (raft: RaftState): Mutable<RaftState> => ({
   notBefore: raft.notBefore,
   waitingPreVotes: raft.waitingPreVotes,
   leading: raft.leading,
+  lastRound: raft.lastRound,
   clientRequests: raft.clientRequests,
   nextRequest: raft.nextRequest,
   addresses: raft.addresses,

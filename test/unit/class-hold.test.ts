@@ -4,7 +4,7 @@ import type { Effect } from '../../scheduler/effects.ts';
 import { holdReason } from '../../scheduler/jobs/class-hold.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { measured } from './jobs-lab-machines.ts';
-import { untilLost, withRun } from './jobs-lost-lab.ts';
+import { shown, untilLost, withRun } from './jobs-lost-lab.ts';
 
 /** A run that was called lost may live on GitLab's answers: nobody begins its retry before it surely stands still (SAFETY J1). */
 describe('a lost run', () => {
@@ -156,6 +156,43 @@ describe('a lost run', () => {
     expect(lab.effects('fail-run')).toEqual([]);
     lab.run(jobTimings.grantsFirstMs);
     expect(lab.effects('fail-run')).toHaveLength(1);
+  });
+
+  it('waits for the grants of a machine that was removed meanwhile, too', () => {
+    const others = { kang: measured({ paused: 'all' }), 'desktop-2': measured({ paused: 'all' }) };
+    const mute: Effect['kind'][] = ['take-job'];
+    const machines = { ...others, 'desktop-1': measured() };
+    const lab = withRun({ node: 'desktop-2', boot: 'boot-desktop-2' }, { mute, machines });
+    lab.push(4816);
+    mute.push('gossip');
+    while (lab.effects('take-job').length === 0) lab.run(1);
+    const { 'desktop-1': removed, ...nodes } = lab.committed.nodes;
+    expect(removed).toBeDefined();
+    lab.committed = { ...lab.committed, nodes, forgotten: { 'desktop-1': lab.wallMs } };
+    lab.accepted = lab.committed;
+    lab.vanish('desktop-2');
+    untilLost(lab, 30_000);
+    lab.run(1000);
+    expect(lab.effects('fail-run')).toEqual([]);
+  });
+
+  it('waits no more for a grant whose run is known, though its answer was lost', () => {
+    const others = { kang: measured({ paused: 'all' }), 'desktop-2': measured({ paused: 'all' }) };
+    const mute: Effect['kind'][] = ['take-job'];
+    const machines = { ...others, 'desktop-1': measured() };
+    const lab = withRun({ node: 'desktop-2', boot: 'boot-desktop-2' }, { mute, machines });
+    lab.push(4816);
+    while (lab.effects('take-job').length === 0) lab.run(1);
+    const adrift = (): string[] => Object.keys(lab.node('kang').jobs.lead?.adrift ?? {});
+    const { grant } = lab.effects('take-job')[0] as { grant: string };
+    lab.node('desktop-1').liveness = { state: 'silent', since: lab.at };
+    lab.run(300);
+    expect(adrift()).toEqual([grant]);
+    const runs = { ...lab.committed.runs, r2: { ...shown(lab), run: 'r2', job: 4816, node: 'desktop-1', grant } };
+    lab.committed = { ...lab.committed, runs };
+    lab.accepted = lab.committed;
+    lab.run(500);
+    expect(adrift()).toEqual([]);
   });
 
   it('a runner that a person made may take untagged jobs beside those of its tags', () => {

@@ -78,12 +78,12 @@ describe('a follower of three', () => {
 });
 
 describe('a leader of three', () => {
-  const led = (knows: boolean | undefined): One => new One().elect().hear('A', hello('A', knows));
   const appends = (one: One, to = 'A'): MessageOf<'append'>[] =>
     one.said.flatMap(({ to: at, message }) => (at === to && message.kind === 'append' ? [message] : []));
   const ready = (knows: boolean | undefined): One => {
-    const one = led(knows);
+    const one = new One().elect();
     for (const node of ['A', 'C']) one.feed({ kind: 'connected', node });
+    one.hear('A', hello('A', knows));
     one.disk().ack('A', 8).disk();
     return one.feed({ kind: 'requested', requests: [{ id: 'q', change: { kind: 'set', key: 'graceMs', value: 1 } }] });
   };
@@ -113,5 +113,14 @@ describe('a leader of three', () => {
     const before = appends(one).length;
     one.feed({ kind: 'ticked' }, 100);
     expect(appends(one).length).toBe(before + 1);
+  });
+
+  it('asks anew what a follower can when it is connected again: it may be of an earlier version now', () => {
+    const one = ready(true);
+    one.feed({ kind: 'disconnected', node: 'A' });
+    one.feed({ kind: 'requested', requests: [{ id: 'p', change: { kind: 'set', key: 'graceMs', value: 2 } }] });
+    const before = one.said.length;
+    one.feed({ kind: 'connected', node: 'A' }).disk();
+    expect(one.said.slice(before).filter(({ to, message }) => to === 'A' && message.kind === 'on-disk')).toEqual([]);
   });
 });

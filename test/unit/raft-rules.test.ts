@@ -141,6 +141,18 @@ describe('a leader', () => {
     expect(one.asked('answer')).toBe(1);
     expect(one.last('change-answer')).toMatchObject({ id: 'its', outcome: { state: 'done' } });
   });
+  it('counts its rounds on over its reigns: a follower of an earlier version answers one of a former reign by its number (L12)', () => {
+    const one = new One().elect().disk();
+    for (let count = 0; count < 5; count += 1) one.feed({ kind: 'ticked' }, 100);
+    const before = one.state.raft.leading!.round;
+    one.ack('A', 8).disk().feed({ kind: 'ticked' }, 1500);
+    expect(one.state.raft.leading).toBeNull();
+    for (let count = 0; count < 200 && one.last('pre-vote')!.term !== 5; count += 1)
+      one.feed({ kind: 'ticked' }, 20).disk();
+    one.hear('A', { kind: 'pre-vote-answer', term: 5, granted: true, store: 'sA', because: '' }).disk();
+    one.hear('A', { kind: 'vote-answer', term: 5, granted: true, store: 'sA', because: '' }).disk();
+    expect(one.state.raft.leading!.round).toBeGreaterThan(before);
+  });
   it('keeps what was asked here while too many changes wait for a majority', () => {
     const set = (value: number): Change => ({ kind: 'set', key: 'graceMs', value });
     const one = new One().elect().disk();
