@@ -137,8 +137,13 @@ export async function forget(context: Context): Promise<number> {
 
 export async function invite(context: Context): Promise<number> {
   const { out, settings } = context;
+  const forMs = settings.number('inviteFor') ?? 900_000;
+  if (forMs < 10_000 || forMs > 7 * 86_400_000)
+    throw new AutogitError('bad-flag', `an invite is good for 10 s to 7 days, not for ${showDuration(forMs)}`, {
+      hint: 'autogit-node invite --for 15m',
+    });
   const agent = await agentOf(context);
-  const answer = await agent.invite(settings.number('inviteFor') ?? 900_000);
+  const answer = await agent.invite(forMs);
   if (settings.isOn('json')) out.json({ code: answer.code, expiresAt: new Date(answer.expiresAt).toISOString() });
   else {
     // In a variable: what stands on a command line is read by every user of that machine for as long as the agent runs.
@@ -212,7 +217,14 @@ function settingValue(key: MeshSetting, text: string): boolean | number | string
     if (['amd64', 'arm64', 'riscv64'].includes(text)) return text;
     throw new AutogitError('bad-flag', `defaultArch is amd64, arm64 or riscv64, not "${text}"`);
   }
-  if (key === 'graceMs' || key === 'silentMs') return /^\d+$/.test(text) ? Number(text) : parseDuration(text);
+  if (key === 'graceMs' || key === 'silentMs') {
+    if (!/^\d+$/.test(text)) return parseDuration(text);
+    if (text.length < 4 && Number(text) > 0)
+      throw new AutogitError('bad-flag', `${key} ${text} would be ${text} ms: write the unit`, {
+        hint: `autogit-node settings ${key} ${text}s`,
+      });
+    return Number(text);
+  }
   if (['on', 'true', 'yes', '1'].includes(text)) return true;
   if (['off', 'false', 'no', '0'].includes(text)) return false;
   throw new AutogitError('bad-flag', `${key} is on or off, not "${text}"`);

@@ -26,6 +26,8 @@ export class ProcessFiles {
     const target = pathInside(this.#projectDir, path);
     const child = this.#asUser('umask 022; mkdir -p -- "$1" && exec tar -x -o -p -f - -C "$1"', [target]);
     const error = gather(child.stderr as Readable);
+    // Asked for only where the child fails.
+    error.catch(() => undefined);
     const exit = exitOf(child);
     const cut = await pipeline(tar, child.stdin as NodeJS.WritableStream).then(
       () => null,

@@ -23,27 +23,25 @@ export function askEngine(address: string, path: string): Promise<unknown> {
   const where =
     url.protocol === 'unix:' ? { socketPath: url.pathname } : { host: url.hostname, port: Number(url.port) || 2375 };
   return new Promise((resolve, reject) => {
-    const sent = request(
-      { ...where, path, agent: false, timeout: timeoutMs, headers: { host: 'docker' } },
-      (answer) => {
-        let text = '';
-        answer.setEncoding('utf8');
-        answer.on('data', (part: string) => {
-          text += part;
-          if (text.length > mostChars)
-            sent.destroy(new Error(`an answer of more than ${mostChars >> 20} Mi characters`));
-        });
-        answer.on('error', reject);
-        answer.on('end', () => {
-          try {
-            resolve(JSON.parse(text));
-          } catch (error) {
-            reject(error);
-          }
-        });
-      },
-    );
-    sent.on('timeout', () => sent.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)));
+    const sent = request({ ...where, path, agent: false, headers: { host: 'docker' } }, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (part: string) => {
+        text += part;
+        if (text.length > mostChars) sent.destroy(new Error(`an answer of more than ${mostChars >> 20} Mi characters`));
+      });
+      answer.on('error', reject);
+      answer.on('end', () => {
+        try {
+          resolve(JSON.parse(text));
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+    // The whole answer, however many pieces it comes in.
+    const late = setTimeout(() => sent.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs);
+    sent.on('close', () => clearTimeout(late));
     sent.on('error', reject);
     sent.end();
   });

@@ -63,7 +63,11 @@ async function inContainers(dockerHost: string | null): Promise<GitlabHere[]> {
       return success && isOmnibus(data) ? [data] : [];
     });
     return await Promise.all(
-      found.slice(0, most).map(async (one) => describe(one, (await ownAddress(address, one)) ?? published(one))),
+      found.slice(0, most).map(async (one) => {
+        // Removed meanwhile, or an answer that is none: the others are shown all the same.
+        const own = await ownAddress(address, one).catch(() => null);
+        return describe(one, own ?? published(one));
+      }),
     );
   } catch {
     return [];
@@ -77,7 +81,7 @@ function isOmnibus({ Image, Mounts }: Summary): boolean {
   return inside.includes('/etc/gitlab') && inside.includes('/var/opt/gitlab');
 }
 
-const nameOf = ({ Names: [first = ''] }: Summary): string => shown(first.replace(/^\//, ''));
+const nameOf = ({ Names: [first = ''] }: Summary): string => shown(first.replace(/^\//, '')).slice(0, 100);
 
 const sourceOf = ({ Mounts }: Summary, inside: string): string | null =>
   Mounts?.find(({ Destination, Source }) => Destination === inside && Source?.startsWith('/'))?.Source ?? null;

@@ -87,6 +87,7 @@ export class FarChild extends EventEmitter implements Child {
 
   #fail(error: Error): void {
     this.#end(-1, null);
+    for (const stream of [this.stdout, this.stderr]) if (stream !== null && !stream.destroyed) stream.push(null);
     this.emit('error', error);
   }
 
@@ -117,7 +118,8 @@ export class FarChild extends EventEmitter implements Child {
   #input(): Writable {
     const send = (bytes: Uint8Array | null, done: (error: Error | null) => void): void => {
       this.#written = done;
-      this.#say({ kind: 'write', id: this.#id, bytes });
+      const isWhole = bytes === null || bytes.byteLength === bytes.buffer.byteLength;
+      this.#say({ kind: 'write', id: this.#id, bytes: isWhole ? bytes : new Uint8Array(bytes) });
     };
     const stream = new Writable({
       write: (chunk: Uint8Array, _encoding, done) => send(chunk, done),

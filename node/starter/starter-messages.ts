@@ -29,4 +29,4 @@ export type FromStarter =
   | { kind: 'output'; id: number; output: OutputFd; bytes: Uint8Array | null }
   | { kind: 'written'; id: number; error: { message: string; code: string } | null }
   | { kind: 'exited'; id: number; code: number | null; signal: NodeJS.Signals | null }
-  | { kind: 'found'; id: number; members: { pid: number }[] };
+  | { kind: 'found'; id: number; members: { pid: number }[]; error?: string };

@@ -92,5 +92,11 @@ port.on('message', (message: ToStarter) => {
   else if (message.kind === 'unwanted') streamOf(id, message.output)?.destroy();
   else if (message.kind === 'write') write(id, message.bytes);
   else if (message.kind === 'kill') children.get(id)?.kill(message.signal);
-  else say({ kind: 'found', id, members: membersOf(message.marks, message.cgroup, message.seen) });
+  else {
+    try {
+      say({ kind: 'found', id, members: membersOf(message.marks, message.cgroup, message.seen) });
+    } catch (error) {
+      say({ kind: 'found', id, members: [], error: (error as Error).message });
+    }
+  }
 });

@@ -14,6 +14,7 @@ const restMs = 60_000;
 
 interface Look {
   found: (members: { pid: number }[]) => void;
+  failed: (error: Error) => void;
   /** Where the thread is lost. */
   again: () => { pid: number }[];
 }
@@ -50,13 +51,14 @@ class Starter {
     this.#last += 1;
     const id = this.#last;
     this.#refer(true);
-    const found = await new Promise<{ pid: number }[]>((done) => {
-      this.#looks.set(id, { found: done, again: () => membersOf(marks, cgroup, seen) });
+    const found = await new Promise<{ pid: number }[]>((done, failed) => {
+      this.#looks.set(id, { found: done, failed, again: () => membersOf(marks, cgroup, seen) });
       worker.postMessage({ kind: 'look', id, marks, cgroup, seen: [...(seen ?? [])] } satisfies ToStarter);
+    }).finally(() => {
+      this.#looks.delete(id);
+      this.#refer(false);
+      this.#restLater();
     });
-    this.#looks.delete(id);
-    this.#refer(false);
-    this.#restLater();
     return found;
   }
 
@@ -72,8 +74,11 @@ class Starter {
     });
     this.#worker = worker;
     worker.on('message', (message: FromStarter) => {
-      if (message.kind === 'found') this.#looks.get(message.id)?.found(message.members);
-      else this.#children.get(message.id)?.take(message);
+      if (message.kind === 'found') {
+        const look = this.#looks.get(message.id);
+        if (message.error === undefined) look?.found(message.members);
+        else look?.failed(new Error(message.error));
+      } else this.#children.get(message.id)?.take(message);
     });
     worker.on('error', (error) => this.#lose(worker, error));
     worker.on('exit', () => this.#lose(worker, new Error('the thread that starts programs ended')));
@@ -85,7 +90,13 @@ class Starter {
     if (this.#worker !== worker) return;
     this.#worker = null;
     for (const child of [...this.#children.values()]) child.lose(because);
-    for (const { found, again } of [...this.#looks.values()]) found(again());
+    for (const { found, failed, again } of [...this.#looks.values()]) {
+      try {
+        found(again());
+      } catch (error) {
+        failed(error as Error);
+      }
+    }
   }
 
   #refer(isReferenced: boolean): void {

@@ -63,6 +63,8 @@ describe('exit codes without an agent', () => {
     [['join', '--executor', 'vm'], 2, /"vm" is none of docker, process/, /--help/],
     [['gitlab', 'conect', 'http://x'], 2, /unknown command 'gitlab conect'/, /did you mean gitlab connect\?/],
     [['help', 'foo'], 2, /unknown command 'foo'/, /autogit-node --help/],
+    [['invite', '--for', '5'], 2, /10 s to 7 days, not for 5\.0 s/, /invite --for 15m/],
+    [['settings', 'graceMs', '3'], 2, /graceMs 3 would be 3 ms: write the unit/, /settings graceMs 3s/],
     [['pause', '--for', '5'], 2, /5\.0 s is no pause worth having; write 5m/, /pause --for 2h/],
     [['demo', '--json'], 2, /demo has nothing to say as JSON/, /demo --help/],
     [['join', '--json'], 2, /join has nothing to say as JSON/, /join --help/],

@@ -75,8 +75,11 @@ describe('a program that is started aside', () => {
       error,
     ])) as [NodeJS.ErrnoException];
     expect(missing.code).toBe('ENOENT');
-    const lost = spawnAside('/bin/true', [], { stdio: 'ignore', cwd: join(folder, 'none') });
+    const lost = spawnAside('/bin/true', [], { stdio: ['ignore', 'pipe', 'pipe'], cwd: join(folder, 'none') });
+    const outputs = [buffer(lost.stdout as Readable), buffer(lost.stderr as Readable)];
     await expect(once(lost, 'spawn')).rejects.toMatchObject({ code: 'ENOENT' });
+    // Who reads them hears of their end.
+    expect((await Promise.all(outputs)).map(({ length }) => length)).toEqual([0, 0]);
   });
 
   it('gets the descriptors that it is given, and no other', async () => {
@@ -132,5 +135,16 @@ describe('a look for the processes of a run', () => {
     child.kill('SIGKILL');
     await end;
     expect(await membersAside(marks, null)).toEqual([]);
+  });
+
+  it('that fails is an error for who asked, and nothing to the programs that run', async () => {
+    const child = spawnAside('/bin/sleep', ['60'], { stdio: 'ignore', cwd: folder });
+    await once(child, 'spawn');
+    const end = closed(child);
+    // As where no descriptor is free: whatever a look throws.
+    await expect(membersAside(null as never, null)).rejects.toThrow();
+    expect([child.exitCode, existsSync(`/proc/${child.pid}`)]).toEqual([null, true]);
+    child.kill('SIGKILL');
+    expect(await end).toEqual([null, 'SIGKILL']);
   });
 });
