@@ -8,20 +8,19 @@ const statusOf = (error: unknown): number | undefined => (error as { statusCode?
 export class JobsNetwork {
   readonly #node: string;
   readonly #docker: () => Promise<Docker>;
-  #made: Promise<string> | null = null;
+  #making: Promise<string> | null = null;
 
   constructor(node: string, docker: () => Promise<Docker>) {
     this.#node = node;
     this.#docker = docker;
   }
 
-  /** Its name; it is made when it is not there. What failed is tried again by whoever asks next. */
+  /** Its name. Looked for each time: `docker network prune` takes what no container uses. */
   ensure(): Promise<string> {
-    this.#made ??= this.#make().catch((error: unknown) => {
-      this.#made = null;
-      throw error;
+    this.#making ??= this.#make().finally(() => {
+      this.#making = null;
     });
-    return this.#made;
+    return this.#making;
   }
 
   async #make(): Promise<string> {
