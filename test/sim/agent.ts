@@ -107,6 +107,10 @@ export class Agent {
     this.#drain();
   }
 
+  get isBlocked(): boolean {
+    return this.#busyUntil > this.#world.now;
+  }
+
   /** The event loop is blocked for so long. */
   block(ms: number): void {
     this.#busyUntil = Math.max(this.#busyUntil, this.#world.now + ms);

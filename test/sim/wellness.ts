@@ -17,6 +17,9 @@ export function notYetWell(world: World): string | null {
   const agents = world.agents();
   const missing = notFollowed(world);
   if (missing !== null) return missing;
+  // A busy loop that began before the world was healed may hold the leader up into the calm.
+  const blocked = agents.find((agent) => agent.isBlocked);
+  if (blocked) return `${blocked.life} is held up by a busy loop`;
   const { top } = history;
   if (!top || isJoint(top.configuration)) return 'a joint configuration';
   const { voters } = top.configuration;
