@@ -1,6 +1,4 @@
 import {
-  createCipheriv,
-  createDecipheriv,
   createHash,
   createPrivateKey,
   createPublicKey,
@@ -8,11 +6,11 @@ import {
   generateKeyPairSync,
   hkdfSync,
   type KeyObject,
-  randomBytes,
 } from 'node:crypto';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
+import { decrypt, encrypt } from './aes-gcm.ts';
 
 /**
  * A secret for some nodes and nobody else: `v2.` and the JSON of one envelope a node. An envelope is made with a key of
@@ -21,7 +19,7 @@ import type { NodeId } from '../../protocol/ids.ts';
  * the same curve (RFC 7748), as libsodium and age do it.
  */
 const prefix = 'v2.';
-const bytes = { key: 32, nonce: 12, tag: 16 } as const;
+const keyBytes = 32;
 const p = 2n ** 255n - 19n;
 
 export const isEnvelopes = (sealed: string): boolean => sealed.startsWith(prefix);
@@ -61,24 +59,14 @@ export function sealOne(node: NodeId, text: string): string {
   const own = generateKeyPairSync('x25519');
   const ownBytes = rawPublic(own.publicKey);
   const key = keyOf(own.privateKey, theirs, ownBytes, node);
-  const nonce = randomBytes(bytes.nonce);
-  const cipher = createCipheriv('aes-256-gcm', key, nonce);
-  return Buffer.concat([ownBytes, nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]).toString(
-    'base64',
-  );
+  return Buffer.concat([ownBytes, encrypt(key, text)]).toString('base64');
 }
 
 export function openOne(self: NodeId, seed: Uint8Array, envelope: string): string {
   const all = Buffer.from(envelope, 'base64');
   try {
-    const theirs = all.subarray(0, bytes.key);
-    const rest = all.subarray(bytes.key);
-    const key = keyOf(privateKey(seed), publicKey(theirs), theirs, self);
-    const cipher = createDecipheriv('aes-256-gcm', key, rest.subarray(0, bytes.nonce));
-    cipher.setAuthTag(rest.subarray(rest.length - bytes.tag));
-    return Buffer.concat([cipher.update(rest.subarray(bytes.nonce, rest.length - bytes.tag)), cipher.final()]).toString(
-      'utf8',
-    );
+    const theirs = all.subarray(0, keyBytes);
+    return decrypt(keyOf(privateKey(seed), publicKey(theirs), theirs, self), all.subarray(keyBytes));
   } catch (cause) {
     throw new AutogitError('store-corrupt', 'a secret that is sealed for this machine does not open', {
       cause,
@@ -90,7 +78,7 @@ export function openOne(self: NodeId, seed: Uint8Array, envelope: string): strin
 function keyOf(own: KeyObject, theirs: KeyObject, ephemeral: Uint8Array, node: NodeId): Buffer {
   const shared = diffieHellman({ privateKey: own, publicKey: theirs });
   const info = Buffer.concat([Buffer.from('autogit-envelope-2\0'), ephemeral, Buffer.from(node)]);
-  return Buffer.from(hkdfSync('sha256', shared, Buffer.alloc(0), info, bytes.key));
+  return Buffer.from(hkdfSync('sha256', shared, Buffer.alloc(0), info, keyBytes));
 }
 
 /** The Ed25519 public key that is a node's id. */
@@ -106,8 +94,8 @@ function montgomery(edwards: Uint8Array): Uint8Array {
   flat[31] = (flat[31] as number) & 0x7f;
   const y = numberOf(flat);
   const u = (((1n + y) % p) * power((((1n - y) % p) + p) % p, p - 2n)) % p;
-  const out = new Uint8Array(bytes.key);
-  for (let index = 0, left = u; index < bytes.key; index++, left >>= 8n) out[index] = Number(left & 0xffn);
+  const out = new Uint8Array(keyBytes);
+  for (let index = 0, left = u; index < keyBytes; index++, left >>= 8n) out[index] = Number(left & 0xffn);
   return out;
 }
 
@@ -130,7 +118,7 @@ const rawPublic = (key: KeyObject): Buffer => Buffer.from(key.export({ format: '
 
 /** As Ed25519 itself makes its scalar of the seed (RFC 8032); X25519 clamps it. */
 function privateKey(seed: Uint8Array): KeyObject {
-  const scalar = createHash('sha512').update(seed.subarray(0, bytes.key)).digest().subarray(0, bytes.key);
+  const scalar = createHash('sha512').update(seed.subarray(0, keyBytes)).digest().subarray(0, keyBytes);
   const der = Buffer.concat([Buffer.from('302e020100300506032b656e04220420', 'hex'), scalar]);
   return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
 }

@@ -1,35 +1,27 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { AutogitError } from '../../protocol/errors.ts';
+import { decrypt, encrypt } from './aes-gcm.ts';
 
-const bytes = { key: 32, nonce: 12, tag: 16 } as const;
+const meshKeyBytes = 32;
 
 function keyBytes(keyHex: string): Buffer {
   const key = Buffer.from(keyHex, 'hex');
-  if (key.length !== bytes.key || key.toString('hex') !== keyHex.toLowerCase())
+  if (key.length !== meshKeyBytes || key.toString('hex') !== keyHex.toLowerCase())
     throw new AutogitError('store-corrupt', 'the mesh key is not 32 bytes in hex');
   return key;
 }
 
 /** A new mesh key: 32 bytes in hex. */
-export const newMeshKey = (): string => randomBytes(bytes.key).toString('hex');
+export const newMeshKey = (): string => randomBytes(meshKeyBytes).toString('hex');
 
 /** Encrypts text with the mesh key: base64 of nonce | ciphertext | tag (AES-256-GCM). Never the same twice. */
-export function seal(keyHex: string, text: string): string {
-  const nonce = randomBytes(bytes.nonce);
-  const cipher = createCipheriv('aes-256-gcm', keyBytes(keyHex), nonce);
-  return Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]).toString('base64');
-}
+export const seal = (keyHex: string, text: string): string => encrypt(keyBytes(keyHex), text).toString('base64');
 
 /** Opens what `seal` made. Throws `store-corrupt` when the key is another one or the text was changed. */
 export function unseal(keyHex: string, sealed: string): string {
   const key = keyBytes(keyHex);
-  const all = Buffer.from(sealed, 'base64');
   try {
-    const cipher = createDecipheriv('aes-256-gcm', key, all.subarray(0, bytes.nonce));
-    cipher.setAuthTag(all.subarray(all.length - bytes.tag));
-    return Buffer.concat([cipher.update(all.subarray(bytes.nonce, all.length - bytes.tag)), cipher.final()]).toString(
-      'utf8',
-    );
+    return decrypt(key, Buffer.from(sealed, 'base64'));
   } catch (cause) {
     throw new AutogitError('store-corrupt', 'a sealed secret does not open with the mesh key of this machine', {
       cause,
