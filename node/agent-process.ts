@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { fieldsOfStat } from './machine/processes.ts';
 import { showDuration } from './settings/quantities.ts';
 import { places } from './store/home.ts';
 
@@ -37,9 +38,7 @@ function lockHolder(file: string): number | null {
 export function agentProcess(home: string): AgentProcess | null {
   const pid = lockHolder(join(places(home).store, 'level', 'LOCK'));
   if (pid === null) return null;
-  // The name in brackets may hold anything; what follows it is counted from there.
-  const stat = readOr('', () => readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const fields = fieldsOfStat(readOr('', () => readFileSync(`/proc/${pid}/stat`, 'utf8')));
   const uptime = Number(readOr('0', () => readFileSync('/proc/uptime', 'utf8')).split(' ')[0]);
   const startedAt = Number(fields[19]) / ticksPerSecond;
   return { pid, state: fields[0] || '?', upMs: Math.max(0, (uptime - startedAt) * 1000) || 0 };

@@ -1,6 +1,7 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readKernelFile } from '../machine/kernel-file.ts';
+import { fieldsOfStat } from '../machine/processes.ts';
 import { readSupervisors } from './step-record.ts';
 
 /**
@@ -41,15 +42,16 @@ export type ProcessName = Pick<ProcessStat, 'pid' | 'startTicks'>;
 
 const parseStat = (pid: number): ProcessStat | null => {
   try {
-    const text = readKernelFile(`/proc/${pid}/stat`);
-    // The program's name may hold anything, parentheses too: fields count from the last one.
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    const fields = fieldsOfStat(readKernelFile(`/proc/${pid}/stat`));
     const [state = '?', parent] = fields;
     return { pid, state, parent: Number(parent), session: Number(fields[3]), startTicks: fields[19] ?? '' };
   } catch {
     return null;
   }
 };
+
+/** Empty for a process that is not there. */
+export const startTicksOf = (pid: number): string => parseStat(pid)?.startTicks ?? '';
 
 const isGone = ({ state }: ProcessStat): boolean => state === 'Z' || state === 'X';
 

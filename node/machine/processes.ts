@@ -1,8 +1,11 @@
 import { readFileSync } from 'node:fs';
 
-/** The parent's pid in a line of /proc/PID/stat; the name before it may hold spaces and brackets. */
+/** Fields of a line of /proc/PID/stat from the third on, the state. The name before them may hold anything, brackets too. */
+export const fieldsOfStat = (stat: string): string[] => stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+
+/** The parent's pid in a line of /proc/PID/stat. */
 export function parentInStat(stat: string): number | null {
-  const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  const parent = Number(fieldsOfStat(stat)[1]);
   return Number.isInteger(parent) && parent > 0 ? parent : null;
 }
 

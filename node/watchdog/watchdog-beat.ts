@@ -1,7 +1,8 @@
-import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Freezer } from '../ports.ts';
 import { isDiskFull } from '../store/disk-errors.ts';
+import { isRecord, overwrite, readSeen, readTold, seenText } from './told-file.ts';
 
 export interface BeatRun {
   run: string;
@@ -24,7 +25,6 @@ const isText = (value: unknown): value is string => typeof value === 'string' &&
 const isPath = (value: unknown): boolean => isText(value) && value.startsWith('/');
 const isListOf = (value: unknown, most: number, holds: (one: unknown) => boolean): boolean =>
   Array.isArray(value) && value.length <= most && value.every(holds);
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
 
 function isFreeze(value: unknown): boolean {
   if (!isRecord(value)) return false;
@@ -43,7 +43,6 @@ const isRun = (value: unknown): boolean =>
   isFreeze(value.freeze) &&
   (value.held === undefined || typeof value.held === 'boolean');
 
-/** Checked at the door, and by hand: a schema's library would be most of what a watchdog takes. */
 const isBeat = (value: unknown): value is Beat =>
   isRecord(value) &&
   typeof value.bootId === 'string' &&
@@ -52,7 +51,6 @@ const isBeat = (value: unknown): value is Beat =>
 
 const beatFile = (home: string): string => join(home, 'watchdog.json');
 const seenFile = (home: string): string => join(home, 'watchdog.seen');
-const seenBytes = 64;
 
 /**
  * Atomic: a reader sees the old beat or the new one. Not synced to the disk: after a machine's crash nothing runs. On a full
@@ -71,9 +69,9 @@ export async function writeBeat(home: string, beat: Beat): Promise<void> {
   }
 }
 
-/** The watchdog's word that it has read a beat. Always of one length, so that it needs no room but at first. */
+/** The watchdog's word that it has read a beat. */
 export function sayRead(home: string, id: string): void {
-  const text = id.padEnd(seenBytes, ' ');
+  const text = seenText(id);
   try {
     overwrite(seenFile(home), text);
   } catch (error) {
@@ -83,32 +81,10 @@ export function sayRead(home: string, id: string): void {
 }
 
 /** The newest beat that a watchdog has read; null when none has said so. */
-export function readBeatId(home: string): string | null {
-  try {
-    return readFileSync(seenFile(home), 'utf8').trim();
-  } catch {
-    return null;
-  }
-}
-
-function overwrite(path: string, text: string): void {
-  const file = openSync(path, 'r+');
-  try {
-    writeSync(file, text, 0);
-  } finally {
-    closeSync(file);
-  }
-}
+export const readBeatId = (home: string): string | null => readSeen(seenFile(home));
 
 /** Null when there is none, or what is there makes no sense: the last good one then stays in force. */
-export function readBeat(home: string): Beat | null {
-  try {
-    const beat: unknown = JSON.parse(readFileSync(beatFile(home), 'utf8'));
-    return isBeat(beat) ? beat : null;
-  } catch {
-    return null;
-  }
-}
+export const readBeat = (home: string): Beat | null => readTold(beatFile(home), isBeat);
 
 interface Watching {
   freeze: BeatRun[];

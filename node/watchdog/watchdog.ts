@@ -1,14 +1,4 @@
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sharedTimings } from '../../protocol/timings.ts';
@@ -17,7 +7,6 @@ import { type Clock, clockEnvironment, systemClock } from '../clock.ts';
 import { cgroupProcesses, freezeCgroup, thawCgroup, unifiedMount } from '../executors/run-cgroup.ts';
 import {
   continueRun,
-  isAlive,
   marksOfRun,
   type ProcessStat,
   processesOf,
@@ -25,6 +14,7 @@ import {
   stopRun,
 } from '../executors/run-processes.ts';
 import { isDiskError } from '../store/disk-errors.ts';
+import { pidLine, readPidFile } from './told-file.ts';
 import { type Beat, type BeatRun, readBeat, sayRead, watch } from './watchdog-beat.ts';
 
 export { type Beat, writeBeat } from './watchdog-beat.ts';
@@ -44,36 +34,16 @@ const findsMarks = 'finds-marks';
 const pidFile = (home: string): string => join(home, 'watchdog.pid');
 const logFile = (home: string): string => join(home, 'watchdog.log');
 
-const startTicksOf = (pid: number): string => {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-};
-
 /** The pid of this home's living watchdog. */
-export function watchdogPid(home: string): number | null {
-  try {
-    const [pid = '', startTicks = ''] = readFileSync(pidFile(home), 'utf8').trim().split(' ');
-    return isAlive(Number(pid), startTicks) ? Number(pid) : null;
-  } catch {
-    return null;
-  }
-}
+export const watchdogPid = (home: string): number | null => readPidFile(pidFile(home)).pid;
 
 /** Whether this home's watchdog says which beats it has read: one of an earlier version, still at work, does not. */
-export const watchdogSaysRead = (home: string): boolean => watchdogCan(home, saysRead);
-
-const watchdogCan = (home: string, word: string): boolean => {
-  try {
-    return readFileSync(pidFile(home), 'utf8').trim().split(' ').slice(2).includes(word);
-  } catch {
-    return false;
-  }
-};
+export const watchdogSaysRead = (home: string): boolean => readPidFile(pidFile(home)).words.includes(saysRead);
 
 /** False on a disk that takes nothing: tried again at the next look. Runs are watched all the same. */
 function writeName(home: string): boolean {
   try {
-    writeFileSync(pidFile(home), `${process.pid} ${startTicksOf(process.pid)} ${saysRead} ${findsMarks}\n`, {
+    writeFileSync(pidFile(home), pidLine(saysRead, findsMarks), {
       mode: 0o600,
     });
     return true;
@@ -90,8 +60,8 @@ const startedAt = new Map<string, number>();
  * `__watchdog`; by default this process's own. False when there is none and none can be started from here.
  */
 export async function startWatchdog(home: string, bin: string = process.argv[1] ?? ''): Promise<boolean> {
-  const pid = watchdogPid(home);
-  if (pid !== null && watchdogCan(home, findsMarks)) return true;
+  const { pid, words } = readPidFile(pidFile(home));
+  if (pid !== null && words.includes(findsMarks)) return true;
   // Started a moment ago: it needs some 100 ms until it says who it is.
   if (performance.now() - (startedAt.get(home) ?? Number.NEGATIVE_INFINITY) < 5000) return true;
   if (!/^(autogit-node|agent)(\.[cm]?js)?$/.test(basename(bin)) || !existsSync(bin)) return false;

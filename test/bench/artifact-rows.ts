@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { parentOf } from '../../node/machine/processes.ts';
 import { pipelineEnd } from '../e2e/mesh.ts';
 import { sleep } from '../e2e/rig.ts';
 import { maxUnder, type Row, ratioAtMost, row } from './figures.ts';
@@ -15,12 +16,8 @@ import { again, type Probed } from './probed.ts';
 function treeMib(root: number): number {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc').filter((one) => /^\d+$/.test(one))) {
-    try {
-      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
-      parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
-    } catch {
-      // It ended while we looked.
-    }
+    const parent = parentOf(Number(name));
+    if (parent !== null) parents.set(Number(name), parent);
   }
   const belongs = (pid: number): boolean =>
     pid === root || (parents.has(pid) && pid > 1 && belongs(parents.get(pid) as number));

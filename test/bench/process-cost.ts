@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
+import { fieldsOfStat } from '../../node/machine/processes.ts';
 import { sleep } from '../e2e/rig.ts';
 
 /** Seconds of CPU (user and system) that a process has used. */
 export function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const fields = fieldsOfStat(readFileSync(`/proc/${pid}/stat`, 'utf8'));
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 

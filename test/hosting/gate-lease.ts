@@ -1,5 +1,6 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isRecord, readTold } from '../../node/watchdog/told-file.ts';
 
 /**
  * What the agent tells its gate, twice a second while it holds the host lease (SAFETY H1, H5): a file, as the watchdog's
@@ -30,9 +31,7 @@ export type Passage =
 const nobody = 'GitLab is not served from this machine at this moment';
 const longestBecause = 500;
 
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
-
-/** Checked by hand, as the watchdog's beat is: a schema's library would be most of what a gate takes. */
+/** Checked by hand, as the watchdog's beat is. */
 export function isGateLease(value: unknown): value is GateLease {
   if (!isRecord(value)) return false;
   const { id, bootId, epoch, until, upstream, isServing, because } = value;
@@ -73,11 +72,4 @@ export function writeLease(home: string, lease: GateLease): void {
 }
 
 /** Null when there is none, or what is there makes no sense: the last good one then stays in force until its end. */
-export function readLease(home: string): GateLease | null {
-  try {
-    const lease: unknown = JSON.parse(readFileSync(leaseFile(home), 'utf8'));
-    return isGateLease(lease) ? lease : null;
-  } catch {
-    return null;
-  }
-}
+export const readLease = (home: string): GateLease | null => readTold(leaseFile(home), isGateLease);

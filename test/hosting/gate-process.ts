@@ -1,8 +1,8 @@
-import { chownSync, closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { chownSync, closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { spawnClean } from '../../node/clean-spawn.ts';
 import { clockEnvironment, systemClock } from '../../node/clock.ts';
-import { isAlive } from '../../node/executors/run-processes.ts';
+import { pidLine, readPidFile, readSeen, seenText } from '../../node/watchdog/told-file.ts';
 import { type Door, Gate } from './gate.ts';
 
 /**
@@ -11,31 +11,12 @@ import { type Door, Gate } from './gate.ts';
  */
 const pidFile = (home: string): string => join(home, 'gate.pid');
 const seenFile = (home: string): string => join(home, 'gate.seen');
-const seenBytes = 64;
-
-const startTicksOf = (pid: number): string => {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-};
 
 /** The pid of this home's living gate. */
-export function gatePid(home: string): number | null {
-  try {
-    const [pid = '', startTicks = ''] = readFileSync(pidFile(home), 'utf8').trim().split(' ');
-    return isAlive(Number(pid), startTicks) ? Number(pid) : null;
-  } catch {
-    return null;
-  }
-}
+export const gatePid = (home: string): number | null => readPidFile(pidFile(home)).pid;
 
 /** The newest lease that the gate has read: an epoch is closed when it has read so. */
-export function leaseSeen(home: string): string | null {
-  try {
-    return readFileSync(seenFile(home), 'utf8').trim();
-  } catch {
-    return null;
-  }
-}
+export const leaseSeen = (home: string): string | null => readSeen(seenFile(home));
 
 const doorWord = ({ kind, port, behind, proxy }: Door): string =>
   [kind, port, behind, proxy ? 'proxy' : 'plain'].join('/');
@@ -94,8 +75,7 @@ export async function gateMain([home = '', user = '', ...words]: readonly string
   const say = (sentence: string): void => console.log(`${new Date(clock.wallMs()).toISOString()} ${sentence}`);
   const gate = new Gate(home, clock, {
     say,
-    // Always of one length, in the blocks that the file has.
-    heard: ({ id }) => void writeSync(seen, id.padEnd(seenBytes, ' '), 0),
+    heard: ({ id }) => void writeSync(seen, seenText(id), 0),
   });
   try {
     await gate.listen(words.map(doorOf));
@@ -103,7 +83,7 @@ export async function gateMain([home = '', user = '', ...words]: readonly string
     say(`cannot listen: ${(error as Error).message}`);
     return 1;
   }
-  writeFileSync(pidFile(home), `${process.pid} ${startTicksOf(process.pid)}\n`, { mode: 0o644 });
+  writeFileSync(pidFile(home), pidLine(), { mode: 0o644 });
   becomeUser(Number(user));
   // What ends the agent (a terminal that closes, a Ctrl-C that reaches the group) is no reason to cut GitLab off.
   for (const name of ['SIGHUP', 'SIGINT'] as const) process.on(name, () => undefined);

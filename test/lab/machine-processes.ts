@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { fieldsOfStat } from '../../node/machine/processes.ts';
 import { until } from '../e2e/rig.ts';
 
 export interface MachineProcess {
@@ -12,8 +13,7 @@ export interface MachineProcess {
 /** A process with the network namespace it is in; null when it has just ended, or is dead and not yet buried. */
 function look(pid: number): (MachineProcess & { network: string }) | null {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const [state = '', parent = ''] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const [state = '', parent = ''] = fieldsOfStat(readFileSync(`/proc/${pid}/stat`, 'latin1'));
     const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
     const network = readlinkSync(`/proc/${pid}/ns/net`);
     return state === 'Z' ? null : { pid, parent: Number(parent), command, state, network };

@@ -1,11 +1,12 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { descendants, startTicksOf } from '../../../node/executors/run-processes.ts';
 
 const exec = promisify(execFile);
 const env = { ...process.env, LC_ALL: 'C' };
@@ -33,20 +34,7 @@ async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void>
 }
 
 /** All processes below that one, itself included. */
-function family(pid: number): number[] {
-  const parents = new Map<number, number>();
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      const stat = readFileSync(`/proc/${entry}/stat`, 'utf8');
-      parents.set(Number(entry), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
-    } catch {}
-  }
-  const found = [pid];
-  for (let at = 0; at < found.length; at++)
-    for (const [child, parent] of parents) if (parent === found[at]) found.push(child);
-  return found;
-}
+const family = (pid: number): number[] => descendants([{ pid, startTicks: startTicksOf(pid) }]).map((one) => one.pid);
 
 /** A real server on a folder; what it said is in the error when it does not come up. */
 abstract class Server {
