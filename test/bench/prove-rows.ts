@@ -2,24 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Machine, ownFolder, putAway } from '../hosting/stand/machine.ts';
 import { manyRounds } from '../hosting/stand/many-rounds.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
-import { Written } from '../hosting/stand/written.ts';
+import { roundSteps, Written } from '../hosting/stand/written.ts';
 import { install } from './debian.ts';
 import { maxUnder, medianUnder, type Row, row } from './figures.ts';
 
-/** A cut stands before one of these, once each in turn, and then at a moment that nobody chose. */
-const steps: (RegExp | null)[] = [
-  /^host: btrfs subvolume snapshot/,
-  /^host: sync/,
-  /^host: write/,
-  /^standby: btrfs receive/,
-  /^standby: within the stream/,
-  /^standby: sync/,
-  /^standby: rename the folder/,
-  /^standby: write/,
-  /^standby: rename the marker/,
-  /^standby: fsync the folder markers/,
-  null,
-];
+/** A cut stands before each of these in turn, and then at a moment that nobody chose. */
+const steps = [...roundSteps, null];
 
 /** Host and standby, put away whatever happens. */
 async function withMachines(

@@ -2,7 +2,7 @@ import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { install } from '../bench/debian.ts';
 import { leftUnder, Machine, ownFolder, putAway } from '../hosting/stand/machine.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
-import { type CutFindings, Written } from '../hosting/stand/written.ts';
+import { type CutFindings, roundSteps, Written } from '../hosting/stand/written.ts';
 
 /** Power cuts of host and standby (SAFETY H10). A cut is the mounted image copied, and the copy mounted elsewhere. */
 let folder: string;
@@ -33,22 +33,8 @@ it('loses no acknowledged push at a power cut between any two steps, and no row 
     most = Math.max(most, acknowledged);
     seen.push(at);
   };
-  // Each step of a round once: what it stands before has not been done, all before it has.
-  for (const step of steps) await written.cutPower(step, take);
-  expect(seen).toHaveLength(2 * steps.length);
+  for (const step of roundSteps) await written.cutPower(step, take);
+  expect(seen).toHaveLength(2 * roundSteps.length);
   expect(most).toBeGreaterThan(10);
   expect(written.problems).toEqual([]);
 });
-
-const steps = [
-  /^host: btrfs subvolume snapshot/,
-  /^host: sync/,
-  /^host: write/,
-  /^standby: btrfs receive/,
-  /^standby: within the stream/,
-  /^standby: sync/,
-  /^standby: rename the folder/,
-  /^standby: write/,
-  /^standby: rename the marker/,
-  /^standby: fsync the folder markers/,
-];

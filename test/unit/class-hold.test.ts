@@ -1,10 +1,22 @@
 import { describe, expect, it } from 'vitest';
-import type { Ledger } from '../../protocol/ledger.ts';
+import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { Effect } from '../../scheduler/effects.ts';
 import { holdReason } from '../../scheduler/jobs/class-hold.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
+import type { Lab } from './jobs-lab.ts';
 import { measured } from './jobs-lab-machines.ts';
 import { shown, untilLost, withRun } from './jobs-lost-lab.ts';
+
+/** Only desktop-1 may take a job, and what it asks GitLab is on its way. With `gossip` unsaid no report tells of that. */
+function whileAsking(run: Partial<Run>, unsaid: Effect['kind'][] = []): Lab {
+  const busy = measured({ paused: 'all' });
+  const mute: Effect['kind'][] = ['take-job'];
+  const lab = withRun(run, { mute, machines: { kang: busy, 'desktop-2': busy, 'desktop-1': measured() } });
+  lab.push(4816);
+  mute.push(...unsaid);
+  while (lab.effects('take-job').length === 0) lab.run(1);
+  return lab;
+}
 
 /** A run that was called lost may live on GitLab's answers: nobody begins its retry before it surely stands still (SAFETY J1). */
 describe('a lost run', () => {
@@ -142,13 +154,7 @@ describe('a lost run', () => {
   });
 
   it('waits for the grants of a machine that fell silent too: what it asked GitLab may still be answered', () => {
-    const machines = { kang: measured({ paused: 'all' }), 'desktop-1': measured() };
-    const mute: Effect['kind'][] = ['take-job'];
-    const lab = withRun({}, { mute, machines });
-    lab.push(4816);
-    mute.push('gossip');
-    while (lab.effects('take-job').length === 0) lab.run(1);
-    // No report of it says that it asks.
+    const lab = whileAsking({}, ['gossip']);
     lab.vanish('desktop-1');
     untilLost(lab, 30_000);
     expect(Object.keys(lab.node('kang').jobs.lead?.grants ?? {})).toEqual([]);
@@ -159,13 +165,7 @@ describe('a lost run', () => {
   });
 
   it('waits for the grants of a machine that was removed meanwhile, too', () => {
-    const others = { kang: measured({ paused: 'all' }), 'desktop-2': measured({ paused: 'all' }) };
-    const mute: Effect['kind'][] = ['take-job'];
-    const machines = { ...others, 'desktop-1': measured() };
-    const lab = withRun({ node: 'desktop-2', boot: 'boot-desktop-2' }, { mute, machines });
-    lab.push(4816);
-    mute.push('gossip');
-    while (lab.effects('take-job').length === 0) lab.run(1);
+    const lab = whileAsking({ node: 'desktop-2', boot: 'boot-desktop-2' }, ['gossip']);
     const { 'desktop-1': removed, ...nodes } = lab.committed.nodes;
     expect(removed).toBeDefined();
     lab.committed = { ...lab.committed, nodes, forgotten: { 'desktop-1': lab.wallMs } };
@@ -177,12 +177,7 @@ describe('a lost run', () => {
   });
 
   it('waits no more for a grant whose run is known, though its answer was lost', () => {
-    const others = { kang: measured({ paused: 'all' }), 'desktop-2': measured({ paused: 'all' }) };
-    const mute: Effect['kind'][] = ['take-job'];
-    const machines = { ...others, 'desktop-1': measured() };
-    const lab = withRun({ node: 'desktop-2', boot: 'boot-desktop-2' }, { mute, machines });
-    lab.push(4816);
-    while (lab.effects('take-job').length === 0) lab.run(1);
+    const lab = whileAsking({ node: 'desktop-2', boot: 'boot-desktop-2' });
     const adrift = (): string[] => Object.keys(lab.node('kang').jobs.lead?.adrift ?? {});
     const { grant } = lab.effects('take-job')[0] as { grant: string };
     lab.node('desktop-1').liveness = { state: 'silent', since: lab.at };

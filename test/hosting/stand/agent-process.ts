@@ -1,23 +1,16 @@
-import { readFileSync } from 'node:fs';
+import { systemClock } from '../../../node/clock.ts';
 import { HookDoor } from '../hook-door.ts';
 import { wordsOf } from '../replica-problem.ts';
-import { RoundHost } from '../round-host.ts';
-import { Machine } from './machine.ts';
+import { Machine, roundsTo } from './machine.ts';
 
 /** The host's agent and a standby's in a process of their own, to be killed: `agent.mjs <folder>`. Adopts what is mounted. */
 const folder = process.argv[2] as string;
-const bootMs = (): number => Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
 const host = await Machine.make('host', folder);
 const standby = await Machine.make('standby', folder);
 await host.replica.open();
 await standby.replica.open();
-const rounds = new RoundHost({
-  replica: host.replica,
-  standbys: [standby.standby],
-  members: () => [standby.name],
-  era: 1,
-  epoch: 1,
-  bootMs,
+const rounds = roundsTo(host, standby, {
+  bootMs: systemClock().bootMs,
   onProblem: (words) => console.log(`problem ${words}`),
 });
 // Told of by its step, so that the test kills it there.

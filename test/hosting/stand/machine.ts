@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { BtrfsReplica } from '../btrfs-replica.ts';
 import { LoopImage } from '../loop-image.ts';
 import type { Round, RoundSource } from '../replica-ports.ts';
-import type { Standby } from '../round-host.ts';
+import { RoundHost, type Standby } from '../round-host.ts';
 import { type RoundName, roundText } from '../round-name.ts';
 import { systemTools } from '../system-tools.ts';
 import { thin } from '../thinning.ts';
@@ -71,6 +71,21 @@ export class Machine {
     return this.replica.live;
   }
 }
+
+/** The rounds of a host with one standby, whose acknowledgement every push waits for. */
+export const roundsTo = (
+  host: Machine,
+  standby: Machine,
+  more: { epoch?: number; bootMs: () => number; onProblem: (words: string) => void },
+): RoundHost =>
+  new RoundHost({
+    replica: host.replica,
+    standbys: [standby.standby],
+    members: () => [standby.name],
+    era: 1,
+    epoch: 1,
+    ...more,
+  });
 
 /** Whatever a test did: nothing of ours stays mounted or attached. */
 export async function putAway(machines: readonly (Machine | null | undefined)[], folder: string): Promise<void> {

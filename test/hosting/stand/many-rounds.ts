@@ -1,8 +1,7 @@
 import { statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { RoundHost } from '../round-host.ts';
 import { roundText } from '../round-name.ts';
-import type { Machine } from './machine.ts';
+import { type Machine, roundsTo } from './machine.ts';
 
 /** One look in a long row of rounds. */
 export interface Stretch {
@@ -32,15 +31,7 @@ export async function manyRounds(
   if (before === 0) await host.replica.prepare();
   let bootMs = 0;
   const problems: string[] = [];
-  const rounds = new RoundHost({
-    replica: host.replica,
-    standbys: [standby.standby],
-    members: () => [standby.name],
-    era: 1,
-    epoch: 1,
-    bootMs: () => bootMs,
-    onProblem: (words) => problems.push(words),
-  });
+  const rounds = roundsTo(host, standby, { bootMs: () => bootMs, onProblem: (words) => problems.push(words) });
   rounds.resume();
   const stretches: Stretch[] = [];
   let ms: number[] = [];

@@ -2,15 +2,15 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../../../node/clock.ts';
 import { BtrfsReplica } from '../btrfs-replica.ts';
 import { HookDoor, installHook } from '../hook-door.ts';
 import type { Round } from '../replica-ports.ts';
 import { wordsOf } from '../replica-problem.ts';
-import { RoundHost } from '../round-host.ts';
+import type { RoundHost } from '../round-host.ts';
 import { newestOf, roundText } from '../round-name.ts';
 import { copyAsCut, withCopy } from './image-copy.ts';
-import type { Machine } from './machine.ts';
-import { dataId } from './machine.ts';
+import { dataId, type Machine, roundsTo } from './machine.ts';
 import { checkRepository, Postgres, Pusher, Redis, refsOf } from './writers.ts';
 
 /** What was committed before a round's snapshot was begun: all of it must be in that round. */
@@ -19,6 +19,20 @@ interface Promised {
   count: number;
 }
 
+/** Each step of a round: what a cut stands before has not been done, all before it has. */
+export const roundSteps = [
+  /^host: btrfs subvolume snapshot/,
+  /^host: sync/,
+  /^host: write/,
+  /^standby: btrfs receive/,
+  /^standby: within the stream/,
+  /^standby: sync/,
+  /^standby: rename the folder/,
+  /^standby: write/,
+  /^standby: rename the marker/,
+  /^standby: fsync the folder markers/,
+];
+
 export interface CutFindings {
   round: string;
   /** Pushes that had ended with exit status 0 before the cut. */
@@ -26,8 +40,6 @@ export interface CutFindings {
   rows: number;
   missing: string[];
 }
-
-const bootMs = (): number => Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
 
 /**
  * A small GitLab without GitLab: a bare repository with the hook, a real PostgreSQL and Redis, files that rows tell of, all
@@ -59,13 +71,9 @@ export class Written {
     this.#folder = folder;
     this.#postgres = new Postgres(join(host.live, 'postgres'), join(folder, 'pg'));
     this.#redis = new Redis(join(host.live, 'redis'), join(folder, 'redis.sock'));
-    this.rounds = new RoundHost({
-      replica: host.replica,
-      standbys: [standby.standby],
-      members: () => [standby.name],
-      era: 1,
+    this.rounds = roundsTo(host, standby, {
       epoch,
-      bootMs,
+      bootMs: systemClock().bootMs,
       onProblem: (words) => this.problems.push(words),
     });
     host.tools.before = async (step) => {
