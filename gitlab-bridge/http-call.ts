@@ -45,8 +45,10 @@ const keeping = { keepAlive: true, maxSockets: 16, maxFreeSockets: 4, timeout: 6
 interface Way {
   request: typeof http.request;
   kept: http.Agent;
+  /** What its socket says when bytes go out. */
+  ready: 'connect' | 'secureConnect';
 }
-const plain: Way = { request: http.request, kept: new http.Agent(keeping) };
+const plain: Way = { request: http.request, kept: new http.Agent(keeping), ready: 'connect' };
 let secure: Way | null = null;
 
 /** Node's TLS is loaded with the first call that needs it: 1 MiB of an agent, of which only the leader and who runs a job call GitLab. */
@@ -54,7 +56,7 @@ function wayTo(url: URL): Way {
   if (url.protocol !== 'https:') return plain;
   if (secure === null) {
     const { request, Agent }: typeof https = process.getBuiltinModule('node:https');
-    secure = { request, kept: new Agent(keeping) };
+    secure = { request, kept: new Agent(keeping), ready: 'secureConnect' };
   }
   return secure;
 }
@@ -106,7 +108,6 @@ function attempt(
     } catch (cause) {
       return reject(new CallFailure(`${request.url} is no address`, { sent: false, status: null, cause }));
     }
-    const isTls = url.protocol === 'https:';
     let sent = false;
     const failed = (message: string, cause?: unknown): CallFailure => {
       const more = { sent, status: null, cause };
@@ -126,7 +127,7 @@ function attempt(
     req.on('socket', (socket) => {
       if (!socket.connecting) sent = true;
       else
-        socket.once(isTls ? 'secureConnect' : 'connect', () => {
+        socket.once(way.ready, () => {
           sent = true;
         });
     });

@@ -54,3 +54,4 @@ export const EnrolMessage = z.discriminatedUnion('kind', [
   }),
 ]);
 export type EnrolMessage = z.infer<typeof EnrolMessage>;
+export type EnrolMessageOf<K extends EnrolMessage['kind']> = Extract<EnrolMessage, { kind: K }>;

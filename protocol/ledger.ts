@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { BootId, ClassKey, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
 import { limits } from './limits.ts';
 import { Stamp } from './stamp.ts';
+import { sharedTimings } from './timings.ts';
 
 /**
  * A secret encrypted with the mesh key (AES-256-GCM, base64 of nonce|ciphertext|tag), or for some nodes only
@@ -158,7 +159,7 @@ export const MeshSettings = z.looseObject({
 });
 export type MeshSettings = z.infer<typeof MeshSettings>;
 /** Below `least` a run could go on beside its retry: it is frozen after 2 s, by a watchdog that looks five times a second. */
-export const silentMs = { least: 3000, most: 600_000 } as const;
+export const silentMs = { least: sharedTimings.standsStillMs, most: 600_000 } as const;
 export const defaultSettings: MeshSettings = { retryLost: false, defaultArch: 'amd64', graceMs: 120_000 };
 
 /**

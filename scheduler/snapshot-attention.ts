@@ -6,6 +6,7 @@ import type { Measured } from '../protocol/report.ts';
 import type { Attention, NodeRow } from '../protocol/status.ts';
 import { demandOf } from './jobs/demand.ts';
 import { isBusy } from './jobs/jobs-state.ts';
+import type { MachineView } from './jobs/machine-fit.ts';
 import { machinesOf } from './jobs/machines.ts';
 import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
@@ -343,7 +344,7 @@ function tagLines(view: ViewInput, ledger: Ledger): Attention[] {
 export const misfitsOf = (view: ViewInput): Misfit[] =>
   view.ledger === null ? [] : misfitsAmong(view, view.ledger, machinesOf(meshViewOf(view, view.ledger)));
 
-function misfitsAmong(view: ViewInput, ledger: Ledger, machines: ReturnType<typeof machinesOf>): Misfit[] {
+function misfitsAmong(view: ViewInput, ledger: Ledger, machines: readonly MachineView[]): Misfit[] {
   const found = new Map<string, Misfit>();
   for (const job of waitingJobs(view.jobs, ledger, view)) {
     if (found.has(job.class)) continue;

@@ -20,6 +20,7 @@ import { jobMemory } from '../runs/job-memory.ts';
 import { RunSupervisor } from '../runs/run-supervisor.ts';
 import { SecretBox } from '../secrets/secret-box.ts';
 import { mintStoreId } from '../store/level-store.ts';
+import { Waiters } from '../waiters.ts';
 import { answerTo } from './answers.ts';
 import { Changes } from './change-requests.ts';
 import { CoreLoop } from './core-loop.ts';
@@ -31,7 +32,6 @@ import { EndedTraces } from './ended-traces.ts';
 import { GitlabEffects } from './gitlab-effects.ts';
 import type { HomeDisk } from './home-disk.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
-import { NextCommit } from './next-commit.ts';
 import { Departure } from './own-departure.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
@@ -85,7 +85,7 @@ export class Member {
   readonly box: SecretBox;
   readonly #secrets: SecretKeeper;
   readonly #options: MemberOptions;
-  readonly #nextCommit = new NextCommit();
+  readonly #nextCommit = new Waiters();
   readonly #departure = new Departure((happened) => this.loop.feed(happened));
   readonly #handlers: EffectHandlers;
   #measuring: NodeJS.Timeout | null = null;
@@ -161,7 +161,7 @@ export class Member {
       'publish-ledger': ({ ledger }) => {
         network.setLedger(ledger);
         onLedger(ledger);
-        this.#nextCommit.committed();
+        this.#nextCommit.wake();
       },
       'mint-store': () => this.loop.feed({ kind: 'store-minted', store: mintStoreId() }),
       departed: ({ because }) => {

@@ -1,4 +1,4 @@
-import type { EnrolMessage } from '../../protocol/enrol-messages.ts';
+import type { EnrolMessage, EnrolMessageOf } from '../../protocol/enrol-messages.ts';
 import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
@@ -30,8 +30,6 @@ export type EnrolOutcome =
   | { kind: 'approved'; because: string; ledger: Ledger; meshKey: string }
   | { kind: 'refused'; because: string }
   | { kind: 'lost'; because: string };
-
-type EnrolMessageOf<K extends EnrolMessage['kind']> = Extract<EnrolMessage, { kind: K }>;
 
 /**
  * The newcomer's side of one enrolment with one member (protocol/enrol-messages.ts). Waits for a person as long as the

@@ -1,5 +1,5 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import type { EnrolMessage } from '../../protocol/enrol-messages.ts';
+import type { EnrolMessage, EnrolMessageOf } from '../../protocol/enrol-messages.ts';
 import { sentenceOf } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger, OpenApproval, Sealed } from '../../protocol/ledger.ts';
@@ -23,8 +23,8 @@ interface EnrolServerOptions {
   log: NetworkLog;
 }
 
-type Knock = Extract<EnrolMessage, { kind: 'knock' }>;
-type Reveal = Extract<EnrolMessage, { kind: 'reveal' }>;
+type Knock = EnrolMessageOf<'knock'>;
+type Reveal = EnrolMessageOf<'reveal'>;
 
 /** One newcomer whom this server knows. */
 interface Session {

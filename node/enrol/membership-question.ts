@@ -1,9 +1,9 @@
-import type { EnrolMessage } from '../../protocol/enrol-messages.ts';
+import type { EnrolMessageOf } from '../../protocol/enrol-messages.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { EnrolDoor } from '../network/enrol-door.ts';
 import { commitmentTo, newNonce } from './enrol-proofs.ts';
 
-export type Farewell = NonNullable<Extract<EnrolMessage, { kind: 'refused' }>['forgotten']>;
+export type Farewell = NonNullable<EnrolMessageOf<'refused'>['forgotten']>;
 
 const stepMs = 3000;
 

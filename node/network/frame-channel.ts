@@ -76,7 +76,7 @@ export class FrameChannel {
     for (const frame of before) if (this.ended === null) take(frame);
   }
 
-  /** `listener` is called once when the channel ends, at once when it has ended already. */
+  /** `told` is called once when the channel ends, at once when it has ended already. */
   onEnd(told: (because: string) => void): void {
     if (this.ended === null) this.#onEnd.push(told);
     else told(this.ended);

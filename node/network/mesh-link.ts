@@ -7,7 +7,7 @@ import type { Era } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { Envelope, PeerMessage } from '../../protocol/messages.ts';
 import { Opening, openingBytes } from '../../protocol/opening.ts';
-import { BeatMemo } from './beat-memo.ts';
+import { BeatMemo, isBeat } from './beat-memo.ts';
 import { FrameChannel } from './frame-channel.ts';
 import { LedgerMemo } from './ledger-memo.ts';
 
@@ -28,8 +28,7 @@ interface LinkEvents {
 }
 
 /** Heartbeats and their answers are repeated within 100 ms, so they may be dropped when a stream is slow. */
-const isDroppable = (message: PeerMessage): boolean =>
-  (message.kind === 'append' && message.ledger === null) || message.kind === 'ack' || message.kind === 'hello';
+const isDroppable = (message: PeerMessage): boolean => isBeat(message) || message.kind === 'hello';
 
 /**
  * The long-lived stream to one member, on one connection. Life: made -> openings exchanged (`opened`) -> frames ->

@@ -1,4 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
+import { Waiters } from '../waiters.ts';
 
 /** ms for which a sighting counts. */
 const sightingMs = 60_000;
@@ -10,7 +11,7 @@ export type MeshHint = string | null | undefined;
 /** Agents in sight that are no members of our mesh. The list stays small whatever the LAN claims: the one seen longest ago is dropped. */
 export class StrangerList {
   #seen = new Map<NodeId, { at: number; mesh: MeshHint }>();
-  #waiting = new Set<() => void>();
+  readonly #changed = new Waiters();
 
   /** Notes a sighting at `now` (ms); true: never seen before. */
   saw(node: NodeId, mesh: MeshHint, now: number): boolean {
@@ -18,7 +19,7 @@ export class StrangerList {
     this.#seen.delete(node);
     this.#seen.set(node, { at: now, mesh });
     for (const old of [...this.#seen.keys()].slice(0, Math.max(0, this.#seen.size - kept))) this.#seen.delete(old);
-    if (!before || before.mesh !== mesh) for (const wake of this.#waiting) wake();
+    if (!before || before.mesh !== mesh) this.#changed.wake();
     return !before;
   }
 
@@ -32,14 +33,6 @@ export class StrangerList {
 
   /** Resolves when a stranger comes into sight or says something else of its mesh, after `ms` at the latest. */
   change(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        clearTimeout(timer);
-        this.#waiting.delete(wake);
-        resolve();
-      };
-      const timer = setTimeout(wake, ms);
-      this.#waiting.add(wake);
-    });
+    return this.#changed.wait(ms);
   }
 }

@@ -16,7 +16,7 @@ export interface Child extends EventEmitter {
   unref(): void;
 }
 
-type Say = (message: ToStarter, own?: ArrayBuffer[]) => void;
+type Say = (message: ToStarter) => void;
 
 /** A child that the starter's thread started and waits for, as its own agent sees it. */
 export class FarChild extends EventEmitter implements Child {
@@ -60,7 +60,7 @@ export class FarChild extends EventEmitter implements Child {
     this.#isReferenced = false;
   }
 
-  take(message: FromStarter): void {
+  take(message: Exclude<FromStarter, { kind: 'found' }>): void {
     if (message.kind === 'started') {
       this.pid = message.pid;
       this.emit('spawn');
@@ -68,7 +68,7 @@ export class FarChild extends EventEmitter implements Child {
       this.#fail(Object.assign(new Error(message.message), message.code === undefined ? {} : { code: message.code }));
     else if (message.kind === 'output') this.#push(message.output, message.bytes);
     else if (message.kind === 'written') this.#answer(message.error);
-    else if (message.kind === 'exited') this.#exit(message.code, message.signal);
+    else this.#exit(message.code, message.signal);
   }
 
   /** The thread is gone: how this child ends, nobody will hear. */
@@ -87,7 +87,7 @@ export class FarChild extends EventEmitter implements Child {
 
   #fail(error: Error): void {
     this.#end(-1, null);
-    for (const stream of [this.stdout, this.stderr]) if (stream !== null && !stream.destroyed) stream.push(null);
+    for (const output of [1, 2] as const) this.#push(output, null);
     this.emit('error', error);
   }
 

@@ -1,4 +1,3 @@
-import type { SpawnOptions } from 'node:child_process';
 import { Worker } from 'node:worker_threads';
 import { spawnClean } from '../clean-spawn.ts';
 import { membersOf } from '../executors/run-members.ts';
@@ -46,20 +45,19 @@ class Starter {
     return child;
   }
 
-  async members(...[marks, cgroup, seen]: Parameters<typeof membersOf>): Promise<{ pid: number }[]> {
+  members(marks: RunMarks, cgroup: string | null, seen: readonly ProcessName[]): Promise<{ pid: number }[]> {
     const worker = this.#awake();
     this.#last += 1;
     const id = this.#last;
     this.#refer(true);
-    const found = await new Promise<{ pid: number }[]>((done, failed) => {
+    return new Promise<{ pid: number }[]>((done, failed) => {
       this.#looks.set(id, { found: done, failed, again: () => membersOf(marks, cgroup, seen) });
-      worker.postMessage({ kind: 'look', id, marks, cgroup, seen: [...(seen ?? [])] } satisfies ToStarter);
+      worker.postMessage({ kind: 'look', id, marks, cgroup, seen } satisfies ToStarter);
     }).finally(() => {
       this.#looks.delete(id);
       this.#refer(false);
       this.#restLater();
     });
-    return found;
   }
 
   #awake(): Worker {
@@ -82,7 +80,6 @@ class Starter {
     });
     worker.on('error', (error) => this.#lose(worker, error));
     worker.on('exit', () => this.#lose(worker, new Error('the thread that starts programs ended')));
-    if (this.#references === 0) worker.unref();
     return worker;
   }
 
@@ -118,9 +115,7 @@ class Starter {
 
 const starter = new Starter();
 
-type AsideOptions = Pick<SpawnOptions, 'cwd' | 'env' | 'uid' | 'gid' | 'detached'> & {
-  stdio: 'ignore' | StartOptions['stdio'];
-};
+type AsideOptions = Omit<StartOptions, 'stdio'> & { stdio: 'ignore' | StartOptions['stdio'] };
 
 /**
  * As `spawnClean`, but the agent's event loop does not stand while the child is made: it has its pid, and descriptors of

@@ -3,7 +3,7 @@ import { sharedTimings } from '../../protocol/timings.ts';
 import { span } from '../phrases.ts';
 import { askingFor } from './asking.ts';
 import { jobTimings } from './job-timings.ts';
-import type { Hold, JobsState } from './jobs-state.ts';
+import { type Hold, isUntold, type JobsState } from './jobs-state.ts';
 import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
 
 /*
@@ -36,16 +36,19 @@ export function dropHolds(turn: JobsTurn, ledger: Ledger): void {
 }
 
 /** `at` at which the last hold of a class ends, as far as that is a time; -Infinity when nothing holds it. */
-export const heldUntil = (jobs: JobsState, ledger: Ledger, key: string): number =>
-  Math.max(...holdsOf(jobs, ledger, key).map(([, { until }]) => until), Number.NEGATIVE_INFINITY);
+export const heldUntil = (jobs: JobsState, ledger: Ledger, key: string): number => lastOf(holdsOf(jobs, ledger, key));
+
+const lastOf = (holds: readonly [string, Hold][]): number =>
+  Math.max(...holds.map(([, { until }]) => until), Number.NEGATIVE_INFINITY);
 
 /** Why that class waits for lost runs; null when it does not. */
 export function holdReason(jobs: JobsState, at: number, ledger: Ledger, key: string): string | null {
-  const until = heldUntil(jobs, ledger, key);
+  const holds = holdsOf(jobs, ledger, key);
+  const until = lastOf(holds);
   if (until > at) return `a lost run of this class may still breathe: no grant for another ${span(until - at)}`;
   const mayStillHold = ([run, { since }]: [string, Hold]): boolean =>
     at - since < jobTimings.holdMostMs && isUnknownToGitlab(ledger, run);
-  return holdsOf(jobs, ledger, key).some(mayStillHold)
+  return holds.some(mayStillHold)
     ? 'a lost run of this class may still breathe: GitLab is being told that it is lost'
     : null;
 }
@@ -68,8 +71,10 @@ export function mayBeRetriedTooSoon(turn: JobsTurn, ledger: Ledger, run: string)
 }
 
 /** A retry that shows up before GitLab is known to know comes of a call whose answer is still on its way. */
-const isUnknownToGitlab = ({ runs }: Ledger, id: string): boolean =>
-  runs[id]?.state === 'lost' && runs[id]?.failedAtGitlab !== true;
+const isUnknownToGitlab = ({ runs }: Ledger, id: string): boolean => {
+  const run = runs[id];
+  return run !== undefined && isUntold(run);
+};
 
 const holdsOf = ({ lead }: JobsState, ledger: Ledger, key: string): [string, Hold][] =>
   Object.entries(lead?.holds ?? {}).filter(([, hold]) => mayShareJobs(ledger, hold, key));

@@ -5,7 +5,7 @@ import type { InputOf } from '../inputs.ts';
 import { listed } from '../phrases.ts';
 import { mayWrite } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
-import { isBusy, isOpen, type JobsState, type LeadState, noDisconnect } from './jobs-state.ts';
+import { isBusy, isOpen, isUntold, type JobsState, type LeadState, noDisconnect } from './jobs-state.ts';
 import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
 import { lostRun } from './run-edits.ts';
 
@@ -73,7 +73,7 @@ export function whyDisconnectWaits(
   );
   if (open.length > 0) return runsSentence(open);
   const isForced = leavingOf(ledger)?.force === true;
-  const lost = Object.values(ledger.runs).filter((run) => run.state === 'lost' && run.failedAtGitlab !== true);
+  const lost = Object.values(ledger.runs).filter(isUntold);
   if (lost.length > 0 && !isForced) return `GitLab is told that ${jobsOf(lost)} ended`;
   if (Object.keys(lead.grants).length > 0 || Object.values(lead.adrift).some(({ until }) => until > at))
     return 'a machine may be taking a job in this moment';

@@ -1,5 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger } from '../../protocol/ledger.ts';
+import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { leavingOf } from '../disconnecting.ts';
 import { note } from '../note.ts';
@@ -77,8 +77,10 @@ function miss(turn: JobsTurn, grant: OutGrant, because: string, isEmpty: boolean
 }
 
 /** Whether the run that it brought is known. */
-const isKnown = ({ jobs }: JobsTurn, { runs }: Ledger, node: string, grant: string): boolean =>
-  [...(jobs.announced[node]?.runs ?? []), ...Object.values(runs)].some((run) => run.grant === grant);
+function isKnown({ jobs }: JobsTurn, { runs }: Ledger, node: string, grant: string): boolean {
+  const isBrought = (run: Run): boolean => run.grant === grant;
+  return jobs.announced[node]?.runs.some(isBrought) === true || Object.values(runs).some(isBrought);
+}
 
 /** Frees grants that are over: the run is announced, the node is gone, or the grant can no longer be used. */
 export function settleGrants(turn: JobsTurn, ledger: Ledger): void {

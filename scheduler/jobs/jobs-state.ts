@@ -272,3 +272,5 @@ export function without<T>(record: Readonly<Record<string, T>>, key: string): Re
 export const isBusy = (run: Run): boolean => run.state === 'taken' || run.state === 'running';
 /** A run that is not over: GitLab has no result of it yet. */
 export const isOpen = (run: Run): boolean => isBusy(run) || run.state === 'finished';
+/** A lost run of which GitLab is not known to know. */
+export const isUntold = (run: Run): boolean => run.state === 'lost' && run.failedAtGitlab !== true;

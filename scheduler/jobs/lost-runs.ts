@@ -9,7 +9,7 @@ import { awaySentence, deafReportAt } from './away.ts';
 import { dropHolds, holdFor, mayBeRetriedTooSoon } from './class-hold.ts';
 import { mayWrite } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
-import { type Away, isBusy, isOpen, type JobsState } from './jobs-state.ts';
+import { type Away, isBusy, isOpen, isUntold, type JobsState } from './jobs-state.ts';
 import { type JobsTurn, nameOf, setLead, wake } from './jobs-turn.ts';
 import { hintQueue } from './queue.ts';
 import { reportPace } from './report-pace.ts';
@@ -112,7 +112,7 @@ function missingFate(jobs: JobsState, run: Run, name: string): RunFate {
   return { lost: `${name} lives and knows nothing of this run: its store was lost${resultWords(run)}`, mayLive: false };
 }
 
-/** Most of the time nobody is missed, and nothing needs to be noted. */
+/** Whether it has any entry: mostly it has none, and then nothing is noted. */
 function hasAny(record: Readonly<Record<string, unknown>>): boolean {
   for (const _key in record) return true;
   return false;
@@ -189,7 +189,7 @@ function failLost(turn: JobsTurn): void {
   if (turn.jobs.lead === null || committed === null || !mayWrite(turn)) return;
   for (const run of Object.values(committed.runs)) {
     const newest = ledger?.runs[run.run] ?? run;
-    if (run.state !== 'lost' || newest.state !== 'lost' || newest.failedAtGitlab === true) continue;
+    if (run.state !== 'lost' || !isUntold(newest)) continue;
     const failing = turn.jobs.lead?.failing[run.run];
     if (failing !== undefined && turn.at < failing.nextAt) {
       wake(turn, failing.nextAt);
@@ -210,7 +210,7 @@ function failLost(turn: JobsTurn): void {
 export function runFailedAtGitlab(turn: JobsTurn, input: InputOf<'run-failed-at-gitlab'>): void {
   const { lead } = turn.jobs;
   const run = turn.context.ledger?.runs[input.run];
-  if (lead === null || run === undefined || run.state !== 'lost' || run.failedAtGitlab === true) return;
+  if (lead === null || run === undefined || !isUntold(run)) return;
   if (!input.ok) {
     const tries = lead.failing[input.run]?.tries ?? 1;
     const nextAt = turn.at + backoffMs(tries - 1);

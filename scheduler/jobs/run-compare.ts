@@ -5,7 +5,7 @@ import { hasUnseen } from '../recovered.ts';
 import { askingFor } from './asking.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
-import { isOpen, type Stray } from './jobs-state.ts';
+import { isOpen, isUntold, type Stray } from './jobs-state.ts';
 import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
 import { awayReason, type MeshView, viewOf } from './machines.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
@@ -52,7 +52,7 @@ function owned(view: MeshView): Set<number> {
 const beingFailed = (view: MeshView): Set<number> =>
   new Set(
     Object.values(view.ledger.runs)
-      .filter((run) => run.state === 'lost' && run.failedAtGitlab !== true)
+      .filter(isUntold)
       .map((run) => run.job),
   );
 

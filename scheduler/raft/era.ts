@@ -6,6 +6,7 @@ import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { compareEras } from './ledger-order.ts';
 import { commit } from './proposal.ts';
+import { nothingTold } from './raft-state.ts';
 import { nameIn, peerOf, type RaftTurn, setPeer, thisPersist } from './raft-turn.ts';
 import { claimRelay, sayHello } from './say-hello.ts';
 import { foundRolledBack } from './store-renewal.ts';
@@ -79,8 +80,7 @@ export function enterEra(turn: RaftTurn, ledger: Ledger, term: number): void {
   raft.onTheirWay = [];
   raft.eraSeq = thisPersist(turn);
   raft.timerAt = turn.at;
-  for (const node in raft.peers)
-    setPeer(turn, node, { promised: null, acked: null, ledgerSent: null, commitSent: null, diskSent: null });
+  for (const node in raft.peers) setPeer(turn, node, { ...nothingTold, promised: null });
   save.promise = true;
   save.accepted = true;
 }

@@ -19,7 +19,7 @@ import { others, peerOf, type RaftTurn, rememberPromise, send, setPeer } from '.
 export function hearOnDisk(turn: RaftTurn, from: NodeId, { term, stamp, store }: MessageOf<'on-disk'>): void {
   const { raft } = turn;
   if (term !== raft.term || stamp.term !== term || raft.leader?.node !== from || raft.leader.term !== term) return;
-  rememberPromise(turn, from, { store, term, stamp });
+  rememberPromise(turn, from, { store, term }, stamp);
   const known = raft.leaderDisk?.store === store ? raft.leaderDisk.stamp : null;
   if (known === null || compareStamps(stamp, known) > 0) raft.leaderDisk = { node: from, store, stamp };
   commitByTwoDisks(turn);

@@ -8,7 +8,7 @@ import { hasCommitted } from './follower-commit.ts';
 import { mayTellTerm } from './plausible.ts';
 import { propose, tryCommit } from './proposal.ts';
 import { hasQuorum } from './quorum.ts';
-import type { Campaign, Leading, Peer, RaftState } from './raft-state.ts';
+import { type Campaign, type Leading, nothingTold, type Peer, type RaftState } from './raft-state.ts';
 import { raftTimings } from './raft-timings.ts';
 import { nameOf, others, peerOf, type RaftTurn, rememberPromise, send, setPeer } from './raft-turn.ts';
 import { missedMsOf, resendMsOf, roundsOf } from './rounds.ts';
@@ -26,14 +26,7 @@ export function beginLeading(turn: RaftTurn, campaign: Campaign): void {
   raft.campaign = null;
   raft.planned = null;
   learnLeader(turn, turn.self);
-  for (const node in raft.peers)
-    setPeer(turn, node, {
-      acked: null,
-      ledgerSent: null,
-      commitSent: null,
-      diskSent: null,
-      health: peerOf(raft, node).health,
-    });
+  for (const node in raft.peers) setPeer(turn, node, nothingTold);
   const byEvidence = campaign.evidence === 'refused' || campaign.evidence === 'silent';
   raft.leading = {
     round: raft.lastRound,
@@ -177,7 +170,7 @@ export function hearAck(turn: RaftTurn, from: NodeId, message: MessageOf<'ack'>)
     if (mayTellTerm(turn, from)) raiseTerm(turn, message.term, `term ${message.term} was seen`);
     return;
   }
-  if (message.stamp) rememberPromise(turn, from, { ...message, stamp: message.stamp });
+  if (message.stamp) rememberPromise(turn, from, message, message.stamp);
   if (!raft.leading || message.term !== raft.term) return;
   const before = peerOf(raft, from);
   const same = before.acked?.store === message.store ? before.acked : null;

@@ -245,6 +245,9 @@ export const copyOfPeer = (peer: Peer): Mutable<Peer> => ({
   higherTermHeardAt: peer.higherTermHeardAt,
 });
 
+/** What a leader heard of a node's disk and told it: void in the next reign. */
+export const nothingTold = { acked: null, ledgerSent: null, commitSent: null, diskSent: null } as const;
+
 export const copyOfRaft = (raft: RaftState): Mutable<RaftState> => ({
   term: raft.term,
   votedFor: raft.votedFor,

@@ -73,13 +73,14 @@ export function setPeer(turn: RaftTurn, node: NodeId, patch: Partial<Peer>): voi
 export function rememberPromise(
   turn: RaftTurn,
   from: NodeId,
-  said: { store: StoreId; term: number; stamp: Stamp },
+  { store, term }: { store: StoreId; term: number },
+  said: Stamp,
 ): void {
   const old = peerOf(turn.raft, from).promised;
-  const same = old?.store === said.store ? old : null;
-  if (same && same.term >= said.term && compareStamps(same.stamp, said.stamp) >= 0) return;
-  const stamp = same && compareStamps(same.stamp, said.stamp) > 0 ? same.stamp : said.stamp;
-  setPeer(turn, from, { promised: { store: said.store, term: Math.max(said.term, same?.term ?? 0), stamp } });
+  const same = old?.store === store ? old : null;
+  if (same && same.term >= term && compareStamps(same.stamp, said) >= 0) return;
+  const stamp = same && compareStamps(same.stamp, said) > 0 ? same.stamp : said;
+  setPeer(turn, from, { promised: { store, term: Math.max(term, same?.term ?? 0), stamp } });
 }
 
 /** How people call a node. */
