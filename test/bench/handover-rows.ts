@@ -41,7 +41,7 @@ async function longestGap(
 interface OurTrial {
   /** Longest time between two acknowledged writes. */
   gap: number;
-  /** From the leader's last change to its asking the heir: it still leads, all is being committed. */
+  /** From the leader's last change to its asking the transfer target: it still leads, all is being committed. */
   closing: number;
   /** From then until the last of the others knows the new leader. */
   leaderless: number;

@@ -57,7 +57,3 @@ export function isGuarded({ table, bridge, uid }: Guard): boolean {
     return false;
   }
 }
-
-export function removeGuard({ table }: Pick<Guard, 'table'>): void {
-  nft(['-f', '-'], `table inet ${table} {}\ndelete table inet ${table}\n`);
-}

@@ -2,6 +2,7 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFreezerGroup, makeRunCgroup, removeCgroup } from '../../node/executors/run-cgroup.ts';
+import { netOf } from '../root/lan.ts';
 
 /** Whatever still runs in a namespace that is ours. */
 function killWithin(name: string): void {
@@ -49,13 +50,13 @@ export class GateNetwork {
       ip(`-n ${name} link set eth0 up`);
       ip(`-n ${name} route add default via ${net}.1`);
     }
-    spawnSync('nsenter', [`--net=/var/run/netns/${this.machine}`, 'sysctl', '-qw', 'net.ipv4.ip_forward=1']);
+    spawnSync('nsenter', [netOf(this.machine), 'sysctl', '-qw', 'net.ipv4.ip_forward=1']);
     this.serve(www);
   }
 
   serve(www: string): void {
     const command = ['busybox', 'httpd', '-f', '-p', '80', '-h', www];
-    this.#httpd = spawn('nsenter', [`--net=/var/run/netns/${this.#service}`, ...command], { stdio: 'ignore' });
+    this.#httpd = spawn('nsenter', [netOf(this.#service), ...command], { stdio: 'ignore' });
   }
 
   /** The service's control group, of either version. */
@@ -75,7 +76,7 @@ export class GateNetwork {
 
   /** What a job's container asks. */
   job(command: string[]): string {
-    const done = spawnSync('nsenter', [`--net=/var/run/netns/${this.#job}`, ...command], { encoding: 'utf8' });
+    const done = spawnSync('nsenter', [netOf(this.#job), ...command], { encoding: 'utf8' });
     return `${done.stdout}${done.stderr}`;
   }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { watchdogPid } from '../../node/watchdog/watchdog.ts';
+import { netOf } from '../root/lan.ts';
 import type { Door } from './gate.ts';
 import type { AgentSetting, AgentWish } from './gate-agent.ts';
 import type { Guard } from './gate-guard.ts';
@@ -53,7 +54,7 @@ export class GateRig {
   agent(): ChildProcess {
     const setting: AgentSetting = { home: this.home, guard: this.guard, doors: this.doors };
     const command = [process.execPath, join(this.home, 'agent.mjs'), JSON.stringify(setting)];
-    const child = spawn('nsenter', [`--net=/var/run/netns/${this.net}`, ...command], { stdio: ['ignore', 2, 2] });
+    const child = spawn('nsenter', [netOf(this.net), ...command], { stdio: ['ignore', 2, 2] });
     this.#agents.push(child);
     return child;
   }
@@ -69,8 +70,7 @@ export class GateRig {
   /** A command where the machine's programs are; its words, whatever came of it. */
   inside(command: string[], user?: number): { status: number | null; text: string } {
     const who = user === undefined ? [] : ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
-    const place = `--net=/var/run/netns/${this.net}`;
-    const done = spawnSync('nsenter', [place, ...who, ...command], { encoding: 'utf8', timeout: 20_000 });
+    const done = spawnSync('nsenter', [netOf(this.net), ...who, ...command], { encoding: 'utf8', timeout: 20_000 });
     return { status: done.status, text: `${done.stdout}${done.stderr}` };
   }
 

@@ -4,9 +4,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawnClean } from '../../node/clean-spawn.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import { holdersOf, mountsOf } from './mount-table.ts';
 import type { ReplicaTools } from './replica-ports.ts';
-import { ReplicaProblem, wordsOf } from './replica-problem.ts';
+import { ReplicaProblem } from './replica-problem.ts';
 
 const mib = (bytes: number): string => `${Math.ceil(bytes / (1 << 20))} MiB`;
 
@@ -166,6 +167,6 @@ export function isSeenBy(pid: number, point: string): boolean {
     );
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw new Error(`process ${pid} cannot be looked at: ${wordsOf(error)}`, { cause: error });
+    throw new Error(`process ${pid} cannot be looked at: ${sentenceOf(error)}`, { cause: error });
   }
 }

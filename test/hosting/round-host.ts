@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { sentenceOf } from '../../protocol/errors.ts';
 import { PushWait } from './push-wait.ts';
 import type { Replica, Round, RoundSource } from './replica-ports.ts';
-import { wordsOf } from './replica-problem.ts';
 import { newestOf, type RoundName, roundText } from './round-name.ts';
 import { thin } from './thinning.ts';
 
@@ -23,12 +23,13 @@ export interface RoundHostOptions {
   epoch: number;
   /** Boot time (SAFETY H4). */
   bootMs: () => number;
-  intervalMs?: number;
-  /** At most two rounds a second, however many push. */
-  gapMs?: number;
-  thinEvery?: number;
   onProblem: (words: string) => void;
 }
+
+const intervalMs = 5000;
+/** At most two rounds a second, however many push. */
+const gapMs = 500;
+const thinEvery = 20;
 
 /** How a push ended that waited for its round. */
 export interface PushAnswer {
@@ -49,8 +50,6 @@ export class RoundHost {
   #stopped = false;
   #wake: () => void = () => {};
   #running: Promise<void> = Promise.resolve();
-  /** For the loss meter: when the newest acknowledged round of all members was taken. */
-  readonly rounds: { name: RoundName; ms: number }[] = [];
 
   constructor(options: RoundHostOptions) {
     this.#options = options;
@@ -74,10 +73,6 @@ export class RoundHost {
     this.#stopped = true;
     this.#wake();
     await this.#running;
-  }
-
-  get isPending(): boolean {
-    return this.#wait.waiting.length > 0;
   }
 
   /** A push waits. Answered when the round that was taken after this call is on every member's disk. */
@@ -108,12 +103,11 @@ export class RoundHost {
 
   /** One round, now: taken, sent to every standby, acknowledged, thinned. */
   async round(): Promise<Round> {
-    const { replica, standbys, era, epoch, bootMs, thinEvery = 20 } = this.#options;
-    const began = performance.now();
+    const { replica, standbys, bootMs } = this.#options;
     const now = bootMs();
     this.#atMs += Math.max(0, now - this.#lastBootMs);
     this.#lastBootMs = now;
-    const name = { era, epoch, number: this.#number + 1 };
+    const name = this.#nameOf(this.#number + 1);
     this.#wait.begins(name);
     let round: Round;
     try {
@@ -125,7 +119,6 @@ export class RoundHost {
     this.#number = name.number;
     this.#wait.durable(name);
     await Promise.all(standbys.map((standby) => this.#send(standby, round)));
-    this.rounds.push({ name, ms: performance.now() - began });
     if (++this.#made % thinEvery === 0) await this.thin();
     return round;
   }
@@ -149,12 +142,12 @@ export class RoundHost {
       this.#wait.acknowledged(standby.name, round.name);
       this.membersChanged();
     } catch (error) {
-      onProblem(`${standby.name} has no round ${roundText(round.name)}: ${wordsOf(error)}`);
+      onProblem(`${standby.name} has no round ${roundText(round.name)}: ${sentenceOf(error)}`);
     }
   }
 
   async #loop(): Promise<void> {
-    const { replica, intervalMs = 5000, gapMs = 500, onProblem } = this.#options;
+    const { replica, onProblem } = this.#options;
     let last = Number.NEGATIVE_INFINITY;
     while (!this.#stopped) {
       this.membersChanged();
@@ -172,11 +165,11 @@ export class RoundHost {
           await this.#sleepUntil(last + intervalMs);
         }
       } catch (error) {
-        onProblem(wordsOf(error));
+        onProblem(sentenceOf(error));
         await this.#sleepUntil(performance.now() + gapMs);
       }
       // Somebody in the set has not got what a push waits for: it waits for another round, which the standby may take.
-      if (this.isPending && !this.#wait.wantsRound) this.#wait.failed({ ...this.#nameOf(this.#number) });
+      if (this.#wait.waiting.length > 0 && !this.#wait.wantsRound) this.#wait.failed(this.#nameOf(this.#number));
     }
   }
 

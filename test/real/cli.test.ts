@@ -2,12 +2,10 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { StatusSnapshot } from '../../protocol/status.ts';
+import { bin, cleanEnv, type Ended, failing, root, runCli } from './cli-child.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const bin = join(root, 'dist', 'autogit-node.cjs');
 let dir: string;
 beforeAll(() => {
   execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
@@ -15,35 +13,8 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-/** A clean environment: what the developer has set must not decide a test. */
-const env = (more: Record<string, string> = {}): Record<string, string> => ({
-  PATH: process.env.PATH ?? '',
-  HOME: join(dir, 'user'),
-  ...more,
-});
-
-interface Ended {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-function cli(args: string[], more: Record<string, string> = {}): Promise<Ended> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [bin, ...args], { env: env(more), stdio: ['ignore', 'pipe', 'pipe'] });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (data) => (stdout += data));
-    child.stderr.on('data', (data) => (stderr += data));
-    child.once('close', (code) => resolve({ code, stdout, stderr }));
-  });
-}
-const failing = (code: number, sentence: RegExp, fix: RegExp) => (ended: Ended) => {
-  expect(ended.stderr).toMatch(new RegExp(`^error: .*${sentence.source}.*\nfix: .*${fix.source}`));
-  expect(ended.stderr.match(/^error:/gm)).toHaveLength(1);
-  expect(ended.stderr).not.toContain('    at ');
-  expect(ended.stdout).toBe('');
-  expect(ended.code).toBe(code);
-};
+const env = (more: Record<string, string> = {}): Record<string, string> => cleanEnv(join(dir, 'user'), more);
+const cli = (args: string[], more: Record<string, string> = {}): Promise<Ended> => runCli(args, env(more));
 
 describe('exit codes without an agent', () => {
   it.each([

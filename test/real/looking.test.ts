@@ -28,7 +28,7 @@ afterEach(async () => {
 });
 
 /** Makes it the one member of a mesh that lets machines of the LAN in, if only it can have it decided. */
-function deskOf(who: Party, outcome: ChangeOutcome): void {
+function serverOf(who: Party, outcome: ChangeOutcome): void {
   const server = new EnrolServer({
     door: who.network.door,
     change: async () => outcome,
@@ -55,7 +55,7 @@ describe('a look for meshes', () => {
 
   it('asks whoever is in sight before a founder founds, however long the LAN has been asked', async () => {
     const [kang, alone] = [await party('kang'), await party('alone')];
-    deskOf(kang, { state: 'refused', because: 'nothing changes here' });
+    serverOf(kang, { state: 'refused', because: 'nothing changes here' });
     const founder = await party('founder', { peers: [`127.0.0.1:${kang.network.port}`] });
     await until(() => founder.network.door.strangers().length === 1, 'kang is in sight');
     const looks = { count: 0 };
@@ -70,7 +70,7 @@ describe('a knock at a mesh', () => {
     ['unknown', 'lost'],
   ] as const)('that answers %s is %s: who has no leader has not said no', async (state, kind) => {
     const [kang, newcomer] = [await party('kang'), await party('newcomer')];
-    deskOf(kang, { state, because: 'so it is' });
+    serverOf(kang, { state, because: 'so it is' });
     const outcome = await enrol(
       newcomer.network.door,
       { node: kang.id, addresses: [`/ip4/127.0.0.1/tcp/${kang.network.port}`] },

@@ -1,11 +1,10 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { lstatSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { cleanEnv, type Ended, failing, root, runCli } from './cli-child.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 let dir: string;
 beforeAll(() => {
   execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
@@ -13,21 +12,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-function cli(args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  return new Promise((resolve) => {
-    const env = { PATH: process.env.PATH ?? '', HOME: join(dir, 'user') };
-    const bin = join(root, 'dist', 'autogit-node.cjs');
-    const child = spawn(process.execPath, [bin, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (data) => (stdout += data));
-    child.stderr.on('data', (data) => (stderr += data));
-    child.once('close', (code) => resolve({ code, stdout, stderr }));
-  });
-}
-const failing = (sentence: RegExp, fix: RegExp) => (ended: Awaited<ReturnType<typeof cli>>) => {
-  expect(ended.stderr).toMatch(new RegExp(`^error: .*${sentence.source}.*\nfix: .*${fix.source}`));
-  expect([ended.code, ended.stdout]).toEqual([1, '']);
-};
+const cli = (args: string[]): Promise<Ended> => runCli(args, cleanEnv(join(dir, 'user')));
 
 describe('autogit.yml', () => {
   const seed = readFileSync(join(root, 'test', 'fixtures', 'seed-autogit.yml'), 'utf8').replace(
@@ -68,14 +53,14 @@ describe('autogit.yml', () => {
     expect(readFileSync(file, 'utf8')).toMatch(/^# Seen on this machine: \d+ cores?, .* of memory/m);
     expect((await cli(['--config', file, 'config'])).stdout).not.toContain('\tfile');
     writeFileSync(file, 'nmae: kang\n');
-    failing(/is there already, and is left/, /config init --force/)(await cli(['--config', file, 'config', 'init']));
+    failing(1, /is there already, and is left/, /config init --force/)(await cli(['--config', file, 'config', 'init']));
     expect(readFileSync(file, 'utf8')).toBe('nmae: kang\n');
     const link = join(dir, 'link.yml');
     symlinkSync(file, link);
     expect((await cli(['--config', link, 'config', 'init', '--force', '--json'])).stdout).toBe(`{"file":"${link}"}\n`);
     expect(lstatSync(link).isSymbolicLink()).toBe(true);
     expect(readFileSync(file, 'utf8')).toContain('#maxRuns: ');
-    failing(/cannot be written/, /--config FILE/)(await cli(['--config', '/proc/x/a.yml', 'config', 'init']));
-    failing(/it is no file/, /--config FILE/)(await cli(['--config', dir, 'config', 'init', '--force']));
+    failing(1, /cannot be written/, /--config FILE/)(await cli(['--config', '/proc/x/a.yml', 'config', 'init']));
+    failing(1, /it is no file/, /--config FILE/)(await cli(['--config', dir, 'config', 'init', '--force']));
   });
 });

@@ -13,6 +13,7 @@ import { leaseSeen } from '../hosting/gate-process.ts';
 import { GateRig } from '../hosting/gate-rig.ts';
 import { gatePrograms } from '../hosting/stand/programs.ts';
 import { until } from '../real/run-lab.ts';
+import { netOf } from './lan.ts';
 
 /** The gate before a service that serves files and a slow answer; network, processes and rules are real. */
 const network = new GateNetwork();
@@ -94,8 +95,9 @@ function get(
   { unread = 0, pace = Number.POSITIVE_INFINITY } = {},
 ): { at: () => number; got: Promise<Got> } {
   const words = [rig.client, '127.0.0.1', '8080', path, String(unread), String(pace)];
-  const place = `--net=/var/run/netns/${network.machine}`;
-  const child = spawn('nsenter', [place, process.execPath, ...words], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn('nsenter', [netOf(network.machine), process.execPath, ...words], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   let text = '';
   child.stdout.on('data', (chunk: Buffer) => {
     text += chunk.toString('utf8');
@@ -210,7 +212,7 @@ describe('the gate', () => {
 
   it('ends what passes when the epoch rises, and opens for no earlier one', async () => {
     await serve({ leaseMs: 4000, epoch: 2 });
-    const { got } = get('/cgi-bin/late');
+    const { got } = get('/cgi-bin/late?20');
     await sleep(300);
     rig.wish({ epoch: 3 });
     expect(await got).toMatchObject({ bytes: 0, wasReset: true });

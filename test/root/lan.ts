@@ -4,6 +4,9 @@ const run = (file: string, ...args: string[]): string =>
   execFileSync(file, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 const ip = (...args: string[]): string => run('ip', ...args);
 
+/** For nsenter: the network namespace of that name. */
+export const netOf = (namespace: string): string => `--net=/run/netns/${namespace}`;
+
 /** A LAN in miniature: a namespace a machine, on one bridge that has a namespace of its own; nothing reaches the host. */
 export interface Lan {
   /** Command and arguments by which a program runs inside that machine. `nsenter` keeps the pid, and cgroup mounts. */
@@ -32,7 +35,7 @@ export function buildLan(count: number, { routes = false } = {}): Lan {
   const machine = (n: number): string => `${tag}n${n}`;
   const port = (n: number): string => `p${n}`;
   const lan: Lan = {
-    inside: (n) => ['nsenter', `--net=/run/netns/${machine(n)}`],
+    inside: (n) => ['nsenter', netOf(machine(n))],
     insideWithSys: (n) => ['ip', 'netns', 'exec', machine(n)],
     address: (n) => `10.77.0.${n}`,
     unplug: (n) => void ip('-n', bridge, 'link', 'set', port(n), 'down'),

@@ -11,6 +11,7 @@ import { copyAsCut, withCopy } from '../hosting/stand/image-copy.ts';
 import { dataId, leftUnder, Machine, ownFolder, putAway } from '../hosting/stand/machine.ts';
 import { manyRounds } from '../hosting/stand/many-rounds.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
+import { ended } from '../hosting/stand/writers.ts';
 import { systemTools } from '../hosting/system-tools.ts';
 
 /** Images, mounts and rounds on real btrfs. */
@@ -28,13 +29,6 @@ afterEach(async () => {
   await putAway(machines, folder);
   expect(leftUnder(folder)).toEqual([]);
 });
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = once(child, 'close');
-  child.kill('SIGKILL');
-  await gone;
-}
 
 async function make(name: string, bytes = 256 << 20): Promise<Machine> {
   const machine = await Machine.make(name, folder, bytes);

@@ -1,6 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +7,7 @@ import { install } from '../bench/debian.ts';
 import { installHook, writeHeldReceivePack } from '../hosting/hook-door.ts';
 import { leftUnder, Machine, ownFolder, putAway } from '../hosting/stand/machine.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
-import { Pusher, refsOf } from '../hosting/stand/writers.ts';
+import { ended, Pusher, refsOf } from '../hosting/stand/writers.ts';
 import { type Bundle, bundleProcess } from '../real/network-child.ts';
 
 /** The agent as a process, a real repository and real pushes: what a push hears when its agent dies. */
@@ -54,12 +52,9 @@ async function begin(): Promise<void> {
   await says('ready');
 }
 
-async function kill(): Promise<void> {
-  if (!agent || agent.exitCode !== null || agent.signalCode !== null) return;
-  const gone = once(agent, 'close');
-  agent.kill('SIGKILL');
-  await gone;
-}
+const kill = async (): Promise<void> => {
+  if (agent) await ended(agent);
+};
 
 async function says(words: string): Promise<void> {
   for (let tries = 0; tries < 2000; tries++) {
@@ -99,11 +94,11 @@ it.each(['asked', 'step btrfs receive', 'step sync', 'step write and fsync', 'st
 );
 
 it('a second push while the first waits has its own wait; and whoever asks for refs meanwhile is held', async () => {
-  const [first, second, again] = ['a', 'b', 'c'].map((name) => new Pusher(join(folder, name), repository())) as [
-    Pusher,
-    Pusher,
-    Pusher,
-  ];
+  // Held as the gate will hold it, a push ends when the first did.
+  const held = join(folder, 'held-receive-pack');
+  writeHeldReceivePack(held, socket());
+  const [first, second] = [new Pusher(join(folder, 'a'), repository()), new Pusher(join(folder, 'b'), repository())];
+  const holding = new Pusher(join(folder, 'c'), repository(), held);
   const [one, two] = [first.commit('one'), second.commit('two')];
   await begin();
   agent?.kill('SIGSTOP');
@@ -118,14 +113,10 @@ it('a second push while the first waits has its own wait; and whoever asks for r
 
   // The same push again says "Everything up-to-date" and exits 0 with no hook: the refs are there, the round is not.
   expect(await first.push('one')).toMatchObject({ code: 0, said: expect.stringContaining('up-to-date') });
-  // Held as the gate will hold it, it ends when the first did.
-  const held = join(folder, 'held-receive-pack');
-  writeHeldReceivePack(held, socket());
-  again.commit('three');
-  const holding = new Pusher(again.clone, repository(), held);
+  holding.commit('three');
   const refs = holding.push('three');
+  expect(await isOver(refs, 1000)).toBe(false);
   agent?.kill('SIGCONT');
-  expect(await isOver(refs, 0)).toBe(false);
   for (const push of [...pushes, refs]) expect(await push).toMatchObject({ code: 0 });
   await kill();
   const there = await onStandby();
@@ -133,7 +124,6 @@ it('a second push while the first waits has its own wait; and whoever asks for r
 });
 
 it('a hook that cannot run lets the push go: whoever tells pushers must ask for the round itself', async () => {
-  mkdirSync(join(folder, 'none'));
   installHook(repository(), "it's no path");
   const pusher = new Pusher(join(folder, 'clone'), repository());
   pusher.commit('one');

@@ -69,7 +69,7 @@ describe('a hand-over under writes', () => {
     expect(cluster.answerTo('kang', early)?.state).toBe('done');
   });
 
-  it('asks another heir when the first does not take it', () => {
+  it('asks another transfer target when the first does not take it', () => {
     const leader = new One().elect().disk();
     const { version } = leader.state.raft.accepted.stamp;
     leader.ack('A', version).ack('C', version).disk();

@@ -1,6 +1,6 @@
 import { systemClock } from '../../../node/clock.ts';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import { HookDoor } from '../hook-door.ts';
-import { wordsOf } from '../replica-problem.ts';
 import { Machine, roundsTo } from './machine.ts';
 
 /** The host's agent and a standby's in a process of their own, to be killed: `agent.mjs <folder>`. Adopts what is mounted. */
@@ -23,7 +23,7 @@ await HookDoor.open(`${folder}/door/hook.sock`, {
   settled: () => rounds.settled(),
   aloneWords: () => 'this push is on one machine only',
 }).catch((error) => {
-  console.log(`problem ${wordsOf(error)}`);
+  console.log(`problem ${sentenceOf(error)}`);
   process.exit(1);
 });
 rounds.start();

@@ -76,7 +76,7 @@ export class Machine {
 export const roundsTo = (
   host: Machine,
   standby: Machine,
-  more: { epoch?: number; bootMs: () => number; onProblem: (words: string) => void },
+  more: { bootMs: () => number; onProblem: (words: string) => void },
 ): RoundHost =>
   new RoundHost({
     replica: host.replica,

@@ -26,7 +26,8 @@ async function untilAnswers(name: string, ask: () => Promise<boolean>): Promise<
   throw new Error(`${name} did not answer within 20 s`);
 }
 
-async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+/** Ends a child, and waits for its end. */
+export async function ended(child: ChildProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const gone = once(child, 'close');
   child.kill(signal);

@@ -3,12 +3,13 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../../node/clock.ts';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import { BtrfsReplica } from '../btrfs-replica.ts';
 import { HookDoor, installHook } from '../hook-door.ts';
 import type { Round } from '../replica-ports.ts';
-import { wordsOf } from '../replica-problem.ts';
 import type { RoundHost } from '../round-host.ts';
-import { newestOf, roundText } from '../round-name.ts';
+import { newestOf } from '../round-name.ts';
+import { systemTools } from '../system-tools.ts';
 import { copyAsCut, withCopy } from './image-copy.ts';
 import { dataId, type Machine, roundsTo } from './machine.ts';
 import { checkRepository, Postgres, Pusher, Redis, refsOf } from './writers.ts';
@@ -34,7 +35,6 @@ export const roundSteps = [
 ];
 
 export interface CutFindings {
-  round: string;
   /** Pushes that had ended with exit status 0 before the cut. */
   acknowledged: number;
   rows: number;
@@ -62,17 +62,14 @@ export class Written {
   #count = 0;
   #pushes = 0;
   #stopped = false;
-  /** What the agent waits for between two steps; null: it goes on. */
-  #held: Promise<void> | null = null;
 
-  constructor(host: Machine, standby: Machine, folder: string, epoch = 1) {
+  constructor(host: Machine, standby: Machine, folder: string) {
     this.host = host;
     this.standby = standby;
     this.#folder = folder;
     this.#postgres = new Postgres(join(host.live, 'postgres'), join(folder, 'pg'));
     this.#redis = new Redis(join(host.live, 'redis'), join(folder, 'redis.sock'));
     this.rounds = roundsTo(host, standby, {
-      epoch,
       bootMs: systemClock().bootMs,
       onProblem: (words) => this.problems.push(words),
     });
@@ -100,10 +97,10 @@ export class Written {
     for (const folder of ['git', 'files']) mkdirSync(join(this.host.live, folder));
     Pusher.makeRepository(this.repository);
     this.#postgres.make();
-    await this.startServers();
+    await this.#startServers();
     await this.#postgres.ask('create table rows (id int primary key, file text not null)');
     installHook(this.repository, this.socket);
-    await this.openDoor();
+    await this.#openDoor();
     this.rounds.start();
     this.#go(() => this.#writeRows());
     this.#go(() => this.#countKeys());
@@ -113,14 +110,14 @@ export class Written {
     }
   }
 
-  async startServers(): Promise<void> {
+  async #startServers(): Promise<void> {
     await this.#postgres.start();
     this.#stops.push(() => this.#postgres.stop());
     await this.#redis.start();
     this.#stops.push(() => this.#redis.stop());
   }
 
-  async openDoor(): Promise<void> {
+  async #openDoor(): Promise<void> {
     const door = await HookDoor.open(this.socket, {
       ask: (gone) => this.rounds.ask(gone),
       settled: () => this.rounds.settled(),
@@ -132,9 +129,8 @@ export class Written {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#held = null;
     for (const stop of this.#stops.splice(0).reverse())
-      await stop().catch((error) => this.problems.push(wordsOf(error)));
+      await stop().catch((error) => this.problems.push(sentenceOf(error)));
   }
 
   /** The agent stands before this step, or before whichever is next; all who write stand still; both images are copied; all goes on. */
@@ -157,12 +153,10 @@ export class Written {
         for (const server of servers) server.signal('SIGCONT');
       }
       free();
-      this.#held = null;
       for (const side of ['standby', 'host'])
         use(await this.#look(join(copies, `t-replica-${side}.img`), copies, acknowledged), `${side} cut before ${at}`);
     } finally {
       free();
-      this.#held = null;
       rmSync(copies, { recursive: true, force: true });
     }
   }
@@ -173,12 +167,12 @@ export class Written {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`the agent never came to ${step ?? 'any step'}`)), 30_000);
       this.#pass = async (now) => {
-        if (this.#held === null && (step === null || step.test(now))) {
-          clearTimeout(timer);
-          this.#held = held;
-          resolve(now);
-        }
-        if (this.#held !== null) await this.#held;
+        if (step !== null && !step.test(now)) return;
+        clearTimeout(timer);
+        // Whatever step comes now waits with this one.
+        this.#pass = () => held;
+        resolve(now);
+        await held;
       };
     });
   }
@@ -191,11 +185,11 @@ export class Written {
   /** What an agent finds on that image when the power is back, and whether it is all that was promised. */
   async #look(image: string, folder: string, acknowledged: ReadonlyMap<string, string>): Promise<CutFindings> {
     return withCopy(image, folder, async (mount) => {
-      const replica = new BtrfsReplica(mount, dataId, this.#plainTools());
+      const replica = new BtrfsReplica(mount, dataId, systemTools);
       const newest = newestOf(await replica.open());
       if (!newest) {
         const missing = acknowledged.size === 0 ? [] : ['every round'];
-        return { round: 'none', acknowledged: acknowledged.size, rows: 0, missing };
+        return { acknowledged: acknowledged.size, rows: 0, missing };
       }
       const missing: string[] = [];
       const refs = refsOf(join(replica.folderOf(newest), 'git', 'project.git'));
@@ -203,15 +197,7 @@ export class Written {
         if (refs.get(ref) !== commit)
           missing.push(`push ${ref} ${commit.slice(0, 8)}, there: ${refs.get(ref) ?? 'no'}`);
       const rows = await this.#lookAtClone(mount, replica.folderOf(newest), newest, missing);
-      return { round: roundText(newest.name), acknowledged: acknowledged.size, rows, missing };
-    });
-  }
-
-  #plainTools() {
-    const { host } = this;
-    return Object.assign(Object.create(Object.getPrototypeOf(host.tools)), {
-      before: async () => {},
-      within: async () => {},
+      return { acknowledged: acknowledged.size, rows, missing };
     });
   }
 
@@ -245,7 +231,7 @@ export class Written {
 
   #go(write: () => Promise<void>): void {
     const running = write().catch((error) => {
-      if (!this.#stopped) this.problems.push(wordsOf(error));
+      if (!this.#stopped) this.problems.push(sentenceOf(error));
     });
     this.#stops.push(() => running);
   }
