@@ -44,6 +44,8 @@ type Delivery = { kind: 'delivered' } | { kind: 'disowned' | 'given-up'; because
 const patchTimeoutMs = 15_000;
 /** A question on which the run's life hangs is not waited for longer: an older word gives no right any more. */
 const urgentTimeoutMs = leaseLimits.rightMs;
+/** After which a question is looked at again that is due and may not be asked yet. */
+const dueAgainMs = 25;
 /** GitLab's own refusals (no 5xx, no proxy's page) of the same patch before the result goes without the rest. */
 const mostRefusals = 8;
 /** The same of web pages of something before GitLab, each while GitLab itself took another call of this job. */
@@ -187,13 +189,9 @@ export class JobReporter {
   }
 
   async #perform(action: Exclude<TraceAction, { kind: 'wait' }>): Promise<void> {
-    const { trace, bootMs } = this.#options;
     const { askedMs, answer } = await this.#askAndMore(action);
     if (this.#gone.signal.aborted) return;
-    this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
-    const before = this.#sender;
-    const now = { askedMs, atMs: bootMs(), lengthBytes: trace.length };
-    const { sender, verdict } = traceAnswered(before, action, answer, now);
+    const { before, sender, verdict } = this.#heard(action, askedMs, answer);
     this.#sender = sender;
     this.#refusals =
       action.kind === 'patch' && sender.failures > 0 && answer.status !== 'away' ? this.#refusals + 1 : 0;
@@ -218,38 +216,50 @@ export class JobReporter {
     const answered = new AbortController();
     const asking = this.#ask(action).finally(() => answered.abort());
     while (!answered.signal.aborted) {
-      const dueMs = nextQuestionAt(this.#askedMs, this.#tookMs, keepAliveMs());
-      // Looked at again soon: the leader may fall silent while GitLab thinks.
-      const waitMs = Math.min(Math.max(dueMs - bootMs(), 1), leaseLimits.askMs);
-      if (bootMs() >= dueMs && this.#mayAskBeside) void this.#askBeside(leaseLimits.rightMs);
-      else await sleep(waitMs, undefined, { signal: answered.signal }).catch(() => undefined);
+      const leftMs = nextQuestionAt(this.#askedMs, this.#tookMs, keepAliveMs()) - bootMs();
+      if (leftMs <= 0 && this.#mayAskBeside) {
+        void this.#askBeside(urgentTimeoutMs);
+        continue;
+      }
+      // Looked at again soon: the leader may fall silent while GitLab thinks. Due, but none may be asked: soon, not at once.
+      const waitMs = Math.min(leftMs > 0 ? leftMs : dueAgainMs, leaseLimits.askMs);
+      await sleep(waitMs, undefined, { signal: answered.signal }).catch(() => undefined);
     }
     const answer = await asking;
     if (answer.status !== 'away') this.#tookMs = bootMs() - askedMs;
     return { askedMs, answer };
   }
 
+  /** The run lives on GitLab's answers. */
+  get #isUrgent(): boolean {
+    return this.#options.keepAliveMs() < traceLimits.keepAliveMs;
+  }
+
   get #mayAskBeside(): boolean {
-    const isUrgent = this.#options.keepAliveMs() < traceLimits.keepAliveMs;
-    return isUrgent && !this.#isAskedBeside && !this.#isFinal && this.#sender.phase !== 'ended';
+    return this.#isUrgent && !this.#isAskedBeside && !this.#isFinal && this.#sender.phase !== 'ended';
   }
 
   /** Does GitLab take another call of this job than the one that it does not take, or not answer? Also a sign of life. */
   async #askBeside(timeoutMs: number): Promise<TraceAnswer | null> {
-    const { line, trace, bootMs } = this.#options;
+    const { line, bootMs } = this.#options;
     this.#isAskedBeside = true;
     const askedMs = bootMs();
     this.#askedMs = askedMs;
     const answer = await updateJob(line(), { state: 'running' }, { timeoutMs, signal: this.#gone.signal });
     this.#isAskedBeside = false;
     if (this.#gone.signal.aborted) return null;
-    this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
-    const before = this.#sender;
-    const now = { askedMs, atMs: bootMs(), lengthBytes: trace.length };
-    const { sender, verdict } = traceAnswered(before, { kind: 'keep-alive' }, answer, now);
+    const { before, sender, verdict } = this.#heard({ kind: 'keep-alive' }, askedMs, answer);
     this.#sender = { ...sender, failures: before.failures, nextAt: before.nextAt };
     this.#tell(verdict, before, answer);
     return answer;
+  }
+
+  /** What an answer says of the job, and what it makes of the sender. */
+  #heard(action: Exclude<TraceAction, { kind: 'wait' }>, askedMs: number, answer: TraceAnswer) {
+    const { trace, bootMs } = this.#options;
+    this.#lastJobStatus = answer.jobStatus ?? this.#lastJobStatus;
+    const now = { askedMs, atMs: bootMs(), lengthBytes: trace.length };
+    return { before: this.#sender, ...traceAnswered(this.#sender, action, answer, now) };
   }
 
   #tell(verdict: TraceSignal, before: TraceSender, answer: TraceAnswer): void {
@@ -259,16 +269,15 @@ export class JobReporter {
   }
 
   #ask(action: Exclude<TraceAction, { kind: 'wait' }>): Promise<TraceAnswer> {
-    const { trace, line, keepAliveMs } = this.#options;
-    const isUrgent = keepAliveMs() < traceLimits.keepAliveMs;
-    const more = { timeoutMs: isUrgent ? urgentTimeoutMs : patchTimeoutMs, signal: this.#gone.signal };
-    if (action.kind === 'keep-alive') return updateJob(line(), { state: 'running' }, more);
+    const { trace, line } = this.#options;
+    const { signal } = this.#gone;
+    if (action.kind === 'keep-alive') {
+      const timeoutMs = this.#isUrgent ? urgentTimeoutMs : patchTimeoutMs;
+      return updateJob(line(), { state: 'running' }, { timeoutMs, signal });
+    }
     const range = contentRange(this.#sender, action.from, action.to);
-    return patchTrace(
-      line(),
-      { bytes: trace.read(action.from, action.to), range },
-      { ...more, timeoutMs: patchTimeoutMs },
-    );
+    const patch = { bytes: trace.read(action.from, action.to), range };
+    return patchTrace(line(), patch, { timeoutMs: patchTimeoutMs, signal });
   }
 
   #because(answer: TraceAnswer): string {

@@ -166,6 +166,21 @@ describe('a run that lives on GitLab’s word alone (SAFETY J1)', () => {
     expect(most).toBe(2);
   }, 30_000);
 
+  it('costs no processor while GitLab answers nothing', async () => {
+    await gitlab(() => true);
+    let looks = 0;
+    const keepAliveMs = (): number => {
+      looks += 1;
+      return leaseLimits.askMs;
+    };
+    const { line: one } = line({ keepAliveMs });
+    one.start();
+    await new Promise((done) => setTimeout(done, 2_000));
+    await one.stop();
+    // Two questions are on their way, a third is due: before, that was looked at a thousand times a second.
+    expect(looks).toBeLessThan(500);
+  });
+
   it('is asked about no more often than before while GitLab answers at once', async () => {
     let asked = 0;
     await gitlab((request) => {
