@@ -14,8 +14,7 @@ const self = readJson('package.json');
 const lock = readJson('package-lock.json');
 const { version, dependencies, engines } = self;
 
-// Threads start from a text of their own: small, and no second file beside the agent.
-const threadOf = (file) =>
+const small = (file, minify) =>
   build({
     absWorkingDir: root,
     entryPoints: [file],
@@ -23,28 +22,17 @@ const threadOf = (file) =>
     platform: 'node',
     target: 'node20.19',
     format: 'cjs',
-    minify: true,
+    minify,
     charset: 'ascii',
     write: false,
     metafile: true,
     logLevel: 'warning',
   });
-const thread = await threadOf('node/runs/pack-thread.ts');
-const starter = await threadOf('node/starter/starter-thread.ts');
-
+// Threads start from a text of their own: small, and no second file beside the agent.
+const thread = await small('node/runs/pack-thread.ts', true);
+const starter = await small('node/starter/starter-thread.ts', true);
 // The watchdog of runs: a small program beside the agent, which must start fast and takes the memory of a bare Node. Its stacks are read as they are.
-const watchdog = await build({
-  absWorkingDir: root,
-  entryPoints: ['node/watchdog/watchdog-process.ts'],
-  bundle: true,
-  platform: 'node',
-  target: 'node20.19',
-  format: 'cjs',
-  charset: 'ascii',
-  write: false,
-  metafile: true,
-  logLevel: 'warning',
-});
+const watchdog = await small('node/watchdog/watchdog-process.ts', false);
 
 mkdirSync(join(root, 'dist'), { recursive: true });
 const agent = await build({

@@ -20,6 +20,10 @@ function fitted(line: string, most: number): string[] {
   return [...wrapped(words, most - 3), command as string].map((part, index) => `${index === 0 ? '->' : '  '} ${part}`);
 }
 
+/** A sentence with what to type below it. */
+export const withFix = (sentence: string, fix: string | null): string =>
+  fix === null ? sentence : `${sentence}\n-> ${fix}`;
+
 /**
  * One line of `join` or `doctor`: `  ok    machine     16 cores`; further lines of the sentence are indented below, and so
  * is what does not fit into `columns`.

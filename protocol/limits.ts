@@ -22,6 +22,9 @@ export const limits = {
   rescues: 64,
   openApprovals: 16,
   invites: 16,
+  /** How long an invite is good for: ms. */
+  inviteLeastMs: 10_000,
+  inviteMostMs: 7 * 86_400_000,
   rememberedRequests: 64,
   acts: 16,
   queueJobs: 2000,

@@ -3,16 +3,16 @@ import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { showBytes, showDuration } from '../settings/quantities.ts';
-import { loadSettings } from '../settings/settings.ts';
+import { configOf, loadSettings } from '../settings/settings.ts';
 import type { Note } from '../settings/settings-note.ts';
 import { type Flag, flags, variableOf } from '../settings/settings-table.ts';
-import { configFile, makeFolder } from '../store/home.ts';
+import { makeFolder } from '../store/home.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 import { attentionLine, printTable } from './table.ts';
 
-const fileOf = ({ settings }: Context): string => settings.text('config') ?? configFile(process.env);
+const fileOf = ({ settings }: Context): string => configOf(settings);
 
 /** Keys whose values are nobody's business. */
 const secretKeys = new Set(['invite', 'approve.words']);

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
-import { progressLine } from '../progress-lines.ts';
-import { homeOf, homesToSearch } from '../settings/settings.ts';
+import { progressLine, withFix } from '../progress-lines.ts';
+import { configOf, homeOf, homesToSearch } from '../settings/settings.ts';
 import { withSourcePositions } from '../source-positions.ts';
-import { configFile, places, prepareHome } from '../store/home.ts';
+import { places, prepareHome } from '../store/home.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
@@ -38,7 +38,7 @@ async function warnOfFile({ settings, out }: Context): Promise<void> {
   const { warningsOf } = await import('../settings/seed-warnings.ts');
   const form = { columns: out.columns };
   for (const { sentence, fix } of warningsOf(settings.notes))
-    out.talk(progressLine('warn', 'settings', `autogit.yml, ${sentence}${fix === null ? '' : `\n-> ${fix}`}`, form));
+    out.talk(progressLine('warn', 'settings', withFix(`autogit.yml, ${sentence}`, fix), form));
 }
 
 /** The store would say it too, but not in which mesh, and not since when. */
@@ -96,7 +96,7 @@ export async function showVersion({ out, settings }: Context): Promise<number> {
 }
 
 export async function paths({ out, settings }: Context): Promise<number> {
-  const all = { ...places(homeOf(settings)), config: settings.text('config') ?? configFile(process.env) };
+  const all = { ...places(homeOf(settings)), config: configOf(settings) };
   const running = homesToSearch(settings).find((home) => existsSync(places(home).socket)) ?? null;
   if (settings.isOn('json')) out.json({ ...all, running });
   else out.data(printTable({ head: ['WHAT', 'WHERE'], rows: Object.entries(all) }, out));

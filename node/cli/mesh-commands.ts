@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import type { Change } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import { limits } from '../../protocol/limits.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { shown } from '../foreign-text.ts';
@@ -138,7 +139,7 @@ export async function forget(context: Context): Promise<number> {
 export async function invite(context: Context): Promise<number> {
   const { out, settings } = context;
   const forMs = settings.number('inviteFor') ?? 900_000;
-  if (forMs < 10_000 || forMs > 7 * 86_400_000)
+  if (forMs < limits.inviteLeastMs || forMs > limits.inviteMostMs)
     throw new AutogitError('bad-flag', `an invite is good for 10 s to 7 days, not for ${showDuration(forMs)}`, {
       hint: 'autogit-node invite --for 15m',
     });

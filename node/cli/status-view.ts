@@ -1,4 +1,5 @@
 import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
+import { plural } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import { showBytes, showDuration, showShare } from '../settings/quantities.ts';
 import { attentionLine, printTable } from './table.ts';
@@ -10,7 +11,6 @@ interface ViewForm {
 }
 
 const since = (at: string, now: string): string => showDuration(Date.parse(now) - Date.parse(at));
-const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
 
 /** The mesh on one screen, from the same snapshot as `--json`. */
 export function statusView(snapshot: StatusSnapshot, form: ViewForm): string {

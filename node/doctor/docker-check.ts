@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { lacksToolkit, toolkitFix } from '../executors/nvidia-toolkit.ts';
-import { askEngine, dockerAddress } from '../machine/docker-ask.ts';
+import { askEngine, canAsk, dockerAddress } from '../machine/docker-ask.ts';
 import { type Finding, finding } from './finding.ts';
 
 const Version = z.object({ Version: z.string(), ApiVersion: z.string() });
@@ -28,7 +28,7 @@ export async function checkDocker(named: string | null): Promise<Finding> {
       `${address}: engines behind ssh:// are not supported`,
       'name one that is reached without SSH: --docker-host unix:///var/run/docker.sock',
     );
-  if (!/^(unix|tcp|http):/.test(address))
+  if (!canAsk(address))
     return finding('docker', 'warn', `${address} is not looked at by doctor (unix:// and tcp:// are)`);
   try {
     const version = Version.parse(await askEngine(address, '/version'));

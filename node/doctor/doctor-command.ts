@@ -2,7 +2,7 @@ import type { Context } from '../cli/context.ts';
 import { exit } from '../cli/failure.ts';
 import { findGitlabHere } from '../machine/gitlab-here.ts';
 import { readAddress } from '../network/addresses.ts';
-import { progressLine } from '../progress-lines.ts';
+import { progressLine, withFix } from '../progress-lines.ts';
 import { checkValues } from '../settings/join-options.ts';
 import { homeOf, homesToSearch } from '../settings/settings.ts';
 import { recallJoin } from '../store/join-memory.ts';
@@ -52,14 +52,10 @@ export async function doctor(context: Context): Promise<number> {
   return isHealthy ? exit.ok : exit.unhealthy;
 }
 
-export function doctorView(found: readonly Finding[], isTerminal: boolean, columns?: number): string {
+export function doctorView(found: readonly Finding[], isTerminal: boolean, columns = Number.POSITIVE_INFINITY): string {
   if (!isTerminal)
     return found.map(({ what, state, sentence, fix }) => [state, what, sentence, fix ?? '-'].join('\t')).join('\n');
   return found
-    .map(({ what, state, sentence, fix }) =>
-      progressLine(state, what, fix === null ? sentence : `${sentence}\n-> ${fix}`, {
-        ...(columns !== undefined && { columns }),
-      }),
-    )
+    .map(({ what, state, sentence, fix }) => progressLine(state, what, withFix(sentence, fix), { columns }))
     .join('\n');
 }

@@ -6,8 +6,8 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { execCleanly } from '../clean-spawn.ts';
 import { systemClock } from '../clock.ts';
 import { diskOf } from '../disk-use.ts';
-import { pciVendors, sysfsGpus } from '../machine/gpu-sysfs.ts';
-import { NvidiaSmi } from '../machine/nvidia-smi.ts';
+import { gpusHere } from '../machine/figures.ts';
+import { pciVendors } from '../machine/gpu-sysfs.ts';
 import { showBytes } from '../settings/quantities.ts';
 import { places } from '../store/home.ts';
 import { type Finding, finding } from './finding.ts';
@@ -97,8 +97,8 @@ export async function checkDisk(home: string): Promise<Finding> {
 }
 
 export async function checkGpus(): Promise<Finding> {
-  const [nvidia, others, vendors] = await Promise.all([new NvidiaSmi(0).sample(), sysfsGpus(), pciVendors()]);
-  const names = [...nvidia.samples, ...others].map(({ gpu }) => `${gpu.model} (${showBytes(gpu.memoryBytes)})`);
+  const [{ nvidia, gpus }, vendors] = await Promise.all([gpusHere(0), pciVendors()]);
+  const names = gpus.map(({ model, memoryBytes }) => `${model} (${showBytes(memoryBytes)})`);
   if (nvidia.problems.length > 0)
     return finding(
       'gpu',

@@ -2,6 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
 
+/** HTTP status with which the engine refused; undefined where it was no answer. */
+export const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
+
 /**
  * An engine that is away for a moment (an upgrade of docker, a kill -9) takes nothing from a run: with live-restore its
  * container, its input and its record are all intact. So runs wait for it as they wait for an agent's restart, and what is

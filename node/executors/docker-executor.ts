@@ -9,7 +9,7 @@ import { DockerConnection } from './docker-connection.ts';
 import { containerName, containerOptions, labels } from './docker-container.ts';
 import { containerBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
-import { isEngineAway, isLocal, whileAway } from './docker-engine.ts';
+import { isEngineAway, isLocal, statusOf, whileAway } from './docker-engine.ts';
 import { ensureImage } from './docker-image.ts';
 import { DockerImages } from './docker-images.ts';
 import { JobsNetwork } from './docker-network.ts';
@@ -43,7 +43,6 @@ export interface DockerExecutorOptions {
   exists?: (path: string) => boolean;
 }
 
-const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 /** What could not be removed or looked at is tried again so often. */
 const againMs = 5000;
 

@@ -2,7 +2,7 @@ import type Docker from 'dockerode';
 import { z } from 'zod';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { ExecutorSpec } from '../ports.ts';
-import { isEngineAway, withLimit } from './docker-engine.ts';
+import { isEngineAway, statusOf, withLimit } from './docker-engine.ts';
 import type { DockerImages } from './docker-images.ts';
 import { isNoSpace } from './image-store.ts';
 
@@ -51,8 +51,6 @@ export function registryLogin(image: string, variables: ExecutorSpec['variables'
   if (address && username && password && isSame(address)) return { username, password, serveraddress: address };
   return null;
 }
-
-const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 
 const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
   const text = sentenceOf(cause);

@@ -1,8 +1,7 @@
 import type Docker from 'dockerode';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { labels } from './docker-container.ts';
-
-const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
+import { statusOf } from './docker-engine.ts';
 
 /** One bridge for all jobs of a node, on which containers do not reach each other. */
 export class JobsNetwork {

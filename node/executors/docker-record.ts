@@ -4,10 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
 import { AutogitError } from '../../protocol/errors.ts';
-import { isEngineAway } from './docker-engine.ts';
+import { isEngineAway, statusOf } from './docker-engine.ts';
 import { FrameReader, type StepMarks, StepSplitter, startOfMark } from './docker-log.ts';
 
-const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 const slowestMs = 500;
 /** A reader that has not answered so long after the step's end is none: the job owns the container's sh. */
 const silentMs = 2000;

@@ -4,7 +4,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import { byteName } from './byte-names.ts';
 import { endOfStopped, endPolitely, killContainer, killGroup, removeContainer } from './docker-ending.ts';
-import { isEngineAway, whileAway, withLimit } from './docker-engine.ts';
+import { isEngineAway, statusOf, whileAway, withLimit } from './docker-engine.ts';
 import { DockerFiles } from './docker-files.ts';
 import { DockerFreezing } from './docker-freezing.ts';
 import { recordedExit, stepMarks } from './docker-log.ts';
@@ -18,7 +18,6 @@ import { freezerOfProcess, isCgroupFrozen } from './run-cgroup.ts';
 import { StepLimits } from './step-limits.ts';
 import { packFiles, plainName, renameTar } from './tar-names.ts';
 
-const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
 /** A step that was ended by the container's own sh says so at once; one that does not is ended from outside. */
 const endSaidMs = 2000;
 /** Who does not wait for an engine that is away asks it no longer than this. */

@@ -21,10 +21,10 @@ export const frozenBy = (freezer: Freezer): { pid: number }[] =>
 export async function endProcesses(
   marks: RunMarks,
   cgroup: string | null,
-  seen: Iterable<ProcessName> = [],
+  seen: readonly ProcessName[] = [],
 ): Promise<void> {
   if (cgroup !== null) await killCgroup(cgroup);
-  await terminate(() => membersAside(marks, cgroup, [...seen]));
+  await terminate(() => membersAside(marks, cgroup, seen));
 }
 
 /** Kills everything of a run, supervisors included, at once. */
@@ -32,7 +32,7 @@ export async function endAll(
   marks: RunMarks,
   cgroup: string | null,
   limits: readonly string[],
-  seen: Iterable<ProcessName> = [],
+  seen: readonly ProcessName[] = [],
 ): Promise<void> {
   if (marks.isUidAlone && marks.uid >= leastUid) await endUid(marks.uid);
   await endProcesses(marks, cgroup, seen);
@@ -43,8 +43,7 @@ export async function endAll(
   } catch {
     return;
   }
-  const left = await membersAside(marks, cgroup, [...seen]);
-  signalAll(() => left, 'SIGKILL');
+  signalAll(await membersAside(marks, cgroup, seen), 'SIGKILL');
   await removeCgroup(cgroup);
 }
 

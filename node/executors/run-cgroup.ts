@@ -1,6 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { readKernelFile } from '../machine/kernel-file.ts';
 import { signalAll } from './run-processes.ts';
 
 /**
@@ -105,7 +106,7 @@ export async function killCgroup(path: string, spared: ReadonlySet<number> = new
       else {
         freezeCgroup(path);
         await waitFrozen(path, 500);
-        signalAll(left, 'SIGKILL');
+        signalAll(left(), 'SIGKILL');
       }
       thawCgroup(path);
     } catch {
@@ -122,7 +123,7 @@ export async function killCgroup(path: string, spared: ReadonlySet<number> = new
 export function cgroupProcesses(path: string): { pid: number }[] {
   const pids: { pid: number }[] = [];
   try {
-    for (const line of readFileSync(join(path, 'cgroup.procs'), 'utf8').split('\n'))
+    for (const line of readKernelFile(join(path, 'cgroup.procs')).split('\n'))
       if (line !== '' && line !== '0') pids.push({ pid: Number(line) });
     for (const entry of readdirSync(path, { withFileTypes: true }))
       if (entry.isDirectory()) pids.push(...cgroupProcesses(join(path, entry.name)));
@@ -145,9 +146,8 @@ export function thawCgroup(path: string): void {
 
 export function isCgroupFrozen(path: string): boolean {
   try {
-    if (existsSync(join(path, 'cgroup.events')))
-      return /^frozen 1$/m.test(readFileSync(join(path, 'cgroup.events'), 'utf8'));
-    return readFileSync(join(path, 'freezer.state'), 'utf8').trim() === 'FROZEN';
+    if (existsSync(join(path, 'cgroup.events'))) return /^frozen 1$/m.test(readKernelFile(join(path, 'cgroup.events')));
+    return readKernelFile(join(path, 'freezer.state')).trim() === 'FROZEN';
   } catch {
     return false;
   }

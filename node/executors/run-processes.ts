@@ -194,9 +194,8 @@ const signal = (pid: number, name: NodeJS.Signals): void => {
   }
 };
 
-/** Sends a signal to what `list` finds now. Returns how many there were. */
-export function signalAll(list: () => { pid: number }[], name: NodeJS.Signals): number {
-  const found = list();
+/** Sends a signal to all of them. Returns how many there are. */
+export function signalAll(found: readonly { pid: number }[], name: NodeJS.Signals): number {
   for (const { pid } of found) signal(pid, name);
   return found.length;
 }
@@ -211,7 +210,7 @@ export function stopRun(list: () => ProcessStat[]): void {
 }
 
 export function continueRun(list: () => ProcessStat[]): void {
-  signalAll(list, 'SIGCONT');
+  signalAll(list(), 'SIGCONT');
 }
 
 type Look = () => { pid: number }[] | Promise<{ pid: number }[]>;
@@ -219,11 +218,9 @@ type Look = () => { pid: number }[] | Promise<{ pid: number }[]>;
 /** SIGTERM to what `list` finds. True when something of it is still there after graceMs. */
 export async function askToEnd(list: Look, graceMs: number): Promise<boolean> {
   const until = performance.now() + graceMs;
-  const found = await list();
-  if (signalAll(() => found, 'SIGTERM') === 0) return false;
+  if (signalAll(await list(), 'SIGTERM') === 0) return false;
   // Stopped processes get their SIGTERM only when they go on.
-  const left = await list();
-  signalAll(() => left, 'SIGCONT');
+  signalAll(await list(), 'SIGCONT');
   for (let wait = 10; performance.now() < until; wait = Math.min(wait * 2, 200)) {
     await sleep(Math.min(wait, Math.max(1, until - performance.now())));
     if ((await list()).length === 0) return false;
@@ -238,8 +235,7 @@ export async function askToEnd(list: Look, graceMs: number): Promise<boolean> {
 export async function terminate(list: Look): Promise<number> {
   let left = 0;
   for (let look = 0; look < 100; look++) {
-    const found = await list();
-    left = signalAll(() => found, 'SIGKILL');
+    left = signalAll(await list(), 'SIGKILL');
     if (left === 0) return 0;
     await sleep(Math.min(5 + look * 5, 50));
   }

@@ -52,10 +52,7 @@ export const bodies = {
     }),
   }),
   invite: z.strictObject({
-    ttlMs: z
-      .int()
-      .min(10_000)
-      .max(7 * dayMs),
+    ttlMs: z.int().min(limits.inviteLeastMs).max(limits.inviteMostMs),
   }),
   gitlabConnect: z.strictObject({
     url: z.url({ protocol: /^https?$/ }).max(2048),

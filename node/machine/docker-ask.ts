@@ -17,6 +17,9 @@ export function dockerAddress(named: string | null): string | null {
   return socket === undefined ? null : `unix://${socket}`;
 }
 
+/** Whether `askEngine` knows the way. */
+export const canAsk = (address: string): boolean => /^(unix|tcp|http):/.test(address);
+
 /** One GET. No dockerode: `doctor` looks at engines that may not answer at all. */
 export function askEngine(address: string, path: string): Promise<unknown> {
   const url = new URL(address.replace(/^tcp:/, 'http:'));

@@ -9,9 +9,14 @@ export interface MachineFigures {
   readonly gpus: readonly { readonly model: string; readonly memoryBytes: number }[];
 }
 
+/** All GPUs, and what the NVIDIA driver said. `memoryBytes`: of a card that shares the machine's. */
+export async function gpusHere(memoryBytes: number) {
+  const [nvidia, others] = await Promise.all([new NvidiaSmi(memoryBytes).sample(), sysfsGpus()]);
+  return { nvidia, gpus: [...nvidia.samples, ...others].map(({ gpu }) => gpu) };
+}
+
 export async function machineFigures(): Promise<MachineFigures> {
   const memoryBytes = totalmem();
-  const [nvidia, others] = await Promise.all([new NvidiaSmi(memoryBytes).sample(), sysfsGpus()]);
-  const gpus = [...nvidia.samples, ...others].map(({ gpu }) => ({ model: gpu.model, memoryBytes: gpu.memoryBytes }));
+  const { gpus } = await gpusHere(memoryBytes);
   return { cores: availableParallelism(), memoryBytes, gpus };
 }

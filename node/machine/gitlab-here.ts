@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { shown } from '../foreign-text.ts';
-import { askEngine, dockerAddress } from './docker-ask.ts';
+import { askEngine, canAsk, dockerAddress } from './docker-ask.ts';
 
 /** A GitLab of this machine that was set up without the mesh: the omnibus image in a container, or the Linux package. */
 export interface GitlabHere {
@@ -55,7 +55,7 @@ export async function findGitlabHere(
 
 async function inContainers(dockerHost: string | null): Promise<GitlabHere[]> {
   const address = dockerAddress(dockerHost);
-  if (address === null || !/^(unix|tcp|http):/.test(address)) return [];
+  if (address === null || !canAsk(address)) return [];
   try {
     const all = z.array(z.unknown()).parse(await askEngine(address, '/containers/json?all=1'));
     const found = all.flatMap((one) => {

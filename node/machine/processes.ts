@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readKernelFile } from './kernel-file.ts';
 
 /** Fields of a line of /proc/PID/stat from the third on, the state. The name before them may hold anything, brackets too. */
 export const fieldsOfStat = (stat: string): string[] => stat.slice(stat.lastIndexOf(')') + 2).split(' ');
@@ -12,7 +12,7 @@ export function parentInStat(stat: string): number | null {
 /** Parents by /proc; null for a process that is gone. */
 export function parentOf(pid: number): number | null {
   try {
-    return parentInStat(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    return parentInStat(readKernelFile(`/proc/${pid}/stat`));
   } catch {
     return null;
   }

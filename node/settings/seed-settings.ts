@@ -97,9 +97,8 @@ class SeedReader implements Seed {
   /** Lists of several entries are one; what is more than a setting may hold is left to the mesh. */
   #more(leaf: SeedLeaf, as: string, most: number): void {
     if (this.#said.has(as)) return this.note(leaf, 'overruled', as);
-    const { value = [], key, line } = this.values.get(as) ?? leaf;
-    const before = this.values.has(as) ? [value].flat() : [];
-    const all = [...new Set([...before, ...[leaf.value].flat()])];
+    const { value, key, line } = this.values.get(as) ?? leaf;
+    const all = [...new Set([value, leaf.value].flat())];
     if (as === 'peers' && all.length > most) return this.note(leaf, 'mesh');
     this.values.set(as, { value: all, key, line });
     this.note(leaf, 'obeyed', as);

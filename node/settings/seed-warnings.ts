@@ -1,3 +1,4 @@
+import { listed } from '../../scheduler/phrases.ts';
 import { itemOf } from './seed-settings.ts';
 import type { Fate, Note, Topic } from './settings-note.ts';
 
@@ -16,8 +17,6 @@ interface Said {
 }
 
 const unique = (texts: readonly string[]): string[] => [...new Set(texts)];
-const listed = (texts: readonly string[]): string =>
-  texts.length < 2 ? texts.join('') : `${texts.slice(0, -1).join(', ')} and ${texts.at(-1)}`;
 const some = (texts: readonly string[], most = 6): string =>
   texts.length <= most ? listed(texts) : `${texts.slice(0, most).join(', ')} and ${texts.length - most} more`;
 

@@ -4,17 +4,12 @@ import { didYouMean } from '../../scheduler/jobs/near-word.ts';
 import { nameFromHost } from './node-name.ts';
 import { checkSeedValue, isPlaceholder, type SeedKey, seedKeys } from './seed-keys.ts';
 import { type SeedLeaf, seedSettings } from './seed-settings.ts';
-import type { Note, ThisMachine } from './settings-note.ts';
+import type { Note, Place, ThisMachine } from './settings-note.ts';
 import { type Flag, flags } from './settings-table.ts';
 import { readSettingsText } from './settings-text.ts';
 import { settingsTree, type Tree, type TreeEntry } from './settings-tree.ts';
 
 /** Where in the file a setting stands; its key there may be one of the seed design's. */
-interface Place {
-  readonly key: string;
-  readonly line: number;
-}
-
 /** What autogit.yml says: texts by the keys of our table, and what becomes of the seed design's keys. */
 interface SettingsFile {
   readonly values: ReadonlyMap<string, string | string[]>;

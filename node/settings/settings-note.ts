@@ -19,6 +19,12 @@ export interface Note {
   readonly as?: string;
 }
 
+/** Where in the file a setting stands, and under which key. */
+export interface Place {
+  readonly key: string;
+  readonly line: number;
+}
+
 /** The machine that reads the file: entries of the seed design's `runners` are of one machine each. */
 export interface ThisMachine {
   readonly name: string;

@@ -1,3 +1,4 @@
+import { plural } from '../../scheduler/phrases.ts';
 import { shown } from '../foreign-text.ts';
 import type { MachineFigures } from '../machine/figures.ts';
 import { wrapped } from '../text-wrap.ts';
@@ -53,8 +54,6 @@ const remarks = (facts: TemplateFacts): Readonly<Record<string, string>> => ({
   mesh: 'without it: the one that answers',
   'gitlab.tokenEnv': 'the token itself is never written here',
 });
-
-const plural = (amount: number, what: string): string => `${amount} ${what}${amount === 1 ? '' : 's'}`;
 
 const comment = (text: string): string =>
   text

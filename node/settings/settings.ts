@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { configFile, type Environment, systemHome, userHome } from '../store/home.ts';
-import type { Note } from './settings-note.ts';
+import type { Note, Place } from './settings-note.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-table.ts';
 import { parseOne, parseText, type Value } from './settings-value.ts';
 
@@ -116,7 +116,7 @@ export interface SettingsSources {
   file: ReadonlyMap<string, string | string[]>;
   fileName: string;
   /** Where in the file each of them stands. */
-  places?: ReadonlyMap<string, { readonly key: string; readonly line: number }>;
+  places?: ReadonlyMap<string, Place>;
   notes?: readonly Note[];
 }
 
@@ -187,6 +187,10 @@ export async function loadSettings(
 /** Where the agent's state is: `--home`, else this user's. */
 export const homeOf = (settings: Settings, env: Environment = process.env): string =>
   settings.text('home') ?? userHome(env);
+
+/** The autogit.yml that counts, there or not. */
+export const configOf = (settings: Settings, env: Environment = process.env): string =>
+  settings.text('config') ?? configFile(env);
 
 /** Homes in which the CLI looks for a running agent, in this order. */
 export const homesToSearch = (settings: Settings, env: Environment = process.env): string[] => {

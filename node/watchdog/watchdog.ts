@@ -89,7 +89,7 @@ export async function startWatchdog(home: string, bin: string = process.argv[1] 
  * when it may go on: it writes its beat before it looks for its watchdog.
  */
 async function replaceOld(home: string, pid: number): Promise<void> {
-  signalAll(() => [{ pid }], 'SIGKILL');
+  signalAll([{ pid }], 'SIGKILL');
   for (let look = 0; look < 100 && watchdogPid(home) === pid; look++) await sleep(10);
 }
 
