@@ -56,7 +56,8 @@ describe('a program that is started aside', () => {
   });
 
   it('is ended by a signal, also by one that comes before it is there; more than its input it does not take', async () => {
-    const child = sh('sleep 60');
+    // One program: a shell that has begun another by then leaves it behind with the pipes.
+    const child = sh('exec sleep 60');
     expect(child.pid).toBeUndefined();
     expect(child.kill('SIGKILL')).toBe(true);
     expect(await closed(child)).toEqual([null, 'SIGKILL']);
