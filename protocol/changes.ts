@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { ClassKey, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
-import { OpenApproval, Sealed } from './ledger.ts';
+import { ClassKey, DataId, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
+import { HostedGitlab, OpenApproval, Sealed } from './ledger.ts';
 import { limits } from './limits.ts';
 
 /**
@@ -51,6 +51,31 @@ export const Change = z.discriminatedUnion('kind', [
       .max(limits.classes),
   }),
   z.object({ kind: z.literal('disconnect-gitlab'), now: z.boolean(), force: z.boolean() }),
+  /** The mesh shall run a GitLab on `host`. `because` names who asked. */
+  z.object({
+    kind: z.literal('deploy-gitlab'),
+    host: NodeId,
+    hosted: z.object(HostedGitlab.omit({ since: true, because: true, ending: true }).shape),
+    because: Sentence,
+  }),
+  /** The host's word that the GitLab of that data and epoch works, and how it is reached. */
+  z.object({
+    kind: z.literal('gitlab-stands'),
+    data: DataId,
+    epoch: z.int().positive().max(limits.counter),
+    url: z.string().max(2048),
+    token: Sealed,
+    instance: z.string().max(128).nullable(),
+  }),
+  /** `now`: running jobs are given up; `force`: GitLab's answers are not waited for. */
+  z.object({
+    kind: z.literal('uninstall-gitlab'),
+    deleteData: z.boolean(),
+    now: z.boolean().optional(),
+    force: z.boolean().optional(),
+  }),
+  /** The host's word that its gate is closed for that epoch and the container gone (SAFETY H7). */
+  z.object({ kind: z.literal('gitlab-ended'), data: DataId, epoch: z.int().positive().max(limits.counter) }),
   /** A voter writes secrets sealed anew: GitLab's token for those who vote now, or changed secrets that a removed machine knew. */
   z.object({
     kind: z.literal('reseal'),

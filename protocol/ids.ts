@@ -31,6 +31,10 @@ export const BootId = z.string().min(1).max(64);
 /** Short opaque ids: grants, requests, runs, invites, nonces. */
 export const ShortId = z.string().min(1).max(128);
 
+/** The data of one hosted GitLab: stands in its marker, its container's name and labels, and in paths. */
+export const DataId = z.string().regex(/^[a-z0-9][a-z0-9-]{7,47}$/);
+export type DataId = z.infer<typeof DataId>;
+
 /** GitLab's numeric ids. */
 export const JobId = z.int().positive();
 export const Tag = z.string().min(1).max(limits.tagChars);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { BootId, ClassKey, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
+import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
 import { limits } from './limits.ts';
 import { Stamp } from './stamp.ts';
 import { sharedTimings } from './timings.ts';
@@ -39,7 +39,7 @@ const Recovery = z.looseObject({
 });
 
 /** What a node says that it can read. A new form of data is used when all nodes that must read it can. */
-export const abilities = ['envelopes', 'disconnect'] as const;
+export const abilities = ['envelopes', 'disconnect', 'hosting'] as const;
 
 export const LedgerNode = z.looseObject({
   name: NodeName,
@@ -177,6 +177,44 @@ export const Leaving = z.looseObject({
 });
 export type Leaving = z.infer<typeof Leaving>;
 
+/** A GitLab that the mesh runs itself, as it was asked for. */
+export const HostedGitlab = z.looseObject({
+  data: DataId,
+  /** As it was asked: a name with tag or digest. */
+  image: z
+    .string()
+    .max(512)
+    .regex(/^[A-Za-z0-9][\w.:/@-]*$/, 'an image is named like gitlab/gitlab-ce:17.5.1-ce.0'),
+  preset: z.enum(['minimal', 'homelab', 'team', 'beast']),
+  place: z.looseObject({
+    kind: z.enum(['subvolume', 'image', 'folder']),
+    path: z
+      .string()
+      .max(1024)
+      .regex(/^\/(?!.*(?:^|\/)\.\.?(?:\/|$))[^\p{C}]*$/u, "a place is an absolute path without '.' and '..'"),
+  }),
+  hostname: z
+    .string()
+    .max(253)
+    .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/, 'a host name is letters, digits, dots and hyphens'),
+  port: z.int().min(1).max(65_535),
+  sshPort: z.int().min(1).max(65_535).nullable(),
+  since: WallMs,
+  because: Sentence,
+  /** A person wants it gone. Jobs and runners are settled first; then, `drained`, the host ends it and says so (SAFETY H7). */
+  ending: z
+    .looseObject({
+      since: WallMs,
+      deleteData: z.boolean(),
+      /** As for a disconnection: running jobs are given up; GitLab's answers are not waited for. */
+      now: z.boolean(),
+      force: z.boolean(),
+      drained: z.boolean(),
+    })
+    .optional(),
+});
+export type HostedGitlab = z.infer<typeof HostedGitlab>;
+
 const LedgerGitlab = z.looseObject({
   mode: z.enum(['none', 'connected', 'hosted']),
   url: z.string().max(2048).nullable(),
@@ -187,6 +225,8 @@ const LedgerGitlab = z.looseObject({
   instance: z.string().max(128).nullable(),
   /** Absent unless it is being disconnected. */
   leaving: Leaving.optional(),
+  /** Only in mode 'hosted': then url, token and instance are null until it stands. */
+  hosted: HostedGitlab.optional(),
 });
 
 /**

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Change, ChangeOutcome } from './changes.ts';
-import { BootId, ClassKey, NodeId, Sentence, ShortId, StoreId, Tag } from './ids.ts';
+import { BootId, ClassKey, DataId, NodeId, Sentence, ShortId, StoreId, Tag } from './ids.ts';
 import { Era, Ledger, Run, Sealed } from './ledger.ts';
 import { limits } from './limits.ts';
 import { Stamp } from './stamp.ts';
@@ -10,6 +10,8 @@ export const Evidence = z.enum(['refused', 'silent', 'timeout', 'handover', 'non
 export type Evidence = z.infer<typeof Evidence>;
 
 const term = z.int().nonnegative().max(limits.counter);
+/** Which of the mesh's GitLabs, counted from 1: each deployment is another one. */
+const epoch = z.int().positive().max(limits.counter);
 /** Number of the leader's round; acknowledgements echo it, so that contact counts from when it was sent (SAFETY L12). */
 const round = z.int().nonnegative();
 /** Highest promise that the sender saw the other side make, and on which store: one rolled back finds out (SAFETY L9). */
@@ -83,6 +85,13 @@ export const PeerMessage = z.discriminatedUnion('kind', [
   }),
   /** A node's own runs, all of them, sent when they change and every second until the ledger agrees. State, not events. */
   z.object({ kind: z.literal('own-runs'), boot: BootId, runs: z.array(Run).max(limits.runsInFlight) }),
+  /**
+   * The host of GitLab asks to go on (SAFETY H5). Its own time stays with it, under `nonce`. Only said to who can
+   * 'hosting', and only answered to who asked: an older version does not know these two.
+   */
+  z.object({ kind: z.literal('lease-ask'), nonce: ShortId, epoch, data: DataId }),
+  /** A round that began after the question reached the leader was answered by a quorum, in its own term. */
+  z.object({ kind: z.literal('lease-given'), nonce: ShortId, epoch, term }),
 ]);
 export type PeerMessage = z.infer<typeof PeerMessage>;
 export type MessageOf<K extends PeerMessage['kind']> = Extract<PeerMessage, { kind: K }>;

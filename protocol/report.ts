@@ -1,5 +1,18 @@
 import { z } from 'zod';
-import { BootId, Bytes, ClassKey, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
+import {
+  BootId,
+  Bytes,
+  ClassKey,
+  DataId,
+  JobId,
+  NodeId,
+  NodeName,
+  Sentence,
+  ShortId,
+  StoreId,
+  Tag,
+  WallMs,
+} from './ids.ts';
 import { RunState } from './ledger.ts';
 import { limits } from './limits.ts';
 
@@ -91,6 +104,19 @@ export const Measured = z.looseObject({
 });
 export type Measured = z.infer<typeof Measured>;
 
+/** What the host of the mesh's GitLab says of it, with the cause in words. */
+export const GitlabSeen = z.looseObject({
+  data: DataId,
+  epoch: z.int().positive(),
+  state: z.enum(['deploying', 'healthy', 'degraded', 'failed', 'repairing']),
+  because: Sentence,
+  since: WallMs,
+  version: z.string().max(64).nullable(),
+  /** How far a long step is: `phase` in words. */
+  progress: z.looseObject({ phase: z.string().max(200), percent: z.number().min(0).max(100).nullable() }).nullable(),
+});
+export type GitlabSeen = z.infer<typeof GitlabSeen>;
+
 /** What a node gossips about itself. May be lost, is never trusted from a non-member (DESIGN §5). */
 export const Report = z.looseObject({
   v: z.literal(1),
@@ -120,5 +146,7 @@ export const Report = z.looseObject({
       refused: z.boolean().optional(),
     })
     .optional(),
+  /** Only from the host of the mesh's GitLab. */
+  gitlab: GitlabSeen.optional(),
 });
 export type Report = z.infer<typeof Report>;

@@ -12,7 +12,12 @@ export const markOf = (token: string | null): string => token?.slice(-16) ?? '';
 
 /** Null where it was said of a connection that is no more: a leader of an earlier version keeps what it does not know. */
 export const leavingOf = (ledger: Ledger | null): Leaving | null => {
-  const { leaving, token, mode } = ledger?.gitlab ?? {};
+  const { leaving, token, mode, hosted } = ledger?.gitlab ?? {};
+  if (mode === 'hosted' && hosted?.ending) {
+    // The mesh's own one is uninstalled: what concerns jobs and runners is the same.
+    const { since, now, force } = hosted.ending;
+    return { since, now, force, of: markOf(token ?? null) };
+  }
   return leaving !== undefined && mode === 'connected' && leaving.of === markOf(token ?? null) ? leaving : null;
 };
 
@@ -52,18 +57,22 @@ export const gitlabGone = (of: string, because: string, wallMs: number): LedgerE
   because,
   apply(ledger) {
     if (leavingOf(ledger)?.of !== of) return ledger;
-    const { leaving: _over, ...rest } = ledger.gitlab;
-    const runs = Object.entries(ledger.runs).map(([id, run]) => [
-      id,
-      run.state === 'lost' ? { ...run, failedAtGitlab: true } : run,
-    ]);
-    const { rescues: _rescues, ...kept } = ledger;
-    return {
-      ...kept,
-      gitlab: { ...rest, mode: 'none', url: null, token: null, instance: null },
-      classes: {},
-      runs: Object.fromEntries(runs),
-      acts: actsWith(ledger, 'gitlab-gone', because, wallMs),
-    };
+    return ledger.gitlab.mode === 'connected' ? withoutGitlab(ledger, because, wallMs) : ledger;
   },
 });
+
+export function withoutGitlab(ledger: Ledger, because: string, wallMs: number): Ledger {
+  const { leaving: _over, ...rest } = ledger.gitlab;
+  const runs = Object.entries(ledger.runs).map(([id, run]) => [
+    id,
+    run.state === 'lost' ? { ...run, failedAtGitlab: true } : run,
+  ]);
+  const { rescues: _rescues, ...kept } = ledger;
+  return {
+    ...kept,
+    gitlab: { ...rest, mode: 'none', url: null, token: null, instance: null },
+    classes: {},
+    runs: Object.fromEntries(runs),
+    acts: actsWith(ledger, 'gitlab-gone', because, wallMs),
+  };
+}

@@ -2,7 +2,7 @@ import type { Effect } from './effects.ts';
 import type { Happened } from './inputs.ts';
 
 /** Which room of the shell does it. */
-type EffectDomain = 'store' | 'network' | 'gitlab' | 'runs' | 'agent';
+type EffectDomain = 'store' | 'network' | 'gitlab' | 'runs' | 'hosting' | 'agent';
 
 interface EffectRow {
   by: EffectDomain;
@@ -67,6 +67,8 @@ export const effectTable = {
     again: true,
     unanswered: 'the run hears of its cancel with its next sign of life',
   },
+  'hold-lease': { by: 'hosting', answers: [], again: true, unanswered: 'the gate shuts when its lease is out (H1)' },
+  'end-lease': { by: 'hosting', answers: ['gate-closed'], again: true, unanswered: 'again after askAgainMs (H7)' },
   'drop-run': { by: 'runs', answers: [], again: true, unanswered: 'told again while the node has the run' },
 } as const satisfies Record<Effect['kind'], EffectRow>;
 

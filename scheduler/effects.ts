@@ -69,6 +69,13 @@ export type Effect =
   | { kind: 'compare-runs'; runners: number[] }
   /** Somebody cancels this run at GitLab: ask there now, its script may say nothing for long. */
   | { kind: 'hint-run'; run: string }
+  /**
+   * This machine may serve the mesh's GitLab of that epoch until `until`, ms of boot time (SAFETY H5). Comes again with each
+   * renewal; never after `end-lease` of that epoch.
+   */
+  | { kind: 'hold-lease'; epoch: number; data: string; until: number }
+  /** Close the gate for that epoch and every lower one, for good, then say `gate-closed`. */
+  | { kind: 'end-lease'; epoch: number; because: string }
   /** This run is no longer ours: stop it and forget it. */
   | { kind: 'drop-run'; run: string; because: string }
   /** A line for agent.log, with a stable event name (INTERFACE.md, Events), and the sentence. */

@@ -53,8 +53,8 @@ export function reseal(ledger: Ledger, { token, key, runner }: Change & { kind: 
   if (token && next.gitlab.token === token.was) {
     const { secrets } = next;
     const admin = token.epoch === null || !secrets ? {} : { secrets: { ...secrets, admin: token.epoch } };
-    const leaving = leavingOf(next);
-    const said = leaving ? { leaving: { ...leaving, of: markOf(token.now) } } : {};
+    const { leaving } = next.gitlab;
+    const said = leaving && leavingOf(next) ? { leaving: { ...leaving, of: markOf(token.now) } } : {};
     next = { ...next, gitlab: { ...next.gitlab, token: token.now, ...said }, ...admin };
   }
   if (key) next = withKey(next, key);

@@ -41,6 +41,14 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
       return before.gitlab.mode === 'none'
         ? 'no GitLab is connected'
         : `GitLab at ${before.gitlab.url} is being disconnected${already}`;
+    case 'deploy-gitlab':
+      return `GitLab is to run on ${name(change.host)}${already}`;
+    case 'gitlab-stands':
+      return `GitLab at ${change.url} stands${already}`;
+    case 'uninstall-gitlab':
+      return before.gitlab.mode === 'none' ? 'the mesh hosts no GitLab' : `GitLab is being uninstalled${already}`;
+    case 'gitlab-ended':
+      return `GitLab is gone${already}`;
     case 'connect-gitlab':
       return `GitLab at ${change.url} is connected${already}`;
   }

@@ -4,6 +4,7 @@ import { classKey } from '../protocol/ids.ts';
 import { type Ledger, type LedgerNode, silentMs } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
 import { disconnect } from './disconnecting.ts';
+import { deploy, ended, hostingOf, stands, uninstall } from './hosting/hosted-edits.ts';
 import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
 import { find, freeName, mapNode, noNode, without } from './membership-names.ts';
@@ -46,6 +47,14 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
       return connectGitlab(ledger, change, wallMs);
     case 'disconnect-gitlab':
       return disconnect(ledger, change, wallMs);
+    case 'deploy-gitlab':
+      return deploy(ledger, change, wallMs);
+    case 'gitlab-stands':
+      return stands(ledger, change);
+    case 'uninstall-gitlab':
+      return uninstall(ledger, change, wallMs);
+    case 'gitlab-ended':
+      return ended(ledger, change, wallMs);
     case 'reseal':
       return reseal(ledger, change);
   }
@@ -68,6 +77,11 @@ function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' 
   if (Object.keys(ledger.nodes).length === 1)
     return {
       refused: `${ledger.nodes[node]!.name} is the only node: without it there is no mesh; to end it, stop its agent`,
+    };
+  const hosting = hostingOf(ledger);
+  if (hosting?.host === node && !hosting.ending)
+    return {
+      refused: `${ledger.nodes[node]!.name} hosts the mesh's GitLab: autogit-node gitlab uninstall first (also where that machine is gone for good)`,
     };
   return {
     ...ledger,

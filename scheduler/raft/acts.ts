@@ -15,6 +15,8 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
   'forget',
   'connect-gitlab',
   'disconnect-gitlab',
+  'deploy-gitlab',
+  'uninstall-gitlab',
   'make-invite',
   'pair',
   'reseal',
@@ -23,6 +25,9 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
 /** Null when it may ask for this. */
 export function whyNot(ledger: Ledger, change: Change, asker: NodeId): string | null {
   if (!isItsOwn(change, asker)) return 'a node may say this of itself only';
+  const isOfHost = change.kind === 'gitlab-stands' || change.kind === 'gitlab-ended';
+  if (isOfHost && ledger.gitlab.mode === 'hosted' && ledger.gitlab.host !== asker)
+    return "only the host of the mesh's GitLab may say this";
   if (change.kind === 'forget' && find(ledger.nodes, change.node) === asker)
     return `${nameIn(ledger, asker)} is this machine: autogit-node leave; to remove it, type forget on another machine`;
   const voters = rankedVoters(ledger.configuration);
@@ -64,5 +69,8 @@ function actSentence(before: Ledger, change: Change, asker: string): string | nu
   if (change.kind === 'connect-gitlab') return `GitLab at ${change.url} was connected on ${asker}`;
   if (change.kind === 'disconnect-gitlab')
     return `GitLab at ${before.gitlab.url} is to be disconnected, as was asked on ${asker}`;
+  if (change.kind === 'deploy-gitlab')
+    return `GitLab was deployed on ${nameIn(before, change.host)}, as was asked on ${asker}`;
+  if (change.kind === 'uninstall-gitlab') return `GitLab is to be uninstalled, as was asked on ${asker}`;
   return null;
 }

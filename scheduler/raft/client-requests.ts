@@ -10,6 +10,7 @@ import { doneSentence } from '../membership-sentence.ts';
 import { note } from '../note.ts';
 import { whyNot, withAct } from './acts.ts';
 import { maxProposed, propose } from './proposal.ts';
+import type { ClientRequest } from './raft-state.ts';
 import { raftTimings } from './raft-timings.ts';
 import { type RaftTurn, send } from './raft-turn.ts';
 
@@ -52,8 +53,8 @@ export function serveRequests(turn: RaftTurn): void {
   const { raft } = turn;
   if (raft.clientRequests.length === 0) return;
   const waits = new Set(raft.leading?.proposedRequests.map(({ id }) => id));
-  const asked = requestTarget(turn);
   for (const one of raft.clientRequests) {
+    const asked = receiverOf(turn, one);
     if (turn.at - one.askedAt >= raftTimings.askForMs) {
       const because = raft.leader
         ? 'the leader did not answer in time: it may still happen, ask again'
@@ -69,11 +70,23 @@ export function serveRequests(turn: RaftTurn): void {
   }
 }
 
-/** Who is asked: the leader of the term; before there is one, whoever has this node's vote, which takes it along. */
-export function requestTarget({ raft, self }: RaftTurn): NodeId | null {
+/**
+ * Who is asked: the leader of the term; before there is one, whoever has this node's vote, which takes it along. Null also
+ * where that one's version cannot read such a change: it would choke on it, and the next leader may be another.
+ */
+export function receiverOf({ raft, self }: RaftTurn, { change }: Pick<ClientRequest, 'change'>): NodeId | null {
   const node = raft.leader?.node ?? raft.votedFor;
-  return node === self ? null : node;
+  if (node === self || node === null) return null;
+  const ability = abilityFor[change.kind];
+  return ability === undefined || raft.accepted.nodes[node]?.can?.includes(ability) ? node : null;
 }
+
+const abilityFor: Partial<Record<Change['kind'], (typeof abilities)[number]>> = {
+  'deploy-gitlab': 'hosting',
+  'gitlab-stands': 'hosting',
+  'uninstall-gitlab': 'hosting',
+  'gitlab-ended': 'hosting',
+};
 
 /** The request with this id is answered, and forgotten. */
 function answerRequest(turn: RaftTurn, id: string, outcome: ChangeOutcome): void {

@@ -21,7 +21,7 @@ import {
   hearChangeAnswer,
   hearRequested,
   introduce,
-  requestTarget,
+  receiverOf,
   serveRequests,
 } from './client-requests.ts';
 import { moveConfiguration } from './configuration.ts';
@@ -225,7 +225,7 @@ export function nextWakeAt(turn: RaftTurn): number {
   };
   for (const one of raft.clientRequests) {
     by(one.askedAt + raftTimings.askForMs);
-    if (requestTarget(turn) !== null) by(one.sentAt + raftTimings.askAgainMs);
+    if (receiverOf(turn, one) !== null) by(one.sentAt + raftTimings.askAgainMs);
   }
   if (raft.leaving && !raft.leaving.gone) by(nextDepartureAt(turn));
   if (raft.leading) {

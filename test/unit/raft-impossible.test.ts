@@ -152,6 +152,7 @@ describe("a voter's acts", () => {
     { kind: 'forget', node: 'c' },
     { kind: 'connect-gitlab', url: 'http://evil', token: 't', instance: null, runnerTokens: [] },
     { kind: 'disconnect-gitlab', now: true, force: true },
+    { kind: 'uninstall-gitlab', deleteData: true },
     { kind: 'make-invite', invite: 'i', code: 'c', expiresAt: wall * 2, by: 'P' },
     { kind: 'pair', until: wall * 2 },
   ];
@@ -170,7 +171,7 @@ describe("a voter's acts", () => {
   });
   it('a node speaks for its own newcomers and invites only', () => {
     expect(asking('A', { kind: 'approve-paired', node: 'D', approval })).toBe('a node may say this of itself only');
-    expect(asking('A', { ...(acts[4] as Change & { kind: 'make-invite' }), by: 'C' })).toBe(
+    expect(asking('A', { ...(acts[5] as Change & { kind: 'make-invite' }), by: 'C' })).toBe(
       'a node may say this of itself only',
     );
     expect(asking('A', { kind: 'forget', node: 'a' })).toContain('a is this machine: autogit-node leave');

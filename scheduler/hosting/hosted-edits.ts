@@ -1,0 +1,169 @@
+import type { Change } from '../../protocol/changes.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import { withoutGitlab } from '../disconnecting.ts';
+import type { LedgerEdit, Refusal } from '../ledger-edit.ts';
+import { tokenIsNew } from '../membership-secrets.ts';
+import { listed } from '../phrases.ts';
+import { rankedVoters } from '../raft/quorum.ts';
+
+/*
+ * The mesh's own GitLab in the ledger. Life: deployed (host and epoch, no address yet) -> stands -> `ending` (jobs and
+ * runners are settled as for a disconnection) -> `drained` (the leader renews no lease any more, the host closes its gate)
+ * -> ended: said by the host, or by the leader when the host was removed and its last lease is surely out (SAFETY H7).
+ */
+
+interface Hosting extends HostedGitlab {
+  host: NodeId;
+  epoch: number;
+}
+
+/** The GitLab that the mesh hosts, or shall host; null where there is none. */
+export function hostingOf(ledger: Ledger | null): Hosting | null {
+  if (ledger === null) return null;
+  const { mode, host, epoch, hosted } = ledger.gitlab;
+  return mode === 'hosted' && host !== null && hosted !== undefined ? { ...hosted, host, epoch } : null;
+}
+
+const endsByItself = 'autogit-node gitlab uninstall';
+
+/** Why no GitLab can be deployed on `host` now; null when nothing in the ledger speaks against it. */
+export function whyNotDeploy(ledger: Ledger, host: NodeId): string | null {
+  const { gitlab, nodes } = ledger;
+  const name = (node: NodeId): string => nodes[node]?.name ?? node;
+  if (gitlab.mode === 'hosted')
+    return `this mesh hosts a GitLab already, on ${name(gitlab.host ?? '')}: ${endsByItself} first`;
+  if (gitlab.mode === 'connected')
+    return `this mesh is connected to GitLab at ${gitlab.url}: autogit-node gitlab disconnect first`;
+  const node = nodes[host];
+  if (!node) return `${host} is no machine of this mesh`;
+  if (node.left) return `${node.name} is away: start its agent first`;
+  if (node.drained) return `${node.name} is drained: autogit-node drain ${node.name} --off first`;
+  return whoCannotHost(ledger, host);
+}
+
+/** Any voter may have to renew its lease; the leader of now may be one that does not know such a change. */
+function whoCannotHost({ configuration, nodes }: Ledger, host: NodeId | null): string | null {
+  const asked = new Set([...rankedVoters(configuration), ...(host === null ? [] : [host])]);
+  const older = [...asked].filter((node) => nodes[node] && !nodes[node].can?.includes('hosting'));
+  if (older.length === 0) return null;
+  const names = listed(older.map((node) => nodes[node]?.name ?? node));
+  const [runs, it] = older.length === 1 ? ['runs', 'it'] : ['run', 'them'];
+  return `${names} ${runs} an earlier version, which knows nothing of a GitLab that the mesh hosts: upgrade ${it} first`;
+}
+
+export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' }, wallMs: number): Ledger | Refusal {
+  const { host, hosted, because } = change;
+  const known = hostingOf(ledger);
+  if (known?.data === hosted.data && known.host === host) return ledger;
+  const refused = whyNotDeploy(ledger, host);
+  if (refused !== null) return { refused };
+  const { leaving: _void, ...before } = ledger.gitlab;
+  const gitlab = {
+    ...before,
+    mode: 'hosted' as const,
+    url: null,
+    token: null,
+    instance: null,
+    host,
+    epoch: before.epoch + 1,
+    hosted: { ...hosted, since: wallMs, because },
+  };
+  return { ...ledger, classes: {}, gitlab };
+}
+
+/** What a host says of a GitLab that is not the ledger's any more is void. */
+function whyNotOf(ledger: Ledger, { data, epoch }: { data: string; epoch: number }): string | null {
+  const hosting = hostingOf(ledger);
+  if (hosting === null) return 'this mesh hosts no GitLab';
+  if (hosting.data !== data || hosting.epoch !== epoch)
+    return `the mesh hosts its GitLab of epoch ${hosting.epoch} (${hosting.data}), and this is said of epoch ${epoch} (${data})`;
+  return null;
+}
+
+export function stands(ledger: Ledger, change: Change & { kind: 'gitlab-stands' }): Ledger | Refusal {
+  const refused = whyNotOf(ledger, change);
+  if (refused !== null) return { refused };
+  const { url, token, instance } = change;
+  const { gitlab } = ledger;
+  if (gitlab.url === url && gitlab.token === token && gitlab.instance === instance) return ledger;
+  return { ...ledger, gitlab: { ...gitlab, url, token, instance }, ...tokenIsNew(ledger) };
+}
+
+/** Asked again, it may become more urgent, never less; what is deleted is decided until it is drained. */
+export function uninstall(
+  ledger: Ledger,
+  change: Change & { kind: 'uninstall-gitlab' },
+  wallMs: number,
+): Ledger | Refusal {
+  const { gitlab } = ledger;
+  const refused = whoCannotHost(ledger, null);
+  if (gitlab.mode === 'connected')
+    return { refused: `GitLab at ${gitlab.url} is not the mesh's own: autogit-node gitlab disconnect` };
+  if (gitlab.mode === 'none' || gitlab.hosted === undefined) return ledger;
+  if (refused !== null) return { refused };
+  const known = gitlab.hosted.ending;
+  if (known?.drained && change.deleteData !== known.deleteData)
+    return { refused: 'it is being taken down in this moment: what becomes of its data was decided' };
+  const ending = {
+    ...known,
+    since: known?.since ?? wallMs,
+    deleteData: change.deleteData,
+    now: change.now === true || known?.now === true,
+    force: change.force === true || known?.force === true,
+    drained: known?.drained === true,
+  };
+  const isSame =
+    known !== undefined &&
+    known.deleteData === ending.deleteData &&
+    known.now === ending.now &&
+    known.force === ending.force;
+  return isSame ? ledger : { ...ledger, gitlab: { ...gitlab, hosted: { ...gitlab.hosted, ending } } };
+}
+
+/** Jobs and runners are settled: from here on no lease is renewed. */
+export const hostingDrained = (data: string, because: string): LedgerEdit => ({
+  name: 'gitlab-drained',
+  because,
+  apply(ledger) {
+    const { hosted } = ledger.gitlab;
+    if (hosted?.data !== data || !hosted.ending || hosted.ending.drained) return ledger;
+    return {
+      ...ledger,
+      gitlab: { ...ledger.gitlab, hosted: { ...hosted, ending: { ...hosted.ending, drained: true } } },
+    };
+  },
+});
+
+export function ended(ledger: Ledger, change: Change & { kind: 'gitlab-ended' }, wallMs: number): Ledger | Refusal {
+  const { hosted, epoch, mode } = ledger.gitlab;
+  // Said twice: what it says is so.
+  if (mode === 'none' && epoch >= change.epoch) return ledger;
+  const refused = whyNotOf(ledger, change);
+  if (refused !== null) return { refused };
+  if (!hosted?.ending?.drained) return { refused: 'nobody uninstalled it, or jobs and runners are not settled yet' };
+  return withoutHosting(ledger, wallMs);
+}
+
+/** The leader's own word, where the host was removed from the mesh and cannot say it. */
+export const hostingGone =
+  (data: string): ((wallMs: number) => LedgerEdit) =>
+  (wallMs) => ({
+    name: 'gitlab-ended',
+    because: 'its host was removed from the mesh, and its last lease is surely out',
+    apply: (ledger) => {
+      const hosting = hostingOf(ledger);
+      const isMeant = hosting?.data === data && hosting.ending?.drained === true;
+      return isMeant && !Object.hasOwn(ledger.nodes, hosting.host) ? withoutHosting(ledger, wallMs) : ledger;
+    },
+  });
+
+/** The epoch stays: the next GitLab of this mesh has a higher one. */
+function withoutHosting(ledger: Ledger, wallMs: number): Ledger {
+  const { host, hosted } = ledger.gitlab;
+  const name = ledger.nodes[host ?? '']?.name ?? 'a machine that was removed';
+  const data = hosted?.ending?.deleteData ? 'with its data' : `its data stays there: ${hosted?.place.path}`;
+  const after = withoutGitlab(ledger, `GitLab on ${name} was uninstalled, ${data}`, wallMs);
+  const { hosted: _gone, ...gitlab } = after.gitlab;
+  return { ...after, gitlab: { ...gitlab, host: null } };
+}

@@ -1,0 +1,201 @@
+import { describe, expect, it } from 'vitest';
+import type { Change } from '../../protocol/changes.ts';
+import { Change as ChangeSchema } from '../../protocol/changes.ts';
+import { abilities, Ledger } from '../../protocol/ledger.ts';
+import { leavingOf } from '../../scheduler/disconnecting.ts';
+import { hostingDrained, hostingGone, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { isRefusal } from '../../scheduler/ledger-edit.ts';
+import { applyChange } from '../../scheduler/membership.ts';
+import { whyNot } from '../../scheduler/raft/acts.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
+import { One } from './raft-one.ts';
+
+const now = 1_800_000_000_000;
+const hosted = {
+  data: 'k3v9q2m4',
+  image: 'gitlab/gitlab-ce:17.5.1-ce.0',
+  preset: 'homelab' as const,
+  place: { kind: 'folder' as const, path: '/srv/gitlab' },
+  hostname: 'home.local',
+  port: 8929,
+  sshPort: 2224,
+};
+const deploy = (host = 'K', over: Partial<typeof hosted> = {}): Change & { kind: 'deploy-gitlab' } => ({
+  kind: 'deploy-gitlab',
+  host,
+  hosted: { ...hosted, ...over },
+  because: 'asked by ann on kang',
+});
+const uninstall = (over: object = {}): Change => ({ kind: 'uninstall-gitlab', deleteData: false, ...over });
+const said = { data: hosted.data, epoch: 1 };
+const stands = {
+  kind: 'gitlab-stands',
+  ...said,
+  url: 'http://home.local:8929',
+  token: 'sealed-token-of-gitlab',
+  instance: 'i',
+} as const;
+
+function mesh(): Ledger {
+  const ledger = foundedMesh({ store: 'store-K', wallMs: now });
+  const { K } = ledger.nodes;
+  const nodes = { K: K!, D: { ...K!, name: 'desktop-1', can: [...abilities] } };
+  return { ...ledger, nodes, gitlab: { ...ledger.gitlab, epoch: 4, plannedByALaterVersion: 'kept' } };
+}
+const apply = (ledger: Ledger, ...changes: Change[]): Ledger =>
+  changes.reduce((one, change) => {
+    const after = applyChange(one, ChangeSchema.parse(change), now + 5);
+    if (isRefusal(after)) throw new Error(after.refused);
+    return after;
+  }, ledger);
+const refusal = (ledger: Ledger, change: Change): string => {
+  const after = applyChange(ledger, change, now);
+  return isRefusal(after) ? after.refused : 'done';
+};
+const of5 = { ...said, epoch: 5 };
+const drained = (ledger: Ledger): Ledger => hostingDrained(hosted.data, 'settled').apply(ledger) as Ledger;
+
+describe('a GitLab that the mesh hosts, in the ledger', () => {
+  it('is deployed under the next epoch, stands by its host`s word, is drained, ends, and the epoch stays', () => {
+    const asked = apply(mesh(), deploy('D'));
+    expect(asked.gitlab).toMatchObject({ mode: 'hosted', host: 'D', epoch: 5, url: null, token: null, instance: null });
+    expect(asked.gitlab.hosted).toEqual({ ...hosted, since: now + 5, because: 'asked by ann on kang' });
+    expect(apply(asked, deploy('D'))).toBe(asked);
+    const up = apply(asked, { ...stands, ...of5 });
+    expect(up.gitlab).toMatchObject({ url: stands.url, token: stands.token, instance: 'i' });
+    expect(apply(up, { ...stands, ...of5 })).toBe(up);
+    const ending = apply(up, uninstall({ deleteData: true }));
+    expect(leavingOf(ending)).toMatchObject({ now: false, force: false });
+    expect(refusal(ending, { kind: 'gitlab-ended', ...of5 })).toContain('not settled yet');
+    const gone = apply(drained(ending), { kind: 'gitlab-ended', ...of5 });
+    expect(gone.gitlab).toEqual({
+      mode: 'none',
+      url: null,
+      token: null,
+      instance: null,
+      host: null,
+      epoch: 5,
+      plannedByALaterVersion: 'kept',
+    });
+    expect(gone.acts?.at(-1)?.sentence).toBe('GitLab on desktop-1 was uninstalled, with its data');
+    expect(apply(gone, { kind: 'gitlab-ended', ...of5 })).toBe(gone);
+    expect(apply(gone, deploy('K', { data: 'another1' })).gitlab.epoch).toBe(6);
+    expect(Ledger.parse(JSON.parse(JSON.stringify(ending)))).toEqual(ending);
+  });
+
+  it('is refused in words where it cannot be, and where a voter or the host is too old to know it', () => {
+    const ledger = mesh();
+    expect(refusal(apply(ledger, deploy()), deploy('D', { data: 'another1' }))).toBe(
+      'this mesh hosts a GitLab already, on kang: autogit-node gitlab uninstall first',
+    );
+    const connected = apply(ledger, {
+      kind: 'connect-gitlab',
+      url: 'http://gl',
+      token: 't',
+      instance: null,
+      runnerTokens: [],
+    });
+    expect(refusal(connected, deploy())).toContain(
+      'connected to GitLab at http://gl: autogit-node gitlab disconnect first',
+    );
+    expect(refusal(connected, uninstall())).toContain('autogit-node gitlab disconnect');
+    expect(refusal(ledger, deploy('X'))).toBe('X is no machine of this mesh');
+    expect(refusal(apply(ledger, { kind: 'drain', node: 'D', drained: true }), deploy('D'))).toContain(
+      'desktop-1 is drained',
+    );
+    expect(refusal(apply(ledger, { kind: 'depart', node: 'D' }), deploy('D'))).toContain('desktop-1 is away');
+    const older = (node: 'K' | 'D'): Ledger => ({
+      ...ledger,
+      nodes: { ...ledger.nodes, [node]: { ...ledger.nodes[node]!, can: ['envelopes', 'disconnect'] } },
+    });
+    expect(refusal(older('K'), deploy('D'))).toMatch(/^kang runs an earlier version, .*: upgrade it first$/);
+    expect(refusal(older('D'), deploy('D'))).toMatch(/^desktop-1 runs an earlier version/);
+    expect(refusal(older('D'), deploy('K'))).toBe('done');
+  });
+
+  it('takes no word of another data, another epoch, or of a host that is none', () => {
+    const asked = apply(mesh(), deploy());
+    expect(refusal(asked, { ...stands, epoch: 4 })).toContain('of epoch 5');
+    expect(refusal(asked, { ...stands, ...of5, data: 'another1' })).toContain('(another1)');
+    expect(refusal(mesh(), { ...stands, epoch: 4 })).toBe('this mesh hosts no GitLab');
+    for (const change of [{ ...stands, ...of5 }, { kind: 'gitlab-ended', ...of5 } as const]) {
+      expect(whyNot(asked, change, 'D')).toBe("only the host of the mesh's GitLab may say this");
+      expect(whyNot(asked, change, 'K')).toBeNull();
+    }
+  });
+
+  it.each([
+    ['data', { data: '../../etc' }],
+    ['data', { data: 'A1234567' }],
+    ['image', { image: '-v /:/host' }],
+    ['place', { place: { kind: 'folder', path: '/srv/../etc' } }],
+    ['place', { place: { kind: 'folder', path: 'srv' } }],
+    ['place', { place: { kind: 'folder', path: '/srv\n' } }],
+    ['hostname', { hostname: "x'; system('id')" }],
+    ['port', { port: 0 }],
+    ['sshPort', { sshPort: 70_000 }],
+  ])('a wrong %s comes through no door: %j', (key, over) => {
+    const change = { ...deploy(), hosted: { ...hosted, ...over } };
+    const parsed = ChangeSchema.safeParse(change);
+    expect(parsed.error?.issues.map(({ path }) => path.slice(0, 2).join('.'))).toEqual([`hosted.${key}`]);
+  });
+
+  it('uninstalling becomes more urgent only, and what becomes of the data is open until it is drained', () => {
+    const up = apply(mesh(), deploy(), { ...stands, ...of5 });
+    const ending = apply(up, uninstall({ now: true }));
+    expect(apply(ending, uninstall({ now: true }))).toBe(ending);
+    expect(apply(ending, uninstall({ deleteData: true, force: true })).gitlab.hosted?.ending).toMatchObject({
+      deleteData: true,
+      now: true,
+      force: true,
+      since: now + 5,
+    });
+    expect(refusal(drained(ending), uninstall({ deleteData: true }))).toContain('was decided');
+    expect(apply(mesh(), uninstall()).gitlab.mode).toBe('none');
+    // Of a connection that was being disconnected nothing is left in it: a token sealed anew marks no disconnection.
+    const resealed = apply(ending, {
+      kind: 'reseal',
+      token: { was: stands.token, now: 'sealed anew for all', epoch: null },
+    });
+    expect(resealed.gitlab).not.toHaveProperty('leaving');
+    expect(leavingOf(resealed)?.of).toBe(
+      leavingOf({ ...ending, gitlab: { ...ending.gitlab, token: 'sealed anew for all' } })?.of,
+    );
+  });
+
+  it('a host is not forgotten while it serves; forgotten while it is uninstalled, the leader ends it', () => {
+    const up = apply(mesh(), deploy('D'));
+    expect(refusal(up, { kind: 'forget', node: 'D' })).toContain(
+      "desktop-1 hosts the mesh's GitLab: autogit-node gitlab uninstall first",
+    );
+    const done = drained(apply(up, uninstall()));
+    const edit = hostingGone(hosted.data)(now);
+    expect(edit.apply(done)).toBe(done);
+    const removed = apply(done, { kind: 'forget', node: 'D' });
+    expect(hostingOf(removed)?.host).toBe('D');
+    expect(edit.apply(removed)).toMatchObject({ gitlab: { mode: 'none', host: null, epoch: 5 } });
+    expect(hostingGone('another1')(now).apply(removed)).toBe(removed);
+  });
+
+  it('is not asked of a leader whose version cannot read such a change', () => {
+    const sentTo = (can: string[]): string[] => {
+      const ledger = mesh();
+      const D = { ...ledger.nodes.D!, can };
+      const voters = { K: { store: 'store-K', weight: 2 }, D: { store: 'store-D', weight: 3 } };
+      const one = new One({ ...ledger, nodes: { ...ledger.nodes, D }, configuration: { voters, next: null } });
+      const { stamp } = one.state.raft.accepted;
+      one.hear('D', { kind: 'append', term: 1, round: 1, stamp, committed: stamp, ledger: null });
+      const requests = [
+        { id: 'q', change: deploy('K') },
+        { id: 'r', change: { kind: 'pair', until: 0 } as const },
+      ];
+      one.feed({ kind: 'requested', requests });
+      return one.effects.flatMap((effect) =>
+        effect.kind === 'send' && effect.message.kind === 'change' ? [effect.message.id] : [],
+      );
+    };
+    expect(sentTo([...abilities])).toEqual(expect.arrayContaining(['q', 'r']));
+    expect(sentTo(['disconnect'])).not.toContain('q');
+    expect(sentTo(['disconnect'])).toContain('r');
+  });
+});
