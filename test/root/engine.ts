@@ -2,7 +2,6 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { labels } from '../../node/executors/docker-container.ts';
 
 /**
  * Global set-up of the vitest project `root`: a Docker Engine answers when it returns. Debian's docker.io is installed
@@ -34,7 +33,7 @@ const ours = (): number | null => {
 };
 
 const install = (): void => {
-  const wanted = { dockerd: 'docker.io', iptables: 'iptables', busybox: 'busybox-static' };
+  const wanted = { dockerd: 'docker.io', iptables: 'iptables', busybox: 'busybox-static', nft: 'nftables' };
   const missing = Object.entries(wanted)
     .filter(([program]) => spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status !== 0)
     .map(([, name]) => name);
@@ -102,8 +101,6 @@ export default async function setup(): Promise<() => Promise<void>> {
       for (const user of readdirSync(users)) if (!alive(Number(user))) rmSync(join(users, user), { force: true });
       const pid = ours();
       if (pid === null || readdirSync(users).length > 0) return;
-      // Each test's node made a bridge of its own; the engine keeps them, and has address ranges for about thirty.
-      spawnSync('docker', ['network', 'prune', '--force', '--filter', `label=${labels.node}`], { stdio: 'ignore' });
       process.kill(pid, 'SIGTERM');
       for (let tries = 0; tries < 300 && alive(pid); tries++) await sleep(100);
       rmSync(pidFile, { force: true });

@@ -1,0 +1,104 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import type { User } from '../../gitlab-bridge/practice/records.ts';
+import { hideSecrets, isHidden, show } from './secrets-file.ts';
+
+/** `gitlab-rails runner` and `gitlab-rake`: the few words of Ruby that the contract names, and the checks. */
+const rows = (sql: string): string[] =>
+  execFileSync('gitlab-psql', ['-XqAt', '-c', sql], { encoding: 'utf8', maxBuffer: 1 << 30 })
+    .split('\n')
+    .filter(Boolean);
+const quoted = (text: string): string => `'${text.replaceAll("'", "''")}'`;
+
+/** As `rails runner`: `-` is what comes by stdin, a file's name is that file, else the words themselves. */
+const codeOf = (words: string): string => {
+  if (words === '-') return readFileSync(0, 'utf8');
+  return existsSync(words) ? readFileSync(words, 'utf8') : words;
+};
+
+/** `t=User.find_by_username('root').personal_access_tokens.create(scopes:[…],…); t.set_token('…'); t.save!` */
+export function runner(words: string): number {
+  const code = codeOf(words);
+  const version = /^\s*(?:puts|print)\s+Gitlab::VERSION\s*$/.exec(code);
+  if (version) {
+    console.log(execFileSync('cat', ['/opt/gitlab/VERSION'], { encoding: 'utf8' }).trim());
+    return 0;
+  }
+  const name = /find_by_username\(\s*['"]([\w.-]+)['"]\s*\)\.personal_access_tokens\.create\(/.exec(code)?.[1];
+  const token = /\.set_token\(\s*['"]([\w.-]{20,})['"]\s*\)/.exec(code)?.[1];
+  if (name === undefined || token === undefined || !/save!/.test(code)) {
+    console.error('gitlab-rails (stand-in): only the making of a token is understood (its README says how)');
+    return 1;
+  }
+  const found = rows(`select record from records where name = 'user' and record->>'username' = ${quoted(name)}`)[0];
+  if (found === undefined) {
+    console.error(`undefined method 'personal_access_tokens' for nil (NoMethodError): no user ${name}`);
+    return 1;
+  }
+  const user = JSON.parse(found) as User;
+  const scopes = [...(/scopes:\s*\[([^\]]*)\]/.exec(code)?.[1] ?? '').matchAll(/['":]?([a-z_]+)/g)].map(
+    (one) => one[1] as string,
+  );
+  const id = Math.max(0, ...user.tokens.map((one) => one.id)) + 1;
+  user.tokens.push(
+    hideSecrets({
+      id,
+      name: /name:\s*['"]([^'"]+)/.exec(code)?.[1] ?? randomUUID(),
+      token,
+      scopes,
+    }) as User['tokens'][0],
+  );
+  rows(`update records set record = ${quoted(JSON.stringify(user))} where name = 'user' and id = ${user.id}`);
+  // Puma has its records in memory: it reads them again.
+  spawnSync('gitlab-ctl', ['restart', 'puma'], { stdio: 'ignore' });
+  return 0;
+}
+
+function secrets(): number {
+  const bad: string[] = [];
+  for (const row of rows("select name || ' ' || id || ' ' || record::text from records")) {
+    const [name, id] = row.split(' ');
+    for (const [, text = ''] of row.matchAll(/"(encrypted:[^"]+)"/g))
+      if (isHidden(text) && show(text) === null) bad.push(`${name} ${id}`);
+  }
+  for (const one of new Set(bad)) console.log(`- ${one} failures: 1`);
+  console.log(`Total: ${bad.length} row(s) affected`);
+  return bad.length === 0 ? 0 : 1;
+}
+
+function repositories(): number {
+  const place = '/var/opt/gitlab/git-data/repositories';
+  let code = 0;
+  for (const name of readdirSync(place)) {
+    const done = spawnSync('git', ['-c', 'safe.directory=*', '-C', `${place}/${name}`, 'fsck', '--full'], {
+      encoding: 'utf8',
+    });
+    if (done.status !== 0) code = 1;
+    console.log(`${name}: ${done.status === 0 ? 'ok' : done.stderr.trim()}`);
+  }
+  return code;
+}
+
+export function rake(task: string): number {
+  if (task === 'gitlab:doctor:secrets') return secrets();
+  if (task === 'gitlab:git:fsck') return repositories();
+  if (task === 'gitlab:check') {
+    const checks: [string, string[]][] = [
+      ['Database', ['gitlab-psql', '-c', 'select 1']],
+      ['Redis', ['gitlab-redis-cli', 'ping']],
+      ['GitLab', ['gitlab-healthcheck', '--fail', '--max-time', '10']],
+    ];
+    let code = 0;
+    for (const [what, [program = '', ...args]] of checks) {
+      const isGood = spawnSync(program, args, { stdio: 'ignore' }).status === 0;
+      if (!isGood) code = 1;
+      console.log(`${what}: ... ${isGood ? 'yes' : 'no'}`);
+    }
+    return code;
+  }
+  console.error(
+    `Don't know how to build task '${task}' (stand-in: gitlab:check, gitlab:doctor:secrets, gitlab:git:fsck)`,
+  );
+  return 1;
+}
