@@ -15,7 +15,10 @@ export const leavingOf = (ledger: Ledger | null): Leaving | null => {
   const { leaving, token, mode, hosted } = ledger?.gitlab ?? {};
   if (mode === 'hosted' && hosted?.ending) {
     // The mesh's own one is uninstalled: what concerns jobs and runners is the same.
-    const { since, now, force } = hosted.ending;
+    const { since } = hosted.ending;
+    // Where its host was removed, nothing answers for it any more.
+    const isLost = ledger?.nodes[ledger.gitlab.host ?? ''] === undefined;
+    const [now, force] = [hosted.ending.now || isLost, hosted.ending.force || isLost];
     return { since, now, force, of: markOf(token ?? null) };
   }
   return leaving !== undefined && mode === 'connected' && leaving.of === markOf(token ?? null) ? leaving : null;

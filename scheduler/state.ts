@@ -1,6 +1,8 @@
 import { InvariantError } from '../protocol/errors.ts';
 import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Durable } from './effects.ts';
+import type { HostingState } from './hosting/hosting-state.ts';
+import { emptyHosting } from './hosting/step-hosting.ts';
 import { emptyJobs, type JobsState } from './jobs/step-jobs.ts';
 import type { RaftState } from './raft/raft-state.ts';
 
@@ -18,6 +20,7 @@ export interface NodeIdentity {
 /** What stands on election and ledger; one entry a part, so that the compiler asks for its step and its first state. */
 export interface PartStates {
   readonly jobs: JobsState;
+  readonly hosting: HostingState;
 }
 
 /** All that the core knows. `step` never changes it; it returns another one. */
@@ -69,5 +72,5 @@ export function restoredState(who: NodeIdentity, durable: Durable, at: number): 
     eraSeq: 0,
     random: identity.seed | 0,
   };
-  return { identity, raft, jobs: emptyJobs(durable.asking) };
+  return { identity, raft, jobs: emptyJobs(durable.asking), hosting: emptyHosting };
 }

@@ -1,5 +1,6 @@
 import type { Era } from '../protocol/ledger.ts';
 import type { Effect } from './effects.ts';
+import { stepHosting } from './hosting/step-hosting.ts';
 import type { Input } from './inputs.ts';
 import { stepJobs } from './jobs/step-jobs.ts';
 import type { LedgerEdit } from './ledger-edit.ts';
@@ -21,7 +22,10 @@ interface StepResult {
 }
 
 /** Every part, in the order in which they decide; what one of them edits, the next one's step does not see yet. */
-const parts: { readonly [K in keyof PartStates]: Part<PartStates[K]> } = { jobs: stepJobs };
+const parts: { readonly [K in keyof PartStates]: Part<PartStates[K]> } = {
+  jobs: stepJobs,
+  hosting: stepHosting,
+};
 const partKeys = Object.keys(parts) as (keyof PartStates)[];
 
 /**
@@ -46,19 +50,29 @@ export function step(state: CoreState, input: Input): StepResult {
   return { state: { identity: turn.identity, raft: turn.raft, ...stepped.state }, effects, wakeAt };
 }
 
+type NextStates = { -readonly [K in keyof PartStates]: PartStates[K] };
+
 function stepParts(before: PartStates, input: Input, context: PartContext): PartStep<PartStates> {
-  const state: { -readonly [K in keyof PartStates]: PartStates[K] } = { jobs: before.jobs };
-  const all: PartStep<PartStates> = { state, effects: [], edits: [], wakeAt: Number.POSITIVE_INFINITY };
-  for (const key of partKeys) {
-    // Of the disk a part hears what it wrote itself.
-    const isOthers = input.kind === 'persisted' && input.part !== key;
-    const one = parts[key](before[key], isOthers ? nothing(input) : input, context);
-    state[key] = one.state;
-    all.effects.push(...one.effects);
-    all.edits.push(...one.edits);
-    all.wakeAt = Math.min(all.wakeAt, one.wakeAt);
-  }
+  const state = { jobs: before.jobs, hosting: before.hosting };
+  const all: PartStep<NextStates> = { state, effects: [], edits: [], wakeAt: Number.POSITIVE_INFINITY };
+  for (const key of partKeys) stepOne(key, all, before, input, context);
   return all;
+}
+
+function stepOne<K extends keyof PartStates>(
+  key: K,
+  all: PartStep<NextStates>,
+  before: PartStates,
+  input: Input,
+  context: PartContext,
+): void {
+  // Of the disk a part hears what it wrote itself.
+  const isOthers = input.kind === 'persisted' && input.part !== key;
+  const one = parts[key](before[key], isOthers ? nothing(input) : input, context);
+  all.state[key] = one.state;
+  all.effects.push(...one.effects);
+  all.edits.push(...one.edits);
+  all.wakeAt = Math.min(all.wakeAt, one.wakeAt);
 }
 
 const nothing = ({ at, wallMs }: Input): Input => ({ kind: 'ticked', at, wallMs });

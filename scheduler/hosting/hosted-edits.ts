@@ -146,17 +146,15 @@ export function ended(ledger: Ledger, change: Change & { kind: 'gitlab-ended' },
 }
 
 /** The leader's own word, where the host was removed from the mesh and cannot say it. */
-export const hostingGone =
-  (data: string): ((wallMs: number) => LedgerEdit) =>
-  (wallMs) => ({
-    name: 'gitlab-ended',
-    because: 'its host was removed from the mesh, and its last lease is surely out',
-    apply: (ledger) => {
-      const hosting = hostingOf(ledger);
-      const isMeant = hosting?.data === data && hosting.ending?.drained === true;
-      return isMeant && !Object.hasOwn(ledger.nodes, hosting.host) ? withoutHosting(ledger, wallMs) : ledger;
-    },
-  });
+export const hostingGone = (data: string, wallMs: number): LedgerEdit => ({
+  name: 'gitlab-ended',
+  because: 'its host was removed from the mesh, and its last lease is surely out',
+  apply: (ledger) => {
+    const hosting = hostingOf(ledger);
+    const isMeant = hosting?.data === data && hosting.ending?.drained === true;
+    return isMeant && !Object.hasOwn(ledger.nodes, hosting.host) ? withoutHosting(ledger, wallMs) : ledger;
+  },
+});
 
 /** The epoch stays: the next GitLab of this mesh has a higher one. */
 function withoutHosting(ledger: Ledger, wallMs: number): Ledger {

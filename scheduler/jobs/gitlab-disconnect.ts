@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Leaving, Ledger, Run } from '../../protocol/ledger.ts';
 import { gitlabGone, leavingOf } from '../disconnecting.ts';
+import { hostingDrained } from '../hosting/hosted-edits.ts';
 import type { InputOf } from '../inputs.ts';
 import { listed } from '../phrases.ts';
 import { mayWrite } from './classes.ts';
@@ -19,7 +20,8 @@ export function tendDisconnect(turn: JobsTurn): void {
   const { ledger, committed } = turn.context;
   const leaving = leavingOf(committed);
   if (turn.jobs.lead === null || ledger === null) return;
-  if (leaving === null || leavingOf(ledger) === null) return setDisconnect(turn, noDisconnect);
+  const isOver = ledger.gitlab.hosted?.ending?.drained === true;
+  if (leaving === null || leavingOf(ledger) === null || isOver) return setDisconnect(turn, noDisconnect);
   giveUpRuns(turn, ledger, leaving);
   const isCommitted = !Object.values(committed?.runs ?? {}).some(isOpen);
   if (!isCommitted || whyDisconnectWaits(turn.jobs, { at: turn.at, self: turn.context.self }, ledger) !== null) {
@@ -27,8 +29,7 @@ export function tendDisconnect(turn: JobsTurn): void {
     return;
   }
   if (ledger.gitlab.token === null) {
-    turn.edits.push(gitlabGone(leaving.of, goneSentence(ledger, 0, [], null), turn.wallMs));
-    return;
+    return settled(turn, ledger, leaving.of, goneSentence(ledger, 0, [], null));
   }
   const { nextAt, because } = turn.jobs.lead.disconnect;
   // It was tried: what a person who says `force` by now does not want to wait for.
@@ -124,7 +125,9 @@ export function runnersRemoved(turn: JobsTurn, input: Removed): void {
   const leaving = leavingOf(ledger);
   if (turn.jobs.lead === null || ledger === null || leaving === null) return;
   const { removed, because } = input;
-  if (because !== null && !leaving.force) {
+  // The mesh's own one goes away with all that is left in it: it is asked twice, not waited for.
+  const isOwn = ledger.gitlab.mode === 'hosted' && turn.jobs.lead.disconnect.tries > 0;
+  if (because !== null && !leaving.force && !isOwn) {
     const { tries } = turn.jobs.lead.disconnect;
     const nextAt = turn.at + backoffMs(tries);
     wake(turn, nextAt);
@@ -134,8 +137,15 @@ export function runnersRemoved(turn: JobsTurn, input: Removed): void {
     runner === null || given ? [] : [runner],
   );
   const left = because === null ? [] : input.left.length > 0 ? input.left : known;
-  turn.edits.push(gitlabGone(leaving.of, goneSentence(ledger, removed, left, because), turn.wallMs));
-  return;
+  return settled(turn, ledger, leaving.of, goneSentence(ledger, removed, left, because));
+}
+
+/** Nothing of the mesh is left at GitLab. One that the mesh hosts is taken down by its host now. */
+function settled(turn: JobsTurn, ledger: Ledger, of: string, because: string): void {
+  const { mode, hosted } = ledger.gitlab;
+  turn.edits.push(
+    mode === 'hosted' && hosted ? hostingDrained(hosted.data, because) : gitlabGone(of, because, turn.wallMs),
+  );
 }
 
 function goneSentence(ledger: Ledger, removed: number, left: readonly number[], because: string | null): string {

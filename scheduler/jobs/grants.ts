@@ -133,7 +133,8 @@ export function whyClassWaits(
   committed: Ledger,
   key: string,
 ): string | null {
-  if (leavingOf(ledger) !== null) return 'GitLab is being disconnected: no job is taken';
+  if (leavingOf(ledger) !== null)
+    return `GitLab is being ${ledger.gitlab.mode === 'hosted' ? 'uninstalled' : 'disconnected'}: no job is taken`;
   const entry = committed.classes[key];
   const attempts = attemptsOf(jobs, key);
   const newest = ledger.classes[key];

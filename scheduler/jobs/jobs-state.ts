@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, Run, Sealed } from '../../protocol/ledger.ts';
 import type { QueuedJob } from '../../protocol/queued-job.ts';
-import type { Measured, Report } from '../../protocol/report.ts';
+import type { GitlabSeen, Measured, Report } from '../../protocol/report.ts';
 import type { Durable } from '../effects.ts';
 import type { Claim } from './room.ts';
 
@@ -170,6 +170,8 @@ export interface JobsState {
   seq: number;
   highestTerm: number;
   measured: { measured: Measured; addresses: string[]; version: string } | null;
+  /** What this machine last said of the GitLab that it hosts. */
+  gitlabSeen: GitlabSeen | null;
   /** Memory in use when nothing of ours ran: what others need. */
   othersBytes: number | null;
   own: OwnState;
@@ -192,6 +194,7 @@ export const emptyJobs = (asking: Asking): JobsState => ({
   seq: 1,
   highestTerm: 0,
   measured: null,
+  gitlabSeen: null,
   othersBytes: null,
   own: {
     runs: {},

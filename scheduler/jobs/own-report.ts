@@ -1,4 +1,5 @@
 import type { Measured, Report } from '../../protocol/report.ts';
+import { hostingOf } from '../hosting/hosted-edits.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { GiB } from '../phrases.ts';
@@ -69,7 +70,15 @@ function report(turn: JobsTurn): Report | null {
     runs,
     reserved: openReservations(turn.jobs).map((one) => ({ grant: one.grant, class: one.class })),
     ...queueSeen(turn),
+    ...gitlabSeen(turn),
   };
+}
+
+/** What the host sees of the mesh's GitLab, as long as it is the one of the ledger. */
+function gitlabSeen({ jobs: { gitlabSeen: seen }, context }: JobsTurn): Pick<Report, 'gitlab'> {
+  const hosting = hostingOf(context.ledger);
+  if (seen === null || hosting === null || hosting.host !== context.self) return {};
+  return hosting.data === seen.data && hosting.epoch === seen.epoch ? { gitlab: seen } : {};
 }
 
 /** What only the leader knows, for everybody's `status`. */
@@ -97,6 +106,7 @@ function keyOf(report: Report, measured: Measured): string {
     report.runs,
     report.reserved,
     report.queue,
+    report.gitlab,
     [measured.owner, measured.paused, measured.pausedBecause, measured.healthy, measured.maxRuns],
     [
       measured.labels,
@@ -115,7 +125,7 @@ export function sayReport(turn: JobsTurn): void {
   const { gossip } = turn.jobs;
   const { ledger, self } = turn.context;
   const { queue } = queueSeen(turn);
-  const seen = [queue?.waiting, queue?.gitlab, queue?.because];
+  const seen = [queue?.waiting, queue?.gitlab, queue?.because, gitlabSeen(turn).gitlab];
   const madeOf = [turn.jobs.own, turn.jobs.measured, turn.jobs.othersBytes, ledger?.nodes[self], arch(turn), ...seen];
   const isSame = gossip.madeOf.length > 0 && madeOf.every((part, index) => part === gossip.madeOf[index]);
   const { gapMs, everyMs } = reportPace(Object.keys(ledger?.nodes ?? {}).length);

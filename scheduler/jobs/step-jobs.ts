@@ -103,6 +103,9 @@ function receive(turn: JobsTurn, input: Input): void {
       return heardReport(turn, input);
     case 'measured':
       return heardMeasured(turn, input);
+    case 'gitlab-seen':
+      turn.jobs.gitlabSeen = input.report;
+      return;
     case 'run-changed':
       return runChanged(turn, input);
     case 'take-ended':

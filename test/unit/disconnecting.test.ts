@@ -21,21 +21,91 @@ const machines = { kang: measured(), 'desktop-1': measured() };
 const labOf = (over: Partial<LabOptions> = {}): Lab =>
   new Lab({ machines, ...over, ledger: (ledger) => connected((over.ledger ?? ((one) => one))(ledger)) });
 
-/** What a person asked is committed. */
-function asks(lab: Lab, over: { now?: boolean; force?: boolean } = {}): void {
-  const change = { kind: 'disconnect-gitlab' as const, now: false, force: false, ...over };
+/** What was asked is committed. */
+function commits(lab: Lab, change: Change): void {
   const after = applyChange(lab.accepted, change, lab.wallMs);
   if (isRefusal(after)) throw new Error(after.refused);
   lab.accepted = after;
   lab.committed = after;
   for (const name of lab.nodes.keys()) lab.feed(name, { kind: 'ticked' });
 }
+const asks = (lab: Lab, over: { now?: boolean; force?: boolean } = {}): void =>
+  commits(lab, { kind: 'disconnect-gitlab', now: false, force: false, ...over });
 const line = (lab: Lab, name = lab.leader ?? '') =>
   snapshot(viewOf(lab, name)).attention.find(({ code }) => code === 'gitlab-leaving');
 const answered = (lab: Lab, because: string | null, left: number[] = []): void => {
   lab.feed(lab.leader ?? '', { kind: 'runners-removed', removed: because === null ? 2 : 0, left, because });
   lab.run(100);
 };
+
+/** The mesh's own GitLab in the place of the connected one; kang hosts it. */
+const hosting = (ledger: Ledger): Ledger => {
+  const hosted = {
+    data: 'k3v9q2m4',
+    image: 'gitlab/gitlab-ce',
+    preset: 'homelab' as const,
+    place: { kind: 'folder' as const, path: '/srv/gitlab' },
+    hostname: 'home.local',
+    port: 8929,
+    sshPort: null,
+    since: 0,
+    because: 'asked',
+  };
+  return { ...ledger, gitlab: { ...ledger.gitlab, mode: 'hosted', host: 'kang', epoch: 1, hosted } };
+};
+const uninstalls = (lab: Lab, over: object = {}): void =>
+  commits(lab, { kind: 'uninstall-gitlab', deleteData: false, ...over });
+
+describe('gitlab uninstall (SAFETY J7, H7)', () => {
+  it('its jobs are taken as any, then run to their end, its runners go, and only then its host may take it down', () => {
+    const lab = labOf({ scriptMs: 20_000, ledger: hosting });
+    lab.push(1);
+    lab.run(3000);
+    expect(lab.taken.map(({ job }) => job)).toEqual([1]);
+    uninstalls(lab);
+    lab.push(2);
+    lab.run(4000);
+    expect(lab.taken.map(({ job }) => job)).toEqual([1]);
+    expect(why(viewOf(lab, 'kang'), 2)?.because).toBe('GitLab is being uninstalled: no job is taken');
+    expect(lab.committed.gitlab.hosted?.ending?.drained).toBe(false);
+    lab.run(40_000);
+    expect(lab.effects('remove-runners')).toHaveLength(1);
+    answered(lab, null);
+    expect(lab.committed.gitlab).toMatchObject({ mode: 'hosted', host: 'kang', hosted: { ending: { drained: true } } });
+    lab.run(60_000);
+    expect(lab.effects('remove-runners')).toHaveLength(1);
+    commits(lab, { kind: 'gitlab-ended', data: 'k3v9q2m4', epoch: 1 });
+    expect(lab.committed.gitlab).toMatchObject({ mode: 'none', host: null, epoch: 1 });
+  });
+
+  it('one that answers nothing is asked twice for its runners, and goes', () => {
+    const lab = labOf({ ledger: hosting });
+    lab.run(1000);
+    uninstalls(lab);
+    lab.run(5000);
+    answered(lab, 'GitLab is not reached');
+    expect(lab.committed.gitlab.hosted?.ending?.drained).toBe(false);
+    lab.run(20_000);
+    expect(lab.effects('remove-runners').length).toBe(2);
+    answered(lab, 'GitLab is not reached');
+    expect(lab.committed.gitlab.hosted?.ending?.drained).toBe(true);
+  });
+
+  it('one that never stood has nothing to settle; with its host removed nothing is waited for', () => {
+    const lab = labOf({
+      ledger: (ledger) => ({ ...hosting(ledger), gitlab: { ...hosting(ledger).gitlab, url: null, token: null } }),
+    });
+    lab.run(1000);
+    expect(lab.effects('read-queue')).toEqual([]);
+    uninstalls(lab);
+    lab.run(20_000);
+    expect(lab.committed.gitlab.hosted?.ending?.drained).toBe(true);
+    const asked = lab.committed;
+    const { kang: _gone, ...nodes } = asked.nodes;
+    expect(leavingOf(asked)).toMatchObject({ now: false, force: false });
+    expect(leavingOf({ ...asked, nodes })).toMatchObject({ now: true, force: true });
+  });
+});
 
 describe('gitlab disconnect (SAFETY J7)', () => {
   it('the jobs that run end first, nothing new is taken, then runners and token go, and connecting works again', () => {

@@ -169,12 +169,12 @@ describe('a GitLab that the mesh hosts, in the ledger', () => {
       "desktop-1 hosts the mesh's GitLab: autogit-node gitlab uninstall first",
     );
     const done = drained(apply(up, uninstall()));
-    const edit = hostingGone(hosted.data)(now);
+    const edit = hostingGone(hosted.data, now);
     expect(edit.apply(done)).toBe(done);
     const removed = apply(done, { kind: 'forget', node: 'D' });
     expect(hostingOf(removed)?.host).toBe('D');
     expect(edit.apply(removed)).toMatchObject({ gitlab: { mode: 'none', host: null, epoch: 5 } });
-    expect(hostingGone('another1')(now).apply(removed)).toBe(removed);
+    expect(hostingGone('another1', now).apply(removed)).toBe(removed);
   });
 
   it('is not asked of a leader whose version cannot read such a change', () => {

@@ -1,0 +1,14 @@
+/**
+ * Every time of the host's lease, ms of boot time. What must hold between them (SAFETY H5, H7) is tested
+ * (test/unit/hosting-timings.test.ts).
+ */
+export const hostingTimings = {
+  /** SAFETY L: so long after its question the host may serve. */
+  leaseMs: 4_000,
+  /** SAFETY R: it asks again so often, whatever became of the last question. */
+  renewMs: 500,
+  /** SAFETY W_t: by then a lease that anybody may have given is out, by any clock, its steps included. */
+  waitMs: 5_000,
+  /** A gate that has not said that it is closed is told again. */
+  endAgainMs: 1_000,
+} as const;
