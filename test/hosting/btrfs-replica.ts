@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { holdersOf, mountsOf } from './mount-table.ts';
+import { holdersOf, mountsOf } from '../../node/hosting/mount-table.ts';
 import type { Replica, ReplicaTools, Round, RoundSource } from './replica-ports.ts';
 import { ReplicaProblem } from './replica-problem.ts';
 import { compareRounds, newestOf, type RoundName, readRoundName, roundText } from './round-name.ts';

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import type { SystemTools } from '../../node/hosting/system-tools.ts';
 import type { RoundName } from './round-name.ts';
 import type { DatedRound } from './thinning.ts';
 
@@ -35,17 +36,8 @@ export interface Replica {
   serve(round: Round): Promise<void>;
 }
 
-/**
- * The programs and file calls of which rounds are made, each by itself: a power cut between any two of them must lose nothing
- * that was acknowledged, and the tests cut there.
- */
-export interface ReplicaTools {
-  /** Its stdout; throws a sentence. */
-  run(file: string, args: readonly string[]): Promise<string>;
+/** Those of a data place, and the streams of rounds. */
+export interface ReplicaTools extends SystemTools {
   read(file: string, args: readonly string[]): RoundSource;
   feed(file: string, args: readonly string[], stream: Readable): Promise<void>;
-  /** Written and fsynced. */
-  write(path: string, text: string): Promise<void>;
-  rename(from: string, to: string): Promise<void>;
-  syncFolder(path: string): Promise<void>;
 }

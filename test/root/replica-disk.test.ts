@@ -3,16 +3,18 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { LoopImage } from '../../node/hosting/loop-image.ts';
+import { isSeenBy } from '../../node/hosting/mount-table.ts';
+import { systemTools } from '../../node/hosting/system-tools.ts';
 import { install } from '../bench/debian.ts';
 import { BtrfsReplica } from '../hosting/btrfs-replica.ts';
-import { isSeenBy, LoopImage } from '../hosting/loop-image.ts';
+import { replicaTools } from '../hosting/replica-tools.ts';
 import { roundText } from '../hosting/round-name.ts';
 import { copyAsCut, withCopy } from '../hosting/stand/image-copy.ts';
 import { dataId, leftUnder, Machine, ownFolder, putAway } from '../hosting/stand/machine.ts';
 import { manyRounds } from '../hosting/stand/many-rounds.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
 import { ended } from '../hosting/stand/writers.ts';
-import { systemTools } from '../hosting/system-tools.ts';
 
 /** Images, mounts and rounds on real btrfs. */
 let folder: string;
@@ -113,7 +115,7 @@ describe('a row of rounds', () => {
     await standby.replica.receive(round, again());
     expect(standby.replica.rounds()).toHaveLength(2);
     // The data of another mesh, on a machine that holds ours.
-    const foreign = new BtrfsReplica(standby.mount, 'other-mesh/data-1', systemTools);
+    const foreign = new BtrfsReplica(standby.mount, 'other-mesh/data-1', replicaTools);
     await foreign.open();
     await foreign.remove([round]);
     await expect(foreign.receive(round, again())).rejects.toThrow(/another mesh/);
@@ -164,7 +166,7 @@ describe('the disk below an image', () => {
     const copy = join(folder, 't-replica-copy.img');
     await copyAsCut(host.image.path, copy);
     await withCopy(copy, join(folder, 'copy'), async (mount) => {
-      const after = new BtrfsReplica(mount, dataId, systemTools);
+      const after = new BtrfsReplica(mount, dataId, replicaTools);
       expect((await after.open()).map(({ uuid }) => uuid)).toEqual([round.uuid]);
       expect(readFileSync(join(after.folderOf(round), 'late')).equals(text)).toBe(true);
     });
@@ -178,9 +180,10 @@ describe('the disk below an image', () => {
     fill();
     const image = new LoopImage(path, systemTools);
     expect(image.missing).toBeGreaterThan(100 << 20);
-    await expect(image.attach(join(folder, 'sparse'), 'host')).rejects.toThrow(
-      /have no room on the disk below it; make room there.*df -h/,
-    );
+    await expect(image.attach(join(folder, 'sparse'), 'host')).rejects.toMatchObject({
+      message: expect.stringMatching(/have no room on the disk below it/),
+      hint: expect.stringMatching(/^make room there.*df -h/),
+    });
     expect(image.device).toBeNull();
     expect(existsSync(join(folder, 'sparse'))).toBe(false);
     execFileSync('rm', [join(lower, 'downloads')]);

@@ -52,7 +52,7 @@ function textsOf(node: unknown): string[] {
 
 const named = /^(hint|fix|help|install|toolkitFix)$/;
 /** Which argument of a call is a fix. */
-const argumentOf: Record<string, number> = { finding: 3, line: 2, attentionLine: 1 };
+const argumentOf: Record<string, number> = { finding: 3, placeProblem: 1, line: 2, attentionLine: 1 };
 
 function fixesIn(file: string): Fix[] {
   const found: Fix[] = [];

@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { LoopImage } from '../../../node/hosting/loop-image.ts';
+import { systemTools } from '../../../node/hosting/system-tools.ts';
 import { BtrfsReplica } from '../btrfs-replica.ts';
-import { LoopImage } from '../loop-image.ts';
 import type { Round, RoundSource } from '../replica-ports.ts';
 import { RoundHost, type Standby } from '../round-host.ts';
 import { type RoundName, roundText } from '../round-name.ts';
-import { systemTools } from '../system-tools.ts';
 import { thin } from '../thinning.ts';
 import { SteppedTools } from './stepped-tools.ts';
 

@@ -1,6 +1,6 @@
 import { Transform } from 'node:stream';
 import type { ReplicaTools } from '../replica-ports.ts';
-import { systemTools } from '../system-tools.ts';
+import { replicaTools } from '../replica-tools.ts';
 
 /** The real tools, with a place to stand between any two of their calls, and within a stream. */
 export class SteppedTools implements ReplicaTools {
@@ -11,11 +11,11 @@ export class SteppedTools implements ReplicaTools {
 
   async run(file: string, args: readonly string[]): Promise<string> {
     await this.before([file, ...args.filter((arg) => !arg.includes('/') && !arg.startsWith('-'))].join(' '));
-    return systemTools.run(file, args);
+    return replicaTools.run(file, args);
   }
 
   read(file: string, args: readonly string[]) {
-    return systemTools.read(file, args);
+    return replicaTools.read(file, args);
   }
 
   async feed(...[file, args, stream]: Parameters<ReplicaTools['feed']>): Promise<void> {
@@ -28,21 +28,21 @@ export class SteppedTools implements ReplicaTools {
       },
     });
     stream.on('error', (error) => held.destroy(error));
-    return systemTools.feed(file, args, stream.pipe(held));
+    return replicaTools.feed(file, args, stream.pipe(held));
   }
 
   async write(path: string, text: string): Promise<void> {
     await this.before('write and fsync');
-    return systemTools.write(path, text);
+    return replicaTools.write(path, text);
   }
 
   async rename(from: string, to: string): Promise<void> {
     await this.before(from.endsWith('.new') ? 'rename the marker' : 'rename the folder');
-    return systemTools.rename(from, to);
+    return replicaTools.rename(from, to);
   }
 
   async syncFolder(path: string): Promise<void> {
     await this.before(`fsync the folder ${path.split('/').at(-1)}`);
-    return systemTools.syncFolder(path);
+    return replicaTools.syncFolder(path);
   }
 }

@@ -7,9 +7,9 @@ import { sentenceOf } from '../../../protocol/errors.ts';
 import { BtrfsReplica } from '../btrfs-replica.ts';
 import { HookDoor, installHook } from '../hook-door.ts';
 import type { Round } from '../replica-ports.ts';
+import { replicaTools } from '../replica-tools.ts';
 import type { RoundHost } from '../round-host.ts';
 import { newestOf } from '../round-name.ts';
-import { systemTools } from '../system-tools.ts';
 import { copyAsCut, withCopy } from './image-copy.ts';
 import { dataId, type Machine, roundsTo } from './machine.ts';
 import { checkRepository, Postgres, Pusher, Redis, refsOf } from './writers.ts';
@@ -185,7 +185,7 @@ export class Written {
   /** What an agent finds on that image when the power is back, and whether it is all that was promised. */
   async #look(image: string, folder: string, acknowledged: ReadonlyMap<string, string>): Promise<CutFindings> {
     return withCopy(image, folder, async (mount) => {
-      const replica = new BtrfsReplica(mount, dataId, systemTools);
+      const replica = new BtrfsReplica(mount, dataId, replicaTools);
       const newest = newestOf(await replica.open());
       if (!newest) {
         const missing = acknowledged.size === 0 ? [] : ['every round'];

@@ -1,13 +1,9 @@
-import { open, rename } from 'node:fs/promises';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { execCleanly, spawnClean } from '../../node/clean-spawn.ts';
+import { spawnClean } from '../../node/clean-spawn.ts';
+import { systemTools, toolEnv, toolLimitMs } from '../../node/hosting/system-tools.ts';
 import type { ReplicaTools, RoundSource } from './replica-ports.ts';
 import { ReplicaProblem } from './replica-problem.ts';
-
-/** Longer than any of these takes on a slow disk; a hanging one must not hold rounds up for ever. */
-const limitMs = 120_000;
-const env = { ...process.env, LC_ALL: 'C' };
 
 /** What the program said is most of what a person needs to know: the last lines of it go into the sentence. */
 function failed(file: string, args: readonly string[], code: number | null, said: string): ReplicaProblem {
@@ -17,12 +13,12 @@ function failed(file: string, args: readonly string[], code: number | null, said
 }
 
 function watched(file: string, args: readonly string[], stdio: ['pipe' | 'ignore', 'pipe' | 'ignore', 'pipe']) {
-  const child = spawnClean(file, args, { stdio, env });
+  const child = spawnClean(file, args, { stdio, env: toolEnv });
   let said = '';
   child.stderr?.on('data', (data) => {
     said = `${said}${data}`.slice(-2000);
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), limitMs);
+  const timer = setTimeout(() => child.kill('SIGKILL'), toolLimitMs);
   const done = new Promise<void>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) => {
@@ -36,12 +32,9 @@ function watched(file: string, args: readonly string[], stdio: ['pipe' | 'ignore
   return { child, done };
 }
 
-/** The real ones. */
-export const systemTools: ReplicaTools = {
-  async run(file, args) {
-    const { stdout } = await execCleanly(file, args, { env, timeout: limitMs, maxBuffer: 4 << 20 });
-    return stdout;
-  },
+/** The real ones, those of the rounds' streams with them. */
+export const replicaTools: ReplicaTools = {
+  ...systemTools,
   read(file, args): RoundSource {
     const { child, done } = watched(file, args, ['ignore', 'pipe', 'pipe']);
     // Node throws away what nobody has begun to read when a child ends: a short difference whose reader comes late would be empty.
@@ -58,23 +51,5 @@ export const systemTools: ReplicaTools = {
     await done;
     const broken = await fed;
     if (broken) throw broken;
-  },
-  async write(path, text) {
-    const file = await open(path, 'w', 0o600);
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  },
-  rename,
-  async syncFolder(path) {
-    const folder = await open(path, 'r');
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
   },
 };

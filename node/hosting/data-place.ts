@@ -1,0 +1,55 @@
+import type { PlaceAt } from './place-choice.ts';
+import type { DataOwner } from './place-records.ts';
+
+/** What GitLab's container gets of the machine: these folders and no others. */
+export interface DataFolders {
+  /** /etc/gitlab */
+  config: string;
+  /** /var/opt/gitlab; it carries the marker. */
+  data: string;
+  /** /var/opt/gitlab/gitlab-rails/shared: artifacts, packages, registry. Of no round that a push waits for. */
+  bulk: string;
+  /** /var/log/gitlab */
+  logs: string;
+}
+
+/** The data of a hosted GitLab on this machine, open. All throw `data-place` with the fix as hint. */
+export interface DataPlace extends PlaceAt {
+  readonly folders: DataFolders;
+  /** What a person should know of how it was found, such as an image that was not unmounted. */
+  readonly notices: readonly string[];
+  freeBytes(): number;
+  /** Before each start of the container. */
+  check(): Promise<void>;
+  /** After it, and before the gate opens: the container has these very folders. `pid`: its first process. */
+  checkInside(pid: number): void;
+  /** Now and then while it runs: takes room ahead of need. What it could not do, as sentences. */
+  tend(): Promise<string[]>;
+  /** The agent ends: GitLab goes on. */
+  letGo(): Promise<void>;
+  /** GitLab has ended: nothing stays mounted. */
+  close(): Promise<void>;
+}
+
+export interface PlaceRoom {
+  /** Of an image, at first. */
+  bytes: number;
+  /** What stays free on the disk for the machine's owner. */
+  reserveBytes: number;
+}
+
+export interface PlaceWish extends DataOwner {
+  /**
+   * May make it, or finish making it. Null as soon as GitLab stood here once: what is missing then is missing, and a new
+   * one in its place would be an empty GitLab over the old.
+   */
+  create: PlaceRoom | null;
+}
+
+/** Where the container has them. */
+export const insideContainer: Readonly<Record<keyof DataFolders, string>> = {
+  config: '/etc/gitlab',
+  data: '/var/opt/gitlab',
+  bulk: '/var/opt/gitlab/gitlab-rails/shared',
+  logs: '/var/log/gitlab',
+};

@@ -1,0 +1,197 @@
+import { existsSync, readFileSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { diskOf } from '../disk-use.ts';
+import { showBytes } from '../settings/quantities.ts';
+import { makeFolder } from '../store/home.ts';
+import { type DataFolders, type DataPlace, insideContainer } from './data-place.ts';
+import type { HostMounts } from './host-mounts.ts';
+import type { LoopImage } from './loop-image.ts';
+import { isSeenBy } from './mount-table.ts';
+import type { PlaceAt } from './place-choice.ts';
+import { placeProblem } from './place-problem.ts';
+import { checkMarker, type DataOwner, type PlaceClaim, writeClaim } from './place-records.ts';
+import { mountPointOf, treeOf } from './place-tree.ts';
+import type { SystemTools } from './system-tools.ts';
+
+/** With less, PostgreSQL ends itself within minutes. */
+const leastFreeBytes = 64 << 20;
+/** An image grows by a tenth of itself when less than that is free in it, and by this at least. */
+const leastStepBytes = 1 << 30;
+const probeFile = '.autogit-probe';
+
+interface PlaceParts {
+  image: LoopImage | null;
+  mounts: HostMounts;
+  tools: SystemTools;
+  claim: PlaceClaim;
+}
+
+export class OpenPlace implements DataPlace {
+  readonly kind: PlaceAt['kind'];
+  readonly path: string;
+  readonly folders: DataFolders;
+  readonly notices: string[] = [];
+  readonly #owner: DataOwner;
+  readonly #parts: PlaceParts;
+  #claim: PlaceClaim;
+
+  constructor(place: PlaceAt, owner: DataOwner, parts: PlaceParts) {
+    this.kind = place.kind;
+    this.path = place.path;
+    this.#owner = owner;
+    this.#parts = parts;
+    this.#claim = parts.claim;
+    const tree = treeOf(place);
+    this.folders = {
+      config: join(tree, 'live', 'config'),
+      data: join(tree, 'live', 'data'),
+      bulk: join(tree, 'bulk'),
+      logs: join(tree, 'logs'),
+    };
+  }
+
+  async said(more: Partial<PlaceClaim>): Promise<void> {
+    this.#claim = { ...this.#claim, ...more };
+    await writeClaim(this.path, this.#claim, this.#parts.tools);
+  }
+
+  async attach(image: LoopImage): Promise<void> {
+    const { mounts, tools } = this.#parts;
+    const point = mountPointOf(this.path);
+    const isThere = mounts.at(point) !== undefined;
+    if (!isThere) {
+      makeFolder(point, 0o700);
+      // Nothing is ever written below a mount that is not there. Not every file system can; the marker is looked for anyway.
+      await tools.run('chattr', ['+i', point]).catch(() => '');
+      // btrfs keeps no sign of its own of how it was left.
+      if (this.#claim.isMounted)
+        this.notices.push(`${image.path} was not unmounted when this machine went down; btrfs took in what was synced`);
+    }
+    await this.said({ isMounted: true });
+    await image.attach(point, 'host', this.#claim.fsid);
+    const errors = (await tools.run('btrfs', ['device', 'stats', point]))
+      .split('\n')
+      .flatMap((line) => /\.(\w+_errs)\s+([1-9]\d*)$/.exec(line.trim())?.slice(1, 3).join(' ') ?? []);
+    if (errors.length > 0)
+      this.notices.push(`${image.path} met errors of its disk (${errors.join(', ')}): btrfs scrub start -B ${point}`);
+  }
+
+  freeBytes(): number {
+    return diskOf(statfsSync(this.folders.data)).freeBytes;
+  }
+
+  async check(): Promise<void> {
+    this.#checkMount();
+    checkMarker(this.folders.data, this.#owner, this.folders.data);
+    for (const folder of Object.values(this.folders))
+      if (!existsSync(folder))
+        throw placeProblem(
+          `${folder} is gone`,
+          `bring it back from a copy, and start nothing before: ls -la ${this.path}`,
+        );
+    await this.#probe();
+    const free = this.freeBytes();
+    if (free < leastFreeBytes)
+      throw placeProblem(
+        `${this.folders.data} is full: ${showBytes(free)} are free`,
+        `make room in it: df -h ${this.folders.data}`,
+      );
+  }
+
+  checkInside(pid: number): void {
+    for (const [what, inside] of Object.entries(insideContainer)) {
+      const ours = statSync(this.folders[what as keyof DataFolders]);
+      const theirs = statSync(`/proc/${pid}/root${inside}`, { throwIfNoEntry: false });
+      if (theirs === undefined || theirs.dev !== ours.dev || theirs.ino !== ours.ino)
+        throw placeProblem(
+          `the container has something else at ${inside} than ${this.folders[what as keyof DataFolders]}`,
+          `end it; the engine must see the machine's mounts: systemctl cat docker`,
+        );
+    }
+    checkMarker(`/proc/${pid}/root${insideContainer.data}`, this.#owner, this.folders.data);
+  }
+
+  async tend(): Promise<string[]> {
+    const { image } = this.#parts;
+    const { reserveBytes } = this.#claim;
+    try {
+      if (image) {
+        await image.allocate();
+        const step = Math.max(leastStepBytes, Math.round(image.bytes / 10));
+        if (this.freeBytes() < step) await image.grow(step, reserveBytes);
+        return [];
+      }
+      const free = this.freeBytes();
+      if (free >= reserveBytes) return [];
+      return [
+        `${this.path} has ${showBytes(free)} free, and ${showBytes(reserveBytes)} are to stay: df -h ${this.path}`,
+      ];
+    } catch (error) {
+      return [error instanceof AutogitError ? `${error.message}; ${error.hint}` : sentenceOf(error)];
+    }
+  }
+
+  async letGo(): Promise<void> {
+    await this.#parts.image?.letGo();
+  }
+
+  async close(): Promise<void> {
+    const { image } = this.#parts;
+    if (!image) return;
+    await image.detach();
+    await this.said({ isMounted: false });
+  }
+
+  #checkMount(): void {
+    const { image, mounts } = this.#parts;
+    if (!image) return;
+    const point = mountPointOf(this.path);
+    const mount = mounts.at(point);
+    if (mount === undefined || mount.source !== image.device)
+      throw placeProblem(
+        `${image.path} is not mounted at ${point}`,
+        'the agent mounts it before it starts GitLab; what holds it up is shown by: autogit-node gitlab',
+      );
+    if (mount.isReadOnly)
+      throw placeProblem(
+        `${point} is read-only, after an error of the disk below it`,
+        `see which, then end the container, so that it can be mounted anew: dmesg | tail`,
+      );
+    const engine = enginePid();
+    if (engine !== null && !isSeenBy(engine, point))
+      throw placeProblem(
+        `the engine has mounts of its own and does not see ${point}`,
+        'its service must have no private mounts (PrivateTmp, ProtectSystem, …): systemctl cat docker',
+      );
+  }
+
+  /** One write to the disk: full, read-only and not ours are told by what it answers. */
+  async #probe(): Promise<void> {
+    const path = join(this.folders.data, probeFile);
+    try {
+      await this.#parts.tools.write(path, 'probe');
+      rmSync(path);
+    } catch (error) {
+      rmSync(path, { force: true });
+      const { code } = error as NodeJS.ErrnoException;
+      const why =
+        code === 'ENOSPC' || code === 'EDQUOT'
+          ? (['is full', `make room in it: df -h ${this.folders.data}`] as const)
+          : code === 'EROFS'
+            ? (['is read-only', `make it writable: findmnt -T ${this.folders.data}`] as const)
+            : ([`cannot be written: ${sentenceOf(error)}`, 'look at the disk: dmesg | tail'] as const);
+      throw placeProblem(`${this.folders.data} ${why[0]}`, why[1], error);
+    }
+  }
+}
+
+/** The engine's, where it is one of this machine and says so; null else. */
+function enginePid(): number | null {
+  try {
+    const pid = Number(readFileSync('/var/run/docker.pid', 'utf8'));
+    return Number.isInteger(pid) && existsSync(`/proc/${pid}/root`) ? pid : null;
+  } catch {
+    return null;
+  }
+}

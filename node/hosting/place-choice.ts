@@ -1,0 +1,101 @@
+import { showBytes } from '../settings/quantities.ts';
+
+/**
+ * `subvolume`: on the owner's own btrfs. `image`: a file with btrfs in it. `folder`: no snapshots, so no copies to other
+ * machines, now or later.
+ */
+type PlaceKind = 'subvolume' | 'image' | 'folder';
+
+/** Where a hosted GitLab's data lie on its machine; as the ledger has it. */
+export interface PlaceAt {
+  kind: PlaceKind;
+  path: string;
+}
+
+interface PlaceChoice extends PlaceAt {
+  because: string;
+}
+
+interface PlaceRefused {
+  refused: string;
+  fix: string;
+}
+
+export interface PlaceFacts {
+  path: string;
+  /** What lies there: nothing, a place that the mesh made, or what is somebody's. */
+  content: 'absent' | 'empty' | 'place' | 'foreign';
+  /** The kernel's name of the file system that it lies on, or would. */
+  fileSystem: string;
+  root: boolean;
+  /** Programs that are not there, of `placePrograms`. */
+  missing: readonly string[];
+  totalBytes: number;
+  freeBytes: number;
+}
+
+export const placePrograms = ['btrfs', 'mkfs.btrfs', 'losetup', 'mount', 'fallocate', 'flock'] as const;
+/** Where these programs come from on Debian and its like. */
+export const installPrograms = 'sudo apt-get install btrfs-progs util-linux mount';
+
+/** On these an image's room can be taken beforehand. */
+const allocates = new Set(['ext4', 'xfs', 'f2fs']);
+/** Not there after a restart, not this machine's, or without owners and modes. */
+const unfit: readonly [RegExp, string][] = [
+  [/^(tmpfs|ramfs)$/, 'lies in memory and is gone after a restart'],
+  [/^(overlay|aufs|squashfs|iso9660)$/, 'is the layer of a container or cannot be written'],
+  [/^(nfs|cifs|smb|9p|fuse|virtiofs|afs|ceph|glusterfs)/, 'lies on another machine or behind a program'],
+  [/^(vfat|exfat|ntfs|hfs|msdos)/, 'keeps no owners and modes of files'],
+];
+
+/** What stays free for the machine's owner: a tenth, at least 2 and at most 50 GiB. */
+export const ownersReserve = (totalBytes: number): number =>
+  Math.min(50 * 2 ** 30, Math.max(2 * 2 ** 30, totalBytes / 10));
+
+/** `needBytes`: what GitLab's data take at first. */
+export function choosePlace(facts: PlaceFacts, needBytes: number): PlaceChoice | PlaceRefused {
+  const { path, fileSystem } = facts;
+  if (facts.content === 'foreign')
+    return { refused: `${path} holds files that are not the mesh's`, fix: `name an empty folder: --data DIR` };
+  if (facts.content === 'place')
+    return {
+      refused: `${path} holds the data of a GitLab that the mesh hosted before`,
+      fix: 'name another folder (--data DIR), or move this one away',
+    };
+  const why = unfit.find(([kind]) => kind.test(fileSystem))?.[1];
+  if (why !== undefined)
+    return {
+      refused: `${path} is on ${fileSystem}, which ${why}`,
+      fix: 'name a folder on a disk of the machine: --data DIR',
+    };
+  const reserve = ownersReserve(facts.totalBytes);
+  if (facts.freeBytes - needBytes < reserve)
+    return {
+      refused: `GitLab needs ${showBytes(needBytes)} at ${path}, and ${showBytes(reserve)} stay for the machine's owner: ${showBytes(facts.freeBytes)} are free`,
+      fix: 'make room, or name a folder on another disk: --data DIR',
+    };
+  return kindOf(facts);
+}
+
+function kindOf({ path, fileSystem, root, missing }: PlaceFacts): PlaceChoice {
+  const folder = (because: string): PlaceChoice => ({
+    kind: 'folder',
+    path,
+    because: `${because}: a plain folder, which takes no snapshots, so GitLab cannot move by itself`,
+  });
+  if (!root) return folder('the agent is not root here');
+  const lacks = (...names: string[]): string[] => names.filter((name) => missing.includes(name));
+  if (fileSystem === 'btrfs') {
+    if (lacks('btrfs').length > 0) return folder(`the program btrfs is not here (${installPrograms})`);
+    return { kind: 'subvolume', path, because: `${path} is on btrfs: subvolumes there` };
+  }
+  if (!allocates.has(fileSystem)) return folder(`${fileSystem} cannot take an image's room beforehand`);
+  const [first, ...more] = lacks(...placePrograms);
+  if (first !== undefined)
+    return folder(`${[first, ...more].join(', ')} ${more.length > 0 ? 'are' : 'is'} not here (${installPrograms})`);
+  return {
+    kind: 'image',
+    path,
+    because: `${path} is on ${fileSystem}: an image with btrfs, its room taken beforehand`,
+  };
+}

@@ -1,0 +1,24 @@
+import { realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { PlaceAt } from './place-choice.ts';
+
+/**
+ * `live`: what one snapshot holds, configuration, database, repositories, queues. `bulk`: what may follow behind it. `logs`
+ * are of no copy.
+ */
+export const subvolumes = ['live', 'bulk', 'logs'] as const;
+
+export const imageOf = (path: string): string => join(path, 'gitlab.img');
+export const mountPointOf = (path: string): string => join(path, 'mounted');
+/** The folder that has the subvolumes. */
+export const treeOf = ({ kind, path }: PlaceAt): string => (kind === 'image' ? mountPointOf(path) : path);
+
+/** Without links, as the kernel names it where something is mounted there; what is not there yet below what is. */
+export function realFolder(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error;
+    return join(realFolder(dirname(path)), basename(path));
+  }
+}

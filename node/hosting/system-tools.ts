@@ -1,0 +1,55 @@
+import { open, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { execCleanly } from '../clean-spawn.ts';
+
+/**
+ * The programs and file calls of which a data place is made, each by itself: a power cut between any two of them must
+ * lose nothing that was acknowledged, and tests cut there.
+ */
+export interface SystemTools {
+  /** Its stdout; throws a sentence. */
+  run(file: string, args: readonly string[]): Promise<string>;
+  /** Written and fsynced. */
+  write(path: string, text: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  syncFolder(path: string): Promise<void>;
+}
+
+/** Longer than any of these takes on a slow disk; a hanging one must not hold anything up for ever. */
+export const toolLimitMs = 120_000;
+/** A person's own PATH, also root's by `su`, has no sbin; there lie mkfs and losetup. */
+const path = `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`;
+export const toolEnv = { ...process.env, PATH: path, LC_ALL: 'C' };
+
+/** The real ones. */
+export const systemTools: SystemTools = {
+  async run(file, args) {
+    const { stdout } = await execCleanly(file, args, { env: toolEnv, timeout: toolLimitMs, maxBuffer: 4 << 20 });
+    return stdout;
+  },
+  async write(path, text) {
+    const file = await open(path, 'w', 0o600);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  },
+  rename,
+  async syncFolder(path) {
+    const folder = await open(path, 'r');
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  },
+};
+
+/** Old or new, never half: written beside it, fsynced, renamed, and the folder fsynced. */
+export async function replaceFile(path: string, text: string, tools: SystemTools): Promise<void> {
+  await tools.write(`${path}.new`, text);
+  await tools.rename(`${path}.new`, path);
+  await tools.syncFolder(dirname(path));
+}
