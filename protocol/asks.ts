@@ -1,11 +1,32 @@
 import { z } from 'zod';
-import { JobId, Sentence, ShortId } from './ids.ts';
+import { DataId, JobId, Sentence, ShortId } from './ids.ts';
+import { HostedGitlab } from './ledger.ts';
 import { limits } from './limits.ts';
 import { JobRow, WhyAnswer } from './status.ts';
 
 /** What a person wants of one job. `force`: end also one that is `canceling`, without waiting for its after_script. */
 export const JobWish = z.strictObject({ wish: z.enum(['cancel', 'retry']), job: JobId, force: z.boolean() });
 export type JobWish = z.infer<typeof JobWish>;
+
+/** A GitLab that a person wants; null: as the machine chooses that shall run it. */
+export const DeployWish = z.strictObject({
+  image: HostedGitlab.shape.image,
+  preset: HostedGitlab.shape.preset,
+  port: HostedGitlab.shape.port,
+  sshPort: HostedGitlab.shape.sshPort,
+  hostname: HostedGitlab.shape.hostname.nullable(),
+  data: HostedGitlab.shape.place.shape.path.nullable(),
+});
+export type DeployWish = z.infer<typeof DeployWish>;
+
+/** One thing that was looked at before GitLab is deployed: `fail` refuses it, and `fix` says what helps. */
+export const DeployCheck = z.object({
+  state: z.enum(['ok', 'warn', 'fail']),
+  what: z.string().max(32),
+  sentence: Sentence,
+  fix: Sentence.nullable(),
+});
+export type DeployCheck = z.infer<typeof DeployCheck>;
 
 /** Questions between members that need no ledger change; one request and one answer on a stream of their own. */
 export const Ask = z.discriminatedUnion('kind', [
@@ -21,6 +42,12 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('ended-trace'), run: ShortId, offset: z.int().nonnegative() }),
   /** To a node that holds GitLab's token: what a person at any machine wants of a job. */
   z.object({ kind: z.literal('wish'), wish: JobWish }),
+  /** To a machine that shall run GitLab: whether it can, and where its data would lie. Changes nothing. */
+  z.object({ kind: z.literal('check-deploy'), wish: DeployWish }),
+  /** To the host of the mesh's GitLab: look at it now, and mend what is wrong. */
+  z.object({ kind: z.literal('look-at-gitlab') }),
+  /** To the same: root's first password, which is given once. */
+  z.object({ kind: z.literal('root-password') }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
 ]);
@@ -42,6 +69,17 @@ export const Answer = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('why'), why: WhyAnswer.nullable() }),
   z.object({ kind: z.literal('trace'), text: z.string(), next: z.int().nonnegative(), done: z.boolean() }),
   z.object({ kind: z.literal('log'), text: z.string() }),
+  z.object({
+    kind: z.literal('deploy-checked'),
+    checks: z.array(DeployCheck).max(64),
+    /** Null where nothing is fit. `data`: what lies there already and is taken up again. */
+    place: HostedGitlab.shape.place.extend({ data: DataId.nullable() }).nullable(),
+    /** By which others reach this machine. */
+    address: HostedGitlab.shape.hostname,
+  }),
+  z.object({ kind: z.literal('said'), because: Sentence }),
+  /** Null where it was given before, or there is none yet. */
+  z.object({ kind: z.literal('root-password'), password: z.string().max(128).nullable() }),
   /** The wish is done. `next`: the job that runs in place of the old one now. */
   z.object({ kind: z.literal('wished'), because: Sentence, next: JobId.nullable() }),
   /** The wish was tried and failed at GitLab, so no other node need be asked. */

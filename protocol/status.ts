@@ -70,6 +70,16 @@ export const StatusSnapshot = z.object({
       })
       .nullable(),
     flag: z.string().nullable(),
+    /** Only where the mesh runs GitLab itself: as it was asked for, where its data lies, what its host says of it. */
+    hosted: z
+      .object({
+        image: z.string(),
+        preset: z.string(),
+        folder: z.string(),
+        because: z.string(),
+        progress: z.object({ phase: z.string(), percent: z.number().nullable() }).nullable(),
+      })
+      .optional(),
   }),
   queue: z.object({ waiting: z.number(), running: z.number(), doneToday: z.number(), failedToday: z.number() }),
   attention: z.array(Attention),

@@ -13,6 +13,7 @@ import { waitingJobs } from './jobs/queue.ts';
 import { listed, span } from './phrases.ts';
 import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
+import { hostedLines } from './snapshot-gitlab.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
 import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
@@ -196,6 +197,9 @@ function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
         fix: 'autogit-node gitlab connect URL --token-env VAR',
       },
     ];
+  const own = hostedLines(view, ledger);
+  // Until it stands there is no queue to read; while it does not serve, that is why.
+  if (own.length > 0 || ledger.gitlab.url === null) return own;
   const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;
   if (seen === undefined || seen.gitlab === 'healthy') return [];
   if (seen.refused)

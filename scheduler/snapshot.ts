@@ -4,7 +4,7 @@ import { rfc3339, utcDay } from './jobs/civil-time.ts';
 import { isOpen } from './jobs/jobs-state.ts';
 import { waitingJobs } from './jobs/queue.ts';
 import { attentionOf } from './snapshot-attention.ts';
-import { leavingLines } from './snapshot-leaving.ts';
+import { gitlabView } from './snapshot-gitlab.ts';
 import { nodeRows } from './snapshot-nodes.ts';
 import { quorumOf } from './snapshot-quorum.ts';
 import { nodeName, shortAddress, type ViewInput } from './snapshot-view.ts';
@@ -53,23 +53,6 @@ function ageMs(view: ViewInput): number {
   if (view.leader === null || view.leader.node === view.self) return 0;
   const heard = view.jobs.reports[view.leader.node];
   return heard ? Math.max(0, Math.round(view.at - heard.at)) : 0;
-}
-
-function gitlabView(view: ViewInput, ledger: Ledger | null): StatusSnapshot['gitlab'] {
-  const gitlab = ledger?.gitlab;
-  const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;
-  const mode = gitlab?.mode ?? 'none';
-  return {
-    mode,
-    state: mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded'),
-    url: gitlab?.url ?? null,
-    host: gitlab?.host ? nodeName(ledger, gitlab.host) : null,
-    epoch: gitlab?.epoch ?? 0,
-    version: null,
-    lastBackup: null,
-    forecast: null,
-    flag: (ledger && leavingLines(view, ledger)[0]?.sentence) ?? null,
-  };
 }
 
 function queueView(view: ViewInput, ledger: Ledger | null): StatusSnapshot['queue'] {

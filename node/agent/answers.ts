@@ -12,6 +12,7 @@ import type { CoreLoop } from './core-loop.ts';
 import { type CoreView, forOlder, jobRowsOf, misfitsIn, viewInput, whyOf } from './core-views.ts';
 import type { EndedTraces } from './ended-traces.ts';
 import type { GitlabEffects } from './gitlab-effects.ts';
+import type { HostingRoom } from './hosting-room.ts';
 import { fulfil } from './job-wishes.ts';
 
 interface AnswerSources {
@@ -22,6 +23,7 @@ interface AnswerSources {
   gitlab: Pick<GitlabEffects, 'admin'>;
   traces: EndedTraces;
   log: Log;
+  hosting: Pick<HostingRoom, 'answer'>;
 }
 
 /** What another member asks, or this machine's own command line: `from` is who asks. */
@@ -53,6 +55,10 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
         log,
       });
     }
+    case 'check-deploy':
+    case 'look-at-gitlab':
+    case 'root-password':
+      return sources.hosting.answer(ask);
     case 'log':
       return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };
   }

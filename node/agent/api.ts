@@ -12,10 +12,12 @@ import { misfitLine } from '../../scheduler/snapshot-attention.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
+import type { DeployPlan, DeployRequest } from '../local-api/socket-protocol.ts';
 import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
 import { jobRowsOf, statusOf, whyOf } from './core-views.ts';
 import type { TracePiece } from './ended-traces.ts';
+import { HostingRequests } from './hosting-requests.ts';
 import { LeadersMisfits, misfitsAskMs } from './leaders-misfits.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
@@ -48,8 +50,18 @@ export class LocalApi implements AgentApi {
   readonly #options: ApiOptions;
   readonly #misfits: LeadersMisfits;
 
+  readonly #hosting: HostingRequests;
+
   constructor(options: ApiOptions) {
     this.#options = options;
+    this.#hosting = new HostingRequests({
+      self: options.network.self,
+      ledger: () => this.#ledger(),
+      ask: (node, ask, timeoutMs) =>
+        node === options.network.self ? this.#member().answer(node, ask) : options.network.ask(node, ask, timeoutMs),
+      change: (change) => this.change(change),
+      nodeNamed: (name) => this.#nodeNamed(name),
+    });
     this.#misfits = new LeadersMisfits(
       (ask) => this.#askLeader(ask, misfitsAskMs),
       () => options.clock.bootMs(),
@@ -146,6 +158,26 @@ export class LocalApi implements AgentApi {
     const refused = whyNotDisconnect(this.#ledger());
     if (refused !== null) return { state: 'refused', because: refused };
     return this.change({ kind: 'disconnect-gitlab', ...request });
+  }
+
+  gitlabPlan(wish: DeployRequest): Promise<DeployPlan> {
+    return this.#hosting.gitlabPlan(wish);
+  }
+
+  gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome> {
+    return this.#hosting.gitlabDeploy(wish);
+  }
+
+  gitlabUninstall(request: Parameters<AgentApi['gitlabUninstall']>[0]): Promise<ChangeOutcome> {
+    return this.#hosting.gitlabUninstall(request);
+  }
+
+  gitlabPassword(): Promise<{ password: string | null }> {
+    return this.#hosting.gitlabPassword();
+  }
+
+  reconcile(): Promise<string> {
+    return this.#hosting.reconcile();
   }
 
   async wish(wish: JobWish): Promise<{ said: string; next: number | null }> {

@@ -1,6 +1,5 @@
 import { randomInt } from 'node:crypto';
 import { hostname } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
@@ -31,15 +30,15 @@ import { type EffectHandlers, networkHandlers, perform, runHandlers } from './ef
 import { EndedTraces } from './ended-traces.ts';
 import { GitlabEffects } from './gitlab-effects.ts';
 import type { HomeDisk } from './home-disk.ts';
+import { HostingRoom } from './hosting-room.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
 import { Departure } from './own-departure.ts';
+import { patientRecords } from './record-writes.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
 import { disksOf, type WorkDisk } from './work-disk.ts';
 
 const measureEveryMs = 2_000;
-/** ms for which a run's record is tried again when the store rejects it. */
-const recordPatienceMs = 5_000;
 /** Measurements between two looks at the store. */
 const storeLookEvery = 5;
 /** And at a GitLab that nobody here has asked anything: once a minute. */
@@ -75,6 +74,7 @@ export class Member {
   readonly changes: Changes;
   readonly gitlab: GitlabEffects;
   readonly runs: RunSupervisor;
+  readonly #hosting: HostingRoom;
   readonly traces = new EndedTraces(() => this.gitlab.admin());
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
   readonly #runWatch: RunWatch;
@@ -132,6 +132,7 @@ export class Member {
       void this.measure();
     });
     this.runs = this.#makeRuns();
+    this.#hosting = new HostingRoom({ self: nodeId, ledger: () => this.ledger() });
     [this.#homeDisk, this.#workDisk] = disksOf(options, {
       running: () => this.runs.running(),
       endRun: (run, because) => this.runs.end(run, because),
@@ -177,6 +178,11 @@ export class Member {
 
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
     return this.#nextCommit.wait(withinMs, signal);
+  }
+
+  /** This machine runs the mesh's GitLab: it stands still while its agent is away. */
+  hostsGitlab(): boolean {
+    return this.#hosting.hosts();
   }
 
   /** Why this node can neither lead nor work now: its disk, or the store on it. */
@@ -234,7 +240,8 @@ export class Member {
     const { home, log } = this.#options;
     const { runs, gitlab, traces } = this;
     const feed: CoreLoop['feed'] = (happened) => this.loop.feed(happened);
-    return answerTo(from, ask, { home, log, runs, gitlab, traces, feed, view: () => this.view() });
+    const hosting = this.#hosting;
+    return answerTo(from, ask, { home, log, runs, gitlab, traces, hosting, feed, view: () => this.view() });
   }
 
   /**
@@ -277,11 +284,15 @@ export class Member {
       version: this.#options.version,
       gitlabReturn: this.#gitlabReturn,
       systemId: `r_${nodeId.slice(-12)}`,
-      store: {
-        runs: () => store.runs(),
-        putRun: (run) => this.#writeRecord(() => store.putRun(run)),
-        deleteRun: (run) => this.#writeRecord(() => store.deleteRun(run)),
-      },
+      store: patientRecords({
+        store,
+        clock,
+        isStopping: () => this.#isStopping,
+        onRejected: () => {
+          this.loop.lookAtStore();
+          void this.#homeDisk.look();
+        },
+      }),
       executors,
       retired: (kind) => retiredExecutor(kind, nodeId, home),
       gitlabUrl: () => this.ledger()?.gitlab.url ?? null,
@@ -308,24 +319,6 @@ export class Member {
       log,
       home,
     });
-  }
-
-  /**
-   * A store that rejected a run's record is tried at once: this node gets no jobs until it works again. On a disk that was
-   * full for a moment the record is written a moment later, and the run goes on.
-   */
-  async #writeRecord(write: () => Promise<void>): Promise<void> {
-    const { clock } = this.#options;
-    for (const until = clock.bootMs() + recordPatienceMs; ; ) {
-      try {
-        return await write();
-      } catch (error) {
-        this.loop.lookAtStore();
-        void this.#homeDisk.look();
-        if (this.#isStopping || clock.bootMs() > until) throw error;
-        await sleep(250);
-      }
-    }
   }
 
   #makeSecretKeeper(): SecretKeeper {

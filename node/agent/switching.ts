@@ -39,6 +39,10 @@ async function mayLeave(options: JoinOptions, self: NodeId, store: Store): Promi
       hint: 'let them end, then leave, and join --switch again: autogit-node join',
     });
   const { committed } = await store.load();
+  if (committed?.gitlab.mode === 'hosted' && committed.gitlab.host === self)
+    throw new AutogitError('unsupported', `this machine runs the GitLab of "${committed.mesh.name}"`, {
+      hint: 'uninstall it there first, its data stays: autogit-node gitlab uninstall',
+    });
   const others = Object.entries(committed?.nodes ?? {})
     .filter(([node]) => node !== self)
     .map(([, { name }]) => name);

@@ -33,6 +33,7 @@ const missing = (path: string, what: string, args = '[args...]'): Command => ({
 const mesh = () => import('./mesh-commands.ts');
 const local = () => import('./local-commands.ts');
 const gitlab = () => import('./gitlab-commands.ts');
+const deployment = () => import('./gitlab-deploy.ts');
 
 export const commands: readonly Command[] = [
   {
@@ -113,14 +114,27 @@ export const commands: readonly Command[] = [
     help: 'take no jobs from it any more: jobs end, its runners and the token go; the mesh stays',
     run: async (c) => (await gitlab()).disconnect(c),
   },
-  missing('gitlab deploy', 'hosting GitLab on the mesh'),
+  {
+    path: 'gitlab deploy',
+    help: 'run GitLab itself on a machine of the mesh, one copy of it',
+    run: async (c) => (await deployment()).deploy(c),
+  },
+  {
+    path: 'gitlab uninstall',
+    help: 'end the GitLab that the mesh runs; its data stays unless --delete-data',
+    run: async (c) => (await deployment()).uninstall(c),
+  },
   missing('gitlab adopt', "taking over this machine's GitLab container"),
   missing('gitlab backup', 'backing up GitLab'),
   missing('gitlab restore', 'restoring GitLab'),
   missing('gitlab move', 'moving GitLab to another node'),
   missing('gitlab drill', 'rehearsing a restore'),
   missing('gitlab clear-flag', 'clearing the flag of a GitLab that the mesh hosts'),
-  missing('gitlab uninstall', 'removing a GitLab that the mesh hosts'),
+  {
+    path: 'reconcile',
+    help: 'look at the GitLab that the mesh runs, and mend what is wrong, now',
+    run: async (c) => (await deployment()).reconcile(c),
+  },
   {
     path: 'recover',
     help: 'this machine alone goes on, after a person has seen the others switched off',

@@ -18,7 +18,11 @@ export function kindOf(command: { path: string; args?: string }): WordKind | nul
   if (name !== 'node') return null;
   return ['approve', 'ignore'].includes(command.path) ? 'waiting' : 'nodes';
 }
-const ofFlags: Readonly<Record<string, WordKind>> = { 'logs.node': 'nodes', 'recover.off': 'nodes' };
+const ofFlags: Readonly<Record<string, WordKind>> = {
+  'logs.node': 'nodes',
+  'recover.off': 'nodes',
+  'gitlab.on': 'nodes',
+};
 export const kindOfFlag = (key: string): WordKind | null => ofFlags[key] ?? null;
 
 const sources: Record<WordKind, (agent: AgentClient) => Promise<[word: string, help: string][]>> = {

@@ -18,16 +18,18 @@ export async function show(context: Context): Promise<number> {
 }
 
 /** Of a GitLab that the mesh hosts itself; people whose GitLab does not need not wonder what is missing. */
-const ofHosting = new Set(['host', 'epoch', 'backup', 'forecast']);
+const ofHosting = new Set(['host', 'epoch', 'image', 'data', 'backup', 'forecast']);
 
 export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: boolean): string {
   const lines: [string, string][] = [
     ['mode', gitlab.mode],
-    ['state', gitlab.state],
+    ['state', stateOf(gitlab)],
     ['url', gitlab.url ?? '-'],
     ['host', gitlab.host ?? '-'],
     ['epoch', String(gitlab.epoch)],
     ['version', gitlab.version ?? '-'],
+    ['image', gitlab.hosted ? `${gitlab.hosted.image} (${gitlab.hosted.preset})` : '-'],
+    ['data', gitlab.hosted?.folder ?? '-'],
     ['backup', gitlab.lastBackup ? `${gitlab.lastBackup.at} on ${gitlab.lastBackup.copies.join(', ')}` : '-'],
     ['forecast', gitlab.forecast?.sentence ?? '-'],
     ['flag', gitlab.flag ?? '-'],
@@ -35,12 +37,25 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
   const told = isTerminal && gitlab.mode !== 'hosted' ? lines.filter(([name]) => !ofHosting.has(name)) : lines;
   const rows = told.map(([name, value]) => (isTerminal ? `${name.padEnd(10)}${value}` : `${name}\t${value}`));
   if (isTerminal && gitlab.mode === 'none')
-    rows.push('', '# no GitLab   -> autogit-node gitlab connect URL --token-env VAR');
+    rows.push(
+      '',
+      '# no GitLab   -> autogit-node gitlab connect URL --token-env VAR',
+      '# or one that the mesh runs itself   -> autogit-node gitlab deploy',
+    );
   // Why it is not healthy, where that is known.
   const reasons = attention.filter(({ code }) => /^(gitlab|runner)-/.test(code));
   if (isTerminal && reasons.length > 0)
     rows.push('', ...reasons.map(({ sentence, fix }) => attentionLine(sentence, fix)));
   return rows.join('\n');
+}
+
+/** Of one that the mesh runs: also why, and how far a long step is. */
+function stateOf({ state, hosted }: StatusSnapshot['gitlab']): string {
+  if (hosted === undefined) return state;
+  const { because, progress } = hosted;
+  const percent = progress?.percent ?? null;
+  const step = progress === null ? '' : ` (${progress.phase}${percent === null ? '' : `, ${Math.floor(percent)} %`})`;
+  return `${state}: ${because}${step}`;
 }
 
 /** The value of a variable that the user named: a token never stands in an argument list. */

@@ -39,7 +39,18 @@ const said = async (context: Context, sentence: Promise<string>): Promise<number
   return exit.ok;
 };
 
-export const leave = async (context: Context): Promise<number> => said(context, (await agentOf(context)).leave());
+/** Where GitLab runs nobody reaches it while the agent is away: said to a person, and asked. */
+export async function leave(context: Context): Promise<number> {
+  const agent = await agentOf(context);
+  const prompt = promptOf(context);
+  const isMember = hasTerminal(prompt) && !prompt.yes && (await agent.phase()).phase === 'joined';
+  const { gitlab, nodes } = isMember ? (await agent.status()).snapshot : { gitlab: null, nodes: [] };
+  const self = nodes.find((row) => row.self)?.node;
+  const question = 'GitLab runs on this machine, and nobody reaches it while its agent is away. Leave?';
+  if (gitlab?.mode === 'hosted' && gitlab.host === self && !(await confirm(question, false, prompt)))
+    return exit.failed;
+  return said(context, agent.leave());
+}
 
 type Waiting = StatusSnapshot['waiting'][number];
 
@@ -116,7 +127,17 @@ const changing =
     change(context, await agentOf(context), make(context));
 
 export const ignore = changing((context) => ({ kind: 'ignore', node: nodeOf(context) }));
-export const drain = changing((context) => ({ kind: 'drain', node: nodeOf(context), drained: true }));
+
+export async function drain(context: Context): Promise<number> {
+  const agent = await agentOf(context);
+  const code = await change(context, agent, { kind: 'drain', node: nodeOf(context), drained: true });
+  const { gitlab, nodes } = (await agent.status()).snapshot;
+  const row = nodes.find(({ node, id }) => [node, id].includes(nodeOf(context)));
+  if (gitlab.mode === 'hosted' && row?.node === gitlab.host)
+    context.out.talk(`# GitLab goes on running on ${row.node}   -> autogit-node gitlab`);
+  return code;
+}
+
 export const undrain = changing((context) => ({ kind: 'drain', node: nodeOf(context), drained: false }));
 
 /** For good, so a person on a terminal is asked. */

@@ -39,6 +39,9 @@ function gitlabLines({ gitlab, at }: StatusSnapshot): string[] {
     ? `   backup ${since(gitlab.lastBackup.at, at)} ago, ${plural(gitlab.lastBackup.copies.length, 'cop').replace(/cops$/, 'copies').replace(/cop$/, 'copy')}`
     : '';
   const lines = [`${label('gitlab')}${gitlab.state}${where}   ${gitlab.url ?? ''}${backup}`.trimEnd()];
+  // Why it is not healthy stands below, with what to do; a boot needs nothing to be done.
+  if (gitlab.state === 'deploying' && gitlab.hosted)
+    lines.push(`${label('')}${gitlab.hosted.progress?.phase ?? gitlab.hosted.because}`);
   if (gitlab.forecast) lines.push(`${label('')}${gitlab.forecast.sentence}`);
   if (gitlab.flag !== null) lines.push(`${label('')}${gitlab.flag}`);
   return lines;

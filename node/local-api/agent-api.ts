@@ -2,6 +2,7 @@ import type { JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import type { DeployPlan, DeployRequest } from './socket-protocol.ts';
 
 /*
  * What the agent answers to those who ask it on this machine, in small interfaces: a server is handed those that its
@@ -53,6 +54,19 @@ export interface GitlabApi {
   gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome>;
 }
 
+/** GitLab itself, on a machine of the mesh. */
+export interface HostingApi {
+  /** Looks at the machine that shall run it; changes nothing. */
+  gitlabPlan(wish: DeployRequest): Promise<DeployPlan>;
+  /** Looks once more, then asks the mesh for it. */
+  gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome>;
+  gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
+  /** The first password of root, to the first who asks. */
+  gitlabPassword(): Promise<{ password: string | null }>;
+  /** The machine that hosts looks now. */
+  reconcile(): Promise<string>;
+}
+
 /** What the owner of this very machine may ask of its agent. */
 export interface OwnerApi {
   /** `now`: what runs here (of `gpu`: on a GPU) ends too, and is run again elsewhere. */
@@ -65,4 +79,4 @@ export interface OwnerApi {
   recover(off: string[]): Promise<ChangeOutcome>;
 }
 
-export type AgentApi = PhaseApi & StatusApi & LogsApi & JobsApi & MembershipApi & GitlabApi & OwnerApi;
+export type AgentApi = PhaseApi & StatusApi & LogsApi & JobsApi & MembershipApi & GitlabApi & HostingApi & OwnerApi;

@@ -8,6 +8,7 @@ import { notApproved } from '../not-approved.ts';
 import type {
   AgentApi,
   GitlabApi,
+  HostingApi,
   JobsApi,
   LogsApi,
   MembershipApi,
@@ -76,6 +77,7 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...jobsRoutes(api),
   ...membershipRoutes(api),
   ...gitlabRoutes(api),
+  ...hostingRoutes(api),
   ...ownerRoutes(api),
 });
 
@@ -136,6 +138,14 @@ const membershipRoutes = (api: MembershipApi): Routes => ({
 const gitlabRoutes = (api: GitlabApi): Routes => ({
   '/v1/gitlab/connect': post(bodies.gitlabConnect, (request) => api.gitlabConnect(request)),
   '/v1/gitlab/disconnect': post(bodies.gitlabDisconnect, (request) => api.gitlabDisconnect(request)),
+});
+
+const hostingRoutes = (api: HostingApi): Routes => ({
+  '/v1/gitlab/plan': post(bodies.gitlabDeploy, (wish) => api.gitlabPlan(wish)),
+  '/v1/gitlab/deploy': post(bodies.gitlabDeploy, (wish) => api.gitlabDeploy(wish)),
+  '/v1/gitlab/uninstall': post(bodies.gitlabUninstall, (request) => api.gitlabUninstall(request)),
+  '/v1/gitlab/password': post(bodies.gitlabPassword, () => api.gitlabPassword()),
+  '/v1/reconcile': post(bodies.reconcile, async () => ({ said: await api.reconcile() })),
 });
 
 const ownerRoutes = (api: OwnerApi): Routes => ({

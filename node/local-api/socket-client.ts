@@ -10,8 +10,11 @@ import { agentProcess, silentAgent } from '../agent-process.ts';
 import { places } from '../store/home.ts';
 import { readRemoval, removedSentence } from '../store/removal.ts';
 import {
+  DeployPlan,
+  type DeployRequest,
   Failure,
   InviteAnswer,
+  PasswordAnswer,
   PhaseAnswer,
   RecoveryAnswer,
   SaidAnswer,
@@ -46,6 +49,12 @@ export interface AgentClient {
     signal?: AbortSignal,
   ): AsyncIterable<string>;
   gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome>;
+  /** Looks at the machine; changes nothing. */
+  gitlabPlan(wish: DeployRequest): Promise<DeployPlan>;
+  gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome>;
+  gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
+  gitlabPassword(): Promise<{ password: string | null }>;
+  reconcile(): Promise<{ said: string }>;
   wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
   pause(what: 'gpu' | 'all', forMs: number | null, now?: boolean): Promise<string>;
   resume(what: 'gpu' | 'all'): Promise<string>;
@@ -135,6 +144,11 @@ export function createClient(home: string): AgentClient {
     gitlabConnect: (asked) => post(ChangeOutcome, '/v1/gitlab/connect', asked),
     logs: (asked, signal) => streamLogs(home, asked, signal),
     gitlabDisconnect: (asked) => post(ChangeOutcome, '/v1/gitlab/disconnect', asked),
+    gitlabPlan: (wish) => post(DeployPlan, '/v1/gitlab/plan', wish),
+    gitlabDeploy: (wish) => post(ChangeOutcome, '/v1/gitlab/deploy', wish),
+    gitlabUninstall: (asked) => post(ChangeOutcome, '/v1/gitlab/uninstall', asked),
+    gitlabPassword: () => post(PasswordAnswer, '/v1/gitlab/password', {}),
+    reconcile: () => post(SaidAnswer, '/v1/reconcile', {}),
     wish: (wish) => post(WishAnswer, '/v1/wish', wish),
     pause: async (what, forMs, now = false) =>
       (await post(SaidAnswer, '/v1/pause', { what, forMs, ...(now ? { now } : {}) })).said,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { JobWish } from '../../protocol/asks.ts';
+import { DeployCheck, DeployWish, JobWish } from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
@@ -45,6 +45,10 @@ const personal = ['approve', 'ignore', 'forget', 'drain', 'set', 'pair'] as cons
 const what = z.enum(['gpu', 'all']);
 const secret = z.string().min(1).max(4096);
 
+/** `on`: a machine's name; null: this one. */
+const DeployRequest = DeployWish.extend({ on: z.string().min(1).max(64).nullable() });
+export type DeployRequest = z.infer<typeof DeployRequest>;
+
 export const bodies = {
   change: z.strictObject({
     change: Change.refine((change) => (personal as readonly string[]).includes(change.kind), {
@@ -64,6 +68,10 @@ export const bodies = {
       .max(limits.classes),
   }),
   gitlabDisconnect: z.strictObject({ now: z.boolean(), force: z.boolean() }),
+  gitlabDeploy: DeployRequest,
+  gitlabUninstall: z.strictObject({ deleteData: z.boolean(), now: z.boolean(), force: z.boolean() }),
+  gitlabPassword: z.strictObject({}),
+  reconcile: z.strictObject({}),
   pause: z.strictObject({
     what,
     forMs: z
@@ -95,6 +103,16 @@ export type Failure = z.infer<typeof Failure>;
 export const RecoveryAnswer = z.object({ refused: Sentence.nullable(), off: z.array(z.string()) });
 export type RecoveryAnswer = z.infer<typeof RecoveryAnswer>;
 export const WishAnswer = z.object({ said: Sentence, next: JobId.nullable() });
+/** What a deployment found and will do; a line `fail` says that it would be refused. */
+export const DeployPlan = z.object({
+  host: z.string(),
+  url: z.string(),
+  folder: z.string(),
+  lines: z.array(DeployCheck).max(64),
+});
+export type DeployPlan = z.infer<typeof DeployPlan>;
+/** Null: it was shown before, or GitLab is not that far. */
+export const PasswordAnswer = z.object({ password: z.string().nullable() });
 export const SaidAnswer = z.object({ said: Sentence });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });
 export type InviteAnswer = z.infer<typeof InviteAnswer>;

@@ -12,8 +12,9 @@ export interface SeedKey {
   readonly kind: Flag['kind'] | OwnKind;
   readonly choices?: readonly string[];
   readonly topic: Topic;
-  /** `entry`: of one machine, and obeyed there. `notify`: by the way that it names. */
-  readonly fate: Fate | 'entry' | 'notify';
+  /** `entry`: of one machine, and obeyed there. `notify`: by the way that it names. `setting`: it is the one of ours in `as`. */
+  readonly fate: Fate | 'entry' | 'notify' | 'setting';
+  readonly as?: string;
 }
 
 const key = (
@@ -23,6 +24,12 @@ const key = (
   fate: SeedKey['fate'],
   choices?: readonly string[],
 ): SeedKey => ({ path, kind, topic, fate, ...(choices && { choices }) });
+
+/** One that is a setting of ours by another name. */
+const setting = (path: string, kind: SeedKey['kind'], as: string, choices?: readonly string[]): SeedKey => ({
+  ...key(path, kind, 'hosting', 'setting', choices),
+  as,
+});
 
 const entry = (list: string): SeedKey[] => [
   key(`${list}[].name`, 'text', 'machines', 'entry'),
@@ -36,10 +43,12 @@ const entry = (list: string): SeedKey[] => [
 /** Every key of the autogit.yml that users of the seed design have. Whoever makes one come true changes its line here. */
 export const seedKeys: readonly SeedKey[] = [
   key('version', 'version', 'settings', 'obeyed'),
-  key('gitlab.hostname', 'text', 'hosting', 'not yet'),
-  key('gitlab.external_url', 'url', 'hosting', 'not yet'),
-  ...['http', 'https', 'ssh'].map((name) => key(`gitlab.ports.${name}`, 'port', 'hosting', 'not yet')),
-  key('gitlab.resources.preset', 'choice', 'hosting', 'not yet', ['minimal', 'homelab', 'team', 'beast']),
+  setting('gitlab.hostname', 'text', 'gitlab.hostname'),
+  setting('gitlab.external_url', 'url', 'gitlab.hostname'),
+  setting('gitlab.ports.http', 'port', 'gitlab.port'),
+  key('gitlab.ports.https', 'port', 'hosting', 'not yet'),
+  setting('gitlab.ports.ssh', 'port', 'gitlab.sshPort'),
+  setting('gitlab.resources.preset', 'choice', 'gitlab.preset', ['minimal', 'homelab', 'team', 'beast']),
   key('gitlab.resources.cpu', 'cores', 'hosting', 'not yet'),
   key('gitlab.resources.memory', 'size', 'hosting', 'not yet'),
   key('mirroring.enabled', 'switch', 'mirroring', 'not yet'),

@@ -43,6 +43,7 @@ export function seedSettings(leaves: readonly SeedLeaf[], said: ReadonlySet<stri
   for (const leaf of leaves) {
     const { fate } = leaf.known;
     if (fate === 'entry') reader.entry(leaf);
+    else if (fate === 'setting') reader.setting(leaf);
     else if (fate === 'notify') reader.note(leaf, webhooks.has(itemOf(leaf.key)) ? 'not yet' : 'obeyed');
     else reader.note(leaf, fate);
   }
@@ -88,10 +89,21 @@ class SeedReader implements Seed {
     else this.#more(leaf, 'labels', limits.labels);
   }
 
+  setting(leaf: SeedLeaf): void {
+    const as = leaf.known.as as string;
+    if (isPlaceholder(String(leaf.value))) return this.note(leaf, 'placeholder');
+    if (leaf.known.kind !== 'url') return this.#first(leaf, as);
+    const { protocol, hostname, pathname } = new URL(String(leaf.value));
+    // GitLab is deployed for http, at the root of a host; its port is said by itself.
+    if (protocol !== 'http:' || pathname !== '/') return this.note(leaf, 'not yet');
+    if (this.values.get(as)?.value === hostname) return this.note(leaf, 'obeyed', as);
+    this.#first({ ...leaf, value: hostname }, as);
+  }
+
   #first(leaf: SeedLeaf, as: string): void {
     if (this.#said.has(as) || this.values.has(as)) return this.note(leaf, 'overruled', as);
     this.values.set(as, leaf);
-    this.note(leaf, 'obeyed', as);
+    this.note(leaf, 'obeyed', ...(as === leaf.key ? [] : [as]));
   }
 
   /** Lists of several entries are one; what is more than a setting may hold is left to the mesh. */

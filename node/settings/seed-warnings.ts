@@ -52,11 +52,8 @@ const mesh: Partial<Record<Topic, Said>> = {
 };
 const notYet: Partial<Record<Topic, Said>> = {
   hosting: {
-    what: (notes) => `this version deploys no GitLab (gitlab: ${below(notes)})`,
-    fix: (notes) => {
-      const url = notes.find(({ key, text }) => key.endsWith('external_url') && /^https?:\/\/[\w.:/[\]-]+$/.test(text));
-      return `one that runs already: autogit-node gitlab connect ${url?.text ?? 'URL'} --token-env VAR`;
-    },
+    what: (notes) => `GitLab is deployed for http and by a preset (gitlab: ${below(notes)})`,
+    fix: () => 'what it takes: autogit-node gitlab deploy --help',
   },
   mirroring: {
     what: (notes) => `this version mirrors no repositories (mirroring: ${below(notes)})`,

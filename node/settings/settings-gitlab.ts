@@ -1,7 +1,80 @@
 import type { Flag } from './settings-flag.ts';
 
+/** Of a GitLab that the mesh hosts. In autogit.yml they stand under `gitlab:`, some also as the seed design has them. */
+const deployFlags: readonly Flag[] = [
+  {
+    key: 'gitlab.image',
+    name: 'image',
+    kind: 'text',
+    value: 'IMAGE',
+    default: 'gitlab/gitlab-ce:19.4.1-ce.0',
+    commands: ['gitlab deploy'],
+    help: "GitLab's image, with its version",
+  },
+  {
+    key: 'gitlab.preset',
+    name: 'preset',
+    kind: 'choice',
+    choices: ['minimal', 'homelab', 'team', 'beast'],
+    value: 'PRESET',
+    default: 'homelab',
+    commands: ['gitlab deploy'],
+    help: 'how much of the machine GitLab takes',
+  },
+  {
+    key: 'gitlab.port',
+    name: 'port',
+    kind: 'port',
+    value: 'N',
+    default: '8080',
+    commands: ['gitlab deploy'],
+    help: 'port of its web pages',
+  },
+  {
+    key: 'gitlab.sshPort',
+    name: 'ssh-port',
+    kind: 'port',
+    value: 'N',
+    default: '2222',
+    commands: ['gitlab deploy'],
+    help: 'port of git over ssh; 0: none',
+  },
+  {
+    key: 'gitlab.hostname',
+    name: 'hostname',
+    kind: 'text',
+    value: 'NAME',
+    commands: ['gitlab deploy'],
+    help: "name or address by which all machines reach it (default: its machine's address)",
+  },
+  {
+    key: 'gitlab.data',
+    name: 'data',
+    kind: 'text',
+    value: 'DIR',
+    commands: ['gitlab deploy'],
+    help: 'folder for its data on that machine',
+  },
+  {
+    key: 'gitlab.on',
+    name: 'on',
+    kind: 'text',
+    value: 'NODE',
+    commands: ['gitlab deploy'],
+    help: 'the machine that shall run it (default: this one)',
+  },
+  {
+    key: 'gitlab.deleteData',
+    name: 'delete-data',
+    kind: 'switch',
+    commands: ['gitlab uninstall'],
+    help: 'delete its data too: projects, users, everything',
+  },
+];
+
 /** Flags of `gitlab …`. */
 export const gitlabFlags: readonly Flag[] = [
+  ...deployFlags,
   {
     key: 'gitlab.tokenEnv',
     name: 'token-env',
@@ -31,14 +104,14 @@ export const gitlabFlags: readonly Flag[] = [
     key: 'gitlab.now',
     name: 'now',
     kind: 'switch',
-    commands: ['gitlab disconnect'],
+    commands: ['gitlab disconnect', 'gitlab uninstall'],
     help: 'jobs that run are given up, not waited for',
   },
   {
     key: 'gitlab.force',
     name: 'force',
     kind: 'switch',
-    commands: ['gitlab disconnect'],
+    commands: ['gitlab disconnect', 'gitlab uninstall'],
     help: 'GitLab is not waited for: runners that it does not delete are named and left',
   },
 ];

@@ -19,7 +19,10 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
   ['This machine', ['name', 'labels', 'maxRuns', 'reserveMemory', 'witness', 'home']],
   ['Who runs its jobs', ['executors', 'user', 'dockerHost', 'defaultImage', 'imageRoom', 'imageAge', 'artifactLimit']],
   ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],
-  ['GitLab', ['gitlab.tokenEnv']],
+  [
+    'GitLab',
+    ['gitlab.tokenEnv', ...['image', 'preset', 'port', 'sshPort', 'hostname', 'data'].map((word) => `gitlab.${word}`)],
+  ],
   ['What commands print and ask', ['color', 'verbose', 'quiet', 'json', 'input', 'yes']],
 ];
 
@@ -37,6 +40,8 @@ const examples = ({ host, cores }: TemplateFacts): Readonly<Record<string, strin
   listen: '[/ip4/0.0.0.0/tcp/7117]',
   mesh: 'home',
   'gitlab.tokenEnv': 'GITLAB_TOKEN',
+  'gitlab.hostname': `${nameFromHost(host)}.lan`,
+  'gitlab.data': '/srv/gitlab',
 });
 
 /** What a reader would otherwise have to look up: the unit, this machine's figure, or what happens without it. */
@@ -53,6 +58,8 @@ const remarks = (facts: TemplateFacts): Readonly<Record<string, string>> => ({
   listen: 'without it: port 7117 on all addresses',
   mesh: 'without it: the one that answers',
   'gitlab.tokenEnv': 'the token itself is never written here',
+  'gitlab.image': 'a GitLab that the mesh deploys',
+  'gitlab.data': 'without it: in the home of its agent',
 });
 
 const comment = (text: string): string =>
@@ -73,8 +80,21 @@ function lineOf(flag: Flag, facts: TemplateFacts): string {
     .filter(Boolean)
     .join('; ');
   const said = comment(`${help}${note === '' ? '' : `; ${note}`}\n${spellingOf(flag)}, ${variableOf(flag)}`);
-  const [section, word] = flag.key.split('.') as [string, string | undefined];
-  return word === undefined ? `${said}\n#${flag.key}: ${value}` : `${said}\n#${section}:\n#  ${word}: ${value}`;
+  const [, word] = flag.key.split('.') as [string, string | undefined];
+  return word === undefined ? `${said}\n#${flag.key}: ${value}` : `${said}\n#  ${word}: ${value}`;
+}
+
+/** Keys of one section stand together, under its name once. */
+function linesOf(keys: readonly string[], facts: TemplateFacts): string[] {
+  const byKey = new Map(flags.map((flag) => [flag.key, flag]));
+  let before = '';
+  return keys.flatMap((key) => {
+    const flag = byKey.get(key);
+    const [section, word] = key.split('.') as [string, string | undefined];
+    const head = word === undefined || section === before ? [] : [`#${section}:`];
+    before = section;
+    return flag ? [...head, lineOf(flag, facts)] : [];
+  });
 }
 
 /**
@@ -96,13 +116,6 @@ export function settingsTemplate(facts: TemplateFacts): string {
     ),
     comment('No secret belongs here: a token is named by the variable that holds it.'),
   ];
-  const byKey = new Map(flags.map((flag) => [flag.key, flag]));
-  const blocks = parts.map(([title, keys]) => {
-    const lines = keys.flatMap((key) => {
-      const flag = byKey.get(key);
-      return flag ? [lineOf(flag, facts)] : [];
-    });
-    return `# --- ${title} ---\n\n${lines.join('\n\n')}`;
-  });
+  const blocks = parts.map(([title, keys]) => `# --- ${title} ---\n\n${linesOf(keys, facts).join('\n\n')}`);
   return `${[head.join('\n'), ...blocks].join('\n\n')}\n`;
 }

@@ -1,5 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import type { AgentApi } from '../../node/local-api/agent-api.ts';
+import type { DeployPlan } from '../../node/local-api/socket-protocol.ts';
 import type { JobWish } from '../../protocol/asks.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 
@@ -39,8 +40,10 @@ export class SmallAgent implements AgentApi {
   phase(): ReturnType<AgentApi['phase']> {
     return this.isWaiting ? { phase: 'waiting', words: 'coral-sixty-lamp-otter', mesh: 'home' } : { phase: 'joined' };
   }
+  gitlab: Partial<StatusSnapshot['gitlab']> = {};
   status(): StatusSnapshot {
-    return snapshot(this.queue);
+    const now = snapshot(this.queue);
+    return { ...now, gitlab: { ...now.gitlab, ...this.gitlab } };
   }
   async jobs(all: boolean) {
     this.asked.push({ jobs: all });
@@ -64,6 +67,26 @@ export class SmallAgent implements AgentApi {
   async gitlabDisconnect(disconnect: unknown) {
     this.asked.push(disconnect);
     return { state: 'done' as const, because: 'disconnected' };
+  }
+  plan: DeployPlan = { host: 'kang', url: 'http://kang.lan:8080', folder: '/srv/gitlab', lines: [] };
+  async gitlabPlan(plan: unknown) {
+    this.asked.push({ plan });
+    return this.plan;
+  }
+  async gitlabDeploy(deploy: unknown) {
+    this.asked.push({ deploy });
+    return { state: 'done' as const, because: 'GitLab is to run on kang' };
+  }
+  async gitlabUninstall(uninstall: unknown) {
+    this.asked.push({ uninstall });
+    return { state: 'done' as const, because: 'GitLab is being uninstalled' };
+  }
+  password: string | null = null;
+  async gitlabPassword() {
+    return { password: this.password };
+  }
+  async reconcile() {
+    return 'looked';
   }
   rows: JobRow[] = [];
   async wish(wish: JobWish) {

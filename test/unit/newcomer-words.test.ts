@@ -52,7 +52,13 @@ describe('the end of an agent', () => {
     [true, 0, 'handed over; this agent ends'],
     [true, 1, 'handed over; this agent ends; 1 job waits here, frozen, for the agent to come back within a minute'],
     [false, 2, 'ends without a hand-over; 2 jobs wait here, frozen, for the agent to come back within a minute'],
-  ])('%j with %i jobs', (handedOver, running, sentence) => expect(leaveSentence(handedOver, running)).toBe(sentence));
+  ])('%j with %i jobs', (handedOver, running, sentence) =>
+    expect(leaveSentence(handedOver, running, false)).toBe(sentence),
+  );
+  it('where GitLab runs it says what becomes of it', () =>
+    expect(leaveSentence(true, 0, true)).toBe(
+      'handed over; this agent ends; GitLab serves on for 4 s, then it stands still here until the agent is back',
+    ));
 });
 
 describe('ignore', () => {

@@ -55,12 +55,12 @@ function keysOf(node: unknown, path = ''): string[] {
 /** What becomes of each key, on a machine that is none of the file's. */
 const fates: Record<string, string> = {
   version: 'obeyed',
-  'gitlab.hostname': 'not yet',
-  'gitlab.external_url': 'not yet',
-  'gitlab.ports.http': 'not yet',
+  'gitlab.hostname': 'obeyed',
+  'gitlab.external_url': 'obeyed as gitlab.hostname',
+  'gitlab.ports.http': 'obeyed as gitlab.port',
   'gitlab.ports.https': 'not yet',
-  'gitlab.ports.ssh': 'not yet',
-  'gitlab.resources.preset': 'not yet',
+  'gitlab.ports.ssh': 'obeyed as gitlab.sshPort',
+  'gitlab.resources.preset': 'obeyed as gitlab.preset',
   'gitlab.resources.cpu': 'not yet',
   'gitlab.resources.memory': 'not yet',
   'mirroring.enabled': 'not yet',
@@ -139,9 +139,25 @@ describe('autogit.yml of the seed design', () => {
       expect(Number(last)).toBeGreaterThanOrEqual(line);
     }
     expect(warnings.map(({ sentence }) => sentence).join()).not.toContain('SECRET');
-    expect(warnings.map(({ fix }) => fix)).toContain(
-      'one that runs already: autogit-node gitlab connect http://gitlab.example.lan --token-env VAR',
-    );
+    expect(warnings.map(({ fix }) => fix)).toContain('what it takes: autogit-node gitlab deploy --help');
+  });
+
+  it('a GitLab that is deployed is the one that the file describes', () => {
+    const settings = (text: string) => {
+      writeFileSync(join(dir, 'autogit.yml'), text);
+      const { values: file, places, notes } = readSettingsFile(join(dir, 'autogit.yml'), true);
+      const all = resolveSettings({ command: 'gitlab deploy', given: {}, env: {}, file, fileName: 'f', places });
+      return { notes, get: (key: string) => all.get(`gitlab.${key}`) };
+    };
+    const { get } = settings(seed);
+    expect([get('hostname'), get('port'), get('sshPort'), get('preset')]).toEqual([
+      ...['gitlab.example.lan', 8080, 2222, 'homelab'],
+    ]);
+    const url = (text: string) => settings(`gitlab:\n  external_url: ${text}\n`);
+    expect(url('http://kang.lan:80').get('hostname')).toBe('kang.lan');
+    for (const text of ['https://kang.lan', 'http://kang.lan/gitlab'])
+      expect([url(text).get('hostname'), url(text).notes.map(({ fate }) => fate)]).toEqual([null, ['not yet']]);
+    expect(settings(`gitlab:\n  port: 80\n  ports:\n    http: 81\n`).get('port')).toBe(80);
   });
 
   it('warnings fit a terminal of 60 characters, but for commands', () => {

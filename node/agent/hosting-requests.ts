@@ -1,0 +1,119 @@
+import { randomBytes } from 'node:crypto';
+import type { Answer, Ask } from '../../protocol/asks.ts';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { hostingOf, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
+import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
+import { nodeName } from '../../scheduler/snapshot-view.ts';
+import type { HostingApi } from '../local-api/agent-api.ts';
+import type { DeployPlan, DeployRequest } from '../local-api/socket-protocol.ts';
+
+interface HostingLines {
+  self: NodeId;
+  ledger(): Ledger;
+  /** A member, this one included. */
+  ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
+  change(change: Change): Promise<ChangeOutcome>;
+  nodeNamed(name: string): NodeId;
+}
+
+type Checked = Extract<Answer, { kind: 'deploy-checked' }>;
+
+/** It asks an engine, a registry and a disk. */
+const checkMs = 30_000;
+const lookMs = 30_000;
+
+/** What a person asks of the mesh's own GitLab, at any machine of it; done by the one that hosts, or shall host. */
+export class HostingRequests implements HostingApi {
+  readonly #lines: HostingLines;
+
+  constructor(lines: HostingLines) {
+    this.#lines = lines;
+  }
+
+  async gitlabPlan(wish: DeployRequest): Promise<DeployPlan> {
+    const { plan } = await this.#look(wish);
+    return plan;
+  }
+
+  async gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome> {
+    const { host, plan, checked } = await this.#look(wish);
+    const failed = plan.lines.find(({ state }) => state === 'fail');
+    if (failed) return { state: 'refused', because: failed.sentence };
+    if (checked?.place == null) return { state: 'refused', because: `${plan.host} has no place for GitLab's data` };
+    const { on: _on, data: _data, hostname, ...asked } = wish;
+    return this.#lines.change({
+      kind: 'deploy-gitlab',
+      host,
+      hosted: {
+        ...asked,
+        data: checked.place.data ?? randomBytes(6).toString('hex'),
+        place: { kind: checked.place.kind, path: checked.place.path },
+        hostname: hostname ?? checked.address,
+      },
+      because: `asked on ${nodeName(this.#lines.ledger(), this.#lines.self)}`,
+    });
+  }
+
+  async gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome> {
+    return this.#lines.change({ kind: 'uninstall-gitlab', ...request });
+  }
+
+  async gitlabPassword(): Promise<{ password: string | null }> {
+    const answer = await this.#askHost({ kind: 'root-password' });
+    return { password: answer.kind === 'root-password' ? answer.password : null };
+  }
+
+  async reconcile(): Promise<string> {
+    if (hostingOf(this.#lines.ledger()) === null)
+      return 'the mesh runs no GitLab itself, and looks at all else all the time: autogit-node status';
+    const answer = await this.#askHost({ kind: 'look-at-gitlab' });
+    return answer.kind === 'said' ? answer.because : 'it was asked for';
+  }
+
+  async #askHost(ask: Ask): Promise<Answer> {
+    const ledger = this.#lines.ledger();
+    const hosting = hostingOf(ledger);
+    if (hosting === null)
+      throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', { hint: 'autogit-node gitlab deploy' });
+    const answer = await this.#lines.ask(hosting.host, ask, lookMs).catch((cause: unknown) => {
+      throw new AutogitError('timed-out', `${nodeName(ledger, hosting.host)} does not answer: ${sentenceOf(cause)}`, {
+        cause,
+        hint: 'see which machines are missing: autogit-node status',
+      });
+    });
+    if (answer.kind === 'refused') throw new AutogitError('unsupported', answer.because);
+    return answer;
+  }
+
+  /** What speaks against it in the ledger, and what the machine that shall run it finds. */
+  async #look(wish: DeployRequest): Promise<{ host: NodeId; plan: DeployPlan; checked: Checked | null }> {
+    const ledger = this.#lines.ledger();
+    const host = wish.on === null ? this.#lines.self : this.#lines.nodeNamed(wish.on);
+    const name = nodeName(ledger, host);
+    const plan = { host: name, url: hostedUrl(wish.hostname ?? name, wish.port), folder: wish.data ?? '-' };
+    const refused = whyNotDeploy(ledger, host);
+    if (refused !== null) {
+      const [sentence = '', fix = null] = refused.split(/: (?=autogit-node)/);
+      return { host, checked: null, plan: { ...plan, lines: [{ state: 'fail', what: 'mesh', sentence, fix }] } };
+    }
+    const { on: _on, ...asked } = wish;
+    const answer = await this.#lines.ask(host, { kind: 'check-deploy', wish: asked }, checkMs);
+    if (answer.kind !== 'deploy-checked') {
+      const because = answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`;
+      throw new AutogitError('unsupported', `${name} could not look: ${because}`);
+    }
+    return {
+      host,
+      checked: answer,
+      plan: {
+        ...plan,
+        url: hostedUrl(wish.hostname ?? answer.address, wish.port),
+        folder: answer.place?.path ?? plan.folder,
+        lines: answer.checks,
+      },
+    };
+  }
+}

@@ -1,0 +1,263 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+import { plural } from '../../scheduler/phrases.ts';
+import { shown, shownLines } from '../foreign-text.ts';
+import type { AgentClient } from '../local-api/socket-client.ts';
+import type { DeployPlan, DeployRequest } from '../local-api/socket-protocol.ts';
+import { createProgress, type Progress, withFix } from '../progress-lines.ts';
+import { showDuration } from '../settings/quantities.ts';
+import { agentOf, type Context } from './context.ts';
+import { exit } from './failure.ts';
+import { promptOf } from './mesh-commands.ts';
+import { ask, confirm, hasTerminal } from './prompt.ts';
+
+const statusHint = 'look at it: autogit-node gitlab';
+
+const linesOf = ({ settings }: Context): Progress =>
+  createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
+
+/**
+ * `gitlab deploy`: looks, says what it found and what will be done, asks, and then watches until GitLab serves. Deploying is the
+ * mesh's from the answer on: whoever stops watching stops nothing.
+ */
+export async function deploy(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const agent = await agentOf(context);
+  const wish = wishOf(context);
+  const lines = linesOf(context);
+  const plan = await orStopped(agent.gitlabPlan(wish), context.signal);
+  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
+  const failed = plan.lines.filter(({ state }) => state === 'fail');
+  if (failed.length > 0) {
+    if (settings.isOn('json')) out.json({ state: 'refused', plan });
+    throw new AutogitError('unsupported', `GitLab was not deployed: ${listedWhat(failed)}`, {
+      hint: failed[0]?.fix ?? 'what each line above says; then the same command again',
+    });
+  }
+  if (!(await isWanted(context, plan))) return exit.failed;
+  const outcome = await agent.gitlabDeploy(wish);
+  if (outcome.state === 'refused') throw new AutogitError('unsupported', outcome.because, { hint: statusHint });
+  if (outcome.state === 'unknown') throw new AutogitError('no-leader', outcome.because, { hint: statusHint });
+  const end = await untilItServes(context, agent, lines);
+  if (end === null) return goesOn(context, lines);
+  return end.state === 'healthy' ? sayServes(context, agent, lines, end) : sayFailed(context, end);
+}
+
+/** Nothing has begun yet: who has seen enough need not wait for the rest. */
+const orStopped = <T>(asked: Promise<T>, signal: AbortSignal): Promise<T> =>
+  Promise.race([
+    asked,
+    new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () =>
+        reject(new DOMException('stopped before anything was asked', 'AbortError')),
+      );
+    }),
+  ]);
+
+const listedWhat = (lines: DeployPlan['lines']): string => lines.map(({ what }) => what).join(', ');
+
+function wishOf({ settings }: Context): DeployRequest {
+  const sshPort = settings.number('gitlab.sshPort');
+  return {
+    on: settings.text('gitlab.on'),
+    image: settings.text('gitlab.image') as string,
+    preset: settings.text('gitlab.preset') as DeployRequest['preset'],
+    port: settings.number('gitlab.port') as number,
+    sshPort: sshPort === 0 ? null : sshPort,
+    hostname: settings.text('gitlab.hostname'),
+    data: settings.text('gitlab.data'),
+  };
+}
+
+/** It takes a machine's memory and disk, so nobody gets it by an answer that was not given. */
+async function isWanted(context: Context, { host, url }: DeployPlan): Promise<boolean> {
+  const prompt = promptOf(context);
+  if (prompt.yes) return true;
+  if (!hasTerminal(prompt))
+    throw new AutogitError('no-terminal', `nobody here can say that GitLab shall run on ${host}`, {
+      hint: 'the same command with --yes',
+    });
+  return confirm(`Deploy GitLab on ${host} as ${url}?`, false, prompt);
+}
+
+type GitlabView = StatusSnapshot['gitlab'];
+
+/** A line for each phase, and one for each tenth of a long one. Null when nobody watches any more. */
+async function untilItServes(
+  { signal }: Context,
+  agent: AgentClient,
+  lines: Progress,
+): Promise<(GitlabView & { tookMs: number }) | null> {
+  const began = performance.now();
+  const told = new PhaseLines(lines, () => performance.now());
+  for (let tag = ''; !signal.aborted; ) {
+    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
+    const { gitlab } = news.snapshot;
+    if (gitlab.mode !== 'hosted')
+      throw new AutogitError('unsupported', 'GitLab was uninstalled meanwhile', { hint: statusHint });
+    told.say(gitlab);
+    if (gitlab.state === 'healthy' || gitlab.state === 'failed')
+      return { ...gitlab, tookMs: performance.now() - began };
+    tag = news.tag;
+  }
+  return null;
+}
+
+/** What of a deployment is told as it goes on: each phase once, each tenth of it, each new reason why it hangs. */
+export class PhaseLines {
+  readonly #lines: Pick<Progress, 'wait' | 'warn'>;
+  readonly #now: () => number;
+  #phase: { name: string; since: number; tenth: number } | null = null;
+  #because: string | null = null;
+
+  constructor(lines: Pick<Progress, 'wait' | 'warn'>, now: () => number) {
+    this.#lines = lines;
+    this.#now = now;
+  }
+
+  say({ state, hosted }: Pick<GitlabView, 'state' | 'hosted'>): void {
+    const { progress = null, because = null } = hosted ?? {};
+    if (progress) this.#sayPhase(progress.phase, progress.percent);
+    if (because === this.#because || because === null) return;
+    this.#because = because;
+    if (state === 'degraded' || state === 'repairing') this.#lines.warn(state, because);
+  }
+
+  #sayPhase(name: string, percent: number | null): void {
+    const now = this.#now();
+    const tenth = Math.floor((percent ?? 0) / 10);
+    if (this.#phase?.name === name && this.#phase.tenth >= tenth) return;
+    const since = this.#phase?.name === name ? this.#phase.since : now;
+    this.#phase = { name, since, tenth };
+    const isPart = percent !== null && percent > 0 && percent < 100;
+    const more = !isPart || since === now ? null : ((now - since) * (100 - percent)) / percent;
+    const forecast = more === null ? '' : `, about ${showDuration(Math.ceil(more / 1000) * 1000)} more`;
+    this.#lines.wait('deploying', percent === null ? name : `${name}: ${Math.floor(percent)} %${forecast}`);
+  }
+}
+
+async function sayServes(
+  { settings, out }: Context,
+  agent: AgentClient,
+  lines: Progress,
+  { url, version, host, tookMs }: GitlabView & { tookMs: number },
+): Promise<number> {
+  const { password } = await agent.gitlabPassword();
+  if (settings.isOn('json')) {
+    out.json({ state: 'healthy', url, version, host, rootPassword: password });
+    return exit.ok;
+  }
+  const which = version === null ? 'GitLab' : `GitLab ${version}`;
+  lines.ok('serves', `${url}, ${which} on ${host}, after ${showDuration(tookMs)}`);
+  if (password === null)
+    lines.ok(
+      'root',
+      'the password of root was shown before; a new one: by gitlab-rake "gitlab:password:reset[root]" there',
+    );
+  // On stdout, once: with --quiet and in a pipe it is what was asked for.
+  else out.data(out.isTerminal ? `  root's password, shown once: ${shown(password)}` : `${url}\troot\t${password}`);
+  return exit.ok;
+}
+
+function sayFailed({ settings, out }: Context, { hosted, flag }: GitlabView): number {
+  const why = flag ?? hosted?.because ?? 'it does not serve';
+  if (settings.isOn('json')) out.json({ state: 'failed', because: why });
+  throw new AutogitError('unsupported', `GitLab does not come up: ${why}`, {
+    hint: 'mend that, then have it looked at again: autogit-node reconcile',
+  });
+}
+
+/** Ctrl-C ends the watching only. */
+function goesOn({ settings, out }: Context, lines: Progress): number {
+  const because =
+    'the mesh goes on deploying it; look at it: autogit-node gitlab; to end it: autogit-node gitlab uninstall';
+  if (settings.isOn('json')) out.json({ state: 'deploying', because });
+  else lines.say(because);
+  return exit.interrupted;
+}
+
+/** Its data is kept unless a person says twice that it shall go. */
+export async function uninstall(context: Context): Promise<number> {
+  const { settings, out, signal } = context;
+  const agent = await agentOf(context);
+  const { gitlab, nodes } = (await agent.status()).snapshot;
+  if (gitlab.mode !== 'hosted')
+    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', {
+      hint:
+        gitlab.mode === 'none'
+          ? 'autogit-node gitlab deploy'
+          : 'to leave the connected one: autogit-node gitlab disconnect',
+    });
+  const deleteData = settings.isOn('gitlab.deleteData');
+  const running = nodes.reduce((sum, { runs }) => sum + runs.length, 0);
+  if (!(await isMeant(context, gitlab, deleteData, running))) return exit.failed;
+  const outcome = await agent.gitlabUninstall({
+    deleteData,
+    now: settings.isOn('gitlab.now'),
+    force: settings.isOn('gitlab.force'),
+  });
+  if (outcome.state === 'refused') throw new AutogitError('unsupported', outcome.because, { hint: statusHint });
+  if (outcome.state === 'unknown') throw new AutogitError('no-leader', outcome.because, { hint: statusHint });
+  const gone = await untilGone(context, agent);
+  if (gone !== null) {
+    if (settings.isOn('json')) out.json({ state: 'gone', because: gone });
+    else out.data(shownLines(gone));
+    return exit.ok;
+  }
+  const because = 'it goes on by itself; look at it: autogit-node gitlab';
+  if (settings.isOn('json')) out.json({ state: 'leaving', because });
+  else out.data(because);
+  return signal.aborted ? exit.interrupted : exit.ok;
+}
+
+async function isMeant(context: Context, gitlab: GitlabView, deleteData: boolean, running: number): Promise<boolean> {
+  const prompt = promptOf(context);
+  const host = gitlab.host ?? 'its machine';
+  if (prompt.yes) return true;
+  if (!hasTerminal(prompt))
+    throw new AutogitError('no-terminal', `nobody here can say that GitLab on ${host} shall end`, {
+      hint: `the same command with --yes${deleteData ? ': its data is deleted then' : ''}`,
+    });
+  const fate = context.settings.isOn('gitlab.now') ? 'will be given up' : 'will end first';
+  const jobs = running === 0 ? '' : ` ${plural(running, 'job')} that ${running === 1 ? 'runs' : 'run'} ${fate}.`;
+  if (!deleteData)
+    return confirm(`End GitLab on ${host}? Its data stays in ${gitlab.hosted?.folder}.${jobs}`, false, prompt);
+  const typed = await ask(
+    `This DELETES GitLab on ${host} with all projects, users and secrets in ${gitlab.hosted?.folder}.${jobs} Type ${host} to do it:`,
+    '',
+    prompt,
+  );
+  if (typed === host) return true;
+  context.out.talk('nothing was changed');
+  return false;
+}
+
+/** ms; a container that ends in order takes a minute, a large folder longer. */
+const goneMs = 180_000;
+
+async function untilGone({ out, signal }: Context, agent: AgentClient): Promise<string | null> {
+  const end = performance.now() + goneMs;
+  let said: string | null = null;
+  for (let tag = ''; !signal.aborted && performance.now() < end; ) {
+    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
+    const { gitlab, attention } = news.snapshot;
+    if (gitlab.mode === 'none') return goneIn(attention);
+    const now = gitlab.flag ?? gitlab.hosted?.because ?? null;
+    if (now !== null && now !== said) out.talk(shownLines(now));
+    said = now;
+    tag = news.tag;
+  }
+  return null;
+}
+
+const goneIn = (attention: StatusSnapshot['attention']): string =>
+  attention.findLast(({ code }) => code === 'act-gitlab-gone')?.sentence.replace(/, [\d.]+ \w+ ago$/, '') ??
+  'GitLab is uninstalled';
+
+/** `reconcile`: the machine that hosts looks at once instead of at its next turn. */
+export async function reconcile(context: Context): Promise<number> {
+  const { said } = await (await agentOf(context)).reconcile();
+  if (context.settings.isOn('json')) context.out.json({ said });
+  else context.out.data(shownLines(said));
+  return exit.ok;
+}

@@ -1,0 +1,92 @@
+import type { Ledger } from '../protocol/ledger.ts';
+import type { Attention, StatusSnapshot } from '../protocol/status.ts';
+import { hostingOf } from './hosting/hosted-edits.ts';
+import { leavingLines } from './snapshot-leaving.ts';
+import { nodeName, type ViewInput } from './snapshot-view.ts';
+
+type GitlabView = StatusSnapshot['gitlab'];
+
+export function gitlabView(view: ViewInput, ledger: Ledger | null): GitlabView {
+  const gitlab = ledger?.gitlab;
+  const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;
+  const mode = gitlab?.mode ?? 'none';
+  const known = {
+    mode,
+    url: gitlab?.url ?? null,
+    host: gitlab?.host ? nodeName(ledger, gitlab.host) : null,
+    epoch: gitlab?.epoch ?? 0,
+    version: null,
+    lastBackup: null,
+    forecast: null,
+    flag: (ledger && leavingLines(view, ledger)[0]?.sentence) ?? null,
+  };
+  const hosted = ledger && hostedView(view, ledger);
+  return hosted
+    ? { ...known, ...hosted }
+    : { ...known, state: mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded') };
+}
+
+type HostedView = Pick<GitlabView, 'state' | 'url' | 'version' | 'forecast'> & Required<Pick<GitlabView, 'hosted'>>;
+
+/** What its host says of the mesh's own GitLab, as long as the host can say anything. */
+function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
+  const hosting = hostingOf(ledger);
+  if (hosting === null) return null;
+  const { host, data, epoch, image, preset, place, hostname, port } = hosting;
+  const said = view.jobs.reports[host]?.report.gitlab;
+  const now = said !== undefined && said.data === data && said.epoch === epoch ? said : null;
+  const away = whyAway(view, ledger);
+  const name = nodeName(ledger, host);
+  const silence = { state: ledger.gitlab.url === null ? ('deploying' as const) : ('degraded' as const) };
+  return {
+    state: away?.state ?? now?.state ?? silence.state,
+    // Where it will be, also before it stands.
+    url: ledger.gitlab.url ?? hostedUrl(hostname, port),
+    version: now?.version ?? null,
+    forecast: {
+      sentence: `one copy, on ${name} alone: if that machine dies nothing moves`,
+      to: null,
+      rtoSeconds: null,
+      rpoSeconds: null,
+    },
+    hosted: {
+      image,
+      preset,
+      folder: place.path,
+      because: away?.because ?? now?.because ?? `${name} has not said anything of it yet`,
+      progress: away === null ? (now?.progress ?? null) : null,
+    },
+  };
+}
+
+export const hostedUrl = (hostname: string, port: number): string =>
+  `http://${hostname}${port === 80 ? '' : `:${port}`}`;
+
+/** Why its host cannot serve, seen from here: nobody else can. */
+function whyAway(view: ViewInput, ledger: Ledger): { state: 'degraded' | 'failed'; because: string } | null {
+  const host = ledger.gitlab.host as string;
+  const name = nodeName(ledger, host);
+  const returns = 'it goes on there when its agent is back';
+  if (ledger.nodes[host]?.left) return { state: 'degraded', because: `${name} has left politely: ${returns}` };
+  if (host === view.self) return null;
+  const { state } = view.liveness(host);
+  if (state === 'dead') return { state: 'degraded', because: `the agent of ${name} does not run: ${returns}` };
+  if (state === 'silent')
+    return { state: 'failed', because: `${name} does not answer, and GitLab is on no other machine` };
+  return null;
+}
+
+/** What a person should know of the mesh's own GitLab: nothing while it serves, or boots as it should. */
+export function hostedLines(view: ViewInput, ledger: Ledger): Attention[] {
+  const now = hostedView(view, ledger);
+  if (now === null || now.state === 'healthy' || now.state === 'deploying' || hostingOf(ledger)?.ending) return [];
+  const isLost = now.state === 'failed';
+  return [
+    {
+      code: `gitlab-${now.state}`,
+      severity: isLost ? 'fail' : 'warn',
+      sentence: `GitLab on ${nodeName(ledger, ledger.gitlab.host as string)} is ${now.state}: ${now.hosted.because}`,
+      fix: isLost ? 'when that is mended: autogit-node reconcile' : null,
+    },
+  ];
+}

@@ -1,0 +1,164 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
+import { places } from '../../node/store/home.ts';
+import { SmallAgent } from './small-agent.ts';
+import { Terminal } from './terminal.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What `gitlab deploy` and `gitlab uninstall` say and ask: the published commands before an agent in small. */
+describe('a GitLab of the mesh, by its commands', () => {
+  const bin = join(root, 'dist', 'autogit-node.cjs');
+  let agent = new SmallAgent();
+  let home: string;
+  let server: SocketServer;
+
+  beforeAll(() => {
+    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    home = mkdtempSync(join(tmpdir(), 'autogit-deploy-'));
+  });
+  beforeEach(async () => {
+    await server?.close();
+    agent = new SmallAgent();
+    server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
+  });
+  afterAll(async () => {
+    await server?.close();
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  const env = () => ({ PATH: process.env.PATH ?? '', HOME: home, TERM: 'dumb' });
+  function run(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+    return new Promise((resolve) => {
+      const child = spawn(process.execPath, [bin, '--home', home, ...args], {
+        env: env(),
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      const said = { stdout: '', stderr: '' };
+      child.stdout.on('data', (data) => (said.stdout += data));
+      child.stderr.on('data', (data) => (said.stderr += data));
+      child.once('close', (code) => resolve({ code, ...said }));
+    });
+  }
+  const terminal = (...args: string[]) => new Terminal([process.execPath, bin, '--home', home, ...args], env());
+  const asked = (kind: string) => agent.asked.filter((one) => Object.hasOwn(one as object, kind));
+  const line = (state: 'ok' | 'warn' | 'fail', what: string, sentence: string, fix: string | null = null) => ({
+    ...{ state, what, sentence, fix },
+  });
+  const hosted = (state: 'deploying' | 'healthy' | 'failed', phase: string | null, because = 'it boots') => ({
+    ...{ mode: 'hosted' as const, state, url: 'http://kang.lan:8080', host: 'kang', version: '19.4.1' },
+    hosted: {
+      ...{ image: 'i', preset: 'homelab', folder: '/srv/gitlab', because },
+      progress: phase === null ? null : { phase, percent: null },
+    },
+  });
+
+  it('looks and says what it found; without anybody to answer it deploys nothing', async () => {
+    agent.plan.lines = [
+      line('ok', 'machine', 'kang, amd64'),
+      line('warn', 'copies', 'one copy, on this machine alone'),
+    ];
+    const { code, stdout, stderr } = await run('gitlab', 'deploy', '--port', '9000', '--ssh-port', '0');
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(/ {2}ok {4}machine {5}kang, amd64\n {2}warn {2}copies {6}one copy, on this machine alone\n/);
+    expect(stderr).toContain(
+      'error: nobody here can say that GitLab shall run on kang\nfix: the same command with --yes\n',
+    );
+    expect(asked('plan')).toMatchObject([
+      { plan: { on: null, preset: 'homelab', port: 9000, sshPort: null, data: null } },
+    ]);
+    expect(asked('deploy')).toEqual([]);
+  });
+
+  it('a machine that is not fit is named with what helps, also with --yes', async () => {
+    agent.plan.lines = [
+      line('ok', 'machine', 'kang'),
+      line('fail', 'ports', 'port 8080 is taken by nginx', 'name another: --port N'),
+    ];
+    const { code, stderr } = await run('gitlab', 'deploy', '--yes');
+    expect(code).toBe(1);
+    expect(stderr).toContain(
+      '  fail  ports       port 8080 is taken by nginx\n                      -> name another: --port N\n',
+    );
+    expect(stderr).toContain('error: GitLab was not deployed: ports\nfix: name another: --port N\n');
+    expect(asked('deploy')).toEqual([]);
+    expect(JSON.parse((await run('gitlab', 'deploy', '--yes', '--json')).stdout)).toMatchObject({ state: 'refused' });
+  });
+
+  it('asks, tells each step, and at its end the address and the password', async () => {
+    const typed = terminal('gitlab', 'deploy');
+    await typed.until(/Deploy GitLab on kang as http:\/\/kang\.lan:8080\? \[y\/N\] $/);
+    agent.gitlab = hosted('deploying', 'pulling the image');
+    typed.type('y\n');
+    await typed.until(/deploying {3}pulling the image/);
+    agent.gitlab = hosted('deploying', 'booting');
+    await typed.until(/deploying {3}booting/);
+    agent.password = 'cUx4-secret';
+    agent.gitlab = hosted('healthy', null);
+    expect(await typed.ended).toBe(0);
+    expect(typed.text).toMatch(/serves {6}http:\/\/kang\.lan:8080, GitLab 19\.4\.1 on kang, after/);
+    expect(typed.text).toContain("root's password, shown once: cUx4-secret");
+    expect(asked('deploy')).toHaveLength(1);
+  });
+
+  it('answered with no, nothing happens', async () => {
+    const typed = terminal('gitlab', 'deploy');
+    await typed.until(/\[y\/N\] $/);
+    typed.type('\n');
+    expect(await typed.ended).toBe(1);
+    expect(asked('deploy')).toEqual([]);
+  });
+
+  it('Ctrl-C ends the watching, and says that the mesh goes on', async () => {
+    agent.gitlab = hosted('deploying', 'booting');
+    const child = spawn(process.execPath, [bin, '--home', home, 'gitlab', 'deploy', '--yes'], { env: env() });
+    let said = '';
+    child.stderr.on('data', (data) => (said += data));
+    await expect.poll(() => said, { timeout: 10_000 }).toMatch(/deploying {3}booting/);
+    child.kill('SIGINT');
+    expect(await new Promise((resolve) => child.once('close', resolve))).toBe(130);
+    expect(said).toContain('the mesh goes on deploying it; look at it: autogit-node gitlab');
+  });
+
+  it('one that does not come up ends with the reason; a script gets all of it as JSON', async () => {
+    agent.gitlab = hosted('failed', null, 'its container ended: out of memory');
+    const { code, stdout, stderr } = await run('gitlab', 'deploy', '--yes', '--json');
+    expect([code, JSON.parse(stdout)]).toEqual([1, { state: 'failed', because: 'its container ended: out of memory' }]);
+    expect(stderr).toContain('fix: mend that, then have it looked at again: autogit-node reconcile');
+    agent.gitlab = hosted('healthy', null);
+    agent.password = 'cUx4-secret';
+    expect(JSON.parse((await run('gitlab', 'deploy', '--yes', '--json')).stdout)).toMatchObject({
+      state: 'healthy',
+      rootPassword: 'cUx4-secret',
+    });
+  });
+
+  it('uninstalling names where the data stay; deleting them wants the name of the machine', async () => {
+    expect((await run('gitlab', 'uninstall')).stderr).toContain('error: this mesh runs no GitLab itself');
+    agent.gitlab = hosted('healthy', null);
+    expect((await run('gitlab', 'uninstall')).code).toBe(2);
+    const keep = terminal('gitlab', 'uninstall');
+    await keep.until(/End GitLab on kang\? Its data stays in \/srv\/gitlab\. \[y\/N\] $/);
+    keep.type('n\n');
+    expect(await keep.ended).toBe(1);
+    const other = terminal('gitlab', 'uninstall', '--delete-data');
+    await other.until(/This DELETES GitLab on kang .* Type kang to do it: $/s);
+    other.type('y\n');
+    expect(await other.ended).toBe(1);
+    expect(asked('uninstall')).toEqual([]);
+    const meant = terminal('gitlab', 'uninstall', '--delete-data');
+    await meant.until(/to do it: $/);
+    meant.type('kang\n');
+    await expect
+      .poll(() => asked('uninstall'))
+      .toEqual([{ uninstall: { deleteData: true, now: false, force: false } }]);
+    agent.gitlab = {};
+    expect(await meant.ended).toBe(0);
+    expect(meant.text).toContain('GitLab is uninstalled');
+  });
+});

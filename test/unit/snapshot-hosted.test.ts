@@ -1,0 +1,155 @@
+import { describe, expect, it } from 'vitest';
+import { gitlabView } from '../../node/cli/gitlab-commands.ts';
+import { PhaseLines } from '../../node/cli/gitlab-deploy.ts';
+import { statusView } from '../../node/cli/status-view.ts';
+import type { GitlabSeen } from '../../protocol/report.ts';
+import { snapshot } from '../../scheduler/snapshot.ts';
+import { Lab } from './jobs-lab.ts';
+import { measured } from './jobs-lab-machines.ts';
+import { viewOf } from './snapshot-lab.ts';
+
+const data = 'k3v9q2m4';
+const seen: GitlabSeen = {
+  data,
+  epoch: 1,
+  state: 'deploying',
+  because: 'its image is being pulled',
+  since: 0,
+  version: null,
+  progress: { phase: 'pulling gitlab/gitlab-ce:19.4.1-ce.0', percent: 41.7 },
+};
+
+/** Two machines; GitLab was deployed on kang. */
+function hostedLab(said: Partial<GitlabSeen> | null, more: { url?: string | null; ending?: object } = {}): Lab {
+  const lab = new Lab({ machines: { kang: measured({ memoryGiB: 64 }), 'desktop-1': measured({ memoryGiB: 64 }) } });
+  lab.run(3_000);
+  const host = Object.entries(lab.committed.nodes).find(([, node]) => node.name === 'kang')?.[0] as string;
+  const hosted = {
+    data,
+    image: 'gitlab/gitlab-ce:19.4.1-ce.0',
+    preset: 'homelab' as const,
+    place: { kind: 'folder' as const, path: '/srv/gitlab' },
+    hostname: 'kang.lan',
+    port: 8080,
+    sshPort: null,
+    since: lab.wallMs,
+    because: 'asked by ann',
+    ...(more.ending ? { ending: more.ending } : {}),
+  };
+  const gitlab = {
+    ...lab.committed.gitlab,
+    ...{ mode: 'hosted' as const, url: more.url ?? null, token: null, instance: null, host, epoch: 1, hosted },
+  };
+  lab.committed = { ...lab.committed, gitlab, classes: {} } as typeof lab.committed;
+  lab.accepted = lab.committed;
+  for (const name of ['kang', 'desktop-1']) {
+    const node = lab.node(name);
+    const heard = node.jobs.reports[host];
+    if (heard === undefined) throw new Error(`${name} has no report of kang`);
+    const { gitlab: _before, ...report } = heard.report;
+    const now = said === null ? report : { ...report, gitlab: { ...seen, ...said } };
+    node.jobs = { ...node.jobs, reports: { ...node.jobs.reports, [host]: { ...heard, report: now } } };
+  }
+  return lab;
+}
+const shown = (lab: Lab, from = 'desktop-1') => snapshot(viewOf(lab, from));
+const silence = (lab: Lab, state: 'silent' | 'dead') => {
+  lab.node('kang').liveness = { state, since: lab.at };
+  return lab;
+};
+
+describe('a GitLab that the mesh runs, in status', () => {
+  it('is deployed step by step, under the address that it will have, and is no reason to worry', () => {
+    const now = shown(hostedLab({}));
+    expect(now.gitlab).toMatchObject({ mode: 'hosted', state: 'deploying', host: 'kang', url: 'http://kang.lan:8080' });
+    expect(now.gitlab.hosted).toMatchObject({ folder: '/srv/gitlab', preset: 'homelab', progress: { percent: 41.7 } });
+    expect(now.attention.filter(({ code }) => /gitlab/.test(code))).toEqual([]);
+    const screen = statusView(now, { isTerminal: true, columns: 100, wide: false });
+    expect(screen).toContain(
+      'deploying on kang   http://kang.lan:8080\n            pulling gitlab/gitlab-ce:19.4.1-ce.0',
+    );
+    expect(gitlabView(now, true)).toContain(
+      'state     deploying: its image is being pulled (pulling gitlab/gitlab-ce:19.4.1-ce.0, 41 %)',
+    );
+  });
+
+  it('is said to be one copy, before anything happens to it', () => {
+    const { gitlab } = shown(
+      hostedLab({ state: 'healthy', because: 'it serves', progress: null }, { url: 'http://g' }),
+    );
+    expect([gitlab.state, gitlab.url]).toEqual(['healthy', 'http://g']);
+    expect(gitlab.forecast?.sentence).toBe('one copy, on kang alone: if that machine dies nothing moves');
+  });
+
+  it.each([
+    ['degraded', 'warn', null],
+    ['repairing', 'warn', null],
+    ['failed', 'fail', 'when that is mended: autogit-node reconcile'],
+  ] as const)('%s: with the cause that its host gives', (state, severity, fix) => {
+    const now = shown(hostedLab({ state, because: 'the disk is full', progress: null }, { url: 'http://g' }));
+    const sentence = `GitLab on kang is ${state}: the disk is full`;
+    expect(now.attention.filter(({ code }) => code.startsWith('gitlab'))).toEqual([
+      { code: `gitlab-${state}`, severity, sentence, fix },
+    ]);
+    expect(gitlabView(now, true)).toContain(sentence);
+  });
+
+  it('what a host said that is away does not count, nor what is said of an earlier one', () => {
+    const well = { state: 'healthy', because: 'it serves', progress: null } as const;
+    const dead = shown(silence(hostedLab(well, { url: 'http://g' }), 'dead')).gitlab;
+    expect([dead.state, dead.hosted?.because]).toEqual([
+      'degraded',
+      'the agent of kang does not run: it goes on there when its agent is back',
+    ]);
+    const gone = shown(silence(hostedLab(well, { url: 'http://g' }), 'silent'));
+    expect(gone.gitlab.state).toBe('failed');
+    expect(gone.attention).toContainEqual(
+      expect.objectContaining({
+        severity: 'fail',
+        sentence: 'GitLab on kang is failed: kang does not answer, and GitLab is on no other machine',
+      }),
+    );
+    const earlier = shown(hostedLab({ ...well, epoch: 2 }, { url: 'http://g' })).gitlab;
+    expect([earlier.state, earlier.hosted?.because]).toEqual(['degraded', 'kang has not said anything of it yet']);
+  });
+
+  it('being uninstalled it says what is waited for, and what makes it quicker', () => {
+    const ending = { since: 0, deleteData: true, now: false, force: false, drained: false };
+    const { gitlab, attention } = shown(hostedLab({ state: 'healthy' }, { url: 'http://g', ending }));
+    expect(gitlab.flag).toContain('GitLab on kang is being uninstalled: ');
+    expect(attention.find(({ code }) => code === 'gitlab-leaving')?.fix).toBe(
+      'not to wait for GitLab: autogit-node gitlab uninstall --delete-data --force',
+    );
+  });
+});
+
+describe('the lines of a deployment', () => {
+  it('each phase once, each tenth of a long one with a forecast, each cause once', () => {
+    const said: string[] = [];
+    const say = (_what: string, sentence: string): void => void said.push(sentence);
+    let now = 0;
+    const lines = new PhaseLines({ wait: say, warn: say }, () => now);
+    const at = (ms: number, phase: string, percent: number | null, because = 'it boots'): void => {
+      now = ms;
+      lines.say({
+        state: 'deploying',
+        hosted: { image: '', preset: '', folder: '', because, progress: { phase, percent } },
+      });
+    };
+    at(0, 'pulling', 0);
+    at(500, 'pulling', 4);
+    at(10_000, 'pulling', 20);
+    at(11_000, 'pulling', 21);
+    at(20_000, 'pulling', 100);
+    at(21_000, 'booting', null);
+    at(90_000, 'booting', null);
+    expect(said).toEqual(['pulling: 0 %', 'pulling: 20 %, about 40 s more', 'pulling: 100 %', 'booting']);
+    for (let i = 0; i < 2; i++)
+      lines.say({
+        state: 'degraded',
+        hosted: { image: '', preset: '', folder: '', because: 'no memory', progress: null },
+      });
+    expect(said.at(-1)).toBe('no memory');
+    expect(said).toHaveLength(5);
+  });
+});
