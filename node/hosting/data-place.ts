@@ -40,8 +40,8 @@ export interface PlaceRoom {
 
 export interface PlaceWish extends DataOwner {
   /**
-   * May make it, or finish making it. Null as soon as GitLab stood here once: what is missing then is missing, and a new
-   * one in its place would be an empty GitLab over the old.
+   * May make it, finish making it, or take up what an uninstalled GitLab left, by a marker of a later epoch. Null as soon
+   * as GitLab stood here in this epoch: what is missing then is missing, and a new one in its place would be an empty GitLab.
    */
   create: PlaceRoom | null;
 }

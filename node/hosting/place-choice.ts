@@ -12,7 +12,9 @@ export interface PlaceAt {
   path: string;
 }
 
-interface PlaceChoice extends PlaceAt {
+export interface PlaceChoice extends PlaceAt {
+  /** The data that lie there already. */
+  data: string | null;
   because: string;
 }
 
@@ -25,6 +27,8 @@ export interface PlaceFacts {
   path: string;
   /** What lies there: nothing, a place that the mesh made, or what is somebody's. */
   content: 'absent' | 'empty' | 'place' | 'foreign';
+  /** Where it is a place of this mesh: what was made there. It is taken up again. */
+  own: { kind: PlaceKind; data: string } | null;
   /** The kernel's name of the file system that it lies on, or would. */
   fileSystem: string;
   root: boolean;
@@ -36,7 +40,7 @@ export interface PlaceFacts {
 
 export const placePrograms = ['btrfs', 'mkfs.btrfs', 'losetup', 'mount', 'fallocate', 'flock'] as const;
 /** Where these programs come from on Debian and its like. */
-export const installPrograms = 'sudo apt-get install btrfs-progs util-linux mount';
+const installPrograms = 'sudo apt-get install btrfs-progs util-linux mount';
 
 /** On these an image's room can be taken beforehand. */
 const allocates = new Set(['ext4', 'xfs', 'f2fs']);
@@ -57,11 +61,7 @@ export function choosePlace(facts: PlaceFacts, needBytes: number): PlaceChoice |
   const { path, fileSystem } = facts;
   if (facts.content === 'foreign')
     return { refused: `${path} holds files that are not the mesh's`, fix: `name an empty folder: --data DIR` };
-  if (facts.content === 'place')
-    return {
-      refused: `${path} holds the data of a GitLab that the mesh hosted before`,
-      fix: 'name another folder (--data DIR), or move this one away',
-    };
+  if (facts.content === 'place') return takenUp(facts);
   const why = unfit.find(([kind]) => kind.test(fileSystem))?.[1];
   if (why !== undefined)
     return {
@@ -77,17 +77,34 @@ export function choosePlace(facts: PlaceFacts, needBytes: number): PlaceChoice |
   return kindOf(facts);
 }
 
+/** What a GitLab of this mesh left that was uninstalled, or that never came up. */
+function takenUp({ path, own, root, missing }: PlaceFacts): PlaceChoice | PlaceRefused {
+  if (own === null)
+    return {
+      refused: `${path} holds the data of a GitLab of another mesh, or of one that is being deleted`,
+      fix: 'name an empty folder: --data DIR',
+    };
+  const { kind, data } = own;
+  const lacks = kind === 'folder' ? [] : missing;
+  if (lacks.length > 0)
+    return { refused: `${lacks.join(', ')} not here, with which ${path} was made`, fix: installPrograms };
+  if (kind !== 'folder' && !root)
+    return { refused: `${path} was made by an agent as root`, fix: 'sudo autogit-node service install' };
+  return { kind, path, data, because: `${path} holds the data of the GitLab that was here: they are taken up again` };
+}
+
 function kindOf({ path, fileSystem, root, missing }: PlaceFacts): PlaceChoice {
   const folder = (because: string): PlaceChoice => ({
     kind: 'folder',
     path,
+    data: null,
     because: `${because}: a plain folder, which takes no snapshots, so GitLab cannot move by itself`,
   });
   if (!root) return folder('the agent is not root here');
   const lacks = (...names: string[]): string[] => names.filter((name) => missing.includes(name));
   if (fileSystem === 'btrfs') {
     if (lacks('btrfs').length > 0) return folder(`the program btrfs is not here (${installPrograms})`);
-    return { kind: 'subvolume', path, because: `${path} is on btrfs: subvolumes there` };
+    return { kind: 'subvolume', path, data: null, because: `${path} is on btrfs: subvolumes there` };
   }
   if (!allocates.has(fileSystem)) return folder(`${fileSystem} cannot take an image's room beforehand`);
   const [first, ...more] = lacks(...placePrograms);
@@ -96,6 +113,7 @@ function kindOf({ path, fileSystem, root, missing }: PlaceFacts): PlaceChoice {
   return {
     kind: 'image',
     path,
+    data: null,
     because: `${path} is on ${fileSystem}: an image with btrfs, its room taken beforehand`,
   };
 }

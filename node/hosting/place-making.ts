@@ -15,6 +15,7 @@ import {
   claimPath,
   contentOf,
   type DataOwner,
+  markedEpoch,
   type PlaceClaim,
   readClaim,
   writeClaim,
@@ -47,7 +48,7 @@ export async function openPlace(
     if (claim.state === 'making') {
       await makeTree(place, wish, tools);
       await open.said({ state: 'made', fsid: image?.fsid ?? null });
-    }
+    } else if (wish.create !== null) await takeUp(open.folders.data, wish, tools);
     await open.check();
     return open;
   } catch (error) {
@@ -136,6 +137,18 @@ async function claimAnew({ path, kind }: PlaceAt, wish: PlaceWish, tools: System
   await writeClaim(path, claim, tools);
   await tools.syncFolder(dirname(path));
   return claim;
+}
+
+/**
+ * The data of a GitLab that was uninstalled, or never came up, for the epoch in which the ledger has them again: their old
+ * epoch was closed before that could be written.
+ */
+async function takeUp(data: string, owner: DataOwner, tools: SystemTools): Promise<void> {
+  const epoch = markedEpoch(data, owner);
+  if (epoch === null || epoch >= owner.epoch) return;
+  const { mesh } = owner;
+  await writeMarker(data, { mesh, data: owner.data, epoch: owner.epoch }, tools);
+  await tools.run('sync', ['-f', data]);
 }
 
 /** Each step may have been done by an agent that ended before the last. */

@@ -86,6 +86,16 @@ export function contentOf(path: string): 'absent' | 'empty' | 'place' | 'foreign
 export const writeMarker = (data: string, owner: DataOwner, tools: SystemTools): Promise<void> =>
   replaceFile(join(data, markerFile), JSON.stringify(owner), tools);
 
+/** Of these data; null where there is no such marker. */
+export function markedEpoch(data: string, { mesh, data: id }: Pick<DataOwner, 'mesh' | 'data'>): number | null {
+  try {
+    const marker = Marker.parse(JSON.parse(readFileSync(join(data, markerFile), 'utf8')));
+    return marker.mesh === mesh && marker.data === id ? marker.epoch : null;
+  } catch {
+    return null;
+  }
+}
+
 /** Throws unless that folder carries exactly this marker. `where`: how the folder is called to a person. */
 export function checkMarker(data: string, owner: DataOwner, where: string): void {
   const look = `look at it, and start nothing on it: ls -la ${where}`;

@@ -226,6 +226,20 @@ describe('whose data', () => {
     expect(existsSync(path)).toBe(false);
   });
 
+  it('left by an uninstalled GitLab are taken up by a later epoch, while that has not stood, and never by an earlier one', async () => {
+    const plain = { kind: 'folder' as const, path: join(folder, 'gitlab') };
+    const first = await openPlace(plain, wish);
+    writeFileSync(join(first.folders.data, 'of GitLab'), 'kept');
+    const again = await openPlace(plain, { ...wish, epoch: 5 });
+    expect(readFileSync(join(again.folders.data, 'of GitLab'), 'utf8')).toBe('kept');
+    await openPlace(plain, { ...later, epoch: 5 });
+    await expect(openPlace(plain, wish)).rejects.toMatchObject(
+      refusal(/data of epoch 5, and the mesh serves epoch 3/, /ls/),
+    );
+    await expect(openPlace(plain, { ...wish, data: 'data-2', epoch: 9 })).rejects.toThrow(/another GitLab/);
+    await expect(first.check()).rejects.toThrow(/epoch 5/);
+  });
+
   it('is deleted only when nobody holds it, and whole: the next deploy finds an empty place', async () => {
     for (const kind of ['image', 'folder'] as const) {
       const wanted = { kind, path: join(folder, kind) };

@@ -8,6 +8,7 @@ const GiB = 2 ** 30;
 const facts = (over: Partial<PlaceFacts> = {}): PlaceFacts => ({
   path: '/srv/gitlab',
   content: 'absent',
+  own: null,
   fileSystem: 'ext4',
   root: true,
   missing: [],
@@ -35,7 +36,13 @@ describe('the place of the data', () => {
 
   it.each<[Partial<PlaceFacts>, RegExp, RegExp]>([
     [{ content: 'foreign' }, /holds files that are not the mesh's/, /--data DIR/],
-    [{ content: 'place' }, /of a GitLab that the mesh hosted before/, /move this one away/],
+    [{ content: 'place' }, /of a GitLab of another mesh/, /--data DIR/],
+    [
+      { content: 'place', own: { kind: 'image', data: 'd' }, missing: ['losetup'] },
+      /losetup not here/,
+      /^sudo apt-get/,
+    ],
+    [{ content: 'place', own: { kind: 'image', data: 'd' }, root: false }, /by an agent as root/, /^sudo autogit-node/],
     [{ fileSystem: 'tmpfs' }, /in memory and is gone after a restart/, /--data DIR/],
     [{ fileSystem: 'nfs4' }, /on another machine/, /--data DIR/],
     [{ fileSystem: 'fuse.sshfs' }, /behind a program/, /--data DIR/],
@@ -51,6 +58,16 @@ describe('the place of the data', () => {
       refused: expect.stringMatching(refused),
       fix: expect.stringMatching(fix),
     });
+  });
+
+  it('takes up what a GitLab of this mesh left there, as it was made, on a disk however full', () => {
+    const own = { kind: 'image' as const, data: 'data-7' };
+    expect(choosePlace(facts({ content: 'place', own, freeBytes: 0, fileSystem: 'zfs' }), 20 * GiB)).toMatchObject({
+      kind: 'image',
+      data: 'data-7',
+      because: expect.stringMatching(/taken up again/),
+    });
+    expect(choosePlace(facts(), GiB)).toMatchObject({ data: null });
   });
 
   it('leaves the owner a tenth, within bounds, and takes all else', () => {
