@@ -71,7 +71,21 @@ const tooLarge = (image: string, cause: unknown): AutogitError =>
 /** A pull that sends nothing for so long is given up: the registry does not answer. */
 const silenceMs = 120_000;
 
-async function pull(docker: Docker, image: string, login: RegistryLogin | null, signal: AbortSignal): Promise<void> {
+/** A line of the engine's progress, as far as it makes sense. */
+export interface PullEvent {
+  error?: unknown;
+  id?: unknown;
+  status?: unknown;
+  progressDetail?: { current?: unknown; total?: unknown };
+}
+
+export async function pull(
+  docker: Docker,
+  image: string,
+  login: RegistryLogin | null,
+  signal: AbortSignal,
+  onEvent: (event: PullEvent) => void = () => undefined,
+): Promise<void> {
   signal.throwIfAborted();
   const stream = await docker.pull(image, { ...(login && { authconfig: login }), abortSignal: signal });
   const abort = (): void => void (stream as unknown as { destroy(error?: Error): void }).destroy(new Error('given up'));
@@ -86,8 +100,9 @@ async function pull(docker: Docker, image: string, login: RegistryLogin | null, 
       docker.modem.followProgress(
         stream,
         (error) => (error ? fail(error) : done()),
-        (event: { error?: unknown }) => {
+        (event: PullEvent) => {
           if (typeof event?.error === 'string') refused = event.error;
+          onEvent(event ?? {});
           clearTimeout(timer);
           timer = setTimeout(abort, silenceMs);
         },
@@ -215,7 +230,7 @@ async function imageBy(policy: PullPolicy, question: ImageQuestion): Promise<Fou
 
 const projectOf = (spec: ExecutorSpec): string => spec.project ?? '';
 /** Without a tag the engine would pull all of them. */
-const wholeName = (image: string): string => (/[:@][^/]*$/.test(image) ? image : `${image}:latest`);
+export const wholeName = (image: string): string => (/[:@][^/]*$/.test(image) ? image : `${image}:latest`);
 
 async function pullAndRecord(question: ImageQuestion, before: string | null, isCheck: boolean): Promise<FoundImage> {
   const { docker, images, spec, image, note, signal } = question;

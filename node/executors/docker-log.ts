@@ -115,16 +115,22 @@ export class StepSplitter {
 
 /** Takes the engine's frames apart: 8 bytes of head (stream, 0, 0, 0, length), then that many bytes. */
 export class FrameReader {
+  readonly #streams: readonly number[];
   #held: Buffer = Buffer.alloc(0);
 
-  /** Payloads of standard output, whole frames or parts of them as they come. */
+  /** Of standard output (1), unless it is to read standard error (2) as well. */
+  constructor(streams: readonly number[] = [1]) {
+    this.#streams = streams;
+  }
+
+  /** Payloads, whole frames or parts of them as they come. */
   push(chunk: Uint8Array): Buffer[] {
     const payloads: Buffer[] = [];
     let rest = this.#held.length === 0 ? Buffer.from(chunk) : Buffer.concat([this.#held, chunk]);
     while (rest.length >= 8) {
       const length = rest.readUInt32BE(4);
       if (rest.length < 8 + length) break;
-      if (rest[0] === 1 && length > 0) payloads.push(rest.subarray(8, 8 + length));
+      if (this.#streams.includes(rest[0] as number) && length > 0) payloads.push(rest.subarray(8, 8 + length));
       rest = rest.subarray(8 + length);
     }
     this.#held = Buffer.from(rest);

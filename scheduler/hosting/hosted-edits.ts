@@ -13,7 +13,7 @@ import { rankedVoters } from '../raft/quorum.ts';
  * -> ended: said by the host, or by the leader when the host was removed and its last lease is surely out (SAFETY H7).
  */
 
-interface Hosting extends HostedGitlab {
+export interface Hosting extends HostedGitlab {
   host: NodeId;
   epoch: number;
 }

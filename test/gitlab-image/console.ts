@@ -25,6 +25,8 @@ export function runner(words: string): number {
     console.log(execFileSync('cat', ['/opt/gitlab/VERSION'], { encoding: 'utf8' }).trim());
     return 0;
   }
+  const revoked = /where\(name: '([^']+)'\)\.order\(:id\)\.to_a\[0\.\.\.-1\]\.each\(&:revoke!\)/.exec(code)?.[1];
+  if (revoked !== undefined) return revokeOlder(revoked);
   const name = /find_by_username\(\s*['"]([\w.-]+)['"]\s*\)\.personal_access_tokens\.create\(/.exec(code)?.[1];
   const token = /\.set_token\(\s*['"]([\w.-]{20,})['"]\s*\)/.exec(code)?.[1];
   if (name === undefined || token === undefined || !/save!/.test(code)) {
@@ -49,9 +51,24 @@ export function runner(words: string): number {
       scopes,
     }) as User['tokens'][0],
   );
+  put(user);
+  return 0;
+}
+
+function put(user: User): void {
   rows(`update records set record = ${quoted(JSON.stringify(user))} where name = 'user' and id = ${user.id}`);
   // Puma has its records in memory: it reads them again.
   spawnSync('gitlab-ctl', ['restart', 'puma'], { stdio: 'ignore' });
+}
+
+/** All of that name but the newest. */
+function revokeOlder(name: string): number {
+  for (const row of rows("select record from records where name = 'user'")) {
+    const user = JSON.parse(row) as User;
+    const newest = Math.max(...user.tokens.filter((one) => one.name === name).map((one) => one.id));
+    const kept = user.tokens.filter((one) => one.name !== name || one.id === newest);
+    if (kept.length < user.tokens.length) put({ ...user, tokens: kept });
+  }
   return 0;
 }
 

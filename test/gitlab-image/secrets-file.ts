@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 
-/** /etc/gitlab/gitlab-secrets.json: in no backup of GitLab's; without it tokens do not verify (contract §7.3). */
+/** /etc/gitlab/gitlab-secrets.json: in no backup of GitLab's; without it tokens do not verify (contract §7). */
 const path = '/etc/gitlab/gitlab-secrets.json';
 const fields = new Set(['token', 'registrationToken', 'jobKey']);
 const mark = 'encrypted:';

@@ -1,0 +1,252 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { thawIfFrozen } from '../executors/run-cgroup.ts';
+import { bringUp, LeaseGone } from './gitlab-bring-up.ts';
+import type { KeeperOptions } from './gitlab-keeper-options.ts';
+import { type GitlabLife, nextLife, unflagged } from './gitlab-state.ts';
+import { HostingMemory } from './hosting-memory.ts';
+import { KeptGitlab } from './kept-gitlab.ts';
+import { endOthers, othersAmong } from './other-services.ts';
+import type { FoundService } from './service-host.ts';
+
+const timings = {
+  lookMs: 1000,
+  /** Services get so long to end, where there is time. */
+  graceMs: 60_000,
+} as const;
+
+/**
+ * Keeps the mesh's GitLab on this machine as the ledger wants it: looks once a second, asks the function and not the lamp,
+ * and does what the state machine says. All by one loop, so no two acts meet. Nothing that fails here ends the agent.
+ */
+export class GitlabKeeper {
+  readonly #options: KeeperOptions;
+  readonly #memory: HostingMemory;
+  #kept: KeptGitlab | null = null;
+  #wake = new AbortController();
+  #isStopped = false;
+  #loop: Promise<void> = Promise.resolve();
+  #problem: string | null = null;
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+    this.#memory = new HostingMemory(options.home);
+  }
+
+  start(): void {
+    this.#loop = this.#run();
+  }
+
+  /** The agent ends; GitLab goes on until its lease is out. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#kept?.given.abort();
+    this.#wake.abort();
+    await this.#loop;
+    await this.#kept?.letPlaceGo();
+  }
+
+  /** The core's effect: a lease of that epoch was given, until that boot time. */
+  holdLease(epoch: number, until: number): void {
+    void this.#kept?.lease.hold(epoch, until);
+  }
+
+  /** The core's effect: that epoch is over here. */
+  endLease(epoch: number, because: string): void {
+    const { onGateClosed, log } = this.#options;
+    if (this.#kept?.hosting.epoch !== epoch) return onGateClosed(epoch);
+    this.#kept.lease.close(because).then(
+      () => onGateClosed(epoch),
+      (error: unknown) => log.warn(`the gate cannot be told that epoch ${epoch} is over: ${sentenceOf(error)}`),
+    );
+  }
+
+  /** The ledger has changed: it is looked at now, and what it does not want any more is given up. */
+  ledgerChanged(): void {
+    if (this.#kept && !isSame(this.#kept.hosting, this.#mine())) this.#kept.given.abort();
+    this.#wake.abort();
+  }
+
+  /** A person asks: now, and what was given up is tried again. `newToken`: GitLab refuses the one that the mesh has. */
+  lookNow({ newToken = false }: { newToken?: boolean } = {}): void {
+    const kept = this.#kept;
+    kept?.become(unflagged(kept.life));
+    kept?.token.soon();
+    if (newToken) kept?.token.renew();
+    kept?.askSoon();
+    this.#wake.abort();
+  }
+
+  /** What keeps GitLab from being served here, as sentences with what to do. */
+  problems(): string[] {
+    const problems = this.#kept?.lease.problems() ?? [];
+    return this.#problem === null ? problems : [this.#problem, ...problems];
+  }
+
+  /** Root's password as GitLab made it up, until `forgetRootPassword`; null when nobody needs to be told any more. */
+  rootPassword(): string | null {
+    const sealed = this.#kept && this.#memory.read(this.#kept.hosting.data).rootPassword;
+    return sealed ? this.#options.unseal(sealed) : null;
+  }
+
+  forgetRootPassword(): void {
+    if (this.#kept) this.#memory.write(this.#kept.hosting.data, { rootPassword: null });
+  }
+
+  #mine(): Hosting | null {
+    const hosting = hostingOf(this.#options.ledger());
+    return hosting?.host === this.#options.self ? hosting : null;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#isStopped) {
+      this.#wake = new AbortController();
+      try {
+        await this.#turn();
+        this.#fails(null);
+      } catch (error) {
+        this.#fails(sentenceOf(error));
+      }
+      await sleep(timings.lookMs, undefined, { signal: this.#wake.signal }).catch(() => undefined);
+    }
+  }
+
+  /** An engine that is away is not GitLab's death: what was told to the gate holds. */
+  #fails(problem: string | null): void {
+    if (problem === this.#problem || this.#isStopped) return;
+    this.#problem = problem;
+    if (problem === null) this.#options.log.info('GitLab is looked after again');
+    else this.#options.log.warn(`GitLab cannot be looked after: ${problem}`);
+    if (this.#kept === null) return;
+    this.#kept.engineProblem = problem;
+    this.#kept.report(null);
+  }
+
+  async #turn(): Promise<void> {
+    const { ledger: read, host, log } = this.#options;
+    const ledger = read();
+    if (ledger === null) return;
+    const mine = this.#mine();
+    // A machine that never hosted has nothing to do with an engine.
+    if (mine === null && this.#kept === null && !this.#memory.isThere) return;
+    if (this.#kept !== null && !isSame(this.#kept.hosting, mine)) await this.#giveUp(this.#kept, ledger.mesh.id);
+    const found = await host.find(ledger.mesh.id);
+    await endOthers(host, othersAmong(found, hostingOf(ledger), ledger.gitlab.epoch), log);
+    if (mine === null) return this.#memory.forget();
+    if (this.#kept === null) {
+      this.#memory.write(mine.data, {});
+      this.#kept = new KeptGitlab(mine, this.#options, this.#memory);
+    }
+    const own = found.find((one) => isSame(one, mine) && one.host === mine.host) ?? null;
+    if (mine.ending?.drained) await this.#takeDown(this.#kept, mine, own);
+    else await this.#lookAfter(this.#kept, own);
+  }
+
+  /** The ledger has another one, or none here: gate shut, container killed, place given back; its data stay. */
+  async #giveUp(kept: KeptGitlab, mesh: string): Promise<void> {
+    const { host, log, onGateClosed, report } = this.#options;
+    const { hosting, lease, given } = kept;
+    given.abort();
+    if (!kept.isTakenDown) {
+      await lease.close('GitLab is not hosted on this machine any more');
+      onGateClosed(hosting.epoch);
+      const found = await host.find(mesh);
+      await endOthers(
+        host,
+        found.filter((one) => isSame(one, hosting)),
+        log,
+      );
+      await lease.end();
+      await kept.closePlace();
+    }
+    this.#kept = null;
+    report(null);
+  }
+
+  async #lookAfter(kept: KeptGitlab, own: FoundService | null): Promise<void> {
+    const look = own === null ? null : await this.#options.host.look(own.id);
+    const before = kept.life;
+    const { life, act } = nextLife(before, await kept.seen(own?.id ?? '', look));
+    kept.become(life);
+    kept.lease.tell({
+      upstream: look?.address ?? null,
+      isServing: life.hasWorked && act === 'none',
+      because: `GitLab on this machine: ${life.because}`.slice(0, 400),
+      cgroup: look?.cgroup ?? null,
+    });
+    kept.report(kept.bootProgress(look));
+    if (act !== 'none') await this.#start(kept, before, act === 'restart' ? own : null);
+    else if (life.hasWorked && own !== null) kept.token.tend(kept.hosting, own.id);
+  }
+
+  async #start(kept: KeptGitlab, before: GitlabLife, old: FoundService | null): Promise<void> {
+    const { host, self, log, ledger } = this.#options;
+    const { hosting, given } = kept;
+    const say = (phase: string, percent: number | null): void => kept.report({ phase, percent });
+    const requireLease = (): void => {
+      if (!kept.mayRun || given.signal.aborted) throw new LeaseGone('there is no lease any more');
+    };
+    log.info(`GitLab is started: ${kept.life.because}`);
+    try {
+      requireLease();
+      if (old !== null) {
+        say('ends what is left of it', null);
+        await host.stop(old.id, timings.graceMs);
+        await host.remove(old.id);
+      }
+      const key = { mesh: ledger()?.mesh.id ?? '', host: self, data: hosting.data, epoch: hosting.epoch };
+      const place = () => kept.place(true);
+      await bringUp({ host, key, hosted: hosting, place, requireLease, say, signal: given.signal });
+    } catch (error) {
+      // Neither is a fault of GitLab's: it is begun again when there is a lease, and an engine.
+      const isAway = error instanceof AutogitError && error.code === 'no-docker';
+      const isGivenUp = error instanceof LeaseGone || given.signal.aborted;
+      if (isAway || isGivenUp) kept.become(before);
+      if (isGivenUp) return;
+      if (isAway) throw error;
+      kept.startFailed = withFix(error);
+      log.warn(`GitLab could not be started: ${kept.startFailed}`);
+    }
+  }
+
+  /** Uninstalled: its runners and jobs are settled. What of it fails is tried again at the next look. */
+  async #takeDown(kept: KeptGitlab, mine: Hosting, own: FoundService | null): Promise<void> {
+    const { removePlace, change, onGateClosed, log } = this.#options;
+    const { data, epoch, ending, place } = mine;
+    kept.given.abort();
+    if (!kept.isTakenDown) {
+      kept.report({ phase: 'is taken down', percent: null });
+      await kept.lease.close('GitLab is being uninstalled');
+      onGateClosed(epoch);
+      if (own !== null) await this.#endGently(own.id);
+      await kept.lease.end();
+      await kept.closePlace();
+      if (ending?.deleteData) await removePlace(mine);
+      this.#memory.forget();
+      kept.isTakenDown = true;
+      log.info(`GitLab was taken down; its data ${ending?.deleteData ? 'are deleted' : `stay in ${place.path}`}`);
+    }
+    const { state, because } = await change({ kind: 'gitlab-ended', data, epoch });
+    if (state !== 'done') log.warn(`the mesh does not take it that GitLab is gone: ${because}`);
+  }
+
+  /** The closed gate froze it: nobody can reach it any more, so it may go on to its own end. */
+  async #endGently(id: string): Promise<void> {
+    const { host } = this.#options;
+    const group = (await host.look(id))?.cgroup ?? null;
+    const thawing = setInterval(() => thawIfFrozen(group), 100);
+    try {
+      await host.stop(id, timings.graceMs);
+    } finally {
+      clearInterval(thawing);
+    }
+    await host.remove(id);
+  }
+}
+
+const isSame = (one: { data: string; epoch: number } | null, other: { data: string; epoch: number } | null): boolean =>
+  one !== null && other !== null && one.data === other.data && one.epoch === other.epoch;
+
+const withFix = (error: unknown): string =>
+  error instanceof AutogitError ? `${error.message} -> ${error.hint}` : sentenceOf(error);

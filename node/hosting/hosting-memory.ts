@@ -1,0 +1,56 @@
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+
+const Kept = z.looseObject({
+  data: z.string(),
+  /** Sealed; until somebody has seen it. */
+  rootPassword: z.string().nullable(),
+  /** Wall time at which the mesh's token was made; null before. */
+  tokenAt: z.number().nullable(),
+  /** How long it took to come up last time. */
+  bootMs: z.number().nullable(),
+  version: z.string().max(64).nullable(),
+});
+type Kept = z.infer<typeof Kept>;
+
+/** What this machine knows of the GitLab that it hosts and the mesh need not: a file (0600) of its home. */
+export class HostingMemory {
+  readonly #path: string;
+
+  constructor(home: string) {
+    this.#path = join(home, 'hosted-gitlab.json');
+  }
+
+  /** A GitLab was begun here, and its end was not seen. */
+  get isThere(): boolean {
+    return existsSync(this.#path);
+  }
+
+  /** Of other data: nothing is known. What makes no sense likewise. */
+  read(data: string): Kept {
+    try {
+      const kept = Kept.parse(JSON.parse(readFileSync(this.#path, 'utf8')));
+      if (kept.data === data) return kept;
+    } catch {
+      // None, or one that was cut off.
+    }
+    return { data, rootPassword: null, tokenAt: null, bootMs: null, version: null };
+  }
+
+  /** On the disk when it returns. */
+  write(data: string, more: Partial<Kept>): void {
+    const file = openSync(`${this.#path}.new`, 'w', 0o600);
+    try {
+      writeSync(file, `${JSON.stringify({ ...this.read(data), ...more })}\n`);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(`${this.#path}.new`, this.#path);
+  }
+
+  forget(): void {
+    rmSync(this.#path, { force: true });
+  }
+}

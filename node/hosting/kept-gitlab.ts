@@ -1,0 +1,189 @@
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { asSentence } from '../../protocol/ids.ts';
+import type { GitlabSeen } from '../../protocol/report.ts';
+import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
+import { isCgroupFrozen } from '../executors/run-cgroup.ts';
+import type { DataPlace } from './data-place.ts';
+import { problemInside } from './gitlab-inside.ts';
+import type { KeeperOptions } from './gitlab-keeper-options.ts';
+import { type GitlabLife, type GitlabLook, newLife, pressureOf } from './gitlab-state.ts';
+import type { HostingMemory } from './hosting-memory.ts';
+import { LeaseAtGate } from './lease-at-gate.ts';
+import { MeshToken } from './mesh-token.ts';
+import type { ServiceLook } from './service-host.ts';
+
+const timings = {
+  /** A GitLab that works is asked so often, one that does not so often. */
+  askWellMs: 10_000,
+  askIllMs: 2000,
+  /** A boot of which nothing is known. */
+  usualBootMs: 240_000,
+  tendMs: 30_000,
+} as const;
+
+/** What is known of the one GitLab that this machine hosts, from the day on which the ledger says so. */
+export class KeptGitlab {
+  readonly hosting: Hosting;
+  readonly lease: LeaseAtGate;
+  readonly token: MeshToken;
+  /** Ended when the ledger wants something else, and with the agent. */
+  readonly given = new AbortController();
+  readonly #options: KeeperOptions;
+  readonly #memory: HostingMemory;
+  #life: GitlabLife;
+  #since: number;
+  #place: DataPlace | null = null;
+  #tendedAtMs = Number.NEGATIVE_INFINITY;
+  #askedAtMs = Number.NEGATIVE_INFINITY;
+  #said = '';
+  #warned = '';
+  /** Of the last start, until the state machine has heard of it. */
+  startFailed: string | null = null;
+  /** All is gone that was to go; the ledger need only hear of it. */
+  isTakenDown = false;
+  /** Why the engine cannot be asked; then nothing is known, and what the gate was told holds. */
+  engineProblem: string | null = null;
+
+  constructor(hosting: Hosting, options: KeeperOptions, memory: HostingMemory) {
+    this.hosting = hosting;
+    this.#options = options;
+    this.#memory = memory;
+    this.lease = new LeaseAtGate(hosting.epoch, options.gateFor(hosting));
+    this.token = new MeshToken(options, memory);
+    this.#life = newLife(!this.#isNew);
+    this.#since = options.clock.wallMs();
+  }
+
+  get life(): GitlabLife {
+    return this.#life;
+  }
+
+  /** The ledger has no address of it yet. */
+  get #isNew(): boolean {
+    return this.#options.ledger()?.gitlab.url == null;
+  }
+
+  get mayRun(): boolean {
+    return this.lease.until > this.#options.clock.bootMs();
+  }
+
+  become(life: GitlabLife): void {
+    const before = this.#life;
+    this.#life = life;
+    if (!before.hasWorked && life.hasWorked) this.#memory.write(this.hosting.data, { bootMs: before.bootMs });
+    if (life.condition === before.condition) return;
+    this.#since = this.#options.clock.wallMs();
+    const level = life.condition === 'healthy' ? 'info' : 'warn';
+    this.#options.log[level](`GitLab is ${life.condition} (was ${before.condition}): ${life.because}`);
+  }
+
+  askSoon(): void {
+    this.#askedAtMs = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Open from then on. Made only while there was none. */
+  async place(mayCreate: boolean): Promise<DataPlace> {
+    if (this.#place === null) {
+      this.#place = await this.#options.openPlace(this.hosting, mayCreate && this.#isNew);
+      for (const notice of this.#place.notices) this.#options.log.warn(notice);
+    }
+    return this.#place;
+  }
+
+  letPlaceGo = async (): Promise<void> => this.#place?.letGo();
+
+  /** Also one that an agent of before had opened. */
+  async closePlace(): Promise<void> {
+    const place = await this.place(false).catch(() => null);
+    await place?.close();
+    this.#place = null;
+  }
+
+  /** What a look found, GitLab's function included when it is its turn. Throws `no-docker`. */
+  async seen(id: string, look: ServiceLook | null): Promise<GitlabLook> {
+    const { clock } = this.#options;
+    // An agent that has just begun has no lease yet: what it finds is looked at, and not called idle.
+    const isBeginning = look?.isRunning === true && !this.lease.isKnown;
+    const problem = look?.isRunning && (this.mayRun || isBeginning) ? await this.#problem(id, look) : undefined;
+    const { startFailed } = this;
+    this.startFailed = null;
+    return {
+      nowMs: clock.bootMs(),
+      container: look === null ? 'absent' : look.isRunning ? 'running' : 'ended',
+      ended: look?.isOutOfMemory ? 'out of memory' : `exit code ${look?.exitCode}`,
+      isFrozen: isFrozen(look),
+      ageMs: look === null ? 0 : Math.max(0, clock.wallMs() - look.startedAtMs),
+      ...(problem !== undefined && { problem }),
+      pressure: pressureOf({ freeBytes: look?.isRunning ? await this.#tend() : null, memory: look?.memory ?? null }),
+      mayRun: this.mayRun || isBeginning,
+      ...(startFailed !== null && { startFailed }),
+    };
+  }
+
+  async #problem(id: string, look: ServiceLook): Promise<string | null | undefined> {
+    const nowMs = this.#options.clock.bootMs();
+    const everyMs = this.#life.condition === 'healthy' ? timings.askWellMs : timings.askIllMs;
+    if (isFrozen(look) || nowMs - this.#askedAtMs < everyMs) return undefined;
+    this.#askedAtMs = nowMs;
+    const problem = await problemInside(this.#options.host, id).catch((error: unknown) => {
+      if (error instanceof AutogitError && error.code === 'no-docker') throw error;
+      return sentenceOf(error);
+    });
+    // Frozen while it was asked: that is no answer.
+    return isFrozen(look) ? undefined : problem;
+  }
+
+  /** Free bytes. The room of a container that an agent of before began is looked after all the same. */
+  async #tend(): Promise<number | null> {
+    try {
+      const place = await this.place(false);
+      const now = this.#options.clock.bootMs();
+      if (now - this.#tendedAtMs >= timings.tendMs) {
+        this.#tendedAtMs = now;
+        this.#warn((await place.tend()).join('; '));
+      }
+      return place.freeBytes();
+    } catch (error) {
+      this.#warn(`GitLab's data place cannot be looked at: ${sentenceOf(error)}`);
+      return null;
+    }
+  }
+
+  /** Once each. */
+  #warn(sentence: string): void {
+    if (sentence !== '' && sentence !== this.#warned) this.#options.log.warn(sentence);
+    this.#warned = sentence;
+  }
+
+  bootProgress(look: ServiceLook | null): GitlabSeen['progress'] {
+    const { hasWorked, bootMs } = this.#life;
+    if (hasWorked || !look?.isRunning) return null;
+    const usual = this.#memory.read(this.hosting.data).bootMs ?? timings.usualBootMs;
+    return { phase: 'boots', percent: Math.min(95, Math.floor((bootMs / Math.max(usual, 1)) * 100)) };
+  }
+
+  /** To the mesh, when it says something new. */
+  report(progress: GitlabSeen['progress']): void {
+    const { condition, hasWorked, because } = this.#life;
+    const { data, epoch } = this.hosting;
+    const isSettingUp = hasWorked && this.#isNew;
+    const isBlind = this.engineProblem !== null && condition === 'healthy';
+    const cause = this.engineProblem ?? (isSettingUp ? this.token.problem : null) ?? this.lease.problem ?? because;
+    const seen: GitlabSeen = {
+      data,
+      epoch,
+      state: isSettingUp ? 'deploying' : isBlind ? 'degraded' : condition,
+      because: asSentence(cause),
+      since: this.#since,
+      version: this.#memory.read(data).version,
+      progress: isSettingUp ? { phase: 'makes its admin token', percent: null } : progress,
+    };
+    const said = JSON.stringify(seen);
+    if (said === this.#said) return;
+    this.#said = said;
+    this.#options.report(seen);
+  }
+}
+
+const isFrozen = (look: ServiceLook | null): boolean =>
+  look !== null && (look.isPaused || (look.cgroup !== null && isCgroupFrozen(look.cgroup)));

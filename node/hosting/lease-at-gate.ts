@@ -1,0 +1,82 @@
+import { sentenceOf } from '../../protocol/errors.ts';
+
+/** What stands behind the doors, as the keeper last saw it. */
+export interface BehindGate {
+  upstream: string | null;
+  isServing: boolean;
+  because: string;
+  cgroup: string | null;
+}
+
+/** What is used of the GateKeeper. */
+export interface LeaseGate {
+  renew(lease: BehindGate & { epoch: number; until: number }): Promise<void>;
+  close(epoch: number, because: string): Promise<void>;
+  /** Its container is gone: gate and guard go. */
+  end(): Promise<void>;
+  problems(): string[];
+}
+
+/**
+ * The lease of one epoch on its way from the core to the gate. It counts here only once guard, gate and watchdog go by it
+ * (SAFETY H3); and it goes on only when the keeper has said what stands behind the doors: what an agent of before has told
+ * the gate holds until then.
+ */
+export class LeaseAtGate {
+  readonly epoch: number;
+  readonly #gate: LeaseGate;
+  #behind: BehindGate | null = null;
+  #until = 0;
+  #isClosed = false;
+  /** Why the newest renewal did not count. */
+  problem: string | null = null;
+
+  constructor(epoch: number, gate: LeaseGate) {
+    this.epoch = epoch;
+    this.#gate = gate;
+  }
+
+  /** ms of boot time until which its GitLab may run on this machine; 0: not at all. */
+  get until(): number {
+    return this.#isClosed ? 0 : this.#until;
+  }
+
+  get isKnown(): boolean {
+    return this.#behind !== null;
+  }
+
+  /** The core's word, twice a second. */
+  async hold(epoch: number, until: number): Promise<void> {
+    if (epoch !== this.epoch || this.#isClosed || this.#behind === null) return;
+    try {
+      await this.#gate.renew({ epoch, until, ...this.#behind });
+      this.#until = Math.max(this.#until, until);
+      this.problem = null;
+    } catch (error) {
+      this.problem = sentenceOf(error);
+    }
+  }
+
+  /** What changed behind the doors reaches the gate at once, within the lease that it has. */
+  tell(behind: BehindGate): void {
+    const isSame =
+      this.#behind !== null &&
+      (['upstream', 'isServing', 'because', 'cgroup'] as const).every((key) => this.#behind?.[key] === behind[key]);
+    this.#behind = behind;
+    if (!isSame && this.until > 0) void this.hold(this.epoch, this.until);
+  }
+
+  /** For good. Resolves when the gate has read it: then nothing passes any more. */
+  async close(because: string): Promise<void> {
+    this.#isClosed = true;
+    await this.#gate.close(this.epoch, because);
+  }
+
+  end(): Promise<void> {
+    return this.#gate.end();
+  }
+
+  problems(): string[] {
+    return this.#gate.problems();
+  }
+}

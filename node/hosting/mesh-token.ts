@@ -1,0 +1,112 @@
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
+import type { Clock } from '../clock.ts';
+import type { Log } from '../log.ts';
+import { urlOf } from './gitlab-bring-up.ts';
+import { makeAdminToken, readRootPassword, revokeOlderTokens } from './gitlab-first-setup.ts';
+import type { HostingMemory } from './hosting-memory.ts';
+import type { ServiceHost } from './service-host.ts';
+
+export interface MeshTokenOptions {
+  clock: Pick<Clock, 'bootMs' | 'wallMs'>;
+  log: Pick<Log, 'info' | 'warn'>;
+  host: ServiceHost;
+  ledger(): Ledger | null;
+  change(change: Change): Promise<ChangeOutcome>;
+  /** For this machine's own file. */
+  seal(text: string): string;
+  sealForVoters(text: string): string;
+}
+
+/** A token lives a year. */
+const renewMs = 300 * 86_400_000;
+/** After a failure: each try begins all of Rails. */
+const againMs = 30_000;
+
+/**
+ * The mesh's token of the GitLab that is hosted here: made once GitLab works, told to the ledger, made anew before its year is
+ * over or when a person asks. One at a time, beside the keeper's looks, as it takes minutes.
+ */
+export class MeshToken {
+  readonly #options: MeshTokenOptions;
+  readonly #memory: HostingMemory;
+  #work: Promise<void> | null = null;
+  #nextMs = 0;
+  /** Made, and not yet the mesh's. */
+  #made: { token: string; instance: string | null } | null = null;
+  #isWanted = false;
+  problem: string | null = null;
+
+  constructor(options: MeshTokenOptions, memory: HostingMemory) {
+    this.#options = options;
+    this.#memory = memory;
+  }
+
+  /** Another one, as soon as it can be made. */
+  renew(): void {
+    this.#isWanted = true;
+  }
+
+  soon(): void {
+    this.#nextMs = 0;
+  }
+
+  /** GitLab works in that container: what is due is begun. */
+  tend(hosting: Hosting, id: string): void {
+    const { clock } = this.#options;
+    if (this.#work !== null || clock.bootMs() < this.#nextMs || !this.#isDue(hosting)) return;
+    this.#nextMs = clock.bootMs() + againMs;
+    this.#work = this.#make(hosting, id)
+      .then(
+        () => {
+          this.problem = null;
+        },
+        (error: unknown) => {
+          this.problem = sentenceOf(error);
+          this.#options.log.warn(`the mesh's token of GitLab: ${this.problem}`);
+        },
+      )
+      .finally(() => {
+        this.#work = null;
+      });
+  }
+
+  #isDue({ data }: Hosting): boolean {
+    if (this.#isWanted || this.#options.ledger()?.gitlab.url == null) return true;
+    const { tokenAt } = this.#memory.read(data);
+    return tokenAt !== null && this.#options.clock.wallMs() - tokenAt > renewMs;
+  }
+
+  async #make(hosting: Hosting, id: string): Promise<void> {
+    const { host, ledger, change, seal, sealForVoters, clock, log } = this.#options;
+    const { data, epoch } = hosting;
+    const before = ledger();
+    if (before === null) return;
+    const name = before.mesh.name;
+    if (this.#made === null) {
+      const password = before.gitlab.url === null ? await readRootPassword(host, id) : null;
+      if (password !== null && this.#memory.read(data).tokenAt === null)
+        this.#memory.write(data, { rootPassword: seal(password) });
+      const { token, instance, version } = await makeAdminToken(host, id, name);
+      this.#made = { token, instance };
+      this.#memory.write(data, { version, tokenAt: clock.wallMs() });
+    }
+    const { token, instance } = this.#made;
+    const told = {
+      kind: 'gitlab-stands',
+      data,
+      epoch,
+      url: urlOf(hosting),
+      token: sealForVoters(token),
+      instance,
+    } as const;
+    const { state, because } = await change(told);
+    if (state !== 'done') throw new AutogitError('no-leader', `the mesh does not take GitLab's address: ${because}`);
+    this.#made = null;
+    this.#isWanted = false;
+    log.info(`the mesh has GitLab's address and a token of it: ${told.url}`);
+    if (before.gitlab.url !== null) await revokeOlderTokens(host, id, name);
+  }
+}

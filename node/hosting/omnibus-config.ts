@@ -1,0 +1,71 @@
+import type { Preset } from './presets.ts';
+
+interface OmnibusWish {
+  /** As people type it: scheme, host and port. */
+  url: string;
+  sshPort: number | null;
+  preset: Preset;
+}
+
+/** A Ruby string in which nothing is code: `#{}` and escapes mean nothing between single quotes. */
+export const rubyText = (text: string): string => `'${text.replace(/[\\']/g, '\\$&')}'`;
+
+type RubyValue = string | number | boolean | readonly RubyValue[] | { readonly [key: string]: RubyValue };
+
+function ruby(value: RubyValue): string {
+  if (typeof value === 'string') return rubyText(value);
+  if (typeof value !== 'object') return String(value);
+  if (Array.isArray(value)) return `[${value.map(ruby).join(', ')}]`;
+  const pairs = Object.entries(value).map(([key, one]) => `${rubyText(key)} => ${ruby(one as RubyValue)}`);
+  return `{ ${pairs.join(', ')} }`;
+}
+
+const megabytes = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)}MB`;
+const malloc = { MALLOC_CONF: 'dirty_decay_ms:1000,muzzy_decay_ms:1000' };
+
+/** What the image evaluates before its gitlab.rb at every start; what a person writes there wins (contract §6). */
+export function omnibusConfig({ url, sshPort, preset }: OmnibusWish): string {
+  const isLean = preset.givesMemoryBack;
+  const limit = preset.gitalyConcurrency;
+  const call = (name: string) => ({ rpc: `/gitaly.${name}`, max_per_repo: limit ?? 0 });
+  const lines: [string, RubyValue][] = [
+    // Behind the gate it answers on port 80, whatever port people type; the gate's machine has no certificate for it.
+    ["nginx['listen_port']", 80],
+    ["nginx['listen_https']", false],
+    ["letsencrypt['enable']", false],
+    ...(sshPort === null ? [] : ([["gitlab_rails['gitlab_shell_ssh_port']", sshPort]] as [string, RubyValue][])),
+    ["puma['worker_processes']", preset.pumaWorkers],
+    ["sidekiq['concurrency']", preset.sidekiqConcurrency],
+    ["postgresql['shared_buffers']", megabytes(preset.sharedBuffersBytes)],
+    // Its least: after a freeze that ended by a kill the database is back soon.
+    ["postgresql['checkpoint_timeout']", '30s'],
+    // At most a minute of queued work is lost with the machine, not fifteen.
+    ["redis['save']", ['60 1']],
+    ["prometheus_monitoring['enable']", preset.hasMonitoring],
+    ["gitlab_kas['enable']", preset.hasKas],
+    ...(isLean ? ([["gitlab_rails['env']", malloc]] as [string, RubyValue][]) : []),
+    ...(isLean ? ([["gitaly['env']", malloc]] as [string, RubyValue][]) : []),
+    ...(limit === null
+      ? []
+      : ([
+          [
+            "gitaly['configuration']",
+            {
+              concurrency: [
+                call('SmartHTTPService/PostReceivePack'),
+                call('SSHService/SSHReceivePack'),
+                call('SmartHTTPService/PostUploadPackWithSidechannel'),
+                call('SSHService/SSHUploadPackWithSidechannel'),
+              ],
+            },
+          ],
+        ] as [string, RubyValue][])),
+  ];
+  return [`external_url ${rubyText(url)}`, ...lines.map(([name, value]) => `${name} = ${ruby(value)}`), ''].join('\n');
+}
+
+/** The environment of its container. No secret stands there: whoever may ask the engine reads it. */
+export const omnibusEnv = (wish: OmnibusWish): Record<string, string> => ({
+  GITLAB_OMNIBUS_CONFIG: omnibusConfig(wish),
+  ...(wish.sshPort === null && { GITLAB_DISABLE_OPENSSH: 'true' }),
+});

@@ -1,0 +1,43 @@
+import { freezeCgroup } from '../executors/run-cgroup.ts';
+import type { Log } from '../log.ts';
+import type { FoundService, ServiceHost } from './service-host.ts';
+
+/** Which GitLab the ledger has, and where. */
+interface RightService {
+  data: string;
+  epoch: number;
+  host: string;
+}
+
+/**
+ * What may not go on here (SAFETY H8): any GitLab of this mesh but the ledger's. One of a later epoch than the ledger of
+ * this machine knows is left: it has no lease either, and this machine may be the one that is behind.
+ */
+export const othersAmong = (
+  found: readonly FoundService[],
+  right: RightService | null,
+  ledgerEpoch: number,
+): FoundService[] =>
+  found.filter(
+    ({ data, epoch, host }) =>
+      epoch <= ledgerEpoch && !(right !== null && data === right.data && epoch === right.epoch && host === right.host),
+  );
+
+/** Frozen, killed, removed: nobody is served by it, so nothing is owed to it. */
+export async function endOthers(
+  host: ServiceHost,
+  others: readonly FoundService[],
+  log: Pick<Log, 'warn'>,
+): Promise<void> {
+  for (const { id, data, epoch } of others) {
+    log.warn(`a GitLab of this mesh that the ledger does not know (any more) is ended: ${data} of epoch ${epoch}`);
+    const look = await host.look(id);
+    try {
+      if (look?.cgroup) freezeCgroup(look.cgroup);
+    } catch {
+      // Gone meanwhile, or not ours to freeze: it is killed all the same.
+    }
+    await host.kill(id);
+    await host.remove(id);
+  }
+}

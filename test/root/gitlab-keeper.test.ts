@@ -1,0 +1,233 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../node/clock.ts';
+import { freezeCgroup, thawCgroup } from '../../node/executors/run-cgroup.ts';
+import type { DataPlace } from '../../node/hosting/data-place.ts';
+import { DockerServiceHost } from '../../node/hosting/docker-service-host.ts';
+import { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
+import type { BehindGate } from '../../node/hosting/lease-at-gate.ts';
+import { bridgeOf } from '../../node/hosting/service-container.ts';
+import type { Change } from '../../protocol/changes.ts';
+import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import type { GitlabSeen } from '../../protocol/report.ts';
+import { standInImage } from '../gitlab-image/stand-in-image.ts';
+
+/** A hosted GitLab's whole life on a real engine: the stand-in as its image, a folder as its place, a lease that the test gives. */
+const clock = systemClock();
+const folder = mkdtempSync('/var/tmp/t-gitlab-keeper-');
+const data = `t-keeper-${process.pid}`;
+const name = `autogit-gitlab-${data}`;
+const mesh = `t-keeper-mesh-${process.pid}`;
+const fast = `autogit-test:gitlab-keeper-${process.pid}`;
+const host = new DockerServiceHost(null, clock);
+const docker = (...args: string[]): string => execFileSync('docker', args, { encoding: 'utf8' }).trim();
+
+const ledger = {
+  mesh: { id: mesh, name: 'home' },
+  gitlab: {
+    mode: 'hosted',
+    url: null,
+    token: null,
+    instance: null,
+    host: 'kang',
+    epoch: 2,
+    hosted: {} as HostedGitlab,
+  },
+};
+const seen: (GitlabSeen | null)[] = [];
+const changes: Change[] = [];
+const closed: number[] = [];
+const warned: string[] = [];
+let behind: (BehindGate & { epoch: number }) | null = null;
+let hasLease = true;
+
+const place = (): DataPlace => {
+  const at = (name: string): string => join(folder, 'place', name);
+  for (const one of ['config', 'data', 'bulk', 'logs']) mkdirSync(at(one), { recursive: true });
+  return {
+    kind: 'folder',
+    path: join(folder, 'place'),
+    notices: [],
+    folders: { config: at('config'), data: at('data'), bulk: at('bulk'), logs: at('logs') },
+    freeBytes: () => 2 ** 40,
+    check: async () => undefined,
+    checkInside: (pid) => {
+      const inside = statSync(`/proc/${pid}/root/var/opt/gitlab`);
+      if (inside.ino !== statSync(at('data')).ino) throw new Error('another folder is mounted');
+    },
+    tend: async () => [],
+    letGo: async () => undefined,
+    close: async () => undefined,
+  };
+};
+
+function keeper(): GitlabKeeper {
+  const log = { info: () => undefined, warn: (sentence: string) => void warned.push(sentence) };
+  return new GitlabKeeper({
+    self: 'kang',
+    home: folder,
+    clock,
+    log,
+    host,
+    ledger: () => ledger as unknown as Ledger,
+    openPlace: async (_hosting, create) => {
+      if (!create && !existsSync(join(folder, 'place'))) throw new Error('it is not there');
+      return place();
+    },
+    removePlace: async () => rmSync(join(folder, 'place'), { recursive: true }),
+    gateFor: () => ({
+      renew: async (lease) => {
+        behind = lease;
+      },
+      close: async () => {
+        behind = null;
+      },
+      end: async () => undefined,
+      problems: () => [],
+    }),
+    change: async (change) => {
+      changes.push(change);
+      if (change.kind === 'gitlab-stands')
+        Object.assign(ledger.gitlab, { url: change.url, token: change.token, instance: change.instance });
+      return { state: 'done', because: '' };
+    },
+    seal: (text) => `sealed ${text}`,
+    unseal: (text) => text.replace(/^sealed /, ''),
+    sealForVoters: (text) => `voters ${text}`,
+    report: (one) => void seen.push(one),
+    onGateClosed: (epoch) => void closed.push(epoch),
+  });
+}
+
+let now: GitlabKeeper;
+const lease = setInterval(() => hasLease && now?.holdLease(ledger.gitlab.epoch, clock.bootMs() + 4000), 500);
+const last = (): GitlabSeen | null => seen.at(-1) ?? null;
+const inspect = (format: string): string => docker('inspect', '-f', format, name);
+const reaches = async (what: () => unknown, wanted: unknown): Promise<void> => {
+  const told = () => JSON.stringify([last(), warned.slice(-3)]);
+  await expect.poll(what, { timeout: 40_000, interval: 100, message: told() }).toEqual(wanted);
+};
+
+beforeAll(async () => {
+  const made = docker('create', await standInImage(), 'true');
+  const quick = ['ENV STAND_IN_BOOT_SECONDS=1 STAND_IN_RECONFIGURE_SECONDS=0', 'CMD ["/assets/init-container"]'];
+  docker('commit', ...quick.flatMap((change) => ['--change', change]), made, fast);
+  docker('rm', made);
+  ledger.gitlab.hosted = {
+    data,
+    image: fast,
+    preset: 'minimal',
+    place: { kind: 'folder', path: join(folder, 'place') },
+    hostname: 'gitlab.test',
+    port: 8080,
+    sshPort: null,
+    since: 1,
+    because: 'a test',
+  };
+}, 300_000);
+
+afterAll(async () => {
+  clearInterval(lease);
+  await now?.stop();
+  for (const one of [name, `${name}-old`]) spawnSync('docker', ['rm', '-fv', one], { stdio: 'ignore' });
+  spawnSync('docker', ['network', 'rm', name], { stdio: 'ignore' });
+  spawnSync('docker', ['rmi', fast], { stdio: 'ignore' });
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('a GitLab that the mesh hosts', () => {
+  it('waits for a lease, is deployed by phases, and tells the mesh its address and a token', async () => {
+    hasLease = false;
+    now = keeper();
+    now.start();
+    await reaches(() => last()?.because, 'it waits for the leave of the mesh to run on this machine');
+    expect(docker('ps', '-aq', '--filter', `name=${name}`)).toBe('');
+    hasLease = true;
+    await reaches(() => last()?.state, 'healthy');
+    const phases = new Set(seen.map((one) => one?.progress?.phase));
+    for (const phase of [
+      'opens its data place',
+      `looks for the image ${fast}`,
+      'starts its container',
+      'boots',
+      'makes its admin token',
+    ])
+      expect(phases).toContain(phase);
+    expect(seen.slice(0, -1).map((one) => one?.state)).not.toContain('healthy');
+    const [stands] = changes;
+    if (stands?.kind !== 'gitlab-stands') throw new Error('it was not told');
+    expect(stands).toMatchObject({ data, epoch: 2, url: 'http://gitlab.test:8080' });
+    const token = stands.token.replace(/^voters /, '');
+    const api = `http://${behind?.upstream}/api/v4/user`;
+    await reaches(async () => (await fetch(api, { headers: { 'private-token': token } })).status, 200);
+    expect(last()?.version).toMatch(/^19\.3\.0/);
+    expect(behind).toMatchObject({ isServing: true, epoch: 2, cgroup: expect.stringMatching(/^\//) });
+  });
+
+  it('publishes no port, is not restarted by the engine, has a bridge of the name that the guard knows, and no secret in it', () => {
+    expect(inspect('{{json .HostConfig.PortBindings}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.Memory}}')).toBe(
+      `null no ${4 * 2 ** 30}`,
+    );
+    expect(docker('network', 'inspect', name)).toContain(bridgeOf(data));
+    expect(existsSync(`/sys/class/net/${bridgeOf(data)}`)).toBe(true);
+    expect(inspect('{{json .}}')).not.toMatch(/glpat-|[Pp]assword/);
+  });
+
+  it("tells root's password until somebody has seen it", () => {
+    const password = /^Password: (\S+)$/m.exec(
+      readFileSync(join(folder, 'place/config/initial_root_password'), 'utf8'),
+    )?.[1];
+    expect(now.rootPassword()).toBe(password);
+    const file = join(folder, 'hosted-gitlab.json');
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    now.forgetRootPassword();
+    expect([now.rootPassword(), readFileSync(file, 'utf8').includes(password as string)]).toEqual([null, false]);
+  });
+
+  it('an agent that is made anew adopts it, and ends a GitLab of an earlier epoch', async () => {
+    const id = inspect('{{.Id}}');
+    const labels = { gitlab: 'other-data', epoch: '1', mesh, host: 'kang' };
+    const words = Object.entries(labels).flatMap(([key, value]) => ['--label', `autogit.${key}=${value}`]);
+    docker('run', '-d', '--name', `${name}-old`, ...words, fast, 'sleep', '600');
+    await now.stop();
+    seen.length = 0;
+    changes.length = 0;
+    now = keeper();
+    now.start();
+    await reaches(() => last()?.state, 'healthy');
+    await reaches(() => docker('ps', '-aq', '--filter', `name=${name}-old`), '');
+    expect([inspect('{{.Id}}'), changes]).toEqual([id, []]);
+  });
+
+  it('that it stands still is no illness; killed, it is started again', async () => {
+    const group = behind?.cgroup as string;
+    freezeCgroup(group);
+    now.lookNow();
+    await reaches(() => last()?.because.slice(0, 15), 'it stands still');
+    expect(last()?.state).toBe('healthy');
+    thawCgroup(group);
+    now.lookNow();
+    await reaches(() => last()?.because, 'it answers');
+    const before = inspect('{{.Id}}');
+    docker('kill', name);
+    await reaches(() => seen.some((one) => one?.state === 'repairing'), true);
+    await reaches(() => last()?.state, 'healthy');
+    expect(inspect('{{.Id}} {{.State.Running}}')).not.toBe(`${before} true`);
+    expect(changes).toEqual([]);
+  });
+
+  it('is uninstalled with its data: gate first, then container, network and place', async () => {
+    const ending = { since: 2, deleteData: true, now: false, force: false, drained: true };
+    ledger.gitlab.hosted = { ...ledger.gitlab.hosted, ending };
+    now.ledgerChanged();
+    await reaches(() => changes[0], { kind: 'gitlab-ended', data, epoch: 2 });
+    expect([closed, behind]).toEqual([[2], null]);
+    expect(docker('ps', '-aq', '--filter', `name=${name}`)).toBe('');
+    expect(docker('network', 'ls', '-q', '--filter', `name=${name}`)).toBe('');
+    expect([existsSync(join(folder, 'place')), existsSync(join(folder, 'hosted-gitlab.json'))]).toEqual([false, false]);
+    Object.assign(ledger.gitlab, { mode: 'none', host: null, hosted: undefined });
+    await reaches(() => last(), null);
+  });
+});
