@@ -6,6 +6,7 @@ import { type CoreState, restoredState } from '../../scheduler/state.ts';
 import { step } from '../../scheduler/step.ts';
 import { FrameMaker } from './frame.ts';
 import type { Doc } from './history.ts';
+import { HostShell } from './host-shell.ts';
 import type { Machine } from './machine.ts';
 import { PersistTwin } from './persist-twin.ts';
 import { RunKeeper } from './run-keeper.ts';
@@ -35,6 +36,7 @@ export class Agent {
   linked: ReadonlySet<string> = new Set();
   linkedFor: Ledger | null = null;
   readonly runs: RunKeeper;
+  readonly host: HostShell;
   readonly frames = new FrameMaker();
   readonly #world: World;
   readonly #persist: PersistTwin;
@@ -67,6 +69,7 @@ export class Agent {
       this.#step({ kind: 'persisted', part: effect.part, seq: effect.seq });
     });
     this.runs = new RunKeeper(world, this);
+    this.host = new HostShell(world, this);
     this.later(() => this.#begin());
   }
 
@@ -180,6 +183,7 @@ export class Agent {
     const { state, effects, wakeAt } = step(before, input);
     this.state = state;
     this.#world.checks.stepped(this, before, input, effects);
+    this.#world.leases.stepped(this, before, input, effects);
     this.#world.transcript.tell(this.life, happened.kind, () => lineOf(happened, effects));
     this.#perform(effects);
     if (this.isAlive) this.#schedule(wakeAt);
@@ -206,7 +210,7 @@ export class Agent {
         return world.people.answered(effect.id, effect.outcome);
       case 'publish-ledger':
         this.ledger = effect.ledger;
-        return;
+        return this.host.tend();
       case 'cut-link':
         return world.network.reset(this.machine.id, effect.node);
       case 'mint-store':
@@ -220,6 +224,10 @@ export class Agent {
         return world.figures.add(`note ${effect.event}`);
       case 'take-job':
         return this.runs.take(effect);
+      case 'hold-lease':
+        return this.host.hold(effect);
+      case 'end-lease':
+        return this.host.end(effect);
       case 'hint-run':
         return;
       case 'drop-run':

@@ -286,7 +286,8 @@ export class Checks {
 
   #nothingRuns(agent: Agent): void {
     const { gitlab, runs } = this.#topOf(agent) ?? {};
-    must(gitlab?.leaving !== undefined, 'disconnecting-is-committed-first', () => `${agent.life} removes the runners`);
+    const isSaid = !!(gitlab?.leaving ?? gitlab?.hosted?.ending);
+    must(isSaid, 'disconnecting-is-committed-first', () => `${agent.life} removes the runners`);
     const open = Object.values(runs ?? {}).find(isOpen);
     must(!open, 'runners-go-when-nothing-runs', () => `${agent.life} removes runners, ${open?.run} is ${open?.state}`);
   }
@@ -379,6 +380,8 @@ export class Checks {
   }
 
   // --- in calm
+
+  isCalm = (): boolean => this.#calm !== null;
 
   calmBegins(): void {
     this.#calm = this.#world.agents().find((agent) => agent.state.raft.leading !== null) ?? null;

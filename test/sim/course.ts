@@ -49,6 +49,7 @@ export class Course {
       const isNow = chance.maybe(0.3);
       timeline.after(soon + chance.spread(1500, 10_000), () => people.disconnectGitlab(isNow));
     }
+    if (this.#world.hosts) timeline.after(soon, () => people.moveGitlab(untilMs));
     timeline.after(calmMs, () => (isFirst ? faults.begin(untilMs) : faults.again(untilMs)));
   }
 

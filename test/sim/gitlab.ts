@@ -105,6 +105,18 @@ export class SimGitlab {
     });
   }
 
+  /** Of the one that the mesh hosts: whose data it is. */
+  #data = '';
+
+  /** Another GitLab stands in its place, with data of its own: of jobs that ran, and of runners, it knows nothing. */
+  beginsAnew(data: string): void {
+    if (data <= this.#data) return;
+    this.#data = data;
+    this.runners.clear();
+    for (const job of this.jobs.values())
+      if (job.status === 'running' || job.status === 'canceling') job.status = 'canceled';
+  }
+
   // --- what the calls do
 
   queue(): GitlabJob[] {

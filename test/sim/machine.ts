@@ -1,6 +1,7 @@
 import type { Measured } from '../../protocol/report.ts';
 import type { Container } from './container.ts';
 import type { Disk } from './disk.ts';
+import type { Gate } from './host-shell.ts';
 import type { World } from './world.ts';
 
 export interface Build {
@@ -25,6 +26,8 @@ export class Machine {
   #bootedAt = 0;
   #boots = 0;
   readonly containers = new Map<string, Container>();
+  /** Of the GitLab that it hosts, or hosted since it was switched on. */
+  gate: Gate | null = null;
   /** Votes, but takes no work. */
   isWitness = false;
   /** Its agent led when it was suspended. */
@@ -64,6 +67,7 @@ export class Machine {
 
   turnOff(): void {
     this.power = 'off';
+    this.gate = null;
     for (const container of this.containers.values()) container.destroy('its machine went off');
     this.containers.clear();
   }

@@ -26,6 +26,8 @@ const { values } = parseArgs({
     twice: { type: 'string', default: '1' },
     /** Every seed a storm of elections. */
     storm: { type: 'boolean' },
+    /** Every mesh runs its GitLab itself. */
+    hosting: { type: 'boolean' },
     /** Only these kinds of faults, by a comma. */
     kinds: { type: 'string' },
     verbose: { type: 'boolean', default: false },
@@ -46,6 +48,7 @@ const options: WorldOptions = {
   ...(values.life ? { lifeMs: msOf(values.life) } : {}),
   ...(values.heal ? { healMs: msOf(values.heal) } : {}),
   isStorm: values.storm ?? null,
+  hosts: values.hosting ?? null,
   kinds: values.kinds?.split(',') ?? null,
   print: values.verbose ? (line) => process.stdout.write(`${line}\n`) : null,
 };
@@ -55,6 +58,7 @@ const replay = (seed: number): string => {
     values.life && `--life ${values.life}`,
     values.heal && `--heal ${values.heal}`,
     values.storm && '--storm',
+    values.hosting && '--hosting',
     values.kinds && `--kinds '${values.kinds}'`,
   ];
   return ['npm run sim --', `--seed ${seed} --verbose`, ...flags.filter((flag) => !!flag)].join(' ');

@@ -5,6 +5,7 @@ import { linkedNodes, recoveryOf } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
 import type { Chance } from './chance.ts';
 import { adminToken } from './gitlab-effects.ts';
+import { Landlord } from './landlord.ts';
 import type { Machine } from './machine.ts';
 import type { World } from './world.ts';
 
@@ -15,16 +16,26 @@ export class People {
   readonly #asked = new Map<string, { change: Change; agent: Agent }>();
   readonly #forgotten = new Set<string>();
   #counter = 0;
+  readonly #landlord: Landlord;
 
   constructor(world: World) {
     this.#world = world;
     this.#chance = world.chance.fork();
+    this.#landlord = new Landlord(world, (change) => {
+      const member = this.#member();
+      if (member?.ledger) this.#ask(member, change(member.ledger));
+    });
   }
 
   /** Any member that can hear a person now. */
   #member(): Agent | null {
     const running = this.#world.agents().filter((agent) => agent.isRunning && agent.ledger !== null);
     return running.length > 0 ? this.#chance.pick(running) : null;
+  }
+
+  /** The shell of a machine says it by itself. */
+  ofShell(agent: Agent, change: Change): void {
+    this.#ask(agent, change);
   }
 
   #ask(agent: Agent, change: Change): void {
@@ -42,6 +53,7 @@ export class People {
   }
 
   connectGitlab(): void {
+    if (this.#world.hosts) return this.#landlord.deploy();
     const member = this.#member();
     const { mode, leaving } = member?.ledger?.gitlab ?? {};
     const isConnected = mode === 'connected' && leaving === undefined;
@@ -56,6 +68,11 @@ export class People {
         });
       this.#world.timeline.after(1500, () => this.connectGitlab());
     }
+  }
+
+  /** The mesh's own GitLab shall be elsewhere, again and again. */
+  moveGitlab(untilMs: number): void {
+    this.#landlord.move(untilMs);
   }
 
   /** Somebody disconnects GitLab, and connects it again after a while, whatever has become of it by then. */

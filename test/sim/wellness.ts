@@ -1,4 +1,6 @@
+import type { Ledger } from '../../protocol/ledger.ts';
 import { isJoint } from './history.ts';
+import { isGateOpen } from './host-shell.ts';
 import type { World } from './world.ts';
 
 /** One leads, and every agent knows it; else what is missing. */
@@ -34,6 +36,8 @@ export function notYetWell(world: World): string | null {
   if (rolledBack) return `${rolledBack.life} must not vote`;
   const behind = agents.find(({ state }) => !history.isAtLeast(state.raft.committed, top));
   if (behind) return `${behind.life} has not got ${top.key}`;
+  const away = world.hosts ? notServed(world, top.ledger) : null;
+  if (away) return away;
   // What a runner has that only a lost era knew ends when GitLab gives it up, after up to 90 min (SAFETY J3, L15).
   const runners = new Set(Object.values(top.ledger.classes).map(({ runner }) => runner));
   const isLost = (runner: number | null): boolean => top.ledger.era.counter > 0 && !runners.has(runner);
@@ -42,4 +46,12 @@ export function notYetWell(world: World): string | null {
       return `job ${job.id} (${job.tags}) is ${job.status}${job.systemId ? ` on ${job.systemId}` : ''}`;
   const open = Object.values(top.ledger.runs).find((run) => ['taken', 'running', 'finished'].includes(run.state));
   return open ? `the ledger still shows ${open.run} as ${open.state}` : null;
+}
+
+/** The mesh's own GitLab is where the ledger says, and lets people in. */
+function notServed(world: World, { gitlab }: Ledger): string | null {
+  if (gitlab.mode !== 'hosted' || gitlab.url === null || gitlab.hosted?.ending)
+    return `GitLab is ${gitlab.mode}, and not there`;
+  const host = world.hasMachine(gitlab.host ?? '') ? world.machine(gitlab.host!) : null;
+  return host?.gate?.epoch === gitlab.epoch && isGateOpen(host) ? null : `${gitlab.host} does not serve GitLab`;
 }

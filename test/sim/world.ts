@@ -12,6 +12,7 @@ import { Figures } from './figures.ts';
 import { SimGitlab } from './gitlab.ts';
 import { GitlabEffects } from './gitlab-effects.ts';
 import { History, keyOf, quorum } from './history.ts';
+import { LeaseRule } from './lease-rule.ts';
 import { type Build, Machine } from './machine.ts';
 import { Network } from './network.ts';
 import { People } from './people.ts';
@@ -28,6 +29,8 @@ export interface WorldOptions {
   healMs: number;
   /** Elections above all: faults and changes by the dozen, hardly any jobs. Null: some seeds are so, by chance. */
   isStorm: boolean | null;
+  /** The mesh runs its GitLab itself. Null: some seeds are so, by chance. */
+  hosts: boolean | null;
   /** Only these kinds of faults; null: as the seed draws them. */
   kinds: string[] | null;
   print: ((line: string) => void) | null;
@@ -39,6 +42,7 @@ export const defaultOptions: WorldOptions = {
   lifeMs: 0,
   healMs: 240_000,
   isStorm: null,
+  hosts: null,
   kinds: null,
   print: null,
   stage: null,
@@ -61,6 +65,7 @@ export class World {
   readonly history: History;
   readonly transcript: Transcript;
   readonly checks: Checks;
+  readonly leases: LeaseRule;
   readonly network: Network;
   readonly gitlab: SimGitlab;
   readonly gitlabEffects: GitlabEffects;
@@ -68,6 +73,7 @@ export class World {
   readonly faults: Faults;
   readonly options: WorldOptions;
   readonly isStorm: boolean;
+  readonly hosts: boolean;
   readonly rare: Rare;
   /** Machines that have not come to the mesh yet: let in under fire, or at the healing. */
   readonly waiting: string[] = [];
@@ -81,10 +87,13 @@ export class World {
     this.chance = options.stage?.chance ?? new Chance(seed);
     const stormy = this.chance.maybe(0.3);
     this.isStorm = options.isStorm ?? stormy;
+    // Drawn by itself, so that all other worlds stay as they were.
+    this.hosts = !options.stage && (options.hosts ?? new Chance(seed ^ 0x5eed).maybe(0.25));
     this.transcript = new Transcript(() => this.timeline.now, options.print);
     this.rare = new Rare(this);
     this.history = new History(this.figures, this.rare);
     this.checks = new Checks(this);
+    this.leases = new LeaseRule(this);
     this.network = new Network(this);
     this.gitlab = new SimGitlab(this);
     this.gitlabEffects = new GitlabEffects(this);
@@ -224,6 +233,7 @@ export class World {
     this.transcript.say(id, 'resumes');
     for (const container of machine.containers.values())
       if (!container.isFrozen && !container.isOver) container.resume();
+    this.leases.opened(machine);
     this.#agents.get(id)?.resume();
   }
 

@@ -25,6 +25,7 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   kills: ['--chaos', '15s', '--kinds', 'kill agent,kill agent,reset streams'],
   lag: ['--chaos', '15s', '--kinds', 'slow line,slow line,kill agent,isolate'],
   rogues: ['--chaos', '15s', '--kinds', 'rogue member,rogue member,kill agent'],
+  hosts: ['--hosting', '--chaos', '20s', '--kinds', 'isolate,isolate,kill agent,suspend,stop process,slow line'],
   hiccups: ['--chaos', '15s', '--kinds', 'reset streams,busy loop'],
 };
 

@@ -18,6 +18,7 @@ export interface Mutant {
     | 'kills'
     | 'lag'
     | 'rogues'
+    | 'hosts'
     | 'hiccups'
     | 'stories';
   patches: { file: string; find: string; replace: string }[];

@@ -1,3 +1,4 @@
+import { hostingMutants } from './hosting.ts';
 import { impossibleMutants } from './impossible.ts';
 import { lostMutants } from './lost.ts';
 import { jobs, type Mutant, one, raft } from './mutant.ts';
@@ -285,6 +286,7 @@ export const mutants: Mutant[] = [
     'hiccups',
   ),
   ...impossibleMutants,
+  ...hostingMutants,
   one('no look at the room on the node', 'DESIGN 7.4', jobs('grant-taking'), 'if (!verdict.fits) {', 'if (false) {'),
   one(
     'asking not on disk',

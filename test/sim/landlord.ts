@@ -1,0 +1,89 @@
+import type { Change } from '../../protocol/changes.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { Chance } from './chance.ts';
+import type { World } from './world.ts';
+
+/** Who decides where the mesh's own GitLab runs: deploys it, takes it down, and gives machines up that host it. */
+export class Landlord {
+  readonly #world: World;
+  /** Asks a member that can hear a person; nothing where there is none. */
+  readonly #ask: (change: (ledger: Ledger) => Change) => void;
+  #deployments = 0;
+  #isAsking = false;
+  #chance: Chance | null = null;
+
+  constructor(world: World, ask: (change: (ledger: Ledger) => Change) => void) {
+    this.#world = world;
+    this.#ask = ask;
+  }
+
+  /** Drawn only where a mesh hosts: all other worlds stay as they were. */
+  get #dice(): Chance {
+    this.#chance ??= new Chance(this.#world.machineIds().length * 7919 + Math.floor(this.#world.now));
+    return this.#chance;
+  }
+
+  /** As often as it is not there. */
+  deploy(): void {
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    this.#ask(({ nodes }) => {
+      this.#deployments += 1;
+      return {
+        kind: 'deploy-gitlab',
+        host: this.#dice.pick(Object.keys(nodes)),
+        hosted: {
+          data: `gitlab-${String(this.#deployments).padStart(4, '0')}`,
+          image: 'gitlab/gitlab-ce:17.5.1-ce.0',
+          preset: 'homelab',
+          place: { kind: 'folder', path: '/srv/gitlab' },
+          hostname: 'gitlab.lab',
+          port: 8929,
+          sshPort: null,
+        },
+        because: 'a person asked',
+      };
+    });
+    this.#world.timeline.after(1000, () => {
+      this.#isAsking = false;
+      const { gitlab } = this.#top ?? {};
+      if (gitlab?.mode !== 'hosted' || gitlab.hosted?.ending) this.deploy();
+    });
+  }
+
+  get #top(): Ledger | undefined {
+    return this.#world.history.top?.ledger;
+  }
+
+  /** Again and again it shall be elsewhere: uninstalled, now and then with the host given up in that moment. */
+  move(untilMs: number): void {
+    const { timeline, now } = this.#world;
+    if (now > untilMs) return;
+    timeline.after(this.#dice.spread(500, 6000), () => {
+      if (this.#world.now > untilMs || this.#world.faults.isHealed) return;
+      const { gitlab } = this.#top ?? {};
+      if (gitlab?.mode === 'hosted' && !gitlab.hosted?.ending) this.#uninstall(gitlab.host ?? '');
+      this.move(untilMs);
+    });
+  }
+
+  #uninstall(host: string): void {
+    const { timeline } = this.#world;
+    const now = this.#dice.maybe(0.7);
+    this.#ask(() => ({ kind: 'uninstall-gitlab', deleteData: this.#dice.maybe(0.5), now, force: now }));
+    timeline.after(this.#dice.spread(1000, 4000), () => this.deploy());
+    if (this.#dice.maybe(0.5)) this.#giveUp(host);
+  }
+
+  /** Its agent is dead, and its gate lives on for what is left of its lease: nobody there says that it is closed. */
+  #giveUp(host: string): void {
+    const { timeline, people } = this.#world;
+    const giveUp = (): void => {
+      if (this.#world.faults.isHealed || this.#world.machine(host).disk.isEmpty) return;
+      if (this.#dice.maybe(0.7)) this.#world.killAgent(host);
+      if (!people.forget(host)) return this.#world.startAgent(host);
+      timeline.after(this.#dice.spread(3000, 12_000), () => people.takeBack(host));
+    };
+    timeline.after(this.#dice.spread(1, 100), giveUp);
+  }
+}

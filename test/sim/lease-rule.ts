@@ -1,0 +1,193 @@
+import type { Configuration } from '../../protocol/ledger.ts';
+import type { Effect } from '../../scheduler/effects.ts';
+import type { Input } from '../../scheduler/inputs.ts';
+import type { CoreState } from '../../scheduler/state.ts';
+import type { Agent } from './agent.ts';
+import { quorum } from './history.ts';
+import { isGateOpen } from './host-shell.ts';
+import type { Machine } from './machine.ts';
+import { require as must } from './violation.ts';
+import type { World } from './world.ts';
+
+/** SAFETY L, written again: the rules share no code with what they check. */
+const leaseMs = 4000;
+
+/** A round that a leader sent, and by whose answers it is confirmed. */
+interface Round {
+  at: number;
+  answered: Set<string>;
+}
+
+/**
+ * The mesh's own GitLab is served by one machine at a time (SAFETY H1, H5 to H7). From above: the gates of all machines, each
+ * by its own clock. And at single steps, where luck alone would have to find it: from when a lease counts, and who gives it.
+ */
+export class LeaseRule {
+  readonly #world: World;
+  /** nonce -> by its host's own clock, when that was asked. */
+  readonly #asked = new Map<string, number>();
+  /** nonce -> by that leader's clock, when it heard the question. */
+  readonly #heard = new WeakMap<Agent, Map<string, number>>();
+  /** Of a leader's reign: its rounds by number. */
+  readonly #rounds = new WeakMap<Agent, { reign: string; rounds: Map<number, Round> }>();
+  /** Who served last. */
+  #host: string | null = null;
+  readonly #wasOut = new Set<string>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** A gate was given a lease, or its machine goes on. Of two eras one has been given up, by a person who saw it off. */
+  opened(machine: Machine): void {
+    if (!isGateOpen(machine)) return;
+    for (const other of this.#world.machines()) {
+      if (other === machine || !isGateOpen(other) || other.gate?.era !== machine.gate?.era) continue;
+      must(
+        false,
+        'one-open-gate',
+        () =>
+          `${machine.id} serves epoch ${machine.gate?.epoch}, and ${other.id} epoch ${other.gate?.epoch} for ${Math.round(other.gate!.until - other.bootMs())} ms more`,
+      );
+    }
+  }
+
+  stepped(agent: Agent, before: CoreState, input: Input, effects: readonly Effect[]): void {
+    if (!this.#world.hosts) return;
+    if (input.kind === 'heard' && input.message.kind === 'lease-ask') this.#hears(agent, input.message.nonce);
+    if (input.kind === 'heard' && input.message.kind === 'ack') this.#isAnswered(agent, input.from, input.message);
+    for (const effect of effects) {
+      if (effect.kind === 'send' && effect.message.kind === 'append') this.#sends(agent, effect.message.round);
+      if (effect.kind === 'send' && effect.message.kind === 'lease-ask')
+        this.#asked.set(effect.message.nonce, agent.machine.bootMs());
+      if (effect.kind === 'send' && effect.message.kind === 'lease-given')
+        this.#gives(agent, before, effect.to, effect.message.epoch, this.#heard.get(agent)?.get(effect.message.nonce));
+      if (effect.kind === 'hold-lease') this.#holds(agent, before, input, effect);
+      if (effect.kind === 'note') this.#notes(agent, effect.event);
+    }
+    this.#endsRightly(agent, before);
+  }
+
+  #hears(agent: Agent, nonce: string): void {
+    const heard = this.#heard.get(agent) ?? new Map<string, number>();
+    this.#heard.set(agent, heard.set(nonce, agent.machine.bootMs()));
+  }
+
+  #roundsOf(agent: Agent): Map<number, Round> {
+    const { term, accepted } = agent.state.raft;
+    const reign = `${accepted.era.id} ${term}`;
+    const known = this.#rounds.get(agent);
+    if (known?.reign === reign) return known.rounds;
+    const rounds = new Map<number, Round>();
+    this.#rounds.set(agent, { reign, rounds });
+    return rounds;
+  }
+
+  #sends(agent: Agent, round: number): void {
+    const rounds = this.#roundsOf(agent);
+    const [oldest] = rounds.keys();
+    if (rounds.size > 300 && oldest !== undefined) rounds.delete(oldest);
+    if (!rounds.has(round)) rounds.set(round, { at: agent.machine.bootMs(), answered: new Set() });
+  }
+
+  #isAnswered(
+    agent: Agent,
+    from: string,
+    { term, round, store }: { term: number; round: number; store: string },
+  ): void {
+    if (term === agent.state.raft.term) this.#roundsOf(agent).get(round)?.answered.add(`${from}/${store}`);
+  }
+
+  /** SAFETY H5: each of a quorum has answered a round that was sent after the question was heard. */
+  #isConfirmed(agent: Agent, configuration: Configuration, since: number): boolean {
+    const { machine } = agent;
+    const own = `${machine.id}/${machine.disk.store}`;
+    const later = [...this.#roundsOf(agent).values()].filter(({ at }) => at > since);
+    return quorum(configuration, (disk) => disk === own || later.some(({ answered }) => answered.has(disk)));
+  }
+
+  /** SAFETY H5, H6. */
+  #gives(agent: Agent, before: CoreState, to: string, epoch: number, heardAt: number | undefined): void {
+    const { term, leading, accepted } = agent.state.raft;
+    const first = this.#world.history.firstOf(accepted.era, term);
+    must(
+      leading !== null && !!first?.isCommitted,
+      'leases-by-who-may-act',
+      () => `${agent.life} gives a lease in term ${term}`,
+    );
+    // What this node proposes in the very step in which it gives it, it proposes afterwards.
+    const given = before.raft.accepted;
+    const { gitlab } = given;
+    must(
+      gitlab.mode === 'hosted' &&
+        gitlab.host === to &&
+        gitlab.epoch === epoch &&
+        gitlab.hosted?.ending?.drained !== true,
+      'leases-for-the-newest-host',
+      () => `${agent.life} gives ${to} a lease of epoch ${epoch}, and its newest ledger says ${JSON.stringify(gitlab)}`,
+    );
+    must(
+      heardAt !== undefined && this.#isConfirmed(agent, given.configuration, heardAt),
+      'leases-by-a-later-round',
+      () =>
+        `${agent.life} gives ${to} a lease for what it heard at ${heardAt}: no quorum has answered a round of later`,
+    );
+  }
+
+  /** SAFETY H5, H7: from the own time of asking on, for what is committed. */
+  #holds(agent: Agent, before: CoreState, input: Input, { epoch, until }: Effect & { kind: 'hold-lease' }): void {
+    const { machine, life, state } = agent;
+    const given = input.kind === 'heard' && input.message.kind === 'lease-given' ? input.message : null;
+    const askedAt = given ? this.#asked.get(given.nonce) : until - leaseMs;
+    must(
+      askedAt !== undefined && until <= askedAt + leaseMs,
+      'a-lease-counts-from-the-question',
+      () => `${life} asked at ${askedAt}, and serves until ${until}`,
+    );
+    // A host that leads gives it to itself, by the same rule.
+    if (!given) this.#gives(agent, before, machine.id, epoch, until - leaseMs);
+    const { committed } = state.raft;
+    const doc = committed ? this.#world.history.find(committed) : undefined;
+    const { host, epoch: said } = doc?.ledger.gitlab ?? {};
+    must(
+      !!doc?.isCommitted && host === machine.id && said === epoch,
+      'a-host-serves-what-is-committed',
+      () => `${life} serves epoch ${epoch}, and committed is epoch ${said} on ${host}`,
+    );
+  }
+
+  #notes(agent: Agent, event: string): void {
+    const { rare, checks } = this.#world;
+    if (event === 'gitlab-lease-out') {
+      this.#wasOut.add(agent.machine.id);
+      must(!checks.isCalm(), 'a-calm-mesh-serves-gitlab', () => `${agent.life} lost its lease, and nothing had broken`);
+    }
+    if (event === 'gitlab-lease-held' && this.#host !== null && this.#host !== agent.machine.id)
+      rare.saw('GitLab deployed on another machine');
+    if (event === 'gitlab-lease-held') this.#host = agent.machine.id;
+    if (event === 'gitlab-lease-held' && this.#wasOut.delete(agent.machine.id)) rare.saw('lease out and held again');
+  }
+
+  /** SAFETY H7: an epoch is over in the ledger when no gate is open for it any more. */
+  #endsRightly(agent: Agent, before: CoreState): void {
+    const { raft } = agent.state;
+    const [was, is] = [before.raft.accepted, raft.accepted];
+    if (was === is || was.gitlab.mode !== 'hosted' || raft.leading === null || was.era.id !== is.era.id) return;
+    if (is.gitlab.mode === 'hosted' && is.gitlab.epoch === was.gitlab.epoch) return;
+    const { host, epoch } = was.gitlab;
+    if (!this.#world.hasMachine(host ?? '')) return;
+    const machine = this.#world.machine(host!);
+    if (!Object.hasOwn(was.nodes, host!)) this.#world.rare.saw('hosting ended for a host that was removed');
+    const { gate } = machine;
+    must(
+      gate === null ||
+        gate.era !== was.era.id ||
+        gate.epoch !== epoch ||
+        gate.until <= machine.bootMs() ||
+        gate.closed >= epoch,
+      'an-epoch-ends-when-its-gate-is-shut',
+      () =>
+        `${agent.life} ends epoch ${epoch}, and ${host} serves it for ${Math.round(gate!.until - machine.bootMs())} ms more`,
+    );
+  }
+}
