@@ -67,12 +67,23 @@ function whyAway(view: ViewInput, ledger: Ledger): { state: 'degraded' | 'failed
   const host = ledger.gitlab.host as string;
   const name = nodeName(ledger, host);
   const returns = 'it goes on there when its agent is back';
-  if (ledger.nodes[host]?.left) return { state: 'degraded', because: `${name} has left politely: ${returns}` };
-  if (host === view.self) return null;
-  const { state } = view.liveness(host);
+  if (!ledger.nodes[host])
+    return { state: 'failed', because: 'its host was removed from the mesh: autogit-node gitlab uninstall' };
+  if (ledger.nodes[host].left) return { state: 'degraded', because: `${name} has left politely: ${returns}` };
+  const { state } = host === view.self ? { state: 'alive' } : view.liveness(host);
   if (state === 'dead') return { state: 'degraded', because: `the agent of ${name} does not run: ${returns}` };
   if (state === 'silent')
     return { state: 'failed', because: `${name} does not answer, and GitLab is on no other machine` };
+  return whyNoLease(view, ledger);
+}
+
+/** Only a leader lets it go on, and only one whose version knows how (SAFETY H6). */
+function whyNoLease({ self, leader }: ViewInput, { nodes, gitlab }: Ledger): ReturnType<typeof whyAway> {
+  const name = nodes[leader?.node ?? '']?.name;
+  if (leader && name !== undefined && !nodes[leader.node]?.can?.includes('hosting'))
+    return { state: 'failed', because: `${name} leads, and its version cannot let GitLab go on: upgrade it` };
+  if (gitlab.host === self && leader === null)
+    return { state: 'degraded', because: 'its host hears no leader: after 4 s GitLab stands still until it does' };
   return null;
 }
 

@@ -382,7 +382,6 @@ export class Checks {
   // --- in calm
 
   isCalm = (): boolean => this.#calm !== null;
-
   calmBegins(): void {
     this.#calm = this.#world.agents().find((agent) => agent.state.raft.leading !== null) ?? null;
   }

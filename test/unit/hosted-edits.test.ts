@@ -55,7 +55,7 @@ const refusal = (ledger: Ledger, change: Change): string => {
 const of5 = { ...said, epoch: 5 };
 const drained = (ledger: Ledger): Ledger => hostingDrained(hosted.data, 'settled').apply(ledger) as Ledger;
 
-describe('a GitLab that the mesh hosts, in the ledger', () => {
+describe('a GitLab that the mesh hosts, in the ledger (SAFETY H7)', () => {
   it('is deployed under the next epoch, stands by its host`s word, is drained, ends, and the epoch stays', () => {
     const asked = apply(mesh(), deploy('D'));
     expect(asked.gitlab).toMatchObject({ mode: 'hosted', host: 'D', epoch: 5, url: null, token: null, instance: null });

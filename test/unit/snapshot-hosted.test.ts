@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { gitlabView } from '../../node/cli/gitlab-commands.ts';
 import { PhaseLines } from '../../node/cli/gitlab-deploy.ts';
 import { statusView } from '../../node/cli/status-view.ts';
+import { abilities } from '../../protocol/ledger.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
 import { Lab } from './jobs-lab.ts';
@@ -40,7 +41,9 @@ function hostedLab(said: Partial<GitlabSeen> | null, more: { url?: string | null
     ...lab.committed.gitlab,
     ...{ mode: 'hosted' as const, url: more.url ?? null, token: null, instance: null, host, epoch: 1, hosted },
   };
-  lab.committed = { ...lab.committed, gitlab, classes: {} } as typeof lab.committed;
+  const can = [...abilities];
+  const nodes = Object.fromEntries(Object.entries(lab.committed.nodes).map(([id, node]) => [id, { ...node, can }]));
+  lab.committed = { ...lab.committed, nodes, gitlab, classes: {} } as typeof lab.committed;
   lab.accepted = lab.committed;
   for (const name of ['kang', 'desktop-1']) {
     const node = lab.node(name);
@@ -111,6 +114,25 @@ describe('a GitLab that the mesh runs, in status', () => {
     );
     const earlier = shown(hostedLab({ ...well, epoch: 2 }, { url: 'http://g' })).gitlab;
     expect([earlier.state, earlier.hosted?.because]).toEqual(['degraded', 'kang has not said anything of it yet']);
+  });
+
+  it('nobody who could let it go on: a leader of an earlier version, none, and a host that was removed', () => {
+    const well = { state: 'healthy', because: 'it serves', progress: null } as const;
+    const because = (lab: Lab, from: string, over = {}) => {
+      const { gitlab } = snapshot(viewOf(lab, from, over));
+      return [gitlab.state, gitlab.hosted?.because];
+    };
+    const lab = hostedLab(well, { url: 'http://g' });
+    expect(because(lab, 'kang')).toEqual(['healthy', 'it serves']);
+    expect(because(lab, 'kang', { leader: null })[1]).toContain('hears no leader: after 4 s GitLab stands still');
+    const { kang, ...others } = lab.committed.nodes;
+    const nodes = { ...lab.committed.nodes, [lab.leader ?? '']: { ...kang!, can: ['disconnect'] } };
+    const older = 'kang leads, and its version cannot let GitLab go on: upgrade it';
+    expect(because(lab, 'desktop-1', { ledger: { ...lab.committed, nodes } })).toEqual(['failed', older]);
+    expect(because(lab, 'desktop-1', { ledger: { ...lab.committed, nodes: others } })).toEqual([
+      'failed',
+      'its host was removed from the mesh: autogit-node gitlab uninstall',
+    ]);
   });
 
   it('being uninstalled it says what is waited for, and what makes it quicker', () => {
