@@ -15,10 +15,11 @@ if (+v[0] < +least[0] || (v[0] === least[0] && +v[1] < +least[1])) {
   process.exit(1);
 }
 
-// What runs beside each job, and what is asked most, need nothing of the agent. A variable or a file may say how the version is to be
-// shown: then the agent answers.
+// What runs beside each job, what GitLab's traffic goes through, and what is asked most, need nothing of the agent. A variable or
+// a file may say how the version is to be shown: then the agent answers.
 var words = process.argv.slice(2);
 if (words[0] === '__watchdog') require('./watchdog.cjs').main(words);
+else if (words[0] === '__gate') require('./gate.cjs').main(words);
 else if (words.length === 1 && words[0] === 'version' && isUnsettled())
   console.log(process.stdout.isTTY ? 'autogit-node @VERSION@ (Node.js ' + process.version + ')' : '@VERSION@');
 else runAgent();

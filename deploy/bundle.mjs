@@ -33,6 +33,8 @@ const thread = await small('node/runs/pack-thread.ts', true);
 const starter = await small('node/starter/starter-thread.ts', true);
 // The watchdog of runs: a small program beside the agent, which must start fast and takes the memory of a bare Node. Its stacks are read as they are.
 const watchdog = await small('node/watchdog/watchdog-process.ts', false);
+// The gate before a hosted GitLab, likewise: all of GitLab's traffic goes through it.
+const gate = await small('node/hosting/gate/gate-process.ts', false);
 
 mkdirSync(join(root, 'dist'), { recursive: true });
 const agent = await build({
@@ -75,9 +77,11 @@ function write(name, text) {
 }
 
 const output = (end) => agent.outputFiles.find(({ path }) => path.endsWith(end)).text;
-const bundled = bundledPackages(root, [agent.metafile, thread.metafile, starter.metafile, watchdog.metafile], lock);
+const parts = [agent.metafile, thread.metafile, starter.metafile, watchdog.metafile, gate.metafile];
+const bundled = bundledPackages(root, parts, lock);
 write('agent.cjs', output('.cjs'));
 write('watchdog.cjs', watchdog.outputFiles[0].text);
+write('gate.cjs', gate.outputFiles[0].text);
 write(
   'agent.cjs.map',
   JSON.stringify(trimmedMap(JSON.parse(output('.map')), (source) => source.includes('node_modules/'))),
@@ -85,7 +89,7 @@ write(
 write('THIRD-PARTY.txt', notices(bundled));
 write('sbom.cdx.json', `${JSON.stringify(billOfMaterials(self, bundled, installedPackages(root, lock)), null, 1)}\n`);
 // Not published: what the tests hold the two lists against.
-write('metafile.json', JSON.stringify([agent.metafile, thread.metafile, starter.metafile, watchdog.metafile]));
+write('metafile.json', JSON.stringify(parts));
 rmSync(join(root, 'dist', 'agent.js'), { force: true });
 
 const [least] = /\d+\.\d+/.exec(engines.node);

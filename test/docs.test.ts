@@ -247,7 +247,8 @@ describe('pages', () => {
       spans(withoutFences(text(file)))
         .filter((span) => /^[\w./-]+\.(?:ts|mjs|cjs)$/.test(span) && !known.has(span.split('/').at(-1)))
         .filter(
-          (span) => !span.startsWith('dist/') && !['agent.cjs', 'autogit-node.cjs', 'watchdog.cjs'].includes(span),
+          (span) =>
+            !span.startsWith('dist/') && !['agent.cjs', 'autogit-node.cjs', 'gate.cjs', 'watchdog.cjs'].includes(span),
         )
         .map((span) => `${file}: ${span}`),
     );

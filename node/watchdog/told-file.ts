@@ -1,5 +1,6 @@
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { isAlive, startTicksOf } from '../executors/run-processes.ts';
+import { isDiskFull } from '../store/disk-errors.ts';
 
 /*
  * Small files by which two processes of ours tell each other something, so that neither needs the other alive. Whatever
@@ -16,6 +17,24 @@ export function readTold<T>(path: string, isGood: (value: unknown) => value is T
     return isGood(told) ? told : null;
   } catch {
     return null;
+  }
+}
+
+/**
+ * Atomic: a reader sees what was told before or what is told now. Not synced to the disk: after a machine's crash nothing of it
+ * counts. On a full disk it goes over the old one, in the blocks that this has: a reader that meets half of it keeps the one
+ * before. `mode` holds whatever the umask is: a service's agent has 077, and a reader may be another user.
+ */
+export function writeTold(path: string, told: unknown, mode: number): void {
+  const temporary = `${path}.new`;
+  const text = JSON.stringify(told);
+  try {
+    writeFileSync(temporary, text, { mode });
+    chmodSync(temporary, mode);
+    renameSync(temporary, path);
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    overwrite(path, text.padEnd(statSync(path).size, ' '));
   }
 }
 

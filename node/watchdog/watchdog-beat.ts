@@ -1,8 +1,7 @@
-import { mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Freezer } from '../ports.ts';
-import { isDiskFull } from '../store/disk-errors.ts';
-import { isRecord, overwrite, readSeen, readTold, seenText } from './told-file.ts';
+import { isRecord, overwrite, readSeen, readTold, seenText, writeTold } from './told-file.ts';
 
 export interface BeatRun {
   run: string;
@@ -11,9 +10,11 @@ export interface BeatRun {
   freeze: Freezer;
   /** True while the agent itself holds it frozen: then the agent thaws it, not the watchdog. */
   held?: boolean | undefined;
+  /** A hosted GitLab, no run: an agent that starts anew goes on telling of it until it knows better. */
+  isService?: boolean | undefined;
 }
 
-/** What the agent tells its watchdog, at least every 500 ms while it has runs. All runs, every time. */
+/** What the agent tells its watchdog, at least every 500 ms while it has runs or hosts GitLab. All of them, every time. */
 export interface Beat {
   bootId: string;
   /** Which beat it is: the watchdog says which one it has read. Absent in beats of an earlier version. */
@@ -41,7 +42,7 @@ const isRun = (value: unknown): boolean =>
   isText(value.run) &&
   Number.isFinite(value.until) &&
   isFreeze(value.freeze) &&
-  (value.held === undefined || typeof value.held === 'boolean');
+  [value.held, value.isService].every((flag) => flag === undefined || typeof flag === 'boolean');
 
 const isBeat = (value: unknown): value is Beat =>
   isRecord(value) &&
@@ -52,21 +53,9 @@ const isBeat = (value: unknown): value is Beat =>
 const beatFile = (home: string): string => join(home, 'watchdog.json');
 const seenFile = (home: string): string => join(home, 'watchdog.seen');
 
-/**
- * Atomic: a reader sees the old beat or the new one. Not synced to the disk: after a machine's crash nothing runs. On a full
- * disk it goes over the old one, in the blocks that this has: a reader that meets half of it keeps the one before.
- */
 export async function writeBeat(home: string, beat: Beat): Promise<void> {
   mkdirSync(home, { recursive: true, mode: 0o700 });
-  const temporary = `${beatFile(home)}.new`;
-  const text = JSON.stringify(beat);
-  try {
-    writeFileSync(temporary, text, { mode: 0o600 });
-    renameSync(temporary, beatFile(home));
-  } catch (error) {
-    if (!isDiskFull(error)) throw error;
-    overwrite(beatFile(home), text.padEnd(statSync(beatFile(home)).size, ' '));
-  }
+  writeTold(beatFile(home), beat, 0o600);
 }
 
 /** The watchdog's word that it has read a beat. */

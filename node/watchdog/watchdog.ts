@@ -1,10 +1,9 @@
-import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sharedTimings } from '../../protocol/timings.ts';
-import { spawnClean } from '../clean-spawn.ts';
-import { type Clock, clockEnvironment, systemClock } from '../clock.ts';
-import { cgroupProcesses, freezeCgroup, thawCgroup, unifiedMount } from '../executors/run-cgroup.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import { cgroupProcesses, freezeCgroup, thawCgroup } from '../executors/run-cgroup.ts';
 import {
   continueRun,
   marksOfRun,
@@ -14,6 +13,7 @@ import {
   stopRun,
 } from '../executors/run-processes.ts';
 import { isDiskError } from '../store/disk-errors.ts';
+import { hasSidePrograms, leaveUnit, ownProgram, startSideProgram } from './side-program.ts';
 import { pidLine, readPidFile } from './told-file.ts';
 import { type Beat, type BeatRun, readBeat, sayRead, watch } from './watchdog-beat.ts';
 
@@ -26,7 +26,6 @@ export { type Beat, writeBeat } from './watchdog-beat.ts';
  */
 const idleMs = 10_000;
 const lookEveryMs = 5000;
-const logBytes = 1 << 20;
 /** Third and fourth word of the pid file: what this watchdog does that one of an earlier version does not. */
 const saysRead = 'says-read';
 const findsMarks = 'finds-marks';
@@ -59,28 +58,22 @@ const startedAt = new Map<string, number>();
  * Sees to it that a watchdog runs; cheap enough for every beat. `bin` is the program that has the hidden command
  * `__watchdog`; by default this process's own. False when there is none and none can be started from here.
  */
-export async function startWatchdog(home: string, bin: string = process.argv[1] ?? ''): Promise<boolean> {
+export async function startWatchdog(home: string, bin: string = ownProgram()): Promise<boolean> {
   const { pid, words } = readPidFile(pidFile(home));
   if (pid !== null && words.includes(findsMarks)) return true;
   // Started a moment ago: it needs some 100 ms until it says who it is.
   if (performance.now() - (startedAt.get(home) ?? Number.NEGATIVE_INFINITY) < 5000) return true;
-  if (!/^(autogit-node|agent)(\.[cm]?js)?$/.test(basename(bin)) || !existsSync(bin)) return false;
+  if (!hasSidePrograms(bin)) return false;
   startedAt.set(home, performance.now());
   if (pid !== null) await replaceOld(home, pid);
   mkdirSync(home, { recursive: true, mode: 0o700 });
-  const log = openLog(home);
-  try {
-    const child = spawnClean(process.execPath, ['--max-semi-space-size=1', bin, '__watchdog', '--home', home], {
-      cwd: '/',
-      detached: true,
-      stdio: ['ignore', log, log],
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, ...clockEnvironment() },
-    });
-    child.on('error', () => startedAt.delete(home));
-    child.unref();
-  } finally {
-    if (log !== 'ignore') closeSync(log);
-  }
+  startSideProgram({
+    bin,
+    words: ['__watchdog', '--home', home],
+    log: logFile(home),
+    youngMiB: 1,
+    onError: () => startedAt.delete(home),
+  });
   return true;
 }
 
@@ -91,30 +84,6 @@ export async function startWatchdog(home: string, bin: string = process.argv[1] 
 async function replaceOld(home: string, pid: number): Promise<void> {
   signalAll([{ pid }], 'SIGKILL');
   for (let look = 0; look < 100 && watchdogPid(home) === pid; look++) await sleep(10);
-}
-
-/** A full disk must not keep it from being started. */
-function openLog(home: string): number | 'ignore' {
-  try {
-    const isLong = existsSync(logFile(home)) && statSync(logFile(home)).size > logBytes;
-    return openSync(logFile(home), isLong ? 'w' : 'a', 0o600);
-  } catch (error) {
-    if (!isDiskError(error)) throw error;
-    return 'ignore';
-  }
-}
-
-/** Out of the agent's control group where we may, so that what ends the agent's unit does not end its watchdog. */
-function leaveUnit(): void {
-  const mount = unifiedMount();
-  if (process.getuid?.() !== 0 || mount === null) return;
-  try {
-    const path = join(mount, 'autogit', 'watchdog');
-    mkdirSync(path, { recursive: true });
-    writeFileSync(join(path, 'cgroup.procs'), String(process.pid));
-  } catch {
-    // A read-only hierarchy: the unit's KillMode=process spares it then.
-  }
 }
 
 /** Those without a group. A beat of an earlier agent has the marker only. */
@@ -128,6 +97,8 @@ const thaw = (run: BeatRun): void =>
 
 const lives = (run: BeatRun): boolean =>
   run.freeze.kind === 'cgroup' ? cgroupProcesses(run.freeze.path).length > 0 : processesIn(run).length > 0;
+
+const nameOf = ({ run, isService }: BeatRun): string => (isService === true ? `GitLab (${run})` : `run ${run}`);
 
 /** One watchdog's state between two looks. */
 export class Watchdog {
@@ -155,8 +126,8 @@ export class Watchdog {
     const runs = this.#beat?.runs ?? [];
     const todo = watch(runs, this.#frozen, now);
     for (const run of todo.freeze)
-      this.#do(run, true, `its agent gave no word for ${Math.round(now - run.until)} ms too long`);
-    for (const run of todo.thaw) this.#do(run, false, 'its agent is back');
+      this.#do(run, true, `nobody let it go on for ${Math.round(now - run.until)} ms too long`);
+    for (const run of todo.thaw) this.#do(run, false, 'it may go on again');
     for (const run of this.#frozen) if (!runs.some((other) => other.run === run)) this.#frozen.delete(run);
     if (this.#isNeeded(runs, now)) this.#neededAtMs = now;
     return now - this.#neededAtMs < idleMs;
@@ -188,11 +159,11 @@ export class Watchdog {
       if (isFreeze) this.#frozen.add(run.run);
       else this.#frozen.delete(run.run);
       this.#failed.delete(run.run);
-      this.#say(`${isFreeze ? 'froze' : 'thawed'} run ${run.run}: ${because}`);
+      this.#say(`${isFreeze ? 'froze' : 'thawed'} ${nameOf(run)}: ${because}`);
     } catch (error) {
       // Tried again at the next look; said once. Mostly the run has just ended and its group is gone.
       if (!this.#failed.has(run.run) && lives(run))
-        this.#say(`cannot ${isFreeze ? 'freeze' : 'thaw'} run ${run.run}: ${(error as Error).message}`);
+        this.#say(`cannot ${isFreeze ? 'freeze' : 'thaw'} ${nameOf(run)}: ${(error as Error).message}`);
       this.#failed.add(run.run);
     }
   }
@@ -210,7 +181,7 @@ export class Watchdog {
 export async function watchdogMain(home: string, clock: Clock = systemClock()): Promise<number> {
   if (watchdogPid(home) !== null && watchdogPid(home) !== process.pid) return 0;
   let isNamed = writeName(home);
-  leaveUnit();
+  leaveUnit('watchdog');
   // What ends the agent (a terminal that closes, a Ctrl-C that reaches the group) is no reason to leave runs unwatched.
   for (const name of ['SIGHUP', 'SIGINT'] as const) process.on(name, () => undefined);
   const watchdog = new Watchdog(home, clock);

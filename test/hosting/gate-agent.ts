@@ -1,61 +1,57 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { RunWatch } from '../../node/agent/run-watch.ts';
 import { systemClock } from '../../node/clock.ts';
-import { startWatchdog, watchdogMain, writeBeat } from '../../node/watchdog/watchdog.ts';
-import type { Door } from './gate.ts';
-import { type Guard, isGuarded, setGuard } from './gate-guard.ts';
-import { writeLease } from './gate-lease.ts';
-import { gateMain, startGate } from './gate-process.ts';
+import type { Door } from '../../node/hosting/gate/gate-files.ts';
+import type { Guard } from '../../node/hosting/gate/gate-guard.ts';
+import { GateKeeper, type HostedLease } from '../../node/hosting/gate/gate-keeper.ts';
 
 /**
- * What an agent does for its gate, in a process of its own that a test can stop, kill and replace: guard, gate and watchdog
- * before all, then a lease and a beat every 500 ms. What the mesh would have decided stands in a file of the test.
+ * What an agent has for its gate, in a process of its own that a test can stop, kill and replace: the product's keeper and its
+ * beat, and a lease every 500 ms. What the mesh would have decided stands in a file of the test. What comes of it is printed.
  */
-export interface AgentWish {
-  epoch: number;
+export interface AgentWish extends Omit<HostedLease, 'until'> {
+  /** 0: the mesh gives none. */
   leaseMs: number;
-  upstream: string | null;
-  isServing: boolean;
-  because: string;
-  /** The container's control group, frozen by the watchdog when the lease is out. */
-  freezer: string | null;
+  /** The epoch is to be closed. */
+  isClosing: boolean;
 }
 
 export interface AgentSetting {
   home: string;
   guard: Guard;
   doors: Door[];
+  version: string;
 }
 
 const renewMs = 500;
 
-async function agentMain({ home, guard, doors }: AgentSetting): Promise<never> {
+export async function main([words]: readonly string[]): Promise<void> {
+  const { home, ...setting } = JSON.parse(words as string) as AgentSetting;
   const clock = systemClock();
-  const bin = process.argv[1] as string;
-  setGuard(guard);
-  for (let count = 0; ; count++) {
-    const wish = JSON.parse(readFileSync(join(home, 'wish.json'), 'utf8')) as AgentWish;
-    const now = clock.bootMs();
-    const until = now + wish.leaseMs;
-    const id = `${process.pid}-${count}`;
-    // No lease without all three (SAFETY H1, H3): rules that somebody flushed come back before it.
-    if (!isGuarded(guard)) setGuard(guard);
-    startGate({ home, uid: guard.uid, doors, bin });
-    const { epoch, upstream, isServing, because, freezer } = wish;
-    writeLease(home, { id, bootId: clock.bootId(), epoch, until, upstream, isServing, because });
-    const path = freezer === null ? [] : [freezer];
-    await writeBeat(home, {
-      bootId: clock.bootId(),
-      id,
-      runs: path.map((group) => ({ run: `gitlab-${epoch}`, until, freeze: { kind: 'cgroup' as const, path: group } })),
-    });
-    if (!(await startWatchdog(home))) throw new Error('no watchdog can be started');
-    await sleep(renewMs);
+  const said = new Set<string>();
+  const say = (sentence: string): void => {
+    if (!said.has(sentence)) console.log(sentence);
+    said.add(sentence);
+  };
+  const watch = new RunWatch({
+    home,
+    runs: { beats: async () => [] },
+    clock,
+    onProblem: (because) => say(`beat: ${because}`),
+  });
+  watch.start();
+  const keeper = new GateKeeper({ home, clock, log: { info: say, warn: say }, watch, ...setting });
+  for (; ; await sleep(renewMs)) {
+    const { leaseMs, isClosing, ...lease } = JSON.parse(readFileSync(join(home, 'wish.json'), 'utf8')) as AgentWish;
+    if (isClosing) {
+      await keeper.close(lease.epoch, lease.because);
+      say(`closed ${lease.epoch}`);
+    } else if (leaseMs > 0)
+      await keeper.renew({ ...lease, until: clock.bootMs() + leaseMs }).then(
+        () => say(`renewed ${lease.epoch} ${lease.because}`),
+        (error: Error) => say(`refused: ${error.message}; ${keeper.problems().length}`),
+      );
   }
 }
-
-const [, , role, ...words] = process.argv;
-if (role === '__gate') process.exit(await gateMain(words));
-else if (role === '__watchdog') process.exit(await watchdogMain(words[1] as string));
-else await agentMain(JSON.parse(role as string) as AgentSetting);

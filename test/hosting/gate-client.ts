@@ -4,10 +4,12 @@ import { connect } from 'node:net';
 /**
  * A program of its own, run where the gate is: `GET path` by hand, so that what became of each byte is seen. Prints a line
  * at every 64 MiB and one of JSON at its end: bytes of the body, their sha256, how the connection ended. Behind its request it
- * sends so many bytes that nobody reads. It takes so many MiB a second and no more, so that there is time for things to happen.
+ * sends so many bytes that nobody reads; then it may end its own half. It takes so many MiB a second and no more, so that there
+ * is time for things to happen.
  */
-const [, , host = '', port = '', path = '', unread = '0', pace = 'Infinity'] = process.argv;
+const [, , host = '', port = '', path = '', unread = '0', pace = 'Infinity', half = 'open'] = process.argv;
 const step = 64 << 20;
+const room = Buffer.allocUnsafeSlow(64 << 10);
 
 const hash = createHash('sha256');
 let head: Buffer | null = Buffer.alloc(0);
@@ -17,9 +19,7 @@ let said = 0;
 let wasReset = false;
 const begun = performance.now();
 
-const socket = connect({ host, port: Number(port), allowHalfOpen: true });
-socket.write(`GET ${path} HTTP/1.0\r\nHost: gitlab\r\n\r\n${'x'.repeat(Number(unread))}`);
-socket.on('data', (chunk: Buffer) => {
+function take(chunk: Buffer): void {
   let body = chunk;
   if (head !== null) {
     head = Buffer.concat([head, chunk]);
@@ -31,21 +31,32 @@ socket.on('data', (chunk: Buffer) => {
   }
   hash.update(body);
   bytes += body.length;
-  const early = (bytes / (1 << 20) / Number(pace)) * 1000 - (performance.now() - begun);
-  if (early > 10) {
-    socket.pause();
-    setTimeout(() => socket.resume(), early);
-  }
   for (; bytes - said >= step; said += step) console.log(`at ${bytes}`);
+}
+
+// libuv makes an end of a reset behind a short read, unless reading stops after each: then the kernel is asked (service-gate.ts).
+const socket = connect({
+  host,
+  port: Number(port),
+  allowHalfOpen: true,
+  onread: {
+    buffer: room,
+    callback: (count) => {
+      take(Buffer.from(room.subarray(0, count)));
+      const early = (bytes / (1 << 20) / Number(pace)) * 1000 - (performance.now() - begun);
+      if (early > 10) setTimeout(() => socket.resume(), early);
+      else setImmediate(() => socket.resume());
+      return false;
+    },
+  },
 });
-// A reset behind a short read looks like an end to libuv; whoever then writes gets it, as the gate does (gate.ts).
-socket.on('end', () => {
-  if (socket.writableLength === 0) socket.write(Buffer.alloc(0), (error) => error ?? socket.end());
-  else setImmediate(() => socket.end());
-});
+socket.write(`GET ${path} HTTP/1.0\r\nHost: gitlab\r\n\r\n${'x'.repeat(Number(unread))}`);
+if (half === 'ended') socket.end();
+socket.on('end', () => socket.end());
 socket.on('error', () => {
   wasReset = true;
 });
 socket.on('close', () => {
   console.log(JSON.stringify({ status, bytes, sha256: hash.digest('hex'), wasReset }));
 });
+socket.resume();

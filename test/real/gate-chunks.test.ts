@@ -3,14 +3,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
-import { Gate } from '../hosting/gate.ts';
-import { writeLease } from '../hosting/gate-lease.ts';
+import { writeLease } from '../../node/hosting/gate/gate-lease.ts';
+import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
 
 /** The gate in this process, with a clock that can be set ahead; sockets are real. */
 const clock = systemClock();
 let home: string;
 let gitlab: Server;
-let gate: Gate;
+let gate: ServiceGate;
 let client: Socket;
 let inner: Socket;
 let aheadMs: number;
@@ -34,7 +34,7 @@ beforeEach(async () => {
   const [bootId, until] = [clock.bootId(), clock.bootMs() + 60_000];
   writeLease(home, { id: '1', bootId, epoch: 1, until, upstream: '127.0.0.1', isServing: true, because: '' });
   const ahead = { ...clock, bootMs: () => clock.bootMs() + aheadMs };
-  gate = new Gate(home, ahead, { say: () => undefined, heard: () => undefined });
+  gate = new ServiceGate(home, ahead, { say: () => undefined, heard: () => undefined });
   await gate.listen([{ kind: 'http', port, behind: portOf(gitlab), proxy: false }], '127.0.0.1');
   client = connect(port, '127.0.0.1');
   [inner] = (await once(gitlab, 'connection')) as [Socket];

@@ -1,28 +1,40 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
-import { isCgroupFrozen, legacyMount, thawIfFrozen, unifiedMount } from '../../node/executors/run-cgroup.ts';
+import { isCgroupFrozen, thawIfFrozen } from '../../node/executors/run-cgroup.ts';
+import { livingGates } from '../../node/hosting/gate/gate-files.ts';
+import { readLease } from '../../node/hosting/gate/gate-lease.ts';
 import { install } from '../bench/debian.ts';
-import { readLease } from '../hosting/gate-lease.ts';
-import { GateNetwork } from '../hosting/gate-network.ts';
-import { leaseSeen } from '../hosting/gate-process.ts';
+import { GateEngine } from '../hosting/gate-engine.ts';
 import { GateRig } from '../hosting/gate-rig.ts';
 import { gatePrograms } from '../hosting/stand/programs.ts';
 import { until } from '../real/run-lab.ts';
 import { netOf } from './lan.ts';
+import { makeTestImages } from './test-image.ts';
 
-/** The gate before a service that serves files and a slow answer; network, processes and rules are real. */
-const network = new GateNetwork();
+/** The gate before a container that serves files and a slow answer: engine, network, processes and rules are real. */
+const machine = new GateEngine();
 const clock = systemClock();
-const www = mkdtempSync('/var/tmp/t-gate-www-');
+const www = mkdtempSync('/var/tmp/t-hgate-www-');
 const bytes = 1 << 30;
 let rig: GateRig;
 let agent: ChildProcess;
-let group: string | null = null;
+let address = '';
+let cgroup = '';
 let digest = '';
 
 /** 1 GiB in which no block is another's. */
@@ -42,45 +54,54 @@ function writeWhole(): void {
 
 beforeAll(() => install(gatePrograms), 300_000);
 beforeAll(async () => {
+  makeTestImages();
   writeWhole();
+  chmodSync(www, 0o755);
   mkdirSync(join(www, 'cgi-bin'));
   const answer = 'printf "Content-Type: text/plain\\r\\n\\r\\npushed\\n"';
   writeFileSync(join(www, 'cgi-bin/late'), `#!/bin/sh\nsleep "\${QUERY_STRING:-1}"\n${answer}\n`);
   chmodSync(join(www, 'cgi-bin/late'), 0o755);
   writeFileSync(join(www, 'index.html'), 'this is GitLab\n');
-  network.begin(www);
-  rig = new GateRig(network.machine, { table: 't_gate', bridge: network.bridge, uid: 64_711 }, [
-    { kind: 'http', port: 8080, behind: 80, proxy: false },
-    { kind: 'ssh', port: 8022, behind: 22, proxy: false },
+  await machine.begin(www);
+  address = machine.address;
+  cgroup = machine.cgroup;
+  rig = new GateRig(machine.engine.net, { table: 't_hgate', bridge: machine.bridge, uid: 64_711 }, [
+    { kind: 'http', port: 80, behind: 80, proxy: false },
+    { kind: 'ssh', port: 22, behind: 22, proxy: false },
   ]);
   await rig.begin();
-  agent = rig.agent();
-  await until('the gate', () => leaseSeen(rig.home) !== null, 10_000);
 });
 
 afterEach(() => {
   agent.kill('SIGCONT');
-  thawIfFrozen(group);
+  thawIfFrozen(cgroup);
 });
 afterAll(async () => {
   rig?.end();
-  await network.end();
+  await machine.end();
   rmSync(www, { recursive: true, force: true });
-  expect(network.left()).toEqual([]);
+  expect(machine.left()).toEqual([]);
 }, 60_000);
 
 const curl = (...words: string[]): string => rig.inside(['curl', '-s', '--max-time', '5', ...words]).text;
-const here = 'http://127.0.0.1:8080';
+const here = 'http://127.0.0.1';
 const isServed = (): boolean => curl(`${here}/index.html`) === 'this is GitLab\n';
+const served = (): Promise<boolean> =>
+  until(async () => `GitLab is served: ${curl('-i', `${here}/index.html`)} ${rig.said} ${rig.log()}`, isServed, 8000);
 const serve = async (more: object = {}): Promise<void> => {
-  rig.wish({ upstream: network.address, isServing: true, because: '', freezer: null, ...more });
-  await until(async () => `GitLab is served: ${curl('-i', `${here}/index.html`)} ${rig.log()}`, isServed, 8000);
+  rig.wish({ leaseMs: 4000, upstream: address, isServing: true, because: 'x', cgroup, isClosing: false, ...more });
+  await served();
 };
-/** The agent may be at work on what it read before: the lease after the next is of this wish, and behind its beat comes one more. */
-const inForce = async (): Promise<void> => {
-  const count = (): number => Number(leaseSeen(rig.home)?.split('-')[1]);
-  const from = count();
-  await until('the wish is in force', () => count() >= from + 3, 5000);
+let marks = 0;
+/** What the mesh decided has come to the gate, and to the watchdog. */
+const inForce = async (more: object): Promise<void> => {
+  const mark = `mark ${++marks}`;
+  rig.wish({ because: mark, ...more });
+  await until('the wish is in force', () => readLease(rig.folder)?.because === mark, 5000);
+};
+/** Agents end and begin: this one goes on until the next has written a lease. */
+const takesOver = async (next: ChildProcess): Promise<void> => {
+  await until('a lease of the next', () => rig.seen?.startsWith(`${next.pid}-`) === true, 10_000);
 };
 
 interface Got {
@@ -92,10 +113,10 @@ interface Got {
 /** A client in the machine's network: what it has so far, and what it ended with. */
 function get(
   path: string,
-  { unread = 0, pace = Number.POSITIVE_INFINITY } = {},
+  { unread = 0, pace = Number.POSITIVE_INFINITY, half = 'open' } = {},
 ): { at: () => number; got: Promise<Got> } {
-  const words = [rig.client, '127.0.0.1', '8080', path, String(unread), String(pace)];
-  const child = spawn('nsenter', [netOf(network.machine), process.execPath, ...words], {
+  const words = [rig.client, '127.0.0.1', '80', path, String(unread), String(pace), half];
+  const child = spawn('nsenter', [netOf(machine.engine.net), process.execPath, ...words], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let text = '';
@@ -109,51 +130,60 @@ function get(
 }
 
 describe('the gate', () => {
-  it('answers by itself, with the reason, to curl, git and ssh until the service is said to work', async () => {
-    rig.wish({ upstream: network.address, isServing: false, because: 'GitLab boots: <2 of 5> minutes' });
+  it('says which port is taken and what to do; with the port free it is there by itself', async () => {
+    const other = spawn('nsenter', [netOf(machine.engine.net), 'busybox', 'nc', '-l', '-p', '22'], { stdio: 'ignore' });
+    await until('the port is taken', () => rig.inside(['ss', '-ltn']).text.includes(':22 '), 5000);
+    agent = rig.agent();
+    await until('the problem', () => rig.said.includes('refused'), 10_000);
+    expect(rig.said).toContain(
+      'port 22 of this machine is taken by another program, and GitLab is to be served there\n-> end',
+    );
+    other.kill('SIGKILL');
+    await takesOver(agent);
+    expect(rig.said).toContain("GitLab's gate is in order again");
+  });
+
+  it('answers by itself, with the reason, to curl, git and ssh until the service is said to work, over IPv6 too', async () => {
+    rig.wish({ upstream: address, isServing: false, because: 'GitLab boots: <2 of 5> minutes' });
     await until('the page', () => curl(`${here}/`).includes('boots'));
-    const asked = curl('-i', `${here}/group/project`);
+    const asked = curl('-i', 'http://[::1]/group/project');
     expect(asked).toContain('503 Service Unavailable');
     expect(asked).toContain('text/html');
     expect(asked).toContain('GitLab boots: &#60;2 of 5&#62; minutes');
     const git = rig.inside(['git', 'ls-remote', `${here}/group/project.git`]);
     expect(git.text).toContain('remote: GitLab boots: <2 of 5> minutes; try again in a moment');
     expect(git.status).not.toBe(0);
-    const options = ['-p', '8022', '-F', 'none', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=no'];
+    const options = ['-F', 'none', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=no'];
     const ssh = rig.inside(['ssh', ...options, '-o', 'UserKnownHostsFile=/dev/null', 'git@127.0.0.1']);
     expect(ssh.text).toContain('GitLab boots: <2 of 5> minutes');
   });
 
-  it('is the only way there: not for root, another user or a machine behind another bridge; flushed rules come back', async () => {
+  it('is the only way there, past what the engine allows: not for root, another user, a job or a neighbour; flushed rules come back', async () => {
     await serve();
-    const direct = ['curl', '-s', '--max-time', '3', `http://${network.address}/index.html`];
+    expect(statSync(rig.home).mode & 0o777).toBe(0o700);
+    const url = `http://${address}/index.html`;
+    const direct = ['curl', '-s', '--max-time', '3', url];
     expect(rig.inside(direct).status).toBe(7);
     expect(rig.inside(direct, 1234).status).toBe(7);
     expect(rig.inside(direct, rig.guard.uid).text).toBe('this is GitLab\n');
-    const job = (): string => network.job(direct);
-    expect(job()).toBe('');
-    // It is the rules that keep them out. Whoever flushes all of them opens it until the next lease at most.
+    expect([machine.job(url), machine.neighbour(direct)]).toEqual(['', '']);
+    // It is our rules that keep them out. Whoever drops them opens it until the next look at most.
     agent.kill('SIGSTOP');
-    rig.inside(['nft', 'flush', 'ruleset']);
+    rig.inside(['nft', 'delete', 'table', 'inet', rig.guard.table]);
     expect(rig.inside(direct).text).toBe('this is GitLab\n');
-    expect(job()).toBe('this is GitLab\n');
+    expect(machine.neighbour(direct)).toBe('this is GitLab\n');
     agent.kill('SIGCONT');
-    await until('the guard is back', () => rig.inside(direct).status === 7, 5000);
-    expect(job()).toBe('');
+    await until('the guard is back', () => rig.inside(direct).status === 7, 6000);
+    expect(machine.neighbour(direct)).toBe('');
   });
 
-  it('lets 1 GiB through whole while its agent is stopped and killed, and another process takes over', async () => {
+  it('lets 1 GiB through whole while its agent is stopped and killed, and one of another version brings a gate of its own', async () => {
     await serve();
     const { gate } = rig;
-    const { at, got } = get('/whole', { pace: 150 });
+    const { at, got } = get('/whole', { pace: 130 });
     const more = async (mib: number): Promise<void> => {
       const from = at();
       await until(`${mib} MiB more`, () => at() >= from + (mib << 20), 20_000);
-    };
-    // The gate goes by what this process wrote, and bytes still come.
-    const takesOver = async ({ pid }: ChildProcess): Promise<void> => {
-      await until('a lease of the next', () => leaseSeen(rig.home)?.startsWith(`${pid}-`) === true, 5000);
-      await more(64);
     };
     await more(64);
     agent.kill('SIGSTOP');
@@ -163,41 +193,64 @@ describe('the gate', () => {
     agent.kill('SIGKILL');
     agent = rig.agent();
     await takesOver(agent);
-    const next = rig.agent();
-    await takesOver(next);
+    expect(rig.gate).toBe(gate);
+    await more(64);
     agent.kill('SIGKILL');
-    agent = next;
+    agent = rig.agent({ version: '2' });
+    await takesOver(agent);
+    expect(rig.gate).not.toBe(gate);
+    expect(livingGates(rig.home)).toContain(gate);
+    expect(isServed()).toBe(true);
     await more(64);
     expect(await got).toMatchObject({ status: 200, bytes, sha256: digest, wasReset: false });
-    expect(rig.gate).toBe(gate);
-    expect(isServed()).toBe(true);
+    await until('the gate of before has ended', () => livingGates(rig.home).join() === `${rig.gate}`, 5000);
   });
 
-  const versions = ([1, 2] as const).filter((v) => (v === 2 ? unifiedMount() : legacyMount('freezer')) !== null);
-  it.each(versions)(
-    'shuts when the lease of a stopped agent is out; the watchdog freezes the service (v%i); renewed, both go on',
-    async (v) => {
-      group = network.group(v);
-      await serve({ leaseMs: 2000, freezer: group });
-      await inForce();
-      const { got } = get('/cgi-bin/late?20');
-      await sleep(500);
-      agent.kill('SIGSTOP');
-      const end = (readLease(rig.home) as { until: number }).until;
-      expect(await got).toMatchObject({ bytes: 0, wasReset: true });
-      expect(clock.bootMs() - end).toBeGreaterThanOrEqual(0);
-      expect(clock.bootMs() - end).toBeLessThan(1000);
-      expect(curl('-i', `${here}/index.html`)).toContain('503 Service Unavailable');
-      await until('frozen', () => isCgroupFrozen(group as string), 3000);
-      agent.kill('SIGCONT');
-      await until('served again', isServed, 5000);
-      expect(isCgroupFrozen(group as string)).toBe(false);
-      expect(rig.log()).toMatch(/shut: .*\n.*open, epoch 1/);
-    },
-  );
+  it('shuts when the lease of a stopped agent is out; the watchdog freezes the container; renewed, both go on', async () => {
+    await serve({ leaseMs: 2000 });
+    await inForce({});
+    const { got } = get('/cgi-bin/late?20');
+    await sleep(500);
+    agent.kill('SIGSTOP');
+    const end = (readLease(rig.folder) as { until: number }).until;
+    expect(await got).toMatchObject({ bytes: 0, wasReset: true });
+    expect(clock.bootMs() - end).toBeGreaterThanOrEqual(0);
+    expect(clock.bootMs() - end).toBeLessThan(1000);
+    expect(curl('-i', `${here}/index.html`)).toMatch(/503 Service Unavailable.*lost touch with most of its mesh/s);
+    await until('frozen', () => isCgroupFrozen(cgroup), 3000);
+    agent.kill('SIGCONT');
+    await served();
+    expect(isCgroupFrozen(cgroup)).toBe(false);
+    expect(rig.log()).toMatch(/shut: .*\n.*open, epoch 1/);
+  });
+
+  it('has its container frozen by an agent that starts and gets no lease; what a dead watchdog froze is thawed with the next', async () => {
+    await serve({ leaseMs: 3000 });
+    await inForce({});
+    agent.kill('SIGKILL');
+    rig.wish({ leaseMs: 0 });
+    agent = rig.agent();
+    await until('frozen', () => isCgroupFrozen(cgroup), 6000);
+    expect(isServed()).toBe(false);
+    const { watchdog } = rig;
+    process.kill(watchdog, 'SIGKILL');
+    agent.kill('SIGKILL');
+    agent = rig.agent();
+    await serve();
+    expect(isCgroupFrozen(cgroup)).toBe(false);
+    expect(rig.watchdog).not.toBe(watchdog);
+  });
+
+  it('serves no longer than its lease while a watchdog hangs, and says so', async () => {
+    await serve({ leaseMs: 2000 });
+    process.kill(rig.watchdog, 'SIGSTOP');
+    await until('shut', () => !isServed(), 8000);
+    process.kill(rig.watchdog, 'SIGCONT');
+    await serve();
+  });
 
   it('gives no answer that came while it was stopped itself and the lease ran out', async () => {
-    await serve({ leaseMs: 1500, freezer: null });
+    await serve({ leaseMs: 1500, cgroup });
     const { got } = get('/cgi-bin/late');
     await sleep(500);
     const { gate } = rig;
@@ -207,29 +260,51 @@ describe('the gate', () => {
     process.kill(gate, 'SIGCONT');
     expect(await got).toMatchObject({ bytes: 0, status: 0, wasReset: true });
     agent.kill('SIGCONT');
-    await until('served again', isServed, 5000);
+    await served();
   });
 
   it('ends what passes when the epoch rises, and opens for no earlier one', async () => {
-    await serve({ leaseMs: 4000, epoch: 2 });
+    await serve({ epoch: 2 });
     const { got } = get('/cgi-bin/late?20');
     await sleep(300);
     rig.wish({ epoch: 3 });
     expect(await got).toMatchObject({ bytes: 0, wasReset: true });
-    await until('served', isServed);
+    await served();
     rig.wish({ epoch: 2 });
     await until('shut', () => !isServed(), 8000);
   });
 
-  it('hands a reset on as a reset: half an answer of a killed service does not end as a whole one', async () => {
+  it('is closed for good when it has read so: what passes is cut, the container frozen, and no later lease of that epoch counts', async () => {
     await serve({ epoch: 4 });
-    // Whoever dies with bytes unread resets its connections.
-    const { at, got } = get('/whole', { unread: 200_000 });
-    await until('a part', () => at() > 0, 10_000);
-    network.kill();
-    const end = await got;
-    expect(end).toMatchObject({ status: 200, wasReset: true });
-    expect(end.bytes).toBeLessThan(bytes);
-    expect(curl('-i', `${here}/`)).toContain('503');
+    const { got } = get('/cgi-bin/late?20');
+    await sleep(300);
+    rig.wish({ isClosing: true, because: 'GitLab has moved' });
+    await until('closed', () => rig.said.includes('closed 4'), 3000);
+    expect(rig.seen).toBe(readLease(rig.folder)?.id);
+    expect(await got).toMatchObject({ bytes: 0, wasReset: true });
+    expect(curl(`${here}/`)).toContain('GitLab has moved');
+    await until('frozen', () => isCgroupFrozen(cgroup), 3000);
+    agent.kill('SIGKILL');
+    rig.wish({ isClosing: false });
+    agent = rig.agent();
+    await until('the refusal', () => rig.said.includes('refused: epoch 4 is closed'), 5000);
+    expect(curl('-i', `${here}/index.html`)).toContain('503');
   });
+
+  it.each(['open', 'ended'])(
+    'hands a reset on as a reset, the half of the client %s: half an answer of a killed service does not end as a whole one',
+    async (half) => {
+      await serve({ epoch: half === 'open' ? 5 : 6 });
+      // Whoever dies with bytes unread resets its connections.
+      const { at, got } = get('/whole', { unread: 200_000, half });
+      await until('a part', () => at() > 0, 10_000);
+      machine.kill();
+      const end = await got;
+      expect(end).toMatchObject({ status: 200, wasReset: true });
+      expect(end.bytes).toBeLessThan(bytes);
+      machine.remove();
+      machine.serve(www);
+      [address, cgroup] = [machine.address, machine.cgroup];
+    },
+  );
 });

@@ -8,7 +8,7 @@ const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) => 
 /** One line, as a terminal may show it. */
 const plain = (text: string): string => text.replace(/[^\x20-\x7e\u00a0-\uffff]/g, ' ');
 
-export const isGit = (request: IncomingMessage): boolean =>
+const isGit = (request: IncomingMessage): boolean =>
   /^(?:JGit|git)\//i.test(request.headers['user-agent'] ?? '') ||
   /\/(?:info\/refs|git-upload-pack|git-receive-pack)(?:\?|$)/.test(request.url ?? '');
 

@@ -1,0 +1,109 @@
+import {
+  chownSync,
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { systemClock } from '../../clock.ts';
+import { leaveUnit, sideLogBytes } from '../../watchdog/side-program.ts';
+import { pidLine, readPidFile, seenText } from '../../watchdog/told-file.ts';
+import { doorOf, pidFileIn, problemFileIn, retiredWord, seenFileIn } from './gate-files.ts';
+import { ServiceGate } from './service-gate.ts';
+
+/*
+ * The program `__gate FOLDER USER VERSION DOOR...`, which deploy/bundle.mjs builds on its own: a process beside the watchdog, which
+ * outlives its agent. It begins as root, for ports below 1024, and then has a user of its own, which the guard lets through
+ * and which owns nothing but the file of what was read.
+ */
+
+/** It stands in its folder: those above it are root's alone, and it is root no more when it reads. */
+const here = '.';
+
+/** Nobody else's bytes go over it: it is ours before we are nobody. */
+function openSeen(uid: number): number {
+  const path = seenFileIn(here, process.pid);
+  const file = openSync(path, 'w', 0o644);
+  chownSync(path, uid, uid);
+  return file;
+}
+
+function becomeUser(uid: number): void {
+  process.setgroups?.([]);
+  process.setgid?.(uid);
+  process.setuid?.(uid);
+}
+
+/** Standard output is the log, which this user could not open again. A full disk stops nothing. */
+function say(clock: { wallMs(): number }, sentence: string): void {
+  try {
+    if (fstatSync(1).size > sideLogBytes) ftruncateSync(1);
+    writeSync(1, `${new Date(clock.wallMs()).toISOString()} gate ${process.pid}: ${sentence}\n`);
+  } catch {
+    // A pipe that nobody reads, or no room.
+  }
+}
+
+/** For the agent, which started this program and hears nothing else of it. */
+function sayProblem(error: NodeJS.ErrnoException): void {
+  const { code = '', message } = error;
+  const port = (error as { port?: number }).port ?? null;
+  writeFileSync(`${problemFileIn(here)}.new`, JSON.stringify({ code, port, message }), { mode: 0o600 });
+  renameSync(`${problemFileIn(here)}.new`, problemFileIn(here));
+}
+
+async function gateMain([folder = '', user = '', version = '', ...words]: readonly string[]): Promise<number> {
+  process.chdir(folder);
+  if (readPidFile(pidFileIn(here)).pid !== null) return 0;
+  const [clock, uid] = [systemClock(), Number(user)];
+  const seen = openSeen(uid);
+  const state = { id: '', isRetired: false };
+  const saySeen = (): void => {
+    try {
+      writeSync(seen, seenText(state.isRetired ? `${state.id} ${retiredWord}` : state.id), 0);
+    } catch {
+      // A full disk: the agent then waits until the lease that it wrote before is out.
+    }
+  };
+  const gate = new ServiceGate(here, clock, {
+    say: (sentence) => say(clock, sentence),
+    heard: ({ id }) => {
+      state.id = id;
+      saySeen();
+    },
+  });
+  try {
+    await gate.listen(words.map(doorOf));
+  } catch (error) {
+    say(clock, `cannot listen: ${(error as Error).message}`);
+    sayProblem(error as NodeJS.ErrnoException);
+    rmSync(seenFileIn(here, process.pid), { force: true });
+    closeSync(seen);
+    return 1;
+  }
+  leaveUnit('gate');
+  // Told from others by these words: the agent after this one compares them.
+  writeFileSync(pidFileIn(here), pidLine('1', user, version, ...words), { mode: 0o644 });
+  becomeUser(uid);
+  // What ends the agent (a terminal that closes, a Ctrl-C that reaches the group) is no reason to cut GitLab off.
+  for (const name of ['SIGHUP', 'SIGINT'] as const) process.on(name, () => undefined);
+  await new Promise<void>((done) => {
+    process.once('SIGTERM', () => done());
+    process.on('SIGUSR2', () => {
+      void gate.retire().then(done);
+      state.isRetired = true;
+      saySeen();
+    });
+  });
+  gate.close();
+  say(clock, 'ended');
+  return 0;
+}
+
+export async function main([, ...words]: readonly string[]): Promise<void> {
+  process.exit(await gateMain(words));
+}

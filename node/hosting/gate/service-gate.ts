@@ -1,0 +1,284 @@
+import { createServer as createPages, type Server as Pages } from 'node:http';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { Clock } from '../../clock.ts';
+import type { Door } from './gate-files.ts';
+import { type GateLease, newerLease, type Passage, passage, readLease } from './gate-lease.ts';
+import { answerPage, answerSsh, proxyLine } from './gate-words.ts';
+
+const limits = {
+  /** At one door, those included that read a page. */
+  connections: 4096,
+  connectMs: 5000,
+  /** How old the gate's knowledge of the lease may be. That it has run out is seen at once, by the clock. */
+  lookMs: 50,
+  /** What the gate says itself it says within this time, or not: whoever sends no whole request may not stay. */
+  pageMs: 10_000,
+  /** Nothing moves: GitLab's own limits are shorter, but for a terminal that somebody left open. */
+  idleMs: 3_600_000,
+  /** A client whose machine lost its power is found out by the kernel's questions. */
+  keepAliveMs: 60_000,
+  chunkBytes: 64 << 10,
+  dropsSaidMs: 60_000,
+} as const;
+
+const noBytes = Buffer.alloc(0);
+/** What GitLab sends is read into it and copied at once, so that a connection that rests has no memory of its own. */
+const room = Buffer.allocUnsafeSlow(limits.chunkBytes);
+
+/**
+ * Calls back if the client has ended and not reset. Of a reset that comes behind a short read libuv makes an end, as it reads no
+ * further; the error waits in the socket, and the next write gets it: of no bytes, or what waits to be written. Once GitLab's
+ * answer has ended nothing may be written here any more, and nothing hangs on it.
+ */
+function whenInOrder(client: Socket, then: () => void): void {
+  if (client.writableEnded) then();
+  else if (client.writableLength === 0) client.write(noBytes, (error) => error ?? then());
+  else setImmediate(() => client.destroyed || then());
+}
+
+interface Passing {
+  client: Socket;
+  behind: Socket;
+  /** Where the container was. */
+  upstream: string;
+  epoch: number;
+}
+
+/**
+ * The gate (SAFETY H1): GitLab is reached through it alone, and it asks the lease at every accept and at every chunk, both
+ * ways, with a fresh clock. So an agent that is killed or stopped ends GitLab's traffic with its lease, and no answer that
+ * GitLab gave too late leaves the machine, however long this process itself slept. It decides nothing: it reads a file.
+ */
+export class ServiceGate {
+  readonly #folder: string;
+  readonly #clock: Clock;
+  readonly #bootId: string;
+  readonly #say: (sentence: string) => void;
+  readonly #heard: (lease: GateLease) => void;
+  readonly #passing = new Set<Passing>();
+  /** Clients that GitLab has not answered yet, and those that read what the gate says. */
+  readonly #waiting = new Set<Socket>();
+  readonly #servers: Server[] = [];
+  readonly #pages: Pages;
+  #lease: GateLease | null = null;
+  #wasOpen = false;
+  #droppedAtMs = Number.NEGATIVE_INFINITY;
+  #timer: NodeJS.Timeout | null = null;
+  #emptied: (() => void) | null = null;
+
+  constructor(
+    folder: string,
+    clock: Clock,
+    { say, heard }: { say: (sentence: string) => void; heard: (lease: GateLease) => void },
+  ) {
+    this.#folder = folder;
+    this.#clock = clock;
+    this.#bootId = clock.bootId();
+    this.#say = say;
+    this.#heard = heard;
+    this.#pages = createPages((request, response) => {
+      const now = this.#passage();
+      answerPage(request, response, now.kind === 'page' ? now.because : 'GitLab has just come back');
+    });
+    this.#pages.on('clientError', (_, socket) => socket.destroy());
+  }
+
+  /**
+   * Listens at every door; rejects when one is taken, with its port. `host` is an address of this machine; by default all of
+   * them, of IPv6 and IPv4.
+   */
+  async listen(doors: readonly Door[], host?: string): Promise<void> {
+    for (const door of doors) {
+      const server = createServer(
+        {
+          allowHalfOpen: true,
+          pauseOnConnect: true,
+          noDelay: true,
+          keepAlive: true,
+          keepAliveInitialDelay: limits.keepAliveMs,
+        },
+        (socket) => this.#accept(socket, door),
+      );
+      server.maxConnections = limits.connections;
+      server.on('drop', () => this.#sayDropped(door));
+      this.#servers.push(server);
+      await new Promise<void>((listening, failed) => {
+        server.once('error', (error) => failed(Object.assign(error, { port: door.port })));
+        server.listen(door.port, host, () => listening());
+      });
+      // Out of descriptors, for one: said, and not the end of what passes.
+      server.on('error', (error) => this.#say(`port ${door.port}: ${error.message}`));
+    }
+    this.look();
+    this.#timer = setInterval(() => this.look(), limits.lookMs);
+  }
+
+  /** Reads the lease; what may pass no more is cut. */
+  look(): void {
+    this.#read();
+    const now = this.#passage();
+    for (const one of this.#passing)
+      if (now.kind !== 'open' || one.epoch !== now.epoch || one.upstream !== now.upstream) this.#cut(one);
+    if ((now.kind === 'open') === this.#wasOpen) return;
+    this.#wasOpen = now.kind === 'open';
+    this.#say(now.kind === 'open' ? `open, epoch ${now.epoch}` : `shut: ${now.because}`);
+  }
+
+  /** Another gate takes the doors: what passes goes on, by the same lease. Resolves when nothing is left. */
+  retire(): Promise<void> {
+    this.#say(`retired, with ${this.#passing.size} connections that go on`);
+    for (const server of this.#servers) server.close();
+    return new Promise((done) => {
+      this.#emptied = done;
+      this.#seeWhetherEmpty();
+    });
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    for (const server of this.#servers) server.close();
+    for (const one of this.#passing) this.#cut(one);
+    for (const socket of this.#waiting) socket.destroy();
+  }
+
+  #seeWhetherEmpty(): void {
+    if (this.#passing.size + this.#waiting.size === 0) this.#emptied?.();
+  }
+
+  #sayDropped({ port }: Door): void {
+    const now = this.#clock.bootMs();
+    if (now - this.#droppedAtMs < limits.dropsSaidMs) return;
+    this.#droppedAtMs = now;
+    this.#say(`port ${port} has ${limits.connections} connections: more are turned away`);
+  }
+
+  #read(): void {
+    const before = this.#lease?.id;
+    this.#lease = newerLease(this.#lease, readLease(this.#folder));
+    if (this.#lease !== null && this.#lease.id !== before) this.#heard(this.#lease);
+  }
+
+  /** At this moment, by a fresh clock; before it says no it looks whether the agent has written a newer lease. */
+  #passage(): Passage {
+    const now = passage(this.#lease, this.#clock.bootMs(), this.#bootId);
+    if (now.kind === 'open') return now;
+    this.#read();
+    return passage(this.#lease, this.#clock.bootMs(), this.#bootId);
+  }
+
+  #mayPass(epoch: number): boolean {
+    const now = this.#passage();
+    return now.kind === 'open' && now.epoch === epoch;
+  }
+
+  #accept(client: Socket, door: Door): void {
+    client.on('error', () => client.destroy());
+    this.#waiting.add(client);
+    client.on('close', () => {
+      this.#waiting.delete(client);
+      this.#seeWhetherEmpty();
+    });
+    const now = this.#passage();
+    if (now.kind === 'page') {
+      this.#turnAway(client, door, now.because);
+      return;
+    }
+    const { upstream, epoch } = now;
+    const one: Passing = { client, behind: this.#reach(upstream, door.behind, () => one), upstream, epoch };
+    const { behind } = one;
+    behind.setTimeout(limits.connectMs, () => behind.destroy(new Error('no answer')));
+    const failed = (error: Error): void => {
+      if (!client.destroyed) this.#turnAway(client, door, `GitLab does not answer its gate (${error.message})`);
+    };
+    behind.once('error', failed);
+    client.once('close', () => behind.destroy());
+    behind.once('connect', () => {
+      behind.off('error', failed);
+      behind.setTimeout(0);
+      this.#waiting.delete(client);
+      this.#carry(one, door);
+    });
+  }
+
+  /**
+   * Read by hand, so that each short read is followed by another one after a stop. libuv makes an end of a hang-up behind a short
+   * read where it goes on reading, and a reset is a hang-up too: half an answer of a GitLab that died would be a whole one for
+   * its client. Where reading was stopped and begins again, the kernel is asked, and says which it was.
+   */
+  #reach(host: string, port: number, passing: () => Passing): Socket {
+    return connect({
+      host,
+      port,
+      allowHalfOpen: true,
+      noDelay: true,
+      onread: { buffer: room, callback: (bytes) => this.#fromBehind(passing(), bytes) },
+    });
+  }
+
+  /** False: no more is read, for now. */
+  #fromBehind(one: Passing, bytes: number): boolean {
+    const { client, behind, epoch } = one;
+    // Behind the arrival, not before it: an answer that GitLab gave in time and that is late here is late.
+    if (!this.#mayPass(epoch)) {
+      this.#cut(one);
+      return false;
+    }
+    if (!client.write(Buffer.from(room.subarray(0, bytes)))) return false;
+    if (bytes === room.length) return true;
+    setImmediate(() => behind.destroyed || behind.resume());
+    return false;
+  }
+
+  #turnAway(client: Socket, { kind }: Door, because: string): void {
+    const late = setTimeout(() => client.destroy(), limits.pageMs);
+    client.once('close', () => clearTimeout(late));
+    if (kind === 'http') this.#pages.emit('connection', client);
+    else if (kind === 'ssh') answerSsh(client, because);
+    else client.resetAndDestroy();
+    client.resume();
+  }
+
+  #carry(one: Passing, { proxy }: Door): void {
+    const { client, behind, epoch } = one;
+    if (!this.#mayPass(epoch)) {
+      this.#cut(one);
+      return;
+    }
+    this.#passing.add(one);
+    client.setTimeout(limits.idleMs, () => this.#cut(one));
+    if (proxy) behind.write(proxyLine(client));
+    client.on('data', (chunk: Buffer) => {
+      if (!this.#mayPass(epoch)) this.#cut(one);
+      else if (!behind.write(chunk)) client.pause();
+    });
+    const end = (to: Socket) => (): void => {
+      if (this.#mayPass(epoch)) to.end();
+      else this.#cut(one);
+    };
+    client.on('end', () => whenInOrder(client, end(behind)));
+    behind.on('end', end(client));
+    for (const [from, to] of [
+      [client, behind],
+      [behind, client],
+    ] as const) {
+      to.on('drain', () => from.resume());
+      // A reset is handed on as one: as a clean end it would make half an answer a whole one.
+      from.on('error', () => this.#cut(one));
+      from.on('close', () => {
+        if (!from.readableEnded || !from.writableFinished) this.#cut(one);
+        else if (to.destroyed) this.#passed(one);
+      });
+    }
+    client.resume();
+  }
+
+  #passed(one: Passing): void {
+    this.#passing.delete(one);
+    this.#seeWhetherEmpty();
+  }
+
+  #cut(one: Passing): void {
+    for (const socket of [one.client, one.behind]) if (!socket.destroyed) socket.resetAndDestroy();
+    this.#passed(one);
+  }
+}
