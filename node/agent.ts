@@ -235,6 +235,7 @@ export class Agent {
       network,
       home: this.#options.home,
       name: this.#options.name,
+      dockerHost: this.#options.dockerHost,
       artifactLimitBytes: this.#options.artifactLimitBytes,
       version,
       nodeId: identity.id,

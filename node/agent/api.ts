@@ -81,7 +81,8 @@ export class LocalApi implements AgentApi {
       row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
     const others = otherMeshLines(this.#member().ledger(), this.#options.others());
     const slow = leads ? slowGitlabLines(this.#member().gitlab.queueAnswersMs) : [];
-    const more = [...others, ...givenUpLines(this.#member().givenUp), ...slow, ...misfits.map(misfitLine)];
+    const hosting = this.#member().hostingAttention();
+    const more = [...hosting, ...others, ...givenUpLines(this.#member().givenUp), ...slow, ...misfits.map(misfitLine)];
     status.attention = withOwnAttention(status, network.diagnosis.problems(), more);
     return status;
   }

@@ -88,6 +88,28 @@ export class HostingRequests implements HostingApi {
     return answer;
   }
 
+  /** What no machine finds by a look at itself. */
+  #more(address: string, host: string): DeployPlan['lines'] {
+    const others = Object.keys(this.#lines.ledger().nodes).length - 1;
+    const isOwn = /^(127\.|localhost$)/.test(address) && others > 0;
+    return [
+      {
+        state: isOwn ? 'warn' : 'ok',
+        what: 'address',
+        sentence: isOwn
+          ? `${address} is this machine's own: the other ${others === 1 ? 'machine' : `${others} machines`} cannot reach it`
+          : `${address}, by which every machine of the mesh and every browser reaches it`,
+        fix: isOwn ? 'name one that all reach: --hostname NAME' : null,
+      },
+      {
+        state: 'warn',
+        what: 'copies',
+        sentence: `one copy, on ${host} alone: it cannot move by itself in this version, and is backed up by nobody but you`,
+        fix: null,
+      },
+    ];
+  }
+
   /** What speaks against it in the ledger, and what the machine that shall run it finds. */
   async #look(wish: DeployRequest): Promise<{ host: NodeId; plan: DeployPlan; checked: Checked | null }> {
     const ledger = this.#lines.ledger();
@@ -112,7 +134,7 @@ export class HostingRequests implements HostingApi {
         ...plan,
         url: hostedUrl(wish.hostname ?? answer.address, wish.port),
         folder: answer.place?.path ?? plan.folder,
-        lines: answer.checks,
+        lines: [...answer.checks, ...this.#more(wish.hostname ?? answer.address, name)],
       },
     };
   }

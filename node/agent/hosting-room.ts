@@ -1,21 +1,94 @@
+import { statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Answer, Ask } from '../../protocol/asks.ts';
-import type { NodeId } from '../../protocol/ids.ts';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import type { Attention } from '../../protocol/status.ts';
+import type { HandlersOf } from '../../scheduler/effect-table.ts';
+import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import type { Happened } from '../../scheduler/inputs.ts';
+import type { Clock } from '../clock.ts';
+import { diskOf } from '../disk-use.ts';
+import { deployFacts } from '../hosting/deploy-facts.ts';
+import { preflight } from '../hosting/deploy-preflight.ts';
+import { DockerServiceHost } from '../hosting/docker-service-host.ts';
+import type { Door } from '../hosting/gate/gate-files.ts';
+import { GateKeeper } from '../hosting/gate/gate-keeper.ts';
+import { GitlabKeeper } from '../hosting/gitlab-keeper.ts';
+import { ownersReserve } from '../hosting/place-choice.ts';
+import { openPlace, removePlace } from '../hosting/place-making.ts';
+import { presets } from '../hosting/presets.ts';
+import { bridgeOf } from '../hosting/service-container.ts';
+import type { Log } from '../log.ts';
+import type { SecretBox } from '../secrets/secret-box.ts';
+import type { RunWatch } from './run-watch.ts';
 
 interface HostingRoomOptions {
   self: NodeId;
+  home: string;
+  version: string;
+  dockerHost: string | null;
+  clock: Clock;
+  log: Log;
+  watch: RunWatch;
+  box: SecretBox;
   ledger(): Ledger | null;
+  change(change: Change): Promise<ChangeOutcome>;
+  feed(happened: Happened): void;
+  /** Multiaddrs by which other machines reach this one. */
+  addresses(): string[];
 }
 
 type HostingAsk = Ask & { kind: 'check-deploy' | 'look-at-gitlab' | 'root-password' };
 
-/** What this machine does of the mesh's own GitLab: where the ledger names it, it runs it; where asked, it looks whether it could. */
+/** Below those of containers and of a distribution's own services, above those of people: nobody has it. */
+const gateUser = 59_711;
+
+/**
+ * What this machine does of the mesh's own GitLab. Where the ledger names it, it runs it: leases from the core go to the gate,
+ * what is seen goes back to the core. Where it is asked, it looks whether it could.
+ */
 export class HostingRoom {
   readonly #options: HostingRoomOptions;
+  readonly #keeper: GitlabKeeper;
 
   constructor(options: HostingRoomOptions) {
     this.#options = options;
+    const { self, home, clock, log, dockerHost, ledger, change, box, feed } = options;
+    this.#keeper = new GitlabKeeper({
+      ...{ self, home, clock, log, ledger, change },
+      host: new DockerServiceHost(dockerHost, clock),
+      seal: (text) => box.seal(text),
+      unseal: (sealed) => box.unseal(sealed),
+      sealForVoters: (text) => box.sealForVoters(text),
+      openPlace: (hosting, mayMake) =>
+        openPlace(hosting.place, { ...this.#ownerOf(hosting), create: mayMake ? roomFor(hosting) : null }),
+      removePlace: (hosting) => removePlace(hosting.place, this.#ownerOf(hosting), { deleteData: true }),
+      gateFor: (hosting) => this.#gateFor(hosting),
+      report: (report) => feed({ kind: 'gitlab-seen', report }),
+      onGateClosed: (epoch) => feed({ kind: 'gate-closed', epoch }),
+    });
+  }
+
+  handlers(): HandlersOf<'hosting'> {
+    return {
+      'hold-lease': ({ epoch, until }) => this.#keeper.holdLease(epoch, until),
+      'end-lease': ({ epoch, because }) => this.#keeper.endLease(epoch, because),
+    };
+  }
+
+  start(): void {
+    this.#keeper.start();
+  }
+
+  /** GitLab serves on until its lease is out, and stands still then until the next agent is here. */
+  stop(): Promise<void> {
+    return this.#keeper.stop();
+  }
+
+  ledgerChanged(): void {
+    this.#keeper.ledgerChanged();
   }
 
   /** This machine runs the mesh's GitLab, or shall. */
@@ -23,7 +96,77 @@ export class HostingRoom {
     return hostingOf(this.#options.ledger())?.host === this.#options.self;
   }
 
-  async answer(_ask: HostingAsk): Promise<Answer> {
-    return { kind: 'refused', because: 'this machine runs no GitLab of the mesh' };
+  /** What keeps it from being served from here. */
+  attention(): Attention[] {
+    return this.#keeper.problems().map((problem) => {
+      const [sentence = '', fix = null] = problem.split('\n-> ');
+      return { code: 'gitlab-not-served', severity: 'fail', sentence: `GitLab is not served from here: ${sentence}`, fix };
+    });
+  }
+
+  async answer(ask: HostingAsk): Promise<Answer> {
+    if (ask.kind === 'check-deploy') return this.#check(ask.wish);
+    if (!this.hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
+    if (ask.kind === 'root-password') {
+      const password = this.#keeper.rootPassword();
+      if (password !== null) this.#keeper.forgetRootPassword();
+      return { kind: 'root-password', password };
+    }
+    this.#keeper.lookNow();
+    return { kind: 'said', because: 'it is looked at now, and what was given up is tried again: autogit-node gitlab' };
+  }
+
+  async #check(wish: (Ask & { kind: 'check-deploy' })['wish']): Promise<Answer> {
+    const { home, dockerHost, addresses } = this.#options;
+    const { leastMemoryBytes, leastDiskBytes } = presets[wish.preset];
+    const facts = await deployFacts(wish, { home, mesh: this.#mesh, dockerHost });
+    const { checks, place } = preflight(facts, { ...wish, leastMemoryBytes, leastDiskBytes });
+    return {
+      kind: 'deploy-checked',
+      checks: checks.map(({ state, what, sentence, fix }) => ({
+        ...{ state, what },
+        sentence: asSentence(sentence),
+        fix: fix === null ? null : asSentence(fix),
+      })),
+      place: place && { kind: place.kind, path: place.path, data: place.data },
+      address: hostAddress(addresses()),
+    };
+  }
+
+  get #mesh(): string {
+    return this.#options.ledger()?.mesh.id ?? '';
+  }
+
+  #ownerOf({ data, epoch }: Hosting): { mesh: string; data: string; epoch: number } {
+    return { mesh: this.#mesh, data, epoch };
+  }
+
+  #gateFor({ data, port, sshPort }: Hosting): GateKeeper {
+    const { home, clock, log, watch, version } = this.#options;
+    const bridge = bridgeOf(data);
+    const doors: Door[] = [{ kind: 'http', port, behind: 80, proxy: false }];
+    if (sshPort !== null) doors.push({ kind: 'ssh', port: sshPort, behind: 22, proxy: false });
+    return new GateKeeper({ home, clock, log, watch, version, doors, guard: { table: bridge, bridge, uid: gateUser } });
+  }
+}
+
+/** An address of the LAN, where it has one: people type it, and other machines. */
+function hostAddress(addresses: readonly string[]): string {
+  const all = addresses.flatMap((one) => /^\/ip4\/([\d.]+)\//.exec(one)?.[1] ?? []);
+  return all.find((one) => !one.startsWith('127.')) ?? all[0] ?? '127.0.0.1';
+}
+
+/** What its data take at first, and what of the disk stays its owner's. */
+function roomFor({ preset, place }: Hosting): { bytes: number; reserveBytes: number } {
+  const { totalBytes } = diskOf(statfsSync(existing(place.path)));
+  return { bytes: presets[preset].leastDiskBytes, reserveBytes: ownersReserve(totalBytes) };
+}
+
+function existing(path: string): string {
+  try {
+    statfsSync(path);
+    return path;
+  } catch {
+    return existing(dirname(path));
   }
 }

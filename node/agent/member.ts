@@ -5,6 +5,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Measured, Report } from '../../protocol/report.ts';
+import type { Attention } from '../../protocol/status.ts';
 import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import type { Durable } from '../../scheduler/effects.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
@@ -55,6 +56,8 @@ interface MemberOptions {
   /** Of the identity's key. */
   seed: Uint8Array;
   network: DeferredNetwork;
+  /** The engine that would run GitLab. */
+  dockerHost: string | null;
   store: Store;
   clock: Clock;
   machine: Machine;
@@ -132,7 +135,6 @@ export class Member {
       void this.measure();
     });
     this.runs = this.#makeRuns();
-    this.#hosting = new HostingRoom({ self: nodeId, ledger: () => this.ledger() });
     [this.#homeDisk, this.#workDisk] = disksOf(options, {
       running: () => this.runs.running(),
       endRun: (run, because) => this.runs.end(run, because),
@@ -146,10 +148,19 @@ export class Member {
         because === null ? log.info('the watchdog hears of the runs again') : log.error(because),
     });
     this.#secrets = this.#makeSecretKeeper();
+    this.#hosting = new HostingRoom({
+      ...{ self: nodeId, home: options.home, version: options.version, dockerHost: options.dockerHost, clock, log, feed },
+      watch: this.#runWatch,
+      box: this.box,
+      ledger: () => this.ledger(),
+      change: (change) => this.changes.ask(change),
+      addresses: () => options.network.addresses(),
+    });
     this.#handlers = {
       ...networkHandlers(options.network, feed),
       ...this.gitlab.handlers(),
       ...runHandlers(this.runs, feed, log),
+      ...this.#hosting.handlers(),
       ...this.#agentHandlers(),
     };
   }
@@ -162,6 +173,7 @@ export class Member {
       'publish-ledger': ({ ledger }) => {
         network.setLedger(ledger);
         onLedger(ledger);
+        this.#hosting.ledgerChanged();
         this.#nextCommit.wake();
       },
       'mint-store': () => this.loop.feed({ kind: 'store-minted', store: mintStoreId() }),
@@ -183,6 +195,10 @@ export class Member {
   /** This machine runs the mesh's GitLab: it stands still while its agent is away. */
   hostsGitlab(): boolean {
     return this.#hosting.hosts();
+  }
+
+  hostingAttention(): Attention[] {
+    return this.#hosting.attention();
   }
 
   /** Why this node can neither lead nor work now: its disk, or the store on it. */
@@ -219,6 +235,7 @@ export class Member {
       this.#options.log.warn(`the warm-up of failover broke: ${error.message}`),
     );
     this.#secrets.start();
+    this.#hosting.start();
     this.#measuring = setInterval(() => {
       void this.measure();
       this.#measurements += 1;
@@ -266,6 +283,7 @@ export class Member {
     this.#workDisk.stop();
     this.#secrets.stop();
     this.#gitlabReturn.stop();
+    await this.#hosting.stop();
     await this.runs.stop();
     await this.loop.stop();
   }

@@ -114,6 +114,7 @@ export class LabMember {
       home: this.folder,
       name: this.name,
       version: 'test',
+      dockerHost: null,
       nodeId: this.id,
       durable: await store.load(),
       meshKey: newMeshKey(),
