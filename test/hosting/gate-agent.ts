@@ -16,6 +16,8 @@ export interface AgentWish extends Omit<HostedLease, 'until'> {
   leaseMs: number;
   /** The epoch is to be closed. */
   isClosing: boolean;
+  /** GitLab is gone from here. */
+  isEnding: boolean;
 }
 
 export interface AgentSetting {
@@ -44,7 +46,15 @@ export async function main([words]: readonly string[]): Promise<void> {
   watch.start();
   const keeper = new GateKeeper({ home, clock, log: { info: say, warn: say }, watch, ...setting });
   for (; ; await sleep(renewMs)) {
-    const { leaseMs, isClosing, ...lease } = JSON.parse(readFileSync(join(home, 'wish.json'), 'utf8')) as AgentWish;
+    const { leaseMs, isClosing, isEnding, ...lease } = JSON.parse(
+      readFileSync(join(home, 'wish.json'), 'utf8'),
+    ) as AgentWish;
+    if (isEnding) {
+      await keeper.end();
+      say('no gate is left');
+      watch.stop();
+      return;
+    }
     if (isClosing) {
       await keeper.close(lease.epoch, lease.because);
       say(`closed ${lease.epoch}`);

@@ -76,6 +76,11 @@ export class GateEngine {
     this.engine.docker('rm', '-f', name);
   }
 
+  /** A job whose image says which number it is. */
+  jobAs(uid: number): void {
+    this.engine.docker('run', '--detach', '--user', String(uid), testImages.busybox, 'busybox', 'sleep', '600');
+  }
+
   /** What a job's container on another network gets. */
   job(url: string): string {
     const run = ['run', '--rm', testImages.busybox, 'busybox', 'wget', '-T', '3', '-qO-', url];

@@ -28,6 +28,7 @@ export class GateRig {
     because: '',
     cgroup: null,
     isClosing: false,
+    isEnding: false,
   };
   readonly #agents: ChildProcess[] = [];
   /** What the newest agent said. */

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
 import { writeLease } from '../../node/hosting/gate/gate-lease.ts';
 import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
@@ -62,5 +62,32 @@ describe('the gate asks its lease at each chunk, not only when it looks 20 times
     from.write(', late');
     await closed;
     expect(came).toBe('in time');
+  });
+});
+
+describe('whoever asks the gate and says nothing whole', () => {
+  it.each(['http', 'ssh'] as const)('is gone after ten seconds, at a door for %s', async (kind) => {
+    const free = await listen();
+    const port = portOf(free);
+    free.close();
+    await once(free, 'close');
+    const [bootId, until] = [clock.bootId(), clock.bootMs() + 60_000];
+    const boots = { id: '2', bootId, epoch: 1, until, upstream: null, isServing: false, because: 'GitLab boots' };
+    writeLease(home, boots);
+    const other = new ServiceGate(home, clock, { say: () => undefined, heard: () => undefined });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      await other.listen([{ kind, port, behind: 80, proxy: false }], '127.0.0.1');
+      const slow = connect(port, '127.0.0.1');
+      slow.on('error', () => undefined).resume();
+      slow.write('GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ');
+      const closed = new Promise((done) => slow.once('close', done));
+      while (vi.getTimerCount() === 0) await new Promise((next) => setImmediate(next));
+      vi.advanceTimersByTime(10_000);
+      await closed;
+    } finally {
+      vi.useRealTimers();
+      other.close();
+    }
   });
 });

@@ -8,7 +8,7 @@ import { JobArtifact } from '../../gitlab-bridge/payload.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { readRunFile } from '../../node/executors/run-file.ts';
 import { processesOfUid } from '../../node/executors/run-processes.ts';
-import { endUser, takeUid, usualRange } from '../../node/executors/run-uids.ts';
+import { endUser, gateUser, takeUid, usualRange } from '../../node/executors/run-uids.ts';
 import { collectArtifact } from '../../node/runs/artifact-up.ts';
 import { executorContract } from '../contract/executor-contract.ts';
 import { never, outputUntil, runStep, specOf, step } from '../contract/executor-steps.ts';
@@ -139,6 +139,8 @@ describe('--user auto', () => {
       const uid = await takeUid({ first, last }, '/elsewhere/run');
       expect(uid).toBe(last);
       await endUser(uid, '/elsewhere/run');
+      // The gate's has no name, and nothing runs with it while no GitLab is hosted here.
+      await expect(takeUid({ first: gateUser, last: gateUser }, '/elsewhere/run')).rejects.toThrow(/is free/);
       // `nobody` has a name.
       await expect(takeUid({ first: 65534, last: 65534 }, '/elsewhere/run')).rejects.toThrow(/is free/);
     } finally {

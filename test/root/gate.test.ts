@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import {
   chmodSync,
   closeSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -130,11 +131,18 @@ function get(
 }
 
 describe('the gate', () => {
-  it('says which port is taken and what to do; with the port free it is there by itself', async () => {
+  it('says who has its number, or its port, and what to do; with both free it is there by itself', async () => {
+    const { uid } = rig.guard;
+    machine.jobAs(uid);
+    const words = ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', 'sleep', '600'];
+    const stranger = spawn('nsenter', [netOf(machine.engine.net), ...words], { stdio: 'ignore' });
     const other = spawn('nsenter', [netOf(machine.engine.net), 'busybox', 'nc', '-l', '-p', '22'], { stdio: 'ignore' });
     await until('the port is taken', () => rig.inside(['ss', '-ltn']).text.includes(':22 '), 5000);
     agent = rig.agent();
     await until('the problem', () => rig.said.includes('refused'), 10_000);
+    expect(rig.said).toContain(`process ${stranger.pid} has the number of the gate's user, ${uid}, and would get past`);
+    stranger.kill('SIGKILL');
+    await until('the next problem', () => rig.said.includes('port 22'), 10_000);
     expect(rig.said).toContain(
       'port 22 of this machine is taken by another program, and GitLab is to be served there\n-> end',
     );
@@ -307,4 +315,13 @@ describe('the gate', () => {
       [address, cgroup] = [machine.address, machine.cgroup];
     },
   );
+
+  it('leaves no process, no rule and no file when GitLab is hosted here no more', async () => {
+    machine.remove();
+    rig.wish({ isEnding: true });
+    await until('the end', () => rig.said.includes('no gate is left'), 5000);
+    expect(livingGates(rig.home)).toEqual([]);
+    expect(rig.inside(['nft', 'list', 'tables']).text).not.toContain(rig.guard.table);
+    expect(existsSync(rig.folder)).toBe(false);
+  });
 });

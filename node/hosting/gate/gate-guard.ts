@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { spawnClean } from '../../clean-spawn.ts';
 import { processesOfUid } from '../../executors/run-processes.ts';
 
@@ -89,17 +89,23 @@ export const dropGuard = ({ table }: Guard): Promise<void> =>
   nft(['-f', '-'], `table inet ${table} {}\ndelete table inet ${table}\n`).then(() => undefined);
 
 /**
- * The gate's user: a number that no directory, no system and none of our jobs gives away (`run-uids.ts` says who has which), so
- * that rules stand before a user would be made, and nothing is left behind.
+ * Who else is the gate's user: whoever is gets past the guard. Null when nobody is. A process with a network of its own is on
+ * the other side of the rules, so that no job's image ends GitLab by its number.
  */
-export const gateUser = 69_443;
-
-/** Who else is this user: whoever is gets past the guard. Null when nobody is. */
 export function othersOfUser(uid: number, gates: readonly number[]): string | null {
   const line = readFileSync('/etc/passwd', 'utf8')
     .split('\n')
     .find((one) => Number(one.split(':')[2]) === uid);
   if (line !== undefined) return `the user ${line.split(':')[0]}`;
-  const stranger = processesOfUid(uid).find(({ pid }) => !gates.includes(pid));
+  const own = networkOf(process.pid);
+  const stranger = processesOfUid(uid).find(({ pid }) => !gates.includes(pid) && networkOf(pid) === own);
   return stranger === undefined ? null : `process ${stranger.pid}`;
+}
+
+function networkOf(pid: number): string | null {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
+  } catch {
+    return null;
+  }
 }

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunWatch } from '../../agent/run-watch.ts';
 import type { Clock } from '../../clock.ts';
 import { signalAll } from '../../executors/run-processes.ts';
+import { gateUser } from '../../executors/run-uids.ts';
 import type { Log } from '../../log.ts';
 import { hasSidePrograms, ownProgram, startSideProgram } from '../../watchdog/side-program.ts';
 import { isRecord, readTold } from '../../watchdog/told-file.ts';
@@ -18,7 +19,7 @@ import {
   seenBy,
   setAside,
 } from './gate-files.ts';
-import { dropGuard, type Guard, gateUser, isGuarded, MissingNft, othersOfUser, setGuard } from './gate-guard.ts';
+import { dropGuard, type Guard, isGuarded, MissingNft, othersOfUser, setGuard } from './gate-guard.ts';
 import { type GateLease, longestBecause, readLease, writeLease } from './gate-lease.ts';
 
 const limits = {
@@ -28,6 +29,8 @@ const limits = {
   againMs: 3000,
   /** A guard that somebody flushed is back after this time: to look takes a process. */
   guardEveryMs: 2000,
+  /** To look who else has the gate's number reads all processes. */
+  userEveryMs: 60_000,
   /** A gate that does not say that it listens no more is stopped or hangs: nothing passes through it. */
   retireMs: 2000,
   lookMs: 10,
@@ -87,6 +90,7 @@ export class GateKeeper {
   #closed = 0;
   #openUntil = 0;
   #guardedAtMs = Number.NEGATIVE_INFINITY;
+  #aloneAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: GateKeeperOptions) {
     this.#options = options;
@@ -210,7 +214,9 @@ export class GateKeeper {
     const { clock, home } = this.#options;
     const guard = this.#guard;
     if (clock.bootMs() - this.#guardedAtMs < limits.guardEveryMs) return;
-    const other = othersOfUser(guard.uid, livingGates(home));
+    const isUserDue = clock.bootMs() - this.#aloneAtMs >= limits.userEveryMs;
+    const other = isUserDue ? othersOfUser(guard.uid, livingGates(home)) : null;
+    if (isUserDue) this.#aloneAtMs = other === null ? clock.bootMs() : Number.NEGATIVE_INFINITY;
     if (other !== null)
       throw new GateProblem(
         `${other} has the number of the gate's user, ${guard.uid}, and would get past its rules`,
