@@ -28,6 +28,8 @@ export class GitlabKeeper {
   #isStopped = false;
   #loop: Promise<void> = Promise.resolve();
   #problem: string | null = null;
+  /** Epochs that are over, and why, until the gate has read it. */
+  readonly #over = new Map<number, string>();
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -49,17 +51,24 @@ export class GitlabKeeper {
 
   /** The core's effect: a lease of that epoch was given, until that boot time. */
   holdLease(epoch: number, until: number): void {
-    void this.#kept?.lease.hold(epoch, until);
+    this.#kept?.lease.hold(epoch, until);
   }
 
-  /** The core's effect: that epoch is over here. */
+  /** The core's effect: that epoch is over here. A gate that an agent of before has left may still serve it: it is told. */
   endLease(epoch: number, because: string): void {
-    const { onGateClosed, log } = this.#options;
-    if (this.#kept?.hosting.epoch !== epoch) return onGateClosed(epoch);
-    this.#kept.lease.close(because).then(
-      () => onGateClosed(epoch),
-      (error: unknown) => log.warn(`the gate cannot be told that epoch ${epoch} is over: ${sentenceOf(error)}`),
-    );
+    this.#over.set(epoch, because);
+    const kept = this.#kept;
+    if (kept?.hosting.epoch === epoch) void this.#closeOver(kept).catch(() => undefined);
+    this.#wake.abort();
+  }
+
+  /** What fails is tried again at the next turn. */
+  async #closeOver(kept: KeptGitlab | null): Promise<void> {
+    for (const [epoch, because] of this.#over) {
+      if (kept?.hosting.epoch === epoch) await kept.lease.close(because);
+      this.#over.delete(epoch);
+      this.#options.onGateClosed(epoch);
+    }
   }
 
   /** The ledger has changed: it is looked at now, and what it does not want any more is given up. */
@@ -128,6 +137,8 @@ export class GitlabKeeper {
     const ledger = read();
     if (ledger === null) return;
     const mine = this.#mine();
+    this.#kept ??= this.#remembered();
+    await this.#closeOver(this.#kept);
     // A machine that never hosted has nothing to do with an engine.
     if (mine === null && this.#kept === null && !this.#memory.isThere) return;
     if (this.#kept !== null && !isSame(this.#kept.hosting, mine)) await this.#giveUp(this.#kept, ledger.mesh.id);
@@ -135,12 +146,22 @@ export class GitlabKeeper {
     await endOthers(host, othersAmong(found, hostingOf(ledger), ledger.gitlab.epoch), log);
     if (mine === null) return this.#memory.forget();
     if (this.#kept === null) {
-      this.#memory.write(mine.data, {});
-      this.#kept = new KeptGitlab(mine, this.#options, this.#memory);
+      this.#memory.write(mine.data, { hosting: mine });
+      this.#kept = this.#keep(mine);
     }
     const own = found.find((one) => isSame(one, mine) && one.host === mine.host) ?? null;
     if (mine.ending?.drained) await this.#takeDown(this.#kept, mine, own);
     else await this.#lookAfter(this.#kept, own);
+  }
+
+  #keep(hosting: Hosting): KeptGitlab {
+    return new KeptGitlab(hosting, this.#options, this.#memory);
+  }
+
+  /** What an agent of before hosted here: the ledger may want it still, or it has to be ended. */
+  #remembered(): KeptGitlab | null {
+    const hosting = this.#memory.hosting();
+    return hosting && this.#keep(hosting);
   }
 
   /** The ledger has another one, or none here: gate shut, container killed, place given back; its data stay. */
@@ -169,12 +190,7 @@ export class GitlabKeeper {
     const before = kept.life;
     const { life, act } = nextLife(before, await kept.seen(own?.id ?? '', look));
     kept.become(life);
-    kept.lease.tell({
-      upstream: look?.address ?? null,
-      isServing: life.hasWorked && act === 'none',
-      because: `GitLab on this machine: ${life.because}`.slice(0, 400),
-      cgroup: look?.cgroup ?? null,
-    });
+    kept.tellGate(look, life.hasWorked && act === 'none');
     kept.report(kept.bootProgress(look));
     if (act !== 'none') await this.#start(kept, before, act === 'restart' ? own : null);
     else if (life.hasWorked && own !== null) kept.token.tend(kept.hosting, own.id);
@@ -183,7 +199,7 @@ export class GitlabKeeper {
   async #start(kept: KeptGitlab, before: GitlabLife, old: FoundService | null): Promise<void> {
     const { host, self, log, ledger } = this.#options;
     const { hosting, given } = kept;
-    const say = (phase: string, percent: number | null): void => kept.report({ phase, percent });
+    const say = (phase: string, percent: number | null): void => kept.say(phase, percent);
     const requireLease = (): void => {
       if (!kept.mayRun || given.signal.aborted) throw new LeaseGone('there is no lease any more');
     };
@@ -191,7 +207,7 @@ export class GitlabKeeper {
     try {
       requireLease();
       if (old !== null) {
-        say('ends what is left of it', null);
+        kept.report({ phase: 'ends what is left of it', percent: null });
         await host.stop(old.id, timings.graceMs);
         await host.remove(old.id);
       }

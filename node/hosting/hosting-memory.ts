@@ -1,9 +1,13 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { NodeId } from '../../protocol/ids.ts';
+import { HostedGitlab } from '../../protocol/ledger.ts';
 
 const Kept = z.looseObject({
   data: z.string(),
+  /** As the ledger had it when it was begun: what an agent that starts later has to end. */
+  hosting: z.looseObject({ ...HostedGitlab.shape, host: NodeId, epoch: z.int().positive() }).nullable(),
   /** Sealed; until somebody has seen it. */
   rootPassword: z.string().nullable(),
   /** Wall time at which the mesh's token was made; null before. */
@@ -27,15 +31,26 @@ export class HostingMemory {
     return existsSync(this.#path);
   }
 
-  /** Of other data: nothing is known. What makes no sense likewise. */
+  /** Of other data: nothing is known. */
   read(data: string): Kept {
+    const kept = this.#kept();
+    return kept?.data === data
+      ? kept
+      : { data, hosting: null, rootPassword: null, tokenAt: null, bootMs: null, version: null };
+  }
+
+  /** What was hosted here last, as far as this home knows. */
+  hosting(): Kept['hosting'] {
+    return this.#kept()?.hosting ?? null;
+  }
+
+  /** Null where there is none, or what is there makes no sense. */
+  #kept(): Kept | null {
     try {
-      const kept = Kept.parse(JSON.parse(readFileSync(this.#path, 'utf8')));
-      if (kept.data === data) return kept;
+      return Kept.parse(JSON.parse(readFileSync(this.#path, 'utf8')));
     } catch {
-      // None, or one that was cut off.
+      return null;
     }
-    return { data, rootPassword: null, tokenAt: null, bootMs: null, version: null };
   }
 
   /** On the disk when it returns. */

@@ -162,8 +162,21 @@ export class KeptGitlab {
     return { phase: 'boots', percent: Math.min(95, Math.floor((bootMs / Math.max(usual, 1)) * 100)) };
   }
 
+  /** What whoever comes to the doors gets, or reads. */
+  tellGate(look: ServiceLook | null, isServing: boolean): void {
+    const because = `GitLab on this machine: ${this.#life.because}`.slice(0, 400);
+    this.lease.tell({ upstream: look?.address ?? null, isServing, because, cgroup: look?.cgroup ?? null });
+  }
+
+  /** A step that may take long, while there is no container. */
+  say(phase: string, percent: number | null): void {
+    if (!this.report({ phase, percent })) return;
+    const because = `GitLab is prepared on this machine: ${phase}${percent === null ? '' : ` (${percent} %)`}`;
+    this.lease.tell({ upstream: null, isServing: false, because: because.slice(0, 400), cgroup: null });
+  }
+
   /** To the mesh, when it says something new. */
-  report(progress: GitlabSeen['progress']): void {
+  report(progress: GitlabSeen['progress']): boolean {
     const { condition, hasWorked, because } = this.#life;
     const { data, epoch } = this.hosting;
     const isSettingUp = hasWorked && this.#isNew;
@@ -179,9 +192,10 @@ export class KeptGitlab {
       progress: isSettingUp ? { phase: 'makes its admin token', percent: null } : progress,
     };
     const said = JSON.stringify(seen);
-    if (said === this.#said) return;
+    if (said === this.#said) return false;
     this.#said = said;
     this.#options.report(seen);
+    return true;
   }
 }
 

@@ -28,6 +28,9 @@ export class LeaseAtGate {
   #behind: BehindGate | null = null;
   #until = 0;
   #isClosed = false;
+  #renewing: Promise<void> | null = null;
+  /** Given while another one was on its way to the gate. */
+  #waiting = 0;
   /** Why the newest renewal did not count. */
   problem: string | null = null;
 
@@ -45,15 +48,26 @@ export class LeaseAtGate {
     return this.#behind !== null;
   }
 
-  /** The core's word, twice a second. */
-  async hold(epoch: number, until: number): Promise<void> {
+  /** The core's word, twice a second. One at a time goes to the gate: none that it passed over counts. */
+  hold(epoch: number, until: number): void {
     if (epoch !== this.epoch || this.#isClosed || this.#behind === null) return;
-    try {
-      await this.#gate.renew({ epoch, until, ...this.#behind });
-      this.#until = Math.max(this.#until, until);
-      this.problem = null;
-    } catch (error) {
-      this.problem = sentenceOf(error);
+    this.#waiting = Math.max(this.#waiting, until);
+    this.#renewing ??= this.#renew().finally(() => {
+      this.#renewing = null;
+    });
+  }
+
+  async #renew(): Promise<void> {
+    while (this.#waiting > 0 && !this.#isClosed && this.#behind !== null) {
+      const until = this.#waiting;
+      this.#waiting = 0;
+      try {
+        await this.#gate.renew({ epoch: this.epoch, until, ...this.#behind });
+        this.#until = Math.max(this.#until, until);
+        this.problem = null;
+      } catch (error) {
+        this.problem = sentenceOf(error);
+      }
     }
   }
 
@@ -63,7 +77,7 @@ export class LeaseAtGate {
       this.#behind !== null &&
       (['upstream', 'isServing', 'because', 'cgroup'] as const).every((key) => this.#behind?.[key] === behind[key]);
     this.#behind = behind;
-    if (!isSame && this.until > 0) void this.hold(this.epoch, this.until);
+    if (!isSame && this.until > 0) this.hold(this.epoch, this.until);
   }
 
   /** For good. Resolves when the gate has read it: then nothing passes any more. */

@@ -173,7 +173,10 @@ describe("GitLab's state", () => {
 test.each([
   [{ freeBytes: 400 << 20, memory: null }, /disk is almost full: 400 MiB are left/],
   [{ freeBytes: 2 ** 32, memory: null }, null],
-  [{ freeBytes: null, memory: { usedBytes: 3.9 * 2 ** 30, limitBytes: 2 ** 32 } }, /uses 3994 of the 4096 MiB of memory/],
+  [
+    { freeBytes: null, memory: { usedBytes: 3.9 * 2 ** 30, limitBytes: 2 ** 32 } },
+    /uses 3994 of the 4096 MiB of memory/,
+  ],
   [{ freeBytes: null, memory: { usedBytes: 3 * 2 ** 30, limitBytes: 2 ** 32 } }, null],
   [{ freeBytes: null, memory: { usedBytes: 3 * 2 ** 40, limitBytes: 0 } }, null],
 ])('what will end it soon: %j', (rooms, words) => {

@@ -1,0 +1,275 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../node/clock.ts';
+import type { DataPlace } from '../../node/hosting/data-place.ts';
+import { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
+import { type BehindGate, LeaseAtGate } from '../../node/hosting/lease-at-gate.ts';
+import type { FoundService, ServiceHost, ServiceSpec } from '../../node/hosting/service-host.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { GitlabSeen } from '../../protocol/report.ts';
+
+const clock = systemClock();
+
+/** An engine whose every answer the test decides. Containers run until somebody ends them. */
+class PlayedEngine implements ServiceHost {
+  readonly running = new Map<string, FoundService>();
+  readonly calls: string[] = [];
+  isAway = false;
+  works = true;
+  pulling: Promise<void> = Promise.resolve();
+
+  #say(call: string): void {
+    this.calls.push(call);
+    if (this.isAway) throw new AutogitError('no-docker', 'no Docker Engine answers');
+  }
+  async check() {
+    this.#say('check');
+    return { version: '28', arch: 'amd64' };
+  }
+  async image() {
+    this.#say('image');
+    await this.pulling;
+    return { id: 'sha256:1', digest: null, arch: 'amd64', sizeBytes: 1, version: null };
+  }
+  async start({ mesh, host, data, epoch }: ServiceSpec) {
+    this.#say('start');
+    this.running.set('c1', { mesh, host, data, epoch, id: 'c1', isRunning: true });
+    return 'c1';
+  }
+  async find() {
+    this.#say('find');
+    return [...this.running.values()];
+  }
+  async look(id: string) {
+    this.#say('look');
+    if (!this.running.has(id)) return null;
+    const rest = { isPaused: false, exitCode: 0, isOutOfMemory: false, memory: null, startedAtMs: Date.now() };
+    return { ...rest, isRunning: true, address: '172.30.0.2', pid: 4, cgroup: null };
+  }
+  async exec(_id: string, argv: readonly string[], { input = '' }: { input?: string; timeoutMs: number }) {
+    this.#say(`exec ${argv[0]}`);
+    if (argv[0] !== 'curl') return { code: argv[0] === 'cat' ? 1 : 0, out: '' };
+    if (!this.works) return { code: 7, out: '\n000' };
+    if (input.includes('sign_in') || input.includes('readiness')) return { code: 0, out: '\n200' };
+    if (!input.includes('PRIVATE-TOKEN')) return { code: 0, out: '\n401' };
+    return { code: 0, out: '{"version":"19.3.0","is_admin":true,"uuid":"u1"}\n200' };
+  }
+  async lastWords() {
+    return '';
+  }
+  async stop(id: string) {
+    this.#say('stop');
+    this.running.delete(id);
+  }
+  async kill(id: string) {
+    this.#say(`kill ${id}`);
+    this.running.delete(id);
+  }
+  async remove(id: string) {
+    this.#say('remove');
+    this.running.delete(id);
+  }
+}
+
+let home: string;
+let engine: PlayedEngine;
+let behind: (BehindGate & { until: number }) | null;
+let seen: (GitlabSeen | null)[];
+let order: string[];
+let ledger: { mesh: object; gitlab: Record<string, unknown> };
+let isOtherFolder = false;
+let keepers: GitlabKeeper[];
+let closing: Promise<void>;
+
+const hosted = (data: string) => ({
+  data,
+  image: 'gitlab/gitlab-ce:19.3.0-ce.0',
+  preset: 'minimal',
+  place: { kind: 'folder', path: '/srv/gitlab' },
+  hostname: 'gitlab.lan',
+  port: 8080,
+  sshPort: null,
+  since: 1,
+  because: 'a test',
+});
+
+const place: DataPlace = {
+  kind: 'folder',
+  path: '/srv/gitlab',
+  folders: { config: '/c', data: '/d', bulk: '/b', logs: '/l' },
+  notices: [],
+  freeBytes: () => 2 ** 40,
+  check: async () => undefined,
+  checkInside: () => {
+    if (isOtherFolder) throw new AutogitError('data-place', 'the container sees another folder');
+  },
+  tend: async () => [],
+  letGo: async () => undefined,
+  close: async () => void order.push('place closed'),
+};
+
+function begin(self = 'kang'): GitlabKeeper {
+  const keeper = new GitlabKeeper({
+    self,
+    home,
+    clock,
+    log: { info: () => undefined, warn: () => undefined },
+    host: engine,
+    ledger: () => ledger as unknown as Ledger,
+    openPlace: async () => place,
+    removePlace: async () => void order.push('place removed'),
+    gateFor: () => ({
+      renew: async (lease) => {
+        behind = lease;
+      },
+      close: async (epoch) => {
+        await closing;
+        behind = null;
+        order.push(`gate of ${epoch} closed`);
+      },
+      end: async () => void order.push('gate ended'),
+      problems: () => [],
+    }),
+    change: async (change) => {
+      if (change.kind === 'gitlab-stands') ledger.gitlab = { ...ledger.gitlab, url: change.url };
+      return { state: 'done', because: '' };
+    },
+    seal: (text) => text,
+    unseal: (text) => text,
+    sealForVoters: (text) => text,
+    report: (one) => void seen.push(one),
+    onGateClosed: (epoch) => void order.push(`said closed ${epoch}`),
+  });
+  keepers.push(keeper);
+  keeper.start();
+  return keeper;
+}
+
+/** Looks again and again, with or without a lease, until it is so. */
+async function until(keeper: GitlabKeeper, holds: () => boolean, hasLease = true): Promise<void> {
+  await expect
+    .poll(
+      () => {
+        if (hasLease) keeper.holdLease(ledger.gitlab.epoch as number, clock.bootMs() + 4000);
+        keeper.ledgerChanged();
+        return holds();
+      },
+      { timeout: 10_000, interval: 20 },
+    )
+    .toBe(true);
+}
+
+const state = (): string | undefined => seen.at(-1)?.state;
+
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'autogit-keeper-'));
+  engine = new PlayedEngine();
+  [behind, seen, order, keepers, isOtherFolder, closing] = [null, [], [], [], false, Promise.resolve()];
+  const gitlab = { mode: 'hosted', url: null, host: 'kang', epoch: 3, hosted: hosted('data-three') };
+  ledger = { mesh: { id: 'mesh', name: 'home' }, gitlab };
+});
+
+afterEach(async () => {
+  engine.isAway = false;
+  for (const keeper of keepers) await keeper.stop();
+  rmSync(home, { recursive: true, force: true });
+});
+
+describe('the keeper of a hosted GitLab', () => {
+  it('an engine that is away is no fault of GitLab: the gate goes on as it was, and nothing is started', async () => {
+    const keeper = begin();
+    await until(keeper, () => state() === 'healthy');
+    engine.isAway = true;
+    await until(keeper, () => state() === 'degraded');
+    expect(seen.at(-1)?.because).toMatch(/no Docker Engine answers/);
+    expect(behind).toMatchObject({ isServing: true, upstream: '172.30.0.2' });
+    engine.isAway = false;
+    await until(keeper, () => state() === 'healthy');
+    expect(engine.calls.filter((call) => call === 'start')).toHaveLength(1);
+  });
+
+  it('a lease that ends during the pull starts nothing, and is no failed try', async () => {
+    let pulled = (): void => undefined;
+    engine.pulling = new Promise((done) => {
+      pulled = done;
+    });
+    const keeper = begin();
+    await until(keeper, () => engine.calls.includes('image'));
+    keeper.endLease(3, 'another epoch');
+    pulled();
+    await until(keeper, () => order.includes('said closed 3'), false);
+    await until(keeper, () => engine.calls.filter((call) => call === 'find').length > 3, false);
+    expect(engine.calls).not.toContain('start');
+    expect(seen.at(-1)?.because).not.toMatch(/tried again/);
+  });
+
+  it('a container that sees other folders is killed before anybody reaches it', async () => {
+    isOtherFolder = true;
+    const keeper = begin();
+    await until(keeper, () => engine.calls.includes('kill c1'));
+    await until(keeper, () => /another folder/.test(seen.at(-1)?.because ?? ''));
+    expect(behind?.isServing).toBe(false);
+  });
+
+  it('an agent that starts over a ledger that has moved on closes the gate of before, ends the container, and only then says so', async () => {
+    const first = begin();
+    await until(first, () => state() === 'healthy');
+    await first.stop();
+    ledger.gitlab = { mode: 'none', url: null, host: null, epoch: 3 };
+    let closed = (): void => undefined;
+    closing = new Promise((done) => {
+      closed = done;
+    });
+    const second = begin();
+    second.endLease(3, 'it was uninstalled');
+    await new Promise((done) => setTimeout(done, 200));
+    expect([engine.running.size, order]).toEqual([1, []]);
+    closed();
+    await until(second, () => engine.running.size === 0 && order.includes('place closed'), false);
+    expect(order.indexOf('gate of 3 closed')).toBeLessThan(order.indexOf('said closed 3'));
+    expect(order.slice(-2)).toEqual(['gate ended', 'place closed']);
+  });
+
+  it('ends what the ledger does not know any more, and leaves what it does not know yet', async () => {
+    const other = { mesh: 'mesh', host: 'kang', isRunning: true };
+    engine.running.set('old', { ...other, data: 'data-two-', epoch: 2, id: 'old' });
+    engine.running.set('same', { ...other, data: 'data-else', epoch: 3, id: 'same' });
+    engine.running.set('new', { ...other, data: 'data-four', epoch: 4, id: 'new' });
+    const keeper = begin();
+    await until(keeper, () => state() === 'healthy');
+    expect([...engine.running.keys()].sort()).toEqual(['c1', 'new']);
+  });
+
+  it('a machine that never hosted asks no engine', async () => {
+    const keeper = begin('spock');
+    keeper.endLease(3, 'the host is another');
+    await until(keeper, () => order.includes('said closed 3'), false);
+    expect(engine.calls).toEqual([]);
+  });
+});
+
+it('a lease counts only once the gate goes by it, and one that was passed over does not', async () => {
+  const renewed: { until: number; done: () => void }[] = [];
+  const lease = new LeaseAtGate(3, {
+    renew: ({ until }) => new Promise((done) => void renewed.push({ until, done })),
+    close: async () => undefined,
+    end: async () => undefined,
+    problems: () => [],
+  });
+  lease.hold(3, 1000);
+  expect(renewed).toEqual([]);
+  lease.tell({ upstream: null, isServing: false, because: '', cgroup: null });
+  for (const until of [1000, 1500, 2000]) lease.hold(3, until);
+  lease.hold(2, 9000);
+  expect([renewed.length, lease.until]).toEqual([1, 0]);
+  renewed[0]?.done();
+  await expect.poll(() => [renewed.length, lease.until]).toEqual([2, 1000]);
+  renewed[1]?.done();
+  await expect.poll(() => lease.until).toBe(2000);
+  await lease.close('over');
+  lease.hold(3, 5000);
+  expect([renewed.length, lease.until]).toEqual([2, 0]);
+});
