@@ -14,6 +14,7 @@ import { type HostingTurn, tell, wake } from './hosting-turn.ts';
 export function hearAsk(turn: HostingTurn, from: NodeId, { nonce, epoch, data }: MessageOf<'lease-ask'>): void {
   const { hosting, at } = turn;
   if (hosting.lead === null || hostingOf(turn.context.ledger)?.host !== from) return;
+  if (hosting.lead.asks.some((one) => one.nonce === nonce)) return;
   const asks = hosting.lead.asks.filter((one) => at - one.at < hostingTimings.leaseMs);
   if (asks.length > 2 * (hostingTimings.leaseMs / hostingTimings.renewMs)) asks.shift();
   hosting.lead = { ...hosting.lead, asks: [...asks, { from, nonce, epoch, data, at }] };

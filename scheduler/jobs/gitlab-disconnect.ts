@@ -23,7 +23,8 @@ export function tendDisconnect(turn: JobsTurn): void {
   const isOver = ledger.gitlab.hosted?.ending?.drained === true;
   if (leaving === null || leavingOf(ledger) === null || isOver) return setDisconnect(turn, noDisconnect);
   giveUpRuns(turn, ledger, leaving);
-  const isCommitted = !Object.values(committed?.runs ?? {}).some(isOpen);
+  // That a run was given up may be proposed only: until it is committed the run may be anybody's.
+  const isCommitted = committed?.runs === ledger.runs && !Object.values(ledger.runs).some(isOpen);
   if (!isCommitted || whyDisconnectWaits(turn.jobs, { at: turn.at, self: turn.context.self }, ledger) !== null) {
     wake(turn, turn.at + jobTimings.lookEveryMs);
     return;

@@ -293,11 +293,11 @@ export class Checks {
   }
 
   #lostIsCommitted(agent: Agent, run: string): void {
-    const shown = this.#topOf(agent)?.runs[run];
+    const shown = agent.state.raft.committed?.runs[run];
     must(
       shown?.state === 'lost',
       'lost-is-committed-first',
-      () => `${agent.life} fails ${run} at GitLab, and the committed ledger says ${shown?.state}`,
+      () => `${agent.life} fails ${run} at GitLab, and what it knows to be committed says ${shown?.state}`,
     );
   }
 

@@ -61,16 +61,25 @@ export class LeaseRule {
       if (effect.kind === 'send' && effect.message.kind === 'lease-ask')
         this.#asked.set(effect.message.nonce, agent.machine.bootMs());
       if (effect.kind === 'send' && effect.message.kind === 'lease-given')
-        this.#gives(agent, before, effect.to, effect.message.epoch, this.#heard.get(agent)?.get(effect.message.nonce));
+        this.#gives(
+          agent,
+          before,
+          effect.to,
+          effect.message.epoch,
+          this.#heard.get(agent)?.get(`${agent.state.raft.term} ${effect.message.nonce}`),
+        );
       if (effect.kind === 'hold-lease') this.#holds(agent, before, input, effect);
       if (effect.kind === 'note') this.#notes(agent, effect.event);
     }
     this.#endsRightly(agent, before);
   }
 
+  /** Said twice it counts from when it came first. */
   #hears(agent: Agent, nonce: string): void {
     const heard = this.#heard.get(agent) ?? new Map<string, number>();
-    this.#heard.set(agent, heard.set(nonce, agent.machine.bootMs()));
+    this.#heard.set(agent, heard);
+    const key = `${agent.state.raft.term} ${nonce}`;
+    if (!heard.has(key)) heard.set(key, agent.machine.bootMs());
   }
 
   #roundsOf(agent: Agent): Map<number, Round> {

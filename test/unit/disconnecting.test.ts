@@ -108,6 +108,20 @@ describe('gitlab uninstall (SAFETY J7, H7)', () => {
 });
 
 describe('gitlab disconnect (SAFETY J7)', () => {
+  it('a run that came and was given up in one commit is committed before its runner goes, also by force', () => {
+    const lab = labOf({ scriptMs: 20_000 });
+    lab.push(1);
+    while (lab.effects('take-job').length === 0) lab.run(5);
+    asks(lab, { now: true, force: true });
+    lab.commitMs = 3000;
+    while (Object.values(lab.accepted.runs)[0]?.state !== 'lost') lab.run(5);
+    expect(lab.committed.runs).toEqual({});
+    lab.run(1500);
+    expect(lab.effects('remove-runners')).toEqual([]);
+    lab.run(20_000);
+    expect(lab.effects('remove-runners')).toHaveLength(1);
+  });
+
   it('the jobs that run end first, nothing new is taken, then runners and token go, and connecting works again', () => {
     const lab = labOf({ scriptMs: 20_000 });
     lab.push(1);

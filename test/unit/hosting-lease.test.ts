@@ -255,6 +255,11 @@ describe('the leader (SAFETY H5, H6)', () => {
     expect(both.tick(10).effects('hold-lease')).toMatchObject([{ until: 100_000 + leaseMs }]);
   });
 
+  it('a question that comes twice is one', () => {
+    const leader = new Part('K', 'K').hear('D', ask('a')).hear('D', ask('a'), 20);
+    expect(leader.state.lead!.asks).toHaveLength(1);
+  });
+
   it('a host that asks faster than it is answered is remembered within bounds', () => {
     const leader = new Part('K', 'K');
     for (let n = 0; n < 1000; n += 1) leader.hear('D', ask(`n${n}`));

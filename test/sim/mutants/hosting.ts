@@ -29,12 +29,14 @@ export const hostingMutants: Mutant[] = [
     'const until = ask.at + hostingTimings.leaseMs;',
     'const until = turn.at + hostingTimings.leaseMs;',
   ),
-  planted(
+  // Followers answer rounds before their slow disks have the ledger of the term.
+  one(
     'lease given before the re-stamp is committed',
     'H6',
-    'lease-giving',
+    hosting('lease-giving'),
     'if (!context.mayAct || newest === null',
     'if (newest === null',
+    'slowHosts',
   ),
   {
     name: 'lease given while another host is proposed',

@@ -26,6 +26,7 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   lag: ['--chaos', '15s', '--kinds', 'slow line,slow line,kill agent,isolate'],
   rogues: ['--chaos', '15s', '--kinds', 'rogue member,rogue member,kill agent'],
   hosts: ['--hosting', '--chaos', '20s', '--kinds', 'isolate,isolate,kill agent,suspend,stop process,slow line'],
+  slowHosts: ['--hosting', '--chaos', '12s', '--kinds', 'slow disk,slow disk,slow disk,kill agent,isolate'],
   hiccups: ['--chaos', '15s', '--kinds', 'reset streams,busy loop'],
 };
 

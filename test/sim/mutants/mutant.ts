@@ -19,6 +19,7 @@ export interface Mutant {
     | 'lag'
     | 'rogues'
     | 'hosts'
+    | 'slowHosts'
     | 'hiccups'
     | 'stories';
   patches: { file: string; find: string; replace: string }[];
