@@ -330,7 +330,7 @@ export class Agent {
     this.#stopping.abort();
     const handedOver = member ? await member.leave(leavePatienceMs, backMs) : null;
     const running = member?.runs.runs().filter((run) => run.state === 'running').length ?? 0;
-    const sentence = leaveSentence(handedOver, running, member?.hostsGitlab() === true);
+    const sentence = leaveSentence(handedOver, running, member?.hosting.hosts() === true);
     this.#lines.say(sentence);
     // The answer of `leave` must still reach its caller.
     if (first) setTimeout(() => this.#end({ code: 0 }), 50);

@@ -53,11 +53,18 @@ export interface Progress {
   say(sentence: string): void;
 }
 
-export function createProgress(options: { color: boolean; quiet?: boolean; write?: (text: string) => void }): Progress {
+export function createProgress(options: {
+  color: boolean;
+  quiet?: boolean;
+  /** Where sentences are broken; without it they are not. */
+  columns?: number;
+  write?: (text: string) => void;
+}): Progress {
   const { quiet = false, write = (text: string) => void process.stderr.write(text) } = options;
+  const { columns = Number.POSITIVE_INFINITY } = options;
   const color = options.color && process.stderr.isTTY === true;
   const print = (state: LineState) => (what: string, sentence: string) => {
-    if (!quiet || state === 'fail') write(`${asTyped(progressLine(state, what, sentence, { color }))}\n`);
+    if (!quiet || state === 'fail') write(`${asTyped(progressLine(state, what, sentence, { color, columns }))}\n`);
   };
   return {
     ok: print('ok'),

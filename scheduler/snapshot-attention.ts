@@ -150,7 +150,7 @@ function actLines(view: ViewInput, { acts = [], gitlab }: Ledger): Attention[] {
   const gone = acts.findLastIndex(({ kind }) => kind === 'gitlab-gone');
   return acts
     .filter(({ at }) => Math.abs(view.wallMs - at) < actsShownMs)
-    .filter(({ kind }, index) => kind !== 'disconnect-gitlab' || index > gone)
+    .filter(({ kind }, index) => !/^(disconnect|deploy|uninstall)-gitlab$/.test(kind) || index > gone)
     .map((act) => {
       const ago = `${span(Math.max(0, view.wallMs - act.at))} ago`;
       // What was connected an hour ago may be disconnected since. Earlier versions wrote it into the act.

@@ -2,6 +2,7 @@ import type { Answer, Ask } from '../../protocol/asks.ts';
 import { sentenceOf } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import { findJob } from '../../scheduler/job-wish.ts';
+import { rankedVoters } from '../../scheduler/raft/quorum.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { committedLedger } from '../../scheduler/views.ts';
 import type { Log } from '../log.ts';
@@ -58,10 +59,17 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'check-deploy':
     case 'look-at-gitlab':
     case 'root-password':
-      return sources.hosting.answer(ask);
+      return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'log':
       return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };
   }
+}
+
+/** GitLab's root, and what lies on a machine's disk, is for those who know the mesh's secrets anyway (SAFETY L17). */
+function mayHost(from: NodeId, { state }: CoreView): Answer | null {
+  const ledger = committedLedger(state);
+  if (from === state.identity.node || (ledger && rankedVoters(ledger.configuration).includes(from))) return null;
+  return refused(`${nodeName(ledger, from)} does not vote, and only a machine that does may ask for this`);
 }
 
 /** Only of runs of this mesh: a member shall not read by the mesh's token what it could not read otherwise. */

@@ -81,7 +81,7 @@ export class LocalApi implements AgentApi {
       row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
     const others = otherMeshLines(this.#member().ledger(), this.#options.others());
     const slow = leads ? slowGitlabLines(this.#member().gitlab.queueAnswersMs) : [];
-    const hosting = this.#member().hostingAttention();
+    const hosting = this.#member().hosting.attention();
     const more = [...hosting, ...others, ...givenUpLines(this.#member().givenUp), ...slow, ...misfits.map(misfitLine)];
     status.attention = withOwnAttention(status, network.diagnosis.problems(), more);
     return status;
@@ -128,7 +128,8 @@ export class LocalApi implements AgentApi {
 
   /** Checks everything that was given at GitLab itself, before it goes into the ledger. */
   async gitlabConnect(request: Parameters<AgentApi['gitlabConnect']>[0]): Promise<ChangeOutcome> {
-    this.#member();
+    if (this.#ledger().gitlab.mode === 'hosted')
+      return { state: 'refused', because: 'this mesh runs its own GitLab: autogit-node gitlab uninstall' };
     const url = baseUrl(request.url);
     if (request.token === null && request.runnerTokens.length === 0)
       throw new AutogitError('bad-flag', 'a GitLab needs an admin token, or runner tokens with their tags', {

@@ -118,7 +118,7 @@ export class HostingRequests implements HostingApi {
     const plan = { host: name, url: hostedUrl(wish.hostname ?? name, wish.port), folder: wish.data ?? '-' };
     const refused = whyNotDeploy(ledger, host);
     if (refused !== null) {
-      const [sentence = '', fix = null] = refused.split(/: (?=autogit-node)/);
+      const [sentence = '', fix = null] = refused.replace(/ first$/, '').split(/: (?=autogit-node)/);
       return { host, checked: null, plan: { ...plan, lines: [{ state: 'fail', what: 'mesh', sentence, fix }] } };
     }
     const { on: _on, ...asked } = wish;

@@ -24,20 +24,26 @@ import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
 import type { RunWatch } from './run-watch.ts';
 
-interface HostingRoomOptions {
-  self: NodeId;
+/** What a machine is. */
+interface Here {
+  nodeId: NodeId;
   home: string;
   version: string;
+  /** The engine that would run GitLab. */
   dockerHost: string | null;
   clock: Clock;
   log: Log;
+  /** Multiaddrs by which other machines reach it. */
+  network: { addresses(): string[] };
+}
+
+/** What its member knows, and does for it. */
+interface Membership {
   watch: RunWatch;
   box: SecretBox;
   ledger(): Ledger | null;
   change(change: Change): Promise<ChangeOutcome>;
   feed(happened: Happened): void;
-  /** Multiaddrs by which other machines reach this one. */
-  addresses(): string[];
 }
 
 type HostingAsk = Ask & { kind: 'check-deploy' | 'look-at-gitlab' | 'root-password' };
@@ -50,14 +56,15 @@ const gateUser = 59_711;
  * what is seen goes back to the core. Where it is asked, it looks whether it could.
  */
 export class HostingRoom {
-  readonly #options: HostingRoomOptions;
+  readonly #options: Here & Membership;
   readonly #keeper: GitlabKeeper;
 
-  constructor(options: HostingRoomOptions) {
-    this.#options = options;
-    const { self, home, clock, log, dockerHost, ledger, change, box, feed } = options;
+  constructor(here: Here, membership: Membership) {
+    this.#options = { ...here, ...membership };
+    const { nodeId, home, clock, log, dockerHost } = here;
+    const { ledger, change, box, feed } = membership;
     this.#keeper = new GitlabKeeper({
-      ...{ self, home, clock, log, ledger, change },
+      ...{ self: nodeId, home, clock, log, ledger, change },
       host: new DockerServiceHost(dockerHost, clock),
       seal: (text) => box.seal(text),
       unseal: (sealed) => box.unseal(sealed),
@@ -93,14 +100,19 @@ export class HostingRoom {
 
   /** This machine runs the mesh's GitLab, or shall. */
   hosts(): boolean {
-    return hostingOf(this.#options.ledger())?.host === this.#options.self;
+    return hostingOf(this.#options.ledger())?.host === this.#options.nodeId;
   }
 
   /** What keeps it from being served from here. */
   attention(): Attention[] {
     return this.#keeper.problems().map((problem) => {
       const [sentence = '', fix = null] = problem.split('\n-> ');
-      return { code: 'gitlab-not-served', severity: 'fail', sentence: `GitLab is not served from here: ${sentence}`, fix };
+      return {
+        code: 'gitlab-not-served',
+        severity: 'fail',
+        sentence: `GitLab is not served from here: ${sentence}`,
+        fix,
+      };
     });
   }
 
@@ -117,7 +129,7 @@ export class HostingRoom {
   }
 
   async #check(wish: (Ask & { kind: 'check-deploy' })['wish']): Promise<Answer> {
-    const { home, dockerHost, addresses } = this.#options;
+    const { home, dockerHost, network } = this.#options;
     const { leastMemoryBytes, leastDiskBytes } = presets[wish.preset];
     const facts = await deployFacts(wish, { home, mesh: this.#mesh, dockerHost });
     const { checks, place } = preflight(facts, { ...wish, leastMemoryBytes, leastDiskBytes });
@@ -129,7 +141,7 @@ export class HostingRoom {
         fix: fix === null ? null : asSentence(fix),
       })),
       place: place && { kind: place.kind, path: place.path, data: place.data },
-      address: hostAddress(addresses()),
+      address: hostAddress(network.addresses()),
     };
   }
 

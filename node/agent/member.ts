@@ -5,7 +5,6 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Measured, Report } from '../../protocol/report.ts';
-import type { Attention } from '../../protocol/status.ts';
 import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import type { Durable } from '../../scheduler/effects.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
@@ -77,7 +76,7 @@ export class Member {
   readonly changes: Changes;
   readonly gitlab: GitlabEffects;
   readonly runs: RunSupervisor;
-  readonly #hosting: HostingRoom;
+  readonly hosting: HostingRoom;
   readonly traces = new EndedTraces(() => this.gitlab.admin());
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
   readonly #runWatch: RunWatch;
@@ -148,19 +147,18 @@ export class Member {
         because === null ? log.info('the watchdog hears of the runs again') : log.error(because),
     });
     this.#secrets = this.#makeSecretKeeper();
-    this.#hosting = new HostingRoom({
-      ...{ self: nodeId, home: options.home, version: options.version, dockerHost: options.dockerHost, clock, log, feed },
+    this.hosting = new HostingRoom(options, {
+      feed,
       watch: this.#runWatch,
       box: this.box,
       ledger: () => this.ledger(),
       change: (change) => this.changes.ask(change),
-      addresses: () => options.network.addresses(),
     });
     this.#handlers = {
       ...networkHandlers(options.network, feed),
       ...this.gitlab.handlers(),
       ...runHandlers(this.runs, feed, log),
-      ...this.#hosting.handlers(),
+      ...this.hosting.handlers(),
       ...this.#agentHandlers(),
     };
   }
@@ -173,7 +171,7 @@ export class Member {
       'publish-ledger': ({ ledger }) => {
         network.setLedger(ledger);
         onLedger(ledger);
-        this.#hosting.ledgerChanged();
+        this.hosting.ledgerChanged();
         this.#nextCommit.wake();
       },
       'mint-store': () => this.loop.feed({ kind: 'store-minted', store: mintStoreId() }),
@@ -190,15 +188,6 @@ export class Member {
 
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
     return this.#nextCommit.wait(withinMs, signal);
-  }
-
-  /** This machine runs the mesh's GitLab: it stands still while its agent is away. */
-  hostsGitlab(): boolean {
-    return this.#hosting.hosts();
-  }
-
-  hostingAttention(): Attention[] {
-    return this.#hosting.attention();
   }
 
   /** Why this node can neither lead nor work now: its disk, or the store on it. */
@@ -235,7 +224,7 @@ export class Member {
       this.#options.log.warn(`the warm-up of failover broke: ${error.message}`),
     );
     this.#secrets.start();
-    this.#hosting.start();
+    this.hosting.start();
     this.#measuring = setInterval(() => {
       void this.measure();
       this.#measurements += 1;
@@ -255,9 +244,8 @@ export class Member {
   /** `from`: who asks; this node itself for its own command line. */
   answer(from: NodeId, ask: Ask): Promise<Answer> {
     const { home, log } = this.#options;
-    const { runs, gitlab, traces } = this;
+    const { runs, gitlab, traces, hosting } = this;
     const feed: CoreLoop['feed'] = (happened) => this.loop.feed(happened);
-    const hosting = this.#hosting;
     return answerTo(from, ask, { home, log, runs, gitlab, traces, hosting, feed, view: () => this.view() });
   }
 
@@ -283,7 +271,7 @@ export class Member {
     this.#workDisk.stop();
     this.#secrets.stop();
     this.#gitlabReturn.stop();
-    await this.#hosting.stop();
+    await this.hosting.stop();
     await this.runs.stop();
     await this.loop.stop();
   }

@@ -102,7 +102,10 @@ export async function connect(context: Context): Promise<number> {
   const token = named === null ? await askToken(context, runnerTokens.length > 0) : secretOf(named);
   const outcome = await agent.gitlabConnect({ url, token, runnerTokens });
   if (settings.isOn('json')) out.json(outcome);
-  if (outcome.state !== 'done') throw new AutogitError('gitlab-refused', outcome.because);
+  if (outcome.state !== 'done')
+    throw new AutogitError(outcome.state === 'refused' ? 'unsupported' : 'no-leader', outcome.because, {
+      hint: statusHint,
+    });
   if (!settings.isOn('json')) out.data(outcome.because);
   return exit.ok;
 }

@@ -81,7 +81,7 @@ export async function deployFacts(wanted: FactsWanted, { home, mesh, dockerHost 
     taken: [...portsTaken(ports), ...(isThere ? await portsPublished(dockerHost, ports) : [])],
     hasNft: await hasNft(),
     hasFreezer: await hasFreezer(),
-    gitlabs: (await findGitlabHere(dockerHost)).filter(({ container }) => !container?.startsWith('autogit-')),
+    gitlabs: await findGitlabHere(dockerHost),
     place: placeFacts(wanted.data ?? join(home, 'gitlab'), mesh),
   };
 }

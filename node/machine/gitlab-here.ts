@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { shown } from '../foreign-text.ts';
+import { serviceLabels } from '../hosting/service-container.ts';
 import { askEngine, canAsk, dockerAddress } from './docker-ask.ts';
 
 /** A GitLab of this machine that was set up without the mesh: the omnibus image in a container, or the Linux package. */
@@ -34,6 +35,7 @@ const Summary = z.object({
   Ports: z.array(Port).nullish(),
   Mounts: z.array(Mount).nullish(),
   HostConfig: z.object({ NetworkMode: z.string().optional() }).nullish(),
+  Labels: z.record(z.string(), z.string()).nullish(),
 });
 type Summary = z.infer<typeof Summary>;
 const Details = z.object({ Config: z.object({ Env: z.array(z.string()).nullish() }) });
@@ -75,7 +77,9 @@ async function inContainers(dockerHost: string | null): Promise<GitlabHere[]> {
 }
 
 /** By the image's name or, where an image was built or pulled under another, by the two folders that no other has. */
-function isOmnibus({ Image, Mounts }: Summary): boolean {
+function isOmnibus({ Image, Mounts, Labels }: Summary): boolean {
+  // The mesh's own: `status` tells of that.
+  if (Labels?.[serviceLabels.data] !== undefined) return false;
   if (/(^|\/)gitlab-(ce|ee)(:|@|$)/.test(Image)) return true;
   const inside = (Mounts ?? []).map(({ Destination }) => Destination);
   return inside.includes('/etc/gitlab') && inside.includes('/var/opt/gitlab');

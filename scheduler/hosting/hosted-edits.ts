@@ -38,7 +38,7 @@ export function whyNotDeploy(ledger: Ledger, host: NodeId): string | null {
   const node = nodes[host];
   if (!node) return `${host} is no machine of this mesh`;
   if (node.left) return `${node.name} is away: start its agent first`;
-  if (node.drained) return `${node.name} is drained: autogit-node drain ${node.name} --off first`;
+  if (node.drained) return `${node.name} is drained: autogit-node undrain ${node.name} first`;
   return whoCannotHost(ledger, host);
 }
 

@@ -27,7 +27,7 @@ describe('a GitLab that runs on this machine', () => {
     if (!wasTagged) docker('tag', testImages.bash, tag);
   }, 180_000);
   afterAll(() => {
-    for (const suffix of ['env', 'file', 'local', 'other'])
+    for (const suffix of ['env', 'file', 'local', 'other', 'own'])
       try {
         docker('rm', '-f', `${name}-${suffix}`);
       } catch {
@@ -51,6 +51,11 @@ describe('a GitLab that runs on this machine', () => {
     expect(JSON.stringify(found)).not.toContain(secret);
     docker('stop', '-t', '0', `${name}-env`);
     expect(await mine('env')).toMatchObject({ isRunning: false, status: expect.stringMatching(/^Exited \(137\)/) });
+  });
+
+  it("the mesh's own is none of these: what connects it would be wrong advice", async () => {
+    start('own', '--label', 'autogit.gitlab=k3v9q2m4', tag);
+    expect(await mine('own')).toBeUndefined();
   });
 
   it('is known by its folders where its image has another name, and by gitlab.rb', async () => {

@@ -1,0 +1,124 @@
+import { describe, expect, it } from 'vitest';
+import { answerTo } from '../../node/agent/answers.ts';
+import { HostingRequests } from '../../node/agent/hosting-requests.ts';
+import type { DeployRequest } from '../../node/local-api/socket-protocol.ts';
+import { Answer, type Ask } from '../../protocol/asks.ts';
+import { Change } from '../../protocol/changes.ts';
+import { abilities, type Ledger } from '../../protocol/ledger.ts';
+import { ledgerOf, One, wall } from './raft-one.ts';
+
+/** Three machines that can host, of which C does not vote. */
+function mesh(): Ledger {
+  const ledger = ledgerOf({ A: 2, B: 2, C: 2 });
+  const { C: _plain, ...voters } = ledger.configuration.voters;
+  const nodes = Object.fromEntries(
+    Object.entries(ledger.nodes).map(([id, node]) => [id, { ...node, can: [...abilities] }]),
+  );
+  return { ...ledger, nodes, configuration: { voters, next: null } };
+}
+
+const wish = { image: 'gitlab/gitlab-ce:19.4.1-ce.0', preset: 'homelab', port: 8080, sshPort: 2222 } as const;
+const asked: DeployRequest = { ...wish, on: 'b', hostname: null, data: null };
+
+describe('what is asked of a machine about the GitLab of the mesh', () => {
+  it.each([
+    { kind: 'check-deploy', wish: { ...wish, hostname: null, data: null } },
+    { kind: 'root-password' },
+    { kind: 'look-at-gitlab' },
+  ] as Ask[])('$kind is answered to who votes and to itself, not to a plain member (SAFETY L17)', async (ask) => {
+    const { state } = new One(mesh(), 'B');
+    const answered: Answer = { kind: 'said', because: 'it is done' };
+    const sources = { view: () => ({ state, at: 1000, wallMs: wall }), hosting: { answer: async () => answered } };
+    const from = (node: string) => answerTo(node, ask, sources as unknown as Parameters<typeof answerTo>[2]);
+    expect([await from('A'), await from('B')]).toEqual([answered, answered]);
+    expect(await from('C')).toMatchObject({ kind: 'refused', because: expect.stringContaining('c does not vote') });
+    expect(await from('X')).toMatchObject({ kind: 'refused' });
+  });
+});
+
+describe('a deployment that a person asks for', () => {
+  const checked = (more: object = {}): Answer =>
+    Answer.parse({
+      kind: 'deploy-checked',
+      checks: [{ state: 'ok', what: 'machine', sentence: 'amd64', fix: null }],
+      place: { kind: 'folder', path: '/srv/gitlab', data: null },
+      address: '192.168.1.10',
+      ...more,
+    });
+  function requests(ledger: Ledger, answer: Answer) {
+    const changes: Change[] = [];
+    const asks: [string, Ask][] = [];
+    const lines = new HostingRequests({
+      self: 'A',
+      ledger: () => ledger,
+      ask: async (node, ask) => {
+        asks.push([node, ask]);
+        return answer;
+      },
+      change: async (change) => {
+        changes.push(Change.parse(change));
+        return { state: 'done', because: 'done' };
+      },
+      nodeNamed: (name) => name.toUpperCase(),
+    });
+    return { lines, changes, asks };
+  }
+
+  it('asks the machine that shall host, and takes its place and address for what was not said', async () => {
+    const { lines, changes, asks } = requests(mesh(), checked());
+    const plan = await lines.gitlabPlan(asked);
+    expect(plan).toMatchObject({ host: 'b', url: 'http://192.168.1.10:8080', folder: '/srv/gitlab' });
+    expect(plan.lines.map(({ state, what }) => [state, what])).toEqual([
+      ['ok', 'machine'],
+      ['ok', 'address'],
+      ['warn', 'copies'],
+    ]);
+    expect(changes).toEqual([]);
+    expect(await lines.gitlabDeploy(asked)).toMatchObject({ state: 'done' });
+    expect(asks.map(([node]) => node)).toEqual(['B', 'B']);
+    expect(changes).toMatchObject([
+      {
+        kind: 'deploy-gitlab',
+        host: 'B',
+        hosted: { ...wish, data: expect.stringMatching(/^[0-9a-f]{12}$/), hostname: '192.168.1.10' },
+        because: 'asked on a',
+      },
+    ]);
+  });
+
+  it('data that lie there are taken up under their own name; an address that only that machine has is said', async () => {
+    const place = { kind: 'image', path: '/srv/gitlab', data: 'k3v9q2m4' };
+    const { lines, changes } = requests(mesh(), checked({ place, address: '127.0.0.1' }));
+    expect((await lines.gitlabPlan(asked)).lines).toContainEqual(
+      expect.objectContaining({ state: 'warn', what: 'address', fix: 'name one that all reach: --hostname NAME' }),
+    );
+    await lines.gitlabDeploy({ ...asked, hostname: 'git.lan' });
+    expect(changes).toMatchObject([{ hosted: { data: 'k3v9q2m4', hostname: 'git.lan', place: { kind: 'image' } } }]);
+  });
+
+  it.each([
+    [
+      'a check fails',
+      checked({ checks: [{ state: 'fail', what: 'ports', sentence: 'port 8080 is taken', fix: null }] }),
+      'port 8080 is taken',
+    ],
+    ['nothing is fit for its data', checked({ place: null }), 'b has no place'],
+  ])('nothing is asked of the mesh when %s', async (_what, answer, because) => {
+    const { lines, changes } = requests(mesh(), answer);
+    expect(await lines.gitlabDeploy(asked)).toMatchObject({
+      state: 'refused',
+      because: expect.stringContaining(because),
+    });
+    expect(changes).toEqual([]);
+  });
+
+  it('what the ledger has against it is said before any machine is asked, with the command that helps', async () => {
+    const drained = mesh();
+    drained.nodes.B = { ...drained.nodes.B!, drained: true };
+    const { lines, asks } = requests(drained, checked());
+    expect((await lines.gitlabPlan(asked)).lines).toEqual([
+      { state: 'fail', what: 'mesh', sentence: 'b is drained', fix: 'autogit-node undrain b' },
+    ]);
+    expect(asks).toEqual([]);
+  });
+});
