@@ -48,9 +48,6 @@ interface Membership {
 
 type HostingAsk = Ask & { kind: 'check-deploy' | 'look-at-gitlab' | 'root-password' };
 
-/** Below those of containers and of a distribution's own services, above those of people: nobody has it. */
-const gateUser = 59_711;
-
 /**
  * What this machine does of the mesh's own GitLab. Where the ledger names it, it runs it: leases from the core go to the gate,
  * what is seen goes back to the core. Where it is asked, it looks whether it could.
@@ -158,7 +155,7 @@ export class HostingRoom {
     const bridge = bridgeOf(data);
     const doors: Door[] = [{ kind: 'http', port, behind: 80, proxy: false }];
     if (sshPort !== null) doors.push({ kind: 'ssh', port: sshPort, behind: 22, proxy: false });
-    return new GateKeeper({ home, clock, log, watch, version, doors, guard: { table: bridge, bridge, uid: gateUser } });
+    return new GateKeeper({ home, clock, log, watch, version, doors, guard: { table: bridge, bridge } });
   }
 }
 

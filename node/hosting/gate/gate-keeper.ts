@@ -84,8 +84,7 @@ export class GateKeeper {
   readonly #problems = new Map<Part, string>();
   readonly #failedAtMs = new Map<Part, number>();
   readonly #ended = new AbortController();
-  #turn: Promise<unknown> = Promise.resolve();
-  #newest: HostedLease | null = null;
+  #turn: Promise<void> = Promise.resolve();
   #number = 0;
   #closed = 0;
   #openUntil = 0;
@@ -103,25 +102,27 @@ export class GateKeeper {
   }
 
   /**
-   * Of a lease that was renewed: when this resolves the gate goes by it, or by a newer one soon. Rejects, and nothing is served for
-   * longer, when one of the three is missing, or when the epoch is closed.
+   * Of a lease that was renewed: when this resolves the gate goes by it. Rejects, and nothing is served for longer, when one of the
+   * three is missing, or when the epoch is closed.
    */
   renew(lease: HostedLease): Promise<void> {
-    this.#newest = lease;
-    return this.#inTurn(async () => {
-      if (lease !== this.#newest) return;
-      const { home } = this.#options;
-      if (process.getuid?.() !== 0)
-        throw new GateProblem(
-          'only root may set the rules that keep everybody else from GitLab',
-          'run the agent as a service of the system: autogit-node service install',
-        );
-      await this.#part('guard', () => this.#stand());
-      await this.#part('gate', () => this.#gate());
-      await this.#part('watchdog', () => this.#watched(lease));
-      if (this.#isClosed(lease.epoch)) throw new Error(`epoch ${lease.epoch} is closed`);
-      this.#write(home, lease);
-    });
+    // One after the other: two renewals that start a gate at once would start two.
+    const done = this.#turn.then(() => this.#renewNow(lease));
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
+  async #renewNow(lease: HostedLease): Promise<void> {
+    if (process.getuid?.() !== 0)
+      throw new GateProblem(
+        'only root may set the rules that keep everybody else from GitLab',
+        'run the agent as a service of the system: autogit-node service install',
+      );
+    await this.#part('guard', () => this.#stand());
+    await this.#part('gate', () => this.#gate());
+    await this.#part('watchdog', () => this.#watched(lease));
+    if (this.#isClosed(lease.epoch)) throw new Error(`epoch ${lease.epoch} is closed`);
+    this.#write(this.#options.home, lease);
   }
 
   /**
@@ -156,7 +157,10 @@ export class GateKeeper {
           livingGates(home).map((pid) => ({ pid })),
           'SIGKILL',
         );
-    await dropGuard(this.#guard);
+    await dropGuard(this.#guard).catch((error: Error) => {
+      // Without nftables there are no rules.
+      if (!(error instanceof MissingNft)) throw error;
+    });
     rmSync(gateFolder(home), { recursive: true, force: true });
   }
 
@@ -167,13 +171,6 @@ export class GateKeeper {
     const before = readLease(gateFolder(home));
     if (before?.bootId !== clock.bootId()) return false;
     return before.epoch > epoch || (before.epoch === epoch && before.until <= 0);
-  }
-
-  /** One after the other: two renewals that start a gate at once would start two. */
-  #inTurn(work: () => Promise<void>): Promise<void> {
-    const done = this.#turn.then(work);
-    this.#turn = done.catch(() => undefined);
-    return done;
   }
 
   #write(home: string, { epoch, until, upstream, isServing, because }: Omit<HostedLease, 'cgroup'>): string {
