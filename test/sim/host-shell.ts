@@ -63,14 +63,14 @@ export class HostShell {
     const { gate } = machine;
     const said = { data: hosted.data, epoch };
     const isClosed = gate === null || gate.epoch < epoch || gate.closed >= epoch;
-    if (hosted.ending?.drained && isClosed && this.#agent.state.hosting.closed >= epoch)
-      this.#ask({ kind: 'gitlab-ended', ...said });
-    else if (url === null && gate?.epoch === epoch && isGateOpen(machine)) {
+    if (hosted.ending?.drained) {
+      if (isClosed && this.#agent.state.hosting.closed >= epoch) this.#ask({ kind: 'gitlab-ended', ...said });
+    } else if (url === null && gate?.epoch === epoch && isGateOpen(machine)) {
       this.#world.gitlab.beginsAnew(hosted.data);
       this.#ask({ kind: 'gitlab-stands', ...said, url: 'http://gitlab.lab', token: adminToken, instance: hosted.data });
     } else return;
     this.#isAsking = true;
-    this.#world.timeline.after(1000, () => {
+    this.#world.timeline.after(hosted.ending ? 100 : 1000, () => {
       this.#isAsking = false;
       this.tend();
     });
