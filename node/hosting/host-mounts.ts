@@ -15,6 +15,8 @@ export function mountWay(facts: { hasSystemd: boolean; own: string | null; first
 }
 
 interface Wanted {
+  /** The file with the file system in it, and the device that has it already. */
+  image: string;
   device: string;
   point: string;
   options: string;
@@ -23,7 +25,7 @@ interface Wanted {
 type Command = [file: string, ...args: string[]];
 
 /** `pid`: whose mount namespace is entered. */
-export function mountCommand(way: MountWay, { device, point, options }: Wanted, pid = 1): Command {
+export function mountCommand(way: MountWay, { image, device, point, options }: Wanted, pid = 1): Command {
   const plain: Command = ['mount', '-o', options, '-t', 'btrfs', device, point];
   if (way === 'plain') return plain;
   if (way === 'enter') return ['nsenter', `--mount=/proc/${pid}/ns/mnt`, '--', ...plain];
@@ -35,11 +37,12 @@ export function mountCommand(way: MountWay, { device, point, options }: Wanted, 
     // btrfs has no check that is to run before a mount.
     '--fsck=no',
     '--type=btrfs',
-    `--options=${options}`,
+    // By the file, which mount finds attached: for a device systemd waits until udev called it ready, and that may be never.
+    `--options=loop,${options}`,
     '--description=Data of the GitLab that autogit-node hosts',
     // At shutdown the engine ends its containers first, then this goes.
     '--property=Before=docker.service',
-    device,
+    image,
     point,
   ];
 }
@@ -64,10 +67,9 @@ export class HostMounts {
   readonly #way: MountWay;
 
   /** `pid`: a process in the machine's first mount namespace. */
-  constructor(tools: SystemTools, pid = 1) {
+  constructor(tools: SystemTools, { pid = 1, hasSystemd = existsSync('/run/systemd/system') } = {}) {
     this.#tools = tools;
     this.#pid = pid;
-    const hasSystemd = pid === 1 && existsSync('/run/systemd/system');
     this.#way = mountWay({ hasSystemd, own: namespaceOf('self'), first: namespaceOf(pid) });
   }
 

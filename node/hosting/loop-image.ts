@@ -235,7 +235,7 @@ export class LoopImage {
     }
     const more = role === 'standby' ? ',nosuid,nodev,noexec' : '';
     try {
-      await this.#mounts.mount({ device, point, options: `${mountOptions}${more}` });
+      await this.#mounts.mount({ image: this.path, device, point, options: `${mountOptions}${more}` });
     } catch (error) {
       if (error instanceof AutogitError) throw error;
       // mount calls that a bad super block.

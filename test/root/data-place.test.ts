@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { DataPlace, PlaceWish } from '../../node/hosting/data-place.ts';
 import { HostMounts } from '../../node/hosting/host-mounts.ts';
@@ -34,7 +35,7 @@ let folder: string;
 let open: DataPlace[] = [];
 const children: ChildProcess[] = [];
 
-beforeAll(() => install(hostingPrograms), 300_000);
+beforeAll(() => install({ ...hostingPrograms, busybox: 'busybox-static', 'systemd-mount': 'systemd' }), 300_000);
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 't-hplace-'));
 });
@@ -286,6 +287,13 @@ describe('whose data', () => {
 });
 
 describe('mount namespaces', () => {
+  const childOf = async (parent: number): Promise<number> => {
+    for (;;) {
+      const found = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim();
+      if (found !== '') return Number(found);
+      await sleep(20);
+    }
+  };
   const speaking = async (...args: string[]): Promise<number> => {
     const child = spawn('unshare', [...args, 'sh', '-c', 'echo up; exec sleep 600'], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -298,12 +306,74 @@ describe('mount namespaces', () => {
   it("is mounted where the machine's first process sees it, or not at all", async () => {
     // In place of a machine whose mounts do not come to the agent: its service is hardened.
     const first = await speaking('--mount', '--propagation', 'private');
-    await expect(openPlace(image(), wish, systemTools, new HostMounts(systemTools, first))).rejects.toMatchObject(
-      refusal(/the agent has mounts of its own/, /systemctl cat autogit-node/),
-    );
+    await expect(
+      openPlace(image(), wish, systemTools, new HostMounts(systemTools, { pid: first, hasSystemd: false })),
+    ).rejects.toMatchObject(refusal(/the agent has mounts of its own/, /systemctl cat autogit-node/));
     expect(mountsOf(first).filter(({ point }) => point.startsWith(folder))).toEqual([]);
     expect(sh(`losetup --associated ${folder}/gitlab/gitlab.img`)).toBe('');
   });
+
+  it("is a unit of its own where systemd runs, which the agent's end does not touch", async () => {
+    // A real one, with nothing to do, in namespaces of its own; what is mounted in our folder is seen on both sides.
+    const script = `
+      mount -t tmpfs t-hplace /run; cp -a /etc /run/etc; mount --bind /run/etc /etc
+      rm -rf /etc/systemd/system; mkdir -p /etc/systemd/system
+      printf '[Unit]\\nDefaultDependencies=no\\n' > /etc/systemd/system/t-hplace.target
+      mount -t proc proc /proc; mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys
+      mount -t tmpfs t-hplace /sys/fs/cgroup; mkdir /sys/fs/cgroup/systemd
+      mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+      exec env -i container=t-hplace PATH="$PATH" /lib/systemd/systemd --system --unit=t-hplace.target --show-status=no`;
+    execFileSync('mount', ['--bind', folder, folder]);
+    execFileSync('mount', ['--make-shared', folder]);
+    const apart = [
+      '--pid',
+      '--fork',
+      '--kill-child',
+      '--mount',
+      '--uts',
+      '--ipc',
+      '--cgroup',
+      '--propagation',
+      'unchanged',
+    ];
+    const machine = spawn('unshare', [...apart, 'sh', '-ec', script], { stdio: 'ignore' });
+    children.push(machine);
+    const pid = await childOf(machine.pid as number);
+    const inside = (...line: string[]): string =>
+      execFileSync('nsenter', ['-t', String(pid), '-m', '-p', '--', ...line], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+    for (let tries = 0; ; tries++)
+      try {
+        inside('systemctl', 'show', '--property=Version');
+        break;
+      } catch (error) {
+        if (tries === 100) throw error;
+        await sleep(100);
+      }
+    const tools = {
+      ...systemTools,
+      run: (program: string, args: readonly string[]) =>
+        program === 'systemd-mount'
+          ? systemTools.run('nsenter', ['-t', String(pid), '-m', '-p', '--', program, ...args])
+          : systemTools.run(program, args),
+    };
+    const mounts = new HostMounts(tools, { pid, hasSystemd: true });
+    const place = await openPlace(image(), wish, tools, mounts);
+    const point = join(place.path, 'mounted');
+    const unit = inside('systemd-escape', '--path', '--suffix=mount', point).trim();
+    const shown = inside('systemctl', 'show', '--property=ActiveState,Before,Description', unit);
+    expect(shown).toMatch(/^ActiveState=active$/m);
+    expect(shown).toMatch(/^Description=Data of the GitLab that autogit-node hosts$/m);
+    expect(shown).toMatch(/^Before=.*\bdocker\.service\b/m);
+    await place.letGo();
+    const next = await openPlace(image(), later, tools, mounts);
+    expect(next.notices).toEqual([]);
+    await next.close();
+    expect(inside('systemctl', 'show', '--property=ActiveState', unit)).toContain('inactive');
+    expect(sh(`losetup --associated ${join(place.path, 'gitlab.img')}`)).toBe('');
+  }, 60_000);
 
   it('a container that has something else than the data is known before the gate opens', async () => {
     const place = await opened();
@@ -321,8 +391,7 @@ describe('mount namespaces', () => {
       children.push(child);
       await once(child.stdout!, 'data');
       // Its root is another one a moment after it spoke.
-      for (let tries = 0; tries < 100 && !existsSync(`/proc/${child.pid}/root/busybox`); tries++)
-        await new Promise((done) => setTimeout(done, 20));
+      for (let tries = 0; tries < 100 && !existsSync(`/proc/${child.pid}/root/busybox`); tries++) await sleep(20);
       return child.pid as number;
     };
     execFileSync('cp', [sh('command -v busybox').trim(), join(inside, 'busybox')]);

@@ -84,11 +84,11 @@ describe('the mount', () => {
     expect(mountWay({ hasSystemd: false, own, first: own })).toBe('plain');
     // A container that may not look: the marker is looked for in GitLab's container anyway.
     expect(mountWay({ hasSystemd: false, own, first: null })).toBe('plain');
-    const wanted = { device: '/dev/loop7', point: '/srv/a b', options: 'nodiscard,noatime' };
+    const wanted = { image: '/srv/gitlab.img', device: '/dev/loop7', point: '/srv/a b', options: 'nodiscard,noatime' };
     expect(mountCommand('unit', wanted)).toEqual(
-      expect.arrayContaining(['systemd-mount', '--options=nodiscard,noatime', '--property=Before=docker.service']),
+      expect.arrayContaining(['systemd-mount', '--options=loop,nodiscard,noatime', '--property=Before=docker.service']),
     );
-    expect(mountCommand('unit', wanted).slice(-2)).toEqual(['/dev/loop7', '/srv/a b']);
+    expect(mountCommand('unit', wanted).slice(-2)).toEqual(['/srv/gitlab.img', '/srv/a b']);
     const plain = ['mount', '-o', 'nodiscard,noatime', '-t', 'btrfs', '/dev/loop7', '/srv/a b'];
     expect(mountCommand('enter', wanted)).toEqual(['nsenter', '--mount=/proc/1/ns/mnt', '--', ...plain]);
     expect(mountCommand('plain', wanted)).toEqual(plain);
