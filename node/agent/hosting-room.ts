@@ -66,6 +66,10 @@ export class HostingRoom {
       seal: (text) => box.seal(text),
       unseal: (sealed) => box.unseal(sealed),
       sealForVoters: (text) => box.sealForVoters(text),
+      meshToken: () => {
+        const token = ledger()?.gitlab.token;
+        return token && box.canOpen(token) ? box.unseal(token) : null;
+      },
       openPlace: (hosting, mayMake) =>
         openPlace(hosting.place, { ...this.#ownerOf(hosting), create: mayMake ? roomFor(hosting) : null }),
       removePlace: (hosting) => removePlace(hosting.place, this.#ownerOf(hosting), { deleteData: true }),

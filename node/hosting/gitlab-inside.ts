@@ -76,6 +76,11 @@ function failedChecks(body: string): string[] {
   }
 }
 
+/** GitLab's own no, to that token. That it does not answer says nothing. */
+export async function isRefusedInside(host: ServiceHost, id: string, token: string): Promise<boolean> {
+  return (await askInside(host, id, { path: '/api/v4/user', token })).status === 401;
+}
+
 /** What GitLab says of itself to an admin. Throws `gitlab-refused`, `gitlab-answer`. */
 export async function factsInside(
   host: ServiceHost,

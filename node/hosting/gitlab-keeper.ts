@@ -77,12 +77,11 @@ export class GitlabKeeper {
     this.#wake.abort();
   }
 
-  /** A person asks: now, and what was given up is tried again. `newToken`: GitLab refuses the one that the mesh has. */
-  lookNow({ newToken = false }: { newToken?: boolean } = {}): void {
+  /** A person asks: now, and what was given up is tried again. */
+  lookNow(): void {
     const kept = this.#kept;
     kept?.become(unflagged(kept.life));
     kept?.token.soon();
-    if (newToken) kept?.token.renew();
     kept?.askSoon();
     this.#wake.abort();
   }

@@ -3,6 +3,8 @@ import { asSentence } from '../../protocol/ids.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
 import { isCgroupFrozen } from '../executors/run-cgroup.ts';
+import { shown } from '../foreign-text.ts';
+import { redact } from '../log.ts';
 import type { DataPlace } from './data-place.ts';
 import { problemInside } from './gitlab-inside.ts';
 import type { KeeperOptions } from './gitlab-keeper-options.ts';
@@ -110,7 +112,7 @@ export class KeptGitlab {
     return {
       nowMs: clock.bootMs(),
       container: look === null ? 'absent' : look.isRunning ? 'running' : 'ended',
-      ended: look?.isOutOfMemory ? 'out of memory' : `exit code ${look?.exitCode}`,
+      ended: look === null || look.isRunning ? '' : await this.#howEnded(id, look),
       isFrozen: isFrozen(look),
       ageMs: look === null ? 0 : Math.max(0, clock.wallMs() - look.startedAtMs),
       ...(problem !== undefined && { problem }),
@@ -118,6 +120,14 @@ export class KeptGitlab {
       mayRun: this.mayRun || isBeginning,
       ...(startFailed !== null && { startFailed }),
     };
+  }
+
+  /** GitLab's image says why it refuses: data of another version, a configuration that it cannot read. */
+  async #howEnded(id: string, { isOutOfMemory, exitCode }: ServiceLook): Promise<string> {
+    if (isOutOfMemory) return 'out of memory';
+    if (exitCode === 0 || exitCode > 128) return `exit code ${exitCode}`;
+    const said = (await this.#options.host.lastWords(id, 5)).trim().split('\n').at(-1) ?? '';
+    return `exit code ${exitCode}${said === '' ? '' : `, "${redact(shown(said)).slice(0, 300)}"`}`;
   }
 
   async #problem(id: string, look: ServiceLook): Promise<string | null | undefined> {

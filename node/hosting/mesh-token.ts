@@ -6,6 +6,7 @@ import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import { urlOf } from './gitlab-bring-up.ts';
 import { makeAdminToken, readRootPassword, revokeOlderTokens } from './gitlab-first-setup.ts';
+import { isRefusedInside } from './gitlab-inside.ts';
 import type { HostingMemory } from './hosting-memory.ts';
 import type { ServiceHost } from './service-host.ts';
 
@@ -18,16 +19,20 @@ export interface MeshTokenOptions {
   /** For this machine's own file. */
   seal(text: string): string;
   sealForVoters(text: string): string;
+  /** The one that the mesh goes by; null where it has none, or this machine may not know it. */
+  meshToken(): string | null;
 }
 
 /** A token lives a year. */
 const renewMs = 300 * 86_400_000;
 /** After a failure: each try begins all of Rails. */
 const againMs = 30_000;
+/** The mesh makes another token when a machine is removed, and that takes some seconds to be in the ledger: so it is asked twice. */
+const askEveryMs = 60_000;
 
 /**
  * The mesh's token of the GitLab that is hosted here: made once GitLab works, told to the ledger, made anew before its year is
- * over or when a person asks. One at a time, beside the keeper's looks, as it takes minutes.
+ * over, and when GitLab refuses it because somebody revoked it. One at a time, beside the keeper's looks, as it takes minutes.
  */
 export class MeshToken {
   readonly #options: MeshTokenOptions;
@@ -37,6 +42,8 @@ export class MeshToken {
   /** Made, and not yet the mesh's. */
   #made: { token: string; instance: string | null } | null = null;
   #isWanted = false;
+  #askedMs = Number.NEGATIVE_INFINITY;
+  #refused: string | null = null;
   problem: string | null = null;
 
   constructor(options: MeshTokenOptions, memory: HostingMemory) {
@@ -44,21 +51,21 @@ export class MeshToken {
     this.#memory = memory;
   }
 
-  /** Another one, as soon as it can be made. */
-  renew(): void {
-    this.#isWanted = true;
-  }
-
+  /** What is due is done at the next look. */
   soon(): void {
     this.#nextMs = 0;
+    this.#askedMs = Number.NEGATIVE_INFINITY;
   }
 
   /** GitLab works in that container: what is due is begun. */
   tend(hosting: Hosting, id: string): void {
     const { clock } = this.#options;
-    if (this.#work !== null || clock.bootMs() < this.#nextMs || !this.#isDue(hosting)) return;
-    this.#nextMs = clock.bootMs() + againMs;
-    this.#work = this.#make(hosting, id)
+    if (this.#work !== null || clock.bootMs() < this.#nextMs) return;
+    const isDue = this.#isDue(hosting);
+    if (!isDue && clock.bootMs() - this.#askedMs < askEveryMs) return;
+    if (isDue) this.#nextMs = clock.bootMs() + againMs;
+    else this.#askedMs = clock.bootMs();
+    this.#work = (isDue ? this.#make(hosting, id) : this.#ask(id))
       .then(
         () => {
           this.problem = null;
@@ -79,14 +86,26 @@ export class MeshToken {
     return tokenAt !== null && this.#options.clock.wallMs() - tokenAt > renewMs;
   }
 
+  async #ask(id: string): Promise<void> {
+    const token = this.#options.meshToken();
+    if (token === null || !(await isRefusedInside(this.#options.host, id, token))) {
+      this.#refused = null;
+      return;
+    }
+    this.#isWanted = this.#refused === token;
+    this.#refused = token;
+    if (this.#isWanted) this.#options.log.warn('GitLab refuses the token that the mesh has: another one is made');
+  }
+
   async #make(hosting: Hosting, id: string): Promise<void> {
     const { host, ledger, change, seal, sealForVoters, clock, log } = this.#options;
     const { data, epoch } = hosting;
     const before = ledger();
     if (before === null) return;
     const name = before.mesh.name;
+    const isFirst = before.gitlab.url === null;
     if (this.#made === null) {
-      const password = before.gitlab.url === null ? await readRootPassword(host, id) : null;
+      const password = isFirst ? await readRootPassword(host, id) : null;
       if (password !== null && this.#memory.read(data).tokenAt === null)
         this.#memory.write(data, { rootPassword: seal(password) });
       const { token, instance, version } = await makeAdminToken(host, id, name);
@@ -107,6 +126,6 @@ export class MeshToken {
     this.#made = null;
     this.#isWanted = false;
     log.info(`the mesh has GitLab's address and a token of it: ${told.url}`);
-    if (before.gitlab.url !== null) await revokeOlderTokens(host, id, name);
+    if (!isFirst) await revokeOlderTokens(host, id, name);
   }
 }

@@ -17,8 +17,13 @@ const clock = systemClock();
 class PlayedEngine implements ServiceHost {
   readonly running = new Map<string, FoundService>();
   readonly calls: string[] = [];
+  readonly inputs: string[] = [];
   isAway = false;
   works = true;
+  revoked: string | null = null;
+  lastLines = '';
+  /** Whatever is begun ends at once, with this code. */
+  endsWith: number | null = null;
   pulling: Promise<void> = Promise.resolve();
 
   #say(call: string): void {
@@ -46,19 +51,23 @@ class PlayedEngine implements ServiceHost {
   async look(id: string) {
     this.#say('look');
     if (!this.running.has(id)) return null;
-    const rest = { isPaused: false, exitCode: 0, isOutOfMemory: false, memory: null, startedAtMs: Date.now() };
-    return { ...rest, isRunning: true, address: '172.30.0.2', pid: 4, cgroup: null };
+    const rest = { isPaused: false, isOutOfMemory: false, memory: null, startedAtMs: Date.now() };
+    if (this.endsWith !== null)
+      return { ...rest, exitCode: this.endsWith, isRunning: false, address: null, pid: null, cgroup: null };
+    return { ...rest, exitCode: 0, isRunning: true, address: '172.30.0.2', pid: 4, cgroup: null };
   }
   async exec(_id: string, argv: readonly string[], { input = '' }: { input?: string; timeoutMs: number }) {
     this.#say(`exec ${argv[0]}`);
+    this.inputs.push(input);
     if (argv[0] !== 'curl') return { code: argv[0] === 'cat' ? 1 : 0, out: '' };
     if (!this.works) return { code: 7, out: '\n000' };
     if (input.includes('sign_in') || input.includes('readiness')) return { code: 0, out: '\n200' };
     if (!input.includes('PRIVATE-TOKEN')) return { code: 0, out: '\n401' };
+    if (this.revoked !== null && input.includes(this.revoked)) return { code: 0, out: '{}\n401' };
     return { code: 0, out: '{"version":"19.3.0","is_admin":true,"uuid":"u1"}\n200' };
   }
   async lastWords() {
-    return '';
+    return this.lastLines;
   }
   async stop(id: string) {
     this.#say('stop');
@@ -134,12 +143,13 @@ function begin(self = 'kang'): GitlabKeeper {
       problems: () => [],
     }),
     change: async (change) => {
-      if (change.kind === 'gitlab-stands') ledger.gitlab = { ...ledger.gitlab, url: change.url };
+      if (change.kind === 'gitlab-stands') ledger.gitlab = { ...ledger.gitlab, url: change.url, token: change.token };
       return { state: 'done', because: '' };
     },
     seal: (text) => text,
     unseal: (text) => text,
     sealForVoters: (text) => text,
+    meshToken: () => (ledger.gitlab.token as string | undefined) ?? null,
     report: (one) => void seen.push(one),
     onGateClosed: (epoch) => void order.push(`said closed ${epoch}`),
   });
@@ -231,6 +241,38 @@ describe('the keeper of a hosted GitLab', () => {
     await until(second, () => engine.running.size === 0 && order.includes('place closed'), false);
     expect(order.indexOf('gate of 3 closed')).toBeLessThan(order.indexOf('said closed 3'));
     expect(order.slice(-2)).toEqual(['gate ended', 'place closed']);
+  });
+
+  it('a container that ends says why in its own last words, without what moves a cursor or is a secret', async () => {
+    engine.endsWith = 1;
+    engine.lastLines = 'Preparing\n\u001b[31mcannot use glpat-0123456789abcdefghij: upgrade to 18.11 first\n';
+    const keeper = begin();
+    await until(keeper, () => /container ended/.test(seen.at(-1)?.because ?? ''));
+    expect(seen.at(-1)?.because).toMatch(
+      /^its container ended: exit code 1, " \[31mcannot use glpat-\[redacted\]: upgrade to 18.11 first"/,
+    );
+  });
+
+  it('a token that somebody revoked is made anew, once GitLab has refused it twice; older ones are revoked then', async () => {
+    const keeper = begin();
+    await until(keeper, () => state() === 'healthy');
+    const first = ledger.gitlab.token as string;
+    expect(first).toMatch(/^glpat-\w{20}$/);
+    const made = (): number => engine.calls.filter((call) => call === 'exec gitlab-rails').length;
+    const looked = async (): Promise<void> => {
+      const before = engine.inputs.length;
+      keeper.lookNow();
+      await until(keeper, () => engine.inputs.slice(before).some((input) => input.includes('/api/v4/user')));
+    };
+    await looked();
+    expect(made()).toBe(1);
+    engine.revoked = first;
+    await looked();
+    expect(ledger.gitlab.token).toBe(first);
+    await looked();
+    await until(keeper, () => made() === 3);
+    expect(ledger.gitlab.token).not.toBe(first);
+    expect(engine.inputs.join()).toContain('.to_a[0...-1].each(&:revoke!)');
   });
 
   it('ends what the ledger does not know any more, and leaves what it does not know yet', async () => {

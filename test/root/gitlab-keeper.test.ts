@@ -6,6 +6,8 @@ import { systemClock } from '../../node/clock.ts';
 import { freezeCgroup, thawCgroup } from '../../node/executors/run-cgroup.ts';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { DockerServiceHost } from '../../node/hosting/docker-service-host.ts';
+import { makeAdminToken, revokeOlderTokens } from '../../node/hosting/gitlab-first-setup.ts';
+import { isRefusedInside } from '../../node/hosting/gitlab-inside.ts';
 import { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import type { BehindGate } from '../../node/hosting/lease-at-gate.ts';
 import { bridgeOf } from '../../node/hosting/service-container.ts';
@@ -29,7 +31,7 @@ const ledger = {
   gitlab: {
     mode: 'hosted',
     url: null,
-    token: null,
+    token: null as string | null,
     instance: null,
     host: 'kang',
     epoch: 2,
@@ -96,6 +98,7 @@ function keeper(): GitlabKeeper {
     seal: (text) => `sealed ${text}`,
     unseal: (text) => text.replace(/^sealed /, ''),
     sealForVoters: (text) => `voters ${text}`,
+    meshToken: () => ledger.gitlab.token?.replace(/^voters /, '') ?? null,
     report: (one) => void seen.push(one),
     onGateClosed: (epoch) => void closed.push(epoch),
   });
@@ -216,6 +219,16 @@ describe('a GitLab that the mesh hosts', () => {
     await reaches(() => last()?.state, 'healthy');
     expect(inspect('{{.Id}} {{.State.Running}}')).not.toBe(`${before} true`);
     expect(changes).toEqual([]);
+  });
+
+  it('older tokens of the mesh end by one word to gitlab-rails', async () => {
+    const id = inspect('{{.Id}}');
+    const old = (ledger.gitlab.token as string).replace(/^voters /, '');
+    const { token } = await makeAdminToken(host, id, 'home');
+    expect(await isRefusedInside(host, id, old)).toBe(false);
+    await revokeOlderTokens(host, id, 'home');
+    await reaches(() => isRefusedInside(host, id, old), true);
+    expect(await isRefusedInside(host, id, token)).toBe(false);
   });
 
   it('is uninstalled with its data: gate first, then container, network and place', async () => {
