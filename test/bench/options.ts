@@ -1,6 +1,6 @@
 /** What `npm run bench -- …` was asked for. */
 export interface BenchOptions {
-  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. `prove`: the replica of a hosted GitLab. */
+  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. `prove`: replica and gate of a hosted GitLab. */
   what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust' | 'core' | 'prove';
   trials: number;
   /** Fresh starts of three agents. */
@@ -20,7 +20,7 @@ export const usage = `npm run bench -- [failover|jobs|crowd|trust|core|prove] [-
 parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}
 parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each with -process or -docker for one executor
 parts of core: version, idle, sim, stranger, job-load, bulk-100, bulk-1000, crowd-load
-parts of prove: cuts, pushes, rounds`;
+parts of prove: gate, cuts, pushes, rounds`;
 
 /** Throws a sentence for the user. */
 export function readOptions(args: readonly string[]): BenchOptions {

@@ -5,6 +5,7 @@ import { hostingPrograms } from '../hosting/stand/programs.ts';
 import { roundSteps, Written } from '../hosting/stand/written.ts';
 import { install } from './debian.ts';
 import { addPart, maxUnder, medianUnder, type Row, row } from './figures.ts';
+import { gateRows } from './gate-rows.ts';
 
 /** A cut stands before each of these in turn, and then at a moment that nobody chose. */
 const steps = [...roundSteps, null];
@@ -92,11 +93,13 @@ const roundRows = (count: number, say: (line: string) => void): Promise<Row[]> =
     ];
   });
 
-/** `npm run bench -- prove`: the replica's truth at length (issue 9). 20 trials are 60 cuts, 40 s of pushes and 20,000 rounds. */
+/** `npm run bench -- prove`: the replica's truth at length, and what the gate costs (issue 9). 20 trials are 60 cuts, 40 s of pushes and 20,000 rounds. */
 export async function proveRows(trials: number, only: readonly string[], say: (line: string) => void): Promise<Row[]> {
-  install(hostingPrograms);
   const isWanted = (part: string): boolean => only.length === 0 || only.includes(part);
   const rows: Row[] = [];
+  if (isWanted('gate')) await addPart(rows, 'gate', () => gateRows(trials, say), say);
+  if (only.join() === 'gate') return rows;
+  install(hostingPrograms);
   if (isWanted('cuts')) await addPart(rows, 'cuts', () => cutRows(3 * trials, say), say);
   if (isWanted('pushes')) await addPart(rows, 'pushes', () => pushRows(2 * trials), say);
   if (isWanted('rounds')) await addPart(rows, 'rounds', () => roundRows(1000 * trials, say), say);
