@@ -125,7 +125,9 @@ export class HostingRequests implements HostingApi {
     const answer = await this.#lines.ask(host, { kind: 'check-deploy', wish: asked }, checkMs);
     if (answer.kind !== 'deploy-checked') {
       const because = answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`;
-      throw new AutogitError('unsupported', `${name} could not look: ${because}`);
+      throw new AutogitError('unsupported', `${name} does not look whether it could run GitLab: ${because}`, {
+        hint: 'which machines vote: autogit-node status -o wide',
+      });
     }
     return {
       host,

@@ -1,5 +1,6 @@
 import { statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
@@ -48,6 +49,9 @@ interface Membership {
 
 type HostingAsk = Ask & { kind: 'check-deploy' | 'look-at-gitlab' | 'root-password' };
 
+/** ms that an agent which ends gives to what is under way. */
+const stopMs = 3_000;
+
 /**
  * What this machine does of the mesh's own GitLab. Where the ledger names it, it runs it: leases from the core go to the gate,
  * what is seen goes back to the core. Where it is asked, it looks whether it could.
@@ -90,9 +94,12 @@ export class HostingRoom {
     this.#keeper.start();
   }
 
-  /** GitLab serves on until its lease is out, and stands still then until the next agent is here. */
-  stop(): Promise<void> {
-    return this.#keeper.stop();
+  /**
+   * GitLab serves on until its lease is out, and stands still then until the next agent is here. What the keeper waits for of an
+   * engine is not waited for: each step of it may be done again.
+   */
+  async stop(): Promise<void> {
+    await Promise.race([this.#keeper.stop(), sleep(stopMs, undefined, { ref: false })]);
   }
 
   ledgerChanged(): void {

@@ -120,6 +120,11 @@ export const commands: readonly Command[] = [
     run: async (c) => (await deployment()).deploy(c),
   },
   {
+    path: 'gitlab password',
+    help: "root's first password of the GitLab that the mesh runs, shown once",
+    run: async (c) => (await deployment()).password(c),
+  },
+  {
     path: 'gitlab uninstall',
     help: 'end the GitLab that the mesh runs; its data stays unless --delete-data',
     run: async (c) => (await deployment()).uninstall(c),

@@ -122,9 +122,11 @@ export class PhaseLines {
   say({ state, hosted }: Pick<GitlabView, 'state' | 'hosted'>): void {
     const { progress = null, because = null } = hosted ?? {};
     if (progress) this.#sayPhase(progress.phase, progress.percent);
-    if (because === this.#because || because === null) return;
-    this.#because = because;
-    if (state === 'degraded' || state === 'repairing') this.#lines.warn(state, because);
+    // What is tried again counts down: the cause is said once.
+    const cause = because?.replace(/; tried again in .*$/, '') ?? null;
+    if (cause === this.#because || cause === null) return;
+    this.#because = cause;
+    if (cause !== because || state === 'degraded' || state === 'repairing') this.#lines.warn(state, cause);
   }
 
   #sayPhase(name: string, percent: number | null): void {
@@ -153,13 +155,25 @@ async function sayServes(
   }
   const which = version === null ? 'GitLab' : `GitLab ${version}`;
   lines.ok('serves', `${url}, ${which} on ${host}, after ${showDuration(tookMs)}`);
-  if (password === null)
-    lines.ok(
-      'root',
-      'the password of root was shown before; a new one: by gitlab-rake "gitlab:password:reset[root]" there',
-    );
+  if (password === null) lines.ok('root', withFix('its password was shown before', newPassword));
   // On stdout, once: with --quiet and in a pipe it is what was asked for.
   else out.data(out.isTerminal ? `  root's password, shown once: ${shown(password)}` : `${url}\troot\t${password}`);
+  return exit.ok;
+}
+
+const newPassword =
+  'another one, on its machine: docker exec -it $(docker ps -qf label=autogit.gitlab) gitlab-rake "gitlab:password:reset[root]"';
+
+/** `gitlab password`: for who did not watch to the end. */
+export async function password({ settings, out, ...context }: Context): Promise<number> {
+  const agent = await agentOf({ settings, out, ...context });
+  const { password: shownOnce } = await agent.gitlabPassword();
+  if (shownOnce === null)
+    throw new AutogitError('unsupported', "root's first password was shown before, or there is none yet", {
+      hint: newPassword,
+    });
+  if (settings.isOn('json')) out.json({ user: 'root', password: shownOnce });
+  else out.data(out.isTerminal ? `root's password, shown once: ${shown(shownOnce)}` : shownOnce);
   return exit.ok;
 }
 
@@ -174,7 +188,7 @@ function sayFailed({ settings, out }: Context, { hosted, flag }: GitlabView): nu
 /** Ctrl-C ends the watching only. */
 function goesOn({ settings, out }: Context, lines: Progress): number {
   const because =
-    'the mesh goes on deploying it; look at it: autogit-node gitlab; to end it: autogit-node gitlab uninstall';
+    "the mesh goes on deploying it: autogit-node gitlab; then root's password: autogit-node gitlab password";
   if (settings.isOn('json')) out.json({ state: 'deploying', because });
   else lines.say(because);
   return exit.interrupted;

@@ -122,7 +122,7 @@ describe('a GitLab of the mesh, by its commands', () => {
     await expect.poll(() => said, { timeout: 10_000 }).toMatch(/deploying {3}booting/);
     child.kill('SIGINT');
     expect(await new Promise((resolve) => child.once('close', resolve))).toBe(130);
-    expect(said).toContain('the mesh goes on deploying it; look at it: autogit-node gitlab');
+    expect(said).toContain('the mesh goes on deploying it: autogit-node gitlab');
   });
 
   it('one that does not come up ends with the reason; a script gets all of it as JSON', async () => {
@@ -136,6 +136,17 @@ describe('a GitLab of the mesh, by its commands', () => {
       state: 'healthy',
       rootPassword: 'cUx4-secret',
     });
+  });
+
+  it("root's password is there once for who did not watch to the end", async () => {
+    agent.password = 'cUx4-secret';
+    expect(await run('gitlab', 'password')).toMatchObject({ code: 0, stdout: 'cUx4-secret\n' });
+    agent.password = null;
+    const { code, stderr } = await run('gitlab', 'password');
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/was shown before.*\nfix: .*gitlab:password:reset\[root\]/),
+    ]);
   });
 
   it('uninstalling names where the data stay; deleting them wants the name of the machine', async () => {

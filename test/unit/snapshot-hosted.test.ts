@@ -173,5 +173,11 @@ describe('the lines of a deployment', () => {
       });
     expect(said.at(-1)).toBe('no memory');
     expect(said).toHaveLength(5);
+    for (const seconds of [10, 9, 8])
+      lines.say({
+        state: 'deploying',
+        hosted: { image: '', preset: '', folder: '', because: `no image; tried again in ${seconds} s`, progress: null },
+      });
+    expect(said.slice(5)).toEqual(['no image']);
   });
 });
