@@ -6,6 +6,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps } from '../../protocol/stamp.ts';
 import { isRefusal } from '../ledger-edit.ts';
 import { applyChange } from '../membership.ts';
+import { find } from '../membership-names.ts';
 import { doneSentence } from '../membership-sentence.ts';
 import { note } from '../note.ts';
 import { whyNot, withAct } from './acts.ts';
@@ -124,7 +125,7 @@ export function proposeChange(turn: RaftTurn, from: NodeId | null, id: string, c
     return answerCommitted(turn);
   }
   // Who asks keeps it, and asks the next leader at once.
-  if (raft.leading.handover !== null) return;
+  if (raft.leading.handover !== null || putsOff(turn, change)) return;
   if (raft.leading.proposed.length >= maxProposed) {
     // What was asked here stays in its list, and is proposed when there is room again.
     if (from !== null) answer({ state: 'unknown', because: 'too many changes wait for a majority: ask again' });
@@ -136,6 +137,17 @@ export function proposeChange(turn: RaftTurn, from: NodeId | null, id: string, c
   // Also what changed nothing is committed with its id: only a leader that still leads may say that it is so.
   propose(turn, withRequest(withAct(raft.accepted, after, change, asker, turn.wallMs), id, because));
   noteProposed(turn, { id, from, because });
+}
+
+/**
+ * A leader that removed itself would be a stranger to all before it could ask one of them to lead: they would wait for their long
+ * timeout. So it hands over first, and the next one removes it; what cannot be handed over is removed as it leads.
+ */
+function putsOff({ raft, self }: RaftTurn, change: Change): boolean {
+  if (raft.leading === null || raft.leading.unwanted === 'tried') return false;
+  if (change.kind !== 'forget' || find(raft.accepted.nodes, change.node) !== self) return false;
+  raft.leading = { ...raft.leading, unwanted: 'asked' };
+  return true;
 }
 
 /** The ledger remembers the last requests that were done (SAFETY L16). */

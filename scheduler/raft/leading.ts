@@ -43,6 +43,7 @@ export function beginLeading(turn: RaftTurn, campaign: Campaign): void {
     handover: null,
     handoverAt: Number.NEGATIVE_INFINITY,
     handoverTo: null,
+    unwanted: null,
     overthrown: byEvidence && campaign.against !== null ? { node: campaign.against, at: turn.at } : null,
   };
   propose(turn, raft.accepted);

@@ -113,6 +113,8 @@ export interface Leading {
   /** When it last tried to hand over in vain, and to whom. */
   readonly handoverAt: number;
   readonly handoverTo: NodeId | null;
+  /** A member wants this leader removed: it tries to hand over first, once. */
+  readonly unwanted: 'asked' | 'tried' | null;
   /** The leader that evidence said to be gone, until it is seen whether that was true (SAFETY L11). */
   readonly overthrown: { readonly node: NodeId; readonly at: number } | null;
 }
