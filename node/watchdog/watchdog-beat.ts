@@ -1,4 +1,5 @@
-import { mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Freezer } from '../ports.ts';
 import { isDiskFull } from '../store/disk-errors.ts';
@@ -54,7 +55,7 @@ const seenFile = (home: string): string => join(home, 'watchdog.seen');
 
 /**
  * Atomic: a reader sees the old beat or the new one. Not synced to the disk: after a machine's crash nothing runs. On a full
- * disk it goes over the old one, in the blocks that this has: a reader that meets half of it keeps the one before.
+ * disk it goes over the old one, in the blocks that this has: a reader that meets half of it keeps the one before. One at a time.
  */
 export async function writeBeat(home: string, beat: Beat): Promise<void> {
   mkdirSync(home, { recursive: true, mode: 0o700 });
@@ -62,7 +63,8 @@ export async function writeBeat(home: string, beat: Beat): Promise<void> {
   const text = JSON.stringify(beat);
   try {
     writeFileSync(temporary, text, { mode: 0o600 });
-    renameSync(temporary, beatFile(home));
+    // Not in the event loop: to free what stood there takes milliseconds on a disk that is told of it (discard).
+    await rename(temporary, beatFile(home));
   } catch (error) {
     if (!isDiskFull(error)) throw error;
     overwrite(beatFile(home), text.padEnd(statSync(beatFile(home)).size, ' '));
