@@ -92,10 +92,15 @@ export class CoreLoop {
     }
   }
 
-  /** The disk is set to work first: it takes longest, and what may be said only afterwards is in `then`. */
+  /**
+   * What goes to other machines first: it has the longer way, over the network and to their disks. Then this disk, and what
+   * may be said only after it is in `then`; the rest last.
+   */
   #performAll(effects: readonly Effect[]): void {
+    for (const effect of effects) if (effect.kind === 'send') this.#options.perform(effect);
     for (const effect of effects) if (effect.kind === 'persist') this.#persist.add(effect as EffectOf<'persist'>);
-    for (const effect of effects) if (effect.kind !== 'persist') this.#options.perform(effect);
+    for (const effect of effects)
+      if (effect.kind !== 'send' && effect.kind !== 'persist') this.#options.perform(effect);
   }
 
   #schedule(): void {
