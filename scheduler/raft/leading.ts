@@ -40,6 +40,7 @@ export function beginLeading(turn: RaftTurn, campaign: Campaign): void {
     plannedAt: Number.NEGATIVE_INFINITY,
     configuredBy: zeroStamp,
     proposedRequests: [],
+    settled: [],
     handover: null,
     handoverAt: Number.NEGATIVE_INFINITY,
     handoverTo: null,

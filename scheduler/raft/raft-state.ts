@@ -109,6 +109,8 @@ export interface Leading {
   readonly plannedAt: number;
   /** Changes that are answered when their stamp is committed (SAFETY L16). */
   readonly proposedRequests: readonly ProposedRequest[];
+  /** Changes that were answered and cannot be asked again: the next document need not remember them. */
+  readonly settled: readonly string[];
   readonly handover: Handover | null;
   /** When it last tried to hand over in vain, and to whom. */
   readonly handoverAt: number;
