@@ -21,3 +21,26 @@ it('says to other machines what they must write before its own disk is set to wo
   expect(order.slice(0, 2)).toEqual(['send append', 'write accepted']);
   await loop.stop();
 });
+
+it('reads boot time, which is a file, once for an input and not again for the timer after it', async () => {
+  const one = new One().elect().ack('A', 8).disk();
+  let reads = 0;
+  const bootMs = (): number => {
+    reads += 1;
+    return one.at;
+  };
+  const loop = new CoreLoop({
+    state: one.state,
+    store: { write: async () => {} },
+    clock: { bootMs, wallMs: () => wall },
+    perform: () => {},
+    storeFailing: () => {},
+    crashed: (error) => {
+      throw error;
+    },
+  });
+  const before = reads;
+  loop.feed({ kind: 'ticked' });
+  expect(reads - before).toBe(1);
+  loop.halt();
+});
