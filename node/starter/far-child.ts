@@ -154,7 +154,8 @@ export class FarChild extends EventEmitter implements Child {
       return;
     }
     this.#owed[output] += 1;
-    const isWanted = stream.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    // Alone in its memory: what it came in holds other messages too, and would go along to whatever thread this is sent to.
+    const isWanted = stream.push(Buffer.from(new Uint8Array(bytes).buffer));
     if (isWanted && this.#owed[output] >= chunksTaken) this.#pay(output);
   }
 
