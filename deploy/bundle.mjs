@@ -28,9 +28,9 @@ const small = (file, minify) =>
     metafile: true,
     logLevel: 'warning',
   });
-// Threads start from a text of their own: small, and no second file beside the agent.
+// The packing thread and the starter's process run a text of their own: small, and no second file beside the agent.
 const thread = await small('node/runs/pack-thread.ts', true);
-const starter = await small('node/starter/starter-thread.ts', true);
+const starter = await small('node/starter/starter-process.ts', true);
 // The watchdog of runs: a small program beside the agent, which must start fast and takes the memory of a bare Node. Its stacks are read as they are.
 const watchdog = await small('node/watchdog/watchdog-process.ts', false);
 // The gate before a hosted GitLab, likewise: all of GitLab's traffic goes through it.
@@ -61,7 +61,7 @@ const agent = await build({
   define: {
     __VERSION__: JSON.stringify(version),
     __PACK_THREAD__: JSON.stringify(thread.outputFiles[0].text),
-    __STARTER_THREAD__: JSON.stringify(starter.outputFiles[0].text),
+    __STARTER_PROGRAM__: JSON.stringify(starter.outputFiles[0].text),
     'import.meta.url': '__here',
   },
   banner: { js: "const __here = require('node:url').pathToFileURL(__filename).href;" },

@@ -1,4 +1,5 @@
 import { describeFailure, exit, exitCodeOf } from './cli/failure.ts';
+import { columnsOf } from './text-wrap.ts';
 
 /** What differs by system is said before anything is loaded. */
 function wrongSystem(platform: NodeJS.Platform): string | null {
@@ -24,7 +25,9 @@ function endWithOurWords(argv: readonly string[]): void {
   process.on('uncaughtException', (error) => {
     // The agent has a listener of its own, which closes the store first.
     if (process.listenerCount('uncaughtException') > 1) return;
-    process.stderr.write(describeFailure(error, isVerbose(argv)), () => process.exit(exitCodeOf(error)));
+    process.stderr.write(describeFailure(error, isVerbose(argv), columnsOf(process.stderr)), () =>
+      process.exit(exitCodeOf(error)),
+    );
   });
 }
 
@@ -65,7 +68,7 @@ export async function main(argv: string[]): Promise<void> {
     const { commandIn, runProgram } = await import('./cli/program.ts');
     code = await runProgram(argv, interruption(commandIn(argv), argv));
   } catch (error) {
-    process.stderr.write(describeFailure(error, isVerbose(argv)));
+    process.stderr.write(describeFailure(error, isVerbose(argv), columnsOf(process.stderr)));
     code = exitCodeOf(error);
   }
   await Promise.all([flushed(process.stdout), flushed(process.stderr)]);

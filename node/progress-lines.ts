@@ -1,6 +1,6 @@
 import { asTyped } from './cli/call-name.ts';
 import { shown, shownLines } from './foreign-text.ts';
-import { wrapped } from './text-wrap.ts';
+import { columnsOf, wrapped, wrappedFix } from './text-wrap.ts';
 
 type LineState = 'ok' | 'wait' | 'warn' | 'fail';
 
@@ -12,12 +12,11 @@ const colours: Record<LineState, string> = {
 };
 const indent = ' '.repeat(22);
 
-/** One line of a sentence, as far as it fits. A command is never broken: it could not be pasted. It stands last in a fix. */
+/** One line of a sentence, as far as it fits. */
 function fitted(line: string, most: number): string[] {
   if (line.length <= most) return [line];
-  const [, words, command] = /^-> (.*:) (.*)$/.exec(line) ?? [];
-  if (words === undefined) return /^(?:->)? /.test(line) ? [line] : wrapped(line, most);
-  return [...wrapped(words, most - 3), command as string].map((part, index) => `${index === 0 ? '->' : '  '} ${part}`);
+  if (!line.startsWith('-> ')) return line.startsWith(' ') ? [line] : wrapped(line, most);
+  return wrappedFix(line.slice(3), most - 3).map((part, index) => `${index === 0 ? '->' : '  '} ${part}`);
 }
 
 /** A sentence with what to type below it. */
@@ -53,18 +52,20 @@ export interface Progress {
   say(sentence: string): void;
 }
 
-export function createProgress(options: {
-  color: boolean;
-  quiet?: boolean;
-  /** Where sentences are broken; without it they are not. */
+/** A stream as wide as its terminal, asked at every line: a window may be pulled. */
+interface Screen {
+  isTTY?: boolean;
   columns?: number;
-  write?: (text: string) => void;
-}): Progress {
-  const { quiet = false, write = (text: string) => void process.stderr.write(text) } = options;
-  const { columns = Number.POSITIVE_INFINITY } = options;
-  const color = options.color && process.stderr.isTTY === true;
+  write(text: string): unknown;
+}
+
+export function createProgress(options: { color: boolean; quiet?: boolean; stream?: Screen }): Progress {
+  const { quiet = false, stream = process.stderr } = options;
+  const write = (text: string): void => void stream.write(text);
+  const color = options.color && stream.isTTY === true;
   const print = (state: LineState) => (what: string, sentence: string) => {
-    if (!quiet || state === 'fail') write(`${asTyped(progressLine(state, what, sentence, { color, columns }))}\n`);
+    if (!quiet || state === 'fail')
+      write(`${progressLine(state, what, asTyped(sentence), { color, columns: columnsOf(stream) })}\n`);
   };
   return {
     ok: print('ok'),

@@ -8,3 +8,17 @@ export function wrapped(text: string, most: number): string[] {
   }
   return lines;
 }
+
+/**
+ * A sentence that may end with a command to type, in lines of at most so many characters: `read this: autogit-node status`. The command is
+ * never broken, it could not be pasted; nor is a line that is set in by hand.
+ */
+export function wrappedFix(text: string, most: number): string[] {
+  if (text.length <= most) return [text];
+  const [, words, command] = /^(.*:) (.*)$/.exec(text) ?? [];
+  return words === undefined ? [text] : [...wrapped(words, most), command as string];
+}
+
+/** Of what is written to it now; a pipe has no lines that end. */
+export const columnsOf = ({ isTTY, columns }: { isTTY?: boolean; columns?: number }): number =>
+  isTTY === true ? Math.max(40, columns ?? 100) : Number.POSITIVE_INFINITY;

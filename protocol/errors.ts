@@ -6,7 +6,7 @@ const table = {
   'bad-flag': { retriable: false, hint: 'autogit-node --help' },
   'bad-config': {
     retriable: false,
-    hint: 'correct the file named above; what is in force is shown by: autogit-node config',
+    hint: 'correct the file or variable named above; what is in force is shown by: autogit-node config',
   },
   'bad-message': { retriable: false, hint: 'the other side may run another version; compare: autogit-node status' },
   'frame-too-large': {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Change, ChangeOutcome } from './changes.ts';
+import { encode, encodeText, jsonOf } from './codec.ts';
 import { BootId, ClassKey, DataId, NodeId, Sentence, ShortId, StoreId, Tag } from './ids.ts';
 import { Era, Ledger, Run, Sealed } from './ledger.ts';
 import { limits } from './limits.ts';
@@ -99,3 +100,12 @@ export type MessageOf<K extends PeerMessage['kind']> = Extract<PeerMessage, { ki
 /** What travels on the stream: a message with the sender's era (SAFETY L15). */
 export const Envelope = z.object({ v: z.literal(1), era: Era.nullable(), message: PeerMessage });
 export type Envelope = z.infer<typeof Envelope>;
+
+/** An envelope as it travels. The text of a ledger in it is made once, for all to whom it goes. Throws `frame-too-large`. */
+export function encodeEnvelope(envelope: Envelope): Uint8Array {
+  const { v, era, message } = envelope;
+  if (message.kind !== 'append' || message.ledger === null) return encode(envelope, limits.frameBytes);
+  const { ledger, ...rest } = message;
+  const around = JSON.stringify({ v, era, message: rest });
+  return encodeText(`${around.slice(0, -2)},"ledger":${jsonOf(ledger)}}}`, limits.frameBytes);
+}

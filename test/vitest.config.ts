@@ -9,8 +9,8 @@ const project = (name: string, include: string[], more: object = {}) => ({
   test: { name, include, ...more },
 });
 
-// As deploy/bundle.mjs does it, so that tests pack and start programs in threads too.
-const thread = (file: string): string =>
+// As deploy/bundle.mjs does it, so that tests pack in a thread and start programs by a process too.
+const program = (file: string): string =>
   JSON.stringify(
     buildSync({
       absWorkingDir: root,
@@ -29,8 +29,8 @@ const beside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts'];
 export default defineConfig({
   root,
   define: {
-    __PACK_THREAD__: thread('node/runs/pack-thread.ts'),
-    __STARTER_THREAD__: thread('node/starter/starter-thread.ts'),
+    __PACK_THREAD__: program('node/runs/pack-thread.ts'),
+    __STARTER_PROGRAM__: program('node/starter/starter-process.ts'),
   },
   test: {
     environment: 'node',

@@ -35,6 +35,8 @@ export class CoreLoop {
   #timer: NodeJS.Timeout | null = null;
   #wakeAt = Number.POSITIVE_INFINITY;
   #timerFor = Number.POSITIVE_INFINITY;
+  /** Boot time less the monotonic clock, as the last input found them. */
+  #bootAhead = 0;
 
   constructor(options: CoreLoopOptions) {
     this.#options = options;
@@ -53,7 +55,9 @@ export class CoreLoop {
   feed(happened: Happened): void {
     if (this.#isStopped) return;
     const { bootMs, wallMs } = this.#options.clock;
-    this.#queue.push({ at: bootMs(), wallMs: wallMs(), ...happened });
+    const at = bootMs();
+    this.#bootAhead = at - performance.now();
+    this.#queue.push({ at, wallMs: wallMs(), ...happened });
     if (!this.#isRunning) this.#run();
   }
 
@@ -92,10 +96,15 @@ export class CoreLoop {
     }
   }
 
-  /** The disk is set to work first: it takes longest, and what may be said only afterwards is in `then`. */
+  /**
+   * What goes to other machines first: it has the longer way, over the network and to their disks. Then this disk, and what
+   * may be said only after it is in `then`; the rest last.
+   */
   #performAll(effects: readonly Effect[]): void {
+    for (const effect of effects) if (effect.kind === 'send') this.#options.perform(effect);
     for (const effect of effects) if (effect.kind === 'persist') this.#persist.add(effect as EffectOf<'persist'>);
-    for (const effect of effects) if (effect.kind !== 'persist') this.#options.perform(effect);
+    for (const effect of effects)
+      if (effect.kind !== 'send' && effect.kind !== 'persist') this.#options.perform(effect);
   }
 
   #schedule(): void {
@@ -104,7 +113,9 @@ export class CoreLoop {
     this.#timer = null;
     this.#timerFor = this.#wakeAt;
     if (this.#isStopped || this.#wakeAt === Number.POSITIVE_INFINITY) return;
-    const wait = Math.min(longestTimerMs, Math.max(0, this.#wakeAt - this.#options.clock.bootMs()));
+    // By the monotonic clock: to read boot time once more, from a file, is a fortieth of an idle leader. A timer knows no suspend either.
+    const now = performance.now() + this.#bootAhead;
+    const wait = Math.min(longestTimerMs, Math.max(0, Math.ceil(this.#wakeAt - now)));
     this.#timer = setTimeout(() => {
       this.#timer = null;
       this.feed({ kind: 'ticked' });

@@ -10,7 +10,7 @@ import type { Durable } from '../../scheduler/effects.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { restoredState } from '../../scheduler/state.ts';
-import { committedLedger, isRecovering, leaderContactAt, leaderOf, runContactAt } from '../../scheduler/views.ts';
+import { committedLedger, leaderContactAt, leaderOf, runContactAt } from '../../scheduler/views.ts';
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
@@ -310,7 +310,6 @@ export class Member {
       },
       clock,
       leaderContactAt: () => runContactAt(this.loop.state),
-      mayFormerTryLive: () => isRecovering(this.loop.state),
       gpusByUuid: (uuids) => (this.#measured?.capacity.gpus ?? []).filter((gpu) => uuids.includes(gpu.uuid)),
       limitsFor: (tags) => {
         const { cpuMillis, memoryBytes } = demandOf(tags, this.#defaultArch());

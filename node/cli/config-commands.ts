@@ -2,8 +2,9 @@ import { lstatSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { checkValues } from '../settings/join-options.ts';
 import { showBytes, showDuration } from '../settings/quantities.ts';
-import { configOf, loadSettings } from '../settings/settings.ts';
+import { configOf, loadSettings, type Settings } from '../settings/settings.ts';
 import type { Note } from '../settings/settings-note.ts';
 import { type Flag, flags, variableOf } from '../settings/settings-table.ts';
 import { makeFolder } from '../store/home.ts';
@@ -57,8 +58,21 @@ export async function config(context: Context): Promise<number> {
       setting: note.as ?? null,
     }));
     out.json({ file: fileOf(context), settings: rows, others, unknownVariables: all.unknownVariables });
-    return exit.ok;
-  }
+  } else showSettings(context, rows, all);
+  // What no agent could start with is shown all the same, and then named.
+  checkValues(all);
+  return exit.ok;
+}
+
+interface Row {
+  key: string;
+  value: unknown;
+  source: string;
+  variable: string;
+}
+
+function showSettings(context: Context, rows: readonly Row[], all: Settings): void {
+  const { out } = context;
   // Bytes, ms and bare figures are for scripts.
   const people: Partial<Record<Flag['kind'], (amount: number) => string>> = out.isTerminal
     ? { duration: showDuration, size: showBytes, percent: (amount) => `${amount} %` }
@@ -74,7 +88,6 @@ export async function config(context: Context): Promise<number> {
   out.data(printTable({ head: ['KEY', 'VALUE', 'FROM', 'VARIABLE'], spare: ['VARIABLE'], rows: shownRows }, out));
   showOthers(context, all.notes);
   for (const name of all.unknownVariables) out.talk(`# ${name} is set and means nothing`);
-  return exit.ok;
 }
 
 function showOthers({ out }: Context, notes: readonly Note[]): void {

@@ -1,6 +1,7 @@
 import { AutogitError, type ErrorCode, InvariantError } from '../../protocol/errors.ts';
 import { shownLines } from '../foreign-text.ts';
 import { stackOf } from '../source-positions.ts';
+import { wrapped, wrappedFix } from '../text-wrap.ts';
 import { asTyped } from './call-name.ts';
 
 /** The exit codes of INTERFACE.md. */
@@ -34,11 +35,17 @@ export const exitCodeOf = (error: unknown): number =>
       : exit.internal;
 
 /** `error: sentence` and `fix: hint`, for stderr. What we did not foresee shows its stack: it is our fault. */
-export function describeFailure(error: unknown, verbose: boolean): string {
+export function describeFailure(error: unknown, verbose: boolean, columns = Number.POSITIVE_INFINITY): string {
   if (isInterruption(error)) return '';
   if (error instanceof AutogitError) {
     const cause = verbose && error.cause instanceof Error ? `cause: ${stackOf(error.cause)}\n` : '';
-    return `error: ${asTyped(shownLines(error.message))}\nfix: ${asTyped(shownLines(error.hint))}\n${cause}`;
+    const lines = (label: string, text: string, cut: typeof wrapped): string =>
+      asTyped(shownLines(text))
+        .split('\n')
+        .flatMap((line) => (line.length <= columns - label.length ? [line] : cut(line, columns - label.length)))
+        .map((line, index) => `${index === 0 ? label : ' '.repeat(label.length)}${line}\n`)
+        .join('');
+    return `${lines('error: ', error.message, wrapped)}${lines('fix: ', error.hint, wrappedFix)}${cause}`;
   }
   const known = error instanceof Error ? error : new Error(String(error));
   const what = known instanceof InvariantError ? 'a broken invariant' : 'an unforeseen error';

@@ -14,11 +14,7 @@ import { ask, confirm, hasTerminal } from './prompt.ts';
 const statusHint = 'look at it: autogit-node gitlab';
 
 const linesOf = ({ settings }: Context): Progress =>
-  createProgress({
-    color: settings.isOn('color'),
-    quiet: settings.isOn('quiet'),
-    ...(process.stderr.isTTY && process.stderr.columns ? { columns: process.stderr.columns } : {}),
-  });
+  createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
 
 /**
  * `gitlab deploy`: looks, says what it found and what will be done, asks, and then watches until GitLab serves. Deploying is the

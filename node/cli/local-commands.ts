@@ -4,6 +4,7 @@ import { progressLine, withFix } from '../progress-lines.ts';
 import { configOf, homeOf, homesToSearch } from '../settings/settings.ts';
 import { withSourcePositions } from '../source-positions.ts';
 import { places, prepareHome } from '../store/home.ts';
+import { columnsOf } from '../text-wrap.ts';
 import { version } from '../version.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
@@ -19,11 +20,11 @@ export async function join(context: Context): Promise<number> {
   prepareHome(options.home);
   const { leftAway, rememberJoin } = await import('../store/join-memory.ts');
   const missing = leftAway(options.home, settings);
+  const form = { columns: columnsOf(process.stderr) };
+  const warn = (what: string, sentence: string): void => out.talk(progressLine('warn', what, sentence, form));
   if (missing !== null && !options.service)
-    out.talk(
-      progressLine('warn', 'flags', `last time, not now: ${missing.missing}\n-> autogit-node join ${missing.whole}`),
-    );
-  if (jobUser !== null) out.talk(progressLine('warn', 'user', jobUser));
+    warn('flags', withFix(`last time, not now: ${missing.missing}`, `autogit-node join ${missing.whole}`));
+  if (jobUser !== null) warn('user', jobUser);
   await warnOfFile(context);
   rememberJoin(options.home, settings);
   const { runAgent } = await import('../agent/run-agent.ts');
@@ -36,7 +37,7 @@ export async function join(context: Context): Promise<number> {
 async function warnOfFile({ settings, out }: Context): Promise<void> {
   if (settings.notes.length === 0) return;
   const { warningsOf } = await import('../settings/seed-warnings.ts');
-  const form = { columns: out.columns };
+  const form = { columns: columnsOf(process.stderr) };
   for (const { sentence, fix } of warningsOf(settings.notes))
     out.talk(progressLine('warn', 'settings', withFix(`autogit.yml, ${sentence}`, fix), form));
 }

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { chown, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,6 +7,7 @@ import type { Clock } from '../clock.ts';
 import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import type { Child } from '../starter/far-child.ts';
 import { membersAside, spawnAside } from '../starter/starter.ts';
+import type { ChildFile } from '../starter/starter-messages.ts';
 import { isDiskError } from '../store/disk-errors.ts';
 import { type JobPaths, stepScript } from './job-shell.ts';
 import { orphanHolder } from './orphan-holding.ts';
@@ -101,45 +102,41 @@ export class ProcessWorkspace implements Workspace {
   async start(step: Step, index: number): Promise<void> {
     const { folder, user, paths, environment, clock } = this.#of;
     const script = join(folder, `step-${index}.sh`);
-    let status: number;
+    const timeoutMs = step.timeoutMs !== null && step.timeoutMs > 0 ? step.timeoutMs : 0;
     try {
-      status = openSync(this.#status(index), 'ax', 0o600);
+      writeFileSync(this.#status(index), `begun ${clock.bootMs()} ${timeoutMs}\n`, { flag: 'ax', mode: 0o600 });
     } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
       throw new AutogitError('executor-failed', `step ${index} of run ${this.#of.run} was begun before`, { cause });
     }
-    const timeoutMs = step.timeoutMs !== null && step.timeoutMs > 0 ? step.timeoutMs : 0;
-    writeSync(status, `begun ${clock.bootMs()} ${timeoutMs}\n`);
     await writeFile(script, stepScript(step, paths, join(folder, 'environment.sh')), { mode: 0o600 });
     if (user) await chown(script, user.uid, user.gid);
-    const output = openSync(this.#output(index), 'a', 0o600);
-    const group = openSync(this.#of.cgroup ? join(this.#of.cgroup, 'cgroup.procs') : '/dev/null', 'w');
-    const limits = this.#of.limits
-      .filter((path) => existsSync(path))
-      .map((path) => openSync(join(path, 'cgroup.procs'), 'w'));
+    writeFileSync(this.#output(index), '', { flag: 'a', mode: 0o600 });
+    const into = (group: string): ChildFile => ({ path: join(group, 'cgroup.procs'), how: 'write' });
+    const output: ChildFile = { path: this.#output(index), how: 'append' };
+    const status: ChildFile = { path: this.#status(index), how: 'append' };
+    const group: ChildFile = this.#of.cgroup ? into(this.#of.cgroup) : { path: '/dev/null', how: 'write' };
+    const limits = this.#of.limits.filter((path) => existsSync(path)).map(into);
     // Five is the supervisor's own.
     const more = limits.length > 0 ? (['ignore', ...limits] as const) : [];
     const holder = this.#of.cgroup === null ? orphanHolder() : null;
     const words = [...(holder ?? []), 'bash', join(folder, 'supervisor.sh'), script, ...(holder ? ['hold'] : [])];
     this.#memoryKills.set(index, this.#killedForMemory());
-    try {
-      const child = spawnAside(words[0] as string, words.slice(1), {
-        cwd: paths.projectDir,
-        env: environment,
-        detached: true,
-        stdio: ['ignore', output, output, status, group, ...more],
-        ...dropTo(user),
-      });
-      await new Promise<void>((done, fail) => {
-        child.once('spawn', done);
-        child.once('error', (cause) => fail(new AutogitError('executor-failed', 'bash did not start', { cause })));
-      });
-      child.unref();
-      this.#children.set(index, child);
-      if (this.#of.cgroup === null) this.#lookOn();
-      this.#limits.watch(index, clock.bootMs(), timeoutMs);
-    } finally {
-      for (const descriptor of [status, output, group, ...limits]) closeSync(descriptor);
-    }
+    const child = spawnAside(words[0] as string, words.slice(1), {
+      cwd: paths.projectDir,
+      env: environment,
+      detached: true,
+      stdio: ['ignore', output, output, status, group, ...more],
+      ...dropTo(user),
+    });
+    await new Promise<void>((done, fail) => {
+      child.once('spawn', done);
+      child.once('error', (cause) => fail(new AutogitError('executor-failed', 'bash did not start', { cause })));
+    });
+    child.unref();
+    this.#children.set(index, child);
+    if (this.#of.cgroup === null) this.#lookOn();
+    this.#limits.watch(index, clock.bootMs(), timeoutMs);
   }
 
   /** For steps found after a restart. */

@@ -3,6 +3,7 @@ import { checked, parsed } from '../../protocol/codec.ts';
 import { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope } from '../../protocol/messages.ts';
+import { fits } from '../../protocol/schema-fit.ts';
 
 type Json = Record<string, unknown>;
 
@@ -50,7 +51,8 @@ export class LedgerMemo {
       else {
         const requests = part === 'requests' ? requestsOf(value, before, known.ledger.requests) : null;
         const schema = Object.hasOwn(shape, part) ? shape[part] : undefined;
-        const found = requests ? { success: true, data: requests } : schema?.safeParse(value);
+        const isFit = schema !== undefined && fits(schema, value);
+        const found = requests || isFit ? { success: true, data: requests ?? value } : schema?.safeParse(value);
         if (found?.success === false) return null;
         ledger[part] = found ? found.data : value;
       }

@@ -5,7 +5,7 @@ import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Era } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import type { Envelope, PeerMessage } from '../../protocol/messages.ts';
+import { type Envelope, encodeEnvelope, type PeerMessage } from '../../protocol/messages.ts';
 import { Opening, openingBytes } from '../../protocol/opening.ts';
 import { BeatMemo, isBeat } from './beat-memo.ts';
 import { FrameChannel } from './frame-channel.ts';
@@ -75,8 +75,7 @@ export class MeshLink {
   /** False when the message was dropped: link not open, queue full. Throws `frame-too-large`. */
   send(message: PeerMessage, era: Era | null): boolean {
     if (!this.isOpen) return false;
-    const envelope: Envelope = { v: 1, era, message };
-    return this.#channel.send(encode(envelope, limits.frameBytes), isDroppable(message));
+    return this.#channel.send(encodeEnvelope({ v: 1, era, message }), isDroppable(message));
   }
 
   /** Called twice a second: keeps the link alive, and ends it when nothing comes any more. */

@@ -16,7 +16,7 @@ interface GitCall {
   limitMs?: number;
   /** Behind everything else on this machine. */
   isBackground?: boolean;
-  /** A short look of a node that may be idle: it begins in the agent, and the thread of the starter (11 MiB) stays ended. */
+  /** A short look of a node that may be idle: it begins in the agent, and the starter (11 MiB) stays ended. */
   isLook?: boolean;
 }
 

@@ -124,6 +124,7 @@ export class GitSources {
     const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
     try {
       await checkOut(folder, mirror, address, spec, signal);
+      const special = await specialFiles(mirror, spec.sha, signal);
       const commit = spec.sha.slice(0, 8);
       return {
         tar: tarFolder(folder),
@@ -131,8 +132,7 @@ export class GitSources {
           spec.isCheckedOut === false
             ? `Fetched ${commit} without its files: GIT_CHECKOUT is false (ref is ${plain(spec.ref)})`
             : `Checked out ${commit} as detached HEAD (ref is ${plain(spec.ref)})`,
-        hasLfs: /filter=lfs/.test(await fileOf(mirror, spec.sha, '.gitattributes', signal)),
-        hasSubmodules: await hasFile(mirror, spec.sha, '.gitmodules', signal),
+        ...special,
         remove,
       };
     } catch (error) {
@@ -234,19 +234,21 @@ function addressOf(spec: SourcesSpec): string {
   return url.href;
 }
 
-/** A small file of a commit; '' for none, a link, or a large one. */
-async function fileOf(mirror: string, sha: string, path: string, signal: AbortSignal): Promise<string> {
-  const entry = await git(['ls-tree', '-l', sha, '--', path], { cwd: mirror, signal }).catch(() => '');
-  const [mode, , blob, size] = entry.split(/\s+/);
-  if (!mode?.startsWith('100') || !blob || Number(size) > attributesBytes) return '';
-  return git(['cat-file', 'blob', blob], { cwd: mirror, signal }).catch(() => '');
+/** What a commit says of LFS and submodules; of a `.gitattributes` that is a link, or large, nothing. */
+async function specialFiles(
+  mirror: string,
+  sha: string,
+  signal: AbortSignal,
+): Promise<Pick<Sources, 'hasLfs' | 'hasSubmodules'>> {
+  const names = ['.gitattributes', '.gitmodules'];
+  const listed = await git(['ls-tree', '-l', '-z', sha, '--', ...names], { cwd: mirror, signal }).catch(() => '');
+  const entries = listed.split('\0').map((line) => line.split('\t'));
+  const entryOf = (name: string): string | undefined => entries.find(([, path]) => path === name)?.[0];
+  const [mode, , blob, size] = entryOf('.gitattributes')?.split(/ +/) ?? [];
+  const isRead = mode?.startsWith('100') && blob && Number(size) <= attributesBytes;
+  const text = isRead ? await git(['cat-file', 'blob', blob], { cwd: mirror, signal }).catch(() => '') : '';
+  return { hasLfs: /filter=lfs/.test(text), hasSubmodules: entryOf('.gitmodules') !== undefined };
 }
-
-const hasFile = (mirror: string, sha: string, path: string, signal: AbortSignal): Promise<boolean> =>
-  git(['cat-file', '-e', `${sha}:${path}`], { cwd: mirror, signal }).then(
-    () => true,
-    () => false,
-  );
 
 const credentialHelper =
   '"!f() { test \\"$1\\" = get && echo username=gitlab-ci-token && echo \\"password=$CI_JOB_TOKEN\\"; }; f"';

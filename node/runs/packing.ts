@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { TreeRead } from '../ports.ts';
 import { type FileSource, type Packed, type PackRequest, packArtifact } from './artifact-pack.ts';
@@ -12,6 +13,9 @@ const program: string | null = typeof __PACK_THREAD__ === 'string' ? __PACK_THRE
 export async function packAside(source: FileSource, request: PackRequest, signal: AbortSignal): Promise<Packed> {
   signal.throwIfAborted();
   if (program === null) return packArtifact(source, request);
+  // What led here was a turn's work; to begin a thread is another's.
+  await nextTurn();
+  signal.throwIfAborted();
   const worker = new Worker(program, {
     eval: true,
     workerData: request,

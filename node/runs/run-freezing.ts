@@ -39,6 +39,10 @@ export class Freezing {
     };
   }
 
+  get isLeaderHeard(): boolean {
+    return this.#options.clock.bootMs() - this.#options.leaderContactAt() <= leaseLimits.leaderSilentMs;
+  }
+
   /** True while this agent holds the run frozen: then nobody else may thaw it. */
   get isFrozen(): boolean {
     return this.#frozenAtMs !== null;
@@ -63,7 +67,7 @@ export class Freezing {
 
   tick(): void {
     const contact = this.contact();
-    const isLeaderHeard = contact.atMs - contact.leaderAtMs <= leaseLimits.leaderSilentMs;
+    const { isLeaderHeard } = this;
     if (!isLeaderHeard) this.#leaderBackAtMs = Number.POSITIVE_INFINITY;
     else this.#leaderBackAtMs = Math.min(this.#leaderBackAtMs, contact.atMs);
     const right = mayContinue({ ...contact, leaderBackAtMs: this.#leaderBackAtMs });

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { JobRef } from '../../gitlab-bridge/gitlab-runner.ts';
 import { type JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
 import { traceLimits } from '../../gitlab-bridge/trace.ts';
@@ -192,8 +193,12 @@ export class RunLifecycle {
   }
 
   async #live(): Promise<void> {
+    // In turns of its own: that the job is here, the line to GitLab and the place are milliseconds each, in which no timer of the agent runs.
+    await nextTurn();
+    await nextTurn();
     this.line.start();
     try {
+      await nextTurn();
       if (this.#record.progress.phase !== 'finished') await this.#toTheEnd();
       await this.#deliver();
     } catch (error) {

@@ -25,10 +25,11 @@ export interface RunOptions {
   unseal(sealed: string): string;
   instance(): { uuid: string | null; epoch: number };
   clock: { bootMs(): number; wallMs(): number };
-  /** Boot ms of the last leader's word by which a run may go on (SAFETY J1); -Infinity when there was none that counts. */
+  /**
+   * Boot ms of the last leader's word by which a run may go on (SAFETY J1); -Infinity when there was none that counts. While it is
+   * silent a former try of a job may still live elsewhere: a run's first step begins later.
+   */
   leaderContactAt(): number;
-  /** Former tries of a job may still be ended elsewhere: a run's first step begins later (SAFETY J1). */
-  mayFormerTryLive?(): boolean;
   gpusByUuid(uuids: string[]): Gpu[];
   limitsFor(tags: string[]): { cpuMillis: number | null; memoryBytes: number | null };
   onRunChanged(run: Run): void;

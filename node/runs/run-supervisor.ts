@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type RequestJobAnswer, requestJob, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import { JobPayload, variableOf } from '../../gitlab-bridge/payload.ts';
 import { asSentence, classKey } from '../../protocol/ids.ts';
@@ -62,6 +63,8 @@ export class RunSupervisor {
     const executor = this.#options.executors[0];
     if (executor === undefined)
       return { kind: 'failed', because: 'no executor works on this machine: autogit-node doctor', maybeTaken: false };
+    // The core's step that asked was a turn's work already.
+    await nextTurn();
     try {
       await executor.ready?.();
       await this.#sources.check();
@@ -209,8 +212,10 @@ export class RunSupervisor {
       await updateJob(line, { state: 'failed', failure_reason: 'runner_system_failure' });
       return { kind: 'failed', because, maybeTaken: false };
     }
-    this.#options.onRunChanged(run);
+    // Before anybody can hear of it: what ends the run finds it here.
     this.#live(local, payload);
+    await nextTurn();
+    this.#options.onRunChanged(run);
     return { kind: 'taken', run };
   }
 

@@ -5,7 +5,7 @@ import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-ta
 import { parseOne, parseText, type Value } from './settings-value.ts';
 
 export type Source = 'flag' | 'variable' | 'file' | 'default';
-/** `where`: the file, the line and, where it is another, the key; null for what the file does not say. */
+/** `where`: the variable, or the file, the line and, where it is another, the key; absent for flags and defaults. */
 type Entry = { value: Value; source: Source; where?: string };
 
 /** A GPU that is played (demo, tests): it takes work by tag and is shown as "(played)". */
@@ -82,7 +82,7 @@ export class Settings {
   source(key: string): Source {
     return this.#values.get(key)?.source ?? 'default';
   }
-  /** `/home/ada/autogit.yml, line 3: `, to stand before the key in an error; empty for what the file does not say. */
+  /** `/home/ada/autogit.yml, line 3: `, to stand before the key in an error; empty for flags and defaults. */
   where(key: string): string {
     return this.#values.get(key)?.where ?? '';
   }
@@ -143,7 +143,11 @@ function resolveOne(flag: Flag, sources: SettingsSources): Entry {
   };
   if (given !== undefined) return { value: named(spellingOf(flag), 'bad-flag', given), source: 'flag' };
   if (variable !== undefined && variable !== '')
-    return { value: named(variableOf(flag), 'bad-config', variable), source: 'variable' };
+    return {
+      value: named(variableOf(flag), 'bad-config', variable),
+      source: 'variable',
+      where: `the variable ${variableOf(flag)}: `,
+    };
   if (written !== undefined) {
     const where = whereOf(flag, sources);
     return { value: named(`${where}${flag.key}`, 'bad-config', written), source: 'file', where };

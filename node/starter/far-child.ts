@@ -18,7 +18,7 @@ export interface Child extends EventEmitter {
 
 type Say = (message: ToStarter) => void;
 
-/** A child that the starter's thread started and waits for, as its own agent sees it. */
+/** A child that the starter's process started and waits for, as its own agent sees it. */
 export class FarChild extends EventEmitter implements Child {
   readonly #id: number;
   readonly #say: Say;
@@ -71,7 +71,7 @@ export class FarChild extends EventEmitter implements Child {
     else this.#exit(message.code, message.signal);
   }
 
-  /** The thread is gone: how this child ends, nobody will hear. */
+  /** The starter is gone: how this child ends, nobody will hear. */
   lose(because: Error): void {
     if (this.#isOver) return;
     if (this.pid === undefined) this.#fail(because);
@@ -154,7 +154,8 @@ export class FarChild extends EventEmitter implements Child {
       return;
     }
     this.#owed[output] += 1;
-    const isWanted = stream.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    // Alone in its memory: what it came in holds other messages too, and would go along to whatever thread this is sent to.
+    const isWanted = stream.push(Buffer.from(new Uint8Array(bytes).buffer));
     if (isWanted && this.#owed[output] >= chunksTaken) this.#pay(output);
   }
 

@@ -1,15 +1,22 @@
 import type { SpawnOptions } from 'node:child_process';
 import type { ProcessName, RunMarks } from '../executors/run-processes.ts';
 
-/** What a child is started with in the thread: what can go over to it. A number is a descriptor of this process. */
+/** A file that stands there: a descriptor cannot go over to another process, its name can. The same one twice is opened once. */
+export interface ChildFile {
+  path: string;
+  /** At its end, whoever else writes to it, or from its start. Neither makes a file. */
+  how: 'append' | 'write';
+}
+
+/** What a child is started with by the starter: what can go over to it. */
 export interface StartOptions extends Pick<SpawnOptions, 'cwd' | 'env' | 'uid' | 'gid' | 'detached'> {
-  stdio: ('ignore' | 'pipe' | number)[];
+  stdio: ('ignore' | 'pipe' | ChildFile)[];
 }
 
 /** Which output of a child: its descriptor. */
 export type OutputFd = 1 | 2;
 
-/** How many chunks of an output are on their way at once, and after how many taken ones the thread hears of it. */
+/** How many chunks of an output are on their way at once, and after how many taken ones the starter hears of it. */
 export const chunksAhead = 8;
 export const chunksTaken = 4;
 

@@ -87,7 +87,8 @@ export class LevelBatches {
     while (this.#waiting.length > 0) {
       const together = this.#waiting.splice(0);
       try {
-        await this.#trust();
+        // A level that is well is written in the turn that asked: behind an `await` its fsync began only after all that the turn still had to send.
+        if (this.#isSuspect) await this.#trust();
         await this.#batch(together.flatMap((one) => one.operations));
         for (const one of together) one.resolve();
       } catch (error) {

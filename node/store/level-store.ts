@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { Level } from 'level';
 import { z } from 'zod';
+import { jsonOf } from '../../protocol/codec.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { NodeId, StoreId, WallMs } from '../../protocol/ids.ts';
 import { Ledger, Run } from '../../protocol/ledger.ts';
@@ -264,7 +265,7 @@ class LevelStore implements Store {
       writes.map(({ key, value }) => ({
         type: 'put',
         key: durableKey(key),
-        value: withChecksum(JSON.stringify(value)),
+        value: withChecksum(jsonOf(value)),
       })),
     );
   }

@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { isAlive, startTicksOf } from '../executors/run-processes.ts';
 import { isDiskFull } from '../store/disk-errors.ts';
 
@@ -20,18 +20,21 @@ export function readTold<T>(path: string, isGood: (value: unknown) => value is T
   }
 }
 
+type Move = (from: string, to: string) => void | Promise<void>;
+
 /**
  * Atomic: a reader sees what was told before or what is told now. Not synced to the disk: after a machine's crash nothing of it
  * counts. On a full disk it goes over the old one, in the blocks that this has: a reader that meets half of it keeps the one
- * before. `mode` holds whatever the umask is: a service's agent has 077, and a reader may be another user.
+ * before. `mode` holds whatever the umask is: a service's agent has 077, and a reader may be another user. `move`: rename.
+ * With one that does not wait it is done when this returns its promise; with one that waits, one at a time.
  */
-export function writeTold(path: string, told: unknown, mode: number): void {
+export async function writeTold(path: string, told: unknown, mode: number, move: Move): Promise<void> {
   const temporary = `${path}.new`;
   const text = JSON.stringify(told);
   try {
     writeFileSync(temporary, text, { mode });
     chmodSync(temporary, mode);
-    renameSync(temporary, path);
+    await move(temporary, path);
   } catch (error) {
     if (!isDiskFull(error)) throw error;
     overwrite(path, text.padEnd(statSync(path).size, ' '));

@@ -1,4 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Freezer } from '../ports.ts';
 import { isRecord, overwrite, readSeen, readTold, seenText, writeTold } from './told-file.ts';
@@ -53,9 +54,11 @@ const isBeat = (value: unknown): value is Beat =>
 const beatFile = (home: string): string => join(home, 'watchdog.json');
 const seenFile = (home: string): string => join(home, 'watchdog.seen');
 
+/** One at a time. */
 export async function writeBeat(home: string, beat: Beat): Promise<void> {
   mkdirSync(home, { recursive: true, mode: 0o700 });
-  writeTold(beatFile(home), beat, 0o600);
+  // Not in the event loop: to free what stood there takes milliseconds on a disk that is told of it (discard).
+  await writeTold(beatFile(home), beat, 0o600, rename);
 }
 
 /** The watchdog's word that it has read a beat. */

@@ -51,8 +51,9 @@ export function stepJobs(jobs: JobsState, input: Input, context: PartContext): P
   sayReport(turn);
   const { ledger, committed, leader, term, mayAct } = context;
   const wakeAt = Math.max(turn.wakeAt, context.at + 1);
-  const state = { ...turn.jobs, seen: { ledger, committed, leader, term, mayAct }, wakeAt };
-  return { state, effects: turn.effects, edits: turn.edits, wakeAt };
+  turn.jobs.seen = { ledger, committed, leader, term, mayAct };
+  turn.jobs.wakeAt = wakeAt;
+  return { state: turn.jobs, effects: turn.effects, edits: turn.edits, wakeAt };
 }
 
 const hasChanged = (before: JobsState, after: JobsState): boolean =>

@@ -6,6 +6,7 @@ import type { MessageOf } from '../../protocol/messages.ts';
 import { compareStamps } from '../../protocol/stamp.ts';
 import { isRefusal } from '../ledger-edit.ts';
 import { applyChange } from '../membership.ts';
+import { find } from '../membership-names.ts';
 import { doneSentence } from '../membership-sentence.ts';
 import { note } from '../note.ts';
 import { whyNot, withAct } from './acts.ts';
@@ -145,17 +146,33 @@ export function proposeChange(turn: RaftTurn, from: NodeId | null, id: string, c
   }
   const after = applyChange(raft.accepted, change, turn.wallMs);
   if (isRefusal(after)) return answer({ state: 'refused', because: after.refused });
+  if (putsOff(turn, change)) return;
   const because = doneSentence(change, raft.accepted, after);
   // Also what changed nothing is committed with its id: only a leader that still leads may say that it is so.
-  propose(turn, withRequest(withAct(raft.accepted, after, change, asker, turn.wallMs), id, because));
+  propose(
+    turn,
+    withRequest(withAct(raft.accepted, after, change, asker, turn.wallMs), id, because, raft.leading.settled),
+  );
+  raft.leading = { ...raft.leading, settled: [] };
   noteProposed(turn, { id, from, because });
 }
 
-/** The ledger remembers the last requests that were done (SAFETY L16). */
-export const withRequest = (ledger: Ledger, id: string, because: string): Ledger => ({
-  ...ledger,
-  requests: [...ledger.requests, { id, because }].slice(-limits.rememberedRequests),
-});
+/**
+ * A leader that removed itself would be a stranger to all before it could ask one of them to lead: they would wait for their long
+ * timeout. So it hands over first, and the next one removes it; what cannot be handed over is removed as it leads.
+ */
+function putsOff({ raft, self }: RaftTurn, change: Change): boolean {
+  if (raft.leading === null || raft.leading.unwanted === 'tried') return false;
+  if (change.kind !== 'forget' || find(raft.accepted.nodes, change.node) !== self) return false;
+  raft.leading = { ...raft.leading, unwanted: 'asked' };
+  return true;
+}
+
+/** The ledger remembers the last requests that were done, but for those that nobody can ask again (SAFETY L16). */
+export const withRequest = (ledger: Ledger, id: string, because: string, settled: readonly string[] = []): Ledger => {
+  const known = settled.length === 0 ? ledger.requests : ledger.requests.filter((one) => !settled.includes(one.id));
+  return { ...ledger, requests: [...known, { id, because }].slice(-limits.rememberedRequests) };
+};
 
 function noteProposed(turn: RaftTurn, one: { id: string; from: NodeId | null; because: string }): void {
   const { raft } = turn;
@@ -165,6 +182,17 @@ function noteProposed(turn: RaftTurn, one: { id: string; from: NodeId | null; be
     ...leading,
     proposedRequests: [...leading.proposedRequests, { ...one, stamp: raft.accepted.stamp }],
   };
+}
+
+/**
+ * Asked here, and of nobody else: with its answer the last who knew its id forgets it, so nobody can ask it again. What is
+ * asked of a leader one after the other would otherwise fill the ledger with ids, which made it seven times as long.
+ */
+function knownHereOnly({ raft }: RaftTurn, ready: readonly { id: string; from: NodeId | null }[]): string[] {
+  return ready.flatMap(({ id, from }) => {
+    const asked = raft.clientRequests.find((one) => one.id === id);
+    return from === null && asked?.sentTerm === neverSent.sentTerm ? [id] : [];
+  });
 }
 
 /** Whoever waits for what is committed now gets the answer. */
@@ -178,6 +206,7 @@ export function answerCommitted(turn: RaftTurn): void {
       raft.leading = {
         ...raft.leading,
         proposedRequests: raft.leading.proposedRequests.filter((one) => !ready.includes(one)),
+        settled: [...raft.leading.settled, ...knownHereOnly(turn, ready)],
       };
     for (const { id, from, because } of ready) {
       if (from === null) answerRequest(turn, id, { state: 'done', because });

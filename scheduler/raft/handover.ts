@@ -27,6 +27,7 @@ function reason(turn: RaftTurn): { because: string; isForced: boolean } | null {
     return { because: 'this node leaves', isForced: true };
   if (nodes[self]?.drained) return { because: 'this node is drained', isForced };
   if (isForced) return { because: 'this node votes no more', isForced };
+  if (raft.leading?.unwanted === 'asked') return { because: 'this node is to be removed', isForced: true };
   if (!raft.healthy) return { because: 'this node is not well', isForced: false };
   return null;
 }
@@ -72,7 +73,12 @@ export function transferIfDue(turn: RaftTurn): void {
   } else if (!votes(turn) && allCommitted(turn)) {
     tellCommitted(turn);
     stepDown(turn, `${why.because}, so it leads no more`);
-  }
+  } else triedInVain(turn);
+}
+
+/** Whoever wants it removed is served by itself then. */
+function triedInVain({ raft }: RaftTurn): void {
+  if (raft.leading?.unwanted === 'asked') raft.leading = { ...raft.leading, unwanted: 'tried' };
 }
 
 const votes = ({ raft, self }: RaftTurn): boolean => self in raft.accepted.configuration.voters;
@@ -85,6 +91,7 @@ function goOn(turn: RaftTurn, handover: Handover, isForced: boolean): void {
     // Not voting it has no say any more: the others elect without being asked.
     if (!votes(turn) && allCommitted(turn)) return stepDown(turn, `${handover.because}, so it leads no more`);
     raft.leading = { ...raft.leading, handover: null, handoverAt: turn.at, handoverTo: handover.to };
+    triedInVain(turn);
     if (raft.leaving) raft.leaving = { ...raft.leaving, handedOverAt: null };
     return;
   }

@@ -40,9 +40,11 @@ export function beginLeading(turn: RaftTurn, campaign: Campaign): void {
     plannedAt: Number.NEGATIVE_INFINITY,
     configuredBy: zeroStamp,
     proposedRequests: [],
+    settled: [],
     handover: null,
     handoverAt: Number.NEGATIVE_INFINITY,
     handoverTo: null,
+    unwanted: null,
     overthrown: byEvidence && campaign.against !== null ? { node: campaign.against, at: turn.at } : null,
   };
   propose(turn, raft.accepted);

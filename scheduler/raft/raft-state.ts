@@ -109,10 +109,14 @@ export interface Leading {
   readonly plannedAt: number;
   /** Changes that are answered when their stamp is committed (SAFETY L16). */
   readonly proposedRequests: readonly ProposedRequest[];
+  /** Changes that were answered and cannot be asked again: the next document need not remember them. */
+  readonly settled: readonly string[];
   readonly handover: Handover | null;
   /** When it last tried to hand over in vain, and to whom. */
   readonly handoverAt: number;
   readonly handoverTo: NodeId | null;
+  /** A member wants this leader removed: it tries to hand over first, once. */
+  readonly unwanted: 'asked' | 'tried' | null;
   /** The leader that evidence said to be gone, until it is seen whether that was true (SAFETY L11). */
   readonly overthrown: { readonly node: NodeId; readonly at: number } | null;
 }

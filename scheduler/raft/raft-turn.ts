@@ -66,7 +66,9 @@ export const peerOf = (raft: RaftState, node: NodeId): Peer => raft.peers[node] 
 
 export function setPeer(turn: RaftTurn, node: NodeId, patch: Partial<Peer>): void {
   const peer = Object.assign(copyOfPeer(peerOf(turn.raft, node)), patch);
-  turn.raft.peers = { ...turn.raft.peers, [node]: peer };
+  const peers: Record<NodeId, Peer> = { ...turn.raft.peers };
+  peers[node] = peer;
+  turn.raft.peers = peers;
 }
 
 /** What it says to be on its store is there; if it ever is not, that store was rolled back (SAFETY L9). */

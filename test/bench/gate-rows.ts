@@ -33,7 +33,7 @@ class GateOnLoopback {
     if (server.stdout) await once(server.stdout, 'data');
     const [folder, clock] = [makeGateFolder(this.#home), systemClock()];
     const [bootId, until] = [clock.bootId(), clock.bootMs() + 3_600_000];
-    writeLease(folder, { id: '1', bootId, epoch: 1, until, upstream: '127.0.0.1', isServing: true, because: '' });
+    await writeLease(folder, { id: '1', bootId, epoch: 1, until, upstream: '127.0.0.1', isServing: true, because: '' });
     const words = ['__gate', folder, '64711', '1', doorWord({ kind: 'http', port, behind, proxy: false })];
     const args = ['--max-semi-space-size=2', bin, ...words];
     this.#children.push(spawn(process.execPath, args, { stdio: ['ignore', 2, 2] }));

@@ -148,6 +148,15 @@ describe('settings reach the commands', () => {
     rmSync(file);
   });
 
+  it('config shows what no agent could start with, and then says so', async () => {
+    const shown = await cli(['config', '--home', '/x'], { AUTOGIT_LISTEN: 'nonsense' });
+    expect(shown.stderr).toMatch(
+      /^error: the variable AUTOGIT_LISTEN: listen "nonsense": an address to listen on is .*\nfix: correct the file or variable/,
+    );
+    expect(shown.stdout).toContain('listen\tnonsense\tvariable');
+    expect(shown.code).toBe(2);
+  });
+
   it.each([
     ['nmae: kang\n', /bad\.yml, line 1: unknown key "nmae"; did you mean name\?/],
     ['jobs:\n  al: true\n', /unknown key "jobs\.al"/],
@@ -162,7 +171,7 @@ describe('settings reach the commands', () => {
     failing(
       2,
       sentence,
-      /correct the file|write the value itself/,
+      /correct the file or variable|write the value itself/,
     )(await cli(['--config', file, 'join', '--home', join(dir, 'none')]));
   });
 });

@@ -32,7 +32,7 @@ beforeEach(async () => {
   free.close();
   await once(free, 'close');
   const [bootId, until] = [clock.bootId(), clock.bootMs() + 60_000];
-  writeLease(home, { id: '1', bootId, epoch: 1, until, upstream: '127.0.0.1', isServing: true, because: '' });
+  await writeLease(home, { id: '1', bootId, epoch: 1, until, upstream: '127.0.0.1', isServing: true, because: '' });
   const ahead = { ...clock, bootMs: () => clock.bootMs() + aheadMs };
   gate = new ServiceGate(home, ahead, { say: () => undefined, heard: () => undefined });
   await gate.listen([{ kind: 'http', port, behind: portOf(gitlab), proxy: false }], '127.0.0.1');
@@ -73,7 +73,7 @@ describe('whoever asks the gate and says nothing whole', () => {
     await once(free, 'close');
     const [bootId, until] = [clock.bootId(), clock.bootMs() + 60_000];
     const boots = { id: '2', bootId, epoch: 1, until, upstream: null, isServing: false, because: 'GitLab boots' };
-    writeLease(home, boots);
+    await writeLease(home, boots);
     const other = new ServiceGate(home, clock, { say: () => undefined, heard: () => undefined });
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {

@@ -44,7 +44,6 @@ export class RunLab {
   changes: Run[] = [];
   leaderAt: () => number = () => this.clock.bootMs();
   /** As after a recovery by force, while not all machines have come over. */
-  mayFormerTryLive = false;
   readonly clock = systemClock();
   epoch = 0;
   executor: () => Executor = () => new ProcessExecutor({ home: this.home, cgroups: false });
@@ -110,7 +109,6 @@ export class RunLab {
       instance: () => ({ uuid: this.gitlab.instanceUuid, epoch: this.epoch }),
       clock: this.clock,
       leaderContactAt: () => this.leaderAt(),
-      mayFormerTryLive: () => this.mayFormerTryLive,
       gpusByUuid: () => [],
       limitsFor: () => ({ cpuMillis: null, memoryBytes: null }),
       onRunChanged: (run) => this.changes.push(run),

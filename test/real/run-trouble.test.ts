@@ -209,10 +209,9 @@ describe('a run in trouble', () => {
     await until('more ticks', async () => (await lab.traceHere(run)).includes(`tick ${count + 5}\n`));
   });
 
-  it('after a recovery by force: begins when a former try surely stands still, and goes on by GitLab’s word alone', async () => {
+  it('without a leader’s word, as after a recovery by force: begins when a former try surely stands still, and goes on by GitLab’s word alone', async () => {
     lab = await RunLab.start(job(['date +began-%s%3N', 'sleep 600']));
     await lab.agent();
-    lab.mayFormerTryLive = true;
     lab.leaderAt = () => Number.NEGATIVE_INFINITY;
     const given = Date.now();
     const run = await lab.begin();

@@ -1,14 +1,20 @@
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Child, FarChild } from '../../node/starter/far-child.ts';
 import { membersAside, spawnAside } from '../../node/starter/starter.ts';
 
+declare const __STARTER_PROGRAM__: string;
+const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'autogit-starter-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -83,21 +89,34 @@ describe('a program that is started aside', () => {
     expect((await Promise.all(outputs)).map(({ length }) => length)).toEqual([0, 0]);
   });
 
-  it('gets the descriptors that it is given, and no other', async () => {
-    const third = openSync(join(folder, 'third'), 'w');
+  it('gets the files that it is given, and no other descriptor', async () => {
+    const third = join(folder, 'third');
+    writeFileSync(third, 'before\n');
     const mine = openSync('/etc/hostname', 'r');
-    const child = sh('echo kept >&3; ls /proc/self/fd | tr "\\n" " "', ['ignore', 'pipe', 'pipe', third]);
-    await once(child, 'spawn');
-    closeSync(third);
+    const append = { path: third, how: 'append' } as const;
+    const child = sh('echo kept >&3; echo and >&4; ls /proc/self/fd | tr "\\n" " "', [
+      'ignore',
+      'pipe',
+      'pipe',
+      append,
+      append,
+    ]);
     const end = closed(child);
     // The last one is of ls itself.
-    expect(String(await buffer(child.stdout as Readable))).toBe('0 1 2 3 4 ');
+    expect(String(await buffer(child.stdout as Readable))).toBe('0 1 2 3 4 5 ');
     expect(await end).toEqual([0, null]);
     closeSync(mine);
-    expect(readFileSync(join(folder, 'third'), 'utf8')).toBe('kept\n');
+    expect(readFileSync(third, 'utf8')).toBe('before\nkept\nand\n');
   });
 
-  it('whose thread is lost has ended for whoever waits, and is not taken for a success', async () => {
+  it('whose file is not there is an error, and makes none', async () => {
+    const path = join(folder, 'nowhere');
+    const child = sh('exit 0', ['ignore', { path, how: 'append' }, 'ignore']);
+    await expect(once(child, 'spawn')).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(existsSync(path)).toBe(false);
+  });
+
+  it('whose starter is lost has ended for whoever waits, and is not taken for a success', async () => {
     const child = new FarChild(
       1,
       ['ignore', 'pipe', 'pipe'],
@@ -147,5 +166,71 @@ describe('a look for the processes of a run', () => {
     expect([child.exitCode, existsSync(`/proc/${child.pid}`)]).toEqual([null, true]);
     child.kill('SIGKILL');
     expect(await end).toEqual([null, 'SIGKILL']);
+  });
+});
+
+describe('the process that starts programs', () => {
+  /** Of this test: an agent of its own, which says the pid of its starter and then what `script` says. */
+  const agent = (script: string) => {
+    const file = join(folder, `agent-${++agents}.mjs`);
+    buildSync({
+      stdin: {
+        contents: `import { once } from 'node:events'; import { spawnAside } from './node/starter/starter.ts';
+          const start = async () => { const child = spawnAside('/bin/sleep', ['60'], { stdio: 'ignore', cwd: '/' }); await once(child, 'spawn'); return child; };
+          const parentOf = (pid) => Number(readFileSync('/proc/' + pid + '/stat', 'latin1').split(') ')[1].split(' ')[1]);
+          import { readFileSync } from 'node:fs';
+          ${script}`,
+        resolveDir: root,
+        loader: 'ts',
+      },
+      outfile: file,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      define: { __STARTER_PROGRAM__: JSON.stringify(__STARTER_PROGRAM__) },
+    });
+    // A group of its own, as a terminal gives it.
+    return spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'inherit'], detached: true });
+  };
+  let agents = 0;
+  const linesOf = (child: ChildProcess) => createInterface({ input: child.stdout as Readable })[Symbol.asyncIterator]();
+  const lives = (pid: number): boolean =>
+    existsSync(`/proc/${pid}`) && !/\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  const next = async (lines: AsyncIterator<string>) => ((await lines.next()).value as string).split(' ').map(Number);
+
+  it('makes them itself: no fork holds the memory map of the agent, whose threads would wait for it', async () => {
+    const child = spawnAside('/bin/sleep', ['60'], { stdio: 'ignore', cwd: folder });
+    await once(child, 'spawn');
+    const end = closed(child);
+    const [, rest = ''] = readFileSync(`/proc/${child.pid}/stat`, 'latin1').split(') ');
+    const parent = Number(rest.split(' ')[1]);
+    expect(parent).not.toBe(process.pid);
+    expect(readFileSync(`/proc/${parent}/comm`, 'utf8')).toBe('autogit-starter\n');
+    child.kill('SIGKILL');
+    await end;
+  });
+
+  it('outlives a Ctrl-C that reaches the group, ends with its agent, and leaves what it began', async () => {
+    const asked = agent(`process.on('SIGINT', async () => { const more = await start(); console.log(more.pid); });
+      const child = await start(); console.log(parentOf(child.pid) + ' ' + child.pid); setInterval(() => {}, 1000);`);
+    const lines = linesOf(asked);
+    const [starter = 0, first = 0] = await next(lines);
+    process.kill(-(asked.pid as number), 'SIGINT');
+    // The first had no group of its own: the Ctrl-C was for it too.
+    const [second = 0] = await next(lines);
+    expect([lives(starter), lives(second)]).toEqual([true, true]);
+    asked.kill('SIGKILL');
+    await expect.poll(() => lives(starter)).toBe(false);
+    expect([lives(first), lives(second)]).toEqual([false, true]);
+    process.kill(second, 'SIGKILL');
+  });
+
+  it('keeps no agent alive that waits for nothing of it; one that was killed is replaced', async () => {
+    const asked = agent(`const child = await start(); const lost = once(child, 'close');
+      const starter = parentOf(child.pid); process.kill(starter, 'SIGKILL'); const [code] = await lost;
+      const other = await start(); console.log(code + ' ' + (parentOf(other.pid) !== starter ? 1 : 0)); process.kill(child.pid); other.unref(); process.kill(other.pid);`);
+    const ended = once(asked, 'exit');
+    expect(await next(linesOf(asked))).toEqual([-1, 1]);
+    expect((await ended)[0]).toBe(0);
   });
 });

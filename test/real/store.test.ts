@@ -129,6 +129,24 @@ describe('the store', () => {
     await Promise.all([store.close(), other.close()]);
   });
 
+  it('sets the disk to work in the turn that asks, before anything else is done in it', async () => {
+    let batches = 0;
+    const store = await openStore(folder, (location, createIfMissing) => {
+      const level = new Level<string, string>(location, { createIfMissing });
+      const batch = level.batch.bind(level) as (...all: unknown[]) => never;
+      const counted = (...all: unknown[]): never => {
+        batches += 1;
+        return batch(...all);
+      };
+      return Object.assign(level, { batch: counted });
+    });
+    const before = batches;
+    const written = store.write(everything);
+    expect(batches - before).toBe(1);
+    await written;
+    await store.close();
+  });
+
   it('takes writes at once from many sides, in order', async () => {
     const store = await openStore(folder);
     const terms = Array.from({ length: 40 }, (_, term) =>

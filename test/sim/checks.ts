@@ -9,7 +9,7 @@ import { ContactRule } from './contact-rule.ts';
 import type { Container } from './container.ts';
 import { ForgetfulRule } from './forgetful-rule.ts';
 import { secretMark } from './gitlab.ts';
-import { quorum } from './history.ts';
+import { type Doc, quorum } from './history.ts';
 import { HoldRule } from './hold-rule.ts';
 import type { Machine } from './machine.ts';
 import { demandOfTags, excessOf } from './sim-demand.ts';
@@ -134,11 +134,9 @@ export class Checks {
       case 'publish-ledger':
         this.#holds.publishes(agent, effect.ledger, this.#world.now);
         return this.#actsOnCommitted(agent, effect.ledger, 'publishes');
-      case 'gossip':
-        return this.#hasNoSecret(agent, effect);
       case 'note':
         this.forgetful.noted(effect.event, agent);
-        return this.#hasNoSecret(agent, effect);
+        return this.hasNoSecret(agent, JSON.stringify(effect));
       case 'answer':
         return this.#answersWhatIsCommitted(agent, effect);
       case 'take-job':
@@ -327,17 +325,19 @@ export class Checks {
 
   #answersWhatIsCommitted(agent: Agent, { id, outcome }: Effect & { kind: 'answer' }): void {
     if (outcome.state !== 'done' || !agent.doc?.requests.has(id)) return;
-    const docs = [...this.#world.history.docs.values()].filter((doc) => doc.requests.has(id));
+    // Nearly always one of those that this node went through.
+    for (let doc: Doc | null = agent.doc; doc?.requests.has(id); doc = doc.parent) if (doc.isCommitted) return;
+    const docs = [...this.#world.history.docs.values()];
     must(
-      docs.some((doc) => doc.isCommitted),
+      docs.some((doc) => doc.isCommitted && doc.requests.has(id)),
       'answer-after-commit',
       () => `${agent.life} answers ${id}, "${outcome.because}", and no committed ledger has it`,
     );
   }
 
-  #hasNoSecret(agent: Agent, effect: Effect): void {
-    const text = JSON.stringify(effect);
-    must(!text.includes(secretMark), 'no-secret', () => `${agent.life} lets out a secret: ${text.slice(0, 400)}`);
+  /** What everybody hears or reads: a note, the bytes of a report. */
+  hasNoSecret({ life }: Agent, said: string | Buffer): void {
+    must(!said.includes(secretMark), 'no-secret', () => `${life} lets out a secret: ${`${said}`.slice(0, 400)}`);
   }
 
   // --- what reaches a disk

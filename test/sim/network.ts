@@ -231,6 +231,7 @@ export class Network {
   /** Gossip reaches every connected member, or not; a report is a rumour. */
   gossip(from: Agent, report: Report): void {
     const frame = reportFrame(report);
+    this.#world.checks.hasNoSecret(from, Buffer.from(frame.bytes));
     frame.mixInto(this.#world.transcript);
     const self = from.machine.id;
     for (const stream of this.#streams.values()) {

@@ -1,8 +1,9 @@
+import { leaseLimits } from '../../node/runs/run-lease.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
-import { isRecovering, runContactAt } from '../../scheduler/views.ts';
+import { runContactAt } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
 import { Container } from './container.ts';
 import { isNoAnswer, projectId } from './gitlab.ts';
@@ -168,7 +169,7 @@ export class RunKeeper {
     if (this.#runs.get(run.run)?.state !== 'taken') return;
     const { machine, state } = this.#agent;
     const waitMs = Math.min(sharedTimings.standsStillMs, run.takenAt + sharedTimings.standsStillMs - machine.wallMs());
-    if (isRecovering(state) && waitMs > 0) {
+    if (machine.bootMs() - runContactAt(state) > leaseLimits.leaderSilentMs && waitMs > 0) {
       this.#world.figures.add('runs that wait for a former try to stand still');
       return this.#world.timeline.after(waitMs / machine.rate, () => this.#later(() => this.#beginIfOurs(run)));
     }

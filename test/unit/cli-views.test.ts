@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { describeFailure } from '../../node/cli/failure.ts';
 import { pairTokens } from '../../node/cli/gitlab-commands.ts';
 import { jobsView, jobView, whyView } from '../../node/cli/jobs-view.ts';
 import { watchMs } from '../../node/cli/status-command.ts';
@@ -6,7 +7,8 @@ import { isUnhealthy, statusView } from '../../node/cli/status-view.ts';
 import { attentionLine, printTable } from '../../node/cli/table.ts';
 import { doctorView } from '../../node/doctor/doctor-command.ts';
 import { finding } from '../../node/doctor/finding.ts';
-import { progressLine } from '../../node/progress-lines.ts';
+import { createProgress, progressLine, withFix } from '../../node/progress-lines.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 import type { JobRow, NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 
 const gib = 2 ** 30;
@@ -352,6 +354,26 @@ describe('small prints', () => {
     expect(progressLine('wait', 'approval', 'compare the words\n  autogit-node approve desktop-1')).toBe(
       '  wait  approval    compare the words\n                        autogit-node approve desktop-1',
     );
+  });
+
+  it('on a narrow terminal breaks between words, and never inside a command', () => {
+    let screen = '';
+    const write = (text: string) => (screen += text);
+    const lines = createProgress({ color: false, stream: { isTTY: true, columns: 60, write } });
+    const command = 'autogit-node service install --name a-long-name';
+    lines.warn('flags', withFix('a sentence that is longer than what is left of the line', `all of them: ${command}`));
+    const error = new AutogitError('bad-flag', 'a sentence that is longer than sixty characters, as many of ours are', {
+      hint: `read the help, which is long, and then type it: ${command} ${command}`,
+    });
+    screen += describeFailure(error, false, 60);
+    const all = screen.trimEnd().split('\n');
+    expect(all.filter((line) => line.length > 60 && !line.trimStart().startsWith('autogit-node'))).toEqual([]);
+    expect(all.map((line) => line.trim()).join(' ')).toBe(
+      `warn  flags       a sentence that is longer than what is left of the line -> all of them: ${command} ` +
+        'error: a sentence that is longer than sixty characters, as many of ours are ' +
+        `fix: read the help, which is long, and then type it: ${command} ${command}`,
+    );
+    expect(describeFailure(error, false)).toBe(`error: ${error.message}\nfix: ${error.hint}\n`);
   });
 
   it('doctor shows what to type', () => {

@@ -21,7 +21,7 @@ describe('text of strangers', () => {
 
   it('forges no line and moves no cursor, wherever a sentence meets the terminal', () => {
     let screen = '';
-    const lines = createProgress({ color: false, write: (text) => (screen += text) });
+    const lines = createProgress({ color: false, stream: { write: (text) => (screen += text) } });
     lines.warn('approval', `it said ${shown(hostile)}`);
     lines.say(`\u001b[2J${shown(hostile)}`);
     const all = [

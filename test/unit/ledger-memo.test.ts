@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { LedgerMemo } from '../../node/network/ledger-memo.ts';
-import { decode, encode } from '../../protocol/codec.ts';
+import { decode, encode, jsonOf } from '../../protocol/codec.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import { Envelope } from '../../protocol/messages.ts';
+import { Envelope, encodeEnvelope } from '../../protocol/messages.ts';
 import { three } from './raft-one.ts';
 
 const frame = (ledger: unknown): Uint8Array => {
@@ -74,5 +74,32 @@ describe('a ledger on a link', () => {
     expect(words(() => memo.decode(bad))).toBe(words(() => decoded(bad)));
     expect(words(() => memo.decode(bad))).not.toBe('taken');
     expect(memo.decode(frame(good))).toEqual(decoded(frame(good)));
+  });
+});
+
+describe('a ledger that goes to many', () => {
+  const envelope = (ledger: Ledger | null, away?: string[]): Envelope => {
+    const stamp = { term: 4, version: 8 };
+    const append = { kind: 'append', term: 4, round: 1, stamp, committed: stamp, ledger } as const;
+    return { v: 1, era: { id: 'era-0', counter: 0 }, message: away ? { ...append, away } : append };
+  };
+  it('is made a text once, for all followers and the disk', () => {
+    let made = 0;
+    const ledger = { ...three(), newer: 'kept' };
+    Object.defineProperty(ledger, 'toJSON', {
+      value: () => {
+        made += 1;
+        return { ...ledger };
+      },
+    });
+    const frames = [encodeEnvelope(envelope(ledger)), encodeEnvelope(envelope(ledger, ['D']))];
+    expect(JSON.parse(jsonOf(ledger))).toEqual({ ...ledger });
+    expect(made).toBe(1);
+    expect(frames.map(decoded)).toEqual([envelope({ ...ledger }), envelope({ ...ledger }, ['D'])]);
+  });
+  it('is refused when it is too long, and other messages say what they say', () => {
+    const long = { ...three(), newer: 'x'.repeat(limits.frameBytes) };
+    expect(() => encodeEnvelope(envelope(long))).toThrow(/over the limit/);
+    expect(decoded(encodeEnvelope(envelope(null)))).toEqual(envelope(null));
   });
 });

@@ -72,7 +72,7 @@ describe('agent.log on a terminal', () => {
 
   it('news of the foreground agent: what people want to see, once it has joined', () => {
     const said: string[] = [];
-    const lines = createProgress({ color: false, write: (text) => void said.push(text) });
+    const lines = createProgress({ color: false, stream: { write: (text) => void said.push(text) } });
     const kept: string[] = [];
     const nothing = (): void => {};
     const log = {

@@ -22,7 +22,11 @@ function terminal(options: { quiet?: boolean } = {}) {
   let screen = '';
   let now = 0;
   const newcomers = new NewcomerQuestions({
-    lines: createProgress({ color: false, quiet: options.quiet ?? false, write: (text) => (screen += text) }),
+    lines: createProgress({
+      color: false,
+      quiet: options.quiet ?? false,
+      stream: { write: (text) => (screen += text) },
+    }),
     confirm: (text, signal) =>
       new Promise((resolve, reject) => {
         const question = { text, answer: resolve, withdrawn: false };

@@ -84,6 +84,43 @@ describe('a hand-over under writes', () => {
   });
 });
 
+describe('a leader that is to be removed', () => {
+  it('hands over, and is removed by the next: nobody waits for the long timeout', () => {
+    const cluster = mesh('kang', 'desktop-1', 'desktop-2');
+    expect(cluster.leaders()).toEqual(['kang']);
+    const asked = cluster.request('desktop-1', { kind: 'forget', node: 'kang' });
+    expect(newLeader(cluster, 'kang')).toBeLessThan(40);
+    cluster.until(() => cluster.answerTo('desktop-1', asked)?.state === 'done', 1000, 'removed');
+    const leader = cluster.leaders()[0]!;
+    expect(Object.values(cluster.committed(leader).nodes).map(({ name }) => name)).not.toContain('kang');
+    cluster.run(3000);
+    expect(cluster.leaders()).toContain(leader);
+    expect(cluster.box(leader).notes.filter(({ event }) => event === 'leader-elected')).toHaveLength(2);
+  });
+
+  it('removes itself where nobody takes it over', () => {
+    const leader = new One().elect().disk();
+    const { version } = leader.state.raft.accepted.stamp;
+    leader.ack('A', version).ack('C', version).disk();
+    const ask = (): void => {
+      leader.feed({
+        kind: 'heard',
+        from: 'A',
+        message: { kind: 'change', id: 'x1', change: { kind: 'forget', node: 'B' } },
+      });
+    };
+    const isGone = (): boolean => !('B' in leader.state.raft.accepted.nodes);
+    ask();
+    for (let i = 0; i < 30 && !isGone(); i += 1) {
+      const newest = leader.state.raft.accepted.stamp.version;
+      leader.ack('A', newest).ack('C', newest).feed({ kind: 'ticked' }, 50).disk();
+      if (i % 10 === 9) ask();
+    }
+    expect(leader.said.filter(({ message }) => message.kind === 'timeout-now')).toHaveLength(1);
+    expect(isGone()).toBe(true);
+  });
+});
+
 describe('who leaves last', () => {
   it('waits for nobody when the other of two left before', () => {
     const cluster = mesh('kang', 'desktop-1');

@@ -270,6 +270,33 @@ describe('changes', () => {
     expect(cluster.committed('desktop-2').requests.filter((one) => one.id === id)).toHaveLength(1);
   });
 
+  it('remembers no more what was asked of the leader itself and is answered, and all that others may ask again (SAFETY L16)', () => {
+    const cluster = mesh('kang', 'desktop-1', 'desktop-2');
+    const ask = (node: string, value: number): string => {
+      const id = cluster.request(node, { kind: 'set', key: 'graceMs', value });
+      cluster.run(50);
+      expect(cluster.answerTo(node, id)?.state).toBe('done');
+      return id;
+    };
+    const [others, , , last] = [ask('desktop-2', 1), ask('kang', 2), ask('kang', 3), ask('kang', 4)];
+    const remembered = cluster.committed('desktop-1').requests.map(({ id }) => id);
+    expect(remembered.slice(-2)).toEqual([others, last]);
+  });
+
+  it('keeps what a leader asked of itself and was not answered, and does it once after its reign (SAFETY L16)', () => {
+    const cluster = mesh('kang', 'desktop-1', 'desktop-2');
+    for (const other of ['desktop-1', 'desktop-2']) cluster.cut.add(`kang>${other}`).add(`${other}>kang`);
+    const id = cluster.request('kang', { kind: 'set', key: 'graceMs', value: 7 });
+    cluster.run(3000);
+    expect(cluster.answerTo('kang', id)).toBeNull();
+    cluster.cut.clear();
+    cluster.until(() => cluster.answerTo('kang', id) !== null, 9000, 'an answer');
+    expect(cluster.committed('kang').requests.filter((one) => one.id === id)).toHaveLength(1);
+    const more = cluster.request('desktop-1', { kind: 'set', key: 'retryLost', value: true });
+    cluster.until(() => cluster.answerTo('desktop-1', more) !== null, 5000, 'another answer');
+    expect(cluster.committed('kang').requests.map((one) => one.id)).toContain(id);
+  });
+
   it('says unknown after ten seconds without a leader', () => {
     const cluster = mesh('kang', 'desktop-1');
     cluster.kill('kang');

@@ -122,7 +122,7 @@ export class GateKeeper {
     await this.#part('gate', () => this.#gate());
     await this.#part('watchdog', () => this.#watched(lease));
     if (this.#isClosed(lease.epoch)) throw new Error(`epoch ${lease.epoch} is closed`);
-    this.#write(this.#options.home, lease);
+    await this.#write(this.#options.home, lease);
   }
 
   /**
@@ -136,7 +136,7 @@ export class GateKeeper {
     // A lease of a later epoch is not this one's to close.
     if (before?.bootId === clock.bootId() && before.epoch > epoch) return;
     if (before?.bootId === clock.bootId()) this.#openUntil = Math.max(this.#openUntil, before.until);
-    const id = this.#write(home, { epoch, until: 0, upstream: null, isServing: false, because });
+    const id = await this.#write(home, { epoch, until: 0, upstream: null, isServing: false, because });
     watch.freezeServices();
     while (clock.bootMs() < this.#openUntil && livingGates(home).some((pid) => seenBy(home, pid).id !== id))
       await sleep(limits.lookMs);
@@ -173,7 +173,11 @@ export class GateKeeper {
     return before.epoch > epoch || (before.epoch === epoch && before.until <= 0);
   }
 
-  #write(home: string, { epoch, until, upstream, isServing, because }: Omit<HostedLease, 'cgroup'>): string {
+  /** Within this turn of the event loop: nothing comes between what was looked at and what is written. */
+  async #write(
+    home: string,
+    { epoch, until, upstream, isServing, because }: Omit<HostedLease, 'cgroup'>,
+  ): Promise<string> {
     const bootId = this.#options.clock.bootId();
     const id = `${process.pid}-${++this.#number}`;
     const lease: GateLease = {
@@ -185,7 +189,7 @@ export class GateKeeper {
       isServing,
       because: because.slice(0, longestBecause),
     };
-    writeLease(gateFolder(home), lease);
+    await writeLease(gateFolder(home), lease);
     return id;
   }
 

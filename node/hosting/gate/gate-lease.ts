@@ -1,3 +1,4 @@
+import { renameSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { isRecord, readTold, writeTold } from '../../watchdog/told-file.ts';
@@ -70,7 +71,8 @@ export function newerLease(had: GateLease | null, read: GateLease | null): GateL
 const leaseFile = (folder: string): string => join(folder, 'lease.json');
 
 /** The gate's user reads it, whatever the agent's umask. */
-export const writeLease = (folder: string, lease: GateLease): void => writeTold(leaseFile(folder), lease, 0o644);
+export const writeLease = (folder: string, lease: GateLease): Promise<void> =>
+  writeTold(leaseFile(folder), lease, 0o644, renameSync);
 
 /** Null when there is none, or what is there makes no sense: the last good one then stays in force until its end. */
 export const readLease = (folder: string): GateLease | null => readTold(leaseFile(folder), isGateLease);

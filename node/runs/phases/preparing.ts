@@ -25,6 +25,8 @@ export const preparing: Phase = {
   async run(run) {
     const { record, ending } = run;
     if (record.run.startedAt === null) await record.keep({ state: 'running', startedAt: run.options.clock.wallMs() });
+    // Given up in a turn before this one: nothing is made for it.
+    ending.checkGone();
     const { signal } = ending;
     const prepared = prepare(run, async (workspace) => {
       // Made after the run was given up: nobody else will remove it.

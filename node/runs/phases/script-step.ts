@@ -44,14 +44,16 @@ export async function runStep(run: RunContext, step: StepRun): Promise<Verdict> 
 /** Persists that the step begins; from here on it is never begun again (SAFETY J4). */
 async function begin({ options, record, ending, freezing }: RunContext, index: number): Promise<void> {
   await options.watched?.(record.run.run, ending.signal);
-  if (options.mayFormerTryLive?.())
-    await untilFormerTryStands(record.progress.sinceBootMs, options.clock, ending.signal);
+  if (!freezing.isLeaderHeard) await untilFormerTryStands(record.progress.sinceBootMs, options.clock, ending.signal);
   await freezing.untilThawed(ending.signal);
   ending.check();
   await record.advance({ step: index, begun: true });
 }
 
-/** A former try of this job, which a leader of before the recovery gave up, goes on until it asks GitLab (SAFETY J1). */
+/**
+ * A former try of this job goes on until it asks GitLab (SAFETY J1): one that a leader of before a recovery gave up; or one that a new
+ * leader gave up, which knows nothing of the grant by which a machine that does not hear it got this one.
+ */
 async function untilFormerTryStands(sinceMs: number, clock: { bootMs(): number }, signal: AbortSignal): Promise<void> {
   const waitMs = sinceMs + sharedTimings.standsStillMs - clock.bootMs();
   if (waitMs > 0) await sleep(waitMs, undefined, { signal }).catch(() => undefined);

@@ -1,18 +1,23 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Readable } from 'node:stream';
-import { parentPort } from 'node:worker_threads';
-import { spawnClean } from '../clean-spawn.ts';
 import { membersOf } from '../executors/run-members.ts';
+import { spawnWithFiles } from './child-files.ts';
 import { chunksAhead, type FromStarter, type OutputFd, type ToStarter } from './starter-messages.ts';
 
 /**
- * The thread in which a job's programs are started, and looked for among all that run here: to fork an agent takes 2 to 5 ms, in
- * which its event loop would stand, and a look about as long. What goes through their pipes comes over in chunks. deploy/bundle.mjs builds this file on its own and puts its text
- * into the agent.
+ * The process in which a job's programs are started, and looked for among all that run here. A fork of the agent takes 2 to 5 ms, and
+ * whichever thread of it forks, all others wait at their next page fault, for the memory map is the kernel's meanwhile; a look takes
+ * about as long. What goes through the pipes comes over in chunks. deploy/bundle.mjs builds this file on its own and puts its text
+ * into the agent, which sends it here: a newer version that is installed meanwhile speaks to no older agent.
  */
-const port = parentPort;
-if (port === null) throw new Error('starter-thread.ts is the start of a thread');
-const say = (message: FromStarter, own: ArrayBuffer[] = []): void => port.postMessage(message, own);
+process.title = 'autogit-starter';
+const say = (message: FromStarter): void => {
+  // The agent is gone: so is this in a moment.
+  if (process.connected) process.send?.(message, undefined, undefined, () => undefined);
+};
+process.once('disconnect', () => process.exit(0));
+// A Ctrl-C reaches the whole group: what it means is the agent's to say, and then it ends this by its own end.
+for (const name of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) process.on(name, () => undefined);
 
 const children = new Map<number, ChildProcess>();
 /** Chunks on their way, of an output that is followed. */
@@ -28,7 +33,7 @@ function start({ id, file, args, options }: Extract<ToStarter, { kind: 'start' }
     say({ kind: 'failed', id, message, code });
   };
   try {
-    child = spawnClean(file, args, options);
+    child = spawnWithFiles(file, args, options);
   } catch (error) {
     return fail(error as Error);
   }
@@ -53,13 +58,11 @@ function follow(id: number, output: OutputFd): void {
   if (!stream) return;
   const key = `${id} ${output}`;
   ahead.set(key, 0);
-  stream.on('data', (bytes: Buffer<ArrayBuffer>) => {
+  stream.on('data', (bytes: Buffer) => {
     const sent = (ahead.get(key) ?? 0) + 1;
     ahead.set(key, sent);
     if (sent >= chunksAhead) stream.pause();
-    // What fills its memory goes over with it; else it is copied.
-    const isWhole = bytes.byteLength === bytes.buffer.byteLength;
-    say({ kind: 'output', id, output, bytes }, isWhole ? [bytes.buffer] : []);
+    say({ kind: 'output', id, output, bytes });
   });
   stream.on('error', () => undefined);
   stream.once('close', () => {
@@ -85,7 +88,7 @@ function write(id: number, bytes: Uint8Array | null): void {
   else stdin.write(bytes, answer);
 }
 
-port.on('message', (message: ToStarter) => {
+process.on('message', (message: ToStarter) => {
   const { id } = message;
   if (message.kind === 'start') start(message);
   else if (message.kind === 'taken') taken(id, message.output, message.count);

@@ -1,0 +1,27 @@
+import type { ChildProcess } from 'node:child_process';
+import { closeSync, constants, openSync } from 'node:fs';
+import { spawnClean } from '../clean-spawn.ts';
+import type { ChildFile, StartOptions } from './starter-messages.ts';
+
+const flagsOf = {
+  append: constants.O_WRONLY | constants.O_APPEND,
+  write: constants.O_WRONLY,
+} as const satisfies Record<ChildFile['how'], number>;
+
+/** As `spawnClean`, with files opened here for the child. Throws where one of them cannot be opened. */
+export function spawnWithFiles(file: string, args: readonly string[], options: StartOptions): ChildProcess {
+  const open = new Map<string, number>();
+  const descriptorOf = ({ path, how }: ChildFile): number => {
+    const key = `${how} ${path}`;
+    const descriptor = open.get(key) ?? openSync(path, flagsOf[how]);
+    open.set(key, descriptor);
+    return descriptor;
+  };
+  try {
+    const stdio = options.stdio.map((one) => (typeof one === 'string' ? one : descriptorOf(one)));
+    return spawnClean(file, args, { ...options, stdio });
+  } finally {
+    // The child has them by now, or never will.
+    for (const descriptor of open.values()) closeSync(descriptor);
+  }
+}
