@@ -82,6 +82,9 @@ async function isWanted(context: Context, { host, url }: DeployPlan): Promise<bo
 
 type GitlabView = StatusSnapshot['gitlab'];
 
+/** ms for a machine to hear of what the mesh has committed. */
+const hearsMs = 10_000;
+
 /** A line for each phase, and one for each tenth of a long one. Null when nobody watches any more. */
 async function untilItServes(
   { signal }: Context,
@@ -90,15 +93,19 @@ async function untilItServes(
 ): Promise<(GitlabView & { tookMs: number }) | null> {
   const began = performance.now();
   const told = new PhaseLines(lines, () => performance.now());
+  let wasHosted = false;
   for (let tag = ''; !signal.aborted; ) {
     const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
     const { gitlab } = news.snapshot;
+    tag = news.tag;
+    // Its leader has it committed; this machine hears so a moment later.
+    if (gitlab.mode !== 'hosted' && !wasHosted && performance.now() - began < hearsMs) continue;
     if (gitlab.mode !== 'hosted')
       throw new AutogitError('unsupported', 'GitLab was uninstalled meanwhile', { hint: statusHint });
+    wasHosted = true;
     told.say(gitlab);
     if (gitlab.state === 'healthy' || gitlab.state === 'failed')
       return { ...gitlab, tookMs: performance.now() - began };
-    tag = news.tag;
   }
   return null;
 }

@@ -93,8 +93,11 @@ describe('a GitLab of the mesh, by its commands', () => {
   it('asks, tells each step, and at its end the address and the password', async () => {
     const typed = terminal('gitlab', 'deploy');
     await typed.until(/Deploy GitLab on kang as http:\/\/kang\.lan:8080\? \[y\/N\] $/);
-    agent.gitlab = hosted('deploying', 'pulling the image');
     typed.type('y\n');
+    // What the leader has committed is heard here a moment later.
+    await expect.poll(() => asked('deploy')).toHaveLength(1);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    agent.gitlab = hosted('deploying', 'pulling the image');
     await typed.until(/deploying {3}pulling the image/);
     agent.gitlab = hosted('deploying', 'booting');
     await typed.until(/deploying {3}booting/);
