@@ -62,7 +62,8 @@ export class HostShell {
     if (mode !== 'hosted' || host !== machine.id || !hosted) return;
     const { gate } = machine;
     const said = { data: hosted.data, epoch };
-    const isClosed = gate === null || gate.epoch < epoch || gate.closed >= epoch;
+    const isOpenFor = gate !== null && gate.era === this.#agent.state.raft.accepted.era.id && gate.epoch >= epoch;
+    const isClosed = !isOpenFor || gate.closed >= epoch;
     if (hosted.ending?.drained) {
       if (isClosed && this.#agent.state.hosting.closed >= epoch) this.#ask({ kind: 'gitlab-ended', ...said });
     } else if (url === null && gate?.epoch === epoch && isGateOpen(machine)) {
