@@ -80,9 +80,9 @@ export class Agents {
   }
 }
 
-let lastValue = 1000;
+let lastValue = 200_000;
 
-/** Every write of a bench is of a value never written before. */
+/** Every write of a bench is of a value never written before, and above the setting's default: a watch waits for at least that. */
 export const nextValue = (): number => {
   lastValue += 1;
   return lastValue;

@@ -95,7 +95,7 @@ export async function commitRows(stage: Stage): Promise<Row[]> {
       unit: 'ms',
       ours,
       against: { name: 'etcd put -> watch at a follower', values: theirs },
-      targets: [ratioAtMost(2)],
+      targets: [ratioAtMost(1.3)],
       note: "ours is found by a watch of the other agent's settings, the peer's by its watch",
     }),
     row({

@@ -81,7 +81,7 @@ export async function failureRows(stage: Stage, fault: Fault): Promise<Row[]> {
   if (fault === 'killed') stage.etcdDeaths = theirs;
   const what = fault === 'killed' ? 'leader kill -9' : "leader's machine vanishes";
   const measure = `${what} -> a durable decision accepted, seen elsewhere`;
-  const targets = fault === 'killed' ? [ratioAtMost(0.04), worstAtMost(0.1)] : [ratioAtMost(0.25), worstAtMost(0.35)];
+  const targets = fault === 'killed' ? [ratioAtMost(0.025), worstAtMost(0.05)] : [ratioAtMost(0.25), worstAtMost(0.35)];
   return [
     row({ measure, unit: 'ms', ours: ms, against: { name: 'etcd 100/1000 pre-vote', values: theirs }, targets }),
     row({

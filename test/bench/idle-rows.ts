@@ -32,7 +32,7 @@ export async function idleRows(stage: Stage): Promise<Row[]> {
       unit: '% of a core',
       ours: ours[who],
       against: { name: `etcd ${who}`, values: theirs[who] },
-      targets: [ratioAtMost(3)],
+      targets: [ratioAtMost(who === 'leader' ? 1.4 : 1.2)],
     });
   return [
     cpu('leader'),

@@ -158,7 +158,7 @@ describe('a phase that does not end', () => {
   it('be it an upload whose tree is never read: a cancel ends it, and its place goes', async () => {
     lab = await RunLab.start({
       '.gitlab-ci.yml': `
-collects: { script: ["echo x > out.txt"], timeout: 2s, artifacts: { paths: [out.txt] } }
+collects: { script: ["echo x > out.txt"], timeout: 30s, artifacts: { paths: [out.txt] } }
 `,
     });
     let isRemoved = false;

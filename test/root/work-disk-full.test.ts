@@ -94,7 +94,12 @@ fails: { script: ["dd if=/dev/zero of=fill bs=1M count=60"] }
     expect(plainText(await lab.traceAt(run))).toMatch(/the disk of this machine (is|was) full/);
     await until('there is room again', () => work.problem === null, 10_000);
     execFileSync('sh', ['-c', `dd if=/dev/zero of=${disk}/filler bs=64k 2>/dev/null || true`]);
-    await work.look();
+    // A look that had begun before sees the disk of before.
+    const lookedAt = async (): Promise<string | null> => {
+      await work.look();
+      return work.problem;
+    };
+    await until('it is seen to be full', async () => (await lookedAt()) !== null, 10_000);
     const sentence = `the disk that its jobs write on is full (${join(disk, 'work')})`;
     expect(health.problems()).toEqual([{ about: 'disk-full', sentence }]);
     expect(health.working()).toEqual([]);
@@ -104,7 +109,7 @@ fails: { script: ["dd if=/dev/zero of=fill bs=1M count=60"] }
       because: expect.stringContaining(sentence),
     });
     rmSync(join(disk, 'filler'));
-    await work.look();
+    await until('it is seen to have room', async () => (await lookedAt()) === null, 10_000);
     expect(health.working()).toEqual(['process']);
     expect(await lab.take()).toMatchObject({ kind: 'empty' });
   });
