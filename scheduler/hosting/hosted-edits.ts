@@ -6,6 +6,7 @@ import type { LedgerEdit, Refusal } from '../ledger-edit.ts';
 import { tokenIsNew } from '../membership-secrets.ts';
 import { listed } from '../phrases.ts';
 import { rankedVoters } from '../raft/quorum.ts';
+import { unseenIn } from '../recovered.ts';
 
 /*
  * The mesh's own GitLab in the ledger. Life: deployed (host and epoch, no address yet) -> stands -> `ending` (jobs and
@@ -39,6 +40,10 @@ export function whyNotDeploy(ledger: Ledger, host: NodeId): string | null {
   if (!node) return `${host} is no machine of this mesh`;
   if (node.left) return `${node.name} is away: start its agent first`;
   if (node.drained) return `${node.name} is drained: autogit-node undrain ${node.name} first`;
+  // One of the former era may have deployed a GitLab that this ledger never heard of, under this very epoch.
+  const unseen = unseenIn(ledger);
+  if (unseen.length > 0)
+    return `${listed(unseen.map(name))} did not come over since this mesh was recovered, and may run a GitLab of it: start it, or autogit-node forget it first`;
   return whoCannotHost(ledger, host);
 }
 

@@ -56,6 +56,18 @@ const of5 = { ...said, epoch: 5 };
 const drained = (ledger: Ledger): Ledger => hostingDrained(hosted.data, 'settled').apply(ledger) as Ledger;
 
 describe('a GitLab that the mesh hosts, in the ledger (SAFETY H7)', () => {
+  it('after a recovery by force none is deployed before all have come over: one of them may run another, unheard of', () => {
+    const { era, stamp } = mesh();
+    const recovered = (unseen: string[]): Ledger => ({
+      ...mesh(),
+      recovery: { by: 'K', at: 0, from: { era, stamp }, off: [], unseen },
+    });
+    expect(refusal(recovered(['D']), deploy('K'))).toContain('desktop-1 did not come over');
+    // Come over, or forgotten.
+    expect(refusal(recovered([]), deploy('K'))).toBe('done');
+    expect(refusal(recovered(['E']), deploy('K'))).toBe('done');
+  });
+
   it('is deployed under the next epoch, stands by its host`s word, is drained, ends, and the epoch stays', () => {
     const asked = apply(mesh(), deploy('D'));
     expect(asked.gitlab).toMatchObject({ mode: 'hosted', host: 'D', epoch: 5, url: null, token: null, instance: null });
