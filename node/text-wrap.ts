@@ -19,6 +19,6 @@ export function wrappedFix(text: string, most: number): string[] {
   return words === undefined ? [text] : [...wrapped(words, most), command as string];
 }
 
-/** Of what is written to it now; a pipe has no lines that end. */
+/** Of what is written to it now; a pipe has no lines that end, and a terminal of no columns does not know its own. */
 export const columnsOf = ({ isTTY, columns }: { isTTY?: boolean; columns?: number }): number =>
-  isTTY === true ? Math.max(40, columns ?? 100) : Number.POSITIVE_INFINITY;
+  isTTY === true ? Math.max(40, columns || 100) : Number.POSITIVE_INFINITY;

@@ -1,3 +1,4 @@
+import { columnsOf } from '../text-wrap.ts';
 import { asTyped } from './call-name.ts';
 import type { Output } from './context.ts';
 
@@ -7,7 +8,7 @@ export function processOutput(options: { quiet: boolean }): Output {
   const data = (text: string): void => void process.stdout.write(line(text));
   return {
     isTerminal,
-    columns: isTerminal ? Math.max(40, process.stdout.columns ?? 100) : Number.POSITIVE_INFINITY,
+    columns: columnsOf(process.stdout),
     // Who reads it may type what it says; a script gets the same words everywhere.
     data: (text) => data(isTerminal ? asTyped(text) : text),
     json: (value) => data(JSON.stringify(value, null, isTerminal ? 2 : 0)),
