@@ -57,6 +57,12 @@ function whoCannotHost({ configuration, nodes }: Ledger, host: NodeId | null): s
   return `${names} ${runs} an earlier version, which knows nothing of a GitLab that the mesh hosts: upgrade ${it} first`;
 }
 
+/**
+ * What a former era hosted without this ledger's knowledge had epochs of its own, which gates, hosts and markers remember as
+ * closed: after a recovery by force the next one is above them all.
+ */
+const epochsUnheard = 1000;
+
 export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' }, wallMs: number): Ledger | Refusal {
   const { host, hosted, because } = change;
   const known = hostingOf(ledger);
@@ -71,7 +77,7 @@ export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' 
     token: null,
     instance: null,
     host,
-    epoch: before.epoch + 1,
+    epoch: before.epoch + (ledger.recovery ? epochsUnheard : 1),
     hosted: { ...hosted, since: wallMs, because },
   };
   return { ...ledger, classes: {}, gitlab };

@@ -66,6 +66,8 @@ describe('a GitLab that the mesh hosts, in the ledger (SAFETY H7)', () => {
     // Come over, or forgotten.
     expect(refusal(recovered([]), deploy('K'))).toBe('done');
     expect(refusal(recovered(['E']), deploy('K'))).toBe('done');
+    // An epoch that the former era may have used and closed is not used again.
+    expect(apply(recovered([]), deploy('K')).gitlab.epoch).toBeGreaterThan(mesh().gitlab.epoch + 100);
   });
 
   it('is deployed under the next epoch, stands by its host`s word, is drained, ends, and the epoch stays', () => {
