@@ -8,7 +8,7 @@ import { type GitlabLife, nextLife, unflagged } from './gitlab-state.ts';
 import { HostingMemory } from './hosting-memory.ts';
 import { KeptGitlab } from './kept-gitlab.ts';
 import { endOthers, othersAmong } from './other-services.ts';
-import type { FoundService } from './service-host.ts';
+import type { FoundService, ServiceLook } from './service-host.ts';
 
 const timings = {
   lookMs: 1000,
@@ -185,7 +185,7 @@ export class GitlabKeeper {
   }
 
   async #lookAfter(kept: KeptGitlab, own: FoundService | null): Promise<void> {
-    const look = own === null ? null : await this.#options.host.look(own.id);
+    const look = own === null ? null : await this.#lookAt(kept, own.id);
     const before = kept.life;
     const { life, act } = nextLife(before, await kept.seen(own?.id ?? '', look));
     kept.become(life);
@@ -193,6 +193,19 @@ export class GitlabKeeper {
     kept.report(kept.bootProgress(look));
     if (act !== 'none') await this.#start(kept, before, act === 'restart' ? own : null);
     else if (life.hasWorked && own !== null) kept.token.tend(kept.hosting, own.id);
+  }
+
+  /** What has other folders than ours is an empty GitLab over the old one, whoever began it: it is killed before anything passes. */
+  async #lookAt(kept: KeptGitlab, id: string): Promise<ServiceLook | null> {
+    const { host, log } = this.#options;
+    const look = await host.look(id);
+    const strange = look === null || look.pid === null ? null : await kept.strangeness(id, look.pid);
+    if (strange === null) return look;
+    log.warn(`GitLab's container is killed: ${strange}`);
+    kept.tellGate(null, false);
+    await host.kill(id);
+    kept.startFailed = strange;
+    return host.look(id);
   }
 
   async #start(kept: KeptGitlab, before: GitlabLife, old: FoundService | null): Promise<void> {

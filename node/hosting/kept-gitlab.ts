@@ -35,6 +35,8 @@ export class KeptGitlab {
   #life: GitlabLife;
   #since: number;
   #place: DataPlace | null = null;
+  /** The container's first process, once it was seen to have these folders. */
+  #trustedPid: number | null = null;
   #tendedAtMs = Number.NEGATIVE_INFINITY;
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #said = '';
@@ -83,20 +85,43 @@ export class KeptGitlab {
     this.#askedAtMs = Number.NEGATIVE_INFINITY;
   }
 
-  /** Open from then on. Made only while there was none. */
+  /** Open from then on. Made only while there was none: what has worked here once is never made anew over a disk that is not there. */
   async place(mayCreate: boolean): Promise<DataPlace> {
     if (this.#place === null) {
-      this.#place = await this.#options.openPlace(this.hosting, mayCreate && this.#isNew);
+      const mayMake = mayCreate && this.#isNew && this.#memory.read(this.hosting.data).bootMs === null;
+      this.#place = await this.#options.openPlace(this.hosting, mayMake);
       for (const notice of this.#place.notices) this.#options.log.warn(notice);
     }
     return this.#place;
+  }
+
+  /**
+   * Why a running container is not this GitLab: it was begun by an agent that died before it looked into it, or by hand, and has other
+   * folders. Null where it has ours, or where ours cannot be opened to compare.
+   */
+  async strangeness(id: string, pid: number): Promise<string | null> {
+    if (this.#trustedPid === pid) return null;
+    const place = await this.place(false).catch(() => null);
+    try {
+      place?.checkInside(pid);
+      if (place !== null) this.#trustedPid = pid;
+      return null;
+    } catch (error) {
+      const isStill = (await this.#options.host.look(id))?.pid === pid;
+      if (isStill && error instanceof AutogitError && error.code === 'data-place') return error.message;
+      return null;
+    }
   }
 
   letPlaceGo = async (): Promise<void> => this.#place?.letGo();
 
   /** Also one that an agent of before had opened. */
   async closePlace(): Promise<void> {
-    const place = await this.place(false).catch(() => null);
+    const place = await this.place(false).catch((error: unknown) => {
+      const { path } = this.hosting.place;
+      this.#options.log.warn(`${path} cannot be opened, so what is mounted of it stays mounted: ${sentenceOf(error)}`);
+      return null;
+    });
     await place?.close();
     this.#place = null;
   }

@@ -41,6 +41,8 @@ export class MeshToken {
   #nextMs = 0;
   /** Made, and not yet the mesh's. */
   #made: { token: string; instance: string | null } | null = null;
+  /** Tokens that may have been made since the mesh was told of one. */
+  #tries = 0;
   #isWanted = false;
   #askedMs = Number.NEGATIVE_INFINITY;
   #refused: string | null = null;
@@ -108,6 +110,7 @@ export class MeshToken {
       const password = isFirst ? await readRootPassword(host, id) : null;
       if (password !== null && this.#memory.read(data).tokenAt === null)
         this.#memory.write(data, { rootPassword: seal(password) });
+      this.#tries += 1;
       const { token, instance, version } = await makeAdminToken(host, id, name);
       this.#made = { token, instance };
       this.#memory.write(data, { version, tokenAt: clock.wallMs() });
@@ -126,6 +129,8 @@ export class MeshToken {
     this.#made = null;
     this.#isWanted = false;
     log.info(`the mesh has GitLab's address and a token of it: ${told.url}`);
-    if (!isFirst) await revokeOlderTokens(host, id, name);
+    // Of a try that made one and failed after it there is another, also the first time.
+    if (!isFirst || this.#tries > 1) await revokeOlderTokens(host, id, name);
+    this.#tries = 0;
   }
 }

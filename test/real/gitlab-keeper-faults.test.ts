@@ -90,6 +90,8 @@ let seen: (GitlabSeen | null)[];
 let order: string[];
 let ledger: { mesh: object; gitlab: Record<string, unknown> };
 let isOtherFolder = false;
+let isHeard = true;
+let mayMake: boolean[] = [];
 let keepers: GitlabKeeper[];
 let closing: Promise<void>;
 
@@ -128,7 +130,10 @@ function begin(self = 'kang'): GitlabKeeper {
     log: { info: () => undefined, warn: () => undefined },
     host: engine,
     ledger: () => ledger as unknown as Ledger,
-    openPlace: async () => place,
+    openPlace: async (_hosting, may) => {
+      mayMake.push(may);
+      return place;
+    },
     removePlace: async () => void order.push('place removed'),
     gateFor: () => ({
       renew: async (lease) => {
@@ -143,6 +148,7 @@ function begin(self = 'kang'): GitlabKeeper {
       problems: () => [],
     }),
     change: async (change) => {
+      if (!isHeard) return { state: 'unknown', because: 'no leader' };
       if (change.kind === 'gitlab-stands') ledger.gitlab = { ...ledger.gitlab, url: change.url, token: change.token };
       return { state: 'done', because: '' };
     },
@@ -178,6 +184,7 @@ beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), 'autogit-keeper-'));
   engine = new PlayedEngine();
   [behind, seen, order, keepers, isOtherFolder, closing] = [null, [], [], [], false, Promise.resolve()];
+  [isHeard, mayMake] = [true, []];
   const gitlab = { mode: 'hosted', url: null, host: 'kang', epoch: 3, hosted: hosted('data-three') };
   ledger = { mesh: { id: 'mesh', name: 'home' }, gitlab };
 });
@@ -222,6 +229,34 @@ describe('the keeper of a hosted GitLab', () => {
     await until(keeper, () => engine.calls.includes('kill c1'));
     await until(keeper, () => /another folder/.test(seen.at(-1)?.because ?? ''));
     expect(behind?.isServing).toBe(false);
+  });
+
+  it('a container that was begun by nobody of ours is looked into too: one with other folders is killed, and nothing passes', async () => {
+    isOtherFolder = true;
+    engine.running.set('c1', { mesh: 'mesh', host: 'kang', data: 'data-three', epoch: 3, id: 'c1', isRunning: true });
+    const keeper = begin();
+    let hasServed = false;
+    await until(keeper, () => {
+      hasServed ||= behind?.isServing === true;
+      return engine.calls.includes('kill c1');
+    });
+    expect(hasServed).toBe(false);
+    isOtherFolder = false;
+    keeper.lookNow();
+    await until(keeper, () => state() === 'healthy');
+    expect(behind?.isServing).toBe(true);
+  });
+
+  it('a GitLab that has worked is not made anew where its place is gone, also before the mesh has heard of it', async () => {
+    isHeard = false;
+    const first = begin();
+    await until(first, () => mayMake.includes(true) && behind?.isServing === true);
+    await first.stop();
+    engine.running.clear();
+    mayMake = [];
+    const second = begin();
+    await until(second, () => mayMake.length > 0);
+    expect(mayMake).not.toContain(true);
   });
 
   it('an agent that starts over a ledger that has moved on closes the gate of before, ends the container, and only then says so', async () => {
