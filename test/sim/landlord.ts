@@ -8,6 +8,8 @@ export class Landlord {
   readonly #world: World;
   /** Asks a member that can hear a person; nothing where there is none. */
   readonly #ask: (change: (ledger: Ledger) => Change) => void;
+  /** Uninstalls that may still happen: not answered yet, not in time, or by an agent that has died meanwhile. */
+  readonly #open = new Set<Change>();
   #deployments = 0;
   #isAsking = false;
   #chance: Chance | null = null;
@@ -23,10 +25,25 @@ export class Landlord {
     return this.#chance;
   }
 
-  /** As often as it is not there. */
+  /** As often as it is not there; and looked at for as long as an uninstall of before may still take it away. */
   deploy(): void {
     if (this.#isAsking) return;
     this.#isAsking = true;
+    this.#askForOne();
+    this.#lookAgain();
+  }
+
+  #lookAgain(): void {
+    this.#world.timeline.after(1000, () => {
+      const { gitlab } = this.#top ?? {};
+      const isGone = gitlab?.mode !== 'hosted' || gitlab.hosted?.ending !== undefined;
+      this.#isAsking = isGone || this.#open.size > 0;
+      if (isGone) this.#askForOne();
+      if (this.#isAsking) this.#lookAgain();
+    });
+  }
+
+  #askForOne(): void {
     this.#ask(({ nodes }) => {
       this.#deployments += 1;
       return {
@@ -43,11 +60,6 @@ export class Landlord {
         },
         because: 'a person asked',
       };
-    });
-    this.#world.timeline.after(1000, () => {
-      this.#isAsking = false;
-      const { gitlab } = this.#top ?? {};
-      if (gitlab?.mode !== 'hosted' || gitlab.hosted?.ending) this.deploy();
     });
   }
 
@@ -70,9 +82,18 @@ export class Landlord {
   #uninstall(host: string): void {
     const { timeline } = this.#world;
     const now = this.#dice.maybe(0.7);
-    this.#ask(() => ({ kind: 'uninstall-gitlab', deleteData: this.#dice.maybe(0.5), now, force: now }));
+    this.#ask(() => {
+      const change: Change = { kind: 'uninstall-gitlab', deleteData: this.#dice.maybe(0.5), now, force: now };
+      this.#open.add(change);
+      return change;
+    });
     timeline.after(this.#dice.spread(1000, 4000), () => this.deploy());
     if (this.#dice.maybe(0.5)) this.#giveUp(host);
+  }
+
+  /** What was asked was answered: done, or refused. */
+  settled(change: Change): void {
+    this.#open.delete(change);
   }
 
   /** Its agent is dead, and its gate lives on for what is left of its lease: nobody there says that it is closed. */

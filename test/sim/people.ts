@@ -45,8 +45,10 @@ export class People {
   }
 
   answered(id: string, outcome: ChangeOutcome): void {
+    const change = this.#asked.get(id)?.change;
+    if (change && outcome.state !== 'unknown') this.#landlord.settled(change);
     // It may be answered long after it was asked, when whoever was to connect it again has found it connected still.
-    if (this.#asked.get(id)?.change.kind === 'disconnect-gitlab')
+    if (change?.kind === 'disconnect-gitlab')
       this.#world.timeline.after(this.#chance.spread(3000, 40_000), () => this.connectGitlab());
     this.#world.figures.add(`changes ${outcome.state}`);
     this.#world.transcript.say('people', `${id} ${outcome.state}: ${outcome.because}`);
