@@ -67,9 +67,13 @@ export const Change = z.discriminatedUnion('kind', [
     token: Sealed,
     instance: z.string().max(128).nullable(),
   }),
-  /** `now`: running jobs are given up; `force`: GitLab's answers are not waited for. */
+  /**
+   * `now`: running jobs are given up; `force`: GitLab's answers are not waited for. `epoch`: of the one that was meant, as
+   * what is asked may happen late, when another stands already.
+   */
   z.object({
     kind: z.literal('uninstall-gitlab'),
+    epoch: z.int().positive().max(limits.counter).optional(),
     deleteData: z.boolean(),
     now: z.boolean().optional(),
     force: z.boolean().optional(),

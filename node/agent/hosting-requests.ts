@@ -58,7 +58,8 @@ export class HostingRequests implements HostingApi {
   }
 
   async gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome> {
-    return this.#lines.change({ kind: 'uninstall-gitlab', ...request });
+    const meant = hostingOf(this.#lines.ledger());
+    return this.#lines.change({ kind: 'uninstall-gitlab', ...request, ...(meant && { epoch: meant.epoch }) });
   }
 
   async gitlabPassword(): Promise<{ password: string | null }> {

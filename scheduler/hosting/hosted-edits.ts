@@ -113,6 +113,10 @@ export function uninstall(
     return { refused: `GitLab at ${gitlab.url} is not the mesh's own: autogit-node gitlab disconnect` };
   if (gitlab.mode === 'none' || gitlab.hosted === undefined) return ledger;
   if (refused !== null) return { refused };
+  if (change.epoch !== undefined && change.epoch !== gitlab.epoch)
+    return {
+      refused: `the GitLab that was to end is gone, and the mesh hosts another by now, on ${ledger.nodes[gitlab.host ?? '']?.name ?? gitlab.host}: ask again if that shall end`,
+    };
   const known = gitlab.hosted.ending;
   if (known?.drained && change.deleteData !== known.deleteData)
     return { refused: 'it is being taken down in this moment: what becomes of its data was decided' };

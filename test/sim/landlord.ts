@@ -82,8 +82,9 @@ export class Landlord {
   #uninstall(host: string): void {
     const { timeline } = this.#world;
     const now = this.#dice.maybe(0.7);
-    this.#ask(() => {
-      const change: Change = { kind: 'uninstall-gitlab', deleteData: this.#dice.maybe(0.5), now, force: now };
+    this.#ask(({ gitlab }) => {
+      const meant = gitlab.mode === 'hosted' && { epoch: gitlab.epoch };
+      const change: Change = { kind: 'uninstall-gitlab', deleteData: this.#dice.maybe(0.5), now, force: now, ...meant };
       this.#open.add(change);
       return change;
     });

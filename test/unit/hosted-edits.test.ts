@@ -154,6 +154,21 @@ describe('a GitLab that the mesh hosts, in the ledger (SAFETY H7)', () => {
     expect(parsed.error?.issues.map(({ path }) => path.slice(0, 2).join('.'))).toEqual([`hosted.${key}`]);
   });
 
+  it('an uninstall that comes late does not end, or delete, the one that was deployed meanwhile', () => {
+    const next = apply(mesh(), deploy(), uninstall());
+    const gone = apply(drained(next), { kind: 'gitlab-ended', ...of5 });
+    // The same data, on the same machine: only the epoch tells them apart.
+    const again = apply(gone, deploy('D'));
+    expect(again.gitlab.epoch).toBe(6);
+    expect(refusal(again, uninstall({ epoch: 5, deleteData: true }))).toBe(
+      'the GitLab that was to end is gone, and the mesh hosts another by now, on desktop-1: ask again if that shall end',
+    );
+    expect(apply(again, uninstall({ epoch: 6 })).gitlab.hosted?.ending).toBeDefined();
+    // By an agent of before, and where nothing is left to end.
+    expect(apply(again, uninstall()).gitlab.hosted?.ending).toBeDefined();
+    expect(apply(gone, uninstall({ epoch: 5 }))).toBe(gone);
+  });
+
   it('uninstalling becomes more urgent only, and what becomes of the data is open until it is drained', () => {
     const up = apply(mesh(), deploy(), { ...stands, ...of5 });
     const ending = apply(up, uninstall({ now: true }));

@@ -5,6 +5,7 @@ import type { DeployRequest } from '../../node/local-api/socket-protocol.ts';
 import { Answer, type Ask } from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
+import { applyChange } from '../../scheduler/membership.ts';
 import { ledgerOf, One, wall } from './raft-one.ts';
 
 /** Three machines that can host, of which C does not vote. */
@@ -110,6 +111,19 @@ describe('a deployment that a person asks for', () => {
       because: expect.stringContaining(because),
     });
     expect(changes).toEqual([]);
+  });
+
+  it('an uninstall names the epoch of the GitLab that is there when it is asked for', async () => {
+    const change = Change.parse({
+      kind: 'deploy-gitlab',
+      host: 'B',
+      hosted: { ...wish, data: 'k3v9q2m4', hostname: 'git.lan', place: { kind: 'folder', path: '/srv/gitlab' } },
+      because: 'asked on a',
+    });
+    const hosting = applyChange(mesh(), change, wall) as Ledger;
+    const { lines, changes } = requests(hosting, checked());
+    await lines.gitlabUninstall({ deleteData: true, now: false, force: false });
+    expect(changes).toMatchObject([{ kind: 'uninstall-gitlab', epoch: hosting.gitlab.epoch, deleteData: true }]);
   });
 
   it('what the ledger has against it is said before any machine is asked, with the command that helps', async () => {
