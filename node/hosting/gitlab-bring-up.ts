@@ -1,5 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { HostedGitlab } from '../../protocol/ledger.ts';
+import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { type DataFolders, type DataPlace, insideContainer } from './data-place.ts';
 import { omnibusEnv } from './omnibus-config.ts';
 import { presets } from './presets.ts';
@@ -19,9 +20,6 @@ interface BringUp {
 
 /** This machine may not run it (any more): no fault of GitLab's. */
 export class LeaseGone extends Error {}
-
-export const urlOf = ({ hostname, port }: Pick<HostedGitlab, 'hostname' | 'port'>): string =>
-  `http://${hostname}${port === 80 ? '' : `:${port}`}`;
 
 async function imageFor({ host, hosted, say, signal }: BringUp): Promise<ServiceImage> {
   const { image: name } = hosted;
@@ -57,7 +55,7 @@ export async function bringUp(what: BringUp): Promise<void> {
     imageId: image.id,
     hostname: hosted.hostname,
     bridge: bridgeOf(hosted.data),
-    env: omnibusEnv({ url: urlOf(hosted), sshPort: hosted.sshPort, preset }),
+    env: omnibusEnv({ url: hostedUrl(hosted.hostname, hosted.port), sshPort: hosted.sshPort, preset }),
     folders: Object.fromEntries(
       (Object.keys(insideContainer) as (keyof DataFolders)[]).map((name) => [folders[name], insideContainer[name]]),
     ),

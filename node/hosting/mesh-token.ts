@@ -2,9 +2,9 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
+import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
-import { urlOf } from './gitlab-bring-up.ts';
 import { makeAdminToken, readRootPassword, revokeOlderTokens } from './gitlab-first-setup.ts';
 import { isRefusedInside } from './gitlab-inside.ts';
 import type { HostingMemory } from './hosting-memory.ts';
@@ -120,7 +120,7 @@ export class MeshToken {
       kind: 'gitlab-stands',
       data,
       epoch,
-      url: urlOf(hosting),
+      url: hostedUrl(hosting.hostname, hosting.port),
       token: sealForVoters(token),
       instance,
     } as const;
