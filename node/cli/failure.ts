@@ -1,3 +1,4 @@
+import type { ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, type ErrorCode, InvariantError } from '../../protocol/errors.ts';
 import { shownLines } from '../foreign-text.ts';
 import { stackOf } from '../source-positions.ts';
@@ -15,6 +16,11 @@ export const exit = {
   internal: 70,
   interrupted: 130,
 } as const;
+
+/** Of what was asked of the mesh: `hint` is where a person looks that it did not do it, or does not know whether it did. */
+export function requireDone({ state, because }: ChangeOutcome, hint: string): void {
+  if (state !== 'done') throw new AutogitError(state === 'refused' ? 'unsupported' : 'no-leader', because, { hint });
+}
 
 const codes: Partial<Record<ErrorCode, number>> = {
   'bad-flag': exit.usage,

@@ -4,7 +4,7 @@ import { plural } from '../../scheduler/phrases.ts';
 import { shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit } from './failure.ts';
+import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { askHidden, confirm, hasTerminal } from './prompt.ts';
 import { attentionLine } from './table.ts';
@@ -102,10 +102,7 @@ export async function connect(context: Context): Promise<number> {
   const token = named === null ? await askToken(context, runnerTokens.length > 0) : secretOf(named);
   const outcome = await agent.gitlabConnect({ url, token, runnerTokens });
   if (settings.isOn('json')) out.json(outcome);
-  if (outcome.state !== 'done')
-    throw new AutogitError(outcome.state === 'refused' ? 'unsupported' : 'no-leader', outcome.because, {
-      hint: statusHint,
-    });
+  requireDone(outcome, statusHint);
   if (!settings.isOn('json')) out.data(outcome.because);
   return exit.ok;
 }
@@ -152,8 +149,7 @@ export async function disconnect(context: Context): Promise<number> {
   const prompt = promptOf(context);
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
   const outcome = await agent.gitlabDisconnect({ now, force: settings.isOn('gitlab.force') });
-  if (outcome.state === 'refused') throw new AutogitError('unsupported', outcome.because, { hint: statusHint });
-  if (outcome.state === 'unknown') throw new AutogitError('no-leader', outcome.because, { hint: statusHint });
+  requireDone(outcome, statusHint);
   const gone = await untilGone(context, agent);
   if (gone !== null) return sayGone(context, gone);
   if (context.signal.aborted) return exit.interrupted;

@@ -7,7 +7,7 @@ import type { DeployPlan, DeployRequest } from '../local-api/socket-protocol.ts'
 import { createProgress, type Progress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit } from './failure.ts';
+import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { ask, confirm, hasTerminal } from './prompt.ts';
 
@@ -36,8 +36,7 @@ export async function deploy(context: Context): Promise<number> {
   }
   if (!(await isWanted(context, plan))) return exit.failed;
   const outcome = await agent.gitlabDeploy(wish);
-  if (outcome.state === 'refused') throw new AutogitError('unsupported', outcome.because, { hint: statusHint });
-  if (outcome.state === 'unknown') throw new AutogitError('no-leader', outcome.because, { hint: statusHint });
+  requireDone(outcome, statusHint);
   const end = await untilItServes(context, agent, lines);
   if (end === null) return goesOn(context, lines);
   return end.state === 'healthy' ? sayServes(context, agent, lines, end) : sayFailed(context, end);
@@ -217,8 +216,7 @@ export async function uninstall(context: Context): Promise<number> {
     now: settings.isOn('gitlab.now'),
     force: settings.isOn('gitlab.force'),
   });
-  if (outcome.state === 'refused') throw new AutogitError('unsupported', outcome.because, { hint: statusHint });
-  if (outcome.state === 'unknown') throw new AutogitError('no-leader', outcome.because, { hint: statusHint });
+  requireDone(outcome, statusHint);
   const gone = await untilGone(context, agent);
   if (gone !== null) {
     if (settings.isOn('json')) out.json({ state: 'gone', because: gone });

@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit } from './failure.ts';
+import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { ask, hasTerminal } from './prompt.ts';
 
@@ -20,10 +20,7 @@ export async function recover(context: Context): Promise<number> {
   for (const line of warning(off)) out.talk(line);
   const seen = await confirmed(context, off);
   const outcome = await agent.recover(seen);
-  if (outcome.state !== 'done')
-    throw new AutogitError(outcome.state === 'refused' ? 'unsupported' : 'no-leader', outcome.because, {
-      hint: 'autogit-node status',
-    });
+  requireDone(outcome, 'autogit-node status');
   if (settings.isOn('json')) out.json(outcome);
   else out.data(outcome.because);
   return exit.ok;
