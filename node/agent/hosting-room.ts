@@ -1,5 +1,4 @@
 import { statfsSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
@@ -11,14 +10,13 @@ import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts
 import type { Happened } from '../../scheduler/inputs.ts';
 import type { Clock } from '../clock.ts';
 import { diskOf } from '../disk-use.ts';
-import { deployFacts } from '../hosting/deploy-facts.ts';
-import { preflight } from '../hosting/deploy-preflight.ts';
 import { DockerServiceHost } from '../hosting/docker-service-host.ts';
 import type { Door } from '../hosting/gate/gate-files.ts';
 import { GateKeeper } from '../hosting/gate/gate-keeper.ts';
 import { GitlabKeeper } from '../hosting/gitlab-keeper.ts';
 import { ownersReserve } from '../hosting/place-choice.ts';
 import { openPlace, removePlace } from '../hosting/place-making.ts';
+import { existingAt } from '../hosting/place-tree.ts';
 import { presets } from '../hosting/presets.ts';
 import { bridgeOf } from '../hosting/service-container.ts';
 import type { Log } from '../log.ts';
@@ -139,6 +137,9 @@ export class HostingRoom {
   async #check(wish: (Ask & { kind: 'check-deploy' })['wish']): Promise<Answer> {
     const { home, dockerHost, network } = this.#options;
     const { leastMemoryBytes, leastDiskBytes } = presets[wish.preset];
+    // Asked for once in a mesh's life: what it needs is loaded then.
+    const { deployFacts } = await import('../hosting/deploy-facts.ts');
+    const { preflight } = await import('../hosting/deploy-preflight.ts');
     const facts = await deployFacts(wish, { home, mesh: this.#mesh, dockerHost });
     const { checks, place } = preflight(facts, { ...wish, leastMemoryBytes, leastDiskBytes });
     return {
@@ -178,15 +179,6 @@ function hostAddress(addresses: readonly string[]): string {
 
 /** What its data take at first, and what of the disk stays its owner's. */
 function roomFor({ preset, place }: Hosting): { bytes: number; reserveBytes: number } {
-  const { totalBytes } = diskOf(statfsSync(existing(place.path)));
+  const { totalBytes } = diskOf(statfsSync(existingAt(place.path)));
   return { bytes: presets[preset].leastDiskBytes, reserveBytes: ownersReserve(totalBytes) };
-}
-
-function existing(path: string): string {
-  try {
-    statfsSync(path);
-    return path;
-  } catch {
-    return existing(dirname(path));
-  }
 }

@@ -1,5 +1,5 @@
-import { existsSync, statfsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { statfsSync } from 'node:fs';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { findProgram } from '../clean-spawn.ts';
@@ -12,7 +12,7 @@ import { memory } from '../machine/memory.ts';
 import { mountOver } from './mount-table.ts';
 import { type PlaceFacts, placePrograms } from './place-choice.ts';
 import { contentOf, readClaim } from './place-records.ts';
-import { realFolder } from './place-tree.ts';
+import { existingAt, realFolder } from './place-tree.ts';
 import { type PortTaken, portsTaken } from './ports-taken.ts';
 import { systemTools, toolEnv } from './system-tools.ts';
 
@@ -176,8 +176,7 @@ function placeFacts(wanted: string, mesh: string): DeployFacts['place'] {
   const missing = placePrograms.filter((name) => findProgram(name, toolEnv.PATH) === null);
   try {
     const path = realFolder(wanted);
-    let there = path;
-    while (!existsSync(there)) there = dirname(there);
+    const there = existingAt(path);
     const content = contentOf(path);
     const claim = content === 'place' ? readClaim(path) : null;
     const own = claim?.mesh === mesh && claim.state !== 'removing' ? { kind: claim.kind, data: claim.data } : null;

@@ -1,4 +1,4 @@
-import { realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { PlaceAt } from './place-choice.ts';
 
@@ -22,3 +22,6 @@ export function realFolder(path: string): string {
     return join(realFolder(dirname(path)), basename(path));
   }
 }
+
+/** That path, or the folder above it in which it would be made. */
+export const existingAt = (path: string): string => (existsSync(path) ? path : existingAt(dirname(path)));
