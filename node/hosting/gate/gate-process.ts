@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { systemClock } from '../../clock.ts';
 import { leaveUnit, sideLogBytes } from '../../watchdog/side-program.ts';
-import { pidLine, readPidFile, seenText } from '../../watchdog/told-file.ts';
+import { pidLine, readPidFile, seenText, writeTold } from '../../watchdog/told-file.ts';
 import { doorOf, pidFileIn, problemFileIn, retiredWord, seenFileIn } from './gate-files.ts';
 import { ServiceGate } from './service-gate.ts';
 
@@ -49,11 +49,10 @@ function say(clock: { wallMs(): number }, sentence: string): void {
 }
 
 /** For the agent, which started this program and hears nothing else of it. */
-function sayProblem(error: NodeJS.ErrnoException): void {
+function sayProblem(error: NodeJS.ErrnoException): Promise<void> {
   const { code = '', message } = error;
   const port = (error as { port?: number }).port ?? null;
-  writeFileSync(`${problemFileIn(here)}.new`, JSON.stringify({ code, port, message }), { mode: 0o600 });
-  renameSync(`${problemFileIn(here)}.new`, problemFileIn(here));
+  return writeTold(problemFileIn(here), { code, port, message }, 0o600, renameSync);
 }
 
 async function gateMain([folder = '', user = '', version = '', ...words]: readonly string[]): Promise<number> {
@@ -80,7 +79,7 @@ async function gateMain([folder = '', user = '', version = '', ...words]: readon
     await gate.listen(words.map(doorOf));
   } catch (error) {
     say(clock, `cannot listen: ${(error as Error).message}`);
-    sayProblem(error as NodeJS.ErrnoException);
+    await sayProblem(error as NodeJS.ErrnoException);
     rmSync(seenFileIn(here, process.pid), { force: true });
     closeSync(seen);
     return 1;
