@@ -21,6 +21,8 @@ type Kept = z.infer<typeof Kept>;
 /** What this machine knows of the GitLab that it hosts and the mesh need not: a file (0600) of its home. */
 export class HostingMemory {
   readonly #path: string;
+  /** As it stands in the file, which nobody else writes: looked at at every turn of a keeper. Undefined: not read yet. */
+  #known: Kept | null | undefined;
 
   constructor(home: string) {
     this.#path = join(home, 'hosted-gitlab.json');
@@ -33,39 +35,43 @@ export class HostingMemory {
 
   /** Of other data: nothing is known. */
   read(data: string): Kept {
-    const kept = this.#kept();
-    return kept?.data === data
-      ? kept
+    return this.#kept?.data === data
+      ? this.#kept
       : { data, hosting: null, rootPassword: null, tokenAt: null, bootMs: null, version: null };
   }
 
   /** What was hosted here last, as far as this home knows. */
   hosting(): Kept['hosting'] {
-    return this.#kept()?.hosting ?? null;
+    return this.#kept?.hosting ?? null;
   }
 
   /** Null where there is none, or what is there makes no sense. */
-  #kept(): Kept | null {
-    try {
-      return Kept.parse(JSON.parse(readFileSync(this.#path, 'utf8')));
-    } catch {
-      return null;
-    }
+  get #kept(): Kept | null {
+    if (this.#known === undefined)
+      try {
+        this.#known = Kept.parse(JSON.parse(readFileSync(this.#path, 'utf8')));
+      } catch {
+        this.#known = null;
+      }
+    return this.#known;
   }
 
   /** On the disk when it returns. */
   write(data: string, more: Partial<Kept>): void {
+    const kept = { ...this.read(data), ...more };
     const file = openSync(`${this.#path}.new`, 'w', 0o600);
     try {
-      writeSync(file, `${JSON.stringify({ ...this.read(data), ...more })}\n`);
+      writeSync(file, `${JSON.stringify(kept)}\n`);
       fsyncSync(file);
     } finally {
       closeSync(file);
     }
     renameSync(`${this.#path}.new`, this.#path);
+    this.#known = kept;
   }
 
   forget(): void {
     rmSync(this.#path, { force: true });
+    this.#known = null;
   }
 }
