@@ -34,9 +34,9 @@ export class DockerServiceHost implements ServiceHost {
     this.#connection = new DockerConnection(named, clock);
   }
 
-  async check(): Promise<{ version: string; arch: string }> {
-    const { ServerVersion, Architecture } = (await this.#connection.info()) as Record<string, unknown>;
-    return { version: String(ServerVersion ?? ''), arch: archOf(String(Architecture ?? '')) };
+  async check(): Promise<{ arch: string }> {
+    const { Architecture } = (await this.#connection.info()) as Record<string, unknown>;
+    return { arch: archOf(String(Architecture ?? '')) };
   }
 
   async image(
@@ -238,14 +238,7 @@ function failed(what: string, cause: unknown): never {
 async function lookAtImage(docker: Docker, name: string): Promise<ServiceImage | null> {
   try {
     const found = await docker.getImage(name).inspect();
-    const labels = found.Config?.Labels ?? {};
-    return {
-      id: found.Id,
-      digest: (found.RepoDigests ?? [])[0] ?? null,
-      arch: archOf(found.Architecture),
-      sizeBytes: found.Size,
-      version: labels['org.opencontainers.image.version'] ?? null,
-    };
+    return { id: found.Id, arch: archOf(found.Architecture) };
   } catch (cause) {
     if (statusOf(cause) === 404) return null;
     return failed(`the engine cannot look up image ${name}`, cause);

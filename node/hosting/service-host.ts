@@ -44,11 +44,7 @@ export interface ServiceLook {
 
 export interface ServiceImage {
   id: string;
-  /** What its registry calls these bytes; null for one that no registry gave. */
-  digest: string | null;
   arch: string;
-  sizeBytes: number;
-  version: string | null;
 }
 
 /** How far a pull is: bytes of all its layers, as far as the engine has told of them. */
@@ -65,7 +61,7 @@ interface ExecEnd {
  * Throws AutogitError `no-docker` while there is no engine, `image-missing`, `executor-failed`.
  */
 export interface ServiceHost {
-  check(): Promise<{ version: string; arch: string }>;
+  check(): Promise<{ arch: string }>;
   /** Null when it is not here and may not be pulled. A pull has no end of its own but silence: `signal` gives it up. */
   image(
     name: string,

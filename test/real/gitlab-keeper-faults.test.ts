@@ -32,12 +32,12 @@ class PlayedEngine implements ServiceHost {
   }
   async check() {
     this.#say('check');
-    return { version: '28', arch: 'amd64' };
+    return { arch: 'amd64' };
   }
   async image() {
     this.#say('image');
     await this.pulling;
-    return { id: 'sha256:1', digest: null, arch: 'amd64', sizeBytes: 1, version: null };
+    return { id: 'sha256:1', arch: 'amd64' };
   }
   async start({ mesh, host, data, epoch }: ServiceSpec) {
     this.#say('start');
