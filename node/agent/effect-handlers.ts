@@ -5,8 +5,8 @@ import type { Log } from '../log.ts';
 import type { RunSupervisor } from '../runs/run-supervisor.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
 
-/** All that the core asks for but `persist`, which the loop does itself; of hosting only where there is a hand for it. */
-export type EffectHandlers = HandlersOf<'network' | 'gitlab' | 'runs' | 'agent'> & Partial<HandlersOf<'hosting'>>;
+/** All that the core asks for but `persist`, which the loop does itself. */
+export type EffectHandlers = HandlersOf<'network' | 'gitlab' | 'runs' | 'agent' | 'hosting'>;
 
 type Feed = (happened: Happened) => void;
 
@@ -35,5 +35,5 @@ export const runHandlers = (runs: RunSupervisor, feed: Feed, log: Pick<Log, 'war
 });
 
 export function perform(handlers: EffectHandlers, effect: Exclude<Effect, { kind: 'persist' }>): void {
-  (handlers[effect.kind] as ((effect: Effect) => void) | undefined)?.(effect);
+  (handlers[effect.kind] as (effect: Effect) => void)(effect);
 }
