@@ -18,6 +18,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
 import { isCgroupFrozen, thawIfFrozen } from '../../node/executors/run-cgroup.ts';
 import { livingGates } from '../../node/hosting/gate/gate-files.ts';
+import { isGuarded } from '../../node/hosting/gate/gate-guard.ts';
 import { readLease } from '../../node/hosting/gate/gate-lease.ts';
 import { install } from '../bench/debian.ts';
 import { GateEngine } from '../hosting/gate-engine.ts';
@@ -315,6 +316,16 @@ describe('the gate', () => {
       [address, cgroup] = [machine.address, machine.cgroup];
     },
   );
+
+  it('finds nft where a person’s own PATH has no sbin, as root’s by `su`: the look before a deploy finds it there too', async () => {
+    const before = process.env.PATH;
+    process.env.PATH = '/usr/bin:/bin';
+    try {
+      expect(await isGuarded({ table: 't_hgate_none', bridge: 't-hgate-none', uid: 4711 })).toBe(false);
+    } finally {
+      process.env.PATH = before;
+    }
+  });
 
   it('leaves no process, no rule and no file when GitLab is hosted here no more', async () => {
     machine.remove();

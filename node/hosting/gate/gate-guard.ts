@@ -1,6 +1,7 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { spawnClean } from '../../clean-spawn.ts';
 import { processesOfUid } from '../../executors/run-processes.ts';
+import { toolEnv } from '../system-tools.ts';
 
 /**
  * Nobody but the gate reaches GitLab's container (SAFETY H1): no other process of this machine, root's included, no job, no
@@ -45,7 +46,7 @@ const limits = { nftMs: 10_000, outputBytes: 1 << 20 } as const;
 /** Beside the agent's loop, never in its way: it is asked every two seconds. */
 function nft(args: string[], input = ''): Promise<string> {
   return new Promise((done, failed) => {
-    const child = spawnClean('nft', args, { stdio: 'pipe' });
+    const child = spawnClean('nft', args, { stdio: 'pipe', env: toolEnv });
     const late = setTimeout(() => child.kill('SIGKILL'), limits.nftMs);
     const said = { out: '', err: '' };
     const take = (name: 'out' | 'err') => (chunk: Buffer) => {
