@@ -1,4 +1,5 @@
-import type { Leaving, Ledger } from '../protocol/ledger.ts';
+import type { NodeId } from '../protocol/ids.ts';
+import type { abilities, Leaving, Ledger } from '../protocol/ledger.ts';
 import { actsWith, type LedgerEdit, type Refusal } from './ledger-edit.ts';
 import { listed } from './phrases.ts';
 import { rankedVoters } from './raft/quorum.ts';
@@ -27,11 +28,21 @@ export const leavingOf = (ledger: Ledger | null): Leaving | null => {
 /** Any voter may have to go on with it; the leader of now may be one that does not know it. */
 export function whyNotDisconnect({ configuration, nodes, gitlab }: Ledger): string | null {
   if (gitlab.mode === 'hosted') return 'this mesh hosts its own GitLab: autogit-node gitlab uninstall';
-  const older = rankedVoters(configuration).filter((node) => nodes[node] && !nodes[node].can?.includes('disconnect'));
+  return whoIsOlder(nodes, rankedVoters(configuration), 'disconnect', 'cannot go on with this as leader');
+}
+
+/** Of these, the members whose version does not say that it can do it, in a sentence; null when there is none. */
+export function whoIsOlder(
+  nodes: Ledger['nodes'],
+  asked: readonly NodeId[],
+  ability: (typeof abilities)[number],
+  what: string,
+): string | null {
+  const older = asked.filter((node) => nodes[node] && !nodes[node].can?.includes(ability));
   if (older.length === 0) return null;
   const names = listed(older.map((node) => nodes[node]?.name ?? node));
   const [runs, it] = older.length === 1 ? ['runs', 'it'] : ['run', 'them'];
-  return `${names} ${runs} an earlier version, which cannot go on with this as leader: upgrade ${it} first`;
+  return `${names} ${runs} an earlier version, which ${what}: upgrade ${it} first`;
 }
 
 /** Asked again, it may become more urgent, never less. */

@@ -6,23 +6,9 @@ import { runsSentence, whyDisconnectWaits } from './jobs/gitlab-disconnect.ts';
 import { isBusy, isOpen } from './jobs/jobs-state.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
 
-const sooner = {
-  leaves: {
-    now: 'to give up what runs: autogit-node gitlab disconnect --now',
-    force: 'not to wait for GitLab: autogit-node gitlab disconnect --force',
-  },
-  ends: {
-    now: 'to give up what runs: autogit-node gitlab uninstall --now',
-    force: 'not to wait for GitLab: autogit-node gitlab uninstall --force',
-  },
-  // The same that was said of its data must be said again.
-  isDeleted: {
-    now: 'to give up what runs: autogit-node gitlab uninstall --delete-data --now',
-    force: 'not to wait for GitLab: autogit-node gitlab uninstall --delete-data --force',
-  },
-} as const;
-const fateOf = (hosting: ReturnType<typeof hostingOf>): keyof typeof sooner =>
-  hosting === null ? 'leaves' : hosting.ending?.deleteData ? 'isDeleted' : 'ends';
+/** What was typed; the same that was said of its data must be said again. */
+const commandOf = (hosting: ReturnType<typeof hostingOf>): string =>
+  `autogit-node gitlab ${hosting === null ? 'disconnect' : `uninstall${hosting.ending?.deleteData ? ' --delete-data' : ''}`}`;
 
 /** GitLab is being disconnected: what is waited for, and what to type for not waiting. The leader knows more than the ledger. */
 export function leavingLines(view: ViewInput, ledger: Ledger): Attention[] {
@@ -34,10 +20,10 @@ export function leavingLines(view: ViewInput, ledger: Ledger): Attention[] {
   const hosting = hostingOf(ledger);
   const fix =
     open.some(isBusy) && !leaving.now
-      ? sooner[fateOf(hosting)].now
+      ? `to give up what runs: ${commandOf(hosting)} --now`
       : leaving.force || open.some(isBusy)
         ? null
-        : sooner[fateOf(hosting)].force;
+        : `not to wait for GitLab: ${commandOf(hosting)} --force`;
   const sentence =
     hosting === null
       ? `GitLab at ${ledger.gitlab.url} is being disconnected: ${waits}`

@@ -1,9 +1,10 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { note } from '../note.ts';
+import { tell, wake } from '../part-turn.ts';
 import { hostingOf } from './hosted-edits.ts';
 import { hostingTimings } from './hosting-timings.ts';
-import { type HostingTurn, tell, wake } from './hosting-turn.ts';
+import type { HostingTurn } from './hosting-turn.ts';
 
 /*
  * The host's side (SAFETY H5, H7, H8). Life of a lease: the committed ledger names this node and an epoch -> it asks the

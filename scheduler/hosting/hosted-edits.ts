@@ -1,7 +1,7 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
-import { withoutGitlab } from '../disconnecting.ts';
+import { whoIsOlder, withoutGitlab } from '../disconnecting.ts';
 import type { LedgerEdit, Refusal } from '../ledger-edit.ts';
 import { tokenIsNew } from '../membership-secrets.ts';
 import { listed } from '../phrases.ts';
@@ -50,11 +50,7 @@ export function whyNotDeploy(ledger: Ledger, host: NodeId): string | null {
 /** Any voter may have to renew its lease; the leader of now may be one that does not know such a change. */
 function whoCannotHost({ configuration, nodes }: Ledger, host: NodeId | null): string | null {
   const asked = new Set([...rankedVoters(configuration), ...(host === null ? [] : [host])]);
-  const older = [...asked].filter((node) => nodes[node] && !nodes[node].can?.includes('hosting'));
-  if (older.length === 0) return null;
-  const names = listed(older.map((node) => nodes[node]?.name ?? node));
-  const [runs, it] = older.length === 1 ? ['runs', 'it'] : ['run', 'them'];
-  return `${names} ${runs} an earlier version, which knows nothing of a GitLab that the mesh hosts: upgrade ${it} first`;
+  return whoIsOlder(nodes, [...asked], 'hosting', 'knows nothing of a GitLab that the mesh hosts');
 }
 
 /**
@@ -108,10 +104,10 @@ export function uninstall(
   wallMs: number,
 ): Ledger | Refusal {
   const { gitlab } = ledger;
-  const refused = whoCannotHost(ledger, null);
   if (gitlab.mode === 'connected')
     return { refused: `GitLab at ${gitlab.url} is not the mesh's own: autogit-node gitlab disconnect` };
   if (gitlab.mode === 'none' || gitlab.hosted === undefined) return ledger;
+  const refused = whoCannotHost(ledger, null);
   if (refused !== null) return { refused };
   if (change.epoch !== undefined && change.epoch !== gitlab.epoch)
     return {

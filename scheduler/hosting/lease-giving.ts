@@ -1,9 +1,10 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
+import { tell, wake } from '../part-turn.ts';
 import { hasUnseen } from '../recovered.ts';
 import { hostingGone, hostingOf } from './hosted-edits.ts';
 import { hostingTimings } from './hosting-timings.ts';
-import { type HostingTurn, tell, wake } from './hosting-turn.ts';
+import type { HostingTurn } from './hosting-turn.ts';
 
 /*
  * The leader's side (SAFETY H5 to H7). A question is answered only when a round that was sent after it came was answered by a

@@ -1,12 +1,13 @@
 import { leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
+import { wake } from '../part-turn.ts';
 import { cut } from '../phrases.ts';
 import { foundClass, lostClass, shown } from './class-edits.ts';
 import { attemptsOf, mayWrite, setAttempts } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import type { ClassAttempts } from './jobs-state.ts';
-import { type JobsTurn, mint, wake } from './jobs-turn.ts';
+import { type JobsTurn, mint } from './jobs-turn.ts';
 
 /*
  * A class whose runner GitLab no longer knows: an admin who tidied up, a token that was reset, a restore from a backup

@@ -1,10 +1,11 @@
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
+import { wake } from '../part-turn.ts';
 import { span } from '../phrases.ts';
 import { askingFor } from './asking.ts';
 import { jobTimings } from './job-timings.ts';
 import { type Hold, isUntold, type JobsState } from './jobs-state.ts';
-import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
+import { type JobsTurn, setLead } from './jobs-turn.ts';
 
 /*
  * A lost run may live on GitLab's answers until GitLab knows that it is lost, and on the last of them a moment longer.

@@ -1,7 +1,8 @@
 import type { NodeId } from '../../protocol/ids.ts';
+import { wake } from '../part-turn.ts';
 import { cameOver, unseenIn } from '../recovered.ts';
 import { jobTimings } from './job-timings.ts';
-import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
+import { type JobsTurn, setLead } from './jobs-turn.ts';
 
 /**
  * After a recovery by force: which machines of the former era are here (SAFETY J1). A machine that has announced its runs to

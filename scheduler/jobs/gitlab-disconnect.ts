@@ -3,11 +3,12 @@ import type { Leaving, Ledger, Run } from '../../protocol/ledger.ts';
 import { gitlabGone, leavingOf } from '../disconnecting.ts';
 import { hostingDrained } from '../hosting/hosted-edits.ts';
 import type { InputOf } from '../inputs.ts';
+import { wake } from '../part-turn.ts';
 import { listed } from '../phrases.ts';
 import { mayWrite } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, isUntold, type JobsState, type LeadState, noDisconnect } from './jobs-state.ts';
-import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
+import { type JobsTurn, setLead } from './jobs-turn.ts';
 import { lostRun } from './run-edits.ts';
 
 /*

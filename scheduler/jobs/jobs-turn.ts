@@ -1,8 +1,6 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { PeerMessage } from '../../protocol/messages.ts';
-import type { Effect } from '../effects.ts';
-import type { LedgerEdit } from '../ledger-edit.ts';
 import type { PartContext } from '../part.ts';
+import type { PartTurn } from '../part-turn.ts';
 import type { JobsState, LeadState, OwnState } from './jobs-state.ts';
 
 /**
@@ -10,16 +8,9 @@ import type { JobsState, LeadState, OwnState } from './jobs-state.ts';
  * are replaced, never changed inside, so the state that the step began with stays as it was (as in raft/raft-turn.ts). A turn
  * lives for one call of `stepJobs` only.
  */
-export interface JobsTurn {
-  readonly context: PartContext;
+export interface JobsTurn extends PartTurn {
   readonly jobs: JobsState;
-  readonly at: number;
   readonly wallMs: number;
-  readonly effects: Effect[];
-  readonly edits: LedgerEdit[];
-  /** Messages from this node to itself: the leader may grant to its own machine. */
-  readonly inbox: PeerMessage[];
-  wakeAt: number;
 }
 
 export const openJobsTurn = (jobs: JobsState, context: PartContext): JobsTurn => ({
@@ -32,16 +23,6 @@ export const openJobsTurn = (jobs: JobsState, context: PartContext): JobsTurn =>
   inbox: [],
   wakeAt: Number.POSITIVE_INFINITY,
 });
-
-/** Asks to be stepped again at `at`, if nothing earlier does. */
-export function wake(turn: JobsTurn, at: number): void {
-  if (at > turn.at && at < turn.wakeAt) turn.wakeAt = at;
-}
-
-export function tell(turn: JobsTurn, to: NodeId, message: PeerMessage): void {
-  if (to === turn.context.self) turn.inbox.push(message);
-  else turn.effects.push({ kind: 'send', to, message });
-}
 
 /** An id that no other agent process makes: node, boot, start of the process, counter. */
 export function mint(turn: JobsTurn, kind: string): string {

@@ -2,10 +2,11 @@ import type { Ledger, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
+import { tell, wake } from '../part-turn.ts';
 import { unseenIn } from '../recovered.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, without } from './jobs-state.ts';
-import { type JobsTurn, setOwn, tell, wake } from './jobs-turn.ts';
+import { type JobsTurn, setOwn } from './jobs-turn.ts';
 
 export function runChanged(turn: JobsTurn, input: InputOf<'run-changed'>): void {
   const { run } = input;

@@ -3,10 +3,11 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
+import { wake } from '../part-turn.ts';
 import { span } from '../phrases.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isOpen, type JobsState, type LeadState, type QueueState, type WaitingJob } from './jobs-state.ts';
-import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
+import { type JobsTurn, setLead } from './jobs-turn.ts';
 import { runCanceling } from './run-edits.ts';
 
 /*

@@ -1,12 +1,13 @@
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
+import { wake } from '../part-turn.ts';
 import { span } from '../phrases.ts';
 import { hasUnseen } from '../recovered.ts';
 import { askingFor } from './asking.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import { isOpen, isUntold, type Stray } from './jobs-state.ts';
-import { type JobsTurn, setLead, wake } from './jobs-turn.ts';
+import { type JobsTurn, setLead } from './jobs-turn.ts';
 import { awayReason, type MeshView, viewOf } from './machines.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { rescueOver, rescueWanted } from './run-edits.ts';
