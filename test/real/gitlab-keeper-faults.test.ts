@@ -10,6 +10,7 @@ import type { FoundService, ServiceHost, ServiceSpec } from '../../node/hosting/
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 
 const clock = systemClock();
 
@@ -95,18 +96,6 @@ let mayMake: boolean[] = [];
 let keepers: GitlabKeeper[];
 let closing: Promise<void>;
 
-const hosted = (data: string) => ({
-  data,
-  image: 'gitlab/gitlab-ce:19.3.0-ce.0',
-  preset: 'minimal',
-  place: { kind: 'folder', path: '/srv/gitlab' },
-  hostname: 'gitlab.lan',
-  port: 8080,
-  sshPort: null,
-  since: 1,
-  because: 'a test',
-});
-
 const place: DataPlace = {
   kind: 'folder',
   path: '/srv/gitlab',
@@ -185,7 +174,13 @@ beforeEach(() => {
   engine = new PlayedEngine();
   [behind, seen, order, keepers, isOtherFolder, closing] = [null, [], [], [], false, Promise.resolve()];
   [isHeard, mayMake] = [true, []];
-  const gitlab = { mode: 'hosted', url: null, host: 'kang', epoch: 3, hosted: hosted('data-three') };
+  const gitlab = {
+    mode: 'hosted',
+    url: null,
+    host: 'kang',
+    epoch: 3,
+    hosted: hostedGitlab({ data: 'data-three', preset: 'minimal' }),
+  };
   ledger = { mesh: { id: 'mesh', name: 'home' }, gitlab };
 });
 

@@ -9,6 +9,7 @@ import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { snapshot, why } from '../../scheduler/snapshot.ts';
 import { jobRows } from '../../scheduler/snapshot-jobs.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { Lab, type LabOptions, wallStart } from './jobs-lab.ts';
 import { labLedger, measured } from './jobs-lab-machines.ts';
 import { viewOf } from './snapshot-lab.ts';
@@ -39,20 +40,10 @@ const answered = (lab: Lab, because: string | null, left: number[] = []): void =
 };
 
 /** The mesh's own GitLab in the place of the connected one; kang hosts it. */
-const hosting = (ledger: Ledger): Ledger => {
-  const hosted = {
-    data: 'k3v9q2m4',
-    image: 'gitlab/gitlab-ce',
-    preset: 'homelab' as const,
-    place: { kind: 'folder' as const, path: '/srv/gitlab' },
-    hostname: 'home.local',
-    port: 8929,
-    sshPort: null,
-    since: 0,
-    because: 'asked',
-  };
-  return { ...ledger, gitlab: { ...ledger.gitlab, mode: 'hosted', host: 'kang', epoch: 1, hosted } };
-};
+const hosting = (ledger: Ledger): Ledger => ({
+  ...ledger,
+  gitlab: { ...ledger.gitlab, mode: 'hosted', host: 'kang', epoch: 1, hosted: hostedGitlab() },
+});
 const uninstalls = (lab: Lab, over: object = {}): void =>
   commits(lab, { kind: 'uninstall-gitlab', deleteData: false, ...over });
 

@@ -9,6 +9,7 @@ import { emptyHosting, stepHosting } from '../../scheduler/hosting/step-hosting.
 import type { Happened } from '../../scheduler/inputs.ts';
 import type { PartContext, PartStep } from '../../scheduler/part.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 
 const { leaseMs, renewMs, waitMs, endAgainMs } = hostingTimings;
 const data = 'k3v9q2m4';
@@ -17,17 +18,7 @@ const data = 'k3v9q2m4';
 function hostingLedger(over: Partial<Ledger['gitlab']> = {}): Ledger {
   const ledger = foundedMesh();
   const K = { ...ledger.nodes.K!, can: [...abilities] };
-  const hosted = {
-    data,
-    image: 'gitlab/gitlab-ce',
-    preset: 'homelab' as const,
-    place: { kind: 'folder' as const, path: '/srv/gitlab' },
-    hostname: 'home.local',
-    port: 8929,
-    sshPort: null,
-    since: 0,
-    because: 'asked',
-  };
+  const hosted = hostedGitlab({ data });
   const gitlab = { ...ledger.gitlab, mode: 'hosted' as const, host: 'D', epoch: 1, hosted, ...over };
   return { ...ledger, nodes: { K, D: { ...K, name: 'desktop-1' } }, gitlab };
 }

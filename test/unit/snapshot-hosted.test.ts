@@ -5,6 +5,7 @@ import { statusView } from '../../node/cli/status-view.ts';
 import { abilities } from '../../protocol/ledger.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { Lab } from './jobs-lab.ts';
 import { measured } from './jobs-lab-machines.ts';
 import { viewOf } from './snapshot-lab.ts';
@@ -25,18 +26,8 @@ function hostedLab(said: Partial<GitlabSeen> | null, more: { url?: string | null
   const lab = new Lab({ machines: { kang: measured({ memoryGiB: 64 }), 'desktop-1': measured({ memoryGiB: 64 }) } });
   lab.run(3_000);
   const host = Object.entries(lab.committed.nodes).find(([, node]) => node.name === 'kang')?.[0] as string;
-  const hosted = {
-    data,
-    image: 'gitlab/gitlab-ce:19.4.1-ce.0',
-    preset: 'homelab' as const,
-    place: { kind: 'folder' as const, path: '/srv/gitlab' },
-    hostname: 'kang.lan',
-    port: 8080,
-    sshPort: null,
-    since: lab.wallMs,
-    because: 'asked by ann',
-    ...(more.ending ? { ending: more.ending } : {}),
-  };
+  const asked = { data, hostname: 'kang.lan', port: 8080, since: lab.wallMs, because: 'asked by ann' };
+  const hosted = { ...hostedGitlab(asked), ...(more.ending ? { ending: more.ending } : {}) };
   const gitlab = {
     ...lab.committed.gitlab,
     ...{ mode: 'hosted' as const, url: more.url ?? null, token: null, instance: null, host, epoch: 1, hosted },
