@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
+import { requestJob } from '../../gitlab-bridge/gitlab-runner.ts';
+import type { JobPayload } from '../../gitlab-bridge/payload.ts';
 import { type PracticeGitlab, startPractice } from '../../gitlab-bridge/practice/practice-gitlab.ts';
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
@@ -85,6 +87,27 @@ export class RunLab {
     await git('add', '.');
     await git('commit', '-q', '-m', 'first');
     await git('push', '-q', address.href, 'HEAD:main');
+  }
+
+  /** What GitLab gives a runner: a job that runs as far as it knows. */
+  async takeJob(): Promise<JobPayload> {
+    const info = {
+      name: 'x',
+      version: '1',
+      platform: 'linux',
+      architecture: 'amd64',
+      executor: 'shell',
+      shell: 'bash',
+    };
+    const answer = await requestJob({
+      url: this.gitlab.url,
+      token: this.runnerToken,
+      systemId: 'r_lab',
+      info: { ...info, features: { refspecs: true } },
+      timeoutMs: 10_000,
+    });
+    if (answer.kind !== 'job') throw new Error(`no job: ${JSON.stringify(answer)}`);
+    return answer.payload;
   }
 
   /** Where the project is pushed to, with a token. */

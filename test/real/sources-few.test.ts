@@ -1,7 +1,6 @@
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
-import { requestJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import { findProgram } from '../../node/clean-spawn.ts';
 import { GitSources } from '../../node/runs/git-sources.ts';
 import { RunLab } from './run-lab.ts';
@@ -35,21 +34,13 @@ it('sources take five gits for a pipeline that is new, and ask no server for one
     '.gitlab-ci.yml': 'one: { script: ["true"] }\n',
     '.gitattributes': '*.bin filter=lfs diff=lfs merge=lfs -text\n',
   });
-  const info = { name: 'x', version: '1', platform: 'linux', architecture: 'amd64', executor: 'shell', shell: 'bash' };
-  const answer = await requestJob({
-    url: lab.gitlab.url,
-    token: lab.runnerToken,
-    systemId: 'r_few',
-    info: { ...info, features: { refspecs: true } },
-    timeoutMs: 10_000,
-  });
-  if (answer.kind !== 'job') throw new Error(`no job: ${JSON.stringify(answer)}`);
-  const { repo_url, sha, refspecs, ref } = answer.payload.git_info ?? {};
+  const payload = await lab.takeJob();
+  const { repo_url, sha, refspecs, ref } = payload.git_info ?? {};
   if (!repo_url || !sha || !refspecs || !ref) throw new Error('no sources');
   const spec = {
     gitlabUrl: lab.gitlab.url,
     repoUrl: repo_url,
-    token: answer.payload.token,
+    token: payload.token,
     sha,
     ref,
     refspecs,

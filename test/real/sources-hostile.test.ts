@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
 import { afterEach, describe, expect, it } from 'vitest';
-import { requestJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import { GitSources } from '../../node/runs/git-sources.ts';
 import type { SourcesSpec } from '../../node/runs/sources-spec.ts';
 import { RunLab } from './run-lab.ts';
@@ -35,18 +34,8 @@ async function head(): Promise<string> {
 }
 
 /** The token of a job that runs as far as GitLab knows. */
-async function jobToken(): Promise<string> {
-  const info = { name: 'x', version: '1', platform: 'linux', architecture: 'amd64', executor: 'shell', shell: 'bash' };
-  const answer = await requestJob({
-    url: lab.gitlab.url,
-    token: lab.runnerToken,
-    systemId: 'r_hostile',
-    info: { ...info, features: { refspecs: true } },
-    timeoutMs: 10_000,
-  });
-  if (answer.kind !== 'job') throw new Error(`no job: ${JSON.stringify(answer)}`);
-  token = answer.payload.token;
-  return token;
+async function jobToken(): Promise<void> {
+  ({ token } = await lab.takeJob());
 }
 let token = '';
 
