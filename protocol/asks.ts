@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { DataId, JobId, Sentence, ShortId } from './ids.ts';
+import { Bytes, DataId, JobId, Sentence, ShortId } from './ids.ts';
 import { HostedGitlab } from './ledger.ts';
 import { limits } from './limits.ts';
 import { JobRow, WhyAnswer } from './status.ts';
@@ -48,6 +48,15 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('look-at-gitlab') }),
   /** To the same: root's first password, which is given once. */
   z.object({ kind: z.literal('root-password') }),
+  /** To a machine that may hold copies of a hosted GitLab: whether it can, and where they would lie. Changes nothing. */
+  z.object({
+    kind: z.literal('check-copies'),
+    data: DataId,
+    bytes: Bytes,
+    folder: HostedGitlab.shape.place.shape.path.nullable(),
+  }),
+  /** From the host to a standby: a connection of its own for rounds (node/hosting/wire). */
+  z.object({ kind: z.literal('open-copy-door'), data: DataId, epoch: z.int().positive() }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
 ]);
@@ -76,6 +85,18 @@ export const Answer = z.discriminatedUnion('kind', [
     place: HostedGitlab.shape.place.extend({ data: DataId.nullable() }).nullable(),
     /** By which others reach this machine. */
     address: HostedGitlab.shape.hostname,
+  }),
+  z.object({
+    kind: z.literal('copies-checked'),
+    checks: z.array(DeployCheck).max(64),
+    place: HostedGitlab.shape.place.nullable(),
+  }),
+  /** `key`: 32 bytes in base64, for one connection to `port` within a short time. */
+  z.object({
+    kind: z.literal('copy-door'),
+    port: z.int().min(1).max(65_535),
+    id: ShortId,
+    key: z.string().length(44),
   }),
   z.object({ kind: z.literal('said'), because: Sentence }),
   /** Null where it was given before, or there is none yet. */

@@ -2,6 +2,13 @@ import { z } from 'zod';
 import { ClassKey, DataId, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
 import { HostedGitlab, OpenApproval, Sealed } from './ledger.ts';
 import { limits } from './limits.ts';
+import { RoundName } from './round-name.ts';
+
+const ofSet = {
+  data: DataId,
+  epoch: z.int().positive().max(limits.counter),
+  from: z.int().nonnegative().max(limits.counter),
+};
 
 /**
  * A change of the ledger that a person, or a node on a newcomer's behalf, asks for. It may be asked of any member and
@@ -55,7 +62,23 @@ export const Change = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('deploy-gitlab'),
     host: NodeId,
-    hosted: z.object(HostedGitlab.omit({ since: true, because: true, ending: true }).shape),
+    hosted: z.object(HostedGitlab.omit({ since: true, because: true, ending: true, copies: true }).shape),
+    /** Who may hold copies of it. */
+    agreed: z.array(NodeId).max(limits.agreedCopies).optional(),
+    because: Sentence,
+  }),
+  /** A person lets a machine hold copies of the hosted GitLab, or takes that back. `because` names who said it. */
+  z.object({ kind: z.literal('agree-copies'), data: DataId, node: NodeId, agreed: z.boolean(), because: Sentence }),
+  /**
+   * The host's three words on its in-sync set (SAFETY H10); each starts from version `from` of it, and fails if that has moved.
+   * `copies-begin`: its agent started, or the epoch began; before this is committed no push is acknowledged.
+   */
+  z.object({ kind: z.literal('copies-begin'), ...ofSet, boot: ShortId, base: RoundName.nullable() }),
+  z.object({ kind: z.literal('copy-enters'), ...ofSet, node: NodeId }),
+  z.object({
+    kind: z.literal('copies-leave'),
+    ...ofSet,
+    nodes: z.array(NodeId).max(limits.standbys),
     because: Sentence,
   }),
   /** The host's word that the GitLab of that data and epoch works, and how it is reached. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
 import { limits } from './limits.ts';
+import { RoundName } from './round-name.ts';
 import { Stamp } from './stamp.ts';
 import { sharedTimings } from './timings.ts';
 
@@ -39,7 +40,7 @@ const Recovery = z.looseObject({
 });
 
 /** What a node says that it can read. A new form of data is used when all nodes that must read it can. */
-export const abilities = ['envelopes', 'disconnect', 'hosting'] as const;
+export const abilities = ['envelopes', 'disconnect', 'hosting', 'copies'] as const;
 
 export const LedgerNode = z.looseObject({
   name: NodeName,
@@ -177,6 +178,29 @@ export const Leaving = z.looseObject({
 });
 export type Leaving = z.infer<typeof Leaving>;
 
+/**
+ * The copies of a hosted GitLab (SAFETY H10). `agreed`: machines that a person named to hold all of GitLab. `standbys`: who of
+ * them gets rounds now, as the leader chose, with why.
+ */
+export const HostedCopies = z.looseObject({
+  agreed: z.array(NodeId).max(limits.agreedCopies),
+  standbys: z.array(z.looseObject({ node: NodeId, because: Sentence })).max(limits.standbys),
+  /**
+   * In sync: every acknowledged push is on the disk of each member. Each change raises `version` and names the one that it
+   * starts from. `last`: who left an empty set last; null when nobody was in it since the epoch began. `boot`: of the host's
+   * agent, committed before its first acknowledgement.
+   */
+  set: z.looseObject({
+    version: z.int().nonnegative().max(limits.counter),
+    members: z.array(NodeId).max(limits.standbys),
+    last: z.array(NodeId).max(limits.standbys).nullable(),
+    boot: ShortId.nullable(),
+  }),
+  /** The round with which each epoch of these data began, by the epoch's number. */
+  bases: z.record(z.string().regex(/^[1-9]\d{0,15}$/), RoundName),
+});
+export type HostedCopies = z.infer<typeof HostedCopies>;
+
 /** A GitLab that the mesh runs itself, as it was asked for. */
 export const HostedGitlab = z.looseObject({
   data: DataId,
@@ -199,6 +223,8 @@ export const HostedGitlab = z.looseObject({
     .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/, 'a host name is letters, digits, dots and hyphens'),
   port: z.int().min(1).max(65_535),
   sshPort: z.int().min(1).max(65_535).nullable(),
+  /** Absent while nobody was asked to hold copies. */
+  copies: HostedCopies.optional(),
   since: WallMs,
   because: Sentence,
   /** A person wants it gone. Jobs and runners are settled first; then, `drained`, the host ends it and says so (SAFETY H7). */

@@ -37,4 +37,7 @@ export const limits = {
   addresses: 16,
   gpus: 32,
   labels: 50,
+  /** Machines that get the rounds of a hosted GitLab, and those that a person named for it. */
+  standbys: 2,
+  agreedCopies: 8,
 } as const;

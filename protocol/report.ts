@@ -15,6 +15,7 @@ import {
 } from './ids.ts';
 import { RunState } from './ledger.ts';
 import { limits } from './limits.ts';
+import { RoundName } from './round-name.ts';
 
 export const Gpu = z.looseObject({
   uuid: z.string().min(1).max(128),
@@ -104,6 +105,42 @@ export const Measured = z.looseObject({
 });
 export type Measured = z.infer<typeof Measured>;
 
+/** The rounds of a hosted GitLab as its host sees them: what would be lost if it died now. */
+export const CopiesSeen = z.looseObject({
+  newest: RoundName.nullable(),
+  /** Whether an acknowledged push is on another machine, and until when (by the host's wall clock) all else is. */
+  arePushesSafe: z.boolean(),
+  safeUntil: WallMs.nullable(),
+  standbys: z
+    .array(
+      z.looseObject({
+        node: NodeId,
+        round: RoundName.nullable(),
+        /** When the host took that round. */
+        takenAt: WallMs.nullable(),
+        state: z.enum(['in-sync', 'catching-up', 'behind', 'away', 'full', 'refused']),
+        because: Sentence,
+        /** Of a whole copy under way. */
+        progress: z.looseObject({ doneBytes: Bytes, totalBytes: Bytes.nullable() }).nullable(),
+      }),
+    )
+    .max(limits.standbys),
+  /** Why these data cannot be protected at all. */
+  problem: Sentence.nullable(),
+});
+export type CopiesSeen = z.infer<typeof CopiesSeen>;
+
+/** What a machine says of holding copies of a GitLab that another one runs. */
+export const StandbySeen = z.looseObject({
+  data: DataId,
+  /** Its newest whole round, with when it was taken, by the host's wall clock. */
+  newest: z.looseObject({ round: RoundName, takenAt: WallMs }).nullable(),
+  freeBytes: Bytes,
+  /** Why it holds none, or no newer one. */
+  problem: Sentence.nullable(),
+});
+export type StandbySeen = z.infer<typeof StandbySeen>;
+
 /** What the host of the mesh's GitLab says of it, with the cause in words. */
 export const GitlabSeen = z.looseObject({
   data: DataId,
@@ -114,6 +151,8 @@ export const GitlabSeen = z.looseObject({
   version: z.string().max(64).nullable(),
   /** How far a long step is: `phase` in words. */
   progress: z.looseObject({ phase: z.string().max(200), percent: z.number().min(0).max(100).nullable() }).nullable(),
+  /** Absent while nobody holds copies of it, and of an earlier version. */
+  copies: CopiesSeen.optional(),
 });
 export type GitlabSeen = z.infer<typeof GitlabSeen>;
 
@@ -148,5 +187,9 @@ export const Report = z.looseObject({
     .optional(),
   /** Only from the host of the mesh's GitLab. */
   gitlab: GitlabSeen.optional(),
+  /** Only from a machine that holds copies of it, or shall. */
+  standby: StandbySeen.optional(),
+  /** What the owner of this machine says of copies on it; absent: a person at any machine may name it. */
+  copies: z.enum(['never']).optional(),
 });
 export type Report = z.infer<typeof Report>;

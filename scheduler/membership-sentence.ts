@@ -35,6 +35,11 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
       return `${name(change.node)} ${change.drained ? 'takes no new work and does not vote' : 'takes work again'}${already}`;
     case 'set':
       return `${change.key} is ${settingText(change)}${already}`;
+    case 'agree-copies':
+    case 'copies-begin':
+    case 'copy-enters':
+    case 'copies-leave':
+      return 'it is done';
     case 'reseal':
       return `the secrets are sealed anew${already}`;
     case 'disconnect-gitlab':

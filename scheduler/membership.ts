@@ -55,6 +55,11 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
       return uninstall(ledger, change, wallMs);
     case 'gitlab-ended':
       return ended(ledger, change, wallMs);
+    case 'agree-copies':
+    case 'copies-begin':
+    case 'copy-enters':
+    case 'copies-leave':
+      return { refused: 'copies are not built in yet' };
     case 'reseal':
       return reseal(ledger, change);
   }

@@ -60,6 +60,9 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'look-at-gitlab':
     case 'root-password':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
+    case 'check-copies':
+    case 'open-copy-door':
+      return refused('copies are not built in yet');
     case 'log':
       return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };
   }

@@ -87,6 +87,10 @@ const abilityFor: Partial<Record<Change['kind'], (typeof abilities)[number]>> = 
   'gitlab-stands': 'hosting',
   'uninstall-gitlab': 'hosting',
   'gitlab-ended': 'hosting',
+  'agree-copies': 'copies',
+  'copies-begin': 'copies',
+  'copy-enters': 'copies',
+  'copies-leave': 'copies',
 };
 
 /** The request with this id is answered, and forgotten. */

@@ -2,9 +2,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } f
 import { join } from 'node:path';
 import { z } from 'zod';
 import { holdersOf, mountsOf } from '../../node/hosting/mount-table.ts';
+import { compareRounds, newestOf, type RoundName, readRoundName, roundText } from '../../protocol/round-name.ts';
 import type { Replica, ReplicaTools, Round, RoundSource } from './replica-ports.ts';
 import { ReplicaProblem } from './replica-problem.ts';
-import { compareRounds, newestOf, type RoundName, readRoundName, roundText } from './round-name.ts';
 
 /** Of the data themselves, inside the subvolume: whose they are. A round without it is somebody else's, or half of one. */
 export const dataMarker = '.autogit-data';

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { SystemTools } from '../../node/hosting/system-tools.ts';
-import type { RoundName } from './round-name.ts';
+import type { RoundName } from '../../protocol/round-name.ts';
 import type { DatedRound } from './thinning.ts';
 
 /** One round, complete on this machine's disk. */

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sentenceOf } from '../../protocol/errors.ts';
+import { newestOf, type RoundName, roundText } from '../../protocol/round-name.ts';
 import { PushWait } from './push-wait.ts';
 import type { Replica, Round, RoundSource } from './replica-ports.ts';
-import { newestOf, type RoundName, roundText } from './round-name.ts';
 import { thin } from './thinning.ts';
 
 /** A machine that holds copies, as the host reaches it. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { compareRounds, newestOf, readRoundName, roundText } from '../../protocol/round-name.ts';
 import { PushWait } from '../hosting/push-wait.ts';
-import { compareRounds, newestOf, readRoundName, roundText } from '../hosting/round-name.ts';
 import { type DatedRound, type Pressure, thin } from '../hosting/thinning.ts';
 
 const round = (number: number, atMs = 0, epoch = 1, era = 1): DatedRound => ({ name: { era, epoch, number }, atMs });

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LoopImage } from '../../../node/hosting/loop-image.ts';
 import { systemTools } from '../../../node/hosting/system-tools.ts';
+import { type RoundName, roundText } from '../../../protocol/round-name.ts';
 import { BtrfsReplica } from '../btrfs-replica.ts';
 import type { Round, RoundSource } from '../replica-ports.ts';
 import { RoundHost, type Standby } from '../round-host.ts';
-import { type RoundName, roundText } from '../round-name.ts';
 import { thin } from '../thinning.ts';
 import { SteppedTools } from './stepped-tools.ts';
 

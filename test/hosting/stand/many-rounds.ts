@@ -1,6 +1,6 @@
 import { statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { roundText } from '../round-name.ts';
+import { roundText } from '../../../protocol/round-name.ts';
 import { type Machine, roundsTo } from './machine.ts';
 
 /** One look in a long row of rounds. */

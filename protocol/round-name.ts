@@ -1,9 +1,11 @@
+import { z } from 'zod';
+import { limits } from './limits.ts';
+
+const Count = z.int().nonnegative().max(limits.counter);
+
 /** A round by its whole name. Numbers only grow within an epoch and are never used twice, so a name is one content for ever. */
-export interface RoundName {
-  era: number;
-  epoch: number;
-  number: number;
-}
+export const RoundName = z.object({ era: Count, epoch: Count, number: Count });
+export type RoundName = z.infer<typeof RoundName>;
 
 export const roundText = ({ era, epoch, number }: RoundName): string => `${era}-${epoch}-${number}`;
 
