@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
-import type { PushAnswer } from './round-host.ts';
+import type { PushAnswer } from '../../node/hosting/replica/round-host.ts';
 
 /** Nobody needs a longer line to ask. */
 const lineLimit = 100;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { compareRounds, newestOf, readRoundName, roundText } from '../../protocol/round-name.ts';
-import { PushWait } from '../hosting/push-wait.ts';
-import { type DatedRound, type Pressure, thin } from '../hosting/thinning.ts';
+import { PushWait } from '../../scheduler/hosting/copies/push-wait.ts';
+import { type DatedRound, type Pressure, thin } from '../../scheduler/hosting/copies/thinning.ts';
 
 const round = (number: number, atMs = 0, epoch = 1, era = 1): DatedRound => ({ name: { era, epoch, number }, atMs });
 const names = (rounds: readonly DatedRound[]): number[] => rounds.map(({ name }) => name.number);

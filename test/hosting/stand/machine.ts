@@ -3,12 +3,12 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LoopImage } from '../../../node/hosting/loop-image.ts';
+import { BtrfsReplica } from '../../../node/hosting/replica/btrfs-replica.ts';
+import type { Round, RoundSource, Sending, Standby } from '../../../node/hosting/replica/replica-ports.ts';
+import { RoundHost } from '../../../node/hosting/replica/round-host.ts';
 import { systemTools } from '../../../node/hosting/system-tools.ts';
 import { type RoundName, roundText } from '../../../protocol/round-name.ts';
-import { BtrfsReplica } from '../btrfs-replica.ts';
-import type { Round, RoundSource } from '../replica-ports.ts';
-import { RoundHost, type Standby } from '../round-host.ts';
-import { thin } from '../thinning.ts';
+import { thin } from '../../../scheduler/hosting/copies/thinning.ts';
 import { SteppedTools } from './stepped-tools.ts';
 
 export const dataId = 'mesh-of-a-test/data-1';
@@ -56,9 +56,9 @@ export class Machine {
   get standby(): Standby {
     let taken = 0;
     return {
-      name: this.name,
+      node: this.name,
       held: async (): Promise<RoundName[]> => this.replica.rounds().map(({ name }) => name),
-      take: async (round: Round, source: RoundSource, pins: readonly RoundName[]): Promise<void> => {
+      take: async (round: Round, source: RoundSource, { pins }: Sending): Promise<void> => {
         await this.replica.receive(round, source);
         this.pins = new Set(pins.map(roundText));
         if (round.parent) this.pins.add(roundText(round.parent));

@@ -1,6 +1,6 @@
 import { Transform } from 'node:stream';
-import type { ReplicaTools } from '../replica-ports.ts';
-import { replicaTools } from '../replica-tools.ts';
+import type { ReplicaTools } from '../../../node/hosting/replica/replica-ports.ts';
+import { replicaTools } from '../../../node/hosting/replica/replica-tools.ts';
 
 /** The real tools, with a place to stand between any two of their calls, and within a stream. */
 export class SteppedTools implements ReplicaTools {

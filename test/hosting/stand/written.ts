@@ -3,13 +3,13 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../../node/clock.ts';
+import { BtrfsReplica } from '../../../node/hosting/replica/btrfs-replica.ts';
+import type { Round } from '../../../node/hosting/replica/replica-ports.ts';
+import { replicaTools } from '../../../node/hosting/replica/replica-tools.ts';
+import type { RoundHost } from '../../../node/hosting/replica/round-host.ts';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import { newestOf } from '../../../protocol/round-name.ts';
-import { BtrfsReplica } from '../btrfs-replica.ts';
 import { HookDoor, installHook } from '../hook-door.ts';
-import type { Round } from '../replica-ports.ts';
-import { replicaTools } from '../replica-tools.ts';
-import type { RoundHost } from '../round-host.ts';
 import { copyAsCut, withCopy } from './image-copy.ts';
 import { dataId, type Machine, roundsTo } from './machine.ts';
 import { checkRepository, Postgres, Pusher, Redis, refsOf } from './writers.ts';

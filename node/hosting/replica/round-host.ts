@@ -1,18 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sentenceOf } from '../../protocol/errors.ts';
-import { newestOf, type RoundName, roundText } from '../../protocol/round-name.ts';
-import { PushWait } from './push-wait.ts';
-import type { Replica, Round, RoundSource } from './replica-ports.ts';
-import { thin } from './thinning.ts';
-
-/** A machine that holds copies, as the host reaches it. */
-export interface Standby {
-  readonly name: string;
-  /** The handshake: what it holds, complete on its disk. */
-  held(): Promise<RoundName[]>;
-  /** Returns when the round is on its disk: that is the acknowledgement. */
-  take(round: Round, source: RoundSource, pins: readonly RoundName[]): Promise<void>;
-}
+import { sentenceOf } from '../../../protocol/errors.ts';
+import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
+import { PushWait } from '../../../scheduler/hosting/copies/push-wait.ts';
+import { thin } from '../../../scheduler/hosting/copies/thinning.ts';
+import type { Replica, Round, Standby } from './replica-ports.ts';
 
 export interface RoundHostOptions {
   replica: Replica;
@@ -42,6 +33,7 @@ export class RoundHost {
   readonly #wait = new PushWait();
   readonly #answers = new Map<number, (answer: PushAnswer) => void>();
   readonly #pins = new Map<string, RoundName>();
+  readonly #given = new AbortController();
   #asked = 0;
   #number = 0;
   #atMs = 0;
@@ -71,6 +63,7 @@ export class RoundHost {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#given.abort();
     this.#wake();
     await this.#running;
   }
@@ -132,17 +125,21 @@ export class RoundHost {
   async #send(standby: Standby, round: Round): Promise<void> {
     const { replica, onProblem } = this.#options;
     try {
-      const held = new Set((await standby.held()).map(roundText));
+      const held = new Set((await standby.held('hot')).map(roundText));
       const parent = newestOf(replica.rounds().filter((one) => one !== round && held.has(roundText(one.name))));
       // From here on the parent may not be thinned, nor, by the list that goes along, on the other standbys.
-      if (parent) this.#pins.set(standby.name, parent.name);
+      if (parent) this.#pins.set(standby.node, parent.name);
       const sent: Round = { ...round, parent: parent?.name ?? null };
-      await standby.take(sent, replica.send(round, parent), [...this.#pins.values()]);
-      this.#pins.set(standby.name, round.name);
-      this.#wait.acknowledged(standby.name, round.name);
+      await standby.take(sent, replica.send(round, parent), {
+        pins: [...this.#pins.values()],
+        urgency: parent ? 'round' : 'copy',
+        signal: this.#given.signal,
+      });
+      this.#pins.set(standby.node, round.name);
+      this.#wait.acknowledged(standby.node, round.name);
       this.membersChanged();
     } catch (error) {
-      onProblem(`${standby.name} has no round ${roundText(round.name)}: ${sentenceOf(error)}`);
+      onProblem(`${standby.node} has no round ${roundText(round.name)}: ${sentenceOf(error)}`);
     }
   }
 

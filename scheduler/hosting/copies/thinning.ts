@@ -1,4 +1,4 @@
-import { newestOf, type RoundName, roundText } from '../../protocol/round-name.ts';
+import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
 
 /** What decides whether a round is history worth keeping. */
 export interface DatedRound {

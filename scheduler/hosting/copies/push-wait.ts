@@ -1,4 +1,4 @@
-import { compareRounds, type RoundName } from '../../protocol/round-name.ts';
+import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 
 interface Waiting {
   id: number;

@@ -1,7 +1,7 @@
 import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { spawnClean } from '../../node/clean-spawn.ts';
-import { systemTools, toolEnv, toolLimitMs } from '../../node/hosting/system-tools.ts';
+import { spawnClean } from '../../clean-spawn.ts';
+import { systemTools, toolEnv, toolLimitMs } from '../system-tools.ts';
 import type { ReplicaTools, RoundSource } from './replica-ports.ts';
 import { ReplicaProblem } from './replica-problem.ts';
 

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { holdersOf, mountsOf } from '../../node/hosting/mount-table.ts';
-import { compareRounds, newestOf, type RoundName, readRoundName, roundText } from '../../protocol/round-name.ts';
+import { compareRounds, newestOf, type RoundName, readRoundName, roundText } from '../../../protocol/round-name.ts';
+import { holdersOf, mountsOf } from '../mount-table.ts';
 import type { Replica, ReplicaTools, Round, RoundSource } from './replica-ports.ts';
 import { ReplicaProblem } from './replica-problem.ts';
 
@@ -21,6 +21,7 @@ const Marker = z.object({
   own: z.string(),
   uuid: z.string(),
   atMs: z.number(),
+  wallMs: z.number(),
   parent: Name.nullable(),
 });
 
@@ -33,6 +34,7 @@ interface Subvolume {
 
 /** Rounds as read-only snapshots, their differences as btrfs streams (SAFETY H10; every order here was tried: docs/hosting.md). */
 export class BtrfsReplica implements Replica {
+  readonly part = 'hot';
   readonly #mount: string;
   readonly #dataId: string;
   readonly #tools: ReplicaTools;
@@ -97,7 +99,7 @@ export class BtrfsReplica implements Replica {
       this.#refuseImplausible(join(folder, 'hot'));
       await this.#sync();
       const { own } = await this.#look(join(folder, 'hot'));
-      const round: Round = { name, atMs, uuid: own, parent: null };
+      const round: Round = { part: this.part, name, atMs, wallMs: Date.now(), uuid: own, parent: null };
       await this.#mark(round, own);
       return round;
     } catch (error) {
@@ -184,7 +186,14 @@ export class BtrfsReplica implements Replica {
       const marker = Marker.parse(JSON.parse(readFileSync(this.#markerOf(roundText(name)), 'utf8')));
       const { own, isReadOnly } = await this.#look(this.folderOf({ name }));
       if (compareRounds(marker.name, name) !== 0 || own !== marker.own || !isReadOnly) return null;
-      return { name, atMs: marker.atMs, uuid: marker.uuid, parent: marker.parent };
+      return {
+        part: this.part,
+        name,
+        atMs: marker.atMs,
+        wallMs: marker.wallMs,
+        uuid: marker.uuid,
+        parent: marker.parent,
+      };
     } catch {
       return null; // No marker, half of one, or no subvolume: no round.
     }

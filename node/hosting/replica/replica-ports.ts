@@ -1,0 +1,80 @@
+import type { Readable } from 'node:stream';
+import type { NodeId } from '../../../protocol/ids.ts';
+import type { RoundName } from '../../../protocol/round-name.ts';
+import type { DatedRound } from '../../../scheduler/hosting/copies/thinning.ts';
+import type { SystemTools } from '../system-tools.ts';
+
+/**
+ * `hot`: configuration, database, repositories, queues, one instant; what a push waits for. `bulk`: artifacts and the like,
+ * behind it, under the same names.
+ */
+export type RoundPart = 'hot' | 'bulk';
+
+/** One part of a round, complete on this machine's disk. */
+export interface Round extends DatedRound {
+  part: RoundPart;
+  /** The round's identity on every machine: the first sender's UUID of it. */
+  uuid: string;
+  /** What it was sent as a difference to; null for a whole copy and on the host. */
+  parent: RoundName | null;
+  /** When it was taken, by the host's wall clock: for people's eyes only. */
+  wallMs: number;
+}
+
+/** A round on its way. The reader hears only from `done` whether the sender came to its end: a stream that stops says nothing. */
+export interface RoundSource {
+  stream: Readable;
+  done: Promise<void>;
+  /** Ends the sender by its pid: a snapshot that a stalled one reads cannot be deleted. */
+  end(): void;
+}
+
+/** Which of two that want the line goes first: push, then round, then bulk, then a whole copy of either part. */
+export type Urgency = 'push' | 'round' | 'bulk' | 'copy';
+
+export interface Sending {
+  /** What all machines keep of that part, whatever they thin. */
+  pins: readonly RoundName[];
+  urgency: Urgency;
+  /** The host gives it up; its source was ended already. */
+  signal: AbortSignal;
+  /** Now and then, of the bytes that went out. */
+  onProgress?(bytes: number): void;
+}
+
+/** A machine that holds copies, as the host reaches it. */
+export interface Standby {
+  readonly node: NodeId;
+  /** The handshake: what it holds of that part, complete on its disk. */
+  held(part: RoundPart): Promise<RoundName[]>;
+  /** Returns when the round is on its disk: that is the acknowledgement. */
+  take(round: Round, source: RoundSource, sending: Sending): Promise<void>;
+}
+
+/** The same machine's own end of it. What it throws is told to the host as the reason. */
+export interface RoundTaker {
+  held(part: RoundPart): Promise<RoundName[]>;
+  take(round: Round, source: RoundSource, pins: readonly RoundName[]): Promise<void>;
+}
+
+/** The copies of one part of a data place on this machine. Host and standby have the same one: roles are swapped. */
+export interface Replica {
+  readonly part: RoundPart;
+  /** At the agent's start, before anything is counted or reported: one sync, then all that has no marker is deleted. */
+  open(): Promise<Round[]>;
+  rounds(): Round[];
+  /** Host: returns when the round is on the disk and marked. */
+  snapshot(name: RoundName, atMs: number): Promise<Round>;
+  /** Host: whether anything was written since that round. */
+  hasChanged(since: Round): Promise<boolean>;
+  send(round: Round, parent: Round | null): RoundSource;
+  /** Standby: returns when the round is on the disk and marked; that is the acknowledgement. */
+  receive(round: Round, source: RoundSource): Promise<void>;
+  remove(rounds: readonly Round[]): Promise<void>;
+}
+
+/** Those of a data place, and the streams of rounds. */
+export interface ReplicaTools extends SystemTools {
+  read(file: string, args: readonly string[]): RoundSource;
+  feed(file: string, args: readonly string[], stream: Readable): Promise<void>;
+}
