@@ -46,8 +46,8 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('check-deploy'), wish: DeployWish }),
   /** To the host of the mesh's GitLab: look at it now, and mend what is wrong. */
   z.object({ kind: z.literal('look-at-gitlab') }),
-  /** To the same: root's first password, which is given once. */
-  z.object({ kind: z.literal('root-password') }),
+  /** To the same: root's first password, until it is said that a person has `seen` it, by what was seen. */
+  z.object({ kind: z.literal('root-password'), seen: z.string().max(128).optional() }),
   /** To a machine that may hold copies of a hosted GitLab: whether it can, and where they would lie. Changes nothing. */
   z.object({
     kind: z.literal('check-copies'),

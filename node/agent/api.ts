@@ -174,8 +174,8 @@ export class LocalApi implements AgentApi {
     return this.#hosting.gitlabUninstall(request);
   }
 
-  gitlabPassword(): Promise<{ password: string | null }> {
-    return this.#hosting.gitlabPassword();
+  gitlabPassword(seen?: string): Promise<{ password: string | null }> {
+    return this.#hosting.gitlabPassword(seen);
   }
 
   reconcile(): Promise<string> {

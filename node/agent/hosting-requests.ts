@@ -62,8 +62,8 @@ export class HostingRequests implements HostingApi {
     return this.#lines.change({ kind: 'uninstall-gitlab', ...request, ...(meant && { epoch: meant.epoch }) });
   }
 
-  async gitlabPassword(): Promise<{ password: string | null }> {
-    const answer = await this.#askHost({ kind: 'root-password' });
+  async gitlabPassword(seen?: string): Promise<{ password: string | null }> {
+    const answer = await this.#askHost({ kind: 'root-password', ...(seen !== undefined && { seen }) });
     return { password: answer.kind === 'root-password' ? answer.password : null };
   }
 

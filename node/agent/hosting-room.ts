@@ -125,11 +125,7 @@ export class HostingRoom {
   async answer(ask: HostingAsk): Promise<Answer> {
     if (ask.kind === 'check-deploy') return this.#check(ask.wish);
     if (!this.hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
-    if (ask.kind === 'root-password') {
-      const password = this.#keeper.rootPassword();
-      if (password !== null) this.#keeper.forgetRootPassword();
-      return { kind: 'root-password', password };
-    }
+    if (ask.kind === 'root-password') return { kind: 'root-password', password: this.#keeper.rootPassword(ask.seen) };
     this.#keeper.lookNow();
     return { kind: 'said', because: 'it is looked at now, and what was given up is tried again: autogit-node gitlab' };
   }

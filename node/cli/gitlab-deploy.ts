@@ -153,13 +153,19 @@ async function sayServes(
   const { password } = await agent.gitlabPassword();
   if (settings.isOn('json')) {
     out.json({ state: 'healthy', url, version, host, rootPassword: password });
-    return exit.ok;
+    return wasShown(agent, password);
   }
   const which = version === null ? 'GitLab' : `GitLab ${version}`;
   lines.ok('serves', `${url}, ${which} on ${host}, after ${showDuration(tookMs)}`);
   if (password === null) lines.ok('root', withFix('its password was shown before', newPassword));
   // On stdout, once: with --quiet and in a pipe it is what was asked for.
   else out.data(out.isTerminal ? `  root's password, shown once: ${shown(password)}` : `${url}\troot\t${password}`);
+  return wasShown(agent, password);
+}
+
+/** Only now is it forgotten. A mesh that does not hear of it shows it once more to whoever asks. */
+async function wasShown(agent: AgentClient, password: string | null): Promise<number> {
+  if (password !== null) await agent.gitlabPassword(password).catch(() => undefined);
   return exit.ok;
 }
 
@@ -176,7 +182,7 @@ export async function password({ settings, out, ...context }: Context): Promise<
     });
   if (settings.isOn('json')) out.json({ user: 'root', password: shownOnce });
   else out.data(out.isTerminal ? `root's password, shown once: ${shown(shownOnce)}` : shownOnce);
-  return exit.ok;
+  return wasShown(agent, shownOnce);
 }
 
 function sayFailed({ settings, out }: Context, { hosted, flag }: GitlabView): number {

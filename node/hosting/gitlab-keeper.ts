@@ -92,14 +92,16 @@ export class GitlabKeeper {
     return this.#problem === null ? problems : [this.#problem, ...problems];
   }
 
-  /** Root's password as GitLab made it up, until `forgetRootPassword`; null when nobody needs to be told any more. */
-  rootPassword(): string | null {
+  /**
+   * Root's password as GitLab made it up; null when nobody needs to be told any more. An answer may be lost on its way, so it is
+   * forgotten only when somebody says what was `seen`.
+   */
+  rootPassword(seen?: string): string | null {
     const sealed = this.#kept && this.#memory.read(this.#kept.hosting.data).rootPassword;
-    return sealed ? this.#options.unseal(sealed) : null;
-  }
-
-  forgetRootPassword(): void {
-    if (this.#kept) this.#memory.write(this.#kept.hosting.data, { rootPassword: null });
+    const password = sealed ? this.#options.unseal(sealed) : null;
+    if (this.#kept === null || password === null || password !== seen) return password;
+    this.#memory.write(this.#kept.hosting.data, { rootPassword: null });
+    return null;
   }
 
   #mine(): Hosting | null {

@@ -61,8 +61,8 @@ export interface HostingApi {
   /** Looks once more, then asks the mesh for it. */
   gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome>;
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
-  /** The first password of root, to the first who asks. */
-  gitlabPassword(): Promise<{ password: string | null }>;
+  /** The first password of root, until somebody says that a person has seen it. */
+  gitlabPassword(seen?: string): Promise<{ password: string | null }>;
   /** The machine that hosts looks now. */
   reconcile(): Promise<string>;
 }

@@ -144,7 +144,7 @@ const hostingRoutes = (api: HostingApi): Routes => ({
   '/v1/gitlab/plan': post(bodies.gitlabDeploy, (wish) => api.gitlabPlan(wish)),
   '/v1/gitlab/deploy': post(bodies.gitlabDeploy, (wish) => api.gitlabDeploy(wish)),
   '/v1/gitlab/uninstall': post(bodies.gitlabUninstall, (request) => api.gitlabUninstall(request)),
-  '/v1/gitlab/password': post(bodies.gitlabPassword, () => api.gitlabPassword()),
+  '/v1/gitlab/password': post(bodies.gitlabPassword, ({ seen }) => api.gitlabPassword(seen)),
   '/v1/reconcile': post(bodies.reconcile, async () => ({ said: await api.reconcile() })),
 });
 

@@ -53,7 +53,7 @@ export interface AgentClient {
   gitlabPlan(wish: DeployRequest): Promise<DeployPlan>;
   gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome>;
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
-  gitlabPassword(): Promise<{ password: string | null }>;
+  gitlabPassword(seen?: string): Promise<{ password: string | null }>;
   reconcile(): Promise<{ said: string }>;
   wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
   pause(what: 'gpu' | 'all', forMs: number | null, now?: boolean): Promise<string>;
@@ -147,7 +147,7 @@ export function createClient(home: string): AgentClient {
     gitlabPlan: (wish) => post(DeployPlan, '/v1/gitlab/plan', wish),
     gitlabDeploy: (wish) => post(ChangeOutcome, '/v1/gitlab/deploy', wish),
     gitlabUninstall: (asked) => post(ChangeOutcome, '/v1/gitlab/uninstall', asked),
-    gitlabPassword: () => post(PasswordAnswer, '/v1/gitlab/password', {}),
+    gitlabPassword: (seen) => post(PasswordAnswer, '/v1/gitlab/password', seen === undefined ? {} : { seen }),
     reconcile: () => post(SaidAnswer, '/v1/reconcile', {}),
     wish: (wish) => post(WishAnswer, '/v1/wish', wish),
     pause: async (what, forMs, now = false) =>

@@ -70,7 +70,7 @@ export const bodies = {
   gitlabDisconnect: z.strictObject({ now: z.boolean(), force: z.boolean() }),
   gitlabDeploy: DeployRequest,
   gitlabUninstall: z.strictObject({ deleteData: z.boolean(), now: z.boolean(), force: z.boolean() }),
-  gitlabPassword: z.strictObject({}),
+  gitlabPassword: z.strictObject({ seen: z.string().max(128).optional() }),
   reconcile: z.strictObject({}),
   pause: z.strictObject({
     what,

@@ -139,12 +139,15 @@ describe('a GitLab of the mesh, by its commands', () => {
       state: 'healthy',
       rootPassword: 'cUx4-secret',
     });
+    expect(agent.password).toBeNull();
   });
 
   it("root's password is there once for who did not watch to the end", async () => {
     agent.password = 'cUx4-secret';
+    // An answer that nobody got is no reason to forget it: it is the command that says, behind its output, what was seen.
+    expect(await agent.gitlabPassword()).toEqual({ password: 'cUx4-secret' });
     expect(await run('gitlab', 'password')).toMatchObject({ code: 0, stdout: 'cUx4-secret\n' });
-    agent.password = null;
+    expect(asked('password').slice(1)).toEqual([{ password: null }, { password: 'cUx4-secret' }]);
     const { code, stderr } = await run('gitlab', 'password');
     expect([code, stderr]).toEqual([
       1,

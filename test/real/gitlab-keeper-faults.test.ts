@@ -23,6 +23,7 @@ class PlayedEngine implements ServiceHost {
   works = true;
   revoked: string | null = null;
   lastLines = '';
+  password = 'first-of-root';
   /** Whatever is begun ends at once, with this code. */
   endsWith: number | null = null;
   pulling: Promise<void> = Promise.resolve();
@@ -60,7 +61,8 @@ class PlayedEngine implements ServiceHost {
   async exec(_id: string, argv: readonly string[], { input = '' }: { input?: string; timeoutMs: number }) {
     this.#say(`exec ${argv[0]}`);
     this.inputs.push(input);
-    if (argv[0] !== 'curl') return { code: argv[0] === 'cat' ? 1 : 0, out: '' };
+    if (argv[0] === 'cat') return { code: 0, out: `Password: ${this.password}\n` };
+    if (argv[0] !== 'curl') return { code: 0, out: '' };
     if (!this.works) return { code: 7, out: '\n000' };
     if (input.includes('sign_in') || input.includes('readiness')) return { code: 0, out: '\n200' };
     if (!input.includes('PRIVATE-TOKEN')) return { code: 0, out: '\n401' };
@@ -281,6 +283,15 @@ describe('the keeper of a hosted GitLab', () => {
     expect(seen.at(-1)?.because).toMatch(
       /^its container ended: exit code 1, " \[31mcannot use glpat-\[redacted\]: upgrade to 18.11 first"/,
     );
+  });
+
+  it("root's password is told again to whoever did not get it, and forgotten when what was seen is said", async () => {
+    const keeper = begin();
+    await until(keeper, () => state() === 'healthy');
+    expect([keeper.rootPassword(), keeper.rootPassword(), keeper.rootPassword('of another GitLab')]).toEqual(
+      Array(3).fill('first-of-root'),
+    );
+    expect([keeper.rootPassword('first-of-root'), keeper.rootPassword()]).toEqual([null, null]);
   });
 
   it('a token that somebody revoked is made anew, once GitLab has refused it twice; older ones are revoked then', async () => {

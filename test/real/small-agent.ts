@@ -82,7 +82,9 @@ export class SmallAgent implements AgentApi {
     return { state: 'done' as const, because: 'GitLab is being uninstalled' };
   }
   password: string | null = null;
-  async gitlabPassword() {
+  async gitlabPassword(seen?: string) {
+    this.asked.push({ password: seen ?? null });
+    if (seen !== undefined && seen === this.password) this.password = null;
     return { password: this.password };
   }
   async reconcile() {

@@ -185,7 +185,11 @@ describe('a GitLab that the mesh hosts', () => {
     expect(now.rootPassword()).toBe(password);
     const file = join(folder, 'hosted-gitlab.json');
     expect(statSync(file).mode & 0o777).toBe(0o600);
-    now.forgetRootPassword();
+    expect([now.rootPassword('another'), now.rootPassword(password), now.rootPassword()]).toEqual([
+      password,
+      null,
+      null,
+    ]);
     expect([now.rootPassword(), readFileSync(file, 'utf8').includes(password as string)]).toEqual([null, false]);
   });
 
