@@ -4,7 +4,7 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { hostingOf, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
+import { hostingOf, isDeployed, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
 import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import type { HostingApi } from '../local-api/agent-api.ts';
@@ -42,6 +42,7 @@ export class HostingRequests implements HostingApi {
     const { host, plan, checked } = await this.#look(wish);
     const failed = plan.lines.find(({ state }) => state === 'fail');
     if (failed) return { state: 'refused', because: failed.sentence };
+    if (this.#isThere(wish, host)) return { state: 'done', because: `the mesh runs this very GitLab on ${plan.host}` };
     if (checked?.place == null) return { state: 'refused', because: `${plan.host} has no place for GitLab's data` };
     const { on: _on, data: _data, hostname, ...asked } = wish;
     return this.#lines.change({
@@ -111,12 +112,23 @@ export class HostingRequests implements HostingApi {
     ];
   }
 
+  /** Asked for again, because the answer was lost or nobody watched to the end. */
+  #isThere({ data, ...wish }: DeployRequest, host: NodeId): boolean {
+    return isDeployed(this.#lines.ledger(), host, { ...wish, folder: data });
+  }
+
   /** What speaks against it in the ledger, and what the machine that shall run it finds. */
   async #look(wish: DeployRequest): Promise<{ host: NodeId; plan: DeployPlan; checked: Checked | null }> {
     const ledger = this.#lines.ledger();
     const host = wish.on === null ? this.#lines.self : this.#lines.nodeNamed(wish.on);
     const name = nodeName(ledger, host);
     const plan = { host: name, url: hostedUrl(wish.hostname ?? name, wish.port), folder: wish.data ?? '-' };
+    if (this.#isThere(wish, host)) {
+      const { hostname, port, place } = hostingOf(ledger)!;
+      const sentence = `the mesh runs this very GitLab on ${name}: nothing is begun anew`;
+      const lines = [{ state: 'ok' as const, what: 'mesh', sentence, fix: null }];
+      return { host, checked: null, plan: { host: name, url: hostedUrl(hostname, port), folder: place.path, lines } };
+    }
     const refused = whyNotDeploy(ledger, host);
     if (refused !== null) {
       const [sentence = '', fix = null] = refused.replace(/ first$/, '').split(/: (?=autogit-node)/);

@@ -32,6 +32,8 @@ const endsByItself = 'autogit-node gitlab uninstall';
 export function whyNotDeploy(ledger: Ledger, host: NodeId): string | null {
   const { gitlab, nodes } = ledger;
   const name = (node: NodeId): string => nodes[node]?.name ?? node;
+  if (gitlab.mode === 'hosted' && gitlab.hosted?.ending)
+    return `the GitLab on ${name(gitlab.host ?? '')} is being uninstalled, and another one can follow it once it is gone; how far that is: autogit-node gitlab`;
   if (gitlab.mode === 'hosted')
     return `this mesh hosts a GitLab already, on ${name(gitlab.host ?? '')}: ${endsByItself} first`;
   if (gitlab.mode === 'connected')
@@ -45,6 +47,24 @@ export function whyNotDeploy(ledger: Ledger, host: NodeId): string | null {
   if (unseen.length > 0)
     return `${listed(unseen.map(name))} did not come over since this mesh was recovered, and may run a GitLab of it: start it, or autogit-node forget it first`;
   return whoCannotHost(ledger, host);
+}
+
+/** What a person may leave to the machine that shall host is null. */
+interface Wished extends Pick<HostedGitlab, 'image' | 'preset' | 'port' | 'sshPort'> {
+  hostname: string | null;
+  folder: string | null;
+}
+
+/** The mesh runs that very GitLab, or is about to: whoever did not hear the answer to a deployment asks for it again. */
+export function isDeployed(ledger: Ledger, host: NodeId, wish: Wished): boolean {
+  const known = hostingOf(ledger);
+  if (known?.host !== host || known.ending) return false;
+  const { hostname, place } = known;
+  return (
+    (['image', 'preset', 'port', 'sshPort'] as const).every((key) => known[key] === wish[key]) &&
+    (wish.hostname ?? hostname) === hostname &&
+    (wish.folder ?? place.path) === place.path
+  );
 }
 
 /** Any voter may have to renew its lease; the leader of now may be one that does not know such a change. */
@@ -62,7 +82,8 @@ const epochsUnheard = 1000;
 export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' }, wallMs: number): Ledger | Refusal {
   const { host, hosted, because } = change;
   const known = hostingOf(ledger);
-  if (known?.data === hosted.data && known.host === host) return ledger;
+  if (known?.data === hosted.data && known.host === host && !known.ending) return ledger;
+  if (isDeployed(ledger, host, { ...hosted, folder: hosted.place.path })) return ledger;
   const refused = whyNotDeploy(ledger, host);
   if (refused !== null) return { refused };
   const { leaving: _void, ...before } = ledger.gitlab;

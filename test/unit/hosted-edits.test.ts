@@ -127,6 +127,21 @@ describe('a GitLab that the mesh hosts, in the ledger (SAFETY H7)', () => {
     expect(refusal(older('D'), deploy('K'))).toBe('done');
   });
 
+  it('asked for once more by whoever did not hear the answer is done, under the epoch that it has; what differs is another', () => {
+    const asked = apply(mesh(), deploy('D'));
+    expect(apply(asked, deploy('D', { data: 'minted-2' }))).toBe(asked);
+    for (const other of [{ port: 80 }, { image: 'gitlab/gitlab-ce:18' }, { hostname: 'git.lan' }])
+      expect(refusal(asked, deploy('D', { data: 'minted-2', ...other }))).toContain('hosts a GitLab already');
+    expect(refusal(asked, deploy('K', { data: 'minted-2' }))).toContain('hosts a GitLab already');
+    // What is going is not what was asked for, also on the same data.
+    const ending = apply(asked, uninstall());
+    for (const one of [deploy('D'), deploy('K', { data: 'another1' })])
+      for (const ledger of [ending, drained(ending)])
+        expect(refusal(ledger, one)).toBe(
+          'the GitLab on desktop-1 is being uninstalled, and another one can follow it once it is gone; how far that is: autogit-node gitlab',
+        );
+  });
+
   it('takes no word of another data, another epoch, or of a host that is none', () => {
     const asked = apply(mesh(), deploy());
     expect(refusal(asked, { ...stands, epoch: 4 })).toContain('of epoch 5');

@@ -113,6 +113,29 @@ describe('a deployment that a person asks for', () => {
     expect(changes).toEqual([]);
   });
 
+  it('asked for again as it stands, nothing is begun anew, and it is no failure; one that is going is no reason to uninstall it', async () => {
+    const before = requests(mesh(), checked());
+    await before.lines.gitlabDeploy(asked);
+    const changed = (ledger: Ledger, change: Change): Ledger => applyChange(ledger, change, wall) as Ledger;
+    const there = changed(mesh(), before.changes[0] as Change);
+    const { lines, changes, asks } = requests(there, checked());
+    expect(await lines.gitlabPlan(asked)).toMatchObject({
+      ...{ host: 'b', url: 'http://192.168.1.10:8080', folder: '/srv/gitlab' },
+      lines: [{ state: 'ok', sentence: 'the mesh runs this very GitLab on b: nothing is begun anew' }],
+    });
+    expect(await lines.gitlabDeploy(asked)).toMatchObject({ state: 'done' });
+    expect([changes, asks]).toEqual([[], []]);
+    expect((await lines.gitlabPlan({ ...asked, port: 9000 })).lines[0]).toMatchObject({ state: 'fail' });
+    const going = requests(changed(there, { kind: 'uninstall-gitlab', deleteData: false }), checked());
+    expect((await going.lines.gitlabPlan(asked)).lines).toEqual([
+      {
+        ...{ state: 'fail', what: 'mesh', fix: 'autogit-node gitlab' },
+        sentence:
+          'the GitLab on b is being uninstalled, and another one can follow it once it is gone; how far that is',
+      },
+    ]);
+  });
+
   it('an uninstall names the epoch of the GitLab that is there when it is asked for', async () => {
     const change = Change.parse({
       kind: 'deploy-gitlab',
