@@ -107,7 +107,7 @@ describe('a push that waits', () => {
     expect(wait.release(['desktop-1'])).toEqual([]); // not on the host's disk yet
     wait.durable(second);
     expect(wait.release(['desktop-1', 'desktop-2'])).toEqual([]);
-    expect(wait.release(['desktop-1'])).toEqual([{ id: 1, isAlone: false }]); // the other's removal is committed
+    expect(wait.release(['desktop-1'])).toMatchObject([{ id: 1, isAlone: false }]); // the other's removal is committed
     expect(wait.waiting).toEqual([]);
   });
 
@@ -117,7 +117,7 @@ describe('a push that waits', () => {
     wait.begins(first);
     expect(wait.release([])).toEqual([]);
     wait.durable(first);
-    expect(wait.release([])).toEqual([{ id: 1, isAlone: true }]);
+    expect(wait.release([])).toMatchObject([{ id: 1, isAlone: true }]);
   });
 
   it('waits for another round when its own came to nothing, and an older acknowledgement that is late takes nothing back', () => {

@@ -9,6 +9,7 @@ interface Waiting {
 /** Why a push may go: all members have its round, or nobody is a member and the pusher is told. */
 export interface Released {
   id: number;
+  round: RoundName;
   isAlone: boolean;
 }
 
@@ -58,16 +59,43 @@ export class PushWait {
     if (!known || compareRounds(known, round) < 0) this.#acknowledged.set(member, round);
   }
 
-  /** Takes out and returns who may go, by the in-sync set as it is committed. */
-  release(members: readonly string[]): Released[] {
-    const isHeld = ({ round }: Waiting): boolean =>
-      round === null ||
-      [own, ...members].some((member) => {
-        const known = this.#acknowledged.get(member);
-        return !known || compareRounds(known, round) < 0;
-      });
-    const free = this.#waiting.filter((one) => !isHeld(one));
-    this.#waiting = this.#waiting.filter(isHeld);
-    return free.map(({ id }) => ({ id, isAlone: members.length === 0 }));
+  /** It has not got what it acknowledged: its disk is another one. */
+  withdrawn(member: string): void {
+    this.#acknowledged.delete(member);
+  }
+
+  /** The newest that it acknowledged. */
+  newestOf(member: string): RoundName | null {
+    return this.#acknowledged.get(member) ?? null;
+  }
+
+  has(member: string, round: RoundName): boolean {
+    const known = this.#acknowledged.get(member);
+    return known !== undefined && compareRounds(known, round) >= 0;
+  }
+
+  /** The oldest round on the host's disk that a push waits for and that `member` has not acknowledged. */
+  lackedBy(member: string): RoundName | null {
+    const lacked = this.#waiting.flatMap(({ round }) =>
+      round && this.has(own, round) && !this.has(member, round) ? [round] : [],
+    );
+    return lacked.sort(compareRounds)[0] ?? null;
+  }
+
+  /** Takes out and returns who may go, when all of `needed` have their round. */
+  release(needed: readonly string[], isAlone: boolean = needed.length === 0): Released[] {
+    const free: Released[] = [];
+    this.#waiting = this.#waiting.filter(({ id, round }) => {
+      if (round === null || ![own, ...needed].every((member) => this.has(member, round))) return true;
+      free.push({ id, round, isAlone });
+      return false;
+    });
+    return free;
+  }
+
+  releaseAll(): number[] {
+    const all = this.waiting;
+    this.#waiting = [];
+    return all;
   }
 }
