@@ -40,4 +40,6 @@ export const limits = {
   /** Machines that get the rounds of a hosted GitLab, and those that a person named for it. */
   standbys: 2,
   agreedCopies: 8,
+  /** Epochs of a hosted GitLab whose first rounds the ledger keeps: the newest. */
+  bases: 64,
 } as const;

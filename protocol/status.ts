@@ -61,6 +61,25 @@ export const StatusSnapshot = z.object({
     epoch: z.number(),
     version: z.string().nullable(),
     lastBackup: z.object({ id: z.string(), at: z.string(), copies: z.array(z.string()) }).nullable(),
+    /** Machines that get its rounds; `round` is "EPOCH.NUMBER" of the newest that each is known to hold, taken `ageMs` ago. */
+    standbys: z
+      .array(
+        z.object({
+          node: z.string(),
+          round: z.string().nullable(),
+          ageMs: z.number().nullable(),
+          inSync: z.boolean(),
+          state: z.enum(['in-sync', 'catching-up', 'behind', 'away', 'full', 'refused']),
+          because: z.string(),
+          percent: z.number().nullable(),
+        }),
+      )
+      .optional(),
+    /**
+     * If its host died now: whether an acknowledged push would be lost, and how many seconds of all else; null seconds: all of it.
+     * Null where nobody was asked to hold copies.
+     */
+    loss: z.object({ pushes: z.boolean(), seconds: z.number().nullable() }).nullable().optional(),
     forecast: z
       .object({
         sentence: z.string(),

@@ -1,7 +1,8 @@
 import type { Change } from '../protocol/changes.ts';
 import type { Ledger } from '../protocol/ledger.ts';
+import { isNamedIn } from './hosting/copies-set.ts';
 import { find } from './membership-names.ts';
-import { span } from './phrases.ts';
+import { listed, span } from './phrases.ts';
 
 /** What a change did, for the person who asked. The same ledger twice = it was so before. */
 export function doneSentence(change: Change, before: Ledger, after: Ledger): string {
@@ -22,7 +23,7 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'ignore':
       return `${change.node} is ignored${already}: its agent is told so and ends, and nobody is asked about it when it comes again`;
     case 'forget':
-      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}`;
+      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}${held(before, change.node)}`;
     case 'make-invite':
       return 'the invite is open';
     case 'pair':
@@ -36,10 +37,13 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'set':
       return `${change.key} is ${settingText(change)}${already}`;
     case 'agree-copies':
+      return `${name(change.node)} ${change.agreed ? 'may hold copies of GitLab' : 'gets no copies of GitLab'}${already}`;
     case 'copies-begin':
+      return "GitLab's host may take rounds and acknowledge pushes";
     case 'copy-enters':
+      return `${name(change.node)} is in sync${already}: pushes wait for it`;
     case 'copies-leave':
-      return 'it is done';
+      return `no push waits for ${listed(change.nodes.map(name))}${already}: ${change.because}`;
     case 'reseal':
       return `the secrets are sealed anew${already}`;
     case 'disconnect-gitlab':
@@ -64,6 +68,16 @@ const known = (before: Ledger, after: Ledger): string =>
   before !== after && after.gitlab.token !== null
     ? "; what it knew is changed: the mesh's key, runner tokens, and GitLab's token, so that the one you connected with ends"
     : '';
+
+/** What a machine that may have held copies of GitLab knows, and only a person can change. */
+export const whatCopiesTell =
+  "all of GitLab as of its last copy: change root's and the admins' passwords, access tokens, runner tokens, CI variables and deploy keys";
+
+function held({ nodes, gitlab }: Ledger, wanted: string): string {
+  const node = find(nodes, wanted);
+  const copies = gitlab.hosted?.copies;
+  return node !== null && copies && isNamedIn(copies, node) ? `; it may hold ${whatCopiesTell}` : '';
+}
 
 /** As a person would type it, or read it in `settings`. */
 function settingText({ key, value }: Change & { kind: 'set' }): string {

@@ -4,6 +4,8 @@ import { classKey } from '../protocol/ids.ts';
 import { type Ledger, type LedgerNode, silentMs } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
 import { disconnect } from './disconnecting.ts';
+import { agreeCopies, changeSet } from './hosting/copies-edits.ts';
+import { gitlabWithoutCopyOn } from './hosting/copies-set.ts';
 import { deploy, ended, hostingOf, stands, uninstall } from './hosting/hosted-edits.ts';
 import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
@@ -56,10 +58,11 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
     case 'gitlab-ended':
       return ended(ledger, change, wallMs);
     case 'agree-copies':
+      return agreeCopies(ledger, change);
     case 'copies-begin':
     case 'copy-enters':
     case 'copies-leave':
-      return { refused: 'copies are not built in yet' };
+      return changeSet(ledger, change);
     case 'reseal':
       return reseal(ledger, change);
   }
@@ -94,6 +97,7 @@ function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' 
     invites: {},
     nodes: without(ledger.nodes, node),
     approvals: without(closeApprovalsVia(ledger, node), node),
+    gitlab: gitlabWithoutCopyOn(ledger, node),
     ...farewells(ledger, node, by, wallMs),
     secrets: wantNewSecrets(ledger, node, wallMs),
   };

@@ -7,6 +7,7 @@ import { tokenIsNew } from '../membership-secrets.ts';
 import { listed } from '../phrases.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { unseenIn } from '../recovered.ts';
+import { firstCopies, whyNoCopies } from './copies-set.ts';
 
 /*
  * The mesh's own GitLab in the ledger. Life: deployed (host and epoch, no address yet) -> stands -> `ending` (jobs and
@@ -80,11 +81,11 @@ function whoCannotHost({ configuration, nodes }: Ledger, host: NodeId | null): s
 const epochsUnheard = 1000;
 
 export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' }, wallMs: number): Ledger | Refusal {
-  const { host, hosted, because } = change;
+  const { host, hosted, agreed = [], because } = change;
   const known = hostingOf(ledger);
   if (known?.data === hosted.data && known.host === host && !known.ending) return ledger;
   if (isDeployed(ledger, host, { ...hosted, folder: hosted.place.path })) return ledger;
-  const refused = whyNotDeploy(ledger, host);
+  const refused = whyNotDeploy(ledger, host) ?? (agreed.length > 0 ? whyNoCopies(ledger, host, agreed) : null);
   if (refused !== null) return { refused };
   const { leaving: _void, ...before } = ledger.gitlab;
   const gitlab = {
@@ -95,13 +96,13 @@ export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' 
     instance: null,
     host,
     epoch: before.epoch + (ledger.recovery ? epochsUnheard : 1),
-    hosted: { ...hosted, since: wallMs, because },
+    hosted: { ...hosted, ...(agreed.length > 0 ? { copies: firstCopies(agreed) } : {}), since: wallMs, because },
   };
   return { ...ledger, classes: {}, gitlab };
 }
 
 /** What a host says of a GitLab that is not the ledger's any more is void. */
-function whyNotOf(ledger: Ledger, { data, epoch }: { data: string; epoch: number }): string | null {
+export function whyNotOf(ledger: Ledger, { data, epoch }: { data: string; epoch: number }): string | null {
   const hosting = hostingOf(ledger);
   if (hosting === null) return 'this mesh hosts no GitLab';
   if (hosting.data !== data || hosting.epoch !== epoch)

@@ -17,16 +17,25 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
   'disconnect-gitlab',
   'deploy-gitlab',
   'uninstall-gitlab',
+  'agree-copies',
   'make-invite',
   'pair',
   'reseal',
 ]);
 
+/** What only the machine that runs the mesh's GitLab can know. */
+const hostsWords: ReadonlySet<Change['kind']> = new Set([
+  'gitlab-stands',
+  'gitlab-ended',
+  'copies-begin',
+  'copy-enters',
+  'copies-leave',
+]);
+
 /** Null when it may ask for this. */
 export function whyNot(ledger: Ledger, change: Change, asker: NodeId): string | null {
   if (!isItsOwn(change, asker)) return 'a node may say this of itself only';
-  const isOfHost = change.kind === 'gitlab-stands' || change.kind === 'gitlab-ended';
-  if (isOfHost && ledger.gitlab.mode === 'hosted' && ledger.gitlab.host !== asker)
+  if (hostsWords.has(change.kind) && ledger.gitlab.mode === 'hosted' && ledger.gitlab.host !== asker)
     return "only the host of the mesh's GitLab may say this";
   if (change.kind === 'forget' && find(ledger.nodes, change.node) === asker)
     return `${nameIn(ledger, asker)} is this machine: autogit-node leave; to remove it, type forget on another machine`;
@@ -71,6 +80,8 @@ function actSentence(before: Ledger, change: Change, asker: string): string | nu
     return `GitLab at ${before.gitlab.url} is to be disconnected, as was asked on ${asker}`;
   if (change.kind === 'deploy-gitlab')
     return `GitLab was deployed on ${nameIn(before, change.host)}, as was asked on ${asker}`;
+  if (change.kind === 'agree-copies')
+    return `${nameIn(before, change.node)} ${change.agreed ? 'may hold copies of all of GitLab' : 'gets no copies of GitLab any more'}, as was asked on ${asker}`;
   if (change.kind === 'uninstall-gitlab') return `GitLab is to be uninstalled, as was asked on ${asker}`;
   return null;
 }

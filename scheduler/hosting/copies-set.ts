@@ -1,0 +1,64 @@
+import type { NodeId } from '../../protocol/ids.ts';
+import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
+import { whoIsOlder } from '../disconnecting.ts';
+import { rankedVoters } from '../raft/quorum.ts';
+
+/*
+ * What the ledger keeps of a hosted GitLab's copies, as values (SAFETY H10). Three circles, each within the one before: `agreed`
+ * by a person, `standbys` chosen by the leader, the in-sync set's members entered by the host. Who leaves one leaves those
+ * within it in the same edit.
+ */
+
+type InSync = HostedCopies['set'];
+type Standbys = HostedCopies['standbys'];
+
+export const firstCopies = (agreed: readonly NodeId[]): HostedCopies => ({
+  agreed: [...new Set(agreed)],
+  standbys: [],
+  set: { version: 0, members: [], last: null, boot: null },
+  bases: {},
+});
+
+/** Every change of the set raises its version, so that whatever was decided by an older one fails. */
+export const setWith = (set: InSync, members: readonly NodeId[]): InSync => ({
+  ...set,
+  version: set.version + 1,
+  members: [...members],
+  last: members.length === 0 && set.members.length > 0 ? set.members : set.last,
+});
+
+/**
+ * Whoever stands by no more is in sync no more. The version is raised also where it was no member: its entry may be on the way,
+ * and would let it in again once it was chosen anew.
+ */
+export function withStandbys(copies: HostedCopies, standbys: Standbys): HostedCopies {
+  const stays = (node: NodeId): boolean => standbys.some((one) => one.node === node);
+  const members = copies.set.members.filter(stays);
+  const isLess = members.length < copies.set.members.length || copies.standbys.some(({ node }) => !stays(node));
+  return { ...copies, standbys, set: isLess ? setWith(copies.set, members) : copies.set };
+}
+
+export function withoutCopyOn(copies: HostedCopies, gone: NodeId): HostedCopies {
+  const standbys = copies.standbys.filter(({ node }) => node !== gone);
+  return { ...withStandbys(copies, standbys), agreed: copies.agreed.filter((node) => node !== gone) };
+}
+
+/** `gitlab` of a ledger in which that machine holds no copy; the same object where it held none. */
+export function gitlabWithoutCopyOn({ gitlab }: Ledger, node: NodeId): Ledger['gitlab'] {
+  const copies = gitlab.hosted?.copies;
+  if (gitlab.hosted === undefined || copies === undefined || !isNamedIn(copies, node)) return gitlab;
+  return { ...gitlab, hosted: { ...gitlab.hosted, copies: withoutCopyOn(copies, node) } };
+}
+
+export const isNamedIn = ({ agreed, standbys, set }: HostedCopies, node: NodeId): boolean =>
+  agreed.includes(node) || set.members.includes(node) || standbys.some((one) => one.node === node);
+
+/** Why none of these can hold copies of what `host` runs; null when nothing in the ledger speaks against it. */
+export function whyNoCopies({ nodes, configuration }: Ledger, host: NodeId, wanted: readonly NodeId[]): string | null {
+  const stranger = wanted.find((node) => !Object.hasOwn(nodes, node));
+  if (stranger !== undefined) return `${stranger} is no machine of this mesh`;
+  if (wanted.includes(host)) return `${nodes[host]?.name} runs GitLab itself: name another machine for copies of it`;
+  // Any voter may have to write down who is in sync, and let the host go on by it.
+  const asked = new Set([...rankedVoters(configuration), host, ...wanted]);
+  return whoIsOlder(nodes, [...asked], 'copies', 'knows nothing of copies of a hosted GitLab');
+}
