@@ -1,5 +1,5 @@
 /**
- * Every time of the host's lease, ms of boot time. What must hold between them (SAFETY H5, H7) is tested
+ * Every time of the host's lease and of who stands by, ms of boot time. What must hold between them (SAFETY H5, H7) is tested
  * (test/unit/hosting-timings.test.ts).
  */
 export const hostingTimings = {
@@ -11,4 +11,6 @@ export const hostingTimings = {
   waitMs: 5_000,
   /** A gate that has not said that it is closed is told again. */
   endAgainMs: 1_000,
+  /** A standby that can take no round so long gives way to another one that can: that costs a whole copy. */
+  standbyGoneMs: 900_000,
 } as const;

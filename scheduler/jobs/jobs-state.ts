@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, Run, Sealed } from '../../protocol/ledger.ts';
 import type { QueuedJob } from '../../protocol/queued-job.ts';
-import type { GitlabSeen, Measured, Report } from '../../protocol/report.ts';
+import type { GitlabSeen, Measured, Report, StandbySeen } from '../../protocol/report.ts';
 import type { Durable } from '../effects.ts';
 import type { Claim } from './room.ts';
 
@@ -157,6 +157,8 @@ export interface LeadState {
   /** Rescues of the ledger that GitLab was asked for: when to ask again. */
   rescuing: Readonly<Record<string, { nextAt: number; because: string }>>;
   comparedAt: number;
+  /** Standbys of the mesh's GitLab that cannot take a round: since when. */
+  unfit: Readonly<Record<NodeId, number>>;
   /** GitLab is being disconnected: when it is asked to delete the runners, and why it did not. */
   disconnect: { nextAt: number; tries: number; because: string | null };
 }
@@ -172,6 +174,9 @@ export interface JobsState {
   measured: { measured: Measured; addresses: string[]; version: string } | null;
   /** What this machine last said of the GitLab that it hosts. */
   gitlabSeen: GitlabSeen | null;
+  /** And what it last said of the copies that it holds, and its owner of holding any. */
+  standbySeen: StandbySeen | null;
+  copiesSaid: 'never' | null;
   /** Memory in use when nothing of ours ran: what others need. */
   othersBytes: number | null;
   own: OwnState;
@@ -195,6 +200,8 @@ export const emptyJobs = (asking: Asking): JobsState => ({
   highestTerm: 0,
   measured: null,
   gitlabSeen: null,
+  standbySeen: null,
+  copiesSaid: null,
   othersBytes: null,
   own: {
     runs: {},
@@ -244,6 +251,7 @@ export const emptyLead = (term: number, at: number): LeadState => ({
   strays: {},
   rescuing: {},
   comparedAt: at,
+  unfit: {},
   disconnect: noDisconnect,
 });
 

@@ -73,8 +73,15 @@ function holders(view: MeshView, node: NodeId, runs: readonly Run[]): Record<str
   return words;
 }
 
-/** Why a node cannot be asked now, whatever room it has; null when it can. */
+/** Why a node cannot be asked for a job now, whatever room it has; null when it can. */
 export function awayReason(view: MeshView, node: NodeId): string | null {
+  const refused = view.jobs.lead?.refused[node];
+  const isRefused = node !== view.self && refused !== undefined && refused.until > view.at;
+  return unheardReason(view, node) ?? (isRefused ? `refused the last grant: ${refused.because}` : null);
+}
+
+/** Why nothing can be asked of a node now; null when it answers and says how it is. */
+export function unheardReason(view: MeshView, node: NodeId): string | null {
   const listed = view.ledger.nodes[node];
   if (listed === undefined) return 'is not in this mesh';
   const heard = view.jobs.reports[node];
@@ -89,10 +96,7 @@ export function awayReason(view: MeshView, node: NodeId): string | null {
   if (state === 'silent') return awayWords(view.jobs, node, { state, since }, view.at);
   if (heard === undefined) return 'has not reported yet';
   const age = view.at - heard.at;
-  if (age > jobTimings.reportStaleMs) return `has not reported for ${span(age)}`;
-  const refused = view.jobs.lead?.refused[node];
-  if (refused && refused.until > view.at) return `refused the last grant: ${refused.because}`;
-  return null;
+  return age > jobTimings.reportStaleMs ? `has not reported for ${span(age)}` : null;
 }
 
 /** All approved machines, by name, with what is left of each. */

@@ -72,6 +72,8 @@ function report(turn: JobsTurn): Report | null {
     reserved: openReservations(turn.jobs).map((one) => ({ grant: one.grant, class: one.class })),
     ...queueSeen(turn),
     ...gitlabSeen(turn),
+    ...standbySeen(turn),
+    ...(turn.jobs.copiesSaid === null ? {} : { copies: turn.jobs.copiesSaid }),
   };
 }
 
@@ -80,6 +82,13 @@ function gitlabSeen({ jobs: { gitlabSeen: seen }, context }: JobsTurn): Pick<Rep
   const hosting = hostingOf(context.ledger);
   if (seen === null || hosting === null || hosting.host !== context.self) return {};
   return hosting.data === seen.data && hosting.epoch === seen.epoch ? { gitlab: seen } : {};
+}
+
+/** What this machine has of it as a copy. */
+function standbySeen({ jobs: { standbySeen: seen }, context }: JobsTurn): Pick<Report, 'standby'> {
+  const hosting = hostingOf(context.ledger);
+  if (seen === null || hosting === null || hosting.host === context.self) return {};
+  return hosting.data === seen.data ? { standby: seen } : {};
 }
 
 /** What only the leader knows, for everybody's `status`. */
@@ -108,6 +117,8 @@ function keyOf(report: Report, measured: Measured): string {
     report.reserved,
     report.queue,
     report.gitlab,
+    report.copies,
+    report.standby?.problem,
     [measured.owner, measured.paused, measured.pausedBecause, measured.healthy, measured.maxRuns],
     [
       measured.labels,
@@ -126,8 +137,16 @@ export function sayReport(turn: JobsTurn): void {
   const { gossip } = turn.jobs;
   const { ledger, self } = turn.context;
   const { queue } = queueSeen(turn);
-  const seen = [queue?.waiting, queue?.gitlab, queue?.because, gitlabSeen(turn).gitlab];
-  const madeOf = [turn.jobs.own, turn.jobs.measured, turn.jobs.othersBytes, ledger?.nodes[self], arch(turn), ...seen];
+  const seen = [queue?.waiting, queue?.gitlab, queue?.because, gitlabSeen(turn).gitlab, standbySeen(turn).standby];
+  const madeOf = [
+    turn.jobs.own,
+    turn.jobs.measured,
+    turn.jobs.copiesSaid,
+    turn.jobs.othersBytes,
+    ledger?.nodes[self],
+    arch(turn),
+    ...seen,
+  ];
   const isSame = gossip.madeOf.length > 0 && madeOf.every((part, index) => part === gossip.madeOf[index]);
   const { gapMs, everyMs } = reportPace(Object.keys(ledger?.nodes ?? {}).length);
   const sameDueAt = gossip.at + (gossip.toSay || gossip.isNews ? gapMs : everyMs);

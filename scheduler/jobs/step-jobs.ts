@@ -1,5 +1,6 @@
 import { invariant } from '../../protocol/errors.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
+import { tendStandbys } from '../hosting/choose-standbys.ts';
 import type { Input } from '../inputs.ts';
 import { editsForRemovals } from '../membership-secrets.ts';
 import type { PartContext, PartStep } from '../part.ts';
@@ -108,6 +109,12 @@ function receive(turn: JobsTurn, input: Input): void {
     case 'gitlab-seen':
       turn.jobs.gitlabSeen = input.report;
       return;
+    case 'standby-seen':
+      turn.jobs.standbySeen = input.report;
+      return;
+    case 'copies-said':
+      turn.jobs.copiesSaid = input.copies;
+      return;
     case 'run-changed':
       return runChanged(turn, input);
     case 'take-ended':
@@ -187,6 +194,7 @@ function lead(turn: JobsTurn): void {
   tendClasses(turn, waiting);
   sendGrants(turn, waiting);
   tendDisconnect(turn);
+  tendStandbys(turn);
   askToCompare(turn);
   tendRescues(turn);
   tendQueue(turn);
