@@ -72,6 +72,8 @@ export const StatusSnapshot = z.object({
           state: z.enum(['in-sync', 'catching-up', 'behind', 'away', 'full', 'refused']),
           because: z.string(),
           percent: z.number().nullable(),
+          /** Why the leader chose it. */
+          chosen: z.string(),
         }),
       )
       .optional(),

@@ -13,6 +13,7 @@ import { waitingJobs } from './jobs/queue.ts';
 import { listed, span } from './phrases.ts';
 import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
+import { copyLines } from './snapshot-copies.ts';
 import { hostedLines } from './snapshot-gitlab.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
@@ -46,6 +47,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...frozenLines(view),
     ...leavingLines(view, ledger),
     ...gitlabLines(view, ledger),
+    ...copyLines(view, ledger),
     ...classLines(ledger),
     ...waitingLines(ledger),
     ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),
@@ -150,7 +152,7 @@ function actLines(view: ViewInput, { acts = [], gitlab }: Ledger): Attention[] {
   const gone = acts.findLastIndex(({ kind }) => kind === 'gitlab-gone');
   return acts
     .filter(({ at }) => Math.abs(view.wallMs - at) < actsShownMs)
-    .filter(({ kind }, index) => !/^(disconnect|deploy|uninstall)-gitlab$/.test(kind) || index > gone)
+    .filter(({ kind }, index) => !/^((disconnect|deploy|uninstall)-gitlab|agree-copies)$/.test(kind) || index > gone)
     .map((act) => {
       const ago = `${span(Math.max(0, view.wallMs - act.at))} ago`;
       // What was connected an hour ago may be disconnected since. Earlier versions wrote it into the act.

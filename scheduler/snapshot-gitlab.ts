@@ -1,6 +1,8 @@
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
+import { listed } from './phrases.ts';
+import { copiesView } from './snapshot-copies.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
 
@@ -26,7 +28,8 @@ export function gitlabView(view: ViewInput, ledger: Ledger | null): GitlabView {
     : { ...known, state: mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded') };
 }
 
-type HostedView = Pick<GitlabView, 'state' | 'url' | 'version' | 'forecast'> & Required<Pick<GitlabView, 'hosted'>>;
+type HostedView = Pick<GitlabView, 'state' | 'url' | 'version' | 'forecast' | 'standbys' | 'loss'> &
+  Required<Pick<GitlabView, 'hosted'>>;
 
 /** What its host says of the mesh's own GitLab, as long as the host can say anything. */
 function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
@@ -36,6 +39,7 @@ function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
   const said = view.jobs.reports[host]?.report.gitlab;
   const now = said !== undefined && said.data === data && said.epoch === epoch ? said : null;
   const away = whyAway(view, ledger);
+  const copies = copiesView(view, ledger);
   const name = nodeName(ledger, host);
   const silence = { state: ledger.gitlab.url === null ? ('deploying' as const) : ('degraded' as const) };
   return {
@@ -44,11 +48,13 @@ function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
     url: ledger.gitlab.url ?? hostedUrl(hostname, port),
     version: now?.version ?? null,
     forecast: {
-      sentence: `one copy, on ${name} alone: if that machine dies nothing moves`,
+      sentence: copies?.sentence ?? `one copy, on ${name} alone: if that machine dies nothing moves`,
       to: null,
       rtoSeconds: null,
-      rpoSeconds: null,
+      rpoSeconds: copies?.loss?.seconds ?? null,
     },
+    standbys: copies?.standbys ?? [],
+    loss: copies?.loss ?? null,
     hosted: {
       image,
       preset,
@@ -72,9 +78,15 @@ function whyAway(view: ViewInput, ledger: Ledger): { state: 'degraded' | 'failed
   if (ledger.nodes[host].left) return { state: 'degraded', because: `${name} has left politely: ${returns}` };
   const { state } = host === view.self ? { state: 'alive' } : view.liveness(host);
   if (state === 'dead') return { state: 'degraded', because: `the agent of ${name} does not run: ${returns}` };
-  if (state === 'silent')
-    return { state: 'failed', because: `${name} does not answer, and GitLab is on no other machine` };
+  if (state === 'silent') return { state: 'failed', because: `${name} does not answer, and ${whereElse(ledger)}` };
   return whyNoLease(view, ledger);
+}
+
+function whereElse(ledger: Ledger): string {
+  const held = hostingOf(ledger)?.copies?.standbys.map(({ node }) => nodeName(ledger, node)) ?? [];
+  return held.length === 0
+    ? 'GitLab is on no other machine'
+    : `what ${listed(held)} ${held.length === 1 ? 'has' : 'have'} of GitLab is not started by itself`;
 }
 
 /** Only a leader lets it go on, and only one whose version knows how (SAFETY H6). */

@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { abilities, type HostedCopies } from '../../protocol/ledger.ts';
+import type { HostedCopies } from '../../protocol/ledger.ts';
 import { type Candidate, chooseStandbys } from '../../scheduler/hosting/choose-standbys.ts';
-import { firstCopies } from '../../scheduler/hosting/copies-set.ts';
 import { hostingTimings } from '../../scheduler/hosting/hosting-timings.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
-import { Lab } from './jobs-lab.ts';
-import { measured } from './jobs-lab-machines.ts';
+import { copiesLab as lab } from './copies-lab.ts';
+import type { Lab } from './jobs-lab.ts';
 
 const { standbyGoneMs } = hostingTimings;
 const { data } = hostedGitlab();
@@ -66,25 +65,6 @@ describe('which of the machines that a person named get the rounds of GitLab', (
   });
 });
 
-/** kang hosts; `agreed` may hold copies. */
-function lab(agreed: string[], over: Partial<HostedCopies> = {}): Lab {
-  const names = ['kang', 'desktop-1', 'desktop-2', 'laptop'];
-  const copies = { ...firstCopies(agreed), ...over };
-  return new Lab({
-    machines: Object.fromEntries(names.map((name) => [name, measured()])),
-    ledger: (ledger) => ({
-      ...ledger,
-      nodes: Object.fromEntries(
-        Object.entries(ledger.nodes).map(([id, node]) => [id, { ...node, can: [...abilities] }]),
-      ),
-      gitlab: {
-        ...ledger.gitlab,
-        ...{ mode: 'hosted', url: null, token: null, instance: null, host: 'kang', epoch: 1 },
-        hosted: { ...hostedGitlab(), copies },
-      },
-    }),
-  });
-}
 const copiesOf = (all: Lab): HostedCopies => all.committed.gitlab.hosted?.copies as HostedCopies;
 const standbysOf = (all: Lab): string[] => copiesOf(all).standbys.map(({ node }) => node);
 const settled = { members: ['desktop-1', 'desktop-2'], version: 7, last: null, boot: 'b' };
