@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { Bytes, DataId, JobId, Sentence, ShortId } from './ids.ts';
-import { HostedGitlab } from './ledger.ts';
+import { Bytes, DataId, JobId, Sentence, ShortId, WallMs } from './ids.ts';
+import { HostedGitlab, LedgerVault } from './ledger.ts';
 import { limits } from './limits.ts';
 import { JobRow, WhyAnswer } from './status.ts';
 
@@ -27,6 +27,22 @@ export const DeployCheck = z.object({
   fix: Sentence.nullable(),
 });
 export type DeployCheck = z.infer<typeof DeployCheck>;
+
+/** A backup as restic names it, or the data of an epoch that a restore has replaced. */
+export const BackupId = z.string().regex(/^([0-9a-f]{6,64}|replaced-[1-9]\d{0,15})$/);
+
+/** One that GitLab can be made of again. */
+export const BackupRow = z.object({
+  id: BackupId,
+  at: WallMs,
+  /** GitLab's exact version, without which it is not taken; null where nobody knows it. */
+  version: z.string().max(64).nullable(),
+  epoch: z.int().nonnegative(),
+  /** Of the GitLab that runs now, and not of another one that this mesh had. */
+  isOwn: z.boolean(),
+  because: Sentence,
+});
+export type BackupRow = z.infer<typeof BackupRow>;
 
 /** Questions between members that need no ledger change; one request and one answer on a stream of their own. */
 export const Ask = z.discriminatedUnion('kind', [
@@ -57,6 +73,25 @@ export const Ask = z.discriminatedUnion('kind', [
   }),
   /** From the host to a standby: a connection of its own for rounds (node/hosting/wire). */
   z.object({ kind: z.literal('open-copy-door'), data: DataId, epoch: z.int().positive() }),
+  /**
+   * To the host of the mesh's GitLab: backups shall go there. It looks whether they can, makes the repository, and asks the mesh.
+   * `password`: of one that is there, or for a new one. `credentials`: variables that open the target.
+   */
+  z.object({
+    kind: z.literal('begin-vault'),
+    target: LedgerVault.shape.target,
+    password: z.string().min(16).max(256),
+    isNew: z.boolean(),
+    credentials: z.record(z.string().regex(/^[A-Z][A-Z0-9_]{1,63}$/), z.string().max(4096)),
+    everyMs: LedgerVault.shape.everyMs,
+    keep: LedgerVault.shape.keep,
+  }),
+  /** To the same: one backup now, beside those that are due. */
+  z.object({ kind: z.literal('backup-now') }),
+  /** To the same: which backups there are. */
+  z.object({ kind: z.literal('backups') }),
+  /** To the same: GitLab as it was in that backup. What is now is kept beside it. */
+  z.object({ kind: z.literal('restore-gitlab'), backup: BackupId }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
 ]);
@@ -99,6 +134,7 @@ export const Answer = z.discriminatedUnion('kind', [
     key: z.string().length(44),
   }),
   z.object({ kind: z.literal('said'), because: Sentence }),
+  z.object({ kind: z.literal('backups'), rows: z.array(BackupRow).max(500) }),
   /** Null where it was given before, or there is none yet. */
   z.object({ kind: z.literal('root-password'), password: z.string().max(128).nullable() }),
   /** The wish is done. `next`: the job that runs in place of the old one now. */

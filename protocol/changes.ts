@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ClassKey, DataId, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
-import { HostedGitlab, OpenApproval, Sealed } from './ledger.ts';
+import { HostedGitlab, LedgerVault, OpenApproval, Sealed } from './ledger.ts';
 import { limits } from './limits.ts';
 import { RoundName } from './round-name.ts';
 
@@ -103,11 +103,28 @@ export const Change = z.discriminatedUnion('kind', [
   }),
   /** The host's word that its gate is closed for that epoch and the container gone (SAFETY H7). */
   z.object({ kind: z.literal('gitlab-ended'), data: DataId, epoch: z.int().positive().max(limits.counter) }),
+  /** Where backups of the mesh's GitLab go; null: nowhere any more, and what is there stays. `because` names who asked. */
+  z.object({
+    kind: z.literal('set-vault'),
+    vault: z.object(LedgerVault.omit({ since: true, because: true }).shape).nullable(),
+    because: Sentence,
+  }),
+  /**
+   * The host's word that its gate is closed for that epoch, and that other data lie in the place of these: the next epoch begins
+   * with them (SAFETY H7).
+   */
+  z.object({
+    kind: z.literal('gitlab-restored'),
+    data: DataId,
+    epoch: z.int().positive().max(limits.counter),
+    because: Sentence,
+  }),
   /** A voter writes secrets sealed anew: GitLab's token for those who vote now, or changed secrets that a removed machine knew. */
   z.object({
     kind: z.literal('reseal'),
     token: z.object({ was: Sealed, now: Sealed, epoch: z.int().nonnegative().nullable() }).optional(),
     key: z.object({ epoch: z.int().positive(), sealed: z.record(NodeId, Sealed) }).optional(),
+    vault: z.object({ was: Sealed, now: Sealed }).optional(),
     runner: z.object({ class: ClassKey, was: Sealed, now: Sealed, epoch: z.int().nonnegative() }).optional(),
   }),
 ]);

@@ -40,7 +40,7 @@ const Recovery = z.looseObject({
 });
 
 /** What a node says that it can read. A new form of data is used when all nodes that must read it can. */
-export const abilities = ['envelopes', 'disconnect', 'hosting', 'copies'] as const;
+export const abilities = ['envelopes', 'disconnect', 'hosting', 'copies', 'vault'] as const;
 
 export const LedgerNode = z.looseObject({
   name: NodeName,
@@ -241,6 +241,29 @@ export const HostedGitlab = z.looseObject({
 });
 export type HostedGitlab = z.infer<typeof HostedGitlab>;
 
+/**
+ * Where backups of the mesh's own GitLab go: a repository of restic's. It outlives a GitLab that was uninstalled, as the next
+ * one may be made of it.
+ */
+export const LedgerVault = z.looseObject({
+  /** As restic names it: a folder of the host's, or sftp:, s3:, rest:. Never with a password in it. */
+  target: z.string().regex(/^[^\p{C}]{1,1024}$/u),
+  /** The repository's own id: another one in its place is not taken for it. */
+  repository: z.string().regex(/^[0-9a-f]{16,64}$/),
+  /** Its password, and what opens the target, for the voters. */
+  secret: Sealed,
+  everyMs: z.number().min(60_000).max(2_764_800_000),
+  /** So many backups stay, one of each day, week and month. */
+  keep: z.looseObject({
+    daily: z.int().min(1).max(1000),
+    weekly: z.int().nonnegative().max(1000),
+    monthly: z.int().nonnegative().max(1000),
+  }),
+  since: WallMs,
+  because: Sentence,
+});
+export type LedgerVault = z.infer<typeof LedgerVault>;
+
 const LedgerGitlab = z.looseObject({
   mode: z.enum(['none', 'connected', 'hosted']),
   url: z.string().max(2048).nullable(),
@@ -253,6 +276,8 @@ const LedgerGitlab = z.looseObject({
   leaving: Leaving.optional(),
   /** Only in mode 'hosted': then url, token and instance are null until it stands. */
   hosted: HostedGitlab.optional(),
+  /** Absent while nobody named a place for backups. */
+  vault: LedgerVault.optional(),
 });
 
 /**

@@ -141,6 +141,25 @@ export const StandbySeen = z.looseObject({
 });
 export type StandbySeen = z.infer<typeof StandbySeen>;
 
+/** What the host of the mesh's GitLab says of its backups. */
+export const VaultSeen = z.looseObject({
+  last: z.looseObject({ id: z.string().max(64), at: WallMs }).nullable(),
+  /** When a part of the repository was read back whole. */
+  checkedAt: WallMs.nullable(),
+  doing: z
+    .looseObject({
+      what: z.enum(['backup', 'check', 'restore']),
+      phase: z.string().max(200),
+      percent: z.number().min(0).max(100).nullable(),
+    })
+    .nullable(),
+  /** Why the last one failed, or why there can be none. */
+  problem: Sentence.nullable(),
+  /** How the last restore ended that was asked of this agent. */
+  restored: z.looseObject({ backup: z.string().max(64), isDone: z.boolean(), because: Sentence }).nullable(),
+});
+export type VaultSeen = z.infer<typeof VaultSeen>;
+
 /** What the host of the mesh's GitLab says of it, with the cause in words. */
 export const GitlabSeen = z.looseObject({
   data: DataId,
@@ -153,6 +172,8 @@ export const GitlabSeen = z.looseObject({
   progress: z.looseObject({ phase: z.string().max(200), percent: z.number().min(0).max(100).nullable() }).nullable(),
   /** Absent while nobody holds copies of it, and of an earlier version. */
   copies: CopiesSeen.optional(),
+  /** Absent while there is no place for backups. */
+  vault: VaultSeen.optional(),
 });
 export type GitlabSeen = z.infer<typeof GitlabSeen>;
 

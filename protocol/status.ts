@@ -91,6 +91,16 @@ export const StatusSnapshot = z.object({
       })
       .nullable(),
     flag: z.string().nullable(),
+    /** Only where a place for backups is named, or GitLab was restored. Times are RFC 3339. */
+    vault: z
+      .object({
+        target: z.string().nullable(),
+        checkedAt: z.string().nullable(),
+        doing: z.object({ what: z.string(), phase: z.string(), percent: z.number().nullable() }).nullable(),
+        problem: z.string().nullable(),
+        restored: z.object({ backup: z.string(), isDone: z.boolean(), because: z.string() }).nullable(),
+      })
+      .optional(),
     /** Only where the mesh runs GitLab itself: as it was asked for, where its data lies, what its host says of it. */
     hosted: z
       .object({

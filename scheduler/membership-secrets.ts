@@ -48,7 +48,7 @@ export const tokenIsNew = ({ secrets }: Ledger): { secrets?: LedgerSecrets } =>
   secrets ? { secrets: { ...secrets, admin: secrets.wanted } } : {};
 
 /** Each part changes nothing when what it replaces is no longer there: it may come late, and twice. */
-export function reseal(ledger: Ledger, { token, key, runner }: Change & { kind: 'reseal' }): Ledger {
+export function reseal(ledger: Ledger, { token, key, runner, vault }: Change & { kind: 'reseal' }): Ledger {
   let next = ledger;
   if (token && next.gitlab.token === token.was) {
     const { secrets } = next;
@@ -59,6 +59,9 @@ export function reseal(ledger: Ledger, { token, key, runner }: Change & { kind: 
   }
   if (key) next = withKey(next, key);
   if (runner) next = withRunnerToken(next, runner);
+  const known = next.gitlab.vault;
+  if (vault && known?.secret === vault.was)
+    next = { ...next, gitlab: { ...next.gitlab, vault: { ...known, secret: vault.now } } };
   return next;
 }
 

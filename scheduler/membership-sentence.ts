@@ -44,6 +44,12 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
       return `${name(change.node)} is in sync${already}: pushes wait for it`;
     case 'copies-leave':
       return `no push waits for ${listed(change.nodes.map(name))}${already}: ${change.because}`;
+    case 'set-vault':
+      return change.vault === null
+        ? 'backups of GitLab are made no more; those that are there stay'
+        : `backups of GitLab go to ${change.vault.target}`;
+    case 'gitlab-restored':
+      return `${change.because}${already}`;
     case 'reseal':
       return `the secrets are sealed anew${already}`;
     case 'disconnect-gitlab':

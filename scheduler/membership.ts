@@ -7,6 +7,7 @@ import { disconnect } from './disconnecting.ts';
 import { agreeCopies, changeSet } from './hosting/copies-edits.ts';
 import { gitlabWithoutCopyOn } from './hosting/copies-set.ts';
 import { deploy, ended, hostingOf, stands, uninstall } from './hosting/hosted-edits.ts';
+import { restored, setVault } from './hosting/vault-edits.ts';
 import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
 import { find, freeName, mapNode, noNode, without } from './membership-names.ts';
@@ -63,6 +64,10 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
     case 'copy-enters':
     case 'copies-leave':
       return changeSet(ledger, change);
+    case 'set-vault':
+      return setVault(ledger, change, wallMs);
+    case 'gitlab-restored':
+      return restored(ledger, change);
     case 'reseal':
       return reseal(ledger, change);
   }

@@ -4,6 +4,7 @@ import { hostingOf } from './hosting/hosted-edits.ts';
 import { listed } from './phrases.ts';
 import { copiesView } from './snapshot-copies.ts';
 import { leavingLines } from './snapshot-leaving.ts';
+import { vaultView } from './snapshot-vault.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
@@ -24,7 +25,7 @@ export function gitlabView(view: ViewInput, ledger: Ledger | null): GitlabView {
   };
   const hosted = ledger && hostedView(view, ledger);
   return hosted
-    ? { ...known, ...hosted }
+    ? { ...known, ...hosted, ...vaultView(view, ledger) }
     : { ...known, state: mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded') };
 }
 

@@ -59,6 +59,10 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'check-deploy':
     case 'look-at-gitlab':
     case 'root-password':
+    case 'begin-vault':
+    case 'backup-now':
+    case 'backups':
+    case 'restore-gitlab':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'check-copies':
     case 'open-copy-door':

@@ -1,6 +1,6 @@
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
-import type { Answer, Ask, JobWish } from '../../protocol/asks.ts';
+import type { Answer, Ask, BackupRow, JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
@@ -12,7 +12,7 @@ import { misfitLine } from '../../scheduler/snapshot-attention.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
-import type { DeployPlan, DeployRequest } from '../local-api/socket-protocol.ts';
+import type { DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
 import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
 import { jobRowsOf, statusOf, whyOf } from './core-views.ts';
@@ -61,6 +61,10 @@ export class LocalApi implements AgentApi {
         node === options.network.self ? this.#member().answer(node, ask) : options.network.ask(node, ask, timeoutMs),
       change: (change) => this.change(change),
       nodeNamed: (name) => this.#nodeNamed(name),
+      unseal: (sealed) => {
+        const { box } = this.#member();
+        return box.canOpen(sealed) ? box.unseal(sealed) : null;
+      },
     });
     this.#misfits = new LeadersMisfits(
       (ask) => this.#askLeader(ask, misfitsAskMs),
@@ -176,6 +180,26 @@ export class LocalApi implements AgentApi {
 
   gitlabPassword(seen?: string): Promise<{ password: string | null }> {
     return this.#hosting.gitlabPassword(seen);
+  }
+
+  gitlabVault(request: VaultRequest): Promise<ChangeOutcome> {
+    return this.#hosting.gitlabVault(request);
+  }
+
+  gitlabBackup(): Promise<string> {
+    return this.#hosting.gitlabBackup();
+  }
+
+  gitlabBackups(): Promise<BackupRow[]> {
+    return this.#hosting.gitlabBackups();
+  }
+
+  gitlabRestore(backup: string): Promise<string> {
+    return this.#hosting.gitlabRestore(backup);
+  }
+
+  gitlabRecoveryKey(): string {
+    return this.#hosting.gitlabRecoveryKey();
   }
 
   reconcile(): Promise<string> {

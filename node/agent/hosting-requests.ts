@@ -1,14 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import type { Answer, Ask } from '../../protocol/asks.ts';
+import type { Answer, Ask, BackupRow } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { hostingOf, isDeployed, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
 import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
+import { VaultSecret } from '../hosting/vault/vault-memory.ts';
 import type { HostingApi } from '../local-api/agent-api.ts';
-import type { DeployPlan, DeployRequest } from '../local-api/socket-protocol.ts';
+import type { DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
 
 interface HostingLines {
   self: NodeId;
@@ -17,6 +18,8 @@ interface HostingLines {
   ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
   change(change: Change): Promise<ChangeOutcome>;
   nodeNamed(name: string): NodeId;
+  /** Null for what is sealed for others. */
+  unseal(sealed: string): string | null;
 }
 
 type Checked = Extract<Answer, { kind: 'deploy-checked' }>;
@@ -24,6 +27,8 @@ type Checked = Extract<Answer, { kind: 'deploy-checked' }>;
 /** It asks an engine, a registry and a disk. */
 const checkMs = 30_000;
 const lookMs = 30_000;
+/** It asks a disk that sleeps, or a target far away. */
+const vaultMs = 55_000;
 
 /** What a person asks of the mesh's own GitLab, at any machine of it; done by the one that hosts, or shall host. */
 export class HostingRequests implements HostingApi {
@@ -68,6 +73,53 @@ export class HostingRequests implements HostingApi {
     return { password: answer.kind === 'root-password' ? answer.password : null };
   }
 
+  async gitlabVault(request: VaultRequest): Promise<ChangeOutcome> {
+    if (request.target === null)
+      return this.#lines.change({ kind: 'set-vault', vault: null, because: `asked on ${this.#selfName}` });
+    const { target, ...asked } = request;
+    return { state: 'done', because: await this.#said({ kind: 'begin-vault', ...asked, target }, vaultMs) };
+  }
+
+  gitlabBackup(): Promise<string> {
+    return this.#said({ kind: 'backup-now' });
+  }
+
+  async gitlabBackups(): Promise<BackupRow[]> {
+    const answer = await this.#askHost({ kind: 'backups' }, vaultMs);
+    return answer.kind === 'backups' ? answer.rows : [];
+  }
+
+  gitlabRecoveryKey(): string {
+    const { vault } = this.#lines.ledger().gitlab;
+    if (vault === undefined)
+      throw new AutogitError('backup', 'no place for backups is named', {
+        hint: 'autogit-node gitlab backup --to /mnt/disk/gitlab',
+      });
+    const secret = this.#lines.unseal(vault.secret);
+    if (secret === null)
+      throw new AutogitError(
+        'backup',
+        'this machine does not vote, and only those who do open the key of the backups',
+        {
+          hint: 'which machines vote: autogit-node status -o wide',
+        },
+      );
+    return VaultSecret.parse(JSON.parse(secret)).password;
+  }
+
+  gitlabRestore(backup: string): Promise<string> {
+    return this.#said({ kind: 'restore-gitlab', backup });
+  }
+
+  get #selfName(): string {
+    return nodeName(this.#lines.ledger(), this.#lines.self);
+  }
+
+  async #said(ask: Ask, timeoutMs = lookMs): Promise<string> {
+    const answer = await this.#askHost(ask, timeoutMs);
+    return answer.kind === 'said' ? answer.because : 'it was asked for';
+  }
+
   async reconcile(): Promise<string> {
     if (hostingOf(this.#lines.ledger()) === null)
       return 'the mesh runs no GitLab itself, and looks at all else all the time: autogit-node status';
@@ -75,17 +127,19 @@ export class HostingRequests implements HostingApi {
     return answer.kind === 'said' ? answer.because : 'it was asked for';
   }
 
-  async #askHost(ask: Ask): Promise<Answer> {
+  async #askHost(ask: Ask, timeoutMs = lookMs): Promise<Answer> {
     const ledger = this.#lines.ledger();
     const hosting = hostingOf(ledger);
     if (hosting === null)
       throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', { hint: 'autogit-node gitlab deploy' });
-    const answer = await this.#lines.ask(hosting.host, ask, lookMs).catch((cause: unknown) => {
+    const answer = await this.#lines.ask(hosting.host, ask, timeoutMs).catch((cause: unknown) => {
       throw new AutogitError('timed-out', `${nodeName(ledger, hosting.host)} does not answer: ${sentenceOf(cause)}`, {
         cause,
         hint: 'see which machines are missing: autogit-node status',
       });
     });
+    if (answer.kind === 'failed')
+      throw new AutogitError(answer.code as ErrorCode, answer.because, { hint: answer.hint });
     if (answer.kind === 'refused') throw new AutogitError('unsupported', answer.because);
     return answer;
   }

@@ -2,6 +2,7 @@ import { statfsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { Attention } from '../../protocol/status.ts';
@@ -19,6 +20,7 @@ import { openPlace, removePlace } from '../hosting/place-making.ts';
 import { existingAt } from '../hosting/place-tree.ts';
 import { presets } from '../hosting/presets.ts';
 import { bridgeOf } from '../hosting/service-container.ts';
+import { GitlabVault } from '../hosting/vault/gitlab-vault.ts';
 import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
 import type { RunWatch } from './run-watch.ts';
@@ -45,7 +47,8 @@ interface Membership {
   feed(happened: Happened): void;
 }
 
-type HostingAsk = Ask & { kind: 'check-deploy' | 'look-at-gitlab' | 'root-password' };
+type VaultAsk = Ask & { kind: 'begin-vault' | 'backup-now' | 'backups' | 'restore-gitlab' };
+type HostingAsk = VaultAsk | (Ask & { kind: 'check-deploy' | 'look-at-gitlab' | 'root-password' });
 
 /** ms that an agent which ends gives to what is under way. */
 const stopMs = 3_000;
@@ -57,6 +60,7 @@ const stopMs = 3_000;
 export class HostingRoom {
   readonly #options: Here & Membership;
   readonly #keeper: GitlabKeeper;
+  readonly #vault: GitlabVault;
 
   constructor(here: Here, membership: Membership) {
     this.#options = { ...here, ...membership };
@@ -72,12 +76,19 @@ export class HostingRoom {
         const token = ledger()?.gitlab.token;
         return token && box.canOpen(token) ? box.unseal(token) : null;
       },
-      openPlace: (hosting, mayMake) =>
-        openPlace(hosting.place, { ...this.#ownerOf(hosting), create: mayMake ? roomFor(hosting) : null }),
+      openPlace: (hosting, mayMake, isUnchecked = false) =>
+        openPlace(hosting.place, { ...this.#ownerOf(hosting), create: mayMake ? roomFor(hosting) : null, isUnchecked }),
       removePlace: (hosting) => removePlace(hosting.place, this.#ownerOf(hosting), { deleteData: true }),
       gateFor: (hosting) => this.#gateFor(hosting),
+      besides: () => this.#vault.seen(),
       report: (report) => feed({ kind: 'gitlab-seen', report }),
       onGateClosed: (epoch) => feed({ kind: 'gate-closed', epoch }),
+    });
+    this.#vault = new GitlabVault({
+      ...{ home, clock, log, ledger, change, keeper: this.#keeper },
+      canOpen: (sealed) => box.canOpen(sealed),
+      unseal: (sealed) => box.unseal(sealed),
+      sealForVoters: (text) => box.sealForVoters(text),
     });
   }
 
@@ -90,6 +101,7 @@ export class HostingRoom {
 
   start(): void {
     this.#keeper.start();
+    this.#vault.start();
   }
 
   /**
@@ -97,7 +109,10 @@ export class HostingRoom {
    * engine is not waited for: each step of it may be done again.
    */
   async stop(): Promise<void> {
-    await Promise.race([this.#keeper.stop(), sleep(stopMs, undefined, { ref: false })]);
+    await Promise.race([
+      Promise.all([this.#vault.stop(), this.#keeper.stop()]),
+      sleep(stopMs, undefined, { ref: false }),
+    ]);
   }
 
   ledgerChanged(): void {
@@ -126,8 +141,22 @@ export class HostingRoom {
     if (ask.kind === 'check-deploy') return this.#check(ask.wish);
     if (!this.hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
     if (ask.kind === 'root-password') return { kind: 'root-password', password: this.#keeper.rootPassword(ask.seen) };
+    if (ask.kind !== 'look-at-gitlab') return this.#ofVault(ask);
     this.#keeper.lookNow();
     return { kind: 'said', because: 'it is looked at now, and what was given up is tried again: autogit-node gitlab' };
+  }
+
+  async #ofVault(ask: VaultAsk): Promise<Answer> {
+    try {
+      if (ask.kind === 'backups') return { kind: 'backups', rows: await this.#vault.rows() };
+      const said = (because: string): Answer => ({ kind: 'said', because: asSentence(because) });
+      if (ask.kind === 'begin-vault') return said(await this.#vault.begin(ask));
+      return said(ask.kind === 'backup-now' ? this.#vault.backupNow() : this.#vault.restore(ask.backup));
+    } catch (error) {
+      if (!(error instanceof AutogitError)) throw error;
+      const { code, message, hint } = error;
+      return { kind: 'failed', code, because: asSentence(message), hint: asSentence(hint) };
+    }
   }
 
   async #check(wish: (Ask & { kind: 'check-deploy' })['wish']): Promise<Answer> {

@@ -103,15 +103,18 @@ export class SecretKeeper {
 
   #missingEnvelopes(ledger: Ledger): Reseal | null {
     const { box } = this.#options;
-    const { token } = ledger.gitlab;
     const voters = rankedVoters(ledger.configuration);
     const change: Reseal = { kind: 'reseal' };
-    if (token !== null && box.canOpen(token)) {
+    const anew = (sealed: string | null | undefined): { was: string; now: string } | null => {
+      if (sealed == null || !box.canOpen(sealed)) return null;
       const isRight = votersCanOpen(ledger)
-        ? isEnvelopes(token) && same(recipientsOf(token), voters)
-        : !isEnvelopes(token);
-      if (!isRight) change.token = { was: token, now: box.sealForVoters(box.unseal(token)), epoch: null };
-    }
+        ? isEnvelopes(sealed) && same(recipientsOf(sealed), voters)
+        : !isEnvelopes(sealed);
+      return isRight ? null : { was: sealed, now: box.sealForVoters(box.unseal(sealed)) };
+    };
+    const [token, vault] = [anew(ledger.gitlab.token), anew(ledger.gitlab.vault?.secret)];
+    if (token) change.token = { ...token, epoch: null };
+    if (vault) change.vault = vault;
     const newest = ledger.secrets?.keys.at(-1);
     const late = withoutKey(ledger);
     if (newest && newest.epoch === ledger.secrets?.wanted && late.length > 0 && this.#holdsNewest(ledger))
@@ -119,7 +122,7 @@ export class SecretKeeper {
         epoch: newest.epoch,
         sealed: Object.fromEntries(late.map((node) => [node, sealOne(node, box.meshKey)])),
       };
-    return change.token || change.key ? change : null;
+    return change.token || change.key || change.vault ? change : null;
   }
 
   #holdsNewest(ledger: Ledger): boolean {

@@ -33,6 +33,7 @@ const missing = (path: string, what: string, args = '[args...]'): Command => ({
 const mesh = () => import('./mesh-commands.ts');
 const local = () => import('./local-commands.ts');
 const gitlab = () => import('./gitlab-commands.ts');
+const vault = () => import('./gitlab-backup.ts');
 const deployment = () => import('./gitlab-deploy.ts');
 
 export const commands: readonly Command[] = [
@@ -130,8 +131,23 @@ export const commands: readonly Command[] = [
     run: async (c) => (await deployment()).uninstall(c),
   },
   missing('gitlab adopt', "taking over this machine's GitLab container"),
-  missing('gitlab backup', 'backing up GitLab'),
-  missing('gitlab restore', 'restoring GitLab'),
+  {
+    path: 'gitlab backup',
+    help: 'back up the GitLab that the mesh runs, now and each day from then on',
+    run: async (c) => (await vault()).backup(c),
+  },
+  {
+    path: 'gitlab history',
+    help: 'what GitLab can be made of again',
+    run: async (c) => (await vault()).history(c),
+  },
+  {
+    path: 'gitlab restore',
+    args: '<backup>',
+    help: 'GitLab as it was in a backup; what it has now is kept beside it',
+    run: async (c) => (await vault()).restore(c),
+  },
+  missing('gitlab protect', 'backing up a GitLab that runs without the mesh'),
   missing('gitlab move', 'moving GitLab to another node'),
   missing('gitlab drill', 'rehearsing a restore'),
   missing('gitlab clear-flag', 'clearing the flag of a GitLab that the mesh hosts'),

@@ -31,6 +31,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ['image', gitlab.hosted ? `${gitlab.hosted.image} (${gitlab.hosted.preset})` : '-'],
     ['data', gitlab.hosted?.folder ?? '-'],
     ['backup', gitlab.lastBackup ? `${gitlab.lastBackup.at} on ${gitlab.lastBackup.copies.join(', ')}` : '-'],
+    ...vaultRows(gitlab),
     ['forecast', gitlab.forecast?.sentence ?? '-'],
     ['flag', gitlab.flag ?? '-'],
   ];
@@ -47,6 +48,18 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
   if (isTerminal && reasons.length > 0)
     rows.push('', ...reasons.map(({ sentence, fix }) => attentionLine(sentence, fix)));
   return rows.join('\n');
+}
+
+/** Backups: where they go, what is done, what is wrong. */
+function vaultRows({ vault }: StatusSnapshot['gitlab']): [string, string][] {
+  if (vault === undefined) return [];
+  const { target, checkedAt, doing, restored } = vault;
+  const percent = doing?.percent == null ? '' : `, ${Math.floor(doing.percent)} %`;
+  return [
+    ['backups', target === null ? '-' : `${target}${checkedAt === null ? '' : `, read back ${checkedAt}`}`],
+    ...(doing ? [[doing.what, `${doing.phase}${percent}`] as [string, string]] : []),
+    ...(restored ? [['restored', restored.because] as [string, string]] : []),
+  ];
 }
 
 /** Of one that the mesh runs: also why, and how far a long step is. */

@@ -25,6 +25,8 @@ export interface DataPlace extends PlaceAt {
   checkInside(pid: number): void;
   /** Now and then while it runs: takes room ahead of need. What it could not do, as sentences. */
   tend(): Promise<string[]>;
+  /** So much shall be free beside what serves; throws where there is no room. */
+  makeRoom(bytes: number): Promise<void>;
   /** The agent ends: GitLab goes on. */
   letGo(): Promise<void>;
   /** GitLab has ended: nothing stays mounted. */
@@ -44,6 +46,8 @@ export interface PlaceWish extends DataOwner {
    * as GitLab stood here in this epoch: what is missing then is missing, and a new one in its place would be an empty GitLab.
    */
   create: PlaceRoom | null;
+  /** Also half of one, or of another epoch: other data are about to be put in its place. */
+  isUnchecked?: boolean;
 }
 
 /** Where the container has them. */

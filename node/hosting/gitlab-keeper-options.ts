@@ -8,12 +8,14 @@ import type { MeshTokenOptions } from './mesh-token.ts';
 export interface KeeperOptions extends MeshTokenOptions {
   self: NodeId;
   home: string;
-  /** `create`: it may be made; not when GitLab stood there once. */
-  openPlace(hosting: Hosting, create: boolean): Promise<DataPlace>;
+  /** `create`: it may be made; not when GitLab stood there once. `isUnchecked`: as it is, also half of one, to put other data there. */
+  openPlace(hosting: Hosting, create: boolean, isUnchecked?: boolean): Promise<DataPlace>;
   /** With all that lies in it. None there is fine. */
   removePlace(hosting: Hosting): Promise<void>;
   gateFor(hosting: Hosting): LeaseGate;
   unseal(sealed: string): string;
+  /** What others of this machine's have to say of it: they are told together. */
+  besides?(): Pick<GitlabSeen, 'vault'>;
   /** What the mesh is told; null when this machine hosts nothing. */
   report(seen: GitlabSeen | null): void;
   /** The gate has read that the epoch is over (SAFETY H7). */

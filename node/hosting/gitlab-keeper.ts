@@ -9,6 +9,7 @@ import { HostingMemory } from './hosting-memory.ts';
 import { KeptGitlab } from './kept-gitlab.ts';
 import { endOthers, othersAmong } from './other-services.ts';
 import type { FoundService, ServiceLook } from './service-host.ts';
+import { DataReplacing } from './vault/data-replacing.ts';
 
 const timings = {
   lookMs: 1000,
@@ -23,6 +24,7 @@ const timings = {
 export class GitlabKeeper {
   readonly #options: KeeperOptions;
   readonly #memory: HostingMemory;
+  readonly #replacing: DataReplacing;
   #kept: KeptGitlab | null = null;
   #wake = new AbortController();
   #isStopped = false;
@@ -34,6 +36,7 @@ export class GitlabKeeper {
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.#memory = new HostingMemory(options.home);
+    this.#replacing = new DataReplacing({ options, memory: this.#memory, endGently: (id) => this.#endGently(id) });
   }
 
   start(): void {
@@ -84,6 +87,16 @@ export class GitlabKeeper {
     kept?.token.soon();
     kept?.askSoon();
     this.#wake.abort();
+  }
+
+  /** The one that this machine hosts; null where it hosts none, or does not know it yet. */
+  get kept(): KeptGitlab | null {
+    return this.#kept;
+  }
+
+  /** Other data in the place of GitLab's, as a restore has them ready. */
+  get replacing(): Pick<DataReplacing, 'ask' | 'outcome'> {
+    return this.#replacing;
   }
 
   /** What keeps GitLab from being served here, as sentences with what to do. */
@@ -152,7 +165,7 @@ export class GitlabKeeper {
     }
     const own = found.find((one) => isSame(one, mine) && one.host === mine.host) ?? null;
     if (mine.ending?.drained) await this.#takeDown(this.#kept, mine, own);
-    else await this.#lookAfter(this.#kept, own);
+    else if (!(await this.#replacing.turn(this.#kept, own))) await this.#lookAfter(this.#kept, own);
   }
 
   #keep(hosting: Hosting): KeptGitlab {

@@ -3,6 +3,24 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { NodeId } from '../../protocol/ids.ts';
 import { HostedGitlab } from '../../protocol/ledger.ts';
+import { About } from './vault/vault-tree.ts';
+
+/** Other data are put in the place of GitLab's (vault/data-replacing.ts): how far that is. */
+const Replacing = z.looseObject({
+  backup: z.string(),
+  because: z.string(),
+  /** The folder with the data that shall be GitLab's. */
+  source: z.string(),
+  about: About,
+  /** The one that is over. */
+  epoch: z.int().positive(),
+  /** `trying`: the ledger has the next epoch, and GitLab has yet to come up in it. */
+  state: z.enum(['swapping', 'trying']),
+  how: z.enum(['replace', 'keep']),
+  /** What was there before comes back. */
+  isBack: z.boolean(),
+});
+export type Replacing = z.infer<typeof Replacing>;
 
 const Kept = z.looseObject({
   data: z.string(),
@@ -15,6 +33,7 @@ const Kept = z.looseObject({
   /** How long it took to come up last time. */
   bootMs: z.number().nullable(),
   version: z.string().max(64).nullable(),
+  replacing: Replacing.nullable().optional(),
 });
 type Kept = z.infer<typeof Kept>;
 

@@ -95,6 +95,17 @@ export class KeptGitlab {
     return this.#place;
   }
 
+  /** Whatever state its data are in: they are replaced, or were half replaced by an agent that ended. */
+  async placeAsItIs(): Promise<DataPlace> {
+    this.#place ??= await this.#options.openPlace(this.hosting, false, true);
+    return this.#place;
+  }
+
+  /** As GitLab said it itself; null before it ever worked here. */
+  get version(): string | null {
+    return this.#memory.read(this.hosting.data).version;
+  }
+
   /**
    * Why a running container is not this GitLab: it was begun by an agent that died before it looked into it, or by hand, and has other
    * folders. Null where it has ours, or where ours cannot be opened to compare.
@@ -225,6 +236,7 @@ export class KeptGitlab {
       since: this.#since,
       version: this.#memory.read(data).version,
       progress: isSettingUp ? { phase: 'makes its admin token', percent: null } : progress,
+      ...this.#options.besides?.(),
     };
     const said = JSON.stringify(seen);
     if (said === this.#said) return false;

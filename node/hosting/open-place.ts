@@ -132,6 +132,19 @@ export class OpenPlace implements DataPlace {
     }
   }
 
+  async makeRoom(bytes: number): Promise<void> {
+    const { image } = this.#parts;
+    const { reserveBytes } = this.#claim;
+    const missing = bytes + leastFreeBytes - this.freeBytes();
+    if (image && missing > 0) await image.grow(Math.ceil(missing / 2 ** 20) * 2 ** 20, reserveBytes);
+    const least = image ? leastFreeBytes : Math.max(leastFreeBytes, reserveBytes);
+    if (this.freeBytes() - bytes < least)
+      throw placeProblem(
+        `${this.path} has ${showBytes(this.freeBytes())} free: ${showBytes(bytes)} more are needed beside what serves`,
+        `make room there: df -h ${this.path}`,
+      );
+  }
+
   async letGo(): Promise<void> {
     await this.#parts.image?.letGo();
   }

@@ -23,6 +23,7 @@ import {
 } from './place-records.ts';
 import { imageOf, mountPointOf, realFolder, subvolumes, treeOf } from './place-tree.ts';
 import { type SystemTools, systemTools } from './system-tools.ts';
+import { dropAll } from './vault/vault-tree.ts';
 
 export async function openPlace(
   wanted: PlaceAt,
@@ -49,7 +50,7 @@ export async function openPlace(
       await makeTree(place, wish, tools);
       await open.said({ state: 'made', fsid: image?.fsid ?? null });
     } else if (wish.create !== null) await takeUp(open.folders.data, wish, tools);
-    await open.check();
+    if (!wish.isUnchecked) await open.check();
     return open;
   } catch (error) {
     await open.letGo();
@@ -90,6 +91,7 @@ export async function removePlace(
       rmdirSync(point);
     }
   } else {
+    if (place.kind === 'subvolume') await dropAll(tree, tools);
     const folders = subvolumes.map((name) => join(tree, name)).filter((folder) => existsSync(folder));
     if (folders.length > 0 && place.kind === 'subvolume')
       await tools.run('btrfs', ['subvolume', 'delete', '--commit-after', ...folders]);

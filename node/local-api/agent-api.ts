@@ -1,8 +1,8 @@
-import type { JobWish } from '../../protocol/asks.ts';
+import type { BackupRow, JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
-import type { DeployPlan, DeployRequest } from './socket-protocol.ts';
+import type { DeployPlan, DeployRequest, VaultRequest } from './socket-protocol.ts';
 
 /*
  * What the agent answers to those who ask it on this machine, in small interfaces: a server is handed those that its
@@ -63,6 +63,14 @@ export interface HostingApi {
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
   /** The first password of root, until somebody says that a person has seen it. */
   gitlabPassword(seen?: string): Promise<{ password: string | null }>;
+  /** Where backups go, from now on; null: nowhere. */
+  gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
+  gitlabBackup(): Promise<string>;
+  gitlabBackups(): Promise<BackupRow[]>;
+  /** Begins it: what comes of it stands in status. */
+  gitlabRestore(backup: string): Promise<string>;
+  /** What opens the backups, where this machine may know it. */
+  gitlabRecoveryKey(): string;
   /** The machine that hosts looks now. */
   reconcile(): Promise<string>;
 }

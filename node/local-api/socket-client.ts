@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { z } from 'zod';
-import type { JobWish } from '../../protocol/asks.ts';
+import type { BackupRow, JobWish } from '../../protocol/asks.ts';
 import { type Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
 import { MeshSettings } from '../../protocol/ledger.ts';
@@ -10,6 +10,7 @@ import { agentProcess, silentAgent } from '../agent-process.ts';
 import { places } from '../store/home.ts';
 import { readRemoval, removedSentence } from '../store/removal.ts';
 import {
+  BackupsAnswer,
   DeployPlan,
   type DeployRequest,
   Failure,
@@ -17,8 +18,10 @@ import {
   PasswordAnswer,
   PhaseAnswer,
   RecoveryAnswer,
+  RecoveryKeyAnswer,
   SaidAnswer,
   socketVersion,
+  type VaultRequest,
   versionHeader,
   WishAnswer,
 } from './socket-protocol.ts';
@@ -54,6 +57,11 @@ export interface AgentClient {
   gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome>;
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
   gitlabPassword(seen?: string): Promise<{ password: string | null }>;
+  gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
+  gitlabBackup(): Promise<{ said: string }>;
+  gitlabBackups(): Promise<{ rows: BackupRow[] }>;
+  gitlabRestore(backup: string): Promise<{ said: string }>;
+  gitlabRecoveryKey(): Promise<{ key: string }>;
   reconcile(): Promise<{ said: string }>;
   wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
   pause(what: 'gpu' | 'all', forMs: number | null, now?: boolean): Promise<string>;
@@ -148,6 +156,11 @@ export function createClient(home: string): AgentClient {
     gitlabDeploy: (wish) => post(ChangeOutcome, '/v1/gitlab/deploy', wish),
     gitlabUninstall: (asked) => post(ChangeOutcome, '/v1/gitlab/uninstall', asked),
     gitlabPassword: (seen) => post(PasswordAnswer, '/v1/gitlab/password', seen === undefined ? {} : { seen }),
+    gitlabVault: (asked) => post(ChangeOutcome, '/v1/gitlab/vault', asked),
+    gitlabBackup: () => post(SaidAnswer, '/v1/gitlab/backup', {}),
+    gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),
+    gitlabRestore: (backup) => post(SaidAnswer, '/v1/gitlab/restore', { backup }),
+    gitlabRecoveryKey: () => post(RecoveryKeyAnswer, '/v1/gitlab/recovery-key', {}),
     reconcile: () => post(SaidAnswer, '/v1/reconcile', {}),
     wish: (wish) => post(WishAnswer, '/v1/wish', wish),
     pause: async (what, forMs, now = false) =>

@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { DeployCheck, DeployWish, JobWish } from '../../protocol/asks.ts';
+import { BackupId, BackupRow, DeployCheck, DeployWish, JobWish } from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
+import { LedgerVault } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 
 /** HTTP/1.1 with JSON over agent.sock. The version is in the path and in a header of every request and answer. */
@@ -49,6 +50,17 @@ const secret = z.string().min(1).max(4096);
 const DeployRequest = DeployWish.extend({ on: z.string().min(1).max(64).nullable() });
 export type DeployRequest = z.infer<typeof DeployRequest>;
 
+/** `target` null: backups go nowhere any more. */
+const VaultRequest = z.strictObject({
+  target: LedgerVault.shape.target.nullable(),
+  password: z.string().min(16).max(256),
+  isNew: z.boolean(),
+  credentials: z.record(z.string().regex(/^[A-Z][A-Z0-9_]{1,63}$/), z.string().max(4096)),
+  everyMs: LedgerVault.shape.everyMs,
+  keep: LedgerVault.shape.keep,
+});
+export type VaultRequest = z.infer<typeof VaultRequest>;
+
 export const bodies = {
   change: z.strictObject({
     change: Change.refine((change) => (personal as readonly string[]).includes(change.kind), {
@@ -70,6 +82,11 @@ export const bodies = {
   gitlabDisconnect: z.strictObject({ now: z.boolean(), force: z.boolean() }),
   gitlabDeploy: DeployRequest,
   gitlabUninstall: z.strictObject({ deleteData: z.boolean(), now: z.boolean(), force: z.boolean() }),
+  gitlabVault: VaultRequest,
+  gitlabBackup: z.strictObject({}),
+  gitlabBackups: z.strictObject({}),
+  gitlabRestore: z.strictObject({ backup: BackupId }),
+  gitlabRecoveryKey: z.strictObject({}),
   gitlabPassword: z.strictObject({ seen: z.string().max(128).optional() }),
   reconcile: z.strictObject({}),
   pause: z.strictObject({
@@ -113,6 +130,8 @@ export const DeployPlan = z.object({
 export type DeployPlan = z.infer<typeof DeployPlan>;
 /** Null: it was shown before, or GitLab is not that far. */
 export const PasswordAnswer = z.object({ password: z.string().nullable() });
+export const BackupsAnswer = z.object({ rows: z.array(BackupRow) });
+export const RecoveryKeyAnswer = z.object({ key: z.string() });
 export const SaidAnswer = z.object({ said: Sentence });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });
 export type InviteAnswer = z.infer<typeof InviteAnswer>;

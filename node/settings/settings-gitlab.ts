@@ -72,9 +72,54 @@ const deployFlags: readonly Flag[] = [
   },
 ];
 
+const vaultFlags: readonly Flag[] = [
+  {
+    key: 'gitlab.to',
+    name: 'to',
+    kind: 'text',
+    value: 'TARGET',
+    commands: ['gitlab backup'],
+    help: 'where backups go: a folder of its machine, sftp:, s3:, rest:; none: nowhere any more',
+  },
+  {
+    key: 'gitlab.every',
+    name: 'every',
+    kind: 'duration',
+    value: 'DURATION',
+    default: '1d',
+    commands: ['gitlab backup'],
+    help: 'how often one is made by itself',
+  },
+  {
+    key: 'gitlab.keep',
+    name: 'keep',
+    kind: 'text',
+    value: 'D,W,M',
+    default: '7,4,6',
+    commands: ['gitlab backup'],
+    help: 'how many stay, one of each day, week and month',
+  },
+  {
+    key: 'gitlab.recoveryKeyEnv',
+    name: 'recovery-key-env',
+    kind: 'text',
+    value: 'VAR',
+    commands: ['gitlab backup'],
+    help: 'variable that holds the recovery key of backups that are there already',
+  },
+  {
+    key: 'gitlab.showRecoveryKey',
+    name: 'show-recovery-key',
+    kind: 'switch',
+    commands: ['gitlab backup'],
+    help: 'show what opens the backups, and do nothing',
+  },
+];
+
 /** Flags of `gitlab …`. */
 export const gitlabFlags: readonly Flag[] = [
   ...deployFlags,
+  ...vaultFlags,
   {
     key: 'gitlab.tokenEnv',
     name: 'token-env',

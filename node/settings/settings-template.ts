@@ -21,7 +21,10 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
   ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],
   [
     'GitLab',
-    ['gitlab.tokenEnv', ...['image', 'preset', 'port', 'sshPort', 'hostname', 'data'].map((word) => `gitlab.${word}`)],
+    [
+      'gitlab.tokenEnv',
+      ...['image', 'preset', 'port', 'sshPort', 'hostname', 'data', 'every', 'keep'].map((word) => `gitlab.${word}`),
+    ],
   ],
   ['What commands print and ask', ['color', 'verbose', 'quiet', 'json', 'input', 'yes']],
 ];

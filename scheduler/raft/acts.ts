@@ -18,6 +18,7 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
   'deploy-gitlab',
   'uninstall-gitlab',
   'agree-copies',
+  'set-vault',
   'make-invite',
   'pair',
   'reseal',
@@ -27,6 +28,7 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
 const hostsWords: ReadonlySet<Change['kind']> = new Set([
   'gitlab-stands',
   'gitlab-ended',
+  'gitlab-restored',
   'copies-begin',
   'copy-enters',
   'copies-leave',
@@ -83,5 +85,8 @@ function actSentence(before: Ledger, change: Change, asker: string): string | nu
   if (change.kind === 'agree-copies')
     return `${nameIn(before, change.node)} ${change.agreed ? 'may hold copies of all of GitLab' : 'gets no copies of GitLab any more'}, as was asked on ${asker}`;
   if (change.kind === 'uninstall-gitlab') return `GitLab is to be uninstalled, as was asked on ${asker}`;
+  if (change.kind === 'gitlab-restored') return change.because;
+  if (change.kind === 'set-vault')
+    return `backups of GitLab go ${change.vault === null ? 'nowhere any more' : `to ${change.vault.target}`}, as was asked on ${asker}`;
   return null;
 }

@@ -91,6 +91,8 @@ const abilityFor: Partial<Record<Change['kind'], (typeof abilities)[number]>> = 
   'copies-begin': 'copies',
   'copy-enters': 'copies',
   'copies-leave': 'copies',
+  'set-vault': 'vault',
+  'gitlab-restored': 'vault',
 };
 
 /** The request with this id is answered, and forgotten. */

@@ -105,6 +105,7 @@ const place: DataPlace = {
   notices: [],
   freeBytes: () => 2 ** 40,
   check: async () => undefined,
+  makeRoom: async () => undefined,
   checkInside: () => {
     if (isOtherFolder) throw new AutogitError('data-place', 'the container sees another folder');
   },

@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import type { AgentApi } from '../../node/local-api/agent-api.ts';
 import type { DeployPlan } from '../../node/local-api/socket-protocol.ts';
-import type { JobWish } from '../../protocol/asks.ts';
+import type { BackupRow, JobWish } from '../../protocol/asks.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 
 const snapshot = (waiting: number): StatusSnapshot => ({
@@ -86,6 +86,25 @@ export class SmallAgent implements AgentApi {
     this.asked.push({ password: seen ?? null });
     if (seen !== undefined && seen === this.password) this.password = null;
     return { password: this.password };
+  }
+  async gitlabVault(vault: unknown) {
+    this.asked.push({ vault });
+    return { state: 'done' as const, because: 'backups of GitLab go there' };
+  }
+  async gitlabBackup() {
+    this.asked.push('backup');
+    return 'a backup is made now';
+  }
+  backups: BackupRow[] = [];
+  async gitlabBackups() {
+    return this.backups;
+  }
+  async gitlabRestore(backup: string) {
+    this.asked.push({ restore: backup });
+    return 'it is restored';
+  }
+  gitlabRecoveryKey() {
+    return 'abcd-efgh';
   }
   async reconcile() {
     return 'looked';

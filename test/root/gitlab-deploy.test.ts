@@ -8,6 +8,7 @@ import { isCgroupFrozen } from '../../node/executors/run-cgroup.ts';
 import { DockerServiceHost } from '../../node/hosting/docker-service-host.ts';
 import { gateNow } from '../../node/hosting/gate/gate-files.ts';
 import { bridgeOf, serviceLabels } from '../../node/hosting/service-container.ts';
+import { install } from '../bench/debian.ts';
 import setUpBundle from '../e2e/bundle.ts';
 import { counting, formMesh, pipelineEnd, runningJobs, ticks, upTo } from '../e2e/mesh.ts';
 import { asRoot, Rig, sleep, TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
@@ -54,6 +55,7 @@ const deploying = (machine: TestMachine, ...more: string[]) => {
 
 beforeAll(async () => {
   setUpBundle();
+  install({ restic: 'restic' });
   const image = await standInImage();
   // One container of it, never started, carries the settings of a boot that is quick.
   const made = docker('create', '--env', 'STAND_IN_BOOT_SECONDS=1', '--env', 'STAND_IN_RECONFIGURE_SECONDS=0', image);
@@ -166,6 +168,39 @@ it('killed by hand it is repaired; reconcile looks at once', { timeout: 90_000 }
   expect(await gitlab.api<{ name: string }[]>('/projects')).toMatchObject([{ name: 'count' }]);
 });
 
+it('is backed up with a key, put back as it was then, and back again: each a new epoch, what was before kept', {
+  timeout: 120_000,
+}, async () => {
+  const names = async (): Promise<string[]> =>
+    (await gitlab.api<{ name: string }[]>('/projects')).map(({ name }) => name).sort();
+  const target = join(folder, 'backups');
+  const none = await desktop.cli('gitlab', 'backup');
+  expect([none.code, none.stderr]).toEqual([1, expect.stringContaining('no place for backups is named')]);
+  const made = await desktop.cli('--json', 'gitlab', 'backup', '--to', target);
+  expect([made.code, made.stderr]).toEqual([0, expect.anything()]);
+  const { id, recoveryKey } = JSON.parse(made.stdout);
+  expect(recoveryKey).toMatch(/^([a-z2-9]{4}-){7}[a-z2-9]{4}$/);
+  const restic = { ...process.env, RESTIC_PASSWORD: recoveryKey, RESTIC_REPOSITORY: target };
+  expect(execFileSync('restic', ['ls', id], { env: restic, encoding: 'utf8' })).toContain(
+    '/live/config/gitlab-secrets.json',
+  );
+  expect(JSON.parse((await kang.cli('--json', 'gitlab', 'history')).stdout)).toMatchObject([
+    { id, epoch: 1, isOwn: true },
+  ]);
+  expect((await desktop.status()).gitlab.lastBackup).toMatchObject({ id, copies: [target] });
+
+  await gitlab.push('later', { 'readme.md': 'made after the backup' });
+  expect(await names()).toEqual(['count', 'later']);
+  const back = await desktop.cli('--yes', 'gitlab', 'restore', id);
+  expect([back.code, back.stdout]).toEqual([0, expect.stringContaining('what was before is kept as replaced-1')]);
+  await until('it serves', isServed, 20_000);
+  expect([await names(), (await kang.status()).gitlab.epoch]).toEqual([['count'], 2]);
+  const again = await kang.cli('--yes', 'gitlab', 'restore', 'replaced-1');
+  expect([again.code, again.stderr]).toEqual([0, expect.anything()]);
+  await until('it serves', isServed, 20_000);
+  expect([await names(), (await kang.status()).gitlab.epoch]).toEqual([['count', 'later'], 3]);
+});
+
 it('uninstalled it leaves its data, is deployed on them again, and deletes them when told twice', {
   timeout: 180_000,
 }, async () => {
@@ -178,8 +213,8 @@ it('uninstalled it leaves its data, is deployed on them again, and deletes them 
 
   const again = await deploying(kang);
   expect([again.code, again.stderr]).toEqual([0, expect.stringContaining('they are taken up again')]);
-  expect(await gitlab.api<{ name: string }[]>('/projects')).toMatchObject([{ name: 'count' }]);
-  expect((await kang.status()).gitlab.epoch).toBe(2);
+  expect(await gitlab.api<{ name: string }[]>('/projects')).toHaveLength(2);
+  expect((await kang.status()).gitlab.epoch).toBe(4);
 
   const gone = await kang.cli('--yes', 'gitlab', 'uninstall', '--delete-data');
   expect([gone.code, gone.stdout]).toEqual([0, expect.stringContaining('with its data')]);

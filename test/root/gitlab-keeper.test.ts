@@ -60,6 +60,7 @@ const place = (): DataPlace => {
       if (inside.ino !== statSync(at('data')).ino) throw new Error('another folder is mounted');
     },
     tend: async () => [],
+    makeRoom: async () => undefined,
     letGo: async () => undefined,
     close: async () => undefined,
   };

@@ -121,7 +121,7 @@ const momentaryKeys: ReadonlySet<string> = new Set([
     .map(({ key }) => key)
     .filter((key) => /^(status|settings|jobs|logs|cancel|approve|pause|resume|recover|demo|practice)\./.test(key)),
   ...['gitlab.runnerTokenEnv', 'gitlab.tags', 'gitlab.now', 'gitlab.force', 'serviceSystem', 'serviceUser'],
-  ...['gitlab.on', 'gitlab.deleteData'],
+  ...['gitlab.on', 'gitlab.deleteData', 'gitlab.to', 'gitlab.recoveryKeyEnv', 'gitlab.showRecoveryKey'],
 ]);
 
 describe('the file that config init writes', () => {

@@ -1,0 +1,198 @@
+import { randomBytes } from 'node:crypto';
+import { AutogitError } from '../../protocol/errors.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+import { shown, shownLines } from '../foreign-text.ts';
+import { checkTarget, credentialsIn } from '../hosting/vault/backup-target.ts';
+import type { AgentClient } from '../local-api/socket-client.ts';
+import { agentOf, type Context } from './context.ts';
+import { exit, requireDone } from './failure.ts';
+import { promptOf } from './mesh-commands.ts';
+import { confirm, hasTerminal } from './prompt.ts';
+import { printTable } from './table.ts';
+
+const statusHint = 'look at it: autogit-node gitlab';
+type GitlabView = StatusSnapshot['gitlab'];
+
+/** `gitlab backup`: names the place once (`--to`), and makes one now. It is made by itself each day. */
+export async function backup(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const agent = await agentOf(context);
+  if (settings.isOn('gitlab.showRecoveryKey')) return showKey(context, agent);
+  const target = settings.text('gitlab.to');
+  if (target === 'none') return endBackups(context, agent);
+  const before = (await hosted(agent)).lastBackup?.id ?? null;
+  const named = target === null ? null : await nameTarget(context, agent, target);
+  if (named === null) await agent.gitlabBackup();
+  const end = await untilBackedUp(context, agent, before);
+  const key = named?.key ?? null;
+  if (end === null) {
+    const because = 'it goes on by itself: autogit-node gitlab';
+    if (settings.isOn('json')) out.json({ state: 'doing', because, recoveryKey: key });
+    else out.data(because);
+    return context.signal.aborted ? exit.interrupted : exit.ok;
+  }
+  if (settings.isOn('json')) out.json({ state: 'done', ...end, recoveryKey: key });
+  else out.data(out.isTerminal ? `backup ${end.id} is in ${shown(end.copies.join(', '))}` : end.id);
+  return exit.ok;
+}
+
+async function hosted(agent: AgentClient): Promise<GitlabView> {
+  const { gitlab } = (await agent.status()).snapshot;
+  if (gitlab.mode !== 'hosted')
+    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself, and backs up no other', {
+      hint: 'autogit-node gitlab deploy',
+    });
+  return gitlab;
+}
+
+/** Of 32 letters that nobody mixes up: 160 bits. */
+const newKey = (): string =>
+  [...randomBytes(32)]
+    .map((byte) => 'abcdefghijkmnpqrstuvwxyz23456789'[byte % 32])
+    .join('')
+    .replace(/(.{4})(?!$)/g, '$1-');
+
+/** Three figures: days, weeks, months. */
+function keepOf(text: string): { daily: number; weekly: number; monthly: number } {
+  const found = /^(\d{1,3}),(\d{1,3}),(\d{1,3})$/.exec(text.replace(/\s/g, ''));
+  const [daily = 0, weekly = 0, monthly = 0] = (found ?? []).slice(1).map(Number);
+  if (daily < 1)
+    throw new AutogitError('bad-flag', `--keep ${text} is not of the form DAYS,WEEKS,MONTHS`, { hint: '--keep 7,4,6' });
+  return { daily, weekly, monthly };
+}
+
+async function nameTarget(context: Context, agent: AgentClient, target: string): Promise<{ key: string | null }> {
+  const { settings, out } = context;
+  checkTarget(target);
+  const variable = settings.text('gitlab.recoveryKeyEnv');
+  const given = variable === null ? null : process.env[variable]?.trim();
+  if (given === undefined || given === '')
+    throw new AutogitError('bad-flag', `the variable ${variable} is empty or not set`);
+  const key = given ?? newKey();
+  const outcome = await agent.gitlabVault({
+    ...{ target, password: key, isNew: given === null },
+    credentials: credentialsIn(process.env, target),
+    everyMs: settings.number('gitlab.every') as number,
+    keep: keepOf(settings.text('gitlab.keep') as string),
+  });
+  requireDone(outcome, statusHint);
+  if (!settings.isOn('json')) {
+    out.talk(shownLines(outcome.because));
+    if (given === null) sayKey(context, key);
+  }
+  return { key: given === null ? key : null };
+}
+
+/** On the terminal, not among the data: what is piped into a file is read by more than one. */
+function sayKey({ out }: Context, key: string): void {
+  out.talk(`recovery key: ${key}`);
+  out.talk(
+    'write it down and keep it elsewhere: with it restic alone reads the backups (it is the password of the repository),',
+  );
+  out.talk(
+    'and without it and this mesh nobody does. It is shown again by: autogit-node gitlab backup --show-recovery-key',
+  );
+}
+
+async function showKey({ settings, out }: Context, agent: AgentClient): Promise<number> {
+  const { key } = await agent.gitlabRecoveryKey();
+  if (settings.isOn('json')) out.json({ recoveryKey: key });
+  else out.data(key);
+  return exit.ok;
+}
+
+async function endBackups({ settings, out }: Context, agent: AgentClient): Promise<number> {
+  const nothing = { password: '-'.repeat(16), isNew: false, credentials: {}, everyMs: 86_400_000 };
+  const outcome = await agent.gitlabVault({ target: null, ...nothing, keep: { daily: 1, weekly: 0, monthly: 0 } });
+  requireDone(outcome, statusHint);
+  if (settings.isOn('json')) out.json(outcome);
+  else out.data(outcome.because);
+  return exit.ok;
+}
+
+/** Says what is done as it changes; null when nobody watches any more. */
+async function watched<T>(
+  context: Context,
+  agent: AgentClient,
+  look: (gitlab: GitlabView) => T | null,
+): Promise<T | null> {
+  let said = '';
+  for (let tag = ''; !context.signal.aborted; ) {
+    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
+    const { gitlab } = news.snapshot;
+    tag = news.tag;
+    const found = look(gitlab);
+    if (found !== null) return found;
+    const { doing } = gitlab.vault ?? {};
+    const now = doing ? doing.phase : (gitlab.hosted?.progress?.phase ?? '');
+    if (now !== '' && now !== said) context.out.talk(shownLines(now));
+    said = now;
+  }
+  return null;
+}
+
+function untilBackedUp(context: Context, agent: AgentClient, before: string | null) {
+  let wasDoing = false;
+  return watched(context, agent, ({ vault, lastBackup }) => {
+    wasDoing ||= vault?.doing?.what === 'backup';
+    if (lastBackup !== null && lastBackup.id !== before && vault?.doing == null) return lastBackup;
+    if (wasDoing && vault?.doing == null && vault?.problem != null)
+      throw new AutogitError('backup', vault.problem.split(' -> ')[0] as string, {
+        hint: vault.problem.split(' -> ')[1] ?? statusHint,
+      });
+    return null;
+  });
+}
+
+/** `gitlab history`: what GitLab can be made of again. */
+export async function history(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const { rows } = await (await agentOf(context)).gitlabBackups();
+  if (settings.isOn('json')) {
+    out.json(rows.map((row) => ({ ...row, at: new Date(row.at).toISOString() })));
+    return exit.ok;
+  }
+  const lines = rows.map(({ id, at, version, epoch, isOwn, because }) => [
+    id,
+    at === 0 ? '-' : new Date(at).toISOString().slice(0, 16).replace('T', ' '),
+    version ?? '-',
+    String(epoch),
+    isOwn ? because : `${because}, of another GitLab of this mesh`,
+  ]);
+  const head = ['BACKUP', 'UTC', 'GITLAB', 'EPOCH', 'WHAT'];
+  if (lines.length === 0 && out.isTerminal)
+    out.talk('there is none yet: autogit-node gitlab backup --to /mnt/disk/gitlab');
+  else out.data(printTable({ head, rows: lines, spare: ['EPOCH'] }, out));
+  return exit.ok;
+}
+
+/** `gitlab restore BACKUP`: GitLab as it was then. It serves until that is ready, and what it has now is kept. */
+export async function restore(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const agent = await agentOf(context);
+  const wanted = context.args[0] as string;
+  const { epoch, host } = await hosted(agent);
+  const { rows } = await agent.gitlabBackups();
+  const row = rows.find(({ id }) => id === wanted || (/^[0-9a-f]{8,}$/.test(wanted) && wanted.startsWith(id)));
+  if (row === undefined)
+    throw new AutogitError('backup', `there is no backup ${shown(wanted)}`, {
+      hint: 'which there are: autogit-node gitlab history',
+    });
+  const when = new Date(row.at).toISOString().slice(0, 16).replace('T', ' ');
+  const prompt = promptOf(context);
+  const question = `Put GitLab on ${host} back to ${when} UTC? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;
+  if (!prompt.yes && !hasTerminal(prompt))
+    throw new AutogitError('no-terminal', 'nobody here can say that GitLab shall be restored', {
+      hint: 'the same command with --yes',
+    });
+  if (!prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
+  await agent.gitlabRestore(row.id);
+  const end = await watched(context, agent, ({ vault }) =>
+    vault?.restored?.backup === row.id ? vault.restored : null,
+  );
+  if (end === null) return exit.interrupted;
+  if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', because: end.because });
+  if (!end.isDone) throw new AutogitError('backup', end.because, { hint: statusHint });
+  if (!settings.isOn('json')) out.data(shownLines(end.because));
+  return exit.ok;
+}

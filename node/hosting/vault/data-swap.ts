@@ -1,0 +1,65 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder } from '../../store/home.ts';
+import type { PlaceAt } from '../place-choice.ts';
+import { type DataOwner, markedEpoch, writeMarker } from '../place-records.ts';
+import { treeOf } from '../place-tree.ts';
+import type { SystemTools } from '../system-tools.ts';
+import { type About, aboutFile, dropFolder, parts, replacedFolder } from './vault-tree.ts';
+
+interface Swap {
+  place: PlaceAt;
+  /** Whose they are, with the epoch that is over. */
+  owner: DataOwner;
+  /** The folder whose data shall be GitLab's. */
+  source: string;
+  /** What is said of the data that go out of the way. */
+  about: About;
+}
+
+/**
+ * The data in `source` become those of the next epoch, and what was there lies in `replaced-EPOCH`, as it was. GitLab has ended
+ * before, and its gate is closed for its epoch. Each step may have been done by an agent that ended before the last.
+ */
+export async function swapData({ place, owner, source, about }: Swap, tools: SystemTools): Promise<void> {
+  const tree = treeOf(place);
+  const old = replacedFolder(tree, owner.epoch);
+  const next = { mesh: owner.mesh, data: owner.data, epoch: owner.epoch + 1 };
+  if (existsSync(join(source, 'live'))) {
+    await writeMarker(join(source, 'live', 'data'), next, tools);
+    await tools.run('sync', ['-f', tree]);
+  }
+  makeFolder(old, 0o700);
+  for (const name of parts) {
+    if (!existsSync(join(source, name))) continue;
+    if (existsSync(join(tree, name))) await tools.rename(join(tree, name), join(old, name));
+    await tools.rename(join(source, name), join(tree, name));
+  }
+  await settle(place, tools);
+  await tools.write(join(old, aboutFile), JSON.stringify(about));
+  await dropFolder(source, tools);
+}
+
+/** It could not be done: what was there is there again, for the next epoch, as the gate of this one is closed for good. */
+export async function keepData({ place, owner, source }: Omit<Swap, 'about'>, tools: SystemTools): Promise<void> {
+  const tree = treeOf(place);
+  const old = replacedFolder(tree, owner.epoch);
+  for (const name of parts) {
+    if (!existsSync(join(old, name))) continue;
+    if (existsSync(join(tree, name))) await tools.rename(join(tree, name), join(source, name));
+    await tools.rename(join(old, name), join(tree, name));
+  }
+  const data = join(tree, 'live', 'data');
+  const epoch = markedEpoch(data, owner);
+  if (epoch === owner.epoch)
+    await writeMarker(data, { mesh: owner.mesh, data: owner.data, epoch: owner.epoch + 1 }, tools);
+  await settle(place, tools);
+  await dropFolder(old, tools);
+}
+
+/** Of an image: a delete of the living data refuses again. Then on the disk. */
+async function settle(place: PlaceAt, tools: SystemTools): Promise<void> {
+  const tree = treeOf(place);
+  if (place.kind === 'image') await tools.run('btrfs', ['subvolume', 'set-default', join(tree, 'live')]);
+  await tools.run('sync', ['-f', tree]);
+}

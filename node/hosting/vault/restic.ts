@@ -1,0 +1,229 @@
+import type { ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { z } from 'zod';
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { findProgram, spawnClean } from '../../clean-spawn.ts';
+import { shown } from '../../foreign-text.ts';
+import { toolEnv } from '../system-tools.ts';
+
+/** Where backups lie and what opens it. None of it stands among arguments, which everybody on the machine may read. */
+interface Repository {
+  target: string;
+  password: string;
+  credentials: Readonly<Record<string, string>>;
+}
+
+/** How far it is, 0 to 1. */
+type Percent = (done: number) => void;
+
+interface How {
+  signal: AbortSignal;
+  cwd?: string;
+  /** Of each line that it writes. */
+  onLine?: (line: string) => void;
+}
+
+const Snapshot = z.looseObject({
+  id: z.string().regex(/^[0-9a-f]{64}$/),
+  time: z.string(),
+  tags: z.array(z.string()).nullish(),
+});
+export type Snapshot = z.infer<typeof Snapshot>;
+const Config = z.looseObject({ id: z.string() });
+const Summary = z.looseObject({ message_type: z.literal('summary'), snapshot_id: z.string() });
+const Progress = z.looseObject({ message_type: z.literal('status'), percent_done: z.number() });
+const Size = z.looseObject({ total_size: z.number() });
+
+/** It says nothing for so long: a target that hangs must not hold backups up for ever. */
+const silentMs = 30 * 60_000;
+/** It takes its lock along when it is asked to end; then it is ended. */
+const endMs = 5_000;
+
+/** restic, as every Linux has it (0.14 and later). After a kill its locks stay, so each call that needs the repository alone unlocks first. */
+export class Restic {
+  readonly #repository: Repository;
+  readonly #cache: string;
+
+  /** `cache`: a folder of ours; restic makes it. */
+  constructor(repository: Repository, cache: string) {
+    this.#repository = repository;
+    this.#cache = cache;
+  }
+
+  /** The id of the repository; null where there is none yet. Throws where there is one that this password does not open. */
+  async id(signal: AbortSignal): Promise<string | null> {
+    try {
+      return Config.parse(JSON.parse(await this.#run(['cat', 'config', '--json'], { signal }))).id;
+    } catch (error) {
+      if (/Is there a repository at|unable to open config file|does not exist|no such file/i.test(sentenceOf(error)))
+        return null;
+      throw error;
+    }
+  }
+
+  async init(signal: AbortSignal): Promise<void> {
+    await this.#run(['init'], { signal });
+  }
+
+  /** All in that folder, as from its root, so that the next one finds what has not changed wherever it lies then. Its short id. */
+  async backup(
+    cwd: string,
+    {
+      tags,
+      parent,
+      onPercent,
+      signal,
+    }: { tags: string[]; parent: string | null; onPercent: Percent; signal: AbortSignal },
+  ): Promise<string> {
+    let id: string | null = null;
+    const onLine = (line: string): void => {
+      const progress = parsed(Progress, line);
+      if (progress) onPercent(progress.percent_done);
+      id = parsed(Summary, line)?.snapshot_id ?? id;
+    };
+    const basis = parent === null ? ['--force'] : ['--parent', parent];
+    const words = ['backup', '--json', '--host', 'autogit', ...basis, ...tags.flatMap((tag) => ['--tag', tag]), '.'];
+    try {
+      await this.#run(words, { signal, cwd, onLine });
+    } catch (error) {
+      // What could not be read whole is no backup, and must not be taken for one.
+      if (id !== null) await this.#run(['forget', id], { signal }).catch(() => '');
+      throw error;
+    }
+    if (id === null) throw problem('restic ended well and named no backup', 'which one it is: restic version');
+    return id;
+  }
+
+  /** Ours, the oldest of them first. */
+  async snapshots(signal: AbortSignal): Promise<Snapshot[]> {
+    const all = z
+      .array(Snapshot)
+      .nullable()
+      .parse(JSON.parse(await this.#run(['snapshots', '--json', '--host', 'autogit'], { signal })));
+    return (all ?? []).sort((a, b) => Date.parse(a.time) - Date.parse(b.time));
+  }
+
+  /** Of those with that tag one for each day, week and month stays; what nobody needs any more goes. */
+  async forget(
+    tag: string,
+    keep: { daily: number; weekly: number; monthly: number },
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#run(['unlock'], { signal });
+    const kept = [
+      ['--keep-daily', keep.daily],
+      ['--keep-weekly', keep.weekly],
+      ['--keep-monthly', keep.monthly],
+    ] as const;
+    const words = kept.flatMap(([name, count]) => (count > 0 ? [name, String(count)] : []));
+    await this.#run(['forget', '--host', 'autogit', '--tag', tag, '--group-by', '', ...words, '--prune'], { signal });
+  }
+
+  /** Its structure, and one part of `parts` of its data read back whole. */
+  async check(part: number, parts: number, signal: AbortSignal): Promise<void> {
+    await this.#run(['unlock'], { signal });
+    await this.#run(['check', `--read-data-subset=${part}/${parts}`], { signal });
+  }
+
+  async sizeOf(id: string, signal: AbortSignal): Promise<number> {
+    const said = await this.#run(['stats', id, '--mode', 'restore-size', '--json'], { signal });
+    return Size.parse(JSON.parse(said)).total_size;
+  }
+
+  /** One file of it. */
+  dump(id: string, path: string, signal: AbortSignal): Promise<string> {
+    return this.#run(['dump', id, path], { signal });
+  }
+
+  /** Into that folder, and read again there. */
+  async restore(id: string, target: string, signal: AbortSignal): Promise<void> {
+    await this.#run(['restore', id, '--target', target, '--verify'], { signal });
+  }
+
+  async #run(args: readonly string[], { signal, cwd, onLine }: How): Promise<string> {
+    if (findProgram('restic', toolEnv.PATH) === null)
+      throw problem('restic is not installed on this machine', 'install it: apt install restic');
+    const child = spawnClean('restic', args, {
+      ...(cwd !== undefined && { cwd }),
+      env: this.#env(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    return await ended(child, args[0] as string, { signal, ...(onLine && { onLine }) });
+  }
+
+  #env(): NodeJS.ProcessEnv {
+    const { target, password, credentials } = this.#repository;
+    const { PATH, HOME, TMPDIR, LC_ALL } = toolEnv as NodeJS.ProcessEnv;
+    return {
+      ...credentials,
+      ...{ PATH, HOME, LC_ALL },
+      ...(TMPDIR !== undefined && { TMPDIR }),
+      RESTIC_REPOSITORY: target,
+      RESTIC_PASSWORD: password,
+      RESTIC_CACHE_DIR: this.#cache,
+      RESTIC_PROGRESS_FPS: '2',
+    };
+  }
+}
+
+const problem = (sentence: string, fix: string): AutogitError => new AutogitError('backup', sentence, { hint: fix });
+
+function parsed<S extends z.ZodType>(schema: S, line: string): z.output<S> | null {
+  if (!line.startsWith('{')) return null;
+  try {
+    return schema.safeParse(JSON.parse(line)).data ?? null;
+  } catch {
+    return null;
+  }
+}
+
+const outMost = 4 << 20;
+
+/** What it wrote; lines that somebody takes are not kept. Every failure of restic's is exit code 1, so its words are the cause. */
+async function ended(child: ChildProcess, what: string, { signal, onLine }: Omit<How, 'cwd'>): Promise<string> {
+  let [out, said, isSilent] = ['', '', false];
+  const quiet = setTimeout(() => {
+    isSilent = true;
+    end();
+  }, silentMs);
+  let kill: NodeJS.Timeout | undefined;
+  const end = (): void => {
+    child.kill('SIGINT');
+    kill ??= setTimeout(() => child.kill('SIGKILL'), endMs);
+  };
+  signal.addEventListener('abort', end, { once: true });
+  if (signal.aborted) end();
+  createInterface({ input: child.stdout as Readable }).on('line', (line) => {
+    quiet.refresh();
+    if (onLine) onLine(line);
+    else if (out.length < outMost) out += `${line}\n`;
+  });
+  child.stderr?.on('data', (data) => {
+    quiet.refresh();
+    said = `${said}${data}`.slice(-2000);
+  });
+  try {
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', resolve);
+    });
+    if (signal.aborted) throw new DOMException('the agent ends', 'AbortError');
+    if (isSilent) throw problem(`restic ${what} said nothing for half an hour`, 'see whether the target answers');
+    if (code === 0) return out;
+    throw new AutogitError('backup', `restic ${what} failed: ${words(said)}`);
+  } finally {
+    clearTimeout(quiet);
+    clearTimeout(kill);
+    signal.removeEventListener('abort', end);
+  }
+}
+
+const words = (said: string): string =>
+  said
+    .split('\n')
+    .map((line) => shown(line).trim())
+    .filter((line) => line !== '' && !/^Save\(|^repository .* opened/.test(line))
+    .slice(-3)
+    .join('; ')
+    .slice(0, 400);

@@ -1,0 +1,104 @@
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { AutogitError } from '../../../protocol/errors.ts';
+import { makeFolder } from '../../store/home.ts';
+import type { DataPlace } from '../data-place.ts';
+import { treeOf } from '../place-tree.ts';
+import type { SystemTools } from '../system-tools.ts';
+import type { Restic } from './restic.ts';
+import { About, aboutFile, dropFolder, parts, readAbout, replacedFolder, restoringFolder } from './vault-tree.ts';
+
+interface Restoring {
+  place: DataPlace;
+  restic: Restic | null;
+  /** A backup's id, or `replaced-EPOCH`. */
+  backup: string;
+  mesh: string;
+  /** Of the GitLab that runs here. */
+  version: string;
+  tools: SystemTools;
+  signal: AbortSignal;
+  say(phase: string): void;
+}
+
+/** Data that GitLab can begin with, and the folder in which they lie. */
+interface Restorable {
+  source: string;
+  about: About;
+}
+
+/** Without these it is no GitLab: its secrets open what is in the database. */
+const needed = ['live/config/gitlab-secrets.json', 'live/data/postgresql/data/PG_VERSION'];
+
+/**
+ * The data of that backup beside the ones that serve, whole, read again, and of GitLab's exact version. Nothing of what is now
+ * is touched.
+ */
+export async function restoreBeside(what: Restoring): Promise<Restorable> {
+  const { place, restic, backup, tools, signal, say } = what;
+  const tree = treeOf(place);
+  const replaced = /^replaced-(\d+)$/.exec(backup)?.[1];
+  if (replaced !== undefined) {
+    const source = replacedFolder(tree, Number(replaced));
+    const about = readAbout(source);
+    if (about === null) throw refused(`there are no data of before the restore of epoch ${replaced} here`);
+    fits(about, what);
+    return { source, about };
+  }
+  if (restic === null)
+    throw refused('no place for backups is named', 'autogit-node gitlab backup --to /mnt/disk/gitlab');
+  say('looks at the backup');
+  const about = await aboutOf(restic, backup, signal);
+  fits(about, what);
+  const source = restoringFolder(tree);
+  await dropFolder(source, tools);
+  await place.makeRoom((await restic.sizeOf(backup, signal)) * 1.05);
+  makeFolder(source, 0o700);
+  try {
+    for (const name of parts) await tools.run('btrfs', ['subvolume', 'create', join(source, name)]);
+    say('restores the backup beside what serves');
+    await restic.restore(backup, source, signal);
+    const missing = needed.find((path) => !existsSync(join(source, path)));
+    if (missing !== undefined) throw refused(`backup ${backup} is half of one: ${missing} is not in it`);
+    asAfterPowerCut(source);
+    await tools.run('sync', ['-f', tree]);
+    return { source, about };
+  } catch (error) {
+    await dropFolder(source, tools).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function aboutOf(restic: Restic, backup: string, signal: AbortSignal): Promise<About> {
+  const text = await restic.dump(backup, `/${aboutFile}`, signal);
+  try {
+    return About.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new AutogitError('backup', `${backup} is no backup of a GitLab that a mesh runs`, {
+      cause,
+      hint: 'which there are: autogit-node gitlab history',
+    });
+  }
+}
+
+/** GitLab takes data of exactly its own version; another one migrates them half, or not at all. */
+function fits({ version, image }: About, what: Restoring): void {
+  if (version !== what.version)
+    throw refused(
+      `backup ${what.backup} is of GitLab ${version}, and ${what.version} runs here: it takes data of exactly its own version`,
+      `deploy that version, then restore: autogit-node gitlab deploy --image ${image}`,
+    );
+}
+
+/** A snapshot is what a power cut leaves. Git never takes its own locks away, and a number of then may be another process now. */
+function asAfterPowerCut(source: string): void {
+  const data = join(source, 'live', 'data');
+  rmSync(join(data, 'postgresql', 'data', 'postmaster.pid'), { force: true });
+  const repositories = join(data, 'git-data');
+  if (!existsSync(repositories)) return;
+  for (const name of readdirSync(repositories, { recursive: true, encoding: 'utf8' }))
+    if (/(^|\/)(gc\.pid|[^/]+\.lock)$/.test(name)) rmSync(join(repositories, name), { force: true });
+}
+
+const refused = (sentence: string, hint = 'which there are: autogit-node gitlab history'): AutogitError =>
+  new AutogitError('backup', sentence, { hint });

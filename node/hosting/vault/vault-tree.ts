@@ -1,0 +1,96 @@
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { makeFolder } from '../../store/home.ts';
+import { mountsOf } from '../mount-table.ts';
+import { placeProblem } from '../place-problem.ts';
+import type { SystemTools } from '../system-tools.ts';
+
+/** What GitLab is made of, each a subvolume of the data place. Logs are of no backup. */
+export const parts = ['live', 'bulk'] as const;
+
+/** In each backup, and beside data that a restore has replaced: without it nobody knows which GitLab takes them. */
+export const About = z.looseObject({
+  form: z.literal(1),
+  mesh: z.string().max(128),
+  meshName: z.string().max(128),
+  data: z.string().max(64),
+  epoch: z.int().positive(),
+  /** Exact, as GitLab says it itself. */
+  version: z.string().min(1).max(64),
+  image: z.string().max(512),
+  at: z.number().nonnegative(),
+});
+export type About = z.infer<typeof About>;
+export const aboutFile = 'autogit-backup.json';
+
+const snapshotFolder = (tree: string): string => join(tree, 'vault');
+export const restoringFolder = (tree: string): string => join(tree, 'restoring');
+export const replacedFolder = (tree: string, epoch: number): string => join(tree, `replaced-${epoch}`);
+
+/** Null where there is none, or it makes no sense. */
+export function readAbout(folder: string): About | null {
+  try {
+    return About.parse(JSON.parse(readFileSync(join(folder, aboutFile), 'utf8')));
+  } catch {
+    return null;
+  }
+}
+
+/** The epochs whose data a restore has replaced and left, the newest of them last. */
+export function replacedEpochs(tree: string): number[] {
+  return readdirSync(tree)
+    .flatMap((name) => /^replaced-([1-9]\d{0,15})$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .filter((epoch) => parts.every((name) => existsSync(join(replacedFolder(tree, epoch), name))))
+    .sort((a, b) => a - b);
+}
+
+/** One instant of all that is hot, and the bulk behind it, read-only and at the same path each time: what lies there of a try before goes. */
+export async function takeSnapshot(tree: string, about: About, tools: SystemTools): Promise<string> {
+  await refuseHoles(tree, tools);
+  const folder = snapshotFolder(tree);
+  await dropFolder(folder, tools);
+  makeFolder(folder, 0o700);
+  await tools.run('sync', ['-f', tree]);
+  for (const name of parts)
+    await tools.run('btrfs', ['subvolume', 'snapshot', '-r', join(tree, name), join(folder, name)]);
+  await tools.write(join(folder, aboutFile), JSON.stringify(about));
+  return folder;
+}
+
+/** A snapshot has an empty folder where another subvolume or another disk is: such a backup would be half of one. */
+async function refuseHoles(tree: string, tools: SystemTools): Promise<void> {
+  for (const name of parts) {
+    const folder = join(tree, name);
+    const mount = mountsOf('self').find(({ point }) => point.startsWith(`${folder}/`));
+    if (mount)
+      throw placeProblem(
+        `${mount.source} is mounted at ${mount.point}: what lies there is of no snapshot`,
+        `move it into the data, or take it out of them: umount ${mount.point}`,
+      );
+    const nested = await tools.run('btrfs', ['subvolume', 'list', '-o', folder]);
+    const path = /\bpath (.+)$/m.exec(nested)?.[1];
+    if (path !== undefined)
+      throw placeProblem(
+        `${path} is a subvolume of its own below ${folder}: it is of no snapshot`,
+        `make a plain folder of it: btrfs subvolume list -o ${folder}`,
+      );
+  }
+}
+
+/** A folder of ours that has copies of the parts in it, whole or half. */
+export async function dropFolder(folder: string, tools: SystemTools): Promise<void> {
+  if (!existsSync(folder)) return;
+  const found = parts.map((name) => join(folder, name)).filter((path) => existsSync(path));
+  for (const path of found) await tools.run('btrfs', ['subvolume', 'delete', '--commit-after', path]);
+  for (const file of [aboutFile, `${aboutFile}.new`]) rmSync(join(folder, file), { force: true });
+  rmdirSync(folder);
+}
+
+/** With the data themselves all that this room made beside them goes. */
+export async function dropAll(tree: string, tools: SystemTools): Promise<void> {
+  if (!existsSync(tree)) return;
+  const names = readdirSync(tree).filter((name) => /^(vault|restoring|replaced-[1-9]\d{0,15})$/.test(name));
+  for (const name of names) await dropFolder(join(tree, name), tools);
+}

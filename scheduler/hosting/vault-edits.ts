@@ -1,0 +1,52 @@
+import type { Change } from '../../protocol/changes.ts';
+import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
+import { whoIsOlder } from '../disconnecting.ts';
+import type { Refusal } from '../ledger-edit.ts';
+import { rankedVoters } from '../raft/quorum.ts';
+import { whyNotOf } from './hosted-edits.ts';
+
+/** Any voter may have to lead, and to open what is sealed for the voters. */
+const whoCannot = ({ configuration, nodes }: Ledger): string | null =>
+  whoIsOlder(nodes, rankedVoters(configuration), 'vault', 'knows nothing of backups of GitLab');
+
+export function setVault(ledger: Ledger, change: Change & { kind: 'set-vault' }, wallMs: number): Ledger | Refusal {
+  const { vault: known, ...gitlab } = ledger.gitlab;
+  if (change.vault === null) return known === undefined ? ledger : { ...ledger, gitlab };
+  const refused = whoCannot(ledger);
+  if (refused !== null) return { refused };
+  return { ...ledger, gitlab: { ...gitlab, vault: { ...change.vault, since: wallMs, because: change.because } } };
+}
+
+/**
+ * Other data lie in their place, and the next epoch begins with them; its host has closed the gate of this one (SAFETY H7). What
+ * GitLab knew meanwhile it does not know now: address and token are told anew when it stands, runners are made anew.
+ */
+export function restored(ledger: Ledger, { data, epoch }: Change & { kind: 'gitlab-restored' }): Ledger | Refusal {
+  const { gitlab } = ledger;
+  // Said twice: what it says is so.
+  if (gitlab.hosted?.data === data && gitlab.epoch === epoch + 1) return ledger;
+  const refused = whyNotOf(ledger, { data, epoch }) ?? whoCannot(ledger);
+  if (refused !== null) return { refused };
+  const hosted = gitlab.hosted!;
+  if (hosted.ending) return { refused: 'it is being uninstalled' };
+  const copies = hosted.copies && { copies: emptied(hosted.copies) };
+  return {
+    ...ledger,
+    classes: {},
+    gitlab: {
+      ...gitlab,
+      ...{ url: null, token: null, instance: null },
+      epoch: epoch + 1,
+      hosted: { ...hosted, ...copies },
+    },
+  };
+}
+
+/**
+ * Who holds rounds of the data of before has none of these, and would bring the others back: nobody is in sync, or was last,
+ * until it has rounds of the new epoch (SAFETY H10).
+ */
+const emptied = ({ set, ...copies }: HostedCopies): HostedCopies => ({
+  ...copies,
+  set: { ...set, version: set.version + 1, members: [], last: null, boot: null },
+});

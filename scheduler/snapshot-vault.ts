@@ -1,0 +1,53 @@
+import type { Ledger } from '../protocol/ledger.ts';
+import type { VaultSeen } from '../protocol/report.ts';
+import type { Attention, StatusSnapshot } from '../protocol/status.ts';
+import { hostingOf } from './hosting/hosted-edits.ts';
+import { rfc3339 } from './jobs/civil-time.ts';
+import { span } from './phrases.ts';
+import type { ViewInput } from './snapshot-view.ts';
+
+type GitlabView = StatusSnapshot['gitlab'];
+
+/** What its host says of the backups; of another GitLab than the ledger's it says nothing. */
+function saidOf(view: ViewInput, ledger: Ledger): VaultSeen | null {
+  const hosting = hostingOf(ledger);
+  const said = hosting && view.jobs.reports[hosting.host]?.report.gitlab;
+  return said?.data === hosting?.data ? (said?.vault ?? null) : null;
+}
+
+export function vaultView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'lastBackup' | 'vault'> {
+  const { vault } = ledger.gitlab;
+  const said = saidOf(view, ledger);
+  const target = vault?.target ?? null;
+  const last = said?.last ?? null;
+  return {
+    lastBackup: last && target !== null ? { id: last.id, at: rfc3339(last.at), copies: [target] } : null,
+    ...((target !== null || said !== null) && {
+      vault: {
+        target,
+        checkedAt: said?.checkedAt == null ? null : rfc3339(said.checkedAt),
+        doing: said?.doing ?? null,
+        problem: said?.problem ?? null,
+        restored: said?.restored ?? null,
+      },
+    }),
+  };
+}
+
+/** A backup that is late, and why. */
+export function vaultLines(view: ViewInput, ledger: Ledger): Attention[] {
+  const { vault } = ledger.gitlab;
+  const said = saidOf(view, ledger);
+  if (vault === undefined || said === null) return [];
+  const ageMs = said.last === null ? null : Math.max(0, view.wallMs - said.last.at);
+  if (said.problem === null) return [];
+  const age = ageMs === null ? 'there is none yet' : `the newest is ${span(ageMs)} old`;
+  return [
+    {
+      code: 'gitlab-backup',
+      severity: ageMs === null || ageMs > 2 * vault.everyMs ? 'fail' : 'warn',
+      sentence: `no backup of GitLab could be made, and ${age}: ${said.problem}`,
+      fix: null,
+    },
+  ];
+}

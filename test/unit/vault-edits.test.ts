@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import { Change } from '../../protocol/changes.ts';
+import { abilities, type Ledger } from '../../protocol/ledger.ts';
+import { isRefusal } from '../../scheduler/ledger-edit.ts';
+import { applyChange } from '../../scheduler/membership.ts';
+import { whyNot } from '../../scheduler/raft/acts.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+
+const now = 1_800_000_000_000;
+const vault = {
+  target: '/mnt/backup',
+  repository: '7f0e2902889beb10',
+  secret: 'sealed',
+  everyMs: 86_400_000,
+  keep: { daily: 7, weekly: 4, monthly: 6 },
+};
+const set = { kind: 'set-vault', vault, because: 'asked on kang' } as const;
+const of = { data: 'k3v9q2m4', epoch: 4 };
+const because = 'GitLab was restored as of yesterday';
+const restored = { kind: 'gitlab-restored', ...of, because } as const;
+
+function mesh(can: string[] = [...abilities]): Ledger {
+  const ledger = foundedMesh({ store: 'store-K', wallMs: now });
+  const { K } = ledger.nodes;
+  const set = { version: 7, members: ['D'], last: ['D'], boot: 'b' };
+  const copies = { agreed: ['D'], standbys: [{ node: 'D', because: 'asked' }], set, bases: {} };
+  return {
+    ...ledger,
+    nodes: { K: { ...K!, can }, D: { ...K!, name: 'desktop-1' } },
+    classes: { x: { tags: ['x'], state: 'ready', nonce: 'n', runner: 3, token: 't', lastUsedAt: 0, given: false } },
+    gitlab: {
+      ...ledger.gitlab,
+      ...{ mode: 'hosted', host: 'K', epoch: 4, url: 'http://g', token: 'sealed-token', instance: 'i' },
+      hosted: hostedGitlab({ copies }),
+    },
+  };
+}
+const apply = (ledger: Ledger, change: Change): Ledger => {
+  const after = applyChange(ledger, Change.parse(change), now);
+  if (isRefusal(after)) throw new Error(after.refused);
+  return after;
+};
+const refusal = (ledger: Ledger, change: Change): string => {
+  const after = applyChange(ledger, change, now);
+  return isRefusal(after) ? after.refused : 'done';
+};
+
+describe('backups of GitLab in the ledger', () => {
+  it('where they go is set, sealed anew and taken back; it outlives the GitLab that was backed up', () => {
+    const one = apply(mesh(), set);
+    expect(one.gitlab.vault).toEqual({ ...vault, since: now, because: 'asked on kang' });
+    const anew = apply(one, { kind: 'reseal', vault: { was: 'sealed', now: 'sealed for others' } });
+    expect(anew.gitlab.vault?.secret).toBe('sealed for others');
+    expect(apply(anew, { kind: 'reseal', vault: { was: 'sealed', now: 'late' } })).toBe(anew);
+    expect(apply(anew, { ...set, vault: null }).gitlab).not.toHaveProperty('vault');
+    expect(apply(mesh(), { ...set, vault: null })).toEqual(mesh());
+  });
+
+  it('not while a voter runs a version that knows nothing of it', () => {
+    const older = mesh(['envelopes', 'disconnect', 'hosting']);
+    for (const change of [set, restored]) expect(refusal(older, change)).toContain('earlier version');
+  });
+
+  it('a restore is a new epoch: nobody is in sync, no address, no runners; said twice it is one', () => {
+    const after = apply(mesh(), restored);
+    expect(after.gitlab).toMatchObject({ mode: 'hosted', host: 'K', epoch: 5, url: null, token: null, instance: null });
+    expect(after.classes).toEqual({});
+    const { copies } = after.gitlab.hosted!;
+    expect(copies?.set).toEqual({ version: 8, members: [], last: null, boot: null });
+    expect([copies?.agreed, copies?.standbys.length]).toEqual([['D'], 1]);
+    expect(apply(after, restored)).toBe(after);
+  });
+
+  it('is said by the host alone, of its own epoch, and of none that is to end', () => {
+    expect(whyNot(mesh(), restored, 'D')).toContain('only the host');
+    expect(whyNot(mesh(), restored, 'K')).toBeNull();
+    expect(refusal(mesh(), { ...restored, epoch: 2 })).toContain('epoch 4');
+    expect(refusal(mesh(), { ...restored, data: 'other-data' })).toContain('other-data');
+    const ending = { since: 1, deleteData: false, now: false, force: false, drained: false };
+    const goes = mesh();
+    goes.gitlab.hosted = hostedGitlab({ ending });
+    expect(refusal(goes, restored)).toContain('uninstalled');
+  });
+});
