@@ -78,11 +78,17 @@ export function serveRequests(turn: RaftTurn): void {
 export function receiverOf({ raft, self }: RaftTurn, { change }: Pick<ClientRequest, 'change'>): NodeId | null {
   const node = raft.leader?.node ?? raft.votedFor;
   if (node === self || node === null) return null;
-  const ability = abilityFor[change.kind];
+  const ability = abilityFor(change);
   return ability === undefined || raft.accepted.nodes[node]?.can?.includes(ability) ? node : null;
 }
 
-const abilityFor: Partial<Record<Change['kind'], (typeof abilities)[number]>> = {
+function abilityFor(change: Change): (typeof abilities)[number] | undefined {
+  // An earlier version would deploy it, and leave out whom a person named for copies.
+  if (change.kind === 'deploy-gitlab' && (change.agreed ?? []).length > 0) return 'copies';
+  return abilityOf[change.kind];
+}
+
+const abilityOf: Partial<Record<Change['kind'], (typeof abilities)[number]>> = {
   'deploy-gitlab': 'hosting',
   'gitlab-stands': 'hosting',
   'uninstall-gitlab': 'hosting',

@@ -10,6 +10,7 @@ import { doneSentence } from '../../scheduler/membership-sentence.ts';
 import { whyNot, withAct } from '../../scheduler/raft/acts.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { One } from './raft-one.ts';
 
 const now = 1_800_000_000_000;
 const { since: _since, because: _because, ...hosted } = hostedGitlab();
@@ -266,5 +267,30 @@ describe('the in-sync set of a hosted GitLab, in the ledger (SAFETY H10)', () =>
     expect(Object.hasOwn(after.bases, '900')).toBe(true);
     expect(Object.hasOwn(after.bases, '100')).toBe(false);
     expect(HostedGitlab.safeParse({ ...hostedGitlab(), copies: after }).success).toBe(true);
+  });
+});
+
+describe('a leader of an earlier version', () => {
+  /** Which of these are sent to desktop-1, which leads and can only that. */
+  function sentTo(can: string[], changes: Change[]): Change['kind'][] {
+    const ledger = mesh();
+    const voters = { K: { store: 'store-K', weight: 2 }, B: { store: 'store-B', weight: 3 } };
+    const nodes = { ...ledger.nodes, B: { ...ledger.nodes.B!, can } };
+    const one = new One({ ...ledger, nodes, configuration: { voters, next: null } }, 'K');
+    const { stamp } = one.state.raft.accepted;
+    one.hear('B', { kind: 'append', term: 1, round: 1, stamp, committed: stamp, ledger: null });
+    one.feed({ kind: 'requested', requests: changes.map((change, index) => ({ id: `q${index}`, change })) });
+    return one.effects.flatMap((effect) =>
+      effect.kind === 'send' && effect.message.kind === 'change' && effect.message.id.startsWith('q')
+        ? [effect.message.change.kind]
+        : [],
+    );
+  }
+  const all = [agree('C'), begin(0), enter('C', 0), leave(['C'], 0), deploy(['C'])];
+
+  it('is asked for nothing of copies: it would choke on the words, or deploy without whom a person named', () => {
+    expect(sentTo(['hosting'], all)).toEqual([]);
+    expect(sentTo(['hosting'], [deploy(), deploy([])])).toEqual(['deploy-gitlab', 'deploy-gitlab']);
+    expect(sentTo([...abilities], all)).toEqual(all.map(({ kind }) => kind));
   });
 });
