@@ -120,6 +120,16 @@ describe('the leader chooses standbys by what the machines say', () => {
     expect(copiesOf(full).standbys[1]?.because).toContain(problem);
   });
 
+  it('each is counted for itself: that another one falls silent gives nobody more time', () => {
+    const all = both();
+    all.run(5000);
+    silent(all, 'desktop-1');
+    all.run(standbyGoneMs / 2);
+    silent(all, 'desktop-2');
+    all.run(standbyGoneMs / 2 + 10_000);
+    expect(standbysOf(all)).toEqual(['laptop', 'desktop-2']);
+  });
+
   it('a machine that comes back in time has not been gone', () => {
     const all = both();
     all.run(5000);

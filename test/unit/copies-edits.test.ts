@@ -114,6 +114,8 @@ describe('who may hold copies of a hosted GitLab, in the ledger', () => {
       expect(refusal(older(node), deploy(['B']))).toMatch(because);
       expect(refusal(apply(older(node), deploy()), agree('B'))).toMatch(because);
     }
+    // A host that does not vote has to know all the same.
+    expect(refusal(older('L'), { ...deploy(['B']), host: 'L' } as Change)).toMatch(/^laptop runs an earlier version/);
     // Who neither votes nor holds any need not know.
     expect(refusal(older('C'), deploy(['B']))).toBe('done');
   });
