@@ -30,20 +30,22 @@ export async function swapData({ place, owner, source, about }: Swap, tools: Sys
     await tools.run('sync', ['-f', tree]);
   }
   makeFolder(old, 0o700);
+  await tools.write(join(old, aboutFile), JSON.stringify(about));
   for (const name of parts) {
     if (!existsSync(join(source, name))) continue;
     if (existsSync(join(tree, name))) await tools.rename(join(tree, name), join(old, name));
     await tools.rename(join(source, name), join(tree, name));
   }
   await settle(place, tools);
-  await tools.write(join(old, aboutFile), JSON.stringify(about));
-  await dropFolder(source, tools);
+  // Done: what of its folder stays goes with the next restore.
+  await dropFolder(source, tools).catch(() => undefined);
 }
 
 /** It could not be done: what was there is there again, for the next epoch, as the gate of this one is closed for good. */
 export async function keepData({ place, owner, source }: Omit<Swap, 'about'>, tools: SystemTools): Promise<void> {
   const tree = treeOf(place);
   const old = replacedFolder(tree, owner.epoch);
+  makeFolder(source, 0o700);
   for (const name of parts) {
     if (!existsSync(join(old, name))) continue;
     if (existsSync(join(tree, name))) await tools.rename(join(tree, name), join(source, name));

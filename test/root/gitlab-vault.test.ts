@@ -1,0 +1,196 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { DataPlace } from '../../node/hosting/data-place.ts';
+import { openPlace, removePlace } from '../../node/hosting/place-making.ts';
+import { markedEpoch } from '../../node/hosting/place-records.ts';
+import { treeOf } from '../../node/hosting/place-tree.ts';
+import { type SystemTools, systemTools } from '../../node/hosting/system-tools.ts';
+import { keepData, swapData } from '../../node/hosting/vault/data-swap.ts';
+import { Restic } from '../../node/hosting/vault/restic.ts';
+import { restoreBeside } from '../../node/hosting/vault/restore-data.ts';
+import { type About, dropFolder, replacedEpochs, takeSnapshot } from '../../node/hosting/vault/vault-tree.ts';
+import { install } from '../bench/debian.ts';
+import { later, MiB, PlaceRig, sh, wish } from './data-place-rig.ts';
+
+/** Backups by the real restic, of a real btrfs; what GitLab would have written is written by the test. */
+const rig = new PlaceRig();
+const { signal } = new AbortController();
+const about: About = {
+  form: 1,
+  mesh: 'mesh-1',
+  meshName: 'home',
+  data: 'data-1',
+  epoch: 3,
+  version: '19.4.1',
+  image: 'i:1',
+  at: 5,
+};
+const owner = { mesh: 'mesh-1', data: 'data-1', epoch: 3 };
+const roomy = { ...wish, create: { bytes: 320 * MiB, reserveBytes: 0 } };
+beforeAll(() => install({ restic: 'restic' }), 300_000);
+
+/** GitLab's data in small, with what a running one leaves. */
+async function written(): Promise<{ place: DataPlace; tree: string }> {
+  const place = await rig.opened(rig.image(), roomy);
+  const at = (path: string): string => join(place.folders.data, path);
+  for (const folder of ['postgresql/data', 'git-data/repositories/a.git']) mkdirSync(at(folder), { recursive: true });
+  writeFileSync(join(place.folders.config, 'gitlab-secrets.json'), '{}');
+  for (const [path, text] of Object.entries({
+    'postgresql/data/PG_VERSION': '15',
+    'postgresql/data/postmaster.pid': '77',
+    'git-data/repositories/a.git/config.lock': '',
+    'git-data/repositories/a.git/HEAD': 'ref: refs/heads/then',
+  }))
+    writeFileSync(at(path), text);
+  writeFileSync(join(place.folders.bulk, 'artifact'), 'artifact of then');
+  return { place, tree: treeOf(place) };
+}
+const repository = (name = 'repository', password = 'a-password-of-the-test'): Restic =>
+  new Restic({ target: join(rig.folder, name), password, credentials: {} }, join(rig.folder, 'cache'));
+const backedUp = async (
+  restic: Restic,
+  tree: string,
+  tags = ['data=data-1'],
+  parent: string | null = null,
+): Promise<string> => {
+  const folder = await takeSnapshot(tree, about, systemTools);
+  try {
+    return await restic.backup(folder, { tags, parent, onPercent: () => undefined, signal });
+  } finally {
+    await dropFolder(folder, systemTools);
+  }
+};
+const restoring = (place: DataPlace, restic: Restic, backup: string, version = '19.4.1') =>
+  restoreBeside({ place, restic, backup, mesh: 'mesh-1', version, tools: systemTools, signal, say: () => undefined });
+
+describe('a backup of GitLab', () => {
+  it('is of one instant, comes back whole as after a power cut, and only for exactly its own version', async () => {
+    const { place, tree } = await written();
+    const restic = repository();
+    expect(await restic.id(signal)).toBeNull();
+    await restic.init(signal);
+    expect(await restic.id(signal)).toMatch(/^[0-9a-f]{64}$/);
+    await expect(repository('repository', 'another-password').id(signal)).rejects.toThrow(/wrong password/);
+    const id = await backedUp(restic, tree);
+    expect(existsSync(join(tree, 'vault'))).toBe(false);
+    writeFileSync(join(place.folders.data, 'git-data/repositories/a.git/HEAD'), 'ref: refs/heads/now');
+    await expect(restoring(place, restic, id, '19.4.2')).rejects.toMatchObject({
+      message: expect.stringContaining('is of GitLab 19.4.1, and 19.4.2 runs here'),
+      hint: expect.stringContaining('gitlab deploy --image i:1'),
+    });
+    await expect(restoring(place, restic, 'abcdef01')).rejects.toThrow(/restic dump failed/);
+    const { source } = await restoring(place, restic, id);
+    const data = join(source, 'live/data');
+    expect(existsSync(join(data, 'postgresql/data/postmaster.pid'))).toBe(false);
+    expect(readdirSync(join(data, 'git-data/repositories/a.git'))).toEqual(['HEAD']);
+    expect(readFileSync(join(source, 'bulk/artifact'), 'utf8')).toBe('artifact of then');
+    // What serves was not touched.
+    expect(readFileSync(join(place.folders.data, 'git-data/repositories/a.git/HEAD'), 'utf8')).toContain('now');
+    await place.close();
+    rig.open = [];
+    await removePlace(rig.image(), owner, { deleteData: true });
+  });
+
+  it('has no hole: a subvolume below the data is named, and nothing is backed up', async () => {
+    const { tree } = await written();
+    sh(`btrfs subvolume create ${join(tree, 'live/data/nested')}`);
+    await expect(takeSnapshot(tree, about, systemTools)).rejects.toThrow(
+      /live\/data\/nested is a subvolume of its own/,
+    );
+    sh(`btrfs subvolume delete ${join(tree, 'live/data/nested')}`);
+  });
+
+  it('killed at any point leaves nothing in the way: the next one is whole, old ones go, and all reads back', async () => {
+    const { place, tree } = await written();
+    const restic = repository();
+    await restic.init(signal);
+    const first = await backedUp(restic, tree);
+    sh(`head -c 60000000 /dev/urandom > ${join(place.folders.bulk, 'large')}`);
+    for (const ms of [150, 400, 800]) {
+      const cut = AbortSignal.timeout(ms);
+      const folder = await takeSnapshot(tree, about, systemTools);
+      const how = { tags: ['data=data-1'], parent: first, onPercent: () => undefined, signal: cut };
+      await restic.backup(folder, how).catch(() => undefined);
+    }
+    // A lock that a killed one left, as restic writes it.
+    const folder = await takeSnapshot(tree, about, systemTools);
+    const env = {
+      ...process.env,
+      RESTIC_REPOSITORY: join(rig.folder, 'repository'),
+      RESTIC_PASSWORD: 'a-password-of-the-test',
+    };
+    execFileSync('sh', ['-c', 'restic backup . & pid=$!; sleep 0.9; kill -9 $pid; wait $pid; true'], {
+      cwd: folder,
+      env,
+      stdio: 'ignore',
+    });
+    await backedUp(restic, tree, ['data=data-1'], first);
+    await restic.forget('data=data-1', { daily: 1, weekly: 0, monthly: 0 }, signal);
+    await restic.check(1, 1, signal);
+    const left = await restic.snapshots(signal);
+    expect(left).toHaveLength(1);
+    await restoring(place, restic, left[0]!.id);
+    // A byte of it turned is found.
+    const pack = sh(`find ${join(rig.folder, 'repository/data')} -type f -size +1M | head -1`).trim();
+    sh(`chmod u+w ${pack}; printf X | dd of=${pack} bs=1 seek=5000 conv=notrunc 2>/dev/null`);
+    await expect(restic.check(1, 1, signal)).rejects.toThrow(/restic check failed/);
+  });
+});
+
+describe('the swap of a restore', () => {
+  const cutAfter = (steps: number): SystemTools => {
+    let left = steps;
+    const step =
+      <A extends unknown[], R>(act: (...args: A) => Promise<R>) =>
+      async (...args: A): Promise<R> => {
+        if (left-- <= 0) throw new Error('the power went');
+        return act(...args);
+      };
+    const { run, write, rename, syncFolder } = systemTools;
+    return { run: step(run), write: step(write), rename: step(rename), syncFolder: step(syncFolder) };
+  };
+
+  it('cut between any two steps is done to its end, or undone, by whoever comes next', {
+    timeout: 60_000,
+  }, async () => {
+    const { place: first, tree } = await written();
+    let place = first;
+    const snapshot = (from: string, to: string): string =>
+      sh(`mkdir -p ${to}; for one in live bulk; do btrfs subvolume snapshot ${from}/$one ${to}/$one; done`);
+    snapshot(tree, join(tree, 'then'));
+    writeFileSync(join(place.folders.bulk, 'artifact'), 'artifact of now');
+    const artifact = (folder: string): string => readFileSync(join(folder, 'bulk/artifact'), 'utf8');
+    let epoch = 3;
+    for (let steps = 1; steps < 16; steps += 1) {
+      const source = join(tree, 'restoring');
+      snapshot(join(tree, 'then'), source);
+      const swap = { place, owner: { ...owner, epoch }, source, about };
+      const isCut = await swapData(swap, cutAfter(steps)).then(
+        () => false,
+        () => true,
+      );
+      // As after a restart: opened as it is, whatever is there.
+      await place.close();
+      const again = await openPlace(rig.image(), { ...later, epoch, isUnchecked: true });
+      if (isCut && steps % 2 === 1) await keepData({ ...swap, place: again }, systemTools);
+      else await swapData({ ...swap, place: again }, systemTools);
+      epoch += 1;
+      expect(markedEpoch(join(tree, 'live/data'), owner)).toBe(epoch);
+      const isSwapped = steps % 2 === 0 || !isCut;
+      expect([steps, artifact(tree)]).toEqual([steps, isSwapped ? 'artifact of then' : 'artifact of now']);
+      expect([steps, replacedEpochs(tree)]).toEqual([steps, isSwapped ? [epoch - 1] : []]);
+      const old = join(tree, `replaced-${epoch - 1}`);
+      if (isSwapped) expect(artifact(old)).toBe('artifact of now');
+      await dropFolder(old, systemTools);
+      writeFileSync(join(tree, 'bulk/artifact'), 'artifact of now');
+      await dropFolder(join(tree, 'restoring'), systemTools);
+      await again.close();
+      const served = await openPlace(rig.image(), { ...later, epoch });
+      rig.open = [served];
+      place = served;
+      if (!isCut) break;
+    }
+  });
+});
