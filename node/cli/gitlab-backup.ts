@@ -69,11 +69,17 @@ async function nameTarget(context: Context, agent: AgentClient, target: string):
   if (given === undefined || given === '')
     throw new AutogitError('bad-flag', `the variable ${variable} is empty or not set`);
   const key = given ?? newKey();
-  const outcome = await agent.gitlabVault({
+  const wish = {
     ...{ target, password: key, isNew: given === null },
     credentials: credentialsIn(process.env, target),
     everyMs: settings.number('gitlab.every') as number,
     keep: keepOf(settings.text('gitlab.keep') as string),
+  };
+  const outcome = await agent.gitlabVault(wish).catch((error: unknown) => {
+    // Its answer may have been lost after the repository was made, and then nobody else knows the key.
+    const isUnknown = error instanceof AutogitError && ['timed-out', 'no-leader', 'no-agent'].includes(error.code);
+    if (given === null && isUnknown) out.talk(`if a repository was made there all the same, this opens it: ${key}`);
+    throw error;
   });
   requireDone(outcome, statusHint);
   if (!settings.isOn('json')) {
@@ -131,10 +137,14 @@ async function watched<T>(
   return null;
 }
 
+/** ms for this machine to hear what the one that hosts says now. */
+const hearsMs = 10_000;
+
 function untilBackedUp(context: Context, agent: AgentClient, before: string | null) {
+  const began = performance.now();
   let wasDoing = false;
   return watched(context, agent, ({ vault, lastBackup }) => {
-    wasDoing ||= vault?.doing?.what === 'backup';
+    wasDoing ||= vault?.doing?.what === 'backup' || performance.now() - began > hearsMs;
     if (lastBackup !== null && lastBackup.id !== before && vault?.doing == null) return lastBackup;
     if (wasDoing && vault?.doing == null && vault?.problem != null)
       throw new AutogitError('backup', vault.problem.split(' -> ')[0] as string, {
@@ -187,9 +197,14 @@ export async function restore(context: Context): Promise<number> {
     });
   if (!prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
   await agent.gitlabRestore(row.id);
-  const end = await watched(context, agent, ({ vault }) =>
-    vault?.restored?.backup === row.id ? vault.restored : null,
-  );
+  let doneAt: number | null = null;
+  const end = await watched(context, agent, ({ vault, epoch: now, state }) => {
+    if (vault?.restored?.backup === row.id) return vault.restored;
+    const isQuiet = vault?.doing == null && now === epoch && state === 'healthy';
+    doneAt = isQuiet ? (doneAt ?? performance.now()) : null;
+    if (doneAt === null || performance.now() - doneAt < 2 * hearsMs) return null;
+    return { isDone: false, because: 'the agent there was ended meanwhile: nothing was changed' };
+  });
   if (end === null) return exit.interrupted;
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', because: end.because });
   if (!end.isDone) throw new AutogitError('backup', end.because, { hint: statusHint });

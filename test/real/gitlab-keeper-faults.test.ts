@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -6,85 +6,13 @@ import { systemClock } from '../../node/clock.ts';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import { type BehindGate, LeaseAtGate } from '../../node/hosting/lease-at-gate.ts';
-import type { FoundService, ServiceHost, ServiceSpec } from '../../node/hosting/service-host.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { PlayedEngine } from './played-engine.ts';
 
 const clock = systemClock();
-
-/** An engine whose every answer the test decides. Containers run until somebody ends them. */
-class PlayedEngine implements ServiceHost {
-  readonly running = new Map<string, FoundService>();
-  readonly calls: string[] = [];
-  readonly inputs: string[] = [];
-  isAway = false;
-  works = true;
-  revoked: string | null = null;
-  lastLines = '';
-  password = 'first-of-root';
-  /** Whatever is begun ends at once, with this code. */
-  endsWith: number | null = null;
-  pulling: Promise<void> = Promise.resolve();
-
-  #say(call: string): void {
-    this.calls.push(call);
-    if (this.isAway) throw new AutogitError('no-docker', 'no Docker Engine answers');
-  }
-  async check() {
-    this.#say('check');
-    return { arch: 'amd64' };
-  }
-  async image() {
-    this.#say('image');
-    await this.pulling;
-    return { id: 'sha256:1', arch: 'amd64' };
-  }
-  async start({ mesh, host, data, epoch }: ServiceSpec) {
-    this.#say('start');
-    this.running.set('c1', { mesh, host, data, epoch, id: 'c1', isRunning: true });
-    return 'c1';
-  }
-  async find() {
-    this.#say('find');
-    return [...this.running.values()];
-  }
-  async look(id: string) {
-    this.#say('look');
-    if (!this.running.has(id)) return null;
-    const rest = { isPaused: false, isOutOfMemory: false, memory: null, startedAtMs: Date.now() };
-    if (this.endsWith !== null)
-      return { ...rest, exitCode: this.endsWith, isRunning: false, address: null, pid: null, cgroup: null };
-    return { ...rest, exitCode: 0, isRunning: true, address: '172.30.0.2', pid: 4, cgroup: null };
-  }
-  async exec(_id: string, argv: readonly string[], { input = '' }: { input?: string; timeoutMs: number }) {
-    this.#say(`exec ${argv[0]}`);
-    this.inputs.push(input);
-    if (argv[0] === 'cat') return { code: 0, out: `Password: ${this.password}\n` };
-    if (argv[0] !== 'curl') return { code: 0, out: '' };
-    if (!this.works) return { code: 7, out: '\n000' };
-    if (input.includes('sign_in') || input.includes('readiness')) return { code: 0, out: '\n200' };
-    if (!input.includes('PRIVATE-TOKEN')) return { code: 0, out: '\n401' };
-    if (this.revoked !== null && input.includes(this.revoked)) return { code: 0, out: '{}\n401' };
-    return { code: 0, out: '{"version":"19.3.0","is_admin":true,"uuid":"u1"}\n200' };
-  }
-  async lastWords() {
-    return this.lastLines;
-  }
-  async stop(id: string) {
-    this.#say('stop');
-    this.running.delete(id);
-  }
-  async kill(id: string) {
-    this.#say(`kill ${id}`);
-    this.running.delete(id);
-  }
-  async remove(id: string) {
-    this.#say('remove');
-    this.running.delete(id);
-  }
-}
 
 let home: string;
 let engine: PlayedEngine;
@@ -122,9 +50,9 @@ function begin(self = 'kang'): GitlabKeeper {
     log: { info: () => undefined, warn: () => undefined },
     host: engine,
     ledger: () => ledger as unknown as Ledger,
-    openPlace: async (_hosting, may) => {
+    openPlace: async (hosting, may) => {
       mayMake.push(may);
-      return place;
+      return { ...place, path: hosting.place.path };
     },
     removePlace: async () => void order.push('place removed'),
     gateFor: () => ({
@@ -141,6 +69,8 @@ function begin(self = 'kang'): GitlabKeeper {
     }),
     change: async (change) => {
       if (!isHeard) return { state: 'unknown', because: 'no leader' };
+      if (change.kind === 'gitlab-restored')
+        ledger.gitlab = { ...ledger.gitlab, url: null, token: null, epoch: change.epoch + 1 };
       if (change.kind === 'gitlab-stands') ledger.gitlab = { ...ledger.gitlab, url: change.url, token: change.token };
       return { state: 'done', because: '' };
     },
@@ -356,4 +286,75 @@ it('a lease counts only once the gate goes by it, and one that was passed over d
   await lease.close('over');
   lease.hold(3, 5000);
   expect([renewed.length, lease.until]).toEqual([2, 0]);
+});
+
+describe('a restore', () => {
+  const about = {
+    form: 1 as const,
+    mesh: 'mesh',
+    meshName: 'home',
+    data: 'data-three',
+    epoch: 3,
+    version: '19.3.0',
+    image: 'i',
+    at: 1,
+  };
+  let tree: string;
+  const data = (): string => readFileSync(join(tree, 'live/data/what'), 'utf8');
+  async function ready(): Promise<GitlabKeeper> {
+    tree = join(home, 'place');
+    for (const [folder, what] of [
+      [tree, 'now'],
+      [join(tree, 'restoring'), 'then'],
+    ] as const) {
+      for (const one of ['live/data', 'bulk']) mkdirSync(join(folder, one), { recursive: true });
+      writeFileSync(join(folder, 'live/data/what'), what);
+    }
+    const hosted = { data: 'data-three', preset: 'minimal' as const, place: { kind: 'folder' as const, path: tree } };
+    ledger.gitlab.hosted = hostedGitlab(hosted);
+    const keeper = begin();
+    await until(keeper, () => state() === 'healthy' && ledger.gitlab.url !== null);
+    return keeper;
+  }
+  const wish = () => ({ backup: 'abcdef01', source: join(tree, 'restoring'), because: 'as of then', about });
+
+  it('closes the gate, swaps, and begins the next epoch; done when GitLab stands again', async () => {
+    const keeper = await ready();
+    keeper.replacing.ask(wish());
+    await until(keeper, () => keeper.replacing.outcome !== null);
+    expect(keeper.replacing.outcome).toEqual({ backup: 'abcdef01', isDone: true, because: 'as of then' });
+    expect([ledger.gitlab.epoch, data(), order.slice(0, 2)]).toEqual([
+      4,
+      'then',
+      ['gate of 3 closed', 'said closed 3'],
+    ]);
+    expect(readFileSync(join(tree, 'replaced-3/live/data/what'), 'utf8')).toBe('now');
+  });
+
+  it('that GitLab cannot begin with comes back by itself, as one more epoch', async () => {
+    const keeper = await ready();
+    engine.endsWith = 1;
+    keeper.replacing.ask(wish());
+    await until(keeper, () => ledger.gitlab.epoch === 5);
+    engine.endsWith = null;
+    await until(keeper, () => keeper.replacing.outcome !== null);
+    expect(keeper.replacing.outcome?.isDone).toBe(false);
+    expect(keeper.replacing.outcome?.because).toContain(
+      'did not come up with abcdef01 (its container ended: exit code 1',
+    );
+    expect([data(), readFileSync(join(tree, 'replaced-4/live/data/what'), 'utf8')]).toEqual(['now', 'then']);
+  });
+
+  it('that the mesh does not hear of is told until it does, by the next agent too', async () => {
+    const keeper = await ready();
+    isHeard = false;
+    keeper.replacing.ask(wish());
+    await until(keeper, () => data() === 'then');
+    await keeper.stop();
+    expect(ledger.gitlab.epoch).toBe(3);
+    isHeard = true;
+    const next = begin();
+    await until(next, () => ledger.gitlab.url !== null && ledger.gitlab.epoch === 4 && state() === 'healthy');
+    expect([data(), next.replacing.outcome?.isDone]).toEqual(['then', true]);
+  });
 });

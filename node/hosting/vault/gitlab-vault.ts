@@ -12,11 +12,13 @@ import type { GitlabKeeper } from '../gitlab-keeper.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { existingAt, treeOf } from '../place-tree.ts';
 import { systemTools } from '../system-tools.ts';
+import { replacedRows, rowOf } from './backup-rows.ts';
+import { makeBackup, readBack, type Say, thin } from './backup-run.ts';
 import { checkTarget, isFolder } from './backup-target.ts';
-import { Restic, type Snapshot } from './restic.ts';
+import { Restic } from './restic.ts';
 import { restoreBeside } from './restore-data.ts';
 import { VaultMemory, type VaultNotes, VaultSecret } from './vault-memory.ts';
-import { type About, dropFolder, readAbout, replacedEpochs, replacedFolder, takeSnapshot } from './vault-tree.ts';
+import { type About, dropHalves, dropReplaced } from './vault-tree.ts';
 
 const dayMs = 86_400_000;
 const timings = {
@@ -26,8 +28,6 @@ const timings = {
   /** One that seems to be made later than that from now was made by a clock that was wrong. */
   aheadMs: 3_600_000,
 } as const;
-/** Each day another part of the repository is read back, and so all of it in so many days. */
-const readBackParts = 14;
 /** What the ledger takes sealed. */
 const secretMost = 8192;
 
@@ -59,6 +59,7 @@ export class GitlabVault {
   #problem: string | null = null;
   #failed: VaultSeen['restored'] = null;
   #isAsked = false;
+  #isTidy = false;
   #faults = 0;
   #notBefore = 0;
   #known: VaultNotes | null;
@@ -143,6 +144,7 @@ export class GitlabVault {
     this.#kept();
     if (this.#now().vault === null && this.#options.ledger()?.gitlab.vault === undefined) throw noPlace();
     this.#isAsked = true;
+    this.#problem = null;
     this.#notBefore = 0;
     this.#look();
     return 'a backup is made now: autogit-node gitlab';
@@ -174,6 +176,7 @@ export class GitlabVault {
         hint: 'wait until that is over: autogit-node gitlab',
       });
     this.#failed = null;
+    this.#isTidy = true;
     this.#begin('restore', 'looks at the backup', async (say) => {
       const place = await kept.placeAsItIs();
       const mesh = this.#options.ledger()?.mesh.id ?? '';
@@ -181,6 +184,7 @@ export class GitlabVault {
       const { signal } = this.#ended;
       const tools = systemTools;
       try {
+        await dropReplaced(treeOf(place), backup, tools);
         const { source, about } = await restoreBeside({ place, restic, backup, mesh, version, tools, signal, say });
         const when = new Date(about.at).toISOString().slice(0, 16).replace('T', ' ');
         const because = `GitLab was restored as of ${when} UTC (${backup.slice(0, 24)}); what was before is kept as replaced-${kept.hosting.epoch}`;
@@ -196,10 +200,24 @@ export class GitlabVault {
   #look(): void {
     const { bootMs } = this.#options.clock;
     const { vault, kept } = this.#now();
-    if (this.#work !== null || this.#ended.signal.aborted || vault === null || kept === null) return;
+    if (this.#work !== null || this.#ended.signal.aborted || kept === null) return;
+    if (!this.#isTidy && kept.life.hasWorked) this.#tidy(kept);
+    if (vault === null || this.#work !== null) return;
     if (!kept.mayRun || !kept.life.hasWorked || kept.version === null || bootMs() < this.#notBefore) return;
     if (!this.#isAsked && !this.#isDue(vault, kept)) return;
     this.#begin('backup', 'takes a snapshot', (say) => this.#backup(vault, kept, say));
+  }
+
+  /** What an agent that was killed has left: it would keep the disk's room until the next one is due. */
+  #tidy({ hosting }: KeptGitlab): void {
+    this.#isTidy = true;
+    const tree = treeOf(hosting.place);
+    if (hosting.place.kind === 'folder') return;
+    this.#work = dropHalves(tree, systemTools)
+      .catch((error: unknown) => this.#options.log.warn(`what was left of a backup does not go: ${sentenceOf(error)}`))
+      .finally(() => {
+        this.#work = null;
+      });
   }
 
   #isDue(vault: Vault, kept: KeptGitlab): boolean {
@@ -244,35 +262,21 @@ export class GitlabVault {
       });
   }
 
-  async #backup(vault: Vault, kept: KeptGitlab, say: (phase: string, percent?: number) => void): Promise<void> {
-    const { clock, log } = this.#options;
-    const { signal } = this.#ended;
-    const place = await kept.place(false);
+  async #backup(vault: Vault, kept: KeptGitlab, say: Say): Promise<void> {
+    const { log, clock } = this.#options;
+    const { place } = kept.hosting;
     if (place.kind === 'folder') throw noSnapshots(place.path);
-    const restic = this.#open(vault);
-    await isTheOne(restic, vault, signal);
-    const tree = treeOf(place);
+    const run = { tree: treeOf(place), vault, restic: this.#open(vault), say, signal: this.#ended.signal };
     const about = this.#about(kept, kept.version as string);
-    const { data } = kept.hosting;
-    const mine = (await restic.snapshots(signal)).filter(({ tags }) => tags?.includes(`data=${data}`));
-    const folder = await takeSnapshot(tree, about, systemTools);
-    try {
-      say(`copies to ${vault.target}`, 0);
-      const tags = (['mesh', 'data', 'epoch', 'version', 'image'] as const).map((name) => `${name}=${about[name]}`);
-      const onPercent = (done: number): void => say(`copies to ${vault.target}`, done);
-      const id = await restic.backup(folder, { tags, parent: mine.at(-1)?.id ?? null, onPercent, signal });
-      this.#isAsked = false;
-      await this.#remember(vault, kept, { last: { id, at: about.at } });
-      log.info(`GitLab was backed up to ${vault.target}: ${id}`);
-    } finally {
-      await dropFolder(folder, systemTools);
-    }
-    say('lets older ones go');
-    await restic.forget(`data=${data}`, vault.keep, signal);
+    await kept.place(false);
+    const id = await makeBackup(run, about);
+    this.#isAsked = false;
+    await this.#remember(vault, kept, { last: { id, at: about.at } });
+    log.info(`GitLab was backed up to ${vault.target}: ${id}`);
+    await thin(run, about.data);
     const { checkedAt } = this.#of(vault, kept) ?? { checkedAt: null };
     if (checkedAt !== null && Math.abs(clock.wallMs() - checkedAt) < dayMs * 0.9) return;
-    say('reads a part of it back');
-    await restic.check((Math.floor(clock.wallMs() / dayMs) % readBackParts) + 1, readBackParts, signal);
+    await readBack(run, Math.floor(clock.wallMs() / dayMs));
     await this.#remember(vault, kept, { checkedAt: clock.wallMs() });
   }
 
@@ -340,22 +344,6 @@ export class GitlabVault {
   }
 }
 
-/** A folder of a disk that is not mounted is empty, and a backup into it would be one of nothing. */
-async function isTheOne(restic: Restic, vault: Vault, signal: AbortSignal): Promise<void> {
-  const found = await restic.id(signal);
-  if (found === vault.repository) return;
-  const { target } = vault;
-  throw new AutogitError(
-    'backup',
-    found === null ? `the repository is not at ${target} any more` : `${target} has another repository than the mesh's`,
-    {
-      hint: isFolder(target)
-        ? `see whether its disk is mounted: findmnt -T ${target}`
-        : `name the place anew: autogit-node gitlab backup --to TARGET`,
-    },
-  );
-}
-
 const noPlace = (): AutogitError =>
   new AutogitError('backup', 'no place for backups is named', {
     hint: 'a folder on another disk: autogit-node gitlab backup --to /mnt/disk/gitlab',
@@ -369,31 +357,6 @@ const noSnapshots = (path: string): AutogitError =>
       hint: "back it up by GitLab's own gitlab-backup, or deploy it as root, where a folder on btrfs or an image can be made",
     },
   );
-
-const tagOf = ({ tags }: Snapshot, name: string): string | null =>
-  tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1) ?? null;
-
-const rowOf = (one: Snapshot, data: string, target: string): BackupRow => ({
-  id: one.id.slice(0, 8),
-  at: Math.max(0, Date.parse(one.time) || 0),
-  version: tagOf(one, 'version')?.slice(0, 64) ?? null,
-  epoch: Number(tagOf(one, 'epoch')) || 0,
-  isOwn: tagOf(one, 'data') === data,
-  because: asSentence(`a backup in ${target}`),
-});
-
-const replacedRows = (tree: string): BackupRow[] =>
-  replacedEpochs(tree).map((epoch) => {
-    const about = readAbout(replacedFolder(tree, epoch));
-    return {
-      id: `replaced-${epoch}`,
-      at: about?.at ?? 0,
-      version: about?.version ?? null,
-      epoch,
-      isOwn: true,
-      because: 'what a restore has replaced, on its host',
-    };
-  });
 
 const withFix = (error: unknown): string =>
   error instanceof AutogitError ? `${error.message} -> ${error.hint}` : sentenceOf(error);

@@ -88,6 +88,17 @@ export async function dropFolder(folder: string, tools: SystemTools): Promise<vo
   rmdirSync(folder);
 }
 
+/** What was begun and not ended by an agent that was killed. */
+export async function dropHalves(tree: string, tools: SystemTools): Promise<void> {
+  for (const folder of [snapshotFolder(tree), restoringFolder(tree)]) await dropFolder(folder, tools);
+}
+
+/** Before another restore: of what restores have replaced the newest stays, and the one that is wanted. */
+export async function dropReplaced(tree: string, wanted: string, tools: SystemTools): Promise<void> {
+  for (const epoch of replacedEpochs(tree).slice(0, -1))
+    if (`replaced-${epoch}` !== wanted) await dropFolder(replacedFolder(tree, epoch), tools);
+}
+
 /** With the data themselves all that this room made beside them goes. */
 export async function dropAll(tree: string, tools: SystemTools): Promise<void> {
   if (!existsSync(tree)) return;

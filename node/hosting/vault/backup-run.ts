@@ -1,0 +1,71 @@
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import type { LedgerVault } from '../../../protocol/ledger.ts';
+import { systemTools } from '../system-tools.ts';
+import { isFolder } from './backup-target.ts';
+import type { Restic } from './restic.ts';
+import { type About, dropFolder, takeSnapshot } from './vault-tree.ts';
+
+/** What is done now, and how far it is, 0 to 1. */
+export type Say = (phase: string, percent?: number) => void;
+
+interface BackupRun {
+  /** The folder with the subvolumes. */
+  tree: string;
+  vault: LedgerVault;
+  restic: Restic;
+  say: Say;
+  signal: AbortSignal;
+}
+
+/** Each day another part of the repository is read back, and so all of it in so many days. */
+const readBackParts = 14;
+
+/** Its id. What has not changed since the newest backup of these data is not read again. */
+export async function makeBackup({ tree, vault, restic, say, signal }: BackupRun, about: About): Promise<string> {
+  await isTheOne(restic, vault, signal);
+  const mine = (await restic.snapshots(signal)).filter(({ tags }) => tags?.includes(`data=${about.data}`));
+  const folder = await takeSnapshot(tree, about, systemTools);
+  try {
+    const tags = (['mesh', 'data', 'epoch', 'version', 'image'] as const).map((name) => `${name}=${about[name]}`);
+    const onPercent = (done: number): void => say(`copies to ${vault.target}`, done);
+    onPercent(0);
+    return await restic.backup(folder, { tags, parent: mine.at(-1)?.id ?? null, onPercent, signal });
+  } finally {
+    await dropFolder(folder, systemTools);
+  }
+}
+
+/** Older ones go. That they do not undoes nothing. */
+export async function thin({ vault, restic, say, signal }: BackupRun, data: string): Promise<void> {
+  say('lets older ones go');
+  await restic.forget(`data=${data}`, vault.keep, signal).catch((error: unknown) => {
+    throw new AutogitError('backup', `a backup was made, and older ones do not go: ${sentenceOf(error)}`, {
+      hint: 'a target that takes no deletions is thinned by its owner; the lock of one that was killed is gone in half an hour',
+    });
+  });
+}
+
+export async function readBack({ vault, restic, say, signal }: BackupRun, day: number): Promise<void> {
+  say('reads a part of it back');
+  await restic.check((day % readBackParts) + 1, readBackParts, signal).catch((error: unknown) => {
+    throw new AutogitError('backup', `${vault.target} does not read back as it was written: ${sentenceOf(error)}`, {
+      hint: 'look at that disk, and name another place beside it: autogit-node gitlab backup --to TARGET',
+    });
+  });
+}
+
+/** A folder of a disk that is not mounted is empty, and a backup into it would be one of nothing. */
+async function isTheOne(restic: Restic, vault: LedgerVault, signal: AbortSignal): Promise<void> {
+  const found = await restic.id(signal);
+  if (found === vault.repository) return;
+  const { target } = vault;
+  throw new AutogitError(
+    'backup',
+    found === null ? `the repository is not at ${target} any more` : `${target} has another repository than the mesh's`,
+    {
+      hint: isFolder(target)
+        ? `see whether its disk is mounted: findmnt -T ${target}`
+        : `name the place anew: autogit-node gitlab backup --to TARGET`,
+    },
+  );
+}

@@ -1,0 +1,74 @@
+import type { FoundService, ServiceHost, ServiceSpec } from '../../node/hosting/service-host.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+
+/** An engine whose every answer the test decides. Containers run until somebody ends them. */
+export class PlayedEngine implements ServiceHost {
+  readonly running = new Map<string, FoundService>();
+  readonly calls: string[] = [];
+  readonly inputs: string[] = [];
+  isAway = false;
+  works = true;
+  revoked: string | null = null;
+  lastLines = '';
+  password = 'first-of-root';
+  /** Whatever is begun ends at once, with this code. */
+  endsWith: number | null = null;
+  pulling: Promise<void> = Promise.resolve();
+
+  #say(call: string): void {
+    this.calls.push(call);
+    if (this.isAway) throw new AutogitError('no-docker', 'no Docker Engine answers');
+  }
+  async check() {
+    this.#say('check');
+    return { arch: 'amd64' };
+  }
+  async image() {
+    this.#say('image');
+    await this.pulling;
+    return { id: 'sha256:1', arch: 'amd64' };
+  }
+  async start({ mesh, host, data, epoch }: ServiceSpec) {
+    this.#say('start');
+    this.running.set('c1', { mesh, host, data, epoch, id: 'c1', isRunning: true });
+    return 'c1';
+  }
+  async find() {
+    this.#say('find');
+    return [...this.running.values()];
+  }
+  async look(id: string) {
+    this.#say('look');
+    if (!this.running.has(id)) return null;
+    const rest = { isPaused: false, isOutOfMemory: false, memory: null, startedAtMs: Date.now() };
+    if (this.endsWith !== null)
+      return { ...rest, exitCode: this.endsWith, isRunning: false, address: null, pid: null, cgroup: null };
+    return { ...rest, exitCode: 0, isRunning: true, address: '172.30.0.2', pid: 4, cgroup: null };
+  }
+  async exec(_id: string, argv: readonly string[], { input = '' }: { input?: string; timeoutMs: number }) {
+    this.#say(`exec ${argv[0]}`);
+    this.inputs.push(input);
+    if (argv[0] === 'cat') return { code: 0, out: `Password: ${this.password}\n` };
+    if (argv[0] !== 'curl') return { code: 0, out: '' };
+    if (!this.works) return { code: 7, out: '\n000' };
+    if (input.includes('sign_in') || input.includes('readiness')) return { code: 0, out: '\n200' };
+    if (!input.includes('PRIVATE-TOKEN')) return { code: 0, out: '\n401' };
+    if (this.revoked !== null && input.includes(this.revoked)) return { code: 0, out: '{}\n401' };
+    return { code: 0, out: '{"version":"19.3.0","is_admin":true,"uuid":"u1"}\n200' };
+  }
+  async lastWords() {
+    return this.lastLines;
+  }
+  async stop(id: string) {
+    this.#say('stop');
+    this.running.delete(id);
+  }
+  async kill(id: string) {
+    this.#say(`kill ${id}`);
+    this.running.delete(id);
+  }
+  async remove(id: string) {
+    this.#say('remove');
+    this.running.delete(id);
+  }
+}
