@@ -160,7 +160,7 @@ export class HostingRequests implements HostingApi {
       {
         state: 'warn',
         what: 'copies',
-        sentence: `one copy, on ${host} alone: it cannot move by itself in this version, and is backed up by nobody but you`,
+        sentence: `one copy, on ${host} alone: it cannot move by itself in this version, and needs backups: autogit-node gitlab backup --to DIR`,
         fix: null,
       },
     ];
