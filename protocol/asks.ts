@@ -134,7 +134,8 @@ export const Answer = z.discriminatedUnion('kind', [
     key: z.string().length(44),
   }),
   z.object({ kind: z.literal('said'), because: Sentence }),
-  z.object({ kind: z.literal('backups'), rows: z.array(BackupRow).max(500) }),
+  /** `problem`: why the place of the backups could not be asked. */
+  z.object({ kind: z.literal('backups'), rows: z.array(BackupRow).max(500), problem: Sentence.nullable() }),
   /** Null where it was given before, or there is none yet. */
   z.object({ kind: z.literal('root-password'), password: z.string().max(128).nullable() }),
   /** The wish is done. `next`: the job that runs in place of the old one now. */

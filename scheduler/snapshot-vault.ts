@@ -34,19 +34,21 @@ export function vaultView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'la
   };
 }
 
-/** A backup that is late, and why. */
+/** A backup that is late, or what went wrong with one, and why. */
 export function vaultLines(view: ViewInput, ledger: Ledger): Attention[] {
   const { vault } = ledger.gitlab;
   const said = saidOf(view, ledger);
   if (vault === undefined || said === null) return [];
   const ageMs = said.last === null ? null : Math.max(0, view.wallMs - said.last.at);
-  if (said.problem === null) return [];
+  const isLate = ageMs === null || ageMs > 2 * vault.everyMs;
+  if (said.problem === null && (ageMs === null || !isLate)) return [];
   const age = ageMs === null ? 'there is none yet' : `the newest is ${span(ageMs)} old`;
+  const cause = said.problem?.replace(' -> ', '; ') ?? 'none is made while GitLab does not work';
   return [
     {
       code: 'gitlab-backup',
-      severity: ageMs === null || ageMs > 2 * vault.everyMs ? 'fail' : 'warn',
-      sentence: `no backup of GitLab could be made, and ${age}: ${said.problem}`,
+      severity: isLate ? 'fail' : 'warn',
+      sentence: `backups of GitLab: ${cause} (${age})`,
       fix: null,
     },
   ];

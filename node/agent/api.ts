@@ -1,6 +1,6 @@
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
-import type { Answer, Ask, BackupRow, JobWish } from '../../protocol/asks.ts';
+import type { Answer, Ask, JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
@@ -12,7 +12,7 @@ import { misfitLine } from '../../scheduler/snapshot-attention.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
-import type { DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
+import type { BackupList, DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
 import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
 import { jobRowsOf, statusOf, whyOf } from './core-views.ts';
@@ -190,7 +190,7 @@ export class LocalApi implements AgentApi {
     return this.#hosting.gitlabBackup();
   }
 
-  gitlabBackups(): Promise<BackupRow[]> {
+  gitlabBackups(): Promise<BackupList> {
     return this.#hosting.gitlabBackups();
   }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Answer, Ask, BackupRow } from '../../protocol/asks.ts';
+import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
@@ -9,7 +9,7 @@ import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { VaultSecret } from '../hosting/vault/vault-memory.ts';
 import type { HostingApi } from '../local-api/agent-api.ts';
-import type { DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
+import type { BackupList, DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
 
 interface HostingLines {
   self: NodeId;
@@ -84,9 +84,9 @@ export class HostingRequests implements HostingApi {
     return this.#said({ kind: 'backup-now' });
   }
 
-  async gitlabBackups(): Promise<BackupRow[]> {
+  async gitlabBackups(): Promise<BackupList> {
     const answer = await this.#askHost({ kind: 'backups' }, vaultMs);
-    return answer.kind === 'backups' ? answer.rows : [];
+    return answer.kind === 'backups' ? answer : { rows: [], problem: `the host answered with ${answer.kind}` };
   }
 
   gitlabRecoveryKey(): string {

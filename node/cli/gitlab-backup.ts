@@ -157,7 +157,8 @@ function untilBackedUp(context: Context, agent: AgentClient, before: string | nu
 /** `gitlab history`: what GitLab can be made of again. */
 export async function history(context: Context): Promise<number> {
   const { settings, out } = context;
-  const { rows } = await (await agentOf(context)).gitlabBackups();
+  const { rows, problem } = await (await agentOf(context)).gitlabBackups();
+  if (problem !== null) out.talk(shownLines(problem));
   if (settings.isOn('json')) {
     out.json(rows.map((row) => ({ ...row, at: new Date(row.at).toISOString() })));
     return exit.ok;
@@ -170,7 +171,7 @@ export async function history(context: Context): Promise<number> {
     isOwn ? because : `${because}, of another GitLab of this mesh`,
   ]);
   const head = ['BACKUP', 'UTC', 'GITLAB', 'EPOCH', 'WHAT'];
-  if (lines.length === 0 && out.isTerminal)
+  if (lines.length === 0 && problem === null && out.isTerminal)
     out.talk('there is none yet: autogit-node gitlab backup --to /mnt/disk/gitlab');
   else out.data(printTable({ head, rows: lines, spare: ['EPOCH'] }, out));
   return exit.ok;
@@ -182,7 +183,8 @@ export async function restore(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const wanted = context.args[0] as string;
   const { epoch, host } = await hosted(agent);
-  const { rows } = await agent.gitlabBackups();
+  const { rows, problem } = await agent.gitlabBackups();
+  if (problem !== null) out.talk(shownLines(problem));
   const row = rows.find(({ id }) => id === wanted || (/^[0-9a-f]{8,}$/.test(wanted) && wanted.startsWith(id)));
   if (row === undefined)
     throw new AutogitError('backup', `there is no backup ${shown(wanted)}`, {

@@ -1,8 +1,8 @@
-import type { BackupRow, JobWish } from '../../protocol/asks.ts';
+import type { JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
-import type { DeployPlan, DeployRequest, VaultRequest } from './socket-protocol.ts';
+import type { BackupList, DeployPlan, DeployRequest, VaultRequest } from './socket-protocol.ts';
 
 /*
  * What the agent answers to those who ask it on this machine, in small interfaces: a server is handed those that its
@@ -66,7 +66,7 @@ export interface HostingApi {
   /** Where backups go, from now on; null: nowhere. */
   gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
   gitlabBackup(): Promise<string>;
-  gitlabBackups(): Promise<BackupRow[]>;
+  gitlabBackups(): Promise<BackupList>;
   /** Begins it: what comes of it stands in status. */
   gitlabRestore(backup: string): Promise<string>;
   /** What opens the backups, where this machine may know it. */

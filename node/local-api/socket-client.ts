@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { z } from 'zod';
-import type { BackupRow, JobWish } from '../../protocol/asks.ts';
+import type { JobWish } from '../../protocol/asks.ts';
 import { type Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
 import { MeshSettings } from '../../protocol/ledger.ts';
@@ -10,6 +10,7 @@ import { agentProcess, silentAgent } from '../agent-process.ts';
 import { places } from '../store/home.ts';
 import { readRemoval, removedSentence } from '../store/removal.ts';
 import {
+  type BackupList,
   BackupsAnswer,
   DeployPlan,
   type DeployRequest,
@@ -59,7 +60,7 @@ export interface AgentClient {
   gitlabPassword(seen?: string): Promise<{ password: string | null }>;
   gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
   gitlabBackup(): Promise<{ said: string }>;
-  gitlabBackups(): Promise<{ rows: BackupRow[] }>;
+  gitlabBackups(): Promise<BackupList>;
   gitlabRestore(backup: string): Promise<{ said: string }>;
   gitlabRecoveryKey(): Promise<{ key: string }>;
   reconcile(): Promise<{ said: string }>;

@@ -130,7 +130,8 @@ export const DeployPlan = z.object({
 export type DeployPlan = z.infer<typeof DeployPlan>;
 /** Null: it was shown before, or GitLab is not that far. */
 export const PasswordAnswer = z.object({ password: z.string().nullable() });
-export const BackupsAnswer = z.object({ rows: z.array(BackupRow) });
+export const BackupsAnswer = z.object({ rows: z.array(BackupRow), problem: Sentence.nullable() });
+export type BackupList = z.infer<typeof BackupsAnswer>;
 export const RecoveryKeyAnswer = z.object({ key: z.string() });
 export const SaidAnswer = z.object({ said: Sentence });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });

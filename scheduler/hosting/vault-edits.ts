@@ -17,6 +17,12 @@ export function setVault(ledger: Ledger, change: Change & { kind: 'set-vault' },
   return { ...ledger, gitlab: { ...gitlab, vault: { ...change.vault, since: wallMs, because: change.because } } };
 }
 
+/** Asked before the gate is closed: afterwards there is no way back to this epoch. */
+export function whyNoRestore(ledger: Ledger): string | null {
+  if (ledger.gitlab.hosted?.ending) return 'it is being uninstalled';
+  return whoCannot(ledger);
+}
+
 /**
  * Other data lie in their place, and the next epoch begins with them; its host has closed the gate of this one (SAFETY H7). What
  * GitLab knew meanwhile it does not know now: address and token are told anew when it stands, runners are made anew.
@@ -25,10 +31,9 @@ export function restored(ledger: Ledger, { data, epoch }: Change & { kind: 'gitl
   const { gitlab } = ledger;
   // Said twice: what it says is so.
   if (gitlab.hosted?.data === data && gitlab.epoch === epoch + 1) return ledger;
-  const refused = whyNotOf(ledger, { data, epoch }) ?? whoCannot(ledger);
+  const refused = whyNotOf(ledger, { data, epoch }) ?? whyNoRestore(ledger);
   if (refused !== null) return { refused };
   const hosted = gitlab.hosted!;
-  if (hosted.ending) return { refused: 'it is being uninstalled' };
   const copies = hosted.copies && { copies: emptied(hosted.copies) };
   return {
     ...ledger,

@@ -97,7 +97,7 @@ export class SmallAgent implements AgentApi {
   }
   backups: BackupRow[] = [];
   async gitlabBackups() {
-    return this.backups;
+    return { rows: this.backups, problem: null };
   }
   async gitlabRestore(backup: string) {
     this.asked.push({ restore: backup });

@@ -155,6 +155,28 @@ describe("GitLab's token", () => {
     await rig.live(1, 0);
     expect(recipientsOf(rig.ledger.gitlab.token ?? '').sort()).toEqual([who(0).id, who(2).id].sort());
   });
+  it('the key of the backups goes the same way', async () => {
+    const rig = new Rig(mesh());
+    await rig.live(3, 0);
+    const voters = recipientsOf(rig.ledger.gitlab.token ?? '');
+    const keep = { daily: 7, weekly: 4, monthly: 6 };
+    const secret = sealFor([who(0).id], 'key of the backups');
+    const vault = {
+      target: '/mnt',
+      repository: '7f0e2902889beb10',
+      secret,
+      everyMs: 86_400_000,
+      keep,
+      since: 0,
+      because: '',
+    };
+    rig.ledger = { ...rig.ledger, gitlab: { ...rig.ledger.gitlab, vault } };
+    expect(voters.length).toBeGreaterThan(1);
+    await rig.live(2, 0);
+    const sealed = rig.ledger.gitlab.vault?.secret ?? '';
+    expect(recipientsOf(sealed).sort()).toEqual([...voters].sort());
+    expect(rig.opens(1, sealed)).toBe('key of the backups');
+  });
   it('stays as it was while a voter is of an older version, which may lead at any moment, and goes back for one', async () => {
     const rig = new Rig(mesh([1]));
     await rig.live(5, 0);

@@ -46,7 +46,7 @@ const refusal = (ledger: Ledger, change: Change): string => {
   return isRefusal(after) ? after.refused : 'done';
 };
 
-describe('backups of GitLab in the ledger', () => {
+describe('backups of GitLab in the ledger (a restore: SAFETY H7)', () => {
   it('where they go is set, sealed anew and taken back; it outlives the GitLab that was backed up', () => {
     const one = apply(mesh(), set);
     expect(one.gitlab.vault).toEqual({ ...vault, since: now, because: 'asked on kang' });

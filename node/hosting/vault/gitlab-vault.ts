@@ -6,6 +6,7 @@ import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import type { Ledger, LedgerVault as Vault } from '../../../protocol/ledger.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
+import { whyNoRestore } from '../../../scheduler/hosting/vault-edits.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import type { GitlabKeeper } from '../gitlab-keeper.ts';
@@ -151,15 +152,19 @@ export class GitlabVault {
   }
 
   /** The newest of them first. */
-  async rows(): Promise<BackupRow[]> {
+  async rows(): Promise<{ rows: BackupRow[]; problem: string | null }> {
     const kept = this.#kept();
     const { vault } = this.#now();
     const { data } = kept.hosting;
     const here = existsSync(treeOf(kept.hosting.place)) ? replacedRows(treeOf(kept.hosting.place)) : [];
-    if (vault === null) return here;
-    const found = await this.#open(vault).snapshots(this.#ended.signal);
-    const rows = found.map((one): BackupRow => rowOf(one, data, vault.target));
-    return [...here, ...rows].sort((a, b) => b.at - a.at).slice(0, 500);
+    if (vault === null) return { rows: here, problem: null };
+    try {
+      const found = await this.#open(vault).snapshots(this.#ended.signal);
+      const rows = found.map((one): BackupRow => rowOf(one, data, vault.target));
+      return { rows: [...here, ...rows].sort((a, b) => b.at - a.at).slice(0, 500), problem: null };
+    } catch (error) {
+      return { rows: here, problem: asSentence(`${vault.target} cannot be asked: ${withFix(error)}`) };
+    }
   }
 
   /** Begins it; how it ends stands in what the mesh is told. */
@@ -167,6 +172,9 @@ export class GitlabVault {
     const kept = this.#kept();
     const { version } = kept;
     const { vault } = this.#now();
+    const ledger = this.#options.ledger();
+    const why = ledger === null ? 'this machine has not got the ledger yet' : whyNoRestore(ledger);
+    if (why !== null) throw new AutogitError('backup', `GitLab cannot be restored now: ${why}`);
     if (version === null)
       throw new AutogitError('backup', 'GitLab has not worked here yet, so its exact version is not known', {
         hint: 'let it come up once, then restore: autogit-node gitlab',
@@ -179,7 +187,7 @@ export class GitlabVault {
     this.#isTidy = true;
     this.#begin('restore', 'looks at the backup', async (say) => {
       const place = await kept.placeAsItIs();
-      const mesh = this.#options.ledger()?.mesh.id ?? '';
+      const mesh = ledger?.mesh.id ?? '';
       const restic = vault && this.#open(vault);
       const { signal } = this.#ended;
       const tools = systemTools;
