@@ -12,7 +12,7 @@ export interface DataOwner {
 }
 
 const claimFile = 'autogit-place.json';
-const markerFile = 'autogit-data.json';
+export const markerFile = 'autogit-data.json';
 
 /**
  * Beside the data, on the owner's file system: what the mesh makes or made of this folder. Written before anything else, so

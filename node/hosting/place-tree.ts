@@ -13,6 +13,9 @@ export const mountPointOf = (path: string): string => join(path, 'mounted');
 /** The folder that has the subvolumes. */
 export const treeOf = ({ kind, path }: PlaceAt): string => (kind === 'image' ? mountPointOf(path) : path);
 
+/** Where the rounds of a place lie, beside its living data: `hot` and `bulk`. */
+export const copiesOf = (tree: string): string => join(tree, 'copies');
+
 /** Without links, as the kernel names it where something is mounted there; what is not there yet below what is. */
 export function realFolder(path: string): string {
   try {

@@ -1,13 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { compareRounds, newestOf, type RoundName, readRoundName, roundText } from '../../../protocol/round-name.ts';
-import { holdersOf, mountsOf } from '../mount-table.ts';
-import type { Replica, ReplicaTools, Round, RoundSource } from './replica-ports.ts';
+import { holdersBelow } from '../mount-table.ts';
+import { type DataOwner, markedEpoch, markerFile } from '../place-records.ts';
+import { copiesOf } from '../place-tree.ts';
+import type { Replica, ReplicaTools, Round, RoundPart, RoundSource } from './replica-ports.ts';
 import { ReplicaProblem } from './replica-problem.ts';
-
-/** Of the data themselves, inside the subvolume: whose they are. A round without it is somebody else's, or half of one. */
-export const dataMarker = '.autogit-data';
+import type { RoundDisk } from './round-disk.ts';
 
 const Name = z.string().transform((text, context): RoundName => {
   const name = readRoundName(text);
@@ -32,58 +32,60 @@ interface Subvolume {
   isReadOnly: boolean;
 }
 
+const liveOf = { hot: 'live', bulk: 'bulk' } as const;
+
+interface ReplicaParts {
+  owner: Pick<DataOwner, 'mesh' | 'data'>;
+  /** The same for both parts. */
+  disk: RoundDisk;
+  tools: ReplicaTools;
+}
+
 /** Rounds as read-only snapshots, their differences as btrfs streams (SAFETY H10; every order here was tried: docs/hosting.md). */
 export class BtrfsReplica implements Replica {
-  readonly part = 'hot';
-  readonly #mount: string;
-  readonly #dataId: string;
+  readonly part: RoundPart;
+  /** The living data. */
+  readonly live: string;
+  readonly #folder: string;
+  readonly #owner: Pick<DataOwner, 'mesh' | 'data'>;
+  readonly #disk: RoundDisk;
   readonly #tools: ReplicaTools;
   #rounds = new Map<string, Round>();
-  /** One sync at a time, and nobody else's: it tells of a loss once only. */
-  #syncing: Promise<unknown> = Promise.resolve();
 
-  constructor(mount: string, dataId: string, tools: ReplicaTools) {
-    this.#mount = mount;
-    this.#dataId = dataId;
+  /** `tree`: the folder of the place that has its subvolumes. */
+  constructor(part: RoundPart, tree: string, { owner, disk, tools }: ReplicaParts) {
+    this.part = part;
+    this.live = join(tree, liveOf[part]);
+    this.#folder = join(copiesOf(tree), part);
+    this.#owner = owner;
+    this.#disk = disk;
     this.#tools = tools;
   }
 
-  get live(): string {
-    return join(this.#mount, 'live');
-  }
-
-  folderOf(round: { name: RoundName }): string {
-    return join(this.#mount, 'rounds', roundText(round.name), 'hot');
+  folderOf({ name }: { name: RoundName }): string {
+    return join(this.#folder, 'rounds', roundText(name), this.part);
   }
 
   rounds(): Round[] {
     return [...this.#rounds.values()].sort((a, b) => compareRounds(a.name, b.name));
   }
 
-  /** Host, once: an empty place for the data. */
-  async prepare(): Promise<void> {
-    await this.#tools.run('btrfs', ['subvolume', 'create', this.live]);
-    // So that a delete of the living data refuses; the file system is mounted by its own root all the same.
-    await this.#tools.run('btrfs', ['subvolume', 'set-default', this.live]);
-    await this.#tools.write(join(this.live, dataMarker), this.#dataId);
-  }
-
   async open(): Promise<Round[]> {
-    for (const folder of ['rounds', 'incoming', 'markers']) mkdirSync(join(this.#mount, folder), { recursive: true });
+    for (const folder of ['rounds', 'incoming', 'markers']) mkdirSync(join(this.#folder, folder), { recursive: true });
     // A marker in sight may be in memory only, from before the agent was killed: on the disk first, then believed.
-    await this.#sync();
+    await this.#disk.sync(this.#disk.mark);
     this.#rounds.clear();
     const refused: string[] = [];
-    for (const entry of readdirSync(join(this.#mount, 'rounds'))) {
+    for (const entry of readdirSync(join(this.#folder, 'rounds'))) {
       const name = readRoundName(entry);
       if (!name) continue;
       const round = await this.#marked(name);
       if (round) this.#rounds.set(entry, round);
-      else refused.push(join(this.#mount, 'rounds', entry));
+      else refused.push(join(this.#folder, 'rounds', entry));
     }
     await this.#discard([...refused, ...this.#incoming()]);
-    for (const file of readdirSync(join(this.#mount, 'markers')))
-      if (!this.#rounds.has(file.replace(/\.json$/, ''))) rmSync(join(this.#mount, 'markers', file));
+    for (const file of readdirSync(join(this.#folder, 'markers')))
+      if (!this.#rounds.has(file.replace(/\.json$/, ''))) rmSync(join(this.#folder, 'markers', file));
     return this.rounds();
   }
 
@@ -92,15 +94,16 @@ export class BtrfsReplica implements Replica {
     const newest = newestOf(this.rounds());
     if (newest && compareRounds(newest.name, name) >= 0)
       throw new ReplicaProblem(`round ${text} is not newer than ${roundText(newest.name)}`, 'a name is used once only');
-    const folder = join(this.#mount, 'rounds', text);
+    const folder = join(this.#folder, 'rounds', text);
+    const { mark } = this.#disk;
     mkdirSync(folder);
     try {
-      await this.#tools.run('btrfs', ['subvolume', 'snapshot', '-r', this.live, join(folder, 'hot')]);
-      this.#refuseImplausible(join(folder, 'hot'));
-      await this.#sync();
-      const { own } = await this.#look(join(folder, 'hot'));
+      await this.#tools.run('btrfs', ['subvolume', 'snapshot', '-r', this.live, join(folder, this.part)]);
+      this.#refuseImplausible(name, join(folder, this.part));
+      await this.#disk.sync(mark);
+      const { own } = await this.#look(join(folder, this.part));
       const round: Round = { part: this.part, name, atMs, wallMs: Date.now(), uuid: own, parent: null };
-      await this.#mark(round, own);
+      await this.#mark(round, own, mark);
       return round;
     } catch (error) {
       await this.#condemn(text, folder);
@@ -110,7 +113,7 @@ export class BtrfsReplica implements Replica {
 
   async hasChanged(since: Round): Promise<boolean> {
     // Fsynced writes raise the generation at the next commit only, up to 30 s later.
-    await this.#tools.run('btrfs', ['filesystem', 'sync', this.#mount]);
+    await this.#tools.run('btrfs', ['filesystem', 'sync', this.#disk.folder]);
     const [live, newest] = [await this.#look(this.live), await this.#look(this.folderOf(since))];
     return live.generation > newest.generation;
   }
@@ -123,23 +126,24 @@ export class BtrfsReplica implements Replica {
   async receive(round: Round, source: RoundSource): Promise<void> {
     const text = roundText(round.name);
     if (this.#rounds.has(text)) return source.end();
-    const incoming = join(this.#mount, 'incoming', text);
-    const folder = join(this.#mount, 'rounds', text);
+    const incoming = join(this.#folder, 'incoming', text);
+    const folder = join(this.#folder, 'rounds', text);
+    const { mark } = this.#disk;
     try {
       // What a dead sender left stands writable under the final name, and would end the next try with "File exists".
       await this.#discard([...this.#incoming(), folder]);
       mkdirSync(incoming);
       await this.#tools.feed('btrfs', ['receive', '-q', '-C', incoming], source.stream);
       await source.done;
-      const got = await this.#look(join(incoming, 'hot'));
+      const got = await this.#look(join(incoming, this.part));
       if (!got.isReadOnly || got.received !== round.uuid)
         throw new ReplicaProblem(`round ${text} came as another one`, 'it was deleted and is asked for again');
-      this.#refuseImplausible(join(incoming, 'hot'));
-      await this.#sync();
+      this.#refuseImplausible(round.name, join(incoming, this.part));
+      await this.#disk.sync(mark);
       // The folder: a received subvolume cannot be moved itself.
       await this.#tools.rename(incoming, folder);
-      await this.#tools.syncFolder(join(this.#mount, 'rounds'));
-      await this.#mark(round, got.own);
+      await this.#tools.syncFolder(join(this.#folder, 'rounds'));
+      await this.#mark(round, got.own, mark);
     } catch (error) {
       source.end();
       await this.#condemn(text, incoming, folder);
@@ -154,30 +158,19 @@ export class BtrfsReplica implements Replica {
     const texts = free.map(({ name }) => roundText(name));
     for (const text of texts) this.#rounds.delete(text);
     // The round first: a marker without a round is swept at the next start, a round without one would be received again.
-    await this.#discard(texts.map((text) => join(this.#mount, 'rounds', text)));
+    await this.#discard(texts.map((text) => join(this.#folder, 'rounds', text)));
     for (const text of texts) rmSync(this.#markerOf(text), { force: true });
   }
 
-  async serve(round: Round): Promise<void> {
-    const next = join(this.#mount, 'live-next');
-    if (existsSync(next)) await this.#tools.run('btrfs', ['subvolume', 'delete', '--commit-after', next]);
-    await this.#tools.run('btrfs', ['subvolume', 'snapshot', this.folderOf(round), next]);
-    if (existsSync(this.live))
-      await this.#tools.rename(this.live, join(this.#mount, `fenced-${roundText(round.name)}`));
-    await this.#tools.rename(next, this.live);
-    await this.#tools.run('btrfs', ['subvolume', 'set-default', this.live]);
-    await this.#sync();
-  }
-
   /** Written, fsynced, renamed, the folder fsynced, and all of it synced once more: only then may anybody count on it. */
-  async #mark(round: Round, own: string): Promise<void> {
+  async #mark(round: Round, own: string, mark: number): Promise<void> {
     const text = roundText(round.name);
     const parent = round.parent && roundText(round.parent);
     const file = this.#markerOf(text);
     await this.#tools.write(`${file}.new`, JSON.stringify({ ...round, name: text, own, parent }));
     await this.#tools.rename(`${file}.new`, file);
-    await this.#tools.syncFolder(join(this.#mount, 'markers'));
-    await this.#sync();
+    await this.#tools.syncFolder(join(this.#folder, 'markers'));
+    await this.#disk.sync(mark);
     this.#rounds.set(text, round);
   }
 
@@ -200,20 +193,11 @@ export class BtrfsReplica implements Replica {
   }
 
   #markerOf(text: string): string {
-    return join(this.#mount, 'markers', `${text}.json`);
+    return join(this.#folder, 'markers', `${text}.json`);
   }
 
   #incoming(): string[] {
-    return readdirSync(join(this.#mount, 'incoming')).map((entry) => join(this.#mount, 'incoming', entry));
-  }
-
-  /** `sync -f` alone tells of data that were lost; `btrfs filesystem sync` says 0 over them. */
-  #sync(): Promise<void> {
-    const next = this.#syncing.then(async () => {
-      await this.#tools.run('sync', ['-f', this.#mount]);
-    });
-    this.#syncing = next.catch(() => {});
-    return next;
+    return readdirSync(join(this.#folder, 'incoming')).map((entry) => join(this.#folder, 'incoming', entry));
   }
 
   async #look(path: string): Promise<Subvolume> {
@@ -228,16 +212,18 @@ export class BtrfsReplica implements Replica {
     };
   }
 
-  #refuseImplausible(folder: string): void {
-    let found: string | null = null;
-    try {
-      found = readFileSync(join(folder, dataMarker), 'utf8');
-    } catch {}
-    if (found !== this.#dataId)
-      throw new ReplicaProblem(
-        found === null ? 'these data carry no marker of ours' : 'these are the data of another mesh',
-        `nothing older is thinned until somebody looked: ls -la ${this.live}`,
-      );
+  /** Data of another, of another epoch, or half gone: not counted, and not a reason to thin what is good. */
+  #refuseImplausible(name: RoundName, folder: string): void {
+    if (this.part === 'bulk') return;
+    const look = `nothing is thinned until somebody looked: ls -la ${this.live}`;
+    const data = join(folder, 'data');
+    // What another member sent is a stranger's: a link leads anywhere, and a pipe holds up whoever reads it.
+    const isThere = lstatSync(data, { throwIfNoEntry: false })?.isDirectory() === true;
+    const isRead = isThere && lstatSync(join(data, markerFile), { throwIfNoEntry: false })?.isFile() !== false;
+    if (!isRead) throw new ReplicaProblem('these data have another thing in place of their folder', look);
+    const epoch = markedEpoch(data, this.#owner);
+    if (epoch === null) throw new ReplicaProblem('these data carry no marker of ours', look);
+    if (epoch !== name.epoch) throw new ReplicaProblem(`these data are of epoch ${epoch}, not ${name.epoch}`, look);
   }
 
   /** A round that failed is none, whatever of it looks whole: a sync tells of a loss once only. */
@@ -252,24 +238,18 @@ export class BtrfsReplica implements Replica {
   async #discard(folders: readonly string[]): Promise<void> {
     const there = folders.filter((folder) => existsSync(folder));
     if (there.length === 0) return;
-    const subvolumes = there.map((folder) => join(folder, 'hot')).filter((path) => existsSync(path));
+    const subvolumes = there.flatMap((folder) => readdirSync(folder).map((entry) => join(folder, entry)));
     if (subvolumes.length > 0) {
       await this.#tools.run('btrfs', ['subvolume', 'delete', '--commit-after', ...subvolumes]);
-      await this.#tools.run('btrfs', ['subvolume', 'sync', this.#mount]);
-      await this.#tools.run('btrfs', ['filesystem', 'sync', this.#mount]);
+      await this.#tools.run('btrfs', ['subvolume', 'sync', this.#folder]);
+      await this.#tools.run('btrfs', ['filesystem', 'sync', this.#disk.folder]);
     }
     for (const folder of there) rmdirSync(folder);
   }
 
   /** Rounds that somebody has mounted, in whatever namespace: a delete would succeed under a running reader. */
   #heldFolders(): Set<string> {
-    const device = mountsOf('self').find((one) => one.point === this.#mount)?.source;
-    const held = new Set<string>();
-    if (device === undefined) return held;
-    for (const { mount } of holdersOf(device)) {
-      const [, folder, text] = mount.root.split('/');
-      if (folder === 'rounds' && text !== undefined) held.add(text);
-    }
-    return held;
+    const roots = holdersBelow(join(this.#folder, 'rounds')).map(({ mount }) => mount.root);
+    return new Set(roots.flatMap((root) => /\/rounds\/([\d-]+)(?:\/|$)/.exec(root)?.[1] ?? []));
   }
 }

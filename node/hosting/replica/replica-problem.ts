@@ -6,3 +6,11 @@ export class ReplicaProblem extends Error {
     super(`${message}; ${fix}`, { cause });
   }
 }
+
+/** How a standby without room begins what it says to the host, in words, since they cross the wire as words. */
+const full = 'full: ';
+
+export const fullProblem = (message: string, fix: string): ReplicaProblem =>
+  new ReplicaProblem(`${full}${message}`, fix);
+
+export const standbyIsFull = (said: string): boolean => said.includes(full);

@@ -1,183 +1,332 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
 import { sentenceOf } from '../../../protocol/errors.ts';
-import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
-import { PushWait } from '../../../scheduler/hosting/copies/push-wait.ts';
-import { thin } from '../../../scheduler/hosting/copies/thinning.ts';
+import type { DataId, NodeId } from '../../../protocol/ids.ts';
+import type { HostedCopies } from '../../../protocol/ledger.ts';
+import type { CopiesSeen } from '../../../protocol/report.ts';
+import { compareRounds, newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
+import { CopyRules } from '../../../scheduler/hosting/copies/copy-rules.ts';
+import { copyTimings } from '../../../scheduler/hosting/copies/copy-timings.ts';
+import { type Pressure, thin } from '../../../scheduler/hosting/copies/thinning.ts';
+import type { Clock } from '../../clock.ts';
+import type { Log } from '../../log.ts';
+import { copiesSeen } from './copies-seen.ts';
+import type { PinFile } from './pin-file.ts';
 import type { Replica, Round, Standby } from './replica-ports.ts';
+import type { RoundDisk } from './round-disk.ts';
+import { pressureAt } from './round-room.ts';
+import { RoundSender } from './round-sender.ts';
+import { BulkBooks, hotBook } from './send-books.ts';
 
 export interface RoundHostOptions {
-  replica: Replica;
-  standbys: readonly Standby[];
-  /** The in-sync set as it is committed. */
-  members: () => readonly string[];
+  self: NodeId;
   era: number;
   epoch: number;
-  /** Boot time (SAFETY H4). */
-  bootMs: () => number;
-  onProblem: (words: string) => void;
+  data: DataId;
+  /** Of this agent process. */
+  boot: string;
+  /** Both opened before. */
+  hot: Replica;
+  bulk: Replica;
+  disk: RoundDisk;
+  pins: PinFile;
+  standby(node: NodeId): Standby;
+  nameOf(node: NodeId): string;
+  /** As committed; null where nobody was asked to hold copies. */
+  copies(): HostedCopies | null;
+  change(change: Change): Promise<ChangeOutcome>;
+  /** Why these data are not all in a round. */
+  unprotected(): Promise<string | null>;
+  clock: Pick<Clock, 'bootMs' | 'wallMs'>;
+  log: Pick<Log, 'info' | 'warn'>;
 }
 
-const intervalMs = 5000;
-/** At most two rounds a second, however many push. */
-const gapMs = 500;
-const thinEvery = 20;
+const timings = {
+  /** At most two rounds a second, however many push. */
+  gapMs: 500,
+  thinEvery: 20,
+  /** Whether all of the data are in a round is looked at so often. */
+  lookMs: 60_000,
+} as const;
 
 /** How a push ended that waited for its round. */
 export interface PushAnswer {
   isAlone: boolean;
 }
 
-/** Makes rounds on the host: by itself when something changed, and at once for whoever pushed. */
+interface StandbySenders {
+  hot: RoundSender;
+  bulk: RoundSender;
+}
+
+/** Makes rounds on the host: by itself when something changed, and at once for whoever pushed; and brings them to the standbys. */
 export class RoundHost {
   readonly #options: RoundHostOptions;
-  readonly #wait = new PushWait();
+  readonly #rules: CopyRules;
+  readonly #bulkBooks = new BulkBooks();
+  readonly #senders = new Map<NodeId, StandbySenders>();
   readonly #answers = new Map<number, (answer: PushAnswer) => void>();
-  readonly #pins = new Map<string, RoundName>();
-  readonly #given = new AbortController();
+  readonly #stopped = new AbortController();
   #asked = 0;
   #number = 0;
   #atMs = 0;
   #lastBootMs = 0;
   #made = 0;
-  #stopped = false;
+  /** Of the last look at the bulk part: until then nothing but what is in its newest round was written. */
+  #bulkLookedMs = Number.NEGATIVE_INFINITY;
+  /** Of the last look that found nothing written since the newest round. */
+  #idleMs = Number.NEGATIVE_INFINITY;
+  #lookedMs = Number.NEGATIVE_INFINITY;
+  #problem: string | null = null;
+  #pressure: Pressure = 0;
   #wake: () => void = () => {};
+  #alarm: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
 
   constructor(options: RoundHostOptions) {
+    const { self, era, epoch, data, boot, pins } = options;
     this.#options = options;
+    this.#rules = new CopyRules({ self, era, epoch, data, boot, pins: pins.read() });
   }
 
   start(): void {
-    this.resume();
+    this.#resume();
+    this.ledgerChanged();
     this.#running = this.#loop();
   }
 
-  /** The replica was opened before. Its rounds say where numbers and time go on. */
-  resume(): void {
-    const { replica, era, epoch, bootMs } = this.#options;
-    const newest = newestOf(replica.rounds());
+  /** The rounds that lie here say where numbers and time go on. */
+  #resume(): void {
+    const { hot, era, epoch, clock } = this.#options;
+    const rounds = hot.rounds();
+    const newest = newestOf(rounds);
     if (newest?.name.era === era && newest.name.epoch === epoch) this.#number = newest.name.number;
     this.#atMs = newest?.atMs ?? 0;
-    this.#lastBootMs = bootMs();
+    this.#lastBootMs = clock.bootMs();
+    for (const { name, wallMs } of rounds)
+      this.#rules.durable(name, clock.bootMs() - Math.max(0, clock.wallMs() - wallMs));
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#given.abort();
+    this.#stopped.abort();
+    clearTimeout(this.#alarm);
     this.#wake();
-    await this.#running;
+    await Promise.all([this.#running, ...[...this.#senders.keys()].map((node) => this.#endSenders(node))]);
   }
 
   /** A push waits. Answered when the round that was taken after this call is on every member's disk. */
   ask(gone: AbortSignal): Promise<PushAnswer> {
     const id = ++this.#asked;
-    this.#wait.ask(id);
+    this.#rules.ask(id);
     gone.addEventListener('abort', () => {
-      this.#wait.forget(id);
+      this.#rules.forget(id);
       this.#answers.delete(id);
     });
+    const answer = new Promise<PushAnswer>((resolve) => this.#answers.set(id, resolve));
+    this.#turn();
     this.#wake();
-    return new Promise((resolve) => this.#answers.set(id, resolve));
+    return answer;
   }
 
   /** Returns when every push that waits now was answered: before that nobody may be told that its refs are there. */
   async settled(): Promise<void> {
-    const waiting = new Set(this.#wait.waiting);
-    while (!this.#stopped && this.#wait.waiting.some((id) => waiting.has(id))) await sleep(5);
+    const waiting = new Set(this.#rules.waiting);
+    while (!this.#stopped.signal.aborted && this.#rules.waiting.some((id) => waiting.has(id))) await sleep(5);
   }
 
-  /** The in-sync set was changed, and the change is committed. */
-  membersChanged(): void {
-    for (const { id, isAlone } of this.#wait.release(this.#options.members())) {
+  /** Why a push is on this machine alone, for the pusher's terminal. */
+  aloneWords(): string {
+    const { self, nameOf } = this.#options;
+    const said = this.#rules.seen(this.#options.clock.bootMs()).standbys;
+    const why = this.#problem ?? said.map(({ node, because }) => `${nameOf(node)}: ${because}`)[0];
+    return `this push is on one machine only, ${nameOf(self)}: ${why ?? 'no other machine holds copies now'}`;
+  }
+
+  /** Whoever is to hold copies by it, and whoever is in sync by it. */
+  ledgerChanged(): void {
+    const { clock, self } = this.#options;
+    if (this.#stopped.signal.aborted) return;
+    const copies = this.#options.copies();
+    this.#rules.ledger(copies, clock.bootMs());
+    const wanted = new Set((copies?.standbys ?? []).map(({ node }) => node).filter((node) => node !== self));
+    for (const node of this.#senders.keys()) if (!wanted.has(node)) void this.#endSenders(node);
+    for (const node of wanted) if (!this.#senders.has(node)) this.#senders.set(node, this.#beginSenders(node));
+    this.#turn();
+    this.#wake();
+  }
+
+  seen(): CopiesSeen {
+    const { clock, bulk, disk } = this.#options;
+    const newest = this.#newestOf(bulk);
+    return copiesSeen(this.#rules.seen(clock.bootMs()), {
+      ...{ bootMs: clock.bootMs(), wallMs: clock.wallMs(), problem: this.#problem },
+      idleMs: this.#idleMs,
+      usedBytes: disk.usedBytes(),
+      /** Until when, by boot time, that machine has all of the bulk part. */
+      bulkUntil: (node) => {
+        if (newest === null || this.#bulkBooks.has(node, newest.name)) return this.#bulkLookedMs;
+        const known = this.#bulkBooks.newestOf(node);
+        const round = bulk.rounds().find(({ name }) => known !== null && roundText(name) === roundText(known));
+        return round ? clock.bootMs() - (clock.wallMs() - round.wallMs) : null;
+      },
+      progressOf: (node) =>
+        this.#senders.get(node)?.hot.progressBytes ?? this.#senders.get(node)?.bulk.progressBytes ?? null,
+    });
+  }
+
+  #beginSenders(node: NodeId): StandbySenders {
+    const { hot, bulk, era, epoch, standby, clock, log } = this.#options;
+    const shared = {
+      standby: standby(node),
+      epoch: { era, epoch },
+      isPressed: () => this.#rules.waiting.length > 0,
+      onChange: () => this.#turn(),
+      onProblem: (words: string) => log.warn(words),
+    };
+    const senders = {
+      hot: new RoundSender({ ...shared, replica: hot, book: hotBook(this.#rules, node, clock.bootMs) }),
+      bulk: new RoundSender({ ...shared, replica: bulk, book: this.#bulkBooks.of(node) }),
+    };
+    senders.hot.start();
+    senders.bulk.start();
+    return senders;
+  }
+
+  async #endSenders(node: NodeId): Promise<void> {
+    const senders = this.#senders.get(node);
+    this.#senders.delete(node);
+    this.#bulkBooks.forget(node);
+    await Promise.all([senders?.hot.stop(), senders?.bulk.stop()]);
+  }
+
+  /** What the rules say now: pushes that may go, and changes to ask for. */
+  #turn(): void {
+    if (this.#stopped.signal.aborted) return;
+    const { clock, change, log, pins } = this.#options;
+    const at = clock.bootMs();
+    const { release, changes, wakeAt } = this.#rules.due(at);
+    for (const { id, isAlone } of release) {
       this.#answers.get(id)?.({ isAlone });
       this.#answers.delete(id);
     }
-  }
-
-  /** One round, now: taken, sent to every standby, acknowledged, thinned. */
-  async round(): Promise<Round> {
-    const { replica, standbys, bootMs } = this.#options;
-    const now = bootMs();
-    this.#atMs += Math.max(0, now - this.#lastBootMs);
-    this.#lastBootMs = now;
-    const name = this.#nameOf(this.#number + 1);
-    this.#wait.begins(name);
-    let round: Round;
-    try {
-      round = await replica.snapshot(name, this.#atMs);
-    } catch (error) {
-      this.#wait.failed(name);
-      throw error;
-    }
-    this.#number = name.number;
-    this.#wait.durable(name);
-    await Promise.all(standbys.map((standby) => this.#send(standby, round)));
-    if (++this.#made % thinEvery === 0) await this.thin();
-    return round;
-  }
-
-  async thin(): Promise<void> {
-    const { replica } = this.#options;
-    const pinned = new Set([...this.#pins.values()].map(roundText));
-    await replica.remove(thin(replica.rounds(), pinned));
-  }
-
-  async #send(standby: Standby, round: Round): Promise<void> {
-    const { replica, onProblem } = this.#options;
-    try {
-      const held = new Set((await standby.held('hot')).map(roundText));
-      const parent = newestOf(replica.rounds().filter((one) => one !== round && held.has(roundText(one.name))));
-      // From here on the parent may not be thinned, nor, by the list that goes along, on the other standbys.
-      if (parent) this.#pins.set(standby.node, parent.name);
-      const sent: Round = { ...round, parent: parent?.name ?? null };
-      await standby.take(sent, replica.send(round, parent), {
-        pins: [...this.#pins.values()],
-        urgency: parent ? 'round' : 'copy',
-        signal: this.#given.signal,
-      });
-      this.#pins.set(standby.node, round.name);
-      this.#wait.acknowledged(standby.node, round.name);
-      this.membersChanged();
-    } catch (error) {
-      onProblem(`${standby.node} has no round ${roundText(round.name)}: ${sentenceOf(error)}`);
-    }
+    pins.keep(this.#rules.pinned());
+    for (const one of changes)
+      change(one).then(
+        ({ state, because }) => {
+          if (state !== 'done') log.info(`the mesh did not take ${one.kind}: ${because}`);
+          this.ledgerChanged();
+        },
+        (error: unknown) => log.info(`${one.kind} was not asked for: ${sentenceOf(error)}`),
+      );
+    clearTimeout(this.#alarm);
+    if (Number.isFinite(wakeAt))
+      this.#alarm = setTimeout(() => this.#turn(), Math.min(60_000, Math.max(1, wakeAt - at)));
+    // Somebody in the set has not got what a push waits for: it waits for another round, which the standby may take.
+    if (this.#rules.wantsRound) this.#wake();
   }
 
   async #loop(): Promise<void> {
-    const { replica, onProblem } = this.#options;
+    const { log, clock, copies } = this.#options;
     let last = Number.NEGATIVE_INFINITY;
-    while (!this.#stopped) {
-      this.membersChanged();
+    let said = '';
+    while (!this.#stopped.signal.aborted) {
+      const now = clock.bootMs();
+      const isDue = now - last >= copyTimings.intervalMs;
       try {
-        const newest = newestOf(replica.rounds());
-        const isDue = performance.now() - last >= intervalMs;
-        if (this.#wait.wantsRound || (isDue && (!newest || (await replica.hasChanged(newest))))) {
-          const early = gapMs - (performance.now() - last);
-          if (early > 0) await sleep(early);
-          if (this.#stopped) return;
-          last = performance.now();
-          await this.round();
+        if (copies() !== null && (this.#rules.wantsRound || (isDue && (await this.#hasChanged())))) {
+          await sleep(Math.max(0, last + timings.gapMs - clock.bootMs()));
+          if (this.#stopped.signal.aborted) return;
+          last = clock.bootMs();
+          await this.#round();
         } else {
-          if (isDue) last = performance.now();
-          await this.#sleepUntil(last + intervalMs);
+          if (isDue) last = now;
+          await this.#sleepUntil(last + copyTimings.intervalMs);
         }
+        said = '';
       } catch (error) {
-        onProblem(sentenceOf(error));
-        await this.#sleepUntil(performance.now() + gapMs);
+        if (sentenceOf(error) !== said) log.warn(`no copy can be made: ${sentenceOf(error)}`);
+        said = sentenceOf(error);
+        this.#problem = said.slice(0, 400);
+        this.#lookedMs = Number.NEGATIVE_INFINITY;
+        await sleep(timings.gapMs);
       }
-      // Somebody in the set has not got what a push waits for: it waits for another round, which the standby may take.
-      if (this.#wait.waiting.length > 0 && !this.#wait.wantsRound) this.#wait.failed(this.#nameOf(this.#number));
     }
   }
 
-  #nameOf(number: number): RoundName {
-    return { era: this.#options.era, epoch: this.#options.epoch, number };
+  async #hasChanged(): Promise<boolean> {
+    const { hot, bulk } = this.#options;
+    const [newest, newestBulk] = [this.#newestOf(hot), this.#newestOf(bulk)];
+    const at = this.#options.clock.bootMs();
+    if (newest === null || newestBulk === null || (await hot.hasChanged(newest))) return true;
+    this.#idleMs = at;
+    if (await bulk.hasChanged(newestBulk)) return true;
+    this.#bulkLookedMs = at;
+    return false;
+  }
+
+  #newestOf(replica: Replica): Round | null {
+    const { era, epoch } = this.#options;
+    return newestOf(replica.rounds().filter(({ name }) => name.era === era && name.epoch === epoch));
+  }
+
+  /** One round: taken, and told to whoever brings it to the standbys; thinned now and then. */
+  async #round(): Promise<void> {
+    const { hot, clock, era, epoch } = this.#options;
+    const now = clock.bootMs();
+    this.#atMs += Math.max(0, now - this.#lastBootMs);
+    this.#lastBootMs = now;
+    // Also of a round that comes to nothing: a number is used once only.
+    this.#number += 1;
+    const name = { era, epoch, number: this.#number };
+    this.#rules.begins(name);
+    try {
+      await hot.snapshot(name, this.#atMs);
+    } catch (error) {
+      this.#rules.failed(name);
+      throw error;
+    }
+    this.#rules.durable(name, now);
+    for (const senders of this.#senders.values()) senders.hot.wake();
+    this.#turn();
+    if (clock.bootMs() - this.#bulkLookedMs >= copyTimings.intervalMs) await this.#bulkRound(name);
+    if (clock.bootMs() - this.#lookedMs >= timings.lookMs) {
+      this.#problem = await this.#options.unprotected();
+      this.#lookedMs = clock.bootMs();
+    }
+    if (++this.#made % timings.thinEvery === 0) await this.#thin();
+  }
+
+  /** Behind the hot one, under its name. */
+  async #bulkRound(name: RoundName): Promise<void> {
+    const { bulk, clock } = this.#options;
+    const at = clock.bootMs();
+    const newest = this.#newestOf(bulk);
+    if (newest === null || (await bulk.hasChanged(newest))) {
+      await bulk.snapshot(name, this.#atMs);
+      for (const senders of this.#senders.values()) senders.bulk.wake();
+    }
+    this.#bulkLookedMs = at;
+  }
+
+  async #thin(): Promise<void> {
+    const { hot, bulk, disk } = this.#options;
+    this.#pressure = pressureAt(disk.room(), this.#pressure);
+    const pins = this.#rules.pins();
+    await hot.remove(thin(hot.rounds(), new Set(pins.map(roundText)), this.#pressure));
+    // What was the bulk part when a pinned round was taken is pinned with it.
+    const beside = pins.flatMap(
+      (pin) => newestOf(bulk.rounds().filter(({ name }) => compareRounds(name, pin) <= 0))?.name ?? [],
+    );
+    await bulk.remove(
+      thin(bulk.rounds(), new Set([...this.#bulkBooks.pins(), ...beside].map(roundText)), this.#pressure),
+    );
   }
 
   #sleepUntil(at: number): Promise<void> {
-    if (this.#stopped || this.#wait.wantsRound) return Promise.resolve();
+    if (this.#stopped.signal.aborted || (this.#rules.wantsRound && this.#options.copies() !== null))
+      return Promise.resolve();
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, Math.max(0, at - performance.now()));
+      const timer = setTimeout(resolve, Math.max(0, at - this.#options.clock.bootMs()));
       this.#wake = () => {
         clearTimeout(timer);
         resolve();

@@ -1,0 +1,70 @@
+import type { NodeId } from '../../../protocol/ids.ts';
+import { compareRounds, newestOf, type RoundName } from '../../../protocol/round-name.ts';
+import type { CopyRules } from '../../../scheduler/hosting/copies/copy-rules.ts';
+import { type AwayState, StandbyRecord } from '../../../scheduler/hosting/copies/standby-record.ts';
+
+/** What is known of one part's rounds on one standby: which difference comes next, and which rounds nobody may thin. */
+export interface SendBook {
+  held(rounds: readonly RoundName[]): void;
+  parentFor(own: readonly RoundName[]): RoundName | null;
+  sent(round: RoundName, parent: RoundName | null): void;
+  acknowledged(round: RoundName): void;
+  lost(because: string, state: AwayState): void;
+  pins(): RoundName[];
+}
+
+/** The hot part goes by the rules of the in-sync set. */
+export const hotBook = (rules: CopyRules, node: NodeId, bootMs: () => number): SendBook => ({
+  held: (rounds) => rules.held(node, rounds),
+  parentFor: (own) => rules.parentFor(node, own),
+  sent: (round, parent) => rules.sent(node, round, parent),
+  acknowledged: (round) => rules.acknowledged(node, round, bootMs()),
+  lost: (because, state) => rules.lost(node, bootMs(), because, state),
+  pins: () => rules.pins(),
+});
+
+/** The bulk part is behind it: no push waits for it, and nobody enters or leaves a set by it. */
+export class BulkBooks {
+  readonly #records = new Map<NodeId, StandbyRecord>();
+  readonly #newest = new Map<NodeId, RoundName | null>();
+
+  of(node: NodeId): SendBook {
+    const record = this.#records.get(node) ?? new StandbyRecord(null);
+    this.#records.set(node, record);
+    return {
+      held: (rounds) => {
+        record.lists(rounds);
+        this.#newest.set(node, newestOf(rounds.map((name) => ({ name })))?.name ?? null);
+      },
+      parentFor: (own) => record.commonWith(own),
+      sent: (round, parent) => record.sends(round, parent),
+      acknowledged: (round) => {
+        record.receives(round);
+        this.#newest.set(node, round);
+      },
+      lost: () => {
+        record.inFlight = null;
+      },
+      pins: () => this.pins(),
+    };
+  }
+
+  forget(node: NodeId): void {
+    this.#records.delete(node);
+    this.#newest.delete(node);
+  }
+
+  pins(): RoundName[] {
+    return [...this.#records.values()].flatMap(({ pin, inFlight }) => [pin, inFlight]).filter((one) => one !== null);
+  }
+
+  /** Whether it has that round of the bulk part, or a later one. */
+  has(node: NodeId, round: RoundName): boolean {
+    const newest = this.#newest.get(node);
+    return newest != null && compareRounds(newest, round) >= 0;
+  }
+
+  newestOf(node: NodeId): RoundName | null {
+    return this.#newest.get(node) ?? null;
+  }
+}
