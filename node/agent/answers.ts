@@ -24,7 +24,7 @@ interface AnswerSources {
   gitlab: Pick<GitlabEffects, 'admin'>;
   traces: EndedTraces;
   log: Log;
-  hosting: Pick<HostingRoom, 'answer'>;
+  hosting: Pick<HostingRoom, 'answer' | 'openCopyDoor'>;
 }
 
 /** What another member asks, or this machine's own command line: `from` is who asks. */
@@ -64,8 +64,9 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'backups':
     case 'restore-gitlab':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
-    case 'check-copies':
     case 'open-copy-door':
+      return sources.hosting.openCopyDoor(from, ask);
+    case 'check-copies':
       return refused('copies are not built in yet');
     case 'log':
       return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };

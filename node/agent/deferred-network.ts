@@ -1,3 +1,5 @@
+import type { Answer, Ask } from '../../protocol/asks.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Era, Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
@@ -37,6 +39,15 @@ export class DeferredNetwork {
 
   addresses(): string[] {
     return this.#network?.addresses() ?? [];
+  }
+
+  async ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> {
+    if (this.#network === null) throw new AutogitError('timed-out', 'the network is not up yet');
+    return this.#network.ask(node, ask, timeoutMs);
+  }
+
+  addressOf(node: NodeId): string | null {
+    return this.#network?.addressOf(node) ?? null;
   }
 
   connected(): NodeId[] {

@@ -23,6 +23,7 @@ import { bridgeOf } from '../hosting/service-container.ts';
 import { GitlabVault } from '../hosting/vault/gitlab-vault.ts';
 import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
+import { CopiesRoom } from './copies-room.ts';
 import type { RunWatch } from './run-watch.ts';
 
 /** What a machine is. */
@@ -35,7 +36,11 @@ interface Here {
   clock: Clock;
   log: Log;
   /** Multiaddrs by which other machines reach it. */
-  network: { addresses(): string[] };
+  network: {
+    addresses(): string[];
+    ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
+    addressOf(node: NodeId): string | null;
+  };
 }
 
 /** What its member knows, and does for it. */
@@ -61,11 +66,13 @@ export class HostingRoom {
   readonly #options: Here & Membership;
   readonly #keeper: GitlabKeeper;
   readonly #vault: GitlabVault;
+  readonly #copies: CopiesRoom;
 
   constructor(here: Here, membership: Membership) {
     this.#options = { ...here, ...membership };
     const { nodeId, home, clock, log, dockerHost } = here;
     const { ledger, change, box, feed } = membership;
+    this.#copies = new CopiesRoom(this.#options);
     this.#keeper = new GitlabKeeper({
       ...{ self: nodeId, home, clock, log, ledger, change },
       host: new DockerServiceHost(dockerHost, clock),
@@ -80,7 +87,8 @@ export class HostingRoom {
         openPlace(hosting.place, { ...this.#ownerOf(hosting), create: mayMake ? roomFor(hosting) : null, isUnchecked }),
       removePlace: (hosting) => removePlace(hosting.place, this.#ownerOf(hosting), { deleteData: true }),
       gateFor: (hosting) => this.#gateFor(hosting),
-      besides: () => this.#vault.seen(),
+      besides: () => ({ ...this.#vault.seen(), ...this.#copies.seen() }),
+      copies: this.#copies,
       report: (report) => feed({ kind: 'gitlab-seen', report }),
       onGateClosed: (epoch) => feed({ kind: 'gate-closed', epoch }),
     });
@@ -102,6 +110,7 @@ export class HostingRoom {
   start(): void {
     this.#keeper.start();
     this.#vault.start();
+    this.#copies.start();
   }
 
   /**
@@ -110,13 +119,14 @@ export class HostingRoom {
    */
   async stop(): Promise<void> {
     await Promise.race([
-      Promise.all([this.#vault.stop(), this.#keeper.stop()]),
+      Promise.all([this.#vault.stop(), this.#keeper.stop(), this.#copies.stop()]),
       sleep(stopMs, undefined, { ref: false }),
     ]);
   }
 
   ledgerChanged(): void {
     this.#keeper.ledgerChanged();
+    this.#copies.ledgerChanged();
   }
 
   /** This machine runs the mesh's GitLab, or shall. */
@@ -135,6 +145,11 @@ export class HostingRoom {
         fix,
       };
     });
+  }
+
+  /** From the host of what this machine holds copies of. */
+  openCopyDoor(from: NodeId, ask: Ask & { kind: 'open-copy-door' }): Promise<Answer> {
+    return this.#copies.answer(from, ask);
   }
 
   async answer(ask: HostingAsk): Promise<Answer> {

@@ -48,6 +48,8 @@ export interface PlaceWish extends DataOwner {
   create: PlaceRoom | null;
   /** Also half of one, or of another epoch: other data are about to be put in its place. */
   isUnchecked?: boolean;
+  /** `standby`: it holds rounds of what another machine serves, and nothing that could be served. */
+  role?: 'host' | 'standby';
 }
 
 /** Where the container has them. */

@@ -172,7 +172,7 @@ async function hasFreezer(): Promise<boolean> {
 }
 
 /** What lies at that folder, or would. */
-function placeFacts(wanted: string, mesh: string): DeployFacts['place'] {
+export function placeFacts(wanted: string, mesh: string): DeployFacts['place'] {
   const missing = placePrograms.filter((name) => findProgram(name, toolEnv.PATH) === null);
   try {
     const path = realFolder(wanted);

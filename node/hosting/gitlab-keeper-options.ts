@@ -15,7 +15,9 @@ export interface KeeperOptions extends MeshTokenOptions {
   gateFor(hosting: Hosting): LeaseGate;
   unseal(sealed: string): string;
   /** What others of this machine's have to say of it: they are told together. */
-  besides?(): Pick<GitlabSeen, 'vault'>;
+  besides?(): Pick<GitlabSeen, 'vault' | 'copies'>;
+  /** Copies of these data may be made while their place is open. */
+  copies?: { opened(hosting: Hosting, place: DataPlace): void; ends(): Promise<void> };
   /** What the mesh is told; null when this machine hosts nothing. */
   report(seen: GitlabSeen | null): void;
   /** The gate has read that the epoch is over (SAFETY H7). */

@@ -35,6 +35,8 @@ export class KeptGitlab {
   #life: GitlabLife;
   #since: number;
   #place: DataPlace | null = null;
+  /** Copies of it may be made. */
+  #isCopied = false;
   /** The container's first process, once it was seen to have these folders. */
   #trustedPid: number | null = null;
   #tendedAtMs = Number.NEGATIVE_INFINITY;
@@ -92,6 +94,8 @@ export class KeptGitlab {
       this.#place = await this.#options.openPlace(this.hosting, mayMake);
       for (const notice of this.#place.notices) this.#options.log.warn(notice);
     }
+    if (!this.#isCopied) this.#options.copies?.opened(this.hosting, this.#place);
+    this.#isCopied = true;
     return this.#place;
   }
 
@@ -124,7 +128,10 @@ export class KeptGitlab {
     }
   }
 
-  letPlaceGo = async (): Promise<void> => this.#place?.letGo();
+  async letPlaceGo(): Promise<void> {
+    await this.#options.copies?.ends();
+    await this.#place?.letGo();
+  }
 
   /** Also one that an agent of before had opened. */
   async closePlace(): Promise<void> {
@@ -133,6 +140,8 @@ export class KeptGitlab {
       this.#options.log.warn(`${path} cannot be opened, so what is mounted of it stays mounted: ${sentenceOf(error)}`);
       return null;
     });
+    await this.#options.copies?.ends();
+    this.#isCopied = false;
     await place?.close();
     this.#place = null;
   }

@@ -25,6 +25,7 @@ interface PlaceParts {
   mounts: HostMounts;
   tools: SystemTools;
   claim: PlaceClaim;
+  role: 'host' | 'standby';
 }
 
 export class OpenPlace implements DataPlace {
@@ -32,6 +33,8 @@ export class OpenPlace implements DataPlace {
   readonly path: string;
   readonly folders: DataFolders;
   readonly notices: string[] = [];
+  /** What is written to and measured: the data, or what lies there of them. */
+  readonly #own: string;
   readonly #owner: DataOwner;
   readonly #parts: PlaceParts;
   #claim: PlaceClaim;
@@ -41,6 +44,7 @@ export class OpenPlace implements DataPlace {
     this.path = place.path;
     this.#owner = owner;
     this.#parts = parts;
+    this.#own = join(treeOf(place), parts.role === 'host' ? 'live/data' : 'copies');
     this.#claim = parts.claim;
     const tree = treeOf(place);
     this.folders = {
@@ -69,7 +73,7 @@ export class OpenPlace implements DataPlace {
         this.notices.push(`${image.path} was not unmounted when this machine went down; btrfs took in what was synced`);
     }
     await this.said({ isMounted: true });
-    await image.attach(point, 'host', this.#claim.fsid);
+    await image.attach(point, this.#parts.role, this.#claim.fsid);
     const errors = (await tools.run('btrfs', ['device', 'stats', point]))
       .split('\n')
       .flatMap((line) => /\.(\w+_errs)\s+([1-9]\d*)$/.exec(line.trim())?.slice(1, 3).join(' ') ?? []);
@@ -78,11 +82,19 @@ export class OpenPlace implements DataPlace {
   }
 
   freeBytes(): number {
-    return diskOf(statfsSync(this.folders.data)).freeBytes;
+    return diskOf(statfsSync(this.#own)).freeBytes;
   }
 
   async check(): Promise<void> {
     this.#checkMount();
+    if (this.#parts.role === 'host') this.#checkData();
+    await this.#probe();
+    const free = this.freeBytes();
+    if (free < leastFreeBytes)
+      throw placeProblem(`${this.#own} is full: ${showBytes(free)} are free`, `make room in it: df -h ${this.#own}`);
+  }
+
+  #checkData(): void {
     checkMarker(this.folders.data, this.#owner, this.folders.data);
     for (const folder of Object.values(this.folders))
       if (!existsSync(folder))
@@ -90,13 +102,6 @@ export class OpenPlace implements DataPlace {
           `${folder} is gone`,
           `bring it back from a copy, and start nothing before: ls -la ${this.path}`,
         );
-    await this.#probe();
-    const free = this.freeBytes();
-    if (free < leastFreeBytes)
-      throw placeProblem(
-        `${this.folders.data} is full: ${showBytes(free)} are free`,
-        `make room in it: df -h ${this.folders.data}`,
-      );
   }
 
   checkInside(pid: number): void {
@@ -171,7 +176,7 @@ export class OpenPlace implements DataPlace {
         `${point} is read-only, after an error of the disk below it`,
         `see which, then end the container, so that it can be mounted anew: dmesg | tail`,
       );
-    const engine = enginePid();
+    const engine = this.#parts.role === 'host' ? enginePid() : null;
     if (engine !== null && !isSeenBy(engine, point))
       throw placeProblem(
         `the engine has mounts of its own and does not see ${point}`,
@@ -181,7 +186,7 @@ export class OpenPlace implements DataPlace {
 
   /** One write to the disk: full, read-only and not ours are told by what it answers. */
   async #probe(): Promise<void> {
-    const path = join(this.folders.data, probeFile);
+    const path = join(this.#own, probeFile);
     try {
       await this.#parts.tools.write(path, 'probe');
       rmSync(path);
@@ -190,11 +195,11 @@ export class OpenPlace implements DataPlace {
       const { code } = error as NodeJS.ErrnoException;
       const why =
         code === 'ENOSPC' || code === 'EDQUOT'
-          ? (['is full', `make room in it: df -h ${this.folders.data}`] as const)
+          ? (['is full', `make room in it: df -h ${this.#own}`] as const)
           : code === 'EROFS'
-            ? (['is read-only', `make it writable: findmnt -T ${this.folders.data}`] as const)
+            ? (['is read-only', `make it writable: findmnt -T ${this.#own}`] as const)
             : ([`cannot be written: ${sentenceOf(error)}`, 'look at the disk: dmesg | tail'] as const);
-      throw placeProblem(`${this.folders.data} ${why[0]}`, why[1], error);
+      throw placeProblem(`${this.#own} ${why[0]}`, why[1], error);
     }
   }
 }

@@ -21,7 +21,8 @@ import {
   writeClaim,
   writeMarker,
 } from './place-records.ts';
-import { imageOf, mountPointOf, realFolder, subvolumes, treeOf } from './place-tree.ts';
+import { copiesOf, imageOf, mountPointOf, realFolder, subvolumes, treeOf } from './place-tree.ts';
+import { dropRounds } from './replica/btrfs-replica.ts';
 import { type SystemTools, systemTools } from './system-tools.ts';
 import { dropAll } from './vault/vault-tree.ts';
 
@@ -40,16 +41,18 @@ export async function openPlace(
     );
   if (claim.state === 'making' && wish.create === null)
     throw placeProblem(`${place.path} was never made to its end`, 'deploy again into another folder: --data DIR');
+  const { role = 'host' } = wish;
   const image = place.kind === 'image' ? new LoopImage(imageOf(place.path), tools, mounts) : null;
-  const open = new OpenPlace(place, wish, { image, mounts, tools, claim });
+  const open = new OpenPlace(place, wish, { image, mounts, tools, claim, role });
   try {
     if (image && claim.state === 'making' && !existsSync(image.path))
       await LoopImage.create(image.path, (wish.create as PlaceRoom).bytes, tools);
     if (image) await open.attach(image);
     if (claim.state === 'making') {
-      await makeTree(place, wish, tools);
+      if (role === 'host') await makeTree(place, wish, tools);
+      else makeFolder(copiesOf(treeOf(place)), 0o700);
       await open.said({ state: 'made', fsid: image?.fsid ?? null });
-    } else if (wish.create !== null) await takeUp(open.folders.data, wish, tools);
+    } else if (wish.create !== null && role === 'host') await takeUp(open.folders.data, wish, tools);
     if (!wish.isUnchecked) await open.check();
     return open;
   } catch (error) {
@@ -91,7 +94,10 @@ export async function removePlace(
       rmdirSync(point);
     }
   } else {
-    if (place.kind === 'subvolume') await dropAll(tree, tools);
+    if (place.kind === 'subvolume') {
+      await dropAll(tree, tools);
+      await dropRounds(tree, tools);
+    }
     const folders = subvolumes.map((name) => join(tree, name)).filter((folder) => existsSync(folder));
     if (folders.length > 0 && place.kind === 'subvolume')
       await tools.run('btrfs', ['subvolume', 'delete', '--commit-after', ...folders]);

@@ -7,11 +7,12 @@ import { LoopImage } from '../../node/hosting/loop-image.ts';
 import { isSeenBy } from '../../node/hosting/mount-table.ts';
 import { BtrfsReplica } from '../../node/hosting/replica/btrfs-replica.ts';
 import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
+import { RoundDisk } from '../../node/hosting/replica/round-disk.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
 import { roundText } from '../../protocol/round-name.ts';
 import { install } from '../bench/debian.ts';
 import { copyAsCut, withCopy } from '../hosting/stand/image-copy.ts';
-import { dataId, leftUnder, Machine, ownFolder, putAway } from '../hosting/stand/machine.ts';
+import { leftUnder, Machine, owner, ownFolder, putAway } from '../hosting/stand/machine.ts';
 import { manyRounds } from '../hosting/stand/many-rounds.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
 import { ended } from '../hosting/stand/writers.ts';
@@ -38,6 +39,12 @@ async function make(name: string, bytes = 256 << 20): Promise<Machine> {
   return machine;
 }
 
+const at = (mount: string, mesh = owner.mesh): BtrfsReplica =>
+  new BtrfsReplica('hot', mount, {
+    owner: { ...owner, mesh },
+    disk: new RoundDisk(mount, replicaTools),
+    tools: replicaTools,
+  });
 const free = (path: string): number => statfsSync(path).bavail * statfsSync(path).bsize;
 
 describe('a row of rounds', () => {
@@ -71,7 +78,7 @@ describe('a row of rounds', () => {
 
     // The other machine serves now, from the common round; the one that was host wrote on meanwhile.
     writeFileSync(join(host.live, 'lost'), 'written after the last round');
-    await standby.replica.serve(base);
+    await standby.serve(base, 2);
     writeFileSync(join(standby.live, 'new'), 'of the new host');
     const next = await standby.replica.snapshot({ era: 1, epoch: 2, number: 1 }, 25_000);
     const source = standby.replica.send(next, base);
@@ -87,7 +94,7 @@ describe('a row of rounds', () => {
     expect(readFileSync(join(got, 'large'))).toHaveLength(40 << 20);
     expect(bytes).toBeLessThan(100_000);
     // Back again, by the copy that came back.
-    await host.replica.serve(next);
+    await host.serve(next, 3);
     const third = await host.replica.snapshot({ era: 1, epoch: 3, number: 1 }, 30_000);
     await standby.replica.receive({ ...third, parent: next.name }, host.replica.send(third, next));
     expect(standby.replica.rounds().at(-1)?.uuid).toBe(third.uuid);
@@ -115,10 +122,10 @@ describe('a row of rounds', () => {
     await standby.replica.receive(round, again());
     expect(standby.replica.rounds()).toHaveLength(2);
     // The data of another mesh, on a machine that holds ours.
-    const foreign = new BtrfsReplica(standby.mount, 'other-mesh/data-1', replicaTools);
+    const foreign = at(standby.mount, 'other-mesh');
     await foreign.open();
     await foreign.remove([round]);
-    await expect(foreign.receive(round, again())).rejects.toThrow(/another mesh/);
+    await expect(foreign.receive(round, again())).rejects.toThrow(/carry no marker of ours/);
     // A name is used once only.
     await expect(host.replica.snapshot(round.name, 9000)).rejects.toThrow(/used once only/);
     // A round that somebody reads stays.
@@ -157,8 +164,8 @@ describe('the disk below an image', () => {
   it('is filled: an allocated image loses nothing, and a round of then holds what was written', async () => {
     const host = await Machine.make('host', lower, 200 << 20);
     machines.push(host);
-    await host.replica.open();
-    await host.replica.prepare();
+    await host.open();
+    await host.prepare();
     fill();
     const text = Buffer.alloc(30 << 20, 'written while the disk below was full\n');
     writeFileSync(join(host.live, 'late'), text);
@@ -166,7 +173,7 @@ describe('the disk below an image', () => {
     const copy = join(folder, 't-replica-copy.img');
     await copyAsCut(host.image.path, copy);
     await withCopy(copy, join(folder, 'copy'), async (mount) => {
-      const after = new BtrfsReplica(mount, dataId, replicaTools);
+      const after = at(mount);
       expect((await after.open()).map(({ uuid }) => uuid)).toEqual([round.uuid]);
       expect(readFileSync(join(after.folderOf(round), 'late')).equals(text)).toBe(true);
     });

@@ -30,7 +30,7 @@ beforeEach(async () => {
   folder = ownFolder();
   machines = [];
   for (const name of ['host', 'standby']) machines.push(await Machine.make(name, folder, 256 << 20));
-  await machines[0]?.replica.prepare();
+  await machines[0]?.prepare();
   Pusher.makeRepository(repository());
   installHook(repository(), socket());
   // Mounted as the mount unit would have it: agents come and go, and find it so.

@@ -5,6 +5,7 @@ import { compareRounds, newestOf, type RoundName, readRoundName, roundText } fro
 import { holdersBelow } from '../mount-table.ts';
 import { type DataOwner, markedEpoch, markerFile } from '../place-records.ts';
 import { copiesOf } from '../place-tree.ts';
+import type { SystemTools } from '../system-tools.ts';
 import type { Replica, ReplicaTools, Round, RoundPart, RoundSource } from './replica-ports.ts';
 import { ReplicaProblem } from './replica-problem.ts';
 import type { RoundDisk } from './round-disk.ts';
@@ -252,4 +253,19 @@ export class BtrfsReplica implements Replica {
     const roots = holdersBelow(join(this.#folder, 'rounds')).map(({ mount }) => mount.root);
     return new Set(roots.flatMap((root) => /\/rounds\/([\d-]+)(?:\/|$)/.exec(root)?.[1] ?? []));
   }
+}
+
+/** All of a place that is being removed: its folders hold subvolumes, which a plain delete does not take. */
+export async function dropRounds(tree: string, tools: SystemTools): Promise<void> {
+  const folder = copiesOf(tree);
+  if (!existsSync(folder)) return;
+  const rounds = Object.keys(liveOf).flatMap((part) =>
+    ['rounds', 'incoming'].flatMap((stage) => {
+      const at = join(folder, part, stage);
+      return existsSync(at) ? readdirSync(at).map((round) => join(at, round)) : [];
+    }),
+  );
+  const subvolumes = rounds.flatMap((round) => readdirSync(round).map((entry) => join(round, entry)));
+  if (subvolumes.length > 0) await tools.run('btrfs', ['subvolume', 'delete', '--commit-after', ...subvolumes]);
+  rmSync(folder, { recursive: true });
 }

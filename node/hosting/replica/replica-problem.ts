@@ -14,3 +14,8 @@ export const fullProblem = (message: string, fix: string): ReplicaProblem =>
   new ReplicaProblem(`${full}${message}`, fix);
 
 export const standbyIsFull = (said: string): boolean => said.includes(full);
+
+/** The standby's own word why it did not take a round. */
+export class RoundRefused extends Error {
+  override readonly name = 'RoundRefused';
+}

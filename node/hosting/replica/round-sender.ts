@@ -4,7 +4,7 @@ import { sentenceOf } from '../../../protocol/errors.ts';
 import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
 import type { AwayState } from '../../../scheduler/hosting/copies/standby-record.ts';
 import type { Replica, Round, RoundSource, Standby } from './replica-ports.ts';
-import { standbyIsFull } from './replica-problem.ts';
+import { RoundRefused, standbyIsFull } from './replica-problem.ts';
 import type { SendBook } from './send-books.ts';
 
 interface RoundSenderOptions {
@@ -152,5 +152,5 @@ export class RoundSender {
 /** How the standby or the way to it failed. */
 const stateOf = (error: unknown): AwayState => {
   if (standbyIsFull(sentenceOf(error))) return 'full';
-  return error instanceof Error && error.name === 'RoundRefused' ? 'refused' : 'away';
+  return error instanceof RoundRefused ? 'refused' : 'away';
 };

@@ -1,4 +1,3 @@
-import { systemClock } from '../../../node/clock.ts';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import { HookDoor } from '../hook-door.ts';
 import { Machine, roundsTo } from './machine.ts';
@@ -7,12 +6,9 @@ import { Machine, roundsTo } from './machine.ts';
 const folder = process.argv[2] as string;
 const host = await Machine.make('host', folder);
 const standby = await Machine.make('standby', folder);
-await host.replica.open();
-await standby.replica.open();
-const rounds = roundsTo(host, standby, {
-  bootMs: systemClock().bootMs,
-  onProblem: (words) => console.log(`problem ${words}`),
-});
+await host.open();
+await standby.open();
+const rounds = roundsTo(host, standby, (words) => console.log(`problem ${words}`));
 // Told of by its step, so that the test kills it there.
 standby.tools.before = async (step) => console.log(`step ${step}`);
 await HookDoor.open(`${folder}/door/hook.sock`, {

@@ -1,17 +1,24 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { systemClock } from '../../../node/clock.ts';
 import { LoopImage } from '../../../node/hosting/loop-image.ts';
+import { writeMarker } from '../../../node/hosting/place-records.ts';
 import { BtrfsReplica } from '../../../node/hosting/replica/btrfs-replica.ts';
+import { PinFile } from '../../../node/hosting/replica/pin-file.ts';
 import type { Round, RoundSource, Sending, Standby } from '../../../node/hosting/replica/replica-ports.ts';
+import { replicaTools } from '../../../node/hosting/replica/replica-tools.ts';
+import { RoundDisk } from '../../../node/hosting/replica/round-disk.ts';
 import { RoundHost } from '../../../node/hosting/replica/round-host.ts';
 import { systemTools } from '../../../node/hosting/system-tools.ts';
+import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
+import type { HostedCopies } from '../../../protocol/ledger.ts';
 import { type RoundName, roundText } from '../../../protocol/round-name.ts';
 import { thin } from '../../../scheduler/hosting/copies/thinning.ts';
 import { SteppedTools } from './stepped-tools.ts';
 
-export const dataId = 'mesh-of-a-test/data-1';
+export const owner = { mesh: 'mesh-of-a-test', data: 'data-of-a-test' };
 
 /** A folder of our own, which PostgreSQL's user passes through. In memory for what is about rounds and not about disks. */
 export function ownFolder(place: 'disk' | 'memory' = 'disk'): string {
@@ -27,8 +34,9 @@ export class Machine {
   readonly image: LoopImage;
   readonly mount: string;
   readonly tools: SteppedTools;
+  readonly disk: RoundDisk;
   readonly replica: BtrfsReplica;
-  pins = new Set<string>();
+  readonly bulk: BtrfsReplica;
 
   private constructor(name: string, folder: string, image: LoopImage, tools: SteppedTools) {
     this.name = name;
@@ -36,7 +44,10 @@ export class Machine {
     this.image = image;
     this.tools = tools;
     this.mount = join(folder, 'data');
-    this.replica = new BtrfsReplica(this.mount, dataId, tools);
+    this.disk = new RoundDisk(this.mount, tools);
+    const parts = { owner, disk: this.disk, tools };
+    this.replica = new BtrfsReplica('hot', this.mount, parts);
+    this.bulk = new BtrfsReplica('bulk', this.mount, parts);
   }
 
   /** With the image that is there, or a new one. */
@@ -52,17 +63,40 @@ export class Machine {
     return machine;
   }
 
+  async open(): Promise<void> {
+    for (const part of [this.replica, this.bulk]) await part.open();
+  }
+
+  /** Host, once: an empty place for the data, as the product makes it. */
+  async prepare(epoch = 1): Promise<void> {
+    for (const part of [this.replica, this.bulk]) await replicaTools.run('btrfs', ['subvolume', 'create', part.live]);
+    await replicaTools.run('btrfs', ['subvolume', 'set-default', this.live]);
+    mkdirSync(join(this.live, 'data'));
+    await writeMarker(join(this.live, 'data'), { ...owner, epoch }, replicaTools);
+  }
+
+  /** As a move will do it: the living data are those of this round from now on, under a new epoch. */
+  async serve(round: Round, epoch: number): Promise<void> {
+    const next = join(this.mount, 'live-next');
+    await replicaTools.run('btrfs', ['subvolume', 'snapshot', this.replica.folderOf(round), next]);
+    if (existsSync(this.live)) renameSync(this.live, join(this.mount, `fenced-${epoch}`));
+    renameSync(next, this.live);
+    await replicaTools.run('btrfs', ['subvolume', 'set-default', this.live]);
+    await writeMarker(join(this.live, 'data'), { ...owner, epoch }, replicaTools);
+    await this.disk.sync(this.disk.mark);
+  }
+
   /** As the host's other machine: what stands here is thinned here, by the names that came along. */
   get standby(): Standby {
     let taken = 0;
+    const of = { hot: this.replica, bulk: this.bulk };
     return {
       node: this.name,
-      held: async (): Promise<RoundName[]> => this.replica.rounds().map(({ name }) => name),
+      held: async (part): Promise<RoundName[]> => of[part].rounds().map(({ name }) => name),
       take: async (round: Round, source: RoundSource, { pins }: Sending): Promise<void> => {
-        await this.replica.receive(round, source);
-        this.pins = new Set(pins.map(roundText));
-        if (round.parent) this.pins.add(roundText(round.parent));
-        if (++taken % 20 === 0) await this.replica.remove(thin(this.replica.rounds(), this.pins));
+        await of[round.part].receive(round, source);
+        const kept = new Set([...pins, ...(round.parent ? [round.parent] : [])].map(roundText));
+        if (++taken % 20 === 0) await of[round.part].remove(thin(of[round.part].rounds(), kept));
       },
     };
   }
@@ -72,20 +106,60 @@ export class Machine {
   }
 }
 
-/** The rounds of a host with one standby, whose acknowledgement every push waits for. */
-export const roundsTo = (
+/** What of a ledger the host's rules see; `quorum`: whether whoever falls behind may be taken out of the set. */
+class SetOfTest {
+  #copies: HostedCopies;
+  readonly #hasQuorum: boolean;
+
+  constructor(standby: string, members: string[], hasQuorum: boolean) {
+    this.#hasQuorum = hasQuorum;
+    const standbys = [{ node: standby, because: 'the only one' }];
+    this.#copies = { agreed: [standby], standbys, set: { version: 1, members, last: null, boot: null }, bases: {} };
+  }
+
+  copies = (): HostedCopies => this.#copies;
+
+  change = async (change: Change): Promise<ChangeOutcome> => {
+    const { set, bases } = this.#copies;
+    if (change.kind === 'copies-leave' && !this.#hasQuorum) return { state: 'unknown', because: 'there is no quorum' };
+    const next = { ...set, version: set.version + 1 };
+    if (change.kind === 'copies-begin') {
+      next.boot = change.boot;
+      if (change.base) bases[change.epoch] = change.base;
+    }
+    if (change.kind === 'copy-enters') next.members = [...set.members, change.node];
+    if (change.kind === 'copies-leave') next.members = set.members.filter((node) => !change.nodes.includes(node));
+    this.#copies = { ...this.#copies, set: next };
+    return { state: 'done', because: 'it is done' };
+  };
+}
+
+/** The rounds of a host with one standby, whose acknowledgement every push waits for, whatever happens to it. */
+export function roundsTo(
   host: Machine,
   standby: Machine,
-  more: { bootMs: () => number; onProblem: (words: string) => void },
-): RoundHost =>
-  new RoundHost({
-    replica: host.replica,
-    standbys: [standby.standby],
-    members: () => [standby.name],
-    era: 1,
-    epoch: 1,
-    ...more,
+  onProblem: (words: string) => void,
+  member = true,
+): RoundHost {
+  const set = new SetOfTest(standby.name, member ? [standby.name] : [], !member);
+  const say = (words: unknown): void => onProblem(String(words));
+  return new RoundHost({
+    ...{ self: host.name, era: 1, epoch: 1, data: owner.data, boot: String(Math.random()) },
+    ...{
+      hot: host.replica,
+      bulk: host.bulk,
+      disk: host.disk,
+      pins: new PinFile(join(host.mount, 'pins'), replicaTools),
+    },
+    standby: () => standby.standby,
+    nameOf: (node) => node,
+    copies: set.copies,
+    change: set.change,
+    unprotected: async () => null,
+    clock: systemClock(),
+    log: { info: () => {}, warn: say },
   });
+}
 
 /** Whatever a test did: nothing of ours stays mounted or attached. */
 export async function putAway(machines: readonly (Machine | null | undefined)[], folder: string): Promise<void> {

@@ -1,7 +1,9 @@
 import { statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Round } from '../../../node/hosting/replica/replica-ports.ts';
 import { roundText } from '../../../protocol/round-name.ts';
-import { type Machine, roundsTo } from './machine.ts';
+import { thin } from '../../../scheduler/hosting/copies/thinning.ts';
+import type { Machine } from './machine.ts';
 
 /** One look in a long row of rounds. */
 export interface Stretch {
@@ -25,27 +27,30 @@ export async function manyRounds(
   perStretch: number,
   say: (stretch: Stretch) => void,
 ): Promise<Stretch[]> {
-  await host.replica.open();
-  await standby.replica.open();
-  const before = host.replica.rounds().at(-1)?.name.number ?? 0;
-  if (before === 0) await host.replica.prepare();
-  let bootMs = 0;
-  const problems: string[] = [];
-  const rounds = roundsTo(host, standby, { bootMs: () => bootMs, onProblem: (words) => problems.push(words) });
-  rounds.resume();
+  for (const machine of [host, standby]) await machine.open();
+  const before = host.replica.rounds().at(-1) ?? null;
+  if (before === null) await host.prepare();
+  const first = before?.name.number ?? 0;
   const stretches: Stretch[] = [];
   let ms: number[] = [];
-  for (let at = before + 1; at <= before + count; at++) {
-    bootMs += 5000;
+  let parent: Round | null = before;
+  for (let at = first + 1; at <= first + count; at++) {
     // Overwritten, made anew and removed: 64 files that hold what was written last.
     writeFileSync(join(host.live, `file-${at % 64}`), `${at}\n`.repeat(3000));
     const began = performance.now();
-    const { name } = await rounds.round();
+    const round: Round = await host.replica.snapshot({ era: 1, epoch: 1, number: at }, at * 5000);
+    const sending = { pins: [round.name], urgency: 'round' as const, signal: new AbortController().signal };
+    const sent = { ...round, parent: parent?.name ?? null };
+    await standby.standby.take(sent, host.replica.send(round, parent), sending);
+    parent = round;
+    if (at % 20 === 0)
+      for (const { replica } of [host, standby])
+        await replica.remove(thin(replica.rounds(), new Set([roundText(round.name)])));
     ms.push(performance.now() - began);
     const newest = standby.replica.rounds().at(-1);
-    if (!newest || roundText(newest.name) !== roundText(name))
-      throw new Error(`round ${at} is not on the standby: ${problems.at(-1)}`);
-    if (at % perStretch !== 0 && at !== before + count) continue;
+    if (!newest || roundText(newest.name) !== roundText(round.name))
+      throw new Error(`round ${at} is not on the standby`);
+    if (at % perStretch !== 0 && at !== first + count) continue;
     const kept: Stretch['kept'] = [host.replica.rounds().length, standby.replica.rounds().length];
     const stretch = { rounds: at, ms, kept, usedBytes: [usedBytes(host.mount), usedBytes(standby.mount)] } as Stretch;
     stretches.push(stretch);

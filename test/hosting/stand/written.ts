@@ -2,16 +2,16 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { systemClock } from '../../../node/clock.ts';
 import { BtrfsReplica } from '../../../node/hosting/replica/btrfs-replica.ts';
 import type { Round } from '../../../node/hosting/replica/replica-ports.ts';
 import { replicaTools } from '../../../node/hosting/replica/replica-tools.ts';
+import { RoundDisk } from '../../../node/hosting/replica/round-disk.ts';
 import type { RoundHost } from '../../../node/hosting/replica/round-host.ts';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import { newestOf } from '../../../protocol/round-name.ts';
 import { HookDoor, installHook } from '../hook-door.ts';
 import { copyAsCut, withCopy } from './image-copy.ts';
-import { dataId, type Machine, roundsTo } from './machine.ts';
+import { type Machine, owner, roundsTo } from './machine.ts';
 import { checkRepository, Postgres, Pusher, Redis, refsOf } from './writers.ts';
 
 /** What was committed before a round's snapshot was begun: all of it must be in that round. */
@@ -69,10 +69,7 @@ export class Written {
     this.#folder = folder;
     this.#postgres = new Postgres(join(host.live, 'postgres'), join(folder, 'pg'));
     this.#redis = new Redis(join(host.live, 'redis'), join(folder, 'redis.sock'));
-    this.rounds = roundsTo(host, standby, {
-      bootMs: systemClock().bootMs,
-      onProblem: (words) => this.problems.push(words),
-    });
+    this.rounds = roundsTo(host, standby, (words) => this.problems.push(words));
     host.tools.before = async (step) => {
       await this.#pass(`host: ${step}`);
       if (step.startsWith('btrfs subvolume snapshot')) this.#promise();
@@ -91,9 +88,9 @@ export class Written {
 
   /** A new data place, and everybody writes. */
   async begin(pushers = 2, pauseMs = 300): Promise<void> {
-    await this.host.replica.open();
-    await this.standby.replica.open();
-    await this.host.replica.prepare();
+    await this.host.open();
+    await this.standby.open();
+    await this.host.prepare();
     for (const folder of ['git', 'files']) mkdirSync(join(this.host.live, folder));
     Pusher.makeRepository(this.repository);
     this.#postgres.make();
@@ -185,7 +182,11 @@ export class Written {
   /** What an agent finds on that image when the power is back, and whether it is all that was promised. */
   async #look(image: string, folder: string, acknowledged: ReadonlyMap<string, string>): Promise<CutFindings> {
     return withCopy(image, folder, async (mount) => {
-      const replica = new BtrfsReplica(mount, dataId, replicaTools);
+      const replica = new BtrfsReplica('hot', mount, {
+        owner,
+        disk: new RoundDisk(mount, replicaTools),
+        tools: replicaTools,
+      });
       const newest = newestOf(await replica.open());
       if (!newest) {
         const missing = acknowledged.size === 0 ? [] : ['every round'];

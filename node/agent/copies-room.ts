@@ -1,0 +1,222 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Answer, Ask } from '../../protocol/asks.ts';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
+import { asSentence, type NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { CopiesSeen, GitlabSeen } from '../../protocol/report.ts';
+import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import type { Happened } from '../../scheduler/inputs.ts';
+import { nodeName } from '../../scheduler/snapshot-view.ts';
+import type { Clock } from '../clock.ts';
+import type { DataPlace } from '../hosting/data-place.ts';
+import { openPlace, removePlace } from '../hosting/place-making.ts';
+import { copiesOf, treeOf } from '../hosting/place-tree.ts';
+import { BtrfsReplica } from '../hosting/replica/btrfs-replica.ts';
+import { standbyPlace } from '../hosting/replica/copies-place.ts';
+import { KeptCopies } from '../hosting/replica/kept-copies.ts';
+import { PinFile } from '../hosting/replica/pin-file.ts';
+import { replicaTools } from '../hosting/replica/replica-tools.ts';
+import { RoundDisk } from '../hosting/replica/round-disk.ts';
+import { type PushAnswer, RoundHost } from '../hosting/replica/round-host.ts';
+import { whyUnprotected } from '../hosting/replica/unprotected.ts';
+import { openCopyDoor } from '../hosting/wire/copy-door.ts';
+import { CopyLine, type DoorAt } from '../hosting/wire/copy-line.ts';
+import type { Log } from '../log.ts';
+
+interface CopiesRoomOptions {
+  nodeId: NodeId;
+  home: string;
+  clock: Clock;
+  log: Log;
+  network: {
+    ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
+    /** host:port of where it is connected now. */
+    addressOf(node: NodeId): string | null;
+  };
+  ledger(): Ledger | null;
+  change(change: Change): Promise<ChangeOutcome>;
+  feed(happened: Happened): void;
+}
+
+interface OpenHosting {
+  hosting: Hosting;
+  place: DataPlace;
+}
+
+const askMs = 5000;
+const folderFix = 'a plain folder takes no snapshots: deploy GitLab as root, on btrfs or with btrfs-progs installed';
+
+/**
+ * Copies of the mesh's GitLab, at both ends: on its host rounds are made and brought to the standbys while its data place is
+ * open; a standby holds what it is brought. Between them lies a connection of its own (node/hosting/wire).
+ */
+export class CopiesRoom {
+  readonly #options: CopiesRoomOptions;
+  readonly #kept: KeptCopies;
+  readonly #stopped = new AbortController();
+  /** Of this agent process: what one of before asked for in the ledger is void by it. */
+  readonly #boot = randomBytes(8).toString('hex');
+  readonly #lines = new Map<NodeId, CopyLine>();
+  #open: OpenHosting | null = null;
+  #host: RoundHost | null = null;
+  #problem: string | null = null;
+  /** Beginning and ending of the host's side, one after the other. */
+  #acts: Promise<void> = Promise.resolve();
+
+  constructor(options: CopiesRoomOptions) {
+    this.#options = options;
+    const { nodeId, home, log, ledger, feed } = options;
+    const ownerOf = ({ data, epoch }: Hosting) => ({ mesh: ledger()?.mesh.id ?? '', data, epoch });
+    this.#kept = new KeptCopies({
+      ...{ self: nodeId, home, log, ledger },
+      openPlace: async (hosting, folder) => {
+        const { place, room } = standbyPlace(folder, ownerOf(hosting));
+        return openPlace(place, { ...ownerOf(hosting), create: room, role: 'standby' });
+      },
+      removePlace: async (hosting, folder) => {
+        const { place } = standbyPlace(folder, ownerOf(hosting));
+        await removePlace(place, ownerOf(hosting), { deleteData: true });
+      },
+      report: (report) => feed({ kind: 'standby-seen', report }),
+    });
+  }
+
+  start(): void {
+    this.#kept.start();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    await Promise.all([this.ends(), this.#kept.stop()]);
+  }
+
+  ledgerChanged(): void {
+    this.#kept.ledgerChanged();
+    this.#host?.ledgerChanged();
+    this.#begin();
+  }
+
+  /** GitLab's data place is open on this machine. */
+  opened(hosting: Hosting, place: DataPlace): void {
+    this.#open = { hosting, place };
+    this.#begin();
+  }
+
+  /** It is about to be closed, or let go. */
+  async ends(): Promise<void> {
+    this.#open = null;
+    await this.#act(async () => {
+      const host = this.#host;
+      this.#host = null;
+      await host?.stop();
+      for (const line of this.#lines.values()) line.close();
+      this.#lines.clear();
+    });
+  }
+
+  /** For the host's own word on its GitLab. */
+  seen(): Pick<GitlabSeen, 'copies'> {
+    if (this.#host !== null) return { copies: this.#host.seen() };
+    if (this.#problem === null) return {};
+    const none: CopiesSeen = {
+      newest: null,
+      arePushesSafe: false,
+      safeUntil: null,
+      standbys: [],
+      problem: this.#problem,
+    };
+    return { copies: none };
+  }
+
+  /** A push waits. Where nobody was asked to hold copies it waits for nothing. */
+  async ask(gone: AbortSignal): Promise<PushAnswer> {
+    for (;;) {
+      if (this.#host !== null) return this.#host.ask(gone);
+      if (this.#copies() === null) return { isAlone: false };
+      if (this.#problem !== null) return { isAlone: true };
+      await sleep(100, undefined, { signal: gone });
+    }
+  }
+
+  async settled(): Promise<void> {
+    await this.#host?.settled();
+  }
+
+  aloneWords(): string {
+    return (
+      this.#host?.aloneWords() ?? `this push is on one machine only: ${this.#problem ?? 'copies begin in a moment'}`
+    );
+  }
+
+  async answer(from: NodeId, { data, epoch }: Ask & { kind: 'open-copy-door' }): Promise<Answer> {
+    const because = this.#kept.whyNot(from, data, epoch);
+    if (because !== null) return { kind: 'refused', because: asSentence(because) };
+    return { kind: 'copy-door', ...(await openCopyDoor(this.#kept.takerFor(from), this.#stopped.signal)) };
+  }
+
+  #copies() {
+    const { ledger, nodeId } = this.#options;
+    const hosting = hostingOf(ledger());
+    return hosting?.host === nodeId ? (hosting.copies ?? null) : null;
+  }
+
+  #act(act: () => Promise<void>): Promise<void> {
+    const next = this.#acts.then(act);
+    this.#acts = next.catch((error) => this.#fails(sentenceOf(error)));
+    return this.#acts;
+  }
+
+  #fails(problem: string | null): void {
+    if (problem !== null && problem !== this.#problem) this.#options.log.warn(`copies of GitLab: ${problem}`);
+    this.#problem = problem === null ? null : asSentence(problem);
+  }
+
+  /** As soon as somebody was asked to hold copies of what lies here. */
+  #begin(): void {
+    void this.#act(async () => {
+      const open = this.#open;
+      if (open === null || this.#host !== null || this.#copies() === null) return;
+      if (open.place.kind === 'folder') return this.#fails(`${open.place.path}: ${folderFix}`);
+      this.#host = await this.#hostOf(open);
+      this.#fails(null);
+      this.#host.start();
+    });
+  }
+
+  async #hostOf({ hosting, place }: OpenHosting): Promise<RoundHost> {
+    const { nodeId, clock, log, ledger, change } = this.#options;
+    const { data, epoch } = hosting;
+    const known = ledger() as Ledger;
+    const tree = treeOf(place);
+    const disk = new RoundDisk(tree, replicaTools);
+    const parts = { owner: { mesh: known.mesh.id, data }, disk, tools: replicaTools };
+    const [hot, bulk] = [new BtrfsReplica('hot', tree, parts), new BtrfsReplica('bulk', tree, parts)];
+    await hot.open();
+    await bulk.open();
+    return new RoundHost({
+      ...{ self: nodeId, era: known.era.counter, epoch, data, boot: this.#boot, hot, bulk, disk, change, clock, log },
+      pins: new PinFile(`${copiesOf(tree)}/pins.json`, replicaTools),
+      standby: (node) => this.#lineTo(node, hosting),
+      nameOf: (node) => nodeName(ledger(), node),
+      copies: () => this.#copies(),
+      unprotected: () => whyUnprotected([hot.live, bulk.live], replicaTools),
+    });
+  }
+
+  #lineTo(node: NodeId, { data, epoch }: Hosting): CopyLine {
+    const { network } = this.#options;
+    this.#lines.get(node)?.close();
+    const line = new CopyLine(node, async (): Promise<DoorAt> => {
+      const answer = await network.ask(node, { kind: 'open-copy-door', data, epoch }, askMs);
+      if (answer.kind !== 'copy-door')
+        throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
+      const host = /^\[?([^\]]+)\]?:\d+$/.exec(network.addressOf(node) ?? '')?.[1];
+      if (host === undefined) throw new Error('it is not connected');
+      return { host, port: answer.port, id: answer.id, key: answer.key };
+    });
+    this.#lines.set(node, line);
+    return line;
+  }
+}

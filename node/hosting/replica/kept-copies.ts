@@ -1,0 +1,267 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { asSentence, type NodeId } from '../../../protocol/ids.ts';
+import type { Ledger } from '../../../protocol/ledger.ts';
+import type { StandbySeen } from '../../../protocol/report.ts';
+import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
+import { type OfferedRound, type RoundsOf, StandbyRules } from '../../../scheduler/hosting/copies/standby-rules.ts';
+import { type Pressure, thin } from '../../../scheduler/hosting/copies/thinning.ts';
+import { type Hosting, hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
+import type { Log } from '../../log.ts';
+import type { DataPlace } from '../data-place.ts';
+import { treeOf } from '../place-tree.ts';
+import { BtrfsReplica } from './btrfs-replica.ts';
+import type { Round, RoundPart, RoundSource, RoundTaker } from './replica-ports.ts';
+import { fullProblem, ReplicaProblem } from './replica-problem.ts';
+import { replicaTools } from './replica-tools.ts';
+import { RoundDisk } from './round-disk.ts';
+import { isFull, pressureAt } from './round-room.ts';
+
+interface KeptCopiesOptions {
+  self: NodeId;
+  home: string;
+  log: Pick<Log, 'info' | 'warn'>;
+  ledger(): Ledger | null;
+  /** Made where there is none. */
+  openPlace(hosting: Hosting, folder: string): Promise<DataPlace>;
+  removePlace(hosting: Hosting, folder: string): Promise<void>;
+  report(seen: StandbySeen | null): void;
+}
+
+interface OpenCopies {
+  hosting: Hosting;
+  place: DataPlace;
+  disk: RoundDisk;
+  parts: Record<RoundPart, BtrfsReplica>;
+  rules: Record<RoundPart, StandbyRules>;
+}
+
+const timings = { lookMs: 2000, againMs: 20_000, tendMs: 10_000, thinEvery: 20 } as const;
+
+/** The copies that this machine holds of a GitLab that another one runs: its own data place, open while the ledger has it so. */
+export class KeptCopies {
+  readonly #options: KeptCopiesOptions;
+  readonly #stopped = new AbortController();
+  #wake = new AbortController();
+  #open: OpenCopies | null = null;
+  #problem: string | null = null;
+  #triedMs = Number.NEGATIVE_INFINITY;
+  #tendedMs = Number.NEGATIVE_INFINITY;
+  #pressure: Pressure = 0;
+  #taken = 0;
+  #said = '';
+  #loop: Promise<void> = Promise.resolve();
+  /** One round of a part at a time, however many connections there are. */
+  readonly #busy: Record<RoundPart, Promise<unknown>> = { hot: Promise.resolve(), bulk: Promise.resolve() };
+
+  constructor(options: KeptCopiesOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#loop = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    this.#wake.abort();
+    await this.#loop;
+    await this.#open?.place.letGo();
+  }
+
+  ledgerChanged(): void {
+    this.#triedMs = Number.NEGATIVE_INFINITY;
+    this.#wake.abort();
+  }
+
+  /** Why nothing can be taken here now, in words for the host; null when it can. */
+  whyNot(from: NodeId, data: string, epoch: number): string | null {
+    const mine = this.#mine();
+    if (mine === null) return 'this machine is not to hold copies, by its ledger';
+    if (mine.host !== from || mine.data !== data || mine.epoch !== epoch)
+      return 'rounds are taken from the host of the ledger alone';
+    return this.#open === null ? (this.#problem ?? 'its place for copies is not open yet') : null;
+  }
+
+  /** For one connection, whose other end is known. */
+  takerFor(from: NodeId): RoundTaker {
+    return {
+      held: async (part) =>
+        this.#here()
+          .parts[part].rounds()
+          .map(({ name }) => name),
+      take: (round, source, pins) => {
+        const next = this.#busy[round.part].then(() => this.#take(from, round, source, pins));
+        this.#busy[round.part] = next.catch(() => {});
+        return next;
+      },
+    };
+  }
+
+  #here(): OpenCopies {
+    if (this.#open === null)
+      throw new ReplicaProblem(this.#problem ?? 'no copies are held here now', 'look at it there: autogit-node status');
+    return this.#open;
+  }
+
+  async #take(from: NodeId, round: Round, source: RoundSource, pins: readonly RoundName[]): Promise<void> {
+    try {
+      const open = this.#here();
+      const [replica, rules] = [open.parts[round.part], open.rules[round.part]];
+      const refused = rules.whyNot(
+        from,
+        round,
+        this.#roundsOf(),
+        replica.rounds().map(({ name }) => name),
+      );
+      if (refused !== null) throw new ReplicaProblem(refused, 'the host looks for itself: autogit-node status');
+      rules.named(round, pins);
+      await this.#makeRoom(open);
+      await replica.receive(round, source);
+      if (++this.#taken % timings.thinEvery === 0) await this.#thin(open);
+      this.#problem = null;
+      this.#report();
+    } catch (error) {
+      source.end();
+      this.#says(sentenceOf(error));
+      throw error;
+    }
+  }
+
+  /** By the committed ledger; null where this machine is to take nothing. */
+  #roundsOf(): RoundsOf | null {
+    const ledger = this.#options.ledger();
+    const mine = this.#mine();
+    return ledger && mine && { host: mine.host, era: ledger.era.counter, epoch: mine.epoch };
+  }
+
+  /** What it holds copies of, or shall. */
+  #mine(): Hosting | null {
+    const hosting = hostingOf(this.#options.ledger());
+    if (hosting === null || hosting.host === this.#options.self) return null;
+    return hosting.copies?.standbys.some(({ node }) => node === this.#options.self) ? hosting : null;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped.signal.aborted) {
+      this.#wake = new AbortController();
+      try {
+        await this.#turn();
+      } catch (error) {
+        this.#says(error instanceof AutogitError ? `${error.message}: ${error.hint}` : sentenceOf(error));
+      }
+      await sleep(timings.lookMs, undefined, { signal: this.#wake.signal }).catch(() => undefined);
+    }
+  }
+
+  async #turn(): Promise<void> {
+    const mine = this.#mine();
+    const open = this.#open;
+    if (open !== null && mine?.data !== open.hosting.data) await this.#giveUp(open);
+    const now = performance.now();
+    if (mine !== null && this.#open === null && now - this.#triedMs >= timings.againMs) {
+      this.#triedMs = now;
+      await this.#begin(mine);
+    }
+    if (this.#open !== null && now - this.#tendedMs >= timings.tendMs) {
+      this.#tendedMs = now;
+      for (const said of await this.#open.place.tend()) this.#says(said);
+      await this.#open.place.check().catch((error) => this.#reopen(error));
+    }
+    this.#report();
+  }
+
+  async #begin(hosting: Hosting): Promise<void> {
+    const { openPlace, log, ledger } = this.#options;
+    const place = await openPlace(hosting, this.#folderOf(hosting));
+    for (const notice of place.notices) log.warn(notice);
+    const tree = treeOf(place);
+    const disk = new RoundDisk(tree, replicaTools);
+    const owner = { mesh: ledger()?.mesh.id ?? '', data: hosting.data };
+    const shared = { owner, disk, tools: replicaTools };
+    const parts = { hot: new BtrfsReplica('hot', tree, shared), bulk: new BtrfsReplica('bulk', tree, shared) };
+    try {
+      for (const part of Object.values(parts)) await part.open();
+    } catch (error) {
+      await place.letGo();
+      throw error;
+    }
+    this.#open = { hosting, place, disk, parts, rules: { hot: new StandbyRules(), bulk: new StandbyRules() } };
+    this.#problem = null;
+    log.info(`copies of GitLab are held here, in ${place.path}: ${parts.hot.rounds().length} rounds`);
+  }
+
+  /** An error of the disk below makes it read-only until it is really unmounted. */
+  async #reopen(cause: unknown): Promise<void> {
+    const open = this.#open;
+    if (open === null) return;
+    this.#says(cause instanceof AutogitError ? `${cause.message}: ${cause.hint}` : sentenceOf(cause));
+    await Promise.all(Object.values(this.#busy));
+    this.#open = null;
+    await open.place.close();
+  }
+
+  /** The ledger names it no more: a person took it back, and then they go; or there is no such GitLab, and then a person decides. */
+  async #giveUp(open: OpenCopies): Promise<void> {
+    const { removePlace, log, ledger, self } = this.#options;
+    await Promise.all(Object.values(this.#busy));
+    this.#open = null;
+    await open.place.close();
+    const now = hostingOf(ledger());
+    const isTakenBack =
+      now?.data === open.hosting.data && now.host !== self && now.copies?.agreed.includes(self) === false;
+    if (isTakenBack) await removePlace(open.hosting, this.#folderOf(open.hosting));
+    log.info(
+      isTakenBack
+        ? 'copies of GitLab that were here are deleted: this machine is to hold none any more'
+        : `no copies of GitLab are taken any more; those that are here stay in ${open.place.path}`,
+    );
+    this.#problem = null;
+  }
+
+  #folderOf = ({ data }: Hosting): string => join(this.#options.home, 'gitlab-copies', data);
+
+  async #makeRoom(open: OpenCopies): Promise<void> {
+    const pressure = pressureAt(open.disk.room(), this.#pressure);
+    if (pressure > 0) {
+      await open.place.tend();
+      this.#pressure = pressureAt(open.disk.room(), this.#pressure);
+      if (this.#pressure > 0) await this.#thin(open);
+    } else this.#pressure = 0;
+    if (isFull(open.disk.room()))
+      throw fullProblem('no room for another round', `make room on that machine: df -h ${open.place.path}`);
+  }
+
+  async #thin({ parts, rules, hosting }: OpenCopies): Promise<void> {
+    const base = hostingOf(this.#options.ledger())?.copies?.bases[hosting.epoch] ?? null;
+    for (const part of ['hot', 'bulk'] as const) {
+      const rounds = parts[part].rounds();
+      const pins = rules[part].pins(rounds satisfies OfferedRound[], base);
+      await parts[part].remove(thin(rounds, new Set(pins.map(roundText)), this.#pressure));
+    }
+  }
+
+  /** Once each. */
+  #says(problem: string): void {
+    if (this.#problem !== problem) this.#options.log.warn(`copies of GitLab: ${problem}`);
+    this.#problem = problem;
+    this.#report();
+  }
+
+  #report(): void {
+    const mine = this.#mine();
+    const newest = newestOf(this.#open?.parts.hot.rounds() ?? []);
+    const seen: StandbySeen | null = mine && {
+      data: mine.data,
+      newest: newest && { round: newest.name, takenAt: newest.wallMs },
+      // In steps, so that a report is news only when it is one.
+      freeBytes: Math.floor((this.#open?.disk.room().freeBytes ?? 0) / 2 ** 26) * 2 ** 26,
+      problem: this.#problem === null ? null : asSentence(this.#problem),
+    };
+    const said = JSON.stringify(seen);
+    if (said === this.#said) return;
+    this.#said = said;
+    this.#options.report(seen);
+  }
+}

@@ -1,0 +1,134 @@
+import { randomBytes } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import { PassThrough } from 'node:stream';
+import { createServer, type TLSSocket } from 'node:tls';
+import { sentenceOf } from '../../../protocol/errors.ts';
+import type { RoundTaker } from '../replica/replica-ports.ts';
+import { type Frame, frameKinds, framesOf, Question, type Reply, writeWords } from './frames.ts';
+import { lineTimings, tlsOptions } from './line-options.ts';
+
+export interface CopyDoor {
+  port: number;
+  id: string;
+  /** base64 */
+  key: string;
+}
+
+/**
+ * A door for one connection of the host's, which knows the key by the mesh's own authenticated line. It is used once, and is shut
+ * when nobody came. `signal`: this machine holds copies no more.
+ */
+export async function openCopyDoor(taker: RoundTaker, signal: AbortSignal): Promise<CopyDoor> {
+  const [id, key] = [randomBytes(8).toString('hex'), randomBytes(32)];
+  let isUsed = false;
+  const server = createServer({
+    ...tlsOptions,
+    handshakeTimeout: lineTimings.answerMs,
+    pskCallback: (_socket, identity) => (identity === id && !isUsed ? key : null),
+  });
+  const shut = (): void => void server.close();
+  const timer = setTimeout(shut, lineTimings.doorMs);
+  signal.addEventListener('abort', shut);
+  server.on('tlsClientError', () => {});
+  server.on('secureConnection', (socket) => {
+    if (isUsed) return socket.destroy();
+    isUsed = true;
+    clearTimeout(timer);
+    shut();
+    const end = (): void => void socket.destroy();
+    signal.addEventListener('abort', end);
+    serve(socket, taker)
+      .catch(() => {})
+      .finally(() => {
+        signal.removeEventListener('abort', end);
+        signal.removeEventListener('abort', shut);
+        socket.destroy();
+      });
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, resolve);
+  });
+  return { port: (server.address() as AddressInfo).port, id, key: key.toString('base64') };
+}
+
+async function serve(socket: TLSSocket, taker: RoundTaker): Promise<void> {
+  socket.setKeepAlive(true, lineTimings.keepAliveMs);
+  socket.on('error', () => {});
+  const { signal } = new AbortController();
+  const frames = framesOf(socket);
+  for (;;) {
+    const { value: frame, done } = await frames.next();
+    if (done) return;
+    if (frame.kind !== frameKinds.words) throw new Error('no question');
+    const question = Question.parse(JSON.parse(frame.body.toString('utf8')));
+    if (question.kind === 'held') {
+      await writeWords(socket, { kind: 'held', rounds: await taker.held(question.part) }, signal);
+      continue;
+    }
+    const reply = await taken(socket, frames, question, taker);
+    await writeWords(socket, reply, signal);
+    // What of the stream is still on its way is nobody's.
+    if (reply.kind === 'refused') {
+      socket.end();
+      return;
+    }
+  }
+}
+
+async function taken(
+  socket: TLSSocket,
+  frames: AsyncGenerator<Frame>,
+  { round, pins }: Question & { kind: 'round' },
+  taker: RoundTaker,
+): Promise<Reply> {
+  const stream = new PassThrough({ highWaterMark: 1 << 20 });
+  stream.on('error', () => {});
+  let isOver = false;
+  let whole: () => void = () => {};
+  let broken: (error: Error) => void = () => {};
+  const done = new Promise<void>((resolve, reject) => {
+    whole = resolve;
+    broken = reject;
+  });
+  done.catch(() => {});
+  const breaks = (error: Error): void => {
+    broken(error);
+    stream.destroy(error);
+  };
+  // A host that says nothing for so long is gone, whatever its connection says.
+  const deadline = setTimeout(() => socket.destroy(new Error('the host fell silent')), lineTimings.silentMs);
+  const taking = taker
+    .take(round, { stream, done, end: () => breaks(new Error('the round is not taken')) }, pins)
+    .finally(() => {
+      isOver = true;
+      stream.destroy();
+    });
+  taking.catch(() => {});
+  const feeding = (async () => {
+    while (!isOver) {
+      const { value: frame, done: isEnd } = await frames.next();
+      deadline.refresh();
+      if (isEnd) return breaks(new Error('the host was cut off'));
+      if (frame.kind === frameKinds.end) {
+        stream.end();
+        return whole();
+      }
+      if (frame.kind !== frameKinds.data) return breaks(new Error('the host broke the round off'));
+      if (!stream.write(frame.body) && !stream.destroyed)
+        await new Promise<void>((resolve) => {
+          stream.once('drain', resolve);
+          stream.once('close', resolve);
+        });
+    }
+  })().catch(breaks);
+  try {
+    await taking;
+    await feeding;
+    return { kind: 'taken' };
+  } catch (error) {
+    return { kind: 'refused', because: sentenceOf(error).slice(0, 1000) };
+  } finally {
+    clearTimeout(deadline);
+  }
+}

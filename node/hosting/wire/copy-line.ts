@@ -1,0 +1,120 @@
+import { once } from 'node:events';
+import { connect, type TLSSocket } from 'node:tls';
+import type { NodeId } from '../../../protocol/ids.ts';
+import type { RoundName } from '../../../protocol/round-name.ts';
+import type { Round, RoundPart, RoundSource, Sending, Standby } from '../replica/replica-ports.ts';
+import { RoundRefused } from '../replica/replica-problem.ts';
+import type { CopyDoor } from './copy-door.ts';
+import { type Frame, frameKinds, framesOf, Reply, writeFrame, writeWords } from './frames.ts';
+import { lineTimings, tlsOptions } from './line-options.ts';
+
+interface Line {
+  socket: TLSSocket;
+  frames: AsyncGenerator<Frame>;
+}
+
+/** Where a door was opened. */
+export interface DoorAt extends CopyDoor {
+  host: string;
+}
+
+/** A standby as its host reaches it: a connection of TCP for each part, made when it is needed, and anew when one broke. */
+export class CopyLine implements Standby {
+  readonly node: NodeId;
+  readonly #openDoor: () => Promise<DoorAt>;
+  readonly #lines = new Map<RoundPart, Line>();
+
+  constructor(node: NodeId, openDoor: () => Promise<DoorAt>) {
+    this.node = node;
+    this.#openDoor = openDoor;
+  }
+
+  async held(part: RoundPart): Promise<RoundName[]> {
+    return this.#with(part, AbortSignal.timeout(lineTimings.answerMs), async ({ socket, frames }, signal) => {
+      await writeWords(socket, { kind: 'held', part }, signal);
+      const reply = await nextReply(frames);
+      if (reply.kind !== 'held') throw new Error('the standby answered something else');
+      return reply.rounds;
+    });
+  }
+
+  take(round: Round, source: RoundSource, { pins, signal }: Sending): Promise<void> {
+    return this.#with(round.part, signal, async ({ socket, frames }) => {
+      await writeWords(socket, { kind: 'round', round, pins: [...pins] }, signal);
+      // A refusal comes whenever it comes, also in the midst of the stream.
+      const answered = nextReply(frames);
+      const fed = feed(socket, source, signal);
+      fed.catch(() => {});
+      const reply = await Promise.race([answered, fed.then(() => answered)]);
+      if (reply.kind === 'refused') throw new RoundRefused(reply.because);
+      await fed;
+    });
+  }
+
+  close(): void {
+    for (const { socket } of this.#lines.values()) socket.destroy(new Error('this connection is given up'));
+    this.#lines.clear();
+  }
+
+  async #with<T>(
+    part: RoundPart,
+    signal: AbortSignal,
+    use: (line: Line, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const line = this.#lines.get(part) ?? (await this.#connect());
+    this.#lines.set(part, line);
+    const { socket } = line;
+    const give = (): void => void socket.destroy(new Error('it took too long, or was given up'));
+    signal.addEventListener('abort', give);
+    try {
+      signal.throwIfAborted();
+      return await use(line, signal);
+    } catch (error) {
+      // With a reason, or whoever waits for it to drain waits for ever.
+      socket.destroy(new Error('this connection is given up'));
+      this.#lines.delete(part);
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', give);
+    }
+  }
+
+  async #connect(): Promise<Line> {
+    const { host, port, id, key } = await this.#openDoor();
+    const socket = connect({
+      ...tlsOptions,
+      ...{ host, port },
+      pskCallback: () => ({ psk: Buffer.from(key, 'base64'), identity: id }),
+      // The key says who it is.
+      checkServerIdentity: () => undefined,
+    });
+    socket.on('error', () => {});
+    try {
+      await once(socket, 'secureConnect', { signal: AbortSignal.timeout(lineTimings.answerMs) });
+    } catch (error) {
+      socket.destroy();
+      throw new Error(`no connection for copies to ${host}:${port}: ${(error as Error).message}`, { cause: error });
+    }
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, lineTimings.keepAliveMs);
+    return { socket, frames: framesOf(socket) };
+  }
+}
+
+async function nextReply(frames: AsyncGenerator<Frame>): Promise<Reply> {
+  const { value: frame, done } = await frames.next();
+  if (done) throw new Error('the standby closed the connection');
+  return Reply.parse(JSON.parse(frame.body.toString('utf8')));
+}
+
+/** A stream that stops says nothing: only the sender's own end makes it whole. */
+async function feed(socket: TLSSocket, { stream, done }: RoundSource, signal: AbortSignal): Promise<void> {
+  try {
+    for await (const data of stream as AsyncIterable<Buffer>) await writeFrame(socket, frameKinds.data, data, signal);
+    await done;
+    await writeFrame(socket, frameKinds.end, Buffer.alloc(0), signal);
+  } catch (error) {
+    await writeFrame(socket, frameKinds.broken, Buffer.alloc(0), signal).catch(() => {});
+    throw error;
+  }
+}

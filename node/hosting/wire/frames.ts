@@ -1,0 +1,76 @@
+import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
+import { z } from 'zod';
+import { RoundName } from '../../../protocol/round-name.ts';
+
+/** Kind of a frame, then its length, then its bytes. */
+const header = 5;
+const most = { words: 1 << 20, data: 64 << 10 } as const;
+
+export const frameKinds = { words: 1, data: 2, end: 3, broken: 4 } as const;
+
+const Part = z.enum(['hot', 'bulk']);
+/** A standby holds some hundred rounds. */
+const Names = z.array(RoundName).max(5000);
+
+/** What the host asks. */
+export const Question = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('held'), part: Part }),
+  z.object({
+    kind: z.literal('round'),
+    round: z.object({
+      part: Part,
+      name: RoundName,
+      atMs: z.number().nonnegative(),
+      wallMs: z.number().nonnegative(),
+      uuid: z.string().min(1).max(64),
+      parent: RoundName.nullable(),
+    }),
+    pins: Names,
+  }),
+]);
+export type Question = z.infer<typeof Question>;
+
+/** What the standby answers. */
+export const Reply = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('held'), rounds: Names }),
+  z.object({ kind: z.literal('taken') }),
+  z.object({ kind: z.literal('refused'), because: z.string().max(1000) }),
+]);
+export type Reply = z.infer<typeof Reply>;
+
+export interface Frame {
+  kind: number;
+  body: Buffer;
+}
+
+/** Sends one frame; returns when the other side has room for more. */
+export async function writeFrame(socket: Duplex, kind: number, body: Buffer, signal: AbortSignal): Promise<void> {
+  for (let from = 0; from === 0 || from < body.length; from += most.data) {
+    const piece = kind === frameKinds.data ? body.subarray(from, from + most.data) : body;
+    const head = Buffer.alloc(header);
+    head.writeUInt8(kind, 0);
+    head.writeUInt32BE(piece.length, 1);
+    socket.write(head);
+    if (!socket.write(piece)) await once(socket, 'drain', { signal });
+    if (kind !== frameKinds.data) return;
+  }
+}
+
+export const writeWords = (socket: Duplex, words: Question | Reply, signal: AbortSignal): Promise<void> =>
+  writeFrame(socket, frameKinds.words, Buffer.from(JSON.stringify(words)), signal);
+
+/** Frames as they come. Ends with the connection; throws on what is no frame, or on one that is too long. */
+export async function* framesOf(socket: Duplex): AsyncGenerator<Frame> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const data of socket as AsyncIterable<Buffer>) {
+    rest = rest.length === 0 ? data : Buffer.concat([rest, data]);
+    while (rest.length >= header) {
+      const [kind, length] = [rest.readUInt8(0), rest.readUInt32BE(1)];
+      if (length > (kind === frameKinds.words ? most.words : most.data)) throw new Error('a frame is longer than any');
+      if (rest.length < header + length) break;
+      yield { kind, body: rest.subarray(header, header + length) };
+      rest = rest.subarray(header + length);
+    }
+  }
+}
