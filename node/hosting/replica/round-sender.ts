@@ -129,6 +129,8 @@ export class RoundSender {
     } finally {
       clearTimeout(stall);
       source.end();
+      // While it lives its snapshot cannot be deleted, nor the place be unmounted.
+      await source.done.catch(() => {});
       this.#source = null;
       this.progressBytes = null;
     }

@@ -1,0 +1,202 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { CopiesRoom } from '../../node/agent/copies-room.ts';
+import { systemClock } from '../../node/clock.ts';
+import type { DataPlace } from '../../node/hosting/data-place.ts';
+import { mountsOf } from '../../node/hosting/mount-table.ts';
+import { openPlace } from '../../node/hosting/place-making.ts';
+import { openLog } from '../../node/log.ts';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { abilities, type HostedCopies, type Ledger } from '../../protocol/ledger.ts';
+import type { StandbySeen } from '../../protocol/report.ts';
+import { roundText } from '../../protocol/round-name.ts';
+import { withStandbys } from '../../scheduler/hosting/copies-set.ts';
+import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { isRefusal } from '../../scheduler/ledger-edit.ts';
+import { applyChange } from '../../scheduler/membership.ts';
+import { install } from '../bench/debian.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { hostingPrograms } from '../hosting/stand/programs.ts';
+
+/**
+ * Two machines of this one: each with its own data place on a loop image, TCP between them, and the core's own edits of a ledger.
+ * What an agent has around it (election, engine) is in the tests of deploying.
+ */
+const data = 'data-of-copies';
+const MiB = 1 << 20;
+
+/** One ledger for both, written by the core's own rules. */
+class TestMesh {
+  ledger: Ledger;
+  readonly machines = new Map<string, TestAgent>();
+
+  constructor(place: string) {
+    const founded = foundedMesh({ store: 'store-K' });
+    const node = (name: string) => ({ ...founded.nodes.K!, name, can: [...abilities] });
+    this.ledger = { ...founded, nodes: { K: node('kang'), B: node('desktop-1') } };
+    const {
+      since: _s,
+      because: _b,
+      copies: _c,
+      ...hosted
+    } = hostedGitlab({ data, place: { kind: 'image', path: place } });
+    this.change({ kind: 'deploy-gitlab', host: 'K', hosted, agreed: ['B'], because: 'asked' });
+    this.stands('B');
+  }
+
+  get copies(): HostedCopies {
+    return hostingOf(this.ledger)?.copies as HostedCopies;
+  }
+
+  change(change: Change): ChangeOutcome {
+    const after = applyChange(this.ledger, change, 1);
+    if (isRefusal(after)) return { state: 'refused', because: after.refused };
+    this.ledger = after;
+    for (const { room } of this.machines.values()) room.ledgerChanged();
+    return { state: 'done', because: 'it is done' };
+  }
+
+  /** As the leader chooses. */
+  stands(...nodes: string[]): void {
+    const { gitlab } = this.ledger;
+    const copies = withStandbys(
+      gitlab.hosted!.copies!,
+      nodes.map((node) => ({ node, because: 'it is there' })),
+    );
+    this.ledger = { ...this.ledger, gitlab: { ...gitlab, hosted: { ...gitlab.hosted!, copies } } };
+    for (const { room } of this.machines.values()) room.ledgerChanged();
+  }
+}
+
+class TestAgent {
+  readonly room: CopiesRoom;
+  standby: StandbySeen | null = null;
+
+  constructor(mesh: TestMesh, node: string, home: string) {
+    mkdirSync(home, { recursive: true, mode: 0o700 });
+    this.room = new CopiesRoom({
+      ...{ nodeId: node, home, clock: systemClock(), log: openLog(home) },
+      network: {
+        ask: async (to, ask) => {
+          const machine = mesh.machines.get(to);
+          if (machine === undefined || ask.kind !== 'open-copy-door') throw new Error('it is away');
+          return machine.room.answer(node, ask);
+        },
+        addressOf: () => '127.0.0.1:1',
+      },
+      ledger: () => mesh.ledger,
+      change: async (change) => mesh.change(change),
+      feed: (happened) => {
+        if (happened.kind === 'standby-seen') this.standby = happened.report;
+      },
+    });
+    this.room.start();
+    mesh.machines.set(node, this);
+  }
+}
+
+let folder: string;
+let mesh: TestMesh;
+let place: DataPlace;
+let kang: TestAgent;
+let desktop: TestAgent;
+
+beforeAll(() => install(hostingPrograms), 300_000);
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 't-copies-'));
+  const path = join(folder, 'gitlab');
+  mesh = new TestMesh(path);
+  const wish = { mesh: mesh.ledger.mesh.id, data, epoch: 1, create: { bytes: 200 * MiB, reserveBytes: 0 } };
+  place = await openPlace({ kind: 'image', path }, wish);
+  writeFileSync(join(place.folders.data, 'row'), 'first');
+  desktop = new TestAgent(mesh, 'B', join(folder, 'desktop-1'));
+  kang = new TestAgent(mesh, 'K', join(folder, 'kang'));
+  kang.room.opened(hostingOf(mesh.ledger)!, place);
+});
+afterEach(async () => {
+  for (const { room } of mesh.machines.values()) await room.stop();
+  await place.close();
+  for (const { point } of mountsOf('self').filter((one) => one.point.startsWith(folder)))
+    execFileSync('umount', [point]);
+  for (const line of execFileSync('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE'], {
+    encoding: 'utf8',
+  }).split('\n')) {
+    const [device, file] = line.trim().split(/\s+/);
+    if (file?.startsWith(folder)) execFileSync('losetup', ['--detach', device as string]);
+  }
+  execFileSync('sh', ['-c', `chattr -i -R "${folder}" 2>/dev/null; true`]);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function until(what: string, is: () => boolean, ms = 20_000): Promise<void> {
+  for (let waited = 0; !is(); waited += 50) {
+    if (waited > ms)
+      throw new Error(`not in time: ${what}; ${JSON.stringify(kang.room.seen())}; ${JSON.stringify(desktop.standby)}`);
+    await sleep(50);
+  }
+}
+const push = () => kang.room.ask(new AbortController().signal);
+const copied = (name: string): string => {
+  const { round } = desktop.standby!.newest!;
+  return readFileSync(
+    join(folder, `desktop-1/gitlab-copies/${data}/mounted/copies/hot/rounds/${roundText(round)}/hot/data`, name),
+    'utf8',
+  );
+};
+
+it('brings rounds over, takes the other machine into the committed set, and a push waits for it from then on', {
+  timeout: 90_000,
+}, async () => {
+  await until('a first round is there', () => desktop.standby?.newest != null);
+  expect(copied('row')).toBe('first');
+  expect(mesh.copies).toMatchObject({ set: { members: [], boot: expect.any(String) }, bases: { 1: { epoch: 1 } } });
+  expect(await push()).toEqual({ isAlone: true });
+  expect(kang.room.aloneWords()).toContain('this push is on one machine only, kang: desktop-1: ');
+
+  for (let at = 0; at < 14 && mesh.copies.set.members.length === 0; at++) {
+    writeFileSync(join(place.folders.data, 'row'), `row ${at}`);
+    await push();
+    await sleep(100);
+  }
+  await until('it is in sync', () => mesh.copies.set.members[0] === 'B');
+  writeFileSync(join(place.folders.data, 'row'), 'pushed');
+  writeFileSync(join(place.folders.bulk, 'artifact'), 'large');
+  expect(await push()).toEqual({ isAlone: false });
+  expect(copied('row')).toBe('pushed');
+  const { copies } = kang.room.seen();
+  expect(copies).toMatchObject({ arePushesSafe: true, problem: null, standbys: [{ node: 'B', state: 'in-sync' }] });
+  const bulk = join(folder, `desktop-1/gitlab-copies/${data}/mounted/copies/bulk/rounds`);
+  const isThere = (): boolean => readdirSync(bulk).some((round) => existsSync(join(bulk, round, 'bulk/artifact')));
+  await until('what no push waits for is over there too', isThere);
+  await until('all else is safe', () => (kang.room.seen().copies?.safeUntil ?? 0) > Date.now() - 6000);
+});
+
+it('a standby that is gone leaves the set, by a commit, before a push is answered without it; back, it goes on from the last common round', {
+  timeout: 90_000,
+}, async () => {
+  await until('a first round is there', () => desktop.standby?.newest != null);
+  for (let at = 0; at < 20 && mesh.copies.set.members.length === 0; at++) {
+    writeFileSync(join(place.folders.data, 'row'), `row ${at}`);
+    await push();
+  }
+  await until('it is in sync', () => mesh.copies.set.members[0] === 'B');
+  await desktop.room.stop();
+  mesh.machines.delete('B');
+  const began = performance.now();
+  expect(await push()).toEqual({ isAlone: true });
+  expect(performance.now() - began).toBeGreaterThan(1500);
+  expect(mesh.copies.set).toMatchObject({ members: [], last: ['B'] });
+  expect(kang.room.aloneWords()).toMatch(/this push is on one machine only, kang: desktop-1: /);
+
+  writeFileSync(join(place.folders.data, 'row'), 'while it was away');
+  desktop = new TestAgent(mesh, 'B', join(folder, 'desktop-1'));
+  await until('it has caught up', () => desktop.standby?.newest != null && copied('row') === 'while it was away');
+  // A person takes it back: what lies there goes.
+  mesh.change({ kind: 'agree-copies', data, node: 'B', agreed: false, because: 'said by ann' });
+  await until('its copies are gone', () => !existsSync(join(folder, `desktop-1/gitlab-copies/${data}`)));
+});
