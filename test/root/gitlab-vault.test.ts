@@ -3,15 +3,20 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
+import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import { openPlace, removePlace } from '../../node/hosting/place-making.ts';
 import { markedEpoch } from '../../node/hosting/place-records.ts';
 import { treeOf } from '../../node/hosting/place-tree.ts';
 import { type SystemTools, systemTools } from '../../node/hosting/system-tools.ts';
 import { keepData, swapData } from '../../node/hosting/vault/data-swap.ts';
+import { GitlabVault } from '../../node/hosting/vault/gitlab-vault.ts';
 import { Restic } from '../../node/hosting/vault/restic.ts';
 import { restoreBeside } from '../../node/hosting/vault/restore-data.ts';
 import { type About, dropFolder, replacedEpochs, takeSnapshot } from '../../node/hosting/vault/vault-tree.ts';
+import type { Ledger, LedgerVault } from '../../protocol/ledger.ts';
 import { install } from '../bench/debian.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { later, MiB, PlaceRig, sh, wish } from './data-place-rig.ts';
 
 /** Backups by the real restic, of a real btrfs; what GitLab would have written is written by the test. */
@@ -108,7 +113,7 @@ describe('a backup of GitLab', () => {
     await restic.init(signal);
     const first = await backedUp(restic, tree);
     sh(`head -c 60000000 /dev/urandom > ${join(place.folders.bulk, 'large')}`);
-    for (const ms of [150, 400, 800]) {
+    for (const ms of [300, 900]) {
       const cut = AbortSignal.timeout(ms);
       const folder = await takeSnapshot(tree, about, systemTools);
       const how = { tags: ['data=data-1'], parent: first, onPercent: () => undefined, signal: cut };
@@ -136,6 +141,101 @@ describe('a backup of GitLab', () => {
     const pack = sh(`find ${join(rig.folder, 'repository/data')} -type f -size +1M | head -1`).trim();
     sh(`chmod u+w ${pack}; printf X | dd of=${pack} bs=1 seek=5000 conv=notrunc 2>/dev/null`);
     await expect(restic.check(1, 1, signal)).rejects.toThrow(/restic check failed/);
+  });
+});
+
+describe('the vault of a host', () => {
+  /** What of a keeper and a mesh it needs; the ledger takes what it asks for. */
+  async function host() {
+    const { place, tree } = await written();
+    const hosting = { ...hostedGitlab({ data: 'data-1', place: rig.image() }), host: 'kang', epoch: 3 };
+    const kept = {
+      ...{ hosting, version: '19.4.1', mayRun: true, life: { hasWorked: true } },
+      place: async () => place,
+      placeAsItIs: async () => place,
+    };
+    const asked: { source: string; because: string }[] = [];
+    const replacing = { outcome: null, ask: (wish: { source: string; because: string }) => void asked.push(wish) };
+    const gitlab: { vault?: LedgerVault; hosted: object } = { hosted: hosting };
+    const founded = foundedMesh({ store: 's' });
+    const ledger = { ...founded, mesh: { id: 'mesh-1', name: 'home' }, gitlab } as unknown as Ledger;
+    const clock = { wallMs: Date.now(), boot: 0 };
+    const vault = new GitlabVault({
+      home: rig.folder,
+      clock: { bootMs: () => clock.boot, wallMs: () => clock.wallMs },
+      log: { info: () => undefined, warn: () => undefined },
+      ledger: () => ledger,
+      change: async (change) => {
+        if (change.kind === 'set-vault') gitlab.vault = { ...change.vault!, since: 0, because: '' };
+        return { state: 'done', because: '' };
+      },
+      canOpen: () => true,
+      unseal: (text) => text,
+      sealForVoters: (text) => text,
+      keeper: { kept, replacing } as unknown as GitlabKeeper,
+    });
+    return { vault, tree, asked, clock, kept, hosting, seen: () => vault.seen().vault };
+  }
+  const target = () => join(rig.folder, 'disk', 'backups');
+  const begin = (more: object = {}) => ({
+    ...{ kind: 'begin-vault' as const, target: target(), password: 'a-key-of-the-mesh', isNew: true },
+    ...{ credentials: {}, everyMs: 86_400_000, keep: { daily: 7, weekly: 4, monthly: 6 }, ...more },
+  });
+
+  it('makes one by itself when it is due, says when its disk is away and makes nothing there, restores beside what serves', {
+    timeout: 90_000,
+  }, async () => {
+    const { vault, tree, asked, clock, seen } = await host();
+    const poll = (what: () => unknown) => expect.poll(what, { timeout: 30_000, interval: 100 });
+    vault.start();
+    try {
+      expect(vault.seen()).toEqual({});
+      expect(() => vault.backupNow()).toThrow('no place for backups is named');
+      await expect(vault.begin(begin({ target: join(rig.folder, 'gitlab/x') }))).rejects.toThrow(
+        /lies in GitLab's own data/,
+      );
+      await expect(vault.begin(begin({ isNew: false }))).rejects.toThrow(/there is no repository/);
+      expect(await vault.begin(begin())).toContain("the same disk as GitLab's data");
+      await expect(vault.begin(begin())).rejects.toMatchObject({ hint: expect.stringContaining('--recovery-key-env') });
+      await poll(() => [seen()?.doing, seen()?.last !== null, seen()?.checkedAt]).toEqual([null, true, clock.wallMs]);
+      const first = seen()?.last?.id;
+
+      // A day later, and the disk is not there.
+      sh(`mv ${join(rig.folder, 'disk')} ${join(rig.folder, 'away')}; mkdir ${join(rig.folder, 'disk')}`);
+      clock.wallMs += 86_400_000;
+      await poll(() => seen()?.problem).toMatch(
+        /the repository is not at .* any more -> see whether its disk is mounted/,
+      );
+      expect([readdirSync(join(rig.folder, 'disk')), existsSync(join(tree, 'vault'))]).toEqual([[], false]);
+      expect(await vault.rows()).toEqual({ rows: [], problem: expect.stringContaining('cannot be asked') });
+      sh(`rmdir ${join(rig.folder, 'disk')}; mv ${join(rig.folder, 'away')} ${join(rig.folder, 'disk')}`);
+      // It is tried again after a while, not at once.
+      clock.boot += 70_000;
+      await poll(() => [seen()?.problem, seen()?.doing, seen()?.last?.id !== first]).toEqual([null, null, true]);
+
+      const { rows } = await vault.rows();
+      expect(rows).toMatchObject([{ epoch: 3, version: '19.4.1', isOwn: true }]);
+      expect(() => vault.restore('abcdef01') && vault.restore('abcdef01')).toThrow('this machine is at a restore');
+      await poll(() => seen()?.restored).toMatchObject({ backup: 'abcdef01', isDone: false });
+      expect(seen()?.restored?.because).toContain('nothing was changed');
+      expect([seen()?.problem, asked]).toEqual([null, []]);
+      await poll(() => seen()?.doing).toBeNull();
+      vault.restore(rows[0]!.id);
+      await poll(() => asked.length).toBe(1);
+      expect(asked[0]?.because).toMatch(/restored as of .* kept as replaced-3/);
+      expect(existsSync(join(tree, 'restoring/live/config/gitlab-secrets.json'))).toBe(true);
+    } finally {
+      await vault.stop();
+    }
+  });
+
+  it('a plain folder is refused in words, and one that is to be uninstalled is not restored', async () => {
+    const { vault, hosting, kept } = await host();
+    const ending = { since: 1, deleteData: false, now: false, force: false, drained: false };
+    Object.assign(hosting, { ending });
+    expect(() => vault.restore('abcdef01')).toThrow('it is being uninstalled');
+    kept.hosting = { ...hosting, place: { kind: 'folder', path: '/srv/gitlab' } };
+    await expect(vault.begin(begin())).rejects.toThrow('a plain folder, which has no snapshots');
   });
 });
 
