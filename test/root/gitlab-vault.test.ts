@@ -1,6 +1,7 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
@@ -142,6 +143,32 @@ describe('a backup of GitLab', () => {
     sh(`chmod u+w ${pack}; printf X | dd of=${pack} bs=1 seek=5000 conv=notrunc 2>/dev/null`);
     await expect(restic.check(1, 1, signal)).rejects.toThrow(/restic check failed/);
   });
+});
+
+it('restic ends with the agent that began it, whatever that was killed by', async () => {
+  const { tree } = await written();
+  const restic = repository();
+  await restic.init(signal);
+  sh(`head -c 80000000 /dev/urandom > ${join(tree, 'bulk/large')}`);
+  const parts = { target: join(rig.folder, 'repository'), password: 'a-password-of-the-test', credentials: {} };
+  const id = await backedUp(restic, tree);
+  const outfile = join(rig.folder, 'agent.mjs');
+  await build({
+    stdin: {
+      contents: `import { Restic } from './node/hosting/vault/restic.ts';
+        const restic = new Restic(${JSON.stringify(parts)}, ${JSON.stringify(join(rig.folder, 'cache'))});
+        await restic.restore('${id}', '${join(rig.folder, 'out')}', new AbortController().signal);`,
+      resolveDir: process.cwd(),
+      loader: 'ts',
+    },
+    ...{ bundle: true, platform: 'node', format: 'esm', outfile },
+  });
+  const child = spawn(process.execPath, [outfile], { stdio: 'ignore' });
+  rig.children.push(child);
+  const running = (): boolean => sh(`pgrep -fx -- "restic restore ${id} .*" || true`).trim() !== '';
+  await expect.poll(running, { timeout: 10_000, interval: 20 }).toBe(true);
+  child.kill('SIGKILL');
+  await expect.poll(running, { timeout: 2_000, interval: 20 }).toBe(false);
 });
 
 describe('the vault of a host', () => {

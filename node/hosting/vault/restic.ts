@@ -144,7 +144,10 @@ export class Restic {
   async #run(args: readonly string[], { signal, cwd, onLine }: How): Promise<string> {
     if (findProgram('restic', toolEnv.PATH) === null)
       throw problem('restic is not installed on this machine', 'install it: apt install restic');
-    const child = spawnClean('restic', args, {
+    // An agent that is killed takes it along: the next one would find it writing where it begins anew.
+    const tied = findProgram('setpriv', toolEnv.PATH) === null ? [] : ['setpriv', '--pdeathsig', 'INT', '--'];
+    const [file, ...words] = [...tied, 'restic', ...args] as [string, ...string[]];
+    const child = spawnClean(file, words, {
       ...(cwd !== undefined && { cwd }),
       env: this.#env(),
       stdio: ['ignore', 'pipe', 'pipe'],
