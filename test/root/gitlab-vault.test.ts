@@ -1,5 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -146,29 +148,35 @@ describe('a backup of GitLab', () => {
 });
 
 it('restic ends with the agent that began it, whatever that was killed by', async () => {
-  const { tree } = await written();
-  const restic = repository();
-  await restic.init(signal);
-  sh(`head -c 80000000 /dev/urandom > ${join(tree, 'bulk/large')}`);
-  const parts = { target: join(rig.folder, 'repository'), password: 'a-password-of-the-test', credentials: {} };
-  const id = await backedUp(restic, tree);
+  // A target that takes the question and never answers.
+  const silent = createServer().listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const target = `rest:http://127.0.0.1:${(silent.address() as AddressInfo).port}/`;
+  const parts = { target, password: 'a-password-of-the-test', credentials: {} };
   const outfile = join(rig.folder, 'agent.mjs');
   await build({
     stdin: {
       contents: `import { Restic } from './node/hosting/vault/restic.ts';
-        const restic = new Restic(${JSON.stringify(parts)}, ${JSON.stringify(join(rig.folder, 'cache'))});
-        await restic.restore('${id}', '${join(rig.folder, 'out')}', new AbortController().signal);`,
+        const restic = new Restic(${JSON.stringify(parts)}, '${rig.folder}/cache');
+        await restic.restore('${rig.folder}', '/nowhere', new AbortController().signal);`,
       resolveDir: process.cwd(),
       loader: 'ts',
     },
     ...{ bundle: true, platform: 'node', format: 'esm', outfile },
   });
   const child = spawn(process.execPath, [outfile], { stdio: 'ignore' });
-  rig.children.push(child);
-  const running = (): boolean => sh(`pgrep -fx -- "restic restore ${id} .*" || true`).trim() !== '';
-  await expect.poll(running, { timeout: 10_000, interval: 20 }).toBe(true);
-  child.kill('SIGKILL');
-  await expect.poll(running, { timeout: 2_000, interval: 20 }).toBe(false);
+  const pids = (): number[] =>
+    sh(`pgrep -fx -- "restic restore ${rig.folder} .*" || true`).split('\n').filter(Boolean).map(Number);
+  const running = (): boolean => pids().length > 0;
+  try {
+    await expect.poll(running, { timeout: 10_000, interval: 20 }).toBe(true);
+    child.kill('SIGKILL');
+    await expect.poll(running, { timeout: 2_000, interval: 20 }).toBe(false);
+  } finally {
+    child.kill('SIGKILL');
+    for (const pid of pids()) process.kill(pid, 'SIGKILL');
+    silent.close();
+  }
 });
 
 describe('the vault of a host', () => {

@@ -53,6 +53,38 @@ const silence = (lab: Lab, state: 'silent' | 'dead') => {
 };
 
 describe('a GitLab that the mesh runs, in status', () => {
+  it('shows its backups: the newest, what is done, and why none could be made', () => {
+    const keep = { daily: 7, weekly: 4, monthly: 6 };
+    const plan = { target: '/mnt/disk', repository: '7f0e2902889beb10', secret: 's', everyMs: 86_400_000, keep };
+    const of = (vault: object, agoMs: number | null) => {
+      const lab = hostedLab({});
+      const last = agoMs === null ? null : { id: 'abcdef01', at: lab.wallMs - agoMs };
+      const said = { last, checkedAt: null, doing: null, problem: null, restored: null, ...vault };
+      const made = hostedLab({ state: 'healthy', vault: said });
+      const gitlab = { ...made.committed.gitlab, vault: { ...plan, since: 0, because: '' } };
+      made.committed = { ...made.committed, gitlab };
+      made.accepted = made.committed;
+      const now = shown(made);
+      return { ...now, lines: now.attention.filter(({ code }) => code === 'gitlab-backup') };
+    };
+    const well = of({ doing: { what: 'backup', phase: 'copies to /mnt/disk', percent: 40 } }, 3_600_000);
+    expect(well.gitlab.lastBackup).toMatchObject({ id: 'abcdef01', copies: ['/mnt/disk'] });
+    expect([well.lines, gitlabView(well, true)]).toEqual([
+      [],
+      expect.stringMatching(/^backup +copies to .mnt.disk, 40 %$/m),
+    ]);
+    const ill = of(
+      { problem: 'the repository is not at /mnt/disk any more -> see whether its disk is mounted' },
+      3_600_000,
+    );
+    expect(ill.lines).toMatchObject([{ severity: 'warn', sentence: expect.stringContaining('any more; see whether') }]);
+    expect(of({ problem: 'no room' }, 3 * 86_400_000).lines[0]).toMatchObject({ severity: 'fail' });
+    expect(of({}, 3 * 86_400_000).lines[0]?.sentence).toContain('while GitLab does not work');
+    expect(of({}, null).lines).toEqual([]);
+    // Where none is named there is nothing to say.
+    expect(shown(hostedLab({})).gitlab).not.toHaveProperty('vault');
+  });
+
   it('is deployed step by step, under the address that it will have, and is no reason to worry', () => {
     const now = shown(hostedLab({}));
     expect(now.gitlab).toMatchObject({ mode: 'hosted', state: 'deploying', host: 'kang', url: 'http://kang.lan:8080' });
