@@ -237,6 +237,7 @@ export class Agent {
       name: this.#options.name,
       dockerHost: this.#options.dockerHost,
       artifactLimitBytes: this.#options.artifactLimitBytes,
+      holdsCopies: this.#options.holdsCopies,
       version,
       nodeId: identity.id,
       durable: await store.load(),

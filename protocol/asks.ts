@@ -64,13 +64,8 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('look-at-gitlab') }),
   /** To the same: root's first password, until it is said that a person has `seen` it, by what was seen. */
   z.object({ kind: z.literal('root-password'), seen: z.string().max(128).optional() }),
-  /** To a machine that may hold copies of a hosted GitLab: whether it can, and where they would lie. Changes nothing. */
-  z.object({
-    kind: z.literal('check-copies'),
-    data: DataId,
-    bytes: Bytes,
-    folder: HostedGitlab.shape.place.shape.path.nullable(),
-  }),
+  /** To a machine that may hold copies of a hosted GitLab: whether it can, and where they would lie. `bytes`: what they may become. Changes nothing. */
+  z.object({ kind: z.literal('check-copies'), data: DataId, bytes: Bytes }),
   /** From the host to a standby: a connection of its own for rounds (node/hosting/wire). */
   z.object({ kind: z.literal('open-copy-door'), data: DataId, epoch: z.int().positive() }),
   /**

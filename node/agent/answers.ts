@@ -57,6 +57,7 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
       });
     }
     case 'check-deploy':
+    case 'check-copies':
     case 'look-at-gitlab':
     case 'root-password':
     case 'begin-vault':
@@ -66,8 +67,6 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'open-copy-door':
       return sources.hosting.openCopyDoor(from, ask);
-    case 'check-copies':
-      return refused('copies are not built in yet');
     case 'log':
       return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };
   }

@@ -12,7 +12,7 @@ import { misfitLine } from '../../scheduler/snapshot-attention.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
-import type { BackupList, DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
+import type { BackupList, CopyPlan, DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
 import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
 import { jobRowsOf, statusOf, whyOf } from './core-views.ts';
@@ -176,6 +176,18 @@ export class LocalApi implements AgentApi {
 
   gitlabUninstall(request: Parameters<AgentApi['gitlabUninstall']>[0]): Promise<ChangeOutcome> {
     return this.#hosting.gitlabUninstall(request);
+  }
+
+  gitlabCopies(): { agreed: string[] } {
+    return this.#hosting.gitlabCopies();
+  }
+
+  gitlabCopyPlan(node: string): Promise<CopyPlan> {
+    return this.#hosting.gitlabCopyPlan(node);
+  }
+
+  gitlabAgree(request: { node: string; agreed: boolean }): Promise<ChangeOutcome> {
+    return this.#hosting.gitlabAgree(request);
   }
 
   gitlabPassword(seen?: string): Promise<{ password: string | null }> {

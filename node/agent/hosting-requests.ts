@@ -9,7 +9,8 @@ import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { VaultSecret } from '../hosting/vault/vault-memory.ts';
 import type { HostingApi } from '../local-api/agent-api.ts';
-import type { BackupList, DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
+import type { BackupList, CopyPlan, DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
+import { CopiesRequests } from './copies-requests.ts';
 
 interface HostingLines {
   self: NodeId;
@@ -24,6 +25,17 @@ interface HostingLines {
 
 type Checked = Extract<Answer, { kind: 'deploy-checked' }>;
 
+interface Looked {
+  host: NodeId;
+  plan: DeployPlan;
+  checked: Checked | null;
+  /** Who will hold copies. */
+  agreed: NodeId[];
+}
+
+/** In the question after a GitLab that has no data id yet. */
+const firstData = '00000000';
+
 /** It asks an engine, a registry and a disk. */
 const checkMs = 30_000;
 const lookMs = 30_000;
@@ -33,9 +45,11 @@ const vaultMs = 55_000;
 /** What a person asks of the mesh's own GitLab, at any machine of it; done by the one that hosts, or shall host. */
 export class HostingRequests implements HostingApi {
   readonly #lines: HostingLines;
+  readonly #copies: CopiesRequests;
 
   constructor(lines: HostingLines) {
     this.#lines = lines;
+    this.#copies = new CopiesRequests(lines);
   }
 
   async gitlabPlan(wish: DeployRequest): Promise<DeployPlan> {
@@ -44,12 +58,12 @@ export class HostingRequests implements HostingApi {
   }
 
   async gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome> {
-    const { host, plan, checked } = await this.#look(wish);
+    const { host, plan, checked, agreed } = await this.#look(wish);
     const failed = plan.lines.find(({ state }) => state === 'fail');
     if (failed) return { state: 'refused', because: failed.sentence };
     if (this.#isThere(wish, host)) return { state: 'done', because: `the mesh runs this very GitLab on ${plan.host}` };
     if (checked?.place == null) return { state: 'refused', because: `${plan.host} has no place for GitLab's data` };
-    const { on: _on, data: _data, hostname, ...asked } = wish;
+    const { on: _on, data: _data, copies: _names, hostname, ...asked } = wish;
     return this.#lines.change({
       kind: 'deploy-gitlab',
       host,
@@ -59,8 +73,21 @@ export class HostingRequests implements HostingApi {
         place: { kind: checked.place.kind, path: checked.place.path },
         hostname: hostname ?? checked.address,
       },
+      ...(agreed.length > 0 && { agreed }),
       because: `asked on ${nodeName(this.#lines.ledger(), this.#lines.self)}`,
     });
+  }
+
+  gitlabCopies(): { agreed: string[] } {
+    return this.#copies.agreed();
+  }
+
+  gitlabCopyPlan(node: string): Promise<CopyPlan> {
+    return this.#copies.plan(node);
+  }
+
+  gitlabAgree(request: { node: string; agreed: boolean }): Promise<ChangeOutcome> {
+    return this.#copies.agree(request);
   }
 
   async gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome> {
@@ -145,7 +172,7 @@ export class HostingRequests implements HostingApi {
   }
 
   /** What no machine finds by a look at itself. */
-  #more(address: string, host: string): DeployPlan['lines'] {
+  #reach(address: string): DeployPlan['lines'] {
     const others = Object.keys(this.#lines.ledger().nodes).length - 1;
     const isOwn = /^(127\.|localhost$)/.test(address) && others > 0;
     return [
@@ -157,12 +184,6 @@ export class HostingRequests implements HostingApi {
           : `${address}, by which every machine of the mesh and every browser reaches it`,
         fix: isOwn ? 'name one that all reach: --hostname NAME' : null,
       },
-      {
-        state: 'warn',
-        what: 'copies',
-        sentence: `one copy, on ${host} alone: it cannot move by itself in this version, and needs backups: autogit-node gitlab backup --to DIR`,
-        fix: null,
-      },
     ];
   }
 
@@ -172,23 +193,33 @@ export class HostingRequests implements HostingApi {
   }
 
   /** What speaks against it in the ledger, and what the machine that shall run it finds. */
-  async #look(wish: DeployRequest): Promise<{ host: NodeId; plan: DeployPlan; checked: Checked | null }> {
+  async #look(wish: DeployRequest): Promise<Looked> {
     const ledger = this.#lines.ledger();
     const host = wish.on === null ? this.#lines.self : this.#lines.nodeNamed(wish.on);
     const name = nodeName(ledger, host);
-    const plan = { host: name, url: hostedUrl(wish.hostname ?? name, wish.port), folder: wish.data ?? '-' };
+    const plan = { host: name, url: hostedUrl(wish.hostname ?? name, wish.port), folder: wish.data ?? '-', copies: [] };
     if (this.#isThere(wish, host)) {
       const { hostname, port, place } = hostingOf(ledger)!;
       const sentence = `the mesh runs this very GitLab on ${name}: nothing is begun anew`;
       const lines = [{ state: 'ok' as const, what: 'mesh', sentence, fix: null }];
-      return { host, checked: null, plan: { host: name, url: hostedUrl(hostname, port), folder: place.path, lines } };
+      return {
+        host,
+        checked: null,
+        agreed: [],
+        plan: { ...plan, url: hostedUrl(hostname, port), folder: place.path, lines },
+      };
     }
     const refused = whyNotDeploy(ledger, host);
     if (refused !== null) {
       const [sentence = '', fix = null] = refused.replace(/ first$/, '').split(/: (?=autogit-node)/);
-      return { host, checked: null, plan: { ...plan, lines: [{ state: 'fail', what: 'mesh', sentence, fix }] } };
+      return {
+        host,
+        checked: null,
+        agreed: [],
+        plan: { ...plan, lines: [{ state: 'fail', what: 'mesh', sentence, fix }] },
+      };
     }
-    const { on: _on, ...asked } = wish;
+    const { on: _on, copies: wanted, ...asked } = wish;
     const answer = await this.#lines.ask(host, { kind: 'check-deploy', wish: asked }, checkMs);
     if (answer.kind !== 'deploy-checked') {
       const because = answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`;
@@ -196,14 +227,23 @@ export class HostingRequests implements HostingApi {
         hint: 'which machines vote: autogit-node status -o wide',
       });
     }
+    const { place } = answer;
+    const hasSnapshots = place !== null && place.kind !== 'folder';
+    const copies = await this.#copies.forDeploy(host, {
+      // Nothing lies there of a GitLab that is not deployed yet.
+      data: place?.data ?? firstData,
+      ...{ preset: wish.preset, hasSnapshots, wanted },
+    });
     return {
       host,
       checked: answer,
+      agreed: copies.nodes,
       plan: {
         ...plan,
         url: hostedUrl(wish.hostname ?? answer.address, wish.port),
         folder: answer.place?.path ?? plan.folder,
-        lines: [...answer.checks, ...this.#more(wish.hostname ?? answer.address, name)],
+        copies: copies.nodes.map((node) => nodeName(ledger, node)),
+        lines: [...answer.checks, ...this.#reach(wish.hostname ?? answer.address), ...copies.lines],
       },
     };
   }

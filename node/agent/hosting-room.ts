@@ -33,6 +33,8 @@ interface Here {
   version: string;
   /** The engine that would run GitLab. */
   dockerHost: string | null;
+  /** False: its owner wants no copies on it of what another machine runs. */
+  holdsCopies: boolean;
   clock: Clock;
   log: Log;
   /** Multiaddrs by which other machines reach it. */
@@ -53,7 +55,7 @@ interface Membership {
 }
 
 type VaultAsk = Ask & { kind: 'begin-vault' | 'backup-now' | 'backups' | 'restore-gitlab' };
-type HostingAsk = VaultAsk | (Ask & { kind: 'check-deploy' | 'look-at-gitlab' | 'root-password' });
+type HostingAsk = VaultAsk | (Ask & { kind: 'check-deploy' | 'check-copies' | 'look-at-gitlab' | 'root-password' });
 
 /** ms that an agent which ends gives to what is under way. */
 const stopMs = 3_000;
@@ -108,6 +110,7 @@ export class HostingRoom {
   }
 
   start(): void {
+    if (!this.#options.holdsCopies) this.#options.feed({ kind: 'copies-said', copies: 'never' });
     this.#keeper.start();
     this.#vault.start();
     this.#copies.start();
@@ -154,6 +157,7 @@ export class HostingRoom {
 
   async answer(ask: HostingAsk): Promise<Answer> {
     if (ask.kind === 'check-deploy') return this.#check(ask.wish);
+    if (ask.kind === 'check-copies') return this.#checkCopies(ask);
     if (!this.hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
     if (ask.kind === 'root-password') return { kind: 'root-password', password: this.#keeper.rootPassword(ask.seen) };
     if (ask.kind !== 'look-at-gitlab') return this.#ofVault(ask);
@@ -172,6 +176,13 @@ export class HostingRoom {
       const { code, message, hint } = error;
       return { kind: 'failed', code, because: asSentence(message), hint: asSentence(hint) };
     }
+  }
+
+  /** Asked for once in a GitLab's life: what it needs is loaded then. */
+  async #checkCopies(ask: Ask & { kind: 'check-copies' }): Promise<Answer> {
+    const { home, holdsCopies } = this.#options;
+    const { checkCopies } = await import('./copies-check.ts');
+    return checkCopies(ask, { home, mesh: this.#mesh, isRefused: !holdsCopies });
   }
 
   async #check(wish: (Ask & { kind: 'check-deploy' })['wish']): Promise<Answer> {

@@ -47,6 +47,7 @@ const gitlabLookEvery = 30;
 interface MemberOptions {
   home: string;
   artifactLimitBytes?: number | undefined;
+  holdsCopies: boolean;
   name: string;
   version: string;
   nodeId: NodeId;

@@ -34,6 +34,7 @@ const mesh = () => import('./mesh-commands.ts');
 const local = () => import('./local-commands.ts');
 const gitlab = () => import('./gitlab-commands.ts');
 const vault = () => import('./gitlab-backup.ts');
+const copies = () => import('./gitlab-copies.ts');
 const deployment = () => import('./gitlab-deploy.ts');
 
 export const commands: readonly Command[] = [
@@ -117,13 +118,30 @@ export const commands: readonly Command[] = [
   },
   {
     path: 'gitlab deploy',
-    help: 'run GitLab itself on a machine of the mesh, one copy of it',
+    help: 'run GitLab itself on a machine of the mesh, with copies on others',
     run: async (c) => (await deployment()).deploy(c),
   },
   {
     path: 'gitlab password',
     help: "root's first password of the GitLab that the mesh runs, shown once",
     run: async (c) => (await deployment()).password(c),
+  },
+  {
+    path: 'gitlab copies',
+    help: 'which machines hold copies of GitLab, and what its death would cost now',
+    run: async (c) => (await copies()).show(c),
+  },
+  {
+    path: 'gitlab copies add',
+    args: '<node>',
+    help: 'let a machine hold copies of GitLab',
+    run: async (c) => (await copies()).add(c),
+  },
+  {
+    path: 'gitlab copies remove',
+    args: '<node>',
+    help: 'no more copies to that machine; what lies there is deleted',
+    run: async (c) => (await copies()).remove(c),
   },
   {
     path: 'gitlab uninstall',

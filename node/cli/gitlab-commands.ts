@@ -3,11 +3,14 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
+import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { askHidden, confirm, hasTerminal } from './prompt.ts';
 import { attentionLine } from './table.ts';
+
+type GitlabView = StatusSnapshot['gitlab'];
 
 /** `gitlab`: where it runs, health, backups, forecast. */
 export async function show(context: Context): Promise<number> {
@@ -30,6 +33,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ['version', gitlab.version ?? '-'],
     ['image', gitlab.hosted ? `${gitlab.hosted.image} (${gitlab.hosted.preset})` : '-'],
     ['data', gitlab.hosted?.folder ?? '-'],
+    ...(gitlab.standbys ?? []).map((one): [string, string] => ['copy', copyLine(one)]),
     ['backup', gitlab.lastBackup ? `${gitlab.lastBackup.at} on ${gitlab.lastBackup.copies.join(', ')}` : '-'],
     ...vaultRows(gitlab),
     ['forecast', gitlab.forecast?.sentence ?? '-'],
@@ -49,6 +53,9 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     rows.push('', ...reasons.map(({ sentence, fix }) => attentionLine(sentence, fix)));
   return rows.join('\n');
 }
+
+const copyLine = ({ node, state, percent, ageMs, because }: NonNullable<GitlabView['standbys']>[number]): string =>
+  `${node}: ${state.replace('-', ' ')}${percent === null ? '' : ` ${Math.floor(percent)} %`}${ageMs === null ? '' : `, ${showDuration(ageMs)} old`}; ${because}`;
 
 /** Backups: where they go, what is done, what is wrong. */
 function vaultRows({ vault }: StatusSnapshot['gitlab']): [string, string][] {

@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { plural } from '../../scheduler/phrases.ts';
+import { listed, plural } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { DeployPlan, DeployRequest } from '../local-api/socket-protocol.ts';
@@ -65,18 +65,30 @@ function wishOf({ settings }: Context): DeployRequest {
     sshPort: sshPort === 0 ? null : sshPort,
     hostname: settings.text('gitlab.hostname'),
     data: settings.text('gitlab.data'),
+    ...copiesOf(settings.list('gitlab.copies')),
   };
 }
 
+/** `none` is a word, and no machine's name beside others. */
+function copiesOf(named: readonly string[]): Pick<DeployRequest, 'copies'> {
+  if (named.length === 0) return {};
+  if (named.includes('none') && named.length > 1)
+    throw new AutogitError('bad-flag', '--copies none and a machine beside it', {
+      hint: '--copies NAME,NAME, or none',
+    });
+  return { copies: named[0] === 'none' ? [] : [...named] };
+}
+
 /** It takes a machine's memory and disk, so nobody gets it by an answer that was not given. */
-async function isWanted(context: Context, { host, url }: DeployPlan): Promise<boolean> {
+async function isWanted(context: Context, { host, url, copies }: DeployPlan): Promise<boolean> {
   const prompt = promptOf(context);
   if (prompt.yes) return true;
   if (!hasTerminal(prompt))
     throw new AutogitError('no-terminal', `nobody here can say that GitLab shall run on ${host}`, {
       hint: 'the same command with --yes',
     });
-  return confirm(`Deploy GitLab on ${host} as ${url}?`, false, prompt);
+  const where = copies.length === 0 ? '' : `, copies of all of it on ${listed(copies)}`;
+  return confirm(`Deploy GitLab on ${host} as ${url}${where}?`, false, prompt);
 }
 
 type GitlabView = StatusSnapshot['gitlab'];

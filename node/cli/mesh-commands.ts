@@ -4,6 +4,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
+import { whatCopiesTell } from '../../scheduler/membership-sentence.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { parseDuration, showDuration } from '../settings/quantities.ts';
@@ -140,17 +141,27 @@ export async function drain(context: Context): Promise<number> {
 
 export const undrain = changing((context) => ({ kind: 'drain', node: nodeOf(context), drained: false }));
 
+/** Who owns a machine that held copies of GitLab knows what was in them. */
+function copiesOn(gitlab: StatusSnapshot['gitlab'], wanted: string, nodes: StatusSnapshot['nodes']): string {
+  const name = nodes.find(({ node, id }) => [node, id].includes(wanted))?.node;
+  const copy = gitlab.standbys?.find(({ node }) => node === name);
+  if (copy === undefined) return '';
+  const age = copy.ageMs === null ? '' : ` (its copy is ${showDuration(copy.ageMs)} old)`;
+  return ` It holds ${whatCopiesTell}${age}.`;
+}
+
 /** For good, so a person on a terminal is asked. */
 export async function forget(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const prompt = promptOf(context);
-  const { nodes } = (await agent.status()).snapshot;
+  const { nodes, gitlab } = (await agent.status()).snapshot;
   const self = nodes.find((row) => row.self && [row.node, row.id].includes(nodeOf(context)));
   if (self)
     throw new AutogitError('unsupported', `${self.node} is this machine`, {
       hint: 'to remove it, type forget on another machine; to end its agent: autogit-node leave',
     });
-  const question = `Remove ${nodeOf(context)} for good? It must be let in again to come back.`;
+  const holds = copiesOn(gitlab, nodeOf(context), nodes);
+  const question = `Remove ${nodeOf(context)} for good? It must be let in again to come back.${holds}`;
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
   const here = nodes.find((row) => row.self)?.node;
   const by = here === undefined ? userName() : `${userName()} on ${here}`;

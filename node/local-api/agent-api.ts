@@ -2,7 +2,7 @@ import type { JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
-import type { BackupList, DeployPlan, DeployRequest, VaultRequest } from './socket-protocol.ts';
+import type { BackupList, CopyPlan, DeployPlan, DeployRequest, VaultRequest } from './socket-protocol.ts';
 
 /*
  * What the agent answers to those who ask it on this machine, in small interfaces: a server is handed those that its
@@ -60,6 +60,12 @@ export interface HostingApi {
   gitlabPlan(wish: DeployRequest): Promise<DeployPlan>;
   /** Looks once more, then asks the mesh for it. */
   gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome>;
+  /** Machines that a person named to hold copies of it. */
+  gitlabCopies(): { agreed: string[] };
+  /** Looks at one that shall hold copies; changes nothing. */
+  gitlabCopyPlan(node: string): Promise<CopyPlan>;
+  /** Looks once more where it shall hold some, then asks the mesh for it. */
+  gitlabAgree(request: { node: string; agreed: boolean }): Promise<ChangeOutcome>;
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
   /** The first password of root, until somebody says that a person has seen it. */
   gitlabPassword(seen?: string): Promise<{ password: string | null }>;

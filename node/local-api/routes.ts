@@ -143,6 +143,9 @@ const gitlabRoutes = (api: GitlabApi): Routes => ({
 const hostingRoutes = (api: HostingApi): Routes => ({
   '/v1/gitlab/plan': post(bodies.gitlabDeploy, (wish) => api.gitlabPlan(wish)),
   '/v1/gitlab/deploy': post(bodies.gitlabDeploy, (wish) => api.gitlabDeploy(wish)),
+  '/v1/gitlab/copies': post(bodies.gitlabCopies, async () => api.gitlabCopies()),
+  '/v1/gitlab/copy-plan': post(bodies.gitlabCopyPlan, ({ node }) => api.gitlabCopyPlan(node)),
+  '/v1/gitlab/agree': post(bodies.gitlabAgree, (request) => api.gitlabAgree(request)),
   '/v1/gitlab/uninstall': post(bodies.gitlabUninstall, (request) => api.gitlabUninstall(request)),
   '/v1/gitlab/password': post(bodies.gitlabPassword, ({ seen }) => api.gitlabPassword(seen)),
   '/v1/gitlab/vault': post(bodies.gitlabVault, (request) => api.gitlabVault(request)),

@@ -12,6 +12,8 @@ import { readRemoval, removedSentence } from '../store/removal.ts';
 import {
   type BackupList,
   BackupsAnswer,
+  CopiesAnswer,
+  CopyPlan,
   DeployPlan,
   type DeployRequest,
   Failure,
@@ -56,6 +58,9 @@ export interface AgentClient {
   /** Looks at the machine; changes nothing. */
   gitlabPlan(wish: DeployRequest): Promise<DeployPlan>;
   gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome>;
+  gitlabCopies(): Promise<{ agreed: string[] }>;
+  gitlabCopyPlan(node: string): Promise<CopyPlan>;
+  gitlabAgree(request: { node: string; agreed: boolean }): Promise<ChangeOutcome>;
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
   gitlabPassword(seen?: string): Promise<{ password: string | null }>;
   gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
@@ -155,6 +160,9 @@ export function createClient(home: string): AgentClient {
     gitlabDisconnect: (asked) => post(ChangeOutcome, '/v1/gitlab/disconnect', asked),
     gitlabPlan: (wish) => post(DeployPlan, '/v1/gitlab/plan', wish),
     gitlabDeploy: (wish) => post(ChangeOutcome, '/v1/gitlab/deploy', wish),
+    gitlabCopies: () => post(CopiesAnswer, '/v1/gitlab/copies', {}),
+    gitlabCopyPlan: (node) => post(CopyPlan, '/v1/gitlab/copy-plan', { node }),
+    gitlabAgree: (asked) => post(ChangeOutcome, '/v1/gitlab/agree', asked),
     gitlabUninstall: (asked) => post(ChangeOutcome, '/v1/gitlab/uninstall', asked),
     gitlabPassword: (seen) => post(PasswordAnswer, '/v1/gitlab/password', seen === undefined ? {} : { seen }),
     gitlabVault: (asked) => post(ChangeOutcome, '/v1/gitlab/vault', asked),

@@ -47,7 +47,12 @@ const what = z.enum(['gpu', 'all']);
 const secret = z.string().min(1).max(4096);
 
 /** `on`: a machine's name; null: this one. */
-const DeployRequest = DeployWish.extend({ on: z.string().min(1).max(64).nullable() });
+const machineName = z.string().min(1).max(64);
+/** `copies`: machines that shall hold some; absent: the two that can. */
+const DeployRequest = DeployWish.extend({
+  on: machineName.nullable(),
+  copies: z.array(machineName).max(limits.agreedCopies).optional(),
+});
 export type DeployRequest = z.infer<typeof DeployRequest>;
 
 /** `target` null: backups go nowhere any more. */
@@ -81,6 +86,9 @@ export const bodies = {
   }),
   gitlabDisconnect: z.strictObject({ now: z.boolean(), force: z.boolean() }),
   gitlabDeploy: DeployRequest,
+  gitlabCopies: z.strictObject({}),
+  gitlabCopyPlan: z.strictObject({ node: machineName }),
+  gitlabAgree: z.strictObject({ node: machineName, agreed: z.boolean() }),
   gitlabUninstall: z.strictObject({ deleteData: z.boolean(), now: z.boolean(), force: z.boolean() }),
   gitlabVault: VaultRequest,
   gitlabBackup: z.strictObject({}),
@@ -125,11 +133,17 @@ export const DeployPlan = z.object({
   host: z.string(),
   url: z.string(),
   folder: z.string(),
+  /** Machines that will hold copies. */
+  copies: z.array(z.string()),
   lines: z.array(DeployCheck).max(64),
 });
 export type DeployPlan = z.infer<typeof DeployPlan>;
 /** Null: it was shown before, or GitLab is not that far. */
 export const PasswordAnswer = z.object({ password: z.string().nullable() });
+/** Machines that a person named for copies of GitLab. */
+export const CopiesAnswer = z.object({ agreed: z.array(z.string()) });
+export const CopyPlan = z.object({ node: z.string(), lines: z.array(DeployCheck).max(64) });
+export type CopyPlan = z.infer<typeof CopyPlan>;
 export const BackupsAnswer = z.object({ rows: z.array(BackupRow), problem: Sentence.nullable() });
 export type BackupList = z.infer<typeof BackupsAnswer>;
 export const RecoveryKeyAnswer = z.object({ key: z.string() });

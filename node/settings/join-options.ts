@@ -135,6 +135,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     service: settings.isOn('service'),
     maxRuns: settings.number('maxRuns'),
     reserveMemoryBytes: settings.number('reserveMemory') ?? 0,
+    holdsCopies: settings.text('copies') !== 'never',
     artifactLimitBytes: settings.number('artifactLimit') ?? undefined,
     mdns: settings.isOn('mdns'),
     user: settings.text('user'),

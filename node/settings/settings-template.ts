@@ -16,14 +16,16 @@ interface TemplateFacts extends MachineFigures {
  * none of them: in a file it would be said again and again.
  */
 const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
-  ['This machine', ['name', 'labels', 'maxRuns', 'reserveMemory', 'witness', 'home']],
+  ['This machine', ['name', 'labels', 'maxRuns', 'reserveMemory', 'witness', 'copies', 'home']],
   ['Who runs its jobs', ['executors', 'user', 'dockerHost', 'defaultImage', 'imageRoom', 'imageAge', 'artifactLimit']],
   ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],
   [
     'GitLab',
     [
       'gitlab.tokenEnv',
-      ...['image', 'preset', 'port', 'sshPort', 'hostname', 'data', 'every', 'keep'].map((word) => `gitlab.${word}`),
+      ...['image', 'preset', 'port', 'sshPort', 'hostname', 'data', 'copies', 'every', 'keep'].map(
+        (word) => `gitlab.${word}`,
+      ),
     ],
   ],
   ['What commands print and ask', ['color', 'verbose', 'quiet', 'json', 'input', 'yes']],
@@ -45,6 +47,7 @@ const examples = ({ host, cores }: TemplateFacts): Readonly<Record<string, strin
   'gitlab.tokenEnv': 'GITLAB_TOKEN',
   'gitlab.hostname': `${nameFromHost(host)}.lan`,
   'gitlab.data': '/srv/gitlab',
+  'gitlab.copies': '[]',
 });
 
 /** What a reader would otherwise have to look up: the unit, this machine's figure, or what happens without it. */
@@ -63,6 +66,7 @@ const remarks = (facts: TemplateFacts): Readonly<Record<string, string>> => ({
   'gitlab.tokenEnv': 'the token itself is never written here',
   'gitlab.image': 'a GitLab that the mesh deploys',
   'gitlab.data': 'without it: in the home of its agent',
+  'gitlab.copies': 'none named: the two that can; [none]: no copies',
 });
 
 const comment = (text: string): string =>

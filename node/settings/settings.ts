@@ -49,6 +49,8 @@ export interface JoinOptions {
   service: boolean;
   maxRuns: number | null;
   reserveMemoryBytes: number;
+  /** False: its owner wants no copies on it of a GitLab that another machine runs. */
+  holdsCopies: boolean;
   /** Most bytes of one artifact before it is packed. */
   artifactLimitBytes?: number | undefined;
   mdns: boolean;

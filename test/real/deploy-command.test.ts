@@ -178,4 +178,73 @@ describe('a GitLab of the mesh, by its commands', () => {
     expect(await meant.ended).toBe(0);
     expect(meant.text).toContain('GitLab is uninstalled');
   });
+
+  describe('copies of it', () => {
+    const standby = (node: string, more: object) => ({
+      ...{ node, round: '1.40', ageMs: 12_300, inSync: true, state: 'in-sync' as const, because: 'has every push' },
+      ...{ percent: null, chosen: 'a person named it' },
+      ...more,
+    });
+
+    it('a deployment names who will hold them, before anybody agrees, and asks for those that were named', async () => {
+      agent.plan.copies = ['desktop-1', 'desktop-2'];
+      agent.plan.lines = [line('ok', 'copies', 'all of GitLab is copied to desktop-1 and desktop-2')];
+      const shell = terminal('gitlab', 'deploy', '--copies', 'desktop-1,desktop-2');
+      await shell.until(
+        /Deploy GitLab on kang as http:\/\/kang\.lan:8080, copies of all of it on desktop-1 and desktop-2\?/,
+      );
+      shell.type('n\n');
+      expect(await shell.ended).toBe(1);
+      expect(asked('plan')).toMatchObject([{ plan: { copies: ['desktop-1', 'desktop-2'] } }]);
+      await run('gitlab', 'deploy', '--copies', 'none');
+      expect(asked('plan').at(-1)).toMatchObject({ plan: { copies: [] } });
+      const both = await run('gitlab', 'deploy', '--copies', 'none,kang');
+      expect(both.stderr).toContain('--copies none and a machine beside it');
+    });
+
+    it('says who holds what, and what a death would cost', async () => {
+      agent.gitlab = {
+        ...hosted('healthy', null),
+        standbys: [
+          standby('desktop-1', {}),
+          standby('desktop-2', {
+            state: 'catching-up',
+            percent: 40.6,
+            round: null,
+            ageMs: null,
+            because: 'a whole copy',
+          }),
+        ],
+        loss: { pushes: false, seconds: 3 },
+      };
+      agent.agreed = ['desktop-1', 'desktop-2', 'pi'];
+      const { stdout } = await run('gitlab', 'copies');
+      expect(stdout.split('\n')).toEqual([
+        'desktop-1\tin sync\t1.40\t12 s\thas every push',
+        'desktop-2\tcatching up 40 %\t-\t-\ta whole copy',
+        'pi\tnamed\t-\t-\tothers hold copies',
+        '',
+      ]);
+      expect(JSON.parse((await run('gitlab', 'copies', '--json')).stdout)).toMatchObject({
+        ...{ agreed: ['desktop-1', 'desktop-2', 'pi'], loss: { pushes: false, seconds: 3 } },
+        standbys: [{ node: 'desktop-1' }, { node: 'desktop-2' }],
+      });
+    });
+
+    it('a machine is looked at first; one that cannot is named with what helps, and nothing is asked', async () => {
+      agent.copyLines = [line('fail', 'copies', 'pi: btrfs is not here', 'sudo apt-get install btrfs-progs')];
+      const bad = await run('gitlab', 'copies', 'add', 'pi', '--yes');
+      expect([bad.code, asked('agree')]).toEqual([1, []]);
+      expect(bad.stderr).toContain('error: pi cannot hold copies of GitLab\nfix: sudo apt-get install btrfs-progs');
+      agent.copyLines = [line('ok', 'copies', 'pi: /srv/copies, 40 GiB for it')];
+      expect((await run('gitlab', 'copies', 'add', 'pi')).stderr).toContain('fix: the same command with --yes');
+      const good = await run('gitlab', 'copies', 'add', 'pi', '--yes');
+      expect(good.stdout).toBe('it holds copies of GitLab from now on\n');
+      await run('gitlab', 'copies', 'remove', 'pi', '--yes');
+      expect(asked('agree')).toEqual([
+        { agree: { node: 'pi', agreed: true } },
+        { agree: { node: 'pi', agreed: false } },
+      ]);
+    });
+  });
 });

@@ -115,6 +115,7 @@ export class LabMember {
       name: this.name,
       version: 'test',
       dockerHost: null,
+      holdsCopies: true,
       nodeId: this.id,
       durable: await store.load(),
       meshKey: newMeshKey(),

@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import type { AgentApi } from '../../node/local-api/agent-api.ts';
-import type { DeployPlan } from '../../node/local-api/socket-protocol.ts';
+import type { CopyPlan, DeployPlan } from '../../node/local-api/socket-protocol.ts';
 import type { BackupRow, JobWish } from '../../protocol/asks.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 
@@ -68,7 +68,7 @@ export class SmallAgent implements AgentApi {
     this.asked.push(disconnect);
     return { state: 'done' as const, because: 'disconnected' };
   }
-  plan: DeployPlan = { host: 'kang', url: 'http://kang.lan:8080', folder: '/srv/gitlab', lines: [] };
+  plan: DeployPlan = { host: 'kang', url: 'http://kang.lan:8080', folder: '/srv/gitlab', copies: [], lines: [] };
   async gitlabPlan(plan: unknown) {
     this.asked.push({ plan });
     return this.plan;
@@ -76,6 +76,18 @@ export class SmallAgent implements AgentApi {
   async gitlabDeploy(deploy: unknown) {
     this.asked.push({ deploy });
     return { state: 'done' as const, because: 'GitLab is to run on kang' };
+  }
+  agreed: string[] = [];
+  gitlabCopies() {
+    return { agreed: this.agreed };
+  }
+  copyLines: CopyPlan['lines'] = [];
+  async gitlabCopyPlan(node: string) {
+    return { node, lines: this.copyLines };
+  }
+  async gitlabAgree(agree: unknown) {
+    this.asked.push({ agree });
+    return { state: 'done' as const, because: 'it holds copies of GitLab from now on' };
   }
   async gitlabUninstall(uninstall: unknown) {
     this.asked.push({ uninstall });

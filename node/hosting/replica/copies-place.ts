@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { PlaceRoom } from '../data-place.ts';
 import { placeFacts } from '../deploy-facts.ts';
 import { choosePlace, ownersReserve, type PlaceAt } from '../place-choice.ts';
@@ -5,6 +6,9 @@ import { placeProblem } from '../place-problem.ts';
 
 /** Of an image, at first: it grows with what it is brought. */
 const firstBytes = 2 * 2 ** 30;
+
+/** Of the copies of that GitLab, in the home of the agent that holds them. */
+export const copiesFolder = (home: string, data: string): string => join(home, 'gitlab-copies', data);
 
 /** Where a standby holds its copies: chosen as the host's own place is, and the same one ever after. */
 export function standbyPlace(

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
@@ -12,6 +11,7 @@ import type { Log } from '../../log.ts';
 import type { DataPlace } from '../data-place.ts';
 import { treeOf } from '../place-tree.ts';
 import { BtrfsReplica } from './btrfs-replica.ts';
+import { copiesFolder } from './copies-place.ts';
 import type { Round, RoundPart, RoundSource, RoundTaker } from './replica-ports.ts';
 import { fullProblem, ReplicaProblem } from './replica-problem.ts';
 import { replicaTools } from './replica-tools.ts';
@@ -220,7 +220,7 @@ export class KeptCopies {
     this.#problem = null;
   }
 
-  #folderOf = ({ data }: Hosting): string => join(this.#options.home, 'gitlab-copies', data);
+  #folderOf = ({ data }: Hosting): string => copiesFolder(this.#options.home, data);
 
   async #makeRoom(open: OpenCopies): Promise<void> {
     const pressure = pressureAt(open.disk.room(), this.#pressure);

@@ -1,0 +1,47 @@
+import { statfsSync } from 'node:fs';
+import type { Answer, Ask, DeployCheck } from '../../protocol/asks.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { asSentence } from '../../protocol/ids.ts';
+import { diskOf } from '../disk-use.ts';
+import { existingAt } from '../hosting/place-tree.ts';
+import { copiesFolder, standbyPlace } from '../hosting/replica/copies-place.ts';
+import { showBytes } from '../settings/quantities.ts';
+
+interface CopiesCheck {
+  home: string;
+  mesh: string;
+  /** The owner of this machine wants none on it. */
+  isRefused: boolean;
+}
+
+/** Whether this machine can hold copies of a GitLab that another one runs, and where they would lie. Changes nothing. */
+export function checkCopies(
+  { data, bytes }: Ask & { kind: 'check-copies' },
+  { home, mesh, isRefused }: CopiesCheck,
+): Answer {
+  const failed = (what: string, sentence: string, fix: string | null): Answer => ({
+    kind: 'copies-checked',
+    checks: [{ state: 'fail', what, sentence: asSentence(sentence), fix: fix === null ? null : asSentence(fix) }],
+    place: null,
+  });
+  if (isRefused)
+    return failed('owner', 'its owner wants no copies on it (copies: never)', 'autogit-node config copies ask, there');
+  try {
+    const { place, room } = standbyPlace(copiesFolder(home, data), { mesh, data });
+    const { freeBytes } = diskOf(statfsSync(existingAt(place.path)));
+    const spare = freeBytes - room.reserveBytes;
+    const checks: DeployCheck[] = [
+      {
+        state: spare < bytes ? 'warn' : 'ok',
+        what: 'room',
+        sentence: asSentence(
+          `${place.path}, ${showBytes(Math.max(0, spare))} for it${spare < bytes ? `, and GitLab may grow to ${showBytes(bytes)}` : ''}`,
+        ),
+        fix: null,
+      },
+    ];
+    return { kind: 'copies-checked', checks, place: { kind: place.kind, path: place.path } };
+  } catch (error) {
+    return failed('place', sentenceOf(error), error instanceof AutogitError ? error.hint : null);
+  }
+}

@@ -1,0 +1,138 @@
+import type { Answer, Ask, DeployCheck } from '../../protocol/asks.ts';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { asSentence, type NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { listed, plural } from '../../scheduler/phrases.ts';
+import { nodeName } from '../../scheduler/snapshot-view.ts';
+import { presets } from '../hosting/presets.ts';
+import type { CopyPlan } from '../local-api/socket-protocol.ts';
+
+interface CopiesLines {
+  self: NodeId;
+  ledger(): Ledger;
+  /** A member, this one included. */
+  ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
+  change(change: Change): Promise<ChangeOutcome>;
+  nodeNamed(name: string): NodeId;
+}
+
+/** It asks a disk that may sleep. */
+const checkMs = 15_000;
+
+/** What was found of the machines that shall hold copies of a GitLab. */
+interface CopiesFound {
+  nodes: NodeId[];
+  lines: DeployCheck[];
+}
+
+/** What a person asks of the copies of the mesh's GitLab, at any machine of it. */
+export class CopiesRequests {
+  readonly #lines: CopiesLines;
+
+  constructor(lines: CopiesLines) {
+    this.#lines = lines;
+  }
+
+  agreed(): { agreed: string[] } {
+    return { agreed: (this.#hosting().copies?.agreed ?? []).map((node) => this.#name(node)) };
+  }
+
+  async plan(name: string): Promise<CopyPlan> {
+    const hosting = this.#hosting();
+    const node = this.#lines.nodeNamed(name);
+    return { node: this.#name(node), lines: await this.#look(node, hosting) };
+  }
+
+  async agree({ node: name, agreed }: { node: string; agreed: boolean }): Promise<ChangeOutcome> {
+    const hosting = this.#hosting();
+    const node = this.#lines.nodeNamed(name);
+    const failed = agreed ? (await this.#look(node, hosting)).find(({ state }) => state === 'fail') : undefined;
+    if (failed) return { state: 'refused', because: failed.sentence };
+    const because = `asked on ${this.#name(this.#lines.self)}`;
+    return this.#lines.change({ kind: 'agree-copies', data: hosting.data, node, agreed, because });
+  }
+
+  /**
+   * Of a GitLab that `host` shall run: who will hold copies, and the lines that say so before anybody agrees. `wanted`
+   * undefined: the first two of the other machines that can.
+   */
+  async forDeploy(
+    host: NodeId,
+    wish: Pick<Hosting, 'data' | 'preset'> & { hasSnapshots: boolean; wanted: readonly string[] | undefined },
+  ): Promise<CopiesFound> {
+    const name = this.#name(host);
+    const line = (state: DeployCheck['state'], sentence: string, fix: string | null = null): DeployCheck[] => [
+      { state, what: 'copies', sentence: asSentence(sentence), fix },
+    ];
+    const alone = `one copy, on ${name} alone: if that machine dies GitLab is gone with it`;
+    const later = 'later, where there is one: autogit-node gitlab copies add NAME';
+    if (!wish.hasSnapshots)
+      return { nodes: [], lines: line('warn', `${alone}; a plain folder cannot be copied as it runs`) };
+    const { wanted } = wish;
+    if (wanted?.length === 0) return { nodes: [], lines: line('warn', alone, later) };
+    const named = wanted?.map((one) => this.#lines.nodeNamed(one));
+    const found = await Promise.all(
+      (named ?? this.#others(host)).map(async (node) => ({ node, checks: await this.#look(node, { ...wish, host }) })),
+    );
+    const bad = found.flatMap(({ checks }) => checks.filter(({ state }) => state === 'fail'));
+    if (named !== undefined && bad.length > 0) return { nodes: [], lines: bad };
+    const fit = found.filter(({ checks }) => checks.every(({ state }) => state !== 'fail'));
+    const nodes = (named ?? fit.map(({ node }) => node).slice(0, limits.standbys)).slice(0, limits.agreedCopies);
+    if (nodes.length === 0) {
+      const why = bad[0] === undefined ? 'the mesh has no other machine for them' : bad[0].sentence;
+      return { nodes, lines: line('warn', `${alone}: ${why}`, bad[0]?.fix ?? later) };
+    }
+    const where = fit.filter(({ node }) => nodes.includes(node)).flatMap(({ checks }) => checks);
+    const who = listed(nodes.map((node) => this.#name(node)));
+    const whole = `all of GitLab is copied to ${who} while it runs: whoever owns ${plural(nodes.length, 'that machine').replace(/^\d+ /, '').replace('that machines', 'those machines')} can read it`;
+    return { nodes, lines: [...line('ok', whole), ...where] };
+  }
+
+  #others(host: NodeId): NodeId[] {
+    const { nodes } = this.#lines.ledger();
+    return Object.entries(nodes)
+      .filter(([node, { left, drained }]) => node !== host && !left && !drained)
+      .map(([node]) => node)
+      .slice(0, limits.agreedCopies);
+  }
+
+  /** Each line names its machine. */
+  async #look(node: NodeId, { host, data, preset }: Pick<Hosting, 'host' | 'data' | 'preset'>): Promise<DeployCheck[]> {
+    const name = this.#name(node);
+    const fails = (sentence: string, fix: string | null = null): DeployCheck[] => [
+      { state: 'fail', what: 'copies', sentence: asSentence(sentence), fix },
+    ];
+    if (node === host) return fails(`${name} runs GitLab itself: a copy beside it would die with it`);
+    const listedAs = this.#lines.ledger().nodes[node];
+    if (!listedAs?.can?.includes('copies'))
+      return fails(`${name} has an earlier version, which knows nothing of copies`, 'update it, then this again');
+    const ask: Ask = { kind: 'check-copies', data, bytes: presets[preset].leastDiskBytes };
+    try {
+      const answer = await this.#lines.ask(node, ask, checkMs);
+      if (answer.kind === 'refused') return fails(`${name}: ${answer.because}`);
+      if (answer.kind !== 'copies-checked') return fails(`${name} answered with ${answer.kind}`);
+      return answer.checks.map((check) => ({
+        ...check,
+        what: 'copies',
+        sentence: asSentence(`${name}: ${check.sentence}`),
+      }));
+    } catch (error) {
+      return fails(
+        `${name} does not answer: ${sentenceOf(error)}`,
+        'see which machines are missing: autogit-node status',
+      );
+    }
+  }
+
+  #hosting(): Hosting {
+    const hosting = hostingOf(this.#lines.ledger());
+    if (hosting === null)
+      throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', { hint: 'autogit-node gitlab deploy' });
+    return hosting;
+  }
+
+  #name = (node: NodeId): string => nodeName(this.#lines.ledger(), node);
+}
