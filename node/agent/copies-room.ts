@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import { sentenceOf } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { CopiesSeen, GitlabSeen } from '../../protocol/report.ts';
@@ -20,7 +20,7 @@ import { PinFile } from '../hosting/replica/pin-file.ts';
 import { replicaTools } from '../hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../hosting/replica/round-disk.ts';
 import { type PushAnswer, RoundHost } from '../hosting/replica/round-host.ts';
-import { whyUnprotected } from '../hosting/replica/unprotected.ts';
+import { refuseHoles } from '../hosting/vault/vault-tree.ts';
 import { openCopyDoor } from '../hosting/wire/copy-door.ts';
 import { CopyLine, type DoorAt } from '../hosting/wire/copy-line.ts';
 import type { Log } from '../log.ts';
@@ -94,6 +94,9 @@ export class CopiesRoom {
 
   ledgerChanged(): void {
     this.#kept.ledgerChanged();
+    // After a recovery by force the same epoch is another's: its rounds need names of their own.
+    if (this.#host !== null && this.#host.era !== this.#options.ledger()?.era.counter)
+      void this.#act(() => this.#end());
     this.#host?.ledgerChanged();
     this.#begin();
   }
@@ -107,13 +110,15 @@ export class CopiesRoom {
   /** It is about to be closed, or let go. */
   async ends(): Promise<void> {
     this.#open = null;
-    await this.#act(async () => {
-      const host = this.#host;
-      this.#host = null;
-      await host?.stop();
-      for (const line of this.#lines.values()) line.close();
-      this.#lines.clear();
-    });
+    await this.#act(() => this.#end());
+  }
+
+  async #end(): Promise<void> {
+    const host = this.#host;
+    this.#host = null;
+    await host?.stop();
+    for (const line of this.#lines.values()) line.close();
+    this.#lines.clear();
   }
 
   /** For the host's own word on its GitLab. */
@@ -191,7 +196,12 @@ export class CopiesRoom {
     const known = ledger() as Ledger;
     const tree = treeOf(place);
     const disk = new RoundDisk(tree, replicaTools);
-    const parts = { owner: { mesh: known.mesh.id, data }, disk, tools: replicaTools };
+    const parts = {
+      owner: { mesh: known.mesh.id, data },
+      disk,
+      tools: replicaTools,
+      isOwners: place.kind === 'subvolume',
+    };
     const [hot, bulk] = [new BtrfsReplica('hot', tree, parts), new BtrfsReplica('bulk', tree, parts)];
     await hot.open();
     await bulk.open();
@@ -201,7 +211,7 @@ export class CopiesRoom {
       standby: (node) => this.#lineTo(node, hosting),
       nameOf: (node) => nodeName(ledger(), node),
       copies: () => this.#copies(),
-      unprotected: () => whyUnprotected([hot.live, bulk.live], replicaTools),
+      unprotected: () => refuseHoles(tree, replicaTools).then(() => null, sayFix),
     });
   }
 
@@ -220,3 +230,6 @@ export class CopiesRoom {
     return line;
   }
 }
+
+const sayFix = (error: unknown): string =>
+  error instanceof AutogitError ? `${error.message}: ${error.hint}` : sentenceOf(error);

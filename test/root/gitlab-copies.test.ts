@@ -9,9 +9,9 @@ import { systemClock } from '../../node/clock.ts';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { mountsOf } from '../../node/hosting/mount-table.ts';
 import { openPlace } from '../../node/hosting/place-making.ts';
-import { openLog } from '../../node/log.ts';
+import { type Log, openLog } from '../../node/log.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import { abilities, type HostedCopies, type Ledger } from '../../protocol/ledger.ts';
+import { abilities, type HostedCopies, type HostedGitlab, type Ledger } from '../../protocol/ledger.ts';
 import type { StandbySeen } from '../../protocol/report.ts';
 import { roundText } from '../../protocol/round-name.ts';
 import { withStandbys } from '../../scheduler/hosting/copies-set.ts';
@@ -35,16 +35,11 @@ class TestMesh {
   ledger: Ledger;
   readonly machines = new Map<string, TestAgent>();
 
-  constructor(place: string) {
+  constructor(place: HostedGitlab['place']) {
     const founded = foundedMesh({ store: 'store-K' });
     const node = (name: string) => ({ ...founded.nodes.K!, name, can: [...abilities] });
     this.ledger = { ...founded, nodes: { K: node('kang'), B: node('desktop-1') } };
-    const {
-      since: _s,
-      because: _b,
-      copies: _c,
-      ...hosted
-    } = hostedGitlab({ data, place: { kind: 'image', path: place } });
+    const { since: _s, because: _b, copies: _c, ...hosted } = hostedGitlab({ data, place });
     this.change({ kind: 'deploy-gitlab', host: 'K', hosted, agreed: ['B'], because: 'asked' });
     this.stands('B');
   }
@@ -75,12 +70,14 @@ class TestMesh {
 
 class TestAgent {
   readonly room: CopiesRoom;
+  readonly log: Log;
   standby: StandbySeen | null = null;
 
   constructor(mesh: TestMesh, node: string, home: string) {
     mkdirSync(home, { recursive: true, mode: 0o700 });
+    this.log = openLog(home);
     this.room = new CopiesRoom({
-      ...{ nodeId: node, home, clock: systemClock(), log: openLog(home) },
+      ...{ nodeId: node, home, clock: systemClock(), log: this.log },
       network: {
         ask: async (to, ask) => {
           const machine = mesh.machines.get(to);
@@ -95,31 +92,57 @@ class TestAgent {
         if (happened.kind === 'standby-seen') this.standby = happened.report;
       },
     });
+    agents.push(this);
     this.room.start();
     mesh.machines.set(node, this);
   }
 }
 
+/** Of this test, those that were stopped too. */
+const agents: TestAgent[] = [];
 let folder: string;
 let mesh: TestMesh;
 let place: DataPlace;
 let kang: TestAgent;
 let desktop: TestAgent;
+let desktopHome: string;
 
 beforeAll(() => install(hostingPrograms), 300_000);
-beforeEach(async () => {
+beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 't-copies-'));
-  const path = join(folder, 'gitlab');
-  mesh = new TestMesh(path);
-  const wish = { mesh: mesh.ledger.mesh.id, data, epoch: 1, create: { bytes: 200 * MiB, reserveBytes: 0 } };
-  place = await openPlace({ kind: 'image', path }, wish);
-  writeFileSync(join(place.folders.data, 'row'), 'first');
-  desktop = new TestAgent(mesh, 'B', join(folder, 'desktop-1'));
-  kang = new TestAgent(mesh, 'K', join(folder, 'kang'));
-  kang.room.opened(hostingOf(mesh.ledger)!, place);
 });
+
+/** `at`: where the data of both machines lie, each in a folder of its own. */
+async function begin(kind: 'image' | 'subvolume', at: Record<'kang' | 'desktop-1', string>): Promise<void> {
+  const path = join(at.kang, 'gitlab');
+  mesh = new TestMesh({ kind, path });
+  const wish = { mesh: mesh.ledger.mesh.id, data, epoch: 1, create: { bytes: 200 * MiB, reserveBytes: 0 } };
+  place = await openPlace({ kind, path }, wish);
+  writeFileSync(join(place.folders.data, 'row'), 'first');
+  desktopHome = join(at['desktop-1'], 'desktop-1');
+  desktop = new TestAgent(mesh, 'B', desktopHome);
+  kang = new TestAgent(mesh, 'K', join(at.kang, 'kang'));
+  kang.room.opened(hostingOf(mesh.ledger)!, place);
+}
+const onOneDisk = () => begin('image', { kang: folder, 'desktop-1': folder });
+
+/** Each of them with a btrfs of its own, as an owner has it. */
+async function onOwnersBtrfs(): Promise<void> {
+  const disks = ['kang', 'desktop-1'].map((name) => {
+    const disk = join(folder, `disk-${name}`);
+    mkdirSync(disk);
+    execFileSync('truncate', ['-s', '6G', `${disk}.img`]);
+    execFileSync('mkfs.btrfs', ['-q', `${disk}.img`]);
+    execFileSync('mount', ['-o', 'loop', `${disk}.img`, disk]);
+    return [name, disk] as const;
+  });
+  await begin('subvolume', Object.fromEntries(disks) as Record<'kang' | 'desktop-1', string>);
+}
 afterEach(async () => {
-  for (const { room } of mesh.machines.values()) await room.stop();
+  for (const { room, log } of agents.splice(0)) {
+    await room.stop();
+    log.close();
+  }
   await place.close();
   for (const { point } of mountsOf('self').filter((one) => one.point.startsWith(folder)))
     execFileSync('umount', [point]);
@@ -141,36 +164,39 @@ async function until(what: string, is: () => boolean, ms = 20_000): Promise<void
   }
 }
 const push = () => kang.room.ask(new AbortController().signal);
-const copied = (name: string): string => {
-  const { round } = desktop.standby!.newest!;
-  return readFileSync(
-    join(folder, `desktop-1/gitlab-copies/${data}/mounted/copies/hot/rounds/${roundText(round)}/hot/data`, name),
-    'utf8',
-  );
+const tree = (): string => {
+  const at = join(desktopHome, 'gitlab-copies', data);
+  return existsSync(join(at, 'mounted')) ? join(at, 'mounted') : at;
 };
+const copied = (name: string): string =>
+  readFileSync(join(tree(), 'copies/hot/rounds', roundText(desktop.standby!.newest!.round), 'hot/data', name), 'utf8');
+async function inSync(): Promise<void> {
+  await until('a first round is there', () => desktop.standby?.newest != null);
+  for (let at = 0; at < 20 && mesh.copies.set.members.length === 0; at++) {
+    writeFileSync(join(place.folders.data, 'row'), `row ${at}`);
+    await push();
+  }
+  await until('it is in sync', () => mesh.copies.set.members[0] === 'B');
+}
 
 it('brings rounds over, takes the other machine into the committed set, and a push waits for it from then on', {
   timeout: 90_000,
 }, async () => {
+  await onOneDisk();
   await until('a first round is there', () => desktop.standby?.newest != null);
   expect(copied('row')).toBe('first');
   expect(mesh.copies).toMatchObject({ set: { members: [], boot: expect.any(String) }, bases: { 1: { epoch: 1 } } });
   expect(await push()).toEqual({ isAlone: true });
   expect(kang.room.aloneWords()).toContain('this push is on one machine only, kang: desktop-1: ');
 
-  for (let at = 0; at < 14 && mesh.copies.set.members.length === 0; at++) {
-    writeFileSync(join(place.folders.data, 'row'), `row ${at}`);
-    await push();
-    await sleep(100);
-  }
-  await until('it is in sync', () => mesh.copies.set.members[0] === 'B');
+  await inSync();
   writeFileSync(join(place.folders.data, 'row'), 'pushed');
   writeFileSync(join(place.folders.bulk, 'artifact'), 'large');
   expect(await push()).toEqual({ isAlone: false });
   expect(copied('row')).toBe('pushed');
   const { copies } = kang.room.seen();
   expect(copies).toMatchObject({ arePushesSafe: true, problem: null, standbys: [{ node: 'B', state: 'in-sync' }] });
-  const bulk = join(folder, `desktop-1/gitlab-copies/${data}/mounted/copies/bulk/rounds`);
+  const bulk = join(tree(), 'copies/bulk/rounds');
   const isThere = (): boolean => readdirSync(bulk).some((round) => existsSync(join(bulk, round, 'bulk/artifact')));
   await until('what no push waits for is over there too', isThere);
   await until('all else is safe', () => (kang.room.seen().copies?.safeUntil ?? 0) > Date.now() - 6000);
@@ -179,12 +205,8 @@ it('brings rounds over, takes the other machine into the committed set, and a pu
 it('a standby that is gone leaves the set, by a commit, before a push is answered without it; back, it goes on from the last common round', {
   timeout: 90_000,
 }, async () => {
-  await until('a first round is there', () => desktop.standby?.newest != null);
-  for (let at = 0; at < 20 && mesh.copies.set.members.length === 0; at++) {
-    writeFileSync(join(place.folders.data, 'row'), `row ${at}`);
-    await push();
-  }
-  await until('it is in sync', () => mesh.copies.set.members[0] === 'B');
+  await onOwnersBtrfs();
+  await inSync();
   await desktop.room.stop();
   mesh.machines.delete('B');
   const began = performance.now();
@@ -194,9 +216,35 @@ it('a standby that is gone leaves the set, by a commit, before a push is answere
   expect(kang.room.aloneWords()).toMatch(/this push is on one machine only, kang: desktop-1: /);
 
   writeFileSync(join(place.folders.data, 'row'), 'while it was away');
-  desktop = new TestAgent(mesh, 'B', join(folder, 'desktop-1'));
+  desktop = new TestAgent(mesh, 'B', desktopHome);
   await until('it has caught up', () => desktop.standby?.newest != null && copied('row') === 'while it was away');
   // A person takes it back: what lies there goes.
   mesh.change({ kind: 'agree-copies', data, node: 'B', agreed: false, because: 'said by ann' });
-  await until('its copies are gone', () => !existsSync(join(folder, `desktop-1/gitlab-copies/${data}`)));
+  await until('its copies are gone', () => !existsSync(join(desktopHome, 'gitlab-copies', data)));
+});
+
+it("an agent of the host's that starts anew says so in the ledger before it answers a push, and goes on with differences", {
+  timeout: 60_000,
+}, async () => {
+  await onOneDisk();
+  await inSync();
+  const before = mesh.copies.set;
+  await kang.room.stop();
+  // What a snapshot ends at is in no round: such data are not called safe.
+  const nested = join(place.folders.data, 'nested');
+  execFileSync('btrfs', ['subvolume', 'create', nested], { stdio: 'ignore' });
+  kang = new TestAgent(mesh, 'K', join(folder, 'kang'));
+  kang.room.opened(hostingOf(mesh.ledger)!, place);
+  writeFileSync(join(place.folders.data, 'row'), 'after the restart');
+  expect(await push()).toEqual({ isAlone: false });
+  expect(copied('row')).toBe('after the restart');
+  expect(mesh.copies.set).toMatchObject({ members: ['B'], version: before.version + 1 });
+  expect(mesh.copies.set.boot).not.toBe(before.boot);
+  const marker = `${roundText(desktop.standby!.newest!.round)}.json`;
+  expect(JSON.parse(readFileSync(join(tree(), 'copies/hot/markers', marker), 'utf8')).parent).toMatch(/^0-1-\d+$/);
+  await until(
+    'it is said',
+    () => kang.room.seen().copies?.problem?.includes('nested is a subvolume of its own') === true,
+  );
+  expect(kang.room.seen().copies).toMatchObject({ arePushesSafe: false, safeUntil: null });
 });

@@ -24,22 +24,33 @@ const Marker = z.object({
   atMs: z.number(),
   wallMs: z.number(),
   parent: Name.nullable(),
+  /** Where it was taken: the living subvolume, and what that was made from. */
+  live: z.object({ own: z.string(), from: z.string() }).optional(),
 });
 
 interface Subvolume {
   own: string;
   received: string | null;
+  from: string;
   generation: number;
   isReadOnly: boolean;
 }
 
 const liveOf = { hot: 'live', bulk: 'bulk' } as const;
 
+/** What a round is on this disk, and of which living subvolume; `live` is not known of what was received. */
+interface Origin {
+  own: string;
+  live?: { own: string; from: string } | undefined;
+}
+
 interface ReplicaParts {
   owner: Pick<DataOwner, 'mesh' | 'data'>;
   /** The same for both parts. */
   disk: RoundDisk;
   tools: ReplicaTools;
+  /** The file system is the owner's, and mounted as the owner likes: without `flushoncommit`, see loop-image.ts. */
+  isOwners?: boolean;
 }
 
 /** Rounds as read-only snapshots, their differences as btrfs streams (SAFETY H10; every order here was tried: docs/hosting.md). */
@@ -51,10 +62,13 @@ export class BtrfsReplica implements Replica {
   readonly #owner: Pick<DataOwner, 'mesh' | 'data'>;
   readonly #disk: RoundDisk;
   readonly #tools: ReplicaTools;
+  readonly #isOwners: boolean;
   #rounds = new Map<string, Round>();
+  #origins = new Map<string, Origin>();
 
   /** `tree`: the folder of the place that has its subvolumes. */
-  constructor(part: RoundPart, tree: string, { owner, disk, tools }: ReplicaParts) {
+  constructor(part: RoundPart, tree: string, { owner, disk, tools, isOwners = false }: ReplicaParts) {
+    this.#isOwners = isOwners;
     this.part = part;
     this.live = join(tree, liveOf[part]);
     this.#folder = join(copiesOf(tree), part);
@@ -99,12 +113,15 @@ export class BtrfsReplica implements Replica {
     const { mark } = this.#disk;
     mkdirSync(folder);
     try {
+      // Whoever asked for this round renamed its files before: with their bytes, wherever the file system puts off either.
+      if (this.#isOwners) await this.#disk.sync(mark);
+      const live = await this.#look(this.live);
       await this.#tools.run('btrfs', ['subvolume', 'snapshot', '-r', this.live, join(folder, this.part)]);
       this.#refuseImplausible(name, join(folder, this.part));
       await this.#disk.sync(mark);
       const { own } = await this.#look(join(folder, this.part));
       const round: Round = { part: this.part, name, atMs, wallMs: Date.now(), uuid: own, parent: null };
-      await this.#mark(round, own, mark);
+      await this.#mark(round, { own, live: { own: live.own, from: live.from } }, mark);
       return round;
     } catch (error) {
       await this.#condemn(text, folder);
@@ -144,7 +161,7 @@ export class BtrfsReplica implements Replica {
       // The folder: a received subvolume cannot be moved itself.
       await this.#tools.rename(incoming, folder);
       await this.#tools.syncFolder(join(this.#folder, 'rounds'));
-      await this.#mark(round, got.own, mark);
+      await this.#mark(round, { own: got.own }, mark);
     } catch (error) {
       source.end();
       await this.#condemn(text, incoming, folder);
@@ -152,27 +169,40 @@ export class BtrfsReplica implements Replica {
     }
   }
 
+  parentsFor(round: Round): Round[] {
+    const live = this.#origins.get(roundText(round.name))?.live;
+    return this.rounds().filter((one) => {
+      const origin = this.#origins.get(roundText(one.name));
+      if (one === round || live === undefined || origin === undefined) return false;
+      return origin.live?.own === live.own || origin.own === live.from;
+    });
+  }
+
   async remove(rounds: readonly Round[]): Promise<void> {
     if (rounds.length === 0) return;
     const held = this.#heldFolders();
     const free = rounds.filter(({ name }) => !held.has(roundText(name)));
     const texts = free.map(({ name }) => roundText(name));
-    for (const text of texts) this.#rounds.delete(text);
+    for (const text of texts) {
+      this.#rounds.delete(text);
+      this.#origins.delete(text);
+    }
     // The round first: a marker without a round is swept at the next start, a round without one would be received again.
     await this.#discard(texts.map((text) => join(this.#folder, 'rounds', text)));
     for (const text of texts) rmSync(this.#markerOf(text), { force: true });
   }
 
   /** Written, fsynced, renamed, the folder fsynced, and all of it synced once more: only then may anybody count on it. */
-  async #mark(round: Round, own: string, mark: number): Promise<void> {
+  async #mark(round: Round, origin: Origin, mark: number): Promise<void> {
     const text = roundText(round.name);
     const parent = round.parent && roundText(round.parent);
     const file = this.#markerOf(text);
-    await this.#tools.write(`${file}.new`, JSON.stringify({ ...round, name: text, own, parent }));
+    await this.#tools.write(`${file}.new`, JSON.stringify({ ...round, ...origin, name: text, parent }));
     await this.#tools.rename(`${file}.new`, file);
     await this.#tools.syncFolder(join(this.#folder, 'markers'));
     await this.#disk.sync(mark);
     this.#rounds.set(text, round);
+    this.#origins.set(text, origin);
   }
 
   async #marked(name: RoundName): Promise<Round | null> {
@@ -180,6 +210,7 @@ export class BtrfsReplica implements Replica {
       const marker = Marker.parse(JSON.parse(readFileSync(this.#markerOf(roundText(name)), 'utf8')));
       const { own, isReadOnly } = await this.#look(this.folderOf({ name }));
       if (compareRounds(marker.name, name) !== 0 || own !== marker.own || !isReadOnly) return null;
+      this.#origins.set(roundText(name), { own, live: marker.live });
       return {
         part: this.part,
         name,
@@ -207,6 +238,7 @@ export class BtrfsReplica implements Replica {
     const received = field('Received UUID');
     return {
       own: field('UUID'),
+      from: field('Parent UUID'),
       received: received === '-' || received === '' ? null : received,
       generation: Number(field('Generation')),
       isReadOnly: /^\s*Flags:.*\breadonly\b/m.test(text),

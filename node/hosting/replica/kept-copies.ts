@@ -158,6 +158,9 @@ export class KeptCopies {
   async #turn(): Promise<void> {
     const mine = this.#mine();
     const open = this.#open;
+    const known = hostingOf(this.#options.ledger());
+    // Also what is to become of it: a GitLab that is gone says no more whether its data were to go.
+    if (open !== null && known?.data === open.hosting.data) open.hosting = known;
     if (open !== null && mine?.data !== open.hosting.data) await this.#giveUp(open);
     const now = performance.now();
     if (mine !== null && this.#open === null && now - this.#triedMs >= timings.againMs) {
@@ -202,7 +205,7 @@ export class KeptCopies {
     await open.place.close();
   }
 
-  /** The ledger names it no more: a person took it back, and then they go; or there is no such GitLab, and then a person decides. */
+  /** The ledger names it no more. A person took it back, or deleted all of it: then copies go. Else a person decides. */
   async #giveUp(open: OpenCopies): Promise<void> {
     const { removePlace, log, ledger, self } = this.#options;
     await Promise.all(Object.values(this.#busy));

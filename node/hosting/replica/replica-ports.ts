@@ -67,6 +67,8 @@ export interface Replica {
   snapshot(name: RoundName, atMs: number): Promise<Round>;
   /** Host: whether anything was written since that round. */
   hasChanged(since: Round): Promise<boolean>;
+  /** What a difference to that round may start from: others of the same living data, and what these were made from. */
+  parentsFor(round: Round): Round[];
   send(round: Round, parent: Round | null): RoundSource;
   /** Standby: returns when the round is on the disk and marked; that is the acknowledgement. */
   receive(round: Round, source: RoundSource): Promise<void>;

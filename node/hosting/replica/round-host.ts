@@ -89,6 +89,10 @@ export class RoundHost {
     this.#rules = new CopyRules({ self, era, epoch, data, boot, pins: pins.read() });
   }
 
+  get era(): number {
+    return this.#options.era;
+  }
+
   start(): void {
     this.#resume();
     this.ledgerChanged();
@@ -112,6 +116,8 @@ export class RoundHost {
     clearTimeout(this.#alarm);
     this.#wake();
     await Promise.all([this.#running, ...[...this.#senders.keys()].map((node) => this.#endSenders(node))]);
+    // Nothing of ours holds the place open.
+    await this.#options.pins.written();
   }
 
   /** A push waits. Answered when the round that was taken after this call is on every member's disk. */
