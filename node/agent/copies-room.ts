@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { CopiesSeen, GitlabSeen } from '../../protocol/report.ts';
@@ -20,7 +20,7 @@ import { PinFile } from '../hosting/replica/pin-file.ts';
 import { replicaTools } from '../hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../hosting/replica/round-disk.ts';
 import { type PushAnswer, RoundHost } from '../hosting/replica/round-host.ts';
-import { refuseHoles } from '../hosting/vault/vault-tree.ts';
+import { whyUnprotected } from '../hosting/replica/unprotected.ts';
 import { openCopyDoor } from '../hosting/wire/copy-door.ts';
 import { CopyLine, type DoorAt } from '../hosting/wire/copy-line.ts';
 import type { Log } from '../log.ts';
@@ -211,7 +211,7 @@ export class CopiesRoom {
       standby: (node) => this.#lineTo(node, hosting),
       nameOf: (node) => nodeName(ledger(), node),
       copies: () => this.#copies(),
-      unprotected: () => refuseHoles(tree, replicaTools).then(() => null, sayFix),
+      unprotected: () => whyUnprotected([hot.live, bulk.live], replicaTools),
     });
   }
 
@@ -230,6 +230,3 @@ export class CopiesRoom {
     return line;
   }
 }
-
-const sayFix = (error: unknown): string =>
-  error instanceof AutogitError ? `${error.message}: ${error.hint}` : sentenceOf(error);

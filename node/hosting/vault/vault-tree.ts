@@ -60,7 +60,7 @@ export async function takeSnapshot(tree: string, about: About, tools: SystemTool
 }
 
 /** A snapshot has an empty folder where another subvolume or another disk is: such a backup would be half of one. */
-export async function refuseHoles(tree: string, tools: SystemTools): Promise<void> {
+async function refuseHoles(tree: string, tools: SystemTools): Promise<void> {
   for (const name of parts) {
     const folder = join(tree, name);
     const mount = mountsOf('self').find(({ point }) => point.startsWith(`${folder}/`));
