@@ -105,6 +105,11 @@ export class KeptGitlab {
     return this.#place;
   }
 
+  /** No round is taken of data that are about to change places. */
+  async endCopies(): Promise<void> {
+    await this.#options.copies?.ends();
+  }
+
   /** As GitLab said it itself; null before it ever worked here. */
   get version(): string | null {
     return this.#memory.read(this.hosting.data).version;

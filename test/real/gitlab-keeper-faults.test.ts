@@ -25,6 +25,7 @@ let isHeard = true;
 let mayMake: boolean[] = [];
 let keepers: GitlabKeeper[];
 let closing: Promise<void>;
+let copiesEnded: (() => void) | null = null;
 
 const place: DataPlace = {
   kind: 'folder',
@@ -55,6 +56,10 @@ function begin(self = 'kang'): GitlabKeeper {
       return { ...place, path: hosting.place.path };
     },
     removePlace: async () => void order.push('place removed'),
+    copies: {
+      opened: () => undefined,
+      ends: async () => void copiesEnded?.(),
+    },
     gateFor: () => ({
       renew: async (lease) => {
         behind = lease;
@@ -320,9 +325,13 @@ describe('a restore', () => {
 
   it('closes the gate, swaps, and begins the next epoch; done when GitLab stands again', async () => {
     const keeper = await ready();
+    const atEnd: string[] = [];
+    copiesEnded = () => void atEnd.push(data());
     keeper.replacing.ask(wish());
     await until(keeper, () => keeper.replacing.outcome !== null);
     expect(keeper.replacing.outcome).toEqual({ backup: 'abcdef01', isDone: true, because: 'as of then' });
+    copiesEnded = null;
+    expect(atEnd[0]).toBe('now');
     expect([ledger.gitlab.epoch, data(), order.slice(0, 2)]).toEqual([
       4,
       'then',

@@ -70,6 +70,7 @@ export class DataReplacing {
     await kept.lease.close(known.because);
     options.onGateClosed(epoch);
     if (own !== null) await endGently(own.id);
+    await kept.endCopies();
     const place = await kept.placeAsItIs();
     const owner = { mesh: options.ledger()?.mesh.id ?? '', data, epoch };
     const { source, about } = known;

@@ -2,8 +2,8 @@ import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:f
 import { join } from 'node:path';
 import { z } from 'zod';
 import { makeFolder } from '../../store/home.ts';
-import { mountsOf } from '../mount-table.ts';
 import { placeProblem } from '../place-problem.ts';
+import { whyUnprotected } from '../replica/unprotected.ts';
 import type { SystemTools } from '../system-tools.ts';
 
 /** What GitLab is made of, each a subvolume of the data place. Logs are of no backup. */
@@ -48,7 +48,11 @@ export function replacedEpochs(tree: string): number[] {
 
 /** One instant of all that is hot, and the bulk behind it, read-only and at the same path each time: what lies there of a try before goes. */
 export async function takeSnapshot(tree: string, about: About, tools: SystemTools): Promise<string> {
-  await refuseHoles(tree, tools);
+  const hole = await whyUnprotected(
+    parts.map((name) => join(tree, name)),
+    tools,
+  );
+  if (hole !== null) throw placeProblem(hole, 'then again: autogit-node gitlab backup');
   const folder = snapshotFolder(tree);
   await dropFolder(folder, tools);
   makeFolder(folder, 0o700);
@@ -57,26 +61,6 @@ export async function takeSnapshot(tree: string, about: About, tools: SystemTool
     await tools.run('btrfs', ['subvolume', 'snapshot', '-r', join(tree, name), join(folder, name)]);
   await tools.write(join(folder, aboutFile), JSON.stringify(about));
   return folder;
-}
-
-/** A snapshot has an empty folder where another subvolume or another disk is: such a backup would be half of one. */
-async function refuseHoles(tree: string, tools: SystemTools): Promise<void> {
-  for (const name of parts) {
-    const folder = join(tree, name);
-    const mount = mountsOf('self').find(({ point }) => point.startsWith(`${folder}/`));
-    if (mount)
-      throw placeProblem(
-        `${mount.source} is mounted at ${mount.point}: what lies there is of no snapshot`,
-        `move it into the data, or take it out of them: umount ${mount.point}`,
-      );
-    const nested = await tools.run('btrfs', ['subvolume', 'list', '-o', folder]);
-    const path = /\bpath (.+)$/m.exec(nested)?.[1];
-    if (path !== undefined)
-      throw placeProblem(
-        `${path} is a subvolume of its own below ${folder}: it is of no snapshot`,
-        `make a plain folder of it: btrfs subvolume list -o ${folder}`,
-      );
-  }
 }
 
 /** A folder of ours that has copies of the parts in it, whole or half. */
