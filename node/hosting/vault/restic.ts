@@ -40,7 +40,7 @@ const silentMs = 30 * 60_000;
 /** It takes its lock along when it is asked to end; then it is ended. */
 const endMs = 5_000;
 
-/** restic, as every Linux has it (0.14 and later). After a kill its locks stay, so each call that needs the repository alone unlocks first. */
+/** restic, as every Linux has it (0.14 and later).  */
 export class Restic {
   readonly #repository: Repository;
   readonly #cache: string;
@@ -110,20 +110,18 @@ export class Restic {
     keep: { daily: number; weekly: number; monthly: number },
     signal: AbortSignal,
   ): Promise<void> {
-    await this.#run(['unlock'], { signal });
     const kept = [
       ['--keep-daily', keep.daily],
       ['--keep-weekly', keep.weekly],
       ['--keep-monthly', keep.monthly],
     ] as const;
     const words = kept.flatMap(([name, count]) => (count > 0 ? [name, String(count)] : []));
-    await this.#run(['forget', '--host', 'autogit', '--tag', tag, '--group-by', '', ...words, '--prune'], { signal });
+    await this.#alone(['forget', '--host', 'autogit', '--tag', tag, '--group-by', '', ...words, '--prune'], signal);
   }
 
   /** Its structure, and one part of `parts` of its data read back whole. */
   async check(part: number, parts: number, signal: AbortSignal): Promise<void> {
-    await this.#run(['unlock'], { signal });
-    await this.#run(['check', `--read-data-subset=${part}/${parts}`], { signal });
+    await this.#alone(['check', `--read-data-subset=${part}/${parts}`], signal);
   }
 
   async sizeOf(id: string, signal: AbortSignal): Promise<number> {
@@ -139,6 +137,17 @@ export class Restic {
   /** Into that folder, and read again there. */
   async restore(id: string, target: string, signal: AbortSignal): Promise<void> {
     await this.#run(['restore', id, '--target', target, '--verify'], { signal });
+  }
+
+  /** Of one that was killed the lock stays, and the repository is needed alone. What lives keeps its lock. */
+  async #alone(args: readonly string[], signal: AbortSignal): Promise<void> {
+    try {
+      await this.#run(args, { signal });
+    } catch (error) {
+      if (!/lock/i.test(sentenceOf(error))) throw error;
+      await this.#run(['unlock'], { signal });
+      await this.#run(args, { signal });
+    }
   }
 
   async #run(args: readonly string[], { signal, cwd, onLine }: How): Promise<string> {
