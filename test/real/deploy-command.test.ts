@@ -247,4 +247,87 @@ describe('a GitLab of the mesh, by its commands', () => {
       ]);
     });
   });
+
+  describe('backups', () => {
+    const row = {
+      id: 'abcdef01',
+      at: Date.UTC(2026, 10, 28, 3),
+      version: '19.4.1',
+      epoch: 3,
+      isOwn: true,
+      because: 'a backup in /mnt/disk',
+    };
+    const vault = { target: '/mnt/disk', checkedAt: null, doing: null, problem: null, restored: null };
+    const last = { id: 'abcdef01', at: '2026-11-28T03:00:00Z', copies: ['/mnt/disk'] };
+
+    it('names the place, makes one, and tells the key beside the data, not among it', async () => {
+      agent.gitlab = { ...hosted('healthy', null), vault };
+      setTimeout(() => Object.assign(agent.gitlab, { lastBackup: last }), 2_000);
+      const { code, stdout, stderr } = await run(
+        'gitlab',
+        'backup',
+        '--to',
+        '/mnt/disk',
+        '--every',
+        '12h',
+        '--keep',
+        '3,2,1',
+      );
+      expect([code, stdout]).toEqual([0, 'abcdef01\n']);
+      const { password, ...wish } = (asked('vault')[0] as { vault: { password: string } }).vault;
+      expect(stderr).toContain(`recovery key: ${password}\n`);
+      expect(wish).toEqual({
+        ...{ target: '/mnt/disk', isNew: true, credentials: {}, everyMs: 43_200_000 },
+        keep: { daily: 3, weekly: 2, monthly: 1 },
+      });
+      for (const wrong of [
+        ['--to', 'disk'],
+        ['--to', 'rest:http://me:secret@nas/'],
+        ['--to', '/mnt', '--keep', '0,1,1'],
+      ]) {
+        const refused = await run('gitlab', 'backup', ...wrong);
+        expect([refused.code, refused.stderr.includes('fix: ')]).toEqual([2, true]);
+      }
+      expect(asked('vault')).toHaveLength(1);
+    });
+
+    it('what keeps one from being made is the answer; of another GitLab than the mesh`s none is made', async () => {
+      const problem = 'restic is not installed on this machine -> install it: apt install restic';
+      agent.gitlab = {
+        ...hosted('healthy', null),
+        vault: { ...vault, doing: { what: 'backup', phase: 'copies', percent: 1 } },
+      };
+      setTimeout(() => Object.assign(agent.gitlab, { vault: { ...vault, problem } }), 1_500);
+      const ill = await run('gitlab', 'backup');
+      expect([ill.code, ill.stderr]).toEqual([
+        1,
+        'copies\nerror: restic is not installed on this machine\nfix: install it: apt install restic\n',
+      ]);
+      agent.gitlab = { mode: 'connected' };
+      expect((await run('gitlab', 'backup')).stderr).toContain('backs up no other');
+    });
+
+    it('lists what there is, restores one that a person means, and says how that ended', async () => {
+      agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault };
+      agent.backups = [
+        row,
+        { ...row, id: 'replaced-2', epoch: 2, isOwn: true, because: 'what a restore has replaced' },
+      ];
+      const list = await run('gitlab', 'history');
+      expect(list.stdout.split('\n')[0]).toBe('abcdef01\t2026-11-28 03:00\t19.4.1\t3\ta backup in /mnt/disk');
+      expect((await run('gitlab', 'restore', 'abcdef01')).stderr).toContain('the same command with --yes');
+      expect((await run('--yes', 'gitlab', 'restore', '12345678')).stderr).toContain('there is no backup 12345678');
+      expect(asked('restore')).toEqual([]);
+      const restored = {
+        backup: 'abcdef01',
+        isDone: false,
+        because: 'GitLab did not come up with abcdef01, and has what it had',
+      };
+      setTimeout(() => Object.assign(agent.gitlab, { vault: { ...vault, restored } }), 2_000);
+      const end = await run('--yes', 'gitlab', 'restore', 'abcdef01');
+      expect([end.code, end.stderr]).toEqual([1, expect.stringContaining('has what it had')]);
+      expect(asked('restore')).toEqual([{ restore: 'abcdef01' }]);
+      expect(await run('gitlab', 'backup', '--show-recovery-key')).toMatchObject({ code: 0, stdout: 'abcd-efgh\n' });
+    });
+  });
 });
