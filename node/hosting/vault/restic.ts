@@ -56,8 +56,8 @@ export class Restic {
     try {
       return Config.parse(JSON.parse(await this.#run(['cat', 'config', '--json'], { signal }))).id;
     } catch (error) {
-      if (/Is there a repository at|unable to open config file|does not exist|no such file/i.test(sentenceOf(error)))
-        return null;
+      // A target that cannot be reached is not an empty one: only what says that there is nothing counts.
+      if (/does not exist|no such file|NoSuchKey|\(404\)/i.test(sentenceOf(error))) return null;
       throw error;
     }
   }
@@ -80,7 +80,8 @@ export class Restic {
     const onLine = (line: string): void => {
       const progress = parsed(Progress, line);
       if (progress) onPercent(progress.percent_done);
-      id = parsed(Summary, line)?.snapshot_id ?? id;
+      // Later versions tell all of it.
+      id = parsed(Summary, line)?.snapshot_id.slice(0, 8) ?? id;
     };
     const basis = parent === null ? ['--force'] : ['--parent', parent];
     const words = ['backup', '--json', '--host', 'autogit', ...basis, ...tags.flatMap((tag) => ['--tag', tag]), '.'];
