@@ -23,7 +23,7 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'ignore':
       return `${change.node} is ignored${already}: its agent is told so and ends, and nobody is asked about it when it comes again`;
     case 'forget':
-      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}${held(before, change.node)}`;
+      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}${held(before, change.node)}${mayOpen(before, change.node)}`;
     case 'make-invite':
       return 'the invite is open';
     case 'pair':
@@ -83,6 +83,13 @@ function held({ nodes, gitlab }: Ledger, wanted: string): string {
   const node = find(nodes, wanted);
   const copies = gitlab.hosted?.copies;
   return node !== null && copies && isNamedIn(copies, node) ? `; it may hold ${whatCopiesTell}` : '';
+}
+
+/** Nobody can take back what opens files that lie somewhere: backups of a new key need a new place. */
+function mayOpen({ gitlab, nodes }: Ledger, asked: string): string {
+  if (gitlab.vault === undefined || find(nodes, asked) === null) return '';
+  const { target } = gitlab.vault;
+  return `; where it voted it knows the key of the backups in ${target}: if it can reach them, name a new place (autogit-node gitlab backup --to TARGET) and delete those`;
 }
 
 /** As a person would type it, or read it in `settings`. */

@@ -130,7 +130,8 @@ export class MeshToken {
     this.#isWanted = false;
     log.info(`the mesh has GitLab's address and a token of it: ${told.url}`);
     // Of a try that made one and failed after it there is another, also the first time.
-    if (!isFirst || this.#tries > 1) await revokeOlderTokens(host, id, name);
+    // So there is in data that stood before: restored ones bring back a token that a removed machine may know.
+    if (!isFirst || this.#tries > 1 || epoch > 1) await revokeOlderTokens(host, id, name);
     this.#tries = 0;
   }
 }

@@ -235,7 +235,8 @@ describe('the keeper of a hosted GitLab', () => {
     await until(keeper, () => state() === 'healthy');
     const first = ledger.gitlab.token as string;
     expect(first).toMatch(/^glpat-\w{20}$/);
-    const made = (): number => engine.calls.filter((call) => call === 'exec gitlab-rails').length;
+    const said = (word: string): number => engine.inputs.filter((input) => input.includes(word)).length;
+    const made = (): number => said('set_token');
     const looked = async (): Promise<void> => {
       const before = engine.inputs.length;
       keeper.lookNow();
@@ -247,9 +248,9 @@ describe('the keeper of a hosted GitLab', () => {
     await looked();
     expect(ledger.gitlab.token).toBe(first);
     await looked();
-    await until(keeper, () => made() === 3);
+    // Data of a later epoch may bring older ones along, so those ended the first time too.
+    await until(keeper, () => made() === 2 && said('.to_a[0...-1].each(&:revoke!)') === 2);
     expect(ledger.gitlab.token).not.toBe(first);
-    expect(engine.inputs.join()).toContain('.to_a[0...-1].each(&:revoke!)');
   });
 
   it('ends what the ledger does not know any more, and leaves what it does not know yet', async () => {
@@ -331,6 +332,7 @@ describe('a restore', () => {
     await until(keeper, () => keeper.replacing.outcome !== null);
     expect(keeper.replacing.outcome).toEqual({ backup: 'abcdef01', isDone: true, because: 'as of then' });
     copiesEnded = null;
+    await until(keeper, () => engine.inputs.filter((input) => input.includes('revoke!')).length === 2);
     expect(atEnd[0]).toBe('now');
     expect([ledger.gitlab.epoch, data(), order.slice(0, 2)]).toEqual([
       4,

@@ -3,6 +3,7 @@ import { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
+import { doneSentence } from '../../scheduler/membership-sentence.ts';
 import { whyNot } from '../../scheduler/raft/acts.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
@@ -55,6 +56,13 @@ describe('backups of GitLab in the ledger (a restore: SAFETY H7)', () => {
     expect(apply(anew, { kind: 'reseal', vault: { was: 'sealed', now: 'late' } })).toBe(anew);
     expect(apply(anew, { ...set, vault: null }).gitlab).not.toHaveProperty('vault');
     expect(apply(mesh(), { ...set, vault: null })).toEqual(mesh());
+  });
+
+  it('who forgets a machine hears that it may know the key', () => {
+    const forget = { kind: 'forget', node: 'D' } as const;
+    const named = apply(mesh(), set);
+    expect(doneSentence(forget, named, apply(named, forget))).toContain('the key of the backups in /mnt/backup');
+    expect(doneSentence(forget, mesh(), apply(mesh(), forget))).not.toContain('key of the backups');
   });
 
   it('not while a voter runs a version that knows nothing of it', () => {
