@@ -1,14 +1,15 @@
 import type { Context } from '../cli/context.ts';
 import { exit } from '../cli/failure.ts';
-import { findGitlabHere } from '../machine/gitlab-here.ts';
+import { findGitlabHere, findHostedHere } from '../machine/gitlab-here.ts';
 import { readAddress } from '../network/addresses.ts';
 import { progressLine, withFix } from '../progress-lines.ts';
 import { checkValues } from '../settings/join-options.ts';
 import { homeOf, homesToSearch } from '../settings/settings.ts';
 import { recallJoin } from '../store/join-memory.ts';
+import { readRemoval } from '../store/removal.ts';
 import { checkDocker } from './docker-check.ts';
 import type { Finding } from './finding.ts';
-import { gitlabFindings } from './gitlab-check.ts';
+import { gitlabFindings, leftFindings } from './gitlab-check.ts';
 import { checkClock, checkDisk, checkGpus, checkHome, checkTools } from './machine-checks.ts';
 import { checkAgent } from './mesh-checks.ts';
 import { checkNetwork, nodesOf } from './network-checks.ts';
@@ -25,6 +26,7 @@ export async function doctor(context: Context): Promise<number> {
   const ofHome = await checkHome(home, agent.isRunning, (ledger, self) => nodes.push(...nodesOf(ledger, self)));
   for (const peer of settings.list('peers')) nodes.push({ name: peer, at: [readAddress(peer, '--peer')] });
   const { isRunning } = agent;
+  const wasRemoved = readRemoval(agent.home ?? home) !== null;
   // What the agent was started with counts for it, unless something else is said here.
   const started = isRunning ? recallJoin(agent.home ?? home) : {};
   const isMdnsOff = !settings.isOn('mdns') || (settings.source('mdns') === 'default' && started.mdns?.value === 'off');
@@ -39,6 +41,7 @@ export async function doctor(context: Context): Promise<number> {
       checkDisk(home).then((one) => [one]),
       checkDocker(settings.text('dockerHost')).then((one) => [one]),
       findGitlabHere(settings.text('dockerHost')).then((here) => gitlabFindings(here, agent.lacksGitlab)),
+      findHostedHere(settings.text('dockerHost')).then((hosted) => leftFindings(hosted, agent.mesh, wasRemoved)),
       checkProcess(agent.home ?? home),
       checkNetwork(network),
       checkGpus().then((one) => [one]),

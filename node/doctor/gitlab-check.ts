@@ -1,4 +1,4 @@
-import type { GitlabHere } from '../machine/gitlab-here.ts';
+import type { GitlabHere, HostedHere } from '../machine/gitlab-here.ts';
 import { type Finding, finding } from './finding.ts';
 
 const connect = 'autogit-node gitlab connect';
@@ -35,6 +35,30 @@ export function gitlabFindings(here: readonly GitlabHere[], meshLacksOne: boolea
     return finding('gitlab', 'ok', `${what} runs ${where}${at(one)}${data}`, meshLacksOne ? next(one) : null);
   });
 }
+
+/**
+ * A GitLab of a mesh whose agent is not here: it stands still, and holds its memory. `mesh`: the one that this machine's agent is in;
+ * null where none runs. `wasRemoved`: the mesh has removed this machine, so no agent will take it up.
+ */
+export const leftFindings = (hosted: readonly HostedHere[], mesh: string | null, wasRemoved: boolean): Finding[] =>
+  hosted
+    .filter((one) => one.mesh !== mesh)
+    .map(({ container, data }) => {
+      const stays = data === null ? '' : `; its data stay in ${data}`;
+      if (mesh === null && !wasRemoved)
+        return finding(
+          'gitlab',
+          'warn',
+          `container ${container} is the GitLab of a mesh, and no agent runs here: it stands still`,
+          'start the agent: autogit-node join',
+        );
+      return finding(
+        'gitlab',
+        'warn',
+        `container ${container} is the GitLab of a mesh that this machine is not in any more: nobody is served by it`,
+        `docker rm -f ${container}${stays}`,
+      );
+    });
 
 const at = ({ url }: GitlabHere): string => (url === null ? '' : `, at ${url}`);
 

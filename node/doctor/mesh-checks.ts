@@ -7,6 +7,8 @@ import type { KnownNode } from './network-checks.ts';
 
 interface AgentState {
   isRunning: boolean;
+  /** The id of the mesh that it is in; null where none runs, or it waits. */
+  mesh: string | null;
   /** The mesh has no GitLab, and this machine's agent could be told of one. */
   lacksGitlab: boolean;
   findings: Finding[];
@@ -26,6 +28,7 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
       const { message, hint } = notApproved(phase);
       return {
         isRunning: true,
+        mesh: null,
         lacksGitlab: false,
         home: agent.home,
         nodes: [],
@@ -36,6 +39,7 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
     if (!(error instanceof AutogitError) || error.code !== 'no-agent') throw error;
     return {
       isRunning: false,
+      mesh: null,
       lacksGitlab: false,
       nodes: [],
       findings: [finding('agent', 'ok', 'does not run here', 'autogit-node join')],
@@ -60,5 +64,5 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
   const nodes = snapshot.nodes
     .filter((node) => !node.self && node.address !== null && node.state !== 'waiting')
     .map(({ node, address }) => ({ name: node, at: [readAddress(address ?? '', '--peer')] }));
-  return { isRunning: true, lacksGitlab: gitlab.mode === 'none', home: agent.home, findings, nodes };
+  return { isRunning: true, mesh: mesh.id, lacksGitlab: gitlab.mode === 'none', home: agent.home, findings, nodes };
 }

@@ -55,15 +55,36 @@ export async function findGitlabHere(
   return [...ofPackage, ...containers];
 }
 
+/** A GitLab that a mesh runs, or ran, on this machine. */
+export interface HostedHere {
+  container: string;
+  mesh: string;
+  data: string | null;
+}
+
+/** The containers by which it is told whether one was left behind. As `findGitlabHere`: looks, and changes nothing. */
+export async function findHostedHere(dockerHost: string | null): Promise<HostedHere[]> {
+  const address = dockerAddress(dockerHost);
+  if (address === null || !canAsk(address)) return [];
+  const all = await containersOf(address).catch(() => []);
+  const found = all.flatMap((one) => {
+    const mesh = one.Labels?.[serviceLabels.mesh];
+    const isOurs = mesh !== undefined && one.Labels?.[serviceLabels.data] !== undefined;
+    return isOurs ? [{ container: nameOf(one), mesh, data: sourceOf(one, '/var/opt/gitlab') }] : [];
+  });
+  return found.slice(0, most);
+}
+
+async function containersOf(address: string): Promise<Summary[]> {
+  const all = z.array(z.unknown()).parse(await askEngine(address, '/containers/json?all=1'));
+  return all.flatMap((one) => Summary.safeParse(one).data ?? []);
+}
+
 async function inContainers(dockerHost: string | null): Promise<GitlabHere[]> {
   const address = dockerAddress(dockerHost);
   if (address === null || !canAsk(address)) return [];
   try {
-    const all = z.array(z.unknown()).parse(await askEngine(address, '/containers/json?all=1'));
-    const found = all.flatMap((one) => {
-      const { success, data } = Summary.safeParse(one);
-      return success && isOmnibus(data) ? [data] : [];
-    });
+    const found = (await containersOf(address)).filter(isOmnibus);
     return await Promise.all(
       found.slice(0, most).map(async (one) => {
         // Removed meanwhile, or an answer that is none: the others are shown all the same.

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { findGitlabHere } from '../../node/machine/gitlab-here.ts';
+import { findGitlabHere, findHostedHere } from '../../node/machine/gitlab-here.ts';
 import { makeTestImages, testImages } from './test-image.ts';
 
 /** GitLab containers as people start them, by the engine's own answers; the image inside is none of GitLab's. */
@@ -54,8 +54,11 @@ describe('a GitLab that runs on this machine', () => {
   });
 
   it("the mesh's own is none of these: what connects it would be wrong advice", async () => {
-    start('own', '--label', 'autogit.gitlab=k3v9q2m4', tag);
+    const labels = ['--label', 'autogit.gitlab=k3v9q2m4', '--label', `autogit.mesh=${name}`];
+    start('own', ...labels, '-v', `${folder}:/var/opt/gitlab`, tag);
     expect(await mine('own')).toBeUndefined();
+    const own = { container: `${name}-own`, mesh: name, data: folder };
+    expect((await findHostedHere(null)).filter(({ mesh }) => mesh === name)).toEqual([own]);
   });
 
   it('is known by its folders where its image has another name, and by gitlab.rb', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { gitlabFindings } from '../../node/doctor/gitlab-check.ts';
+import { gitlabFindings, leftFindings } from '../../node/doctor/gitlab-check.ts';
 import { externalUrlIn, type GitlabHere } from '../../node/machine/gitlab-here.ts';
 
 const here = (over: Partial<GitlabHere> = {}): GitlabHere => ({
@@ -37,6 +37,19 @@ describe('a GitLab of this machine', () => {
         fix: 'autogit-node gitlab connect URL --token-env VAR',
       },
     ]);
+  });
+
+  it('that a mesh left behind is named with what ends it; that of the own mesh is no matter', () => {
+    const one = { container: 'autogit-gitlab-k3v9', mesh: 'm1', data: '/srv/gitlab/live/data' };
+    const left = {
+      state: 'warn',
+      sentence: expect.stringContaining('autogit-gitlab-k3v9 is the GitLab of a mesh that this machine is not in'),
+      fix: 'docker rm -f autogit-gitlab-k3v9; its data stay in /srv/gitlab/live/data',
+    };
+    expect(leftFindings([one], 'm1', false)).toEqual([]);
+    expect(leftFindings([one], 'm2', false)).toMatchObject([left]);
+    expect(leftFindings([one], null, true)).toMatchObject([left]);
+    expect(leftFindings([one], null, false)).toMatchObject([{ fix: 'start the agent: autogit-node join' }]);
   });
 
   it('calls itself by the last external_url that counts', () => {
