@@ -292,7 +292,7 @@ export class Agent {
     this.#closers.push(watchSleep({ member, network, clock: this.#clock, log: this.#log, signal }));
   }
 
-  /** The mesh removed this machine: its runs end, the agent with them, and nothing of the mesh is kept. */
+  /** The mesh removed this machine: its runs end, a GitLab that it ran, the agent with them, and nothing of the mesh is kept. */
   async #removed(member: Member, removal: Removal, wasIn: boolean): Promise<void> {
     if (this.#stopping.signal.aborted) return;
     const sentence = removedSentence(removal);
@@ -300,7 +300,7 @@ export class Agent {
     writeRemoval(this.#options.home, removal);
     this.#log.event({ event: 'removed', because: sentence, fields: { mesh: removal.mesh }, level: 'warn' });
     if (wasIn) this.#lines.fail('removed', `${sentence}. To ask again: autogit-node join`);
-    await dropRuns(member, 'the mesh removed this machine');
+    await Promise.all([dropRuns(member, 'the mesh removed this machine'), member.hosting.removed()]);
     this.#end({ code: exit.waiting });
   }
 

@@ -59,6 +59,8 @@ type HostingAsk = VaultAsk | (Ask & { kind: 'check-deploy' | 'check-copies' | 'l
 
 /** ms that an agent which ends gives to what is under way. */
 const stopMs = 3_000;
+/** ms for a container to be killed and a place to be given back. */
+const removedMs = 30_000;
 
 /**
  * What this machine does of the mesh's own GitLab. Where the ledger names it, it runs it: leases from the core go to the gate,
@@ -85,8 +87,10 @@ export class HostingRoom {
         const token = ledger()?.gitlab.token;
         return token && box.canOpen(token) ? box.unseal(token) : null;
       },
-      openPlace: (hosting, mayMake, isUnchecked = false) =>
-        openPlace(hosting.place, { ...this.#ownerOf(hosting), create: mayMake ? roomFor(hosting) : null, isUnchecked }),
+      openPlace: (hosting, mayMake, mesh, isUnchecked = false) => {
+        const create = mayMake ? roomFor(hosting) : null;
+        return openPlace(hosting.place, { ...this.#ownerOf(hosting), mesh, create, isUnchecked });
+      },
       removePlace: (hosting) => removePlace(hosting.place, this.#ownerOf(hosting), { deleteData: true }),
       gateFor: (hosting) => this.#gateFor(hosting),
       besides: () => ({ ...this.#vault.seen(), ...this.#copies.seen() }),
@@ -125,6 +129,11 @@ export class HostingRoom {
       Promise.all([this.#vault.stop(), this.#keeper.stop(), this.#copies.stop()]),
       sleep(stopMs, undefined, { ref: false }),
     ]);
+  }
+
+  /** The mesh has removed this machine. What takes longer is done by the next agent of this home. */
+  async removed(): Promise<void> {
+    await Promise.race([this.#keeper.removed(), sleep(removedMs, undefined, { ref: false })]);
   }
 
   ledgerChanged(): void {

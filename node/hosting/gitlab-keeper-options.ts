@@ -8,8 +8,11 @@ import type { MeshTokenOptions } from './mesh-token.ts';
 export interface KeeperOptions extends MeshTokenOptions {
   self: NodeId;
   home: string;
-  /** `create`: it may be made; not when GitLab stood there once. `isUnchecked`: as it is, also half of one, to put other data there. */
-  openPlace(hosting: Hosting, create: boolean, isUnchecked?: boolean): Promise<DataPlace>;
+  /**
+   * `create`: it may be made; not when GitLab stood there once. `mesh`: whose it is, or was. `isUnchecked`: as it is, also half of
+   * one, to put other data there.
+   */
+  openPlace(hosting: Hosting, create: boolean, mesh: string, isUnchecked?: boolean): Promise<DataPlace>;
   /** With all that lies in it. None there is fine. */
   removePlace(hosting: Hosting): Promise<void>;
   gateFor(hosting: Hosting): LeaseGate;

@@ -28,6 +28,8 @@ export class GitlabKeeper {
   #kept: KeptGitlab | null = null;
   #wake = new AbortController();
   #isStopped = false;
+  /** The mesh has removed this machine: called once nothing of its GitLab is left here. */
+  #onGivenUp: (() => void) | null = null;
   #loop: Promise<void> = Promise.resolve();
   #problem: string | null = null;
   /** Epochs that are over, and why, until the gate has read it. */
@@ -35,7 +37,7 @@ export class GitlabKeeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
-    this.#memory = new HostingMemory(options.home);
+    this.#memory = new HostingMemory(options.home, options.log);
     this.#replacing = new DataReplacing({ options, memory: this.#memory, endGently: (id) => this.#endGently(id) });
   }
 
@@ -80,6 +82,18 @@ export class GitlabKeeper {
     this.#wake.abort();
   }
 
+  /**
+   * The mesh has removed this machine, and its ledger here may not say so: gate shut, container gone, place given back, its data
+   * stay. Resolves then, after as many tries as it takes; the next agent of this home goes on where this one ended.
+   */
+  removed(): Promise<void> {
+    return new Promise((done) => {
+      this.#onGivenUp = done;
+      this.#kept?.given.abort();
+      this.#wake.abort();
+    });
+  }
+
   /** A person asks: now, and what was given up is tried again. */
   lookNow(): void {
     const kept = this.#kept;
@@ -118,7 +132,7 @@ export class GitlabKeeper {
   }
 
   #mine(): Hosting | null {
-    const hosting = hostingOf(this.#options.ledger());
+    const hosting = this.#onGivenUp === null ? hostingOf(this.#options.ledger()) : null;
     return hosting?.host === this.#options.self ? hosting : null;
   }
 
@@ -128,6 +142,7 @@ export class GitlabKeeper {
       try {
         await this.#turn();
         this.#fails(null);
+        this.#onGivenUp?.();
       } catch (error) {
         this.#fails(sentenceOf(error));
       }
@@ -151,37 +166,41 @@ export class GitlabKeeper {
     const ledger = read();
     if (ledger === null) return;
     const mine = this.#mine();
-    this.#kept ??= this.#remembered();
+    this.#kept ??= this.#remembered(ledger.mesh.id);
     await this.#closeOver(this.#kept);
     // A machine that never hosted has nothing to do with an engine.
     if (mine === null && this.#kept === null && !this.#memory.isThere) return;
-    if (this.#kept !== null && !isSame(this.#kept.hosting, mine)) await this.#giveUp(this.#kept, ledger.mesh.id);
+    if (this.#kept !== null && !isSame(this.#kept.hosting, mine)) await this.#giveUp(this.#kept);
     const found = await host.find(ledger.mesh.id);
-    await endOthers(host, othersAmong(found, hostingOf(ledger), ledger.gitlab.epoch), log);
+    const right = this.#onGivenUp === null ? hostingOf(ledger) : null;
+    await endOthers(host, othersAmong(found, right, ledger.gitlab.epoch), log);
     if (mine === null) return this.#memory.forget();
     if (this.#kept === null) {
-      this.#memory.write(mine.data, { hosting: mine });
-      this.#kept = this.#keep(mine);
+      this.#memory.write(mine.data, { hosting: mine, mesh: ledger.mesh.id });
+      this.#kept = this.#keep(mine, ledger.mesh.id);
     }
     const own = found.find((one) => isSame(one, mine) && one.host === mine.host) ?? null;
     if (mine.ending?.drained) await this.#takeDown(this.#kept, mine, own);
     else if (!(await this.#replacing.turn(this.#kept, own))) await this.#lookAfter(this.#kept, own);
   }
 
-  #keep(hosting: Hosting): KeptGitlab {
-    return new KeptGitlab(hosting, this.#options, this.#memory);
+  #keep(hosting: Hosting, mesh: string): KeptGitlab {
+    return new KeptGitlab(hosting, mesh, this.#options, this.#memory);
   }
 
   /** What an agent of before hosted here: the ledger may want it still, or it has to be ended. */
-  #remembered(): KeptGitlab | null {
+  #remembered(mesh: string): KeptGitlab | null {
     const hosting = this.#memory.hosting();
-    return hosting && this.#keep(hosting);
+    return hosting && this.#keep(hosting, this.#memory.mesh() ?? mesh);
   }
 
-  /** The ledger has another one, or none here: gate shut, container killed, place given back; its data stay. */
-  async #giveUp(kept: KeptGitlab, mesh: string): Promise<void> {
+  /**
+   * The ledger has another one, or none here: gate shut, container killed, place given back; its data stay. What was known of it is
+   * forgotten, or the same data in a later epoch would be taken for a GitLab that has worked in it.
+   */
+  async #giveUp(kept: KeptGitlab): Promise<void> {
     const { host, log, onGateClosed, report } = this.#options;
-    const { hosting, lease, given } = kept;
+    const { hosting, mesh, lease, given } = kept;
     given.abort();
     if (!kept.isTakenDown) {
       await lease.close('GitLab is not hosted on this machine any more');
@@ -194,7 +213,10 @@ export class GitlabKeeper {
       );
       await lease.end();
       await kept.closePlace();
+      log.warn(`GitLab is not run on this machine any more; its data stay in ${hosting.place.path}`);
     }
+    // Of data that were put in its place: how far that is has to be known in the next epoch.
+    if (this.#memory.read(hosting.data).replacing == null) this.#memory.forget();
     this.#kept = null;
     report(null);
   }

@@ -1,5 +1,5 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { NodeId } from '../../protocol/ids.ts';
 import { HostedGitlab } from '../../protocol/ledger.ts';
@@ -24,6 +24,8 @@ export type Replacing = z.infer<typeof Replacing>;
 
 const Kept = z.looseObject({
   data: z.string(),
+  /** The mesh whose GitLab it is: a machine that was removed from it may be in another one when it looks again. */
+  mesh: z.string().nullish(),
   /** As the ledger had it when it was begun: what an agent that starts later has to end. */
   hosting: z.looseObject({ ...HostedGitlab.shape, host: NodeId, epoch: z.int().positive() }).nullable(),
   /** Sealed; until somebody has seen it. */
@@ -34,29 +36,49 @@ const Kept = z.looseObject({
   bootMs: z.number().nullable(),
   version: z.string().max(64).nullable(),
   replacing: Replacing.nullable().optional(),
+  /** The file was damaged once: GitLab may have worked here, also where nothing else says so. */
+  isUnsure: z.boolean().optional(),
 });
 type Kept = z.infer<typeof Kept>;
 
-/** What this machine knows of the GitLab that it hosts and the mesh need not: a file (0600) of its home. */
+const unknown = { hosting: null, rootPassword: null, tokenAt: null, bootMs: null, version: null };
+
+/**
+ * What this machine knows of the GitLab that it hosts and the mesh need not: a file (0600) of its home, and a copy beside it,
+ * as nobody else knows it. Where both are damaged it is not taken for a machine that never hosted.
+ */
 export class HostingMemory {
   readonly #path: string;
+  readonly #log: { warn(sentence: string): void };
   /** As it stands in the file, which nobody else writes: looked at at every turn of a keeper. Undefined: not read yet. */
   #known: Kept | null | undefined;
+  /** Of no data, as that could not be read; the file stays for a person until it is written over. */
+  #isDamaged = false;
 
-  constructor(home: string) {
+  constructor(home: string, log: { warn(sentence: string): void }) {
     this.#path = join(home, 'hosted-gitlab.json');
+    this.#log = log;
+  }
+
+  get #both(): string[] {
+    return [this.#path, `${this.#path}.copy`];
   }
 
   /** A GitLab was begun here, and its end was not seen. */
   get isThere(): boolean {
-    return existsSync(this.#path);
+    return this.#both.some((path) => existsSync(path));
   }
 
   /** Of other data: nothing is known. */
   read(data: string): Kept {
-    return this.#kept?.data === data
-      ? this.#kept
-      : { data, hosting: null, rootPassword: null, tokenAt: null, bootMs: null, version: null };
+    const kept = this.#kept;
+    return kept?.data === data ? kept : { data, ...unknown, ...(this.#isDamaged && { isUnsure: true }) };
+  }
+
+  /** It is known, for sure, that it never worked here: only then may its data place be made. */
+  hasNeverWorked(data: string): boolean {
+    const { bootMs, isUnsure = false } = this.read(data);
+    return bootMs === null && !isUnsure;
   }
 
   /** What was hosted here last, as far as this home knows. */
@@ -64,33 +86,77 @@ export class HostingMemory {
     return this.#kept?.hosting ?? null;
   }
 
-  /** Null where there is none, or what is there makes no sense. */
+  /** Of which mesh; null where an earlier version wrote it. */
+  mesh(): string | null {
+    return this.#kept?.mesh ?? null;
+  }
+
+  /** Null where there is none, or neither makes sense. */
   get #kept(): Kept | null {
-    if (this.#known === undefined)
-      try {
-        this.#known = Kept.parse(JSON.parse(readFileSync(this.#path, 'utf8')));
-      } catch {
-        this.#known = null;
-      }
+    if (this.#known === undefined) this.#known = this.#readBoth();
     return this.#known;
   }
 
-  /** On the disk when it returns. */
+  #readBoth(): Kept | null {
+    const damaged: string[] = [];
+    for (const path of this.#both) {
+      const kept = keptIn(path);
+      if (kept === 'damaged') damaged.push(path);
+      else if (kept !== null) {
+        if (damaged.length > 0)
+          this.#log.warn(`${damaged[0]} is damaged: its copy is taken, which may be a little older`);
+        return kept;
+      }
+    }
+    this.#isDamaged = damaged.length > 0;
+    if (this.#isDamaged)
+      this.#log.warn(
+        `${damaged.join(' and ')} cannot be read: whether GitLab has worked here, and root's first password, are not known any more; no data place is made anew`,
+      );
+    return null;
+  }
+
+  /** On the disk when it returns, the copy first: one of the two is whole at any moment. */
   write(data: string, more: Partial<Kept>): void {
     const kept = { ...this.read(data), ...more };
-    const file = openSync(`${this.#path}.new`, 'w', 0o600);
-    try {
-      writeSync(file, `${JSON.stringify(kept)}\n`);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(`${this.#path}.new`, this.#path);
+    for (const path of this.#both.reverse()) replaceFile(path, `${JSON.stringify(kept)}\n`);
     this.#known = kept;
   }
 
   forget(): void {
-    rmSync(this.#path, { force: true });
+    for (const path of this.#both) rmSync(path, { force: true });
     this.#known = null;
+    this.#isDamaged = false;
+  }
+}
+
+function replaceFile(path: string, text: string): void {
+  const file = openSync(`${path}.new`, 'w', 0o600);
+  try {
+    writeSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(`${path}.new`, path);
+  const folder = openSync(dirname(path), 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
+
+/** Null where there is no such file. What of it a later version has written in another way is not known, and the rest is. */
+function keptIn(path: string): Kept | null | 'damaged' {
+  try {
+    const raw = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+    const whole = Kept.safeParse(raw);
+    if (whole.success) return whole.data;
+    const fields = Object.entries(Kept.shape).filter(([name, field]) => field.safeParse(raw[name]).success);
+    const known = Object.fromEntries(fields.map(([name]) => [name, raw[name]]));
+    return Kept.parse({ ...unknown, ...known, isUnsure: true });
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? null : 'damaged';
   }
 }

@@ -26,6 +26,7 @@ const timings = {
 /** What is known of the one GitLab that this machine hosts, from the day on which the ledger says so. */
 export class KeptGitlab {
   readonly hosting: Hosting;
+  readonly mesh: string;
   readonly lease: LeaseAtGate;
   readonly token: MeshToken;
   /** Ended when the ledger wants something else, and with the agent. */
@@ -50,8 +51,9 @@ export class KeptGitlab {
   /** Why the engine cannot be asked; then nothing is known, and what the gate was told holds. */
   engineProblem: string | null = null;
 
-  constructor(hosting: Hosting, options: KeeperOptions, memory: HostingMemory) {
+  constructor(hosting: Hosting, mesh: string, options: KeeperOptions, memory: HostingMemory) {
     this.hosting = hosting;
+    this.mesh = mesh;
     this.#options = options;
     this.#memory = memory;
     this.lease = new LeaseAtGate(hosting.epoch, options.gateFor(hosting));
@@ -90,8 +92,8 @@ export class KeptGitlab {
   /** Open from then on. Made only while there was none: what has worked here once is never made anew over a disk that is not there. */
   async place(mayCreate: boolean): Promise<DataPlace> {
     if (this.#place === null) {
-      const mayMake = mayCreate && this.#isNew && this.#memory.read(this.hosting.data).bootMs === null;
-      this.#place = await this.#options.openPlace(this.hosting, mayMake);
+      const mayMake = mayCreate && this.#isNew && this.#memory.hasNeverWorked(this.hosting.data);
+      this.#place = await this.#options.openPlace(this.hosting, mayMake, this.mesh);
       for (const notice of this.#place.notices) this.#options.log.warn(notice);
     }
     if (!this.#isCopied) this.#options.copies?.opened(this.hosting, this.#place);
@@ -101,7 +103,7 @@ export class KeptGitlab {
 
   /** Whatever state its data are in: they are replaced, or were half replaced by an agent that ended. */
   async placeAsItIs(): Promise<DataPlace> {
-    this.#place ??= await this.#options.openPlace(this.hosting, false, true);
+    this.#place ??= await this.#options.openPlace(this.hosting, false, this.mesh, true);
     return this.#place;
   }
 

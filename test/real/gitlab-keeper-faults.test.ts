@@ -1,11 +1,11 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
-import { type BehindGate, LeaseAtGate } from '../../node/hosting/lease-at-gate.ts';
+import type { BehindGate } from '../../node/hosting/lease-at-gate.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
@@ -20,8 +20,7 @@ let behind: (BehindGate & { until: number }) | null;
 let seen: (GitlabSeen | null)[];
 let order: string[];
 let ledger: { mesh: object; gitlab: Record<string, unknown> };
-let isOtherFolder = false;
-let isHeard = true;
+let [isOtherFolder, isHeard] = [false, true];
 let mayMake: boolean[] = [];
 let keepers: GitlabKeeper[];
 let closing: Promise<void>;
@@ -192,6 +191,67 @@ describe('the keeper of a hosted GitLab', () => {
     expect(mayMake).not.toContain(true);
   });
 
+  it.each([
+    ['cut off', (text: string) => text.slice(0, 40)],
+    ['emptied', () => ''],
+    ['of a later version', (text: string) => text.replace(/"bootMs":\d+/, '"bootMs":{"first":1}')],
+  ])(
+    'what it knows of it is %s: the copy is taken; without one GitLab is not made anew over a place that is gone',
+    async (_how, spoil) => {
+      isHeard = false;
+      const first = begin();
+      await until(first, () => mayMake.includes(true) && behind?.isServing === true);
+      await first.stop();
+      const file = join(home, 'hosted-gitlab.json');
+      const whole = readFileSync(file, 'utf8');
+      for (const files of [[file], [file, `${file}.copy`]]) {
+        for (const one of files) writeFileSync(one, spoil(whole));
+        engine.running.clear();
+        mayMake = [];
+        const next = begin();
+        await until(next, () => mayMake.length > 0 && engine.running.size > 0);
+        expect(mayMake).not.toContain(true);
+        if (files.length === 1) expect(next.rootPassword()).toBe('first-of-root');
+        await next.stop();
+        copyFileSync(file, `${file}.copy`);
+      }
+    },
+  );
+
+  it('removed from its mesh it ends what it ran, also under a ledger that does not say so, and keeps nothing but the data', async () => {
+    const keeper = begin();
+    await until(keeper, () => state() === 'healthy');
+    await keeper.removed();
+    expect(order).toEqual(['gate of 3 closed', 'said closed 3', 'gate ended', 'place closed']);
+    expect([engine.running.size, readdirSync(home), behind, seen.at(-1)]).toEqual([0, [], null, null]);
+  });
+
+  it('what an agent could not end when it was removed is ended by the next one, in whatever mesh that is', async () => {
+    const first = begin();
+    await until(first, () => state() === 'healthy');
+    engine.isAway = true;
+    void first.removed();
+    await first.stop();
+    engine.isAway = false;
+    ledger = { mesh: { id: 'other', name: 'other' }, gitlab: { mode: 'none', url: null, host: null, epoch: 0 } };
+    const second = begin();
+    await until(second, () => engine.running.size === 0 && order.includes('place closed'), false);
+    expect(order.slice(-2)).toEqual(['gate ended', 'place closed']);
+  });
+
+  it('data that it had are taken up in a later epoch: that they have worked here before does not keep their marker old', async () => {
+    const first = begin();
+    await until(first, () => state() === 'healthy');
+    await first.stop();
+    engine.running.clear();
+    mayMake = [];
+    ledger.gitlab = { ...ledger.gitlab, url: null, epoch: 4 };
+    const second = begin();
+    await until(second, () => engine.running.get('c1')?.epoch === 4);
+    // A place is looked at, and let go, before it is made; what starts GitLab is the last.
+    expect(mayMake.at(-1)).toBe(true);
+  });
+
   it('an agent that starts over a ledger that has moved on closes the gate of before, ends the container, and only then says so', async () => {
     const first = begin();
     await until(first, () => state() === 'healthy');
@@ -271,40 +331,9 @@ describe('the keeper of a hosted GitLab', () => {
   });
 });
 
-it('a lease counts only once the gate goes by it, and one that was passed over does not', async () => {
-  const renewed: { until: number; done: () => void }[] = [];
-  const lease = new LeaseAtGate(3, {
-    renew: ({ until }) => new Promise((done) => void renewed.push({ until, done })),
-    close: async () => undefined,
-    end: async () => undefined,
-    problems: () => [],
-  });
-  lease.hold(3, 1000);
-  expect(renewed).toEqual([]);
-  lease.tell({ upstream: null, isServing: false, because: '', cgroup: null });
-  for (const until of [1000, 1500, 2000]) lease.hold(3, until);
-  lease.hold(2, 9000);
-  expect([renewed.length, lease.until]).toEqual([1, 0]);
-  renewed[0]?.done();
-  await expect.poll(() => [renewed.length, lease.until]).toEqual([2, 1000]);
-  renewed[1]?.done();
-  await expect.poll(() => lease.until).toBe(2000);
-  await lease.close('over');
-  lease.hold(3, 5000);
-  expect([renewed.length, lease.until]).toEqual([2, 0]);
-});
-
 describe('a restore', () => {
-  const about = {
-    form: 1 as const,
-    mesh: 'mesh',
-    meshName: 'home',
-    data: 'data-three',
-    epoch: 3,
-    version: '19.3.0',
-    image: 'i',
-    at: 1,
-  };
+  const when = { version: '19.3.0', image: 'i', at: 1 };
+  const about = { form: 1 as const, mesh: 'mesh', meshName: 'home', data: 'data-three', epoch: 3, ...when };
   let tree: string;
   const data = (): string => readFileSync(join(tree, 'live/data/what'), 'utf8');
   async function ready(): Promise<GitlabKeeper> {

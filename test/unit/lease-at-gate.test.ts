@@ -1,0 +1,25 @@
+import { expect, it } from 'vitest';
+import { LeaseAtGate } from '../../node/hosting/lease-at-gate.ts';
+
+it('a lease counts only once the gate goes by it, and one that was passed over does not', async () => {
+  const renewed: { until: number; done: () => void }[] = [];
+  const lease = new LeaseAtGate(3, {
+    renew: ({ until }) => new Promise((done) => void renewed.push({ until, done })),
+    close: async () => undefined,
+    end: async () => undefined,
+    problems: () => [],
+  });
+  lease.hold(3, 1000);
+  expect(renewed).toEqual([]);
+  lease.tell({ upstream: null, isServing: false, because: '', cgroup: null });
+  for (const until of [1000, 1500, 2000]) lease.hold(3, until);
+  lease.hold(2, 9000);
+  expect([renewed.length, lease.until]).toEqual([1, 0]);
+  renewed[0]?.done();
+  await expect.poll(() => [renewed.length, lease.until]).toEqual([2, 1000]);
+  renewed[1]?.done();
+  await expect.poll(() => lease.until).toBe(2000);
+  await lease.close('over');
+  lease.hold(3, 5000);
+  expect([renewed.length, lease.until]).toEqual([2, 0]);
+});
