@@ -119,6 +119,15 @@ it('is deployed once, whoever asks and however often, and serves', { timeout: 12
   expect((await desktop.cli('forget', 'kang', '--yes')).stderr).toContain("hosts the mesh's GitLab");
 });
 
+it('copies of it go to a machine that a person names, which is looked at first', { timeout: 60_000 }, async () => {
+  const made = await kang.cli('--yes', 'gitlab', 'copies', 'add', 'desktop-1');
+  expect([made.code, made.stderr]).toEqual([0, expect.stringContaining('copies')]);
+  await until('a round is over there', async () => (await kang.status()).gitlab.standbys?.[0]?.round != null, 30_000);
+  const of = join(desktop.home, 'gitlab-copies');
+  const config = `cat ${of}/*/mounted/copies/hot/rounds/*/hot/config/gitlab-secrets.json`;
+  expect(execFileSync('sh', ['-c', config], { encoding: 'utf8' })).toContain('db_key_base');
+});
+
 it('its pipeline runs over a killed agent: served until the lease is out, frozen, thawed, no job lost', {
   timeout: 120_000,
 }, async () => {
@@ -166,6 +175,15 @@ it('killed by hand it is repaired; reconcile looks at once', { timeout: 90_000 }
   expect(JSON.parse((await desktop.cli('reconcile', '--json')).stdout).said).toContain('it is looked at now');
   await until('it is repaired', async () => (await isServed()) && (await kang.status()).gitlab.state === 'healthy');
   expect(await gitlab.api<{ name: string }[]>('/projects')).toMatchObject([{ name: 'count' }]);
+});
+
+it('after twelve rounds in time that machine is in sync, by the ledger', { timeout: 90_000 }, async () => {
+  const list = async () => JSON.parse((await desktop.cli('--json', 'gitlab', 'copies')).stdout);
+  // A round is made every 5 s if anything changed.
+  const changes = setInterval(() => writeFileSync(join(place, 'mounted/live/data/changed'), String(Date.now())), 500);
+  const inSync = async () => (await list()).standbys[0]?.inSync === true;
+  await until('it is in sync', inSync, 70_000).finally(() => clearInterval(changes));
+  expect(await list()).toMatchObject({ agreed: ['desktop-1'], loss: { seconds: expect.any(Number) } });
 });
 
 it('is backed up with a key, put back as it was then, and back again: each a new epoch, what was before kept', {
@@ -219,6 +237,7 @@ it('uninstalled it leaves its data, is deployed on them again, and deletes them 
   const gone = await kang.cli('--yes', 'gitlab', 'uninstall', '--delete-data');
   expect([gone.code, gone.stdout]).toEqual([0, expect.stringContaining('with its data')]);
   expect([containers(), existsSync(place), readMounts().includes(place)]).toEqual([[], false, false]);
+  await until('its copies are gone too', async () => !existsSync(join(desktop.home, 'gitlab-copies', data)));
 });
 
 const readMounts = (): string => execFileSync('cat', ['/proc/self/mounts'], { encoding: 'utf8' });

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
@@ -50,6 +51,8 @@ export class KeptCopies {
   #tendedMs = Number.NEGATIVE_INFINITY;
   #pressure: Pressure = 0;
   #taken = 0;
+  /** Of which a person said that all of it goes; the ledger says no more of them once they are gone. */
+  readonly #doomed = new Map<string, Hosting>();
   #said = '';
   #loop: Promise<void> = Promise.resolve();
   /** One round of a part at a time, however many connections there are. */
@@ -159,9 +162,9 @@ export class KeptCopies {
     const mine = this.#mine();
     const open = this.#open;
     const known = hostingOf(this.#options.ledger());
-    // Also what is to become of it: a GitLab that is gone says no more whether its data were to go.
     if (open !== null && known?.data === open.hosting.data) open.hosting = known;
     if (open !== null && mine?.data !== open.hosting.data) await this.#giveUp(open);
+    await this.#clear(known);
     const now = performance.now();
     if (mine !== null && this.#open === null && now - this.#triedMs >= timings.againMs) {
       this.#triedMs = now;
@@ -205,22 +208,29 @@ export class KeptCopies {
     await open.place.close();
   }
 
-  /** The ledger names it no more. A person took it back, or deleted all of it: then copies go. Else a person decides. */
+  /** The ledger names it no more: what lies there stays until it is known that it shall go. */
   async #giveUp(open: OpenCopies): Promise<void> {
-    const { removePlace, log, ledger, self } = this.#options;
     await Promise.all(Object.values(this.#busy));
     this.#open = null;
     await open.place.close();
-    const now = hostingOf(ledger());
-    const isTakenBack =
-      now?.data === open.hosting.data && now.host !== self && now.copies?.agreed.includes(self) === false;
-    if (isTakenBack) await removePlace(open.hosting, this.#folderOf(open.hosting));
-    log.info(
-      isTakenBack
-        ? 'copies of GitLab that were here are deleted: this machine is to hold none any more'
-        : `no copies of GitLab are taken any more; those that are here stay in ${open.place.path}`,
-    );
     this.#problem = null;
+    this.#options.log.info(`no copies of GitLab are taken any more; those that are here lie in ${open.place.path}`);
+  }
+
+  /** A person took it back, or deleted all of that GitLab: then its copies go. Of one that is merely gone a person decides. */
+  async #clear(known: Hosting | null): Promise<void> {
+    const { removePlace, log, self } = this.#options;
+    if (known?.ending?.deleteData) this.#doomed.set(known.data, known);
+    const isTakenBack = known !== null && known.host !== self && known.copies?.agreed.includes(self) === false;
+    const going = [...this.#doomed.values()].filter(({ data }) => data !== known?.data);
+    for (const hosting of isTakenBack ? [...going, known] : going) {
+      const folder = this.#folderOf(hosting);
+      if (existsSync(folder)) {
+        await removePlace(hosting, folder);
+        log.info(`copies of GitLab that were in ${folder} are deleted, as a person said`);
+      }
+      this.#doomed.delete(hosting.data);
+    }
   }
 
   #folderOf = ({ data }: Hosting): string => copiesFolder(this.#options.home, data);
