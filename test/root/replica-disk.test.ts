@@ -117,7 +117,7 @@ describe('a row of rounds', () => {
     expect(standby.replica.rounds()).toHaveLength(1);
     // It says that it is another round.
     await expect(standby.replica.receive({ ...round, uuid: parent?.uuid as string }, again())).rejects.toThrow(
-      /another one/,
+      /another round than it was called/,
     );
     await standby.replica.receive(round, again());
     expect(standby.replica.rounds()).toHaveLength(2);

@@ -9,6 +9,7 @@ import type { SystemTools } from '../system-tools.ts';
 import type { Replica, ReplicaTools, Round, RoundPart, RoundSource } from './replica-ports.ts';
 import { ReplicaProblem } from './replica-problem.ts';
 import type { RoundDisk } from './round-disk.ts';
+import { StreamGuard } from './stream-guard.ts';
 
 const Name = z.string().transform((text, context): RoundName => {
   const name = readRoundName(text);
@@ -151,7 +152,11 @@ export class BtrfsReplica implements Replica {
       // What a dead sender left stands writable under the final name, and would end the next try with "File exists".
       await this.#discard([...this.#incoming(), folder]);
       mkdirSync(incoming);
-      await this.#tools.feed('btrfs', ['receive', '-q', '-C', incoming], source.stream);
+      const guard = new StreamGuard({ name: this.part, uuid: round.uuid, parentUuid: this.#uuidOf(round.parent) });
+      source.stream.on('error', (error) => guard.destroy(error));
+      await this.#tools.feed('btrfs', ['receive', '-q', '-C', incoming], source.stream.pipe(guard)).catch((error) => {
+        throw guard.refused ?? error;
+      });
       await source.done;
       const got = await this.#look(join(incoming, this.part));
       if (!got.isReadOnly || got.received !== round.uuid)
@@ -222,6 +227,14 @@ export class BtrfsReplica implements Replica {
     } catch {
       return null; // No marker, half of one, or no subvolume: no round.
     }
+  }
+
+  #uuidOf(parent: RoundName | null): string | null {
+    if (parent === null) return null;
+    const known = this.#rounds.get(roundText(parent));
+    if (known === undefined)
+      throw new ReplicaProblem(`its parent ${roundText(parent)} is not here`, 'it is asked for again, as a whole copy');
+    return known.uuid;
   }
 
   #markerOf(text: string): string {

@@ -30,7 +30,7 @@ export interface RoundSource {
 }
 
 /** Which of two that want the line goes first: push, then round, then bulk, then a whole copy of either part. */
-export type Urgency = 'push' | 'round' | 'bulk' | 'copy';
+type Urgency = 'push' | 'round' | 'bulk' | 'copy';
 
 export interface Sending {
   /** What all machines keep of that part, whatever they thin. */

@@ -18,7 +18,7 @@ import { pressureAt } from './round-room.ts';
 import { RoundSender } from './round-sender.ts';
 import { BulkBooks, hotBook } from './send-books.ts';
 
-export interface RoundHostOptions {
+interface RoundHostOptions {
   self: NodeId;
   era: number;
   epoch: number;

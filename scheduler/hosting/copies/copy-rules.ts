@@ -9,7 +9,7 @@ import { type AwayState, StandbyRecord } from './standby-record.ts';
 import { type StandbyView, standbyView } from './standby-view.ts';
 import { TakenRounds } from './taken-rounds.ts';
 
-export interface CopyRulesOptions {
+interface CopyRulesOptions {
   self: NodeId;
   era: number;
   epoch: number;
@@ -20,7 +20,7 @@ export interface CopyRulesOptions {
   pins?: Readonly<Record<NodeId, RoundName>>;
 }
 
-export interface CopiesDue {
+interface CopiesDue {
   /** These hooks are answered now. */
   release: { id: number; isAlone: boolean }[];
   /** To be asked of the leader; asked again by itself until a newer ledger is told. */

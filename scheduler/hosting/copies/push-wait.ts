@@ -7,7 +7,7 @@ interface Waiting {
 }
 
 /** Why a push may go: all members have its round, or nobody is a member and the pusher is told. */
-export interface Released {
+interface Released {
   id: number;
   round: RoundName;
   isAlone: boolean;

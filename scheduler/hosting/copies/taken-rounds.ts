@@ -1,7 +1,7 @@
 import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 
 /** A round with the time of its snapshot, by the boot time that every call of the rules goes by. */
-export interface TakenRound {
+interface TakenRound {
   name: RoundName;
   takenAt: number;
 }
