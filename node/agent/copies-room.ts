@@ -11,8 +11,11 @@ import type { Happened } from '../../scheduler/inputs.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import type { Clock } from '../clock.ts';
 import type { DataPlace } from '../hosting/data-place.ts';
+import { makeGateFolder, pushSocketIn } from '../hosting/gate/gate-files.ts';
 import { openPlace, removePlace } from '../hosting/place-making.ts';
 import { copiesOf, treeOf } from '../hosting/place-tree.ts';
+import { HookDoor } from '../hosting/push/hook-door.ts';
+import { hookSocket } from '../hosting/push/push-hook.ts';
 import { BtrfsReplica } from '../hosting/replica/btrfs-replica.ts';
 import { standbyPlace } from '../hosting/replica/copies-place.ts';
 import { KeptCopies } from '../hosting/replica/kept-copies.ts';
@@ -62,6 +65,8 @@ export class CopiesRoom {
   #open: OpenHosting | null = null;
   #host: RoundHost | null = null;
   #problem: string | null = null;
+  /** Open as long as GitLab's data place is: its hook and its gate ask there. */
+  #door: HookDoor | null = null;
   /** Beginning and ending of the host's side, one after the other. */
   #acts: Promise<void> = Promise.resolve();
 
@@ -113,8 +118,11 @@ export class CopiesRoom {
     await this.#act(() => this.#end());
   }
 
+  /** Whoever waits at the door asks again, at the next one. */
   async #end(): Promise<void> {
-    const host = this.#host;
+    const { host, door } = { host: this.#host, door: this.#door };
+    this.#door = null;
+    await door?.close();
     this.#host = null;
     await host?.stop();
     for (const line of this.#lines.values()) line.close();
@@ -182,7 +190,10 @@ export class CopiesRoom {
   #begin(): void {
     void this.#act(async () => {
       const open = this.#open;
-      if (open === null || this.#host !== null || this.#copies() === null) return;
+      if (open === null) return;
+      const home = this.#options.home;
+      this.#door ??= await HookDoor.open([hookSocket(home), pushSocketIn(makeGateFolder(home))], this);
+      if (this.#host !== null || this.#copies() === null) return;
       if (open.place.kind === 'folder') return this.#fails(`${open.place.path}: ${folderFix}`);
       this.#host = await this.#hostOf(open);
       this.#fails(null);

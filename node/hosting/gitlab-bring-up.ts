@@ -4,6 +4,7 @@ import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { type DataFolders, type DataPlace, insideContainer } from './data-place.ts';
 import { omnibusEnv } from './omnibus-config.ts';
 import { presets } from './presets.ts';
+import { hooksInside, putHook } from './push/push-hook.ts';
 import { bridgeOf } from './service-container.ts';
 import type { ServiceHost, ServiceImage, ServiceKey } from './service-host.ts';
 
@@ -11,6 +12,8 @@ interface BringUp {
   host: ServiceHost;
   key: ServiceKey;
   hosted: HostedGitlab;
+  /** Of the agent: its folder of hooks is the container's too. */
+  home: string;
   place(): Promise<DataPlace>;
   /** Throws when this machine may not run it (any more). */
   requireLease(): void;
@@ -56,9 +59,12 @@ export async function bringUp(what: BringUp): Promise<void> {
     hostname: hosted.hostname,
     bridge: bridgeOf(hosted.data),
     env: omnibusEnv({ url: hostedUrl(hosted.hostname, hosted.port), sshPort: hosted.sshPort, preset }),
-    folders: Object.fromEntries(
-      (Object.keys(insideContainer) as (keyof DataFolders)[]).map((name) => [folders[name], insideContainer[name]]),
-    ),
+    folders: {
+      ...Object.fromEntries(
+        (Object.keys(insideContainer) as (keyof DataFolders)[]).map((name) => [folders[name], insideContainer[name]]),
+      ),
+      [await putHook(what.home)]: hooksInside,
+    },
     shmBytes: preset.shmBytes,
     memoryLimitBytes: preset.memoryLimitBytes,
   });

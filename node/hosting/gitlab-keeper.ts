@@ -113,6 +113,9 @@ export class GitlabKeeper {
     return this.#replacing;
   }
 
+  /** Whether a push waits for its copy, as far as GitLab's container goes. */
+  readonly hasHook = (): boolean => this.#kept?.hasHook ?? true;
+
   /** What keeps GitLab from being served here, as sentences with what to do. */
   problems(): string[] {
     const problems = this.#kept?.lease.problems() ?? [];
@@ -262,7 +265,16 @@ export class GitlabKeeper {
       }
       const key = { mesh: ledger()?.mesh.id ?? '', host: self, data: hosting.data, epoch: hosting.epoch };
       const place = () => kept.place(true);
-      await bringUp({ host, key, hosted: hosting, place, requireLease, say, signal: given.signal });
+      await bringUp({
+        host,
+        key,
+        home: this.#options.home,
+        hosted: hosting,
+        place,
+        requireLease,
+        say,
+        signal: given.signal,
+      });
     } catch (error) {
       // Neither is a fault of GitLab's: it is begun again when there is a lease, and an engine.
       const isAway = error instanceof AutogitError && error.code === 'no-docker';

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
@@ -12,6 +13,7 @@ import { type GitlabLife, type GitlabLook, newLife, pressureOf } from './gitlab-
 import type { HostingMemory } from './hosting-memory.ts';
 import { LeaseAtGate } from './lease-at-gate.ts';
 import { MeshToken } from './mesh-token.ts';
+import { hookOf } from './push/push-hook.ts';
 import type { ServiceLook } from './service-host.ts';
 
 const timings = {
@@ -40,6 +42,8 @@ export class KeptGitlab {
   #isCopied = false;
   /** The container's first process, once it was seen to have these folders. */
   #trustedPid: number | null = null;
+  /** False: its container is of an earlier version, and no push waits for a copy. */
+  hasHook = true;
   #tendedAtMs = Number.NEGATIVE_INFINITY;
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #said = '';
@@ -127,6 +131,7 @@ export class KeptGitlab {
     try {
       place?.checkInside(pid);
       if (place !== null) this.#trustedPid = pid;
+      this.hasHook = existsSync(hookOf(`/proc/${pid}/root`));
       return null;
     } catch (error) {
       const isStill = (await this.#options.host.look(id))?.pid === pid;

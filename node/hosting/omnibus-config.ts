@@ -1,4 +1,5 @@
 import type { Preset } from './presets.ts';
+import { hooksInside } from './push/push-hook.ts';
 
 interface OmnibusWish {
   /** As people type it: scheme, host and port. */
@@ -45,21 +46,21 @@ export function omnibusConfig({ url, sshPort, preset }: OmnibusWish): string {
     ["gitlab_kas['enable']", preset.hasKas],
     ...(isLean ? ([["gitlab_rails['env']", malloc]] as [string, RubyValue][]) : []),
     ...(isLean ? ([["gitaly['env']", malloc]] as [string, RubyValue][]) : []),
-    ...(limit === null
-      ? []
-      : ([
-          [
-            "gitaly['configuration']",
-            {
-              concurrency: [
-                call('SmartHTTPService/PostReceivePack'),
-                call('SSHService/SSHReceivePack'),
-                call('SmartHTTPService/PostUploadPackWithSidechannel'),
-                call('SSHService/SSHUploadPackWithSidechannel'),
-              ],
-            },
+    [
+      "gitaly['configuration']",
+      {
+        // A push waits there for its round.
+        hooks: { custom_hooks_dir: hooksInside },
+        ...(limit !== null && {
+          concurrency: [
+            call('SmartHTTPService/PostReceivePack'),
+            call('SSHService/SSHReceivePack'),
+            call('SmartHTTPService/PostUploadPackWithSidechannel'),
+            call('SSHService/SSHUploadPackWithSidechannel'),
           ],
-        ] as [string, RubyValue][])),
+        }),
+      },
+    ],
   ];
   return [`external_url ${rubyText(url)}`, ...lines.map(([name, value]) => `${name} = ${ruby(value)}`), ''].join('\n');
 }

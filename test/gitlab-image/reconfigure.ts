@@ -178,7 +178,8 @@ function rails(wanted: Settings): void {
   const slow = Number(process.env.STAND_IN_BOOT_SECONDS ?? 6);
   // Rails boots for long at the container's start; a restart of puma alone is quick here.
   const boot = `[ -e /run/stand-in-booted ] || { sleep ${slow}; touch /run/stand-in-booted; }`;
-  const node = `env HOME=${data} GITLAB_URL=${url} STAND_IN_KEY=${secretOfFile()} node /opt/gitlab/stand-in/gitlab.cjs puma`;
+  const path = '/opt/gitlab/stand-in/hooks:/opt/gitlab/bin:/usr/local/bin:/usr/bin:/bin';
+  const node = `env PATH=${path} HOME=${data} GITLAB_URL=${url} STAND_IN_KEY=${secretOfFile()} node /opt/gitlab/stand-in/gitlab.cjs puma`;
   service('puma', `${boot}\nexec chpst -u ${users.git} ${node}`);
   // A GitLab that nobody uses writes all the same: a row and a key every 5 s.
   service(
@@ -187,6 +188,27 @@ function rails(wanted: Settings): void {
 gitlab-psql -qc 'insert into idle_writes default values' && gitlab-redis-cli set "idle:$n" "$(date +%s)" >/dev/null
 sleep 5; done`,
   );
+}
+
+/** As Gitaly has them: every program of `post-receive.d` of the folder that the configuration names, for each push. */
+function hooks(wanted: Settings): void {
+  const folder = /'custom_hooks_dir' => '([^']+)'/.exec(wanted.get('gitaly.configuration') ?? '')?.[1];
+  const own = '/opt/gitlab/stand-in/hooks';
+  rmSync(own, { recursive: true, force: true });
+  if (folder === undefined) return;
+  mkdirSync(own, { recursive: true });
+  writeFileSync(
+    `${own}/post-receive`,
+    `#!/bin/sh
+refs=$(cat)
+for hook in '${folder}'/post-receive.d/*; do
+  [ ! -x "$hook" ] || printf '%s\\n' "$refs" | "$hook" || exit 1
+done
+`,
+    { mode: 0o755 },
+  );
+  // The practice GitLab's git reads no file of settings.
+  writeFileSync(`${own}/git`, `#!/bin/sh\nexec /usr/bin/git -c core.hooksPath=${own} "$@"\n`, { mode: 0o755 });
 }
 
 export async function reconfigure(): Promise<void> {
@@ -201,6 +223,7 @@ export async function reconfigure(): Promise<void> {
   if (isFirst && process.env.GITLAB_ROOT_PASSWORD === undefined)
     writeFileSync(password, `Password: ${randomBytes(24).toString('base64')}\n`, { mode: 0o600 });
   nginx(wanted);
+  hooks(wanted);
   rails(wanted);
   writeFileSync(`${data}/gitlab-rails/VERSION`, readFileSync('/opt/gitlab/VERSION', 'utf8'));
   // Its probes are green before it has ended (contract §5).

@@ -186,6 +186,42 @@ it('after twelve rounds in time that machine is in sync, by the ledger', { timeo
   expect(await list()).toMatchObject({ agreed: ['desktop-1'], loss: { seconds: expect.any(Number) } });
 });
 
+it('a push has ended when a copy of it is on the disk of the standby; without one the pusher is told', {
+  timeout: 90_000,
+}, async () => {
+  const clone = join(folder, 'pusher');
+  const remote = url().replace('//', '//root:glpat-t-deploy-0123456789@');
+  const git = (...args: string[]) =>
+    spawnSync('git', ['-C', clone, '-c', 'user.name=t', '-c', 'user.email=t@t', ...args], { encoding: 'utf8' });
+  execFileSync('git', ['clone', '-q', `${remote}/root/count.git`, clone]);
+  const held = (): string[] => {
+    const rounds = execFileSync('find', [desktop.home, '-path', '*/rounds/*', '-name', '*.git', '-type', 'd'], {
+      encoding: 'utf8',
+    });
+    return rounds
+      .trim()
+      .split('\n')
+      .map((path) =>
+        spawnSync('git', ['-c', 'safe.directory=*', '-C', path, 'rev-parse', 'HEAD'], {
+          encoding: 'utf8',
+        }).stdout.trim(),
+      );
+  };
+  git('commit', '-q', '--allow-empty', '-m', 'kept');
+  const pushed = git('push', '-q', 'origin', 'HEAD');
+  expect([pushed.status, pushed.stderr]).toEqual([0, expect.not.stringContaining('one machine only')]);
+  expect(held()).toContain(git('rev-parse', 'HEAD').stdout.trim());
+
+  await desktop.kill('SIGKILL');
+  git('commit', '-q', '--allow-empty', '-m', 'alone');
+  const alone = git('push', '-q', 'origin', 'HEAD');
+  expect([alone.status, alone.stderr]).toEqual([0, expect.stringMatching(/remote: this push is on one machine only/)]);
+  desktop.join(...join1);
+  await until('desktop-1 is in the mesh', async () =>
+    (await kang.status()).nodes.every(({ state }) => !/suspect|gone/.test(state)),
+  );
+});
+
 it('is backed up with a key, put back as it was then, and back again: each a new epoch, what was before kept', {
   timeout: 120_000,
 }, async () => {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { install } from '../bench/debian.ts';
-import { installHook, writeHeldReceivePack } from '../hosting/hook-door.ts';
+import { installHook, writeHeldReceivePack } from '../hosting/hook-rig.ts';
 import { leftUnder, Machine, ownFolder, putAway } from '../hosting/stand/machine.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
 import { ended, Pusher, refsOf } from '../hosting/stand/writers.ts';

@@ -33,6 +33,9 @@ export function doorOf(word: string): Door {
 export const gateFolder = (home: string): string => join(home, 'gate');
 export const gateLog = (home: string): string => join(home, 'gate.log');
 
+/** Where the agent tells whether a push waits for a copy; the gate asks there (`../push/hook-door.ts`). */
+export const pushSocketIn = (folder: string): string => join(folder, 'pushes.sock');
+
 /** The gate's own names, in the folder in which it stands. */
 export const pidFileIn = (folder: string): string => join(folder, 'gate.pid');
 export const problemFileIn = (folder: string): string => join(folder, 'gate.problem');

@@ -1,9 +1,10 @@
 import { createServer as createPages, type Server as Pages } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { Clock } from '../../clock.ts';
-import type { Door } from './gate-files.ts';
+import { type Door, pushSocketIn } from './gate-files.ts';
 import { type GateLease, newerLease, type Passage, passage, readLease } from './gate-lease.ts';
 import { answerPage, answerSsh, proxyLine } from './gate-words.ts';
+import { beginsPush, pushesSettled } from './push-hold.ts';
 
 const limits = {
   /** At one door, those included that read a page. */
@@ -39,6 +40,8 @@ function whenInOrder(client: Socket, then: () => void): void {
 interface Passing {
   client: Socket;
   behind: Socket;
+  /** What its client sends waits here: it begins a push while another one waits for its copy. */
+  isHeld: boolean;
   /** Where the container was. */
   upstream: string;
   epoch: number;
@@ -184,7 +187,8 @@ export class ServiceGate {
       return;
     }
     const { upstream, epoch } = now;
-    const one: Passing = { client, behind: this.#reach(upstream, door.behind, () => one), upstream, epoch };
+    const behindIt = this.#reach(upstream, door.behind, () => one);
+    const one: Passing = { client, behind: behindIt, isHeld: false, upstream, epoch };
     const { behind } = one;
     behind.setTimeout(limits.connectMs, () => behind.destroy(new Error('no answer')));
     const failed = (error: Error): void => {
@@ -238,7 +242,7 @@ export class ServiceGate {
     client.resume();
   }
 
-  #carry(one: Passing, { proxy }: Door): void {
+  #carry(one: Passing, { proxy, kind }: Door): void {
     const { client, behind, epoch } = one;
     if (!this.#mayPass(epoch)) {
       this.#cut(one);
@@ -249,6 +253,7 @@ export class ServiceGate {
     if (proxy) behind.write(proxyLine(client));
     client.on('data', (chunk: Buffer) => {
       if (!this.#mayPass(epoch)) this.#cut(one);
+      else if (kind === 'http' && beginsPush(chunk)) void this.#hold(one, chunk);
       else if (!behind.write(chunk)) client.pause();
     });
     const end = (to: Socket) => (): void => {
@@ -261,7 +266,7 @@ export class ServiceGate {
       [client, behind],
       [behind, client],
     ] as const) {
-      to.on('drain', () => from.resume());
+      to.on('drain', () => one.isHeld || from.resume());
       // A reset is handed on as one: as a clean end it would make half an answer a whole one.
       from.on('error', () => this.#cut(one));
       from.on('close', () => {
@@ -270,6 +275,17 @@ export class ServiceGate {
       });
     }
     client.resume();
+  }
+
+  async #hold(one: Passing, chunk: Buffer): Promise<void> {
+    const { client, behind, epoch } = one;
+    one.isHeld = true;
+    client.pause();
+    const isOver = (): boolean => client.destroyed || !this.#mayPass(epoch);
+    const isSettled = await pushesSettled(pushSocketIn(this.#folder), isOver);
+    one.isHeld = false;
+    if (!isSettled) this.#cut(one);
+    else if (behind.write(chunk)) client.resume();
   }
 
   #passed(one: Passing): void {

@@ -1,5 +1,5 @@
+import { HookDoor } from '../../../node/hosting/push/hook-door.ts';
 import { sentenceOf } from '../../../protocol/errors.ts';
-import { HookDoor } from '../hook-door.ts';
 import { Machine, roundsTo } from './machine.ts';
 
 /** The host's agent and a standby's in a process of their own, to be killed: `agent.mjs <folder>`. Adopts what is mounted. */
@@ -11,7 +11,7 @@ await standby.open();
 const rounds = roundsTo(host, standby, (words) => console.log(`problem ${words}`));
 // Told of by its step, so that the test kills it there.
 standby.tools.before = async (step) => console.log(`step ${step}`);
-await HookDoor.open(`${folder}/door/hook.sock`, {
+await HookDoor.open([`${folder}/door/hook.sock`], {
   ask: (gone) => {
     console.log('asked');
     return rounds.ask(gone);

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { HookDoor } from '../../../node/hosting/push/hook-door.ts';
 import { BtrfsReplica } from '../../../node/hosting/replica/btrfs-replica.ts';
 import type { Round } from '../../../node/hosting/replica/replica-ports.ts';
 import { replicaTools } from '../../../node/hosting/replica/replica-tools.ts';
@@ -9,7 +10,7 @@ import { RoundDisk } from '../../../node/hosting/replica/round-disk.ts';
 import type { RoundHost } from '../../../node/hosting/replica/round-host.ts';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import { newestOf } from '../../../protocol/round-name.ts';
-import { HookDoor, installHook } from '../hook-door.ts';
+import { installHook } from '../hook-rig.ts';
 import { copyAsCut, withCopy } from './image-copy.ts';
 import { type Machine, owner, roundsTo } from './machine.ts';
 import { checkRepository, Postgres, Pusher, Redis, refsOf } from './writers.ts';
@@ -115,7 +116,7 @@ export class Written {
   }
 
   async #openDoor(): Promise<void> {
-    const door = await HookDoor.open(this.socket, {
+    const door = await HookDoor.open([this.socket], {
       ask: (gone) => this.rounds.ask(gone),
       settled: () => this.rounds.settled(),
       aloneWords: () => 'this push is on one machine only',
