@@ -4,6 +4,7 @@ import { plural } from '../../scheduler/phrases.ts';
 import { shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showDuration } from '../settings/quantities.ts';
+import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
@@ -16,14 +17,14 @@ type GitlabView = StatusSnapshot['gitlab'];
 export async function show(context: Context): Promise<number> {
   const { snapshot } = await (await agentOf(context)).status();
   if (context.settings.isOn('json')) context.out.json(snapshot.gitlab);
-  else context.out.data(gitlabView(snapshot, context.out.isTerminal));
+  else context.out.data(gitlabView(snapshot, context.out.isTerminal, context.out.columns));
   return exit.ok;
 }
 
 /** Of a GitLab that the mesh hosts itself; people whose GitLab does not need not wonder what is missing. */
 const ofHosting = new Set(['host', 'epoch', 'image', 'data', 'backup', 'forecast']);
 
-export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: boolean): string {
+export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: boolean, columns = 100): string {
   const lines: [string, string][] = [
     ['mode', gitlab.mode],
     ['state', stateOf(gitlab)],
@@ -40,7 +41,9 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ['flag', gitlab.flag ?? '-'],
   ];
   const told = isTerminal && gitlab.mode !== 'hosted' ? lines.filter(([name]) => !ofHosting.has(name)) : lines;
-  const rows = told.map(([name, value]) => (isTerminal ? `${name.padEnd(10)}${value}` : `${name}\t${value}`));
+  const rows = told.map(([name, value]) =>
+    isTerminal ? `${name.padEnd(10)}${wrapped(value, columns - 10).join(`\n${' '.repeat(10)}`)}` : `${name}\t${value}`,
+  );
   if (isTerminal && gitlab.mode === 'none')
     rows.push(
       '',
@@ -48,7 +51,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
       '# or one that the mesh runs itself   -> autogit-node gitlab deploy',
     );
   // Why it is not healthy, where that is known.
-  const reasons = attention.filter(({ code }) => /^(gitlab|runner)-/.test(code));
+  const reasons = attention.filter(({ code }) => /^(gitlab|runner|copy)-/.test(code));
   if (isTerminal && reasons.length > 0)
     rows.push('', ...reasons.map(({ sentence, fix }) => attentionLine(sentence, fix)));
   return rows.join('\n');

@@ -2,6 +2,7 @@ import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import { showBytes, showDuration, showShare } from '../settings/quantities.ts';
+import { wrapped } from '../text-wrap.ts';
 import { attentionLine, printTable } from './table.ts';
 
 interface ViewForm {
@@ -18,7 +19,13 @@ export function statusView(snapshot: StatusSnapshot, form: ViewForm): string {
 }
 
 function forPeople(snapshot: StatusSnapshot, form: ViewForm): string {
-  const lines = [...meshLines(snapshot), ...gitlabLines(snapshot), queueLine(snapshot), '', nodeTable(snapshot, form)];
+  const lines = [
+    ...meshLines(snapshot),
+    ...gitlabLines(snapshot, form),
+    queueLine(snapshot),
+    '',
+    nodeTable(snapshot, form),
+  ];
   const attention = attentionLines(snapshot);
   return [...lines, ...(attention.length > 0 ? ['', ...attention] : [])].join('\n');
 }
@@ -32,7 +39,7 @@ function meshLines({ mesh, leader, nodes, quorum, at, seenFrom, ageMs }: StatusS
   return quorum.canLose === 0 && quorum.sentence !== '' ? [first, `${label('')}${quorum.sentence}`] : [first];
 }
 
-function gitlabLines({ gitlab, at }: StatusSnapshot): string[] {
+function gitlabLines({ gitlab, at }: StatusSnapshot, { columns }: ViewForm): string[] {
   if (gitlab.mode === 'none') return [`${label('gitlab')}none   -> autogit-node gitlab connect URL --token-env VAR`];
   const where = gitlab.host === null ? '' : ` on ${gitlab.host}`;
   const backup = gitlab.lastBackup
@@ -42,7 +49,9 @@ function gitlabLines({ gitlab, at }: StatusSnapshot): string[] {
   // Why it is not healthy stands below, with what to do; a boot needs nothing to be done.
   if (gitlab.state === 'deploying' && gitlab.hosted)
     lines.push(`${label('')}${gitlab.hosted.progress?.phase ?? gitlab.hosted.because}`);
-  if (gitlab.forecast) lines.push(`${label('')}${gitlab.forecast.sentence}`);
+  // With copies it is a long one; a screen that is redrawn cuts what does not fit.
+  if (gitlab.forecast)
+    lines.push(...wrapped(gitlab.forecast.sentence, columns - label('').length).map((part) => `${label('')}${part}`));
   if (gitlab.flag !== null) lines.push(`${label('')}${gitlab.flag}`);
   return lines;
 }

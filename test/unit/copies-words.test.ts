@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import { gitlabView } from '../../node/cli/gitlab-commands.ts';
+import { fitScreen } from '../../node/cli/live-screen.ts';
+import { statusView } from '../../node/cli/status-view.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+
+const meter =
+  'if kang died now: no push lost, 3 s of all else; copies on desktop-1 (in sync, 2 s) and desktop-2 (catching up 40 %, 12 min); nothing moves by itself';
+const copy = {
+  node: 'desktop-1',
+  round: '3.812',
+  ageMs: 2_000,
+  inSync: true,
+  state: 'in-sync',
+  percent: null,
+} as const;
+
+const snapshot: StatusSnapshot = {
+  version: 1,
+  at: '2026-11-29T00:00:00.000Z',
+  seenFrom: 'kang',
+  ageMs: 0,
+  mesh: { id: 'm1', name: 'home' },
+  leader: null,
+  quorum: { voters: ['kang'], tieBreaker: null, canLose: 0, sentence: '' },
+  nodes: [],
+  waiting: [],
+  gitlab: {
+    mode: 'hosted',
+    state: 'healthy',
+    url: 'http://192.168.1.10:8080',
+    host: 'kang',
+    epoch: 3,
+    version: '19.4.1',
+    lastBackup: null,
+    standbys: [
+      { ...copy, because: 'it has every round', chosen: 'it has room for 180 GiB' },
+      {
+        ...{ ...copy, node: 'desktop-2', inSync: false, state: 'catching-up', percent: 40, ageMs: 720_000 },
+        because: 'it gets a whole copy, as no round that both have is left',
+        chosen: 'it has room for 410 GiB',
+      },
+    ],
+    loss: { pushes: false, seconds: 3 },
+    forecast: { sentence: meter, to: null, rtoSeconds: null, rpoSeconds: 3 },
+    flag: null,
+  },
+  queue: { waiting: 0, running: 0, doneToday: 0, failedToday: 0 },
+  attention: [
+    {
+      code: 'copy-problem',
+      severity: 'warn',
+      sentence: 'desktop-2  cannot keep its copy: its disk is full',
+      fix: null,
+    },
+  ],
+};
+
+const words = (text: string): string => text.replace(/\s+/g, ' ');
+
+describe.each([80, 60])('copies of GitLab on a terminal of %i columns', (columns) => {
+  it('status has the whole meter, and a screen that is redrawn cuts nothing of it', () => {
+    const text = statusView(snapshot, { isTerminal: true, columns, wide: false });
+    expect(words(fitScreen(text, columns, 50))).toContain(meter);
+    expect(text).toContain('\n            if kang died now: ');
+  });
+
+  it('gitlab has meter and copies whole, each line within it, set in below its name', () => {
+    const text = gitlabView(snapshot, true, columns);
+    expect(words(text)).toContain(meter);
+    expect(words(text)).toContain(
+      'copy desktop-2: catching up 40 %, 12 min old; it gets a whole copy, as no round that both have is left',
+    );
+    const lines = text.split('\n');
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(columns);
+    expect(lines.filter((line) => line.startsWith(' '.repeat(10))).length).toBeGreaterThan(1);
+  });
+
+  it('gitlab says what a machine says of its copy', () => {
+    expect(gitlabView(snapshot, true, columns)).toContain('# desktop-2  cannot keep its copy: its disk is full');
+  });
+});
+
+it('a pipe gets each value on one line', () => {
+  expect(gitlabView(snapshot, false)).toContain(`forecast\t${meter}`);
+});
