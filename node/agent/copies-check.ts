@@ -25,7 +25,11 @@ export function checkCopies(
     place: null,
   });
   if (isRefused)
-    return failed('owner', 'its owner wants no copies on it (copies: never)', 'autogit-node config copies ask, there');
+    return failed(
+      'owner',
+      'its owner wants no copies on it, and alone changes that: takes copies: never out of autogit.yml there (or --copies never from its start) and starts its agent again',
+      null,
+    );
   try {
     const { place, room } = standbyPlace(copiesFolder(home, data), { mesh, data });
     const { freeBytes } = diskOf(statfsSync(existingAt(place.path)));

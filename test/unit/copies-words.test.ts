@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { checkCopies } from '../../node/agent/copies-check.ts';
+import { commands } from '../../node/cli/command-table.ts';
 import { gitlabView } from '../../node/cli/gitlab-commands.ts';
 import { fitScreen } from '../../node/cli/live-screen.ts';
 import { statusView } from '../../node/cli/status-view.ts';
@@ -83,4 +85,13 @@ describe.each([80, 60])('copies of GitLab on a terminal of %i columns', (columns
 
 it('a pipe gets each value on one line', () => {
   expect(gitlabView(snapshot, false)).toContain(`forecast\t${meter}`);
+});
+
+it('what undoes `copies: never` is its file, as no command sets it: nothing is named that would be refused', () => {
+  const ask = { kind: 'check-copies', data: '0123abcd', bytes: 1 } as const;
+  const answer = checkCopies(ask, { home: '/nowhere', mesh: 'm1', isRefused: true });
+  const { sentence = '', fix = '' } = (answer.kind === 'copies-checked' && answer.checks[0]) || {};
+  expect(sentence).toContain('takes copies: never out of autogit.yml there');
+  for (const [, typed = ''] of `${sentence} ${fix}`.matchAll(/autogit-node ([a-z ]+)/g))
+    expect(commands.map(({ path }) => path)).toContain(typed.trim());
 });
