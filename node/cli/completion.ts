@@ -7,8 +7,17 @@ import { exit } from './failure.ts';
 
 const shown = commands.filter(({ path }) => !path.startsWith('__'));
 const first = [...new Set(shown.map(({ path }) => path.split(' ')[0] as string))];
-const under = (word: string): string[] =>
-  shown.filter(({ path }) => path.startsWith(`${word} `)).map(({ path }) => path.split(' ')[1] as string);
+/** Words that may follow these: `gitlab` -> deploy, copies, …; `gitlab copies` -> add, remove. */
+const under = (words: string): string[] => {
+  const longer = shown.filter(({ path }) => path.startsWith(`${words} `));
+  return [...new Set(longer.map(({ path }) => path.split(' ')[words.split(' ').length] as string))];
+};
+/** Commands of two words that more may follow. */
+const pairs = [
+  ...new Set(
+    shown.map(({ path }) => path.split(' ')).flatMap((words) => (words.length > 2 ? [`${words[0]} ${words[1]}`] : [])),
+  ),
+];
 /** The flags that may follow a first word: its own and those of its subcommands. */
 const flagsAfter = (word: string): Flag[] => [
   ...new Set(shown.filter(({ path }) => path.split(' ')[0] === word).flatMap(({ path }) => flagsOf(path))),
@@ -42,12 +51,13 @@ const bashValues = first.flatMap((word) =>
 );
 const bashArguments = shown.flatMap((command) => {
   const kind = kindOf(command);
-  return kind === null ? [] : [`        ${command.path}) kind=${kind} ;;`];
+  return kind === null ? [] : [`        "${command.path}") kind=${kind} ;;`];
 });
+const bashPairs = pairs.map((pair) => `        "${pair}") words="${under(pair).join(' ')}" ;;`);
 
-// `taken` counts the words behind the command that are no flags: of these only the first is a node's name or a job.
+// `line` is what was typed without flags: where it is a command, a node's name or a job is what may follow it.
 const bash = (): string => `_autogit_node() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" previous="" first="" words="${first.join(' ')}" kind="" skip="" taken=0 i word
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="" first="" words="${first.join(' ')}" kind="" skip="" line="" i word
   local home=()
   for ((i = 1; i < COMP_CWORD; i++)); do
     word="\${COMP_WORDS[i]}"
@@ -64,7 +74,7 @@ ${first.map((one) => `      ${one}) case "$word" in ${valued(one)}) skip="$word"
     esac
     case "$word" in
       -*) previous="$word" ;;
-      *) if [ -n "$first" ]; then taken=$((taken + 1)); fi ;;
+      *) line="\${line:+$line }$word" ;;
     esac
     if [ -n "$first" ]; then continue; fi
     case "$word" in
@@ -75,9 +85,9 @@ ${first.map((one) => `      ${one}) first="$word" words="${after(one).join(' ')}
   if [ -n "$skip" ]; then words=""; fi
   case "$first $previous" in
 ${bashValues.join('\n')}
-    *) if [ -z "$skip" ] && [ "$taken" = 0 ] && [ "\${current#-}" = "$current" ]; then
-      case "$first" in
-${bashArguments.join('\n')}
+    *) if [ -z "$skip" ] && [ "\${current#-}" = "$current" ]; then
+      case "$line" in
+${[...bashPairs, ...bashArguments].join('\n')}
       esac
     fi ;;
   esac
@@ -92,7 +102,11 @@ autoload -U +X bashcompinit && bashcompinit
 ${bash()}`;
 
 const quote = (text: string): string => `'${text.replace(/'/g, "\\'")}'`;
-const seen = (word: string): string => `'__fish_seen_subcommand_from ${word}'`;
+const seen = (words: string): string =>
+  `'${words
+    .split(' ')
+    .map((word) => `__fish_seen_subcommand_from ${word}`)
+    .join('; and ')}'`;
 
 /** fish shows what stands behind the tab as the word's description. */
 const fishFlag = (word: string, flag: Flag): string => {
@@ -128,6 +142,7 @@ const fish = (): string =>
         ? []
         : [`complete -c autogit-node -n ${seen(command.path)} -a ${quote(`(__autogit_node_words ${kind})`)}`];
     }),
+    ...pairs.flatMap((pair) => under(pair).map((sub) => `complete -c autogit-node -n ${seen(pair)} -a ${sub}`)),
     `complete -c autogit-node -n ${seen('completion')} -a 'bash zsh fish'`,
     ...flagsOf('*').map((flag) => `complete -c autogit-node -l ${spellingOf(flag).slice(2)} -d ${quote(flag.help)}`),
     '',

@@ -141,26 +141,29 @@ export async function drain(context: Context): Promise<number> {
 
 export const undrain = changing((context) => ({ kind: 'drain', node: nodeOf(context), drained: false }));
 
-/** Who owns a machine that held copies of GitLab knows what was in them. */
-function copiesOn(gitlab: StatusSnapshot['gitlab'], wanted: string, nodes: StatusSnapshot['nodes']): string {
+/** Who owns a machine that held copies of GitLab knows what was in them; also one that was named, and held some once. */
+async function copiesOn(agent: AgentClient, { gitlab, nodes }: StatusSnapshot, wanted: string): Promise<string> {
+  if (gitlab.mode !== 'hosted') return '';
   const name = nodes.find(({ node, id }) => [node, id].includes(wanted))?.node;
   const copy = gitlab.standbys?.find(({ node }) => node === name);
-  if (copy === undefined) return '';
-  const age = copy.ageMs === null ? '' : ` (its copy is ${showDuration(copy.ageMs)} old)`;
-  return ` It holds ${whatCopiesTell}${age}.`;
+  const { agreed } = await agent.gitlabCopies();
+  if (copy === undefined && !(name !== undefined && agreed.includes(name))) return '';
+  const age = copy?.ageMs == null ? '' : ` (its copy is ${showDuration(copy.ageMs)} old)`;
+  return ` It ${copy === undefined ? 'may hold' : 'holds'} ${whatCopiesTell}${age}.`;
 }
 
 /** For good, so a person on a terminal is asked. */
 export async function forget(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const prompt = promptOf(context);
-  const { nodes, gitlab } = (await agent.status()).snapshot;
+  const { snapshot } = await agent.status();
+  const { nodes } = snapshot;
   const self = nodes.find((row) => row.self && [row.node, row.id].includes(nodeOf(context)));
   if (self)
     throw new AutogitError('unsupported', `${self.node} is this machine`, {
       hint: 'to remove it, type forget on another machine; to end its agent: autogit-node leave',
     });
-  const holds = copiesOn(gitlab, nodeOf(context), nodes);
+  const holds = await copiesOn(agent, snapshot, nodeOf(context));
   const question = `Remove ${nodeOf(context)} for good? It must be let in again to come back.${holds}`;
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
   const here = nodes.find((row) => row.self)?.node;

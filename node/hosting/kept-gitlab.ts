@@ -13,7 +13,7 @@ import { type GitlabLife, type GitlabLook, newLife, pressureOf } from './gitlab-
 import type { HostingMemory } from './hosting-memory.ts';
 import { LeaseAtGate } from './lease-at-gate.ts';
 import { MeshToken } from './mesh-token.ts';
-import { hookOf } from './push/push-hook.ts';
+import { dropHook, hookOf } from './push/push-hook.ts';
 import type { ServiceLook } from './service-host.ts';
 
 const timings = {
@@ -156,6 +156,7 @@ export class KeptGitlab {
     this.#isCopied = false;
     await place?.close();
     this.#place = null;
+    dropHook(this.#options.home);
   }
 
   /** What a look found, GitLab's function included when it is its turn. Throws `no-docker`. */

@@ -125,6 +125,9 @@ describe('completion', () => {
     [['status', '-o', ''], 'wide'],
     [['completion', 'f'], 'fish'],
     [['gitlab', 'con'], 'connect'],
+    [['gitlab', 'copies', ''], 'add remove'],
+    [['gitlab', 'copies', 'add', ''], 'kang desktop-1'],
+    [['gitlab', '--yes', 'copies', 'remove', 'ka'], 'kang'],
     [['why', '4813', '--js'], '--json'],
     [['why', '4813', ''], expect.not.stringContaining('4815')],
   ])('after %j bash offers %s', async (line, words) => {

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile, systemTools } from '../system-tools.ts';
@@ -29,6 +29,9 @@ export async function putHook(home: string): Promise<string> {
   for (const each of [folder, join(folder, 'post-receive.d')]) await chmod(each, 0o755);
   return folder;
 }
+
+/** GitLab's container is gone. */
+export const dropHook = (home: string): void => rmSync(hooksFolder(home), { recursive: true, force: true });
 
 /**
  * Perl, which every image with git has, and no module of it that is not in its base package. It returns on an answer only:
