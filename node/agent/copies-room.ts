@@ -49,6 +49,7 @@ interface OpenHosting {
 }
 
 const askMs = 5000;
+const askAgainMs = 1000;
 const folderFix = 'a plain folder takes no snapshots: deploy GitLab as root, on btrfs or with btrfs-progs installed';
 
 /**
@@ -65,6 +66,8 @@ export class CopiesRoom {
   #open: OpenHosting | null = null;
   #host: RoundHost | null = null;
   #problem: string | null = null;
+  /** Asked for once, however many pushes wait. */
+  #leaving: Promise<void> | null = null;
   /** Open as long as GitLab's data place is: its hook and its gate ask there. */
   #door: HookDoor | null = null;
   /** Beginning and ending of the host's side, one after the other. */
@@ -148,12 +151,32 @@ export class CopiesRoom {
     for (;;) {
       if (this.#host !== null) return this.#host.ask(gone);
       if (this.#copies() === null) return { isAlone: false };
-      if (this.#problem !== null) return { isAlone: true };
+      if (this.#problem !== null && this.#isSetEmpty()) return { isAlone: true };
       await sleep(100, undefined, { signal: gone });
     }
   }
 
+  /** Where no round can be made no member has this push: they leave the in-sync set first, or it is acknowledged and lost (H10). */
+  #isSetEmpty(): boolean {
+    const hosting = hostingOf(this.#options.ledger());
+    const set = this.#copies()?.set;
+    if (hosting === null || set === undefined || set.members.length === 0) return true;
+    const { data, epoch } = hosting;
+    const because = asSentence(this.#problem ?? 'no round can be made');
+    this.#leaving ??= this.#options
+      .change({ kind: 'copies-leave', data, epoch, from: set.version, nodes: set.members, because })
+      .catch(() => undefined)
+      .then(() => sleep(askAgainMs))
+      .finally(() => {
+        this.#leaving = null;
+      });
+    return false;
+  }
+
+  /** Also while the host's side begins: what waited at an agent of before waits still. */
   async settled(): Promise<void> {
+    while (this.#host === null && this.#copies() !== null && this.#problem === null && !this.#stopped.signal.aborted)
+      await sleep(100);
     await this.#host?.settled();
   }
 

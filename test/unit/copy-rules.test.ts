@@ -60,6 +60,18 @@ describe('a push (SAFETY H10)', () => {
     expect(rules.due(300).release).toEqual([]);
   });
 
+  it('that only an agent of before knew of throws no member out that has just been reached', () => {
+    const rules = begun(copies(['B']));
+    rules.ask(1, true);
+    taken(rules, 2, 100);
+    expect(rules.due(3000)).toMatchObject({ release: [], changes: [] });
+    rules.acknowledged('B', round(2), 3100);
+    expect(rules.due(3100).release).toEqual([{ id: 1, isAlone: false }]);
+    rules.ask(2);
+    taken(rules, 3, 4000);
+    expect(changesAt(rules, 6500)).toMatchObject([{ kind: 'copies-leave', nodes: ['B'] }]);
+  });
+
   it('is answered by nobody before the ledger is known and has the boot of this agent', () => {
     const rules = rulesOf('boot-two');
     rules.ask(1);

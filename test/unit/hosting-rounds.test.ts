@@ -142,11 +142,4 @@ describe('a push that waits', () => {
     wait.durable(moved);
     expect(wait.release(['desktop-1'])).toEqual([]);
   });
-
-  it('is forgotten when its hook is gone', () => {
-    const wait = new PushWait();
-    wait.ask(1);
-    wait.forget(1);
-    expect(wait.wantsRound).toBe(false);
-  });
 });

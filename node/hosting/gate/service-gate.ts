@@ -266,7 +266,8 @@ export class ServiceGate {
       [client, behind],
       [behind, client],
     ] as const) {
-      to.on('drain', () => one.isHeld || from.resume());
+      // Held is what its client sends, and not what it reads.
+      to.on('drain', () => (from === client && one.isHeld) || from.resume());
       // A reset is handed on as one: as a clean end it would make half an answer a whole one.
       from.on('error', () => this.#cut(one));
       from.on('close', () => {

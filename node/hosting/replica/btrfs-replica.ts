@@ -1,5 +1,6 @@
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream';
 import { z } from 'zod';
 import { compareRounds, newestOf, type RoundName, readRoundName, roundText } from '../../../protocol/round-name.ts';
 import { holdersBelow } from '../mount-table.ts';
@@ -153,8 +154,9 @@ export class BtrfsReplica implements Replica {
       await this.#discard([...this.#incoming(), folder]);
       mkdirSync(incoming);
       const guard = new StreamGuard({ name: this.part, uuid: round.uuid, parentUuid: this.#uuidOf(round.parent) });
-      source.stream.on('error', (error) => guard.destroy(error));
-      await this.#tools.feed('btrfs', ['receive', '-q', '-C', incoming], source.stream.pipe(guard)).catch((error) => {
+      // Not `pipe`: a sender that was cut off meanwhile is over already, and whoever reads it would wait for ever.
+      const guarded = pipeline(source.stream, guard, () => undefined);
+      await this.#tools.feed('btrfs', ['receive', '-q', '-C', incoming], guarded).catch((error) => {
         throw guard.refused ?? error;
       });
       await source.done;

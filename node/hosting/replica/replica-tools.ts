@@ -1,7 +1,7 @@
-import { PassThrough, type Readable, type Writable } from 'node:stream';
+import { type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { spawnClean } from '../../clean-spawn.ts';
-import { systemTools, toolEnv, toolLimitMs } from '../system-tools.ts';
+import { systemTools, toolEnv } from '../system-tools.ts';
 import type { ReplicaTools, RoundSource } from './replica-ports.ts';
 import { ReplicaProblem } from './replica-problem.ts';
 
@@ -12,39 +12,50 @@ function failed(file: string, args: readonly string[], code: number | null, said
   return new ReplicaProblem(`${file} ${args[0]} ${how}: ${words}`, 'look at the disk: df -h; dmesg | tail');
 }
 
+/** Nothing of a stream moved for so long. How long all of it takes nobody knows: a whole copy takes hours. */
+const stallMs = 120_000;
+
 function watched(file: string, args: readonly string[], stdio: ['pipe' | 'ignore', 'pipe' | 'ignore', 'pipe']) {
   const child = spawnClean(file, args, { stdio, env: toolEnv });
   let said = '';
   child.stderr?.on('data', (data) => {
     said = `${said}${data}`.slice(-2000);
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), toolLimitMs);
+  const stall = setTimeout(() => child.kill('SIGKILL'), stallMs);
   const done = new Promise<void>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) => {
-      clearTimeout(timer);
+      clearTimeout(stall);
       if (code === 0) resolve();
       else reject(failed(file, args, code, said));
     });
   });
   // Whoever is interested awaits it; a sender that is ended on purpose must not end the agent.
   done.catch(() => {});
-  return { child, done };
+  return { child, done, moved: () => void stall.refresh() };
 }
+
+const counted = (moved: () => void): Transform =>
+  new Transform({
+    transform(data, _encoding, done) {
+      moved();
+      done(null, data);
+    },
+  });
 
 /** The real ones, those of the rounds' streams with them. */
 export const replicaTools: ReplicaTools = {
   ...systemTools,
   read(file, args): RoundSource {
-    const { child, done } = watched(file, args, ['ignore', 'pipe', 'pipe']);
+    const { child, done, moved } = watched(file, args, ['ignore', 'pipe', 'pipe']);
     // Node throws away what nobody has begun to read when a child ends: a short difference whose reader comes late would be empty.
-    const stream = (child.stdout as Readable).pipe(new PassThrough());
+    const stream = (child.stdout as Readable).pipe(counted(moved));
     return { stream, done, end: () => child.kill('SIGKILL') };
   },
   async feed(file, args, stream) {
-    const { child, done } = watched(file, args, ['pipe', 'ignore', 'pipe']);
+    const { child, done, moved } = watched(file, args, ['pipe', 'ignore', 'pipe']);
     // A receiver that gives up closes its input first; its own words are the better reason.
-    const fed = pipeline(stream, child.stdin as Writable).then(
+    const fed = pipeline(stream, counted(moved), child.stdin as Writable).then(
       () => null,
       (error: Error) => error,
     );

@@ -95,6 +95,8 @@ export class RoundHost {
 
   start(): void {
     this.#resume();
+    // What an agent of before let wait may be a push whose hook was ended meanwhile: nobody asks for it again.
+    this.#rules.ask(++this.#asked, true);
     this.ledgerChanged();
     this.#running = this.#loop();
   }
@@ -124,10 +126,8 @@ export class RoundHost {
   ask(gone: AbortSignal): Promise<PushAnswer> {
     const id = ++this.#asked;
     this.#rules.ask(id);
-    gone.addEventListener('abort', () => {
-      this.#rules.forget(id);
-      this.#answers.delete(id);
-    });
+    // Its push waits on: the ref is changed, and whoever pushes once more would hear that all is up to date (H10, J).
+    gone.addEventListener('abort', () => this.#answers.delete(id));
     const answer = new Promise<PushAnswer>((resolve) => this.#answers.set(id, resolve));
     this.#turn();
     this.#wake();

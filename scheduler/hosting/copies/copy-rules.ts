@@ -71,13 +71,9 @@ export class CopyRules {
     for (const node of this.#records.keys()) if (copies && !standbys.includes(node)) this.#records.delete(node);
   }
 
-  /** A hook waits. */
-  ask(id: number): void {
-    this.#wait.ask(id);
-  }
-
-  forget(id: number): void {
-    this.#wait.forget(id);
+  /** A hook waits; or, patient, whatever an agent of before let wait. */
+  ask(id: number, isPatient = false): void {
+    this.#wait.ask(id, isPatient);
   }
 
   get wantsRound(): boolean {

@@ -4,6 +4,8 @@ interface Waiting {
   id: number;
   /** The round that was snapshotted after it asked; null until one is. */
   round: RoundName | null;
+  /** Nobody is at its other end: a member has the usual time for it. */
+  isPatient: boolean;
 }
 
 /** Why a push may go: all members have its round, or nobody is a member and the pusher is told. */
@@ -21,13 +23,8 @@ export class PushWait {
   #waiting: Waiting[] = [];
   readonly #acknowledged = new Map<string, RoundName>();
 
-  ask(id: number): void {
-    this.#waiting.push({ id, round: null });
-  }
-
-  /** The hook is gone: it asks again by itself, as another. */
-  forget(id: number): void {
-    this.#waiting = this.#waiting.filter((one) => one.id !== id);
+  ask(id: number, isPatient = false): void {
+    this.#waiting.push({ id, round: null, isPatient });
   }
 
   /** True when somebody waits for whom no round was begun. */
@@ -76,8 +73,8 @@ export class PushWait {
 
   /** The oldest round on the host's disk that a push waits for and that `member` has not acknowledged. */
   lackedBy(member: string): RoundName | null {
-    const lacked = this.#waiting.flatMap(({ round }) =>
-      round && this.has(own, round) && !this.has(member, round) ? [round] : [],
+    const lacked = this.#waiting.flatMap(({ round, isPatient }) =>
+      round && !isPatient && this.has(own, round) && !this.has(member, round) ? [round] : [],
     );
     return lacked.sort(compareRounds)[0] ?? null;
   }

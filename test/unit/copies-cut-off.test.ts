@@ -1,0 +1,173 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { CopiesRoom } from '../../node/agent/copies-room.ts';
+import type { DataPlace } from '../../node/hosting/data-place.ts';
+import { BtrfsReplica } from '../../node/hosting/replica/btrfs-replica.ts';
+import { PinFile } from '../../node/hosting/replica/pin-file.ts';
+import type { Replica, ReplicaTools, Round } from '../../node/hosting/replica/replica-ports.ts';
+import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
+import { RoundDisk } from '../../node/hosting/replica/round-disk.ts';
+import { RoundHost } from '../../node/hosting/replica/round-host.ts';
+import type { Change } from '../../protocol/changes.ts';
+import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
+import { compareRounds, type RoundName } from '../../protocol/round-name.ts';
+
+const name = (number: number): RoundName => ({ era: 1, epoch: 1, number });
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'autogit-cut-'));
+});
+afterEach(() => {
+  vi.useRealTimers();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const copiesOf = (over: Partial<HostedCopies['set']>): HostedCopies => ({
+  agreed: ['B'],
+  standbys: [{ node: 'B', because: 'chosen' }],
+  set: { version: 3, members: [], last: null, boot: 'boot-one', ...over },
+  bases: { 1: name(1) },
+});
+const silent = { info: () => undefined, warn: () => undefined } as never;
+
+it('a sender that was cut off before its round is read does not hold up the standby for ever', async () => {
+  // Only what a file system of btrfs does is played; the stream and its reader are real.
+  const tools: ReplicaTools = {
+    ...replicaTools,
+    run: async () => '',
+    feed: (_file, _args, stream) => replicaTools.feed('cat', [], stream),
+  };
+  const replica = new BtrfsReplica('bulk', folder, {
+    owner: { mesh: 'm', data: 'd' },
+    disk: new RoundDisk(folder, tools),
+    tools,
+  });
+  await replica.open();
+  const stream = new PassThrough();
+  stream.on('error', () => undefined);
+  stream.destroy(new Error('the host was cut off'));
+  await new Promise((done) => setImmediate(done));
+  const cut = Promise.reject(new Error('the host was cut off'));
+  cut.catch(() => undefined);
+  const round: Round = { part: 'bulk', name: name(1), atMs: 0, wallMs: 0, uuid: 'u', parent: null };
+  await expect(replica.receive(round, { stream, done: cut, end: () => undefined })).rejects.toThrow();
+});
+
+it('a whole copy may take longer than two minutes, as long as it moves', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const stream = new PassThrough();
+  const fed = replicaTools.feed('cat', [], stream);
+  for (let minute = 0; minute < 4; minute++) {
+    stream.write('x');
+    await new Promise((done) => setImmediate(() => setImmediate(done)));
+    vi.advanceTimersByTime(60_000);
+  }
+  stream.end();
+  await fed;
+  const stuck = replicaTools.feed('cat', [], new PassThrough());
+  vi.advanceTimersByTime(121_000);
+  await expect(stuck).rejects.toThrow('ended by a signal');
+});
+
+/** A replica whose rounds are numbers: nothing here is about disks. */
+function played(part: 'hot' | 'bulk', snapshot: (name: RoundName) => Promise<void>): Replica {
+  const rounds: Round[] = [];
+  return {
+    part,
+    open: async () => rounds,
+    rounds: () => [...rounds].sort((a, b) => compareRounds(a.name, b.name)),
+    snapshot: async (one, atMs) => {
+      await snapshot(one);
+      const round: Round = { part, name: one, atMs, wallMs: 0, uuid: 'u', parent: null };
+      rounds.push(round);
+      return round;
+    },
+    hasChanged: async () => false,
+    parentsFor: () => [],
+    send: () => {
+      throw new Error('nobody is sent anything here');
+    },
+    receive: async () => undefined,
+    remove: async () => undefined,
+  };
+}
+
+function hostWith(snapshot: () => Promise<void>): RoundHost {
+  mkdirSync(join(folder, 'x'), { recursive: true });
+  return new RoundHost({
+    ...{ self: 'A', era: 1, epoch: 1, data: 'd', boot: 'boot-one', log: silent },
+    hot: played('hot', snapshot),
+    bulk: played('bulk', async () => undefined),
+    disk: new RoundDisk(folder, replicaTools),
+    pins: new PinFile(join(folder, 'pins.json'), replicaTools),
+    standby: () => {
+      throw new Error('there is none');
+    },
+    nameOf: (node) => node,
+    copies: () => ({ ...copiesOf({}), standbys: [] }),
+    change: async () => ({ state: 'done' }) as never,
+    unprotected: async () => null,
+    clock: { bootMs: () => performance.now(), wallMs: () => 1_000_000 },
+  });
+}
+
+const isOver = async (what: Promise<unknown>, ms: number): Promise<boolean> =>
+  Promise.race([what.then(() => true), new Promise<boolean>((done) => setTimeout(() => done(false), ms))]);
+
+it('a push whose hook was ended waits on: the next one would read that everything is up to date', async () => {
+  let go: () => void = () => undefined;
+  const disk = new Promise<void>((done) => (go = done));
+  const host = hostWith(() => disk);
+  host.start();
+  const hook = new AbortController();
+  void host.ask(hook.signal);
+  hook.abort();
+  const settled = host.settled();
+  expect(await isOver(settled, 200)).toBe(false);
+  go();
+  await settled;
+  await host.stop();
+});
+
+it('what an agent of before let wait is taken into a round before anybody hears that nothing waits', async () => {
+  let go: () => void = () => undefined;
+  const disk = new Promise<void>((done) => (go = done));
+  const host = hostWith(() => disk);
+  host.start();
+  const settled = host.settled();
+  expect(await isOver(settled, 200)).toBe(false);
+  go();
+  await settled;
+  await host.stop();
+});
+
+it('where no round can be made the members leave the in-sync set before a push is acknowledged alone', async () => {
+  let members = ['B'];
+  const asked: Change[] = [];
+  const hosted = { data: 'd', preset: 'home', url: null };
+  const ledger = (): Ledger =>
+    ({
+      mesh: { id: 'm' },
+      era: { counter: 1 },
+      nodes: {},
+      gitlab: { mode: 'hosted', host: 'A', epoch: 1, hosted: { ...hosted, copies: copiesOf({ members }) } },
+    }) as never;
+  const room = new CopiesRoom({
+    ...{ nodeId: 'A', home: folder, clock: {} as never, log: silent, network: {} as never, ledger },
+    change: async (change) => {
+      asked.push(change);
+      return { state: 'done' } as never;
+    },
+    feed: () => undefined,
+  });
+  room.opened({ data: 'd', epoch: 1 } as never, { kind: 'folder', path: folder } as DataPlace);
+  const answer = room.ask(new AbortController().signal);
+  expect(await isOver(answer, 400)).toBe(false);
+  expect(asked).toMatchObject([{ kind: 'copies-leave', nodes: ['B'], from: 3 }]);
+  members = [];
+  expect(await answer).toEqual({ isAlone: true });
+  await room.stop();
+});
