@@ -16,7 +16,7 @@ export interface SystemTools {
 }
 
 /** Longer than any of these takes on a slow disk; a hanging one must not hold anything up for ever. */
-export const toolLimitMs = 120_000;
+const toolLimitMs = 120_000;
 /** A person's own PATH, also root's by `su`, has no sbin; there lie mkfs and losetup. */
 const path = `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`;
 export const toolEnv = { ...process.env, PATH: path, LC_ALL: 'C' };
