@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { CopiesRoom } from '../../node/agent/copies-room.ts';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { BtrfsReplica } from '../../node/hosting/replica/btrfs-replica.ts';
+import { KeptCopies } from '../../node/hosting/replica/kept-copies.ts';
 import { PinFile } from '../../node/hosting/replica/pin-file.ts';
 import type { Replica, ReplicaTools, Round } from '../../node/hosting/replica/replica-ports.ts';
 import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
@@ -142,6 +143,35 @@ it('what an agent of before let wait is taken into a round before anybody hears 
   go();
   await settled;
   await host.stop();
+});
+
+it('copies that a ledger of before a recovery by force does not know are not taken for those that a person took back', async () => {
+  const place = join(folder, 'gitlab-copies', 'd');
+  mkdirSync(place, { recursive: true });
+  const removed: number[] = [];
+  const seenBy = async (era: number, agreed: string[]): Promise<void> => {
+    const copies = { ...copiesOf({}), agreed, standbys: [] };
+    const ledger = {
+      era: { counter: era },
+      gitlab: { mode: 'hosted', host: 'A', epoch: 1, hosted: { data: 'd', copies } },
+    };
+    const kept = new KeptCopies({
+      ...{ self: 'B', home: folder, log: silent, ledger: () => ledger as never, report: () => undefined },
+      openPlace: async () => {
+        throw new Error('it is not to hold any now');
+      },
+      removePlace: async () => void removed.push(era),
+    });
+    kept.start();
+    await new Promise((done) => setTimeout(done, 50));
+    await kept.stop();
+  };
+  await seenBy(1, ['B']);
+  await seenBy(2, []);
+  expect(removed).toEqual([]);
+  await seenBy(2, ['B']);
+  await seenBy(2, []);
+  expect(removed).toEqual([2]);
 });
 
 it('where no round can be made the members leave the in-sync set before a push is acknowledged alone', async () => {

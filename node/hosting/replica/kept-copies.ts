@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
@@ -53,6 +53,8 @@ export class KeptCopies {
   #taken = 0;
   /** Of which a person said that all of it goes; the ledger says no more of them once they are gone. */
   readonly #doomed = new Map<string, Hosting>();
+  /** Of which it was said that they stay. */
+  readonly #left = new Set<string>();
   #said = '';
   #loop: Promise<void> = Promise.resolve();
   /** One round of a part at a time, however many connections there are. */
@@ -221,7 +223,7 @@ export class KeptCopies {
   async #clear(known: Hosting | null): Promise<void> {
     const { removePlace, log, self } = this.#options;
     if (known?.ending?.deleteData) this.#doomed.set(known.data, known);
-    const isTakenBack = known !== null && known.host !== self && known.copies?.agreed.includes(self) === false;
+    const isTakenBack = known !== null && known.host !== self && this.#wasTakenBack(known, self);
     const going = [...this.#doomed.values()].filter(({ data }) => data !== known?.data);
     for (const hosting of isTakenBack ? [...going, known] : going) {
       const folder = this.#folderOf(hosting);
@@ -231,6 +233,27 @@ export class KeptCopies {
       }
       this.#doomed.delete(hosting.data);
     }
+  }
+
+  /**
+   * It was agreed on in this era, and is not any more. A ledger that a recovery by force began with may be older than the
+   * agreement: what it does not know nobody took back, and these copies may be the only ones left.
+   */
+  #wasTakenBack(known: Hosting, self: NodeId): boolean {
+    const folder = this.#folderOf(known);
+    if (known.copies === undefined || !existsSync(folder)) return false;
+    const note = `${folder}.era`;
+    const era = String(this.#options.ledger()?.era.counter);
+    const noted = existsSync(note) ? readFileSync(note, 'utf8') : null;
+    const isAgreed = known.copies.agreed.includes(self);
+    if (isAgreed && noted !== era) writeFileSync(note, era, { mode: 0o600, flush: true });
+    if (isAgreed || noted === era) return !isAgreed;
+    if (!this.#left.has(folder))
+      this.#options.log.warn(
+        `copies of GitLab in ${folder} stay: the mesh was recovered by force and its ledger says nothing of them`,
+      );
+    this.#left.add(folder);
+    return false;
   }
 
   #folderOf = ({ data }: Hosting): string => copiesFolder(this.#options.home, data);

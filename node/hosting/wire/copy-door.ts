@@ -97,7 +97,10 @@ async function taken(
     stream.destroy(error);
   };
   // A host that says nothing for so long is gone, whatever its connection says.
-  const deadline = setTimeout(() => socket.destroy(new Error('the host fell silent')), lineTimings.silentMs);
+  // But only while it is waited for: a disk of this machine that takes its time is no silence.
+  const silent = (): NodeJS.Timeout =>
+    setTimeout(() => socket.destroy(new Error('the host fell silent')), lineTimings.silentMs);
+  let deadline: NodeJS.Timeout | undefined;
   const taking = taker
     .take(round, { stream, done, end: () => breaks(new Error('the round is not taken')) }, pins)
     .finally(() => {
@@ -107,8 +110,9 @@ async function taken(
   taking.catch(() => {});
   const feeding = (async () => {
     while (!isOver) {
+      deadline = silent();
       const { value: frame, done: isEnd } = await frames.next();
-      deadline.refresh();
+      clearTimeout(deadline);
       if (isEnd) return breaks(new Error('the host was cut off'));
       if (frame.kind === frameKinds.end) {
         stream.end();
