@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -5,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { beginsPush, pushesSettled } from '../../node/hosting/gate/push-hold.ts';
 import { HookDoor } from '../../node/hosting/push/hook-door.ts';
+import { hookText } from '../../node/hosting/push/push-hook.ts';
 
 it.each([
   ['GET /root/a.git/info/refs?service=git-receive-pack HTTP/1.1\r\nHost: x\r\n\r\n', true],
@@ -43,6 +45,19 @@ it('a new push waits until those that wait now were answered', async () => {
   expect(ended).toBe(null);
   settle();
   expect(await held).toBe(true);
+});
+
+it('words of another machine, however long they are in bytes, neither hold the hook up nor reach a terminal as commands', async () => {
+  const aloneWords = (): string => `\u001b]0;x\u0007 pc-2: ${'é'.repeat(400)}`;
+  open.push(await HookDoor.open([path], { ask: async () => ({ isAlone: true }), settled: async () => {}, aloneWords }));
+  const hook = spawn('perl', ['-e', hookText(path)], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const late = setTimeout(() => hook.kill(), 4000);
+  let said = '';
+  hook.stderr.on('data', (data) => (said += data));
+  const code = await new Promise((done) => hook.on('close', done));
+  clearTimeout(late);
+  expect(code).toBe(0);
+  expect(said).toMatch(/^ \]0;x pc-2: é+\n$/);
 });
 
 it('with no door there is nobody to ask, and nothing to wait for', async () => {

@@ -8,8 +8,8 @@ import type { PushAnswer } from '../replica/round-host.ts';
 const limits = {
   /** Nobody needs a longer line to ask. */
   lineChars: 100,
-  /** The hook takes so many. */
-  wordsChars: 300,
+  /** The hook takes so many bytes: of a longer line it would make nothing, and ask for ever. */
+  wordsBytes: 300,
   connections: 512,
   /** Longest path of a socket that the kernel takes. */
   pathBytes: 107,
@@ -109,6 +109,13 @@ export class HookDoor {
     }
     if (line !== 'round') throw new Error('asked for something else');
     const { isAlone } = await this.#answers.ask(gone);
-    return isAlone ? `alone ${this.#answers.aloneWords().replace(/\s+/g, ' ').slice(0, limits.wordsChars)}\n` : 'ok\n';
+    return isAlone ? `alone ${forTerminal(this.#answers.aloneWords())}\n` : 'ok\n';
   }
+}
+
+/** Some of these words are another machine's, and go to the pusher's terminal. */
+function forTerminal(words: string): string {
+  let text = words.replace(/[\s\p{C}]+/gu, ' ').slice(0, limits.wordsBytes);
+  while (Buffer.byteLength(text) > limits.wordsBytes) text = text.slice(0, -1);
+  return text;
 }
