@@ -72,6 +72,14 @@ describe('a push (SAFETY H10)', () => {
     expect(changesAt(rules, 6500)).toMatchObject([{ kind: 'copies-leave', nodes: ['B'] }]);
   });
 
+  it('goes on without a member that says more than a sentence of the mesh may hold', () => {
+    const rules = begun(copies(['B']));
+    rules.ask(1);
+    taken(rules, 2, 100);
+    rules.lost('B', 200, 'x'.repeat(1000), 'refused');
+    expect(changesAt(rules, 6500)).toMatchObject([{ kind: 'copies-leave', nodes: ['B'] }]);
+  });
+
   it('is answered by nobody before the ledger is known and has the boot of this agent', () => {
     const rules = rulesOf('boot-two');
     rules.ask(1);

@@ -1,5 +1,5 @@
 import type { Change } from '../../../protocol/changes.ts';
-import type { DataId, NodeId } from '../../../protocol/ids.ts';
+import { asSentence, type DataId, type NodeId } from '../../../protocol/ids.ts';
 import type { HostedCopies } from '../../../protocol/ledger.ts';
 import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 import { listed, span } from '../../phrases.ts';
@@ -298,7 +298,8 @@ export class CopyRules {
       return because === null ? [] : [{ node, because }];
     });
     if (out.length > 0) {
-      const because = listed([...new Set(out.map((one) => one.because))]);
+      // A standby's own words are in it: a longer sentence is taken by no leader, and the push would wait for ever.
+      const because = asSentence(listed([...new Set(out.map((one) => one.because))]));
       return { kind: 'copies-leave', ...of, nodes: out.map(({ node }) => node), because };
     }
     const newcomer = this.#newcomer;
