@@ -80,6 +80,16 @@ describe('a push (SAFETY H10)', () => {
     expect(changesAt(rules, 6500)).toMatchObject([{ kind: 'copies-leave', nodes: ['B'] }]);
   });
 
+  it('is not served by what a member holds of a time from which the host itself fell back', () => {
+    const rules = begun(copies(['B']));
+    taken(rules, 5, 50);
+    rules.ask(1);
+    taken(rules, 6, 100);
+    rules.held('B', [round(5), round(9), round(10 ** 12)]);
+    expect(rules.due(200).release).toEqual([]);
+    expect(rules.numberHeld).toBe(9);
+  });
+
   it('is answered by nobody before the ledger is known and has the boot of this agent', () => {
     const rules = rulesOf('boot-two');
     rules.ask(1);

@@ -282,7 +282,7 @@ export class RoundHost {
     this.#atMs += Math.max(0, now - this.#lastBootMs);
     this.#lastBootMs = now;
     // Also of a round that comes to nothing: a number is used once only.
-    this.#number += 1;
+    this.#number = Math.max(this.#number, this.#rules.numberHeld) + 1;
     const name = { era, epoch, number: this.#number };
     this.#rules.begins(name);
     try {

@@ -29,6 +29,8 @@ interface CopiesDue {
   wakeAt: number;
 }
 
+/** A standby that names a higher number than that makes it up. */
+const jumpMost = 100_000;
 const lateMs = copyTimings.intervalMs + copyTimings.slackMs;
 
 /**
@@ -52,6 +54,7 @@ export class CopyRules {
   /** The base that was asked for: the same one each time, and never thinned. */
   #base: RoundName | null = null;
   #asked: { text: string; at: number } | null = null;
+  #numberHeld = 0;
 
   constructor(options: CopyRulesOptions) {
     this.#options = options;
@@ -74,6 +77,11 @@ export class CopyRules {
   /** A hook waits; or, patient, whatever an agent of before let wait. */
   ask(id: number, isPatient = false): void {
     this.#wait.ask(id, isPatient);
+  }
+
+  /** The next round's number is above it: that name is used, on some standby. */
+  get numberHeld(): number {
+    return this.#numberHeld;
   }
 
   get wantsRound(): boolean {
@@ -105,10 +113,11 @@ export class CopyRules {
   held(node: NodeId, rounds: readonly RoundName[]): void {
     const record = this.#recordOf(node);
     record.lists(rounds);
-    const newest = rounds
-      .filter((one) => this.#isOurs(one))
-      .sort(compareRounds)
-      .at(-1);
+    // One that is not known here is of a time from which the host's disk fell back: it has another push than the next of its name.
+    const mine = this.#rounds.newest?.name.number ?? 0;
+    const ours = rounds.filter((one) => this.#isOurs(one));
+    for (const { number } of ours) if (number <= mine + jumpMost) this.#numberHeld = Math.max(this.#numberHeld, number);
+    const newest = ours.sort(compareRounds).findLast((one) => this.#rounds.find(one) !== null);
     const known = this.#wait.newestOf(node);
     if (known && (!newest || compareRounds(newest, known) < 0)) {
       record.hasLost = true;
