@@ -26,6 +26,7 @@ import { type PushAnswer, RoundHost } from '../hosting/replica/round-host.ts';
 import { whyUnprotected } from '../hosting/replica/unprotected.ts';
 import { openCopyDoor } from '../hosting/wire/copy-door.ts';
 import { CopyLine, type DoorAt } from '../hosting/wire/copy-line.ts';
+import { Turns } from '../hosting/wire/turns.ts';
 import type { Log } from '../log.ts';
 
 interface CopiesRoomOptions {
@@ -63,6 +64,7 @@ export class CopiesRoom {
   /** Of this agent process: what one of before asked for in the ledger is void by it. */
   readonly #boot = randomBytes(8).toString('hex');
   readonly #lines = new Map<NodeId, CopyLine>();
+  readonly #turns = new Turns();
   #open: OpenHosting | null = null;
   #host: RoundHost | null = null;
   #problem: string | null = null;
@@ -252,14 +254,18 @@ export class CopiesRoom {
   #lineTo(node: NodeId, { data, epoch }: Hosting): CopyLine {
     const { network } = this.#options;
     this.#lines.get(node)?.close();
-    const line = new CopyLine(node, async (): Promise<DoorAt> => {
-      const answer = await network.ask(node, { kind: 'open-copy-door', data, epoch }, askMs);
-      if (answer.kind !== 'copy-door')
-        throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
-      const host = /^\[?([^\]]+)\]?:\d+$/.exec(network.addressOf(node) ?? '')?.[1];
-      if (host === undefined) throw new Error('it is not connected');
-      return { host, port: answer.port, id: answer.id, key: answer.key };
-    });
+    const line = new CopyLine(
+      node,
+      async (): Promise<DoorAt> => {
+        const answer = await network.ask(node, { kind: 'open-copy-door', data, epoch }, askMs);
+        if (answer.kind !== 'copy-door')
+          throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
+        const host = /^\[?([^\]]+)\]?:\d+$/.exec(network.addressOf(node) ?? '')?.[1];
+        if (host === undefined) throw new Error('it is not connected');
+        return { host, port: answer.port, id: answer.id, key: answer.key };
+      },
+      this.#turns,
+    );
     this.#lines.set(node, line);
     return line;
   }

@@ -3,6 +3,7 @@ import type { NodeId } from '../../../protocol/ids.ts';
 import type { RoundName } from '../../../protocol/round-name.ts';
 import type { DatedRound } from '../../../scheduler/hosting/copies/thinning.ts';
 import type { SystemTools } from '../system-tools.ts';
+import type { Urgency } from '../wire/turns.ts';
 
 /**
  * `hot`: configuration, database, repositories, queues, one instant; what a push waits for. `bulk`: artifacts and the like,
@@ -28,9 +29,6 @@ export interface RoundSource {
   /** Ends the sender by its pid: a snapshot that a stalled one reads cannot be deleted. */
   end(): void;
 }
-
-/** Which of two that want the line goes first: push, then round, then bulk, then a whole copy of either part. */
-type Urgency = 'push' | 'round' | 'bulk' | 'copy';
 
 export interface Sending {
   /** What all machines keep of that part, whatever they thin. */

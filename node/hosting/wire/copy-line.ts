@@ -7,6 +7,7 @@ import { RoundRefused } from '../replica/replica-problem.ts';
 import type { CopyDoor } from './copy-door.ts';
 import { type Frame, frameKinds, framesOf, Reply, writeFrame, writeWords } from './frames.ts';
 import { lineTimings, tlsOptions } from './line-options.ts';
+import type { Turns } from './turns.ts';
 
 interface Line {
   socket: TLSSocket;
@@ -22,11 +23,14 @@ export interface DoorAt extends CopyDoor {
 export class CopyLine implements Standby {
   readonly node: NodeId;
   readonly #openDoor: () => Promise<DoorAt>;
+  readonly #turns: Turns;
   readonly #lines = new Map<RoundPart, Line>();
 
-  constructor(node: NodeId, openDoor: () => Promise<DoorAt>) {
+  /** `turns`: of all standbys together. */
+  constructor(node: NodeId, openDoor: () => Promise<DoorAt>, turns: Turns) {
     this.node = node;
     this.#openDoor = openDoor;
+    this.#turns = turns;
   }
 
   async held(part: RoundPart): Promise<RoundName[]> {
@@ -38,16 +42,21 @@ export class CopyLine implements Standby {
     });
   }
 
-  take(round: Round, source: RoundSource, { pins, signal }: Sending): Promise<void> {
+  take(round: Round, source: RoundSource, { pins, urgency, signal }: Sending): Promise<void> {
     return this.#with(round.part, signal, async ({ socket, frames }) => {
-      await writeWords(socket, { kind: 'round', round, pins: [...pins] }, signal);
-      // A refusal comes whenever it comes, also in the midst of the stream.
-      const answered = nextReply(frames);
-      const fed = feed(socket, source, signal);
-      fed.catch(() => {});
-      const reply = await Promise.race([answered, fed.then(() => answered)]);
-      if (reply.kind === 'refused') throw new RoundRefused(reply.because);
-      await fed;
+      const turn = this.#turns.begin(urgency);
+      try {
+        await writeWords(socket, { kind: 'round', round, pins: [...pins] }, signal);
+        // A refusal comes whenever it comes, also in the midst of the stream.
+        const answered = nextReply(frames);
+        const fed = feed(socket, source, signal, turn.ready);
+        fed.catch(() => {});
+        const reply = await Promise.race([answered, fed.then(() => answered)]);
+        if (reply.kind === 'refused') throw new RoundRefused(reply.because);
+        await fed;
+      } finally {
+        turn.end();
+      }
     });
   }
 
@@ -108,9 +117,17 @@ async function nextReply(frames: AsyncGenerator<Frame>): Promise<Reply> {
 }
 
 /** A stream that stops says nothing: only the sender's own end makes it whole. */
-async function feed(socket: TLSSocket, { stream, done }: RoundSource, signal: AbortSignal): Promise<void> {
+async function feed(
+  socket: TLSSocket,
+  { stream, done }: RoundSource,
+  signal: AbortSignal,
+  ready: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
   try {
-    for await (const data of stream as AsyncIterable<Buffer>) await writeFrame(socket, frameKinds.data, data, signal);
+    for await (const data of stream as AsyncIterable<Buffer>) {
+      await ready(signal);
+      await writeFrame(socket, frameKinds.data, data, signal);
+    }
     await done;
     await writeFrame(socket, frameKinds.end, Buffer.alloc(0), signal);
   } catch (error) {
