@@ -1,6 +1,7 @@
 import { createServer as createPages, type Server as Pages } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { Clock } from '../../clock.ts';
+import { ClientShare, clientOf } from './client-share.ts';
 import { type Door, pushSocketIn } from './gate-files.ts';
 import { type GateLease, newerLease, type Passage, passage, readLease } from './gate-lease.ts';
 import { answerPage, answerSsh, proxyLine } from './gate-words.ts';
@@ -92,6 +93,7 @@ export class ServiceGate {
    */
   async listen(doors: readonly Door[], host?: string): Promise<void> {
     for (const door of doors) {
+      const share = new ClientShare(limits.connections);
       const server = createServer(
         {
           allowHalfOpen: true,
@@ -100,7 +102,7 @@ export class ServiceGate {
           keepAlive: true,
           keepAliveInitialDelay: limits.keepAliveMs,
         },
-        (socket) => this.#accept(socket, door),
+        (socket) => this.#enter(socket, door, share),
       );
       server.maxConnections = limits.connections;
       server.on('drop', () => this.#sayDropped(door));
@@ -148,11 +150,15 @@ export class ServiceGate {
     if (this.#passing.size + this.#waiting.size === 0) this.#emptied?.();
   }
 
-  #sayDropped({ port }: Door): void {
+  #sayDropped({ port }: Door, whose = ''): void {
     const now = this.#clock.bootMs();
     if (now - this.#droppedAtMs < limits.dropsSaidMs) return;
     this.#droppedAtMs = now;
-    this.#say(`port ${port} has ${limits.connections} connections: more are turned away`);
+    this.#say(
+      whose === ''
+        ? `port ${port} has ${limits.connections} connections: more are turned away`
+        : `port ${port}: connections are turned away${whose}`,
+    );
   }
 
   #read(): void {
@@ -172,6 +178,17 @@ export class ServiceGate {
   #mayPass(epoch: number): boolean {
     const now = this.#passage();
     return now.kind === 'open' && now.epoch === epoch;
+  }
+
+  #enter(client: Socket, door: Door, share: ClientShare): void {
+    const who = clientOf(client.remoteAddress ?? '');
+    if (!share.enter(who)) {
+      client.on('error', () => undefined);
+      client.resetAndDestroy();
+      return this.#sayDropped(door, ` of ${who}, which has as many as are left for all others`);
+    }
+    client.once('close', () => share.leave(who));
+    this.#accept(client, door);
   }
 
   #accept(client: Socket, door: Door): void {
