@@ -8,7 +8,10 @@ type Seen = Parameters<typeof copiesSeen>[0];
 const standby = (node: string, number: number, takenAt: number) => ({
   ...{ node, round: name(number), takenAt, state: 'in-sync' as const, because: 'every answered push is on its disk' },
 });
-const rules: Seen = { newest: name(9), arePushesSafe: true, safeUntil: 90_000, standbys: [standby('B', 9, 90_000)] };
+const rules: Seen = {
+  ...{ newest: name(9), arePushesSafe: true, safeUntil: 90_000, mayStart: ['B'] },
+  standbys: [standby('B', 9, 90_000)],
+};
 const host = {
   ...{ bootMs: 100_000, wallMs: 1_000_000, problem: null, idleMs: Number.NEGATIVE_INFINITY, usedBytes: 5000 },
   bulkUntil: (_node: string): number | null => 95_000,
@@ -25,8 +28,21 @@ it('says by the wall clock until when all is safe: the worse of both parts', () 
 it('knows that nothing was written since: safe is until the last look, but only for who has the newest round', () => {
   const idle = { ...host, idleMs: 99_000, bulkUntil: () => 99_000 };
   expect(copiesSeen(rules, idle).safeUntil).toBe(999_000);
-  const behind = { ...rules, safeUntil: 70_000, standbys: [standby('B', 9, 90_000), standby('C', 7, 70_000)] };
+  const behind = {
+    ...rules,
+    safeUntil: 70_000,
+    mayStart: ['B', 'C'],
+    standbys: [standby('B', 9, 90_000), standby('C', 7, 70_000)],
+  };
   expect(copiesSeen(behind, idle).safeUntil).toBe(970_000);
+});
+
+it('claims no more for who left an empty set last, or is to enter, than for a member', () => {
+  const away = { ...standby('B', 7, 70_000), state: 'away' as const };
+  const empty = { ...rules, arePushesSafe: false, safeUntil: 70_000, standbys: [away] };
+  const idle = { ...host, idleMs: 99_000, bulkUntil: () => 99_000 };
+  expect(copiesSeen(empty, idle).safeUntil).toBe(970_000);
+  expect(copiesSeen(empty, { ...idle, bulkUntil: () => 60_000 }).safeUntil).toBe(960_000);
 });
 
 it('calls nothing safe that is not all in a round', () => {

@@ -167,6 +167,16 @@ describe('the in-sync set (SAFETY H10)', () => {
     expect(changesAt(rules, 3_606_001)).toMatchObject([{ kind: 'copies-leave', nodes: ['B'] }]);
   });
 
+  it('one that lacks what the agent of before took last has the usual time from now on', () => {
+    const rules = rulesOf();
+    rules.durable(round(1), -60_000);
+    rules.durable(round(2), -55_000); // taken as that agent ended, and brought to nobody
+    rules.ledger(copies(['B']), 0);
+    rules.held('B', [round(1)]);
+    expect(changesAt(rules, 500)).toEqual([]);
+    expect(changesAt(rules, 6001)).toMatchObject([{ kind: 'copies-leave', nodes: ['B'] }]);
+  });
+
   it('one that has lost what it acknowledged leaves at once', () => {
     const rules = begun(copies(['B']));
     inTime(rules, 'B', 1, 3);
@@ -269,7 +279,7 @@ describe('the meter and the pins', () => {
     brought(rules, 'C', 1, 15_900);
     expect(rules.seen(16_000)).toMatchObject({ safeUntil: 5000 });
     rules.ledger(copies([], 2, { last: ['C'] }), 16_000);
-    expect(rules.seen(16_000)).toMatchObject({ arePushesSafe: false, safeUntil: 5000 });
+    expect(rules.seen(16_000)).toMatchObject({ arePushesSafe: false, safeUntil: 5000, mayStart: ['C'] });
   });
 
   it('a pin moves by the handshake or by the acknowledgement of the round in flight, never by a late one', () => {

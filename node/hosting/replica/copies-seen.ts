@@ -19,10 +19,11 @@ interface HostKnows {
 /** What would be lost if the host died now, by the wall clock for people. A round counts when both its parts are there. */
 export function copiesSeen(seen: ReturnType<CopyRules['seen']>, host: HostKnows): CopiesSeen {
   const wall = (bootMs: number): number => Math.max(0, Math.round(host.wallMs - (host.bootMs - bootMs)));
-  const members = seen.standbys.filter(({ state }) => state === 'in-sync');
-  const bulk = members.map(({ node }) => host.bulkUntil(node));
+  // Not the members alone: with an empty set it is who left it last, and a newcomer may be in it before the host hears that.
+  const mayStart = seen.standbys.filter(({ node }) => seen.mayStart.includes(node));
+  const bulk = mayStart.map(({ node }) => host.bulkUntil(node));
   const isBulkThere = bulk.every((one) => one !== null && Number.isFinite(one));
-  const isAllThere = members.every(
+  const isAllThere = mayStart.every(
     ({ round }) => round !== null && seen.newest !== null && isSameRound(round, seen.newest),
   );
   const hot = seen.safeUntil !== null && isAllThere ? Math.max(seen.safeUntil, host.idleMs) : seen.safeUntil;

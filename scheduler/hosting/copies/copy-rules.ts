@@ -141,7 +141,7 @@ export class CopyRules {
     const lacked = this.#rounds.oldestAfter(this.#wait.newestOf(node));
     record.receives(round);
     if (!isNew) return;
-    record.inTime = lacked && at - this.#lackedSince(node, lacked.takenAt) <= lateMs ? record.inTime + 1 : 0;
+    record.inTime = lacked && at - this.#lackedSince(lacked.takenAt) <= lateMs ? record.inTime + 1 : 0;
     this.#counts(node, record, round);
   }
 
@@ -183,6 +183,7 @@ export class CopyRules {
     newest: RoundName | null;
     arePushesSafe: boolean;
     safeUntil: number | null;
+    mayStart: NodeId[];
     standbys: StandbyView[];
   } {
     const { members = [], last = null } = this.#copies?.set ?? {};
@@ -193,6 +194,7 @@ export class CopyRules {
       newest: this.#rounds.newest?.name ?? null,
       arePushesSafe: members.length > 0,
       safeUntil: isKnown ? Math.min(...(times as number[])) : null,
+      mayStart,
       standbys: this.#standbys.map((node) => this.#view(node, at)),
     };
   }
@@ -236,22 +238,22 @@ export class CopyRules {
     if (newest && compareRounds(round, newest.name) >= 0) record.hasLost = false;
   }
 
-  /** Of whom nothing was heard it is not known what they lack: they have the usual time from when this agent heard of them. */
-  #lackedSince(node: NodeId, takenAt: number): number {
-    return this.#wait.newestOf(node) ? takenAt : Math.max(takenAt, this.#toldAt);
+  /** Nobody brought it anything before this agent knew of it: what the one of before took last is not its fault. */
+  #lackedSince(takenAt: number): number {
+    return Math.max(takenAt, this.#toldAt);
   }
 
   /** When it will have lacked a round for too long; Infinity while it lacks none. */
   #lateAt(node: NodeId): number {
     const oldest = this.#rounds.oldestAfter(this.#wait.newestOf(node));
-    return oldest ? this.#lackedSince(node, oldest.takenAt) + lateMs : Number.POSITIVE_INFINITY;
+    return oldest ? this.#lackedSince(oldest.takenAt) + lateMs : Number.POSITIVE_INFINITY;
   }
 
   /** When a push will have waited for it for too long. */
   #heldUpAt(node: NodeId): number {
     const round = this.#wait.lackedBy(node);
     const taken = round && this.#rounds.find(round);
-    return taken ? this.#lackedSince(node, taken.takenAt) + copyTimings.pushMs : Number.POSITIVE_INFINITY;
+    return taken ? this.#lackedSince(taken.takenAt) + copyTimings.pushMs : Number.POSITIVE_INFINITY;
   }
 
   #whyOut(node: NodeId, at: number): string | null {
