@@ -54,6 +54,8 @@ describe('a push (SAFETY H10)', () => {
     rules.acknowledged('B', round(2), 200);
     rules.acknowledged('C', round(2, 0), 200);
     rules.acknowledged('C', round(9, 1, 0), 200);
+    rules.acknowledged('C', round(9, 2), 200);
+    rules.held('C', [round(9, 1, 2)]);
     expect(rules.due(200).release).toEqual([]);
     rules.acknowledged('C', round(2), 300);
     expect(rules.due(300).release).toEqual([{ id: 1, isAlone: false }]);
@@ -152,6 +154,7 @@ describe('a push (SAFETY H10)', () => {
     });
     expect(rules.due(60_000).release).toEqual([]); // a time-out proves nothing
     rules.ledger(copies(['B'], 2), 60_000);
+    rules.ledger(copies(['B', 'C'], 1), 60_000); // of before, and told late
     expect(rules.due(60_000).release).toEqual([{ id: 1, isAlone: false }]);
   });
 });
