@@ -15,7 +15,7 @@ import { makeGateFolder, pushSocketIn } from '../hosting/gate/gate-files.ts';
 import { openPlace, removePlace } from '../hosting/place-making.ts';
 import { copiesOf, treeOf } from '../hosting/place-tree.ts';
 import { HookDoor } from '../hosting/push/hook-door.ts';
-import { hookSocket } from '../hosting/push/push-hook.ts';
+import { hookSocket, putHook } from '../hosting/push/push-hook.ts';
 import { BtrfsReplica } from '../hosting/replica/btrfs-replica.ts';
 import { standbyPlace } from '../hosting/replica/copies-place.ts';
 import { KeptCopies } from '../hosting/replica/kept-copies.ts';
@@ -51,6 +51,7 @@ interface OpenHosting {
 
 const askMs = 5000;
 const askAgainMs = 1000;
+const beginAgainMs = 5000;
 const folderFix = 'a plain folder takes no snapshots: deploy GitLab as root, on btrfs or with btrfs-progs installed';
 
 /**
@@ -202,7 +203,11 @@ export class CopiesRoom {
 
   #act(act: () => Promise<void>): Promise<void> {
     const next = this.#acts.then(act);
-    this.#acts = next.catch((error) => this.#fails(sentenceOf(error)));
+    this.#acts = next.catch((error) => {
+      this.#fails(sentenceOf(error));
+      // Pushes wait meanwhile.
+      setTimeout(() => this.#begin(), beginAgainMs).unref();
+    });
     return this.#acts;
   }
 
@@ -217,6 +222,7 @@ export class CopiesRoom {
       const open = this.#open;
       if (open === null) return;
       const home = this.#options.home;
+      if (this.#door === null) await putHook(home);
       this.#door ??= await HookDoor.open([hookSocket(home), pushSocketIn(makeGateFolder(home))], this);
       if (this.#host !== null || this.#copies() === null) return;
       if (open.place.kind === 'folder') return this.#fails(`${open.place.path}: ${folderFix}`);

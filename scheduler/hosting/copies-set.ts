@@ -62,3 +62,12 @@ export function whyNoCopies({ nodes, configuration }: Ledger, host: NodeId, want
   const asked = new Set([...rankedVoters(configuration), host, ...wanted]);
   return whoIsOlder(nodes, [...asked], 'copies', 'knows nothing of copies of a hosted GitLab');
 }
+
+/**
+ * Who holds rounds of the data of before has none of what comes now, and would bring the others back: nobody is in sync, or was
+ * last, until it has rounds of the new epoch or era (SAFETY H10).
+ */
+export const emptied = ({ set, ...copies }: HostedCopies): HostedCopies => ({
+  ...copies,
+  set: { ...set, version: set.version + 1, members: [], last: null, boot: null },
+});

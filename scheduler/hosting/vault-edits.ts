@@ -1,8 +1,9 @@
 import type { Change } from '../../protocol/changes.ts';
-import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { whoIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
+import { emptied } from './copies-set.ts';
 import { whyNotOf } from './hosted-edits.ts';
 
 /** Any voter may have to lead, and to open what is sealed for the voters. */
@@ -46,12 +47,3 @@ export function restored(ledger: Ledger, { data, epoch }: Change & { kind: 'gitl
     },
   };
 }
-
-/**
- * Who holds rounds of the data of before has none of these, and would bring the others back: nobody is in sync, or was last,
- * until it has rounds of the new epoch (SAFETY H10).
- */
-const emptied = ({ set, ...copies }: HostedCopies): HostedCopies => ({
-  ...copies,
-  set: { ...set, version: set.version + 1, members: [], last: null, boot: null },
-});

@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { type Ledger, ledgerSchema } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import { emptied } from '../hosting/copies-set.ts';
 import type { InputOf } from '../inputs.ts';
 import { find } from '../membership-names.ts';
 import { listed, span } from '../phrases.ts';
@@ -90,6 +91,12 @@ export function hearRecoveryAsked(turn: RaftTurn, { id, era, seenOff }: InputOf<
   recover(turn, id, era, [...new Set([...off, ...named])]);
 }
 
+/** An old ledger may name members that were removed since: in a new era they enter anew. */
+function withNobodyInSync({ gitlab }: Ledger): Ledger['gitlab'] {
+  const { hosted } = gitlab;
+  return hosted?.copies ? { ...gitlab, hosted: { ...hosted, copies: emptied(hosted.copies) } } : gitlab;
+}
+
 function recover(turn: RaftTurn, id: string, eraId: string, off: readonly NodeId[]): void {
   const { raft, self, identity } = turn;
   const base = raft.accepted;
@@ -102,6 +109,7 @@ function recover(turn: RaftTurn, id: string, eraId: string, off: readonly NodeId
     era: { id: eraId, counter },
     stamp: { term: raft.term, version: base.stamp.version + 1 },
     configuration: { voters: { [self]: { store: identity.store, weight: 2 } }, next: null },
+    gitlab: withNobodyInSync(base),
     recovery: {
       by: self,
       at: turn.wallMs,

@@ -3,8 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
+import { pushSocketIn } from '../../node/hosting/gate/gate-files.ts';
 import { writeLease } from '../../node/hosting/gate/gate-lease.ts';
 import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
+import { HookDoor } from '../../node/hosting/push/hook-door.ts';
 
 /** The gate in this process, with a clock that can be set ahead; sockets are real. */
 const clock = systemClock();
@@ -62,6 +64,50 @@ describe('the gate asks its lease at each chunk, not only when it looks 20 times
     from.write(', late');
     await closed;
     expect(came).toBe('in time');
+  });
+});
+
+describe('a push that begins while another one waits for its copy', () => {
+  const begins = 'GET /a.git/info/refs?service=git-receive-pack HTTP/1.1\r\n\r\n';
+
+  it('is held back, pipelined chunks too, and goes on in order; what GitLab sends passes meanwhile', async () => {
+    let settle = (): void => undefined;
+    const waiting = new Promise<void>((done) => {
+      settle = done;
+    });
+    const answers = { ask: () => new Promise<never>(() => undefined), settled: () => waiting, aloneWords: () => '' };
+    const door = await HookDoor.open([pushSocketIn(home)], answers);
+    let [came, back] = ['', ''];
+    inner.on('data', (chunk: Buffer) => {
+      came += chunk.toString('latin1');
+    });
+    client.on('data', (chunk: Buffer) => {
+      back += chunk.toString('latin1');
+    });
+    client.write('GET / HTTP/1.1\r\n\r\n');
+    await vi.waitFor(() => expect(came).toContain('GET / '));
+    client.write(begins);
+    client.write('behind');
+    inner.write('a'.repeat(1 << 20));
+    await vi.waitFor(() => expect(back).toHaveLength(1 << 20));
+    await new Promise((done) => setTimeout(done, 1200));
+    expect(came).not.toContain('info/refs');
+    settle();
+    await vi.waitFor(() => expect(came.endsWith(`${begins}behind`)).toBe(true));
+    await door.close();
+  });
+
+  it('is cut with the lease where the agent that would know is away', async () => {
+    const door = await HookDoor.open([pushSocketIn(home)], {
+      ...{ ask: () => new Promise<never>(() => undefined), settled: async () => undefined, aloneWords: () => '' },
+    });
+    await door.close();
+    const closed = new Promise((done) => client.once('close', done));
+    client.write(begins);
+    await new Promise((done) => setTimeout(done, 300));
+    expect(client.destroyed).toBe(false);
+    aheadMs = 120_000;
+    await closed;
   });
 });
 

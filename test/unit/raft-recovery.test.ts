@@ -3,6 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import { recoveryOf } from '../../scheduler/views.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { type Cluster, mesh } from './raft-cluster.ts';
 import { ledgerOf, newer, One, three, vote } from './raft-one.ts';
 
@@ -16,6 +17,20 @@ const answers = (one: One): string[] =>
 const alone = (ledger: Ledger = three()): One => new One(ledger).feed({ kind: 'ticked' }, 60_000);
 
 describe('recover --force', () => {
+  it('leaves nobody in sync with a hosted GitLab: an old ledger may name who was out since', () => {
+    const base = three();
+    const set = { version: 7, members: ['A'], last: ['C'], boot: 'of-before' };
+    const copies = { agreed: ['A', 'C'], standbys: [], set, bases: { 1: { era: 0, epoch: 1, number: 4 } } };
+    const hosted = hostedGitlab({ copies });
+    const gitlab = { ...base.gitlab, mode: 'hosted' as const, host: 'B', epoch: 1, hosted };
+    const one = alone({ ...base, gitlab }).feed(asked(['a', 'c']));
+    const now = one.state.raft.accepted;
+    expect([now.era.counter, now.gitlab.hosted?.copies]).toEqual([
+      1,
+      { ...copies, set: { version: 8, members: [], last: null, boot: null } },
+    ]);
+  });
+
   it('needs every voter that is not heard to be named, and nobody that is', () => {
     const one = alone();
     expect(recoveryOf(one.state, one.at)).toEqual({ refused: null, off: ['a', 'c'] });

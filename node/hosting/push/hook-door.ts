@@ -1,8 +1,7 @@
-import { chmodSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AutogitError } from '../../../protocol/errors.ts';
 import type { PushAnswer } from '../replica/round-host.ts';
 
 const limits = {
@@ -11,8 +10,6 @@ const limits = {
   /** The hook takes so many bytes: of a longer line it would make nothing, and ask for ever. */
   wordsBytes: 300,
   connections: 512,
-  /** Longest path of a socket that the kernel takes. */
-  pathBytes: 107,
   /** Hooks that an agent of before had let wait ask again within a fifth of a second: until they have, nobody hears that none waits. */
   askAgainMs: 1_000,
 } as const;
@@ -38,7 +35,7 @@ export class HookDoor {
     this.#answers = answers;
   }
 
-  /** At each of these paths; what an agent that was killed left there is replaced. Throws `data-place`. */
+  /** At each of these paths; what an agent that was killed left there is replaced. */
   static async open(paths: readonly string[], answers: DoorAnswers): Promise<HookDoor> {
     const door = new HookDoor(answers);
     try {
@@ -51,19 +48,21 @@ export class HookDoor {
   }
 
   async #listen(path: string): Promise<void> {
-    if (Buffer.byteLength(path) + '.new'.length > limits.pathBytes)
-      throw new AutogitError('data-place', `${path} is longer than a socket's path may be`, {
-        hint: 'a home with a shorter path: --home DIR',
-      });
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     rmSync(`${path}.new`, { force: true });
+    // A socket's path has 107 bytes at most; by this name its folder is short.
+    const folder = openSync(dirname(path), 'r');
     const server = createServer((socket) => this.#hear(socket));
     server.maxConnections = limits.connections;
     this.#servers.push(server);
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(`${path}.new`, resolve);
-    });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(`/proc/self/fd/${folder}/${basename(path)}.new`, resolve);
+      });
+    } finally {
+      closeSync(folder);
+    }
     server.on('error', () => undefined);
     // Whoever may push asks as the repositories' user; it can ask for a round and hears nothing but its end.
     chmodSync(`${path}.new`, 0o666);

@@ -83,9 +83,8 @@ export class RoundSender {
         onChange();
       }
       const ms = failures === 0 ? 2 ** 30 : Math.min(timings.againMostMs, timings.againMs * failures);
-      // A push is not kept waiting by a pause that was made for idle tries.
-      const signal = failures === 0 || this.#options.isPressed() ? this.#wake.signal : this.#stopped.signal;
-      await sleep(ms, undefined, { signal, ref: false }).catch(() => {});
+      // A newer round ends the pause: a push may wait for it.
+      await sleep(ms, undefined, { signal: this.#wake.signal, ref: false }).catch(() => {});
     }
   }
 
