@@ -98,3 +98,11 @@ it('stops a command without an end in sight, and a difference to another parent'
   await expect(through(stream(2, difference(own), end), parent)).rejects.toThrow('another parent');
   await expect(through(stream(2, whole, end), parent)).rejects.toThrow('no difference');
 });
+
+it('a long command in the smallest pieces costs no more than it is long', async () => {
+  const data = Buffer.concat([Buffer.from([19, 0]), Buffer.alloc((1 << 20) - 100)]);
+  const bytes = stream(2, whole, command(15, attribute(15, 'a'), data), end);
+  const began = process.cpuUsage().user;
+  expect((await through(bytes, null, 16)).equals(bytes)).toBe(true);
+  expect((process.cpuUsage().user - began) / 1000).toBeLessThan(1000);
+});

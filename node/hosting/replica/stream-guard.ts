@@ -35,6 +35,10 @@ const uuidIn = (bytes: Buffer): string =>
 /** Passes a stream on, command by command, as long as it is the one round that was announced and stays within its folder. */
 export class StreamGuard extends Transform {
   readonly #round: GuardedRound;
+  /** Not yet looked at: put together only when it is a command, or many small pieces would be copied again and again. */
+  #pieces: Buffer[] = [];
+  #bytes = 0;
+  #wanted = headBytes;
   #rest: Buffer = Buffer.alloc(0);
   #version = 0;
   #commands = 0;
@@ -48,11 +52,16 @@ export class StreamGuard extends Transform {
   }
 
   override _transform(data: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#rest = this.#rest.length === 0 ? data : Buffer.concat([this.#rest, data]);
+    this.#pieces.push(data);
+    this.#bytes += data.length;
+    if (this.#bytes < this.#wanted) return done();
+    this.#rest = this.#pieces.length === 1 ? data : Buffer.concat(this.#pieces, this.#bytes);
     try {
       const bytes = this.#wholeCommands();
       if (bytes > 0) this.push(this.#rest.subarray(0, bytes));
       this.#rest = this.#rest.subarray(bytes);
+      this.#bytes = this.#rest.length;
+      this.#pieces = this.#bytes > 0 ? [this.#rest] : [];
       done();
     } catch (error) {
       this.refused = error as Error;
@@ -61,7 +70,7 @@ export class StreamGuard extends Transform {
   }
 
   override _flush(done: TransformCallback): void {
-    if (this.#isOver && this.#rest.length === 0) return done();
+    if (this.#isOver && this.#bytes === 0) return done();
     this.refused = refusal('it ends in the midst of a command');
     done(this.refused);
   }
@@ -76,13 +85,16 @@ export class StreamGuard extends Transform {
       if (this.#version > 2 || this.#version < 1) throw refusal(`it is of version ${this.#version}`);
       at = headBytes;
     }
+    this.#wanted = commandHead;
     while (this.#rest.length - at >= commandHead) {
       const length = this.#rest.readUInt32LE(at);
       if (length > commandMost) throw refusal(`a command of it has ${length} bytes`);
-      if (this.#rest.length - at < commandHead + length) break;
+      this.#wanted = commandHead + length;
+      if (this.#rest.length - at < this.#wanted) break;
       const kind = this.#rest.readUInt16LE(at + 4);
       this.#look(kind, this.#rest.subarray(at + commandHead, at + commandHead + length));
-      at += commandHead + length;
+      at += this.#wanted;
+      this.#wanted = commandHead;
     }
     return at;
   }
