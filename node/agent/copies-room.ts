@@ -130,9 +130,11 @@ export class CopiesRoom {
     this.#door = null;
     await door?.close();
     this.#host = null;
-    await host?.stop();
+    const stopping = host?.stop();
+    // It waits for what its lines do, and one to a machine that does not answer would be waited for.
     for (const line of this.#lines.values()) line.close();
     this.#lines.clear();
+    await stopping;
   }
 
   /** For the host's own word on its GitLab. */

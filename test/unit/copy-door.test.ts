@@ -2,6 +2,7 @@ import { PassThrough } from 'node:stream';
 import { afterEach, expect, it, vi } from 'vitest';
 import { openCopyDoor } from '../../node/hosting/wire/copy-door.ts';
 import { CopyLine } from '../../node/hosting/wire/copy-line.ts';
+import { Turns } from '../../node/hosting/wire/turns.ts';
 
 afterEach(() => void vi.useRealTimers());
 
@@ -24,7 +25,7 @@ it('a standby whose disk takes its time is not cut off as if its host had fallen
     },
     end.signal,
   );
-  const line = new CopyLine('B', async () => ({ ...door, host: '127.0.0.1' }));
+  const line = new CopyLine('B', async () => ({ ...door, host: '127.0.0.1' }), new Turns());
   const stream = new PassThrough();
   stream.end('a round');
   const round = {

@@ -68,11 +68,30 @@ async function serve(socket: TLSSocket, taker: RoundTaker): Promise<void> {
     }
     const reply = await taken(socket, frames, question, taker);
     await writeWords(socket, reply, signal);
-    // What of the stream is still on its way is nobody's.
-    if (reply.kind === 'refused') {
-      socket.end();
-      return;
-    }
+    if (reply.kind === 'refused') return drained(socket, frames);
+  }
+}
+
+/**
+ * What of a refused stream is still on its way is nobody's. It is read all the same until the host has hung up: a connection that is
+ * closed over unread bytes is reset, and the reason is lost with it.
+ */
+async function drained(socket: TLSSocket, frames: AsyncGenerator<Frame>): Promise<void> {
+  const deadline = setTimeout(() => socket.destroy(), lineTimings.answerMs);
+  try {
+    for await (const _frame of frames);
+  } finally {
+    clearTimeout(deadline);
+  }
+}
+
+/** A host that says nothing for so long is gone, whatever its connection says. While the disk here is slow it is not its turn. */
+async function spoken(socket: TLSSocket, frames: AsyncGenerator<Frame>): Promise<IteratorResult<Frame, undefined>> {
+  const deadline = setTimeout(() => socket.destroy(new Error('the host fell silent')), lineTimings.silentMs);
+  try {
+    return await frames.next();
+  } finally {
+    clearTimeout(deadline);
   }
 }
 
@@ -96,11 +115,6 @@ async function taken(
     broken(error);
     stream.destroy(error);
   };
-  // A host that says nothing for so long is gone, whatever its connection says.
-  // But only while it is waited for: a disk of this machine that takes its time is no silence.
-  const silent = (): NodeJS.Timeout =>
-    setTimeout(() => socket.destroy(new Error('the host fell silent')), lineTimings.silentMs);
-  let deadline: NodeJS.Timeout | undefined;
   const taking = taker
     .take(round, { stream, done, end: () => breaks(new Error('the round is not taken')) }, pins)
     .finally(() => {
@@ -110,9 +124,7 @@ async function taken(
   taking.catch(() => {});
   const feeding = (async () => {
     while (!isOver) {
-      deadline = silent();
-      const { value: frame, done: isEnd } = await frames.next();
-      clearTimeout(deadline);
+      const { value: frame, done: isEnd } = await spoken(socket, frames);
       if (isEnd) return breaks(new Error('the host was cut off'));
       if (frame.kind === frameKinds.end) {
         stream.end();
@@ -132,7 +144,5 @@ async function taken(
     return { kind: 'taken' };
   } catch (error) {
     return { kind: 'refused', because: sentenceOf(error).slice(0, 1000) };
-  } finally {
-    clearTimeout(deadline);
   }
 }

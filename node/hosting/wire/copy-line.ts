@@ -25,6 +25,7 @@ export class CopyLine implements Standby {
   readonly #openDoor: () => Promise<DoorAt>;
   readonly #turns: Turns;
   readonly #lines = new Map<RoundPart, Line>();
+  readonly #closed = new AbortController();
 
   /** `turns`: of all standbys together. */
   constructor(node: NodeId, openDoor: () => Promise<DoorAt>, turns: Turns) {
@@ -60,7 +61,9 @@ export class CopyLine implements Standby {
     });
   }
 
+  /** For good, also in the midst of connecting: whoever stops the agent waits for what uses it. */
   close(): void {
+    this.#closed.abort(new Error('this connection is given up'));
     for (const { socket } of this.#lines.values()) socket.destroy(new Error('this connection is given up'));
     this.#lines.clear();
   }
@@ -70,7 +73,7 @@ export class CopyLine implements Standby {
     signal: AbortSignal,
     use: (line: Line, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const line = this.#lines.get(part) ?? (await this.#connect());
+    const line = this.#lines.get(part) ?? (await this.#connect(AbortSignal.any([signal, this.#closed.signal])));
     this.#lines.set(part, line);
     const { socket } = line;
     const give = (): void => void socket.destroy(new Error('it took too long, or was given up'));
@@ -88,8 +91,8 @@ export class CopyLine implements Standby {
     }
   }
 
-  async #connect(): Promise<Line> {
-    const { host, port, id, key } = await this.#openDoor();
+  async #connect(given: AbortSignal): Promise<Line> {
+    const { host, port, id, key } = await unless(given, this.#openDoor());
     const socket = connect({
       ...tlsOptions,
       ...{ host, port },
@@ -99,7 +102,9 @@ export class CopyLine implements Standby {
     });
     socket.on('error', () => {});
     try {
-      await once(socket, 'secureConnect', { signal: AbortSignal.timeout(lineTimings.answerMs) });
+      await once(socket, 'secureConnect', {
+        signal: AbortSignal.any([given, AbortSignal.timeout(lineTimings.answerMs)]),
+      });
     } catch (error) {
       socket.destroy();
       throw new Error(`no connection for copies to ${host}:${port}: ${(error as Error).message}`, { cause: error });
@@ -107,6 +112,20 @@ export class CopyLine implements Standby {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, lineTimings.keepAliveMs);
     return { socket, frames: framesOf(socket) };
+  }
+}
+
+/** What comes of it, unless it is given up before. */
+async function unless<T>(given: AbortSignal, coming: Promise<T>): Promise<T> {
+  const over = new AbortController();
+  const gone = once(given, 'abort', { signal: over.signal }).then(() => Promise.reject(given.reason));
+  gone.catch(() => {});
+  coming.catch(() => {});
+  try {
+    given.throwIfAborted();
+    return await Promise.race([coming, gone]);
+  } finally {
+    over.abort();
   }
 }
 

@@ -51,10 +51,25 @@ export async function writeFrame(socket: Duplex, kind: number, body: Buffer, sig
     const head = Buffer.alloc(header);
     head.writeUInt8(kind, 0);
     head.writeUInt32BE(piece.length, 1);
+    socket.cork();
     socket.write(head);
-    if (!socket.write(piece)) await once(socket, 'drain', { signal });
+    const hasRoom = socket.write(piece);
+    socket.uncork();
+    if (!hasRoom) await drainOf(socket, signal);
     if (kind !== frameKinds.data) return;
   }
+}
+
+/** A connection that is closed, or closes meanwhile without an error, never drains. */
+async function drainOf(socket: Duplex, signal: AbortSignal): Promise<void> {
+  const over = new AbortController();
+  const either = { signal: AbortSignal.any([signal, over.signal]) };
+  try {
+    if (!socket.destroyed) await Promise.race([once(socket, 'drain', either), once(socket, 'close', either)]);
+  } finally {
+    over.abort();
+  }
+  if (socket.destroyed) throw socket.errored ?? new Error('the connection is closed');
 }
 
 export const writeWords = (socket: Duplex, words: Question | Reply, signal: AbortSignal): Promise<void> =>
