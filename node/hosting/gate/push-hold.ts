@@ -2,7 +2,8 @@ import { connect } from 'node:net';
 
 /*
  * A second `git push`, while the first still waits for its copy, would read "Everything up-to-date" and end with 0, with no hook
- * run (SAFETY H10): the refs are there already. So the first request of a new push is held back until no push waits any more.
+ * run (SAFETY H10): the refs are there already. So GitLab's first answer to a new push, with the refs that it has read, is held back
+ * until no push waits any more that waited when it came: one that came later has changed nothing of what it says.
  */
 
 /** How much of a request's first line is looked at; a longer one is no push's. */

@@ -41,8 +41,8 @@ function whenInOrder(client: Socket, then: () => void): void {
 interface Passing {
   client: Socket;
   behind: Socket;
-  /** What its client sends waits here: it begins a push while another one waits for its copy. */
-  isHeld: boolean;
+  /** GitLab's answer to the first request of a push is held while another push waits for its copy. */
+  answer: 'passes' | 'to be held' | 'held';
   /** Where the container was. */
   upstream: string;
   epoch: number;
@@ -205,7 +205,7 @@ export class ServiceGate {
     }
     const { upstream, epoch } = now;
     const behindIt = this.#reach(upstream, door.behind, () => one);
-    const one: Passing = { client, behind: behindIt, isHeld: false, upstream, epoch };
+    const one: Passing = { client, behind: behindIt, answer: 'passes', upstream, epoch };
     const { behind } = one;
     behind.setTimeout(limits.connectMs, () => behind.destroy(new Error('no answer')));
     const failed = (error: Error): void => {
@@ -244,6 +244,10 @@ export class ServiceGate {
       this.#cut(one);
       return false;
     }
+    if (one.answer === 'to be held') {
+      void this.#hold(one, Buffer.from(room.subarray(0, bytes)));
+      return false;
+    }
     if (!client.write(Buffer.from(room.subarray(0, bytes)))) return false;
     if (bytes === room.length) return true;
     setImmediate(() => behind.destroyed || behind.resume());
@@ -270,8 +274,10 @@ export class ServiceGate {
     if (proxy) behind.write(proxyLine(client));
     client.on('data', (chunk: Buffer) => {
       if (!this.#mayPass(epoch)) this.#cut(one);
-      else if (kind === 'http' && beginsPush(chunk)) void this.#hold(one, chunk);
-      else if (!behind.write(chunk)) client.pause();
+      else {
+        if (kind === 'http' && beginsPush(chunk)) one.answer = 'to be held';
+        if (!behind.write(chunk)) client.pause();
+      }
     });
     const end = (to: Socket) => (): void => {
       if (this.#mayPass(epoch)) to.end();
@@ -283,8 +289,7 @@ export class ServiceGate {
       [client, behind],
       [behind, client],
     ] as const) {
-      // Held is what its client sends, and not what it reads.
-      to.on('drain', () => (from === client && one.isHeld) || from.resume());
+      to.on('drain', () => (from === behind && one.answer === 'held') || from.resume());
       // A reset is handed on as one: as a clean end it would make half an answer a whole one.
       from.on('error', () => this.#cut(one));
       from.on('close', () => {
@@ -295,15 +300,15 @@ export class ServiceGate {
     client.resume();
   }
 
-  async #hold(one: Passing, chunk: Buffer): Promise<void> {
+  /** What GitLab has read of its refs is told when no push waits that had changed them by then. */
+  async #hold(one: Passing, answer: Buffer): Promise<void> {
     const { client, behind, epoch } = one;
-    one.isHeld = true;
-    client.pause();
+    one.answer = 'held';
     const isOver = (): boolean => client.destroyed || !this.#mayPass(epoch);
     const isSettled = await pushesSettled(pushSocketIn(this.#folder), isOver);
-    one.isHeld = false;
+    one.answer = 'passes';
     if (!isSettled) this.#cut(one);
-    else if (behind.write(chunk)) client.resume();
+    else if (client.write(answer)) behind.resume();
   }
 
   #passed(one: Passing): void {
