@@ -4,7 +4,12 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 
-const parts = { mutants: 'test/sim/mutants/main.ts', golden: 'test/sim/golden/main.ts' };
+const parts = {
+  mutants: 'test/sim/mutants/main.ts',
+  golden: 'test/sim/golden/main.ts',
+  copies: 'test/sim/copies/main.ts',
+  'copies-mutants': 'test/sim/copies/hunt.ts',
+};
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const outfile = join(root, '.tmp', `sim-${process.pid}.mjs`);
 mkdirSync(dirname(outfile), { recursive: true });
