@@ -98,7 +98,9 @@ describe('a backup of GitLab', () => {
       RESTIC_REPOSITORY: join(rig.folder, 'repository'),
       RESTIC_PASSWORD: 'a-password-of-the-test',
     };
-    execFileSync('sh', ['-c', 'restic backup . & pid=$!; sleep 0.9; kill -9 $pid; wait $pid; true'], {
+    // As soon as it has its lock: a machine that is quick would else be done by then.
+    const locked = 'until [ -n "$(ls "$RESTIC_REPOSITORY/locks")" ]; do sleep 0.01; done';
+    execFileSync('sh', ['-c', `restic backup . & pid=$!; ${locked}; kill -9 $pid; wait $pid; true`], {
       cwd: folder,
       env,
       stdio: 'ignore',
