@@ -5,7 +5,7 @@ import { jobTimings } from '../jobs/job-timings.ts';
 import { type JobsTurn, setLead } from '../jobs/jobs-turn.ts';
 import { type MeshView, unheardReason, viewOf } from '../jobs/machines.ts';
 import type { LedgerEdit } from '../ledger-edit.ts';
-import { withStandbys } from './copies-set.ts';
+import { gitlabWithCopies, withStandbys } from './copies-set.ts';
 import { type Hosting, hostingOf } from './hosted-edits.ts';
 import { hostingTimings } from './hosting-timings.ts';
 
@@ -130,6 +130,6 @@ const standbysChosen = (data: string, standbys: Standby[]): LedgerEdit => ({
     if (hosted?.data !== data || hosted.copies === undefined) return ledger;
     const agreed = hosted.copies.agreed.filter((node) => ledger.nodes[node] !== undefined);
     const copies = { ...withStandbys(hosted.copies, standbys), agreed };
-    return { ...ledger, gitlab: { ...ledger.gitlab, hosted: { ...hosted, copies } } };
+    return { ...ledger, gitlab: gitlabWithCopies(ledger.gitlab, copies) };
   },
 });

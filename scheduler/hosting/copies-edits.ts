@@ -4,7 +4,7 @@ import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import type { Refusal } from '../ledger-edit.ts';
-import { firstCopies, setWith, whyNoCopies, withoutCopyOn } from './copies-set.ts';
+import { firstCopies, gitlabWithCopies, setWith, whyNoCopies, withoutCopyOn } from './copies-set.ts';
 import { hostingOf, whyNotOf } from './hosted-edits.ts';
 
 /*
@@ -12,10 +12,10 @@ import { hostingOf, whyNotOf } from './hosted-edits.ts';
  * sync, each time from a version of the set that it names: if that has moved, what it decided by is no more, and it is refused.
  */
 
-const withCopies = (ledger: Ledger, copies: HostedCopies): Ledger => {
-  const { hosted } = ledger.gitlab;
-  return hosted ? { ...ledger, gitlab: { ...ledger.gitlab, hosted: { ...hosted, copies } } } : ledger;
-};
+const withCopies = (ledger: Ledger, copies: HostedCopies): Ledger => ({
+  ...ledger,
+  gitlab: gitlabWithCopies(ledger.gitlab, copies),
+});
 
 export function agreeCopies(ledger: Ledger, change: Change & { kind: 'agree-copies' }): Ledger | Refusal {
   const { data, node, agreed } = change;

@@ -43,11 +43,15 @@ export function withoutCopyOn(copies: HostedCopies, gone: NodeId): HostedCopies 
   return { ...withStandbys(copies, standbys), agreed: copies.agreed.filter((node) => node !== gone) };
 }
 
+/** `gitlab` of a ledger with these copies; the same object where none is hosted. */
+export const gitlabWithCopies = (gitlab: Ledger['gitlab'], copies: HostedCopies): Ledger['gitlab'] =>
+  gitlab.hosted === undefined ? gitlab : { ...gitlab, hosted: { ...gitlab.hosted, copies } };
+
 /** `gitlab` of a ledger in which that machine holds no copy; the same object where it held none. */
 export function gitlabWithoutCopyOn({ gitlab }: Ledger, node: NodeId): Ledger['gitlab'] {
   const copies = gitlab.hosted?.copies;
-  if (gitlab.hosted === undefined || copies === undefined || !isNamedIn(copies, node)) return gitlab;
-  return { ...gitlab, hosted: { ...gitlab.hosted, copies: withoutCopyOn(copies, node) } };
+  if (copies === undefined || !isNamedIn(copies, node)) return gitlab;
+  return gitlabWithCopies(gitlab, withoutCopyOn(copies, node));
 }
 
 export const isNamedIn = ({ agreed, standbys, set }: HostedCopies, node: NodeId): boolean =>

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { type Ledger, ledgerSchema } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import { emptied } from '../hosting/copies-set.ts';
+import { emptied, gitlabWithCopies } from '../hosting/copies-set.ts';
 import type { InputOf } from '../inputs.ts';
 import { find } from '../membership-names.ts';
 import { listed, span } from '../phrases.ts';
@@ -93,8 +93,8 @@ export function hearRecoveryAsked(turn: RaftTurn, { id, era, seenOff }: InputOf<
 
 /** An old ledger may name members that were removed since: in a new era they enter anew. */
 function withNobodyInSync({ gitlab }: Ledger): Ledger['gitlab'] {
-  const { hosted } = gitlab;
-  return hosted?.copies ? { ...gitlab, hosted: { ...hosted, copies: emptied(hosted.copies) } } : gitlab;
+  const copies = gitlab.hosted?.copies;
+  return copies ? gitlabWithCopies(gitlab, emptied(copies)) : gitlab;
 }
 
 function recover(turn: RaftTurn, id: string, eraId: string, off: readonly NodeId[]): void {
