@@ -36,3 +36,7 @@ export function listed(words: readonly string[], joiner = 'and'): string {
 /** Cuts a sentence to what the wire takes. */
 export const cut = (sentence: string, chars = 900): string =>
   sentence.length <= chars ? sentence : `${sentence.slice(0, chars - 3)}...`;
+
+/** What a machine that holds copies of GitLab is at: `in sync`, `catching up 40 %`. */
+export const standbyState = ({ state, percent }: { state: string; percent: number | null }): string =>
+  `${state.replace('-', ' ')}${percent === null ? '' : ` ${Math.floor(percent)} %`}`;

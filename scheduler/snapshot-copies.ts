@@ -6,7 +6,7 @@ import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { candidatesOf } from './hosting/choose-standbys.ts';
 import { type Hosting, hostingOf } from './hosting/hosted-edits.ts';
 import { unheardReason } from './jobs/machines.ts';
-import { listed, span } from './phrases.ts';
+import { listed, span, standbyState } from './phrases.ts';
 import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
@@ -129,9 +129,8 @@ function lossWords({ pushes, seconds }: NonNullable<Loss>): string {
     : `no push lost, ${seconds} s of all else`;
 }
 
-function standbyWords({ node, state, ageMs, percent }: StandbyRow): string {
-  const words = [state.replace('-', ' '), percent === null ? '' : ` ${percent} %`].join('');
-  return `${node} (${words}${ageMs === null ? '' : `, ${span(ageMs)}`})`;
+function standbyWords({ node, ageMs, ...row }: StandbyRow): string {
+  return `${node} (${standbyState(row)}${ageMs === null ? '' : `, ${span(ageMs)}`})`;
 }
 
 /** What a person should know of the copies. While GitLab is deployed, or goes, nobody counts on them. */

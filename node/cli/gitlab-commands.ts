@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { plural } from '../../scheduler/phrases.ts';
+import { plural, standbyState } from '../../scheduler/phrases.ts';
 import { shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showDuration } from '../settings/quantities.ts';
@@ -57,8 +57,8 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
   return rows.join('\n');
 }
 
-const copyLine = ({ node, state, percent, ageMs, because }: NonNullable<GitlabView['standbys']>[number]): string =>
-  `${node}: ${state.replace('-', ' ')}${percent === null ? '' : ` ${Math.floor(percent)} %`}${ageMs === null ? '' : `, ${showDuration(ageMs)} old`}; ${because}`;
+const copyLine = ({ node, ageMs, because, ...row }: NonNullable<GitlabView['standbys']>[number]): string =>
+  `${node}: ${standbyState(row)}${ageMs === null ? '' : `, ${showDuration(ageMs)} old`}; ${because}`;
 
 /** Backups: where they go, what is done, what is wrong. */
 function vaultRows({ vault }: StatusSnapshot['gitlab']): [string, string][] {

@@ -1,6 +1,7 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { whatCopiesTell } from '../../scheduler/membership-sentence.ts';
+import { standbyState } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import { createProgress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
@@ -35,9 +36,9 @@ export async function show(context: Context): Promise<number> {
   return exit.ok;
 }
 
-const standbyRow = ({ node, state, percent, round, ageMs, because }: StandbyRow): string[] => [
+const standbyRow = ({ node, round, ageMs, because, ...row }: StandbyRow): string[] => [
   node,
-  `${state.replace('-', ' ')}${percent === null ? '' : ` ${Math.floor(percent)} %`}`,
+  standbyState(row),
   round ?? '-',
   ageMs === null ? '-' : showDuration(Math.max(0, Math.round(ageMs / 1000) * 1000)),
   because,
