@@ -64,7 +64,7 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('look-at-gitlab') }),
   /** To the same: root's first password, until it is said that a person has `seen` it, by what was seen. */
   z.object({ kind: z.literal('root-password'), seen: z.string().max(128).optional() }),
-  /** To a machine that may hold copies of a hosted GitLab: whether it can, and where they would lie. `bytes`: what they may become. Changes nothing. */
+  /** To a machine that may hold copies of a hosted GitLab: whether it can, and in words where they would lie. `bytes`: what they may become. Changes nothing. */
   z.object({ kind: z.literal('check-copies'), data: DataId, bytes: Bytes }),
   /** From the host to a standby: a connection of its own for rounds (node/hosting/wire). */
   z.object({ kind: z.literal('open-copy-door'), data: DataId, epoch: z.int().positive() }),
@@ -119,7 +119,6 @@ export const Answer = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('copies-checked'),
     checks: z.array(DeployCheck).max(64),
-    place: HostedGitlab.shape.place.nullable(),
   }),
   /** `key`: 32 bytes in base64, for one connection to `port` within a short time. */
   z.object({

@@ -22,7 +22,6 @@ export function checkCopies(
   const failed = (what: string, sentence: string, fix: string | null): Answer => ({
     kind: 'copies-checked',
     checks: [{ state: 'fail', what, sentence: asSentence(sentence), fix: fix === null ? null : asSentence(fix) }],
-    place: null,
   });
   if (isRefused)
     return failed(
@@ -44,7 +43,7 @@ export function checkCopies(
         fix: null,
       },
     ];
-    return { kind: 'copies-checked', checks, place: { kind: place.kind, path: place.path } };
+    return { kind: 'copies-checked', checks };
   } catch (error) {
     return failed('place', sentenceOf(error), error instanceof AutogitError ? error.hint : null);
   }

@@ -5,7 +5,7 @@ import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
-import { listed, plural } from '../../scheduler/phrases.ts';
+import { listed } from '../../scheduler/phrases.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { presets } from '../hosting/presets.ts';
 import type { CopyPlan } from '../local-api/socket-protocol.ts';
@@ -26,6 +26,14 @@ const checkMs = 15_000;
 interface CopiesFound {
   nodes: NodeId[];
   lines: DeployCheck[];
+}
+
+/** The GitLab that the mesh runs itself. Throws `no-gitlab`. */
+export function requireHosting(ledger: Ledger): Hosting {
+  const hosting = hostingOf(ledger);
+  if (hosting === null)
+    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', { hint: 'autogit-node gitlab deploy' });
+  return hosting;
 }
 
 /** What a person asks of the copies of the mesh's GitLab, at any machine of it. */
@@ -87,7 +95,7 @@ export class CopiesRequests {
     }
     const where = fit.filter(({ node }) => nodes.includes(node)).flatMap(({ checks }) => checks);
     const who = listed(nodes.map((node) => this.#name(node)));
-    const whole = `all of GitLab is copied to ${who} while it runs: whoever owns ${plural(nodes.length, 'that machine').replace(/^\d+ /, '').replace('that machines', 'those machines')} can read it`;
+    const whole = `all of GitLab is copied to ${who} while it runs: whoever owns ${nodes.length === 1 ? 'that machine' : 'those machines'} can read it`;
     return { nodes, lines: [...line('ok', whole), ...where] };
   }
 
@@ -127,12 +135,7 @@ export class CopiesRequests {
     }
   }
 
-  #hosting(): Hosting {
-    const hosting = hostingOf(this.#lines.ledger());
-    if (hosting === null)
-      throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', { hint: 'autogit-node gitlab deploy' });
-    return hosting;
-  }
+  #hosting = (): Hosting => requireHosting(this.#lines.ledger());
 
   #name = (node: NodeId): string => nodeName(this.#lines.ledger(), node);
 }

@@ -10,7 +10,7 @@ import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { VaultSecret } from '../hosting/vault/vault-memory.ts';
 import type { HostingApi } from '../local-api/agent-api.ts';
 import type { BackupList, CopyPlan, DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
-import { CopiesRequests } from './copies-requests.ts';
+import { CopiesRequests, requireHosting } from './copies-requests.ts';
 
 interface HostingLines {
   self: NodeId;
@@ -156,9 +156,7 @@ export class HostingRequests implements HostingApi {
 
   async #askHost(ask: Ask, timeoutMs = lookMs): Promise<Answer> {
     const ledger = this.#lines.ledger();
-    const hosting = hostingOf(ledger);
-    if (hosting === null)
-      throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', { hint: 'autogit-node gitlab deploy' });
+    const hosting = requireHosting(ledger);
     const answer = await this.#lines.ask(hosting.host, ask, timeoutMs).catch((cause: unknown) => {
       throw new AutogitError('timed-out', `${nodeName(ledger, hosting.host)} does not answer: ${sentenceOf(cause)}`, {
         cause,
