@@ -36,8 +36,6 @@ export interface Sending {
   urgency: Urgency;
   /** The host gives it up; its source was ended already. */
   signal: AbortSignal;
-  /** Now and then, of the bytes that went out. */
-  onProgress?(bytes: number): void;
 }
 
 /** A machine that holds copies, as the host reaches it. */
