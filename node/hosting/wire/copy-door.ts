@@ -26,7 +26,10 @@ export async function openCopyDoor(taker: RoundTaker, signal: AbortSignal): Prom
     handshakeTimeout: lineTimings.answerMs,
     pskCallback: (_socket, identity) => (identity === id && !isUsed ? key : null),
   });
-  const shut = (): void => void server.close();
+  const shut = (): void => {
+    signal.removeEventListener('abort', shut);
+    server.close();
+  };
   const timer = setTimeout(shut, lineTimings.doorMs);
   signal.addEventListener('abort', shut);
   server.on('tlsClientError', () => {});
@@ -41,7 +44,6 @@ export async function openCopyDoor(taker: RoundTaker, signal: AbortSignal): Prom
       .catch(() => {})
       .finally(() => {
         signal.removeEventListener('abort', end);
-        signal.removeEventListener('abort', shut);
         socket.destroy();
       });
   });
