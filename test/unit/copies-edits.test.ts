@@ -1,13 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { type Change, Change as ChangeSchema } from '../../protocol/changes.ts';
+import type { Change } from '../../protocol/changes.ts';
 import { abilities, type HostedCopies, HostedGitlab, Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { withStandbys } from '../../scheduler/hosting/copies-set.ts';
 import { hostingDrained, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
-import { isRefusal } from '../../scheduler/ledger-edit.ts';
-import { applyChange } from '../../scheduler/membership.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
 import { whyNot, withAct } from '../../scheduler/raft/acts.ts';
+import { applied, refusedAt } from '../fixtures/applied-changes.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { One } from './raft-one.ts';
@@ -56,16 +55,8 @@ const leave = (nodes: string[], from: number): Change => ({
   because: 'it did not answer for 2 s',
 });
 
-const apply = (ledger: Ledger, ...changes: Change[]): Ledger =>
-  changes.reduce((one, change) => {
-    const after = applyChange(one, ChangeSchema.parse(change), now + 5);
-    if (isRefusal(after)) throw new Error(after.refused);
-    return after;
-  }, ledger);
-const refusal = (ledger: Ledger, change: Change): string => {
-  const after = applyChange(ledger, change, now);
-  return isRefusal(after) ? after.refused : 'done';
-};
+const apply = applied(now + 5);
+const refusal = refusedAt(now);
 const copiesOf = (ledger: Ledger): HostedCopies => {
   const copies = hostingOf(ledger)?.copies;
   if (!copies) throw new Error('nobody was asked to hold copies');

@@ -4,9 +4,8 @@ import { Change as ChangeSchema } from '../../protocol/changes.ts';
 import { abilities, Ledger } from '../../protocol/ledger.ts';
 import { leavingOf } from '../../scheduler/disconnecting.ts';
 import { hostingDrained, hostingGone, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
-import { isRefusal } from '../../scheduler/ledger-edit.ts';
-import { applyChange } from '../../scheduler/membership.ts';
 import { whyNot } from '../../scheduler/raft/acts.ts';
+import { applied, refusedAt } from '../fixtures/applied-changes.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { One } from './raft-one.ts';
 
@@ -42,16 +41,8 @@ function mesh(): Ledger {
   const nodes = { K: K!, D: { ...K!, name: 'desktop-1', can: [...abilities] } };
   return { ...ledger, nodes, gitlab: { ...ledger.gitlab, epoch: 4, plannedByALaterVersion: 'kept' } };
 }
-const apply = (ledger: Ledger, ...changes: Change[]): Ledger =>
-  changes.reduce((one, change) => {
-    const after = applyChange(one, ChangeSchema.parse(change), now + 5);
-    if (isRefusal(after)) throw new Error(after.refused);
-    return after;
-  }, ledger);
-const refusal = (ledger: Ledger, change: Change): string => {
-  const after = applyChange(ledger, change, now);
-  return isRefusal(after) ? after.refused : 'done';
-};
+const apply = applied(now + 5);
+const refusal = refusedAt(now);
 const of5 = { ...said, epoch: 5 };
 const drained = (ledger: Ledger): Ledger => hostingDrained(hosted.data, 'settled').apply(ledger) as Ledger;
 

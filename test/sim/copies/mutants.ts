@@ -4,6 +4,21 @@ const rules = 'scheduler/hosting/copies/copy-rules.ts';
 const planted = (name: string, file: string, find: string, replace: string): Mutant =>
   one(name, 'H10', file, find, replace, 'hosts');
 
+/** What gives up must know the time: `due` has it. */
+const giveUp: Mutant = {
+  ...planted('giveUp', rules, '', ''),
+  patches: [
+    {
+      file: rules,
+      find: 'this.#wait.release(this.#needed, this.#members.length === 0)',
+      replace:
+        'this.#wait.release(this.#needed.filter((node) => this.#heldUpAt(node) > this.#toldNow), this.#members.length === 0)',
+    },
+    { file: rules, find: 'this.#decide(at);', replace: 'this.#toldNow = at;\n    this.#decide(at);' },
+    { file: rules, find: '#numberHeld = 0;', replace: '#numberHeld = 0;\n  #toldNow = 0;' },
+  ],
+};
+
 /** Bugs in the rules of copies, by the names that the model of the rules gives them. */
 export const copiesMutants: Mutant[] = [
   planted('noCas', 'scheduler/hosting/copies-edits.ts', 'if (version !== change.from)', 'if (version < change.from)'),
@@ -15,12 +30,7 @@ export const copiesMutants: Mutant[] = [
     'if (!newcomer) return null;',
   ),
   planted('pendTimeout', rules, 'if (newcomer && !newcomer.isAsked && this.#whyOut', 'if (newcomer && this.#whyOut'),
-  planted(
-    'giveUp',
-    rules,
-    'this.#wait.release(this.#needed, this.#members.length === 0)',
-    'this.#wait.release(this.#needed.filter((node) => this.#heldUpAt(node) > this.#toldNow), this.#members.length === 0)',
-  ),
+  giveUp,
   planted(
     'oneStandby',
     'scheduler/hosting/copies/push-wait.ts',
@@ -55,10 +65,3 @@ export const copiesMutants: Mutant[] = [
   planted('meterBest', rules, 'Math.min(...(times as number[]))', 'Math.max(...(times as number[]))'),
   planted('takeAny', 'scheduler/hosting/copies/standby-rules.ts', 'if (of?.host !== from)', 'if (of === null)'),
 ];
-// What gives up must know the time: `due` has it.
-copiesMutants
-  .find(({ name }) => name === 'giveUp')
-  ?.patches.push(
-    { file: rules, find: 'this.#decide(at);', replace: 'this.#toldNow = at;\n    this.#decide(at);' },
-    { file: rules, find: '#numberHeld = 0;', replace: '#numberHeld = 0;\n  #toldNow = 0;' },
-  );

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { patchedText } from '../bundle.ts';
+import { fitAll } from './fitting.ts';
 import { hunt } from './hunt.ts';
 import { mutants } from './table.ts';
 
@@ -14,14 +14,7 @@ const asItIs = [
 ] as const;
 
 it('every planted bug matches the code as it is', () => {
-  for (const { patches } of mutants)
-    for (const file of new Set(patches.map((patch) => patch.file)))
-      expect(() =>
-        patchedText(
-          file,
-          patches.filter((patch) => patch.file === file),
-        ),
-      ).not.toThrow();
+  expect(() => fitAll(mutants)).not.toThrow();
 });
 
 describe.concurrent('a bug planted in a safety rule is found', { timeout: 600_000 }, () => {
