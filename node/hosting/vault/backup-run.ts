@@ -3,14 +3,13 @@ import type { LedgerVault } from '../../../protocol/ledger.ts';
 import { systemTools } from '../system-tools.ts';
 import { isFolder } from './backup-target.ts';
 import type { Restic } from './restic.ts';
-import { type About, dropFolder, takeSnapshot } from './vault-tree.ts';
+import type { VaultMemory } from './vault-memory.ts';
+import { type About, dropFolder, snapshotFolder, takeSnapshot } from './vault-tree.ts';
 
 /** What is done now, and how far it is, 0 to 1. */
 export type Say = (phase: string, percent?: number) => void;
 
 interface BackupRun {
-  /** The folder with the subvolumes. */
-  tree: string;
   vault: LedgerVault;
   restic: Restic;
   say: Say;
@@ -19,24 +18,54 @@ interface BackupRun {
 
 /** Each day another part of the repository is read back, and so all of it in so many days. */
 const readBackParts = 14;
+const dayMs = 86_400_000;
+
+/** What a backup is read from. */
+interface BackupSource {
+  /** Of one instant, or of what changes no more, until it is dropped. */
+  take(): Promise<{ folder: string; around?: readonly string[] }>;
+  drop(): Promise<void>;
+}
+
+/** The data of the GitLab that is hosted here. `tree`: the folder with its subvolumes. */
+export const snapshotOf = (tree: string, about: About): BackupSource => ({
+  take: async () => ({ folder: await takeSnapshot(tree, about, systemTools) }),
+  drop: () => dropFolder(snapshotFolder(tree), systemTools),
+});
 
 /** Its id. What has not changed since the newest backup of these data is not read again. */
-export async function makeBackup({ tree, vault, restic, say, signal }: BackupRun, about: About): Promise<string> {
+export async function makeBackup(
+  { vault, restic, say, signal }: BackupRun,
+  about: About,
+  source: BackupSource,
+): Promise<string> {
   await isTheOne(restic, vault, signal);
   const mine = (await restic.snapshots(signal)).filter(({ tags }) => tags?.includes(`data=${about.data}`));
-  const folder = await takeSnapshot(tree, about, systemTools);
+  const { folder, around } = await source.take();
   try {
     const tags = (['mesh', 'data', 'epoch', 'version', 'image'] as const).map((name) => `${name}=${about[name]}`);
     const onPercent = (done: number): void => say(`copies to ${vault.target}`, done);
     onPercent(0);
-    return await restic.backup(folder, { tags, parent: mine.at(-1)?.id ?? null, onPercent, signal });
+    return await restic.backup(folder, {
+      ...{ tags, parent: mine.at(-1)?.id ?? null, onPercent, signal },
+      ...(around && { around }),
+    });
   } finally {
-    await dropFolder(folder, systemTools);
+    await source.drop();
   }
 }
 
+/** After each one: older ones go, and once a day a part of the repository is read back. */
+export async function thinAndCheck(run: BackupRun, data: string, memory: VaultMemory, wallMs: number): Promise<void> {
+  await thin(run, data);
+  const whose = { repository: run.vault.repository, data };
+  if (!memory.isCheckDue(whose, wallMs)) return;
+  await readBack(run, Math.floor(wallMs / dayMs));
+  await memory.remember(whose, { checkedAt: wallMs });
+}
+
 /** Older ones go. That they do not undoes nothing. */
-export async function thin({ vault, restic, say, signal }: BackupRun, data: string): Promise<void> {
+async function thin({ vault, restic, say, signal }: BackupRun, data: string): Promise<void> {
   say('lets older ones go');
   await restic.forget(`data=${data}`, vault.keep, signal).catch((error: unknown) => {
     throw new AutogitError('backup', `a backup was made, and older ones do not go: ${sentenceOf(error)}`, {
@@ -45,7 +74,7 @@ export async function thin({ vault, restic, say, signal }: BackupRun, data: stri
   });
 }
 
-export async function readBack({ vault, restic, say, signal }: BackupRun, day: number): Promise<void> {
+async function readBack({ vault, restic, say, signal }: BackupRun, day: number): Promise<void> {
   say('reads a part of it back');
   await restic.check((day % readBackParts) + 1, readBackParts, signal).catch((error: unknown) => {
     throw new AutogitError('backup', `${vault.target} does not read back as it was written: ${sentenceOf(error)}`, {

@@ -20,6 +20,8 @@ type Percent = (done: number) => void;
 interface How {
   signal: AbortSignal;
   cwd?: string;
+  /** The beginning of a command that runs the rest of it. */
+  around?: readonly string[];
   /** Of each line that it writes. */
   onLine?: (line: string) => void;
 }
@@ -74,7 +76,14 @@ export class Restic {
       parent,
       onPercent,
       signal,
-    }: { tags: string[]; parent: string | null; onPercent: Percent; signal: AbortSignal },
+      around = [],
+    }: {
+      tags: string[];
+      parent: string | null;
+      onPercent: Percent;
+      signal: AbortSignal;
+      around?: readonly string[];
+    },
   ): Promise<string> {
     let id: string | null = null;
     const onLine = (line: string): void => {
@@ -86,7 +95,7 @@ export class Restic {
     const basis = parent === null ? ['--force'] : ['--parent', parent];
     const words = ['backup', '--json', '--host', 'autogit', ...basis, ...tags.flatMap((tag) => ['--tag', tag]), '.'];
     try {
-      await this.#run(words, { signal, cwd, onLine });
+      await this.#run(words, { signal, cwd, onLine, around });
     } catch (error) {
       // What could not be read whole is no backup, and must not be taken for one.
       if (id !== null) await this.#run(['forget', id], { signal }).catch(() => '');
@@ -151,12 +160,12 @@ export class Restic {
     }
   }
 
-  async #run(args: readonly string[], { signal, cwd, onLine }: How): Promise<string> {
+  async #run(args: readonly string[], { signal, cwd, onLine, around = [] }: How): Promise<string> {
     if (findProgram('restic', toolEnv.PATH) === null)
       throw problem('restic is not installed on this machine', 'install it: apt install restic');
     // An agent that is killed takes it along: the next one would find it writing where it begins anew.
     const tied = findProgram('setpriv', toolEnv.PATH) === null ? [] : ['setpriv', '--pdeathsig', 'INT', '--'];
-    const [file, ...words] = [...tied, 'restic', ...args] as [string, ...string[]];
+    const [file, ...words] = [...around, ...tied, 'restic', ...args] as [string, ...string[]];
     const child = spawnClean(file, words, {
       ...(cwd !== undefined && { cwd }),
       env: this.#env(),
@@ -194,7 +203,11 @@ function parsed<S extends z.ZodType>(schema: S, line: string): z.output<S> | nul
 const outMost = 4 << 20;
 
 /** What it wrote; lines that somebody takes are not kept. Every failure of restic's is exit code 1, so its words are the cause. */
-async function ended(child: ChildProcess, what: string, { signal, onLine }: Omit<How, 'cwd'>): Promise<string> {
+async function ended(
+  child: ChildProcess,
+  what: string,
+  { signal, onLine }: Pick<How, 'signal' | 'onLine'>,
+): Promise<string> {
   let [out, said, isSilent] = ['', '', false];
   const quiet = setTimeout(() => {
     isSilent = true;

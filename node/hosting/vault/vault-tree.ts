@@ -24,7 +24,7 @@ export const About = z.looseObject({
 export type About = z.infer<typeof About>;
 export const aboutFile = 'autogit-backup.json';
 
-const snapshotFolder = (tree: string): string => join(tree, 'vault');
+export const snapshotFolder = (tree: string): string => join(tree, 'vault');
 export const restoringFolder = (tree: string): string => join(tree, 'restoring');
 export const replacedFolder = (tree: string, epoch: number): string => join(tree, `replaced-${epoch}`);
 
