@@ -12,7 +12,6 @@ import { misfitLine } from '../../scheduler/snapshot-attention.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
-import type { BackupList, CopyPlan, DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
 import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
 import { jobRowsOf, statusOf, whyOf } from './core-views.ts';
@@ -50,11 +49,11 @@ export class LocalApi implements AgentApi {
   readonly #options: ApiOptions;
   readonly #misfits: LeadersMisfits;
 
-  readonly #hosting: HostingRequests;
+  readonly hosting: HostingRequests;
 
   constructor(options: ApiOptions) {
     this.#options = options;
-    this.#hosting = new HostingRequests({
+    this.hosting = new HostingRequests({
       self: options.network.self,
       ledger: () => this.#ledger(),
       ask: (node, ask, timeoutMs) =>
@@ -164,58 +163,6 @@ export class LocalApi implements AgentApi {
     const refused = whyNotDisconnect(this.#ledger());
     if (refused !== null) return { state: 'refused', because: refused };
     return this.change({ kind: 'disconnect-gitlab', ...request });
-  }
-
-  gitlabPlan(wish: DeployRequest): Promise<DeployPlan> {
-    return this.#hosting.gitlabPlan(wish);
-  }
-
-  gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome> {
-    return this.#hosting.gitlabDeploy(wish);
-  }
-
-  gitlabUninstall(request: Parameters<AgentApi['gitlabUninstall']>[0]): Promise<ChangeOutcome> {
-    return this.#hosting.gitlabUninstall(request);
-  }
-
-  gitlabCopies(): { agreed: string[] } {
-    return this.#hosting.gitlabCopies();
-  }
-
-  gitlabCopyPlan(node: string): Promise<CopyPlan> {
-    return this.#hosting.gitlabCopyPlan(node);
-  }
-
-  gitlabAgree(request: { node: string; agreed: boolean }): Promise<ChangeOutcome> {
-    return this.#hosting.gitlabAgree(request);
-  }
-
-  gitlabPassword(seen?: string): Promise<{ password: string | null }> {
-    return this.#hosting.gitlabPassword(seen);
-  }
-
-  gitlabVault(request: VaultRequest): Promise<ChangeOutcome> {
-    return this.#hosting.gitlabVault(request);
-  }
-
-  gitlabBackup(): Promise<string> {
-    return this.#hosting.gitlabBackup();
-  }
-
-  gitlabBackups(): Promise<BackupList> {
-    return this.#hosting.gitlabBackups();
-  }
-
-  gitlabRestore(backup: string): Promise<string> {
-    return this.#hosting.gitlabRestore(backup);
-  }
-
-  gitlabRecoveryKey(): string {
-    return this.#hosting.gitlabRecoveryKey();
-  }
-
-  reconcile(): Promise<string> {
-    return this.#hosting.reconcile();
   }
 
   async wish(wish: JobWish): Promise<{ said: string; next: number | null }> {

@@ -93,4 +93,10 @@ export interface OwnerApi {
   recover(off: string[]): Promise<ChangeOutcome>;
 }
 
-export type AgentApi = PhaseApi & StatusApi & LogsApi & JobsApi & MembershipApi & GitlabApi & HostingApi & OwnerApi;
+export type AgentApi = PhaseApi &
+  StatusApi &
+  LogsApi &
+  JobsApi &
+  MembershipApi &
+  GitlabApi &
+  OwnerApi & { readonly hosting: HostingApi };

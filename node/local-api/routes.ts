@@ -77,7 +77,7 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...jobsRoutes(api),
   ...membershipRoutes(api),
   ...gitlabRoutes(api),
-  ...hostingRoutes(api),
+  ...hostingRoutes(api.hosting),
   ...ownerRoutes(api),
 });
 

@@ -32,6 +32,7 @@ const snapshot = (waiting: number): StatusSnapshot => ({
 /** An agent in small: it really keeps what it is told, so that tests can look at it. */
 /** Stands where an agent would, behind a real socket; what is asked of it is kept. */
 export class SmallAgent implements AgentApi {
+  readonly hosting: AgentApi['hosting'] = this;
   isWaiting = false;
   queue = 0;
   asked: unknown[] = [];
