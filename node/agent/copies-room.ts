@@ -26,6 +26,7 @@ import { type PushAnswer, RoundHost } from '../hosting/replica/round-host.ts';
 import { whyUnprotected } from '../hosting/replica/unprotected.ts';
 import { openCopyDoor } from '../hosting/wire/copy-door.ts';
 import { CopyLine, type DoorAt } from '../hosting/wire/copy-line.ts';
+import { RateLimit } from '../hosting/wire/polite-sender.ts';
 import { Turns } from '../hosting/wire/turns.ts';
 import type { Log } from '../log.ts';
 
@@ -33,6 +34,8 @@ interface CopiesRoomOptions {
   nodeId: NodeId;
   home: string;
   clock: Clock;
+  /** Most that is sent a second of whole copies and bulk, to all standbys together. */
+  copyRateBytes: number | null;
   log: Log;
   network: {
     ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
@@ -66,6 +69,7 @@ export class CopiesRoom {
   readonly #boot = randomBytes(8).toString('hex');
   readonly #lines = new Map<NodeId, CopyLine>();
   readonly #turns = new Turns();
+  readonly #limit: RateLimit;
   #open: OpenHosting | null = null;
   #host: RoundHost | null = null;
   #problem: string | null = null;
@@ -79,6 +83,7 @@ export class CopiesRoom {
   constructor(options: CopiesRoomOptions) {
     this.#options = options;
     const { nodeId, home, log, ledger, feed } = options;
+    this.#limit = new RateLimit(options.copyRateBytes);
     const ownerOf = ({ data, epoch }: Hosting) => ({ mesh: ledger()?.mesh.id ?? '', data, epoch });
     this.#kept = new KeptCopies({
       ...{ self: nodeId, home, log, ledger },
@@ -273,6 +278,7 @@ export class CopiesRoom {
         return { host, port: answer.port, id: answer.id, key: answer.key };
       },
       this.#turns,
+      this.#limit,
     );
     this.#lines.set(node, line);
     return line;

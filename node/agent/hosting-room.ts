@@ -35,6 +35,7 @@ interface Here {
   dockerHost: string | null;
   /** False: its owner wants no copies on it of what another machine runs. */
   holdsCopies: boolean;
+  copyRateBytes: number | null;
   clock: Clock;
   log: Log;
   /** Multiaddrs by which other machines reach it. */

@@ -48,6 +48,7 @@ interface MemberOptions {
   home: string;
   artifactLimitBytes?: number | undefined;
   holdsCopies: boolean;
+  copyRateBytes: number | null;
   name: string;
   version: string;
   nodeId: NodeId;

@@ -81,6 +81,7 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
     schema: z.string().regex(/^[a-zA-Z0-9][\w.\-/:@]{0,254}$/),
     sentence: 'it is no name of an image; write alpine:3',
   },
+  copyRate: { schema: z.int().min(64 << 10), sentence: 'at least 64k a second; without it, what the way has room for' },
   imageRoom: { schema: z.int().min(0).max(90), sentence: 'a percentage from 0 (never) to 90' },
   invite: { schema: z.string().regex(/^[\w.:-]{8,256}$/), sentence: 'it is no invite code' },
   user: {
@@ -136,6 +137,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     maxRuns: settings.number('maxRuns'),
     reserveMemoryBytes: settings.number('reserveMemory') ?? 0,
     holdsCopies: settings.text('copies') !== 'never',
+    copyRateBytes: settings.number('copyRate'),
     artifactLimitBytes: settings.number('artifactLimit') ?? undefined,
     mdns: settings.isOn('mdns'),
     user: settings.text('user'),

@@ -74,6 +74,14 @@ const deployFlags: readonly Flag[] = [
     help: 'never: no copies on it of a GitLab that another machine runs',
   },
   {
+    key: 'copyRate',
+    name: 'copy-rate',
+    kind: 'size',
+    value: 'SIZE',
+    commands: ['join'],
+    help: 'most that it sends a second of whole copies of GitLab and of large files, which give way to all else by themselves',
+  },
+  {
     key: 'gitlab.copies',
     name: 'copies',
     kind: 'list',

@@ -16,7 +16,7 @@ interface TemplateFacts extends MachineFigures {
  * none of them: in a file it would be said again and again.
  */
 const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
-  ['This machine', ['name', 'labels', 'maxRuns', 'reserveMemory', 'witness', 'copies', 'home']],
+  ['This machine', ['name', 'labels', 'maxRuns', 'reserveMemory', 'witness', 'copies', 'copyRate', 'home']],
   ['Who runs its jobs', ['executors', 'user', 'dockerHost', 'defaultImage', 'imageRoom', 'imageAge', 'artifactLimit']],
   ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],
   [
@@ -37,6 +37,7 @@ const examples = ({ host, cores }: TemplateFacts): Readonly<Record<string, strin
   labels: '[]',
   maxRuns: String(cores),
   home: '/srv/autogit-node',
+  copyRate: '50m',
   executors: '[docker]',
   user: 'auto',
   dockerHost: 'unix:///var/run/docker.sock',
@@ -55,6 +56,7 @@ const remarks = (facts: TemplateFacts): Readonly<Record<string, string>> => ({
   labels: 'none unless said; jobs ask for them by their tags',
   maxRuns: `no limit unless said; this machine has ${plural(facts.cores, 'core')}`,
   reserveMemory: `of ${showBytes(facts.memoryBytes)} here`,
+  copyRate: 'a second; no limit unless said',
   home: 'without it: ~/.local/state/autogit-node',
   executors: 'without it: docker, where an engine answers',
   dockerHost: 'without it: DOCKER_HOST, else /var/run/docker.sock',

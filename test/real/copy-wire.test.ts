@@ -200,6 +200,34 @@ it('a whole copy stands back while a round goes out, and goes on when that is qu
   copy.destroy();
 });
 
+/** How much of a whole copy is on its way while the other end takes nothing. */
+async function onTheWay(): Promise<number> {
+  let copied = 0;
+  const given = new AbortController();
+  taker.slowly = () => once(given.signal, 'abort');
+  const copy = new Readable({
+    read() {
+      copied += 65_536;
+      this.push(Buffer.alloc(65_536));
+    },
+  });
+  const copying = line.take(round, sourceOf(copy), { ...asked(given.signal), urgency: 'copy' });
+  copying.catch(() => {});
+  await sleep(1500);
+  given.abort();
+  await expect(copying).rejects.toThrow();
+  copy.destroy();
+  return copied;
+}
+
+it('a whole copy fills no queue once the other end tells of its progress; one of before does not, and takes it all the same', async () => {
+  const before = await onTheWay();
+  await line.held('hot');
+  const after = await onTheWay();
+  // What its streams hold in memory, and a window.
+  expect([before > 4 * MiB, after < 3 * MiB], `${before} and ${after} bytes`).toEqual([true, true]);
+});
+
 /** A cable between the two that can be pulled: nothing passes any more, and nobody is told. */
 async function cable(port: number) {
   const ends: Socket[] = [];

@@ -77,7 +77,7 @@ class TestAgent {
     mkdirSync(home, { recursive: true, mode: 0o700 });
     this.log = openLog(home);
     this.room = new CopiesRoom({
-      ...{ nodeId: node, home, clock: systemClock(), log: this.log },
+      ...{ nodeId: node, home, clock: systemClock(), log: this.log, copyRateBytes: null },
       network: {
         ask: async (to, ask) => {
           const machine = mesh.machines.get(to);

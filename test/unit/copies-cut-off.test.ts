@@ -186,7 +186,15 @@ it('where no round can be made the members leave the in-sync set before a push i
       gitlab: { mode: 'hosted', host: 'A', epoch: 1, hosted: { ...hosted, copies: copiesOf({ members }) } },
     }) as never;
   const room = new CopiesRoom({
-    ...{ nodeId: 'A', home: folder, clock: {} as never, log: silent, network: {} as never, ledger },
+    ...{
+      nodeId: 'A',
+      home: folder,
+      clock: {} as never,
+      log: silent,
+      copyRateBytes: null,
+      network: {} as never,
+      ledger,
+    },
     change: async (change) => {
       asked.push(change);
       return { state: 'done' } as never;

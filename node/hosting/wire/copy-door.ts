@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream';
 import { createServer, type TLSSocket } from 'node:tls';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import type { RoundTaker } from '../replica/replica-ports.ts';
-import { type Frame, frameKinds, framesOf, Question, type Reply, writeWords } from './frames.ts';
+import { type Frame, frameKinds, framesOf, Question, type Reply, writeProgress, writeWords } from './frames.ts';
 import { lineTimings, tlsOptions } from './line-options.ts';
 
 export interface CopyDoor {
@@ -65,7 +65,7 @@ async function serve(socket: TLSSocket, taker: RoundTaker): Promise<void> {
     if (frame.kind !== frameKinds.words) throw new Error('no question');
     const question = Question.parse(JSON.parse(frame.body.toString('utf8')));
     if (question.kind === 'held') {
-      await writeWords(socket, { kind: 'held', rounds: await taker.held(question.part) }, signal);
+      await writeWords(socket, { kind: 'held', rounds: await taker.held(question.part), progress: true }, signal);
       continue;
     }
     const reply = await taken(socket, frames, question, taker);
@@ -97,10 +97,12 @@ async function spoken(socket: TLSSocket, frames: AsyncGenerator<Frame>): Promise
   }
 }
 
+const unreadBytes = 64 << 10;
+
 async function taken(
   socket: TLSSocket,
   frames: AsyncGenerator<Frame>,
-  { round, pins }: Question & { kind: 'round' },
+  { round, pins, progress }: Question & { kind: 'round' },
   taker: RoundTaker,
 ): Promise<Reply> {
   const stream = new PassThrough({ highWaterMark: 1 << 20 });
@@ -124,6 +126,7 @@ async function taken(
       stream.destroy();
     });
   taking.catch(() => {});
+  let bytes = 0;
   const feeding = (async () => {
     while (!isOver) {
       const { value: frame, done: isEnd } = await spoken(socket, frames);
@@ -138,6 +141,9 @@ async function taken(
           stream.once('drain', resolve);
           stream.once('close', resolve);
         });
+      bytes += frame.body.length;
+      // A host that reads nothing is told nothing: it would all lie here.
+      if (progress && socket.writableLength < unreadBytes) writeProgress(socket, bytes);
     }
   })().catch(breaks);
   try {

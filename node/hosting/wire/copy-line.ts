@@ -5,13 +5,16 @@ import type { RoundName } from '../../../protocol/round-name.ts';
 import type { Round, RoundPart, RoundSource, Sending, Standby } from '../replica/replica-ports.ts';
 import { RoundRefused } from '../replica/replica-problem.ts';
 import type { CopyDoor } from './copy-door.ts';
-import { type Frame, frameKinds, framesOf, Reply, writeFrame, writeWords } from './frames.ts';
+import { type Frame, frameKinds, framesOf, progressOf, Reply, writeFrame, writeWords } from './frames.ts';
 import { lineTimings, tlsOptions } from './line-options.ts';
+import { PoliteSender, RateLimit } from './polite-sender.ts';
 import type { Turns } from './turns.ts';
 
 interface Line {
   socket: TLSSocket;
   frames: AsyncGenerator<Frame>;
+  /** Its other end tells of its progress. */
+  hasProgress: boolean;
 }
 
 /** Where a door was opened. */
@@ -24,38 +27,56 @@ export class CopyLine implements Standby {
   readonly node: NodeId;
   readonly #openDoor: () => Promise<DoorAt>;
   readonly #turns: Turns;
+  readonly #limit: RateLimit;
   readonly #lines = new Map<RoundPart, Line>();
   readonly #closed = new AbortController();
 
-  /** `turns`: of all standbys together. */
-  constructor(node: NodeId, openDoor: () => Promise<DoorAt>, turns: Turns) {
+  /** `turns`, `limit`: of all standbys together. */
+  constructor(node: NodeId, openDoor: () => Promise<DoorAt>, turns: Turns, limit = new RateLimit(null)) {
     this.node = node;
     this.#openDoor = openDoor;
     this.#turns = turns;
+    this.#limit = limit;
   }
 
   async held(part: RoundPart): Promise<RoundName[]> {
-    return this.#with(part, AbortSignal.timeout(lineTimings.answerMs), async ({ socket, frames }, signal) => {
-      await writeWords(socket, { kind: 'held', part }, signal);
-      const reply = await nextReply(frames);
+    return this.#with(part, AbortSignal.timeout(lineTimings.answerMs), async (line, signal) => {
+      await writeWords(line.socket, { kind: 'held', part }, signal);
+      const reply = await nextReply(line.frames);
       if (reply.kind !== 'held') throw new Error('the standby answered something else');
+      line.hasProgress = reply.progress === true;
       return reply.rounds;
     });
   }
 
   take(round: Round, source: RoundSource, { pins, urgency, signal }: Sending): Promise<void> {
-    return this.#with(round.part, signal, async ({ socket, frames }) => {
+    return this.#with(round.part, signal, async ({ socket, frames, hasProgress }) => {
       const turn = this.#turns.begin(urgency);
+      const over = new AbortController();
+      const isPolite = urgency === 'bulk' || urgency === 'copy';
+      const polite = isPolite ? new PoliteSender(this.#limit, hasProgress) : null;
       try {
-        await writeWords(socket, { kind: 'round', round, pins: [...pins] }, signal);
+        const progress = isPolite && hasProgress;
+        await writeWords(socket, { kind: 'round', round, pins: [...pins], progress }, signal);
         // A refusal comes whenever it comes, also in the midst of the stream.
-        const answered = nextReply(frames);
-        const fed = feed(socket, source, signal, turn.ready);
+        const answered = nextReply(frames, polite);
+        const given = AbortSignal.any([signal, over.signal]);
+        const fed = feed(
+          socket,
+          source,
+          given,
+          async (bytes) => {
+            await turn.ready(given);
+            await polite?.ready(bytes, given);
+          },
+          polite,
+        );
         fed.catch(() => {});
         const reply = await Promise.race([answered, fed.then(() => answered)]);
         if (reply.kind === 'refused') throw new RoundRefused(reply.because);
         await fed;
       } finally {
+        over.abort(new Error('this round is over'));
         turn.end();
       }
     });
@@ -111,7 +132,7 @@ export class CopyLine implements Standby {
     }
     socket.setNoDelay(true);
     socket.setKeepAlive(true, lineTimings.keepAliveMs);
-    return { socket, frames: framesOf(socket) };
+    return { socket, frames: framesOf(socket), hasProgress: false };
   }
 }
 
@@ -129,10 +150,15 @@ async function unless<T>(given: AbortSignal, coming: Promise<T>): Promise<T> {
   }
 }
 
-async function nextReply(frames: AsyncGenerator<Frame>): Promise<Reply> {
-  const { value: frame, done } = await frames.next();
-  if (done) throw new Error('the standby closed the connection');
-  return Reply.parse(JSON.parse(frame.body.toString('utf8')));
+/** What it says of its progress until then goes to whoever sends. */
+async function nextReply(frames: AsyncGenerator<Frame>, polite: PoliteSender | null = null): Promise<Reply> {
+  for (;;) {
+    const { value: frame, done } = await frames.next();
+    if (done) throw new Error('the standby closed the connection');
+    if (frame.kind !== frameKinds.progress) return Reply.parse(JSON.parse(frame.body.toString('utf8')));
+    if (polite === null) throw new Error('the standby tells of a progress that nobody asked for');
+    polite.acknowledged(progressOf(frame));
+  }
 }
 
 /** A stream that stops says nothing: only the sender's own end makes it whole. */
@@ -140,13 +166,17 @@ async function feed(
   socket: TLSSocket,
   { stream, done }: RoundSource,
   signal: AbortSignal,
-  ready: (signal: AbortSignal) => Promise<void>,
+  ready: (bytes: number) => Promise<void>,
+  polite: PoliteSender | null,
 ): Promise<void> {
   try {
-    for await (const data of stream as AsyncIterable<Buffer>) {
-      await ready(signal);
-      await writeFrame(socket, frameKinds.data, data, signal);
-    }
+    for await (const data of stream as AsyncIterable<Buffer>)
+      for (let from = 0; from < data.length; ) {
+        const piece = data.subarray(from, from + (polite?.pieceBytes ?? data.length));
+        await ready(piece.length);
+        await writeFrame(socket, frameKinds.data, piece, signal);
+        from += piece.length;
+      }
     await done;
     await writeFrame(socket, frameKinds.end, Buffer.alloc(0), signal);
   } catch (error) {

@@ -7,7 +7,10 @@ import { RoundName } from '../../../protocol/round-name.ts';
 const header = 5;
 const most = { words: 1 << 20, data: 64 << 10 } as const;
 
-export const frameKinds = { words: 1, data: 2, end: 3, broken: 4 } as const;
+/** `progress`, of the standby's: how many bytes of the stream it has taken so far, in six bytes; only where it was asked for. */
+export const frameKinds = { words: 1, data: 2, end: 3, broken: 4, progress: 5 } as const;
+
+const progressBytes = 6;
 
 const Part = z.enum(['hot', 'bulk']);
 /** A standby holds some hundred rounds. */
@@ -27,13 +30,16 @@ export const Question = z.discriminatedUnion('kind', [
       parent: RoundName.nullable(),
     }),
     pins: Names,
+    /** The host goes by what it hears of its progress. One of before does not ask, and would take it for an answer. */
+    progress: z.boolean().optional(),
   }),
 ]);
 export type Question = z.infer<typeof Question>;
 
 /** What the standby answers. */
 export const Reply = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('held'), rounds: Names }),
+  /** `progress`: it tells of it when it is asked to. One of before does not. */
+  z.object({ kind: z.literal('held'), rounds: Names, progress: z.boolean().optional() }),
   z.object({ kind: z.literal('taken') }),
   z.object({ kind: z.literal('refused'), because: z.string().max(1000) }),
 ]);
@@ -74,6 +80,19 @@ async function drainOf(socket: Duplex, signal: AbortSignal): Promise<void> {
 
 export const writeWords = (socket: Duplex, words: Question | Reply, signal: AbortSignal): Promise<void> =>
   writeFrame(socket, frameKinds.words, Buffer.from(JSON.stringify(words)), signal);
+
+export function writeProgress(socket: Duplex, total: number): void {
+  const frame = Buffer.alloc(header + progressBytes);
+  frame.writeUInt8(frameKinds.progress, 0);
+  frame.writeUInt32BE(progressBytes, 1);
+  frame.writeUIntBE(total, header, progressBytes);
+  socket.write(frame);
+}
+
+export function progressOf({ body }: Frame): number {
+  if (body.length !== progressBytes) throw new Error('a frame of progress has another length');
+  return body.readUIntBE(0, progressBytes);
+}
 
 /** Frames as they come. Ends with the connection; throws on what is no frame, or on one that is too long. */
 export async function* framesOf(socket: Duplex): AsyncGenerator<Frame> {
