@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Bytes, DataId, JobId, Sentence, ShortId, WallMs } from './ids.ts';
+import { Bytes, DataId, JobId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
 import { HostedGitlab, LedgerVault } from './ledger.ts';
 import { limits } from './limits.ts';
 import { JobRow, WhyAnswer } from './status.ts';
@@ -28,8 +28,8 @@ export const DeployCheck = z.object({
 });
 export type DeployCheck = z.infer<typeof DeployCheck>;
 
-/** A backup as restic names it, or the data of an epoch that a restore has replaced. */
-export const BackupId = z.string().regex(/^([0-9a-f]{6,64}|replaced-[1-9]\d{0,15})$/);
+/** A backup as restic names it, the data of an epoch that a restore has replaced, or a round (round-name.ts). */
+export const BackupId = z.string().regex(/^([0-9a-f]{6,64}|replaced-[1-9]\d{0,15}|round(-(0|[1-9]\d{0,11})){3})$/);
 
 /** One that GitLab can be made of again. */
 export const BackupRow = z.object({
@@ -41,6 +41,11 @@ export const BackupRow = z.object({
   /** Of the GitLab that runs now, and not of another one that this mesh had. */
   isOwn: z.boolean(),
   because: Sentence,
+  /** Of a round: the machines that are known to hold it, the host's own name first where it does. Absent of all else. */
+  on: z
+    .array(NodeName)
+    .max(limits.standbys + 1)
+    .optional(),
 });
 export type BackupRow = z.infer<typeof BackupRow>;
 
@@ -83,8 +88,8 @@ export const Ask = z.discriminatedUnion('kind', [
   }),
   /** To the same: one backup now, beside those that are due. */
   z.object({ kind: z.literal('backup-now') }),
-  /** To the same: which backups there are. */
-  z.object({ kind: z.literal('backups') }),
+  /** To the same: which backups there are. `rounds`: rounds too, by names that an earlier version takes for no backup's. */
+  z.object({ kind: z.literal('backups'), rounds: z.boolean().optional() }),
   /** To the same: GitLab as it was in that backup. What is now is kept beside it. */
   z.object({ kind: z.literal('restore-gitlab'), backup: BackupId }),
   /** To any member: the end of its agent's own log. */

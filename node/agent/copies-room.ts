@@ -6,6 +6,7 @@ import { sentenceOf } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { CopiesSeen, GitlabSeen } from '../../protocol/report.ts';
+import type { RoundName } from '../../protocol/round-name.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
@@ -154,6 +155,11 @@ export class CopiesRoom {
       problem: this.#problem,
     };
     return { copies: none };
+  }
+
+  /** Which rounds other machines hold, while this one makes rounds. */
+  holders(): { name: string; rounds: readonly RoundName[] }[] {
+    return this.#host?.holders() ?? [];
   }
 
   /** A push waits. Where nobody was asked to hold copies it waits for nothing. */

@@ -112,7 +112,7 @@ export class HostingRequests implements HostingApi {
   }
 
   async gitlabBackups(): Promise<BackupList> {
-    const answer = await this.#askHost({ kind: 'backups' }, vaultMs);
+    const answer = await this.#askHost({ kind: 'backups', rounds: true }, vaultMs);
     return answer.kind === 'backups' ? answer : { rows: [], problem: `the host answered with ${answer.kind}` };
   }
 

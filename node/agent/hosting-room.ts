@@ -104,6 +104,7 @@ export class HostingRoom {
       canOpen: (sealed) => box.canOpen(sealed),
       unseal: (sealed) => box.unseal(sealed),
       sealForVoters: (text) => box.sealForVoters(text),
+      holders: () => this.#copies.holders(),
     });
   }
 
@@ -186,7 +187,7 @@ export class HostingRoom {
 
   async #ofVault(ask: VaultAsk): Promise<Answer> {
     try {
-      if (ask.kind === 'backups') return { kind: 'backups', ...(await this.#vault.rows()) };
+      if (ask.kind === 'backups') return { kind: 'backups', ...(await this.#vault.rows(ask.rounds)) };
       const said = (because: string): Answer => ({ kind: 'said', because: asSentence(because) });
       if (ask.kind === 'begin-vault') return said(await this.#vault.begin(ask));
       return said(ask.kind === 'backup-now' ? this.#vault.backupNow() : this.#vault.restore(ask.backup));

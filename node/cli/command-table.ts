@@ -34,6 +34,7 @@ const mesh = () => import('./mesh-commands.ts');
 const local = () => import('./local-commands.ts');
 const gitlab = () => import('./gitlab-commands.ts');
 const vault = () => import('./gitlab-backup.ts');
+const restoring = () => import('./gitlab-history.ts');
 const copies = () => import('./gitlab-copies.ts');
 const deployment = () => import('./gitlab-deploy.ts');
 
@@ -156,14 +157,14 @@ export const commands: readonly Command[] = [
   },
   {
     path: 'gitlab history',
-    help: 'what GitLab can be made of again',
-    run: async (c) => (await vault()).history(c),
+    help: 'what GitLab can be made of again: rounds and backups',
+    run: async (c) => (await restoring()).history(c),
   },
   {
     path: 'gitlab restore',
-    args: '<backup>',
-    help: 'GitLab as it was in a backup; what it has now is kept beside it',
-    run: async (c) => (await vault()).restore(c),
+    args: '[backup]',
+    help: 'GitLab as it was in a backup or round; what it has now is kept beside it',
+    run: async (c) => (await restoring()).restore(c),
   },
   missing('gitlab protect', 'backing up a GitLab that runs without the mesh'),
   missing('gitlab move', 'moving GitLab to another node'),

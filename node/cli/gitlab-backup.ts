@@ -6,11 +6,8 @@ import { checkTarget, credentialsIn } from '../hosting/vault/backup-target.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
-import { promptOf } from './mesh-commands.ts';
-import { confirm, hasTerminal } from './prompt.ts';
-import { printTable } from './table.ts';
 
-const statusHint = 'look at it: autogit-node gitlab';
+export const statusHint = 'look at it: autogit-node gitlab';
 type GitlabView = StatusSnapshot['gitlab'];
 
 /** `gitlab backup`: names the place once (`--to`), and makes one now. It is made by itself each day. */
@@ -36,7 +33,7 @@ export async function backup(context: Context): Promise<number> {
   return exit.ok;
 }
 
-async function hosted(agent: AgentClient): Promise<GitlabView> {
+export async function hosted(agent: AgentClient): Promise<GitlabView> {
   const { gitlab } = (await agent.status()).snapshot;
   if (gitlab.mode !== 'hosted')
     throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself, and backs up no other', {
@@ -117,7 +114,7 @@ async function endBackups({ settings, out }: Context, agent: AgentClient): Promi
 }
 
 /** Says what is done as it changes; null when nobody watches any more. */
-async function watched<T>(
+export async function watched<T>(
   context: Context,
   agent: AgentClient,
   look: (gitlab: GitlabView) => T | null,
@@ -138,7 +135,7 @@ async function watched<T>(
 }
 
 /** ms for this machine to hear what the one that hosts says now. */
-const hearsMs = 10_000;
+export const hearsMs = 10_000;
 
 function untilBackedUp(context: Context, agent: AgentClient, before: string | null) {
   const began = performance.now();
@@ -152,64 +149,4 @@ function untilBackedUp(context: Context, agent: AgentClient, before: string | nu
       });
     return null;
   });
-}
-
-/** `gitlab history`: what GitLab can be made of again. */
-export async function history(context: Context): Promise<number> {
-  const { settings, out } = context;
-  const { rows, problem } = await (await agentOf(context)).gitlabBackups();
-  if (problem !== null) out.talk(shownLines(problem));
-  if (settings.isOn('json')) {
-    out.json(rows.map((row) => ({ ...row, at: new Date(row.at).toISOString() })));
-    return exit.ok;
-  }
-  const lines = rows.map(({ id, at, version, epoch, isOwn, because }) => [
-    id,
-    at === 0 ? '-' : new Date(at).toISOString().slice(0, 16).replace('T', ' '),
-    version ?? '-',
-    String(epoch),
-    isOwn ? because : `${because}, of another GitLab of this mesh`,
-  ]);
-  const head = ['BACKUP', 'UTC', 'GITLAB', 'EPOCH', 'WHAT'];
-  if (lines.length === 0 && problem === null && out.isTerminal)
-    out.talk('there is none yet: autogit-node gitlab backup --to /mnt/disk/gitlab');
-  else out.data(printTable({ head, rows: lines, spare: ['EPOCH'] }, out));
-  return exit.ok;
-}
-
-/** `gitlab restore BACKUP`: GitLab as it was then. It serves until that is ready, and what it has now is kept. */
-export async function restore(context: Context): Promise<number> {
-  const { settings, out } = context;
-  const agent = await agentOf(context);
-  const wanted = context.args[0] as string;
-  const { epoch, host } = await hosted(agent);
-  const { rows, problem } = await agent.gitlabBackups();
-  if (problem !== null) out.talk(shownLines(problem));
-  const row = rows.find(({ id }) => id === wanted || (/^[0-9a-f]{8,}$/.test(wanted) && wanted.startsWith(id)));
-  if (row === undefined)
-    throw new AutogitError('backup', `there is no backup ${shown(wanted)}`, {
-      hint: 'which there are: autogit-node gitlab history',
-    });
-  const when = new Date(row.at).toISOString().slice(0, 16).replace('T', ' ');
-  const prompt = promptOf(context);
-  const question = `Put GitLab on ${host} back to ${when} UTC? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;
-  if (!prompt.yes && !hasTerminal(prompt))
-    throw new AutogitError('no-terminal', 'nobody here can say that GitLab shall be restored', {
-      hint: 'the same command with --yes',
-    });
-  if (!prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
-  await agent.gitlabRestore(row.id);
-  let doneAt: number | null = null;
-  const end = await watched(context, agent, ({ vault, epoch: now, state }) => {
-    if (vault?.restored?.backup === row.id) return vault.restored;
-    const isQuiet = vault?.doing == null && now === epoch && state === 'healthy';
-    doneAt = isQuiet ? (doneAt ?? performance.now()) : null;
-    if (doneAt === null || performance.now() - doneAt < 2 * hearsMs) return null;
-    return { isDone: false, because: 'the agent there was ended meanwhile: nothing was changed' };
-  });
-  if (end === null) return exit.interrupted;
-  if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', because: end.because });
-  if (!end.isDone) throw new AutogitError('backup', end.because, { hint: statusHint });
-  if (!settings.isOn('json')) out.data(shownLines(end.because));
-  return exit.ok;
 }

@@ -140,6 +140,21 @@ const vaultFlags: readonly Flag[] = [
     commands: ['gitlab backup'],
     help: 'show what opens the backups, and do nothing',
   },
+  {
+    key: 'gitlab.all',
+    name: 'all',
+    kind: 'switch',
+    commands: ['gitlab history'],
+    help: 'each of the rounds of the last hour',
+  },
+  {
+    key: 'gitlab.at',
+    name: 'at',
+    kind: 'text',
+    value: 'TIME',
+    commands: ['gitlab restore'],
+    help: 'the newest round or backup at or before: "2026-11-29 14:05" (UTC), or 2h ago as 2h',
+  },
 ];
 
 /** Flags of `gitlab …`. */

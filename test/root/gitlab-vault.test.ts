@@ -10,7 +10,11 @@ import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import { openPlace, removePlace } from '../../node/hosting/place-making.ts';
 import { markedEpoch } from '../../node/hosting/place-records.ts';
 import { treeOf } from '../../node/hosting/place-tree.ts';
+import { BtrfsReplica } from '../../node/hosting/replica/btrfs-replica.ts';
+import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
+import { RoundDisk } from '../../node/hosting/replica/round-disk.ts';
 import { type SystemTools, systemTools } from '../../node/hosting/system-tools.ts';
+import type { RoundHolder } from '../../node/hosting/vault/backup-rows.ts';
 import { keepData, swapData } from '../../node/hosting/vault/data-swap.ts';
 import { GitlabVault } from '../../node/hosting/vault/gitlab-vault.ts';
 import { Restic } from '../../node/hosting/vault/restic.ts';
@@ -36,6 +40,7 @@ const about: About = {
 };
 const owner = { mesh: 'mesh-1', data: 'data-1', epoch: 3 };
 const roomy = { ...wish, create: { bytes: 320 * MiB, reserveBytes: 0 } };
+let holders: RoundHolder[] = [];
 beforeAll(() => install({ restic: 'restic' }), 300_000);
 
 /** GitLab's data in small, with what a running one leaves. */
@@ -181,6 +186,7 @@ describe('the vault of a host', () => {
       unseal: (text) => text,
       sealForVoters: (text) => text,
       keeper: { kept, replacing } as unknown as GitlabKeeper,
+      holders: () => holders,
     });
     return { vault, tree, place, asked, clock, kept, hosting, seen: () => vault.seen().vault };
   }
@@ -256,6 +262,56 @@ describe('the vault of a host', () => {
     } finally {
       await vault.stop();
     }
+  });
+
+  it('lists the rounds of its place with who else has them, and puts one back as a writable snapshot', async () => {
+    const { vault, tree, place, asked, seen } = await host();
+    const poll = (what: () => unknown) => expect.poll(what, { timeout: 20_000, interval: 50 });
+    const at = (path: string): string => join(place.folders.data, path);
+    const version = (text: string): void => {
+      mkdirSync(at('gitlab-rails'), { recursive: true });
+      writeFileSync(at('gitlab-rails/VERSION'), `${text}\n`);
+    };
+    const parts = { owner, disk: new RoundDisk(tree, replicaTools), tools: replicaTools };
+    const [hot, bulk] = [new BtrfsReplica('hot', tree, parts), new BtrfsReplica('bulk', tree, parts)];
+    for (const one of [hot, bulk]) await one.open();
+    const name = (number: number) => ({ era: 1, epoch: 3, number });
+    version('19.4.1');
+    await hot.snapshot(name(1), 0);
+    await bulk.snapshot(name(1), 0);
+    version('19.3.9');
+    await hot.snapshot(name(2), 1);
+    version('19.4.1');
+    writeFileSync(at('git-data/repositories/a.git/HEAD'), 'ref: refs/heads/now');
+    writeFileSync(join(place.folders.bulk, 'artifact'), 'artifact of now');
+    holders = [{ name: 'desktop-1', rounds: [name(1), name(7)] }];
+    const { rows } = await vault.rows(true);
+    expect(rows.map(({ id, version: of, on }) => [id, of, on])).toEqual([
+      ['round-1-3-2', '19.3.9', ['kang']],
+      ['round-1-3-1', '19.4.1', ['kang', 'desktop-1']],
+      ['round-1-3-7', null, ['desktop-1']],
+    ]);
+    expect(rows[1]?.because).toBe('a round on kang, desktop-1 too');
+    // Who asks as an earlier version does hears of none.
+    expect((await vault.rows()).rows).toEqual([]);
+    for (const [id, why] of [
+      ['round-1-3-2', /is of GitLab 19.3.9, and 19.4.1 runs here.*--image gitlab.gitlab-ce:19.3.9-ce.0/],
+      ['round-1-3-7', /is not on this machine/],
+    ] as const) {
+      vault.restore(id);
+      await poll(() => seen()?.restored?.because).toMatch(why);
+      await poll(() => seen()?.doing ?? null).toBeNull();
+    }
+    vault.restore('round-1-3-1');
+    await poll(() => asked.length).toBe(1);
+    expect(asked[0]?.because).toMatch(/restored as of .* \(round-1-3-1\); what was before is kept as replaced-3/);
+    const of = join(tree, 'restoring');
+    expect(readdirSync(join(of, 'live/data/git-data/repositories/a.git'))).toEqual(['HEAD']);
+    expect(readFileSync(join(of, 'live/data/git-data/repositories/a.git/HEAD'), 'utf8')).toContain('then');
+    expect(readFileSync(join(of, 'bulk/artifact'), 'utf8')).toBe('artifact of then');
+    writeFileSync(join(of, 'live/data/is-writable'), '');
+    expect(readFileSync(at('git-data/repositories/a.git/HEAD'), 'utf8')).toContain('now');
+    await vault.stop();
   });
 
   it('a plain folder is refused in words, and one that is to be uninstalled is not restored', async () => {

@@ -12,6 +12,7 @@ import type { Log } from '../../log.ts';
 import type { DataPlace } from '../data-place.ts';
 import { treeOf } from '../place-tree.ts';
 import { BtrfsReplica } from './btrfs-replica.ts';
+import { bulkBeside } from './bulk-beside.ts';
 import { copiesFolder } from './copies-place.ts';
 import type { Round, RoundPart, RoundSource, RoundTaker } from './replica-ports.ts';
 import { fullProblem, ReplicaProblem } from './replica-problem.ts';
@@ -273,7 +274,9 @@ export class KeptCopies {
     const base = hostingOf(this.#options.ledger())?.copies?.bases[hosting.epoch] ?? null;
     for (const part of ['hot', 'bulk'] as const) {
       const rounds = parts[part].rounds();
-      const pins = rules[part].pins(rounds satisfies OfferedRound[], base);
+      // As on the host: the hot part, thinned before it, says what of the bulk part goes with it.
+      const beside = part === 'hot' ? [] : parts.hot.rounds().flatMap((one) => bulkBeside(one, rounds)?.name ?? []);
+      const pins = [...rules[part].pins(rounds satisfies OfferedRound[], base), ...beside];
       await parts[part].remove(thin(rounds, new Set(pins.map(roundText)), this.#pressure));
     }
   }

@@ -4,19 +4,20 @@ import { sentenceOf } from '../../../protocol/errors.ts';
 import type { DataId, NodeId } from '../../../protocol/ids.ts';
 import type { HostedCopies } from '../../../protocol/ledger.ts';
 import type { CopiesSeen } from '../../../protocol/report.ts';
-import { compareRounds, newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
+import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
 import { CopyRules } from '../../../scheduler/hosting/copies/copy-rules.ts';
 import { copyTimings } from '../../../scheduler/hosting/copies/copy-timings.ts';
 import { type Pressure, thin } from '../../../scheduler/hosting/copies/thinning.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
+import { bulkBeside } from './bulk-beside.ts';
 import { copiesSeen } from './copies-seen.ts';
 import type { PinFile } from './pin-file.ts';
 import type { Replica, Round, Standby } from './replica-ports.ts';
 import type { RoundDisk } from './round-disk.ts';
 import { pressureAt } from './round-room.ts';
 import { RoundSender } from './round-sender.ts';
-import { BulkBooks, hotBook } from './send-books.ts';
+import { BulkBooks, type HeldRounds, hotBook } from './send-books.ts';
 
 interface RoundHostOptions {
   self: NodeId;
@@ -65,6 +66,7 @@ export class RoundHost {
   readonly #rules: CopyRules;
   readonly #bulkBooks = new BulkBooks();
   readonly #senders = new Map<NodeId, StandbySenders>();
+  readonly #held: HeldRounds = new Map();
   readonly #answers = new Map<number, (answer: PushAnswer) => void>();
   readonly #stopped = new AbortController();
   #asked = 0;
@@ -148,6 +150,12 @@ export class RoundHost {
     return `this push is on one machine only, ${nameOf(self)}: ${why ?? 'no other machine holds copies now'}`;
   }
 
+  /** Who else holds which rounds of the hot part, by name. */
+  holders(): { name: string; rounds: readonly RoundName[] }[] {
+    const { nameOf } = this.#options;
+    return [...this.#held].map(([node, rounds]) => ({ name: nameOf(node), rounds }));
+  }
+
   /** Whoever is to hold copies by it, and whoever is in sync by it. */
   ledgerChanged(): void {
     const { clock, self } = this.#options;
@@ -190,7 +198,7 @@ export class RoundHost {
       onProblem: (words: string) => log.warn(words),
     };
     const senders = {
-      hot: new RoundSender({ ...shared, replica: hot, book: hotBook(this.#rules, node, clock.bootMs) }),
+      hot: new RoundSender({ ...shared, replica: hot, book: hotBook(this.#rules, node, clock.bootMs, this.#held) }),
       bulk: new RoundSender({ ...shared, replica: bulk, book: this.#bulkBooks.of(node) }),
     };
     senders.hot.start();
@@ -202,6 +210,7 @@ export class RoundHost {
     const senders = this.#senders.get(node);
     this.#senders.delete(node);
     this.#bulkBooks.forget(node);
+    this.#held.delete(node);
     await Promise.all([senders?.hot.stop(), senders?.bulk.stop()]);
   }
 
@@ -319,10 +328,8 @@ export class RoundHost {
     this.#pressure = pressureAt(disk.room(), this.#pressure);
     const pins = this.#rules.pins();
     await hot.remove(thin(hot.rounds(), new Set(pins.map(roundText)), this.#pressure));
-    // What was the bulk part when a pinned round was taken is pinned with it.
-    const beside = pins.flatMap(
-      (pin) => newestOf(bulk.rounds().filter(({ name }) => compareRounds(name, pin) <= 0))?.name ?? [],
-    );
+    // What was the bulk part when a round was taken stays as long as that, or nobody could be given back both.
+    const beside = hot.rounds().flatMap((one) => bulkBeside(one, bulk.rounds())?.name ?? []);
     await bulk.remove(
       thin(bulk.rounds(), new Set([...this.#bulkBooks.pins(), ...beside].map(roundText)), this.#pressure),
     );

@@ -13,12 +13,21 @@ export interface SendBook {
   pins(): RoundName[];
 }
 
+/** What each machine said that it holds, and got since: for people's eyes. */
+export type HeldRounds = Map<NodeId, readonly RoundName[]>;
+
 /** The hot part goes by the rules of the in-sync set. */
-export const hotBook = (rules: CopyRules, node: NodeId, bootMs: () => number): SendBook => ({
-  held: (rounds) => rules.held(node, rounds),
+export const hotBook = (rules: CopyRules, node: NodeId, bootMs: () => number, seen: HeldRounds): SendBook => ({
+  held: (rounds) => {
+    seen.set(node, rounds);
+    rules.held(node, rounds);
+  },
   parentFor: (own) => rules.parentFor(node, own),
   sent: (round, parent) => rules.sent(node, round, parent),
-  acknowledged: (round) => rules.acknowledged(node, round, bootMs()),
+  acknowledged: (round) => {
+    seen.set(node, [...(seen.get(node) ?? []), round]);
+    rules.acknowledged(node, round, bootMs());
+  },
   lost: (because, state) => rules.lost(node, bootMs(), because, state),
   pins: () => rules.pins(),
 });

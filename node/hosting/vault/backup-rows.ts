@@ -1,5 +1,8 @@
+import { join } from 'node:path';
 import type { BackupRow } from '../../../protocol/asks.ts';
 import { asSentence } from '../../../protocol/ids.ts';
+import { type RoundName, roundText } from '../../../protocol/round-name.ts';
+import { keptRounds, roundFolder, roundId, versionIn } from './kept-rounds.ts';
 import type { Snapshot } from './restic.ts';
 import { readAbout, replacedEpochs, replacedFolder } from './vault-tree.ts';
 
@@ -27,3 +30,69 @@ export const replacedRows = (tree: string): BackupRow[] =>
       because: 'what a restore has replaced, on its host',
     };
   });
+
+/** A machine that holds rounds, by name. */
+export interface RoundHolder {
+  name: string;
+  rounds: readonly RoundName[];
+}
+
+interface RoundsHere {
+  tree: string;
+  /** This machine's name. */
+  self: string;
+  /** GitLab's version as it says it itself. */
+  version: string | null;
+  others: readonly RoundHolder[];
+}
+
+/** Of both sides' files: the same text is the same GitLab, whatever else it adds when it is asked. */
+export const versionOf = (live: string, tree: string, version: string | null): string | null => {
+  const found = versionIn(live);
+  return found !== null && found === versionIn(join(tree, 'live')) ? version : found;
+};
+
+/** Rounds of this machine, and those that lie on another one alone. */
+export function roundRows({ tree, self, version, others }: RoundsHere): BackupRow[] {
+  const here = keptRounds(tree, 'hot');
+  const known = new Set(here.map(({ name }) => roundText(name)));
+  const holders = (name: RoundName): string[] =>
+    others.filter(({ rounds }) => rounds.some((one) => roundText(one) === roundText(name))).map((one) => one.name);
+  const mine = here.map(({ name, wallMs }): BackupRow => {
+    const on = holders(name);
+    return {
+      ...{ id: roundId(name), at: wallMs, epoch: name.epoch, isOwn: true, on: [self, ...on] },
+      version: versionOf(roundFolder(tree, 'hot', name), tree, version),
+      because: asSentence(`a round on ${self}${on.length > 0 ? `, ${on.join(' and ')} too` : ''}`),
+    };
+  });
+  const elsewhere = new Map(
+    others
+      .flatMap(({ rounds }) => rounds)
+      .flatMap((name) => (known.has(roundText(name)) ? [] : [[roundId(name), name]])),
+  );
+  // When one of these was taken its holder alone knows.
+  const theirs = [...elsewhere].map(([id, name]): BackupRow => {
+    const on = holders(name);
+    const because = asSentence(`a round on ${on.join(' and ')} alone, which cannot be put back from there`);
+    return { ...{ id, at: 0, version: null, epoch: name.epoch, isOwn: true, on }, because };
+  });
+  return [...mine, ...theirs];
+}
+
+/** ms: the newest rounds are a few seconds apart, and one of each half minute tells as much. */
+const apartMs = 30_000;
+
+/** What fits into one answer, newest first: where it is too much, of the rounds that lie close together fewer. */
+export function fitting(rows: readonly BackupRow[], most: number): BackupRow[] {
+  const sorted = [...rows].sort((a, b) => b.at - a.at);
+  if (sorted.length <= most) return sorted;
+  let last = Number.POSITIVE_INFINITY;
+  const spread = sorted.filter(({ at, on }, index) => {
+    if (on === undefined || index === 0 || at === 0) return true;
+    if (last - at < apartMs) return false;
+    last = at;
+    return true;
+  });
+  return spread.slice(0, most);
+}

@@ -5,13 +5,14 @@ import { asSentence } from '../../../protocol/ids.ts';
 import type { LedgerVault as Vault } from '../../../protocol/ledger.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
 import { whyNoRestore } from '../../../scheduler/hosting/vault-edits.ts';
+import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import type { GitlabKeeper } from '../gitlab-keeper.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { treeOf } from '../place-tree.ts';
 import { systemTools } from '../system-tools.ts';
-import { replacedRows, rowOf } from './backup-rows.ts';
+import { fitting, type RoundHolder, replacedRows, roundRows, rowOf } from './backup-rows.ts';
 import { makeBackup, type Say, snapshotOf, thinAndCheck } from './backup-run.ts';
 import type { Restic } from './restic.ts';
 import { restoreBeside } from './restore-data.ts';
@@ -21,11 +22,15 @@ import { type About, dropHalves, dropReplaced } from './vault-tree.ts';
 import { VaultWork, withFix } from './vault-work.ts';
 
 const lookMs = 2_000;
+/** What one answer between members has room for (node/network/ask-streams.ts). */
+const rowsMost = 250;
 
 interface VaultOptions extends VaultKeys {
   clock: Pick<Clock, 'bootMs' | 'wallMs'>;
   log: Pick<Log, 'info' | 'warn'>;
   keeper: Pick<GitlabKeeper, 'kept' | 'replacing'>;
+  /** Which rounds other machines hold, as far as this one was told. */
+  holders(): RoundHolder[];
 }
 
 /**
@@ -93,19 +98,27 @@ export class GitlabVault {
   }
 
   /** The newest of them first. */
-  async rows(): Promise<{ rows: BackupRow[]; problem: string | null }> {
+  async rows(hasRounds = false): Promise<{ rows: BackupRow[]; problem: string | null }> {
     const kept = this.#kept();
     const { vault } = this.#now();
     const { data } = kept.hosting;
-    const here = existsSync(treeOf(kept.hosting.place)) ? replacedRows(treeOf(kept.hosting.place)) : [];
-    if (vault === null) return { rows: here, problem: null };
+    const rows = this.#rowsHere(kept, hasRounds);
+    let problem: string | null = null;
     try {
-      const found = await this.#open(vault).snapshots(this.#work.signal);
-      const rows = found.map((one): BackupRow => rowOf(one, data, vault.target));
-      return { rows: [...here, ...rows].sort((a, b) => b.at - a.at).slice(0, 500), problem: null };
+      const found = vault === null ? [] : await this.#open(vault).snapshots(this.#work.signal);
+      rows.push(...found.map((one): BackupRow => rowOf(one, data, vault?.target ?? '')));
     } catch (error) {
-      return { rows: here, problem: asSentence(`${vault.target} cannot be asked: ${withFix(error)}`) };
+      problem = asSentence(`${vault?.target} cannot be asked: ${withFix(error)}`);
     }
+    return { rows: fitting(rows, rowsMost), problem };
+  }
+
+  #rowsHere({ hosting, version }: KeptGitlab, hasRounds: boolean): BackupRow[] {
+    const tree = treeOf(hosting.place);
+    if (!existsSync(tree)) return [];
+    if (!hasRounds) return replacedRows(tree);
+    const self = nodeName(this.#options.ledger(), hosting.host);
+    return [...replacedRows(tree), ...roundRows({ tree, self, version, others: this.#options.holders() })];
   }
 
   /** Begins it; how it ends stands in what the mesh is told. */
@@ -128,16 +141,16 @@ export class GitlabVault {
     this.#isTidy = true;
     this.#work.begin('restore', 'looks at the backup', async (say) => {
       const place = await kept.placeAsItIs();
-      const mesh = ledger?.mesh.id ?? '';
       const restic = vault && this.#open(vault);
+      const now = this.#about(kept, version);
       const { signal } = this.#work;
       const tools = systemTools;
       try {
         await dropReplaced(treeOf(place), backup, tools);
-        const { source, about } = await restoreBeside({ place, restic, backup, mesh, version, tools, signal, say });
+        const { source, about } = await restoreBeside({ place, restic, backup, now, tools, signal, say });
         const when = new Date(about.at).toISOString().slice(0, 16).replace('T', ' ');
-        const because = `GitLab was restored as of ${when} UTC (${backup.slice(0, 24)}); what was before is kept as replaced-${kept.hosting.epoch}`;
-        this.#options.keeper.replacing.ask({ backup, source, because, about: this.#about(kept, version) });
+        const because = `GitLab was restored as of ${when} UTC (${backup.slice(0, 40)}); what was before is kept as replaced-${kept.hosting.epoch}`;
+        this.#options.keeper.replacing.ask({ backup, source, because, about: now });
       } catch (error) {
         this.#failed = { backup, isDone: false, because: asSentence(`nothing was changed: ${withFix(error)}`) };
         throw error;

@@ -1,24 +1,27 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { AutogitError } from '../../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 import { makeFolder } from '../../store/home.ts';
 import type { DataPlace } from '../data-place.ts';
 import { treeOf } from '../place-tree.ts';
+import { bulkBeside } from '../replica/bulk-beside.ts';
 import type { SystemTools } from '../system-tools.ts';
+import { versionOf } from './backup-rows.ts';
+import { keptRounds, roundFolder, roundOf } from './kept-rounds.ts';
 import type { Restic } from './restic.ts';
 import { About, aboutFile, dropFolder, parts, readAbout, replacedFolder, restoringFolder } from './vault-tree.ts';
 
 interface Restoring {
   place: DataPlace;
   restic: Restic | null;
-  /** A backup's id, or `replaced-EPOCH`. */
+  /** A backup's id, a round's, or `replaced-EPOCH`. */
   backup: string;
-  mesh: string;
-  /** Of the GitLab that runs here. */
-  version: string;
   tools: SystemTools;
   signal: AbortSignal;
   say(phase: string): void;
+  /** What is said of the data of now; a round has no such note in it. */
+  now: About;
 }
 
 /** Data that GitLab can begin with, and the folder in which they lie. */
@@ -45,6 +48,8 @@ export async function restoreBeside(what: Restoring): Promise<Restorable> {
     fits(about, what);
     return { source, about };
   }
+  const round = roundOf(backup);
+  if (round !== null) return roundBeside(what, round);
   if (restic === null)
     throw refused('no place for backups is named', 'autogit-node gitlab backup --to /mnt/disk/gitlab');
   say('looks at the backup');
@@ -58,15 +63,55 @@ export async function restoreBeside(what: Restoring): Promise<Restorable> {
     for (const name of parts) await tools.run('btrfs', ['subvolume', 'create', join(source, name)]);
     say('restores the backup beside what serves');
     await restic.restore(backup, source, signal);
-    const missing = needed.find((path) => !existsSync(join(source, path)));
-    if (missing !== undefined) throw refused(`backup ${backup} is half of one: ${missing} is not in it`);
-    asAfterPowerCut(source);
-    await tools.run('sync', ['-f', tree]);
+    await settled(source, what);
     return { source, about };
   } catch (error) {
     await dropFolder(source, tools).catch(() => undefined);
     throw error;
   }
+}
+
+/** A writable snapshot of that round: it takes no room, and a moment. */
+async function roundBeside(what: Restoring, name: RoundName): Promise<Restorable> {
+  const { place, backup, tools, say, now } = what;
+  const tree = treeOf(place);
+  const hot = keptRounds(tree, 'hot').find((one) => compareRounds(one.name, name) === 0);
+  if (hot === undefined) throw refused(`${backup} is not on this machine, or was thinned meanwhile`);
+  const bulk = bulkBeside(hot, keptRounds(tree, 'bulk'));
+  if (bulk === null) throw refused(`of artifacts and packages there is no round here that goes with ${backup}`);
+  const from = { live: roundFolder(tree, 'hot', name), bulk: roundFolder(tree, 'bulk', bulk.name) };
+  const version = versionOf(from.live, tree, now.version);
+  if (version === null)
+    throw refused(`${backup} does not say of which GitLab version it is, and GitLab takes data of its own only`);
+  // The image of then by the name of the one of now, as far as that is told by its version.
+  const image = now.image.replaceAll(now.version, version);
+  const about: About = { ...now, version, image, epoch: name.epoch, at: hot.wallMs };
+  fits(about, what);
+  const source = restoringFolder(tree);
+  await dropFolder(source, tools);
+  makeFolder(source, 0o700);
+  try {
+    say('puts the round beside what serves');
+    for (const part of parts)
+      await tools.run('btrfs', ['subvolume', 'snapshot', from[part], join(source, part)]).catch((error: unknown) => {
+        throw refused(
+          `${backup} cannot be put beside what serves, it may have been thinned meanwhile: ${sentenceOf(error)}`,
+        );
+      });
+    await settled(source, what);
+    return { source, about };
+  } catch (error) {
+    await dropFolder(source, tools).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** It is whole, as after a power cut, and on the disk. */
+async function settled(source: string, { backup, place, tools }: Restoring): Promise<void> {
+  const missing = needed.find((path) => !existsSync(join(source, path)));
+  if (missing !== undefined) throw refused(`${backup} is half of a GitLab: ${missing} is not in it`);
+  asAfterPowerCut(source);
+  await tools.run('sync', ['-f', treeOf(place)]);
 }
 
 async function aboutOf(restic: Restic, backup: string, signal: AbortSignal): Promise<About> {
@@ -83,9 +128,9 @@ async function aboutOf(restic: Restic, backup: string, signal: AbortSignal): Pro
 
 /** GitLab takes data of exactly its own version; another one migrates them half, or not at all. */
 function fits({ version, image }: About, what: Restoring): void {
-  if (version !== what.version)
+  if (version !== what.now.version)
     throw refused(
-      `backup ${what.backup} is of GitLab ${version}, and ${what.version} runs here: it takes data of exactly its own version`,
+      `${what.backup} is of GitLab ${version}, and ${what.now.version} runs here: it takes data of exactly its own version`,
       `deploy that version, then restore: autogit-node gitlab deploy --image ${image}`,
     );
 }

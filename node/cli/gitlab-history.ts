@@ -1,0 +1,97 @@
+import type { BackupRow } from '../../protocol/asks.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { shown, shownLines } from '../foreign-text.ts';
+import type { AgentClient } from '../local-api/socket-client.ts';
+import { fewer, readTime, rowAt, rowNamed, showUtc } from './backup-choice.ts';
+import { agentOf, type Context } from './context.ts';
+import { exit } from './failure.ts';
+import { hearsMs, hosted, statusHint, watched } from './gitlab-backup.ts';
+import { promptOf } from './mesh-commands.ts';
+import { confirm, hasTerminal } from './prompt.ts';
+import { printTable } from './table.ts';
+
+const kindOf = ({ id, on }: BackupRow): string => (on ? 'round' : id.startsWith('replaced-') ? 'replaced' : 'backup');
+
+/** `gitlab history`: what GitLab can be made of again, the newest first. */
+export async function history(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const { rows, problem } = await (await agentOf(context)).gitlabBackups();
+  if (problem !== null) out.talk(shownLines(problem));
+  if (settings.isOn('json')) {
+    out.json(
+      rows.map((row) => ({ ...row, kind: kindOf(row), at: row.at === 0 ? null : new Date(row.at).toISOString() })),
+    );
+    return exit.ok;
+  }
+  const told = settings.isOn('gitlab.all') ? rows : fewer(rows, Date.now());
+  const lines = told.map((row) => [
+    row.id,
+    row.at === 0 ? '-' : showUtc(row.at),
+    kindOf(row),
+    row.version ?? '-',
+    String(row.epoch),
+    row.isOwn ? row.because : `${row.because}, of another GitLab of this mesh`,
+  ]);
+  const head = ['ID', 'UTC', 'KIND', 'GITLAB', 'EPOCH', 'WHERE'];
+  if (lines.length === 0 && problem === null && out.isTerminal)
+    out.talk('there is none yet: autogit-node gitlab backup --to /mnt/disk/gitlab');
+  else out.data(printTable({ head, rows: lines, spare: ['EPOCH', 'KIND'] }, out));
+  if (out.isTerminal && told.length < rows.length)
+    out.talk(`and ${rows.length - told.length} more rounds of the last hour: autogit-node gitlab history --all`);
+  return exit.ok;
+}
+
+/** By its name, or by a time. */
+async function chosenRow(context: Context, agent: AgentClient): Promise<BackupRow> {
+  const { settings, out } = context;
+  const [wanted] = context.args;
+  const when = settings.text('gitlab.at');
+  if ((wanted === undefined) === (when === null))
+    throw new AutogitError('bad-flag', 'name either a backup (or a round), or a time: --at 2h', {
+      hint: 'which there are: autogit-node gitlab history',
+    });
+  const at = when === null ? null : readTime(when, Date.now());
+  const { rows, problem } = await agent.gitlabBackups();
+  if (problem !== null) out.talk(shownLines(problem));
+  const row = at === null ? rowNamed(rows, wanted as string) : rowAt(rows, at);
+  if (at !== null)
+    out.talk(`the newest at or before that is ${row.id}, of ${showUtc(row.at)} UTC: ${shown(row.because)}`);
+  if (row.on && row.at === 0)
+    throw new AutogitError(
+      'backup',
+      `${row.id} lies on ${shown(row.on.join(' and '))} alone, and is not brought back from there`,
+      {
+        hint: 'take one that this machine has too: autogit-node gitlab history',
+      },
+    );
+  return row;
+}
+
+/** `gitlab restore`: GitLab as it was then. It serves until that is ready, and what it has now is kept. */
+export async function restore(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const agent = await agentOf(context);
+  const { epoch, host } = await hosted(agent);
+  const row = await chosenRow(context, agent);
+  const prompt = promptOf(context);
+  const question = `Put GitLab on ${host} back to ${showUtc(row.at)} UTC (${row.id})? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;
+  if (!prompt.yes && !hasTerminal(prompt))
+    throw new AutogitError('no-terminal', 'nobody here can say that GitLab shall be restored', {
+      hint: 'the same command with --yes',
+    });
+  if (!prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
+  await agent.gitlabRestore(row.id);
+  let doneAt: number | null = null;
+  const end = await watched(context, agent, ({ vault, epoch: now, state }) => {
+    if (vault?.restored?.backup === row.id) return vault.restored;
+    const isQuiet = vault?.doing == null && now === epoch && state === 'healthy';
+    doneAt = isQuiet ? (doneAt ?? performance.now()) : null;
+    if (doneAt === null || performance.now() - doneAt < 2 * hearsMs) return null;
+    return { isDone: false, because: 'the agent there was ended meanwhile: nothing was changed' };
+  });
+  if (end === null) return exit.interrupted;
+  if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', of: row.id, because: end.because });
+  if (!end.isDone) throw new AutogitError('backup', end.because, { hint: statusHint });
+  if (!settings.isOn('json')) out.data(shownLines(end.because));
+  return exit.ok;
+}
