@@ -62,6 +62,7 @@ const table = {
   'executor-failed': { retriable: true, hint: 'for the details: autogit-node logs' },
   'data-place': { retriable: false, hint: 'look at the disk: df -h; dmesg | tail' },
   backup: { retriable: true, hint: 'look at the place that the backups go to, then again: autogit-node gitlab backup' },
+  clone: { retriable: true, hint: 'see how the machine and its disk are: autogit-node status; df -h' },
   unsupported: { retriable: false, hint: 'see the README for what this version supports' },
   'timed-out': { retriable: true, hint: 'autogit-node doctor' },
   'no-terminal': { retriable: false, hint: 'answer by flag: autogit-node help COMMAND' },

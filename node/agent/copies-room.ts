@@ -11,6 +11,7 @@ import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts
 import type { Happened } from '../../scheduler/inputs.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import type { Clock } from '../clock.ts';
+import type { GitlabClones } from '../hosting/clone/gitlab-clones.ts';
 import type { DataPlace } from '../hosting/data-place.ts';
 import { makeGateFolder, pushSocketIn } from '../hosting/gate/gate-files.ts';
 import { openPlace, removePlace } from '../hosting/place-making.ts';
@@ -46,6 +47,8 @@ interface CopiesRoomOptions {
   ledger(): Ledger | null;
   change(change: Change): Promise<ChangeOutcome>;
   feed(happened: Happened): void;
+  /** A clone holds its place's mount, and an earlier agent may have left one. */
+  clones: Pick<GitlabClones, 'sweepLeft'>;
 }
 
 interface OpenHosting {
@@ -90,8 +93,11 @@ export class CopiesRoom {
       ...{ self: nodeId, home, log, ledger },
       openPlace: async (hosting, folder) => {
         const { place, room } = standbyPlace(folder, ownerOf(hosting));
-        return openPlace(place, { ...ownerOf(hosting), create: room, role: 'standby' });
+        const open = await openPlace(place, { ...ownerOf(hosting), create: room, role: 'standby' });
+        await this.#endClone(open);
+        return open;
       },
+      beforeClose: (place) => this.#endClone(place),
       removePlace: async (hosting, folder) => {
         const { place } = standbyPlace(folder, ownerOf(hosting));
         await removePlace(place, ownerOf(hosting), { deleteData: true });
@@ -121,13 +127,24 @@ export class CopiesRoom {
   /** GitLab's data place is open on this machine. */
   opened(hosting: Hosting, place: DataPlace): void {
     this.#open = { hosting, place };
+    void this.#endClone(place);
     this.#begin();
   }
 
   /** It is about to be closed, or let go. */
   async ends(): Promise<void> {
+    const { place } = this.#open ?? { place: null };
     this.#open = null;
     await this.#act(() => this.#end());
+    if (place !== null) await this.#endClone(place);
+  }
+
+  /** An engine that is away keeps no place from being used: what is left is looked for again before the next clone. */
+  async #endClone(place: DataPlace): Promise<void> {
+    const { clones, ledger, log } = this.#options;
+    await clones
+      .sweepLeft(ledger()?.mesh.id ?? '', place)
+      .catch((error: unknown) => log.warn(`what is left of a clone of GitLab does not go: ${sentenceOf(error)}`));
   }
 
   /** Whoever waits at the door asks again, at the next one. */

@@ -11,6 +11,8 @@ import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts
 import type { Happened } from '../../scheduler/inputs.ts';
 import type { Clock } from '../clock.ts';
 import { diskOf } from '../disk-use.ts';
+import { DockerClones } from '../hosting/clone/clone-engine.ts';
+import { GitlabClones } from '../hosting/clone/gitlab-clones.ts';
 import { DockerServiceHost } from '../hosting/docker-service-host.ts';
 import type { Door } from '../hosting/gate/gate-files.ts';
 import { GateKeeper } from '../hosting/gate/gate-keeper.ts';
@@ -77,10 +79,12 @@ export class HostingRoom {
     this.#options = { ...here, ...membership };
     const { nodeId, home, clock, log, dockerHost } = here;
     const { ledger, change, box, feed } = membership;
-    this.#copies = new CopiesRoom(this.#options);
+    const host = new DockerServiceHost(dockerHost, clock);
+    const clones = new GitlabClones({ self: nodeId, host, engine: new DockerClones(dockerHost, clock), log });
+    this.#copies = new CopiesRoom({ ...this.#options, clones });
     this.#keeper = new GitlabKeeper({
       ...{ self: nodeId, home, clock, log, ledger, change },
-      host: new DockerServiceHost(dockerHost, clock),
+      host,
       seal: (text) => box.seal(text),
       unseal: (sealed) => box.unseal(sealed),
       sealForVoters: (text) => box.sealForVoters(text),

@@ -38,7 +38,7 @@ function curlConfig({ method = 'GET', path, token, body }: Question): string {
 }
 
 /** Asks GitLab's web server in its container. Throws `no-docker`, `executor-failed`, `timed-out`. */
-async function askInside(host: ServiceHost, id: string, question: Question): Promise<Answer> {
+async function askInside(host: Pick<ServiceHost, 'exec'>, id: string, question: Question): Promise<Answer> {
   const { out } = await host.exec(id, ['curl', '--config', '-'], {
     input: curlConfig(question),
     timeoutMs: questionMs + 5000,
@@ -51,7 +51,7 @@ async function askInside(host: ServiceHost, id: string, question: Question): Pro
  * Whether it works, and not only listens: people's first page, the API up to its refusal of who brings no token, and
  * GitLab's own word on its database, Redis and repositories. Null when all do; else what does not, in words.
  */
-export async function problemInside(host: ServiceHost, id: string): Promise<string | null> {
+export async function problemInside(host: Pick<ServiceHost, 'exec'>, id: string): Promise<string | null> {
   const says = ({ status }: Answer): string => (status === 0 ? 'does not answer' : `answers ${status}`);
   const page = await askInside(host, id, { path: '/users/sign_in' });
   if (page.status !== 200 && page.status !== 302) return `its sign-in page ${says(page)}`;

@@ -4,6 +4,7 @@ import { sentenceOf } from '../../protocol/errors.ts';
 import { diskOf } from '../disk-use.ts';
 import { showBytes } from '../settings/quantities.ts';
 import { makeFolder } from '../store/home.ts';
+import { dropCloneTree } from './clone/clone-tree.ts';
 import type { DataPlace, PlaceRoom, PlaceWish } from './data-place.ts';
 import { HostMounts } from './host-mounts.ts';
 import { LoopImage } from './loop-image.ts';
@@ -96,6 +97,7 @@ export async function removePlace(
   } else {
     if (place.kind === 'subvolume') {
       await dropAll(tree, tools);
+      await dropCloneTree(tree, tools);
       await dropRounds(tree, tools);
     }
     const folders = subvolumes.map((name) => join(tree, name)).filter((folder) => existsSync(folder));

@@ -12,6 +12,12 @@ export const serviceLabels = {
   spec: 'autogit.spec',
 } as const;
 
+/**
+ * Of a clone (clone/), in whose labels mesh and host stand too. Never `autogit.gitlab`: what goes by that is a GitLab that serves,
+ * or may not (SAFETY H8).
+ */
+export const cloneLabels = { data: 'autogit.gitlab-clone', purpose: 'autogit.purpose' } as const;
+
 /** Of the container and of its network. */
 export const serviceName = (data: string): string => `autogit-gitlab-${data}`;
 

@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { shown } from '../foreign-text.ts';
-import { serviceLabels } from '../hosting/service-container.ts';
+import { cloneLabels, serviceLabels } from '../hosting/service-container.ts';
 import { askEngine, canAsk, dockerAddress } from './docker-ask.ts';
 
 /** A GitLab of this machine that was set up without the mesh: the omnibus image in a container, or the Linux package. */
@@ -99,8 +99,8 @@ async function inContainers(dockerHost: string | null): Promise<GitlabHere[]> {
 
 /** By the image's name or, where an image was built or pulled under another, by the two folders that no other has. */
 function isOmnibus({ Image, Mounts, Labels }: Summary): boolean {
-  // The mesh's own: `status` tells of that.
-  if (Labels?.[serviceLabels.data] !== undefined) return false;
+  // The mesh's own, and what it tries out: `status` tells of that.
+  if (Labels?.[serviceLabels.data] !== undefined || Labels?.[cloneLabels.data] !== undefined) return false;
   if (/(^|\/)gitlab-(ce|ee)(:|@|$)/.test(Image)) return true;
   const inside = (Mounts ?? []).map(({ Destination }) => Destination);
   return inside.includes('/etc/gitlab') && inside.includes('/var/opt/gitlab');

@@ -161,6 +161,7 @@ it('copies that a ledger of before a recovery by force does not know are not tak
         throw new Error('it is not to hold any now');
       },
       removePlace: async () => void removed.push(era),
+      beforeClose: async () => undefined,
     });
     kept.start();
     await new Promise((done) => setTimeout(done, 50));
@@ -200,6 +201,7 @@ it('where no round can be made the members leave the in-sync set before a push i
       return { state: 'done' } as never;
     },
     feed: () => undefined,
+    clones: { sweepLeft: async () => undefined },
   });
   room.opened({ data: 'd', epoch: 1 } as never, { kind: 'folder', path: folder } as DataPlace);
   const answer = room.ask(new AbortController().signal);

@@ -28,6 +28,8 @@ interface KeptCopiesOptions {
   /** Made where there is none. */
   openPlace(hosting: Hosting, folder: string): Promise<DataPlace>;
   removePlace(hosting: Hosting, folder: string): Promise<void>;
+  /** What else uses the open place ends first. */
+  beforeClose(place: DataPlace): Promise<void>;
   report(seen: StandbySeen | null): void;
 }
 
@@ -208,6 +210,7 @@ export class KeptCopies {
     this.#says(cause instanceof AutogitError ? `${cause.message}: ${cause.hint}` : sentenceOf(cause));
     await Promise.all(Object.values(this.#busy));
     this.#open = null;
+    await this.#options.beforeClose(open.place);
     await open.place.close();
   }
 
@@ -215,6 +218,7 @@ export class KeptCopies {
   async #giveUp(open: OpenCopies): Promise<void> {
     await Promise.all(Object.values(this.#busy));
     this.#open = null;
+    await this.#options.beforeClose(open.place);
     await open.place.close();
     this.#problem = null;
     this.#options.log.info(`no copies of GitLab are taken any more; those that are here lie in ${open.place.path}`);

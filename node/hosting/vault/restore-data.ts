@@ -1,8 +1,9 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 import { makeFolder } from '../../store/home.ts';
+import { asAfterPowerCut } from '../after-power-cut.ts';
 import type { DataPlace } from '../data-place.ts';
 import { treeOf } from '../place-tree.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
@@ -110,7 +111,7 @@ async function roundBeside(what: Restoring, name: RoundName): Promise<Restorable
 async function settled(source: string, { backup, place, tools }: Restoring): Promise<void> {
   const missing = needed.find((path) => !existsSync(join(source, path)));
   if (missing !== undefined) throw refused(`${backup} is half of a GitLab: ${missing} is not in it`);
-  asAfterPowerCut(source);
+  await asAfterPowerCut(join(source, 'live', 'data'), tools);
   await tools.run('sync', ['-f', treeOf(place)]);
 }
 
@@ -133,16 +134,6 @@ function fits({ version, image }: About, what: Restoring): void {
       `${what.backup} is of GitLab ${version}, and ${what.now.version} runs here: it takes data of exactly its own version`,
       `deploy that version, then restore: autogit-node gitlab deploy --image ${image}`,
     );
-}
-
-/** A snapshot is what a power cut leaves. Git never takes its own locks away, and a number of then may be another process now. */
-function asAfterPowerCut(source: string): void {
-  const data = join(source, 'live', 'data');
-  rmSync(join(data, 'postgresql', 'data', 'postmaster.pid'), { force: true });
-  const repositories = join(data, 'git-data');
-  if (!existsSync(repositories)) return;
-  for (const name of readdirSync(repositories, { recursive: true, encoding: 'utf8' }))
-    if (/(^|\/)(gc\.pid|[^/]+\.lock)$/.test(name)) rmSync(join(repositories, name), { force: true });
 }
 
 const refused = (sentence: string, hint = 'which there are: autogit-node gitlab history'): AutogitError =>

@@ -1,0 +1,55 @@
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import type { Clock } from '../../clock.ts';
+import { DockerConnection } from '../../executors/docker-connection.ts';
+import { isEngineAway, noDocker } from '../../executors/docker-engine.ts';
+import { cloneLabels, serviceLabels } from '../service-container.ts';
+import { type CloneSpec, cloneOptions } from './clone-container.ts';
+
+interface FoundClone {
+  id: string;
+  purpose: string;
+}
+
+/** What of a Docker Engine a clone needs beside what a `ServiceHost` does. Throws `no-docker`, `executor-failed`. */
+export interface CloneEngine {
+  /** Made and begun; its id. */
+  begin(spec: CloneSpec): Promise<string>;
+  /** All that this node began for that mesh, whether they run or not. */
+  find(mesh: string, host: string): Promise<FoundClone[]>;
+}
+
+export class DockerClones implements CloneEngine {
+  readonly #connection: DockerConnection;
+
+  /** `named` as DockerConnection has it. */
+  constructor(named: string | null, clock: Pick<Clock, 'bootMs'>) {
+    this.#connection = new DockerConnection(named, clock);
+  }
+
+  async begin(spec: CloneSpec): Promise<string> {
+    const docker = await this.#connection.docker();
+    try {
+      const container = await docker.createContainer(cloneOptions(spec));
+      await container.start();
+      return container.id;
+    } catch (cause) {
+      return failed("the clone's container cannot be started", cause);
+    }
+  }
+
+  async find(mesh: string, host: string): Promise<FoundClone[]> {
+    const docker = await this.#connection.docker();
+    const filters = { label: [cloneLabels.data, `${serviceLabels.mesh}=${mesh}`, `${serviceLabels.host}=${host}`] };
+    const all = await docker
+      .listContainers({ all: true, filters })
+      .catch((cause) => failed('the engine does not list its containers', cause));
+    return all.map(({ Id, Labels }) => ({ id: Id, purpose: Labels[cloneLabels.purpose] ?? 'clone' }));
+  }
+}
+
+/** `no-docker` where nobody answered. */
+function failed(what: string, cause: unknown): never {
+  if (cause instanceof AutogitError) throw cause;
+  if (isEngineAway(cause)) return noDocker(cause);
+  throw new AutogitError('executor-failed', `${what}: ${sentenceOf(cause)}`, { cause });
+}
