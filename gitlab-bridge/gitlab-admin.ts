@@ -130,7 +130,8 @@ const RestJob = z.object({
 });
 
 /** The door to GitLab: one request, its status and its JSON checked. */
-class AdminDoor {
+/** GitLab's API with an admin token. */
+export class AdminDoor {
   readonly #options: GitlabAdminOptions;
   constructor(options: GitlabAdminOptions) {
     this.#options = options;

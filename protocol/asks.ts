@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Comparison } from './differences.ts';
 import { Bytes, DataId, JobId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
 import { HostedGitlab, LedgerVault } from './ledger.ts';
 import { limits } from './limits.ts';
@@ -30,6 +31,9 @@ export type DeployCheck = z.infer<typeof DeployCheck>;
 
 /** A backup as restic names it, the data of an epoch that a restore has replaced, or a round (round-name.ts). */
 export const BackupId = z.string().regex(/^([0-9a-f]{6,64}|replaced-[1-9]\d{0,15}|round(-(0|[1-9]\d{0,11})){3})$/);
+
+/** What GitLab can be compared with. */
+export const ComparedId = z.union([BackupId, z.string().regex(/^fenced-[1-9]\d{0,15}$/)]);
 
 /** One that GitLab can be made of again. */
 export const BackupRow = z.object({
@@ -92,6 +96,8 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('backups'), rounds: z.boolean().optional() }),
   /** To the same: GitLab as it was in that backup. What is now is kept beside it. */
   z.object({ kind: z.literal('restore-gitlab'), backup: BackupId }),
+  /** To the same: what is not as it was then; from that row on. `with`: also `fenced-EPOCH`. */
+  z.object({ kind: z.literal('compare-gitlab'), with: ComparedId, from: z.int().nonnegative() }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
 ]);
@@ -133,6 +139,7 @@ export const Answer = z.discriminatedUnion('kind', [
     key: z.string().length(44),
   }),
   z.object({ kind: z.literal('said'), because: Sentence }),
+  Comparison.extend({ kind: z.literal('compared') }),
   /** `problem`: why the place of the backups could not be asked. */
   z.object({ kind: z.literal('backups'), rows: z.array(BackupRow).max(500), problem: Sentence.nullable() }),
   /** Null where it was given before, or there is none yet. */

@@ -60,6 +60,7 @@ export const createPipeline = async (
 ): Promise<PipelineOutcome> => {
   const { state } = context;
   const { project, user } = request;
+  if (project.buildsDisabled) return { kind: 'refused', errors: ['Pipelines are disabled!'] };
   const folder = state.repositoryPath(project.id);
   const text = await readFileAt(folder, request.sha, '.gitlab-ci.yml');
   if (text === null) return { kind: 'refused', errors: ['Missing CI config file'] };

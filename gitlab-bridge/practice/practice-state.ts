@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { createHash, randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Journal } from './journal.ts';
 import type { PracticeClock } from './practice-clock.ts';
@@ -139,7 +139,14 @@ export class State {
 
   tracePath = (jobId: number): string => join(this.folder, 'traces', `${jobId}.log`);
   artifactPath = (stored: string): string => join(this.folder, 'artifacts', stored);
-  repositoryPath = (projectId: number): string => join(this.folder, 'repositories', `${projectId}.git`);
+  /** Hashed storage, as GitLab has it; a folder of an earlier practice GitLab has them by number. */
+  repositoryPath = (projectId: number): string => {
+    const repositories = join(this.folder, 'repositories');
+    const older = join(repositories, `${projectId}.git`);
+    if (existsSync(older)) return older;
+    const hash = createHash('sha256').update(String(projectId)).digest('hex');
+    return join(repositories, '@hashed', hash.slice(0, 2), hash.slice(2, 4), `${hash}.git`);
+  };
 
   flush = (): void => this.journal.flush();
   close = (): void => this.journal.close();

@@ -16,6 +16,7 @@ const settings = {
   default_branch: z.string().min(1).max(255).optional(),
   shared_runners_enabled: flag.optional(),
   build_timeout: z.number().int().min(600).max(2_592_000).optional(),
+  builds_access_level: z.enum(['disabled', 'private', 'enabled']).optional(),
 };
 const createBody = z.object({
   ...settings,
@@ -35,6 +36,7 @@ const apply = (project: Project, body: z.infer<typeof editBody>): void => {
   if (body.default_branch !== undefined) project.defaultBranch = body.default_branch;
   if (body.shared_runners_enabled !== undefined) project.sharedRunners = body.shared_runners_enabled;
   if (body.build_timeout !== undefined) project.buildTimeout = body.build_timeout;
+  if (body.builds_access_level !== undefined) project.buildsDisabled = body.builds_access_level === 'disabled';
 };
 
 const createProject = async (context: PracticeContext, call: Call): Promise<Project> => {

@@ -36,6 +36,8 @@ export interface Project {
   /** Seconds. */
   buildTimeout: number;
   sharedRunners: boolean;
+  /** Its CI/CD is off: a push makes no pipeline. Absent in records of before. */
+  buildsDisabled?: boolean;
 }
 
 export type CiStatus =

@@ -63,6 +63,7 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'begin-vault':
     case 'backup-now':
     case 'backups':
+    case 'compare-gitlab':
     case 'restore-gitlab':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'open-copy-door':

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import type { Comparison } from '../../protocol/differences.ts';
 import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
@@ -132,6 +133,12 @@ export class HostingRequests implements HostingApi {
         },
       );
     return VaultSecret.parse(JSON.parse(secret)).password;
+  }
+
+  async gitlabCompare(request: { with: string; from: number }): Promise<Comparison> {
+    const answer = await this.#askHost({ kind: 'compare-gitlab', ...request }, vaultMs);
+    if (answer.kind !== 'compared') throw new AutogitError('unsupported', `the host answered with ${answer.kind}`);
+    return answer;
   }
 
   gitlabRestore(backup: string): Promise<string> {

@@ -57,7 +57,7 @@ interface Membership {
   feed(happened: Happened): void;
 }
 
-type VaultAsk = Ask & { kind: 'begin-vault' | 'backup-now' | 'backups' | 'restore-gitlab' };
+type VaultAsk = Ask & { kind: 'begin-vault' | 'backup-now' | 'backups' | 'compare-gitlab' | 'restore-gitlab' };
 type HostingAsk = VaultAsk | (Ask & { kind: 'check-deploy' | 'check-copies' | 'look-at-gitlab' | 'root-password' });
 
 /** ms that an agent which ends gives to what is under way. */
@@ -109,6 +109,10 @@ export class HostingRoom {
       unseal: (sealed) => box.unseal(sealed),
       sealForVoters: (text) => box.sealForVoters(text),
       holders: () => this.#copies.holders(),
+      api: () => {
+        const { url = null, token = null } = ledger()?.gitlab ?? {};
+        return url !== null && token !== null && box.canOpen(token) ? { url, token: box.unseal(token) } : null;
+      },
     });
   }
 
@@ -154,7 +158,15 @@ export class HostingRoom {
 
   /** What keeps it from being served from here. */
   attention(): Attention[] {
-    return this.#keeper.problems().map((problem): Attention => {
+    const unhooked: Attention = {
+      code: 'gitlab-pushes-not-held',
+      severity: 'warn',
+      sentence:
+        "GitLab's container here is of an earlier version: no push waits until a copy of it is elsewhere; killed, it is made anew, which takes as long as a boot",
+      fix: 'docker ps --filter label=autogit.gitlab',
+    };
+    const isUnhooked = !this.#keeper.hasHook() && hostingOf(this.#options.ledger())?.copies !== undefined;
+    const notServed = this.#keeper.problems().map((problem): Attention => {
       const [sentence = '', fix = null] = problem.split('\n-> ');
       return {
         code: 'gitlab-not-served',
@@ -163,6 +175,7 @@ export class HostingRoom {
         fix,
       };
     });
+    return isUnhooked ? [...notServed, unhooked] : notServed;
   }
 
   /** From the host of what this machine holds copies of. */
@@ -183,6 +196,8 @@ export class HostingRoom {
   async #ofVault(ask: VaultAsk): Promise<Answer> {
     try {
       if (ask.kind === 'backups') return { kind: 'backups', ...(await this.#vault.rows(ask.rounds)) };
+      if (ask.kind === 'compare-gitlab')
+        return { kind: 'compared', ...(await this.#vault.compare(ask.with, ask.from)) };
       const said = (because: string): Answer => ({ kind: 'said', because: asSentence(because) });
       if (ask.kind === 'begin-vault') return said(await this.#vault.begin(ask));
       return said(ask.kind === 'backup-now' ? this.#vault.backupNow() : this.#vault.restore(ask.backup));

@@ -161,6 +161,12 @@ export const commands: readonly Command[] = [
     run: async (c) => (await restoring()).history(c),
   },
   {
+    path: 'gitlab diff',
+    args: '[backup]',
+    help: 'what is not as it was in a round, a backup, or what was replaced',
+    run: async (c) => (await import('./gitlab-diff.ts')).diff(c),
+  },
+  {
     path: 'gitlab restore',
     args: '[backup]',
     help: 'GitLab as it was in a backup or round; what it has now is kept beside it',

@@ -42,7 +42,7 @@ export async function history(context: Context): Promise<number> {
 }
 
 /** By its name, or by a time. */
-async function chosenRow(context: Context, agent: AgentClient): Promise<BackupRow> {
+export async function chosenRow(context: Context, agent: AgentClient): Promise<BackupRow> {
   const { settings, out } = context;
   const [wanted] = context.args;
   const when = settings.text('gitlab.at');

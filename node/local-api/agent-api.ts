@@ -1,5 +1,6 @@
 import type { JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import type { Comparison } from '../../protocol/differences.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import type { BackupList, CopyPlan, DeployPlan, DeployRequest, VaultRequest } from './socket-protocol.ts';
@@ -73,6 +74,8 @@ export interface HostingApi {
   gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
   gitlabBackup(): Promise<string>;
   gitlabBackups(): Promise<BackupList>;
+  /** What is not as it was then, from that row on. */
+  gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
   /** Begins it: what comes of it stands in status. */
   gitlabRestore(backup: string): Promise<string>;
   /** What opens the backups, where this machine may know it. */

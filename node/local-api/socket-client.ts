@@ -3,6 +3,7 @@ import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { z } from 'zod';
 import type { JobWish } from '../../protocol/asks.ts';
 import { type Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { Comparison } from '../../protocol/differences.ts';
 import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
 import { MeshSettings } from '../../protocol/ledger.ts';
 import { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
@@ -66,6 +67,7 @@ export interface AgentClient {
   gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
   gitlabBackup(): Promise<{ said: string }>;
   gitlabBackups(): Promise<BackupList>;
+  gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
   gitlabRestore(backup: string): Promise<{ said: string }>;
   gitlabRecoveryKey(): Promise<{ key: string }>;
   reconcile(): Promise<{ said: string }>;
@@ -168,6 +170,7 @@ export function createClient(home: string): AgentClient {
     gitlabVault: (asked) => post(ChangeOutcome, '/v1/gitlab/vault', asked),
     gitlabBackup: () => post(SaidAnswer, '/v1/gitlab/backup', {}),
     gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),
+    gitlabCompare: (request) => post(Comparison, '/v1/gitlab/compare', request),
     gitlabRestore: (backup) => post(SaidAnswer, '/v1/gitlab/restore', { backup }),
     gitlabRecoveryKey: () => post(RecoveryKeyAnswer, '/v1/gitlab/recovery-key', {}),
     reconcile: () => post(SaidAnswer, '/v1/reconcile', {}),

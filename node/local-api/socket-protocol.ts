@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { BackupId, BackupRow, DeployCheck, DeployWish, JobWish } from '../../protocol/asks.ts';
+import { BackupId, BackupRow, ComparedId, DeployCheck, DeployWish, JobWish } from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
 import { LedgerVault } from '../../protocol/ledger.ts';
@@ -93,6 +93,7 @@ export const bodies = {
   gitlabVault: VaultRequest,
   gitlabBackup: z.strictObject({}),
   gitlabBackups: z.strictObject({}),
+  gitlabCompare: z.strictObject({ with: ComparedId, from: z.int().nonnegative() }),
   gitlabRestore: z.strictObject({ backup: BackupId }),
   gitlabRecoveryKey: z.strictObject({}),
   gitlabPassword: z.strictObject({ seen: z.string().max(128).optional() }),

@@ -144,15 +144,15 @@ const vaultFlags: readonly Flag[] = [
     key: 'gitlab.all',
     name: 'all',
     kind: 'switch',
-    commands: ['gitlab history'],
-    help: 'each of the rounds of the last hour',
+    commands: ['gitlab history', 'gitlab diff'],
+    help: 'each of the rounds of the last hour, or each difference',
   },
   {
     key: 'gitlab.at',
     name: 'at',
     kind: 'text',
     value: 'TIME',
-    commands: ['gitlab restore'],
+    commands: ['gitlab restore', 'gitlab diff'],
     help: 'the newest round or backup at or before: "2026-11-29 14:05" (UTC), or 2h ago as 2h',
   },
 ];

@@ -87,7 +87,7 @@ function secrets(): number {
 function repositories(): number {
   const place = '/var/opt/gitlab/git-data/repositories';
   let code = 0;
-  for (const name of readdirSync(place)) {
+  for (const name of readdirSync(place, { recursive: true, encoding: 'utf8' }).filter((one) => /\.git$/.test(one))) {
     const done = spawnSync('git', ['-c', 'safe.directory=*', '-C', `${place}/${name}`, 'fsck', '--full'], {
       encoding: 'utf8',
     });

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -141,9 +142,11 @@ describe('git over HTTP', () => {
     const gitlab = await practice({ dataDir });
     const id = await project(gitlab, one);
     const job = await (await runner(gitlab)).take();
-    expect(existsSync(join(dataDir, 'repositories', `${id}.git`))).toBe(true);
+    const hash = createHash('sha256').update(String(id)).digest('hex');
+    const repository = join(dataDir, 'repositories/@hashed', hash.slice(0, 2), hash.slice(2, 4), `${hash}.git`);
+    expect(existsSync(repository)).toBe(true);
     expect((await api(gitlab, 'DELETE', `/projects/${id}`)).status).toBe(202);
-    expect(existsSync(join(dataDir, 'repositories', `${id}.git`))).toBe(false);
+    expect(existsSync(repository)).toBe(false);
     expect((await put(gitlab, job, 'running')).status).toBe(403);
     expect((await api(gitlab, 'GET', `/projects/${id}`)).json.message).toBe('404 Project Not Found');
   });

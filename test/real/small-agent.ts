@@ -2,6 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import type { AgentApi } from '../../node/local-api/agent-api.ts';
 import type { CopyPlan, DeployPlan } from '../../node/local-api/socket-protocol.ts';
 import type { BackupRow, JobWish } from '../../protocol/asks.ts';
+import type { Difference } from '../../protocol/differences.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 
 const snapshot = (waiting: number): StatusSnapshot => ({
@@ -111,6 +112,14 @@ export class SmallAgent implements AgentApi {
   backups: BackupRow[] = [];
   async gitlabBackups() {
     return { rows: this.backups, problem: null };
+  }
+  /** Pages of so many rows. */
+  differences: Difference[] = [];
+  async gitlabCompare({ with: id, from }: { with: string; from: number }) {
+    this.asked.push({ compare: id, from });
+    const rows = this.differences.slice(from, from + 30);
+    const known = { at: 1_764_386_655_000, passedMs: 7_200_000, files: [], notes: [] };
+    return { ...known, rows, from, total: this.differences.length };
   }
   async gitlabRestore(backup: string) {
     this.asked.push({ restore: backup });

@@ -5,60 +5,29 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { DataPlace } from '../../node/hosting/data-place.ts';
 import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
-import { openPlace, removePlace } from '../../node/hosting/place-making.ts';
-import { markedEpoch } from '../../node/hosting/place-records.ts';
-import { treeOf } from '../../node/hosting/place-tree.ts';
+import { removePlace } from '../../node/hosting/place-making.ts';
 import { BtrfsReplica } from '../../node/hosting/replica/btrfs-replica.ts';
 import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../../node/hosting/replica/round-disk.ts';
-import { type SystemTools, systemTools } from '../../node/hosting/system-tools.ts';
+import { systemTools } from '../../node/hosting/system-tools.ts';
 import type { RoundHolder } from '../../node/hosting/vault/backup-rows.ts';
-import { keepData, swapData } from '../../node/hosting/vault/data-swap.ts';
 import { GitlabVault } from '../../node/hosting/vault/gitlab-vault.ts';
 import { Restic } from '../../node/hosting/vault/restic.ts';
-import { type About, dropFolder, replacedEpochs, takeSnapshot } from '../../node/hosting/vault/vault-tree.ts';
+import { dropFolder, takeSnapshot } from '../../node/hosting/vault/vault-tree.ts';
 import type { Ledger, LedgerVault } from '../../protocol/ledger.ts';
 import { install } from '../bench/debian.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
-import { later, MiB, PlaceRig, sh, wish } from './data-place-rig.ts';
+import { PlaceRig, sh } from './data-place-rig.ts';
+import { about, owner, written } from './vault-rig.ts';
 
 /** Backups by the real restic, of a real btrfs; what GitLab would have written is written by the test. */
 const rig = new PlaceRig();
 const { signal } = new AbortController();
-const about: About = {
-  form: 1,
-  mesh: 'mesh-1',
-  meshName: 'home',
-  data: 'data-1',
-  epoch: 3,
-  version: '19.4.1',
-  image: 'i:1',
-  at: 5,
-};
-const owner = { mesh: 'mesh-1', data: 'data-1', epoch: 3 };
-const roomy = { ...wish, create: { bytes: 320 * MiB, reserveBytes: 0 } };
 let holders: RoundHolder[] = [];
 beforeAll(() => install({ restic: 'restic' }), 300_000);
 
-/** GitLab's data in small, with what a running one leaves. */
-async function written(): Promise<{ place: DataPlace; tree: string }> {
-  const place = await rig.opened(rig.image(), roomy);
-  const at = (path: string): string => join(place.folders.data, path);
-  for (const folder of ['postgresql/data', 'git-data/repositories/a.git']) mkdirSync(at(folder), { recursive: true });
-  writeFileSync(join(place.folders.config, 'gitlab-secrets.json'), '{}');
-  for (const [path, text] of Object.entries({
-    'postgresql/data/PG_VERSION': '15',
-    'postgresql/data/postmaster.pid': '77',
-    'git-data/repositories/a.git/config.lock': '',
-    'git-data/repositories/a.git/HEAD': 'ref: refs/heads/then',
-  }))
-    writeFileSync(at(path), text);
-  writeFileSync(join(place.folders.bulk, 'artifact'), 'artifact of then');
-  return { place, tree: treeOf(place) };
-}
 const repository = (name = 'repository', password = 'a-password-of-the-test'): Restic =>
   new Restic({ target: join(rig.folder, name), password, credentials: {} }, join(rig.folder, 'cache'));
 const backedUp = async (
@@ -76,7 +45,7 @@ const backedUp = async (
 };
 describe('a backup of GitLab', () => {
   it('has no hole: a subvolume below the data is named, and nothing is backed up', async () => {
-    const { tree } = await written();
+    const { tree } = await written(rig);
     sh(`btrfs subvolume create ${join(tree, 'live/data/nested')}`);
     await expect(takeSnapshot(tree, about, systemTools)).rejects.toThrow(
       /live\/data\/nested is a subvolume of its own within/,
@@ -85,7 +54,7 @@ describe('a backup of GitLab', () => {
   });
 
   it('killed at any point leaves nothing in the way: the next one is whole, old ones go, and all reads back', async () => {
-    const { place, tree } = await written();
+    const { place, tree } = await written(rig);
     const restic = repository();
     await restic.init(signal);
     const first = await backedUp(restic, tree);
@@ -160,7 +129,7 @@ it('restic ends with the agent that began it, whatever that was killed by', asyn
 describe('the vault of a host', () => {
   /** What of a keeper and a mesh it needs; the ledger takes what it asks for. */
   async function host() {
-    const { place, tree } = await written();
+    const { place, tree } = await written(rig);
     const hosting = { ...hostedGitlab({ data: 'data-1', place: rig.image() }), host: 'kang', epoch: 3 };
     const kept = {
       ...{ hosting, version: '19.4.1', mayRun: true, life: { hasWorked: true } },
@@ -187,6 +156,7 @@ describe('the vault of a host', () => {
       sealForVoters: (text) => text,
       keeper: { kept, replacing } as unknown as GitlabKeeper,
       holders: () => holders,
+      api: () => null,
     });
     return { vault, tree, place, asked, clock, kept, hosting, seen: () => vault.seen().vault };
   }
@@ -239,6 +209,16 @@ describe('the vault of a host', () => {
       expect([seen()?.problem, asked]).toEqual([null, []]);
       await poll(() => seen()?.doing).toBeNull();
       writeFileSync(join(tree, 'live/data/git-data/repositories/a.git/HEAD'), 'ref: refs/heads/now');
+      mkdirSync(join(place.folders.bulk, 'artifacts'));
+      writeFileSync(join(place.folders.bulk, 'artifacts/new'), '');
+      sh(`mv ${tree}/live/data/git-data/repositories/a.git ${tree}/live/data/git-data/repositories/b.git`);
+      const compared = await vault.compare(rows[0]!.id, 0);
+      expect(compared.rows.map(({ repository, what }) => [repository, what])).toEqual([
+        ['a.git', 'gone'],
+        ['b.git', 'new'],
+      ]);
+      expect(compared.files).toEqual([{ kind: 'artifacts', then: 0, now: 1 }]);
+      sh(`mv ${tree}/live/data/git-data/repositories/b.git ${tree}/live/data/git-data/repositories/a.git`);
       kept.version = '19.4.2';
       vault.restore(rows[0]!.id);
       await poll(() => seen()?.restored?.because).toMatch(/is of GitLab 19.4.1, and 19.4.2 runs here.*deploy --image/);
@@ -283,6 +263,7 @@ describe('the vault of a host', () => {
     await hot.snapshot(name(2), 1);
     version('19.4.1');
     writeFileSync(at('git-data/repositories/a.git/HEAD'), 'ref: refs/heads/now');
+    mkdirSync(at('git-data/repositories/1.git'));
     writeFileSync(join(place.folders.bulk, 'artifact'), 'artifact of now');
     holders = [{ name: 'desktop-1', rounds: [name(1), name(7)] }];
     const { rows } = await vault.rows(true);
@@ -302,6 +283,14 @@ describe('the vault of a host', () => {
       await poll(() => seen()?.restored?.because).toMatch(why);
       await poll(() => seen()?.doing ?? null).toBeNull();
     }
+    mkdirSync(join(place.folders.bulk, 'packages'));
+    writeFileSync(join(place.folders.bulk, 'packages/1'), '');
+    await expect(vault.compare('round-1-3-7', 0)).rejects.toThrow(/is not on this machine/);
+    expect(await vault.compare('round-1-3-1', 0)).toMatchObject({
+      ...{ rows: [{ repository: '1.git', what: 'new' }], total: 1, from: 0 },
+      files: [{ kind: 'packages', then: 0, now: 1 }],
+      notes: [expect.stringContaining("GitLab does not tell its projects' names")],
+    });
     vault.restore('round-1-3-1');
     await poll(() => asked.length).toBe(1);
     expect(asked[0]?.because).toMatch(/restored as of .* \(round-1-3-1\); what was before is kept as replaced-3/);
@@ -321,61 +310,5 @@ describe('the vault of a host', () => {
     expect(() => vault.restore('abcdef01')).toThrow('it is being uninstalled');
     kept.hosting = { ...hosting, place: { kind: 'folder', path: '/srv/gitlab' } };
     await expect(vault.begin(begin())).rejects.toThrow('a plain folder, which has no snapshots');
-  });
-});
-
-describe('the swap of a restore', () => {
-  const cutAfter = (steps: number): SystemTools => {
-    let left = steps;
-    const step =
-      <A extends unknown[], R>(act: (...args: A) => Promise<R>) =>
-      async (...args: A): Promise<R> => {
-        if (left-- <= 0) throw new Error('the power went');
-        return act(...args);
-      };
-    const { run, write, rename, syncFolder } = systemTools;
-    return { run: step(run), write: step(write), rename: step(rename), syncFolder: step(syncFolder) };
-  };
-
-  it('cut between any two steps is done to its end, or undone, by whoever comes next', {
-    timeout: 60_000,
-  }, async () => {
-    const { place: first, tree } = await written();
-    let place = first;
-    const snapshot = (from: string, to: string): string =>
-      sh(`mkdir -p ${to}; for one in live bulk; do btrfs subvolume snapshot ${from}/$one ${to}/$one; done`);
-    snapshot(tree, join(tree, 'then'));
-    writeFileSync(join(place.folders.bulk, 'artifact'), 'artifact of now');
-    const artifact = (folder: string): string => readFileSync(join(folder, 'bulk/artifact'), 'utf8');
-    let epoch = 3;
-    for (let steps = 1; steps < 16; steps += 1) {
-      const source = join(tree, 'restoring');
-      snapshot(join(tree, 'then'), source);
-      const swap = { place, owner: { ...owner, epoch }, source, about };
-      const isCut = await swapData(swap, cutAfter(steps)).then(
-        () => false,
-        () => true,
-      );
-      // As after a restart: opened as it is, whatever is there.
-      await place.close();
-      const again = await openPlace(rig.image(), { ...later, epoch, isUnchecked: true });
-      if (isCut && steps % 2 === 1) await keepData({ ...swap, place: again }, systemTools);
-      else await swapData({ ...swap, place: again }, systemTools);
-      epoch += 1;
-      expect(markedEpoch(join(tree, 'live/data'), owner)).toBe(epoch);
-      const isSwapped = steps % 2 === 0 || !isCut;
-      expect([steps, artifact(tree)]).toEqual([steps, isSwapped ? 'artifact of then' : 'artifact of now']);
-      expect([steps, replacedEpochs(tree)]).toEqual([steps, isSwapped ? [epoch - 1] : []]);
-      const old = join(tree, `replaced-${epoch - 1}`);
-      if (isSwapped) expect(artifact(old)).toBe('artifact of now');
-      await dropFolder(old, systemTools);
-      writeFileSync(join(tree, 'bulk/artifact'), 'artifact of now');
-      await dropFolder(join(tree, 'restoring'), systemTools);
-      await again.close();
-      const served = await openPlace(rig.image(), { ...later, epoch });
-      rig.open = [served];
-      place = served;
-      if (!isCut) break;
-    }
   });
 });

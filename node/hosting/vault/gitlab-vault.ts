@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs';
+import { GitlabProjects } from '../../../gitlab-bridge/gitlab-projects.ts';
 import type { Ask, BackupRow } from '../../../protocol/asks.ts';
+import type { Comparison } from '../../../protocol/differences.ts';
 import { AutogitError } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import type { LedgerVault as Vault } from '../../../protocol/ledger.ts';
@@ -14,6 +16,7 @@ import { treeOf } from '../place-tree.ts';
 import { systemTools } from '../system-tools.ts';
 import { fitting, type RoundHolder, replacedRows, roundRows, rowOf } from './backup-rows.ts';
 import { makeBackup, type Say, snapshotOf, thinAndCheck } from './backup-run.ts';
+import { backupOf, compareWith, pageOf, type WholeComparison } from './gitlab-compare.ts';
 import type { Restic } from './restic.ts';
 import { restoreBeside } from './restore-data.ts';
 import { VaultMemory } from './vault-memory.ts';
@@ -22,6 +25,9 @@ import { type About, dropHalves, dropReplaced } from './vault-tree.ts';
 import { VaultWork, withFix } from './vault-work.ts';
 
 const lookMs = 2_000;
+/** ms: less than whoever asks waits. */
+const compareMs = 50_000;
+const apiMs = 10_000;
 /** What one answer between members has room for (node/network/ask-streams.ts). */
 const rowsMost = 250;
 
@@ -31,6 +37,8 @@ interface VaultOptions extends VaultKeys {
   keeper: Pick<GitlabKeeper, 'kept' | 'replacing'>;
   /** Which rounds other machines hold, as far as this one was told. */
   holders(): RoundHolder[];
+  /** Where GitLab's API is, and the mesh's token for it; null while it has none, or this machine may not know it. */
+  api(): { url: string; token: string } | null;
 }
 
 /**
@@ -44,6 +52,8 @@ export class GitlabVault {
   #timer: NodeJS.Timeout | null = null;
   #failed: VaultSeen['restored'] = null;
   #isAsked = false;
+  /** Of the last question, until its last page was read. */
+  #compared: { id: string; whole: WholeComparison } | null = null;
   #isTidy = false;
 
   constructor(options: VaultOptions) {
@@ -111,6 +121,36 @@ export class GitlabVault {
       problem = asSentence(`${vault?.target} cannot be asked: ${withFix(error)}`);
     }
     return { rows: fitting(rows, rowsMost), problem };
+  }
+
+  /** What is not as it was then: one page, from that row on. */
+  async compare(id: string, from: number): Promise<Comparison> {
+    const { hosting } = this.#kept();
+    if (from === 0 || this.#compared?.id !== id) {
+      const signal = AbortSignal.any([this.#work.signal, AbortSignal.timeout(compareMs)]);
+      const what = { tree: treeOf(hosting.place), id, wallMs: this.#options.clock.wallMs(), signal };
+      const whole = await compareWith({
+        ...what,
+        projects: async () => this.#projects().list(),
+        backup: () => backupOf(this.#openOwn(), id, signal),
+      });
+      this.#compared = { id, whole };
+    }
+    const page = pageOf(this.#compared.whole, from);
+    if (from + page.rows.length >= page.total) this.#compared = null;
+    return page;
+  }
+
+  #projects(): GitlabProjects {
+    const api = this.#options.api();
+    if (api === null) throw new AutogitError('no-gitlab', 'the mesh has no token of GitLab that this machine may use');
+    return new GitlabProjects({ ...api, timeoutMs: apiMs });
+  }
+
+  #openOwn(): Restic {
+    const { vault } = this.#now();
+    if (vault === null) throw noPlace();
+    return this.#open(vault);
   }
 
   #rowsHere({ hosting, version }: KeptGitlab, hasRounds: boolean): BackupRow[] {

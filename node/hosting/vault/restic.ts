@@ -35,6 +35,7 @@ export type Snapshot = z.infer<typeof Snapshot>;
 const Config = z.looseObject({ id: z.string() });
 const Summary = z.looseObject({ message_type: z.literal('summary'), snapshot_id: z.string() });
 const Progress = z.looseObject({ message_type: z.literal('status'), percent_done: z.number() });
+const Node = z.looseObject({ struct_type: z.literal('node'), type: z.string(), path: z.string() });
 const Size = z.looseObject({ total_size: z.number() });
 
 /** It says nothing for so long: a target that hangs must not hold backups up for ever. */
@@ -137,6 +138,20 @@ export class Restic {
   async sizeOf(id: string, signal: AbortSignal): Promise<number> {
     const said = await this.#run(['stats', id, '--mode', 'restore-size', '--json'], { signal });
     return Size.parse(JSON.parse(said)).total_size;
+  }
+
+  /** All that is in it below that path, one by one. */
+  async list(
+    id: string,
+    path: string,
+    onNode: (path: string, type: string) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const onLine = (line: string): void => {
+      const node = parsed(Node, line);
+      if (node) onNode(node.path, node.type);
+    };
+    await this.#run(['ls', '--json', '--recursive', id, path], { signal, onLine });
   }
 
   /** One file of it. */

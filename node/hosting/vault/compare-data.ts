@@ -1,0 +1,139 @@
+import { join } from 'node:path';
+import type { Difference } from '../../../protocol/differences.ts';
+import { sentenceOf } from '../../../protocol/errors.ts';
+import { BorrowedRepository } from './borrowed-repository.ts';
+import { countsBeside, type FileCounts, fileCounts } from './bulk-files.ts';
+import { type RefChange, refChanges } from './ref-maps.ts';
+import { refsOf, repositoriesIn } from './tree-refs.ts';
+
+/** Where both parts of GitLab's data lie. */
+export interface DataSide {
+  live: string;
+  bulk: string;
+}
+
+export interface Compared {
+  rows: Difference[];
+  files: FileCounts[];
+  notes: string[];
+}
+
+/** Commits are counted for so many refs, each within its time: a history of a million is walked for a while. */
+const countsMost = 100;
+const countMs = 5_000;
+const countAllMs = 20_000;
+
+const repositoriesOf = (live: string): string => join(live, 'data', 'git-data', 'repositories');
+
+/** What is not the same then and now, repository by repository. `nameOf`: of a stored repository, for people. */
+export async function compareData(
+  then: DataSide,
+  now: DataSide,
+  { nameOf, signal }: { nameOf(stored: string): string; signal: AbortSignal },
+): Promise<Compared> {
+  const [before, after] = [repositoriesOf(then.live), repositoriesOf(now.live)];
+  const [wasThere, isThere] = [await repositoriesIn(before, signal), await repositoriesIn(after, signal)];
+  const [old, present] = [new Set(wasThere), new Set(isThere)];
+  const rows: Difference[] = [];
+  const counter = new CommitCounter(signal);
+  const notes: string[] = [];
+  for (const stored of [...new Set([...wasThere, ...isThere])].sort()) {
+    const row = { ...none, repository: nameOf(stored).slice(0, 500) };
+    if (!present.has(stored)) rows.push({ ...row, what: 'gone' });
+    else if (!old.has(stored)) rows.push({ ...row, what: 'new' });
+    else {
+      const both = [join(before, stored), join(after, stored)] as const;
+      const [a, b] = [await refsOf(both[0], signal), await refsOf(both[1], signal)];
+      if (a === null || b === null) {
+        rows.push({ ...row, what: 'unread' });
+        continue;
+      }
+      const { changes, others } = refChanges(a, b);
+      for (const change of changes) rows.push({ ...row, what: 'ref', ...change, ...(await counter.of(both, change)) });
+      if (others > 0) rows.push({ ...row, what: 'others', added: others });
+    }
+  }
+  if (counter.problem !== null) notes.push(`commits are not counted: ${counter.problem}`);
+  const { counts, isWhole } = await fileCounts(then.bulk, now.bulk, signal);
+  if (!isWhole) notes.push('there are too many files of artifacts and packages to compare all of them');
+  return { rows, files: counts, notes };
+}
+
+const none = { ref: null, then: null, now: null, added: null, lost: null };
+
+class CommitCounter {
+  readonly #signal: AbortSignal;
+  readonly #untilMs = performance.now() + countAllMs;
+  #left = countsMost;
+  problem: string | null = null;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  /** Commits that are on one side only; null where that is not known, or is not worth its time. */
+  async of(
+    repositories: readonly [string, string],
+    { then, now }: RefChange,
+  ): Promise<{ added: number | null; lost: number | null }> {
+    const unknown = { added: null, lost: null };
+    const isEnough = this.#left <= 0 || performance.now() > this.#untilMs || this.problem !== null;
+    if (then === null || now === null || isEnough) return unknown;
+    this.#left -= 1;
+    try {
+      const borrowed = await BorrowedRepository.of(repositories, now, this.#signal);
+      try {
+        const words = ['rev-list', '--count', '--left-right', `${then}...${now}`, '--'];
+        const said = await borrowed.git(words, { signal: this.#signal, timeoutMs: countMs });
+        const [lost, added] = said.trim().split('\t').map(Number);
+        return Number.isInteger(lost) && Number.isInteger(added) ? { added: added!, lost: lost! } : unknown;
+      } finally {
+        await borrowed.drop();
+      }
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      // Of one repository that has a hole the others are counted all the same.
+      if (/not installed/.test(sentenceOf(error))) this.problem = sentenceOf(error);
+      return unknown;
+    }
+  }
+}
+
+/** All paths below one that a backup has. */
+export type ListBackup = (path: string, onNode: (path: string, type: string) => void) => Promise<void>;
+
+const filesMost = 500_000;
+
+/** By names alone: which refs a backup has stands in its files, and each would be fetched from its place by itself. */
+export async function compareBackup(
+  list: ListBackup,
+  now: DataSide,
+  { nameOf, signal }: { nameOf(stored: string): string; signal: AbortSignal },
+): Promise<Compared> {
+  const before = '/live/data/git-data/repositories';
+  const stored = new Set<string>();
+  await list(before, (path, type) => {
+    const below = path.slice(before.length + 1);
+    if (type === 'dir' && path.startsWith(before) && /^[^.]*(\.(wiki|design))?\.git$/.test(below)) stored.add(below);
+  });
+  const present = await repositoriesIn(repositoriesOf(now.live), signal);
+  const names = [...new Set([...stored, ...present])].filter((one) => !one.startsWith('@pools/')).sort();
+  const rows = names.flatMap((one): Difference | [] => {
+    const row = { ...none, repository: nameOf(one).slice(0, 500) };
+    if (!present.includes(one)) return { ...row, what: 'gone' };
+    return stored.has(one) ? [] : { ...row, what: 'new' };
+  });
+  const files = new Map<string, Set<string>>();
+  let left = filesMost;
+  await list('/bulk', (path, type) => {
+    const [, , kind = '', ...rest] = path.split('/');
+    if (type !== 'file' || rest.length === 0 || left-- <= 0) return;
+    files.set(kind, (files.get(kind) ?? new Set()).add(rest.join('/')));
+  });
+  const counts = left <= 0 ? [] : await countsBeside(files, now.bulk, signal);
+  const notes = [
+    'of a backup only the names of repositories are compared, not their refs: a round, or what was replaced, tells those too',
+    ...(left <= 0 ? ['there are too many files of artifacts and packages to compare them'] : []),
+  ];
+  return { rows, files: counts, notes };
+}

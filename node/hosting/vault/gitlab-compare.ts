@@ -1,0 +1,82 @@
+import { join } from 'node:path';
+import type { Comparison, Difference } from '../../../protocol/differences.ts';
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { asSentence } from '../../../protocol/ids.ts';
+import { type Compared, compareBackup, compareData, type DataSide, type ListBackup } from './compare-data.ts';
+import type { Restic } from './restic.ts';
+import { type NamedProject, storedNames } from './stored-names.ts';
+import { thenSide } from './then-side.ts';
+
+interface CompareOptions {
+  tree: string;
+  /** What now is compared with: a backup's id, a round's, `replaced-EPOCH`, `fenced-EPOCH`. */
+  id: string;
+  wallMs: number;
+  signal: AbortSignal;
+  /** All of them. Throws where GitLab cannot be asked. */
+  projects(): Promise<NamedProject[]>;
+  /** Throws where no place is named, this machine cannot open it, or it is not there. */
+  backup(): Promise<OpenBackup>;
+}
+
+interface OpenBackup {
+  at: number;
+  list: ListBackup;
+}
+
+export async function backupOf(restic: Restic, id: string, signal: AbortSignal): Promise<OpenBackup> {
+  const found = (await restic.snapshots(signal)).find((one) => one.id.startsWith(id));
+  if (found === undefined) throw notHere(`there is no backup ${id}`);
+  const list: ListBackup = (path, onNode) => restic.list(found.id, path, onNode, signal);
+  return { at: Date.parse(found.time) || 0, list };
+}
+
+const notHere = (sentence: string): AutogitError =>
+  new AutogitError('backup', sentence, { hint: 'which there are: autogit-node gitlab history' });
+
+/** What one answer between members has room for (node/network/ask-streams.ts). */
+const pageBytes = 40_000;
+
+export type WholeComparison = Omit<Comparison, 'rows' | 'from'> & { rows: Difference[] };
+
+export async function compareWith({
+  tree,
+  id,
+  wallMs,
+  signal,
+  projects,
+  backup,
+}: CompareOptions): Promise<WholeComparison> {
+  const notes: string[] = [];
+  const named = await projects().catch((error: unknown) => {
+    notes.push(`GitLab does not tell its projects' names: ${sentenceOf(error)}`);
+    return null;
+  });
+  const names = { nameOf: storedNames(named), signal };
+  const now: DataSide = { live: join(tree, 'live'), bulk: join(tree, 'bulk') };
+  const side = thenSide(tree, id);
+  let at = side?.at ?? 0;
+  let found: Compared;
+  if (side !== null) {
+    if (side.bulk === null) notes.push('of artifacts and packages there is nothing of then here');
+    found = await compareData({ live: side.live, bulk: side.bulk ?? now.bulk }, now, names);
+  } else if (/^[0-9a-f]{6,64}$/.test(id)) {
+    const opened = await backup();
+    at = opened.at;
+    found = await compareBackup(opened.list, now, names);
+  } else throw notHere(`${id} is not on this machine, or was thinned meanwhile`);
+  notes.push(...found.notes);
+  const { rows, files } = found;
+  const passedMs = at === 0 ? 0 : Math.max(0, Math.round(wallMs - at));
+  return { ...{ at, passedMs, rows, files: files.slice(0, 64) }, total: rows.length, notes: notes.map(asSentence) };
+}
+
+/** As much of it as one answer holds. */
+export function pageOf(whole: WholeComparison, from: number): Comparison {
+  let bytes = 0;
+  const rows = whole.rows.slice(from, from + 1000).filter((row) => {
+    bytes += Buffer.byteLength(JSON.stringify(row)) + 1;
+    return bytes <= pageBytes;
+  });
+  return { ...whole, rows, from };
+}

@@ -1,0 +1,136 @@
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { compareData } from '../../node/hosting/vault/compare-data.ts';
+import { storedNames, storedPath } from '../../node/hosting/vault/stored-names.ts';
+import { refsOf, repositoriesIn } from '../../node/hosting/vault/tree-refs.ts';
+
+/** Real repositories of git, as GitLab stores them; then is a copy of now. */
+const { signal } = new AbortController();
+let folder: string;
+const side = (name: string) => ({ live: join(folder, name, 'live'), bulk: join(folder, name, 'bulk') });
+const at = (name: string, stored: string): string => join(side(name).live, 'data/git-data/repositories', stored);
+const env = {
+  ...{ PATH: process.env.PATH, HOME: '/nonexistent', GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null' },
+  ...{ GIT_AUTHOR_NAME: 't', GIT_AUTHOR_EMAIL: 't@t', GIT_COMMITTER_NAME: 't', GIT_COMMITTER_EMAIL: 't@t' },
+};
+const git = (repository: string, ...args: string[]): string =>
+  execFileSync('git', args, { cwd: repository, env, encoding: 'utf8' }).trim();
+const commit = (repository: string, words: string, parent?: string): string =>
+  git(
+    repository,
+    'commit-tree',
+    git(repository, 'mktree', '--missing'),
+    '-m',
+    words,
+    ...(parent ? ['-p', parent] : []),
+  );
+
+function repository(id: string, form = 'sha1'): string {
+  const path = at('now', id);
+  mkdirSync(path, { recursive: true });
+  execFileSync('git', ['init', '-q', '--bare', '-b', 'main', `--object-format=${form}`, path], { env });
+  return path;
+}
+const becomesThen = (): void => cpSync(join(folder, 'now'), join(folder, 'then'), { recursive: true });
+const compare = (ids: { id: number; path: string }[] | null = []) =>
+  compareData(side('then'), side('now'), { nameOf: storedNames(ids), signal });
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 't-compare-'));
+  for (const path of [at('now', ''), side('now').bulk]) mkdirSync(path, { recursive: true });
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+it('refs are read as git reads them: loose ones over packed ones, annotated tags as themselves', async () => {
+  const path = repository(storedPath(1));
+  const first = commit(path, 'first');
+  for (const ref of ['heads/main', 'heads/group/deep', 'tags/light', 'merge-requests/1/head'])
+    git(path, 'update-ref', `refs/${ref}`, first);
+  git(path, 'tag', '-a', 'v1', '-m', 'one', first);
+  git(path, 'pack-refs', '--all');
+  git(path, 'update-ref', 'refs/heads/main', commit(path, 'second', first));
+  // What somebody who is root in the container may leave there.
+  writeFileSync(join(path, 'refs/heads/broken'), 'no id');
+  symlinkSync('/etc/passwd', join(path, 'refs/heads/link'));
+  writeFileSync(join(path, 'refs/heads/main.lock'), first);
+  const refs = await refsOf(path, signal);
+  rmSync(join(path, 'refs/heads/broken'));
+  rmSync(join(path, 'refs/heads/link'));
+  const said = git(path, 'for-each-ref', '--format=%(refname) %(objectname)').split('\n');
+  expect([...refs!].map(([ref, id]) => `${ref} ${id}`).sort()).toEqual(said.sort());
+  mkdirSync(join(path, 'reftable'));
+  expect(await refsOf(path, signal)).toBeNull();
+});
+
+it('names what changed since then, with how many commits came and went, by the project', async () => {
+  const path = repository(storedPath(1));
+  const first = commit(path, 'first');
+  const second = commit(path, 'second', first);
+  for (const ref of ['heads/main', 'heads/old', 'tags/v1', 'keep-around/1'])
+    git(path, 'update-ref', `refs/${ref}`, first);
+  git(path, 'update-ref', 'refs/heads/rewritten', second);
+  repository(storedPath(2));
+  repository(storedPath(3).replace('.git', '.wiki.git'));
+  repository('@pools/ab/cd/pool.git');
+  becomesThen();
+  const third = commit(path, 'third', second);
+  git(path, 'update-ref', 'refs/heads/main', third);
+  git(path, 'update-ref', 'refs/heads/new', third);
+  git(path, 'update-ref', '-d', 'refs/heads/old');
+  const other = commit(path, 'other', first);
+  git(path, 'update-ref', 'refs/heads/rewritten', other);
+  git(path, 'update-ref', 'refs/keep-around/2', first);
+  rmSync(at('now', storedPath(2)), { recursive: true });
+  repository(storedPath(4));
+  mkdirSync(join(side('now').bulk, 'artifacts/a'), { recursive: true });
+  for (const file of ['artifacts/a/1', 'artifacts/a/2']) writeFileSync(join(side('now').bulk, file), '');
+  mkdirSync(join(side('then').bulk, 'packages/b'), { recursive: true });
+  writeFileSync(join(side('then').bulk, 'packages/b/1'), '');
+  const { rows, files, notes } = await compare([
+    { id: 1, path: 'home/blog' },
+    { id: 3, path: 'home/notes' },
+    { id: 4, path: 'home/fresh' },
+  ]);
+  const told = rows.map(({ repository: of, what, ref, then, now, added, lost }) => [
+    of,
+    what,
+    ref,
+    then,
+    now,
+    added,
+    lost,
+  ]);
+  expect(told.sort()).toEqual([
+    ['home/blog', 'others', null, null, null, 1, null],
+    ['home/blog', 'ref', 'refs/heads/main', first, third, 2, 0],
+    ['home/blog', 'ref', 'refs/heads/new', null, third, null, null],
+    ['home/blog', 'ref', 'refs/heads/old', first, null, null, null],
+    ['home/blog', 'ref', 'refs/heads/rewritten', second, other, 1, 1],
+    ['home/fresh', 'new', null, null, null, null, null],
+    ['project 2, which is gone', 'gone', null, null, null, null, null],
+  ]);
+  expect(files).toEqual([
+    { kind: 'artifacts', then: 0, now: 2 },
+    { kind: 'packages', then: 1, now: 0 },
+  ]);
+  expect(notes).toEqual([]);
+  const unnamed = await compare(null);
+  expect(unnamed.rows[0]?.repository).toMatch(/^@hashed\/.*\.git$/);
+});
+
+it('counts in a history by SHA-256 and through a pool that forks share', async () => {
+  const pool = repository('@pools/ab/cd/pool.git', 'sha256');
+  const first = commit(pool, 'first');
+  const path = repository(storedPath(7), 'sha256');
+  writeFileSync(join(path, 'objects/info/alternates'), '../../../../../@pools/ab/cd/pool.git/objects\n');
+  git(path, 'update-ref', 'refs/heads/main', first);
+  becomesThen();
+  const second = commit(path, 'second', first);
+  git(path, 'update-ref', 'refs/heads/main', second);
+  const { rows } = await compare([{ id: 7, path: 'home/long' }]);
+  expect(rows).toMatchObject([{ repository: 'home/long', then: first, now: second, added: 1, lost: 0 }]);
+  expect(await repositoriesIn(at('now', ''), signal)).toEqual([storedPath(7)]);
+});
