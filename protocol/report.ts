@@ -174,6 +174,10 @@ export const GitlabSeen = z.looseObject({
   copies: CopiesSeen.optional(),
   /** Absent while there is no place for backups. */
   vault: VaultSeen.optional(),
+  /** How often work that GitLab has queued is on its own disk; absent while it was not looked at, and of an earlier version. */
+  queued: z.looseObject({ each: z.enum(['second', 'minute']), because: Sentence }).optional(),
+  /** Why no push waits for a copy, whatever copies there are; absent: each does, or of an earlier version. */
+  unheld: Sentence.optional(),
 });
 export type GitlabSeen = z.infer<typeof GitlabSeen>;
 

@@ -1,6 +1,6 @@
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
-import type { CopiesSeen } from '../protocol/report.ts';
+import type { CopiesSeen, GitlabSeen } from '../protocol/report.ts';
 import { compareRounds, type RoundName } from '../protocol/round-name.ts';
 import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { candidatesOf } from './hosting/choose-standbys.ts';
@@ -26,6 +26,8 @@ interface Sight {
   ledger: Ledger;
   hosting: Hosting;
   seen: CopiesSeen | undefined;
+  /** What the host says of GitLab itself. */
+  said: GitlabSeen | undefined;
   isHostHere: boolean;
   /** By the host's wall clock; of a host that is away, when it was heard last: nothing was copied since. */
   hostWallMs: number;
@@ -35,13 +37,14 @@ function sightOf(view: ViewInput, ledger: Ledger): Sight | null {
   const hosting = hostingOf(ledger);
   if (hosting?.copies === undefined || hosting.copies.agreed.length + hosting.copies.standbys.length === 0) return null;
   const heard = view.jobs.reports[hosting.host];
-  const said = heard?.report.gitlab;
+  const { gitlab } = heard?.report ?? {};
+  const said = gitlab?.data === hosting.data && gitlab.epoch === hosting.epoch ? gitlab : undefined;
   const isHostHere = hosting.host === view.self || view.liveness(hosting.host).state === 'alive';
   return {
     view,
     ledger,
     hosting,
-    seen: said?.data === hosting.data && said.epoch === hosting.epoch ? said.copies : undefined,
+    ...{ said, seen: said?.copies },
     isHostHere,
     hostWallMs: isHostHere ? view.wallMs + (heard?.clockOffMs ?? 0) : (heard?.report.wallMs ?? view.wallMs),
   };
@@ -107,10 +110,10 @@ function stateOf(sight: Sight, node: NodeId): Pick<StandbyRow, 'state' | 'becaus
 }
 
 /** By the worst machine that may be started, as the host counts it; null while it has not said anything. */
-function lossOf({ seen, hostWallMs }: Sight): Loss {
+function lossOf({ seen, said, hostWallMs }: Sight): Loss {
   if (seen === undefined) return null;
   const seconds = seen.safeUntil === null ? null : Math.max(0, Math.ceil((hostWallMs - seen.safeUntil) / 1000));
-  return { pushes: !seen.arePushesSafe, seconds };
+  return { pushes: !seen.arePushesSafe || said?.unheld !== undefined, seconds };
 }
 
 function copiesSentence(sight: Sight, standbys: readonly StandbyRow[], loss: Loss): string {
@@ -119,8 +122,15 @@ function copiesSentence(sight: Sight, standbys: readonly StandbyRow[], loss: Los
   const when = isHostHere ? `if ${host} died now` : `if ${host} stays away`;
   const cost = loss === null ? `${host} has not said how far its copies are` : `${when}: ${lossWords(loss)}`;
   const copies = standbys.length === 0 ? 'no machine holds a copy' : `copies on ${listed(standbys.map(standbyWords))}`;
-  return `${cost}; ${copies}; nothing moves by itself`;
+  return [cost, ...queuedWords(sight.said), copies, 'nothing moves by itself'].join('; ');
 }
+
+/** What Redis keeps is on its disk later than it said, and in a copy after that. */
+export const queuedWords = (said: GitlabSeen | undefined): string[] => {
+  if (said?.queued === undefined) return [];
+  const { each, because } = said.queued;
+  return [`queued work is on its disk each ${each}${each === 'second' ? '' : ` (${because})`}`];
+};
 
 function lossWords({ pushes, seconds }: NonNullable<Loss>): string {
   if (seconds === null) return pushes ? 'all of it would be lost' : 'no push lost, but not all else is copied yet';
@@ -144,6 +154,9 @@ export function copyLines(view: ViewInput, ledger: Ledger): Attention[] {
   const rows = rowsOf(sight);
   if (rows.length === 0) return [warning('gitlab-unprotected', nobodyCan(sight))];
   if (seen === undefined) return [];
+  const unheld = sight.said?.unheld;
+  if (unheld !== undefined)
+    return [warning('gitlab-pushes-not-held', `pushes to GitLab on ${host} are not protected: ${unheld}`)];
   const lines = rows.some(({ inSync }) => inSync) ? rows.flatMap(rowLines) : [noneInSync(host, rows)];
   return [...lines, ...problemLines(sight, rows)];
 }

@@ -2,7 +2,7 @@ import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
 import { listed } from './phrases.ts';
-import { copiesView } from './snapshot-copies.ts';
+import { copiesView, queuedWords } from './snapshot-copies.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import { vaultView } from './snapshot-vault.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
@@ -49,7 +49,9 @@ function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
     url: ledger.gitlab.url ?? hostedUrl(hostname, port),
     version: now?.version ?? null,
     forecast: {
-      sentence: copies?.sentence ?? `one copy, on ${name} alone: if that machine dies nothing moves`,
+      sentence:
+        copies?.sentence ??
+        [`one copy, on ${name} alone: if that machine dies nothing moves`, ...queuedWords(now ?? undefined)].join('; '),
       to: null,
       rtoSeconds: null,
       rpoSeconds: copies?.loss?.seconds ?? null,

@@ -158,15 +158,7 @@ export class HostingRoom {
 
   /** What keeps it from being served from here. */
   attention(): Attention[] {
-    const unhooked: Attention = {
-      code: 'gitlab-pushes-not-held',
-      severity: 'warn',
-      sentence:
-        "GitLab's container here is of an earlier version: no push waits until a copy of it is elsewhere; killed, it is made anew, which takes as long as a boot",
-      fix: 'docker ps --filter label=autogit.gitlab',
-    };
-    const isUnhooked = !this.#keeper.hasHook() && hostingOf(this.#options.ledger())?.copies !== undefined;
-    const notServed = this.#keeper.problems().map((problem): Attention => {
+    return this.#keeper.problems().map((problem): Attention => {
       const [sentence = '', fix = null] = problem.split('\n-> ');
       return {
         code: 'gitlab-not-served',
@@ -175,7 +167,6 @@ export class HostingRoom {
         fix,
       };
     });
-    return isUnhooked ? [...notServed, unhooked] : notServed;
   }
 
   /** From the host of what this machine holds copies of. */

@@ -98,7 +98,7 @@ export class GitlabKeeper {
   lookNow(): void {
     const kept = this.#kept;
     kept?.become(unflagged(kept.life));
-    kept?.token.soon();
+    kept?.care.soon();
     kept?.askSoon();
     this.#wake.abort();
   }
@@ -112,9 +112,6 @@ export class GitlabKeeper {
   get replacing(): Pick<DataReplacing, 'ask' | 'outcome'> {
     return this.#replacing;
   }
-
-  /** Whether a push waits for its copy, as far as GitLab's container goes. */
-  readonly hasHook = (): boolean => this.#kept?.hasHook ?? true;
 
   /** What keeps GitLab from being served here, as sentences with what to do. */
   problems(): string[] {
@@ -232,7 +229,7 @@ export class GitlabKeeper {
     kept.tellGate(look, life.hasWorked && act === 'none');
     kept.report(kept.bootProgress(look));
     if (act !== 'none') await this.#start(kept, before, act === 'restart' ? own : null);
-    else if (life.hasWorked && own !== null) kept.token.tend(kept.hosting, own.id);
+    else if (life.hasWorked && own !== null) kept.care.tend(kept.hosting, own.id, look?.pid ?? null);
   }
 
   /** What has other folders than ours is an empty GitLab over the old one, whoever began it: it is killed before anything passes. */

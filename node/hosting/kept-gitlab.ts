@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
@@ -7,13 +6,13 @@ import { isCgroupFrozen } from '../executors/run-cgroup.ts';
 import { shown } from '../foreign-text.ts';
 import { redact } from '../log.ts';
 import type { DataPlace } from './data-place.ts';
+import { GitlabCare } from './gitlab-care.ts';
 import { problemInside } from './gitlab-inside.ts';
 import type { KeeperOptions } from './gitlab-keeper-options.ts';
 import { type GitlabLife, type GitlabLook, newLife, pressureOf } from './gitlab-state.ts';
 import type { HostingMemory } from './hosting-memory.ts';
 import { LeaseAtGate } from './lease-at-gate.ts';
-import { MeshToken } from './mesh-token.ts';
-import { dropHook, hookOf } from './push/push-hook.ts';
+import { dropHook } from './push/push-hook.ts';
 import type { ServiceLook } from './service-host.ts';
 
 const timings = {
@@ -30,7 +29,7 @@ export class KeptGitlab {
   readonly hosting: Hosting;
   readonly mesh: string;
   readonly lease: LeaseAtGate;
-  readonly token: MeshToken;
+  readonly care: GitlabCare;
   /** Ended when the ledger wants something else, and with the agent. */
   readonly given = new AbortController();
   readonly #options: KeeperOptions;
@@ -42,8 +41,6 @@ export class KeptGitlab {
   #isCopied = false;
   /** The container's first process, once it was seen to have these folders. */
   #trustedPid: number | null = null;
-  /** False: its container is of an earlier version, and no push waits for a copy. */
-  hasHook = true;
   #tendedAtMs = Number.NEGATIVE_INFINITY;
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #said = '';
@@ -61,7 +58,7 @@ export class KeptGitlab {
     this.#options = options;
     this.#memory = memory;
     this.lease = new LeaseAtGate(hosting.epoch, options.gateFor(hosting));
-    this.token = new MeshToken(options, memory);
+    this.care = new GitlabCare(options, memory);
     this.#life = newLife(!this.#isNew);
     this.#since = options.clock.wallMs();
   }
@@ -131,7 +128,6 @@ export class KeptGitlab {
     try {
       place?.checkInside(pid);
       if (place !== null) this.#trustedPid = pid;
-      this.hasHook = existsSync(hookOf(`/proc/${pid}/root`));
       return null;
     } catch (error) {
       const isStill = (await this.#options.host.look(id))?.pid === pid;
@@ -249,7 +245,7 @@ export class KeptGitlab {
     const { data, epoch } = this.hosting;
     const isSettingUp = hasWorked && this.#isNew;
     const isBlind = this.engineProblem !== null && condition === 'healthy';
-    const cause = this.engineProblem ?? (isSettingUp ? this.token.problem : null) ?? this.lease.problem ?? because;
+    const cause = this.engineProblem ?? (isSettingUp ? this.care.token.problem : null) ?? this.lease.problem ?? because;
     const seen: GitlabSeen = {
       data,
       epoch,
@@ -258,6 +254,7 @@ export class KeptGitlab {
       since: this.#since,
       version: this.#memory.read(data).version,
       progress: isSettingUp ? { phase: 'makes its admin token', percent: null } : progress,
+      ...this.care.seen(),
       ...this.#options.besides?.(),
     };
     const said = JSON.stringify(seen);

@@ -1,5 +1,6 @@
 import type { Preset } from './presets.ts';
 import { hooksInside } from './push/push-hook.ts';
+import { redisConfigCommand } from './redis-log.ts';
 
 interface OmnibusWish {
   /** As people type it: scheme, host and port. */
@@ -40,8 +41,9 @@ export function omnibusConfig({ url, sshPort, preset }: OmnibusWish): string {
     ["postgresql['shared_buffers']", megabytes(preset.sharedBuffersBytes)],
     // Its least: after a freeze that ended by a kill the database is back soon.
     ["postgresql['checkpoint_timeout']", '30s'],
-    // At most a minute of queued work is lost with the machine, not fifteen.
+    // Beside its log of each write, and until that is begun: at most a minute of queued work is lost with the machine, not fifteen.
     ["redis['save']", ['60 1']],
+    ["redis['extra_config_command']", redisConfigCommand],
     ["prometheus_monitoring['enable']", preset.hasMonitoring],
     ["gitlab_kas['enable']", preset.hasKas],
     ...(isLean ? ([["gitlab_rails['env']", malloc]] as [string, RubyValue][]) : []),

@@ -10,7 +10,10 @@ function read(text: string, into: Map<string, string>): void {
     const [, name, keys = '', value = ''] = line.exec(one.replace(/^\s*#.*/, '')) ?? [];
     if (name === undefined) continue;
     const path = [name, ...[...keys.matchAll(/\[['"]([^'"]+)['"]\]/g)].map((match) => match[1])].join('.');
-    into.set(path, value.replace(/^(['"])(.*)\1$/, '$2'));
+    into.set(
+      path,
+      value.replace(/^(['"])(.*)\1$/, (_, quote, text) => text.replaceAll(`\\${quote}`, quote)),
+    );
   }
 }
 

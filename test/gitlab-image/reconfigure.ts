@@ -76,11 +76,11 @@ async function redis(wanted: Settings): Promise<void> {
     'appendonly no',
     'appendfsync everysec',
     'daemonize no',
-    ...(extra === undefined ? [] : [`include ${data}/redis/extra.conf`]),
+    // In the file as it stands, from each reconfigure on; a command that fails ends that.
+    ...(extra === undefined ? [] : [run('/bin/sh', '-c', extra)]),
   ];
   writeFileSync(`${data}/redis/redis.conf`, `${lines.join('\n')}\n`, { mode: 0o644 });
-  const before = extra === undefined ? '' : `${extra} > ${data}/redis/extra.conf || exit 1\n`;
-  service('redis', `${before}exec chpst -u ${users.redis} redis-server ${data}/redis/redis.conf`);
+  service('redis', `exec chpst -u ${users.redis} redis-server ${data}/redis/redis.conf`);
   await until('redis', ['gitlab-redis-cli', 'ping']);
 }
 
@@ -192,16 +192,20 @@ sleep 5; done`,
 
 /** As Gitaly has them: every program of `post-receive.d` of the folder that the configuration names, for each push. */
 function hooks(wanted: Settings): void {
-  const folder = /'custom_hooks_dir' => '([^']+)'/.exec(wanted.get('gitaly.configuration') ?? '')?.[1];
+  const named = /'custom_hooks_dir' => '([^']+)'/.exec(wanted.get('gitaly.configuration') ?? '')?.[1];
+  // Its own file of settings, which nothing here reads but who wants to know what is in effect.
+  folder(`${data}/gitaly`, users.git, 0o700);
+  const section = named === undefined ? '' : `[hooks]\ncustom_hooks_dir = "${named}"\n`;
+  writeFileSync(`${data}/gitaly/config.toml`, `bin_dir = "/opt/gitlab/embedded/bin"\n${section}`, { mode: 0o640 });
   const own = '/opt/gitlab/stand-in/hooks';
   rmSync(own, { recursive: true, force: true });
-  if (folder === undefined) return;
+  if (named === undefined) return;
   mkdirSync(own, { recursive: true });
   writeFileSync(
     `${own}/post-receive`,
     `#!/bin/sh
 refs=$(cat)
-for hook in '${folder}'/post-receive.d/*; do
+for hook in '${named}'/post-receive.d/*; do
   [ ! -x "$hook" ] || printf '%s\\n' "$refs" | "$hook" || exit 1
 done
 `,

@@ -14,7 +14,11 @@ import { Turns } from '../../node/hosting/wire/turns.ts';
 const MiB = 1 << 20;
 const name = { era: 1, epoch: 1, number: 7 };
 const round: Round = { part: 'hot', name, atMs: 5, wallMs: 6, uuid: 'u-7', parent: null };
-const asked = (signal = AbortSignal.timeout(20_000)): Sending => ({ pins: [name], urgency: 'round', signal });
+const asked = (signal = AbortSignal.timeout(20_000)): Sending => ({
+  ...{ pins: [name], urgency: 'round', signal },
+  told: (bytes) => told.push(bytes),
+});
+let told: number[] = [];
 
 /** Takes what comes into memory; counts as the real one does only what was whole. */
 class MemoryTaker implements RoundTaker {
@@ -25,7 +29,7 @@ class MemoryTaker implements RoundTaker {
   slowly: () => Promise<unknown> = async () => {};
   atEnd: () => Promise<unknown> = async () => {};
 
-  held = async () => [name];
+  held = async () => [{ name, uuid: 'u-7' }];
 
   async take(round: Round, { stream, done }: RoundSource, pins: readonly unknown[]): Promise<void> {
     this.pins = pins;
@@ -65,6 +69,7 @@ beforeEach(() => {
   taker = new MemoryTaker();
   open = new AbortController();
   doors = [];
+  told = [];
   line = lineBy();
 });
 afterEach(() => {
@@ -90,7 +95,7 @@ const lineBy = (way: (port: number) => Promise<number> = async (port) => port): 
   );
 
 it('brings a round whole, with its pins, and many over one connection', async () => {
-  expect(await line.held('hot')).toEqual([name]);
+  expect(await line.held('hot')).toEqual([{ name, uuid: 'u-7' }]);
   for (const size of [0, 1, 65_536, 65_537, 8 * MiB]) {
     const { bytes, hash } = bytesOf(size);
     await line.take({ ...round, uuid: `u-${size}` }, sourceOf(Readable.from(size ? [bytes] : [])), asked());
@@ -155,10 +160,13 @@ it('a standby whose disk is slow is not taken for a host that fell silent', asyn
   timings.silentMs = 300;
   let stalls = 1;
   taker.slowly = async () => stalls-- > 0 && sleep(1000);
-  taker.atEnd = () => sleep(1000);
+  taker.atEnd = () => sleep(1700);
   const { bytes, hash } = bytesOf(6 * MiB);
+  await line.held('hot');
   await line.take(round, sourceOf(Readable.from([bytes])), asked());
   expect(taker.got.get('u-7')).toBe(hash);
+  // It tells that it lives, and how much has arrived, also when its disk works on the rest.
+  expect(told.filter((bytes) => bytes === 6 * MiB).length).toBeGreaterThan(2);
 });
 
 it('a host that says nothing in the midst of a round is given up', async () => {

@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
 import { freezeCgroup, thawCgroup } from '../../node/executors/run-cgroup.ts';
@@ -10,6 +11,7 @@ import { makeAdminToken, revokeOlderTokens } from '../../node/hosting/gitlab-fir
 import { isRefusedInside } from '../../node/hosting/gitlab-inside.ts';
 import { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import type { BehindGate } from '../../node/hosting/lease-at-gate.ts';
+import { ownHook } from '../../node/hosting/push/push-hook.ts';
 import { bridgeOf } from '../../node/hosting/service-container.ts';
 import type { Change } from '../../protocol/changes.ts';
 import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
@@ -24,6 +26,7 @@ const name = `autogit-gitlab-${data}`;
 const mesh = `t-keeper-mesh-${process.pid}`;
 const fast = `autogit-test:gitlab-keeper-${process.pid}`;
 const host = new DockerServiceHost(null, clock);
+const redis = (...words: string[]): string => docker('exec', name, 'gitlab-redis-cli', ...words);
 const docker = (...args: string[]): string => execFileSync('docker', args, { encoding: 'utf8' }).trim();
 
 const ledger = {
@@ -218,11 +221,31 @@ describe('a GitLab that the mesh hosts', () => {
     thawCgroup(group);
     now.lookNow();
     await reaches(() => last()?.because, 'it answers');
+    // Redis' log was begun while it lived; the next start reads it.
+    await reaches(() => last()?.queued?.each, 'second');
+    redis('set', 'kept', 'over the kill');
+    await sleep(1500);
     const before = inspect('{{.Id}}');
     docker('kill', name);
     await reaches(() => seen.some((one) => one?.state === 'repairing'), true);
     await reaches(() => last()?.state, 'healthy');
     expect(inspect('{{.Id}} {{.State.Running}}')).not.toBe(`${before} true`);
+    expect([redis('config', 'get', 'appendonly'), redis('get', 'kept')]).toEqual(['appendonly\nyes', 'over the kill']);
+  });
+
+  it('its hook is put back when it is gone, and where Gitaly has another folder that is said', async () => {
+    const hook = join(folder, 'gitlab-hooks/post-receive.d/autogit-node');
+    rmSync(hook);
+    now.lookNow();
+    await reaches(() => existsSync(hook), true);
+    expect(docker('exec', name, 'cat', '/opt/autogit-node/post-receive.d/autogit-node')).toBe(ownHook.trim());
+    const gitaly = join(folder, 'place/data/gitaly/config.toml');
+    const own = readFileSync(gitaly, 'utf8');
+    writeFileSync(gitaly, own.replace('/opt/autogit-node', '/opt/other'));
+    now.lookNow();
+    await reaches(() => last()?.unheld?.slice(0, 36), 'Gitaly runs the hooks of /opt/other,');
+    writeFileSync(gitaly, own);
+    await reaches(() => last()?.unheld, undefined);
     expect(changes).toEqual([]);
   });
 

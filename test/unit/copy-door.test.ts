@@ -39,7 +39,7 @@ it('a standby whose disk takes its time is not cut off as if its host had fallen
   const taken = line.take(
     round,
     { stream, done: Promise.resolve(), end: () => undefined },
-    { pins: [], urgency: 'copy', signal: end.signal },
+    { pins: [], urgency: 'copy', told: () => {}, signal: end.signal },
   );
   taken.catch(() => undefined);
   await all;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Change } from '../../protocol/changes.ts';
 import type { HostedCopies } from '../../protocol/ledger.ts';
-import type { RoundName } from '../../protocol/round-name.ts';
+import { type RoundName, roundText } from '../../protocol/round-name.ts';
 import { CopyRules } from '../../scheduler/hosting/copies/copy-rules.ts';
 import { StandbyRules } from '../../scheduler/hosting/copies/standby-rules.ts';
 
@@ -21,6 +21,8 @@ function copies(
     bases: { 1: round(1) },
   };
 }
+/** As an earlier version lists them. */
+const named = (...names: RoundName[]) => names.map((name) => ({ name, uuid: null }));
 const rulesOf = (boot = 'boot-one'): CopyRules => new CopyRules({ self: 'A', era: 1, epoch: 1, boot, data: of.data });
 function begun(set: HostedCopies): CopyRules {
   const rules = rulesOf();
@@ -55,7 +57,7 @@ describe('a push (SAFETY H10)', () => {
     rules.acknowledged('C', round(2, 0), 200);
     rules.acknowledged('C', round(9, 1, 0), 200);
     rules.acknowledged('C', round(9, 2), 200);
-    rules.held('C', [round(9, 1, 2)]);
+    rules.held('C', named(round(9, 1, 2)));
     expect(rules.due(200).release).toEqual([]);
     rules.acknowledged('C', round(2), 300);
     expect(rules.due(300).release).toEqual([{ id: 1, isAlone: false }]);
@@ -87,9 +89,31 @@ describe('a push (SAFETY H10)', () => {
     taken(rules, 5, 50);
     rules.ask(1);
     taken(rules, 6, 100);
-    rules.held('B', [round(5), round(9), round(10 ** 12)]);
+    rules.held('B', named(round(5), round(9), round(10 ** 12)));
     expect(rules.due(200).release).toEqual([]);
     expect(rules.numberHeld).toBe(9);
+  });
+
+  it('is not served by a round of that time whose name the host used again before it heard of it', () => {
+    const rules = begun(copies(['B']));
+    taken(rules, 5, 50);
+    rules.ask(1);
+    taken(rules, 6, 100);
+    const own = [5, 6].map((number) => ({ name: round(number), uuid: `new-${number}` }));
+    const listed = [5, 6, 7].map((number) => ({
+      name: round(number),
+      uuid: number === 5 ? 'new-5' : `lost-${number}`,
+    }));
+    rules.held('B', listed, own);
+    expect(rules.due(200).release).toEqual([]);
+    expect(rules.parentFor('B', [round(5), round(6)])).toEqual(round(5));
+    expect(rules.numberHeld).toBe(7);
+    expect(rules.isOvertaken).toBe(true);
+    taken(rules, 8, 250);
+    expect(rules.isOvertaken).toBe(false);
+    // An earlier version tells no more than names.
+    rules.held('B', named(round(6)), own);
+    expect(rules.due(300).release).toEqual([{ id: 1, isAlone: false }]);
   });
 
   it('is answered by nobody before the ledger is known and has the boot of this agent', () => {
@@ -159,6 +183,53 @@ describe('a push (SAFETY H10)', () => {
   });
 });
 
+describe('a push that takes long to arrive', () => {
+  const MiB = 1 << 20;
+  function arriving(perSecond: number, seconds: number, over = begun(copies(['B']))): CopyRules {
+    inTime(over, 'B', 1, 1);
+    over.ask(1);
+    taken(over, 2, 10_000);
+    over.sent('B', round(2), round(1));
+    for (let at = 10_100; at < 10_000 + seconds * 1000; at += 100) {
+      over.moved('B', (perSecond * MiB) / 10, at);
+      expect(changesAt(over, at)).toEqual([]);
+    }
+    return over;
+  }
+
+  it('throws nobody out while it arrives, nor while its disk takes it in; it waits for the round, and for nothing less', () => {
+    const rules = arriving(11, 30);
+    for (let at = 40_000; at < 48_000; at += 500) {
+      rules.moved('B', 0, at);
+      expect(rules.due(at)).toMatchObject({ release: [], changes: [] });
+    }
+    rules.acknowledged('B', round(2), 48_000);
+    expect(rules.due(48_000)).toMatchObject({ release: [{ id: 1 }], changes: [] });
+  });
+
+  it('does when nothing is heard of it for 2 s, and when it comes slower than any line that is worth waiting for', () => {
+    const rules = arriving(11, 30);
+    expect(rules.due(30_000 + 9900)).toMatchObject({ changes: [], wakeAt: 41_900 });
+    expect(changesAt(rules, 41_899)).toEqual([]);
+    expect(changesAt(rules, 41_900)).toMatchObject([{ kind: 'copies-leave', nodes: ['B'] }]);
+    const slow = begun(copies(['B']));
+    inTime(slow, 'B', 1, 1);
+    slow.ask(1);
+    taken(slow, 2, 10_000);
+    for (let at = 10_100; at < 13_000; at += 100) slow.moved('B', 100_000, at);
+    expect(changesAt(slow, 13_000)).toMatchObject([{ kind: 'copies-leave' }]);
+  });
+
+  it('that is small is held up no longer than ever by who only says that it lives', () => {
+    const rules = begun(copies(['B']));
+    inTime(rules, 'B', 1, 1);
+    rules.ask(1);
+    taken(rules, 2, 10_000);
+    for (let at = 10_100; at < 12_000; at += 100) rules.moved('B', 0, at);
+    expect(changesAt(rules, 12_000)).toMatchObject([{ kind: 'copies-leave' }]);
+  });
+});
+
 describe('the in-sync set (SAFETY H10)', () => {
   it('an idle member stays in it; one whose oldest lacking round is older than interval and 1 s leaves', () => {
     const rules = begun(copies(['B']));
@@ -175,7 +246,7 @@ describe('the in-sync set (SAFETY H10)', () => {
     rules.durable(round(1), -60_000);
     rules.durable(round(2), -55_000); // taken as that agent ended, and brought to nobody
     rules.ledger(copies(['B']), 0);
-    rules.held('B', [round(1)]);
+    rules.held('B', named(round(1)));
     expect(changesAt(rules, 500)).toEqual([]);
     expect(changesAt(rules, 6001)).toMatchObject([{ kind: 'copies-leave', nodes: ['B'] }]);
   });
@@ -183,7 +254,7 @@ describe('the in-sync set (SAFETY H10)', () => {
   it('one that has lost what it acknowledged leaves at once', () => {
     const rules = begun(copies(['B']));
     inTime(rules, 'B', 1, 3);
-    rules.held('B', [round(1)]);
+    rules.held('B', named(round(1)));
     expect(changesAt(rules, 15_300)).toMatchObject([
       { kind: 'copies-leave', nodes: ['B'], because: 'has not got any more what it acknowledged' },
     ]);
@@ -288,7 +359,7 @@ describe('the meter and the pins', () => {
   it('a pin moves by the handshake or by the acknowledgement of the round in flight, never by a late one', () => {
     const rules = begun(copies(['B']));
     for (const number of [1, 2, 3, 4]) taken(rules, number, number * 5000);
-    rules.held('B', [round(1), round(2)]);
+    rules.held('B', named(round(1), round(2)));
     expect(rules.parentFor('B', [round(1), round(2), round(3)])).toEqual(round(2));
     rules.sent('B', round(3), round(2));
     expect(rules.pinned()).toEqual({ B: round(2) });
@@ -306,9 +377,9 @@ describe('the meter and the pins', () => {
   it('a standby takes rounds of the ledger alone, in order, on a parent that it has, and keeps what was named to it', () => {
     const rules = new StandbyRules();
     const ledger = { host: 'A', era: 1, epoch: 2 };
-    const held = [round(9, 1), round(3, 2)];
+    const held = [round(9, 1), round(3, 2)].map((name) => ({ name, uuid: roundText(name) }));
     const why = (number: number, epoch = 2, from = 'A', parent: RoundName | null = null): string | null =>
-      rules.whyNot(from, { name: round(number, epoch), parent }, ledger, held);
+      rules.whyNot(from, { name: round(number, epoch), parent, uuid: roundText(round(number, epoch)) }, ledger, held);
     expect(why(4)).toBeNull();
     expect(why(3)).toBeNull(); // acknowledged again
     expect(why(4, 2, 'A', round(9, 1))).toBeNull();
@@ -316,6 +387,9 @@ describe('the meter and the pins', () => {
     expect(why(4, 1)).toBe("round 1-1-4 is not of the ledger's epoch, 1-2");
     expect(why(4, 2, 'D')).toBe('rounds are taken from the host of the ledger alone');
     expect(why(4, 2, 'A', round(8, 1))).toBe('its parent 1-1-8 is not whole on this disk');
+    expect(rules.whyNot('A', { name: round(3, 2), parent: null, uuid: 'of another' }, ledger, held)).toBe(
+      'another round is here under the name 1-2-3',
+    );
     rules.named({ name: round(5, 2), parent: round(3, 2) }, [round(1, 2)]);
     rules.named({ name: round(4, 2), parent: round(9, 1) }, []);
     expect(rules.pins([], round(9, 1))).toEqual([round(3, 2), round(9, 1), round(1, 2)]);

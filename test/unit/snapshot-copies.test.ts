@@ -16,14 +16,21 @@ const healthy: GitlabSeen = {
 type Row = CopiesSeen['standbys'][number];
 
 /** desktop-1 is in sync and desktop-2 stands by, unless `members` says otherwise. What is said is said `wallMs` of then. */
-function lab(seen: ((wallMs: number) => Partial<CopiesSeen>) | null, members = ['desktop-1']): Lab {
+function lab(
+  seen: ((wallMs: number) => Partial<CopiesSeen>) | null,
+  members = ['desktop-1'],
+  more: Partial<GitlabSeen> = {},
+): Lab {
   const standbys = ['desktop-1', 'desktop-2'].map((node) => ({ node, because: 'a person named it, and it is well' }));
   const set = { version: 3, members, last: null, boot: 'b' };
   const all = copiesLab(['desktop-1', 'desktop-2'], { standbys, set }, 'http://g');
   all.run(3000);
   if (seen !== null) {
     const none = { newest: null, arePushesSafe: false, safeUntil: null, standbys: [], problem: null };
-    all.feed('kang', { kind: 'gitlab-seen', report: { ...healthy, copies: { ...none, ...seen(all.wallMs) } } });
+    all.feed('kang', {
+      kind: 'gitlab-seen',
+      report: { ...healthy, ...more, copies: { ...none, ...seen(all.wallMs) } },
+    });
   }
   all.run(2000);
   return all;
@@ -82,6 +89,27 @@ describe('the copies of a hosted GitLab, in status', () => {
 
   const seenAs = (because: string, percent: number | null = null) => ({
     ...{ because, percent, chosen: 'a person named it, and it is well' },
+  });
+
+  it("tells how GitLab's queued work is kept, and a push that no hook holds is not called safe", () => {
+    const second = { each: 'second', because: 'its log is synced' } as const;
+    expect(shown(lab(usual, ['desktop-1'], { queued: second })).gitlab.forecast?.sentence).toContain(
+      '3 s of all else; queued work is on its disk each second; copies on',
+    );
+    const queued = { each: 'minute', because: "until Redis' log of each write is begun" } as const;
+    const unheld = lab(usual, ['desktop-1'], { queued, unheld: 'Gitaly runs no hooks of a folder' });
+    const { gitlab } = shown(unheld);
+    expect([gitlab.loss?.pushes, gitlab.forecast?.sentence]).toEqual([
+      true,
+      expect.stringContaining("queued work is on its disk each minute (until Redis' log of each write is begun); "),
+    ]);
+    expect(lines(unheld)).toEqual([
+      [
+        'gitlab-pushes-not-held',
+        'warn',
+        'pushes to GitLab on kang are not protected: Gitaly runs no hooks of a folder',
+      ],
+    ]);
   });
 
   it('where nobody was asked nothing is said of copies', () => {

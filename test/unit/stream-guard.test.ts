@@ -106,3 +106,22 @@ it('a long command in the smallest pieces costs no more than it is long', async 
   expect((await through(bytes, null, 16)).equals(bytes)).toBe(true);
   expect((process.cpuUsage().user - began) / 1000).toBeLessThan(1000);
 });
+
+it('looks at the room again as it comes, and stops when there is none: nobody said how long it would be', async () => {
+  let looks = 0;
+  const guard = new StreamGuard({ name: 'hot', uuid: own, parentUuid: null }, async () => {
+    if (++looks === 3) throw new Error('full: no room for another round');
+  });
+  let out = 0;
+  guard.on('data', (data) => (out += data.length));
+  const over = new Promise<void>((resolve, reject) => guard.once('end', resolve).once('error', reject));
+  over.catch(() => {});
+  const data = Buffer.concat([Buffer.from([19, 0]), Buffer.alloc((1 << 20) - 100)]);
+  const piece = command(15, attribute(15, 'a'), data);
+  guard.write(stream(2, whole));
+  for (let at = 0; at < 100 && !guard.destroyed; at++)
+    if (!guard.write(piece)) await new Promise((done) => guard.once('drain', done).once('close', done));
+  await expect(over).rejects.toThrow('full: no room');
+  expect(guard.refused?.message).toContain('full: ');
+  expect(out).toBeLessThan(52 << 20);
+});

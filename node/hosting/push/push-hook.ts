@@ -24,7 +24,7 @@ export async function putHook(home: string): Promise<string> {
   const folder = hooksFolder(home);
   mkdirSync(join(folder, 'post-receive.d'), { recursive: true, mode: 0o755 });
   const path = join(folder, hookName);
-  await replaceFile(path, hookText(join(hooksInside, socketName)), systemTools);
+  await replaceFile(path, ownHook, systemTools);
   await chmod(path, 0o755);
   for (const each of [folder, join(folder, 'post-receive.d')]) await chmod(each, 0o755);
   return folder;
@@ -55,3 +55,6 @@ for (;;) {
   select(undef, undef, undef, 0.2);
 }
 `;
+
+/** As it stands in the container's folder. */
+export const ownHook = hookText(join(hooksInside, socketName));

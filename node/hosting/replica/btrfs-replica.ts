@@ -143,9 +143,12 @@ export class BtrfsReplica implements Replica {
     return this.#tools.read('btrfs', ['send', '-q', '--proto', '2', ...basis, this.folderOf(round)]);
   }
 
-  async receive(round: Round, source: RoundSource): Promise<void> {
+  async receive(round: Round, source: RoundSource, makeRoom?: () => Promise<void>): Promise<void> {
     const text = roundText(round.name);
-    if (this.#rounds.has(text)) return source.end();
+    const known = this.#rounds.get(text);
+    if (known && known.uuid !== round.uuid)
+      throw new ReplicaProblem(`another round is here under the name ${text}`, 'the host takes one of another name');
+    if (known) return source.end();
     const incoming = join(this.#folder, 'incoming', text);
     const folder = join(this.#folder, 'rounds', text);
     const { mark } = this.#disk;
@@ -153,7 +156,10 @@ export class BtrfsReplica implements Replica {
       // What a dead sender left stands writable under the final name, and would end the next try with "File exists".
       await this.#discard([...this.#incoming(), folder]);
       mkdirSync(incoming);
-      const guard = new StreamGuard({ name: this.part, uuid: round.uuid, parentUuid: this.#uuidOf(round.parent) });
+      const guard = new StreamGuard(
+        { name: this.part, uuid: round.uuid, parentUuid: this.#uuidOf(round.parent) },
+        makeRoom,
+      );
       // Not `pipe`: a sender that was cut off meanwhile is over already, and whoever reads it would wait for ever.
       const guarded = pipeline(source.stream, guard, () => undefined);
       await this.#tools.feed('btrfs', ['receive', '-q', '-C', incoming], guarded).catch((error) => {

@@ -1,11 +1,10 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { Ledger } from '../../../protocol/ledger.ts';
 import type { StandbySeen } from '../../../protocol/report.ts';
 import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
-import { type OfferedRound, type RoundsOf, StandbyRules } from '../../../scheduler/hosting/copies/standby-rules.ts';
+import { type RoundsOf, StandbyRules } from '../../../scheduler/hosting/copies/standby-rules.ts';
 import { type Pressure, thin } from '../../../scheduler/hosting/copies/thinning.ts';
 import { type Hosting, hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { Log } from '../../log.ts';
@@ -14,6 +13,7 @@ import { treeOf } from '../place-tree.ts';
 import { BtrfsReplica } from './btrfs-replica.ts';
 import { bulkBeside } from './bulk-beside.ts';
 import { copiesFolder } from './copies-place.ts';
+import { LeftCopies } from './left-copies.ts';
 import type { Round, RoundPart, RoundSource, RoundTaker } from './replica-ports.ts';
 import { fullProblem, ReplicaProblem } from './replica-problem.ts';
 import { replicaTools } from './replica-tools.ts';
@@ -41,7 +41,7 @@ interface OpenCopies {
   rules: Record<RoundPart, StandbyRules>;
 }
 
-const timings = { lookMs: 2000, againMs: 20_000, tendMs: 10_000, thinEvery: 20 } as const;
+const timings = { lookMs: 2000, againMs: 20_000, tendMs: 10_000, thinEvery: 20, quietMs: 1500 } as const;
 
 /** The copies that this machine holds of a GitLab that another one runs: its own data place, open while the ledger has it so. */
 export class KeptCopies {
@@ -54,10 +54,11 @@ export class KeptCopies {
   #tendedMs = Number.NEGATIVE_INFINITY;
   #pressure: Pressure = 0;
   #taken = 0;
-  /** Of which a person said that all of it goes; the ledger says no more of them once they are gone. */
-  readonly #doomed = new Map<string, Hosting>();
-  /** Of which it was said that they stay. */
-  readonly #left = new Set<string>();
+  /** Of the last handshake that was followed by no round: nothing lacks here. */
+  #quietSince: number | null = null;
+  /** What is wrong came with a round, and is over when the host finds that none lacks here. */
+  #isOfRound = false;
+  readonly #left: LeftCopies;
   #said = '';
   #loop: Promise<void> = Promise.resolve();
   /** One round of a part at a time, however many connections there are. */
@@ -65,6 +66,7 @@ export class KeptCopies {
 
   constructor(options: KeptCopiesOptions) {
     this.#options = options;
+    this.#left = new LeftCopies(options);
   }
 
   start(): void {
@@ -95,10 +97,13 @@ export class KeptCopies {
   /** For one connection, whose other end is known. */
   takerFor(from: NodeId): RoundTaker {
     return {
-      held: async (part) =>
-        this.#here()
-          .parts[part].rounds()
-          .map(({ name }) => name),
+      held: async (part) => {
+        if (this.#mine()?.host !== from)
+          throw new ReplicaProblem('rounds are told to the host of the ledger alone', 'see: autogit-node gitlab');
+        const rounds = this.#here().parts[part].rounds();
+        this.#quietSince = performance.now();
+        return rounds.map(({ name, uuid }) => ({ name, uuid }));
+      },
       take: (round, source, pins) => {
         const next = this.#busy[round.part].then(() => this.#take(from, round, source, pins));
         this.#busy[round.part] = next.catch(() => {});
@@ -114,25 +119,22 @@ export class KeptCopies {
   }
 
   async #take(from: NodeId, round: Round, source: RoundSource, pins: readonly RoundName[]): Promise<void> {
+    this.#quietSince = null;
     try {
       const open = this.#here();
       const [replica, rules] = [open.parts[round.part], open.rules[round.part]];
-      const refused = rules.whyNot(
-        from,
-        round,
-        this.#roundsOf(),
-        replica.rounds().map(({ name }) => name),
-      );
+      const refused = rules.whyNot(from, round, this.#roundsOf(), replica.rounds());
       if (refused !== null) throw new ReplicaProblem(refused, 'the host looks for itself: autogit-node status');
       rules.named(round, pins);
       await this.#makeRoom(open);
-      await replica.receive(round, source);
+      await replica.receive(round, source, () => this.#makeRoom(open));
       if (++this.#taken % timings.thinEvery === 0) await this.#thin(open);
       this.#problem = null;
       this.#report();
     } catch (error) {
       source.end();
       this.#says(sentenceOf(error));
+      this.#isOfRound = true;
       throw error;
     }
   }
@@ -169,8 +171,10 @@ export class KeptCopies {
     const known = hostingOf(this.#options.ledger());
     if (open !== null && known?.data === open.hosting.data) open.hosting = known;
     if (open !== null && mine?.data !== open.hosting.data) await this.#giveUp(open);
-    await this.#clear(known);
+    await this.#left.clear(known);
     const now = performance.now();
+    // A line that was cut and is back brings nothing where nothing lacks: its sentence would stay for ever.
+    if (this.#isOfRound && this.#quietSince !== null && now - this.#quietSince >= timings.quietMs) this.#problem = null;
     if (mine !== null && this.#open === null && now - this.#triedMs >= timings.againMs) {
       this.#triedMs = now;
       await this.#begin(mine);
@@ -208,57 +212,22 @@ export class KeptCopies {
     const open = this.#open;
     if (open === null) return;
     this.#says(cause instanceof AutogitError ? `${cause.message}: ${cause.hint}` : sentenceOf(cause));
-    await Promise.all(Object.values(this.#busy));
+    await this.#close(open);
+  }
+
+  /** Nothing more is let in before what is under way is waited for: else there is always one more. */
+  async #close(open: OpenCopies): Promise<void> {
     this.#open = null;
+    await Promise.all(Object.values(this.#busy));
     await this.#options.beforeClose(open.place);
     await open.place.close();
   }
 
   /** The ledger names it no more: what lies there stays until it is known that it shall go. */
   async #giveUp(open: OpenCopies): Promise<void> {
-    await Promise.all(Object.values(this.#busy));
-    this.#open = null;
-    await this.#options.beforeClose(open.place);
-    await open.place.close();
+    await this.#close(open);
     this.#problem = null;
     this.#options.log.info(`no copies of GitLab are taken any more; those that are here lie in ${open.place.path}`);
-  }
-
-  /** A person took it back, or deleted all of that GitLab: then its copies go. Of one that is merely gone a person decides. */
-  async #clear(known: Hosting | null): Promise<void> {
-    const { removePlace, log, self } = this.#options;
-    if (known?.ending?.deleteData) this.#doomed.set(known.data, known);
-    const isTakenBack = known !== null && known.host !== self && this.#wasTakenBack(known, self);
-    const going = [...this.#doomed.values()].filter(({ data }) => data !== known?.data);
-    for (const hosting of isTakenBack ? [...going, known] : going) {
-      const folder = this.#folderOf(hosting);
-      if (existsSync(folder)) {
-        await removePlace(hosting, folder);
-        log.info(`copies of GitLab that were in ${folder} are deleted, as a person said`);
-      }
-      this.#doomed.delete(hosting.data);
-    }
-  }
-
-  /**
-   * It was agreed on in this era, and is not any more. A ledger that a recovery by force began with may be older than the
-   * agreement: what it does not know nobody took back, and these copies may be the only ones left.
-   */
-  #wasTakenBack(known: Hosting, self: NodeId): boolean {
-    const folder = this.#folderOf(known);
-    if (known.copies === undefined || !existsSync(folder)) return false;
-    const note = `${folder}.era`;
-    const era = String(this.#options.ledger()?.era.counter);
-    const noted = existsSync(note) ? readFileSync(note, 'utf8') : null;
-    const isAgreed = known.copies.agreed.includes(self);
-    if (isAgreed && noted !== era) writeFileSync(note, era, { mode: 0o600, flush: true });
-    if (isAgreed || noted === era) return !isAgreed;
-    if (!this.#left.has(folder))
-      this.#options.log.warn(
-        `copies of GitLab in ${folder} stay: the mesh was recovered by force and its ledger says nothing of them`,
-      );
-    this.#left.add(folder);
-    return false;
   }
 
   #folderOf = ({ data }: Hosting): string => copiesFolder(this.#options.home, data);
@@ -280,7 +249,7 @@ export class KeptCopies {
       const rounds = parts[part].rounds();
       // As on the host: the hot part, thinned before it, says what of the bulk part goes with it.
       const beside = part === 'hot' ? [] : parts.hot.rounds().flatMap((one) => bulkBeside(one, rounds)?.name ?? []);
-      const pins = [...rules[part].pins(rounds satisfies OfferedRound[], base), ...beside];
+      const pins = [...rules[part].pins(rounds, base), ...beside];
       await parts[part].remove(thin(rounds, new Set(pins.map(roundText)), this.#pressure));
     }
   }
@@ -289,6 +258,7 @@ export class KeptCopies {
   #says(problem: string): void {
     if (this.#problem !== problem) this.#options.log.warn(`copies of GitLab: ${problem}`);
     this.#problem = problem;
+    this.#isOfRound = false;
     this.#report();
   }
 

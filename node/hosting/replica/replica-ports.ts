@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { NodeId } from '../../../protocol/ids.ts';
 import type { RoundName } from '../../../protocol/round-name.ts';
+import type { HeldRound } from '../../../scheduler/hosting/copies/held-rounds.ts';
 import type { DatedRound } from '../../../scheduler/hosting/copies/thinning.ts';
 import type { SystemTools } from '../system-tools.ts';
 import type { Urgency } from '../wire/turns.ts';
@@ -34,6 +35,8 @@ export interface Sending {
   /** What all machines keep of that part, whatever they thin. */
   pins: readonly RoundName[];
   urgency: Urgency;
+  /** It told that so many bytes of the round have arrived; told again each second while it works on them. One of before tells nothing. */
+  told(bytes: number): void;
   /** The host gives it up; its source was ended already. */
   signal: AbortSignal;
 }
@@ -42,14 +45,14 @@ export interface Sending {
 export interface Standby {
   readonly node: NodeId;
   /** The handshake: what it holds of that part, complete on its disk. */
-  held(part: RoundPart): Promise<RoundName[]>;
+  held(part: RoundPart): Promise<HeldRound[]>;
   /** Returns when the round is on its disk: that is the acknowledgement. */
   take(round: Round, source: RoundSource, sending: Sending): Promise<void>;
 }
 
 /** The same machine's own end of it. What it throws is told to the host as the reason. */
 export interface RoundTaker {
-  held(part: RoundPart): Promise<RoundName[]>;
+  held(part: RoundPart): Promise<HeldRound[]>;
   take(round: Round, source: RoundSource, pins: readonly RoundName[]): Promise<void>;
 }
 
@@ -66,8 +69,11 @@ export interface Replica {
   /** What a difference to that round may start from: others of the same living data, and what these were made from. */
   parentsFor(round: Round): Round[];
   send(round: Round, parent: Round | null): RoundSource;
-  /** Standby: returns when the round is on the disk and marked; that is the acknowledgement. */
-  receive(round: Round, source: RoundSource): Promise<void>;
+  /**
+   * Standby: returns when the round is on the disk and marked; that is the acknowledgement. `makeRoom` is called now and then
+   * while it comes; what that throws ends it.
+   */
+  receive(round: Round, source: RoundSource, makeRoom?: () => Promise<void>): Promise<void>;
   remove(rounds: readonly Round[]): Promise<void>;
 }
 

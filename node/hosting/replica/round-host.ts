@@ -111,8 +111,8 @@ export class RoundHost {
     if (newest?.name.era === era && newest.name.epoch === epoch) this.#number = newest.name.number;
     this.#atMs = newest?.atMs ?? 0;
     this.#lastBootMs = clock.bootMs();
-    for (const { name, wallMs } of rounds)
-      this.#rules.durable(name, clock.bootMs() - Math.max(0, clock.wallMs() - wallMs));
+    for (const { name, wallMs, uuid } of rounds)
+      this.#rules.durable(name, clock.bootMs() - Math.max(0, clock.wallMs() - wallMs), uuid);
   }
 
   async stop(): Promise<void> {
@@ -269,6 +269,7 @@ export class RoundHost {
   }
 
   async #hasChanged(): Promise<boolean> {
+    if (this.#rules.isOvertaken) return true;
     const { hot, bulk } = this.#options;
     const [newest, newestBulk] = [this.#newestOf(hot), this.#newestOf(bulk)];
     const at = this.#options.clock.bootMs();
@@ -294,13 +295,14 @@ export class RoundHost {
     this.#number = Math.max(this.#number, this.#rules.numberHeld) + 1;
     const name = { era, epoch, number: this.#number };
     this.#rules.begins(name);
+    let round: Round;
     try {
-      await hot.snapshot(name, this.#atMs);
+      round = await hot.snapshot(name, this.#atMs);
     } catch (error) {
       this.#rules.failed(name);
       throw error;
     }
-    this.#rules.durable(name, now);
+    this.#rules.durable(name, now, round.uuid);
     for (const senders of this.#senders.values()) senders.hot.wake();
     this.#turn();
     if (clock.bootMs() - this.#bulkLookedMs >= copyTimings.intervalMs) await this.#bulkRound(name);

@@ -22,6 +22,8 @@ interface RoundSenderOptions {
 const timings = {
   /** Nothing of a round moves for so long: its sender is ended, or its snapshot could never be deleted. */
   stallMs: 120_000,
+  /** A standby that tells of its progress, each half second while it lives, has told nothing for so long. */
+  silentMs: 15_000,
   againMs: 500,
   againMostMs: 5000,
 } as const;
@@ -96,10 +98,10 @@ export class RoundSender {
   async #exchange(round: Round | null): Promise<void> {
     const { standby, replica, book } = this.#options;
     const held = await standby.held(replica.part);
-    book.held(held);
+    book.held(held, replica.rounds());
     if (round === null) return;
     const text = roundText(round.name);
-    if (held.some((one) => roundText(one) === text)) return;
+    if (held.some(({ name, uuid }) => roundText(name) === text && (uuid ?? round.uuid) === round.uuid)) return;
     // Others of restored data have nothing in common with it: a difference to them would be guessed by numbers of inodes.
     const own = replica.parentsFor(round);
     const common = book.parentFor(own.map(({ name }) => name));
@@ -113,17 +115,29 @@ export class RoundSender {
     const { standby, replica, book, isPressed } = this.#options;
     const source = replica.send(round, parent);
     const given = new AbortController();
-    const stall = setTimeout(() => {
+    const giveUp = (ms: number): void => {
       source.end();
-      given.abort(new Error(`nothing of round ${roundText(round.name)} moved for ${timings.stallMs / 1000} s`));
-    }, timings.stallMs);
+      given.abort(new Error(`nothing of round ${roundText(round.name)} moved for ${ms / 1000} s`));
+    };
+    let stall = setTimeout(giveUp, timings.stallMs, timings.stallMs);
+    let arrived: number | null = null;
+    const told = (bytes: number): void => {
+      clearTimeout(stall);
+      stall = setTimeout(giveUp, timings.silentMs, timings.silentMs);
+      book.moved(bytes - (arrived ?? 0));
+      arrived = bytes;
+    };
     this.#source = source;
-    const counted = this.#counted(source.stream, parent === null, stall);
+    const counted = this.#counted(source.stream, parent === null, (bytes) => {
+      if (arrived !== null) return;
+      stall.refresh();
+      book.moved(bytes);
+    });
     const urgency = parent === null ? 'copy' : replica.part === 'bulk' ? 'bulk' : isPressed() ? 'push' : 'round';
     try {
       const signal = AbortSignal.any([given.signal, this.#stopped.signal]);
       const sent = { ...round, parent: parent?.name ?? null };
-      await standby.take(sent, { ...source, stream: counted }, { pins: book.pins(), urgency, signal });
+      await standby.take(sent, { ...source, stream: counted }, { pins: book.pins(), urgency, signal, told });
     } finally {
       clearTimeout(stall);
       source.end();
@@ -134,13 +148,13 @@ export class RoundSender {
     }
   }
 
-  #counted(stream: Readable, isWhole: boolean, stall: NodeJS.Timeout): Readable {
+  #counted(stream: Readable, isWhole: boolean, moved: (bytes: number) => void): Readable {
     let bytes = 0;
     const counter = new Transform({
       transform: (data: Buffer, _encoding, done) => {
         bytes += data.length;
         if (isWhole) this.progressBytes = bytes;
-        stall.refresh();
+        moved(data.length);
         done(null, data);
       },
     });

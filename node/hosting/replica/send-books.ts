@@ -1,13 +1,17 @@
 import type { NodeId } from '../../../protocol/ids.ts';
-import { compareRounds, newestOf, type RoundName } from '../../../protocol/round-name.ts';
+import { compareRounds, newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
 import type { CopyRules } from '../../../scheduler/hosting/copies/copy-rules.ts';
+import { type HeldRound, heldByUuid, uuidsOf } from '../../../scheduler/hosting/copies/held-rounds.ts';
 import { type AwayState, StandbyRecord } from '../../../scheduler/hosting/copies/standby-record.ts';
 
 /** What is known of one part's rounds on one standby: which difference comes next, and which rounds nobody may thin. */
 export interface SendBook {
-  held(rounds: readonly RoundName[]): void;
+  /** What it listed; `own`: what is on this disk. */
+  held(listed: readonly HeldRound[], own: readonly HeldRound[]): void;
   parentFor(own: readonly RoundName[]): RoundName | null;
   sent(round: RoundName, parent: RoundName | null): void;
+  /** So many bytes more of it arrived there. */
+  moved(bytes: number): void;
   acknowledged(round: RoundName): void;
   lost(because: string, state: AwayState): void;
   pins(): RoundName[];
@@ -18,12 +22,16 @@ export type HeldRounds = Map<NodeId, readonly RoundName[]>;
 
 /** The hot part goes by the rules of the in-sync set. */
 export const hotBook = (rules: CopyRules, node: NodeId, bootMs: () => number, seen: HeldRounds): SendBook => ({
-  held: (rounds) => {
-    seen.set(node, rounds);
-    rules.held(node, rounds);
+  held: (listed, own) => {
+    seen.set(
+      node,
+      listed.map(({ name }) => name),
+    );
+    rules.held(node, listed, own);
   },
   parentFor: (own) => rules.parentFor(node, own),
   sent: (round, parent) => rules.sent(node, round, parent),
+  moved: (bytes) => rules.moved(node, bytes, bootMs()),
   acknowledged: (round) => {
     seen.set(node, [...(seen.get(node) ?? []), round]);
     rules.acknowledged(node, round, bootMs());
@@ -41,12 +49,16 @@ export class BulkBooks {
     const record = this.#records.get(node) ?? new StandbyRecord(null);
     this.#records.set(node, record);
     return {
-      held: (rounds) => {
+      held: (listed, own) => {
+        const rounds = heldByUuid(listed, uuidsOf(own)).held;
         record.lists(rounds);
-        this.#newest.set(node, newestOf(rounds.map((name) => ({ name })))?.name ?? null);
+        // What it holds beside the host's own is of a time from which that one's disk fell back.
+        const texts = new Set(rounds.map(roundText));
+        this.#newest.set(node, newestOf(own.filter(({ name }) => texts.has(roundText(name))))?.name ?? null);
       },
       parentFor: (own) => record.commonWith(own),
       sent: (round, parent) => record.sends(round, parent),
+      moved: () => {},
       acknowledged: (round) => {
         record.receives(round);
         this.#newest.set(node, round);

@@ -17,6 +17,8 @@ const commandHead = 10;
 /** Version 2 puts compressed extents of 128 KiB into one command. */
 const commandMost = 1 << 20;
 const pathMost = 4096;
+/** After so much of it the room is looked at again: what is announced says nothing of how long it is. */
+const roomBytes = 16 << 20;
 const commands = { subvolume: 1, snapshot: 2, symlink: 8, clone: 16, end: 21, last: 25 } as const;
 const attributes = {
   uuid: 1,
@@ -35,6 +37,7 @@ const uuidIn = (bytes: Buffer): string =>
 /** Passes a stream on, command by command, as long as it is the one round that was announced and stays within its folder. */
 export class StreamGuard extends Transform {
   readonly #round: GuardedRound;
+  readonly #makeRoom: () => Promise<void>;
   /** Not yet looked at: put together only when it is a command, or many small pieces would be copied again and again. */
   #pieces: Buffer[] = [];
   #bytes = 0;
@@ -43,12 +46,15 @@ export class StreamGuard extends Transform {
   #version = 0;
   #commands = 0;
   #isOver = false;
+  #unlooked = 0;
   /** Why it was stopped. */
   refused: Error | null = null;
 
-  constructor(round: GuardedRound) {
+  /** `makeRoom`: throws where nothing more may come in. */
+  constructor(round: GuardedRound, makeRoom: () => Promise<void> = async () => {}) {
     super({ highWaterMark: 1 << 20 });
     this.#round = round;
+    this.#makeRoom = makeRoom;
   }
 
   override _transform(data: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
@@ -62,11 +68,20 @@ export class StreamGuard extends Transform {
       this.#rest = this.#rest.subarray(bytes);
       this.#bytes = this.#rest.length;
       this.#pieces = this.#bytes > 0 ? [this.#rest] : [];
-      done();
+      this.#unlooked += bytes;
     } catch (error) {
       this.refused = error as Error;
-      done(error as Error);
+      return done(error as Error);
     }
+    if (this.#unlooked < roomBytes) return done();
+    this.#unlooked = 0;
+    this.#makeRoom().then(
+      () => done(),
+      (error: Error) => {
+        this.refused = error;
+        done(error);
+      },
+    );
   }
 
   override _flush(done: TransformCallback): void {

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { createServer, type TLSSocket } from 'node:tls';
 import { sentenceOf } from '../../../protocol/errors.ts';
-import type { RoundTaker } from '../replica/replica-ports.ts';
+import type { RoundPart, RoundTaker } from '../replica/replica-ports.ts';
 import { type Frame, frameKinds, framesOf, Question, type Reply, writeProgress, writeWords } from './frames.ts';
 import { lineTimings, tlsOptions } from './line-options.ts';
 
@@ -65,12 +65,24 @@ async function serve(socket: TLSSocket, taker: RoundTaker): Promise<void> {
     if (frame.kind !== frameKinds.words) throw new Error('no question');
     const question = Question.parse(JSON.parse(frame.body.toString('utf8')));
     if (question.kind === 'held') {
-      await writeWords(socket, { kind: 'held', rounds: await taker.held(question.part), progress: true }, signal);
+      const reply = await held(taker, question.part);
+      await writeWords(socket, reply, signal);
+      if (reply.kind === 'refused') return drained(socket, frames);
       continue;
     }
     const reply = await taken(socket, frames, question, taker);
     await writeWords(socket, reply, signal);
     if (reply.kind === 'refused') return drained(socket, frames);
+  }
+}
+
+async function held(taker: RoundTaker, part: RoundPart): Promise<Reply> {
+  try {
+    const rounds = await taker.held(part);
+    const uuids = rounds.map(({ uuid }) => uuid ?? '');
+    return { kind: 'held', rounds: rounds.map(({ name }) => name), uuids, progress: true };
+  } catch (error) {
+    return { kind: 'refused', because: sentenceOf(error).slice(0, 1000) };
   }
 }
 
@@ -127,6 +139,13 @@ async function taken(
     });
   taking.catch(() => {});
   let bytes = 0;
+  // A host that reads nothing is told nothing: it would all lie here.
+  const tell = (): void => {
+    if (progress && !isOver && socket.writableLength < unreadBytes) writeProgress(socket, bytes);
+  };
+  // Also while the disk takes in what arrived: a machine that lives is told from one that lost its power.
+  const pulse = setInterval(tell, lineTimings.pulseMs);
+  tell();
   const feeding = (async () => {
     while (!isOver) {
       const { value: frame, done: isEnd } = await spoken(socket, frames);
@@ -142,8 +161,7 @@ async function taken(
           stream.once('close', resolve);
         });
       bytes += frame.body.length;
-      // A host that reads nothing is told nothing: it would all lie here.
-      if (progress && socket.writableLength < unreadBytes) writeProgress(socket, bytes);
+      tell();
     }
   })().catch(breaks);
   try {
@@ -152,5 +170,7 @@ async function taken(
     return { kind: 'taken' };
   } catch (error) {
     return { kind: 'refused', because: sentenceOf(error).slice(0, 1000) };
+  } finally {
+    clearInterval(pulse);
   }
 }

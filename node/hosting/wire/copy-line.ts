@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
 import type { NodeId } from '../../../protocol/ids.ts';
-import type { RoundName } from '../../../protocol/round-name.ts';
+import type { HeldRound } from '../../../scheduler/hosting/copies/held-rounds.ts';
 import type { Round, RoundPart, RoundSource, Sending, Standby } from '../replica/replica-ports.ts';
 import { RoundRefused } from '../replica/replica-problem.ts';
 import type { CopyDoor } from './copy-door.ts';
@@ -39,27 +39,31 @@ export class CopyLine implements Standby {
     this.#limit = limit;
   }
 
-  async held(part: RoundPart): Promise<RoundName[]> {
+  async held(part: RoundPart): Promise<HeldRound[]> {
     return this.#with(part, AbortSignal.timeout(lineTimings.answerMs), async (line, signal) => {
       await writeWords(line.socket, { kind: 'held', part }, signal);
       const reply = await nextReply(line.frames);
+      if (reply.kind === 'refused') throw new RoundRefused(reply.because);
       if (reply.kind !== 'held') throw new Error('the standby answered something else');
       line.hasProgress = reply.progress === true;
-      return reply.rounds;
+      return reply.rounds.map((name, at) => ({ name, uuid: reply.uuids?.[at] || null }));
     });
   }
 
-  take(round: Round, source: RoundSource, { pins, urgency, signal }: Sending): Promise<void> {
+  take(round: Round, source: RoundSource, { pins, urgency, signal, told }: Sending): Promise<void> {
     return this.#with(round.part, signal, async ({ socket, frames, hasProgress }) => {
       const turn = this.#turns.begin(urgency);
       const over = new AbortController();
       const isPolite = urgency === 'bulk' || urgency === 'copy';
       const polite = isPolite ? new PoliteSender(this.#limit, hasProgress) : null;
       try {
-        const progress = isPolite && hasProgress;
-        await writeWords(socket, { kind: 'round', round, pins: [...pins], progress }, signal);
+        await writeWords(socket, { kind: 'round', round, pins: [...pins], progress: hasProgress }, signal);
         // A refusal comes whenever it comes, also in the midst of the stream.
-        const answered = nextReply(frames, polite);
+        const heard = (bytes: number): void => {
+          polite?.acknowledged(bytes);
+          told(bytes);
+        };
+        const answered = nextReply(frames, hasProgress ? heard : null);
         const given = AbortSignal.any([signal, over.signal]);
         const fed = feed(
           socket,
@@ -151,13 +155,16 @@ async function unless<T>(given: AbortSignal, coming: Promise<T>): Promise<T> {
 }
 
 /** What it says of its progress until then goes to whoever sends. */
-async function nextReply(frames: AsyncGenerator<Frame>, polite: PoliteSender | null = null): Promise<Reply> {
+async function nextReply(
+  frames: AsyncGenerator<Frame>,
+  heard: ((bytes: number) => void) | null = null,
+): Promise<Reply> {
   for (;;) {
     const { value: frame, done } = await frames.next();
     if (done) throw new Error('the standby closed the connection');
     if (frame.kind !== frameKinds.progress) return Reply.parse(JSON.parse(frame.body.toString('utf8')));
-    if (polite === null) throw new Error('the standby tells of a progress that nobody asked for');
-    polite.acknowledged(progressOf(frame));
+    if (heard === null) throw new Error('the standby tells of a progress that nobody asked for');
+    heard(progressOf(frame));
   }
 }
 

@@ -38,8 +38,13 @@ export type Question = z.infer<typeof Question>;
 
 /** What the standby answers. */
 export const Reply = z.discriminatedUnion('kind', [
-  /** `progress`: it tells of it when it is asked to. One of before does not. */
-  z.object({ kind: z.literal('held'), rounds: Names, progress: z.boolean().optional() }),
+  /** `progress`: it tells of it when it is asked to. `uuids`: of the rounds, in their order. One of before tells neither. */
+  z.object({
+    kind: z.literal('held'),
+    rounds: Names,
+    uuids: z.array(z.string().max(64)).max(5000).optional(),
+    progress: z.boolean().optional(),
+  }),
   z.object({ kind: z.literal('taken') }),
   z.object({ kind: z.literal('refused'), because: z.string().max(1000) }),
 ]);

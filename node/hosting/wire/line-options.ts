@@ -6,6 +6,8 @@ export const lineTimings = {
   /** An answer that needs no disk. */
   answerMs: 10_000,
   keepAliveMs: 5_000,
+  /** A standby says so often how much of a round has arrived, also when nothing does. */
+  pulseMs: 500,
   /** In the midst of a round. */
   silentMs: 60_000,
 } as const;

@@ -2,12 +2,15 @@ import type { Change } from '../../../protocol/changes.ts';
 import { asSentence, type DataId, type NodeId } from '../../../protocol/ids.ts';
 import type { HostedCopies } from '../../../protocol/ledger.ts';
 import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
-import { listed, span } from '../../phrases.ts';
+import { listed } from '../../phrases.ts';
 import { copyTimings } from './copy-timings.ts';
+import { type HeldRound, heldByUuid, uuidsOf } from './held-rounds.ts';
+import { Lateness, lateMs } from './lateness.ts';
 import { PushWait } from './push-wait.ts';
 import { type AwayState, StandbyRecord } from './standby-record.ts';
 import { type StandbyView, standbyView } from './standby-view.ts';
 import { TakenRounds } from './taken-rounds.ts';
+import { UsedNumbers } from './used-numbers.ts';
 
 interface CopyRulesOptions {
   self: NodeId;
@@ -29,10 +32,6 @@ interface CopiesDue {
   wakeAt: number;
 }
 
-/** A standby that names a higher number than that makes it up. */
-const jumpMost = 100_000;
-const lateMs = copyTimings.intervalMs + copyTimings.slackMs;
-
 /**
  * The host's rules of its copies for one epoch of one agent process (SAFETY H10): which push may be answered, who enters and leaves
  * the in-sync set, and which rounds the next difference needs. Pure: every time is boot time, given by the caller, who calls
@@ -43,10 +42,11 @@ export class CopyRules {
   readonly #options: CopyRulesOptions;
   readonly #wait = new PushWait();
   readonly #rounds = new TakenRounds();
+  readonly #late = new Lateness(this.#rounds, this.#wait);
+  readonly #numbers = new UsedNumbers();
   readonly #records = new Map<NodeId, StandbyRecord>();
   /** As committed; undefined until it was told, null where nobody was asked to hold copies. */
   #copies: HostedCopies | null | undefined;
-  #toldAt = 0;
   /** The newest round with which any push was let go; null while this agent began none: the one of before may have let some go. */
   #letGo: RoundName | null = null;
   /** Who is to enter. From the decision on pushes wait for it too; once that is asked for, only a newer ledger ends it. */
@@ -54,7 +54,6 @@ export class CopyRules {
   /** The base that was asked for: the same one each time, and never thinned. */
   #base: RoundName | null = null;
   #asked: { text: string; at: number } | null = null;
-  #numberHeld = 0;
 
   constructor(options: CopyRulesOptions) {
     this.#options = options;
@@ -64,7 +63,7 @@ export class CopyRules {
   /** The committed ledger; null where it names no copies. An older one than is known says nothing. */
   ledger(copies: HostedCopies | null, at: number): void {
     const before = this.#copies;
-    if (before === undefined) this.#toldAt = at;
+    if (before === undefined) this.#late.toldAt = at;
     if (before && copies && copies.set.version < before.set.version) return;
     this.#copies = copies;
     if (copies === null || (this.#newcomer && copies.set.version > this.#newcomer.from)) this.#newcomer = null;
@@ -81,7 +80,13 @@ export class CopyRules {
 
   /** The next round's number is above it: that name is used, on some standby. */
   get numberHeld(): number {
-    return this.#numberHeld;
+    return this.#numbers.highest;
+  }
+
+  /** A standby has another round of the newest's name, or of one above it: it takes none of ours but the next. */
+  get isOvertaken(): boolean {
+    const { newest } = this.#rounds;
+    return newest !== null && this.#numbers.isOver(newest.name.number);
   }
 
   get wantsRound(): boolean {
@@ -103,21 +108,27 @@ export class CopyRules {
   }
 
   /** It is on the host's own disk. Also said at the start, of the newest that lies there. */
-  durable(round: RoundName, takenAt: number): void {
+  durable(round: RoundName, takenAt: number, uuid: string | null = null): void {
     if (!this.#isOurs(round)) return;
-    this.#rounds.add({ name: round, takenAt });
+    this.#rounds.add({ name: round, takenAt, uuid });
     this.#wait.durable(round);
   }
 
-  /** The handshake: all that it holds, complete on its disk. What it holds it has acknowledged. */
-  held(node: NodeId, rounds: readonly RoundName[]): void {
+  /** The handshake: all that it holds, complete on its disk. What it holds it has acknowledged. `own`: what is on the host's. */
+  held(node: NodeId, listed: readonly HeldRound[], own: readonly HeldRound[] = []): void {
+    const uuidHere = uuidsOf(own);
+    const { held: rounds, others } = heldByUuid(
+      listed,
+      (name) => uuidHere(name) ?? this.#rounds.find(name)?.uuid ?? null,
+    );
     const record = this.#recordOf(node);
     record.lists(rounds);
     // One that is not known here is of a time from which the host's disk fell back: it has another push than the next of its name.
-    const mine = this.#rounds.newest?.name.number ?? 0;
     const ours = rounds.filter((one) => this.#isOurs(one));
-    for (const { number } of ours) if (number <= mine + jumpMost) this.#numberHeld = Math.max(this.#numberHeld, number);
-    const newest = ours.sort(compareRounds).findLast((one) => this.#rounds.find(one) !== null);
+    const isKnown = (one: RoundName): boolean => this.#rounds.find(one) !== null;
+    const strange = [...ours.filter((one) => !isKnown(one)), ...others.filter((one) => this.#isOurs(one))];
+    this.#numbers.hears(ours, strange, this.#rounds.newest?.name.number ?? 0);
+    const newest = ours.sort(compareRounds).findLast(isKnown);
     const known = this.#wait.newestOf(node);
     if (known && (!newest || compareRounds(newest, known) < 0)) {
       record.hasLost = true;
@@ -133,6 +144,11 @@ export class CopyRules {
     this.#recordOf(node).sends(round, parent);
   }
 
+  /** So many bytes more of it arrived there; 0: it is heard of, and works on what did. */
+  moved(node: NodeId, bytes: number, at: number): void {
+    this.#late.moved(node, bytes, at);
+  }
+
   acknowledged(node: NodeId, round: RoundName, at: number): void {
     const record = this.#recordOf(node);
     // By the whole name: a number of another epoch says nothing.
@@ -141,7 +157,7 @@ export class CopyRules {
     const lacked = this.#rounds.oldestAfter(this.#wait.newestOf(node));
     record.receives(round);
     if (!isNew) return;
-    record.inTime = lacked && at - this.#lackedSince(lacked.takenAt) <= lateMs ? record.inTime + 1 : 0;
+    record.inTime = lacked && at - this.#late.lackedSince(lacked.takenAt) <= lateMs ? record.inTime + 1 : 0;
     this.#counts(node, record, round);
   }
 
@@ -238,31 +254,8 @@ export class CopyRules {
     if (newest && compareRounds(round, newest.name) >= 0) record.hasLost = false;
   }
 
-  /** Nobody brought it anything before this agent knew of it: what the one of before took last is not its fault. */
-  #lackedSince(takenAt: number): number {
-    return Math.max(takenAt, this.#toldAt);
-  }
-
-  /** When it will have lacked a round for too long; Infinity while it lacks none. */
-  #lateAt(node: NodeId): number {
-    const oldest = this.#rounds.oldestAfter(this.#wait.newestOf(node));
-    return oldest ? this.#lackedSince(oldest.takenAt) + lateMs : Number.POSITIVE_INFINITY;
-  }
-
-  /** When a push will have waited for it for too long. */
-  #heldUpAt(node: NodeId): number {
-    const round = this.#wait.lackedBy(node);
-    const taken = round && this.#rounds.find(round);
-    return taken ? this.#lackedSince(taken.takenAt) + copyTimings.pushMs : Number.POSITIVE_INFINITY;
-  }
-
   #whyOut(node: NodeId, at: number): string | null {
-    const record = this.#recordOf(node);
-    const away = record.away ? `: ${record.away.because}` : '';
-    if (record.hasLost) return 'has not got any more what it acknowledged';
-    if (at >= this.#heldUpAt(node)) return `lacks a round that a push waits for${away}`;
-    if (at > this.#lateAt(node)) return `lacks rounds of the last ${span(at - this.#lateAt(node) + lateMs)}${away}`;
-    return null;
+    return this.#late.whyOut(node, this.#recordOf(node), at);
   }
 
   /** Whether somebody is to enter, and whether a decision is taken back that nobody was asked for yet. */
@@ -327,7 +320,7 @@ export class CopyRules {
   }
 
   #wakeAt(at: number): number {
-    const times = this.#needed.flatMap((node) => [this.#heldUpAt(node), this.#lateAt(node) + 1]);
+    const times = this.#needed.flatMap((node) => [this.#late.heldUpAt(node), this.#late.lateAt(node) + 1]);
     if (this.#asked) times.push(this.#asked.at + copyTimings.askAgainMs);
     for (const node of this.#standbys) times.push(this.#records.get(node)?.behindUntil(at) ?? Number.POSITIVE_INFINITY);
     // What is past was decided above, and waits for an answer.

@@ -1,5 +1,6 @@
 import type { NodeId } from '../../../protocol/ids.ts';
 import { compareRounds, newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
+import type { HeldRound } from './held-rounds.ts';
 
 /** Whose rounds are taken: as the committed ledger says. */
 export interface RoundsOf {
@@ -8,10 +9,14 @@ export interface RoundsOf {
   epoch: number;
 }
 
-export interface OfferedRound {
+interface NamedRound {
   name: RoundName;
   /** What it is a difference to; null for a whole copy. */
   parent: RoundName | null;
+}
+
+interface OfferedRound extends NamedRound {
+  uuid: string;
 }
 
 /** The rules of a machine that holds copies (SAFETY H10). Pure; one for the life of its agent. */
@@ -20,20 +25,29 @@ export class StandbyRules {
   #list: { of: RoundName; pins: readonly RoundName[] } | null = null;
 
   /** Why this round is not taken; null when it is. `held`: complete on this disk. What is held already is acknowledged again. */
-  whyNot(from: NodeId, { name, parent }: OfferedRound, of: RoundsOf | null, held: readonly RoundName[]): string | null {
+  whyNot(
+    from: NodeId,
+    { name, parent, uuid }: OfferedRound,
+    of: RoundsOf | null,
+    held: readonly HeldRound[],
+  ): string | null {
     if (of?.host !== from) return 'rounds are taken from the host of the ledger alone';
     if (name.era !== of.era || name.epoch !== of.epoch)
       return `round ${roundText(name)} is not of the ledger's epoch, ${of.era}-${of.epoch}`;
-    const texts = new Set(held.map(roundText));
-    if (texts.has(roundText(name))) return null;
-    const newer = held.find((one) => one.era === name.era && one.epoch === name.epoch && compareRounds(one, name) > 0);
-    if (newer) return `round ${roundText(newer)} is here, and ${roundText(name)} is older`;
-    if (parent && !texts.has(roundText(parent))) return `its parent ${roundText(parent)} is not whole on this disk`;
+    const uuids = new Map(held.map((one) => [roundText(one.name), one.uuid]));
+    // Of a time from which the host's disk fell back: acknowledged for the one that is offered, its pushes would be nowhere.
+    if (uuids.has(roundText(name)))
+      return uuids.get(roundText(name)) === uuid ? null : `another round is here under the name ${roundText(name)}`;
+    const newer = held.find(
+      (one) => one.name.era === name.era && one.name.epoch === name.epoch && compareRounds(one.name, name) > 0,
+    );
+    if (newer) return `round ${roundText(newer.name)} is here, and ${roundText(name)} is older`;
+    if (parent && !uuids.has(roundText(parent))) return `its parent ${roundText(parent)} is not whole on this disk`;
     return null;
   }
 
   /** An offer that is taken names what must stay, also when the round itself never becomes whole. */
-  named({ name, parent }: OfferedRound, pins: readonly RoundName[]): void {
+  named({ name, parent }: NamedRound, pins: readonly RoundName[]): void {
     if (!this.#list || compareRounds(name, this.#list.of) >= 0) this.#list = { of: name, pins };
     if (parent && (!this.#named || compareRounds(parent, this.#named) > 0)) this.#named = parent;
   }
@@ -42,7 +56,7 @@ export class StandbyRules {
    * Never thinned here: the newest parent that was named, the base of the epoch, and what the host named for all; the newest
    * round stays anyway. `held` with their parents: a restart forgets nothing.
    */
-  pins(held: readonly OfferedRound[], base: RoundName | null): RoundName[] {
+  pins(held: readonly NamedRound[], base: RoundName | null): RoundName[] {
     const named = [this.#named, ...held.map(({ parent }) => parent)].filter((one): one is RoundName => one !== null);
     const parent = newestOf(named.map((name) => ({ name })))?.name;
     return [...(parent ? [parent] : []), ...(base ? [base] : []), ...(this.#list?.pins ?? [])];

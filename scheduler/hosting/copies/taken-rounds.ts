@@ -4,6 +4,7 @@ import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 interface TakenRound {
   name: RoundName;
   takenAt: number;
+  uuid: string | null;
 }
 
 /** Two hours of rounds that a push made each half second: whoever lacks an older one is late by far. */

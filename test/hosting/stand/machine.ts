@@ -14,7 +14,7 @@ import { RoundHost } from '../../../node/hosting/replica/round-host.ts';
 import { systemTools } from '../../../node/hosting/system-tools.ts';
 import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
 import type { HostedCopies } from '../../../protocol/ledger.ts';
-import { type RoundName, roundText } from '../../../protocol/round-name.ts';
+import { roundText } from '../../../protocol/round-name.ts';
 import { thin } from '../../../scheduler/hosting/copies/thinning.ts';
 import { SteppedTools } from './stepped-tools.ts';
 
@@ -92,7 +92,7 @@ export class Machine {
     const of = { hot: this.replica, bulk: this.bulk };
     return {
       node: this.name,
-      held: async (part): Promise<RoundName[]> => of[part].rounds().map(({ name }) => name),
+      held: async (part) => of[part].rounds(),
       take: async (round: Round, source: RoundSource, { pins }: Sending): Promise<void> => {
         await of[round.part].receive(round, source);
         const kept = new Set([...pins, ...(round.parent ? [round.parent] : [])].map(roundText));

@@ -39,7 +39,12 @@ export async function manyRounds(
     writeFileSync(join(host.live, `file-${at % 64}`), `${at}\n`.repeat(3000));
     const began = performance.now();
     const round: Round = await host.replica.snapshot({ era: 1, epoch: 1, number: at }, at * 5000);
-    const sending = { pins: [round.name], urgency: 'round' as const, signal: new AbortController().signal };
+    const sending = {
+      pins: [round.name],
+      urgency: 'round' as const,
+      told: () => {},
+      signal: new AbortController().signal,
+    };
     const sent = { ...round, parent: parent?.name ?? null };
     await standby.standby.take(sent, host.replica.send(round, parent), sending);
     parent = round;

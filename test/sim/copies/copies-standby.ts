@@ -10,10 +10,24 @@ export interface SimRound {
   parent: RoundName | null;
   /** Two of one name would differ here. */
   content: number;
+  uuid: string;
   /** All pushes up to this one are in it. */
   upTo: number;
   takenAt: number;
   isSynced: boolean;
+}
+
+export const simRound = (name: RoundName, content: number, takenAt: number): SimRound => ({
+  ...{ name, content, uuid: `u-${content}`, takenAt },
+  ...{ parent: null, upTo: 0, isSynced: false },
+});
+
+/** Names that may be used twice since those rounds were lost: also what was thinned between them is taken anew. */
+export function namesAnew(lost: readonly SimRound[], last: SimRound | null): string[] {
+  return lost.flatMap(({ name }) => {
+    const above = last?.name.epoch === name.epoch ? last.name.number : 0;
+    return Array.from({ length: name.number - above }, (_, at) => roundText({ ...name, number: above + 1 + at }));
+  });
 }
 
 /** So much older are rounds for thinning than they are: schedules are minutes long, its ladder days. */
@@ -57,15 +71,16 @@ export class SimStandby {
   offer(from: string, round: SimRound, pins: readonly RoundName[]): boolean {
     const { gitlab, era } = this.ledger;
     const of = { host: gitlab.host!, era: era.counter, epoch: gitlab.epoch! };
-    const held = this.whole.map(({ name }) => name);
-    if (!this.isOn || this.#rules.whyNot(from, round, of, held) !== null) return false;
+    if (!this.isOn || this.#rules.whyNot(from, round, of, this.whole) !== null) return false;
     if (from !== of.host || round.name.epoch !== of.epoch)
       throw new Broken(`(from) round ${roundText(round.name)} of ${from} was taken`);
     this.#rules.named(round, pins);
     const known = this.#rounds.find((one) => compareRounds(one.name, round.name) === 0);
     if (known?.isSynced && known.content !== round.content)
       throw new Broken(`(name) two rounds ${roundText(round.name)}`);
-    if (!known) this.#rounds.push({ ...round, isSynced: false });
+    // What was not whole is deleted before the next try.
+    if (!known?.isSynced)
+      this.#rounds = [...this.#rounds.filter((one) => one !== known), { ...round, isSynced: false }];
     return true;
   }
 

@@ -8,18 +8,13 @@ import { withStandbys } from '../../../scheduler/hosting/copies-set.ts';
 import { isRefusal, type Refusal } from '../../../scheduler/ledger-edit.ts';
 import { Chance } from '../chance.ts';
 import { hosted, meshWithStandbys, names } from './copies-mesh.ts';
-import { Broken, type SimRound, SimStandby, thinned } from './copies-standby.ts';
+import { Schedule } from './copies-schedule.ts';
+import { Broken, namesAnew, type SimRound, SimStandby, simRound, thinned } from './copies-standby.ts';
 
 /*
  * One host, its standbys and a ledger that is one register with compare and swap (SAFETY H10): the real rules, with messages late
  * and lost, cut links, agents that end and power that goes. Raft, btrfs and who starts after a move lie outside.
  */
-
-interface Timed {
-  at: number;
-  order: number;
-  run: () => void;
-}
 
 interface Exchange {
   id: number;
@@ -32,9 +27,8 @@ export class CopiesWorld {
   readonly #roughness: number;
   readonly #calm: number;
   readonly #interval: number;
-  #now = 1_000_000;
+  readonly #schedule = new Schedule();
   #serial = 0;
-  #events: Timed[] = [];
   #ledger: Ledger;
   readonly #standbys = new Map<string, SimStandby>();
   readonly #cut = new Set<string>();
@@ -53,6 +47,9 @@ export class CopiesWorld {
   readonly #hooks = new Map<number, number>();
   readonly #exchanges = new Map<string, Exchange>();
   readonly #contents = new Map<string, number>();
+  /** How often the host's disk fell back, and the names that it may use twice since. */
+  #falls = 0;
+  readonly #fallen = new Set<string>();
 
   constructor(seed: number) {
     this.#chance = new Chance(seed);
@@ -67,22 +64,8 @@ export class CopiesWorld {
 
   run(steps: number): void {
     for (let step = 0; step < steps; step += 1) {
-      const until = this.#now + this.#chance.between(20, this.#interval);
-      for (;;) {
-        const next = this.#events.reduce<Timed | null>(
-          (best, one) =>
-            one.at <= until && (!best || one.at < best.at || (one.at === best.at && one.order < best.order))
-              ? one
-              : best,
-          null,
-        );
-        if (!next) break;
-        this.#events.splice(this.#events.indexOf(next), 1);
-        this.#now = Math.max(this.#now, next.at);
-        next.run();
-        this.#turn();
-      }
-      this.#now = until;
+      const until = this.#schedule.now + this.#chance.between(20, this.#interval);
+      this.#schedule.runUntil(until, () => this.#turn());
       this.#work();
       if (this.#chance.maybe(this.#calm)) this.#strike();
       this.#turn();
@@ -98,7 +81,7 @@ export class CopiesWorld {
   }
 
   #after(ms: number, run: () => void): void {
-    this.#events.push({ at: this.#now + ms, order: ++this.#serial, run });
+    this.#schedule.after(ms, run);
   }
 
   /** Over the LAN: lost, late by much, or at once. */
@@ -124,7 +107,7 @@ export class CopiesWorld {
     this.#rules = rules;
     const newest = newestOf(this.#rounds);
     this.#number = newest?.name.epoch === this.#epoch ? newest.name.number : 0;
-    for (const { name, takenAt } of this.#rounds) rules.durable(name, takenAt);
+    for (const { name, takenAt, uuid } of this.#rounds) rules.durable(name, takenAt, uuid);
     const pushes = [...this.#hooks.values()];
     this.#hooks.clear();
     rules.ask(++this.#serial, true);
@@ -141,7 +124,7 @@ export class CopiesWorld {
   #hears(ledger: Ledger): void {
     const { hosted: known, epoch } = ledger.gitlab;
     if (!this.#rules || epoch !== this.#epoch) return;
-    this.#rules.ledger(known!.copies!, this.#now);
+    this.#rules.ledger(known!.copies!, this.#schedule.now);
   }
 
   /** The register: written by whoever is the leader, each edit on what is committed now. */
@@ -159,7 +142,7 @@ export class CopiesWorld {
   #turn(): void {
     const rules = this.#rules;
     if (!rules) return;
-    const { release, changes } = rules.due(this.#now);
+    const { release, changes } = rules.due(this.#schedule.now);
     for (const { id, isAlone } of release) {
       const push = this.#hooks.get(id);
       this.#hooks.delete(id);
@@ -195,7 +178,7 @@ export class CopiesWorld {
       this.#pushes += 1;
       this.#ask(this.#pushes);
     }
-    if (!this.#isTaking && (rules.wantsRound || this.#now - this.#lastBegun >= 5000)) this.#take(rules);
+    if (!this.#isTaking && (rules.wantsRound || this.#schedule.now - this.#lastBegun >= 5000)) this.#take(rules);
     if (this.#chance.maybe(0.3)) {
       const told = this.#ledger;
       this.#send('K-ledger', () => this.#hears(told));
@@ -212,18 +195,18 @@ export class CopiesWorld {
   #take(rules: CopyRules): void {
     const life = this.#hostLife;
     this.#isTaking = true;
-    this.#lastBegun = this.#now;
+    this.#lastBegun = this.#schedule.now;
     this.#number = Math.max(this.#number, rules.numberHeld) + 1;
     const name = { era: this.#ledger.era.counter, epoch: this.#epoch, number: this.#number };
     const upTo = this.#pushes;
-    const takenAt = this.#now;
+    const takenAt = this.#schedule.now;
     rules.begins(name);
     this.#after(this.#chance.maybe(this.#roughness) ? 1500 : this.#chance.between(5, 100), () => {
       if (life !== this.#hostLife || !this.#rules) return;
       this.#isTaking = false;
       if (this.#chance.maybe(0.02)) return rules.failed(name);
-      this.#rounds.push({ name, parent: null, content: ++this.#serial, upTo, takenAt, isSynced: true });
-      rules.durable(name, takenAt);
+      this.#rounds.push({ ...simRound(name, ++this.#serial, takenAt), upTo, isSynced: true });
+      rules.durable(name, takenAt, this.#rounds.at(-1)!.uuid);
       this.#count('round');
     });
   }
@@ -231,10 +214,10 @@ export class CopiesWorld {
   /** Handshake, a round, its acknowledgement: one exchange with each at a time; what is late is given up by the host. */
   #exchange(rules: CopyRules, node: string): void {
     const open = this.#exchanges.get(node);
-    if (open && this.#now - open.since < 1500) return;
+    if (open && this.#schedule.now - open.since < 1500) return;
     if (open) {
       this.#exchanges.delete(node);
-      rules.lost(node, this.#now, 'it does not answer');
+      rules.lost(node, this.#schedule.now, 'it does not answer');
       return;
     }
     const newest = newestOf(this.#rounds);
@@ -243,16 +226,13 @@ export class CopiesWorld {
     if (machine.whole.some((one) => one.content === newest.content) && this.#chance.maybe(0.9)) return;
     const id = ++this.#serial;
     const isCurrent = (): boolean => this.#rules === rules && this.#exchanges.get(node)?.id === id;
-    this.#exchanges.set(node, { id, since: this.#now });
+    this.#exchanges.set(node, { id, since: this.#schedule.now });
     this.#send(`K-${node}`, () => {
       if (!machine.isOn) return;
       const listed = machine.whole;
       this.#send(`K-${node}`, () => {
         if (!isCurrent()) return;
-        rules.held(
-          node,
-          listed.map(({ name }) => name),
-        );
+        rules.held(node, listed, this.#rounds);
         this.#bring(rules, node, machine, isCurrent);
       });
     });
@@ -264,25 +244,36 @@ export class CopiesWorld {
     const parent = rules.parentFor(node, own);
     if (!parent && !machine.holds(round.name)) {
       this.#count('whole copy');
-      if (machine.holds(rules.pinned()[node])) throw new Broken(`(pin) whole copy to ${node} though it holds its pin`);
+      const pin = rules.pinned()[node];
+      if (pin && machine.holds(pin) && !this.#fallen.has(roundText(pin)))
+        throw new Broken(`(pin) whole copy to ${node} though it holds its pin`);
     }
     rules.sent(node, round.name, parent);
     const pins = rules.pins();
+    const falls = this.#falls;
+    const hasPower = (): boolean => falls === this.#falls;
     this.#send(`K-${node}`, () => {
       if (machine.offer('K', { ...round, parent }, pins))
-        this.#after(this.#chance.between(1, 200), () => this.#synced(node, machine, round, isCurrent));
+        this.#after(this.#chance.between(1, 200), () => this.#synced(node, machine, round, { isCurrent, hasPower }));
     });
   }
 
-  #synced(node: string, machine: SimStandby, round: SimRound, isCurrent: () => boolean): void {
+  #synced(
+    node: string,
+    machine: SimStandby,
+    round: SimRound,
+    { isCurrent, hasPower }: Record<'isCurrent' | 'hasPower', () => boolean>,
+  ): void {
     const kept = machine.sync(round.content);
     if (!kept) return;
     const key = roundText(kept.name);
-    if ((this.#contents.get(key) ?? kept.content) !== kept.content) throw new Broken(`(name) two rounds ${key}`);
+    if (!this.#fallen.has(key) && (this.#contents.get(key) ?? kept.content) !== kept.content)
+      throw new Broken(`(name) two rounds ${key}`);
     this.#contents.set(key, kept.content);
-    // Also what comes late, to whichever rules the host has by then.
+    // Also what comes late, to whichever rules the host has by then; its power ends each connection.
     this.#send(`K-${node}`, () => {
-      this.#rules?.acknowledged(node, round.name, this.#now);
+      if (!hasPower()) return;
+      this.#rules?.acknowledged(node, round.name, this.#schedule.now);
       if (isCurrent()) this.#exchanges.delete(node);
     });
   }
@@ -294,7 +285,7 @@ export class CopiesWorld {
     const epoch = isForeign ? this.#epoch : this.#epoch + this.#chance.pick([-1, 1]);
     if (epoch < 1) return;
     const name = { era: this.#ledger.era.counter, epoch, number: 1_000_000 + ++this.#serial };
-    const stray = { name, parent: null, content: ++this.#serial, upTo: 0, takenAt: this.#now, isSynced: false };
+    const stray = simRound(name, ++this.#serial, this.#schedule.now);
     machine.offer(isForeign ? 'X' : 'K', stray, []);
   }
 
@@ -323,6 +314,7 @@ export class CopiesWorld {
       'agent',
       'power',
       'host',
+      'fall',
       'strip',
       'choose',
       'agree',
@@ -337,10 +329,19 @@ export class CopiesWorld {
     }
     if (what === 'power') machine.powerOff();
     if (what === 'host' || what === 'strip') this.#hostEnds(true);
+    if (what === 'fall') this.#fallBack();
     if (what === 'strip') for (const one of this.#standbys.values()) one.powerOff();
     if (what === 'choose') this.#choose();
     if (what === 'agree') this.#agree();
     if (what === 'epoch') this.#newEpoch();
+  }
+
+  /** Its disk said that it had what it had not: the newest rounds are gone, and it goes on behind them. */
+  #fallBack(): void {
+    this.#hostEnds(true);
+    this.#falls += 1;
+    const lost = this.#rounds.splice(-this.#chance.between(1, 6));
+    for (const name of namesAnew(lost, newestOf(this.#rounds))) this.#fallen.add(name);
   }
 
   #choose(): void {
@@ -386,7 +387,7 @@ export class CopiesWorld {
   }
 
   #lookAtMeter(rules: CopyRules): void {
-    const { safeUntil } = rules.seen(this.#now);
+    const { safeUntil } = rules.seen(this.#schedule.now);
     // Until its boot is committed, an entry that its agent of before asked for may be unknown to it.
     if (safeUntil === null || this.#copies.set.boot !== this.#boot) return;
     for (const node of this.#copies.set.members) {

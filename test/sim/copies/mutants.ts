@@ -12,10 +12,14 @@ const giveUp: Mutant = {
       file: rules,
       find: 'this.#wait.release(this.#needed, this.#members.length === 0)',
       replace:
-        'this.#wait.release(this.#needed.filter((node) => this.#heldUpAt(node) > this.#toldNow), this.#members.length === 0)',
+        'this.#wait.release(this.#needed.filter((node) => this.#late.heldUpAt(node) > this.#toldNow), this.#members.length === 0)',
     },
     { file: rules, find: 'this.#decide(at);', replace: 'this.#toldNow = at;\n    this.#decide(at);' },
-    { file: rules, find: '#numberHeld = 0;', replace: '#numberHeld = 0;\n  #toldNow = 0;' },
+    {
+      file: rules,
+      find: '#copies: HostedCopies | null | undefined;',
+      replace: '#copies: HostedCopies | null | undefined;\n  #toldNow = 0;',
+    },
   ],
 };
 
@@ -63,5 +67,12 @@ export const copiesMutants: Mutant[] = [
     'this.pin = round;\n    if (this.inFlight === null) return;',
   ),
   planted('meterBest', rules, 'Math.min(...(times as number[]))', 'Math.max(...(times as number[]))'),
+  planted('nameAlone', 'scheduler/hosting/copies/held-rounds.ts', 'uuid === null ? null : uuidHere(name)', 'null'),
+  planted(
+    'takeOther',
+    'scheduler/hosting/copies/standby-rules.ts',
+    'uuids.get(roundText(name)) === uuid ?',
+    'uuids.size > 0 ?',
+  ),
   planted('takeAny', 'scheduler/hosting/copies/standby-rules.ts', 'if (of?.host !== from)', 'if (of === null)'),
 ];

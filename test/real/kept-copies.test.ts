@@ -1,0 +1,69 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { DataPlace } from '../../node/hosting/data-place.ts';
+import { KeptCopies } from '../../node/hosting/replica/kept-copies.ts';
+import type { Round } from '../../node/hosting/replica/replica-ports.ts';
+import type { StandbySeen } from '../../protocol/report.ts';
+import { meshWithStandbys } from '../sim/copies/copies-mesh.ts';
+
+/** A machine that holds copies, on a plain folder: what it takes fails there, and all else is as it is. */
+let folder: string;
+let ledger: ReturnType<typeof meshWithStandbys>;
+let seen: StandbySeen | null;
+let kept: KeptCopies;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 't-kept-'));
+  ledger = meshWithStandbys(['B']);
+  seen = null;
+  const place: Partial<DataPlace> = {
+    ...{ kind: 'subvolume', path: folder, notices: [] },
+    ...{ tend: async () => [], check: async () => {}, close: async () => {}, letGo: async () => {} },
+  };
+  mkdirSync(join(folder, 'copies'), { recursive: true });
+  kept = new KeptCopies({
+    ...{ self: 'B', home: folder, log: { info: () => {}, warn: () => {} }, ledger: () => ledger },
+    openPlace: async () => place as DataPlace,
+    removePlace: async () => {},
+    beforeClose: async () => {},
+    report: (report) => (seen = report),
+  });
+  kept.start();
+});
+afterEach(async () => {
+  await kept.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const opened = () => expect.poll(() => kept.whyNot('K', ledger.gitlab.hosted!.data, 1), { timeout: 5000 }).toBe(null);
+const round: Round = {
+  part: 'hot',
+  name: { era: ledgerEra(), epoch: 1, number: 7 },
+  ...{ atMs: 5, wallMs: 6, uuid: 'u-7', parent: null },
+};
+function ledgerEra(): number {
+  return meshWithStandbys(['B']).era.counter;
+}
+
+it('tells what it holds to the host of its ledger alone, also over a connection of before', async () => {
+  await opened();
+  const taker = kept.takerFor('K');
+  expect(await taker.held('hot')).toEqual([]);
+  await expect(kept.takerFor('C').held('hot')).rejects.toThrow('to the host of the ledger alone');
+  ledger = { ...ledger, gitlab: { ...ledger.gitlab, host: 'C', epoch: 2 } };
+  await expect(taker.held('hot')).rejects.toThrow('to the host of the ledger alone');
+});
+
+it('a line that was cut in the midst of a round and is back is a trouble no more, though nothing lacks', async () => {
+  await opened();
+  const taker = kept.takerFor('K');
+  const cut = { stream: Readable.from([Buffer.from('half')]), done: Promise.reject(new Error('cut')), end: () => {} };
+  cut.done.catch(() => {});
+  await expect(taker.take(round, cut, [])).rejects.toThrow();
+  expect(seen?.problem).toEqual(expect.any(String));
+  await taker.held('hot');
+  await expect.poll(() => seen?.problem, { timeout: 8000 }).toBe(null);
+});
