@@ -78,7 +78,8 @@ export class GitlabKeeper {
 
   /** The ledger has changed: it is looked at now, and what it does not want any more is given up. */
   ledgerChanged(): void {
-    if (this.#kept && !isSame(this.#kept.hosting, this.#mine())) this.#kept.given.abort();
+    const kept = this.#kept;
+    if (kept && !isSame(kept.hosting, this.#mine()) && !kept.isAhead()) kept.given.abort();
     this.#wake.abort();
   }
 
@@ -170,7 +171,10 @@ export class GitlabKeeper {
     await this.#closeOver(this.#kept);
     // A machine that never hosted has nothing to do with an engine.
     if (mine === null && this.#kept === null && !this.#memory.isThere) return;
-    if (this.#kept !== null && !isSame(this.#kept.hosting, mine)) await this.#giveUp(this.#kept);
+    if (this.#kept !== null && !isSame(this.#kept.hosting, mine)) {
+      if (this.#onGivenUp === null && this.#kept.isAhead()) return;
+      await this.#giveUp(this.#kept);
+    }
     const found = await host.find(ledger.mesh.id);
     const right = this.#onGivenUp === null ? hostingOf(ledger) : null;
     await endOthers(host, othersAmong(found, right, ledger.gitlab.epoch), log);

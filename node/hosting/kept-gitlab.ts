@@ -12,6 +12,7 @@ import type { KeeperOptions } from './gitlab-keeper-options.ts';
 import { type GitlabLife, type GitlabLook, newLife, pressureOf } from './gitlab-state.ts';
 import type { HostingMemory } from './hosting-memory.ts';
 import { LeaseAtGate } from './lease-at-gate.ts';
+import { isAheadOf } from './other-services.ts';
 import { dropHook } from './push/push-hook.ts';
 import type { ServiceLook } from './service-host.ts';
 
@@ -70,6 +71,12 @@ export class KeptGitlab {
   /** The ledger has no address of it yet. */
   get #isNew(): boolean {
     return this.#options.ledger()?.gitlab.url == null;
+  }
+
+  /** The ledger of this machine is the one that is behind: nothing is ended by it. */
+  isAhead(): boolean {
+    const ledger = this.#options.ledger();
+    return ledger !== null && isAheadOf({ epoch: this.hosting.epoch, mesh: this.mesh }, ledger);
   }
 
   get mayRun(): boolean {

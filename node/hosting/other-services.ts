@@ -1,3 +1,4 @@
+import type { Ledger } from '../../protocol/ledger.ts';
 import { freezeCgroup } from '../executors/run-cgroup.ts';
 import type { Log } from '../log.ts';
 import type { FoundService, ServiceHost } from './service-host.ts';
@@ -22,6 +23,13 @@ export const othersAmong = (
     ({ data, epoch, host }) =>
       epoch <= ledgerEpoch && !(right !== null && data === right.data && epoch === right.epoch && host === right.host),
   );
+
+/**
+ * What is kept here is of a later epoch than the ledger of this machine knows, as one on a disk that failed or was rolled back: it is
+ * left until the ledger has come up. After a recovery by force what its era does not know was given up.
+ */
+export const isAheadOf = (kept: { epoch: number; mesh: string }, ledger: Ledger): boolean =>
+  kept.epoch > ledger.gitlab.epoch && kept.mesh === ledger.mesh.id && ledger.recovery === undefined;
 
 /** Frozen, killed, removed: nobody is served by it, so nothing is owed to it. */
 export async function endOthers(

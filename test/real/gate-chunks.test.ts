@@ -8,7 +8,7 @@ import { writeLease } from '../../node/hosting/gate/gate-lease.ts';
 import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
 import { HookDoor } from '../../node/hosting/push/hook-door.ts';
 
-/** The gate in this process, with a clock that can be set ahead; sockets are real. */
+/** SAFETY H1. The gate in this process, with a clock that can be set ahead; sockets are real. */
 const clock = systemClock();
 let home: string;
 let gitlab: Server;

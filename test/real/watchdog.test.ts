@@ -14,6 +14,7 @@ import { specOf, step } from '../contract/executor-steps.ts';
 const clock = systemClock();
 const never = new AbortController().signal;
 
+/** SAFETY J1, H3. */
 describe.each([
   ['signals', false],
   ['a control group where there is one', true],

@@ -28,7 +28,7 @@ import { until } from '../real/run-lab.ts';
 import { netOf } from './lan.ts';
 import { makeTestImages } from './test-image.ts';
 
-/** The gate before a container that serves files and a slow answer: engine, network, processes and rules are real. */
+/** SAFETY H1, H3. The gate before a container that serves files and a slow answer: engine, network, processes and rules are real. */
 const machine = new GateEngine();
 const clock = systemClock();
 const www = mkdtempSync('/var/tmp/t-hgate-www-');

@@ -24,7 +24,7 @@ import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
 
 /**
- * Two machines of this one: each with its own data place on a loop image, TCP between them, and the core's own edits of a ledger.
+ * SAFETY H10. Two machines of this one: each with its own data place on a loop image, TCP between them, and the core's own edits of a ledger.
  * What an agent has around it (election, engine) is in the tests of deploying.
  */
 const data = 'data-of-copies';

@@ -14,7 +14,7 @@ import { counting, formMesh, pipelineEnd, runningJobs, ticks, upTo } from '../e2
 import { asRoot, Rig, sleep, TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
 import { standInImage } from '../gitlab-image/stand-in-image.ts';
 
-/** The published program runs a GitLab: two agents, a real engine, loop image, gate and watchdog; the stand-in in GitLab's place. */
+/** SAFETY H1, H2, H3: the published program runs a GitLab: two agents, a real engine, loop image, gate and watchdog; the stand-in in GitLab's place. */
 const rig = new Rig();
 const folder = mkdtempSync('/var/tmp/t-gitlab-deploy-');
 const place = join(folder, 'place');

@@ -18,7 +18,7 @@ import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import { standInImage } from '../gitlab-image/stand-in-image.ts';
 
-/** A hosted GitLab's whole life on a real engine: the stand-in as its image, a folder as its place, a lease that the test gives. */
+/** SAFETY H2, H8. A hosted GitLab's whole life on a real engine: the stand-in as its image, a folder as its place, a lease that the test gives. */
 const clock = systemClock();
 const folder = mkdtempSync('/var/tmp/t-gitlab-keeper-');
 const data = `t-keeper-${process.pid}`;

@@ -80,6 +80,7 @@ export class Agent {
   #begin(): void {
     this.#step({ kind: 'ticked' });
     this.runs.adopt();
+    this.host.tend();
     const measure = (): void => {
       const addresses = [`/ip4/10.0.0.${this.machine.id.slice(1)}/tcp/7117`];
       const measured = this.machine.measure(!this.isStoreFailing);

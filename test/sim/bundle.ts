@@ -28,7 +28,7 @@ export async function bundleSimulation(
       {
         name: 'mutant',
         setup({ onLoad }) {
-          onLoad({ filter: /\/(?:scheduler|protocol)\/.*\.ts$/ }, ({ path }) => {
+          onLoad({ filter: /\.ts$/ }, ({ path }) => {
             const file = relative(root, path);
             const patches = mutant?.patches.filter((patch) => patch.file === file) ?? [];
             if (patches.length === 0) return null;

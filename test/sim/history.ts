@@ -202,7 +202,14 @@ export class History {
     if (!recovery || !life.startsWith(`${recovery.by}#`)) fail('it is not its own');
     if (Object.keys(configuration.voters).join() !== recovery?.by || configuration.next) fail('others vote in it');
     const content = (one: Ledger): string =>
-      canonical({ ...one, era: null, stamp: null, configuration: null, recovery: null, requests: null });
+      canonical({
+        ...one,
+        ...{ era: null, stamp: null, configuration: null, recovery: null, requests: null },
+        gitlab: withoutSet(one.gitlab),
+      });
+    // Who holds rounds of the era before has none of this one's (SAFETY H10).
+    const set = ledger.gitlab.hosted?.copies?.set;
+    if (set && (set.members.length > 0 || set.last !== null)) fail('somebody is in sync in it');
     if (content(ledger) !== content(base.ledger)) fail('it is another ledger');
     this.#figures.add('eras');
     return this.#make(ledger, base);
@@ -385,4 +392,9 @@ export class History {
       throw new Violation('one-vote-a-term', `${disk} voted for ${before} and ${votedFor} in term ${term}`);
     this.promises.set(key, votedFor);
   }
+}
+
+function withoutSet({ hosted, ...gitlab }: Ledger['gitlab']): unknown {
+  const { copies, ...rest } = hosted ?? {};
+  return { ...gitlab, hosted: { ...rest, copies: copies && { ...copies, set: null } } };
 }

@@ -1,32 +1,43 @@
+import { type GitlabLife, newLife, nextLife } from '../../node/hosting/gitlab-state.ts';
+import { isAheadOf, othersAmong } from '../../node/hosting/other-services.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
+import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Agent } from './agent.ts';
 import { adminToken } from './gitlab-effects.ts';
-import type { Machine } from './machine.ts';
+import type { HostedService } from './hosted-machine.ts';
 import type { World } from './world.ts';
 
-/**
- * The gate of a machine: a process beside the agent, which lives on when that is killed or stopped. It reads the lease that
- * it was given, by its machine's own clock, at every chunk; closed for an epoch, it never opens for it again.
- */
-export interface Gate {
-  era: string;
-  epoch: number;
-  /** ms of its machine's boot time. */
+/** Once a second there; here everything is in a hurry. */
+const turnMs = 250;
+/** ms between two tries of what the mesh did not take. */
+const sayAgainMs = 1000;
+
+/** The GitLab that this agent keeps. */
+interface Kept {
+  readonly data: string;
+  readonly epoch: number;
+  life: GitlabLife;
+  /** What stands behind the doors; null until the first look: then no lease counts. */
+  behind: { upstream: string | null; isServing: boolean } | null;
+  /** ms of boot time until which the gate goes by a lease. */
   until: number;
-  /** The highest epoch that it is closed for, in that era. */
-  closed: number;
+  isClosed: boolean;
 }
 
-export const isGateOpen = (machine: Machine): boolean => {
-  const { power, gate } = machine;
-  return power === 'on' && gate !== null && gate.epoch > gate.closed && gate.until > machine.bootMs();
-};
+const isSame = (one: { data: string; epoch: number }, other: { data: string; epoch: number } | null): boolean =>
+  one.data === other?.data && one.epoch === other.epoch;
 
-/** The duties of node/hosting towards the core: a lease goes to the gate; what the ledger says is done, and said. */
+/**
+ * The duties of node/hosting towards the core, by its own pure parts: a lease goes to the gate; what the ledger says is done,
+ * and said. Data are replaced as a restore does it, and who stands by is told to the ledger.
+ */
 export class HostShell {
   readonly #world: World;
   readonly #agent: Agent;
+  #kept: Kept | null = null;
+  #isTurning = false;
   #isAsking = false;
+  #isSwapping = false;
 
   constructor(world: World, agent: Agent) {
     this.#world = world;
@@ -34,50 +45,215 @@ export class HostShell {
   }
 
   hold({ epoch, until }: EffectOf<'hold-lease'>): void {
-    const { machine, state } = this.#agent;
-    const era = state.raft.accepted.era.id;
-    const known = machine.gate?.era === era ? machine.gate : null;
-    machine.gate = { era, epoch, until, closed: known?.closed ?? 0 };
-    this.#world.leases.opened(machine);
+    const kept = this.#kept;
+    if (kept?.epoch === epoch && !kept.isClosed && kept.behind !== null) this.#renew(kept, until);
     this.tend();
   }
 
   end({ epoch }: EffectOf<'end-lease'>): void {
+    if (this.#kept?.epoch === epoch) this.#kept.isClosed = true;
+    this.#close(epoch);
+    this.tend();
+  }
+
+  /** What the committed ledger wants of this machine is looked at, until there is nothing more to look at. */
+  tend(): void {
+    if (!this.#world.hosts || this.#isTurning || !this.#agent.isAlive) return;
+    this.#turn();
+    const { hosted } = this.#agent.machine;
+    const hasReason = this.#kept !== null || hosted.remembered !== null || hosted.services.size > 0;
+    if (!hasReason) return;
+    this.#isTurning = true;
+    this.#world.timeline.after(turnMs, () => {
+      this.#isTurning = false;
+      this.#agent.later(() => this.tend());
+    });
+  }
+
+  // --- the gate
+
+  /** By the time of the write; what was on its way when its agent ended may come all the same. */
+  #write(epoch: number, until: number, behind: Kept['behind'], written: () => void): void {
     const { machine, state } = this.#agent;
     const { timeline, chance } = this.#world;
+    const { boot } = machine;
     const era = state.raft.accepted.era.id;
+    machine.hosted.startGate(era);
     timeline.after(chance.spread(0.2, 30), () => {
-      // The gate reads it, whatever became of the agent; the agent hears that, if it still lives.
-      if (machine.gate?.era === era) machine.gate.closed = Math.max(machine.gate.closed, epoch);
+      if (machine.power !== 'on' || machine.boot !== boot || machine.hosted.era !== era) return;
+      const { upstream = null, isServing = false } = behind ?? {};
+      machine.hosted.tellGate({ epoch, until, upstream, isServing, because: 'told' });
+      written();
+    });
+  }
+
+  #renew(kept: Kept, until: number): void {
+    const { hosted } = this.#agent.machine;
+    if (kept.behind?.upstream) hosted.covers(kept.behind.upstream, until);
+    this.#write(kept.epoch, until, kept.behind, () => {
+      kept.until = Math.max(kept.until, until);
+    });
+  }
+
+  #close(epoch: number): void {
+    const { machine, state } = this.#agent;
+    const era = state.raft.accepted.era.id;
+    machine.hosted.freezeAll();
+    this.#write(epoch, 0, null, () => {
+      this.#world.gates.saidClosed(this.#agent, era, epoch);
       this.#agent.later(() => this.#agent.feed({ kind: 'gate-closed', epoch }));
-      this.tend();
     });
   }
 
-  /** What the committed ledger wants of this machine, asked again until it is so. */
-  tend(): void {
-    const { machine, ledger, isAlive } = this.#agent;
-    if (!isAlive || !ledger || this.#isAsking) return;
-    const { mode, host, hosted, epoch, url } = ledger.gitlab;
-    if (mode !== 'hosted' || host !== machine.id || !hosted) return;
-    const { gate } = machine;
-    const said = { data: hosted.data, epoch };
-    const isOpenFor = gate !== null && gate.era === this.#agent.state.raft.accepted.era.id && gate.epoch >= epoch;
-    const isClosed = !isOpenFor || gate.closed >= epoch;
-    if (hosted.ending?.drained) {
-      if (isClosed && this.#agent.state.hosting.closed >= epoch) this.#ask({ kind: 'gitlab-ended', ...said });
-    } else if (url === null && gate?.epoch === epoch && isGateOpen(machine)) {
-      this.#world.gitlab.beginsAnew(hosted.data);
-      this.#ask({ kind: 'gitlab-stands', ...said, url: 'http://gitlab.lab', token: adminToken, instance: hosted.data });
-    } else return;
+  // --- one look
+
+  #turn(): void {
+    const { machine, ledger } = this.#agent;
+    const { hosted } = machine;
+    if (!ledger) return;
+    const right = hostingOf(ledger);
+    const mine = right?.host === machine.id ? right : null;
+    if (this.#kept === null && hosted.remembered !== null) this.#kept = this.#keep(hosted.remembered);
+    if (this.#kept !== null && !isSame(this.#kept, mine)) {
+      if (isAheadOf({ epoch: this.#kept.epoch, mesh: ledger.mesh.id }, ledger)) return;
+      return this.#giveUp(this.#kept);
+    }
+    for (const other of othersAmong([...hosted.services.values()], right, ledger.gitlab.epoch))
+      this.#kill(other as HostedService, 'killed');
+    this.#world.gates.keeps(this.#agent, ledger);
+    if (mine === null) return;
+    hosted.remembered ??= { data: mine.data, epoch: mine.epoch };
+    this.#kept ??= this.#keep(mine);
+    if (mine.ending?.drained) return this.#takeDown(this.#kept, mine);
+    if (this.#isReplaced(this.#kept)) return;
+    this.#lookAfter(this.#kept, mine);
+    this.#tendCopies(mine);
+  }
+
+  #keep({ data, epoch }: { data: string; epoch: number }): Kept {
+    const life = newLife(this.#agent.ledger?.gitlab.url != null);
+    return { data, epoch, life, behind: null, until: 0, isClosed: false };
+  }
+
+  #own({ data, epoch }: Kept): HostedService | null {
+    const { hosted, id } = this.#agent.machine;
+    const all = [...hosted.services.values()];
+    return all.find((one) => one.data === data && one.epoch === epoch && one.host === id) ?? null;
+  }
+
+  #kill(service: HostedService, how: 'killed' | 'made anew'): void {
+    this.#world.gates.ends(this.#agent, service, how);
+    this.#agent.machine.hosted.remove(service, how);
+  }
+
+  /** Gate shut, container gone; its data stay. */
+  #giveUp(kept: Kept): void {
+    const { hosted } = this.#agent.machine;
+    if (!kept.isClosed || !this.#isShut(kept)) {
+      kept.isClosed = true;
+      return this.#close(kept.epoch);
+    }
+    const own = this.#own(kept);
+    if (own) this.#kill(own, 'killed');
+    hosted.remembered = null;
+    this.#kept = null;
+  }
+
+  #isShut({ epoch }: Kept): boolean {
+    const { machine, state } = this.#agent;
+    return this.#world.gates.isClosed(machine, state.raft.accepted.era.id, epoch);
+  }
+
+  #takeDown(kept: Kept, { data, epoch }: Hosting): void {
+    if (!kept.isClosed || !this.#isShut(kept)) {
+      kept.isClosed = true;
+      return this.#close(epoch);
+    }
+    const own = this.#own(kept);
+    if (own) this.#agent.machine.hosted.remove(own, 'GitLab is uninstalled');
+    if (this.#agent.state.hosting.closed >= epoch) this.#ask({ kind: 'gitlab-ended', data, epoch }, 100);
+  }
+
+  /** Other data in the place of those that it has: begun on the disk, so that whichever agent comes next does it to its end. */
+  #isReplaced(kept: Kept): boolean {
+    const { hosted } = this.#agent.machine;
+    const { restoring } = hosted;
+    if (restoring === null) return false;
+    if (!isSame(restoring, kept)) {
+      hosted.restoring = null;
+      return false;
+    }
+    if (!kept.isClosed || !this.#isShut(kept)) {
+      kept.isClosed = true;
+      this.#close(kept.epoch);
+      return true;
+    }
+    const own = this.#own(kept);
+    if (own) hosted.remove(own, 'its data are replaced');
+    if (this.#isSwapping) return true;
+    this.#isSwapping = true;
+    this.#world.timeline.after(this.#world.chance.spread(20, 400), () => {
+      this.#isSwapping = false;
+      this.#agent.later(() => {
+        hosted.generation += 1;
+        this.#ask({ kind: 'gitlab-restored', ...restoring, because: 'a person asked' }, sayAgainMs);
+      });
+    });
+    return true;
+  }
+
+  #lookAfter(kept: Kept, { data, epoch, host }: Hosting): void {
+    const { machine, ledger } = this.#agent;
+    const { hosted } = machine;
+    const own = this.#own(kept);
+    const mayRun = kept.until > machine.bootMs();
+    const isBeginning = own?.isRunning === true && kept.behind === null;
+    const isAsked = own?.isRunning && !own.isFrozen && (mayRun || isBeginning);
+    const { life, act } = nextLife(kept.life, {
+      nowMs: machine.bootMs(),
+      container: own === null ? 'absent' : own.isRunning ? 'running' : 'ended',
+      isFrozen: own?.isFrozen ?? false,
+      ...(isAsked && { problem: this.#world.now >= own.worksAt ? null : 'it boots' }),
+      pressure: null,
+      mayRun: mayRun || isBeginning,
+    });
+    kept.life = life;
+    this.#tell(kept, { upstream: own?.isRunning ? own.id : null, isServing: life.hasWorked && act === 'none' });
+    if (act !== 'none' && mayRun) {
+      if (own) this.#kill(own, 'made anew');
+      hosted.begin({ data, epoch, host }, this.#world.chance.spread(20, 600));
+    }
+    const now = hosted.passage;
+    if (ledger?.gitlab.url !== null || now.kind !== 'open' || now.epoch !== epoch) return;
+    this.#world.gitlab.beginsAnew(`${data} ${String(epoch).padStart(6, '0')}`);
+    const said = { url: 'http://gitlab.lab', token: adminToken, instance: data };
+    this.#ask({ kind: 'gitlab-stands', data, epoch, ...said }, sayAgainMs);
+  }
+
+  /** What changed behind the doors reaches the gate at once, within the lease that it has. */
+  #tell(kept: Kept, behind: NonNullable<Kept['behind']>): void {
+    const isNew = kept.behind?.upstream !== behind.upstream || kept.behind.isServing !== behind.isServing;
+    kept.behind = behind;
+    if (isNew && kept.until > this.#agent.machine.bootMs()) this.#renew(kept, kept.until);
+  }
+
+  /** The host's word of who is in sync; no rounds are made here (test/sim/copies has them). */
+  #tendCopies({ data, epoch, copies }: Hosting): void {
+    if (copies === undefined || !this.#agent.machine.hosted.isOpen) return;
+    const { version: from, boot, members } = copies.set;
+    const own = this.#agent.life;
+    const newcomer = copies.standbys.find(({ node }) => !members.includes(node));
+    if (boot !== own) this.#ask({ kind: 'copies-begin', data, epoch, from, boot: own, base: null }, turnMs);
+    else if (newcomer) this.#ask({ kind: 'copy-enters', data, epoch, from, node: newcomer.node }, turnMs);
+  }
+
+  /** One at a time. */
+  #ask(change: Parameters<World['people']['ofShell']>[1], againMs: number): void {
+    if (this.#isAsking) return;
     this.#isAsking = true;
-    this.#world.timeline.after(hosted.ending ? 100 : 1000, () => {
-      this.#isAsking = false;
-      this.tend();
-    });
-  }
-
-  #ask(change: Parameters<World['people']['ofShell']>[1]): void {
     this.#agent.later(() => this.#world.people.ofShell(this.#agent, change));
+    this.#world.timeline.after(againMs, () => {
+      this.#isAsking = false;
+    });
   }
 }

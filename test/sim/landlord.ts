@@ -46,9 +46,11 @@ export class Landlord {
   #askForOne(): void {
     this.#ask(({ nodes }) => {
       this.#deployments += 1;
+      const host = this.#dice.pick(Object.keys(nodes));
       return {
         kind: 'deploy-gitlab',
-        host: this.#dice.pick(Object.keys(nodes)),
+        host,
+        agreed: Object.keys(nodes).filter((node) => node !== host && this.#dice.maybe(0.5)),
         hosted: {
           data: `gitlab-${String(this.#deployments).padStart(4, '0')}`,
           image: 'gitlab/gitlab-ce:17.5.1-ce.0',
@@ -74,9 +76,29 @@ export class Landlord {
     timeline.after(this.#dice.spread(500, 6000), () => {
       if (this.#world.now > untilMs || this.#world.faults.isHealed) return;
       const { gitlab } = this.#top ?? {};
-      if (gitlab?.mode === 'hosted' && !gitlab.hosted?.ending) this.#uninstall(gitlab.host ?? '');
+      if (gitlab?.mode === 'hosted' && !gitlab.hosted?.ending) this.#meddle(gitlab);
       this.move(untilMs);
     });
+  }
+
+  #meddle({ host, epoch, hosted, url }: Ledger['gitlab']): void {
+    if (this.#dice.maybe(0.3)) this.#startOneOfBefore();
+    // A backup is put in its place.
+    if (url !== null && hosted && this.#dice.maybe(0.4))
+      this.#world.machine(host ?? '').hosted.restoring = { data: hosted.data, epoch };
+    else this.#uninstall(host ?? '');
+  }
+
+  /** By hand, by a tool that keeps images new, by an engine that was restored: labels and data are those of before. */
+  #startOneOfBefore(): void {
+    const hosts = this.#world.machines().filter(({ power, hosted }) => power === 'on' && hosted.past.length > 0);
+    if (hosts.length === 0) return;
+    const { hosted, id } = this.#dice.pick(hosts);
+    const old = this.#dice.pick(hosted.past);
+    if ([...hosted.services.values()].some(({ data, epoch }) => data === old.data && epoch === old.epoch)) return;
+    this.#world.rare.saw('container of before started by hand');
+    hosted.begin({ ...old, host: id }, 0);
+    this.#world.agentOf(id)?.later(() => this.#world.agentOf(id)?.host.tend());
   }
 
   #uninstall(host: string): void {

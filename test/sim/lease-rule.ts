@@ -4,7 +4,6 @@ import type { Input } from '../../scheduler/inputs.ts';
 import type { CoreState } from '../../scheduler/state.ts';
 import type { Agent } from './agent.ts';
 import { quorum } from './history.ts';
-import { isGateOpen } from './host-shell.ts';
 import type { Machine } from './machine.ts';
 import { require as must } from './violation.ts';
 import type { World } from './world.ts';
@@ -38,17 +37,15 @@ export class LeaseRule {
     this.#world = world;
   }
 
-  /** A gate was given a lease, or its machine goes on. Of two eras one has been given up, by a person who saw it off. */
+  /** The gate of that machine lets people in. Of two eras one has been given up, by a person who saw it off. */
   opened(machine: Machine): void {
-    if (!isGateOpen(machine)) return;
+    const { hosted } = machine;
     for (const other of this.#world.machines()) {
-      if (other === machine || !isGateOpen(other) || other.gate?.era !== machine.gate?.era) continue;
-      must(
-        false,
-        'one-open-gate',
-        () =>
-          `${machine.id} serves epoch ${machine.gate?.epoch}, and ${other.id} epoch ${other.gate?.epoch} for ${Math.round(other.gate!.until - other.bootMs())} ms more`,
-      );
+      if (other === machine || !other.hosted.isOpen || other.hosted.era !== hosted.era) continue;
+      must(false, 'one-open-gate', () => {
+        const [one, two] = [hosted.passage, other.hosted.passage].map((now) => JSON.stringify(now));
+        return `${machine.id} lets people in, ${one}, and ${other.id} does, ${two}`;
+      });
     }
   }
 
@@ -153,6 +150,7 @@ export class LeaseRule {
       'a-lease-counts-from-the-question',
       () => `${life} asked at ${askedAt}, and serves until ${until}`,
     );
+    this.#world.gates.given(agent, epoch, until);
     // A host that leads gives it to itself, by the same rule.
     if (!given) this.#gives(agent, before, machine.id, epoch, until - leaseMs);
     const { committed } = state.raft;
@@ -177,26 +175,38 @@ export class LeaseRule {
     if (event === 'gitlab-lease-held' && this.#wasOut.delete(agent.machine.id)) rare.saw('lease out and held again');
   }
 
+  /** SAFETY H10: who has rounds of the epoch before has none of this one's. */
+  #beginsAnew({ life }: Agent, set: { members: string[]; last: string[] | null } | undefined, epoch: number): void {
+    this.#world.rare.saw('epoch begun by a restore');
+    must(
+      set === undefined || (set.members.length === 0 && set.last === null),
+      'an-epoch-begins-with-nobody-in-sync',
+      () => `${life} begins epoch ${epoch}, and in sync are ${set?.members}, were last ${set?.last}`,
+    );
+  }
+
   /** SAFETY H7: an epoch is over in the ledger when no gate is open for it any more. */
   #endsRightly(agent: Agent, before: CoreState): void {
     const { raft } = agent.state;
     const [was, is] = [before.raft.accepted, raft.accepted];
     if (was === is || was.gitlab.mode !== 'hosted' || raft.leading === null || was.era.id !== is.era.id) return;
-    if (is.gitlab.mode === 'hosted' && is.gitlab.epoch === was.gitlab.epoch) return;
+    if (is.gitlab.mode === 'hosted' && is.gitlab.epoch === was.gitlab.epoch) {
+      const isAnew = was.gitlab.url !== null && is.gitlab.url === null;
+      must(!isAnew, 'other-data-begin-an-epoch', () => `${agent.life} has other data in epoch ${is.gitlab.epoch}`);
+      return;
+    }
     const { host, epoch } = was.gitlab;
+    if (is.gitlab.mode === 'hosted') this.#beginsAnew(agent, is.gitlab.hosted?.copies?.set, is.gitlab.epoch);
     if (!this.#world.hasMachine(host ?? '')) return;
     const machine = this.#world.machine(host!);
     if (!Object.hasOwn(was.nodes, host!)) this.#world.rare.saw('hosting ended for a host that was removed');
-    const { gate } = machine;
+    const lease = this.#world.gates.lease(machine, was.era.id);
+    const isHeld = lease?.epoch === epoch && lease.until > machine.bootMs();
     must(
-      gate === null ||
-        gate.era !== was.era.id ||
-        gate.epoch !== epoch ||
-        gate.until <= machine.bootMs() ||
-        gate.closed >= epoch,
+      !isHeld || this.#world.gates.isClosed(machine, was.era.id, epoch),
       'an-epoch-ends-when-its-gate-is-shut',
       () =>
-        `${agent.life} ends epoch ${epoch}, and ${host} serves it for ${Math.round(gate!.until - machine.bootMs())} ms more`,
+        `${agent.life} ends epoch ${epoch}, and ${host} serves it for ${Math.round(lease!.until - machine.bootMs())} ms more`,
     );
   }
 }

@@ -1,7 +1,7 @@
 import type { Measured } from '../../protocol/report.ts';
 import type { Container } from './container.ts';
 import type { Disk } from './disk.ts';
-import type { Gate } from './host-shell.ts';
+import { HostedMachine } from './hosted-machine.ts';
 import type { World } from './world.ts';
 
 export interface Build {
@@ -26,8 +26,8 @@ export class Machine {
   #bootedAt = 0;
   #boots = 0;
   readonly containers = new Map<string, Container>();
-  /** Of the GitLab that it hosts, or hosted since it was switched on. */
-  gate: Gate | null = null;
+  /** What it has of the mesh's own GitLab. */
+  readonly hosted: HostedMachine;
   /** Votes, but takes no work. */
   isWitness = false;
   /** Its agent led when it was suspended. */
@@ -42,6 +42,7 @@ export class Machine {
     this.name = name;
     this.build = build;
     this.disk = disk;
+    this.hosted = new HostedMachine(world, this);
   }
 
   /** ms of boot time; goes on in suspend. */
@@ -67,7 +68,7 @@ export class Machine {
 
   turnOff(): void {
     this.power = 'off';
-    this.gate = null;
+    this.hosted.turnOff();
     for (const container of this.containers.values()) container.destroy('its machine went off');
     this.containers.clear();
   }

@@ -1,6 +1,5 @@
 import type { Ledger } from '../../protocol/ledger.ts';
 import { isJoint } from './history.ts';
-import { isGateOpen } from './host-shell.ts';
 import type { World } from './world.ts';
 
 /** One leads, and every agent knows it; else what is missing. */
@@ -53,5 +52,6 @@ function notServed(world: World, { gitlab }: Ledger): string | null {
   if (gitlab.mode !== 'hosted' || gitlab.url === null || gitlab.hosted?.ending)
     return `GitLab is ${gitlab.mode}, and not there`;
   const host = world.hasMachine(gitlab.host ?? '') ? world.machine(gitlab.host!) : null;
-  return host?.gate?.epoch === gitlab.epoch && isGateOpen(host) ? null : `${gitlab.host} does not serve GitLab`;
+  const now = host?.hosted.passage;
+  return now?.kind === 'open' && now.epoch === gitlab.epoch ? null : `${gitlab.host} does not serve GitLab`;
 }

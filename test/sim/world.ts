@@ -9,6 +9,7 @@ import { Course, Stranded } from './course.ts';
 import { Disk, type DiskCopy } from './disk.ts';
 import { Faults } from './faults.ts';
 import { Figures } from './figures.ts';
+import { GateRule } from './gate-rule.ts';
 import { SimGitlab } from './gitlab.ts';
 import { GitlabEffects } from './gitlab-effects.ts';
 import { History, keyOf, quorum } from './history.ts';
@@ -66,6 +67,7 @@ export class World {
   readonly transcript: Transcript;
   readonly checks: Checks;
   readonly leases: LeaseRule;
+  readonly gates: GateRule;
   readonly network: Network;
   readonly gitlab: SimGitlab;
   readonly gitlabEffects: GitlabEffects;
@@ -94,6 +96,7 @@ export class World {
     this.history = new History(this.figures, this.rare);
     this.checks = new Checks(this);
     this.leases = new LeaseRule(this);
+    this.gates = new GateRule(this);
     this.network = new Network(this);
     this.gitlab = new SimGitlab(this);
     this.gitlabEffects = new GitlabEffects(this);
@@ -233,7 +236,7 @@ export class World {
     this.transcript.say(id, 'resumes');
     for (const container of machine.containers.values())
       if (!container.isFrozen && !container.isOver) container.resume();
-    this.leases.opened(machine);
+    this.gates.looked(machine);
     this.#agents.get(id)?.resume();
   }
 

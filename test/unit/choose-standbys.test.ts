@@ -23,6 +23,7 @@ const chosen = (candidates: Candidate[], ...before: string[]): string[] =>
   chooseStandbys(candidates, standing(...before)).map(({ node }) => node);
 const asleep = (unfitMs: number) => ({ unfit: 'has not answered for 15 min', unfitMs });
 
+/** SAFETY H10. */
 describe('which of the machines that a person named get the rounds of GitLab', () => {
   it('two at most, as they were named, and those that could run it first', () => {
     expect(chosen([one('A'), one('B'), one('C')])).toEqual(['A', 'B']);

@@ -7,7 +7,7 @@ import { parseDuration, parseSize, showBytes, showDuration, showShare } from '..
 import { archName } from '../../scheduler/jobs/demand.ts';
 
 describe('clock', () => {
-  /** A kernel in numbers: boot time in steps of 10 ms, a monotonic clock that stands still in suspend. */
+  /** SAFETY H4. A kernel in numbers: boot time in steps of 10 ms, a monotonic clock that stands still in suspend. */
   function kernel() {
     const now = { boot: 5_000_000, monotonic: 700 };
     const sources: ClockSources = {

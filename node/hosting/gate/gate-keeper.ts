@@ -75,7 +75,7 @@ type Part = 'guard' | 'gate' | 'watchdog';
 
 /**
  * The one place where a host's lease becomes one that anything goes by: the guard stands, the gate is at its doors, the watchdog has
- * read what it shall freeze, and then the gate is told (SAFETY H1 to H3). Nothing that fails here ends the agent: without a
+ * read what it shall freeze, and then the gate is told (SAFETY H1, H2, H3). Nothing that fails here ends the agent: without a
  * renewal the lease runs out by itself, and what went wrong stands in `problems`.
  */
 export class GateKeeper {

@@ -1,13 +1,130 @@
 import { type Mutant, one } from './mutant.ts';
 
 const hosting = (file: string): string => `scheduler/hosting/${file}.ts`;
-const planted = (name: string, rule: string, file: string, find: string, replace: string): Mutant =>
-  one(name, rule, hosting(file), find, replace, 'hosts');
+const planted = (
+  name: string,
+  rule: string,
+  file: string,
+  find: string,
+  replace: string,
+  hunt: Mutant['hunt'] = 'hosts',
+): Mutant => one(name, rule, hosting(file), find, replace, hunt);
 const confirmed = 'lead.asks.filter((one) => contactAt > one.at)';
 const waits = 'Math.max(hosting.lead.since, hosting.lead.givenAt) + hostingTimings.waitMs';
 
-/** Who may serve the mesh's own GitLab (SAFETY H5 to H7). */
+/** Of the parts of node/hosting that decide, and of the watchdog. */
+const onTheHost = (
+  name: string,
+  rule: string,
+  file: string,
+  find: string,
+  replace: string,
+  hunt: Mutant['hunt'] = 'hosts',
+): Mutant => one(name, rule, `node/${file}.ts`, find, replace, hunt);
+const lease = 'hosting/gate/gate-lease';
+
+/** What a host's machine does with its lease (SAFETY H1 to H4, H8). */
+const hostMutants: Mutant[] = [
+  onTheHost('gate open when its lease is out', 'H1', lease, 'if (nowMs >= lease.until)', 'if (false)'),
+  onTheHost(
+    'lease of another boot counts',
+    'H1',
+    lease,
+    'lease === null || lease.bootId !== bootId',
+    'lease === null',
+    'rebootedHosts',
+  ),
+  onTheHost(
+    'closed gate opens again',
+    'H1',
+    lease,
+    'return read.epoch === had.epoch && had.until <= 0 && read.until > 0 ? had : read;',
+    'return read;',
+  ),
+  onTheHost(
+    'frozen GitLab is not thawed',
+    'H2',
+    'watchdog/watchdog-beat',
+    'frozen.has(run.run) && run.held !== true',
+    'frozen.has(run.run) && run.held !== true && run.isService !== true',
+  ),
+  onTheHost(
+    'GitLab that stands still is taken for dead',
+    'H2',
+    'hosting/gitlab-state',
+    'return stay({ ...life, because: standsStill, wrongSinceMs: null, wellSinceMs: null });',
+    'return repair(withFault(life, standsStill, look.nowMs), look);',
+    'sleepingHosts',
+  ),
+  onTheHost(
+    'GitLab is not frozen',
+    'H3',
+    'watchdog/watchdog-beat',
+    'nowMs > run.until && !frozen.has(run.run)',
+    'nowMs > run.until && !frozen.has(run.run) && run.isService !== true',
+  ),
+  onTheHost(
+    'GitLab frozen a lease too late',
+    'H3',
+    'watchdog/watchdog-beat',
+    'nowMs > run.until && !frozen.has(run.run)',
+    'nowMs > run.until + 4000 && !frozen.has(run.run)',
+  ),
+  // The product's clock is the kernel's (node/clock.ts, test/unit/small-parts.test.ts): this one is the simulation's own.
+  {
+    name: 'clock stands still in suspend',
+    rule: 'H4',
+    hunt: 'sleepingHosts',
+    patches: [
+      {
+        file: 'test/sim/machine.ts',
+        find: 'return Math.floor((this.#world.now - this.#bootedAt) * this.rate);',
+        replace: 'return Math.floor((this.#world.now - this.#bootedAt - this.sleptMs) * this.rate);',
+      },
+      {
+        file: 'test/sim/machine.ts',
+        find: 'resumedAt = Number.NEGATIVE_INFINITY;',
+        replace: 'resumedAt = Number.NEGATIVE_INFINITY;\n  sleptMs = 0;\n  asleepAt = 0;',
+      },
+      {
+        file: 'test/sim/world.ts',
+        find: "machine.power = 'suspended';",
+        replace: "machine.power = 'suspended';\n    machine.asleepAt = this.now;",
+      },
+      {
+        file: 'test/sim/world.ts',
+        find: 'machine.resumedAt = this.now;',
+        replace: 'machine.resumedAt = this.now;\n    machine.sleptMs += this.now - machine.asleepAt;',
+      },
+    ],
+  },
+  onTheHost(
+    'container of an earlier epoch is left',
+    'H8',
+    'hosting/other-services',
+    'data === right.data && epoch === right.epoch && host',
+    'data === right.data && host',
+  ),
+  onTheHost(
+    'nothing is ended where nothing is hosted',
+    'H8',
+    'hosting/other-services',
+    '!(right !== null && data',
+    '!(right === null || data',
+  ),
+  onTheHost(
+    'a machine that is behind ends its GitLab',
+    'H8',
+    'hosting/other-services',
+    'kept.epoch > ledger.gitlab.epoch && kept.mesh',
+    'false && kept.mesh',
+    'failingHosts',
+  ),
+];
+
+/** Who may serve the mesh's own GitLab (SAFETY H5 to H7), and what an epoch begins with (H7, H10). */
 export const hostingMutants: Mutant[] = [
+  ...hostMutants,
   planted(
     'lease given because contact is fresh',
     'H5',
@@ -76,6 +193,30 @@ export const hostingMutants: Mutant[] = [
     'lease-giving',
     waits,
     'hosting.lead.since + hostingTimings.waitMs',
+  ),
+  planted(
+    'closed epoch is served again',
+    'H7',
+    'host-lease',
+    'return found.epoch > Math.max(hosting.closed, hosting.closing?.epoch ?? 0) ? found : null;',
+    'return found;',
+  ),
+  planted('restore goes on in its epoch', 'H7', 'vault-edits', '      epoch: epoch + 1,\n', ''),
+  planted(
+    'restore keeps who was in sync',
+    'H10',
+    'vault-edits',
+    '{ copies: emptied(hosted.copies) }',
+    '{ copies: hosted.copies }',
+    'calmHosts',
+  ),
+  one(
+    'recovery by force keeps who was in sync',
+    'H10',
+    'scheduler/raft/recovery.ts',
+    'return copies ? gitlabWithCopies(gitlab, emptied(copies)) : gitlab;',
+    'return gitlab;',
+    'recoveredHosts',
   ),
   planted('no drift in the wait', 'H7', 'hosting-timings', 'waitMs: 5_000', 'waitMs: 4_000'),
 ];

@@ -27,6 +27,11 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   rogues: ['--chaos', '15s', '--kinds', 'rogue member,rogue member,kill agent'],
   hosts: ['--hosting', '--chaos', '20s', '--kinds', 'isolate,isolate,kill agent,suspend,stop process,slow line'],
   slowHosts: ['--hosting', '--chaos', '12s', '--kinds', 'slow disk,slow disk,slow disk,kill agent,isolate'],
+  recoveredHosts: ['--hosting', '--chaos', '40s', '--kinds', 'recover by force,kill agent,isolate'],
+  failingHosts: ['--hosting', '--chaos', '20s', '--kinds', 'failing disk,failing disk,kill agent,kill agent'],
+  rebootedHosts: ['--hosting', '--chaos', '30s', '--kinds', 'power off'],
+  sleepingHosts: ['--hosting', '--chaos', '20s', '--kinds', 'suspend,suspend,isolate'],
+  calmHosts: ['--hosting', '--chaos', '20s', '--kinds', 'kill agent'],
   hiccups: ['--chaos', '15s', '--kinds', 'reset streams,busy loop'],
 };
 

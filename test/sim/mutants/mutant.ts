@@ -20,6 +20,11 @@ export interface Mutant {
     | 'rogues'
     | 'hosts'
     | 'slowHosts'
+    | 'recoveredHosts'
+    | 'failingHosts'
+    | 'rebootedHosts'
+    | 'sleepingHosts'
+    | 'calmHosts'
     | 'hiccups'
     | 'stories';
   patches: { file: string; find: string; replace: string }[];
