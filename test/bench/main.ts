@@ -7,6 +7,7 @@ import { failover } from './failover.ts';
 import { machineLine, type Row, table } from './figures.ts';
 import { meshRows } from './mesh-rows.ts';
 import { type BenchOptions, readOptions } from './options.ts';
+import { protectRows } from './protect/protect-rows.ts';
 import { proveRows } from './prove-rows.ts';
 import { trustRows } from './trust-rows.ts';
 
@@ -24,6 +25,7 @@ async function ownRows(options: BenchOptions): Promise<Row[]> {
   if (options.what === 'trust') return trustRows(Math.min(5, options.trials), options.only, say);
   if (options.what === 'core') return coreRows(options, say);
   if (options.what === 'prove') return proveRows(options.trials, options.only, say);
+  if (options.what === 'protect') return protectRows(options, say);
   return meshRows(options, say);
 }
 

@@ -1,7 +1,10 @@
+import { parseSize } from '../../node/settings/quantities.ts';
+import { protectKeys } from './protect/protect-rows.ts';
+
 /** What `npm run bench -- …` was asked for. */
 export interface BenchOptions {
-  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. `prove`: replica and gate of a hosted GitLab. */
-  what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust' | 'core' | 'prove';
+  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. `prove`: replica and gate of a hosted GitLab. `protect`: the table of issue 9. */
+  what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust' | 'core' | 'prove' | 'protect';
   trials: number;
   /** Fresh starts of three agents. */
   starts: number;
@@ -9,6 +12,8 @@ export interface BenchOptions {
   agents: number;
   /** Seconds under load in the rows of leader changes without a failure. Null: 45, of a crowd 300. */
   stressSeconds: number | null;
+  /** Bytes of an artifact in `protect`. */
+  sizeBytes: number;
   json: string | null;
   /** The commit whose build the rows of `core` are compared with. */
   before: string;
@@ -16,11 +21,12 @@ export interface BenchOptions {
   only: string[];
 }
 
-export const usage = `npm run bench -- [failover|jobs|crowd|trust|core|prove] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--before COMMIT] [--only part,part] [--json FILE]
+export const usage = `npm run bench -- [failover|jobs|crowd|trust|core|prove|protect] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--before COMMIT] [--size SIZE] [--only part,part] [--json FILE]
 parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}
 parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each with -process or -docker for one executor
 parts of core: version, idle, sim, stranger, job-load, bulk-100, bulk-1000, crowd-load
-parts of prove: gate, cuts, pushes, rounds`;
+parts of prove: gate, cuts, pushes, rounds
+parts of protect: ${protectKeys.join(', ')}`;
 
 /** Throws a sentence for the user. */
 export function readOptions(args: readonly string[]): BenchOptions {
@@ -30,6 +36,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     starts: 20,
     agents: 30,
     stressSeconds: null,
+    sizeBytes: 2 * 2 ** 30,
     json: null,
     before: '33487ad',
     only: [],
@@ -41,7 +48,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     return value;
   };
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
-    if (['failover', 'jobs', 'crowd', 'trust', 'core', 'prove'].includes(arg))
+    if (['failover', 'jobs', 'crowd', 'trust', 'core', 'prove', 'protect'].includes(arg))
       options.what = arg as BenchOptions['what'];
     else if (arg === '--trials') options.trials = count(arg);
     else if (arg === '--starts') options.starts = Math.min(100, count(arg));
@@ -49,6 +56,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     else if (arg === '--stress') options.stressSeconds = count(arg);
     else if (arg === '--before') options.before = rest.shift() ?? options.before;
     else if (arg === '--only') options.only = (rest.shift() ?? '').split(',').filter((part) => part !== '');
+    else if (arg === '--size') options.sizeBytes = parseSize(rest.shift() ?? '');
     else if (arg === '--json') options.json = rest.shift() ?? null;
     else throw new Error(`unknown: ${arg}\n${usage}`);
   }

@@ -1,8 +1,8 @@
 // npm run bench: bundles the agent and the bench, then runs the bench. Needs root (network namespaces).
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -18,7 +18,18 @@ await build({
   bundle: true,
   platform: 'node',
   format: 'esm',
-  external: ['classic-level', '*.node'],
+  external: ['classic-level', 'esbuild', '*.node'],
+  plugins: [
+    {
+      // It reads files that lie beside it.
+      name: 'where-the-stand-in-lies',
+      setup: ({ onLoad }) =>
+        onLoad({ filter: /stand-in-image\.ts$/ }, ({ path }) => ({
+          contents: readFileSync(path, 'utf8').replace('import.meta.url', JSON.stringify(pathToFileURL(path).href)),
+          loader: 'ts',
+        })),
+    },
+  ],
   // What CommonJS packages expect to find in their module scope.
   banner: {
     js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",

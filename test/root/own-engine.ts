@@ -9,12 +9,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
  */
 export class OwnEngine {
   readonly #dir: string;
-  readonly #net = `t-dock-${process.pid}`;
+  readonly #net: string;
+  readonly #isGuest: boolean;
   #containerd: ChildProcess | null = null;
   #dockerd: ChildProcess | null = null;
 
-  /** Its folders, the images among them, lie below `parent`. */
-  constructor(parent = '/var/tmp') {
+  /** Its folders, the images among them, lie below `parent`. `net`: a network namespace that is there already. */
+  constructor(parent = '/var/tmp', net: string | null = null) {
+    this.#isGuest = net !== null;
+    this.#net = net ?? `t-dock-${process.pid}`;
     this.#dir = mkdtempSync(join(parent, 't-dock-engine-'));
   }
 
@@ -39,8 +42,10 @@ export class OwnEngine {
 
   async begin(): Promise<void> {
     mkdirSync(join(this.#dir, 'run'), { recursive: true, mode: 0o700 });
-    execFileSync('ip', ['netns', 'add', this.#net]);
-    execFileSync('ip', ['-n', this.#net, 'link', 'set', 'lo', 'up']);
+    if (!this.#isGuest) {
+      execFileSync('ip', ['netns', 'add', this.#net]);
+      execFileSync('ip', ['-n', this.#net, 'link', 'set', 'lo', 'up']);
+    }
     const config = join(this.#dir, 'containerd.toml');
     writeFileSync(
       config,
@@ -107,7 +112,7 @@ export class OwnEngine {
         const path = line.split(' ')[1] ?? '';
         if (path.startsWith(`${this.#dir}/`)) spawnSync('umount', ['-l', path]);
       }
-      spawnSync('ip', ['netns', 'del', this.#net]);
+      if (!this.#isGuest) spawnSync('ip', ['netns', 'del', this.#net]);
       spawnSync('find', [
         '/sys/fs/cgroup',
         '-depth',

@@ -56,6 +56,8 @@ export async function openCopyDoor(taker: RoundTaker, signal: AbortSignal): Prom
 
 async function serve(socket: TLSSocket, taker: RoundTaker): Promise<void> {
   socket.setKeepAlive(true, lineTimings.keepAliveMs);
+  // Its progress is small words: none of them waits for the one before it to be acknowledged.
+  socket.setNoDelay(true);
   socket.on('error', () => {});
   const { signal } = new AbortController();
   const frames = framesOf(socket);

@@ -31,7 +31,7 @@ export class SendWindow {
   #samples = 0;
   #sinceMs = 0;
   #measuredMs: number | null = null;
-  #wasFull = false;
+  #wasUsed = false;
   /** It has been as large as the way is. */
   #hasFound = false;
 
@@ -51,14 +51,13 @@ export class SendWindow {
 
   /** Whether a piece may go now. */
   hasRoom(bytes: number): boolean {
-    const hasRoom = this.onTheWay === 0 || this.onTheWay + bytes <= this.#bytes;
-    this.#wasFull ||= !hasRoom;
-    return hasRoom;
+    return this.onTheWay === 0 || this.onTheWay + bytes <= this.#bytes;
   }
 
   sent(bytes: number, atMs: number): void {
     if (this.#measuredMs === null) this.#measuredMs = this.#sinceMs = atMs;
     this.#sent += bytes;
+    this.#wasUsed ||= 2 * this.onTheWay >= this.#bytes;
     this.#pieces.push({ until: this.#sent, atMs });
   }
 
@@ -91,8 +90,8 @@ export class SendWindow {
       this.#hasFound = true;
       return Math.max(0.5, (this.#wayMs + targetMs) / this.#shortestMs);
     }
-    // It grows only while it is what holds the sender up.
-    if (!this.#wasFull) return 1;
+    // It grows only with what is sent: else it would say nothing of the way.
+    if (!this.#wasUsed) return 1;
     return 1 + (this.#hasFound ? 0.5 : 1) * (1 - queueMs / targetMs);
   }
 
@@ -113,7 +112,7 @@ export class SendWindow {
     this.#sinceMs = atMs;
     this.#samples = 0;
     this.#shortestMs = Number.POSITIVE_INFINITY;
-    this.#wasFull = false;
+    this.#wasUsed = false;
   }
 }
 

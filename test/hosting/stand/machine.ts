@@ -111,10 +111,10 @@ class SetOfTest {
   #copies: HostedCopies;
   readonly #hasQuorum: boolean;
 
-  constructor(standby: string, members: string[], hasQuorum: boolean) {
+  constructor(agreed: string[], members: string[], hasQuorum: boolean) {
     this.#hasQuorum = hasQuorum;
-    const standbys = [{ node: standby, because: 'the only one' }];
-    this.#copies = { agreed: [standby], standbys, set: { version: 1, members, last: null, boot: null }, bases: {} };
+    const standbys = agreed.map((node) => ({ node, because: 'it is there' }));
+    this.#copies = { agreed, standbys, set: { version: 1, members, last: null, boot: null }, bases: {} };
   }
 
   copies = (): HostedCopies => this.#copies;
@@ -134,14 +134,19 @@ class SetOfTest {
   };
 }
 
-/** The rounds of a host with one standby, whose acknowledgement every push waits for, whatever happens to it. */
+/** The rounds of a host with its standbys, whose acknowledgement every push waits for, whatever happens to them. */
 export function roundsTo(
   host: Machine,
-  standby: Machine,
+  standby: Machine | readonly Machine[],
   onProblem: (words: string) => void,
   member = true,
+  more: { standbyOf?: (machine: Machine) => Standby; hasQuorum?: boolean } = {},
 ): RoundHost {
-  const set = new SetOfTest(standby.name, member ? [standby.name] : [], !member);
+  const { standbyOf = (machine: Machine) => machine.standby, hasQuorum = !member } = more;
+  const standbys = [standby].flat();
+  const names = standbys.map(({ name }) => name);
+  const set = new SetOfTest(names, member ? names : [], hasQuorum);
+  const lines = new Map(standbys.map((machine) => [machine.name, standbyOf(machine)]));
   const say = (words: unknown): void => onProblem(String(words));
   return new RoundHost({
     ...{ self: host.name, era: 1, epoch: 1, data: owner.data, boot: String(Math.random()) },
@@ -151,7 +156,7 @@ export function roundsTo(
       disk: host.disk,
       pins: new PinFile(join(host.mount, 'pins'), replicaTools),
     },
-    standby: () => standby.standby,
+    standby: (node) => lines.get(node) as Standby,
     nameOf: (node) => node,
     copies: set.copies,
     change: set.change,

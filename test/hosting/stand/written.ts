@@ -40,6 +40,8 @@ export interface CutFindings {
   acknowledged: number;
   rows: number;
   missing: string[];
+  /** How old what is not there was at most, at the cut: the oldest row, and the oldest count of Redis. */
+  lostMs: { rows: number; keys: number };
 }
 
 /**
@@ -48,13 +50,16 @@ export interface CutFindings {
  */
 export class Written {
   readonly host: Machine;
-  readonly standby: Machine;
+  readonly standbys: readonly Machine[];
   readonly rounds: RoundHost;
   readonly acknowledged = new Map<string, string>();
   /** ms of each push, from its start to its exit status. */
   readonly pushMs: number[] = [];
   readonly problems: string[] = [];
   readonly #promised = new Map<string, Promised>();
+  /** When each row was committed, and each count answered. */
+  readonly #rowAt: number[] = [];
+  readonly #countAt: number[] = [];
   readonly #postgres: Postgres;
   readonly #redis: Redis;
   readonly #folder: string;
@@ -64,19 +69,26 @@ export class Written {
   #pushes = 0;
   #stopped = false;
 
-  constructor(host: Machine, standby: Machine, folder: string) {
+  constructor(
+    host: Machine,
+    standby: Machine | readonly Machine[],
+    folder: string,
+    more: Parameters<typeof roundsTo>[4] = {},
+  ) {
     this.host = host;
-    this.standby = standby;
+    this.standbys = [standby].flat();
     this.#folder = folder;
     this.#postgres = new Postgres(join(host.live, 'postgres'), join(folder, 'pg'));
     this.#redis = new Redis(join(host.live, 'redis'), join(folder, 'redis.sock'));
-    this.rounds = roundsTo(host, standby, (words) => this.problems.push(words));
+    this.rounds = roundsTo(host, this.standbys, (words) => this.problems.push(words), true, more);
     host.tools.before = async (step) => {
       await this.#pass(`host: ${step}`);
       if (step.startsWith('btrfs subvolume snapshot')) this.#promise();
     };
-    standby.tools.before = (step) => this.#pass(`standby: ${step}`);
-    standby.tools.within = (bytes) => (bytes > 10_000 ? this.#pass('standby: within the stream') : Promise.resolve());
+    for (const { tools } of this.standbys) {
+      tools.before = (step) => this.#pass(`standby: ${step}`);
+      tools.within = (bytes) => (bytes > 10_000 ? this.#pass('standby: within the stream') : Promise.resolve());
+    }
   }
 
   get repository(): string {
@@ -90,7 +102,7 @@ export class Written {
   /** A new data place, and everybody writes. */
   async begin(pushers = 2, pauseMs = 300): Promise<void> {
     await this.host.open();
-    await this.standby.open();
+    for (const standby of this.standbys) await standby.open();
     await this.host.prepare();
     for (const folder of ['git', 'files']) mkdirSync(join(this.host.live, folder));
     Pusher.makeRepository(this.repository);
@@ -131,8 +143,11 @@ export class Written {
       await stop().catch((error) => this.problems.push(sentenceOf(error)));
   }
 
-  /** The agent stands before this step, or before whichever is next; all who write stand still; both images are copied; all goes on. */
-  async cutPower(step: RegExp | null, use: (findings: CutFindings, at: string) => void): Promise<void> {
+  /** The agent stands before this step, before whichever is next, or in the midst of whatever it does; all who write stand still; all images are copied; all goes on. */
+  async cutPower(
+    step: RegExp | 'now' | null,
+    use: (findings: CutFindings, at: string, machine: string) => void,
+  ): Promise<void> {
     const copies = join(this.#folder, 'cut');
     mkdirSync(copies, { recursive: true });
     let free = (): void => {};
@@ -143,16 +158,19 @@ export class Written {
       const at = await this.#holdAt(step, held);
       const servers = [this.#postgres, this.#redis];
       for (const server of servers) server.signal('SIGSTOP');
-      const acknowledged = new Map(this.acknowledged);
+      const [acknowledged, cutAt] = [new Map(this.acknowledged), performance.now()];
+      const machines = [...this.standbys, this.host];
+      const copyOf = ({ name }: Machine): string => join(copies, `t-replica-${name}.img`);
       try {
-        await copyAsCut(this.standby.image.path, join(copies, 't-replica-standby.img'));
-        await copyAsCut(this.host.image.path, join(copies, 't-replica-host.img'));
+        for (const machine of machines) await copyAsCut(machine.image.path, copyOf(machine));
       } finally {
         for (const server of servers) server.signal('SIGCONT');
       }
       free();
-      for (const side of ['standby', 'host'])
-        use(await this.#look(join(copies, `t-replica-${side}.img`), copies, acknowledged), `${side} cut before ${at}`);
+      for (const machine of machines) {
+        const found = await this.#look(copyOf(machine), copies, acknowledged, cutAt);
+        use(found, `${machine.name} cut before ${at}`, machine.name);
+      }
     } finally {
       free();
       rmSync(copies, { recursive: true, force: true });
@@ -161,7 +179,11 @@ export class Written {
 
   #pass: (step: string) => Promise<void> = async () => {};
 
-  #holdAt(step: RegExp | null, held: Promise<void>): Promise<string> {
+  #holdAt(step: RegExp | 'now' | null, held: Promise<void>): Promise<string> {
+    if (step === 'now') {
+      this.#pass = () => held;
+      return Promise.resolve('anything');
+    }
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`the agent never came to ${step ?? 'any step'}`)), 30_000);
       this.#pass = async (now) => {
@@ -181,7 +203,12 @@ export class Written {
   }
 
   /** What an agent finds on that image when the power is back, and whether it is all that was promised. */
-  async #look(image: string, folder: string, acknowledged: ReadonlyMap<string, string>): Promise<CutFindings> {
+  async #look(
+    image: string,
+    folder: string,
+    acknowledged: ReadonlyMap<string, string>,
+    cutAt: number,
+  ): Promise<CutFindings> {
     return withCopy(image, folder, async (mount) => {
       const replica = new BtrfsReplica('hot', mount, {
         owner,
@@ -191,19 +218,27 @@ export class Written {
       const newest = newestOf(await replica.open());
       if (!newest) {
         const missing = acknowledged.size === 0 ? [] : ['every round'];
-        return { acknowledged: acknowledged.size, rows: 0, missing };
+        const all = cutAt - (this.#rowAt[1] ?? cutAt);
+        return { acknowledged: acknowledged.size, rows: 0, missing, lostMs: { rows: all, keys: all } };
       }
       const missing: string[] = [];
       const refs = refsOf(join(replica.folderOf(newest), 'git', 'project.git'));
       for (const [ref, commit] of acknowledged)
         if (refs.get(ref) !== commit)
           missing.push(`push ${ref} ${commit.slice(0, 8)}, there: ${refs.get(ref) ?? 'no'}`);
-      const rows = await this.#lookAtClone(mount, replica.folderOf(newest), newest, missing);
-      return { acknowledged: acknowledged.size, rows, missing };
+      const { rows, count } = await this.#lookAtClone(mount, replica.folderOf(newest), newest, missing);
+      const age = (at: number | undefined): number => (at === undefined ? 0 : Math.max(0, cutAt - at));
+      const lostMs = { rows: age(this.#rowAt[rows + 1]), keys: age(this.#countAt[count + 1]) };
+      return { acknowledged: acknowledged.size, rows, missing, lostMs };
     });
   }
 
-  async #lookAtClone(mount: string, from: string, round: Round, missing: string[]): Promise<number> {
+  async #lookAtClone(
+    mount: string,
+    from: string,
+    round: Round,
+    missing: string[],
+  ): Promise<{ rows: number; count: number }> {
     const clone = join(mount, 'clone');
     execFileSync('btrfs', ['subvolume', 'snapshot', from, clone], { stdio: 'ignore' });
     const promised = this.#promised.get(String(round.name.number)) ?? { row: 0, count: 0 };
@@ -224,7 +259,7 @@ export class Written {
       await redis.start();
       const count = await redis.count('written');
       if (count < promised.count) missing.push(`${promised.count - count} of ${promised.count} counts of Redis`);
-      return rows.length;
+      return { rows: rows.length, count };
     } finally {
       await postgres.stop();
       await redis.stop();
@@ -246,6 +281,7 @@ export class Written {
       writeFileSync(join(this.host.live, 'files', String(row)), fileText(row));
       await session.commit(`insert into rows values (${row}, 'files/${row}')`);
       this.#row = row;
+      this.#rowAt[row] = performance.now();
       await sleep(20);
     }
     await session.end();
@@ -254,6 +290,7 @@ export class Written {
   async #countKeys(): Promise<void> {
     while (!this.#stopped) {
       this.#count = Number((await this.#redis.ask('INCR', 'written')).slice(1));
+      this.#countAt[this.#count] = performance.now();
       await sleep(10);
     }
   }

@@ -1,0 +1,127 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { formMesh } from '../../e2e/mesh.ts';
+import { Lan } from '../../e2e/namespaces.ts';
+import { asRoot, Rig, until } from '../../e2e/rig.ts';
+import { standInImage } from '../../gitlab-image/stand-in-image.ts';
+import { OwnEngine } from '../../root/own-engine.ts';
+import { type Agent, asAgent } from '../agents.ts';
+import { install } from '../debian.ts';
+import { sentBytes } from '../link.ts';
+import { randomFile } from './random-file.ts';
+
+const names = ['kang', 'desktop-1', 'desktop-2'];
+const image = 'autogit-bench:gitlab';
+const limitMs = 240_000;
+
+/** Three agents of the published program in namespaces of their own, and a GitLab (the stand-in) that the first of them hosts. */
+export class HostedStage {
+  readonly lan = new Lan(names.length);
+  readonly #rig = new Rig();
+  readonly #folder = mkdtempSync('/var/tmp/autogit-bench-protect-');
+  readonly #engine = new OwnEngine('/var/tmp', this.lan.namespace(1));
+  agents: Agent[] = [];
+
+  async start(): Promise<void> {
+    install({ 'mkfs.btrfs': 'btrfs-progs', nft: 'nftables' });
+    await this.#engine.begin();
+    const standIn = await standInImage(this.#engine.host);
+    const boot = ['STAND_IN_BOOT_SECONDS=1', 'STAND_IN_RECONFIGURE_SECONDS=0'];
+    const made = this.#engine.docker('create', standIn).trim();
+    this.#engine.docker('commit', ...boot.flatMap((one) => ['--change', `ENV ${one}`]), made, image);
+    this.#engine.docker('rm', made);
+    const args = { kang: ['--executor', 'process', ...asRoot, '--docker-host', this.#engine.host] };
+    const machines = await formMesh(this.#rig, names, { lan: this.lan, args });
+    this.agents = machines.map((machine, index) => asAgent(machine, index + 1));
+    const where = ['--image', image, '--preset', 'minimal', '--ssh-port', '0', '--data', this.#place];
+    await this.#cli('--yes', 'gitlab', 'deploy', ...where, '--hostname', this.lan.address(1), '--copies', 'none');
+  }
+
+  get #place(): string {
+    return join(this.#folder, 'place');
+  }
+
+  /** In the part that no push waits for. */
+  async fill(bytes: number): Promise<void> {
+    await randomFile(join(this.#place, 'mounted', 'bulk', 'artifacts.bin'), bytes);
+    execFileSync('sync', ['-f', join(this.#place, 'mounted')]);
+  }
+
+  /** bytes a second of the host's cable while a whole copy goes to a machine that has none, without its first and last twentieth. */
+  async wholeCopy(node: string, bytes: number): Promise<number> {
+    const from = sentBytes(this.lan, 1);
+    await this.#cli('--yes', 'gitlab', 'copies', 'add', node);
+    const marks: { at: number; bytes: number }[] = [];
+    await until(
+      `a whole copy is on ${node}`,
+      () => {
+        marks.push({ at: performance.now(), bytes: sentBytes(this.lan, 1) - from });
+        return this.#bulkRounds(node) > 0;
+      },
+      limitMs,
+    );
+    const [first, last] = [0.05, 0.95].map((share) => marks.find((mark) => mark.bytes >= share * bytes));
+    if (!first || !last || first === last) throw new Error(`${bytes} bytes were copied within one look`);
+    return ((last.bytes - first.bytes) / (last.at - first.at)) * 1000;
+  }
+
+  /** And what it holds is deleted. */
+  async noCopy(node: string): Promise<void> {
+    await this.#cli('--yes', 'gitlab', 'copies', 'remove', node);
+    await until(`no copy is on ${node}`, () => this.#copiesOn(node).length === 0, limitMs);
+  }
+
+  #copiesOn(node: string): string[] {
+    const folder = join(this.#machine(node).machine.home, 'gitlab-copies');
+    if (!existsSync(folder)) return [];
+    return readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? [join(folder, entry.name)] : [],
+    );
+  }
+
+  #bulkRounds(node: string): number {
+    const [at] = this.#copiesOn(node);
+    const markers = at === undefined ? null : join(at, 'mounted', 'copies', 'bulk', 'markers');
+    if (markers === null || !existsSync(markers)) return 0;
+    return readdirSync(markers).filter((file) => file.endsWith('.json')).length;
+  }
+
+  #machine(name: string): Agent {
+    const found = this.agents.find(({ machine }) => machine.name === name);
+    if (!found) throw new Error(`no machine ${name}`);
+    return found;
+  }
+
+  async #cli(...args: string[]): Promise<void> {
+    const { code, stderr } = await this.#machine('kang').machine.cli(...args);
+    if (code !== 0) throw new Error(`autogit-node ${args.join(' ')}: ${stderr}`);
+  }
+
+  async stop(): Promise<void> {
+    await this.#rig.machines[0]?.cli('--yes', 'gitlab', 'uninstall', '--delete-data', '--now', '--force');
+    await sleep(1000);
+    for (const { machine } of this.agents) await machine.kill('SIGTERM').catch(() => undefined);
+    for (const { machine } of this.agents) unmountBelow(machine.home);
+    unmountBelow(this.#folder);
+    await this.#rig.clean();
+    await this.#engine.end();
+    this.lan.down();
+    execFileSync('sh', ['-c', `chattr -R -i '${this.#folder}' 2>/dev/null; true`]);
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** An agent that ends leaves its images mounted: GitLab goes on without it. */
+function unmountBelow(folder: string): void {
+  const points = execFileSync('findmnt', ['-rno', 'TARGET'], { encoding: 'utf8' }).split('\n');
+  for (const point of points.filter((one) => one.startsWith(`${folder}/`)).reverse())
+    execFileSync('umount', ['-l', point]);
+  const lines = execFileSync('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE'], { encoding: 'utf8' });
+  for (const line of lines.split('\n')) {
+    const [device, file] = line.trim().split(/\s+/);
+    if (device && file?.startsWith(`${folder}/`)) execFileSync('losetup', ['--detach', device]);
+  }
+  execFileSync('sh', ['-c', `chattr -R -i '${folder}' 2>/dev/null; true`]);
+}
