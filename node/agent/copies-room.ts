@@ -183,8 +183,10 @@ export class CopiesRoom {
   async ask(gone: AbortSignal): Promise<PushAnswer> {
     for (;;) {
       if (this.#host !== null) return this.#host.ask(gone);
-      if (this.#copies() === null) return { isAlone: false };
-      if (this.#problem !== null && this.#isSetEmpty()) return { isAlone: true };
+      const hosting = this.#hosting();
+      // By a ledger that has another host, or none, nothing is known of this push: the gate is shut with the lease, and it waits.
+      if (hosting !== null && hosting.copies === undefined) return { isAlone: false };
+      if (hosting !== null && this.#problem !== null && this.#isSetEmpty()) return { isAlone: true };
       await sleep(100, undefined, { signal: gone });
     }
   }
@@ -208,8 +210,8 @@ export class CopiesRoom {
 
   /** Also while the host's side begins: what waited at an agent of before waits still. */
   async settled(): Promise<void> {
-    while (this.#host === null && this.#copies() !== null && this.#problem === null && !this.#stopped.signal.aborted)
-      await sleep(100);
+    const isWaited = (): boolean => this.#hosting() === null || (this.#copies() !== null && this.#problem === null);
+    while (this.#host === null && isWaited() && !this.#stopped.signal.aborted) await sleep(100);
     await this.#host?.settled();
   }
 
@@ -219,16 +221,25 @@ export class CopiesRoom {
     );
   }
 
+  waitWords(): string {
+    const why = this.#hosting() === null ? 'this machine hosts GitLab no more' : 'copies begin in a moment';
+    return this.#host?.waitWords() ?? `waits: ${this.#problem ?? why}`;
+  }
+
   async answer(from: NodeId, { data, epoch }: Ask & { kind: 'open-copy-door' }): Promise<Answer> {
     const because = this.#kept.whyNot(from, data, epoch);
     if (because !== null) return { kind: 'refused', because: asSentence(because) };
     return { kind: 'copy-door', ...(await openCopyDoor(this.#kept.takerFor(from), this.#stopped.signal)) };
   }
 
+  /** Null where the ledger names another host, or none. */
+  #hosting(): Hosting | null {
+    const hosting = hostingOf(this.#options.ledger());
+    return hosting?.host === this.#options.nodeId ? hosting : null;
+  }
+
   #copies() {
-    const { ledger, nodeId } = this.#options;
-    const hosting = hostingOf(ledger());
-    return hosting?.host === nodeId ? (hosting.copies ?? null) : null;
+    return this.#hosting()?.copies ?? null;
   }
 
   #act(act: () => Promise<void>): Promise<void> {
@@ -283,6 +294,7 @@ export class CopiesRoom {
       standby: (node) => this.#lineTo(node, hosting),
       nameOf: (node) => nodeName(ledger(), node),
       copies: () => this.#copies(),
+      isHost: () => this.#hosting()?.data === data && this.#hosting()?.epoch === epoch,
       unprotected: () => whyUnprotected([hot.live, bulk.live], replicaTools),
     });
   }

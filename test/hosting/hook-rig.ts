@@ -11,7 +11,7 @@ export function installHook(repository: string, socket: string): void {
 export function writeHeldReceivePack(path: string, socket: string): void {
   const text = hookText(socket)
     .replace('1 while <STDIN>;\n', '')
-    .replace('"round\\n"', '"settled\\n"')
+    .replace('"round\\nwords', '"settled\\nwords')
     .replace('exit 0;', "exec 'git-receive-pack', @ARGV;");
   writeFileSync(path, text, { mode: 0o755 });
 }

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
 import { pushSocketIn } from '../../node/hosting/gate/gate-files.ts';
 import { writeLease } from '../../node/hosting/gate/gate-lease.ts';
+import { holdLimits } from '../../node/hosting/gate/push-hold.ts';
 import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
 import { HookDoor } from '../../node/hosting/push/hook-door.ts';
 
@@ -75,7 +76,12 @@ describe('a push that begins while another one waits for its copy', () => {
     const waiting = new Promise<void>((done) => {
       settle = done;
     });
-    const answers = { ask: () => new Promise<never>(() => undefined), settled: () => waiting, aloneWords: () => '' };
+    const answers = {
+      ask: () => new Promise<never>(() => undefined),
+      settled: () => waiting,
+      aloneWords: () => '',
+      waitWords: () => '',
+    };
     const door = await HookDoor.open([pushSocketIn(home)], answers);
     let [came, back] = ['', ''];
     inner.on('data', (chunk: Buffer) => {
@@ -101,9 +107,37 @@ describe('a push that begins while another one waits for its copy', () => {
     await door.close();
   });
 
+  it('that is held for long reads why, as an answer in the place of GitLab`s, and nothing of that one', async () => {
+    const limits = holdLimits as { wordsMs: number };
+    const { wordsMs } = limits;
+    limits.wordsMs = 2500;
+    const door = await HookDoor.open([pushSocketIn(home)], {
+      ...{ ask: () => new Promise<never>(() => undefined), settled: () => new Promise(() => {}), aloneWords: () => '' },
+      waitWords: () => 'waits until kang can make a copy of it: the disk is full',
+    });
+    client.write(begins);
+    await once(inner, 'data');
+    inner.write(`HTTP/1.1 200 OK\r\n\r\n${'refs'.repeat(100_000)}`);
+    let back = '';
+    client.on('data', (chunk: Buffer) => {
+      back += chunk.toString('latin1');
+    });
+    await once(client, 'end');
+    expect(back).toMatch(/^HTTP\/1\.1 503 Service Unavailable\r\nContent-Type: text\/plain/);
+    expect(back).toContain('another push waits until kang can make a copy of it: the disk is full; its refs are told');
+    expect(back).not.toContain('refsrefs');
+    limits.wordsMs = wordsMs;
+    await door.close();
+  });
+
   it('is cut with the lease where the agent that would know is away', async () => {
     const door = await HookDoor.open([pushSocketIn(home)], {
-      ...{ ask: () => new Promise<never>(() => undefined), settled: async () => undefined, aloneWords: () => '' },
+      ...{
+        ask: () => new Promise<never>(() => undefined),
+        settled: async () => undefined,
+        aloneWords: () => '',
+        waitWords: () => '',
+      },
     });
     await door.close();
     const closed = new Promise((done) => client.once('close', done));

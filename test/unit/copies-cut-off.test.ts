@@ -96,7 +96,14 @@ function played(part: 'hot' | 'bulk', snapshot: (name: RoundName) => Promise<voi
   };
 }
 
-function hostWith(snapshot: () => Promise<void>): RoundHost {
+function hostWith(snapshot: () => Promise<void>, over: Partial<Parameters<typeof hostOf>[1]> = {}): RoundHost {
+  return hostOf(snapshot, { copies: () => ({ ...copiesOf({}), standbys: [] }), isHost: () => true, ...over });
+}
+
+function hostOf(
+  snapshot: () => Promise<void>,
+  over: Pick<ConstructorParameters<typeof RoundHost>[0], 'copies' | 'isHost'>,
+): RoundHost {
   mkdirSync(join(folder, 'x'), { recursive: true });
   return new RoundHost({
     ...{ self: 'A', era: 1, epoch: 1, data: 'd', boot: 'boot-one', log: silent },
@@ -108,7 +115,7 @@ function hostWith(snapshot: () => Promise<void>): RoundHost {
       throw new Error('there is none');
     },
     nameOf: (node) => node,
-    copies: () => ({ ...copiesOf({}), standbys: [] }),
+    ...over,
     change: async () => ({ state: 'done' }) as never,
     unprotected: async () => null,
     clock: { bootMs: () => performance.now(), wallMs: () => 1_000_000 },
@@ -209,5 +216,47 @@ it('where no round can be made the members leave the in-sync set before a push i
   expect(asked).toMatchObject([{ kind: 'copies-leave', nodes: ['B'], from: 3 }]);
   members = [];
   expect(await answer).toEqual({ isAlone: true });
+  await room.stop();
+});
+
+it('while no round can be made a push waits, and whoever waits reads why; made again, it goes, and nothing is wrong any more', async () => {
+  let because: string | null = 'btrfs subvolume failed with exit code 1: No space left on device';
+  const host = hostWith(async () => {
+    if (because !== null) throw new Error(because);
+  });
+  host.start();
+  const push = host.ask(new AbortController().signal);
+  expect(await isOver(push, 1200)).toBe(false);
+  expect(host.waitWords()).toBe(`waits until A can make a copy of it: ${because}`);
+  expect(host.seen()).toMatchObject({ arePushesSafe: false, problem: because });
+  because = null;
+  expect(await push).toEqual({ isAlone: true });
+  await vi.waitFor(() => expect(host.seen().problem).toBe(null));
+  await host.stop();
+});
+
+it('a push at a host of before, by a ledger that names another one, is answered by nobody, and nobody hears that none waits', async () => {
+  let isHost = true;
+  let copies: HostedCopies | null = { ...copiesOf({ members: ['B'] }), standbys: [] };
+  const host = hostWith(async () => undefined, { copies: () => copies, isHost: () => isHost });
+  host.start();
+  const push = host.ask(new AbortController().signal);
+  isHost = false;
+  copies = null;
+  host.ledgerChanged();
+  expect(await isOver(Promise.race([push, host.settled()]), 800)).toBe(false);
+  await host.stop();
+
+  let gitlab: unknown = { mode: 'hosted', host: 'C', epoch: 2, hosted: { data: 'd', preset: 'home' } };
+  const room = new CopiesRoom({
+    ...{ nodeId: 'A', home: folder, clock: {} as never, log: silent, copyRateBytes: null, network: {} as never },
+    ...{ ledger: () => ({ mesh: { id: 'm' }, era: { counter: 1 }, nodes: {}, gitlab }) as never },
+    ...{ change: async () => ({}) as never, feed: () => undefined, clones: { sweepLeft: async () => undefined } },
+  });
+  const asked = room.ask(new AbortController().signal);
+  expect(await isOver(Promise.race([asked, room.settled()]), 500)).toBe(false);
+  expect(room.waitWords()).toBe('waits: this machine hosts GitLab no more');
+  gitlab = { mode: 'hosted', host: 'A', epoch: 3, hosted: { data: 'd', preset: 'home' } };
+  expect(await asked).toEqual({ isAlone: false });
   await room.stop();
 });

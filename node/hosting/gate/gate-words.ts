@@ -35,6 +35,14 @@ export function answerPage(request: IncomingMessage, response: ServerResponse, b
   request.resume();
 }
 
+/** To a push that was held back for long, as bytes: a connection that GitLab answers on is no server of ours. */
+export function heldAnswer(because: string): string {
+  const text = `${plain(because)}; its refs are told to nobody before; try again in a moment\n`;
+  const head = ['HTTP/1.1 503 Service Unavailable', 'Content-Type: text/plain; charset=utf-8'];
+  const rest = [`Content-Length: ${Buffer.byteLength(text)}`, 'Retry-After: 10', 'Cache-Control: no-store'];
+  return [...head, ...rest, 'Connection: close', '', text].join('\r\n');
+}
+
 const sshString = (text: string): Buffer => {
   const bytes = Buffer.from(text, 'utf8');
   const length = Buffer.alloc(4);

@@ -9,36 +9,75 @@ import { connect } from 'node:net';
 /** How much of a request's first line is looked at; a longer one is no push's. */
 const lineBytes = 4096;
 
-/** The first request of a push begins with this chunk. Behind a proxy that keeps its connections too: a request begins a chunk. */
-export function beginsPush(chunk: Buffer): boolean {
-  if (chunk.length < 4 || chunk[0] !== 0x47 || chunk[1] !== 0x45 || chunk[2] !== 0x54) return false;
-  const line = chunk.subarray(0, lineBytes).toString('latin1').split('\r\n')[0] ?? '';
-  return /\/info\/refs\?(?:[^ ]*&)?service=git-receive-pack(?:[& ]|$)/.test(line);
+const starts = 'GET ';
+
+/** Looks at what a client sends for the first request of a push. Behind a proxy that keeps its connections too: a request begins a chunk. */
+export class PushWatch {
+  /** A request's line that is not whole yet. */
+  #line = '';
+
+  /** True for the chunk that ends the line of a push's first request, in however many pieces that comes. */
+  begins(chunk: Buffer): boolean {
+    const piece = chunk.subarray(0, lineBytes).toString('latin1');
+    // What was taken for a beginning may have been the end of something else.
+    const lines = [this.#line + piece, piece].filter((text) => starts.startsWith(text.slice(0, starts.length)));
+    const open = lines.find((text) => !text.includes('\n') && text.length < lineBytes);
+    this.#line = open ?? '';
+    return lines.some((text) => isPush(text.split(/\r?\n/)[0] ?? '', text.includes('\n')));
+  }
 }
+
+const isPush = (line: string, isWhole: boolean): boolean =>
+  isWhole &&
+  line.length < lineBytes &&
+  /^GET [^ ]*\/info\/refs\?(?:[^ ]*&)?service=git-receive-pack(?:[& ]|$)/.test(line);
 
 const againMs = 100;
 
-/**
- * Resolves true when no push waits that waited at the time of the call, or when this machine knows of none: there is no agent
- * with such a door. Resolves false when `isOver` says so first: the agent is away, and with it goes the lease.
- */
-export async function pushesSettled(socket: string, isOver: () => boolean): Promise<boolean> {
-  while (!isOver()) {
-    const answer = await askOnce(socket, isOver);
-    if (answer === 'settled' || answer === 'no door') return !isOver();
-    await new Promise((done) => setTimeout(done, againMs));
-  }
-  return false;
+export const holdLimits = {
+  /** While an agent says why it goes on, a push is held so long; then its client reads that sentence, and tries again itself. */
+  wordsMs: 20_000,
+} as const;
+
+interface Settled {
+  isSettled: boolean;
+  /** Why not, for the client's terminal. */
+  because: string | null;
 }
 
-function askOnce(path: string, isOver: () => boolean): Promise<'settled' | 'no door' | 'no answer'> {
+/**
+ * Resolves settled when no push waits that waited at the time of the call, or when this machine knows of none: there is no agent
+ * with such a door. Resolves unsettled when `isOver` says so first, as the agent is away and with it goes the lease, or with the
+ * agent's reason when it lasts.
+ */
+export async function pushesSettled(socket: string, isOver: () => boolean, wordsMs: number): Promise<Settled> {
+  const words: { said: string | null } = { said: null };
+  const since = performance.now();
+  const isLate = (): boolean => words.said !== null && performance.now() - since >= wordsMs;
+  while (!isOver() && !isLate()) {
+    const answer = await askOnce(socket, () => isOver() || isLate(), words);
+    if (answer === 'settled' || answer === 'no door') return { isSettled: !isOver(), because: null };
+    await new Promise((done) => setTimeout(done, againMs));
+  }
+  return { isSettled: false, because: isOver() ? null : words.said };
+}
+
+function askOnce(
+  path: string,
+  isOver: () => boolean,
+  words: { said: string | null },
+): Promise<'settled' | 'no door' | 'no answer'> {
   return new Promise((resolve) => {
     let text = '';
     const socket = connect(path);
     const look = setInterval(() => isOver() && socket.destroy(), againMs);
-    socket.once('connect', () => socket.write('settled\n'));
+    socket.once('connect', () => socket.write('settled\nwords\n'));
     socket.on('data', (data) => {
-      text = (text + data).slice(0, 8);
+      text = (text + data).slice(-lineBytes);
+      for (let end = text.indexOf('\n'); text.startsWith('wait ') && end >= 0; end = text.indexOf('\n')) {
+        words.said = text.slice('wait '.length, end);
+        text = text.slice(end + 1);
+      }
       if (text.includes('\n')) socket.destroy();
     });
     let code = '';

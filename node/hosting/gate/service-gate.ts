@@ -4,8 +4,8 @@ import type { Clock } from '../../clock.ts';
 import { ClientShare, clientOf } from './client-share.ts';
 import { type Door, pushSocketIn } from './gate-files.ts';
 import { type GateLease, newerLease, type Passage, passage, readLease } from './gate-lease.ts';
-import { answerPage, answerSsh, proxyLine } from './gate-words.ts';
-import { beginsPush, pushesSettled } from './push-hold.ts';
+import { answerPage, answerSsh, heldAnswer, proxyLine } from './gate-words.ts';
+import { holdLimits, PushWatch, pushesSettled } from './push-hold.ts';
 
 const limits = {
   /** At one door, those included that read a page. */
@@ -42,7 +42,7 @@ interface Passing {
   client: Socket;
   behind: Socket;
   /** GitLab's answer to the first request of a push is held while another push waits for its copy. */
-  answer: 'passes' | 'to be held' | 'held';
+  answer: 'passes' | 'to be held' | 'held' | 'refused';
   /** Where the container was. */
   upstream: string;
   epoch: number;
@@ -244,6 +244,7 @@ export class ServiceGate {
       this.#cut(one);
       return false;
     }
+    if (one.answer === 'refused') return true;
     if (one.answer === 'to be held') {
       void this.#hold(one, Buffer.from(room.subarray(0, bytes)));
       return false;
@@ -272,10 +273,11 @@ export class ServiceGate {
     this.#passing.add(one);
     client.setTimeout(limits.idleMs, () => this.#cut(one));
     if (proxy) behind.write(proxyLine(client));
+    const pushes = kind === 'http' ? new PushWatch() : null;
     client.on('data', (chunk: Buffer) => {
       if (!this.#mayPass(epoch)) this.#cut(one);
-      else {
-        if (kind === 'http' && beginsPush(chunk)) one.answer = 'to be held';
+      else if (one.answer !== 'refused') {
+        if (pushes?.begins(chunk)) one.answer = 'to be held';
         if (!behind.write(chunk)) client.pause();
       }
     });
@@ -305,10 +307,19 @@ export class ServiceGate {
     const { client, behind, epoch } = one;
     one.answer = 'held';
     const isOver = (): boolean => client.destroyed || !this.#mayPass(epoch);
-    const isSettled = await pushesSettled(pushSocketIn(this.#folder), isOver);
-    one.answer = 'passes';
-    if (!isSettled) this.#cut(one);
+    const { isSettled, because } = await pushesSettled(pushSocketIn(this.#folder), isOver, holdLimits.wordsMs);
+    one.answer = because === null ? 'passes' : 'refused';
+    if (because !== null) this.#refuse(one, because);
+    else if (!isSettled) this.#cut(one);
     else if (client.write(answer)) behind.resume();
+  }
+
+  /** Nothing of GitLab's answer was told: this one stands in its place, and whatever GitLab says is nobody's. */
+  #refuse(one: Passing, because: string): void {
+    const late = setTimeout(() => this.#cut(one), limits.pageMs);
+    one.client.once('close', () => clearTimeout(late));
+    one.client.end(heldAnswer(because));
+    one.behind.resume();
   }
 
   #passed(one: Passing): void {

@@ -10,6 +10,9 @@ const limits = {
   /** The hook takes so many bytes: of a longer line it would make nothing, and ask for ever. */
   wordsBytes: 300,
   connections: 512,
+  /** Who waits reads why, after this, and then each `wordsMs`: a push that hangs without a word is taken for a broken one. */
+  firstWordsMs: 2_000,
+  wordsMs: 10_000,
   /** Hooks that an agent of before had let wait ask again within a fifth of a second: until they have, nobody hears that none waits. */
   askAgainMs: 1_000,
 } as const;
@@ -19,6 +22,8 @@ interface DoorAnswers {
   settled(): Promise<void>;
   /** Why no copy is made now, for the pusher's terminal. */
   aloneWords(): string;
+  /** What it waits for, for the same: "waits until" and so on. */
+  waitWords(): string;
 }
 
 /**
@@ -90,14 +95,28 @@ export class HookDoor {
       const end = text.indexOf('\n');
       if (end < 0) return;
       const line = text.slice(0, end);
+      // A hook of an earlier version reads one line only, and asks for no words.
+      const isOver = new AbortController();
+      if (text.slice(end + 1) === 'words\n')
+        void this.#tellWhy(socket, line, AbortSignal.any([gone.signal, isOver.signal]));
       // One question a connection.
       text = '';
       socket.pause();
-      this.#answer(line, gone.signal).then(
-        (reply) => socket.end(reply),
-        () => socket.destroy(),
-      );
+      this.#answer(line, gone.signal)
+        .finally(() => isOver.abort())
+        .then(
+          (reply) => socket.end(reply),
+          () => socket.destroy(),
+        );
     });
+  }
+
+  async #tellWhy(socket: Socket, line: string, isOver: AbortSignal): Promise<void> {
+    const who = line === 'round' ? 'this push' : 'another push';
+    for (let ms: number = limits.firstWordsMs; !isOver.aborted; ms = limits.wordsMs) {
+      await sleep(ms, undefined, { signal: isOver }).catch(() => {});
+      if (!isOver.aborted) socket.write(`wait ${forTerminal(`${who} ${this.#answers.waitWords()}`)}\n`);
+    }
   }
 
   async #answer(line: string, gone: AbortSignal): Promise<string> {

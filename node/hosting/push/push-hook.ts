@@ -34,7 +34,7 @@ export async function putHook(home: string): Promise<string> {
 export const dropHook = (home: string): void => rmSync(hooksFolder(home), { recursive: true, force: true });
 
 /**
- * Perl, which every image with git has, and no module of it that is not in its base package. It returns on an answer only:
+ * Perl, which every image with git has, and no module of it that is not in its base package. It tells the pusher why it waits, and returns on an answer only:
  * an agent that is killed or restarted meanwhile is asked again, and the gate alone ends a push that waits too long.
  */
 export const hookText = (socket: string): string => `#!/usr/bin/perl
@@ -45,9 +45,10 @@ $SIG{PIPE} = 'IGNORE';
 for (;;) {
   my $s;
   if (socket($s, PF_UNIX, SOCK_STREAM, 0) && connect($s, pack_sockaddr_un('${socket}'))) {
-    syswrite($s, "round\\n");
-    my $line = <$s>;
-    if (defined $line && $line =~ /^(?:ok|alone ([^\\n]{0,300}))\\n\\z/) {
+    syswrite($s, "round\\nwords\\n");
+    while (defined(my $line = <$s>)) {
+      if ($line =~ /^wait ([^\\n]{0,300})\\n\\z/) { print STDERR "$1\\n"; next; }
+      last unless $line =~ /^(?:ok|alone ([^\\n]{0,300}))\\n\\z/;
       print STDERR "$1\\n" if defined $1;
       exit 0;
     }

@@ -8,6 +8,7 @@ import { newestOf, type RoundName, roundText } from '../../../protocol/round-nam
 import { CopyRules } from '../../../scheduler/hosting/copies/copy-rules.ts';
 import { copyTimings } from '../../../scheduler/hosting/copies/copy-timings.ts';
 import { type Pressure, thin } from '../../../scheduler/hosting/copies/thinning.ts';
+import { listed } from '../../../scheduler/phrases.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import { bulkBeside } from './bulk-beside.ts';
@@ -17,6 +18,7 @@ import type { Replica, Round, Standby } from './replica-ports.ts';
 import type { RoundDisk } from './round-disk.ts';
 import { pressureAt } from './round-room.ts';
 import { RoundSender } from './round-sender.ts';
+import { RoundTrouble } from './round-trouble.ts';
 import { BulkBooks, type HeldRounds, hotBook } from './send-books.ts';
 
 interface RoundHostOptions {
@@ -35,6 +37,8 @@ interface RoundHostOptions {
   nameOf(node: NodeId): string;
   /** As committed; null where nobody was asked to hold copies. */
   copies(): HostedCopies | null;
+  /** By the committed ledger this machine still hosts these data, in this epoch. */
+  isHost(): boolean;
   change(change: Change): Promise<ChangeOutcome>;
   /** Why these data are not all in a round. */
   unprotected(): Promise<string | null>;
@@ -46,8 +50,6 @@ const timings = {
   /** At most two rounds a second, however many push. */
   gapMs: 500,
   thinEvery: 20,
-  /** Whether all of the data are in a round is looked at so often. */
-  lookMs: 60_000,
 } as const;
 
 /** How a push ended that waited for its round. */
@@ -78,8 +80,7 @@ export class RoundHost {
   #bulkLookedMs = Number.NEGATIVE_INFINITY;
   /** Of the last look that found nothing written since the newest round. */
   #idleMs = Number.NEGATIVE_INFINITY;
-  #lookedMs = Number.NEGATIVE_INFINITY;
-  #problem: string | null = null;
+  readonly #trouble: RoundTrouble;
   #pressure: Pressure = 0;
   #wake: () => void = () => {};
   #alarm: NodeJS.Timeout | undefined;
@@ -88,6 +89,7 @@ export class RoundHost {
   constructor(options: RoundHostOptions) {
     const { self, era, epoch, data, boot, pins } = options;
     this.#options = options;
+    this.#trouble = new RoundTrouble(options);
     this.#rules = new CopyRules({ self, era, epoch, data, boot, pins: pins.read() });
   }
 
@@ -146,8 +148,19 @@ export class RoundHost {
   aloneWords(): string {
     const { self, nameOf } = this.#options;
     const said = this.#rules.seen(this.#options.clock.bootMs()).standbys;
-    const why = this.#problem ?? said.map(({ node, because }) => `${nameOf(node)}: ${because}`)[0];
+    const why = this.#trouble.words ?? said.map(({ node, because }) => `${nameOf(node)}: ${because}`)[0];
     return `this push is on one machine only, ${nameOf(self)}: ${why ?? 'no other machine holds copies now'}`;
+  }
+
+  /** What a push waits for, for the pusher's terminal: "waits until" and so on. */
+  waitWords(): string {
+    const { self, nameOf } = this.#options;
+    const { failing } = this.#trouble;
+    if (failing !== null) return `waits until ${nameOf(self)} can make a copy of it: ${failing}`;
+    const nodes = this.#rules.waitsFor;
+    if (nodes === null) return `waits until the mesh has confirmed that ${nameOf(self)} makes copies`;
+    if (nodes.length === 0) return `waits until it is on the disk of ${nameOf(self)}`;
+    return `waits until it is on ${listed(nodes.map(nameOf))}, or the mesh has agreed to go on without`;
   }
 
   /** Who else holds which rounds of the hot part, by name. */
@@ -159,7 +172,7 @@ export class RoundHost {
   /** Whoever is to hold copies by it, and whoever is in sync by it. */
   ledgerChanged(): void {
     const { clock, self } = this.#options;
-    if (this.#stopped.signal.aborted) return;
+    if (this.#stopped.signal.aborted || !this.#options.isHost()) return;
     const copies = this.#options.copies();
     this.#rules.ledger(copies, clock.bootMs());
     const wanted = new Set((copies?.standbys ?? []).map(({ node }) => node).filter((node) => node !== self));
@@ -173,7 +186,7 @@ export class RoundHost {
     const { clock, bulk, disk } = this.#options;
     const newest = this.#newestOf(bulk);
     return copiesSeen(this.#rules.seen(clock.bootMs()), {
-      ...{ bootMs: clock.bootMs(), wallMs: clock.wallMs(), problem: this.#problem },
+      ...{ bootMs: clock.bootMs(), wallMs: clock.wallMs(), problem: this.#trouble.words },
       idleMs: this.#idleMs,
       usedBytes: disk.usedBytes(),
       /** Until when, by boot time, that machine has all of the bulk part. */
@@ -216,12 +229,14 @@ export class RoundHost {
 
   /** What the rules say now: pushes that may go, and changes to ask for. */
   #turn(): void {
-    if (this.#stopped.signal.aborted) return;
+    // Whatever a ledger of another host says of copies is no answer to a push that waits here.
+    if (this.#stopped.signal.aborted || !this.#options.isHost()) return;
     const { clock, change, log, pins } = this.#options;
     const at = clock.bootMs();
     const { release, changes, wakeAt } = this.#rules.due(at);
     for (const { id, isAlone } of release) {
-      this.#answers.get(id)?.({ isAlone });
+      // Where not all is in a round nobody can say that this is.
+      this.#answers.get(id)?.({ isAlone: isAlone || this.#trouble.unprotected !== null });
       this.#answers.delete(id);
     }
     pins.keep(this.#rules.pinned());
@@ -241,28 +256,28 @@ export class RoundHost {
   }
 
   async #loop(): Promise<void> {
-    const { log, clock, copies } = this.#options;
+    const { clock, copies, isHost } = this.#options;
     let last = Number.NEGATIVE_INFINITY;
-    let said = '';
     while (!this.#stopped.signal.aborted) {
       const now = clock.bootMs();
       const isDue = now - last >= copyTimings.intervalMs;
       try {
-        if (copies() !== null && (this.#rules.wantsRound || (isDue && (await this.#hasChanged())))) {
+        const isAsked = copies() !== null && isHost();
+        if (isAsked && (this.#rules.wantsRound || (isDue && (await this.#hasChanged())))) {
           await sleep(Math.max(0, last + timings.gapMs - clock.bootMs()));
           if (this.#stopped.signal.aborted) return;
           last = clock.bootMs();
           await this.#round();
+          this.#trouble.works();
         } else {
-          if (isDue) last = now;
+          if (isDue) {
+            last = now;
+            this.#trouble.works();
+          }
           await this.#sleepUntil(last + copyTimings.intervalMs);
         }
-        said = '';
       } catch (error) {
-        if (sentenceOf(error) !== said) log.warn(`no copy can be made: ${sentenceOf(error)}`);
-        said = sentenceOf(error);
-        this.#problem = said.slice(0, 400);
-        this.#lookedMs = Number.NEGATIVE_INFINITY;
+        this.#trouble.fails(error);
         await sleep(timings.gapMs);
       }
     }
@@ -306,10 +321,7 @@ export class RoundHost {
     for (const senders of this.#senders.values()) senders.hot.wake();
     this.#turn();
     if (clock.bootMs() - this.#bulkLookedMs >= copyTimings.intervalMs) await this.#bulkRound(name);
-    if (clock.bootMs() - this.#lookedMs >= timings.lookMs) {
-      this.#problem = await this.#options.unprotected();
-      this.#lookedMs = clock.bootMs();
-    }
+    await this.#trouble.look();
     if (++this.#made % timings.thinEvery === 0) await this.#thin();
   }
 
@@ -338,7 +350,8 @@ export class RoundHost {
   }
 
   #sleepUntil(at: number): Promise<void> {
-    if (this.#stopped.signal.aborted || (this.#rules.wantsRound && this.#options.copies() !== null))
+    const { copies, isHost } = this.#options;
+    if (this.#stopped.signal.aborted || (this.#rules.wantsRound && copies() !== null && isHost()))
       return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, Math.max(0, at - this.#options.clock.bootMs()));

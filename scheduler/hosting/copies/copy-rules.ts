@@ -97,6 +97,11 @@ export class CopyRules {
     return this.#wait.waiting;
   }
 
+  /** Whom a push waits for; null before the ledger has the boot of this agent. */
+  get waitsFor(): NodeId[] | null {
+    return this.#hasBegun ? this.#needed : null;
+  }
+
   /** Before the snapshot is taken: those that wait now are in it. */
   begins(round: RoundName): void {
     this.#letGo ??= round;

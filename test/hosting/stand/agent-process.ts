@@ -18,6 +18,7 @@ await HookDoor.open([`${folder}/door/hook.sock`], {
   },
   settled: () => rounds.settled(),
   aloneWords: () => 'this push is on one machine only',
+  waitWords: () => '',
 }).catch((error) => {
   console.log(`problem ${sentenceOf(error)}`);
   process.exit(1);

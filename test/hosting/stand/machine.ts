@@ -159,6 +159,7 @@ export function roundsTo(
     standby: (node) => lines.get(node) as Standby,
     nameOf: (node) => node,
     copies: set.copies,
+    isHost: () => true,
     change: set.change,
     unprotected: async () => null,
     clock: systemClock(),

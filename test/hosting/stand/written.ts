@@ -132,6 +132,7 @@ export class Written {
       ask: (gone) => this.rounds.ask(gone),
       settled: () => this.rounds.settled(),
       aloneWords: () => 'this push is on one machine only',
+      waitWords: () => '',
     });
     this.#stops.push(() => door.close());
     this.#stops.push(() => this.rounds.stop());
