@@ -5,11 +5,12 @@ import { standbyState } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import { createProgress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
+import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
+import { copiesView } from './copies-view.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { confirm, hasTerminal } from './prompt.ts';
-import { printTable } from './table.ts';
 
 const statusHint = 'look at them: autogit-node gitlab copies';
 type StandbyRow = NonNullable<StatusSnapshot['gitlab']['standbys']>[number];
@@ -28,11 +29,10 @@ export async function show(context: Context): Promise<number> {
   }
   const rows = [...standbys.map(standbyRow), ...spare.map((name) => [name, 'named', '-', '-', 'others hold copies'])];
   const form = { isTerminal: out.isTerminal, columns: out.columns };
-  const head = ['MACHINE', 'STATE', 'ROUND', 'AGE', 'WHY'];
-  if (rows.length > 0) out.data(printTable({ head, rows, spare: ['ROUND'] }, form));
+  if (rows.length > 0) out.data(copiesView(rows, form));
   if (!out.isTerminal) return exit.ok;
   if (rows.length === 0) out.data('no machine holds copies of GitLab   -> autogit-node gitlab copies add NAME');
-  else if (gitlab.forecast) out.data(`\n${shownLines(gitlab.forecast.sentence)}`);
+  else if (gitlab.forecast) out.data(`\n${wrapped(shownLines(gitlab.forecast.sentence), out.columns).join('\n')}`);
   return exit.ok;
 }
 

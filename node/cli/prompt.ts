@@ -1,5 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { shownLines } from '../foreign-text.ts';
+import { columnsOf, wrapped } from '../text-wrap.ts';
 
 export interface PromptOptions {
   /** False with --no-input. */
@@ -8,6 +9,9 @@ export interface PromptOptions {
   yes: boolean;
   signal?: AbortSignal;
 }
+
+/** Beside the last words of a question. */
+const answerRoom = 4;
 
 export const hasTerminal = (options: PromptOptions): boolean =>
   options.input && process.stdin.isTTY === true && process.stderr.isTTY === true;
@@ -45,7 +49,13 @@ async function answerTo(
   // readline edits the line itself, in raw mode: it shows only what it can write.
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output: isHidden ? nowhere : process.stderr, terminal: true });
-  if (isHidden) process.stderr.write(`${shownLines(question)} `);
+  // Words are not broken at the terminal's edge; readline has the last line, which it writes anew as one types.
+  const parts = shownLines(question)
+    .split('\n')
+    .flatMap((line) => wrapped(line, columnsOf(process.stderr) - answerRoom));
+  const asked = `${parts.pop() ?? ''} `;
+  for (const part of parts) process.stderr.write(`${part}\n`);
+  if (isHidden) process.stderr.write(asked);
   // readline eats Ctrl-C and Ctrl-D and then never answers: both end the question here.
   const ended = new Promise<never>((_, reject) => {
     lines.once('SIGINT', () => {
@@ -57,8 +67,8 @@ async function answerTo(
     );
   });
   try {
-    const asked = lines.question(`${shownLines(question)} `, options.signal ? { signal: options.signal } : {});
-    const answer = (await Promise.race([asked, ended])).trim();
+    const answered = lines.question(asked, options.signal ? { signal: options.signal } : {});
+    const answer = (await Promise.race([answered, ended])).trim();
     return answer === '' ? fallback : answer;
   } finally {
     lines.close();

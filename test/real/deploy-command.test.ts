@@ -164,7 +164,7 @@ describe('a GitLab of the mesh, by its commands', () => {
     keep.type('n\n');
     expect(await keep.ended).toBe(1);
     const other = terminal('gitlab', 'uninstall', '--delete-data');
-    await other.until(/This DELETES GitLab on kang .* Type kang to do it: $/s);
+    await other.until(/This DELETES GitLab on kang .* Type kang to do\s+it: $/s);
     other.type('y\n');
     expect(await other.ended).toBe(1);
     expect(asked('uninstall')).toEqual([]);

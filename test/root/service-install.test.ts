@@ -173,7 +173,7 @@ describe('service install, as root', () => {
     try {
       await first.until(question);
       first.type('what\r');
-      await first.until(/from now on\? \[Y\/n\] [\s\S]*from now on\? \[Y\/n\] $/);
+      await first.until(/from\s+now\s+on\?\s+\[Y\/n\] [\s\S]*from\s+now\s+on\?\s+\[Y\/n\] $/);
       first.type('n\r');
       await new Promise((resolve) => setTimeout(resolve, 500));
       const before = await status();

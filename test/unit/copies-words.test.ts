@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { checkCopies } from '../../node/agent/copies-check.ts';
 import { commands } from '../../node/cli/command-table.ts';
+import { copiesView } from '../../node/cli/copies-view.ts';
 import { gitlabView } from '../../node/cli/gitlab-commands.ts';
 import { fitScreen } from '../../node/cli/live-screen.ts';
 import { statusView } from '../../node/cli/status-view.ts';
@@ -95,3 +96,20 @@ it('what undoes `copies: never` is its file, as no command sets it: nothing is n
   for (const [, typed = ''] of `${sentence} ${fix}`.matchAll(/autogit-node ([a-z ]+)/g))
     expect(commands.map(({ path }) => path)).toContain(typed.trim());
 });
+
+it.each([80, 60])(
+  '`gitlab copies` cuts no reason on a terminal of %i columns, and a wide one has it in its row',
+  (columns) => {
+    const because =
+      'it gets a whole copy, as no round that both have is left, and its disk is slower than what is written';
+    const rows = [
+      ['desktop-1', 'in sync', '1.40', '2 s', 'every answered push is on its disk'],
+      ['desktop-2', 'catching up 40 %', '-', '-', because],
+    ];
+    const text = copiesView(rows, { isTerminal: true, columns });
+    expect(words(text)).toContain(`desktop-2: ${because}`);
+    expect(text).not.toContain('…');
+    expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(columns);
+    expect(copiesView(rows, { isTerminal: true, columns: 200 }).split('\n')).toHaveLength(3);
+  },
+);
