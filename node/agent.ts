@@ -238,6 +238,7 @@ export class Agent {
       dockerHost: this.#options.dockerHost,
       artifactLimitBytes: this.#options.artifactLimitBytes,
       holdsCopies: this.#options.holdsCopies,
+      hasDrills: this.#options.hasDrills,
       copyRateBytes: this.#options.copyRateBytes,
       version,
       nodeId: identity.id,

@@ -98,6 +98,8 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('restore-gitlab'), backup: BackupId }),
   /** To the same: what is not as it was then; from that row on. `with`: also `fenced-EPOCH`. */
   z.object({ kind: z.literal('compare-gitlab'), with: ComparedId, from: z.int().nonnegative() }),
+  /** To a machine that has GitLab's data, as its host or as a copy: try them now. How it ends stands in its report. */
+  z.object({ kind: z.literal('drill-gitlab'), data: DataId }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
 ]);

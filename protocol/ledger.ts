@@ -40,7 +40,7 @@ const Recovery = z.looseObject({
 });
 
 /** What a node says that it can read. A new form of data is used when all nodes that must read it can. */
-export const abilities = ['envelopes', 'disconnect', 'hosting', 'copies', 'vault'] as const;
+export const abilities = ['envelopes', 'disconnect', 'hosting', 'copies', 'vault', 'drill'] as const;
 
 export const LedgerNode = z.looseObject({
   name: NodeName,

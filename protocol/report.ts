@@ -130,6 +130,39 @@ export const CopiesSeen = z.looseObject({
 });
 export type CopiesSeen = z.infer<typeof CopiesSeen>;
 
+/** One thing that a drill looked at. */
+export const DrillStep = z.looseObject({
+  step: z.string().max(32),
+  state: z.enum(['ok', 'warn', 'fail']),
+  ms: z.number().nonnegative(),
+  sentence: Sentence,
+});
+export type DrillStep = z.infer<typeof DrillStep>;
+
+/** How a drill ended that came to a verdict: GitLab works from that round, or what of it does not. */
+export const DrillVerdict = z.looseObject({
+  at: WallMs,
+  /** Null: from the living data of its host. */
+  round: RoundName.nullable(),
+  isProven: z.boolean(),
+  because: Sentence,
+  steps: z.array(DrillStep).max(16),
+});
+export type DrillVerdict = z.infer<typeof DrillVerdict>;
+
+/** What a machine says of its drills: GitLab tried from what lies there, without network. */
+export const DrillSeen = z.looseObject({
+  last: DrillVerdict.nullable(),
+  /** The newest that proved it. */
+  proven: z.looseObject({ at: WallMs, round: RoundName.nullable() }).nullable(),
+  doing: z.looseObject({ phase: z.string().max(200), steps: z.array(DrillStep).max(16) }).nullable(),
+  /** The last that was ended before it had a verdict, and why. */
+  ended: z.looseObject({ at: WallMs, because: Sentence }).nullable(),
+  /** Why one that is due does not begin. */
+  waits: Sentence.nullable(),
+});
+export type DrillSeen = z.infer<typeof DrillSeen>;
+
 /** What a machine says of holding copies of a GitLab that another one runs. */
 export const StandbySeen = z.looseObject({
   data: DataId,
@@ -138,6 +171,8 @@ export const StandbySeen = z.looseObject({
   freeBytes: Bytes,
   /** Why it holds none, or no newer one. */
   problem: Sentence.nullable(),
+  /** Absent of an earlier version. */
+  drill: DrillSeen.optional(),
 });
 export type StandbySeen = z.infer<typeof StandbySeen>;
 
@@ -178,6 +213,8 @@ export const GitlabSeen = z.looseObject({
   queued: z.looseObject({ each: z.enum(['second', 'minute']), because: Sentence }).optional(),
   /** Why no push waits for a copy, whatever copies there are; absent: each does, or of an earlier version. */
   unheld: Sentence.optional(),
+  /** Absent while a person asked for none on the host itself. */
+  drill: DrillSeen.optional(),
 });
 export type GitlabSeen = z.infer<typeof GitlabSeen>;
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Capacity, GpuRoom } from './report.ts';
+import { Capacity, DrillStep, GpuRoom } from './report.ts';
 
 const nodeState = z.enum(['ready', 'leader', 'busy', 'draining', 'paused', 'suspect', 'gone', 'waiting']);
 
@@ -100,6 +100,27 @@ export const StatusSnapshot = z.object({
         problem: z.string().nullable(),
         restored: z.object({ backup: z.string(), isDone: z.boolean(), because: z.string() }).nullable(),
       })
+      .optional(),
+    /** Of each machine that tries GitLab from what it has of it; `round` is "EPOCH.NUMBER". Times are RFC 3339. */
+    drills: z
+      .array(
+        z.object({
+          node: z.string(),
+          proven: z.object({ at: z.string(), round: z.string() }).nullable(),
+          last: z
+            .object({
+              at: z.string(),
+              round: z.string(),
+              isProven: z.boolean(),
+              because: z.string(),
+              steps: z.array(DrillStep),
+            })
+            .nullable(),
+          doing: z.object({ phase: z.string(), steps: z.array(DrillStep) }).nullable(),
+          ended: z.object({ at: z.string(), because: z.string() }).nullable(),
+          waits: z.string().nullable(),
+        }),
+      )
       .optional(),
     /** Only where the mesh runs GitLab itself: as it was asked for, where its data lies, what its host says of it. */
     hosted: z

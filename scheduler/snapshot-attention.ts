@@ -14,6 +14,7 @@ import { listed, span } from './phrases.ts';
 import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { copyLines } from './snapshot-copies.ts';
+import { drillLines } from './snapshot-drill.ts';
 import { hostedLines } from './snapshot-gitlab.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
@@ -49,6 +50,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...leavingLines(view, ledger),
     ...gitlabLines(view, ledger),
     ...copyLines(view, ledger),
+    ...drillLines(view, ledger),
     ...classLines(ledger),
     ...waitingLines(ledger),
     ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),

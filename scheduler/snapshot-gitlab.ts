@@ -3,6 +3,7 @@ import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
 import { listed } from './phrases.ts';
 import { copiesView, queuedWords } from './snapshot-copies.ts';
+import { drillView } from './snapshot-drill.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import { vaultView } from './snapshot-vault.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
@@ -25,7 +26,7 @@ export function gitlabView(view: ViewInput, ledger: Ledger | null): GitlabView {
   };
   const hosted = ledger && hostedView(view, ledger);
   return hosted
-    ? { ...known, ...hosted, ...vaultView(view, ledger) }
+    ? { ...known, ...hosted, ...vaultView(view, ledger), ...drillView(view, ledger) }
     : { ...known, state: mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded') };
 }
 

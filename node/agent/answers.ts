@@ -65,6 +65,7 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'backups':
     case 'compare-gitlab':
     case 'restore-gitlab':
+    case 'drill-gitlab':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'open-copy-door':
       return sources.hosting.openCopyDoor(from, ask);

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { sentenceOf } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import type { CopiesSeen, GitlabSeen } from '../../protocol/report.ts';
+import type { CopiesSeen, DrillSeen, GitlabSeen } from '../../protocol/report.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
@@ -13,6 +14,7 @@ import { nodeName } from '../../scheduler/snapshot-view.ts';
 import type { Clock } from '../clock.ts';
 import type { GitlabClones } from '../hosting/clone/gitlab-clones.ts';
 import type { DataPlace } from '../hosting/data-place.ts';
+import type { Drillable } from '../hosting/drill/drill-master.ts';
 import { makeGateFolder, pushSocketIn } from '../hosting/gate/gate-files.ts';
 import { openPlace, removePlace } from '../hosting/place-making.ts';
 import { copiesOf, treeOf } from '../hosting/place-tree.ts';
@@ -47,6 +49,8 @@ interface CopiesRoomOptions {
   ledger(): Ledger | null;
   change(change: Change): Promise<ChangeOutcome>;
   feed(happened: Happened): void;
+  /** What this machine says of its drills. */
+  drills(): { drill?: DrillSeen };
   /** A clone holds its place's mount, and an earlier agent may have left one. */
   clones: Pick<GitlabClones, 'sweepLeft'>;
 }
@@ -97,6 +101,7 @@ export class CopiesRoom {
         await this.#endClone(open);
         return open;
       },
+      besides: () => this.#options.drills(),
       beforeClose: (place) => this.#endClone(place),
       removePlace: async (hosting, folder) => {
         const { place } = standbyPlace(folder, ownerOf(hosting));
@@ -158,6 +163,15 @@ export class CopiesRoom {
     for (const line of this.#lines.values()) line.close();
     this.#lines.clear();
     await stopping;
+  }
+
+  /** What GitLab could be tried from here: the newest round of a standby, or on its host the living data. */
+  drillable(): Drillable | null {
+    if (this.#open === null) return this.#kept.drillable();
+    const { hosting, place } = this.#open;
+    if (place.kind === 'folder') return null;
+    const tree = treeOf(place);
+    return { hosting, place, source: { hot: join(tree, 'live'), bulk: join(tree, 'bulk') }, round: null };
   }
 
   /** For the host's own word on its GitLab. */

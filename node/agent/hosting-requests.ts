@@ -141,6 +141,22 @@ export class HostingRequests implements HostingApi {
     return answer;
   }
 
+  async gitlabDrill(on: string | null): Promise<{ node: string; said: string }> {
+    const ledger = this.#lines.ledger();
+    const { data, host, copies } = requireHosting(ledger);
+    const standbys = (copies?.standbys ?? []).map(({ node }) => node);
+    const inSync = standbys.find((node) => copies?.set.members.includes(node));
+    // Where nobody stands by, of what the host has itself.
+    const node = on === null ? (inSync ?? standbys[0] ?? host) : this.#lines.nodeNamed(on);
+    const name = nodeName(ledger, node);
+    if (!ledger.nodes[node]?.can?.includes('drill'))
+      throw new AutogitError('unsupported', `${name} has an earlier version, which knows nothing of drills`, {
+        hint: 'update it, then this again',
+      });
+    const answer = await this.#ask(node, { kind: 'drill-gitlab', data }, lookMs);
+    return { node: name, said: answer.kind === 'said' ? answer.because : 'it was asked for' };
+  }
+
   gitlabRestore(backup: string): Promise<string> {
     return this.#said({ kind: 'restore-gitlab', backup });
   }
@@ -162,13 +178,19 @@ export class HostingRequests implements HostingApi {
   }
 
   async #askHost(ask: Ask, timeoutMs = lookMs): Promise<Answer> {
-    const ledger = this.#lines.ledger();
-    const hosting = requireHosting(ledger);
-    const answer = await this.#lines.ask(hosting.host, ask, timeoutMs).catch((cause: unknown) => {
-      throw new AutogitError('timed-out', `${nodeName(ledger, hosting.host)} does not answer: ${sentenceOf(cause)}`, {
-        cause,
-        hint: 'see which machines are missing: autogit-node status',
-      });
+    return this.#ask(requireHosting(this.#lines.ledger()).host, ask, timeoutMs);
+  }
+
+  async #ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> {
+    const answer = await this.#lines.ask(node, ask, timeoutMs).catch((cause: unknown) => {
+      throw new AutogitError(
+        'timed-out',
+        `${nodeName(this.#lines.ledger(), node)} does not answer: ${sentenceOf(cause)}`,
+        {
+          cause,
+          hint: 'see which machines are missing: autogit-node status',
+        },
+      );
     });
     if (answer.kind === 'failed')
       throw new AutogitError(answer.code as ErrorCode, answer.because, { hint: answer.hint });

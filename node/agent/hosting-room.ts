@@ -9,11 +9,14 @@ import type { Attention } from '../../protocol/status.ts';
 import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
+import type { ViewInput } from '../../scheduler/snapshot-view.ts';
 import type { Clock } from '../clock.ts';
 import { diskOf } from '../disk-use.ts';
 import { DockerClones } from '../hosting/clone/clone-engine.ts';
 import { GitlabClones } from '../hosting/clone/gitlab-clones.ts';
 import { DockerServiceHost } from '../hosting/docker-service-host.ts';
+import { DrillMaster } from '../hosting/drill/drill-master.ts';
+import { haveImage } from '../hosting/drill/have-image.ts';
 import type { Door } from '../hosting/gate/gate-files.ts';
 import { GateKeeper } from '../hosting/gate/gate-keeper.ts';
 import { GitlabKeeper } from '../hosting/gitlab-keeper.ts';
@@ -37,6 +40,8 @@ interface Here {
   dockerHost: string | null;
   /** False: its owner wants no copies on it of what another machine runs. */
   holdsCopies: boolean;
+  /** False: its owner wants no drills on it. */
+  hasDrills: boolean;
   copyRateBytes: number | null;
   clock: Clock;
   log: Log;
@@ -55,10 +60,13 @@ interface Membership {
   ledger(): Ledger | null;
   change(change: Change): Promise<ChangeOutcome>;
   feed(happened: Happened): void;
+  view(): ViewInput;
 }
 
 type VaultAsk = Ask & { kind: 'begin-vault' | 'backup-now' | 'backups' | 'compare-gitlab' | 'restore-gitlab' };
-type HostingAsk = VaultAsk | (Ask & { kind: 'check-deploy' | 'check-copies' | 'look-at-gitlab' | 'root-password' });
+type HostingAsk =
+  | VaultAsk
+  | (Ask & { kind: 'check-deploy' | 'check-copies' | 'look-at-gitlab' | 'root-password' | 'drill-gitlab' });
 
 /** ms that an agent which ends gives to what is under way. */
 const stopMs = 3_000;
@@ -74,14 +82,16 @@ export class HostingRoom {
   readonly #keeper: GitlabKeeper;
   readonly #vault: GitlabVault;
   readonly #copies: CopiesRoom;
+  readonly #drills: DrillMaster;
 
   constructor(here: Here, membership: Membership) {
     this.#options = { ...here, ...membership };
     const { nodeId, home, clock, log, dockerHost } = here;
     const { ledger, change, box, feed } = membership;
     const host = new DockerServiceHost(dockerHost, clock);
-    const clones = new GitlabClones({ self: nodeId, host, engine: new DockerClones(dockerHost, clock), log });
-    this.#copies = new CopiesRoom({ ...this.#options, clones });
+    const engine = new DockerClones(dockerHost, clock);
+    const clones = new GitlabClones({ self: nodeId, host, engine, log });
+    this.#copies = new CopiesRoom({ ...this.#options, clones, drills: () => this.#drills.seen() });
     this.#keeper = new GitlabKeeper({
       ...{ self: nodeId, home, clock, log, ledger, change },
       host,
@@ -98,10 +108,16 @@ export class HostingRoom {
       },
       removePlace: (hosting) => removePlace(hosting.place, this.#ownerOf(hosting), { deleteData: true }),
       gateFor: (hosting) => this.#gateFor(hosting),
-      besides: () => ({ ...this.#vault.seen(), ...this.#copies.seen() }),
+      besides: () => ({ ...this.#vault.seen(), ...this.#copies.seen(), ...this.#drills.seen() }),
       copies: this.#copies,
       report: (report) => feed({ kind: 'gitlab-seen', report }),
       onGateClosed: (epoch) => feed({ kind: 'gate-closed', epoch }),
+    });
+    this.#drills = new DrillMaster({
+      ...{ home, clock, log, clones, view: this.#options.view, isAllowed: here.hasDrills },
+      mesh: () => this.#mesh,
+      drillable: () => this.#copies.drillable(),
+      haveImage: (hosting, signal) => haveImage(hosting, { host, engine, log, signal }),
     });
     this.#vault = new GitlabVault({
       ...{ home, clock, log, ledger, change, keeper: this.#keeper },
@@ -127,6 +143,7 @@ export class HostingRoom {
     if (!this.#options.holdsCopies) this.#options.feed({ kind: 'copies-said', copies: 'never' });
     this.#keeper.start();
     this.#vault.start();
+    this.#drills.start();
     this.#copies.start();
   }
 
@@ -136,7 +153,7 @@ export class HostingRoom {
    */
   async stop(): Promise<void> {
     await Promise.race([
-      Promise.all([this.#vault.stop(), this.#keeper.stop(), this.#copies.stop()]),
+      Promise.all([this.#drills.stop(), this.#vault.stop(), this.#keeper.stop(), this.#copies.stop()]),
       sleep(stopMs, undefined, { ref: false }),
     ]);
   }
@@ -177,6 +194,7 @@ export class HostingRoom {
   async answer(ask: HostingAsk): Promise<Answer> {
     if (ask.kind === 'check-deploy') return this.#check(ask.wish);
     if (ask.kind === 'check-copies') return this.#checkCopies(ask);
+    if (ask.kind === 'drill-gitlab') return answered(() => this.#drills.ask(ask.data));
     if (!this.hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
     if (ask.kind === 'root-password') return { kind: 'root-password', password: this.#keeper.rootPassword(ask.seen) };
     if (ask.kind !== 'look-at-gitlab') return this.#ofVault(ask);
@@ -184,19 +202,14 @@ export class HostingRoom {
     return { kind: 'said', because: 'it is looked at now, and what was given up is tried again: autogit-node gitlab' };
   }
 
-  async #ofVault(ask: VaultAsk): Promise<Answer> {
-    try {
+  #ofVault(ask: VaultAsk): Promise<Answer> {
+    return answered(async () => {
       if (ask.kind === 'backups') return { kind: 'backups', ...(await this.#vault.rows(ask.rounds)) };
       if (ask.kind === 'compare-gitlab')
         return { kind: 'compared', ...(await this.#vault.compare(ask.with, ask.from)) };
-      const said = (because: string): Answer => ({ kind: 'said', because: asSentence(because) });
-      if (ask.kind === 'begin-vault') return said(await this.#vault.begin(ask));
-      return said(ask.kind === 'backup-now' ? this.#vault.backupNow() : this.#vault.restore(ask.backup));
-    } catch (error) {
-      if (!(error instanceof AutogitError)) throw error;
-      const { code, message, hint } = error;
-      return { kind: 'failed', code, because: asSentence(message), hint: asSentence(hint) };
-    }
+      if (ask.kind === 'begin-vault') return this.#vault.begin(ask);
+      return ask.kind === 'backup-now' ? this.#vault.backupNow() : this.#vault.restore(ask.backup);
+    });
   }
 
   /** Asked for once in a GitLab's life: what it needs is loaded then. */
@@ -240,6 +253,18 @@ export class HostingRoom {
     const doors: Door[] = [{ kind: 'http', port, behind: 80, proxy: false }];
     if (sshPort !== null) doors.push({ kind: 'ssh', port: sshPort, behind: 22, proxy: false });
     return new GateKeeper({ home, clock, log, watch, version, doors, guard: { table: bridge, bridge } });
+  }
+}
+
+/** What is refused in words goes back as such. */
+async function answered(act: () => string | Answer | Promise<string | Answer>): Promise<Answer> {
+  try {
+    const done = await act();
+    return typeof done === 'string' ? { kind: 'said', because: asSentence(done) } : done;
+  } catch (error) {
+    if (!(error instanceof AutogitError)) throw error;
+    const { code, message, hint } = error;
+    return { kind: 'failed', code, because: asSentence(message), hint: asSentence(hint) };
   }
 }
 

@@ -23,7 +23,7 @@ import { Waiters } from '../waiters.ts';
 import { answerTo } from './answers.ts';
 import { Changes } from './change-requests.ts';
 import { CoreLoop } from './core-loop.ts';
-import type { CoreView } from './core-views.ts';
+import { type CoreView, viewInput } from './core-views.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
 import { retiredExecutor } from './describe-machine.ts';
 import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
@@ -48,6 +48,7 @@ interface MemberOptions {
   home: string;
   artifactLimitBytes?: number | undefined;
   holdsCopies: boolean;
+  hasDrills: boolean;
   copyRateBytes: number | null;
   name: string;
   version: string;
@@ -154,6 +155,7 @@ export class Member {
       watch: this.#runWatch,
       box: this.box,
       ledger: () => this.ledger(),
+      view: () => viewInput(this.view()),
       change: (change) => this.changes.ask(change),
     });
     this.#handlers = {

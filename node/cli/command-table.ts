@@ -174,7 +174,11 @@ export const commands: readonly Command[] = [
   },
   missing('gitlab protect', 'backing up a GitLab that runs without the mesh'),
   missing('gitlab move', 'moving GitLab to another node'),
-  missing('gitlab drill', 'rehearsing a restore'),
+  {
+    path: 'gitlab drill',
+    help: 'try GitLab from a copy, without network: whether it comes out whole',
+    run: async (c) => (await import('./drill-command.ts')).drill(c),
+  },
   missing('gitlab clear-flag', 'clearing the flag of a GitLab that the mesh hosts'),
   {
     path: 'reconcile',

@@ -12,6 +12,7 @@ import { askHidden, confirm, hasTerminal } from './prompt.ts';
 import { attentionLine } from './table.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
+type Drill = NonNullable<GitlabView['drills']>[number];
 
 /** `gitlab`: where it runs, health, backups, forecast. */
 export async function show(context: Context): Promise<number> {
@@ -37,6 +38,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ...(gitlab.standbys ?? []).map((one): [string, string] => ['copy', copyLine(one)]),
     ['backup', gitlab.lastBackup ? `${gitlab.lastBackup.at} on ${gitlab.lastBackup.copies.join(', ')}` : '-'],
     ...vaultRows(gitlab),
+    ...(gitlab.drills ?? []).flatMap(drillRows),
     ['forecast', gitlab.forecast?.sentence ?? '-'],
     ['flag', gitlab.flag ?? '-'],
   ];
@@ -59,6 +61,19 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
 
 const copyLine = ({ node, ageMs, because, ...row }: NonNullable<GitlabView['standbys']>[number]): string =>
   `${node}: ${standbyState(row)}${ageMs === null ? '' : `, ${showDuration(ageMs)} old`}; ${because}`;
+
+/** Who tried GitLab from what it has of it, when, and what came of it. */
+function drillRows({ node, proven, last, doing, ended, waits }: Drill): [string, string][] {
+  const failed = last !== null && !last.isProven ? `; then ${last.round} failed: ${last.because}` : '';
+  const tried = proven === null ? 'not yet' : `${proven.at}, ${proven.round}`;
+  const unended =
+    ended !== null && (last === null || ended.at > last.at) ? `; the last one ended: ${ended.because}` : '';
+  const wait = waits === null ? '' : `; the next waits: ${waits}`;
+  return [
+    ['proven', `${node}: ${tried}${failed}${unended}${wait}`],
+    ...(doing ? [['drill', `${node}: ${doing.phase}`] as [string, string]] : []),
+  ];
+}
 
 /** Backups: where they go, what is done, what is wrong. */
 function vaultRows({ vault }: StatusSnapshot['gitlab']): [string, string][] {

@@ -78,6 +78,8 @@ export interface HostingApi {
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
   /** Begins it: what comes of it stands in status. */
   gitlabRestore(backup: string): Promise<string>;
+  /** Begins one on that machine, or on one that holds a copy: how it ends stands in status. Throws with why not. */
+  gitlabDrill(on: string | null): Promise<{ node: string; said: string }>;
   /** What opens the backups, where this machine may know it. */
   gitlabRecoveryKey(): string;
   /** The machine that hosts looks now. */

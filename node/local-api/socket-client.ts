@@ -17,6 +17,7 @@ import {
   CopyPlan,
   DeployPlan,
   type DeployRequest,
+  DrillAnswer,
   Failure,
   InviteAnswer,
   PasswordAnswer,
@@ -69,6 +70,7 @@ export interface AgentClient {
   gitlabBackups(): Promise<BackupList>;
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
   gitlabRestore(backup: string): Promise<{ said: string }>;
+  gitlabDrill(on: string | null): Promise<{ node: string; said: string }>;
   gitlabRecoveryKey(): Promise<{ key: string }>;
   reconcile(): Promise<{ said: string }>;
   wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
@@ -172,6 +174,7 @@ export function createClient(home: string): AgentClient {
     gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),
     gitlabCompare: (request) => post(Comparison, '/v1/gitlab/compare', request),
     gitlabRestore: (backup) => post(SaidAnswer, '/v1/gitlab/restore', { backup }),
+    gitlabDrill: (on) => post(DrillAnswer, '/v1/gitlab/drill', { on }),
     gitlabRecoveryKey: () => post(RecoveryKeyAnswer, '/v1/gitlab/recovery-key', {}),
     reconcile: () => post(SaidAnswer, '/v1/reconcile', {}),
     wish: (wish) => post(WishAnswer, '/v1/wish', wish),

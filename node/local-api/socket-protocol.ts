@@ -95,6 +95,7 @@ export const bodies = {
   gitlabBackups: z.strictObject({}),
   gitlabCompare: z.strictObject({ with: ComparedId, from: z.int().nonnegative() }),
   gitlabRestore: z.strictObject({ backup: BackupId }),
+  gitlabDrill: z.strictObject({ on: machineName.nullable() }),
   gitlabRecoveryKey: z.strictObject({}),
   gitlabPassword: z.strictObject({ seen: z.string().max(128).optional() }),
   reconcile: z.strictObject({}),
@@ -147,6 +148,7 @@ export const CopyPlan = z.object({ node: z.string(), lines: z.array(DeployCheck)
 export type CopyPlan = z.infer<typeof CopyPlan>;
 export const BackupsAnswer = z.object({ rows: z.array(BackupRow), problem: Sentence.nullable() });
 export type BackupList = z.infer<typeof BackupsAnswer>;
+export const DrillAnswer = z.object({ node: z.string(), said: z.string() });
 export const RecoveryKeyAnswer = z.object({ key: z.string() });
 export const SaidAnswer = z.object({ said: Sentence });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });

@@ -137,6 +137,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     maxRuns: settings.number('maxRuns'),
     reserveMemoryBytes: settings.number('reserveMemory') ?? 0,
     holdsCopies: settings.text('copies') !== 'never',
+    hasDrills: settings.text('drill') !== 'never',
     copyRateBytes: settings.number('copyRate'),
     artifactLimitBytes: settings.number('artifactLimit') ?? undefined,
     mdns: settings.isOn('mdns'),

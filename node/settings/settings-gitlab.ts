@@ -60,8 +60,8 @@ const deployFlags: readonly Flag[] = [
     name: 'on',
     kind: 'text',
     value: 'NODE',
-    commands: ['gitlab deploy'],
-    help: 'the machine that shall run it (default: this one)',
+    commands: ['gitlab deploy', 'gitlab drill'],
+    help: 'the machine that shall do it (default: this one; of a drill: one that holds a copy)',
   },
   {
     key: 'copies',
@@ -72,6 +72,16 @@ const deployFlags: readonly Flag[] = [
     default: 'ask',
     commands: ['join'],
     help: 'never: no copies on it of a GitLab that another machine runs',
+  },
+  {
+    key: 'drill',
+    name: 'drill',
+    kind: 'choice',
+    choices: ['daily', 'never'],
+    value: 'WORD',
+    default: 'daily',
+    commands: ['join'],
+    help: 'never: GitLab is not tried on it, without network, from the copy that it holds',
   },
   {
     key: 'copyRate',

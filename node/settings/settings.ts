@@ -51,6 +51,8 @@ export interface JoinOptions {
   reserveMemoryBytes: number;
   /** False: its owner wants no copies on it of a GitLab that another machine runs. */
   holdsCopies: boolean;
+  /** False: GitLab is not tried on it from the copy that it holds. */
+  hasDrills: boolean;
   /** Most that it sends a second of whole copies and large files to other machines; null: what the way has room for. */
   copyRateBytes: number | null;
   /** Most bytes of one artifact before it is packed. */

@@ -119,6 +119,7 @@ function keyOf(report: Report, measured: Measured): string {
     report.gitlab,
     report.copies,
     report.standby?.problem,
+    report.standby?.drill,
     [measured.owner, measured.paused, measured.pausedBecause, measured.healthy, measured.maxRuns],
     [
       measured.labels,

@@ -307,6 +307,47 @@ describe('a GitLab of the mesh, by its commands', () => {
       expect((await run('gitlab', 'backup')).stderr).toContain('backs up no other');
     });
 
+    it('tries it from a copy, and tells each step as it is over', async () => {
+      const step = (name: string, state = 'ok') => ({ step: name, state, ms: 1200, sentence: `${name} is ${state}` });
+      const idle = { node: 'desktop-1', proven: null, last: null, doing: null, ended: null, waits: null };
+      const drilled = (isProven: boolean, at: string) => ({
+        ...idle,
+        last: {
+          at,
+          round: '1.120',
+          isProven,
+          because: isProven ? 'GitLab works' : 'refs lead nowhere',
+          steps: [step('boot'), step('refs')],
+        },
+      });
+      agent.gitlab = { ...hosted('healthy', null), drills: [idle] };
+      setTimeout(
+        () =>
+          Object.assign(agent.gitlab, {
+            drills: [{ ...idle, doing: { phase: 'follows all refs', steps: [step('boot')] } }],
+          }),
+        1_000,
+      );
+      setTimeout(() => Object.assign(agent.gitlab, { drills: [drilled(true, 'a')] }), 3_000);
+      const good = await run('gitlab', 'drill');
+      expect([good.code, good.stdout]).toEqual([0, 'proven: GitLab works (1.120 on desktop-1, 2.4 s)\n']);
+      expect(good.stderr).toMatch(
+        /a drill begins\n.*boot +1\.2 s {2}boot is ok\n +follows all refs\nok +refs +1\.2 s {2}refs is ok\n$/s,
+      );
+      setTimeout(() => Object.assign(agent.gitlab, { drills: [drilled(false, 'b')] }), 1_000);
+      const bad = await run('gitlab', 'drill', '--on', 'desktop-1');
+      expect([bad.code, bad.stderr]).toEqual([
+        1,
+        expect.stringContaining('error: GitLab does not come out whole of 1.120 on desktop-1: refs lead nowhere\n'),
+      ]);
+      const ended = { at: 'c', because: 'the owner of this machine is back' };
+      setTimeout(() => Object.assign(agent.gitlab, { drills: [{ ...drilled(false, 'b'), ended }] }), 1_000);
+      expect((await run('gitlab', 'drill')).stderr).toContain(
+        'error: the drill on desktop-1 ended without a verdict: the owner of this machine is back\n',
+      );
+      expect(asked('drill')).toEqual([{ drill: null }, { drill: 'desktop-1' }, { drill: null }]);
+    });
+
     it('lists what there is, restores one that a person means, and says how that ended', async () => {
       agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault };
       agent.backups = [

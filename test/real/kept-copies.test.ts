@@ -29,6 +29,7 @@ beforeEach(() => {
     openPlace: async () => place as DataPlace,
     removePlace: async () => {},
     beforeClose: async () => {},
+    besides: () => ({}),
     report: (report) => (seen = report),
   });
   kept.start();

@@ -116,6 +116,7 @@ export class LabMember {
       version: 'test',
       dockerHost: null,
       holdsCopies: true,
+      hasDrills: true,
       copyRateBytes: null,
       nodeId: this.id,
       durable: await store.load(),

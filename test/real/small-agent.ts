@@ -125,6 +125,10 @@ export class SmallAgent implements AgentApi {
     this.asked.push({ restore: backup });
     return 'it is restored';
   }
+  async gitlabDrill(on: string | null) {
+    this.asked.push({ drill: on });
+    return { node: on ?? 'desktop-1', said: 'a drill begins' };
+  }
   gitlabRecoveryKey() {
     return 'abcd-efgh';
   }

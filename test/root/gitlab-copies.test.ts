@@ -87,6 +87,7 @@ class TestAgent {
         addressOf: () => '127.0.0.1:1',
       },
       clones: { sweepLeft: async () => undefined },
+      drills: () => ({}),
       ledger: () => mesh.ledger,
       change: async (change) => mesh.change(change),
       feed: (happened) => {

@@ -169,6 +169,7 @@ it('copies that a ledger of before a recovery by force does not know are not tak
       },
       removePlace: async () => void removed.push(era),
       beforeClose: async () => undefined,
+      besides: () => ({}),
     });
     kept.start();
     await new Promise((done) => setTimeout(done, 50));
@@ -209,6 +210,7 @@ it('where no round can be made the members leave the in-sync set before a push i
     },
     feed: () => undefined,
     clones: { sweepLeft: async () => undefined },
+    drills: () => ({}),
   });
   room.opened({ data: 'd', epoch: 1 } as never, { kind: 'folder', path: folder } as DataPlace);
   const answer = room.ask(new AbortController().signal);
@@ -251,7 +253,12 @@ it('a push at a host of before, by a ledger that names another one, is answered 
   const room = new CopiesRoom({
     ...{ nodeId: 'A', home: folder, clock: {} as never, log: silent, copyRateBytes: null, network: {} as never },
     ...{ ledger: () => ({ mesh: { id: 'm' }, era: { counter: 1 }, nodes: {}, gitlab }) as never },
-    ...{ change: async () => ({}) as never, feed: () => undefined, clones: { sweepLeft: async () => undefined } },
+    ...{
+      change: async () => ({}) as never,
+      feed: () => undefined,
+      clones: { sweepLeft: async () => undefined },
+      drills: () => ({}),
+    },
   });
   const asked = room.ask(new AbortController().signal);
   expect(await isOver(Promise.race([asked, room.settled()]), 500)).toBe(false);

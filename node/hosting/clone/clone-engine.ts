@@ -14,6 +14,8 @@ interface FoundClone {
 export interface CloneEngine {
   /** Made and begun; its id. */
   begin(spec: CloneSpec): Promise<string>;
+  /** That image gets a name of ours too: what removes images that nothing uses leaves those that have another name. */
+  keep(image: string, data: string): Promise<void>;
   /** All that this node began for that mesh, whether they run or not. */
   find(mesh: string, host: string): Promise<FoundClone[]>;
 }
@@ -35,6 +37,14 @@ export class DockerClones implements CloneEngine {
     } catch (cause) {
       return failed("the clone's container cannot be started", cause);
     }
+  }
+
+  async keep(image: string, data: string): Promise<void> {
+    const docker = await this.#connection.docker();
+    await docker
+      .getImage(image)
+      .tag({ repo: 'autogit-node/gitlab', tag: data })
+      .catch((cause: unknown) => failed(`image ${image} cannot be named`, cause));
   }
 
   async find(mesh: string, host: string): Promise<FoundClone[]> {

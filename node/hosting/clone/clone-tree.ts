@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { AutogitError } from '../../../protocol/errors.ts';
 import { makeFolder } from '../../store/home.ts';
 import { asAfterPowerCut } from '../after-power-cut.ts';
-import type { RoundPart } from '../replica/replica-ports.ts';
 import type { SystemTools } from '../system-tools.ts';
 
 /** What a clone's container gets of the machine. */
@@ -16,17 +15,19 @@ export interface CloneFolders {
   hooks: string;
 }
 
+/** Snapshots of one instant. `bulk` null: there is none of then, and the clone begins with an empty one. */
+export interface CloneSource {
+  hot: string;
+  bulk: string | null;
+}
+
 /** In the data place, beside what it was made of. */
 export const cloneFolder = (tree: string): string => join(tree, 'clone');
 
 /** Writable snapshots of what `source` names, each a subvolume; what a clone of before left there goes. */
-export async function makeCloneTree(
-  tree: string,
-  source: Record<RoundPart, string>,
-  tools: SystemTools,
-): Promise<CloneFolders> {
+export async function makeCloneTree(tree: string, source: CloneSource, tools: SystemTools): Promise<CloneFolders> {
   // A round came from another machine: a link in the place of a folder would have the container write wherever it leads.
-  for (const folder of [source.hot, join(source.hot, 'config'), join(source.hot, 'data'), source.bulk])
+  for (const folder of [source.hot, join(source.hot, 'config'), join(source.hot, 'data'), source.bulk ?? source.hot])
     if (lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
       throw new AutogitError('clone', `${folder} is no folder: these are not the data of a GitLab`, {
         hint: `look at it, and start nothing on it: ls -la ${source.hot}`,
@@ -35,8 +36,10 @@ export async function makeCloneTree(
   const at = cloneFolder(tree);
   makeFolder(at, 0o700);
   const [live, bulk] = [join(at, 'live'), join(at, 'bulk')];
+  // Of living data: what was renamed a moment ago has its bytes.
+  await tools.run('btrfs', ['filesystem', 'sync', tree]);
   await tools.run('btrfs', ['subvolume', 'snapshot', source.hot, live]);
-  await tools.run('btrfs', ['subvolume', 'snapshot', source.bulk, bulk]);
+  await tools.run('btrfs', ['subvolume', ...(source.bulk === null ? ['create'] : ['snapshot', source.bulk]), bulk]);
   const folders = {
     ...{ config: join(live, 'config'), data: join(live, 'data'), bulk },
     ...{ logs: join(at, 'logs'), hooks: join(at, 'hooks') },

@@ -10,11 +10,10 @@ import type { DataPlace } from '../data-place.ts';
 import { problemInside } from '../gitlab-inside.ts';
 import { treeOf } from '../place-tree.ts';
 import { presets } from '../presets.ts';
-import type { RoundPart } from '../replica/replica-ports.ts';
 import type { ServiceHost } from '../service-host.ts';
 import { type SystemTools, systemTools } from '../system-tools.ts';
 import type { CloneEngine } from './clone-engine.ts';
-import { type CloneFolders, cloneFolder, dropCloneTree, makeCloneTree } from './clone-tree.ts';
+import { type CloneFolders, type CloneSource, cloneFolder, dropCloneTree, makeCloneTree } from './clone-tree.ts';
 
 export interface CloneWish {
   mesh: string;
@@ -24,7 +23,7 @@ export interface CloneWish {
   /** Open; of any role. */
   place: Pick<DataPlace, 'kind' | 'path' | 'makeRoom'>;
   /** Read-only snapshots of one instant in that place: `live` (config and data in it) and `bulk`. They are never written to. */
-  source: Record<RoundPart, string>;
+  source: CloneSource;
   /** As people name it. It is here: nothing is pulled. */
   image: string;
   preset: HostedGitlab['preset'];
@@ -47,8 +46,8 @@ interface ExecEnd {
   out: string;
 }
 
-/** A GitLab that nobody can reach, on data that nobody else has. All calls throw `clone` once it has ended. */
-interface GitlabClone {
+/** A GitLab that nobody can reach, on data that nobody else has. All calls throw `CloneEnded` once it was ended. */
+export interface GitlabClone {
   readonly folders: CloneFolders;
   /** As root inside; no secret among `argv`. Throws `timed-out`, `no-docker`, `executor-failed`. */
   exec(argv: readonly string[], how: { input?: string; timeoutMs: number }): Promise<ExecEnd>;
@@ -73,6 +72,15 @@ interface ClonesOptions {
 const askMs = 1000;
 /** What stays free for the machine itself beside a clone. */
 const spareBytes = 512 << 20;
+
+/** Somebody ended it: that says nothing of what was tried on it. */
+export class CloneEnded extends AutogitError {
+  constructor(purpose: string) {
+    super('clone', `the clone was ended: ${purpose}`, {
+      hint: 'it is made anew when it is wanted: autogit-node gitlab',
+    });
+  }
+}
 
 /** The clones of this machine: one at a time, and none of an agent that is gone. */
 export class GitlabClones {
@@ -138,7 +146,7 @@ export class GitlabClones {
         await this.sweep(wish.mesh, place).catch((more: unknown) =>
           this.#options.log.warn(`what is left of a clone of GitLab does not go: ${sentenceOf(more)}`),
         );
-      if (how.signal.aborted) throw ended(purpose);
+      if (how.signal.aborted) throw new CloneEnded(purpose);
       throw error;
     } finally {
       this.#beginning = null;
@@ -147,6 +155,7 @@ export class GitlabClones {
 
   /** As `sweep`, where something is left in that place: who has none asks no engine. */
   async sweepLeft(mesh: string, place: Pick<DataPlace, 'kind' | 'path'>): Promise<void> {
+    if (this.#current !== null) return this.#current.end();
     if (place.kind !== 'folder' && existsSync(cloneFolder(treeOf(place)))) await this.sweep(mesh, place);
   }
 
@@ -250,10 +259,8 @@ class RunningClone implements GitlabClone {
     } catch (error) {
       if (this.#ending === null) throw error;
     }
-    throw ended(this.purpose);
+    throw new CloneEnded(this.purpose);
   }
 }
 
 const refused = (sentence: string, hint: string): AutogitError => new AutogitError('clone', sentence, { hint });
-const ended = (purpose: string): AutogitError =>
-  refused(`the clone was ended: ${purpose}`, 'it is made anew when it is wanted: autogit-node gitlab');

@@ -9,6 +9,7 @@ import { type Pressure, thin } from '../../../scheduler/hosting/copies/thinning.
 import { type Hosting, hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { Log } from '../../log.ts';
 import type { DataPlace } from '../data-place.ts';
+import type { Drillable } from '../drill/drill-master.ts';
 import { treeOf } from '../place-tree.ts';
 import { BtrfsReplica } from './btrfs-replica.ts';
 import { bulkBeside } from './bulk-beside.ts';
@@ -28,6 +29,8 @@ interface KeptCopiesOptions {
   /** Made where there is none. */
   openPlace(hosting: Hosting, folder: string): Promise<DataPlace>;
   removePlace(hosting: Hosting, folder: string): Promise<void>;
+  /** What this machine says of its drills. */
+  besides(): Pick<StandbySeen, 'drill'>;
   /** What else uses the open place ends first. */
   beforeClose(place: DataPlace): Promise<void>;
   report(seen: StandbySeen | null): void;
@@ -92,6 +95,17 @@ export class KeptCopies {
     if (mine.host !== from || mine.data !== data || mine.epoch !== epoch)
       return 'rounds are taken from the host of the ledger alone';
     return this.#open === null ? (this.#problem ?? 'its place for copies is not open yet') : null;
+  }
+
+  /** The newest that GitLab could be started from: of the hot part, with the bulk part that goes with it. */
+  drillable(): Drillable | null {
+    const open = this.#open;
+    const hot = newestOf(open?.parts.hot.rounds() ?? []);
+    if (open === null || hot === null) return null;
+    const bulk = bulkBeside(hot, open.parts.bulk.rounds());
+    const { place, hosting, parts } = open;
+    const source = { hot: parts.hot.folderOf(hot), bulk: bulk && parts.bulk.folderOf(bulk) };
+    return { hosting, place, source, round: hot.name };
   }
 
   /** For one connection, whose other end is known. */
@@ -271,6 +285,7 @@ export class KeptCopies {
       // In steps, so that a report is news only when it is one.
       freeBytes: Math.floor((this.#open?.disk.room().freeBytes ?? 0) / 2 ** 26) * 2 ** 26,
       problem: this.#problem === null ? null : asSentence(this.#problem),
+      ...this.#options.besides(),
     };
     const said = JSON.stringify(seen);
     if (said === this.#said) return;

@@ -1,0 +1,91 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import type { DrillStep } from '../../protocol/report.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+import { shown, shownLines } from '../foreign-text.ts';
+import type { AgentClient } from '../local-api/socket-client.ts';
+import { showDuration } from '../settings/quantities.ts';
+import { agentOf, type Context } from './context.ts';
+import { exit } from './failure.ts';
+
+type Drill = NonNullable<StatusSnapshot['gitlab']['drills']>[number];
+
+const hint = 'look at it: autogit-node gitlab';
+/** ms for this machine to hear of a drill that begins on another one. */
+const hearsMs = 15_000;
+
+/** `gitlab drill`: GitLab tried from what a machine has of it. Ctrl-C ends the watching, not the drill. */
+export async function drill(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const agent = await agentOf(context);
+  const on = settings.text('gitlab.on');
+  const before = (await agent.status()).snapshot.gitlab.drills ?? [];
+  const { node, said } = await agent.gitlabDrill(on);
+  if (!settings.isOn('json')) out.talk(shownLines(`${node}: ${said}`));
+  const end = await untilOver(context, agent, before.find((one) => one.node === node) ?? null, node);
+  if (end === null) {
+    out.talk('it goes on by itself: autogit-node gitlab');
+    return exit.interrupted;
+  }
+  if ('ended' in end)
+    throw new AutogitError('clone', `the drill on ${node} ended without a verdict: ${end.ended.split(' -> ')[0]}`, {
+      hint: end.ended.split(' -> ')[1] ?? hint,
+    });
+  const { last } = end;
+  if (settings.isOn('json')) out.json({ node, ...last });
+  if (!last.isProven)
+    throw new AutogitError(
+      'clone',
+      `GitLab does not come out whole of ${last.round} on ${node}: ${shown(last.because)}`,
+      {
+        hint,
+      },
+    );
+  const tookMs = last.steps.reduce((sum, { ms }) => sum + ms, 0);
+  if (!settings.isOn('json'))
+    out.data(`proven: ${shown(last.because)} (${last.round} on ${node}, ${showDuration(tookMs)})`);
+  return exit.ok;
+}
+
+/** Says each step as it is over, and what is done now. Null when nobody watches any more. */
+async function untilOver(
+  context: Context,
+  agent: AgentClient,
+  before: Drill | null,
+  node: string,
+): Promise<{ last: NonNullable<Drill['last']> } | { ended: string } | null> {
+  const { out, settings, signal } = context;
+  const talk = (text: string): void => {
+    if (!settings.isOn('json')) out.talk(shownLines(text));
+  };
+  const began = performance.now();
+  let told = 0;
+  let phase = '';
+  let wasDoing = false;
+  const tell = (steps: readonly DrillStep[]): void => {
+    for (const step of steps.slice(told)) talk(stepLine(step));
+    told = Math.max(told, steps.length);
+  };
+  for (let tag = ''; !signal.aborted; ) {
+    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
+    tag = news.tag;
+    const now = news.snapshot.gitlab.drills?.find((one) => one.node === node);
+    if (now?.doing) {
+      wasDoing = true;
+      tell(now.doing.steps);
+      if (now.doing.phase !== phase) talk(`      ${now.doing.phase}`);
+      phase = now.doing.phase;
+      continue;
+    }
+    if (now?.last && now.last.at !== before?.last?.at) {
+      tell(now.last.steps);
+      return { last: now.last };
+    }
+    if (now?.ended && now.ended.at !== before?.ended?.at) return { ended: now.ended.because };
+    if (!wasDoing && performance.now() - began > hearsMs)
+      return { ended: `${node} has not said that it began -> ${hint}` };
+  }
+  return null;
+}
+
+const stepLine = ({ step, state, ms, sentence }: DrillStep): string =>
+  `${state.padEnd(6)}${step.padEnd(14)}${showDuration(ms).padStart(7)}  ${sentence}`;
