@@ -28,6 +28,7 @@ import { bridgeOf } from '../hosting/service-container.ts';
 import { GitlabVault } from '../hosting/vault/gitlab-vault.ts';
 import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
+import { copiesLeftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
 import type { RunWatch } from './run-watch.ts';
 
@@ -173,9 +174,12 @@ export class HostingRoom {
     return hostingOf(this.#options.ledger())?.host === this.#options.nodeId;
   }
 
-  /** What keeps it from being served from here. */
+  /** What keeps it from being served from here, and what of a GitLab of before lies here. */
   attention(): Attention[] {
-    return this.#keeper.problems().map((problem): Attention => {
+    const { home, ledger } = this.#options;
+    const known = ledger();
+    const left = known === null ? [] : copiesLeftLines(home, hostingOf(known));
+    const notServed = this.#keeper.problems().map((problem): Attention => {
       const [sentence = '', fix = null] = problem.split('\n-> ');
       return {
         code: 'gitlab-not-served',
@@ -184,6 +188,7 @@ export class HostingRoom {
         fix,
       };
     });
+    return [...notServed, ...left];
   }
 
   /** From the host of what this machine holds copies of. */

@@ -1,12 +1,15 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { copiesLeftLines } from '../../node/agent/copies-left.ts';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { KeptCopies } from '../../node/hosting/replica/kept-copies.ts';
 import type { Round } from '../../node/hosting/replica/replica-ports.ts';
 import type { StandbySeen } from '../../protocol/report.ts';
+import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { meshWithStandbys } from '../sim/copies/copies-mesh.ts';
 
 /** A machine that holds copies, on a plain folder: what it takes fails there, and all else is as it is. */
@@ -67,4 +70,29 @@ it('a line that was cut in the midst of a round and is back is a trouble no more
   expect(seen?.problem).toEqual(expect.any(String));
   await taker.held('hot');
   await expect.poll(() => seen?.problem, { timeout: 8000 }).toBe(null);
+});
+
+it('copies of a GitLab that is gone are named with size and with what deletes them, those of the present one are not', () => {
+  const home = join(folder, 'a home');
+  const put = (data: string, kind: 'image' | 'subvolume'): string => {
+    const path = join(home, 'gitlab-copies', data);
+    mkdirSync(join(path, 'mounted'), { recursive: true });
+    const claim = { mesh: 'm', data, kind, state: 'made', fsid: null, reserveBytes: 0 };
+    writeFileSync(join(path, 'autogit-place.json'), JSON.stringify(claim));
+    return path;
+  };
+  const [image, subvolume] = [put('gone1234', 'image'), put('gone5678', 'subvolume')];
+  writeFileSync(join(image, 'gitlab.img'), Buffer.alloc(3 << 20, 'x'));
+  put(ledger.gitlab.hosted!.data, 'image');
+  mkdirSync(join(home, 'gitlab-copies', 'somebody-s'));
+  const lines = copiesLeftLines(home, hostingOf(ledger));
+  expect(lines.map(({ sentence }) => sentence)).toEqual([
+    expect.stringContaining(`${image}, 3 MiB: all of it`),
+    expect.stringContaining(`${subvolume}: all of it`),
+  ]);
+  // As it is typed, less what only root and btrfs can do.
+  const command = lines[0]!.fix!.replace('sudo ', '').replace('chattr -i', 'test -d');
+  execFileSync('sh', ['-c', command]);
+  expect([existsSync(image), existsSync(subvolume)]).toEqual([false, true]);
+  expect(copiesLeftLines(join(folder, 'nowhere'), null)).toEqual([]);
 });
