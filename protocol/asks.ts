@@ -73,8 +73,8 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('look-at-gitlab') }),
   /** To the same: root's first password, until it is said that a person has `seen` it, by what was seen. */
   z.object({ kind: z.literal('root-password'), seen: z.string().max(128).optional() }),
-  /** To a machine that may hold copies of a hosted GitLab: whether it can, and in words where they would lie. `bytes`: what they may become. Changes nothing. */
-  z.object({ kind: z.literal('check-copies'), data: DataId, bytes: Bytes }),
+  /** To a machine that may hold copies of a hosted GitLab: whether it can, and in words where they would lie. `bytes`: what they may become. `door`: one to try shall be opened. Changes nothing. */
+  z.object({ kind: z.literal('check-copies'), data: DataId, bytes: Bytes, door: z.boolean().optional() }),
   /** From the host to a standby: a connection of its own for rounds (node/hosting/wire). */
   z.object({ kind: z.literal('open-copy-door'), data: DataId, epoch: z.int().positive() }),
   /**
@@ -109,6 +109,9 @@ export type Ask = z.infer<typeof Ask>;
 const Misfit = z.object({ job: JobId, because: Sentence });
 export type Misfit = z.infer<typeof Misfit>;
 
+/** `key`: 32 bytes in base64, for one connection to `port` within a short time. */
+const CopyDoor = z.object({ port: z.int().min(1).max(65_535), id: ShortId, key: z.string().length(44) });
+
 export const Answer = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('jobs'),
@@ -129,17 +132,13 @@ export const Answer = z.discriminatedUnion('kind', [
     /** By which others reach this machine. */
     address: HostedGitlab.shape.hostname,
   }),
+  /** `door`: to be tried; one of an earlier version opens none. */
   z.object({
     kind: z.literal('copies-checked'),
     checks: z.array(DeployCheck).max(64),
+    door: CopyDoor.optional(),
   }),
-  /** `key`: 32 bytes in base64, for one connection to `port` within a short time. */
-  z.object({
-    kind: z.literal('copy-door'),
-    port: z.int().min(1).max(65_535),
-    id: ShortId,
-    key: z.string().length(44),
-  }),
+  z.object({ kind: z.literal('copy-door'), ...CopyDoor.shape }),
   z.object({ kind: z.literal('said'), because: Sentence }),
   Comparison.extend({ kind: z.literal('compared') }),
   /** `problem`: why the place of the backups could not be asked. */

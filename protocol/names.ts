@@ -12,3 +12,5 @@ export const names = {
   mdnsTag: '_autogit._udp.local',
 } as const;
 export const defaultPort = 7117;
+/** A machine that holds copies of GitLab lets its host in by one of these, the first that is free; all taken: by any. */
+export const copyPorts = { first: 7170, last: 7179 } as const;

@@ -60,6 +60,7 @@ export class LocalApi implements AgentApi {
         node === options.network.self ? this.#member().answer(node, ask) : options.network.ask(node, ask, timeoutMs),
       change: (change) => this.change(change),
       nodeNamed: (name) => this.#nodeNamed(name),
+      addressOf: (node) => options.network.addressOf(node),
       unseal: (sealed) => {
         const { box } = this.#member();
         return box.canOpen(sealed) ? box.unseal(sealed) : null;

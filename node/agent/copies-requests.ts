@@ -8,6 +8,7 @@ import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts
 import { listed } from '../../scheduler/phrases.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { presets } from '../hosting/presets.ts';
+import { hostIn } from '../hosting/wire/copy-line.ts';
 import type { CopyPlan } from '../local-api/socket-protocol.ts';
 
 interface CopiesLines {
@@ -17,6 +18,8 @@ interface CopiesLines {
   ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
   change(change: Change): Promise<ChangeOutcome>;
   nodeNamed(name: string): NodeId;
+  /** host:port of where it is connected now. */
+  addressOf(node: NodeId): string | null;
 }
 
 /** It asks a disk that may sleep. */
@@ -117,22 +120,39 @@ export class CopiesRequests {
     const listedAs = this.#lines.ledger().nodes[node];
     if (!listedAs?.can?.includes('copies'))
       return fails(`${name} has an earlier version, which knows nothing of copies`, 'update it, then this again');
-    const ask: Ask = { kind: 'check-copies', data, bytes: presets[preset].leastDiskBytes };
+    const ask: Ask = { kind: 'check-copies', data, bytes: presets[preset].leastDiskBytes, door: true };
     try {
       const answer = await this.#lines.ask(node, ask, checkMs);
       if (answer.kind === 'refused') return fails(`${name}: ${answer.because}`);
       if (answer.kind !== 'copies-checked') return fails(`${name} answered with ${answer.kind}`);
-      return answer.checks.map((check) => ({
+      const checks = answer.checks.map((check) => ({
         ...check,
         what: 'copies',
         sentence: asSentence(`${name}: ${check.sentence}`),
       }));
+      const shut = await this.#tried(node, answer);
+      // Another machine than the host tries in its place: what stops one stops the other, or not.
+      return shut === null ? checks : [...checks, { ...shut, state: this.#lines.self === host ? 'fail' : 'warn' }];
     } catch (error) {
       return fails(
         `${name} does not answer: ${sentenceOf(error)}`,
         'see which machines are missing: autogit-node status',
       );
     }
+  }
+
+  /** The way that rounds will take, tried: null where it is open, or nothing is known of it. */
+  async #tried(
+    node: NodeId,
+    { door }: Answer & { kind: 'copies-checked' },
+  ): Promise<Omit<DeployCheck, 'state'> | null> {
+    const host = hostIn(this.#lines.addressOf(node));
+    if (door === undefined || host === undefined || node === this.#lines.self) return null;
+    const { openPorts, whyNoWay } = await import('../hosting/wire/door-trial.ts');
+    const why = await whyNoWay({ ...door, host });
+    if (why === null) return null;
+    const name = this.#name(node);
+    return { what: 'copies', sentence: asSentence(`${name}: ${why}`), fix: asSentence(openPorts(name)) };
   }
 
   #hosting = (): Hosting => requireHosting(this.#lines.ledger());

@@ -29,7 +29,7 @@ import { RoundDisk } from '../hosting/replica/round-disk.ts';
 import { type PushAnswer, RoundHost } from '../hosting/replica/round-host.ts';
 import { whyUnprotected } from '../hosting/replica/unprotected.ts';
 import { openCopyDoor } from '../hosting/wire/copy-door.ts';
-import { CopyLine, type DoorAt } from '../hosting/wire/copy-line.ts';
+import { CopyLine, type DoorAt, hostIn } from '../hosting/wire/copy-line.ts';
 import { RateLimit } from '../hosting/wire/polite-sender.ts';
 import { Turns } from '../hosting/wire/turns.ts';
 import type { Log } from '../log.ts';
@@ -322,7 +322,7 @@ export class CopiesRoom {
         const answer = await network.ask(node, { kind: 'open-copy-door', data, epoch }, askMs);
         if (answer.kind !== 'copy-door')
           throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
-        const host = /^\[?([^\]]+)\]?:\d+$/.exec(network.addressOf(node) ?? '')?.[1];
+        const host = hostIn(network.addressOf(node));
         if (host === undefined) throw new Error('it is not connected');
         return { host, port: answer.port, id: answer.id, key: answer.key };
       },

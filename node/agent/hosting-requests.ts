@@ -20,6 +20,8 @@ interface HostingLines {
   ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
   change(change: Change): Promise<ChangeOutcome>;
   nodeNamed(name: string): NodeId;
+  /** host:port of where it is connected now. */
+  addressOf(node: NodeId): string | null;
   /** Null for what is sealed for others. */
   unseal(sealed: string): string | null;
 }

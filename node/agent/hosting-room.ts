@@ -221,7 +221,11 @@ export class HostingRoom {
   async #checkCopies(ask: Ask & { kind: 'check-copies' }): Promise<Answer> {
     const { home, holdsCopies } = this.#options;
     const { checkCopies } = await import('./copies-check.ts');
-    return checkCopies(ask, { home, mesh: this.#mesh, isRefused: !holdsCopies });
+    const answer = checkCopies(ask, { home, mesh: this.#mesh, isRefused: !holdsCopies });
+    const isFit = answer.kind === 'copies-checked' && answer.checks.every(({ state }) => state !== 'fail');
+    if (!isFit || ask.door !== true) return answer;
+    const { openTrialDoor } = await import('../hosting/wire/door-trial.ts');
+    return { ...answer, door: await openTrialDoor() };
   }
 
   async #check(wish: (Ask & { kind: 'check-deploy' })['wish']): Promise<Answer> {

@@ -5,11 +5,15 @@ import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as tls } from 'node:tls';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { CopiesRequests } from '../../node/agent/copies-requests.ts';
 import type { Round, RoundSource, RoundTaker, Sending } from '../../node/hosting/replica/replica-ports.ts';
 import { type CopyDoor, openCopyDoor } from '../../node/hosting/wire/copy-door.ts';
 import { CopyLine } from '../../node/hosting/wire/copy-line.ts';
+import { openTrialDoor } from '../../node/hosting/wire/door-trial.ts';
 import { lineTimings, tlsOptions } from '../../node/hosting/wire/line-options.ts';
 import { Turns } from '../../node/hosting/wire/turns.ts';
+import { copyPorts } from '../../protocol/names.ts';
+import { meshWithStandbys } from '../sim/copies/copies-mesh.ts';
 
 const MiB = 1 << 20;
 const name = { era: 1, epoch: 1, number: 7 };
@@ -317,4 +321,42 @@ it.each([
   socket.resume();
   await Promise.race([once(socket, 'close'), sleep(2000).then(() => Promise.reject(new Error('still open')))]);
   expect(taker.got.size).toBe(0);
+});
+
+it('a door is where a firewall can let it through, several at once; what stops the way to it is said before copies are agreed on', async () => {
+  const ask: Pick<CopyDoor, 'port'>[] = [];
+  for (let count = 0; count < 2; count++) ask.push(await door());
+  for (const { port } of ask) expect(port >= copyPorts.first && port <= copyPorts.last).toBe(true);
+  expect(ask[0]!.port).not.toBe(ask[1]!.port);
+  const trial = await openTrialDoor();
+  const requests = (checked: CopyDoor | undefined, self = 'K') =>
+    new CopiesRequests({
+      ...{ self, ledger: () => meshWithStandbys(['B']), change: async () => ({ state: 'done', because: '' }) },
+      ask: async () => ({
+        kind: 'copies-checked',
+        checks: [{ state: 'ok', what: 'room', sentence: '/srv, 40 GiB for it', fix: null }],
+        ...(checked && { door: checked }),
+      }),
+      nodeNamed: (name) => name,
+      addressOf: () => '127.0.0.1:7117',
+    });
+  const planned = async (...given: Parameters<typeof requests>) => (await requests(...given).plan('B')).lines;
+  expect(await planned(trial)).toMatchObject([{ state: 'ok' }]);
+  expect(await planned(undefined)).toMatchObject([{ state: 'ok' }]);
+  timings.doorMs = 1;
+  const gone = await door();
+  await sleep(100);
+  timings.doorMs = before.doorMs;
+  for (const [closed, self, state] of [
+    [gone, 'K', 'fail'],
+    [gone, 'C', 'warn'],
+  ] as const)
+    expect(await planned(closed, self)).toMatchObject([
+      { state: 'ok' },
+      {
+        ...{ state, what: 'copies' },
+        sentence: expect.stringMatching(/^B: no connection for copies to 127\.0\.0\.1:\d+, .*TCP 7170 to 7179/),
+        fix: 'let TCP 7170 to 7179 in on B, for example: sudo ufw allow 7170:7179/tcp',
+      },
+    ]);
 });

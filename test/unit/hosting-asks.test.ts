@@ -61,6 +61,7 @@ describe('a deployment that a person asks for', () => {
         return { state: 'done', because: 'done' };
       },
       nodeNamed: (name) => name.toUpperCase(),
+      addressOf: () => null,
       unseal: () => null,
     });
     return { lines, changes, asks };

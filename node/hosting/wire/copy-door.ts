@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { PassThrough } from 'node:stream';
-import { createServer, type TLSSocket } from 'node:tls';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { sentenceOf } from '../../../protocol/errors.ts';
+import { copyPorts } from '../../../protocol/names.ts';
 import type { RoundPart, RoundTaker } from '../replica/replica-ports.ts';
 import { type Frame, frameKinds, framesOf, Question, type Reply, writeProgress, writeWords } from './frames.ts';
 import { lineTimings, tlsOptions } from './line-options.ts';
@@ -47,11 +48,24 @@ export async function openCopyDoor(taker: RoundTaker, signal: AbortSignal): Prom
         socket.destroy();
       });
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, resolve);
-  });
+  await listen(server);
   return { port: (server.address() as AddressInfo).port, id, key: key.toString('base64') };
+}
+
+/** By a port that a person can let through a firewall; by any, where all of these are taken. */
+async function listen(server: Server): Promise<void> {
+  const ports = Array.from({ length: copyPorts.last - copyPorts.first + 1 }, (_, at) => copyPorts.first + at);
+  for (const port of [...ports, 0]) {
+    const isOpen = await new Promise<boolean>((resolve, reject) => {
+      const taken = (error: Error): void => (port === 0 ? reject(error) : resolve(false));
+      server.once('error', taken);
+      server.listen(port, () => {
+        server.off('error', taken);
+        resolve(true);
+      });
+    });
+    if (isOpen) return;
+  }
 }
 
 async function serve(socket: TLSSocket, taker: RoundTaker): Promise<void> {

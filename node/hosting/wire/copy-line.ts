@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
 import type { NodeId } from '../../../protocol/ids.ts';
+import { copyPorts } from '../../../protocol/names.ts';
 import type { HeldRound } from '../../../scheduler/hosting/copies/held-rounds.ts';
 import type { Round, RoundPart, RoundSource, Sending, Standby } from '../replica/replica-ports.ts';
 import { RoundRefused } from '../replica/replica-problem.ts';
@@ -132,13 +133,21 @@ export class CopyLine implements Standby {
       });
     } catch (error) {
       socket.destroy();
-      throw new Error(`no connection for copies to ${host}:${port}: ${(error as Error).message}`, { cause: error });
+      // A firewall says nothing, or that nobody listens.
+      const { first, last } = copyPorts;
+      throw new Error(
+        `no connection for copies to ${host}:${port}, ${(error as Error).message}: a firewall there has to let TCP ${first} to ${last} in`,
+        { cause: error },
+      );
     }
     socket.setNoDelay(true);
     socket.setKeepAlive(true, lineTimings.keepAliveMs);
     return { socket, frames: framesOf(socket), hasProgress: false };
   }
 }
+
+/** The host of `host:port`; undefined for null. */
+export const hostIn = (address: string | null): string | undefined => /^\[?([^\]]+)\]?:\d+$/.exec(address ?? '')?.[1];
 
 /** What comes of it, unless it is given up before. */
 async function unless<T>(given: AbortSignal, coming: Promise<T>): Promise<T> {
