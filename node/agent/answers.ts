@@ -13,8 +13,8 @@ import type { CoreLoop } from './core-loop.ts';
 import { type CoreView, forOlder, jobRowsOf, misfitsIn, viewInput, whyOf } from './core-views.ts';
 import type { EndedTraces } from './ended-traces.ts';
 import type { GitlabEffects } from './gitlab-effects.ts';
-import type { HostingRoom } from './hosting-room.ts';
 import { fulfil } from './job-wishes.ts';
+import type { OwnHosting } from './own-hosting.ts';
 
 interface AnswerSources {
   home: string;
@@ -24,7 +24,7 @@ interface AnswerSources {
   gitlab: Pick<GitlabEffects, 'admin'>;
   traces: EndedTraces;
   log: Log;
-  hosting: Pick<HostingRoom, 'answer' | 'openCopyDoor'>;
+  hosting: Pick<OwnHosting, 'answer' | 'openCopyDoor'>;
 }
 
 /** What another member asks, or this machine's own command line: `from` is who asks. */

@@ -6,7 +6,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { Attention } from '../../protocol/status.ts';
-import type { HandlersOf } from '../../scheduler/effect-table.ts';
+import type { EffectOf } from '../../scheduler/effects.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import type { ViewInput } from '../../scheduler/snapshot-view.ts';
@@ -33,7 +33,7 @@ import { CopiesRoom } from './copies-room.ts';
 import type { RunWatch } from './run-watch.ts';
 
 /** What a machine is. */
-interface Here {
+export interface Here {
   nodeId: NodeId;
   home: string;
   version: string;
@@ -55,7 +55,7 @@ interface Here {
 }
 
 /** What its member knows, and does for it. */
-interface Membership {
+export interface Membership {
   watch: RunWatch;
   box: SecretBox;
   ledger(): Ledger | null;
@@ -65,7 +65,7 @@ interface Membership {
 }
 
 type VaultAsk = Ask & { kind: 'begin-vault' | 'backup-now' | 'backups' | 'compare-gitlab' | 'restore-gitlab' };
-type HostingAsk =
+export type HostingAsk =
   | VaultAsk
   | (Ask & { kind: 'check-deploy' | 'check-copies' | 'look-at-gitlab' | 'root-password' | 'drill-gitlab' });
 
@@ -133,15 +133,15 @@ export class HostingRoom {
     });
   }
 
-  handlers(): HandlersOf<'hosting'> {
-    return {
-      'hold-lease': ({ epoch, until }) => this.#keeper.holdLease(epoch, until),
-      'end-lease': ({ epoch, because }) => this.#keeper.endLease(epoch, because),
-    };
+  holdLease({ epoch, until }: EffectOf<'hold-lease'>): void {
+    this.#keeper.holdLease(epoch, until);
+  }
+
+  endLease({ epoch, because }: EffectOf<'end-lease'>): void {
+    this.#keeper.endLease(epoch, because);
   }
 
   start(): void {
-    if (!this.#options.holdsCopies) this.#options.feed({ kind: 'copies-said', copies: 'never' });
     this.#keeper.start();
     this.#vault.start();
     this.#drills.start();
@@ -169,8 +169,7 @@ export class HostingRoom {
     this.#copies.ledgerChanged();
   }
 
-  /** This machine runs the mesh's GitLab, or shall. */
-  hosts(): boolean {
+  #hosts(): boolean {
     return hostingOf(this.#options.ledger())?.host === this.#options.nodeId;
   }
 
@@ -200,7 +199,7 @@ export class HostingRoom {
     if (ask.kind === 'check-deploy') return this.#check(ask.wish);
     if (ask.kind === 'check-copies') return this.#checkCopies(ask);
     if (ask.kind === 'drill-gitlab') return answered(() => this.#drills.ask(ask.data));
-    if (!this.hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
+    if (!this.#hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
     if (ask.kind === 'root-password') return { kind: 'root-password', password: this.#keeper.rootPassword(ask.seen) };
     if (ask.kind !== 'look-at-gitlab') return this.#ofVault(ask);
     this.#keeper.lookNow();

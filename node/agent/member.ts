@@ -30,9 +30,9 @@ import { type EffectHandlers, networkHandlers, perform, runHandlers } from './ef
 import { EndedTraces } from './ended-traces.ts';
 import { GitlabEffects } from './gitlab-effects.ts';
 import type { HomeDisk } from './home-disk.ts';
-import { HostingRoom } from './hosting-room.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
 import { Departure } from './own-departure.ts';
+import { OwnHosting } from './own-hosting.ts';
 import { patientRecords } from './record-writes.ts';
 import { RunWatch } from './run-watch.ts';
 import { SecretKeeper } from './secret-keeper.ts';
@@ -79,7 +79,7 @@ export class Member {
   readonly changes: Changes;
   readonly gitlab: GitlabEffects;
   readonly runs: RunSupervisor;
-  readonly hosting: HostingRoom;
+  readonly hosting: OwnHosting;
   readonly traces = new EndedTraces(() => this.gitlab.admin());
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
   readonly #runWatch: RunWatch;
@@ -150,7 +150,7 @@ export class Member {
         because === null ? log.info('the watchdog hears of the runs again') : log.error(because),
     });
     this.#secrets = this.#makeSecretKeeper();
-    this.hosting = new HostingRoom(options, {
+    this.hosting = new OwnHosting(options, {
       feed,
       watch: this.#runWatch,
       box: this.box,

@@ -1,0 +1,112 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Answer, Ask } from '../../protocol/asks.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Attention } from '../../protocol/status.ts';
+import type { HandlersOf } from '../../scheduler/effect-table.ts';
+import { isNamedIn } from '../../scheduler/hosting/copies-set.ts';
+import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import type { Here, HostingAsk, HostingRoom, Membership } from './hosting-room.ts';
+
+/** What an agent of before has left in its home, if it hosted, or held copies. */
+const traces = ['hosted-gitlab.json', 'hosted-gitlab.json.copy', 'gitlab-copies'];
+
+/**
+ * The mesh's own GitLab, as every member has it: most run none and hold no copies of one, and have none of its code in memory and
+ * no timer. That comes with the first ledger that names this machine, with what lies in its home, or with the first question.
+ */
+export class OwnHosting {
+  readonly #here: Here;
+  readonly #membership: Membership;
+  readonly #hasTraces: boolean;
+  #room: HostingRoom | null = null;
+  #loading: Promise<HostingRoom> | null = null;
+  #isRunning = false;
+  #hasBegun = false;
+
+  constructor(here: Here, membership: Membership) {
+    this.#here = here;
+    this.#membership = membership;
+    this.#hasTraces = traces.some((name) => existsSync(join(here.home, name)));
+  }
+
+  handlers(): HandlersOf<'hosting'> {
+    return {
+      'hold-lease': (effect) => this.#begin((room) => room.holdLease(effect)),
+      'end-lease': (effect) => this.#begin((room) => room.endLease(effect)),
+    };
+  }
+
+  start(): void {
+    if (!this.#here.holdsCopies) this.#membership.feed({ kind: 'copies-said', copies: 'never' });
+    this.#isRunning = true;
+    if (this.#isConcerned()) this.#begin();
+  }
+
+  async stop(): Promise<void> {
+    this.#isRunning = false;
+    if (this.#loading !== null) await (await this.#loading).stop();
+  }
+
+  /** The mesh has removed this machine: what it ran ends, where it ran anything. */
+  async removed(): Promise<void> {
+    if (!this.#hasBegun && !this.#isConcerned()) return;
+    this.#begin();
+    await (await this.#load()).removed();
+  }
+
+  ledgerChanged(): void {
+    if (this.#hasBegun) this.#room?.ledgerChanged();
+    else if (this.#isRunning && this.#isConcerned()) this.#begin();
+  }
+
+  /** This machine runs the mesh's GitLab, or shall. */
+  hosts(): boolean {
+    return hostingOf(this.#membership.ledger())?.host === this.#here.nodeId;
+  }
+
+  /** What keeps it from being served from here. */
+  attention(): Attention[] {
+    return this.#room?.attention() ?? [];
+  }
+
+  /** From the host of what this machine holds copies of. */
+  async openCopyDoor(from: NodeId, ask: Ask & { kind: 'open-copy-door' }): Promise<Answer> {
+    return (await this.#load()).openCopyDoor(from, ask);
+  }
+
+  async answer(ask: HostingAsk): Promise<Answer> {
+    return (await this.#load()).answer(ask);
+  }
+
+  #isConcerned(): boolean {
+    const { nodeId } = this.#here;
+    const hosting = hostingOf(this.#membership.ledger());
+    const isNamed = hosting?.copies !== undefined && isNamedIn(hosting.copies, nodeId);
+    return this.#hasTraces || hosting?.host === nodeId || isNamed;
+  }
+
+  /** Once, and then `more`. */
+  #begin(more?: (room: HostingRoom) => void): void {
+    if (!this.#hasBegun) this.#then((room) => room.start());
+    this.#hasBegun = true;
+    if (more) this.#then(more);
+  }
+
+  /** In the order in which it was asked for, also of what comes while the code is loaded. */
+  #then(use: (room: HostingRoom) => void): void {
+    if (this.#room !== null) use(this.#room);
+    else
+      void this.#load().then((room) => {
+        use(room);
+      });
+  }
+
+  #load(): Promise<HostingRoom> {
+    this.#loading ??= import('./hosting-room.ts').then(({ HostingRoom }) => {
+      this.#room = new HostingRoom(this.#here, this.#membership);
+      return this.#room;
+    });
+    return this.#loading;
+  }
+}
