@@ -7,7 +7,7 @@ import type { KeeperOptions } from './gitlab-keeper-options.ts';
 import { type GitlabLife, nextLife, unflagged } from './gitlab-state.ts';
 import { HostingMemory } from './hosting-memory.ts';
 import { KeptGitlab } from './kept-gitlab.ts';
-import { endOthers, othersAmong } from './other-services.ts';
+import { endOthers, givenUpWords, othersAmong } from './other-services.ts';
 import type { FoundService, ServiceLook } from './service-host.ts';
 import { DataReplacing } from './vault/data-replacing.ts';
 
@@ -217,7 +217,7 @@ export class GitlabKeeper {
       );
       await lease.end();
       await kept.closePlace();
-      log.warn(`GitLab is not run on this machine any more; its data stay in ${hosting.place.path}`);
+      log.warn(givenUpWords(hosting, this.#options.ledger()));
     }
     // Of data that were put in its place: how far that is has to be known in the next epoch.
     if (this.#memory.read(hosting.data).replacing == null) this.#memory.forget();

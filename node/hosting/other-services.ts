@@ -1,4 +1,5 @@
 import type { Ledger } from '../../protocol/ledger.ts';
+import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { freezeCgroup } from '../executors/run-cgroup.ts';
 import type { Log } from '../log.ts';
 import type { FoundService, ServiceHost } from './service-host.ts';
@@ -30,6 +31,14 @@ export const othersAmong = (
  */
 export const isAheadOf = (kept: { epoch: number; mesh: string }, ledger: Ledger): boolean =>
   kept.epoch > ledger.gitlab.epoch && kept.mesh === ledger.mesh.id && ledger.recovery === undefined;
+
+/** Why GitLab's data here are left: for the log, with what helps where the mesh means these data and another time of them. */
+export function givenUpWords({ data, epoch, place }: Hosting, ledger: Ledger | null): string {
+  const known = hostingOf(ledger);
+  if (known?.data !== data || known.epoch >= epoch)
+    return `GitLab is not run on this machine any more; its data stay in ${place.path}`;
+  return `GitLab stands still: the mesh was recovered by force with a ledger of before its data were replaced (epoch ${known.epoch}, and these are of ${epoch}) -> autogit-node gitlab uninstall --now, then deploy it again: on its data in ${place.path}`;
+}
 
 /** Frozen, killed, removed: nobody is served by it, so nothing is owed to it. */
 export async function endOthers(

@@ -63,6 +63,11 @@ export class GateRule {
     this.#closed.set(key, closed.set(era, Math.max(closed.get(era) ?? 0, epoch)));
   }
 
+  /** The highest, of whatever era. */
+  closedEpoch({ id, boot }: Machine): number {
+    return Math.max(0, ...(this.#closed.get(`${id} ${boot}`)?.values() ?? []));
+  }
+
   isClosed({ id, boot }: Machine, era: string, epoch: number): boolean {
     return (this.#closed.get(`${id} ${boot}`)?.get(era) ?? 0) >= epoch;
   }

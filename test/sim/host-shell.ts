@@ -60,9 +60,10 @@ export class HostShell {
   tend(): void {
     if (!this.#world.hosts || this.#isTurning || !this.#agent.isAlive) return;
     this.#turn();
-    const { hosted } = this.#agent.machine;
-    const hasReason = this.#kept !== null || hosted.remembered !== null || hosted.services.size > 0;
-    if (!hasReason) return;
+    const { machine, ledger } = this.#agent;
+    const { remembered, services } = machine.hosted;
+    const isHost = hostingOf(ledger)?.host === machine.id;
+    if (!isHost && this.#kept === null && remembered === null && services.size === 0) return;
     this.#isTurning = true;
     this.#world.timeline.after(turnMs, () => {
       this.#isTurning = false;

@@ -25,6 +25,18 @@ export class Landlord {
     return this.#chance;
   }
 
+  /**
+   * A mesh that was recovered by force goes by a ledger of before its GitLab's data were replaced: they are of a later epoch than the
+   * ledger knows, and not served. Its log says what helps.
+   */
+  helpOn(): void {
+    const { mode, host, epoch, hosted } = this.#top?.gitlab ?? {};
+    if (mode !== 'hosted' || hosted?.ending || !this.#world.hasMachine(host ?? '')) return;
+    const machine = this.#world.machine(host!);
+    const closed = this.#world.gates.closedEpoch(machine);
+    if (closed >= epoch! && (this.#top?.era.counter ?? 0) > 0) this.#uninstall(null);
+  }
+
   /** As often as it is not there; and looked at for as long as an uninstall of before may still take it away. */
   deploy(): void {
     if (this.#isAsking) return;
@@ -86,7 +98,7 @@ export class Landlord {
     // A backup is put in its place.
     if (url !== null && hosted && this.#dice.maybe(0.4))
       this.#world.machine(host ?? '').hosted.restoring = { data: hosted.data, epoch };
-    else this.#uninstall(host ?? '');
+    else this.#uninstall(host ?? null);
   }
 
   /** By hand, by a tool that keeps images new, by an engine that was restored: labels and data are those of before. */
@@ -101,7 +113,7 @@ export class Landlord {
     this.#world.agentOf(id)?.later(() => this.#world.agentOf(id)?.host.tend());
   }
 
-  #uninstall(host: string): void {
+  #uninstall(host: string | null): void {
     const { timeline } = this.#world;
     const now = this.#dice.maybe(0.7);
     this.#ask(({ gitlab }) => {
@@ -111,7 +123,7 @@ export class Landlord {
       return change;
     });
     timeline.after(this.#dice.spread(1000, 4000), () => this.deploy());
-    if (this.#dice.maybe(0.5)) this.#giveUp(host);
+    if (host !== null && this.#dice.maybe(0.5)) this.#giveUp(host);
   }
 
   /** What was asked was answered: done, or refused. */

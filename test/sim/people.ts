@@ -172,6 +172,7 @@ export class People {
    * one that the mesh has forgotten, or left behind in an old era, gets a new store.
    */
   lookAfterMachines(): void {
+    if (this.#world.hosts) this.#landlord.helpOn();
     for (const machine of this.#world.machineIds()) {
       this.#world.startAgent(machine);
       this.takeBack(machine);
