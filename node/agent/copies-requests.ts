@@ -136,7 +136,7 @@ export class CopiesRequests {
     } catch (error) {
       return fails(
         `${name} does not answer: ${sentenceOf(error)}`,
-        'see which machines are missing: autogit-node status',
+        'see which machines are missing, or run an earlier version that does not know the question: autogit-node status',
       );
     }
   }

@@ -190,7 +190,7 @@ export class HostingRequests implements HostingApi {
         `${nodeName(this.#lines.ledger(), node)} does not answer: ${sentenceOf(cause)}`,
         {
           cause,
-          hint: 'see which machines are missing: autogit-node status',
+          hint: 'see which machines are missing, or run an earlier version that does not know the question: autogit-node status',
         },
       );
     });
