@@ -1,0 +1,82 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { OwnHosting } from '../../node/agent/own-hosting.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { meshWithStandbys } from '../sim/copies/copies-mesh.ts';
+
+const told = vi.hoisted(() => [] as string[]);
+vi.mock('../../node/agent/hosting-room.ts', () => ({
+  HostingRoom: class {
+    constructor() {
+      told.push('made');
+    }
+    start = () => told.push('starts');
+    stop = async () => told.push('stops');
+    ledgerChanged = () => told.push('hears of a ledger');
+    holdLease = () => told.push('lease');
+    endLease = () => told.push('lease ends');
+    removed = async () => told.push('removed');
+    answer = async () => ({ kind: 'said', because: 'answered' });
+    openCopyDoor = async () => ({ kind: 'said', because: 'opened' });
+    attention = () => [];
+  },
+}));
+
+let home = '';
+let ledger: Ledger | null = null;
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'autogit-own-hosting-'));
+  told.length = 0;
+  ledger = null;
+});
+afterEach(() => rmSync(home, { recursive: true }));
+
+const hostingOn = (nodeId: string): OwnHosting =>
+  new OwnHosting({ nodeId, home, holdsCopies: true } as never, { ledger: () => ledger, feed: () => {} } as never);
+const loaded = (): Promise<void> => vi.waitFor(() => expect(told.length).toBeGreaterThan(0));
+
+it('a machine that neither hosts GitLab nor holds copies of it has none of that', async () => {
+  const hosting = hostingOn('D');
+  hosting.start();
+  ledger = meshWithStandbys(['B']);
+  hosting.ledgerChanged();
+  await hosting.removed();
+  await hosting.stop();
+  expect(told).toEqual([]);
+});
+
+it('it comes with the ledger that names the machine; what was told meanwhile comes in its order', async () => {
+  for (const node of ['K', 'B']) {
+    told.length = 0;
+    ledger = null;
+    const hosting = hostingOn(node);
+    hosting.start();
+    ledger = meshWithStandbys(['B']);
+    hosting.ledgerChanged();
+    const { 'hold-lease': hold, 'end-lease': end } = hosting.handlers();
+    hold({ kind: 'hold-lease', epoch: 1, data: 'data', until: 5 });
+    end({ kind: 'end-lease', epoch: 1, because: 'over' });
+    await loaded();
+    hosting.ledgerChanged();
+    await hosting.stop();
+    expect(told, node).toEqual(['made', 'starts', 'lease', 'lease ends', 'hears of a ledger', 'stops']);
+  }
+});
+
+it('what an agent of before has left here is ended by this one, whatever the ledger says', async () => {
+  writeFileSync(join(home, 'hosted-gitlab.json'), '{}');
+  const hosting = hostingOn('D');
+  hosting.start();
+  await loaded();
+  await hosting.removed();
+  expect(told).toEqual(['made', 'starts', 'removed']);
+});
+
+it('a question alone starts nothing', async () => {
+  const hosting = hostingOn('D');
+  hosting.start();
+  expect(await hosting.answer({ kind: 'look-at-gitlab' })).toMatchObject({ because: 'answered' });
+  expect(told).toEqual(['made']);
+});
