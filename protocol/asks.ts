@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Comparison } from './differences.ts';
+import { GitlabImageName } from './hosted-upgrade.ts';
 import { Bytes, DataId, JobId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
 import { HostedGitlab, LedgerVault } from './ledger.ts';
 import { limits } from './limits.ts';
@@ -100,6 +101,10 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('compare-gitlab'), with: ComparedId, from: z.int().nonnegative() }),
   /** To a machine that has GitLab's data, as its host or as a copy: try them now. How it ends stands in its report. */
   z.object({ kind: z.literal('drill-gitlab'), data: DataId }),
+  /** To the same: whether GitLab there can become that image, and by way of which. Changes nothing. */
+  z.object({ kind: z.literal('check-upgrade'), image: GitlabImageName, rehearse: z.boolean() }),
+  /** To the same: it is tried on a clone, beside what serves, and nothing is changed. */
+  z.object({ kind: z.literal('rehearse-upgrade'), image: GitlabImageName }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
 ]);
@@ -139,6 +144,16 @@ export const Answer = z.discriminatedUnion('kind', [
     door: CopyDoor.optional(),
   }),
   z.object({ kind: z.literal('copy-door'), ...CopyDoor.shape }),
+  z.object({
+    kind: z.literal('upgrade-checked'),
+    checks: z.array(DeployCheck).max(64),
+    /** The version that runs; null where it is not known. */
+    from: z.string().max(64).nullable(),
+    /** Every version on the way, the wanted one last; empty where it is refused. */
+    steps: z.array(z.string().max(64)).max(64),
+    /** How long GitLab will be away each time, as far as its last boot tells. */
+    awayMs: z.number().nonnegative(),
+  }),
   z.object({ kind: z.literal('said'), because: Sentence }),
   Comparison.extend({ kind: z.literal('compared') }),
   /** `problem`: why the place of the backups could not be asked. */

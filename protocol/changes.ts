@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { GitlabImageName } from './hosted-upgrade.ts';
 import { ClassKey, DataId, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
 import { HostedGitlab, LedgerVault, OpenApproval, Sealed } from './ledger.ts';
 import { limits } from './limits.ts';
@@ -62,7 +63,10 @@ export const Change = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('deploy-gitlab'),
     host: NodeId,
-    hosted: z.object(HostedGitlab.omit({ since: true, because: true, ending: true, copies: true }).shape),
+    hosted: z.object(
+      HostedGitlab.omit({ since: true, because: true, ending: true, copies: true, upgrade: true, upgraded: true })
+        .shape,
+    ),
     /** Who may hold copies of it. */
     agreed: z.array(NodeId).max(limits.agreedCopies).optional(),
     because: Sentence,
@@ -117,6 +121,37 @@ export const Change = z.discriminatedUnion('kind', [
     kind: z.literal('gitlab-restored'),
     data: DataId,
     epoch: z.int().positive().max(limits.counter),
+    /** Of which these data are, where it is another one: they are of before an upgrade. */
+    image: GitlabImageName.optional(),
+    because: Sentence,
+  }),
+  /** A person wants a newer GitLab: the last image of the way to it. `from`: the version that runs. `rehearse`: each on a clone first. */
+  z.object({
+    kind: z.literal('upgrade-gitlab'),
+    data: DataId,
+    epoch: z.int().positive().max(limits.counter),
+    image: GitlabImageName,
+    from: z.string().max(64),
+    rehearse: z.boolean(),
+    because: Sentence,
+  }),
+  /**
+   * The host's word that its gate is closed for that epoch, and that what GitLab had is kept: the next epoch of these data begins
+   * with that image, of the way or of before it (SAFETY H7).
+   */
+  z.object({
+    kind: z.literal('gitlab-upgraded'),
+    data: DataId,
+    epoch: z.int().positive().max(limits.counter),
+    image: GitlabImageName,
+    because: Sentence,
+  }),
+  /** The host's word on how the upgrade that was wished ended. */
+  z.object({
+    kind: z.literal('gitlab-upgrade-ended'),
+    data: DataId,
+    epoch: z.int().positive().max(limits.counter),
+    isDone: z.boolean(),
     because: Sentence,
   }),
   /** A voter writes secrets sealed anew: GitLab's token for those who vote now, or changed secrets that a removed machine knew. */

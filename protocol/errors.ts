@@ -61,6 +61,7 @@ const table = {
   'image-missing': { retriable: true, hint: 'make its registry reachable, or pull it here: docker pull IMAGE' },
   'executor-failed': { retriable: true, hint: 'for the details: autogit-node logs' },
   'data-place': { retriable: false, hint: 'look at the disk: df -h; dmesg | tail' },
+  upgrade: { retriable: true, hint: 'look at GitLab, then again: autogit-node gitlab' },
   backup: { retriable: true, hint: 'look at the place that the backups go to, then again: autogit-node gitlab backup' },
   clone: { retriable: true, hint: 'see how the machine and its disk are: autogit-node status; df -h' },
   unsupported: { retriable: false, hint: 'see the README for what this version supports' },

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { GitlabImageName, UpgradeEnd, UpgradeWish } from './hosted-upgrade.ts';
 import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
 import { limits } from './limits.ts';
 import { RoundName } from './round-name.ts';
@@ -40,7 +41,7 @@ const Recovery = z.looseObject({
 });
 
 /** What a node says that it can read. A new form of data is used when all nodes that must read it can. */
-export const abilities = ['envelopes', 'disconnect', 'hosting', 'copies', 'vault', 'drill'] as const;
+export const abilities = ['envelopes', 'disconnect', 'hosting', 'copies', 'vault', 'drill', 'upgrade'] as const;
 
 export const LedgerNode = z.looseObject({
   name: NodeName,
@@ -204,11 +205,8 @@ export type HostedCopies = z.infer<typeof HostedCopies>;
 /** A GitLab that the mesh runs itself, as it was asked for. */
 export const HostedGitlab = z.looseObject({
   data: DataId,
-  /** As it was asked: a name with tag or digest. */
-  image: z
-    .string()
-    .max(512)
-    .regex(/^[A-Za-z0-9][\w.:/@-]*$/, 'an image is named like gitlab/gitlab-ce:17.5.1-ce.0'),
+  /** As it was asked, or upgraded to: a name with tag or digest. */
+  image: GitlabImageName,
   preset: z.enum(['minimal', 'homelab', 'team', 'beast']),
   place: z.looseObject({
     kind: z.enum(['subvolume', 'image', 'folder']),
@@ -238,6 +236,8 @@ export const HostedGitlab = z.looseObject({
       drained: z.boolean(),
     })
     .optional(),
+  upgrade: UpgradeWish.optional(),
+  upgraded: UpgradeEnd.optional(),
 });
 export type HostedGitlab = z.infer<typeof HostedGitlab>;
 

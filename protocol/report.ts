@@ -195,6 +195,22 @@ export const VaultSeen = z.looseObject({
 });
 export type VaultSeen = z.infer<typeof VaultSeen>;
 
+/** What it says of an upgrade that it is at, and of the last rehearsal that was asked of its agent. */
+export const UpgradeSeen = z.looseObject({
+  doing: z
+    .looseObject({
+      what: z.enum(['upgrade', 'rehearsal']),
+      to: z.string().max(64),
+      phase: z.string().max(200),
+      percent: z.number().min(0).max(100).nullable(),
+    })
+    .nullable(),
+  rehearsed: z
+    .looseObject({ image: z.string().max(512), isDone: z.boolean(), because: Sentence, tookMs: z.number().nullable() })
+    .nullable(),
+});
+export type UpgradeSeen = z.infer<typeof UpgradeSeen>;
+
 /** What the host of the mesh's GitLab says of it, with the cause in words. */
 export const GitlabSeen = z.looseObject({
   data: DataId,
@@ -215,6 +231,8 @@ export const GitlabSeen = z.looseObject({
   unheld: Sentence.optional(),
   /** Absent while a person asked for none on the host itself. */
   drill: DrillSeen.optional(),
+  /** Absent while none was asked for. */
+  upgrade: UpgradeSeen.optional(),
 });
 export type GitlabSeen = z.infer<typeof GitlabSeen>;
 

@@ -122,6 +122,19 @@ export const StatusSnapshot = z.object({
         }),
       )
       .optional(),
+    /** Only where an upgrade is wished, was made, or is rehearsed. Times are RFC 3339. */
+    upgrade: z
+      .object({
+        wish: z.object({ image: z.string(), from: z.string(), to: z.string() }).nullable(),
+        doing: z
+          .object({ what: z.string(), to: z.string(), phase: z.string(), percent: z.number().nullable() })
+          .nullable(),
+        ended: z.object({ image: z.string(), isDone: z.boolean(), because: z.string(), at: z.string() }).nullable(),
+        rehearsed: z
+          .object({ image: z.string(), isDone: z.boolean(), because: z.string(), seconds: z.number().nullable() })
+          .nullable(),
+      })
+      .optional(),
     /** Only where the mesh runs GitLab itself: as it was asked for, where its data lies, what its host says of it. */
     hosted: z
       .object({

@@ -50,6 +50,11 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
         : `backups of GitLab go to ${change.vault.target}`;
     case 'gitlab-restored':
       return `${change.because}${already}`;
+    case 'upgrade-gitlab':
+      return `GitLab is to become ${change.image}${already}`;
+    case 'gitlab-upgraded':
+    case 'gitlab-upgrade-ended':
+      return `${change.because}${already}`;
     case 'reseal':
       return `the secrets are sealed anew${already}`;
     case 'disconnect-gitlab':

@@ -7,6 +7,7 @@ import { disconnect } from './disconnecting.ts';
 import { agreeCopies, changeSet } from './hosting/copies-edits.ts';
 import { gitlabWithoutCopyOn } from './hosting/copies-set.ts';
 import { deploy, ended, hostingOf, stands, uninstall } from './hosting/hosted-edits.ts';
+import { upgrade, upgraded, upgradeEnded } from './hosting/upgrade-edits.ts';
 import { restored, setVault } from './hosting/vault-edits.ts';
 import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
@@ -67,7 +68,13 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
     case 'set-vault':
       return setVault(ledger, change, wallMs);
     case 'gitlab-restored':
-      return restored(ledger, change);
+      return restored(ledger, change, wallMs);
+    case 'upgrade-gitlab':
+      return upgrade(ledger, change, wallMs);
+    case 'gitlab-upgraded':
+      return upgraded(ledger, change);
+    case 'gitlab-upgrade-ended':
+      return upgradeEnded(ledger, change, wallMs);
     case 'reseal':
       return reseal(ledger, change);
   }

@@ -18,6 +18,7 @@ import { drillLines } from './snapshot-drill.ts';
 import { hostedLines } from './snapshot-gitlab.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
+import { upgradeLines } from './snapshot-upgrade.ts';
 import { vaultLines } from './snapshot-vault.ts';
 import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
 
@@ -202,7 +203,7 @@ function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
         fix: 'autogit-node gitlab connect URL --token-env VAR',
       },
     ];
-  const own = [...hostedLines(view, ledger), ...vaultLines(view, ledger)];
+  const own = [...hostedLines(view, ledger), ...vaultLines(view, ledger), ...upgradeLines(view, ledger)];
   // Until it stands there is no queue to read; while it does not serve, that is why.
   if (own.length > 0 || ledger.gitlab.url === null) return own;
   const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;

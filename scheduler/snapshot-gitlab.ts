@@ -5,6 +5,7 @@ import { listed } from './phrases.ts';
 import { copiesView, queuedWords } from './snapshot-copies.ts';
 import { drillView } from './snapshot-drill.ts';
 import { leavingLines } from './snapshot-leaving.ts';
+import { upgradeView } from './snapshot-upgrade.ts';
 import { vaultView } from './snapshot-vault.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
 
@@ -26,7 +27,7 @@ export function gitlabView(view: ViewInput, ledger: Ledger | null): GitlabView {
   };
   const hosted = ledger && hostedView(view, ledger);
   return hosted
-    ? { ...known, ...hosted, ...vaultView(view, ledger), ...drillView(view, ledger) }
+    ? { ...known, ...hosted, ...vaultView(view, ledger), ...drillView(view, ledger), ...upgradeView(view, ledger) }
     : { ...known, state: mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded') };
 }
 

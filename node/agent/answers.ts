@@ -66,6 +66,8 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'compare-gitlab':
     case 'restore-gitlab':
     case 'drill-gitlab':
+    case 'check-upgrade':
+    case 'rehearse-upgrade':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'open-copy-door':
       return sources.hosting.openCopyDoor(from, ask);

@@ -6,11 +6,20 @@ import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { hostingOf, isDeployed, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
+import { whyNoUpgrade } from '../../scheduler/hosting/upgrade-edits.ts';
 import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { VaultSecret } from '../hosting/vault/vault-memory.ts';
 import type { HostingApi } from '../local-api/agent-api.ts';
-import type { BackupList, CopyPlan, DeployPlan, DeployRequest, VaultRequest } from '../local-api/socket-protocol.ts';
+import type {
+  BackupList,
+  CopyPlan,
+  DeployPlan,
+  DeployRequest,
+  UpgradePlan,
+  UpgradeRequest,
+  VaultRequest,
+} from '../local-api/socket-protocol.ts';
 import { CopiesRequests, requireHosting } from './copies-requests.ts';
 
 interface HostingLines {
@@ -161,6 +170,43 @@ export class HostingRequests implements HostingApi {
 
   gitlabRestore(backup: string): Promise<string> {
     return this.#said({ kind: 'restore-gitlab', backup });
+  }
+
+  async gitlabUpgradePlan({ image, rehearse }: UpgradeRequest): Promise<UpgradePlan> {
+    const ledger = this.#lines.ledger();
+    const host = nodeName(ledger, requireHosting(ledger).host);
+    const why = whyNoUpgrade(ledger);
+    // An older host does not know the question.
+    if (why !== null)
+      return {
+        host,
+        from: null,
+        steps: [],
+        awayMs: 0,
+        lines: [{ state: 'fail', what: 'mesh', sentence: why, fix: null }],
+      };
+    const answer = await this.#askHost({ kind: 'check-upgrade', image, rehearse });
+    if (answer.kind !== 'upgrade-checked')
+      throw new AutogitError('bad-message', `${host} answered with ${answer.kind} to what it was asked`);
+    const { from, steps, awayMs, checks } = answer;
+    return { host, from, steps, awayMs, lines: checks };
+  }
+
+  async gitlabUpgrade({ image, rehearse }: UpgradeRequest): Promise<ChangeOutcome> {
+    const ledger = this.#lines.ledger();
+    const { data, epoch, upgrade } = requireHosting(ledger);
+    if (upgrade?.image === image) return { state: 'done', because: `GitLab is being upgraded to ${image} already` };
+    const { lines, from } = await this.gitlabUpgradePlan({ image, rehearse });
+    const failed = lines.find(({ state }) => state === 'fail');
+    if (failed || from === null) return { state: 'refused', because: failed?.sentence ?? 'its version is not known' };
+    const because = `asked on ${this.#selfName}`;
+    return this.#lines.change({ kind: 'upgrade-gitlab', data, epoch, image, from, rehearse, because });
+  }
+
+  async gitlabRehearse(image: string): Promise<string> {
+    const why = whyNoUpgrade(this.#lines.ledger());
+    if (why !== null) throw new AutogitError('upgrade', why);
+    return this.#said({ kind: 'rehearse-upgrade', image });
   }
 
   get #selfName(): string {

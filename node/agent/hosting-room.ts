@@ -25,6 +25,8 @@ import { openPlace, removePlace } from '../hosting/place-making.ts';
 import { existingAt } from '../hosting/place-tree.ts';
 import { presets } from '../hosting/presets.ts';
 import { bridgeOf } from '../hosting/service-container.ts';
+import { systemTools } from '../hosting/system-tools.ts';
+import { GitlabUpgrade } from '../hosting/upgrade/upgrade-host.ts';
 import { GitlabVault } from '../hosting/vault/gitlab-vault.ts';
 import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
@@ -65,8 +67,10 @@ export interface Membership {
 }
 
 type VaultAsk = Ask & { kind: 'begin-vault' | 'backup-now' | 'backups' | 'compare-gitlab' | 'restore-gitlab' };
+type UpgradeAsk = Ask & { kind: 'check-upgrade' | 'rehearse-upgrade' };
 export type HostingAsk =
   | VaultAsk
+  | UpgradeAsk
   | (Ask & { kind: 'check-deploy' | 'check-copies' | 'look-at-gitlab' | 'root-password' | 'drill-gitlab' });
 
 /** ms that an agent which ends gives to what is under way. */
@@ -84,6 +88,7 @@ export class HostingRoom {
   readonly #vault: GitlabVault;
   readonly #copies: CopiesRoom;
   readonly #drills: DrillMaster;
+  readonly #upgrade: GitlabUpgrade;
 
   constructor(here: Here, membership: Membership) {
     this.#options = { ...here, ...membership };
@@ -93,23 +98,30 @@ export class HostingRoom {
     const engine = new DockerClones(dockerHost, clock);
     const clones = new GitlabClones({ self: nodeId, host, engine, log });
     this.#copies = new CopiesRoom({ ...this.#options, clones, drills: () => this.#drills.seen() });
+    const meshToken = (): string | null => {
+      const token = ledger()?.gitlab.token;
+      return token && box.canOpen(token) ? box.unseal(token) : null;
+    };
     this.#keeper = new GitlabKeeper({
       ...{ self: nodeId, home, clock, log, ledger, change },
       host,
       seal: (text) => box.seal(text),
       unseal: (sealed) => box.unseal(sealed),
       sealForVoters: (text) => box.sealForVoters(text),
-      meshToken: () => {
-        const token = ledger()?.gitlab.token;
-        return token && box.canOpen(token) ? box.unseal(token) : null;
-      },
+      meshToken,
       openPlace: (hosting, mayMake, mesh, isUnchecked = false) => {
         const create = mayMake ? roomFor(hosting) : null;
         return openPlace(hosting.place, { ...this.#ownerOf(hosting), mesh, create, isUnchecked });
       },
       removePlace: (hosting) => removePlace(hosting.place, this.#ownerOf(hosting), { deleteData: true }),
       gateFor: (hosting) => this.#gateFor(hosting),
-      besides: () => ({ ...this.#vault.seen(), ...this.#copies.seen(), ...this.#drills.seen() }),
+      tools: systemTools,
+      besides: () => ({
+        ...this.#vault.seen(),
+        ...this.#copies.seen(),
+        ...this.#drills.seen(),
+        ...this.#upgrade.seen(),
+      }),
       copies: this.#copies,
       report: (report) => feed({ kind: 'gitlab-seen', report }),
       onGateClosed: (epoch) => feed({ kind: 'gate-closed', epoch }),
@@ -131,6 +143,11 @@ export class HostingRoom {
         return url !== null && token !== null && box.canOpen(token) ? { url, token: box.unseal(token) } : null;
       },
     });
+    const vault = this.#vault;
+    this.#upgrade = new GitlabUpgrade({
+      ...{ clock, log, host, clones, ledger, change, meshToken, vault },
+      keeper: this.#keeper,
+    });
   }
 
   holdLease({ epoch, until }: EffectOf<'hold-lease'>): void {
@@ -145,6 +162,7 @@ export class HostingRoom {
     this.#keeper.start();
     this.#vault.start();
     this.#drills.start();
+    this.#upgrade.start();
     this.#copies.start();
   }
 
@@ -154,7 +172,13 @@ export class HostingRoom {
    */
   async stop(): Promise<void> {
     await Promise.race([
-      Promise.all([this.#drills.stop(), this.#vault.stop(), this.#keeper.stop(), this.#copies.stop()]),
+      Promise.all([
+        this.#drills.stop(),
+        this.#vault.stop(),
+        this.#upgrade.stop(),
+        this.#keeper.stop(),
+        this.#copies.stop(),
+      ]),
       sleep(stopMs, undefined, { ref: false }),
     ]);
   }
@@ -201,6 +225,7 @@ export class HostingRoom {
     if (ask.kind === 'drill-gitlab') return answered(() => this.#drills.ask(ask.data));
     if (!this.#hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
     if (ask.kind === 'root-password') return { kind: 'root-password', password: this.#keeper.rootPassword(ask.seen) };
+    if (ask.kind === 'check-upgrade' || ask.kind === 'rehearse-upgrade') return this.#ofUpgrade(ask);
     if (ask.kind !== 'look-at-gitlab') return this.#ofVault(ask);
     this.#keeper.lookNow();
     return { kind: 'said', because: 'it is looked at now, and what was given up is tried again: autogit-node gitlab' };
@@ -213,6 +238,24 @@ export class HostingRoom {
         return { kind: 'compared', ...(await this.#vault.compare(ask.with, ask.from)) };
       if (ask.kind === 'begin-vault') return this.#vault.begin(ask);
       return ask.kind === 'backup-now' ? this.#vault.backupNow() : this.#vault.restore(ask.backup);
+    });
+  }
+
+  #ofUpgrade(ask: UpgradeAsk): Promise<Answer> {
+    const { dockerHost, ledger } = this.#options;
+    const { kept } = this.#keeper;
+    return answered(async () => {
+      if (kept === null)
+        throw new AutogitError('no-gitlab', 'this machine does not know yet of a GitLab that it hosts');
+      if (ask.kind === 'rehearse-upgrade') return this.#upgrade.rehearse(ask.image);
+      const { checkUpgrade } = await import('../hosting/upgrade/upgrade-facts.ts');
+      return checkUpgrade(ask, {
+        dockerHost,
+        kept,
+        ledger: ledger(),
+        busy: this.#upgrade.busy(kept),
+        vault: this.#vault.seen().vault ?? null,
+      });
     });
   }
 

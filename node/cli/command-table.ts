@@ -34,6 +34,7 @@ const mesh = () => import('./mesh-commands.ts');
 const local = () => import('./local-commands.ts');
 const gitlab = () => import('./gitlab-commands.ts');
 const vault = () => import('./gitlab-backup.ts');
+const upgrading = () => import('./gitlab-upgrade.ts');
 const restoring = () => import('./gitlab-history.ts');
 const copies = () => import('./gitlab-copies.ts');
 const deployment = () => import('./gitlab-deploy.ts');
@@ -148,6 +149,11 @@ export const commands: readonly Command[] = [
     path: 'gitlab uninstall',
     help: 'end the GitLab that the mesh runs; its data stays unless --delete-data',
     run: async (c) => (await deployment()).uninstall(c),
+  },
+  {
+    path: 'gitlab upgrade',
+    help: 'a newer GitLab, tried on a clone first; what is now is kept, and comes back if it does not come up',
+    run: async (c) => (await upgrading()).upgrade(c),
   },
   missing('gitlab adopt', "taking over this machine's GitLab container"),
   {

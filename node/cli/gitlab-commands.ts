@@ -39,6 +39,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ['backup', gitlab.lastBackup ? `${gitlab.lastBackup.at} on ${gitlab.lastBackup.copies.join(', ')}` : '-'],
     ...vaultRows(gitlab),
     ...(gitlab.drills ?? []).flatMap(drillRows),
+    ...upgradeRows(gitlab),
     ['forecast', gitlab.forecast?.sentence ?? '-'],
     ['flag', gitlab.flag ?? '-'],
   ];
@@ -85,6 +86,20 @@ function vaultRows({ vault }: StatusSnapshot['gitlab']): [string, string][] {
     ...(doing ? [[doing.what, `${doing.phase}${percent}`] as [string, string]] : []),
     ...(restored ? [['restored', restored.because] as [string, string]] : []),
   ];
+}
+
+/** An upgrade or a rehearsal under way, and how the last ones ended. */
+function upgradeRows({ upgrade }: StatusSnapshot['gitlab']): [string, string][] {
+  if (upgrade === undefined) return [];
+  const { wish, doing, ended, rehearsed } = upgrade;
+  const percent = doing?.percent == null ? '' : `, ${Math.floor(doing.percent)} %`;
+  const phase = doing ? `${doing.phase}${percent}` : 'its host has not begun yet';
+  const rows: [string, string][] = [];
+  if (wish) rows.push(['upgrade', `from ${wish.from} to ${wish.to}: ${phase}`]);
+  else if (doing) rows.push(['rehearsal', `of ${doing.to}: ${phase}`]);
+  if (ended) rows.push(['upgraded', `${ended.isDone ? '' : 'no: '}${ended.because}`]);
+  if (rehearsed) rows.push(['rehearsed', rehearsed.because]);
+  return rows;
 }
 
 /** Of one that the mesh runs: also why, and how far a long step is. */

@@ -125,10 +125,13 @@ async function untilItServes(
 export class PhaseLines {
   readonly #lines: Pick<Progress, 'wait' | 'warn'>;
   readonly #now: () => number;
+  readonly #label: string;
   #phase: { name: string; since: number; tenth: number } | null = null;
   #because: string | null = null;
 
-  constructor(lines: Pick<Progress, 'wait' | 'warn'>, now: () => number) {
+  /** `label` stands before each line. */
+  constructor(lines: Pick<Progress, 'wait' | 'warn'>, now: () => number, label = 'deploying') {
+    this.#label = label;
     this.#lines = lines;
     this.#now = now;
   }
@@ -152,7 +155,7 @@ export class PhaseLines {
     const isPart = percent !== null && percent > 0 && percent < 100;
     const more = !isPart || since === now ? null : ((now - since) * (100 - percent)) / percent;
     const forecast = more === null ? '' : `, about ${showDuration(Math.ceil(more / 1000) * 1000)} more`;
-    this.#lines.wait('deploying', percent === null ? name : `${name}: ${Math.floor(percent)} %${forecast}`);
+    this.#lines.wait(this.#label, percent === null ? name : `${name}: ${Math.floor(percent)} %${forecast}`);
   }
 }
 

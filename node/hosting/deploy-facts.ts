@@ -25,7 +25,7 @@ interface EngineFacts {
   isLocal: boolean;
 }
 
-interface ImageFacts {
+export interface ImageFacts {
   /** `unknown`: the registry was not asked, or gave no answer in time. */
   state: 'here' | 'pullable' | 'missing' | 'unknown';
   /** For which it is; empty where that is not known. */
@@ -89,7 +89,7 @@ export async function deployFacts(wanted: FactsWanted, { home, mesh, dockerHost 
 const Version = z.object({ Version: z.string(), ApiVersion: z.string(), Arch: z.string() });
 const startEngine = 'start it, or install one (https://docs.docker.com/engine/install): sudo systemctl start docker';
 
-async function engineFacts(dockerHost: string | null): Promise<DeployFacts['engine']> {
+export async function engineFacts(dockerHost: string | null): Promise<DeployFacts['engine']> {
   const address = dockerAddress(dockerHost);
   if (address === null) return { problem: 'there is no Docker Engine here', fix: startEngine };
   if (!canAsk(address))
@@ -110,7 +110,7 @@ const Image = z.object({ Architecture: z.string() });
 const Offered = z.object({ Platforms: z.array(z.looseObject({ architecture: z.string() })) });
 const Failure = z.object({ message: z.string() });
 
-async function imageFacts(dockerHost: string | null, name: string): Promise<ImageFacts> {
+export async function imageFacts(dockerHost: string | null, name: string): Promise<ImageFacts> {
   const address = dockerAddress(dockerHost) as string;
   const path = name.split('/').map(encodeURIComponent).join('/');
   try {

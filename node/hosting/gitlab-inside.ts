@@ -81,6 +81,19 @@ export async function isRefusedInside(host: ServiceHost, id: string, token: stri
   return (await askInside(host, id, { path: '/api/v4/user', token })).status === 401;
 }
 
+/** As GitLab says it itself; null without a token that it takes. Throws `gitlab-answer`. */
+export async function versionInside(
+  host: Pick<ServiceHost, 'exec'>,
+  id: string,
+  token: string | null,
+): Promise<string | null> {
+  if (token === null) return null;
+  const { status, body } = await askInside(host, id, { path: '/api/v4/version', token });
+  if (status === 401 || status === 403) return null;
+  if (status !== 200) throw new AutogitError('gitlab-answer', `GitLab answered ${status} at /version`);
+  return z.object({ version: z.string().max(64) }).parse(JSON.parse(body)).version;
+}
+
 /** What GitLab says of itself to an admin. Throws `gitlab-refused`, `gitlab-answer`. */
 export async function factsInside(
   host: ServiceHost,

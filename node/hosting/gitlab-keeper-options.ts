@@ -4,6 +4,7 @@ import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
 import type { DataPlace } from './data-place.ts';
 import type { LeaseGate } from './lease-at-gate.ts';
 import type { MeshTokenOptions } from './mesh-token.ts';
+import type { SystemTools } from './system-tools.ts';
 
 export interface KeeperOptions extends MeshTokenOptions {
   self: NodeId;
@@ -16,9 +17,11 @@ export interface KeeperOptions extends MeshTokenOptions {
   /** With all that lies in it. None there is fine. */
   removePlace(hosting: Hosting): Promise<void>;
   gateFor(hosting: Hosting): LeaseGate;
+  /** By which data change places. */
+  tools: SystemTools;
   unseal(sealed: string): string;
   /** What others of this machine's have to say of it: they are told together. */
-  besides?(): Pick<GitlabSeen, 'vault' | 'copies'>;
+  besides?(): Pick<GitlabSeen, 'vault' | 'copies' | 'upgrade'>;
   /** Copies of these data may be made while their place is open. */
   copies?: { opened(hosting: Hosting, place: DataPlace): void; ends(): Promise<void> };
   /** What the mesh is told; null when this machine hosts nothing. */

@@ -8,7 +8,7 @@ import { type GitlabLife, nextLife, unflagged } from './gitlab-state.ts';
 import { HostingMemory } from './hosting-memory.ts';
 import { KeptGitlab } from './kept-gitlab.ts';
 import { endOthers, givenUpWords, othersAmong } from './other-services.ts';
-import type { FoundService, ServiceLook } from './service-host.ts';
+import type { FoundService, ServiceHost, ServiceLook } from './service-host.ts';
 import { DataReplacing } from './vault/data-replacing.ts';
 
 const timings = {
@@ -38,7 +38,11 @@ export class GitlabKeeper {
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.#memory = new HostingMemory(options.home, options.log);
-    this.#replacing = new DataReplacing({ options, memory: this.#memory, endGently: (id) => this.#endGently(id) });
+    this.#replacing = new DataReplacing({
+      options,
+      memory: this.#memory,
+      endGently: (id) => endGently(options.host, id),
+    });
   }
 
   start(): void {
@@ -110,7 +114,7 @@ export class GitlabKeeper {
   }
 
   /** Other data in the place of GitLab's, as a restore has them ready. */
-  get replacing(): Pick<DataReplacing, 'ask' | 'outcome'> {
+  get replacing(): Pick<DataReplacing, 'ask' | 'outcome' | 'current'> {
     return this.#replacing;
   }
 
@@ -228,7 +232,10 @@ export class GitlabKeeper {
   async #lookAfter(kept: KeptGitlab, own: FoundService | null): Promise<void> {
     const look = own === null ? null : await this.#lookAt(kept, own.id);
     const before = kept.life;
-    const { life, act } = nextLife(before, await kept.seen(own?.id ?? '', look));
+    const { life, act } = nextLife(
+      before,
+      await this.#replacing.judged(kept, own?.id ?? '', await kept.seen(own?.id ?? '', look)),
+    );
     kept.become(life);
     kept.tellGate(look, life.hasWorked && act === 'none');
     kept.report(kept.bootProgress(look));
@@ -290,14 +297,14 @@ export class GitlabKeeper {
 
   /** Uninstalled: its runners and jobs are settled. What of it fails is tried again at the next look. */
   async #takeDown(kept: KeptGitlab, mine: Hosting, own: FoundService | null): Promise<void> {
-    const { removePlace, change, onGateClosed, log } = this.#options;
+    const { host, removePlace, change, onGateClosed, log } = this.#options;
     const { data, epoch, ending, place } = mine;
     kept.given.abort();
     if (!kept.isTakenDown) {
       kept.report({ phase: 'is taken down', percent: null });
       await kept.lease.close('GitLab is being uninstalled');
       onGateClosed(epoch);
-      if (own !== null) await this.#endGently(own.id);
+      if (own !== null) await endGently(host, own.id);
       await kept.lease.end();
       await kept.closePlace();
       if (ending?.deleteData) await removePlace(mine);
@@ -308,19 +315,18 @@ export class GitlabKeeper {
     const { state, because } = await change({ kind: 'gitlab-ended', data, epoch });
     if (state !== 'done') log.warn(`the mesh does not take it that GitLab is gone: ${because}`);
   }
+}
 
-  /** The closed gate froze it: nobody can reach it any more, so it may go on to its own end. */
-  async #endGently(id: string): Promise<void> {
-    const { host } = this.#options;
-    const group = (await host.look(id))?.cgroup ?? null;
-    const thawing = setInterval(() => thawIfFrozen(group), 100);
-    try {
-      await host.stop(id, timings.graceMs);
-    } finally {
-      clearInterval(thawing);
-    }
-    await host.remove(id);
+/** The closed gate froze it: nobody can reach it any more, so it may go on to its own end. */
+async function endGently(host: ServiceHost, id: string): Promise<void> {
+  const group = (await host.look(id))?.cgroup ?? null;
+  const thawing = setInterval(() => thawIfFrozen(group), 100);
+  try {
+    await host.stop(id, timings.graceMs);
+  } finally {
+    clearInterval(thawing);
   }
+  await host.remove(id);
 }
 
 const isSame = (one: { data: string; epoch: number } | null, other: { data: string; epoch: number } | null): boolean =>

@@ -37,6 +37,8 @@ export interface GitlabLook {
   pressure: string | null;
   /** A lease of its epoch is held. */
   mayRun: boolean;
+  /** In place of `hardBootMs`, where it is known that this boot takes longer. */
+  bootLimitMs?: number;
   /** Why the last start, or the last step before it, failed. Undefined: there was none since the last look. */
   startFailed?: string;
 }
@@ -177,8 +179,8 @@ function works(life: GitlabLife, { pressure, nowMs }: GitlabLook): GitlabLife {
 
 /** Slow is not dead: a boot has minutes, and is told from a death by not having worked yet. */
 function running(life: GitlabLife, problem: string, look: GitlabLook): Step {
-  const { softBootMs, hardBootMs, degradedMs, deadMs } = gitlabTimings;
-  const { nowMs } = look;
+  const { softBootMs, degradedMs, deadMs } = gitlabTimings;
+  const { nowMs, bootLimitMs: hardBootMs = gitlabTimings.hardBootMs } = look;
   if (!life.hasWorked) {
     if (life.bootMs >= hardBootMs)
       return repair(withFault(life, `it did not come up within ${span(hardBootMs)}: ${problem}`, nowMs), look);

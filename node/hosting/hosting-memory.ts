@@ -14,11 +14,27 @@ const Replacing = z.looseObject({
   about: About,
   /** The one that is over. */
   epoch: z.int().positive(),
-  /** `trying`: the ledger has the next epoch, and GitLab has yet to come up in it. */
-  state: z.enum(['swapping', 'trying']),
+  /**
+   * `preparing`: `source` is yet to be made, of what GitLab ended with. `trying`: the ledger has the next epoch, and GitLab has
+   * yet to come up in it.
+   */
+  state: z.enum(['preparing', 'swapping', 'trying']),
   how: z.enum(['replace', 'keep']),
   /** What was there before comes back. */
   isBack: z.boolean(),
+  /** The gate was opened on them: what came since then is acknowledged, and only a person gives it up. */
+  hasServed: z.boolean().optional(),
+  /** With which the next epoch begins, and with which `isBack` does; absent where all are of one version. */
+  image: z.string().optional(),
+  imageBefore: z.string().optional(),
+  upgrade: z
+    .looseObject({
+      /** A boot that takes longer is none, in ms. */
+      bootLimitMs: z.number().positive(),
+      /** It is the wanted one, and no stop on the way to it. */
+      isLast: z.boolean(),
+    })
+    .optional(),
 });
 export type Replacing = z.infer<typeof Replacing>;
 

@@ -60,7 +60,7 @@ export class KeptGitlab {
     this.#memory = memory;
     this.lease = new LeaseAtGate(hosting.epoch, options.gateFor(hosting));
     this.care = new GitlabCare(options, memory);
-    this.#life = newLife(!this.#isNew);
+    this.#life = newLife(!this.#isNew && !this.#isReplaced);
     this.#since = options.clock.wallMs();
   }
 
@@ -77,6 +77,12 @@ export class KeptGitlab {
   isAhead(): boolean {
     const ledger = this.#options.ledger();
     return ledger !== null && isAheadOf({ epoch: this.hosting.epoch, mesh: this.mesh }, ledger);
+  }
+
+  /** Other data, or another image: it has yet to come up in this epoch, however long it stood before. */
+  get #isReplaced(): boolean {
+    const { replacing } = this.#memory.read(this.hosting.data);
+    return replacing != null && replacing.epoch + 1 === this.hosting.epoch && replacing.hasServed !== true;
   }
 
   get mayRun(): boolean {
@@ -229,8 +235,12 @@ export class KeptGitlab {
   bootProgress(look: ServiceLook | null): GitlabSeen['progress'] {
     const { hasWorked, bootMs } = this.#life;
     if (hasWorked || !look?.isRunning) return null;
-    const usual = this.#memory.read(this.hosting.data).bootMs ?? timings.usualBootMs;
-    return { phase: 'boots', percent: Math.min(95, Math.floor((bootMs / Math.max(usual, 1)) * 100)) };
+    return { phase: 'boots', percent: Math.min(95, Math.floor((bootMs / Math.max(this.usualBootMs, 1)) * 100)) };
+  }
+
+  /** By the last one, where there was one here. */
+  get usualBootMs(): number {
+    return this.#memory.read(this.hosting.data).bootMs ?? timings.usualBootMs;
   }
 
   /** What whoever comes to the doors gets, or reads. */

@@ -3,7 +3,15 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Comparison } from '../../protocol/differences.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
-import type { BackupList, CopyPlan, DeployPlan, DeployRequest, VaultRequest } from './socket-protocol.ts';
+import type {
+  BackupList,
+  CopyPlan,
+  DeployPlan,
+  DeployRequest,
+  UpgradePlan,
+  UpgradeRequest,
+  VaultRequest,
+} from './socket-protocol.ts';
 
 /*
  * What the agent answers to those who ask it on this machine, in small interfaces: a server is handed those that its
@@ -80,6 +88,12 @@ export interface HostingApi {
   gitlabRestore(backup: string): Promise<string>;
   /** Begins one on that machine, or on one that holds a copy: how it ends stands in status. Throws with why not. */
   gitlabDrill(on: string | null): Promise<{ node: string; said: string }>;
+  /** Looks whether GitLab can become that image; changes nothing. */
+  gitlabUpgradePlan(request: UpgradeRequest): Promise<UpgradePlan>;
+  /** Asks the mesh for it. */
+  gitlabUpgrade(request: UpgradeRequest): Promise<ChangeOutcome>;
+  /** Begins it on a clone: what comes of it stands in status. */
+  gitlabRehearse(image: string): Promise<string>;
   /** What opens the backups, where this machine may know it. */
   gitlabRecoveryKey(): string;
   /** The machine that hosts looks now. */

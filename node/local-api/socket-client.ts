@@ -26,6 +26,8 @@ import {
   RecoveryKeyAnswer,
   SaidAnswer,
   socketVersion,
+  UpgradePlan,
+  type UpgradeRequest,
   type VaultRequest,
   versionHeader,
   WishAnswer,
@@ -71,6 +73,10 @@ export interface AgentClient {
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
   gitlabRestore(backup: string): Promise<{ said: string }>;
   gitlabDrill(on: string | null): Promise<{ node: string; said: string }>;
+  /** Looks at the machine; changes nothing. */
+  gitlabUpgradePlan(request: UpgradeRequest): Promise<UpgradePlan>;
+  gitlabUpgrade(request: UpgradeRequest): Promise<ChangeOutcome>;
+  gitlabRehearse(image: string): Promise<{ said: string }>;
   gitlabRecoveryKey(): Promise<{ key: string }>;
   reconcile(): Promise<{ said: string }>;
   wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
@@ -175,6 +181,9 @@ export function createClient(home: string): AgentClient {
     gitlabCompare: (request) => post(Comparison, '/v1/gitlab/compare', request),
     gitlabRestore: (backup) => post(SaidAnswer, '/v1/gitlab/restore', { backup }),
     gitlabDrill: (on) => post(DrillAnswer, '/v1/gitlab/drill', { on }),
+    gitlabUpgradePlan: (asked) => post(UpgradePlan, '/v1/gitlab/upgrade-plan', asked),
+    gitlabUpgrade: (asked) => post(ChangeOutcome, '/v1/gitlab/upgrade', asked),
+    gitlabRehearse: (image) => post(SaidAnswer, '/v1/gitlab/rehearse', { image }),
     gitlabRecoveryKey: () => post(RecoveryKeyAnswer, '/v1/gitlab/recovery-key', {}),
     reconcile: () => post(SaidAnswer, '/v1/reconcile', {}),
     wish: (wish) => post(WishAnswer, '/v1/wish', wish),

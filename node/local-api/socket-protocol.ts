@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { BackupId, BackupRow, ComparedId, DeployCheck, DeployWish, JobWish } from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
+import { GitlabImageName } from '../../protocol/hosted-upgrade.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
 import { LedgerVault } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
@@ -66,6 +67,10 @@ const VaultRequest = z.strictObject({
 });
 export type VaultRequest = z.infer<typeof VaultRequest>;
 
+/** `rehearse`: each image of the way is tried on a clone first. */
+const UpgradeRequest = z.strictObject({ image: GitlabImageName, rehearse: z.boolean() });
+export type UpgradeRequest = z.infer<typeof UpgradeRequest>;
+
 export const bodies = {
   change: z.strictObject({
     change: Change.refine((change) => (personal as readonly string[]).includes(change.kind), {
@@ -96,6 +101,8 @@ export const bodies = {
   gitlabCompare: z.strictObject({ with: ComparedId, from: z.int().nonnegative() }),
   gitlabRestore: z.strictObject({ backup: BackupId }),
   gitlabDrill: z.strictObject({ on: machineName.nullable() }),
+  gitlabUpgrade: UpgradeRequest,
+  gitlabRehearse: z.strictObject({ image: GitlabImageName }),
   gitlabRecoveryKey: z.strictObject({}),
   gitlabPassword: z.strictObject({ seen: z.string().max(128).optional() }),
   reconcile: z.strictObject({}),
@@ -149,6 +156,15 @@ export type CopyPlan = z.infer<typeof CopyPlan>;
 export const BackupsAnswer = z.object({ rows: z.array(BackupRow), problem: Sentence.nullable() });
 export type BackupList = z.infer<typeof BackupsAnswer>;
 export const DrillAnswer = z.object({ node: z.string(), said: z.string() });
+/** What an upgrade found and will do; a line `fail` says that it would be refused. */
+export const UpgradePlan = z.object({
+  host: z.string(),
+  from: z.string().nullable(),
+  steps: z.array(z.string()),
+  awayMs: z.number(),
+  lines: z.array(DeployCheck).max(64),
+});
+export type UpgradePlan = z.infer<typeof UpgradePlan>;
 export const RecoveryKeyAnswer = z.object({ key: z.string() });
 export const SaidAnswer = z.object({ said: Sentence });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });

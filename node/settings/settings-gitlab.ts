@@ -8,7 +8,7 @@ const deployFlags: readonly Flag[] = [
     kind: 'text',
     value: 'IMAGE',
     default: 'gitlab/gitlab-ce:19.4.1-ce.0',
-    commands: ['gitlab deploy'],
+    commands: ['gitlab deploy', 'gitlab upgrade'],
     help: "GitLab's image, with its version",
   },
   {
@@ -108,6 +108,24 @@ const deployFlags: readonly Flag[] = [
   },
 ];
 
+const upgradeFlags: readonly Flag[] = [
+  {
+    key: 'gitlab.rehearse',
+    name: 'rehearse',
+    kind: 'switch',
+    commands: ['gitlab upgrade'],
+    help: 'try it on a clone beside what serves, and change nothing',
+  },
+  {
+    key: 'gitlab.rehearsal',
+    name: 'rehearsal',
+    kind: 'switch',
+    default: true,
+    commands: ['gitlab upgrade'],
+    help: 'do not try it on a clone first',
+  },
+];
+
 const vaultFlags: readonly Flag[] = [
   {
     key: 'gitlab.to',
@@ -170,6 +188,7 @@ const vaultFlags: readonly Flag[] = [
 /** Flags of `gitlab …`. */
 export const gitlabFlags: readonly Flag[] = [
   ...deployFlags,
+  ...upgradeFlags,
   ...vaultFlags,
   {
     key: 'gitlab.tokenEnv',

@@ -5,6 +5,7 @@ import type { Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { emptied } from './copies-set.ts';
 import { whyNotOf } from './hosted-edits.ts';
+import { withoutWish } from './upgrade-edits.ts';
 
 /** Any voter may have to lead, and to open what is sealed for the voters. */
 const whoCannot = ({ configuration, nodes }: Ledger): string | null =>
@@ -28,8 +29,13 @@ export function whyNoRestore(ledger: Ledger): string | null {
  * Other data lie in their place, and the next epoch begins with them; its host has closed the gate of this one (SAFETY H7). What
  * GitLab knew meanwhile it does not know now: address and token are told anew when it stands, runners are made anew.
  */
-export function restored(ledger: Ledger, { data, epoch }: Change & { kind: 'gitlab-restored' }): Ledger | Refusal {
-  const { gitlab } = ledger;
+export function restored(
+  ledger: Ledger,
+  { data, epoch, image, because }: Change & { kind: 'gitlab-restored' },
+  wallMs: number,
+): Ledger | Refusal {
+  const { gitlab: before } = ledger;
+  const gitlab = withoutWish(before, false, `it was given up: ${because}`.slice(0, 900), wallMs);
   // Said twice: what it says is so.
   if (gitlab.hosted?.data === data && gitlab.epoch === epoch + 1) return ledger;
   const refused = whyNotOf(ledger, { data, epoch }) ?? whyNoRestore(ledger);
@@ -43,7 +49,7 @@ export function restored(ledger: Ledger, { data, epoch }: Change & { kind: 'gitl
       ...gitlab,
       ...{ url: null, token: null, instance: null },
       epoch: epoch + 1,
-      hosted: { ...hosted, ...copies },
+      hosted: { ...hosted, ...copies, ...(image !== undefined && { image }) },
     },
   };
 }

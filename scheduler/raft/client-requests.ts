@@ -85,6 +85,8 @@ export function receiverOf({ raft, self }: RaftTurn, { change }: Pick<ClientRequ
 function abilityFor(change: Change): (typeof abilities)[number] | undefined {
   // An earlier version would deploy it, and leave out whom a person named for copies.
   if (change.kind === 'deploy-gitlab' && (change.agreed ?? []).length > 0) return 'copies';
+  // An earlier version would run the image of now on data of before an upgrade.
+  if (change.kind === 'gitlab-restored' && change.image !== undefined) return 'upgrade';
   return abilityOf[change.kind];
 }
 
@@ -99,6 +101,9 @@ const abilityOf: Partial<Record<Change['kind'], (typeof abilities)[number]>> = {
   'copies-leave': 'copies',
   'set-vault': 'vault',
   'gitlab-restored': 'vault',
+  'upgrade-gitlab': 'upgrade',
+  'gitlab-upgraded': 'upgrade',
+  'gitlab-upgrade-ended': 'upgrade',
 };
 
 /** The request with this id is answered, and forgotten. */

@@ -140,6 +140,7 @@ async function postgres(wanted: Settings): Promise<void> {
   psql(
     'gitlabhq_production',
     `create table if not exists records (name text, id bigint, record jsonb, primary key (name, id));
+     create table if not exists batched_background_migrations (id bigserial primary key, status smallint not null);
      create table if not exists idle_writes (id bigserial primary key, at timestamptz default now());
      alter table records owner to gitlab; alter table idle_writes owner to gitlab`,
   );

@@ -118,6 +118,7 @@ async function bundle(): Promise<string> {
         name: 'records-in-postgresql',
         setup: ({ onResolve }) => {
           onResolve({ filter: /\/journal\.ts$/ }, () => ({ path: here('journal-postgres.ts') }));
+          onResolve({ filter: /\/practice-identity\.ts$/ }, () => ({ path: here('image-identity.ts') }));
         },
       },
     ],
@@ -164,6 +165,21 @@ export async function standInImage(host?: string): Promise<string> {
     rmSync(files, { recursive: true, force: true });
   }
   return image;
+}
+
+/** That image as another version, by the name `tag`; `isBroken`: its container ends at once. A layer of a few bytes. */
+export function standInVersion(image: string, tag: string, version: string, isBroken = false): void {
+  const folder = mkdtempSync(join(tmpdir(), 'autogit-stand-in-'));
+  const container = docker(undefined, ['create', image]);
+  try {
+    writeFileSync(join(folder, 'VERSION'), `${version}\n`);
+    docker(undefined, ['cp', join(folder, 'VERSION'), `${container}:/opt/gitlab/VERSION`]);
+    const changes = isBroken ? ['--change', 'CMD ["/bin/sh", "-c", "echo it cannot be begun >&2; exit 1"]'] : [];
+    docker(undefined, ['commit', ...changes, container, tag]);
+  } finally {
+    docker(undefined, ['rm', container]);
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** From one engine into another, without a file between. */

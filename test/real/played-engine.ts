@@ -14,6 +14,9 @@ export class PlayedEngine implements ServiceHost {
   /** Whatever is begun ends at once, with this code. */
   endsWith: number | null = null;
   pulling: Promise<void> = Promise.resolve();
+  /** What each image is: the version that it says, and what becomes of it once it is begun. */
+  readonly images = new Map<string, { version?: string; ends?: true; never?: true }>();
+  #image = '';
 
   #say(call: string): void {
     this.calls.push(call);
@@ -23,13 +26,14 @@ export class PlayedEngine implements ServiceHost {
     this.#say('check');
     return { arch: 'amd64' };
   }
-  async image() {
+  async image(name: string) {
     this.#say('image');
     await this.pulling;
-    return { id: 'sha256:1', arch: 'amd64' };
+    return { id: name, arch: 'amd64' };
   }
-  async start({ mesh, host, data, epoch }: ServiceSpec) {
+  async start({ mesh, host, data, epoch, imageId }: ServiceSpec) {
     this.#say('start');
+    this.#image = imageId;
     this.running.set('c1', { mesh, host, data, epoch, id: 'c1', isRunning: true });
     return 'c1';
   }
@@ -41,8 +45,9 @@ export class PlayedEngine implements ServiceHost {
     this.#say('look');
     if (!this.running.has(id)) return null;
     const rest = { isPaused: false, isOutOfMemory: false, memory: null, startedAtMs: Date.now() };
-    if (this.endsWith !== null)
-      return { ...rest, exitCode: this.endsWith, isRunning: false, address: null, pid: null, cgroup: null };
+    const endsWith = this.images.get(this.#image)?.ends ? 1 : this.endsWith;
+    if (endsWith !== null)
+      return { ...rest, exitCode: endsWith, isRunning: false, address: null, pid: null, cgroup: null };
     return { ...rest, exitCode: 0, isRunning: true, address: '172.30.0.2', pid: 4, cgroup: null };
   }
   async exec(_id: string, argv: readonly string[], { input = '' }: { input?: string; timeoutMs: number }) {
@@ -50,11 +55,12 @@ export class PlayedEngine implements ServiceHost {
     this.inputs.push(input);
     if (argv[0] === 'cat') return { code: 0, out: `Password: ${this.password}\n` };
     if (argv[0] !== 'curl') return { code: 0, out: '' };
-    if (!this.works) return { code: 7, out: '\n000' };
+    const { version = '19.3.0', never = false } = this.images.get(this.#image) ?? {};
+    if (!this.works || never) return { code: 7, out: '\n000' };
     if (input.includes('sign_in') || input.includes('readiness')) return { code: 0, out: '\n200' };
     if (!input.includes('PRIVATE-TOKEN')) return { code: 0, out: '\n401' };
     if (this.revoked !== null && input.includes(this.revoked)) return { code: 0, out: '{}\n401' };
-    return { code: 0, out: '{"version":"19.3.0","is_admin":true,"uuid":"u1"}\n200' };
+    return { code: 0, out: `{"version":"${version}","is_admin":true,"uuid":"u1"}\n200` };
   }
   async lastWords() {
     return this.lastLines;

@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import type { AgentApi } from '../../node/local-api/agent-api.ts';
-import type { CopyPlan, DeployPlan } from '../../node/local-api/socket-protocol.ts';
+import type { CopyPlan, DeployPlan, UpgradePlan } from '../../node/local-api/socket-protocol.ts';
 import type { BackupRow, JobWish } from '../../protocol/asks.ts';
 import type { Difference } from '../../protocol/differences.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
@@ -120,6 +120,22 @@ export class SmallAgent implements AgentApi {
     const rows = this.differences.slice(from, from + 30);
     const known = { at: 1_764_386_655_000, passedMs: 7_200_000, files: [], notes: [] };
     return { ...known, rows, from, total: this.differences.length };
+  }
+  upgradePlan: UpgradePlan = {
+    ...{ host: 'kang', from: '19.3.0', steps: ['19.4.1'], awayMs: 240_000 },
+    lines: [{ state: 'ok', what: 'version', sentence: '19.3.0 to 19.4.1', fix: null }],
+  };
+  async gitlabUpgradePlan(request: unknown) {
+    this.asked.push({ plan: request });
+    return this.upgradePlan;
+  }
+  async gitlabUpgrade(request: unknown) {
+    this.asked.push({ upgrade: request });
+    return { state: 'done' as const, because: 'done' };
+  }
+  async gitlabRehearse(image: string) {
+    this.asked.push({ rehearse: image });
+    return 'begun';
   }
   async gitlabRestore(backup: string) {
     this.asked.push({ restore: backup });

@@ -13,6 +13,7 @@ import { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import type { BehindGate } from '../../node/hosting/lease-at-gate.ts';
 import { ownHook } from '../../node/hosting/push/push-hook.ts';
 import { bridgeOf } from '../../node/hosting/service-container.ts';
+import { systemTools } from '../../node/hosting/system-tools.ts';
 import type { Change } from '../../protocol/changes.ts';
 import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
@@ -72,6 +73,7 @@ const place = (): DataPlace => {
 function keeper(): GitlabKeeper {
   const log = { info: () => undefined, warn: (sentence: string) => void warned.push(sentence) };
   return new GitlabKeeper({
+    tools: systemTools,
     self: 'kang',
     home: folder,
     clock,

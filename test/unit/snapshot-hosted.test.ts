@@ -204,3 +204,44 @@ describe('the lines of a deployment', () => {
     expect(said.slice(5)).toEqual(['no image']);
   });
 });
+
+describe('an upgrade of it', () => {
+  const image = 'gitlab/gitlab-ce:19.5.3-ce.0';
+  const of = (hosted: object, said: Partial<GitlabSeen> = {}) => {
+    const lab = hostedLab({ state: 'healthy', progress: null, ...said });
+    lab.committed = {
+      ...lab.committed,
+      gitlab: { ...lab.committed.gitlab, hosted: { ...lab.committed.gitlab.hosted, ...hosted } },
+    } as typeof lab.committed;
+    lab.accepted = lab.committed;
+    return shown(lab);
+  };
+  const wish = { image, from: '19.4.1', rehearse: true, since: 0, because: 'asked' };
+
+  it('is nothing while none was asked for', () => {
+    expect(of({}).gitlab).not.toHaveProperty('upgrade');
+  });
+
+  it('says from what to what, and how far, by its host and then by the keeper of its container', () => {
+    const doing = { what: 'upgrade' as const, to: '19.5.3', phase: 'pulls the image', percent: 40 };
+    const pulls = of({ upgrade: wish }, { upgrade: { doing, rehearsed: null } });
+    expect(pulls.attention.map(({ sentence }) => sentence)).toContain(
+      'GitLab is upgraded from 19.4.1 to 19.5.3: pulls the image (40 %)',
+    );
+    const boots = of({ upgrade: wish }, { state: 'deploying', progress: { phase: 'boots', percent: 60 } });
+    expect(boots.gitlab.upgrade?.doing).toEqual({ what: 'upgrade', to: '19.5.3', phase: 'boots', percent: 60 });
+    expect(gitlabView(boots, false)).toContain('upgrade\tfrom 19.4.1 to 19.5.3: boots, 60 %');
+  });
+
+  it('how it ended stays, and is warned of for a day where it did not stand', () => {
+    const wallMs = hostedLab({}).wallMs;
+    const ended = (isDone: boolean, agoMs: number) =>
+      of({ upgraded: { image, from: '19.4.1', isDone, because: 'its container ended', at: wallMs - agoMs } });
+    const warned = (view: ReturnType<typeof of>) => view.attention.filter(({ code }) => code === 'gitlab-upgrade');
+    expect(warned(ended(false, 1000))).toMatchObject([
+      { severity: 'warn', sentence: 'GitLab was not upgraded to 19.5.3: its container ended' },
+    ]);
+    expect([warned(ended(true, 1000)), warned(ended(false, 90_000_000))]).toEqual([[], []]);
+    expect(gitlabView(ended(false, 1000), false)).toContain('upgraded\tno: its container ended');
+  });
+});

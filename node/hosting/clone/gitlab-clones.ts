@@ -82,6 +82,9 @@ export class CloneEnded extends AutogitError {
   }
 }
 
+/** What must be free for a clone, in bytes. */
+export const cloneMemory = (preset: HostedGitlab['preset']): number => presets[preset].leastMemoryBytes + spareBytes;
+
 /** The clones of this machine: one at a time, and none of an agent that is gone. */
 export class GitlabClones {
   readonly #options: ClonesOptions;
@@ -182,7 +185,7 @@ export class GitlabClones {
   async #refuseWithoutMemory({ preset, purpose }: CloneWish): Promise<void> {
     const { leastMemoryBytes } = presets[preset];
     const available = await (this.#options.availableBytes?.() ?? memory().then((now) => now.available));
-    if (available < leastMemoryBytes + spareBytes)
+    if (available < cloneMemory(preset))
       throw refused(
         `a ${purpose} needs ${showBytes(leastMemoryBytes)} of memory, and ${showBytes(spareBytes)} stay for the machine: ${showBytes(available)} are free`,
         'end what needs it, then again: free -h',

@@ -1,15 +1,20 @@
+import { join } from 'node:path';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { asSentence } from '../../../protocol/ids.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
+import { isOfVersion } from '../../../scheduler/hosting/upgrade-path.ts';
+import { versionInside } from '../gitlab-inside.ts';
 import type { KeeperOptions } from '../gitlab-keeper-options.ts';
+import { type GitlabLook, gitlabTimings } from '../gitlab-state.ts';
 import type { HostingMemory, Replacing } from '../hosting-memory.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { treeOf } from '../place-tree.ts';
 import type { FoundService } from '../service-host.ts';
-import { systemTools } from '../system-tools.ts';
 import { keepData, swapData } from './data-swap.ts';
-import { replacedFolder } from './vault-tree.ts';
+import { versionIn } from './kept-rounds.ts';
+import { dropFolder, dropPinned, replacedFolder, snapshotInto } from './vault-tree.ts';
 
-type Wish = Pick<Replacing, 'backup' | 'source' | 'about' | 'because'>;
+type Wish = Pick<Replacing, 'backup' | 'source' | 'about' | 'because' | 'image' | 'imageBefore' | 'upgrade'>;
 
 /** With the data of before so many starts in a row failed: they are not what GitLab can begin with. */
 const faultsMost = 2;
@@ -21,13 +26,18 @@ interface Hands {
 }
 
 /**
- * Other data in the place of those that GitLab has: the gate is closed for the epoch, GitLab ends, the data are swapped, and the
- * next epoch begins with them. If GitLab does not come up, what was there comes back, as one more epoch. What was begun is on
- * the disk before the gate is closed, and is done to its end by whichever agent comes next.
+ * Other data in the place of those that GitLab has, as a restore wants it, or another image on them, as an upgrade does: the gate
+ * is closed for the epoch, GitLab ends, the data are swapped, and the next epoch begins with them. If GitLab does not come up,
+ * what was there comes back, as one more epoch; never once the gate was opened. What was begun is on the disk before the gate is
+ * closed, and is done to its end by whichever agent comes next.
  */
 export class DataReplacing {
   readonly #hands: Hands;
   #asked: Wish | null = null;
+  /** Another try would come to the same. */
+  #hopeless: string | null = null;
+  /** By this agent, since when (boot time) that epoch is tried. */
+  #tried: { epoch: number; sinceMs: number } | null = null;
   outcome: VaultSeen['restored'] = null;
 
   constructor(hands: Hands) {
@@ -39,18 +49,69 @@ export class DataReplacing {
     this.outcome = null;
   }
 
+  /** What is under way for these data; null where nothing is. */
+  current(data: string): Wish | null {
+    return this.#asked ?? this.#hands.memory.read(data).replacing ?? null;
+  }
+
+  /** What a look found, with what is known of these data: their boot may take longer, and what works is served only once it is what was wanted. */
+  async judged(kept: KeptGitlab, id: string, look: GitlabLook): Promise<GitlabLook> {
+    const seen = { ...look, ...this.#bootLimit(kept.hosting.data) };
+    if (seen.problem !== null) return seen;
+    const problem = await this.#whyNotServe(kept, id).catch((error: unknown) => {
+      if (error instanceof AutogitError && error.code === 'no-docker') throw error;
+      return sentenceOf(error);
+    });
+    return { ...seen, problem };
+  }
+
+  #bootLimit(data: string): { bootLimitMs?: number } {
+    const known = this.#hands.memory.read(data).replacing;
+    return known?.state === 'trying' && known.upgrade && !isAsItWas(known)
+      ? { bootLimitMs: known.upgrade.bootLimitMs }
+      : {};
+  }
+
+  /**
+   * GitLab works with them, and the gate is about to be opened: why it is not yet, or null. From here on nothing of it is given
+   * up by itself, also by an agent that comes next.
+   */
+  async #whyNotServe(kept: KeptGitlab, id: string): Promise<string | null> {
+    const known = this.#hands.memory.read(kept.hosting.data).replacing;
+    if (known?.state !== 'trying' || known.hasServed === true) return null;
+    if (known.upgrade && !isAsItWas(known)) {
+      const version = await this.#versionOf(kept, id);
+      if (!isOfVersion(version, known.image ?? '')) {
+        this.#hopeless = `it says that it is GitLab ${version}, which ${known.image} was not to be`;
+        return this.#hopeless;
+      }
+      this.#hands.memory.write(kept.hosting.data, { version });
+    }
+    this.#write(kept, { ...known, hasServed: true });
+    return null;
+  }
+
+  /** Where this machine may not know the mesh's token, as GitLab noted it when it was set up. */
+  async #versionOf({ hosting }: KeptGitlab, id: string): Promise<string> {
+    const { host, meshToken } = this.#hands.options;
+    const said = await versionInside(host, id, meshToken());
+    return said ?? versionIn(join(treeOf(hosting.place), 'live')) ?? 'of no version that it tells';
+  }
+
   /** In the keeper's loop: true when this turn was its own. */
   async turn(kept: KeptGitlab, own: FoundService | null): Promise<boolean> {
     const { memory } = this.#hands;
     const { data, epoch } = kept.hosting;
     const known = memory.read(data).replacing ?? null;
-    if (this.#asked !== null && known?.state !== 'swapping') {
-      this.#write(kept, { ...this.#asked, epoch, state: 'swapping', how: 'replace', isBack: false });
+    const isOver = known === null || known.state === 'trying';
+    if (this.#asked !== null && isOver) {
+      const state = this.#asked.upgrade ? 'preparing' : 'swapping';
+      this.#write(kept, { ...this.#asked, epoch, state, how: 'replace', isBack: false });
       this.#asked = null;
       return this.turn(kept, own);
     }
     if (known === null) return false;
-    if (known.state === 'swapping' && known.epoch === epoch) return this.#swap(kept, known, own);
+    if (known.state !== 'trying' && known.epoch === epoch) return this.#swap(kept, known, own);
     // The ledger had taken it when an agent ended.
     if (known.state === 'swapping' && known.epoch + 1 === epoch) this.#write(kept, { ...known, state: 'trying' });
     else if (known.epoch + 1 !== epoch) this.#write(kept, null);
@@ -59,58 +120,117 @@ export class DataReplacing {
   }
 
   #write(kept: KeptGitlab, replacing: Replacing | null): void {
+    this.#hopeless = null;
     this.#hands.memory.write(kept.hosting.data, { replacing });
   }
 
-  async #swap(kept: KeptGitlab, known: Replacing, own: FoundService | null): Promise<true> {
+  async #swap(kept: KeptGitlab, begun: Replacing, own: FoundService | null): Promise<true> {
     const { options, endGently } = this.#hands;
+    const { tools } = options;
     const { data, epoch } = kept.hosting;
     kept.given.abort();
-    kept.report({ phase: 'its data are replaced', percent: null });
-    await kept.lease.close(known.because);
+    kept.report({ phase: begun.upgrade ? 'its container changes' : 'its data are replaced', percent: null });
+    await kept.lease.close(begun.because);
     options.onGateClosed(epoch);
     if (own !== null) await endGently(own.id);
     await kept.endCopies();
     const place = await kept.placeAsItIs();
     const owner = { mesh: options.ledger()?.mesh.id ?? '', data, epoch };
+    let known = begun;
     const { source, about } = known;
-    if (known.how === 'keep') await keepData({ place, owner, source }, systemTools);
+    if (known.how === 'keep') await keepData({ place, owner, source }, tools);
     else
       try {
-        await swapData({ place, owner, source, about }, systemTools);
+        if (known.state === 'preparing') {
+          await snapshotInto(source, treeOf(place), true, tools);
+          // From here on it is never made again: the next step takes it away from there.
+          known = { ...known, state: 'swapping' };
+          this.#write(kept, known);
+        }
+        await swapData({ place, owner, source, about }, tools);
       } catch (error) {
-        const because = `the data could not be replaced, and GitLab goes on with those that it had: ${sentenceOf(error)}`;
-        this.#write(kept, { ...known, how: 'keep', because: because.slice(0, 900) });
+        // What there was must come back, and what lies there meanwhile is what GitLab could not begin with: tried until it can be.
+        if (known.isBack) throw error;
+        const because = asSentence(
+          `the data could not be replaced, and GitLab goes on with those that it had: ${sentenceOf(error)}`,
+        );
+        this.#write(kept, { ...known, state: 'swapping', how: 'keep', because });
         throw error;
       }
-    const { state, because } = await options.change({ kind: 'gitlab-restored', data, epoch, because: known.because });
-    if (state !== 'done') throw new AutogitError('no-leader', `the mesh does not take GitLab's new epoch: ${because}`);
+    await this.#tell(kept, known);
     options.log.info(`GitLab's data are replaced, epoch ${epoch + 1} begins with them: ${known.because}`);
-    if (known.how === 'keep') this.outcome = { backup: known.backup, isDone: false, because: known.because };
+    if (known.how === 'keep' && !known.upgrade)
+      this.outcome = { backup: known.backup, isDone: false, because: known.because };
     this.#write(kept, { ...known, state: 'trying' });
     return true;
+  }
+
+  /** The ledger's next epoch. */
+  async #tell({ hosting: { data, epoch } }: KeptGitlab, known: Replacing): Promise<void> {
+    const { because, upgrade } = known;
+    const image = isAsItWas(known) ? known.imageBefore : known.image;
+    const told = await this.#hands.options.change(
+      upgrade && image !== undefined
+        ? { kind: 'gitlab-upgraded', data, epoch, image, because }
+        : { kind: 'gitlab-restored', data, epoch, because, ...(image !== undefined && { image }) },
+    );
+    if (told.state !== 'done')
+      throw new AutogitError('no-leader', `the mesh does not take GitLab's new epoch: ${told.because}`);
   }
 
   async #watch(kept: KeptGitlab, known: Replacing): Promise<boolean> {
     const { options } = this.#hands;
     const { life, hosting } = kept;
-    const { backup, because } = known;
-    const isAsItWas = known.isBack || known.how === 'keep';
-    if (life.hasWorked && options.ledger()?.gitlab.url != null) {
-      this.outcome = { backup, isDone: !isAsItWas, because };
-      options.log[isAsItWas ? 'warn' : 'info'](`GitLab serves again: ${because}`);
+    const { backup, because, hasServed } = known;
+    if (life.hasWorked && hasServed === true && options.ledger()?.gitlab.url != null) {
+      if (known.upgrade) await this.#upgradeOver(kept, known);
+      else this.outcome = { backup, isDone: !isAsItWas(known), because };
+      options.log[isAsItWas(known) ? 'warn' : 'info'](`GitLab serves again: ${because}`);
       this.#write(kept, null);
       return false;
     }
-    if (isAsItWas || life.faults < faultsMost) return false;
-    const cause = life.fault ?? life.because;
+    // Once it served, what it was given since then is acknowledged: it is repaired, and never taken back by itself.
+    if (isAsItWas(known) || hasServed === true || !this.#isInVain(kept)) return false;
+    const cause = this.#hopeless ?? life.fault ?? life.because;
     options.log.warn(`GitLab does not come up with ${backup}, so it gets back what it had: ${cause}`);
     const source = replacedFolder(treeOf(hosting.place), known.epoch);
-    const why = `GitLab did not come up with ${backup} (${cause}), and has what it had before`.slice(0, 900);
+    const why = asSentence(`GitLab did not come up with ${backup} (${cause}), and has what it had before`);
     this.#write(kept, {
       ...known,
       ...{ source, epoch: hosting.epoch, state: 'swapping', how: 'replace', isBack: true, because: why },
     });
     return true;
   }
+
+  #isInVain({ life, hosting }: KeptGitlab): boolean {
+    const nowMs = this.#hands.options.clock.bootMs();
+    if (this.#tried?.epoch !== hosting.epoch) this.#tried = { epoch: hosting.epoch, sinceMs: nowMs };
+    if (this.#hopeless !== null || life.faults >= faultsMost) return true;
+    // A boot that came to no end in all its time would not in another one as long.
+    return life.faults > 0 && nowMs - this.#tried.sinceMs >= gitlabTimings.hardBootMs;
+  }
+
+  /** The wish ends before what is known of it here does: an agent that comes next would begin it anew. */
+  async #upgradeOver(kept: KeptGitlab, known: Replacing): Promise<void> {
+    const { options } = this.#hands;
+    const { data, epoch, place } = kept.hosting;
+    const isDone = !isAsItWas(known);
+    if (!isDone || known.upgrade?.isLast) {
+      const told = { kind: 'gitlab-upgrade-ended', data, epoch, isDone, because: known.because } as const;
+      const { state, because } = await options.change(told);
+      if (state !== 'done') throw new AutogitError('no-leader', `the mesh does not take it: ${because}`);
+    }
+    // Of an upgrade that stands what was before stays; of one that did not, what the newer image has made of the data is nobody's.
+    const tree = treeOf(place);
+    const left = [replacedFolder(tree, known.epoch), ...(known.how === 'keep' ? [known.source] : [])];
+    const tidy = isDone
+      ? dropPinned(tree, known.epoch, options.tools)
+      : Promise.all(left.map((folder) => dropFolder(folder, options.tools)));
+    await tidy.catch((error: unknown) =>
+      options.log.warn(`what an upgrade of before has left does not go: ${sentenceOf(error)}`),
+    );
+  }
 }
+
+/** GitLab has, or gets, what it had before. */
+const isAsItWas = ({ isBack, how }: Replacing): boolean => isBack || how === 'keep';

@@ -107,6 +107,11 @@ export class GitlabVault {
     return 'a backup is made now: autogit-node gitlab';
   }
 
+  /** What it is at, in a word; null: nothing. */
+  get busy(): string | null {
+    return this.#work.isBusy ? (this.#work.doing?.what ?? 'backup') : null;
+  }
+
   /** The newest of them first. */
   async rows(hasRounds = false): Promise<{ rows: BackupRow[]; problem: string | null }> {
     const kept = this.#kept();
@@ -167,7 +172,13 @@ export class GitlabVault {
     const { version } = kept;
     const { vault } = this.#now();
     const ledger = this.#options.ledger();
-    const why = ledger === null ? 'this machine has not got the ledger yet' : whyNoRestore(ledger);
+    const isUpgraded = ledger?.gitlab.hosted?.upgrade !== undefined;
+    const why =
+      ledger === null
+        ? 'this machine has not got the ledger yet'
+        : isUpgraded
+          ? 'it is being upgraded'
+          : whyNoRestore(ledger);
     if (why !== null) throw new AutogitError('backup', `GitLab cannot be restored now: ${why}`);
     if (version === null)
       throw new AutogitError('backup', 'GitLab has not worked here yet, so its exact version is not known', {
@@ -190,7 +201,8 @@ export class GitlabVault {
         const { source, about } = await restoreBeside({ place, restic, backup, now, tools, signal, say });
         const when = new Date(about.at).toISOString().slice(0, 16).replace('T', ' ');
         const because = `GitLab was restored as of ${when} UTC (${backup.slice(0, 40)}); what was before is kept as replaced-${kept.hosting.epoch}`;
-        this.#options.keeper.replacing.ask({ backup, source, because, about: now });
+        const images = about.version === version ? {} : { image: about.image, imageBefore: kept.hosting.image };
+        this.#options.keeper.replacing.ask({ backup, source, because, about: now, ...images });
       } catch (error) {
         this.#failed = { backup, isDone: false, because: asSentence(`nothing was changed: ${withFix(error)}`) };
         throw error;

@@ -46,7 +46,8 @@ export async function restoreBeside(what: Restoring): Promise<Restorable> {
     const source = replacedFolder(tree, Number(replaced));
     const about = readAbout(source);
     if (about === null) throw refused(`there are no data of before the restore of epoch ${replaced} here`);
-    fits(about, what);
+    // What is of before an upgrade comes back with the image of then.
+    if (about.isPinned !== true) fits(about, what);
     return { source, about };
   }
   const round = roundOf(backup);

@@ -20,11 +20,17 @@ export const About = z.looseObject({
   version: z.string().min(1).max(64),
   image: z.string().max(512),
   at: z.number().nonnegative(),
+  /** Of before an upgrade: no restore lets them go, only the next upgrade that stands. */
+  isPinned: z.boolean().optional(),
 });
 export type About = z.infer<typeof About>;
 export const aboutFile = 'autogit-backup.json';
 
 export const snapshotFolder = (tree: string): string => join(tree, 'vault');
+/** Writable, of what GitLab ended with: what a newer one begins with. */
+export const upgradingFolder = (tree: string): string => join(tree, 'upgrading');
+/** Read-only, for a clone. */
+export const rehearsingFolder = (tree: string): string => join(tree, 'rehearsing');
 export const restoringFolder = (tree: string): string => join(tree, 'restoring');
 export const replacedFolder = (tree: string, epoch: number): string => join(tree, `replaced-${epoch}`);
 
@@ -63,6 +69,28 @@ export async function takeSnapshot(tree: string, about: About, tools: SystemTool
   return folder;
 }
 
+/** All of GitLab as it is, beside it: what lies there of a try before goes. */
+export async function snapshotInto(
+  folder: string,
+  tree: string,
+  isWritable: boolean,
+  tools: SystemTools,
+): Promise<void> {
+  const hole = await whyUnprotected(
+    parts.map((name) => join(tree, name)),
+    tools,
+  );
+  if (hole !== null) throw placeProblem(hole, 'then again: autogit-node gitlab upgrade');
+  await dropFolder(folder, tools);
+  makeFolder(folder, 0o700);
+  await tools.run('sync', ['-f', tree]);
+  for (const name of parts)
+    await tools.run('btrfs', [
+      ...['subvolume', 'snapshot', ...(isWritable ? [] : ['-r'])],
+      ...[join(tree, name), join(folder, name)],
+    ]);
+}
+
 /** A folder of ours that has copies of the parts in it, whole or half. */
 export async function dropFolder(folder: string, tools: SystemTools): Promise<void> {
   if (!existsSync(folder)) return;
@@ -77,15 +105,25 @@ export async function dropHalves(tree: string, tools: SystemTools): Promise<void
   for (const folder of [snapshotFolder(tree), restoringFolder(tree)]) await dropFolder(folder, tools);
 }
 
-/** Before another restore: of what restores have replaced the newest stays, and the one that is wanted. */
+const isPinned = (tree: string, epoch: number): boolean => readAbout(replacedFolder(tree, epoch))?.isPinned === true;
+
+/** Before another restore: of what restores have replaced the newest stays, the one that is wanted, and what is of before an upgrade. */
 export async function dropReplaced(tree: string, wanted: string, tools: SystemTools): Promise<void> {
   for (const epoch of replacedEpochs(tree).slice(0, -1))
-    if (`replaced-${epoch}` !== wanted) await dropFolder(replacedFolder(tree, epoch), tools);
+    if (`replaced-${epoch}` !== wanted && !isPinned(tree, epoch)) await dropFolder(replacedFolder(tree, epoch), tools);
+}
+
+/** An upgrade stands: of what was kept before upgrades that of epoch `kept` stays. */
+export async function dropPinned(tree: string, kept: number, tools: SystemTools): Promise<void> {
+  for (const epoch of replacedEpochs(tree))
+    if (epoch !== kept && isPinned(tree, epoch)) await dropFolder(replacedFolder(tree, epoch), tools);
 }
 
 /** With the data themselves all that this room made beside them goes. */
 export async function dropAll(tree: string, tools: SystemTools): Promise<void> {
   if (!existsSync(tree)) return;
-  const names = readdirSync(tree).filter((name) => /^(vault|restoring|replaced-[1-9]\d{0,15})$/.test(name));
+  const names = readdirSync(tree).filter((name) =>
+    /^(vault|restoring|upgrading|rehearsing|replaced-[1-9]\d{0,15})$/.test(name),
+  );
   for (const name of names) await dropFolder(join(tree, name), tools);
 }

@@ -1,0 +1,158 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+import { isOfVersion } from '../../scheduler/hosting/upgrade-path.ts';
+import { listed } from '../../scheduler/phrases.ts';
+import { shown, shownLines } from '../foreign-text.ts';
+import type { AgentClient } from '../local-api/socket-client.ts';
+import type { UpgradePlan } from '../local-api/socket-protocol.ts';
+import { createProgress, withFix } from '../progress-lines.ts';
+import { showDuration } from '../settings/quantities.ts';
+import { agentOf, type Context } from './context.ts';
+import { exit, requireDone } from './failure.ts';
+import { PhaseLines } from './gitlab-deploy.ts';
+import { promptOf } from './mesh-commands.ts';
+import { confirm, hasTerminal } from './prompt.ts';
+
+const statusHint = 'look at it: autogit-node gitlab';
+type GitlabView = StatusSnapshot['gitlab'];
+type Upgrade = NonNullable<GitlabView['upgrade']>;
+
+/**
+ * `gitlab upgrade`: looks, says what it found, asks, and watches. Upgrading is the mesh's from the answer on: whoever stops watching
+ * stops nothing, and who asks twice watches the same one. `--rehearse`: on a clone only.
+ */
+export async function upgrade(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const agent = await agentOf(context);
+  const image = settings.text('gitlab.image') as string;
+  const before = await hosted(agent);
+  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
+  const isRehearsal = settings.isOn('gitlab.rehearse');
+  if (!isRehearsal && before.upgrade?.wish?.image === image) return watchUpgrade(context, agent, before, image);
+  const wish = { image, rehearse: isRehearsal || settings.isOn('gitlab.rehearsal') };
+  const plan = await agent.gitlabUpgradePlan(wish);
+  if (plan.from !== null && isOfVersion(plan.from, image)) {
+    const because = `GitLab ${plan.from} runs already`;
+    if (settings.isOn('json')) out.json({ state: 'same', because });
+    else out.data(shown(because));
+    return exit.ok;
+  }
+  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
+  const [failed] = plan.lines.filter(({ state }) => state === 'fail');
+  if (failed) {
+    if (settings.isOn('json')) out.json({ state: 'refused', plan });
+    throw new AutogitError('upgrade', `GitLab was not upgraded: ${failed.sentence}`, {
+      hint: failed.fix ?? statusHint,
+    });
+  }
+  if (isRehearsal) {
+    await agent.gitlabRehearse(image);
+    return watchRehearsal(context, agent, before, image);
+  }
+  if (!(await isWanted(context, plan))) return exit.failed;
+  requireDone(await agent.gitlabUpgrade(wish), statusHint);
+  return watchUpgrade(context, agent, before, image);
+}
+
+async function hosted(agent: AgentClient): Promise<GitlabView> {
+  const { gitlab } = (await agent.status()).snapshot;
+  if (gitlab.mode !== 'hosted')
+    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself, and upgrades no other', {
+      hint: 'autogit-node gitlab deploy',
+    });
+  return gitlab;
+}
+
+async function isWanted(context: Context, { host, from, steps, awayMs }: UpgradePlan): Promise<boolean> {
+  const prompt = promptOf(context);
+  if (prompt.yes) return true;
+  if (!hasTerminal(prompt))
+    throw new AutogitError('no-terminal', `nobody here can say that GitLab on ${host} shall be upgraded`, {
+      hint: 'the same command with --yes',
+    });
+  const times = steps.length === 1 ? '' : `, ${steps.length} times, for each of ${listed(steps)}`;
+  const question = `Upgrade GitLab on ${host} from ${from} to ${steps.at(-1)}? It is away for about ${showDuration(awayMs)}${times}; jobs that run go on meanwhile, and are told when it is back.`;
+  return confirm(question, false, prompt);
+}
+
+/** ms for this machine to hear what the one that hosts says now. */
+const hearsMs = 10_000;
+
+/** What `end` finds in what is known; null when nobody watches any more. */
+async function watched<T>(
+  { signal, settings }: Context,
+  agent: AgentClient,
+  what: 'upgrade' | 'rehearsal',
+  end: (gitlab: GitlabView) => T | null,
+): Promise<T | null> {
+  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
+  const told = new PhaseLines(lines, () => performance.now(), what === 'upgrade' ? 'upgrading' : 'rehearsing');
+  for (let tag = ''; !signal.aborted; ) {
+    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
+    const { gitlab } = news.snapshot;
+    tag = news.tag;
+    if (gitlab.mode !== 'hosted')
+      throw new AutogitError('upgrade', 'GitLab was uninstalled meanwhile', { hint: statusHint });
+    const found = end(gitlab);
+    if (found !== null) return found;
+    const doing = gitlab.upgrade?.doing;
+    if (doing && gitlab.hosted)
+      told.say({
+        state: gitlab.state,
+        hosted: { ...gitlab.hosted, progress: { phase: doing.phase, percent: doing.percent } },
+      });
+  }
+  return null;
+}
+
+async function watchUpgrade(context: Context, agent: AgentClient, before: GitlabView, image: string): Promise<number> {
+  const { settings, out } = context;
+  const began = performance.now();
+  const wasEnded = before.upgrade?.ended?.at ?? null;
+  const end = await watched(context, agent, 'upgrade', ({ upgrade: now }): Upgrade['ended'] => {
+    const isNews = now?.ended != null && now.ended.image === image && now.ended.at !== wasEnded;
+    return isNews ? (now.ended as Upgrade['ended']) : null;
+  });
+  if (end === null) {
+    const because = 'the mesh goes on upgrading it: autogit-node gitlab';
+    if (settings.isOn('json')) out.json({ state: 'upgrading', because });
+    else out.talk(because);
+    return exit.interrupted;
+  }
+  if (settings.isOn('json')) out.json({ state: end.isDone ? 'upgraded' : 'failed', image, because: end.because });
+  if (!end.isDone)
+    throw new AutogitError('upgrade', end.because.split(' -> ')[0] as string, { hint: hintIn(end.because) });
+  if (!settings.isOn('json')) out.data(shownLines(`${end.because}, after ${showDuration(performance.now() - began)}`));
+  return exit.ok;
+}
+
+async function watchRehearsal(
+  context: Context,
+  agent: AgentClient,
+  before: GitlabView,
+  image: string,
+): Promise<number> {
+  const { settings, out } = context;
+  const was = JSON.stringify(before.upgrade?.rehearsed ?? null);
+  let isBegun = false;
+  let quietSince: number | null = null;
+  const end = await watched(context, agent, 'rehearsal', ({ upgrade: now }) => {
+    const isDoing = now?.doing?.what === 'rehearsal';
+    isBegun ||= isDoing;
+    const { rehearsed = null } = now ?? {};
+    const isNews = isBegun || JSON.stringify(rehearsed) !== was;
+    if (!isDoing && isNews && rehearsed?.image === image) return rehearsed;
+    // Its agent has lost it: nothing else tells.
+    quietSince = isDoing ? null : (quietSince ?? performance.now());
+    if (quietSince === null || performance.now() - quietSince < 3 * hearsMs) return null;
+    return { isDone: false, because: 'the agent there was ended meanwhile; nothing was changed', seconds: null };
+  });
+  if (end === null) return exit.interrupted;
+  const { isDone, because, seconds } = end;
+  if (settings.isOn('json')) out.json({ state: isDone ? 'rehearsed' : 'failed', image, because, seconds });
+  if (!isDone) throw new AutogitError('upgrade', because.split(' -> ')[0] as string, { hint: hintIn(because) });
+  if (!settings.isOn('json')) out.data(shownLines(`${because}. Nothing was changed.`));
+  return exit.ok;
+}
+
+const hintIn = (because: string): string => because.split(' -> ')[1] ?? statusHint;

@@ -1,0 +1,90 @@
+import type { Change } from '../../protocol/changes.ts';
+import type { UpgradeWish } from '../../protocol/hosted-upgrade.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import { whoIsOlder } from '../disconnecting.ts';
+import type { Refusal } from '../ledger-edit.ts';
+import { rankedVoters } from '../raft/quorum.ts';
+import { emptied } from './copies-set.ts';
+import { whyNotOf } from './hosted-edits.ts';
+
+/*
+ * An upgrade of the mesh's GitLab in the ledger: wished (what serves serves on, and its host gets ready) -> for each image on the
+ * way one epoch more, said by the host once its gate is closed for that of before (SAFETY H7) -> ended, with how. The wish
+ * stands until then, so that whichever agent of the host comes next goes on with it.
+ */
+
+/** Any voter may have to lead; the host does it. */
+const whoCannot = ({ configuration, nodes }: Ledger, host: NodeId): string | null =>
+  whoIsOlder(
+    nodes,
+    [...new Set([...rankedVoters(configuration), host])],
+    'upgrade',
+    'knows nothing of an upgrade of GitLab',
+  );
+
+/** Why none can be begun in that ledger; null when nothing in it speaks against one. */
+export function whyNoUpgrade(ledger: Ledger): string | null {
+  const { hosted, host } = ledger.gitlab;
+  if (hosted === undefined || host === null) return 'this mesh hosts no GitLab';
+  if (hosted.ending) return 'it is being uninstalled';
+  return whoCannot(ledger, host);
+}
+
+export function upgrade(
+  ledger: Ledger,
+  { data, epoch, image, from, rehearse, because }: Change & { kind: 'upgrade-gitlab' },
+  wallMs: number,
+): Ledger | Refusal {
+  const { gitlab } = ledger;
+  const known = gitlab.hosted?.data === data ? gitlab.hosted.upgrade : undefined;
+  // Asked twice it is one, also where a stop on its way was passed meanwhile.
+  if (known?.image === image) return ledger;
+  const refused = whyNotOf(ledger, { data, epoch }) ?? whyNoUpgrade(ledger);
+  if (refused !== null) return { refused };
+  if (known) return { refused: `GitLab is being upgraded to ${known.image}: wait until that is over` };
+  const { upgraded: _before, ...hosted } = gitlab.hosted!;
+  if (hosted.image === image) return { refused: `${image} runs already` };
+  const wish: UpgradeWish = { image, from, rehearse, since: wallMs, because };
+  return { ...ledger, gitlab: { ...gitlab, hosted: { ...hosted, upgrade: wish } } };
+}
+
+/**
+ * The next epoch of the same data begins with that image; also with the one of before, where it did not come up. What GitLab knows
+ * it knows on: its gate was shut from the moment of which these data are, so address, token and runners stay.
+ */
+export function upgraded(
+  ledger: Ledger,
+  { data, epoch, image }: Change & { kind: 'gitlab-upgraded' },
+): Ledger | Refusal {
+  const { gitlab } = ledger;
+  // Said twice: what it says is so.
+  if (gitlab.hosted?.data === data && gitlab.epoch === epoch + 1 && gitlab.hosted.image === image) return ledger;
+  const refused = whyNotOf(ledger, { data, epoch });
+  if (refused !== null) return { refused };
+  const hosted = gitlab.hosted!;
+  const copies = hosted.copies && { copies: emptied(hosted.copies) };
+  return { ...ledger, gitlab: { ...gitlab, epoch: epoch + 1, hosted: { ...hosted, ...copies, image } } };
+}
+
+/** How it ended stays for whoever asks, until the next one. */
+export function upgradeEnded(
+  ledger: Ledger,
+  { data, epoch, isDone, because }: Change & { kind: 'gitlab-upgrade-ended' },
+  wallMs: number,
+): Ledger | Refusal {
+  const refused = whyNotOf(ledger, { data, epoch });
+  if (refused !== null) return { refused };
+  if (ledger.gitlab.hosted?.upgrade === undefined) return ledger;
+  return { ...ledger, gitlab: withoutWish(ledger.gitlab, isDone, because, wallMs) };
+}
+
+/** The same object where nothing was wished. */
+export function withoutWish(gitlab: Ledger['gitlab'], isDone: boolean, because: string, at: number): Ledger['gitlab'] {
+  if (gitlab.hosted?.upgrade === undefined) return gitlab;
+  const {
+    upgrade: { image, from },
+    ...hosted
+  } = gitlab.hosted as HostedGitlab & { upgrade: UpgradeWish };
+  return { ...gitlab, hosted: { ...hosted, upgraded: { image, from, isDone, because, at } } };
+}
