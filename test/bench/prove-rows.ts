@@ -75,7 +75,7 @@ const pushRows = (seconds: number): Promise<Row[]> =>
   });
 
 /** Rounds of 5 s of the host's time, one right after the other, in memory: what grows with their number would show. */
-const roundRows = (count: number, say: (line: string) => void): Promise<Row[]> =>
+export const roundRows = (count: number, say: (line: string) => void): Promise<Row[]> =>
   withMachines('memory', async (machines) => {
     const stretches = await manyRounds(machines, count, Math.max(1, Math.floor(count / 10)), ({ rounds, kept }) =>
       say(`${rounds} rounds of ${count}: ${kept.join(' and ')} kept`),

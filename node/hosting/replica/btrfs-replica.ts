@@ -67,6 +67,8 @@ export class BtrfsReplica implements Replica {
   readonly #isOwners: boolean;
   #rounds = new Map<string, Round>();
   #origins = new Map<string, Origin>();
+  /** Which round was last asked about. */
+  #newest: { round: Round; generation: number } | null = null;
 
   /** `tree`: the folder of the place that has its subvolumes. */
   constructor(part: RoundPart, tree: string, { owner, disk, tools, isOwners = false }: ReplicaParts) {
@@ -131,11 +133,13 @@ export class BtrfsReplica implements Replica {
     }
   }
 
-  async hasChanged(since: Round): Promise<boolean> {
+  async hasChanged(since: Round, isCommitted = false): Promise<boolean> {
     // Fsynced writes raise the generation at the next commit only, up to 30 s later.
-    await this.#tools.run('btrfs', ['filesystem', 'sync', this.#disk.folder]);
-    const [live, newest] = [await this.#look(this.live), await this.#look(this.folderOf(since))];
-    return live.generation > newest.generation;
+    if (!isCommitted) await this.#tools.run('btrfs', ['filesystem', 'sync', this.#disk.folder]);
+    // What nobody can write to stays as it is: it is looked at once.
+    if (this.#newest?.round !== since)
+      this.#newest = { round: since, generation: (await this.#look(this.folderOf(since))).generation };
+    return (await this.#look(this.live)).generation > this.#newest.generation;
   }
 
   send(round: Round, parent: Round | null): RoundSource {

@@ -64,8 +64,8 @@ export interface Replica {
   rounds(): Round[];
   /** Host: returns when the round is on the disk and marked. */
   snapshot(name: RoundName, atMs: number): Promise<Round>;
-  /** Host: whether anything was written since that round. */
-  hasChanged(since: Round): Promise<boolean>;
+  /** Host: whether anything was written since that round. `isCommitted`: all of it is in the file system's trees by now. */
+  hasChanged(since: Round, isCommitted?: boolean): Promise<boolean>;
   /** What a difference to that round may start from: others of the same living data, and what these were made from. */
   parentsFor(round: Round): Round[];
   send(round: Round, parent: Round | null): RoundSource;

@@ -290,7 +290,8 @@ export class RoundHost {
     const at = this.#options.clock.bootMs();
     if (newest === null || newestBulk === null || (await hot.hasChanged(newest))) return true;
     this.#idleMs = at;
-    if (await bulk.hasChanged(newestBulk)) return true;
+    // Both parts lie on one file system, which the look at the other one has just made write.
+    if (await bulk.hasChanged(newestBulk, true)) return true;
     this.#bulkLookedMs = at;
     return false;
   }

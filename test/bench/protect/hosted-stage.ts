@@ -49,6 +49,33 @@ export class HostedStage {
     execFileSync('sync', ['-f', join(this.#place, 'mounted')]);
   }
 
+  /** Bare ones as Gitaly keeps them, each with a commit of a file that cannot be compressed. */
+  async addRepositories(count: number, bytes: number): Promise<void> {
+    const file = join(this.#folder, 'blob');
+    const under = join(this.#place, 'mounted', 'live', 'data', 'git-data', 'repositories', '@hashed', 'be', 'nc');
+    for (let at = 0; at < count; at++) {
+      await randomFile(file, bytes / count);
+      const repository = join(under, `bench-${at}.git`);
+      const git = `git -c safe.directory='*' --git-dir '${repository}'`;
+      const lines = [
+        `git init -q --bare '${repository}'`,
+        `blob=$(${git} hash-object -w '${file}')`,
+        `tree=$(printf '100644 blob %s\\tblob\\n' $blob | ${git} mktree)`,
+        `commit=$(${git} -c user.name=t -c user.email=t@localhost commit-tree -m bench $tree)`,
+        `${git} update-ref refs/heads/main $commit`,
+        `chown -R 998:998 '${repository}'`,
+      ];
+      execFileSync('bash', ['-ec', lines.join('\n')]);
+    }
+    execFileSync('chown', ['998:998', join(under, '..'), under]);
+  }
+
+  /** What each of its steps took, ms. */
+  async drill(): Promise<{ step: string; ms: number }[]> {
+    const said = await this.#cli('--json', 'gitlab', 'drill', '--on', 'kang');
+    return (JSON.parse(said) as { steps: { step: string; ms: number }[] }).steps;
+  }
+
   /** bytes a second of the host's cable while a whole copy goes to a machine that has none, without its first and last twentieth. */
   async wholeCopy(node: string, bytes: number): Promise<number> {
     const from = sentBytes(this.lan, 1);
@@ -94,9 +121,10 @@ export class HostedStage {
     return found;
   }
 
-  async #cli(...args: string[]): Promise<void> {
-    const { code, stderr } = await this.#machine('kang').machine.cli(...args);
+  async #cli(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.#machine('kang').machine.cli(...args);
     if (code !== 0) throw new Error(`autogit-node ${args.join(' ')}: ${stderr}`);
+    return stdout;
   }
 
   async stop(): Promise<void> {

@@ -1,7 +1,15 @@
 import { addPart, type Row } from '../figures.ts';
 import type { BenchOptions } from '../options.ts';
+import { roundRows } from '../prove-rows.ts';
 import { copyRateRows } from './copy-rate-rows.ts';
+import { costRows } from './cost-rows.ts';
+import { databaseRows } from './database-rows.ts';
+import { drillRows } from './drill-rows.ts';
+import { lossRows } from './loss-rows.ts';
 import type { ProtectStage } from './protect-stage.ts';
+import { pushRows } from './push-rows.ts';
+import { serveRows } from './serve-rows.ts';
+import { vaultRows } from './vault-rows.ts';
 
 interface ProtectPart {
   key: string;
@@ -11,6 +19,14 @@ interface ProtectPart {
 }
 
 const protectParts: readonly ProtectPart[] = [
+  { key: 'loss', measure: lossRows },
+  { key: 'push', measure: pushRows },
+  { key: 'database', measure: databaseRows },
+  { key: 'cost', measure: costRows },
+  { key: 'rounds20k', measure: ({ trials, say }) => roundRows(1000 * trials, say) },
+  { key: 'serve', pieces: ['serve-1', 'serve-10'], measure: serveRows },
+  { key: 'drill', measure: drillRows },
+  { key: 'vault', measure: vaultRows },
   { key: 'copies', pieces: ['copies-100', 'copies-1000', 'copies-free'], measure: copyRateRows },
 ];
 
