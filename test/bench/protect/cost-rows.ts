@@ -79,7 +79,9 @@ export function costRows({ trials, say }: ProtectStage): Promise<Row[]> {
       for (const writing of writings) bare.push(await during(writing));
       rounds.start();
       await sleep(10_000);
+      const newest = (): number => host.replica.rounds().at(-1)?.name.number ?? 0;
       for (const [at, writing] of writings.entries()) {
+        const first = newest();
         const percent = (await during(writing)) - (bare[at] as number);
         say(`  ${writing.name}: ${percent.toFixed(2)} % of a core`);
         rows.push(
@@ -88,7 +90,7 @@ export function costRows({ trials, say }: ProtectStage): Promise<Row[]> {
             unit: '% of a core',
             ours: [percent],
             targets: [maxUnder(writing.most)],
-            note: `${ms / 1000} s; beyond what the same writing costs without rounds (${(bare[at] as number).toFixed(2)} %)`,
+            note: `${ms / 1000} s, ${newest() - first} rounds; beyond what the same writing costs without rounds (${(bare[at] as number).toFixed(2)} %)`,
           }),
         );
       }

@@ -66,12 +66,14 @@ export function databaseRows({ trials, say }: ProtectStage): Promise<Row[]> {
     };
     try {
       postgres.make();
-      await postgres.start();
+      // As GitLab's image has it: no checkpoint each few seconds.
+      await postgres.start(['shared_buffers=128MB', 'max_wal_size=1GB', 'checkpoint_timeout=5min']);
       const load = new Load(sockets, folder);
       await load.make();
       const rounds = roundsTo(host, standby, say, true, { standbyOf: wire.standbyOf });
       rounds.start();
       hold();
+      await load.full();
       const rate = Math.round((await load.full()) / 2);
       const [ours, theirs]: [number[], number[]] = [[], []];
       for (let trial = 0; trial < trials; trial++) {

@@ -69,7 +69,7 @@ async function pushed(written: Written, pusher: Pusher, at: number): Promise<num
 
 /** A push with the hook beside the bare commands, in turn; then while an artifact comes in; then with a standby that answers no more. */
 export function pushRows({ trials, sizeBytes, say }: ProtectStage): Promise<Row[]> {
-  return withStand(['standby'], (700 << 20) + 2.3 * sizeBytes, async (host, others, folder) => {
+  return withStand(['standby'], (700 << 20) + Math.round(2.3 * sizeBytes), async (host, others, folder) => {
     const standby = others[0] as Machine;
     let dead: Promise<void> = Promise.resolve();
     const wire = overTheWire(() => dead);

@@ -103,13 +103,20 @@ export class Postgres extends Server {
     });
   }
 
-  async start(): Promise<void> {
+  /** `more`: settings beside ours, the last one counts. */
+  async start(more: readonly string[] = []): Promise<void> {
     mkdirSync(this.#sockets, { recursive: true });
     execFileSync('chown', ['postgres:postgres', this.#sockets]);
     // Its number may be anybody's in this pid namespace; on a clone nobody else can be at these files.
     rmSync(join(this.#data, 'postmaster.pid'), { force: true });
     const small = ['shared_buffers=16MB', 'checkpoint_timeout=30s', 'max_wal_size=16MB', 'min_wal_size=2MB'];
-    const settings = ['listen_addresses=', `unix_socket_directories=${this.#sockets}`, 'max_connections=10', ...small];
+    const settings = [
+      'listen_addresses=',
+      `unix_socket_directories=${this.#sockets}`,
+      'max_connections=10',
+      ...small,
+      ...more,
+    ];
     this.begin('setpriv', [
       ...asPostgres,
       join(postgresBin(), 'postgres'),
