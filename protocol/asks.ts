@@ -33,6 +33,9 @@ export type DeployCheck = z.infer<typeof DeployCheck>;
 /** A backup as restic names it, the data of an epoch that a restore has replaced, or a round (round-name.ts). */
 export const BackupId = z.string().regex(/^([0-9a-f]{6,64}|replaced-[1-9]\d{0,15}|round(-(0|[1-9]\d{0,11})){3})$/);
 
+/** A path with namespace as GitLab has them, or an id. */
+export const ProjectName = z.string().regex(/^(?!.*\/\/)[A-Za-z0-9_][\w./-]{0,500}$/);
+
 /** What GitLab can be compared with. */
 export const ComparedId = z.union([BackupId, z.string().regex(/^fenced-[1-9]\d{0,15}$/)]);
 
@@ -99,6 +102,10 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('restore-gitlab'), backup: BackupId }),
   /** To the same: what is not as it was then; from that row on. `with`: also `fenced-EPOCH`. */
   z.object({ kind: z.literal('compare-gitlab'), with: ComparedId, from: z.int().nonnegative() }),
+  /**
+   * To the same: one project as it was then, beside the present one. `project`: its path with namespace, or the id of one that is gone.
+   */
+  z.object({ kind: z.literal('restore-project'), backup: BackupId, project: ProjectName }),
   /** To a machine that has GitLab's data, as its host or as a copy: try them now. How it ends stands in its report. */
   z.object({ kind: z.literal('drill-gitlab'), data: DataId }),
   /** To the same: whether GitLab there can become that image, and by way of which. Changes nothing. */

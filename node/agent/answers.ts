@@ -66,6 +66,7 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'compare-gitlab':
     case 'restore-gitlab':
     case 'drill-gitlab':
+    case 'restore-project':
     case 'check-upgrade':
     case 'rehearse-upgrade':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);

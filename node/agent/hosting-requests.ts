@@ -16,6 +16,7 @@ import type {
   CopyPlan,
   DeployPlan,
   DeployRequest,
+  RestoreRequest,
   UpgradePlan,
   UpgradeRequest,
   VaultRequest,
@@ -168,7 +169,8 @@ export class HostingRequests implements HostingApi {
     return { node: name, said: answer.kind === 'said' ? answer.because : 'it was asked for' };
   }
 
-  gitlabRestore(backup: string): Promise<string> {
+  gitlabRestore({ backup, project }: RestoreRequest): Promise<string> {
+    if (project !== undefined) return this.#said({ kind: 'restore-project', backup, project });
     return this.#said({ kind: 'restore-gitlab', backup });
   }
 

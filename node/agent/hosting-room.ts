@@ -66,7 +66,9 @@ export interface Membership {
   view(): ViewInput;
 }
 
-type VaultAsk = Ask & { kind: 'begin-vault' | 'backup-now' | 'backups' | 'compare-gitlab' | 'restore-gitlab' };
+type VaultAsk = Ask & {
+  kind: 'begin-vault' | 'backup-now' | 'backups' | 'compare-gitlab' | 'restore-gitlab' | 'restore-project';
+};
 type UpgradeAsk = Ask & { kind: 'check-upgrade' | 'rehearse-upgrade' };
 export type HostingAsk =
   | VaultAsk
@@ -236,6 +238,7 @@ export class HostingRoom {
       if (ask.kind === 'backups') return { kind: 'backups', ...(await this.#vault.rows(ask.rounds)) };
       if (ask.kind === 'compare-gitlab')
         return { kind: 'compared', ...(await this.#vault.compare(ask.with, ask.from)) };
+      if (ask.kind === 'restore-project') return this.#vault.restoreProject(ask.backup, ask.project);
       if (ask.kind === 'begin-vault') return this.#vault.begin(ask);
       return ask.kind === 'backup-now' ? this.#vault.backupNow() : this.#vault.restore(ask.backup);
     });

@@ -8,7 +8,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 
 export const statusHint = 'look at it: autogit-node gitlab';
-type GitlabView = StatusSnapshot['gitlab'];
+export type GitlabView = StatusSnapshot['gitlab'];
 
 /** `gitlab backup`: names the place once (`--to`), and makes one now. It is made by itself each day. */
 export async function backup(context: Context): Promise<number> {

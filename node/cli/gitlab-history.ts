@@ -1,11 +1,11 @@
-import type { BackupRow } from '../../protocol/asks.ts';
+import { type BackupRow, ProjectName } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { fewer, readTime, rowAt, rowNamed, showUtc } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
-import { hearsMs, hosted, statusHint, watched } from './gitlab-backup.ts';
+import { type GitlabView, hearsMs, hosted, statusHint, watched } from './gitlab-backup.ts';
 import { promptOf } from './mesh-commands.ts';
 import { confirm, hasTerminal } from './prompt.ts';
 import { printTable } from './table.ts';
@@ -71,27 +71,52 @@ export async function chosenRow(context: Context, agent: AgentClient): Promise<B
 export async function restore(context: Context): Promise<number> {
   const { settings, out } = context;
   const agent = await agentOf(context);
-  const { epoch, host } = await hosted(agent);
+  const { epoch, host, vault } = await hosted(agent);
   const row = await chosenRow(context, agent);
-  const prompt = promptOf(context);
-  const question = `Put GitLab on ${host} back to ${showUtc(row.at)} UTC (${row.id})? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;
-  if (!prompt.yes && !hasTerminal(prompt))
-    throw new AutogitError('no-terminal', 'nobody here can say that GitLab shall be restored', {
-      hint: 'the same command with --yes',
-    });
-  if (!prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
-  await agent.gitlabRestore(row.id);
-  let doneAt: number | null = null;
-  const end = await watched(context, agent, ({ vault, epoch: now, state }) => {
-    if (vault?.restored?.backup === row.id) return vault.restored;
-    const isQuiet = vault?.doing == null && now === epoch && state === 'healthy';
-    doneAt = isQuiet ? (doneAt ?? performance.now()) : null;
-    if (doneAt === null || performance.now() - doneAt < 2 * hearsMs) return null;
-    return { isDone: false, because: 'the agent there was ended meanwhile: nothing was changed' };
-  });
+  const project = settings.text('gitlab.project');
+  const before = vault?.restored ?? null;
+  if (project !== null) {
+    const named = ProjectName.safeParse(project.replace(/^\/+|\/+$/g, ''));
+    if (!named.success)
+      throw new AutogitError('bad-flag', `--project ${shown(project)} is no path of a project`, {
+        hint: 'with its namespace, as in its address: --project group/name',
+      });
+    await agent.gitlabRestore({ backup: row.id, project: named.data });
+  } else {
+    const prompt = promptOf(context);
+    const question = `Put GitLab on ${host} back to ${showUtc(row.at)} UTC (${row.id})? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;
+    if (!prompt.yes && !hasTerminal(prompt))
+      throw new AutogitError('no-terminal', 'nobody here can say that GitLab shall be restored', {
+        hint: 'the same command with --yes',
+      });
+    if (!prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
+    await agent.gitlabRestore({ backup: row.id });
+  }
+  const end = await untilRestored(context, agent, { id: row.id, epoch, before });
   if (end === null) return exit.interrupted;
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', of: row.id, because: end.because });
   if (!end.isDone) throw new AutogitError('backup', end.because, { hint: statusHint });
   if (!settings.isOn('json')) out.data(shownLines(end.because));
   return exit.ok;
+}
+
+type Restored = NonNullable<NonNullable<GitlabView['vault']>['restored']>;
+
+function untilRestored(
+  context: Context,
+  agent: AgentClient,
+  { id, epoch, before }: { id: string; epoch: number; before: Restored | null },
+): Promise<{ isDone: boolean; because: string } | null> {
+  let doneAt: number | null = null;
+  // How one of before ended is told until this one has begun there, maybe of the same backup.
+  let isNews = before === null;
+  return watched(context, agent, ({ vault, epoch: now, state }) => {
+    const restored = vault?.restored ?? null;
+    isNews ||= vault?.doing?.what === 'restore' || JSON.stringify(restored) !== JSON.stringify(before);
+    if (isNews && vault?.doing?.what !== 'restore' && restored?.backup === id) return restored;
+    const isQuiet = vault?.doing == null && now === epoch && state === 'healthy';
+    doneAt = isQuiet ? (doneAt ?? performance.now()) : null;
+    if (doneAt === null || performance.now() - doneAt < 2 * hearsMs) return null;
+    return { isDone: false, because: 'the agent there was ended meanwhile: nothing was changed' };
+  });
 }

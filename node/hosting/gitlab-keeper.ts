@@ -114,7 +114,7 @@ export class GitlabKeeper {
   }
 
   /** Other data in the place of GitLab's, as a restore has them ready. */
-  get replacing(): Pick<DataReplacing, 'ask' | 'outcome' | 'current'> {
+  get replacing(): Pick<DataReplacing, 'ask' | 'current' | 'isUnderWay' | 'outcome'> {
     return this.#replacing;
   }
 

@@ -8,6 +8,7 @@ import type {
   CopyPlan,
   DeployPlan,
   DeployRequest,
+  RestoreRequest,
   UpgradePlan,
   UpgradeRequest,
   VaultRequest,
@@ -85,7 +86,7 @@ export interface HostingApi {
   /** What is not as it was then, from that row on. */
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
   /** Begins it: what comes of it stands in status. */
-  gitlabRestore(backup: string): Promise<string>;
+  gitlabRestore(request: RestoreRequest): Promise<string>;
   /** Begins one on that machine, or on one that holds a copy: how it ends stands in status. Throws with why not. */
   gitlabDrill(on: string | null): Promise<{ node: string; said: string }>;
   /** Looks whether GitLab can become that image; changes nothing. */

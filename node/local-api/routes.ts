@@ -152,7 +152,7 @@ const hostingRoutes = (api: HostingApi): Routes => ({
   '/v1/gitlab/backup': post(bodies.gitlabBackup, async () => ({ said: await api.gitlabBackup() })),
   '/v1/gitlab/backups': post(bodies.gitlabBackups, () => api.gitlabBackups()),
   '/v1/gitlab/compare': post(bodies.gitlabCompare, (request) => api.gitlabCompare(request)),
-  '/v1/gitlab/restore': post(bodies.gitlabRestore, async ({ backup }) => ({ said: await api.gitlabRestore(backup) })),
+  '/v1/gitlab/restore': post(bodies.gitlabRestore, async (request) => ({ said: await api.gitlabRestore(request) })),
   '/v1/gitlab/drill': post(bodies.gitlabDrill, ({ on }) => api.gitlabDrill(on)),
   '/v1/gitlab/upgrade-plan': post(bodies.gitlabUpgrade, (request) => api.gitlabUpgradePlan(request)),
   '/v1/gitlab/upgrade': post(bodies.gitlabUpgrade, (request) => api.gitlabUpgrade(request)),

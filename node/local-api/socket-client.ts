@@ -24,6 +24,7 @@ import {
   PhaseAnswer,
   RecoveryAnswer,
   RecoveryKeyAnswer,
+  type RestoreRequest,
   SaidAnswer,
   socketVersion,
   UpgradePlan,
@@ -71,7 +72,7 @@ export interface AgentClient {
   gitlabBackup(): Promise<{ said: string }>;
   gitlabBackups(): Promise<BackupList>;
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
-  gitlabRestore(backup: string): Promise<{ said: string }>;
+  gitlabRestore(request: RestoreRequest): Promise<{ said: string }>;
   gitlabDrill(on: string | null): Promise<{ node: string; said: string }>;
   /** Looks at the machine; changes nothing. */
   gitlabUpgradePlan(request: UpgradeRequest): Promise<UpgradePlan>;
@@ -179,7 +180,7 @@ export function createClient(home: string): AgentClient {
     gitlabBackup: () => post(SaidAnswer, '/v1/gitlab/backup', {}),
     gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),
     gitlabCompare: (request) => post(Comparison, '/v1/gitlab/compare', request),
-    gitlabRestore: (backup) => post(SaidAnswer, '/v1/gitlab/restore', { backup }),
+    gitlabRestore: (request) => post(SaidAnswer, '/v1/gitlab/restore', request),
     gitlabDrill: (on) => post(DrillAnswer, '/v1/gitlab/drill', { on }),
     gitlabUpgradePlan: (asked) => post(UpgradePlan, '/v1/gitlab/upgrade-plan', asked),
     gitlabUpgrade: (asked) => post(ChangeOutcome, '/v1/gitlab/upgrade', asked),

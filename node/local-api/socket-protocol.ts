@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { BackupId, BackupRow, ComparedId, DeployCheck, DeployWish, JobWish } from '../../protocol/asks.ts';
+import { BackupId, BackupRow, ComparedId, DeployCheck, DeployWish, JobWish, ProjectName } from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
 import { GitlabImageName } from '../../protocol/hosted-upgrade.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
@@ -67,6 +67,9 @@ const VaultRequest = z.strictObject({
 });
 export type VaultRequest = z.infer<typeof VaultRequest>;
 
+/** `project`: that one alone, beside the present one. */
+const RestoreRequest = z.strictObject({ backup: BackupId, project: ProjectName.optional() });
+export type RestoreRequest = z.infer<typeof RestoreRequest>;
 /** `rehearse`: each image of the way is tried on a clone first. */
 const UpgradeRequest = z.strictObject({ image: GitlabImageName, rehearse: z.boolean() });
 export type UpgradeRequest = z.infer<typeof UpgradeRequest>;
@@ -99,7 +102,7 @@ export const bodies = {
   gitlabBackup: z.strictObject({}),
   gitlabBackups: z.strictObject({}),
   gitlabCompare: z.strictObject({ with: ComparedId, from: z.int().nonnegative() }),
-  gitlabRestore: z.strictObject({ backup: BackupId }),
+  gitlabRestore: RestoreRequest,
   gitlabDrill: z.strictObject({ on: machineName.nullable() }),
   gitlabUpgrade: UpgradeRequest,
   gitlabRehearse: z.strictObject({ image: GitlabImageName }),

@@ -176,6 +176,14 @@ const vaultFlags: readonly Flag[] = [
     help: 'each of the rounds of the last hour, or each difference',
   },
   {
+    key: 'gitlab.project',
+    name: 'project',
+    kind: 'text',
+    value: 'PATH',
+    commands: ['gitlab restore'],
+    help: 'this project alone, as a new one beside it (the number of one that is gone)',
+  },
+  {
     key: 'gitlab.at',
     name: 'at',
     kind: 'text',

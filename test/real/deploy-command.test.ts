@@ -249,14 +249,6 @@ describe('a GitLab of the mesh, by its commands', () => {
   });
 
   describe('backups', () => {
-    const row = {
-      id: 'abcdef01',
-      at: Date.UTC(2026, 10, 28, 3),
-      version: '19.4.1',
-      epoch: 3,
-      isOwn: true,
-      because: 'a backup in /mnt/disk',
-    };
     const vault = { target: '/mnt/disk', checkedAt: null, doing: null, problem: null, restored: null };
     const last = { id: 'abcdef01', at: '2026-11-28T03:00:00Z', copies: ['/mnt/disk'] };
 
@@ -346,29 +338,6 @@ describe('a GitLab of the mesh, by its commands', () => {
         'error: the drill on desktop-1 ended without a verdict: the owner of this machine is back\n',
       );
       expect(asked('drill')).toEqual([{ drill: null }, { drill: 'desktop-1' }, { drill: null }]);
-    });
-
-    it('lists what there is, restores one that a person means, and says how that ended', async () => {
-      agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault };
-      agent.backups = [
-        row,
-        { ...row, id: 'replaced-2', epoch: 2, isOwn: true, because: 'what a restore has replaced' },
-      ];
-      const list = await run('gitlab', 'history');
-      expect(list.stdout.split('\n')[0]).toBe('abcdef01\t2026-11-28 03:00\t19.4.1\t3\ta backup in /mnt/disk');
-      expect((await run('gitlab', 'restore', 'abcdef01')).stderr).toContain('the same command with --yes');
-      expect((await run('--yes', 'gitlab', 'restore', '12345678')).stderr).toContain('there is no backup 12345678');
-      expect(asked('restore')).toEqual([]);
-      const restored = {
-        backup: 'abcdef01',
-        isDone: false,
-        because: 'GitLab did not come up with abcdef01, and has what it had',
-      };
-      setTimeout(() => Object.assign(agent.gitlab, { vault: { ...vault, restored } }), 2_000);
-      const end = await run('--yes', 'gitlab', 'restore', 'abcdef01');
-      expect([end.code, end.stderr]).toEqual([1, expect.stringContaining('has what it had')]);
-      expect(asked('restore')).toEqual([{ restore: 'abcdef01' }]);
-      expect(await run('gitlab', 'backup', '--show-recovery-key')).toMatchObject({ code: 0, stdout: 'abcd-efgh\n' });
     });
   });
 });

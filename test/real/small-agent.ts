@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import type { AgentApi } from '../../node/local-api/agent-api.ts';
-import type { CopyPlan, DeployPlan, UpgradePlan } from '../../node/local-api/socket-protocol.ts';
+import type { CopyPlan, DeployPlan, RestoreRequest, UpgradePlan } from '../../node/local-api/socket-protocol.ts';
 import type { BackupRow, JobWish } from '../../protocol/asks.ts';
 import type { Difference } from '../../protocol/differences.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
@@ -137,8 +137,8 @@ export class SmallAgent implements AgentApi {
     this.asked.push({ rehearse: image });
     return 'begun';
   }
-  async gitlabRestore(backup: string) {
-    this.asked.push({ restore: backup });
+  async gitlabRestore(request: RestoreRequest) {
+    this.asked.push({ restore: request });
     return 'it is restored';
   }
   async gitlabDrill(on: string | null) {

@@ -251,9 +251,10 @@ it('is backed up with a key, put back as it was then, and back again: each a new
   expect(execFileSync('restic', ['ls', id], { env: restic, encoding: 'utf8' })).toContain(
     '/live/config/gitlab-secrets.json',
   );
-  expect(JSON.parse((await kang.cli('--json', 'gitlab', 'history')).stdout)).toMatchObject([
-    { id, epoch: 1, isOwn: true },
-  ]);
+  const history: { kind: string; on?: string[] }[] = JSON.parse((await kang.cli('--json', 'gitlab', 'history')).stdout);
+  expect(history.filter(({ kind }) => kind === 'backup')).toMatchObject([{ id, epoch: 1, isOwn: true }]);
+  const rounds = history.filter(({ kind }) => kind === 'round');
+  expect(rounds).toContainEqual(expect.objectContaining({ on: ['kang', 'desktop-1'], version: expect.any(String) }));
   expect((await desktop.status()).gitlab.lastBackup).toMatchObject({ id, copies: [target] });
 
   await gitlab.push('later', { 'readme.md': 'made after the backup' });
@@ -262,6 +263,13 @@ it('is backed up with a key, put back as it was then, and back again: each a new
   expect([back.code, back.stdout]).toEqual([0, expect.stringContaining('what was before is kept as replaced-1')]);
   await until('it serves', isServed, 20_000);
   expect([await names(), (await kang.status()).gitlab.epoch]).toEqual([['count'], 2]);
+  const diff = JSON.parse((await desktop.cli('--json', 'gitlab', 'diff')).stdout);
+  expect(diff).toMatchObject({ with: 'replaced-1', notes: [] });
+  expect(diff.rows).toContainEqual(expect.objectContaining({ repository: 'project 2, which is gone', what: 'gone' }));
+  const beside = await desktop.cli('gitlab', 'restore', 'replaced-1', '--project', '2');
+  expect([beside.code, beside.stdout]).toEqual([
+    ...[0, expect.stringMatching(/project 2 as it was at .* is root\/project-2-restored-\d{8}-\d{4} now: 1 branches/)],
+  ]);
   const again = await kang.cli('--yes', 'gitlab', 'restore', 'replaced-1');
   expect([again.code, again.stderr]).toEqual([0, expect.anything()]);
   await until('it serves', isServed, 20_000);

@@ -87,6 +87,10 @@ describe('a backup of GitLab', () => {
     const out = join(rig.folder, 'out');
     await restic.restore(left[0]!.id, out, signal);
     sh(`diff -r ${join(tree, 'live')} ${out}/live && cmp ${place.folders.bulk}/large ${out}/bulk/large`);
+    // One path of it alone.
+    const part = join(rig.folder, 'part');
+    await restic.restore(left[0]!.id, part, signal, '/live/data/git-data/repositories/a.git');
+    expect(sh(`cd ${part} && find . -type f`).trim()).toBe('./live/data/git-data/repositories/a.git/HEAD');
     // A byte of it turned is found.
     const pack = sh(`find ${join(rig.folder, 'repository/data')} -type f -size +1M | head -1`).trim();
     sh(`chmod u+w ${pack}; printf X | dd of=${pack} bs=1 seek=5000 conv=notrunc 2>/dev/null`);
@@ -137,7 +141,11 @@ describe('the vault of a host', () => {
       placeAsItIs: async () => place,
     };
     const asked: { source: string; because: string }[] = [];
-    const replacing = { outcome: null, ask: (wish: { source: string; because: string }) => void asked.push(wish) };
+    const replacing = {
+      outcome: null,
+      isUnderWay: () => false,
+      ask: (wish: { source: string; because: string }) => void asked.push(wish),
+    };
     const gitlab: { vault?: LedgerVault; hosted: object } = { hosted: hosting };
     const founded = foundedMesh({ store: 's' });
     const ledger = { ...founded, mesh: { id: 'mesh-1', name: 'home' }, gitlab } as unknown as Ledger;

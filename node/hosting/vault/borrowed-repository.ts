@@ -68,10 +68,17 @@ export class BorrowedRepository {
   }
 }
 
+const poolsBeside = (repository: string): string =>
+  join(repository.slice(0, Math.max(0, repository.lastIndexOf('/@hashed/'))), '@pools/');
+
 /** Its objects, and those that it has from a pool that forks share; git follows no relative path from there. */
 async function lenders(repository: string): Promise<string[]> {
   const objects = join(repository, 'objects');
   const said = await readFile(join(objects, 'info', 'alternates'), 'utf8').catch(() => '');
   const others = said.split('\n').filter((line) => line !== '' && !line.startsWith('#') && !line.startsWith('"'));
-  return [objects, ...others.slice(0, 8).map((other) => resolve(objects, other))];
+  // One that names what lies elsewhere on this machine borrows nothing of it.
+  const pools = others
+    .map((other) => resolve(objects, other))
+    .filter((path) => path.startsWith(poolsBeside(repository)));
+  return [objects, ...pools.slice(0, 8)];
 }

@@ -23,7 +23,7 @@ const countsMost = 100;
 const countMs = 5_000;
 const countAllMs = 20_000;
 
-const repositoriesOf = (live: string): string => join(live, 'data', 'git-data', 'repositories');
+export const repositoriesOf = (live: string): string => join(live, 'data', 'git-data', 'repositories');
 
 /** What is not the same then and now, repository by repository. `nameOf`: of a stored repository, for people. */
 export async function compareData(

@@ -49,6 +49,11 @@ export class DataReplacing {
     this.outcome = null;
   }
 
+  /** What was asked for lies where it was put, and is wanted still. */
+  isUnderWay(data: string): boolean {
+    return this.#asked !== null || this.#hands.memory.read(data).replacing?.state === 'swapping';
+  }
+
   /** What is under way for these data; null where nothing is. */
   current(data: string): Wish | null {
     return this.#asked ?? this.#hands.memory.read(data).replacing ?? null;

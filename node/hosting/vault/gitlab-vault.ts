@@ -17,6 +17,7 @@ import { systemTools } from '../system-tools.ts';
 import { fitting, type RoundHolder, replacedRows, roundRows, rowOf } from './backup-rows.ts';
 import { makeBackup, type Say, snapshotOf, thinAndCheck } from './backup-run.ts';
 import { backupOf, compareWith, pageOf, type WholeComparison } from './gitlab-compare.ts';
+import { projectBeside } from './project-beside.ts';
 import type { Restic } from './restic.ts';
 import { restoreBeside } from './restore-data.ts';
 import { VaultMemory } from './vault-memory.ts';
@@ -50,7 +51,8 @@ export class GitlabVault {
   readonly #memory: VaultMemory;
   readonly #work: VaultWork;
   #timer: NodeJS.Timeout | null = null;
-  #failed: VaultSeen['restored'] = null;
+  /** Of a restore that replaced nothing. */
+  #told: VaultSeen['restored'] = null;
   #isAsked = false;
   /** Of the last question, until its last page was read. */
   #compared: { id: string; whole: WholeComparison } | null = null;
@@ -75,7 +77,7 @@ export class GitlabVault {
   /** What the mesh is told; nothing while no place is named and nothing was restored. */
   seen(): { vault?: VaultSeen } {
     const { vault, kept } = this.#now();
-    const restored = this.#options.keeper.replacing.outcome ?? this.#failed;
+    const restored = this.#options.keeper.replacing.outcome ?? this.#told;
     if (kept === null || (vault === null && restored === null && this.#work.doing === null)) return {};
     const known = vault && this.#memory.of(whose(vault, kept));
     return {
@@ -148,7 +150,7 @@ export class GitlabVault {
 
   #projects(): GitlabProjects {
     const api = this.#options.api();
-    if (api === null) throw new AutogitError('no-gitlab', 'the mesh has no token of GitLab that this machine may use');
+    if (api === null) throw noToken();
     return new GitlabProjects({ ...api, timeoutMs: apiMs });
   }
 
@@ -164,6 +166,42 @@ export class GitlabVault {
     if (!hasRounds) return replacedRows(tree);
     const self = nodeName(this.#options.ledger(), hosting.host);
     return [...replacedRows(tree), ...roundRows({ tree, self, version, others: this.#options.holders() })];
+  }
+
+  /** One project of then beside the present one; how it ends stands in what the mesh is told. */
+  restoreProject(backup: string, project: string): string {
+    const { hosting } = this.#kept();
+    const door = this.#options.api();
+    if (door === null) throw noToken();
+    this.#beginRestore('looks for the project', backup, async (say) => {
+      const projects = new GitlabProjects({ ...door, timeoutMs: apiMs });
+      const wish = { tree: treeOf(hosting.place), backup, project, projects, door, restic: () => this.#openOwn(), say };
+      const because = await projectBeside({ ...wish, tools: systemTools, signal: this.#work.signal });
+      this.#options.log.info(because);
+      this.#told = { backup, isDone: true, because: asSentence(because) };
+    });
+    return 'it is brought back beside the present one: autogit-node gitlab';
+  }
+
+  /** Throws where this machine is at something else. Why it failed is told, and that nothing was changed. */
+  #beginRestore(phase: string, backup: string, work: (say: Say) => Promise<void>): void {
+    const { replacing } = this.#options.keeper;
+    const isReplacing = replacing.isUnderWay(this.#kept().hosting.data);
+    if (this.#work.isBusy || isReplacing)
+      throw new AutogitError('backup', `this machine is at a ${this.#work.doing?.what ?? 'restore'}`, {
+        hint: 'wait until that is over: autogit-node gitlab',
+      });
+    this.#told = null;
+    replacing.outcome = null;
+    this.#isTidy = true;
+    this.#work.begin('restore', phase, async (say) => {
+      try {
+        await work(say);
+      } catch (error) {
+        this.#told = { backup, isDone: false, because: asSentence(`nothing was changed: ${withFix(error)}`) };
+        throw error;
+      }
+    });
   }
 
   /** Begins it; how it ends stands in what the mesh is told. */
@@ -184,29 +222,18 @@ export class GitlabVault {
       throw new AutogitError('backup', 'GitLab has not worked here yet, so its exact version is not known', {
         hint: 'let it come up once, then restore: autogit-node gitlab',
       });
-    if (this.#work.isBusy)
-      throw new AutogitError('backup', `this machine is at a ${this.#work.doing?.what ?? 'backup'}`, {
-        hint: 'wait until that is over: autogit-node gitlab',
-      });
-    this.#failed = null;
-    this.#isTidy = true;
-    this.#work.begin('restore', 'looks at the backup', async (say) => {
+    this.#beginRestore('looks at the backup', backup, async (say) => {
       const place = await kept.placeAsItIs();
       const restic = vault && this.#open(vault);
       const now = this.#about(kept, version);
       const { signal } = this.#work;
       const tools = systemTools;
-      try {
-        await dropReplaced(treeOf(place), backup, tools);
-        const { source, about } = await restoreBeside({ place, restic, backup, now, tools, signal, say });
-        const when = new Date(about.at).toISOString().slice(0, 16).replace('T', ' ');
-        const because = `GitLab was restored as of ${when} UTC (${backup.slice(0, 40)}); what was before is kept as replaced-${kept.hosting.epoch}`;
-        const images = about.version === version ? {} : { image: about.image, imageBefore: kept.hosting.image };
-        this.#options.keeper.replacing.ask({ backup, source, because, about: now, ...images });
-      } catch (error) {
-        this.#failed = { backup, isDone: false, because: asSentence(`nothing was changed: ${withFix(error)}`) };
-        throw error;
-      }
+      await dropReplaced(treeOf(place), backup, tools);
+      const { source, about } = await restoreBeside({ place, restic, backup, now, tools, signal, say });
+      const when = new Date(about.at).toISOString().slice(0, 16).replace('T', ' ');
+      const because = `GitLab was restored as of ${when} UTC (${backup.slice(0, 40)}); what was before is kept as replaced-${kept.hosting.epoch}`;
+      const images = about.version === version ? {} : { image: about.image, imageBefore: kept.hosting.image };
+      this.#options.keeper.replacing.ask({ backup, source, because, about: now, ...images });
     });
     return 'it is restored beside what serves, and then takes its place: autogit-node gitlab';
   }
@@ -266,6 +293,11 @@ export class GitlabVault {
 }
 
 const whose = ({ repository }: Vault, { hosting }: KeptGitlab) => ({ repository, data: hosting.data });
+
+const noToken = (): AutogitError =>
+  new AutogitError('no-gitlab', 'the mesh has no token of GitLab that this machine may use', {
+    hint: 'see whether it is set up: autogit-node gitlab',
+  });
 
 const noPlace = (): AutogitError =>
   new AutogitError('backup', 'no place for backups is named', {

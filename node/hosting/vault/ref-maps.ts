@@ -1,5 +1,5 @@
 /** Full name of a ref -> object id, of one repository. */
-type RefMap = ReadonlyMap<string, string>;
+export type RefMap = ReadonlyMap<string, string>;
 
 export interface RefChange {
   ref: string;
@@ -23,7 +23,7 @@ export function packedRefs(text: string): Map<string, string> {
 }
 
 /** What people push; GitLab keeps others beside them (merge requests, pipelines), which come and go by themselves. */
-const isPushed = (ref: string): boolean => /^refs\/(heads|tags)\//.test(ref);
+export const isPushed = (ref: string): boolean => /^refs\/(heads|tags)\//.test(ref);
 
 /** What people pushed that is not the same on both sides, by name; `others`: how many of GitLab's own refs differ. */
 export function refChanges(then: RefMap, now: RefMap): { changes: RefChange[]; others: number } {

@@ -159,9 +159,10 @@ export class Restic {
     return this.#run(['dump', id, path], { signal });
   }
 
-  /** Into that folder, and read again there. */
-  async restore(id: string, target: string, signal: AbortSignal): Promise<void> {
-    await this.#run(['restore', id, '--target', target, '--verify'], { signal });
+  /** Into that folder, and read again there. `only`: one path of it. */
+  async restore(id: string, target: string, signal: AbortSignal, only?: string): Promise<void> {
+    const part = only === undefined ? [] : ['--include', only];
+    await this.#run(['restore', id, '--target', target, ...part, '--verify'], { signal });
   }
 
   /** Of one that was killed the lock stays, and the repository is needed alone. What lives keeps its lock. */

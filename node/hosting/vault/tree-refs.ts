@@ -49,6 +49,12 @@ export async function refsOf(repository: string, signal: AbortSignal): Promise<M
   return new Map([...packed, ...loose]);
 }
 
+/** Branch that `HEAD` names; null where it names none. */
+export async function headOf(repository: string): Promise<string | null> {
+  const text = await textOf(join(repository, 'HEAD'), refFileMost * 8);
+  return /^ref: refs\/heads\/(\S+)\s*$/.exec(text ?? '')?.[1] ?? null;
+}
+
 /** Nothing where there is none (any more): what lives changes meanwhile. */
 async function entriesOf(folder: string) {
   try {

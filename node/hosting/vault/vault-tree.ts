@@ -32,6 +32,8 @@ export const upgradingFolder = (tree: string): string => join(tree, 'upgrading')
 /** Read-only, for a clone. */
 export const rehearsingFolder = (tree: string): string => join(tree, 'rehearsing');
 export const restoringFolder = (tree: string): string => join(tree, 'restoring');
+/** Data of then of which one project is wanted. */
+export const thenFolder = (tree: string): string => join(tree, 'then');
 export const replacedFolder = (tree: string, epoch: number): string => join(tree, `replaced-${epoch}`);
 
 /** Null where there is none, or it makes no sense. */
@@ -102,7 +104,7 @@ export async function dropFolder(folder: string, tools: SystemTools): Promise<vo
 
 /** What was begun and not ended by an agent that was killed. */
 export async function dropHalves(tree: string, tools: SystemTools): Promise<void> {
-  for (const folder of [snapshotFolder(tree), restoringFolder(tree)]) await dropFolder(folder, tools);
+  for (const folder of [snapshotFolder(tree), restoringFolder(tree), thenFolder(tree)]) await dropFolder(folder, tools);
 }
 
 const isPinned = (tree: string, epoch: number): boolean => readAbout(replacedFolder(tree, epoch))?.isPinned === true;
@@ -123,7 +125,7 @@ export async function dropPinned(tree: string, kept: number, tools: SystemTools)
 export async function dropAll(tree: string, tools: SystemTools): Promise<void> {
   if (!existsSync(tree)) return;
   const names = readdirSync(tree).filter((name) =>
-    /^(vault|restoring|upgrading|rehearsing|replaced-[1-9]\d{0,15})$/.test(name),
+    /^(vault|restoring|then|upgrading|rehearsing|replaced-[1-9]\d{0,15})$/.test(name),
   );
   for (const name of names) await dropFolder(join(tree, name), tools);
 }

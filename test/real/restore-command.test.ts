@@ -1,0 +1,130 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
+import { places } from '../../node/store/home.ts';
+import { SmallAgent } from './small-agent.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What `gitlab history`, `restore` and `diff` say: the published commands before an agent in small. */
+describe('GitLab as it was, by its commands', () => {
+  const bin = join(root, 'dist', 'autogit-node.cjs');
+  let agent = new SmallAgent();
+  let home: string;
+  let server: SocketServer;
+
+  beforeAll(() => {
+    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    home = mkdtempSync(join(tmpdir(), 'autogit-deploy-'));
+  });
+  beforeEach(async () => {
+    await server?.close();
+    agent = new SmallAgent();
+    server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
+  });
+  afterAll(async () => {
+    await server?.close();
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  const env = () => ({ PATH: process.env.PATH ?? '', HOME: home, TERM: 'dumb' });
+  function run(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+    return new Promise((resolve) => {
+      const child = spawn(process.execPath, [bin, '--home', home, ...args], {
+        env: env(),
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      const said = { stdout: '', stderr: '' };
+      child.stdout.on('data', (data) => (said.stdout += data));
+      child.stderr.on('data', (data) => (said.stderr += data));
+      child.once('close', (code) => resolve({ code, ...said }));
+    });
+  }
+  const asked = (kind: string) => agent.asked.filter((one) => Object.hasOwn(one as object, kind));
+  const hosted = (state: 'deploying' | 'healthy' | 'failed', phase: string | null, because = 'it boots') => ({
+    ...{ mode: 'hosted' as const, state, url: 'http://kang.lan:8080', host: 'kang', version: '19.4.1' },
+    hosted: {
+      ...{ image: 'i', preset: 'homelab', folder: '/srv/gitlab', because },
+      progress: phase === null ? null : { phase, percent: null },
+    },
+  });
+
+  const row = {
+    id: 'abcdef01',
+    at: Date.UTC(2026, 10, 28, 3),
+    version: '19.4.1',
+    epoch: 3,
+    isOwn: true,
+    because: 'a backup in /mnt/disk',
+  };
+  const vault = { target: '/mnt/disk', checkedAt: null, doing: null, problem: null, restored: null };
+
+  it('lists what there is, restores one that a person means, and says how that ended', async () => {
+    agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault };
+    agent.backups = [row, { ...row, id: 'replaced-2', epoch: 2, isOwn: true, because: 'what a restore has replaced' }];
+    const list = await run('gitlab', 'history');
+    expect(list.stdout.split('\n')[0]).toMatch(
+      /^abcdef01\t2026-11-28 03:00:00\tbackup\t19.4.1\t3\ta backup in \/mnt\/disk/,
+    );
+    expect((await run('gitlab', 'restore', 'abcdef01')).stderr).toContain('the same command with --yes');
+    expect((await run('--yes', 'gitlab', 'restore', '12345678')).stderr).toContain(
+      'there is no backup or round 12345678',
+    );
+    expect(asked('restore')).toEqual([]);
+    const restored = {
+      backup: 'abcdef01',
+      isDone: false,
+      because: 'GitLab did not come up with abcdef01, and has what it had',
+    };
+    setTimeout(() => Object.assign(agent.gitlab, { vault: { ...vault, restored } }), 2_000);
+    const end = await run('--yes', 'gitlab', 'restore', 'abcdef01');
+    expect([end.code, end.stderr]).toEqual([1, expect.stringContaining('has what it had')]);
+    expect(asked('restore')).toEqual([{ restore: { backup: 'abcdef01' } }]);
+    // By time, one project of it; that the last one ended so is no news of this one.
+    const told = { backup: 'abcdef01', isDone: true, because: 'home/blog is home/blog-restored-1 now' };
+    setTimeout(() => Object.assign(agent.gitlab, { vault: { ...vault, restored: told } }), 1_000);
+    const at = ['--at', '2026-11-28 03:00'];
+    const beside = await run('gitlab', 'restore', ...at, '--project', 'home/blog');
+    expect([beside.code, beside.stdout, beside.stderr]).toEqual([
+      ...[
+        0,
+        'home/blog is home/blog-restored-1 now\n',
+        expect.stringContaining('the newest at or before that is abcdef01'),
+      ],
+    ]);
+    expect(asked('restore').at(-1)).toEqual({ restore: { backup: 'abcdef01', project: 'home/blog' } });
+    for (const [words, why] of [
+      [['abcdef01', ...at], 'name either a backup (or a round), or a time'],
+      [[], 'name either a backup (or a round), or a time'],
+      [['--at', 'noon'], '"noon" is no time'],
+      [['abcdef01', '--project', '../etc'], 'is no path of a project'],
+      [['--at', '2026-11-28 02:59'], 'the oldest that there is is of 2026-11-28 03:00:00 UTC'],
+    ] as const)
+      expect((await run('gitlab', 'restore', ...words)).stderr).toContain(why);
+    expect(await run('gitlab', 'backup', '--show-recovery-key')).toMatchObject({ code: 0, stdout: 'abcd-efgh\n' });
+  });
+
+  it('says page by page what is not as it was then', async () => {
+    agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault };
+    agent.backups = [row, { ...row, id: 'replaced-2', epoch: 2, isOwn: true }];
+    const id = (digit: string) => digit.repeat(40);
+    const one = { repository: 'home/blog', what: 'ref' as const, then: id('a'), now: id('b'), added: 1, lost: 0 };
+    agent.differences = Array.from({ length: 70 }, (_, index) => ({ ...one, ref: `refs/heads/${index}` }));
+    const brief = await run('gitlab', 'diff');
+    expect(brief.stdout.split('\n')[0]).toBe('home/blog\trefs/heads/0\taaaaaaaaaa\tbbbbbbbbbb\t1 commit since');
+    expect([brief.stdout.trim().split('\n').length, brief.stderr]).toEqual([
+      ...[40, expect.stringContaining('and 30 more: autogit-node gitlab diff replaced-2 --all')],
+    ]);
+    const all = JSON.parse((await run('--json', 'gitlab', 'diff', 'fenced-7')).stdout);
+    expect([all.with, all.rows.length, all.total]).toEqual(['fenced-7', 70, 70]);
+    expect((await run('gitlab', 'diff', '--at', '2026-11-28 03:00', '--all')).stdout.trim().split('\n')).toHaveLength(
+      70,
+    );
+    agent.backups = [];
+    expect((await run('gitlab', 'diff')).stderr).toContain('nothing yet that GitLab could be compared with');
+  });
+});
