@@ -147,6 +147,7 @@ export class HostingRoom {
     });
     const vault = this.#vault;
     this.#upgrade = new GitlabUpgrade({
+      tools: systemTools,
       ...{ clock, log, host, clones, ledger, change, meshToken, vault },
       keeper: this.#keeper,
     });

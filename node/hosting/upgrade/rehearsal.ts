@@ -7,7 +7,7 @@ import type { DataPlace } from '../data-place.ts';
 import { versionInside } from '../gitlab-inside.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { treeOf } from '../place-tree.ts';
-import { systemTools } from '../system-tools.ts';
+import type { SystemTools } from '../system-tools.ts';
 import { versionIn } from '../vault/kept-rounds.ts';
 import { rehearsingFolder, snapshotInto } from '../vault/vault-tree.ts';
 import { backgroundMigrations } from './background-migrations.ts';
@@ -25,6 +25,7 @@ interface Rehearsal {
   token: string | null;
   signal: AbortSignal;
   say(phase: string): void;
+  tools: SystemTools;
 }
 
 /**
@@ -37,7 +38,7 @@ export async function rehearse(what: Rehearsal): Promise<{ tookMs: number; migra
   const tree = treeOf(place);
   say('takes a snapshot for the rehearsal');
   const folder = rehearsingFolder(tree);
-  await snapshotInto(folder, tree, false, systemTools);
+  await snapshotInto(folder, tree, false, what.tools);
   const clone = await clones.start(
     {
       ...{ mesh: kept.mesh, data, purpose: 'rehearsal', place, image, preset },

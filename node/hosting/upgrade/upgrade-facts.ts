@@ -9,6 +9,7 @@ import { memory } from '../../machine/memory.ts';
 import { cloneMemory } from '../clone/gitlab-clones.ts';
 import { engineFacts, type ImageFacts, imageFacts } from '../deploy-facts.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
+import { systemTools } from '../system-tools.ts';
 import { upgradeChecks } from './upgrade-checks.ts';
 import { roomFor } from './upgrade-room.ts';
 
@@ -41,7 +42,7 @@ export async function checkUpgrade(
     architecture: 'version' in engine ? engine.architecture : '',
     place: {
       ...{ kind: place.kind, path: hosting.place.path, freeBytes: place.freeBytes() },
-      needsBytes: isFolder ? 0 : await roomFor(place),
+      needsBytes: isFolder ? 0 : await roomFor(place, systemTools),
     },
     memory: { availableBytes: (await memory()).available, needsBytes: cloneMemory(hosting.preset) },
     isServing: kept.life.hasWorked && kept.mayRun,

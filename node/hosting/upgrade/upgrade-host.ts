@@ -17,7 +17,7 @@ import type { KeptGitlab } from '../kept-gitlab.ts';
 import { treeOf } from '../place-tree.ts';
 import { whyUnprotected } from '../replica/unprotected.ts';
 import type { ServiceHost } from '../service-host.ts';
-import { systemTools } from '../system-tools.ts';
+import type { SystemTools } from '../system-tools.ts';
 import type { GitlabVault } from '../vault/gitlab-vault.ts';
 import { type About, dropFolder, rehearsingFolder, upgradingFolder } from '../vault/vault-tree.ts';
 import { withFix } from '../vault/vault-work.ts';
@@ -45,6 +45,7 @@ interface UpgradeOptions {
   ledger(): Ledger | null;
   change(change: Change): Promise<ChangeOutcome>;
   meshToken(): string | null;
+  tools: SystemTools;
 }
 
 type Say = (phase: string, percent?: number | null) => void;
@@ -73,6 +74,7 @@ export class GitlabUpgrade {
 
   start(): void {
     this.#timer = setInterval(() => this.#look(), timings.lookMs);
+    this.#look();
   }
 
   async stop(): Promise<void> {
@@ -184,9 +186,9 @@ export class GitlabUpgrade {
           'deploy it as root, where a folder on btrfs or an image can be made',
         );
       const tree = treeOf(place);
-      const hole = await whyUnprotected([join(tree, 'live'), join(tree, 'bulk')], systemTools);
+      const hole = await whyUnprotected([join(tree, 'live'), join(tree, 'bulk')], this.#options.tools);
       if (hole !== null) throw refused(hole, 'then again: autogit-node gitlab upgrade');
-      await place.makeRoom(await roomFor(place));
+      await place.makeRoom(await roomFor(place, this.#options.tools));
       await this.#pull(step, say);
       if (wish.rehearse) ({ tookMs } = await this.#rehearse(kept, step, say));
     } catch (error) {
@@ -195,6 +197,8 @@ export class GitlabUpgrade {
     }
     if (vault.busy !== null) throw new Waits(`waits until the ${vault.busy} is over`);
     if (keeper.kept !== kept || !kept.mayRun) throw new Waits('waits for GitLab to be served');
+    const { hosted } = ledger()?.gitlab ?? {};
+    if (hosted?.upgrade?.image !== wish.image || hosted.ending) throw new Waits('waits: nobody wishes it any more');
     const { hosting, version } = kept;
     const { data, epoch, image } = hosting;
     const { id: mesh, name: meshName } = ledger()?.mesh ?? { id: '', name: '' };
@@ -261,17 +265,17 @@ export class GitlabUpgrade {
   }
 
   async #rehearse(kept: KeptGitlab, { image }: UpgradeStep, say: Say): Promise<{ tookMs: number; migrations: number }> {
-    const { clones, meshToken } = this.#options;
+    const { clones, meshToken, tools } = this.#options;
     if (clones.purpose !== null) throw new Waits(`waits until the clone is gone: ${clones.purpose}`);
     const place = await kept.place(false);
     const tree = treeOf(place);
     const { signal } = this.#ended;
-    const roomBytes = await roomFor(place);
+    const roomBytes = await roomFor(place, this.#options.tools);
     const limitMs = timings.longestBootMs;
     try {
-      return await rehearse({ clones, kept, place, image, roomBytes, limitMs, token: meshToken(), signal, say });
+      return await rehearse({ clones, kept, place, image, roomBytes, limitMs, token: meshToken(), signal, say, tools });
     } finally {
-      await dropFolder(rehearsingFolder(tree), systemTools).catch((error: unknown) =>
+      await dropFolder(rehearsingFolder(tree), tools).catch((error: unknown) =>
         this.#options.log.warn(`what is left of a rehearsal does not go: ${sentenceOf(error)}`),
       );
     }
