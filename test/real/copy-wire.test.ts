@@ -30,7 +30,7 @@ class MemoryTaker implements RoundTaker {
   readonly failures: string[] = [];
   pins: readonly unknown[] = [];
   /** What the disk does with each piece, and before it is all there. */
-  slowly: () => Promise<unknown> = async () => {};
+  slowly: (stream: Readable) => Promise<unknown> = async () => {};
   atEnd: () => Promise<unknown> = async () => {};
 
   held = async () => [{ name, uuid: 'u-7' }];
@@ -41,7 +41,7 @@ class MemoryTaker implements RoundTaker {
       const hash = createHash('sha256');
       for await (const piece of stream) {
         hash.update(piece as Buffer);
-        await this.slowly();
+        await this.slowly(stream);
       }
       await done;
       await this.atEnd();
@@ -171,6 +171,16 @@ it('a standby whose disk is slow is not taken for a host that fell silent', asyn
   expect(taker.got.get('u-7')).toBe(hash);
   // It tells that it lives, and how much has arrived, also when its disk works on the rest.
   expect(told.filter((bytes) => bytes === 6 * MiB).length).toBeGreaterThan(2);
+});
+
+it('a round that waits for its disk again and again leaves nothing behind of each time', async () => {
+  let most = 0;
+  taker.slowly = async (stream) => {
+    await sleep(5);
+    most = Math.max(most, stream.listenerCount('close'));
+  };
+  await line.take(round, sourceOf(Readable.from([bytesOf(32 * MiB).bytes])), asked());
+  expect(most).toBeLessThan(8);
 });
 
 it('a host that says nothing in the midst of a round is given up', async () => {

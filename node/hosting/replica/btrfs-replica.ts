@@ -119,11 +119,13 @@ export class BtrfsReplica implements Replica {
     try {
       // Whoever asked for this round renamed its files before: with their bytes, wherever the file system puts off either.
       if (this.#isOwners) await this.#disk.sync(mark);
-      const live = await this.#look(this.live);
+      // Looks go beside what takes time: a push waits for all of it.
+      const looking = this.#lookBeside(this.live);
       await this.#tools.run('btrfs', ['subvolume', 'snapshot', '-r', this.live, join(folder, this.part)]);
       this.#refuseImplausible(name, join(folder, this.part));
+      const made = this.#lookBeside(join(folder, this.part));
       await this.#disk.sync(mark);
-      const { own } = await this.#look(join(folder, this.part));
+      const [live, { own }] = [await looking, await made];
       const round: Round = { part: this.part, name, atMs, wallMs: Date.now(), uuid: own, parent: null };
       await this.#mark(round, { own, live: { own: live.own, from: live.from } }, mark);
       return round;
@@ -170,11 +172,12 @@ export class BtrfsReplica implements Replica {
         throw guard.refused ?? error;
       });
       await source.done;
-      const got = await this.#look(join(incoming, this.part));
-      if (!got.isReadOnly || got.received !== round.uuid)
-        throw new ReplicaProblem(`round ${text} came as another one`, 'it was deleted and is asked for again');
+      const looking = this.#lookBeside(join(incoming, this.part));
       this.#refuseImplausible(round.name, join(incoming, this.part));
       await this.#disk.sync(mark);
+      const got = await looking;
+      if (!got.isReadOnly || got.received !== round.uuid)
+        throw new ReplicaProblem(`round ${text} came as another one`, 'it was deleted and is asked for again');
       // The folder: a received subvolume cannot be moved itself.
       await this.#tools.rename(incoming, folder);
       await this.#tools.syncFolder(join(this.#folder, 'rounds'));
@@ -255,6 +258,13 @@ export class BtrfsReplica implements Replica {
 
   #incoming(): string[] {
     return readdirSync(join(this.#folder, 'incoming')).map((entry) => join(this.#folder, 'incoming', entry));
+  }
+
+  /** Awaited later; whatever fails before that is the better reason. */
+  #lookBeside(path: string): Promise<Subvolume> {
+    const looking = this.#look(path);
+    looking.catch(() => undefined);
+    return looking;
   }
 
   async #look(path: string): Promise<Subvolume> {

@@ -1,3 +1,4 @@
+import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { changesSince } from '../crowd-rows.ts';
 import { maxUnder, type Row, ratioAtLeast, row } from '../figures.ts';
@@ -68,7 +69,7 @@ async function linkRows(stage: HostedStage, link: Link, trials: number, say: (li
       ours,
       against: { name: 'bare TCP', values: theirs },
       targets: link.least === null ? [] : [ratioAtLeast(link.least)],
-      note: `${link.bytes >> 20} MiB of bulk, by btrfs send, TLS and btrfs receive between two agents of the published program; all of it on this computer`,
+      note: `${link.bytes >> 20} MiB of bulk, by btrfs send, TLS and btrfs receive between two agents of the published program; both ends on this computer's ${cpus().length} cores, the standby's image in memory`,
     }),
     row({
       measure: `leader changes and leases missed in whole copies ${name}`,

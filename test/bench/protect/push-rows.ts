@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Machine } from '../../hosting/stand/machine.ts';
 import { Pusher } from '../../hosting/stand/writers.ts';
 import { Written } from '../../hosting/stand/written.ts';
-import { maxUnder, type Row, row, type Target } from '../figures.ts';
+import { figures, maxUnder, type Row, row, type Target } from '../figures.ts';
 import type { ProtectStage } from './protect-stage.ts';
 import { randomFile } from './random-file.ts';
 import { overTheWire, took, withStand } from './stand.ts';
@@ -88,7 +88,8 @@ export function pushRows({ trials, sizeBytes, say }: ProtectStage): Promise<Row[
       };
       const quiet = { ours: [] as number[], theirs: [] as number[] };
       for (let i = 0; i < 3 * trials; i++) await turn(quiet.ours, quiet.theirs);
-      say(`  quiet: ${quiet.ours.length} pushes`);
+      const steps = `; ms of its steps: ${stepsOf([host, standby])}`;
+      say(`  quiet: ${quiet.ours.length} pushes${steps}`);
 
       const busy = { ours: [] as number[], theirs: [] as number[] };
       let isThere = false;
@@ -109,7 +110,7 @@ export function pushRows({ trials, sizeBytes, say }: ProtectStage): Promise<Row[
       }
       revive();
       return [
-        pushRow('a push with the hook, until it ends', quiet),
+        pushRow('a push with the hook, until it ends', quiet, steps),
         pushRow(`the same while an artifact of ${sizeBytes >> 20} MiB comes in and is copied`, busy),
         row({
           measure: 'the first push with a standby dead',
@@ -138,12 +139,21 @@ export function pushRows({ trials, sizeBytes, say }: ProtectStage): Promise<Row[
   });
 }
 
-const pushRow = (measure: string, { ours, theirs }: { ours: number[]; theirs: number[] }): Row =>
+/** Where a round's time goes: the median of each program that it runs. */
+const stepsOf = (machines: readonly Machine[]): string =>
+  machines
+    .map(({ name, tools }) => {
+      const steps = [...tools.took].map(([step, ms]) => `${step} ${figures(ms).median?.toFixed(0)}`);
+      return `${name}: ${steps.join(', ')}`;
+    })
+    .join('; ');
+
+const pushRow = (measure: string, { ours, theirs }: { ours: number[]; theirs: number[] }, steps = ''): Row =>
   row({
     measure,
     unit: 'ms',
     ours,
     against: { name: 'git, snapshot, sync, send | receive, sync', values: theirs },
     targets: [oneAndAHalf],
-    note: `one pusher, ${pauseMs} ms after its last; PostgreSQL, Redis and files write beside; what two machines do is done by this one`,
+    note: `one pusher, ${pauseMs} ms after its last; PostgreSQL, Redis and files write beside; what two machines do is done by this one${steps}`,
   });

@@ -6,12 +6,15 @@ import { replicaTools } from '../../../node/hosting/replica/replica-tools.ts';
 export class SteppedTools implements ReplicaTools {
   /** Called before each step with its words; the step begins when it returns. */
   before: (step: string) => Promise<void> = async () => {};
+  /** ms of each call, by its words. */
+  readonly took = new Map<string, number[]>();
   /** Of the stream: how many bytes went through before this piece. */
   within: (bytes: number) => Promise<void> = async () => {};
 
   async run(file: string, args: readonly string[]): Promise<string> {
-    await this.before([file, ...args.filter((arg) => !arg.includes('/') && !arg.startsWith('-'))].join(' '));
-    return replicaTools.run(file, args);
+    const step = [file, ...args.filter((arg) => !arg.includes('/') && !arg.startsWith('-'))].join(' ');
+    await this.before(step);
+    return this.#timed(step, replicaTools.run(file, args));
   }
 
   read(file: string, args: readonly string[]) {
@@ -28,7 +31,14 @@ export class SteppedTools implements ReplicaTools {
       },
     });
     stream.on('error', (error) => held.destroy(error));
-    return replicaTools.feed(file, args, stream.pipe(held));
+    return this.#timed(`${file} ${args[0]}`, replicaTools.feed(file, args, stream.pipe(held)));
+  }
+
+  async #timed<T>(step: string, done: Promise<T>): Promise<T> {
+    const began = performance.now();
+    const result = await done;
+    this.took.set(step, [...(this.took.get(step) ?? []), performance.now() - began]);
+    return result;
   }
 
   async write(path: string, text: string): Promise<void> {
