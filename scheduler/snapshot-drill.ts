@@ -42,7 +42,7 @@ export function drillView(view: ViewInput, ledger: Ledger): { drills?: Drills } 
 
 /** One that failed, until the next is clean; and copies that nobody could prove for long. */
 export function drillLines(view: ViewInput, ledger: Ledger): Attention[] {
-  return saidOf(view, ledger).flatMap(({ name, drill: { last, proven, waits } }): Attention[] => {
+  return saidOf(view, ledger).flatMap(({ name, drill: { last, proven, waits, ended } }): Attention[] => {
     if (last !== null && !last.isProven)
       return [
         {
@@ -53,10 +53,11 @@ export function drillLines(view: ViewInput, ledger: Ledger): Attention[] {
         },
       ];
     const ageMs = proven === null ? null : view.wallMs - proven.at;
-    if (waits === null || (ageMs !== null && ageMs < lateMs)) return [];
+    const why = waits ?? ended?.because ?? null;
+    if (why === null || (ageMs !== null && ageMs < lateMs)) return [];
     const since = ageMs === null ? 'was never tried yet' : `was tried ${span(ageMs)} ago`;
     return [
-      { code: 'gitlab-drill', severity: 'info', sentence: `GitLab's copy on ${name} ${since}: ${waits}`, fix: null },
+      { code: 'gitlab-drill', severity: 'info', sentence: `GitLab's copy on ${name} ${since}: ${why}`, fix: null },
     ];
   });
 }

@@ -132,6 +132,7 @@ export class HostingRoom {
       ...{ home, clock, log, clones, view: this.#options.view, isAllowed: here.hasDrills },
       mesh: () => this.#mesh,
       drillable: () => this.#copies.drillable(),
+      releaseImage: (data) => engine.release(data),
       haveImage: (hosting, signal) => haveImage(hosting, { host, engine, log, signal }),
     });
     this.#vault = new GitlabVault({

@@ -69,7 +69,7 @@ export function whyNoDrill(view: ViewInput, isAsked: boolean): string | null {
   if (isBusy(own)) return 'jobs of the mesh run on this machine';
   const away = hosting.host === self ? null : unheardReason(meshViewOf(view, ledger), hosting.host);
   // What it holds may be wanted at any moment.
-  return away === null ? null : `${nodeName(ledger, hosting.host)}, which runs GitLab, ${away}`;
+  return away === null ? null : `${nodeName(ledger, hosting.host)}, which runs GitLab, is away`;
 }
 
 /** Another machine that is at one. */

@@ -5,7 +5,8 @@ import { hooksInside } from '../push/push-hook.ts';
 import { cloneLabels, serviceLabels, serviceOptions } from '../service-container.ts';
 import type { CloneFolders } from './clone-tree.ts';
 
-const cloneName = (data: string): string => `autogit-clone-${data}`;
+/** Of this node's: two agents may have one engine. */
+const cloneName = (data: string, host: string): string => `autogit-clone-${data}-${host.slice(-8)}`;
 
 export interface CloneSpec {
   mesh: string;
@@ -24,6 +25,8 @@ export interface CloneSpec {
   isPolite: boolean;
 }
 
+const hostname = 'gitlab-clone';
+
 /**
  * As GitLab's own container, but for what would let it meet anybody: no network at all, so no mail, no webhook, no mirror of what
  * was queued then, and no folder but those of the clone.
@@ -32,7 +35,7 @@ export function cloneOptions(spec: CloneSpec): ContainerCreateOptions {
   const { mesh, host, data, preset, folders } = spec;
   const whole = serviceOptions(
     {
-      ...{ mesh, host, data, epoch: 0, imageId: spec.imageId, hostname: 'gitlab-clone', bridge: '' },
+      ...{ mesh, host, data, epoch: 0, imageId: spec.imageId, hostname, bridge: '' },
       env: omnibusEnv({ url: spec.url, sshPort: null, preset }),
       folders: {
         [folders.config]: '/etc/gitlab',
@@ -49,7 +52,7 @@ export function cloneOptions(spec: CloneSpec): ContainerCreateOptions {
   );
   return {
     ...whole,
-    name: cloneName(data),
+    name: cloneName(data, host),
     Labels: {
       [cloneLabels.data]: data,
       [serviceLabels.mesh]: mesh,
@@ -59,6 +62,8 @@ export function cloneOptions(spec: CloneSpec): ContainerCreateOptions {
     HostConfig: {
       ...whole.HostConfig,
       NetworkMode: 'none',
+      // Without a network an engine leaves its own name out.
+      ExtraHosts: [`${hostname}:127.0.0.1`],
       // Gitaly runs programs that it unpacks there, and copies lie on a mount on which nothing is run.
       Tmpfs: { '/var/opt/gitlab/gitaly/run': 'rw,exec,nosuid,nodev,mode=0755' },
       // Where memory runs short it goes before anything that somebody needs.

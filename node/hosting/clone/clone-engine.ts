@@ -1,7 +1,7 @@
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import type { Clock } from '../../clock.ts';
 import { DockerConnection } from '../../executors/docker-connection.ts';
-import { isEngineAway, noDocker } from '../../executors/docker-engine.ts';
+import { isEngineAway, noDocker, statusOf } from '../../executors/docker-engine.ts';
 import { cloneLabels, serviceLabels } from '../service-container.ts';
 import { type CloneSpec, cloneOptions } from './clone-container.ts';
 
@@ -16,9 +16,13 @@ export interface CloneEngine {
   begin(spec: CloneSpec): Promise<string>;
   /** That image gets a name of ours too: what removes images that nothing uses leaves those that have another name. */
   keep(image: string, data: string): Promise<void>;
+  /** The end of `keep`: whatever else names that image stays. */
+  release(data: string): Promise<void>;
   /** All that this node began for that mesh, whether they run or not. */
   find(mesh: string, host: string): Promise<FoundClone[]>;
 }
+
+const keptAs = 'autogit-node/gitlab';
 
 export class DockerClones implements CloneEngine {
   readonly #connection: DockerConnection;
@@ -43,8 +47,17 @@ export class DockerClones implements CloneEngine {
     const docker = await this.#connection.docker();
     await docker
       .getImage(image)
-      .tag({ repo: 'autogit-node/gitlab', tag: data })
+      .tag({ repo: keptAs, tag: data })
       .catch((cause: unknown) => failed(`image ${image} cannot be named`, cause));
+  }
+
+  async release(data: string): Promise<void> {
+    const docker = await this.#connection.docker();
+    await docker
+      .getImage(`${keptAs}:${data}`)
+      .remove({ force: false })
+      // 404: it was not kept, or a person was sooner.
+      .catch((cause: unknown) => (statusOf(cause) === 404 ? undefined : failed('the image cannot be let go', cause)));
   }
 
   async find(mesh: string, host: string): Promise<FoundClone[]> {

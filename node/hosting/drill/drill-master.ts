@@ -11,7 +11,7 @@ import {
   whyEndDrill,
   whyNoDrill,
 } from '../../../scheduler/hosting/drill-rules.ts';
-import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
+import { type Hosting, hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
 import { hostedUrl } from '../../../scheduler/snapshot-gitlab.ts';
 import type { ViewInput } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
@@ -43,6 +43,8 @@ interface DrillOptions {
   drillable(): Drillable | null;
   /** GitLab's image on this machine, pulled if need be, and kept from any clean-up. */
   haveImage(hosting: Hosting, signal: AbortSignal): Promise<void>;
+  /** Nothing of it lies here any more: its image need not stay. */
+  releaseImage(data: string): Promise<void>;
   /** False: its owner wants none. */
   isAllowed: boolean;
 }
@@ -136,6 +138,7 @@ export class DrillMaster {
     }
     const why = whyNoDrill(view, false);
     if (why !== null) this.#pulling?.abort();
+    if (target === null) this.#forget(view);
     // By itself never on the host: there it would take from what serves.
     if (!isAllowed || target === null || target.round === null) return this.#waitsFor(null);
     if (why === null) void this.#tendImage(target.hosting);
@@ -143,6 +146,19 @@ export class DrillMaster {
     const waits = why ?? this.#imageProblem ?? (this.#pulling === null ? null : "GitLab's image is pulled");
     this.#waitsFor(waits);
     if (waits === null) this.#begin(target, false, view);
+  }
+
+  /** The mesh has no such GitLab any more, or this machine holds no copy of it by the ledger. */
+  #forget({ ledger, self }: ViewInput): void {
+    const { data } = this.#memory;
+    const hosting = hostingOf(ledger);
+    if (data === null || ledger === null || this.#pulling !== null) return;
+    const isOurs = hosting?.host === self || hosting?.copies?.standbys.some(({ node }) => node === self) === true;
+    if (hosting?.data === data && isOurs) return;
+    this.#memory.forget();
+    this.#options
+      .releaseImage(data)
+      .catch((error: unknown) => this.#options.log.info(`GitLab's image stays on this machine: ${sentenceOf(error)}`));
   }
 
   #waitsFor(why: string | null): void {

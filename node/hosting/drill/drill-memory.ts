@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { DrillSeen } from '../../../protocol/report.ts';
@@ -39,6 +39,16 @@ export class DrillMemory {
     // If that fails the first drill is later, by as long as the agent was away.
     void this.write(begun).catch(() => undefined);
     return begun;
+  }
+
+  /** Of which something is known here. */
+  get data(): string | null {
+    return this.#known?.data ?? null;
+  }
+
+  forget(): void {
+    this.#known = null;
+    rmSync(this.#path, { force: true });
   }
 
   async write(now: DrillNotes): Promise<void> {

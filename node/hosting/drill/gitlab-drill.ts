@@ -52,6 +52,8 @@ export async function drill(
     signal.throwIfAborted();
     const began = performance.now();
     const found = await work();
+    // What was found while it was ended, such as a program that was killed, says nothing of the data.
+    signal.throwIfAborted();
     const done = {
       step: name,
       ...found,
