@@ -237,6 +237,7 @@ export class Agent {
       name: this.#options.name,
       dockerHost: this.#options.dockerHost,
       artifactLimitBytes: this.#options.artifactLimitBytes,
+      settingsFile: this.#options.settingsFile,
       holdsCopies: this.#options.holdsCopies,
       hasDrills: this.#options.hasDrills,
       copyRateBytes: this.#options.copyRateBytes,

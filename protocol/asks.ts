@@ -77,6 +77,8 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('look-at-gitlab') }),
   /** To the same: root's first password, until it is said that a person has `seen` it, by what was seen. */
   z.object({ kind: z.literal('root-password'), seen: z.string().max(128).optional() }),
+  /** To the same: another password for that user of GitLab; answered as `root-password`. */
+  z.object({ kind: z.literal('new-password'), user: z.string().min(1).max(255) }),
   /** To a machine that may hold copies of a hosted GitLab: whether it can, and in words where they would lie. `bytes`: what they may become. `door`: one to try shall be opened. Changes nothing. */
   z.object({ kind: z.literal('check-copies'), data: DataId, bytes: Bytes, door: z.boolean().optional() }),
   /** From the host to a standby: a connection of its own for rounds (node/hosting/wire). */

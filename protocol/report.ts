@@ -227,6 +227,8 @@ export const GitlabSeen = z.looseObject({
   vault: VaultSeen.optional(),
   /** How often work that GitLab has queued is on its own disk; absent while it was not looked at, and of an earlier version. */
   queued: z.looseObject({ each: z.enum(['second', 'minute']), because: Sentence }).optional(),
+  /** Of the list of users and groups: what GitLab does not take, and what it has in another way. Absent: nothing of either. */
+  people: z.looseObject({ problems: z.array(Sentence).max(8), differences: z.array(Sentence).max(8) }).optional(),
   /** Why no push waits for a copy, whatever copies there are; absent: each does, or of an earlier version. */
   unheld: Sentence.optional(),
   /** Absent while a person asked for none on the host itself. */

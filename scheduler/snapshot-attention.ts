@@ -15,7 +15,7 @@ import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { copyLines } from './snapshot-copies.ts';
 import { drillLines } from './snapshot-drill.ts';
-import { hostedLines } from './snapshot-gitlab.ts';
+import { hostedLines, peopleLines } from './snapshot-gitlab.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
 import { upgradeLines } from './snapshot-upgrade.ts';
@@ -52,6 +52,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...gitlabLines(view, ledger),
     ...copyLines(view, ledger),
     ...drillLines(view, ledger),
+    ...peopleLines(view, ledger),
     ...classLines(ledger),
     ...waitingLines(ledger),
     ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),

@@ -104,6 +104,21 @@ function whyNoLease({ self, leader }: ViewInput, { nodes, gitlab }: Ledger): Ret
   return null;
 }
 
+/** What of the list of users and groups GitLab has not, or has in another way. */
+export function peopleLines(view: ViewInput, ledger: Ledger): Attention[] {
+  const hosting = hostingOf(ledger);
+  if (hosting === null || hosting.ending) return [];
+  const said = view.jobs.reports[hosting.host]?.report.gitlab;
+  if (said?.people === undefined || said.data !== hosting.data || said.epoch !== hosting.epoch) return [];
+  const host = nodeName(ledger, hosting.host);
+  const line = (severity: 'warn' | 'info', what: string) => (sentence: string) => ({
+    ...{ code: 'gitlab-people', severity, sentence: `GitLab ${what} autogit.yml of ${host}: ${sentence}` },
+    fix: severity === 'warn' ? 'it is tried again by itself; now: autogit-node reconcile' : null,
+  });
+  const { problems, differences } = said.people;
+  return [...problems.map(line('warn', 'lacks what stands in')), ...differences.map(line('info', 'differs from'))];
+}
+
 /** What a person should know of the mesh's own GitLab: nothing while it serves, or boots as it should. */
 export function hostedLines(view: ViewInput, ledger: Ledger): Attention[] {
   const now = hostedView(view, ledger);

@@ -32,15 +32,6 @@ const tokenScopes = [
   'admin_mode',
 ] as const;
 
-export const createUser = (context: PracticeContext, username: string, name: string, isAdmin: boolean): User => {
-  for (const user of context.state.users())
-    if (user.username === username) throw refuseWith(409, 'Username has already been taken');
-  const id = context.state.newId('user');
-  const user: User = { id, username, name, admin: isAdmin, tokens: [], createdAt: context.state.clock.now() };
-  context.state.saveUser(user);
-  return user;
-};
-
 export const createToken = (context: PracticeContext, user: User, name: string, scopes: string[]): string => {
   const token = newPersonalToken();
   user.tokens.push({ id: Math.max(0, ...user.tokens.map((one) => one.id)) + 1, name, token, scopes });
@@ -48,13 +39,6 @@ export const createToken = (context: PracticeContext, user: User, name: string, 
   return token;
 };
 
-const userBody = z.object({
-  username: z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$/),
-  name: z.string().min(1).max(255).optional(),
-  email: z.string().optional(),
-  password: z.string().optional(),
-  admin: z.boolean().optional(),
-});
 const rotateBody = z.object({ expires_at: z.string().optional() });
 
 /** The token that this very request came with. */
@@ -127,12 +111,6 @@ export const instanceRoutes = (context: PracticeContext, monitors: (address: str
     route('GET', '/api/v4/version', metadata),
     route('GET', '/api/v4/metadata', metadata),
     route('GET', '/api/v4/user', (call) => ok(userShape(authenticate(state, call, ['read_user']).user, call.base))),
-    route('POST', '/api/v4/users', (call) => {
-      admin(state, call);
-      const body = read(userBody, call.body);
-      const user = createUser(context, body.username, body.name ?? body.username, body.admin ?? false);
-      return created(userShape(user, call.base));
-    }),
     ...ownTokenRoutes(context),
     route('POST', '/api/v4/users/:user_id/personal_access_tokens', (call) => {
       admin(state, call);

@@ -8,12 +8,13 @@ import { followRefs, gitHttp } from './git-http.ts';
 import { graphqlRoutes } from './graphql-api.ts';
 import { hookRoutes } from './hooks-api.ts';
 import { httpDoor } from './http-door.ts';
-import { createToken, createUser, instanceRoutes, monitoringList } from './instance-api.ts';
+import { createToken, instanceRoutes, monitoringList } from './instance-api.ts';
 import { JobLifecycle } from './job-lifecycle.ts';
 import { timeoutSeconds } from './job-payload.ts';
 import { jobRequestRoutes } from './job-request-api.ts';
 import { jobUpdateRoutes } from './job-update-api.ts';
 import { pageRoutes, projectPage } from './pages.ts';
+import { createUser, peopleRoutes } from './people-api.ts';
 import { jobRoutes, pipelineRoutes } from './pipelines-api.ts';
 import { type PracticeClock, practiceClock } from './practice-clock.ts';
 import { defaultLimits, type Faults, type Limits, type PracticeContext } from './practice-context.ts';
@@ -197,7 +198,7 @@ class Practice implements PracticeGitlab {
   }
 
   createUser(username: string, options: { admin?: boolean; scopes?: string[] } = {}): { id: number; token: string } {
-    const user = createUser(this.context, username, username, options.admin ?? false);
+    const user = createUser(this.context, { username, name: username, admin: options.admin ?? false });
     const token = createToken(this.context, user, 'practice', options.scopes ?? ['api']);
     this.state.flush();
     return { id: user.id, token };
@@ -237,6 +238,7 @@ class Practice implements PracticeGitlab {
       ...jobRoutes(context, (job) => this.looked.set(job.id, performance.now())),
       ...hookRoutes(context),
       ...instanceRoutes(context, monitors),
+      ...peopleRoutes(context),
       ...graphqlRoutes(context),
       ...pageRoutes(context, local),
     ];

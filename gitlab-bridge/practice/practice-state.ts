@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Journal } from './journal.ts';
 import type { PracticeClock } from './practice-clock.ts';
-import type { Hook, Instance, Job, Manager, Pipeline, Project, Runner, TableName, User } from './records.ts';
+import type { Group, Hook, Instance, Job, Manager, Pipeline, Project, Runner, TableName, User } from './records.ts';
 import { fullPath } from './records.ts';
 import { newPersonalToken, newQueueValue, newRegistrationToken } from './secrets.ts';
 
@@ -41,6 +41,7 @@ export class State {
   }
   users = (): Iterable<User> => this.journal.table('user').values();
   user = (id: number): User | undefined => this.journal.table('user').get(id);
+  groups = (): Iterable<Group> => this.journal.table('group').values();
   projects = (): Iterable<Project> => this.journal.table('project').values();
   project = (id: number): Project | undefined => this.journal.table('project').get(id);
   pipelines = (): Iterable<Pipeline> => this.journal.table('pipeline').values();
@@ -94,6 +95,7 @@ export class State {
   saveProject = (project: Project): void => this.journal.put('project', project);
   savePipeline = (pipeline: Pipeline): void => this.journal.put('pipeline', pipeline);
   saveManager = (manager: Manager): void => this.journal.put('manager', manager);
+  saveGroup = (group: Group): void => this.journal.put('group', group);
   saveHook = (hook: Hook): void => this.journal.put('hook', hook);
   dropHook = (id: number): void => this.journal.drop('hook', id);
   dropManager = (id: number): void => this.journal.drop('manager', id);

@@ -23,7 +23,7 @@ export const userShape = (user: User, base: string): Record<string, unknown> => 
   website_url: '',
   job_title: '',
   bot: false,
-  email: `${user.username}@practice.invalid`,
+  email: user.email ?? `${user.username}@practice.invalid`,
   is_admin: user.admin,
   two_factor_enabled: false,
   external: false,

@@ -17,6 +17,23 @@ export interface User {
   admin: boolean;
   tokens: PersonalToken[];
   createdAt: number;
+  email?: string;
+  /** Hashed. */
+  password?: string;
+}
+
+/** guest, planner, reporter, developer, maintainer, owner. */
+export const accessLevels: readonly number[] = [10, 15, 20, 30, 40, 50];
+
+export interface Group {
+  id: number;
+  name: string;
+  fullPath: string;
+  parentId: number | null;
+  visibility: 'private' | 'internal' | 'public';
+  /** Access levels by user. */
+  members: Record<number, number>;
+  createdAt: number;
 }
 
 export interface Project {
@@ -177,6 +194,7 @@ export interface Instance {
 export interface Tables {
   instance: Instance;
   user: User;
+  group: Group;
   project: Project;
   pipeline: Pipeline;
   job: Job;

@@ -60,6 +60,7 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'check-copies':
     case 'look-at-gitlab':
     case 'root-password':
+    case 'new-password':
     case 'begin-vault':
     case 'backup-now':
     case 'backups':

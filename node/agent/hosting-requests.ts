@@ -108,8 +108,13 @@ export class HostingRequests implements HostingApi {
     return this.#lines.change({ kind: 'uninstall-gitlab', ...request, ...(meant && { epoch: meant.epoch }) });
   }
 
-  async gitlabPassword(seen?: string): Promise<{ password: string | null }> {
-    const answer = await this.#askHost({ kind: 'root-password', ...(seen !== undefined && { seen }) });
+  async gitlabPassword({ seen, user }: { seen?: string; user?: string }): Promise<{ password: string | null }> {
+    const answer = await this.#askHost(
+      user === undefined
+        ? { kind: 'root-password', ...(seen !== undefined && { seen }) }
+        : { kind: 'new-password', user },
+      user === undefined ? lookMs : vaultMs,
+    );
     return { password: answer.kind === 'root-password' ? answer.password : null };
   }
 

@@ -30,6 +30,7 @@ import { GitlabUpgrade } from '../hosting/upgrade/upgrade-host.ts';
 import { GitlabVault } from '../hosting/vault/gitlab-vault.ts';
 import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
+import { peopleOfFile } from '../settings/people-file.ts';
 import { copiesLeftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
 import type { RunWatch } from './run-watch.ts';
@@ -41,6 +42,8 @@ export interface Here {
   version: string;
   /** The engine that would run GitLab. */
   dockerHost: string | null;
+  /** Where users and groups of GitLab stand. */
+  settingsFile: string;
   /** False: its owner wants no copies on it of what another machine runs. */
   holdsCopies: boolean;
   /** False: its owner wants no drills on it. */
@@ -73,7 +76,9 @@ type UpgradeAsk = Ask & { kind: 'check-upgrade' | 'rehearse-upgrade' };
 export type HostingAsk =
   | VaultAsk
   | UpgradeAsk
-  | (Ask & { kind: 'check-deploy' | 'check-copies' | 'look-at-gitlab' | 'root-password' | 'drill-gitlab' });
+  | (Ask & {
+      kind: 'check-deploy' | 'check-copies' | 'look-at-gitlab' | 'root-password' | 'new-password' | 'drill-gitlab';
+    });
 
 /** ms that an agent which ends gives to what is under way. */
 const stopMs = 3_000;
@@ -94,7 +99,7 @@ export class HostingRoom {
 
   constructor(here: Here, membership: Membership) {
     this.#options = { ...here, ...membership };
-    const { nodeId, home, clock, log, dockerHost } = here;
+    const { nodeId, home, clock, log, dockerHost, settingsFile } = here;
     const { ledger, change, box, feed } = membership;
     const host = new DockerServiceHost(dockerHost, clock);
     const engine = new DockerClones(dockerHost, clock);
@@ -107,6 +112,7 @@ export class HostingRoom {
     this.#keeper = new GitlabKeeper({
       ...{ self: nodeId, home, clock, log, ledger, change },
       host,
+      people: peopleOfFile(settingsFile),
       seal: (text) => box.seal(text),
       unseal: (sealed) => box.unseal(sealed),
       sealForVoters: (text) => box.sealForVoters(text),
@@ -230,9 +236,16 @@ export class HostingRoom {
     if (!this.#hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
     if (ask.kind === 'root-password') return { kind: 'root-password', password: this.#keeper.rootPassword(ask.seen) };
     if (ask.kind === 'check-upgrade' || ask.kind === 'rehearse-upgrade') return this.#ofUpgrade(ask);
+    if (ask.kind === 'new-password') return answered(() => this.#newPassword(ask.user));
     if (ask.kind !== 'look-at-gitlab') return this.#ofVault(ask);
     this.#keeper.lookNow();
     return { kind: 'said', because: 'it is looked at now, and what was given up is tried again: autogit-node gitlab' };
+  }
+
+  async #newPassword(user: string): Promise<Answer> {
+    const kept = this.#keeper.kept;
+    if (kept === null) throw new AutogitError('gitlab-answer', 'GitLab is not begun here yet: autogit-node gitlab');
+    return { kind: 'root-password', password: await kept.care.newPassword(user) };
   }
 
   #ofVault(ask: VaultAsk): Promise<Answer> {

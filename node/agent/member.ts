@@ -47,6 +47,7 @@ const gitlabLookEvery = 30;
 interface MemberOptions {
   home: string;
   artifactLimitBytes?: number | undefined;
+  settingsFile: string;
   holdsCopies: boolean;
   hasDrills: boolean;
   copyRateBytes: number | null;

@@ -125,7 +125,8 @@ export const commands: readonly Command[] = [
   },
   {
     path: 'gitlab password',
-    help: "root's first password of the GitLab that the mesh runs, shown once",
+    args: '[user]',
+    help: "root's first password of the GitLab that the mesh runs, or a new one for a user, shown once",
     run: async (c) => (await deployment()).password(c),
   },
   {

@@ -5,7 +5,9 @@ import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { DeployPlan, DeployRequest } from '../local-api/socket-protocol.ts';
 import { createProgress, type Progress, withFix } from '../progress-lines.ts';
+import { peopleOfFile } from '../settings/people-file.ts';
 import { showDuration } from '../settings/quantities.ts';
+import { configOf } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
@@ -34,6 +36,7 @@ export async function deploy(context: Context): Promise<number> {
       hint: failed[0]?.fix ?? 'what each line above says; then the same command again',
     });
   }
+  await sayPeople(context, plan, lines);
   if (!(await isWanted(context, plan))) return exit.failed;
   const outcome = await agent.gitlabDeploy(wish);
   requireDone(outcome, statusHint);
@@ -77,6 +80,16 @@ function copiesOf(named: readonly string[]): Pick<DeployRequest, 'copies'> {
       hint: '--copies NAME,NAME, or none',
     });
   return { copies: named[0] === 'none' ? [] : [...named] };
+}
+
+/** A list in the file of whoever types this is none that counts elsewhere. */
+async function sayPeople({ settings }: Context, { host }: DeployPlan, lines: Progress): Promise<void> {
+  const { users, groups } = await peopleOfFile(configOf(settings))();
+  if (users.length + groups.length > 0)
+    lines.ok(
+      'people',
+      `users and groups are made as they stand in the autogit.yml of the agent on ${host} (here: ${plural(users.length, 'user')}, ${plural(groups.length, 'group')})`,
+    );
 }
 
 /** It takes a machine's memory and disk, so nobody gets it by an answer that was not given. */
@@ -165,7 +178,7 @@ async function sayServes(
   lines: Progress,
   { url, version, host, tookMs }: GitlabView & { tookMs: number },
 ): Promise<number> {
-  const { password } = await agent.gitlabPassword();
+  const { password } = await agent.gitlabPassword({});
   if (settings.isOn('json')) {
     out.json({ state: 'healthy', url, version, host, rootPassword: password });
     return wasShown(agent, password);
@@ -180,17 +193,19 @@ async function sayServes(
 
 /** Only now is it forgotten. A mesh that does not hear of it shows it once more to whoever asks. */
 async function wasShown(agent: AgentClient, password: string | null): Promise<number> {
-  if (password !== null) await agent.gitlabPassword(password).catch(() => undefined);
+  if (password !== null) await agent.gitlabPassword({ seen: password }).catch(() => undefined);
   return exit.ok;
 }
 
-const newPassword =
-  'another one, on its machine: docker exec -it $(docker ps -qf label=autogit.gitlab) gitlab-rake "gitlab:password:reset[root]"';
+const newPassword = 'make another one: autogit-node gitlab password root';
 
-/** `gitlab password`: for who did not watch to the end. */
-export async function password({ settings, out, ...context }: Context): Promise<number> {
-  const agent = await agentOf({ settings, out, ...context });
-  const { password: shownOnce } = await agent.gitlabPassword();
+/** `gitlab password [user]`: root's first one, for who did not watch to the end; or a new one for a user, who must change it at once. */
+export async function password(context: Context): Promise<number> {
+  const { settings, out, args } = context;
+  const agent = await agentOf(context);
+  const [user] = args;
+  if (user !== undefined) return another(context, agent, user);
+  const { password: shownOnce } = await agent.gitlabPassword({});
   if (shownOnce === null)
     throw new AutogitError('unsupported', "root's first password was shown before, or there is none yet", {
       hint: newPassword,
@@ -198,6 +213,20 @@ export async function password({ settings, out, ...context }: Context): Promise<
   if (settings.isOn('json')) out.json({ user: 'root', password: shownOnce });
   else out.data(out.isTerminal ? `root's password, shown once: ${shown(shownOnce)}` : shownOnce);
   return wasShown(agent, shownOnce);
+}
+
+async function another(context: Context, agent: AgentClient, user: string): Promise<number> {
+  const { settings, out } = context;
+  const prompt = promptOf(context);
+  const question = `Give GitLab's user ${user} another password? The one of now ends.`;
+  if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
+  const { password: made } = await agent.gitlabPassword({ user });
+  if (made === null) throw new AutogitError('gitlab-answer', 'the host made no password', { hint: statusHint });
+  if (settings.isOn('json')) out.json({ user, password: made });
+  else out.data(out.isTerminal ? `password of ${shown(user)}, shown once: ${shown(made)}` : made);
+  // Root's is changed by root's own token.
+  if (user !== 'root') out.talk('GitLab asks for another one at the next sign-in.');
+  return exit.ok;
 }
 
 function sayFailed({ settings, out }: Context, { hosted, flag }: GitlabView): number {

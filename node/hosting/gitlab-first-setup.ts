@@ -6,6 +6,8 @@ import type { ServiceHost } from './service-host.ts';
 
 /** What a first boot leaves for the mesh. Nothing of it stands in an argument, a log or an environment. */
 interface FirstSetup {
+  /** The password that was read is root's now: data that were taken up may have another one. */
+  isRootPassword: boolean;
   token: string;
   instance: string | null;
   version: string;
@@ -34,29 +36,51 @@ const revoking = (name: string): string =>
   `User.find_by_username('root').personal_access_tokens.active.where(name: ${rubyText(name)}).order(:id).to_a[0...-1].each(&:revoke!)
 `;
 
+/** Of a password that stands in a file since the first boot. */
+const holds = 'autogit: the first password holds';
+const asking = (password: string): string =>
+  `puts '${holds}' if User.find_by_username('root').valid_password?(${rubyText(password)})
+`;
+
 const tokenName = (mesh: string): string => `autogit-node ${mesh.replace(/[^\w .-]/g, '').slice(0, 100)}`;
 
-/** By its input: what stands among arguments is read by everybody on the machine. `secret` is taken out of its words. */
-async function rails(host: ServiceHost, id: string, code: string, secret: string): Promise<void> {
+/** By its input: what stands among arguments is read by everybody on the machine. `secrets` are taken out of its words. */
+async function rails(host: ServiceHost, id: string, code: string, secrets: readonly string[]): Promise<string> {
   const { code: status, out } = await host.exec(id, ['gitlab-rails', 'runner', '-'], {
     input: code,
     timeoutMs: railsMs,
   });
-  if (status === 0) return;
-  const words = out.replaceAll(secret, '[token]').trim().split('\n').slice(-3).join(' ').slice(-300);
+  if (status === 0) return out;
+  const words = secrets
+    .reduce((text, secret) => text.replaceAll(secret, '[secret]'), out)
+    .trim()
+    .split('\n')
+    .slice(-3)
+    .join(' ')
+    .slice(-300);
   throw new AutogitError('gitlab-answer', `gitlab-rails ended with ${status}: ${words}`);
 }
 
-/** A token of root's, made without the UI, and GitLab's word that it is an admin's. Asked again it makes another. */
-export async function makeAdminToken(host: ServiceHost, id: string, mesh: string): Promise<FirstSetup> {
+/**
+ * A token of root's, made without the UI, and GitLab's word that it is an admin's. Asked again it makes another. In the same start of
+ * Rails, which takes a minute, it is asked whether `password` is root's.
+ */
+export async function makeAdminToken(
+  host: ServiceHost,
+  id: string,
+  mesh: string,
+  password: string | null,
+): Promise<FirstSetup> {
   const token = newToken();
-  await rails(host, id, making(tokenName(mesh), token), token);
-  return { token, ...(await factsInside(host, id, token)) };
+  const code = making(tokenName(mesh), token) + (password === null ? '' : asking(password));
+  const said = await rails(host, id, code, password === null ? [token] : [token, password]);
+  return { isRootPassword: said.includes(holds), token, ...(await factsInside(host, id, token)) };
 }
 
 /** Once the mesh goes by the newest. */
-export const revokeOlderTokens = (host: ServiceHost, id: string, mesh: string): Promise<void> =>
-  rails(host, id, revoking(tokenName(mesh)), '[token]');
+export async function revokeOlderTokens(host: ServiceHost, id: string, mesh: string): Promise<void> {
+  await rails(host, id, revoking(tokenName(mesh)), []);
+}
 
 /** The password that GitLab made up for root; null when the file is gone, or somebody gave another one. */
 export async function readRootPassword(host: ServiceHost, id: string): Promise<string | null> {

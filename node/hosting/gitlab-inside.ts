@@ -38,7 +38,7 @@ function curlConfig({ method = 'GET', path, token, body }: Question): string {
 }
 
 /** Asks GitLab's web server in its container. Throws `no-docker`, `executor-failed`, `timed-out`. */
-async function askInside(host: Pick<ServiceHost, 'exec'>, id: string, question: Question): Promise<Answer> {
+export async function askInside(host: Pick<ServiceHost, 'exec'>, id: string, question: Question): Promise<Answer> {
   const { out } = await host.exec(id, ['curl', '--config', '-'], {
     input: curlConfig(question),
     timeoutMs: questionMs + 5000,

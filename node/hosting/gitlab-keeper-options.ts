@@ -2,13 +2,12 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
 import type { DataPlace } from './data-place.ts';
+import type { CareOptions } from './gitlab-care.ts';
 import type { LeaseGate } from './lease-at-gate.ts';
-import type { MeshTokenOptions } from './mesh-token.ts';
 import type { SystemTools } from './system-tools.ts';
 
-export interface KeeperOptions extends MeshTokenOptions {
+export interface KeeperOptions extends CareOptions {
   self: NodeId;
-  home: string;
   /**
    * `create`: it may be made; not when GitLab stood there once. `mesh`: whose it is, or was. `isUnchecked`: as it is, also half of
    * one, to put other data there.

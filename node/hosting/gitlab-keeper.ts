@@ -240,7 +240,7 @@ export class GitlabKeeper {
     kept.tellGate(look, life.hasWorked && act === 'none');
     kept.report(kept.bootProgress(look));
     if (act !== 'none') await this.#start(kept, before, act === 'restart' ? own : null);
-    else if (life.hasWorked && own !== null) kept.care.tend(kept.hosting, own.id, look?.pid ?? null);
+    else if (life.hasWorked && own !== null) kept.tendInside(own.id, look);
   }
 
   /** What has other folders than ours is an empty GitLab over the old one, whoever began it: it is killed before anything passes. */

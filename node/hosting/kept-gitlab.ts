@@ -210,6 +210,11 @@ export class KeptGitlab {
     return isFrozen(look) ? undefined : problem;
   }
 
+  /** Programs begun in a container that stands still stand still too, and an engine waits for them with all else that it is asked. */
+  tendInside(id: string, look: ServiceLook | null): void {
+    if (this.mayRun && look?.isRunning && !isFrozen(look)) this.care.tend(this.hosting, id, look.pid);
+  }
+
   /** Free bytes. The room of a container that an agent of before began is looked after all the same. */
   async #tend(): Promise<number | null> {
     try {

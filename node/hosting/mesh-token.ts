@@ -108,10 +108,11 @@ export class MeshToken {
     const isFirst = before.gitlab.url === null;
     if (this.#made === null) {
       const password = isFirst ? await readRootPassword(host, id) : null;
-      if (password !== null && this.#memory.read(data).tokenAt === null)
-        this.#memory.write(data, { rootPassword: seal(password) });
       this.#tries += 1;
-      const { token, instance, version } = await makeAdminToken(host, id, name);
+      const { token, instance, version, isRootPassword } = await makeAdminToken(host, id, name, password);
+      // Of data that an uninstalled GitLab left the file is of their first day, and somebody may have changed it since.
+      if (password !== null && isRootPassword && this.#memory.read(data).tokenAt === null)
+        this.#memory.write(data, { rootPassword: seal(password) });
       this.#made = { token, instance };
       this.#memory.write(data, { version, tokenAt: clock.wallMs() });
     }

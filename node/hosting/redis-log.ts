@@ -13,6 +13,8 @@ interface QueuedWork {
   each: 'second' | 'minute';
   /** Why not each second, or how. */
   because: string;
+  /** The log is on its way. */
+  isComing?: boolean;
 }
 
 /**
@@ -55,15 +57,16 @@ export function redisSeen(text: string): RedisSeen | null {
  */
 export function redisLogNow(seen: RedisSeen, wasWhole: boolean): QueuedWork & { act: 'begin' | 'none' } {
   const minute = (because: string) => ({ each: 'minute', because, act: 'none' }) as const;
-  if (!seen.isLogged) return { ...minute("until Redis' log of each write is begun"), act: 'begin' };
+  if (!seen.isLogged) return { ...minute("until Redis' log of each write is begun"), isComing: true, act: 'begin' };
   if (!seen.isWritten && !seen.isRewriting)
     return minute("Redis cannot write its log of each write: see what it says in GitLab's logs/redis, and its disk");
-  if (seen.isRewriting && !wasWhole) return minute("until Redis' log of each write is whole");
+  if (seen.isRewriting && !wasWhole) return { ...minute("until Redis' log of each write is whole"), isComing: true };
   return { each: 'second', because: 'Redis syncs its log of each write once a second', act: 'none' };
 }
 
 const timings = {
-  wellMs: 60_000,
+  lookMs: 60_000,
+  /** While its log is being begun. */
   soonMs: 2000,
   askMs: 15_000,
 } as const;
@@ -114,7 +117,7 @@ export class RedisLog {
         (error: unknown) => this.#become({ each: 'minute', because: `Redis could not be asked: ${sentenceOf(error)}` }),
       )
       .finally(() => {
-        this.#nextMs = clock.bootMs() + (this.#now?.each === 'second' ? timings.wellMs : timings.soonMs);
+        this.#nextMs = clock.bootMs() + (this.#now?.isComing === true ? timings.soonMs : timings.lookMs);
         this.#work = null;
       });
   }

@@ -78,7 +78,7 @@ export interface HostingApi {
   gitlabAgree(request: { node: string; agreed: boolean }): Promise<ChangeOutcome>;
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
   /** The first password of root, until somebody says that a person has seen it. */
-  gitlabPassword(seen?: string): Promise<{ password: string | null }>;
+  gitlabPassword(wish: { seen?: string; user?: string }): Promise<{ password: string | null }>;
   /** Where backups go, from now on; null: nowhere. */
   gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
   gitlabBackup(): Promise<string>;

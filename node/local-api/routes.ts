@@ -147,7 +147,7 @@ const hostingRoutes = (api: HostingApi): Routes => ({
   '/v1/gitlab/copy-plan': post(bodies.gitlabCopyPlan, ({ node }) => api.gitlabCopyPlan(node)),
   '/v1/gitlab/agree': post(bodies.gitlabAgree, (request) => api.gitlabAgree(request)),
   '/v1/gitlab/uninstall': post(bodies.gitlabUninstall, (request) => api.gitlabUninstall(request)),
-  '/v1/gitlab/password': post(bodies.gitlabPassword, ({ seen }) => api.gitlabPassword(seen)),
+  '/v1/gitlab/password': post(bodies.gitlabPassword, (wish) => api.gitlabPassword(wish)),
   '/v1/gitlab/vault': post(bodies.gitlabVault, (request) => api.gitlabVault(request)),
   '/v1/gitlab/backup': post(bodies.gitlabBackup, async () => ({ said: await api.gitlabBackup() })),
   '/v1/gitlab/backups': post(bodies.gitlabBackups, () => api.gitlabBackups()),

@@ -67,7 +67,7 @@ export interface AgentClient {
   gitlabCopyPlan(node: string): Promise<CopyPlan>;
   gitlabAgree(request: { node: string; agreed: boolean }): Promise<ChangeOutcome>;
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
-  gitlabPassword(seen?: string): Promise<{ password: string | null }>;
+  gitlabPassword(wish: { seen?: string; user?: string }): Promise<{ password: string | null }>;
   gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
   gitlabBackup(): Promise<{ said: string }>;
   gitlabBackups(): Promise<BackupList>;
@@ -175,7 +175,7 @@ export function createClient(home: string): AgentClient {
     gitlabCopyPlan: (node) => post(CopyPlan, '/v1/gitlab/copy-plan', { node }),
     gitlabAgree: (asked) => post(ChangeOutcome, '/v1/gitlab/agree', asked),
     gitlabUninstall: (asked) => post(ChangeOutcome, '/v1/gitlab/uninstall', asked),
-    gitlabPassword: (seen) => post(PasswordAnswer, '/v1/gitlab/password', seen === undefined ? {} : { seen }),
+    gitlabPassword: (wish) => post(PasswordAnswer, '/v1/gitlab/password', wish),
     gitlabVault: (asked) => post(ChangeOutcome, '/v1/gitlab/vault', asked),
     gitlabBackup: () => post(SaidAnswer, '/v1/gitlab/backup', {}),
     gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),

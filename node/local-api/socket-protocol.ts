@@ -107,7 +107,11 @@ export const bodies = {
   gitlabUpgrade: UpgradeRequest,
   gitlabRehearse: z.strictObject({ image: GitlabImageName }),
   gitlabRecoveryKey: z.strictObject({}),
-  gitlabPassword: z.strictObject({ seen: z.string().max(128).optional() }),
+  gitlabPassword: z.strictObject({
+    seen: z.string().max(128).optional(),
+    /** A new one for that user of GitLab's. */
+    user: z.string().min(1).max(255).optional(),
+  }),
   reconcile: z.strictObject({}),
   pause: z.strictObject({
     what,

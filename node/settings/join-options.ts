@@ -8,7 +8,7 @@ import { readAddress } from '../network/addresses.ts';
 import type { Environment } from '../store/home.ts';
 import { nameFromHost } from './node-name.ts';
 import { isPort, parseSize } from './quantities.ts';
-import { homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
+import { configOf, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
 
 /** By the flag, or by the line of the file in which it stands. */
 const badValue = (settings: Settings, key: string, flag: string, sentence: string): AutogitError => {
@@ -136,6 +136,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     service: settings.isOn('service'),
     maxRuns: settings.number('maxRuns'),
     reserveMemoryBytes: settings.number('reserveMemory') ?? 0,
+    settingsFile: resolve(configOf(settings, env)),
     holdsCopies: settings.text('copies') !== 'never',
     hasDrills: settings.text('drill') !== 'never',
     copyRateBytes: settings.number('copyRate'),

@@ -94,8 +94,8 @@ class SeedReader implements Seed {
     if (isPlaceholder(String(leaf.value))) return this.note(leaf, 'placeholder');
     if (leaf.known.kind !== 'url') return this.#first(leaf, as);
     const { protocol, hostname, pathname } = new URL(String(leaf.value));
-    // GitLab is deployed for http, at the root of a host; its port is said by itself.
-    if (protocol !== 'http:' || pathname !== '/') return this.note(leaf, 'not yet');
+    // GitLab is deployed for http, at the root of a host with a name; its port is said by itself.
+    if (protocol !== 'http:' || pathname !== '/' || hostname.startsWith('[')) return this.note(leaf, 'not yet');
     if (this.values.get(as)?.value === hostname) return this.note(leaf, 'obeyed', as);
     this.#first({ ...leaf, value: hostname }, as);
   }

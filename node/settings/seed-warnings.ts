@@ -52,7 +52,8 @@ const mesh: Partial<Record<Topic, Said>> = {
 };
 const notYet: Partial<Record<Topic, Said>> = {
   hosting: {
-    what: (notes) => `GitLab is deployed for http and by a preset (gitlab: ${below(notes)})`,
+    what: (notes) =>
+      `GitLab is deployed for http, by a name and by a preset; for https a proxy stands before it (gitlab: ${below(notes)})`,
     fix: () => 'what it takes: autogit-node gitlab deploy --help',
   },
   mirroring: {

@@ -2,6 +2,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import { AutogitError } from '../../protocol/errors.ts';
 import { didYouMean } from '../../scheduler/jobs/near-word.ts';
 import { nameFromHost } from './node-name.ts';
+import { type People, readPeople } from './people-list.ts';
 import { checkSeedValue, isPlaceholder, type SeedKey, seedKeys } from './seed-keys.ts';
 import { type SeedLeaf, seedSettings } from './seed-settings.ts';
 import type { Note, Place, ThisMachine } from './settings-note.ts';
@@ -15,12 +16,13 @@ interface SettingsFile {
   readonly values: ReadonlyMap<string, string | string[]>;
   readonly places: ReadonlyMap<string, Place>;
   readonly notes: readonly Note[];
+  readonly people: People;
 }
 
 /** Everything that may stand at one place of the file. */
 interface Known {
   readonly children: Map<string, Known>;
-  leaf?: { readonly flag: Flag } | { readonly seed: SeedKey };
+  leaf?: { readonly flag: Flag } | { readonly seed: SeedKey } | { readonly people: 'users' | 'groups' };
 }
 const listMost = 1000;
 
@@ -37,6 +39,7 @@ function knownKeys(): Known {
   };
   for (const flag of flags) add(flag.key, { flag });
   for (const seed of seedKeys) add(seed.path, { seed });
+  for (const people of ['users', 'groups'] as const) add(`gitlab.${people}`, { people });
   return root;
 }
 
@@ -69,6 +72,7 @@ class FileReader {
   readonly #places = new Map<string, Place>();
   readonly #notes: Note[] = [];
   readonly #leaves: SeedLeaf[] = [];
+  readonly #people: { users?: Tree; groups?: Tree } = {};
   readonly #unknown: { key: string; line: number; near: string }[] = [];
   readonly #file: string;
 
@@ -95,7 +99,8 @@ class FileReader {
       }
       this.#notes.push(...seed.notes);
     }
-    return { values: this.values, places: this.#places, notes: this.#notes.sort((a, b) => a.line - b.line) };
+    const people = readPeople(this.#people, (line, sentence) => this.#wrong(line, sentence));
+    return { values: this.values, places: this.#places, notes: this.#notes.sort((a, b) => a.line - b.line), people };
   }
 
   #map(prefix: string, entries: readonly TreeEntry[], known: Known): void {
@@ -129,6 +134,10 @@ class FileReader {
   }
 
   #leaf(key: string, tree: Tree, leaf: NonNullable<Known['leaf']>): void {
+    if ('people' in leaf) {
+      this.#people[leaf.people] = tree;
+      return;
+    }
     const value = this.#textOf(key, tree);
     if ('flag' in leaf) {
       this.#places.set(key, { key, line: tree.line });

@@ -1,4 +1,15 @@
-type FlagKind = 'switch' | 'text' | 'optional' | 'list' | 'duration' | 'size' | 'count' | 'percent' | 'port' | 'choice';
+type FlagKind =
+  | 'switch'
+  | 'text'
+  | 'hostname'
+  | 'optional'
+  | 'list'
+  | 'duration'
+  | 'size'
+  | 'count'
+  | 'percent'
+  | 'port'
+  | 'choice';
 
 export interface Flag {
   /** Key in autogit.yml; `jobs.all` is `all` under `jobs:`. */

@@ -42,7 +42,7 @@ const deployFlags: readonly Flag[] = [
   {
     key: 'gitlab.hostname',
     name: 'hostname',
-    kind: 'text',
+    kind: 'hostname',
     value: 'NAME',
     commands: ['gitlab deploy'],
     help: "name or address by which all machines reach it (default: its machine's address)",

@@ -1,4 +1,5 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import { checkHostname } from './gitlab-hostname.ts';
 import { isPort, parseDuration, parseSize } from './quantities.ts';
 import type { Flag } from './settings-flag.ts';
 
@@ -45,6 +46,9 @@ export function parseOne(flag: Kind, text: string): Value {
       return Number(text);
     case 'choice':
       checkChoice(flag, text);
+      return text;
+    case 'hostname':
+      checkHostname(text);
       return text;
     case 'list':
     case 'text':

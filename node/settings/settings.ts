@@ -49,6 +49,8 @@ export interface JoinOptions {
   service: boolean;
   maxRuns: number | null;
   reserveMemoryBytes: number;
+  /** Its autogit.yml, there or not: users and groups of GitLab are read there while it runs. */
+  settingsFile: string;
   /** False: its owner wants no copies on it of a GitLab that another machine runs. */
   holdsCopies: boolean;
   /** False: GitLab is not tried on it from the copy that it holds. */

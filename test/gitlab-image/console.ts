@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { randomUUID, scryptSync } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { User } from '../../gitlab-bridge/practice/records.ts';
 import { hideSecrets, isHidden, show } from './secrets-file.ts';
@@ -52,7 +52,21 @@ export function runner(words: string): number {
     }) as User['tokens'][0],
   );
   put(user);
+  // Ruby, read by form: `puts '…' if User.find_by_username('…').valid_password?('…')`, behind the making of the token.
+  for (const [, said = '', whose = '', password = ''] of code.matchAll(
+    /^puts '([^']+)' if User\.find_by_username\('([\w.-]+)'\)\.valid_password\?\('([^']+)'\)$/gm,
+  ))
+    if (whose === user.username && hasPassword(user, password)) console.log(said);
   return 0;
+}
+
+/** Root's first one is seeded in a file until somebody gives another. */
+function hasPassword(user: User, password: string): boolean {
+  const seeded = '/var/opt/gitlab/gitlab-rails/first-password';
+  const first = user.username === 'root' && existsSync(seeded) ? readFileSync(seeded, 'utf8') : undefined;
+  const hashed = user.password ?? first;
+  const [salt = '', hash] = hashed?.split(':') ?? [];
+  return hashed !== undefined && scryptSync(password, salt, 32, { N: 1024 }).toString('hex') === hash;
 }
 
 function put(user: User): void {

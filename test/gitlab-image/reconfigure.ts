@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hashedPassword } from '../../gitlab-bridge/practice/people-api.ts';
 import { type Settings, settings } from './gitlab-rb.ts';
 import { makeSecretsFile, secretOfFile } from './secrets-file.ts';
 
@@ -225,8 +226,12 @@ export async function reconfigure(): Promise<void> {
   await postgres(wanted);
   const password = '/etc/gitlab/initial_root_password';
   const isFirst = !existsSync(`${data}/gitlab-rails/VERSION`);
-  if (isFirst && process.env.GITLAB_ROOT_PASSWORD === undefined)
-    writeFileSync(password, `Password: ${randomBytes(24).toString('base64')}\n`, { mode: 0o600 });
+  if (isFirst) {
+    const given = process.env.GITLAB_ROOT_PASSWORD;
+    const first = given ?? randomBytes(24).toString('base64');
+    if (given === undefined) writeFileSync(password, `Password: ${first}\n`, { mode: 0o600 });
+    writeFileSync(`${data}/gitlab-rails/first-password`, hashedPassword(first), { mode: 0o600 });
+  }
   nginx(wanted);
   hooks(wanted);
   rails(wanted);

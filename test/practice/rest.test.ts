@@ -174,7 +174,7 @@ describe('people and permissions', () => {
     const bearer = await call(gitlab, 'GET', '/api/v4/user', undefined, { Authorization: `Bearer ${anna.token}` });
     expect(bearer.json).toMatchObject({ username: 'anna', is_admin: false });
     expect((await api(gitlab, 'GET', '/user')).json).toMatchObject({ id: 1, username: 'root', is_admin: true });
-    const user = await api(gitlab, 'POST', '/users', { username: 'dora' });
+    const user = await api(gitlab, 'POST', '/users', { username: 'dora', force_random_password: true });
     const token = await api(gitlab, 'POST', `/users/${user.json.id}/personal_access_tokens`, {
       name: 't',
       scopes: ['api'],

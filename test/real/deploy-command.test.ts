@@ -145,14 +145,19 @@ describe('a GitLab of the mesh, by its commands', () => {
   it("root's password is there once for who did not watch to the end", async () => {
     agent.password = 'cUx4-secret';
     // An answer that nobody got is no reason to forget it: it is the command that says, behind its output, what was seen.
-    expect(await agent.gitlabPassword()).toEqual({ password: 'cUx4-secret' });
+    expect(await agent.gitlabPassword({})).toEqual({ password: 'cUx4-secret' });
     expect(await run('gitlab', 'password')).toMatchObject({ code: 0, stdout: 'cUx4-secret\n' });
     expect(asked('password').slice(1)).toEqual([{ password: null }, { password: 'cUx4-secret' }]);
     const { code, stderr } = await run('gitlab', 'password');
     expect([code, stderr]).toEqual([
       1,
-      expect.stringMatching(/was shown before.*\nfix: .*gitlab:password:reset\[root\]/),
+      expect.stringMatching(/was shown before.*\nfix: .*autogit-node gitlab password root/),
     ]);
+  });
+
+  it('a user of GitLab gets a new password by name', async () => {
+    expect(await run('--yes', 'gitlab', 'password', 'ann')).toMatchObject({ code: 0, stdout: 'once-ann\n' });
+    expect(asked('password')).toEqual([{ password: 'ann' }]);
   });
 
   it('uninstalling names where the data stay; deleting them wants the name of the machine', async () => {

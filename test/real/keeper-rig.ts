@@ -70,6 +70,7 @@ export class KeeperRig {
     const keeper = new GitlabKeeper({
       ...{ self, home, clock, host: engine, tools: this.#tools },
       log: { info: () => undefined, warn: () => undefined },
+      people: async () => ({ users: [], groups: [] }),
       ledger: () => this.ledger as unknown as Ledger,
       openPlace: async (hosting, may) => {
         this.mayMake.push(may);

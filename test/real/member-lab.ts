@@ -118,6 +118,7 @@ export class LabMember {
       holdsCopies: true,
       hasDrills: true,
       copyRateBytes: null,
+      settingsFile: '/nowhere/autogit.yml',
       nodeId: this.id,
       durable: await store.load(),
       meshKey: newMeshKey(),

@@ -10,7 +10,9 @@ export class PlayedEngine implements ServiceHost {
   works = true;
   revoked: string | null = null;
   lastLines = '';
+  /** What the file of the first boot says, and what root's is now. */
   password = 'first-of-root';
+  rootHas = 'first-of-root';
   /** Whatever is begun ends at once, with this code. */
   endsWith: number | null = null;
   pulling: Promise<void> = Promise.resolve();
@@ -54,6 +56,8 @@ export class PlayedEngine implements ServiceHost {
     this.#say(`exec ${argv[0]}`);
     this.inputs.push(input);
     if (argv[0] === 'cat') return { code: 0, out: `Password: ${this.password}\n` };
+    const asked = /^puts '([^']+)' if .*valid_password\?\('([^']+)'\)$/m.exec(input);
+    if (asked !== null) return { code: 0, out: asked[2] === this.rootHas ? `${asked[1]}\n` : '' };
     if (argv[0] !== 'curl') return { code: 0, out: '' };
     const { version = '19.3.0', never = false } = this.images.get(this.#image) ?? {};
     if (!this.works || never) return { code: 7, out: '\n000' };

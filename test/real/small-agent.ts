@@ -96,8 +96,9 @@ export class SmallAgent implements AgentApi {
     return { state: 'done' as const, because: 'GitLab is being uninstalled' };
   }
   password: string | null = null;
-  async gitlabPassword(seen?: string) {
-    this.asked.push({ password: seen ?? null });
+  async gitlabPassword({ seen, user }: { seen?: string; user?: string }) {
+    this.asked.push({ password: user ?? seen ?? null });
+    if (user !== undefined) return { password: `once-${user}` };
     if (seen !== undefined && seen === this.password) this.password = null;
     return { password: this.password };
   }

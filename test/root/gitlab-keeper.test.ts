@@ -14,6 +14,7 @@ import type { BehindGate } from '../../node/hosting/lease-at-gate.ts';
 import { ownHook } from '../../node/hosting/push/push-hook.ts';
 import { bridgeOf } from '../../node/hosting/service-container.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
+import type { People } from '../../node/settings/people-list.ts';
 import type { Change } from '../../protocol/changes.ts';
 import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
@@ -48,6 +49,7 @@ const closed: number[] = [];
 const warned: string[] = [];
 let behind: (BehindGate & { epoch: number }) | null = null;
 let hasLease = true;
+let people: People = { users: [], groups: [] };
 
 const place = (): DataPlace => {
   const at = (name: string): string => join(folder, 'place', name);
@@ -79,6 +81,7 @@ function keeper(): GitlabKeeper {
     clock,
     log,
     host,
+    people: async () => people,
     ledger: () => ledger as unknown as Ledger,
     openPlace: async (_hosting, create) => {
       if (!create && !existsSync(join(folder, 'place'))) throw new Error('it is not there');
@@ -251,10 +254,36 @@ describe('a GitLab that the mesh hosts', () => {
     expect(changes).toEqual([]);
   });
 
+  const passwordOf = async (user: string) => now.kept?.care.newPassword(user);
+
+  it('users and groups of a list are made, told what is not, and get a password that is used once', async () => {
+    const id = inspect('{{.Id}}');
+    const ann = { username: 'ann', name: 'Ann', email: 'ann@example.org', isAdmin: false };
+    const members = [
+      { username: 'ann', level: 'developer' },
+      { username: 'nobody', level: 'guest' },
+    ] as const;
+    people = { users: [ann], groups: [{ path: 'lab', name: 'Lab', visibility: 'private', members }] };
+    now.lookNow();
+    await reaches(
+      () => last()?.people?.problems,
+      ['nobody in group lab: GitLab has no user nobody: put that name into gitlab.users too'],
+    );
+    people = { ...people, groups: [] };
+    now.lookNow();
+    await reaches(() => last()?.people, undefined);
+    expect(await passwordOf('ann')).toMatch(/^([a-z2-9]{5}-){3}[a-z2-9]{5}$/);
+    await expect(passwordOf('nobody')).rejects.toThrow('GitLab has no user nobody');
+    const root = (await passwordOf('root')) as string;
+    const found = await makeAdminToken(host, id, 'home', root);
+    expect(found.isRootPassword).toBe(true);
+  });
+
   it('older tokens of the mesh end by one word to gitlab-rails', async () => {
     const id = inspect('{{.Id}}');
     const old = (ledger.gitlab.token as string).replace(/^voters /, '');
-    const { token } = await makeAdminToken(host, id, 'home');
+    const { token, isRootPassword } = await makeAdminToken(host, id, 'home', 'not-the-first-one');
+    expect(isRootPassword).toBe(false);
     expect(await isRefusedInside(host, id, old)).toBe(false);
     await revokeOlderTokens(host, id, 'home');
     await reaches(() => isRefusedInside(host, id, old), true);

@@ -20,6 +20,7 @@ function example(flag: Flag): { text: string; value: unknown } {
     {
       switch: flag.default === true ? 'off' : 'on',
       text: 'x',
+      hostname: 'x',
       optional: 'x',
       list: 'x',
       duration: '90s',
@@ -32,6 +33,7 @@ function example(flag: Flag): { text: string; value: unknown } {
   const value = {
     switch: flag.default !== true,
     text,
+    hostname: text,
     optional: text,
     list: [text],
     duration: 90_000,

@@ -53,6 +53,22 @@ const silence = (lab: Lab, state: 'silent' | 'dead') => {
 };
 
 describe('a GitLab that the mesh runs, in status', () => {
+  it('says what of the list of users and groups it has not, or has in another way', () => {
+    const people = {
+      problems: ['user ann: Email has already been taken'],
+      differences: ['user bob is there and no admin'],
+    };
+    const { attention } = shown(hostedLab({ state: 'healthy', people }));
+    expect(attention.filter(({ code }) => code === 'gitlab-people')).toMatchObject([
+      { severity: 'warn', sentence: expect.stringMatching(/^GitLab lacks .* autogit.yml of kang: user ann: Email/) },
+      {
+        severity: 'info',
+        sentence: expect.stringMatching(/^GitLab differs from autogit.yml of kang: user bob/),
+        fix: null,
+      },
+    ]);
+  });
+
   it('shows its backups: the newest, what is done, and why none could be made', () => {
     const keep = { daily: 7, weekly: 4, monthly: 6 };
     const plan = { target: '/mnt/disk', repository: '7f0e2902889beb10', secret: 's', everyMs: 86_400_000, keep };
