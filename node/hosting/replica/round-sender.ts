@@ -24,6 +24,7 @@ const timings = {
   stallMs: 120_000,
   /** A standby that tells of its progress, each half second while it lives, has told nothing for so long. */
   silentMs: 15_000,
+  bookMs: 100,
   againMs: 500,
   againMostMs: 5000,
 } as const;
@@ -121,11 +122,18 @@ export class RoundSender {
     };
     let stall = setTimeout(giveUp, timings.stallMs, timings.stallMs);
     let arrived: number | null = null;
+    let [booked, bookedMs] = [0, Number.NEGATIVE_INFINITY];
     const told = (bytes: number): void => {
-      clearTimeout(stall);
-      stall = setTimeout(giveUp, timings.silentMs, timings.silentMs);
-      book.moved(bytes - (arrived ?? 0));
+      if (arrived === null) {
+        clearTimeout(stall);
+        stall = setTimeout(giveUp, timings.silentMs, timings.silentMs);
+      }
+      stall.refresh();
       arrived = bytes;
+      // It tells of each frame.
+      if (performance.now() - bookedMs < timings.bookMs) return;
+      book.moved(bytes - booked);
+      [booked, bookedMs] = [bytes, performance.now()];
     };
     this.#source = source;
     const counted = this.#counted(source.stream, parent === null, (bytes) => {

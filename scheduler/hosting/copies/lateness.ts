@@ -35,9 +35,11 @@ export class Lateness {
   /** So many bytes more arrived there; 0: it is heard of, and works on what did. */
   moved(node: NodeId, bytes: number, at: number): void {
     const known = this.#arriving.get(node) ?? { total: 0, lastAt: at, samples: [] };
-    known.samples = known.samples.filter((one) => one.at > at - copyTimings.arrivingMs);
     const newest = known.samples.at(-1);
-    if (!newest || at - newest.at >= copyTimings.sampleMs) known.samples.push({ at, total: known.total });
+    if (!newest || at - newest.at >= copyTimings.sampleMs) {
+      known.samples = known.samples.filter((one) => one.at > at - copyTimings.arrivingMs);
+      known.samples.push({ at, total: known.total });
+    }
     known.total += bytes;
     known.lastAt = at;
     this.#arriving.set(node, known);
