@@ -8,8 +8,8 @@ import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts
 import { listed } from '../../scheduler/phrases.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { presets } from '../hosting/presets.ts';
-import { hostIn } from '../hosting/wire/copy-line.ts';
 import type { CopyPlan } from '../local-api/socket-protocol.ts';
+import { hostIn } from '../network/addresses.ts';
 
 interface CopiesLines {
   self: NodeId;

@@ -29,10 +29,11 @@ import { RoundDisk } from '../hosting/replica/round-disk.ts';
 import { type PushAnswer, RoundHost } from '../hosting/replica/round-host.ts';
 import { whyUnprotected } from '../hosting/replica/unprotected.ts';
 import { openCopyDoor } from '../hosting/wire/copy-door.ts';
-import { CopyLine, type DoorAt, hostIn } from '../hosting/wire/copy-line.ts';
+import { CopyLine, type DoorAt } from '../hosting/wire/copy-line.ts';
 import { RateLimit } from '../hosting/wire/polite-sender.ts';
 import { Turns } from '../hosting/wire/turns.ts';
 import type { Log } from '../log.ts';
+import { hostIn } from '../network/addresses.ts';
 
 interface CopiesRoomOptions {
   nodeId: NodeId;

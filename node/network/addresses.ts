@@ -158,3 +158,6 @@ function checked(at: HostPort, flag: '--peer' | '--listen', wrong: (why: string)
   if (!numeric && !/^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(at.host)) throw wrong('is no address');
   return at;
 }
+
+/** The host of `host:port`; undefined for null. */
+export const hostIn = (address: string | null): string | undefined => /^\[?([^\]]+)\]?:\d+$/.exec(address ?? '')?.[1];

@@ -146,9 +146,6 @@ export class CopyLine implements Standby {
   }
 }
 
-/** The host of `host:port`; undefined for null. */
-export const hostIn = (address: string | null): string | undefined => /^\[?([^\]]+)\]?:\d+$/.exec(address ?? '')?.[1];
-
 /** What comes of it, unless it is given up before. */
 async function unless<T>(given: AbortSignal, coming: Promise<T>): Promise<T> {
   const over = new AbortController();
