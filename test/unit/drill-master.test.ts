@@ -1,4 +1,5 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -112,7 +113,8 @@ function writeSecrets(): void {
 afterEach(async () => {
   for (const master of masters) await master.stop();
   vi.useRealTimers();
-  rmSync(home, { recursive: true, force: true });
+  // A master that ends may still write down how.
+  await rm(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 });
 });
 
 it('drills an hour after the first copy, then each day, and knows so after a restart', async () => {
