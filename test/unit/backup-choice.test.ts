@@ -70,10 +70,16 @@ describe('which round or backup is meant', () => {
     expect(told[0]?.id).toBe('round-0-1-720');
     expect(told.length).toBeLessThanOrEqual(9);
     expect(told.slice(-2).map(({ id }) => id)).toEqual(['round-0-1-0', 'abcdef01']);
-    const sent = fitting(all, 250);
-    expect(sent.length).toBeLessThanOrEqual(250);
+    const sent = fitting(all);
+    expect(JSON.stringify(sent).length).toBeLessThanOrEqual(48_100);
     expect([sent[0]?.id, sent.at(-1)?.id]).toEqual(['round-0-1-720', 'abcdef01']);
-    expect(fitting(many.slice(0, 50), 250)).toHaveLength(50);
+    expect(fitting(many.slice(0, 50))).toHaveLength(50);
+    // Of more than fit all the same the newest.
+    const long = Array.from({ length: 400 }, (_, at) =>
+      row('abcdef01', at, { because: `a backup in ${'x'.repeat(400)}` }),
+    );
+    expect(JSON.stringify(fitting(long)).length).toBeLessThanOrEqual(48_100);
+    expect(fitting(long)[0]?.at).toBe(399);
   });
 
   it('a name of a round is read as a whole or not at all', () => {

@@ -83,10 +83,14 @@ export function roundRows({ tree, self, version, others }: RoundsHere): BackupRo
 /** ms: the newest rounds are a few seconds apart, and one of each half minute tells as much. */
 const apartMs = 30_000;
 
+/** What one answer between members has room for (node/network/ask-streams.ts). */
+const bytesMost = 48_000;
+
 /** What fits into one answer, newest first: where it is too much, of the rounds that lie close together fewer. */
-export function fitting(rows: readonly BackupRow[], most: number): BackupRow[] {
+export function fitting(rows: readonly BackupRow[]): BackupRow[] {
   const sorted = [...rows].sort((a, b) => b.at - a.at);
-  if (sorted.length <= most) return sorted;
+  const size = (row: BackupRow): number => Buffer.byteLength(JSON.stringify(row)) + 1;
+  if (sorted.reduce((sum, row) => sum + size(row), 0) <= bytesMost) return sorted;
   let last = Number.POSITIVE_INFINITY;
   const spread = sorted.filter(({ at, on }, index) => {
     if (on === undefined || index === 0 || at === 0) return true;
@@ -94,5 +98,9 @@ export function fitting(rows: readonly BackupRow[], most: number): BackupRow[] {
     last = at;
     return true;
   });
-  return spread.slice(0, most);
+  let bytes = 0;
+  return spread.filter((row) => {
+    bytes += size(row);
+    return bytes <= bytesMost;
+  });
 }

@@ -29,8 +29,6 @@ const lookMs = 2_000;
 /** ms: less than whoever asks waits. */
 const compareMs = 50_000;
 const apiMs = 10_000;
-/** What one answer between members has room for (node/network/ask-streams.ts). */
-const rowsMost = 250;
 
 interface VaultOptions extends VaultKeys {
   clock: Pick<Clock, 'bootMs' | 'wallMs'>;
@@ -127,7 +125,7 @@ export class GitlabVault {
     } catch (error) {
       problem = asSentence(`${vault?.target} cannot be asked: ${withFix(error)}`);
     }
-    return { rows: fitting(rows, rowsMost), problem };
+    return { rows: fitting(rows), problem };
   }
 
   /** What is not as it was then: one page, from that row on. */
