@@ -12,13 +12,15 @@ import { install } from '../bench/debian.ts';
 import setUpBundle from '../e2e/bundle.ts';
 import { counting, formMesh, pipelineEnd, runningJobs, ticks, upTo } from '../e2e/mesh.ts';
 import { asRoot, Rig, sleep, TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
-import { standInImage } from '../gitlab-image/stand-in-image.ts';
+import { standInImage, standInVersion } from '../gitlab-image/stand-in-image.ts';
 
 /** SAFETY H1, H2, H3: the published program runs a GitLab: two agents, a real engine, loop image, gate and watchdog; the stand-in in GitLab's place. */
 const rig = new Rig();
 const folder = mkdtempSync('/var/tmp/t-gitlab-deploy-');
 const place = join(folder, 'place');
 const fast = `autogit-test:gitlab-deploy-${process.pid}`;
+const repository = `autogit-test/gitlab-ce-${process.pid}`;
+const [newer, broken] = [`${repository}:19.4.1-ce.0`, `${repository}:19.5.0-ce.0`];
 const host = new DockerServiceHost(null, systemClock());
 const join1 = ['--executor', 'process', ...asRoot, '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns'];
 let port = 0;
@@ -42,24 +44,23 @@ const isServed = (): Promise<boolean> =>
   );
 const containers = (): string[] => {
   const all = docker('ps', '-aq', '--no-trunc', '--filter', `label=${serviceLabels.host}`);
-  return all === ''
-    ? []
-    : all.split('\n').filter((id) => docker('inspect', '-f', '{{.Config.Image}}', id).includes(imageId));
+  return all === '' ? [] : all.split('\n').filter((id) => imageIds.has(docker('inspect', '-f', '{{.Image}}', id)));
 };
 const container = (): string => containers()[0] as string;
-let imageId = '';
+const imageIds = new Set<string>();
+let image = fast;
 const deploying = (machine: TestMachine, ...more: string[]) => {
-  const where = ['--image', fast, '--preset', 'minimal', '--port', String(port), '--ssh-port', '0', '--data', place];
+  const where = ['--image', image, '--preset', 'minimal', '--port', String(port), '--ssh-port', '0', '--data', place];
   return machine.cli('--yes', '--json', 'gitlab', 'deploy', ...where, '--hostname', '127.0.0.1', ...more);
 };
 
 beforeAll(async () => {
   setUpBundle();
   install({ restic: 'restic' });
-  const image = await standInImage();
+  const whole = await standInImage();
   // One container of it, never started, carries the settings of a boot that is quick.
-  const made = docker('create', '--env', 'STAND_IN_BOOT_SECONDS=1', '--env', 'STAND_IN_RECONFIGURE_SECONDS=0', image);
-  imageId = docker(
+  const made = docker('create', '--env', 'STAND_IN_BOOT_SECONDS=1', '--env', 'STAND_IN_RECONFIGURE_SECONDS=0', whole);
+  docker(
     'commit',
     '--change',
     'ENV STAND_IN_BOOT_SECONDS=1',
@@ -69,6 +70,9 @@ beforeAll(async () => {
     fast,
   );
   docker('rm', made);
+  standInVersion(fast, newer, '19.4.1');
+  standInVersion(fast, broken, '19.5.0', true);
+  for (const one of [fast, newer, broken]) imageIds.add(docker('inspect', '-f', '{{.Id}}', one));
   port = await freePort();
   [kang, desktop] = (await formMesh(rig, ['kang', 'desktop-1'])) as [TestMachine, TestMachine];
 }, 300_000);
@@ -77,7 +81,7 @@ afterAll(async () => {
   await kang?.cli('--yes', 'gitlab', 'uninstall', '--delete-data', '--now', '--force');
   await rig.clean();
   for (const id of containers()) spawnSync('docker', ['rm', '-fv', id], { stdio: 'ignore' });
-  spawnSync('docker', ['rmi', fast], { stdio: 'ignore' });
+  spawnSync('docker', ['rmi', fast, newer, broken], { stdio: 'ignore' });
   rmSync(folder, { recursive: true, force: true });
 }, 120_000);
 
@@ -276,6 +280,58 @@ it('is backed up with a key, put back as it was then, and back again: each a new
   expect([await names(), (await kang.status()).gitlab.epoch]).toEqual([['count', 'later'], 3]);
 });
 
+it('is upgraded after a rehearsal; one that does not boot comes back by itself, and what was pushed is there (SAFETY H7)', {
+  timeout: 120_000,
+}, async () => {
+  const names = async (): Promise<string[]> =>
+    (await gitlab.api<{ name: string }[]>('/projects')).map(({ name }) => name).sort();
+  const upgrading = (to: string, ...more: string[]) =>
+    desktop.cli('--yes', '--json', 'gitlab', 'upgrade', '--image', to, ...more);
+  const older = await upgrading(`${repository}:19.2.0-ce.0`);
+  expect([older.code, older.stderr]).toEqual([1, expect.stringContaining('is older than 19.3.0')]);
+  const tried = await upgrading(broken, '--rehearse');
+  expect([tried.code, tried.stderr]).toEqual([1, expect.stringContaining('it cannot be begun')]);
+  expect((await kang.status()).gitlab.epoch).toBe(3);
+
+  const back = await upgrading(broken, '--no-rehearsal');
+  expect([back.code, back.stderr]).toEqual([1, expect.stringContaining('and has what it had before')]);
+  await until('it serves', isServed, 20_000);
+  expect([await names(), (await kang.status()).gitlab.epoch]).toEqual([['count', 'later'], 5]);
+
+  // Both watch the same one.
+  const [done] = await Promise.all([upgrading(newer), sleep(1500).then(() => upgrading(newer))]);
+  expect([done.code, done.stderr, JSON.parse(done.stdout).state]).toEqual([
+    0,
+    expect.stringContaining('on a clone'),
+    'upgraded',
+  ]);
+  await until('it serves', isServed, 20_000);
+  const now = (await kang.status()).gitlab;
+  expect([await names(), now.epoch, now.version, now.hosted?.image]).toEqual([
+    ['count', 'later'],
+    6,
+    '19.4.1-practice',
+    newer,
+  ]);
+  const kept = JSON.parse((await kang.cli('--json', 'gitlab', 'history')).stdout) as { id: string }[];
+  expect(kept).toContainEqual(
+    expect.objectContaining({ id: 'replaced-5', version: expect.stringContaining('19.3.0') }),
+  );
+  expect((await upgrading(newer)).stdout).toContain('runs already');
+  // Its copy goes on from the rounds of before: no whole copy of all that GitLab is.
+  const markers = (): { name: string; parent: string | null }[] =>
+    execFileSync('sh', ['-c', `cat ${desktop.home}/gitlab-copies/*/mounted/copies/hot/markers/*.json`], {
+      encoding: 'utf8',
+    })
+      .trim()
+      .split(/(?<=\})\s*(?=\{)/)
+      .map((text) => JSON.parse(text));
+  const ofNow = () => markers().filter(({ name }) => /^\d+-6-/.test(name));
+  await until('a round of it is on the standby', async () => ofNow().length > 0, 20_000);
+  expect(ofNow()[0]?.parent).toMatch(/^\d+-[1-5]-\d+$/);
+  image = newer;
+});
+
 it('uninstalled it leaves its data, is deployed on them again, and deletes them when told twice', {
   timeout: 180_000,
 }, async () => {
@@ -289,7 +345,7 @@ it('uninstalled it leaves its data, is deployed on them again, and deletes them 
   const again = await deploying(kang);
   expect([again.code, again.stderr]).toEqual([0, expect.stringContaining('they are taken up again')]);
   expect(await gitlab.api<{ name: string }[]>('/projects')).toHaveLength(2);
-  expect((await kang.status()).gitlab.epoch).toBe(4);
+  expect((await kang.status()).gitlab.epoch).toBe(7);
 
   const gone = await kang.cli('--yes', 'gitlab', 'uninstall', '--delete-data');
   expect([gone.code, gone.stdout]).toEqual([0, expect.stringContaining('with its data')]);

@@ -194,7 +194,8 @@ export class BtrfsReplica implements Replica {
     return this.rounds().filter((one) => {
       const origin = this.#origins.get(roundText(one.name));
       if (one === round || live === undefined || origin === undefined) return false;
-      return origin.live?.own === live.own || origin.own === live.from;
+      // Of the same subvolume; the round of which it was made; or of that of which it was made, as an upgrade does.
+      return origin.live?.own === live.own || origin.own === live.from || origin.live?.own === live.from;
     });
   }
 
