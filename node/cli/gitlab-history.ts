@@ -67,11 +67,17 @@ export async function chosenRow(context: Context, agent: AgentClient): Promise<B
   return row;
 }
 
+/** What is of before an upgrade comes back with its own version. */
+const asVersion = ({ id, version }: BackupRow, now: string | null): string =>
+  id.startsWith('replaced-') && version !== null && now !== null && version !== now
+    ? `, as GitLab ${shown(version)} again (it is ${shown(now)})`
+    : '';
+
 /** `gitlab restore`: GitLab as it was then. It serves until that is ready, and what it has now is kept. */
 export async function restore(context: Context): Promise<number> {
   const { settings, out } = context;
   const agent = await agentOf(context);
-  const { epoch, host, vault } = await hosted(agent);
+  const { epoch, host, vault, version } = await hosted(agent);
   const row = await chosenRow(context, agent);
   const project = settings.text('gitlab.project');
   const before = vault?.restored ?? null;
@@ -84,7 +90,7 @@ export async function restore(context: Context): Promise<number> {
     await agent.gitlabRestore({ backup: row.id, project: named.data });
   } else {
     const prompt = promptOf(context);
-    const question = `Put GitLab on ${host} back to ${showUtc(row.at)} UTC (${row.id})? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;
+    const question = `Put GitLab on ${host} back to ${showUtc(row.at)} UTC (${row.id})${asVersion(row, version)}? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;
     if (!prompt.yes && !hasTerminal(prompt))
       throw new AutogitError('no-terminal', 'nobody here can say that GitLab shall be restored', {
         hint: 'the same command with --yes',

@@ -27,7 +27,9 @@ export const replacedRows = (tree: string): BackupRow[] =>
       version: about?.version ?? null,
       epoch,
       isOwn: true,
-      because: 'what a restore has replaced, on its host',
+      because: about?.isPinned
+        ? 'what GitLab was before an upgrade, on its host'
+        : 'what a restore has replaced, on its host',
     };
   });
 
