@@ -69,7 +69,7 @@ async function linkRows(stage: HostedStage, link: Link, trials: number, say: (li
       ours,
       against: { name: 'bare TCP', values: theirs },
       targets: link.least === null ? [] : [ratioAtLeast(link.least)],
-      note: `${link.bytes >> 20} MiB of bulk, by btrfs send, TLS and btrfs receive between two agents of the published program; both ends on this computer's ${cpus().length} cores, the standby's image in memory`,
+      note: `${link.bytes >> 20} MiB of bulk, by btrfs send, TLS and btrfs receive between two agents of the published program; both ends on this computer's ${cpus().length} cores and its disk`,
     }),
     row({
       measure: `leader changes and leases missed in whole copies ${name}`,

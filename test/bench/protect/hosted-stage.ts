@@ -19,8 +19,8 @@ const limitMs = 240_000;
 /** Three agents of the published program in namespaces of their own, and a GitLab (the stand-in) that the first of them hosts. */
 export class HostedStage {
   readonly lan = new Lan(names.length);
-  readonly #rig = rigInMemory();
   readonly #folder = mkdtempSync('/var/tmp/autogit-bench-protect-');
+  readonly #rig = new Rig();
   readonly #engine = new OwnEngine('/var/tmp', this.lan.namespace(1));
   agents: Agent[] = [];
 
@@ -138,18 +138,6 @@ export class HostedStage {
     this.lan.down();
     execFileSync('sh', ['-c', `chattr -R -i '${this.#folder}' 2>/dev/null; true`]);
     rmSync(this.#folder, { recursive: true, force: true });
-  }
-}
-
-/** Homes in memory, and so the images of copies: what one disk does for two machines is not the way between them. */
-function rigInMemory(): Rig {
-  const before = process.env.TMPDIR;
-  process.env.TMPDIR = '/dev/shm';
-  try {
-    return new Rig();
-  } finally {
-    if (before === undefined) delete process.env.TMPDIR;
-    else process.env.TMPDIR = before;
   }
 }
 
