@@ -250,6 +250,7 @@ describe('a GitLab that the mesh hosts', () => {
     now.lookNow();
     await reaches(() => last()?.unheld?.slice(0, 36), 'Gitaly runs the hooks of /opt/other,');
     writeFileSync(gitaly, own);
+    now.lookNow();
     await reaches(() => last()?.unheld, undefined);
     expect(changes).toEqual([]);
   });
