@@ -90,7 +90,6 @@ it('boots, is reached by nobody, and leaves what it was made of as it was', { ti
   expect(await clone.untilItWorks(40_000)).toBeGreaterThan(0);
   expect(await clone.works()).toBeNull();
   expect((await clone.exec(['ls', '/sys/class/net'], { timeoutMs: 5000 })).out.trim()).toBe('lo');
-  expect((await clone.exec(['getent', 'hosts', 'gitlab-clone'], { timeoutMs: 5000 })).out).toMatch(/^127\.0\.0\.1 /);
   // Gitaly runs what it unpacks there; the place is mounted noexec.
   const program = '/var/opt/gitlab/gitaly/run/program';
   const script = `cp /bin/true ${program} && ${program} && echo runs; cp /bin/true /var/opt/gitlab/program && /var/opt/gitlab/program 2>&1`;

@@ -25,8 +25,6 @@ export interface CloneSpec {
   isPolite: boolean;
 }
 
-const hostname = 'gitlab-clone';
-
 /**
  * As GitLab's own container, but for what would let it meet anybody: no network at all, so no mail, no webhook, no mirror of what
  * was queued then, and no folder but those of the clone.
@@ -35,7 +33,7 @@ export function cloneOptions(spec: CloneSpec): ContainerCreateOptions {
   const { mesh, host, data, preset, folders } = spec;
   const whole = serviceOptions(
     {
-      ...{ mesh, host, data, epoch: 0, imageId: spec.imageId, hostname, bridge: '' },
+      ...{ mesh, host, data, epoch: 0, imageId: spec.imageId, hostname: 'gitlab-clone', bridge: '' },
       env: omnibusEnv({ url: spec.url, sshPort: null, preset }),
       folders: {
         [folders.config]: '/etc/gitlab',
@@ -62,8 +60,6 @@ export function cloneOptions(spec: CloneSpec): ContainerCreateOptions {
     HostConfig: {
       ...whole.HostConfig,
       NetworkMode: 'none',
-      // Without a network an engine leaves its own name out.
-      ExtraHosts: [`${hostname}:127.0.0.1`],
       // Gitaly runs programs that it unpacks there, and copies lie on a mount on which nothing is run.
       Tmpfs: { '/var/opt/gitlab/gitaly/run': 'rw,exec,nosuid,nodev,mode=0755' },
       // Where memory runs short it goes before anything that somebody needs.
