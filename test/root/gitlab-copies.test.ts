@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +11,7 @@ import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { mountsOf } from '../../node/hosting/mount-table.ts';
 import { openPlace } from '../../node/hosting/place-making.ts';
 import { type Log, openLog } from '../../node/log.ts';
+import type { Answer } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { abilities, type HostedCopies, type HostedGitlab, type Ledger } from '../../protocol/ledger.ts';
 import type { StandbySeen } from '../../protocol/report.ts';
@@ -77,12 +79,13 @@ class TestAgent {
     mkdirSync(home, { recursive: true, mode: 0o700 });
     this.log = openLog(home);
     this.room = new CopiesRoom({
-      ...{ nodeId: node, home, clock: systemClock(), log: this.log, copyRateBytes: null },
+      ...{ nodeId: node, home, clock: { ...systemClock(), wallMs: () => Date.now() + aheadMs }, log: this.log },
+      copyRateBytes: null,
       network: {
         ask: async (to, ask) => {
           const machine = mesh.machines.get(to);
-          if (machine === undefined || ask.kind !== 'open-copy-door') throw new Error('it is away');
-          return machine.room.answer(node, ask);
+          if (machine === undefined || cable.isOut || ask.kind !== 'open-copy-door') throw new Error('it is away');
+          return cable.through(await machine.room.answer(node, ask));
         },
         addressOf: () => '127.0.0.1:1',
       },
@@ -100,6 +103,43 @@ class TestAgent {
   }
 }
 
+/** Between the two: out, nothing passes any more, and nobody is told. */
+class Cable {
+  isOut = false;
+  readonly #ends: [Socket, Socket][] = [];
+
+  async through(answer: Answer): Promise<Answer> {
+    if (answer.kind !== 'copy-door') return answer;
+    const server = createServer((from) => {
+      const to = connect(answer.port, '127.0.0.1');
+      for (const end of [from, to]) end.on('error', () => {});
+      for (const end of [from, to]) end.on('close', () => [from, to].map((one) => one.destroy()));
+      this.#ends.push([from, to]);
+      server.close();
+      from.pipe(to).pipe(from);
+    });
+    await new Promise<void>((listens) => server.listen(0, '127.0.0.1', listens));
+    return { ...answer, port: (server.address() as AddressInfo).port };
+  }
+
+  pull(): void {
+    this.isOut = true;
+    for (const end of this.#ends.flat()) end.unpipe().pause();
+  }
+
+  plug(): void {
+    this.isOut = false;
+    for (const [from, to] of this.#ends) from.pipe(to).pipe(from);
+  }
+
+  away(): void {
+    for (const end of this.#ends.flat()) end.destroy();
+  }
+}
+
+let cable: Cable;
+/** Of every wall clock here. */
+let aheadMs = 0;
 /** Of this test, those that were stopped too. */
 const agents: TestAgent[] = [];
 let folder: string;
@@ -112,6 +152,8 @@ let desktopHome: string;
 beforeAll(() => install(hostingPrograms), 300_000);
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 't-copies-'));
+  cable = new Cable();
+  aheadMs = 0;
 });
 
 /** `at`: where the data of both machines lie, each in a folder of its own. */
@@ -145,6 +187,7 @@ afterEach(async () => {
     await room.stop();
     log.close();
   }
+  cable.away();
   await place.close();
   for (const { point } of mountsOf('self').filter((one) => one.point.startsWith(folder)))
     execFileSync('umount', [point]);
@@ -252,4 +295,35 @@ it("an agent of the host's that starts anew says so in the ledger before it answ
   // Whoever pushes then reads it: nobody knows whether this push is in what was copied.
   expect(await push()).toEqual({ isAlone: true });
   expect(kang.room.aloneWords()).toContain('nested is a subvolume of its own');
+});
+
+it('a cable that is out and a clock 15 days ahead lose nothing; the first is said, and over when it is back', {
+  timeout: 90_000,
+}, async () => {
+  await onOwnersBtrfs();
+  await inSync();
+  const write = (text: string): void => writeFileSync(join(place.folders.data, 'row'), text);
+  const caughtUp = (text: string) => until(text, () => desktop.standby?.newest != null && copied('row') === text);
+
+  cable.pull();
+  const began = performance.now();
+  expect(await push()).toEqual({ isAlone: true });
+  expect(performance.now() - began).toBeGreaterThan(1500);
+  write('while the cable was out');
+  expect(await push()).toEqual({ isAlone: true });
+  expect(mesh.copies.set).toMatchObject({ members: [], last: ['B'] });
+  cable.plug();
+  await caughtUp('while the cable was out');
+  await inSync();
+
+  // As the machine's battery had it after a restart.
+  const rounds = readdirSync(join(place.folders.data, '../../copies/hot/rounds'));
+  await kang.room.stop();
+  aheadMs = 15 * 86_400_000;
+  kang = new TestAgent(mesh, 'K', join(folder, 'disk-kang', 'kang'));
+  kang.room.opened(hostingOf(mesh.ledger)!, place);
+  write('15 days ahead');
+  expect(await push()).toEqual({ isAlone: false });
+  expect(copied('row')).toBe('15 days ahead');
+  expect(readdirSync(join(place.folders.data, '../../copies/hot/rounds'))).toEqual(expect.arrayContaining(rounds));
 });
