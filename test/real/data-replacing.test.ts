@@ -102,6 +102,7 @@ describe('an upgrade (SAFETY H7)', () => {
     rig.skewMs += ms;
     keeper.holdLease(rig.ledger.gitlab.epoch as number, rig.clock.bootMs() + 4000);
   };
+  const aboutOf = { form: 1 as const, mesh: 'mesh', meshName: 'home', data: 'data-three', at: 1 };
   const ask = (keeper: GitlabKeeper, isLast = true) =>
     keeper.replacing.ask({
       ...{ backup: next, source: join(tree, 'upgrading'), because: 'GitLab is 19.4.1', image: next, imageBefore: was },
@@ -164,6 +165,21 @@ describe('an upgrade (SAFETY H7)', () => {
     // What the newer one has made of the data is nobody's; neither is a second copy of what is served.
     expect(readdirSync(tree).sort()).toEqual(['bulk', 'live']);
     expect(rig.seen.at(-1)?.version).toBe('19.3.0');
+  });
+
+  it('that stood goes back by a restore of what was before, with the image of then', async () => {
+    const keeper = await ready();
+    ask(keeper);
+    await rig.until(keeper, () => rig.ended.length > 0 && rig.state() === 'healthy');
+    writeFileSync(join(tree, 'live/data/what'), 'pushed since');
+    const { about, backup } = { about: { ...aboutOf, epoch: 4, version: '19.4.1', image: next }, backup: 'replaced-3' };
+    const images = { image: was, imageBefore: next };
+    keeper.replacing.ask({ ...{ backup, source: join(tree, backup), because: 'as of then', about }, ...images });
+    await rig.until(keeper, () => keeper.replacing.outcome !== null);
+    expect([rig.ledger.gitlab.epoch, image(), data(), data('replaced-4')]).toEqual([
+      ...[5, was, 'pushed before', 'pushed since'],
+    ]);
+    expect(keeper.replacing.outcome?.isDone).toBe(true);
   });
 
   it('once it was served it is repaired, and never taken back by itself', async () => {

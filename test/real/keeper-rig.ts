@@ -117,7 +117,10 @@ export class KeeperRig {
     if (!this.isHeard) return { state: 'unknown', because: 'no leader' };
     const { gitlab } = this.ledger;
     if (change.kind === 'gitlab-restored')
-      this.ledger.gitlab = { ...gitlab, url: null, token: null, epoch: change.epoch + 1 };
+      this.ledger.gitlab = {
+        ...{ ...gitlab, url: null, token: null, epoch: change.epoch + 1 },
+        hosted: { ...(gitlab.hosted as HostedGitlab), ...(change.image !== undefined && { image: change.image }) },
+      };
     if (change.kind === 'gitlab-upgraded') {
       const hosted = { ...(gitlab.hosted as HostedGitlab), image: change.image };
       this.ledger.gitlab = { ...gitlab, epoch: change.epoch + 1, hosted };
