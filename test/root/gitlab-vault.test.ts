@@ -7,11 +7,13 @@ import { build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import { removePlace } from '../../node/hosting/place-making.ts';
+import { markedEpoch } from '../../node/hosting/place-records.ts';
 import { BtrfsReplica } from '../../node/hosting/replica/btrfs-replica.ts';
 import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../../node/hosting/replica/round-disk.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
 import type { RoundHolder } from '../../node/hosting/vault/backup-rows.ts';
+import { swapData } from '../../node/hosting/vault/data-swap.ts';
 import { GitlabVault } from '../../node/hosting/vault/gitlab-vault.ts';
 import { Restic } from '../../node/hosting/vault/restic.ts';
 import { dropFolder, takeSnapshot } from '../../node/hosting/vault/vault-tree.ts';
@@ -90,7 +92,12 @@ describe('a backup of GitLab', () => {
     // One path of it alone.
     const part = join(rig.folder, 'part');
     await restic.restore(left[0]!.id, part, signal, '/live/data/git-data/repositories/a.git');
-    expect(sh(`cd ${part} && find . -type f`).trim()).toBe('./live/data/git-data/repositories/a.git/HEAD');
+    expect(sh(`cd ${part} && find . -type f | sort`)).toBe(
+      ['config.lock', 'HEAD']
+        .map((file) => `./live/data/git-data/repositories/a.git/${file}\n`)
+        .sort()
+        .join(''),
+    );
     // A byte of it turned is found.
     const pack = sh(`find ${join(rig.folder, 'repository/data')} -type f -size +1M | head -1`).trim();
     sh(`chmod u+w ${pack}; printf X | dd of=${pack} bs=1 seek=5000 conv=notrunc 2>/dev/null`);
@@ -132,9 +139,9 @@ it('restic ends with the agent that began it, whatever that was killed by', asyn
 
 describe('the vault of a host', () => {
   /** What of a keeper and a mesh it needs; the ledger takes what it asks for. */
-  async function host() {
-    const { place, tree } = await written(rig);
-    const hosting = { ...hostedGitlab({ data: 'data-1', place: rig.image() }), host: 'kang', epoch: 3 };
+  async function host(data = 'data-1', image = rig.image()) {
+    const { place, tree } = await written(rig, data, image);
+    const hosting = { ...hostedGitlab({ data, place: image }), host: 'kang', epoch: 3 };
     const kept = {
       ...{ hosting, version: '19.4.1', mayRun: true, life: { hasWorked: true } },
       place: async () => place,
@@ -247,6 +254,41 @@ describe('the vault of a host', () => {
       rig.open = [];
       await removePlace(rig.image(), owner, { deleteData: true });
       expect(existsSync(rig.image().path)).toBe(false);
+    } finally {
+      await vault.stop();
+    }
+  });
+
+  it('of a machine that is lost, another deployment takes its backups by their key, as its own data', async () => {
+    const poll = (what: () => unknown) => expect.poll(what, { timeout: 20_000, interval: 50 });
+    const lost = repository('disk/backups', 'a-key-of-the-mesh');
+    mkdirSync(join(rig.folder, 'disk'));
+    await lost.init(signal);
+    const { tree: old, place: gone } = await written(rig);
+    const id = await backedUp(lost, old, ['data=data-1', 'version=19.4.1', 'epoch=3']);
+    await gone.close();
+    rig.open = [];
+    const { vault, tree, place, asked, seen } = await host('data-2', {
+      kind: 'image',
+      path: join(rig.folder, 'other'),
+    });
+    vault.start();
+    try {
+      writeFileSync(join(place.folders.bulk, 'artifact'), 'artifact of the new one');
+      await vault.begin(begin({ isNew: false }));
+      await poll(() => [seen()?.doing ?? null, seen()?.last !== null]).toEqual([null, true]);
+      const { rows } = await vault.rows(true);
+      expect(rows.map((one) => [one.id === id, one.isOwn])).toEqual([
+        [false, true],
+        [true, false],
+      ]);
+      vault.restore(id);
+      await poll(() => asked.length).toBe(1);
+      const source = join(tree, 'restoring');
+      await swapData({ place, owner: { ...owner, data: 'data-2' }, source, about }, systemTools);
+      expect(markedEpoch(join(tree, 'live/data'), { ...owner, data: 'data-2' })).toBe(4);
+      expect(readFileSync(join(tree, 'bulk/artifact'), 'utf8')).toBe('artifact of then');
+      expect(readFileSync(join(tree, 'replaced-3/bulk/artifact'), 'utf8')).toBe('artifact of the new one');
     } finally {
       await vault.stop();
     }

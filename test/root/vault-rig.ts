@@ -20,8 +20,12 @@ export const owner = { mesh: 'mesh-1', data: 'data-1', epoch: 3 };
 const roomy = { ...wish, create: { bytes: 320 * MiB, reserveBytes: 0 } };
 
 /** GitLab's data in small, with what a running one leaves. */
-export async function written(rig: PlaceRig): Promise<{ place: DataPlace; tree: string }> {
-  const place = await rig.opened(rig.image(), roomy);
+export async function written(
+  rig: PlaceRig,
+  data = owner.data,
+  image = rig.image(),
+): Promise<{ place: DataPlace; tree: string }> {
+  const place = await rig.opened(image, { ...roomy, data });
   const at = (path: string): string => join(place.folders.data, path);
   for (const folder of ['postgresql/data', 'git-data/repositories/a.git']) mkdirSync(at(folder), { recursive: true });
   writeFileSync(join(place.folders.config, 'gitlab-secrets.json'), '{}');

@@ -243,7 +243,7 @@ async function ended(
   });
   child.stderr?.on('data', (data) => {
     quiet.refresh();
-    said = `${said}${data}`.slice(-2000);
+    said = `${said}${data}`.slice(-saidMost);
   });
   try {
     const code = await new Promise<number | null>((resolve, reject) => {
@@ -261,11 +261,16 @@ async function ended(
   }
 }
 
+/** A cause may stand before a Go stack of some kilobytes. */
+const saidMost = 16_384;
+/** Of such a stack: a function, where it stands, who called it. */
+const ofStack = /^(created by |goroutine \d|\S+\.go:\d+|[\w./-]+(\.\([*\w]+\))?\.[\w.]+(\(.*\))?$|\S+\/\S+\.\S+$)/;
+
 const words = (said: string): string =>
   said
     .split('\n')
     .map((line) => shown(line).trim())
-    .filter((line) => line !== '' && !/^Save\(|^repository .* opened/.test(line))
+    .filter((line) => line !== '' && !ofStack.test(line) && !/^repository .* opened/.test(line))
     .slice(-3)
     .join('; ')
     .slice(0, 400);
