@@ -4,6 +4,7 @@ import { GitlabImageName } from './hosted-upgrade.ts';
 import { Bytes, DataId, JobId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
 import { HostedGitlab, LedgerVault } from './ledger.ts';
 import { limits } from './limits.ts';
+import { ProtectedGitlab, ProtectedWay } from './protected-gitlab.ts';
 import { JobRow, WhyAnswer } from './status.ts';
 
 /** What a person wants of one job. `force`: end also one that is `canceling`, without waiting for its after_script. */
@@ -114,6 +115,8 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('check-upgrade'), image: GitlabImageName, rehearse: z.boolean() }),
   /** To the same: it is tried on a clone, beside what serves, and nothing is changed. */
   z.object({ kind: z.literal('rehearse-upgrade'), image: GitlabImageName }),
+  /** To a machine on which a GitLab runs without the mesh: whether its backups can be the mesh's. Changes nothing. */
+  z.object({ kind: z.literal('check-protect'), container: ProtectedGitlab.shape.container.nullable() }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
 ]);
@@ -145,6 +148,14 @@ export const Answer = z.discriminatedUnion('kind', [
     place: HostedGitlab.shape.place.extend({ data: DataId.nullable() }).nullable(),
     /** By which others reach this machine. */
     address: HostedGitlab.shape.hostname,
+  }),
+  /** `found`: the container that is meant, where one is. */
+  z.object({
+    kind: z.literal('protect-checked'),
+    checks: z.array(DeployCheck).max(64),
+    found: z
+      .object({ container: ProtectedGitlab.shape.container, folder: ProtectedGitlab.shape.folder, way: ProtectedWay })
+      .nullable(),
   }),
   /** `door`: to be tried; one of an earlier version opens none. */
   z.object({

@@ -3,6 +3,7 @@ import { GitlabImageName } from './hosted-upgrade.ts';
 import { ClassKey, DataId, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
 import { HostedGitlab, LedgerVault, OpenApproval, Sealed } from './ledger.ts';
 import { limits } from './limits.ts';
+import { ProtectedGitlab } from './protected-gitlab.ts';
 import { RoundName } from './round-name.ts';
 
 const ofSet = {
@@ -111,6 +112,12 @@ export const Change = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('set-vault'),
     vault: z.object(LedgerVault.omit({ since: true, because: true }).shape).nullable(),
+    because: Sentence,
+  }),
+  /** A GitLab that runs without the mesh is backed up from now on; null: none any more, and what is there stays. */
+  z.object({
+    kind: z.literal('protect-gitlab'),
+    protected: z.object(ProtectedGitlab.omit({ since: true, because: true }).shape).nullable(),
     because: Sentence,
   }),
   /**

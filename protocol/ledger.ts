@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { GitlabImageName, UpgradeEnd, UpgradeWish } from './hosted-upgrade.ts';
 import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
 import { limits } from './limits.ts';
+import { ProtectedGitlab } from './protected-gitlab.ts';
 import { RoundName } from './round-name.ts';
 import { Stamp } from './stamp.ts';
 import { sharedTimings } from './timings.ts';
@@ -41,7 +42,16 @@ const Recovery = z.looseObject({
 });
 
 /** What a node says that it can read. A new form of data is used when all nodes that must read it can. */
-export const abilities = ['envelopes', 'disconnect', 'hosting', 'copies', 'vault', 'drill', 'upgrade'] as const;
+export const abilities = [
+  'envelopes',
+  'disconnect',
+  'hosting',
+  'copies',
+  'vault',
+  'drill',
+  'upgrade',
+  'protect',
+] as const;
 
 export const LedgerNode = z.looseObject({
   name: NodeName,
@@ -278,6 +288,8 @@ const LedgerGitlab = z.looseObject({
   hosted: HostedGitlab.optional(),
   /** Absent while nobody named a place for backups. */
   vault: LedgerVault.optional(),
+  /** Absent while no GitLab that runs without the mesh is backed up by it. */
+  protected: ProtectedGitlab.optional(),
 });
 
 /**
@@ -348,49 +360,3 @@ export const Ledger = z.looseObject({
 });
 export type Ledger = z.infer<typeof Ledger>;
 export const ledgerSchema = 1;
-
-/** The ledger that a founder starts with: one voter, itself. */
-export function foundingLedger(from: {
-  meshId: string;
-  meshName: string;
-  era: string;
-  node: NodeId;
-  name: NodeName;
-  store: StoreId;
-  addresses: string[];
-  witness: boolean;
-  wallMs: number;
-  pairUntil: number;
-  defaultArch: string;
-}): Ledger {
-  return {
-    schema: ledgerSchema,
-    era: { id: from.era, counter: 0 },
-    stamp: { term: 0, version: 1 },
-    mesh: { id: from.meshId, name: from.meshName },
-    configuration: { voters: { [from.node]: { store: from.store, weight: 2 } }, next: null },
-    nodes: {
-      [from.node]: {
-        name: from.name,
-        approvedAt: from.wallMs,
-        because: 'founded the mesh',
-        addresses: from.addresses,
-        store: from.store,
-        witness: from.witness,
-        drained: false,
-        left: false,
-        can: [...abilities],
-      },
-    },
-    forgotten: {},
-    approvals: {},
-    invites: {},
-    pairUntil: from.pairUntil,
-    settings: { ...defaultSettings, defaultArch: from.defaultArch },
-    gitlab: { mode: 'none', url: null, token: null, host: null, epoch: 0, instance: null },
-    classes: {},
-    runs: {},
-    tally: { day: '', done: 0, failed: 0 },
-    requests: [],
-  };
-}

@@ -15,6 +15,7 @@ import {
 } from './ids.ts';
 import { RunState } from './ledger.ts';
 import { limits } from './limits.ts';
+import { ProtectedWay } from './protected-gitlab.ts';
 import { RoundName } from './round-name.ts';
 
 export const Gpu = z.looseObject({
@@ -238,6 +239,21 @@ export const GitlabSeen = z.looseObject({
 });
 export type GitlabSeen = z.infer<typeof GitlabSeen>;
 
+/** What a machine says of a GitLab that runs there without the mesh, and whose backups are the mesh's. */
+export const ProtectedSeen = z.looseObject({
+  data: DataId,
+  /** Exact, as its container has it; null while nobody knows it. */
+  version: z.string().max(64).nullable(),
+  /** How its backups are made; null while it is not known. */
+  way: ProtectedWay.nullable(),
+  /** Why in this way, and what that costs. */
+  because: Sentence,
+  /** Why none can be made now: its container is gone, or has stopped. */
+  missing: Sentence.nullable(),
+  vault: VaultSeen,
+});
+export type ProtectedSeen = z.infer<typeof ProtectedSeen>;
+
 /** What a node gossips about itself. May be lost, is never trusted from a non-member (DESIGN §5). */
 export const Report = z.looseObject({
   v: z.literal(1),
@@ -269,6 +285,8 @@ export const Report = z.looseObject({
     .optional(),
   /** Only from the host of the mesh's GitLab. */
   gitlab: GitlabSeen.optional(),
+  /** Only from the machine of a GitLab that runs without the mesh and is backed up by it. */
+  protected: ProtectedSeen.optional(),
   /** Only from a machine that holds copies of it, or shall. */
   standby: StandbySeen.optional(),
   /** What the owner of this machine says of copies on it; absent: a person at any machine may name it. */

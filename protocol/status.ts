@@ -135,6 +135,18 @@ export const StatusSnapshot = z.object({
           .nullable(),
       })
       .optional(),
+    /** Only where a GitLab that runs without the mesh is backed up by it. `lastBackup` is RFC 3339. */
+    protected: z
+      .object({
+        node: z.string(),
+        container: z.string(),
+        folder: z.string(),
+        version: z.string().nullable(),
+        way: z.enum(['snapshot', 'own']).nullable(),
+        because: z.string(),
+        lastBackup: z.string().nullable(),
+      })
+      .optional(),
     /** Only where the mesh runs GitLab itself: as it was asked for, where its data lies, what its host says of it. */
     hosted: z
       .object({

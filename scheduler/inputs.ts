@@ -3,7 +3,7 @@ import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Era, Run, Sealed } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { QueuedJob } from '../protocol/queued-job.ts';
-import type { GitlabSeen, Measured, Report, StandbySeen } from '../protocol/report.ts';
+import type { GitlabSeen, Measured, ProtectedSeen, Report, StandbySeen } from '../protocol/report.ts';
 import type { PartKey } from './effects.ts';
 
 /** What a TCP connect to a machine's evidence port proved (DESIGN §6). */
@@ -100,6 +100,7 @@ export type Happened =
   /** What this machine sees of the mesh's GitLab, which it hosts; null: nothing any more. Others hear it with the report. */
   | { kind: 'gitlab-seen'; report: GitlabSeen | null }
   /** What this machine has of a GitLab that another one runs; null: nothing, and it is not asked to. */
+  | { kind: 'protected-seen'; report: ProtectedSeen | null }
   | { kind: 'standby-seen'; report: StandbySeen | null }
   /** What this machine's owner says of such copies; null: nothing. */
   | { kind: 'copies-said'; copies: 'never' | null }

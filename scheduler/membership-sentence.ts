@@ -48,6 +48,8 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
       return change.vault === null
         ? 'backups of GitLab are made no more; those that are there stay'
         : `backups of GitLab go to ${change.vault.target}`;
+    case 'protect-gitlab':
+      return protectedSentence(change.protected, name, already);
     case 'gitlab-restored':
       return `${change.because}${already}`;
     case 'upgrade-gitlab':
@@ -73,6 +75,15 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
       return `GitLab at ${change.url} is connected${already}`;
   }
 }
+
+const protectedSentence = (
+  one: (Change & { kind: 'protect-gitlab' })['protected'],
+  name: (node: string) => string,
+  already: string,
+): string =>
+  one === null
+    ? 'the mesh backs up no GitLab that runs without it; backups that are there stay'
+    : `GitLab in container ${one.container} on ${name(one.node)} is protected${already}`;
 
 /** What changes by itself then, one of which the person will notice. */
 const known = (before: Ledger, after: Ledger): string =>

@@ -7,6 +7,7 @@ import { disconnect } from './disconnecting.ts';
 import { agreeCopies, changeSet } from './hosting/copies-edits.ts';
 import { gitlabWithoutCopyOn } from './hosting/copies-set.ts';
 import { deploy, ended, hostingOf, stands, uninstall } from './hosting/hosted-edits.ts';
+import { gitlabWithoutProtectedOn, protect } from './hosting/protect-edits.ts';
 import { upgrade, upgraded, upgradeEnded } from './hosting/upgrade-edits.ts';
 import { restored, setVault } from './hosting/vault-edits.ts';
 import type { Refusal } from './ledger-edit.ts';
@@ -67,6 +68,8 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
       return changeSet(ledger, change);
     case 'set-vault':
       return setVault(ledger, change, wallMs);
+    case 'protect-gitlab':
+      return protect(ledger, change, wallMs);
     case 'gitlab-restored':
       return restored(ledger, change, wallMs);
     case 'upgrade-gitlab':
@@ -109,7 +112,7 @@ function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' 
     invites: {},
     nodes: without(ledger.nodes, node),
     approvals: without(closeApprovalsVia(ledger, node), node),
-    gitlab: gitlabWithoutCopyOn(ledger, node),
+    gitlab: gitlabWithoutProtectedOn(gitlabWithoutCopyOn(ledger, node), node),
     ...farewells(ledger, node, by, wallMs),
     secrets: wantNewSecrets(ledger, node, wallMs),
   };

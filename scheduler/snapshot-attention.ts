@@ -15,11 +15,10 @@ import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { copyLines } from './snapshot-copies.ts';
 import { drillLines } from './snapshot-drill.ts';
-import { hostedLines, peopleLines } from './snapshot-gitlab.ts';
+import { peopleLines } from './snapshot-gitlab.ts';
+import { gitlabLines } from './snapshot-gitlab-lines.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
-import { upgradeLines } from './snapshot-upgrade.ts';
-import { vaultLines } from './snapshot-vault.ts';
 import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
 
 /** Clocks further apart than this make times of `status` and expiries of invitations wrong. */
@@ -192,40 +191,6 @@ function secretLines(ledger: Ledger): Attention[] {
   return lines
     .filter(([isDue]) => isDue)
     .map(([, sentence, fix]) => ({ code: 'secrets-known', severity: 'warn', sentence, fix }));
-}
-
-function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
-  if (ledger.gitlab.mode === 'none')
-    return [
-      {
-        code: 'no-gitlab',
-        severity: 'warn',
-        sentence: 'no GitLab is connected: there are no jobs to take',
-        fix: 'autogit-node gitlab connect URL --token-env VAR',
-      },
-    ];
-  const own = [...hostedLines(view, ledger), ...vaultLines(view, ledger), ...upgradeLines(view, ledger)];
-  // Until it stands there is no queue to read; while it does not serve, that is why.
-  if (own.length > 0 || ledger.gitlab.url === null) return own;
-  const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;
-  if (seen === undefined || seen.gitlab === 'healthy') return [];
-  if (seen.refused)
-    return [
-      {
-        code: 'gitlab-token',
-        severity: 'fail',
-        sentence: `GitLab answers, but not to this mesh's token: ${seen.because ?? 'it was refused'}; no job is taken`,
-        fix: `with an admin's token (scope api) in VAR: autogit-node gitlab connect ${ledger.gitlab.url} --token-env VAR`,
-      },
-    ];
-  return [
-    {
-      code: 'gitlab-unreachable',
-      severity: seen.gitlab === 'failed' ? 'fail' : 'warn',
-      sentence: `GitLab's queue cannot be read: ${seen.because ?? 'it does not answer'}`,
-      fix: 'autogit-node doctor',
-    },
-  ];
 }
 
 /** Runners that GitLab does not know any more, and jobs that it gave to nobody. */

@@ -5,6 +5,7 @@ import { listed } from './phrases.ts';
 import { copiesView, queuedWords } from './snapshot-copies.ts';
 import { drillView } from './snapshot-drill.ts';
 import { leavingLines } from './snapshot-leaving.ts';
+import { protectedView } from './snapshot-protected.ts';
 import { upgradeView } from './snapshot-upgrade.ts';
 import { vaultView } from './snapshot-vault.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
@@ -26,9 +27,18 @@ export function gitlabView(view: ViewInput, ledger: Ledger | null): GitlabView {
     flag: (ledger && leavingLines(view, ledger)[0]?.sentence) ?? null,
   };
   const hosted = ledger && hostedView(view, ledger);
-  return hosted
-    ? { ...known, ...hosted, ...vaultView(view, ledger), ...drillView(view, ledger), ...upgradeView(view, ledger) }
-    : { ...known, state: mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded') };
+  if (hosted)
+    return {
+      ...known,
+      ...hosted,
+      ...vaultView(view, ledger),
+      ...drillView(view, ledger),
+      ...upgradeView(view, ledger),
+      ...protectedView(view, ledger),
+    };
+  const state = mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded');
+  if (!ledger?.gitlab.protected) return { ...known, state };
+  return { ...known, state, ...vaultView(view, ledger), ...protectedView(view, ledger) };
 }
 
 type HostedView = Pick<GitlabView, 'state' | 'url' | 'version' | 'forecast' | 'standbys' | 'loss'> &

@@ -4,15 +4,17 @@ import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
 import { span } from './phrases.ts';
+import { protectedSeen } from './snapshot-protected.ts';
 import type { ViewInput } from './snapshot-view.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 
-/** What its host says of the backups; of another GitLab than the ledger's it says nothing. */
+/** What is said of the backups by its host or, where the mesh hosts none, by the machine of the one that it protects. */
 function saidOf(view: ViewInput, ledger: Ledger): VaultSeen | null {
   const hosting = hostingOf(ledger);
-  const said = hosting && view.jobs.reports[hosting.host]?.report.gitlab;
-  return said?.data === hosting?.data ? (said?.vault ?? null) : null;
+  if (hosting === null) return protectedSeen(view, ledger)?.vault ?? null;
+  const said = view.jobs.reports[hosting.host]?.report.gitlab;
+  return said?.data === hosting.data ? (said?.vault ?? null) : null;
 }
 
 export function vaultView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'lastBackup' | 'vault'> {

@@ -70,6 +70,7 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'restore-project':
     case 'check-upgrade':
     case 'rehearse-upgrade':
+    case 'check-protect':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'open-copy-door':
       return sources.hosting.openCopyDoor(from, ask);

@@ -16,12 +16,15 @@ import type {
   CopyPlan,
   DeployPlan,
   DeployRequest,
+  ProtectionRequest,
+  ProtectPlan,
   RestoreRequest,
   UpgradePlan,
   UpgradeRequest,
   VaultRequest,
 } from '../local-api/socket-protocol.ts';
 import { CopiesRequests, requireHosting } from './copies-requests.ts';
+import { ProtectRequests } from './protect-requests.ts';
 
 interface HostingLines {
   self: NodeId;
@@ -59,10 +62,12 @@ const vaultMs = 55_000;
 export class HostingRequests implements HostingApi {
   readonly #lines: HostingLines;
   readonly #copies: CopiesRequests;
+  readonly #protect: ProtectRequests;
 
   constructor(lines: HostingLines) {
     this.#lines = lines;
     this.#copies = new CopiesRequests(lines);
+    this.#protect = new ProtectRequests(lines);
   }
 
   async gitlabPlan(wish: DeployRequest): Promise<DeployPlan> {
@@ -123,6 +128,18 @@ export class HostingRequests implements HostingApi {
       return this.#lines.change({ kind: 'set-vault', vault: null, because: `asked on ${this.#selfName}` });
     const { target, ...asked } = request;
     return { state: 'done', because: await this.#said({ kind: 'begin-vault', ...asked, target }, vaultMs) };
+  }
+
+  gitlabProtection(request: ProtectionRequest): Promise<ProtectPlan> {
+    return this.#protect.plan(request);
+  }
+
+  gitlabProtect(request: ProtectionRequest): Promise<ChangeOutcome> {
+    return this.#protect.protect(request);
+  }
+
+  gitlabUnprotect(): Promise<ChangeOutcome> {
+    return this.#protect.end();
   }
 
   gitlabBackup(): Promise<string> {
@@ -233,7 +250,7 @@ export class HostingRequests implements HostingApi {
   }
 
   async #askHost(ask: Ask, timeoutMs = lookMs): Promise<Answer> {
-    return this.#ask(requireHosting(this.#lines.ledger()).host, ask, timeoutMs);
+    return this.#ask(keeperOf(this.#lines.ledger(), ask), ask, timeoutMs);
   }
 
   async #ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> {
@@ -329,4 +346,12 @@ export class HostingRequests implements HostingApi {
       },
     };
   }
+}
+
+/** Who hosts GitLab or, of its backups and where the mesh hosts none, who makes those of the one that it protects. */
+function keeperOf(ledger: Ledger, { kind }: Ask): NodeId {
+  const { mode, protected: known } = ledger.gitlab;
+  const isOfBackups =
+    kind === 'begin-vault' || kind === 'backup-now' || kind === 'backups' || kind === 'restore-gitlab';
+  return mode !== 'hosted' && known !== undefined && isOfBackups ? known.node : requireHosting(ledger).host;
 }

@@ -24,10 +24,12 @@ import { ownersReserve } from '../hosting/place-choice.ts';
 import { openPlace, removePlace } from '../hosting/place-making.ts';
 import { existingAt } from '../hosting/place-tree.ts';
 import { presets } from '../hosting/presets.ts';
+import { GitlabProtector } from '../hosting/protect/gitlab-protector.ts';
 import { bridgeOf } from '../hosting/service-container.ts';
 import { systemTools } from '../hosting/system-tools.ts';
 import { GitlabUpgrade } from '../hosting/upgrade/upgrade-host.ts';
 import { GitlabVault } from '../hosting/vault/gitlab-vault.ts';
+import type { VaultKeys } from '../hosting/vault/vault-opening.ts';
 import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
 import { peopleOfFile } from '../settings/people-file.ts';
@@ -77,7 +79,14 @@ export type HostingAsk =
   | VaultAsk
   | UpgradeAsk
   | (Ask & {
-      kind: 'check-deploy' | 'check-copies' | 'look-at-gitlab' | 'root-password' | 'new-password' | 'drill-gitlab';
+      kind:
+        | 'check-deploy'
+        | 'check-copies'
+        | 'check-protect'
+        | 'look-at-gitlab'
+        | 'root-password'
+        | 'new-password'
+        | 'drill-gitlab';
     });
 
 /** ms that an agent which ends gives to what is under way. */
@@ -96,6 +105,7 @@ export class HostingRoom {
   readonly #copies: CopiesRoom;
   readonly #drills: DrillMaster;
   readonly #upgrade: GitlabUpgrade;
+  readonly #protector: GitlabProtector;
 
   constructor(here: Here, membership: Membership) {
     this.#options = { ...here, ...membership };
@@ -142,15 +152,16 @@ export class HostingRoom {
       haveImage: (hosting, signal) => haveImage(hosting, { host, engine, log, signal }),
     });
     this.#vault = new GitlabVault({
-      ...{ home, clock, log, ledger, change, keeper: this.#keeper },
-      canOpen: (sealed) => box.canOpen(sealed),
-      unseal: (sealed) => box.unseal(sealed),
-      sealForVoters: (text) => box.sealForVoters(text),
+      ...{ ...this.#keys, clock, log, keeper: this.#keeper },
       holders: () => this.#copies.holders(),
       api: () => {
         const { url = null, token = null } = ledger()?.gitlab ?? {};
         return url !== null && token !== null && box.canOpen(token) ? { url, token: box.unseal(token) } : null;
       },
+    });
+    this.#protector = new GitlabProtector({
+      ...{ ...this.#keys, clock, log, self: nodeId, dockerHost, host },
+      report: (report) => feed({ kind: 'protected-seen', report }),
     });
     const vault = this.#vault;
     this.#upgrade = new GitlabUpgrade({
@@ -173,6 +184,7 @@ export class HostingRoom {
     this.#vault.start();
     this.#drills.start();
     this.#upgrade.start();
+    this.#protector.start();
     this.#copies.start();
   }
 
@@ -186,6 +198,7 @@ export class HostingRoom {
         this.#drills.stop(),
         this.#vault.stop(),
         this.#upgrade.stop(),
+        this.#protector.stop(),
         this.#keeper.stop(),
         this.#copies.stop(),
       ]),
@@ -233,11 +246,13 @@ export class HostingRoom {
     if (ask.kind === 'check-deploy') return this.#check(ask.wish);
     if (ask.kind === 'check-copies') return this.#checkCopies(ask);
     if (ask.kind === 'drill-gitlab') return answered(() => this.#drills.ask(ask.data));
+    if (ask.kind === 'check-protect') return this.#checkProtect(ask);
+    if (!this.#hosts() && this.#protector.protects() && isOfVault(ask)) return this.#ofVault(ask, this.#protector);
     if (!this.#hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
     if (ask.kind === 'root-password') return { kind: 'root-password', password: this.#keeper.rootPassword(ask.seen) };
     if (ask.kind === 'check-upgrade' || ask.kind === 'rehearse-upgrade') return this.#ofUpgrade(ask);
     if (ask.kind === 'new-password') return answered(() => this.#newPassword(ask.user));
-    if (ask.kind !== 'look-at-gitlab') return this.#ofVault(ask);
+    if (isOfVault(ask)) return this.#ofVault(ask, this.#vault);
     this.#keeper.lookNow();
     return { kind: 'said', because: 'it is looked at now, and what was given up is tried again: autogit-node gitlab' };
   }
@@ -248,14 +263,24 @@ export class HostingRoom {
     return { kind: 'root-password', password: await kept.care.newPassword(user) };
   }
 
-  #ofVault(ask: VaultAsk): Promise<Answer> {
+  /** What opens and seals the key of the backups here. */
+  get #keys(): VaultKeys {
+    const { home, ledger, change, box } = this.#options;
+    return {
+      ...{ home, ledger, change },
+      canOpen: (sealed) => box.canOpen(sealed),
+      unseal: (sealed) => box.unseal(sealed),
+      sealForVoters: (text) => box.sealForVoters(text),
+    };
+  }
+
+  #ofVault(ask: VaultAsk, vault: GitlabVault | GitlabProtector): Promise<Answer> {
     return answered(async () => {
-      if (ask.kind === 'backups') return { kind: 'backups', ...(await this.#vault.rows(ask.rounds)) };
-      if (ask.kind === 'compare-gitlab')
-        return { kind: 'compared', ...(await this.#vault.compare(ask.with, ask.from)) };
-      if (ask.kind === 'restore-project') return this.#vault.restoreProject(ask.backup, ask.project);
-      if (ask.kind === 'begin-vault') return this.#vault.begin(ask);
-      return ask.kind === 'backup-now' ? this.#vault.backupNow() : this.#vault.restore(ask.backup);
+      if (ask.kind === 'backups') return { kind: 'backups', ...(await vault.rows(ask.rounds)) };
+      if (ask.kind === 'compare-gitlab') return { kind: 'compared', ...(await vault.compare(ask.with, ask.from)) };
+      if (ask.kind === 'restore-project') return vault.restoreProject(ask.backup, ask.project);
+      if (ask.kind === 'begin-vault') return vault.begin(ask);
+      return ask.kind === 'backup-now' ? vault.backupNow() : vault.restore(ask.backup);
     });
   }
 
@@ -275,6 +300,12 @@ export class HostingRoom {
         vault: this.#vault.seen().vault ?? null,
       });
     });
+  }
+
+  async #checkProtect({ container }: Ask & { kind: 'check-protect' }): Promise<Answer> {
+    const { home, dockerHost } = this.#options;
+    const { checkProtect } = await import('./protect-check.ts');
+    return checkProtect(container, { home, dockerHost });
   }
 
   /** Asked for once in a GitLab's life: what it needs is loaded then. */
@@ -336,6 +367,18 @@ async function answered(act: () => string | Answer | Promise<string | Answer>): 
     return { kind: 'failed', code, because: asSentence(message), hint: asSentence(hint) };
   }
 }
+
+const isOfVault = (ask: HostingAsk): ask is VaultAsk =>
+  (
+    [
+      'begin-vault',
+      'backup-now',
+      'backups',
+      'compare-gitlab',
+      'restore-gitlab',
+      'restore-project',
+    ] as HostingAsk['kind'][]
+  ).includes(ask.kind);
 
 /** An address of the LAN, where it has one: people type it, and other machines. */
 function hostAddress(addresses: readonly string[]): string {

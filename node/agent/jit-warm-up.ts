@@ -1,5 +1,6 @@
 import { decode, encode } from '../../protocol/codec.ts';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import { foundingLedger } from '../../protocol/founding-ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope } from '../../protocol/messages.ts';
 import type { Effect } from '../../scheduler/effects.ts';

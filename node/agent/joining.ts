@@ -1,8 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
+import { foundingLedger } from '../../protocol/founding-ledger.ts';
 import { MeshName } from '../../protocol/ids.ts';
-import { foundingLedger, type Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import { ask, confirm, hasTerminal } from '../cli/prompt.ts';
 import type { Clock } from '../clock.ts';

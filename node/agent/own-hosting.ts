@@ -8,8 +8,8 @@ import { isNamedIn } from '../../scheduler/hosting/copies-set.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Here, HostingAsk, HostingRoom, Membership } from './hosting-room.ts';
 
-/** What an agent of before has left in its home, if it hosted, or held copies. */
-const traces = ['hosted-gitlab.json', 'hosted-gitlab.json.copy', 'gitlab-copies'];
+/** What an agent of before has left in its home, if it hosted, held copies, or backed one up. */
+const traces = ['hosted-gitlab.json', 'hosted-gitlab.json.copy', 'gitlab-copies', 'gitlab-protect'];
 
 /**
  * The mesh's own GitLab, as every member has it: most run none and hold no copies of one, and have none of its code in memory and
@@ -83,7 +83,8 @@ export class OwnHosting {
     const { nodeId } = this.#here;
     const hosting = hostingOf(this.#membership.ledger());
     const isNamed = hosting?.copies !== undefined && isNamedIn(hosting.copies, nodeId);
-    return this.#hasTraces || hosting?.host === nodeId || isNamed;
+    const protects = this.#membership.ledger()?.gitlab.protected?.node === nodeId;
+    return this.#hasTraces || hosting?.host === nodeId || isNamed || protects;
   }
 
   /** Once, and then `more`. */

@@ -158,8 +158,14 @@ export const commands: readonly Command[] = [
   },
   missing('gitlab adopt', "taking over this machine's GitLab container"),
   {
+    path: 'gitlab protect',
+    args: '[container]',
+    help: 'back up a GitLab that runs here without the mesh; nothing of it is changed',
+    run: async (c) => (await import('./gitlab-protect.ts')).protect(c),
+  },
+  {
     path: 'gitlab backup',
-    help: 'back up the GitLab that the mesh runs, now and each day from then on',
+    help: 'back up the GitLab that the mesh runs or protects, now and each day from then on',
     run: async (c) => (await vault()).backup(c),
   },
   {
@@ -179,7 +185,6 @@ export const commands: readonly Command[] = [
     help: 'GitLab as it was in a backup or round; what it has now is kept beside it',
     run: async (c) => (await restoring()).restore(c),
   },
-  missing('gitlab protect', 'backing up a GitLab that runs without the mesh'),
   missing('gitlab move', 'moving GitLab to another node'),
   {
     path: 'gitlab drill',

@@ -12,14 +12,25 @@ export type GitlabView = StatusSnapshot['gitlab'];
 
 /** `gitlab backup`: names the place once (`--to`), and makes one now. It is made by itself each day. */
 export async function backup(context: Context): Promise<number> {
-  const { settings, out } = context;
+  const { settings } = context;
   const agent = await agentOf(context);
   if (settings.isOn('gitlab.showRecoveryKey')) return showKey(context, agent);
   const target = settings.text('gitlab.to');
   if (target === 'none') return endBackups(context, agent);
-  const before = (await hosted(agent)).lastBackup?.id ?? null;
-  const named = target === null ? null : await nameTarget(context, agent, target);
-  if (named === null) await agent.gitlabBackup();
+  return backUpTo(context, agent, target);
+}
+
+/** One is made now, after the place was named where there is a `target`. `retried`: asks again while its machine knows nothing of it. */
+export async function backUpTo(
+  context: Context,
+  agent: AgentClient,
+  target: string | null,
+  retried = <T>(ask: () => Promise<T>): Promise<T> => ask(),
+): Promise<number> {
+  const { settings, out } = context;
+  const before = (await backedUp(agent)).lastBackup?.id ?? null;
+  const named = target === null ? null : await nameTarget(context, agent, target, retried);
+  if (named === null) await retried(() => agent.gitlabBackup());
   const end = await untilBackedUp(context, agent, before);
   const key = named?.key ?? null;
   if (end === null) {
@@ -33,11 +44,20 @@ export async function backup(context: Context): Promise<number> {
   return exit.ok;
 }
 
-export async function hosted(agent: AgentClient): Promise<GitlabView> {
+/** The GitLab of which backups are made: the mesh's own, or one that it protects. */
+async function backedUp(agent: AgentClient): Promise<GitlabView> {
   const { gitlab } = (await agent.status()).snapshot;
+  return gitlab.protected === undefined ? requireHosted(gitlab) : gitlab;
+}
+
+export async function hosted(agent: AgentClient): Promise<GitlabView> {
+  return requireHosted((await agent.status()).snapshot.gitlab);
+}
+
+function requireHosted(gitlab: GitlabView): GitlabView {
   if (gitlab.mode !== 'hosted')
     throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself, and backs up no other', {
-      hint: 'autogit-node gitlab deploy',
+      hint: 'autogit-node gitlab deploy; one that runs already: autogit-node gitlab protect --to TARGET',
     });
   return gitlab;
 }
@@ -58,7 +78,12 @@ function keepOf(text: string): { daily: number; weekly: number; monthly: number 
   return { daily, weekly, monthly };
 }
 
-async function nameTarget(context: Context, agent: AgentClient, target: string): Promise<{ key: string | null }> {
+async function nameTarget(
+  context: Context,
+  agent: AgentClient,
+  target: string,
+  retried: <T>(ask: () => Promise<T>) => Promise<T>,
+): Promise<{ key: string | null }> {
   const { settings, out } = context;
   checkTarget(target);
   const variable = settings.text('gitlab.recoveryKeyEnv');
@@ -72,7 +97,7 @@ async function nameTarget(context: Context, agent: AgentClient, target: string):
     everyMs: settings.number('gitlab.every') as number,
     keep: keepOf(settings.text('gitlab.keep') as string),
   };
-  const outcome = await agent.gitlabVault(wish).catch((error: unknown) => {
+  const outcome = await retried(() => agent.gitlabVault(wish)).catch((error: unknown) => {
     // Its answer may have been lost after the repository was made, and then nobody else knows the key.
     const isUnknown = error instanceof AutogitError && ['timed-out', 'no-leader', 'no-agent'].includes(error.code);
     if (given === null && isUnknown) out.talk(`if a repository was made there all the same, this opens it: ${key}`);

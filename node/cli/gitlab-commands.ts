@@ -24,6 +24,8 @@ export async function show(context: Context): Promise<number> {
 
 /** Of a GitLab that the mesh hosts itself; people whose GitLab does not need not wonder what is missing. */
 const ofHosting = new Set(['host', 'epoch', 'image', 'data', 'backup', 'forecast']);
+const isForHosting = (name: string, { protected: known }: GitlabView): boolean =>
+  ofHosting.has(name) && !(known !== undefined && name === 'backup');
 
 export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: boolean, columns = 100): string {
   const lines: [string, string][] = [
@@ -35,6 +37,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ['version', gitlab.version ?? '-'],
     ['image', gitlab.hosted ? `${gitlab.hosted.image} (${gitlab.hosted.preset})` : '-'],
     ['data', gitlab.hosted?.folder ?? '-'],
+    ...protectedRows(gitlab),
     ...(gitlab.standbys ?? []).map((one): [string, string] => ['copy', copyLine(one)]),
     ['backup', gitlab.lastBackup ? `${gitlab.lastBackup.at} on ${gitlab.lastBackup.copies.join(', ')}` : '-'],
     ...vaultRows(gitlab),
@@ -43,7 +46,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ['forecast', gitlab.forecast?.sentence ?? '-'],
     ['flag', gitlab.flag ?? '-'],
   ];
-  const told = isTerminal && gitlab.mode !== 'hosted' ? lines.filter(([name]) => !ofHosting.has(name)) : lines;
+  const told = isTerminal && gitlab.mode !== 'hosted' ? lines.filter(([name]) => !isForHosting(name, gitlab)) : lines;
   const rows = told.map(([name, value]) =>
     isTerminal ? `${name.padEnd(10)}${wrapped(value, columns - 10).join(`\n${' '.repeat(10)}`)}` : `${name}\t${value}`,
   );
@@ -73,6 +76,17 @@ function drillRows({ node, proven, last, doing, ended, waits }: Drill): [string,
   return [
     ['proven', `${node}: ${tried}${failed}${unended}${wait}`],
     ...(doing ? [['drill', `${node}: ${doing.phase}`] as [string, string]] : []),
+  ];
+}
+
+/** One that runs without the mesh and is backed up by it. */
+function protectedRows({ protected: known }: GitlabView): [string, string][] {
+  if (known === undefined) return [];
+  const { node, container, folder, version, way, because } = known;
+  const which = version === null ? '' : `, GitLab ${version}`;
+  return [
+    ['protected', `container ${container} on ${node}${which}, data in ${folder}`],
+    ['way', way === null ? because : `${way === 'own' ? "GitLab's own backup" : 'snapshots'}: ${because}`],
   ];
 }
 

@@ -6,6 +6,7 @@ import { fewer, readTime, rowAt, rowNamed, showUtc } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { type GitlabView, hearsMs, hosted, statusHint, watched } from './gitlab-backup.ts';
+import { whyNotRestored } from './gitlab-protect.ts';
 import { promptOf } from './mesh-commands.ts';
 import { confirm, hasTerminal } from './prompt.ts';
 import { printTable } from './table.ts';
@@ -77,6 +78,9 @@ const asVersion = ({ id, version }: BackupRow, now: string | null): string =>
 export async function restore(context: Context): Promise<number> {
   const { settings, out } = context;
   const agent = await agentOf(context);
+  const { gitlab } = (await agent.status()).snapshot;
+  if (gitlab.mode !== 'hosted' && gitlab.protected)
+    throw whyNotRestored(await chosenRow(context, agent), gitlab.protected, gitlab.vault?.target ?? null);
   const { epoch, host, vault, version } = await hosted(agent);
   const row = await chosenRow(context, agent);
   const project = settings.text('gitlab.project');

@@ -40,7 +40,9 @@ export async function doctor(context: Context): Promise<number> {
       ofHome,
       checkDisk(home).then((one) => [one]),
       checkDocker(settings.text('dockerHost')).then((one) => [one]),
-      findGitlabHere(settings.text('dockerHost')).then((here) => gitlabFindings(here, agent.lacksGitlab)),
+      findGitlabHere(settings.text('dockerHost')).then((here) =>
+        gitlabFindings(here, agent.lacksGitlab, agent.isUnprotected),
+      ),
       findHostedHere(settings.text('dockerHost')).then((hosted) => leftFindings(hosted, agent.mesh, wasRemoved)),
       checkProcess(agent.home ?? home),
       checkNetwork(network),

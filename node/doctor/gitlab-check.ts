@@ -3,8 +3,9 @@ import { type Finding, finding } from './finding.ts';
 
 const connect = 'autogit-node gitlab connect';
 
-/** A GitLab that runs on this machine is named, and what connects it, until the mesh has one. */
-export function gitlabFindings(here: readonly GitlabHere[], meshLacksOne: boolean): Finding[] {
+/** A GitLab that runs on this machine is named, and what connects it, until the mesh has one; then what backs it up. */
+export function gitlabFindings(here: readonly GitlabHere[], meshLacksOne: boolean, isUnprotected = false): Finding[] {
+  const backUp = isUnprotected ? 'autogit-node gitlab protect --to /mnt/disk/gitlab' : null;
   if (here.length === 0)
     return meshLacksOne ? [finding('gitlab', 'ok', 'none connected', `${connect} URL --token-env VAR`)] : [];
   return here.map((one) => {
@@ -32,7 +33,7 @@ export function gitlabFindings(here: readonly GitlabHere[], meshLacksOne: boolea
         `${what} runs ${where}, and its port is published for this machine alone: other machines cannot reach it${data}`,
         'publish its port without 127.0.0.1 in front, as with: docker run -p 8929:8929',
       );
-    return finding('gitlab', 'ok', `${what} runs ${where}${at(one)}${data}`, meshLacksOne ? next(one) : null);
+    return finding('gitlab', 'ok', `${what} runs ${where}${at(one)}${data}`, meshLacksOne ? next(one) : backUp);
   });
 }
 

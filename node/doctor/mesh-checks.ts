@@ -11,6 +11,8 @@ interface AgentState {
   mesh: string | null;
   /** The mesh has no GitLab, and this machine's agent could be told of one. */
   lacksGitlab: boolean;
+  /** The one that it is connected to is backed up by nobody of it. */
+  isUnprotected: boolean;
   findings: Finding[];
   /** The other nodes, and where they are. */
   nodes: KnownNode[];
@@ -30,6 +32,7 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
         isRunning: true,
         mesh: null,
         lacksGitlab: false,
+        isUnprotected: false,
         home: agent.home,
         nodes: [],
         findings: [finding('agent', 'warn', message, hint)],
@@ -41,6 +44,7 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
       isRunning: false,
       mesh: null,
       lacksGitlab: false,
+      isUnprotected: false,
       nodes: [],
       findings: [finding('agent', 'ok', 'does not run here', 'autogit-node join')],
     };
@@ -64,5 +68,13 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
   const nodes = snapshot.nodes
     .filter((node) => !node.self && node.address !== null && node.state !== 'waiting')
     .map(({ node, address }) => ({ name: node, at: [readAddress(address ?? '', '--peer')] }));
-  return { isRunning: true, mesh: mesh.id, lacksGitlab: gitlab.mode === 'none', home: agent.home, findings, nodes };
+  return {
+    isRunning: true,
+    mesh: mesh.id,
+    lacksGitlab: gitlab.mode === 'none',
+    isUnprotected: gitlab.mode === 'connected' && gitlab.protected === undefined,
+    home: agent.home,
+    findings,
+    nodes,
+  };
 }

@@ -8,6 +8,8 @@ import type {
   CopyPlan,
   DeployPlan,
   DeployRequest,
+  ProtectionRequest,
+  ProtectPlan,
   RestoreRequest,
   UpgradePlan,
   UpgradeRequest,
@@ -81,6 +83,11 @@ export interface HostingApi {
   gitlabPassword(wish: { seen?: string; user?: string }): Promise<{ password: string | null }>;
   /** Where backups go, from now on; null: nowhere. */
   gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
+  /** Looks at a GitLab that a machine runs without the mesh; changes nothing. */
+  gitlabProtection(request: ProtectionRequest): Promise<ProtectPlan>;
+  /** Looks once more, then asks the mesh to back it up. */
+  gitlabProtect(request: ProtectionRequest): Promise<ChangeOutcome>;
+  gitlabUnprotect(): Promise<ChangeOutcome>;
   gitlabBackup(): Promise<string>;
   gitlabBackups(): Promise<BackupList>;
   /** What is not as it was then, from that row on. */

@@ -22,6 +22,8 @@ import {
   InviteAnswer,
   PasswordAnswer,
   PhaseAnswer,
+  type ProtectionRequest,
+  ProtectPlan,
   RecoveryAnswer,
   RecoveryKeyAnswer,
   type RestoreRequest,
@@ -69,6 +71,9 @@ export interface AgentClient {
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
   gitlabPassword(wish: { seen?: string; user?: string }): Promise<{ password: string | null }>;
   gitlabVault(request: VaultRequest): Promise<ChangeOutcome>;
+  gitlabProtection(request: ProtectionRequest): Promise<ProtectPlan>;
+  gitlabProtect(request: ProtectionRequest): Promise<ChangeOutcome>;
+  gitlabUnprotect(): Promise<ChangeOutcome>;
   gitlabBackup(): Promise<{ said: string }>;
   gitlabBackups(): Promise<BackupList>;
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
@@ -177,6 +182,9 @@ export function createClient(home: string): AgentClient {
     gitlabUninstall: (asked) => post(ChangeOutcome, '/v1/gitlab/uninstall', asked),
     gitlabPassword: (wish) => post(PasswordAnswer, '/v1/gitlab/password', wish),
     gitlabVault: (asked) => post(ChangeOutcome, '/v1/gitlab/vault', asked),
+    gitlabProtection: (asked) => post(ProtectPlan, '/v1/gitlab/protection', asked),
+    gitlabProtect: (asked) => post(ChangeOutcome, '/v1/gitlab/protect', asked),
+    gitlabUnprotect: () => post(ChangeOutcome, '/v1/gitlab/unprotect', {}),
     gitlabBackup: () => post(SaidAnswer, '/v1/gitlab/backup', {}),
     gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),
     gitlabCompare: (request) => post(Comparison, '/v1/gitlab/compare', request),

@@ -5,6 +5,7 @@ import { GitlabImageName } from '../../protocol/hosted-upgrade.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
 import { LedgerVault } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import { ProtectedGitlab, ProtectedWay } from '../../protocol/protected-gitlab.ts';
 
 /** HTTP/1.1 with JSON over agent.sock. The version is in the path and in a header of every request and answer. */
 export const socketVersion = '1';
@@ -56,6 +57,13 @@ const DeployRequest = DeployWish.extend({
 });
 export type DeployRequest = z.infer<typeof DeployRequest>;
 
+/** `container` null: the only one there. */
+const ProtectionRequest = z.strictObject({
+  on: machineName.nullable(),
+  container: ProtectedGitlab.shape.container.nullable(),
+});
+export type ProtectionRequest = z.infer<typeof ProtectionRequest>;
+
 /** `target` null: backups go nowhere any more. */
 const VaultRequest = z.strictObject({
   target: LedgerVault.shape.target.nullable(),
@@ -99,6 +107,9 @@ export const bodies = {
   gitlabAgree: z.strictObject({ node: machineName, agreed: z.boolean() }),
   gitlabUninstall: z.strictObject({ deleteData: z.boolean(), now: z.boolean(), force: z.boolean() }),
   gitlabVault: VaultRequest,
+  gitlabProtection: ProtectionRequest,
+  gitlabProtect: ProtectionRequest,
+  gitlabUnprotect: z.strictObject({}),
   gitlabBackup: z.strictObject({}),
   gitlabBackups: z.strictObject({}),
   gitlabCompare: z.strictObject({ with: ComparedId, from: z.int().nonnegative() }),
@@ -160,6 +171,14 @@ export const PasswordAnswer = z.object({ password: z.string().nullable() });
 export const CopiesAnswer = z.object({ agreed: z.array(z.string()) });
 export const CopyPlan = z.object({ node: z.string(), lines: z.array(DeployCheck).max(64) });
 export type CopyPlan = z.infer<typeof CopyPlan>;
+/** `target`: where backups go already. `found`: the container that is meant. */
+export const ProtectPlan = z.object({
+  host: z.string(),
+  target: z.string().nullable(),
+  found: z.object({ container: z.string(), folder: z.string(), way: ProtectedWay }).nullable(),
+  lines: z.array(DeployCheck).max(64),
+});
+export type ProtectPlan = z.infer<typeof ProtectPlan>;
 export const BackupsAnswer = z.object({ rows: z.array(BackupRow), problem: Sentence.nullable() });
 export type BackupList = z.infer<typeof BackupsAnswer>;
 export const DrillAnswer = z.object({ node: z.string(), said: z.string() });

@@ -75,7 +75,8 @@ export async function findHostedHere(dockerHost: string | null): Promise<HostedH
   return found.slice(0, most);
 }
 
-async function containersOf(address: string): Promise<Summary[]> {
+/** All containers of an engine. Throws where it does not answer. */
+export async function containersOf(address: string): Promise<Summary[]> {
   const all = z.array(z.unknown()).parse(await askEngine(address, '/containers/json?all=1'));
   return all.flatMap((one) => Summary.safeParse(one).data ?? []);
 }
@@ -98,7 +99,7 @@ async function inContainers(dockerHost: string | null): Promise<GitlabHere[]> {
 }
 
 /** By the image's name or, where an image was built or pulled under another, by the two folders that no other has. */
-function isOmnibus({ Image, Mounts, Labels }: Summary): boolean {
+export function isOmnibus({ Image, Mounts, Labels }: Summary): boolean {
   // The mesh's own, and what it tries out: `status` tells of that.
   if (Labels?.[serviceLabels.data] !== undefined || Labels?.[cloneLabels.data] !== undefined) return false;
   if (/(^|\/)gitlab-(ce|ee)(:|@|$)/.test(Image)) return true;
@@ -167,7 +168,7 @@ async function asPackage(paths: { version: string; config: string }): Promise<Gi
 }
 
 /** Null where the file is not there, may not be read by this user, or is no such file. */
-async function textOf(path: string): Promise<string | null> {
+export async function textOf(path: string): Promise<string | null> {
   // A pipe would not be opened before somebody writes into it.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => null);
   try {

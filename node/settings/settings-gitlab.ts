@@ -60,8 +60,8 @@ const deployFlags: readonly Flag[] = [
     name: 'on',
     kind: 'text',
     value: 'NODE',
-    commands: ['gitlab deploy', 'gitlab drill'],
-    help: 'the machine that shall do it (default: this one; of a drill: one that holds a copy)',
+    commands: ['gitlab deploy', 'gitlab drill', 'gitlab protect'],
+    help: 'the machine that shall do it (default: this one; of a drill: one that holds a copy), or runs it without the mesh',
   },
   {
     key: 'copies',
@@ -132,7 +132,7 @@ const vaultFlags: readonly Flag[] = [
     name: 'to',
     kind: 'text',
     value: 'TARGET',
-    commands: ['gitlab backup'],
+    commands: ['gitlab backup', 'gitlab protect'],
     help: 'where backups go: a folder of its machine, sftp:, s3:, rest:; none: nowhere any more',
   },
   {
@@ -141,7 +141,7 @@ const vaultFlags: readonly Flag[] = [
     kind: 'duration',
     value: 'DURATION',
     default: '1d',
-    commands: ['gitlab backup'],
+    commands: ['gitlab backup', 'gitlab protect'],
     help: 'how often one is made by itself',
   },
   {
@@ -150,7 +150,7 @@ const vaultFlags: readonly Flag[] = [
     kind: 'text',
     value: 'D,W,M',
     default: '7,4,6',
-    commands: ['gitlab backup'],
+    commands: ['gitlab backup', 'gitlab protect'],
     help: 'how many stay, one of each day, week and month',
   },
   {
@@ -158,8 +158,15 @@ const vaultFlags: readonly Flag[] = [
     name: 'recovery-key-env',
     kind: 'text',
     value: 'VAR',
-    commands: ['gitlab backup'],
+    commands: ['gitlab backup', 'gitlab protect'],
     help: 'variable that holds the recovery key of backups that are there already',
+  },
+  {
+    key: 'gitlab.end',
+    name: 'end',
+    kind: 'switch',
+    commands: ['gitlab protect'],
+    help: 'back it up no more; backups that are there stay',
   },
   {
     key: 'gitlab.showRecoveryKey',

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, Run, Sealed } from '../../protocol/ledger.ts';
 import type { QueuedJob } from '../../protocol/queued-job.ts';
-import type { GitlabSeen, Measured, Report, StandbySeen } from '../../protocol/report.ts';
+import type { GitlabSeen, Measured, ProtectedSeen, Report, StandbySeen } from '../../protocol/report.ts';
 import type { Durable } from '../effects.ts';
 import type { Claim } from './room.ts';
 
@@ -174,6 +174,8 @@ export interface JobsState {
   measured: { measured: Measured; addresses: string[]; version: string } | null;
   /** What this machine last said of the GitLab that it hosts. */
   gitlabSeen: GitlabSeen | null;
+  /** Of one that it runs without the mesh, and whose backups are the mesh's. */
+  protectedSeen: ProtectedSeen | null;
   /** And what it last said of the copies that it holds, and its owner of holding any. */
   standbySeen: StandbySeen | null;
   copiesSaid: 'never' | null;
@@ -200,6 +202,7 @@ export const emptyJobs = (asking: Asking): JobsState => ({
   highestTerm: 0,
   measured: null,
   gitlabSeen: null,
+  protectedSeen: null,
   standbySeen: null,
   copiesSaid: null,
   othersBytes: null,

@@ -72,6 +72,7 @@ function report(turn: JobsTurn): Report | null {
     reserved: openReservations(turn.jobs).map((one) => ({ grant: one.grant, class: one.class })),
     ...queueSeen(turn),
     ...gitlabSeen(turn),
+    ...protectedSeen(turn),
     ...standbySeen(turn),
     ...(turn.jobs.copiesSaid === null ? {} : { copies: turn.jobs.copiesSaid }),
   };
@@ -82,6 +83,12 @@ function gitlabSeen({ jobs: { gitlabSeen: seen }, context }: JobsTurn): Pick<Rep
   const hosting = hostingOf(context.ledger);
   if (seen === null || hosting === null || hosting.host !== context.self) return {};
   return hosting.data === seen.data && hosting.epoch === seen.epoch ? { gitlab: seen } : {};
+}
+
+/** Of the one that is protected here. */
+function protectedSeen({ jobs: { protectedSeen: seen }, context }: JobsTurn): Pick<Report, 'protected'> {
+  const known = context.ledger?.gitlab.protected;
+  return seen !== null && known?.node === context.self && known.data === seen.data ? { protected: seen } : {};
 }
 
 /** What this machine has of it as a copy. */
@@ -117,6 +124,7 @@ function keyOf(report: Report, measured: Measured): string {
     report.reserved,
     report.queue,
     report.gitlab,
+    report.protected,
     report.copies,
     report.standby?.problem,
     report.standby?.drill,
@@ -138,7 +146,8 @@ export function sayReport(turn: JobsTurn): void {
   const { gossip } = turn.jobs;
   const { ledger, self } = turn.context;
   const { queue } = queueSeen(turn);
-  const seen = [queue?.waiting, queue?.gitlab, queue?.because, gitlabSeen(turn).gitlab, standbySeen(turn).standby];
+  const said = { ...gitlabSeen(turn), ...protectedSeen(turn), ...standbySeen(turn) };
+  const seen = [queue?.waiting, queue?.gitlab, queue?.because, said.gitlab, said.protected, said.standby];
   const madeOf = [
     turn.jobs.own,
     turn.jobs.measured,

@@ -109,6 +109,9 @@ function receive(turn: JobsTurn, input: Input): void {
     case 'gitlab-seen':
       turn.jobs.gitlabSeen = input.report;
       return;
+    case 'protected-seen':
+      turn.jobs.protectedSeen = input.report;
+      return;
     case 'standby-seen':
       turn.jobs.standbySeen = input.report;
       return;

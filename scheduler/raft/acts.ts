@@ -19,6 +19,7 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
   'uninstall-gitlab',
   'agree-copies',
   'set-vault',
+  'protect-gitlab',
   'make-invite',
   'pair',
   'reseal',
@@ -85,6 +86,10 @@ function actSentence(before: Ledger, change: Change, asker: string): string | nu
   if (change.kind === 'agree-copies')
     return `${nameIn(before, change.node)} ${change.agreed ? 'may hold copies of all of GitLab' : 'gets no copies of GitLab any more'}, as was asked on ${asker}`;
   if (change.kind === 'uninstall-gitlab') return `GitLab is to be uninstalled, as was asked on ${asker}`;
+  if (change.kind === 'protect-gitlab')
+    return change.protected === null
+      ? `no GitLab that runs without the mesh is backed up any more, as was asked on ${asker}`
+      : `GitLab in container ${change.protected.container} on ${nameIn(before, change.protected.node)} is backed up by the mesh, as was asked on ${asker}`;
   if (change.kind === 'gitlab-restored') return change.because;
   if (change.kind === 'set-vault')
     return `backups of GitLab go ${change.vault === null ? 'nowhere any more' : `to ${change.vault.target}`}, as was asked on ${asker}`;

@@ -104,6 +104,7 @@ const abilityOf: Partial<Record<Change['kind'], (typeof abilities)[number]>> = {
   'upgrade-gitlab': 'upgrade',
   'gitlab-upgraded': 'upgrade',
   'gitlab-upgrade-ended': 'upgrade',
+  'protect-gitlab': 'protect',
 };
 
 /** The request with this id is answered, and forgotten. */

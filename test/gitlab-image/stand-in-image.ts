@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { practiceVersion } from '../../gitlab-bridge/practice/practice-identity.ts';
 
 /**
  * Makes the stand-in for GitLab's image (README.md) in an engine: Debian packages by debootstrap, once, kept as a tar and
@@ -143,7 +144,14 @@ export async function standInImage(host?: string): Promise<string> {
     .trim()
     .split('\n')
     .sort();
-  const key = hashed(packages, version, program, changes.join(), ...listed.map((file) => readFileSync(file)));
+  const key = hashed(
+    packages,
+    version,
+    practiceVersion,
+    program,
+    changes.join(),
+    ...listed.map((file) => readFileSync(file)),
+  );
   const image = `autogit-test:gitlab-${key}`;
   if (has(host, image)) return image;
   const tar = baseTar();
@@ -158,6 +166,9 @@ export async function standInImage(host?: string): Promise<string> {
     writeFileSync(join(files, 'opt/gitlab/stand-in/gitlab.cjs'), program);
     writeFileSync(join(files, 'opt/gitlab/stand-in/502.html'), page502);
     writeFileSync(join(files, 'opt/gitlab/VERSION'), `${version}\n`);
+    // As its API says it.
+    mkdirSync(join(files, 'opt/gitlab/embedded/service/gitlab-rails'), { recursive: true });
+    writeFileSync(join(files, 'opt/gitlab/embedded/service/gitlab-rails/VERSION'), `${practiceVersion}\n`);
     docker(host, ['cp', `${files}/.`, `${container}:/`]);
     docker(host, ['commit', ...changes.flatMap((change) => ['--change', change]), container, image]);
   } finally {

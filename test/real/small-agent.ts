@@ -106,6 +106,18 @@ export class SmallAgent implements AgentApi {
     this.asked.push({ vault });
     return { state: 'done' as const, because: 'backups of GitLab go there' };
   }
+  async gitlabProtection(protection: unknown) {
+    this.asked.push({ protection });
+    return { host: 'kang', target: null, found: null, lines: [] };
+  }
+  async gitlabProtect(protect: unknown) {
+    this.asked.push({ protect });
+    return { state: 'done' as const, because: 'so it is' };
+  }
+  async gitlabUnprotect() {
+    this.asked.push('unprotect');
+    return { state: 'done' as const, because: 'so it is' };
+  }
   async gitlabBackup() {
     this.asked.push('backup');
     return 'a backup is made now';

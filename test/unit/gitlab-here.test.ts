@@ -20,6 +20,8 @@ describe('a GitLab of this machine', () => {
     const fix = 'autogit-node gitlab connect http://gitlab.lan:8929 --token-env VAR';
     expect(gitlabFindings([here()], true)).toEqual([{ what: 'gitlab', state: 'ok', sentence, fix }]);
     expect(gitlabFindings([here()], false)).toEqual([{ what: 'gitlab', state: 'ok', sentence, fix: null }]);
+    const protect = 'autogit-node gitlab protect --to /mnt/disk/gitlab';
+    expect(gitlabFindings([here()], false, true)).toEqual([{ what: 'gitlab', state: 'ok', sentence, fix: protect }]);
     expect(gitlabFindings([], true)).toMatchObject([{ sentence: 'none connected' }]);
     expect(gitlabFindings([], false)).toEqual([]);
   });

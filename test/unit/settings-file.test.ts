@@ -122,7 +122,7 @@ const momentaryKeys: ReadonlySet<string> = new Set([
     .filter((key) => /^(status|settings|jobs|logs|cancel|approve|pause|resume|recover|demo|practice)\./.test(key)),
   ...['gitlab.runnerTokenEnv', 'gitlab.tags', 'gitlab.now', 'gitlab.force', 'serviceSystem', 'serviceUser'],
   ...['gitlab.on', 'gitlab.deleteData', 'gitlab.to', 'gitlab.recoveryKeyEnv', 'gitlab.showRecoveryKey'],
-  ...['gitlab.all', 'gitlab.at', 'gitlab.project', 'gitlab.rehearse', 'gitlab.rehearsal'],
+  ...['gitlab.all', 'gitlab.at', 'gitlab.end', 'gitlab.project', 'gitlab.rehearse', 'gitlab.rehearsal'],
 ]);
 
 describe('the file that config init writes', () => {

@@ -20,10 +20,17 @@ interface BackupRun {
 const readBackParts = 14;
 const dayMs = 86_400_000;
 
+/** `paths` of that folder (all of it where that is absent), read by a command that is run by `around`. */
+interface TakenSource {
+  folder: string;
+  paths?: readonly string[];
+  around?: readonly string[];
+}
+
 /** What a backup is read from. */
-interface BackupSource {
+export interface BackupSource {
   /** Of one instant, or of what changes no more, until it is dropped. */
-  take(): Promise<{ folder: string; around?: readonly string[] }>;
+  take(): Promise<TakenSource>;
   drop(): Promise<void>;
 }
 
@@ -41,14 +48,15 @@ export async function makeBackup(
 ): Promise<string> {
   await isTheOne(restic, vault, signal);
   const mine = (await restic.snapshots(signal)).filter(({ tags }) => tags?.includes(`data=${about.data}`));
-  const { folder, around } = await source.take();
+  const { folder, ...how } = await source.take();
   try {
-    const tags = (['mesh', 'data', 'epoch', 'version', 'image'] as const).map((name) => `${name}=${about[name]}`);
+    const named = (['mesh', 'data', 'epoch', 'version', 'image'] as const).map((name) => `${name}=${about[name]}`);
+    const tags = about.way === undefined ? named : [...named, `way=${about.way}`];
     const onPercent = (done: number): void => say(`copies to ${vault.target}`, done);
     onPercent(0);
     return await restic.backup(folder, {
       ...{ tags, parent: mine.at(-1)?.id ?? null, onPercent, signal },
-      ...(around && { around }),
+      ...how,
     });
   } finally {
     await source.drop();

@@ -78,12 +78,14 @@ export class Restic {
       onPercent,
       signal,
       around = [],
+      paths = ['.'],
     }: {
       tags: string[];
       parent: string | null;
       onPercent: Percent;
       signal: AbortSignal;
       around?: readonly string[];
+      paths?: readonly string[];
     },
   ): Promise<string> {
     let id: string | null = null;
@@ -94,7 +96,15 @@ export class Restic {
       id = parsed(Summary, line)?.snapshot_id.slice(0, 8) ?? id;
     };
     const basis = parent === null ? ['--force'] : ['--parent', parent];
-    const words = ['backup', '--json', '--host', 'autogit', ...basis, ...tags.flatMap((tag) => ['--tag', tag]), '.'];
+    const words = [
+      'backup',
+      '--json',
+      '--host',
+      'autogit',
+      ...basis,
+      ...tags.flatMap((tag) => ['--tag', tag]),
+      ...paths,
+    ];
     try {
       await this.#run(words, { signal, cwd, onLine, around });
     } catch (error) {

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { ProtectedWay } from '../../../protocol/protected-gitlab.ts';
 import { makeFolder } from '../../store/home.ts';
 import { placeProblem } from '../place-problem.ts';
 import { whyUnprotected } from '../replica/unprotected.ts';
@@ -22,6 +23,8 @@ export const About = z.looseObject({
   at: z.number().nonnegative(),
   /** Of before an upgrade: no restore lets them go, only the next upgrade that stands. */
   isPinned: z.boolean().optional(),
+  /** Only of a GitLab that runs without the mesh: from a snapshot, or by its own gitlab-backup. */
+  way: ProtectedWay.optional(),
 });
 export type About = z.infer<typeof About>;
 export const aboutFile = 'autogit-backup.json';

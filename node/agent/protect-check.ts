@@ -1,0 +1,36 @@
+import type { Answer } from '../../protocol/asks.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { asSentence } from '../../protocol/ids.ts';
+import { ProtectedGitlab } from '../../protocol/protected-gitlab.ts';
+import { protectFacts } from '../hosting/protect/protect-facts.ts';
+import { chooseWay, protectLines } from '../hosting/protect/protect-way.ts';
+import { namedContainer } from '../hosting/protect/protected-container.ts';
+import { omnibusContainers } from '../machine/omnibus-containers.ts';
+
+/** Whether the GitLab that runs here in that container (null: the only one) can be backed up, how, and what that costs. */
+export async function checkProtect(
+  container: string | null,
+  where: { home: string; dockerHost: string | null },
+): Promise<Answer> {
+  const refused = (sentence: string, fix: string): Answer => ({
+    kind: 'protect-checked',
+    checks: [{ state: 'fail', what: 'container', sentence: asSentence(sentence), fix: asSentence(fix) }],
+    found: null,
+  });
+  try {
+    const meant = namedContainer(container, await omnibusContainers(where.dockerHost));
+    if ('refused' in meant) return refused(meant.refused, meant.fix);
+    const facts = await protectFacts(meant.container, { home: where.home, counts: true });
+    const choice = chooseWay(facts);
+    const checks = protectLines(facts, choice);
+    if ('refused' in choice) return { kind: 'protect-checked', checks, found: null };
+    const { success } = ProtectedGitlab.shape.folder.safeParse(facts.data);
+    if (!success || !ProtectedGitlab.shape.container.safeParse(facts.container.name).success)
+      return refused(`${facts.data} or ${facts.container.name} is no name that the mesh can keep`, 'name it otherwise');
+    const found = { container: facts.container.name, folder: facts.data as string, way: choice.way };
+    return { kind: 'protect-checked', checks, found };
+  } catch (error) {
+    if (!(error instanceof AutogitError)) throw error;
+    return refused(error.message, error.hint);
+  }
+}

@@ -1,0 +1,284 @@
+import { join } from 'node:path';
+import type { Ask, BackupRow } from '../../../protocol/asks.ts';
+import { AutogitError } from '../../../protocol/errors.ts';
+import { asSentence, type NodeId } from '../../../protocol/ids.ts';
+import type { LedgerVault } from '../../../protocol/ledger.ts';
+import type { ProtectedGitlab } from '../../../protocol/protected-gitlab.ts';
+import type { ProtectedSeen } from '../../../protocol/report.ts';
+import type { Clock } from '../../clock.ts';
+import type { Log } from '../../log.ts';
+import { type OmnibusContainer, omnibusContainers } from '../../machine/omnibus-containers.ts';
+import type { ServiceHost } from '../service-host.ts';
+import { rowOf } from '../vault/backup-rows.ts';
+import { type BackupSource, makeBackup, type Say, thinAndCheck } from '../vault/backup-run.ts';
+import { VaultMemory } from '../vault/vault-memory.ts';
+import { beginVault, openVault, type VaultKeys } from '../vault/vault-opening.ts';
+import type { About } from '../vault/vault-tree.ts';
+import { VaultWork, withFix } from '../vault/vault-work.ts';
+import { ownSource } from './own-source.ts';
+import { protectFacts } from './protect-facts.ts';
+import { chooseWay, imageToRestore, type ProtectFacts } from './protect-way.ts';
+import { containerOf } from './protected-container.ts';
+import { dropSnapshot, snapshotSource } from './snapshot-source.ts';
+
+interface ProtectorOptions extends VaultKeys {
+  self: NodeId;
+  clock: Pick<Clock, 'bootMs' | 'wallMs'>;
+  log: Pick<Log, 'info' | 'warn'>;
+  /** Of the engine that runs it. */
+  dockerHost: string | null;
+  host: Pick<ServiceHost, 'exec'>;
+  /** What the mesh is told; null where none is protected here. */
+  report(seen: ProtectedSeen | null): void;
+}
+
+interface Found {
+  container: OmnibusContainer;
+  facts: ProtectFacts;
+  version: string | null;
+  way: ProtectedSeen['way'];
+  because: string;
+}
+
+type Folders = Record<'config' | 'data' | 'backups' | 'subvolume' | 'snapshots', string>;
+
+const lookMs = 2_000;
+/** An engine and a disk are asked so often. */
+const findMs = 30_000;
+const versionMs = 15_000;
+const versionFile = '/opt/gitlab/embedded/service/gitlab-rails/VERSION';
+
+/**
+ * Backups of a GitLab that this machine runs without the mesh: made by themselves when they are due, thinned and read back, as
+ * those of a hosted one are. Nothing of that GitLab is started, stopped or set; its container is looked for again and again, as a
+ * person may make it anew at any time.
+ */
+export class GitlabProtector {
+  readonly #options: ProtectorOptions;
+  readonly #memory: VaultMemory;
+  readonly #work: VaultWork;
+  #timer: NodeJS.Timeout | null = null;
+  #found: Found | null = null;
+  #missing: string | null = null;
+  #foundAt: number | null = null;
+  #isFinding = false;
+  #isAsked = false;
+  #isTidy = false;
+  #told = '';
+
+  constructor(options: ProtectorOptions) {
+    this.#options = options;
+    this.#work = new VaultWork(options.clock, options.log);
+    this.#memory = new VaultMemory(options.home, 'gitlab-protected.json');
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.#look(), lookMs);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#timer) clearInterval(this.#timer);
+    await this.#work.stop();
+  }
+
+  /** The GitLab that this machine backs up. */
+  get #here(): ProtectedGitlab | null {
+    const known = this.#options.ledger()?.gitlab.protected;
+    return known?.node === this.#options.self ? known : null;
+  }
+
+  get #vault(): LedgerVault | null {
+    return this.#options.ledger()?.gitlab.vault ?? null;
+  }
+
+  protects(): boolean {
+    return this.#here !== null;
+  }
+
+  async begin(ask: Ask & { kind: 'begin-vault' }): Promise<string> {
+    const { folder } = this.#required();
+    const said = await beginVault(ask, this.#options, { data: folder, signal: this.#work.signal });
+    this.backupNow();
+    return said;
+  }
+
+  backupNow(): string {
+    this.#required();
+    if (this.#vault === null)
+      throw new AutogitError('backup', 'no place for backups is named', {
+        hint: 'a folder on another disk: autogit-node gitlab backup --to /mnt/disk/gitlab',
+      });
+    this.#isAsked = true;
+    this.#foundAt = null;
+    this.#work.retryNow();
+    this.#look();
+    return 'a backup is made now: autogit-node gitlab';
+  }
+
+  async rows(): Promise<{ rows: BackupRow[]; problem: string | null }> {
+    const { data } = this.#required();
+    const vault = this.#vault;
+    if (vault === null) return { rows: [], problem: null };
+    try {
+      const found = await openVault(vault, this.#options).snapshots(this.#work.signal);
+      return {
+        rows: found
+          .map((one) => rowOf(one, data, vault.target))
+          .reverse()
+          .slice(0, 500),
+        problem: null,
+      };
+    } catch (error) {
+      return { rows: [], problem: asSentence(`${vault.target} cannot be asked: ${withFix(error)}`) };
+    }
+  }
+
+  /** Nothing is put into a GitLab that is a person's own. */
+  restore(backup: string): never {
+    throw new AutogitError('unsupported', 'the mesh changes nothing in a GitLab that it does not run', {
+      hint: `what can be done with ${backup}: autogit-node gitlab restore ${backup}`,
+    });
+  }
+
+  restoreProject(backup: string): never {
+    return this.restore(backup);
+  }
+
+  compare(): never {
+    throw new AutogitError('unsupported', 'the mesh compares only a GitLab that it runs itself', {
+      hint: 'which backups there are: autogit-node gitlab history',
+    });
+  }
+
+  #required(): ProtectedGitlab {
+    const known = this.#here;
+    if (known === null)
+      throw new AutogitError('no-gitlab', 'this machine does not know yet of a GitLab that it shall back up', {
+        hint: 'see which one: autogit-node gitlab',
+      });
+    return known;
+  }
+
+  #look(): void {
+    const known = this.#here;
+    if (known === null) {
+      this.#found = null;
+      this.#foundAt = null;
+      return this.#tell(null);
+    }
+    const { bootMs, wallMs } = this.#options.clock;
+    if (!this.#isFinding && !this.#work.isBusy && (this.#foundAt === null || bootMs() - this.#foundAt > findMs))
+      void this.#find(known);
+    this.#tell(this.#seen(known));
+    const [vault, found] = [this.#vault, this.#found];
+    if (vault === null || found?.version == null || this.#isFinding || !this.#work.isFree) return;
+    if (!this.#isAsked && !this.#memory.isDue(whose(vault, known), vault.everyMs, wallMs())) return;
+    this.#work.begin('backup', 'looks at its container', (say) => this.#backup(vault, known, say));
+  }
+
+  /** Never throws: what is missing is told. */
+  async #find(known: ProtectedGitlab): Promise<void> {
+    this.#isFinding = true;
+    try {
+      const found = containerOf(known, await omnibusContainers(this.#options.dockerHost));
+      this.#missing = 'missing' in found ? found.missing : null;
+      this.#found = 'missing' in found ? null : await this.#describe(found.container);
+    } catch (error) {
+      this.#found = null;
+      this.#missing = asSentence(withFix(error));
+    } finally {
+      this.#foundAt = this.#options.clock.bootMs();
+      this.#isFinding = false;
+    }
+  }
+
+  async #describe(container: OmnibusContainer): Promise<Found | null> {
+    const facts = await protectFacts(container, { home: this.#options.home, counts: false });
+    const choice = chooseWay(facts);
+    if ('refused' in choice) {
+      this.#missing = asSentence(`${choice.refused}: ${choice.fix}`);
+      return null;
+    }
+    const isSame = this.#found?.container.id === container.id && this.#found.version !== null;
+    const version = isSame ? (this.#found?.version ?? null) : await this.#versionOf(container);
+    if (version === null) this.#missing = 'which version it is cannot be read in its container yet';
+    await this.#tidy(facts);
+    return { container, facts, version, ...choice };
+  }
+
+  /** As GitLab itself says it; null while its container does not answer. */
+  async #versionOf({ id }: OmnibusContainer): Promise<string | null> {
+    const { code, out } = await this.#options.host.exec(id, ['cat', versionFile], { timeoutMs: versionMs });
+    const said = /^\d+\.\d+\.\d+[\w.-]*/.exec(out.trim())?.[0] ?? null;
+    return code === 0 ? said : null;
+  }
+
+  /** What an agent that was killed has left. */
+  async #tidy({ snapshots }: ProtectFacts): Promise<void> {
+    if (this.#isTidy) return;
+    this.#isTidy = true;
+    if (snapshots !== null) await dropSnapshot(snapshots);
+  }
+
+  async #backup(vault: LedgerVault, known: ProtectedGitlab, say: Say): Promise<void> {
+    const { log, clock } = this.#options;
+    // As it is at this moment: it may have been made anew, or moved to another disk.
+    await this.#find(known);
+    const found = this.#found;
+    if (found?.version == null)
+      throw new AutogitError('backup', this.#missing ?? 'its container is not there', {
+        hint: 'look at it: docker ps -a',
+      });
+    const run = { vault, restic: openVault(vault, this.#options), say, signal: this.#work.signal };
+    const about = this.#about(known, found as Found & { version: string });
+    say(found.way === 'snapshot' ? 'takes a snapshot' : "GitLab's own backup");
+    const id = await makeBackup(run, about, this.#source(found, about, say));
+    this.#isAsked = false;
+    await this.#memory.remember(whose(vault, known), { last: { id, at: about.at } });
+    log.info(`GitLab in container ${found.container.name} was backed up to ${vault.target}: ${id}`);
+    await thinAndCheck(run, about.data, this.#memory, clock.wallMs());
+  }
+
+  #source({ container, facts, way }: Found, about: About, say: Say): BackupSource {
+    // The way was chosen by what is there.
+    const { config, data, backups, subvolume, snapshots } = facts as ProtectFacts & Folders;
+    const tree = join(this.#options.home, 'gitlab-protect', way ?? 'none');
+    if (way === 'snapshot') return snapshotSource({ config, data, subvolume, snapshot: snapshots, tree }, about);
+    const { host } = this.#options;
+    return ownSource({ host, id: container.id, config, data, backups, tree, say }, about);
+  }
+
+  #about({ data }: ProtectedGitlab, { version, container, way }: Found & { version: string }): About {
+    const { id = '', name = '' } = this.#options.ledger()?.mesh ?? {};
+    const image = imageToRestore(container.image, version);
+    const at = this.#options.clock.wallMs();
+    return { ...{ form: 1, mesh: id, meshName: name, data, epoch: 1, image, version, at }, ...(way && { way }) };
+  }
+
+  #seen(known: ProtectedGitlab): ProtectedSeen {
+    const found = this.#found;
+    const vault = this.#vault;
+    const notes = vault && this.#memory.of(whose(vault, known));
+    const { doing, problem } = this.#work;
+    // Who asked for one now waits for a word.
+    const why = problem ?? (this.#isAsked && doing === null ? this.#missing : null);
+    return {
+      data: known.data,
+      version: found?.version ?? null,
+      way: found?.way ?? null,
+      because: asSentence(found?.because ?? 'its container is looked for'),
+      missing: this.#missing,
+      vault: { last: notes?.last ?? null, checkedAt: notes?.checkedAt ?? null, doing, problem: why, restored: null },
+    };
+  }
+
+  /** The same again is no news. */
+  #tell(seen: ProtectedSeen | null): void {
+    const now = JSON.stringify(seen);
+    if (now === this.#told) return;
+    this.#told = now;
+    this.#options.report(seen);
+  }
+}
+
+const whose = ({ repository }: LedgerVault, { data }: ProtectedGitlab) => ({ repository, data });

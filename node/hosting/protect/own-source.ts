@@ -1,0 +1,74 @@
+import { rmSync, statfsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { AutogitError } from '../../../protocol/errors.ts';
+import { diskOf } from '../../disk-use.ts';
+import { shown } from '../../foreign-text.ts';
+import { makeFolder } from '../../store/home.ts';
+import type { ServiceHost } from '../service-host.ts';
+import { systemTools } from '../system-tools.ts';
+import type { BackupSource, Say } from '../vault/backup-run.ts';
+import { type About, aboutFile } from '../vault/vault-tree.ts';
+import { bytesOf } from './protect-facts.ts';
+import { ownStrategy } from './protect-way.ts';
+import { withMounts } from './snapshot-source.ts';
+
+interface Own {
+  host: Pick<ServiceHost, 'exec'>;
+  /** Of the container. */
+  id: string;
+  config: string;
+  data: string;
+  /** Where GitLab's own backups lie, here. */
+  backups: string;
+  tree: string;
+  say: Say;
+}
+
+/** 100 GB of repositories take two hours (contract §7). */
+const createMs = 12 * 3_600_000;
+/** Millions of files on a slow disk. */
+const countMs = 1_200_000;
+
+/** Nobody else's file has this name, and GitLab prunes none while one is given. */
+const ownName = (data: string): string => `autogit_${data}`;
+const ownFile = (data: string): string => `${ownName(data)}_gitlab_backup.tar`;
+
+/** GitLab's own backup of now, made in its container, and its configuration, which is in none of those. Gone again afterwards. */
+export function ownSource({ host, id, config, data, backups, tree, say }: Own, about: About): BackupSource {
+  const file = join(backups, ownFile(about.data));
+  const drop = async (): Promise<void> => rmSync(file, { force: true });
+  return {
+    async take() {
+      await drop();
+      say('counts what there is');
+      const bytes = await bytesOf(data, countMs);
+      const strategy = ownStrategy(bytes ?? 0, diskOf(statfsSync(backups)).freeBytes);
+      if ('refused' in strategy)
+        throw new AutogitError('backup', strategy.refused, { hint: `make room at ${backups}` });
+      say('GitLab makes its own backup; that takes minutes, or hours where there is much');
+      const words = [`BACKUP=${ownName(about.data)}`, ...strategy.words, 'GZIP_RSYNCABLE=yes', 'CRON=1'];
+      const { code, out } = await host.exec(id, ['gitlab-backup', 'create', ...words], { timeoutMs: createMs });
+      const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+      if (code !== 0 || size === 0)
+        throw new AutogitError(
+          'backup',
+          `gitlab-backup in its container ${code === 0 ? 'wrote no file' : `ended with ${code}`}: ${lastLine(out)}`,
+          {
+            hint: `see what it says: docker exec -it ${id.slice(0, 12)} gitlab-backup create`,
+          },
+        );
+      for (const name of ['config', 'backup']) makeFolder(join(tree, name), 0o700);
+      // Its file alone: what else lies in that folder is the owner's.
+      await systemTools.write(join(tree, 'backup', ownFile(about.data)), '');
+      await systemTools.write(join(tree, aboutFile), JSON.stringify(about));
+      const pairs: [string, string][] = [
+        [config, join(tree, 'config')],
+        [file, join(tree, 'backup', ownFile(about.data))],
+      ];
+      return { folder: tree, around: withMounts(pairs), paths: ['config', 'backup', aboutFile] };
+    },
+    drop,
+  };
+}
+
+const lastLine = (out: string): string => shown(out.trim().split('\n').at(-1) ?? '').slice(0, 300) || 'it said nothing';

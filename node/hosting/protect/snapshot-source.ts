@@ -1,0 +1,84 @@
+import { existsSync, rmdirSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { makeFolder } from '../../store/home.ts';
+import { systemTools } from '../system-tools.ts';
+import type { BackupSource } from '../vault/backup-run.ts';
+import { type About, aboutFile } from '../vault/vault-tree.ts';
+
+interface Parts {
+  config: string;
+  data: string;
+  subvolume: string;
+  /** Where the snapshot lies while it is there. */
+  snapshot: string;
+  /** Of this agent's home: a folder in which restic finds everything where it lies in a GitLab that a mesh hosts. */
+  tree: string;
+}
+
+/** The rest of a command runs with pairs of folders mounted over others, in a mount namespace that ends with it. */
+const mounted = 'set -e; while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@"';
+
+export const withMounts = (pairs: readonly (readonly [from: string, over: string])[]): string[] => [
+  ...['unshare', '--mount', '--propagation', 'private', '--', 'sh', '-c', mounted, 'sh'],
+  ...pairs.flat(),
+  '--',
+];
+
+/**
+ * Which folder goes where, so that such a backup is as one of a GitLab that a mesh hosts and can be restored into one: artifacts
+ * and the like lie in `bulk`. Files of GitLab's own backups are left out. `has`: whether a path is there.
+ */
+export function treeMounts(
+  { config, data, subvolume, snapshot, tree }: Parts,
+  has: (path: string) => boolean,
+): [from: string, over: string][] {
+  const within = (path: string): string | null =>
+    path === subvolume || path.startsWith(subvolume === '/' ? '/' : `${subvolume}/`)
+      ? join(snapshot, relative(subvolume, path))
+      : null;
+  const then = within(data) as string;
+  const live = join(tree, 'live');
+  const empty = join(tree, 'empty');
+  const shared = 'gitlab-rails/shared';
+  return [
+    // Configuration elsewhere is read as it is: a file of it is replaced whole, or by a person.
+    [within(config) ?? config, join(live, 'config')],
+    [then, join(live, 'data')],
+    ...(has(join(then, shared))
+      ? ([
+          [join(then, shared), join(tree, 'bulk')],
+          [empty, join(live, 'data', shared)],
+        ] as [string, string][])
+      : []),
+    ...(has(join(then, 'backups')) ? ([[empty, join(live, 'data', 'backups')]] as [string, string][]) : []),
+  ];
+}
+
+/** One instant of all of its data, read-only, gone again afterwards. */
+export function snapshotSource(parts: Parts, about: About): BackupSource {
+  const { subvolume, snapshot, tree } = parts;
+  return {
+    async take() {
+      await dropSnapshot(snapshot);
+      for (const name of ['live/config', 'live/data', 'bulk', 'empty']) makeFolder(join(tree, name), 0o700);
+      makeFolder(dirname(snapshot), 0o700);
+      // The owner's file system is mounted without `flushoncommit`: what was renamed a moment ago would be there without its bytes.
+      await systemTools.run('sync', ['-f', subvolume]);
+      await systemTools.run('btrfs', ['subvolume', 'snapshot', '-r', subvolume, snapshot]);
+      await systemTools.write(join(tree, aboutFile), JSON.stringify(about));
+      return { folder: tree, around: withMounts(treeMounts(parts, existsSync)), paths: ['live', 'bulk', aboutFile] };
+    },
+    drop: () => dropSnapshot(snapshot),
+  };
+}
+
+/** What an agent that was killed has left too. */
+export async function dropSnapshot(snapshot: string): Promise<void> {
+  if (!existsSync(snapshot)) return;
+  await systemTools.run('btrfs', ['subvolume', 'delete', '--commit-after', snapshot]);
+  try {
+    rmdirSync(dirname(snapshot));
+  } catch {
+    // Somebody has put something there.
+  }
+}

@@ -1,0 +1,106 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { shown } from '../foreign-text.ts';
+import { askEngine, canAsk, dockerAddress } from './docker-ask.ts';
+import { containersOf, isOmnibus, textOf } from './gitlab-here.ts';
+
+/** A container of GitLab's image that a person runs. */
+export interface OmnibusContainer {
+  id: string;
+  name: string;
+  /** As the person named it: with a tag or a digest. */
+  image: string;
+  isRunning: boolean;
+  /** The engine's word: `exited`. */
+  status: string;
+  /** What it has of this machine: folder in it, and folder here. */
+  mounts: readonly { inside: string; outside: string }[];
+  /** Where its own gitlab-backup writes, in it. */
+  backupPath: string;
+  /** Artifacts or the like lie in an object storage somewhere else. */
+  hasObjectStorage: boolean;
+}
+
+const Inspected = z.object({
+  Id: z.string().regex(/^[0-9a-f]{12,64}$/),
+  Name: z.string(),
+  Config: z.object({ Image: z.string(), Env: z.array(z.string()).nullish() }),
+  State: z.object({ Running: z.boolean(), Status: z.string().max(64).optional() }),
+  Mounts: z.array(z.object({ Destination: z.string(), Source: z.string().optional() })).nullish(),
+});
+type Inspected = z.infer<typeof Inspected>;
+
+const most = 8;
+
+/** The omnibus containers of this machine that are nobody's of a mesh. Looks, and changes nothing. Throws `no-docker`. */
+export async function omnibusContainers(dockerHost: string | null): Promise<OmnibusContainer[]> {
+  const address = dockerAddress(dockerHost);
+  if (address === null || !canAsk(address))
+    throw new AutogitError('no-docker', 'no Docker Engine was found on this machine', {
+      hint: 'GitLab of a Linux package is backed up by its own gitlab-backup; see docs/protect-gitlab.md',
+    });
+  try {
+    const found = (await containersOf(address)).filter(isOmnibus).slice(0, most);
+    const all = await Promise.all(
+      // Removed meanwhile: it is none of them any more.
+      found.map(({ Id }) => askEngine(address, `/containers/${Id}/json`).catch(() => null)),
+    );
+    return await Promise.all(
+      all.flatMap((one) => {
+        const { data } = Inspected.safeParse(one);
+        return data ? [describe(data)] : [];
+      }),
+    );
+  } catch (cause) {
+    throw new AutogitError('no-docker', `the Docker Engine does not answer: ${sentenceOf(cause)}`, { cause });
+  }
+}
+
+async function describe({ Id, Name, Config, State, Mounts }: Inspected): Promise<OmnibusContainer> {
+  const mounts = (Mounts ?? []).flatMap(({ Destination, Source }) =>
+    Source?.startsWith('/') ? [{ inside: Destination.replace(/(.)\/+$/, '$1'), outside: Source }] : [],
+  );
+  const configured = Config.Env?.find((line) => line.startsWith('GITLAB_OMNIBUS_CONFIG=')) ?? '';
+  const folder = mounts.find(({ inside }) => inside === '/etc/gitlab')?.outside;
+  const file = folder === undefined ? '' : ((await textOf(join(folder, 'gitlab.rb'))) ?? '');
+  // It holds passwords too: only these two leave this function. What stands in the file wins.
+  const ruby = `${configured.slice('GITLAB_OMNIBUS_CONFIG='.length)}\n${file}`;
+  return {
+    id: Id,
+    name: shown(Name.replace(/^\//, '')).slice(0, 128),
+    image: shown(Config.Image).slice(0, 512),
+    isRunning: State.Running,
+    status: shown(State.Status ?? 'not running'),
+    mounts,
+    backupPath: backupPathIn(ruby),
+    hasObjectStorage: hasObjectStorageIn(ruby),
+  };
+}
+
+const ownBackups = '/var/opt/gitlab/backups';
+
+/** Statements that count: no comments, several of them on a line. */
+const statementsIn = (ruby: string): string[] =>
+  ruby.split('\n').flatMap((line) => (/^\s*#/.test(line) ? [] : line.split(';').map((one) => one.trim())));
+
+/** The last that is said of it, where that is an absolute path. */
+export function backupPathIn(ruby: string): string {
+  const said = statementsIn(ruby).flatMap(
+    (one) =>
+      /^gitlab_rails\[\s*(['"])backup_path\1\s*\]\s*=\s*(['"])(\/[^'"\n]{1,500})\2/
+        .exec(one)?.[3]
+        ?.replace(/\/+$/, '') ?? [],
+  );
+  const last = said.at(-1);
+  return last === undefined || /(^|\/)\.\.?(\/|$)/.test(last) ? ownBackups : last;
+}
+
+/** Consolidated, or one of its kinds. */
+export const hasObjectStorageIn = (ruby: string): boolean =>
+  statementsIn(ruby).some(
+    (one) =>
+      /^gitlab_rails\[\s*['"](object_store|[a-z_]+_object_store_enabled)['"]\s*\](\[\s*['"]enabled['"]\s*\])?\s*=\s*true\b/.test(
+        one,
+      ) && /enabled/.test(one),
+  );

@@ -1,0 +1,44 @@
+import type { Change } from '../../protocol/changes.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { whoIsOlder } from '../disconnecting.ts';
+import type { Refusal } from '../ledger-edit.ts';
+import { rankedVoters } from '../raft/quorum.ts';
+
+type Wanted = NonNullable<(Change & { kind: 'protect-gitlab' })['protected']>;
+
+/** Why that GitLab cannot be protected; null when nothing in the ledger speaks against it. */
+export function whyNotProtect(ledger: Ledger, wanted: Pick<Wanted, 'node' | 'folder'>): string | null {
+  const { nodes, configuration, gitlab } = ledger;
+  const node = nodes[wanted.node];
+  if (!node) return `${wanted.node} is no machine of this mesh`;
+  if (gitlab.mode === 'hosted')
+    return 'this mesh runs its own GitLab, and backs that up: autogit-node gitlab backup --to TARGET';
+  const known = gitlab.protected;
+  if (known && (known.node !== wanted.node || known.folder !== wanted.folder))
+    return `this mesh protects the GitLab in container ${known.container} on ${nodes[known.node]?.name ?? known.node} already, and one at a time: autogit-node gitlab protect --end first`;
+  // Any voter may have to lead, and that machine has to do it.
+  const asked = new Set([...rankedVoters(configuration), wanted.node]);
+  return whoIsOlder(nodes, [...asked], 'protect', 'knows nothing of a GitLab that runs without the mesh');
+}
+
+export function protect(
+  ledger: Ledger,
+  { protected: wanted, because }: Change & { kind: 'protect-gitlab' },
+  wallMs: number,
+): Ledger | Refusal {
+  const { protected: known, ...gitlab } = ledger.gitlab;
+  if (wanted === null) return known === undefined ? ledger : { ...ledger, gitlab };
+  const refused = whyNotProtect(ledger, wanted);
+  if (refused !== null) return { refused };
+  // Asked again, its backups go on under the name that they have.
+  if (known?.container === wanted.container) return ledger;
+  const data = known?.data ?? wanted.data;
+  return { ...ledger, gitlab: { ...gitlab, protected: { ...wanted, data, since: wallMs, because } } };
+}
+
+/** A machine that was removed backs nothing up for the mesh any more. */
+export function gitlabWithoutProtectedOn(gitlab: Ledger['gitlab'], node: NodeId): Ledger['gitlab'] {
+  const { protected: known, ...rest } = gitlab;
+  return known?.node === node ? rest : gitlab;
+}

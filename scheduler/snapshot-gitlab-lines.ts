@@ -1,0 +1,47 @@
+import type { Ledger } from '../protocol/ledger.ts';
+import type { Attention } from '../protocol/status.ts';
+import { hostedLines } from './snapshot-gitlab.ts';
+import { protectedLines } from './snapshot-protected.ts';
+import { upgradeLines } from './snapshot-upgrade.ts';
+import { vaultLines } from './snapshot-vault.ts';
+import type { ViewInput } from './snapshot-view.ts';
+
+/** What a person should know of GitLab: that there is none, that it does not serve, that it is not backed up. */
+export function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
+  const { mode, url } = ledger.gitlab;
+  const backups = [...protectedLines(view, ledger), ...vaultLines(view, ledger)];
+  if (mode === 'none') return [...backups, noGitlab];
+  if (mode === 'connected') return [...backups, ...queueLines(view, url)];
+  const own = [...hostedLines(view, ledger), ...backups, ...upgradeLines(view, ledger)];
+  // Until it stands there is no queue to read; while it does not serve, that is why.
+  return own.length > 0 || url === null ? own : queueLines(view, url);
+}
+
+const noGitlab: Attention = {
+  code: 'no-gitlab',
+  severity: 'warn',
+  sentence: 'no GitLab is connected: there are no jobs to take',
+  fix: 'autogit-node gitlab connect URL --token-env VAR',
+};
+
+function queueLines(view: ViewInput, url: string | null): Attention[] {
+  const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;
+  if (seen === undefined || seen.gitlab === 'healthy') return [];
+  if (seen.refused)
+    return [
+      {
+        code: 'gitlab-token',
+        severity: 'fail',
+        sentence: `GitLab answers, but not to this mesh's token: ${seen.because ?? 'it was refused'}; no job is taken`,
+        fix: `with an admin's token (scope api) in VAR: autogit-node gitlab connect ${url} --token-env VAR`,
+      },
+    ];
+  return [
+    {
+      code: 'gitlab-unreachable',
+      severity: seen.gitlab === 'failed' ? 'fail' : 'warn',
+      sentence: `GitLab's queue cannot be read: ${seen.because ?? 'it does not answer'}`,
+      fix: 'autogit-node doctor',
+    },
+  ];
+}
