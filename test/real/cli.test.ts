@@ -67,7 +67,7 @@ describe('exit codes without an agent', () => {
     [['gitlab', 'uninstall'], 3, /no agent/, /join/],
     [['reconcile'], 3, /no agent/, /join/],
     [['gitlab', 'move', 'kang'], 1, /not in this version/, /gitlab connect/],
-    [['gitlab', 'protect'], 1, /not in this version/, /./],
+    [['gitlab', 'adopt'], 1, /not in this version/, /./],
     [['recover'], 2, /go on alone/, /status.*recover --force/],
     [['recover', '--force'], 3, /no agent/, /join/],
     [['id'], 1, /no identity yet/, /join/],
