@@ -181,7 +181,10 @@ it('killed by hand it is repaired; reconcile looks at once', { timeout: 90_000 }
   expect(await gitlab.api<{ name: string }[]>('/projects')).toMatchObject([{ name: 'count' }]);
 });
 
-it('after twelve rounds in time that machine is in sync, by the ledger', { timeout: 90_000 }, async () => {
+it('after twelve rounds in time that machine is in sync, by the ledger, and a drill there proves its copy', {
+  timeout: 90_000,
+}, async () => {
+  const drilled = kang.cli('gitlab', 'drill', '--on', 'desktop-1');
   const list = async () => JSON.parse((await desktop.cli('--json', 'gitlab', 'copies')).stdout);
   // As hooks ask, so that twelve rounds are not a minute.
   const ask = (): Promise<void> =>
@@ -201,6 +204,12 @@ it('after twelve rounds in time that machine is in sync, by the ledger', { timeo
     70_000,
   );
   expect(await list()).toMatchObject({ agreed: ['desktop-1'], loss: { seconds: expect.any(Number) } });
+  const { code, stdout, stderr } = await drilled;
+  expect([code, stderr]).toEqual([0, expect.stringMatching(/^ok +database /m)]);
+  expect(stdout).toMatch(/^proven: GitLab works, and all that was looked at is whole \(1\.\d+ on desktop-1, /);
+  expect((await kang.status()).gitlab.drills).toMatchObject([{ node: 'desktop-1', proven: {}, doing: null }]);
+  const left = docker('ps', '-aq', '--filter', 'label=autogit.gitlab-clone');
+  expect([left, existsSync(join(desktop.home, 'gitlab-copies'))]).toEqual(['', true]);
 });
 
 it('a push has ended when a copy of it is on the disk of the standby; without one the pusher is told', {
