@@ -223,11 +223,16 @@ export class CopiesRoom {
     return false;
   }
 
-  /** Also while the host's side begins: what waited at an agent of before waits still. */
-  async settled(): Promise<void> {
-    const isWaited = (): boolean => this.#hosting() === null || (this.#copies() !== null && this.#problem === null);
-    while (this.#host === null && isWaited() && !this.#stopped.signal.aborted) await sleep(100);
-    await this.#host?.settled();
+  /** Also while the host's side begins, or cannot: what waited at an agent of before waits still, until the set is empty. */
+  async settled(gone?: AbortSignal): Promise<void> {
+    const isWaited = (): boolean =>
+      this.#hosting() === null || (this.#copies() !== null && (this.#problem === null || !this.#isSetEmpty()));
+    while (this.#host === null && isWaited()) {
+      // Ended, it knows of none, and that is no answer.
+      this.#stopped.signal.throwIfAborted();
+      await sleep(100, undefined, gone && { signal: gone });
+    }
+    await this.#host?.settled(gone);
   }
 
   aloneWords(): string {

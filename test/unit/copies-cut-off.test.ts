@@ -134,7 +134,12 @@ it('a push whose hook was ended waits on: the next one would read that everythin
   void host.ask(hook.signal);
   hook.abort();
   const settled = host.settled();
+  const gate = new AbortController();
+  const left = host.settled(gate.signal);
   expect(await isOver(settled, 200)).toBe(false);
+  // Whoever asked and went away is waited for no more, and hears nothing.
+  gate.abort();
+  await expect(left).rejects.toThrow();
   go();
   await settled;
   await host.stop();
@@ -213,12 +218,22 @@ it('where no round can be made the members leave the in-sync set before a push i
     drills: () => ({}),
   });
   room.opened({ data: 'd', epoch: 1 } as never, { kind: 'folder', path: folder } as DataPlace);
-  const answer = room.ask(new AbortController().signal);
-  expect(await isOver(answer, 400)).toBe(false);
+  // Whoever pushes the same once more hears of its refs, and that all is up to date, no sooner.
+  const settled = room.settled();
+  expect(await isOver(settled, 400)).toBe(false);
   expect(asked).toMatchObject([{ kind: 'copies-leave', nodes: ['B'], from: 3 }]);
+  const answer = room.ask(new AbortController().signal);
+  expect(await isOver(Promise.race([answer, settled]), 400)).toBe(false);
+  expect(asked).toHaveLength(1);
   members = [];
   expect(await answer).toEqual({ isAlone: true });
+  await settled;
+  // An agent that ends says nothing of pushes that go on waiting for the next one.
+  members = ['B'];
+  const unsaid = room.settled();
+  unsaid.catch(() => undefined);
   await room.stop();
+  await expect(unsaid).rejects.toThrow();
 });
 
 it('while no round can be made a push waits, and whoever waits reads why; made again, it goes, and nothing is wrong any more', async () => {

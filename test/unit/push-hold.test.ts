@@ -117,6 +117,24 @@ it('whoever pushes reads why it takes long, and the end only with the answer; wh
   await expect.poll(() => code, { timeout: 5000 }).toBe(0);
 }, 15_000);
 
+it('a gate that asked and has gone is asked for no more: else each try of a client would be looked after until the push is over', async () => {
+  const asked: AbortSignal[] = [];
+  open.push(
+    await HookDoor.open([path], {
+      ask: () => new Promise(() => {}),
+      settled: (gone) => {
+        asked.push(gone);
+        return new Promise(() => {});
+      },
+      aloneWords: () => '',
+      waitWords: () => 'waits',
+    }),
+  );
+  const began = performance.now();
+  await pushesSettled(path, () => performance.now() - began > 1500, 60_000);
+  await expect.poll(() => asked.map(({ aborted }) => aborted), { timeout: 5000 }).toEqual([true]);
+}, 15_000);
+
 it('with no door there is nobody to ask, and nothing to wait for', async () => {
   expect(await pushesSettled(path, () => false, 60_000)).toMatchObject({ isSettled: true });
 });

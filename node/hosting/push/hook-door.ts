@@ -19,7 +19,8 @@ const limits = {
 
 interface DoorAnswers {
   ask(gone: AbortSignal): Promise<PushAnswer>;
-  settled(): Promise<void>;
+  /** Rejects when whoever asked is `gone`. */
+  settled(gone: AbortSignal): Promise<void>;
   /** Why no copy is made now, for the pusher's terminal. */
   aloneWords(): string;
   /** What it waits for, for the same: "waits until" and so on. */
@@ -122,7 +123,7 @@ export class HookDoor {
   async #answer(line: string, gone: AbortSignal): Promise<string> {
     if (line === 'settled') {
       await sleep(Math.max(0, limits.askAgainMs - (performance.now() - this.#openedAt)));
-      await this.#answers.settled();
+      await this.#answers.settled(gone);
       return 'ok\n';
     }
     if (line !== 'round') throw new Error('asked for something else');

@@ -138,10 +138,11 @@ export class RoundHost {
     return answer;
   }
 
-  /** Returns when every push that waits now was answered: before that nobody may be told that its refs are there. */
-  async settled(): Promise<void> {
+  /** When every push that waits now was answered: before that nobody may be told that its refs are there. Rejects once `gone`. */
+  async settled(gone?: AbortSignal): Promise<void> {
     const waiting = new Set(this.#rules.waiting);
-    while (!this.#stopped.signal.aborted && this.#rules.waiting.some((id) => waiting.has(id))) await sleep(5);
+    const isWaited = () => !this.#stopped.signal.aborted && this.#rules.waiting.some((id) => waiting.has(id));
+    while (isWaited()) await sleep(5, undefined, gone && { signal: gone });
   }
 
   /** Why a push is on this machine alone, for the pusher's terminal. */
