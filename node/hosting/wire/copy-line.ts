@@ -60,7 +60,11 @@ export class CopyLine implements Standby {
       try {
         await writeWords(socket, { kind: 'round', round, pins: [...pins], progress: hasProgress }, signal);
         // A refusal comes whenever it comes, also in the midst of the stream.
+        let [sent, taken] = [0, 0];
         const heard = (bytes: number): void => {
+          // By what arrives there a push is given time: who makes it up would hold it for ever.
+          if (bytes < taken || bytes > sent) throw new Error('the standby acknowledged what was not sent');
+          taken = bytes;
           polite?.acknowledged(bytes);
           told(bytes);
         };
@@ -73,6 +77,7 @@ export class CopyLine implements Standby {
           async (bytes) => {
             await turn.ready(given);
             await polite?.ready(bytes, given);
+            sent += bytes;
           },
           polite,
         );
