@@ -4,7 +4,7 @@ import { asSentence } from '../../protocol/ids.ts';
 import { ProtectedGitlab } from '../../protocol/protected-gitlab.ts';
 import { protectFacts } from '../hosting/protect/protect-facts.ts';
 import { chooseWay, protectLines } from '../hosting/protect/protect-way.ts';
-import { namedContainer } from '../hosting/protect/protected-container.ts';
+import { dataOf, namedContainer } from '../hosting/protect/protected-container.ts';
 import { omnibusContainers } from '../machine/omnibus-containers.ts';
 
 /** Whether the GitLab that runs here in that container (null: the only one) can be backed up, how, and what that costs. */
@@ -24,10 +24,10 @@ export async function checkProtect(
     const choice = chooseWay(facts);
     const checks = protectLines(facts, choice);
     if ('refused' in choice) return { kind: 'protect-checked', checks, found: null };
-    const { success } = ProtectedGitlab.shape.folder.safeParse(facts.data);
+    const { success, data: folder } = ProtectedGitlab.shape.folder.safeParse(dataOf(meant.container));
     if (!success || !ProtectedGitlab.shape.container.safeParse(facts.container.name).success)
       return refused(`${facts.data} or ${facts.container.name} is no name that the mesh can keep`, 'name it otherwise');
-    const found = { container: facts.container.name, folder: facts.data as string, way: choice.way };
+    const found = { container: facts.container.name, folder, way: choice.way };
     return { kind: 'protect-checked', checks, found };
   } catch (error) {
     if (!(error instanceof AutogitError)) throw error;

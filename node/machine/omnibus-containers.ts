@@ -20,6 +20,10 @@ export interface OmnibusContainer {
   backupPath: string;
   /** Artifacts or the like lie in an object storage somewhere else. */
   hasObjectStorage: boolean;
+  /** Its database is one of another container or machine. */
+  hasOtherDatabase: boolean;
+  /** Folders in it, beside /var/opt/gitlab, that its configuration names for repositories, uploads and the like. */
+  dataElsewhere: readonly string[];
 }
 
 const Inspected = z.object({
@@ -64,7 +68,7 @@ async function describe({ Id, Name, Config, State, Mounts }: Inspected): Promise
   const configured = Config.Env?.find((line) => line.startsWith('GITLAB_OMNIBUS_CONFIG=')) ?? '';
   const folder = mounts.find(({ inside }) => inside === '/etc/gitlab')?.outside;
   const file = folder === undefined ? '' : ((await textOf(join(folder, 'gitlab.rb'))) ?? '');
-  // It holds passwords too: only these two leave this function. What stands in the file wins.
+  // It holds passwords too: only these few leave this function. What stands in the file wins.
   const ruby = `${configured.slice('GITLAB_OMNIBUS_CONFIG='.length)}\n${file}`;
   return {
     id: Id,
@@ -75,6 +79,8 @@ async function describe({ Id, Name, Config, State, Mounts }: Inspected): Promise
     mounts,
     backupPath: backupPathIn(ruby),
     hasObjectStorage: hasObjectStorageIn(ruby),
+    hasOtherDatabase: hasOtherDatabaseIn(ruby),
+    dataElsewhere: dataElsewhereIn(ruby),
   };
 }
 
@@ -104,3 +110,24 @@ export const hasObjectStorageIn = (ruby: string): boolean =>
         one,
       ) && /enabled/.test(one),
   );
+
+/** The last that is said of it. */
+export const hasOtherDatabaseIn = (ruby: string): boolean =>
+  statementsIn(ruby)
+    .flatMap((one) => /^postgresql\[\s*['"]enable['"]\s*\]\s*=\s*(true|false)\b/.exec(one)?.[1] ?? [])
+    .at(-1) === 'false';
+
+const named =
+  /^(?:gitlab_rails\[\s*['"](?:shared_path|uploads_(?:directory|storage_path)|(?:artifacts|lfs_storage|packages_storage|pages|terraform_state_storage|registry|dependency_proxy_storage|ci_secure_files_storage|external_diffs_storage)_path)['"]\s*\]|(?:postgresql|redis)\[\s*['"](?:dir|data_dir)['"]\s*\])\s*=\s*(['"])(\/[^'"\n]{1,500})\1/;
+/** Of storages of repositories, in the form of git_data_dirs and of gitaly['configuration'], over however many lines. */
+const ofStorage = /(?:\bpath:|['"]path['"]\s*=>)\s*(['"])(\/[^'"\n]{1,500})\1/g;
+
+/** Each once. */
+export function dataElsewhereIn(ruby: string): string[] {
+  const paths = statementsIn(ruby).flatMap((one) => [
+    named.exec(one)?.[2] ?? '',
+    ...[...one.matchAll(ofStorage)].map(([, , path = '']) => path),
+  ]);
+  const beside = paths.filter((path) => path !== '' && !/^\/var\/opt\/gitlab(\/|$)/.test(path));
+  return [...new Set(beside)].slice(0, 16);
+}

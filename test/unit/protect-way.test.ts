@@ -8,7 +8,13 @@ import {
 } from '../../node/hosting/protect/protect-way.ts';
 import { containerOf, namedContainer } from '../../node/hosting/protect/protected-container.ts';
 import { treeMounts } from '../../node/hosting/protect/snapshot-source.ts';
-import { backupPathIn, hasObjectStorageIn, type OmnibusContainer } from '../../node/machine/omnibus-containers.ts';
+import {
+  backupPathIn,
+  dataElsewhereIn,
+  hasObjectStorageIn,
+  hasOtherDatabaseIn,
+  type OmnibusContainer,
+} from '../../node/machine/omnibus-containers.ts';
 
 const GiB = 2 ** 30;
 const facts: ProtectFacts = {
@@ -18,6 +24,8 @@ const facts: ProtectFacts = {
     isRunning: true,
     status: 'running',
     hasObjectStorage: false,
+    hasOtherDatabase: false,
+    dataElsewhere: [],
   },
   config: '/srv/gitlab/config',
   data: '/srv/gitlab/data',
@@ -44,6 +52,11 @@ describe('how a GitLab that runs without the mesh is backed up', () => {
       [{ hole: 'x is a subvolume of its own within /srv/gitlab/data, and in no snapshot' }, /^x is a subvolume/],
       [{ subvolume: null }, /subvolume that .* lies in is not to be seen/],
       [{ snapshots: null }, /no folder beside/],
+      [
+        { container: { ...facts.container, dataElsewhere: ['/mnt/nas/git-data'] } },
+        /keeps data in \/mnt\/nas\/git-data too/,
+      ],
+      [{ container: { ...facts.container, hasOtherDatabase: true } }, /its database is not among its data/],
     ];
     for (const [over, why] of own) {
       expect(chooseWay({ ...facts, ...over })).toMatchObject({ way: 'own', because: expect.stringMatching(why) });
@@ -141,6 +154,8 @@ const container = (over: Partial<OmnibusContainer> = {}): OmnibusContainer => ({
   mounts: [{ inside: '/var/opt/gitlab', outside: '/srv/gitlab/data' }],
   backupPath: '/var/opt/gitlab/backups',
   hasObjectStorage: false,
+  hasOtherDatabase: false,
+  dataElsewhere: [],
   ...over,
 });
 
@@ -189,5 +204,22 @@ describe('the container of a protected GitLab', () => {
     expect(hasObjectStorageIn("# gitlab_rails['object_store']['enabled'] = true")).toBe(false);
     expect(hasObjectStorageIn("gitlab_rails['object_store']['enabled'] = false")).toBe(false);
     expect(hasObjectStorageIn("gitlab_rails['object_store']['proxy_download'] = true")).toBe(false);
+    expect(hasOtherDatabaseIn("# postgresql['enable'] = false")).toBe(false);
+    expect(hasOtherDatabaseIn("postgresql['enable'] = false\ngitlab_rails['db_host'] = '10.0.0.9'")).toBe(true);
+    expect(dataElsewhereIn('git_data_dirs({ "default" => { "path" => "/mnt/nas/git-data" } })')).toEqual([
+      '/mnt/nas/git-data',
+    ]);
+    const gitaly =
+      "gitaly['configuration'] = {\n  storage: [\n    { name: 'default', path: '/mnt/repositories' },\n# path: '/x'\n  ],\n}";
+    expect(dataElsewhereIn(gitaly)).toEqual(['/mnt/repositories']);
+    expect(dataElsewhereIn("gitlab_rails['shared_path'] = '/mnt/s'; postgresql['dir'] = '/mnt/db'")).toEqual([
+      '/mnt/s',
+      '/mnt/db',
+    ]);
+    expect(
+      dataElsewhereIn(
+        "# git_data_dirs({ 'default' => { 'path' => '/x' } })\ngitlab_rails['backup_path'] = '/mnt/b'\ngitlab_rails['shared_path'] = '/var/opt/gitlab/shared'",
+      ),
+    ).toEqual([]);
   });
 });

@@ -16,7 +16,7 @@ import { beginVault, openVault, type VaultKeys } from '../vault/vault-opening.ts
 import type { About } from '../vault/vault-tree.ts';
 import { VaultWork, withFix } from '../vault/vault-work.ts';
 import { ownSource } from './own-source.ts';
-import { protectFacts } from './protect-facts.ts';
+import { foldersToRead, protectFacts } from './protect-facts.ts';
 import { chooseWay, imageToRestore, type ProtectFacts } from './protect-way.ts';
 import { containerOf } from './protected-container.ts';
 import { dropSnapshot, snapshotSource } from './snapshot-source.ts';
@@ -245,7 +245,8 @@ export class GitlabProtector {
     const tree = join(this.#options.home, 'gitlab-protect', way ?? 'none');
     if (way === 'snapshot') return snapshotSource({ config, data, subvolume, snapshot: snapshots, tree }, about);
     const { host } = this.#options;
-    return ownSource({ host, id: container.id, config, data, backups, tree, say }, about);
+    const folders = foldersToRead(container, data);
+    return ownSource({ host, id: container.id, config, folders, backups, tree, say }, about);
   }
 
   #about({ data }: ProtectedGitlab, { version, container, way }: Found & { version: string }): About {

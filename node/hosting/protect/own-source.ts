@@ -1,4 +1,4 @@
-import { rmSync, statfsSync, statSync } from 'node:fs';
+import { lstatSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../../../protocol/errors.ts';
 import { diskOf } from '../../disk-use.ts';
@@ -8,7 +8,7 @@ import type { ServiceHost } from '../service-host.ts';
 import { systemTools } from '../system-tools.ts';
 import type { BackupSource, Say } from '../vault/backup-run.ts';
 import { type About, aboutFile } from '../vault/vault-tree.ts';
-import { bytesOf } from './protect-facts.ts';
+import { bytesAtMost, bytesOf } from './protect-facts.ts';
 import { ownStrategy } from './protect-way.ts';
 import { withMounts } from './snapshot-source.ts';
 
@@ -17,7 +17,8 @@ interface Own {
   /** Of the container. */
   id: string;
   config: string;
-  data: string;
+  /** What GitLab's own backup reads. */
+  folders: readonly string[];
   /** Where GitLab's own backups lie, here. */
   backups: string;
   tree: string;
@@ -34,21 +35,24 @@ const ownName = (data: string): string => `autogit_${data}`;
 const ownFile = (data: string): string => `${ownName(data)}_gitlab_backup.tar`;
 
 /** GitLab's own backup of now, made in its container, and its configuration, which is in none of those. Gone again afterwards. */
-export function ownSource({ host, id, config, data, backups, tree, say }: Own, about: About): BackupSource {
+export function ownSource({ host, id, config, folders, backups, tree, say }: Own, about: About): BackupSource {
   const file = join(backups, ownFile(about.data));
   const drop = async (): Promise<void> => rmSync(file, { force: true });
   return {
     async take() {
       await drop();
       say('counts what there is');
-      const bytes = await bytesOf(data, countMs);
-      const strategy = ownStrategy(bytes ?? 0, diskOf(statfsSync(backups)).freeBytes);
+      // Never for less than there is: a disk that its own backup fills is the one on which that GitLab lives.
+      const bytes = (await bytesOf(folders, countMs)) ?? bytesAtMost(folders);
+      const strategy = ownStrategy(bytes, diskOf(statfsSync(backups)).freeBytes);
       if ('refused' in strategy)
         throw new AutogitError('backup', strategy.refused, { hint: `make room at ${backups}` });
       say('GitLab makes its own backup; that takes minutes, or hours where there is much');
       const words = [`BACKUP=${ownName(about.data)}`, ...strategy.words, 'GZIP_RSYNCABLE=yes', 'CRON=1'];
       const { code, out } = await host.exec(id, ['gitlab-backup', 'create', ...words], { timeoutMs: createMs });
-      const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+      // By itself: whoever is root in the container may have put a link to another file of this machine there.
+      const made = lstatSync(file, { throwIfNoEntry: false });
+      const size = made?.isFile() ? made.size : 0;
       if (code !== 0 || size === 0)
         throw new AutogitError(
           'backup',

@@ -1,4 +1,4 @@
-import { existsSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, realpathSync, statfsSync, statSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { execCleanly, findProgram } from '../../clean-spawn.ts';
 import { diskOf } from '../../disk-use.ts';
@@ -17,54 +17,99 @@ const subvolumeInode = 256;
 
 /** Where that folder of the container lies here: by the mount that goes furthest; null where there is none. */
 export function outsideOf({ mounts }: Pick<OmnibusContainer, 'mounts'>, path: string): string | null {
-  const over = mounts
-    .filter(({ inside }) => path === inside || path.startsWith(`${inside}/`))
-    .sort((a, b) => b.inside.length - a.inside.length)[0];
+  const over = mountOf({ mounts }, path);
   return over === undefined ? null : join(over.outside, relative(over.inside, path));
 }
 
-const seen = (path: string | null): string | null => (path !== null && existsSync(path) ? path : null);
+const mountOf = ({ mounts }: Pick<OmnibusContainer, 'mounts'>, path: string) =>
+  mounts
+    .filter(({ inside }) => path === inside || path.startsWith(`${inside}/`))
+    .sort((a, b) => b.inside.length - a.inside.length)[0];
+
+/**
+ * The same, as it is on this machine, behind whatever links of its owner's lead there. A link that whoever is root in the
+ * container made below the mount means another folder here than there: null.
+ */
+function seenOf(one: Pick<OmnibusContainer, 'mounts'>, path: string): string | null {
+  const outside = outsideOf(one, path);
+  const mount = mountOf(one, path)?.outside;
+  if (outside === null || mount === undefined || !existsSync(outside)) return null;
+  const [real, top] = [realpathSync(outside), realpathSync(mount)];
+  return real === top || real.startsWith(top === '/' ? '/' : `${top}/`) ? real : null;
+}
+
+/** Folders of this machine that its own backup reads: its data, and what is mounted or kept beside them. */
+export function foldersToRead(one: OmnibusContainer, data: string): string[] {
+  const beside = [...innerMounts(one), ...one.dataElsewhere].flatMap((inside) => seenOf(one, inside) ?? []);
+  return [...new Set([data, ...beside])];
+}
+
+function innerMounts({ mounts, backupPath }: OmnibusContainer): string[] {
+  const own = [configInside, dataInside, '/var/log/gitlab', backupPath];
+  return mounts
+    .map(({ inside }) => inside)
+    .filter((inside) => inside.startsWith(`${dataInside}/`) && !own.includes(inside));
+}
 
 /** Looks, and changes nothing. `home`: of this agent. `counts`: also how much it is, which may take its time. */
 export async function protectFacts(
   one: OmnibusContainer,
   { home, counts }: { home: string; counts: boolean },
 ): Promise<ProtectFacts> {
-  const data = seen(outsideOf(one, dataInside));
-  const backups = seen(outsideOf(one, one.backupPath));
-  const own = ['/etc/gitlab', dataInside, '/var/log/gitlab', one.backupPath];
+  const data = seenOf(one, dataInside);
+  const backups = seenOf(one, one.backupPath);
   const hasBtrfs = findProgram('btrfs', toolEnv.PATH) !== null;
   const onBtrfs = data !== null && mountOver(data)?.type === 'btrfs' ? subvolumeOf(data) : null;
   return {
     container: one,
-    config: seen(outsideOf(one, configInside)),
+    config: seenOf(one, configInside),
     ...{ data, backups },
     fileSystem: (data === null ? undefined : mountOver(data)?.type) ?? 'none',
     subvolume: onBtrfs,
     snapshots: data === null || onBtrfs === null ? null : besideOf(data, home),
     hole: onBtrfs === null || !hasBtrfs ? null : await holeIn(data as string, onBtrfs),
-    inner: one.mounts
-      .map(({ inside }) => inside)
-      .filter((inside) => inside.startsWith(`${dataInside}/`) && !own.includes(inside)),
+    inner: innerMounts(one),
     isRoot: process.getuid?.() === 0,
     hasRestic: findProgram('restic', toolEnv.PATH) !== null,
     hasBtrfs,
-    dataBytes: counts && data !== null ? await bytesOf(data, countMs) : null,
+    dataBytes: counts && data !== null ? await bytesOf(foldersToRead(one, data), countMs) : null,
     freeBytes: data === null ? 0 : diskOf(statfsSync(existingAt(backups ?? data))).freeBytes,
   };
 }
 
-/** What lies there, less what its own backups take; null where that takes longer. */
-export async function bytesOf(data: string, timeout: number): Promise<number | null> {
-  const words = ['-s', '-x', '--block-size=1', '--exclude=./backups', '.'];
+/**
+ * What lies in those folders, less GitLab's own backups in them; null where it takes longer to count. Also what is mounted in
+ * them or a subvolume of its own: its own backup reads that too.
+ */
+export async function bytesOf(folders: readonly string[], timeout: number): Promise<number | null> {
+  const until = performance.now() + timeout;
+  let sum = 0;
+  for (const cwd of folders) {
+    const left = Math.ceil(until - performance.now());
+    const bytes = left > 0 ? await bytesIn(cwd, left) : null;
+    if (bytes === null) return null;
+    sum += bytes;
+  }
+  return sum;
+}
+
+async function bytesIn(cwd: string, timeout: number): Promise<number | null> {
+  const words = ['-s', '--block-size=1', '--exclude=./backups', '--exclude=./.snapshots', '.'];
   try {
-    const { stdout } = await execCleanly('du', words, { env: toolEnv, cwd: data, timeout });
+    const { stdout } = await execCleanly('du', words, { env: toolEnv, cwd, timeout });
     return Number(/^\d+/.exec(stdout)?.[0] ?? 0);
   } catch (error) {
     // What goes away while it is counted is an error of its own, and the sum is told all the same.
     const told = /^(\d+)\t\.$/m.exec(String((error as { stdout?: unknown }).stdout ?? ''))?.[1];
     return told === undefined ? null : Number(told);
   }
+}
+
+/** At least as much as lies in those folders: all that is used where they lie. */
+export function bytesAtMost(folders: readonly string[]): number {
+  const disks = new Map(folders.map((folder) => [mountOver(folder)?.device, folder]));
+  const used = [...disks.values()].map((folder) => diskOf(statfsSync(folder)));
+  return used.reduce((sum, { totalBytes, freeBytes }) => sum + totalBytes - freeBytes, 0);
 }
 
 /** The subvolume that a folder lies in, as far as it is to be seen from here. */
@@ -85,8 +130,17 @@ function besideOf(data: string, home: string): string | null {
   return beside !== data && isOnIt(beside) && mountOver(data)?.point !== data ? join(beside, '.autogit-protect') : null;
 }
 
+/** What people put on another disk by a link. */
+const linkedMost = [
+  ...['git-data', 'git-data/repositories', 'gitlab-rails', 'gitlab-rails/shared', 'gitlab-rails/uploads'],
+  ...['postgresql', 'postgresql/data'],
+];
+const isLink = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+
 /** A snapshot ends at each subvolume within the data, and at each mount over them. */
 async function holeIn(data: string, subvolume: string): Promise<string | null> {
+  const link = linkedMost.map((name) => join(data, name)).find(isLink);
+  if (link) return `${link} is a link, and what it leads to is in no snapshot`;
   const mount = mountsOf('self').find(({ point }) => point.startsWith(`${data}/`));
   if (mount) return `${mount.point} is a mount of its own (${mount.source}), and in no snapshot`;
   const [own = ''] = (await systemTools.run('btrfs', ['subvolume', 'show', subvolume])).split('\n');

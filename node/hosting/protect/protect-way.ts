@@ -5,7 +5,15 @@ import { showBytes } from '../../settings/quantities.ts';
 
 /** What was found of a GitLab that runs here without the mesh, and of what its backups need. */
 export interface ProtectFacts {
-  container: { name: string; image: string; isRunning: boolean; status: string; hasObjectStorage: boolean };
+  container: {
+    name: string;
+    image: string;
+    isRunning: boolean;
+    status: string;
+    hasObjectStorage: boolean;
+    hasOtherDatabase: boolean;
+    dataElsewhere: readonly string[];
+  };
   /** Folders of this machine, as the engine mounts them; null: it has none, or none that is seen here. */
   config: string | null;
   data: string | null;
@@ -83,6 +91,10 @@ function whyNoSnapshot(facts: ProtectFacts): string | null {
   if (fileSystem !== 'btrfs') return `${data} is on ${fileSystem}, which has no snapshots`;
   if (!facts.hasBtrfs) return `${data} is on btrfs, and btrfs-progs is not installed here`;
   if (inner.length > 0) return `${inner[0]} is a mount of its own in its container, and in no snapshot of ${data}`;
+  const { hasOtherDatabase, dataElsewhere } = facts.container;
+  if (hasOtherDatabase) return `its database is not among its data (postgresql['enable'] = false in gitlab.rb)`;
+  if (dataElsewhere.length > 0)
+    return `its gitlab.rb keeps data in ${dataElsewhere[0]} too, and that is in no snapshot of ${data}`;
   if (hole !== null) return hole;
   if (facts.subvolume === null) return `the subvolume that ${data} lies in is not to be seen here`;
   if (facts.snapshots === null)

@@ -2,7 +2,8 @@ import type { ProtectedGitlab } from '../../../protocol/protected-gitlab.ts';
 import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';
 import { outsideOf } from './protect-facts.ts';
 
-const dataOf = (one: OmnibusContainer): string | null => outsideOf(one, '/var/opt/gitlab');
+/** As the engine mounts it, whatever links lead there. */
+export const dataOf = (one: OmnibusContainer): string | null => outsideOf(one, '/var/opt/gitlab');
 
 /**
  * The container that has these data now. By the folder, as a person makes a container anew at any time, under another id and

@@ -1,5 +1,6 @@
-import { existsSync, rmdirSync } from 'node:fs';
+import { lstatSync, rmdirSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
+import { AutogitError } from '../../../protocol/errors.ts';
 import { makeFolder } from '../../store/home.ts';
 import { systemTools } from '../system-tools.ts';
 import type { BackupSource } from '../vault/backup-run.ts';
@@ -54,6 +55,12 @@ export function treeMounts(
   ];
 }
 
+/** A folder with no link on the way there: one of the container's means another folder on this machine, or leads out. */
+export function isPlainIn(top: string, path: string): boolean {
+  const isFolder = (at: string): boolean => lstatSync(at, { throwIfNoEntry: false })?.isDirectory() === true;
+  return isFolder(path) && (path === top || isPlainIn(top, dirname(path)));
+}
+
 /** One instant of all of its data, read-only, gone again afterwards. */
 export function snapshotSource(parts: Parts, about: About): BackupSource {
   const { subvolume, snapshot, tree } = parts;
@@ -66,7 +73,11 @@ export function snapshotSource(parts: Parts, about: About): BackupSource {
       await systemTools.run('sync', ['-f', subvolume]);
       await systemTools.run('btrfs', ['subvolume', 'snapshot', '-r', subvolume, snapshot]);
       await systemTools.write(join(tree, aboutFile), JSON.stringify(about));
-      return { folder: tree, around: withMounts(treeMounts(parts, existsSync)), paths: ['live', 'bulk', aboutFile] };
+      return {
+        folder: tree,
+        around: withMounts(treeMounts(parts, (path) => isPlainIn(snapshot, path))),
+        paths: ['live', 'bulk', aboutFile],
+      };
     },
     drop: () => dropSnapshot(snapshot),
   };
@@ -74,7 +85,13 @@ export function snapshotSource(parts: Parts, about: About): BackupSource {
 
 /** What an agent that was killed has left too. */
 export async function dropSnapshot(snapshot: string): Promise<void> {
-  if (!existsSync(snapshot)) return;
+  const there = lstatSync(snapshot, { throwIfNoEntry: false });
+  if (there === undefined) return;
+  // btrfs follows a link, and would delete whatever subvolume it names; the folder beside the data may be somebody's.
+  if (!there.isDirectory())
+    throw new AutogitError('backup', `${snapshot} is no snapshot of the mesh's`, {
+      hint: `look at it: ls -l ${snapshot}`,
+    });
   await systemTools.run('btrfs', ['subvolume', 'delete', '--commit-after', snapshot]);
   try {
     rmdirSync(dirname(snapshot));
