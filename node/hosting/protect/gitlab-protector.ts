@@ -15,11 +15,12 @@ import { VaultMemory } from '../vault/vault-memory.ts';
 import { beginVault, openVault, type VaultKeys } from '../vault/vault-opening.ts';
 import type { About } from '../vault/vault-tree.ts';
 import { VaultWork, withFix } from '../vault/vault-work.ts';
-import { ownSource } from './own-source.ts';
+import { dropNoted, noted } from './left-behind.ts';
+import { ownFile, ownSource } from './own-source.ts';
 import { foldersToRead, protectFacts } from './protect-facts.ts';
 import { chooseWay, imageToRestore, type ProtectFacts } from './protect-way.ts';
 import { containerOf } from './protected-container.ts';
-import { dropSnapshot, snapshotSource } from './snapshot-source.ts';
+import { snapshotSource } from './snapshot-source.ts';
 
 interface ProtectorOptions extends VaultKeys {
   self: NodeId;
@@ -161,6 +162,9 @@ export class GitlabProtector {
 
   #look(): void {
     const known = this.#here;
+    // Also of a GitLab that this machine backs up no more.
+    if (!this.#isTidy) this.#work.tidy(dropNoted(this.#options.home));
+    this.#isTidy = true;
     if (known === null) {
       this.#found = null;
       this.#foundAt = null;
@@ -202,7 +206,6 @@ export class GitlabProtector {
     const isSame = this.#found?.container.id === container.id && this.#found.version !== null;
     const version = isSame ? (this.#found?.version ?? null) : await this.#versionOf(container);
     if (version === null) this.#missing = 'which version it is cannot be read in its container yet';
-    await this.#tidy(facts);
     return { container, facts, version, ...choice };
   }
 
@@ -211,13 +214,6 @@ export class GitlabProtector {
     const { code, out } = await this.#options.host.exec(id, ['cat', versionFile], { timeoutMs: versionMs });
     const said = /^\d+\.\d+\.\d+[\w.-]*/.exec(out.trim())?.[0] ?? null;
     return code === 0 ? said : null;
-  }
-
-  /** What an agent that was killed has left. */
-  async #tidy({ snapshots }: ProtectFacts): Promise<void> {
-    if (this.#isTidy) return;
-    this.#isTidy = true;
-    if (snapshots !== null) await dropSnapshot(snapshots);
   }
 
   async #backup(vault: LedgerVault, known: ProtectedGitlab, say: Say): Promise<void> {
@@ -242,11 +238,15 @@ export class GitlabProtector {
   #source({ container, facts, way }: Found, about: About, say: Say): BackupSource {
     // The way was chosen by what is there.
     const { config, data, backups, subvolume, snapshots } = facts as ProtectFacts & Folders;
-    const tree = join(this.#options.home, 'gitlab-protect', way ?? 'none');
-    if (way === 'snapshot') return snapshotSource({ config, data, subvolume, snapshot: snapshots, tree }, about);
-    const { host } = this.#options;
+    const { host, home } = this.#options;
+    const tree = join(home, 'gitlab-protect', way ?? 'none');
+    if (way === 'snapshot') {
+      const source = snapshotSource({ config, data, subvolume, snapshot: snapshots, tree }, about);
+      return noted(home, { snapshot: snapshots }, source);
+    }
     const folders = foldersToRead(container, data);
-    return ownSource({ host, id: container.id, config, folders, backups, tree, say }, about);
+    const source = ownSource({ host, id: container.id, config, folders, backups, tree, say }, about);
+    return noted(home, { file: join(backups, ownFile(about.data)) }, source);
   }
 
   #about({ data }: ProtectedGitlab, { version, container, way }: Found & { version: string }): About {

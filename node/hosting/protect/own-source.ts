@@ -32,7 +32,7 @@ const countMs = 1_200_000;
 
 /** Nobody else's file has this name, and GitLab prunes none while one is given. */
 const ownName = (data: string): string => `autogit_${data}`;
-const ownFile = (data: string): string => `${ownName(data)}_gitlab_backup.tar`;
+export const ownFile = (data: string): string => `${ownName(data)}_gitlab_backup.tar`;
 
 /** GitLab's own backup of now, made in its container, and its configuration, which is in none of those. Gone again afterwards. */
 export function ownSource({ host, id, config, folders, backups, tree, say }: Own, about: About): BackupSource {
