@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { compareData } from '../../node/hosting/vault/compare-data.ts';
+import { pageOf } from '../../node/hosting/vault/gitlab-compare.ts';
 import { storedNames, storedPath } from '../../node/hosting/vault/stored-names.ts';
 import { refsOf, repositoriesIn } from '../../node/hosting/vault/tree-refs.ts';
+import { Comparison } from '../../protocol/differences.ts';
 
 /** Real repositories of git, as GitLab stores them; then is a copy of now. */
 const { signal } = new AbortController();
@@ -133,4 +135,19 @@ it('counts in a history by SHA-256 and through a pool that forks share', async (
   const { rows } = await compare([{ id: 7, path: 'home/long' }]);
   expect(rows).toMatchObject([{ repository: 'home/long', then: first, now: second, added: 1, lost: 0 }]);
   expect(await repositoriesIn(at('now', ''), signal)).toEqual([storedPath(7)]);
+});
+
+it('a name of a ref that is longer than an answer takes is cut in it, and tells all else', async () => {
+  const path = repository(storedPath(1));
+  const first = commit(path, 'first');
+  const long = `refs/heads/${`${'x'.repeat(200)}/`.repeat(8)}end`;
+  git(path, 'update-ref', long, first);
+  becomesThen();
+  git(path, 'update-ref', long, commit(path, 'second', first));
+  mkdirSync(join(side('now').bulk, 'k'.repeat(200)));
+  writeFileSync(join(side('now').bulk, 'k'.repeat(200), 'file'), '');
+  const { rows, files } = await compare();
+  expect(rows).toMatchObject([{ what: 'ref', ref: expect.stringMatching(/^refs.*…$/), added: 1 }]);
+  const answer = pageOf({ at: 0, passedMs: 0, total: rows.length, notes: [], rows, files }, 0);
+  expect(Comparison.safeParse(answer).error).toBe(undefined);
 });

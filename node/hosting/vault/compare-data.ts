@@ -49,15 +49,21 @@ export async function compareData(
         continue;
       }
       const { changes, others } = refChanges(a, b);
-      for (const change of changes) rows.push({ ...row, what: 'ref', ...change, ...(await counter.of(both, change)) });
+      for (const change of changes)
+        rows.push({ ...row, what: 'ref', ...change, ref: cut(change.ref, 1024), ...(await counter.of(both, change)) });
       if (others > 0) rows.push({ ...row, what: 'others', added: others });
     }
   }
   if (counter.problem !== null) notes.push(`commits are not counted: ${counter.problem}`);
   const { counts, isWhole } = await fileCounts(then.bulk, now.bulk, signal);
   if (!isWhole) notes.push('there are too many files of artifacts and packages to compare all of them');
-  return { rows, files: counts, notes };
+  return { rows, files: counts.map(withShortKind), notes };
 }
+
+const withShortKind = (one: FileCounts): FileCounts => ({ ...one, kind: cut(one.kind, 128) });
+
+/** git takes names of up to 4096 bytes; an answer that has one such in it would be refused whole. */
+const cut = (text: string, most: number): string => (text.length <= most ? text : `${text.slice(0, most - 1)}…`);
 
 const none = { ref: null, then: null, now: null, added: null, lost: null };
 
@@ -116,11 +122,11 @@ export async function compareBackup(
     const below = path.slice(before.length + 1);
     if (type === 'dir' && path.startsWith(before) && /^[^.]*(\.(wiki|design))?\.git$/.test(below)) stored.add(below);
   });
-  const present = await repositoriesIn(repositoriesOf(now.live), signal);
+  const present = new Set(await repositoriesIn(repositoriesOf(now.live), signal));
   const names = [...new Set([...stored, ...present])].filter((one) => !one.startsWith('@pools/')).sort();
   const rows = names.flatMap((one): Difference | [] => {
     const row = { ...none, repository: nameOf(one).slice(0, 500) };
-    if (!present.includes(one)) return { ...row, what: 'gone' };
+    if (!present.has(one)) return { ...row, what: 'gone' };
     return stored.has(one) ? [] : { ...row, what: 'new' };
   });
   const files = new Map<string, Set<string>>();
@@ -135,5 +141,5 @@ export async function compareBackup(
     'of a backup only the names of repositories are compared, not their refs: a round, or what was replaced, tells those too',
     ...(left <= 0 ? ['there are too many files of artifacts and packages to compare them'] : []),
   ];
-  return { rows, files: counts, notes };
+  return { rows, files: counts.map(withShortKind), notes };
 }
