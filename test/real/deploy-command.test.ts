@@ -174,7 +174,7 @@ describe('a GitLab of the mesh, by its commands', () => {
     expect(await other.ended).toBe(1);
     expect(asked('uninstall')).toEqual([]);
     const meant = terminal('gitlab', 'uninstall', '--delete-data');
-    await meant.until(/to do it: $/);
+    await meant.until(/to do\s+it: $/);
     meant.type('kang\n');
     await expect
       .poll(() => asked('uninstall'))
