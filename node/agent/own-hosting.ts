@@ -22,6 +22,7 @@ export class OwnHosting {
   #room: HostingRoom | null = null;
   #loading: Promise<HostingRoom> | null = null;
   #isRunning = false;
+  #hasEnded = false;
   #hasBegun = false;
 
   constructor(here: Here, membership: Membership) {
@@ -45,7 +46,10 @@ export class OwnHosting {
 
   async stop(): Promise<void> {
     this.#isRunning = false;
-    if (this.#loading !== null) await (await this.#loading).stop();
+    this.#hasEnded = true;
+    // What could not be loaded has nothing to end, and all else of the agent's is still to be.
+    const room = await this.#loading?.catch(() => null);
+    await room?.stop();
   }
 
   /** The mesh has removed this machine: what it ran ends, where it ran anything. */
@@ -89,6 +93,7 @@ export class OwnHosting {
 
   /** Once, and then `more`. */
   #begin(more?: (room: HostingRoom) => void): void {
+    if (this.#hasEnded) return;
     if (!this.#hasBegun) this.#then((room) => room.start());
     this.#hasBegun = true;
     if (more) this.#then(more);
@@ -107,6 +112,10 @@ export class OwnHosting {
     this.#loading ??= import('./hosting-room.ts').then(({ HostingRoom }) => {
       this.#room = new HostingRoom(this.#here, this.#membership);
       return this.#room;
+    });
+    // Files that an upgrade replaces at this moment are there again later: one failure is not for ever.
+    this.#loading.catch(() => {
+      this.#loading = null;
     });
     return this.#loading;
   }

@@ -7,9 +7,11 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { meshWithStandbys } from '../sim/copies/copies-mesh.ts';
 
 const told = vi.hoisted(() => [] as string[]);
+const broken = vi.hoisted(() => ({ is: false }));
 vi.mock('../../node/agent/hosting-room.ts', () => ({
   HostingRoom: class {
     constructor() {
+      if (broken.is) throw new Error('no such file');
       told.push('made');
     }
     start = () => told.push('starts');
@@ -79,4 +81,34 @@ it('a question alone starts nothing', async () => {
   hosting.start();
   expect(await hosting.answer({ kind: 'look-at-gitlab' })).toMatchObject({ because: 'answered' });
   expect(told).toEqual(['made']);
+});
+
+it('what comes after the end of the agent begins nothing', async () => {
+  const hosting = hostingOn('B');
+  hosting.start();
+  await hosting.stop();
+  ledger = meshWithStandbys(['B']);
+  hosting.ledgerChanged();
+  const { 'hold-lease': hold, 'end-lease': end } = hosting.handlers();
+  hold({ kind: 'hold-lease', epoch: 1, data: 'data', until: 5 });
+  end({ kind: 'end-lease', epoch: 1, because: 'over' });
+  await new Promise((done) => setTimeout(done, 100));
+  expect(told).not.toContain('starts');
+});
+
+it('code that cannot be loaded, as its files were replaced meanwhile, is loaded at the next question, and the agent ends in order', async () => {
+  const hosting = hostingOn('D');
+  hosting.start();
+  broken.is = true;
+  await expect(hosting.answer({ kind: 'look-at-gitlab' })).rejects.toThrow('no such file');
+  broken.is = false;
+  expect(await hosting.answer({ kind: 'look-at-gitlab' })).toMatchObject({ because: 'answered' });
+  const other = hostingOn('D');
+  other.start();
+  broken.is = true;
+  const asked = other.answer({ kind: 'look-at-gitlab' });
+  const stopped = other.stop();
+  await expect(asked).rejects.toThrow('no such file');
+  await stopped;
+  broken.is = false;
 });
