@@ -12,6 +12,8 @@ const Replacing = z.looseObject({
   /** The folder with the data that shall be GitLab's. */
   source: z.string(),
   about: About,
+  /** Of what lies in `source`, where that is known: it is said of it again where it goes out of the way. */
+  aboutSource: About.optional(),
   /** The one that is over. */
   epoch: z.int().positive(),
   /**

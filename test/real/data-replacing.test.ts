@@ -64,6 +64,27 @@ describe('a restore', () => {
     expect([data(), readFileSync(join(tree, 'replaced-4/live/data/what'), 'utf8')]).toEqual(['now', 'then']);
   });
 
+  it('that goes back says of what it tried what that is: of before an upgrade it stays kept, and its version known', async () => {
+    const keeper = await ready();
+    rig.engine.endsWith = 1;
+    const tried = { ...about, epoch: 2, version: '19.2.0', isPinned: true };
+    keeper.replacing.ask({ ...wish(), aboutSource: tried });
+    await rig.until(keeper, () => rig.ledger.gitlab.epoch === 5);
+    const note = (epoch: number) =>
+      JSON.parse(readFileSync(join(tree, `replaced-${epoch}/autogit-backup.json`), 'utf8'));
+    expect(note(4)).toEqual(tried);
+    rig.engine.endsWith = null;
+    await rig.until(keeper, () => keeper.replacing.outcome !== null);
+  });
+
+  it('that was asked for of an epoch that is over is given up, and said', async () => {
+    const keeper = await ready();
+    keeper.replacing.ask({ ...wish(), about: { ...about, epoch: 2 } });
+    await rig.until(keeper, () => keeper.replacing.outcome !== null);
+    expect(keeper.replacing.outcome).toMatchObject({ isDone: false, because: expect.stringContaining('was changed') });
+    expect([rig.ledger.gitlab.epoch, data(), keeper.replacing.current('data-three')]).toEqual([3, 'now', null]);
+  });
+
   it('that the mesh does not hear of is told until it does, by the next agent too', async () => {
     const keeper = await ready();
     rig.isHeard = false;
@@ -111,7 +132,7 @@ describe('an upgrade (SAFETY H7)', () => {
         mesh: 'mesh',
         meshName: 'home',
         data: 'data-three',
-        epoch: 3,
+        epoch: rig.ledger.gitlab.epoch as number,
         version: '19.3.0',
         image: was,
         at: 1,

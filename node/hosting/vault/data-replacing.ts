@@ -14,7 +14,10 @@ import { keepData, swapData } from './data-swap.ts';
 import { versionIn } from './kept-rounds.ts';
 import { dropFolder, dropPinned, replacedFolder, snapshotInto } from './vault-tree.ts';
 
-type Wish = Pick<Replacing, 'backup' | 'source' | 'about' | 'because' | 'image' | 'imageBefore' | 'upgrade'>;
+type Wish = Pick<
+  Replacing,
+  'backup' | 'source' | 'about' | 'aboutSource' | 'because' | 'image' | 'imageBefore' | 'upgrade'
+>;
 
 /** With the data of before so many starts in a row failed: they are not what GitLab can begin with. */
 const faultsMost = 2;
@@ -109,6 +112,7 @@ export class DataReplacing {
     const { data, epoch } = kept.hosting;
     const known = memory.read(data).replacing ?? null;
     const isOver = known === null || known.state === 'trying';
+    this.#giveUpOld(kept);
     if (this.#asked !== null && isOver) {
       const state = this.#asked.upgrade ? 'preparing' : 'swapping';
       this.#write(kept, { ...this.#asked, epoch, state, how: 'replace', isBack: false });
@@ -122,6 +126,17 @@ export class DataReplacing {
     else if (known.epoch + 1 !== epoch) this.#write(kept, null);
     else return this.#watch(kept, known);
     return false;
+  }
+
+  /** Asked for of what is not there any more: other data, an epoch that is over, or a GitLab that is being uninstalled. */
+  #giveUpOld({ hosting: { data, epoch, ending } }: KeptGitlab): void {
+    const asked = this.#asked;
+    if (asked === null || (asked.about.data === data && asked.about.epoch === epoch && !ending)) return;
+    this.#asked = null;
+    const why = ending ? 'GitLab is being uninstalled' : `GitLab is not that of epoch ${asked.about.epoch} any more`;
+    const because = asSentence(`nothing was changed: ${why}`);
+    this.#hands.options.log.warn(`GitLab's data are not replaced by ${asked.backup}: ${because}`);
+    if (!asked.upgrade) this.outcome = { backup: asked.backup, isDone: false, because };
   }
 
   #write(kept: KeptGitlab, replacing: Replacing | null): void {
@@ -202,6 +217,7 @@ export class DataReplacing {
     const why = asSentence(`GitLab did not come up with ${backup} (${cause}), and has what it had before`);
     this.#write(kept, {
       ...known,
+      about: known.aboutSource ?? known.about,
       ...{ source, epoch: hosting.epoch, state: 'swapping', how: 'replace', isBack: true, because: why },
     });
     return true;

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { AutogitError } from '../../../protocol/errors.ts';
 import { makeFolder } from '../../store/home.ts';
 import type { PlaceAt } from '../place-choice.ts';
 import { type DataOwner, markedEpoch, writeMarker } from '../place-records.ts';
@@ -36,6 +37,12 @@ export async function swapData({ place, owner, source, about }: Swap, tools: Sys
     if (existsSync(join(tree, name))) await tools.rename(join(tree, name), join(old, name));
     await tools.rename(join(source, name), join(tree, name));
   }
+  // Each part came from there, now or by an agent of before: else an epoch would begin with what it was to replace.
+  const gone = parts.find((name) => !existsSync(join(old, name)));
+  if (gone !== undefined)
+    throw new AutogitError('data-place', `the data in ${source} are not there any more: ${gone} has gone from it`, {
+      hint: `see what is left: ls -la ${tree}`,
+    });
   await settle(place, tools);
   // Done: what of its folder stays goes with the next restore.
   await dropFolder(source, tools).catch(() => undefined);

@@ -226,12 +226,14 @@ export class GitlabVault {
       const now = this.#about(kept, version);
       const { signal } = this.#work;
       const tools = systemTools;
-      await dropReplaced(treeOf(place), backup, tools);
+      // What GitLab goes back to, should it not come up with the last one, lies there too.
+      const isProven = this.#options.keeper.replacing.current(kept.hosting.data) === null;
+      if (isProven) await dropReplaced(treeOf(place), backup, tools);
       const { source, about } = await restoreBeside({ place, restic, backup, now, tools, signal, say });
       const when = new Date(about.at).toISOString().slice(0, 16).replace('T', ' ');
       const because = `GitLab was restored as of ${when} UTC (${backup.slice(0, 40)}); what was before is kept as replaced-${kept.hosting.epoch}`;
       const images = about.version === version ? {} : { image: about.image, imageBefore: kept.hosting.image };
-      this.#options.keeper.replacing.ask({ backup, source, because, about: now, ...images });
+      this.#options.keeper.replacing.ask({ backup, source, because, about: now, aboutSource: about, ...images });
     });
     return 'it is restored beside what serves, and then takes its place: autogit-node gitlab';
   }
@@ -239,7 +241,9 @@ export class GitlabVault {
   #look(): void {
     const { vault, kept } = this.#now();
     if (this.#work.isBusy || this.#work.signal.aborted || kept === null) return;
-    if (!this.#isTidy && kept.life.hasWorked) this.#tidy(kept);
+    // What an agent of before has ready to be put in place lies there too, until it is.
+    const isReplacing = this.#options.keeper.replacing.isUnderWay(kept.hosting.data);
+    if (!this.#isTidy && kept.life.hasWorked && !isReplacing) this.#tidy(kept);
     if (vault === null || !this.#work.isFree) return;
     if (!kept.mayRun || !kept.life.hasWorked || kept.version === null) return;
     if (!this.#isAsked && !this.#memory.isDue(whose(vault, kept), vault.everyMs, this.#options.clock.wallMs())) return;

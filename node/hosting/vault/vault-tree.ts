@@ -114,8 +114,9 @@ const isPinned = (tree: string, epoch: number): boolean => readAbout(replacedFol
 
 /** Before another restore: of what restores have replaced the newest stays, the one that is wanted, and what is of before an upgrade. */
 export async function dropReplaced(tree: string, wanted: string, tools: SystemTools): Promise<void> {
-  for (const epoch of replacedEpochs(tree).slice(0, -1))
-    if (`replaced-${epoch}` !== wanted && !isPinned(tree, epoch)) await dropFolder(replacedFolder(tree, epoch), tools);
+  const ofRestores = replacedEpochs(tree).filter((epoch) => !isPinned(tree, epoch));
+  for (const epoch of ofRestores.slice(0, -1))
+    if (`replaced-${epoch}` !== wanted) await dropFolder(replacedFolder(tree, epoch), tools);
 }
 
 /** An upgrade stands: of what was kept before upgrades that of epoch `kept` stays. */
