@@ -28,8 +28,9 @@ let hosted: HostedGitlab;
 let version = '17.4.1';
 let migrations = '0 0';
 let pullFails: Error | null = null;
-let onClone: { version?: string; fails?: string } | null = {};
+let onClone: { version?: string; fails?: string; hangs?: true; then?: () => void } | null = {};
 let vaultBusy: string | null = null;
+let isRestored = false;
 let asked: Parameters<GitlabKeeper['replacing']['ask']>[0][] = [];
 let changes: Change[] = [];
 let order: string[] = [];
@@ -42,7 +43,7 @@ beforeEach(() => {
   for (const one of ['live/data/postgresql', 'live/config', 'bulk']) mkdirSync(join(folder, one), { recursive: true });
   writeFileSync(join(folder, 'live/data/postgresql/PG_VERSION'), '16');
   [version, migrations, pullFails, onClone, vaultBusy, skewMs] = ['17.4.1', '0 0', null, {}, null, 0];
-  [asked, changes, order] = [[], [], []];
+  [asked, changes, order, isRestored] = [[], [], [], false];
   hosted = hostedGitlab({
     image: was,
     place: { kind: 'subvolume', path: folder },
@@ -102,15 +103,18 @@ beforeEach(() => {
       return {
         folders: { data: join(folder, 'live/data') },
         untilItWorks: async () => 70_000,
-        exec: (argv: readonly string[]) =>
-          exec(() => onClone?.version ?? (/:([\d.]+)-/.exec(image)?.[1] as string))('', argv),
+        exec: async (argv: readonly string[]) => {
+          onClone?.then?.();
+          if (onClone?.hangs) throw new AutogitError('timed-out', 'gitlab-psql: no end within 60 s');
+          return exec(() => onClone?.version ?? (/:([\d.]+)-/.exec(image)?.[1] as string))('', argv);
+        },
         end: async () => void order.push('clone ended'),
       };
     },
   } as unknown as GitlabClones;
   const replacing = {
     ask: (wish: (typeof asked)[0]) => void asked.push(wish),
-    current: () => asked[0] ?? null,
+    current: () => asked[0] ?? (isRestored ? {} : null),
     outcome: null,
   };
   upgrade = new GitlabUpgrade({
@@ -183,6 +187,18 @@ describe('an upgrade on its host, while GitLab serves', () => {
     await until(() => asked.length).toBe(1);
   });
 
+  it('waits where a restore has become ready meanwhile, which would be lost', async () => {
+    onClone = {
+      then: () => {
+        isRestored = true;
+      },
+    };
+    upgrade.start();
+    await until(() => order.includes('clone ended')).toBe(true);
+    await until(phase).toBe('waits until its data are replaced');
+    expect([asked, changes]).toEqual([[], []]);
+  });
+
   it('goes on where the engine was away, and begins nothing meanwhile', async () => {
     pullFails = new AutogitError('no-docker', 'no Docker Engine answers');
     upgrade.start();
@@ -206,6 +222,7 @@ describe('an upgrade on its host, while GitLab serves', () => {
       () => (onClone = { fails: 'its container has ended' }),
       /its container has ended/,
     ],
+    ['nothing on the clone comes to an end', () => (onClone = { hangs: true }), /no end within 60 s/],
     ['it is another version on the clone', () => (onClone = { version: '17.5.4' }), /says that it is GitLab 17.5.4/],
     ['there is no way', () => (version = '17.7.0'), /17.6.0 is older than 17.7.0/],
   ])('where %s it ends, in words, and GitLab was not touched', async (_what, spoil, because) => {

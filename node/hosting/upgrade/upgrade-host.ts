@@ -195,6 +195,7 @@ export class GitlabUpgrade {
       if (error instanceof Waits || this.#ended.signal.aborted || isAway(error)) throw error;
       return this.#over(kept, false, `GitLab stays as it is: ${withFix(error)}`);
     }
+    if (keeper.replacing.current(kept.hosting.data) !== null) throw new Waits('waits until its data are replaced');
     if (vault.busy !== null) throw new Waits(`waits until the ${vault.busy} is over`);
     if (keeper.kept !== kept || !kept.mayRun) throw new Waits('waits for GitLab to be served');
     const { hosted } = ledger()?.gitlab ?? {};
@@ -274,6 +275,10 @@ export class GitlabUpgrade {
     const limitMs = timings.longestBootMs;
     try {
       return await rehearse({ clones, kept, place, image, roomBytes, limitMs, token: meshToken(), signal, say, tools });
+    } catch (error) {
+      // On the clone it would come to no end the next time either, and each time takes a boot.
+      const isLate = error instanceof AutogitError && error.code === 'timed-out';
+      throw isLate ? refused(`on the clone: ${error.message}`, 'look what holds it up: autogit-node logs') : error;
     } finally {
       await dropFolder(rehearsingFolder(tree), tools).catch((error: unknown) =>
         this.#options.log.warn(`what is left of a rehearsal does not go: ${sentenceOf(error)}`),
