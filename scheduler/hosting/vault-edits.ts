@@ -11,6 +11,10 @@ import { withoutWish } from './upgrade-edits.ts';
 const whoCannot = ({ configuration, nodes }: Ledger): string | null =>
   whoIsOlder(nodes, rankedVoters(configuration), 'vault', 'knows nothing of backups of GitLab');
 
+/** A leader of then takes no notice of the image: the next epoch would begin with the one of now, on data of before. */
+const whoKeepsImage = ({ configuration, nodes }: Ledger): string | null =>
+  whoIsOlder(nodes, rankedVoters(configuration), 'upgrade', "cannot bring back GitLab's version of then with its data");
+
 export function setVault(ledger: Ledger, change: Change & { kind: 'set-vault' }, wallMs: number): Ledger | Refusal {
   const { vault: known, ...gitlab } = ledger.gitlab;
   if (change.vault === null) return known === undefined ? ledger : { ...ledger, gitlab };
@@ -19,10 +23,10 @@ export function setVault(ledger: Ledger, change: Change & { kind: 'set-vault' },
   return { ...ledger, gitlab: { ...gitlab, vault: { ...change.vault, since: wallMs, because: change.because } } };
 }
 
-/** Asked before the gate is closed: afterwards there is no way back to this epoch. */
-export function whyNoRestore(ledger: Ledger): string | null {
+/** Asked before the gate is closed: afterwards there is no way back to this epoch. `image`: another one comes with the data. */
+export function whyNoRestore(ledger: Ledger, image?: string): string | null {
   if (ledger.gitlab.hosted?.ending) return 'it is being uninstalled';
-  return whoCannot(ledger);
+  return whoCannot(ledger) ?? (image === undefined ? null : whoKeepsImage(ledger));
 }
 
 /**

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Change } from '../../protocol/changes.ts';
 import { abilities, Ledger } from '../../protocol/ledger.ts';
+import { whyNoRestore } from '../../scheduler/hosting/vault-edits.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
@@ -117,6 +118,13 @@ describe('an upgrade of GitLab in the ledger (SAFETY H7)', () => {
     expect(refusal({ ...hostIsOlder, gitlab: { ...hostIsOlder.gitlab, host: 'H' } }, wish)).toContain(
       'host runs an earlier version',
     );
+  });
+
+  it('no restore brings another image along where a voter would not hear of it, and begin the epoch with the one of now', () => {
+    const older = mesh(abilities.filter((one) => one !== 'upgrade'));
+    expect([whyNoRestore(older), whyNoRestore(older, was), whyNoRestore(mesh(), was)]).toEqual([
+      ...[null, expect.stringContaining('runs an earlier version, which cannot bring back'), null],
+    ]);
   });
 
   it('a restore ends the wish, in words; data of before an upgrade bring their image with them', () => {

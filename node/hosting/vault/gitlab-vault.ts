@@ -215,7 +215,7 @@ export class GitlabVault {
         : isUpgraded
           ? 'it is being upgraded'
           : whyNoRestore(ledger);
-    if (why !== null) throw new AutogitError('backup', `GitLab cannot be restored now: ${why}`);
+    if (why !== null) throw notNow(why);
     if (version === null)
       throw new AutogitError('backup', 'GitLab has not worked here yet, so its exact version is not known', {
         hint: 'let it come up once, then restore: autogit-node gitlab',
@@ -233,7 +233,15 @@ export class GitlabVault {
       const when = new Date(about.at).toISOString().slice(0, 16).replace('T', ' ');
       const because = `GitLab was restored as of ${when} UTC (${backup.slice(0, 40)}); what was before is kept as replaced-${kept.hosting.epoch}`;
       const images = about.version === version ? {} : { image: about.image, imageBefore: kept.hosting.image };
-      this.#options.keeper.replacing.ask({ backup, source, because, about: now, aboutSource: about, ...images });
+      // What was so before it was fetched, which takes hours, may not be so now.
+      const later = this.#options.ledger();
+      const whyNot = later && whyNoRestore(later, images.image);
+      if (whyNot) throw notNow(whyNot);
+      this.#options.keeper.replacing.ask({
+        ...{ backup, source, because, aboutSource: about, ...images },
+        // What goes out of the way is of this moment, not of the one at which the restore was asked for.
+        about: this.#about(kept, version),
+      });
     });
     return 'it is restored beside what serves, and then takes its place: autogit-node gitlab';
   }
@@ -295,6 +303,8 @@ export class GitlabVault {
 }
 
 const whose = ({ repository }: Vault, { hosting }: KeptGitlab) => ({ repository, data: hosting.data });
+
+const notNow = (why: string): AutogitError => new AutogitError('backup', `GitLab cannot be restored now: ${why}`);
 
 const noToken = (): AutogitError =>
   new AutogitError('no-gitlab', 'the mesh has no token of GitLab that this machine may use', {
