@@ -73,6 +73,17 @@ it('one whose disk takes minutes over what has arrived is waited for while it sa
   expect(lost).toEqual([]);
 });
 
+it('one that says so for a quarter of an hour and has taken nothing more is given up: its disk hangs', async () => {
+  await vi.advanceTimersByTimeAsync(1);
+  for (let at = 0; at < 1900 && lost.length === 0; at++) {
+    // What arrives is no hang, however slow.
+    sending!.told(Math.min(5000 + at, 5060));
+    await vi.advanceTimersByTimeAsync(500);
+  }
+  expect(lost).toEqual(['nothing of round 0-1-7 moved for 900 s']);
+  expect(ended).toBeGreaterThan(0);
+});
+
 it('one of an earlier version, which tells nothing, has the two minutes that it had', async () => {
   await vi.advanceTimersByTimeAsync(119_000);
   expect(lost).toEqual([]);

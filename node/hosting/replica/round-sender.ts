@@ -24,6 +24,8 @@ const timings = {
   stallMs: 120_000,
   /** A standby that tells of its progress, each half second while it lives, has told nothing for so long. */
   silentMs: 15_000,
+  /** It tells that it lives, and no byte more has arrived for so long: its disk hangs. A slow one writes what its memory holds meanwhile. */
+  diskMs: 900_000,
   bookMs: 100,
   againMs: 500,
   againMostMs: 5000,
@@ -122,6 +124,7 @@ export class RoundSender {
     };
     let stall = setTimeout(giveUp, timings.stallMs, timings.stallMs);
     let arrived: number | null = null;
+    let disk: NodeJS.Timeout | undefined;
     let [booked, bookedMs] = [0, Number.NEGATIVE_INFINITY];
     const told = (bytes: number): void => {
       if (arrived === null) {
@@ -129,6 +132,10 @@ export class RoundSender {
         stall = setTimeout(giveUp, timings.silentMs, timings.silentMs);
       }
       stall.refresh();
+      if (bytes !== arrived) {
+        clearTimeout(disk);
+        disk = setTimeout(giveUp, timings.diskMs, timings.diskMs);
+      }
       arrived = bytes;
       // It tells of each frame.
       if (performance.now() - bookedMs < timings.bookMs) return;
@@ -148,6 +155,7 @@ export class RoundSender {
       await standby.take(sent, { ...source, stream: counted }, { pins: book.pins(), urgency, signal, told });
     } finally {
       clearTimeout(stall);
+      clearTimeout(disk);
       source.end();
       // While it lives its snapshot cannot be deleted, nor the place be unmounted.
       await source.done.catch(() => {});
