@@ -1,6 +1,7 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
 import { whoIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
@@ -17,9 +18,26 @@ export function whyNotProtect(ledger: Ledger, wanted: Pick<Wanted, 'node' | 'fol
   const known = gitlab.protected;
   if (known && (known.node !== wanted.node || known.folder !== wanted.folder))
     return `this mesh protects the GitLab in container ${known.container} on ${nodes[known.node]?.name ?? known.node} already, and one at a time: autogit-node gitlab protect --end first`;
+  const unable = whyNoVote(ledger, wanted.node);
+  if (unable !== null) return unable;
   // Any voter may have to lead, and that machine has to do it.
   const asked = new Set([...rankedVoters(configuration), wanted.node]);
   return whoIsOlder(nodes, [...asked], 'protect', 'knows nothing of a GitLab that runs without the mesh');
+}
+
+/** What opens the backups is sealed for those who vote. */
+function whyNoVote({ nodes, configuration }: Ledger, node: NodeId): string | null {
+  const voters = rankedVoters(configuration);
+  const one = nodes[node];
+  if (!one || voters.includes(node)) return null;
+  const says = `${one.name} does not vote, and only machines that do open the key of the backups`;
+  if (one.left) return `${one.name} is away: start its agent first`;
+  if (one.drained) return `${says}: autogit-node undrain ${one.name}`;
+  if (voters.length < limits.voters)
+    return `${says}; it does so in a moment if its agent runs: autogit-node status -o wide`;
+  const other = voters.findLast((voter) => !nodes[voter]?.drained) ?? node;
+  const name = nodes[other]?.name ?? other;
+  return `${says}; ${limits.voters} do so already, and it takes the place of one that is drained until then: autogit-node drain ${name}`;
 }
 
 export function protect(

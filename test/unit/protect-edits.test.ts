@@ -23,8 +23,16 @@ const refusal = refusedAt(now);
 function mesh(can: string[] = [...abilities]): Ledger {
   const ledger = foundedMesh({ wallMs: now });
   const { K } = ledger.nodes;
-  return { ...ledger, nodes: { K: { ...K!, can: [...abilities] }, D: { ...K!, name: 'desktop-1', can } } };
+  const voters = { ...ledger.configuration.voters, D: { store: 'd', weight: 2 as const } };
+  return {
+    ...ledger,
+    configuration: { voters, next: null },
+    nodes: { K: { ...K!, can: [...abilities] }, D: { ...K!, name: 'desktop-1', can } },
+  };
 }
+
+/** The same, where D does not vote. */
+const alone = (): Ledger => ({ ...mesh(), configuration: foundedMesh({ wallMs: now }).configuration });
 
 describe('a protected GitLab in the ledger', () => {
   it('is remembered once, keeps the name of its data, and is ended; connecting leaves it as it is', () => {
@@ -60,7 +68,26 @@ describe('a protected GitLab in the ledger', () => {
     const hosted: Ledger = { ...mesh(), gitlab: { ...mesh().gitlab, mode: 'hosted' } };
     expect(refusal(hosted, protect())).toMatch(/runs its own GitLab, and backs that up/);
     expect(refusal(mesh(['vault']), protect({ node: 'D' }))).toMatch(/desktop-1 runs an earlier version/);
-    expect(whyNot(mesh(), protect(), 'D')).toMatch(/does not vote/);
+    expect(whyNot(alone(), protect(), 'D')).toMatch(/does not vote/);
+  });
+
+  it('is refused on a machine that does not vote, for it would fail only when its backup needs the key', () => {
+    const ofD = protect({ node: 'D' });
+    expect(refusal(alone(), ofD)).toMatch(/desktop-1 does not vote.*open the key.*: autogit-node status -o wide$/);
+    const with_ = (over: object): Ledger => {
+      const one = alone();
+      return { ...one, nodes: { ...one.nodes, D: { ...one.nodes.D!, ...over } } };
+    };
+    expect(refusal(with_({ drained: true }), ofD)).toMatch(/: autogit-node undrain desktop-1$/);
+    const seven = Object.fromEntries([...'KABCEFG'].map((node) => [node, { store: node, weight: 2 as const }]));
+    const nodes = Object.fromEntries([...'ABCEFG'].map((name) => [name, { ...alone().nodes.K!, name }]));
+    const full: Ledger = {
+      ...alone(),
+      configuration: { voters: seven, next: null },
+      nodes: { ...nodes, ...alone().nodes },
+    };
+    expect(refusal(full, ofD)).toMatch(/7 do so already.*: autogit-node drain kang$/);
+    expect(apply(mesh(), ofD).gitlab.protected?.node).toBe('D');
   });
 });
 
