@@ -18,7 +18,8 @@ export async function checkProtect(
     found: null,
   });
   try {
-    const meant = namedContainer(container, await omnibusContainers(where.dockerHost));
+    const all = await omnibusContainers(where.dockerHost, ({ name }) => name === container);
+    const meant = namedContainer(container, all);
     if ('refused' in meant) return refused(meant.refused, meant.fix);
     const facts = await protectFacts(meant.container, { home: where.home, counts: true });
     const choice = chooseWay(facts);

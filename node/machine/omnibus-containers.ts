@@ -37,15 +37,25 @@ type Inspected = z.infer<typeof Inspected>;
 
 const most = 8;
 
-/** The omnibus containers of this machine that are nobody's of a mesh. Looks, and changes nothing. Throws `no-docker`. */
-export async function omnibusContainers(dockerHost: string | null): Promise<OmnibusContainer[]> {
+/**
+ * The omnibus containers of this machine that are nobody's of a mesh: the first of them, and before those whichever `isMeant`.
+ * Looks, and changes nothing. Throws `no-docker`.
+ */
+export async function omnibusContainers(
+  dockerHost: string | null,
+  isMeant: (one: Pick<OmnibusContainer, 'name' | 'mounts'>) => boolean,
+): Promise<OmnibusContainer[]> {
   const address = dockerAddress(dockerHost);
   if (address === null || !canAsk(address))
     throw new AutogitError('no-docker', 'no Docker Engine was found on this machine', {
       hint: 'GitLab of a Linux package is backed up by its own gitlab-backup; see docs/protect-gitlab.md',
     });
   try {
-    const found = (await containersOf(address)).filter(isOmnibus).slice(0, most);
+    const every = (await containersOf(address)).filter(isOmnibus);
+    const meant = every.filter(({ Names, Mounts }) =>
+      isMeant({ name: nameOf(Names[0] ?? ''), mounts: mountsOf(Mounts) }),
+    );
+    const found = [...new Set([...meant, ...every])].slice(0, most);
     const all = await Promise.all(
       // Removed meanwhile: it is none of them any more.
       found.map(({ Id }) => askEngine(address, `/containers/${Id}/json`).catch(() => null)),
@@ -61,10 +71,15 @@ export async function omnibusContainers(dockerHost: string | null): Promise<Omni
   }
 }
 
-async function describe({ Id, Name, Config, State, Mounts }: Inspected): Promise<OmnibusContainer> {
-  const mounts = (Mounts ?? []).flatMap(({ Destination, Source }) =>
+const nameOf = (said: string): string => shown(said.replace(/^\//, '')).slice(0, 128);
+
+const mountsOf = (said: Inspected['Mounts']): OmnibusContainer['mounts'] =>
+  (said ?? []).flatMap(({ Destination, Source }) =>
     Source?.startsWith('/') ? [{ inside: Destination.replace(/(.)\/+$/, '$1'), outside: Source }] : [],
   );
+
+async function describe({ Id, Name, Config, State, Mounts }: Inspected): Promise<OmnibusContainer> {
+  const mounts = mountsOf(Mounts);
   const configured = Config.Env?.find((line) => line.startsWith('GITLAB_OMNIBUS_CONFIG=')) ?? '';
   const folder = mounts.find(({ inside }) => inside === '/etc/gitlab')?.outside;
   const file = folder === undefined ? '' : ((await textOf(join(folder, 'gitlab.rb'))) ?? '');
@@ -72,7 +87,7 @@ async function describe({ Id, Name, Config, State, Mounts }: Inspected): Promise
   const ruby = `${configured.slice('GITLAB_OMNIBUS_CONFIG='.length)}\n${file}`;
   return {
     id: Id,
-    name: shown(Name.replace(/^\//, '')).slice(0, 128),
+    name: nameOf(Name),
     image: shown(Config.Image).slice(0, 512),
     isRunning: State.Running,
     status: shown(State.Status ?? 'not running'),

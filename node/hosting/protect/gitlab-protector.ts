@@ -19,7 +19,7 @@ import { dropNoted, noted } from './left-behind.ts';
 import { ownFile, ownSource } from './own-source.ts';
 import { foldersToRead, protectFacts } from './protect-facts.ts';
 import { chooseWay, imageToRestore, type ProtectFacts } from './protect-way.ts';
-import { containerOf } from './protected-container.ts';
+import { containerOf, dataOf } from './protected-container.ts';
 import { snapshotSource } from './snapshot-source.ts';
 
 interface ProtectorOptions extends VaultKeys {
@@ -184,7 +184,8 @@ export class GitlabProtector {
   async #find(known: ProtectedGitlab): Promise<void> {
     this.#isFinding = true;
     try {
-      const found = containerOf(known, await omnibusContainers(this.#options.dockerHost));
+      const all = await omnibusContainers(this.#options.dockerHost, (one) => dataOf(one) === known.folder);
+      const found = containerOf(known, all);
       this.#missing = 'missing' in found ? found.missing : null;
       this.#found = 'missing' in found ? null : await this.#describe(found.container);
     } catch (error) {

@@ -3,7 +3,7 @@ import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';
 import { outsideOf } from './protect-facts.ts';
 
 /** As the engine mounts it, whatever links lead there. */
-export const dataOf = (one: OmnibusContainer): string | null => outsideOf(one, '/var/opt/gitlab');
+export const dataOf = (one: Pick<OmnibusContainer, 'mounts'>): string | null => outsideOf(one, '/var/opt/gitlab');
 
 /**
  * The container that has these data now. By the folder, as a person makes a container anew at any time, under another id and
