@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { askDisk } from '../asked-disk.ts';
 import { shown } from '../foreign-text.ts';
 import { cloneLabels, serviceLabels } from '../hosting/service-container.ts';
 import { askEngine, canAsk, dockerAddress } from './docker-ask.ts';
@@ -136,7 +137,7 @@ async function ownAddress(address: string, one: Summary): Promise<string | null>
   const config = sourceOf(one, '/etc/gitlab');
   return (
     externalUrlIn(configured?.slice('GITLAB_OMNIBUS_CONFIG='.length) ?? '') ??
-    (config === null ? null : externalUrlIn((await textOf(join(config, 'gitlab.rb'))) ?? ''))
+    (config === null ? null : externalUrlIn((await textIn(join(config, 'gitlab.rb'))) ?? ''))
   );
 }
 
@@ -167,8 +168,11 @@ async function asPackage(paths: { version: string; config: string }): Promise<Gi
   return [{ container: null, version: said, isRunning: true, status: '', url, isLocalOnly: false, data: null }];
 }
 
+/** Of a folder that a person chose for a container: throws `backup` where its disk does not answer. */
+export const textIn = (path: string): Promise<string | null> => askDisk(path, () => textOf(path));
+
 /** Null where the file is not there, may not be read by this user, or is no such file. */
-export async function textOf(path: string): Promise<string | null> {
+async function textOf(path: string): Promise<string | null> {
   // A pipe would not be opened before somebody writes into it.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => null);
   try {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { shown } from '../foreign-text.ts';
 import { askEngine, canAsk, dockerAddress } from './docker-ask.ts';
-import { containersOf, isOmnibus, textOf } from './gitlab-here.ts';
+import { containersOf, isOmnibus, textIn } from './gitlab-here.ts';
 
 /** A container of GitLab's image that a person runs. */
 export interface OmnibusContainer {
@@ -63,10 +63,13 @@ export async function omnibusContainers(
     return await Promise.all(
       all.flatMap((one) => {
         const { data } = Inspected.safeParse(one);
-        return data ? [describe(data)] : [];
+        // Of another one its name alone is wanted: that its disk hangs concerns nobody.
+        const isAside = meant.length > 0 && !meant.some(({ Id }) => Id === data?.Id);
+        return data ? [describe(data, isAside)] : [];
       }),
     );
   } catch (cause) {
+    if (cause instanceof AutogitError) throw cause;
     throw new AutogitError('no-docker', `the Docker Engine does not answer: ${sentenceOf(cause)}`, { cause });
   }
 }
@@ -78,11 +81,11 @@ const mountsOf = (said: Inspected['Mounts']): OmnibusContainer['mounts'] =>
     Source?.startsWith('/') ? [{ inside: Destination.replace(/(.)\/+$/, '$1'), outside: Source }] : [],
   );
 
-async function describe({ Id, Name, Config, State, Mounts }: Inspected): Promise<OmnibusContainer> {
+async function describe({ Id, Name, Config, State, Mounts }: Inspected, isAside: boolean): Promise<OmnibusContainer> {
   const mounts = mountsOf(Mounts);
   const configured = Config.Env?.find((line) => line.startsWith('GITLAB_OMNIBUS_CONFIG=')) ?? '';
   const folder = mounts.find(({ inside }) => inside === '/etc/gitlab')?.outside;
-  const file = folder === undefined ? '' : ((await textOf(join(folder, 'gitlab.rb'))) ?? '');
+  const file = folder === undefined || isAside ? '' : ((await textIn(join(folder, 'gitlab.rb'))) ?? '');
   // It holds passwords too: only these few leave this function. What stands in the file wins.
   const ruby = `${configured.slice('GITLAB_OMNIBUS_CONFIG='.length)}\n${file}`;
   return {

@@ -229,14 +229,14 @@ export class GitlabProtector {
     const run = { vault, restic: openVault(vault, this.#options), say, signal: this.#work.signal };
     const about = this.#about(known, found as Found & { version: string });
     say(found.way === 'snapshot' ? 'takes a snapshot' : "GitLab's own backup");
-    const id = await makeBackup(run, about, this.#source(found, about, say));
+    const id = await makeBackup(run, about, await this.#source(found, about, say));
     this.#isAsked = false;
     await this.#memory.remember(whose(vault, known), { last: { id, at: about.at } });
     log.info(`GitLab in container ${found.container.name} was backed up to ${vault.target}: ${id}`);
     await thinAndCheck(run, about.data, this.#memory, clock.wallMs());
   }
 
-  #source({ container, facts, way }: Found, about: About, say: Say): BackupSource {
+  async #source({ container, facts, way }: Found, about: About, say: Say): Promise<BackupSource> {
     // The way was chosen by what is there.
     const { config, data, backups, subvolume, snapshots } = facts as ProtectFacts & Folders;
     const { host, home } = this.#options;
@@ -245,7 +245,7 @@ export class GitlabProtector {
       const source = snapshotSource({ config, data, subvolume, snapshot: snapshots, tree }, about);
       return noted(home, { snapshot: snapshots }, source);
     }
-    const folders = foldersToRead(container, data);
+    const folders = await foldersToRead(container, data);
     const source = ownSource({ host, id: container.id, config, folders, backups, tree, say }, about);
     return noted(home, { file: join(backups, ownFile(about.data)) }, source);
   }

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { makeFolder } from '../../store/home.ts';
 import { systemTools } from '../system-tools.ts';
 import type { BackupSource } from '../vault/backup-run.ts';
+import { dropFile } from './own-source.ts';
 import { dropSnapshot } from './snapshot-source.ts';
 
 /** What a backup makes beside its owner's data, for as long as it is read. */
@@ -44,7 +45,7 @@ export async function dropNoted(home: string): Promise<void> {
   const note = noteIn(home);
   const made = read(note);
   if (made !== null && 'snapshot' in made) await dropSnapshot(made.snapshot);
-  if (made !== null && 'file' in made) rmSync(made.file, { force: true });
+  if (made !== null && 'file' in made) await dropFile(made.file);
   rmSync(note, { force: true });
 }
 

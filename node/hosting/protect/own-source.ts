@@ -1,14 +1,14 @@
-import { lstatSync, rmSync, statfsSync } from 'node:fs';
+import { lstat, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AutogitError } from '../../../protocol/errors.ts';
-import { diskOf } from '../../disk-use.ts';
+import { askDisk } from '../../asked-disk.ts';
 import { shown } from '../../foreign-text.ts';
 import { makeFolder } from '../../store/home.ts';
 import type { ServiceHost } from '../service-host.ts';
 import { systemTools } from '../system-tools.ts';
 import type { BackupSource, Say } from '../vault/backup-run.ts';
 import { type About, aboutFile } from '../vault/vault-tree.ts';
-import { bytesAtMost, bytesOf } from './protect-facts.ts';
+import { bytesAtMost, bytesOf, roomAt } from './protect-facts.ts';
 import { ownStrategy } from './protect-way.ts';
 import { withMounts } from './snapshot-source.ts';
 
@@ -34,24 +34,27 @@ const countMs = 1_200_000;
 const ownName = (data: string): string => `autogit_${data}`;
 export const ownFile = (data: string): string => `${ownName(data)}_gitlab_backup.tar`;
 
+/** Never through a link. */
+export const dropFile = (file: string): Promise<void> => askDisk(file, () => rm(file, { force: true }));
+
 /** GitLab's own backup of now, made in its container, and its configuration, which is in none of those. Gone again afterwards. */
 export function ownSource({ host, id, config, folders, backups, tree, say }: Own, about: About): BackupSource {
   const file = join(backups, ownFile(about.data));
-  const drop = async (): Promise<void> => rmSync(file, { force: true });
+  const drop = async (): Promise<void> => dropFile(file);
   return {
     async take() {
       await drop();
       say('counts what there is');
       // Never for less than there is: a disk that its own backup fills is the one on which that GitLab lives.
-      const bytes = (await bytesOf(folders, countMs)) ?? bytesAtMost(folders);
-      const strategy = ownStrategy(bytes, diskOf(statfsSync(backups)).freeBytes);
+      const bytes = (await bytesOf(folders, countMs)) ?? (await bytesAtMost(folders));
+      const strategy = ownStrategy(bytes, (await roomAt(backups)).freeBytes);
       if ('refused' in strategy)
         throw new AutogitError('backup', strategy.refused, { hint: `make room at ${backups}` });
       say('GitLab makes its own backup; that takes minutes, or hours where there is much');
       const words = [`BACKUP=${ownName(about.data)}`, ...strategy.words, 'GZIP_RSYNCABLE=yes', 'CRON=1'];
       const { code, out } = await host.exec(id, ['gitlab-backup', 'create', ...words], { timeoutMs: createMs });
       // By itself: whoever is root in the container may have put a link to another file of this machine there.
-      const made = lstatSync(file, { throwIfNoEntry: false });
+      const made = await askDisk(file, () => lstat(file).catch(() => null));
       const size = made?.isFile() ? made.size : 0;
       if (code !== 0 || size === 0)
         throw new AutogitError(

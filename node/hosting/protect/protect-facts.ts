@@ -1,7 +1,8 @@
-import { existsSync, lstatSync, realpathSync, statfsSync, statSync } from 'node:fs';
+import { lstat, realpath, stat, statfs } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { askDisk } from '../../asked-disk.ts';
 import { execCleanly, findProgram } from '../../clean-spawn.ts';
-import { diskOf } from '../../disk-use.ts';
+import { type Disk, diskOf } from '../../disk-use.ts';
 import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';
 import { mountOver, mountsOf } from '../mount-table.ts';
 import { existingAt } from '../place-tree.ts';
@@ -30,17 +31,22 @@ const mountOf = ({ mounts }: Pick<OmnibusContainer, 'mounts'>, path: string) =>
  * The same, as it is on this machine, behind whatever links of its owner's lead there. A link that whoever is root in the
  * container made below the mount means another folder here than there: null.
  */
-function seenOf(one: Pick<OmnibusContainer, 'mounts'>, path: string): string | null {
+async function seenOf(one: Pick<OmnibusContainer, 'mounts'>, path: string): Promise<string | null> {
   const outside = outsideOf(one, path);
   const mount = mountOf(one, path)?.outside;
-  if (outside === null || mount === undefined || !existsSync(outside)) return null;
-  const [real, top] = [realpathSync(outside), realpathSync(mount)];
+  if (outside === null || mount === undefined) return null;
+  const [real, top] = [await realOf(outside), await realOf(mount)];
+  if (real === null || top === null) return null;
   return real === top || real.startsWith(top === '/' ? '/' : `${top}/`) ? real : null;
 }
 
+/** Null where it is not there, or not to be seen. */
+const realOf = (path: string): Promise<string | null> => askDisk(path, () => realpath(path).catch(() => null));
+
 /** Folders of this machine that its own backup reads: its data, and what is mounted or kept beside them. */
-export function foldersToRead(one: OmnibusContainer, data: string): string[] {
-  const beside = [...innerMounts(one), ...one.dataElsewhere].flatMap((inside) => seenOf(one, inside) ?? []);
+export async function foldersToRead(one: OmnibusContainer, data: string): Promise<string[]> {
+  const beside: string[] = [];
+  for (const inside of [...innerMounts(one), ...one.dataElsewhere]) beside.push((await seenOf(one, inside)) ?? data);
   return [...new Set([data, ...beside])];
 }
 
@@ -51,18 +57,18 @@ function innerMounts({ mounts, backupPath }: OmnibusContainer): string[] {
     .filter((inside) => inside.startsWith(`${dataInside}/`) && !own.includes(inside));
 }
 
-/** Looks, and changes nothing. `home`: of this agent. `counts`: also how much it is, which may take its time. */
+/** Looks, and changes nothing. Throws `backup` where a folder does not answer. `home`: of this agent. `counts`: also how much it is, which may take its time. */
 export async function protectFacts(
   one: OmnibusContainer,
   { home, counts }: { home: string; counts: boolean },
 ): Promise<ProtectFacts> {
-  const data = seenOf(one, dataInside);
-  const backups = seenOf(one, one.backupPath);
+  const data = await seenOf(one, dataInside);
+  const backups = await seenOf(one, one.backupPath);
   const hasBtrfs = findProgram('btrfs', toolEnv.PATH) !== null;
-  const onBtrfs = data !== null && mountOver(data)?.type === 'btrfs' ? subvolumeOf(data) : null;
+  const onBtrfs = data !== null && mountOver(data)?.type === 'btrfs' ? await subvolumeOf(data) : null;
   return {
     container: one,
-    config: seenOf(one, configInside),
+    config: await seenOf(one, configInside),
     ...{ data, backups },
     fileSystem: (data === null ? undefined : mountOver(data)?.type) ?? 'none',
     subvolume: onBtrfs,
@@ -72,8 +78,8 @@ export async function protectFacts(
     isRoot: process.getuid?.() === 0,
     hasRestic: findProgram('restic', toolEnv.PATH) !== null,
     hasBtrfs,
-    dataBytes: counts && data !== null ? await bytesOf(foldersToRead(one, data), countMs) : null,
-    freeBytes: data === null ? 0 : diskOf(statfsSync(existingAt(backups ?? data))).freeBytes,
+    dataBytes: counts && data !== null ? await bytesOf(await foldersToRead(one, data), countMs) : null,
+    freeBytes: data === null ? 0 : (await roomAt(backups ?? data)).freeBytes,
   };
 }
 
@@ -84,19 +90,21 @@ export async function protectFacts(
 export async function bytesOf(folders: readonly string[], timeout: number): Promise<number | null> {
   const until = performance.now() + timeout;
   let sum = 0;
-  for (const cwd of folders) {
+  for (const folder of folders) {
     const left = Math.ceil(until - performance.now());
-    const bytes = left > 0 ? await bytesIn(cwd, left) : null;
+    const bytes = left > 0 ? await bytesIn(folder, left) : null;
     if (bytes === null) return null;
     sum += bytes;
   }
   return sum;
 }
 
-async function bytesIn(cwd: string, timeout: number): Promise<number | null> {
-  const words = ['-s', '--block-size=1', '--exclude=./backups', '--exclude=./.snapshots', '.'];
+/** By the shell: where a child is started in a folder that hangs the agent waits for it, and nobody else is served. */
+const counting = 'cd "$1" && exec du -s --block-size=1 --exclude=./backups --exclude=./.snapshots .';
+
+async function bytesIn(folder: string, timeout: number): Promise<number | null> {
   try {
-    const { stdout } = await execCleanly('du', words, { env: toolEnv, cwd, timeout });
+    const { stdout } = await execCleanly('sh', ['-c', counting, 'sh', folder], { env: toolEnv, timeout });
     return Number(/^\d+/.exec(stdout)?.[0] ?? 0);
   } catch (error) {
     // What goes away while it is counted is an error of its own, and the sum is told all the same.
@@ -106,17 +114,24 @@ async function bytesIn(cwd: string, timeout: number): Promise<number | null> {
 }
 
 /** At least as much as lies in those folders: all that is used where they lie. */
-export function bytesAtMost(folders: readonly string[]): number {
+export async function bytesAtMost(folders: readonly string[]): Promise<number> {
   const disks = new Map(folders.map((folder) => [mountOver(folder)?.device, folder]));
-  const used = [...disks.values()].map((folder) => diskOf(statfsSync(folder)));
-  return used.reduce((sum, { totalBytes, freeBytes }) => sum + totalBytes - freeBytes, 0);
+  let sum = 0;
+  for (const folder of disks.values()) {
+    const { totalBytes, freeBytes } = await roomAt(folder);
+    sum += totalBytes - freeBytes;
+  }
+  return sum;
 }
 
+/** Of the disk that this folder, which is there, lies on. */
+export const roomAt = async (folder: string): Promise<Disk> => diskOf(await askDisk(folder, () => statfs(folder)));
+
 /** The subvolume that a folder lies in, as far as it is to be seen from here. */
-function subvolumeOf(folder: string): string | null {
+async function subvolumeOf(folder: string): Promise<string | null> {
   const top = mountOver(folder)?.point ?? folder;
   for (let path = folder; ; path = dirname(path)) {
-    if (statSync(path).ino === subvolumeInode) return path;
+    if ((await askDisk(path, () => stat(path))).ino === subvolumeInode) return path;
     if (path === top || path === '/') return null;
   }
 }
@@ -125,8 +140,8 @@ function subvolumeOf(folder: string): string | null {
 function besideOf(data: string, home: string): string | null {
   const device = mountOver(data)?.device;
   const beside = dirname(data);
-  const isOnIt = (path: string): boolean => mountOver(existingAt(path))?.device === device;
-  if (isOnIt(home) && !home.startsWith(`${data}/`)) return join(home, 'gitlab-protect', 'snapshot');
+  const isOnIt = (path: string): boolean => mountOver(path)?.device === device;
+  if (isOnIt(existingAt(home)) && !home.startsWith(`${data}/`)) return join(home, 'gitlab-protect', 'snapshot');
   return beside !== data && isOnIt(beside) && mountOver(data)?.point !== data ? join(beside, '.autogit-protect') : null;
 }
 
@@ -135,12 +150,20 @@ const linkedMost = [
   ...['git-data', 'git-data/repositories', 'gitlab-rails', 'gitlab-rails/shared', 'gitlab-rails/uploads'],
   ...['postgresql', 'postgresql/data'],
 ];
-const isLink = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+const isLink = (path: string): Promise<boolean> =>
+  askDisk(path, () =>
+    lstat(path).then(
+      (there) => there.isSymbolicLink(),
+      () => false,
+    ),
+  );
 
 /** A snapshot ends at each subvolume within the data, and at each mount over them. */
 async function holeIn(data: string, subvolume: string): Promise<string | null> {
-  const link = linkedMost.map((name) => join(data, name)).find(isLink);
-  if (link) return `${link} is a link, and what it leads to is in no snapshot`;
+  for (const name of linkedMost) {
+    const link = join(data, name);
+    if (await isLink(link)) return `${link} is a link, and what it leads to is in no snapshot`;
+  }
   const mount = mountsOf('self').find(({ point }) => point.startsWith(`${data}/`));
   if (mount) return `${mount.point} is a mount of its own (${mount.source}), and in no snapshot`;
   const [own = ''] = (await systemTools.run('btrfs', ['subvolume', 'show', subvolume])).split('\n');

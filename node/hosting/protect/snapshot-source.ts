@@ -1,6 +1,8 @@
-import { lstatSync, rmdirSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
+import { lstat, rmdir } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { AutogitError } from '../../../protocol/errors.ts';
+import { askDisk } from '../../asked-disk.ts';
 import { makeFolder } from '../../store/home.ts';
 import { systemTools } from '../system-tools.ts';
 import type { BackupSource } from '../vault/backup-run.ts';
@@ -85,17 +87,15 @@ export function snapshotSource(parts: Parts, about: About): BackupSource {
 
 /** What an agent that was killed has left too. */
 export async function dropSnapshot(snapshot: string): Promise<void> {
-  const there = lstatSync(snapshot, { throwIfNoEntry: false });
-  if (there === undefined) return;
+  const there = await askDisk(snapshot, () => lstat(snapshot).catch(() => null));
+  if (there === null) return;
   // btrfs follows a link, and would delete whatever subvolume it names; the folder beside the data may be somebody's.
   if (!there.isDirectory())
     throw new AutogitError('backup', `${snapshot} is no snapshot of the mesh's`, {
       hint: `look at it: ls -l ${snapshot}`,
     });
   await systemTools.run('btrfs', ['subvolume', 'delete', '--commit-after', snapshot]);
-  try {
-    rmdirSync(dirname(snapshot));
-  } catch {
-    // Somebody has put something there.
-  }
+  const beside = dirname(snapshot);
+  // Not where somebody has put something there.
+  await askDisk(beside, () => rmdir(beside).catch(() => undefined));
 }

@@ -1,11 +1,11 @@
-import { statSync } from 'node:fs';
-import { join } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { Ask } from '../../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
 import { AutogitError } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import type { Ledger, LedgerVault } from '../../../protocol/ledger.ts';
-import { existingAt } from '../place-tree.ts';
+import { askDisk } from '../../asked-disk.ts';
 import { checkTarget, isFolder } from './backup-target.ts';
 import { Restic } from './restic.ts';
 import { VaultSecret } from './vault-memory.ts';
@@ -45,7 +45,7 @@ export async function beginVault(
   { data, signal }: { data: string; signal: AbortSignal },
 ): Promise<string> {
   checkTarget(target);
-  const same = sameDisk(target, data);
+  const same = await sameDisk(target, data);
   const restic = resticOf(home, { target, password, credentials });
   let repository = await restic.id(signal);
   if (repository !== null && isNew)
@@ -79,12 +79,19 @@ export async function beginVault(
 }
 
 /** Said, not refused: better there than nowhere. */
-function sameDisk(target: string, data: string): string {
+async function sameDisk(target: string, data: string): Promise<string> {
   if (!isFolder(target)) return '';
   if (target === data || target.startsWith(`${data}/`))
     throw new AutogitError('bad-flag', `${target} lies in GitLab's own data`, {
       hint: 'name a folder on another disk',
     });
-  const same = statSync(existingAt(target)).dev === statSync(existingAt(data)).dev;
-  return same ? "; it is the same disk as GitLab's data: if that dies both are gone, so name another one too" : '';
+  return (await deviceNear(target)) === (await deviceNear(data))
+    ? "; it is the same disk as GitLab's data: if that dies both are gone, so name another one too"
+    : '';
+}
+
+/** Of that folder, or the one above it in which it would be made. */
+async function deviceNear(path: string): Promise<number> {
+  const there = await askDisk(path, () => stat(path).catch(() => null));
+  return there?.dev ?? (path === '/' ? 0 : deviceNear(dirname(path)));
 }
