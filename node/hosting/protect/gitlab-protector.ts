@@ -16,7 +16,7 @@ import { beginVault, openVault, type VaultKeys } from '../vault/vault-opening.ts
 import type { About } from '../vault/vault-tree.ts';
 import { VaultWork, withFix } from '../vault/vault-work.ts';
 import { dropNoted, noted } from './left-behind.ts';
-import { ownFile, ownSource } from './own-source.ts';
+import { ownFile, ownName, ownSource } from './own-source.ts';
 import { foldersToRead, protectFacts } from './protect-facts.ts';
 import { chooseWay, imageToRestore, type ProtectFacts } from './protect-way.ts';
 import { containerOf, dataOf } from './protected-container.ts';
@@ -41,12 +41,20 @@ interface Found {
   because: string;
 }
 
+/** How a backup under way tells of itself, and when it ends. */
+interface Under {
+  say: Say;
+  signal: AbortSignal;
+}
+
 type Folders = Record<'config' | 'data' | 'backups' | 'subvolume' | 'snapshots', string>;
 
 const lookMs = 2_000;
 /** An engine and a disk are asked so often. */
 const findMs = 30_000;
 const versionMs = 15_000;
+/** The engine of a machine that has just begun is not there yet. */
+const tidyMs = 60_000;
 const versionFile = '/opt/gitlab/embedded/service/gitlab-rails/VERSION';
 
 /**
@@ -64,7 +72,10 @@ export class GitlabProtector {
   #foundAt: number | null = null;
   #isFinding = false;
   #isAsked = false;
-  #isTidy = false;
+  /** When what an agent that was killed has left is let go next; null once it is gone. */
+  #tidyAt: number | null = 0;
+  /** Of the backup that is under way. */
+  #underWay: { data: string; gone: AbortController } | null = null;
   #told = '';
 
   constructor(options: ProtectorOptions) {
@@ -163,8 +174,9 @@ export class GitlabProtector {
   #look(): void {
     const known = this.#here;
     // Also of a GitLab that this machine backs up no more.
-    if (!this.#isTidy) this.#work.tidy(dropNoted(this.#options.home));
-    this.#isTidy = true;
+    this.#tidy();
+    if (this.#underWay && this.#underWay.data !== known?.data)
+      this.#underWay.gone.abort(new Error('it shall not be backed up any more'));
     if (known === null) {
       this.#found = null;
       this.#foundAt = null;
@@ -177,7 +189,18 @@ export class GitlabProtector {
     const [vault, found] = [this.#vault, this.#found];
     if (vault === null || found?.version == null || this.#isFinding || !this.#work.isFree) return;
     if (!this.#isAsked && !this.#memory.isDue(whose(vault, known), vault.everyMs, wallMs())) return;
-    this.#work.begin('backup', 'looks at its container', (say) => this.#backup(vault, known, say));
+    this.#work.begin('backup', 'looks at its container', (say) => this.#untilGone(vault, known, say));
+  }
+
+  #tidy(): void {
+    const { home, host, clock } = this.#options;
+    const now = clock.bootMs();
+    if (this.#tidyAt === null || now < this.#tidyAt || this.#work.isBusy) return;
+    this.#tidyAt = now + tidyMs;
+    const tidied = dropNoted(home, host).then(() => {
+      this.#tidyAt = null;
+    });
+    this.#work.tidy(tidied);
   }
 
   /** Never throws: what is missing is told. */
@@ -217,7 +240,24 @@ export class GitlabProtector {
     return code === 0 ? said : null;
   }
 
-  async #backup(vault: LedgerVault, known: ProtectedGitlab, say: Say): Promise<void> {
+  /** A backup; given up, with what runs for it, when nobody protects that GitLab any more. */
+  async #untilGone(vault: LedgerVault, known: ProtectedGitlab, say: Say): Promise<void> {
+    const gone = new AbortController();
+    this.#underWay = { data: known.data, gone };
+    try {
+      await this.#backup(vault, known, { say, signal: AbortSignal.any([this.#work.signal, gone.signal]) });
+    } catch (error) {
+      if (!gone.signal.aborted) throw error;
+      this.#isAsked = false;
+      this.#options.log.info(
+        `the backup of GitLab in container ${known.container} was given up: it is protected no more`,
+      );
+    } finally {
+      this.#underWay = null;
+    }
+  }
+
+  async #backup(vault: LedgerVault, known: ProtectedGitlab, { say, signal }: Under): Promise<void> {
     const { log, clock } = this.#options;
     // As it is at this moment: it may have been made anew, or moved to another disk.
     await this.#find(known);
@@ -226,17 +266,17 @@ export class GitlabProtector {
       throw new AutogitError('backup', this.#missing ?? 'its container is not there', {
         hint: 'look at it: docker ps -a',
       });
-    const run = { vault, restic: openVault(vault, this.#options), say, signal: this.#work.signal };
+    const run = { vault, restic: openVault(vault, this.#options), say, signal };
     const about = this.#about(known, found as Found & { version: string });
     say(found.way === 'snapshot' ? 'takes a snapshot' : "GitLab's own backup");
-    const id = await makeBackup(run, about, await this.#source(found, about, say));
+    const id = await makeBackup(run, about, await this.#source(found, about, { say, signal }));
     this.#isAsked = false;
     await this.#memory.remember(whose(vault, known), { last: { id, at: about.at } });
     log.info(`GitLab in container ${found.container.name} was backed up to ${vault.target}: ${id}`);
     await thinAndCheck(run, about.data, this.#memory, clock.wallMs());
   }
 
-  async #source({ container, facts, way }: Found, about: About, say: Say): Promise<BackupSource> {
+  async #source({ container, facts, way }: Found, about: About, under: Under): Promise<BackupSource> {
     // The way was chosen by what is there.
     const { config, data, backups, subvolume, snapshots } = facts as ProtectFacts & Folders;
     const { host, home } = this.#options;
@@ -246,8 +286,9 @@ export class GitlabProtector {
       return noted(home, { snapshot: snapshots }, source);
     }
     const folders = await foldersToRead(container, data);
-    const source = ownSource({ host, id: container.id, config, folders, backups, tree, say }, about);
-    return noted(home, { file: join(backups, ownFile(about.data)) }, source);
+    const source = ownSource({ host, id: container.id, config, folders, backups, tree, ...under }, about);
+    const run = { container: container.id, name: ownName(about.data) };
+    return noted(home, { file: join(backups, ownFile(about.data)), run }, source);
   }
 
   #about({ data }: ProtectedGitlab, { version, container, way }: Found & { version: string }): About {

@@ -2,13 +2,21 @@ import { readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { makeFolder } from '../../store/home.ts';
+import type { ServiceHost } from '../service-host.ts';
 import { systemTools } from '../system-tools.ts';
 import type { BackupSource } from '../vault/backup-run.ts';
+import { endOwnRun } from './own-run.ts';
 import { dropFile } from './own-source.ts';
 import { dropSnapshot } from './snapshot-source.ts';
 
 /** What a backup makes beside its owner's data, for as long as it is read. */
-const Made = z.object({ snapshot: z.string().startsWith('/') }).or(z.object({ file: z.string().startsWith('/') }));
+const Made = z.object({ snapshot: z.string().startsWith('/') }).or(
+  z.object({
+    file: z.string().startsWith('/'),
+    /** What writes it, and where; absent in the note of an earlier version. */
+    run: z.object({ container: z.string(), name: z.string() }).optional(),
+  }),
+);
 type Made = z.infer<typeof Made>;
 
 const noteIn = (home: string): string => join(home, 'gitlab-protect', 'made.json');
@@ -40,12 +48,16 @@ export function noted(home: string, made: Made, source: BackupSource): BackupSou
   };
 }
 
-/** What an agent that was killed has left. */
-export async function dropNoted(home: string): Promise<void> {
+/** What an agent that was killed has left, once what still writes it has ended. */
+export async function dropNoted(home: string, host: Pick<ServiceHost, 'exec'>): Promise<void> {
   const note = noteIn(home);
   const made = read(note);
   if (made !== null && 'snapshot' in made) await dropSnapshot(made.snapshot);
-  if (made !== null && 'file' in made) await dropFile(made.file);
+  if (made !== null && 'file' in made) {
+    // It would go on for hours, and write the file again.
+    if (made.run) await endOwnRun(host, made.run.container, made.run.name);
+    await dropFile(made.file);
+  }
   rmSync(note, { force: true });
 }
 

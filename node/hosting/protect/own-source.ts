@@ -8,6 +8,7 @@ import type { ServiceHost } from '../service-host.ts';
 import { systemTools } from '../system-tools.ts';
 import type { BackupSource, Say } from '../vault/backup-run.ts';
 import { type About, aboutFile } from '../vault/vault-tree.ts';
+import { endOwnRun, runToEnd } from './own-run.ts';
 import { bytesAtMost, bytesOf, roomAt } from './protect-facts.ts';
 import { ownStrategy } from './protect-way.ts';
 import { withMounts } from './snapshot-source.ts';
@@ -23,6 +24,7 @@ interface Own {
   backups: string;
   tree: string;
   say: Say;
+  signal: AbortSignal;
 }
 
 /** 100 GB of repositories take two hours (contract §7). */
@@ -31,18 +33,21 @@ const createMs = 12 * 3_600_000;
 const countMs = 1_200_000;
 
 /** Nobody else's file has this name, and GitLab prunes none while one is given. */
-const ownName = (data: string): string => `autogit_${data}`;
+export const ownName = (data: string): string => `autogit_${data}`;
 export const ownFile = (data: string): string => `${ownName(data)}_gitlab_backup.tar`;
 
 /** Never through a link. */
 export const dropFile = (file: string): Promise<void> => askDisk(file, () => rm(file, { force: true }));
 
 /** GitLab's own backup of now, made in its container, and its configuration, which is in none of those. Gone again afterwards. */
-export function ownSource({ host, id, config, folders, backups, tree, say }: Own, about: About): BackupSource {
+export function ownSource({ host, id, config, folders, backups, tree, say, signal }: Own, about: About): BackupSource {
   const file = join(backups, ownFile(about.data));
   const drop = async (): Promise<void> => dropFile(file);
+  const end = (): Promise<void> => endOwnRun(host, id, ownName(about.data));
   return {
     async take() {
+      // Of an agent that was killed: two at once would write one file.
+      await end();
       await drop();
       say('counts what there is');
       // Never for less than there is: a disk that its own backup fills is the one on which that GitLab lives.
@@ -51,8 +56,13 @@ export function ownSource({ host, id, config, folders, backups, tree, say }: Own
       if ('refused' in strategy)
         throw new AutogitError('backup', strategy.refused, { hint: `make room at ${backups}` });
       say('GitLab makes its own backup; that takes minutes, or hours where there is much');
+      signal.throwIfAborted();
       const words = [`BACKUP=${ownName(about.data)}`, ...strategy.words, 'GZIP_RSYNCABLE=yes', 'CRON=1'];
-      const { code, out } = await host.exec(id, ['gitlab-backup', 'create', ...words], { timeoutMs: createMs });
+      const { code, out } = await runToEnd(
+        host.exec(id, ['gitlab-backup', 'create', ...words], { timeoutMs: createMs }),
+        end,
+        signal,
+      );
       // By itself: whoever is root in the container may have put a link to another file of this machine there.
       const made = await askDisk(file, () => lstat(file).catch(() => null));
       const size = made?.isFile() ? made.size : 0;
