@@ -1,29 +1,40 @@
 // npm test: every part in turn, and the minutes that each took beside what it may take. Ends at the first part that fails.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const vitest = (project) => ['npx', 'vitest', 'run', '--config', 'test/vitest.config.ts', '--project', project];
-/** Name, command, minutes that it may take on a quiet machine of two cores; null: not counted. */
+/** Name, minutes that it may take on a quiet machine of two cores (null: not counted), commands that run at the same time. */
 const parts = [
-  ['prepare', [process.execPath, 'test/prepare.mjs'], null],
-  ['types', ['npm', 'run', '--silent', 'types'], null],
-  ['lint', ['npm', 'run', '--silent', 'lint'], null],
-  ['build', ['npm', 'run', '--silent', 'build'], null],
-  ['unit', vitest('unit'), 2],
-  ['sim', vitest('sim'), 8],
-  ['real', vitest('real'), 8],
-  ['root', vitest('root'), 12],
-  ['e2e', vitest('e2e*'), 10],
+  ['prepare', null, [process.execPath, 'test/prepare.mjs']],
+  ['types', null, ['npm', 'run', '--silent', 'types']],
+  ['lint', null, ['npm', 'run', '--silent', 'lint']],
+  ['build', null, ['npm', 'run', '--silent', 'build']],
+  ['unit', 2, vitest('unit')],
+  ['sim', 8, vitest('sim')],
+  ['real', 8, vitest('real')],
+  ['root', 12, vitest('root'), vitest('root-beside')],
+  ['e2e', 10, vitest('e2e'), vitest('e2e-beside')],
 ];
+
+/** What the first prints is seen at once, what the others print when they have ended. */
+const run = ([file, ...args], isFirst) =>
+  new Promise((resolve) => {
+    const child = spawn(file, args, { cwd: root, stdio: isFirst ? 'inherit' : ['ignore', 'pipe', 'pipe'] });
+    const printed = [];
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (piece) => printed.push(piece));
+    child.once('error', (error) => printed.push(Buffer.from(`${file}: ${error.message}\n`)));
+    child.once('close', (code) => resolve({ code: code ?? 1, text: Buffer.concat(printed) }));
+  });
 
 const lines = [];
 let code = 0;
-for (const [name, [file, ...args], limit] of parts) {
+for (const [name, limit, ...commands] of parts) {
   const began = performance.now();
-  const { status } = spawnSync(file, args, { cwd: root, stdio: 'inherit' });
+  const ended = await Promise.all(commands.map((command, index) => run(command, index === 0)));
   const minutes = (performance.now() - began) / 60_000;
-  code = status ?? 1;
+  for (const { text } of ended) process.stdout.write(text);
+  code = ended.find((one) => one.code !== 0)?.code ?? 0;
   if (limit !== null || code !== 0) {
     const over = limit !== null && minutes > limit ? '  over its time' : '';
     lines.push(

@@ -22,9 +22,22 @@ const program = (file: string): string =>
     }).outputFiles[0]?.text,
   );
 
-const endToEnd = { testTimeout: 240_000, globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'] };
-/** These two take minutes, share no LAN and no engine (the lab has its own), and one of them mostly waits: together. */
-const beside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts'];
+const endToEnd = {
+  testTimeout: 240_000,
+  fileParallelism: false,
+  globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'],
+};
+/** Those that use neither the engine nor the LAN of the others run at the same time as these, as a project of their own. */
+const withOwnEngine = ['engine-away', 'engine-silent', 'disk-full-docker', 'work-disk-full'];
+const withoutEngine = [
+  ...['clean-spawn', 'data-place', 'data-place-mounts', 'disk-full-store', 'executor-auto', 'executor-user'],
+  ...['gitlab-copies', 'gitlab-swap', 'gitlab-vault', 'image-records-full', 'redis-log', 'replica-cuts'],
+  ...['replica-disk', 'replica-hook', 'same-moment', 'service-install', 'sleep-watch'],
+];
+const rootBeside = [...withOwnEngine, ...withoutEngine].map((name) => `test/root/${name}.test.ts`);
+const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts'];
+
+const asRoot = { testTimeout: 180_000, fileParallelism: false, globalSetup: ['test/root/engine.ts'] };
 
 export default defineConfig({
   root,
@@ -43,13 +56,10 @@ export default defineConfig({
       project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts', 'test/docs.test.ts']),
       project('sim', ['test/sim/**/*.test.ts'], { testTimeout: 600_000 }),
       project('real', ['test/practice/**/*.test.ts', 'test/real/**/*.test.ts'], { testTimeout: 60_000 }),
-      project('root', ['test/root/**/*.test.ts'], {
-        testTimeout: 180_000,
-        fileParallelism: false,
-        globalSetup: ['test/root/engine.ts'],
-      }),
-      project('e2e', ['test/e2e/**/*.test.ts'], { ...endToEnd, exclude: beside, fileParallelism: false }),
-      project('e2e-beside', beside, endToEnd),
+      project('root', ['test/root/**/*.test.ts'], { ...asRoot, exclude: rootBeside }),
+      project('root-beside', rootBeside, asRoot),
+      project('e2e', ['test/e2e/**/*.test.ts'], { ...endToEnd, exclude: e2eBeside }),
+      project('e2e-beside', e2eBeside, endToEnd),
     ],
   },
 });

@@ -5,9 +5,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
 import type { GitlabClones } from '../../node/hosting/clone/gitlab-clones.ts';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
-import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
+import type { KeptGitlab } from '../../node/hosting/kept-gitlab.ts';
 import type { ServiceHost } from '../../node/hosting/service-host.ts';
 import { GitlabUpgrade } from '../../node/hosting/upgrade/upgrade-host.ts';
+import type { DataReplacing } from '../../node/hosting/vault/data-replacing.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { abilities, type HostedGitlab, type Ledger } from '../../protocol/ledger.ts';
@@ -31,7 +32,12 @@ let pullFails: Error | null = null;
 let onClone: { version?: string; fails?: string; hangs?: true; then?: () => void } | null = {};
 let vaultBusy: string | null = null;
 let isRestored = false;
-let asked: Parameters<GitlabKeeper['replacing']['ask']>[0][] = [];
+const about = {
+  ...{ form: 1 as const, mesh: 'mesh', meshName: 'home', data: 'data-1', epoch: 4 },
+  ...{ version: '17.4.1', image: 'gitlab/gitlab-ce:17.4.1-ce.0', at: 0 },
+};
+const restored = { backup: 'latest', source: '', about, because: 'a person asked' };
+let asked: Parameters<DataReplacing['ask']>[0][] = [];
 let changes: Change[] = [];
 let order: string[] = [];
 
@@ -114,13 +120,12 @@ beforeEach(() => {
   } as unknown as GitlabClones;
   const replacing = {
     ask: (wish: (typeof asked)[0]) => void asked.push(wish),
-    current: () => asked[0] ?? (isRestored ? {} : null),
-    outcome: null,
+    current: () => asked[0] ?? (isRestored ? restored : null),
   };
   upgrade = new GitlabUpgrade({
     ...{ host, clones, ledger, meshToken: () => 'token', log: { info: () => undefined, warn: () => undefined } },
     clock: { bootMs: () => system.bootMs() + skewMs, wallMs: () => system.wallMs() },
-    keeper: { kept, replacing } as unknown as GitlabKeeper,
+    keeper: { kept: kept as unknown as KeptGitlab, replacing },
     vault: {
       get busy() {
         return vaultBusy;

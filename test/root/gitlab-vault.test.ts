@@ -5,7 +5,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
+import type { KeptGitlab } from '../../node/hosting/kept-gitlab.ts';
 import { removePlace } from '../../node/hosting/place-making.ts';
 import { markedEpoch } from '../../node/hosting/place-records.ts';
 import { BtrfsReplica } from '../../node/hosting/replica/btrfs-replica.ts';
@@ -151,6 +151,7 @@ describe('the vault of a host', () => {
     const replacing = {
       outcome: null,
       isUnderWay: () => false,
+      current: () => null,
       ask: (wish: { source: string; because: string }) => void asked.push(wish),
     };
     const gitlab: { vault?: LedgerVault; hosted: object } = { hosted: hosting };
@@ -169,7 +170,7 @@ describe('the vault of a host', () => {
       canOpen: () => true,
       unseal: (text) => text,
       sealForVoters: (text) => text,
-      keeper: { kept, replacing } as unknown as GitlabKeeper,
+      keeper: { kept: kept as unknown as KeptGitlab, replacing },
       holders: () => holders,
       api: () => null,
     });

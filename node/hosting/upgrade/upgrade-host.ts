@@ -18,6 +18,7 @@ import { treeOf } from '../place-tree.ts';
 import { whyUnprotected } from '../replica/unprotected.ts';
 import type { ServiceHost } from '../service-host.ts';
 import type { SystemTools } from '../system-tools.ts';
+import type { DataReplacing } from '../vault/data-replacing.ts';
 import type { GitlabVault } from '../vault/gitlab-vault.ts';
 import { type About, dropFolder, rehearsingFolder, upgradingFolder } from '../vault/vault-tree.ts';
 import { withFix } from '../vault/vault-work.ts';
@@ -40,7 +41,7 @@ interface UpgradeOptions {
   log: Pick<Log, 'info' | 'warn'>;
   host: ServiceHost;
   clones: GitlabClones;
-  keeper: Pick<GitlabKeeper, 'kept' | 'replacing'>;
+  keeper: Pick<GitlabKeeper, 'kept'> & { replacing: Pick<DataReplacing, 'current' | 'ask'> };
   vault: Pick<GitlabVault, 'busy'>;
   ledger(): Ledger | null;
   change(change: Change): Promise<ChangeOutcome>;

@@ -16,6 +16,7 @@ import { treeOf } from '../place-tree.ts';
 import { systemTools } from '../system-tools.ts';
 import { fitting, type RoundHolder, replacedRows, roundRows, rowOf } from './backup-rows.ts';
 import { makeBackup, type Say, snapshotOf, thinAndCheck } from './backup-run.ts';
+import type { DataReplacing } from './data-replacing.ts';
 import { backupOf, compareWith, pageOf, type WholeComparison } from './gitlab-compare.ts';
 import { projectBeside } from './project-beside.ts';
 import type { Restic } from './restic.ts';
@@ -30,10 +31,12 @@ const lookMs = 2_000;
 const compareMs = 50_000;
 const apiMs = 10_000;
 
+type Replacing = Pick<DataReplacing, 'outcome' | 'isUnderWay' | 'current' | 'ask'>;
+
 interface VaultOptions extends VaultKeys {
   clock: Pick<Clock, 'bootMs' | 'wallMs'>;
   log: Pick<Log, 'info' | 'warn'>;
-  keeper: Pick<GitlabKeeper, 'kept' | 'replacing'>;
+  keeper: Pick<GitlabKeeper, 'kept'> & { replacing: Replacing };
   /** Which rounds other machines hold, as far as this one was told. */
   holders(): RoundHolder[];
   /** Where GitLab's API is, and the mesh's token for it; null while it has none, or this machine may not know it. */
