@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
-import { PassThrough } from 'node:stream';
+import { Readable } from 'node:stream';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import { copyPorts } from '../../../protocol/names.ts';
@@ -125,18 +125,35 @@ async function spoken(socket: TLSSocket, frames: AsyncGenerator<Frame>): Promise
   }
 }
 
-/** Leaves nothing behind: a whole copy waits for its disk thousands of times. */
-function hasRoom(stream: PassThrough): Promise<void> {
-  return new Promise((resolve) => {
-    const go = (): void => {
-      stream.off('drain', go);
-      stream.off('close', go);
-      resolve();
-    };
-    if (stream.destroyed) return go();
-    stream.on('drain', go);
-    stream.on('close', go);
-  });
+/**
+ * What arrived and waits for this machine's disk. Its own pauses are no queue of the way's: what is shorter than this at the
+ * speed of a cable is not seen by the sender, who would halve what it sends for each.
+ */
+export const waitingBytes = 8 << 20;
+
+/** Bytes for a reader that takes them when it can; `put` returns when there is room for more. Leaves nothing behind: a whole copy waits for its disk thousands of times. */
+class Arrivals extends Readable {
+  #go: () => void = () => {};
+
+  constructor() {
+    super({ highWaterMark: waitingBytes });
+  }
+
+  override _read(): void {
+    this.#go();
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#go();
+    done(error);
+  }
+
+  async put(bytes: Buffer): Promise<void> {
+    if (this.destroyed || this.push(bytes)) return;
+    await new Promise<void>((resolve) => {
+      this.#go = resolve;
+    });
+  }
 }
 
 const unreadBytes = 64 << 10;
@@ -147,7 +164,7 @@ async function taken(
   { round, pins, progress }: Question & { kind: 'round' },
   taker: RoundTaker,
 ): Promise<Reply> {
-  const stream = new PassThrough({ highWaterMark: 1 << 20 });
+  const stream = new Arrivals();
   stream.on('error', () => {});
   let isOver = false;
   let whole: () => void = () => {};
@@ -181,13 +198,13 @@ async function taken(
       const { value: frame, done: isEnd } = await spoken(socket, frames);
       if (isEnd) return breaks(new Error('the host was cut off'));
       if (frame.kind === frameKinds.end) {
-        stream.end();
+        stream.push(null);
         return whole();
       }
       if (frame.kind !== frameKinds.data) return breaks(new Error('the host broke the round off'));
-      if (!stream.write(frame.body)) await hasRoom(stream);
       bytes += frame.body.length;
       tell();
+      await stream.put(frame.body);
     }
   })().catch(breaks);
   try {
