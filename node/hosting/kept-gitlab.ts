@@ -2,6 +2,7 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
+import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { isCgroupFrozen } from '../executors/run-cgroup.ts';
 import { shown } from '../foreign-text.ts';
 import { redact } from '../log.ts';
@@ -9,6 +10,7 @@ import type { DataPlace } from './data-place.ts';
 import { GitlabCare } from './gitlab-care.ts';
 import { problemInside } from './gitlab-inside.ts';
 import type { KeeperOptions } from './gitlab-keeper-options.ts';
+import { whyNoGate } from './gitlab-rb-file.ts';
 import { type GitlabLife, type GitlabLook, newLife, pressureOf } from './gitlab-state.ts';
 import type { HostingMemory } from './hosting-memory.ts';
 import { LeaseAtGate } from './lease-at-gate.ts';
@@ -46,6 +48,8 @@ export class KeptGitlab {
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #said = '';
   #warned = '';
+  /** What of its gitlab.rb its gate has nothing behind it for. */
+  #noGate: string | null = null;
   /** Of the last start, until the state machine has heard of it. */
   startFailed: string | null = null;
   /** All is gone that was to go; the ledger need only hear of it. */
@@ -183,7 +187,9 @@ export class KeptGitlab {
       isFrozen: isFrozen(look),
       ageMs: look === null ? 0 : Math.max(0, clock.wallMs() - look.startedAtMs),
       ...(problem !== undefined && { problem }),
-      pressure: pressureOf({ freeBytes: look?.isRunning ? await this.#tend() : null, memory: look?.memory ?? null }),
+      pressure:
+        pressureOf({ freeBytes: look?.isRunning ? await this.#tend() : null, memory: look?.memory ?? null }) ??
+        this.#noGate,
       mayRun: this.mayRun || isBeginning,
       ...(startFailed !== null && { startFailed }),
     };
@@ -207,7 +213,13 @@ export class KeptGitlab {
       return sentenceOf(error);
     });
     // Frozen while it was asked: that is no answer.
-    return isFrozen(look) ? undefined : problem;
+    if (isFrozen(look)) return undefined;
+    this.#noGate = this.#place && (await whyNoGate(this.#place.folders.config, this.#url));
+    return problem === null || this.#noGate === null ? problem : `${problem}; ${this.#noGate}`;
+  }
+
+  get #url(): string {
+    return hostedUrl(this.hosting.hostname, this.hosting.port);
   }
 
   /** Programs begun in a container that stands still stand still too, and an engine waits for them with all else that it is asked. */

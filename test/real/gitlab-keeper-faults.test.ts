@@ -1,4 +1,4 @@
-import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KeeperRig } from './keeper-rig.ts';
@@ -33,6 +33,28 @@ describe('the keeper of a hosted GitLab', () => {
     await rig.until(keeper, () => rig.engine.calls.filter((call) => call === 'find').length > 3, false);
     expect(rig.engine.calls).not.toContain('start');
     expect(rig.seen.at(-1)?.because).not.toMatch(/tried again/);
+  });
+
+  it('a gitlab.rb by which GitLab does not answer its gate is named with its line, whether GitLab answers itself or not', async () => {
+    mkdirSync(join(rig.home, 'config'));
+    const file = join(rig.home, 'config', 'gitlab.rb');
+    writeFileSync(file, "# mine\nnginx['listen_addresses'] = ['127.0.0.1']\n");
+    const keeper = rig.begin();
+    const words = /goes against its gate: line 2 \(nginx\['listen_addresses'\] = \['127\.0\.0\.1'\]\) must be nginx/;
+    await rig.until(keeper, () => rig.state() === 'degraded');
+    expect(rig.seen.at(-1)?.because).toMatch(words);
+    rig.engine.works = false;
+    await rig.until(keeper, () => {
+      rig.skewMs += 500;
+      return /^its sign-in page does not answer; /.test(rig.seen.at(-1)?.because ?? '');
+    });
+    expect(rig.seen.at(-1)?.because).toMatch(words);
+    rig.engine.works = true;
+    // By a link it would be another file of this machine.
+    symlinkSync(file, `${file}.link`);
+    renameSync(`${file}.link`, file);
+    keeper.lookNow();
+    await rig.until(keeper, () => rig.state() === 'healthy');
   });
 
   it('a container that sees other folders is killed before anybody reaches it', async () => {

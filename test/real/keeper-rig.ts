@@ -74,7 +74,8 @@ export class KeeperRig {
       ledger: () => this.ledger as unknown as Ledger,
       openPlace: async (hosting, may) => {
         this.mayMake.push(may);
-        return { ...this.#place, path: hosting.place.path };
+        const folders = { ...this.#place.folders, config: join(home, 'config') };
+        return { ...this.#place, path: hosting.place.path, folders };
       },
       removePlace: async () => void this.order.push('place removed'),
       copies: { opened: () => undefined, ends: async () => void this.copiesEnded?.() },

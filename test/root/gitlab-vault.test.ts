@@ -5,6 +5,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { againstGate } from '../../node/hosting/gitlab-rb.ts';
 import type { KeptGitlab } from '../../node/hosting/kept-gitlab.ts';
 import { removePlace } from '../../node/hosting/place-making.ts';
 import { markedEpoch } from '../../node/hosting/place-records.ts';
@@ -266,6 +267,9 @@ describe('the vault of a host', () => {
     mkdirSync(join(rig.folder, 'disk'));
     await lost.init(signal);
     const { tree: old, place: gone } = await written(rig);
+    // As a person ran it, who had https by GitLab itself; it wins over all that the mesh says.
+    const ownRb = "external_url 'https://git.example.org'\nnginx['listen_port'] = 8443\nnginx['listen_https'] = true\n";
+    writeFileSync(join(gone.folders.config, 'gitlab.rb'), ownRb, { mode: 0o600 });
     const id = await backedUp(lost, old, ['data=data-1', 'version=19.4.1', 'epoch=3']);
     await gone.close();
     rig.open = [];
@@ -284,10 +288,15 @@ describe('the vault of a host', () => {
         [true, false],
       ]);
       vault.restore(id);
-      await poll(() => asked.length).toBe(1);
+      await poll(() => [asked.length, seen()?.restored ?? null]).toEqual([1, null]);
+      expect(asked[0]?.because).toMatch(
+        /kept as replaced-3; at the end of its config\/gitlab\.rb stands now what its gate needs, against lines 2, 3; its gitlab.rb says https:\/\/git\.example\.org: who browses needs a proxy/,
+      );
       const source = join(tree, 'restoring');
       await swapData({ place, owner: { ...owner, data: 'data-2' }, source, about }, systemTools);
       expect(markedEpoch(join(tree, 'live/data'), { ...owner, data: 'data-2' })).toBe(4);
+      const ruby = readFileSync(join(tree, 'live/config/gitlab.rb'), 'utf8');
+      expect([ruby.startsWith(ownRb), againstGate(ruby, 'http://gitlab.lan:8080')]).toEqual([true, []]);
       expect(readFileSync(join(tree, 'bulk/artifact'), 'utf8')).toBe('artifact of then');
       expect(readFileSync(join(tree, 'replaced-3/bulk/artifact'), 'utf8')).toBe('artifact of the new one');
     } finally {

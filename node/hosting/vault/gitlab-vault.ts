@@ -7,6 +7,7 @@ import { asSentence } from '../../../protocol/ids.ts';
 import type { LedgerVault as Vault } from '../../../protocol/ledger.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
 import { whyNoRestore } from '../../../scheduler/hosting/vault-edits.ts';
+import { hostedUrl } from '../../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
@@ -232,9 +233,11 @@ export class GitlabVault {
       // What GitLab goes back to, should it not come up with the last one, lies there too.
       const isProven = this.#options.keeper.replacing.current(kept.hosting.data) === null;
       if (isProven) await dropReplaced(treeOf(place), backup, tools);
-      const { source, about } = await restoreBeside({ place, restic, backup, now, tools, signal, say });
+      const url = hostedUrl(kept.hosting.hostname, kept.hosting.port);
+      const { source, about, notes } = await restoreBeside({ place, restic, backup, now, tools, signal, say, url });
       const when = new Date(about.at).toISOString().slice(0, 16).replace('T', ' ');
-      const because = `GitLab was restored as of ${when} UTC (${backup.slice(0, 40)}); what was before is kept as replaced-${kept.hosting.epoch}`;
+      const done = `GitLab was restored as of ${when} UTC (${backup.slice(0, 40)}); what was before is kept as replaced-${kept.hosting.epoch}`;
+      const because = asSentence([done, ...notes].join('; '));
       const images = about.version === version ? {} : { image: about.image, imageBefore: kept.hosting.image };
       // What was so before it was fetched, which takes hours, may not be so now.
       const later = this.#options.ledger();

@@ -5,6 +5,7 @@ import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 import { makeFolder } from '../../store/home.ts';
 import { asAfterPowerCut } from '../after-power-cut.ts';
 import type { DataPlace } from '../data-place.ts';
+import { fitGitlabRb } from '../gitlab-rb-file.ts';
 import { treeOf } from '../place-tree.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
 import type { SystemTools } from '../system-tools.ts';
@@ -23,12 +24,16 @@ interface Restoring {
   say(phase: string): void;
   /** What is said of the data of now; a round has no such note in it. */
   now: About;
+  /** By which the mesh has GitLab. */
+  url: string;
 }
 
 /** Data that GitLab can begin with, and the folder in which they lie. */
 interface Restorable {
   source: string;
   about: About;
+  /** What was changed of them, and what to know, as ends of a sentence. */
+  notes: string[];
 }
 
 /** Without these it is no GitLab: its secrets open what is in the database. */
@@ -48,7 +53,7 @@ export async function restoreBeside(what: Restoring): Promise<Restorable> {
     if (about === null) throw refused(`there are no data of before the restore of epoch ${replaced} here`);
     // What is of before an upgrade comes back with the image of then.
     if (about.isPinned !== true) fits(about, what);
-    return { source, about };
+    return { source, about, notes: [] };
   }
   const round = roundOf(backup);
   if (round !== null) return roundBeside(what, round);
@@ -65,8 +70,7 @@ export async function restoreBeside(what: Restoring): Promise<Restorable> {
     for (const name of parts) await tools.run('btrfs', ['subvolume', 'create', join(source, name)]);
     say('restores the backup beside what serves');
     await restic.restore(backup, source, signal);
-    await settled(source, what);
-    return { source, about };
+    return { source, about, notes: await settled(source, what) };
   } catch (error) {
     await dropFolder(source, tools).catch(() => undefined);
     throw error;
@@ -100,20 +104,22 @@ async function roundBeside(what: Restoring, name: RoundName): Promise<Restorable
           `${backup} cannot be put beside what serves, it may have been thinned meanwhile: ${sentenceOf(error)}`,
         );
       });
-    await settled(source, what);
-    return { source, about };
+    return { source, about, notes: await settled(source, what) };
   } catch (error) {
     await dropFolder(source, tools).catch(() => undefined);
     throw error;
   }
 }
 
-/** It is whole, as after a power cut, and on the disk. */
-async function settled(source: string, { backup, place, tools }: Restoring): Promise<void> {
+/** It is whole, as after a power cut, made to answer a gate, and on the disk. */
+async function settled(source: string, { backup, place, tools, url }: Restoring): Promise<string[]> {
   const missing = needed.find((path) => !existsSync(join(source, path)));
   if (missing !== undefined) throw refused(`${backup} is half of a GitLab: ${missing} is not in it`);
   await asAfterPowerCut(join(source, 'live', 'data'), tools);
+  // It may be of a GitLab that somebody ran without the mesh: its own gitlab.rb wins over all that the mesh says.
+  const notes = await fitGitlabRb(join(source, 'live', 'config'), url);
   await tools.run('sync', ['-f', treeOf(place)]);
+  return notes;
 }
 
 async function aboutOf(restic: Restic, backup: string, signal: AbortSignal): Promise<About> {
