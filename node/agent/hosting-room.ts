@@ -350,7 +350,7 @@ export class HostingRoom {
   #gateFor({ data, port, sshPort }: Hosting): GateKeeper {
     const { home, clock, log, watch, version } = this.#options;
     const bridge = bridgeOf(data);
-    const doors: Door[] = [{ kind: 'http', port, behind: 80, proxy: false }];
+    const doors: Door[] = [{ kind: 'http', port, behind: 80, proxy: true }];
     if (sshPort !== null) doors.push({ kind: 'ssh', port: sshPort, behind: 22, proxy: false });
     return new GateKeeper({ home, clock, log, watch, version, doors, guard: { table: bridge, bridge } });
   }

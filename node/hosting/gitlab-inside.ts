@@ -10,23 +10,28 @@ interface Question {
   path: string;
   token?: string;
   body?: unknown;
+  /** GitLab's nginx is told who asks (PROXY protocol). Left out: both ways are tried. */
+  tellsClient?: boolean;
 }
 
 interface Answer {
   /** 0: nobody answered. */
   status: number;
   body: string;
+  /** Which way it was asked in the end. */
+  tellsClient: boolean;
 }
 
 const quoted = (text: string): string =>
   `"${text.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n').replace(/\r/g, '\\r')}"`;
 
 /** curl's own file of options, by its input: a token must not be an argument. */
-function curlConfig({ method = 'GET', path, token, body }: Question): string {
+function curlConfig({ method = 'GET', path, token, body, tellsClient = true }: Question): string {
   const lines = [
     `url = ${quoted(`http://127.0.0.1${path}`)}`,
     `request = ${method}`,
     'silent',
+    ...(tellsClient ? ['haproxy-protocol'] : []),
     `max-time = ${questionMs / 1000}`,
     'write-out = "\\n%{http_code}"',
     ...(token === undefined ? [] : [`header = ${quoted(`PRIVATE-TOKEN: ${token}`)}`]),
@@ -37,30 +42,48 @@ function curlConfig({ method = 'GET', path, token, body }: Question): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Asks GitLab's web server in its container. Throws `no-docker`, `executor-failed`, `timed-out`. */
+/**
+ * Asks GitLab's web server in its container. One that was made before the gate told GitLab its clients, or whose owner set
+ * `nginx['proxy_protocol']` to false in gitlab.rb, takes the PROXY line for a request and answers 400, having done nothing: it
+ * is asked again without. Never the other way round: no answer may be the answer to a question that was obeyed. Throws
+ * `no-docker`, `executor-failed`, `timed-out`.
+ */
 export async function askInside(host: Pick<ServiceHost, 'exec'>, id: string, question: Question): Promise<Answer> {
+  const told = await askOnce(host, id, question);
+  if (told.status !== 400 || question.tellsClient !== undefined) return told;
+  const plain = await askOnce(host, id, { ...question, tellsClient: false });
+  return plain.status === 0 ? told : plain;
+}
+
+async function askOnce(host: Pick<ServiceHost, 'exec'>, id: string, question: Question): Promise<Answer> {
   const { out } = await host.exec(id, ['curl', '--config', '-'], {
     input: curlConfig(question),
     timeoutMs: questionMs + 5000,
   });
   const [, body = '', status = '0'] = /^([\s\S]*)\n(\d{3})\s*$/.exec(out) ?? [];
-  return { status: Number(status), body };
+  return { status: Number(status), body, tellsClient: question.tellsClient ?? true };
 }
 
 /**
  * Whether it works, and not only listens: people's first page, the API up to its refusal of who brings no token, and
- * GitLab's own word on its database, Redis and repositories. Null when all do; else what does not, in words.
+ * GitLab's own word on its database, Redis and repositories. `problem` is null when all do; else what does not, in words. Which
+ * way its nginx answered the first of them is how the gate has to reach it.
  */
-export async function problemInside(host: Pick<ServiceHost, 'exec'>, id: string): Promise<string | null> {
+export async function lookInside(
+  host: Pick<ServiceHost, 'exec'>,
+  id: string,
+): Promise<{ problem: string | null; tellsClient: boolean }> {
   const says = ({ status }: Answer): string => (status === 0 ? 'does not answer' : `answers ${status}`);
   const page = await askInside(host, id, { path: '/users/sign_in' });
-  if (page.status !== 200 && page.status !== 302) return `its sign-in page ${says(page)}`;
-  const api = await askInside(host, id, { path: '/api/v4/version' });
-  if (api.status !== 401) return `its API ${says(api)}`;
-  const ready = await askInside(host, id, { path: '/-/readiness?all=1' });
-  if (ready.status === 200) return null;
+  const { tellsClient } = page;
+  const is = (problem: string | null): { problem: string | null; tellsClient: boolean } => ({ problem, tellsClient });
+  if (page.status !== 200 && page.status !== 302) return is(`its sign-in page ${says(page)}`);
+  const api = await askInside(host, id, { path: '/api/v4/version', tellsClient });
+  if (api.status !== 401) return is(`its API ${says(api)}`);
+  const ready = await askInside(host, id, { path: '/-/readiness?all=1', tellsClient });
+  if (ready.status === 200) return is(null);
   const failed = failedChecks(ready.body);
-  return failed.length > 0 ? `it says that ${failed.join(', ')} failed` : `its readiness ${says(ready)}`;
+  return is(failed.length > 0 ? `it says that ${failed.join(', ')} failed` : `its readiness ${says(ready)}`);
 }
 
 const Ready = z.record(z.string().max(64), z.unknown());

@@ -37,7 +37,6 @@ const rules: readonly Rule[] = [
     isRight: (value) => value === 'nil' || isAnyAddress(value),
     instead: `nginx['listen_address'] = nil; ${addresses}`,
   },
-  { name: "nginx['proxy_protocol']", isRight: isFalse, instead: "nginx['proxy_protocol'] = false" },
   // Nobody who could be asked for a certificate reaches it, and each start would end with that.
   { name: "letsencrypt['enable']", isRight: isFalse, instead: "letsencrypt['enable'] = false" },
 ];

@@ -8,7 +8,7 @@ import { shown } from '../foreign-text.ts';
 import { redact } from '../log.ts';
 import type { DataPlace } from './data-place.ts';
 import { GitlabCare } from './gitlab-care.ts';
-import { problemInside } from './gitlab-inside.ts';
+import { lookInside } from './gitlab-inside.ts';
 import type { KeeperOptions } from './gitlab-keeper-options.ts';
 import { whyNoGate } from './gitlab-rb-file.ts';
 import { type GitlabLife, type GitlabLook, newLife, pressureOf } from './gitlab-state.ts';
@@ -208,18 +208,24 @@ export class KeptGitlab {
     const everyMs = this.#life.condition === 'healthy' ? timings.askWellMs : timings.askIllMs;
     if (isFrozen(look) || nowMs - this.#askedAtMs < everyMs) return undefined;
     this.#askedAtMs = nowMs;
-    const problem = await problemInside(this.#options.host, id).catch((error: unknown) => {
+    const { problem, tellsClient } = await lookInside(this.#options.host, id).catch((error: unknown) => {
       if (error instanceof AutogitError && error.code === 'no-docker') throw error;
-      return sentenceOf(error);
+      return { problem: sentenceOf(error), tellsClient: this.#tellsClient };
     });
     // Frozen while it was asked: that is no answer.
     if (isFrozen(look)) return undefined;
+    if (problem === null && tellsClient !== this.#tellsClient) this.#memory.write(this.hosting.data, { tellsClient });
     this.#noGate = this.#place && (await whyNoGate(this.#place.folders.config, this.#url));
     return problem === null || this.#noGate === null ? problem : `${problem}; ${this.#noGate}`;
   }
 
   get #url(): string {
     return hostedUrl(this.hosting.hostname, this.hosting.port);
+  }
+
+  /** As the container's nginx was seen to be: one that an agent of before made does not know of it, and goes on until it is made anew. */
+  get #tellsClient(): boolean {
+    return this.#memory.read(this.hosting.data).tellsClient ?? false;
   }
 
   /** Programs begun in a container that stands still stand still too, and an engine waits for them with all else that it is asked. */
@@ -263,14 +269,16 @@ export class KeptGitlab {
   /** What whoever comes to the doors gets, or reads. */
   tellGate(look: ServiceLook | null, isServing: boolean): void {
     const because = `GitLab on this machine: ${this.#life.because}`.slice(0, 400);
-    this.lease.tell({ upstream: look?.address ?? null, isServing, because, cgroup: look?.cgroup ?? null });
+    const [upstream, cgroup, tellsClient] = [look?.address ?? null, look?.cgroup ?? null, this.#tellsClient];
+    this.lease.tell({ upstream, isServing, because, cgroup, tellsClient });
   }
 
   /** A step that may take long, while there is no container. */
   say(phase: string, percent: number | null): void {
     if (!this.report({ phase, percent })) return;
     const because = `GitLab is prepared on this machine: ${phase}${percent === null ? '' : ` (${percent} %)`}`;
-    this.lease.tell({ upstream: null, isServing: false, because: because.slice(0, 400), cgroup: null });
+    const rest = { because: because.slice(0, 400), cgroup: null, tellsClient: false };
+    this.lease.tell({ upstream: null, isServing: false, ...rest });
   }
 
   /** To the mesh, when it says something new. */

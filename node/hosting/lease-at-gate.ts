@@ -6,7 +6,11 @@ export interface BehindGate {
   isServing: boolean;
   because: string;
   cgroup: string | null;
+  /** GitLab's nginx wants to be told who the client is (PROXY protocol), and believes it. */
+  tellsClient: boolean;
 }
+
+const keys = ['upstream', 'isServing', 'because', 'cgroup', 'tellsClient'] as const;
 
 /** What is used of the GateKeeper. */
 export interface LeaseGate {
@@ -75,7 +79,7 @@ export class LeaseAtGate {
   tell(behind: BehindGate): void {
     const isSame =
       this.#behind !== null &&
-      (['upstream', 'isServing', 'because', 'cgroup'] as const).every((key) => this.#behind?.[key] === behind[key]);
+      (keys).every((key) => this.#behind?.[key] === behind[key]);
     this.#behind = behind;
     if (!isSame && this.until > 0) this.hold(this.epoch, this.until);
   }

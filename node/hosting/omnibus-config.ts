@@ -35,6 +35,12 @@ export function omnibusConfig({ url, sshPort, preset }: OmnibusWish): string {
     ["nginx['listen_port']", 80],
     ["nginx['listen_https']", false],
     ["letsencrypt['enable']", false],
+    // The gate says who the client is, and nobody else reaches nginx (SAFETY H1): the line is believed whoever brings it, and no header is.
+    ["nginx['proxy_protocol']", true],
+    ["nginx['real_ip_trusted_addresses']", ['0.0.0.0/0', '::/0']],
+    ["nginx['real_ip_header']", 'proxy_protocol'],
+    // Else omnibus takes the addresses above for those of proxies, and the last client in a chain of them for none.
+    ["gitlab_rails['trusted_proxies']", ['127.0.0.1/32', '::1/128']],
     ...(sshPort === null ? [] : ([["gitlab_rails['gitlab_shell_ssh_port']", sshPort]] as [string, RubyValue][])),
     ["puma['worker_processes']", preset.pumaWorkers],
     ["sidekiq['concurrency']", preset.sidekiqConcurrency],

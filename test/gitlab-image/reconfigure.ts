@@ -150,17 +150,20 @@ async function postgres(wanted: Settings): Promise<void> {
 function nginx(wanted: Settings): void {
   const proxy = wanted.get('nginx.proxy_protocol') === 'true';
   writeFileSync('/run/stand-in-curl', proxy ? '--haproxy-protocol' : '');
-  const real = proxy ? 'set_real_ip_from 0.0.0.0/0; real_ip_header proxy_protocol;' : '';
+  // As omnibus writes it: whom nobody names is not believed, and the header is set to the client that the line names.
+  const trusted = [...(wanted.get('nginx.real_ip_trusted_addresses') ?? '').matchAll(/['"]([\d.:a-f/]+)['"]/g)];
+  const header = wanted.get('nginx.real_ip_header') ?? (proxy ? 'proxy_protocol' : 'X-Forwarded-For');
+  const real = `${trusted.map(([, one]) => `set_real_ip_from ${one}; `).join('')}real_ip_header ${header};`;
   writeFileSync(
     `${data}/nginx/nginx.conf`,
     `user ${users.www}; daemon off; worker_processes 1; error_log stderr; pid /run/nginx.pid;
 events { worker_connections 512; }
 http {
-  access_log off; client_max_body_size 0; proxy_request_buffering off; proxy_buffering off; ${real}
+  access_log /var/log/gitlab/nginx/gitlab_access.log; client_max_body_size 0; proxy_request_buffering off; proxy_buffering off; ${real}
   server {
     listen 80${proxy ? ' proxy_protocol' : ''};
     proxy_http_version 1.1; proxy_read_timeout 3600s;
-    proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For ${proxy ? '$proxy_protocol_addr' : '$proxy_add_x_forwarded_for'};
     error_page 502 /502.html;
     location = /502.html { root /opt/gitlab/stand-in; internal; }
     location ~ ^/(-/(health|readiness|liveness)|health_check) {

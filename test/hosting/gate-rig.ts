@@ -27,6 +27,7 @@ export class GateRig {
     isServing: false,
     because: '',
     cgroup: null,
+    tellsClient: false,
     isClosing: false,
     isEnding: false,
   };

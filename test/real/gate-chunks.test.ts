@@ -51,6 +51,36 @@ afterEach(() => {
   rmSync(home, { recursive: true, force: true });
 });
 
+describe('GitLab is told who the client is', () => {
+  it.each([
+    [true, true, /^PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 \d+ \d+\r\nGET \/$/],
+    // A container that an agent of before made, and a door of sshd: not a byte that the client did not send.
+    [true, undefined, /^GET \/$/],
+    [false, true, /^GET \/$/],
+  ])('door %s, lease %s', async (proxy, tellsClient, sees) => {
+    const free = await listen();
+    const port = portOf(free);
+    free.close();
+    await once(free, 'close');
+    const lease = { epoch: 1, until: clock.bootMs() + 60_000, upstream: '127.0.0.1', isServing: true, because: '' };
+    await writeLease(home, { id: '2', bootId: clock.bootId(), ...lease, ...(tellsClient && { tellsClient }) });
+    const other = new ServiceGate(home, clock, { say: () => undefined, heard: () => undefined });
+    try {
+      await other.listen([{ kind: 'http', port, behind: portOf(gitlab), proxy }], '127.0.0.1');
+      const [one, behind] = [connect(port, '127.0.0.1'), once(gitlab, 'connection') as Promise<[Socket]>];
+      one.on('error', () => undefined).write('GET /');
+      const [socket] = await behind;
+      let came = '';
+      socket.on('error', () => undefined).on('data', (chunk: Buffer) => void (came += chunk.toString('latin1')));
+      await vi.waitUntil(() => came.endsWith('GET /'));
+      expect(came).toMatch(sees);
+      one.destroy();
+    } finally {
+      other.close();
+    }
+  });
+});
+
 describe('the gate asks its lease at each chunk, not only when it looks 20 times a second', () => {
   it.each(['GitLab', 'the client'])('what %s sends behind the end of the lease does not pass', async (who) => {
     const [from, to] = who === 'GitLab' ? [inner, client] : [client, inner];

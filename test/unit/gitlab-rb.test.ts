@@ -50,6 +50,7 @@ describe('what of gitlab.rb goes against the gate', () => {
     ['the last of them counts', "nginx['listen_port'] = 8443\nnginx['listen_port'] = 80"],
     ['a proxy in front has https', "external_url 'https://git.example.org'\nnginx['listen_port'] = '80'"],
     ['all addresses', "nginx['listen_addresses'] = [\"0.0.0.0\", '[::]'] # all"],
+    ['either of two that the gate meets', "nginx['proxy_protocol'] = true"],
     ['unset', "nginx['listen_address'] = nil"],
     ['what the mesh says itself', omnibusConfig({ url, sshPort: 2222, preset: presets.homelab })],
   ])('right is: %s', (_what, ruby) => {
@@ -59,7 +60,6 @@ describe('what of gitlab.rb goes against the gate', () => {
 
   test.each([
     ["nginx['enable'] = false"],
-    ["nginx['proxy_protocol'] = true"],
     ["nginx['listen_address'] = '127.0.0.1'"],
     ["nginx['listen_https'] = nil"],
     ["nginx[ 'listen_port' ] = ENV['PORT'].to_i"],

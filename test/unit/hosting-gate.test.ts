@@ -26,6 +26,8 @@ describe('what may pass', () => {
     expect(at({ upstream: null })).toBe('GitLab boots');
     expect(at({ until: 0, because: 'it has moved' })).toBe('it has moved');
     expect(at({ bootId: 'the boot before' })).toContain('not served from this machine');
+    expect(passage(lease, 999, 'b')).toMatchObject({ tellsClient: false });
+    expect(passage({ ...lease, tellsClient: true }, 999, 'b')).toMatchObject({ tellsClient: true });
     expect(passage(null, 0, 'b')).toMatchObject({ kind: 'page' });
   });
 });

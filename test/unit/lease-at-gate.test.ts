@@ -11,7 +11,7 @@ it('a lease counts only once the gate goes by it, and one that was passed over d
   });
   lease.hold(3, 1000);
   expect(renewed).toEqual([]);
-  lease.tell({ upstream: null, isServing: false, because: '', cgroup: null });
+  lease.tell({ upstream: null, isServing: false, because: '', cgroup: null, tellsClient: false });
   for (const until of [1000, 1500, 2000]) lease.hold(3, until);
   lease.hold(2, 9000);
   expect([renewed.length, lease.until]).toEqual([1, 0]);

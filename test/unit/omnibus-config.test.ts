@@ -20,6 +20,9 @@ test('the small preset has the figures of the contract', () => {
   expect(lines).toContain("external_url 'http://gitlab.lan:8080'");
   for (const line of [
     "nginx['listen_port'] = 80",
+    "nginx['proxy_protocol'] = true",
+    "nginx['real_ip_trusted_addresses'] = ['0.0.0.0/0', '::/0']",
+    "gitlab_rails['trusted_proxies'] = ['127.0.0.1/32', '::1/128']",
     "gitlab_rails['gitlab_shell_ssh_port'] = 2222",
     "puma['worker_processes'] = 0",
     "sidekiq['concurrency'] = 5",

@@ -7,7 +7,7 @@ import { type Log, redact } from '../../log.ts';
 import { memory } from '../../machine/memory.ts';
 import { showBytes } from '../../settings/quantities.ts';
 import type { DataPlace } from '../data-place.ts';
-import { problemInside } from '../gitlab-inside.ts';
+import { lookInside } from '../gitlab-inside.ts';
 import { treeOf } from '../place-tree.ts';
 import { presets } from '../presets.ts';
 import type { ServiceHost } from '../service-host.ts';
@@ -221,8 +221,8 @@ class RunningClone implements GitlabClone {
     return this.#alive(this.#options.host.exec(this.id, argv, how));
   }
 
-  works(): Promise<string | null> {
-    return this.#alive(problemInside(this.#options.host, this.id));
+  async works(): Promise<string | null> {
+    return (await this.#alive(lookInside(this.#options.host, this.id))).problem;
   }
 
   async untilItWorks(limitMs: number): Promise<number> {

@@ -15,7 +15,7 @@ export interface Door {
   port: number;
   /** The port of GitLab's container behind it. */
   behind: number;
-  /** GitLab is told who the client is (PROXY protocol): nginx understands it, the image's OpenSSH does not. */
+  /** GitLab can be told who the client is (PROXY protocol), and is where the lease says so: nginx understands it, the image's OpenSSH does not. */
   proxy: boolean;
 }
 

@@ -48,6 +48,8 @@ export interface HostedLease {
   because: string;
   /** The container's control group, frozen by the watchdog when the lease is out. Null while there is no container. */
   cgroup: string | null;
+  /** GitLab is told who the client is, at the doors that can (`Door.proxy`). */
+  tellsClient: boolean;
 }
 
 interface GateKeeperOptions {
@@ -136,7 +138,7 @@ export class GateKeeper {
     // A lease of a later epoch is not this one's to close.
     if (before?.bootId === clock.bootId() && before.epoch > epoch) return;
     if (before?.bootId === clock.bootId()) this.#openUntil = Math.max(this.#openUntil, before.until);
-    const id = await this.#write(home, { epoch, until: 0, upstream: null, isServing: false, because });
+    const id = await this.#write(home, { epoch, until: 0, upstream: null, isServing: false, because, tellsClient: false });
     watch.freezeServices();
     while (clock.bootMs() < this.#openUntil && livingGates(home).some((pid) => seenBy(home, pid).id !== id))
       await sleep(limits.lookMs);
@@ -176,7 +178,7 @@ export class GateKeeper {
   /** Within this turn of the event loop: nothing comes between what was looked at and what is written. */
   async #write(
     home: string,
-    { epoch, until, upstream, isServing, because }: Omit<HostedLease, 'cgroup'>,
+    { epoch, until, upstream, isServing, because, tellsClient }: Omit<HostedLease, 'cgroup'>,
   ): Promise<string> {
     const bootId = this.#options.clock.bootId();
     const id = `${process.pid}-${++this.#number}`;
@@ -188,6 +190,7 @@ export class GateKeeper {
       upstream,
       isServing,
       because: because.slice(0, longestBecause),
+      tellsClient,
     };
     await writeLease(gateFolder(home), lease);
     return id;

@@ -22,11 +22,13 @@ export interface GateLease {
   isServing: boolean;
   /** Shown to whoever is not served while the lease holds, or is given up. */
   because: string;
+  /** GitLab's nginx wants to be told who the client is (PROXY protocol). Absent of an agent of before, and of a container that it made. */
+  tellsClient?: boolean;
 }
 
 export type Passage =
   /** GitLab's own bytes may pass, both ways, at this moment. */
-  | { kind: 'open'; upstream: string; epoch: number }
+  | { kind: 'open'; upstream: string; epoch: number; tellsClient: boolean }
   /** The gate answers by itself. */
   | { kind: 'page'; because: string };
 
@@ -39,7 +41,7 @@ const isText = (value: unknown, most: number): value is string => typeof value =
 /** Checked by hand, as the watchdog's beat is. */
 function isGateLease(value: unknown): value is GateLease {
   if (!isRecord(value)) return false;
-  const { id, bootId, epoch, until, upstream, isServing, because } = value;
+  const { id, bootId, epoch, until, upstream, isServing, because, tellsClient } = value;
   return (
     isText(id, 48) &&
     /^[\w:-]+$/.test(id) &&
@@ -48,7 +50,8 @@ function isGateLease(value: unknown): value is GateLease {
     Number.isFinite(until) &&
     (upstream === null || (isText(upstream, 64) && isIP(upstream) !== 0)) &&
     typeof isServing === 'boolean' &&
-    isText(because, longestBecause)
+    isText(because, longestBecause) &&
+    (tellsClient === undefined || typeof tellsClient === 'boolean')
   );
 }
 
@@ -58,7 +61,8 @@ export function passage(lease: GateLease | null, nowMs: number, bootId: string):
   if (lease.until <= 0) return { kind: 'page', because: lease.because || nobody };
   if (nowMs >= lease.until) return { kind: 'page', because: lost };
   if (!lease.isServing || lease.upstream === null) return { kind: 'page', because: lease.because || nobody };
-  return { kind: 'open', upstream: lease.upstream, epoch: lease.epoch };
+  const { upstream, epoch, tellsClient = false } = lease;
+  return { kind: 'open', upstream, epoch, tellsClient };
 }
 
 /** Which of two leases is in force: a file that goes back to an earlier epoch, or to one that was closed, opens nothing. */

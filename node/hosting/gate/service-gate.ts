@@ -203,7 +203,7 @@ export class ServiceGate {
       this.#turnAway(client, door, now.because);
       return;
     }
-    const { upstream, epoch } = now;
+    const { upstream, epoch, tellsClient } = now;
     const behindIt = this.#reach(upstream, door.behind, () => one);
     const one: Passing = { client, behind: behindIt, answer: 'passes', upstream, epoch };
     const { behind } = one;
@@ -217,7 +217,7 @@ export class ServiceGate {
       behind.off('error', failed);
       behind.setTimeout(0);
       this.#waiting.delete(client);
-      this.#carry(one, door);
+      this.#carry(one, { ...door, proxy: door.proxy && tellsClient });
     });
   }
 
