@@ -4,6 +4,7 @@ export class Waiters {
 
   /** Resolves when it happens, after `withinMs`, or when `signal` aborts. */
   wait(withinMs: number, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       const goOn = (): void => {
         clearTimeout(timer);

@@ -70,7 +70,10 @@ async function watch(context: Context, everyMs: number, view: (snapshot: StatusS
 const unless = <T>(signal: AbortSignal, promise: Promise<T>): Promise<T | null> =>
   Promise.race([
     promise,
-    new Promise<null>((resolve) => signal.addEventListener('abort', () => resolve(null), { once: true })),
+    new Promise<null>((resolve) => {
+      signal.addEventListener('abort', () => resolve(null), { once: true });
+      if (signal.aborted) resolve(null);
+    }),
   ]);
 
 /** Waits, unless Ctrl-C comes first. */

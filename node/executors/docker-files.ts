@@ -152,6 +152,7 @@ export class DockerFiles {
           });
           const stream = (await exec.start({})) as unknown as Readable;
           stop.signal.addEventListener('abort', () => stream.destroy());
+          if (stop.signal.aborted) stream.destroy();
           for await (const { isError, payload } of framesOf(stream)) {
             if (isError && talk.length < mostTalk) talk += payload.toString('latin1');
             if (isError) continue;

@@ -107,6 +107,7 @@ async function* growingFile(
   if (stream === null) return;
   const abort = (): void => void stream.destroy();
   signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
   const frames = new FrameReader();
   let held: Buffer = Buffer.alloc(0);
   let at = from;

@@ -132,6 +132,8 @@ export class DockerServiceHost implements ServiceHost {
       const exec = await docker.getContainer(id).exec(options);
       stream = await exec.start({ hijack: true, stdin: isInput });
       late.addEventListener('abort', () => stream.destroy?.(), { once: true });
+      // The engine may have taken longer than that to begin it.
+      if (late.aborted) stream.destroy?.();
       if (isInput) stream.end(input);
       const out = await textOf(stream);
       late.throwIfAborted();

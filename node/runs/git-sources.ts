@@ -191,6 +191,7 @@ export class GitSources {
         if (!isBegun) reject(left);
       };
       signal.addEventListener('abort', leave, { once: true });
+      if (signal.aborted) leave();
       mine.then(resolve, reject).finally(() => signal.removeEventListener('abort', leave));
     });
   }

@@ -35,7 +35,7 @@ export async function openCopyDoor(taker: RoundTaker, signal: AbortSignal): Prom
   signal.addEventListener('abort', shut);
   server.on('tlsClientError', () => {});
   server.on('secureConnection', (socket) => {
-    if (isUsed) return socket.destroy();
+    if (isUsed || signal.aborted) return socket.destroy();
     isUsed = true;
     clearTimeout(timer);
     shut();
