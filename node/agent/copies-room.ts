@@ -145,12 +145,10 @@ export class CopiesRoom {
     if (place !== null) await this.#endClone(place);
   }
 
-  /** An engine that is away keeps no place from being used: what is left is looked for again before the next clone. */
+  /** An engine that is away keeps no place from being used: what is left is looked for again soon, and before the next clone. */
   async #endClone(place: DataPlace): Promise<void> {
-    const { clones, ledger, log } = this.#options;
-    await clones
-      .sweepLeft(ledger()?.mesh.id ?? '', place)
-      .catch((error: unknown) => log.warn(`what is left of a clone of GitLab does not go: ${sentenceOf(error)}`));
+    const { clones, ledger } = this.#options;
+    await clones.sweepLeft(ledger()?.mesh.id ?? '', place);
   }
 
   /** Whoever waits at the door asks again, at the next one. */

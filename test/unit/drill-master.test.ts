@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -221,4 +221,13 @@ it('refuses in words where it may not, and none is made by itself on the host', 
   await pass(12_000);
   await over(master, 1);
   expect(master.seen().drill).toMatchObject({ last: { isProven: true, round: null } });
+});
+
+it('an agent that ends has written what it noted: nothing is written into its home afterwards', async () => {
+  const master = begin();
+  // The first question makes a note.
+  expect(master.seen().drill).toBeDefined();
+  await master.stop();
+  const files = readdirSync(home).filter((name) => name.startsWith('gitlab-drills'));
+  expect(files).toEqual(['gitlab-drills.json']);
 });

@@ -70,6 +70,8 @@ interface ClonesOptions {
 }
 
 const askMs = 1000;
+/** What did not go, for want of an engine, is tried again so often. */
+const againMs = 15_000;
 /** What stays free for the machine itself beside a clone. */
 const spareBytes = 512 << 20;
 
@@ -91,6 +93,7 @@ export class GitlabClones {
   readonly #tools: SystemTools;
   #current: RunningClone | null = null;
   #beginning: string | null = null;
+  #again: NodeJS.Timeout | null = null;
 
   constructor(options: ClonesOptions) {
     this.#options = options;
@@ -135,7 +138,7 @@ export class GitlabClones {
       });
       const clone = new RunningClone(id, wish, folders, { ...this.#options, signal: how.signal }, async () => {
         try {
-          await this.sweep(wish.mesh, place);
+          await this.#clear(wish.mesh, place);
         } finally {
           if (this.#current === clone) this.#current = null;
         }
@@ -145,10 +148,7 @@ export class GitlabClones {
       how.signal.throwIfAborted();
       return clone;
     } catch (error) {
-      if (this.#current === null)
-        await this.sweep(wish.mesh, place).catch((more: unknown) =>
-          this.#options.log.warn(`what is left of a clone of GitLab does not go: ${sentenceOf(more)}`),
-        );
+      if (this.#current === null) await this.#clear(wish.mesh, place);
       if (how.signal.aborted) throw new CloneEnded(purpose);
       throw error;
     } finally {
@@ -156,10 +156,28 @@ export class GitlabClones {
     }
   }
 
-  /** As `sweep`, where something is left in that place: who has none asks no engine. */
+  /** Also later, where the engine is away now: a container that nobody wants any more holds as much memory as a GitLab. */
+  async #clear(mesh: string, place: Pick<DataPlace, 'kind' | 'path'>, isAgain = false): Promise<void> {
+    try {
+      await this.sweep(mesh, place);
+    } catch (error) {
+      if (!isAgain)
+        this.#options.log.warn(
+          `what is left of a clone of GitLab does not go, and is tried again: ${sentenceOf(error)}`,
+        );
+      const again = (): void => {
+        // Whichever began meanwhile has removed it before.
+        if (this.purpose === null) void this.#clear(mesh, place, true);
+      };
+      clearTimeout(this.#again ?? undefined);
+      this.#again = setTimeout(again, againMs).unref();
+    }
+  }
+
+  /** What is left in that place, now or as soon as there is an engine: who has nothing there asks none. */
   async sweepLeft(mesh: string, place: Pick<DataPlace, 'kind' | 'path'>): Promise<void> {
     if (this.#current !== null) return this.#current.end();
-    if (place.kind !== 'folder' && existsSync(cloneFolder(treeOf(place)))) await this.sweep(mesh, place);
+    if (place.kind !== 'folder' && existsSync(cloneFolder(treeOf(place)))) await this.#clear(mesh, place);
   }
 
   /** Nothing of a clone is left on this machine, nor in that place. Throws `no-docker`. */
@@ -248,9 +266,7 @@ class RunningClone implements GitlabClone {
   }
 
   end(): Promise<void> {
-    this.#ending ??= this.#gone().catch((error: unknown) =>
-      this.#options.log.warn(`what is left of a clone of GitLab does not go: ${sentenceOf(error)}`),
-    );
+    this.#ending ??= this.#gone();
     return this.#ending;
   }
 

@@ -89,6 +89,7 @@ export class DrillMaster {
     if (this.#timer) clearInterval(this.#timer);
     this.#pulling?.abort();
     await this.#end('its agent ends');
+    await this.#memory.written();
   }
 
   /** What the mesh is told; nothing where there is nothing to try. */

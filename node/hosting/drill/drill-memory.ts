@@ -25,6 +25,8 @@ export type DrillNotes = z.infer<typeof DrillNotes>;
 export class DrillMemory {
   readonly #path: string;
   #known: DrillNotes | null;
+  /** One at a time: two would write the same file beside it. */
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(home: string) {
     this.#path = join(home, 'gitlab-drills.json');
@@ -48,12 +50,23 @@ export class DrillMemory {
 
   forget(): void {
     this.#known = null;
-    rmSync(this.#path, { force: true });
+    const drop = (): void => rmSync(this.#path, { force: true });
+    drop();
+    // What was being written comes back else.
+    this.#writing = this.#writing.then(() => (this.#known === null ? drop() : undefined));
   }
 
-  async write(now: DrillNotes): Promise<void> {
+  write(now: DrillNotes): Promise<void> {
     this.#known = now;
-    await replaceFile(this.#path, `${JSON.stringify(now)}\n`, systemTools);
+    const write = (): Promise<void> => replaceFile(this.#path, `${JSON.stringify(now)}\n`, systemTools);
+    const written = this.#writing.then(write, write);
+    this.#writing = written.catch(() => undefined);
+    return written;
+  }
+
+  /** Nothing of it is under way any more. */
+  written(): Promise<void> {
+    return this.#writing;
   }
 
   #read(): DrillNotes | null {
