@@ -77,9 +77,7 @@ export class LeaseAtGate {
 
   /** What changed behind the doors reaches the gate at once, within the lease that it has. */
   tell(behind: BehindGate): void {
-    const isSame =
-      this.#behind !== null &&
-      (keys).every((key) => this.#behind?.[key] === behind[key]);
+    const isSame = this.#behind !== null && keys.every((key) => this.#behind?.[key] === behind[key]);
     this.#behind = behind;
     if (!isSame && this.until > 0) this.hold(this.epoch, this.until);
   }

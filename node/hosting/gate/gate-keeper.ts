@@ -138,7 +138,14 @@ export class GateKeeper {
     // A lease of a later epoch is not this one's to close.
     if (before?.bootId === clock.bootId() && before.epoch > epoch) return;
     if (before?.bootId === clock.bootId()) this.#openUntil = Math.max(this.#openUntil, before.until);
-    const id = await this.#write(home, { epoch, until: 0, upstream: null, isServing: false, because, tellsClient: false });
+    const id = await this.#write(home, {
+      epoch,
+      until: 0,
+      upstream: null,
+      isServing: false,
+      because,
+      tellsClient: false,
+    });
     watch.freezeServices();
     while (clock.bootMs() < this.#openUntil && livingGates(home).some((pid) => seenBy(home, pid).id !== id))
       await sleep(limits.lookMs);
