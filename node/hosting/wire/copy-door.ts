@@ -1,72 +1,14 @@
-import { randomBytes } from 'node:crypto';
-import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import { sentenceOf } from '../../../protocol/errors.ts';
-import { copyPorts } from '../../../protocol/names.ts';
 import type { RoundPart, RoundTaker } from '../replica/replica-ports.ts';
 import { type Frame, frameKinds, framesOf, Question, type Reply, writeProgress, writeWords } from './frames.ts';
-import { lineTimings, tlsOptions } from './line-options.ts';
+import { lineTimings } from './line-options.ts';
+import { type CopyDoor, openOnceDoor } from './once-door.ts';
 
-export interface CopyDoor {
-  port: number;
-  id: string;
-  /** base64 */
-  key: string;
-}
-
-/**
- * A door for one connection of the host's, which knows the key by the mesh's own authenticated line. It is used once, and is shut
- * when nobody came. `signal`: this machine holds copies no more.
- */
-export async function openCopyDoor(taker: RoundTaker, signal: AbortSignal): Promise<CopyDoor> {
-  const [id, key] = [randomBytes(8).toString('hex'), randomBytes(32)];
-  let isUsed = false;
-  const server = createServer({
-    ...tlsOptions,
-    handshakeTimeout: lineTimings.answerMs,
-    pskCallback: (_socket, identity) => (identity === id && !isUsed ? key : null),
-  });
-  const shut = (): void => {
-    signal.removeEventListener('abort', shut);
-    server.close();
-  };
-  const timer = setTimeout(shut, lineTimings.doorMs);
-  signal.addEventListener('abort', shut);
-  server.on('tlsClientError', () => {});
-  server.on('secureConnection', (socket) => {
-    if (isUsed || signal.aborted) return socket.destroy();
-    isUsed = true;
-    clearTimeout(timer);
-    shut();
-    const end = (): void => void socket.destroy();
-    signal.addEventListener('abort', end);
-    serve(socket, taker)
-      .catch(() => {})
-      .finally(() => {
-        signal.removeEventListener('abort', end);
-        socket.destroy();
-      });
-  });
-  await listen(server);
-  return { port: (server.address() as AddressInfo).port, id, key: key.toString('base64') };
-}
-
-/** By a port that a person can let through a firewall; by any, where all of these are taken. */
-async function listen(server: Server): Promise<void> {
-  const ports = Array.from({ length: copyPorts.last - copyPorts.first + 1 }, (_, at) => copyPorts.first + at);
-  for (const port of [...ports, 0]) {
-    const isOpen = await new Promise<boolean>((resolve, reject) => {
-      const taken = (error: Error): void => (port === 0 ? reject(error) : resolve(false));
-      server.once('error', taken);
-      server.listen(port, () => {
-        server.off('error', taken);
-        resolve(true);
-      });
-    });
-    if (isOpen) return;
-  }
-}
+/** A door for one connection of the host's, by which it brings rounds. `signal`: this machine holds copies no more. */
+export const openCopyDoor = (taker: RoundTaker, signal: AbortSignal): Promise<CopyDoor> =>
+  openOnceDoor((socket) => serve(socket, taker), signal);
 
 async function serve(socket: TLSSocket, taker: RoundTaker): Promise<void> {
   socket.setKeepAlive(true, lineTimings.keepAliveMs);

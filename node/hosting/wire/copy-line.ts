@@ -1,13 +1,12 @@
 import { once } from 'node:events';
-import { connect, type TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import type { NodeId } from '../../../protocol/ids.ts';
-import { copyPorts } from '../../../protocol/names.ts';
 import type { HeldRound } from '../../../scheduler/hosting/copies/held-rounds.ts';
 import type { Round, RoundPart, RoundSource, Sending, Standby } from '../replica/replica-ports.ts';
 import { RoundRefused } from '../replica/replica-problem.ts';
-import type { CopyDoor } from './copy-door.ts';
+import { type DoorAt, throughDoor } from './door-call.ts';
 import { type Frame, frameKinds, framesOf, progressOf, Reply, writeFrame, writeWords } from './frames.ts';
-import { lineTimings, tlsOptions } from './line-options.ts';
+import { lineTimings } from './line-options.ts';
 import { PoliteSender, RateLimit } from './polite-sender.ts';
 import type { Turns } from './turns.ts';
 
@@ -16,11 +15,6 @@ interface Line {
   frames: AsyncGenerator<Frame>;
   /** Its other end tells of its progress. */
   hasProgress: boolean;
-}
-
-/** Where a door was opened. */
-export interface DoorAt extends CopyDoor {
-  host: string;
 }
 
 /** A standby as its host reaches it: a connection of TCP for each part, made when it is needed, and anew when one broke. */
@@ -123,30 +117,7 @@ export class CopyLine implements Standby {
   }
 
   async #connect(given: AbortSignal): Promise<Line> {
-    const { host, port, id, key } = await unless(given, this.#openDoor());
-    const socket = connect({
-      ...tlsOptions,
-      ...{ host, port },
-      pskCallback: () => ({ psk: Buffer.from(key, 'base64'), identity: id }),
-      // The key says who it is.
-      checkServerIdentity: () => undefined,
-    });
-    socket.on('error', () => {});
-    try {
-      await once(socket, 'secureConnect', {
-        signal: AbortSignal.any([given, AbortSignal.timeout(lineTimings.answerMs)]),
-      });
-    } catch (error) {
-      socket.destroy();
-      // A firewall says nothing, or that nobody listens.
-      const { first, last } = copyPorts;
-      throw new Error(
-        `no connection for copies to ${host}:${port}, ${(error as Error).message}: a firewall there has to let TCP ${first} to ${last} in`,
-        { cause: error },
-      );
-    }
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, lineTimings.keepAliveMs);
+    const socket = await throughDoor(await unless(given, this.#openDoor()), given);
     return { socket, frames: framesOf(socket), hasProgress: false };
   }
 }

@@ -1,8 +1,10 @@
 import { sentenceOf } from '../../../protocol/errors.ts';
 import { copyPorts } from '../../../protocol/names.ts';
 import type { RoundTaker } from '../replica/replica-ports.ts';
-import { type CopyDoor, openCopyDoor } from './copy-door.ts';
-import { CopyLine, type DoorAt } from './copy-line.ts';
+import { openCopyDoor } from './copy-door.ts';
+import { CopyLine } from './copy-line.ts';
+import type { DoorAt } from './door-call.ts';
+import type { CopyDoor } from './once-door.ts';
 import { Turns } from './turns.ts';
 
 const trialMs = 20_000;
