@@ -85,6 +85,11 @@ export const Ask = z.discriminatedUnion('kind', [
   /** From the host to a standby: a connection of its own for rounds (node/hosting/wire). */
   z.object({ kind: z.literal('open-copy-door'), data: DataId, epoch: z.int().positive() }),
   /**
+   * From the machine that makes backups of GitLab to the one that keeps them: a connection of its own for restic. `begin`: only to
+   * see whether a repository is there, or to make one.
+   */
+  z.object({ kind: z.literal('open-vault-door'), purpose: z.enum(['begin', 'use']) }),
+  /**
    * To the host of the mesh's GitLab: backups shall go there. It looks whether they can, makes the repository, and asks the mesh.
    * `password`: of one that is there, or for a new one. `credentials`: variables that open the target.
    */
@@ -164,6 +169,8 @@ export const Answer = z.discriminatedUnion('kind', [
     door: CopyDoor.optional(),
   }),
   z.object({ kind: z.literal('copy-door'), ...CopyDoor.shape }),
+  /** `kept`: how they are thinned there, and how much room there is. */
+  z.object({ kind: z.literal('vault-door'), ...CopyDoor.shape, kept: Sentence }),
   z.object({
     kind: z.literal('upgrade-checked'),
     checks: z.array(DeployCheck).max(64),

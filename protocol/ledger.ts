@@ -51,6 +51,7 @@ export const abilities = [
   'drill',
   'upgrade',
   'protect',
+  'keep-vault',
 ] as const;
 
 export const LedgerNode = z.looseObject({
@@ -256,8 +257,10 @@ export type HostedGitlab = z.infer<typeof HostedGitlab>;
  * one may be made of it.
  */
 export const LedgerVault = z.looseObject({
-  /** As restic names it: a folder of the host's, or sftp:, s3:, rest:. Never with a password in it. */
+  /** As restic names it: a folder of the host's, or sftp:, s3:, rest:. Never with a password in it. Of a `keeper`: node:NAME. */
   target: z.string().regex(/^[^\p{C}]{1,1024}$/u),
+  /** The machine of the mesh on which the repository lies, which alone thins it. Absent: it lies where `target` says. */
+  keeper: NodeId.optional(),
   /** The repository's own id: another one in its place is not taken for it. */
   repository: z.string().regex(/^[0-9a-f]{16,64}$/),
   /** Its password, and what opens the target, for the voters. */

@@ -191,6 +191,8 @@ export const VaultSeen = z.looseObject({
     .nullable(),
   /** Why the last one failed, or why there can be none. */
   problem: Sentence.nullable(),
+  /** What the machine that keeps them says of them; absent where none does, and until it was asked. */
+  kept: Sentence.optional(),
   /** How the last restore ended that was asked of this agent. */
   restored: z.looseObject({ backup: z.string().max(64), isDone: z.boolean(), because: Sentence }).nullable(),
 });

@@ -98,6 +98,8 @@ export const StatusSnapshot = z.object({
         checkedAt: z.string().nullable(),
         doing: z.object({ what: z.string(), phase: z.string(), percent: z.number().nullable() }).nullable(),
         problem: z.string().nullable(),
+        /** What the machine of the mesh that keeps them says of them. */
+        kept: z.string().optional(),
         restored: z.object({ backup: z.string(), isDone: z.boolean(), because: z.string() }).nullable(),
       })
       .optional(),

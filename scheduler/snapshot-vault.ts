@@ -30,6 +30,7 @@ export function vaultView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'la
         checkedAt: said?.checkedAt == null ? null : rfc3339(said.checkedAt),
         doing: said?.doing ?? null,
         problem: said?.problem ?? null,
+        ...(vault?.keeper !== undefined && said?.kept !== undefined && { kept: said.kept }),
         restored: said?.restored ?? null,
       },
     }),

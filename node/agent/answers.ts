@@ -24,7 +24,7 @@ interface AnswerSources {
   gitlab: Pick<GitlabEffects, 'admin'>;
   traces: EndedTraces;
   log: Log;
-  hosting: Pick<OwnHosting, 'answer' | 'openCopyDoor'>;
+  hosting: Pick<OwnHosting, 'answer' | 'openDoor'>;
 }
 
 /** What another member asks, or this machine's own command line: `from` is who asks. */
@@ -73,7 +73,8 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'check-protect':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'open-copy-door':
-      return sources.hosting.openCopyDoor(from, ask);
+    case 'open-vault-door':
+      return sources.hosting.openDoor(from, ask);
     case 'log':
       return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };
   }

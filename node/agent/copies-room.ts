@@ -78,8 +78,9 @@ export class CopiesRoom {
   /** Of this agent process: what one of before asked for in the ledger is void by it. */
   readonly #boot = randomBytes(8).toString('hex');
   readonly #lines = new Map<NodeId, CopyLine>();
-  readonly #turns = new Turns();
-  readonly #limit: RateLimit;
+  /** What this machine sends of GitLab, whatever for, goes by these. */
+  readonly turns = new Turns();
+  readonly limit: RateLimit;
   #open: OpenHosting | null = null;
   #host: RoundHost | null = null;
   #problem: string | null = null;
@@ -93,7 +94,7 @@ export class CopiesRoom {
   constructor(options: CopiesRoomOptions) {
     this.#options = options;
     const { nodeId, home, log, ledger, feed } = options;
-    this.#limit = new RateLimit(options.copyRateBytes);
+    this.limit = new RateLimit(options.copyRateBytes);
     const ownerOf = ({ data, epoch }: Hosting) => ({ mesh: ledger()?.mesh.id ?? '', data, epoch });
     this.#kept = new KeptCopies({
       ...{ self: nodeId, home, log, ledger },
@@ -331,8 +332,8 @@ export class CopiesRoom {
         if (host === undefined) throw new Error('it is not connected');
         return { host, port: answer.port, id: answer.id, key: answer.key };
       },
-      this.#turns,
-      this.#limit,
+      this.turns,
+      this.limit,
     );
     this.#lines.set(node, line);
     return line;

@@ -1,4 +1,3 @@
-import { statfsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
@@ -11,7 +10,6 @@ import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts
 import type { Happened } from '../../scheduler/inputs.ts';
 import type { ViewInput } from '../../scheduler/snapshot-view.ts';
 import type { Clock } from '../clock.ts';
-import { diskOf } from '../disk-use.ts';
 import { DockerClones } from '../hosting/clone/clone-engine.ts';
 import { GitlabClones } from '../hosting/clone/gitlab-clones.ts';
 import { DockerServiceHost } from '../hosting/docker-service-host.ts';
@@ -20,22 +18,23 @@ import { haveImage } from '../hosting/drill/have-image.ts';
 import type { Door } from '../hosting/gate/gate-files.ts';
 import { GateKeeper } from '../hosting/gate/gate-keeper.ts';
 import { GitlabKeeper } from '../hosting/gitlab-keeper.ts';
-import { ownersReserve } from '../hosting/place-choice.ts';
+import { KeptVault } from '../hosting/keep/kept-vault.ts';
 import { openPlace, removePlace } from '../hosting/place-making.ts';
-import { existingAt } from '../hosting/place-tree.ts';
 import { presets } from '../hosting/presets.ts';
 import { GitlabProtector } from '../hosting/protect/gitlab-protector.ts';
 import { bridgeOf } from '../hosting/service-container.ts';
 import { systemTools } from '../hosting/system-tools.ts';
 import { GitlabUpgrade } from '../hosting/upgrade/upgrade-host.ts';
 import { GitlabVault } from '../hosting/vault/gitlab-vault.ts';
-import type { VaultKeys } from '../hosting/vault/vault-opening.ts';
+import { openWithKey, type VaultKeys } from '../hosting/vault/vault-opening.ts';
 import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
 import { peopleOfFile } from '../settings/people-file.ts';
 import { copiesLeftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
+import { answered, hostAddress, roomFor } from './hosting-answers.ts';
 import type { RunWatch } from './run-watch.ts';
+import { VaultKeepers } from './vault-keepers.ts';
 
 /** What a machine is. */
 export interface Here {
@@ -74,6 +73,7 @@ export interface Membership {
 type VaultAsk = Ask & {
   kind: 'begin-vault' | 'backup-now' | 'backups' | 'compare-gitlab' | 'restore-gitlab' | 'restore-project';
 };
+export type DoorAsk = Ask & { kind: 'open-copy-door' | 'open-vault-door' };
 type UpgradeAsk = Ask & { kind: 'check-upgrade' | 'rehearse-upgrade' };
 export type HostingAsk =
   | VaultAsk
@@ -106,6 +106,8 @@ export class HostingRoom {
   readonly #drills: DrillMaster;
   readonly #upgrade: GitlabUpgrade;
   readonly #protector: GitlabProtector;
+  readonly #keptVault: KeptVault;
+  readonly #keepers: VaultKeepers;
 
   constructor(here: Here, membership: Membership) {
     this.#options = { ...here, ...membership };
@@ -115,6 +117,13 @@ export class HostingRoom {
     const engine = new DockerClones(dockerHost, clock);
     const clones = new GitlabClones({ self: nodeId, host, engine, log });
     this.#copies = new CopiesRoom({ ...this.#options, clones, drills: () => this.#drills.seen() });
+    this.#keptVault = new KeptVault({
+      ...{ self: nodeId, home, clock, log, ledger, isAllowed: here.holdsCopies },
+      open: (vault, folder) => openWithKey(folder, vault, this.#keys),
+    });
+    const { turns, limit } = this.#copies;
+    const { local } = this.#keptVault;
+    this.#keepers = new VaultKeepers({ self: nodeId, ledger, network: here.network, turns, limit, local });
     const meshToken = (): string | null => {
       const token = ledger()?.gitlab.token;
       return token && box.canOpen(token) ? box.unseal(token) : null;
@@ -186,6 +195,7 @@ export class HostingRoom {
     this.#upgrade.start();
     this.#protector.start();
     this.#copies.start();
+    this.#keptVault.start();
   }
 
   /**
@@ -201,6 +211,7 @@ export class HostingRoom {
         this.#protector.stop(),
         this.#keeper.stop(),
         this.#copies.stop(),
+        this.#keptVault.stop(),
       ]),
       sleep(stopMs, undefined, { ref: false }),
     ]);
@@ -214,6 +225,7 @@ export class HostingRoom {
   ledgerChanged(): void {
     this.#keeper.ledgerChanged();
     this.#copies.ledgerChanged();
+    this.#keptVault.ledgerChanged();
   }
 
   #hosts(): boolean {
@@ -234,12 +246,12 @@ export class HostingRoom {
         fix,
       };
     });
-    return [...notServed, ...left];
+    return [...notServed, ...left, ...this.#keptVault.attention()];
   }
 
-  /** From the host of what this machine holds copies of. */
-  openCopyDoor(from: NodeId, ask: Ask & { kind: 'open-copy-door' }): Promise<Answer> {
-    return this.#copies.answer(from, ask);
+  /** From the host of what this machine holds copies of, or whose backups it keeps. */
+  openDoor(from: NodeId, ask: DoorAsk): Promise<Answer> {
+    return ask.kind === 'open-copy-door' ? this.#copies.answer(from, ask) : this.#keptVault.answer(from, ask);
   }
 
   async answer(ask: HostingAsk): Promise<Answer> {
@@ -271,6 +283,7 @@ export class HostingRoom {
       canOpen: (sealed) => box.canOpen(sealed),
       unseal: (sealed) => box.unseal(sealed),
       sealForVoters: (text) => box.sealForVoters(text),
+      keepers: this.#keepers,
     };
   }
 
@@ -356,18 +369,6 @@ export class HostingRoom {
   }
 }
 
-/** What is refused in words goes back as such. */
-async function answered(act: () => string | Answer | Promise<string | Answer>): Promise<Answer> {
-  try {
-    const done = await act();
-    return typeof done === 'string' ? { kind: 'said', because: asSentence(done) } : done;
-  } catch (error) {
-    if (!(error instanceof AutogitError)) throw error;
-    const { code, message, hint } = error;
-    return { kind: 'failed', code, because: asSentence(message), hint: asSentence(hint) };
-  }
-}
-
 const isOfVault = (ask: HostingAsk): ask is VaultAsk =>
   (
     [
@@ -379,15 +380,3 @@ const isOfVault = (ask: HostingAsk): ask is VaultAsk =>
       'restore-project',
     ] as HostingAsk['kind'][]
   ).includes(ask.kind);
-
-/** An address of the LAN, where it has one: people type it, and other machines. */
-function hostAddress(addresses: readonly string[]): string {
-  const all = addresses.flatMap((one) => /^\/ip4\/([\d.]+)\//.exec(one)?.[1] ?? []);
-  return all.find((one) => !one.startsWith('127.')) ?? all[0] ?? '127.0.0.1';
-}
-
-/** What its data take at first, and what of the disk stays its owner's. */
-function roomFor({ preset, place }: Hosting): { bytes: number; reserveBytes: number } {
-  const { totalBytes } = diskOf(statfsSync(existingAt(place.path)));
-  return { bytes: presets[preset].leastDiskBytes, reserveBytes: ownersReserve(totalBytes) };
-}

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Answer, Ask } from '../../protocol/asks.ts';
+import type { Answer } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import { isNamedIn } from '../../scheduler/hosting/copies-set.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
-import type { Here, HostingAsk, HostingRoom, Membership } from './hosting-room.ts';
+import type { DoorAsk, Here, HostingAsk, HostingRoom, Membership } from './hosting-room.ts';
 
 /** What an agent of before has left in its home, if it hosted, held copies, or backed one up. */
 const traces = ['hosted-gitlab.json', 'hosted-gitlab.json.copy', 'gitlab-copies', 'gitlab-protect'];
@@ -74,9 +74,9 @@ export class OwnHosting {
     return this.#room?.attention() ?? [];
   }
 
-  /** From the host of what this machine holds copies of. */
-  async openCopyDoor(from: NodeId, ask: Ask & { kind: 'open-copy-door' }): Promise<Answer> {
-    return (await this.#load()).openCopyDoor(from, ask);
+  /** From the host of what this machine holds copies of, or whose backups it keeps. */
+  async openDoor(from: NodeId, ask: DoorAsk): Promise<Answer> {
+    return (await this.#load()).openDoor(from, ask);
   }
 
   async answer(ask: HostingAsk): Promise<Answer> {
@@ -87,8 +87,8 @@ export class OwnHosting {
     const { nodeId } = this.#here;
     const hosting = hostingOf(this.#membership.ledger());
     const isNamed = hosting?.copies !== undefined && isNamedIn(hosting.copies, nodeId);
-    const protects = this.#membership.ledger()?.gitlab.protected?.node === nodeId;
-    return this.#hasTraces || hosting?.host === nodeId || isNamed || protects;
+    const { protected: known, vault } = this.#membership.ledger()?.gitlab ?? {};
+    return this.#hasTraces || hosting?.host === nodeId || isNamed || known?.node === nodeId || vault?.keeper === nodeId;
   }
 
   /** Once, and then `more`. */

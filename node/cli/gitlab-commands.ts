@@ -93,10 +93,11 @@ function protectedRows({ protected: known }: GitlabView): [string, string][] {
 /** Backups: where they go, what is done, what is wrong. */
 function vaultRows({ vault }: StatusSnapshot['gitlab']): [string, string][] {
   if (vault === undefined) return [];
-  const { target, checkedAt, doing, restored } = vault;
+  const { target, checkedAt, doing, kept, restored } = vault;
   const percent = doing?.percent == null ? '' : `, ${Math.floor(doing.percent)} %`;
   return [
     ['backups', target === null ? '-' : `${target}${checkedAt === null ? '' : `, read back ${checkedAt}`}`],
+    ...(kept === undefined ? [] : [['', `only added to there; ${kept}`] as [string, string]]),
     ...(doing ? [[doing.what, `${doing.phase}${percent}`] as [string, string]] : []),
     ...(restored ? [['restored', restored.because] as [string, string]] : []),
   ];

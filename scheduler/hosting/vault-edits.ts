@@ -1,4 +1,5 @@
 import type { Change } from '../../protocol/changes.ts';
+import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { whoIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
@@ -15,10 +16,19 @@ const whoCannot = ({ configuration, nodes }: Ledger): string | null =>
 const whoKeepsImage = ({ configuration, nodes }: Ledger): string | null =>
   whoIsOlder(nodes, rankedVoters(configuration), 'upgrade', "cannot bring back GitLab's version of then with its data");
 
+/** Also whoever makes the backups goes by it: an earlier one would look for a folder of that name. */
+export function whyNotKept({ configuration, nodes, gitlab }: Ledger, keeper: NodeId | undefined): string | null {
+  if (keeper === undefined) return null;
+  if (nodes[keeper] === undefined) return 'the machine that shall keep the backups is not in the mesh';
+  const makers = [gitlab.host, gitlab.protected?.node].filter((one) => one != null);
+  const asked = [...new Set([keeper, ...makers, ...rankedVoters(configuration)])];
+  return whoIsOlder(nodes, asked, 'keep-vault', 'knows nothing of backups that a machine of the mesh keeps');
+}
+
 export function setVault(ledger: Ledger, change: Change & { kind: 'set-vault' }, wallMs: number): Ledger | Refusal {
   const { vault: known, ...gitlab } = ledger.gitlab;
   if (change.vault === null) return known === undefined ? ledger : { ...ledger, gitlab };
-  const refused = whoCannot(ledger);
+  const refused = whoCannot(ledger) ?? whyNotKept(ledger, change.vault.keeper);
   if (refused !== null) return { refused };
   return { ...ledger, gitlab: { ...gitlab, vault: { ...change.vault, since: wallMs, because: change.because } } };
 }

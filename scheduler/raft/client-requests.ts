@@ -85,6 +85,8 @@ export function receiverOf({ raft, self }: RaftTurn, { change }: Pick<ClientRequ
 function abilityFor(change: Change): (typeof abilities)[number] | undefined {
   // An earlier version would deploy it, and leave out whom a person named for copies.
   if (change.kind === 'deploy-gitlab' && (change.agreed ?? []).length > 0) return 'copies';
+  // An earlier version would take the name of a machine for a folder's.
+  if (change.kind === 'set-vault' && change.vault?.keeper !== undefined) return 'keep-vault';
   // An earlier version would run the image of now on data of before an upgrade.
   if (change.kind === 'gitlab-restored' && change.image !== undefined) return 'upgrade';
   return abilityOf[change.kind];

@@ -22,6 +22,7 @@ import type { Ledger, LedgerVault } from '../../protocol/ledger.ts';
 import { install } from '../bench/debian.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { noKeepers } from '../fixtures/no-keepers.ts';
 import { PlaceRig, sh } from './data-place-rig.ts';
 import { about, owner, written } from './vault-rig.ts';
 
@@ -171,6 +172,7 @@ describe('the vault of a host', () => {
       canOpen: () => true,
       unseal: (text) => text,
       sealForVoters: (text) => text,
+      keepers: noKeepers,
       keeper: { kept: kept as unknown as KeptGitlab, replacing },
       holders: () => holders,
       api: () => null,

@@ -21,7 +21,7 @@ vi.mock('../../node/agent/hosting-room.ts', () => ({
     endLease = () => told.push('lease ends');
     removed = async () => told.push('removed');
     answer = async () => ({ kind: 'said', because: 'answered' });
-    openCopyDoor = async () => ({ kind: 'said', because: 'opened' });
+    openDoor = async () => ({ kind: 'said', because: 'opened' });
     attention = () => [];
   },
 }));

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { GitlabProtector } from '../../node/hosting/protect/gitlab-protector.ts';
 import { noted } from '../../node/hosting/protect/left-behind.ts';
 import type { BackupSource } from '../../node/hosting/vault/backup-run.ts';
+import { noKeepers } from '../fixtures/no-keepers.ts';
 
 let home = '';
 beforeEach(() => {
@@ -62,6 +63,7 @@ it('what an agent that was killed left in the owner’s folder goes with the nex
       canOpen: () => false,
       unseal: () => '',
       sealForVoters: () => '',
+      keepers: noKeepers,
       change: () => Promise.reject(new Error('no change')),
     },
   });

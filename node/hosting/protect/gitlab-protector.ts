@@ -12,7 +12,7 @@ import type { ServiceHost } from '../service-host.ts';
 import { rowOf } from '../vault/backup-rows.ts';
 import { type BackupSource, makeBackup, type Say, thinAndCheck } from '../vault/backup-run.ts';
 import { VaultMemory } from '../vault/vault-memory.ts';
-import { beginVault, openVault, type VaultKeys } from '../vault/vault-opening.ts';
+import { beginVault, keptWords, openVault, type VaultKeys } from '../vault/vault-opening.ts';
 import type { About } from '../vault/vault-tree.ts';
 import { VaultWork, withFix } from '../vault/vault-work.ts';
 import { dropNoted, noted } from './left-behind.ts';
@@ -311,7 +311,10 @@ export class GitlabProtector {
       way: found?.way ?? null,
       because: asSentence(found?.because ?? 'its container is looked for'),
       missing: this.#missing,
-      vault: { last: notes?.last ?? null, checkedAt: notes?.checkedAt ?? null, doing, problem: why, restored: null },
+      vault: {
+        ...{ last: notes?.last ?? null, checkedAt: notes?.checkedAt ?? null, doing, problem: why, restored: null },
+        ...keptWords(vault, this.#options),
+      },
     };
   }
 

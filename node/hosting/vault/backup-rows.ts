@@ -6,7 +6,7 @@ import { keptRounds, roundFolder, roundId, versionIn } from './kept-rounds.ts';
 import type { Snapshot } from './restic.ts';
 import { readAbout, replacedEpochs, replacedFolder } from './vault-tree.ts';
 
-const tagOf = ({ tags }: Snapshot, name: string): string | null =>
+export const tagOf = ({ tags }: Snapshot, name: string): string | null =>
   tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1) ?? null;
 
 export const rowOf = (one: Snapshot, data: string, target: string): BackupRow => ({

@@ -65,7 +65,8 @@ export async function makeBackup(
 
 /** After each one: older ones go, and once a day a part of the repository is read back. */
 export async function thinAndCheck(run: BackupRun, data: string, memory: VaultMemory, wallMs: number): Promise<void> {
-  await thin(run, data);
+  // A machine of the mesh that keeps them thins them itself, and lets nobody else.
+  if (run.vault.keeper === undefined) await thin(run, data);
   const whose = { repository: run.vault.repository, data };
   if (!memory.isCheckDue(whose, wallMs)) return;
   await readBack(run, Math.floor(wallMs / dayMs));
@@ -86,7 +87,7 @@ async function readBack({ vault, restic, say, signal }: BackupRun, day: number):
   say('reads a part of it back');
   await restic.check((day % readBackParts) + 1, readBackParts, signal).catch((error: unknown) => {
     throw new AutogitError('backup', `${vault.target} does not read back as it was written: ${sentenceOf(error)}`, {
-      hint: 'look at that disk, and name another place beside it: autogit-node gitlab backup --to TARGET',
+      hint: 'look at the disk there, and name another place beside it: autogit-node gitlab backup --to TARGET',
     });
   });
 }

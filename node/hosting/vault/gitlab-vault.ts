@@ -23,7 +23,7 @@ import { projectBeside } from './project-beside.ts';
 import type { Restic } from './restic.ts';
 import { restoreBeside } from './restore-data.ts';
 import { VaultMemory } from './vault-memory.ts';
-import { beginVault, openVault, type VaultKeys } from './vault-opening.ts';
+import { beginVault, keptWords, openVault, type VaultKeys } from './vault-opening.ts';
 import { type About, dropHalves, dropReplaced } from './vault-tree.ts';
 import { VaultWork, withFix } from './vault-work.ts';
 
@@ -88,6 +88,7 @@ export class GitlabVault {
         checkedAt: known?.checkedAt ?? null,
         doing: this.#work.doing,
         problem: this.#work.problem,
+        ...keptWords(vault, this.#options),
         restored,
       },
     };

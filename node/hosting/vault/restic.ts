@@ -7,9 +7,18 @@ import { findProgram, spawnClean } from '../../clean-spawn.ts';
 import { shown } from '../../foreign-text.ts';
 import { toolEnv } from '../system-tools.ts';
 
+/** Where it lies for one call: `target` in restic's words. `trouble`: it is no use to go on, for the reason that it gives. */
+interface Reached {
+  target: string;
+  trouble?: AbortSignal;
+}
+
+/** A place that is there only while restic uses it. */
+export type Reach = <T>(use: (at: Reached) => Promise<T>) => Promise<T>;
+
 /** Where backups lie and what opens it. None of it stands among arguments, which everybody on the machine may read. */
 interface Repository {
-  target: string;
+  target: string | Reach;
   password: string;
   credentials: Readonly<Record<string, string>>;
 }
@@ -60,7 +69,8 @@ export class Restic {
       return Config.parse(JSON.parse(await this.#run(['cat', 'config', '--json'], { signal }))).id;
     } catch (error) {
       // A target that cannot be reached is not an empty one: only what says that there is nothing counts.
-      if (/does not exist|no such file|NoSuchKey|\(404\)/i.test(sentenceOf(error))) return null;
+      const said = sentenceOf(error);
+      if (/^restic cat failed/.test(said) && /does not exist|no such file|NoSuchKey|\(404\)/i.test(said)) return null;
       throw error;
     }
   }
@@ -140,6 +150,13 @@ export class Restic {
     await this.#alone(['forget', '--host', 'autogit', '--tag', tag, '--group-by', '', ...words, '--prune'], signal);
   }
 
+  /** These, and what nobody needs any more then. */
+  async drop(ids: readonly string[], signal: AbortSignal): Promise<void> {
+    for (let from = 0; from < ids.length; from += 500)
+      await this.#alone(['forget', ...ids.slice(from, from + 500)], signal);
+    await this.#alone(['prune'], signal);
+  }
+
   /** Its structure, and one part of `parts` of its data read back whole. */
   async check(part: number, parts: number, signal: AbortSignal): Promise<void> {
     await this.#alone(['check', `--read-data-subset=${part}/${parts}`], signal);
@@ -186,7 +203,17 @@ export class Restic {
     }
   }
 
-  async #run(args: readonly string[], { signal, cwd, onLine, around = [] }: How): Promise<string> {
+  #run(args: readonly string[], how: How): Promise<string> {
+    const { target } = this.#repository;
+    const at = (reached: Reached): Promise<string> => this.#runAt(reached, args, how);
+    return typeof target === 'string' ? at({ target }) : target(at);
+  }
+
+  async #runAt(
+    { target, trouble }: Reached,
+    args: readonly string[],
+    { signal, cwd, onLine, around = [] }: How,
+  ): Promise<string> {
     if (findProgram('restic', toolEnv.PATH) === null)
       throw problem('restic is not installed on this machine', 'install it: apt install restic');
     // An agent that is killed takes it along: the next one would find it writing where it begins anew.
@@ -194,14 +221,19 @@ export class Restic {
     const [file, ...words] = [...around, ...tied, 'restic', ...args] as [string, ...string[]];
     const child = spawnClean(file, words, {
       ...(cwd !== undefined && { cwd }),
-      env: this.#env(),
+      env: this.#env(target),
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    return await ended(child, args[0] as string, { signal, ...(onLine && { onLine }) });
+    const ending = trouble === undefined ? signal : AbortSignal.any([signal, trouble]);
+    return await ended(child, args[0] as string, { signal: ending, ...(onLine && { onLine }) }).catch(
+      (error: unknown) => {
+        throw trouble?.aborted && !signal.aborted ? trouble.reason : error;
+      },
+    );
   }
 
-  #env(): NodeJS.ProcessEnv {
-    const { target, password, credentials } = this.#repository;
+  #env(target: string): NodeJS.ProcessEnv {
+    const { password, credentials } = this.#repository;
     const { PATH, HOME, TMPDIR, LC_ALL } = toolEnv as NodeJS.ProcessEnv;
     return {
       ...credentials,

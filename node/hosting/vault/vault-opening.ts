@@ -3,11 +3,11 @@ import { dirname, join } from 'node:path';
 import type { Ask } from '../../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
 import { AutogitError } from '../../../protocol/errors.ts';
-import { asSentence } from '../../../protocol/ids.ts';
+import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { Ledger, LedgerVault } from '../../../protocol/ledger.ts';
 import { askDisk } from '../../asked-disk.ts';
-import { checkTarget, isFolder } from './backup-target.ts';
-import { Restic } from './restic.ts';
+import { checkTarget, isFolder, nodeIn, nodeTarget } from './backup-target.ts';
+import { type Reach, Restic } from './restic.ts';
 import { VaultSecret } from './vault-memory.ts';
 
 /** What opens and seals the key of the backups on this machine. */
@@ -18,6 +18,17 @@ export interface VaultKeys {
   canOpen(sealed: string): boolean;
   unseal(sealed: string): string;
   sealForVoters(text: string): string;
+  keepers: Keepers;
+}
+
+/** Machines of the mesh that keep backups, as the one that makes them knows them. */
+export interface Keepers {
+  /** By the name that a person typed; throws in words where it is none that can. */
+  named(name: string): NodeId;
+  nameOf(node: NodeId): string;
+  reach(node: NodeId, purpose: 'begin' | 'use'): Reach;
+  /** What it said of them when it was asked last. */
+  saidBy(node: NodeId): string | null;
 }
 
 /** What the ledger takes sealed. */
@@ -27,12 +38,29 @@ const resticOf = (home: string, repository: ConstructorParameters<typeof Restic>
   new Restic(repository, join(home, 'restic-cache'));
 
 /** The repository of the ledger's; throws on a machine that does not vote. */
-export function openVault({ target, secret }: LedgerVault, { home, canOpen, unseal }: VaultKeys): Restic {
-  if (!canOpen(secret))
+export function openVault(vault: LedgerVault, keys: VaultKeys): Restic {
+  const { target, keeper } = vault;
+  const opened = openWithKey(keeper === undefined ? target : keys.keepers.reach(keeper, 'use'), vault, keys);
+  if (opened === null)
     throw new AutogitError('backup', 'this machine does not vote, and only those who do open the key of the backups', {
       hint: 'which machines vote: autogit-node status -o wide',
     });
-  return resticOf(home, { target, ...VaultSecret.parse(JSON.parse(unseal(secret))) });
+  return opened;
+}
+
+/** Wherever it lies; null on a machine that does not vote. */
+export function openWithKey(
+  target: string | Reach,
+  { secret }: LedgerVault,
+  { home, canOpen, unseal }: VaultKeys,
+): Restic | null {
+  return canOpen(secret) ? resticOf(home, { target, ...VaultSecret.parse(JSON.parse(unseal(secret))) }) : null;
+}
+
+/** What the machine that keeps them said of them, for the mesh. */
+export function keptWords(vault: LedgerVault | null, { keepers }: VaultKeys): { kept?: string } {
+  const said = vault?.keeper === undefined ? null : keepers.saidBy(vault.keeper);
+  return said === null ? {} : { kept: asSentence(said) };
 }
 
 /**
@@ -40,23 +68,31 @@ export function openVault({ target, secret }: LedgerVault, { home, canOpen, unse
  * up. A sentence.
  */
 export async function beginVault(
-  { target, password, credentials, isNew, everyMs, keep }: Ask & { kind: 'begin-vault' },
-  { home, sealForVoters, change }: VaultKeys,
+  { target: asked, password, credentials, isNew, everyMs, keep }: Ask & { kind: 'begin-vault' },
+  { home, sealForVoters, change, keepers }: VaultKeys,
   { data, signal }: { data: string; signal: AbortSignal },
 ): Promise<string> {
-  checkTarget(target);
+  checkTarget(asked);
+  const named = nodeIn(asked);
+  const keeper = named === null ? null : keepers.named(named);
+  const target = keeper === null ? asked : nodeTarget(keepers.nameOf(keeper));
   const same = await sameDisk(target, data);
-  const restic = resticOf(home, { target, password, credentials });
+  const restic = resticOf(home, {
+    target: keeper === null ? target : keepers.reach(keeper, 'begin'),
+    ...{ password, credentials },
+  });
   let repository = await restic.id(signal);
   if (repository !== null && isNew)
     throw new AutogitError('backup', `${target} has a repository already, which another key opens`, {
-      hint: `name an empty folder, or give its recovery key: autogit-node gitlab backup --to ${target} --recovery-key-env VAR`,
+      hint: `${keeper === null ? 'name an empty folder' : 'name another machine'}, or give its recovery key: autogit-node gitlab backup --to ${target} --recovery-key-env VAR`,
     });
   if (repository === null && !isNew)
     throw new AutogitError('backup', `there is no repository at ${target}`, {
       hint: isFolder(target)
         ? `see whether its disk is mounted: findmnt -T ${target}`
-        : 'look whether the address is right',
+        : keeper === null
+          ? 'look whether the address is right'
+          : `leave --recovery-key-env out, and one is made there`,
     });
   if (repository === null) {
     await restic.init(signal);
@@ -71,11 +107,12 @@ export async function beginVault(
     });
   const { state, because: why } = await change({
     kind: 'set-vault',
-    vault: { target, repository, secret, everyMs, keep },
+    vault: { target, ...(keeper !== null && { keeper }), repository, secret, everyMs, keep },
     because,
   });
   if (state !== 'done') throw new AutogitError('no-leader', `the mesh does not take it: ${why}`);
-  return asSentence(`backups of GitLab go to ${target}${same}`);
+  const said = keeper === null ? null : keepers.saidBy(keeper);
+  return asSentence(`backups of GitLab go to ${target}${same}${said === null ? '' : `: ${said}`}`);
 }
 
 /** Said, not refused: better there than nowhere. */

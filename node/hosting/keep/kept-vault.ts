@@ -1,0 +1,289 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
+import { z } from 'zod';
+import type { Answer, Ask } from '../../../protocol/asks.ts';
+import { sentenceOf } from '../../../protocol/errors.ts';
+import { asSentence, type NodeId } from '../../../protocol/ids.ts';
+import type { Ledger, LedgerVault } from '../../../protocol/ledger.ts';
+import type { Attention } from '../../../protocol/status.ts';
+import type { Clock } from '../../clock.ts';
+import type { Log } from '../../log.ts';
+import { showBytes } from '../../settings/quantities.ts';
+import { replaceFile, systemTools } from '../system-tools.ts';
+import { tagOf } from '../vault/backup-rows.ts';
+import type { Reach, Restic } from '../vault/restic.ts';
+import { withFix } from '../vault/vault-work.ts';
+import { openOnceDoor } from '../wire/once-door.ts';
+import { KeptFiles } from './kept-files.ts';
+import { holdBack, letGo } from './let-go.ts';
+import { type Scope, serveRest } from './rest-door.ts';
+import { type KeepNotes, keepInForce, lowerAfterMs, toForget } from './retention.ts';
+
+interface KeptVaultOptions {
+  self: NodeId;
+  home: string;
+  clock: Pick<Clock, 'bootMs' | 'wallMs'>;
+  log: Pick<Log, 'info' | 'warn'>;
+  ledger(): Ledger | null;
+  /** False: its owner wants nothing of a GitLab of others on it. */
+  isAllowed: boolean;
+  /** The repository in that folder; null on a machine that may not open it. */
+  open(vault: LedgerVault, folder: string): Restic | null;
+}
+
+const Keep = z.object({
+  daily: z.int().min(1),
+  weekly: z.int().nonnegative(),
+  monthly: z.int().nonnegative(),
+});
+const Notes = z.object({
+  keep: Keep,
+  lower: z.object({ keep: Keep, sinceMs: z.number() }).nullable(),
+  /** When it was thinned. */
+  thinnedAt: z.number().nullable(),
+});
+type Notes = z.infer<typeof Notes>;
+
+const lookMs = 30_000;
+const dayMs = 86_400_000;
+const againMs = 3_600_000;
+/** Nobody has been there for so long: a backup is over, and not between two connections. */
+const quietMs = 60_000;
+const connectionsMost = 12;
+
+/** Of repositories that are kept for another machine, in the home of the agent that keeps them. */
+const keptFolder = 'gitlab-vault';
+
+const keepText = ({ daily, weekly, monthly }: z.infer<typeof Keep>): string => `${daily},${weekly},${monthly}`;
+
+/**
+ * Backups of GitLab that this machine keeps for the one that makes them. That one adds to them and deletes nothing; they are
+ * thinned here, at this machine's own times.
+ */
+export class KeptVault {
+  readonly #options: KeptVaultOptions;
+  readonly #stopped = new AbortController();
+  #timer: NodeJS.Timeout | null = null;
+  #files: { mesh: string; files: KeptFiles } | null = null;
+  /** Who comes, and for what: as soon as that changes, those who came go. */
+  #whose = '';
+  #guests = new AbortController();
+  #connections = 0;
+  #quietSince = Number.NEGATIVE_INFINITY;
+  #thinning: Promise<void> | null = null;
+  #notBefore = 0;
+  #problem: string | null = null;
+
+  constructor(options: KeptVaultOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.look(), lookMs);
+    this.#timer.unref();
+  }
+
+  async stop(): Promise<void> {
+    if (this.#timer) clearInterval(this.#timer);
+    this.#stopped.abort(new Error('the agent ends'));
+    this.#guests.abort(new Error('the agent ends'));
+    await this.#thinning;
+  }
+
+  ledgerChanged(): void {
+    const whose = JSON.stringify([this.#maker, this.#vault?.repository]);
+    if (whose === this.#whose) return;
+    this.#whose = whose;
+    this.#guests.abort(new Error('backups are not kept here any more'));
+    this.#guests = new AbortController();
+  }
+
+  /** From whoever makes backups. */
+  async answer(from: NodeId, { purpose }: Ask & { kind: 'open-vault-door' }): Promise<Answer> {
+    this.ledgerChanged();
+    const because = this.#whyNot(from, purpose);
+    if (because !== null) return { kind: 'refused', because: asSentence(because) };
+    try {
+      const files = await this.#kept();
+      const signal = AbortSignal.any([this.#stopped.signal, this.#guests.signal]);
+      const door = await openOnceDoor((socket) => this.#serve(socket, files, purpose), signal);
+      return { kind: 'vault-door', ...door, kept: asSentence(await this.#words(files)) };
+    } catch (error) {
+      return { kind: 'refused', because: asSentence(`its disk does not take them: ${sentenceOf(error)}`) };
+    }
+  }
+
+  /** For this machine itself, where it makes them too. */
+  readonly local: Reach = async (use) => {
+    await this.#thinning;
+    const files = await this.#kept();
+    this.#connections += 1;
+    try {
+      return await use({ target: files.folder });
+    } finally {
+      this.#leaves();
+    }
+  };
+
+  /** Thins them where that is due and nobody is there. */
+  look(): void {
+    const vault = this.#vault;
+    const { clock, open } = this.#options;
+    if (vault === null || this.#thinning !== null || this.#stopped.signal.aborted) return;
+    const now = clock.bootMs();
+    if (this.#connections > 0 || now - this.#quietSince < quietMs || now < this.#notBefore) return;
+    if (!existsSync(join(this.#home, 'repository'))) return;
+    this.#thinning = this.#noted(vault)
+      .then(async (notes) => {
+        const { files } = this.#files ?? { files: await this.#kept() };
+        const restic = open(vault, files.folder);
+        const sinceMs = Math.abs(clock.wallMs() - (notes.thinnedAt ?? 0));
+        if (restic === null || sinceMs < dayMs) return;
+        await this.#thin(vault, { files, restic, notes });
+        this.#problem = null;
+      })
+      .catch((error: unknown) => {
+        if (this.#stopped.signal.aborted) return;
+        this.#problem = withFix(error);
+        this.#notBefore = clock.bootMs() + againMs;
+        this.#options.log.warn(`backups of GitLab that are kept here are not thinned: ${this.#problem}`);
+      })
+      .finally(() => {
+        this.#thinning = null;
+      });
+  }
+
+  /** What its owner should know. */
+  attention(): Attention[] {
+    const vault = this.#vault;
+    const lines: Attention[] = [];
+    const say = (sentence: string, fix: string | null): void =>
+      void lines.push({ code: 'gitlab-vault', severity: 'warn', sentence: asSentence(sentence), fix });
+    if (vault === null) return lines;
+    if (!this.#options.isAllowed)
+      say(
+        'backups of GitLab shall be kept here, and autogit.yml of this machine says copies: never: none is',
+        'take that line out and start the agent again, or name another place: autogit-node gitlab backup --to TARGET',
+      );
+    if (this.#problem !== null) say(`backups of GitLab that are kept here are not thinned: ${this.#problem}`, null);
+    const lower = this.#readNotes()?.lower;
+    if (lower != null) {
+      const day = new Date(lower.sinceMs + lowerAfterMs).toISOString().slice(0, 10);
+      say(
+        `of the backups of GitLab that are kept here fewer shall stay (${keepText(lower.keep)}): that holds from ${day} on, so that nobody takes history away at once`,
+        'if nobody of yours asked for that, look at the machine that hosts: autogit-node gitlab',
+      );
+    }
+    return lines;
+  }
+
+  get #home(): string {
+    return join(this.#options.home, keptFolder, this.#options.ledger()?.mesh.id ?? 'none');
+  }
+
+  /** Where this machine keeps it. */
+  get #vault(): LedgerVault | null {
+    const vault = this.#options.ledger()?.gitlab.vault;
+    return vault?.keeper === this.#options.self ? vault : null;
+  }
+
+  /** Who makes backups. */
+  get #maker(): NodeId | null {
+    const gitlab = this.#options.ledger()?.gitlab;
+    return (gitlab?.mode === 'hosted' ? gitlab.host : gitlab?.protected?.node) ?? null;
+  }
+
+  #whyNot(from: NodeId, purpose: Scope): string | null {
+    if (!this.#options.isAllowed)
+      return 'its owner wants nothing of GitLab on it, and alone changes that: takes copies: never out of autogit.yml there (or --copies never from its start) and starts its agent again';
+    if (from !== this.#maker) return 'only the machine that makes backups of GitLab comes in here';
+    if (purpose === 'use' && this.#vault === null) return 'the ledger there does not say that it keeps them';
+    if (this.#stopped.signal.aborted) return 'its agent ends';
+    if (this.#thinning !== null) return 'it thins them now: in a minute or two';
+    return this.#connections >= connectionsMost ? 'there are too many connections' : null;
+  }
+
+  async #kept(): Promise<KeptFiles> {
+    const mesh = this.#options.ledger()?.mesh.id ?? '';
+    if (this.#files?.mesh !== mesh) {
+      const files = new KeptFiles(this.#home, this.#options.clock.bootMs);
+      await files.open();
+      this.#files = { mesh, files };
+    }
+    return this.#files.files;
+  }
+
+  async #serve(socket: TLSSocket, files: KeptFiles, purpose: Scope): Promise<void> {
+    this.#connections += 1;
+    try {
+      await serveRest(socket, files, purpose);
+    } finally {
+      this.#leaves();
+    }
+  }
+
+  #leaves(): void {
+    this.#connections -= 1;
+    this.#quietSince = this.#options.clock.bootMs();
+  }
+
+  async #words(files: KeptFiles): Promise<string> {
+    const free = `${showBytes(Math.max(0, await files.freeBytes()))} left for them`;
+    const vault = this.#vault;
+    if (vault === null) return free;
+    if (this.#options.open(vault, files.folder) === null)
+      return `all of them stay there, as it does not vote and cannot open them; ${free}`;
+    const { keep } = await this.#noted(vault);
+    return `it thins them itself (${keepText(keep)})${this.#problem === null ? '' : `, and cannot: ${this.#problem}`}; ${free}`;
+  }
+
+  async #thin(
+    vault: LedgerVault,
+    { files, restic, notes }: { files: KeptFiles; restic: Restic; notes: Notes },
+  ): Promise<void> {
+    const { signal } = this.#stopped;
+    const { clock, log } = this.#options;
+    // Whoever left one is not there, and comes in again only when this is over.
+    await files.dropLocks();
+    const found = await restic.id(signal);
+    if (found !== vault.repository) throw new Error('the repository here is not the one of the ledger');
+    const backups = [];
+    for (const one of await restic.snapshots(signal)) {
+      const { mtimeMs } = await stat(files.pathOf({ type: 'snapshots', name: one.id }));
+      backups.push({ id: one.id, of: tagOf(one, 'data') ?? '', arrivedMs: mtimeMs });
+    }
+    const goes = toForget(backups, notes.keep);
+    if (goes.length > 0) {
+      await holdBack(files.folder, this.#home, clock.wallMs());
+      await restic.drop(goes, signal);
+      log.info(`${goes.length} of ${backups.length} backups of GitLab that are kept here were let go`);
+    }
+    await letGo(this.#home, clock.wallMs());
+    await this.#write({ ...notes, thinnedAt: clock.wallMs() });
+  }
+
+  /** As the ledger wants it now, remembered. */
+  async #noted({ keep }: LedgerVault): Promise<Notes> {
+    const { daily, weekly, monthly } = keep;
+    const nowMs = this.#options.clock.wallMs();
+    const known = this.#readNotes();
+    const inForce: KeepNotes = keepInForce(known, { daily, weekly, monthly }, nowMs);
+    const notes = { ...inForce, thinnedAt: known?.thinnedAt ?? nowMs };
+    if (JSON.stringify(notes) !== JSON.stringify(known)) await this.#write(notes);
+    return notes;
+  }
+
+  #readNotes(): Notes | null {
+    try {
+      return Notes.parse(JSON.parse(readFileSync(join(this.#home, 'kept.json'), 'utf8')));
+    } catch {
+      return null;
+    }
+  }
+
+  #write(notes: Notes): Promise<void> {
+    return replaceFile(join(this.#home, 'kept.json'), `${JSON.stringify(notes)}\n`, systemTools);
+  }
+}
