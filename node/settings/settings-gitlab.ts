@@ -133,7 +133,7 @@ const vaultFlags: readonly Flag[] = [
     kind: 'text',
     value: 'TARGET',
     commands: ['gitlab backup', 'gitlab protect'],
-    help: 'where backups go: a folder of its machine, sftp:, s3:, rest:; none: nowhere any more',
+    help: 'where backups go: a folder of its machine, node:NAME, sftp:, s3:, rest:; none: nowhere any more',
   },
   {
     key: 'gitlab.every',

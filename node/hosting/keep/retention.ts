@@ -1,5 +1,5 @@
 /** How many stay, of each day, week and month. */
-export interface Keep {
+interface Keep {
   daily: number;
   weekly: number;
   monthly: number;

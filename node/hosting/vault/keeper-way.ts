@@ -9,7 +9,7 @@ import { type DoorAt, throughDoor } from '../wire/door-call.ts';
 import type { Reach } from './restic.ts';
 
 /** A machine of the mesh that keeps backups, as the one that makes them reaches it. */
-export interface KeeperCall {
+interface KeeperCall {
   /** Of that machine, for people. */
   name: string;
   /** A door for one connection; throws in words where it opens none. */
