@@ -226,7 +226,7 @@ it('backed up to another machine, cut in the midst, checked, restored; what the 
   mkdirSync(join(home(), 'repository/locks'));
   expect(files().filter((name) => had.includes(name))).toEqual(had);
   await expect(begin()).rejects.toThrow('node:desktop-1 has a repository already');
-}, 40_000);
+}, 90_000);
 
 it('without room there, or when that machine falls away, it says so, and goes on later', async () => {
   write('c', 16_000_000);
@@ -247,7 +247,7 @@ it('without room there, or when that machine falls away, it says so, and goes on
   await expect(backup()).rejects.toThrow(gone);
   isThere = true;
   await backup();
-}, 40_000);
+}, 90_000);
 
 it('is thinned by the machine that keeps them, by when they came; what is let go can be put back for a fortnight', async () => {
   // As they came, and as the host says: the same moment.
@@ -282,7 +282,7 @@ it('is thinned by the machine that keeps them, by when they came; what is let go
   execFileSync('cp', ['-a', '--no-clobber', `${home()}/thinned/${of}/.`, `${home()}/repository/`]);
   await opened().check(1, 1, signal);
   expect(files('repository/snapshots')).toEqual([...all].sort());
-}, 60_000);
+}, 90_000);
 
 it('not by a machine that may not open them, nor against its owner’s word, nor for anybody but the one that makes them', async () => {
   mayVote = false;
