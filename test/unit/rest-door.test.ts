@@ -1,5 +1,4 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
@@ -217,7 +216,7 @@ it('one that says nothing, or trickles, is given up, and leaves nothing', async 
     socket.on('error', () => {});
     socket.write(head);
     const trickle = setInterval(() => socket.write('x'), everyMs);
-    await once(socket, 'close');
+    await new Promise((resolve) => socket.once('close', resolve));
     clearInterval(trickle);
   }
   await expect.poll(everything).toEqual([]);
