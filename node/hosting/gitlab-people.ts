@@ -23,20 +23,29 @@ interface PeopleMade {
   differences: string[];
 }
 
+/** So many entries in a row without an answer: the others would wait as long each, and be told the same. */
+const silentMost = 3;
+const silences: readonly string[] = ['gitlab-answer', 'timed-out', 'no-docker'];
+
 /**
  * Makes what is not there, entry by entry: what one of them is refused for does not keep others out. What is there is left as it is,
- * more and less alike: nothing is deleted, lowered or raised.
+ * more and less alike: nothing is deleted, lowered or raised. A GitLab that hangs is asked for the first few only.
  */
 export async function makePeople({ users, groups }: People, ask: AskApi): Promise<PeopleMade> {
   const result: PeopleMade = { made: 0, problems: [], differences: [] };
+  let [silent, left] = [0, 0];
   const entry = async (what: string, make: () => Promise<'made' | string | null>): Promise<void> => {
-    try {
-      const end = await make();
-      if (end === 'made') result.made += 1;
-      else if (end !== null) result.differences.push(`${what} ${end}`);
-    } catch (error) {
-      result.problems.push(`${what}: ${sentenceOf(error)}`);
-    }
+    if (silent >= silentMost) left += 1;
+    else
+      try {
+        const end = await make();
+        silent = 0;
+        if (end === 'made') result.made += 1;
+        else if (end !== null) result.differences.push(`${what} ${end}`);
+      } catch (error) {
+        silent = error instanceof AutogitError && silences.includes(error.code) ? silent + 1 : 0;
+        result.problems.push(`${what}: ${sentenceOf(error)}`);
+      }
   };
   for (const user of users)
     await entry(`user ${user.username}`, async () => {
@@ -53,6 +62,7 @@ export async function makePeople({ users, groups }: People, ask: AskApi): Promis
     for (const { username, level } of group.members)
       await entry(`${username} in group ${group.path}`, () => makeMember(ask, group.path, username, level));
   }
+  if (left > 0) result.problems.push(`${left} more of the list wait until GitLab answers`);
   return result;
 }
 

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type PracticeGitlab, startPractice } from '../../gitlab-bridge/practice/practice-gitlab.ts';
 import { type AskApi, makePeople } from '../../node/hosting/gitlab-people.ts';
 import type { People } from '../../node/settings/people-list.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 
 /** Users and groups of a list, made in the practice GitLab by its API. */
 const folder = mkdtempSync(join(tmpdir(), 't-gitlab-people-'));
@@ -72,6 +73,25 @@ it('makes what is not there, once, and says what is there in another way', async
     ],
   });
   expect(posted).toEqual([]);
+});
+
+it('a GitLab that hangs is asked for the first few entries only, and one that misses a question now and then for all', async () => {
+  const users = Array.from({ length: 700 }, (_, at) => ({ ...bob, username: `u${at}` }));
+  let asked = 0;
+  const hangs: AskApi = async () => {
+    asked += 1;
+    throw new AutogitError('timed-out', "curl in GitLab's container: no end within 15 s");
+  };
+  const { problems } = await makePeople({ users, groups: [group('many')] }, hangs);
+  expect([asked, problems.length, problems.at(-1)]).toEqual([3, 4, '698 more of the list wait until GitLab answers']);
+  const misses: AskApi = async () => {
+    asked += 1;
+    if (asked % 3 !== 0) throw new AutogitError('gitlab-answer', 'GitLab does not answer');
+    return { status: 200, body: [{ id: 1, username: 'u3', is_admin: false }] };
+  };
+  asked = 0;
+  await makePeople({ users: Array.from({ length: 9 }, () => ({ ...bob, username: 'u3' })), groups: [] }, misses);
+  expect(asked).toBeGreaterThanOrEqual(9);
 });
 
 it('what one entry is refused for is told by entry, and keeps no other out', async () => {
