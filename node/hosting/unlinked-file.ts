@@ -1,6 +1,8 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, readlink, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
+import { AutogitError } from '../../protocol/errors.ts';
+import { shown } from '../foreign-text.ts';
 
 const nobodys = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO']);
 
@@ -39,3 +41,25 @@ export async function readUnlinked(root: string, path: string, bytesMost: number
     await file.close();
   }
 }
+
+/**
+ * Throws `backup` where a link leads out on the way from `root` to that file or folder; what is not there is fine. `path`: relative,
+ * without dots.
+ */
+export async function refuseLinked(root: string, path: string): Promise<void> {
+  const wanted = join(await realpath(root), path);
+  const found = await realpath(join(root, path)).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return wanted;
+    throw error;
+  });
+  if (found !== wanted) throw leadsOut(join(root, path));
+}
+
+export const leadsOut = (path: string): AutogitError =>
+  new AutogitError(
+    'backup',
+    `${shown(path)} is a link, or leads to what is not among GitLab's data, and is not followed`,
+    {
+      hint: `look at it: ls -la ${shown(path)}`,
+    },
+  );

@@ -3,6 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { BorrowedRepository } from '../../node/hosting/vault/borrowed-repository.ts';
 import { compareData } from '../../node/hosting/vault/compare-data.ts';
 import { pageOf } from '../../node/hosting/vault/gitlab-compare.ts';
 import { storedNames, storedPath } from '../../node/hosting/vault/stored-names.ts';
@@ -150,4 +151,63 @@ it('a name of a ref that is longer than an answer takes is cut in it, and tells 
   expect(rows).toMatchObject([{ what: 'ref', ref: expect.stringMatching(/^refs.*…$/), added: 1 }]);
   const answer = pageOf({ at: 0, passedMs: 0, total: rows.length, notes: [], rows, files }, 0);
   expect(Comparison.safeParse(answer).error).toBe(undefined);
+});
+
+it.each([
+  [
+    'by a file that names its objects',
+    (path: string, secret: string) => writeFileSync(join(path, 'objects/info/alternates'), `${secret}/objects\n`),
+  ],
+  [
+    'by a link in the place of a folder of objects',
+    (path: string, secret: string, id: string) => {
+      rmSync(join(path, 'objects', id.slice(0, 2)), { recursive: true, force: true });
+      symlinkSync(join(secret, 'objects', id.slice(0, 2)), join(path, 'objects', id.slice(0, 2)));
+    },
+  ],
+  [
+    'by a link in the place of all its objects',
+    (path: string, secret: string) => {
+      rmSync(join(path, 'objects'), { recursive: true });
+      symlinkSync(join(secret, 'objects'), join(path, 'objects'));
+    },
+  ],
+  [
+    'by what a pool names',
+    (path: string, secret: string) => {
+      const pool = at('now', `@pools/ab/cd/${'a'.repeat(64)}.git/objects`);
+      mkdirSync(join(pool, 'info'), { recursive: true });
+      writeFileSync(join(pool, 'info/alternates'), `${secret}/objects\n`);
+      writeFileSync(join(path, 'objects/info/alternates'), `${pool.replace(/.*@pools/, '../../../../../@pools')}\n`);
+    },
+  ],
+])('a repository of this machine that is not among the data is read by nobody, %s', async (_how, lead) => {
+  const secret = join(folder, 'secret.git');
+  execFileSync('git', ['init', '-q', '--bare', '-b', 'main', secret], { env });
+  const id = commit(secret, 'of this machine');
+  const path = repository(storedPath(1));
+  lead(path, secret, id);
+  // git itself, in the repository, reads it.
+  expect(git(path, '-c', 'safe.directory=*', 'cat-file', '-t', id)).toBe('commit');
+  const read = BorrowedRepository.of([path], id, signal).then(async (borrowed) => {
+    try {
+      return await borrowed.git(['cat-file', '-t', id], { signal, timeoutMs: 5000 });
+    } finally {
+      await borrowed.drop();
+    }
+  });
+  await expect(read).rejects.toThrow(/is a link, or leads to what is not among GitLab's data/);
+});
+
+it('links in the place of folders of the data are not followed', async () => {
+  repository(storedPath(1));
+  becomesThen();
+  mkdirSync(join(folder, 'else/one'), { recursive: true });
+  writeFileSync(join(folder, 'else/one/file'), '');
+  symlinkSync(join(folder, 'else'), join(side('now').bulk, 'artifacts'));
+  expect((await compare()).files).toEqual([]);
+  cpSync(at('now', ''), join(folder, 'repositories'), { recursive: true });
+  rmSync(at('now', ''), { recursive: true });
+  symlinkSync(join(folder, 'repositories'), at('now', '').replace(/\/$/, ''));
+  await expect(compare()).rejects.toThrow(/is not followed/);
 });

@@ -36,11 +36,14 @@ export async function fileCounts(
       await walk(isThen && a !== null ? join(a, name) : null, isNow && b !== null ? join(b, name) : null, count);
     }
   };
-  const kinds = new Set([...(await entries(then)).keys(), ...(await entries(now)).keys()]);
+  // Folders alone: what a link leads to is not GitLab's.
+  const both = [...(await entries(then)), ...(await entries(now))];
+  const kinds = new Set(both.flatMap(([kind, isFolder]) => (isFolder ? [kind] : [])));
   const counts: FileCounts[] = [];
   for (const kind of [...kinds].filter((one) => !passing.has(one)).sort()) {
     const count = { kind, then: 0, now: 0 };
-    await walk(join(then, kind), join(now, kind), count);
+    const [isThen, isNow] = [(await entries(then)).get(kind) === true, (await entries(now)).get(kind) === true];
+    await walk(isThen ? join(then, kind) : null, isNow ? join(now, kind) : null, count);
     if (count.then > 0 || count.now > 0) counts.push(count);
   }
   return { counts, isWhole: left > 0 };
@@ -52,12 +55,16 @@ export async function countsBeside(
   now: string,
   signal: AbortSignal,
 ): Promise<FileCounts[]> {
-  const kinds = new Set([...then.keys(), ...(await readdir(now).catch(() => []))]);
+  const there = await readdir(now, { withFileTypes: true }).catch(() => []);
+  const folders = new Set(there.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])));
+  const kinds = new Set([...then.keys(), ...folders]);
   const counts: FileCounts[] = [];
   for (const kind of [...kinds].filter((one) => !passing.has(one)).sort()) {
     signal.throwIfAborted();
     const folder = join(now, kind);
-    const found = await readdir(folder, { withFileTypes: true, recursive: true }).catch(() => []);
+    const found = folders.has(kind)
+      ? await readdir(folder, { withFileTypes: true, recursive: true }).catch(() => [])
+      : [];
     const present = found
       .filter((entry) => !entry.isDirectory())
       .map((one) => relative(folder, join(one.parentPath, one.name)));

@@ -1,6 +1,7 @@
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { Difference } from '../../../protocol/differences.ts';
 import { sentenceOf } from '../../../protocol/errors.ts';
+import { refuseLinked } from '../unlinked-file.ts';
 import { BorrowedRepository } from './borrowed-repository.ts';
 import { countsBeside, type FileCounts, fileCounts } from './bulk-files.ts';
 import { type RefChange, refChanges } from './ref-maps.ts';
@@ -32,6 +33,7 @@ export async function compareData(
   { nameOf, signal }: { nameOf(stored: string): string; signal: AbortSignal },
 ): Promise<Compared> {
   const [before, after] = [repositoriesOf(then.live), repositoriesOf(now.live)];
+  for (const { live } of [then, now]) await refuseLinked(live, relative(live, repositoriesOf(live)));
   const [wasThere, isThere] = [await repositoriesIn(before, signal), await repositoriesIn(after, signal)];
   const [old, present] = [new Set(wasThere), new Set(isThere)];
   const rows: Difference[] = [];
@@ -122,6 +124,7 @@ export async function compareBackup(
     const below = path.slice(before.length + 1);
     if (type === 'dir' && path.startsWith(before) && /^[^.]*(\.(wiki|design))?\.git$/.test(below)) stored.add(below);
   });
+  await refuseLinked(now.live, relative(now.live, repositoriesOf(now.live)));
   const present = new Set(await repositoriesIn(repositoriesOf(now.live), signal));
   const names = [...new Set([...stored, ...present])].filter((one) => !one.startsWith('@pools/')).sort();
   const rows = names.flatMap((one): Difference | [] => {

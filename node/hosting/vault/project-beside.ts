@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { join, normalize } from 'node:path';
+import { join, normalize, relative } from 'node:path';
 import type { GitlabProjects } from '../../../gitlab-bridge/gitlab-projects.ts';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { makeFolder } from '../../store/home.ts';
 import type { SystemTools } from '../system-tools.ts';
+import { readUnlinked, refuseLinked } from '../unlinked-file.ts';
 import { repositoriesOf } from './compare-data.ts';
 import { type GitDoor, pushAll } from './project-push.ts';
 import { isPushed } from './ref-maps.ts';
@@ -93,8 +93,9 @@ async function fetchThen(wish: ProjectWish, stored: string, folder: string): Pro
     const base = '/live/data/git-data/repositories';
     const paths = [stored, stored.replace(/\.git$/, '.wiki.git')].map((one) => `${base}/${one}`);
     for (const path of paths) await restic.restore(found.id, folder, signal, path);
-    for (const pool of await poolsOf(repository)) await restic.restore(found.id, folder, signal, `${base}/${pool}`);
+    for (const pool of await poolsOf(live, stored)) await restic.restore(found.id, folder, signal, `${base}/${pool}`);
   }
+  await refuseLinked(live, relative(live, repository));
   if (!existsSync(repository))
     throw new AutogitError('backup', `${project} had no repository in ${backup}`, { hint: historyHint });
   return at;
@@ -103,9 +104,10 @@ async function fetchThen(wish: ProjectWish, stored: string, folder: string): Pro
 const historyHint = 'which there are: autogit-node gitlab history';
 
 /** What forks share lies in a pool, which the repository names by a path of its own. */
-async function poolsOf(repository: string): Promise<string[]> {
-  const said = await readFile(join(repository, 'objects', 'info', 'alternates'), 'utf8').catch(() => '');
-  return said
+async function poolsOf(live: string, stored: string): Promise<string[]> {
+  const alternates = join(relative(live, repositoriesOf(live)), stored, 'objects', 'info', 'alternates');
+  const said = await readUnlinked(live, alternates, 64 << 10).catch(() => null);
+  return (said ?? '')
     .split('\n')
     .flatMap((line) => /(@pools\/[0-9a-f]{2}\/[0-9a-f]{2}\/[0-9a-f]{64}\.git)\//.exec(normalize(line))?.[1] ?? []);
 }

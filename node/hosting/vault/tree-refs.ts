@@ -29,8 +29,8 @@ export async function repositoriesIn(folder: string, signal: AbortSignal): Promi
 
 /** All refs of that repository, loose ones over packed ones. Null where git keeps them in another form (`reftable`). */
 export async function refsOf(repository: string, signal: AbortSignal): Promise<Map<string, string> | null> {
-  const names = (await entriesOf(repository)).map(({ name }) => name);
-  if (names.includes('reftable')) return null;
+  const entries = await entriesOf(repository);
+  if (entries.some(({ name }) => name === 'reftable')) return null;
   // A ref that is packed at this moment is in either: loose ones are read first, and win.
   const loose = new Map<string, string>();
   const walk = async (path: string, depth: number): Promise<void> => {
@@ -44,7 +44,8 @@ export async function refsOf(repository: string, signal: AbortSignal): Promise<M
       }
     }
   };
-  await walk('refs', 0);
+  // Not through a link: what is listed below one is not GitLab's.
+  if (entries.some((entry) => entry.name === 'refs' && entry.isDirectory())) await walk('refs', 0);
   const packed = packedRefs((await textOf(join(repository, 'packed-refs'), packedMost)) ?? '');
   return new Map([...packed, ...loose]);
 }
