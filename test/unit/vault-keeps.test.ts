@@ -2,10 +2,14 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { type SystemTools, systemTools } from '../../node/hosting/system-tools.ts';
 import { swapData } from '../../node/hosting/vault/data-swap.ts';
 import { GitlabVault } from '../../node/hosting/vault/gitlab-vault.ts';
+import type { Restic } from '../../node/hosting/vault/restic.ts';
+import { restoreBeside } from '../../node/hosting/vault/restore-data.ts';
 import { aboutFile, dropReplaced } from '../../node/hosting/vault/vault-tree.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 
 /** What of GitLab's data lies beside it, and when that goes. */
 let tree: string;
@@ -52,12 +56,66 @@ describe('what is kept beside GitLab', () => {
     expect(existsSync(join(tree, 'restoring'))).toBe(isUnderWay);
   });
 
-  it('of restores the newest stays, whatever was kept before an upgrade since', async () => {
+  const replaced = (): string[] =>
+    readdirSync(tree)
+      .filter((name) => name.startsWith('replaced-'))
+      .sort();
+  const four = (): void => {
+    data('replaced-1', of({ epoch: 1 }));
     data('replaced-2', of({ epoch: 2 }));
     data('replaced-3', of());
     data('replaced-4', of({ epoch: 4, isPinned: true }));
-    await dropReplaced(tree, 'abcdef01', tools);
-    expect(readdirSync(tree).sort()).toEqual(['replaced-3', 'replaced-4']);
+  };
+
+  it('of restores the newest two stay, whatever was kept before an upgrade since', async () => {
+    four();
+    await dropReplaced(tree, tools);
+    expect(replaced()).toEqual(['replaced-2', 'replaced-3', 'replaced-4']);
+  });
+
+  /** A restore of a backup where there is room for it once so many of those that were replaced have gone. */
+  const restore = (more: { roomAfter?: number; mayLetGo?: boolean; fails?: string } = {}) => {
+    four();
+    const { roomAfter = 0, mayLetGo = true, fails = '' } = more;
+    const restic = {
+      dump: async () => JSON.stringify(of()),
+      sizeOf: async () => 7,
+      restore: async (_id: string, into: string) => {
+        if (fails !== '') throw new AutogitError('backup', fails);
+        for (const path of ['live/config', 'live/data/postgresql/data'])
+          mkdirSync(join(into, path), { recursive: true });
+        writeFileSync(join(into, 'live/config/gitlab-secrets.json'), '{}');
+        writeFileSync(join(into, 'live/data/postgresql/data/PG_VERSION'), '15');
+      },
+    } as unknown as Restic;
+    const place = {
+      ...{ kind: 'subvolume', path: tree },
+      makeRoom: async () => {
+        if (replaced().length > 4 - roomAfter) throw new AutogitError('data-place', 'there is no room');
+      },
+    } as unknown as DataPlace;
+    const { signal } = new AbortController();
+    const what = { place, restic, backup: 'abcdef01', tools, signal, say: () => undefined, now: of() };
+    return restoreBeside({ ...what, url: 'http://gitlab.lan:8080', mayLetGo });
+  };
+
+  it('a restore that fails lets nothing go that restores of before have left', async () => {
+    await expect(restore({ fails: 'restic restore failed' })).rejects.toThrow(/^restic restore failed$/);
+    expect(replaced()).toHaveLength(4);
+  });
+
+  it('where there is no room for a backup else the oldest go, as many as it takes, and are named', async () => {
+    expect((await restore({ roomAfter: 1 })).notes).toEqual(['replaced-1 had to go for its room']);
+    expect(replaced()).toEqual(['replaced-2', 'replaced-3', 'replaced-4']);
+  });
+
+  it('where that does not help, or may not be, it is said what went', async () => {
+    await expect(restore({ roomAfter: 3 })).rejects.toThrow(
+      /^there is no room; replaced-1, replaced-2 had to go for its room$/,
+    );
+    expect(replaced()).toEqual(['replaced-3', 'replaced-4']);
+    await expect(restore({ roomAfter: 1, mayLetGo: false })).rejects.toThrow(/^there is no room$/);
+    expect(replaced()).toHaveLength(4);
   });
 
   it('is not said to have been put in place when it is not there any more', async () => {

@@ -12,7 +12,7 @@ import { treeOf } from '../place-tree.ts';
 import type { FoundService } from '../service-host.ts';
 import { keepData, swapData } from './data-swap.ts';
 import { versionIn } from './kept-rounds.ts';
-import { dropFolder, dropPinned, replacedFolder, snapshotInto } from './vault-tree.ts';
+import { dropFolder, dropPinned, dropReplaced, replacedFolder, snapshotInto } from './vault-tree.ts';
 
 type Wish = Pick<
   Replacing,
@@ -204,7 +204,7 @@ export class DataReplacing {
     const { backup, because, hasServed } = known;
     if (life.hasWorked && hasServed === true && options.ledger()?.gitlab.url != null) {
       if (known.upgrade) await this.#upgradeOver(kept, known);
-      else this.outcome = { backup, isDone: !isAsItWas(known), because };
+      else await this.#restoreOver(kept, known);
       options.log[isAsItWas(known) ? 'warn' : 'info'](`GitLab serves again: ${because}`);
       this.#write(kept, null);
       return false;
@@ -221,6 +221,17 @@ export class DataReplacing {
       ...{ source, epoch: hosting.epoch, state: 'swapping', how: 'replace', isBack: true, because: why },
     });
     return true;
+  }
+
+  /** Only now: a restore that fails leaves all that restores of before have left. */
+  async #restoreOver({ hosting }: KeptGitlab, known: Replacing): Promise<void> {
+    const { log, tools } = this.#hands.options;
+    const isDone = !isAsItWas(known);
+    this.outcome = { backup: known.backup, isDone, because: known.because };
+    if (isDone)
+      await dropReplaced(treeOf(hosting.place), tools).catch((error: unknown) =>
+        log.warn(`what restores of before have replaced does not go: ${sentenceOf(error)}`),
+      );
   }
 
   #isInVain({ life, hosting }: KeptGitlab): boolean {

@@ -24,7 +24,7 @@ import type { Restic } from './restic.ts';
 import { restoreBeside } from './restore-data.ts';
 import { VaultMemory } from './vault-memory.ts';
 import { beginVault, keptWords, openVault, type VaultKeys } from './vault-opening.ts';
-import { type About, dropHalves, dropReplaced } from './vault-tree.ts';
+import { type About, dropHalves } from './vault-tree.ts';
 import { VaultWork, withFix } from './vault-work.ts';
 
 const lookMs = 2_000;
@@ -232,10 +232,19 @@ export class GitlabVault {
       const { signal } = this.#work;
       const tools = systemTools;
       // What GitLab goes back to, should it not come up with the last one, lies there too.
-      const isProven = this.#options.keeper.replacing.current(kept.hosting.data) === null;
-      if (isProven) await dropReplaced(treeOf(place), backup, tools);
+      const mayLetGo = this.#options.keeper.replacing.current(kept.hosting.data) === null;
       const url = hostedUrl(kept.hosting.hostname, kept.hosting.port);
-      const { source, about, notes } = await restoreBeside({ place, restic, backup, now, tools, signal, say, url });
+      const { source, about, notes } = await restoreBeside({
+        place,
+        restic,
+        backup,
+        now,
+        tools,
+        signal,
+        say,
+        url,
+        mayLetGo,
+      });
       const when = new Date(about.at).toISOString().slice(0, 16).replace('T', ' ');
       const done = `GitLab was restored as of ${when} UTC (${backup.slice(0, 40)}); what was before is kept as replaced-${kept.hosting.epoch}`;
       const because = asSentence([done, ...notes].join('; '));

@@ -12,7 +12,16 @@ import type { SystemTools } from '../system-tools.ts';
 import { versionOf } from './backup-rows.ts';
 import { keptRounds, roundFolder, roundOf } from './kept-rounds.ts';
 import type { Restic } from './restic.ts';
-import { About, aboutFile, dropFolder, parts, readAbout, replacedFolder, restoringFolder } from './vault-tree.ts';
+import {
+  About,
+  aboutFile,
+  dropFolder,
+  parts,
+  readAbout,
+  replacedFolder,
+  restoringFolder,
+  spareReplaced,
+} from './vault-tree.ts';
 
 interface Restoring {
   place: DataPlace;
@@ -26,6 +35,8 @@ interface Restoring {
   now: About;
   /** By which the mesh has GitLab. */
   url: string;
+  /** What earlier restores have replaced may go, where there is no room else: nothing that is under way needs it. */
+  mayLetGo: boolean;
 }
 
 /** Data that GitLab can begin with, and the folder in which they lie. */
@@ -64,18 +75,46 @@ export async function restoreBeside(what: Restoring): Promise<Restorable> {
   fits(about, what);
   const source = restoringFolder(tree);
   await dropFolder(source, tools);
-  await place.makeRoom((await restic.sizeOf(backup, signal)) * 1.05);
-  makeFolder(source, 0o700);
+  const gone: string[] = [];
   try {
+    await makeRoom(what, (await restic.sizeOf(backup, signal)) * 1.05, gone);
+    makeFolder(source, 0o700);
     for (const name of parts) await tools.run('btrfs', ['subvolume', 'create', join(source, name)]);
     say('restores the backup beside what serves');
     await restic.restore(backup, source, signal);
-    return { source, about, notes: await settled(source, what) };
+    const notes = await settled(source, what);
+    return { source, about, notes: [...notes, ...goneWords(gone)] };
   } catch (error) {
     await dropFolder(source, tools).catch(() => undefined);
-    throw error;
+    if (gone.length === 0) throw error;
+    const { message, hint } = error instanceof AutogitError ? error : { message: sentenceOf(error), hint: historyHint };
+    throw refused([message, ...goneWords(gone)].join('; '), hint);
   }
 }
+
+/** One after the other, as much as it takes, and none where there is room. `gone`: those that went. */
+async function makeRoom(
+  { place, backup, tools, say, mayLetGo }: Restoring,
+  bytes: number,
+  gone: string[],
+): Promise<void> {
+  const tree = treeOf(place);
+  for (;;)
+    try {
+      return await place.makeRoom(bytes);
+    } catch (error) {
+      const [oldest] = mayLetGo ? spareReplaced(tree, 1, backup) : [];
+      if (oldest === undefined) throw error;
+      say(`lets replaced-${oldest} go for its room`);
+      await dropFolder(replacedFolder(tree, oldest), tools);
+      gone.push(`replaced-${oldest}`);
+      // Its room is there once the file system has cleaned up behind it.
+      await tools.run('btrfs', ['subvolume', 'sync', tree]);
+    }
+}
+
+const goneWords = (gone: readonly string[]): string[] =>
+  gone.length === 0 ? [] : [`${gone.join(', ')} had to go for its room`];
 
 /** A writable snapshot of that round: it takes no room, and a moment. */
 async function roundBeside(what: Restoring, name: RoundName): Promise<Restorable> {
@@ -143,5 +182,6 @@ function fits({ version, image }: About, what: Restoring): void {
     );
 }
 
-const refused = (sentence: string, hint = 'which there are: autogit-node gitlab history'): AutogitError =>
-  new AutogitError('backup', sentence, { hint });
+const historyHint = 'which there are: autogit-node gitlab history';
+
+const refused = (sentence: string, hint = historyHint): AutogitError => new AutogitError('backup', sentence, { hint });

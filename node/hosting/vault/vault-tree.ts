@@ -112,11 +112,15 @@ export async function dropHalves(tree: string, tools: SystemTools): Promise<void
 
 const isPinned = (tree: string, epoch: number): boolean => readAbout(replacedFolder(tree, epoch))?.isPinned === true;
 
-/** Before another restore: of what restores have replaced the newest stays, the one that is wanted, and what is of before an upgrade. */
-export async function dropReplaced(tree: string, wanted: string, tools: SystemTools): Promise<void> {
+/** Of what restores have replaced, the oldest first: all but the newest `kept`, the one that is wanted, and what is of before an upgrade. */
+export function spareReplaced(tree: string, kept: number, wanted = ''): number[] {
   const ofRestores = replacedEpochs(tree).filter((epoch) => !isPinned(tree, epoch));
-  for (const epoch of ofRestores.slice(0, -1))
-    if (`replaced-${epoch}` !== wanted) await dropFolder(replacedFolder(tree, epoch), tools);
+  return ofRestores.slice(0, -kept).filter((epoch) => `replaced-${epoch}` !== wanted);
+}
+
+/** GitLab serves with what a restore brought: what that replaced stays, and what the one before did. */
+export async function dropReplaced(tree: string, tools: SystemTools): Promise<void> {
+  for (const epoch of spareReplaced(tree, 2)) await dropFolder(replacedFolder(tree, epoch), tools);
 }
 
 /** An upgrade stands: of what was kept before upgrades that of epoch `kept` stays. */
