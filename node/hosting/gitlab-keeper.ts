@@ -220,6 +220,8 @@ export class GitlabKeeper {
         log,
       );
       await lease.end();
+      // The ledger may have taken what replaced them: then they are those of its next epoch.
+      if (this.#mine()?.data !== hosting.data) await this.#replacing.leave(kept);
       await kept.closePlace();
       log.warn(givenUpWords(hosting, this.#options.ledger()));
     }
@@ -306,6 +308,7 @@ export class GitlabKeeper {
       onGateClosed(epoch);
       if (own !== null) await endGently(host, own.id);
       await kept.lease.end();
+      if (!ending?.deleteData) await this.#replacing.leave(kept);
       await kept.closePlace();
       if (ending?.deleteData) await removePlace(mine);
       this.#memory.forget();

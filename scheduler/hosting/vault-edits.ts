@@ -33,9 +33,11 @@ export function setVault(ledger: Ledger, change: Change & { kind: 'set-vault' },
   return { ...ledger, gitlab: { ...gitlab, vault: { ...change.vault, since: wallMs, because: change.because } } };
 }
 
+const beingUninstalled = 'it is being uninstalled';
+
 /** Asked before the gate is closed: afterwards there is no way back to this epoch. `image`: another one comes with the data. */
 export function whyNoRestore(ledger: Ledger, image?: string): string | null {
-  if (ledger.gitlab.hosted?.ending) return 'it is being uninstalled';
+  if (ledger.gitlab.hosted?.ending) return beingUninstalled;
   return whoCannot(ledger) ?? (image === undefined ? null : whoKeepsImage(ledger));
 }
 
@@ -52,7 +54,9 @@ export function restored(
   const gitlab = withoutWish(before, false, `it was given up: ${because}`.slice(0, 900), wallMs);
   // Said twice: what it says is so.
   if (gitlab.hosted?.data === data && gitlab.epoch === epoch + 1) return ledger;
-  const refused = whyNotOf(ledger, { data, epoch }) ?? whyNoRestore(ledger);
+  // One that is to be uninstalled since is told of jobs and runners first, which it cannot be in an epoch whose gate is shut for good.
+  const refused =
+    whyNotOf(ledger, { data, epoch }) ?? (gitlab.hosted?.ending?.drained ? beingUninstalled : whoCannot(ledger));
   if (refused !== null) return { refused };
   const hosted = gitlab.hosted!;
   const copies = hosted.copies && { copies: emptied(hosted.copies) };

@@ -85,6 +85,38 @@ describe('a restore', () => {
     expect([rig.ledger.gitlab.epoch, data(), keeper.replacing.current('data-three')]).toEqual([3, 'now', null]);
   });
 
+  it.each([
+    ['the mesh hosts none any more', { mode: 'none', url: null, host: null, epoch: 3 }],
+    ['it is uninstalled, its data stay', null],
+  ])('cut at any step leaves the data whole where nobody goes on with it: %s', async (_how, gone) => {
+    for (let steps = 0; ; steps++) {
+      const keeper = await ready();
+      writeFileSync(join(tree, 'bulk/what'), 'now');
+      writeFileSync(join(tree, 'restoring/bulk/what'), 'then');
+      rig.isHeard = false;
+      rig.stepsLeft = steps;
+      keeper.replacing.ask(wish());
+      // Cut, or done but for the mesh's word.
+      await rig.until(keeper, () => rig.stepsLeft === null || rig.stepsLeft < 0 || data() === 'then');
+      const isWhole = rig.stepsLeft >= 0 && existsSync(join(tree, 'bulk/what')) && !existsSync(join(tree, 'restoring'));
+      await keeper.stop();
+      [rig.stepsLeft, rig.isHeard] = [null, true];
+      const ending = { since: 1, deleteData: false, now: false, force: false, drained: true };
+      const { gitlab } = rig.ledger;
+      rig.ledger.gitlab = gone ?? { ...gitlab, hosted: { ...(gitlab.hosted as HostedGitlab), ending } };
+      rig.order = [];
+      const next = rig.begin();
+      await rig.until(next, () => rig.order.includes('place closed'), false);
+      await next.stop();
+      const both = ['live/data', 'bulk'].map((part) => readFileSync(join(tree, part, 'what'), 'utf8'));
+      expect([steps, both]).toEqual([steps, [both[0], both[0]]]);
+      await rig.ends();
+      if (isWhole) break;
+      rig.begins();
+    }
+    rig.begins();
+  });
+
   it('that the mesh does not hear of is told until it does, by the next agent too', async () => {
     const keeper = await ready();
     rig.isHeard = false;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
+import { whyNoRestore } from '../../scheduler/hosting/vault-edits.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
@@ -85,9 +86,17 @@ describe('backups of GitLab in the ledger (a restore: SAFETY H7)', () => {
     expect(whyNot(mesh(), restored, 'K')).toBeNull();
     expect(refusal(mesh(), { ...restored, epoch: 2 })).toContain('epoch 4');
     expect(refusal(mesh(), { ...restored, data: 'other-data' })).toContain('other-data');
-    const ending = { since: 1, deleteData: false, now: false, force: false, drained: false };
+    const ending = { since: 1, deleteData: false, now: false, force: false, drained: true };
     const goes = mesh();
     goes.gitlab.hosted = hostedGitlab({ ending });
     expect(refusal(goes, restored)).toContain('uninstalled');
+  });
+
+  it('begins the next epoch also of one that is to be uninstalled since: the gate of this one is shut, and jobs and runners wait for it', () => {
+    const ending = { since: 1, deleteData: false, now: false, force: false, drained: false };
+    const goes = mesh();
+    goes.gitlab.hosted = hostedGitlab({ ending });
+    expect(apply(goes, restored).gitlab).toMatchObject({ epoch: 5, hosted: { ending } });
+    expect(whyNoRestore(goes)).toContain('uninstalled');
   });
 });

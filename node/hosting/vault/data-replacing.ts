@@ -10,7 +10,7 @@ import type { HostingMemory, Replacing } from '../hosting-memory.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { treeOf } from '../place-tree.ts';
 import type { FoundService } from '../service-host.ts';
-import { keepData, swapData } from './data-swap.ts';
+import { keepData, leaveData, swapData } from './data-swap.ts';
 import { versionIn } from './kept-rounds.ts';
 import { dropFolder, dropPinned, dropReplaced, replacedFolder, snapshotInto } from './vault-tree.ts';
 
@@ -183,6 +183,32 @@ export class DataReplacing {
       this.outcome = { backup: known.backup, isDone: false, because: known.because };
     this.#write(kept, { ...known, state: 'trying' });
     return true;
+  }
+
+  /**
+   * GitLab is given up or taken down here, and its data stay: nobody but this agent knows where half swapped ones lie. No disk that
+   * is away keeps it from being given up.
+   */
+  async leave(kept: KeptGitlab): Promise<void> {
+    const { options, memory } = this.#hands;
+    const { data, epoch, place: at } = kept.hosting;
+    const known = memory.read(data).replacing ?? null;
+    this.#asked = null;
+    if (known === null || known.state === 'trying' || known.epoch !== epoch) return;
+    const why = `were being replaced by ${known.backup} when GitLab was given up here`;
+    try {
+      await kept.endCopies();
+      if (known.state === 'swapping') {
+        const owner = { mesh: kept.mesh, data, epoch };
+        await leaveData({ place: await kept.placeAsItIs(), owner, source: known.source }, options.tools);
+        options.log.warn(`the data in ${at.path} ${why}: they are whole`);
+      }
+      this.#write(kept, null);
+    } catch (error) {
+      options.log.warn(
+        `the data in ${at.path} ${why}, and may lie there in parts (live, bulk, restoring, replaced-${epoch}): ${sentenceOf(error)}`,
+      );
+    }
   }
 
   /** The ledger's next epoch. */

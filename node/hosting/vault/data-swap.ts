@@ -52,18 +52,39 @@ export async function swapData({ place, owner, source, about }: Swap, tools: Sys
 export async function keepData({ place, owner, source }: Omit<Swap, 'about'>, tools: SystemTools): Promise<void> {
   const tree = treeOf(place);
   const old = replacedFolder(tree, owner.epoch);
-  makeFolder(source, 0o700);
-  for (const name of parts) {
-    if (!existsSync(join(old, name))) continue;
-    if (existsSync(join(tree, name))) await tools.rename(join(tree, name), join(source, name));
-    await tools.rename(join(old, name), join(tree, name));
-  }
+  await undo({ place, owner, source }, tools);
   const data = join(tree, 'live', 'data');
   const epoch = markedEpoch(data, owner);
   if (epoch === owner.epoch)
     await writeMarker(data, { mesh: owner.mesh, data: owner.data, epoch: owner.epoch + 1 }, tools);
   await settle(place, tools);
   await dropFolder(old, tools);
+}
+
+/**
+ * Nobody goes on with a swap that was begun, as GitLab is given up or uninstalled here: where it is half done what was there comes
+ * back, in the epoch that it had. Whole, or not begun, it stays as it is.
+ */
+export async function leaveData({ place, owner, source }: Omit<Swap, 'about'>, tools: SystemTools): Promise<void> {
+  const tree = treeOf(place);
+  const old = replacedFolder(tree, owner.epoch);
+  const isBegun = parts.some((name) => existsSync(join(old, name)));
+  const isWhole = parts.every((name) => existsSync(join(old, name)) && existsSync(join(tree, name)));
+  if (!isBegun || isWhole) return;
+  await undo({ place, owner, source }, tools);
+  await settle(place, tools);
+  await dropFolder(old, tools);
+}
+
+async function undo({ place, owner, source }: Omit<Swap, 'about'>, tools: SystemTools): Promise<void> {
+  const tree = treeOf(place);
+  const old = replacedFolder(tree, owner.epoch);
+  makeFolder(source, 0o700);
+  for (const name of parts) {
+    if (!existsSync(join(old, name))) continue;
+    if (existsSync(join(tree, name))) await tools.rename(join(tree, name), join(source, name));
+    await tools.rename(join(old, name), join(tree, name));
+  }
 }
 
 /** Of an image: a delete of the living data refuses again. Then on the disk. */
