@@ -1,6 +1,6 @@
 import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { execCleanly } from '../clean-spawn.ts';
+import { runTool } from './tool-run.ts';
 
 /**
  * The programs and file calls of which a data place is made, each by itself: a power cut between any two of them must
@@ -15,18 +15,13 @@ export interface SystemTools {
   syncFolder(path: string): Promise<void>;
 }
 
-/** Longer than any of these takes on a slow disk; a hanging one must not hold anything up for ever. */
-const toolLimitMs = 120_000;
 /** A person's own PATH, also root's by `su`, has no sbin; there lie mkfs and losetup. */
 const path = `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`;
 export const toolEnv = { ...process.env, PATH: path, LC_ALL: 'C' };
 
 /** The real ones. */
 export const systemTools: SystemTools = {
-  async run(file, args) {
-    const { stdout } = await execCleanly(file, args, { env: toolEnv, timeout: toolLimitMs, maxBuffer: 4 << 20 });
-    return stdout;
-  },
+  run: (file, args) => runTool(file, args, toolEnv),
   async write(path, text) {
     const file = await open(path, 'w', 0o600);
     try {
