@@ -46,8 +46,12 @@ export async function makeBackup(
   about: About,
   source: BackupSource,
 ): Promise<string> {
-  await isTheOne(restic, vault, signal);
-  const mine = (await restic.snapshots(signal)).filter(({ tags }) => tags?.includes(`data=${about.data}`));
+  // Both at once: each call of restic opens the repository with the key, which is half a second of the processor by design.
+  const [repository, made] = await Promise.allSettled([isTheOne(restic, vault, signal), restic.snapshots(signal)]);
+  // Why it is not the one is the better reason.
+  if (repository.status === 'rejected') throw repository.reason;
+  if (made.status === 'rejected') throw made.reason;
+  const mine = made.value.filter(({ tags }) => tags?.includes(`data=${about.data}`));
   const { folder, ...how } = await source.take();
   try {
     const named = (['mesh', 'data', 'epoch', 'version', 'image'] as const).map((name) => `${name}=${about[name]}`);
