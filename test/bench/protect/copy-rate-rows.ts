@@ -42,6 +42,7 @@ async function linkRows(stage: HostedStage, link: Link, trials: number, say: (li
   const name = link.megabits === null ? 'on a free way' : `at ${link.megabits} Mbit/s`;
   const ours: number[] = [];
   const theirs: number[] = [];
+  const piped: number[] = [];
   const began = Date.now();
   const counts = { changes: 0, leases: 0, alarms: 0 };
   try {
@@ -55,8 +56,10 @@ async function linkRows(stage: HostedStage, link: Link, trials: number, say: (li
       counts.changes += changesSince(stage.agents, since);
       counts.leases += events('gitlab-lease-out');
       counts.alarms += events('leader-lost', 'node-suspect', 'node-lost', 'false-alarm');
-      say(`  ${name}: ${ours.at(-1)?.toFixed(0)} Mbit/s, bare ${theirs.at(-1)?.toFixed(0)}; ${JSON.stringify(counts)}`);
       await stage.noCopy('desktop-1');
+      if (link.megabits === null) piped.push(((await stage.bareCopy('desktop-1', link.bytes)) * 8) / 1e6);
+      const beside = `bare ${theirs.at(-1)?.toFixed(0)}, send | receive ${piped.at(-1)?.toFixed(0) ?? '-'}`;
+      say(`  ${name}: ${ours.at(-1)?.toFixed(0)} Mbit/s, ${beside}; ${JSON.stringify(counts)}`);
     }
   } finally {
     widen();
@@ -71,6 +74,7 @@ async function linkRows(stage: HostedStage, link: Link, trials: number, say: (li
       targets: link.least === null ? [] : [ratioAtLeast(link.least)],
       note: `${link.bytes >> 20} MiB of bulk, by btrfs send, TLS and btrfs receive between two agents of the published program; both ends on this computer's ${cpus().length} cores and its disk`,
     }),
+    ...(piped.length === 0 ? [] : [pipedRow(ours, piped)]),
     row({
       measure: `leader changes and leases missed in whole copies ${name}`,
       unit: 'count',
@@ -80,6 +84,16 @@ async function linkRows(stage: HostedStage, link: Link, trials: number, say: (li
     }),
   ];
 }
+
+/** What this computer could do at most: no connection and no agent, the same programs and the same disk. */
+const pipedRow = (ours: number[], piped: number[]): Row =>
+  row({
+    measure: 'the same beside what its programs can do here',
+    unit: 'Mbit/s',
+    ours,
+    against: { name: 'btrfs send | btrfs receive', values: piped },
+    note: 'to the end of receive; ours between its first and last twentieth',
+  });
 
 /** Whole copies by real agents, over cables that carry so much: `copies-100`, `copies-1000`, `copies-free` for one of them. */
 export async function copyRateRows({ trials, wants, say }: ProtectStage): Promise<Row[]> {

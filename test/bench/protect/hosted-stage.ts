@@ -1,7 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { LoopImage } from '../../../node/hosting/loop-image.ts';
+import { systemTools } from '../../../node/hosting/system-tools.ts';
 import { formMesh } from '../../e2e/mesh.ts';
 import { Lan } from '../../e2e/namespaces.ts';
 import { asRoot, Rig, until } from '../../e2e/rig.ts';
@@ -11,6 +13,7 @@ import { type Agent, asAgent } from '../agents.ts';
 import { install } from '../debian.ts';
 import { sentBytes } from '../link.ts';
 import { randomFile } from './random-file.ts';
+import { took } from './stand.ts';
 
 const names = ['kang', 'desktop-1', 'desktop-2'];
 const image = 'autogit-bench:gitlab';
@@ -92,6 +95,25 @@ export class HostedStage {
     const [first, last] = [0.05, 0.95].map((share) => marks.find((mark) => mark.bytes >= share * bytes));
     if (!first || !last || first === last) throw new Error(`${bytes} bytes were copied within one look`);
     return ((last.bytes - first.bytes) / (last.at - first.at)) * 1000;
+  }
+
+  /** bytes a second of the same by btrfs' own programs alone, into a new image where that machine's lie: no connection, no agent. */
+  async bareCopy(node: string, bytes: number): Promise<number> {
+    const home = join(this.#machine(node).machine.home, 'bench-bare');
+    mkdirSync(home);
+    const tree = join(this.#place, 'mounted');
+    const snapshot = join(tree, 'bench-bare');
+    const image = await LoopImage.create(join(home, 'bare.img'), Math.round(1.3 * bytes) + (256 << 20), systemTools);
+    await image.attach(join(home, 'mounted'), 'standby');
+    try {
+      took(`btrfs subvolume snapshot -r '${join(tree, 'bulk')}' '${snapshot}'; sync -f '${tree}'`);
+      const ms = took(`btrfs send -q --proto 2 '${snapshot}' | btrfs receive -q '${join(home, 'mounted')}'`);
+      return (bytes / ms) * 1000;
+    } finally {
+      took(`if [ -e '${snapshot}' ]; then btrfs subvolume delete --commit-after '${snapshot}'; fi`);
+      await image.detach();
+      rmSync(home, { recursive: true });
+    }
   }
 
   /** And what it holds is deleted. */
