@@ -100,9 +100,11 @@ function hostWith(snapshot: () => Promise<void>, over: Partial<Parameters<typeof
   return hostOf(snapshot, { copies: () => ({ ...copiesOf({}), standbys: [] }), isHost: () => true, ...over });
 }
 
+type HostOptions = ConstructorParameters<typeof RoundHost>[0];
+
 function hostOf(
   snapshot: () => Promise<void>,
-  over: Pick<ConstructorParameters<typeof RoundHost>[0], 'copies' | 'isHost'>,
+  over: Pick<HostOptions, 'copies' | 'isHost'> & Partial<Pick<HostOptions, 'hot' | 'clock'>>,
 ): RoundHost {
   mkdirSync(join(folder, 'x'), { recursive: true });
   return new RoundHost({
@@ -115,10 +117,10 @@ function hostOf(
       throw new Error('there is none');
     },
     nameOf: (node) => node,
-    ...over,
     change: async () => ({ state: 'done' }) as never,
     unprotected: async () => null,
     clock: { bootMs: () => performance.now(), wallMs: () => 1_000_000 },
+    ...over,
   });
 }
 
@@ -143,6 +145,33 @@ it('a push whose hook was ended waits on: the next one would read that everythin
   go();
   await settled;
   await host.stop();
+});
+
+it('a push waits for no thinning: a file system that is slow to let rounds go holds up whoever ends it only', async () => {
+  let go: () => void = () => undefined;
+  const gone = new Promise<void>((done) => (go = done));
+  let removals = 0;
+  const hot: Replica = {
+    ...played('hot', async () => undefined),
+    remove: () => {
+      removals += 1;
+      return gone;
+    },
+  };
+  // Rounds are half a second apart by it.
+  const clock = { bootMs: () => 100 * performance.now(), wallMs: () => 1_000_000 };
+  const host = hostWith(async () => undefined, { hot, clock });
+  host.start();
+  for (let push = 0; push < 50; push++) {
+    await new Promise((done) => setTimeout(done, 10));
+    await host.ask(new AbortController().signal);
+  }
+  // One at a time.
+  expect(removals).toBe(1);
+  const stopping = host.stop();
+  expect(await isOver(stopping, 100)).toBe(false);
+  go();
+  await stopping;
 });
 
 it('what an agent of before let wait is taken into a round before anybody hears that nothing waits', async () => {

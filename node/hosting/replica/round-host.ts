@@ -85,6 +85,7 @@ export class RoundHost {
   #wake: () => void = () => {};
   #alarm: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
+  #thinning: Promise<void> | null = null;
 
   constructor(options: RoundHostOptions) {
     const { self, era, epoch, data, boot, pins } = options;
@@ -123,7 +124,7 @@ export class RoundHost {
     this.#wake();
     await Promise.all([this.#running, ...[...this.#senders.keys()].map((node) => this.#endSenders(node))]);
     // Nothing of ours holds the place open.
-    await this.#options.pins.written();
+    await Promise.all([this.#thinning, this.#options.pins.written()]);
   }
 
   /** A push waits. Answered when the round that was taken after this call is on every member's disk. */
@@ -324,7 +325,7 @@ export class RoundHost {
     this.#turn();
     if (clock.bootMs() - this.#bulkLookedMs >= copyTimings.intervalMs) await this.#bulkRound(name);
     await this.#trouble.look();
-    if (++this.#made % timings.thinEvery === 0) await this.#thin();
+    if (++this.#made % timings.thinEvery === 0) this.#thinBeside();
   }
 
   /** Behind the hot one, under its name. */
@@ -337,6 +338,15 @@ export class RoundHost {
       for (const senders of this.#senders.values()) senders.bulk.wake();
     }
     this.#bulkLookedMs = at;
+  }
+
+  /** Deleting waits for the file system's cleaner; no push does. */
+  #thinBeside(): void {
+    this.#thinning ??= this.#thin()
+      .catch((error: unknown) => this.#trouble.fails(error))
+      .finally(() => {
+        this.#thinning = null;
+      });
   }
 
   async #thin(): Promise<void> {
