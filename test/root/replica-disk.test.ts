@@ -1,6 +1,17 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, rmdirSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { LoopImage } from '../../node/hosting/loop-image.ts';
@@ -65,6 +76,53 @@ describe('a row of rounds', () => {
     const last = [...(host ?? [])].at(-1);
     expect(standby?.has(last as string)).toBe(true);
     expect([...(standby ?? [])].filter((name) => !host?.has(name)).length).toBeLessThanOrEqual(1);
+  });
+
+  it('tells whether anything was written, and looks only where the file system has begun another transaction since', async () => {
+    const host = await make('host');
+    await host.open();
+    await host.prepare();
+    const [file, other] = [join(host.live, 'file'), join(host.mount, 'other')];
+    writeFileSync(file, 'one');
+    let looks = 0;
+    host.tools.before = async (step) => {
+      if (step === 'btrfs subvolume show') looks += 1;
+    };
+    let number = 0;
+    const round = () => host.replica.snapshot({ era: 1, epoch: 1, number: ++number }, 5000 * number);
+    const isChanged = async (newest: Awaited<ReturnType<typeof round>>): Promise<[boolean, number]> => {
+      looks = 0;
+      return [await host.replica.hasChanged(newest), looks];
+    };
+    const first = await round();
+    expect([await isChanged(first), await isChanged(first)]).toEqual([
+      [false, 1],
+      [false, 0],
+    ]);
+    // Of the same length and fsynced, renamed, removed, another mode: each is a round's due.
+    const writes = [
+      () => execFileSync('dd', [`of=${file}`, 'conv=notrunc,fsync', 'status=none'], { input: 'two' }),
+      () => renameSync(file, `${file}-2`),
+      () => chmodSync(`${file}-2`, 0o600),
+      () => rmSync(`${file}-2`),
+    ];
+    for (const write of writes) {
+      const newest = await round();
+      expect((await isChanged(newest))[0]).toBe(false);
+      write();
+      expect([await isChanged(newest), await isChanged(newest)]).toEqual([
+        [true, 1],
+        [true, 1],
+      ]);
+    }
+    // What is written beside the data is no change of them.
+    const last = await round();
+    expect(await isChanged(last)).toEqual([false, 1]);
+    writeFileSync(other, 'beside');
+    expect([await isChanged(last), await isChanged(last)]).toEqual([
+      [false, 1],
+      [false, 0],
+    ]);
   });
 
   it('the former host goes on as a standby from the last common round: what it gets is the difference', async () => {

@@ -1,4 +1,4 @@
-import { statfsSync } from 'node:fs';
+import { readFileSync, statfsSync } from 'node:fs';
 import { type Disk, diskOf } from '../../disk-use.ts';
 import type { SystemTools } from '../system-tools.ts';
 import { ReplicaProblem } from './replica-problem.ts';
@@ -10,6 +10,7 @@ export class RoundDisk {
   readonly #tools: SystemTools;
   #syncing: Promise<unknown> = Promise.resolve();
   #losses = 0;
+  #fsid: Promise<string | null> | null = null;
 
   constructor(folder: string, tools: SystemTools) {
     this.folder = folder;
@@ -35,6 +36,21 @@ export class RoundDisk {
     });
     this.#syncing = next.catch(() => {});
     return next;
+  }
+
+  /** Of the newest transaction that was begun: whatever changes a byte begins one. Null where the kernel does not tell (before 5.13). */
+  async generation(): Promise<number | null> {
+    this.#fsid ??= this.#tools.run('btrfs', ['filesystem', 'show', this.folder]).then(
+      (text) => /uuid: ([\da-f-]{36})/.exec(text)?.[1] ?? null,
+      () => null,
+    );
+    const fsid = await this.#fsid;
+    try {
+      const number = Number.parseInt(readFileSync(`/sys/fs/btrfs/${fsid}/generation`, 'utf8'), 10);
+      return Number.isSafeInteger(number) ? number : null;
+    } catch {
+      return null;
+    }
   }
 
   room(): Disk {

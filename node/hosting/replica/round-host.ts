@@ -323,17 +323,16 @@ export class RoundHost {
     this.#rules.durable(name, now, round.uuid);
     for (const senders of this.#senders.values()) senders.hot.wake();
     this.#turn();
-    if (clock.bootMs() - this.#bulkLookedMs >= copyTimings.intervalMs) await this.#bulkRound(name);
+    if (clock.bootMs() - this.#bulkLookedMs >= copyTimings.intervalMs) await this.#bulkRound(name, now);
     await this.#trouble.look();
     if (++this.#made % timings.thinEvery === 0) this.#thinBeside();
   }
 
-  /** Behind the hot one, under its name. */
-  async #bulkRound(name: RoundName): Promise<void> {
-    const { bulk, clock } = this.#options;
-    const at = clock.bootMs();
+  /** Behind the hot one, under its name; that one began at `at`, and its syncs have committed what was written here until then. */
+  async #bulkRound(name: RoundName, at: number): Promise<void> {
+    const { bulk } = this.#options;
     const newest = this.#newestOf(bulk);
-    if (newest === null || (await bulk.hasChanged(newest))) {
+    if (newest === null || (await bulk.hasChanged(newest, true))) {
       await bulk.snapshot(name, this.#atMs);
       for (const senders of this.#senders.values()) senders.bulk.wake();
     }
