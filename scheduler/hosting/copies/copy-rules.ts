@@ -66,10 +66,10 @@ export class CopyRules {
     if (before === undefined) this.#late.toldAt = at;
     if (before && copies && copies.set.version < before.set.version) return;
     this.#copies = copies;
-    if (copies === null || (this.#newcomer && copies.set.version > this.#newcomer.from)) this.#newcomer = null;
+    if (copies === null || (this.#newcomer && copies.set.version > this.#newcomer.from)) this.#leavesNewcomer(at);
     const standbys = this.#standbys;
     for (const node of before?.set.members ?? [])
-      if (standbys.includes(node) && !copies?.set.members.includes(node)) this.#recordOf(node).outs.push(at);
+      if (standbys.includes(node) && !copies?.set.members.includes(node)) this.#recordOf(node).falls(at);
     for (const node of this.#records.keys()) if (copies && !standbys.includes(node)) this.#records.delete(node);
   }
 
@@ -268,10 +268,17 @@ export class CopyRules {
     const copies = this.#copies;
     if (!copies || !this.#hasBegun) return;
     const newcomer = this.#newcomer;
-    if (newcomer && !newcomer.isAsked && this.#whyOut(newcomer.node, at) !== null) this.#newcomer = null;
+    if (newcomer && !newcomer.isAsked && this.#whyOut(newcomer.node, at) !== null) this.#leavesNewcomer(at);
     if (this.#newcomer || this.#members.some((node) => this.#whyOut(node, at) !== null)) return;
     const node = this.#standbys.find((one) => !copies.set.members.includes(one) && this.#mayEnter(one, at));
     if (node !== undefined) this.#newcomer = { node, from: copies.set.version, isAsked: false };
+  }
+
+  /** Nobody is waited for any more who is no member. What was in time before it was late says nothing: else the next push would wait for it again. */
+  #leavesNewcomer(at: number): void {
+    const { node } = this.#newcomer ?? {};
+    this.#newcomer = null;
+    if (node !== undefined && this.#whyOut(node, at) !== null) this.#recordOf(node).inTime = 0;
   }
 
   #mayEnter(node: NodeId, at: number): boolean {

@@ -52,6 +52,12 @@ export class StandbyRecord {
     if (compareRounds(this.inFlight, round) <= 0) this.inFlight = null;
   }
 
+  /** Out of the set: it comes in again by rounds in time from now on, or the next push would wait for it as long as this one. */
+  falls(at: number): void {
+    this.outs.push(at);
+    this.inTime = 0;
+  }
+
   /** Null when it may come in as soon as its rounds are in time. */
   behindUntil(at: number): number | null {
     this.outs = this.outs.filter((out) => at - out < copyTimings.outWithinMs);
