@@ -71,9 +71,11 @@ describe('GitLab is told who the client is', () => {
       one.on('error', () => undefined).write('GET /');
       const [socket] = await behind;
       let came = '';
-      socket.on('error', () => undefined).on('data', (chunk: Buffer) => {
-        came += chunk.toString('latin1');
-      });
+      socket
+        .on('error', () => undefined)
+        .on('data', (chunk: Buffer) => {
+          came += chunk.toString('latin1');
+        });
       await vi.waitUntil(() => came.endsWith('GET /'));
       expect(came).toMatch(sees);
       one.destroy();

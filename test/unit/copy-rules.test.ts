@@ -318,30 +318,6 @@ describe('the in-sync set (SAFETY H10)', () => {
     expect(rules.due(99_000).release).toEqual([{ id: 1, isAlone: true }]);
   });
 
-  it.each([true, false])(
-    'one that a push waited for too long is waited for again after 12 rounds in time only; a member: %s',
-    (isMember) => {
-      const rules = begun(copies(isMember ? ['B'] : []));
-      inTime(rules, 'B', 1, 12);
-      rules.ask(1);
-      taken(rules, 13, 61_000);
-      expect(rules.due(62_900).release).toEqual([]);
-      expect(changesAt(rules, 63_000)).toMatchObject([{ kind: 'copies-leave', nodes: ['B'] }]);
-      rules.ledger(copies([], 2), 63_100);
-      expect(rules.due(63_100).release).toEqual([{ id: 1, isAlone: true }]);
-      // It lacks nothing yet that is older than a round, and its connection still stands.
-      rules.ask(2);
-      taken(rules, 14, 63_600);
-      expect(rules.due(63_600)).toMatchObject({ release: [{ id: 2, isAlone: true }], changes: [] });
-      brought(rules, 'B', 14, 64_000);
-      inTime(rules, 'B', 15, 11);
-      expect(changesAt(rules, 125_300)).toEqual([]);
-      taken(rules, 26, 130_000);
-      brought(rules, 'B', 26, 130_100);
-      expect(changesAt(rules, 130_100)).toMatchObject([{ kind: 'copy-enters', node: 'B' }]);
-    },
-  );
-
   it('out three times within an hour is behind, and says when pushes wait for it again', () => {
     const rules = begun(copies(['B']));
     for (const [version, members] of [

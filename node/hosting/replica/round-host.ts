@@ -7,17 +7,15 @@ import type { CopiesSeen } from '../../../protocol/report.ts';
 import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
 import { CopyRules } from '../../../scheduler/hosting/copies/copy-rules.ts';
 import { copyTimings } from '../../../scheduler/hosting/copies/copy-timings.ts';
-import { type Pressure, thin } from '../../../scheduler/hosting/copies/thinning.ts';
 import { listed } from '../../../scheduler/phrases.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
-import { bulkBeside } from './bulk-beside.ts';
 import { copiesSeen } from './copies-seen.ts';
 import type { PinFile } from './pin-file.ts';
 import type { Replica, Round, Standby } from './replica-ports.ts';
 import type { RoundDisk } from './round-disk.ts';
-import { pressureAt } from './round-room.ts';
 import { RoundSender } from './round-sender.ts';
+import { RoundThinning } from './round-thinning.ts';
 import { RoundTrouble } from './round-trouble.ts';
 import { BulkBooks, type HeldRounds, hotBook } from './send-books.ts';
 
@@ -81,17 +79,21 @@ export class RoundHost {
   /** Of the last look that found nothing written since the newest round. */
   #idleMs = Number.NEGATIVE_INFINITY;
   readonly #trouble: RoundTrouble;
-  #pressure: Pressure = 0;
   #wake: () => void = () => {};
   #alarm: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
-  #thinning: Promise<void> | null = null;
+  readonly #thinning: RoundThinning;
 
   constructor(options: RoundHostOptions) {
     const { self, era, epoch, data, boot, pins } = options;
     this.#options = options;
     this.#trouble = new RoundTrouble(options);
     this.#rules = new CopyRules({ self, era, epoch, data, boot, pins: pins.read() });
+    this.#thinning = new RoundThinning({
+      ...options,
+      pins: () => ({ hot: this.#rules.pins(), bulk: this.#bulkBooks.pins() }),
+      fails: (error) => this.#trouble.fails(error),
+    });
   }
 
   get era(): number {
@@ -124,7 +126,7 @@ export class RoundHost {
     this.#wake();
     await Promise.all([this.#running, ...[...this.#senders.keys()].map((node) => this.#endSenders(node))]);
     // Nothing of ours holds the place open.
-    await Promise.all([this.#thinning, this.#options.pins.written()]);
+    await Promise.all([this.#thinning.ended(), this.#options.pins.written()]);
   }
 
   /** A push waits. Answered when the round that was taken after this call is on every member's disk. */
@@ -325,7 +327,7 @@ export class RoundHost {
     this.#turn();
     if (clock.bootMs() - this.#bulkLookedMs >= copyTimings.intervalMs) await this.#bulkRound(name, now);
     await this.#trouble.look();
-    if (++this.#made % timings.thinEvery === 0) this.#thinBeside();
+    if (++this.#made % timings.thinEvery === 0) this.#thinning.begin();
   }
 
   /** Behind the hot one, under its name; that one began at `at`, and its syncs have committed what was written here until then. */
@@ -337,27 +339,6 @@ export class RoundHost {
       for (const senders of this.#senders.values()) senders.bulk.wake();
     }
     this.#bulkLookedMs = at;
-  }
-
-  /** Deleting waits for the file system's cleaner; no push does. */
-  #thinBeside(): void {
-    this.#thinning ??= this.#thin()
-      .catch((error: unknown) => this.#trouble.fails(error))
-      .finally(() => {
-        this.#thinning = null;
-      });
-  }
-
-  async #thin(): Promise<void> {
-    const { hot, bulk, disk } = this.#options;
-    this.#pressure = pressureAt(disk.room(), this.#pressure);
-    const pins = this.#rules.pins();
-    await hot.remove(thin(hot.rounds(), new Set(pins.map(roundText)), this.#pressure));
-    // What was the bulk part when a round was taken stays as long as that, or nobody could be given back both.
-    const beside = hot.rounds().flatMap((one) => bulkBeside(one, bulk.rounds())?.name ?? []);
-    await bulk.remove(
-      thin(bulk.rounds(), new Set([...this.#bulkBooks.pins(), ...beside].map(roundText)), this.#pressure),
-    );
   }
 
   #sleepUntil(at: number): Promise<void> {

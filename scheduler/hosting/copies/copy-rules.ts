@@ -66,10 +66,10 @@ export class CopyRules {
     if (before === undefined) this.#late.toldAt = at;
     if (before && copies && copies.set.version < before.set.version) return;
     this.#copies = copies;
-    if (copies === null || (this.#newcomer && copies.set.version > this.#newcomer.from)) this.#leavesNewcomer(at);
+    if (copies === null || (this.#newcomer && copies.set.version > this.#newcomer.from)) this.#newcomer = null;
     const standbys = this.#standbys;
     for (const node of before?.set.members ?? [])
-      if (standbys.includes(node) && !copies?.set.members.includes(node)) this.#recordOf(node).falls(at);
+      if (standbys.includes(node) && !copies?.set.members.includes(node)) this.#recordOf(node).outs.push(at);
     for (const node of this.#records.keys()) if (copies && !standbys.includes(node)) this.#records.delete(node);
   }
 
@@ -260,7 +260,9 @@ export class CopyRules {
   }
 
   #whyOut(node: NodeId, at: number): string | null {
-    return this.#late.whyOut(node, this.#recordOf(node), at);
+    const because = this.#late.whyOut(node, this.#recordOf(node), at);
+    if (because !== null) this.#recordOf(node).inTime = 0;
+    return because;
   }
 
   /** Whether somebody is to enter, and whether a decision is taken back that nobody was asked for yet. */
@@ -268,17 +270,10 @@ export class CopyRules {
     const copies = this.#copies;
     if (!copies || !this.#hasBegun) return;
     const newcomer = this.#newcomer;
-    if (newcomer && !newcomer.isAsked && this.#whyOut(newcomer.node, at) !== null) this.#leavesNewcomer(at);
+    if (newcomer && !newcomer.isAsked && this.#whyOut(newcomer.node, at) !== null) this.#newcomer = null;
     if (this.#newcomer || this.#members.some((node) => this.#whyOut(node, at) !== null)) return;
     const node = this.#standbys.find((one) => !copies.set.members.includes(one) && this.#mayEnter(one, at));
     if (node !== undefined) this.#newcomer = { node, from: copies.set.version, isAsked: false };
-  }
-
-  /** Nobody is waited for any more who is no member. What was in time before it was late says nothing: else the next push would wait for it again. */
-  #leavesNewcomer(at: number): void {
-    const { node } = this.#newcomer ?? {};
-    this.#newcomer = null;
-    if (node !== undefined && this.#whyOut(node, at) !== null) this.#recordOf(node).inTime = 0;
   }
 
   #mayEnter(node: NodeId, at: number): boolean {

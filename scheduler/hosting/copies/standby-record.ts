@@ -7,7 +7,7 @@ export type AwayState = 'away' | 'full' | 'refused';
 export class StandbyRecord {
   /** Its newest of this epoch; `takenAt` null where this agent does not know when that was taken. */
   acknowledged: { name: RoundName; takenAt: number | null } | null = null;
-  /** Rounds one after the other that it acknowledged in time. */
+  /** Rounds one after the other that it acknowledged in time; since it was late last: by those of before the next push would wait for it again. */
   inTime = 0;
   /** It has not got what it acknowledged before. */
   hasLost = false;
@@ -50,12 +50,6 @@ export class StandbyRecord {
     if (this.inFlight === null) return;
     if (roundText(this.inFlight) === roundText(round)) this.pin = round;
     if (compareRounds(this.inFlight, round) <= 0) this.inFlight = null;
-  }
-
-  /** Out of the set: it comes in again by rounds in time from now on, or the next push would wait for it as long as this one. */
-  falls(at: number): void {
-    this.outs.push(at);
-    this.inTime = 0;
   }
 
   /** Null when it may come in as soon as its rounds are in time. */
