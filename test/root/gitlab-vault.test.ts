@@ -339,15 +339,18 @@ describe('the vault of a host', () => {
     expect((await vault.rows()).rows).toEqual([]);
     for (const [id, why] of [
       ['round-1-3-2', /is of GitLab 19.3.9, and 19.4.1 runs here.*--image gitlab.gitlab-ce:19.3.9-ce.0/],
-      ['round-1-3-7', /is not on this machine/],
+      ['round-1-3-8', /is not on this machine/],
     ] as const) {
       vault.restore(id);
       await poll(() => seen()?.restored?.because).toMatch(why);
       await poll(() => seen()?.doing ?? null).toBeNull();
     }
+    const elsewhere = 'round-1-3-7 lies on desktop-1 only, and no round is brought back from there';
+    expect(() => vault.restore('round-1-3-7')).toThrow(elsewhere);
     mkdirSync(join(place.folders.bulk, 'packages'));
     writeFileSync(join(place.folders.bulk, 'packages/1'), '');
-    await expect(vault.compare('round-1-3-7', 0)).rejects.toThrow(/is not on this machine/);
+    await expect(vault.compare('round-1-3-7', 0)).rejects.toThrow(elsewhere);
+    await expect(vault.compare('round-1-3-8', 0)).rejects.toThrow(/is not on this machine/);
     expect(await vault.compare('round-1-3-1', 0)).toMatchObject({
       ...{ rows: [{ repository: '1.git', what: 'new' }], total: 1, from: 0 },
       files: [{ kind: 'packages', then: 0, now: 1 }],

@@ -6,7 +6,9 @@ import { AutogitError } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import type { LedgerVault as Vault } from '../../../protocol/ledger.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
+import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 import { whyNoRestore } from '../../../scheduler/hosting/vault-edits.ts';
+import { listed } from '../../../scheduler/phrases.ts';
 import { hostedUrl } from '../../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
@@ -19,6 +21,7 @@ import { fitting, type RoundHolder, replacedRows, roundRows, rowOf } from './bac
 import { makeBackup, type Say, snapshotOf, thinAndCheck } from './backup-run.ts';
 import type { DataReplacing } from './data-replacing.ts';
 import { backupOf, compareWith, pageOf, type WholeComparison } from './gitlab-compare.ts';
+import { keptRounds, roundOf } from './kept-rounds.ts';
 import { projectBeside } from './project-beside.ts';
 import type { Restic } from './restic.ts';
 import { restoreBeside } from './restore-data.ts';
@@ -136,6 +139,7 @@ export class GitlabVault {
   /** What is not as it was then: one page, from that row on. */
   async compare(id: string, from: number): Promise<Comparison> {
     const { hosting } = this.#kept();
+    this.#refuseElsewhere(id);
     if (from === 0 || this.#compared?.id !== id) {
       const signal = AbortSignal.any([this.#work.signal, AbortSignal.timeout(compareMs)]);
       const what = { tree: treeOf(hosting.place), id, wallMs: this.#options.clock.wallMs(), signal };
@@ -176,6 +180,7 @@ export class GitlabVault {
     const { hosting } = this.#kept();
     const door = this.#options.api();
     if (door === null) throw noToken();
+    this.#refuseElsewhere(backup);
     this.#beginRestore('looks for the project', backup, async (say) => {
       const projects = new GitlabProjects({ ...door, timeoutMs: apiMs });
       const wish = { tree: treeOf(hosting.place), backup, project, projects, door, restic: () => this.#openOwn(), say };
@@ -225,6 +230,7 @@ export class GitlabVault {
       throw new AutogitError('backup', 'GitLab has not worked here yet, so its exact version is not known', {
         hint: 'let it come up once, then restore: autogit-node gitlab',
       });
+    this.#refuseElsewhere(backup);
     this.#beginRestore('looks at the backup', backup, async (say) => {
       const place = await kept.placeAsItIs();
       const restic = vault && this.#open(vault);
@@ -260,6 +266,18 @@ export class GitlabVault {
       });
     });
     return 'it is restored beside what serves, and then takes its place: autogit-node gitlab';
+  }
+
+  /** Before anything is begun: a round that was thinned here, or never was here, may lie on others still. */
+  #refuseElsewhere(id: string): void {
+    const name = roundOf(id);
+    const isRound = (one: RoundName): boolean => name !== null && compareRounds(one, name) === 0;
+    if (name === null || keptRounds(treeOf(this.#kept().hosting.place), 'hot').some((one) => isRound(one.name))) return;
+    const who = this.#options.holders().flatMap((one) => (one.rounds.some(isRound) ? [one.name] : []));
+    if (who.length === 0) return;
+    throw new AutogitError('backup', `${id} lies on ${listed(who)} only, and no round is brought back from there`, {
+      hint: "take a backup, or a round that GitLab's own machine has too: autogit-node gitlab history",
+    });
   }
 
   #look(): void {
