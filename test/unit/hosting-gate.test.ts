@@ -61,6 +61,8 @@ describe('the words of a gate', () => {
       proxyLine({ remoteAddress, remotePort: 5, localAddress, localPort: 80 });
     expect(from('::ffff:10.0.0.7', '::ffff:10.0.0.1')).toBe('PROXY TCP4 10.0.0.7 10.0.0.1 5 80\r\n');
     expect(from('fd00::7', 'fd00::1')).toBe('PROXY TCP6 fd00::7 fd00::1 5 80\r\n');
+    // By a name of mDNS a browser often comes so; nginx takes no address with an interface behind it, and ends the connection.
+    expect(from('fe80::7%eth0', 'fe80::1%eth0')).toBe('PROXY TCP6 fe80::7 fe80::1 5 80\r\n');
     expect(from('', '10.0.0.1')).toBe('PROXY UNKNOWN\r\n');
   });
 

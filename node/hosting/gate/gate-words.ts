@@ -80,7 +80,8 @@ export function answerSsh(socket: Socket, because: string): void {
 
 /** PROXY protocol, version 1: who the client is, for an nginx that is told to believe the gate. */
 export function proxyLine(socket: Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress' | 'localPort'>): string {
-  const bare = (address: string | undefined): string => (address ?? '').replace(/^::ffff:(?=\d+\.)/, '');
+  // Node names the interface behind an address of the link (fe80::7%eth0), which is no address to nginx.
+  const bare = (address = ''): string => address.replace(/^::ffff:(?=\d+\.)/, '').replace(/%.*$/, '');
   const [from, to] = [bare(socket.remoteAddress), bare(socket.localAddress)];
   if (from === '' || to === '' || from.includes(':') !== to.includes(':')) return 'PROXY UNKNOWN\r\n';
   const family = from.includes(':') ? 'TCP6' : 'TCP4';
