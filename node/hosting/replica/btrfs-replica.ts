@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import { compareRounds, newestOf, type RoundName, readRoundName, roundText } from '../../../protocol/round-name.ts';
 import { holdersBelow } from '../mount-table.ts';
@@ -189,7 +190,6 @@ export class BtrfsReplica implements Replica {
         throw new ReplicaProblem(`round ${text} came as another one`, 'it was deleted and is asked for again');
       // The folder: a received subvolume cannot be moved itself.
       await this.#tools.rename(incoming, folder);
-      await this.#tools.syncFolder(join(this.#folder, 'rounds'));
       await this.#mark(round, { own: got.own }, mark);
     } catch (error) {
       source.end();
@@ -222,14 +222,16 @@ export class BtrfsReplica implements Replica {
     for (const text of texts) rmSync(this.#markerOf(text), { force: true });
   }
 
-  /** Written, fsynced, renamed, the folder fsynced, and all of it synced once more: only then may anybody count on it. */
+  /**
+   * Written, fsynced, renamed, and all of it synced once more: only then may anybody count on it. That sync commits the names of
+   * marker and round with all else; an fsync of either folder before it would be one more commit, which a push waits for.
+   */
   async #mark(round: Round, origin: Origin, mark: number): Promise<void> {
     const text = roundText(round.name);
     const parent = round.parent && roundText(round.parent);
     const file = this.#markerOf(text);
     await this.#tools.write(`${file}.new`, JSON.stringify({ ...round, ...origin, name: text, parent }));
     await this.#tools.rename(`${file}.new`, file);
-    await this.#tools.syncFolder(join(this.#folder, 'markers'));
     await this.#disk.sync(mark);
     this.#rounds.set(text, round);
     this.#origins.set(text, origin);
@@ -270,9 +272,9 @@ export class BtrfsReplica implements Replica {
     return readdirSync(join(this.#folder, 'incoming')).map((entry) => join(this.#folder, 'incoming', entry));
   }
 
-  /** Awaited later; whatever fails before that is the better reason. */
+  /** Awaited later; whatever fails before that is the better reason. Begins after what takes time: a start of a program holds all of this process up for some ms. */
   #lookBeside(path: string): Promise<Subvolume> {
-    const looking = this.#look(path);
+    const looking = nextTurn().then(() => this.#look(path));
     looking.catch(() => undefined);
     return looking;
   }

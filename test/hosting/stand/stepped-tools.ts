@@ -6,13 +6,16 @@ import { replicaTools } from '../../../node/hosting/replica/replica-tools.ts';
 export class SteppedTools implements ReplicaTools {
   /** Called before each step with its words; the step begins when it returns. */
   before: (step: string) => Promise<void> = async () => {};
+  #isMarked = false;
   /** ms of each call, by its words. */
   readonly took = new Map<string, number[]>();
   /** Of the stream: how many bytes went through before this piece. */
   within: (bytes: number) => Promise<void> = async () => {};
 
   async run(file: string, args: readonly string[]): Promise<string> {
-    const step = [file, ...args.filter((arg) => !arg.includes('/') && !arg.startsWith('-'))].join(' ');
+    const words = [file, ...args.filter((arg) => !arg.includes('/') && !arg.startsWith('-'))].join(' ');
+    const step = words === 'sync' && this.#isMarked ? 'sync the marker' : words;
+    if (words === 'sync') this.#isMarked = false;
     await this.before(step);
     return this.#timed(step, replicaTools.run(file, args));
   }
@@ -47,7 +50,9 @@ export class SteppedTools implements ReplicaTools {
   }
 
   async rename(from: string, to: string): Promise<void> {
-    await this.before(from.endsWith('.new') ? 'rename the marker' : 'rename the folder');
+    const isMarker = from.endsWith('.new');
+    await this.before(isMarker ? 'rename the marker' : 'rename the folder');
+    this.#isMarked ||= isMarker;
     return replicaTools.rename(from, to);
   }
 

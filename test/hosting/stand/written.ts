@@ -24,15 +24,15 @@ interface Promised {
 /** Each step of a round: what a cut stands before has not been done, all before it has. */
 export const roundSteps = [
   /^host: btrfs subvolume snapshot/,
-  /^host: sync/,
+  /^host: sync$/,
   /^host: write/,
   /^standby: btrfs receive/,
   /^standby: within the stream/,
-  /^standby: sync/,
+  /^standby: sync$/,
   /^standby: rename the folder/,
   /^standby: write/,
   /^standby: rename the marker/,
-  /^standby: fsync the folder markers/,
+  /^standby: sync the marker/,
 ];
 
 export interface CutFindings {
