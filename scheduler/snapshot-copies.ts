@@ -120,7 +120,7 @@ function copiesSentence(sight: Sight, standbys: readonly StandbyRow[], loss: Los
   const { ledger, hosting, isHostHere } = sight;
   const host = nodeName(ledger, hosting.host);
   const when = isHostHere ? `if ${host} died now` : `if ${host} stays away`;
-  const cost = loss === null ? `${host} has not said how far its copies are` : `${when}: ${lossWords(loss)}`;
+  const cost = loss === null ? `${host} has not said how far its copies are` : `${when}: ${lossWords(loss, standbys)}`;
   const copies = standbys.length === 0 ? 'no machine holds a copy' : `copies on ${listed(standbys.map(standbyWords))}`;
   return [cost, ...queuedWords(sight.said), copies, 'nothing moves by itself'].join('; ');
 }
@@ -132,8 +132,12 @@ export const queuedWords = (said: GitlabSeen | undefined): string[] => {
   return [`queued work is on its disk each ${each}${each === 'second' ? '' : ` (${because})`}`];
 };
 
-function lossWords({ pushes, seconds }: NonNullable<Loss>): string {
-  if (seconds === null) return pushes ? 'all of it would be lost' : 'no push lost, but not all else is copied yet';
+function lossWords({ pushes, seconds }: NonNullable<Loss>, standbys: readonly StandbyRow[]): string {
+  // Whoever reads of copies that are seconds old would not believe that all is lost; but none was in time long enough to be counted on.
+  const isSomewhere = standbys.some(({ round }) => round !== null);
+  if (seconds === null && pushes)
+    return isSomewhere ? 'all of it may be lost, as no copy can be counted on yet' : 'all of it would be lost';
+  if (seconds === null) return 'no push lost, but not all else is copied yet';
   return pushes
     ? `the last ${span(seconds * 1000)} would be lost, pushes too`
     : `no push lost, ${seconds} s of all else`;

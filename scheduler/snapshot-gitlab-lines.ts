@@ -20,7 +20,7 @@ export function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
 const noGitlab: Attention = {
   code: 'no-gitlab',
   severity: 'warn',
-  sentence: 'no GitLab is connected: there are no jobs to take',
+  sentence: 'no GitLab is connected, and the mesh runs none: there are no jobs to take',
   fix: 'autogit-node gitlab connect URL --token-env VAR',
 };
 

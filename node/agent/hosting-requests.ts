@@ -51,6 +51,11 @@ interface Looked {
 
 /** In the question after a GitLab that has no data id yet. */
 const firstData = '00000000';
+/** The folder will be called after an id that is made later: nobody shall look for this one. */
+const withoutFirstData = (line: DeployPlan['lines'][number]): DeployPlan['lines'][number] => ({
+  ...line,
+  sentence: line.sentence.replaceAll(`/${firstData}`, ''),
+});
 
 /** It asks an engine, a registry and a disk. */
 const checkMs = 30_000;
@@ -342,7 +347,11 @@ export class HostingRequests implements HostingApi {
         url: hostedUrl(wish.hostname ?? answer.address, wish.port),
         folder: answer.place?.path ?? plan.folder,
         copies: copies.nodes.map((node) => nodeName(ledger, node)),
-        lines: [...answer.checks, ...this.#reach(wish.hostname ?? answer.address), ...copies.lines],
+        lines: [
+          ...answer.checks,
+          ...this.#reach(wish.hostname ?? answer.address),
+          ...copies.lines.map(withoutFirstData),
+        ],
       },
     };
   }

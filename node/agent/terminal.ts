@@ -45,7 +45,7 @@ export async function joinedLine(
     if (leader) {
       const where = gitlab.mode === 'none' ? await gitlabToConnect(dockerHost, signal) : `GitLab ${gitlab.url}`;
       lines.ok('joined', `mesh ${shown(mesh.name)}, leader ${leader.node} (term ${leader.term}); ${where}`);
-      lines.say('Running here; Ctrl-C leaves the mesh cleanly. To keep it running: autogit-node service install');
+      lines.say('Running here; Ctrl-C leaves the mesh cleanly.\nTo keep it running: autogit-node service install');
       return;
     }
     if (performance.now() > end) return lines.wait('leader', quorum.sentence);
@@ -57,10 +57,24 @@ export async function joinedLine(
 async function gitlabToConnect(dockerHost: string | null, signal: AbortSignal): Promise<string> {
   const late = setTimeout(engineMs, [] as GitlabHere[], { signal, ref: false }).catch((): GitlabHere[] => []);
   const here = await Promise.race([findGitlabHere(dockerHost), late]);
+  return noGitlabWords(here);
+}
+
+/** What a mesh without GitLab can do next, with a command a line. */
+export function noGitlabWords(here: readonly GitlabHere[]): string {
   const url = here.find((one) => one.isRunning && !one.isLocalOnly && one.url !== null)?.url;
-  return url === undefined
-    ? 'no GitLab yet: autogit-node gitlab connect URL'
-    : `no GitLab yet, and one runs here: autogit-node gitlab connect ${url}`;
+  const backUp = here.some(({ container, isRunning }) => container !== null && isRunning)
+    ? ['-> back up the one that is here: autogit-node gitlab protect --to DIR']
+    : [];
+  const lines =
+    url === undefined
+      ? [
+          'no GitLab yet',
+          '-> let the mesh run one: autogit-node gitlab deploy',
+          '-> or take jobs from yours: autogit-node gitlab connect URL',
+        ]
+      : ['no GitLab yet, and one runs here', `-> take its jobs: autogit-node gitlab connect ${url}`];
+  return [...lines, ...backUp].join('\n');
 }
 
 /**

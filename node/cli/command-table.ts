@@ -106,7 +106,11 @@ export const commands: readonly Command[] = [
     help: 'give it work and its vote again',
     run: async (c) => (await mesh()).undrain(c),
   },
-  { path: 'gitlab', help: 'where GitLab runs, health, backups, forecast', run: async (c) => (await gitlab()).show(c) },
+  {
+    path: 'gitlab',
+    help: "the mesh's GitLab: state and why; below it: deploy, connect, protect, backup, restore, upgrade and more",
+    run: async (c) => (await gitlab()).show(c),
+  },
   {
     path: 'gitlab connect',
     args: '<url>',

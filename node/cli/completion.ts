@@ -114,7 +114,7 @@ const fishFlag = (word: string, flag: Flag): string => {
   const values = flag.choices ? flag.choices.join(' ') : kind === null ? null : `(__autogit_node_words ${kind})`;
   const short = flag.short ? ` -s ${flag.short}` : '';
   const value = values === null ? '' : ` -x -a ${quote(values)}`;
-  return `complete -c autogit-node -n ${seen(word)} -l ${spellingOf(flag).slice(2)}${short}${value} -d ${quote(flag.help)}`;
+  return `complete -c autogit-node -n ${seen(word)} -l ${spellingOf(flag).slice(2)}${short}${value} -d ${quote(flag.helpOf?.[word] ?? flag.help)}`;
 };
 
 const fish = (): string =>

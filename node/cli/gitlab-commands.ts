@@ -53,13 +53,13 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
   if (isTerminal && gitlab.mode === 'none')
     rows.push(
       '',
-      '# no GitLab   -> autogit-node gitlab connect URL --token-env VAR',
-      '# or one that the mesh runs itself   -> autogit-node gitlab deploy',
+      attentionLine('no GitLab; the mesh can run one', 'autogit-node gitlab deploy', columns),
+      attentionLine('one that runs already', 'autogit-node gitlab connect URL --token-env VAR', columns),
     );
   // Why it is not healthy, where that is known.
   const reasons = attention.filter(({ code }) => /^(gitlab|runner|copy)-/.test(code));
   if (isTerminal && reasons.length > 0)
-    rows.push('', ...reasons.map(({ sentence, fix }) => attentionLine(sentence, fix)));
+    rows.push('', ...reasons.map(({ sentence, fix }) => attentionLine(sentence, fix, columns)));
   return rows.join('\n');
 }
 

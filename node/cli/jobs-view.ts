@@ -37,7 +37,9 @@ export function jobsView(rows: readonly JobRow[], form: Form): string {
     { isTerminal: true, columns: form.columns },
   );
   const waiting = rows.find((row) => row.state === 'waiting');
-  const hint = waiting ? attentionLine(`${waiting.job} ${waiting.because}`, `autogit-node why ${waiting.job}`) : null;
+  const hint = waiting
+    ? attentionLine(`${waiting.job} ${waiting.because}`, `autogit-node why ${waiting.job}`, form.columns)
+    : null;
   return hint === null ? table : `${table}\n\n${hint}`;
 }
 

@@ -3,20 +3,37 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { nearWord } from '../../scheduler/jobs/near-word.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { type Flag, flagsOf, spellingOf } from '../settings/settings-table.ts';
+import { wrapped } from '../text-wrap.ts';
 import { version } from '../version.ts';
 import { type Command, commands, groups } from './command-table.ts';
 import { processOutput } from './output.ts';
 
-const epilogue = `
-Exit codes: 0 ok, 1 failed, 2 usage, 3 no agent is running here, 4 waiting for approval, 5 something is unhealthy,
-70 internal error, 130 interrupted. Every flag has an AUTOGIT_ variable and a key in autogit.yml: autogit-node config.`;
+const epilogue = [
+  'Exit codes: 0 ok, 1 failed, 2 usage, 3 no agent is running here, 4 waiting for approval, 5 something is unhealthy, 70 internal error, 130 interrupted.',
+  'Every flag has an AUTOGIT_ variable and a key in autogit.yml: autogit-node config.',
+];
+
+/** As wide as commander's own help is. */
+const helpColumns = (): number => (process.stdout.isTTY ? process.stdout.columns || 80 : 80);
+
+const epilogueLines = (): string =>
+  ['', ...epilogue.flatMap((sentence) => wrapped(sentence, helpColumns()))].join('\n');
+
+/** What it does for this command, what may be said, and what is so where nothing is. */
+function helpOf({ help, helpOf, choices, default: unsaid, kind }: Flag, command: string): string {
+  const isTold = choices?.every((one) => one === unsaid || help.includes(one)) ?? true;
+  const known = isTold ? [] : [(choices ?? []).join(', ')];
+  const usual = kind !== 'switch' && typeof unsaid === 'string' && unsaid !== '' ? [`default: ${unsaid}`] : [];
+  const more = [...known, ...usual].join('; ');
+  return `${helpOf?.[command] ?? help}${more === '' ? '' : ` (${more})`}`;
+}
 
 /** Commander's option of a flag of the table. */
-export function optionOf(flag: Flag): Option {
+export function optionOf(flag: Flag, command = '*'): Option {
   const long = flag.kind === 'switch' && flag.default === true ? `--no-${flag.name}` : `--${flag.name}`;
   const value = flag.value ?? (flag.choices ? flag.choices.join('|') : 'VALUE');
   const tail = flag.kind === 'switch' ? '' : flag.kind === 'optional' ? ` [${value}]` : ` <${value}>`;
-  const option = new Option(`${flag.short ? `-${flag.short}, ` : ''}${long}${tail}`, flag.help);
+  const option = new Option(`${flag.short ? `-${flag.short}, ` : ''}${long}${tail}`, helpOf(flag, command));
   if (flag.kind === 'list') option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text]);
   return option;
 }
@@ -38,7 +55,7 @@ export function buildProgram(
 ): Commander {
   const program = new Commander('autogit-node');
   program.description('Turns the machines of a home lab into one self-healing GitLab CI mesh');
-  program.version(version, '-V, --version', 'the version').addHelpText('after', epilogue);
+  program.version(version, '-V, --version', 'the version').addHelpText('after', epilogueLines);
   for (const flag of flagsOf('*')) program.addOption(optionOf(flag));
   program.configureHelp({ showGlobalOptions: true, sortSubcommands: false });
   quiet(program);
@@ -70,7 +87,7 @@ function addCommand(
   made.set(command.path, own);
   if (command.takesAnything) own.allowUnknownOption();
   const flags = flagsOf(command.path);
-  for (const flag of flags) own.addOption(optionOf(flag));
+  for (const flag of flags) own.addOption(optionOf(flag, command.path));
   own.action((...all: unknown[]) => {
     const args = all.slice(0, -2).flat() as (string | undefined)[];
     start(command, args, { ...givenBy(program, flagsOf('*')), ...givenBy(own, flags) });

@@ -20,39 +20,55 @@ export function statusView(snapshot: StatusSnapshot, form: ViewForm): string {
 
 function forPeople(snapshot: StatusSnapshot, form: ViewForm): string {
   const lines = [
-    ...meshLines(snapshot),
+    ...meshLines(snapshot, form),
     ...gitlabLines(snapshot, form),
     queueLine(snapshot),
     '',
     nodeTable(snapshot, form),
   ];
-  const attention = attentionLines(snapshot);
+  const attention = attentionLines(snapshot, form);
   return [...lines, ...(attention.length > 0 ? ['', ...attention] : [])].join('\n');
 }
 
 const label = (text: string): string => `${text.padEnd(10)}  `;
 
-function meshLines({ mesh, leader, nodes, quorum, at, seenFrom, ageMs }: StatusSnapshot): string[] {
+const belowLabel = (sentence: string, columns: number): string[] =>
+  wrapped(sentence, columns - label('').length).map((part) => `${label('')}${part}`);
+
+/** What follows on the same line where it fits. */
+const oneOrTwo = (first: string, more: string, columns: number): string[] =>
+  more === ''
+    ? [first]
+    : first.length + 3 + more.length <= columns
+      ? [`${first}   ${more}`]
+      : [first, `${label('')}${more}`];
+
+function meshLines(
+  { mesh, leader, nodes, quorum, at, seenFrom, ageMs }: StatusSnapshot,
+  { columns }: ViewForm,
+): string[] {
   const approved = nodes.filter((node) => node.state !== 'waiting').length;
   const led = leader ? `leader ${leader.node} (term ${leader.term}, ${since(leader.since, at)})` : 'no leader';
-  const first = `${label(`mesh ${shown(mesh.name)}`)}${plural(approved, 'node')}, ${led}, can lose ${quorum.canLose}   seen from ${seenFrom}, ${showDuration(ageMs)} ago`;
-  return quorum.canLose === 0 && quorum.sentence !== '' ? [first, `${label('')}${quorum.sentence}`] : [first];
+  const first = `${label(`mesh ${shown(mesh.name)}`)}${plural(approved, 'node')}, ${led}, can lose ${quorum.canLose}`;
+  const seen = `seen from ${seenFrom}, ${showDuration(ageMs)} ago`;
+  const lines = oneOrTwo(first, seen, columns);
+  return quorum.canLose === 0 && quorum.sentence !== '' ? [...lines, ...belowLabel(quorum.sentence, columns)] : lines;
 }
 
 function gitlabLines({ gitlab, at }: StatusSnapshot, { columns }: ViewForm): string[] {
-  if (gitlab.mode === 'none') return [`${label('gitlab')}none   -> autogit-node gitlab connect URL --token-env VAR`];
+  if (gitlab.mode === 'none') return [`${label('gitlab')}none   -> autogit-node gitlab deploy`];
   const where = gitlab.host === null ? '' : ` on ${gitlab.host}`;
   const backup = gitlab.lastBackup
-    ? `   backup ${since(gitlab.lastBackup.at, at)} ago, ${plural(gitlab.lastBackup.copies.length, 'cop').replace(/cops$/, 'copies').replace(/cop$/, 'copy')}`
+    ? `backup ${since(gitlab.lastBackup.at, at)} ago, ${plural(gitlab.lastBackup.copies.length, 'cop').replace(/cops$/, 'copies').replace(/cop$/, 'copy')}`
     : '';
-  const lines = [`${label('gitlab')}${gitlab.state}${where}   ${gitlab.url ?? ''}${backup}`.trimEnd()];
+  const first = `${label('gitlab')}${gitlab.state}${where}   ${gitlab.url ?? ''}`.trimEnd();
+  const lines = oneOrTwo(first, backup, columns);
   // Why it is not healthy stands below, with what to do; a boot needs nothing to be done.
   if (gitlab.state === 'deploying' && gitlab.hosted)
-    lines.push(`${label('')}${gitlab.hosted.progress?.phase ?? gitlab.hosted.because}`);
+    lines.push(...belowLabel(gitlab.hosted.progress?.phase ?? gitlab.hosted.because, columns));
   // With copies it is a long one; a screen that is redrawn cuts what does not fit.
-  if (gitlab.forecast)
-    lines.push(...wrapped(gitlab.forecast.sentence, columns - label('').length).map((part) => `${label('')}${part}`));
-  if (gitlab.flag !== null) lines.push(`${label('')}${gitlab.flag}`);
+  if (gitlab.forecast) lines.push(...belowLabel(gitlab.forecast.sentence, columns));
+  if (gitlab.flag !== null) lines.push(...belowLabel(gitlab.flag, columns));
   return lines;
 }
 
@@ -120,22 +136,23 @@ const wideCells = (node: NodeRow): string[] => [
   node.id,
 ];
 
-function attentionLines(snapshot: StatusSnapshot): string[] {
+function attentionLines(snapshot: StatusSnapshot, { columns }: ViewForm): string[] {
   const waiting = snapshot.waiting.map(({ node, address, words }) =>
     attentionLine(
       `${node}  at ${address} waits to be let in; it shows ${words}`,
       `autogit-node approve ${node} --words ${words}`,
+      columns,
     ),
   );
   const reasons = snapshot.nodes
     .filter((node) => node.because !== null && ['draining', 'paused', 'suspect', 'gone'].includes(node.state))
     .filter((node) => !snapshot.attention.some(({ sentence }) => sentence.includes(node.because as string)))
-    .map((node) => attentionLine(`${node.node}  ${node.because}`, null));
+    .map((node) => attentionLine(`${node.node}  ${node.because}`, null, columns));
   // Who waits stands above, with the address.
   const told = new Set(waiting.length > 0 ? ['machine-waiting'] : []);
   const rest = snapshot.attention
     .filter(({ code }) => !told.has(code))
-    .map(({ sentence, fix }) => attentionLine(sentence, fix));
+    .map(({ sentence, fix }) => attentionLine(sentence, fix, columns));
   return [...new Set([...waiting, ...reasons, ...rest])];
 }
 

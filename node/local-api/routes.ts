@@ -93,8 +93,21 @@ const get = <S extends z.ZodType>(
 
 const post = <S extends z.ZodType>(schema: S, act: (body: z.output<S>) => Promise<unknown>): Route => ({
   method: 'POST',
-  answer: async ({ body }) => json(await act(decode(schema, await body(), limits.socketRequestBytes))),
+  answer: async ({ body }) => json(await act(asked(schema, await body()))),
 });
+
+/** What was typed is the likelier cause than another version of the command. */
+function asked<S extends z.ZodType>(schema: S, body: Uint8Array): z.output<S> {
+  try {
+    return decode(schema, body, limits.socketRequestBytes);
+  } catch (cause) {
+    if (!(cause instanceof AutogitError) || cause.code !== 'bad-message') throw cause;
+    throw new AutogitError('bad-message', cause.message.replace(/^a message is/, 'what was asked for is'), {
+      cause,
+      hint: 'look at what was typed; where that is right, the command and the agent are of different versions: restart the agent',
+    });
+  }
+}
 
 const early = (route: Route): Route => ({ ...route, early: true });
 

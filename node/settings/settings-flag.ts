@@ -2,6 +2,7 @@ type FlagKind =
   | 'switch'
   | 'text'
   | 'hostname'
+  | 'folder'
   | 'optional'
   | 'list'
   | 'duration'
@@ -27,4 +28,6 @@ export interface Flag {
   /** Commands that take it; `*` = all. */
   readonly commands: readonly string[];
   readonly help: string;
+  /** Where it means something else for one of its commands: its help there. */
+  readonly helpOf?: Readonly<Record<string, string>>;
 }

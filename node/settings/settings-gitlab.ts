@@ -50,10 +50,10 @@ const deployFlags: readonly Flag[] = [
   {
     key: 'gitlab.data',
     name: 'data',
-    kind: 'text',
+    kind: 'folder',
     value: 'DIR',
     commands: ['gitlab deploy'],
-    help: 'folder for its data on that machine',
+    help: "folder for its data on that machine (default: gitlab in its agent's home)",
   },
   {
     key: 'gitlab.on',
@@ -61,7 +61,11 @@ const deployFlags: readonly Flag[] = [
     kind: 'text',
     value: 'NODE',
     commands: ['gitlab deploy', 'gitlab drill', 'gitlab protect'],
-    help: 'the machine that shall do it (default: this one; of a drill: one that holds a copy), or runs it without the mesh',
+    help: 'the machine that shall run it (default: this one)',
+    helpOf: {
+      'gitlab drill': 'the machine that shall try it (default: one that holds a copy)',
+      'gitlab protect': 'the machine that runs it (default: this one)',
+    },
   },
   {
     key: 'copies',
@@ -180,7 +184,8 @@ const vaultFlags: readonly Flag[] = [
     name: 'all',
     kind: 'switch',
     commands: ['gitlab history', 'gitlab diff'],
-    help: 'each of the rounds of the last hour, or each difference',
+    help: 'each difference, however many',
+    helpOf: { 'gitlab history': 'each of the rounds of the last hour too' },
   },
   {
     key: 'gitlab.project',

@@ -339,7 +339,7 @@ const others: Flag[] = [
     value: 'N',
     default: '0',
     commands: ['practice-gitlab'],
-    help: 'port (0: any free one)',
+    help: 'port; 0: any free one',
   },
   {
     key: 'practice.host',

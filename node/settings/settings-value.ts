@@ -50,6 +50,11 @@ export function parseOne(flag: Kind, text: string): Value {
     case 'hostname':
       checkHostname(text);
       return text;
+    case 'folder':
+      // It may be of another machine, which is not where this one stands.
+      if (!/^\/(?!.*(?:^|\/)\.\.?(?:\/|$))[^\p{C}]*$/u.test(text))
+        throw wrong(text, "is no absolute path without '.' and '..'; write /srv/gitlab");
+      return text;
     case 'list':
     case 'text':
       return text;

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { noGitlabWords } from '../../node/agent/terminal.ts';
 import { gitlabFindings, leftFindings } from '../../node/doctor/gitlab-check.ts';
 import { externalUrlIn, type GitlabHere } from '../../node/machine/gitlab-here.ts';
 
@@ -24,6 +25,25 @@ describe('a GitLab of this machine', () => {
     expect(gitlabFindings([here()], false, true)).toEqual([{ what: 'gitlab', state: 'ok', sentence, fix: protect }]);
     expect(gitlabFindings([], true)).toMatchObject([{ sentence: 'none connected' }]);
     expect(gitlabFindings([], false)).toEqual([]);
+  });
+
+  it('is named when a mesh without one is joined, with what takes its jobs and what backs it up', () => {
+    const protect = '-> back up the one that is here: autogit-node gitlab protect --to DIR';
+    expect(noGitlabWords([here()]).split('\n')).toEqual([
+      'no GitLab yet, and one runs here',
+      '-> take its jobs: autogit-node gitlab connect http://gitlab.lan:8929',
+      protect,
+    ]);
+    const none = [
+      'no GitLab yet',
+      '-> let the mesh run one: autogit-node gitlab deploy',
+      '-> or take jobs from yours: autogit-node gitlab connect URL',
+    ];
+    expect(noGitlabWords([]).split('\n')).toEqual(none);
+    expect(noGitlabWords([here({ isRunning: false })]).split('\n')).toEqual(none);
+    // Reached from this machine alone, it can be backed up all the same; the package cannot.
+    expect(noGitlabWords([here({ isLocalOnly: true })]).split('\n')).toEqual([...none, protect]);
+    expect(noGitlabWords([here({ container: null })])).not.toContain('protect');
   });
 
   it('that does not run, or that nobody else reaches, says what helps', () => {

@@ -46,7 +46,7 @@ describe('a deployment that a person asks for', () => {
       address: '192.168.1.10',
       ...more,
     });
-  function requests(ledger: Ledger, answer: Answer) {
+  function requests(ledger: Ledger, answer: Answer | ((ask: Ask) => Answer)) {
     const changes: Change[] = [];
     const asks: [string, Ask][] = [];
     const lines = new HostingRequests({
@@ -54,7 +54,7 @@ describe('a deployment that a person asks for', () => {
       ledger: () => ledger,
       ask: async (node, ask) => {
         asks.push([node, ask]);
-        return answer;
+        return typeof answer === 'function' ? answer(ask) : answer;
       },
       change: async (change) => {
         changes.push(Change.parse(change));
@@ -87,6 +87,21 @@ describe('a deployment that a person asks for', () => {
         because: 'asked on a',
       },
     ]);
+  });
+
+  it('where copies will lie is said without the id that data get only when it is deployed', async () => {
+    const place = { kind: 'image', path: '/srv/gitlab', data: null };
+    const { lines } = requests(mesh(), (ask) =>
+      ask.kind === 'check-copies'
+        ? Answer.parse({
+            kind: 'copies-checked',
+            checks: [{ state: 'ok', what: 'room', sentence: `/h/gitlab-copies/${ask.data}, 50 GiB for it`, fix: null }],
+          })
+        : checked({ place }),
+    );
+    const { lines: told, copies } = await lines.gitlabPlan(asked);
+    expect(copies).toEqual(['a', 'c']);
+    expect(told.map(({ sentence }) => sentence)).toContain('a: /h/gitlab-copies, 50 GiB for it');
   });
 
   it('data that lie there are taken up under their own name; an address that only that machine has is said', async () => {

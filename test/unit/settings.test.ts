@@ -21,6 +21,7 @@ function example(flag: Flag): { text: string; value: unknown } {
       switch: flag.default === true ? 'off' : 'on',
       text: 'x',
       hostname: 'x',
+      folder: '/x',
       optional: 'x',
       list: 'x',
       duration: '90s',
@@ -34,6 +35,7 @@ function example(flag: Flag): { text: string; value: unknown } {
     switch: flag.default !== true,
     text,
     hostname: text,
+    folder: text,
     optional: text,
     list: [text],
     duration: 90_000,
@@ -117,6 +119,37 @@ function path(commander: Commander): string {
   return commander.parent === null ? '' : `${path(commander.parent)} ${commander.name()}`.trim();
 }
 
+describe('help', () => {
+  const helpOf = (name: string): string => {
+    const found = all(program()).find((one) => path(one) === name) as Commander;
+    return found.helpInformation().replaceAll(/\s+/g, ' ');
+  };
+
+  it('of a flag says what may be said, what is so where nothing is, and what it means for that command', () => {
+    const deploy = helpOf('gitlab deploy');
+    expect(deploy).toContain('(minimal, homelab, team, beast; default: homelab)');
+    expect(deploy).toContain('port of its web pages (default: 8080)');
+    expect(deploy).toContain('the machine that shall run it (default: this one)');
+    expect(helpOf('gitlab drill')).toContain('(default: one that holds a copy)');
+    expect(helpOf('gitlab protect')).toContain('(default: 7,4,6)');
+    expect(helpOf('gitlab history')).not.toContain('difference');
+    // What the words say already is not said again.
+    expect(helpOf('join')).toContain('docker or process (no isolation) --');
+  });
+
+  it('has no line that a terminal of 80 columns breaks', () => {
+    let said = '';
+    const whole = program().configureOutput({
+      writeOut: (text) => {
+        said += text;
+      },
+    });
+    whole.outputHelp();
+    expect(said).toContain('Exit codes: 0 ok');
+    expect(said.split('\n').filter((line) => line.length > 80)).toEqual([]);
+  });
+});
+
 describe('bad settings are refused by name', () => {
   it.each([
     [{ given: { maxRuns: 'many' } }, 'bad-flag', '--max-runs: "many" is no whole number; write 4'],
@@ -137,6 +170,16 @@ describe('bad settings are refused by name', () => {
       { command: 'practice-gitlab', env: { AUTOGIT_PRACTICE_PORT: '-1' } },
       'bad-config',
       'AUTOGIT_PRACTICE_PORT: "-1" is no port; write a number from 0 to 65535',
+    ],
+    [
+      { command: 'gitlab deploy', given: { 'gitlab.data': 'gitlab' } },
+      'bad-flag',
+      "--data: \"gitlab\" is no absolute path without '.' and '..'; write /srv/gitlab",
+    ],
+    [
+      { command: 'gitlab deploy', file: new Map([['gitlab.data', '/srv/../etc']]) },
+      'bad-config',
+      "autogit.yml: gitlab.data: \"/srv/../etc\" is no absolute path without '.' and '..'; write /srv/gitlab",
     ],
     [{ file: new Map([['name', ['a', 'b']]]) }, 'bad-config', 'autogit.yml: name: it takes one value, not a list'],
   ] as [Partial<SettingsSources>, string, string][])('%j', (sources, code, message) => {

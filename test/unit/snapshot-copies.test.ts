@@ -136,6 +136,12 @@ describe('the copies of a hosted GitLab, in status', () => {
     expect(gitlab.loss?.pushes).toBe(!arePushesSafe);
   });
 
+  it('a copy that lies there and was not in time long enough is not called lost', () => {
+    const { forecast } = shown(lab((wallMs) => ({ ...usual(wallMs), arePushesSafe: false, safeUntil: null }))).gitlab;
+    const words = 'if kang died now: all of it may be lost, as no copy can be counted on yet; ';
+    expect(forecast?.sentence).toContain(words);
+  });
+
   it('of a host that fell silent the meter stands where it was heard last, and a newer round counts where it lies', () => {
     const all = lab(usual);
     const newest = { round: round(10), takenAt: all.wallMs - 500 };
