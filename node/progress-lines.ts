@@ -1,6 +1,6 @@
 import { asTyped } from './cli/call-name.ts';
 import { shown, shownLines } from './foreign-text.ts';
-import { columnsOf, wrapped, wrappedFix } from './text-wrap.ts';
+import { columnsOf, wrapped, wrappedFix, wrappedTalk } from './text-wrap.ts';
 
 type LineState = 'ok' | 'wait' | 'warn' | 'fail';
 
@@ -73,7 +73,7 @@ export function createProgress(options: { color: boolean; quiet?: boolean; strea
     warn: print('warn'),
     fail: print('fail'),
     say: (sentence) => {
-      if (!quiet) write(`${asTyped(shownLines(sentence))}\n`);
+      if (!quiet) write(`${wrappedTalk(asTyped(shownLines(sentence)), columnsOf(stream))}\n`);
     },
   };
 }

@@ -19,6 +19,19 @@ export function wrappedFix(text: string, most: number): string[] {
   return words === undefined ? [text] : [...wrapped(words, most), command as string];
 }
 
+/** A command of ours, or one as root, at the end of a sentence. */
+const endsInCommand = /: (?:sudo |npx )*(?:autogit-node|apt|docker|systemctl) \S[^:]*$/;
+
+/** What is told, line by line, as it fits: words are wrapped, a command at the end stays whole, and so does what is set in by hand. */
+export const wrappedTalk = (text: string, most: number): string =>
+  text
+    .split('\n')
+    .flatMap((line) => {
+      if (line.length <= most || line.startsWith(' ')) return [line];
+      return endsInCommand.test(line) ? wrappedFix(line, most) : wrapped(line, most);
+    })
+    .join('\n');
+
 /** Of what is written to it now; a pipe has no lines that end, and a terminal of no columns does not know its own. */
 export const columnsOf = ({ isTTY, columns }: { isTTY?: boolean; columns?: number }): number =>
   isTTY === true ? Math.max(40, columns || 100) : Number.POSITIVE_INFINITY;

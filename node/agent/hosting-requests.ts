@@ -57,6 +57,10 @@ const withoutFirstData = (line: DeployPlan['lines'][number]): DeployPlan['lines'
   sentence: line.sentence.replaceAll(`/${firstData}`, ''),
 });
 
+/** Whoever deploys where one runs already wants a newer one more often than another one. */
+const uninstall = 'autogit-node gitlab uninstall';
+const orUpgrade = `a newer version of it: autogit-node gitlab upgrade; another one in its place, after: ${uninstall}`;
+
 /** It asks an engine, a registry and a disk. */
 const checkMs = 30_000;
 const lookMs = 30_000;
@@ -320,7 +324,7 @@ export class HostingRequests implements HostingApi {
         host,
         checked: null,
         agreed: [],
-        plan: { ...plan, lines: [{ state: 'fail', what: 'mesh', sentence, fix }] },
+        plan: { ...plan, lines: [{ state: 'fail', what: 'mesh', sentence, fix: fix === uninstall ? orUpgrade : fix }] },
       };
     }
     const { on: _on, copies: wanted, ...asked } = wish;
@@ -332,10 +336,12 @@ export class HostingRequests implements HostingApi {
       });
     }
     const { place } = answer;
-    const hasSnapshots = place !== null && place.kind !== 'folder';
+    // Whether it can be copied is a question of its place: while there is none, that is what has to be mended.
+    if (place === null) return { host, checked: answer, agreed: [], plan: { ...plan, lines: answer.checks } };
+    const hasSnapshots = place.kind !== 'folder';
     const copies = await this.#copies.forDeploy(host, {
       // Nothing lies there of a GitLab that is not deployed yet.
-      data: place?.data ?? firstData,
+      data: place.data ?? firstData,
       ...{ preset: wish.preset, hasSnapshots, wanted },
     });
     return {
@@ -345,7 +351,7 @@ export class HostingRequests implements HostingApi {
       plan: {
         ...plan,
         url: hostedUrl(wish.hostname ?? answer.address, wish.port),
-        folder: answer.place?.path ?? plan.folder,
+        folder: place.path,
         copies: copies.nodes.map((node) => nodeName(ledger, node)),
         lines: [
           ...answer.checks,

@@ -4,6 +4,7 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import { checkTarget, credentialsIn } from '../hosting/vault/backup-target.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
+import type { Settings } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 
@@ -17,7 +18,20 @@ export async function backup(context: Context): Promise<number> {
   if (settings.isOn('gitlab.showRecoveryKey')) return showKey(context, agent);
   const target = settings.text('gitlab.to');
   if (target === 'none') return endBackups(context, agent);
+  if (target === null) requireNoneOf(settings, (await backedUp(agent)).vault?.target ?? null);
   return backUpTo(context, agent, target);
+}
+
+/** What counts for the place alone would be passed over without a word. */
+function requireNoneOf(settings: Settings, target: string | null): void {
+  const said = ['every', 'keep'].find((name) => settings.source(`gitlab.${name}`) === 'flag');
+  if (said === undefined) return;
+  throw new AutogitError('bad-flag', `--${said} goes with the place that backups go to`, {
+    hint:
+      target === null
+        ? 'name it too: autogit-node gitlab backup --to TARGET'
+        : `name it again, with its recovery key (--show-recovery-key) in VAR, and --${said}: autogit-node gitlab backup --to ${target} --recovery-key-env VAR`,
+  });
 }
 
 /** One is made now, after the place was named where there is a `target`. `retried`: asks again while its machine knows nothing of it. */

@@ -167,12 +167,25 @@ export async function connect(context: Context): Promise<number> {
     },
   );
   const agent = await agentOf(context);
+  // Before a token is asked for.
+  requireNotHosted((await agent.status()).snapshot.gitlab);
   const token = named === null ? await askToken(context, runnerTokens.length > 0) : secretOf(named);
   const outcome = await agent.gitlabConnect({ url, token, runnerTokens });
   if (settings.isOn('json')) out.json(outcome);
   requireDone(outcome, statusHint);
   if (!settings.isOn('json')) out.data(outcome.because);
   return exit.ok;
+}
+
+function requireNotHosted({ mode, host }: GitlabView): void {
+  if (mode !== 'hosted') return;
+  throw new AutogitError(
+    'unsupported',
+    `this mesh runs its GitLab itself, on ${host ?? 'one of its machines'}: none is connected`,
+    {
+      hint: 'to end that one: autogit-node gitlab uninstall',
+    },
+  );
 }
 
 function checkUrl(text: string): string {
@@ -209,6 +222,7 @@ export async function disconnect(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const { gitlab, nodes } = (await agent.status()).snapshot;
   if (gitlab.mode === 'none') return sayGone(context, 'no GitLab is connected');
+  requireNotHosted(gitlab);
   const now = settings.isOn('gitlab.now');
   const running = nodes.reduce((sum, { runs }) => sum + runs.length, 0);
   const jobs = `${plural(running, 'job')} that ${running === 1 ? 'runs' : 'run'}`;

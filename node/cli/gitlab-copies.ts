@@ -61,6 +61,14 @@ export async function add(context: Context): Promise<number> {
 }
 
 export async function remove(context: Context): Promise<number> {
+  const agent = await agentOf(context);
+  const { agreed } = await agent.gitlabCopies();
+  const wanted = nodeOf(context);
+  const known = (await agent.status()).snapshot.nodes.find(({ node, id }) => node === wanted || id === wanted);
+  if (!agreed.includes(known?.node ?? wanted))
+    throw new AutogitError('unsupported', `${shown(wanted)} is not one of the machines that shall hold copies`, {
+      hint: 'which are: autogit-node gitlab copies',
+    });
   const question = `No more copies to ${shown(nodeOf(context))}? What lies there is deleted. Who had it knows ${whatCopiesTell}. Go on?`;
   return (await isMeant(context, question)) ? agree(context, false) : exit.failed;
 }

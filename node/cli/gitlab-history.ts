@@ -36,7 +36,7 @@ export async function history(context: Context): Promise<number> {
   const head = ['ID', 'UTC', 'KIND', 'GITLAB', 'EPOCH', 'WHERE'];
   if (lines.length === 0 && problem === null && out.isTerminal)
     out.talk('there is none yet: autogit-node gitlab backup --to /mnt/disk/gitlab');
-  else out.data(printTable({ head, rows: lines, spare: ['EPOCH', 'KIND'] }, out));
+  else out.data(printTable({ head, rows: lines, spare: ['EPOCH', 'KIND'], lastLeast: 32 }, out));
   if (out.isTerminal && told.length < rows.length)
     out.talk(`and ${rows.length - told.length} more rounds of the last hour: autogit-node gitlab history --all`);
   return exit.ok;
@@ -105,7 +105,10 @@ export async function restore(context: Context): Promise<number> {
   const end = await untilRestored(context, agent, { id: row.id, epoch, before });
   if (end === null) return exit.interrupted;
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', of: row.id, because: end.because });
-  if (!end.isDone) throw new AutogitError('backup', end.because, { hint: statusHint });
+  if (!end.isDone) {
+    const [because = '', fix = statusHint] = end.because.split(' -> ');
+    throw new AutogitError('backup', because, { hint: fix });
+  }
   if (!settings.isOn('json')) out.data(shownLines(end.because));
   return exit.ok;
 }

@@ -1,4 +1,4 @@
-import { columnsOf } from '../text-wrap.ts';
+import { columnsOf, wrappedTalk } from '../text-wrap.ts';
 import { asTyped } from './call-name.ts';
 import type { Output } from './context.ts';
 
@@ -13,7 +13,7 @@ export function processOutput(options: { quiet: boolean }): Output {
     data: (text) => data(isTerminal ? asTyped(text) : text),
     json: (value) => data(JSON.stringify(value, null, isTerminal ? 2 : 0)),
     talk: (text) => {
-      if (!options.quiet) process.stderr.write(line(asTyped(text)));
+      if (!options.quiet) process.stderr.write(line(wrappedTalk(asTyped(text), columnsOf(process.stderr))));
     },
     restart: () => {
       if (isTerminal) process.stdout.write('\u001b[H\u001b[2J\u001b[3J');

@@ -6,11 +6,12 @@ interface Table {
   readonly rows: readonly (readonly string[])[];
   /** Heads of columns that a narrow terminal does without, the least needed first. */
   readonly spare?: readonly string[];
+  /** The last column may be cut to so many characters before a spare one goes. */
+  readonly lastLeast?: number;
 }
 
 const gap = '  ';
-/** The last column may be cut to so many characters before a spare one goes. */
-const lastLeast = 16;
+const usualLeast = 16;
 
 /**
  * For people: aligned columns with a head, spare ones left out where they do not fit into `columns` characters, the last one
@@ -32,7 +33,11 @@ export function printTable(table: Table, form: { isTerminal: boolean; columns: n
     .join('\n');
 }
 
-function keptColumns({ head, spare = [] }: Table, widths: readonly number[], columns: number): number[] {
+function keptColumns(
+  { head, spare = [], lastLeast = usualLeast }: Table,
+  widths: readonly number[],
+  columns: number,
+): number[] {
   let kept = head.map((_, column) => column);
   const width = (): number => {
     const last = kept.at(-1) ?? 0;

@@ -9,11 +9,11 @@ export type Interfaces = ReturnType<typeof networkInterfaces>;
 
 /**
  * Interfaces whose addresses no other machine of the LAN can use: loopback, bridges and pairs of containers and virtual
- * machines (the same 172.17.0.1 is on every Docker host), tunnels and VPNs. By name, not by range: a LAN may well be
+ * machines (the same 172.17.0.1 is on every Docker host; aggl- is that of our own GitLab), tunnels and VPNs. By name, not by range: a LAN may well be
  * 172.17.0.0/16.
  */
 const notLan =
-  /^(lo|docker|br-|veth|virbr|vnet|vmnet|vboxnet|cni|flannel|cali|kube|podman|nerdctl|lxc|lxd|incus|dummy|ifb|tun|tap|wg|tailscale|zt|ppp|utun|nebula|netbird|wt\d|warp|CloudflareWARP|proton|nordlynx)/i;
+  /^(lo|docker|br-|aggl-|veth|virbr|vnet|vmnet|vboxnet|cni|flannel|cali|kube|podman|nerdctl|lxc|lxd|incus|dummy|ifb|tun|tap|wg|tailscale|zt|ppp|utun|nebula|netbird|wt\d|warp|CloudflareWARP|proton|nordlynx)/i;
 
 /** True when an interface of that name leads to the LAN. */
 export const isLanInterface = (name: string): boolean => !notLan.test(name);

@@ -245,6 +245,7 @@ describe('a GitLab of the mesh, by its commands', () => {
       expect((await run('gitlab', 'copies', 'add', 'pi')).stderr).toContain('fix: the same command with --yes');
       const good = await run('gitlab', 'copies', 'add', 'pi', '--yes');
       expect(good.stdout).toBe('it holds copies of GitLab from now on\n');
+      agent.agreed = ['pi'];
       await run('gitlab', 'copies', 'remove', 'pi', '--yes');
       expect(asked('agree')).toEqual([
         { agree: { node: 'pi', agreed: true } },

@@ -38,7 +38,19 @@ describe('addresses', () => {
   it('knows interfaces of the LAN from those of containers and VPNs, by name', () => {
     for (const name of ['eth0', 'enp5s0', 'wlan0', 'wlp3s0', 'bond0', 'br0', 'end0', 'vmbr0', 'ag3'])
       expect(isLanInterface(name), name).toBe(true);
-    for (const name of ['lo', 'docker0', 'br-0a1b', 'veth12', 'virbr0', 'cni0', 'wg0', 'tailscale0', 'tun0', 'zt7n'])
+    for (const name of [
+      'lo',
+      'docker0',
+      'aggl-0093704228',
+      'br-0a1b',
+      'veth12',
+      'virbr0',
+      'cni0',
+      'wg0',
+      'tailscale0',
+      'tun0',
+      'zt7n',
+    ])
       expect(isLanInterface(name), name).toBe(false);
   });
 

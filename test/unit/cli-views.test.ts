@@ -7,6 +7,7 @@ import { attentionLine, printTable } from '../../node/cli/table.ts';
 import { doctorView } from '../../node/doctor/doctor-command.ts';
 import { finding } from '../../node/doctor/finding.ts';
 import { createProgress, progressLine, withFix } from '../../node/progress-lines.ts';
+import { wrappedTalk } from '../../node/text-wrap.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { JobRow } from '../../protocol/status.ts';
 
@@ -130,6 +131,26 @@ describe('jobs and why', () => {
   });
 });
 
+describe('what is told', () => {
+  it('is wrapped at the width of the terminal; a command at its end is not, and stands alone where it must', () => {
+    const long =
+      'backups of GitLab go to /mnt/disk/gitlab; it is the same disk as the data: if that dies both are gone';
+    expect(
+      wrappedTalk(long, 60)
+        .split('\n')
+        .every((line) => line.length <= 60),
+    ).toBe(true);
+    expect(wrappedTalk(long, 60).replaceAll('\n', ' ')).toBe(long);
+    const command = 'autogit-node gitlab backup --show-recovery-key';
+    expect(wrappedTalk(`without it nobody reads them. It is shown again by: ${command}`, 50).split('\n')).toEqual([
+      'without it nobody reads them. It is shown again',
+      'by:',
+      command,
+    ]);
+    expect(wrappedTalk(long, Number.POSITIVE_INFINITY)).toBe(long);
+  });
+});
+
 describe('small prints', () => {
   it('aligns by letters and lets no control character reach the terminal', () => {
     const rows = [
@@ -141,6 +162,11 @@ describe('small prints', () => {
       'größe      a',
       'x [31my z  b',
     ]);
+    const wide = { head: ['KIND', 'WHERE'], rows: [['round', 'a round on kang and desktop-1']], spare: ['KIND'] };
+    expect(printTable(wide, { ...people, columns: 30 })).toMatch(/^KIND .*\nround {2}a round on kang and de…$/);
+    expect(printTable({ ...wide, lastLeast: 29 }, { ...people, columns: 30 })).toBe(
+      'WHERE\na round on kang and desktop-1',
+    );
     expect(printTable({ head: [], rows }, pipe)).toBe('größe\ta\nx [31my z\tb');
   });
 

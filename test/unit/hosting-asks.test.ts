@@ -128,6 +128,9 @@ describe('a deployment that a person asks for', () => {
       because: expect.stringContaining(because),
     });
     expect(changes).toEqual([]);
+    // Whether it can be copied as it runs is no question before it has a place.
+    if (answer.kind === 'deploy-checked' && answer.place === null)
+      expect((await lines.gitlabPlan(asked)).lines.map(({ what }) => what)).not.toContain('copies');
   });
 
   it('asked for again as it stands, nothing is begun anew, and it is no failure; one that is going is no reason to uninstall it', async () => {
@@ -142,7 +145,10 @@ describe('a deployment that a person asks for', () => {
     });
     expect(await lines.gitlabDeploy(asked)).toMatchObject({ state: 'done' });
     expect([changes, asks]).toEqual([[], []]);
-    expect((await lines.gitlabPlan({ ...asked, port: 9000 })).lines[0]).toMatchObject({ state: 'fail' });
+    expect((await lines.gitlabPlan({ ...asked, port: 9000 })).lines[0]).toMatchObject({
+      state: 'fail',
+      fix: expect.stringMatching(/gitlab upgrade; .*: autogit-node gitlab uninstall$/),
+    });
     const going = requests(changed(there, { kind: 'uninstall-gitlab', deleteData: false }), checked());
     expect((await going.lines.gitlabPlan(asked)).lines).toEqual([
       {
