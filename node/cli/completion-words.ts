@@ -22,6 +22,7 @@ const ofFlags: Readonly<Record<string, WordKind>> = {
   'logs.node': 'nodes',
   'recover.off': 'nodes',
   'gitlab.on': 'nodes',
+  'gitlab.copies': 'nodes',
 };
 export const kindOfFlag = (key: string): WordKind | null => ofFlags[key] ?? null;
 

@@ -26,8 +26,13 @@ const spellings = (flag: Flag): string[] => [spellingOf(flag), ...(flag.short ? 
 const after = (word: string): string[] => [
   ...under(word),
   ...(word === 'completion' ? Object.keys(shells) : []),
-  ...[...flagsAfter(word), ...flagsOf('*')].map(spellingOf),
+  ...[...flagsOf(word), ...flagsOf('*')].map(spellingOf),
 ];
+/** Commands of several words, the longest first: each has flags of its own. */
+const longer = shown
+  .map(({ path }) => path)
+  .filter((path) => path.includes(' '))
+  .sort((a, b) => b.length - a.length);
 const takesValue = ({ kind }: Flag): boolean => kind !== 'switch' && kind !== 'optional';
 const valued = (word: string): string =>
   [...flagsAfter(word), ...flagsOf('*')].filter(takesValue).flatMap(spellings).join('|');
@@ -54,6 +59,11 @@ const bashArguments = shown.flatMap((command) => {
   return kind === null ? [] : [`        "${command.path}") kind=${kind} ;;`];
 });
 const bashPairs = pairs.map((pair) => `        "${pair}") words="${under(pair).join(' ')}" ;;`);
+
+const bashLonger = longer.map((path) => {
+  const words = [...under(path), ...[...flagsOf(path), ...flagsOf('*')].map(spellingOf)];
+  return `    "${path}"|"${path} "*) words="${words.join(' ')}" ;;`;
+});
 
 // `line` is what was typed without flags: where it is a command, a node's name or a job is what may follow it.
 const bash = (): string => `_autogit_node() {
@@ -82,6 +92,9 @@ ${first.map((one) => `      ${one}) first="$word" words="${after(one).join(' ')}
     esac
   done
   if [ "$current" = "=" ]; then current=""; fi
+  case "$line" in
+${bashLonger.join('\n')}
+  esac
   if [ -n "$skip" ]; then words=""; fi
   case "$first $previous" in
 ${bashValues.join('\n')}
@@ -109,12 +122,12 @@ const seen = (words: string): string =>
     .join('; and ')}'`;
 
 /** fish shows what stands behind the tab as the word's description. */
-const fishFlag = (word: string, flag: Flag): string => {
+const fishFlag = (path: string, flag: Flag): string => {
   const kind = kindOfFlag(flag.key);
   const values = flag.choices ? flag.choices.join(' ') : kind === null ? null : `(__autogit_node_words ${kind})`;
   const short = flag.short ? ` -s ${flag.short}` : '';
   const value = values === null ? '' : ` -x -a ${quote(values)}`;
-  return `complete -c autogit-node -n ${seen(word)} -l ${spellingOf(flag).slice(2)}${short}${value} -d ${quote(flag.helpOf?.[word] ?? flag.help)}`;
+  return `complete -c autogit-node -n ${seen(path)} -l ${spellingOf(flag).slice(2)}${short}${value} -d ${quote(flag.helpOf?.[path] ?? flag.help)}`;
 };
 
 const fish = (): string =>
@@ -132,10 +145,8 @@ const fish = (): string =>
       const help = shown.find(({ path }) => path === word)?.help ?? '';
       return `complete -c autogit-node -n __fish_use_subcommand -a ${word} -d ${quote(help)}`;
     }),
-    ...first.flatMap((word) => [
-      ...under(word).map((sub) => `complete -c autogit-node -n ${seen(word)} -a ${sub}`),
-      ...flagsAfter(word).map((flag) => fishFlag(word, flag)),
-    ]),
+    ...first.flatMap((word) => [...under(word).map((sub) => `complete -c autogit-node -n ${seen(word)} -a ${sub}`)]),
+    ...shown.flatMap(({ path }) => flagsOf(path).map((flag) => fishFlag(path, flag))),
     ...shown.flatMap((command) => {
       const kind = kindOf(command);
       return kind === null

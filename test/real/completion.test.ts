@@ -126,6 +126,14 @@ describe('completion', () => {
     [['completion', 'f'], 'fish'],
     [['gitlab', 'con'], 'connect'],
     [['gitlab', 'copies', ''], 'add remove'],
+    // The flags of that command, not of all that gitlab has.
+    [['gitlab', 'upgrade', '--re'], '--rehearse'],
+    [['gitlab', 'drill', '--n'], '--no-color --no-input'],
+    [['gitlab', 'copies', '--re'], ''],
+    [['gitlab', '--de'], ''],
+    [['gitlab', 'deploy', '--preset', 't'], 'team'],
+    [['gitlab', 'drill', '--on', 'd'], 'desktop-1'],
+    [['gitlab', 'deploy', '--copies', 'ka'], 'kang'],
     [['gitlab', 'copies', 'add', ''], 'kang desktop-1'],
     [['gitlab', '--yes', 'copies', 'remove', 'ka'], 'kang'],
     [['why', '4813', '--js'], '--json'],
@@ -168,6 +176,8 @@ describe('completion', () => {
     ])
       expect(fish).toContain(`'__fish_seen_subcommand_from ${command}' -a '(__autogit_node_words ${kind})'`);
     expect(fish).toContain(`'__fish_seen_subcommand_from logs' -l node -x -a '(__autogit_node_words nodes)'`);
+    expect(fish).toMatch(/from gitlab; and __fish_seen_subcommand_from drill' -l on .*one that holds a copy/);
+    expect(fish).not.toContain("'__fish_seen_subcommand_from gitlab' -l ");
     expect(fish).not.toContain('__watchdog');
   });
 });
