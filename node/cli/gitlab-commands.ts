@@ -46,7 +46,11 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ['forecast', gitlab.forecast?.sentence ?? '-'],
     ['flag', gitlab.flag ?? '-'],
   ];
-  const told = isTerminal && gitlab.mode !== 'hosted' ? lines.filter(([name]) => !isForHosting(name, gitlab)) : lines;
+  // A script finds each row; a person does not read that there is nothing.
+  const isNothing = ([name, value]: [string, string]): boolean =>
+    value === '-' && (gitlab.mode === 'none' || name === 'flag');
+  const known = isTerminal ? lines.filter((line) => !isNothing(line)) : lines;
+  const told = isTerminal && gitlab.mode !== 'hosted' ? known.filter(([name]) => !isForHosting(name, gitlab)) : known;
   const rows = told.map(([name, value]) =>
     isTerminal ? `${name.padEnd(10)}${wrapped(value, columns - 10).join(`\n${' '.repeat(10)}`)}` : `${name}\t${value}`,
   );

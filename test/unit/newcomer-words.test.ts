@@ -95,7 +95,11 @@ describe('gitlab', () => {
         .split('\n\n')[0]
         ?.split('\n')
         .map((line) => line.split(/\s/)[0]);
-    expect(heads(shown)).toEqual(['mode', 'state', 'url', 'version', 'flag']);
+    expect(heads(shown)).toEqual(['mode', 'state', 'url', 'version']);
+    const none = gitlabView({ ...seen, gitlab: { ...gitlab, mode: 'none', state: 'absent', url: null } }, true);
+    expect(heads(none)).toEqual(['mode', 'state']);
+    expect(none).toMatch(/gitlab deploy\n#.*gitlab connect URL/);
+    expect(heads(gitlabView({ ...seen, gitlab, attention }, false))).toContain('flag');
     expect(heads(gitlabView({ ...seen, gitlab, attention }, false))).toContain('backup');
     expect(heads(gitlabView({ ...seen, gitlab: { ...gitlab, mode: 'hosted' }, attention }, true))).toContain('backup');
   });
