@@ -218,6 +218,8 @@ export async function password(context: Context): Promise<number> {
 async function another(context: Context, agent: AgentClient, user: string): Promise<number> {
   const { settings, out } = context;
   const prompt = promptOf(context);
+  if ((await agent.status()).snapshot.gitlab.mode !== 'hosted')
+    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', { hint: 'autogit-node gitlab deploy' });
   const question = `Give GitLab's user ${user} another password? The one of now ends.`;
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
   const { password: made } = await agent.gitlabPassword({ user });

@@ -57,22 +57,27 @@ async function answerTo(
   for (const part of parts) process.stderr.write(`${part}\n`);
   if (isHidden) process.stderr.write(asked);
   // readline eats Ctrl-C and Ctrl-D and then never answers: both end the question here.
+  let isLeftOpen = isHidden;
   const ended = new Promise<never>((_, reject) => {
     lines.once('SIGINT', () => {
+      isLeftOpen = true;
       process.kill(process.pid, 'SIGINT');
       reject(new DOMException('interrupted at a question', 'AbortError'));
     });
-    lines.once('close', () =>
-      reject(new AutogitError('no-terminal', `the terminal closed before an answer: ${question}`)),
-    );
+    lines.once('close', () => {
+      isLeftOpen = true;
+      reject(new AutogitError('no-terminal', `the terminal closed before an answer: ${question}`));
+    });
   });
   try {
     const answered = lines.question(asked, options.signal ? { signal: options.signal } : {});
     const answer = (await Promise.race([answered, ended])).trim();
     return answer === '' ? fallback : answer;
   } finally {
+    // What comes next, the shell's prompt too, begins a line of its own.
+    const isNewLineDue = isLeftOpen;
     lines.close();
-    if (isHidden) process.stderr.write('\n');
+    if (isNewLineDue) process.stderr.write('\n');
     mine.over();
   }
 }

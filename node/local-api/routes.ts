@@ -104,7 +104,7 @@ function asked<S extends z.ZodType>(schema: S, body: Uint8Array): z.output<S> {
     if (!(cause instanceof AutogitError) || cause.code !== 'bad-message') throw cause;
     throw new AutogitError('bad-message', cause.message.replace(/^a message is/, 'what was asked for is'), {
       cause,
-      hint: 'look at what was typed; where that is right, the command and the agent are of different versions: restart the agent',
+      hint: 'look at what was typed; where that is right, the agent is of another version and has to be started anew',
     });
   }
 }

@@ -156,6 +156,7 @@ describe('a GitLab of the mesh, by its commands', () => {
   });
 
   it('a user of GitLab gets a new password by name', async () => {
+    agent.gitlab = hosted('healthy', null);
     expect(await run('--yes', 'gitlab', 'password', 'ann')).toMatchObject({ code: 0, stdout: 'once-ann\n' });
     expect(asked('password')).toEqual([{ password: 'ann' }]);
   });

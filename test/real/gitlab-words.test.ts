@@ -57,4 +57,14 @@ describe('commands of GitLab that mean nothing as it is', () => {
     expect([said.code, said.stderr]).toEqual([code, expect.stringMatching(words)]);
     expect(agent.asked).toEqual([]);
   });
+
+  it('no other password of somebody is asked for where there is no GitLab', async () => {
+    agent.gitlab = {};
+    const said = await run('gitlab', 'password', 'bob', '--yes');
+    expect([said.code, said.stderr]).toEqual([
+      1,
+      expect.stringMatching(/runs no GitLab itself\nfix: .*gitlab deploy\n$/),
+    ]);
+    expect(agent.asked).toEqual([]);
+  });
 });

@@ -73,6 +73,17 @@ describe('the token at a terminal', () => {
   });
 });
 
+it('a question that is interrupted leaves the shell a line of its own', async () => {
+  agent.gitlab = { mode: 'hosted', state: 'healthy', url: 'http://kang.lan', host: 'kang' };
+  const screen = typing('gitlab', 'password', 'ann');
+  await screen.until(/ends\. \[y\/N\]/);
+  screen.type('\u0003');
+  expect(await screen.ended).toBe(130);
+  agent.gitlab = {};
+  expect(screen.shown.replace(/speed [\s\S]*$/, '')).toMatch(/\[y\/N\][^\n]*\r?\n/);
+  expect(screen.isGivenBack).toBe(true);
+});
+
 describe('pause --gpu --now at a terminal', () => {
   const row = (job: number, name: string, tags: string[]) => ({
     job,
