@@ -20,13 +20,7 @@ const globals: Flag[] = [
   { key: 'json', name: 'json', kind: 'switch', commands: ['*'], help: 'JSON on stdout' },
   { key: 'color', name: 'color', kind: 'switch', default: true, commands: ['*'], help: 'no colour' },
   { key: 'input', name: 'input', kind: 'switch', default: true, commands: ['*'], help: 'never ask; fail instead' },
-  {
-    key: 'yes',
-    name: 'yes',
-    kind: 'switch',
-    commands: ['*'],
-    help: 'ask nothing: do what the command says, with the usual answer of each other question',
-  },
+  { key: 'yes', name: 'yes', kind: 'switch', commands: ['*'], help: 'ask nothing: the command is meant as it stands' },
   { key: 'quiet', name: 'quiet', short: 'q', kind: 'switch', commands: ['*'], help: 'say only what was asked for' },
   {
     key: 'verbose',

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -9,19 +9,13 @@ import { KeptFiles } from '../../node/hosting/keep/kept-files.ts';
 import { restTimings, type Scope, serveRest } from '../../node/hosting/keep/rest-door.ts';
 
 /** What a host that is not itself any more may send to the machine that keeps its backups. */
-const owners = vi.hoisted(() => ({ reserve: 0, free: null as (() => number) | null }));
-/** Where a test counts bytes the disk is its own: others write and delete on the real one meanwhile. */
-vi.mock('../../node/disk-use.ts', async (original) => {
-  const real = await original<typeof import('../../node/disk-use.ts')>();
-  return {
-    ...real,
-    diskOf: (...said: Parameters<typeof real.diskOf>) => ({
-      ...real.diskOf(...said),
-      ...(owners.free !== null && { freeBytes: owners.free() }),
-    }),
-  };
-});
-vi.mock('../../node/hosting/place-choice.ts', () => ({ ownersReserve: () => owners.reserve }));
+/** Bytes that its disk has: the real one's change while a test runs. */
+const disk = vi.hoisted(() => ({ freeBytes: 1e12 }));
+vi.mock('../../node/disk-use.ts', async (real) => ({
+  ...(await real<object>()),
+  diskOf: () => ({ totalBytes: 1e13, freeBytes: disk.freeBytes }),
+}));
+vi.mock('../../node/hosting/place-choice.ts', () => ({ ownersReserve: () => 0 }));
 
 let home = '';
 let files: KeptFiles;
@@ -36,8 +30,7 @@ beforeEach(async () => {
   files = new KeptFiles(home, () => nowMs);
   await files.open();
   scope = 'use';
-  owners.reserve = 0;
-  owners.free = null;
+  disk.freeBytes = 1e12;
   nowMs = 0;
   agent = new Agent({ keepAlive: true });
   server = createServer((socket) => void serveRest(socket, files, scope));
@@ -199,19 +192,14 @@ it('a door to begin with takes what makes a repository, and no data', async () =
 });
 
 it("what stays its owner's is not taken, also by many at once", async () => {
-  const lies = (): number =>
-    readdirSync(files.folder, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .reduce((sum, entry) => sum + statSync(join(entry.parentPath, entry.name)).size, 0);
-  owners.free = () => 1_100_000 - lies();
-  owners.reserve = 1_000_000;
+  disk.freeBytes = 100_000;
   const many = [1, 2, 3, 4, 5].map(() => randomBytes(40_000));
   const said = await Promise.all(many.map((bytes) => ask('POST', `/data/${hashOf(bytes)}`, bytes)));
   const refused = said.filter(({ status }) => status === 507);
   expect(refused.length).toBeGreaterThanOrEqual(2);
   expect(refused[0]?.text).toMatch(/left for backups/);
   // And the same connections go on.
-  owners.reserve = 0;
+  disk.freeBytes = 1e12;
   expect((await ask('POST', `/data/${hashOf(many[0]!)}`, many[0])).status).toBe(200);
 });
 
