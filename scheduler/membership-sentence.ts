@@ -23,7 +23,7 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'ignore':
       return `${change.node} is ignored${already}: its agent is told so and ends, and nobody is asked about it when it comes again`;
     case 'forget':
-      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}${held(before, change.node)}${mayOpen(before, change.node)}`;
+      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}${held(before, change.node)}${keeps(before, change.node)}${mayOpen(before, change.node)}`;
     case 'make-invite':
       return 'the invite is open';
     case 'pair':
@@ -100,6 +100,12 @@ function held({ nodes, gitlab }: Ledger, wanted: string): string {
   const copies = gitlab.hosted?.copies;
   return node !== null && copies && isNamedIn(copies, node) ? `; it may hold ${whatCopiesTell}` : '';
 }
+
+/** What lies on its disk stays there, and nothing comes to it any more. */
+const keeps = ({ gitlab, nodes }: Ledger, asked: string): string =>
+  gitlab.vault?.keeper !== undefined && find(nodes, asked) === gitlab.vault.keeper
+    ? '; it keeps the backups of GitLab: those stay on its disk, and none is made until you name another place (autogit-node gitlab backup --to TARGET)'
+    : '';
 
 /** Nobody can take back what opens files that lie somewhere: backups of a new key need a new place. */
 function mayOpen({ gitlab, nodes }: Ledger, asked: string): string {

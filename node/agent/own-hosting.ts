@@ -9,7 +9,7 @@ import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { DoorAsk, Here, HostingAsk, HostingRoom, Membership } from './hosting-room.ts';
 
 /** What an agent of before has left in its home, if it hosted, held copies, or backed one up. */
-const traces = ['hosted-gitlab.json', 'hosted-gitlab.json.copy', 'gitlab-copies', 'gitlab-protect'];
+const traces = ['hosted-gitlab.json', 'hosted-gitlab.json.copy', 'gitlab-copies', 'gitlab-protect', 'gitlab-vault'];
 
 /**
  * The mesh's own GitLab, as every member has it: most run none and hold no copies of one, and have none of its code in memory and

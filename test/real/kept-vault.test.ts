@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { VaultKeepers } from '../../node/agent/vault-keepers.ts';
-import { KeptVault } from '../../node/hosting/keep/kept-vault.ts';
+import { KeptVault, keptTimings } from '../../node/hosting/keep/kept-vault.ts';
 import { keeperTimings } from '../../node/hosting/vault/keeper-way.ts';
 import type { Restic } from '../../node/hosting/vault/restic.ts';
 import { beginVault, openVault, openWithKey, type VaultKeys } from '../../node/hosting/vault/vault-opening.ts';
@@ -286,6 +286,7 @@ it('is thinned by the machine that keeps them, by when they came; what is let go
 
 it('not by a machine that may not open them, nor against its owner’s word, nor for anybody but the one that makes them', async () => {
   mayVote = false;
+  keptTimings.ledgerMs = 300;
   await keepers.reach('D', 'use')(async () => undefined);
   expect(keepers.saidBy('D')).toMatch(/^all of them stay there, as it does not vote/);
   expect(await kept.answer('other', use)).toMatchObject({ kind: 'refused' });
@@ -295,9 +296,15 @@ it('not by a machine that may not open them, nor against its owner’s word, nor
   expect(kept.attention()[0]?.sentence).toContain('copies: never');
   await kept.stop();
   kept = keeping(true);
-  const { vault: _gone, ...gitlab } = ledger.gitlab;
+  const { vault: named, ...gitlab } = ledger.gitlab;
   ledger = { ...ledger, gitlab };
   expect(await kept.answer('K', use)).toMatchObject({ kind: 'refused' });
+  expect(kept.attention()[0]).toMatchObject({ code: 'gitlab-vault-left', sentence: expect.stringContaining(home()) });
+  // Where its ledger is a moment behind it waits for it.
+  setTimeout(() => {
+    ledger = { ...ledger, gitlab: { ...gitlab, vault: named! } };
+  }, 100);
+  expect(await kept.answer('K', use)).toMatchObject({ kind: 'vault-door' });
   // An agent of before would take it for a folder.
   ledger.nodes.D = { ...ledger.nodes.D!, can: [] };
   await expect(begin()).rejects.toThrow('desktop-1 runs an earlier version');

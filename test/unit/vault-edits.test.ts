@@ -66,6 +66,28 @@ describe('backups of GitLab in the ledger (a restore: SAFETY H7)', () => {
     expect(doneSentence(forget, mesh(), apply(mesh(), forget))).not.toContain('key of the backups');
   });
 
+  it('on another machine: not while it, the host, or a voter would take it for a folder; who forgets it hears that no more are made', () => {
+    const kept = { ...set, vault: { ...vault, target: 'node:desktop-1', keeper: 'D' } };
+    const able = mesh();
+    able.nodes.D = { ...able.nodes.D!, can: [...abilities] };
+    expect(apply(able, kept).gitlab.vault?.keeper).toBe('D');
+    expect(refusal(mesh(), { ...kept, vault: { ...kept.vault, keeper: 'gone' } })).toContain('not in the mesh');
+    const before = abilities.filter((one) => one !== 'keep-vault');
+    for (const [K, D] of [
+      [before, abilities],
+      [abilities, before],
+    ] as const) {
+      const older = mesh([...K]);
+      older.nodes.D = { ...older.nodes.D!, can: [...D] };
+      expect(refusal(older, kept)).toContain('earlier version');
+      expect(refusal(older, set)).toBe('done');
+    }
+    const named = apply(able, kept);
+    const forget = { kind: 'forget', node: 'D' } as const;
+    expect(doneSentence(forget, named, apply(named, forget))).toContain('none is made until you name another place');
+    expect(doneSentence(forget, mesh(), apply(mesh(), forget))).not.toContain('name another place');
+  });
+
   it('not while a voter runs a version that knows nothing of it', () => {
     const older = mesh(['envelopes', 'disconnect', 'hosting']);
     for (const change of [set, restored]) expect(refusal(older, change)).toContain('earlier version');

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import { z } from 'zod';
 import type { Answer, Ask } from '../../../protocol/asks.ts';
@@ -8,18 +9,20 @@ import { sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { Ledger, LedgerVault } from '../../../protocol/ledger.ts';
 import type { Attention } from '../../../protocol/status.ts';
+import { findProgram } from '../../clean-spawn.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import { showBytes } from '../../settings/quantities.ts';
-import { replaceFile, systemTools } from '../system-tools.ts';
+import { replaceFile, systemTools, toolEnv } from '../system-tools.ts';
 import { tagOf } from '../vault/backup-rows.ts';
 import type { Reach, Restic } from '../vault/restic.ts';
 import { withFix } from '../vault/vault-work.ts';
 import { openOnceDoor } from '../wire/once-door.ts';
 import { KeptFiles } from './kept-files.ts';
+import { keptFolder, leftRepositories } from './left-repositories.ts';
 import { holdBack, letGo } from './let-go.ts';
 import { type Scope, serveRest } from './rest-door.ts';
-import { type KeepNotes, keepInForce, lowerAfterMs, toForget } from './retention.ts';
+import { keepInForce, lowerAfterMs, toForget } from './retention.ts';
 
 interface KeptVaultOptions {
   self: NodeId;
@@ -46,15 +49,17 @@ const Notes = z.object({
 });
 type Notes = z.infer<typeof Notes>;
 
+export const keptTimings = {
+  /** What the ledger says reaches two members one after the other. */
+  ledgerMs: 3_000,
+};
+const ledgerLookMs = 100;
 const lookMs = 30_000;
 const dayMs = 86_400_000;
 const againMs = 3_600_000;
 /** Nobody has been there for so long: a backup is over, and not between two connections. */
 const quietMs = 60_000;
 const connectionsMost = 12;
-
-/** Of repositories that are kept for another machine, in the home of the agent that keeps them. */
-const keptFolder = 'gitlab-vault';
 
 const keepText = ({ daily, weekly, monthly }: z.infer<typeof Keep>): string => `${daily},${weekly},${monthly}`;
 
@@ -102,6 +107,9 @@ export class KeptVault {
 
   /** From whoever makes backups. */
   async answer(from: NodeId, { purpose }: Ask & { kind: 'open-vault-door' }): Promise<Answer> {
+    // Its ledger may be there a moment before ours.
+    for (let ms = 0; ms < keptTimings.ledgerMs && this.#isEarly(from, purpose); ms += ledgerLookMs)
+      await sleep(ledgerLookMs);
     this.ledgerChanged();
     const because = this.#whyNot(from, purpose);
     if (because !== null) return { kind: 'refused', because: asSentence(because) };
@@ -129,26 +137,34 @@ export class KeptVault {
 
   /** Thins them where that is due and nobody is there. */
   look(): void {
-    const vault = this.#vault;
     const { clock, open } = this.#options;
-    if (vault === null || this.#thinning !== null || this.#stopped.signal.aborted) return;
+    if (this.#thinning !== null || this.#stopped.signal.aborted) return;
+    const known = this.#readNotes();
+    const vault = this.#vault;
     const now = clock.bootMs();
-    if (this.#connections > 0 || now - this.#quietSince < quietMs || now < this.#notBefore) return;
-    if (!existsSync(join(this.#home, 'repository'))) return;
-    this.#thinning = this.#noted(vault)
-      .then(async (notes) => {
-        const { files } = this.#files ?? { files: await this.#kept() };
-        const restic = open(vault, files.folder);
-        const sinceMs = Math.abs(clock.wallMs() - (notes.thinnedAt ?? 0));
-        if (restic === null || sinceMs < dayMs) return;
-        await this.#thin(vault, { files, restic, notes });
+    if (known === null || this.#connections > 0 || now < this.#notBefore) return;
+    // What was wanted of a place that is left counts anew when it is named again.
+    if (vault === null) return void (known.lower === null || this.#begin(() => this.#write({ ...known, lower: null })));
+    const isDue = Math.abs(clock.wallMs() - (known.thinnedAt ?? 0)) >= dayMs && now - this.#quietSince >= quietMs;
+    const folder = join(this.#home, 'repository');
+    const restic = isDue && existsSync(folder) ? open(vault, folder) : null;
+    if (restic !== null) this.#begin(() => this.#thin(vault, restic));
+    else if (JSON.stringify(this.#inForce(vault, known)) !== JSON.stringify(known))
+      this.#begin(async () => void (await this.#noted(vault)));
+  }
+
+  /** Nobody comes in meanwhile. */
+  #begin(work: () => Promise<void>): void {
+    const { clock, log } = this.#options;
+    this.#thinning = work()
+      .then(() => {
         this.#problem = null;
       })
       .catch((error: unknown) => {
         if (this.#stopped.signal.aborted) return;
         this.#problem = withFix(error);
         this.#notBefore = clock.bootMs() + againMs;
-        this.#options.log.warn(`backups of GitLab that are kept here are not thinned: ${this.#problem}`);
+        log.warn(`backups of GitLab that are kept here are not thinned: ${this.#problem}`);
       })
       .finally(() => {
         this.#thinning = null;
@@ -158,7 +174,7 @@ export class KeptVault {
   /** What its owner should know. */
   attention(): Attention[] {
     const vault = this.#vault;
-    const lines: Attention[] = [];
+    const lines = leftRepositories(this.#options.home, vault === null ? null : this.#home);
     const say = (sentence: string, fix: string | null): void =>
       void lines.push({ code: 'gitlab-vault', severity: 'warn', sentence: asSentence(sentence), fix });
     if (vault === null) return lines;
@@ -193,6 +209,11 @@ export class KeptVault {
   get #maker(): NodeId | null {
     const gitlab = this.#options.ledger()?.gitlab;
     return (gitlab?.mode === 'hosted' ? gitlab.host : gitlab?.protected?.node) ?? null;
+  }
+
+  #isEarly(from: NodeId, purpose: Scope): boolean {
+    const isNamed = from === this.#maker && (purpose === 'begin' || this.#vault !== null);
+    return this.#options.isAllowed && !isNamed && !this.#stopped.signal.aborted;
   }
 
   #whyNot(from: NodeId, purpose: Scope): string | null {
@@ -235,14 +256,15 @@ export class KeptVault {
     if (vault === null) return free;
     if (this.#options.open(vault, files.folder) === null)
       return `all of them stay there, as it does not vote and cannot open them; ${free}`;
+    if (findProgram('restic', toolEnv.PATH) === null)
+      return `all of them stay there until restic is installed on it (apt install restic); ${free}`;
     const { keep } = await this.#noted(vault);
     return `it thins them itself (${keepText(keep)})${this.#problem === null ? '' : `, and cannot: ${this.#problem}`}; ${free}`;
   }
 
-  async #thin(
-    vault: LedgerVault,
-    { files, restic, notes }: { files: KeptFiles; restic: Restic; notes: Notes },
-  ): Promise<void> {
+  async #thin(vault: LedgerVault, restic: Restic): Promise<void> {
+    const files = await this.#kept();
+    const notes = await this.#noted(vault);
     const { signal } = this.#stopped;
     const { clock, log } = this.#options;
     // Whoever left one is not there, and comes in again only when this is over.
@@ -264,13 +286,18 @@ export class KeptVault {
     await this.#write({ ...notes, thinnedAt: clock.wallMs() });
   }
 
-  /** As the ledger wants it now, remembered. */
-  async #noted({ keep }: LedgerVault): Promise<Notes> {
+  /** As the ledger wants it now. */
+  #inForce({ keep }: LedgerVault, known: Notes | null): Notes {
     const { daily, weekly, monthly } = keep;
     const nowMs = this.#options.clock.wallMs();
+    const { keep: stays, lower } = keepInForce(known, { daily, weekly, monthly }, nowMs);
+    return { keep: stays, lower, thinnedAt: known?.thinnedAt ?? nowMs };
+  }
+
+  /** The same, remembered. */
+  async #noted(vault: LedgerVault): Promise<Notes> {
     const known = this.#readNotes();
-    const inForce: KeepNotes = keepInForce(known, { daily, weekly, monthly }, nowMs);
-    const notes = { ...inForce, thinnedAt: known?.thinnedAt ?? nowMs };
+    const notes = this.#inForce(vault, known);
     if (JSON.stringify(notes) !== JSON.stringify(known)) await this.#write(notes);
     return notes;
   }

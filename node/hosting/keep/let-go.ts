@@ -1,5 +1,6 @@
 import { link, mkdir, readdir, rm, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { AutogitError } from '../../../protocol/errors.ts';
 
 const dayMs = 86_400_000;
 /** What was thinned can be put back for so long. */
@@ -22,7 +23,14 @@ export async function holdBack(repository: string, home: string, nowMs: number):
     const name = join(to, file.slice(repository.length));
     if (file.includes('/locks/')) continue;
     await mkdir(dirname(name), { recursive: true, mode: 0o700 });
-    await link(file, name);
+    await link(file, name).catch((cause: unknown) => {
+      if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'].includes((cause as NodeJS.ErrnoException).code ?? ''))
+        throw cause;
+      throw new AutogitError('backup', `files at ${home} can have no second name, without which nothing is thinned`, {
+        cause,
+        hint: 'put that folder on ext4, xfs or btrfs (a link may lead there)',
+      });
+    });
   }
 }
 

@@ -46,7 +46,7 @@ export function toForget(backups: readonly KeptBackup[], keep: Keep): string[] {
 }
 
 /** What holds here, and what the mesh has wanted instead, since when. */
-export interface KeepNotes {
+interface KeepNotes {
   keep: Keep;
   lower: { keep: Keep; sinceMs: number } | null;
 }
