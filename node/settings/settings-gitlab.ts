@@ -75,7 +75,7 @@ const deployFlags: readonly Flag[] = [
     value: 'WORD',
     default: 'ask',
     commands: ['join'],
-    help: 'never: no copies on it of a GitLab that another machine runs',
+    help: 'never: no copies or backups on it of a GitLab that another machine runs',
   },
   {
     key: 'drill',

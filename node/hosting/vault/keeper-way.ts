@@ -93,7 +93,8 @@ class Relay {
   readonly #secret = Buffer.from(
     `Basic ${Buffer.from(`autogit:${randomBytes(24).toString('hex')}`).toString('base64')}`,
   );
-  readonly #server = createServer((request, response) => void this.#relayed(request, response));
+  // A large file takes as long as the owner's limit says.
+  readonly #server = createServer({ requestTimeout: 0 }, (request, response) => void this.#relayed(request, response));
   /** Until an answer comes. */
   #away: NodeJS.Timeout | null = null;
   #lastCause: unknown;
