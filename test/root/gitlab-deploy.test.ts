@@ -269,17 +269,14 @@ it('is backed up with a key, put back as it was then, and back again: each a new
 }, async () => {
   const names = async (): Promise<string[]> =>
     (await gitlab.api<{ name: string }[]>('/projects')).map(({ name }) => name).sort();
-  const target = 'node:desktop-1';
+  const target = join(folder, 'backups');
   const none = await desktop.cli('gitlab', 'backup');
   expect([none.code, none.stderr]).toEqual([1, expect.stringContaining('no place for backups is named')]);
   const made = await desktop.cli('--json', 'gitlab', 'backup', '--to', target);
   expect([made.code, made.stderr]).toEqual([0, expect.anything()]);
   const { id, recoveryKey } = JSON.parse(made.stdout);
   expect(recoveryKey).toMatch(/^([a-z2-9]{4}-){7}[a-z2-9]{4}$/);
-  // On the other machine: only the host has it through its agent.
-  const [of] = readdirSync(join(desktop.home, 'gitlab-vault'));
-  const repository = join(desktop.home, 'gitlab-vault', of as string, 'repository');
-  const restic = { ...process.env, RESTIC_PASSWORD: recoveryKey, RESTIC_REPOSITORY: repository };
+  const restic = { ...process.env, RESTIC_PASSWORD: recoveryKey, RESTIC_REPOSITORY: target };
   expect(execFileSync('restic', ['ls', id], { env: restic, encoding: 'utf8' })).toContain(
     '/live/config/gitlab-secrets.json',
   );
@@ -288,7 +285,6 @@ it('is backed up with a key, put back as it was then, and back again: each a new
   const rounds = history.filter(({ kind }) => kind === 'round');
   expect(rounds).toContainEqual(expect.objectContaining({ on: ['kang', 'desktop-1'], version: expect.any(String) }));
   expect((await desktop.status()).gitlab.lastBackup).toMatchObject({ id, copies: [target] });
-  expect((await desktop.cli('gitlab')).stdout).toMatch(/node:desktop-1.*\n\s+only added to there; (it thins|all of) /);
 
   await gitlab.push('later', { 'readme.md': 'made after the backup' });
   expect(await names()).toEqual(['count', 'later']);
