@@ -28,7 +28,7 @@ export async function holdBack(repository: string, home: string, nowMs: number):
         throw cause;
       throw new AutogitError('backup', `files at ${home} can have no second name, without which nothing is thinned`, {
         cause,
-        hint: 'put that folder on ext4, xfs or btrfs (a link may lead there)',
+        hint: 'put that folder on ext4, xfs or btrfs; a link may lead there',
       });
     });
   }
