@@ -1,16 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statfsSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket, connect as tcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,8 +22,13 @@ import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 
 /** The real restic on kang, which hosts; desktop-1 keeps its backups. Over real TCP, through a way that can be cut. */
-const owners = vi.hoisted(() => ({ reserve: 0 }));
-vi.mock('../../node/hosting/place-choice.ts', () => ({ ownersReserve: () => owners.reserve }));
+/** Bytes that its disk has: the real one's change while a test runs. */
+const disk = vi.hoisted(() => ({ freeBytes: 1e12 }));
+vi.mock('../../node/disk-use.ts', async (real) => ({
+  ...(await real<object>()),
+  diskOf: () => ({ totalBytes: 1e13, freeBytes: disk.freeBytes }),
+}));
+vi.mock('../../node/hosting/place-choice.ts', () => ({ ownersReserve: () => 0 }));
 
 const dayMs = 86_400_000;
 const { signal } = new AbortController();
@@ -230,12 +226,11 @@ it('backed up to another machine, cut in the midst, checked, restored; what the 
 
 it('without room there, or when that machine falls away, it says so, and goes on later', async () => {
   write('c', 16_000_000);
-  const { bavail, bsize } = statfsSync(folder);
-  owners.reserve = bavail * bsize - 8_000_000;
+  disk.freeBytes = 8_000_000;
   await expect(backup()).rejects.toThrow(
     /^desktop-1, which keeps the backups, does not take this one: it has .* left for backups/,
   );
-  owners.reserve = 0;
+  disk.freeBytes = 1e12;
   keeperTimings.awayMs = 500;
   way.cutAfter = 3_000_000;
   way.onCut = () => {
