@@ -70,7 +70,7 @@ interface Job {
 }
 
 /** Waits until a project's newest pipeline has ended; returns its status and all jobs, retried ones included. */
-export async function pipelineEnd(rig: Rig, project: number, timeoutMs = 120_000) {
+export async function pipelineEnd(rig: Pick<Rig, 'gitlab'>, project: number, timeoutMs = 120_000) {
   const gitlab = rig.gitlab;
   if (!gitlab) throw new Error('no practice GitLab');
   const pipeline = await until(

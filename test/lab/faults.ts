@@ -71,10 +71,17 @@ async function cutPower(lab: Lab, machine: LabMachine): Promise<void> {
   lab.file.suspended = without(lab.file.suspended, machine.name);
 }
 
-export async function kill(lab: Lab, machine: LabMachine, { whole }: { whole: boolean }): Promise<string> {
-  if (whole) {
+/** What dies: the agent, its Docker Engine, or all of the machine. */
+export type Victim = 'agent' | 'engine' | 'machine';
+
+export async function kill(lab: Lab, machine: LabMachine, what: Victim): Promise<string> {
+  if (what === 'machine') {
     return hurt(lab, machine, `${machine.name} killed, with its engine and all in it`, () => cutPower(lab, machine));
   }
+  if (what === 'engine')
+    return hurt(lab, machine, `the Docker Engine of ${machine.name} killed (its agent and all containers go on)`, () =>
+      machine.killEngine(),
+    );
   if (machine.agents().length === 0) throw new LabRefusal(`${machine.name} has no agent running`);
   return hurt(lab, machine, `${machine.name} killed (the agent; its engine and containers go on)`, () =>
     machine.killAgent(),

@@ -10,10 +10,11 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { until } from '../e2e/rig.ts';
 import { labCgroup } from './lab-file.ts';
 import { insideOf } from './lab-init.ts';
+import { killAll, type MachineProcess } from './machine-processes.ts';
 
 /** Starts a program inside a machine: in its network, apart from this process, its output in a file. It outlives us. */
 export function startInside(
@@ -119,6 +120,15 @@ export class LabEngine {
     });
   }
 
+  /** kill -9 of both its programs: containers go on, and what is left of it is in nobody's way. */
+  async kill(processes: () => readonly MachineProcess[]): Promise<void> {
+    const own = ({ command: [program = ''] }: MachineProcess): boolean =>
+      ['dockerd', 'containerd'].includes(basename(program));
+    await killAll(`the Docker Engine of ${this.#name}`, () => processes().filter(own));
+    for (const left of ['docker.sock', 'dockerd.pid', 'containerd.sock'])
+      rmSync(join(this.#run, left), { force: true });
+  }
+
   /** Frames that the engine's bridges only pass on must not meet the machine's packet filter, where a kernel can do that. */
   #quietBridge(): void {
     const file = '/proc/sys/net/bridge/bridge-nf-call-iptables';
@@ -140,6 +150,22 @@ export function unmountBelow(dir: string): void {
     .map((line) => line.split(' ')[1] ?? '')
     .filter((path) => path.startsWith(`${dir}/`));
   for (const path of mounted.reverse()) spawnSync('umount', ['--lazy', path], { stdio: 'ignore' });
+}
+
+/**
+ * Detaches loop devices of this computer whose image lies below it, or on the disk of such a one, which no path names any more
+ * once its machine is dead. How many there were.
+ */
+export function detachBelow(dir: string): number {
+  const args = ['--list', '--noheadings', '--output', 'NAME,MAJ:MIN,BACK-MAJ:MIN,BACK-FILE'];
+  const all = spawnSync('losetup', args, { encoding: 'utf8' })
+    .stdout.split('\n')
+    .map((line) => line.trim().split(/\s+/));
+  const found = all.filter(([, , , file]) => file?.startsWith(`${dir}/`));
+  for (let at = 0; at < found.length; at++)
+    found.push(...all.filter((one) => one[2] === found[at]?.[1] && !found.includes(one)));
+  for (const [device = ''] of found.toReversed()) spawnSync('losetup', ['--detach', device], { stdio: 'ignore' });
+  return found.length;
 }
 
 /** This folder in each hierarchy of control groups, of version 1 and 2. */

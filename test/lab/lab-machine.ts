@@ -41,10 +41,10 @@ export class LabMachine {
   }
 
   /** Starts the agent and returns at once. */
-  startAgent(boot: string, more: readonly string[] = []): void {
+  startAgent(boot: string, more: readonly string[] = [], own: NodeJS.ProcessEnv = {}): void {
     mkdirSync(this.dir, { recursive: true, mode: 0o700 });
     const gpu = this.#index === 1 ? undefined : gpus[(this.#index - 2) % gpus.length];
-    const env = { ...process.env, AUTOGIT_LAB_BOOT_ID: boot, AUTOGIT_PLAY_GPU: gpu, DOCKER_HOST: undefined };
+    const env = { ...process.env, AUTOGIT_LAB_BOOT_ID: boot, AUTOGIT_PLAY_GPU: gpu, DOCKER_HOST: undefined, ...own };
     const join = ['join', '--name', this.name, ...more];
     const jobs = ['--executor', 'docker', '--docker-host', this.engine.host];
     const command = [process.execPath, bin, '--home', this.agent.home, '--no-input', ...join, ...jobs];
@@ -103,6 +103,11 @@ export class LabMachine {
   /** kill -9 of the agent alone. */
   killAgent(): Promise<void> {
     return killAll(`the agent of ${this.name}`, () => this.agents());
+  }
+
+  /** kill -9 of its Docker Engine: agent and containers go on. */
+  killEngine(): Promise<void> {
+    return this.engine.kill(() => this.processes());
   }
 
   /** The plug of the whole machine: agent, watchdog, engine, containers, GitLab, all at once, and all that RAM held. */

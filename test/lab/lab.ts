@@ -83,8 +83,20 @@ export class Lab {
   }
 }
 
+interface LabWish {
+  /** No GitLab: the mesh shall host one. */
+  isBare?: boolean;
+  /** Done before a first program of any machine runs: what is mounted then, all its programs see. */
+  disks?: (lab: Lab) => void;
+}
+
 /** Builds a lab of so many machines; resolves when all of them vote, know one leader, and read GitLab's queue. */
-export async function buildLab(count: number, name: string, say: (line: string) => void): Promise<Lab> {
+export async function buildLab(
+  count: number,
+  name: string,
+  say: (line: string) => void,
+  { isBare = false, disks = () => undefined }: LabWish = {},
+): Promise<Lab> {
   if (!Number.isInteger(count) || count < 1 || count > maxMachines)
     throw new LabRefusal(`how many machines? 1 to ${maxMachines}: npm run lab -- up 3`);
   const machines = Array.from({ length: count }, (_, i) => ({
@@ -96,10 +108,11 @@ export async function buildLab(count: number, name: string, say: (line: string) 
   const lab = new Lab(file, true);
   writeCommand(name);
   const kang = lab.machines[0] as LabMachine;
-  kang.startGitlab(lab.lan.address(1), port);
+  disks(lab);
+  if (!isBare) kang.startGitlab(lab.lan.address(1), port);
   await Promise.all(lab.machines.map((machine) => machine.engine.start()));
   for (const machine of lab.machines) machine.startAgent(lab.boot(machine), machine === kang ? ['--new', 'home'] : []);
-  await Promise.all([putImage(lab), formMesh(lab, say)]);
+  await Promise.all([putImage(lab), formMesh(lab, say, isBare)]);
   say(`${count} Docker Engines answer; jobs may use image: autogit-test:bash`);
   await until('all machines take jobs', async () => {
     const { nodes } = await kang.status();
@@ -124,7 +137,7 @@ async function putImage(lab: Lab): Promise<void> {
   }
 }
 
-async function formMesh(lab: Lab, say: (line: string) => void): Promise<void> {
+async function formMesh(lab: Lab, say: (line: string) => void, isBare: boolean): Promise<void> {
   const [kang, ...others] = lab.machines as [LabMachine, ...LabMachine[]];
   const slow = 120_000;
   await until('kang leads', async () => (await kang.status()).leader, slow);
@@ -140,6 +153,10 @@ async function formMesh(lab: Lab, say: (line: string) => void): Promise<void> {
     say(`${machine.name} let in: both sides show ${waiting.words}`);
   }
   const leader = await settled(lab.machines);
+  if (isBare) {
+    say(`one mesh of ${lab.machines.length}, ${leader} leads; no GitLab yet`);
+    return;
+  }
   lab.file.gitlab = await kang.gitlabSays();
   lab.save();
   kang.agent.env.PRACTICE_TOKEN = lab.file.gitlab.token;

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { heal, kill, partition, plug, reboot, resume, start, suspend, unplug } from './faults.ts';
+import { hostingScenario } from './hosting/scenario.ts';
 import { buildLab, Lab } from './lab.ts';
 import { LabRefusal, labNames, labRoot } from './lab-file.ts';
 import { insideOf } from './lab-init.ts';
@@ -12,7 +13,8 @@ const usage = `npm run lab -- COMMAND: machines in miniature on this computer, e
 
   up [N] [--name NAME]           N machines (3): kang, desktop-1, …; one mesh, a practice GitLab on kang
   status                         machines, who leads, runs, faults in force
-  kill NAME [--machine]          kill -9 of the agent; --machine: engine, containers and all at once
+  kill NAME [--machine|--engine] kill -9 of the agent; --machine: engine, containers and all at once;
+                                 --engine: its Docker Engine alone, containers go on
   start NAME                     what was killed starts again
   reboot NAME                    all of it dies and comes back with the same disk
   suspend NAME | resume NAME     SIGSTOP of all its processes; the kernel still accepts connections
@@ -20,16 +22,15 @@ const usage = `npm run lab -- COMMAND: machines in miniature on this computer, e
   partition A B [--one-way]      A and B hear nothing of each other; --one-way: B hears nothing of A
   heal                           all cables in, all partitions ended
   exec NAME -- COMMAND…          inside the machine; autogit-node, docker and git are the machine's
+  hosting [--only CASE,CASE]     a lab of its own in which GitLab is hosted on kang, and what may happen to it: a line for each
+                                 case with what was seen; exit 1 when one is not as it has to be; --keep leaves the lab up
   down                           removes everything of every lab, also after a crash`;
 
 const say = (line: string): void => void process.stdout.write(`lab: ${line}\n`);
 
 async function up(count: string | undefined, name: string): Promise<void> {
   if (!/^[a-z0-9][a-z0-9-]{0,15}$/.test(name)) throw new LabRefusal('a lab is called by a-z, 0-9 and -, at most 16');
-  if (labNames().length > 0) throw new LabRefusal('a lab is up already, or was left over: npm run lab -- down');
-  for (const program of ['dockerd', 'containerd', 'docker', 'iptables', 'nsenter', 'ip'])
-    if (spawnSync('sh', ['-c', `command -v ${program}`]).status !== 0)
-      throw new LabRefusal(`the lab needs ${program}: apt-get install docker.io iptables iproute2`);
+  demandPrograms();
   try {
     await buildLab(Number(count ?? 3), name, say);
   } catch (error) {
@@ -37,6 +38,23 @@ async function up(count: string | undefined, name: string): Promise<void> {
     throw error;
   }
   say('up. Try: npm run lab -- status | kill kang | exec kang -- autogit-node status | down');
+}
+
+function demandPrograms(): void {
+  if (labNames().length > 0) throw new LabRefusal('a lab is up already, or was left over: npm run lab -- down');
+  for (const program of ['dockerd', 'containerd', 'docker', 'iptables', 'nsenter', 'ip'])
+    if (spawnSync('sh', ['-c', `command -v ${program}`]).status !== 0)
+      throw new LabRefusal(`the lab needs ${program}: apt-get install docker.io iptables iproute2`);
+}
+
+/** Each case of hosting, or those that are named; what it built goes, whatever comes of it. */
+async function hosting({ only, keep }: Flags): Promise<number> {
+  demandPrograms();
+  try {
+    return (await hostingScenario(only?.split(',') ?? [], say)) ? 0 : 1;
+  } finally {
+    if (!keep) await removeLabs();
+  }
 }
 
 /** Everything behind the machine's name belongs to its command, options included. */
@@ -54,7 +72,7 @@ async function change(command: string, names: readonly string[], flags: Flags): 
   const lab = Lab.open();
   if (command === 'heal') return heal(lab);
   const machine = lab.machine(names[0]);
-  if (command === 'kill') return kill(lab, machine, { whole: flags.machine === true });
+  if (command === 'kill') return kill(lab, machine, flags.machine ? 'machine' : flags.engine ? 'engine' : 'agent');
   if (command === 'partition') return partition(lab, machine, lab.machine(names[1]), flags['one-way'] === true);
   const simple = { start, reboot, suspend, resume, unplug, plug };
   if (!Object.hasOwn(simple, command)) throw new LabRefusal(`there is no command ${command}\n${usage}`);
@@ -64,7 +82,10 @@ async function change(command: string, names: readonly string[], flags: Flags): 
 interface Flags {
   name?: string;
   machine?: boolean;
+  engine?: boolean;
   'one-way'?: boolean;
+  only?: string;
+  keep?: boolean;
 }
 
 async function main(words: string[]): Promise<number> {
@@ -85,8 +106,16 @@ async function main(words: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args: rest,
     allowPositionals: true,
-    options: { name: { type: 'string' }, machine: { type: 'boolean' }, 'one-way': { type: 'boolean' } },
+    options: {
+      name: { type: 'string' },
+      machine: { type: 'boolean' },
+      engine: { type: 'boolean' },
+      'one-way': { type: 'boolean' },
+      only: { type: 'string' },
+      keep: { type: 'boolean' },
+    },
   });
+  if (command === 'hosting') return hosting(values);
   if (command === 'up') await up(positionals[0], values.name ?? 'home');
   else if (command === 'status') process.stdout.write(`${await labStatus(Lab.open())}\n`);
   else if (command === 'down') {
