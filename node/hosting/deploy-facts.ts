@@ -1,4 +1,4 @@
-import { statfsSync } from 'node:fs';
+import { accessSync, constants, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
@@ -172,11 +172,32 @@ async function hasFreezer(): Promise<boolean> {
 }
 
 /** What lies at that folder, or would. */
+/** Null where something can be made in it. Root is told by the kernel too: of a mount that is read-only, of a folder that may not change. */
+function whyUnwritable(folder: string): { problem: string; fix: string } | null {
+  try {
+    accessSync(folder, constants.W_OK);
+    return null;
+  } catch (error) {
+    const isReadOnly = (error as NodeJS.ErrnoException).code === 'EROFS';
+    return isReadOnly
+      ? {
+          problem: `${folder} is on a disk that is read-only`,
+          fix: `make it writable, or name another folder (--data DIR): findmnt -T ${folder}`,
+        }
+      : {
+          problem: `${folder} cannot be written: ${sentenceOf(error)}`,
+          fix: `name another folder (--data DIR), or see why: lsattr -d ${folder}; ls -ld ${folder}`,
+        };
+  }
+}
+
 export function placeFacts(wanted: string, mesh: string): DeployFacts['place'] {
   const missing = placePrograms.filter((name) => findProgram(name, toolEnv.PATH) === null);
   try {
     const path = realFolder(wanted);
     const there = existingAt(path);
+    const unwritable = whyUnwritable(there);
+    if (unwritable !== null) return unwritable;
     const content = contentOf(path);
     const claim = content === 'place' ? readClaim(path) : null;
     const own = claim?.mesh === mesh && claim.state !== 'removing' ? { kind: claim.kind, data: claim.data } : null;

@@ -94,4 +94,35 @@ describe('the facts for a deploy', () => {
     writeFileSync(join(data, 'holiday.jpg'), '');
     expect(await found()).toMatchObject({ content: 'foreign' });
   });
+
+  it('say that nothing can be made there: a disk that is read-only, a folder that may not change', async () => {
+    const shut = join(folder, 'shut');
+    mkdirSync(shut);
+    const found = async () =>
+      (
+        await deployFacts(
+          { image: 'x', port: 1, sshPort: null, data: join(shut, 'gitlab') },
+          { ...sources, dockerHost: 'ssh://x' },
+        )
+      ).place;
+    execFileSync('sh', ['-c', 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"', 'sh', shut]);
+    try {
+      expect(await found()).toEqual({
+        problem: `${shut} is on a disk that is read-only`,
+        fix: expect.stringMatching(/--data DIR.*findmnt -T/),
+      });
+    } finally {
+      execFileSync('umount', [shut]);
+    }
+    execFileSync('chattr', ['+i', shut]);
+    try {
+      expect(await found()).toEqual({
+        problem: expect.stringContaining(`${shut} cannot be written: `),
+        fix: expect.stringContaining('lsattr -d'),
+      });
+    } finally {
+      execFileSync('chattr', ['-i', shut]);
+    }
+    expect(await found()).toMatchObject({ content: 'absent' });
+  });
 });
