@@ -17,14 +17,14 @@ import type { RoundHolder } from '../../node/hosting/vault/backup-rows.ts';
 import { swapData } from '../../node/hosting/vault/data-swap.ts';
 import { GitlabVault } from '../../node/hosting/vault/gitlab-vault.ts';
 import { Restic } from '../../node/hosting/vault/restic.ts';
-import { dropFolder, takeSnapshot } from '../../node/hosting/vault/vault-tree.ts';
+import { aboutFile, takeSnapshot } from '../../node/hosting/vault/vault-tree.ts';
 import type { Ledger, LedgerVault } from '../../protocol/ledger.ts';
 import { install } from '../bench/debian.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { noKeepers } from '../fixtures/no-keepers.ts';
 import { PlaceRig, sh } from './data-place-rig.ts';
-import { about, owner, written } from './vault-rig.ts';
+import { about, backedUp, backup, owner, written } from './vault-rig.ts';
 
 /** Backups by the real restic, of a real btrfs; what GitLab would have written is written by the test. */
 const rig = new PlaceRig();
@@ -34,19 +34,6 @@ beforeAll(() => install({ restic: 'restic' }), 300_000);
 
 const repository = (name = 'repository', password = 'a-password-of-the-test'): Restic =>
   new Restic({ target: join(rig.folder, name), password, credentials: {} }, join(rig.folder, 'cache'));
-const backedUp = async (
-  restic: Restic,
-  tree: string,
-  tags = ['data=data-1'],
-  parent: string | null = null,
-): Promise<string> => {
-  const folder = await takeSnapshot(tree, about, systemTools);
-  try {
-    return await restic.backup(folder, { tags, parent, onPercent: () => undefined, signal });
-  } finally {
-    await dropFolder(folder, systemTools);
-  }
-};
 describe('a backup of GitLab', () => {
   it('has no hole: a subvolume below the data is named, and nothing is backed up', async () => {
     const { tree } = await written(rig);
@@ -272,7 +259,17 @@ describe('the vault of a host', () => {
     // As a person ran it, who had https by GitLab itself; it wins over all that the mesh says.
     const ownRb = "external_url 'https://git.example.org'\nnginx['listen_port'] = 8443\nnginx['listen_https'] = true\n";
     writeFileSync(join(gone.folders.config, 'gitlab.rb'), ownRb, { mode: 0o600 });
-    const id = await backedUp(lost, old, ['data=data-1', 'version=19.4.1', 'epoch=3']);
+    const tags = ['data=data-1', 'version=19.4.1', 'epoch=3'];
+    const id = await backedUp(lost, old, tags);
+    // Of somebody's photos; of what says of itself what it is not; of a GitLab whose secrets file was gone.
+    const photos = join(rig.folder, 'photos');
+    mkdirSync(photos);
+    writeFileSync(join(photos, 'holiday.jpg'), 'a photo');
+    const foreign = await backup(lost, photos, tags);
+    writeFileSync(join(photos, aboutFile), '{"form":1,"version":"../../etc","epoch":-1}');
+    const hostile = await backup(lost, photos, tags);
+    sh(`rm ${old}/live/config/gitlab-secrets.json`);
+    const half = await backedUp(lost, old, tags);
     await gone.close();
     rig.open = [];
     const { vault, tree, place, asked, seen } = await host('data-2', {
@@ -285,12 +282,22 @@ describe('the vault of a host', () => {
       await vault.begin(begin({ isNew: false }));
       await poll(() => [seen()?.doing ?? null, seen()?.last !== null]).toEqual([null, true]);
       const { rows } = await vault.rows(true);
-      expect(rows.map((one) => [one.id === id, one.isOwn])).toEqual([
-        [false, true],
-        [true, false],
-      ]);
+      expect(rows.map((one) => one.isOwn)).toEqual([true, false, false, false, false]);
+      expect(rows.at(-1)?.id).toBe(id);
+      for (const [bad, why] of [
+        [foreign, /is no backup of a GitLab that a mesh runs/],
+        [hostile, /is no backup of a GitLab that a mesh runs/],
+        [half, /is half of a GitLab: live\/config\/gitlab-secrets.json is not in it/],
+      ] as const) {
+        vault.restore(bad);
+        await poll(() => seen()?.restored).toMatchObject({ backup: bad, isDone: false });
+        expect(seen()?.restored?.because).toMatch(why);
+        expect(seen()?.restored?.because).toContain('nothing was changed');
+        await poll(() => seen()?.doing ?? null).toBeNull();
+        expect(existsSync(join(tree, 'restoring'))).toBe(false);
+      }
       vault.restore(id);
-      await poll(() => [asked.length, seen()?.restored ?? null]).toEqual([1, null]);
+      await poll(() => [asked.length, seen()?.restored?.backup === id]).toEqual([1, false]);
       expect(asked[0]?.because).toMatch(
         /kept as replaced-3; at the end of its config\/gitlab\.rb stands now what its gate needs, against lines 2, 3; its gitlab.rb says https:\/\/git\.example\.org: who browses needs a proxy/,
       );

@@ -2,7 +2,9 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { treeOf } from '../../node/hosting/place-tree.ts';
-import type { About } from '../../node/hosting/vault/vault-tree.ts';
+import { systemTools } from '../../node/hosting/system-tools.ts';
+import type { Restic } from '../../node/hosting/vault/restic.ts';
+import { type About, dropFolder, takeSnapshot } from '../../node/hosting/vault/vault-tree.ts';
 import { MiB, type PlaceRig, wish } from './data-place-rig.ts';
 
 /** Whose backups the tests make. */
@@ -39,3 +41,22 @@ export async function written(
   writeFileSync(join(place.folders.bulk, 'artifact'), 'artifact of then');
   return { place, tree: treeOf(place) };
 }
+
+const { signal } = new AbortController();
+export const backup = (restic: Restic, folder: string, tags: string[], parent: string | null = null): Promise<string> =>
+  restic.backup(folder, { tags, parent, onPercent: () => undefined, signal });
+
+/** Of a snapshot of that tree, as the vault makes one; its id. */
+export const backedUp = async (
+  restic: Restic,
+  tree: string,
+  tags = ['data=data-1'],
+  parent: string | null = null,
+): Promise<string> => {
+  const folder = await takeSnapshot(tree, about, systemTools);
+  try {
+    return await backup(restic, folder, tags, parent);
+  } finally {
+    await dropFolder(folder, systemTools);
+  }
+};

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { ZodError } from 'zod';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 import { makeFolder } from '../../store/home.ts';
@@ -162,10 +163,13 @@ async function settled(source: string, { backup, place, tools, url }: Restoring)
 }
 
 async function aboutOf(restic: Restic, backup: string, signal: AbortSignal): Promise<About> {
-  const text = await restic.dump(backup, `/${aboutFile}`, signal);
   try {
-    return About.parse(JSON.parse(text));
+    return About.parse(JSON.parse(await restic.dump(backup, `/${aboutFile}`, signal)));
   } catch (cause) {
+    // Somebody's own backup has no such file, or another one by its name; what else is wrong is wrong with the repository.
+    const isForeign =
+      cause instanceof SyntaxError || cause instanceof ZodError || /not found in snapshot/.test(sentenceOf(cause));
+    if (!isForeign) throw cause;
     throw new AutogitError('backup', `${backup} is no backup of a GitLab that a mesh runs`, {
       cause,
       hint: 'which there are: autogit-node gitlab history',
