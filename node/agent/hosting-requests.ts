@@ -301,22 +301,25 @@ export class HostingRequests implements HostingApi {
   }
 
   /** What speaks against it in the ledger, and what the machine that shall run it finds. */
+  /** What a look says where the mesh runs that very GitLab, or is about to; null where it does not. */
+  #deployed(wish: DeployRequest, host: NodeId): Looked | null {
+    if (!this.#isThere(wish, host)) return null;
+    const ledger = this.#lines.ledger();
+    const { hostname, port, place } = requireHosting(ledger);
+    const name = nodeName(ledger, host);
+    const sentence = `the mesh runs this very GitLab on ${name}: nothing is begun anew`;
+    const lines = [{ state: 'ok' as const, what: 'mesh', sentence, fix: null }];
+    const plan = { host: name, url: hostedUrl(hostname, port), folder: place.path, copies: [], lines };
+    return { host, checked: null, agreed: [], plan };
+  }
+
   async #look(wish: DeployRequest): Promise<Looked> {
     const ledger = this.#lines.ledger();
     const host = wish.on === null ? this.#lines.self : this.#lines.nodeNamed(wish.on);
     const name = nodeName(ledger, host);
+    const there = this.#deployed(wish, host);
+    if (there !== null) return there;
     const plan = { host: name, url: hostedUrl(wish.hostname ?? name, wish.port), folder: wish.data ?? '-', copies: [] };
-    if (this.#isThere(wish, host)) {
-      const { hostname, port, place } = hostingOf(ledger)!;
-      const sentence = `the mesh runs this very GitLab on ${name}: nothing is begun anew`;
-      const lines = [{ state: 'ok' as const, what: 'mesh', sentence, fix: null }];
-      return {
-        host,
-        checked: null,
-        agreed: [],
-        plan: { ...plan, url: hostedUrl(hostname, port), folder: place.path, lines },
-      };
-    }
     const refused = whyNotDeploy(ledger, host);
     if (refused !== null) {
       const [sentence = '', fix = null] = refused.replace(/ first$/, '').split(/: (?=autogit-node)/);
@@ -344,6 +347,9 @@ export class HostingRequests implements HostingApi {
       data: place.data ?? firstData,
       ...{ preset: wish.preset, hasSnapshots, wanted },
     });
+    // Somebody else's deployment of the same began meanwhile: that its ports and its folder are taken is no failure of this one.
+    const meanwhile = this.#deployed(wish, host);
+    if (meanwhile !== null) return meanwhile;
     return {
       host,
       checked: answer,

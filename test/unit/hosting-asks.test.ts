@@ -46,12 +46,12 @@ describe('a deployment that a person asks for', () => {
       address: '192.168.1.10',
       ...more,
     });
-  function requests(ledger: Ledger, answer: Answer | ((ask: Ask) => Answer)) {
+  function requests(ledger: Ledger | (() => Ledger), answer: Answer | ((ask: Ask) => Answer)) {
     const changes: Change[] = [];
     const asks: [string, Ask][] = [];
     const lines = new HostingRequests({
       self: 'A',
-      ledger: () => ledger,
+      ledger: typeof ledger === 'function' ? ledger : () => ledger,
       ask: async (node, ask) => {
         asks.push([node, ask]);
         return typeof answer === 'function' ? answer(ask) : answer;
@@ -131,6 +131,27 @@ describe('a deployment that a person asks for', () => {
     // Whether it can be copied as it runs is no question before it has a place.
     if (answer.kind === 'deploy-checked' && answer.place === null)
       expect((await lines.gitlabPlan(asked)).lines.map(({ what }) => what)).not.toContain('copies');
+  });
+
+  it('that another operator deploys the same while it is looked at is no failure: their ports and folder are what is found taken', async () => {
+    const first = requests(mesh(), checked());
+    await first.lines.gitlabDeploy(asked);
+    const after = applyChange(mesh(), first.changes[0] as Change, wall) as Ledger;
+    const taken = checked({ checks: [{ state: 'fail', what: 'ports', sentence: 'port 8080 is taken', fix: null }] });
+    for (const look of ['gitlabPlan', 'gitlabDeploy'] as const) {
+      let now = mesh();
+      const { lines, changes } = requests(
+        () => now,
+        () => {
+          now = after;
+          return taken;
+        },
+      );
+      const said = await lines[look](asked);
+      if ('lines' in said) expect(said.lines).toMatchObject([{ state: 'ok', what: 'mesh' }]);
+      else expect(said).toMatchObject({ state: 'done', because: expect.stringContaining('this very GitLab on b') });
+      expect(changes).toEqual([]);
+    }
   });
 
   it('asked for again as it stands, nothing is begun anew, and it is no failure; one that is going is no reason to uninstall it', async () => {
