@@ -57,7 +57,7 @@ export class HostedStage {
     const file = join(this.#folder, 'blob');
     const under = join(this.#place, 'mounted', 'live', 'data', 'git-data', 'repositories', '@hashed', 'be', 'nc');
     for (let at = 0; at < count; at++) {
-      await randomFile(file, bytes / count);
+      await randomFile(file, Math.floor(bytes / count));
       const repository = join(under, `bench-${at}.git`);
       const git = `git -c safe.directory='*' --git-dir '${repository}'`;
       const lines = [
