@@ -22,6 +22,34 @@ export const DeployWish = z.strictObject({
 });
 export type DeployWish = z.infer<typeof DeployWish>;
 
+/** A GitLab in a container there that shall be the mesh's. `container` null: the only one there; all else as in `DeployWish`. */
+export const AdoptWish = z.strictObject({
+  container: ProtectedGitlab.shape.container.nullable(),
+  preset: HostedGitlab.shape.preset,
+  hostname: DeployWish.shape.hostname,
+  data: DeployWish.shape.data,
+});
+export type AdoptWish = z.infer<typeof AdoptWish>;
+
+/** What would be taken over. `awayMs`: for how long GitLab is away; null: not known. */
+export const AdoptFound = z.object({
+  container: z.string().max(128),
+  image: z.string().max(512),
+  hostname: HostedGitlab.shape.hostname,
+  port: HostedGitlab.shape.port,
+  folder: z.string().max(1024),
+  awayMs: z.number().nonnegative().nullable(),
+});
+
+/** `returned`: the old container was brought back, and why. `phase` is for people, `problem` why it does not go on. */
+export const AdoptionState = z.object({
+  state: z.enum(['none', 'under-way', 'served', 'returned']),
+  phase: Sentence,
+  percent: z.number().min(0).max(100).nullable(),
+  because: Sentence,
+  problem: Sentence.nullable(),
+});
+
 /** One thing that was looked at before GitLab is deployed: `fail` refuses it, and `fix` says what helps. */
 export const DeployCheck = z.object({
   state: z.enum(['ok', 'warn', 'fail']),
@@ -122,6 +150,11 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('rehearse-upgrade'), image: GitlabImageName }),
   /** To a machine on which a GitLab runs without the mesh: whether its backups can be the mesh's. Changes nothing. */
   z.object({ kind: z.literal('check-protect'), container: ProtectedGitlab.shape.container.nullable() }),
+  /** To a machine on which a GitLab runs without the mesh: whether it can become the mesh's. Changes nothing. */
+  z.object({ kind: z.literal('check-adopt'), wish: AdoptWish }),
+  /** To the same: begin it. How far it is, is asked by `adoption`. */
+  z.object({ kind: z.literal('begin-adopt'), wish: AdoptWish }),
+  z.object({ kind: z.literal('adoption') }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
 ]);
@@ -162,6 +195,13 @@ export const Answer = z.discriminatedUnion('kind', [
       .object({ container: ProtectedGitlab.shape.container, folder: ProtectedGitlab.shape.folder, way: ProtectedWay })
       .nullable(),
   }),
+  /** `found`: null where something speaks against it. */
+  z.object({
+    kind: z.literal('adopt-checked'),
+    checks: z.array(DeployCheck).max(64),
+    found: AdoptFound.nullable(),
+  }),
+  AdoptionState.extend({ kind: z.literal('adoption') }),
   /** `door`: to be tried; one of an earlier version opens none. */
   z.object({
     kind: z.literal('copies-checked'),

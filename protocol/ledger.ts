@@ -52,6 +52,7 @@ export const abilities = [
   'upgrade',
   'protect',
   'keep-vault',
+  'adopt',
 ] as const;
 
 export const LedgerNode = z.looseObject({

@@ -71,6 +71,9 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'check-upgrade':
     case 'rehearse-upgrade':
     case 'check-protect':
+    case 'check-adopt':
+    case 'begin-adopt':
+    case 'adoption':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'open-copy-door':
     case 'open-vault-door':

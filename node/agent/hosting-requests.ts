@@ -12,6 +12,9 @@ import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { VaultSecret } from '../hosting/vault/vault-memory.ts';
 import type { HostingApi } from '../local-api/agent-api.ts';
 import type {
+  AdoptionSeen,
+  AdoptPlan,
+  AdoptRequest,
   BackupList,
   CopyPlan,
   DeployPlan,
@@ -23,6 +26,7 @@ import type {
   UpgradeRequest,
   VaultRequest,
 } from '../local-api/socket-protocol.ts';
+import { AdoptRequests } from './adopt-requests.ts';
 import { CopiesRequests, requireHosting } from './copies-requests.ts';
 import { ProtectRequests } from './protect-requests.ts';
 
@@ -72,11 +76,13 @@ export class HostingRequests implements HostingApi {
   readonly #lines: HostingLines;
   readonly #copies: CopiesRequests;
   readonly #protect: ProtectRequests;
+  readonly #adopt: AdoptRequests;
 
   constructor(lines: HostingLines) {
     this.#lines = lines;
     this.#copies = new CopiesRequests(lines);
     this.#protect = new ProtectRequests(lines);
+    this.#adopt = new AdoptRequests(lines);
   }
 
   async gitlabPlan(wish: DeployRequest): Promise<DeployPlan> {
@@ -150,6 +156,10 @@ export class HostingRequests implements HostingApi {
   gitlabUnprotect(): Promise<ChangeOutcome> {
     return this.#protect.end();
   }
+
+  gitlabAdoptPlan = (request: AdoptRequest): Promise<AdoptPlan> => this.#adopt.plan(request);
+  gitlabAdopt = (request: AdoptRequest): Promise<string> => this.#adopt.begin(request);
+  gitlabAdoption = (on: string | null): Promise<AdoptionSeen> => this.#adopt.seen(on);
 
   gitlabBackup(): Promise<string> {
     return this.#said({ kind: 'backup-now' });

@@ -18,6 +18,7 @@ import { haveImage } from '../hosting/drill/have-image.ts';
 import type { Door } from '../hosting/gate/gate-files.ts';
 import { GateKeeper } from '../hosting/gate/gate-keeper.ts';
 import { GitlabKeeper } from '../hosting/gitlab-keeper.ts';
+import type { GitlabLife } from '../hosting/gitlab-state.ts';
 import { KeptVault } from '../hosting/keep/kept-vault.ts';
 import { openPlace, removePlace } from '../hosting/place-making.ts';
 import { presets } from '../hosting/presets.ts';
@@ -30,6 +31,7 @@ import { openWithKey, type VaultKeys } from '../hosting/vault/vault-opening.ts';
 import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
 import { peopleOfFile } from '../settings/people-file.ts';
+import { type AdoptAsk, AdoptRoom, isOfAdopting } from './adopt-room.ts';
 import { copiesLeftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
 import { answered, hostAddress, roomFor } from './hosting-answers.ts';
@@ -78,6 +80,7 @@ type UpgradeAsk = Ask & { kind: 'check-upgrade' | 'rehearse-upgrade' };
 export type HostingAsk =
   | VaultAsk
   | UpgradeAsk
+  | AdoptAsk
   | (Ask & {
       kind:
         | 'check-deploy'
@@ -108,6 +111,7 @@ export class HostingRoom {
   readonly #protector: GitlabProtector;
   readonly #keptVault: KeptVault;
   readonly #keepers: VaultKeepers;
+  readonly #adopt: AdoptRoom;
 
   constructor(here: Here, membership: Membership) {
     this.#options = { ...here, ...membership };
@@ -150,6 +154,7 @@ export class HostingRoom {
         ...this.#upgrade.seen(),
       }),
       copies: this.#copies,
+      mayServe: (data) => this.#adopt.mayServe(data),
       report: (report) => feed({ kind: 'gitlab-seen', report }),
       onGateClosed: (epoch) => feed({ kind: 'gate-closed', epoch }),
     });
@@ -172,12 +177,17 @@ export class HostingRoom {
       ...{ ...this.#keys, clock, log, self: nodeId, dockerHost, host },
       report: (report) => feed({ kind: 'protected-seen', report }),
     });
-    const vault = this.#vault;
+    this.#adopt = new AdoptRoom(this.#options, host, (data) => this.#lifeOf(data));
     this.#upgrade = new GitlabUpgrade({
       tools: systemTools,
-      ...{ clock, log, host, clones, ledger, change, meshToken, vault },
+      ...{ clock, log, host, clones, ledger, change, meshToken, vault: this.#vault },
       keeper: this.#keeper,
     });
+  }
+
+  #lifeOf(data: string): GitlabLife | null {
+    const { kept } = this.#keeper;
+    return kept?.hosting.data === data ? kept.life : null;
   }
 
   holdLease({ epoch, until }: EffectOf<'hold-lease'>): void {
@@ -194,6 +204,7 @@ export class HostingRoom {
     this.#drills.start();
     this.#upgrade.start();
     this.#protector.start();
+    this.#adopt.start();
     this.#copies.start();
     this.#keptVault.start();
   }
@@ -209,6 +220,7 @@ export class HostingRoom {
         this.#vault.stop(),
         this.#upgrade.stop(),
         this.#protector.stop(),
+        this.#adopt.stop(),
         this.#keeper.stop(),
         this.#copies.stop(),
         this.#keptVault.stop(),
@@ -219,7 +231,10 @@ export class HostingRoom {
 
   /** The mesh has removed this machine. What takes longer is done by the next agent of this home. */
   async removed(): Promise<void> {
-    await Promise.race([this.#keeper.removed(), sleep(removedMs, undefined, { ref: false })]);
+    await Promise.race([
+      Promise.all([this.#keeper.removed(), this.#adopt.removed()]),
+      sleep(removedMs, undefined, { ref: false }),
+    ]);
   }
 
   ledgerChanged(): void {
@@ -246,7 +261,7 @@ export class HostingRoom {
         fix,
       };
     });
-    return [...notServed, ...left, ...this.#keptVault.attention()];
+    return [...notServed, ...left, ...this.#keptVault.attention(), ...this.#adopt.attention()];
   }
 
   /** From the host of what this machine holds copies of, or whose backups it keeps. */
@@ -258,6 +273,7 @@ export class HostingRoom {
     if (ask.kind === 'check-deploy') return this.#check(ask.wish);
     if (ask.kind === 'check-copies') return this.#checkCopies(ask);
     if (ask.kind === 'drill-gitlab') return answered(() => this.#drills.ask(ask.data));
+    if (isOfAdopting(ask)) return answered(() => this.#adopt.answer(ask));
     if (ask.kind === 'check-protect') return this.#checkProtect(ask);
     if (!this.#hosts() && this.#protector.protects() && isOfVault(ask)) return this.#ofVault(ask, this.#protector);
     if (!this.#hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };

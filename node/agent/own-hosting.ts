@@ -9,7 +9,14 @@ import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { DoorAsk, Here, HostingAsk, HostingRoom, Membership } from './hosting-room.ts';
 
 /** What an agent of before has left in its home, if it hosted, held copies, or backed one up. */
-const traces = ['hosted-gitlab.json', 'hosted-gitlab.json.copy', 'gitlab-copies', 'gitlab-protect', 'gitlab-vault'];
+const traces = [
+  'hosted-gitlab.json',
+  'hosted-gitlab.json.copy',
+  'gitlab-copies',
+  'gitlab-protect',
+  'gitlab-vault',
+  'adopted-gitlab.json',
+];
 
 /**
  * The mesh's own GitLab, as every member has it: most run none and hold no copies of one, and have none of its code in memory and
@@ -80,7 +87,10 @@ export class OwnHosting {
   }
 
   async answer(ask: HostingAsk): Promise<Answer> {
-    return (await this.#load()).answer(ask);
+    const answer = await (await this.#load()).answer(ask);
+    // From then on this machine has to do with a GitLab, whatever the ledger says yet.
+    if (ask.kind === 'begin-adopt') this.#begin();
+    return answer;
   }
 
   #isConcerned(): boolean {

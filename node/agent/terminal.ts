@@ -63,9 +63,14 @@ async function gitlabToConnect(dockerHost: string | null, signal: AbortSignal): 
 /** What a mesh without GitLab can do next, with a command a line. */
 export function noGitlabWords(here: readonly GitlabHere[]): string {
   const url = here.find((one) => one.isRunning && !one.isLocalOnly && one.url !== null)?.url;
-  const backUp = here.some(({ container, isRunning }) => container !== null && isRunning)
-    ? ['-> back up the one that is here: autogit-node gitlab protect --to DIR']
-    : [];
+  const contained = here.find(({ container, isRunning }) => container !== null && isRunning)?.container;
+  const more =
+    contained == null
+      ? []
+      : [
+          '-> back up the one that is here: autogit-node gitlab protect --to DIR',
+          `-> or have the mesh run it: autogit-node gitlab adopt ${contained}`,
+        ];
   const lines =
     url === undefined
       ? [
@@ -74,7 +79,7 @@ export function noGitlabWords(here: readonly GitlabHere[]): string {
           '-> or take jobs from yours: autogit-node gitlab connect URL',
         ]
       : ['no GitLab yet, and one runs here', `-> take its jobs: autogit-node gitlab connect ${url}`];
-  return [...lines, ...backUp].join('\n');
+  return [...lines, ...more].join('\n');
 }
 
 /**

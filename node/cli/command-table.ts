@@ -160,7 +160,12 @@ export const commands: readonly Command[] = [
     help: 'a newer GitLab, tried on a clone first; what is now is kept, and comes back if it does not come up',
     run: async (c) => (await upgrading()).upgrade(c),
   },
-  missing('gitlab adopt', "taking over this machine's GitLab container"),
+  {
+    path: 'gitlab adopt',
+    args: '[container]',
+    help: "make a GitLab that runs in a container without the mesh the mesh's own; the old one is kept",
+    run: async (c) => (await import('./gitlab-adopt.ts')).adopt(c),
+  },
   {
     path: 'gitlab protect',
     args: '[container]',

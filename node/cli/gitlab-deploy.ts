@@ -151,7 +151,7 @@ export class PhaseLines {
 
   say({ state, hosted }: Pick<GitlabView, 'state' | 'hosted'>): void {
     const { progress = null, because = null } = hosted ?? {};
-    if (progress) this.#sayPhase(progress.phase, progress.percent);
+    if (progress) this.sayPhase(progress.phase, progress.percent);
     // What is tried again counts down: the cause is said once.
     const cause = because?.replace(/; tried again in .*$/, '') ?? null;
     if (cause === this.#because || cause === null) return;
@@ -159,7 +159,7 @@ export class PhaseLines {
     if (cause !== because || state === 'degraded' || state === 'repairing') this.#lines.warn(state, cause);
   }
 
-  #sayPhase(name: string, percent: number | null): void {
+  sayPhase(name: string, percent: number | null): void {
     const now = this.#now();
     const tenth = Math.floor((percent ?? 0) / 10);
     if (this.#phase?.name === name && this.#phase.tenth >= tenth) return;

@@ -1,4 +1,4 @@
-import type { GitlabHere, HostedHere } from '../machine/gitlab-here.ts';
+import { type GitlabHere, type HostedHere, parkedSuffix } from '../machine/gitlab-here.ts';
 import { type Finding, finding } from './finding.ts';
 
 const connect = 'autogit-node gitlab connect';
@@ -18,6 +18,13 @@ export function gitlabFindings(here: readonly GitlabHere[], meshLacksOne: boolea
         meshLacksOne ? next(one) : null,
       );
     const where = `here in container ${one.container}`;
+    if (!one.isRunning && one.container.includes(parkedSuffix))
+      return finding(
+        'gitlab',
+        'ok',
+        `container ${one.container} is what gitlab adopt took over, kept and stopped${one.data === null ? '' : `; its data as they were: ${one.data}`}`,
+        `where it is not wanted any more: docker rm ${one.container}`,
+      );
     if (!one.isRunning)
       return finding(
         'gitlab',
@@ -63,4 +70,6 @@ export const leftFindings = (hosted: readonly HostedHere[], mesh: string | null,
 
 const at = ({ url }: GitlabHere): string => (url === null ? '' : `, at ${url}`);
 
-const next = ({ url }: GitlabHere): string => `${connect} ${url ?? 'URL'} --token-env VAR`;
+/** One in a container can also become the mesh's own, or be backed up as it is. */
+const next = ({ url, container }: GitlabHere): string =>
+  `${connect} ${url ?? 'URL'} --token-env VAR${container === null ? '' : `; to have the mesh run it: autogit-node gitlab adopt ${container}; to have it backed up as it is: autogit-node gitlab protect --to /mnt/disk/gitlab`}`;

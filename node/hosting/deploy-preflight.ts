@@ -192,6 +192,8 @@ const others = ({ gitlabs }: DeployFacts): Finding[] =>
         'gitlab',
         'warn',
         `GitLab${version === null ? '' : ` ${version}`} runs here already, ${container === null ? 'as a package' : `in container ${container}`}: the new one is another, and empty`,
-        `connect that one instead: autogit-node gitlab connect ${url ?? 'URL'} --token-env VAR`,
+        container === null
+          ? `connect that one instead: autogit-node gitlab connect ${url ?? 'URL'} --token-env VAR`
+          : `have the mesh run that one instead: autogit-node gitlab adopt ${container}`,
       ),
     );

@@ -21,6 +21,8 @@ export interface KeeperOptions extends CareOptions {
   unseal(sealed: string): string;
   /** What others of this machine's have to say of it: they are told together. */
   besides?(): Pick<GitlabSeen, 'vault' | 'copies' | 'upgrade'>;
+  /** Asked before its gate lets anybody in: false where what it was made of is being brought back. */
+  mayServe?(data: string): boolean;
   /** Copies of these data may be made while their place is open. */
   copies?: { opened(hosting: Hosting, place: DataPlace): void; ends(): Promise<void> };
   /** What the mesh is told; null when this machine hosts nothing. */

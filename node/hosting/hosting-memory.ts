@@ -139,7 +139,7 @@ export class HostingMemory {
   /** On the disk when it returns, the copy first: one of the two is whole at any moment. */
   write(data: string, more: Partial<Kept>): void {
     const kept = { ...this.read(data), ...more };
-    for (const path of this.#both.reverse()) replaceFile(path, `${JSON.stringify(kept)}\n`);
+    for (const path of this.#both.reverse()) replaceFileNow(path, `${JSON.stringify(kept)}\n`);
     this.#known = kept;
   }
 
@@ -150,7 +150,8 @@ export class HostingMemory {
   }
 }
 
-function replaceFile(path: string, text: string): void {
+/** Old or new, never half, and on the disk when it returns. */
+export function replaceFileNow(path: string, text: string): void {
   const file = openSync(`${path}.new`, 'w', 0o600);
   try {
     writeSync(file, text);

@@ -270,7 +270,8 @@ export class KeptGitlab {
   tellGate(look: ServiceLook | null, isServing: boolean): void {
     const because = `GitLab on this machine: ${this.#life.because}`.slice(0, 400);
     const [upstream, cgroup, tellsClient] = [look?.address ?? null, look?.cgroup ?? null, this.#tellsClient];
-    this.lease.tell({ upstream, isServing, because, cgroup, tellsClient });
+    const isLetIn = isServing && (this.#options.mayServe?.(this.hosting.data) ?? true);
+    this.lease.tell({ upstream, isServing: isLetIn, because, cgroup, tellsClient });
   }
 
   /** A step that may take long, while there is no container. */

@@ -4,6 +4,9 @@ import type { Comparison } from '../../protocol/differences.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import type {
+  AdoptionSeen,
+  AdoptPlan,
+  AdoptRequest,
   BackupList,
   CopyPlan,
   DeployPlan,
@@ -88,6 +91,11 @@ export interface HostingApi {
   /** Looks once more, then asks the mesh to back it up. */
   gitlabProtect(request: ProtectionRequest): Promise<ChangeOutcome>;
   gitlabUnprotect(): Promise<ChangeOutcome>;
+  /** Looks at a GitLab that a machine runs without the mesh, and that shall be the mesh's; changes nothing. */
+  gitlabAdoptPlan(request: AdoptRequest): Promise<AdoptPlan>;
+  /** Looks once more, then begins it: how far it is says `gitlabAdoption`. Throws with why not. */
+  gitlabAdopt(request: AdoptRequest): Promise<string>;
+  gitlabAdoption(on: string | null): Promise<AdoptionSeen>;
   gitlabBackup(): Promise<string>;
   gitlabBackups(): Promise<BackupList>;
   /** What is not as it was then, from that row on. */

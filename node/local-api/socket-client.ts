@@ -11,6 +11,10 @@ import { agentProcess, silentAgent } from '../agent-process.ts';
 import { places } from '../store/home.ts';
 import { readRemoval, removedSentence } from '../store/removal.ts';
 import {
+  AdoptionAnswer,
+  type AdoptionSeen,
+  AdoptPlan,
+  type AdoptRequest,
   type BackupList,
   BackupsAnswer,
   CopiesAnswer,
@@ -74,6 +78,9 @@ export interface AgentClient {
   gitlabProtection(request: ProtectionRequest): Promise<ProtectPlan>;
   gitlabProtect(request: ProtectionRequest): Promise<ChangeOutcome>;
   gitlabUnprotect(): Promise<ChangeOutcome>;
+  gitlabAdoptPlan(request: AdoptRequest): Promise<AdoptPlan>;
+  gitlabAdopt(request: AdoptRequest): Promise<{ said: string }>;
+  gitlabAdoption(on: string | null): Promise<AdoptionSeen>;
   gitlabBackup(): Promise<{ said: string }>;
   gitlabBackups(): Promise<BackupList>;
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
@@ -133,6 +140,23 @@ function refuseRemoved(homes: readonly string[]): void {
     if (removal) throw new AutogitError('removed', removedSentence(removal));
 }
 
+type Post = <S extends z.ZodType>(schema: S, path: string, body: unknown) => Promise<z.output<S>>;
+
+/** Of a GitLab that runs without the mesh. */
+const callsOfOthers = (
+  post: Post,
+): Pick<
+  AgentClient,
+  'gitlabProtection' | 'gitlabProtect' | 'gitlabUnprotect' | 'gitlabAdoptPlan' | 'gitlabAdopt' | 'gitlabAdoption'
+> => ({
+  gitlabProtection: (asked) => post(ProtectPlan, '/v1/gitlab/protection', asked),
+  gitlabProtect: (asked) => post(ChangeOutcome, '/v1/gitlab/protect', asked),
+  gitlabUnprotect: () => post(ChangeOutcome, '/v1/gitlab/unprotect', {}),
+  gitlabAdoptPlan: (asked) => post(AdoptPlan, '/v1/gitlab/adopt-plan', asked),
+  gitlabAdopt: (asked) => post(SaidAnswer, '/v1/gitlab/adopt', asked),
+  gitlabAdoption: (on) => post(AdoptionAnswer, '/v1/gitlab/adoption', { on }),
+});
+
 export function createClient(home: string): AgentClient {
   const ask = async <S extends z.ZodType>(
     schema: S,
@@ -182,9 +206,7 @@ export function createClient(home: string): AgentClient {
     gitlabUninstall: (asked) => post(ChangeOutcome, '/v1/gitlab/uninstall', asked),
     gitlabPassword: (wish) => post(PasswordAnswer, '/v1/gitlab/password', wish),
     gitlabVault: (asked) => post(ChangeOutcome, '/v1/gitlab/vault', asked),
-    gitlabProtection: (asked) => post(ProtectPlan, '/v1/gitlab/protection', asked),
-    gitlabProtect: (asked) => post(ChangeOutcome, '/v1/gitlab/protect', asked),
-    gitlabUnprotect: () => post(ChangeOutcome, '/v1/gitlab/unprotect', {}),
+    ...callsOfOthers(post),
     gitlabBackup: () => post(SaidAnswer, '/v1/gitlab/backup', {}),
     gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),
     gitlabCompare: (request) => post(Comparison, '/v1/gitlab/compare', request),

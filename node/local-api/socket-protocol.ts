@@ -1,5 +1,16 @@
 import { z } from 'zod';
-import { BackupId, BackupRow, ComparedId, DeployCheck, DeployWish, JobWish, ProjectName } from '../../protocol/asks.ts';
+import {
+  AdoptFound,
+  AdoptionState,
+  AdoptWish,
+  BackupId,
+  BackupRow,
+  ComparedId,
+  DeployCheck,
+  DeployWish,
+  JobWish,
+  ProjectName,
+} from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
 import { GitlabImageName } from '../../protocol/hosted-upgrade.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
@@ -64,6 +75,9 @@ const ProtectionRequest = z.strictObject({
 });
 export type ProtectionRequest = z.infer<typeof ProtectionRequest>;
 
+const AdoptRequest = AdoptWish.extend({ on: machineName.nullable() });
+export type AdoptRequest = z.infer<typeof AdoptRequest>;
+
 /** `target` null: backups go nowhere any more. */
 const VaultRequest = z.strictObject({
   target: LedgerVault.shape.target.nullable(),
@@ -110,6 +124,8 @@ export const bodies = {
   gitlabProtection: ProtectionRequest,
   gitlabProtect: ProtectionRequest,
   gitlabUnprotect: z.strictObject({}),
+  gitlabAdopt: AdoptRequest,
+  gitlabAdoption: z.strictObject({ on: machineName.nullable() }),
   gitlabBackup: z.strictObject({}),
   gitlabBackups: z.strictObject({}),
   gitlabCompare: z.strictObject({ with: ComparedId, from: z.int().nonnegative() }),
@@ -179,6 +195,16 @@ export const ProtectPlan = z.object({
   lines: z.array(DeployCheck).max(64),
 });
 export type ProtectPlan = z.infer<typeof ProtectPlan>;
+/** What was found of a GitLab that shall be the mesh's; a line `fail` says that it would be refused. */
+export const AdoptPlan = z.object({
+  host: z.string(),
+  url: z.string().nullable(),
+  found: AdoptFound.nullable(),
+  lines: z.array(DeployCheck).max(64),
+});
+export type AdoptPlan = z.infer<typeof AdoptPlan>;
+export const AdoptionAnswer = AdoptionState.extend({ host: z.string() });
+export type AdoptionSeen = z.infer<typeof AdoptionAnswer>;
 export const BackupsAnswer = z.object({ rows: z.array(BackupRow), problem: Sentence.nullable() });
 export type BackupList = z.infer<typeof BackupsAnswer>;
 export const DrillAnswer = z.object({ node: z.string(), said: z.string() });

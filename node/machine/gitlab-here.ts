@@ -41,6 +41,9 @@ const Summary = z.object({
 type Summary = z.infer<typeof Summary>;
 const Details = z.object({ Config: z.object({ Env: z.array(z.string()).nullish() }) });
 
+/** What a container is called that the mesh has taken over: it is kept, and stands still. */
+export const parkedSuffix = '-before-autogit';
+
 /** More on one machine is nobody's home lab. */
 const most = 8;
 const configBytes = 1 << 20;

@@ -18,7 +18,7 @@ const deployFlags: readonly Flag[] = [
     choices: ['minimal', 'homelab', 'team', 'beast'],
     value: 'PRESET',
     default: 'homelab',
-    commands: ['gitlab deploy'],
+    commands: ['gitlab deploy', 'gitlab adopt'],
     help: 'how much of the machine GitLab takes',
   },
   {
@@ -44,7 +44,7 @@ const deployFlags: readonly Flag[] = [
     name: 'hostname',
     kind: 'hostname',
     value: 'NAME',
-    commands: ['gitlab deploy'],
+    commands: ['gitlab deploy', 'gitlab adopt'],
     help: "name or address by which all machines reach it (default: its machine's address)",
   },
   {
@@ -52,7 +52,7 @@ const deployFlags: readonly Flag[] = [
     name: 'data',
     kind: 'folder',
     value: 'DIR',
-    commands: ['gitlab deploy'],
+    commands: ['gitlab deploy', 'gitlab adopt'],
     help: "folder for its data on that machine (default: gitlab in its agent's home)",
   },
   {
@@ -60,9 +60,10 @@ const deployFlags: readonly Flag[] = [
     name: 'on',
     kind: 'text',
     value: 'NODE',
-    commands: ['gitlab deploy', 'gitlab drill', 'gitlab protect'],
+    commands: ['gitlab deploy', 'gitlab adopt', 'gitlab drill', 'gitlab protect'],
     help: 'the machine that shall run it (default: this one)',
     helpOf: {
+      'gitlab adopt': 'the machine that runs it (default: this one)',
       'gitlab drill': 'the machine that shall try it (default: one that holds a copy)',
       'gitlab protect': 'the machine that runs it (default: this one)',
     },

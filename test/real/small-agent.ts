@@ -1,6 +1,13 @@
 import { EventEmitter, once } from 'node:events';
 import type { AgentApi } from '../../node/local-api/agent-api.ts';
-import type { CopyPlan, DeployPlan, RestoreRequest, UpgradePlan } from '../../node/local-api/socket-protocol.ts';
+import type {
+  AdoptionSeen,
+  AdoptPlan,
+  CopyPlan,
+  DeployPlan,
+  RestoreRequest,
+  UpgradePlan,
+} from '../../node/local-api/socket-protocol.ts';
 import type { BackupRow, JobWish } from '../../protocol/asks.ts';
 import type { Difference } from '../../protocol/differences.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
@@ -113,6 +120,22 @@ export class SmallAgent implements AgentApi {
   async gitlabProtect(protect: unknown) {
     this.asked.push({ protect });
     return { state: 'done' as const, because: 'so it is' };
+  }
+  adoptPlan: AdoptPlan = { host: 'kang', found: null, url: null, lines: [] };
+  adoption: AdoptionSeen = {
+    ...{ host: 'kang', state: 'none', phase: 'none', percent: null, because: 'none was begun', problem: null },
+  };
+  async gitlabAdoptPlan(adoption: unknown) {
+    this.asked.push({ adoption });
+    return this.adoptPlan;
+  }
+  async gitlabAdopt(adopt: unknown) {
+    this.asked.push({ adopt });
+    this.adoption = { ...this.adoption, state: 'under-way', phase: 'copies its data', percent: 10 };
+    return 'it is being taken over';
+  }
+  async gitlabAdoption() {
+    return this.adoption;
   }
   async gitlabUnprotect() {
     this.asked.push('unprotect');

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { install } from '../bench/debian.ts';
 import setUpBundle from '../e2e/bundle.ts';
 import { formMesh } from '../e2e/mesh.ts';
-import { Rig, TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
+import { asRoot, Rig, TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
 import { standInImage } from '../gitlab-image/stand-in-image.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
 
@@ -16,6 +16,8 @@ const folder = mkdtempSync('/var/tmp/t-gitlab-protect-');
 const disk = join(folder, 'disk');
 const name = `t-gitlab-protect-${process.pid}`;
 const token = 'glpat-t-protect-0123456789ab';
+/** A tag that no registry has. */
+const adopted = `127.0.0.1:1/autogit-adopt:17.5.1-${process.pid}`;
 const fast = `autogit-test:gitlab-protect-${process.pid}`;
 let kang: TestMachine;
 let gitlab: TestGitlab;
@@ -55,7 +57,7 @@ beforeAll(async () => {
   url = `http://127.0.0.1:${port}`;
   mkdirSync(disk);
   sh(
-    `truncate -s 600M ${folder}/disk.img && mkfs.btrfs -q ${folder}/disk.img && mount -o loop ${folder}/disk.img ${disk}`,
+    `truncate -s 60G ${folder}/disk.img && mkfs.btrfs -q ${folder}/disk.img && mount -o loop ${folder}/disk.img ${disk}`,
   );
   // The data are a subvolume, as who thinks of snapshots makes them; the configuration a plain folder beside it.
   sh(`btrfs subvolume create ${disk}/data && mkdir ${disk}/config`);
@@ -66,11 +68,11 @@ beforeAll(async () => {
 afterAll(async () => {
   await kang?.cli('--yes', 'gitlab', 'uninstall', '--delete-data', '--now', '--force');
   await rig.clean();
-  for (const one of [name, `${name}-anew`, `${name}-plain`])
+  for (const one of [name, `${name}-anew`, `${name}-plain`, `${name}-plain-before-autogit`])
     spawnSync('docker', ['rm', '-fv', one], { stdio: 'ignore' });
   spawnSync('docker', ['volume', 'rm', `${name}-config`, `${name}-data`], { stdio: 'ignore' });
   spawnSync('umount', [disk], { stdio: 'ignore' });
-  spawnSync('docker', ['rmi', fast], { stdio: 'ignore' });
+  spawnSync('docker', ['rmi', fast, adopted], { stdio: 'ignore' });
   rmSync(folder, { recursive: true, force: true });
 }, 120_000);
 
@@ -128,7 +130,18 @@ it('where its machine is lost, its backup becomes a GitLab that the mesh runs', 
   expect([told.code, told.stderr]).toEqual([1, expect.stringMatching(/puts nothing back into it[\s\S]*gitlab deploy/)]);
   docker('rm', '-f', `${name}-anew`);
   const hosted = await freePort();
-  const where = ['--image', fast, '--preset', 'minimal', '--port', String(hosted), '--ssh-port', '0'];
+  const where = [
+    '--image',
+    fast,
+    '--preset',
+    'minimal',
+    '--port',
+    String(hosted),
+    '--ssh-port',
+    '0',
+    '--data',
+    `${disk}/hosted`,
+  ];
   const deployed = await kang.cli('--yes', '--json', 'gitlab', 'deploy', ...where, '--hostname', '127.0.0.1');
   expect([deployed.code, deployed.stderr]).toEqual([0, expect.anything()]);
   const back = await kang.cli('--yes', 'gitlab', 'restore', newest!.id);
@@ -166,6 +179,83 @@ it('without btrfs it is its own backup and its secrets, in named volumes; nothin
   const told = await kang.cli('--yes', 'gitlab', 'restore', id);
   expect([told.code, told.stderr]).toEqual([1, expect.stringContaining('config back to /etc/gitlab')]);
   expect(existsSync(join(kang.home, 'gitlab-protect/own/autogit-backup.json'))).toBe(true);
+});
+
+it("is taken over: back as it was where that fails, else it is the mesh's with all that it had, and the old one is kept", {
+  timeout: 120_000,
+}, async () => {
+  const container = `${name}-plain`;
+  // A tag of its own, which can be taken away from under it.
+  const image = adopted;
+  docker('tag', fast, image);
+  for (const one of [container, name]) spawnSync('docker', ['rm', '-f', one], { stdio: 'ignore' });
+  const config = `GITLAB_OMNIBUS_CONFIG=external_url '${url}'`;
+  const volumes = ['-v', `${name}-config:/etc/gitlab`, '-v', `${name}-data:/var/opt/gitlab`];
+  docker(
+    'run',
+    '-d',
+    '--name',
+    container,
+    '--restart',
+    'unless-stopped',
+    '-e',
+    config,
+    '-p',
+    `127.0.0.1:${port}:80`,
+    ...volumes,
+    image,
+  );
+  await until('it serves', isServed, 30_000);
+  const code = `t=User.find_by_username('root').personal_access_tokens.create(scopes:['api','admin_mode'],name:'t',expires_at:365.days.from_now); t.set_token('${token}'); t.save!`;
+  execFileSync('docker', ['exec', '-i', container, 'gitlab-rails', 'runner', '-'], { input: code });
+  await until('it serves again', isServed, 30_000);
+  gitlab ??= new TestGitlab(folder, null);
+  Object.assign(gitlab, { url, token });
+  await gitlab.push('mine', { 'readme.md': 'from before the mesh' });
+  const was = JSON.parse(docker('inspect', container))[0];
+  const where = ['--preset', 'minimal', '--hostname', '127.0.0.1', '--data', `${disk}/adopted`];
+
+  const begun = kang.cli('--yes', '--json', 'gitlab', 'adopt', ...where);
+  await until(
+    'it is stopped',
+    () => docker('ps', '-a', '--format', '{{.Names}}').includes(`${container}-before-autogit`),
+    60_000,
+  );
+  docker('rmi', image);
+  const back = await begun;
+  expect([back.code, back.stderr]).toEqual([
+    1,
+    expect.stringMatching(/was not taken over, and it is as it was: .*image/),
+  ]);
+  const is = JSON.parse(docker('inspect', container))[0];
+  expect([is.Id, is.State.Running, is.HostConfig.RestartPolicy]).toEqual([was.Id, true, was.HostConfig.RestartPolicy]);
+  await until('it serves as before', isServed, 30_000);
+  expect(await names()).toEqual(['mine']);
+  expect((await kang.status()).gitlab.mode).toBe('none');
+  expect(existsSync(`${disk}/adopted`)).toBe(false);
+
+  docker('tag', fast, image);
+  const again = kang.cli('--yes', '--json', 'gitlab', 'adopt', ...where);
+  await until(
+    'it is stopped',
+    () => docker('ps', '-a', '--format', '{{.Names}}').includes(`${container}-before-autogit`),
+    60_000,
+  );
+  await kang.kill('SIGKILL');
+  kang.join('--executor', 'process', ...asRoot, '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
+  const done = await again;
+  expect([done.code, done.stderr]).toEqual([0, expect.anything()]);
+  expect(JSON.parse(done.stdout)).toMatchObject({ state: 'served', url });
+  await until('it serves', isServed, 30_000);
+  expect(await names()).toEqual(['mine']);
+  await gitlab.push('after', { 'readme.md': 'by the gate' });
+  const kept = JSON.parse(docker('inspect', `${container}-before-autogit`))[0];
+  expect([kept.Id, kept.State.Running, kept.HostConfig.RestartPolicy.Name]).toEqual([was.Id, false, 'no']);
+  const { gitlab: hosted } = await kang.status();
+  expect(hosted).toMatchObject({ mode: 'hosted', host: 'kang', state: 'healthy' });
+  // The mesh's own backups take its place.
+  expect(hosted.protected).toBeUndefined();
+  docker('rmi', image);
 });
 
 const freePort = (): Promise<number> =>

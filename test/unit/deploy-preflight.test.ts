@@ -102,7 +102,7 @@ describe('a machine that shall run GitLab', () => {
       { gitlabs: [{ container: 'gitlab', version: '17.5.1', isRunning: true, url: 'http://a.lan' }] },
       'warn gitlab',
       /GitLab 17.5.1 runs here already, in container gitlab: the new one is another, and empty/,
-      /gitlab connect http:\/\/a.lan --token-env VAR$/,
+      /autogit-node gitlab adopt gitlab$/,
     ],
   ])('%s', (_name, over, what, sentence, fix) => {
     const { checks } = preflight(facts(over), needs);

@@ -18,7 +18,8 @@ describe('a GitLab of this machine', () => {
   it('is named with the command that connects it, until the mesh has one', () => {
     const sentence =
       'GitLab 17.5.1 runs here in container gitlab, at http://gitlab.lan:8929; its data: /srv/gitlab/data';
-    const fix = 'autogit-node gitlab connect http://gitlab.lan:8929 --token-env VAR';
+    const fix =
+      'autogit-node gitlab connect http://gitlab.lan:8929 --token-env VAR; to have the mesh run it: autogit-node gitlab adopt gitlab; to have it backed up as it is: autogit-node gitlab protect --to /mnt/disk/gitlab';
     expect(gitlabFindings([here()], true)).toEqual([{ what: 'gitlab', state: 'ok', sentence, fix }]);
     expect(gitlabFindings([here()], false)).toEqual([{ what: 'gitlab', state: 'ok', sentence, fix: null }]);
     const protect = 'autogit-node gitlab protect --to /mnt/disk/gitlab';
@@ -58,6 +59,12 @@ describe('a GitLab of this machine', () => {
         sentence: 'GitLab 17.5.1 is installed here as a package',
         fix: 'autogit-node gitlab connect URL --token-env VAR',
       },
+    ]);
+  });
+
+  it('that was taken over is named as what is kept, and not to be started', () => {
+    expect(gitlabFindings([here({ container: 'gitlab-before-autogit', isRunning: false })], false)).toMatchObject([
+      { state: 'ok', fix: expect.stringContaining('docker rm gitlab-before-autogit') },
     ]);
   });
 

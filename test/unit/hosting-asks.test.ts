@@ -26,6 +26,8 @@ describe('what is asked of a machine about the GitLab of the mesh', () => {
     { kind: 'check-deploy', wish: { ...wish, hostname: null, data: null } },
     { kind: 'root-password' },
     { kind: 'look-at-gitlab' },
+    { kind: 'begin-adopt', wish: { container: null, preset: 'minimal', hostname: null, data: null } },
+    { kind: 'adoption' },
   ] as Ask[])('$kind is answered to who votes and to itself, not to a plain member (SAFETY L17)', async (ask) => {
     const { state } = new One(mesh(), 'B');
     const answered: Answer = { kind: 'said', because: 'it is done' };
@@ -112,6 +114,44 @@ describe('a deployment that a person asks for', () => {
     );
     await lines.gitlabDeploy({ ...asked, hostname: 'git.lan' });
     expect(changes).toMatchObject([{ hosted: { data: 'k3v9q2m4', hostname: 'git.lan', place: { kind: 'image' } } }]);
+  });
+
+  describe('and the taking over of one that runs already', () => {
+    const adopt = { on: 'b', container: null, preset: 'minimal', hostname: null, data: null } as const;
+    const found = {
+      container: 'gitlab',
+      image: wish.image,
+      hostname: 'b.lan',
+      port: 8929,
+      folder: '/srv/p',
+      awayMs: 1,
+    };
+    const answer = Answer.parse({ kind: 'adopt-checked', checks: [], found });
+
+    it('is looked at and begun where it runs', async () => {
+      const { lines, asks } = requests(mesh(), answer);
+      expect(await lines.gitlabAdoptPlan(adopt)).toMatchObject({ host: 'b', url: 'http://b.lan:8929', found });
+      await lines.gitlabAdopt(adopt);
+      expect(asks.map(([node, { kind }]) => [node, kind])).toEqual([
+        ['B', 'check-adopt'],
+        ['B', 'begin-adopt'],
+      ]);
+    });
+
+    it('is not asked of an earlier version, nor where the mesh has a GitLab', async () => {
+      const ledger = mesh();
+      const older = { ...ledger, nodes: { ...ledger.nodes, B: { ...ledger.nodes.B!, can: ['hosting'] } } };
+      const connected = { ...ledger, gitlab: { ...ledger.gitlab, mode: 'connected' as const, url: 'http://git.lan' } };
+      for (const [one, words] of [
+        [older, 'earlier version'],
+        [connected, 'is connected to GitLab at http://git.lan'],
+      ] as const) {
+        const { lines, asks } = requests(one, answer);
+        const plan = await lines.gitlabAdoptPlan(adopt);
+        expect([plan.found, plan.lines[0]?.state, asks]).toEqual([null, 'fail', []]);
+        expect(plan.lines[0]?.sentence).toContain(words);
+      }
+    });
   });
 
   it.each([

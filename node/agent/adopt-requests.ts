@@ -1,0 +1,94 @@
+import type { AdoptWish, Answer, Ask, DeployCheck } from '../../protocol/asks.ts';
+import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
+import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
+import { nodeName } from '../../scheduler/snapshot-view.ts';
+import type { AdoptionSeen, AdoptPlan, AdoptRequest } from '../local-api/socket-protocol.ts';
+
+interface AdoptLines {
+  self: NodeId;
+  ledger(): Ledger;
+  /** A member, this one included. */
+  ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
+  nodeNamed(name: string): NodeId;
+}
+
+/** It counts what there is to copy, and asks an engine. */
+const checkMs = 55_000;
+const lookMs = 15_000;
+
+/** What a person asks of a GitLab that a machine runs without the mesh: that it becomes the mesh's. */
+export class AdoptRequests {
+  readonly #lines: AdoptLines;
+
+  constructor(lines: AdoptLines) {
+    this.#lines = lines;
+  }
+
+  /** Changes nothing. */
+  async plan({ on, ...wish }: AdoptRequest): Promise<AdoptPlan> {
+    const ledger = this.#lines.ledger();
+    const node = this.#node(on);
+    const host = nodeName(ledger, node);
+    const fail = (sentence: string, fix: string | null): AdoptPlan => ({
+      ...{ host, found: null, url: null },
+      lines: [{ state: 'fail', what: 'mesh', sentence, fix } satisfies DeployCheck],
+    });
+    if (!ledger.nodes[node]?.can?.includes('adopt')) return fail(`${host} runs an earlier version`, 'upgrade it first');
+    const refused = whyNotDeploy(ledger, node);
+    if (refused !== null) {
+      const [sentence = '', fix = null] = refused.replace(/ first$/, '').split(/: (?=autogit-node)/);
+      return fail(sentence, fix);
+    }
+    const answer = await this.#ask(node, { kind: 'check-adopt', wish: wish satisfies AdoptWish }, checkMs);
+    if (answer.kind !== 'adopt-checked')
+      throw new AutogitError('bad-message', `${host} answered with ${answer.kind} to what it was asked`);
+    const { found, checks } = answer;
+    return { host, found, lines: checks, url: found && hostedUrl(found.hostname, found.port) };
+  }
+
+  /** That machine looks once more, then begins. */
+  async begin({ on, ...wish }: AdoptRequest): Promise<string> {
+    const answer = await this.#ask(this.#node(on), { kind: 'begin-adopt', wish }, checkMs);
+    return answer.kind === 'said' ? answer.because : 'it was asked for';
+  }
+
+  async seen(on: string | null): Promise<AdoptionSeen> {
+    const node = this.#node(on);
+    const host = nodeName(this.#lines.ledger(), node);
+    if (!this.#lines.ledger().nodes[node]?.can?.includes('adopt'))
+      return {
+        host,
+        state: 'none',
+        phase: 'none',
+        percent: null,
+        because: 'it runs an earlier version',
+        problem: null,
+      };
+    const answer = await this.#ask(node, { kind: 'adoption' }, lookMs);
+    if (answer.kind !== 'adoption')
+      throw new AutogitError('bad-message', `${host} answered with ${answer.kind} to what it was asked`);
+    const { kind: _kind, ...seen } = answer;
+    return { host, ...seen };
+  }
+
+  #node(on: string | null): NodeId {
+    return on === null ? this.#lines.self : this.#lines.nodeNamed(on);
+  }
+
+  async #ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> {
+    const host = nodeName(this.#lines.ledger(), node);
+    const answer = await this.#lines.ask(node, ask, timeoutMs).catch((cause: unknown) => {
+      throw new AutogitError('timed-out', `${host} does not answer: ${sentenceOf(cause)}`, {
+        cause,
+        hint: 'see which machines are missing: autogit-node status',
+      });
+    });
+    if (answer.kind === 'failed')
+      throw new AutogitError(answer.code as ErrorCode, answer.because, { hint: answer.hint });
+    if (answer.kind === 'refused') throw new AutogitError('unsupported', `${host}: ${answer.because}`);
+    return answer;
+  }
+}

@@ -1,0 +1,116 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AutogitError } from '../../protocol/errors.ts';
+import { shown, shownLines } from '../foreign-text.ts';
+import type { AgentClient } from '../local-api/socket-client.ts';
+import type { AdoptionSeen, AdoptPlan, AdoptRequest } from '../local-api/socket-protocol.ts';
+import { createProgress, type Progress, withFix } from '../progress-lines.ts';
+import { showDuration } from '../settings/quantities.ts';
+import { agentOf, type Context } from './context.ts';
+import { exit } from './failure.ts';
+import { PhaseLines } from './gitlab-deploy.ts';
+import { promptOf } from './mesh-commands.ts';
+import { confirm, hasTerminal } from './prompt.ts';
+
+/**
+ * `gitlab adopt`: a GitLab that runs in a container without the mesh becomes the mesh's. Looks, says what it found and for how long
+ * GitLab is away, asks, and watches until it serves or the old one is back: whoever stops watching stops nothing.
+ */
+export async function adopt(context: Context): Promise<number> {
+  const { settings, args, signal, out } = context;
+  const agent = await agentOf(context);
+  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
+  const wish: AdoptRequest = {
+    on: settings.text('gitlab.on'),
+    container: args[0] ?? null,
+    preset: settings.text('gitlab.preset') as AdoptRequest['preset'],
+    hostname: settings.text('gitlab.hostname'),
+    data: settings.text('gitlab.data'),
+  };
+  const before = await agent.gitlabAdoption(wish.on);
+  if (before.state !== 'under-way') {
+    const plan = await agent.gitlabAdoptPlan(wish);
+    requirePlan(context, plan, lines);
+    if (!(await isWanted(context, plan))) return exit.failed;
+    await agent.gitlabAdopt(wish);
+  }
+  const end = await untilSettled(agent, wish.on, lines, signal);
+  if (end === null) {
+    const because = 'it goes on by itself; watch it: autogit-node gitlab adopt';
+    if (settings.isOn('json')) out.json({ state: 'under-way', because });
+    else lines.say(because);
+    return exit.interrupted;
+  }
+  return sayEnd(context, agent, end, lines);
+}
+
+/** What was found is shown line by line; a `fail` ends it before anything is begun. */
+function requirePlan({ settings, out }: Context, plan: AdoptPlan, lines: Progress): void {
+  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
+  const failed = plan.lines.find(({ state }) => state === 'fail');
+  if (!failed && plan.found !== null) return;
+  if (settings.isOn('json')) out.json({ state: 'refused', plan });
+  throw new AutogitError(
+    'unsupported',
+    `no GitLab on ${plan.host} is taken over: ${failed?.sentence ?? 'none was found'}`,
+    { hint: failed?.fix ?? 'what each line above says; then the same command again' },
+  );
+}
+
+async function isWanted(context: Context, { host, found, url }: AdoptPlan): Promise<boolean> {
+  const prompt = promptOf(context);
+  if (prompt.yes || found === null) return true;
+  if (!hasTerminal(prompt))
+    throw new AutogitError('no-terminal', `nobody here can say that GitLab on ${host} shall become the mesh's`, {
+      hint: 'the same command with --yes',
+    });
+  const away = found.awayMs === null ? 'for a time that is not known' : `for about ${showDuration(found.awayMs)}`;
+  const question = `Make GitLab in container ${shown(found.container)} on ${host} the mesh's, as ${url}? It is away ${away}. Its data are copied to ${shown(found.folder)}; its container and folders are kept as they are, and come back by themselves if it does not come up.`;
+  return confirm(question, false, prompt);
+}
+
+const pollMs = 700;
+/** An agent that is restarted meanwhile goes on; one that is away for longer is said. */
+const silentMs = 60_000;
+
+async function untilSettled(
+  agent: AgentClient,
+  on: string | null,
+  lines: Progress,
+  signal: AbortSignal,
+): Promise<AdoptionSeen | null> {
+  const told = new PhaseLines(lines, () => performance.now(), 'adopting');
+  let heardAt = performance.now();
+  let problem: string | null = null;
+  while (!signal.aborted) {
+    try {
+      const seen = await agent.gitlabAdoption(on);
+      heardAt = performance.now();
+      if (seen.state !== 'under-way') return seen;
+      told.sayPhase(seen.phase, seen.percent);
+      if (seen.problem !== null && seen.problem !== problem) lines.warn('waits', shownLines(seen.problem));
+      problem = seen.problem;
+    } catch (error) {
+      if (performance.now() - heardAt > silentMs) throw error;
+    }
+    await sleep(pollMs, undefined, { signal }).catch(() => undefined);
+  }
+  return null;
+}
+
+async function sayEnd(
+  { settings, out }: Context,
+  agent: AgentClient,
+  { state, because, host }: AdoptionSeen,
+  lines: Progress,
+): Promise<number> {
+  const { gitlab } = (await agent.status()).snapshot;
+  if (settings.isOn('json')) out.json({ state, because, host, url: state === 'served' ? gitlab.url : null });
+  if (state !== 'served')
+    throw new AutogitError('unsupported', `GitLab was not taken over, and it is as it was: ${because}`, {
+      hint: 'mend that, then the same command again',
+    });
+  lines.ok('serves', `${gitlab.url ?? 'GitLab'} on ${host}, as the mesh's own`);
+  if (!settings.isOn('json')) out.data(shownLines(because));
+  lines.say('how it is: autogit-node gitlab; copies on other machines: autogit-node gitlab copies');
+  return exit.ok;
+}

@@ -1,0 +1,166 @@
+import { lstat, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { askDisk } from '../../asked-disk.ts';
+import { askEngine, dockerAddress } from '../../machine/docker-ask.ts';
+import { externalUrlIn, textIn } from '../../machine/gitlab-here.ts';
+import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';
+import { mountOver } from '../mount-table.ts';
+import { existingAt, realFolder } from '../place-tree.ts';
+import { bytesOf } from '../protect/protect-facts.ts';
+import type { AdoptedConfig, AdoptFacts, ContainerDetails } from './adopt-plan.ts';
+import { besidesOf, foldersOf } from './copied-folders.ts';
+
+/** A large GitLab on a slow disk; a person waits for it. */
+const countMs = 15_000;
+
+const Binding = z.object({ HostIp: z.string().nullish(), HostPort: z.string().nullish() });
+const Inspected = z.object({
+  Image: z.string().max(128),
+  Config: z.object({
+    Env: z.array(z.string()).nullish(),
+    Labels: z.record(z.string(), z.string()).nullish(),
+  }),
+  HostConfig: z.object({
+    AutoRemove: z.boolean().nullish(),
+    NetworkMode: z.string().nullish(),
+    PortBindings: z.record(z.string(), z.array(Binding).nullish()).nullish(),
+    RestartPolicy: z.object({ Name: z.string(), MaximumRetryCount: z.number().optional() }).nullish(),
+  }),
+  NetworkSettings: z.object({ Ports: z.record(z.string(), z.array(Binding).nullish()).nullish() }).nullish(),
+  Mounts: z
+    .array(z.object({ Type: z.string().nullish(), Name: z.string().nullish(), Destination: z.string() }))
+    .nullish(),
+});
+type Inspected = z.infer<typeof Inspected>;
+
+const inspect = async (dockerHost: string | null, id: string): Promise<Inspected> =>
+  Inspected.parse(await askEngine(dockerAddress(dockerHost) as string, `/containers/${id}/json`));
+
+const configName = 'GITLAB_OMNIBUS_CONFIG=';
+
+/** It may hold passwords: read when it is needed, and kept nowhere but in the configuration of the copy. */
+export async function environmentOf(dockerHost: string | null, id: string): Promise<string> {
+  const { Config } = await inspect(dockerHost, id);
+  return Config.Env?.find((one) => one.startsWith(configName))?.slice(configName.length) ?? '';
+}
+
+export interface AdoptFound {
+  facts: AdoptFacts;
+  restart: { Name: string; MaximumRetryCount?: number };
+}
+
+/** Looks at that container, and changes nothing. `place`: where its data shall lie. Throws `no-docker` and `backup`. */
+export async function adoptFacts(one: OmnibusContainer, place: string, dockerHost: string | null): Promise<AdoptFound> {
+  const found = await inspect(dockerHost, one.id);
+  const folders = foldersOf(one);
+  const outside = folders.map((folder) => folder.outside);
+  const restart = found.HostConfig.RestartPolicy ?? { Name: 'no' };
+  return {
+    restart: { Name: restart.Name, MaximumRetryCount: restart.MaximumRetryCount ?? 0 },
+    facts: {
+      container: one,
+      details: await detailsOf(found, one, dockerHost),
+      config: await configOf(found, one),
+      folders,
+      place: realFolder(place),
+      besides: besidesOf(one),
+      link: await linkIn(outside),
+      dataBytes: await bytesOf(outside, countMs),
+      isShared: isShared(outside, place),
+    },
+  };
+}
+
+async function detailsOf(
+  found: Inspected,
+  one: OmnibusContainer,
+  dockerHost: string | null,
+): Promise<ContainerDetails> {
+  const { HostConfig, Config, NetworkSettings, Mounts } = found;
+  const address = dockerAddress(dockerHost) as string;
+  const named = await askEngine(
+    address,
+    `/images/${one.image.split('/').map(encodeURIComponent).join('/')}/json`,
+  ).catch(() => null);
+  const version = await askEngine(address, '/version').catch(() => null);
+  const labels = Config.Labels ?? {};
+  return {
+    imageId: found.Image,
+    namedImageId: z.object({ Id: z.string() }).safeParse(named).data?.Id ?? null,
+    // One that stands still publishes none at the moment.
+    ports: portsIn({ ...HostConfig.PortBindings, ...given(NetworkSettings?.Ports) }),
+    isHostNetwork: HostConfig.NetworkMode === 'host',
+    isRemovedAtStop: HostConfig.AutoRemove === true,
+    composeProject: labels['com.docker.compose.project']?.slice(0, 64) ?? null,
+    isOfSwarm: labels['com.docker.swarm.service.id'] !== undefined,
+    isPodman: JSON.stringify(version ?? '').includes('"Podman Engine"'),
+    anonymous: (Mounts ?? [])
+      .filter(({ Type, Name }) => Type === 'volume' && /^[0-9a-f]{64}$/.test(Name ?? ''))
+      .map(({ Destination }) => Destination)
+      .filter((inside) => foldersOf(one).some((folder) => folder.inside === inside)),
+  };
+}
+
+type Ports = Record<string, z.infer<typeof Binding>[] | null | undefined>;
+const given = (ports: Ports | null | undefined): Ports =>
+  Object.fromEntries(Object.entries(ports ?? {}).filter(([, bound]) => bound && bound.length > 0));
+
+export const portsIn = (ports: Ports): ContainerDetails['ports'] =>
+  Object.entries(ports).flatMap(([name, bound]) => {
+    const inside = Number(/^(\d+)\/tcp$/.exec(name)?.[1] ?? 0);
+    const outside = (bound ?? []).flatMap(({ HostPort, HostIp }) => {
+      const port = Number(HostPort ?? 0);
+      return port > 0 ? [{ port, isLocal: /^(127\.|::1$)/.test(HostIp ?? '') }] : [];
+    });
+    const [first] = outside;
+    return inside === 0 || first === undefined
+      ? []
+      : [{ inside, outside: first.port, isLocalOnly: outside.every(({ isLocal }) => isLocal) }];
+  });
+
+/** What stands in the file wins. */
+async function configOf({ Config }: Inspected, one: OmnibusContainer): Promise<AdoptedConfig> {
+  const folder = one.mounts.find(({ inside }) => inside === '/etc/gitlab')?.outside;
+  const file = folder === undefined ? '' : ((await textIn(join(folder, 'gitlab.rb'))) ?? '');
+  const said = Config.Env?.find((line) => line.startsWith(configName))?.slice(configName.length) ?? '';
+  const ruby = `${said}\n${file}`;
+  return { externalUrl: externalUrlIn(ruby), listensHttps: listensHttpsIn(ruby) };
+}
+
+/** The last that is said of it. */
+export function listensHttpsIn(ruby: string): boolean | null {
+  const statements = ruby.split('\n').flatMap((line) => (/^\s*#/.test(line) ? [] : line.split(';')));
+  const last = statements
+    .flatMap((one) => /^\s*nginx\[\s*['"]listen_https['"]\s*\]\s*=\s*(true|false)\b/.exec(one)?.[1] ?? [])
+    .at(-1);
+  return last === undefined ? null : last === 'true';
+}
+
+/** What people put on another disk by a link: in the container it leads to another folder than here. */
+const linkedMost = ['git-data', 'git-data/repositories', 'gitlab-rails', 'gitlab-rails/shared', 'gitlab-rails/uploads'];
+
+async function linkIn(folders: readonly string[]): Promise<string | null> {
+  for (const folder of folders)
+    for (const name of [...linkedMost, 'postgresql', 'postgresql/data']) {
+      const path = join(folder, name);
+      const isLink = await askDisk(path, () =>
+        lstat(path).then(
+          (it) => it.isSymbolicLink(),
+          () => false,
+        ),
+      );
+      if (isLink && (await askDisk(path, () => readlink(path))).startsWith('/')) return path;
+    }
+  return null;
+}
+
+/** All of it on one file system that can. */
+function isShared(folders: readonly string[], place: string): boolean {
+  const mount = mountOver(existingAt(place));
+  return (
+    mount?.type === 'btrfs' &&
+    folders.length > 0 &&
+    folders.every((folder) => mountOver(folder)?.device === mount.device)
+  );
+}

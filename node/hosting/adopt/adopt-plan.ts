@@ -1,0 +1,348 @@
+import type { DeployCheck } from '../../../protocol/asks.ts';
+import { GitlabImageName } from '../../../protocol/hosted-upgrade.ts';
+import { asSentence } from '../../../protocol/ids.ts';
+import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';
+import { showBytes, showDuration } from '../../settings/quantities.ts';
+import type { FolderToCopy } from './copied-folders.ts';
+
+/** What the engine says of that container beside what `OmnibusContainer` has. */
+export interface ContainerDetails {
+  imageId: string;
+  /** What the engine has under the image's name now; null where it has none any more. */
+  namedImageId: string | null;
+  /** Published ports of TCP. */
+  ports: readonly { inside: number; outside: number; isLocalOnly: boolean }[];
+  /** It has this machine's network. */
+  isHostNetwork: boolean;
+  isRemovedAtStop: boolean;
+  /** The project of docker compose that made it. */
+  composeProject: string | null;
+  isOfSwarm: boolean;
+  isPodman: boolean;
+  /** Folders in it that lie in volumes without a name: they go with `docker rm -v`. */
+  anonymous: readonly string[];
+}
+
+/** Of its configuration, what counts for who reaches it. */
+export interface AdoptedConfig {
+  externalUrl: string | null;
+  /** The last that is said; null: nothing. */
+  listensHttps: boolean | null;
+}
+
+export interface AdoptFacts {
+  container: Omit<OmnibusContainer, 'id' | 'mounts' | 'backupPath'>;
+  details: ContainerDetails;
+  config: AdoptedConfig;
+  /** In the order in which they are copied; a mount below another one comes after it. */
+  folders: readonly FolderToCopy[];
+  /** What is mounted into it beside those: files and folders that the mesh's container will not have. */
+  besides: readonly string[];
+  /** A link on this machine that leads out of what is copied. */
+  link: string | null;
+  /** Where its data shall lie. */
+  place: string;
+  /** Null where it was not counted in time. */
+  dataBytes: number | null;
+  /** Copies there share the disk's blocks with what is copied (reflink). */
+  isShared: boolean;
+}
+
+interface Planned {
+  port: number;
+  sshPort: number | null;
+  /** Until GitLab serves again, as far as can be told; null: not known. */
+  awayMs: number | null;
+  /** What the place has to have free for the copy. */
+  needBytes: number;
+}
+
+interface AdoptPlan {
+  checks: DeployCheck[];
+  /** Null where something speaks against it. */
+  planned: Planned | null;
+}
+
+/** What a home's disk copies of many small files, and how long GitLab takes to come up. */
+const bytesPerS = 100 * 2 ** 20;
+const bootMs = 240_000;
+const sharedMs = 20_000;
+const spare = 1.1;
+
+type Line = DeployCheck;
+const line = (state: Line['state'], what: string, sentence: string, fix: string | null = null): Line => ({
+  ...{ state, what },
+  sentence: asSentence(sentence),
+  fix: fix === null ? null : asSentence(fix),
+});
+
+/** Whether that container can become the mesh's GitLab, what is done for it, and how long GitLab is away. Pure. */
+export function adoptPlan(facts: AdoptFacts): AdoptPlan {
+  const { details, dataBytes, isShared } = facts;
+  const port = webPort(facts);
+  const checks = [
+    containerLine(facts),
+    ...startedBy(facts),
+    ...imageLines(facts),
+    ...portLines(facts),
+    ...configLines(facts),
+    ...folderLines(facts),
+  ];
+  if (port === null || checks.some(({ state }) => state === 'fail')) return { checks, planned: null };
+  const copyMs = isShared ? sharedMs : dataBytes === null ? null : (dataBytes / bytesPerS) * 1000;
+  const awayMs = copyMs === null ? null : copyMs + bootMs;
+  const needBytes = isShared || dataBytes === null ? 0 : dataBytes * spare;
+  const ssh = details.ports.find(({ inside }) => inside === 22);
+  return {
+    checks: [...checks, copyLine(facts, awayMs)],
+    planned: { port, sshPort: ssh?.outside ?? null, awayMs, needBytes },
+  };
+}
+
+/** As published of the container: its port 80, else the one that its address names. */
+function webPort({ details: { ports }, config: { externalUrl } }: AdoptFacts): number | null {
+  const named = externalUrl?.startsWith('http:') ? Number(new URL(externalUrl).port) : 0;
+  return (ports.find(({ inside }) => inside === 80) ?? ports.find(({ inside }) => inside === named))?.outside ?? null;
+}
+
+function containerLine({ container, details }: AdoptFacts): Line {
+  const { name, image, isRunning, status } = container;
+  if (details.isRemovedAtStop)
+    return line(
+      'fail',
+      'container',
+      `${name} was started with --rm: the engine deletes it as soon as it stops, and there would be no way back`,
+      'start it without --rm, then this again',
+    );
+  return line(
+    isRunning ? 'ok' : 'warn',
+    'container',
+    `${name} (${image}) ${isRunning ? 'runs' : `is ${status}: it was not seen to work`}`,
+  );
+}
+
+/** Whoever started it may start it again. */
+function startedBy({ container: { name }, details }: AdoptFacts): Line[] {
+  if (details.isPodman)
+    return [
+      line(
+        'fail',
+        'engine',
+        'the engine is podman, by which the mesh runs no GitLab',
+        'use Docker Engine, 20.10 or newer',
+      ),
+    ];
+  if (details.isOfSwarm)
+    return [
+      line(
+        'fail',
+        'container',
+        `${name} is of a service of Docker Swarm, which would start it anew at once`,
+        'start GitLab as a plain container with the same volumes, and remove the service; then this again',
+      ),
+    ];
+  if (details.composeProject === null) return [];
+  return [
+    line(
+      'warn',
+      'compose',
+      `it was made by docker compose (project ${details.composeProject}), whose up must not start it again`,
+      'take the service out of that file once GitLab serves, and never docker compose down -v',
+    ),
+  ];
+}
+
+function imageLines({ container: { image }, details }: AdoptFacts): Line[] {
+  const tag = /:(\d+\.\d+\.\d+)[\w.-]*$/.exec(image)?.[1] ?? null;
+  const id = details.imageId.replace(/^sha256:/, '').slice(0, 12);
+  if (!GitlabImageName.safeParse(image).success)
+    return [
+      line(
+        'fail',
+        'image',
+        `${image} is no name by which the mesh can start an image`,
+        'start the container by a tag with its version, as gitlab/gitlab-ce:19.4.1-ce.0; then this again',
+      ),
+    ];
+  if (details.namedImageId === null || details.namedImageId !== details.imageId)
+    return [
+      line(
+        'fail',
+        'image',
+        details.namedImageId === null
+          ? `the engine has no image ${image} any more, only ${id}, with which it was started`
+          : `${image} is another image by now than ${id}, with which it was started: GitLab takes data of exactly its own version`,
+        'start the container with the image and the version that its data are of; then this again',
+      ),
+    ];
+  if (tag !== null) return [];
+  return [
+    line(
+      'warn',
+      'version',
+      `${image} names no version: another machine that pulls it may get another GitLab`,
+      'start the container by a tag with its version, as gitlab/gitlab-ce:19.4.1-ce.0',
+    ),
+  ];
+}
+
+function portLines(facts: AdoptFacts): Line[] {
+  const { details, container } = facts;
+  const { name } = container;
+  const port = webPort(facts);
+  if (details.isHostNetwork)
+    return [
+      line(
+        'fail',
+        'ports',
+        `${name} has this machine's own network, and what it listens on is not known`,
+        'start it with published ports, as with: docker run -p 8929:80 -p 2424:22',
+      ),
+    ];
+  if (port === null)
+    return [
+      line(
+        'fail',
+        'ports',
+        details.ports.some(({ inside }) => inside === 443)
+          ? `${name} publishes https alone, and GitLab by itself speaks no https behind the mesh's gate`
+          : `${name} publishes no port of its web pages`,
+        'publish its http, as with: docker run -p 8929:80; with https: a proxy before it (docs/host-gitlab.md)',
+      ),
+    ];
+  const ssh = details.ports.find(({ inside }) => inside === 22)?.outside;
+  const lines = [
+    line(
+      'ok',
+      'ports',
+      `${port} (pages)${ssh === undefined ? ', no ssh' : `, ${ssh} (ssh)`}, as now; they become the gate's`,
+    ),
+  ];
+  const more = details.ports.find(({ inside, outside }) => outside !== port && inside !== 22 && inside !== 443);
+  if (more !== undefined)
+    lines.push(
+      line(
+        'warn',
+        'ports',
+        `port ${more.outside} is published too (a registry, pages?); the gate has those of pages and ssh only`,
+      ),
+    );
+  if (details.ports.some(({ outside, isLocalOnly }) => outside === port && isLocalOnly))
+    lines.push(
+      line(
+        'warn',
+        'ports',
+        `port ${port} is published for this machine alone; the mesh's gate listens for the whole LAN`,
+      ),
+    );
+  return lines;
+}
+
+function configLines({ container, config, details }: AdoptFacts): Line[] {
+  const { externalUrl, listensHttps } = config;
+  const lines: Line[] = [];
+  const isHttps = externalUrl?.startsWith('https:') === true;
+  if (isHttps && listensHttps !== false && details.ports.some(({ inside }) => inside === 443))
+    lines.push(
+      line(
+        'fail',
+        'https',
+        `its own nginx has the certificate of ${externalUrl}, and GitLab by itself speaks no https behind the mesh's gate`,
+        "put a proxy before it that has the certificate, and nginx['listen_https'] = false into gitlab.rb (docs/host-gitlab.md); then this again",
+      ),
+    );
+  else if (isHttps)
+    lines.push(line('ok', 'address', `its pages go on naming ${externalUrl}; the proxy before it goes on to its port`));
+  else if (externalUrl !== null) lines.push(line('ok', 'address', `its pages go on naming ${externalUrl}`));
+  if (container.hasOtherDatabase)
+    lines.push(
+      line(
+        'fail',
+        'database',
+        "its database is another container's or machine's (postgresql['enable'] = false), which the mesh's container does not reach",
+        'bring the database into its own PostgreSQL first, by gitlab-backup',
+      ),
+    );
+  if (container.dataElsewhere.length > 0)
+    lines.push(
+      line(
+        'fail',
+        'data',
+        `its gitlab.rb keeps data in ${container.dataElsewhere[0]}, which is not below /var/opt/gitlab`,
+        'move them below /var/opt/gitlab first',
+      ),
+    );
+  if (container.hasObjectStorage)
+    lines.push(line('warn', 'objects', 'what lies in its object storage stays there, and is in no copy and no backup'));
+  return lines;
+}
+
+function folderLines({ container: { name }, folders, besides, link, details, place }: AdoptFacts): Line[] {
+  const lacks = ['/etc/gitlab', '/var/opt/gitlab'].find((inside) => !folders.some((one) => one.inside === inside));
+  if (lacks !== undefined)
+    return [
+      line(
+        'fail',
+        'data',
+        `${name} has no folder or volume of this machine at ${lacks}: what is in the container alone is not taken`,
+        'give it volumes, as GitLab says for Docker; then again',
+      ),
+    ];
+  const lines = [line('ok', 'data', folders.map(({ outside }) => outside).join(', '))];
+  if (link !== null)
+    lines.push(
+      line(
+        'fail',
+        'data',
+        `${link} is a link that leads out of GitLab's folders`,
+        'mount that folder there instead, then this again',
+      ),
+    );
+  const over = folders.find(({ outside }) => place === outside || place.startsWith(`${outside}/`))?.outside;
+  if (over !== undefined)
+    lines.push(
+      line(
+        'fail',
+        'data',
+        `${place} lies in ${over}, of which it shall be the copy`,
+        'name a folder beside it: --data DIR',
+      ),
+    );
+  const [anonymous] = details.anonymous;
+  if (anonymous !== undefined)
+    lines.push(
+      line(
+        'warn',
+        'volumes',
+        `${anonymous} lies in a volume without a name, which goes with its container`,
+        'remove that container only once GitLab has served for long enough',
+      ),
+    );
+  if (besides.length > 0)
+    lines.push(
+      line(
+        'warn',
+        'mounts',
+        `${besides.join(', ')}: mounted into it, and not into the mesh's container`,
+        'what GitLab needs of it belongs below /etc/gitlab',
+      ),
+    );
+  return lines;
+}
+
+function copyLine({ dataBytes, isShared }: AdoptFacts, awayMs: number | null): Line {
+  const size = dataBytes === null ? 'it was not counted in time how much' : showBytes(dataBytes);
+  if (awayMs === null)
+    return line(
+      'warn',
+      'copy',
+      `${size} is to be copied while GitLab is away: for how long is not known`,
+      'look: du -sh on its folders',
+    );
+  const how = isShared ? 'shared with it on the same disk, in a moment' : `about ${showDuration(awayMs - bootMs)}`;
+  return line(
+    'ok',
+    'copy',
+    `${size}, ${how}, while GitLab is stopped; with its start it is away for about ${showDuration(awayMs)}`,
+  );
+}

@@ -1,0 +1,69 @@
+import { rmSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
+import { diskOf } from '../../disk-use.ts';
+import { ownersReserve } from '../place-choice.ts';
+import { openPlace, removePlace } from '../place-making.ts';
+import { markerFile, writeMarker } from '../place-records.ts';
+import { existingAt, treeOf } from '../place-tree.ts';
+import { presets } from '../presets.ts';
+import { systemTools } from '../system-tools.ts';
+import type { Adoption } from './adoption-journal.ts';
+import { copyUnder, fillPlace, takeConfigOver, untilUnlocked } from './fill-place.ts';
+import type { AdoptedPlace } from './gitlab-adopter.ts';
+
+interface PlaceSources {
+  home: string;
+  mesh(): string;
+  /** GITLAB_OMNIBUS_CONFIG of the old container: read when it is needed, as it may hold passwords. */
+  environmentOf(id: string): Promise<string>;
+  signal: AbortSignal;
+}
+
+const lookMs = 1000;
+
+/** On this machine's disk. */
+export function adoptedPlace({ home, mesh, environmentOf, signal }: PlaceSources): AdoptedPlace {
+  const lock = join(home, 'adopting.lock');
+  const drop = async ({ hosted: { place, data } }: Adoption): Promise<void> => {
+    await untilUnlocked(lock, signal);
+    await removePlace(place, { mesh: mesh(), data }, { deleteData: true });
+  };
+  return {
+    drop,
+    async make(adoption, epoch, say) {
+      const { hosted, container, folders, needBytes } = adoption;
+      say('makes room for its data', null);
+      await drop(adoption);
+      const owner = { mesh: mesh(), data: hosted.data, epoch };
+      const open = await openPlace(hosted.place, { ...owner, create: roomFor(hosted, needBytes) });
+      const { config, data } = open.folders;
+      const freeBefore = open.freeBytes();
+      const total = adoption.dataBytes;
+      const percent = (): number | null =>
+        total === null || needBytes === 0
+          ? null
+          : Math.max(0, Math.min(99, Math.floor(((freeBefore - open.freeBytes()) / total) * 100)));
+      // Without it nothing starts on what is there: half of a GitLab is none.
+      rmSync(join(data, markerFile), { force: true });
+      await systemTools.syncFolder(data);
+      const telling = setInterval(() => say('copies its data', percent()), lookMs);
+      say('copies its data', 0);
+      try {
+        await fillPlace(folders, open.folders, copyUnder(lock, signal));
+        await takeConfigOver(config, await environmentOf(container.id), systemTools);
+        say('brings the copy to the disk', null);
+        await systemTools.run('sync', ['-f', treeOf(hosted.place)]);
+        await writeMarker(data, owner, systemTools);
+        await systemTools.run('sync', ['-f', treeOf(hosted.place)]);
+      } finally {
+        clearInterval(telling);
+        await open.close();
+      }
+    },
+  };
+}
+
+function roomFor({ preset, place }: Adoption['hosted'], needBytes: number): { bytes: number; reserveBytes: number } {
+  const { totalBytes } = diskOf(statfsSync(existingAt(place.path)));
+  return { bytes: Math.max(presets[preset].leastDiskBytes, needBytes), reserveBytes: ownersReserve(totalBytes) };
+}

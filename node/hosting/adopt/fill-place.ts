@@ -1,0 +1,89 @@
+import { chmod, chown, lstat, mkdir, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { sentenceOf } from '../../../protocol/errors.ts';
+import { execCleanly } from '../../clean-spawn.ts';
+import type { DataFolders } from '../data-place.ts';
+import { markerFile } from '../place-records.ts';
+import { replaceFile, type SystemTools, toolEnv } from '../system-tools.ts';
+import { type FolderToCopy, holesBelow, targetOf } from './copied-folders.ts';
+
+/** Some TiB on a slow disk. */
+const copyMs = 48 * 3_600_000;
+/** Stay where they are: its owner's backups, and what another mesh has written of these data. */
+const left: ReadonlySet<string> = new Set(['/var/opt/gitlab/backups', `/var/opt/gitlab/${markerFile}`]);
+
+/** One `cp`, which holds the lock for as long as it lives, also when the agent that began it is gone. */
+type Copy = (sources: readonly string[], target: string) => Promise<void>;
+
+export const copyUnder =
+  (lock: string, signal: AbortSignal): Copy =>
+  async (sources, target) => {
+    try {
+      const cp = ['cp', '-a', '--reflink=auto', '--', ...sources, target];
+      await execCleanly('flock', [lock, ...cp], { env: toolEnv, timeout: copyMs, signal, maxBuffer: 4 << 20 });
+    } catch (cause) {
+      signal.throwIfAborted();
+      const [said = ''] = String((cause as { stderr?: unknown }).stderr ?? '').split('\n');
+      throw new Error(`the copy failed: ${said === '' ? sentenceOf(cause) : said}`, { cause });
+    }
+  };
+
+/** Waits for a `cp` of an agent of before. */
+export const untilUnlocked = (lock: string, signal: AbortSignal): Promise<unknown> =>
+  execCleanly('flock', [lock, 'true'], { env: toolEnv, signal });
+
+/**
+ * Brings all of those folders into the place. Each part of it that lies elsewhere there, or is mounted from elsewhere, is copied by
+ * itself. The container stands still meanwhile.
+ */
+export async function fillPlace(folders: readonly FolderToCopy[], place: DataFolders, copy: Copy): Promise<void> {
+  const mounts = folders.map(({ inside }) => inside);
+  for (const { inside, outside } of folders) await fill(inside, outside);
+
+  async function fill(inside: string, outside: string): Promise<void> {
+    const target = targetOf(inside, place);
+    await sameFolder(outside, target);
+    const own = [...holesBelow(inside), ...mounts.filter((one) => one !== inside)];
+    const whole: string[] = [];
+    for (const name of (await readdir(outside)).sort()) {
+      const path = join(inside, name);
+      if (left.has(path) || mounts.includes(path)) continue;
+      const isPart = own.some((one) => one === path || one.startsWith(`${path}/`));
+      const from = join(outside, name);
+      if (isPart && (await lstat(from)).isDirectory()) await fill(path, from);
+      else whole.push(from);
+    }
+    if (whole.length > 0) await copy(whole, `${target}/`);
+  }
+}
+
+/** It itself, with owner and mode. */
+async function sameFolder(from: string, to: string): Promise<void> {
+  const { uid, gid, mode } = await lstat(from);
+  await mkdir(to, { recursive: true });
+  await chown(to, uid, gid);
+  await chmod(to, mode & 0o7777);
+}
+
+/** Behind all that its owner wrote, which otherwise wins over what the mesh sets: by these the gate finds GitLab. */
+const ofTheGate = ["nginx['listen_port'] = 80", "nginx['listen_https'] = false", "letsencrypt['enable'] = false"];
+
+/**
+ * The configuration of the copy: what the old container had in its environment, which is not taken over, then its gitlab.rb, in
+ * the order in which GitLab's image reads them.
+ */
+export async function takeConfigOver(config: string, environment: string, tools: SystemTools): Promise<void> {
+  const path = join(config, 'gitlab.rb');
+  const own = await readFile(path, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
+  });
+  await replaceFile(path, configText(environment, own), tools);
+}
+
+export function configText(environment: string, own: string): string {
+  const before =
+    environment.trim() === '' ? [] : ['# GITLAB_OMNIBUS_CONFIG of the container of before', environment.trim()];
+  const gate = ["# by autogit-node gitlab adopt: behind the mesh's gate it answers with http on port 80", ...ofTheGate];
+  return `${[...before, own.trimEnd(), ...gate].filter((part) => part !== '').join('\n')}\n`;
+}

@@ -1,0 +1,335 @@
+import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { asSentence, type NodeId } from '../../../protocol/ids.ts';
+import type { Ledger } from '../../../protocol/ledger.ts';
+import { hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
+import { nodeName } from '../../../scheduler/snapshot-view.ts';
+import type { Clock } from '../../clock.ts';
+import type { Log } from '../../log.ts';
+import { type GitlabLife, gitlabTimings } from '../gitlab-state.ts';
+import { type Adoption, type AdoptionJournal, isOver } from './adoption-journal.ts';
+
+/** The container that a person started: each call by itself, and the same when it is made again. */
+export interface OldContainer {
+  /** Null where it is gone. */
+  look(id: string): Promise<{ name: string; isRunning: boolean; startedAt: string } | null>;
+  setRestart(id: string, policy: Adoption['container']['restart']): Promise<void>;
+  stop(id: string): Promise<void>;
+  rename(id: string, name: string): Promise<void>;
+  start(id: string): Promise<void>;
+}
+
+/** Where its data shall lie as the mesh's. */
+export interface AdoptedPlace {
+  /** Whatever an agent of before left of it goes first; whole, on the disk and marked for that epoch when it resolves. */
+  make(adoption: Adoption, epoch: number, say: (phase: string, percent: number | null) => void): Promise<void>;
+  /** None there is fine. */
+  drop(adoption: Adoption): Promise<void>;
+}
+
+interface AdopterOptions {
+  self: NodeId;
+  journal: AdoptionJournal;
+  log: Log;
+  clock: Pick<Clock, 'bootMs' | 'wallMs'>;
+  /** Ends early with the signal. */
+  pause(ms: number, signal: AbortSignal): Promise<void>;
+  ledger(): Ledger | null;
+  change(change: Change): Promise<ChangeOutcome>;
+  old: OldContainer;
+  place: AdoptedPlace;
+  /** Of the GitLab with these data, where this machine looks after it. */
+  life(data: string): GitlabLife | null;
+}
+
+const timings = {
+  lookMs: 500,
+  /** What failed and may be better later. */
+  retryMs: 5000,
+  /** This machine hears of what the mesh has committed. */
+  hearsMs: 30_000,
+  /** Starts in vain, and then it goes back; as after a restore. */
+  faultsMost: 2,
+} as const;
+
+/** It cannot go on: what was begun is undone. */
+class Impossible extends Error {}
+
+/**
+ * Makes a person's container the mesh's GitLab, step by step from what its journal says; what fails before GitLab served through
+ * the gate brings the old one back. Until then nothing of it is changed but that it stands still under another name.
+ */
+export class GitlabAdopter {
+  readonly #options: AdopterOptions;
+  readonly #end = new AbortController();
+  #loop: Promise<void> | null = null;
+  #phase: { phase: string; percent: number | null } | null = null;
+  #problem: string | null = null;
+  #bootingSince: number | null = null;
+  /** The mesh has removed this machine: its ledger here may never say so. */
+  #isGivenUp = false;
+
+  constructor(options: AdopterOptions) {
+    this.#options = options;
+  }
+
+  /** Goes on with what an agent of before began. */
+  start(): void {
+    if (this.#isUnderWay()) this.#loop ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#end.abort();
+    await this.#loop;
+  }
+
+  /** The mesh has removed this machine. Resolves when the old container is back, where there is one that waits for it. */
+  async removed(): Promise<void> {
+    this.#isGivenUp = true;
+    const known = this.#known;
+    if (known === null || isOver(known) || known.step === 'served') return;
+    if (known.step !== 'returning') this.#write(known, 'returning', 'the mesh has removed this machine');
+    this.start();
+    await this.#loop;
+  }
+
+  #isUnderWay(): boolean {
+    try {
+      const known = this.#options.journal.read();
+      return known !== null && !isOver(known);
+    } catch (error) {
+      this.#problem = `what was begun of gitlab adopt cannot be read: ${sentenceOf(error)}`;
+      this.#options.log.warn(this.#problem);
+      return false;
+    }
+  }
+
+  /** Throws where another one is under way. */
+  begin(adoption: Omit<Adoption, 'step' | 'because' | 'at'>): void {
+    if (this.#isUnderWay())
+      throw new AutogitError('unsupported', 'a GitLab is being taken over on this machine already', {
+        hint: 'watch it: autogit-node gitlab adopt',
+      });
+    const at = this.#options.clock.wallMs();
+    this.#options.journal.write({ ...adoption, step: 'parking', because: 'it was asked for', at } as Adoption);
+    this.#problem = null;
+    this.#loop = this.#run();
+  }
+
+  /** What was begun, and cannot be read any more. */
+  get unreadable(): string | null {
+    return this.current() === null ? this.#problem : null;
+  }
+
+  /** Null where none was ever begun here. */
+  current(): { adoption: Adoption; phase: string | null; percent: number | null; problem: string | null } | null {
+    const adoption = this.#known;
+    return adoption && { adoption, phase: null, percent: null, ...this.#phase, problem: this.#problem };
+  }
+
+  /**
+   * Asked by the keeper before its gate lets anybody in, with what is on the disk when it returns: from then on there is no way
+   * back, and where the way back was begun nobody is let in.
+   */
+  mayServe(data: string): boolean {
+    const known = this.#known;
+    if (known?.hosted.data !== data || isOver(known) || known.step === 'served') return true;
+    if (known.step !== 'asking' && known.step !== 'booting') return false;
+    this.#write(known, 'served', 'GitLab serves');
+    return true;
+  }
+
+  get #known(): Adoption | null {
+    try {
+      return this.#options.journal.read();
+    } catch {
+      return null;
+    }
+  }
+
+  /** What another has written since `known` was read holds: it serves, or it goes back. */
+  #write(known: Adoption, step: Adoption['step'], because: string): void {
+    if (this.#known?.step !== known.step) return;
+    const at = this.#options.clock.wallMs();
+    this.#options.journal.write({ ...known, step, because: asSentence(because), at });
+    this.#options.log.info(`GitLab of container ${known.container.name} is taken over: ${step} (${because})`);
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#end;
+    while (!signal.aborted && this.#isUnderWay()) {
+      let waitMs: number = timings.lookMs;
+      const known = this.#options.journal.read() as Adoption;
+      try {
+        await this.#turn(known);
+        this.#problem = null;
+      } catch (error) {
+        if (signal.aborted) return;
+        waitMs = timings.retryMs;
+        this.#failed(known, error);
+      }
+      await this.#options.pause(waitMs, signal);
+    }
+    this.#phase = null;
+  }
+
+  /** An engine that is away comes back; all else is no way to GitLab. What is undone is tried until it is. */
+  #failed(known: Adoption, error: unknown): void {
+    const because = error instanceof AutogitError ? `${error.message} -> ${error.hint}` : sentenceOf(error);
+    const isAway = error instanceof AutogitError && error.code === 'no-docker';
+    const isWayThere = known.step === 'parking' || known.step === 'copying';
+    if (error instanceof Impossible || (isWayThere && !isAway)) return this.#write(known, 'returning', because);
+    if (because !== this.#problem) this.#options.log.warn(`taking GitLab over does not go on: ${because}`);
+    this.#problem = because;
+  }
+
+  #turn(known: Adoption): Promise<void> | void {
+    switch (known.step) {
+      case 'parking':
+        return this.#park(known);
+      case 'copying':
+        return this.#copy(known);
+      case 'asking':
+        return this.#ask(known);
+      case 'booting':
+        return this.#boots(known);
+      case 'served':
+        return this.#settle(known);
+      case 'returning':
+        return this.#goBack(known);
+    }
+  }
+
+  #say = (phase: string, percent: number | null): void => {
+    this.#phase = { phase, percent };
+  };
+
+  async #park(known: Adoption): Promise<void> {
+    const { old } = this.#options;
+    const { id, parked } = known.container;
+    this.#say('stops GitLab where it is', null);
+    await this.#stillThere(known);
+    // Before it stops: an engine that is restarted between the two would start it again.
+    await old.setRestart(id, { Name: 'no' });
+    await old.stop(id);
+    if ((await this.#stillThere(known)).name !== parked) await old.rename(id, parked);
+    this.#write(known, 'copying', 'the old container is stopped');
+  }
+
+  async #stillThere({
+    container: { id, name },
+  }: Adoption): Promise<{ name: string; isRunning: boolean; startedAt: string }> {
+    const found = await this.#options.old.look(id);
+    if (found === null) throw new Impossible(`container ${name} was removed meanwhile`);
+    return found;
+  }
+
+  /** From the beginning, also where an agent of before had copied half. */
+  async #copy(known: Adoption): Promise<void> {
+    const { place, ledger } = this.#options;
+    const before = await this.#stillThere(known);
+    const { name } = before;
+    if (before.isRunning)
+      throw new Impossible(
+        `container ${name} was started again by somebody: what is copied would be of no one instant`,
+      );
+    const epoch = (ledger()?.gitlab.epoch ?? 0) + 1;
+    await place.make(known, epoch, this.#say);
+    const after = await this.#stillThere(known);
+    if (after.isRunning || after.startedAt !== before.startedAt)
+      throw new Impossible(`container ${name} was started by somebody while its data were copied`);
+    this.#write(known, 'asking', 'its data are copied');
+  }
+
+  async #ask(known: Adoption): Promise<void> {
+    const { self, change, ledger } = this.#options;
+    this.#say('asks the mesh for it', null);
+    if (this.#isHosted(known)) return this.#write(known, 'booting', 'the mesh hosts it');
+    const { state, because } = await change({
+      kind: 'deploy-gitlab',
+      host: self,
+      hosted: known.hosted,
+      because: `taken over from container ${known.container.name} on ${nodeName(ledger() as Ledger, self)}`,
+    });
+    // Asked again where no answer came: the same deployment is none twice.
+    if (state === 'refused') throw new Impossible(`the mesh does not take it: ${because}`);
+    if (state === 'done') this.#write(known, 'booting', 'the mesh hosts it');
+    else throw new Error(because);
+  }
+
+  #isHosted({ hosted: { data } }: Adoption): boolean {
+    if (this.#isGivenUp) return false;
+    const known = hostingOf(this.#options.ledger());
+    return known?.data === data && known.host === this.#options.self;
+  }
+
+  #boots(known: Adoption): void {
+    const now = this.#options.clock.bootMs();
+    this.#bootingSince ??= now;
+    const hosting = hostingOf(this.#options.ledger());
+    const isMine = this.#isHosted(known);
+    if (isMine && hosting?.ending) throw new Impossible('it was uninstalled before it served');
+    if (!isMine && now - this.#bootingSince > timings.hearsMs)
+      throw new Impossible('the mesh does not host it any more');
+    const life = this.#options.life(known.hosted.data);
+    if (life === null) return;
+    this.#say(life.because, null);
+    const isLate = life.faults > 0 && now - this.#bootingSince > gitlabTimings.hardBootMs;
+    if (life.faults >= timings.faultsMost || isLate)
+      throw new Impossible(`it does not come up as the mesh's GitLab: ${life.fault ?? life.because}`);
+  }
+
+  /** A GitLab of the mesh is backed up as such; one of another container goes on as it is. */
+  async #settle(known: Adoption): Promise<void> {
+    const { ledger, self, change } = this.#options;
+    const data = known.folders.find(({ inside }) => inside === '/var/opt/gitlab')?.outside;
+    const guarded = ledger()?.gitlab.protected;
+    if (guarded?.node === self && guarded.folder === data) {
+      const because = "the mesh hosts that GitLab now, and its backups are the mesh's";
+      const { state, because: why } = await change({ kind: 'protect-gitlab', protected: null, because });
+      if (state !== 'done') throw new Error(why);
+    }
+    this.#write(known, 'done', keptWords(known));
+  }
+
+  /** The ledger first: as long as it names this machine its keeper would begin it again. */
+  async #goBack(known: Adoption): Promise<void> {
+    const { change, ledger, old, place } = this.#options;
+    this.#say('brings the old container back', null);
+    if (this.#isHosted(known)) {
+      const { epoch } = ledger()!.gitlab;
+      if (!hostingOf(ledger())?.ending) {
+        const { state, because } = await change({
+          kind: 'uninstall-gitlab',
+          deleteData: true,
+          now: true,
+          force: true,
+          epoch,
+        });
+        if (state !== 'done') throw new Error(because);
+      }
+      return;
+    }
+    const { id, name, restart, wasRunning } = known.container;
+    const found = await old.look(id);
+    if (found === null) {
+      await place.drop(known);
+      return this.#write(
+        known,
+        'returned',
+        `${known.because}; container ${name} was removed by somebody, its folders are as they were`,
+      );
+    }
+    if (found.name !== name) await old.rename(id, name);
+    await old.setRestart(id, restart);
+    if (wasRunning && !found.isRunning) await old.start(id);
+    await place.drop(known);
+    this.#write(known, 'returned', known.because);
+  }
+}
+
+/** Where the old one is, and what lets it go. */
+function keptWords({ container: { parked }, folders }: Adoption): string {
+  const where = folders.map(({ outside }) => outside).join(', ');
+  return `the old container is kept as ${parked}, stopped, and its folders as they were: ${where}`;
+}

@@ -1,0 +1,89 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
+import { places } from '../../node/store/home.ts';
+import { cleanEnv, root, runCli } from './cli-child.ts';
+import { SmallAgent } from './small-agent.ts';
+
+/** What `gitlab adopt` says and asks: the published command before an agent in small. */
+describe('gitlab adopt', () => {
+  let agent = new SmallAgent();
+  let home: string;
+  let server: SocketServer;
+
+  beforeAll(() => {
+    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    home = mkdtempSync(join(tmpdir(), 'autogit-adopt-'));
+  });
+  beforeEach(async () => {
+    await server?.close();
+    agent = new SmallAgent();
+    agent.adoptPlan = {
+      ...{ host: 'kang', url: 'http://kang.lan:8929' },
+      found: {
+        ...{ container: 'gitlab', image: 'gitlab/gitlab-ce:17.5.1-ce.0', hostname: 'kang.lan', port: 8929 },
+        ...{ folder: '/srv/place', awayMs: 300_000 },
+      },
+      lines: [{ state: 'ok', what: 'container', sentence: 'gitlab runs', fix: null }],
+    };
+    server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
+  });
+  afterAll(async () => {
+    await server?.close();
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  const run = (...args: string[]) => runCli(['--home', home, ...args], cleanEnv(home));
+  const asked = (kind: string) => agent.asked.filter((one) => Object.hasOwn(one as object, kind));
+  const soon = (ms: number, more: Partial<typeof agent.adoption>) =>
+    setTimeout(() => Object.assign(agent.adoption, more), ms);
+
+  it('looks, asks, tells how far it is, and what is kept; nothing is begun by an answer that was not given', async () => {
+    expect((await run('gitlab', 'adopt')).stderr).toMatch(
+      /ok +container +gitlab runs[\s\S]*the same command with --yes/,
+    );
+    expect(asked('adopt')).toEqual([]);
+    soon(3500, { state: 'served', because: 'the old container is kept as gitlab-before-autogit' });
+    Object.assign(agent, { gitlab: { mode: 'hosted', url: 'http://kang.lan:8929', host: 'kang' } });
+    const done = await run('--yes', 'gitlab', 'adopt', 'gitlab', '--on', 'kang', '--preset', 'minimal');
+    expect([done.code, done.stdout, done.stderr]).toEqual([
+      0,
+      'the old container is kept as gitlab-before-autogit\n',
+      expect.stringMatching(/adopting +copies its data: 10 %[\s\S]*ok +serves +http:\/\/kang.lan:8929 on kang/),
+    ]);
+    expect(asked('adopt')).toEqual([
+      { adopt: { on: 'kang', container: 'gitlab', preset: 'minimal', hostname: null, data: null } },
+    ]);
+  });
+
+  it('one that is under way is watched and not asked for again; that it went back is the answer, with why', async () => {
+    Object.assign(agent.adoption, { state: 'under-way', phase: 'boots', problem: 'no majority' });
+    soon(1500, { state: 'returned', because: 'the copy failed: no space', problem: null });
+    const back = await run('--json', 'gitlab', 'adopt');
+    expect([back.code, JSON.parse(back.stdout), back.stderr]).toEqual([
+      1,
+      { state: 'returned', because: 'the copy failed: no space', host: 'kang', url: null },
+      expect.stringMatching(/waits +no majority[\s\S]*not taken over, and it is as it was: the copy failed: no space/),
+    ]);
+    expect([asked('adopt'), asked('adoption')]).toEqual([[], []]);
+  });
+
+  it('what was found and speaks against it is shown with what helps, and nothing is begun', async () => {
+    const line = {
+      state: 'fail' as const,
+      what: 'ports',
+      sentence: 'it publishes no port',
+      fix: 'docker run -p 8929:80',
+    };
+    agent.adoptPlan = { ...agent.adoptPlan, found: null, url: null, lines: [line] };
+    const refused = await run('--yes', 'gitlab', 'adopt');
+    expect([refused.code, refused.stderr]).toEqual([
+      1,
+      expect.stringMatching(/no GitLab on kang is taken over: it publishes no port[\s\S]*fix: docker run -p 8929:80/),
+    ]);
+    expect(asked('adopt')).toEqual([]);
+  });
+});
