@@ -29,11 +29,14 @@ describe('a GitLab of this machine', () => {
   });
 
   it('is named when a mesh without one is joined, with what takes its jobs and what backs it up', () => {
-    const protect = '-> back up the one that is here: autogit-node gitlab protect --to DIR';
+    const more = [
+      '-> back up the one that is here: autogit-node gitlab protect --to DIR',
+      '-> or have the mesh run it: autogit-node gitlab adopt gitlab',
+    ];
     expect(noGitlabWords([here()]).split('\n')).toEqual([
       'no GitLab yet, and one runs here',
       '-> take its jobs: autogit-node gitlab connect http://gitlab.lan:8929',
-      protect,
+      ...more,
     ]);
     const none = [
       'no GitLab yet',
@@ -42,8 +45,8 @@ describe('a GitLab of this machine', () => {
     ];
     expect(noGitlabWords([]).split('\n')).toEqual(none);
     expect(noGitlabWords([here({ isRunning: false })]).split('\n')).toEqual(none);
-    // Reached from this machine alone, it can be backed up all the same; the package cannot.
-    expect(noGitlabWords([here({ isLocalOnly: true })]).split('\n')).toEqual([...none, protect]);
+    // Reached from this machine alone, it can be backed up or taken over all the same; the package cannot.
+    expect(noGitlabWords([here({ isLocalOnly: true })]).split('\n')).toEqual([...none, ...more]);
     expect(noGitlabWords([here({ container: null })])).not.toContain('protect');
   });
 
