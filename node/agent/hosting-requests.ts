@@ -111,17 +111,9 @@ export class HostingRequests implements HostingApi {
     });
   }
 
-  gitlabCopies(): { agreed: string[] } {
-    return this.#copies.agreed();
-  }
-
-  gitlabCopyPlan(node: string): Promise<CopyPlan> {
-    return this.#copies.plan(node);
-  }
-
-  gitlabAgree(request: { node: string; agreed: boolean }): Promise<ChangeOutcome> {
-    return this.#copies.agree(request);
-  }
+  gitlabCopies = (): { agreed: string[] } => this.#copies.agreed();
+  gitlabCopyPlan = (node: string): Promise<CopyPlan> => this.#copies.plan(node);
+  gitlabAgree = (request: { node: string; agreed: boolean }): Promise<ChangeOutcome> => this.#copies.agree(request);
 
   async gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome> {
     const meant = hostingOf(this.#lines.ledger());
@@ -145,18 +137,9 @@ export class HostingRequests implements HostingApi {
     return { state: 'done', because: await this.#said({ kind: 'begin-vault', ...asked, target }, vaultMs) };
   }
 
-  gitlabProtection(request: ProtectionRequest): Promise<ProtectPlan> {
-    return this.#protect.plan(request);
-  }
-
-  gitlabProtect(request: ProtectionRequest): Promise<ChangeOutcome> {
-    return this.#protect.protect(request);
-  }
-
-  gitlabUnprotect(): Promise<ChangeOutcome> {
-    return this.#protect.end();
-  }
-
+  gitlabProtection = (request: ProtectionRequest): Promise<ProtectPlan> => this.#protect.plan(request);
+  gitlabProtect = (request: ProtectionRequest): Promise<ChangeOutcome> => this.#protect.protect(request);
+  gitlabUnprotect = (): Promise<ChangeOutcome> => this.#protect.end();
   gitlabAdoptPlan = (request: AdoptRequest): Promise<AdoptPlan> => this.#adopt.plan(request);
   gitlabAdopt = (request: AdoptRequest): Promise<string> => this.#adopt.begin(request);
   gitlabAdoption = (on: string | null): Promise<AdoptionSeen> => this.#adopt.seen(on);
