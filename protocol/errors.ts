@@ -99,10 +99,13 @@ export function invariant(holds: boolean, sentence: string, numbers: Record<stri
   if (!holds) throw new InvariantError(`${sentence} ${JSON.stringify(numbers)}`);
 }
 
-/** The sentence in a thrown thing. Dials fail with several errors at once: the first few are named. */
+/**
+ * The sentence in a thrown thing. Dials fail with several errors at once: the first few are named. Node has an arrow between two
+ * paths, which is read as what comes before a fix here.
+ */
 export function sentenceOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0)
     return error.errors.slice(0, 3).map(sentenceOf).join('; ');
-  if (error instanceof Error) return error.message === '' ? error.name : error.message;
+  if (error instanceof Error) return error.message === '' ? error.name : error.message.replaceAll("' -> '", "' to '");
   return String(error);
 }

@@ -42,8 +42,20 @@ export const systemTools: SystemTools = {
   },
 };
 
-/** Old or new, never half: written beside it, fsynced, renamed, and the folder fsynced. */
-export async function replaceFile(path: string, text: string, tools: SystemTools): Promise<void> {
+/** What is being written by those tools, by path: two at once would take the file beside it from each other. */
+const underWay = new WeakMap<SystemTools, Map<string, Promise<void>>>();
+
+/** Old or new, never half: written beside it, fsynced, renamed, and the folder fsynced. Whoever asked last is the one that counts. */
+export function replaceFile(path: string, text: string, tools: SystemTools): Promise<void> {
+  const all = underWay.get(tools) ?? new Map<string, Promise<void>>();
+  underWay.set(tools, all);
+  const before = all.get(path)?.catch(() => undefined) ?? Promise.resolve();
+  const written = before.then(() => replaceNow(path, text, tools));
+  all.set(path, written);
+  return written.finally(() => all.get(path) === written && all.delete(path));
+}
+
+async function replaceNow(path: string, text: string, tools: SystemTools): Promise<void> {
   await tools.write(`${path}.new`, text);
   await tools.rename(`${path}.new`, path);
   await tools.syncFolder(dirname(path));
