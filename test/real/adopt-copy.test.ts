@@ -72,11 +72,17 @@ it('each part lies where GitLab in the mesh has it, with owner and mode; its own
   expect(readlinkSync(join(data, 'postgresql/link'))).toBe('data/PG_VERSION');
   expect(readFileSync(join(logs, 'puma/current'), 'utf8')).toBe('a line');
   expect([statSync(bulk).mode & 0o777, statSync(join(data, 'postgresql')).mode & 0o777]).toEqual([0o751, 0o700]);
-  await takeConfigOver(config, "nginx['listen_port'] = 8929", systemTools);
+  await takeConfigOver(config, "nginx['listen_port'] = 8929", 'http://kang', systemTools);
   const text = readFileSync(join(config, 'gitlab.rb'), 'utf8');
   expect(text).toMatch(/8929[\s\S]*external_url 'http:\/\/kang'[\s\S]*listen_port'\] = 80\n/);
   expect(statSync(join(config, 'gitlab.rb')).mode & 0o077).toBe(0);
   expect(existsSync(at('old/data/backups/1_gitlab_backup.tar'))).toBe(true);
+
+  // What root in the container put in its place would be read on this machine.
+  rmSync(join(config, 'gitlab.rb'));
+  symlinkSync('/etc/hostname', join(config, 'gitlab.rb'));
+  await expect(takeConfigOver(config, '', 'http://kang', systemTools)).rejects.toThrow(/gitlab\.rb is no plain file/);
+  expect(readlinkSync(join(config, 'gitlab.rb'))).toBe('/etc/hostname');
 });
 
 it('what cannot be read or written fails in words, and an abort ends it', async () => {

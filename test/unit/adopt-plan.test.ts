@@ -138,7 +138,8 @@ describe('what of it is copied where', () => {
     expect(at('/etc/gitlab')).toBe('/p/live/config');
   });
   it('the environment of before comes before its gitlab.rb, and what the gate needs last', () => {
-    expect(configText("external_url 'http://a'\n", "# mine\nnginx['listen_port'] = 8929\n").split('\n')).toEqual([
+    const text = configText("external_url 'http://a'\n", "# mine\nnginx['listen_port'] = 8929\n", 'http://a');
+    expect(text.split('\n')).toEqual([
       '# GITLAB_OMNIBUS_CONFIG of the container of before',
       "external_url 'http://a'",
       '# mine',
@@ -149,6 +150,12 @@ describe('what of it is copied where', () => {
       "letsencrypt['enable'] = false",
       '',
     ]);
+    const local = configText('', "nginx['listen_addresses'] = ['127.0.0.1']\nnginx['enable'] = false\n", 'http://a');
+    expect(local).toMatch(/listen_addresses'\] = \['\*', '\[::\]'\] # line 1/);
+    expect(local).toMatch(/nginx\['enable'\] = true # line 2/);
+    expect(configText('', "external_url 'http://a/gitlab'", 'http://a')).toMatch(
+      /\nexternal_url 'http:\/\/a' # line 1/,
+    );
   });
 });
 

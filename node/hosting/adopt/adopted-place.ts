@@ -1,5 +1,6 @@
 import { rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
+import { hostedUrl } from '../../../scheduler/snapshot-gitlab.ts';
 import { diskOf } from '../../disk-use.ts';
 import { ownersReserve } from '../place-choice.ts';
 import { openPlace, removePlace } from '../place-making.ts';
@@ -35,6 +36,7 @@ export function adoptedPlace({ home, mesh, environmentOf, signal }: PlaceSources
       say('makes room for its data', null);
       await drop(adoption);
       const owner = { mesh: mesh(), data: hosted.data, epoch };
+      const url = hostedUrl(hosted.hostname, hosted.port);
       const open = await openPlace(hosted.place, { ...owner, create: roomFor(hosted, needBytes) });
       const { config, data } = open.folders;
       const freeBefore = open.freeBytes();
@@ -50,7 +52,7 @@ export function adoptedPlace({ home, mesh, environmentOf, signal }: PlaceSources
       say('copies its data', 0);
       try {
         await fillPlace(folders, open.folders, copyUnder(lock, signal));
-        await takeConfigOver(config, await environmentOf(container.id), systemTools);
+        await takeConfigOver(config, await environmentOf(container.id), url, systemTools);
         say('brings the copy to the disk', null);
         await systemTools.run('sync', ['-f', treeOf(hosted.place)]);
         await writeMarker(data, owner, systemTools);

@@ -1,10 +1,12 @@
-import { chmod, chown, lstat, mkdir, readdir, readFile } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { sentenceOf } from '../../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { execCleanly } from '../../clean-spawn.ts';
 import type { DataFolders } from '../data-place.ts';
+import { againstGate, fitForGate } from '../gitlab-rb.ts';
 import { markerFile } from '../place-records.ts';
 import { replaceFile, type SystemTools, toolEnv } from '../system-tools.ts';
+import { readUnlinked } from '../unlinked-file.ts';
 import { type FolderToCopy, holesBelow, targetOf } from './copied-folders.ts';
 
 /** Some TiB on a slow disk. */
@@ -67,23 +69,34 @@ async function sameFolder(from: string, to: string): Promise<void> {
 
 /** Behind all that its owner wrote, which otherwise wins over what the mesh sets: by these the gate finds GitLab. */
 const ofTheGate = ["nginx['listen_port'] = 80", "nginx['listen_https'] = false", "letsencrypt['enable'] = false"];
+/** As much as the agent reads of one anywhere. */
+const bytesMost = 4 << 20;
 
 /**
  * The configuration of the copy: what the old container had in its environment, which is not taken over, then its gitlab.rb, in
- * the order in which GitLab's image reads them.
+ * the order in which GitLab's image reads them, then what the gate needs. Whoever is root in that container may have put a link in
+ * the place of the file: it is not followed. `url`: by which the mesh will have it.
  */
-export async function takeConfigOver(config: string, environment: string, tools: SystemTools): Promise<void> {
+export async function takeConfigOver(
+  config: string,
+  environment: string,
+  url: string,
+  tools: SystemTools,
+): Promise<void> {
   const path = join(config, 'gitlab.rb');
-  const own = await readFile(path, 'utf8').catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw error;
-  });
-  await replaceFile(path, configText(environment, own), tools);
+  const own = await readUnlinked(config, 'gitlab.rb', bytesMost);
+  if (own === null && (await lstat(path).catch(() => null)) !== null)
+    throw new AutogitError('unsupported', 'its /etc/gitlab/gitlab.rb is no plain file of at most 4 MiB', {
+      hint: 'put the file itself there in place of the link, and ask again',
+    });
+  await replaceFile(path, configText(environment, own ?? '', url), tools);
 }
 
-export function configText(environment: string, own: string): string {
+export function configText(environment: string, own: string, url: string): string {
   const before =
     environment.trim() === '' ? [] : ['# GITLAB_OMNIBUS_CONFIG of the container of before', environment.trim()];
   const gate = ["# by autogit-node gitlab adopt: behind the mesh's gate it answers with http on port 80", ...ofTheGate];
-  return `${[...before, own.trimEnd(), ...gate].filter((part) => part !== '').join('\n')}\n`;
+  const text = `${[...before, own.trimEnd(), ...gate].filter((part) => part !== '').join('\n')}\n`;
+  const wrong = againstGate(text, url);
+  return wrong.length === 0 ? text : `${text}${fitForGate(wrong, 'GitLab answers its gate, in http on port 80')}`;
 }
