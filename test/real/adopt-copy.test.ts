@@ -85,6 +85,14 @@ it('each part lies where GitLab in the mesh has it, with owner and mode; its own
   expect(readlinkSync(join(config, 'gitlab.rb'))).toBe('/etc/hostname');
 });
 
+it('a folder that is empty once its container stands still is no GitLab: nothing is copied', async () => {
+  const never = new AbortController().signal;
+  rmSync(at('old/data'), { recursive: true });
+  mkdirSync(at('old/data'));
+  await expect(fillPlace(folders(), place(), copyUnder(at('lock'), never))).rejects.toThrow(/old\/data is empty now/);
+  expect(readdirSync(place().config)).toEqual([]);
+});
+
 it('what cannot be read or written fails in words, and an abort ends it', async () => {
   const never = new AbortController().signal;
   await expect(copyUnder(at('lock'), never)([at('no-such')], `${place().data}/`)).rejects.toThrow(

@@ -23,6 +23,7 @@ const details: ContainerDetails = {
   isOfSwarm: false,
   isPodman: false,
   anonymous: [],
+  fleeting: [],
 };
 
 function plan(
@@ -83,6 +84,7 @@ describe('a container that shall become the GitLab of the mesh', () => {
     ['data', { place: '/srv/gitlab/data/copy' }, 'of which it shall be the copy'],
     ['image', { container: { image: 'not a name' } }, 'no name by which'],
     ['data', { link: '/srv/gitlab/data/git-data' }, 'is a link'],
+    ['volumes', { details: { fleeting: ['/var/opt/gitlab'] } }, 'there would be nothing to copy'],
     [
       'https',
       {

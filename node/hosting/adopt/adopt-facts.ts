@@ -29,10 +29,19 @@ const Inspected = z.object({
   }),
   NetworkSettings: z.object({ Ports: z.record(z.string(), z.array(Binding).nullish()).nullish() }).nullish(),
   Mounts: z
-    .array(z.object({ Type: z.string().nullish(), Name: z.string().nullish(), Destination: z.string() }))
+    .array(
+      z.object({
+        ...{ Type: z.string().nullish(), Name: z.string().nullish(), Driver: z.string().nullish() },
+        Destination: z.string(),
+      }),
+    )
     .nullish(),
 });
 type Inspected = z.infer<typeof Inspected>;
+const Volume = z.object({
+  Driver: z.string(),
+  Options: z.object({ type: z.string().optional(), device: z.string().optional() }).nullish(),
+});
 
 const inspect = async (dockerHost: string | null, id: string): Promise<Inspected> =>
   Inspected.parse(await askEngine(dockerAddress(dockerHost) as string, `/containers/${id}/json`));
@@ -99,7 +108,26 @@ async function detailsOf(
       .filter(({ Type, Name }) => Type === 'volume' && /^[0-9a-f]{64}$/.test(Name ?? ''))
       .map(({ Destination }) => Destination)
       .filter((inside) => foldersOf(one).some((folder) => folder.inside === inside)),
+    fleeting: await fleetingOf(found, one, address),
   };
+}
+
+/**
+ * Volumes of a driver, or of the engine's own with a device or a type, as `driver_opts` of docker compose have it: the engine
+ * mounts them when their container starts and unmounts them when it ends, and an empty folder is left in their place.
+ */
+async function fleetingOf({ Mounts }: Inspected, one: OmnibusContainer, address: string): Promise<string[]> {
+  const insides = foldersOf(one).map(({ inside }) => inside);
+  const fleeting: string[] = [];
+  for (const { Type, Name, Driver, Destination } of Mounts ?? []) {
+    const inside = Destination.replace(/(.)\/+$/, '$1');
+    if (Type !== 'volume' || !insides.includes(inside)) continue;
+    const volume = Volume.parse(await askEngine(address, `/volumes/${encodeURIComponent(Name ?? '')}`));
+    const { type = '', device = '' } = volume.Options ?? {};
+    if ((Driver ?? volume.Driver) !== 'local' || volume.Driver !== 'local' || type !== '' || device !== '')
+      fleeting.push(inside);
+  }
+  return fleeting;
 }
 
 type Ports = Record<string, z.infer<typeof Binding>[] | null | undefined>;

@@ -21,6 +21,8 @@ export interface ContainerDetails {
   isPodman: boolean;
   /** Folders in it that lie in volumes without a name: they go with `docker rm -v`. */
   anonymous: readonly string[];
+  /** Folders in it that lie in volumes which the engine mounts only while it runs: they are empty once it is stopped. */
+  fleeting: readonly string[];
 }
 
 /** Of its configuration, what counts for who reaches it. */
@@ -306,6 +308,16 @@ function folderLines({ container: { name }, folders, besides, link, details, pla
         'data',
         `${place} lies in ${over}, of which it shall be the copy`,
         'name a folder beside it: --data DIR',
+      ),
+    );
+  const [fleeting] = details.fleeting;
+  if (fleeting !== undefined)
+    lines.push(
+      line(
+        'fail',
+        'volumes',
+        `${fleeting} lies in a volume with a driver or options of its own, which the engine unmounts when ${name} stops: there would be nothing to copy`,
+        'start the container with what that volume leads to as a folder, as with: docker run -v /srv/gitlab/data:/var/opt/gitlab',
       ),
     );
   const [anonymous] = details.anonymous;

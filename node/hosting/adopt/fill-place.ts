@@ -14,6 +14,9 @@ const copyMs = 48 * 3_600_000;
 /** Stay where they are: its owner's backups, and what another mesh has written of these data. */
 const left: ReadonlySet<string> = new Set(['/var/opt/gitlab/backups', `/var/opt/gitlab/${markerFile}`]);
 
+/** Of a GitLab that has ever run. */
+const neverEmpty: ReadonlySet<string> = new Set(['/etc/gitlab', '/var/opt/gitlab']);
+
 /** One `cp`, which holds the lock for as long as it lives, also when the agent that began it is gone. */
 type Copy = (sources: readonly string[], target: string) => Promise<void>;
 
@@ -40,6 +43,12 @@ export const untilUnlocked = (lock: string, signal: AbortSignal): Promise<unknow
  */
 export async function fillPlace(folders: readonly FolderToCopy[], place: DataFolders, copy: Copy): Promise<void> {
   const mounts = folders.map(({ inside }) => inside);
+  // Of a disk or a volume that went with its container an empty folder is left, and GitLab would begin a new, empty one in its copy.
+  for (const { inside, outside } of folders)
+    if (neverEmpty.has(inside) && (await readdir(outside)).length === 0)
+      throw new Error(
+        `${outside} is empty now that its container stands still: is its disk mounted? findmnt -T ${outside}`,
+      );
   for (const { inside, outside } of folders) await fill(inside, outside);
 
   async function fill(inside: string, outside: string): Promise<void> {

@@ -1,0 +1,70 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { adoptFacts } from '../../node/hosting/adopt/adopt-facts.ts';
+
+/** What an engine says of a container and its volumes, over a socket as Docker's. */
+let top: string;
+let engine: Server;
+const volumes: Record<string, unknown> = {};
+const mounts: object[] = [];
+const at = (...path: string[]): string => join(top, ...path);
+
+beforeEach(async () => {
+  top = mkdtempSync(join(tmpdir(), 't-adopt-facts-'));
+  for (const folder of ['config', 'data']) mkdirSync(at(folder));
+  writeFileSync(at('config/gitlab.rb'), "external_url 'http://kang:8929'\n");
+  mounts.length = 0;
+  const answers = (path: string): unknown => {
+    if (path === '/containers/c0ffee/json')
+      return { Image: 'sha256:aa', Config: { Env: [], Labels: {} }, HostConfig: {}, Mounts: mounts };
+    if (path.startsWith('/volumes/')) return volumes[path.slice('/volumes/'.length)] ?? { message: 'no such volume' };
+    return path === '/version' ? {} : { Id: 'sha256:aa' };
+  };
+  engine = createServer((asked, answer) => answer.end(JSON.stringify(answers(asked.url ?? ''))));
+  await new Promise<void>((done) => engine.listen(at('docker.sock'), done));
+});
+afterEach(async () => {
+  await new Promise((done) => engine.close(done));
+  rmSync(top, { recursive: true, force: true });
+});
+
+const look = () =>
+  adoptFacts(
+    {
+      ...{ id: 'c0ffee', name: 'gitlab', image: 'gitlab/gitlab-ce:17.5.1-ce.0', isRunning: true, status: 'running' },
+      mounts: [
+        { inside: '/etc/gitlab', outside: at('config') },
+        { inside: '/var/opt/gitlab', outside: at('data') },
+      ],
+      ...{ backupPath: '/var/opt/gitlab/backups', hasObjectStorage: false, hasOtherDatabase: false },
+      dataElsewhere: [],
+    },
+    at('place'),
+    `unix://${at('docker.sock')}`,
+  );
+
+it.each([
+  ['with a device, as docker compose has it', { type: 'none', o: 'bind', device: '/srv/gitlab/data' }, 'local'],
+  ['of another machine', { type: 'nfs', o: 'addr=nas', device: ':/gitlab' }, 'local'],
+  ['of a driver', null, 'rclone'],
+])('a volume %s is there only while its container runs', async (_, Options, Driver) => {
+  volumes.data = { Driver, Options };
+  volumes.config = { Driver: 'local', Options: null };
+  mounts.push(
+    { Type: 'volume', Name: 'data', Driver, Destination: '/var/opt/gitlab/' },
+    { Type: 'volume', Name: 'config', Driver: 'local', Destination: '/etc/gitlab' },
+  );
+  expect((await look()).facts.details.fleeting).toEqual(['/var/opt/gitlab']);
+});
+
+it("folders, and volumes of the engine's own, stay when it ends", async () => {
+  volumes.config = { Driver: 'local', Options: { o: 'size=10G' } };
+  mounts.push(
+    { Type: 'bind', Destination: '/var/opt/gitlab' },
+    { Type: 'volume', Name: 'config', Driver: 'local', Destination: '/etc/gitlab' },
+  );
+  expect((await look()).facts.details.fleeting).toEqual([]);
+});
