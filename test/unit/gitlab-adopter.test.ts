@@ -54,6 +54,10 @@ class Machine {
   isUp = false;
   /** Its keeper serves before the answer of the mesh has come. */
   isSlowToHear = false;
+  /** Another container that runs on the same folders. */
+  other: string | null = null;
+  /** Names of other containers. */
+  taken: string[] = [];
   adopter!: GitlabAdopter;
 
   constructor() {
@@ -88,8 +92,11 @@ class Machine {
           }),
         rename: (_, name) =>
           this.#act(() => {
+            if (this.taken.includes(name)) return false;
             this.#old.name = name;
+            return true;
           }),
+        otherOn: async () => this.other,
         start: () =>
           this.#act(() => {
             this.#old.isRunning = true;
@@ -259,6 +266,51 @@ describe('what fails before it served brings the old one back as it was', () => 
     await machine.toItsEnd();
     isBack();
     expect(machine.adopter.current()?.adoption.because).toContain('started again by somebody');
+  });
+
+  it('somebody starts it again once it is copied, before the gate of the mesh has its port', async () => {
+    machine.faults = 1;
+    machine.adopter.begin(begun);
+    for (let turns = 0; turns < 50 && step() !== 'booting'; turns += 1) await vi.advanceTimersByTimeAsync(200);
+    machine.container = { ...(machine.container as typeof before), isRunning: true };
+    await machine.toItsEnd();
+    isBack();
+  });
+
+  it.each(['copying', 'booting'])(
+    'another one was made on its folders (%s): the old one is not started beside it',
+    async (when) => {
+      machine.faults = 1;
+      machine.adopter.begin(begun);
+      for (let turns = 0; turns < 200 && step() !== when; turns += 1) await vi.advanceTimersByTimeAsync(20);
+      machine.other = 'gitlab-anew';
+      await machine.toItsEnd();
+      expect([step(), machine.place, machine.isUp, hostingOf(machine.ledger)]).toEqual([
+        ...['returned', 'none', false],
+        null,
+      ]);
+      expect(machine.container).toMatchObject({ isRunning: false, restart: { Name: 'no' } });
+      expect(machine.adopter.current()?.adoption.because).toContain(
+        'container gitlab-anew runs on its folders, and the old one is kept, stopped, as gitlab-before-autogit',
+      );
+    },
+  );
+
+  it('another one runs on its folders already: nothing of it is changed', async () => {
+    machine.other = 'gitlab-too';
+    machine.adopter.begin(begun);
+    await machine.toItsEnd();
+    expect([step(), machine.container]).toEqual(['returned', before]);
+  });
+
+  it('its name is taken meanwhile: it runs all the same, and that is said', async () => {
+    machine.isRefused = true;
+    machine.adopter.begin(begun);
+    for (let turns = 0; turns < 200 && step() !== 'copying'; turns += 1) await vi.advanceTimersByTimeAsync(20);
+    machine.taken.push('gitlab');
+    await machine.toItsEnd();
+    expect([step(), machine.container]).toEqual(['returned', { ...before, name: 'gitlab-before-autogit' }]);
+    expect(machine.adopter.current()?.adoption.because).toContain('another container is called gitlab by now');
   });
 
   it('it is uninstalled before it served', async () => {

@@ -15,8 +15,11 @@ export interface OldContainer {
   look(id: string): Promise<{ name: string; isRunning: boolean; startedAt: string } | null>;
   setRestart(id: string, policy: Adoption['container']['restart']): Promise<void>;
   stop(id: string): Promise<void>;
-  rename(id: string, name: string): Promise<void>;
+  /** False where another container has that name. */
+  rename(id: string, name: string): Promise<boolean>;
   start(id: string): Promise<void>;
+  /** The name of another one that runs on its data, as somebody or something (a unit of systemd, compose) made it anew. */
+  otherOn(adoption: Pick<Adoption, 'container' | 'folders'>): Promise<string | null>;
 }
 
 /** Where its data shall lie as the mesh's. */
@@ -183,7 +186,7 @@ export class GitlabAdopter {
     this.#problem = because;
   }
 
-  #turn(known: Adoption): Promise<void> | void {
+  async #turn(known: Adoption): Promise<void> {
     switch (known.step) {
       case 'parking':
         return this.#park(known);
@@ -209,10 +212,12 @@ export class GitlabAdopter {
     const { id, parked } = known.container;
     this.#say('stops GitLab where it is', null);
     await this.#stillThere(known);
+    await this.#requireAlone(known);
     // Before it stops: an engine that is restarted between the two would start it again.
     await old.setRestart(id, { Name: 'no' });
     await old.stop(id);
-    if ((await this.#stillThere(known)).name !== parked) await old.rename(id, parked);
+    if ((await this.#stillThere(known)).name !== parked && !(await old.rename(id, parked)))
+      throw new Impossible(`another container is called ${parked} by now`);
     this.#write(known, 'copying', 'the old container is stopped');
   }
 
@@ -224,6 +229,19 @@ export class GitlabAdopter {
     return found;
   }
 
+  /** Two on the same data damage them, and a copy that is made meanwhile is of no one instant. */
+  async #requireAlone(known: Adoption): Promise<void> {
+    const other = await this.#options.old.otherOn(known);
+    if (other !== null) throw new Impossible(`container ${other} was started on its folders by somebody`);
+  }
+
+  /** What somebody works with in the old one meanwhile would be in no copy. */
+  async #requireStill(known: Adoption): Promise<void> {
+    const found = await this.#options.old.look(known.container.id);
+    if (found?.isRunning) throw new Impossible(`container ${found.name} was started again by somebody`);
+    await this.#requireAlone(known);
+  }
+
   /** From the beginning, also where an agent of before had copied half. */
   async #copy(known: Adoption): Promise<void> {
     const { place, ledger } = this.#options;
@@ -233,11 +251,13 @@ export class GitlabAdopter {
       throw new Impossible(
         `container ${name} was started again by somebody: what is copied would be of no one instant`,
       );
+    await this.#requireAlone(known);
     const epoch = (ledger()?.gitlab.epoch ?? 0) + 1;
     await place.make(known, epoch, this.#say);
     const after = await this.#stillThere(known);
     if (after.isRunning || after.startedAt !== before.startedAt)
       throw new Impossible(`container ${name} was started by somebody while its data were copied`);
+    await this.#requireAlone(known);
     this.#write(known, 'asking', 'its data are copied');
   }
 
@@ -245,6 +265,7 @@ export class GitlabAdopter {
     const { self, change, ledger } = this.#options;
     this.#say('asks the mesh for it', null);
     if (this.#isHosted(known)) return this.#write(known, 'booting', 'the mesh hosts it');
+    await this.#requireStill(known);
     const { state, because } = await change({
       kind: 'deploy-gitlab',
       host: self,
@@ -263,7 +284,7 @@ export class GitlabAdopter {
     return known?.data === data && known.host === this.#options.self;
   }
 
-  #boots(known: Adoption): void {
+  async #boots(known: Adoption): Promise<void> {
     const now = this.#options.clock.bootMs();
     this.#bootingSince ??= now;
     const hosting = hostingOf(this.#options.ledger());
@@ -271,6 +292,7 @@ export class GitlabAdopter {
     if (isMine && hosting?.ending) throw new Impossible('it was uninstalled before it served');
     if (!isMine && now - this.#bootingSince > timings.hearsMs)
       throw new Impossible('the mesh does not host it any more');
+    await this.#requireStill(known);
     const life = this.#options.life(known.hosted.data);
     if (life === null) return;
     this.#say(life.because, null);
@@ -294,7 +316,7 @@ export class GitlabAdopter {
 
   /** The ledger first: as long as it names this machine its keeper would begin it again. */
   async #goBack(known: Adoption): Promise<void> {
-    const { change, ledger, old, place } = this.#options;
+    const { change, ledger, place } = this.#options;
     this.#say('brings the old container back', null);
     if (this.#isHosted(known)) {
       const { epoch } = ledger()!.gitlab;
@@ -310,21 +332,24 @@ export class GitlabAdopter {
       }
       return;
     }
+    const words = await this.#unpark(known);
+    await place.drop(known);
+    this.#write(known, 'returned', [known.because, ...words].join('; '));
+  }
+
+  /** Never two: where another one runs on its data by now, the old one stays as it is, and no engine starts it either. */
+  async #unpark(known: Adoption): Promise<string[]> {
+    const { old } = this.#options;
     const { id, name, restart, wasRunning } = known.container;
     const found = await old.look(id);
-    if (found === null) {
-      await place.drop(known);
-      return this.#write(
-        known,
-        'returned',
-        `${known.because}; container ${name} was removed by somebody, its folders are as they were`,
-      );
-    }
-    if (found.name !== name) await old.rename(id, name);
+    if (found === null) return [`container ${name} was removed by somebody, its folders are as they were`];
+    const other = found.isRunning ? null : await old.otherOn(known);
+    if (other !== null)
+      return [`container ${other} runs on its folders, and the old one is kept, stopped, as ${found.name}`];
+    const isNamed = found.name === name || (await old.rename(id, name));
     await old.setRestart(id, restart);
     if (wasRunning && !found.isRunning) await old.start(id);
-    await place.drop(known);
-    this.#write(known, 'returned', known.because);
+    return isNamed ? [] : [`another container is called ${name} by now, and the old one ${found.name}`];
   }
 }
 

@@ -3,6 +3,8 @@ import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import type { Clock } from '../../clock.ts';
 import { DockerConnection } from '../../executors/docker-connection.ts';
 import { isEngineAway, noDocker, statusOf } from '../../executors/docker-engine.ts';
+import { omnibusContainers } from '../../machine/omnibus-containers.ts';
+import { dataOf } from '../protect/protected-container.ts';
 import type { ServiceHost } from '../service-host.ts';
 import type { OldContainer } from './gitlab-adopter.ts';
 
@@ -44,7 +46,21 @@ export function oldContainer(
       }),
     setRestart: (id, RestartPolicy) => on(id, (one) => one.update({ RestartPolicy })),
     stop: (id) => host.stop(id, graceMs),
-    rename: (id, name) => on(id, (one) => one.rename({ name })),
+    rename: (id, name) =>
+      on(id, (one) =>
+        one.rename({ name }).then(
+          () => true,
+          (cause: unknown) => {
+            if (statusOf(cause) !== 409) throw cause;
+            return false;
+          },
+        ),
+      ),
+    async otherOn({ container: { id }, folders }) {
+      const data = folders.find(({ inside }) => inside === '/var/opt/gitlab')?.outside;
+      const all = await omnibusContainers(dockerHost, (one) => dataOf(one) === data);
+      return all.find((one) => one.isRunning && one.id !== id && dataOf(one) === data)?.name ?? null;
+    },
     start: (id) =>
       on(id, (one) =>
         one.start().catch((cause: unknown) => {
