@@ -54,6 +54,8 @@ class Machine {
   isUp = false;
   /** Its keeper serves before the answer of the mesh has come. */
   isSlowToHear = false;
+  /** Its copy takes hours. */
+  isSlowToCopy = false;
   /** Another container that runs on the same folders. */
   other: string | null = null;
   /** Names of other containers. */
@@ -103,7 +105,9 @@ class Machine {
           }),
       },
       place: {
-        make: async () => {
+        make: async (_adoption, _epoch, _say, givenUp) => {
+          if (this.isSlowToCopy)
+            await new Promise((_done, failed) => givenUp?.addEventListener('abort', () => failed(givenUp.reason)));
           await this.#act(() => {
             this.place = 'half';
           });
@@ -358,6 +362,16 @@ it('a machine that the mesh removes brings the old one back, whatever its ledger
   await machine.toItsEnd();
   await done;
   expect([step(), machine.container, machine.place]).toEqual(['returned', before, 'none']);
+});
+
+it('one that is removed while it copies for hours has brought it back within the seconds that its agent has', async () => {
+  machine.isSlowToCopy = true;
+  machine.adopter.begin(begun);
+  for (let turns = 0; turns < 50 && step() !== 'copying'; turns += 1) await vi.advanceTimersByTimeAsync(200);
+  await vi.advanceTimersByTimeAsync(1000);
+  void machine.adopter.removed();
+  await vi.advanceTimersByTimeAsync(2000);
+  isBack();
 });
 
 it('once it has served nothing brings the old one back', async () => {

@@ -31,7 +31,7 @@ export function adoptedPlace({ home, mesh, environmentOf, signal }: PlaceSources
   };
   return {
     drop,
-    async make(adoption, epoch, say) {
+    async make(adoption, epoch, say, givenUp) {
       const { hosted, container, folders, needBytes } = adoption;
       say('makes room for its data', null);
       await drop(adoption);
@@ -51,7 +51,7 @@ export function adoptedPlace({ home, mesh, environmentOf, signal }: PlaceSources
       const telling = setInterval(() => say('copies its data', percent()), lookMs);
       say('copies its data', 0);
       try {
-        await fillPlace(folders, open.folders, copyUnder(lock, signal));
+        await fillPlace(folders, open.folders, copyUnder(lock, AbortSignal.any([signal, givenUp])));
         await takeConfigOver(config, await environmentOf(container.id), url, systemTools);
         say('brings the copy to the disk', null);
         await systemTools.run('sync', ['-f', treeOf(hosted.place)]);

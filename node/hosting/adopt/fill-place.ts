@@ -25,7 +25,13 @@ export const copyUnder =
   async (sources, target) => {
     try {
       const cp = ['cp', '-a', '--reflink=auto', '--', ...sources, target];
-      await execCleanly('flock', [lock, ...cp], { env: toolEnv, timeout: copyMs, signal, maxBuffer: 4 << 20 });
+      // It is `cp` itself that the signal ends: no child of a flock that goes on for hours.
+      await execCleanly('flock', ['--no-fork', lock, ...cp], {
+        env: toolEnv,
+        timeout: copyMs,
+        signal,
+        maxBuffer: 4 << 20,
+      });
     } catch (cause) {
       signal.throwIfAborted();
       const [said = ''] = String((cause as { stderr?: unknown }).stderr ?? '').split('\n');

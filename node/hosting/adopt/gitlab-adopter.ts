@@ -25,7 +25,12 @@ export interface OldContainer {
 /** Where its data shall lie as the mesh's. */
 export interface AdoptedPlace {
   /** Whatever an agent of before left of it goes first; whole, on the disk and marked for that epoch when it resolves. */
-  make(adoption: Adoption, epoch: number, say: (phase: string, percent: number | null) => void): Promise<void>;
+  make(
+    adoption: Adoption,
+    epoch: number,
+    say: (phase: string, percent: number | null) => void,
+    givenUp: AbortSignal,
+  ): Promise<void>;
   /** None there is fine. */
   drop(adoption: Adoption): Promise<void>;
 }
@@ -69,8 +74,8 @@ export class GitlabAdopter {
   #phase: { phase: string; percent: number | null } | null = null;
   #problem: string | null = null;
   #bootingSince: number | null = null;
-  /** The mesh has removed this machine: its ledger here may never say so. */
-  #isGivenUp = false;
+  /** The mesh has removed this machine: its ledger here may never say so. A copy ends at once: the agent has seconds. */
+  readonly #givenUp = new AbortController();
 
   constructor(options: AdopterOptions) {
     this.#options = options;
@@ -88,10 +93,10 @@ export class GitlabAdopter {
 
   /** The mesh has removed this machine. Resolves when the old container is back, where there is one that waits for it. */
   async removed(): Promise<void> {
-    this.#isGivenUp = true;
     const known = this.#known;
-    if (known === null || isOver(known) || known.step === 'served') return;
+    if (known === null || isOver(known) || known.step === 'served') return this.#givenUp.abort();
     if (known.step !== 'returning') this.#write(known, 'returning', 'the mesh has removed this machine');
+    this.#givenUp.abort(new Error('the mesh has removed this machine'));
     this.start();
     await this.#loop;
   }
@@ -168,8 +173,8 @@ export class GitlabAdopter {
         this.#problem = null;
       } catch (error) {
         if (signal.aborted) return;
-        waitMs = timings.retryMs;
         this.#failed(known, error);
+        if (this.#known?.step === known.step) waitMs = timings.retryMs;
       }
       await this.#options.pause(waitMs, signal);
     }
@@ -253,7 +258,7 @@ export class GitlabAdopter {
       );
     await this.#requireAlone(known);
     const epoch = (ledger()?.gitlab.epoch ?? 0) + 1;
-    await place.make(known, epoch, this.#say);
+    await place.make(known, epoch, this.#say, this.#givenUp.signal);
     const after = await this.#stillThere(known);
     if (after.isRunning || after.startedAt !== before.startedAt)
       throw new Impossible(`container ${name} was started by somebody while its data were copied`);
@@ -279,7 +284,7 @@ export class GitlabAdopter {
   }
 
   #isHosted({ hosted: { data } }: Adoption): boolean {
-    if (this.#isGivenUp) return false;
+    if (this.#givenUp.signal.aborted) return false;
     const known = hostingOf(this.#options.ledger());
     return known?.data === data && known.host === this.#options.self;
   }
