@@ -77,8 +77,12 @@ class Machine {
       clock: { wallMs: () => wall, bootMs: () => Date.now() },
       pause: (ms, signal) =>
         new Promise((done) => {
-          setTimeout(done, ms);
-          signal.addEventListener('abort', () => done());
+          const end = (): void => {
+            signal.removeEventListener('abort', end);
+            done();
+          };
+          setTimeout(end, ms);
+          signal.addEventListener('abort', end);
         }),
       ledger: () => this.ledger,
       change: (change) => this.#act(() => this.#change(change)),
@@ -353,6 +357,28 @@ it('it has served before the answer of the mesh has come: that is not forgotten'
   await machine.toItsEnd();
   expect([step(), machine.container?.isRunning]).toEqual(['done', false]);
 });
+
+it.each(['booting', 'returning'])(
+  'after a restart (%s) with a ledger of before the deployment it waits: the old one does not run beside one of the mesh',
+  async (when) => {
+    const stale = machine.ledger;
+    machine.faults = when === 'booting' ? 1 : 2;
+    machine.adopter.begin(begun);
+    for (let turns = 0; turns < 200 && step() !== when; turns += 1) await vi.advanceTimersByTimeAsync(50);
+    await machine.adopter.stop();
+    const known = machine.ledger;
+    machine.ledger = stale;
+    machine.boot();
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect([step(), machine.container?.isRunning, machine.place]).toEqual([when, false, 'whole']);
+    expect(machine.adopter.current()?.problem).toContain('has not heard yet');
+    machine.ledger = known;
+    machine.faults = 2;
+    await machine.toItsEnd();
+    isBack();
+    expect(machine.adopter.mayServe(data)).toBe(false);
+  },
+);
 
 it('a machine that the mesh removes brings the old one back, whatever its ledger says', async () => {
   machine.faults = 1;

@@ -29,6 +29,8 @@ export const Adoption = z.object({
   folders: z.array(z.object({ inside: z.string(), outside: z.string() })),
   dataBytes: z.number().nullable(),
   needBytes: z.number(),
+  /** Of the mesh's GitLab, once the mesh hosts it: what knows of an earlier one only has not heard yet. */
+  epoch: z.number().optional(),
   /** As the ledger shall have it. */
   hosted: z.object({
     data: HostedGitlab.shape.data,

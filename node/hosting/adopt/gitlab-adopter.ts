@@ -54,8 +54,6 @@ const timings = {
   lookMs: 500,
   /** What failed and may be better later. */
   retryMs: 5000,
-  /** This machine hears of what the mesh has committed. */
-  hearsMs: 30_000,
   /** Starts in vain, and then it goes back; as after a restore. */
   faultsMost: 2,
 } as const;
@@ -141,7 +139,7 @@ export class GitlabAdopter {
    */
   mayServe(data: string): boolean {
     const known = this.#known;
-    if (known?.hosted.data !== data || isOver(known) || known.step === 'served') return true;
+    if (known?.hosted.data !== data || known.step === 'done' || known.step === 'served') return true;
     if (known.step !== 'asking' && known.step !== 'booting') return false;
     this.#write(known, 'served', 'GitLab serves');
     return true;
@@ -269,8 +267,8 @@ export class GitlabAdopter {
   async #ask(known: Adoption): Promise<void> {
     const { self, change, ledger } = this.#options;
     this.#say('asks the mesh for it', null);
-    if (this.#isHosted(known)) return this.#write(known, 'booting', 'the mesh hosts it');
-    await this.#requireStill(known);
+    const epoch = ledger()?.gitlab.epoch;
+    if (this.#isHosted(known)) return this.#write({ ...known, epoch }, 'booting', 'the mesh hosts it');
     const { state, because } = await change({
       kind: 'deploy-gitlab',
       host: self,
@@ -279,8 +277,8 @@ export class GitlabAdopter {
     });
     // Asked again where no answer came: the same deployment is none twice.
     if (state === 'refused') throw new Impossible(`the mesh does not take it: ${because}`);
-    if (state === 'done') this.#write(known, 'booting', 'the mesh hosts it');
-    else throw new Error(because);
+    // Done, and heard of at the next look: until then what this machine knows of the mesh says nothing.
+    if (state !== 'done') throw new Error(because);
   }
 
   #isHosted({ hosted: { data } }: Adoption): boolean {
@@ -295,8 +293,10 @@ export class GitlabAdopter {
     const hosting = hostingOf(this.#options.ledger());
     const isMine = this.#isHosted(known);
     if (isMine && hosting?.ending) throw new Impossible('it was uninstalled before it served');
-    if (!isMine && now - this.#bootingSince > timings.hearsMs)
+    if (!isMine) {
+      requireNews(known, this.#options.ledger());
       throw new Impossible('the mesh does not host it any more');
+    }
     await this.#requireStill(known);
     const life = this.#options.life(known.hosted.data);
     if (life === null) return;
@@ -337,6 +337,7 @@ export class GitlabAdopter {
       }
       return;
     }
+    if (!this.#givenUp.signal.aborted) requireNews(known, ledger());
     const words = await this.#unpark(known);
     await place.drop(known);
     this.#write(known, 'returned', [known.because, ...words].join('; '));
@@ -356,6 +357,15 @@ export class GitlabAdopter {
     if (wasRunning && !found.isRunning) await old.start(id);
     return isNamed ? [] : [`another container is called ${name} by now, and the old one ${found.name}`];
   }
+}
+
+/**
+ * After a restart a machine may know less than it did: a ledger of before the deployment does not say that the mesh hosts it no
+ * more. Brought back by that, it would run beside a new and empty one of the mesh's.
+ */
+function requireNews({ epoch = 0 }: Adoption, ledger: Ledger | null): void {
+  if (ledger?.recovery === undefined && (ledger?.gitlab.epoch ?? 0) < epoch)
+    throw new Error('this machine has not heard yet whether the mesh hosts it: it waits for the others');
 }
 
 /** Where the old one is, and what lets it go. */
