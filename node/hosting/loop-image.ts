@@ -19,6 +19,9 @@ import { type SystemTools, toolEnv } from './system-tools.ts';
  */
 const mountOptions = 'nodiscard,noatime,flushoncommit,subvolid=5';
 
+/** Of room that was reckoned to a part of a byte fallocate takes none, and a loop device leaves out what fills no sector. */
+const wholeMiB = (bytes: number): number => Math.ceil(bytes / 2 ** 20) * 2 ** 20;
+
 /**
  * A file with btrfs in it. Every block of it is the file system's before it is used: under a sparse one a full disk below
  * loses data that every sync called safe.
@@ -43,7 +46,7 @@ export class LoopImage {
     const draft = `${path}.new`;
     rmSync(draft, { force: true });
     try {
-      await tools.run('fallocate', ['--length', String(bytes), draft]);
+      await tools.run('fallocate', ['--length', String(wholeMiB(bytes)), draft]);
       chmodSync(draft, 0o600);
       // -K: mkfs discards all of a device otherwise, and the file would be sparse again.
       await tools.run('mkfs.btrfs', ['-q', '-K', draft]);
@@ -101,7 +104,7 @@ export class LoopImage {
         `${this.path} cannot grow by ${showBytes(bytes)}: ${showBytes(freeBytes)} are free below it, of which ${showBytes(reserveBytes)} stay for the machine's owner`,
         `make room there: df -h ${dirname(this.path)}`,
       );
-    await this.#tools.run('fallocate', ['--length', String(this.bytes + bytes), this.path]);
+    await this.#tools.run('fallocate', ['--length', String(wholeMiB(this.bytes + bytes)), this.path]);
     await this.#takeWholeFile();
   }
 

@@ -34,7 +34,15 @@ function plan(
 ) {
   return adoptPlan({
     config: { externalUrl: 'http://kang:8929', listensHttps: null },
-    ...{ folders, besides: [], link: null, place: '/home/gitlab', dataBytes: 6 * gib, isShared: false },
+    ...{
+      folders,
+      besides: [],
+      link: null,
+      place: '/home/gitlab',
+      dataBytes: 6 * gib,
+      mostBytes: 80 * gib,
+      isShared: false,
+    },
     ...more,
     container: {
       ...{ name: 'gitlab', image: 'gitlab/gitlab-ce:17.5.1-ce.0', isRunning: true, status: 'running' },
@@ -51,7 +59,12 @@ describe('a container that shall become the GitLab of the mesh', () => {
   it('keeps its ports; how long it is away is foretold', () => {
     const found = plan();
     expect(states(found, 'fail').concat(states(found, 'warn'))).toEqual([]);
-    expect(found.planned).toMatchObject({ port: 8929, sshPort: 2424, awayMs: 301_440, needBytes: 6 * gib * 1.1 });
+    expect(found.planned).toMatchObject({
+      port: 8929,
+      sshPort: 2424,
+      awayMs: 301_440,
+      needBytes: Math.ceil(6.6 * gib),
+    });
     expect(found.checks.at(-1)?.sentence).toContain('6 GiB, about 61 s, while GitLab is stopped');
   });
 
@@ -62,6 +75,11 @@ describe('a container that shall become the GitLab of the mesh', () => {
   it('where it was not counted in time nobody knows for how long', () => {
     const found = plan({ dataBytes: null });
     expect([found.planned?.awayMs, states(found, 'warn')]).toEqual([null, ['copy']]);
+    expect([found.planned?.needBytes, found.checks.at(-1)?.sentence]).toEqual([
+      80 * gib,
+      expect.stringContaining('room for all that its disk holds, 80 GiB'),
+    ]);
+    expect(plan({ dataBytes: null, isShared: true }).planned).toMatchObject({ needBytes: 0, awayMs: 260_000 });
   });
 
   it('with the port in its address, as GitLab shows it for Docker', () => {

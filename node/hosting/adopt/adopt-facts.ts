@@ -7,7 +7,7 @@ import { externalUrlIn, textIn } from '../../machine/gitlab-here.ts';
 import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';
 import { mountOver } from '../mount-table.ts';
 import { existingAt, realFolder } from '../place-tree.ts';
-import { bytesOf } from '../protect/protect-facts.ts';
+import { bytesAtMost, bytesOf } from '../protect/protect-facts.ts';
 import type { AdoptedConfig, AdoptFacts, ContainerDetails } from './adopt-plan.ts';
 import { besidesOf, foldersOf } from './copied-folders.ts';
 
@@ -76,6 +76,7 @@ export async function adoptFacts(one: OmnibusContainer, place: string, dockerHos
       besides: besidesOf(one),
       link: await linkIn(outside),
       dataBytes: await bytesOf(outside, countMs),
+      mostBytes: await bytesAtMost(outside),
       isShared: isShared(outside, place),
     },
   };

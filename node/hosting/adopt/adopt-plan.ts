@@ -46,6 +46,8 @@ export interface AdoptFacts {
   place: string;
   /** Null where it was not counted in time. */
   dataBytes: number | null;
+  /** All that is used where they lie. */
+  mostBytes: number;
   /** Copies there share the disk's blocks with what is copied (reflink). */
   isShared: boolean;
 }
@@ -80,7 +82,7 @@ const line = (state: Line['state'], what: string, sentence: string, fix: string 
 
 /** Whether that container can become the mesh's GitLab, what is done for it, and how long GitLab is away. Pure. */
 export function adoptPlan(facts: AdoptFacts): AdoptPlan {
-  const { details, dataBytes, isShared } = facts;
+  const { details, dataBytes, mostBytes, isShared } = facts;
   const port = webPort(facts);
   const checks = [
     containerLine(facts),
@@ -93,7 +95,8 @@ export function adoptPlan(facts: AdoptFacts): AdoptPlan {
   if (port === null || checks.some(({ state }) => state === 'fail')) return { checks, planned: null };
   const copyMs = isShared ? sharedMs : dataBytes === null ? null : (dataBytes / bytesPerS) * 1000;
   const awayMs = copyMs === null ? null : copyMs + bootMs;
-  const needBytes = isShared || dataBytes === null ? 0 : dataBytes * spare;
+  // Whole ones: a part of a byte no image is made of. GitLab is not stopped for a copy that may not fit.
+  const needBytes = isShared ? 0 : dataBytes === null ? mostBytes : Math.ceil(dataBytes * spare);
   const ssh = details.ports.find(({ inside }) => inside === 22);
   return {
     checks: [...checks, copyLine(facts, awayMs)],
@@ -342,14 +345,14 @@ function folderLines({ container: { name }, folders, besides, link, details, pla
   return lines;
 }
 
-function copyLine({ dataBytes, isShared }: AdoptFacts, awayMs: number | null): Line {
+function copyLine({ dataBytes, mostBytes, isShared, folders }: AdoptFacts, awayMs: number | null): Line {
   const size = dataBytes === null ? 'it was not counted in time how much' : showBytes(dataBytes);
   if (awayMs === null)
     return line(
       'warn',
       'copy',
-      `${size} is to be copied while GitLab is away: for how long is not known`,
-      'look: du -sh on its folders',
+      `${size} is to be copied while GitLab is away: for how long is not known, and there has to be room for all that its disk holds, ${showBytes(mostBytes)}`,
+      `count it, and at once this again, which is faster then: du -sh ${folders.map(({ outside }) => outside).join(' ')}`,
     );
   const how = isShared ? 'shared with it on the same disk, in a moment' : `about ${showDuration(awayMs - bootMs)}`;
   return line(
