@@ -17,15 +17,16 @@ export interface Command {
   run(context: Context): Promise<number>;
 }
 
-const missing = (path: string, what: string, args = '[args...]'): Command => ({
+/** `hint`: what helps until then. */
+const missing = (path: string, what: string, hint: string): Command => ({
   path,
-  args,
+  args: '[args...]',
   help: `${what} (not in this version)`,
   takesAnything: true,
   run: async () => {
     const { AutogitError } = await import('../../protocol/errors.ts');
     throw new AutogitError('unsupported', `"autogit-node ${path}" is not in this version: ${what} comes later`, {
-      hint: 'connect a GitLab that runs already: autogit-node gitlab connect URL --token-env VAR',
+      hint,
     });
   },
 });
@@ -194,13 +195,21 @@ export const commands: readonly Command[] = [
     help: 'GitLab as it was in a backup or round; what it has now is kept beside it',
     run: async (c) => (await restoring()).restore(c),
   },
-  missing('gitlab move', 'moving GitLab to another node'),
+  missing(
+    'gitlab move',
+    'moving GitLab to another node',
+    'its data by hand: autogit-node gitlab uninstall, copy the folder, autogit-node gitlab deploy there (docs/replace-a-machine.md)',
+  ),
   {
     path: 'gitlab drill',
     help: 'try GitLab from a copy, without network: whether it comes out whole',
     run: async (c) => (await import('./drill-command.ts')).drill(c),
   },
-  missing('gitlab clear-flag', 'clearing the flag of a GitLab that the mesh hosts'),
+  missing(
+    'gitlab clear-flag',
+    'clearing the flag of a GitLab that the mesh hosts',
+    'to have it looked at and mended now: autogit-node reconcile',
+  ),
   {
     path: 'reconcile',
     help: 'look at the GitLab that the mesh runs, and mend what is wrong, now',
