@@ -33,3 +33,7 @@ export const diskOf = ({ blocks, bavail, bsize }: StatsFs): Disk => ({
   totalBytes: blocks * bsize,
   freeBytes: bavail * bsize,
 });
+
+/** How many files there can be, and how many more; none where that file system has no such limit. */
+export const filesOf = ({ files, ffree }: StatsFs): { total: number; free: number } | null =>
+  files > 0 ? { total: files, free: ffree } : null;

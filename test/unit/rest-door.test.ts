@@ -6,14 +6,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { KeptFiles } from '../../node/hosting/keep/kept-files.ts';
-import { restTimings, type Scope, serveRest } from '../../node/hosting/keep/rest-door.ts';
+import { restLimits, restTimings, type Scope, serveRest } from '../../node/hosting/keep/rest-door.ts';
 
 /** What a host that is not itself any more may send to the machine that keeps its backups. */
 /** Bytes that its disk has: the real one's change while a test runs. */
-const disk = vi.hoisted(() => ({ freeBytes: 1e12 }));
+const disk = vi.hoisted(() => ({ freeBytes: 1e12, files: { total: 1e6, free: 1e6 } }));
 vi.mock('../../node/disk-use.ts', async (real) => ({
   ...(await real<object>()),
   diskOf: () => ({ totalBytes: 1e13, freeBytes: disk.freeBytes }),
+  filesOf: () => disk.files,
 }));
 vi.mock('../../node/hosting/place-choice.ts', () => ({ ownersReserve: () => 0 }));
 
@@ -24,6 +25,7 @@ let scope: Scope = 'use';
 let nowMs = 0;
 let agent: Agent;
 const before = { ...restTimings };
+const { wholeListBytes } = restLimits;
 
 beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), 'autogit-rest-'));
@@ -31,6 +33,7 @@ beforeEach(async () => {
   await files.open();
   scope = 'use';
   disk.freeBytes = 1e12;
+  disk.files = { total: 1e6, free: 1e6 };
   nowMs = 0;
   agent = new Agent({ keepAlive: true });
   server = createServer((socket) => void serveRest(socket, files, scope));
@@ -38,6 +41,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   Object.assign(restTimings, before);
+  restLimits.wholeListBytes = wholeListBytes;
   agent.destroy();
   server.close();
   rmSync(home, { recursive: true });
@@ -101,7 +105,8 @@ it('a file is taken whole under the name that its bytes have, listed, read in pa
 });
 
 it('nothing is written over and nothing goes but locks; a snapshot of this moment may be taken back, a minute or two long', async () => {
-  const config = Buffer.from('the first');
+  const [config, theKey] = [Buffer.from('the first'), Buffer.from('of keys')];
+  expect((await ask('POST', `/keys/${hashOf(theKey)}`, theKey)).status).toBe(200);
   expect((await ask('POST', '/config', config)).status).toBe(200);
   expect((await ask('POST', '/config', Buffer.from('another'))).status).toBe(403);
   expect((await ask('DELETE', '/config')).status).toBe(403);
@@ -125,6 +130,55 @@ it('nothing is written over and nothing goes but locks; a snapshot of this momen
   const old = Buffer.from('an old one');
   writeFileSync(files.pathOf({ type: 'snapshots', name: hashOf(old) }), old);
   expect((await ask('DELETE', `/snapshots/${hashOf(old)}`)).status).toBe(403);
+});
+
+it('once there is a repository no other key is taken: restic opens none where one of the first that it meets is no key', async () => {
+  const [key, other] = [Buffer.from('the key'), Buffer.from('{"kdf":"scrypt","N":16777216}')];
+  expect((await ask('POST', `/keys/${hashOf(key)}`, key)).status).toBe(200);
+  expect((await ask('POST', '/config', Buffer.from('config'))).status).toBe(200);
+  for (const to of ['use', 'begin'] as const) {
+    scope = to;
+    agent.destroy();
+    const said = await ask('POST', `/keys/${hashOf(other)}`, other);
+    expect([said.status, said.text]).toEqual([403, 'the repository has its key, and no other is taken']);
+  }
+  // Sent again after a cut.
+  expect((await ask('POST', `/keys/${hashOf(key)}`, key)).status).toBe(200);
+});
+
+it('of its files, too, a tenth stays its owner’s: many of a byte each would leave bytes that nobody can write to', async () => {
+  disk.files = { total: 1000, free: 99 };
+  const bytes = Buffer.from('x');
+  const said = await ask('POST', `/data/${hashOf(bytes)}`, bytes);
+  expect([said.status, said.text]).toEqual([507, expect.stringContaining('df -i')]);
+  disk.files.free = 100;
+  expect((await ask('POST', `/data/${hashOf(bytes)}`, bytes)).status).toBe(200);
+});
+
+it('without any room what is there is read all the same: restic takes a lock first', async () => {
+  disk.freeBytes = 0;
+  disk.files.free = 0;
+  const lock = randomBytes(200);
+  expect((await ask('POST', `/locks/${hashOf(lock)}`, lock)).status).toBe(200);
+  expect((await ask('DELETE', `/locks/${hashOf(lock)}`)).status).toBe(200);
+  const large = randomBytes(5000);
+  expect((await ask('POST', `/locks/${hashOf(large)}`, large)).status).toBe(413);
+});
+
+it('a long list goes out piece by piece, and who asks for hundreds at once is sent away', async () => {
+  const names = Array.from({ length: 1200 }, (_, at) => hashOf(Buffer.from(`snapshot ${at}`))).sort();
+  for (const name of names) writeFileSync(files.pathOf({ type: 'snapshots', name }), 'x');
+  for (const isWhole of [true, false]) {
+    if (!isWhole) restLimits.wholeListBytes = 1000;
+    const said = await ask('GET', '/snapshots/');
+    expect(said.headers['content-length'] !== undefined).toBe(isWhole);
+    const rows = JSON.parse(said.text) as { name: string; size: number }[];
+    expect(rows.map(({ name }) => name).sort()).toEqual(names);
+  }
+  expect(JSON.parse((await ask('GET', '/index/')).text)).toEqual([]);
+  const list = vi.spyOn(files, 'list');
+  await raw('GET /snapshots/ HTTP/1.1\r\nHost: v\r\n\r\n'.repeat(200)).catch(() => '');
+  expect(list.mock.calls.length).toBeLessThanOrEqual(4);
 });
 
 it('bytes of another name, too few, too many, none, without a length: refused, and nothing is left', async () => {

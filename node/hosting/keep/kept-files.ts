@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat, statfs, unlink } from 'node:fs/promises';
+import { mkdir, open, opendir, rename, rm, stat, statfs, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { sentenceOf } from '../../../protocol/errors.ts';
-import { diskOf } from '../../disk-use.ts';
+import { diskOf, filesOf } from '../../disk-use.ts';
 import { showBytes } from '../../settings/quantities.ts';
 import { ownersReserve } from '../place-choice.ts';
 import { systemTools } from '../system-tools.ts';
@@ -20,11 +20,15 @@ export type KeptName = { type: 'config' } | { type: KeptType; name: string };
 const most: Record<KeptType | 'config', { bytes: number; files: number }> = {
   config: { bytes: 64 << 10, files: 1 },
   keys: { bytes: 64 << 10, files: 64 },
-  locks: { bytes: 64 << 10, files: 1000 },
+  // Taken also where there is no room: so these are small.
+  locks: { bytes: 4 << 10, files: 1000 },
   snapshots: { bytes: 4 << 20, files: 100_000 },
   index: { bytes: 128 << 20, files: 1_000_000 },
   data: { bytes: 256 << 20, files: 100_000_000 },
 };
+
+/** Less room than that: the next backup may not find enough. */
+export const shortBytes = most.data.bytes;
 
 /** Why something is not taken: `status` as HTTP and restic know it. */
 export class NotKept extends Error {
@@ -105,22 +109,26 @@ export class KeptFiles {
     }
   }
 
-  async list(type: KeptType): Promise<{ name: string; size: number }[]> {
-    const names = await this.#namesOf(type);
-    const found: { name: string; size: number }[] = [];
-    for (const name of names) {
+  /** One by one: a host may make millions, which must not be in memory at once. */
+  async *list(type: KeptType): AsyncGenerator<{ name: string; size: number }> {
+    for await (const name of this.#namesOf(type)) {
       const size = await this.sizeOf({ type, name });
-      if (size !== null) found.push({ name, size });
+      if (size !== null) yield { name, size };
     }
-    return found;
   }
 
-  async #namesOf(type: KeptType): Promise<string[]> {
-    const folder = join(this.folder, type);
-    const folders = type === 'data' ? (await readdir(folder)).filter((name) => /^[0-9a-f]{2}$/.test(name)) : [''];
-    const names: string[] = [];
-    for (const one of folders) names.push(...(await readdir(join(folder, one))));
-    return names.filter((name) => /^[0-9a-f]{64}$/.test(name));
+  async *#namesOf(type: KeptType, folder = join(this.folder, type)): AsyncGenerator<string> {
+    for await (const entry of await opendir(folder, { bufferSize: 512 })) {
+      if (/^[0-9a-f]{64}$/.test(entry.name)) yield entry.name;
+      else if (type === 'data' && /^[0-9a-f]{2}$/.test(entry.name))
+        yield* this.#namesOf(type, join(folder, entry.name));
+    }
+  }
+
+  async #isFull(type: KeptType): Promise<boolean> {
+    let count = 0;
+    for await (const _ of this.#namesOf(type)) count += 1;
+    return count >= most[type].files;
   }
 
   /**
@@ -161,8 +169,16 @@ export class KeptFiles {
 
   async #letIn(one: KeptName, bytes: number): Promise<void> {
     // Of data there are too many to count each time, and the room bounds them.
-    if (one.type !== 'config' && one.type !== 'data' && (await this.#namesOf(one.type)).length >= most[one.type].files)
+    if (one.type !== 'config' && one.type !== 'data' && (await this.#isFull(one.type)))
       throw new NotKept(403, `there are ${most[one.type].files} files of ${one.type} already`);
+    // restic opens nothing where one of the first keys that it meets is none: it ends there, or after 20 of them.
+    if (one.type === 'keys' && (await this.sizeOf({ type: 'config' })) !== null && (await this.sizeOf(one)) === null)
+      throw new NotKept(403, 'the repository has its key, and no other is taken');
+    // Without one nothing is read, and what is here is needed most when nothing else goes.
+    if (one.type === 'locks') return;
+    const files = filesOf(await statfs(this.folder));
+    if (files !== null && files.free < files.total / 10)
+      throw new NotKept(507, 'its disk has room for few more files (df -i), which stay for its owner');
     const free = await this.freeBytes();
     if (free < 0)
       throw new NotKept(
@@ -197,7 +213,7 @@ export class KeptFiles {
 
   /** No connection is open: nobody holds any. */
   async dropLocks(): Promise<void> {
-    for (const name of await this.#namesOf('locks')) await unlink(this.pathOf({ type: 'locks', name })).catch(() => {});
+    for await (const name of this.#namesOf('locks')) await unlink(this.pathOf({ type: 'locks', name })).catch(() => {});
   }
 }
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import { type KeptFiles, type KeptName, type KeptType, keptTypes, NotKept } from './kept-files.ts';
@@ -15,8 +16,16 @@ export const restTimings = {
   fileMs: 1_800_000,
 };
 
+export const restLimits = {
+  /** A longer list goes out piece by piece: it is never in memory as a whole. */
+  wholeListBytes: 4 << 20,
+};
+
 /** Bytes of a refused file that are read all the same. */
 const drainMost = 512 << 20;
+
+/** restic asks one thing at a time on each connection; one that has ended here may not have been seen to. */
+const underMost = 4;
 
 const begins: ReadonlySet<string> = new Set(['config', 'keys', 'locks']);
 const types = keptTypes.join('|');
@@ -41,8 +50,13 @@ function askedBy(method: string, url: string): Asked | null {
  * ends it where nothing moves. https://restic.readthedocs.io/en/stable/100_references.html#rest-backend
  */
 export function serveRest(socket: Socket, files: KeptFiles, scope: Scope): Promise<void> {
+  let under = 0;
   const server: Server = createServer({ maxHeaderSize: 8192, keepAlive: true }, (request, response) => {
-    void answer(request, response, files, scope);
+    if (under >= underMost) return void request.socket.destroy();
+    under += 1;
+    void answer(request, response, files, scope).finally(() => {
+      under -= 1;
+    });
   });
   // By its activity, as it listens nowhere itself: then Node looks at no other limit of these.
   server.timeout = restTimings.silentMs;
@@ -125,9 +139,28 @@ async function answered(
 }
 
 async function listed(response: ServerResponse, files: KeptFiles, type: KeptType): Promise<void> {
-  const text = Buffer.from(JSON.stringify(await files.list(type)));
-  response.writeHead(200, { 'content-type': listing, 'content-length': text.length });
-  response.end(text);
+  const pieces = listText(files.list(type));
+  let text = '';
+  let next = await pieces.next();
+  for (; !next.done && text.length < restLimits.wholeListBytes; next = await pieces.next()) text += next.value;
+  const isWhole = next.done === true;
+  response.writeHead(200, { 'content-type': listing, ...(isWhole && { 'content-length': text.length }) });
+  if (isWhole) return void response.end(text);
+  response.write(text + next.value);
+  await pipeline(Readable.from(pieces, { objectMode: false }), response);
+}
+
+/** A list of JSON, some at a time. */
+async function* listText(rows: AsyncIterable<object>): AsyncGenerator<string> {
+  let [text, rest] = ['[', ''];
+  for await (const row of rows) {
+    text += rest + JSON.stringify(row);
+    rest = ',';
+    if (text.length < 32_768) continue;
+    yield text;
+    text = '';
+  }
+  yield `${text}]`;
 }
 
 async function sent(

@@ -142,6 +142,8 @@ class Relay {
       response.writeHead(status, some(answer.headers, told));
       await pipeline(answer, response);
     } catch (error) {
+      // restic itself had read enough: no fault of that machine's, and it may ask nothing more for long.
+      if (response.headersSent && request.socket.destroyed) return;
       this.#missed(error);
       if (response.headersSent) return void response.destroy();
       request.resume();
