@@ -17,8 +17,9 @@ import { replaceFile, systemTools, toolEnv } from '../system-tools.ts';
 import { tagOf } from '../vault/backup-rows.ts';
 import type { Reach, Restic } from '../vault/restic.ts';
 import { withFix } from '../vault/vault-work.ts';
-import { openOnceDoor } from '../wire/once-door.ts';
-import { KeptFiles } from './kept-files.ts';
+import { lineTimings } from '../wire/line-options.ts';
+import { type CopyDoor, openOnceDoor } from '../wire/once-door.ts';
+import { KeptFiles, shortBytes } from './kept-files.ts';
 import { keptFolder, leftRepositories } from './left-repositories.ts';
 import { holdBack, letGo } from './let-go.ts';
 import { type Scope, serveRest } from './rest-door.ts';
@@ -46,6 +47,8 @@ const Notes = z.object({
   lower: z.object({ keep: Keep, sinceMs: z.number() }).nullable(),
   /** When it was thinned. */
   thinnedAt: z.number().nullable(),
+  /** Backups were let go, and what nobody needs any more is not gone yet. */
+  owes: z.boolean().optional(),
 });
 type Notes = z.infer<typeof Notes>;
 
@@ -60,6 +63,8 @@ const againMs = 3_600_000;
 /** Nobody has been there for so long: a backup is over, and not between two connections. */
 const quietMs = 60_000;
 const connectionsMost = 12;
+/** That nobody has come through yet. */
+const doorsMost = 24;
 
 const keepText = ({ daily, weekly, monthly }: z.infer<typeof Keep>): string => `${daily},${weekly},${monthly}`;
 
@@ -76,6 +81,7 @@ export class KeptVault {
   #whose = '';
   #guests = new AbortController();
   #connections = 0;
+  #doors = 0;
   #quietSince = Number.NEGATIVE_INFINITY;
   #thinning: Promise<void> | null = null;
   #notBefore = 0;
@@ -116,7 +122,9 @@ export class KeptVault {
     try {
       const files = await this.#kept();
       const signal = AbortSignal.any([this.#stopped.signal, this.#guests.signal]);
-      const door = await openOnceDoor((socket) => this.#serve(socket, files, purpose), signal);
+      // Who is let in comes in a moment: nothing is thinned meanwhile.
+      this.#quietSince = this.#options.clock.bootMs();
+      const door = await this.#door((socket) => this.#serve(socket, files, purpose), signal);
       return { kind: 'vault-door', ...door, kept: asSentence(await this.#words(files)) };
     } catch (error) {
       return { kind: 'refused', because: asSentence(`its disk does not take them: ${sentenceOf(error)}`) };
@@ -174,6 +182,8 @@ export class KeptVault {
   /** What its owner should know. */
   attention(): Attention[] {
     const vault = this.#vault;
+    // Whether it is in use is not known yet, and what is left a person may delete.
+    if (this.#options.ledger() === null) return [];
     const lines = leftRepositories(this.#options.home, vault === null ? null : this.#home);
     const say = (sentence: string, fix: string | null): void =>
       void lines.push({ code: 'gitlab-vault', severity: 'warn', sentence: asSentence(sentence), fix });
@@ -223,7 +233,7 @@ export class KeptVault {
     if (purpose === 'use' && this.#vault === null) return 'the ledger there does not say that it keeps them';
     if (this.#stopped.signal.aborted) return 'its agent ends';
     if (this.#thinning !== null) return 'it thins them now: in a minute or two';
-    return this.#connections >= connectionsMost ? 'there are too many connections' : null;
+    return this.#connections >= connectionsMost || this.#doors >= doorsMost ? 'there are too many connections' : null;
   }
 
   async #kept(): Promise<KeptFiles> {
@@ -236,7 +246,22 @@ export class KeptVault {
     return this.#files.files;
   }
 
+  async #door(serve: (socket: TLSSocket) => Promise<void>, signal: AbortSignal): Promise<CopyDoor> {
+    let isOpen = true;
+    const gone = (): void => {
+      if (isOpen) this.#doors -= 1;
+      isOpen = false;
+    };
+    this.#doors += 1;
+    setTimeout(gone, lineTimings.doorMs).unref();
+    return openOnceDoor((socket) => {
+      gone();
+      return serve(socket);
+    }, signal);
+  }
+
   async #serve(socket: TLSSocket, files: KeptFiles, purpose: Scope): Promise<void> {
+    if (this.#thinning !== null || this.#connections >= connectionsMost) return;
     this.#connections += 1;
     try {
       await serveRest(socket, files, purpose);
@@ -254,11 +279,12 @@ export class KeptVault {
     const free = `${showBytes(Math.max(0, await files.freeBytes()))} left for them`;
     const vault = this.#vault;
     if (vault === null) return free;
+    // Also where it does not thin yet: what is wanted once it can must not hold at once.
+    const { keep } = await this.#noted(vault);
     if (this.#options.open(vault, files.folder) === null)
       return `all of them stay there, as it does not vote and cannot open them; ${free}`;
     if (findProgram('restic', toolEnv.PATH) === null)
       return `all of them stay there until restic is installed on it (apt install restic); ${free}`;
-    const { keep } = await this.#noted(vault);
     return `it thins them itself (${keepText(keep)})${this.#problem === null ? '' : `, and cannot: ${this.#problem}`}; ${free}`;
   }
 
@@ -277,13 +303,18 @@ export class KeptVault {
       backups.push({ id: one.id, of: tagOf(one, 'data') ?? '', arrivedMs: mtimeMs });
     }
     const goes = toForget(backups, notes.keep);
-    if (goes.length > 0) {
+    const room = await files.freeBytes();
+    // Of backups that were cut off there is what no snapshot needs: it goes with the next one that goes, or where room is short.
+    if (goes.length > 0 || notes.owes || room < shortBytes) {
+      await this.#write({ ...notes, owes: true });
       await holdBack(files.folder, this.#home, clock.wallMs());
-      await restic.drop(goes, signal);
-      log.info(`${goes.length} of ${backups.length} backups of GitLab that are kept here were let go`);
+      await restic.drop(goes, Math.max(0, room), signal);
+      if (goes.length > 0)
+        log.info(`${goes.length} of ${backups.length} backups of GitLab that are kept here were let go`);
     }
     await letGo(this.#home, clock.wallMs());
-    await this.#write({ ...notes, thinnedAt: clock.wallMs() });
+    const { keep, lower } = notes;
+    await this.#write({ keep, lower, thinnedAt: clock.wallMs() });
   }
 
   /** As the ledger wants it now. */
@@ -291,7 +322,7 @@ export class KeptVault {
     const { daily, weekly, monthly } = keep;
     const nowMs = this.#options.clock.wallMs();
     const { keep: stays, lower } = keepInForce(known, { daily, weekly, monthly }, nowMs);
-    return { keep: stays, lower, thinnedAt: known?.thinnedAt ?? nowMs };
+    return { keep: stays, lower, thinnedAt: known?.thinnedAt ?? nowMs, ...(known?.owes && { owes: true }) };
   }
 
   /** The same, remembered. */

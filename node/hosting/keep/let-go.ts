@@ -20,8 +20,9 @@ async function filesIn(folder: string): Promise<string[]> {
 export async function holdBack(repository: string, home: string, nowMs: number): Promise<void> {
   const to = join(folderOf(home), String(Math.floor(nowMs)));
   for (const file of await filesIn(repository)) {
-    const name = join(to, file.slice(repository.length));
-    if (file.includes('/locks/')) continue;
+    const below = file.slice(repository.length);
+    if (below.startsWith('/locks/')) continue;
+    const name = join(to, below);
     await mkdir(dirname(name), { recursive: true, mode: 0o700 });
     await link(file, name).catch((cause: unknown) => {
       if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'].includes((cause as NodeJS.ErrnoException).code ?? ''))

@@ -150,11 +150,11 @@ export class Restic {
     await this.#alone(['forget', '--host', 'autogit', '--tag', tag, '--group-by', '', ...words, '--prune'], signal);
   }
 
-  /** These, and what nobody needs any more then. */
-  async drop(ids: readonly string[], signal: AbortSignal): Promise<void> {
+  /** These, and what nobody needs any more then. `repackMost`: bytes that it may write anew to that end. */
+  async drop(ids: readonly string[], repackMost: number, signal: AbortSignal): Promise<void> {
     for (let from = 0; from < ids.length; from += 500)
       await this.#alone(['forget', ...ids.slice(from, from + 500)], signal);
-    await this.#alone(['prune'], signal);
+    await this.#alone(['prune', '--max-repack-size', String(Math.floor(repackMost))], signal);
   }
 
   /** Its structure, and one part of `parts` of its data read back whole. */

@@ -56,12 +56,16 @@ async function listen(server: Server): Promise<void> {
   const ports = Array.from({ length: copyPorts.last - copyPorts.first + 1 }, (_, at) => copyPorts.first + at);
   for (const port of [...ports, 0]) {
     const isOpen = await new Promise<boolean>((resolve, reject) => {
-      const taken = (error: Error): void => (port === 0 ? reject(error) : resolve(false));
-      server.once('error', taken);
-      server.listen(port, () => {
+      const taken = (error: Error): void => {
+        server.off('listening', opened);
+        if (port === 0) reject(error);
+        else resolve(false);
+      };
+      const opened = (): void => {
         server.off('error', taken);
         resolve(true);
-      });
+      };
+      server.once('error', taken).once('listening', opened).listen(port);
     });
     if (isOpen) return;
   }
