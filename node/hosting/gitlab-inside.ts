@@ -67,16 +67,19 @@ async function askOnce(host: Pick<ServiceHost, 'exec'>, id: string, question: Qu
 /**
  * Whether it works, and not only listens: people's first page, the API up to its refusal of who brings no token, and
  * GitLab's own word on its database, Redis and repositories. `problem` is null when all do; else what does not, in words. Which
- * way its nginx answered the first of them is how the gate has to reach it.
+ * way its nginx answered the first of them is how the gate has to reach it, also while GitLab behind it is not well; null
+ * where it did not answer.
  */
 export async function lookInside(
   host: Pick<ServiceHost, 'exec'>,
   id: string,
-): Promise<{ problem: string | null; tellsClient: boolean }> {
+): Promise<{ problem: string | null; tellsClient: boolean | null }> {
   const says = ({ status }: Answer): string => (status === 0 ? 'does not answer' : `answers ${status}`);
   const page = await askInside(host, id, { path: '/users/sign_in' });
   const { tellsClient } = page;
-  const is = (problem: string | null): { problem: string | null; tellsClient: boolean } => ({ problem, tellsClient });
+  // 400 to the one is what comes of asking the wrong way, where the other was not answered.
+  const isProof = page.status !== 0 && !(page.status === 400 && tellsClient);
+  const is = (problem: string | null) => ({ problem, tellsClient: isProof ? tellsClient : null });
   if (page.status !== 200 && page.status !== 302) return is(`its sign-in page ${says(page)}`);
   const api = await askInside(host, id, { path: '/api/v4/version', tellsClient });
   if (api.status !== 401) return is(`its API ${says(api)}`);

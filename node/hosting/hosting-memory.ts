@@ -53,7 +53,7 @@ const Kept = z.looseObject({
   /** How long it took to come up last time. */
   bootMs: z.number().nullable(),
   version: z.string().max(64).nullable(),
-  /** Its nginx wants to be told who the client is (PROXY protocol), as it was seen last; absent before one did. */
+  /** Its nginx wants to be told who the client is (PROXY protocol), as it answered last; absent before one did. */
   tellsClient: z.boolean().optional(),
   replacing: Replacing.nullable().optional(),
   /** The file was damaged once: GitLab may have worked here, also where nothing else says so. */

@@ -210,11 +210,13 @@ export class KeptGitlab {
     this.#askedAtMs = nowMs;
     const { problem, tellsClient } = await lookInside(this.#options.host, id).catch((error: unknown) => {
       if (error instanceof AutogitError && error.code === 'no-docker') throw error;
-      return { problem: sentenceOf(error), tellsClient: this.#tellsClient };
+      return { problem: sentenceOf(error), tellsClient: null };
     });
     // Frozen while it was asked: that is no answer.
     if (isFrozen(look)) return undefined;
-    if (problem === null && tellsClient !== this.#tellsClient) this.#memory.write(this.hosting.data, { tellsClient });
+    // Also of one that is not well: whoever comes is let through to it.
+    if (tellsClient !== null && tellsClient !== this.#tellsClient)
+      this.#memory.write(this.hosting.data, { tellsClient });
     this.#noGate = this.#place && (await whyNoGate(this.#place.folders.config, this.#url));
     return problem === null || this.#noGate === null ? problem : `${problem}; ${this.#noGate}`;
   }

@@ -57,6 +57,29 @@ describe('the keeper of a hosted GitLab', () => {
     await rig.until(keeper, () => rig.state() === 'healthy');
   });
 
+  it('its gate tells who the client is as its nginx takes it, also while GitLab is not well; an nginx that says nothing changes nothing', async () => {
+    rig.engine.proxyLine = true;
+    const keeper = rig.begin();
+    await rig.until(keeper, () => rig.behind?.isServing === true && rig.behind.tellsClient);
+    // gitlab.rb was changed and nginx begun anew, and something else of it is out of order.
+    [rig.engine.proxyLine, rig.engine.readiness] = [false, 503];
+    const later = (holds: () => boolean) => () => {
+      rig.skewMs += 500;
+      return holds();
+    };
+    await rig.until(
+      keeper,
+      later(() => rig.behind?.tellsClient === false),
+    );
+    expect(rig.behind).toMatchObject({ isServing: true });
+    rig.engine.works = false;
+    await rig.until(
+      keeper,
+      later(() => /does not answer/.test(rig.seen.at(-1)?.because ?? '')),
+    );
+    expect(rig.behind?.tellsClient).toBe(false);
+  });
+
   it('a container that sees other folders is killed before anybody reaches it', async () => {
     rig.isOtherFolder = true;
     const keeper = rig.begin();

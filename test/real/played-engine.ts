@@ -8,6 +8,10 @@ export class PlayedEngine implements ServiceHost {
   readonly inputs: string[] = [];
   isAway = false;
   works = true;
+  /** What its nginx takes no question without; null: it takes either. */
+  proxyLine: boolean | null = null;
+  /** What its readiness answers. */
+  readiness = 200;
   revoked: string | null = null;
   lastLines = '';
   /** What the file of the first boot says, and what root's is now. */
@@ -61,7 +65,11 @@ export class PlayedEngine implements ServiceHost {
     if (argv[0] !== 'curl') return { code: 0, out: '' };
     const { version = '19.3.0', never = false } = this.images.get(this.#image) ?? {};
     if (!this.works || never) return { code: 7, out: '\n000' };
-    if (input.includes('sign_in') || input.includes('readiness')) return { code: 0, out: '\n200' };
+    const isTold = input.includes('haproxy-protocol');
+    if (this.proxyLine !== null && isTold !== this.proxyLine)
+      return isTold ? { code: 0, out: '\n400' } : { code: 52, out: '\n000' };
+    if (input.includes('readiness')) return { code: 0, out: `{}\n${this.readiness}` };
+    if (input.includes('sign_in')) return { code: 0, out: '\n200' };
     if (!input.includes('PRIVATE-TOKEN')) return { code: 0, out: '\n401' };
     if (this.revoked !== null && input.includes(this.revoked)) return { code: 0, out: '{}\n401' };
     return { code: 0, out: `{"version":"${version}","is_admin":true,"uuid":"u1"}\n200` };
