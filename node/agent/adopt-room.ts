@@ -89,6 +89,8 @@ export class AdoptRoom {
 
   async answer(ask: AdoptAsk): Promise<Answer> {
     if (ask.kind === 'adoption') return this.#seen();
+    if (ask.kind === 'begin-adopt') this.#adopter.refuseAnother();
+    const since = this.#adopter.current()?.adoption ?? null;
     const { checks, found, begun } = await this.#look(ask.wish);
     if (ask.kind === 'check-adopt') return { kind: 'adopt-checked', checks, found };
     const failed = checks.find(({ state }) => state === 'fail');
@@ -96,7 +98,7 @@ export class AdoptRoom {
       throw new AutogitError('unsupported', failed?.sentence ?? 'no container of a GitLab was found', {
         ...(failed?.fix && { hint: failed.fix }),
       });
-    this.#adopter.begin(begun);
+    this.#adopter.begin(begun, since);
     return { kind: 'said', because: asSentence(`container ${begun.container.name} is being taken over`) };
   }
 

@@ -78,6 +78,11 @@ it('each part lies where GitLab in the mesh has it, with owner and mode; its own
   expect(statSync(join(config, 'gitlab.rb')).mode & 0o077).toBe(0);
   expect(existsSync(at('old/data/backups/1_gitlab_backup.tar'))).toBe(true);
 
+  // What was mounted may be named by a link, which has no mode of its own to go by.
+  symlinkSync(at('old/data/postgresql'), at('named'));
+  await fillPlace([{ inside: '/etc/gitlab', outside: at('named') }], place(), copyUnder(at('lock'), never));
+  expect(statSync(config).mode & 0o777).toBe(0o700);
+
   // What root in the container put in its place would be read on this machine.
   rmSync(join(config, 'gitlab.rb'));
   symlinkSync('/etc/hostname', join(config, 'gitlab.rb'));

@@ -85,6 +85,9 @@ describe('a container that shall become the GitLab of the mesh', () => {
   it('with the port in its address, as GitLab shows it for Docker', () => {
     const ports = [{ inside: 8929, outside: 8929, isLocalOnly: false }];
     expect(plan({ details: { ports } }).planned).toMatchObject({ port: 8929, sshPort: null });
+    // Its nginx listens where external_url says, and nobody at the other one.
+    const both = [{ inside: 80, outside: 80, isLocalOnly: false }, ...ports];
+    expect(plan({ details: { ports: both } }).planned).toMatchObject({ port: 8929 });
   });
 
   it.each([

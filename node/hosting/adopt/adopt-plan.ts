@@ -104,10 +104,10 @@ export function adoptPlan(facts: AdoptFacts): AdoptPlan {
   };
 }
 
-/** As published of the container: its port 80, else the one that its address names. */
+/** As published of the container: the port that its address names, at which its nginx listens then, else 80. */
 function webPort({ details: { ports }, config: { externalUrl } }: AdoptFacts): number | null {
   const named = externalUrl?.startsWith('http:') ? Number(new URL(externalUrl).port) : 0;
-  return (ports.find(({ inside }) => inside === 80) ?? ports.find(({ inside }) => inside === named))?.outside ?? null;
+  return (ports.find(({ inside }) => inside === named) ?? ports.find(({ inside }) => inside === 80))?.outside ?? null;
 }
 
 function containerLine({ container, details }: AdoptFacts): Line {

@@ -1,4 +1,4 @@
-import { chmod, chown, lstat, mkdir, readdir } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { execCleanly } from '../../clean-spawn.ts';
@@ -74,9 +74,9 @@ export async function fillPlace(folders: readonly FolderToCopy[], place: DataFol
   }
 }
 
-/** It itself, with owner and mode. */
+/** It itself, with owner and mode; what was mounted may be named by a link, whose own mode lets everybody in. */
 async function sameFolder(from: string, to: string): Promise<void> {
-  const { uid, gid, mode } = await lstat(from);
+  const { uid, gid, mode } = await stat(from);
   await mkdir(to, { recursive: true });
   await chown(to, uid, gid);
   await chmod(to, mode & 0o7777);

@@ -61,6 +61,16 @@ const timings = {
 /** It cannot go on: what was begun is undone. */
 class Impossible extends Error {}
 
+const refused = (sentence: string, hint: string): AutogitError => new AutogitError('unsupported', sentence, { hint });
+const refusal = {
+  unreadable: (sentence: string) =>
+    refused(sentence, 'see whether a container stands still by it (docker ps -a), start that, and move the file away'),
+  underWay: () =>
+    refused('a GitLab is being taken over on this machine already', 'watch it: autogit-node gitlab adopt'),
+  meanwhile: () =>
+    refused('a GitLab was taken over, or given back, while this was looked at', 'ask again: autogit-node gitlab adopt'),
+};
+
 /**
  * Makes a person's container the mesh's GitLab, step by step from what its journal says; what fails before GitLab served through
  * the gate brings the old one back. Until then nothing of it is changed but that it stands still under another name.
@@ -102,6 +112,8 @@ export class GitlabAdopter {
   #isUnderWay(): boolean {
     try {
       const known = this.#options.journal.read();
+      // Whoever moved one away that could not be read has settled it.
+      if (known === null) this.#problem = null;
       return known !== null && !isOver(known);
     } catch (error) {
       this.#problem = `what was begun of gitlab adopt cannot be read: ${sentenceOf(error)}`;
@@ -110,12 +122,18 @@ export class GitlabAdopter {
     }
   }
 
-  /** Throws where another one is under way. */
-  begin(adoption: Omit<Adoption, 'step' | 'because' | 'at'>): void {
-    if (this.#isUnderWay())
-      throw new AutogitError('unsupported', 'a GitLab is being taken over on this machine already', {
-        hint: 'watch it: autogit-node gitlab adopt',
-      });
+  /** Throws where another one is under way, or was and cannot be read any more: it alone says what a container was like. */
+  refuseAnother(): void {
+    const isUnderWay = this.#isUnderWay();
+    if (this.unreadable !== null) throw refusal.unreadable(this.unreadable);
+    if (isUnderWay) throw refusal.underWay();
+  }
+
+  /** `since`: what was current before the container was looked at. Throws as `refuseAnother`. */
+  begin(adoption: Omit<Adoption, 'step' | 'because' | 'at'>, since: Adoption | null): void {
+    this.refuseAnother();
+    // What one that began and went back meanwhile has made of the container is not how its owner had it.
+    if (this.#known !== since) throw refusal.meanwhile();
     const at = this.#options.clock.wallMs();
     this.#options.journal.write({ ...adoption, step: 'parking', because: 'it was asked for', at } as Adoption);
     this.#problem = null;
