@@ -7,6 +7,7 @@ export function classSizes(text) {
   return lines.flatMap((line, index) => {
     const name = /^(?:export )?(?:abstract )?class (\w+)/.exec(line)?.[1];
     const end = lines.findIndex((other, at) => at > index && other === '}');
-    return name === undefined ? [] : [{ name, lines: end - index }];
+    if (name === undefined) return [];
+    return [{ name, lines: line.endsWith('{}') ? 1 : end - index }];
   });
 }
