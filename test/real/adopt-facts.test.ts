@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -67,4 +67,15 @@ it("folders, and volumes of the engine's own, stay when it ends", async () => {
     { Type: 'volume', Name: 'config', Driver: 'local', Destination: '/etc/gitlab' },
   );
   expect((await look()).facts.details.fleeting).toEqual([]);
+});
+
+it.each([
+  ['git-data', '/mnt/large/git-data'],
+  ['gitlab-rails/shared/artifacts', '/mnt/large/artifacts'],
+  ['gitlab-rails/shared/lfs-objects', '../../../elsewhere'],
+])('a link in the place of %s is seen: the copy would have the link alone', async (name, target) => {
+  expect((await look()).facts.link).toBe(null);
+  mkdirSync(at('data/gitlab-rails/shared'), { recursive: true });
+  symlinkSync(target, at('data', name));
+  expect((await look()).facts.link).toBe(at('data', name));
 });

@@ -1,4 +1,4 @@
-import { lstat, readlink } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { askDisk } from '../../asked-disk.ts';
@@ -166,12 +166,17 @@ export function listensHttpsIn(ruby: string): boolean | null {
   return last === undefined ? null : last === 'true';
 }
 
-/** What people put on another disk by a link: in the container it leads to another folder than here. */
-const linkedMost = ['git-data', 'git-data/repositories', 'gitlab-rails', 'gitlab-rails/shared', 'gitlab-rails/uploads'];
+/** What people put on another disk by a link: in the container it leads to another folder than here, and the copy has the link. */
+const linkedMost = [
+  ...['git-data', 'git-data/repositories', 'gitlab-rails', 'gitlab-rails/shared', 'gitlab-rails/uploads'],
+  ...['postgresql', 'postgresql/data'],
+];
+/** Each of it lies apart where the mesh hosts: artifacts, LFS, packages. */
+const apart = 'gitlab-rails/shared';
 
 async function linkIn(folders: readonly string[]): Promise<string | null> {
-  for (const folder of folders)
-    for (const name of [...linkedMost, 'postgresql', 'postgresql/data']) {
+  for (const folder of folders) {
+    for (const name of linkedMost) {
       const path = join(folder, name);
       const isLink = await askDisk(path, () =>
         lstat(path).then(
@@ -179,8 +184,13 @@ async function linkIn(folders: readonly string[]): Promise<string | null> {
           () => false,
         ),
       );
-      if (isLink && (await askDisk(path, () => readlink(path))).startsWith('/')) return path;
+      if (isLink) return path;
     }
+    const path = join(folder, apart);
+    const entries = await askDisk(path, () => readdir(path, { withFileTypes: true }).catch(() => []));
+    const linked = entries.find((entry) => entry.isSymbolicLink());
+    if (linked) return join(path, linked.name);
+  }
   return null;
 }
 

@@ -299,7 +299,7 @@ function folderLines({ container: { name }, folders, besides, link, details, pla
       line(
         'fail',
         'data',
-        `${link} is a link that leads out of GitLab's folders`,
+        `${link} is a link, and what it leads to would not be in the copy`,
         'mount that folder there instead, then this again',
       ),
     );
