@@ -293,7 +293,6 @@ export class HostingRequests implements HostingApi {
     return isDeployed(this.#lines.ledger(), host, { ...wish, folder: data });
   }
 
-  /** What speaks against it in the ledger, and what the machine that shall run it finds. */
   /** What a look says where the mesh runs that very GitLab, or is about to; null where it does not. */
   #deployed(wish: DeployRequest, host: NodeId): Looked | null {
     if (!this.#isThere(wish, host)) return null;
@@ -306,6 +305,7 @@ export class HostingRequests implements HostingApi {
     return { host, checked: null, agreed: [], plan };
   }
 
+  /** What speaks against it in the ledger, and what the machine that shall run it finds. */
   async #look(wish: DeployRequest): Promise<Looked> {
     const ledger = this.#lines.ledger();
     const host = wish.on === null ? this.#lines.self : this.#lines.nodeNamed(wish.on);

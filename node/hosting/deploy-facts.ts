@@ -6,7 +6,7 @@ import { findProgram } from '../clean-spawn.ts';
 import { diskOf } from '../disk-use.ts';
 import { makeRunCgroup, removeCgroup } from '../executors/run-cgroup.ts';
 import { shown } from '../foreign-text.ts';
-import { askEngine, canAsk, dockerAddress } from '../machine/docker-ask.ts';
+import { askEngine, canAsk, dockerAddress, imagePath } from '../machine/docker-ask.ts';
 import { findGitlabHere, type GitlabHere } from '../machine/gitlab-here.ts';
 import { memory } from '../machine/memory.ts';
 import { mountOver } from './mount-table.ts';
@@ -112,7 +112,7 @@ const Failure = z.object({ message: z.string() });
 
 export async function imageFacts(dockerHost: string | null, name: string): Promise<ImageFacts> {
   const address = dockerAddress(dockerHost) as string;
-  const path = name.split('/').map(encodeURIComponent).join('/');
+  const path = imagePath(name);
   try {
     const here = Image.safeParse(await askEngine(address, `/images/${path}/json`));
     if (here.success) return { state: 'here', architectures: [here.data.Architecture], problem: null };
@@ -171,7 +171,6 @@ async function hasFreezer(): Promise<boolean> {
   return true;
 }
 
-/** What lies at that folder, or would. */
 /** Null where something can be made in it. Root is told by the kernel too: of a mount that is read-only, of a folder that may not change. */
 function whyUnwritable(folder: string): { problem: string; fix: string } | null {
   try {
@@ -191,6 +190,7 @@ function whyUnwritable(folder: string): { problem: string; fix: string } | null 
   }
 }
 
+/** What lies at that folder, or would. */
 export function placeFacts(wanted: string, mesh: string): DeployFacts['place'] {
   const missing = placePrograms.filter((name) => findProgram(name, toolEnv.PATH) === null);
   try {

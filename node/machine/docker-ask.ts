@@ -49,3 +49,6 @@ export function askEngine(address: string, path: string): Promise<unknown> {
     sent.end();
   });
 }
+
+/** Where the engine is asked about an image of that name: its slashes part folders, all else in it is a name. */
+export const imagePath = (name: string): string => name.split('/').map(encodeURIComponent).join('/');

@@ -2,7 +2,7 @@ import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { askDisk } from '../../asked-disk.ts';
-import { askEngine, dockerAddress } from '../../machine/docker-ask.ts';
+import { askEngine, dockerAddress, imagePath } from '../../machine/docker-ask.ts';
 import { externalUrlIn, textIn } from '../../machine/gitlab-here.ts';
 import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';
 import { mountOver } from '../mount-table.ts';
@@ -89,10 +89,7 @@ async function detailsOf(
 ): Promise<ContainerDetails> {
   const { HostConfig, Config, NetworkSettings, Mounts } = found;
   const address = dockerAddress(dockerHost) as string;
-  const named = await askEngine(
-    address,
-    `/images/${one.image.split('/').map(encodeURIComponent).join('/')}/json`,
-  ).catch(() => null);
+  const named = await askEngine(address, `/images/${imagePath(one.image)}/json`).catch(() => null);
   const version = await askEngine(address, '/version').catch(() => null);
   const labels = Config.Labels ?? {};
   return {

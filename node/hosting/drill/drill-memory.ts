@@ -25,7 +25,7 @@ export type DrillNotes = z.infer<typeof DrillNotes>;
 export class DrillMemory {
   readonly #path: string;
   #known: DrillNotes | null;
-  /** One at a time: two would write the same file beside it. */
+  /** Until the last of them is on the disk. */
   #writing: Promise<void> = Promise.resolve();
 
   constructor(home: string) {
@@ -58,8 +58,7 @@ export class DrillMemory {
 
   write(now: DrillNotes): Promise<void> {
     this.#known = now;
-    const write = (): Promise<void> => replaceFile(this.#path, `${JSON.stringify(now)}\n`, systemTools);
-    const written = this.#writing.then(write, write);
+    const written = replaceFile(this.#path, `${JSON.stringify(now)}\n`, systemTools);
     this.#writing = written.catch(() => undefined);
     return written;
   }

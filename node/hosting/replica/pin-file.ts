@@ -32,7 +32,7 @@ export class PinFile {
     const text = JSON.stringify(pins);
     if (text === this.#kept) return;
     this.#kept = text;
-    this.#writing = this.#writing.then(() => replaceFile(this.#path, text, this.#tools)).catch(() => {});
+    this.#writing = replaceFile(this.#path, text, this.#tools).catch(() => {});
   }
 
   written(): Promise<void> {

@@ -90,9 +90,8 @@ class Relay {
   readonly #agent: DoorAgent;
   readonly #trouble: AbortController;
   readonly #over = new AbortController();
-  readonly #secret = Buffer.from(
-    `Basic ${Buffer.from(`autogit:${randomBytes(24).toString('hex')}`).toString('base64')}`,
-  );
+  readonly #word = `autogit:${randomBytes(24).toString('hex')}`;
+  readonly #secret = Buffer.from(`Basic ${Buffer.from(this.#word).toString('base64')}`);
   // A large file takes as long as the owner's limit says.
   readonly #server = createServer({ requestTimeout: 0 }, (request, response) => void this.#relayed(request, response));
   /** Until an answer comes. */
@@ -112,8 +111,7 @@ class Relay {
       this.#server.once('error', reject);
       this.#server.listen(0, '127.0.0.1', () => resolve());
     });
-    const word = Buffer.from(String(this.#secret).slice('Basic '.length), 'base64').toString();
-    return `rest:http://${word}@127.0.0.1:${(this.#server.address() as AddressInfo).port}/`;
+    return `rest:http://${this.#word}@127.0.0.1:${(this.#server.address() as AddressInfo).port}/`;
   }
 
   close(): void {
