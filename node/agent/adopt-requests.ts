@@ -5,6 +5,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
 import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
+import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
 import type { AdoptionSeen, AdoptPlan, AdoptRequest } from '../local-api/socket-protocol.ts';
 
 interface AdoptLines {
@@ -32,16 +33,11 @@ export class AdoptRequests {
     const ledger = this.#lines.ledger();
     const node = this.#node(on);
     const host = nodeName(ledger, node);
-    const fail = (sentence: string, fix: string | null): AdoptPlan => ({
-      ...{ host, found: null, url: null },
-      lines: [{ state: 'fail', what: 'mesh', sentence, fix } satisfies DeployCheck],
-    });
-    if (!ledger.nodes[node]?.can?.includes('adopt')) return fail(`${host} runs an earlier version`, 'upgrade it first');
+    const failed = (line: DeployCheck): AdoptPlan => ({ host, found: null, url: null, lines: [line] });
+    if (!ledger.nodes[node]?.can?.includes('adopt'))
+      return failed(checkOf('fail', 'mesh', `${host} runs an earlier version`, 'upgrade it first'));
     const refused = whyNotDeploy(ledger, node);
-    if (refused !== null) {
-      const [sentence = '', fix = null] = refused.replace(/ first$/, '').split(/: (?=autogit-node)/);
-      return fail(sentence, fix);
-    }
+    if (refused !== null) return failed(refusalCheck(refused));
     const answer = await this.#ask(node, { kind: 'check-adopt', wish: wish satisfies AdoptWish }, checkMs);
     if (answer.kind !== 'adopt-checked')
       throw new AutogitError('bad-message', `${host} answered with ${answer.kind} to what it was asked`);

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AdoptWish, Answer, Ask, DeployCheck } from '../../protocol/asks.ts';
+import type { AdoptWish, Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
@@ -15,6 +15,7 @@ import { adoptedPlace } from '../hosting/adopt/adopted-place.ts';
 import { AdoptionJournal } from '../hosting/adopt/adoption-journal.ts';
 import { GitlabAdopter } from '../hosting/adopt/gitlab-adopter.ts';
 import { oldContainer } from '../hosting/adopt/old-container.ts';
+import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
 import { deployFacts } from '../hosting/deploy-facts.ts';
 import { preflight } from '../hosting/deploy-preflight.ts';
 import type { GitlabLife } from '../hosting/gitlab-state.ts';
@@ -173,12 +174,15 @@ export class AdoptRoom {
   ): Promise<Omit<Extract<Answer, { kind: 'adopt-checked' }>, 'kind'> & { begun: Begun | null }> {
     const { home, dockerHost, ledger, nodeId: self, network } = this.#sources;
     const refused = (sentence: string, fix: string | null, what = 'container') => ({
-      ...{ checks: [failing(what, sentence, fix)], found: null, begun: null },
+      ...{ checks: [checkOf('fail', what, sentence, fix)], found: null, begun: null },
     });
     try {
       const known = ledger();
-      const [sentence = null, fix = null] = (known && whyNotDeploy(known, self))?.split(/: (?=autogit-node)/) ?? [];
-      if (sentence !== null) return refused(sentence, fix?.replace(/ first$/, '') ?? null, 'mesh');
+      const why = known && whyNotDeploy(known, self);
+      if (why !== null) {
+        const { what, sentence, fix } = refusalCheck(why);
+        return refused(sentence, fix, what);
+      }
       const all = await omnibusContainers(dockerHost, ({ name }) => name === wish.container);
       const meant = namedContainer(wish.container, all);
       if ('refused' in meant) return await this.#none(meant, refused);
@@ -211,7 +215,8 @@ export class AdoptRoom {
       const isTaken = place !== null && place.data !== null;
       const taken = isTaken
         ? [
-            failing(
+            checkOf(
+              'fail',
               'place',
               `${place.path} holds the data of the GitLab that was here`,
               'name an empty folder: --data DIR',
@@ -221,7 +226,9 @@ export class AdoptRoom {
       // What was said of both is said once.
       const lines = [
         ...checks,
-        ...asLines(more).filter(({ what, state }) => what !== 'ports' || state === 'fail'),
+        ...more
+          .filter(({ what, state }) => what !== 'ports' || state === 'fail')
+          .map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix)),
         ...taken,
       ];
       if (place === null || lines.some(({ state }) => state === 'fail'))
@@ -264,16 +271,3 @@ export class AdoptRoom {
     );
   }
 }
-
-const failing = (what: string, sentence: string, fix: string | null): DeployCheck => ({
-  ...{ state: 'fail' as const, what },
-  sentence: asSentence(sentence),
-  fix: fix === null ? null : asSentence(fix),
-});
-
-const asLines = (checks: ReturnType<typeof preflight>['checks']): DeployCheck[] =>
-  checks.map(({ state, what, sentence, fix }) => ({
-    ...{ state, what },
-    sentence: asSentence(sentence),
-    fix: fix === null ? null : asSentence(fix),
-  }));

@@ -3,6 +3,7 @@ import type { Answer, Ask, DeployCheck } from '../../protocol/asks.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import { diskOf } from '../disk-use.ts';
+import { checkOf } from '../hosting/deploy-check.ts';
 import { existingAt } from '../hosting/place-tree.ts';
 import { copiesFolder, standbyPlace } from '../hosting/replica/copies-place.ts';
 import { showBytes } from '../settings/quantities.ts';
@@ -21,7 +22,7 @@ export function checkCopies(
 ): Answer {
   const failed = (what: string, sentence: string, fix: string | null): Answer => ({
     kind: 'copies-checked',
-    checks: [{ state: 'fail', what, sentence: asSentence(sentence), fix: fix === null ? null : asSentence(fix) }],
+    checks: [checkOf('fail', what, sentence, fix)],
   });
   if (isRefused)
     return failed(

@@ -1,12 +1,6 @@
-import { statfsSync } from 'node:fs';
 import type { Answer } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
-import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
-import { diskOf } from '../disk-use.ts';
-import { ownersReserve } from '../hosting/place-choice.ts';
-import { existingAt } from '../hosting/place-tree.ts';
-import { presets } from '../hosting/presets.ts';
 
 /** What is refused in words goes back as such. */
 export async function answered(act: () => string | Answer | Promise<string | Answer>): Promise<Answer> {
@@ -24,10 +18,4 @@ export async function answered(act: () => string | Answer | Promise<string | Ans
 export function hostAddress(addresses: readonly string[]): string {
   const all = addresses.flatMap((one) => /^\/ip4\/([\d.]+)\//.exec(one)?.[1] ?? []);
   return all.find((one) => !one.startsWith('127.')) ?? all[0] ?? '127.0.0.1';
-}
-
-/** What its data take at first, and what of the disk stays its owner's. */
-export function roomFor({ preset, place }: Hosting): { bytes: number; reserveBytes: number } {
-  const { totalBytes } = diskOf(statfsSync(existingAt(place.path)));
-  return { bytes: presets[preset].leastDiskBytes, reserveBytes: ownersReserve(totalBytes) };
 }

@@ -9,6 +9,7 @@ import { hostingOf, isDeployed, whyNotDeploy } from '../../scheduler/hosting/hos
 import { whyNoUpgrade } from '../../scheduler/hosting/upgrade-edits.ts';
 import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
+import { refusalCheck } from '../hosting/deploy-check.ts';
 import { VaultSecret } from '../hosting/vault/vault-memory.ts';
 import type { HostingApi } from '../local-api/agent-api.ts';
 import type {
@@ -315,13 +316,9 @@ export class HostingRequests implements HostingApi {
     const plan = { host: name, url: hostedUrl(wish.hostname ?? name, wish.port), folder: wish.data ?? '-', copies: [] };
     const refused = whyNotDeploy(ledger, host);
     if (refused !== null) {
-      const [sentence = '', fix = null] = refused.replace(/ first$/, '').split(/: (?=autogit-node)/);
-      return {
-        host,
-        checked: null,
-        agreed: [],
-        plan: { ...plan, lines: [{ state: 'fail', what: 'mesh', sentence, fix: fix === uninstall ? orUpgrade : fix }] },
-      };
+      const line = refusalCheck(refused);
+      const fix = line.fix === uninstall ? orUpgrade : line.fix;
+      return { host, checked: null, agreed: [], plan: { ...plan, lines: [{ ...line, fix }] } };
     }
     const { on: _on, copies: wanted, ...asked } = wish;
     const answer = await this.#lines.ask(host, { kind: 'check-deploy', wish: asked }, checkMs);

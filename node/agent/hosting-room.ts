@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import { asSentence, type NodeId } from '../../protocol/ids.ts';
+import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
@@ -12,6 +12,7 @@ import type { ViewInput } from '../../scheduler/snapshot-view.ts';
 import type { Clock } from '../clock.ts';
 import { DockerClones } from '../hosting/clone/clone-engine.ts';
 import { GitlabClones } from '../hosting/clone/gitlab-clones.ts';
+import { checkOf } from '../hosting/deploy-check.ts';
 import { DockerServiceHost } from '../hosting/docker-service-host.ts';
 import { DrillMaster } from '../hosting/drill/drill-master.ts';
 import { haveImage } from '../hosting/drill/have-image.ts';
@@ -20,7 +21,7 @@ import { GateKeeper } from '../hosting/gate/gate-keeper.ts';
 import { GitlabKeeper } from '../hosting/gitlab-keeper.ts';
 import type { GitlabLife } from '../hosting/gitlab-state.ts';
 import { KeptVault } from '../hosting/keep/kept-vault.ts';
-import { openPlace, removePlace } from '../hosting/place-making.ts';
+import { openPlace, removePlace, roomForData } from '../hosting/place-making.ts';
 import { presets } from '../hosting/presets.ts';
 import { GitlabProtector } from '../hosting/protect/gitlab-protector.ts';
 import { bridgeOf } from '../hosting/service-container.ts';
@@ -34,7 +35,7 @@ import { peopleOfFile } from '../settings/people-file.ts';
 import { type AdoptAsk, AdoptRoom, isOfAdopting } from './adopt-room.ts';
 import { copiesLeftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
-import { answered, hostAddress, roomFor } from './hosting-answers.ts';
+import { answered, hostAddress } from './hosting-answers.ts';
 import type { RunWatch } from './run-watch.ts';
 import { VaultKeepers } from './vault-keepers.ts';
 
@@ -141,7 +142,7 @@ export class HostingRoom {
       sealForVoters: (text) => box.sealForVoters(text),
       meshToken,
       openPlace: (hosting, mayMake, mesh, isUnchecked = false) => {
-        const create = mayMake ? roomFor(hosting) : null;
+        const create = mayMake ? roomForData(hosting) : null;
         return openPlace(hosting.place, { ...this.#ownerOf(hosting), mesh, create, isUnchecked });
       },
       removePlace: (hosting) => removePlace(hosting.place, this.#ownerOf(hosting), { deleteData: true }),
@@ -358,11 +359,7 @@ export class HostingRoom {
     const { checks, place } = preflight(facts, { ...wish, leastMemoryBytes, leastDiskBytes });
     return {
       kind: 'deploy-checked',
-      checks: checks.map(({ state, what, sentence, fix }) => ({
-        ...{ state, what },
-        sentence: asSentence(sentence),
-        fix: fix === null ? null : asSentence(fix),
-      })),
+      checks: checks.map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix)),
       place: place && { kind: place.kind, path: place.path, data: place.data },
       address: hostAddress(network.addresses()),
     };

@@ -1,7 +1,7 @@
 import type { Answer } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import { asSentence } from '../../protocol/ids.ts';
 import { ProtectedGitlab } from '../../protocol/protected-gitlab.ts';
+import { checkOf } from '../hosting/deploy-check.ts';
 import { protectFacts } from '../hosting/protect/protect-facts.ts';
 import { chooseWay, protectLines } from '../hosting/protect/protect-way.ts';
 import { dataOf, namedContainer } from '../hosting/protect/protected-container.ts';
@@ -14,7 +14,7 @@ export async function checkProtect(
 ): Promise<Answer> {
   const refused = (sentence: string, fix: string): Answer => ({
     kind: 'protect-checked',
-    checks: [{ state: 'fail', what: 'container', sentence: asSentence(sentence), fix: asSentence(fix) }],
+    checks: [checkOf('fail', 'container', sentence, fix)],
     found: null,
   });
   try {

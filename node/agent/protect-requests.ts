@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import type { Answer, Ask, DeployCheck } from '../../protocol/asks.ts';
+import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { whyNotProtect } from '../../scheduler/hosting/protect-edits.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
+import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
 import type { ProtectionRequest, ProtectPlan } from '../local-api/socket-protocol.ts';
 
 interface ProtectLines {
@@ -58,15 +59,13 @@ export class ProtectRequests {
     const node = on === null ? (ledger.gitlab.protected?.node ?? this.#lines.self) : this.#lines.nodeNamed(on);
     const host = nodeName(ledger, node);
     const plan = { node, host, target: ledger.gitlab.vault?.target ?? null };
-    const fail = (sentence: string, fix: string | null): DeployCheck => ({
-      state: 'fail',
-      what: 'mesh',
-      sentence,
-      fix,
-    });
     // Whose version knows nothing of this would not understand the question.
     if (!ledger.nodes[node]?.can?.includes('protect'))
-      return { ...plan, found: null, lines: [fail(`${host} runs an earlier version`, `upgrade it first`)] };
+      return {
+        ...plan,
+        found: null,
+        lines: [checkOf('fail', 'mesh', `${host} runs an earlier version`, 'upgrade it first')],
+      };
     const answer = await this.#lines.ask(node, { kind: 'check-protect', container }, checkMs).catch((cause) => {
       throw new AutogitError('timed-out', `${host} does not answer: ${sentenceOf(cause)}`, { cause });
     });
@@ -76,7 +75,6 @@ export class ProtectRequests {
     }
     const { found, checks } = answer;
     const refused = found === null ? null : whyNotProtect(ledger, { node, folder: found.folder });
-    const [sentence = '', fix = null] = (refused ?? '').replace(/ first$/, '').split(/: (?=autogit-node)/);
-    return { ...plan, found, lines: refused === null ? checks : [...checks, fail(sentence, fix)] };
+    return { ...plan, found, lines: refused === null ? checks : [...checks, refusalCheck(refused)] };
   }
 }

@@ -5,7 +5,7 @@ import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit } from './failure.ts';
+import { exit, failedWith } from './failure.ts';
 
 type Drill = NonNullable<StatusSnapshot['gitlab']['drills']>[number];
 
@@ -26,10 +26,7 @@ export async function drill(context: Context): Promise<number> {
     out.talk('it goes on by itself: autogit-node gitlab');
     return exit.interrupted;
   }
-  if ('ended' in end)
-    throw new AutogitError('clone', `the drill on ${node} ended without a verdict: ${end.ended.split(' -> ')[0]}`, {
-      hint: end.ended.split(' -> ')[1] ?? hint,
-    });
+  if ('ended' in end) throw failedWith('clone', `the drill on ${node} ended without a verdict: ${end.ended}`, hint);
   const { last } = end;
   if (settings.isOn('json')) out.json({ node, ...last });
   if (!last.isProven)

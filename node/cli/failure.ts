@@ -57,3 +57,9 @@ export function describeFailure(error: unknown, verbose: boolean, columns = Numb
   const what = known instanceof InvariantError ? 'a broken invariant' : 'an unforeseen error';
   return `error: ${what}: ${known.message}\nfix: please report it with what follows\n${stackOf(known)}\n`;
 }
+
+/** What an agent says of a failure of its own: the cause, and behind an arrow what helps, where it knows that. `otherwise`: the fix then. */
+export function failedWith(code: ErrorCode, said: string, otherwise: string): AutogitError {
+  const [because = '', hint = otherwise] = said.split(' -> ');
+  return new AutogitError(code, because, { hint });
+}

@@ -9,7 +9,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { PhaseLines } from './gitlab-deploy.ts';
 import { promptOf } from './mesh-commands.ts';
-import { confirm, hasTerminal } from './prompt.ts';
+import { isAgreed } from './prompt.ts';
 
 /**
  * `gitlab adopt`: a GitLab that runs in a container without the mesh becomes the mesh's. Looks, says what it found and for how long
@@ -57,15 +57,10 @@ function requirePlan({ settings, out }: Context, plan: AdoptPlan, lines: Progres
 }
 
 async function isWanted(context: Context, { host, found, url }: AdoptPlan): Promise<boolean> {
-  const prompt = promptOf(context);
-  if (prompt.yes || found === null) return true;
-  if (!hasTerminal(prompt))
-    throw new AutogitError('no-terminal', `nobody here can say that GitLab on ${host} shall become the mesh's`, {
-      hint: 'the same command with --yes',
-    });
+  if (found === null) return true;
   const away = found.awayMs === null ? 'for a time that is not known' : `for about ${showDuration(found.awayMs)}`;
   const question = `Make GitLab in container ${shown(found.container)} on ${host} the mesh's, as ${url}? It is away ${away}. Its data are copied to ${shown(found.folder)}; its container and folders are kept as they are, and come back by themselves if it does not come up.`;
-  return confirm(question, false, prompt);
+  return isAgreed(`GitLab on ${host} shall become the mesh's`, question, promptOf(context));
 }
 
 const pollMs = 700;

@@ -6,7 +6,7 @@ import { checkTarget, credentialsIn } from '../hosting/vault/backup-target.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { Settings } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit, requireDone } from './failure.ts';
+import { exit, failedWith, requireDone } from './failure.ts';
 
 export const statusHint = 'look at it: autogit-node gitlab';
 export type GitlabView = StatusSnapshot['gitlab'];
@@ -183,9 +183,7 @@ function untilBackedUp(context: Context, agent: AgentClient, before: string | nu
     wasDoing ||= vault?.doing?.what === 'backup' || performance.now() - began > hearsMs;
     if (lastBackup !== null && lastBackup.id !== before && vault?.doing == null) return lastBackup;
     if (wasDoing && vault?.doing == null && vault?.problem != null)
-      throw new AutogitError('backup', vault.problem.split(' -> ')[0] as string, {
-        hint: vault.problem.split(' -> ')[1] ?? statusHint,
-      });
+      throw failedWith('backup', vault.problem, statusHint);
     return null;
   });
 }

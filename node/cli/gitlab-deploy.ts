@@ -11,7 +11,7 @@ import { configOf } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
-import { ask, confirm, hasTerminal } from './prompt.ts';
+import { ask, confirm, hasTerminal, isAgreed } from './prompt.ts';
 
 const statusHint = 'look at it: autogit-node gitlab';
 
@@ -94,14 +94,8 @@ async function sayPeople({ settings }: Context, { host }: DeployPlan, lines: Pro
 
 /** It takes a machine's memory and disk, so nobody gets it by an answer that was not given. */
 async function isWanted(context: Context, { host, url, copies }: DeployPlan): Promise<boolean> {
-  const prompt = promptOf(context);
-  if (prompt.yes) return true;
-  if (!hasTerminal(prompt))
-    throw new AutogitError('no-terminal', `nobody here can say that GitLab shall run on ${host}`, {
-      hint: 'the same command with --yes',
-    });
   const where = copies.length === 0 ? '' : `, copies of all of it on ${listed(copies)}`;
-  return confirm(`Deploy GitLab on ${host} as ${url}${where}?`, false, prompt);
+  return isAgreed(`GitLab shall run on ${host}`, `Deploy GitLab on ${host} as ${url}${where}?`, promptOf(context));
 }
 
 type GitlabView = StatusSnapshot['gitlab'];

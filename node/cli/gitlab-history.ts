@@ -4,11 +4,11 @@ import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { fewer, readTime, rowAt, rowNamed, showUtc } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit } from './failure.ts';
+import { exit, failedWith } from './failure.ts';
 import { type GitlabView, hearsMs, hosted, statusHint, watched } from './gitlab-backup.ts';
 import { whyNotRestored } from './gitlab-protect.ts';
 import { promptOf } from './mesh-commands.ts';
-import { confirm, hasTerminal } from './prompt.ts';
+import { isAgreed } from './prompt.ts';
 import { printTable } from './table.ts';
 
 const kindOf = ({ id, on }: BackupRow): string => (on ? 'round' : id.startsWith('replaced-') ? 'replaced' : 'backup');
@@ -93,22 +93,14 @@ export async function restore(context: Context): Promise<number> {
       });
     await agent.gitlabRestore({ backup: row.id, project: named.data });
   } else {
-    const prompt = promptOf(context);
     const question = `Put GitLab on ${host} back to ${showUtc(row.at)} UTC (${row.id})${asVersion(row, version)}? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;
-    if (!prompt.yes && !hasTerminal(prompt))
-      throw new AutogitError('no-terminal', 'nobody here can say that GitLab shall be restored', {
-        hint: 'the same command with --yes',
-      });
-    if (!prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
+    if (!(await isAgreed('GitLab shall be restored', question, promptOf(context)))) return exit.failed;
     await agent.gitlabRestore({ backup: row.id });
   }
   const end = await untilRestored(context, agent, { id: row.id, epoch, before });
   if (end === null) return exit.interrupted;
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', of: row.id, because: end.because });
-  if (!end.isDone) {
-    const [because = '', fix = statusHint] = end.because.split(' -> ');
-    throw new AutogitError('backup', because, { hint: fix });
-  }
+  if (!end.isDone) throw failedWith('backup', end.because, statusHint);
   if (!settings.isOn('json')) out.data(shownLines(end.because));
   return exit.ok;
 }

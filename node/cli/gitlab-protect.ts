@@ -11,7 +11,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { backUpTo, statusHint } from './gitlab-backup.ts';
 import { promptOf } from './mesh-commands.ts';
-import { confirm, hasTerminal } from './prompt.ts';
+import { isAgreed } from './prompt.ts';
 
 /**
  * `gitlab protect`: a GitLab that runs without the mesh is backed up by it, and nothing of that GitLab is changed. Looks, says
@@ -48,15 +48,9 @@ function requirePlan({ settings, out }: Context, plan: ProtectPlan): void {
 }
 
 async function isWanted(context: Context, plan: ProtectPlan, target: string | null): Promise<boolean> {
-  const prompt = promptOf(context);
-  if (prompt.yes) return true;
-  if (!hasTerminal(prompt))
-    throw new AutogitError('no-terminal', `nobody here can say that GitLab on ${plan.host} shall be backed up`, {
-      hint: 'the same command with --yes',
-    });
   const where = shown(target ?? plan.target ?? '');
   const question = `Back up GitLab in container ${shown(plan.found?.container ?? '')} on ${plan.host} to ${where}, now and by itself from then on? Nothing of it is changed.`;
-  return confirm(question, false, prompt);
+  return isAgreed(`GitLab on ${plan.host} shall be backed up`, question, promptOf(context));
 }
 
 /** Its machine hears of it a moment after the mesh has committed it. */

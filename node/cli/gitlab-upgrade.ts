@@ -8,10 +8,10 @@ import type { UpgradePlan } from '../local-api/socket-protocol.ts';
 import { createProgress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit, requireDone } from './failure.ts';
+import { exit, failedWith, requireDone } from './failure.ts';
 import { PhaseLines } from './gitlab-deploy.ts';
 import { promptOf } from './mesh-commands.ts';
-import { confirm, hasTerminal } from './prompt.ts';
+import { isAgreed } from './prompt.ts';
 
 const statusHint = 'look at it: autogit-node gitlab';
 type GitlabView = StatusSnapshot['gitlab'];
@@ -64,15 +64,9 @@ async function hosted(agent: AgentClient): Promise<GitlabView> {
 }
 
 async function isWanted(context: Context, { host, from, steps, awayMs }: UpgradePlan): Promise<boolean> {
-  const prompt = promptOf(context);
-  if (prompt.yes) return true;
-  if (!hasTerminal(prompt))
-    throw new AutogitError('no-terminal', `nobody here can say that GitLab on ${host} shall be upgraded`, {
-      hint: 'the same command with --yes',
-    });
   const times = steps.length === 1 ? '' : `, ${steps.length} times, for each of ${listed(steps)}`;
   const question = `Upgrade GitLab on ${host} from ${from} to ${steps.at(-1)}? It is away for about ${showDuration(awayMs)}${times}; jobs that run go on meanwhile, and are told when it is back.`;
-  return confirm(question, false, prompt);
+  return isAgreed(`GitLab on ${host} shall be upgraded`, question, promptOf(context));
 }
 
 /** ms for this machine to hear what the one that hosts says now. */
@@ -120,8 +114,7 @@ async function watchUpgrade(context: Context, agent: AgentClient, before: Gitlab
     return exit.interrupted;
   }
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'upgraded' : 'failed', image, because: end.because });
-  if (!end.isDone)
-    throw new AutogitError('upgrade', end.because.split(' -> ')[0] as string, { hint: hintIn(end.because) });
+  if (!end.isDone) throw failedWith('upgrade', end.because, statusHint);
   if (!settings.isOn('json')) out.data(shownLines(`${end.because}, after ${showDuration(performance.now() - began)}`));
   return exit.ok;
 }
@@ -150,9 +143,7 @@ async function watchRehearsal(
   if (end === null) return exit.interrupted;
   const { isDone, because, seconds } = end;
   if (settings.isOn('json')) out.json({ state: isDone ? 'rehearsed' : 'failed', image, because, seconds });
-  if (!isDone) throw new AutogitError('upgrade', because.split(' -> ')[0] as string, { hint: hintIn(because) });
+  if (!isDone) throw failedWith('upgrade', because, statusHint);
   if (!settings.isOn('json')) out.data(shownLines(`${because}. Nothing was changed.`));
   return exit.ok;
 }
-
-const hintIn = (because: string): string => because.split(' -> ')[1] ?? statusHint;

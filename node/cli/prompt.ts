@@ -102,3 +102,14 @@ export async function confirm(question: string, fallback: boolean, options: Prom
     if (/^no?$/i.test(answer)) return false;
   }
 }
+
+/**
+ * What nobody gets by an answer that was not given. `what`: that somebody has to say. Throws `no-terminal` where nobody can, and
+ * `--yes` does not stand for it.
+ */
+export async function isAgreed(what: string, question: string, options: PromptOptions): Promise<boolean> {
+  if (options.yes) return true;
+  if (!hasTerminal(options))
+    throw new AutogitError('no-terminal', `nobody here can say that ${what}`, { hint: 'the same command with --yes' });
+  return confirm(question, false, options);
+}

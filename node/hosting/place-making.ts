@@ -10,7 +10,7 @@ import { HostMounts } from './host-mounts.ts';
 import { LoopImage } from './loop-image.ts';
 import { holdersBelow, sayHolder } from './mount-table.ts';
 import { OpenPlace } from './open-place.ts';
-import type { PlaceAt } from './place-choice.ts';
+import { ownersReserve, type PlaceAt } from './place-choice.ts';
 import { placeProblem } from './place-problem.ts';
 import {
   claimPath,
@@ -22,10 +22,22 @@ import {
   writeClaim,
   writeMarker,
 } from './place-records.ts';
-import { copiesOf, imageOf, mountPointOf, realFolder, subvolumes, treeOf } from './place-tree.ts';
+import { copiesOf, existingAt, imageOf, mountPointOf, realFolder, subvolumes, treeOf } from './place-tree.ts';
+import { presets } from './presets.ts';
 import { dropRounds } from './replica/btrfs-replica.ts';
 import { type SystemTools, systemTools } from './system-tools.ts';
 import { dropAll } from './vault/vault-tree.ts';
+
+/** What its data take at first, or `needBytes` where that is more, and what of the disk stays its owner's. */
+export function roomForData({ preset, place }: RoomWish, needBytes = 0): { bytes: number; reserveBytes: number } {
+  const { totalBytes } = diskOf(statfsSync(existingAt(place.path)));
+  return { bytes: Math.max(presets[preset].leastDiskBytes, needBytes), reserveBytes: ownersReserve(totalBytes) };
+}
+
+interface RoomWish {
+  preset: keyof typeof presets;
+  place: { path: string };
+}
 
 export async function openPlace(
   wanted: PlaceAt,

@@ -1,8 +1,8 @@
 import type { DeployCheck } from '../../../protocol/asks.ts';
 import { GitlabImageName } from '../../../protocol/hosted-upgrade.ts';
-import { asSentence } from '../../../protocol/ids.ts';
 import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';
 import { showBytes, showDuration } from '../../settings/quantities.ts';
+import { checkOf } from '../deploy-check.ts';
 import type { FolderToCopy } from './copied-folders.ts';
 
 /** What the engine says of that container beside what `OmnibusContainer` has. */
@@ -74,11 +74,6 @@ const sharedMs = 20_000;
 const spare = 1.1;
 
 type Line = DeployCheck;
-const line = (state: Line['state'], what: string, sentence: string, fix: string | null = null): Line => ({
-  ...{ state, what },
-  sentence: asSentence(sentence),
-  fix: fix === null ? null : asSentence(fix),
-});
 
 /** Whether that container can become the mesh's GitLab, what is done for it, and how long GitLab is away. Pure. */
 export function adoptPlan(facts: AdoptFacts): AdoptPlan {
@@ -113,13 +108,13 @@ function webPort({ details: { ports }, config: { externalUrl } }: AdoptFacts): n
 function containerLine({ container, details }: AdoptFacts): Line {
   const { name, image, isRunning, status } = container;
   if (details.isRemovedAtStop)
-    return line(
+    return checkOf(
       'fail',
       'container',
       `${name} was started with --rm: the engine deletes it as soon as it stops, and there would be no way back`,
       'start it without --rm, then this again',
     );
-  return line(
+  return checkOf(
     isRunning ? 'ok' : 'warn',
     'container',
     `${name} (${image}) ${isRunning ? 'runs' : `is ${status}: it was not seen to work`}`,
@@ -130,7 +125,7 @@ function containerLine({ container, details }: AdoptFacts): Line {
 function startedBy({ container: { name }, details }: AdoptFacts): Line[] {
   if (details.isPodman)
     return [
-      line(
+      checkOf(
         'fail',
         'engine',
         'the engine is podman, by which the mesh runs no GitLab',
@@ -139,7 +134,7 @@ function startedBy({ container: { name }, details }: AdoptFacts): Line[] {
     ];
   if (details.isOfSwarm)
     return [
-      line(
+      checkOf(
         'fail',
         'container',
         `${name} is of a service of Docker Swarm, which would start it anew at once`,
@@ -148,7 +143,7 @@ function startedBy({ container: { name }, details }: AdoptFacts): Line[] {
     ];
   if (details.composeProject === null) return [];
   return [
-    line(
+    checkOf(
       'warn',
       'compose',
       `it was made by docker compose (project ${details.composeProject}), whose up must not start it again`,
@@ -162,7 +157,7 @@ function imageLines({ container: { image }, details }: AdoptFacts): Line[] {
   const id = details.imageId.replace(/^sha256:/, '').slice(0, 12);
   if (!GitlabImageName.safeParse(image).success)
     return [
-      line(
+      checkOf(
         'fail',
         'image',
         `${image} is no name by which the mesh can start an image`,
@@ -171,7 +166,7 @@ function imageLines({ container: { image }, details }: AdoptFacts): Line[] {
     ];
   if (details.namedImageId === null || details.namedImageId !== details.imageId)
     return [
-      line(
+      checkOf(
         'fail',
         'image',
         details.namedImageId === null
@@ -182,7 +177,7 @@ function imageLines({ container: { image }, details }: AdoptFacts): Line[] {
     ];
   if (tag !== null) return [];
   return [
-    line(
+    checkOf(
       'warn',
       'version',
       `${image} names no version: another machine that pulls it may get another GitLab`,
@@ -197,7 +192,7 @@ function portLines(facts: AdoptFacts): Line[] {
   const port = webPort(facts);
   if (details.isHostNetwork)
     return [
-      line(
+      checkOf(
         'fail',
         'ports',
         `${name} has this machine's own network, and what it listens on is not known`,
@@ -206,7 +201,7 @@ function portLines(facts: AdoptFacts): Line[] {
     ];
   if (port === null)
     return [
-      line(
+      checkOf(
         'fail',
         'ports',
         details.ports.some(({ inside }) => inside === 443)
@@ -217,7 +212,7 @@ function portLines(facts: AdoptFacts): Line[] {
     ];
   const ssh = details.ports.find(({ inside }) => inside === 22)?.outside;
   const lines = [
-    line(
+    checkOf(
       'ok',
       'ports',
       `${port} (pages)${ssh === undefined ? ', no ssh' : `, ${ssh} (ssh)`}, as now; they become the gate's`,
@@ -226,7 +221,7 @@ function portLines(facts: AdoptFacts): Line[] {
   const more = details.ports.find(({ inside, outside }) => outside !== port && inside !== 22 && inside !== 443);
   if (more !== undefined)
     lines.push(
-      line(
+      checkOf(
         'warn',
         'ports',
         `port ${more.outside} is published too (a registry, pages?); the gate has those of pages and ssh only`,
@@ -234,7 +229,7 @@ function portLines(facts: AdoptFacts): Line[] {
     );
   if (details.ports.some(({ outside, isLocalOnly }) => outside === port && isLocalOnly))
     lines.push(
-      line(
+      checkOf(
         'warn',
         'ports',
         `port ${port} is published for this machine alone; the mesh's gate listens for the whole LAN`,
@@ -249,7 +244,7 @@ function configLines({ container, config, details }: AdoptFacts): Line[] {
   const isHttps = externalUrl?.startsWith('https:') === true;
   if (isHttps && listensHttps !== false && details.ports.some(({ inside }) => inside === 443))
     lines.push(
-      line(
+      checkOf(
         'fail',
         'https',
         `its own nginx has the certificate of ${externalUrl}, and GitLab by itself speaks no https behind the mesh's gate`,
@@ -257,11 +252,13 @@ function configLines({ container, config, details }: AdoptFacts): Line[] {
       ),
     );
   else if (isHttps)
-    lines.push(line('ok', 'address', `its pages go on naming ${externalUrl}; the proxy before it goes on to its port`));
-  else if (externalUrl !== null) lines.push(line('ok', 'address', `its pages go on naming ${externalUrl}`));
+    lines.push(
+      checkOf('ok', 'address', `its pages go on naming ${externalUrl}; the proxy before it goes on to its port`),
+    );
+  else if (externalUrl !== null) lines.push(checkOf('ok', 'address', `its pages go on naming ${externalUrl}`));
   if (container.hasOtherDatabase)
     lines.push(
-      line(
+      checkOf(
         'fail',
         'database',
         "its database is another container's or machine's (postgresql['enable'] = false), which the mesh's container does not reach",
@@ -270,7 +267,7 @@ function configLines({ container, config, details }: AdoptFacts): Line[] {
     );
   if (container.dataElsewhere.length > 0)
     lines.push(
-      line(
+      checkOf(
         'fail',
         'data',
         `its gitlab.rb keeps data in ${container.dataElsewhere[0]}, which is not below /var/opt/gitlab`,
@@ -278,7 +275,9 @@ function configLines({ container, config, details }: AdoptFacts): Line[] {
       ),
     );
   if (container.hasObjectStorage)
-    lines.push(line('warn', 'objects', 'what lies in its object storage stays there, and is in no copy and no backup'));
+    lines.push(
+      checkOf('warn', 'objects', 'what lies in its object storage stays there, and is in no copy and no backup'),
+    );
   return lines;
 }
 
@@ -286,17 +285,17 @@ function folderLines({ container: { name }, folders, besides, link, details, pla
   const lacks = ['/etc/gitlab', '/var/opt/gitlab'].find((inside) => !folders.some((one) => one.inside === inside));
   if (lacks !== undefined)
     return [
-      line(
+      checkOf(
         'fail',
         'data',
         `${name} has no folder or volume of this machine at ${lacks}: what is in the container alone is not taken`,
         'give it volumes, as GitLab says for Docker; then again',
       ),
     ];
-  const lines = [line('ok', 'data', folders.map(({ outside }) => outside).join(', '))];
+  const lines = [checkOf('ok', 'data', folders.map(({ outside }) => outside).join(', '))];
   if (link !== null)
     lines.push(
-      line(
+      checkOf(
         'fail',
         'data',
         `${link} is a link, and what it leads to would not be in the copy`,
@@ -306,7 +305,7 @@ function folderLines({ container: { name }, folders, besides, link, details, pla
   const over = folders.find(({ outside }) => place === outside || place.startsWith(`${outside}/`))?.outside;
   if (over !== undefined)
     lines.push(
-      line(
+      checkOf(
         'fail',
         'data',
         `${place} lies in ${over}, of which it shall be the copy`,
@@ -316,7 +315,7 @@ function folderLines({ container: { name }, folders, besides, link, details, pla
   const [fleeting] = details.fleeting;
   if (fleeting !== undefined)
     lines.push(
-      line(
+      checkOf(
         'fail',
         'volumes',
         `${fleeting} lies in a volume with a driver or options of its own, which the engine unmounts when ${name} stops: there would be nothing to copy`,
@@ -326,7 +325,7 @@ function folderLines({ container: { name }, folders, besides, link, details, pla
   const [anonymous] = details.anonymous;
   if (anonymous !== undefined)
     lines.push(
-      line(
+      checkOf(
         'warn',
         'volumes',
         `${anonymous} lies in a volume without a name, which goes with its container`,
@@ -335,7 +334,7 @@ function folderLines({ container: { name }, folders, besides, link, details, pla
     );
   if (besides.length > 0)
     lines.push(
-      line(
+      checkOf(
         'warn',
         'mounts',
         `${besides.join(', ')}: mounted into it, and not into the mesh's container`,
@@ -348,14 +347,14 @@ function folderLines({ container: { name }, folders, besides, link, details, pla
 function copyLine({ dataBytes, mostBytes, isShared, folders }: AdoptFacts, awayMs: number | null): Line {
   const size = dataBytes === null ? 'it was not counted in time how much' : showBytes(dataBytes);
   if (awayMs === null)
-    return line(
+    return checkOf(
       'warn',
       'copy',
       `${size} is to be copied while GitLab is away: for how long is not known, and there has to be room for all that its disk holds, ${showBytes(mostBytes)}`,
       `count it, and at once this again, which is faster then: du -sh ${folders.map(({ outside }) => outside).join(' ')}`,
     );
   const how = isShared ? 'shared with it on the same disk, in a moment' : `about ${showDuration(awayMs - bootMs)}`;
-  return line(
+  return checkOf(
     'ok',
     'copy',
     `${size}, ${how}, while GitLab is stopped; with its start it is away for about ${showDuration(awayMs)}`,

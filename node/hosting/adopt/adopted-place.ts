@@ -1,12 +1,9 @@
-import { rmSync, statfsSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { hostedUrl } from '../../../scheduler/snapshot-gitlab.ts';
-import { diskOf } from '../../disk-use.ts';
-import { ownersReserve } from '../place-choice.ts';
-import { openPlace, removePlace } from '../place-making.ts';
+import { openPlace, removePlace, roomForData } from '../place-making.ts';
 import { markerFile, writeMarker } from '../place-records.ts';
-import { existingAt, treeOf } from '../place-tree.ts';
-import { presets } from '../presets.ts';
+import { treeOf } from '../place-tree.ts';
 import { systemTools } from '../system-tools.ts';
 import type { Adoption } from './adoption-journal.ts';
 import { copyUnder, fillPlace, takeConfigOver, untilUnlocked } from './fill-place.ts';
@@ -37,7 +34,7 @@ export function adoptedPlace({ home, mesh, environmentOf, signal }: PlaceSources
       await drop(adoption);
       const owner = { mesh: mesh(), data: hosted.data, epoch };
       const url = hostedUrl(hosted.hostname, hosted.port);
-      const open = await openPlace(hosted.place, { ...owner, create: roomFor(hosted, needBytes) });
+      const open = await openPlace(hosted.place, { ...owner, create: roomForData(hosted, needBytes) });
       const { config, data } = open.folders;
       const freeBefore = open.freeBytes();
       const total = adoption.dataBytes;
@@ -63,9 +60,4 @@ export function adoptedPlace({ home, mesh, environmentOf, signal }: PlaceSources
       }
     },
   };
-}
-
-function roomFor({ preset, place }: Adoption['hosted'], needBytes: number): { bytes: number; reserveBytes: number } {
-  const { totalBytes } = diskOf(statfsSync(existingAt(place.path)));
-  return { bytes: Math.max(presets[preset].leastDiskBytes, needBytes), reserveBytes: ownersReserve(totalBytes) };
 }

@@ -7,6 +7,7 @@ import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import { type GitlabLife, gitlabTimings } from '../gitlab-state.ts';
+import { withFix } from '../vault/vault-work.ts';
 import { type Adoption, type AdoptionJournal, isOver } from './adoption-journal.ts';
 
 /** The container that a person started: each call by itself, and the same when it is made again. */
@@ -199,7 +200,7 @@ export class GitlabAdopter {
 
   /** An engine that is away comes back; all else is no way to GitLab. What is undone is tried until it is. */
   #failed(known: Adoption, error: unknown): void {
-    const because = error instanceof AutogitError ? `${error.message} -> ${error.hint}` : sentenceOf(error);
+    const because = withFix(error);
     const isAway = error instanceof AutogitError && error.code === 'no-docker';
     const isWayThere = known.step === 'parking' || known.step === 'copying';
     if (error instanceof Impossible || (isWayThere && !isAway)) return this.#write(known, 'returning', because);

@@ -1,7 +1,7 @@
 import type { DeployCheck } from '../../../protocol/asks.ts';
-import { asSentence } from '../../../protocol/ids.ts';
 import type { ProtectedWay } from '../../../protocol/protected-gitlab.ts';
 import { showBytes } from '../../settings/quantities.ts';
+import { checkOf } from '../deploy-check.ts';
 
 /** What was found of a GitLab that runs here without the mesh, and of what its backups need. */
 export interface ProtectFacts {
@@ -120,37 +120,29 @@ export function ownStrategy(dataBytes: number, freeBytes: number): { words: stri
 /** What a person is shown before anything is begun. */
 export function protectLines(facts: ProtectFacts, choice: Choice): DeployCheck[] {
   const { container, config, data } = facts;
-  const line = (state: DeployCheck['state'], what: string, sentence: string, fix: string | null = null) => ({
-    ...{ state, what },
-    sentence: asSentence(sentence),
-    fix: fix === null ? null : asSentence(fix),
-  });
   const state = container.isRunning ? 'runs' : `is ${container.status}: no backup is made until it runs`;
   const lines = [
-    line(container.isRunning ? 'ok' : 'warn', 'container', `${container.name} (${container.image}) ${state}`),
+    checkOf(container.isRunning ? 'ok' : 'warn', 'container', `${container.name} (${container.image}) ${state}`),
   ];
-  if ('refused' in choice) return [...lines, line('fail', 'way', choice.refused, choice.fix)];
-  lines.push(line('ok', 'data', `${data} and ${config}`), line('ok', 'way', choice.because));
-  if (choice.way === 'own') lines.push(roomLine(facts, line));
+  if ('refused' in choice) return [...lines, checkOf('fail', 'way', choice.refused, choice.fix)];
+  lines.push(checkOf('ok', 'data', `${data} and ${config}`), checkOf('ok', 'way', choice.because));
+  if (choice.way === 'own') lines.push(roomLine(facts));
   if (container.hasObjectStorage)
     lines.push(
-      line('warn', 'objects', 'what lies in its object storage is in no backup', 'back that storage up where it is'),
+      checkOf('warn', 'objects', 'what lies in its object storage is in no backup', 'back that storage up where it is'),
     );
   return lines;
 }
 
-function roomLine(
-  { dataBytes, freeBytes, backups }: ProtectFacts,
-  line: (state: DeployCheck['state'], what: string, sentence: string, fix?: string) => DeployCheck,
-): DeployCheck {
+function roomLine({ dataBytes, freeBytes, backups }: ProtectFacts): DeployCheck {
   if (dataBytes === null)
-    return line('warn', 'room', `how much it is was not counted in time; it is looked at before each backup`);
+    return checkOf('warn', 'room', `how much it is was not counted in time; it is looked at before each backup`);
   const strategy = ownStrategy(dataBytes, freeBytes);
   const figures = `${showBytes(dataBytes)} of data, ${showBytes(freeBytes)} free at ${backups}`;
-  if ('refused' in strategy) return line('fail', 'room', strategy.refused, `make room at ${backups}`);
+  if ('refused' in strategy) return checkOf('fail', 'room', strategy.refused, `make room at ${backups}`);
   return strategy.words.length > 0
-    ? line('ok', 'room', figures)
-    : line('warn', 'room', `${figures}: what changes while it is read may make one fail; it is tried again then`);
+    ? checkOf('ok', 'room', figures)
+    : checkOf('warn', 'room', `${figures}: what changes while it is read may make one fail; it is tried again then`);
 }
 
 /** The image with which such a backup can be taken up again: a tag like `latest` is another version by then. */

@@ -1,5 +1,4 @@
 import type { Answer, Ask } from '../../../protocol/asks.ts';
-import { asSentence } from '../../../protocol/ids.ts';
 import type { Ledger } from '../../../protocol/ledger.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
 import { upgradeWay } from '../../../scheduler/hosting/upgrade-path.ts';
@@ -7,6 +6,7 @@ import { listed } from '../../../scheduler/phrases.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import { memory } from '../../machine/memory.ts';
 import { cloneMemory } from '../clone/gitlab-clones.ts';
+import { checkOf } from '../deploy-check.ts';
 import { engineFacts, type ImageFacts, imageFacts } from '../deploy-facts.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { systemTools } from '../system-tools.ts';
@@ -50,11 +50,7 @@ export async function checkUpgrade(
   });
   return {
     kind: 'upgrade-checked',
-    checks: checks.map(({ state, what, sentence, fix }) => ({
-      ...{ state, what },
-      sentence: asSentence(sentence),
-      fix: fix === null ? null : asSentence(fix),
-    })),
+    checks: checks.map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix)),
     from: version,
     steps: steps.map((one) => one.version),
     awayMs: kept.usualBootMs,

@@ -1,0 +1,20 @@
+import type { DeployCheck } from '../../protocol/asks.ts';
+import { asSentence } from '../../protocol/ids.ts';
+
+/** One thing that was looked at, as a member answers it and a person reads it. */
+export const checkOf = (
+  state: DeployCheck['state'],
+  what: string,
+  sentence: string,
+  fix: string | null = null,
+): DeployCheck => ({
+  ...{ state, what },
+  sentence: asSentence(sentence),
+  fix: fix === null ? null : asSentence(fix),
+});
+
+/** Of what the ledger refuses, a sentence with the command behind it: `this mesh hosts a GitLab already: autogit-node … first`. */
+export function refusalCheck(refused: string): DeployCheck {
+  const [sentence = '', fix = null] = refused.replace(/ first$/, '').split(/: (?=autogit-node)/);
+  return { state: 'fail', what: 'mesh', sentence, fix };
+}
