@@ -1,30 +1,14 @@
 import { expect, it } from 'vitest';
 import type { HostedCopies } from '../../protocol/ledger.ts';
-import type { RoundName } from '../../protocol/round-name.ts';
 import { CopyRules } from '../../scheduler/hosting/copies/copy-rules.ts';
+import { brought, inTime, round, taken } from '../fixtures/copy-rounds.ts';
 
-const round = (number: number): RoundName => ({ era: 1, epoch: 1, number });
 const copies = (members: string[], version = 1): HostedCopies => ({
   agreed: ['B'],
   standbys: [{ node: 'B', because: 'chosen' }],
   set: { version, members, last: null, boot: 'boot-one' },
   bases: { 1: round(1) },
 });
-function taken(rules: CopyRules, number: number, at: number): void {
-  rules.begins(round(number));
-  rules.durable(round(number), at);
-}
-function brought(rules: CopyRules, node: string, number: number, at: number): void {
-  rules.sent(node, round(number), null);
-  rules.acknowledged(node, round(number), at);
-}
-function inTime(rules: CopyRules, node: string, from: number, count: number): void {
-  for (let number = from; number < from + count; number++) {
-    taken(rules, number, number * 5000);
-    brought(rules, node, number, number * 5000 + 200);
-    rules.due(number * 5000 + 200);
-  }
-}
 
 it.each([true, false])(
   'one that a push waited for too long is waited for again after 12 rounds in time only; a member: %s',

@@ -4,8 +4,8 @@ import type { HostedCopies } from '../../protocol/ledger.ts';
 import { type RoundName, roundText } from '../../protocol/round-name.ts';
 import { CopyRules } from '../../scheduler/hosting/copies/copy-rules.ts';
 import { StandbyRules } from '../../scheduler/hosting/copies/standby-rules.ts';
+import { brought, inTime, round, taken } from '../fixtures/copy-rounds.ts';
 
-const round = (number: number, epoch = 1, era = 1): RoundName => ({ era, epoch, number });
 const of = { data: 'k3v9q2m4', epoch: 1 };
 
 function copies(
@@ -28,22 +28,6 @@ function begun(set: HostedCopies): CopyRules {
   const rules = rulesOf();
   rules.ledger(set, 0);
   return rules;
-}
-function taken(rules: CopyRules, number: number, at: number): void {
-  rules.begins(round(number));
-  rules.durable(round(number), at);
-}
-/** As the driver does it. */
-function brought(rules: CopyRules, node: string, number: number, at: number): void {
-  rules.sent(node, round(number), null);
-  rules.acknowledged(node, round(number), at);
-}
-function inTime(rules: CopyRules, node: string, from: number, count: number): void {
-  for (let number = from; number < from + count; number++) {
-    taken(rules, number, number * 5000);
-    brought(rules, node, number, number * 5000 + 200);
-    rules.due(number * 5000 + 200);
-  }
 }
 const changesAt = (rules: CopyRules, at: number): Change[] =>
   rules.due(at).changes.map((change) => Change.parse(change));
