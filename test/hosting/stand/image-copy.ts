@@ -40,7 +40,20 @@ async function mounted<T>(image: string, mount: string, use: () => Promise<T> | 
     }
   } finally {
     execFileSync('losetup', ['--detach', device]);
+    await gone(image);
   }
+}
+
+/**
+ * While somebody else looks at the device, losetup only promises to detach it. What is attached next would be that device again,
+ * with the super block that it still remembers over the trees that btrfstune has written meanwhile: "bad fsid", and nothing to read.
+ */
+async function gone(image: string): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    if (execFileSync('losetup', ['--associated', image], { encoding: 'utf8' }).trim() === '') return;
+    await sleep(50);
+  }
+  throw new Error(`${image} is still attached 10 s after it was detached`);
 }
 
 /**
