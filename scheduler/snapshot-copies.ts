@@ -29,7 +29,10 @@ interface Sight {
   /** What the host says of GitLab itself. */
   said: GitlabSeen | undefined;
   isHostHere: boolean;
-  /** By the host's wall clock; of a host that is away, when it was heard last: nothing was copied since. */
+  /**
+   * By the host's wall clock as its last word had it, and boot time since then: a clock that jumps meanwhile, here or there, is no
+   * loss. Of a host that is away, when it was heard last: nothing was copied since.
+   */
   hostWallMs: number;
 }
 
@@ -40,13 +43,14 @@ function sightOf(view: ViewInput, ledger: Ledger): Sight | null {
   const { gitlab } = heard?.report ?? {};
   const said = gitlab?.data === hosting.data && gitlab.epoch === hosting.epoch ? gitlab : undefined;
   const isHostHere = hosting.host === view.self || view.liveness(hosting.host).state === 'alive';
+  const saidWallMs = heard?.report.wallMs ?? view.wallMs;
   return {
     view,
     ledger,
     hosting,
     ...{ said, seen: said?.copies },
     isHostHere,
-    hostWallMs: isHostHere ? view.wallMs + (heard?.clockOffMs ?? 0) : (heard?.report.wallMs ?? view.wallMs),
+    hostWallMs: saidWallMs + (isHostHere && heard ? Math.max(0, view.at - heard.at) : 0),
   };
 }
 
@@ -82,12 +86,15 @@ function rowOf(sight: Sight, node: NodeId, chosen: string): StandbyRow {
 }
 
 /** The newest round that it is known to hold, by the host's word or its own, and until when nothing is missing in it. */
-function newestOn({ view, hosting, seen }: Sight, node: NodeId): { round: RoundName; asOf: number } | null {
+function newestOn({ view, hosting, seen, hostWallMs }: Sight, node: NodeId): { round: RoundName; asOf: number } | null {
   const said = seen?.standbys.find((one) => one.node === node);
   const standby = view.jobs.reports[node]?.report.standby;
   const own = standby?.data === hosting.data ? standby.newest : null;
   const byHost = said?.round && said.takenAt !== null ? { round: said.round, takenAt: said.takenAt } : null;
-  const newest = own && (byHost === null || compareRounds(own.round, byHost.round) > 0) ? own : byHost;
+  const isNewer = own !== null && own !== undefined && (byHost === null || compareRounds(own.round, byHost.round) > 0);
+  // Dated by the host's clock of then, which may have jumped since: it is between what the host knows of and now.
+  const dated = isNewer && { ...own, takenAt: Math.min(Math.max(own.takenAt, byHost?.takenAt ?? 0), hostWallMs) };
+  const newest = dated || byHost;
   if (newest === null) return null;
   // Where nothing was written since, no round is taken: who has the newest one has all there is.
   const isAll = seen?.newest != null && compareRounds(newest.round, seen.newest) >= 0;

@@ -8,7 +8,7 @@ import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { BtrfsReplica } from '../../node/hosting/replica/btrfs-replica.ts';
 import { KeptCopies } from '../../node/hosting/replica/kept-copies.ts';
 import { PinFile } from '../../node/hosting/replica/pin-file.ts';
-import type { Replica, ReplicaTools, Round } from '../../node/hosting/replica/replica-ports.ts';
+import type { BootMoment, Replica, ReplicaTools, Round } from '../../node/hosting/replica/replica-ports.ts';
 import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../../node/hosting/replica/round-disk.ts';
 import { RoundHost } from '../../node/hosting/replica/round-host.ts';
@@ -74,16 +74,22 @@ it('a whole copy may take longer than two minutes, as long as it moves', async (
 });
 
 /** A replica whose rounds are numbers: nothing here is about disks. */
-function played(part: 'hot' | 'bulk', snapshot: (name: RoundName) => Promise<void>): Replica {
-  const rounds: Round[] = [];
+function played(
+  part: 'hot' | 'bulk',
+  snapshot: (name: RoundName) => Promise<void>,
+  rounds: Round[] = [],
+  moments = new Map<Round, BootMoment>(),
+): Replica {
   return {
     part,
     open: async () => rounds,
     rounds: () => [...rounds].sort((a, b) => compareRounds(a.name, b.name)),
-    snapshot: async (one, atMs) => {
+    momentOf: (round) => moments.get(round) ?? null,
+    snapshot: async (one, atMs, moment) => {
       await snapshot(one);
       const round: Round = { part, name: one, atMs, wallMs: 0, uuid: 'u', parent: null };
       rounds.push(round);
+      if (moment) moments.set(round, moment);
       return round;
     },
     hasChanged: async () => false,
@@ -104,7 +110,7 @@ type HostOptions = ConstructorParameters<typeof RoundHost>[0];
 
 function hostOf(
   snapshot: () => Promise<void>,
-  over: Pick<HostOptions, 'copies' | 'isHost'> & Partial<Pick<HostOptions, 'hot' | 'clock'>>,
+  over: Pick<HostOptions, 'copies' | 'isHost'> & Partial<Pick<HostOptions, 'hot' | 'bulk' | 'clock' | 'standby'>>,
 ): RoundHost {
   mkdirSync(join(folder, 'x'), { recursive: true });
   return new RoundHost({
@@ -119,7 +125,7 @@ function hostOf(
     nameOf: (node) => node,
     change: async () => ({ state: 'done' }) as never,
     unprotected: async () => null,
-    clock: { bootMs: () => performance.now(), wallMs: () => 1_000_000 },
+    clock: { bootMs: () => performance.now(), bootId: () => 'b', wallMs: () => 1_000_000 },
     ...over,
   });
 }
@@ -159,7 +165,7 @@ it('a push waits for no thinning: a file system that is slow to let rounds go ho
     },
   };
   // Rounds are half a second apart by it.
-  const clock = { bootMs: () => 100 * performance.now(), wallMs: () => 1_000_000 };
+  const clock = { bootMs: () => 100 * performance.now(), bootId: () => 'b', wallMs: () => 1_000_000 };
   const host = hostWith(async () => undefined, { hot, clock });
   host.start();
   for (let push = 0; push < 50; push++) {
@@ -184,6 +190,40 @@ it('what an agent of before let wait is taken into a round before anybody hears 
   go();
   await settled;
   await host.stop();
+});
+
+it("an agent that comes back with another time of day counts its rounds' age by the boot they were taken in", async () => {
+  const days = 15 * 86_400_000;
+  const kept = { hot: [] as Round[], bulk: [] as Round[] };
+  const moments = new Map<Round, BootMoment>();
+  /** How old B's copy is by an agent that begins now, and makes a round only where `makes`. */
+  const ageBy = async (bootId: string, offMs: number, makes = false): Promise<number | null> => {
+    const wallMs = () => 1e12 + performance.now() + offMs;
+    let go: () => void = () => undefined;
+    const held = makes ? Promise.resolve() : new Promise<void>((_, reject) => (go = () => reject(new Error('ends'))));
+    const standby: HostOptions['standby'] = (node) => ({
+      node,
+      held: async (part) => kept[part].map(({ name: one, uuid }) => ({ name: one, uuid })),
+      take: async () => undefined,
+    });
+    const host = hostOf(() => held, {
+      ...{ copies: () => copiesOf({ members: ['B'] }), isHost: () => true, standby },
+      hot: played('hot', () => held, kept.hot, moments),
+      bulk: played('bulk', async () => undefined, kept.bulk, moments),
+      clock: { bootMs: () => performance.now(), bootId: () => bootId, wallMs },
+    });
+    host.start();
+    await new Promise((done) => setTimeout(done, 100));
+    const { takenAt = null } = host.seen().standbys[0] ?? {};
+    go();
+    await host.stop();
+    return takenAt === null ? null : wallMs() - takenAt;
+  };
+  await ageBy('b', 0, true);
+  expect(kept.hot).toHaveLength(1);
+  for (const offMs of [0, days, -days]) expect(await ageBy('b', offMs)).toBeLessThan(5000);
+  // After a reboot the wall clock is all there is; the rounds played here are of its beginning.
+  expect(await ageBy('another', 0)).toBeGreaterThan(days);
 });
 
 it('copies that a ledger of before a recovery by force does not know are not taken for those that a person took back', async () => {

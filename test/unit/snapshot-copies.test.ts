@@ -165,6 +165,24 @@ describe('the copies of a hosted GitLab, in status', () => {
     );
   });
 
+  it.each(['kang', 'laptop'])(
+    'a clock that jumps between two words of the host costs nothing: seen from %s',
+    (from) => {
+      const all = lab(usual);
+      const at = (wallMs: number) => {
+        const { gitlab } = snapshot(viewOf(all, from, { wallMs }));
+        return [gitlab.loss?.seconds, Math.round((gitlab.standbys?.[0]?.ageMs ?? 0) / 1000)];
+      };
+      const days = 15 * 86_400_000;
+      for (const jumped of [0, days, -days]) expect(at(all.wallMs + jumped)).toEqual([3, 3]);
+      // Nor is the date of a round that its machine tells of before the host does a clock to go by.
+      const newest = { round: round(10), takenAt: all.wallMs - days };
+      all.feed('desktop-1', { kind: 'standby-seen', report: { data, newest, freeBytes: 1, problem: null } });
+      all.run(2000);
+      expect(at(all.wallMs)[1]).toBeLessThan(120);
+    },
+  );
+
   it('what was said of another epoch does not count', () => {
     const all = lab(usual);
     all.feed('kang', { kind: 'gitlab-seen', report: null });

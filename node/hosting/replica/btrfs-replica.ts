@@ -8,7 +8,7 @@ import { holdersBelow } from '../mount-table.ts';
 import { type DataOwner, markedEpoch, markerFile } from '../place-records.ts';
 import { copiesOf } from '../place-tree.ts';
 import type { SystemTools } from '../system-tools.ts';
-import type { Replica, ReplicaTools, Round, RoundPart, RoundSource } from './replica-ports.ts';
+import type { BootMoment, Replica, ReplicaTools, Round, RoundPart, RoundSource } from './replica-ports.ts';
 import { ReplicaProblem } from './replica-problem.ts';
 import type { RoundDisk } from './round-disk.ts';
 import { StreamGuard } from './stream-guard.ts';
@@ -29,6 +29,7 @@ const Marker = z.object({
   parent: Name.nullable(),
   /** Where it was taken: the living subvolume, and what that was made from. */
   live: z.object({ own: z.string(), from: z.string() }).optional(),
+  moment: z.object({ boot: z.string(), ms: z.number() }).optional(),
 });
 
 interface Subvolume {
@@ -45,6 +46,7 @@ const liveOf = { hot: 'live', bulk: 'bulk' } as const;
 interface Origin {
   own: string;
   live?: { own: string; from: string } | undefined;
+  moment?: BootMoment | undefined;
 }
 
 interface ReplicaParts {
@@ -111,7 +113,11 @@ export class BtrfsReplica implements Replica {
     return this.rounds();
   }
 
-  async snapshot(name: RoundName, atMs: number): Promise<Round> {
+  momentOf({ name }: Round): BootMoment | null {
+    return this.#origins.get(roundText(name))?.moment ?? null;
+  }
+
+  async snapshot(name: RoundName, atMs: number, moment?: BootMoment): Promise<Round> {
     const text = roundText(name);
     const newest = newestOf(this.rounds());
     if (newest && compareRounds(newest.name, name) >= 0)
@@ -130,7 +136,7 @@ export class BtrfsReplica implements Replica {
       await this.#disk.sync(mark);
       const [live, { own, generation }] = [await looking, await made];
       const round: Round = { part: this.part, name, atMs, wallMs: Date.now(), uuid: own, parent: null };
-      await this.#mark(round, { own, live: { own: live.own, from: live.from } }, mark);
+      await this.#mark(round, { own, live: { own: live.own, from: live.from }, moment }, mark);
       this.#newest = { round, generation };
       return round;
     } catch (error) {
@@ -242,7 +248,7 @@ export class BtrfsReplica implements Replica {
       const marker = Marker.parse(JSON.parse(readFileSync(this.#markerOf(roundText(name)), 'utf8')));
       const { own, isReadOnly } = await this.#look(this.folderOf({ name }));
       if (compareRounds(marker.name, name) !== 0 || own !== marker.own || !isReadOnly) return null;
-      this.#origins.set(roundText(name), { own, live: marker.live });
+      this.#origins.set(roundText(name), { own, live: marker.live, moment: marker.moment });
       return {
         part: this.part,
         name,

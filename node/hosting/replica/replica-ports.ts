@@ -23,6 +23,12 @@ export interface Round extends DatedRound {
   wallMs: number;
 }
 
+/** A moment by the time of one boot, which no wall clock's jump touches. */
+export interface BootMoment {
+  boot: string;
+  ms: number;
+}
+
 /** A round on its way. The reader hears only from `done` whether the sender came to its end: a stream that stops says nothing. */
 export interface RoundSource {
   stream: Readable;
@@ -63,7 +69,9 @@ export interface Replica {
   open(): Promise<Round[]>;
   rounds(): Round[];
   /** Host: returns when the round is on the disk and marked. */
-  snapshot(name: RoundName, atMs: number): Promise<Round>;
+  snapshot(name: RoundName, atMs: number, moment?: BootMoment): Promise<Round>;
+  /** When it was taken here; null: of a round that was received, or that an earlier version took. */
+  momentOf(round: Round): BootMoment | null;
   /** Host: whether anything was written since that round. `isCommitted`: all of it is in the file system's trees by now. */
   hasChanged(since: Round, isCommitted?: boolean): Promise<boolean>;
   /** What a difference to that round may start from: others of the same living data, and what these were made from. */

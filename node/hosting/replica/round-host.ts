@@ -40,7 +40,7 @@ interface RoundHostOptions {
   change(change: Change): Promise<ChangeOutcome>;
   /** Why these data are not all in a round. */
   unprotected(): Promise<string | null>;
-  clock: Pick<Clock, 'bootMs' | 'wallMs'>;
+  clock: Pick<Clock, 'bootMs' | 'bootId' | 'wallMs'>;
   log: Pick<Log, 'info' | 'warn'>;
 }
 
@@ -116,8 +116,15 @@ export class RoundHost {
     if (newest?.name.era === era && newest.name.epoch === epoch) this.#number = newest.name.number;
     this.#atMs = newest?.atMs ?? 0;
     this.#lastBootMs = clock.bootMs();
-    for (const { name, wallMs, uuid } of rounds)
-      this.#rules.durable(name, clock.bootMs() - Math.max(0, clock.wallMs() - wallMs), uuid);
+    for (const round of rounds) this.#rules.durable(round.name, this.#takenAt(hot, round), round.uuid);
+  }
+
+  /** By boot time: of this boot exactly, of an earlier one as far as the wall clock is to be believed. */
+  #takenAt(replica: Replica, round: Round): number {
+    const { clock } = this.#options;
+    const moment = replica.momentOf(round);
+    if (moment?.boot === clock.bootId()) return Math.min(moment.ms, clock.bootMs());
+    return clock.bootMs() - Math.max(0, clock.wallMs() - round.wallMs);
   }
 
   async stop(): Promise<void> {
@@ -198,7 +205,7 @@ export class RoundHost {
         if (newest === null || this.#bulkBooks.has(node, newest.name)) return this.#bulkLookedMs;
         const known = this.#bulkBooks.newestOf(node);
         const round = bulk.rounds().find(({ name }) => known !== null && roundText(name) === roundText(known));
-        return round ? clock.bootMs() - (clock.wallMs() - round.wallMs) : null;
+        return round ? this.#takenAt(bulk, round) : null;
       },
       progressOf: (node) =>
         this.#senders.get(node)?.hot.progressBytes ?? this.#senders.get(node)?.bulk.progressBytes ?? null,
@@ -317,7 +324,7 @@ export class RoundHost {
     this.#rules.begins(name);
     let round: Round;
     try {
-      round = await hot.snapshot(name, this.#atMs);
+      round = await hot.snapshot(name, this.#atMs, { boot: clock.bootId(), ms: now });
     } catch (error) {
       this.#rules.failed(name);
       throw error;
@@ -332,10 +339,10 @@ export class RoundHost {
 
   /** Behind the hot one, under its name; that one began at `at`, and its syncs have committed what was written here until then. */
   async #bulkRound(name: RoundName, at: number): Promise<void> {
-    const { bulk } = this.#options;
+    const { bulk, clock } = this.#options;
     const newest = this.#newestOf(bulk);
     if (newest === null || (await bulk.hasChanged(newest, true))) {
-      await bulk.snapshot(name, this.#atMs);
+      await bulk.snapshot(name, this.#atMs, { boot: clock.bootId(), ms: at });
       for (const senders of this.#senders.values()) senders.bulk.wake();
     }
     this.#bulkLookedMs = at;
