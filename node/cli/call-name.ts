@@ -29,7 +29,26 @@ const words = [...new Set(commands.map(({ path }) => path.split(' ')[0] as strin
 /** A command in a sentence of ours: our name before a word that is a command, or a flag. */
 const ours = new RegExp(`(?<![\\w/.-])(?<!npx )autogit-node (?=(?:${words.join('|')}|help|-)\\b|--)`, 'g');
 
-/** A text whose commands can be typed as they stand here. */
-export function asTyped(text: string, name = callName()): string {
-  return name === 'autogit-node' ? text : text.replace(ours, `${name} `);
+/** For a shell, as it stands: quoted where it must be. */
+const quoted = (word: string): string => (/^[\w@%+=:,./~-]+$/.test(word) ? word : `'${word.replace(/'/g, "'\\''")}'`);
+
+/** `--home DIR`, where it was typed: what is typed next is meant for the same agent. */
+export function typedHome(argv: readonly string[] = process.argv.slice(2)): string | null {
+  const own = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
+  const at = own.findLastIndex((word) => word === '--home' || word.startsWith('--home='));
+  const home = own[at] === '--home' ? own[at + 1] : own[at]?.slice('--home='.length);
+  return home ? `--home ${quoted(home)}` : null;
+}
+
+/** The command is for another machine, which has a home of its own: `on kang: …`, but not `it goes on by itself: …`. */
+const elsewhere = /(?<!\b(?:goes|go) )\b(?:on (?!this |another disk|a terminal)[^:]+|types there): (?:sudo )?$/i;
+
+/** A text whose commands can be typed as they stand here, by whoever typed this one. */
+export function asTyped(text: string, name = callName(), home = typedHome()): string {
+  if (name === 'autogit-node' && home === null) return text;
+  return text.replace(ours, (_, at: number) => {
+    const before = text.slice(0, at).split(/[;\n]/).at(-1) as string;
+    const after = text.slice(at).split(/[;\n]/)[0] as string;
+    return home === null || elsewhere.test(before) || after.includes(' --home ') ? `${name} ` : `${name} ${home} `;
+  });
 }

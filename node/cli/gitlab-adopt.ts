@@ -106,6 +106,6 @@ async function sayEnd(
     });
   lines.ok('serves', `${gitlab.url ?? 'GitLab'} on ${host}, as the mesh's own`);
   if (!settings.isOn('json')) out.data(shownLines(because));
-  lines.say('how it is: autogit-node gitlab; copies on other machines: autogit-node gitlab copies');
+  lines.say('how it is: autogit-node gitlab; of its copies: autogit-node gitlab copies');
   return exit.ok;
 }

@@ -39,7 +39,7 @@ export function openEnvelope(self: NodeId, seed: Uint8Array, sealed: string): st
   const mine = Object.hasOwn(all, self) ? all[self] : undefined;
   if (mine === undefined)
     throw new AutogitError('unsupported', 'this secret is sealed for the machines that vote, and this one does not', {
-      hint: 'type it on a machine that votes: autogit-node status -o wide',
+      hint: 'type it on a machine that votes; which do: autogit-node status -o wide',
     });
   return openOne(self, seed, mine);
 }

@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from '../lab/lab.ts';
 import { labCgroup, labPrefix, labRoot } from '../lab/lab-file.ts';
-import { continueAll, stopAll } from '../lab/machine-processes.ts';
+import { continueAll, processesOf, stopAll } from '../lab/machine-processes.ts';
 import { counting, pipelineEnd, ticks, upTo } from './mesh.ts';
 import { namespacesNamed } from './namespaces.ts';
 import { type JobRow, Rig, sleep, TestGitlab, until } from './rig.ts';
@@ -28,6 +28,7 @@ describe('the lab', () => {
   const image = 'autogit-test:bash';
 
   beforeAll(async () => {
+    await interruptedUp();
     const said = await lab('up', '3');
     isOurs = true;
     expect(said).toMatch(/one mesh of 3, \S+ leads/);
@@ -40,6 +41,22 @@ describe('the lab', () => {
     if (isOurs) await lab('down');
     await rig.clean();
   }, 60_000);
+
+  /** Ctrl-C while it is built: all that was begun goes, and another one can be built. */
+  async function interruptedUp(): Promise<void> {
+    const child = spawn(process.execPath, [script, 'up', '1'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let said = '';
+    child.stdout.on('data', (chunk: Buffer) => (said += chunk));
+    const ended = new Promise<number | null>((done) => child.on('close', done));
+    await until('an engine of it is begun', () => {
+      const [machine] = namespacesNamed(`${labPrefix}1`);
+      return machine !== undefined && processesOf(machine).some(({ command }) => command[0] === 'dockerd');
+    });
+    child.kill('SIGINT');
+    expect(await ended).toBe(130);
+    expect(said).toMatch(/interrupted: .*\n.*down: 1 machines/s);
+    expect([namespacesNamed(labPrefix), existsSync(labRoot)]).toEqual([[], false]);
+  }
 
   const push = (name: string, job: string): Promise<number> =>
     rig.gitlab!.push(name, { '.gitlab-ci.yml': `job: { image: '${image}', ${job} }` });

@@ -28,9 +28,25 @@ const usage = `npm run lab -- COMMAND: machines in miniature on this computer, e
 
 const say = (line: string): void => void process.stdout.write(`lab: ${line}\n`);
 
+/**
+ * Ctrl-C, or whoever ends us, takes what we have begun along: machines are sessions of their own, and would live on. By another
+ * process, which this one waits for without doing anything else, so that nothing is begun behind its back.
+ */
+function removedWhenInterrupted(): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(signal, () => {
+      say('interrupted: what was begun is removed');
+      // In a session of its own, so that a second Ctrl-C leaves nothing half removed.
+      const down = ['--wait', process.execPath, process.argv[1] as string, 'down'];
+      spawnSync('setsid', down, { stdio: 'inherit' });
+      process.exit(130);
+    });
+}
+
 async function up(count: string | undefined, name: string): Promise<void> {
   if (!/^[a-z0-9][a-z0-9-]{0,15}$/.test(name)) throw new LabRefusal('a lab is called by a-z, 0-9 and -, at most 16');
   demandPrograms();
+  if (!process.env.AUTOGIT_KEEP) removedWhenInterrupted();
   try {
     await buildLab(Number(count ?? 3), name, say);
   } catch (error) {
@@ -50,6 +66,7 @@ function demandPrograms(): void {
 /** Each case of hosting, or those that are named; what it built goes, whatever comes of it. */
 async function hosting({ only, keep }: Flags): Promise<number> {
   demandPrograms();
+  if (!keep) removedWhenInterrupted();
   try {
     return (await hostingScenario(only?.split(',') ?? [], say)) ? 0 : 1;
   } finally {

@@ -2,12 +2,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asTyped, callName } from '../../node/cli/call-name.ts';
+import { asTyped, callName, typedHome } from '../../node/cli/call-name.ts';
 import { config } from '../../node/cli/config-commands.ts';
+import { describeFailure } from '../../node/cli/failure.ts';
 import { writeFlags } from '../../node/cli/service-config.ts';
 import { resolveSettings, type SettingsSources } from '../../node/settings/settings.ts';
 import { readSettingsFile } from '../../node/settings/settings-file.ts';
 import { leftAway, recallJoin, rememberJoin } from '../../node/store/join-memory.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -40,6 +42,38 @@ describe('how this program is called', () => {
     expect(asTyped('npx autogit-node join', name)).toBe('npx autogit-node join');
     for (const text of ['in its group, autogit-node', '/opt/autogit-node/0.1.0', 'autogit-node runs here'])
       expect(asTyped(text, name)).toBe(text);
+  });
+
+  it('a home that was typed is in what is to be typed next, on this machine', () => {
+    expect(typedHome(['--home', '/srv/a', 'status'])).toBe('--home /srv/a');
+    expect(typedHome(['status', "--home=/srv/ann's disk"])).toBe("--home '/srv/ann'\\''s disk'");
+    for (const argv of [['status'], ['status', '--home'], ['x', '--', '--home', '/srv/a']])
+      expect(typedHome(argv)).toBeNull();
+    const home = '--home /srv/a';
+    const typed = (text: string) => asTyped(text, 'autogit-node', home);
+    expect(typed('see: autogit-node status; sudo autogit-node service install')).toBe(
+      `see: autogit-node ${home} status; sudo autogit-node ${home} service install`,
+    );
+    for (const text of ['it goes on by itself: ', 'a folder on another disk: ', 'jobs are root on this machine): '])
+      expect(typed(`${text}autogit-node gitlab`)).toBe(`${text}autogit-node ${home} gitlab`);
+    // Another machine has a home of its own, and where one is named it is that one.
+    for (const text of [
+      'on kang: autogit-node doctor',
+      'mesh "home"; on the other machines: autogit-node join',
+      'get a fresh one on an approved machine: sudo autogit-node invite',
+      'until somebody types there: autogit-node forget kang',
+      'say which: autogit-node service install --home /srv/b',
+      'the mesh is called autogit-node',
+    ])
+      expect(typed(text)).toBe(text);
+    const failed = new AutogitError('no-agent', 'no agent is running here', { hint: 'autogit-node join' });
+    const argv = process.argv;
+    process.argv = [...argv.slice(0, 2), 'status', '--home', '/srv/a'];
+    try {
+      expect(describeFailure(failed, false)).toContain(`fix: autogit-node ${home} join`);
+    } finally {
+      process.argv = argv;
+    }
   });
 });
 

@@ -148,17 +148,21 @@ async function clockAhead(hosted: HostedLab): Promise<string> {
     ['and back', 0],
   ] as const) {
     await kill(lab, kang, 'agent');
+    // What is pushed by the lease of before would be cut off at its end.
+    await until('its gate is shut', async () => !(await hosted.isServed()), 10_000);
     kang.startAgent(lab.boot(kang), [], ahead(hosted, ms));
     const back = await hosted.served();
+    const meter = await until('the meter says something', async () => {
+      const said = await hosted.loss();
+      return said.startsWith('no meter') ? null : said;
+    });
+    demand(/, \d{1,2} s of all else/.test(meter), `${words}: the meter counts the jump: ${meter}`);
     const push = await hosted.push('rounds');
     demand(push.code === 0, `${words}: a push was refused: ${lastLine(push.stderr)}`);
     await hosted.inSync(['desktop-1', 'desktop-2']);
-    // The meter counts by the clock that jumped, until the first look after it.
-    const said = await until(`${words}: the meter is as before`, async () => {
-      const now = await hosted.loss();
-      return /no push lost, \d{1,2} s of all else/.test(now) && now;
-    });
-    told.push(`${words}: served after ${seconds(back)}, "${said}"`);
+    const said = await hosted.loss();
+    demand(/no push lost, \d{1,2} s of all else/.test(said), `${words}: ${said}`);
+    told.push(`${words}: served after ${seconds(back)}, "${meter}", then "${said}"`);
   }
   const kept = new Set(await hosted.rounds());
   const gone = rounds.filter((round) => !kept.has(round));
