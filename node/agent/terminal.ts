@@ -3,6 +3,7 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import { shown } from '../foreign-text.ts';
+import { asService } from '../machine/as-service.ts';
 import { findGitlabHere, type GitlabHere } from '../machine/gitlab-here.ts';
 import type { Progress } from '../progress-lines.ts';
 import type { JoinOptions } from '../settings/settings.ts';
@@ -45,7 +46,7 @@ export async function joinedLine(
     if (leader) {
       const where = gitlab.mode === 'none' ? await gitlabToConnect(dockerHost, signal) : `GitLab ${gitlab.url}`;
       lines.ok('joined', `mesh ${shown(mesh.name)}, leader ${leader.node} (term ${leader.term}); ${where}`);
-      lines.say('Running here; Ctrl-C leaves the mesh cleanly.\nTo keep it running: autogit-node service install');
+      lines.say(`Running here; Ctrl-C leaves the mesh cleanly.\n${asService()}`);
       return;
     }
     if (performance.now() > end) return lines.wait('leader', quorum.sentence);

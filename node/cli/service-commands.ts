@@ -15,6 +15,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { execCleanly } from '../clean-spawn.ts';
+import { hasSystemd } from '../machine/as-service.ts';
 import { serviceGroup, systemHome, userHome } from '../store/home.ts';
 import { recallJoin } from '../store/join-memory.ts';
 import { version } from '../version.ts';
@@ -66,7 +67,7 @@ function scopeOf({ settings }: Context): Scope {
 }
 
 function requireSystemd({ isSystem }: Scope): void {
-  if (existsSync('/run/systemd/system')) return;
+  if (hasSystemd()) return;
   throw new AutogitError(
     'unsupported',
     `this machine does not run systemd, so there is no ${isSystem ? 'system' : 'user'} service`,
@@ -189,7 +190,7 @@ const stateOf = async (scope: Scope): Promise<string> =>
 
 /** Is `service install` what a person at this agent's terminal may want? Only for a default home: another one is a second agent. */
 export function mayStartAtBoot(home: string): boolean {
-  if (!existsSync('/run/systemd/system') || ![userHome(process.env), systemHome].includes(home)) return false;
+  if (!hasSystemd() || ![userHome(process.env), systemHome].includes(home)) return false;
   const bus = process.env.XDG_RUNTIME_DIR;
   if (process.getuid?.() !== 0 && !(bus && existsSync(join(bus, 'systemd')))) return false;
   const config = process.env.XDG_CONFIG_HOME || join(homedir(), '.config');

@@ -43,7 +43,7 @@ export async function doctor(context: Context): Promise<number> {
       findGitlabHere(settings.text('dockerHost')).then((here) =>
         gitlabFindings(here, agent.lacksGitlab, agent.isUnprotected),
       ),
-      findHostedHere(settings.text('dockerHost')).then((hosted) => leftFindings(hosted, agent.mesh, wasRemoved)),
+      findHostedHere(settings.text('dockerHost')).then((hosted) => leftFindings(hosted, agent, wasRemoved)),
       checkProcess(agent.home ?? home),
       checkNetwork(network),
       checkGpus().then((one) => [one]),

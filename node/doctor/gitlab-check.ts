@@ -46,13 +46,24 @@ export function gitlabFindings(here: readonly GitlabHere[], meshLacksOne: boolea
 
 /**
  * A GitLab of a mesh whose agent is not here: it stands still, and holds its memory. `mesh`: the one that this machine's agent is in;
- * null where none runs. `wasRemoved`: the mesh has removed this machine, so no agent will take it up.
+ * null where none runs, or it looks for one, or waits to be let in. `wasRemoved`: the mesh has removed this machine, so no agent will take it up.
  */
-export const leftFindings = (hosted: readonly HostedHere[], mesh: string | null, wasRemoved: boolean): Finding[] =>
+export const leftFindings = (
+  hosted: readonly HostedHere[],
+  { mesh, isRunning }: { mesh: string | null; isRunning: boolean },
+  wasRemoved: boolean,
+): Finding[] =>
   hosted
     .filter((one) => one.mesh !== mesh)
     .map(({ container, data }) => {
       const stays = data === null ? '' : `; its data stay in ${data}`;
+      if (isRunning && mesh === null && !wasRemoved)
+        return finding(
+          'gitlab',
+          'warn',
+          `container ${container} is the GitLab of a mesh, and this machine's agent is in none yet: it stands still`,
+          `let this machine into that mesh; where it is not wanted any more: docker rm -f ${container}${stays}`,
+        );
       if (mesh === null && !wasRemoved)
         return finding(
           'gitlab',

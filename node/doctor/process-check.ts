@@ -1,10 +1,11 @@
 import { statSync } from 'node:fs';
 import { type ProcessAbilities, processAbilities, sayAbilities } from '../executors/process-abilities.ts';
+import { asRootService } from '../machine/as-service.ts';
 import { recallJoin } from '../store/join-memory.ts';
 import { type Finding, finding } from './finding.ts';
 
-const hint =
-  'let the agent run as root, on a kernel with control groups for memory, pids and cpu: sudo autogit-node service install';
+const hint = (): string =>
+  `let the agent run as root, on a kernel with control groups for memory, pids and cpu: ${asRootService()}`;
 
 /** What this machine cannot do about jobs of the process executor; nothing where that was not switched on. */
 export async function checkProcess(home: string): Promise<Finding[]> {
@@ -32,5 +33,5 @@ export function processFinding(
   const said = sayAbilities(can);
   return said.length === 0
     ? finding('process', 'ok', `${jobs}, limited and held together by control groups${as}`)
-    : finding('process', 'warn', `${jobs}, and ${said.join(', and ')}${as}`, hint);
+    : finding('process', 'warn', `${jobs}, and ${said.join(', and ')}${as}`, hint());
 }

@@ -1,4 +1,5 @@
 import { type Finding, finding } from '../doctor/finding.ts';
+import { asRootService } from '../machine/as-service.ts';
 import { showBytes } from '../settings/quantities.ts';
 import type { DeployFacts } from './deploy-facts.ts';
 import { choosePlace, type PlaceChoice } from './place-choice.ts';
@@ -56,7 +57,7 @@ function machine({ root, engine }: DeployFacts): Finding[] {
         'machine',
         'fail',
         'the agent does not run as root, which mounts the data and guards the container need',
-        'sudo autogit-node service install',
+        asRootService(),
       ),
     );
   if ('problem' in engine) return [...checks, finding('engine', 'fail', engine.problem, engine.fix)];

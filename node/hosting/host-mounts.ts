@@ -1,5 +1,6 @@
-import { existsSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
+import { hasSystemd as isSystemd } from '../machine/as-service.ts';
 import { type Mount, mountsOf } from './mount-table.ts';
 import type { SystemTools } from './system-tools.ts';
 
@@ -67,7 +68,7 @@ export class HostMounts {
   readonly #way: MountWay;
 
   /** `pid`: a process in the machine's first mount namespace. */
-  constructor(tools: SystemTools, { pid = 1, hasSystemd = existsSync('/run/systemd/system') } = {}) {
+  constructor(tools: SystemTools, { pid = 1, hasSystemd = isSystemd() } = {}) {
     this.#tools = tools;
     this.#pid = pid;
     this.#way = mountWay({ hasSystemd, own: namespaceOf('self'), first: namespaceOf(pid) });

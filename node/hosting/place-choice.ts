@@ -1,3 +1,4 @@
+import { asRootService } from '../machine/as-service.ts';
 import { showBytes } from '../settings/quantities.ts';
 
 /**
@@ -88,8 +89,7 @@ function takenUp({ path, own, root, missing }: PlaceFacts): PlaceChoice | PlaceR
   const lacks = kind === 'folder' ? [] : missing;
   if (lacks.length > 0)
     return { refused: `${lacks.join(', ')} not here, with which ${path} was made`, fix: installPrograms };
-  if (kind !== 'folder' && !root)
-    return { refused: `${path} was made by an agent as root`, fix: 'sudo autogit-node service install' };
+  if (kind !== 'folder' && !root) return { refused: `${path} was made by an agent as root`, fix: asRootService() };
   return { kind, path, data, because: `${path} holds the data of the GitLab that was here: they are taken up again` };
 }
 

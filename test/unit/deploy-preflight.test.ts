@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { DeployFacts } from '../../node/hosting/deploy-facts.ts';
 import { type DeployNeeds, preflight } from '../../node/hosting/deploy-preflight.ts';
 import { listenersIn } from '../../node/hosting/ports-taken.ts';
+import { asRootService } from '../../node/machine/as-service.ts';
 
 const GiB = 2 ** 30;
 const engine = { version: '29.1.0', apiVersion: 1.52, architecture: 'amd64', isLocal: true };
@@ -51,7 +52,7 @@ describe('a machine that shall run GitLab', () => {
   });
 
   it.each<[string, Partial<DeployFacts>, string, RegExp, RegExp]>([
-    ['no root', { root: false }, 'fail machine', /does not run as root/, /^sudo autogit-node service install$/],
+    ['no root', { root: false }, 'fail machine', /does not run as root/, RegExp(`^${asRootService()}$`)],
     ['no engine', { engine: { problem: 'there is no engine', fix: 'x: y' } }, 'fail engine', /no engine/, /x: y/],
     ['a far engine', { engine: { ...engine, isLocal: false } }, 'fail engine', /not of this machine/, /--docker-host/],
     ['an old engine', { engine: { ...engine, apiVersion: 1.4 } }, 'fail engine', /too old/, /docs.docker.com/],

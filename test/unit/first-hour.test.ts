@@ -6,6 +6,7 @@ import { asTyped, callName, typedHome } from '../../node/cli/call-name.ts';
 import { config } from '../../node/cli/config-commands.ts';
 import { describeFailure } from '../../node/cli/failure.ts';
 import { writeFlags } from '../../node/cli/service-config.ts';
+import { asRootService, asService } from '../../node/machine/as-service.ts';
 import { resolveSettings, type SettingsSources } from '../../node/settings/settings.ts';
 import { readSettingsFile } from '../../node/settings/settings-file.ts';
 import { leftAway, recallJoin, rememberJoin } from '../../node/store/join-memory.ts';
@@ -75,6 +76,17 @@ describe('how this program is called', () => {
       process.argv = argv;
     }
   });
+});
+
+it('no machine is told to install a service that it cannot have', () => {
+  expect([asRootService(true), asService(true)]).toEqual([
+    'sudo autogit-node service install',
+    'To keep it running: autogit-node service install',
+  ]);
+  for (const words of [asRootService(false), asService(false)]) {
+    expect(words).not.toContain('service install');
+    expect(words).toMatch(/without systemd.*autogit-node join --service$/);
+  }
 });
 
 describe('config', () => {

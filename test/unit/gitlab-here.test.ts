@@ -78,10 +78,24 @@ describe('a GitLab of this machine', () => {
       sentence: expect.stringContaining('autogit-gitlab-k3v9 is the GitLab of a mesh that this machine is not in'),
       fix: 'docker rm -f autogit-gitlab-k3v9; its data stay in /srv/gitlab/live/data',
     };
-    expect(leftFindings([one], 'm1', false)).toEqual([]);
-    expect(leftFindings([one], 'm2', false)).toMatchObject([left]);
-    expect(leftFindings([one], null, true)).toMatchObject([left]);
-    expect(leftFindings([one], null, false)).toMatchObject([{ fix: 'start the agent: autogit-node join' }]);
+    const runs = (mesh: string | null) => ({ mesh, isRunning: true });
+    expect(leftFindings([one], runs('m1'), false)).toEqual([]);
+    expect(leftFindings([one], runs('m2'), false)).toMatchObject([left]);
+    const none = { mesh: null, isRunning: false };
+    expect(leftFindings([one], none, true)).toMatchObject([left]);
+    expect(leftFindings([one], none, false)).toMatchObject([
+      { sentence: expect.stringContaining('no agent runs here'), fix: 'start the agent: autogit-node join' },
+    ]);
+    // One runs, and looks for a mesh or waits to be let in.
+    expect(leftFindings([one], runs(null), false)).toMatchObject([
+      {
+        sentence: expect.stringContaining("this machine's agent is in none yet"),
+        fix: expect.stringMatching(
+          /^let this machine into that mesh; .*docker rm -f autogit-gitlab-k3v9; its data stay/,
+        ),
+      },
+    ]);
+    expect(leftFindings([one], runs(null), true)).toMatchObject([left]);
   });
 
   it('calls itself by the last external_url that counts', () => {

@@ -7,6 +7,7 @@ import { processFinding } from '../../node/doctor/process-check.ts';
 import { wantedUser } from '../../node/executors/job-account.ts';
 import { readAutoUser, usualRange } from '../../node/executors/run-uids.ts';
 import { askJobUser, ranAsRoot } from '../../node/job-user.ts';
+import { asRootService } from '../../node/machine/as-service.ts';
 
 const ask = (
   executors: ('docker' | 'process')[],
@@ -122,7 +123,7 @@ describe('doctor on process jobs', () => {
       sentence: 'jobs are a user of their own each, limited and held together by control groups',
     });
     const bare = processFinding(null, { missing: ['memory', 'CPU'], heldBy: 'marks' }, uids);
-    expect(bare).toMatchObject({ state: 'warn', fix: expect.stringContaining('sudo autogit-node service install') });
+    expect(bare).toMatchObject({ state: 'warn', fix: expect.stringContaining(asRootService()) });
     expect(bare.sentence).toMatch(/no limit of memory, CPU can be set here, and what a job starts in a new session/);
     expect(processFinding('kang', { missing: [], heldBy: 'supervisor' }, { agent: 0, asked: 1000 }).sentence).toMatch(
       /^jobs are kang, and a job that kills its own supervisor .* \(as tried by uid 1000; the agent is uid 0/,

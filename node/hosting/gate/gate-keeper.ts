@@ -5,6 +5,7 @@ import type { Clock } from '../../clock.ts';
 import { signalAll } from '../../executors/run-processes.ts';
 import { gateUser } from '../../executors/run-uids.ts';
 import type { Log } from '../../log.ts';
+import { asRootService } from '../../machine/as-service.ts';
 import { hasSidePrograms, ownProgram, startSideProgram } from '../../watchdog/side-program.ts';
 import { isRecord, readTold } from '../../watchdog/told-file.ts';
 import {
@@ -118,7 +119,7 @@ export class GateKeeper {
     if (process.getuid?.() !== 0)
       throw new GateProblem(
         'only root may set the rules that keep everybody else from GitLab',
-        'run the agent as a service of the system: autogit-node service install',
+        `run the agent as a service of the system: ${asRootService()}`,
       );
     await this.#part('guard', () => this.#stand());
     await this.#part('gate', () => this.#gate());

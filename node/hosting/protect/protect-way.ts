@@ -1,5 +1,6 @@
 import type { DeployCheck } from '../../../protocol/asks.ts';
 import type { ProtectedWay } from '../../../protocol/protected-gitlab.ts';
+import { asRootService } from '../../machine/as-service.ts';
 import { showBytes } from '../../settings/quantities.ts';
 import { checkOf } from '../deploy-check.ts';
 
@@ -79,7 +80,7 @@ function whyNone({ container, config, data, isRoot, hasRestic }: ProtectFacts): 
   if (!isRoot)
     return {
       refused: "GitLab's data belong to its own users, and the agent here is not root",
-      fix: 'start its agent as root, as a service: sudo autogit-node service install',
+      fix: `start its agent as root, as a service: ${asRootService()}`,
     };
   if (!hasRestic) return { refused: 'restic is not installed on this machine', fix: 'apt install restic, then again' };
   return null;

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { asRootService } from '../../machine/as-service.ts';
 import type { PlaceRoom } from '../data-place.ts';
 import { placeFacts } from '../deploy-facts.ts';
 import { choosePlace, ownersReserve, type PlaceAt } from '../place-choice.ts';
@@ -20,7 +21,7 @@ export function standbyPlace(
   const chosen = choosePlace(facts, firstBytes);
   if ('refused' in chosen) throw placeProblem(chosen.refused, chosen.fix);
   if (chosen.kind === 'folder')
-    throw placeProblem(chosen.because.replace(/, so GitLab.*$/, ', so no copies'), 'sudo autogit-node service install');
+    throw placeProblem(chosen.because.replace(/, so GitLab.*$/, ', so no copies'), asRootService());
   if (chosen.data !== null && chosen.data !== data)
     throw placeProblem(`${folder} holds copies of another GitLab`, `look at it: ls -la ${folder}`);
   const room = { bytes: firstBytes, reserveBytes: ownersReserve(facts.totalBytes) };
