@@ -222,7 +222,7 @@ it('backed up to another machine, cut in the midst, checked, restored; what the 
   rmSync(join(home(), 'repository/locks'), { recursive: true });
   mkdirSync(join(home(), 'repository/locks'));
   expect(files().filter((name) => had.includes(name))).toEqual(had);
-  await expect(begin()).rejects.toThrow('node:desktop-1 has a repository already');
+  await expect(begin()).rejects.toThrow('backups of GitLab go to node:desktop-1 already');
 }, 90_000);
 
 it('without room there, or when that machine falls away, it says so, and goes on later', async () => {

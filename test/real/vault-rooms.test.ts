@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { OwnHosting } from '../../node/agent/own-hosting.ts';
 import { systemClock } from '../../node/clock.ts';
+import { Restic } from '../../node/hosting/vault/restic.ts';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
@@ -51,7 +52,8 @@ function agent(nodeId: string, ask: (node: string, ask: Ask) => Promise<Answer>)
       change: async (change) => {
         const after = applyChange(ledger, change, clock.wallMs());
         if (isRefusal(after)) return { state: 'refused', because: after.refused };
-        ledger = after;
+        // The leader's answer is sooner than what it has committed.
+        setTimeout(() => (ledger = after), 400);
         return { state: 'done', because: '' };
       },
     },
@@ -64,9 +66,9 @@ it('named on one machine, backups of GitLab get their repository on the other', 
     expect([node, ask.kind]).toEqual(['D', 'open-vault-door']);
     return desktop.openDoor('K', ask as never);
   });
-  const begin = (target: string) =>
+  const begin = (target: string, password = 'a-key-of-the-mesh', isNew = true) =>
     kang.answer({
-      ...{ kind: 'begin-vault', target, password: 'a-key-of-the-mesh', isNew: true, credentials: {} },
+      ...{ kind: 'begin-vault', target, password, isNew, credentials: {} },
       ...{ everyMs: 86_400_000, keep: { daily: 7, weekly: 4, monthly: 6 } },
     });
   expect(await begin('node:kang')).toMatchObject({ kind: 'failed', because: expect.stringContaining('itself') });
@@ -75,10 +77,28 @@ it('named on one machine, backups of GitLab get their repository on the other', 
     because: expect.stringMatching(/^backups of GitLab go to node:desktop-1: .* left for them$/),
   });
   expect(ledger.gitlab.vault).toMatchObject({ target: 'node:desktop-1', keeper: 'D' });
+  const already = (target: string) => ({ kind: 'failed', because: `backups of GitLab go to ${target} already` });
+  expect(await begin('node:desktop-1')).toMatchObject(already('node:desktop-1'));
   const [mesh] = readdirSync(join(folder, 'D/gitlab-vault'));
   expect(readdirSync(join(folder, 'D/gitlab-vault', mesh as string, 'repository')).sort()).toEqual(
     ['config', 'data', 'index', 'keys', 'locks', 'snapshots'].sort(),
   );
+  // Two people at once, each with a key of his own: one names it, and the other reads that it is named.
+  const place = join(folder, 'backups');
+  const ends = await Promise.all([begin(place), begin(place, 'another-key-of-the-mesh')]);
+  expect(ends).toMatchObject([{ kind: 'said' }, already(place)]);
+  expect(JSON.parse(ledger.gitlab.vault!.secret)).toMatchObject({ password: 'a-key-of-the-mesh' });
+  // What is not the mesh's is named for what it is, with either key.
+  const others = join(folder, 'others');
+  await new Restic({ target: others, password: 'somebody-else', credentials: {} }, join(folder, 'cache')).init(
+    new AbortController().signal,
+  );
+  expect(await begin(others)).toMatchObject({
+    because: expect.stringMatching(/ has a repository already, which another/),
+  });
+  expect(await begin(others, 'a-key-of-the-mesh', false)).toMatchObject({
+    because: `that key does not open the repository at ${others}`,
+  });
   await kang.stop();
   await desktop.stop();
 }, 60_000);

@@ -109,7 +109,8 @@ export class GitlabProtector {
 
   async begin(ask: Ask & { kind: 'begin-vault' }): Promise<string> {
     const { folder } = this.#required();
-    const said = await beginVault(ask, this.#options, { data: folder, signal: this.#work.signal });
+    const { signal } = this.#work;
+    const said = await this.#work.inTurn(() => beginVault(ask, this.#options, { data: folder, signal }));
     this.backupNow();
     return said;
   }

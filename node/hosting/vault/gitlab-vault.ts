@@ -100,7 +100,8 @@ export class GitlabVault {
   /** Looks whether backups can go there, makes the repository, and asks the mesh to remember it. */
   async begin(ask: Ask & { kind: 'begin-vault' }): Promise<string> {
     const { signal } = this.#work;
-    const said = await beginVault(ask, this.#options, { data: this.#kept().hosting.place.path, signal });
+    const data = this.#kept().hosting.place.path;
+    const said = await this.#work.inTurn(() => beginVault(ask, this.#options, { data, signal }));
     this.backupNow();
     return said;
   }

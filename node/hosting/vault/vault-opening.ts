@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Ask } from '../../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
-import { AutogitError } from '../../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { Ledger, LedgerVault } from '../../../protocol/ledger.ts';
 import { askDisk } from '../../asked-disk.ts';
@@ -69,10 +70,11 @@ export function keptWords(vault: LedgerVault | null, { keepers }: VaultKeys): { 
  */
 export async function beginVault(
   { target: asked, password, credentials, isNew, everyMs, keep }: Ask & { kind: 'begin-vault' },
-  { home, sealForVoters, change, keepers }: VaultKeys,
+  keys: VaultKeys,
   { data, signal }: { data: string; signal: AbortSignal },
 ): Promise<string> {
   checkTarget(asked);
+  const { home, ledger, sealForVoters, change, keepers } = keys;
   const named = nodeIn(asked);
   const keeper = named === null ? null : keepers.named(named);
   const target = keeper === null ? asked : nodeTarget(keepers.nameOf(keeper));
@@ -81,11 +83,22 @@ export async function beginVault(
     target: keeper === null ? target : keepers.reach(keeper, 'begin'),
     ...{ password, credentials },
   });
-  let repository = await restic.id(signal);
-  if (repository !== null && isNew)
-    throw new AutogitError('backup', `${target} has a repository already, which another key opens`, {
-      hint: `${keeper === null ? 'name an empty folder' : 'name another machine'}, or give its recovery key: autogit-node gitlab backup --to ${target} --recovery-key-env VAR`,
+  if (isNew && (await goesThere(target, keys, signal)))
+    throw new AutogitError('backup', `backups of GitLab go to ${target} already`, {
+      hint: 'make one now: autogit-node gitlab backup; the key that was shown then: autogit-node gitlab backup --show-recovery-key',
     });
+  const isOthers = (): AutogitError =>
+    isNew
+      ? new AutogitError('backup', `${target} has a repository already, which another key opens`, {
+          hint: `${keeper === null ? 'name an empty folder' : 'name another machine'}, or give its recovery key: autogit-node gitlab backup --to ${target} --recovery-key-env VAR`,
+        })
+      : new AutogitError('backup', `that key does not open the repository at ${target}`, {
+          hint: 'it is the one that was shown when that repository was made: put it into VAR, then --recovery-key-env VAR',
+        });
+  let repository = await restic.id(signal).catch((error: unknown) => {
+    throw /wrong password|no key found/i.test(sentenceOf(error)) ? isOthers() : error;
+  });
+  if (repository !== null && isNew) throw isOthers();
   if (repository === null && !isNew)
     throw new AutogitError('backup', `there is no repository at ${target}`, {
       hint: isFolder(target)
@@ -111,8 +124,27 @@ export async function beginVault(
     because,
   });
   if (state !== 'done') throw new AutogitError('no-leader', `the mesh does not take it: ${why}`);
+  await untilKnown(() => ledger()?.gitlab.vault?.repository === repository, signal);
   const said = keeper === null ? null : keepers.saidBy(keeper);
   return asSentence(`backups of GitLab go to ${target}${same}${said === null ? '' : `: ${said}`}`);
+}
+
+/** Backups go there, and what lies there is theirs: a disk that was changed for an empty one has another repository, or none. */
+async function goesThere(target: string, keys: VaultKeys, signal: AbortSignal): Promise<boolean> {
+  const vault = keys.ledger()?.gitlab.vault;
+  if (vault?.target !== target) return false;
+  const found = await openVault(vault, keys)
+    .id(signal)
+    .catch(() => null);
+  return found === vault.repository;
+}
+
+/** ms; the leader answers before what it has committed is known on every machine. */
+const knownMs = 10_000;
+
+async function untilKnown(isKnown: () => boolean, signal: AbortSignal): Promise<void> {
+  for (const end = performance.now() + knownMs; !isKnown() && performance.now() < end; )
+    await sleep(50, undefined, { signal });
 }
 
 /** Said, not refused: better there than nowhere. */

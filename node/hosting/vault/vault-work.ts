@@ -18,6 +18,7 @@ export class VaultWork {
   #work: Promise<void> | null = null;
   #faults = 0;
   #notBefore = 0;
+  #naming: Promise<unknown> = Promise.resolve();
   doing: Doing | null = null;
   problem: string | null = null;
 
@@ -71,6 +72,13 @@ export class VaultWork {
         this.doing = null;
         this.#work = null;
       });
+  }
+
+  /** One after the other: of two people at once the second finds what the first has done. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#naming.then(work);
+    this.#naming = done.catch(() => undefined);
+    return done;
   }
 
   /** Nobody is told of it: what an agent that was killed has left goes away. */
