@@ -1,6 +1,7 @@
 import type { Change } from '../protocol/changes.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import { isNamedIn } from './hosting/copies-set.ts';
+import { vaultOf } from './hosting/vault-edits.ts';
 import { find } from './membership-names.ts';
 import { listed, span } from './phrases.ts';
 
@@ -108,9 +109,10 @@ const keeps = ({ gitlab, nodes }: Ledger, asked: string): string =>
     : '';
 
 /** Nobody can take back what opens files that lie somewhere: backups of a new key need a new place. */
-function mayOpen({ gitlab, nodes }: Ledger, asked: string): string {
-  if (gitlab.vault === undefined || find(nodes, asked) === null) return '';
-  const { target } = gitlab.vault;
+function mayOpen(ledger: Ledger, asked: string): string {
+  const vault = vaultOf(ledger);
+  if (vault === null || find(ledger.nodes, asked) === null) return '';
+  const { target } = vault;
   return `; where it voted it knows the key of the backups in ${target}: if it can reach them, name a new place (autogit-node gitlab backup --to TARGET) and delete those`;
 }
 

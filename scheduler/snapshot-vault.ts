@@ -2,6 +2,7 @@ import type { Ledger } from '../protocol/ledger.ts';
 import type { VaultSeen } from '../protocol/report.ts';
 import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
+import { vaultOf } from './hosting/vault-edits.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
 import { span } from './phrases.ts';
 import { protectedSeen } from './snapshot-protected.ts';
@@ -18,7 +19,7 @@ function saidOf(view: ViewInput, ledger: Ledger): VaultSeen | null {
 }
 
 export function vaultView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'lastBackup' | 'vault'> {
-  const { vault } = ledger.gitlab;
+  const vault = vaultOf(ledger);
   const said = saidOf(view, ledger);
   const target = vault?.target ?? null;
   const last = said?.last ?? null;

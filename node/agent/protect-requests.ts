@@ -5,6 +5,7 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { whyNotProtect } from '../../scheduler/hosting/protect-edits.ts';
+import { vaultOf } from '../../scheduler/hosting/vault-edits.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
 import type { ProtectionRequest, ProtectPlan } from '../local-api/socket-protocol.ts';
@@ -58,7 +59,7 @@ export class ProtectRequests {
     const ledger = this.#lines.ledger();
     const node = on === null ? (ledger.gitlab.protected?.node ?? this.#lines.self) : this.#lines.nodeNamed(on);
     const host = nodeName(ledger, node);
-    const plan = { node, host, target: ledger.gitlab.vault?.target ?? null };
+    const plan = { node, host, target: vaultOf(ledger)?.target ?? null };
     // Whose version knows nothing of this would not understand the question.
     if (!ledger.nodes[node]?.can?.includes('protect'))
       return {

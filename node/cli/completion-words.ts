@@ -5,7 +5,7 @@ import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 
 /** What only the agent knows, and a person would otherwise copy from `status` or `jobs`. */
-type WordKind = 'nodes' | 'waiting' | 'jobs';
+type WordKind = 'nodes' | 'waiting' | 'jobs' | 'keepers';
 
 /** ms; a person has pressed TAB and waits. */
 const deadlineMs = 300;
@@ -23,11 +23,17 @@ const ofFlags: Readonly<Record<string, WordKind>> = {
   'recover.off': 'nodes',
   'gitlab.on': 'nodes',
   'gitlab.copies': 'nodes',
+  'gitlab.to': 'keepers',
 };
 export const kindOfFlag = (key: string): WordKind | null => ofFlags[key] ?? null;
 
 const sources: Record<WordKind, (agent: AgentClient) => Promise<[word: string, help: string][]>> = {
   nodes: async (agent) => (await agent.status()).snapshot.nodes.map(({ node, state }) => [node, state]),
+  // A folder is the shell's own to complete: it does, where no word of these fits.
+  keepers: async (agent) =>
+    (await agent.status()).snapshot.nodes.flatMap(({ node, self, state }): [string, string][] =>
+      self ? [] : [[`node:${node}`, state]],
+    ),
   waiting: async (agent) => (await agent.status()).snapshot.waiting.map(({ node, words }) => [node, words]),
   jobs: async (agent) => (await agent.jobs(true)).map(({ job, state, name }) => [String(job), `${state} ${name}`]),
 };
@@ -39,7 +45,7 @@ export async function words({ args, out, settings }: Context): Promise<number> {
   const { findAgent } = await import('../local-api/socket-client.ts');
   const asked = Promise.resolve().then(() => source(findAgent(homesToSearch(settings))));
   const found = await Promise.race([asked.catch(() => []), setTimeout(deadlineMs, [], { ref: false })]);
-  const clean = found.filter(([word]) => /^[\w.-]+$/.test(word)).slice(0, wordsMost);
+  const clean = found.filter(([word]) => /^(node:)?[\w.-]+$/.test(word)).slice(0, wordsMost);
   if (clean.length > 0) out.data(clean.map(([word, help]) => `${word}\t${help.replace(/\s+/g, ' ')}`).join('\n'));
   return exit.ok;
 }

@@ -65,12 +65,19 @@ const bashLonger = longer.map((path) => {
   return `    "${path}"|"${path} "*) words="${words.join(' ')}" ;;`;
 });
 
+// bash takes `node:desktop-1` for three words, and puts what follows the colon alone into the line: `all` has them as one.
 // `line` is what was typed without flags: where it is a command, a node's name or a job is what may follow it.
 const bash = (): string => `_autogit_node() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" previous="" first="" words="${first.join(' ')}" kind="" skip="" line="" i word
-  local home=()
-  for ((i = 1; i < COMP_CWORD; i++)); do
+  local current="" previous="" first="" words="${first.join(' ')}" kind="" skip="" line="" i word
+  local home=() all=()
+  for ((i = 0; i <= COMP_CWORD; i++)); do
     word="\${COMP_WORDS[i]}"
+    if [ "$i" -gt 0 ] && { [ "$word" = ":" ] || [ "$previous" = ":" ]; }; then all[\${#all[@]}-1]+="$word"; else all+=("$word"); fi
+    previous="$word"
+  done
+  current="\${all[\${#all[@]}-1]}" previous=""
+  for ((i = 1; i < \${#all[@]} - 1; i++)); do
+    word="\${all[i]}"
     if [ "$word" = "=" ]; then continue; fi
     previous=""
     if [ -n "$skip" ]; then
@@ -106,6 +113,9 @@ ${[...bashPairs, ...bashArguments].join('\n')}
   esac
   if [ -n "$kind" ]; then words="$("\${COMP_WORDS[0]}" "\${home[@]}" __complete "$kind" 2>/dev/null | cut -f 1)"; fi
   COMPREPLY=($(compgen -W "$words" -- "$current"))
+  case "$current\${COMP_WORDBREAKS-}" in
+    *:*:*) COMPREPLY=("\${COMPREPLY[@]#"\${current%"\${current##*:}"}"}") ;;
+  esac
 }
 complete -o default -F _autogit_node autogit-node
 `;
@@ -126,7 +136,8 @@ const fishFlag = (path: string, flag: Flag): string => {
   const kind = kindOfFlag(flag.key);
   const values = flag.choices ? flag.choices.join(' ') : kind === null ? null : `(__autogit_node_words ${kind})`;
   const short = flag.short ? ` -s ${flag.short}` : '';
-  const value = values === null ? '' : ` -x -a ${quote(values)}`;
+  // Of a place for backups a folder is one too.
+  const value = values === null ? '' : ` ${kind === 'keepers' ? '-r -F' : '-x'} -a ${quote(values)}`;
   return `complete -c autogit-node -n ${seen(path)} -l ${spellingOf(flag).slice(2)}${short}${value} -d ${quote(flag.helpOf?.[path] ?? flag.help)}`;
 };
 

@@ -56,7 +56,7 @@ const orStopped = <T>(asked: Promise<T>, signal: AbortSignal): Promise<T> =>
     }),
   ]);
 
-const listedWhat = (lines: DeployPlan['lines']): string => lines.map(({ what }) => what).join(', ');
+const listedWhat = (lines: DeployPlan['lines']): string => [...new Set(lines.map(({ what }) => what))].join(', ');
 
 function wishOf({ settings }: Context): DeployRequest {
   const sshPort = settings.number('gitlab.sshPort');

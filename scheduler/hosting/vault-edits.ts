@@ -1,6 +1,6 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger } from '../../protocol/ledger.ts';
+import type { Ledger, LedgerVault } from '../../protocol/ledger.ts';
 import { whoIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
@@ -23,6 +23,13 @@ export function whyNotKept({ configuration, nodes, gitlab }: Ledger, keeper: Nod
   const makers = [gitlab.host, gitlab.protected?.node].filter((one) => one != null);
   const asked = [...new Set([keeper, ...makers, ...rankedVoters(configuration)])];
   return whoIsOlder(nodes, asked, 'keep-vault', 'knows nothing of backups that a machine of the mesh keeps');
+}
+
+/** Where backups go, by the name that the machine which keeps them has now: people rename machines. */
+export function vaultOf({ gitlab: { vault }, nodes }: Ledger): LedgerVault | null {
+  if (vault === undefined) return null;
+  const name = vault.keeper === undefined ? undefined : nodes[vault.keeper]?.name;
+  return name === undefined ? vault : { ...vault, target: `node:${name}` };
 }
 
 export function setVault(ledger: Ledger, change: Change & { kind: 'set-vault' }, wallMs: number): Ledger | Refusal {

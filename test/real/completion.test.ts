@@ -52,7 +52,11 @@ class TwoMachines extends SmallAgent {
   override status(): StatusSnapshot {
     const at = new Date().toISOString();
     const waiting = { node: 'laptop', id: 'l', address: '10.0.0.9', words: 'coral-sixty-lamp-otter', since: at };
-    return { ...super.status(), nodes: [row('kang', 'leader'), row('desktop-1', 'gone')], waiting: [waiting] };
+    return {
+      ...super.status(),
+      nodes: [{ ...row('kang', 'leader'), self: true }, row('desktop-1', 'gone')],
+      waiting: [waiting],
+    };
   }
   override async jobs(all: boolean): Promise<JobRow[]> {
     if (this.isSlow) await new Promise((resolve) => setTimeout(resolve, 5_000));
@@ -135,6 +139,12 @@ describe('completion', () => {
     [['gitlab', 'drill', '--on', 'd'], 'desktop-1'],
     [['gitlab', 'deploy', '--copies', 'ka'], 'kang'],
     [['gitlab', 'copies', 'add', ''], 'kang desktop-1'],
+    [['gitlab', 'backup', '--to', ''], 'node:desktop-1'],
+    // As bash gives it: a colon is a word of its own, and what is behind it is put into the line.
+    [['gitlab', 'backup', '--to', 'node', ':', 'de'], 'desktop-1'],
+    [['gitlab', 'protect', '--to', 'node', ':'], 'desktop-1'],
+    [['gitlab', 'protect', '--to', '/mnt'], ''],
+    [['gitlab', 'connect', 'http', ':', '//kang', '--tok'], '--token-env'],
     [['gitlab', '--yes', 'copies', 'remove', 'ka'], 'kang'],
     [['why', '4813', '--js'], '--json'],
     [['why', '4813', ''], expect.not.stringContaining('4815')],
@@ -176,6 +186,7 @@ describe('completion', () => {
     ])
       expect(fish).toContain(`'__fish_seen_subcommand_from ${command}' -a '(__autogit_node_words ${kind})'`);
     expect(fish).toContain(`'__fish_seen_subcommand_from logs' -l node -x -a '(__autogit_node_words nodes)'`);
+    expect(fish).toContain(`from backup' -l to -r -F -a '(__autogit_node_words keepers)'`);
     expect(fish).toMatch(/from gitlab; and __fish_seen_subcommand_from drill' -l on .*one that holds a copy/);
     expect(fish).not.toContain("'__fish_seen_subcommand_from gitlab' -l ");
     expect(fish).not.toContain('__watchdog');

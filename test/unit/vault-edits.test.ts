@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
-import { whyNoRestore } from '../../scheduler/hosting/vault-edits.ts';
+import { vaultOf, whyNoRestore } from '../../scheduler/hosting/vault-edits.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
 import { whyNot } from '../../scheduler/raft/acts.ts';
+import { vaultView } from '../../scheduler/snapshot-vault.ts';
+import type { ViewInput } from '../../scheduler/snapshot-view.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 
@@ -86,6 +88,15 @@ describe('backups of GitLab in the ledger (a restore: SAFETY H7)', () => {
     const forget = { kind: 'forget', node: 'D' } as const;
     expect(doneSentence(forget, named, apply(named, forget))).toContain('none is made until you name another place');
     expect(doneSentence(forget, mesh(), apply(mesh(), forget))).not.toContain('name another place');
+    // It is called by the name that it has now, as long as it has one.
+    const { D, ...others } = named.nodes;
+    const renamed = { ...named, nodes: { ...others, D: { ...D!, name: 'attic' } } };
+    const unheard = { jobs: { reports: {} } } as unknown as ViewInput;
+    const target = (ledger: Ledger) => [vaultOf(ledger)?.target, vaultView(unheard, ledger).vault?.target];
+    expect([named, renamed, { ...named, nodes: others }].map(target)).toEqual(
+      ['node:desktop-1', 'node:attic', 'node:desktop-1'].map((name) => [name, name]),
+    );
+    expect(doneSentence(forget, renamed, apply(renamed, forget))).toContain('the key of the backups in node:attic');
   });
 
   it('not while a voter runs a version that knows nothing of it', () => {

@@ -5,6 +5,7 @@ import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { LedgerVault } from '../../../protocol/ledger.ts';
 import type { ProtectedGitlab } from '../../../protocol/protected-gitlab.ts';
 import type { ProtectedSeen } from '../../../protocol/report.ts';
+import { vaultOf } from '../../../scheduler/hosting/vault-edits.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import { type OmnibusContainer, omnibusContainers } from '../../machine/omnibus-containers.ts';
@@ -100,7 +101,8 @@ export class GitlabProtector {
   }
 
   get #vault(): LedgerVault | null {
-    return this.#options.ledger()?.gitlab.vault ?? null;
+    const ledger = this.#options.ledger();
+    return ledger && vaultOf(ledger);
   }
 
   protects(): boolean {

@@ -7,7 +7,7 @@ import { asSentence } from '../../../protocol/ids.ts';
 import type { LedgerVault as Vault } from '../../../protocol/ledger.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
 import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
-import { whyNoRestore } from '../../../scheduler/hosting/vault-edits.ts';
+import { vaultOf, whyNoRestore } from '../../../scheduler/hosting/vault-edits.ts';
 import { listed } from '../../../scheduler/phrases.ts';
 import { hostedUrl } from '../../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
@@ -109,7 +109,7 @@ export class GitlabVault {
   /** The next one is due at once. */
   backupNow(): string {
     this.#kept();
-    if (this.#now().vault === null && this.#options.ledger()?.gitlab.vault === undefined) throw noPlace();
+    if (this.#now().vault === null) throw noPlace();
     this.#isAsked = true;
     this.#work.retryNow();
     this.#look();
@@ -320,7 +320,8 @@ export class GitlabVault {
   }
 
   #now(): { vault: Vault | null; kept: KeptGitlab | null } {
-    return { vault: this.#options.ledger()?.gitlab.vault ?? null, kept: this.#options.keeper.kept };
+    const ledger = this.#options.ledger();
+    return { vault: ledger && vaultOf(ledger), kept: this.#options.keeper.kept };
   }
 
   #kept(): KeptGitlab {

@@ -6,6 +6,7 @@ import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { Ledger, LedgerVault } from '../../../protocol/ledger.ts';
+import { vaultOf } from '../../../scheduler/hosting/vault-edits.ts';
 import { askDisk } from '../../asked-disk.ts';
 import { checkTarget, isFolder, nodeIn, nodeTarget } from './backup-target.ts';
 import { type Reach, Restic } from './restic.ts';
@@ -131,7 +132,8 @@ export async function beginVault(
 
 /** Backups go there, and what lies there is theirs: a disk that was changed for an empty one has another repository, or none. */
 async function goesThere(target: string, keys: VaultKeys, signal: AbortSignal): Promise<boolean> {
-  const vault = keys.ledger()?.gitlab.vault;
+  const ledger = keys.ledger();
+  const vault = ledger && vaultOf(ledger);
   if (vault?.target !== target) return false;
   const found = await openVault(vault, keys)
     .id(signal)
