@@ -42,7 +42,11 @@ describe('the place of the data', () => {
       /losetup not here/,
       /^sudo apt-get/,
     ],
-    [{ content: 'place', own: { kind: 'image', data: 'd' }, root: false }, /by an agent as root/, /^sudo autogit-node/],
+    [
+      { content: 'place', own: { kind: 'image', data: 'd' }, root: false },
+      /by an agent as root/,
+      /sudo autogit-node (service install|join --service)$/,
+    ],
     [{ fileSystem: 'tmpfs' }, /in memory and is gone after a restart/, /--data DIR/],
     [{ fileSystem: 'nfs4' }, /on another machine/, /--data DIR/],
     [{ fileSystem: 'fuse.sshfs' }, /behind a program/, /--data DIR/],

@@ -85,9 +85,13 @@ export async function beginVault(
     ...{ password, credentials },
   });
   if (isNew && (await goesThere(target, keys, signal)))
-    throw new AutogitError('backup', `backups of GitLab go to ${target} already`, {
-      hint: 'make one now: autogit-node gitlab backup; the key that was shown then: autogit-node gitlab backup --show-recovery-key',
-    });
+    throw new AutogitError(
+      'backup',
+      `backups of GitLab go to ${target} already (--show-recovery-key shows their key)`,
+      {
+        hint: 'make one now: autogit-node gitlab backup',
+      },
+    );
   const isOthers = (): AutogitError =>
     isNew
       ? new AutogitError('backup', `${target} has a repository already, which another key opens`, {
