@@ -31,7 +31,15 @@ const endToEnd = {
 const withOwnEngine = ['engine-away', 'engine-silent', 'disk-full-docker', 'work-disk-full'];
 const withoutEngine = [
   ...['clean-spawn', 'data-place', 'data-place-mounts', 'disk-full-store', 'executor-auto', 'executor-user'],
-  ...['gitlab-copies', 'gitlab-swap', 'gitlab-vault', 'image-records-full', 'redis-log', 'replica-cuts'],
+  ...[
+    'gitlab-brought',
+    'gitlab-copies',
+    'gitlab-swap',
+    'gitlab-vault',
+    'image-records-full',
+    'redis-log',
+    'replica-cuts',
+  ],
   ...['replica-disk', 'replica-hook', 'same-moment', 'service-install', 'sleep-watch'],
 ];
 const rootBeside = [...withOwnEngine, ...withoutEngine].map((name) => `test/root/${name}.test.ts`);

@@ -28,9 +28,11 @@ import { replicaTools } from '../hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../hosting/replica/round-disk.ts';
 import { type PushAnswer, RoundHost } from '../hosting/replica/round-host.ts';
 import { whyUnprotected } from '../hosting/replica/unprotected.ts';
+import type { RoundKeeper } from '../hosting/vault/round-bringing.ts';
 import { openCopyDoor } from '../hosting/wire/copy-door.ts';
 import { CopyLine } from '../hosting/wire/copy-line.ts';
 import type { DoorAt } from '../hosting/wire/door-call.ts';
+import { GiveLine } from '../hosting/wire/give-line.ts';
 import { RateLimit } from '../hosting/wire/polite-sender.ts';
 import { Turns } from '../hosting/wire/turns.ts';
 import type { Log } from '../log.ts';
@@ -194,6 +196,17 @@ export class CopiesRoom {
     return this.#host?.holders() ?? [];
   }
 
+  /** Who may have a round of what is hosted here that this machine lacks. */
+  roundKeepers(): RoundKeeper[] {
+    const hosting = this.#hosting();
+    const { nodeId, ledger } = this.#options;
+    const others = (hosting?.copies?.standbys ?? []).filter(({ node }) => node !== nodeId);
+    return others.map(({ node }) => ({
+      name: nodeName(ledger(), node),
+      line: new GiveLine(() => this.#doorAt(node, hosting as Hosting)),
+    }));
+  }
+
   /** A push waits. Where nobody was asked to hold copies it waits for nothing. */
   async ask(gone: AbortSignal): Promise<PushAnswer> {
     for (;;) {
@@ -249,7 +262,9 @@ export class CopiesRoom {
   async answer(from: NodeId, { data, epoch }: Ask & { kind: 'open-copy-door' }): Promise<Answer> {
     const because = this.#kept.whyNot(from, data, epoch);
     if (because !== null) return { kind: 'refused', because: asSentence(because) };
-    return { kind: 'copy-door', ...(await openCopyDoor(this.#kept.takerFor(from), this.#stopped.signal)) };
+    const { turns, limit } = this;
+    const giving = { giver: this.#kept.giverFor(from), turns, limit };
+    return { kind: 'copy-door', ...(await openCopyDoor(this.#kept.takerFor(from), this.#stopped.signal, giving)) };
   }
 
   /** Null where the ledger names another host, or none. */
@@ -319,23 +334,20 @@ export class CopiesRoom {
     });
   }
 
-  #lineTo(node: NodeId, { data, epoch }: Hosting): CopyLine {
-    const { network } = this.#options;
+  #lineTo(node: NodeId, hosting: Hosting): CopyLine {
     this.#lines.get(node)?.close();
-    const line = new CopyLine(
-      node,
-      async (): Promise<DoorAt> => {
-        const answer = await network.ask(node, { kind: 'open-copy-door', data, epoch }, askMs);
-        if (answer.kind !== 'copy-door')
-          throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
-        const host = hostIn(network.addressOf(node));
-        if (host === undefined) throw new Error('it is not connected');
-        return { host, port: answer.port, id: answer.id, key: answer.key };
-      },
-      this.turns,
-      this.limit,
-    );
+    const line = new CopyLine(node, () => this.#doorAt(node, hosting), this.turns, this.limit);
     this.#lines.set(node, line);
     return line;
+  }
+
+  async #doorAt(node: NodeId, { data, epoch }: Hosting): Promise<DoorAt> {
+    const { network } = this.#options;
+    const answer = await network.ask(node, { kind: 'open-copy-door', data, epoch }, askMs);
+    if (answer.kind !== 'copy-door')
+      throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
+    const host = hostIn(network.addressOf(node));
+    if (host === undefined) throw new Error('it is not connected');
+    return { host, port: answer.port, id: answer.id, key: answer.key };
   }
 }

@@ -168,7 +168,7 @@ export class HostingRoom {
     });
     this.#vault = new GitlabVault({
       ...{ ...this.#keys, clock, log, keeper: this.#keeper },
-      holders: () => this.#copies.holders(),
+      ...{ holders: () => this.#copies.holders(), roundKeepers: () => this.#copies.roundKeepers() },
       api: () => {
         const { url = null, token = null } = ledger()?.gitlab ?? {};
         return url !== null && token !== null && box.canOpen(token) ? { url, token: box.unseal(token) } : null;

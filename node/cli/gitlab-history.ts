@@ -58,13 +58,9 @@ export async function chosenRow(context: Context, agent: AgentClient): Promise<B
   if (at !== null)
     out.talk(`the newest at or before that is ${row.id}, of ${showUtc(row.at)} UTC: ${shown(row.because)}`);
   if (row.on && row.at === 0)
-    throw new AutogitError(
-      'backup',
-      `${row.id} lies on ${shown(row.on.join(' and '))} alone, and is not brought back from there`,
-      {
-        hint: 'take one that this machine has too: autogit-node gitlab history',
-      },
-    );
+    throw new AutogitError('backup', `${row.id} lies on ${shown(row.on.join(' and '))} alone, which does not answer`, {
+      hint: 'see whether that machine is there: autogit-node status; or take one that another one has: autogit-node gitlab history',
+    });
   return row;
 }
 
@@ -93,7 +89,9 @@ export async function restore(context: Context): Promise<number> {
       });
     await agent.gitlabRestore({ backup: row.id, project: named.data });
   } else {
-    const question = `Put GitLab on ${host} back to ${showUtc(row.at)} UTC (${row.id})${asVersion(row, version)}? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;
+    const brought =
+      row.on && !row.on.includes(host ?? '') ? `, brought over from ${shown(row.on.join(' or '))} first` : '';
+    const question = `Put GitLab on ${host} back to ${showUtc(row.at)} UTC (${row.id}${brought})${asVersion(row, version)}? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;
     if (!(await isAgreed('GitLab shall be restored', question, promptOf(context)))) return exit.failed;
     await agent.gitlabRestore({ backup: row.id });
   }

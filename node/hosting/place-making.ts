@@ -22,7 +22,16 @@ import {
   writeClaim,
   writeMarker,
 } from './place-records.ts';
-import { copiesOf, existingAt, imageOf, mountPointOf, realFolder, subvolumes, treeOf } from './place-tree.ts';
+import {
+  broughtOf,
+  copiesOf,
+  existingAt,
+  imageOf,
+  mountPointOf,
+  realFolder,
+  subvolumes,
+  treeOf,
+} from './place-tree.ts';
 import { presets } from './presets.ts';
 import { dropRounds } from './replica/btrfs-replica.ts';
 import { type SystemTools, systemTools } from './system-tools.ts';
@@ -110,7 +119,7 @@ export async function removePlace(
     if (place.kind === 'subvolume') {
       await dropAll(tree, tools);
       await dropCloneTree(tree, tools);
-      await dropRounds(tree, tools);
+      for (const folder of [copiesOf(tree), broughtOf(tree)]) await dropRounds(folder, tools);
     }
     const folders = subvolumes.map((name) => join(tree, name)).filter((folder) => existsSync(folder));
     if (folders.length > 0 && place.kind === 'subvolume')

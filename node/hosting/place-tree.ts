@@ -16,6 +16,9 @@ export const treeOf = ({ kind, path }: PlaceAt): string => (kind === 'image' ? m
 /** Where the rounds of a place lie, beside its living data: `hot` and `bulk`. */
 export const copiesOf = (tree: string): string => join(tree, 'copies');
 
+/** Rounds that another machine gave back, until they are put back or given up. */
+export const broughtOf = (tree: string): string => join(tree, 'brought');
+
 /** Without links, as the kernel names it where something is mounted there; what is not there yet below what is. */
 export function realFolder(path: string): string {
   try {

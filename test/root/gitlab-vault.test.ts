@@ -17,6 +17,7 @@ import type { RoundHolder } from '../../node/hosting/vault/backup-rows.ts';
 import { swapData } from '../../node/hosting/vault/data-swap.ts';
 import { GitlabVault } from '../../node/hosting/vault/gitlab-vault.ts';
 import { Restic } from '../../node/hosting/vault/restic.ts';
+import type { RoundKeeper } from '../../node/hosting/vault/round-bringing.ts';
 import { aboutFile, takeSnapshot } from '../../node/hosting/vault/vault-tree.ts';
 import type { Ledger, LedgerVault } from '../../protocol/ledger.ts';
 import { install } from '../bench/debian.ts';
@@ -30,6 +31,7 @@ import { about, backedUp, backup, owner, written } from './vault-rig.ts';
 const rig = new PlaceRig();
 const { signal } = new AbortController();
 let holders: RoundHolder[] = [];
+let keepers: RoundKeeper[] = [];
 beforeAll(() => install({ restic: 'restic' }), 300_000);
 
 const repository = (name = 'repository', password = 'a-password-of-the-test'): Restic =>
@@ -162,6 +164,7 @@ describe('the vault of a host', () => {
       keepers: noKeepers,
       keeper: { kept: kept as unknown as KeptGitlab, replacing },
       holders: () => holders,
+      roundKeepers: () => keepers,
       api: () => null,
     });
     return { vault, tree, place, asked, clock, kept, hosting, seen: () => vault.seen().vault };
@@ -342,18 +345,26 @@ describe('the vault of a host', () => {
       ['round-1-3-7', null, ['desktop-1']],
     ]);
     expect(rows[1]?.because).toBe('a round on kang, desktop-1 too');
+    expect(rows[2]?.because).toBe('a round on desktop-1 alone, which does not answer');
+    // One that answers says of when and of which version.
+    const dated = async () => [{ name: name(7), wallMs: 7, version: '19.4.1' }];
+    keepers = [{ name: 'desktop-1', line: { dated, bring: () => Promise.reject(new Error('its cable is out')) } }];
+    expect((await vault.rows(true)).rows.at(-1)).toMatchObject({
+      ...{ id: 'round-1-3-7', at: 7, version: '19.4.1', on: ['desktop-1'] },
+      because: 'a round on desktop-1 alone, brought over when it is restored',
+    });
     // Who asks as an earlier version does hears of none.
     expect((await vault.rows()).rows).toEqual([]);
     for (const [id, why] of [
       ['round-1-3-2', /is of GitLab 19.3.9, and 19.4.1 runs here.*--image gitlab.gitlab-ce:19.3.9-ce.0/],
-      ['round-1-3-8', /is not on this machine/],
+      ['round-1-3-8', /is not on this machine, and is not brought from another one: desktop-1 does not hold it/],
+      ['round-1-3-7', /nothing was changed: .*: desktop-1: it did not come whole: its cable is out/],
     ] as const) {
       vault.restore(id);
       await poll(() => seen()?.restored?.because).toMatch(why);
       await poll(() => seen()?.doing ?? null).toBeNull();
     }
-    const elsewhere = 'round-1-3-7 lies on desktop-1 only, and no round is brought back from there';
-    expect(() => vault.restore('round-1-3-7')).toThrow(elsewhere);
+    const elsewhere = 'round-1-3-7 lies on desktop-1 only, and is brought from there for a restore alone';
     mkdirSync(join(place.folders.bulk, 'packages'));
     writeFileSync(join(place.folders.bulk, 'packages/1'), '');
     await expect(vault.compare('round-1-3-7', 0)).rejects.toThrow(elsewhere);

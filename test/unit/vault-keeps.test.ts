@@ -10,7 +10,6 @@ import type { Restic } from '../../node/hosting/vault/restic.ts';
 import { restoreBeside } from '../../node/hosting/vault/restore-data.ts';
 import { aboutFile, dropReplaced } from '../../node/hosting/vault/vault-tree.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
 /** What of GitLab's data lies beside it, and when that goes. */
 let tree: string;
@@ -117,21 +116,6 @@ describe('what is kept beside GitLab', () => {
     expect(replaced()).toEqual(['replaced-3', 'replaced-4']);
     await expect(restore({ roomAfter: 1, mayLetGo: false })).rejects.toThrow(/^there is no room$/);
     expect(replaced()).toHaveLength(4);
-  });
-
-  it('a round that only another machine has is refused before anything is begun, with who has it', () => {
-    const hosting = { data: 'data-three', place: { kind: 'subvolume', path: tree } };
-    const kept = { hosting, life: { hasWorked: true }, mayRun: true, version: '19.3.0' };
-    const replacing = { isUnderWay: () => false, current: () => null, outcome: null };
-    const holders = () => [{ name: 'desktop-1', rounds: [{ era: 1, epoch: 3, number: 7 }] }];
-    const ledger = () => ({ ...foundedMesh({ store: 's' }), gitlab: { hosted: hosting } });
-    const vault = new GitlabVault({
-      ...{ home: tree, clock: { bootMs: () => 0, wallMs: () => 0 }, api: () => ({ url: 'http://g', token: 't' }) },
-      ...{ keeper: { kept, replacing }, ledger, holders, log: { info: () => undefined, warn: () => undefined } },
-    } as never);
-    for (const ask of [() => vault.restore('round-1-3-7'), () => vault.restoreProject('round-1-3-7', 'lab')])
-      expect(ask).toThrow('round-1-3-7 lies on desktop-1 only, and no round is brought back from there');
-    expect(vault.busy).toBeNull();
   });
 
   it('is not said to have been put in place when it is not there any more', async () => {

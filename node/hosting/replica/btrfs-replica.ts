@@ -56,6 +56,10 @@ interface ReplicaParts {
   tools: ReplicaTools;
   /** The file system is the owner's, and mounted as the owner likes: without `flushoncommit`, see loop-image.ts. */
   isOwners?: boolean;
+  /** Where its rounds lie; beside the living data by themselves. */
+  folder?: string;
+  /** Rounds that lie elsewhere on that disk: what is received may be a difference to one of these. */
+  besides?: readonly { name: RoundName; uuid: string }[];
 }
 
 /** Rounds as read-only snapshots, their differences as btrfs streams (SAFETY H10; every order here was tried: docs/hosting.md). */
@@ -68,6 +72,7 @@ export class BtrfsReplica implements Replica {
   readonly #disk: RoundDisk;
   readonly #tools: ReplicaTools;
   readonly #isOwners: boolean;
+  readonly #besides: readonly { name: RoundName; uuid: string }[];
   #rounds = new Map<string, Round>();
   #origins = new Map<string, Origin>();
   /** Which round was last asked about. */
@@ -76,11 +81,16 @@ export class BtrfsReplica implements Replica {
   #unchanged: { round: Round; generation: number } | null = null;
 
   /** `tree`: the folder of the place that has its subvolumes. */
-  constructor(part: RoundPart, tree: string, { owner, disk, tools, isOwners = false }: ReplicaParts) {
+  constructor(
+    part: RoundPart,
+    tree: string,
+    { owner, disk, tools, isOwners = false, folder, besides = [] }: ReplicaParts,
+  ) {
+    this.#besides = besides;
     this.#isOwners = isOwners;
     this.part = part;
     this.live = join(tree, liveOf[part]);
-    this.#folder = join(copiesOf(tree), part);
+    this.#folder = join(folder ?? copiesOf(tree), part);
     this.#owner = owner;
     this.#disk = disk;
     this.#tools = tools;
@@ -264,7 +274,7 @@ export class BtrfsReplica implements Replica {
 
   #uuidOf(parent: RoundName | null): string | null {
     if (parent === null) return null;
-    const known = this.#rounds.get(roundText(parent));
+    const known = [...this.#besides, ...this.#rounds.values()].find((one) => compareRounds(one.name, parent) === 0);
     if (known === undefined)
       throw new ReplicaProblem(`its parent ${roundText(parent)} is not here`, 'it is asked for again, as a whole copy');
     return known.uuid;
@@ -340,9 +350,8 @@ export class BtrfsReplica implements Replica {
   }
 }
 
-/** All of a place that is being removed: its folders hold subvolumes, which a plain delete does not take. */
-export async function dropRounds(tree: string, tools: SystemTools): Promise<void> {
-  const folder = copiesOf(tree);
+/** All rounds in that folder: it holds subvolumes, which a plain delete does not take. */
+export async function dropRounds(folder: string, tools: SystemTools): Promise<void> {
   if (!existsSync(folder)) return;
   const rounds = Object.keys(liveOf).flatMap((part) =>
     ['rounds', 'incoming'].flatMap((stage) => {

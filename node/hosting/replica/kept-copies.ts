@@ -15,10 +15,11 @@ import { BtrfsReplica } from './btrfs-replica.ts';
 import { bulkBeside } from './bulk-beside.ts';
 import { copiesFolder } from './copies-place.ts';
 import { LeftCopies } from './left-copies.ts';
-import type { Round, RoundPart, RoundSource, RoundTaker } from './replica-ports.ts';
+import type { Round, RoundGiver, RoundPart, RoundSource, RoundTaker } from './replica-ports.ts';
 import { fullProblem, ReplicaProblem } from './replica-problem.ts';
 import { replicaTools } from './replica-tools.ts';
 import { RoundDisk } from './round-disk.ts';
+import { KeptRoundGiver } from './round-giver.ts';
 import { isFull, pressureAt } from './round-room.ts';
 
 interface KeptCopiesOptions {
@@ -64,6 +65,7 @@ export class KeptCopies {
   readonly #left: LeftCopies;
   #said = '';
   #loop: Promise<void> = Promise.resolve();
+  readonly #giving = new KeptRoundGiver(() => this.#here().parts);
   /** One round of a part at a time, however many connections there are. */
   readonly #busy: Record<RoundPart, Promise<unknown>> = { hot: Promise.resolve(), bulk: Promise.resolve() };
 
@@ -80,6 +82,7 @@ export class KeptCopies {
     this.#stopped.abort();
     this.#wake.abort();
     await this.#loop;
+    await this.#giving.end();
     await this.#open?.place.letGo();
   }
 
@@ -123,6 +126,20 @@ export class KeptCopies {
         this.#busy[round.part] = next.catch(() => {});
         return next;
       },
+    };
+  }
+
+  /** For a connection of that machine's alone, as long as it hosts. */
+  giverFor(from: NodeId): RoundGiver {
+    const giving = this.#giving;
+    const onlyTo = (): KeptRoundGiver => {
+      if (this.#mine()?.host === from) return giving;
+      throw new ReplicaProblem('rounds are given to the host of the ledger alone', 'see: autogit-node gitlab');
+    };
+    return {
+      dated: async () => onlyTo().dated(),
+      give: async (...asked) => onlyTo().give(...asked),
+      given: (gift) => giving.given(gift),
     };
   }
 
@@ -232,7 +249,7 @@ export class KeptCopies {
   /** Nothing more is let in before what is under way is waited for: else there is always one more. */
   async #close(open: OpenCopies): Promise<void> {
     this.#open = null;
-    await Promise.all(Object.values(this.#busy));
+    await Promise.all([...Object.values(this.#busy), this.#giving.end()]);
     await this.#options.beforeClose(open.place);
     await open.place.close();
   }
@@ -263,7 +280,7 @@ export class KeptCopies {
       const rounds = parts[part].rounds();
       // As on the host: the hot part, thinned before it, says what of the bulk part goes with it.
       const beside = part === 'hot' ? [] : parts.hot.rounds().flatMap((one) => bulkBeside(one, rounds)?.name ?? []);
-      const pins = [...rules[part].pins(rounds, base), ...beside];
+      const pins = [...rules[part].pins(rounds, base), ...beside, ...this.#giving.pins(part)];
       await parts[part].remove(thin(rounds, new Set(pins.map(roundText)), this.#pressure));
     }
   }

@@ -4,6 +4,7 @@ import type { RoundName } from '../../../protocol/round-name.ts';
 import type { HeldRound } from '../../../scheduler/hosting/copies/held-rounds.ts';
 import type { DatedRound } from '../../../scheduler/hosting/copies/thinning.ts';
 import type { SystemTools } from '../system-tools.ts';
+import type { ToldRound } from '../wire/frames.ts';
 import type { Urgency } from '../wire/turns.ts';
 
 /**
@@ -60,6 +61,20 @@ export interface Standby {
 export interface RoundTaker {
   held(part: RoundPart): Promise<HeldRound[]>;
   take(round: Round, source: RoundSource, pins: readonly RoundName[]): Promise<void>;
+}
+
+/** A round on its way back to the host; `source` null: the host holds all of it already. */
+export interface Gift {
+  round: Round;
+  source: RoundSource | null;
+}
+
+/** The same machine as it gives rounds back. What it throws is told to the host as the reason. */
+export interface RoundGiver {
+  dated(): Promise<ToldRound[]>;
+  /** Of the bulk part the round that goes with that name. It stays until `given`. */
+  give(part: RoundPart, name: RoundName, has: readonly { name: RoundName; uuid: string }[]): Promise<Gift>;
+  given(gift: Gift): void;
 }
 
 /** The copies of one part of a data place on this machine. Host and standby have the same one: roles are swapped. */

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { BackupRow } from '../../../protocol/asks.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import { type RoundName, roundText } from '../../../protocol/round-name.ts';
+import type { ToldRound } from '../wire/frames.ts';
 import { keptRounds, roundFolder, roundId, versionIn } from './kept-rounds.ts';
 import type { Snapshot } from './restic.ts';
 import { readAbout, replacedEpochs, replacedFolder } from './vault-tree.ts';
@@ -39,13 +40,22 @@ export interface RoundHolder {
   rounds: readonly RoundName[];
 }
 
+/** What a machine says that it holds; of one that does not answer nothing more is known than what it said before. */
+export interface HeldElsewhere {
+  name: string;
+  rounds: readonly ToldRound[];
+}
+
 interface RoundsHere {
   tree: string;
   /** This machine's name. */
   self: string;
   /** GitLab's version as it says it itself. */
   version: string | null;
+  /** As far as they said when they were last connected. */
   others: readonly RoundHolder[];
+  /** As they say now: those of `others` that answer. */
+  told: readonly HeldElsewhere[];
 }
 
 /** Of both sides' files: the same text is the same GitLab, whatever else it adds when it is asked. */
@@ -55,11 +65,16 @@ export const versionOf = (live: string, tree: string, version: string | null): s
 };
 
 /** Rounds of this machine, and those that lie on another one alone. */
-export function roundRows({ tree, self, version, others }: RoundsHere): BackupRow[] {
+export function roundRows({ tree, self, version, others, told }: RoundsHere): BackupRow[] {
   const here = keptRounds(tree, 'hot');
   const known = new Set(here.map(({ name }) => roundText(name)));
+  const asked = new Set(told.map(({ name }) => name));
+  const all: RoundHolder[] = [
+    ...told.map(({ name, rounds }) => ({ name, rounds: rounds.map((one) => one.name) })),
+    ...others.filter(({ name }) => !asked.has(name)),
+  ];
   const holders = (name: RoundName): string[] =>
-    others.filter(({ rounds }) => rounds.some((one) => roundText(one) === roundText(name))).map((one) => one.name);
+    all.filter(({ rounds }) => rounds.some((one) => roundText(one) === roundText(name))).map((one) => one.name);
   const mine = here.map(({ name, wallMs }): BackupRow => {
     const on = holders(name);
     return {
@@ -68,16 +83,24 @@ export function roundRows({ tree, self, version, others }: RoundsHere): BackupRo
       because: asSentence(`a round on ${self}${on.length > 0 ? `, ${on.join(' and ')} too` : ''}`),
     };
   });
+  const dated = new Map(told.flatMap(({ rounds }) => rounds.map((one) => [roundText(one.name), one] as const)));
   const elsewhere = new Map(
-    others
-      .flatMap(({ rounds }) => rounds)
-      .flatMap((name) => (known.has(roundText(name)) ? [] : [[roundId(name), name]])),
+    all.flatMap(({ rounds }) => rounds).flatMap((name) => (known.has(roundText(name)) ? [] : [[roundId(name), name]])),
   );
-  // When one of these was taken its holder alone knows.
+  const ownNote = versionIn(join(tree, 'live'));
   const theirs = [...elsewhere].map(([id, name]): BackupRow => {
     const on = holders(name);
-    const because = asSentence(`a round on ${on.join(' and ')} alone, which cannot be put back from there`);
-    return { ...{ id, at: 0, version: null, epoch: name.epoch, isOwn: true, on }, because };
+    const row = { id, epoch: name.epoch, isOwn: true, on };
+    const round = dated.get(roundText(name));
+    const where = `a round on ${on.join(' and ')} alone`;
+    // When it was taken its holder alone knows.
+    if (round === undefined)
+      return { ...row, at: 0, version: null, because: asSentence(`${where}, which does not answer`) };
+    const found = round.version;
+    return {
+      ...{ ...row, at: round.wallMs, version: found !== null && found === ownNote ? version : found },
+      because: asSentence(`${where}, brought over when it is restored`),
+    };
   });
   return [...mine, ...theirs];
 }

@@ -6,9 +6,7 @@ import { AutogitError } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import type { LedgerVault as Vault } from '../../../protocol/ledger.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
-import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 import { vaultOf, whyNoRestore } from '../../../scheduler/hosting/vault-edits.ts';
-import { listed } from '../../../scheduler/phrases.ts';
 import { hostedUrl } from '../../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
@@ -17,14 +15,14 @@ import type { GitlabKeeper } from '../gitlab-keeper.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { treeOf } from '../place-tree.ts';
 import { systemTools } from '../system-tools.ts';
-import { fitting, type RoundHolder, replacedRows, roundRows, rowOf } from './backup-rows.ts';
+import { fitting, type HeldElsewhere, type RoundHolder, replacedRows, roundRows, rowOf } from './backup-rows.ts';
 import { makeBackup, type Say, snapshotOf, thinAndCheck } from './backup-run.ts';
 import type { DataReplacing } from './data-replacing.ts';
 import { backupOf, compareWith, pageOf, type WholeComparison } from './gitlab-compare.ts';
-import { keptRounds, roundOf } from './kept-rounds.ts';
 import { projectBeside } from './project-beside.ts';
 import type { Restic } from './restic.ts';
-import { restoreBeside } from './restore-data.ts';
+import { fitsRound, restoreBeside } from './restore-data.ts';
+import { type Bringing, heldBy, type RoundKeeper, refuseElsewhere, withRound } from './round-bringing.ts';
 import { VaultMemory } from './vault-memory.ts';
 import { beginVault, keptWords, openVault, type VaultKeys } from './vault-opening.ts';
 import { type About, dropHalves } from './vault-tree.ts';
@@ -43,6 +41,8 @@ interface VaultOptions extends VaultKeys {
   keeper: Pick<GitlabKeeper, 'kept'> & { replacing: Replacing };
   /** Which rounds other machines hold, as far as this one was told. */
   holders(): RoundHolder[];
+  /** Who is asked for a round that is not here, or only dated by others. */
+  roundKeepers(): RoundKeeper[];
   /** Where GitLab's API is, and the mesh's token for it; null while it has none, or this machine may not know it. */
   api(): { url: string; token: string } | null;
 }
@@ -126,7 +126,8 @@ export class GitlabVault {
     const kept = this.#kept();
     const { vault } = this.#now();
     const { data } = kept.hosting;
-    const rows = this.#rowsHere(kept, hasRounds);
+    const others = hasRounds ? await heldBy(this.#options.roundKeepers(), this.#work.signal) : [];
+    const rows = this.#rowsHere(kept, hasRounds, others);
     let problem: string | null = null;
     try {
       const found = vault === null ? [] : await this.#open(vault).snapshots(this.#work.signal);
@@ -140,7 +141,7 @@ export class GitlabVault {
   /** What is not as it was then: one page, from that row on. */
   async compare(id: string, from: number): Promise<Comparison> {
     const { hosting } = this.#kept();
-    this.#refuseElsewhere(id);
+    refuseElsewhere(treeOf(hosting.place), id, this.#options.holders());
     if (from === 0 || this.#compared?.id !== id) {
       const signal = AbortSignal.any([this.#work.signal, AbortSignal.timeout(compareMs)]);
       const what = { tree: treeOf(hosting.place), id, wallMs: this.#options.clock.wallMs(), signal };
@@ -168,24 +169,25 @@ export class GitlabVault {
     return this.#open(vault);
   }
 
-  #rowsHere({ hosting, version }: KeptGitlab, hasRounds: boolean): BackupRow[] {
+  #rowsHere({ hosting, version }: KeptGitlab, hasRounds: boolean, told: readonly HeldElsewhere[]): BackupRow[] {
     const tree = treeOf(hosting.place);
     if (!existsSync(tree)) return [];
     if (!hasRounds) return replacedRows(tree);
     const self = nodeName(this.#options.ledger(), hosting.host);
-    return [...replacedRows(tree), ...roundRows({ tree, self, version, others: this.#options.holders() })];
+    return [...replacedRows(tree), ...roundRows({ tree, self, version, others: this.#options.holders(), told })];
   }
 
   /** One project of then beside the present one; how it ends stands in what the mesh is told. */
   restoreProject(backup: string, project: string): string {
-    const { hosting } = this.#kept();
+    const kept = this.#kept();
+    const { hosting } = kept;
     const door = this.#options.api();
     if (door === null) throw noToken();
-    this.#refuseElsewhere(backup);
     this.#beginRestore('looks for the project', backup, async (say) => {
       const projects = new GitlabProjects({ ...door, timeoutMs: apiMs });
       const wish = { tree: treeOf(hosting.place), backup, project, projects, door, restic: () => this.#openOwn(), say };
-      const because = await projectBeside({ ...wish, tools: systemTools, signal: this.#work.signal });
+      const beside = () => projectBeside({ ...wish, tools: systemTools, signal: this.#work.signal });
+      const because = await withRound(await this.#bringing(kept, backup, say), beside);
       this.#options.log.info(because);
       this.#told = { backup, isDone: true, because: asSentence(because) };
     });
@@ -231,7 +233,6 @@ export class GitlabVault {
       throw new AutogitError('backup', 'GitLab has not worked here yet, so its exact version is not known', {
         hint: 'let it come up once, then restore: autogit-node gitlab',
       });
-    this.#refuseElsewhere(backup);
     this.#beginRestore('looks at the backup', backup, async (say) => {
       const place = await kept.placeAsItIs();
       const restic = vault && this.#open(vault);
@@ -241,17 +242,9 @@ export class GitlabVault {
       // What GitLab goes back to, should it not come up with the last one, lies there too.
       const mayLetGo = this.#options.keeper.replacing.current(kept.hosting.data) === null;
       const url = hostedUrl(kept.hosting.hostname, kept.hosting.port);
-      const { source, about, notes } = await restoreBeside({
-        place,
-        restic,
-        backup,
-        now,
-        tools,
-        signal,
-        say,
-        url,
-        mayLetGo,
-      });
+      const what = { place, restic, backup, now, tools, signal, say, url, mayLetGo };
+      const bringing = await this.#bringing(kept, backup, say, (version) => fitsRound(version, what));
+      const { source, about, notes } = await withRound(bringing, () => restoreBeside(what));
       const when = new Date(about.at).toISOString().slice(0, 16).replace('T', ' ');
       const done = `GitLab was restored as of ${when} UTC (${backup.slice(0, 40)}); what was before is kept as replaced-${kept.hosting.epoch}`;
       const because = asSentence([done, ...notes].join('; '));
@@ -269,16 +262,17 @@ export class GitlabVault {
     return 'it is restored beside what serves, and then takes its place: autogit-node gitlab';
   }
 
-  /** Before anything is begun: a round that was thinned here, or never was here, may lie on others still. */
-  #refuseElsewhere(id: string): void {
-    const name = roundOf(id);
-    const isRound = (one: RoundName): boolean => name !== null && compareRounds(one, name) === 0;
-    if (name === null || keptRounds(treeOf(this.#kept().hosting.place), 'hot').some((one) => isRound(one.name))) return;
-    const who = this.#options.holders().flatMap((one) => (one.rounds.some(isRound) ? [one.name] : []));
-    if (who.length === 0) return;
-    throw new AutogitError('backup', `${id} lies on ${listed(who)} only, and no round is brought back from there`, {
-      hint: "take a backup, or a round that GitLab's own machine has too: autogit-node gitlab history",
-    });
+  /** `fits`: throws where a round of that version is not taken. One project of then may be of any. */
+  async #bringing(
+    kept: KeptGitlab,
+    id: string,
+    say: Say,
+    fits: (version: string | null) => void = () => undefined,
+  ): Promise<Bringing> {
+    const { ledger, roundKeepers } = this.#options;
+    const place = await kept.placeAsItIs();
+    const owner = { mesh: ledger()?.mesh.id ?? '', data: kept.hosting.data };
+    return { id, place, owner, keepers: roundKeepers(), fits, say, signal: this.#work.signal };
   }
 
   #look(): void {

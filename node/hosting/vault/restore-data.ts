@@ -11,7 +11,7 @@ import { treeOf } from '../place-tree.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
 import type { SystemTools } from '../system-tools.ts';
 import { versionOf } from './backup-rows.ts';
-import { keptRounds, roundFolder, roundOf } from './kept-rounds.ts';
+import { keptRounds, roundFolder, roundOf, versionIn } from './kept-rounds.ts';
 import type { Restic } from './restic.ts';
 import {
   About,
@@ -127,8 +127,7 @@ async function roundBeside(what: Restoring, name: RoundName): Promise<Restorable
   if (bulk === null) throw refused(`of artifacts and packages there is no round here that goes with ${backup}`);
   const from = { live: roundFolder(tree, 'hot', name), bulk: roundFolder(tree, 'bulk', bulk.name) };
   const version = versionOf(from.live, tree, now.version);
-  if (version === null)
-    throw refused(`${backup} does not say of which GitLab version it is, and GitLab takes data of its own only`);
+  if (version === null) throw refused(unversioned(backup));
   // The image of then by the name of the one of now, as far as that is told by its version.
   const image = now.image.replaceAll(now.version, version);
   const about: About = { ...now, version, image, epoch: name.epoch, at: hot.wallMs };
@@ -176,6 +175,17 @@ async function aboutOf(restic: Restic, backup: string, signal: AbortSignal): Pro
     });
   }
 }
+
+/** `told`: by another machine, of a round that is not here yet. */
+export function fitsRound(told: string | null, what: Restoring): void {
+  const { backup, place, now } = what;
+  if (told === null) throw refused(unversioned(backup));
+  const version = told === versionIn(join(treeOf(place), 'live')) ? now.version : told;
+  fits({ ...now, version, image: now.image.replaceAll(now.version, version) }, what);
+}
+
+const unversioned = (backup: string): string =>
+  `${backup} does not say of which GitLab version it is, and GitLab takes data of its own only`;
 
 /** GitLab takes data of exactly its own version; another one migrates them half, or not at all. */
 function fits({ version, image }: About, what: Restoring): void {

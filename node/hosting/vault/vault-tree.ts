@@ -4,6 +4,8 @@ import { z } from 'zod';
 import { ProtectedWay } from '../../../protocol/protected-gitlab.ts';
 import { makeFolder } from '../../store/home.ts';
 import { placeProblem } from '../place-problem.ts';
+import { broughtOf } from '../place-tree.ts';
+import { dropRounds } from '../replica/btrfs-replica.ts';
 import { whyUnprotected } from '../replica/unprotected.ts';
 import type { SystemTools } from '../system-tools.ts';
 
@@ -108,6 +110,7 @@ export async function dropFolder(folder: string, tools: SystemTools): Promise<vo
 /** What was begun and not ended by an agent that was killed. */
 export async function dropHalves(tree: string, tools: SystemTools): Promise<void> {
   for (const folder of [snapshotFolder(tree), restoringFolder(tree), thenFolder(tree)]) await dropFolder(folder, tools);
+  await dropRounds(broughtOf(tree), tools);
 }
 
 const isPinned = (tree: string, epoch: number): boolean => readAbout(replacedFolder(tree, epoch))?.isPinned === true;

@@ -5,7 +5,8 @@ import type { HeldRound } from '../../../scheduler/hosting/copies/held-rounds.ts
 import type { Round, RoundPart, RoundSource, Sending, Standby } from '../replica/replica-ports.ts';
 import { RoundRefused } from '../replica/replica-problem.ts';
 import { type DoorAt, throughDoor } from './door-call.ts';
-import { type Frame, frameKinds, framesOf, progressOf, Reply, writeFrame, writeWords } from './frames.ts';
+import { feed } from './feed.ts';
+import { type Frame, frameKinds, framesOf, progressOf, Reply, writeWords } from './frames.ts';
 import { lineTimings } from './line-options.ts';
 import { PoliteSender, RateLimit } from './polite-sender.ts';
 import type { Turns } from './turns.ts';
@@ -147,29 +148,5 @@ async function nextReply(
     if (frame.kind !== frameKinds.progress) return Reply.parse(JSON.parse(frame.body.toString('utf8')));
     if (heard === null) throw new Error('the standby tells of a progress that nobody asked for');
     heard(progressOf(frame));
-  }
-}
-
-/** A stream that stops says nothing: only the sender's own end makes it whole. */
-async function feed(
-  socket: TLSSocket,
-  { stream, done }: RoundSource,
-  signal: AbortSignal,
-  ready: (bytes: number) => Promise<void>,
-  polite: PoliteSender | null,
-): Promise<void> {
-  try {
-    for await (const data of stream as AsyncIterable<Buffer>)
-      for (let from = 0; from < data.length; ) {
-        const piece = data.subarray(from, from + (polite?.pieceBytes ?? data.length));
-        await ready(piece.length);
-        await writeFrame(socket, frameKinds.data, piece, signal);
-        from += piece.length;
-      }
-    await done;
-    await writeFrame(socket, frameKinds.end, Buffer.alloc(0), signal);
-  } catch (error) {
-    await writeFrame(socket, frameKinds.broken, Buffer.alloc(0), signal).catch(() => {});
-    throw error;
   }
 }

@@ -1,6 +1,8 @@
 import type { Duplex } from 'node:stream';
 import { z } from 'zod';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import { RoundName } from '../../../protocol/round-name.ts';
+import { lineTimings } from './line-options.ts';
 
 /** Kind of a frame, then its length, then its bytes. */
 const header = 5;
@@ -15,43 +17,95 @@ const Part = z.enum(['hot', 'bulk']);
 /** A standby holds some hundred rounds. */
 const Names = z.array(RoundName).max(5000);
 
+const Offered = z.object({
+  part: Part,
+  name: RoundName,
+  atMs: z.number().nonnegative(),
+  wallMs: z.number().nonnegative(),
+  uuid: z.string().min(1).max(64),
+  parent: RoundName.nullable(),
+});
+
 /** What the host asks. */
 export const Question = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('held'), part: Part }),
   z.object({
     kind: z.literal('round'),
-    round: z.object({
-      part: Part,
-      name: RoundName,
-      atMs: z.number().nonnegative(),
-      wallMs: z.number().nonnegative(),
-      uuid: z.string().min(1).max(64),
-      parent: RoundName.nullable(),
-    }),
+    round: Offered,
     pins: Names,
     /** The host goes by what it hears of its progress. One of before does not ask, and would take it for an answer. */
     progress: z.boolean().optional(),
   }),
+  /** Which rounds of the hot part it holds, with what people choose by. */
+  z.object({ kind: z.literal('dated') }),
+  /**
+   * That part of that round, back; of the bulk part the round that goes with it. The last question of a connection. `has`: what the
+   * host holds of that part itself, from which a difference may start.
+   */
+  z.object({
+    kind: z.literal('give'),
+    part: Part,
+    name: RoundName,
+    has: z.array(z.object({ name: RoundName, uuid: z.string().min(1).max(64) })).max(5000),
+  }),
+  /** What was given is on the host's disk. */
+  z.object({ kind: z.literal('got') }),
 ]);
 export type Question = z.infer<typeof Question>;
 
+/** `wallMs`: by the clock of the host that took it. `version`: GitLab's own note of it in these data, null where there is none. */
+export const ToldRound = z.object({
+  name: RoundName,
+  wallMs: z.number().nonnegative(),
+  version: z.string().max(64).nullable(),
+});
+export type ToldRound = z.infer<typeof ToldRound>;
+
 /** What the standby answers. */
 export const Reply = z.discriminatedUnion('kind', [
-  /** `progress`: it tells of it when it is asked to. `uuids`: of the rounds, in their order. One of before tells neither. */
+  /**
+   * `progress`: it tells of it when it is asked to. `uuids`: of the rounds, in their order. `gives`: it answers to `dated` and `give`.
+   * One of before tells none of them.
+   */
   z.object({
     kind: z.literal('held'),
     rounds: Names,
     uuids: z.array(z.string().max(64)).max(5000).optional(),
     progress: z.boolean().optional(),
+    gives: z.boolean().optional(),
   }),
   z.object({ kind: z.literal('taken') }),
+  z.object({ kind: z.literal('dated'), rounds: z.array(ToldRound).max(5000) }),
+  /** It follows as data and an end. */
+  z.object({ kind: z.literal('giving'), round: Offered }),
+  /** The host holds it already. */
+  z.object({ kind: z.literal('same') }),
   z.object({ kind: z.literal('refused'), because: z.string().max(1000) }),
 ]);
 export type Reply = z.infer<typeof Reply>;
 
+export const refused = (error: unknown): Reply => ({ kind: 'refused', because: sentenceOf(error).slice(0, 1000) });
+
 export interface Frame {
   kind: number;
   body: Buffer;
+}
+
+/**
+ * The next one. Whoever says nothing for so long is gone, whatever its connection says; `who`, of whom that is said. While the disk
+ * here is slow it is not its turn.
+ */
+export async function spoken(
+  socket: Duplex,
+  frames: AsyncGenerator<Frame>,
+  who: string,
+): Promise<IteratorResult<Frame, undefined>> {
+  const deadline = setTimeout(() => socket.destroy(new Error(`${who} fell silent`)), lineTimings.silentMs);
+  try {
+    return await frames.next();
+  } finally {
+    clearTimeout(deadline);
+  }
 }
 
 /** Sends one frame; returns when the other side has room for more. */
