@@ -59,7 +59,7 @@ export async function chosenRow(context: Context, agent: AgentClient): Promise<B
     out.talk(`the newest at or before that is ${row.id}, of ${showUtc(row.at)} UTC: ${shown(row.because)}`);
   if (row.on && row.at === 0)
     throw new AutogitError('backup', `${row.id} lies on ${shown(row.on.join(' and '))} alone, which does not answer`, {
-      hint: 'see whether that machine is there: autogit-node status; or take one that another one has: autogit-node gitlab history',
+      hint: 'take one that another machine has, or see whether that one is there: autogit-node status',
     });
   return row;
 }

@@ -23,6 +23,7 @@ import {
   until,
 } from './copies-rig.ts';
 
+/** SAFETY H10, on two machines of this one. */
 it('brings rounds over, takes the other machine into the committed set, and a push waits for it from then on', {
   timeout: 90_000,
 }, async () => {
