@@ -50,7 +50,14 @@ export const replicaTools: ReplicaTools = {
     const { child, done, moved } = watched(file, args, ['ignore', 'pipe', 'pipe']);
     // Node throws away what nobody has begun to read when a child ends: a short difference whose reader comes late would be empty.
     const stream = (child.stdout as Readable).pipe(counted(moved));
-    return { stream, done, end: () => child.kill('SIGKILL') };
+    stream.on('error', () => {});
+    const end = (): void => {
+      child.kill('SIGKILL');
+      // It is over only when its output is: what nobody reads on would be waited for for ever.
+      child.stdout?.destroy();
+      stream.destroy(new Error('the sender was ended'));
+    };
+    return { stream, done, end };
   },
   async feed(file, args, stream) {
     const { child, done, moved } = watched(file, args, ['pipe', 'ignore', 'pipe']);
