@@ -1,6 +1,7 @@
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import type https from 'node:https';
 import type { Readable } from 'node:stream';
+import { ownCaOf } from './own-ca.ts';
 
 /**
  * One HTTP call with a limit on everything. Written on node:http because the callers must know whether a request that
@@ -114,12 +115,13 @@ function attempt(
       const isStale = !isFresh && req.reusedSocket && sent && !request.signal?.aborted;
       return isStale ? new StaleSocket(message, more) : new CallFailure(message, more);
     };
-    const way = wayTo(url);
+    const [way, ca] = [wayTo(url), ownCaOf(request.url)];
     const req = way.request(url, {
       method: request.method,
       headers: headersOf(request),
       agent: isFresh ? false : way.kept,
       ...(request.signal ? { signal: request.signal } : {}),
+      ...(ca === null ? {} : { ca: ca.pem }),
     });
     req.setTimeout(request.timeoutMs, () =>
       req.destroy(new Error(`no sign of life for ${request.timeoutMs} ms from ${url.host}`)),

@@ -18,6 +18,8 @@ export interface RunFacts {
   executor: string;
   /** Which of the jobs that run here at the same time it is: of all, and of those of its project. */
   slots: { all: number; project: number };
+  /** PEM of the CA that is believed for GitLab's address; absent: those that are believed anyway. */
+  tlsCa?: string | undefined;
   /** Stable for a class of runners, and no part of a secret: people put it into paths of caches. */
   runnerKey: string;
 }
@@ -98,6 +100,8 @@ export function jobVariables(payload: JobPayload, facts: RunFacts): RunVariable[
     for (const [key, value] of Object.entries(values)) known.set(key, { key, value, raw: true });
   };
   own(runnerVariables(payload, facts));
+  if (facts.tlsCa !== undefined)
+    known.set('CI_SERVER_TLS_CA_FILE', { key: 'CI_SERVER_TLS_CA_FILE', value: facts.tlsCa, file: true, raw: true });
   for (const variable of lastOfEach(payload.variables).values()) known.set(variable.key, variable);
   own(placeVariables(facts));
   const lookUp = (key: string): string | null => {

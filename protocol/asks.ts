@@ -186,6 +186,8 @@ export const Answer = z.discriminatedUnion('kind', [
     place: HostedGitlab.shape.place.extend({ data: DataId.nullable() }).nullable(),
     /** By which others reach this machine. */
     address: HostedGitlab.shape.hostname,
+    /** Where it has none of IPv4 but its own. */
+    ipv6: HostedGitlab.shape.ipv6,
   }),
   /** `found`: the container that is meant, where one is. */
   z.object({

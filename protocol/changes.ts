@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { GitlabImageName } from './hosted-upgrade.ts';
 import { ClassKey, DataId, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
-import { HostedGitlab, LedgerVault, OpenApproval, Sealed } from './ledger.ts';
+import { HostedGitlab, HostedHttps, LedgerVault, OpenApproval, Sealed } from './ledger.ts';
 import { limits } from './limits.ts';
 import { ProtectedGitlab } from './protected-gitlab.ts';
 import { RoundName } from './round-name.ts';
@@ -106,6 +106,8 @@ export const Change = z.discriminatedUnion('kind', [
     now: z.boolean().optional(),
     force: z.boolean().optional(),
   }),
+  /** Another certificate for the address of the hosted GitLab, from now on. */
+  z.object({ kind: z.literal('gitlab-certificate'), data: DataId, https: z.object(HostedHttps.shape) }),
   /** The host's word that its gate is closed for that epoch and the container gone (SAFETY H7). */
   z.object({ kind: z.literal('gitlab-ended'), data: DataId, epoch: z.int().positive().max(limits.counter) }),
   /** Where backups of the mesh's GitLab go; null: nowhere any more, and what is there stays. `because` names who asked. */
@@ -167,6 +169,7 @@ export const Change = z.discriminatedUnion('kind', [
     token: z.object({ was: Sealed, now: Sealed, epoch: z.int().nonnegative().nullable() }).optional(),
     key: z.object({ epoch: z.int().positive(), sealed: z.record(NodeId, Sealed) }).optional(),
     vault: z.object({ was: Sealed, now: Sealed }).optional(),
+    certificate: z.object({ was: Sealed, now: Sealed }).optional(),
     runner: z.object({ class: ClassKey, was: Sealed, now: Sealed, epoch: z.int().nonnegative() }).optional(),
   }),
 ]);

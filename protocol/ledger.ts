@@ -53,6 +53,8 @@ export const abilities = [
   'protect',
   'keep-vault',
   'adopt',
+  'https',
+  'ipv6',
 ] as const;
 
 export const LedgerNode = z.looseObject({
@@ -214,6 +216,25 @@ export const HostedCopies = z.looseObject({
 });
 export type HostedCopies = z.infer<typeof HostedCopies>;
 
+/** As a URL has it between its brackets: no zone, as that is another one's on another machine. */
+const Ipv6 = z
+  .string()
+  .max(45)
+  .regex(/^[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}$/, 'an address of IPv6 has groups of hex digits');
+
+/** The certificate of a hosted GitLab's address. No node can read it but who may open `key`. */
+export const HostedHttps = z.looseObject({
+  /** Which one: of the SHA-256 of its text, with its key. */
+  mark: z.string().regex(/^[0-9a-f]{16}$/),
+  /** Certificate, chain and key (PEM), encrypted with a key of their own: base64 of nonce | ciphertext | tag (AES-256-GCM). */
+  box: z.string().min(1).max(limits.certificateBoxChars),
+  /** That key, in hex, for the voters and the host. */
+  key: Sealed,
+  /** The CA that the mesh believes for that address, as PEM. Absent: those that its machines believe anyway. */
+  ca: z.string().max(limits.caChars).optional(),
+});
+export type HostedHttps = z.infer<typeof HostedHttps>;
+
 /** A GitLab that the mesh runs itself, as it was asked for. */
 export const HostedGitlab = z.looseObject({
   data: DataId,
@@ -231,8 +252,12 @@ export const HostedGitlab = z.looseObject({
     .string()
     .max(253)
     .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/, 'a host name is letters, digits, dots and hyphens'),
+  /** Its address, of IPv6 and without brackets; earlier versions read `hostname` instead. Absent: `hostname` is it. */
+  ipv6: Ipv6.optional(),
   port: z.int().min(1).max(65_535),
   sshPort: z.int().min(1).max(65_535).nullable(),
+  /** Its gate speaks TLS, with that certificate. Absent: http. */
+  https: HostedHttps.optional(),
   /** Absent while nobody was asked to hold copies. */
   copies: HostedCopies.optional(),
   since: WallMs,

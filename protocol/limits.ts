@@ -40,6 +40,10 @@ export const limits = {
   /** Machines that get the rounds of a hosted GitLab, and those that a person named for it. */
   standbys: 2,
   agreedCopies: 8,
+  /** PEM of a certificate with its chain and key; the same encrypted; and of a CA: they stand in the ledger. */
+  certificateChars: 32 << 10,
+  certificateBoxChars: 44 << 10,
+  caChars: 16 << 10,
   /** Epochs of a hosted GitLab whose first rounds the ledger keeps: the newest. */
   bases: 64,
 } as const;

@@ -232,6 +232,8 @@ export const GitlabSeen = z.looseObject({
   queued: z.looseObject({ each: z.enum(['second', 'minute']), because: Sentence }).optional(),
   /** Of the list of users and groups: what GitLab does not take, and what it has in another way. Absent: nothing of either. */
   people: z.looseObject({ problems: z.array(Sentence).max(8), differences: z.array(Sentence).max(8) }).optional(),
+  /** That the certificate of its address ends soon, or has ended; absent: there is time, or none is needed. */
+  certificate: Sentence.optional(),
   /** Why no push waits for a copy, whatever copies there are; absent: each does, or of an earlier version. */
   unheld: Sentence.optional(),
   /** Absent while a person asked for none on the host itself. */

@@ -48,7 +48,10 @@ export const tokenIsNew = ({ secrets }: Ledger): { secrets?: LedgerSecrets } =>
   secrets ? { secrets: { ...secrets, admin: secrets.wanted } } : {};
 
 /** Each part changes nothing when what it replaces is no longer there: it may come late, and twice. */
-export function reseal(ledger: Ledger, { token, key, runner, vault }: Change & { kind: 'reseal' }): Ledger {
+export function reseal(
+  ledger: Ledger,
+  { token, key, runner, vault, certificate }: Change & { kind: 'reseal' },
+): Ledger {
   let next = ledger;
   if (token && next.gitlab.token === token.was) {
     const { secrets } = next;
@@ -62,7 +65,14 @@ export function reseal(ledger: Ledger, { token, key, runner, vault }: Change & {
   const known = next.gitlab.vault;
   if (vault && known?.secret === vault.was)
     next = { ...next, gitlab: { ...next.gitlab, vault: { ...known, secret: vault.now } } };
-  return next;
+  return certificate ? withCertificateKey(next, certificate) : next;
+}
+
+function withCertificateKey(ledger: Ledger, { was, now }: { was: string; now: string }): Ledger {
+  const { gitlab } = ledger;
+  const https = gitlab.hosted?.https;
+  if (gitlab.hosted === undefined || https?.key !== was) return ledger;
+  return { ...ledger, gitlab: { ...gitlab, hosted: { ...gitlab.hosted, https: { ...https, key: now } } } };
 }
 
 function withKey(ledger: Ledger, key: { epoch: number; sealed: Record<NodeId, string> }): Ledger {

@@ -4,6 +4,7 @@ import { isNamedIn } from './hosting/copies-set.ts';
 import { vaultOf } from './hosting/vault-edits.ts';
 import { find } from './membership-names.ts';
 import { listed, span } from './phrases.ts';
+import { rankedVoters } from './raft/quorum.ts';
 
 /** What a change did, for the person who asked. The same ledger twice = it was so before. */
 export function doneSentence(change: Change, before: Ledger, after: Ledger): string {
@@ -24,7 +25,7 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'ignore':
       return `${change.node} is ignored${already}: its agent is told so and ends, and nobody is asked about it when it comes again`;
     case 'forget':
-      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}${held(before, change.node)}${keeps(before, change.node)}${mayOpen(before, change.node)}`;
+      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}${held(before, change.node)}${keeps(before, change.node)}${mayOpen(before, change.node)}${mayServe(before, change.node)}`;
     case 'make-invite':
       return 'the invite is open';
     case 'pair':
@@ -51,10 +52,9 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
         : `backups of GitLab go to ${change.vault.target}`;
     case 'protect-gitlab':
       return protectedSentence(change.protected, name, already);
-    case 'gitlab-restored':
-      return `${change.because}${already}`;
     case 'upgrade-gitlab':
       return `GitLab is to become ${change.image}${already}`;
+    case 'gitlab-restored':
     case 'gitlab-upgraded':
     case 'gitlab-upgrade-ended':
       return `${change.because}${already}`;
@@ -70,6 +70,8 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
       return `GitLab at ${change.url} stands${already}`;
     case 'uninstall-gitlab':
       return before.gitlab.mode === 'none' ? 'the mesh hosts no GitLab' : `GitLab is being uninstalled${already}`;
+    case 'gitlab-certificate':
+      return `GitLab's address has that certificate${already}`;
     case 'gitlab-ended':
       return `GitLab is gone${already}`;
     case 'connect-gitlab':
@@ -114,6 +116,17 @@ function mayOpen(ledger: Ledger, asked: string): string {
   if (vault === null || find(ledger.nodes, asked) === null) return '';
   const { target } = vault;
   return `; where it voted it knows the key of the backups in ${target}: if it can reach them, name a new place (autogit-node gitlab backup --to TARGET) and delete those`;
+}
+
+/** Whoever has it can be taken for GitLab by those who believe its CA. */
+function mayServe({ gitlab, nodes, configuration }: Ledger, asked: string): string {
+  const node = find(nodes, asked);
+  const https = gitlab.hosted?.https;
+  if (node === null || https === undefined) return '';
+  const isTold = gitlab.host === node || rankedVoters(configuration).includes(node);
+  return isTold
+    ? "; it knows the key of GitLab's certificate: have that revoked and bring another one (autogit-node gitlab certificate)"
+    : '';
 }
 
 /** As a person would type it, or read it in `settings`. */

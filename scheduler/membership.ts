@@ -6,7 +6,7 @@ import { limits } from '../protocol/limits.ts';
 import { disconnect } from './disconnecting.ts';
 import { agreeCopies, changeSet } from './hosting/copies-edits.ts';
 import { gitlabWithoutCopyOn } from './hosting/copies-set.ts';
-import { deploy, ended, hostingOf, stands, uninstall } from './hosting/hosted-edits.ts';
+import { deploy, ended, hostingOf, newCertificate, stands, uninstall } from './hosting/hosted-edits.ts';
 import { gitlabWithoutProtectedOn, protect } from './hosting/protect-edits.ts';
 import { upgrade, upgraded, upgradeEnded } from './hosting/upgrade-edits.ts';
 import { restored, setVault } from './hosting/vault-edits.ts';
@@ -58,6 +58,8 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
       return stands(ledger, change);
     case 'uninstall-gitlab':
       return uninstall(ledger, change, wallMs);
+    case 'gitlab-certificate':
+      return newCertificate(ledger, change);
     case 'gitlab-ended':
       return ended(ledger, change, wallMs);
     case 'agree-copies':

@@ -15,7 +15,7 @@ import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { copyLines } from './snapshot-copies.ts';
 import { drillLines } from './snapshot-drill.ts';
-import { peopleLines } from './snapshot-gitlab.ts';
+import { certificateLines, peopleLines } from './snapshot-gitlab.ts';
 import { gitlabLines } from './snapshot-gitlab-lines.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
@@ -52,6 +52,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...copyLines(view, ledger),
     ...drillLines(view, ledger),
     ...peopleLines(view, ledger),
+    ...certificateLines(view, ledger),
     ...classLines(ledger),
     ...waitingLines(ledger),
     ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),

@@ -48,7 +48,7 @@ type HostedView = Pick<GitlabView, 'state' | 'url' | 'version' | 'forecast' | 's
 function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
   const hosting = hostingOf(ledger);
   if (hosting === null) return null;
-  const { host, data, epoch, image, preset, place, hostname, port } = hosting;
+  const { host, data, epoch, image, preset, place } = hosting;
   const said = view.jobs.reports[host]?.report.gitlab;
   const now = said !== undefined && said.data === data && said.epoch === epoch ? said : null;
   const away = whyAway(view, ledger);
@@ -58,7 +58,7 @@ function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
   return {
     state: away?.state ?? now?.state ?? silence.state,
     // Where it will be, also before it stands.
-    url: ledger.gitlab.url ?? hostedUrl(hostname, port),
+    url: ledger.gitlab.url ?? hostedUrl(hosting),
     version: now?.version ?? null,
     forecast: {
       sentence:
@@ -80,8 +80,19 @@ function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
   };
 }
 
-export const hostedUrl = (hostname: string, port: number): string =>
-  `http://${hostname}${port === 80 ? '' : `:${port}`}`;
+/** Of a GitLab that the mesh hosts, or shall. */
+export interface HostedAddress {
+  hostname: string;
+  ipv6?: string | undefined;
+  port: number;
+  /** Absent: http. */
+  https?: unknown;
+}
+
+export function hostedUrl({ hostname, ipv6, port, https }: HostedAddress): string {
+  const [scheme, usual] = https === undefined ? ['http', 80] : ['https', 443];
+  return `${scheme}://${ipv6 === undefined ? hostname : `[${ipv6}]`}${port === usual ? '' : `:${port}`}`;
+}
 
 /** Why its host cannot serve, seen from here: nobody else can. */
 function whyAway(view: ViewInput, ledger: Ledger): { state: 'degraded' | 'failed'; because: string } | null {
@@ -112,6 +123,17 @@ function whyNoLease({ self, leader }: ViewInput, { nodes, gitlab }: Ledger): Ret
   if (gitlab.host === self && leader === null)
     return { state: 'degraded', because: 'its host hears no leader: after 4 s GitLab stands still until it does' };
   return null;
+}
+
+/** That the certificate of its address has to be renewed: nobody else is told. */
+export function certificateLines(view: ViewInput, ledger: Ledger): Attention[] {
+  const hosting = hostingOf(ledger);
+  if (hosting === null || hosting.ending) return [];
+  const said = view.jobs.reports[hosting.host]?.report.gitlab;
+  if (said?.certificate === undefined || said.data !== hosting.data || said.epoch !== hosting.epoch) return [];
+  const sentence = `GitLab on ${nodeName(ledger, hosting.host)}: ${said.certificate}`;
+  const fix = 'there, with its successor: autogit-node gitlab certificate --tls-cert FILE --tls-key FILE';
+  return [{ code: 'gitlab-certificate', severity: 'warn', sentence, fix }];
 }
 
 /** What of the list of users and groups GitLab has not, or has in another way. */

@@ -42,7 +42,7 @@ export class AdoptRequests {
     if (answer.kind !== 'adopt-checked')
       throw new AutogitError('bad-message', `${host} answered with ${answer.kind} to what it was asked`);
     const { found, checks } = answer;
-    return { host, found, lines: checks, url: found && hostedUrl(found.hostname, found.port) };
+    return { host, found, lines: checks, url: found && hostedUrl(found) };
   }
 
   /** That machine looks once more, then begins. */

@@ -55,6 +55,7 @@ export class LocalApi implements AgentApi {
     this.#options = options;
     this.hosting = new HostingRequests({
       self: options.network.self,
+      wallMs: () => options.clock.wallMs(),
       ledger: () => this.#ledger(),
       ask: (node, ask, timeoutMs) =>
         node === options.network.self ? this.#member().answer(node, ask) : options.network.ask(node, ask, timeoutMs),
@@ -65,6 +66,7 @@ export class LocalApi implements AgentApi {
         const { box } = this.#member();
         return box.canOpen(sealed) ? box.unseal(sealed) : null;
       },
+      sealFor: (node, text) => this.#member().box.sealForVoters(text, node),
     });
     this.#misfits = new LeadersMisfits(
       (ask) => this.#askLeader(ask, misfitsAskMs),

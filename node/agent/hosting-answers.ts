@@ -19,3 +19,11 @@ export function hostAddress(addresses: readonly string[]): string {
   const all = addresses.flatMap((one) => /^\/ip4\/([\d.]+)\//.exec(one)?.[1] ?? []);
   return all.find((one) => !one.startsWith('127.')) ?? all[0] ?? '127.0.0.1';
 }
+
+/** One of IPv6 that others reach, where it has none of IPv4 for that. */
+export function hostIpv6(addresses: readonly string[]): string | undefined {
+  if (!hostAddress(addresses).startsWith('127.')) return undefined;
+  return addresses
+    .flatMap((one) => /^\/ip6\/([0-9a-f:]+)\//.exec(one)?.[1] ?? [])
+    .find((one) => one !== '::1' && !/^fe[89ab]/.test(one));
+}

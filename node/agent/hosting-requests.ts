@@ -5,9 +5,9 @@ import type { Comparison } from '../../protocol/differences.ts';
 import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { hostingOf, isDeployed, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
+import { hostingOf, isDeployed, whyNoAddress, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
 import { whyNoUpgrade } from '../../scheduler/hosting/upgrade-edits.ts';
-import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
+import { type HostedAddress, hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { refusalCheck } from '../hosting/deploy-check.ts';
 import { VaultSecret } from '../hosting/vault/vault-memory.ts';
@@ -17,6 +17,7 @@ import type {
   AdoptPlan,
   AdoptRequest,
   BackupList,
+  CertificateAnswer,
   CopyPlan,
   DeployPlan,
   DeployRequest,
@@ -28,11 +29,13 @@ import type {
   VaultRequest,
 } from '../local-api/socket-protocol.ts';
 import { AdoptRequests } from './adopt-requests.ts';
+import { CertificateRequests } from './certificate-requests.ts';
 import { CopiesRequests, requireHosting } from './copies-requests.ts';
 import { ProtectRequests } from './protect-requests.ts';
 
 interface HostingLines {
   self: NodeId;
+  wallMs(): number;
   ledger(): Ledger;
   /** A member, this one included. */
   ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
@@ -42,6 +45,8 @@ interface HostingLines {
   addressOf(node: NodeId): string | null;
   /** Null for what is sealed for others. */
   unseal(sealed: string): string | null;
+  /** For the voters and that machine. */
+  sealFor(node: NodeId, text: string): string;
 }
 
 type Checked = Extract<Answer, { kind: 'deploy-checked' }>;
@@ -72,18 +77,26 @@ const lookMs = 30_000;
 /** It asks a disk that sleeps, or a target far away. */
 const vaultMs = 55_000;
 
+/** As a person named it; else as that machine is reached by others. */
+function addressOf({ hostname, ipv6 }: DeployRequest, found: Checked): Pick<HostedAddress, 'hostname' | 'ipv6'> {
+  const named = hostname === null && ipv6 === undefined ? found.ipv6 : ipv6;
+  return { hostname: hostname ?? found.address, ...(named !== undefined && { ipv6: named }) };
+}
+
 /** What a person asks of the mesh's own GitLab, at any machine of it; done by the one that hosts, or shall host. */
 export class HostingRequests implements HostingApi {
   readonly #lines: HostingLines;
   readonly #copies: CopiesRequests;
   readonly #protect: ProtectRequests;
   readonly #adopt: AdoptRequests;
+  readonly #certificate: CertificateRequests;
 
   constructor(lines: HostingLines) {
     this.#lines = lines;
     this.#copies = new CopiesRequests(lines);
     this.#protect = new ProtectRequests(lines);
     this.#adopt = new AdoptRequests(lines);
+    this.#certificate = new CertificateRequests(lines);
   }
 
   async gitlabPlan(wish: DeployRequest): Promise<DeployPlan> {
@@ -97,7 +110,7 @@ export class HostingRequests implements HostingApi {
     if (failed) return { state: 'refused', because: failed.sentence };
     if (this.#isThere(wish, host)) return { state: 'done', because: `the mesh runs this very GitLab on ${plan.host}` };
     if (checked?.place == null) return { state: 'refused', because: `${plan.host} has no place for GitLab's data` };
-    const { on: _on, data: _data, copies: _names, hostname, ...asked } = wish;
+    const { on: _on, data: _data, copies: _names, tls, hostname: _name, ipv6: _address, ...asked } = wish;
     return this.#lines.change({
       kind: 'deploy-gitlab',
       host,
@@ -105,7 +118,8 @@ export class HostingRequests implements HostingApi {
         ...asked,
         data: checked.place.data ?? randomBytes(6).toString('hex'),
         place: { kind: checked.place.kind, path: checked.place.path },
-        hostname: hostname ?? checked.address,
+        ...addressOf(wish, checked),
+        ...(tls !== undefined && { https: this.#certificate.sealed(tls, host) }),
       },
       ...(agreed.length > 0 && { agreed }),
       because: `asked on ${nodeName(this.#lines.ledger(), this.#lines.self)}`,
@@ -115,6 +129,8 @@ export class HostingRequests implements HostingApi {
   gitlabCopies = (): { agreed: string[] } => this.#copies.agreed();
   gitlabCopyPlan = (node: string): Promise<CopyPlan> => this.#copies.plan(node);
   gitlabAgree = (request: { node: string; agreed: boolean }): Promise<ChangeOutcome> => this.#copies.agree(request);
+  gitlabCertificate = ({ given }: { given: DeployRequest['tls'] | null }): Promise<CertificateAnswer> =>
+    this.#certificate.renewed(given ?? null);
 
   async gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome> {
     const meant = hostingOf(this.#lines.ledger());
@@ -276,7 +292,7 @@ export class HostingRequests implements HostingApi {
   /** What no machine finds by a look at itself. */
   #reach(address: string): DeployPlan['lines'] {
     const others = Object.keys(this.#lines.ledger().nodes).length - 1;
-    const isOwn = /^(127\.|localhost$)/.test(address) && others > 0;
+    const isOwn = /^(127\.|localhost$|::1$)/.test(address) && others > 0;
     return [
       {
         state: isOwn ? 'warn' : 'ok',
@@ -290,19 +306,19 @@ export class HostingRequests implements HostingApi {
   }
 
   /** Asked for again, because the answer was lost or nobody watched to the end. */
-  #isThere({ data, ...wish }: DeployRequest, host: NodeId): boolean {
-    return isDeployed(this.#lines.ledger(), host, { ...wish, folder: data });
+  #isThere({ data, tls, ...wish }: DeployRequest, host: NodeId): boolean {
+    return isDeployed(this.#lines.ledger(), host, { ...wish, isHttps: tls !== undefined, folder: data });
   }
 
   /** What a look says where the mesh runs that very GitLab, or is about to; null where it does not. */
   #deployed(wish: DeployRequest, host: NodeId): Looked | null {
     if (!this.#isThere(wish, host)) return null;
     const ledger = this.#lines.ledger();
-    const { hostname, port, place } = requireHosting(ledger);
+    const hosting = requireHosting(ledger);
     const name = nodeName(ledger, host);
     const sentence = `the mesh runs this very GitLab on ${name}: nothing is begun anew`;
     const lines = [{ state: 'ok' as const, what: 'mesh', sentence, fix: null }];
-    const plan = { host: name, url: hostedUrl(hostname, port), folder: place.path, copies: [], lines };
+    const plan = { host: name, url: hostedUrl(hosting), folder: hosting.place.path, copies: [], lines };
     return { host, checked: null, agreed: [], plan };
   }
 
@@ -313,14 +329,21 @@ export class HostingRequests implements HostingApi {
     const name = nodeName(ledger, host);
     const there = this.#deployed(wish, host);
     if (there !== null) return there;
-    const plan = { host: name, url: hostedUrl(wish.hostname ?? name, wish.port), folder: wish.data ?? '-', copies: [] };
-    const refused = whyNotDeploy(ledger, host);
+    const { on: _on, copies: wanted, tls, ipv6, ...asked } = wish;
+    const urlOf = (at: Pick<HostedAddress, 'hostname' | 'ipv6'>): string =>
+      hostedUrl({ ...at, port: wish.port, https: tls });
+    const plan = {
+      host: name,
+      url: urlOf({ hostname: wish.hostname ?? name, ipv6 }),
+      folder: wish.data ?? '-',
+      copies: [],
+    };
+    const refused = whyNotDeploy(ledger, host) ?? whyNoAddress(ledger, host, { https: tls, ipv6 });
     if (refused !== null) {
       const line = refusalCheck(refused);
       const fix = line.fix === uninstall ? orUpgrade : line.fix;
       return { host, checked: null, agreed: [], plan: { ...plan, lines: [{ ...line, fix }] } };
     }
-    const { on: _on, copies: wanted, ...asked } = wish;
     const answer = await this.#lines.ask(host, { kind: 'check-deploy', wish: asked }, checkMs);
     if (answer.kind !== 'deploy-checked') {
       const because = answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`;
@@ -332,6 +355,9 @@ export class HostingRequests implements HostingApi {
     // Whether it can be copied is a question of its place: while there is none, that is what has to be mended.
     if (place === null) return { host, checked: answer, agreed: [], plan: { ...plan, lines: answer.checks } };
     const hasSnapshots = place.kind !== 'folder';
+    const at = addressOf(wish, answer);
+    const address = at.ipv6 ?? at.hostname;
+    const certificate = await this.#certificate.planned(tls, address);
     const copies = await this.#copies.forDeploy(host, {
       // Nothing lies there of a GitLab that is not deployed yet.
       data: place.data ?? firstData,
@@ -346,14 +372,10 @@ export class HostingRequests implements HostingApi {
       agreed: copies.nodes,
       plan: {
         ...plan,
-        url: hostedUrl(wish.hostname ?? answer.address, wish.port),
+        url: urlOf(at),
         folder: place.path,
         copies: copies.nodes.map((node) => nodeName(ledger, node)),
-        lines: [
-          ...answer.checks,
-          ...this.#reach(wish.hostname ?? answer.address),
-          ...copies.lines.map(withoutFirstData),
-        ],
+        lines: [...answer.checks, ...this.#reach(address), ...certificate, ...copies.lines.map(withoutFirstData)],
       },
     };
   }

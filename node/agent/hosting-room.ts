@@ -25,6 +25,7 @@ import { openPlace, removePlace, roomForData } from '../hosting/place-making.ts'
 import { presets } from '../hosting/presets.ts';
 import { GitlabProtector } from '../hosting/protect/gitlab-protector.ts';
 import { bridgeOf } from '../hosting/service-container.ts';
+import { doorsOf } from '../hosting/service-doors.ts';
 import { systemTools } from '../hosting/system-tools.ts';
 import { GitlabUpgrade } from '../hosting/upgrade/upgrade-host.ts';
 import { GitlabVault } from '../hosting/vault/gitlab-vault.ts';
@@ -35,7 +36,7 @@ import { peopleOfFile } from '../settings/people-file.ts';
 import { type AdoptAsk, AdoptRoom, isOfAdopting } from './adopt-room.ts';
 import { copiesLeftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
-import { answered, hostAddress } from './hosting-answers.ts';
+import { answered, hostAddress, hostIpv6 } from './hosting-answers.ts';
 import type { RunWatch } from './run-watch.ts';
 import { VaultKeepers } from './vault-keepers.ts';
 
@@ -362,6 +363,7 @@ export class HostingRoom {
       checks: checks.map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix)),
       place: place && { kind: place.kind, path: place.path, data: place.data },
       address: hostAddress(network.addresses()),
+      ipv6: hostIpv6(network.addresses()),
     };
   }
 
@@ -373,11 +375,10 @@ export class HostingRoom {
     return { mesh: this.#mesh, data, epoch };
   }
 
-  #gateFor({ data, port, sshPort }: Hosting): GateKeeper {
-    const { home, clock, log, watch, version } = this.#options;
-    const bridge = bridgeOf(data);
-    const doors: Door[] = [{ kind: 'http', port, behind: 80, proxy: true }];
-    if (sshPort !== null) doors.push({ kind: 'ssh', port: sshPort, behind: 22, proxy: false });
+  #gateFor(hosting: Hosting): GateKeeper {
+    const { home, clock, log, watch, version, ledger } = this.#options;
+    const bridge = bridgeOf(hosting.data);
+    const doors = (): Door[] => doorsOf(hosting, ledger(), this.#keys);
     return new GateKeeper({ home, clock, log, watch, version, doors, guard: { table: bridge, bridge } });
   }
 }

@@ -29,6 +29,7 @@ import { retiredExecutor } from './describe-machine.ts';
 import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
 import { EndedTraces } from './ended-traces.ts';
 import { GitlabEffects } from './gitlab-effects.ts';
+import { GitlabTrust } from './gitlab-trust.ts';
 import type { HomeDisk } from './home-disk.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
 import { Departure } from './own-departure.ts';
@@ -82,6 +83,7 @@ export class Member {
   readonly runs: RunSupervisor;
   readonly hosting: OwnHosting;
   readonly traces = new EndedTraces(() => this.gitlab.admin());
+  readonly #trust: GitlabTrust;
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
   readonly #runWatch: RunWatch;
   readonly #homeDisk: HomeDisk;
@@ -105,6 +107,7 @@ export class Member {
   constructor(options: MemberOptions) {
     this.#options = options;
     const { clock, log, store, meshKey, seed, nodeId } = options;
+    this.#trust = new GitlabTrust(options.home, log);
     this.box = new SecretBox({ self: nodeId, seed, meshKey, ledger: () => this.ledger() });
     const identity = {
       node: nodeId,
@@ -176,6 +179,7 @@ export class Member {
       'publish-ledger': ({ ledger }) => {
         network.setLedger(ledger);
         onLedger(ledger);
+        this.#trust.ledgerChanged(ledger);
         this.hosting.ledgerChanged();
         this.#nextCommit.wake();
       },
@@ -220,6 +224,7 @@ export class Member {
     if (ledger) {
       network.setLedger(ledger);
       this.#options.onLedger(ledger);
+      this.#trust.ledgerChanged(ledger);
     }
     // Nobody waits for the first measuring: who leads does not depend on it, and until then nothing is placed here.
     void this.measure();

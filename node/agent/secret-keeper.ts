@@ -8,7 +8,7 @@ import { rankedVoters } from '../../scheduler/raft/quorum.ts';
 import { secretsDue, votersCanOpen, withoutKey } from '../../scheduler/secrets-due.ts';
 import { isEnvelopes, recipientsOf, sealFor, sealOne } from '../secrets/envelope.ts';
 import { newMeshKey } from '../secrets/seal.ts';
-import type { SecretBox } from '../secrets/secret-box.ts';
+import { type SecretBox, votersAnd } from '../secrets/secret-box.ts';
 
 type Reseal = Change & { kind: 'reseal' };
 
@@ -103,18 +103,22 @@ export class SecretKeeper {
 
   #missingEnvelopes(ledger: Ledger): Reseal | null {
     const { box } = this.#options;
-    const voters = rankedVoters(ledger.configuration);
     const change: Reseal = { kind: 'reseal' };
-    const anew = (sealed: string | null | undefined): { was: string; now: string } | null => {
+    const anew = (
+      sealed: string | null | undefined,
+      and: NodeId | null = null,
+    ): { was: string; now: string } | null => {
       if (sealed == null || !box.canOpen(sealed)) return null;
       const isRight = votersCanOpen(ledger)
-        ? isEnvelopes(sealed) && same(recipientsOf(sealed), voters)
+        ? isEnvelopes(sealed) && same(recipientsOf(sealed), votersAnd(ledger, and))
         : !isEnvelopes(sealed);
-      return isRight ? null : { was: sealed, now: box.sealForVoters(box.unseal(sealed)) };
+      return isRight ? null : { was: sealed, now: box.sealForVoters(box.unseal(sealed), and) };
     };
-    const [token, vault] = [anew(ledger.gitlab.token), anew(ledger.gitlab.vault?.secret)];
+    const { token: held, vault: backups, hosted, host } = ledger.gitlab;
+    const [token, vault, certificate] = [anew(held), anew(backups?.secret), anew(hosted?.https?.key, host)];
     if (token) change.token = { ...token, epoch: null };
     if (vault) change.vault = vault;
+    if (certificate) change.certificate = certificate;
     const newest = ledger.secrets?.keys.at(-1);
     const late = withoutKey(ledger);
     if (newest && newest.epoch === ledger.secrets?.wanted && late.length > 0 && this.#holdsNewest(ledger))
@@ -122,7 +126,7 @@ export class SecretKeeper {
         epoch: newest.epoch,
         sealed: Object.fromEntries(late.map((node) => [node, sealOne(node, box.meshKey)])),
       };
-    return change.token || change.key || change.vault ? change : null;
+    return token || vault || certificate || change.key ? change : null;
   }
 
   #holdsNewest(ledger: Ledger): boolean {

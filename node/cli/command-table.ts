@@ -39,6 +39,7 @@ const upgrading = () => import('./gitlab-upgrade.ts');
 const restoring = () => import('./gitlab-history.ts');
 const copies = () => import('./gitlab-copies.ts');
 const deployment = () => import('./gitlab-deploy.ts');
+const certificates = () => import('./certificate-command.ts');
 
 export const commands: readonly Command[] = [
   {
@@ -133,6 +134,11 @@ export const commands: readonly Command[] = [
     args: '[user]',
     help: "root's first password of the GitLab that the mesh runs, or a new one for a user, shown once",
     run: async (c) => (await deployment()).password(c),
+  },
+  {
+    path: 'gitlab certificate',
+    help: "the certificate of GitLab's https address: which it is, or another one",
+    run: async (c) => (await certificates()).certificate(c),
   },
   {
     path: 'gitlab copies',

@@ -5,6 +5,7 @@ import type { AgentClient } from '../local-api/socket-client.ts';
 import type { AdoptionSeen, AdoptPlan, AdoptRequest } from '../local-api/socket-protocol.ts';
 import { createProgress, type Progress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
+import { plainHostname } from './certificate-command.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { PhaseLines } from './gitlab-deploy.ts';
@@ -23,7 +24,7 @@ export async function adopt(context: Context): Promise<number> {
     on: settings.text('gitlab.on'),
     container: args[0] ?? null,
     preset: settings.text('gitlab.preset') as AdoptRequest['preset'],
-    hostname: settings.text('gitlab.hostname'),
+    hostname: plainHostname(settings),
     data: settings.text('gitlab.data'),
   };
   const before = await agent.gitlabAdoption(wish.on);

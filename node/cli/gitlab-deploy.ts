@@ -8,6 +8,7 @@ import { createProgress, type Progress, withFix } from '../progress-lines.ts';
 import { peopleOfFile } from '../settings/people-file.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { configOf } from '../settings/settings.ts';
+import { addressIn, openKey } from './certificate-command.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
@@ -27,6 +28,8 @@ export async function deploy(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const wish = wishOf(context);
   const lines = linesOf(context);
+  const open = wish.tls && openKey(settings);
+  if (open) lines.warn('certificate', open);
   const plan = await orStopped(agent.gitlabPlan(wish), context.signal);
   for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
   const failed = plan.lines.filter(({ state }) => state === 'fail');
@@ -64,9 +67,8 @@ function wishOf({ settings }: Context): DeployRequest {
     on: settings.text('gitlab.on'),
     image: settings.text('gitlab.image') as string,
     preset: settings.text('gitlab.preset') as DeployRequest['preset'],
-    port: settings.number('gitlab.port') as number,
     sshPort: sshPort === 0 ? null : sshPort,
-    hostname: settings.text('gitlab.hostname'),
+    ...addressIn(settings),
     data: settings.text('gitlab.data'),
     ...copiesOf(settings.list('gitlab.copies')),
   };

@@ -58,7 +58,11 @@ export async function bringUp(what: BringUp): Promise<void> {
     imageId: image.id,
     hostname: hosted.hostname,
     bridge: bridgeOf(hosted.data),
-    env: omnibusEnv({ url: hostedUrl(hosted.hostname, hosted.port), sshPort: hosted.sshPort, preset }),
+    env: omnibusEnv({
+      url: hostedUrl(hosted),
+      sshPort: hosted.sshPort,
+      preset,
+    }),
     folders: {
       ...Object.fromEntries(
         (Object.keys(insideContainer) as (keyof DataFolders)[]).map((name) => [folders[name], insideContainer[name]]),

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { thawIfFrozen } from '../executors/run-cgroup.ts';
+import { dropCertificate } from './gate/gate-certificate.ts';
 import { bringUp, LeaseGone } from './gitlab-bring-up.ts';
 import type { KeeperOptions } from './gitlab-keeper-options.ts';
 import { type GitlabLife, nextLife, unflagged } from './gitlab-state.ts';
@@ -223,6 +224,7 @@ export class GitlabKeeper {
       // The ledger may have taken what replaced them: then they are those of its next epoch.
       if (this.#mine()?.data !== hosting.data) await this.#replacing.leave(kept);
       await kept.closePlace();
+      if (this.#mine() === null) dropCertificate(this.#options.home);
       log.warn(givenUpWords(hosting, this.#options.ledger()));
     }
     // Of data that were put in its place: how far that is has to be known in the next epoch.
@@ -312,6 +314,7 @@ export class GitlabKeeper {
       await kept.closePlace();
       if (ending?.deleteData) await removePlace(mine);
       this.#memory.forget();
+      dropCertificate(this.#options.home);
       kept.isTakenDown = true;
       log.info(`GitLab was taken down; its data ${ending?.deleteData ? 'are deleted' : `stay in ${place.path}`}`);
     }

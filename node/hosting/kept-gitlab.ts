@@ -7,7 +7,9 @@ import { isCgroupFrozen } from '../executors/run-cgroup.ts';
 import { shown } from '../foreign-text.ts';
 import { redact } from '../log.ts';
 import type { DataPlace } from './data-place.ts';
+import { readCertificate } from './gate/gate-certificate.ts';
 import { GitlabCare } from './gitlab-care.ts';
+import { endsSoon, knownCertificate } from './gitlab-certificate.ts';
 import { lookInside } from './gitlab-inside.ts';
 import type { KeeperOptions } from './gitlab-keeper-options.ts';
 import { whyNoGate } from './gitlab-rb-file.ts';
@@ -222,7 +224,7 @@ export class KeptGitlab {
   }
 
   get #url(): string {
-    return hostedUrl(this.hosting.hostname, this.hosting.port);
+    return hostedUrl(this.hosting);
   }
 
   /** As the container's nginx was seen to be: one that an agent of before made does not know of it, and goes on until it is made anew. */
@@ -284,6 +286,13 @@ export class KeptGitlab {
     this.lease.tell({ upstream: null, isServing: false, ...rest });
   }
 
+  #certificateSeen(): Pick<GitlabSeen, 'certificate'> {
+    if (!this.hosting.https) return {};
+    const pem = readCertificate(this.#options.home);
+    const said = endsSoon(pem === null ? null : knownCertificate(pem), this.#options.clock.wallMs());
+    return said === null ? {} : { certificate: asSentence(said) };
+  }
+
   /** To the mesh, when it says something new. */
   report(progress: GitlabSeen['progress']): boolean {
     const { condition, hasWorked, because } = this.#life;
@@ -300,6 +309,7 @@ export class KeptGitlab {
       version: this.#memory.read(data).version,
       progress: isSettingUp ? { phase: 'makes its admin token', percent: null } : progress,
       ...this.care.seen(),
+      ...this.#certificateSeen(),
       ...this.#options.besides?.(),
     };
     const said = JSON.stringify(seen);

@@ -121,7 +121,7 @@ export class MeshToken {
       kind: 'gitlab-stands',
       data,
       epoch,
-      url: hostedUrl(hosting.hostname, hosting.port),
+      url: hostedUrl(hosting),
       token: sealForVoters(token),
       instance,
     } as const;

@@ -31,7 +31,7 @@ export function omnibusConfig({ url, sshPort, preset }: OmnibusWish): string {
   const limit = preset.gitalyConcurrency;
   const call = (name: string) => ({ rpc: `/gitaly.${name}`, max_per_repo: limit ?? 0 });
   const lines: [string, RubyValue][] = [
-    // Behind the gate it answers on port 80, whatever port people type; the gate's machine has no certificate for it.
+    // Behind the gate it answers on port 80, whatever port people type; TLS is the gate's. Of an address of https omnibus tells Rails so all the same.
     ["nginx['listen_port']", 80],
     ["nginx['listen_https']", false],
     ["letsencrypt['enable']", false],

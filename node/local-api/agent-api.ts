@@ -8,6 +8,7 @@ import type {
   AdoptPlan,
   AdoptRequest,
   BackupList,
+  CertificateAnswer,
   CopyPlan,
   DeployPlan,
   DeployRequest,
@@ -79,6 +80,8 @@ export interface HostingApi {
   gitlabCopies(): { agreed: string[] };
   /** Looks at one that shall hold copies; changes nothing. */
   gitlabCopyPlan(node: string): Promise<CopyPlan>;
+  /** `given` null: only looks. */
+  gitlabCertificate(request: { given: DeployRequest['tls'] | null }): Promise<CertificateAnswer>;
   /** Looks once more where it shall hold some, then asks the mesh for it. */
   gitlabAgree(request: { node: string; agreed: boolean }): Promise<ChangeOutcome>;
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;

@@ -158,6 +158,7 @@ const hostingRoutes = (api: HostingApi): Routes => ({
   '/v1/gitlab/deploy': post(bodies.gitlabDeploy, (wish) => api.gitlabDeploy(wish)),
   '/v1/gitlab/copies': post(bodies.gitlabCopies, async () => api.gitlabCopies()),
   '/v1/gitlab/copy-plan': post(bodies.gitlabCopyPlan, ({ node }) => api.gitlabCopyPlan(node)),
+  '/v1/gitlab/certificate': post(bodies.gitlabCertificate, (request) => api.gitlabCertificate(request)),
   '/v1/gitlab/agree': post(bodies.gitlabAgree, (request) => api.gitlabAgree(request)),
   '/v1/gitlab/uninstall': post(bodies.gitlabUninstall, (request) => api.gitlabUninstall(request)),
   '/v1/gitlab/password': post(bodies.gitlabPassword, (wish) => api.gitlabPassword(wish)),

@@ -17,6 +17,7 @@ import {
   type AdoptRequest,
   type BackupList,
   BackupsAnswer,
+  CertificateAnswer,
   CopiesAnswer,
   CopyPlan,
   DeployPlan,
@@ -71,6 +72,7 @@ export interface AgentClient {
   gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome>;
   gitlabCopies(): Promise<{ agreed: string[] }>;
   gitlabCopyPlan(node: string): Promise<CopyPlan>;
+  gitlabCertificate(wish: { given: DeployRequest['tls'] | null }): Promise<CertificateAnswer>;
   gitlabAgree(request: { node: string; agreed: boolean }): Promise<ChangeOutcome>;
   gitlabUninstall(request: { deleteData: boolean; now: boolean; force: boolean }): Promise<ChangeOutcome>;
   gitlabPassword(wish: { seen?: string; user?: string }): Promise<{ password: string | null }>;
@@ -157,14 +159,10 @@ const callsOfOthers = (
   gitlabAdoption: (on) => post(AdoptionAnswer, '/v1/gitlab/adoption', { on }),
 });
 
-export function createClient(home: string): AgentClient {
-  const ask = async <S extends z.ZodType>(
-    schema: S,
-    method: 'GET' | 'POST',
-    path: string,
-    body?: unknown,
-    extraMs = 0,
-  ) => {
+/** One question to the agent of that home; its answer is checked. Throws `bad-message`. */
+const askOf =
+  (home: string) =>
+  async <S extends z.ZodType>(schema: S, method: 'GET' | 'POST', path: string, body?: unknown, extraMs = 0) => {
     const answer = await open(home, method, path, body, timeoutMs + extraMs);
     const parsed = schema.safeParse(jsonOf(await textOf(answer)));
     if (parsed.success)
@@ -173,6 +171,9 @@ export function createClient(home: string): AgentClient {
       hint: 'the command and the agent are of different versions: restart the agent',
     });
   };
+
+export function createClient(home: string): AgentClient {
+  const ask = askOf(home);
   const get = async <S extends z.ZodType>(schema: S, path: string) => (await ask(schema, 'GET', path)).value;
   const getNews = <S extends z.ZodType>(schema: S, path: string, wait?: Wait) => {
     const query = wait ? `?wait=${wait.waitMs}&tag=${encodeURIComponent(wait.tag)}` : '';
@@ -202,6 +203,7 @@ export function createClient(home: string): AgentClient {
     gitlabDeploy: (wish) => post(ChangeOutcome, '/v1/gitlab/deploy', wish),
     gitlabCopies: () => post(CopiesAnswer, '/v1/gitlab/copies', {}),
     gitlabCopyPlan: (node) => post(CopyPlan, '/v1/gitlab/copy-plan', { node }),
+    gitlabCertificate: (wish) => post(CertificateAnswer, '/v1/gitlab/certificate', wish),
     gitlabAgree: (asked) => post(ChangeOutcome, '/v1/gitlab/agree', asked),
     gitlabUninstall: (asked) => post(ChangeOutcome, '/v1/gitlab/uninstall', asked),
     gitlabPassword: (wish) => post(PasswordAnswer, '/v1/gitlab/password', wish),

@@ -14,7 +14,7 @@ import {
 import { Change } from '../../protocol/changes.ts';
 import { GitlabImageName } from '../../protocol/hosted-upgrade.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
-import { LedgerVault } from '../../protocol/ledger.ts';
+import { HostedGitlab, LedgerVault } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { ProtectedGitlab, ProtectedWay } from '../../protocol/protected-gitlab.ts';
 
@@ -61,10 +61,18 @@ const secret = z.string().min(1).max(4096);
 
 /** `on`: a machine's name; null: this one. */
 const machineName = z.string().min(1).max(64);
+/** PEM. */
+const pem = z.string().max(64 << 10);
+const GivenTls = z.strictObject({ certificate: pem, key: pem, ca: pem.optional() });
+
 /** `copies`: machines that shall hold some; absent: the two that can. */
 const DeployRequest = DeployWish.extend({
   on: machineName.nullable(),
   copies: z.array(machineName).max(limits.agreedCopies).optional(),
+  /** In the place of `hostname`. */
+  ipv6: HostedGitlab.shape.ipv6,
+  /** For https. */
+  tls: GivenTls.optional(),
 });
 export type DeployRequest = z.infer<typeof DeployRequest>;
 
@@ -116,6 +124,7 @@ export const bodies = {
   }),
   gitlabDisconnect: z.strictObject({ now: z.boolean(), force: z.boolean() }),
   gitlabDeploy: DeployRequest,
+  gitlabCertificate: z.strictObject({ given: GivenTls.nullable() }),
   gitlabCopies: z.strictObject({}),
   gitlabCopyPlan: z.strictObject({ node: machineName }),
   gitlabAgree: z.strictObject({ node: machineName, agreed: z.boolean() }),
@@ -185,6 +194,14 @@ export type DeployPlan = z.infer<typeof DeployPlan>;
 export const PasswordAnswer = z.object({ password: z.string().nullable() });
 /** Machines that a person named for copies of GitLab. */
 export const CopiesAnswer = z.object({ agreed: z.array(z.string()) });
+export const CertificateAnswer = z.object({
+  url: z.string(),
+  issuer: z.string(),
+  /** Wall time, ms. */
+  endsAt: z.number(),
+  words: z.string(),
+});
+export type CertificateAnswer = z.infer<typeof CertificateAnswer>;
 export const CopyPlan = z.object({ node: z.string(), lines: z.array(DeployCheck).max(64) });
 export type CopyPlan = z.infer<typeof CopyPlan>;
 /** `target`: where backups go already. `found`: the container that is meant. */

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { ownCaOf } from '../../gitlab-bridge/own-ca.ts';
 import { type JobPayload, variableOf } from '../../gitlab-bridge/payload.ts';
 import { imageOf, jobVariables, lookUpIn, payloadVariables, type RunFacts } from '../../gitlab-bridge/variables.ts';
 import type { Run } from '../../protocol/ledger.ts';
@@ -31,7 +32,7 @@ export function executorSpec(
 
 /** What this node knows of a run and GitLab does not. */
 export function factsOf(
-  { nodeName, version, instance }: RunOptions,
+  { nodeName, version, instance, gitlabUrl }: RunOptions,
   payload: JobPayload,
   run: Run,
   slots: RunFacts['slots'],
@@ -46,6 +47,7 @@ export function factsOf(
     architecture: archName(process.arch),
     executor: run.executor,
     slots,
+    tlsCa: ownCaOf(gitlabUrl() ?? '')?.pem,
     runnerKey: createHash('sha256').update(runner).digest('hex').slice(0, 9),
   };
 }

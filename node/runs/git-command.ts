@@ -1,4 +1,5 @@
 import { setPriority } from 'node:os';
+import { ownCaOf } from '../../gitlab-bridge/own-ca.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import { spawnAside } from '../starter/starter.ts';
 
@@ -58,6 +59,8 @@ function gitEnvironment({ token, host, speaks }: GitCall): NodeJS.ProcessEnv {
     const basic = Buffer.from(`gitlab-ci-token:${token}`).toString('base64');
     settings.push([`http.${new URL(host).origin}/.extraHeader`, `Authorization: Basic ${basic}`]);
   }
+  const ca = host === undefined ? null : ownCaOf(host);
+  if (host !== undefined && ca !== null) settings.push([`http.${new URL(host).origin}/.sslCAInfo`, ca.file]);
   const { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH } = process.env;
   const env: NodeJS.ProcessEnv = { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH };
   // Without a name of its own git asks DNS for one, and stands 20 s where no DNS answers.

@@ -5,6 +5,12 @@ import { votersCanOpen } from '../../scheduler/secrets-due.ts';
 import { isEnvelopes, openEnvelope, openOne, sealFor } from './envelope.ts';
 import { seal, unseal } from './seal.ts';
 
+/** The voters, and that machine where it is none of them. */
+export function votersAnd({ configuration }: Pick<Ledger, 'configuration'>, and: NodeId | null): NodeId[] {
+  const voters = rankedVoters(configuration);
+  return and === null || voters.includes(and) ? voters : [...voters, and];
+}
+
 interface SecretBoxOptions {
   self: NodeId;
   /** Seed of the identity's Ed25519 key. */
@@ -36,10 +42,13 @@ export class SecretBox {
     return seal(this.meshKey, text);
   }
 
-  /** For voters only, where all of them can read that; with the mesh key in a mesh with voters of an older version. */
-  sealForVoters(text: string): string {
+  /**
+   * For voters only and, where that is needed, one machine more, where all of them can read that; with the mesh key in a mesh with
+   * voters of an older version.
+   */
+  sealForVoters(text: string, and: NodeId | null = null): string {
     const ledger = this.#options.ledger();
-    return ledger && votersCanOpen(ledger) ? sealFor(rankedVoters(ledger.configuration), text) : this.seal(text);
+    return ledger && votersCanOpen(ledger) ? sealFor(votersAnd(ledger, and), text) : this.seal(text);
   }
 
   /** Throws `unsupported` for what is not for this node, `store-corrupt` for what does not open. */

@@ -46,7 +46,7 @@ export const seedKeys: readonly SeedKey[] = [
   setting('gitlab.hostname', 'text', 'gitlab.hostname'),
   setting('gitlab.external_url', 'url', 'gitlab.hostname'),
   setting('gitlab.ports.http', 'port', 'gitlab.port'),
-  key('gitlab.ports.https', 'port', 'hosting', 'not yet'),
+  setting('gitlab.ports.https', 'port', 'gitlab.port'),
   setting('gitlab.ports.ssh', 'port', 'gitlab.sshPort'),
   setting('gitlab.resources.preset', 'choice', 'gitlab.preset', ['minimal', 'homelab', 'team', 'beast']),
   key('gitlab.resources.cpu', 'cores', 'hosting', 'not yet'),

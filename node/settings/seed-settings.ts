@@ -33,7 +33,7 @@ const nodeNameOf = (text: string): string => nameFromHost(text.replaceAll('.', '
  * those win.
  */
 export function seedSettings(leaves: readonly SeedLeaf[], said: ReadonlySet<string>, machine: ThisMachine): Seed {
-  const reader = new SeedReader(said, ownItems(leaves, machine));
+  const reader = new SeedReader(said, ownItems(leaves, machine), isForHttps(leaves, said));
   // By item, because another one's host may be this machine's only by what stands beside it.
   const webhooks = new Set(
     leaves
@@ -49,6 +49,12 @@ export function seedSettings(leaves: readonly SeedLeaf[], said: ReadonlySet<stri
   }
   return reader;
 }
+
+/** An address of https is one only with a certificate, which is said in our own words. */
+const isForHttps = (leaves: readonly SeedLeaf[], said: ReadonlySet<string>): boolean =>
+  said.has('gitlab.tlsCert') &&
+  said.has('gitlab.tlsKey') &&
+  leaves.some(({ known, value }) => known.kind === 'url' && /^https:/i.test(String(value)));
 
 /** Entries that are of this machine: by an address or host name of it, or by its name in the mesh. */
 function ownItems(leaves: readonly SeedLeaf[], { name, hosts }: ThisMachine): ReadonlySet<string> {
@@ -66,9 +72,12 @@ class SeedReader implements Seed {
   readonly #said: ReadonlySet<string>;
   readonly #own: ReadonlySet<string>;
 
-  constructor(said: ReadonlySet<string>, own: ReadonlySet<string>) {
+  readonly #isHttps: boolean;
+
+  constructor(said: ReadonlySet<string>, own: ReadonlySet<string>, isHttps: boolean) {
     this.#said = said;
     this.#own = own;
+    this.#isHttps = isHttps;
   }
 
   note({ key, line, value, known }: SeedLeaf, fate: Fate, as?: string): void {
@@ -92,12 +101,18 @@ class SeedReader implements Seed {
   setting(leaf: SeedLeaf): void {
     const as = leaf.known.as as string;
     if (isPlaceholder(String(leaf.value))) return this.note(leaf, 'placeholder');
+    // One of the two is served: the other one's port is nobody's.
+    if (leaf.key === (this.#isHttps ? 'gitlab.ports.http' : 'gitlab.ports.https')) return this.note(leaf, 'not yet');
     if (leaf.known.kind !== 'url') return this.#first(leaf, as);
     const { protocol, hostname, pathname } = new URL(String(leaf.value));
-    // GitLab is deployed for http, at the root of a host with a name; its port is said by itself.
-    if (protocol !== 'http:' || pathname !== '/' || hostname.startsWith('[')) return this.note(leaf, 'not yet');
-    if (this.values.get(as)?.value === hostname) return this.note(leaf, 'obeyed', as);
-    this.#first({ ...leaf, value: hostname }, as);
+    const speaks = this.#isHttps ? 'https:' : 'http:';
+    // At the root of a host that others reach; its port is said by itself.
+    const isOwn = /^\[(?:::1?|fe[89ab][0-9a-f]:.*)\]$/.test(hostname);
+    if (protocol !== speaks || pathname !== '/' || isOwn) return this.note(leaf, 'not yet');
+    const name = this.#isHttps ? `https://${hostname}` : hostname;
+    if (this.values.get(as)?.value !== hostname) return this.#first({ ...leaf, value: name }, as);
+    this.values.set(as, { ...leaf, value: name });
+    this.note(leaf, 'obeyed', as);
   }
 
   #first(leaf: SeedLeaf, as: string): void {

@@ -23,9 +23,20 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
     'GitLab',
     [
       'gitlab.tokenEnv',
-      ...['image', 'preset', 'port', 'sshPort', 'hostname', 'data', 'copies', 'every', 'keep'].map(
-        (word) => `gitlab.${word}`,
-      ),
+      ...[
+        'image',
+        'preset',
+        'port',
+        'sshPort',
+        'hostname',
+        'tlsCert',
+        'tlsKey',
+        'tlsCa',
+        'data',
+        'copies',
+        'every',
+        'keep',
+      ].map((word) => `gitlab.${word}`),
     ],
   ],
   ['What commands print and ask', ['color', 'verbose', 'quiet', 'json', 'input', 'yes']],
@@ -47,6 +58,9 @@ const examples = ({ host, cores }: TemplateFacts): Readonly<Record<string, strin
   mesh: 'home',
   'gitlab.tokenEnv': 'GITLAB_TOKEN',
   'gitlab.hostname': `${nameFromHost(host)}.lan`,
+  'gitlab.tlsCert': '/etc/ssl/gitlab.crt',
+  'gitlab.tlsKey': '/etc/ssl/private/gitlab.key',
+  'gitlab.tlsCa': '/etc/ssl/own-ca.crt',
   'gitlab.data': '/srv/gitlab',
   'gitlab.copies': '[]',
 });

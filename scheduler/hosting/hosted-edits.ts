@@ -50,21 +50,38 @@ export function whyNotDeploy(ledger: Ledger, host: NodeId): string | null {
   return whoCannotHost(ledger, host);
 }
 
-/** What a person may leave to the machine that shall host is null. */
+/** What a person may leave to the machine that shall host is null: of an address, both. */
 interface Wished extends Pick<HostedGitlab, 'image' | 'preset' | 'port' | 'sshPort'> {
   hostname: string | null;
+  ipv6?: string | undefined;
   folder: string | null;
+  isHttps: boolean;
 }
 
 /** The mesh runs that very GitLab, or is about to: whoever did not hear the answer to a deployment asks for it again. */
 export function isDeployed(ledger: Ledger, host: NodeId, wish: Wished): boolean {
   const known = hostingOf(ledger);
   if (known?.host !== host || known.ending) return false;
-  const { hostname, place } = known;
+  const { hostname, place, ipv6 } = known;
+  const isAnywhere = wish.hostname === null && wish.ipv6 === undefined;
   return (
     (['image', 'preset', 'port', 'sshPort'] as const).every((key) => known[key] === wish[key]) &&
-    (wish.hostname ?? hostname) === hostname &&
-    (wish.folder ?? place.path) === place.path
+    (isAnywhere || (wish.ipv6 === ipv6 && (wish.hostname ?? hostname) === hostname)) &&
+    (wish.folder ?? place.path) === place.path &&
+    wish.isHttps === (known.https !== undefined)
+  );
+}
+
+/** Null when all who serve it or name its address know of https and IPv6, where it has to do with them. */
+export function whyNoAddress(
+  { configuration, nodes }: Ledger,
+  host: NodeId,
+  { https, ipv6 }: { https?: unknown; ipv6?: string | undefined },
+): string | null {
+  const all = [...new Set([...rankedVoters(configuration), host])];
+  return (
+    (https === undefined ? null : whoIsOlder(nodes, all, 'https', 'knows GitLab by http only')) ??
+    (ipv6 === undefined ? null : whoIsOlder(nodes, all, 'ipv6', 'knows GitLab by no address of IPv6'))
   );
 }
 
@@ -84,8 +101,12 @@ export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' 
   const { host, hosted, agreed = [], because } = change;
   const known = hostingOf(ledger);
   if (known?.data === hosted.data && known.host === host && !known.ending) return ledger;
-  if (isDeployed(ledger, host, { ...hosted, folder: hosted.place.path })) return ledger;
-  const refused = whyNotDeploy(ledger, host) ?? (agreed.length > 0 ? whyNoCopies(ledger, host, agreed) : null);
+  if (isDeployed(ledger, host, { ...hosted, folder: hosted.place.path, isHttps: hosted.https !== undefined }))
+    return ledger;
+  const refused =
+    whyNotDeploy(ledger, host) ??
+    whyNoAddress(ledger, host, hosted) ??
+    (agreed.length > 0 ? whyNoCopies(ledger, host, agreed) : null);
   if (refused !== null) return { refused };
   const { leaving: _void, ...before } = ledger.gitlab;
   const gitlab = {
@@ -117,6 +138,22 @@ export function stands(ledger: Ledger, change: Change & { kind: 'gitlab-stands' 
   const { gitlab } = ledger;
   if (gitlab.url === url && gitlab.token === token && gitlab.instance === instance) return ledger;
   return { ...ledger, gitlab: { ...gitlab, url, token, instance }, ...tokenIsNew(ledger) };
+}
+
+/** Of http it becomes no https so: the address of a GitLab that stands is one. */
+export function newCertificate(
+  ledger: Ledger,
+  { data, https }: Change & { kind: 'gitlab-certificate' },
+): Ledger | Refusal {
+  const { gitlab } = ledger;
+  const known = gitlab.mode === 'hosted' && gitlab.hosted?.data === data ? gitlab.hosted : undefined;
+  if (known === undefined) return { refused: 'this mesh hosts no GitLab of those data' };
+  if (known.https === undefined) return { refused: 'that GitLab is served by http, which needs no certificate' };
+  const refused = whyNoAddress(ledger, gitlab.host ?? '', known);
+  if (refused !== null) return { refused };
+  // Sealed once more it is the same.
+  if (known.https.mark === https.mark && known.https.ca === https.ca) return ledger;
+  return { ...ledger, gitlab: { ...gitlab, hosted: { ...known, https } } };
 }
 
 /** Asked again, it may become more urgent, never less; what is deleted is decided until it is drained. */

@@ -17,6 +17,7 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
   'disconnect-gitlab',
   'deploy-gitlab',
   'uninstall-gitlab',
+  'gitlab-certificate',
   'agree-copies',
   'set-vault',
   'protect-gitlab',
@@ -86,6 +87,8 @@ function actSentence(before: Ledger, change: Change, asker: string): string | nu
   if (change.kind === 'agree-copies')
     return `${nameIn(before, change.node)} ${change.agreed ? 'may hold copies of all of GitLab' : 'gets no copies of GitLab any more'}, as was asked on ${asker}`;
   if (change.kind === 'uninstall-gitlab') return `GitLab is to be uninstalled, as was asked on ${asker}`;
+  if (change.kind === 'gitlab-certificate')
+    return `the address of GitLab has another certificate, as was asked on ${asker}`;
   if (change.kind === 'protect-gitlab')
     return change.protected === null
       ? `no GitLab that runs without the mesh is backed up any more, as was asked on ${asker}`

@@ -83,6 +83,9 @@ export function receiverOf({ raft, self }: RaftTurn, { change }: Pick<ClientRequ
 }
 
 function abilityFor(change: Change): (typeof abilities)[number] | undefined {
+  // An earlier version would deploy it for http, or by the name that is beside its address.
+  if (change.kind === 'deploy-gitlab' && change.hosted.ipv6) return 'ipv6';
+  if (change.kind === 'deploy-gitlab' && change.hosted.https) return 'https';
   // An earlier version would deploy it, and leave out whom a person named for copies.
   if (change.kind === 'deploy-gitlab' && (change.agreed ?? []).length > 0) return 'copies';
   // An earlier version would take the name of a machine for a folder's.
@@ -97,6 +100,7 @@ const abilityOf: Partial<Record<Change['kind'], (typeof abilities)[number]>> = {
   'gitlab-stands': 'hosting',
   'uninstall-gitlab': 'hosting',
   'gitlab-ended': 'hosting',
+  'gitlab-certificate': 'https',
   'agree-copies': 'copies',
   'copies-begin': 'copies',
   'copy-enters': 'copies',

@@ -38,7 +38,7 @@ beforeEach(async () => {
   await writeLease(home, { id: '1', bootId, epoch: 1, until, upstream: '127.0.0.1', isServing: true, because: '' });
   const ahead = { ...clock, bootMs: () => clock.bootMs() + aheadMs };
   gate = new ServiceGate(home, ahead, { say: () => undefined, heard: () => undefined });
-  await gate.listen([{ kind: 'http', port, behind: portOf(gitlab), proxy: false }], '127.0.0.1');
+  await gate.listen([{ kind: 'http', port, behind: portOf(gitlab), proxy: false }], { host: '127.0.0.1' });
   client = connect(port, '127.0.0.1');
   [inner] = (await once(gitlab, 'connection')) as [Socket];
   for (const socket of [client, inner]) socket.on('error', () => undefined);
@@ -66,7 +66,7 @@ describe('GitLab is told who the client is', () => {
     await writeLease(home, { id: '2', bootId: clock.bootId(), ...lease, ...(tellsClient && { tellsClient }) });
     const other = new ServiceGate(home, clock, { say: () => undefined, heard: () => undefined });
     try {
-      await other.listen([{ kind: 'http', port, behind: portOf(gitlab), proxy }], '127.0.0.1');
+      await other.listen([{ kind: 'http', port, behind: portOf(gitlab), proxy }], { host: '127.0.0.1' });
       const [one, behind] = [connect(port, '127.0.0.1'), once(gitlab, 'connection') as Promise<[Socket]>];
       one.on('error', () => undefined).write('GET /');
       const [socket] = await behind;
@@ -201,7 +201,7 @@ describe('whoever asks the gate and says nothing whole', () => {
     const other = new ServiceGate(home, clock, { say: () => undefined, heard: () => undefined });
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
-      await other.listen([{ kind, port, behind: 80, proxy: false }], '127.0.0.1');
+      await other.listen([{ kind, port, behind: 80, proxy: false }], { host: '127.0.0.1' });
       const slow = connect(port, '127.0.0.1');
       slow.on('error', () => undefined).resume();
       slow.write('GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ');

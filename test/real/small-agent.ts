@@ -59,6 +59,9 @@ export class SmallAgent implements AgentApi {
     if (this.fails) throw this.fails;
     return this.rows;
   }
+  async gitlabCertificate() {
+    return { url: 'https://git.lan:8443', issuer: 'CA', endsAt: 0, words: 'by CA' };
+  }
   async why() {
     return null;
   }

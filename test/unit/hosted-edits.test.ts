@@ -3,8 +3,10 @@ import type { Change } from '../../protocol/changes.ts';
 import { Change as ChangeSchema } from '../../protocol/changes.ts';
 import { abilities, Ledger } from '../../protocol/ledger.ts';
 import { leavingOf } from '../../scheduler/disconnecting.ts';
-import { hostingDrained, hostingGone, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { hostingDrained, hostingGone, hostingOf, isDeployed } from '../../scheduler/hosting/hosted-edits.ts';
+import { doneSentence } from '../../scheduler/membership-sentence.ts';
 import { whyNot } from '../../scheduler/raft/acts.ts';
+import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { applied, refusedAt } from '../fixtures/applied-changes.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { One } from './raft-one.ts';
@@ -116,6 +118,60 @@ describe('a GitLab that the mesh hosts, in the ledger (SAFETY H7)', () => {
     expect(refusal(older('K'), deploy('D'))).toMatch(/^kang runs an earlier version, .*: upgrade it first$/);
     expect(refusal(older('D'), deploy('D'))).toMatch(/^desktop-1 runs an earlier version/);
     expect(refusal(older('D'), deploy('K'))).toBe('done');
+  });
+
+  const certificate = { mark: '0123456789abcdef', box: 'boxed', key: 'for voters' };
+  it('for https only where each voter and the host know of it: an earlier version would serve it in the clear', () => {
+    const https = { ...deploy('K'), hosted: { ...hosted, https: certificate } };
+    expect(refusal(mesh(), https)).toBe('done');
+    expect(hostedUrl({ ...hostingOf(apply(mesh(), https) as Ledger)!, port: 443 })).toBe('https://home.local');
+    const { K } = mesh().nodes;
+    const older = {
+      ...mesh(),
+      nodes: { ...mesh().nodes, K: { ...K!, can: abilities.filter((one) => one !== 'https') } },
+    };
+    expect(refusal(older, https)).toMatch(
+      /^kang runs an earlier version, which knows GitLab by http only: upgrade it first$/,
+    );
+    expect(refusal(older, deploy('K'))).toBe('done');
+    const anew = { ...https, hosted: { ...https.hosted, data: 'minted-2' } };
+    expect(refusal(apply(mesh(), deploy('K')), anew)).toContain('hosts a GitLab already');
+  });
+
+  it('by an address of IPv6 only where each voter and the host know of it; who asks for it by another address asks for another', () => {
+    const six = { ...deploy('K'), hosted: { ...hosted, ipv6: 'fd00::7' } };
+    expect(hostedUrl(hostingOf(apply(mesh(), six) as Ledger)!)).toBe('http://[fd00::7]:8929');
+    // Read by an earlier version it has an address that such a one knows.
+    expect(Ledger.parse(apply(mesh(), six)).gitlab.hosted?.hostname).toBe('home.local');
+    const { K } = mesh().nodes;
+    const can = abilities.filter((one) => one !== 'ipv6');
+    expect(refusal({ ...mesh(), nodes: { ...mesh().nodes, K: { ...K!, can } } }, six)).toMatch(
+      /^kang runs an earlier version, which knows GitLab by no address of IPv6/,
+    );
+    const asked = apply(mesh(), six) as Ledger;
+    const wish = { ...hosted, hostname: null, folder: null, isHttps: false };
+    const isIt = (more: object): boolean => isDeployed(asked, 'K', { ...wish, ...more });
+    expect([isIt({}), isIt({ ipv6: 'fd00::7' }), isIt({ ipv6: 'fd00::8' })]).toEqual([true, true, false]);
+    expect([isIt({ hostname: 'home.local' }), isIt({ isHttps: true })]).toEqual([false, false]);
+    for (const ipv6 of ['[fd00::7]', 'fe80::1%eth0', 'FD00::7', '1.2.3.4', ':::::::::'])
+      expect(() => ChangeSchema.parse({ ...six, hosted: { ...six.hosted, ipv6 } })).toThrow();
+  });
+
+  it('has another certificate when a voter brings one, of https alone; who knew the key of one is told of when it is forgotten', () => {
+    const secure = apply(mesh(), { ...deploy('K'), hosted: { ...hosted, https: certificate } }) as Ledger;
+    const other = { ...certificate, mark: 'fedcba9876543210', box: 'another' };
+    const bring = (https: typeof certificate): Change => ({ kind: 'gitlab-certificate', data: hosted.data, https });
+    expect(hostingOf(apply(secure, bring(other)) as Ledger)?.https).toEqual(other);
+    expect(apply(secure, bring({ ...certificate, key: 'sealed once more' }))).toBe(secure);
+    expect(refusal(apply(mesh(), deploy('K')), bring(other))).toContain('served by http');
+    expect(refusal(mesh(), bring(other))).toContain('hosts no GitLab of those data');
+    expect(whyNot(secure, bring(other), 'X')).toContain('does not vote');
+    const forget: Change = { kind: 'forget', node: 'D' };
+    const words = (ledger: Ledger): string => doneSentence(forget, ledger, apply(ledger, forget));
+    const tells = "knows the key of GitLab's certificate";
+    expect(words(secure)).not.toContain(tells);
+    // Of a host that is removed while its GitLab is taken down.
+    expect(words({ ...secure, gitlab: { ...secure.gitlab, host: 'D', mode: 'none' } })).toContain(tells);
   });
 
   it('asked for once more by whoever did not hear the answer is done, under the epoch that it has; what differs is another', () => {

@@ -52,7 +52,7 @@ describe('a deployment that a person asks for', () => {
     const changes: Change[] = [];
     const asks: [string, Ask][] = [];
     const lines = new HostingRequests({
-      self: 'A',
+      ...{ self: 'A', wallMs: () => 0, sealFor: () => 'sealed' },
       ledger: typeof ledger === 'function' ? ledger : () => ledger,
       ask: async (node, ask) => {
         asks.push([node, ask]);

@@ -52,7 +52,17 @@ describe('the words of a gate', () => {
       const door = { kind: 'http' as const, port: 80, behind: 8181, proxy };
       expect(doorOf(doorWord(door))).toEqual(door);
     }
-    for (const word of ['http/0/80/plain', 'http/80/65536/plain', 'ftp/21/21/plain', 'http/80/80', '--help'])
+    const secure = { kind: 'https' as const, port: 443, behind: 80, proxy: true, certificate: '0123456789abcdef' };
+    expect(doorOf(doorWord(secure))).toEqual(secure);
+    for (const word of [
+      'https/443/80/proxy',
+      'https/443/80/proxy/0123',
+      'http/0/80/plain',
+      'http/80/65536/plain',
+      'ftp/21/21/plain',
+      'http/80/80',
+      '--help',
+    ])
       expect(() => doorOf(word)).toThrow('not a door');
   });
 

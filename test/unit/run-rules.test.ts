@@ -183,6 +183,7 @@ describe('what GitLab sent', () => {
       instance: () => ({ uuid: 'u', epoch: 0 }),
       limitsFor: () => ({ cpuMillis: null, memoryBytes: null }),
       gpusByUuid: () => [],
+      gitlabUrl: () => 'https://git.lan',
     } as unknown as RunOptions;
     const run = { run: 'r', job: 7, tags: [], gpus: [], class: '', executor: 'docker' } as unknown as Run;
     const factsAt = (place: { projectDir: string; buildsDir?: string }) =>

@@ -12,6 +12,7 @@ import { applyChange } from '../../scheduler/membership.ts';
 import { editsForRemovals } from '../../scheduler/membership-secrets.ts';
 import { secretsDue } from '../../scheduler/secrets-due.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 
 interface Who {
   id: string;
@@ -176,6 +177,18 @@ describe("GitLab's token", () => {
     const sealed = rig.ledger.gitlab.vault?.secret ?? '';
     expect(recipientsOf(sealed).sort()).toEqual([...voters].sort());
     expect(rig.opens(1, sealed)).toBe('key of the backups');
+  });
+  it('so does that of the certificate of a hosted GitLab, and its host has it too', async () => {
+    const rig = new Rig(mesh());
+    const key = sealFor([who(0).id], '00ff');
+    const https = { mark: '0123456789abcdef', box: 'boxed', key };
+    const { gitlab } = rig.ledger;
+    const hosted = { ...gitlab, mode: 'hosted' as const, host: who(2).id, epoch: 1, hosted: hostedGitlab({ https }) };
+    rig.ledger = { ...rig.ledger, gitlab: hosted };
+    await rig.live(2, 0);
+    const sealed = rig.ledger.gitlab.hosted?.https?.key ?? '';
+    expect(recipientsOf(sealed).sort()).toEqual([who(0).id, who(1).id, who(2).id].sort());
+    expect([rig.opens(1, sealed), rig.opens(2, sealed)]).toEqual(['00ff', '00ff']);
   });
   it('stays as it was while a voter is of an older version, which may lead at any moment, and goes back for one', async () => {
     const rig = new Rig(mesh([1]));

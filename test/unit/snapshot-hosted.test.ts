@@ -69,6 +69,18 @@ describe('a GitLab that the mesh runs, in status', () => {
     ]);
   });
 
+  it('says that the certificate of its address ends, and what to do', () => {
+    const certificate = 'the certificate of its address ends in 20 days';
+    const { attention } = shown(hostedLab({ state: 'healthy', certificate }));
+    expect(attention.filter(({ code }) => code === 'gitlab-certificate')).toMatchObject([
+      {
+        severity: 'warn',
+        sentence: `GitLab on kang: ${certificate}`,
+        fix: expect.stringContaining('gitlab certificate'),
+      },
+    ]);
+  });
+
   it('shows its backups: the newest, what is done, and why none could be made', () => {
     const keep = { daily: 7, weekly: 4, monthly: 6 };
     const plan = { target: '/mnt/disk', repository: '7f0e2902889beb10', secret: 's', everyMs: 86_400_000, keep };

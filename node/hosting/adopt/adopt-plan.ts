@@ -205,9 +205,9 @@ function portLines(facts: AdoptFacts): Line[] {
         'fail',
         'ports',
         details.ports.some(({ inside }) => inside === 443)
-          ? `${name} publishes https alone, and GitLab by itself speaks no https behind the mesh's gate`
+          ? `${name} publishes https alone, and it is taken over by http`
           : `${name} publishes no port of its web pages`,
-        'publish its http, as with: docker run -p 8929:80; with https: a proxy before it (docs/host-gitlab.md)',
+        "publish its http, as with: docker run -p 8929:80; https is its gate's, once it is the mesh's (docs/host-gitlab.md)",
       ),
     ];
   const ssh = details.ports.find(({ inside }) => inside === 22)?.outside;
@@ -247,8 +247,8 @@ function configLines({ container, config, details }: AdoptFacts): Line[] {
       checkOf(
         'fail',
         'https',
-        `its own nginx has the certificate of ${externalUrl}, and GitLab by itself speaks no https behind the mesh's gate`,
-        "put a proxy before it that has the certificate, and nginx['listen_https'] = false into gitlab.rb (docs/host-gitlab.md); then this again",
+        `its own nginx has the certificate of ${externalUrl}, and it is taken over by http`,
+        "nginx['listen_https'] = false into gitlab.rb; then this again, and https by its gate once it is the mesh's (docs/host-gitlab.md)",
       ),
     );
   else if (isHttps)

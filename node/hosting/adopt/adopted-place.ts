@@ -33,7 +33,7 @@ export function adoptedPlace({ home, mesh, environmentOf, signal }: PlaceSources
       say('makes room for its data', null);
       await drop(adoption);
       const owner = { mesh: mesh(), data: hosted.data, epoch };
-      const url = hostedUrl(hosted.hostname, hosted.port);
+      const url = hostedUrl(hosted);
       const open = await openPlace(hosted.place, { ...owner, create: roomForData(hosted, needBytes) });
       const { config, data } = open.folders;
       const freeBefore = open.freeBytes();

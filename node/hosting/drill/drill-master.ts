@@ -256,9 +256,17 @@ export class DrillMaster {
     say("looks for GitLab's image");
     await haveImage(hosting, signal);
     const { drill } = await import('./gitlab-drill.ts');
-    const { data, image, hostname, port } = hosting;
+    const { data, image } = hosting;
     return drill(
-      { mesh: mesh(), data, place, source, image, preset: 'minimal', url: hostedUrl(hostname, port) },
+      {
+        mesh: mesh(),
+        data,
+        place,
+        source,
+        image,
+        preset: 'minimal',
+        url: hostedUrl(hosting),
+      },
       { clones, part: this.#notes(target).part, signal, say, onStep: (step) => void running.steps.push(step) },
     );
   }

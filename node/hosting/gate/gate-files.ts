@@ -10,24 +10,31 @@ import { readPidFile, readSeen } from '../../watchdog/told-file.ts';
  */
 
 export interface Door {
-  /** `http` can show a page, `ssh` a sentence; `tls` can only be cut. */
-  kind: 'http' | 'ssh' | 'tls';
+  /** `http` can show a page, `https` too, in TLS of the gate's own; `ssh` a sentence; `tls` can only be cut. */
+  kind: 'http' | 'https' | 'ssh' | 'tls';
   port: number;
   /** The port of GitLab's container behind it. */
   behind: number;
   /** GitLab can be told who the client is (PROXY protocol), and is where the lease says so: nginx understands it, the image's OpenSSH does not. */
   proxy: boolean;
+  /** Of `https`: which certificate it has (`certificateMark`). */
+  certificate?: string;
 }
 
-export const doorWord = ({ kind, port, behind, proxy }: Door): string =>
-  [kind, port, behind, proxy ? 'proxy' : 'plain'].join('/');
+export const doorWord = ({ kind, port, behind, proxy, certificate }: Door): string =>
+  [kind, port, behind, proxy ? 'proxy' : 'plain', ...(certificate === undefined ? [] : [certificate])].join('/');
 
 export function doorOf(word: string): Door {
-  const found = /^(http|ssh|tls)\/(\d{1,5})\/(\d{1,5})\/(proxy|plain)$/.exec(word);
-  const [, kind, port, behind, proxy] = found ?? [];
+  const found =
+    /^(?:(http|ssh|tls)|(https)(?=.*\/[\da-f]{16}$))\/(\d{1,5})\/(\d{1,5})\/(proxy|plain)(?:\/([\da-f]{16}))?$/.exec(
+      word,
+    );
+  const [, clear, secure, port, behind, proxy, certificate] = found ?? [];
+  const kind = clear ?? secure;
   const isPort = (text: string | undefined): boolean => Number(text) > 0 && Number(text) <= 65_535;
   if (kind === undefined || !isPort(port) || !isPort(behind)) throw new Error(`not a door: ${word}`);
-  return { kind: kind as Door['kind'], port: Number(port), behind: Number(behind), proxy: proxy === 'proxy' };
+  const door = { kind: kind as Door['kind'], port: Number(port), behind: Number(behind), proxy: proxy === 'proxy' };
+  return certificate === undefined ? door : { ...door, certificate };
 }
 
 export const gateFolder = (home: string): string => join(home, 'gate');

@@ -58,7 +58,8 @@ interface GateKeeperOptions {
   clock: Clock;
   log: Pick<Log, 'info' | 'warn'>;
   watch: Pick<RunWatch, 'watchService' | 'freezeServices'>;
-  doors: readonly Door[];
+  /** Another certificate is another door. */
+  doors: readonly Door[] | (() => readonly Door[]);
   /** Table and bridge are ours to name; the user is `gateUser`, where nothing else is said. */
   guard: Omit<Guard, 'uid'> & { uid?: number };
   /** Of this agent: the gate of another one is replaced, and what passes through that goes on. */
@@ -265,7 +266,8 @@ export class GateKeeper {
 
   get #words(): string[] {
     const { version, doors } = this.#options;
-    return ['1', String(this.#guard.uid), version, ...doors.map(doorWord)];
+    const all = typeof doors === 'function' ? doors() : doors;
+    return ['1', String(this.#guard.uid), version, ...all.map(doorWord)];
   }
 
   /** An agent that comes after another finds its gate at work, with what passes through it. */

@@ -12,8 +12,10 @@ import {
 import { systemClock } from '../../clock.ts';
 import { leaveUnit, sideLogBytes } from '../../watchdog/side-program.ts';
 import { pidLine, readPidFile, seenText, writeTold } from '../../watchdog/told-file.ts';
-import { doorOf, pidFileIn, problemFileIn, retiredWord, seenFileIn } from './gate-files.ts';
+import { certificateMark, readCertificate } from './gate-certificate.ts';
+import { type Door, doorOf, pidFileIn, problemFileIn, retiredWord, seenFileIn } from './gate-files.ts';
 import { ServiceGate } from './service-gate.ts';
+import { secureContext } from './tls-door.ts';
 
 /*
  * The program `__gate FOLDER USER VERSION DOOR...`, which deploy/bundle.mjs builds on its own: a process beside the watchdog, which
@@ -55,6 +57,15 @@ function sayProblem(error: NodeJS.ErrnoException): Promise<void> {
   return writeTold(problemFileIn(here), { code, port, message }, 0o600, renameSync);
 }
 
+/** Read while it is root: whose file it is nobody else reads. Null where no door needs one. */
+function certificateFor(doors: readonly Door[]): ReturnType<typeof secureContext> | null {
+  const mark = doors.find(({ certificate }) => certificate !== undefined)?.certificate;
+  if (mark === undefined) return null;
+  const pem = readCertificate('..');
+  if (pem === null || certificateMark(pem) !== mark) throw new Error("the certificate of GitLab's address has changed");
+  return secureContext(pem);
+}
+
 async function gateMain([folder = '', user = '', version = '', ...words]: readonly string[]): Promise<number> {
   process.chdir(folder);
   if (readPidFile(pidFileIn(here)).pid !== null) return 0;
@@ -76,7 +87,8 @@ async function gateMain([folder = '', user = '', version = '', ...words]: readon
     },
   });
   try {
-    await gate.listen(words.map(doorOf));
+    const doors = words.map(doorOf);
+    await gate.listen(doors, { tls: certificateFor(doors) });
   } catch (error) {
     say(clock, `cannot listen: ${(error as Error).message}`);
     await sayProblem(error as NodeJS.ErrnoException);

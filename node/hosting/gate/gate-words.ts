@@ -35,6 +35,27 @@ export function answerPage(request: IncomingMessage, response: ServerResponse, b
   request.resume();
 }
 
+/** A host as a URL has it, and a port that is left out where it is that of https. */
+const hostShape = /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])$/i;
+
+/** `port`: where TLS is spoken. For good, so that browsers and git ask there the next time; a body is sent there again. */
+export function answerRedirect(request: IncomingMessage, response: ServerResponse, port: number): void {
+  const host = (request.headers.host ?? '').replace(/:\d{1,5}$/, '');
+  const { method = '', url = '' } = request;
+  const isKnown = hostShape.test(host) && url.startsWith('/');
+  const isRead = method === 'GET' || method === 'HEAD';
+  const where = `https://${host}${port === 443 ? '' : `:${port}`}${url}`;
+  const text = isKnown ? `GitLab is at ${where}\n` : 'GitLab is reached by https\n';
+  response.writeHead(!isKnown ? 400 : isRead ? 301 : 308, {
+    'Content-Type': 'text/plain; charset=utf-8',
+    'Content-Length': Buffer.byteLength(text),
+    ...(isKnown && { Location: where }),
+    Connection: 'close',
+  });
+  response.end(method === 'HEAD' ? undefined : text);
+  request.resume();
+}
+
 /** To a push that was held back for long, as bytes: a connection that GitLab answers on is no server of ours. */
 export function heldAnswer(because: string): string {
   const text = `${plain(because)}; its refs are told to nobody before; try again in a moment\n`;

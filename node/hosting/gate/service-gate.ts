@@ -1,11 +1,14 @@
 import { createServer as createPages, type Server as Pages } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { SecureContext } from 'node:tls';
 import type { Clock } from '../../clock.ts';
 import { ClientShare, clientOf } from './client-share.ts';
 import { type Door, pushSocketIn } from './gate-files.ts';
 import { type GateLease, newerLease, type Passage, passage, readLease } from './gate-lease.ts';
 import { answerPage, answerSsh, heldAnswer, proxyLine } from './gate-words.ts';
+import { leadToTls } from './plain-http.ts';
 import { holdLimits, PushWatch, pushesSettled } from './push-hold.ts';
+import { reset, speakTls } from './tls-door.ts';
 
 const limits = {
   /** At one door, those included that read a page. */
@@ -89,20 +92,23 @@ export class ServiceGate {
 
   /**
    * Listens at every door; rejects when one is taken, with its port. `host` is an address of this machine; by default all of
-   * them, of IPv6 and IPv4.
+   * them, of IPv6 and IPv4. `tls`: the certificate of a door of `https`.
    */
-  async listen(doors: readonly Door[], host?: string): Promise<void> {
+  async listen(
+    doors: readonly Door[],
+    { host, tls = null }: { host?: string; tls?: SecureContext | null } = {},
+  ): Promise<void> {
     for (const door of doors) {
       const share = new ClientShare(limits.connections);
       const server = createServer(
         {
           allowHalfOpen: true,
-          pauseOnConnect: true,
+          pauseOnConnect: door.kind !== 'https',
           noDelay: true,
           keepAlive: true,
           keepAliveInitialDelay: limits.keepAliveMs,
         },
-        (socket) => this.#enter(socket, door, share),
+        (socket) => this.#enter(socket, door, share, tls),
       );
       server.maxConnections = limits.connections;
       server.on('drop', () => this.#sayDropped(door));
@@ -180,7 +186,7 @@ export class ServiceGate {
     return now.kind === 'open' && now.epoch === epoch;
   }
 
-  #enter(client: Socket, door: Door, share: ClientShare): void {
+  #enter(client: Socket, door: Door, share: ClientShare, tls: SecureContext | null): void {
     const who = clientOf(client.remoteAddress ?? '');
     if (!share.enter(who)) {
       client.on('error', () => undefined);
@@ -188,7 +194,22 @@ export class ServiceGate {
       return this.#sayDropped(door, ` of ${who}, which has as many as are left for all others`);
     }
     client.once('close', () => share.leave(who));
-    this.#accept(client, door);
+    if (door.kind !== 'https') this.#accept(client, door);
+    else if (tls === null) client.resetAndDestroy();
+    else this.#secure(client, tls, door);
+  }
+
+  #secure(raw: Socket, tls: SecureContext, door: Door): void {
+    raw.on('error', () => raw.destroy());
+    this.#waiting.add(raw);
+    raw.on('close', () => {
+      this.#waiting.delete(raw);
+      this.#seeWhetherEmpty();
+    });
+    speakTls(raw, tls, {
+      ready: (client) => this.#accept(client, door),
+      inTheClear: leadToTls,
+    });
   }
 
   #accept(client: Socket, door: Door): void {
@@ -258,7 +279,7 @@ export class ServiceGate {
   #turnAway(client: Socket, { kind }: Door, because: string): void {
     const late = setTimeout(() => client.destroy(), limits.pageMs);
     client.once('close', () => clearTimeout(late));
-    if (kind === 'http') this.#pages.emit('connection', client);
+    if (kind === 'http' || kind === 'https') this.#pages.emit('connection', client);
     else if (kind === 'ssh') answerSsh(client, because);
     else client.resetAndDestroy();
     client.resume();
@@ -273,7 +294,7 @@ export class ServiceGate {
     this.#passing.add(one);
     client.setTimeout(limits.idleMs, () => this.#cut(one));
     if (proxy) behind.write(proxyLine(client));
-    const pushes = kind === 'http' ? new PushWatch() : null;
+    const pushes = kind === 'http' || kind === 'https' ? new PushWatch() : null;
     client.on('data', (chunk: Buffer) => {
       if (!this.#mayPass(epoch)) this.#cut(one);
       else if (one.answer !== 'refused') {
@@ -328,7 +349,7 @@ export class ServiceGate {
   }
 
   #cut(one: Passing): void {
-    for (const socket of [one.client, one.behind]) if (!socket.destroyed) socket.resetAndDestroy();
+    for (const socket of [one.client, one.behind]) if (!socket.destroyed) reset(socket);
     this.#passed(one);
   }
 }

@@ -34,7 +34,7 @@ interface Rehearsal {
  */
 export async function rehearse(what: Rehearsal): Promise<{ tookMs: number; migrations: number }> {
   const { clones, kept, place, image, signal, say } = what;
-  const { data, preset, hostname, port } = kept.hosting;
+  const { data, preset } = kept.hosting;
   const tree = treeOf(place);
   say('takes a snapshot for the rehearsal');
   const folder = rehearsingFolder(tree);
@@ -43,7 +43,7 @@ export async function rehearse(what: Rehearsal): Promise<{ tookMs: number; migra
     {
       ...{ mesh: kept.mesh, data, purpose: 'rehearsal', place, image, preset },
       source: { hot: join(folder, 'live'), bulk: join(folder, 'bulk') },
-      url: hostedUrl(hostname, port),
+      url: hostedUrl(kept.hosting),
       roomBytes: what.roomBytes,
       isPolite: true,
     },

@@ -241,7 +241,7 @@ export class GitlabVault {
       const tools = systemTools;
       // What GitLab goes back to, should it not come up with the last one, lies there too.
       const mayLetGo = this.#options.keeper.replacing.current(kept.hosting.data) === null;
-      const url = hostedUrl(kept.hosting.hostname, kept.hosting.port);
+      const url = hostedUrl(kept.hosting);
       const what = { place, restic, backup, now, tools, signal, say, url, mayLetGo };
       const bringing = await this.#bringing(kept, backup, say, (version) => fitsRound(version, what));
       const { source, about, notes } = await withRound(bringing, () => restoreBeside(what));

@@ -1,0 +1,37 @@
+import { createHash } from 'node:crypto';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+
+/**
+ * The certificate of GitLab's address with its key, one file (0600) of the home: agent and gate read it, the gate before it lets go of
+ * root. One file, so that nobody meets the key of one and the certificate of another.
+ */
+const certificateFile = (home: string): string => join(home, 'gitlab-tls.pem');
+
+/** Which one it is, for the words by which gates are told apart: a renewed one is served by a gate of its own. */
+export const certificateMark = (pem: string): string => createHash('sha256').update(pem).digest('hex').slice(0, 16);
+
+/** Null where there is none. */
+export function readCertificate(home: string): string | null {
+  try {
+    return readFileSync(certificateFile(home), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/** On the disk when it returns, and whole at each moment. */
+export function writeCertificate(home: string, pem: string): void {
+  const path = certificateFile(home);
+  const file = openSync(`${path}.new`, 'w', 0o600);
+  try {
+    writeSync(file, pem);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(`${path}.new`, path);
+}
+
+export const dropCertificate = (home: string): void => rmSync(certificateFile(home), { force: true });
