@@ -59,10 +59,11 @@ function gitEnvironment({ token, host, speaks }: GitCall): NodeJS.ProcessEnv {
     const basic = Buffer.from(`gitlab-ci-token:${token}`).toString('base64');
     settings.push([`http.${new URL(host).origin}/.extraHeader`, `Authorization: Basic ${basic}`]);
   }
-  const ca = host === undefined ? null : ownCaOf(host);
-  if (host !== undefined && ca !== null) settings.push([`http.${new URL(host).origin}/.sslCAInfo`, ca.file]);
   const { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH } = process.env;
   const env: NodeJS.ProcessEnv = { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH };
+  // It speaks to no other address. A setting would be less than what this machine's own environment says.
+  const ca = host === undefined ? null : ownCaOf(host);
+  if (ca !== null) env.GIT_SSL_CAINFO = ca.file;
   // Without a name of its own git asks DNS for one, and stands 20 s where no DNS answers.
   for (const who of ['AUTHOR', 'COMMITTER'])
     Object.assign(env, { [`GIT_${who}_NAME`]: 'autogit-node', [`GIT_${who}_EMAIL`]: 'autogit-node@localhost' });

@@ -193,6 +193,14 @@ describe('what GitLab sent', () => {
     expect(spec.image).toBe('alpine:3.');
     const paths = jobPaths(spec, '/builds');
     expect(jobEnvironment(spec, paths).files).toEqual([{ name: 'CONF', content: 'dir=/builds/a/b/c' }]);
+    const believed = jobVariables(job, { ...factsAt({ projectDir: '/builds/a' }), tlsCa: 'PEM of $HOME' });
+    const file = { key: 'CI_SERVER_TLS_CA_FILE', value: 'PEM of $HOME', file: true };
+    expect(believed.filter(({ key }) => key === file.key)).toEqual([file]);
+    const told = payload({ variables: [{ key: 'GIT_SSL_CAINFO', value: '$CI_SERVER_TLS_CA_FILE' }] });
+    expect(jobVariables(told, { ...factsAt({ projectDir: '/builds/a' }), tlsCa: 'PEM' })).toContainEqual({
+      ...{ key: 'GIT_SSL_CAINFO', value: '/builds/a.tmp/CI_SERVER_TLS_CA_FILE', file: false },
+    });
+    expect(jobVariables(job, factsAt({ projectDir: '/builds/a' })).map(({ key }) => key)).not.toContain(file.key);
   });
   it('knows every secret', () => {
     const secrets = secretsOf(
