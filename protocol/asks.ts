@@ -17,6 +17,7 @@ export const DeployWish = z.strictObject({
   preset: HostedGitlab.shape.preset,
   port: HostedGitlab.shape.port,
   sshPort: HostedGitlab.shape.sshPort,
+  httpPort: HostedGitlab.shape.httpPort,
   hostname: HostedGitlab.shape.hostname.nullable(),
   data: HostedGitlab.shape.place.shape.path.nullable(),
 });

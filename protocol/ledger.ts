@@ -256,6 +256,8 @@ export const HostedGitlab = z.looseObject({
   ipv6: Ipv6.optional(),
   port: z.int().min(1).max(65_535),
   sshPort: z.int().min(1).max(65_535).nullable(),
+  /** Of https: whoever comes there by http is led to it. Absent: nobody listens for http. */
+  httpPort: z.int().min(1).max(65_535).optional(),
   /** Its gate speaks TLS, with that certificate. Absent: http. */
   https: HostedHttps.optional(),
   /** Absent while nobody was asked to hold copies. */

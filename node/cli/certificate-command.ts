@@ -60,14 +60,19 @@ function namedBy(named: string | null): Pick<DeployRequest, 'hostname' | 'ipv6'>
 }
 
 /** What `--hostname`, `--port` and the two files say of the address: they fit each other, or are refused. Throws `bad-flag`. */
-export function addressIn(settings: Settings): Pick<DeployRequest, 'hostname' | 'ipv6' | 'port' | 'tls'> {
+export function addressIn(settings: Settings): Pick<DeployRequest, 'hostname' | 'ipv6' | 'port' | 'httpPort' | 'tls'> {
   const named = settings.text('gitlab.hostname');
   const isSecure = named?.toLowerCase().startsWith(https) ?? false;
   const given = isSecure ? givenIn(settings) : undefined;
   const port = settings.number('gitlab.port') as number;
+  const httpPort = settings.number('gitlab.httpPort') ?? 0;
   if (!isSecure && settings.text('gitlab.tlsCert') !== null)
     throw new AutogitError('bad-flag', 'a certificate is for an address of https', {
       hint: 'name it so: --hostname https://git.example.org',
+    });
+  if (!isSecure && httpPort !== 0)
+    throw new AutogitError('bad-flag', 'nothing leads from http to http', {
+      hint: '--port says where its pages are; --http-port goes with an address of https',
     });
   if (named === null || !isSecure) return { ...namedBy(named), port };
   if (given === undefined)
@@ -77,6 +82,7 @@ export function addressIn(settings: Settings): Pick<DeployRequest, 'hostname' | 
   return {
     ...namedBy(named.slice(https.length)),
     port: settings.source('gitlab.port') === 'default' ? 8443 : port,
+    ...(httpPort !== 0 && { httpPort }),
     tls: given,
   };
 }

@@ -54,6 +54,7 @@ interface FactsWanted {
   image: string;
   port: number;
   sshPort: number | null;
+  httpPort?: number | undefined;
   /** Null: in the agent's home. */
   data: string | null;
 }
@@ -66,7 +67,7 @@ interface FactsSources {
 }
 
 export async function deployFacts(wanted: FactsWanted, { home, mesh, dockerHost }: FactsSources): Promise<DeployFacts> {
-  const ports = [wanted.port, ...(wanted.sshPort === null ? [] : [wanted.sshPort])];
+  const ports = [wanted.port, wanted.sshPort, wanted.httpPort].filter((one) => one != null);
   const { total, available } = await memory();
   const engine = await engineFacts(dockerHost);
   const isThere = 'version' in engine;

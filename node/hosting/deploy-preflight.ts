@@ -9,6 +9,8 @@ export interface DeployNeeds {
   preset: string;
   port: number;
   sshPort: number | null;
+  /** Where http is led to https. */
+  httpPort?: number | undefined;
   /** Of the preset: less on the whole machine, and it is refused. */
   leastMemoryBytes: number;
   leastDiskBytes: number;
@@ -144,11 +146,18 @@ function memory({ totalMemoryBytes: total, availableMemoryBytes: free }: DeployF
   ];
 }
 
-function ports({ taken }: DeployFacts, { port, sshPort }: DeployNeeds): Finding {
+function ports({ taken }: DeployFacts, { port, sshPort, httpPort }: DeployNeeds): Finding {
   if (port === sshPort)
     return finding('ports', 'fail', `pages and ssh cannot both have port ${port}`, 'choose another: --ssh-port N');
+  if (httpPort !== undefined && (httpPort === port || httpPort === sshPort))
+    return finding(
+      'ports',
+      'fail',
+      `http would be led away from port ${httpPort}, which is taken by GitLab itself`,
+      'choose another: --http-port N',
+    );
   const [first] = taken;
-  const flag = first?.port === port ? '--port' : '--ssh-port';
+  const flag = first?.port === port ? '--port' : first?.port === httpPort ? '--http-port' : '--ssh-port';
   if (first)
     return finding(
       'ports',
@@ -156,7 +165,11 @@ function ports({ taken }: DeployFacts, { port, sshPort }: DeployNeeds): Finding 
       `port ${first.port} is taken by ${first.by}`,
       `choose another, or end it: ${flag} N`,
     );
-  return finding('ports', 'ok', `${port} (pages)${sshPort === null ? '' : `, ${sshPort} (ssh)`}`);
+  return finding(
+    'ports',
+    'ok',
+    `${port} (pages)${sshPort === null ? '' : `, ${sshPort} (ssh)`}${httpPort === undefined ? '' : `, ${httpPort} (leads to https)`}`,
+  );
 }
 
 function guards({ root, hasNft, hasFreezer }: DeployFacts): Finding[] {

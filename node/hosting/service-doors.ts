@@ -33,5 +33,8 @@ export function doorsOf(
       );
     writeCertificate(keys.home, unboxedCertificate(https, keys.unseal(https.key)));
   }
-  return [{ kind: 'https', ...pages, certificate: https.mark }, ...ssh];
+  const { httpPort } = hosted;
+  const leads: Door[] =
+    httpPort === undefined ? [] : [{ kind: 'redirect', port: httpPort, behind: port, proxy: false }];
+  return [{ kind: 'https', ...pages, certificate: https.mark }, ...leads, ...ssh];
 }

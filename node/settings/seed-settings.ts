@@ -101,8 +101,8 @@ class SeedReader implements Seed {
   setting(leaf: SeedLeaf): void {
     const as = leaf.known.as as string;
     if (isPlaceholder(String(leaf.value))) return this.note(leaf, 'placeholder');
-    // One of the two is served: the other one's port is nobody's.
-    if (leaf.key === (this.#isHttps ? 'gitlab.ports.http' : 'gitlab.ports.https')) return this.note(leaf, 'not yet');
+    if (leaf.key === 'gitlab.ports.http' && this.#isHttps) return this.#first(leaf, 'gitlab.httpPort');
+    if (leaf.key === 'gitlab.ports.https' && !this.#isHttps) return this.note(leaf, 'not yet');
     if (leaf.known.kind !== 'url') return this.#first(leaf, as);
     const { protocol, hostname, pathname } = new URL(String(leaf.value));
     const speaks = this.#isHttps ? 'https:' : 'http:';

@@ -53,7 +53,7 @@ const mesh: Partial<Record<Topic, Said>> = {
 const notYet: Partial<Record<Topic, Said>> = {
   hosting: {
     what: (notes) =>
-      `GitLab is deployed by a name and by a preset; for https it needs its certificate too, tlsCert and tlsKey, and serves nothing by http then (gitlab: ${below(notes)})`,
+      `GitLab is deployed by a name and by a preset; for https it needs its certificate too, tlsCert and tlsKey (gitlab: ${below(notes)})`,
     fix: () => 'what it takes: autogit-node gitlab deploy --help',
   },
   mirroring: {

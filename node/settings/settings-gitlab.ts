@@ -72,6 +72,15 @@ const deployFlags: readonly Flag[] = [
     help: 'the CA that the mesh shall believe for it, as PEM (default: those that its machines believe)',
   },
   {
+    key: 'gitlab.httpPort',
+    name: 'http-port',
+    kind: 'port',
+    value: 'N',
+    default: '0',
+    commands: ['gitlab deploy'],
+    help: 'with https: port at which http is led to it; 0: none',
+  },
+  {
     key: 'gitlab.data',
     name: 'data',
     kind: 'folder',

@@ -32,6 +32,7 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
         'tlsCert',
         'tlsKey',
         'tlsCa',
+        'httpPort',
         'data',
         'copies',
         'every',

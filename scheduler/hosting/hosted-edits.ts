@@ -51,7 +51,7 @@ export function whyNotDeploy(ledger: Ledger, host: NodeId): string | null {
 }
 
 /** What a person may leave to the machine that shall host is null: of an address, both. */
-interface Wished extends Pick<HostedGitlab, 'image' | 'preset' | 'port' | 'sshPort'> {
+interface Wished extends Pick<HostedGitlab, 'image' | 'preset' | 'port' | 'sshPort' | 'httpPort'> {
   hostname: string | null;
   ipv6?: string | undefined;
   folder: string | null;
@@ -65,7 +65,7 @@ export function isDeployed(ledger: Ledger, host: NodeId, wish: Wished): boolean 
   const { hostname, place, ipv6 } = known;
   const isAnywhere = wish.hostname === null && wish.ipv6 === undefined;
   return (
-    (['image', 'preset', 'port', 'sshPort'] as const).every((key) => known[key] === wish[key]) &&
+    (['image', 'preset', 'port', 'sshPort', 'httpPort'] as const).every((key) => known[key] === wish[key]) &&
     (isAnywhere || (wish.ipv6 === ipv6 && (wish.hostname ?? hostname) === hostname)) &&
     (wish.folder ?? place.path) === place.path &&
     wish.isHttps === (known.https !== undefined)

@@ -131,6 +131,20 @@ it('who asks by http is led to the same by https; who says anything else, or not
   expect(await said('\x00\x01\x02')).toBe('');
 });
 
+it('a port of http beside it leads there too, whatever GitLab does', async () => {
+  const free = createServer().listen(0, '127.0.0.1');
+  await once(free, 'listening');
+  const plain = portOf(free);
+  free.close();
+  await once(free, 'close');
+  await lease({ until: 0 });
+  const other = new ServiceGate(home, clock, { say: () => undefined, heard: () => undefined });
+  await other.listen([{ kind: 'redirect', port: plain, behind: 443, proxy: false }], { host: '127.0.0.1' });
+  const answer = await fetch(`http://127.0.0.1:${plain}/a?b=c`, { redirect: 'manual' });
+  expect([answer.status, answer.headers.get('location')]).toEqual([301, 'https://127.0.0.1/a?b=c']);
+  other.close();
+});
+
 it('while GitLab boots its page is read over TLS', async () => {
   await lease({ isServing: false });
   gate.look();

@@ -24,6 +24,10 @@ it('an address of https has a certificate, and a port of its own', () => {
   expect(addressOf({ hostname: 'HTTPS://git.lan', port: '443', ...files })).toEqual({
     ...{ hostname: 'git.lan', port: 443, tls },
   });
+  expect(addressOf({ hostname: 'https://git.lan', httpPort: '80', ...files })).toMatchObject({
+    port: 8443,
+    httpPort: 80,
+  });
   expect(addressOf({ hostname: 'git.lan' })).toEqual({ hostname: 'git.lan', port: 8080 });
   expect(addressOf({})).toEqual({ hostname: null, port: 8080 });
   for (const named of ['fd00::7', '[FD00:0::7]'])
@@ -40,6 +44,7 @@ test.each([
   ['a folder', { hostname: 'https://git.lan', tlsCert: cert, tlsKey: folder }, /--tls-key: EISDIR/],
   ['a device', { hostname: 'https://git.lan', tlsCert: '/dev/zero', tlsKey: key }, /is a device/],
   ['http', { hostname: 'git.lan', tlsCert: cert, tlsKey: key }, /for an address of https/],
+  ['http led to http', { hostname: 'git.lan', httpPort: '80' }, /nothing leads from http to http/],
   ['no name', { tlsCert: cert, tlsKey: key }, /for an address of https/],
 ])('%s is refused in words', (_, given, words) => {
   expect(() => addressOf(given)).toThrow(words);

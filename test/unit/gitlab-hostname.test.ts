@@ -66,11 +66,10 @@ test('so it is in autogit.yml, by line; the words of the seed design are a warni
   const secure = (named: string) => load(`gitlab:\n  tlsCert: a.crt\n  tlsKey: a.key\n${named}  ${seed}`);
   for (const named of ['', '  hostname: git.lan\n']) {
     const { notes } = secure(named);
-    expect(notes?.filter(({ fate }) => fate !== 'obeyed')).toMatchObject([
-      { key: 'gitlab.ports.http', fate: 'not yet' },
-    ]);
+    expect(notes.filter(({ fate }) => fate !== 'obeyed')).toEqual([]);
   }
   expect([secure('').text('gitlab.hostname'), secure('').number('gitlab.port')]).toEqual(['https://git.lan', 8443]);
+  expect(secure('').number('gitlab.httpPort')).toBe(8080);
   expect(secure('  hostname: git.lan\n').text('gitlab.hostname')).toBe('https://git.lan');
   const plain = load(`gitlab:\n  ${seed.replace('https://', 'http://')}`);
   expect([plain.text('gitlab.hostname'), plain.number('gitlab.port')]).toEqual(['git.lan', 8080]);

@@ -52,6 +52,8 @@ describe('the words of a gate', () => {
       const door = { kind: 'http' as const, port: 80, behind: 8181, proxy };
       expect(doorOf(doorWord(door))).toEqual(door);
     }
+    const leads = { kind: 'redirect' as const, port: 80, behind: 443, proxy: false };
+    expect(doorOf(doorWord(leads))).toEqual(leads);
     const secure = { kind: 'https' as const, port: 443, behind: 80, proxy: true, certificate: '0123456789abcdef' };
     expect(doorOf(doorWord(secure))).toEqual(secure);
     for (const word of [

@@ -10,10 +10,10 @@ import { readPidFile, readSeen } from '../../watchdog/told-file.ts';
  */
 
 export interface Door {
-  /** `http` can show a page, `https` too, in TLS of the gate's own; `ssh` a sentence; `tls` can only be cut. */
-  kind: 'http' | 'https' | 'ssh' | 'tls';
+  /** `http` can show a page, `https` too, in TLS of the gate's own; `redirect` leads to that one; `ssh` a sentence; `tls` can only be cut. */
+  kind: 'http' | 'https' | 'redirect' | 'ssh' | 'tls';
   port: number;
-  /** The port of GitLab's container behind it. */
+  /** The port of GitLab's container behind it; of `redirect` that of `https`. */
   behind: number;
   /** GitLab can be told who the client is (PROXY protocol), and is where the lease says so: nginx understands it, the image's OpenSSH does not. */
   proxy: boolean;
@@ -26,7 +26,7 @@ export const doorWord = ({ kind, port, behind, proxy, certificate }: Door): stri
 
 export function doorOf(word: string): Door {
   const found =
-    /^(?:(http|ssh|tls)|(https)(?=.*\/[\da-f]{16}$))\/(\d{1,5})\/(\d{1,5})\/(proxy|plain)(?:\/([\da-f]{16}))?$/.exec(
+    /^(?:(http|redirect|ssh|tls)|(https)(?=.*\/[\da-f]{16}$))\/(\d{1,5})\/(\d{1,5})\/(proxy|plain)(?:\/([\da-f]{16}))?$/.exec(
       word,
     );
   const [, clear, secure, port, behind, proxy, certificate] = found ?? [];

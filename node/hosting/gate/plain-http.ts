@@ -4,16 +4,19 @@ import { answerRedirect } from './gate-words.ts';
 
 /** Whoever sends no whole request may not stay. */
 const limitMs = 10_000;
-let server: Server | null = null;
+/** By the port to which they lead. */
+const servers = new Map<number, Server>();
 
-/** Whoever asks by http where TLS is spoken is told of the same address by https. */
-export function leadToTls(client: Socket): void {
+/** Whoever asks by http is told of the same address by https, at that port. */
+export function leadToTls(client: Socket, port: number): void {
   const late = setTimeout(() => client.destroy(), limitMs);
   client.once('close', () => clearTimeout(late));
-  server ??= createServer((request, response) => answerRedirect(request, response, request.socket.localPort ?? 443)).on(
-    'clientError',
-    (_, socket) => socket.destroy(),
-  );
+  const server =
+    servers.get(port) ??
+    createServer((request, response) => answerRedirect(request, response, port)).on('clientError', (_, socket) =>
+      socket.destroy(),
+    );
+  servers.set(port, server);
   server.emit('connection', client);
   client.resume();
 }

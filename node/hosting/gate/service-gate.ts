@@ -194,31 +194,33 @@ export class ServiceGate {
       return this.#sayDropped(door, ` of ${who}, which has as many as are left for all others`);
     }
     client.once('close', () => share.leave(who));
-    if (door.kind !== 'https') this.#accept(client, door);
+    if (door.kind === 'redirect') {
+      this.#wait(client);
+      leadToTls(client, door.behind);
+    } else if (door.kind !== 'https') this.#accept(client, door);
     else if (tls === null) client.resetAndDestroy();
     else this.#secure(client, tls, door);
   }
 
   #secure(raw: Socket, tls: SecureContext, door: Door): void {
-    raw.on('error', () => raw.destroy());
-    this.#waiting.add(raw);
-    raw.on('close', () => {
-      this.#waiting.delete(raw);
-      this.#seeWhetherEmpty();
-    });
+    this.#wait(raw);
     speakTls(raw, tls, {
       ready: (client) => this.#accept(client, door),
-      inTheClear: leadToTls,
+      inTheClear: (client) => leadToTls(client, door.port),
     });
   }
 
-  #accept(client: Socket, door: Door): void {
+  #wait(client: Socket): void {
     client.on('error', () => client.destroy());
     this.#waiting.add(client);
     client.on('close', () => {
       this.#waiting.delete(client);
       this.#seeWhetherEmpty();
     });
+  }
+
+  #accept(client: Socket, door: Door): void {
+    this.#wait(client);
     const now = this.#passage();
     if (now.kind === 'page') {
       this.#turnAway(client, door, now.because);
