@@ -153,10 +153,14 @@ async function backupInterrupted(hosted: HostedLab): Promise<string> {
     await kill(lab, kang, 'agent');
     told.push(lastLine((await backup).stderr));
     await start(lab, kang);
-    await hosted.served();
+    // By the lease of before GitLab serves on for a moment, and nobody would hear the next command.
+    await until('its agent is back', async () => (await hosted.status()).state === 'healthy');
   }
-  const backup = hosted.cli(kang, 'gitlab', 'backup');
-  await until('restic runs', () => restics(hosted).length > 0, 15_000);
+  await hosted.inside(kang, 'head -c 50000000 /dev/urandom > "$1"', `${file}-restic`);
+  let ended: Said | null = null;
+  const backup = hosted.cli(kang, 'gitlab', 'backup').then((said) => (ended = said));
+  await until('restic runs', () => restics(hosted).length > 0 || ended, 15_000);
+  demand(ended === null, `a backup ended before its restic was seen: ${ended && lastLine((ended as Said).stderr)}`);
   signalTo(restics(hosted), 'SIGKILL');
   const killed = await backup;
   demand(killed.code !== 0, 'a backup whose restic was killed is called made');
