@@ -15,7 +15,7 @@ export function gibNumber(bytes: number): string {
 /** Cores: "2", "0.5". */
 export const cores = (millis: number): string => String(Math.round(millis / 100) / 10);
 
-export const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
+export const plural = (n: number, noun: string, several = `${noun}s`): string => `${n} ${n === 1 ? noun : several}`;
 
 /** "0.4 s", "12 s", "5 min", "3 h", "2 days". */
 export function span(ms: number): string {

@@ -4,8 +4,10 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showDuration } from '../settings/quantities.ts';
+import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith } from './failure.ts';
+import { sentence } from './output.ts';
 
 type Drill = NonNullable<StatusSnapshot['gitlab']['drills']>[number];
 
@@ -39,7 +41,7 @@ export async function drill(context: Context): Promise<number> {
     );
   const tookMs = last.steps.reduce((sum, { ms }) => sum + ms, 0);
   if (!settings.isOn('json'))
-    out.data(`proven: ${shown(last.because)} (${last.round} on ${node}, ${showDuration(tookMs)})`);
+    sentence(out, `proven: ${last.because} (${last.round} on ${node}, ${showDuration(tookMs)})`);
   return exit.ok;
 }
 
@@ -59,7 +61,7 @@ async function untilOver(
   let phase = '';
   let wasDoing = false;
   const tell = (steps: readonly DrillStep[]): void => {
-    for (const step of steps.slice(told)) talk(stepLine(step));
+    for (const step of steps.slice(told)) talk(stepLine(step, out.columns));
     told = Math.max(told, steps.length);
   };
   for (let tag = ''; !signal.aborted; ) {
@@ -84,5 +86,10 @@ async function untilOver(
   return null;
 }
 
-const stepLine = ({ step, state, ms, sentence }: DrillStep): string =>
-  `${state.padEnd(6)}${step.padEnd(14)}${showDuration(ms).padStart(7)}  ${sentence}`;
+/** Further lines of what was found stand below its first one. */
+export function stepLine({ step, state, ms, sentence: found }: DrillStep, columns: number): string {
+  const lead = `${state.padEnd(6)}${step.padEnd(14)}${showDuration(ms).padStart(7)}  `;
+  return wrapped(found, Math.max(24, columns - lead.length))
+    .map((line, index) => `${index === 0 ? lead : ' '.repeat(lead.length)}${line}`)
+    .join('\n');
+}

@@ -10,6 +10,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { PhaseLines } from './gitlab-deploy.ts';
 import { promptOf } from './mesh-commands.ts';
+import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 
 /**
@@ -106,7 +107,7 @@ async function sayEnd(
       hint: 'mend that, then the same command again',
     });
   lines.ok('serves', `${gitlab.url ?? 'GitLab'} on ${host}, as the mesh's own`);
-  if (!settings.isOn('json')) out.data(shownLines(because));
+  if (!settings.isOn('json')) sentence(out, because);
   lines.say('how it is: autogit-node gitlab; of its copies: autogit-node gitlab copies');
   return exit.ok;
 }

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { shown, shownLines } from '../foreign-text.ts';
+import { shownLines } from '../foreign-text.ts';
 import { checkTarget, credentialsIn } from '../hosting/vault/backup-target.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { Settings } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, requireDone } from './failure.ts';
+import { sentence } from './output.ts';
 
 export const statusHint = 'look at it: autogit-node gitlab';
 export type GitlabView = StatusSnapshot['gitlab'];
@@ -50,11 +51,11 @@ export async function backUpTo(
   if (end === null) {
     const because = 'it goes on by itself: autogit-node gitlab';
     if (settings.isOn('json')) out.json({ state: 'doing', because, recoveryKey: key });
-    else out.data(because);
+    else sentence(out, because);
     return context.signal.aborted ? exit.interrupted : exit.ok;
   }
   if (settings.isOn('json')) out.json({ state: 'done', ...end, recoveryKey: key });
-  else out.data(out.isTerminal ? `backup ${end.id} is in ${shown(end.copies.join(', '))}` : end.id);
+  else sentence(out, out.isTerminal ? `backup ${end.id} is in ${end.copies.join(', ')}` : end.id);
   return exit.ok;
 }
 
@@ -129,11 +130,9 @@ async function nameTarget(
 function sayKey({ out }: Context, key: string): void {
   out.talk(`recovery key: ${key}`);
   out.talk(
-    'write it down and keep it elsewhere: with it restic alone reads the backups (it is the password of the repository),',
+    'write it down and keep it elsewhere: with it restic alone reads the backups (it is the password of the repository), and without it and this mesh nobody does',
   );
-  out.talk(
-    'and without it and this mesh nobody does. It is shown again by: autogit-node gitlab backup --show-recovery-key',
-  );
+  out.talk('it is shown again by: autogit-node gitlab backup --show-recovery-key');
 }
 
 async function showKey({ settings, out }: Context, agent: AgentClient): Promise<number> {
@@ -148,7 +147,7 @@ async function endBackups({ settings, out }: Context, agent: AgentClient): Promi
   const outcome = await agent.gitlabVault({ target: null, ...nothing, keep: { daily: 1, weekly: 0, monthly: 0 } });
   requireDone(outcome, statusHint);
   if (settings.isOn('json')) out.json(outcome);
-  else out.data(outcome.because);
+  else sentence(out, outcome.because);
   return exit.ok;
 }
 

@@ -8,6 +8,7 @@ import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
+import { sentence } from './output.ts';
 import { askHidden, confirm, hasTerminal } from './prompt.ts';
 import { attentionLine } from './table.ts';
 
@@ -177,7 +178,7 @@ export async function connect(context: Context): Promise<number> {
   const outcome = await agent.gitlabConnect({ url, token, runnerTokens });
   if (settings.isOn('json')) out.json(outcome);
   requireDone(outcome, statusHint);
-  if (!settings.isOn('json')) out.data(outcome.because);
+  if (!settings.isOn('json')) sentence(out, outcome.because);
   return exit.ok;
 }
 
@@ -241,7 +242,7 @@ export async function disconnect(context: Context): Promise<number> {
   if (context.signal.aborted) return exit.interrupted;
   const because = `it goes on by itself: ${(await agent.status()).snapshot.gitlab.flag ?? outcome.because}`;
   if (settings.isOn('json')) out.json({ state: 'leaving', because });
-  else out.data(shownLines(because));
+  else sentence(out, because);
   return exit.ok;
 }
 
@@ -249,7 +250,7 @@ const statusHint = 'look at the mesh: autogit-node status';
 
 function sayGone({ settings, out }: Context, because: string): number {
   if (settings.isOn('json')) out.json({ state: 'gone', because });
-  else out.data(shownLines(because));
+  else sentence(out, because);
   return exit.ok;
 }
 

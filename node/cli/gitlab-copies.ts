@@ -10,6 +10,7 @@ import { agentOf, type Context } from './context.ts';
 import { copiesView } from './copies-view.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
+import { sentence } from './output.ts';
 import { confirm, hasTerminal } from './prompt.ts';
 
 const statusHint = 'look at them: autogit-node gitlab copies';
@@ -88,6 +89,6 @@ async function agree(context: Context, agreed: boolean): Promise<number> {
   const outcome = await (await agentOf(context)).gitlabAgree({ node: nodeOf(context), agreed });
   requireDone(outcome, statusHint);
   if (settings.isOn('json')) out.json(outcome);
-  else out.data(shownLines(outcome.because));
+  else sentence(out, outcome.because);
   return exit.ok;
 }

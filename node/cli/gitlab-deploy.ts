@@ -12,6 +12,7 @@ import { addressIn, openKey } from './certificate-command.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
+import { sentence } from './output.ts';
 import { ask, confirm, hasTerminal, isAgreed } from './prompt.ts';
 
 const statusHint = 'look at it: autogit-node gitlab';
@@ -268,12 +269,12 @@ export async function uninstall(context: Context): Promise<number> {
   const gone = await untilGone(context, agent);
   if (gone !== null) {
     if (settings.isOn('json')) out.json({ state: 'gone', because: gone });
-    else out.data(shownLines(gone));
+    else sentence(out, gone);
     return exit.ok;
   }
   const because = 'it goes on by itself; look at it: autogit-node gitlab';
   if (settings.isOn('json')) out.json({ state: 'leaving', because });
-  else out.data(because);
+  else sentence(out, because);
   return signal.aborted ? exit.interrupted : exit.ok;
 }
 
@@ -325,6 +326,6 @@ const goneIn = (attention: StatusSnapshot['attention']): string =>
 export async function reconcile(context: Context): Promise<number> {
   const { said } = await (await agentOf(context)).reconcile();
   if (context.settings.isOn('json')) context.out.json({ said });
-  else context.out.data(shownLines(said));
+  else sentence(context.out, said);
   return exit.ok;
 }

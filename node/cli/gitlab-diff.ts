@@ -1,5 +1,6 @@
 import type { Comparison, Difference } from '../../protocol/differences.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import { plural } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showDuration } from '../settings/quantities.ts';
@@ -77,9 +78,14 @@ export function headline(
 ): string {
   const when = at === 0 ? id : `${id}, of ${showUtc(at)} UTC, ${showDuration(passedMs)} ago`;
   if (total === 0 && files.length === 0)
-    return `repositories and files are as in ${when}; rows of the database are not compared`;
-  return `between ${when}, and now: ${total} differences of repositories; rows of the database are not compared`;
+    return isBackup(id)
+      ? `repositories and files are those of ${when}, by their names`
+      : `repositories and files are as in ${when}; rows of the database are not compared`;
+  return `between ${when}, and now: ${plural(total, 'difference')} of repositories; rows of the database are not compared`;
 }
+
+/** Of a backup no refs are read. */
+const isBackup = (id: string): boolean => !/^(round|replaced|fenced)-/.test(id);
 
 const brief = (id: string | null): string => (id === null ? '-' : id.slice(0, 10));
 

@@ -8,6 +8,7 @@ import { exit, failedWith } from './failure.ts';
 import { type GitlabView, hearsMs, hosted, statusHint, watched } from './gitlab-backup.ts';
 import { whyNotRestored } from './gitlab-protect.ts';
 import { promptOf } from './mesh-commands.ts';
+import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 import { printTable } from './table.ts';
 
@@ -38,7 +39,7 @@ export async function history(context: Context): Promise<number> {
     out.talk('there is none yet: autogit-node gitlab backup --to /mnt/disk/gitlab');
   else out.data(printTable({ head, rows: lines, spare: ['EPOCH', 'KIND'], lastLeast: 32 }, out));
   if (out.isTerminal && told.length < rows.length)
-    out.talk(`and ${rows.length - told.length} more rounds of the last hour: autogit-node gitlab history --all`);
+    out.talk(`and ${rows.length - told.length} more rounds: autogit-node gitlab history --all`);
   return exit.ok;
 }
 
@@ -99,7 +100,7 @@ export async function restore(context: Context): Promise<number> {
   if (end === null) return exit.interrupted;
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', of: row.id, because: end.because });
   if (!end.isDone) throw failedWith('backup', end.because, statusHint);
-  if (!settings.isOn('json')) out.data(shownLines(end.because));
+  if (!settings.isOn('json')) sentence(out, end.because);
   return exit.ok;
 }
 

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackupRow } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { shown, shownLines } from '../foreign-text.ts';
+import { shown } from '../foreign-text.ts';
 import { checkTarget } from '../hosting/vault/backup-target.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { ProtectPlan } from '../local-api/socket-protocol.ts';
@@ -11,6 +11,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { backUpTo, statusHint } from './gitlab-backup.ts';
 import { promptOf } from './mesh-commands.ts';
+import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 
 /**
@@ -69,7 +70,7 @@ async function end({ settings, out }: Context, agent: AgentClient): Promise<numb
   const outcome = await agent.gitlabUnprotect();
   requireDone(outcome, statusHint);
   if (settings.isOn('json')) out.json(outcome);
-  else out.data(shownLines(outcome.because));
+  else sentence(out, outcome.because);
   return exit.ok;
 }
 

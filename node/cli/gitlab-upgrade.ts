@@ -2,7 +2,6 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { isOfVersion } from '../../scheduler/hosting/upgrade-path.ts';
 import { listed } from '../../scheduler/phrases.ts';
-import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { UpgradePlan } from '../local-api/socket-protocol.ts';
 import { createProgress, withFix } from '../progress-lines.ts';
@@ -11,6 +10,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, requireDone } from './failure.ts';
 import { PhaseLines } from './gitlab-deploy.ts';
 import { promptOf } from './mesh-commands.ts';
+import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 
 const statusHint = 'look at it: autogit-node gitlab';
@@ -34,7 +34,7 @@ export async function upgrade(context: Context): Promise<number> {
   if (plan.from !== null && isOfVersion(plan.from, image)) {
     const because = `GitLab ${plan.from} runs already`;
     if (settings.isOn('json')) out.json({ state: 'same', because });
-    else out.data(shown(because));
+    else sentence(out, because);
     return exit.ok;
   }
   for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
@@ -115,7 +115,7 @@ async function watchUpgrade(context: Context, agent: AgentClient, before: Gitlab
   }
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'upgraded' : 'failed', image, because: end.because });
   if (!end.isDone) throw failedWith('upgrade', end.because, statusHint);
-  if (!settings.isOn('json')) out.data(shownLines(`${end.because}, after ${showDuration(performance.now() - began)}`));
+  if (!settings.isOn('json')) sentence(out, `${end.because}, after ${showDuration(performance.now() - began)}`);
   return exit.ok;
 }
 
@@ -144,6 +144,6 @@ async function watchRehearsal(
   const { isDone, because, seconds } = end;
   if (settings.isOn('json')) out.json({ state: isDone ? 'rehearsed' : 'failed', image, because, seconds });
   if (!isDone) throw failedWith('upgrade', because, statusHint);
-  if (!settings.isOn('json')) out.data(shownLines(`${because}. Nothing was changed.`));
+  if (!settings.isOn('json')) sentence(out, `${because}. Nothing was changed.`);
   return exit.ok;
 }

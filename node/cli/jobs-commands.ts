@@ -2,11 +2,12 @@ import type { JobWish } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { limits } from '../../protocol/limits.ts';
 import { jobNamed, jobToShow } from '../../scheduler/job-wish.ts';
-import { shown, shownLines } from '../foreign-text.ts';
+import { shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { agentOf, type Context, jobArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { jobsView, jobView, whyView } from './jobs-view.ts';
+import { sentence } from './output.ts';
 import { pause, watchMs } from './status-command.ts';
 
 /** A job that is over is in the ledger for as long as it is among the newest ones. */
@@ -53,7 +54,7 @@ const wishing =
     const job = await jobOf(agent, args[0] as string, wish);
     const answer = await agent.wish({ wish, job, force: wish === 'cancel' && settings.isOn('cancel.force') });
     if (settings.isOn('json')) out.json({ job, ...answer });
-    else out.data(shown(answer.said));
+    else sentence(out, answer.said);
     return exit.ok;
   };
 

@@ -10,6 +10,7 @@ import type { AgentClient } from '../local-api/socket-client.ts';
 import { parseDuration, showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
+import { sentence } from './output.ts';
 import { confirm, hasTerminal, type PromptOptions } from './prompt.ts';
 
 export const promptOf = ({ settings, signal }: Context): PromptOptions => ({
@@ -22,7 +23,7 @@ export const promptOf = ({ settings, signal }: Context): PromptOptions => ({
 async function change(context: Context, agent: AgentClient, asked: Change): Promise<number> {
   const outcome = await agent.change(asked);
   if (context.settings.isOn('json')) context.out.json(outcome);
-  else if (outcome.state === 'done') context.out.data(shown(outcome.because));
+  else if (outcome.state === 'done') sentence(context.out, outcome.because);
   if (outcome.state === 'done') return exit.ok;
   if (outcome.state === 'refused')
     throw new AutogitError('unsupported', outcome.because, {
@@ -33,10 +34,10 @@ async function change(context: Context, agent: AgentClient, asked: Change): Prom
   });
 }
 
-const said = async (context: Context, sentence: Promise<string>): Promise<number> => {
-  const text = await sentence;
+const said = async (context: Context, saying: Promise<string>): Promise<number> => {
+  const text = await saying;
   if (context.settings.isOn('json')) context.out.json({ said: text });
-  else context.out.data(shown(text));
+  else sentence(context.out, text);
   return exit.ok;
 };
 
@@ -99,7 +100,7 @@ const approveCommand = ({ node, words }: Waiting): string => `autogit-node appro
 function sayMember(context: Context, name: string): number {
   const because = `${name} is in the mesh already`;
   if (context.settings.isOn('json')) context.out.json({ state: 'done', because });
-  else context.out.data(because);
+  else sentence(context.out, because);
   return exit.ok;
 }
 

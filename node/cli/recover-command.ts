@@ -2,6 +2,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
+import { sentence } from './output.ts';
 import { ask, hasTerminal } from './prompt.ts';
 
 /**
@@ -22,7 +23,7 @@ export async function recover(context: Context): Promise<number> {
   const outcome = await agent.recover(seen);
   requireDone(outcome, 'autogit-node status');
   if (settings.isOn('json')) out.json(outcome);
-  else out.data(outcome.because);
+  else sentence(out, outcome.because);
   return exit.ok;
 }
 

@@ -72,7 +72,7 @@ describe('one project of then', () => {
     const now = refsIn(of(dataDir));
     const because = await beside();
     expect(because).toMatch(
-      /^root\/lab as it was at 19700101-0000 UTC is root\/lab-restored-19700101-0000 now: 2 branches and 1 tags, each compared\./,
+      /^root\/lab as it was at 1970-01-01 00:00 UTC is root\/lab-restored-19700101-0000 now: 2 branches and 1 tag, each compared\./,
     );
     const made = (await api(gitlab, 'GET', '/projects/root%2Flab-restored-19700101-0000')).json;
     expect(made).toMatchObject({ visibility: 'private', default_branch: 'main', builds_access_level: 'disabled' });

@@ -86,7 +86,15 @@ it('named on one machine, backups of GitLab get their repository on the other', 
   // Two people at once, each with a key of his own: one names it, and the other reads that it is named.
   const place = join(folder, 'backups');
   const ends = await Promise.all([begin(place), begin(place, 'another-key-of-the-mesh')]);
-  expect(ends).toMatchObject([{ kind: 'said' }, already(place)]);
+  expect(ends).toMatchObject([
+    {
+      kind: 'said',
+      because: expect.stringContaining(
+        `go to ${place}, and no more to node:desktop-1: what is there stays, and is opened`,
+      ),
+    },
+    already(place),
+  ]);
   expect(JSON.parse(ledger.gitlab.vault!.secret)).toMatchObject({ password: 'a-key-of-the-mesh' });
   // What is not the mesh's is named for what it is, with either key.
   const others = join(folder, 'others');

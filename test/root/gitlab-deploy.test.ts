@@ -305,7 +305,12 @@ it('is backed up with a key, put back as it was then, and back again: each a new
   expect(diff.rows).toContainEqual(expect.objectContaining({ repository: 'project 2, which is gone', what: 'gone' }));
   const beside = await desktop.cli('gitlab', 'restore', 'replaced-1', '--project', '2');
   expect([beside.code, beside.stdout]).toEqual([
-    ...[0, expect.stringMatching(/project 2 as it was at .* is root\/project-2-restored-\d{8}-\d{4} now: 1 branches/)],
+    ...[
+      0,
+      expect.stringMatching(
+        /project 2 as it was at .* is root\/project-2-restored-\d{8}-\d{4} now: 1 branch and 0 tags/,
+      ),
+    ],
   ]);
   const again = await kang.cli('--yes', 'gitlab', 'restore', 'replaced-1');
   expect([again.code, again.stderr]).toEqual([0, expect.anything()]);

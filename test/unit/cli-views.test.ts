@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { stepLine } from '../../node/cli/drill-command.ts';
 import { describeFailure } from '../../node/cli/failure.ts';
 import { pairTokens } from '../../node/cli/gitlab-commands.ts';
 import { jobsView, jobView, whyView } from '../../node/cli/jobs-view.ts';
+import { sentence } from '../../node/cli/output.ts';
 import { watchMs } from '../../node/cli/status-command.ts';
 import { attentionLine, printTable } from '../../node/cli/table.ts';
 import { doctorView } from '../../node/doctor/doctor-command.ts';
@@ -148,6 +150,27 @@ describe('what is told', () => {
       command,
     ]);
     expect(wrappedTalk(long, Number.POSITIVE_INFINITY)).toBe(long);
+  });
+
+  it('an answer that is a sentence is as wide as the terminal, and one line in a pipe', () => {
+    const text = 'GitLab was restored as of 2026-11-29 13:03 UTC (round-0-1-31); what was before is kept as replaced-1';
+    const told = (isTerminal: boolean): string => {
+      let said = '';
+      sentence({ isTerminal, columns: isTerminal ? 80 : Number.POSITIVE_INFINITY, data: (one) => (said = one) }, text);
+      return said;
+    };
+    const wide = told(true).split('\n');
+    expect([wide.join(' '), wide.every((line) => line.length <= 80)]).toEqual([text, true]);
+    expect(told(false)).toBe(text);
+    const step = {
+      step: 'database',
+      state: 'ok',
+      ms: 800,
+      sentence: '2 databases read whole, and amcheck; checksums of pages are on',
+    } as const;
+    const lines = stepLine(step, 80).split('\n');
+    expect(lines[1]).toMatch(/^ {29}\S/);
+    expect(lines.every((line) => line.length <= 80)).toBe(true);
   });
 });
 

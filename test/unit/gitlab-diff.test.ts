@@ -75,6 +75,11 @@ it('the first line says since when, and that nothing of the database is compared
     'between round-0-1-7, of 2026-11-29 12:00:00 UTC, 2 h ago, and now: 3 differences of repositories; rows of the database are not compared',
   );
   expect(headline('replaced-1', { ...of, at: 0, total: 0 })).toContain('are as in replaced-1');
+  expect(headline('round-0-1-7', { ...of, total: 1 })).toContain('and now: 1 difference of repositories;');
+  // Of a backup refs are not read: what was pushed since is no difference that it could tell.
+  expect(headline('7f0e2902', { ...of, total: 0 })).toMatch(
+    /^repositories and files are those of 7f0e2902.*by their names$/,
+  );
   expect(filesLines({ files: [{ kind: 'artifacts', then: 1, now: 2 }] })).toEqual([
     'files of artifacts: 1 only then, 2 only now',
   ]);

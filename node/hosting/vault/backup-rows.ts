@@ -28,9 +28,7 @@ export const replacedRows = (tree: string): BackupRow[] =>
       version: about?.version ?? null,
       epoch,
       isOwn: true,
-      because: about?.isPinned
-        ? 'what GitLab was before an upgrade, on its host'
-        : 'what a restore has replaced, on its host',
+      because: about?.isPinned ? 'GitLab before an upgrade' : 'replaced by a restore',
     };
   });
 

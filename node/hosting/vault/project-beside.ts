@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, normalize, relative } from 'node:path';
 import type { GitlabProjects } from '../../../gitlab-bridge/gitlab-projects.ts';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { plural } from '../../../scheduler/phrases.ts';
 import { makeFolder } from '../../store/home.ts';
 import type { SystemTools } from '../system-tools.ts';
 import { readUnlinked, refuseLinked } from '../unlinked-file.ts';
@@ -55,7 +56,7 @@ export async function projectBeside(wish: ProjectWish): Promise<string> {
     const made = await created(projects, `${path}-restored-${stamp(at)}`, present?.namespace ?? null);
     try {
       const told = await filled(wish, repository, made);
-      return `${present?.path_with_namespace ?? `project ${project}`} as it was at ${stamp(at)} UTC is ${made.path_with_namespace} now: ${told}`;
+      return `${present?.path_with_namespace ?? `project ${project}`} as it was at ${minute(at)} UTC is ${made.path_with_namespace} now: ${told}`;
     } catch (error) {
       const left = await projects.remove(made.id).catch(() => `; ${made.path_with_namespace} is left: delete it`);
       const { message, hint } = error instanceof AutogitError ? error : { message: sentenceOf(error), hint: '' };
@@ -65,6 +66,8 @@ export async function projectBeside(wish: ProjectWish): Promise<string> {
     await dropFolder(folder, tools);
   }
 }
+
+const minute = (at: number): string => new Date(at).toISOString().slice(0, 16).replace('T', ' ');
 
 /** `20261129-1405`, of UTC. */
 const stamp = (at: number): string => new Date(at).toISOString().replace(/[-:]/g, '').replace('T', '-').slice(0, 13);
@@ -141,7 +144,7 @@ async function filled(
   if (head !== null && pushed.has(`refs/heads/${head}`)) await projects.setDefaultBranch(made.id, head);
   const wiki = await withWiki({ projects, door, signal }, repository.replace(/\.git$/, '.wiki.git'), made);
   const branches = [...pushed.keys()].filter((ref) => ref.startsWith('refs/heads/')).length;
-  return `${branches} branches and ${pushed.size - branches} tags, each compared${wiki}. Its CI/CD is off; issues, merge requests and files of LFS are not in it`;
+  return `${plural(branches, 'branch', 'branches')} and ${plural(pushed.size - branches, 'tag')}, each compared${wiki}. Its CI/CD is off; issues, merge requests and files of LFS are not in it`;
 }
 
 /** What came of it, as the end of a sentence: a project without its wiki is better than none. */

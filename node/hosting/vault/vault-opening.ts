@@ -123,6 +123,8 @@ export async function beginVault(
     throw new AutogitError('backup', 'what opens that target is too long to be sealed for all voters', {
       hint: 'unset what the target does not need of AWS_…, OS_…, B2_… and AZURE_…, then again',
     });
+  const known = ledger();
+  const before = known && vaultOf(known);
   const { state, because: why } = await change({
     kind: 'set-vault',
     vault: { target, ...(keeper !== null && { keeper }), repository, secret, everyMs, keep },
@@ -131,7 +133,11 @@ export async function beginVault(
   if (state !== 'done') throw new AutogitError('no-leader', `the mesh does not take it: ${why}`);
   await untilKnown(() => ledger()?.gitlab.vault?.repository === repository, signal);
   const said = keeper === null ? null : keepers.saidBy(keeper);
-  return asSentence(`backups of GitLab go to ${target}${same}${said === null ? '' : `: ${said}`}`);
+  const instead =
+    before === null || before.target === target
+      ? ''
+      : `, and no more to ${before.target}: what is there stays, and is opened by its own key`;
+  return asSentence(`backups of GitLab go to ${target}${instead}${same}${said === null ? '' : `: ${said}`}`);
 }
 
 /** Backups go there, and what lies there is theirs: a disk that was changed for an empty one has another repository, or none. */
