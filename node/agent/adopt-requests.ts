@@ -5,7 +5,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
 import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
-import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
+import { adoptRefusal, checkOf } from '../hosting/deploy-check.ts';
 import type { AdoptionSeen, AdoptPlan, AdoptRequest } from '../local-api/socket-protocol.ts';
 
 interface AdoptLines {
@@ -37,7 +37,7 @@ export class AdoptRequests {
     if (!ledger.nodes[node]?.can?.includes('adopt'))
       return failed(checkOf('fail', 'mesh', `${host} runs an earlier version`, 'upgrade it first'));
     const refused = whyNotDeploy(ledger, node);
-    if (refused !== null) return failed(refusalCheck(refused));
+    if (refused !== null) return failed(adoptRefusal(refused));
     const answer = await this.#ask(node, { kind: 'check-adopt', wish: wish satisfies AdoptWish }, checkMs);
     if (answer.kind !== 'adopt-checked')
       throw new AutogitError('bad-message', `${host} answered with ${answer.kind} to what it was asked`);

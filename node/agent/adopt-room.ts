@@ -15,7 +15,7 @@ import { adoptedPlace } from '../hosting/adopt/adopted-place.ts';
 import { AdoptionJournal } from '../hosting/adopt/adoption-journal.ts';
 import { GitlabAdopter } from '../hosting/adopt/gitlab-adopter.ts';
 import { oldContainer } from '../hosting/adopt/old-container.ts';
-import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
+import { adoptRefusal, checkOf } from '../hosting/deploy-check.ts';
 import { deployFacts } from '../hosting/deploy-facts.ts';
 import { preflight } from '../hosting/deploy-preflight.ts';
 import type { GitlabLife } from '../hosting/gitlab-state.ts';
@@ -180,7 +180,7 @@ export class AdoptRoom {
       const known = ledger();
       const why = known && whyNotDeploy(known, self);
       if (why !== null) {
-        const { what, sentence, fix } = refusalCheck(why);
+        const { what, sentence, fix } = adoptRefusal(why);
         return refused(sentence, fix, what);
       }
       const all = await omnibusContainers(dockerHost, ({ name }) => name === wish.container);

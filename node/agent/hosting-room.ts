@@ -34,7 +34,7 @@ import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
 import { peopleOfFile } from '../settings/people-file.ts';
 import { type AdoptAsk, AdoptRoom, isOfAdopting } from './adopt-room.ts';
-import { copiesLeftLines } from './copies-left.ts';
+import { leftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
 import { answered, hostAddress, hostIpv6 } from './hosting-answers.ts';
 import type { RunWatch } from './run-watch.ts';
@@ -253,7 +253,7 @@ export class HostingRoom {
   attention(): Attention[] {
     const { home, ledger } = this.#options;
     const known = ledger();
-    const left = known === null ? [] : copiesLeftLines(home, hostingOf(known));
+    const left = known === null ? [] : leftLines(home, hostingOf(known));
     const notServed = this.#keeper.problems().map((problem): Attention => {
       const [sentence = '', fix = null] = problem.split('\n-> ');
       return {

@@ -67,6 +67,9 @@ export class ProtectRequests {
         found: null,
         lines: [checkOf('fail', 'mesh', `${host} runs an earlier version`, 'upgrade it first')],
       };
+    // Whatever is found there: the mesh has one of its own.
+    const isHosting = ledger.gitlab.mode === 'hosted' ? whyNotProtect(ledger, { node, folder: '' }) : null;
+    if (isHosting !== null) return { ...plan, found: null, lines: [refusalCheck(isHosting)] };
     const answer = await this.#lines.ask(node, { kind: 'check-protect', container }, checkMs).catch((cause) => {
       throw new AutogitError('timed-out', `${host} does not answer: ${sentenceOf(cause)}`, { cause });
     });

@@ -249,12 +249,17 @@ function goesOn({ settings, out }: Context, lines: Progress): number {
 export async function uninstall(context: Context): Promise<number> {
   const { settings, out, signal } = context;
   const agent = await agentOf(context);
-  const { gitlab, nodes } = (await agent.status()).snapshot;
+  const { gitlab, nodes, attention } = (await agent.status()).snapshot;
+  const left = attention.find(({ code }) => code === 'gitlab-data-left');
+  if (gitlab.mode === 'none' && left !== undefined)
+    throw new AutogitError('no-gitlab', `this mesh runs no GitLab itself; ${left.sentence}`, {
+      hint: `they are deleted, with all in them, by: ${left.fix}`,
+    });
   if (gitlab.mode !== 'hosted')
     throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', {
       hint:
         gitlab.mode === 'none'
-          ? 'autogit-node gitlab deploy'
+          ? 'data of one that was uninstalled are named on its machine: autogit-node status'
           : 'to leave the connected one: autogit-node gitlab disconnect',
     });
   const deleteData = settings.isOn('gitlab.deleteData');

@@ -18,3 +18,11 @@ export function refusalCheck(refused: string): DeployCheck {
   const [sentence = '', fix = null] = refused.replace(/ first$/, '').split(/: (?=autogit-node)/);
   return { state: 'fail', what: 'mesh', sentence, fix };
 }
+
+/** The same to who wants another GitLab taken over: what the command behind it would end is said with it. */
+export function adoptRefusal(refused: string): DeployCheck {
+  const line = refusalCheck(refused);
+  return line.fix?.endsWith('gitlab uninstall') === true
+    ? { ...line, fix: `a mesh runs one GitLab; to end that one: ${line.fix}` }
+    : line;
+}

@@ -228,7 +228,7 @@ export class GitlabKeeper {
       log.warn(givenUpWords(hosting, this.#options.ledger()));
     }
     // Of data that were put in its place: how far that is has to be known in the next epoch.
-    if (this.#memory.read(hosting.data).replacing == null) this.#memory.forget();
+    if (this.#memory.read(hosting.data).replacing == null) this.#memory.forget(hosting.place.path);
     this.#kept = null;
     report(null);
   }
@@ -313,7 +313,7 @@ export class GitlabKeeper {
       if (!ending?.deleteData) await this.#replacing.leave(kept);
       await kept.closePlace();
       if (ending?.deleteData) await removePlace(mine);
-      this.#memory.forget();
+      this.#memory.forget(ending?.deleteData ? null : place.path);
       dropCertificate(this.#options.home);
       kept.isTakenDown = true;
       log.info(`GitLab was taken down; its data ${ending?.deleteData ? 'are deleted' : `stay in ${place.path}`}`);

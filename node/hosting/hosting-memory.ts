@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { NodeId } from '../../protocol/ids.ts';
 import { HostedGitlab } from '../../protocol/ledger.ts';
+import { leftFile, withLeft } from './left-data.ts';
 import { About } from './vault/vault-tree.ts';
 
 /** Other data are put in the place of GitLab's (vault/data-replacing.ts): how far that is. */
@@ -68,6 +69,7 @@ const unknown = { hosting: null, rootPassword: null, tokenAt: null, bootMs: null
  * as nobody else knows it. Where both are damaged it is not taken for a machine that never hosted.
  */
 export class HostingMemory {
+  readonly #home: string;
   readonly #path: string;
   readonly #log: { warn(sentence: string): void };
   /** As it stands in the file, which nobody else writes: looked at at every turn of a keeper. Undefined: not read yet. */
@@ -76,6 +78,7 @@ export class HostingMemory {
   #isDamaged = false;
 
   constructor(home: string, log: { warn(sentence: string): void }) {
+    this.#home = home;
     this.#path = join(home, 'hosted-gitlab.json');
     this.#log = log;
   }
@@ -143,7 +146,9 @@ export class HostingMemory {
     this.#known = kept;
   }
 
-  forget(): void {
+  /** `stays`: the folder of its data, where nobody said that they go: somebody has to find them again. */
+  forget(stays: string | null = null): void {
+    if (stays !== null) replaceFileNow(leftFile(this.#home), withLeft(this.#home, stays));
     for (const path of this.#both) rmSync(path, { force: true });
     this.#known = null;
     this.#isDamaged = false;

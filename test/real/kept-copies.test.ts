@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { copiesLeftLines } from '../../node/agent/copies-left.ts';
+import { leftLines } from '../../node/agent/copies-left.ts';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
+import { HostingMemory } from '../../node/hosting/hosting-memory.ts';
 import { KeptCopies } from '../../node/hosting/replica/kept-copies.ts';
 import type { Round } from '../../node/hosting/replica/replica-ports.ts';
 import type { StandbySeen } from '../../protocol/report.ts';
@@ -85,7 +86,7 @@ it('copies of a GitLab that is gone are named with size and with what deletes th
   writeFileSync(join(image, 'gitlab.img'), Buffer.alloc(3 << 20, 'x'));
   put(ledger.gitlab.hosted!.data, 'image');
   mkdirSync(join(home, 'gitlab-copies', 'somebody-s'));
-  const lines = copiesLeftLines(home, hostingOf(ledger));
+  const lines = leftLines(home, hostingOf(ledger));
   expect(lines.map(({ sentence }) => sentence)).toEqual([
     expect.stringContaining(`${image}, 3 MiB: all of it`),
     expect.stringContaining(`${subvolume}: all of it`),
@@ -94,5 +95,41 @@ it('copies of a GitLab that is gone are named with size and with what deletes th
   const command = lines[0]!.fix!.replace('sudo ', '').replace('chattr -i', 'test -d');
   execFileSync('sh', ['-c', command]);
   expect([existsSync(image), existsSync(subvolume)]).toEqual([false, true]);
-  expect(copiesLeftLines(join(folder, 'nowhere'), null)).toEqual([]);
+  expect(leftLines(join(folder, 'nowhere'), null)).toEqual([]);
+});
+
+it('data that stay when their GitLab ends are named on its machine until they are deleted, or taken up again', () => {
+  const home = join(folder, 'a host');
+  mkdirSync(home);
+  const place = (path: string, data: string): string => {
+    mkdirSync(join(path, 'mounted'), { recursive: true });
+    const claim = { mesh: 'm', data, kind: 'image', state: 'made', fsid: null, reserveBytes: 0 };
+    writeFileSync(join(path, 'autogit-place.json'), JSON.stringify(claim));
+    return path;
+  };
+  const [own, other] = [place(join(home, 'gitlab'), 'first123'), place(join(folder, 'another disk'), 'second12')];
+  const { hosted } = ledger.gitlab;
+  for (const path of [own, other, other, own]) {
+    const memory = new HostingMemory(home, { warn: () => undefined });
+    memory.write('first123', {});
+    memory.forget(path);
+    expect(memory.isThere).toBe(false);
+  }
+  const lines = leftLines(home, null);
+  expect(lines).toMatchObject([
+    { severity: 'info', sentence: expect.stringContaining(`lie in ${own}: gitlab deploy takes them up again`) },
+    { code: 'gitlab-data-left', sentence: expect.stringContaining(`${other}: gitlab deploy --data takes them up`) },
+  ]);
+  // Deployed on them again they are nobody's to delete; deleted they are no more.
+  expect(leftLines(home, { ...hosted!, host: 'K', epoch: 2, data: 'second12' })).toHaveLength(1);
+  execFileSync('sh', ['-c', lines[1]!.fix!.replace('sudo ', '').replace('chattr -i', 'test -d')]);
+  expect([existsSync(other), leftLines(home, null)]).toMatchObject([
+    false,
+    [{ sentence: expect.stringContaining(own) }],
+  ]);
+  // Deleted with its data there is nothing to name.
+  const memory = new HostingMemory(home, { warn: () => undefined });
+  memory.write('third123', {});
+  memory.forget();
+  expect(leftLines(home, null)).toHaveLength(1);
 });

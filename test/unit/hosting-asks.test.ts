@@ -6,6 +6,7 @@ import { Answer, type Ask } from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import { applyChange } from '../../scheduler/membership.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { ledgerOf, One, wall } from './raft-one.ts';
 
 /** Three machines that can host, of which C does not vote. */
@@ -136,6 +137,23 @@ describe('a deployment that a person asks for', () => {
         ['B', 'check-adopt'],
         ['B', 'begin-adopt'],
       ]);
+    });
+
+    it('is refused where the mesh runs one itself, with what that would end; protection too, before anything is looked for', async () => {
+      const ledger = mesh();
+      const hosted = hostedGitlab();
+      const gitlab = { ...ledger.gitlab, mode: 'hosted' as const, host: 'A', epoch: 1, hosted };
+      const { lines, asks } = requests({ ...ledger, gitlab }, answer);
+      expect((await lines.gitlabAdoptPlan(adopt)).lines).toEqual([
+        {
+          ...{ state: 'fail', what: 'mesh', sentence: 'this mesh hosts a GitLab already, on a' },
+          fix: 'a mesh runs one GitLab; to end that one: autogit-node gitlab uninstall',
+        },
+      ]);
+      expect((await lines.gitlabProtection({ on: 'b', container: null })).lines).toMatchObject([
+        { state: 'fail', sentence: 'this mesh runs its own GitLab, and backs that up' },
+      ]);
+      expect(asks).toEqual([]);
     });
 
     it('is not asked of an earlier version, nor where the mesh has a GitLab', async () => {
