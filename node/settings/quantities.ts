@@ -23,7 +23,7 @@ export const isPort = (text: string): boolean => /^\d{1,5}$/.test(text) && Numbe
 /** One unit, for people: `0.4 s`, `14 s`, `22 min`, `3 h`, `5 d`. */
 export function showDuration(ms: number): string {
   const seconds = Math.max(0, ms) / 1000;
-  if (seconds < 9.95) return `${Number.isInteger(seconds) ? seconds : seconds.toFixed(1)} s`;
+  if (seconds < 9.95) return `${seconds > 0 && Number.isInteger(seconds) ? seconds : seconds.toFixed(1)} s`;
   if (seconds < 99.5) return `${Math.round(seconds)} s`;
   if (seconds < 5970) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172_000) return `${Math.round(seconds / 3600)} h`;

@@ -118,9 +118,10 @@ describe('quantities', () => {
   });
 
   it('shows', () => {
-    expect([0, 120, 9_940, 14_000, 1_320_000, 10_800_000, 400_000_000].map(showDuration)).toEqual([
+    expect([0, 120, 4_000, 9_940, 14_000, 1_320_000, 10_800_000, 400_000_000].map(showDuration)).toEqual([
       '0.0 s',
       '0.1 s',
+      '4 s',
       '9.9 s',
       '14 s',
       '22 min',
