@@ -20,6 +20,7 @@ if (+v[0] < +least[0] || (v[0] === least[0] && +v[1] < +least[1])) {
 var words = process.argv.slice(2);
 if (words[0] === '__watchdog') require('./watchdog.cjs').main(words);
 else if (words[0] === '__gate') require('./gate.cjs').main(words);
+else if (words[0] === '__forward') require('./forward.cjs').main(words);
 else if (words.length === 1 && words[0] === 'version' && isUnsettled())
   console.log(process.stdout.isTTY ? 'autogit-node @VERSION@ (Node.js ' + process.version + ')' : '@VERSION@');
 else runAgent();

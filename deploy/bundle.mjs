@@ -35,6 +35,8 @@ const starter = await small('node/starter/starter-process.ts', true);
 const watchdog = await small('node/watchdog/watchdog-process.ts', false);
 // The gate before a hosted GitLab, likewise: all of GitLab's traffic goes through it.
 const gate = await small('node/hosting/gate/gate-process.ts', false);
+// What hands on to it on every other machine, likewise.
+const forward = await small('node/hosting/forward/forward-process.ts', false);
 
 mkdirSync(join(root, 'dist'), { recursive: true });
 const agent = await build({
@@ -77,11 +79,12 @@ function write(name, text) {
 }
 
 const output = (end) => agent.outputFiles.find(({ path }) => path.endsWith(end)).text;
-const parts = [agent.metafile, thread.metafile, starter.metafile, watchdog.metafile, gate.metafile];
+const parts = [agent.metafile, thread.metafile, starter.metafile, watchdog.metafile, gate.metafile, forward.metafile];
 const bundled = bundledPackages(root, parts, lock);
 write('agent.cjs', output('.cjs'));
 write('watchdog.cjs', watchdog.outputFiles[0].text);
 write('gate.cjs', gate.outputFiles[0].text);
+write('forward.cjs', forward.outputFiles[0].text);
 write(
   'agent.cjs.map',
   JSON.stringify(trimmedMap(JSON.parse(output('.map')), (source) => source.includes('node_modules/'))),

@@ -240,6 +240,7 @@ export class Agent {
       settingsFile: this.#options.settingsFile,
       holdsCopies: this.#options.holdsCopies,
       hasDrills: this.#options.hasDrills,
+      forwards: this.#options.forwards,
       copyRateBytes: this.#options.copyRateBytes,
       version,
       nodeId: identity.id,

@@ -113,6 +113,8 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('check-copies'), data: DataId, bytes: Bytes, door: z.boolean().optional() }),
   /** From the host to a standby: a connection of its own for rounds (node/hosting/wire). */
   z.object({ kind: z.literal('open-copy-door'), data: DataId, epoch: z.int().positive() }),
+  /** From a member to the host of the mesh's GitLab: where its gate takes what comes to GitLab's ports on that member (node/hosting/forward). */
+  z.object({ kind: z.literal('open-forward-door') }),
   /**
    * From the machine that makes backups of GitLab to the one that keeps them: a connection of its own for restic. `begin`: only to
    * see whether a repository is there, or to make one.
@@ -212,6 +214,8 @@ export const Answer = z.discriminatedUnion('kind', [
     door: CopyDoor.optional(),
   }),
   z.object({ kind: z.literal('copy-door'), ...CopyDoor.shape }),
+  /** `key`: 32 bytes in base64, that member's own, until the gate has another secret. */
+  z.object({ kind: z.literal('forward-door'), port: CopyDoor.shape.port, key: CopyDoor.shape.key }),
   /** `kept`: how they are thinned there, and how much room there is. */
   z.object({ kind: z.literal('vault-door'), ...CopyDoor.shape, kept: Sentence }),
   z.object({

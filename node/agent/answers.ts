@@ -77,6 +77,7 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'open-copy-door':
     case 'open-vault-door':
+    case 'open-forward-door':
       return sources.hosting.openDoor(from, ask);
     case 'log':
       return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };

@@ -16,6 +16,7 @@ import { checkOf } from '../hosting/deploy-check.ts';
 import { DockerServiceHost } from '../hosting/docker-service-host.ts';
 import { DrillMaster } from '../hosting/drill/drill-master.ts';
 import { haveImage } from '../hosting/drill/have-image.ts';
+import { endForwarder } from '../hosting/forward/forward-files.ts';
 import type { Door } from '../hosting/gate/gate-files.ts';
 import { GateKeeper } from '../hosting/gate/gate-keeper.ts';
 import { GitlabKeeper } from '../hosting/gitlab-keeper.ts';
@@ -53,6 +54,8 @@ export interface Here {
   holdsCopies: boolean;
   /** False: its owner wants no drills on it. */
   hasDrills: boolean;
+  /** It listens on GitLab's ports too, where another machine runs it; absent: it does not. */
+  forwards?: boolean;
   copyRateBytes: number | null;
   clock: Clock;
   log: Log;
@@ -379,7 +382,8 @@ export class HostingRoom {
     const { home, clock, log, watch, version, ledger } = this.#options;
     const bridge = bridgeOf(hosting.data);
     const doors = (): Door[] => doorsOf(hosting, ledger(), this.#keys);
-    return new GateKeeper({ home, clock, log, watch, version, doors, guard: { table: bridge, bridge } });
+    const makeWay = (): Promise<void> => endForwarder(home);
+    return new GateKeeper({ home, clock, log, watch, version, doors, makeWay, guard: { table: bridge, bridge } });
   }
 }
 

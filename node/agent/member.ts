@@ -51,6 +51,8 @@ interface MemberOptions {
   settingsFile: string;
   holdsCopies: boolean;
   hasDrills: boolean;
+  /** Absent: false. */
+  forwards?: boolean;
   copyRateBytes: number | null;
   name: string;
   version: string;

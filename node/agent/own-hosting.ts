@@ -1,12 +1,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Answer } from '../../protocol/asks.ts';
+import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import { isNamedIn } from '../../scheduler/hosting/copies-set.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { DoorAsk, Here, HostingAsk, HostingRoom, Membership } from './hosting-room.ts';
+import { OwnAddress } from './own-address.ts';
 
 /** What an agent of before has left in its home, if it hosted, held copies, or backed one up. */
 const traces = [
@@ -26,6 +27,7 @@ export class OwnHosting {
   readonly #here: Here;
   readonly #membership: Membership;
   readonly #hasTraces: boolean;
+  readonly #address: OwnAddress;
   #room: HostingRoom | null = null;
   #loading: Promise<HostingRoom> | null = null;
   #isRunning = false;
@@ -35,6 +37,7 @@ export class OwnHosting {
   constructor(here: Here, membership: Membership) {
     this.#here = here;
     this.#membership = membership;
+    this.#address = new OwnAddress(here, membership);
     this.#hasTraces = traces.some((name) => existsSync(join(here.home, name)));
   }
 
@@ -48,6 +51,7 @@ export class OwnHosting {
   start(): void {
     if (!this.#here.holdsCopies) this.#membership.feed({ kind: 'copies-said', copies: 'never' });
     this.#isRunning = true;
+    this.#address.start();
     if (this.#isConcerned()) this.#begin();
   }
 
@@ -56,17 +60,19 @@ export class OwnHosting {
     this.#hasEnded = true;
     // What could not be loaded has nothing to end, and all else of the agent's is still to be.
     const room = await this.#loading?.catch(() => null);
-    await room?.stop();
+    await Promise.all([room?.stop(), this.#address.stop()]);
   }
 
   /** The mesh has removed this machine: what it ran ends, where it ran anything. */
   async removed(): Promise<void> {
+    await this.#address.removed();
     if (!this.#hasBegun && !this.#isConcerned()) return;
     this.#begin();
     await (await this.#load()).removed();
   }
 
   ledgerChanged(): void {
+    this.#address.ledgerChanged();
     if (this.#hasBegun) this.#room?.ledgerChanged();
     else if (this.#isRunning && this.#isConcerned()) this.#begin();
   }
@@ -78,11 +84,12 @@ export class OwnHosting {
 
   /** What keeps it from being served from here. */
   attention(): Attention[] {
-    return this.#room?.attention() ?? [];
+    return [...(this.#room?.attention() ?? []), ...this.#address.attention()];
   }
 
-  /** From the host of what this machine holds copies of, or whose backups it keeps. */
-  async openDoor(from: NodeId, ask: DoorAsk): Promise<Answer> {
+  /** From the host of what this machine holds copies of, or whose backups it keeps; or, where this is the host, from any member. */
+  async openDoor(from: NodeId, ask: DoorAsk | (Ask & { kind: 'open-forward-door' })): Promise<Answer> {
+    if (ask.kind === 'open-forward-door') return this.#address.openDoor(from);
     return (await this.#load()).openDoor(from, ask);
   }
 

@@ -18,6 +18,8 @@ interface UidRange {
 export const usualRange: UidRange = { first: 70_000, last: 79_999 };
 /** Who a hosted GitLab's gate is: its rules let nobody else in (`../hosting/gate/gate-guard.ts`), so no job may be that. */
 export const gateUser = 69_443;
+/** Who hands on to the host's gate what comes to another machine (`../hosting/forward/`): reaches nothing of this one's. */
+export const forwardUser = 69_444;
 
 /** `auto`, or `auto:FIRST-LAST`; null for the name of somebody. Throws `bad-flag` for a range that is none. */
 export function readAutoUser(user: string): UidRange | null {
@@ -124,7 +126,7 @@ export async function takeUid({ first, last }: UidRange, folder: string): Promis
   const offset = Math.floor(Math.random() * count);
   for (let k = 0; k < count; k++) {
     const uid = first + ((offset + k) % count);
-    if (uid === gateUser || people.has(uid) || groups.has(uid)) continue;
+    if (uid === gateUser || uid === forwardUser || people.has(uid) || groups.has(uid)) continue;
     if (lent.some((one) => uid >= one.first && uid <= one.last)) continue;
     if (reserve(uid, folder) === null) continue;
     if (processesOfUid(uid).length === 0 && !(await isSomebodys(uid))) return uid;

@@ -122,6 +122,16 @@ const deployFlags: readonly Flag[] = [
     help: 'never: GitLab is not tried on it, without network, from the copy that it holds',
   },
   {
+    key: 'forward',
+    name: 'forward',
+    kind: 'choice',
+    choices: ['auto', 'never'],
+    value: 'WORD',
+    default: 'auto',
+    commands: ['join'],
+    help: "never: it neither listens on the ports of the mesh's GitLab, to hand on what comes, nor answers to its name",
+  },
+  {
     key: 'copyRate',
     name: 'copy-rate',
     kind: 'size',

@@ -16,7 +16,10 @@ interface TemplateFacts extends MachineFigures {
  * none of them: in a file it would be said again and again.
  */
 const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
-  ['This machine', ['name', 'labels', 'maxRuns', 'reserveMemory', 'witness', 'copies', 'copyRate', 'drill', 'home']],
+  [
+    'This machine',
+    ['name', 'labels', 'maxRuns', 'reserveMemory', 'witness', 'copies', 'copyRate', 'drill', 'forward', 'home'],
+  ],
   ['Who runs its jobs', ['executors', 'user', 'dockerHost', 'defaultImage', 'imageRoom', 'imageAge', 'artifactLimit']],
   ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],
   [

@@ -55,6 +55,8 @@ export interface JoinOptions {
   holdsCopies: boolean;
   /** False: GitLab is not tried on it from the copy that it holds. */
   hasDrills: boolean;
+  /** False: it does not listen on the ports of a GitLab that another machine runs, nor answers to its name. */
+  forwards: boolean;
   /** Most that it sends a second of whole copies and large files to other machines; null: what the way has room for. */
   copyRateBytes: number | null;
   /** Most bytes of one artifact before it is packed. */

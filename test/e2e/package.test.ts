@@ -34,6 +34,7 @@ it('what is published installs on its own and runs: one bundled file, and the na
       'dist/agent.cjs',
       'dist/agent.cjs.map',
       'dist/autogit-node.cjs',
+      'dist/forward.cjs',
       'dist/gate.cjs',
       'dist/sbom.cdx.json',
       'dist/watchdog.cjs',

@@ -22,6 +22,7 @@ import {
 } from './gate-files.ts';
 import { dropGuard, type Guard, isGuarded, MissingNft, othersOfUser, setGuard } from './gate-guard.ts';
 import { type GateLease, longestBecause, readLease, writeLease } from './gate-lease.ts';
+import { readMemberSecret, writeMemberSecret } from './member-door.ts';
 
 const limits = {
   /** A gate that starts binds its doors within this time, or is tried again. */
@@ -64,6 +65,8 @@ interface GateKeeperOptions {
   guard: Omit<Guard, 'uid'> & { uid?: number };
   /** Of this agent: the gate of another one is replaced, and what passes through that goes on. */
   version: string;
+  /** Whatever of ours has the doors, as this machine forwarded to another one until now, lets go of them. */
+  makeWay?(): Promise<void>;
   /** The program with the hidden command `__gate`; by default this process's own. */
   bin?: string | undefined;
 }
@@ -280,6 +283,8 @@ export class GateKeeper {
     if (now.pid !== null) setAside(home, now.pid);
     for (const pid of livingGates(home)) await this.#retire(pid);
     rmSync(problemFileIn(folder), { force: true });
+    if (readMemberSecret(folder) === null) writeMemberSecret(folder, this.#guard.uid);
+    await this.#options.makeWay?.();
     const [, user = '', ...words] = this.#words;
     startSideProgram({ bin, words: ['__gate', folder, user, ...words], log: gateLog(home), youngMiB: 2 });
     const until = performance.now() + limits.startMs;

@@ -14,6 +14,7 @@ import { leaveUnit, sideLogBytes } from '../../watchdog/side-program.ts';
 import { pidLine, readPidFile, seenText, writeTold } from '../../watchdog/told-file.ts';
 import { certificateMark, readCertificate } from './gate-certificate.ts';
 import { type Door, doorOf, pidFileIn, problemFileIn, retiredWord, seenFileIn } from './gate-files.ts';
+import { writeMemberPort } from './member-door.ts';
 import { ServiceGate } from './service-gate.ts';
 import { secureContext } from './tls-door.ts';
 
@@ -88,7 +89,7 @@ async function gateMain([folder = '', user = '', version = '', ...words]: readon
   });
   try {
     const doors = words.map(doorOf);
-    await gate.listen(doors, { tls: certificateFor(doors) });
+    await gate.listen(doors, { tls: certificateFor(doors), members: (port) => writeMemberPort(here, port) });
   } catch (error) {
     say(clock, `cannot listen: ${(error as Error).message}`);
     await sayProblem(error as NodeJS.ErrnoException);

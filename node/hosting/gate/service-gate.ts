@@ -1,11 +1,14 @@
 import { createServer as createPages, type Server as Pages } from 'node:http';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { Clock } from '../../clock.ts';
+import type { Client } from '../forward/hand-over.ts';
 import { ClientShare, clientOf } from './client-share.ts';
 import { type Door, pushSocketIn } from './gate-files.ts';
 import { type GateLease, newerLease, type Passage, passage, readLease } from './gate-lease.ts';
 import { answerPage, answerSsh, heldAnswer, proxyLine } from './gate-words.ts';
+import { whenInOrder } from './in-order.ts';
+import { type Entrances, MemberDoor, toldClient } from './member-door.ts';
 import { leadToTls } from './plain-http.ts';
 import { holdLimits, PushWatch, pushesSettled } from './push-hold.ts';
 import { reset, speakTls } from './tls-door.ts';
@@ -26,29 +29,47 @@ const limits = {
   dropsSaidMs: 60_000,
 } as const;
 
-const noBytes = Buffer.alloc(0);
 /** What GitLab sends is read into it and copied at once, so that a connection that rests has no memory of its own. */
 const room = Buffer.allocUnsafeSlow(limits.chunkBytes);
 
-/**
- * Calls back if the client has ended and not reset. Of a reset that comes behind a short read libuv makes an end, as it reads no
- * further; the error waits in the socket, and the next write gets it: of no bytes, or what waits to be written. Once GitLab's
- * answer has ended nothing may be written here any more, and nothing hangs on it.
- */
-function whenInOrder(client: Socket, then: () => void): void {
-  if (client.writableEnded) then();
-  else if (client.writableLength === 0) client.write(noBytes, (error) => error ?? then());
-  else setImmediate(() => client.destroyed || then());
+interface Entrance {
+  tls: SecureContext | null;
+  /** Of one that another machine hands on. */
+  from: Client | null;
 }
 
 interface Passing {
   client: Socket;
+  from: Client | null;
   behind: Socket;
   /** GitLab's answer to the first request of a push is held while another push waits for its copy. */
   answer: 'passes' | 'to be held' | 'held' | 'refused';
   /** Where the container was. */
   upstream: string;
   epoch: number;
+}
+
+interface OpenDoor {
+  door: Door;
+  host: string | undefined;
+  enter(client: Socket): void;
+  dropped(): void;
+  say(sentence: string): void;
+}
+
+/** Rejects where its port is taken, with it. */
+async function openDoor(servers: { close(): void }[], { door, host, enter, dropped, say }: OpenDoor): Promise<void> {
+  const ways = { allowHalfOpen: true, pauseOnConnect: door.kind !== 'https', noDelay: true, keepAlive: true };
+  const server = createServer({ ...ways, keepAliveInitialDelay: limits.keepAliveMs }, enter);
+  server.maxConnections = limits.connections;
+  server.on('drop', dropped);
+  servers.push(server);
+  await new Promise<void>((listening, failed) => {
+    server.once('error', (error) => failed(Object.assign(error, { port: door.port })));
+    server.listen(door.port, host, () => listening());
+  });
+  // Out of descriptors, for one: said, and not the end of what passes.
+  server.on('error', (error) => say(`port ${door.port}: ${error.message}`));
 }
 
 /**
@@ -65,8 +86,10 @@ export class ServiceGate {
   readonly #passing = new Set<Passing>();
   /** Clients that GitLab has not answered yet, and those that read what the gate says. */
   readonly #waiting = new Set<Socket>();
-  readonly #servers: Server[] = [];
+  readonly #servers: { close(): void }[] = [];
   readonly #pages: Pages;
+  /** By its port, for what other machines hand on. */
+  readonly #entrances: Entrances = new Map();
   #lease: GateLease | null = null;
   #wasOpen = false;
   #droppedAtMs = Number.NEGATIVE_INFINITY;
@@ -92,33 +115,23 @@ export class ServiceGate {
 
   /**
    * Listens at every door; rejects when one is taken, with its port. `host` is an address of this machine; by default all of
-   * them, of IPv6 and IPv4. `tls`: the certificate of a door of `https`.
+   * them, of IPv6 and IPv4. `tls`: the certificate of a door of `https`. `members`: one door more, for what other machines of the
+   * mesh hand on; its port is told there.
    */
   async listen(
     doors: readonly Door[],
-    { host, tls = null }: { host?: string; tls?: SecureContext | null } = {},
+    { host, tls = null, members }: { host?: string; tls?: SecureContext | null; members?: (port: number) => void } = {},
   ): Promise<void> {
     for (const door of doors) {
       const share = new ClientShare(limits.connections);
-      const server = createServer(
-        {
-          allowHalfOpen: true,
-          pauseOnConnect: door.kind !== 'https',
-          noDelay: true,
-          keepAlive: true,
-          keepAliveInitialDelay: limits.keepAliveMs,
-        },
-        (socket) => this.#enter(socket, door, share, tls),
-      );
-      server.maxConnections = limits.connections;
-      server.on('drop', () => this.#sayDropped(door));
-      this.#servers.push(server);
-      await new Promise<void>((listening, failed) => {
-        server.once('error', (error) => failed(Object.assign(error, { port: door.port })));
-        server.listen(door.port, host, () => listening());
-      });
-      // Out of descriptors, for one: said, and not the end of what passes.
-      server.on('error', (error) => this.#say(`port ${door.port}: ${error.message}`));
+      this.#entrances.set(door.port, (client, from) => this.#enter(client, door, share, { tls, from }));
+      const enter = (client: Socket): void => this.#enter(client, door, share, { tls, from: null });
+      await openDoor(this.#servers, { door, host, enter, dropped: () => this.#sayDropped(door), say: this.#say });
+    }
+    if (members !== undefined) {
+      const door = new MemberDoor({ folder: this.#folder, entrances: this.#entrances, say: this.#say });
+      this.#servers.push(door);
+      members(await door.listen(host));
     }
     this.look();
     this.#timer = setInterval(() => this.look(), limits.lookMs);
@@ -186,8 +199,8 @@ export class ServiceGate {
     return now.kind === 'open' && now.epoch === epoch;
   }
 
-  #enter(client: Socket, door: Door, share: ClientShare, tls: SecureContext | null): void {
-    const who = clientOf(client.remoteAddress ?? '');
+  #enter(client: Socket, door: Door, share: ClientShare, { tls, from }: Entrance): void {
+    const who = clientOf(from?.address ?? client.remoteAddress ?? '');
     if (!share.enter(who)) {
       client.on('error', () => undefined);
       client.resetAndDestroy();
@@ -197,17 +210,19 @@ export class ServiceGate {
     if (door.kind === 'redirect') {
       this.#wait(client);
       leadToTls(client, door.behind);
-    } else if (door.kind !== 'https') this.#accept(client, door);
+    } else if (door.kind !== 'https') this.#accept(client, door, from);
     else if (tls === null) client.resetAndDestroy();
-    else this.#secure(client, tls, door);
+    else this.#secure(client, tls, door, from);
   }
 
-  #secure(raw: Socket, tls: SecureContext, door: Door): void {
+  #secure(raw: Socket, tls: SecureContext, door: Door, from: Client | null): void {
     this.#wait(raw);
     speakTls(raw, tls, {
-      ready: (client) => this.#accept(client, door),
+      ready: (client) => this.#accept(client, door, from),
       inTheClear: (client) => leadToTls(client, door.port),
     });
+    // What was handed on had its first lines read, and was stopped behind them.
+    raw.resume();
   }
 
   #wait(client: Socket): void {
@@ -219,7 +234,7 @@ export class ServiceGate {
     });
   }
 
-  #accept(client: Socket, door: Door): void {
+  #accept(client: Socket, door: Door, from: Client | null): void {
     this.#wait(client);
     const now = this.#passage();
     if (now.kind === 'page') {
@@ -228,7 +243,7 @@ export class ServiceGate {
     }
     const { upstream, epoch, tellsClient } = now;
     const behindIt = this.#reach(upstream, door.behind, () => one);
-    const one: Passing = { client, behind: behindIt, answer: 'passes', upstream, epoch };
+    const one: Passing = { client, from, behind: behindIt, answer: 'passes', upstream, epoch };
     const { behind } = one;
     behind.setTimeout(limits.connectMs, () => behind.destroy(new Error('no answer')));
     const failed = (error: Error): void => {
@@ -295,7 +310,7 @@ export class ServiceGate {
     }
     this.#passing.add(one);
     client.setTimeout(limits.idleMs, () => this.#cut(one));
-    if (proxy) behind.write(proxyLine(client));
+    if (proxy) behind.write(proxyLine(one.from === null ? client : toldClient(one.from)));
     const pushes = kind === 'http' || kind === 'https' ? new PushWatch() : null;
     client.on('data', (chunk: Buffer) => {
       if (!this.#mayPass(epoch)) this.#cut(one);

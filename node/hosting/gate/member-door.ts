@@ -1,0 +1,182 @@
+import { randomBytes } from 'node:crypto';
+import { chownSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { copyPorts } from '../../../protocol/names.ts';
+import { gateUser } from '../../executors/run-uids.ts';
+import {
+  type Client,
+  greeting,
+  heardFrom,
+  longestLine,
+  memberKey,
+  newNonce,
+  noLine,
+} from '../forward/hand-over.ts';
+import { ClientShare, clientOf } from './client-share.ts';
+import { gateFolder, gateNow } from './gate-files.ts';
+
+/*
+ * Where other machines of the mesh hand on who came to GitLab's ports there (`../forward/`). What is handed on has the same doors and
+ * the same lease as who comes here; a member alone says who the client is.
+ */
+
+const limits = {
+  /** Those that have not shown yet that they are members. */
+  strangers: 256,
+  connections: 4096,
+  provenMs: 5000,
+  keepAliveMs: 60_000,
+} as const;
+
+const secretFile = (folder: string): string => join(folder, 'members.key');
+const portFile = (folder: string): string => join(folder, 'members.port');
+
+/** The secret of which each member has its own key: made anew when a member goes. Only the gate's user and root read it. */
+export function writeMemberSecret(folder: string, uid: number): void {
+  const path = secretFile(folder);
+  writeFileSync(`${path}.new`, randomBytes(32).toString('hex'), { mode: 0o600 });
+  chownSync(`${path}.new`, uid, uid);
+  renameSync(`${path}.new`, path);
+}
+
+export function readMemberSecret(folder: string): Buffer | null {
+  try {
+    const secret = Buffer.from(readFileSync(secretFile(folder), 'utf8'), 'hex');
+    return secret.length === 32 ? secret : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Where the gate of that folder lets members in; null while it does not. */
+function memberPort(folder: string): number | null {
+  try {
+    return Number(readFileSync(portFile(folder), 'utf8')) || null;
+  } catch {
+    return null;
+  }
+}
+
+/** Written while the gate is root still. */
+export function writeMemberPort(folder: string, port: number): void {
+  writeFileSync(`${portFile(folder)}.new`, String(port), { mode: 0o644 });
+  renameSync(`${portFile(folder)}.new`, portFile(folder));
+}
+
+/** Where a member's forwarder finds this home's gate, and by what key; null while no gate stands. */
+export function doorFor(home: string, node: string): { port: number; key: string } | null {
+  const [folder, { pid }] = [gateFolder(home), gateNow(home)];
+  const [port, secret] = [memberPort(folder), readMemberSecret(folder)];
+  if (pid === null || port === null || secret === null) return null;
+  return { port, key: memberKey(secret, node).toString('base64') };
+}
+
+/** A member has gone: nobody is let in any more by a key of before; the others ask for theirs. */
+export function renewMemberSecret(home: string): void {
+  const folder = gateFolder(home);
+  if (readMemberSecret(folder) !== null) writeMemberSecret(folder, gateUser);
+}
+
+/** The gate's doors by their ports, for whoever comes by a member. */
+export type Entrances = Map<number, (client: Socket, from: Client) => void>;
+
+interface MemberDoorOptions {
+  /** In which the secret lies. */
+  folder: string;
+  entrances: Entrances;
+  say(sentence: string): void;
+}
+
+export class MemberDoor {
+  readonly #options: MemberDoorOptions;
+  readonly #server: Server;
+  readonly #strangers = new ClientShare(limits.strangers);
+  readonly #unproven = new Set<Socket>();
+
+  constructor(options: MemberDoorOptions) {
+    this.#options = options;
+    const ways = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: limits.keepAliveMs };
+    this.#server = createServer(ways, (socket) => this.#hear(socket));
+    this.#server.maxConnections = limits.connections;
+  }
+
+  /** By a port that a person has let through a firewall for copies; by any, where all of these are taken. Resolves with it. */
+  async listen(host?: string): Promise<number> {
+    const ports = Array.from({ length: copyPorts.last - copyPorts.first + 1 }, (_, at) => copyPorts.first + at);
+    for (const port of [...ports, 0]) if (await this.#listenAt(port, host)) break;
+    this.#server.on('error', (error) => this.#options.say(`the door for members: ${error.message}`));
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  #listenAt(port: number, host?: string): Promise<boolean> {
+    const server = this.#server;
+    return new Promise((resolve, reject) => {
+      const taken = (error: Error): void => {
+        server.off('listening', opened);
+        if (port === 0) reject(error);
+        else resolve(false);
+      };
+      const opened = (): void => {
+        server.off('error', taken);
+        resolve(true);
+      };
+      server.once('error', taken).once('listening', opened).listen(port, host);
+    });
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const socket of this.#unproven) socket.destroy();
+  }
+
+  #hear(socket: Socket): void {
+    const who = clientOf(socket.remoteAddress ?? '');
+    socket.on('error', () => socket.destroy());
+    if (!this.#strangers.enter(who)) return void socket.resetAndDestroy();
+    this.#unproven.add(socket);
+    const nonce = newNonce();
+    const late = setTimeout(() => socket.destroy(), limits.provenMs);
+    const over = (): void => {
+      clearTimeout(late);
+      if (this.#unproven.delete(socket)) this.#strangers.leave(who);
+    };
+    socket.once('close', over);
+    let line = '';
+    const more = (chunk: Buffer): void => {
+      line += chunk.toString('latin1');
+      const end = line.indexOf('\n');
+      // Nobody sends a client's bytes before the answer.
+      if (line.length > longestLine || (end >= 0 && end !== line.length - 1)) return void socket.destroy();
+      if (end < 0) return;
+      socket.off('data', more).pause();
+      over();
+      this.#answer(socket, line.slice(0, -1), nonce);
+    };
+    socket.on('data', more).write(greeting(nonce));
+  }
+
+  #answer(socket: Socket, line: string, nonce: string): void {
+    const { folder, entrances } = this.#options;
+    const secret = readMemberSecret(folder);
+    const heard = heardFrom(line, nonce, (node) => secret && memberKey(secret, node));
+    const enter = heard === null ? undefined : entrances.get(heard.door);
+    if (heard === null || enter === undefined) {
+      socket.end(noLine(heard === null ? 'key' : 'door'));
+      socket.resume();
+      setTimeout(() => socket.destroy(), limits.provenMs).unref();
+      return;
+    }
+    socket.write(heard.yes);
+    // In this turn: nothing has come meanwhile.
+    enter(socket, heard.client);
+  }
+}
+
+/** Of one that was handed on: as the member says. */
+export const toldClient = ({ address, port, at, atPort }: Client) => ({
+  remoteAddress: address,
+  remotePort: port,
+  localAddress: at,
+  localPort: atPort,
+});
