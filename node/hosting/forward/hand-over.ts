@@ -32,7 +32,7 @@ export interface HandOver {
 }
 
 /** Why a gate does not take it. */
-export type NoWord = 'key' | 'door';
+type NoWord = 'key' | 'door';
 
 export const newNonce = (): string => randomBytes(16).toString('hex');
 
