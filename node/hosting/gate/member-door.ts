@@ -4,15 +4,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { join } from 'node:path';
 import { copyPorts } from '../../../protocol/names.ts';
 import { gateUser } from '../../executors/run-uids.ts';
-import {
-  type Client,
-  greeting,
-  heardFrom,
-  longestLine,
-  memberKey,
-  newNonce,
-  noLine,
-} from '../forward/hand-over.ts';
+import { type Client, greeting, heardFrom, longestLine, memberKey, newNonce, noLine } from '../forward/hand-over.ts';
 import { ClientShare, clientOf } from './client-share.ts';
 import { gateFolder, gateNow } from './gate-files.ts';
 
