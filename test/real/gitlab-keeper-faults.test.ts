@@ -150,12 +150,13 @@ describe('the keeper of a hosted GitLab', () => {
     },
   );
 
-  it('removed from its mesh it ends what it ran, also under a ledger that does not say so, and keeps nothing but the data', async () => {
+  it('removed from its mesh it ends what it ran, also under a ledger that does not say so, and keeps nothing but the data and where they are', async () => {
     const keeper = rig.begin();
     await rig.until(keeper, () => rig.state() === 'healthy');
     await keeper.removed();
     expect(rig.order).toEqual(['gate of 3 closed', 'said closed 3', 'gate ended', 'place closed']);
-    expect([rig.engine.running.size, readdirSync(rig.home), rig.behind, rig.seen.at(-1)]).toEqual([0, [], null, null]);
+    expect([rig.engine.running.size, rig.behind, rig.seen.at(-1)]).toEqual([0, null, null]);
+    expect(readdirSync(rig.home)).toEqual(['gitlab-left.json']);
   });
 
   it('what an agent could not end when it was removed is ended by the next one, in whatever mesh that is', async () => {
