@@ -241,6 +241,7 @@ export class Agent {
       holdsCopies: this.#options.holdsCopies,
       hasDrills: this.#options.hasDrills,
       forwards: this.#options.forwards,
+      mdns: this.#options.mdns,
       copyRateBytes: this.#options.copyRateBytes,
       version,
       nodeId: identity.id,

@@ -11,6 +11,22 @@ export const names = {
   /** mDNS tag of every agent, member or not: strangers must find meshes. */
   mdnsTag: '_autogit._udp.local',
 } as const;
+/**
+ * The name of DNS by which a mesh is found on its LAN: of its own name what DNS takes, such as `adas-home.local` of "Ada's home". Null where
+ * nothing of it is left.
+ */
+export function localNameOf(meshName: string): string | null {
+  const plain = meshName
+    .normalize('NFKD')
+    .toLowerCase()
+    .replace(/[\u0300-\u036f'\u2019]/g, '');
+  const label = plain
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+/, '')
+    .slice(0, 63)
+    .replace(/-+$/, '');
+  return label === '' ? null : `${label}.local`;
+}
 export const defaultPort = 7117;
 /** A machine that holds copies of GitLab lets its host in by one of these, the first that is free; all taken: by any. */
 export const copyPorts = { first: 7170, last: 7179 } as const;

@@ -31,7 +31,7 @@ const endToEnd = {
 const withOwnEngine = ['engine-away', 'engine-silent', 'disk-full-docker', 'work-disk-full'];
 const withoutEngine = [
   ...['clean-spawn', 'data-place', 'data-place-mounts', 'disk-full-store', 'executor-auto', 'executor-user'],
-  ...['forward-process', 'gate-guard-ipv6', 'gate-tls-process'],
+  ...['forward-process', 'gate-guard-ipv6', 'gate-tls-process', 'local-name'],
   ...[
     'gitlab-brought',
     'gitlab-copies',

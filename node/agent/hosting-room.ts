@@ -54,8 +54,6 @@ export interface Here {
   holdsCopies: boolean;
   /** False: its owner wants no drills on it. */
   hasDrills: boolean;
-  /** It listens on GitLab's ports too, where another machine runs it; absent: it does not. */
-  forwards?: boolean;
   copyRateBytes: number | null;
   clock: Clock;
   log: Log;

@@ -53,6 +53,7 @@ interface MemberOptions {
   hasDrills: boolean;
   /** Absent: false. */
   forwards?: boolean;
+  mdns?: boolean;
   copyRateBytes: number | null;
   name: string;
   version: string;
@@ -162,6 +163,7 @@ export class Member {
       box: this.box,
       ledger: () => this.ledger(),
       view: () => viewInput(this.view()),
+      core: () => this.loop.state,
       change: (change) => this.changes.ask(change),
     });
     this.#handlers = {

@@ -2,29 +2,51 @@ import { existsSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { Answer } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
+import { localNameOf } from '../../protocol/names.ts';
 import type { Attention } from '../../protocol/status.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { nameDuty } from '../../scheduler/hosting/name-duty.ts';
 import { gitlabView } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
+import type { CoreState } from '../../scheduler/state.ts';
+import { committedLedger, leaderContactAt } from '../../scheduler/views.ts';
+import type { LocalName } from '../hosting/address/local-name.ts';
 import { forwardFolder } from '../hosting/forward/forward-files.ts';
 import type { ForwardKeeper } from '../hosting/forward/forward-keeper.ts';
 import { doorFor, renewMemberSecret } from '../hosting/gate/member-door.ts';
 import type { Here, Membership } from './hosting-room.ts';
+
+export interface AddressHere extends Here {
+  /** It listens on GitLab's ports too, where another machine runs it, and answers to its name; absent: it does not. */
+  forwards?: boolean;
+  /** It speaks mDNS; absent: it does not. */
+  mdns?: boolean;
+}
+
+export interface AddressMembership extends Membership {
+  /** Absent: it answers to no name. */
+  core?(): CoreState;
+}
+
+interface Parts {
+  keeper: ForwardKeeper;
+  name: LocalName | null;
+}
 
 /**
  * That the mesh's own GitLab is reached by this machine too, whichever runs it. Loaded where the mesh hosts one; every other member has
  * none of it in memory and no timer.
  */
 export class OwnAddress {
-  readonly #here: Here;
-  readonly #membership: Membership;
-  #keeper: Promise<ForwardKeeper> | null = null;
-  #loaded: ForwardKeeper | null = null;
+  readonly #here: AddressHere;
+  readonly #membership: AddressMembership;
+  #loading: Promise<Parts> | null = null;
+  #parts: Parts | null = null;
   #isRunning = false;
   /** Who was a member when the ledger was seen last. */
   #members: readonly string[] | null = null;
 
-  constructor(here: Here, membership: Membership) {
+  constructor(here: AddressHere, membership: AddressMembership) {
     this.#here = here;
     this.#membership = membership;
   }
@@ -36,28 +58,30 @@ export class OwnAddress {
 
   async stop(): Promise<void> {
     this.#isRunning = false;
-    const keeper = await this.#keeper?.catch(() => null);
-    await keeper?.stop();
+    const parts = await this.#loading?.catch(() => null);
+    parts?.name?.stop();
+    await parts?.keeper.stop();
   }
 
   /** The mesh has removed this machine. */
   async removed(): Promise<void> {
     this.#isRunning = false;
-    const keeper = await this.#keeper?.catch(() => null);
-    await keeper?.removed();
+    const parts = await this.#loading?.catch(() => null);
+    parts?.name?.stop();
+    await parts?.keeper.removed();
   }
 
   ledgerChanged(): void {
     this.#forgetGone();
-    this.#loaded?.ledgerChanged();
+    this.#parts?.keeper.ledgerChanged();
     const hosting = hostingOf(this.#membership.ledger());
     // What an agent of before began ends by the keeper too.
     const isLeft = existsSync(forwardFolder(this.#here.home));
     const isWanted = (hosting !== null && this.#here.forwards === true) || isLeft;
-    if (!isWanted || !this.#isRunning || this.#keeper !== null) return;
-    this.#keeper = this.#load();
-    this.#keeper.catch(() => {
-      this.#keeper = null;
+    if (!isWanted || !this.#isRunning || this.#loading !== null) return;
+    this.#loading = this.#load();
+    this.#loading.catch(() => {
+      this.#loading = null;
     });
   }
 
@@ -73,7 +97,10 @@ export class OwnAddress {
   }
 
   attention(): Attention[] {
-    return this.#loaded?.attention() ?? [];
+    const problem = this.#parts?.name?.problem ?? null;
+    const name: Attention[] =
+      problem === null ? [] : [{ code: 'gitlab-name', severity: 'warn', sentence: problem, fix: null }];
+    return [...(this.#parts?.keeper.attention() ?? []), ...name];
   }
 
   /** The keys of before are for those who were members then. */
@@ -85,9 +112,10 @@ export class OwnAddress {
     this.#members = members ?? this.#members;
   }
 
-  async #load(): Promise<ForwardKeeper> {
+  async #load(): Promise<Parts> {
     const { ForwardKeeper } = await import('../hosting/forward/forward-keeper.ts');
-    const { home, nodeId, version, clock, log, network, forwards = false } = this.#here;
+    const { LocalName } = await import('../hosting/address/local-name.ts');
+    const { home, nodeId, version, clock, log, network, forwards = false, mdns = false } = this.#here;
     const { ledger } = this.#membership;
     const keeper = new ForwardKeeper({
       ...{ home, self: nodeId, version, clock, log },
@@ -98,9 +126,31 @@ export class OwnAddress {
       nameOf: (node) => nodeName(ledger(), node),
       because: () => this.#because(),
     });
-    if (this.#isRunning) keeper.start();
-    this.#loaded = keeper;
-    return keeper;
+    const name =
+      forwards && mdns
+        ? new LocalName({
+            ...{ self: nodeId, log },
+            name: () => localNameOf(ledger()?.mesh.name ?? ''),
+            duty: () => this.#duty(keeper),
+          })
+        : null;
+    this.#parts = { keeper, name };
+    if (this.#isRunning) {
+      keeper.start();
+      name?.start();
+    }
+    return this.#parts;
+  }
+
+  /** A leader has the name only where its forwarder shows the page, and no other program of its machine what it likes. */
+  #duty(keeper: ForwardKeeper): 'host' | 'leader' | null {
+    const state = this.#membership.core?.();
+    if (state === undefined) return null;
+    const contactAt = leaderContactAt(state);
+    const at = this.#here.clock.bootMs();
+    const duty = nameDuty(state.hosting, { committed: committedLedger(state), contactAt, at });
+    const port = hostingOf(this.#membership.ledger())?.port ?? 0;
+    return duty === 'leader' && !keeper.listensOn(port) ? null : duty;
   }
 
   #because(): string {

@@ -6,8 +6,8 @@ import type { Attention } from '../../protocol/status.ts';
 import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import { isNamedIn } from '../../scheduler/hosting/copies-set.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
-import type { DoorAsk, Here, HostingAsk, HostingRoom, Membership } from './hosting-room.ts';
-import { OwnAddress } from './own-address.ts';
+import type { DoorAsk, HostingAsk, HostingRoom } from './hosting-room.ts';
+import { type AddressHere, type AddressMembership, OwnAddress } from './own-address.ts';
 
 /** What an agent of before has left in its home, if it hosted, held copies, or backed one up. */
 const traces = [
@@ -24,8 +24,8 @@ const traces = [
  * no timer. That comes with the first ledger that names this machine, with what lies in its home, or with the first question.
  */
 export class OwnHosting {
-  readonly #here: Here;
-  readonly #membership: Membership;
+  readonly #here: AddressHere;
+  readonly #membership: AddressMembership;
   readonly #hasTraces: boolean;
   readonly #address: OwnAddress;
   #room: HostingRoom | null = null;
@@ -34,7 +34,7 @@ export class OwnHosting {
   #hasEnded = false;
   #hasBegun = false;
 
-  constructor(here: Here, membership: Membership) {
+  constructor(here: AddressHere, membership: AddressMembership) {
     this.#here = here;
     this.#membership = membership;
     this.#address = new OwnAddress(here, membership);

@@ -13,11 +13,11 @@ const port = 5353;
 export class MdnsSockets {
   /** Each socket under the IPv4 address of its interface. */
   #sockets = new Map<string, Socket>();
-  #heard: (packet: Buffer, from: string) => void;
+  #heard: (packet: Buffer, from: string, port: number) => void;
   /** Why the port cannot be had; null while nothing is known against it. */
   problem: string | null = null;
 
-  constructor(heard: (packet: Buffer, from: string) => void) {
+  constructor(heard: (packet: Buffer, from: string, port: number) => void) {
     this.#heard = heard;
   }
 
@@ -38,6 +38,11 @@ export class MdnsSockets {
     for (const socket of this.#sockets.values()) socket.send(packet, port, group, () => {});
   }
 
+  /** By one interface, to everybody, or to one who asked as one asks a DNS server. */
+  sendBy(address: string, packet: Uint8Array, to = { address: group, port }): void {
+    this.#sockets.get(address)?.send(packet, to.port, to.address, () => {});
+  }
+
   close(): void {
     for (const [address, socket] of this.#sockets) this.#drop(address, socket);
   }
@@ -46,8 +51,8 @@ export class MdnsSockets {
     const socket = createSocket({ type: 'udp4', reuseAddr: true });
     this.#sockets.set(address, socket);
     socket.unref();
-    socket.on('message', (packet, { address: from }) => {
-      if (socket === this.#sockets.values().next().value) this.#heard(packet, from);
+    socket.on('message', (packet, { address: from, port: by }) => {
+      if (socket === this.#sockets.values().next().value) this.#heard(packet, from, by);
     });
     return new Promise((resolve) => {
       socket.on('error', (error: NodeJS.ErrnoException) => {

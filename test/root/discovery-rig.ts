@@ -51,12 +51,12 @@ export class Avahi {
   output = '';
 
   /** `isAlone`: it does not share port 5353. */
-  constructor(inside: string[], { isAlone = false } = {}) {
-    install();
+  constructor(inside: string[], { isAlone = false, hostName = 'test' } = {}) {
+    install('avahi-daemon');
     const config = join(this.#folder, 'avahi.conf');
     writeFileSync(
       config,
-      `[server]\nhost-name=test\nenable-dbus=no\nuse-ipv6=no\ndisallow-other-stacks=${isAlone ? 'yes' : 'no'}\n`,
+      `[server]\nhost-name=${hostName}\nenable-dbus=no\nuse-ipv6=no\ndisallow-other-stacks=${isAlone ? 'yes' : 'no'}\n`,
     );
     // Its pid file has a fixed place: it gets a /run of its own.
     const run = join(this.#folder, 'run');
@@ -68,6 +68,11 @@ export class Avahi {
       stream?.on('data', (data) => {
         this.output += data;
       });
+  }
+
+  /** In its namespaces a program finds it. */
+  get pid(): number {
+    return this.#process.pid ?? 0;
   }
 
   get isRunning(): boolean {
@@ -92,11 +97,12 @@ export class Avahi {
   }
 }
 
-function install(): void {
-  if (spawnSync('sh', ['-c', 'command -v avahi-daemon']).status === 0) return;
+/** A package of Debian's, where it is missing. */
+export function install(name: string): void {
+  if (spawnSync('dpkg', ['-s', name]).status === 0) return;
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   spawnSync('apt-get', ['update', '-q'], { env, stdio: 'ignore' });
-  const args = ['-o', 'DPkg::Lock::Timeout=300', 'install', '-y', '-q', '--no-install-recommends', 'avahi-daemon'];
+  const args = ['-o', 'DPkg::Lock::Timeout=300', 'install', '-y', '-q', '--no-install-recommends', name];
   const done = spawnSync('apt-get', args, { env, encoding: 'utf8' });
-  if (done.status !== 0) throw new Error(`this test needs avahi-daemon; apt-get: ${done.stderr}`);
+  if (done.status !== 0) throw new Error(`this test needs ${name}; apt-get: ${done.stderr}`);
 }
