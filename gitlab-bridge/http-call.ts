@@ -2,6 +2,7 @@ import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type https from 'node:https';
 import type { Readable } from 'node:stream';
 import { ownCaOf } from './own-ca.ts';
+import { lookupOf, ownPlaceOf } from './own-place.ts';
 
 /**
  * One HTTP call with a limit on everything. Written on node:http because the callers must know whether a request that
@@ -115,13 +116,14 @@ function attempt(
       const isStale = !isFresh && req.reusedSocket && sent && !request.signal?.aborted;
       return isStale ? new StaleSocket(message, more) : new CallFailure(message, more);
     };
-    const [way, ca] = [wayTo(url), ownCaOf(request.url)];
+    const [way, ca, place] = [wayTo(url), ownCaOf(request.url), ownPlaceOf(request.url)];
     const req = way.request(url, {
       method: request.method,
       headers: headersOf(request),
       agent: isFresh ? false : way.kept,
       ...(request.signal ? { signal: request.signal } : {}),
       ...(ca === null ? {} : { ca: ca.pem }),
+      ...(place === null ? {} : { lookup: lookupOf(place) }),
     });
     req.setTimeout(request.timeoutMs, () =>
       req.destroy(new Error(`no sign of life for ${request.timeoutMs} ms from ${url.host}`)),

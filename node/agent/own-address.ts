@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { lookUpSo, type ownPlaceOf } from '../../gitlab-bridge/own-place.ts';
 import type { Answer } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { localNameOf } from '../../protocol/names.ts';
@@ -14,6 +15,8 @@ import type { LocalName } from '../hosting/address/local-name.ts';
 import { forwardFolder } from '../hosting/forward/forward-files.ts';
 import type { ForwardKeeper } from '../hosting/forward/forward-keeper.ts';
 import { doorFor, renewMemberSecret } from '../hosting/gate/member-door.ts';
+import { hostIn } from '../network/addresses.ts';
+import { hostAddress } from './hosting-answers.ts';
 import type { Here, Membership } from './hosting-room.ts';
 
 export interface AddressHere extends Here {
@@ -43,6 +46,8 @@ export class OwnAddress {
   #loading: Promise<Parts> | null = null;
   #parts: Parts | null = null;
   #isRunning = false;
+  /** Of GitLab's address, where it is the mesh's. */
+  #lookedUp: string | null = null;
   /** Who was a member when the ledger was seen last. */
   #members: readonly string[] | null = null;
 
@@ -58,6 +63,8 @@ export class OwnAddress {
 
   async stop(): Promise<void> {
     this.#isRunning = false;
+    if (this.#lookedUp !== null) lookUpSo(this.#lookedUp, null);
+    this.#lookedUp = null;
     const parts = await this.#loading?.catch(() => null);
     parts?.name?.stop();
     await parts?.keeper.stop();
@@ -73,6 +80,7 @@ export class OwnAddress {
 
   ledgerChanged(): void {
     this.#forgetGone();
+    this.#lookUp();
     this.#parts?.keeper.ledgerChanged();
     const hosting = hostingOf(this.#membership.ledger());
     // What an agent of before began ends by the keeper too.
@@ -110,6 +118,29 @@ export class OwnAddress {
     const isAnyGone = members !== null && this.#members?.some((node) => !members.includes(node)) === true;
     if (isAnyGone) renewMemberSecret(this.#here.home);
     this.#members = members ?? this.#members;
+  }
+
+  /** Where the mesh's own name is GitLab's address, this machine needs nobody who knows of mDNS to reach it. */
+  #lookUp(): void {
+    const ledger = this.#membership.ledger();
+    const local = localNameOf(ledger?.mesh.name ?? '');
+    const name = hostingOf(ledger)?.hostname.toLowerCase() === local ? local : null;
+    if (name === this.#lookedUp) return;
+    if (this.#lookedUp !== null) lookUpSo(this.#lookedUp, null);
+    this.#lookedUp = name;
+    if (name !== null) lookUpSo(name, () => this.#place());
+  }
+
+  /** Containers are led to this machine where it forwards, as it does wherever GitLab moves. */
+  #place(): ReturnType<typeof ownPlaceOf> {
+    const { nodeId, network } = this.#here;
+    const hosting = hostingOf(this.#membership.ledger());
+    if (hosting === null) return null;
+    const own = hostAddress(network.addresses());
+    if (hosting.host === nodeId) return { address: '127.0.0.1', forContainers: own };
+    const address = hostIn(network.addressOf(hosting.host)) ?? null;
+    const isOwn = this.#parts?.keeper.listensOn(hosting.port) === true;
+    return address === null ? null : { address, forContainers: isOwn ? own : address };
   }
 
   async #load(): Promise<Parts> {

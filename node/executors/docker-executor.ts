@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type Docker from 'dockerode';
+import { containerHosts } from '../../gitlab-bridge/own-place.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Log } from '../log.ts';
@@ -157,7 +158,7 @@ export class DockerExecutor implements Executor {
       user: wantedUser,
       controlDir: controlDir(paths),
       network,
-      extraHosts: this.#options.extraHosts ?? [],
+      extraHosts: [...(this.#options.extraHosts ?? []), ...containerHosts()],
     });
     const made = { nonce, keeper: 2 as const, memoryBytes: spec.memoryBytes };
     let found: Workspace | null = null;

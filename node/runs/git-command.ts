@@ -1,5 +1,6 @@
 import { setPriority } from 'node:os';
 import { ownCaOf } from '../../gitlab-bridge/own-ca.ts';
+import { gitResolveOf } from '../../gitlab-bridge/own-place.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import { spawnAside } from '../starter/starter.ts';
 
@@ -55,6 +56,8 @@ function gitEnvironment({ token, host, speaks }: GitCall): NodeJS.ProcessEnv {
   ];
   for (const protocol of speaks === 'http' ? ['http', 'https'] : speaks === 'file' ? ['file'] : [])
     settings.push([`protocol.${protocol}.allow`, 'always']);
+  const resolve = host === undefined ? null : gitResolveOf(host);
+  if (resolve !== null) settings.push(['http.curloptResolve', resolve]);
   if (token && host) {
     const basic = Buffer.from(`gitlab-ci-token:${token}`).toString('base64');
     settings.push([`http.${new URL(host).origin}/.extraHeader`, `Authorization: Basic ${basic}`]);

@@ -1,0 +1,57 @@
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { call } from '../../gitlab-bridge/http-call.ts';
+import { containerHosts, gitResolveOf, lookUpSo, ownPlaceOf } from '../../gitlab-bridge/own-place.ts';
+
+/** A name that no DNS knows leads to where the mesh says that its GitLab is: this agent's own calls, the machine's git, and containers. */
+const name = 'adas-home.local';
+const asked: string[] = [];
+const folder = mkdtempSync('/var/tmp/t-own-place-');
+const server = createServer((request, response) => {
+  asked.push(`${request.headers.host} ${request.url}`);
+  response.writeHead(404).end();
+});
+let url = '';
+
+beforeAll(async () => {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  url = `http://${name}:${(server.address() as AddressInfo).port}`;
+});
+afterEach(() => lookUpSo(name, null));
+afterAll(() => {
+  server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+it('calls of this agent, anew each time', async () => {
+  const places = ['127.0.0.9', '127.0.0.1'];
+  lookUpSo(name, () => ({ address: places.shift() ?? '127.0.0.1', forContainers: null }));
+  await expect(call({ method: 'GET', url: `${url}/one`, timeoutMs: 2000, fresh: true })).rejects.toThrow(
+    /connection refused/,
+  );
+  expect((await call({ method: 'GET', url: `${url}/two`, timeoutMs: 2000 })).status).toBe(404);
+  expect(asked).toEqual([`${new URL(url).host} /two`]);
+});
+
+it('git, which asks nobody for it', async () => {
+  lookUpSo(name, () => ({ address: '127.0.0.1', forContainers: null }));
+  const words = ['-c', `http.curloptResolve=${gitResolveOf(url)}`, 'ls-remote', `${url}/a.git`];
+  const asking = promisify(execFile)('git', words, { cwd: folder, env: { PATH: process.env.PATH } });
+  await expect(asking).rejects.toThrow(/not found/);
+  expect(asked.at(-1)).toContain('/a.git/info/refs');
+});
+
+it('only that name, in the words of git and of an engine', () => {
+  lookUpSo(name, () => ({ address: 'fd00::7', forContainers: '192.168.1.11' }));
+  expect(gitResolveOf(`https://${name}`)).toBe(`${name}:443:[fd00::7]`);
+  expect(containerHosts()).toEqual([`${name}:192.168.1.11`]);
+  expect([ownPlaceOf('http://kang.local/'), gitResolveOf('not a url')]).toEqual([null, null]);
+  lookUpSo(name, () => null);
+  expect([gitResolveOf(url), containerHosts()]).toEqual([null, []]);
+});
