@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Comparison } from './differences.ts';
 import { GitlabImageName } from './hosted-upgrade.ts';
-import { Bytes, DataId, JobId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
+import { Bytes, DataId, JobId, NodeId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
 import { HostedGitlab, LedgerVault } from './ledger.ts';
 import { limits } from './limits.ts';
 import { ProtectedGitlab, ProtectedWay } from './protected-gitlab.ts';
@@ -154,6 +154,10 @@ export const Ask = z.discriminatedUnion('kind', [
   /** To a machine on which a GitLab runs without the mesh: whether its backups can be the mesh's. Changes nothing. */
   z.object({ kind: z.literal('check-protect'), container: ProtectedGitlab.shape.container.nullable() }),
   /** To a machine on which a GitLab runs without the mesh: whether it can become the mesh's. Changes nothing. */
+  /** To the host of the mesh's GitLab, and to the machine to which it shall move: what speaks against that. Changes nothing. */
+  z.object({ kind: z.literal('check-move'), data: DataId, to: NodeId }),
+  /** To the machine to which it moves: whether it could start it now. */
+  z.object({ kind: z.literal('move-ready'), data: DataId, epoch: z.int().positive() }),
   z.object({ kind: z.literal('check-adopt'), wish: AdoptWish }),
   /** To the same: begin it. How far it is, is asked by `adoption`. */
   z.object({ kind: z.literal('begin-adopt'), wish: AdoptWish }),
@@ -227,6 +231,22 @@ export const Answer = z.discriminatedUnion('kind', [
     steps: z.array(z.string().max(64)).max(64),
     /** How long GitLab will be away each time, as far as its last boot tells. */
     awayMs: z.number().nonnegative(),
+  }),
+  /** `place`, `address`: of the machine to which it shall move. `awayMs`: of the host, how long GitLab takes to start. Each null at the other one. */
+  z.object({
+    kind: z.literal('move-checked'),
+    checks: z.array(DeployCheck).max(64),
+    place: HostedGitlab.shape.place.nullable(),
+    address: HostedGitlab.shape.hostname.nullable(),
+    ipv6: HostedGitlab.shape.ipv6,
+    awayMs: z.number().nonnegative().nullable(),
+  }),
+  /** `waits`: what it does meanwhile; null where it is ready. `fails`: why it will never be. */
+  z.object({
+    kind: z.literal('move-target'),
+    waits: Sentence.nullable(),
+    percent: z.number().min(0).max(100).nullable(),
+    fails: Sentence.nullable(),
   }),
   z.object({ kind: z.literal('said'), because: Sentence }),
   Comparison.extend({ kind: z.literal('compared') }),

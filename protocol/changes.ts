@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { HostedAt } from './hosted-move.ts';
 import { GitlabImageName } from './hosted-upgrade.ts';
 import { ClassKey, DataId, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
 import { HostedGitlab, HostedHttps, LedgerVault, OpenApproval, Sealed } from './ledger.ts';
@@ -65,8 +66,10 @@ export const Change = z.discriminatedUnion('kind', [
     kind: z.literal('deploy-gitlab'),
     host: NodeId,
     hosted: z.object(
-      HostedGitlab.omit({ since: true, because: true, ending: true, copies: true, upgrade: true, upgraded: true })
-        .shape,
+      HostedGitlab.omit({
+        ...{ since: true, because: true, ending: true, copies: true, upgrade: true, upgraded: true },
+        ...{ move: true, moved: true },
+      }).shape,
     ),
     /** Who may hold copies of it. */
     agreed: z.array(NodeId).max(limits.agreedCopies).optional(),
@@ -161,6 +164,38 @@ export const Change = z.discriminatedUnion('kind', [
     data: DataId,
     epoch: z.int().positive().max(limits.counter),
     isDone: z.boolean(),
+    because: Sentence,
+  }),
+  /** A person wants the mesh's GitLab on that machine, which said where its data would lie and how it is reached. */
+  z.object({
+    kind: z.literal('move-gitlab'),
+    data: DataId,
+    epoch: z.int().positive().max(limits.counter),
+    to: NodeId,
+    there: HostedAt,
+    because: Sentence,
+  }),
+  /**
+   * The host's word that its gate is closed for that epoch, that GitLab has ended, and that `base`, the round taken after that, is on
+   * the disk of the machine to which it moves: that one hosts from now on, in the next epoch (SAFETY H7, H10).
+   */
+  z.object({
+    kind: z.literal('gitlab-moved'),
+    data: DataId,
+    epoch: z.int().positive().max(limits.counter),
+    base: RoundName,
+  }),
+  /** The new host's word that GitLab works there: before this is committed its gate lets nobody in, afterwards there is no way back by itself. */
+  z.object({ kind: z.literal('gitlab-move-stands'), data: DataId, epoch: z.int().positive().max(limits.counter) }),
+  /**
+   * The host's word that the move is given up. `isClosed`: its gate is closed for that epoch, or was never open in it: the next one
+   * begins where GitLab was before. Else nothing was begun, and it serves on.
+   */
+  z.object({
+    kind: z.literal('gitlab-move-ends'),
+    data: DataId,
+    epoch: z.int().positive().max(limits.counter),
+    isClosed: z.boolean(),
     because: Sentence,
   }),
   /** A voter writes secrets sealed anew: GitLab's token for those who vote now, or changed secrets that a removed machine knew. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { HostedAt, HostedMove, MoveEnd } from './hosted-move.ts';
 import { GitlabImageName, UpgradeEnd, UpgradeWish } from './hosted-upgrade.ts';
 import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
 import { limits } from './limits.ts';
@@ -53,6 +54,7 @@ export const abilities = [
   'protect',
   'keep-vault',
   'adopt',
+  'move',
   'https',
   'ipv6',
 ] as const;
@@ -216,12 +218,6 @@ export const HostedCopies = z.looseObject({
 });
 export type HostedCopies = z.infer<typeof HostedCopies>;
 
-/** As a URL has it between its brackets: no zone, as that is another one's on another machine. */
-const Ipv6 = z
-  .string()
-  .max(45)
-  .regex(/^[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}$/, 'an address of IPv6 has groups of hex digits');
-
 /** The certificate of a hosted GitLab's address. No node can read it but who may open `key`. */
 export const HostedHttps = z.looseObject({
   /** Which one: of the SHA-256 of its text, with its key. */
@@ -241,19 +237,7 @@ export const HostedGitlab = z.looseObject({
   /** As it was asked, or upgraded to: a name with tag or digest. */
   image: GitlabImageName,
   preset: z.enum(['minimal', 'homelab', 'team', 'beast']),
-  place: z.looseObject({
-    kind: z.enum(['subvolume', 'image', 'folder']),
-    path: z
-      .string()
-      .max(1024)
-      .regex(/^\/(?!.*(?:^|\/)\.\.?(?:\/|$))[^\p{C}]*$/u, "a place is an absolute path without '.' and '..'"),
-  }),
-  hostname: z
-    .string()
-    .max(253)
-    .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/, 'a host name is letters, digits, dots and hyphens'),
-  /** Its address, of IPv6 and without brackets; earlier versions read `hostname` instead. Absent: `hostname` is it. */
-  ipv6: Ipv6.optional(),
+  ...HostedAt.shape,
   port: z.int().min(1).max(65_535),
   sshPort: z.int().min(1).max(65_535).nullable(),
   /** Of https: whoever comes there by http is led to it. Absent: nobody listens for http. */
@@ -277,6 +261,8 @@ export const HostedGitlab = z.looseObject({
     .optional(),
   upgrade: UpgradeWish.optional(),
   upgraded: UpgradeEnd.optional(),
+  move: HostedMove.optional(),
+  moved: MoveEnd.optional(),
 });
 export type HostedGitlab = z.infer<typeof HostedGitlab>;
 

@@ -214,6 +214,13 @@ export const UpgradeSeen = z.looseObject({
 });
 export type UpgradeSeen = z.infer<typeof UpgradeSeen>;
 
+/** How far a planned move is, at the machine that hosts now: `phase` in words. */
+export const MoveSeen = z.looseObject({
+  phase: z.string().max(200),
+  percent: z.number().min(0).max(100).nullable(),
+});
+export type MoveSeen = z.infer<typeof MoveSeen>;
+
 /** What the host of the mesh's GitLab says of it, with the cause in words. */
 export const GitlabSeen = z.looseObject({
   data: DataId,
@@ -240,6 +247,8 @@ export const GitlabSeen = z.looseObject({
   drill: DrillSeen.optional(),
   /** Absent while none was asked for. */
   upgrade: UpgradeSeen.optional(),
+  /** Absent while it moves nowhere. */
+  move: MoveSeen.optional(),
 });
 export type GitlabSeen = z.infer<typeof GitlabSeen>;
 

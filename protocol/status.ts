@@ -137,6 +137,16 @@ export const StatusSnapshot = z.object({
           .nullable(),
       })
       .optional(),
+    /** Only where a move to another machine is wished, or how the last one ended. Times are RFC 3339. */
+    move: z
+      .object({
+        wish: z.object({ from: z.string(), to: z.string() }).nullable(),
+        doing: z.object({ phase: z.string(), percent: z.number().nullable() }).nullable(),
+        ended: z
+          .object({ from: z.string(), to: z.string(), isDone: z.boolean(), because: z.string(), at: z.string() })
+          .nullable(),
+      })
+      .optional(),
     /** Only where a GitLab that runs without the mesh is backed up by it. `lastBackup` is RFC 3339. */
     protected: z
       .object({

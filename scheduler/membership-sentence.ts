@@ -35,9 +35,53 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'depart':
       return `${name(change.node)} has left${already}`;
     case 'drain':
-      return `${name(change.node)} ${change.drained ? 'takes no new work and does not vote' : 'takes work again'}${already}`;
+      return `${name(change.node)} ${change.drained ? 'takes no new work and does not vote' : 'takes work again'}${already}${change.drained ? hostsStill(after, change.node) : ''}`;
     case 'set':
       return `${change.key} is ${settingText(change)}${already}`;
+    case 'reseal':
+      return `the secrets are sealed anew${already}`;
+    case 'disconnect-gitlab':
+      return before.gitlab.mode === 'none'
+        ? 'no GitLab is connected'
+        : `GitLab at ${before.gitlab.url} is being disconnected${already}`;
+    case 'connect-gitlab':
+      return `GitLab at ${change.url} is connected${already}`;
+    default:
+      return hostedSentence(change, before, { name, already });
+  }
+}
+
+type OfMembers =
+  | 'open-approval'
+  | 'close-approval'
+  | 'approve'
+  | 'approve-invited'
+  | 'approve-paired'
+  | 'ignore'
+  | 'forget'
+  | 'make-invite'
+  | 'pair'
+  | 'introduce'
+  | 'depart'
+  | 'drain'
+  | 'set'
+  | 'reseal'
+  | 'disconnect-gitlab'
+  | 'connect-gitlab';
+
+interface Words {
+  name(node: string): string;
+  /** Stands behind what was so before. */
+  already: string;
+}
+
+/** Of the GitLab that the mesh runs itself, its copies and its backups. */
+function hostedSentence(
+  change: Exclude<Change, { kind: OfMembers }>,
+  before: Ledger,
+  { name, already }: Words,
+): string {
+  switch (change.kind) {
     case 'agree-copies':
       return `${name(change.node)} ${change.agreed ? 'may hold copies of GitLab' : 'gets no copies of GitLab'}${already}`;
     case 'copies-begin':
@@ -58,12 +102,11 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'gitlab-upgraded':
     case 'gitlab-upgrade-ended':
       return `${change.because}${already}`;
-    case 'reseal':
-      return `the secrets are sealed anew${already}`;
-    case 'disconnect-gitlab':
-      return before.gitlab.mode === 'none'
-        ? 'no GitLab is connected'
-        : `GitLab at ${before.gitlab.url} is being disconnected${already}`;
+    case 'move-gitlab':
+    case 'gitlab-moved':
+    case 'gitlab-move-stands':
+    case 'gitlab-move-ends':
+      return `${moveSentence(change, name)}${already}`;
     case 'deploy-gitlab':
       return `GitLab is to run on ${name(change.host)}${already}`;
     case 'gitlab-stands':
@@ -74,8 +117,6 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
       return `GitLab's address has that certificate${already}`;
     case 'gitlab-ended':
       return `GitLab is gone${already}`;
-    case 'connect-gitlab':
-      return `GitLab at ${change.url} is connected${already}`;
   }
 }
 
@@ -87,6 +128,19 @@ const protectedSentence = (
   one === null
     ? 'the mesh backs up no GitLab that runs without it; backups that are there stay'
     : `GitLab in container ${one.container} on ${name(one.node)} is protected${already}`;
+
+/** GitLab is not moved by it: a person may want that too. */
+function hostsStill({ nodes, gitlab }: Ledger, asked: string): string {
+  const host = find(nodes, asked);
+  const copies = gitlab.hosted?.copies;
+  if (host === null || gitlab.mode !== 'hosted' || gitlab.host !== host || gitlab.hosted?.ending) return '';
+  const to = copies?.set.members[0];
+  const how =
+    to === undefined
+      ? 'autogit-node gitlab copies add NAME, and once that is in sync: autogit-node gitlab move NAME'
+      : `autogit-node gitlab move ${nodes[to]?.name ?? to}`;
+  return `; GitLab goes on there: to run it elsewhere: ${how}`;
+}
 
 /** What changes by itself then, one of which the person will notice. */
 const known = (before: Ledger, after: Ledger): string =>
@@ -133,4 +187,15 @@ function mayServe({ gitlab, nodes, configuration }: Ledger, asked: string): stri
 function settingText({ key, value }: Change & { kind: 'set' }): string {
   if (typeof value === 'boolean') return value ? 'on' : 'off';
   return typeof value === 'number' && key.endsWith('Ms') ? span(value) : String(value);
+}
+
+function moveSentence(
+  change: Change & { kind: 'move-gitlab' | 'gitlab-moved' | 'gitlab-move-stands' | 'gitlab-move-ends' },
+  name: (node: string) => string,
+): string {
+  if (change.kind === 'gitlab-move-ends') return change.because;
+  if (change.kind === 'move-gitlab') return `GitLab is to move to ${name(change.to)}`;
+  return change.kind === 'gitlab-moved'
+    ? "GitLab's data are on the machine to which it moves"
+    : 'GitLab works where it moved to';
 }

@@ -7,6 +7,7 @@ import { disconnect } from './disconnecting.ts';
 import { agreeCopies, changeSet } from './hosting/copies-edits.ts';
 import { gitlabWithoutCopyOn } from './hosting/copies-set.ts';
 import { deploy, ended, hostingOf, newCertificate, stands, uninstall } from './hosting/hosted-edits.ts';
+import { changeMove } from './hosting/move-edits.ts';
 import { gitlabWithoutProtectedOn, protect } from './hosting/protect-edits.ts';
 import { upgrade, upgraded, upgradeEnded } from './hosting/upgrade-edits.ts';
 import { restored, setVault } from './hosting/vault-edits.ts';
@@ -80,6 +81,11 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
       return upgraded(ledger, change);
     case 'gitlab-upgrade-ended':
       return upgradeEnded(ledger, change, wallMs);
+    case 'move-gitlab':
+    case 'gitlab-moved':
+    case 'gitlab-move-stands':
+    case 'gitlab-move-ends':
+      return changeMove(ledger, change, wallMs);
     case 'reseal':
       return reseal(ledger, change);
   }

@@ -1,6 +1,7 @@
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention } from '../protocol/status.ts';
 import { hostedLines } from './snapshot-gitlab.ts';
+import { moveLines } from './snapshot-move.ts';
 import { protectedLines } from './snapshot-protected.ts';
 import { upgradeLines } from './snapshot-upgrade.ts';
 import { vaultLines } from './snapshot-vault.ts';
@@ -12,7 +13,7 @@ export function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
   const backups = [...protectedLines(view, ledger), ...vaultLines(view, ledger)];
   if (mode === 'none') return [...backups, noGitlab];
   if (mode === 'connected') return [...backups, ...queueLines(view, url)];
-  const own = [...hostedLines(view, ledger), ...backups, ...upgradeLines(view, ledger)];
+  const own = [...hostedLines(view, ledger), ...backups, ...upgradeLines(view, ledger), ...moveLines(view, ledger)];
   // Until it stands there is no queue to read; while it does not serve, that is why.
   return own.length > 0 || url === null ? own : queueLines(view, url);
 }

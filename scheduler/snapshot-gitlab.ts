@@ -1,10 +1,11 @@
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention, StatusSnapshot } from '../protocol/status.ts';
-import { hostingOf } from './hosting/hosted-edits.ts';
+import { hostedUrl, hostingOf } from './hosting/hosted-edits.ts';
 import { listed } from './phrases.ts';
 import { copiesView, queuedWords } from './snapshot-copies.ts';
 import { drillView } from './snapshot-drill.ts';
 import { leavingLines } from './snapshot-leaving.ts';
+import { moveView } from './snapshot-move.ts';
 import { protectedView } from './snapshot-protected.ts';
 import { upgradeView } from './snapshot-upgrade.ts';
 import { vaultView } from './snapshot-vault.ts';
@@ -34,6 +35,7 @@ export function gitlabView(view: ViewInput, ledger: Ledger | null): GitlabView {
       ...vaultView(view, ledger),
       ...drillView(view, ledger),
       ...upgradeView(view, ledger),
+      ...moveView(view, ledger),
       ...protectedView(view, ledger),
     };
   const state = mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded');
@@ -78,20 +80,6 @@ function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
       progress: away === null ? (now?.progress ?? null) : null,
     },
   };
-}
-
-/** Of a GitLab that the mesh hosts, or shall. */
-export interface HostedAddress {
-  hostname: string;
-  ipv6?: string | undefined;
-  port: number;
-  /** Absent: http. */
-  https?: unknown;
-}
-
-export function hostedUrl({ hostname, ipv6, port, https }: HostedAddress): string {
-  const [scheme, usual] = https === undefined ? ['http', 80] : ['https', 443];
-  return `${scheme}://${ipv6 === undefined ? hostname : `[${ipv6}]`}${port === usual ? '' : `:${port}`}`;
 }
 
 /** Why its host cannot serve, seen from here: nobody else can. */

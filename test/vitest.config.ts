@@ -35,6 +35,8 @@ const withoutEngine = [
   ...[
     'gitlab-brought',
     'gitlab-copies',
+    'gitlab-living',
+    'gitlab-roles',
     'gitlab-swap',
     'gitlab-vault',
     'image-records-full',

@@ -2,8 +2,7 @@ import type { AdoptWish, Answer, Ask, DeployCheck } from '../../protocol/asks.ts
 import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
-import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
+import { hostedUrl, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { adoptRefusal, checkOf } from '../hosting/deploy-check.ts';
 import type { AdoptionSeen, AdoptPlan, AdoptRequest } from '../local-api/socket-protocol.ts';

@@ -88,6 +88,14 @@ export class AdoptRoom {
     return this.#adopter.mayServe(data);
   }
 
+  /** What keeps its GitLab from going elsewhere; null: nothing. */
+  get busy(): string | null {
+    const step = this.#adopter.current()?.adoption.step;
+    return step === undefined || step === 'done' || step === 'returned'
+      ? null
+      : 'it is being taken over from its container';
+  }
+
   async answer(ask: AdoptAsk): Promise<Answer> {
     if (ask.kind === 'adoption') return this.#seen();
     if (ask.kind === 'begin-adopt') this.#adopter.refuseAnother();

@@ -71,10 +71,13 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'check-upgrade':
     case 'rehearse-upgrade':
     case 'check-protect':
+    case 'check-move':
     case 'check-adopt':
     case 'begin-adopt':
     case 'adoption':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
+    case 'move-ready':
+      return sources.hosting.answer(ask);
     case 'open-copy-door':
     case 'open-vault-door':
     case 'open-forward-door':

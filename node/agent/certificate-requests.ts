@@ -2,8 +2,8 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { HostedHttps, Ledger } from '../../protocol/ledger.ts';
+import { hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
 import { plural } from '../../scheduler/phrases.ts';
-import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { boxedCertificate, unboxedCertificate } from '../hosting/certificate-box.ts';
 import {
   checkCertificate,

@@ -5,7 +5,8 @@ import { asSentence } from '../../protocol/ids.ts';
 import { diskOf } from '../disk-use.ts';
 import { checkOf } from '../hosting/deploy-check.ts';
 import { existingAt } from '../hosting/place-tree.ts';
-import { copiesFolder, standbyPlace } from '../hosting/replica/copies-place.ts';
+import { copiesAt } from '../hosting/replica/copies-note.ts';
+import { standbyPlace } from '../hosting/replica/copies-place.ts';
 import { showBytes } from '../settings/quantities.ts';
 
 interface CopiesCheck {
@@ -31,7 +32,7 @@ export function checkCopies(
       null,
     );
   try {
-    const { place, room } = standbyPlace(copiesFolder(home, data), { mesh, data });
+    const { place, room } = standbyPlace(copiesAt(home, data).path, { mesh, data });
     const { freeBytes } = diskOf(statfsSync(existingAt(place.path)));
     const spare = freeBytes - room.reserveBytes;
     const checks: DeployCheck[] = [

@@ -1,26 +1,44 @@
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { shellQuoted } from '../../gitlab-bridge/variables.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
 import { leftData } from '../hosting/left-data.ts';
 import { readClaim } from '../hosting/place-records.ts';
-import { imageOf, mountPointOf } from '../hosting/place-tree.ts';
-import { copiesFolder } from '../hosting/replica/copies-place.ts';
+import { copiesOf, imageOf, mountPointOf } from '../hosting/place-tree.ts';
+import { copiesAt, copiesHere, fencedAt } from '../hosting/replica/copies-note.ts';
 import { showBytes } from '../settings/quantities.ts';
 
 /**
- * Copies of a GitLab that this mesh runs no more (uninstalled without its data, its host forgotten): nobody deletes them but a
+ * What of a GitLab lies on this machine that nobody uses: copies of one that this mesh runs no more (uninstalled without its data, its
+ * host forgotten), data of one that ended here, and what this machine served until another one took over. Nobody deletes them but a
  * person, who has to hear of them first. `known`: what it runs now.
  */
 export function leftLines(home: string, known: Hosting | null): Attention[] {
-  return [...dataLeftLines(home, known), ...copiesLeftLines(home, known)];
+  const noted = copiesHere(home).map((data) => ({ data, ...placeAt(home, data) }));
+  const own = noted.flatMap((one): Attention[] => {
+    if ('lines' in one) return one.lines;
+    return one.data === known?.data ? fencedLines(one.path, fencedAt(home, one.data)) : copiesLeftLines(one.path);
+  });
+  const said = new Set(noted.flatMap((one) => ('path' in one ? [one.path] : [])));
+  return [...dataLeftLines(home, known, said), ...own];
 }
 
-/** Data of a GitLab that ended here and that nobody deleted. That they stay was meant; how they go has to be known. */
-const dataLeftLines = (home: string, known: Hosting | null): Attention[] =>
+/** A damaged note says itself what is to be done with it. */
+function placeAt(home: string, data: string): { path: string } | { lines: Attention[] } {
+  try {
+    return copiesAt(home, data);
+  } catch (error) {
+    if (!(error instanceof AutogitError)) throw error;
+    return { lines: [{ code: 'gitlab-copies-left', severity: 'warn', sentence: error.message, fix: error.hint }] };
+  }
+}
+
+/** Data of a GitLab that ended here and that nobody deleted. That they stay was meant; how they go has to be known. `said`: places of which all is said. */
+const dataLeftLines = (home: string, known: Hosting | null, said: ReadonlySet<string>): Attention[] =>
   leftData(home).flatMap(({ path, claim: { kind, data } }): Attention[] => {
-    if (data === known?.data) return [];
+    if (data === known?.data || said.has(path)) return [];
     const sentence = `the data of a GitLab that ended here lie in ${path}${sizeAt(path)}: gitlab deploy${path === join(home, 'gitlab') ? '' : ' --data'} takes them up again`;
     return [{ code: 'gitlab-data-left', severity: 'info', sentence, fix: deletion(path, kind) }];
   });
@@ -40,32 +58,39 @@ function deletion(path: string, kind: string): string {
 
 const subvolumesOf = (folder: string): string => `btrfs subvolume delete ${folder}/copies/*/rounds/*/*; `;
 
-function copiesLeftLines(home: string, known: Hosting | null): Attention[] {
-  return foldersIn(copiesFolder(home, '')).flatMap((data): Attention[] => {
-    const path = copiesFolder(home, data);
-    const kind = data === known?.data ? null : kindAt(path);
-    if (kind === null) return [];
+function copiesLeftLines(path: string): Attention[] {
+  const kind = kindAt(path);
+  if (kind === null) return [];
+  return [
+    {
+      code: 'gitlab-copies-left',
+      severity: 'warn',
+      sentence: `copies of a GitLab that this mesh runs no more lie in ${path}${sizeAt(path)}: all of it, its secrets too; they may be the last ones`,
+      fix: deletion(path, kind),
+    },
+  ];
+}
+
+/** Kept beside the copies, as it may be more than the mesh went on with: a person looks at it, and deletes it. */
+function fencedLines(path: string, fenced: readonly string[]): Attention[] {
+  const kind = kindAt(path);
+  const tree = kind === 'image' ? mountPointOf(path) : path;
+  return fenced.flatMap((name): Attention[] => {
+    // Of an image that is not mounted nothing is seen.
+    if (kind === null || (existsSync(copiesOf(tree)) && !existsSync(join(tree, name)))) return [];
+    const folder = quotedWhereNeeded(join(tree, name));
     return [
       {
-        code: 'gitlab-copies-left',
+        code: 'gitlab-fenced',
         severity: 'warn',
-        sentence: `copies of a GitLab that this mesh runs no more lie in ${path}${sizeAt(path)}: all of it, its secrets too; they may be the last ones`,
-        fix: deletion(path, kind),
+        sentence: `what this machine served of GitLab until another one took over is kept in ${folder}: what it took in its last seconds may be nowhere else`,
+        fix: `once it is looked at: sudo sh -c "btrfs subvolume delete ${folder}/live ${folder}/bulk; rmdir ${folder}"`,
       },
     ];
   });
 }
 
 const quotedWhereNeeded = (path: string): string => (/^[\w./@:-]+$/.test(path) ? path : shellQuoted(path));
-
-function foldersIn(path: string): string[] {
-  try {
-    const entries = readdirSync(path, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
-  } catch {
-    return []; // None was ever held here.
-  }
-}
 
 /** Null where there is nothing of ours, or it is not known what. */
 function kindAt(path: string): string | null {

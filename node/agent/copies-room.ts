@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import { sentenceOf } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import type { CopiesSeen, DrillSeen, GitlabSeen } from '../../protocol/report.ts';
+import type { DrillSeen, GitlabSeen } from '../../protocol/report.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
@@ -16,6 +16,7 @@ import type { GitlabClones } from '../hosting/clone/gitlab-clones.ts';
 import type { DataPlace } from '../hosting/data-place.ts';
 import type { Drillable } from '../hosting/drill/drill-master.ts';
 import { makeGateFolder, pushSocketIn } from '../hosting/gate/gate-files.ts';
+import type { PlaceAt } from '../hosting/place-choice.ts';
 import { openPlace, removePlace } from '../hosting/place-making.ts';
 import { copiesOf, treeOf } from '../hosting/place-tree.ts';
 import { HookDoor } from '../hosting/push/hook-door.ts';
@@ -31,12 +32,11 @@ import { whyUnprotected } from '../hosting/replica/unprotected.ts';
 import type { RoundKeeper } from '../hosting/vault/round-bringing.ts';
 import { openCopyDoor } from '../hosting/wire/copy-door.ts';
 import { CopyLine } from '../hosting/wire/copy-line.ts';
-import type { DoorAt } from '../hosting/wire/door-call.ts';
 import { GiveLine } from '../hosting/wire/give-line.ts';
 import { RateLimit } from '../hosting/wire/polite-sender.ts';
 import { Turns } from '../hosting/wire/turns.ts';
 import type { Log } from '../log.ts';
-import { hostIn } from '../network/addresses.ts';
+import { copyDoorAt } from './copy-door-at.ts';
 
 interface CopiesRoomOptions {
   nodeId: NodeId;
@@ -55,6 +55,8 @@ interface CopiesRoomOptions {
   feed(happened: Happened): void;
   /** What this machine says of its drills. */
   drills(): { drill?: DrillSeen };
+  /** That GitLab's place is in the hands of who runs it here. */
+  isHosted(data: string): boolean;
   /** A clone holds its place's mount, and an earlier agent may have left one. */
   clones: Pick<GitlabClones, 'sweepLeft'>;
 }
@@ -64,7 +66,6 @@ interface OpenHosting {
   place: DataPlace;
 }
 
-const askMs = 5000;
 const askAgainMs = 1000;
 const beginAgainMs = 5000;
 const folderFix = 'a plain folder takes no snapshots: deploy GitLab as root, on btrfs or with btrfs-progs installed';
@@ -100,9 +101,11 @@ export class CopiesRoom {
     const ownerOf = ({ data, epoch }: Hosting) => ({ mesh: ledger()?.mesh.id ?? '', data, epoch });
     this.#kept = new KeptCopies({
       ...{ self: nodeId, home, log, ledger },
-      openPlace: async (hosting, folder) => {
-        const { place, room } = standbyPlace(folder, ownerOf(hosting));
-        const open = await openPlace(place, { ...ownerOf(hosting), create: room, role: 'standby' });
+      isHosted: (data) => options.isHosted(data),
+      openPlace: async (hosting, { path, isNoted }) => {
+        const { place, room } = standbyPlace(path, ownerOf(hosting));
+        const create = isNoted ? null : room;
+        const open = await openPlace(place, { ...ownerOf(hosting), create, role: 'standby' });
         await this.#endClone(open);
         return open;
       },
@@ -139,6 +142,13 @@ export class CopiesRoom {
     this.#open = { hosting, place };
     void this.#endClone(place);
     this.#begin();
+  }
+
+  /** Whoever runs that GitLab here is about to open its place: what this machine held as copies of it is closed, with what uses it. */
+  async freed({ data, place }: Hosting): Promise<void> {
+    await this.#kept.freed(data);
+    // An agent that ended may have left a clone on what it held.
+    if (this.#open === null) await this.#options.clones.sweepLeft(this.#options.ledger()?.mesh.id ?? '', place);
   }
 
   /** It is about to be closed, or let go. */
@@ -181,14 +191,36 @@ export class CopiesRoom {
   seen(): Pick<GitlabSeen, 'copies'> {
     if (this.#host !== null) return { copies: this.#host.seen() };
     if (this.#problem === null) return {};
-    const none: CopiesSeen = {
-      newest: null,
-      arePushesSafe: false,
-      safeUntil: null,
-      standbys: [],
-      problem: this.#problem,
-    };
-    return { copies: none };
+    const none = { newest: null, arePushesSafe: false, safeUntil: null, standbys: [] };
+    return { copies: { ...none, problem: this.#problem } };
+  }
+
+  /** Where this machine's copies of that GitLab lie, while they are open; in words why not. */
+  heldAt(data: string): PlaceAt | { problem: string } {
+    return this.#kept.heldAt(data);
+  }
+
+  /** GitLab has ended: one round more, in any case. Rejects while no round can be made here. */
+  lastRound(): Promise<RoundName> {
+    if (this.#host === null) throw new AutogitError('data-place', this.#problem ?? 'copies begin in a moment');
+    return this.#host.lastRound();
+  }
+
+  /** The newest round from that one on that is whole on that machine's disk; null while none is. */
+  arrived(node: NodeId, from: RoundName): RoundName | null {
+    return this.#host?.arrived(node, from) ?? null;
+  }
+
+  /** Why pushes are not on that machine, or not all is in what is copied; null where both are so. */
+  lacks(node: NodeId): string | null {
+    if (this.#host === null) return this.#problem ?? 'copies begin in a moment';
+    const isInSync = this.#copies()?.set.members.includes(node) === true;
+    return isInSync ? this.#host.seen().problem : `${nodeName(this.#options.ledger(), node)} is not in sync yet`;
+  }
+
+  /** It has the newest round of artifacts and packages, of which no push waits. */
+  hasBulk(node: NodeId): boolean {
+    return this.#host?.hasBulk(node) === true;
   }
 
   /** Which rounds other machines hold, while this one makes rounds. */
@@ -203,7 +235,7 @@ export class CopiesRoom {
     const others = (hosting?.copies?.standbys ?? []).filter(({ node }) => node !== nodeId);
     return others.map(({ node }) => ({
       name: nodeName(ledger(), node),
-      line: new GiveLine(() => this.#doorAt(node, hosting as Hosting)),
+      line: new GiveLine(() => copyDoorAt(node, hosting as Hosting, this.#options.network)),
     }));
   }
 
@@ -336,18 +368,8 @@ export class CopiesRoom {
 
   #lineTo(node: NodeId, hosting: Hosting): CopyLine {
     this.#lines.get(node)?.close();
-    const line = new CopyLine(node, () => this.#doorAt(node, hosting), this.turns, this.limit);
+    const line = new CopyLine(node, () => copyDoorAt(node, hosting, this.#options.network), this.turns, this.limit);
     this.#lines.set(node, line);
     return line;
-  }
-
-  async #doorAt(node: NodeId, { data, epoch }: Hosting): Promise<DoorAt> {
-    const { network } = this.#options;
-    const answer = await network.ask(node, { kind: 'open-copy-door', data, epoch }, askMs);
-    if (answer.kind !== 'copy-door')
-      throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
-    const host = hostIn(network.addressOf(node));
-    if (host === undefined) throw new Error('it is not connected');
-    return { host, port: answer.port, id: answer.id, key: answer.key };
   }
 }

@@ -2,8 +2,7 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { believe } from '../../gitlab-bridge/own-ca.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
-import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
+import { hostedUrl, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Log } from '../log.ts';
 
 /**

@@ -1,13 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import type { Answer, Ask } from '../../protocol/asks.ts';
-import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import type { ChangeOutcome } from '../../protocol/changes.ts';
 import type { Comparison } from '../../protocol/differences.ts';
 import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { hostingOf, isDeployed, whyNoAddress, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
+import {
+  type HostedAddress,
+  hostedUrl,
+  hostingOf,
+  isDeployed,
+  whyNoAddress,
+  whyNotDeploy,
+} from '../../scheduler/hosting/hosted-edits.ts';
 import { whyNoUpgrade } from '../../scheduler/hosting/upgrade-edits.ts';
-import { type HostedAddress, hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { refusalCheck } from '../hosting/deploy-check.ts';
 import { VaultSecret } from '../hosting/vault/vault-memory.ts';
@@ -21,6 +27,7 @@ import type {
   CopyPlan,
   DeployPlan,
   DeployRequest,
+  MovePlan,
   ProtectionRequest,
   ProtectPlan,
   RestoreRequest,
@@ -31,23 +38,9 @@ import type {
 import { AdoptRequests } from './adopt-requests.ts';
 import { CertificateRequests } from './certificate-requests.ts';
 import { CopiesRequests, requireHosting } from './copies-requests.ts';
+import type { HostingLines } from './hosting-lines.ts';
+import { MoveRequests } from './move-requests.ts';
 import { ProtectRequests } from './protect-requests.ts';
-
-interface HostingLines {
-  self: NodeId;
-  wallMs(): number;
-  ledger(): Ledger;
-  /** A member, this one included. */
-  ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
-  change(change: Change): Promise<ChangeOutcome>;
-  nodeNamed(name: string): NodeId;
-  /** host:port of where it is connected now. */
-  addressOf(node: NodeId): string | null;
-  /** Null for what is sealed for others. */
-  unseal(sealed: string): string | null;
-  /** For the voters and that machine. */
-  sealFor(node: NodeId, text: string): string;
-}
 
 type Checked = Extract<Answer, { kind: 'deploy-checked' }>;
 
@@ -89,6 +82,7 @@ export class HostingRequests implements HostingApi {
   readonly #copies: CopiesRequests;
   readonly #protect: ProtectRequests;
   readonly #adopt: AdoptRequests;
+  readonly #move: MoveRequests;
   readonly #certificate: CertificateRequests;
 
   constructor(lines: HostingLines) {
@@ -96,6 +90,7 @@ export class HostingRequests implements HostingApi {
     this.#copies = new CopiesRequests(lines);
     this.#protect = new ProtectRequests(lines);
     this.#adopt = new AdoptRequests(lines);
+    this.#move = new MoveRequests(lines);
     this.#certificate = new CertificateRequests(lines);
   }
 
@@ -160,6 +155,9 @@ export class HostingRequests implements HostingApi {
   gitlabAdoptPlan = (request: AdoptRequest): Promise<AdoptPlan> => this.#adopt.plan(request);
   gitlabAdopt = (request: AdoptRequest): Promise<string> => this.#adopt.begin(request);
   gitlabAdoption = (on: string | null): Promise<AdoptionSeen> => this.#adopt.seen(on);
+
+  gitlabMovePlan = (node: string): Promise<MovePlan> => this.#move.plan(node);
+  gitlabMove = (node: string): Promise<ChangeOutcome> => this.#move.begin(node);
 
   gitlabBackup(): Promise<string> {
     return this.#said({ kind: 'backup-now' });

@@ -1,18 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Answer, Ask } from '../../protocol/asks.ts';
-import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import type { Answer } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger } from '../../protocol/ledger.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
-import type { Happened } from '../../scheduler/inputs.ts';
-import type { ViewInput } from '../../scheduler/snapshot-view.ts';
-import type { Clock } from '../clock.ts';
 import { DockerClones } from '../hosting/clone/clone-engine.ts';
 import { GitlabClones } from '../hosting/clone/gitlab-clones.ts';
-import { checkOf } from '../hosting/deploy-check.ts';
 import { DockerServiceHost } from '../hosting/docker-service-host.ts';
 import { DrillMaster } from '../hosting/drill/drill-master.ts';
 import { haveImage } from '../hosting/drill/have-image.ts';
@@ -23,77 +17,23 @@ import { GitlabKeeper } from '../hosting/gitlab-keeper.ts';
 import type { GitlabLife } from '../hosting/gitlab-state.ts';
 import { KeptVault } from '../hosting/keep/kept-vault.ts';
 import { openPlace, removePlace, roomForData } from '../hosting/place-making.ts';
-import { presets } from '../hosting/presets.ts';
 import { GitlabProtector } from '../hosting/protect/gitlab-protector.ts';
+import { forgetCopiesAt } from '../hosting/replica/copies-note.ts';
 import { bridgeOf } from '../hosting/service-container.ts';
 import { doorsOf } from '../hosting/service-doors.ts';
 import { systemTools } from '../hosting/system-tools.ts';
 import { GitlabUpgrade } from '../hosting/upgrade/upgrade-host.ts';
 import { GitlabVault } from '../hosting/vault/gitlab-vault.ts';
 import { openWithKey, type VaultKeys } from '../hosting/vault/vault-opening.ts';
-import type { Log } from '../log.ts';
-import type { SecretBox } from '../secrets/secret-box.ts';
 import { peopleOfFile } from '../settings/people-file.ts';
-import { type AdoptAsk, AdoptRoom, isOfAdopting } from './adopt-room.ts';
+import { AdoptRoom, isOfAdopting } from './adopt-room.ts';
 import { leftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
-import { answered, hostAddress, hostIpv6 } from './hosting-answers.ts';
-import type { RunWatch } from './run-watch.ts';
+import { answered } from './hosting-answers.ts';
+import { checkCopiesHere, checkDeploy, checkProtectHere } from './hosting-checks.ts';
+import type { DoorAsk, Here, HostingAsk, Membership, UpgradeAsk, VaultAsk } from './hosting-here.ts';
+import { MoveRoom } from './move-room.ts';
 import { VaultKeepers } from './vault-keepers.ts';
-
-/** What a machine is. */
-export interface Here {
-  nodeId: NodeId;
-  home: string;
-  version: string;
-  /** The engine that would run GitLab. */
-  dockerHost: string | null;
-  /** Where users and groups of GitLab stand. */
-  settingsFile: string;
-  /** False: its owner wants no copies on it of what another machine runs. */
-  holdsCopies: boolean;
-  /** False: its owner wants no drills on it. */
-  hasDrills: boolean;
-  copyRateBytes: number | null;
-  clock: Clock;
-  log: Log;
-  /** Multiaddrs by which other machines reach it. */
-  network: {
-    addresses(): string[];
-    ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
-    addressOf(node: NodeId): string | null;
-  };
-}
-
-/** What its member knows, and does for it. */
-export interface Membership {
-  watch: RunWatch;
-  box: SecretBox;
-  ledger(): Ledger | null;
-  change(change: Change): Promise<ChangeOutcome>;
-  feed(happened: Happened): void;
-  view(): ViewInput;
-}
-
-type VaultAsk = Ask & {
-  kind: 'begin-vault' | 'backup-now' | 'backups' | 'compare-gitlab' | 'restore-gitlab' | 'restore-project';
-};
-export type DoorAsk = Ask & { kind: 'open-copy-door' | 'open-vault-door' };
-type UpgradeAsk = Ask & { kind: 'check-upgrade' | 'rehearse-upgrade' };
-export type HostingAsk =
-  | VaultAsk
-  | UpgradeAsk
-  | AdoptAsk
-  | (Ask & {
-      kind:
-        | 'check-deploy'
-        | 'check-copies'
-        | 'check-protect'
-        | 'look-at-gitlab'
-        | 'root-password'
-        | 'new-password'
-        | 'drill-gitlab';
-    });
 
 /** ms that an agent which ends gives to what is under way. */
 const stopMs = 3_000;
@@ -115,15 +55,17 @@ export class HostingRoom {
   readonly #keptVault: KeptVault;
   readonly #keepers: VaultKeepers;
   readonly #adopt: AdoptRoom;
+  readonly #move: MoveRoom;
 
   constructor(here: Here, membership: Membership) {
     this.#options = { ...here, ...membership };
-    const { nodeId, home, clock, log, dockerHost, settingsFile } = here;
+    const { nodeId, home, clock, log, dockerHost } = here;
     const { ledger, change, box, feed } = membership;
     const host = new DockerServiceHost(dockerHost, clock);
     const engine = new DockerClones(dockerHost, clock);
     const clones = new GitlabClones({ self: nodeId, host, engine, log });
-    this.#copies = new CopiesRoom({ ...this.#options, clones, drills: () => this.#drills.seen() });
+    const isHosted = (data: string): boolean => this.#keeper.holds(data);
+    this.#copies = new CopiesRoom({ ...this.#options, clones, isHosted, drills: () => this.#drills.seen() });
     this.#keptVault = new KeptVault({
       ...{ self: nodeId, home, clock, log, ledger, isAllowed: here.holdsCopies },
       open: (vault, folder) => openWithKey(folder, vault, this.#keys),
@@ -135,32 +77,7 @@ export class HostingRoom {
       const token = ledger()?.gitlab.token;
       return token && box.canOpen(token) ? box.unseal(token) : null;
     };
-    this.#keeper = new GitlabKeeper({
-      ...{ self: nodeId, home, clock, log, ledger, change },
-      host,
-      people: peopleOfFile(settingsFile),
-      seal: (text) => box.seal(text),
-      unseal: (sealed) => box.unseal(sealed),
-      sealForVoters: (text) => box.sealForVoters(text),
-      meshToken,
-      openPlace: (hosting, mayMake, mesh, isUnchecked = false) => {
-        const create = mayMake ? roomForData(hosting) : null;
-        return openPlace(hosting.place, { ...this.#ownerOf(hosting), mesh, create, isUnchecked });
-      },
-      removePlace: (hosting) => removePlace(hosting.place, this.#ownerOf(hosting), { deleteData: true }),
-      gateFor: (hosting) => this.#gateFor(hosting),
-      tools: systemTools,
-      besides: () => ({
-        ...this.#vault.seen(),
-        ...this.#copies.seen(),
-        ...this.#drills.seen(),
-        ...this.#upgrade.seen(),
-      }),
-      copies: this.#copies,
-      mayServe: (data) => this.#adopt.mayServe(data),
-      report: (report) => feed({ kind: 'gitlab-seen', report }),
-      onGateClosed: (epoch) => feed({ kind: 'gate-closed', epoch }),
-    });
+    this.#keeper = this.#keeperWith(host, meshToken);
     this.#drills = new DrillMaster({
       ...{ home, clock, log, clones, view: this.#options.view, isAllowed: here.hasDrills },
       mesh: () => this.#mesh,
@@ -186,6 +103,57 @@ export class HostingRoom {
       ...{ clock, log, host, clones, ledger, change, meshToken, vault: this.#vault },
       keeper: this.#keeper,
     });
+    this.#move = new MoveRoom({
+      ...this.#options,
+      host,
+      copies: this.#copies,
+      kept: () => this.#keeper.kept,
+      busy: () => this.#busy(),
+    });
+  }
+
+  #keeperWith(host: DockerServiceHost, meshToken: () => string | null): GitlabKeeper {
+    const { nodeId, home, clock, log, settingsFile, ledger, change, box, feed } = this.#options;
+    return new GitlabKeeper({
+      ...{ self: nodeId, home, clock, log, ledger, change },
+      host,
+      people: peopleOfFile(settingsFile),
+      seal: (text) => box.seal(text),
+      unseal: (sealed) => box.unseal(sealed),
+      sealForVoters: (text) => box.sealForVoters(text),
+      meshToken,
+      openPlace: async (hosting, mayMake, mesh, isUnchecked = false) => {
+        await this.#copies.freed(hosting);
+        const create = mayMake ? roomForData(hosting) : null;
+        return openPlace(hosting.place, { ...this.#ownerOf(hosting), mesh, create, isUnchecked });
+      },
+      removePlace: async (hosting) => {
+        await removePlace(hosting.place, this.#ownerOf(hosting), { deleteData: true });
+        forgetCopiesAt(home, hosting.data);
+      },
+      gateFor: (hosting) => this.#gateFor(hosting),
+      tools: systemTools,
+      besides: () => ({
+        ...this.#vault.seen(),
+        ...this.#copies.seen(),
+        ...this.#drills.seen(),
+        ...this.#upgrade.seen(),
+      }),
+      copies: this.#copies,
+      move: {
+        target: (to, hosting) => this.#move.ask(to, hosting),
+        busy: () => this.#busy(),
+      },
+      mayServe: (data) => this.#adopt.mayServe(data),
+      report: (report) => feed({ kind: 'gitlab-seen', report }),
+      onGateClosed: (epoch) => feed({ kind: 'gate-closed', epoch }),
+    });
+  }
+
+  /** What else this machine is at with GitLab that a move would cut off; null: nothing. */
+  #busy(): string | null {
+    const { kept } = this.#keeper;
+    return this.#adopt.busy ?? (kept && this.#upgrade.busy(kept));
   }
 
   #lifeOf(data: string): GitlabLife | null {
@@ -210,6 +178,7 @@ export class HostingRoom {
     this.#adopt.start();
     this.#copies.start();
     this.#keptVault.start();
+    this.#move.ledgerChanged();
   }
 
   /**
@@ -224,6 +193,7 @@ export class HostingRoom {
         this.#upgrade.stop(),
         this.#protector.stop(),
         this.#adopt.stop(),
+        this.#move.stop(),
         this.#keeper.stop(),
         this.#copies.stop(),
         this.#keptVault.stop(),
@@ -243,6 +213,7 @@ export class HostingRoom {
   ledgerChanged(): void {
     this.#keeper.ledgerChanged();
     this.#copies.ledgerChanged();
+    this.#move.ledgerChanged();
     this.#keptVault.ledgerChanged();
   }
 
@@ -273,11 +244,12 @@ export class HostingRoom {
   }
 
   async answer(ask: HostingAsk): Promise<Answer> {
-    if (ask.kind === 'check-deploy') return this.#check(ask.wish);
-    if (ask.kind === 'check-copies') return this.#checkCopies(ask);
+    if (ask.kind === 'check-deploy') return checkDeploy(ask.wish, { ...this.#options, mesh: this.#mesh });
+    if (ask.kind === 'check-copies') return checkCopiesHere(ask, { ...this.#options, mesh: this.#mesh });
     if (ask.kind === 'drill-gitlab') return answered(() => this.#drills.ask(ask.data));
+    if (ask.kind === 'check-move' || ask.kind === 'move-ready') return answered(() => this.#move.answer(ask));
     if (isOfAdopting(ask)) return answered(() => this.#adopt.answer(ask));
-    if (ask.kind === 'check-protect') return this.#checkProtect(ask);
+    if (ask.kind === 'check-protect') return checkProtectHere(ask, this.#options);
     if (!this.#hosts() && this.#protector.protects() && isOfVault(ask)) return this.#ofVault(ask, this.#protector);
     if (!this.#hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
     if (ask.kind === 'root-password') return { kind: 'root-password', password: this.#keeper.rootPassword(ask.seen) };
@@ -332,40 +304,6 @@ export class HostingRoom {
         vault: this.#vault.seen().vault ?? null,
       });
     });
-  }
-
-  async #checkProtect({ container }: Ask & { kind: 'check-protect' }): Promise<Answer> {
-    const { home, dockerHost } = this.#options;
-    const { checkProtect } = await import('./protect-check.ts');
-    return checkProtect(container, { home, dockerHost });
-  }
-
-  /** Asked for once in a GitLab's life: what it needs is loaded then. */
-  async #checkCopies(ask: Ask & { kind: 'check-copies' }): Promise<Answer> {
-    const { home, holdsCopies } = this.#options;
-    const { checkCopies } = await import('./copies-check.ts');
-    const answer = checkCopies(ask, { home, mesh: this.#mesh, isRefused: !holdsCopies });
-    const isFit = answer.kind === 'copies-checked' && answer.checks.every(({ state }) => state !== 'fail');
-    if (!isFit || ask.door !== true) return answer;
-    const { openTrialDoor } = await import('../hosting/wire/door-trial.ts');
-    return { ...answer, door: await openTrialDoor() };
-  }
-
-  async #check(wish: (Ask & { kind: 'check-deploy' })['wish']): Promise<Answer> {
-    const { home, dockerHost, network } = this.#options;
-    const { leastMemoryBytes, leastDiskBytes } = presets[wish.preset];
-    // Asked for once in a mesh's life: what it needs is loaded then.
-    const { deployFacts } = await import('../hosting/deploy-facts.ts');
-    const { preflight } = await import('../hosting/deploy-preflight.ts');
-    const facts = await deployFacts(wish, { home, mesh: this.#mesh, dockerHost });
-    const { checks, place } = preflight(facts, { ...wish, leastMemoryBytes, leastDiskBytes });
-    return {
-      kind: 'deploy-checked',
-      checks: checks.map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix)),
-      place: place && { kind: place.kind, path: place.path, data: place.data },
-      address: hostAddress(network.addresses()),
-      ipv6: hostIpv6(network.addresses()),
-    };
   }
 
   get #mesh(): string {

@@ -17,7 +17,7 @@ import type { ForwardKeeper } from '../hosting/forward/forward-keeper.ts';
 import { doorFor, renewMemberSecret } from '../hosting/gate/member-door.ts';
 import { hostIn } from '../network/addresses.ts';
 import { hostAddress } from './hosting-answers.ts';
-import type { Here, Membership } from './hosting-room.ts';
+import type { Here, Membership } from './hosting-here.ts';
 
 export interface AddressHere extends Here {
   /** It listens on GitLab's ports too, where another machine runs it, and answers to its name; absent: it does not. */

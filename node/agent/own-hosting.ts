@@ -6,7 +6,8 @@ import type { Attention } from '../../protocol/status.ts';
 import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import { isNamedIn } from '../../scheduler/hosting/copies-set.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
-import type { DoorAsk, HostingAsk, HostingRoom } from './hosting-room.ts';
+import type { DoorAsk, HostingAsk } from './hosting-here.ts';
+import type { HostingRoom } from './hosting-room.ts';
 import { type AddressHere, type AddressMembership, OwnAddress } from './own-address.ts';
 
 /** What an agent of before has left in its home, if it hosted, held copies, or backed one up. */

@@ -201,11 +201,12 @@ export const commands: readonly Command[] = [
     help: 'GitLab as it was in a backup or round; what it has now is kept beside it',
     run: async (c) => (await restoring()).restore(c),
   },
-  missing(
-    'gitlab move',
-    'moving GitLab to another node',
-    'its data by hand: autogit-node gitlab uninstall, copy the folder, autogit-node gitlab deploy there (docs/replace-a-machine.md)',
-  ),
+  {
+    path: 'gitlab move',
+    args: '<node>',
+    help: 'run GitLab on another machine that is in sync; nothing is lost, and nobody is served while it starts there',
+    run: async (c) => (await import('./move-command.ts')).move(c),
+  },
   {
     path: 'gitlab drill',
     help: 'try GitLab from a copy, without network: whether it comes out whole',

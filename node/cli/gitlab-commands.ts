@@ -44,6 +44,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ...vaultRows(gitlab),
     ...(gitlab.drills ?? []).flatMap(drillRows),
     ...upgradeRows(gitlab),
+    ...moveRows(gitlab),
     ['forecast', gitlab.forecast?.sentence ?? '-'],
     ['flag', gitlab.flag ?? '-'],
   ];
@@ -120,6 +121,17 @@ function upgradeRows({ upgrade }: StatusSnapshot['gitlab']): [string, string][] 
   if (ended) rows.push(['upgraded', `${ended.isDone ? '' : 'no: '}${ended.because}`]);
   if (rehearsed) rows.push(['rehearsed', rehearsed.because]);
   return rows;
+}
+
+/** A move to another machine, and how the last one ended. */
+function moveRows({ move }: StatusSnapshot['gitlab']): [string, string][] {
+  if (move === undefined) return [];
+  const { wish, doing, ended } = move;
+  const percent = doing?.percent == null ? '' : `, ${Math.floor(doing.percent)} %`;
+  if (wish)
+    return [['move', `from ${wish.from} to ${wish.to}: ${doing?.phase ?? 'its host has not begun yet'}${percent}`]];
+  if (ended === null) return [];
+  return [['moved', ended.isDone ? `from ${ended.from} to ${ended.to}, ${ended.at}` : `no: ${ended.because}`]];
 }
 
 /** Of one that the mesh runs: also why, and how far a long step is. */

@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { HostedGitlab } from '../../protocol/ledger.ts';
-import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
+import { hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
 import { type DataFolders, type DataPlace, insideContainer } from './data-place.ts';
 import { omnibusEnv } from './omnibus-config.ts';
 import { presets } from './presets.ts';

@@ -69,6 +69,15 @@ export function knownCertificate(pem: string): KnownCertificate | null {
   }
 }
 
+function whyNotNamed(found: X509Certificate, hostname: string): string | null {
+  const isNamed = isIP(hostname) === 0 ? found.checkHost(hostname, { subject: 'never' }) : found.checkIP(hostname);
+  if (isNamed !== undefined) return null;
+  return `the certificate is not for ${hostname}: it names ${found.subjectAltName?.slice(0, 200) ?? 'no address'}`;
+}
+
+/** Null where that certificate, checked when it was given, is good for that name or address too. */
+export const whyNotFor = (pem: string, hostname: string): string | null => whyNotNamed(firstOf(pem), hostname);
+
 /** Days that it is good for, rounded down; below zero once it has ended. */
 export const daysLeft = ({ endsAt }: KnownCertificate, wallMs: number): number => Math.floor((endsAt - wallMs) / dayMs);
 
@@ -99,12 +108,8 @@ export async function checkCertificate(
   const fresh = 'bring one that is good now';
   if (!found.checkPrivateKey(keyOf(key)))
     throw bad('the key does not belong to the certificate', 'the two files that were made together');
-  const isNamed = isIP(hostname) === 0 ? found.checkHost(hostname, { subject: 'never' }) : found.checkIP(hostname);
-  if (isNamed === undefined)
-    throw bad(
-      `the certificate is not for ${hostname}: it names ${found.subjectAltName?.slice(0, 200) ?? 'no address'}`,
-      'deploy by a name that it has: --hostname https://NAME',
-    );
+  const unnamed = whyNotNamed(found, hostname);
+  if (unnamed !== null) throw bad(unnamed, 'deploy by a name that it has: --hostname https://NAME');
   if (Date.parse(found.validFrom) > wallMs)
     throw bad(`the certificate counts from ${found.validFrom} on`, `${fresh}, or see this machine's clock`);
   if (Date.parse(found.validTo) <= wallMs) throw bad(`the certificate ended at ${found.validTo}`, fresh);

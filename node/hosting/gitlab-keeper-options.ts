@@ -4,6 +4,7 @@ import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
 import type { DataPlace } from './data-place.ts';
 import type { CareOptions } from './gitlab-care.ts';
 import type { LeaseGate } from './lease-at-gate.ts';
+import type { MovedCopies, MoveSources } from './move/move-ports.ts';
 import type { SystemTools } from './system-tools.ts';
 
 export interface KeeperOptions extends CareOptions {
@@ -24,7 +25,9 @@ export interface KeeperOptions extends CareOptions {
   /** Asked before its gate lets anybody in: false where what it was made of is being brought back. */
   mayServe?(data: string): boolean;
   /** Copies of these data may be made while their place is open. */
-  copies?: { opened(hosting: Hosting, place: DataPlace): void; ends(): Promise<void> };
+  copies?: { opened(hosting: Hosting, place: DataPlace): void; ends(): Promise<void> } & MovedCopies;
+  /** For a planned move from here. */
+  move?: MoveSources;
   /** What the mesh is told; null when this machine hosts nothing. */
   report(seen: GitlabSeen | null): void;
   /** The gate has read that the epoch is over (SAFETY H7). */

@@ -8,6 +8,7 @@ import type { KeeperOptions } from './gitlab-keeper-options.ts';
 import { type GitlabLife, nextLife, unflagged } from './gitlab-state.ts';
 import { HostingMemory } from './hosting-memory.ts';
 import { KeptGitlab } from './kept-gitlab.ts';
+import { GitlabMove } from './move/gitlab-move.ts';
 import { endOthers, givenUpWords, othersAmong } from './other-services.ts';
 import type { FoundService, ServiceHost, ServiceLook } from './service-host.ts';
 import { DataReplacing } from './vault/data-replacing.ts';
@@ -26,6 +27,7 @@ export class GitlabKeeper {
   readonly #options: KeeperOptions;
   readonly #memory: HostingMemory;
   readonly #replacing: DataReplacing;
+  readonly #move: GitlabMove;
   #kept: KeptGitlab | null = null;
   #wake = new AbortController();
   #isStopped = false;
@@ -39,11 +41,9 @@ export class GitlabKeeper {
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.#memory = new HostingMemory(options.home, options.log);
-    this.#replacing = new DataReplacing({
-      options,
-      memory: this.#memory,
-      endGently: (id) => endGently(options.host, id),
-    });
+    const hands = { options, memory: this.#memory, endGently: (id: string) => endGently(options.host, id) };
+    this.#replacing = new DataReplacing(hands);
+    this.#move = new GitlabMove(hands);
   }
 
   start(): void {
@@ -114,6 +114,11 @@ export class GitlabKeeper {
     return this.#kept;
   }
 
+  /** Its place is in the keeper's hands, or shall be: nobody else opens it. */
+  holds(data: string): boolean {
+    return this.#kept?.hosting.data === data || this.#memory.mayHold(data);
+  }
+
   /** Other data in the place of GitLab's, as a restore has them ready. */
   get replacing(): Pick<DataReplacing, 'ask' | 'current' | 'isUnderWay' | 'outcome'> {
     return this.#replacing;
@@ -130,11 +135,8 @@ export class GitlabKeeper {
    * forgotten only when somebody says what was `seen`.
    */
   rootPassword(seen?: string): string | null {
-    const sealed = this.#kept && this.#memory.read(this.#kept.hosting.data).rootPassword;
-    const password = sealed ? this.#options.unseal(sealed) : null;
-    if (this.#kept === null || password === null || password !== seen) return password;
-    this.#memory.write(this.#kept.hosting.data, { rootPassword: null });
-    return null;
+    const data = this.#kept?.hosting.data;
+    return data === undefined ? null : this.#memory.rootPassword(data, this.#options.unseal, seen);
   }
 
   #mine(): Hosting | null {
@@ -185,12 +187,13 @@ export class GitlabKeeper {
     await endOthers(host, othersAmong(found, right, ledger.gitlab.epoch), log);
     if (mine === null) return this.#memory.forget();
     if (this.#kept === null) {
-      this.#memory.write(mine.data, { hosting: mine, mesh: ledger.mesh.id });
+      this.#memory.write(mine.data, { hosting: mine, mesh: ledger.mesh.id, isUnserved: false });
       this.#kept = this.#keep(mine, ledger.mesh.id);
     }
     const own = found.find((one) => isSame(one, mine) && one.host === mine.host) ?? null;
     if (mine.ending?.drained) await this.#takeDown(this.#kept, mine, own);
-    else if (!(await this.#replacing.turn(this.#kept, own))) await this.#lookAfter(this.#kept, own);
+    else if (await this.#replacing.turn(this.#kept, own)) return;
+    else if (!(await this.#move.turn(this.#kept, mine, own))) await this.#lookAfter(this.#kept, own);
   }
 
   #keep(hosting: Hosting, mesh: string): KeptGitlab {
@@ -214,12 +217,8 @@ export class GitlabKeeper {
     if (!kept.isTakenDown) {
       await lease.close('GitLab is not hosted on this machine any more');
       onGateClosed(hosting.epoch);
-      const found = await host.find(mesh);
-      await endOthers(
-        host,
-        found.filter((one) => isSame(one, hosting)),
-        log,
-      );
+      const own = (await host.find(mesh)).filter((one) => isSame(one, hosting));
+      await endOthers(host, own, log);
       await lease.end();
       // The ledger may have taken what replaced them: then they are those of its next epoch.
       if (this.#mine()?.data !== hosting.data) await this.#replacing.leave(kept);

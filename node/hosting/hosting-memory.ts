@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { NodeId } from '../../protocol/ids.ts';
 import { HostedGitlab } from '../../protocol/ledger.ts';
+import { RoundName } from '../../protocol/round-name.ts';
 import { leftFile, withLeft } from './left-data.ts';
 import { About } from './vault/vault-tree.ts';
 
@@ -41,6 +42,20 @@ const Replacing = z.looseObject({
 });
 export type Replacing = z.infer<typeof Replacing>;
 
+/** GitLab moves to another machine, or has just come from one (move/gitlab-move.ts): how far that is in that epoch. */
+const Moving = z.looseObject({
+  epoch: z.int().positive(),
+  /** Where to: one that has come here may go on to another one in the same epoch. */
+  to: NodeId,
+  /** Taken after GitLab had ended. */
+  last: RoundName.nullable(),
+  /** Why: from then on that epoch ends, and nothing else. */
+  givenUp: z.string().nullable(),
+  /** The mesh was asked to have it stand here, and may do so at any time from then on. */
+  isSaid: z.boolean(),
+});
+export type Moving = z.infer<typeof Moving>;
+
 const Kept = z.looseObject({
   data: z.string(),
   /** The mesh whose GitLab it is: a machine that was removed from it may be in another one when it looks again. */
@@ -57,6 +72,9 @@ const Kept = z.looseObject({
   /** Its nginx wants to be told who the client is (PROXY protocol), as it answered last; absent before one did. */
   tellsClient: z.boolean().optional(),
   replacing: Replacing.nullable().optional(),
+  moving: Moving.nullable().optional(),
+  /** Its data were made of another machine's round, and its gate has let nobody in yet. */
+  isUnserved: z.boolean().optional(),
   /** The file was damaged once: GitLab may have worked here, also where nothing else says so. */
   isUnsure: z.boolean().optional(),
 });
@@ -102,6 +120,21 @@ export class HostingMemory {
   hasNeverWorked(data: string): boolean {
     const { bootMs, isUnsure = false } = this.read(data);
     return bootMs === null && !isUnsure;
+  }
+
+  /** Something of it may be open here, or run: what was hosted last, and where that cannot be read any of it. */
+  mayHold(data: string): boolean {
+    const hosting = this.hosting();
+    return hosting === null ? this.#isDamaged : hosting.data === data;
+  }
+
+  /** Forgotten once it is what somebody says that he has `seen`. */
+  rootPassword(data: string, unseal: (sealed: string) => string, seen?: string): string | null {
+    const { rootPassword: sealed } = this.read(data);
+    const password = sealed === null ? null : unseal(sealed);
+    if (password === null || password !== seen) return password;
+    this.write(data, { rootPassword: null });
+    return null;
   }
 
   /** What was hosted here last, as far as this home knows. */

@@ -1,8 +1,8 @@
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
-import type { GitlabSeen } from '../../protocol/report.ts';
+import type { GitlabSeen, MoveSeen } from '../../protocol/report.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
-import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
+import { hostedUrl, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { isCgroupFrozen } from '../executors/run-cgroup.ts';
 import { shown } from '../foreign-text.ts';
 import { redact } from '../log.ts';
@@ -15,7 +15,9 @@ import type { KeeperOptions } from './gitlab-keeper-options.ts';
 import { whyNoGate } from './gitlab-rb-file.ts';
 import { type GitlabLife, type GitlabLook, newLife, pressureOf } from './gitlab-state.ts';
 import type { HostingMemory } from './hosting-memory.ts';
+import { KeptPlace } from './kept-place.ts';
 import { LeaseAtGate } from './lease-at-gate.ts';
+import { isOnTrial } from './move/move-steps.ts';
 import { isAheadOf } from './other-services.ts';
 import { dropHook } from './push/push-hook.ts';
 import type { ServiceLook } from './service-host.ts';
@@ -41,9 +43,7 @@ export class KeptGitlab {
   readonly #memory: HostingMemory;
   #life: GitlabLife;
   #since: number;
-  #place: DataPlace | null = null;
-  /** Copies of it may be made. */
-  #isCopied = false;
+  readonly #place: KeptPlace;
   /** The container's first process, once it was seen to have these folders. */
   #trustedPid: number | null = null;
   #tendedAtMs = Number.NEGATIVE_INFINITY;
@@ -56,6 +56,8 @@ export class KeptGitlab {
   startFailed: string | null = null;
   /** All is gone that was to go; the ledger need only hear of it. */
   isTakenDown = false;
+  /** How far a planned move from here is; null while there is none. */
+  moving: MoveSeen | null = null;
   /** Why the engine cannot be asked; then nothing is known, and what the gate was told holds. */
   engineProblem: string | null = null;
 
@@ -66,7 +68,9 @@ export class KeptGitlab {
     this.#memory = memory;
     this.lease = new LeaseAtGate(hosting.epoch, options.gateFor(hosting));
     this.care = new GitlabCare(options, memory);
-    this.#life = newLife(!this.#isNew && !this.#isReplaced);
+    const isNew = () => this.#isNew;
+    this.#place = new KeptPlace({ hosting, mesh, options, memory, isNew, say: (phase) => this.say(phase, null) });
+    this.#life = newLife(!this.#isNew && !this.#isReplaced && !this.#place.isFirstHere);
     this.#since = options.clock.wallMs();
   }
 
@@ -91,6 +95,13 @@ export class KeptGitlab {
     return replacing != null && replacing.epoch + 1 === this.hosting.epoch && replacing.hasServed !== true;
   }
 
+  /** It may go back yet, so nobody is let in, and nothing of it is the mesh's. */
+  get isOnTrial(): boolean {
+    const now = hostingOf(this.#options.ledger());
+    const isSame = now?.data === this.hosting.data && now.epoch === this.hosting.epoch;
+    return isOnTrial(isSame ? now : this.hosting);
+  }
+
   get mayRun(): boolean {
     return this.lease.until > this.#options.clock.bootMs();
   }
@@ -109,27 +120,19 @@ export class KeptGitlab {
     this.#askedAtMs = Number.NEGATIVE_INFINITY;
   }
 
-  /** Open from then on. Made only while there was none: what has worked here once is never made anew over a disk that is not there. */
-  async place(mayCreate: boolean): Promise<DataPlace> {
-    if (this.#place === null) {
-      const mayMake = mayCreate && this.#isNew && this.#memory.hasNeverWorked(this.hosting.data);
-      this.#place = await this.#options.openPlace(this.hosting, mayMake, this.mesh);
-      for (const notice of this.#place.notices) this.#options.log.warn(notice);
-    }
-    if (!this.#isCopied) this.#options.copies?.opened(this.hosting, this.#place);
-    this.#isCopied = true;
-    return this.#place;
+  /** Open from then on (KeptPlace). */
+  place(mayCreate: boolean): Promise<DataPlace> {
+    return this.#place.opened(mayCreate);
   }
 
-  /** Whatever state its data are in: they are replaced, or were half replaced by an agent that ended. */
-  async placeAsItIs(): Promise<DataPlace> {
-    this.#place ??= await this.#options.openPlace(this.hosting, false, this.mesh, true);
-    return this.#place;
+  /** Whatever state its data are in. */
+  placeAsItIs(): Promise<DataPlace> {
+    return this.#place.asItIs();
   }
 
   /** No round is taken of data that are about to change places. */
-  async endCopies(): Promise<void> {
-    await this.#options.copies?.ends();
+  endCopies(): Promise<void> {
+    return this.#place.endCopies();
   }
 
   /** As GitLab said it itself; null before it ever worked here. */
@@ -155,22 +158,13 @@ export class KeptGitlab {
     }
   }
 
-  async letPlaceGo(): Promise<void> {
-    await this.#options.copies?.ends();
-    await this.#place?.letGo();
+  letPlaceGo(): Promise<void> {
+    return this.#place.letGo();
   }
 
   /** Also one that an agent of before had opened. */
   async closePlace(): Promise<void> {
-    const place = await this.place(false).catch((error: unknown) => {
-      const { path } = this.hosting.place;
-      this.#options.log.warn(`${path} cannot be opened, so what is mounted of it stays mounted: ${sentenceOf(error)}`);
-      return null;
-    });
-    await this.#options.copies?.ends();
-    this.#isCopied = false;
-    await place?.close();
-    this.#place = null;
+    await this.#place.close();
     dropHook(this.#options.home);
   }
 
@@ -219,7 +213,7 @@ export class KeptGitlab {
     // Also of one that is not well: whoever comes is let through to it.
     if (tellsClient !== null && tellsClient !== this.#tellsClient)
       this.#memory.write(this.hosting.data, { tellsClient });
-    this.#noGate = this.#place && (await whyNoGate(this.#place.folders.config, this.#url));
+    this.#noGate = this.#place.now && (await whyNoGate(this.#place.now.folders.config, this.#url));
     return problem === null || this.#noGate === null ? problem : `${problem}; ${this.#noGate}`;
   }
 
@@ -234,7 +228,8 @@ export class KeptGitlab {
 
   /** Programs begun in a container that stands still stand still too, and an engine waits for them with all else that it is asked. */
   tendInside(id: string, look: ServiceLook | null): void {
-    if (this.mayRun && look?.isRunning && !isFrozen(look)) this.care.tend(this.hosting, id, look.pid);
+    if (this.mayRun && !this.isOnTrial && look?.isRunning && !isFrozen(look))
+      this.care.tend(this.hosting, id, look.pid);
   }
 
   /** Free bytes. The room of a container that an agent of before began is looked after all the same. */
@@ -274,7 +269,10 @@ export class KeptGitlab {
   tellGate(look: ServiceLook | null, isServing: boolean): void {
     const because = `GitLab on this machine: ${this.#life.because}`.slice(0, 400);
     const [upstream, cgroup, tellsClient] = [look?.address ?? null, look?.cgroup ?? null, this.#tellsClient];
-    const isLetIn = isServing && (this.#options.mayServe?.(this.hosting.data) ?? true);
+    const isLetIn = isServing && !this.isOnTrial && (this.#options.mayServe?.(this.hosting.data) ?? true);
+    // Before anybody is: what is served from here on is never given up as nobody's.
+    if (isLetIn && this.#memory.read(this.hosting.data).isUnserved)
+      this.#memory.write(this.hosting.data, { isUnserved: false });
     this.lease.tell({ upstream, isServing: isLetIn, because, cgroup, tellsClient });
   }
 
@@ -308,6 +306,7 @@ export class KeptGitlab {
       since: this.#since,
       version: this.#memory.read(data).version,
       progress: isSettingUp ? { phase: 'makes its admin token', percent: null } : progress,
+      ...(this.moving !== null && { move: this.moving }),
       ...this.care.seen(),
       ...this.#certificateSeen(),
       ...this.#options.besides?.(),

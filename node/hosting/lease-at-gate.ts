@@ -32,6 +32,7 @@ export class LeaseAtGate {
   #behind: BehindGate | null = null;
   #until = 0;
   #isClosed = false;
+  #hasClosed = false;
   #renewing: Promise<void> | null = null;
   /** Given while another one was on its way to the gate. */
   #waiting = 0;
@@ -46,6 +47,11 @@ export class LeaseAtGate {
   /** ms of boot time until which its GitLab may run on this machine; 0: not at all. */
   get until(): number {
     return this.#isClosed ? 0 : this.#until;
+  }
+
+  /** The gate has read that it is over, and lets nobody in any more. */
+  get isClosed(): boolean {
+    return this.#hasClosed;
   }
 
   get isKnown(): boolean {
@@ -86,6 +92,7 @@ export class LeaseAtGate {
   async close(because: string): Promise<void> {
     this.#isClosed = true;
     await this.#gate.close(this.epoch, because);
+    this.#hasClosed = true;
   }
 
   end(): Promise<void> {

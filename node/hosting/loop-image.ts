@@ -228,9 +228,10 @@ export class LoopImage {
     const there = this.#mounts.at(point);
     if (there && there.source !== device)
       throw placeProblem(`${there.source} is mounted at ${point}`, `unmount it there: umount ${point}`);
-    if (there && !there.isReadOnly) return;
+    if (there && !there.isReadOnly && there.isNoExec === (role === 'standby')) return;
     this.#point = point;
-    // An error of the disk below made it read-only: only what was really unmounted can be written again.
+    // An error of the disk below made it read-only: only what was really unmounted can be written again. Or an agent that ended had
+    // it in its other role: no program runs from where copies lie.
     if (there) {
       const user = holdersOf(device).find(({ mount }) => mount.point !== point);
       if (user) throw this.#stillHeld(device);

@@ -2,7 +2,7 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
-import { hostedUrl } from '../../scheduler/snapshot-gitlab.ts';
+import { hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import { makeAdminToken, readRootPassword, revokeOlderTokens } from './gitlab-first-setup.ts';

@@ -13,12 +13,14 @@ export interface Mount {
   device: string;
   /** Nothing can be written through it, or an error of its disk made the whole file system so. */
   isReadOnly: boolean;
+  /** No program runs from it, as where only copies lie. */
+  isNoExec: boolean;
 }
 
 const plain = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 
-const isReadOnly = (options: string | undefined): boolean => options?.split(',').includes('ro') === true;
+const has = (options: string | undefined, one: string): boolean => options?.split(',').includes(one) === true;
 
 export function mountsIn(mountinfo: string): Mount[] {
   return mountinfo.split('\n').flatMap((line) => {
@@ -27,8 +29,8 @@ export function mountsIn(mountinfo: string): Mount[] {
     const [type, source, ofAll] = after.split(' ');
     if (device === undefined || root === undefined || point === undefined) return [];
     if (type === undefined || source === undefined) return [];
-    const bars = isReadOnly(options) || isReadOnly(ofAll);
-    return [{ root: plain(root), point: plain(point), source: plain(source), type, device, isReadOnly: bars }];
+    const [isReadOnly, isNoExec] = [has(options, 'ro') || has(ofAll, 'ro'), has(options, 'noexec')];
+    return [{ root: plain(root), point: plain(point), source: plain(source), type, device, isReadOnly, isNoExec }];
   });
 }
 

@@ -9,6 +9,7 @@ import type { DataPlace, PlaceRoom, PlaceWish } from './data-place.ts';
 import { HostMounts } from './host-mounts.ts';
 import { LoopImage } from './loop-image.ts';
 import { holdersBelow, sayHolder } from './mount-table.ts';
+import { dropLeftOfMoves } from './move/living-data.ts';
 import { OpenPlace } from './open-place.ts';
 import { ownersReserve, type PlaceAt } from './place-choice.ts';
 import { placeProblem } from './place-problem.ts';
@@ -74,7 +75,8 @@ export async function openPlace(
       if (role === 'host') await makeTree(place, wish, tools);
       else makeFolder(copiesOf(treeOf(place)), 0o700);
       await open.said({ state: 'made', fsid: image?.fsid ?? null });
-    } else if (wish.create !== null && role === 'host') await takeUp(open.folders.data, wish, tools);
+    } else if (role === 'standby') makeFolder(copiesOf(treeOf(place)), 0o700);
+    else if (wish.create !== null) await takeUp(open.folders.data, wish, tools);
     if (!wish.isUnchecked) await open.check();
     return open;
   } catch (error) {
@@ -118,6 +120,7 @@ export async function removePlace(
   } else {
     if (place.kind === 'subvolume') {
       await dropAll(tree, tools);
+      await dropLeftOfMoves(tree, tools);
       await dropCloneTree(tree, tools);
       for (const folder of [copiesOf(tree), broughtOf(tree)]) await dropRounds(folder, tools);
     }

@@ -12,6 +12,7 @@ import type {
   CopyPlan,
   DeployPlan,
   DeployRequest,
+  MovePlan,
   ProtectionRequest,
   ProtectPlan,
   RestoreRequest,
@@ -113,6 +114,10 @@ export interface HostingApi {
   gitlabUpgrade(request: UpgradeRequest): Promise<ChangeOutcome>;
   /** Begins it on a clone: what comes of it stands in status. */
   gitlabRehearse(image: string): Promise<string>;
+  /** Looks whether GitLab can move to that machine; changes nothing. */
+  gitlabMovePlan(node: string): Promise<MovePlan>;
+  /** Looks once more, then asks the mesh for it. */
+  gitlabMove(node: string): Promise<ChangeOutcome>;
   /** What opens the backups, where this machine may know it. */
   gitlabRecoveryKey(): string;
   /** The machine that hosts looks now. */

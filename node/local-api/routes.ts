@@ -176,6 +176,8 @@ const hostingRoutes = (api: HostingApi): Routes => ({
   '/v1/gitlab/drill': post(bodies.gitlabDrill, ({ on }) => api.gitlabDrill(on)),
   '/v1/gitlab/upgrade-plan': post(bodies.gitlabUpgrade, (request) => api.gitlabUpgradePlan(request)),
   '/v1/gitlab/upgrade': post(bodies.gitlabUpgrade, (request) => api.gitlabUpgrade(request)),
+  '/v1/gitlab/move-plan': post(bodies.gitlabMove, ({ node }) => api.gitlabMovePlan(node)),
+  '/v1/gitlab/move': post(bodies.gitlabMove, ({ node }) => api.gitlabMove(node)),
   '/v1/gitlab/rehearse': post(bodies.gitlabRehearse, async ({ image }) => ({ said: await api.gitlabRehearse(image) })),
   '/v1/gitlab/recovery-key': post(bodies.gitlabRecoveryKey, async () => ({ key: api.gitlabRecoveryKey() })),
   '/v1/reconcile': post(bodies.reconcile, async () => ({ said: await api.reconcile() })),

@@ -25,6 +25,7 @@ import {
   DrillAnswer,
   Failure,
   InviteAnswer,
+  MovePlan,
   PasswordAnswer,
   PhaseAnswer,
   type ProtectionRequest,
@@ -91,6 +92,8 @@ export interface AgentClient {
   /** Looks at the machine; changes nothing. */
   gitlabUpgradePlan(request: UpgradeRequest): Promise<UpgradePlan>;
   gitlabUpgrade(request: UpgradeRequest): Promise<ChangeOutcome>;
+  gitlabMovePlan(node: string): Promise<MovePlan>;
+  gitlabMove(node: string): Promise<ChangeOutcome>;
   gitlabRehearse(image: string): Promise<{ said: string }>;
   gitlabRecoveryKey(): Promise<{ key: string }>;
   reconcile(): Promise<{ said: string }>;
@@ -216,6 +219,8 @@ export function createClient(home: string): AgentClient {
     gitlabDrill: (on) => post(DrillAnswer, '/v1/gitlab/drill', { on }),
     gitlabUpgradePlan: (asked) => post(UpgradePlan, '/v1/gitlab/upgrade-plan', asked),
     gitlabUpgrade: (asked) => post(ChangeOutcome, '/v1/gitlab/upgrade', asked),
+    gitlabMovePlan: (node) => post(MovePlan, '/v1/gitlab/move-plan', { node }),
+    gitlabMove: (node) => post(ChangeOutcome, '/v1/gitlab/move', { node }),
     gitlabRehearse: (image) => post(SaidAnswer, '/v1/gitlab/rehearse', { image }),
     gitlabRecoveryKey: () => post(RecoveryKeyAnswer, '/v1/gitlab/recovery-key', {}),
     reconcile: () => post(SaidAnswer, '/v1/reconcile', {}),

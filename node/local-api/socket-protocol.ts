@@ -141,6 +141,7 @@ export const bodies = {
   gitlabRestore: RestoreRequest,
   gitlabDrill: z.strictObject({ on: machineName.nullable() }),
   gitlabUpgrade: UpgradeRequest,
+  gitlabMove: z.strictObject({ node: machineName }),
   gitlabRehearse: z.strictObject({ image: GitlabImageName }),
   gitlabRecoveryKey: z.strictObject({}),
   gitlabPassword: z.strictObject({
@@ -234,6 +235,18 @@ export const UpgradePlan = z.object({
   lines: z.array(DeployCheck).max(64),
 });
 export type UpgradePlan = z.infer<typeof UpgradePlan>;
+/** What a move found and will do; a line `fail` says that it would be refused. `url`: where GitLab is then. */
+export const MovePlan = z.object({
+  host: z.string(),
+  to: z.string(),
+  url: z.string(),
+  /** It is another address than now. */
+  isOtherUrl: z.boolean(),
+  /** How long nobody is served, as far as the last start tells; null where nobody knows. */
+  awayMs: z.number().nullable(),
+  lines: z.array(DeployCheck).max(64),
+});
+export type MovePlan = z.infer<typeof MovePlan>;
 export const RecoveryKeyAnswer = z.object({ key: z.string() });
 export const SaidAnswer = z.object({ said: Sentence });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });

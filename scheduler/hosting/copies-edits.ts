@@ -2,9 +2,8 @@ import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import type { RoundName } from '../../protocol/round-name.ts';
 import type { Refusal } from '../ledger-edit.ts';
-import { firstCopies, gitlabWithCopies, setWith, whyNoCopies, withoutCopyOn } from './copies-set.ts';
+import { firstCopies, gitlabWithCopies, setWith, whyNoCopies, withBase, withoutCopyOn } from './copies-set.ts';
 import { hostingOf, whyNotOf } from './hosted-edits.ts';
 
 /*
@@ -65,13 +64,6 @@ function begin(
     return { refused: `a round of epoch ${base.epoch} in era ${base.era} is no base of epoch ${epoch}` };
   const set = { ...setWith(copies.set, copies.set.members), boot };
   return withCopies(ledger, { ...copies, set, bases: withBase(copies.bases, epoch, base) });
-}
-
-/** An epoch has one base, the first that was named: what was started from it stays true. */
-function withBase(bases: HostedCopies['bases'], epoch: number, base: RoundName | null): HostedCopies['bases'] {
-  if (base === null || Object.hasOwn(bases, epoch)) return bases;
-  const all = Object.entries({ ...bases, [String(epoch)]: base });
-  return Object.fromEntries(all.sort(([a], [b]) => Number(a) - Number(b)).slice(-limits.bases));
 }
 
 function enter(ledger: Ledger, copies: HostedCopies, node: NodeId): Ledger | Refusal {

@@ -1,5 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
+import type { RoundName } from '../../protocol/round-name.ts';
 import { whoIsOlder } from '../disconnecting.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 
@@ -75,3 +77,10 @@ export const emptied = ({ set, ...copies }: HostedCopies): HostedCopies => ({
   ...copies,
   set: { ...set, version: set.version + 1, members: [], last: null, boot: null },
 });
+
+/** An epoch has one base, the first that was named: what was started from it stays true. */
+export function withBase(bases: HostedCopies['bases'], epoch: number, base: RoundName | null): HostedCopies['bases'] {
+  if (base === null || Object.hasOwn(bases, epoch)) return bases;
+  const all = Object.entries({ ...bases, [String(epoch)]: base });
+  return Object.fromEntries(all.sort(([a], [b]) => Number(a) - Number(b)).slice(-limits.bases));
+}

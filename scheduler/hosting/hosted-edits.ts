@@ -27,6 +27,20 @@ export function hostingOf(ledger: Ledger | null): Hosting | null {
   return mode === 'hosted' && host !== null && hosted !== undefined ? { ...hosted, host, epoch } : null;
 }
 
+/** Of a GitLab that the mesh hosts, or shall. */
+export interface HostedAddress {
+  hostname: string;
+  ipv6?: string | undefined;
+  port: number;
+  /** Absent: http. */
+  https?: unknown;
+}
+
+export function hostedUrl({ hostname, ipv6, port, https }: HostedAddress): string {
+  const [scheme, usual] = https === undefined ? ['http', 80] : ['https', 443];
+  return `${scheme}://${ipv6 === undefined ? hostname : `[${ipv6}]`}${port === usual ? '' : `:${port}`}`;
+}
+
 const endsByItself = 'autogit-node gitlab uninstall';
 
 /** Why no GitLab can be deployed on `host` now; null when nothing in the ledger speaks against it. */

@@ -34,6 +34,8 @@ export interface HostingState {
     /** `at` of the election, and of the last lease given since. */
     readonly since: number;
     readonly givenAt: number;
+    /** The epoch that is committed, and `at` of when this leader first knew it. */
+    readonly named?: { readonly epoch: number; readonly at: number };
     readonly asks: readonly HeardAsk[];
   } | null;
   /** What the last look went by. */

@@ -5,6 +5,7 @@ import { hasUnseen } from '../recovered.ts';
 import { hostingGone, hostingOf } from './hosted-edits.ts';
 import { hostingTimings } from './hosting-timings.ts';
 import type { HostingTurn } from './hosting-turn.ts';
+import { moveTakenBack } from './move-edits.ts';
 
 /*
  * The leader's side (SAFETY H5 to H7). A question is answered only when a round that was sent after it came was answered by a
@@ -22,8 +23,10 @@ export function hearAsk(turn: HostingTurn, from: NodeId, { nonce, epoch, data }:
 }
 
 export function tendLeases(turn: HostingTurn): void {
+  noteEpoch(turn);
   giveLeases(turn);
   endForRemovedHost(turn);
+  takeMoveBack(turn);
 }
 
 function giveLeases(turn: HostingTurn): void {
@@ -64,6 +67,34 @@ function endForRemovedHost(turn: HostingTurn): void {
   const overAt = Math.max(hosting.lead.since, hosting.lead.givenAt) + hostingTimings.waitMs;
   if (at < overAt) return wake(turn, overAt);
   turn.edits.push(hostingGone(found.data, context.wallMs));
+  // It may find no place among the leader's changes: asked again while it is so.
+  wake(turn, at + hostingTimings.renewMs);
+}
+
+/** Since when this leader knows that the epoch of now has begun: its host may not have asked for anything before. */
+function noteEpoch({ hosting, context, at }: HostingTurn): void {
+  const epoch = hostingOf(context.committed)?.epoch;
+  if (hosting.lead === null || epoch === undefined || hosting.lead.named?.epoch === epoch) return;
+  hosting.lead = { ...hosting.lead, named: { epoch, at } };
+}
+
+/**
+ * GitLab has moved, and its new host asks for no lease any more before it stood there: it has let nobody in, and cannot from the
+ * moment on in which this is committed. Its container runs as long as its lease, by any clock: that is waited for as well.
+ */
+function takeMoveBack(turn: HostingTurn): void {
+  const { context, hosting, at } = turn;
+  const { committed, ledger } = context;
+  const { lead } = hosting;
+  const found = hostingOf(committed);
+  if (lead === null || !context.mayAct || found?.move === undefined || ledger === null || hasUnseen(ledger)) return;
+  if (found.move.to !== found.host) return;
+  const heardAt = Math.max(lead.since, lead.givenAt, lead.named?.at ?? at);
+  const overAt = heardAt + hostingTimings.waitMs + ledger.settings.graceMs;
+  if (at < overAt) return wake(turn, overAt);
+  const name = ledger.nodes[found.host]?.name ?? found.host;
+  const because = `${name}, to which GitLab moved, is away and had not served yet: it goes on where it was`;
+  turn.edits.push(moveTakenBack(found.data, found.epoch, because, context.wallMs));
   // It may find no place among the leader's changes: asked again while it is so.
   wake(turn, at + hostingTimings.renewMs);
 }

@@ -28,6 +28,7 @@ export function whyNoUpgrade(ledger: Ledger): string | null {
   const { hosted, host } = ledger.gitlab;
   if (hosted === undefined || host === null) return 'this mesh hosts no GitLab';
   if (hosted.ending) return 'it is being uninstalled';
+  if (hosted.move) return 'it is moving to another machine: wait until that is over';
   return whoCannot(ledger, host);
 }
 

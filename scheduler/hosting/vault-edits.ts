@@ -6,6 +6,7 @@ import type { Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { emptied } from './copies-set.ts';
 import { whyNotOf } from './hosted-edits.ts';
+import { withoutMove } from './move-edits.ts';
 import { withoutWish } from './upgrade-edits.ts';
 
 /** Any voter may have to lead, and to open what is sealed for the voters. */
@@ -42,10 +43,20 @@ export function setVault(ledger: Ledger, change: Change & { kind: 'set-vault' },
 
 const beingUninstalled = 'it is being uninstalled';
 
+/** A wish to move that came meanwhile is given up by it; where it moved to, its data may not be there yet, and it may go back. */
+function whyNotNow(ledger: Ledger): string | null {
+  const { hosted, host } = ledger.gitlab;
+  // One that is to be uninstalled since is told of jobs and runners first, which it cannot be in an epoch whose gate is shut for good.
+  if (hosted?.ending?.drained) return beingUninstalled;
+  if (hosted?.move && hosted.move.to === host) return 'it has just moved here, and may go back';
+  return whoCannot(ledger);
+}
+
 /** Asked before the gate is closed: afterwards there is no way back to this epoch. `image`: another one comes with the data. */
 export function whyNoRestore(ledger: Ledger, image?: string): string | null {
   if (ledger.gitlab.hosted?.ending) return beingUninstalled;
-  return whoCannot(ledger) ?? (image === undefined ? null : whoKeepsImage(ledger));
+  if (ledger.gitlab.hosted?.move) return 'it is moving to another machine: wait until that is over';
+  return whyNotNow(ledger) ?? (image === undefined ? null : whoKeepsImage(ledger));
 }
 
 /**
@@ -58,12 +69,11 @@ export function restored(
   wallMs: number,
 ): Ledger | Refusal {
   const { gitlab: before } = ledger;
-  const gitlab = withoutWish(before, false, `it was given up: ${because}`.slice(0, 900), wallMs);
+  const givenUp = `it was given up: ${because}`.slice(0, 900);
+  const gitlab = withoutMove(withoutWish(before, false, givenUp, wallMs), false, givenUp, wallMs);
   // Said twice: what it says is so.
   if (gitlab.hosted?.data === data && gitlab.epoch === epoch + 1) return ledger;
-  // One that is to be uninstalled since is told of jobs and runners first, which it cannot be in an epoch whose gate is shut for good.
-  const refused =
-    whyNotOf(ledger, { data, epoch }) ?? (gitlab.hosted?.ending?.drained ? beingUninstalled : whoCannot(ledger));
+  const refused = whyNotOf(ledger, { data, epoch }) ?? whyNotNow(ledger);
   if (refused !== null) return { refused };
   const hosted = gitlab.hosted!;
   const copies = hosted.copies && { copies: emptied(hosted.copies) };

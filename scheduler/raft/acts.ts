@@ -20,6 +20,7 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
   'gitlab-certificate',
   'agree-copies',
   'set-vault',
+  'move-gitlab',
   'protect-gitlab',
   'make-invite',
   'pair',
@@ -31,6 +32,9 @@ const hostsWords: ReadonlySet<Change['kind']> = new Set([
   'gitlab-stands',
   'gitlab-ended',
   'gitlab-restored',
+  'gitlab-moved',
+  'gitlab-move-stands',
+  'gitlab-move-ends',
   'copies-begin',
   'copy-enters',
   'copies-leave',
@@ -93,7 +97,9 @@ function actSentence(before: Ledger, change: Change, asker: string): string | nu
     return change.protected === null
       ? `no GitLab that runs without the mesh is backed up any more, as was asked on ${asker}`
       : `GitLab in container ${change.protected.container} on ${nameIn(before, change.protected.node)} is backed up by the mesh, as was asked on ${asker}`;
-  if (change.kind === 'gitlab-restored') return change.because;
+  if (change.kind === 'move-gitlab')
+    return `GitLab is to move to ${nameIn(before, change.to)}, as was asked on ${asker}`;
+  if (change.kind === 'gitlab-restored' || change.kind === 'gitlab-move-ends') return change.because;
   if (change.kind === 'set-vault')
     return `backups of GitLab go ${change.vault === null ? 'nowhere any more' : `to ${change.vault.target}`}, as was asked on ${asker}`;
   return null;

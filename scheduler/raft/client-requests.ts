@@ -111,6 +111,10 @@ const abilityOf: Partial<Record<Change['kind'], (typeof abilities)[number]>> = {
   'gitlab-upgraded': 'upgrade',
   'gitlab-upgrade-ended': 'upgrade',
   'protect-gitlab': 'protect',
+  'move-gitlab': 'move',
+  'gitlab-moved': 'move',
+  'gitlab-move-stands': 'move',
+  'gitlab-move-ends': 'move',
 };
 
 /** The request with this id is answered, and forgotten. */

@@ -6,6 +6,7 @@ import { systemClock } from '../../node/clock.ts';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import type { BehindGate } from '../../node/hosting/lease-at-gate.ts';
+import type { MovedCopies, TargetSeen } from '../../node/hosting/move/move-ports.ts';
 import type { SystemTools } from '../../node/hosting/system-tools.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
@@ -35,6 +36,16 @@ export class KeeperRig {
   /** So much later it is. */
   skewMs = 0;
   copiesEnded: (() => void) | null = null;
+  /** Of a move. */
+  told: Change[] = [];
+  target: TargetSeen = { waits: null, percent: null, fails: null };
+  /** The copies on another machine, as a move goes by them. */
+  moved: MovedCopies = {
+    lastRound: async () => ({ era: 0, epoch: this.ledger.gitlab.epoch as number, number: 7 }),
+    arrived: (_node, from) => from,
+    lacks: () => null,
+    hasBulk: () => true,
+  };
   readonly clock = {
     ...system,
     bootMs: () => system.bootMs() + this.skewMs,
@@ -46,6 +57,7 @@ export class KeeperRig {
     this.home = mkdtempSync(join(tmpdir(), 'autogit-keeper-'));
     this.engine = new PlayedEngine();
     [this.behind, this.seen, this.order, this.isOtherFolder, this.closing] = [null, [], [], false, Promise.resolve()];
+    [this.told, this.target] = [[], { waits: null, percent: null, fails: null }];
     [this.isHeard, this.mayMake, this.ended, this.stepsLeft, this.skewMs] = [true, [], [], null, 0];
     const hosted = hostedGitlab({ data: 'data-three', preset: 'minimal' });
     this.ledger = {
@@ -78,7 +90,15 @@ export class KeeperRig {
         return { ...this.#place, path: hosting.place.path, folders };
       },
       removePlace: async () => void this.order.push('place removed'),
-      copies: { opened: () => undefined, ends: async () => void this.copiesEnded?.() },
+      copies: {
+        opened: () => undefined,
+        ends: async () => void this.copiesEnded?.(),
+        lastRound: () => this.moved.lastRound(),
+        arrived: (node, from) => this.moved.arrived(node, from),
+        lacks: (node) => this.moved.lacks(node),
+        hasBulk: (node) => this.moved.hasBulk(node),
+      },
+      move: { target: async () => this.target, busy: () => null },
       gateFor: () => ({
         renew: async (lease) => {
           this.behind = lease;
@@ -126,9 +146,26 @@ export class KeeperRig {
       const hosted = { ...(gitlab.hosted as HostedGitlab), image: change.image };
       this.ledger.gitlab = { ...gitlab, epoch: change.epoch + 1, hosted };
     }
+    this.#moves(change);
     if (change.kind === 'gitlab-upgrade-ended') this.ended.push(change.isDone ? 'done' : change.because);
     if (change.kind === 'gitlab-stands') this.ledger.gitlab = { ...gitlab, url: change.url, token: change.token };
     return { state: 'done', because: '' };
+  }
+
+  /** As `move-edits.ts` does it, of which tests of its own tell. */
+  #moves(change: Change): void {
+    const { gitlab } = this.ledger;
+    const { move, ...hosted } = gitlab.hosted as HostedGitlab;
+    if (move === undefined) return;
+    if (change.kind === 'gitlab-moved') {
+      this.told.push(change);
+      const base = { ...move, base: change.base };
+      this.ledger.gitlab = { ...gitlab, host: move.to, epoch: change.epoch + 1, hosted: { ...hosted, move: base } };
+    }
+    if (change.kind === 'gitlab-move-stands') this.ledger.gitlab = { ...gitlab, hosted };
+    if (change.kind !== 'gitlab-move-ends') return;
+    this.told.push(change);
+    this.ledger.gitlab = { ...gitlab, host: move.from, epoch: change.epoch + (change.isClosed ? 1 : 0), hosted };
   }
 
   readonly #place: DataPlace = {

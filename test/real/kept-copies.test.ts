@@ -32,6 +32,7 @@ beforeEach(() => {
     ...{ self: 'B', home: folder, log: { info: () => {}, warn: () => {} }, ledger: () => ledger },
     openPlace: async () => place as DataPlace,
     removePlace: async () => {},
+    isHosted: () => false,
     beforeClose: async () => {},
     besides: () => ({}),
     report: (report) => (seen = report),

@@ -5,6 +5,7 @@ import type {
   AdoptPlan,
   CopyPlan,
   DeployPlan,
+  MovePlan,
   RestoreRequest,
   UpgradePlan,
 } from '../../node/local-api/socket-protocol.ts';
@@ -170,6 +171,18 @@ export class SmallAgent implements AgentApi {
   }
   async gitlabUpgrade(request: unknown) {
     this.asked.push({ upgrade: request });
+    return { state: 'done' as const, because: 'done' };
+  }
+  movePlan: MovePlan = {
+    ...{ host: 'kang', to: 'desktop-1', url: 'http://192.168.1.11:8080', isOtherUrl: true, awayMs: 240_000 },
+    lines: [{ state: 'ok', what: 'copy', sentence: 'kang: in sync', fix: null }],
+  };
+  async gitlabMovePlan(node: string) {
+    this.asked.push({ movePlan: node });
+    return this.movePlan;
+  }
+  async gitlabMove(node: string) {
+    this.asked.push({ move: node });
     return { state: 'done' as const, because: 'done' };
   }
   async gitlabRehearse(image: string) {

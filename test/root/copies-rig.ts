@@ -91,6 +91,7 @@ class TestAgent {
       },
       clones: { sweepLeft: async () => undefined },
       drills: () => ({}),
+      isHosted: () => false,
       ledger: () => mesh.ledger,
       change: async (change) => mesh.change(change),
       feed: (happened) => {

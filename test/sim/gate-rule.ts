@@ -96,6 +96,7 @@ export class GateRule {
       () => `${machine.id} leads people of epoch ${now.epoch} to a container of epoch ${epoch}`,
     );
     this.#world.leases.opened(machine);
+    this.#world.moves.opened(machine);
   }
 
   /** SAFETY H3: without a lease it stands still, whether its agent lives or not. */

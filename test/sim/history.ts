@@ -145,7 +145,7 @@ export class History {
   }
 
   /** Newest committed ledger of that era. */
-  topOf(era: Era): Doc | null {
+  topOf(era: Pick<Era, 'id'>): Doc | null {
     return this.#tops.get(era.id) ?? null;
   }
 

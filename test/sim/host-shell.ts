@@ -1,10 +1,12 @@
 import { type GitlabLife, newLife, nextLife } from '../../node/hosting/gitlab-state.ts';
+import { isOnTrial } from '../../node/hosting/move/move-steps.ts';
 import { isAheadOf, othersAmong } from '../../node/hosting/other-services.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Agent } from './agent.ts';
 import { adminToken } from './gitlab-effects.ts';
 import type { HostedService } from './hosted-machine.ts';
+import { MoveShell } from './move-shell.ts';
 import type { World } from './world.ts';
 
 /** Once a second there; here everything is in a hurry. */
@@ -34,6 +36,7 @@ const isSame = (one: { data: string; epoch: number }, other: { data: string; epo
 export class HostShell {
   readonly #world: World;
   readonly #agent: Agent;
+  readonly #move: MoveShell;
   #kept: Kept | null = null;
   #isTurning = false;
   #isAsking = false;
@@ -42,6 +45,7 @@ export class HostShell {
   constructor(world: World, agent: Agent) {
     this.#world = world;
     this.#agent = agent;
+    this.#move = new MoveShell(world, agent, (change, againMs) => this.#ask(change, againMs));
   }
 
   hold({ epoch, until }: EffectOf<'hold-lease'>): void {
@@ -127,12 +131,15 @@ export class HostShell {
     this.#kept ??= this.#keep(mine);
     if (mine.ending?.drained) return this.#takeDown(this.#kept, mine);
     if (this.#isReplaced(this.#kept)) return;
+    if (this.#isMoved(this.#kept, mine)) return;
     this.#lookAfter(this.#kept, mine);
     this.#tendCopies(mine);
   }
 
   #keep({ data, epoch }: { data: string; epoch: number }): Kept {
-    const life = newLife(this.#agent.ledger?.gitlab.url != null);
+    const { gitlab } = this.#agent.ledger ?? {};
+    // Where it moved to it has yet to come up.
+    const life = newLife(gitlab?.url != null && gitlab.hosted?.move?.to !== gitlab.host);
     return { data, epoch, life, behind: null, until: 0, isClosed: false };
   }
 
@@ -197,13 +204,33 @@ export class HostShell {
       this.#isSwapping = false;
       this.#agent.later(() => {
         hosted.generation += 1;
+        if (hosted.volume?.data === restoring.data) hosted.volume.epoch = restoring.epoch + 1;
         this.#ask({ kind: 'gitlab-restored', ...restoring, because: 'a person asked' }, sayAgainMs);
       });
     });
     return true;
   }
 
-  #lookAfter(kept: Kept, { data, epoch, host }: Hosting): void {
+  /** SAFETY H7, H10: by the product's own steps. */
+  #isMoved(kept: Kept, mine: Hosting): boolean {
+    const { passage } = this.#agent.machine.hosted;
+    if (passage.kind === 'open' && passage.epoch === mine.epoch) this.#move.written(mine.data);
+    const own = this.#own(kept);
+    const step = this.#move.next(mine, {
+      isClosed: kept.isClosed && this.#isShut(kept),
+      hasEnded: own === null,
+      works: kept.life.hasWorked,
+    });
+    if (step.kind === 'close') {
+      kept.isClosed = true;
+      this.#close(kept.epoch);
+    }
+    if (step.kind === 'end' && own) this.#agent.machine.hosted.remove(own, 'GitLab moves');
+    return this.#move.act(mine, step);
+  }
+
+  #lookAfter(kept: Kept, mine: Hosting): void {
+    const { data, epoch, host } = mine;
     const { machine, ledger } = this.#agent;
     const { hosted } = machine;
     const own = this.#own(kept);
@@ -219,10 +246,12 @@ export class HostShell {
       mayRun: mayRun || isBeginning,
     });
     kept.life = life;
-    this.#tell(kept, { upstream: own?.isRunning ? own.id : null, isServing: life.hasWorked && act === 'none' });
-    if (act !== 'none' && mayRun) {
+    const isServing = life.hasWorked && act === 'none' && !isOnTrial(mine);
+    this.#tell(kept, { upstream: own?.isRunning ? own.id : null, isServing });
+    if (act !== 'none' && mayRun && this.#move.hasData(mine)) {
       if (own) this.#kill(own, 'made anew');
-      hosted.begin({ data, epoch, host }, this.#world.chance.spread(20, 600));
+      const bootMs = this.#move.isHopeless(mine) ? Number.POSITIVE_INFINITY : this.#world.chance.spread(20, 600);
+      hosted.begin({ data, epoch, host }, bootMs);
     }
     const now = hosted.passage;
     if (ledger?.gitlab.url !== null || now.kind !== 'open' || now.epoch !== epoch) return;
@@ -239,8 +268,10 @@ export class HostShell {
   }
 
   /** The host's word of who is in sync; no rounds are made here (test/sim/copies has them). */
-  #tendCopies({ data, epoch, copies }: Hosting): void {
+  #tendCopies(mine: Hosting): void {
+    const { data, epoch, copies } = mine;
     if (copies === undefined || !this.#agent.machine.hosted.isOpen) return;
+    this.#move.copied(mine);
     const { version: from, boot, members } = copies.set;
     const own = this.#agent.life;
     const newcomer = copies.standbys.find(({ node }) => !members.includes(node));

@@ -1,6 +1,7 @@
 import { type GateLease, newerLease, type Passage, passage } from '../../node/hosting/gate/gate-lease.ts';
 import type { FoundService } from '../../node/hosting/service-host.ts';
 import { type BeatRun, watch } from '../../node/watchdog/watchdog-beat.ts';
+import type { RoundName } from '../../protocol/round-name.ts';
 import type { Machine } from './machine.ts';
 import type { World } from './world.ts';
 
@@ -27,6 +28,18 @@ export class HostedMachine {
   /** On the disk: whose GitLab this machine had last, and what of it is being replaced. */
   remembered: { data: string; epoch: number } | null = null;
   restoring: { data: string; epoch: number } | null = null;
+  /** On the disk: GitLab's data, with the epoch of their marker and what was written last; rounds of them, how many were taken, and a move that was begun. */
+  volume: { data: string; epoch: number; writes: number } | null = null;
+  readonly held = new Map<string, number>();
+  rounds = 0;
+  moving: {
+    data: string;
+    epoch: number;
+    to: string;
+    last: RoundName | null;
+    givenUp: string | null;
+    isSaid?: boolean;
+  } | null = null;
   /** Its data were replaced so often. */
   generation = 0;
   /** The mesh's era in which the gate was told last, and the lease that it goes by. */

@@ -95,10 +95,66 @@ export class Landlord {
 
   #meddle({ host, epoch, hosted, url }: Ledger['gitlab']): void {
     if (this.#dice.maybe(0.3)) this.#startOneOfBefore();
+    const standbys = hosted?.copies?.standbys ?? [];
+    const again = hosted?.moved?.isDone ? 0.8 : 0.6;
+    if (url !== null && standbys.length > 0 && this.#dice.maybe(again))
+      return this.#moveTo(this.#dice.pick(standbys).node);
     // A backup is put in its place.
-    if (url !== null && hosted && this.#dice.maybe(0.4))
+    if (url !== null && hosted && !hosted.move && this.#dice.maybe(0.4))
       this.#world.machine(host ?? '').hosted.restoring = { data: hosted.data, epoch };
     else this.#uninstall(host ?? null);
+  }
+
+  /** Asked of whatever GitLab there is by then; the agent on either machine may die over it. */
+  #moveTo(to: string): void {
+    this.#ask(({ gitlab }) => {
+      const { data = 'none' } = gitlab.hosted ?? {};
+      const there = { place: { kind: 'image' as const, path: `/srv/copies-${to}` }, hostname: `${to}.lab` };
+      return { kind: 'move-gitlab', data, epoch: Math.max(1, gitlab.epoch), to, there, because: 'a person asked' };
+    });
+    if (this.#dice.maybe(0.8)) this.#strikeOnTrial(to, this.#world.now + 30_000);
+    for (const node of [to, this.#top?.gitlab.host ?? to]) {
+      if (!this.#dice.maybe(0.3)) continue;
+      this.#world.timeline.after(this.#dice.spread(100, 4000), () => {
+        const isThere = this.#world.agentOf(node) !== undefined;
+        if (this.#world.faults.isHealed || !isThere) return;
+        this.#world.rare.saw('agent killed over a planned move');
+        this.#world.killAgent(node);
+        this.#world.timeline.after(this.#dice.spread(100, 3000), () => this.#world.startAgent(node));
+      });
+    }
+  }
+
+  /**
+   * Where it moved to, in the moment that is worth a fault: its gate was closed as it is given up, or it is about to be said to stand.
+   * The agent is killed, or its word is long on its way.
+   */
+  #strikeOnTrial(to: string, untilMs: number): void {
+    this.#world.timeline.after(20, () => {
+      if (this.#world.now > untilMs || this.#world.faults.isHealed) return;
+      const { host, epoch = 0, hosted } = this.#top?.gitlab ?? {};
+      const isThere = hosted?.move?.to === to && host === to && this.#world.agentOf(to) !== undefined;
+      const machine = this.#world.machine(to);
+      const { moving } = machine.hosted;
+      const isSaid = isThere && moving?.epoch === epoch && moving.isSaid === true;
+      const isShut = isThere && this.#world.gates.isClosed(machine, this.#top?.era.id ?? '', epoch);
+      if (!isSaid && !isShut) return this.#strikeOnTrial(to, untilMs);
+      if (isSaid) {
+        this.#world.rare.saw('word of a planned move long on its way');
+        return this.#cutOff(to, this.#dice.spread(1500, 6000));
+      }
+      this.#world.rare.saw('agent killed over a planned move');
+      this.#world.killAgent(to);
+      this.#world.timeline.after(this.#dice.spread(100, 1500), () => this.#world.startAgent(to));
+    });
+  }
+
+  #cutOff(one: string, ms: number): void {
+    const { nemesis } = this.#world.faults;
+    for (const other of this.#world.machineIds().filter((id) => id !== one)) {
+      nemesis.cut(one, other, ms);
+      nemesis.cut(other, one, ms);
+    }
   }
 
   /** By hand, by a tool that keeps images new, by an engine that was restored: labels and data are those of before. */

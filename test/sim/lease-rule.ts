@@ -1,4 +1,5 @@
-import type { Configuration } from '../../protocol/ledger.ts';
+import type { Configuration, Ledger } from '../../protocol/ledger.ts';
+import { roundText } from '../../protocol/round-name.ts';
 import type { Effect } from '../../scheduler/effects.ts';
 import type { Input } from '../../scheduler/inputs.ts';
 import type { CoreState } from '../../scheduler/state.ts';
@@ -8,8 +9,11 @@ import type { Machine } from './machine.ts';
 import { require as must } from './violation.ts';
 import type { World } from './world.ts';
 
+type Gitlab = Ledger['gitlab'];
+
 /** SAFETY L, written again: the rules share no code with what they check. */
 const leaseMs = 4000;
+const waitMs = 5000;
 
 /** A round that a leader sent, and by whose answers it is confirmed. */
 interface Round {
@@ -29,6 +33,8 @@ export class LeaseRule {
   readonly #heard = new WeakMap<Agent, Map<string, number>>();
   /** Of a leader's reign: its rounds by number. */
   readonly #rounds = new WeakMap<Agent, { reign: string; rounds: Map<number, Round> }>();
+  /** Leader, term and epoch -> since when it has known that GitLab moved and does not stand yet. */
+  readonly #trials = new Map<string, number>();
   /** Who served last. */
   #host: string | null = null;
   readonly #wasOut = new Set<string>();
@@ -68,6 +74,7 @@ export class LeaseRule {
       if (effect.kind === 'hold-lease') this.#holds(agent, before, input, effect);
       if (effect.kind === 'note') this.#notes(agent, effect.event);
     }
+    this.#knows(agent);
     this.#endsRightly(agent, before);
   }
 
@@ -185,18 +192,84 @@ export class LeaseRule {
     );
   }
 
+  /** SAFETY H10: who was in sync has all that was acknowledged, and the new host is none of its own copies. */
+  #moves({ life }: Agent, was: Gitlab, is: Gitlab): void {
+    this.#world.rare.saw(
+      was.hosted?.move?.from === was.host ? 'epoch begun by a planned move' : 'planned move gone back',
+    );
+    const [before, set] = [was.hosted?.copies?.set.members ?? [], is.hosted?.copies?.set];
+    must(
+      is.epoch === was.epoch + 1 &&
+        set?.boot === null &&
+        set.last === null &&
+        set.members.every((node) => node !== is.host && before.includes(node)),
+      'a-move-is-an-epoch-of-its-own',
+      () =>
+        `${life} moves GitLab from epoch ${was.epoch} to ${is.epoch}: in sync were ${before}, are ${JSON.stringify(set)}`,
+    );
+  }
+
+  /** SAFETY H7, H10: it begins with all that was written, which lies there; who has not served is given time to come up. */
+  #beginsWith(agent: Agent, was: Gitlab, is: Gitlab): void {
+    const { data, copies } = is.hosted!;
+    const base = copies?.bases[is.epoch];
+    const key = base && `${data} ${roundText(base)}`;
+    const [there, before] = [is.host, was.host].map(
+      (id) => this.#world.hasMachine(id!) && this.#world.machine(id!).hosted,
+    );
+    if (!there || !before || agent.state.raft.accepted.era.counter > 0) return;
+    const isBack = was.hosted?.move?.from !== was.host;
+    const written = isBack ? there.held.get(key ?? '') : before.volume?.writes;
+    must(
+      key !== undefined && there.held.has(key) && there.held.get(key) === written,
+      'a-move-begins-with-all-there-is',
+      () =>
+        `${agent.life} has epoch ${is.epoch} begin on ${is.host} with ${key}, which has ${there.held.get(key ?? '')} there: ${written} was written`,
+    );
+    const machine = this.#world.machine(was.host!);
+    if (!isBack || this.#world.gates.isClosed(machine, agent.state.raft.accepted.era.id, was.epoch)) return;
+    this.#world.rare.saw('planned move taken back by a leader');
+    const since = this.#trials.get(`${agent.life} ${agent.state.raft.term} ${was.epoch}`);
+    must(
+      since !== undefined && agent.machine.bootMs() - since >= waitMs,
+      'who-is-on-trial-is-given-time',
+      () => `${agent.life} takes GitLab back from ${was.host}, and knows since ${since} that it moved there`,
+    );
+  }
+
+  /** Since when, by its clock, that leader has known of it. */
+  #knows(agent: Agent): void {
+    const { committed, leading, term } = agent.state.raft;
+    const { host, epoch, hosted } = committed?.gitlab ?? {};
+    if (leading === null || hosted?.move === undefined || hosted.move.to !== host) return;
+    const key = `${agent.life} ${term} ${epoch}`;
+    if (!this.#trials.has(key)) this.#trials.set(key, agent.machine.bootMs());
+  }
+
   /** SAFETY H7: an epoch is over in the ledger when no gate is open for it any more. */
   #endsRightly(agent: Agent, before: CoreState): void {
     const { raft } = agent.state;
     const [was, is] = [before.raft.accepted, raft.accepted];
     if (was === is || was.gitlab.mode !== 'hosted' || raft.leading === null || was.era.id !== is.era.id) return;
     if (is.gitlab.mode === 'hosted' && is.gitlab.epoch === was.gitlab.epoch) {
+      const hasStood = was.gitlab.hosted?.move?.to === was.gitlab.host && !is.gitlab.hosted?.move;
+      const isShut =
+        hasStood && this.#world.gates.isClosed(this.#world.machine(is.gitlab.host!), was.era.id, is.gitlab.epoch);
+      must(
+        !isShut,
+        'what-stands-can-be-served',
+        () => `${agent.life} has it stand, and its gate is closed for epoch ${is.gitlab.epoch}`,
+      );
       const isAnew = was.gitlab.url !== null && is.gitlab.url === null;
       must(!isAnew, 'other-data-begin-an-epoch', () => `${agent.life} has other data in epoch ${is.gitlab.epoch}`);
       return;
     }
     const { host, epoch } = was.gitlab;
-    if (is.gitlab.mode === 'hosted') this.#beginsAnew(agent, is.gitlab.hosted?.copies?.set, is.gitlab.epoch);
+    const isMove = is.gitlab.host !== host && is.gitlab.hosted?.data === was.gitlab.hosted?.data;
+    if (is.gitlab.mode === 'hosted' && isMove) {
+      this.#moves(agent, was.gitlab, is.gitlab);
+      this.#beginsWith(agent, was.gitlab, is.gitlab);
+    } else if (is.gitlab.mode === 'hosted') this.#beginsAnew(agent, is.gitlab.hosted?.copies?.set, is.gitlab.epoch);
     if (!this.#world.hasMachine(host ?? '')) return;
     const machine = this.#world.machine(host!);
     if (!Object.hasOwn(was.nodes, host!)) this.#world.rare.saw('hosting ended for a host that was removed');

@@ -15,6 +15,7 @@ import { GitlabEffects } from './gitlab-effects.ts';
 import { History, keyOf, quorum } from './history.ts';
 import { LeaseRule } from './lease-rule.ts';
 import { type Build, Machine } from './machine.ts';
+import { MoveRule } from './move-rule.ts';
 import { Network } from './network.ts';
 import { People } from './people.ts';
 import { Rare } from './rare.ts';
@@ -67,6 +68,7 @@ export class World {
   readonly transcript: Transcript;
   readonly checks: Checks;
   readonly leases: LeaseRule;
+  readonly moves: MoveRule;
   readonly gates: GateRule;
   readonly network: Network;
   readonly gitlab: SimGitlab;
@@ -96,6 +98,7 @@ export class World {
     this.history = new History(this.figures, this.rare);
     this.checks = new Checks(this);
     this.leases = new LeaseRule(this);
+    this.moves = new MoveRule(this);
     this.gates = new GateRule(this);
     this.network = new Network(this);
     this.gitlab = new SimGitlab(this);

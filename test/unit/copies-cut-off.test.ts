@@ -243,6 +243,7 @@ it('copies that a ledger of before a recovery by force does not know are not tak
       },
       removePlace: async () => void removed.push(era),
       beforeClose: async () => undefined,
+      isHosted: () => false,
       besides: () => ({}),
     });
     kept.start();
@@ -285,6 +286,7 @@ it('where no round can be made the members leave the in-sync set before a push i
     feed: () => undefined,
     clones: { sweepLeft: async () => undefined },
     drills: () => ({}),
+    isHosted: () => false,
   });
   room.opened({ data: 'd', epoch: 1 } as never, { kind: 'folder', path: folder } as DataPlace);
   // Whoever pushes the same once more hears of its refs, and that all is up to date, no sooner.
@@ -342,6 +344,7 @@ it('a push at a host of before, by a ledger that names another one, is answered 
       feed: () => undefined,
       clones: { sweepLeft: async () => undefined },
       drills: () => ({}),
+      isHosted: () => false,
     },
   });
   const asked = room.ask(new AbortController().signal);

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
+import { firstCopies } from '../../scheduler/hosting/copies-set.ts';
 import { hostingDrained } from '../../scheduler/hosting/hosted-edits.ts';
 import type { HostingState } from '../../scheduler/hosting/hosting-state.ts';
 import { hostingTimings } from '../../scheduler/hosting/hosting-timings.ts';
@@ -302,5 +303,49 @@ describe('a host that was removed (SAFETY H7)', () => {
     };
     expect(endsAfter(new Part('K', 'K', unseen))).toBe(Number.POSITIVE_INFINITY);
     expect(endsAfter(new Part('K', 'K', removed()).now({ committed: hostingLedger() }))).toBe(Number.POSITIVE_INFINITY);
+  });
+});
+
+describe('a machine to which GitLab moved, and which has not served (SAFETY H7)', () => {
+  const graceMs = 3000;
+  const trial = (): Ledger => {
+    const ledger = hostingLedger();
+    const at = { place: { kind: 'image', path: '/srv/gitlab' }, hostname: 'kang.lab' } as const;
+    const base = { era: 0, epoch: 1, number: 7 };
+    const move = { from: 'K', to: 'D', there: at, back: at, base, since: 0, because: 'asked' };
+    const { gitlab, settings } = ledger;
+    const hosted = { ...gitlab.hosted!, copies: firstCopies(['K']), move };
+    return { ...ledger, settings: { ...settings, graceMs }, gitlab: { ...gitlab, epoch: 2, hosted } };
+  };
+  const backAfter = (leader: Part): number => {
+    const from = leader.at;
+    for (let ms = 0; ms < 4 * waitMs; ms += 10) if (leader.tick(10).last!.edits.length > 0) return leader.at - from;
+    return Number.POSITIVE_INFINITY;
+  };
+
+  it('is taken back from once it asks for nothing: since the own election, the last lease, and since it was to host', () => {
+    const elected = new Part('K', 'K', trial()).tick();
+    expect(backAfter(elected)).toBe(waitMs + graceMs);
+    const after = elected.last!.edits[0]!.apply(trial());
+    expect(after).toMatchObject({ gitlab: { host: 'K', epoch: 3, hosted: { moved: { isDone: false } } } });
+
+    const giving = new Part('K', 'K', trial()).tick().hear('D', ask('a', { epoch: 2 }), waitMs);
+    giving.contactAt = giving.at + 5;
+    expect(giving.tick(10).sent('lease-given')).toHaveLength(1);
+    expect(backAfter(giving)).toBe(waitMs + graceMs);
+
+    const known = new Part('K', 'K').tick().tick(5 * waitMs);
+    known.now({ ledger: trial(), committed: trial() });
+    expect(backAfter(known)).toBe(waitMs + graceMs + 10);
+  });
+
+  it('not once it stands, not while that is only proposed, and not before all of a former era have come over', () => {
+    const { move: _over, ...stands } = trial().gitlab.hosted!;
+    const done = { ...trial(), gitlab: { ...trial().gitlab, hosted: stands } };
+    expect(backAfter(new Part('K', 'K', done))).toBe(Number.POSITIVE_INFINITY);
+    expect(backAfter(new Part('K', 'K', trial()).now({ committed: hostingLedger() }))).toBe(Number.POSITIVE_INFINITY);
+    const { era, stamp } = foundedMesh();
+    const recovery = { by: 'K', at: 0, from: { era, stamp }, off: [], unseen: ['K'] };
+    expect(backAfter(new Part('K', 'K', { ...trial(), recovery }))).toBe(Number.POSITIVE_INFINITY);
   });
 });

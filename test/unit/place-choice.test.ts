@@ -102,14 +102,14 @@ describe('the mount', () => {
 
   const table = [
     '27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard',
-    '40 27 0:45 /@home /home rw,noatime shared:1 - btrfs /dev/sdb1 rw,subvol=/@home',
+    '40 27 0:45 /@home /home rw,noexec,noatime shared:1 - btrfs /dev/sdb1 rw,subvol=/@home',
     '41 27 0:46 / /srv/git\\040lab ro - btrfs /dev/loop1 rw',
     '42 27 0:47 / /srv/bad rw - btrfs /dev/loop2 ro',
     '43 40 0:48 / /home rw - tmpfs tmpfs rw',
     'nonsense',
   ].join('\n');
 
-  it('is read with its blanks, its kind, and both signs of a disk that takes no writes', () => {
+  it('is read with its blanks, its kind, both signs of a disk that takes no writes, and whether programs run from it', () => {
     const mounts = mountsIn(table);
     expect(mounts).toHaveLength(5);
     expect(mounts[2]).toEqual({
@@ -119,8 +119,10 @@ describe('the mount', () => {
       type: 'btrfs',
       device: '0:46',
       isReadOnly: true,
+      isNoExec: false,
     });
     expect(mounts.map((one) => one.isReadOnly)).toEqual([false, false, true, true, false]);
+    expect(mounts.map((one) => one.isNoExec)).toEqual([false, true, false, false, false]);
     expect(mountOver('/srv/git lab/data', mounts)?.device).toBe('0:46');
     expect(mountOver('/srv/git labour', mounts)?.device).toBe('254:0');
     // The later one covers it.

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { hostedUrl } from '../../../scheduler/snapshot-gitlab.ts';
+import { hostedUrl } from '../../../scheduler/hosting/hosted-edits.ts';
 import { openPlace, removePlace, roomForData } from '../place-making.ts';
 import { markerFile, writeMarker } from '../place-records.ts';
 import { treeOf } from '../place-tree.ts';

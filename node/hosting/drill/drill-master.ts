@@ -11,8 +11,7 @@ import {
   whyEndDrill,
   whyNoDrill,
 } from '../../../scheduler/hosting/drill-rules.ts';
-import { type Hosting, hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
-import { hostedUrl } from '../../../scheduler/snapshot-gitlab.ts';
+import { type Hosting, hostedUrl, hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { ViewInput } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { asRootService } from '../../machine/as-service.ts';
 import type { PlaceRoom } from '../data-place.ts';
 import { placeFacts } from '../deploy-facts.ts';
@@ -7,9 +6,6 @@ import { placeProblem } from '../place-problem.ts';
 
 /** Of an image, at first: it grows with what it is brought. */
 const firstBytes = 2 * 2 ** 30;
-
-/** Of the copies of that GitLab, in the home of the agent that holds them. */
-export const copiesFolder = (home: string, data: string): string => join(home, 'gitlab-copies', data);
 
 /** Where a standby holds its copies: chosen as the host's own place is, and the same one ever after. */
 export function standbyPlace(

@@ -4,21 +4,21 @@ import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { Ledger } from '../../../protocol/ledger.ts';
 import type { StandbySeen } from '../../../protocol/report.ts';
 import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
-import { type RoundsOf, StandbyRules } from '../../../scheduler/hosting/copies/standby-rules.ts';
+import type { RoundsOf } from '../../../scheduler/hosting/copies/standby-rules.ts';
 import { type Pressure, thin } from '../../../scheduler/hosting/copies/thinning.ts';
 import { type Hosting, hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { Log } from '../../log.ts';
 import type { DataPlace } from '../data-place.ts';
 import type { Drillable } from '../drill/drill-master.ts';
+import { fencedNames } from '../move/living-data.ts';
+import type { PlaceAt } from '../place-choice.ts';
 import { treeOf } from '../place-tree.ts';
-import { BtrfsReplica } from './btrfs-replica.ts';
 import { bulkBeside } from './bulk-beside.ts';
-import { copiesFolder } from './copies-place.ts';
+import { copiesAt, noteFenced } from './copies-note.ts';
 import { LeftCopies } from './left-copies.ts';
+import { type OpenCopies, openCopies } from './open-copies.ts';
 import type { Round, RoundGiver, RoundPart, RoundSource, RoundTaker } from './replica-ports.ts';
 import { fullProblem, ReplicaProblem } from './replica-problem.ts';
-import { replicaTools } from './replica-tools.ts';
-import { RoundDisk } from './round-disk.ts';
 import { KeptRoundGiver } from './round-giver.ts';
 import { isFull, pressureAt } from './round-room.ts';
 
@@ -27,22 +27,16 @@ interface KeptCopiesOptions {
   home: string;
   log: Pick<Log, 'info' | 'warn'>;
   ledger(): Ledger | null;
-  /** Made where there is none. */
-  openPlace(hosting: Hosting, folder: string): Promise<DataPlace>;
+  /** Made where there is none, but for one where GitLab once ran: that is there. */
+  openPlace(hosting: Hosting, at: { path: string; isNoted: boolean }): Promise<DataPlace>;
   removePlace(hosting: Hosting, folder: string): Promise<void>;
+  /** Its place is in the hands of who runs it here, or ran it until now: nobody else opens it. */
+  isHosted(data: string): boolean;
   /** What this machine says of its drills. */
   besides(): Pick<StandbySeen, 'drill'>;
   /** What else uses the open place ends first. */
   beforeClose(place: DataPlace): Promise<void>;
   report(seen: StandbySeen | null): void;
-}
-
-interface OpenCopies {
-  hosting: Hosting;
-  place: DataPlace;
-  disk: RoundDisk;
-  parts: Record<RoundPart, BtrfsReplica>;
-  rules: Record<RoundPart, StandbyRules>;
 }
 
 const timings = { lookMs: 2000, againMs: 20_000, tendMs: 10_000, thinEvery: 20, quietMs: 1500 } as const;
@@ -63,6 +57,7 @@ export class KeptCopies {
   /** What is wrong came with a round, and is over when the host finds that none lacks here. */
   #isOfRound = false;
   readonly #left: LeftCopies;
+  #isTurning = false;
   #said = '';
   #loop: Promise<void> = Promise.resolve();
   readonly #giving = new KeptRoundGiver(() => this.#here().parts);
@@ -91,13 +86,31 @@ export class KeptCopies {
     this.#wake.abort();
   }
 
+  /** Resolves once none of that GitLab's data are open here: this machine is to run it, or to give up what it ran. */
+  async freed(data: string): Promise<void> {
+    while (this.#isTurning || this.#open?.hosting.data === data) {
+      this.#stopped.signal.throwIfAborted();
+      this.#wake.abort();
+      await sleep(20);
+    }
+  }
+
   /** Why nothing can be taken here now, in words for the host; null when it can. */
   whyNot(from: NodeId, data: string, epoch: number): string | null {
     const mine = this.#mine();
     if (mine === null) return 'this machine is not to hold copies, by its ledger';
     if (mine.host !== from || mine.data !== data || mine.epoch !== epoch)
       return 'rounds are taken from the host of the ledger alone';
-    return this.#open === null ? (this.#problem ?? 'its place for copies is not open yet') : null;
+    if (this.#open !== null) return null;
+    if (this.#isHosted(mine)) return 'what it ran of GitLab until now is not given up there yet';
+    return this.#problem ?? 'its place for copies is not open yet';
+  }
+
+  /** Where the copies of that GitLab lie, while they are open; in words why not. */
+  heldAt(data: string): PlaceAt | { problem: string } {
+    const { place, hosting } = this.#open ?? {};
+    if (place && hosting?.data === data) return { kind: place.kind, path: place.path };
+    return { problem: this.#problem ?? 'its place for copies is not open yet' };
   }
 
   /** The newest that GitLab could be started from: of the hot part, with the bulk part that goes with it. */
@@ -187,10 +200,13 @@ export class KeptCopies {
   async #run(): Promise<void> {
     while (!this.#stopped.signal.aborted) {
       this.#wake = new AbortController();
+      this.#isTurning = true;
       try {
         await this.#turn();
       } catch (error) {
         this.#says(error instanceof AutogitError ? `${error.message}: ${error.hint}` : sentenceOf(error));
+      } finally {
+        this.#isTurning = false;
       }
       await sleep(timings.lookMs, undefined, { signal: this.#wake.signal }).catch(() => undefined);
     }
@@ -201,41 +217,40 @@ export class KeptCopies {
     const open = this.#open;
     const known = hostingOf(this.#options.ledger());
     if (open !== null && known?.data === open.hosting.data) open.hosting = known;
-    if (open !== null && mine?.data !== open.hosting.data) await this.#giveUp(open);
+    if (open !== null && (this.#isHosted(mine) || mine?.data !== open.hosting.data)) await this.#giveUp(open);
     await this.#left.clear(known);
     const now = performance.now();
     // A line that was cut and is back brings nothing where nothing lacks: its sentence would stay for ever.
     if (this.#isOfRound && this.#quietSince !== null && now - this.#quietSince >= timings.quietMs) this.#problem = null;
-    if (mine !== null && this.#open === null && now - this.#triedMs >= timings.againMs) {
+    // Without a pause after the question: whoever runs GitLab here waits for this turn from then on.
+    const isFree = mine !== null && !this.#isHosted(mine);
+    if (isFree && this.#open === null && now - this.#triedMs >= timings.againMs) {
       this.#triedMs = now;
       await this.#begin(mine);
     }
     if (this.#open !== null && now - this.#tendedMs >= timings.tendMs) {
       this.#tendedMs = now;
-      for (const said of await this.#open.place.tend()) this.#says(said);
-      await this.#open.place.check().catch((error) => this.#reopen(error));
+      const { place, hosting } = this.#open;
+      for (const said of await place.tend()) this.#says(said);
+      // A person may have looked at it, and deleted it.
+      noteFenced(this.#options.home, hosting.data, fencedNames(treeOf(place)));
+      await place.check().catch((error) => this.#reopen(error));
     }
     this.#report();
   }
 
+  #isHosted(mine: Hosting | null): boolean {
+    return mine !== null && this.#options.isHosted(mine.data);
+  }
+
   async #begin(hosting: Hosting): Promise<void> {
-    const { openPlace, log, ledger } = this.#options;
-    const place = await openPlace(hosting, this.#folderOf(hosting));
+    const { openPlace, log, ledger, home } = this.#options;
+    const place = await openPlace(hosting, copiesAt(home, hosting.data));
     for (const notice of place.notices) log.warn(notice);
-    const tree = treeOf(place);
-    const disk = new RoundDisk(tree, replicaTools);
-    const owner = { mesh: ledger()?.mesh.id ?? '', data: hosting.data };
-    const shared = { owner, disk, tools: replicaTools };
-    const parts = { hot: new BtrfsReplica('hot', tree, shared), bulk: new BtrfsReplica('bulk', tree, shared) };
-    try {
-      for (const part of Object.values(parts)) await part.open();
-    } catch (error) {
-      await place.letGo();
-      throw error;
-    }
-    this.#open = { hosting, place, disk, parts, rules: { hot: new StandbyRules(), bulk: new StandbyRules() } };
+    this.#open = await openCopies(hosting, place, { home, log, mesh: ledger()?.mesh.id ?? '' });
     this.#problem = null;
-    log.info(`copies of GitLab are held here, in ${place.path}: ${parts.hot.rounds().length} rounds`);
+    const { length } = this.#open.parts.hot.rounds();
+    log.info(`copies of GitLab are held here, in ${place.path}: ${length} rounds`);
   }
 
   /** An error of the disk below makes it read-only until it is really unmounted. */
@@ -260,8 +275,6 @@ export class KeptCopies {
     this.#problem = null;
     this.#options.log.info(`no copies of GitLab are taken any more; those that are here lie in ${open.place.path}`);
   }
-
-  #folderOf = ({ data }: Hosting): string => copiesFolder(this.#options.home, data);
 
   async #makeRoom(open: OpenCopies): Promise<void> {
     const pressure = pressureAt(open.disk.room(), this.#pressure);

@@ -1,9 +1,9 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { NodeId } from '../../../protocol/ids.ts';
 import type { Ledger } from '../../../protocol/ledger.ts';
 import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { Log } from '../../log.ts';
-import { copiesFolder } from './copies-place.ts';
+import { copiesAt, copiesFolder, fencedAt, forgetCopiesAt } from './copies-note.ts';
 
 interface LeftCopiesOptions {
   self: NodeId;
@@ -11,6 +11,8 @@ interface LeftCopiesOptions {
   log: Pick<Log, 'info' | 'warn'>;
   ledger(): Ledger | null;
   removePlace(hosting: Hosting, folder: string): Promise<void>;
+  /** Its place is in the hands of who runs it here, or ran it until now. */
+  isHosted(data: string): boolean;
 }
 
 /** Copies that this machine shall hold no more: deleted on a person's word, and kept where nobody gave one. */
@@ -18,7 +20,7 @@ export class LeftCopies {
   readonly #options: LeftCopiesOptions;
   /** Of which a person said that all of it goes; the ledger says no more of them once they are gone. */
   readonly #doomed = new Map<string, Hosting>();
-  /** Of which it was said that they stay. */
+  /** What was said of those that stay. */
   readonly #kept = new Set<string>();
 
   constructor(options: LeftCopiesOptions) {
@@ -29,14 +31,18 @@ export class LeftCopies {
   async clear(known: Hosting | null): Promise<void> {
     const { removePlace, log, self } = this.#options;
     if (known?.ending?.deleteData) this.#doomed.set(known.data, known);
+    // Who runs it has no copies to take back: what was said of those of before is not said of these data.
+    if (known?.host === self) rmSync(eraNote(this.#options.home, known), { force: true });
     const isTakenBack = known !== null && known.host !== self && this.#wasTakenBack(known, self);
     const going = [...this.#doomed.values()].filter(({ data }) => data !== known?.data);
     for (const hosting of isTakenBack ? [...going, known] : going) {
+      if (this.#options.isHosted(hosting.data)) continue;
       const folder = this.#folderOf(hosting);
       if (existsSync(folder)) {
         await removePlace(hosting, folder);
         log.info(`copies of GitLab that were in ${folder} are deleted, as a person said`);
       }
+      forgetCopiesAt(this.#options.home, hosting.data);
       this.#doomed.delete(hosting.data);
     }
   }
@@ -48,19 +54,27 @@ export class LeftCopies {
   #wasTakenBack(known: Hosting, self: NodeId): boolean {
     const folder = this.#folderOf(known);
     if (known.copies === undefined || !existsSync(folder)) return false;
-    const note = `${folder}.era`;
+    const note = eraNote(this.#options.home, known);
     const era = String(this.#options.ledger()?.era.counter);
     const noted = existsSync(note) ? readFileSync(note, 'utf8') : null;
     const isAgreed = known.copies.agreed.includes(self);
     if (isAgreed && noted !== era) writeFileSync(note, era, { mode: 0o600, flush: true });
-    if (isAgreed || noted === era) return !isAgreed;
-    if (!this.#kept.has(folder))
-      this.#options.log.warn(
-        `copies of GitLab in ${folder} stay: the mesh was recovered by force and its ledger says nothing of them`,
-      );
-    this.#kept.add(folder);
+    if (isAgreed) return false;
+    const fenced = fencedAt(this.#options.home, known.data);
+    if (noted === era && fenced.length === 0) return true;
+    const why =
+      fenced.length > 0
+        ? `${fenced.join(', ')} in them was served here, and is nowhere else`
+        : noted === null
+          ? 'nobody asked this machine for them, so nobody took them back'
+          : 'the mesh was recovered by force and its ledger says nothing of them';
+    const said = `copies of GitLab in ${folder} stay: ${why}`;
+    if (!this.#kept.has(said)) this.#options.log.warn(said);
+    this.#kept.add(said);
     return false;
   }
 
-  #folderOf = ({ data }: Hosting): string => copiesFolder(this.#options.home, data);
+  #folderOf = ({ data }: Hosting): string => copiesAt(this.#options.home, data).path;
 }
+
+const eraNote = (home: string, { data }: Hosting): string => `${copiesFolder(home, data)}.era`;

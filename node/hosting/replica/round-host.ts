@@ -14,10 +14,9 @@ import { copiesSeen } from './copies-seen.ts';
 import type { PinFile } from './pin-file.ts';
 import type { Replica, Round, Standby } from './replica-ports.ts';
 import type { RoundDisk } from './round-disk.ts';
-import { RoundSender } from './round-sender.ts';
+import { RoundSenders } from './round-senders.ts';
 import { RoundThinning } from './round-thinning.ts';
 import { RoundTrouble } from './round-trouble.ts';
-import { BulkBooks, type HeldRounds, hotBook } from './send-books.ts';
 
 interface RoundHostOptions {
   self: NodeId;
@@ -55,20 +54,14 @@ export interface PushAnswer {
   isAlone: boolean;
 }
 
-interface StandbySenders {
-  hot: RoundSender;
-  bulk: RoundSender;
-}
-
 /** Makes rounds on the host: by itself when something changed, and at once for whoever pushed; and brings them to the standbys. */
 export class RoundHost {
   readonly #options: RoundHostOptions;
   readonly #rules: CopyRules;
-  readonly #bulkBooks = new BulkBooks();
-  readonly #senders = new Map<NodeId, StandbySenders>();
-  readonly #held: HeldRounds = new Map();
+  readonly #senders: RoundSenders;
   readonly #answers = new Map<number, (answer: PushAnswer) => void>();
   readonly #stopped = new AbortController();
+  readonly #lastAsked: ((round: RoundName) => void)[] = [];
   #asked = 0;
   #number = 0;
   #atMs = 0;
@@ -89,9 +82,15 @@ export class RoundHost {
     this.#options = options;
     this.#trouble = new RoundTrouble(options);
     this.#rules = new CopyRules({ self, era, epoch, data, boot, pins: pins.read() });
+    const { hot, bulk, standby, clock, log } = options;
+    this.#senders = new RoundSenders({
+      ...{ rules: this.#rules, hot, bulk, epoch: { era, epoch }, standby, bootMs: clock.bootMs },
+      onChange: () => this.#turn(),
+      onProblem: (words) => log.warn(words),
+    });
     this.#thinning = new RoundThinning({
       ...options,
-      pins: () => ({ hot: this.#rules.pins(), bulk: this.#bulkBooks.pins() }),
+      pins: () => ({ hot: this.#rules.pins(), bulk: this.#senders.bulkBooks.pins() }),
       fails: (error) => this.#trouble.fails(error),
     });
   }
@@ -131,7 +130,7 @@ export class RoundHost {
     this.#stopped.abort();
     clearTimeout(this.#alarm);
     this.#wake();
-    await Promise.all([this.#running, ...[...this.#senders.keys()].map((node) => this.#endSenders(node))]);
+    await Promise.all([this.#running, this.#senders.stop()]);
     // Nothing of ours holds the place open.
     await Promise.all([this.#thinning.ended(), this.#options.pins.written()]);
   }
@@ -146,6 +145,27 @@ export class RoundHost {
     this.#turn();
     this.#wake();
     return answer;
+  }
+
+  /**
+   * GitLab has ended: one round more of both parts, whatever was written since the newest one. Resolves once it is on this disk; never
+   * where none can be made, which `seen` says.
+   */
+  lastRound(): Promise<RoundName> {
+    const made = new Promise<RoundName>((resolve) => this.#lastAsked.push(resolve));
+    this.#wake();
+    return made;
+  }
+
+  /** The newest round from `from` on that is on that machine's disk, by both books; null while none is. */
+  arrived(node: NodeId, from: RoundName): RoundName | null {
+    return this.#senders.arrived(node, from);
+  }
+
+  /** Whether that machine has all of the bulk part, as far as a round of it was taken. */
+  hasBulk(node: NodeId): boolean {
+    const newest = this.#newestOf(this.#options.bulk);
+    return newest !== null && this.#senders.bulkBooks.has(node, newest.name);
   }
 
   /** When every push that waits now was answered: before that nobody may be told that its refs are there. Rejects once `gone`. */
@@ -177,7 +197,7 @@ export class RoundHost {
   /** Who else holds which rounds of the hot part, by name. */
   holders(): { name: string; rounds: readonly RoundName[] }[] {
     const { nameOf } = this.#options;
-    return [...this.#held].map(([node, rounds]) => ({ name: nameOf(node), rounds }));
+    return this.#senders.holders().map(([node, rounds]) => ({ name: nameOf(node), rounds }));
   }
 
   /** Whoever is to hold copies by it, and whoever is in sync by it. */
@@ -186,9 +206,7 @@ export class RoundHost {
     if (this.#stopped.signal.aborted || !this.#options.isHost()) return;
     const copies = this.#options.copies();
     this.#rules.ledger(copies, clock.bootMs());
-    const wanted = new Set((copies?.standbys ?? []).map(({ node }) => node).filter((node) => node !== self));
-    for (const node of this.#senders.keys()) if (!wanted.has(node)) void this.#endSenders(node);
-    for (const node of wanted) if (!this.#senders.has(node)) this.#senders.set(node, this.#beginSenders(node));
+    this.#senders.tend(new Set((copies?.standbys ?? []).map(({ node }) => node).filter((node) => node !== self)));
     this.#turn();
     this.#wake();
   }
@@ -202,40 +220,13 @@ export class RoundHost {
       usedBytes: disk.usedBytes(),
       /** Until when, by boot time, that machine has all of the bulk part. */
       bulkUntil: (node) => {
-        if (newest === null || this.#bulkBooks.has(node, newest.name)) return this.#bulkLookedMs;
-        const known = this.#bulkBooks.newestOf(node);
+        if (newest === null || this.#senders.bulkBooks.has(node, newest.name)) return this.#bulkLookedMs;
+        const known = this.#senders.bulkBooks.newestOf(node);
         const round = bulk.rounds().find(({ name }) => known !== null && roundText(name) === roundText(known));
         return round ? this.#takenAt(bulk, round) : null;
       },
-      progressOf: (node) =>
-        this.#senders.get(node)?.hot.progressBytes ?? this.#senders.get(node)?.bulk.progressBytes ?? null,
+      progressOf: (node) => this.#senders.progressOf(node),
     });
-  }
-
-  #beginSenders(node: NodeId): StandbySenders {
-    const { hot, bulk, era, epoch, standby, clock, log } = this.#options;
-    const shared = {
-      standby: standby(node),
-      epoch: { era, epoch },
-      isPressed: () => this.#rules.waiting.length > 0,
-      onChange: () => this.#turn(),
-      onProblem: (words: string) => log.warn(words),
-    };
-    const senders = {
-      hot: new RoundSender({ ...shared, replica: hot, book: hotBook(this.#rules, node, clock.bootMs, this.#held) }),
-      bulk: new RoundSender({ ...shared, replica: bulk, book: this.#bulkBooks.of(node) }),
-    };
-    senders.hot.start();
-    senders.bulk.start();
-    return senders;
-  }
-
-  async #endSenders(node: NodeId): Promise<void> {
-    const senders = this.#senders.get(node);
-    this.#senders.delete(node);
-    this.#bulkBooks.forget(node);
-    this.#held.delete(node);
-    await Promise.all([senders?.hot.stop(), senders?.bulk.stop()]);
   }
 
   /** What the rules say now: pushes that may go, and changes to ask for. */
@@ -274,11 +265,12 @@ export class RoundHost {
       const isDue = now - last >= copyTimings.intervalMs;
       try {
         const isAsked = copies() !== null && isHost();
-        if (isAsked && (this.#rules.wantsRound || (isDue && (await this.#hasChanged())))) {
+        const isLast = this.#lastAsked.length > 0;
+        if (isAsked && (isLast || this.#rules.wantsRound || (isDue && (await this.#hasChanged())))) {
           await sleep(Math.max(0, last + timings.gapMs - clock.bootMs()));
           if (this.#stopped.signal.aborted) return;
           last = clock.bootMs();
-          await this.#round();
+          await this.#round(isLast);
           this.#trouble.works();
         } else {
           if (isDue) {
@@ -313,7 +305,7 @@ export class RoundHost {
   }
 
   /** One round: taken, and told to whoever brings it to the standbys; thinned now and then. */
-  async #round(): Promise<void> {
+  async #round(isLast: boolean): Promise<void> {
     const { hot, clock, era, epoch } = this.#options;
     const now = clock.bootMs();
     this.#atMs += Math.max(0, now - this.#lastBootMs);
@@ -330,28 +322,30 @@ export class RoundHost {
       throw error;
     }
     this.#rules.durable(name, now, round.uuid);
-    for (const senders of this.#senders.values()) senders.hot.wake();
+    this.#senders.wake('hot');
     this.#turn();
-    if (clock.bootMs() - this.#bulkLookedMs >= copyTimings.intervalMs) await this.#bulkRound(name, now);
+    const isBulkDue = clock.bootMs() - this.#bulkLookedMs >= copyTimings.intervalMs;
+    if (isLast || isBulkDue) await this.#bulkRound(name, now, isLast);
+    if (isLast) for (const made of this.#lastAsked.splice(0)) made(name);
     await this.#trouble.look();
     if (++this.#made % timings.thinEvery === 0) this.#thinning.begin();
   }
 
   /** Behind the hot one, under its name; that one began at `at`, and its syncs have committed what was written here until then. */
-  async #bulkRound(name: RoundName, at: number): Promise<void> {
+  async #bulkRound(name: RoundName, at: number, isLast: boolean): Promise<void> {
     const { bulk, clock } = this.#options;
     const newest = this.#newestOf(bulk);
-    if (newest === null || (await bulk.hasChanged(newest, true))) {
+    if (isLast || newest === null || (await bulk.hasChanged(newest, true))) {
       await bulk.snapshot(name, this.#atMs, { boot: clock.bootId(), ms: at });
-      for (const senders of this.#senders.values()) senders.bulk.wake();
+      this.#senders.wake('bulk');
     }
     this.#bulkLookedMs = at;
   }
 
   #sleepUntil(at: number): Promise<void> {
     const { copies, isHost } = this.#options;
-    if (this.#stopped.signal.aborted || (this.#rules.wantsRound && copies() !== null && isHost()))
-      return Promise.resolve();
+    const isWanted = this.#rules.wantsRound || this.#lastAsked.length > 0;
+    if (this.#stopped.signal.aborted || (isWanted && copies() !== null && isHost())) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, Math.max(0, at - this.#options.clock.bootMs()));
       this.#wake = () => {

@@ -17,16 +17,14 @@ export interface SendBook {
   pins(): RoundName[];
 }
 
-/** What each machine said that it holds, and got since: for people's eyes. */
+/** What each machine said that it holds, and got since. */
 export type HeldRounds = Map<NodeId, readonly RoundName[]>;
 
 /** The hot part goes by the rules of the in-sync set. */
 export const hotBook = (rules: CopyRules, node: NodeId, bootMs: () => number, seen: HeldRounds): SendBook => ({
   held: (listed, own) => {
-    seen.set(
-      node,
-      listed.map(({ name }) => name),
-    );
+    // Of one name it may hold another round, of a time from which this disk fell back.
+    seen.set(node, heldByUuid(listed, uuidsOf(own)).held);
     rules.held(node, listed, own);
   },
   parentFor: (own) => rules.parentFor(node, own),

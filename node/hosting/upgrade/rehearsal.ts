@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { AutogitError } from '../../../protocol/errors.ts';
+import { hostedUrl } from '../../../scheduler/hosting/hosted-edits.ts';
 import { isOfVersion } from '../../../scheduler/hosting/upgrade-path.ts';
-import { hostedUrl } from '../../../scheduler/snapshot-gitlab.ts';
 import type { GitlabClones } from '../clone/gitlab-clones.ts';
 import type { DataPlace } from '../data-place.ts';
 import { versionInside } from '../gitlab-inside.ts';

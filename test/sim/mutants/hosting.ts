@@ -22,6 +22,7 @@ const onTheHost = (
   hunt: Mutant['hunt'] = 'hosts',
 ): Mutant => one(name, rule, `node/${file}.ts`, find, replace, hunt);
 const lease = 'hosting/gate/gate-lease';
+const steps = 'hosting/move/move-steps';
 
 /** What a host's machine does with its lease (SAFETY H1 to H4, H8). */
 const hostMutants: Mutant[] = [
@@ -217,6 +218,86 @@ export const hostingMutants: Mutant[] = [
     'return copies ? gitlabWithCopies(gitlab, emptied(copies)) : gitlab;',
     'return gitlab;',
     'recoveredHosts',
+  ),
+  planted(
+    'move goes on in its epoch',
+    'H7',
+    'move-edits',
+    'url, host, epoch: gitlab.epoch + 1',
+    'url, host, epoch: gitlab.epoch',
+    'movingHosts',
+  ),
+  planted(
+    'new host is in sync with itself',
+    'H10',
+    'move-edits',
+    'others.some((one) => one.node === node)',
+    'node.length > 0',
+    'movingHosts',
+  ),
+  planted(
+    'move begins with another round',
+    'H10',
+    'move-edits',
+    'withBase(copies.bases, epoch, base)',
+    'withBase(copies.bases, epoch, { ...base, number: base.number - 1 })',
+    'movingHosts',
+  ),
+  planted(
+    'no wait before a move is taken back',
+    'H7',
+    'lease-giving',
+    'heardAt + hostingTimings.waitMs + ledger.settings.graceMs',
+    'Math.min(at, heardAt + hostingTimings.renewMs)',
+    'movingHosts',
+  ),
+  onTheHost(
+    'moved before the gate is closed',
+    'H7',
+    steps,
+    "  if (!look.isClosed) return { kind: 'close' };\n  if (!look.hasEnded)",
+    '  if (!look.hasEnded)',
+    'movingHosts',
+  ),
+  onTheHost(
+    'moved before the last round is there',
+    'H10',
+    steps,
+    'return look.hasArrived ?',
+    'return look.last ?',
+    'movingHosts',
+  ),
+  onTheHost(
+    'last round before the gate is closed',
+    'H10',
+    steps,
+    "  if (!look.isClosed) return { kind: 'close' };\n  if (!look.hasEnded) return { kind: 'end' };\n  if (look.last === null) return { kind: 'round' };",
+    "  if (look.last === null) return { kind: 'round' };\n  if (!look.isClosed) return { kind: 'close' };\n  if (!look.hasEnded) return { kind: 'end' };",
+    'movingHosts',
+  ),
+  onTheHost(
+    'lets people in before it stands',
+    'H7',
+    steps,
+    '=> move?.to === host;',
+    '=> move?.to === host && move.from === host;',
+    'movingHosts',
+  ),
+  onTheHost(
+    'data of before are served',
+    'H10',
+    steps,
+    'return marked === epoch ? null',
+    'return marked !== null ? null',
+    'movingHosts',
+  ),
+  onTheHost(
+    'given up after it was said to stand',
+    'H7',
+    steps,
+    "  if (look.isSaid) return { kind: look.works ? 'stands' : 'try' };\n",
+    "  if (look.isSaid && vain === null) return { kind: look.works ? 'stands' : 'try' };\n",
+    'movingHosts',
   ),
   planted('no drift in the wait', 'H7', 'hosting-timings', 'waitMs: 5_000', 'waitMs: 4_000'),
 ];

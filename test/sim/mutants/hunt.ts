@@ -31,6 +31,7 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   failingHosts: ['--hosting', '--chaos', '20s', '--kinds', 'failing disk,failing disk,kill agent,kill agent'],
   rebootedHosts: ['--hosting', '--chaos', '30s', '--kinds', 'power off'],
   sleepingHosts: ['--hosting', '--chaos', '20s', '--kinds', 'suspend,suspend,isolate'],
+  movingHosts: ['--hosting', '--chaos', '90s', '--kinds', 'kill agent'],
   calmHosts: ['--hosting', '--chaos', '20s', '--kinds', 'kill agent'],
   hiccups: ['--chaos', '15s', '--kinds', 'reset streams,busy loop'],
 };

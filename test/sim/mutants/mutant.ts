@@ -25,6 +25,7 @@ export interface Mutant {
     | 'rebootedHosts'
     | 'sleepingHosts'
     | 'calmHosts'
+    | 'movingHosts'
     | 'hiccups'
     | 'stories';
   patches: { file: string; find: string; replace: string }[];

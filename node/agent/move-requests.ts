@@ -1,0 +1,147 @@
+import { isIP } from 'node:net';
+import type { Answer, DeployCheck } from '../../protocol/asks.ts';
+import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
+import type { HostedAt } from '../../protocol/hosted-move.ts';
+import { asSentence, type NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { type Hosting, hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
+import { whyNoMove } from '../../scheduler/hosting/move-edits.ts';
+import { nodeName } from '../../scheduler/snapshot-view.ts';
+import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
+import type { MovePlan } from '../local-api/socket-protocol.ts';
+import { requireHosting } from './copies-requests.ts';
+import type { HostingLines } from './hosting-lines.ts';
+
+interface Looked {
+  to: NodeId;
+  plan: MovePlan;
+  /** Null where something speaks against it. */
+  there: HostedAt | null;
+}
+
+type Checked = Extract<Answer, { kind: 'move-checked' }>;
+
+/** It asks an engine and a registry. */
+const checkMs = 30_000;
+
+/** What a person asks of a planned move of the mesh's GitLab, at any machine of it. */
+export class MoveRequests {
+  readonly #lines: HostingLines;
+
+  constructor(lines: HostingLines) {
+    this.#lines = lines;
+  }
+
+  async plan(node: string): Promise<MovePlan> {
+    return (await this.#look(node)).plan;
+  }
+
+  async begin(node: string): Promise<ChangeOutcome> {
+    const ledger = this.#lines.ledger();
+    const { data, epoch, move, host } = requireHosting(ledger);
+    if (move !== undefined && move.to === this.#lines.nodeNamed(node))
+      return { state: 'done', because: `GitLab is moving to ${nodeName(ledger, move.to)} already` };
+    const { to, plan, there } = await this.#look(node);
+    const failed = plan.lines.find(({ state }) => state === 'fail');
+    if (failed) return { state: 'refused', because: failed.sentence };
+    if (there === null) return { state: 'refused', because: `${plan.to} has no place for GitLab's data` };
+    const because = asSentence(
+      `asked on ${nodeName(ledger, this.#lines.self)}: from ${nodeName(ledger, host)} to ${plan.to}`,
+    );
+    return this.#lines.change({ kind: 'move-gitlab', data, epoch, to, there, because } satisfies Change);
+  }
+
+  async #look(node: string): Promise<Looked> {
+    const ledger = this.#lines.ledger();
+    const hosting = requireHosting(ledger);
+    const to = this.#lines.nodeNamed(node);
+    const [host, name] = [nodeName(ledger, hosting.host), nodeName(ledger, to)];
+    const now = hostedUrl(hosting);
+    const plan = { host, to: name, url: ledger.gitlab.url ?? now, isOtherUrl: false, awayMs: null };
+    const refused = whyNoMove(ledger, to);
+    if (refused !== null) return { to, there: null, plan: { ...plan, lines: [refusalCheck(refused)] } };
+    const [here, there] = await Promise.all([this.#check(hosting.host, hosting, to), this.#check(to, hosting, to)]);
+    const named = (where: string) => (check: DeployCheck) => ({
+      ...check,
+      sentence: asSentence(`${where}: ${check.sentence}`),
+    });
+    const lines = [...here.checks.map(named(host)), ...there.checks.map(named(name)), ...backupLines(ledger, to, name)];
+    const { place, address, ipv6 } = there;
+    if (place === null || address === null) return { to, there: null, plan: { ...plan, lines } };
+    const at = addressAt(hosting, { address, ipv6 });
+    const isFollowed = ledger.gitlab.url === now;
+    const url = isFollowed ? hostedUrl({ ...hosting, ipv6: undefined, ...at }) : (ledger.gitlab.url ?? now);
+    return {
+      to,
+      there: { place: { kind: place.kind, path: place.path }, ...at },
+      plan: {
+        ...{ host, to: name, url, isOtherUrl: url !== (ledger.gitlab.url ?? now), awayMs: here.awayMs },
+        lines: [...lines, addressLine({ hosting, now, url, name, address, ipv6, isFollowed })],
+      },
+    };
+  }
+
+  async #check(node: NodeId, { data }: Hosting, to: NodeId): Promise<Checked> {
+    const name = nodeName(this.#lines.ledger(), node);
+    const answer = await this.#lines.ask(node, { kind: 'check-move', data, to }, checkMs).catch((cause: unknown) => {
+      throw new AutogitError('timed-out', `${name} does not answer: ${sentenceOf(cause)}`, {
+        cause,
+        hint: 'see which machines are missing: autogit-node status',
+      });
+    });
+    if (answer.kind === 'move-checked') return answer;
+    if (answer.kind === 'failed')
+      throw new AutogitError(answer.code as ErrorCode, `${name}: ${answer.because}`, { hint: answer.hint });
+    throw new AutogitError(
+      'unsupported',
+      `${name}: ${answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`}`,
+    );
+  }
+}
+
+interface Reached {
+  address: string;
+  ipv6: string | undefined;
+}
+
+/** As the mesh chose it, an address is that of the machine that hosts: a name is the owner's, and leads to wherever he lets it. */
+const isAddress = ({ hostname, ipv6 }: Hosting): boolean => ipv6 !== undefined || isIP(hostname) !== 0;
+
+function addressAt(hosting: Hosting, { address, ipv6 }: Reached): Pick<HostedAt, 'hostname' | 'ipv6'> {
+  if (!isAddress(hosting)) return { hostname: hosting.hostname };
+  return { hostname: address, ...(hosting.ipv6 !== undefined && ipv6 !== undefined && { ipv6 }) };
+}
+
+interface Addressed extends Reached {
+  hosting: Hosting;
+  now: string;
+  url: string;
+  name: string;
+  isFollowed: boolean;
+}
+
+function addressLine({ hosting, now, url, name, address, ipv6, isFollowed }: Addressed): DeployCheck {
+  const line = (state: DeployCheck['state'], sentence: string, fix: string | null) =>
+    checkOf(state, 'address', sentence, fix);
+  if (hosting.ipv6 !== undefined && ipv6 === undefined)
+    return line('warn', `GitLab is reached by IPv6, and ${name} has no such address: it becomes ${url}`, null);
+  if (!isFollowed || !isAddress(hosting))
+    return line(
+      'warn',
+      `${url} stays GitLab's address, and leads to ${name} only once you let it`,
+      `when it has moved, have ${isFollowed ? hosting.hostname : 'it'} lead to ${address}, port ${hosting.port}`,
+    );
+  if (url === now) return line('ok', `${url}, as before`, null);
+  return line(
+    'warn',
+    `it becomes ${url}; by ${now} it is reached as long as that machine hands on what comes there, and GitLab's own links lead to the new one`,
+    `in each clone, while there is time: git remote set-url origin ${url}/GROUP/PROJECT.git; a name of your own spares that next time: gitlab deploy --hostname NAME`,
+  );
+}
+
+function backupLines({ gitlab: { vault } }: Ledger, to: NodeId, name: string): DeployCheck[] {
+  if (vault?.keeper !== to) return [];
+  const sentence = `${name} keeps the backups: they will lie on the machine that runs GitLab, and go with it if that dies`;
+  return [checkOf('warn', 'backups', sentence, 'name another place for them: autogit-node gitlab backup --to TARGET')];
+}

@@ -1,0 +1,124 @@
+import { statfsSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import type { Answer, Ask } from '../../protocol/asks.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { asSentence, type NodeId } from '../../protocol/ids.ts';
+import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { diskOf } from '../disk-use.ts';
+import { forwarderNow } from '../hosting/forward/forward-files.ts';
+import type { KeptGitlab } from '../hosting/kept-gitlab.ts';
+import { asChecks } from '../hosting/move/move-checks.ts';
+import type { TargetSeen } from '../hosting/move/move-ports.ts';
+import { MoveTarget } from '../hosting/move/move-target.ts';
+import { existingAt } from '../hosting/place-tree.ts';
+import type { ServiceHost } from '../hosting/service-host.ts';
+import { isFolder } from '../hosting/vault/backup-target.ts';
+import type { CopiesRoom } from './copies-room.ts';
+import { hostAddress, hostIpv6 } from './hosting-answers.ts';
+import type { Here, Membership, MoveAsk } from './hosting-here.ts';
+
+interface MoveRoomOptions
+  extends Pick<Here, 'nodeId' | 'home' | 'dockerHost' | 'clock' | 'log' | 'network'>,
+    Pick<Membership, 'ledger' | 'view' | 'box'> {
+  host: ServiceHost;
+  copies: Pick<CopiesRoom, 'heldAt' | 'lacks'>;
+  kept(): KeptGitlab | null;
+  busy(): string | null;
+}
+
+const askMs = 5_000;
+
+/** What this machine answers of a planned move, from here or to here, and asks the other one. */
+export class MoveRoom {
+  readonly #options: MoveRoomOptions;
+  readonly #target: MoveTarget;
+
+  constructor(options: MoveRoomOptions) {
+    this.#options = options;
+    this.#target = new MoveTarget({ ...options, self: options.nodeId });
+  }
+
+  ledgerChanged(): void {
+    this.#target.ledgerChanged();
+  }
+
+  stop(): Promise<void> {
+    return this.#target.stop();
+  }
+
+  /** Of the machine to which it moves. Rejects while that does not answer. */
+  async ask(to: NodeId, { data, epoch }: Hosting): Promise<TargetSeen> {
+    const answer = await this.#options.network.ask(to, { kind: 'move-ready', data, epoch }, askMs);
+    if (answer.kind === 'move-target') return answer;
+    throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
+  }
+
+  async answer(ask: MoveAsk): Promise<Answer> {
+    if (ask.kind === 'move-ready') {
+      const { waits, percent, fails } = this.#target.seen(ask);
+      const said = (words: string | null) => (words === null ? null : asSentence(words));
+      return { kind: 'move-target', waits: said(waits), percent, fails: said(fails) };
+    }
+    const hosting = hostingOf(this.#options.ledger());
+    if (hosting === null || hosting.data !== ask.data)
+      throw new AutogitError('no-gitlab', 'this machine does not know that GitLab (yet): the same command again');
+    return ask.to === this.#options.nodeId ? this.#asTarget(hosting) : this.#asHost(ask, hosting);
+  }
+
+  async #asHost({ to }: Ask & { kind: 'check-move' }, hosting: Hosting): Promise<Answer> {
+    const { copies, busy, ledger, nodeId } = this.#options;
+    const kept = this.#options.kept();
+    if (kept === null || hosting.host !== nodeId)
+      throw new AutogitError('no-gitlab', 'this machine does not know yet of a GitLab that it hosts');
+    const { hostChecks } = await import('../hosting/move/move-checks.ts');
+    const { target = null } = ledger()?.gitlab.vault ?? {};
+    const checks = hostChecks({
+      isServing: kept.life.hasWorked && kept.mayRun,
+      busy: busy(),
+      lacks: copies.lacks(to),
+      ownBackups: target !== null && isFolder(target) ? target : null,
+    });
+    return { kind: 'move-checked', checks: asChecks(checks), place: null, address: null, awayMs: kept.usualBootMs };
+  }
+
+  async #asTarget(hosting: Hosting): Promise<Answer> {
+    const { home, dockerHost, copies, nodeId, ledger, view, network } = this.#options;
+    const known = ledger();
+    const place = copies.heldAt(hosting.data);
+    const { deployFacts } = await import('../hosting/deploy-facts.ts');
+    const { targetChecks } = await import('../hosting/move/move-checks.ts');
+    const data = 'path' in place ? place.path : join(home, 'gitlab-copies');
+    const found = await deployFacts({ ...hosting, data }, { home, mesh: known?.mesh.id ?? '', dockerHost });
+    // What hands on from here to the host of now makes way for the gate.
+    const { pid } = forwarderNow(home);
+    const taken = found.taken.filter(({ by }) => pid === null || !by.endsWith(`(process ${pid})`));
+    const facts = { ...found, taken };
+    const own = view().jobs.reports[nodeId]?.report.measured;
+    const runs = Object.values(known?.runs ?? {}).filter(({ node }) => node === nodeId);
+    const [address, ipv6] = [hostAddress(network.addresses()), hostIpv6(network.addresses())];
+    const checks = targetChecks({
+      ...{ name: known?.nodes[nodeId]?.name ?? nodeId, hosting, facts, place },
+      freeBytes: diskOf(statfsSync(existingAt(data))).freeBytes,
+      paused: own?.paused === 'all' ? (own.pausedBecause ?? 'its owner has paused it') : null,
+      certificate: await this.#certificateProblem(hosting, hosting.ipv6 === undefined ? address : (ipv6 ?? address)),
+      running: runs.filter(({ state }) => state === 'taken' || state === 'running').length,
+    });
+    return {
+      ...{ kind: 'move-checked', checks: asChecks(checks), awayMs: null },
+      place: 'path' in place ? { ...place } : null,
+      ...{ address, ...(ipv6 !== undefined && { ipv6 }) },
+    };
+  }
+
+  /** Its certificate is sealed for the voters, and names an address or a name. */
+  async #certificateProblem({ https, hostname, ipv6 }: Hosting, address: string): Promise<string | null> {
+    if (https === undefined) return null;
+    const { box } = this.#options;
+    if (!box.canOpen(https.key)) return "the certificate of GitLab's address is sealed for others than this machine";
+    const { unboxedCertificate } = await import('../hosting/certificate-box.ts');
+    const { whyNotFor } = await import('../hosting/gitlab-certificate.ts');
+    const isLiteral = ipv6 !== undefined || isIP(hostname) !== 0;
+    return whyNotFor(unboxedCertificate(https, box.unseal(https.key)), isLiteral ? address : hostname);
+  }
+}

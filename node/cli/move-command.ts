@@ -1,0 +1,114 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+import { shown, shownLines } from '../foreign-text.ts';
+import type { AgentClient } from '../local-api/socket-client.ts';
+import type { MovePlan } from '../local-api/socket-protocol.ts';
+import { createProgress, withFix } from '../progress-lines.ts';
+import { showDuration } from '../settings/quantities.ts';
+import { agentOf, type Context } from './context.ts';
+import { exit, requireDone } from './failure.ts';
+import { PhaseLines } from './gitlab-deploy.ts';
+import { promptOf } from './mesh-commands.ts';
+import { confirm, hasTerminal } from './prompt.ts';
+
+const statusHint = 'look at it: autogit-node gitlab';
+type GitlabView = StatusSnapshot['gitlab'];
+type Ended = NonNullable<NonNullable<GitlabView['move']>['ended']>;
+
+/**
+ * `gitlab move NODE`: looks at both machines, says what it found and what it costs, asks, and watches. Moving is the mesh's from the
+ * answer on: whoever stops watching stops nothing, and who asks twice watches the same one.
+ */
+export async function move(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const agent = await agentOf(context);
+  const wanted = context.args[0] as string;
+  const before = await hosted(agent);
+  if (before.move?.wish?.to === wanted) return watch(context, agent, before);
+  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
+  const plan = await agent.gitlabMovePlan(wanted);
+  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
+  const failed = plan.lines.find(({ state }) => state === 'fail');
+  if (failed) {
+    if (settings.isOn('json')) out.json({ state: 'refused', plan });
+    throw new AutogitError('unsupported', `GitLab does not move to ${plan.to}: ${failed.sentence}`, {
+      hint: failed.fix ?? statusHint,
+    });
+  }
+  if (!(await isWanted(context, plan))) return exit.failed;
+  requireDone(await agent.gitlabMove(wanted), statusHint);
+  return watch(context, agent, before);
+}
+
+async function hosted(agent: AgentClient): Promise<GitlabView> {
+  const { gitlab } = (await agent.status()).snapshot;
+  if (gitlab.mode !== 'hosted')
+    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself, and moves no other', {
+      hint: 'autogit-node gitlab deploy',
+    });
+  return gitlab;
+}
+
+async function isWanted(context: Context, { host, to, url, isOtherUrl, awayMs }: MovePlan): Promise<boolean> {
+  const prompt = promptOf(context);
+  if (prompt.yes) return true;
+  if (!hasTerminal(prompt))
+    throw new AutogitError('no-terminal', `nobody here can say that GitLab shall move to ${shown(to)}`, {
+      hint: 'the same command with --yes',
+    });
+  const away = awayMs === null ? '' : ` for about ${showDuration(awayMs)}`;
+  const address = isOtherUrl ? ` Its address becomes ${url}.` : '';
+  const question = `Move GitLab from ${host} to ${to}? Nothing is lost; nobody is served${away}, as long as it takes to start; jobs that run go on meanwhile.${address}`;
+  return confirm(question, false, prompt);
+}
+
+/** ms for this machine to hear what the mesh has committed. */
+const hearsMs = 10_000;
+
+async function watch(context: Context, agent: AgentClient, before: GitlabView): Promise<number> {
+  const { settings, out } = context;
+  const began = performance.now();
+  const end = await untilItEnds(context, agent, before.move?.ended?.at ?? null);
+  if (end === null) {
+    const because = 'the mesh goes on moving it: autogit-node gitlab';
+    if (settings.isOn('json')) out.json({ state: 'moving', because });
+    else out.talk(because);
+    return exit.interrupted;
+  }
+  const { isDone, because, to, url } = end;
+  if (settings.isOn('json')) out.json({ state: isDone ? 'moved' : 'failed', host: end.host, url, because });
+  if (!isDone)
+    throw new AutogitError('unsupported', `GitLab did not move to ${to}: ${because.split(' -> ')[0]}`, {
+      hint: because.split(' -> ')[1] ?? statusHint,
+    });
+  if (!settings.isOn('json'))
+    out.data(shownLines(`GitLab runs on ${to}, ${url}, after ${showDuration(performance.now() - began)}`));
+  return exit.ok;
+}
+
+/** A line for each phase. Null when nobody watches any more. */
+async function untilItEnds(
+  { signal, settings }: Context,
+  agent: AgentClient,
+  wasEndedAt: string | null,
+): Promise<(Ended & Pick<GitlabView, 'host' | 'url'>) | null> {
+  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
+  const told = new PhaseLines(lines, () => performance.now(), 'moving');
+  const began = performance.now();
+  let wasWished = false;
+  for (let tag = ''; !signal.aborted; ) {
+    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
+    const { gitlab } = news.snapshot;
+    tag = news.tag;
+    if (gitlab.mode !== 'hosted')
+      throw new AutogitError('unsupported', 'GitLab was uninstalled meanwhile', { hint: statusHint });
+    const { wish = null, doing = null, ended = null } = gitlab.move ?? {};
+    wasWished ||= wish !== null;
+    if (wish === null && ended !== null && ended.at !== wasEndedAt)
+      return { ...ended, host: gitlab.host, url: gitlab.url };
+    if (wish === null && (wasWished || performance.now() - began > hearsMs))
+      throw new AutogitError('unsupported', 'the mesh knows of no move any more', { hint: statusHint });
+    if (doing) told.sayPhase(doing.phase, doing.percent);
+  }
+  return null;
+}

@@ -1,0 +1,276 @@
+import { join } from 'node:path';
+import type { Change } from '../../../protocol/changes.ts';
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { asSentence, type NodeId } from '../../../protocol/ids.ts';
+import type { MoveSeen } from '../../../protocol/report.ts';
+import { roundText } from '../../../protocol/round-name.ts';
+import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
+import { nodeName } from '../../../scheduler/snapshot-view.ts';
+import type { KeeperOptions } from '../gitlab-keeper-options.ts';
+import { gitlabTimings } from '../gitlab-state.ts';
+import type { HostingMemory, Moving } from '../hosting-memory.ts';
+import type { KeptGitlab } from '../kept-gitlab.ts';
+import { markedEpoch, writeMarker } from '../place-records.ts';
+import { treeOf } from '../place-tree.ts';
+import type { FoundService } from '../service-host.ts';
+import type { TargetSeen } from './move-ports.ts';
+import { isOnTrial, type MoveLook, type MoveStep, nextMoveStep } from './move-steps.ts';
+
+interface Hands {
+  options: KeeperOptions;
+  memory: HostingMemory;
+  endGently(id: string): Promise<void>;
+}
+
+const timings = {
+  askMs: 2_000,
+  /** To get the image and be in sync; GitLab serves meanwhile. */
+  readyMs: 3_600_000,
+  /** For the last round to be taken and to arrive; nobody is served meanwhile. */
+  arriveMs: 180_000,
+} as const;
+/** At the new host so many starts in a row failed: it goes back. */
+const faultsMost = 2;
+
+/**
+ * A planned move of GitLab to another machine, at both ends: from here, while the ledger wishes it, and to here, until it stands
+ * (`move-steps.ts` decides what is next). What was begun is on the disk before the gate is closed, and is done to its end, or
+ * given up, by whichever agent comes next.
+ */
+export class GitlabMove {
+  readonly #hands: Hands;
+  /** Since when, by boot time of this agent, it waits for that. */
+  #since: { key: string; at: number } | null = null;
+  /** Of one wish: it is not begun any more once that was said, which may be committed late. */
+  #vain: { wish: string; because: string } | null = null;
+  #target: { to: NodeId; seen: TargetSeen; at: number } | null = null;
+  #isAsking = false;
+  /** One at a time; null: none was asked for, or that failed. */
+  #round: { epoch: number; made: Promise<void> } | null = null;
+  #roundProblem: string | null = null;
+
+  constructor(hands: Hands) {
+    this.#hands = hands;
+  }
+
+  /** In the keeper's loop, with the ledger of now: true when this turn was its own. */
+  async turn(kept: KeptGitlab, mine: Hosting, own: FoundService | null): Promise<boolean> {
+    if (mine.move === undefined) {
+      kept.moving = null;
+      return false;
+    }
+    if (!isOnTrial(mine)) this.#ask(mine, mine.move.to);
+    const look = this.#look(kept, mine, own);
+    const step = nextMoveStep(look);
+    const waits = step.kind === 'wait' ? this.#whyWait(mine) : null;
+    kept.moving = this.#phase(step, mine, waits);
+    await this.#act(kept, mine, step, own);
+    // At once: what began meanwhile to read these data would be cut off.
+    if (step.kind === 'begin') return this.turn(kept, mine, own);
+    return !['none', 'wait', 'try', 'say', 'stands'].includes(step.kind);
+  }
+
+  #journal({ data, epoch, move }: Hosting): Moving | null {
+    const known = this.#hands.memory.read(data).moving ?? null;
+    return known?.epoch === epoch && known.to === move?.to ? known : null;
+  }
+
+  #write({ data, epoch, move }: Hosting, more: Partial<Moving>): void {
+    const moving = { epoch, to: move!.to, last: null, givenUp: null, isSaid: false, ...more };
+    this.#hands.memory.write(data, { moving });
+  }
+
+  #look(kept: KeptGitlab, mine: Hosting, own: FoundService | null): MoveLook {
+    const { self, copies } = this.#hands.options;
+    const known = this.#journal(mine);
+    const isFrom = !isOnTrial(mine);
+    const arrived = isFrom && known?.last ? (copies?.arrived(mine.move!.to, known.last) ?? null) : null;
+    return {
+      ...{ self, hosting: mine, isBegun: known !== null, isClosed: kept.lease.isClosed, hasEnded: own === null },
+      isReady: isFrom && this.#whyWait(mine) === null,
+      last: arrived ?? known?.last ?? null,
+      hasArrived: arrived !== null,
+      works: kept.life.hasWorked && own !== null,
+      isSaid: known?.isSaid === true,
+      vain: this.#whyVain(kept, mine, known),
+      givenUp: known?.givenUp ?? null,
+    };
+  }
+
+  /** Why the move has not begun; GitLab serves. */
+  #whyWait({ move }: Hosting): string | null {
+    const { copies, move: sources } = this.#hands.options;
+    const { to } = move!;
+    const target = this.#target?.to === to ? this.#target.seen : null;
+    return (
+      sources?.busy() ??
+      copies?.lacks(to) ??
+      (copies?.hasBulk(to) ? null : `${this.#name(to)} lacks the newest artifacts and packages yet`) ??
+      (target === null ? `${this.#name(to)} is asked whether it is ready` : target.waits)
+    );
+  }
+
+  #whyVain(kept: KeptGitlab, mine: Hosting, known: Moving | null): string | null {
+    const { clock, ledger } = this.#hands.options;
+    const { move, epoch, ending } = mine;
+    const { to, since } = move!;
+    const name = this.#name(to);
+    const isTrial = isOnTrial(mine);
+    const part = isTrial ? 'boot' : known === null ? 'ready' : known.last === null ? 'round' : 'arrive';
+    const key = `${epoch} ${to} ${since} ${part}`;
+    if (this.#since?.key !== key) this.#since = { key, at: clock.bootMs() };
+    const tookMs = clock.bootMs() - this.#since.at;
+    if (isTrial) return this.#isInVain(kept, tookMs) ? `GitLab did not come up on ${name}: ${whatIs(kept)}` : null;
+    const wish = `${to} ${since}`;
+    if (known === null && this.#vain?.wish === wish) return this.#vain.because;
+    const node = ledger()?.nodes[to];
+    const why = ending
+      ? 'GitLab is being uninstalled'
+      : node === undefined || node.left
+        ? `${name} has left`
+        : !mine.copies?.standbys.some((one) => one.node === to)
+          ? `${name} holds no copy of it any more`
+          : this.#tookTooLong(mine, known, tookMs);
+    if (why !== null && known === null) this.#vain = { wish, because: why };
+    return why;
+  }
+
+  #tookTooLong({ move }: Hosting, known: Moving | null, tookMs: number): string | null {
+    const { to } = move!;
+    const { seen = null } = this.#target?.to === to ? this.#target : {};
+    if (known === null && seen?.fails != null) return `${this.#name(to)}: ${seen.fails}`;
+    if (known === null && tookMs < timings.readyMs) return null;
+    if (known === null) return `${this.#name(to)} was not ready within an hour: ${seen?.waits ?? 'it does not answer'}`;
+    // While GitLab ends the engine has its own time for that.
+    if (tookMs < timings.arriveMs) return null;
+    return known.last === null
+      ? `no last round could be taken: ${this.#roundProblem ?? 'GitLab did not end in time'}`
+      : `the last round did not arrive at ${this.#name(to)} in time`;
+  }
+
+  #isInVain({ life }: KeptGitlab, tookMs: number): boolean {
+    if (life.hasWorked) return false;
+    return life.faults >= faultsMost || (life.faults > 0 && tookMs >= gitlabTimings.hardBootMs);
+  }
+
+  async #act(kept: KeptGitlab, mine: Hosting, step: MoveStep, own: FoundService | null): Promise<void> {
+    const { options, endGently } = this.#hands;
+    const { log, onGateClosed } = options;
+    const { data, epoch, move } = mine;
+    const name = this.#name(move!.to);
+    const known = this.#journal(mine);
+    switch (step.kind) {
+      case 'begin':
+        log.info(`GitLab moves to ${name}: its gate is closed here for epoch ${epoch}`);
+        return this.#write(mine, {});
+      case 'give-up':
+        log.warn(`the move of GitLab to ${name} is given up: ${step.because}`);
+        return this.#write(mine, { givenUp: step.because });
+      case 'close':
+        kept.given.abort();
+        await kept.lease.close(known?.givenUp ? 'GitLab goes back to where it was' : `GitLab moves to ${name}`);
+        return onGateClosed(epoch);
+      case 'end':
+        kept.report(kept.moving);
+        return own === null ? undefined : endGently(own.id);
+      case 'round':
+        kept.report(kept.moving);
+        return this.#takeRound(kept, mine);
+      case 'send':
+        kept.report(kept.moving);
+        await kept.place(false);
+        return;
+      case 'moved':
+        log.info(`all of GitLab is on ${name}, as round ${roundText(step.base)}: it goes on there`);
+        return this.#tell({ kind: 'gitlab-moved', data, epoch, base: step.base });
+      case 'say':
+        return this.#write(mine, { isSaid: true });
+      case 'stands':
+        return this.#tell({ kind: 'gitlab-move-stands', data, epoch });
+      case 'ends':
+        return this.#end(kept, mine, step);
+      default:
+        return;
+    }
+  }
+
+  async #takeRound(kept: KeptGitlab, mine: Hosting): Promise<void> {
+    const { copies } = this.#hands.options;
+    const { epoch } = mine;
+    // Also for an agent that has just begun: its copies begin with it.
+    await kept.place(false);
+    if (copies === undefined || this.#round?.epoch === epoch) return;
+    const taken = async (): Promise<void> => this.#write(mine, { last: await copies.lastRound() });
+    const made = taken().catch((error: unknown) => {
+      this.#roundProblem = sentenceOf(error);
+      this.#round = null;
+    });
+    this.#round = { epoch, made };
+  }
+
+  /** Where it was before, or goes on where it never left. */
+  async #end(kept: KeptGitlab, mine: Hosting, { isClosed, because }: MoveStep & { kind: 'ends' }): Promise<void> {
+    const { options } = this.#hands;
+    const { data, epoch } = mine;
+    if (isClosed && !isOnTrial(mine)) {
+      // As the next epoch will find them: before that is the ledger's, or nobody knew whose they are.
+      await kept.endCopies();
+      const place = await kept.placeAsItIs();
+      const owner = { mesh: kept.mesh, data };
+      const folder = join(treeOf(place), 'live', 'data');
+      if (markedEpoch(folder, owner) === epoch)
+        await writeMarker(folder, { ...owner, epoch: epoch + 1 }, options.tools);
+      await options.tools.run('sync', ['-f', treeOf(place)]);
+    }
+    await this.#tell({ kind: 'gitlab-move-ends', data, epoch, isClosed, because: asSentence(because) });
+    if (!isClosed) options.log.warn(`GitLab stays where it is: ${because}`);
+  }
+
+  async #tell(change: Change): Promise<void> {
+    const { state, because } = await this.#hands.options.change(change);
+    if (state !== 'done') throw new AutogitError('no-leader', `the mesh does not take it (${change.kind}): ${because}`);
+  }
+
+  /** Now and then, beside the keeper's looks. */
+  #ask(mine: Hosting, to: NodeId): void {
+    const { clock, move } = this.#hands.options;
+    const isKnown = this.#target?.to === to && clock.bootMs() - this.#target.at < timings.askMs;
+    if (this.#isAsking || isKnown || move === undefined || this.#journal(mine) !== null) return;
+    this.#isAsking = true;
+    move
+      .target(to, mine)
+      .catch((error: unknown): TargetSeen => {
+        return { waits: `${this.#name(to)} does not answer: ${sentenceOf(error)}`, percent: null, fails: null };
+      })
+      .then((seen) => {
+        this.#target = { to, seen, at: clock.bootMs() };
+      })
+      .finally(() => {
+        this.#isAsking = false;
+      });
+  }
+
+  #phase({ kind }: MoveStep, { move }: Hosting, waits: string | null): MoveSeen | null {
+    const name = this.#name(move!.to);
+    const words: Partial<Record<MoveStep['kind'], string>> = {
+      wait: `GitLab serves: ${waits ?? `${name} is ready`}`,
+      begin: 'its gate is closed',
+      close: 'its gate is closed',
+      end: 'GitLab ends here',
+      round: 'the last round is taken',
+      send: `the last round goes to ${name}`,
+      moved: `all of it is on ${name}: the mesh is told`,
+      'give-up': 'the move is given up',
+      ends: 'the move is given up',
+    };
+    const phase = words[kind];
+    const percent = kind === 'wait' ? (this.#target?.seen.percent ?? null) : null;
+    return phase === undefined ? null : { phase: phase.slice(0, 200), percent };
+  }
+
+  #name(node: NodeId): string {
+    return nodeName(this.#hands.options.ledger(), node);
+  }
+}
+
+const whatIs = ({ life }: KeptGitlab): string => life.fault ?? life.because;

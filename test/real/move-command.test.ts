@@ -1,0 +1,95 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
+import { places } from '../../node/store/home.ts';
+import { cleanEnv, root, runCli } from './cli-child.ts';
+import { SmallAgent } from './small-agent.ts';
+
+/** What `gitlab move` says and asks: the published command before an agent in small. */
+describe('gitlab move', () => {
+  let agent = new SmallAgent();
+  let home: string;
+  let server: SocketServer;
+
+  beforeAll(() => {
+    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    home = mkdtempSync(join(tmpdir(), 'autogit-move-'));
+  });
+  beforeEach(async () => {
+    await server?.close();
+    agent = new SmallAgent();
+    agent.gitlab = { ...served };
+    server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
+  });
+  afterAll(async () => {
+    await server?.close();
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  const run = (...args: string[]) => runCli(['--home', home, ...args], cleanEnv(home));
+  const asked = () => agent.asked.filter((one) => Object.hasOwn(one as object, 'move'));
+  const served = {
+    ...{ mode: 'hosted' as const, state: 'healthy' as const, url: 'http://192.168.1.10:8080', host: 'kang' },
+    version: '19.3.0',
+    hosted: { image: 'i', preset: 'homelab', folder: '/srv/gitlab', because: 'it answers', progress: null },
+  };
+  const wish = { from: 'kang', to: 'desktop-1' };
+  const ended = { ...wish, because: 'asked on kang', at: '2026-11-29T04:00:00Z' };
+  const there = { host: 'desktop-1', url: 'http://192.168.1.11:8080' };
+  const soon = (ms: number, more: object) => setTimeout(() => Object.assign(agent.gitlab, more), ms);
+
+  it('looks, asks, tells each step once and where GitLab is then', async () => {
+    const silent = await run('--no-input', 'gitlab', 'move', 'desktop-1');
+    expect([silent.code, silent.stderr]).toEqual([2, expect.stringContaining('the same command with --yes')]);
+    expect(silent.stderr).toMatch(/^ +ok +copy +kang: in sync/m);
+    expect(asked()).toEqual([]);
+    soon(800, { move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } });
+    soon(1600, { move: { wish, doing: { phase: 'the last round is taken', percent: null }, ended: null } });
+    soon(2600, { ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } });
+    const done = await run('--yes', 'gitlab', 'move', 'desktop-1');
+    expect([done.code, done.stdout]).toEqual([
+      ...[0, expect.stringMatching(/^GitLab runs on desktop-1, http:\/\/192.168.1.11:8080, after /)],
+    ]);
+    expect(done.stderr).toMatch(/moving +it pulls the image: 40 %[\s\S]*moving +the last round is taken/);
+    expect(asked()).toEqual([{ move: 'desktop-1' }]);
+  });
+
+  it('what speaks against it is a line with what helps, and nothing is asked for', async () => {
+    const sentence = 'kang: desktop-1 is not in sync yet';
+    agent.movePlan = {
+      ...agent.movePlan,
+      lines: [{ state: 'fail', what: 'copy', sentence, fix: 'autogit-node gitlab copies' }],
+    };
+    const refused = await run('--yes', '--json', 'gitlab', 'move', 'desktop-1');
+    expect([refused.code, JSON.parse(refused.stdout).state]).toEqual([1, 'refused']);
+    expect(refused.stderr).toMatch(/does not move to desktop-1: kang: desktop-1 is not in sync yet/);
+    expect(refused.stderr).toMatch(/-> autogit-node .*gitlab copies/);
+    expect(asked()).toEqual([]);
+    agent.gitlab = { mode: 'none', state: 'absent', url: null, host: null, version: null };
+    expect((await run('--yes', 'gitlab', 'move', 'desktop-1')).stderr).toContain('runs no GitLab itself');
+  });
+
+  it('a second one watches the first; that it went back is a failure with its reason, told once', async () => {
+    const before = { ...ended, isDone: false, because: 'an earlier one', at: '2026-11-28T04:00:00Z' };
+    agent.gitlab = { ...served, move: { wish, doing: { phase: 'GitLab ends here', percent: null }, ended: before } };
+    const because = 'GitLab did not come up on desktop-1: its container ended';
+    soon(1500, { move: { wish: null, doing: null, ended: { ...ended, isDone: false, because } } });
+    const failed = await run('--yes', '--json', 'gitlab', 'move', 'desktop-1');
+    expect([failed.code, JSON.parse(failed.stdout)]).toEqual([
+      1,
+      { state: 'failed', host: 'kang', url: served.url, because },
+    ]);
+    expect(failed.stderr).toContain(because);
+    expect(asked()).toEqual([]);
+  });
+
+  it('is a row of gitlab while it lasts, and afterwards how it ended', async () => {
+    agent.gitlab = { ...served, move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } };
+    expect((await run('gitlab')).stdout).toMatch(/^move\tfrom kang to desktop-1: it pulls the image, 40 %$/m);
+    agent.gitlab = { ...served, ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } };
+    expect((await run('gitlab')).stdout).toMatch(/^moved\tfrom kang to desktop-1, 2026-11-29T04:00:00Z$/m);
+  });
+});

@@ -1,0 +1,183 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
+import type { HostedMove } from '../../protocol/hosted-move.ts';
+import type { HostedGitlab } from '../../protocol/ledger.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { KeeperRig } from './keeper-rig.ts';
+
+/** SAFETY H7, H10. The keeper at both ends of a planned move, with engine, gate, copies and mesh played. */
+const rig = new KeeperRig();
+beforeEach(() => {
+  rig.begins();
+  const nodes = { kang: { name: 'kang' }, 'desktop-1': { name: 'desktop-1' } };
+  rig.ledger = { ...rig.ledger, nodes } as typeof rig.ledger;
+});
+afterEach(() => rig.ends());
+
+const data = 'data-three';
+const at = (path: string) => ({ place: { kind: 'folder' as const, path }, hostname: 'home.local' });
+const move: HostedMove = {
+  ...{ from: 'kang', to: 'desktop-1', there: at('/b'), back: at('/a'), since: 1, because: 'asked' },
+};
+let tree: string;
+const markerOf = (): number => JSON.parse(readFileSync(join(tree, 'live/data/autogit-data.json'), 'utf8')).epoch;
+
+/** Serving on kang, with somebody who holds copies. */
+async function serving(): Promise<GitlabKeeper> {
+  tree = join(rig.home, 'place');
+  mkdirSync(join(tree, 'live/data'), { recursive: true });
+  writeFileSync(join(tree, 'live/data/autogit-data.json'), JSON.stringify({ mesh: 'mesh', data, epoch: 3 }));
+  const standbys = [{ node: 'desktop-1', because: 'it is there' }];
+  const set = { version: 1, members: ['desktop-1'], last: null, boot: 'b' };
+  rig.ledger.gitlab.hosted = hostedGitlab({
+    ...{ data, preset: 'minimal', place: { kind: 'folder', path: tree } },
+    copies: { agreed: ['desktop-1'], standbys, set, bases: {} },
+  });
+  const keeper = rig.begin();
+  await rig.until(keeper, () => rig.state() === 'healthy' && rig.ledger.gitlab.url !== null);
+  rig.order = [];
+  return keeper;
+}
+const wish = (one: HostedMove | undefined = move): void => {
+  rig.ledger.gitlab.hosted = { ...(rig.ledger.gitlab.hosted as HostedGitlab), ...(one && { move: one }) };
+};
+const lets = (): boolean => rig.behind?.isServing === true;
+
+describe('from here', () => {
+  it('serves while the other machine is not ready; then gate, end, one more round, and the mesh is told what arrived', async () => {
+    const keeper = await serving();
+    rig.target = { waits: 'it pulls the image', percent: 40, fails: null };
+    wish();
+    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('pulls the image') === true);
+    expect([rig.seen.at(-1)?.move?.percent, lets(), rig.order]).toEqual([40, true, []]);
+
+    const atRound: unknown[] = [];
+    rig.moved = {
+      ...rig.moved,
+      lastRound: async () => {
+        atRound.push(rig.behind, rig.order.slice(), rig.engine.running.size);
+        return { era: 0, epoch: 3, number: 41 };
+      },
+      arrived: (_node, from) => ({ ...from, number: from.number + 1 }),
+    };
+    rig.target = { waits: null, percent: null, fails: null };
+    await rig.until(keeper, () => rig.ledger.gitlab.epoch === 4);
+    expect(atRound).toEqual([null, ['gate of 3 closed', 'said closed 3'], 0]);
+    expect(rig.told).toEqual([{ kind: 'gitlab-moved', data, epoch: 3, base: { era: 0, epoch: 3, number: 42 } }]);
+    await rig.until(keeper, () => rig.order.includes('place closed'), false);
+    expect(rig.seen.at(-1)).toBe(null);
+  });
+
+  it('what the other machine will never be ends the wish, and GitLab serves on in its epoch', async () => {
+    const keeper = await serving();
+    rig.target = { waits: null, percent: null, fails: 'image i is for arm64, and this machine is amd64' };
+    wish();
+    await rig.until(keeper, () => rig.told.length > 0);
+    expect(rig.told).toMatchObject([{ isClosed: false, because: expect.stringContaining('is for arm64') }]);
+    expect([rig.ledger.gitlab.epoch, rig.order]).toEqual([3, []]);
+    await rig.until(keeper, () => lets() && rig.seen.at(-1)?.move === undefined);
+  });
+
+  it('a round that never arrives: it goes on here, in the next epoch, with the data marked for it before the mesh is told', async () => {
+    const keeper = await serving();
+    rig.moved = { ...rig.moved, arrived: () => null };
+    wish();
+    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('the last round goes to') === true);
+    rig.isHeard = false;
+    rig.skewMs += 200_000;
+    await rig.until(keeper, () => markerOf() === 4);
+    expect(rig.ledger.gitlab.epoch).toBe(3);
+    rig.isHeard = true;
+    await rig.until(keeper, () => rig.ledger.gitlab.epoch === 4);
+    expect(rig.told).toMatchObject([{ isClosed: true, because: expect.stringContaining('did not arrive') }]);
+    await rig.until(keeper, lets);
+  });
+
+  it('an agent that is killed with its gate closed does it to its end, with a round of its own', async () => {
+    const keeper = await serving();
+    rig.moved = { ...rig.moved, arrived: () => null };
+    wish();
+    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('the last round goes to') === true);
+    await keeper.stop();
+    rig.order = [];
+    rig.moved = { ...rig.moved, arrived: (_node, from) => from };
+    const next = rig.begin();
+    await rig.until(next, () => rig.ledger.gitlab.epoch === 4);
+    expect(rig.order.slice(0, 2)).toEqual(['gate of 3 closed', 'said closed 3']);
+  });
+});
+
+describe('to here', () => {
+  /** As the ledger has it once all of it is here. */
+  const moved = (): void => {
+    const copies = { agreed: ['desktop-1'], standbys: [], set: { version: 2, members: [], last: null, boot: null } };
+    const hosted = hostedGitlab({ data, preset: 'minimal', copies: { ...copies, bases: {} } });
+    rig.ledger.gitlab = {
+      ...{ mode: 'hosted', url: 'http://home.local:8929', token: 't', host: 'kang', epoch: 4 },
+      hosted: { ...hosted, move: { ...move, from: 'desktop-1', to: 'kang', base: { era: 0, epoch: 3, number: 7 } } },
+    };
+  };
+
+  it('is started behind its shut gate, and lets people in only once the mesh has it stand', async () => {
+    moved();
+    rig.isHeard = false;
+    const keeper = rig.begin();
+    await rig.until(keeper, () => rig.state() === 'healthy');
+    expect(lets()).toBe(false);
+    rig.isHeard = true;
+    await rig.until(keeper, lets);
+    expect((rig.ledger.gitlab.hosted as HostedGitlab).move).toBeUndefined();
+    expect(rig.ledger.gitlab.epoch).toBe(4);
+  });
+
+  it('and goes on to another machine in the same epoch, once that is ready', async () => {
+    moved();
+    const keeper = rig.begin();
+    await rig.until(keeper, lets);
+    rig.order = [];
+    rig.target = { waits: 'it pulls the image', percent: null, fails: null };
+    const nodes = { kang: { name: 'kang' }, 'desktop-2': { name: 'desktop-2' } };
+    rig.ledger = { ...rig.ledger, nodes } as typeof rig.ledger;
+    const hosted = rig.ledger.gitlab.hosted as HostedGitlab;
+    const copies = { ...hosted.copies!, standbys: [{ node: 'desktop-2', because: 'it is there' }] };
+    rig.ledger.gitlab.hosted = { ...hosted, copies, move: { ...move, to: 'desktop-2' } };
+    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('pulls the image') === true);
+    expect([lets(), rig.order, rig.told]).toEqual([true, [], []]);
+    rig.target = { waits: null, percent: null, fails: null };
+    await rig.until(keeper, () => rig.ledger.gitlab.epoch === 5);
+    expect(rig.told).toMatchObject([{ kind: 'gitlab-moved', epoch: 4 }]);
+  });
+
+  it('that does not come up goes back, its gate closed first; nobody was let in', async () => {
+    moved();
+    rig.engine.endsWith = 1;
+    const keeper = rig.begin();
+    let wasOpen = false;
+    await rig.until(keeper, () => {
+      wasOpen ||= lets();
+      return rig.ledger.gitlab.epoch === 5;
+    });
+    expect([wasOpen, rig.order.slice(0, 2), rig.ledger.gitlab.host]).toEqual([
+      ...[false, ['gate of 4 closed', 'said closed 4'], 'desktop-1'],
+    ]);
+    expect(rig.told).toMatchObject([{ isClosed: true, because: expect.stringContaining('did not come up on kang') }]);
+  });
+
+  it('given up, it stays so for whichever agent comes next, however well GitLab is by then', async () => {
+    moved();
+    rig.engine.endsWith = 1;
+    const keeper = rig.begin();
+    const journal = () => JSON.parse(readFileSync(join(rig.home, 'hosted-gitlab.json'), 'utf8')).moving;
+    rig.isHeard = false;
+    await rig.until(keeper, () => rig.order.includes('gate of 4 closed'));
+    expect(journal()).toMatchObject({ epoch: 4, isSaid: false, givenUp: expect.stringContaining('did not come up') });
+    await keeper.stop();
+    rig.engine.endsWith = null;
+    rig.isHeard = true;
+    const next = rig.begin();
+    await rig.until(next, () => rig.ledger.gitlab.epoch === 5);
+    expect(rig.told).toMatchObject([{ kind: 'gitlab-move-ends', isClosed: true }]);
+  });
+});
