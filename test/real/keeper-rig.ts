@@ -70,7 +70,8 @@ export class KeeperRig {
     this.engine.isAway = false;
     for (const keeper of this.#keepers) await keeper.stop();
     this.#keepers = [];
-    rmSync(this.home, { recursive: true, force: true });
+    // What a keeper had begun beside its turns may write a file yet.
+    rmSync(this.home, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
   }
 
   state(): string | undefined {
