@@ -7,7 +7,7 @@ import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
 import { leftData } from '../hosting/left-data.ts';
 import { readClaim } from '../hosting/place-records.ts';
 import { copiesOf, imageOf, mountPointOf } from '../hosting/place-tree.ts';
-import { copiesAt, copiesHere, fencedAt } from '../hosting/replica/copies-note.ts';
+import { copiesAt, copiesHere, fencedAt, isStillHosts } from '../hosting/replica/copies-note.ts';
 import { showBytes } from '../settings/quantities.ts';
 
 /**
@@ -16,7 +16,10 @@ import { showBytes } from '../settings/quantities.ts';
  * person, who has to hear of them first. `known`: what it runs now.
  */
 export function leftLines(home: string, known: Hosting | null): Attention[] {
-  const noted = copiesHere(home).map((data) => ({ data, ...placeAt(home, data) }));
+  const noted = copiesHere(home).flatMap((data) => {
+    const at = placeAt(home, data);
+    return at === null ? [] : [{ data, ...at }];
+  });
   const own = noted.flatMap((one): Attention[] => {
     if ('lines' in one) return one.lines;
     return one.data === known?.data ? fencedLines(one.path, fencedAt(home, one.data)) : copiesLeftLines(one.path);
@@ -25,10 +28,10 @@ export function leftLines(home: string, known: Hosting | null): Attention[] {
   return [...dataLeftLines(home, known, said), ...own];
 }
 
-/** A damaged note says itself what is to be done with it. */
-function placeAt(home: string, data: string): { path: string } | { lines: Attention[] } {
+/** Null where no copies lie, but what it ran with. A damaged note says itself what is to be done with it. */
+function placeAt(home: string, data: string): { path: string } | { lines: Attention[] } | null {
   try {
-    return copiesAt(home, data);
+    return isStillHosts(home, data) ? null : copiesAt(home, data);
   } catch (error) {
     if (!(error instanceof AutogitError)) throw error;
     return { lines: [{ code: 'gitlab-copies-left', severity: 'warn', sentence: error.message, fix: error.hint }] };

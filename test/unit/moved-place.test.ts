@@ -65,7 +65,7 @@ describe('where the copies of a machine lie that ran GitLab', () => {
     const own = join(home, 'gitlab-copies', data);
     expect(copiesAt(home, data)).toEqual({ path: own, isNoted: false });
     noteCopiesAt(home, data, own, null);
-    expect(copiesAt(home, data)).toEqual({ path: own, isNoted: false });
+    expect(copiesAt(home, data)).toEqual({ path: own, isNoted: true });
     noteCopiesAt(home, data, '/srv/gitlab', null);
     expect(copiesAt(home, data)).toEqual({ path: '/srv/gitlab', isNoted: true });
     noteFenced(home, data, ['fenced-3']);
@@ -100,6 +100,21 @@ describe('where the copies of a machine lie that ran GitLab', () => {
     ]);
     noteFenced(home, data, []);
     expect(leftLines(home, hosting('B'))).toEqual([]);
+  });
+
+  it('is said to be data as long as they lie there, and copies once they are given up', () => {
+    const path = join(home, 'srv');
+    placed(path);
+    const memory = new HostingMemory(home, { warn: () => undefined });
+    memory.write(data, { hosting: hosting('K') });
+    noteCopiesAt(home, data, path, null);
+    memory.forget(path);
+    expect(leftLines(home, null)).toMatchObject([{ code: 'gitlab-data-left' }]);
+    noteFenced(home, data, []);
+    expect(leftLines(home, null)).toMatchObject([{ code: 'gitlab-copies-left' }]);
+    // It ran here again, and ended here.
+    noteCopiesAt(home, data, path, null);
+    expect(leftLines(home, null)).toMatchObject([{ code: 'gitlab-data-left' }]);
   });
 
   it('is deleted by no word that was said of copies of before, nor while it is in the hands of who ran it, nor with what is nowhere else', async () => {

@@ -16,6 +16,8 @@ const Note = z.looseObject({
   fenced: z.array(z.string().max(64)).max(1000).default([]),
   /** An epoch that was given up here before anybody was let in: its data are nobody's. */
   unserved: z.int().positive().nullable().default(null),
+  /** Copies alone lie there: the data with which it ran here have gone, or are among the fenced. */
+  isGiven: z.boolean().default(false),
 });
 type Note = z.infer<typeof Note>;
 
@@ -45,6 +47,9 @@ export function copiesAt(home: string, data: string): { path: string; isNoted: b
   return { path: note?.path ?? copiesFolder(home, data), isNoted: note !== null };
 }
 
+/** The data with which it ran on this machine are in that place, and no copies are held there. */
+export const isStillHosts = (home: string, data: string): boolean => readNote(home, data)?.isGiven === false;
+
 /** GitLab is given up here, and its data stay there. On the disk when it returns. */
 export function noteCopiesAt(home: string, data: string, path: string, unserved: number | null): void {
   let known: Note | null = null;
@@ -53,15 +58,18 @@ export function noteCopiesAt(home: string, data: string, path: string, unserved:
   } catch {
     // A damaged one is written over: this is what was to stand in it.
   }
-  if (path === (known?.path ?? copiesFolder(home, data)) && unserved === (known?.unserved ?? null)) return;
   makeFolder(folderOfAll(home), 0o700);
-  write(home, data, { fenced: [], ...known, path, unserved });
+  write(home, data, { fenced: [], ...known, path, unserved, isGiven: false });
 }
 
+/** Its place is one of copies now, with these beside them. */
 export function noteFenced(home: string, data: string, fenced: readonly string[]): void {
   const note = readNote(home, data);
-  if (JSON.stringify(note?.fenced ?? []) === JSON.stringify(fenced)) return;
-  write(home, data, { path: copiesFolder(home, data), unserved: null, ...note, fenced: [...fenced] });
+  const isSaid = JSON.stringify(note?.fenced ?? []) === JSON.stringify(fenced);
+  // Of a place in which it never ran there is nothing to note.
+  if (isSaid && note?.isGiven !== false) return;
+  const path = note?.path ?? copiesFolder(home, data);
+  write(home, data, { path, unserved: note?.unserved ?? null, fenced: [...fenced], isGiven: true });
 }
 
 const write = (home: string, data: string, note: Note): void =>
