@@ -48,7 +48,7 @@ export const Change = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('drain'), node: z.string().max(64), drained: z.boolean() }),
   z.object({
     kind: z.literal('set'),
-    key: z.enum(['retryLost', 'defaultArch', 'graceMs', 'silentMs']),
+    key: z.enum(['retryLost', 'defaultArch', 'graceMs', 'silentMs', 'inSyncGraceMs', 'failover']),
     value: z.union([z.boolean(), z.string().max(256), z.number()]),
   }),
   z.object({
@@ -68,7 +68,7 @@ export const Change = z.discriminatedUnion('kind', [
     hosted: z.object(
       HostedGitlab.omit({
         ...{ since: true, because: true, ending: true, copies: true, upgrade: true, upgraded: true },
-        ...{ move: true, moved: true },
+        ...{ move: true, moved: true, failover: true },
       }).shape,
     ),
     /** Who may hold copies of it. */
@@ -196,6 +196,20 @@ export const Change = z.discriminatedUnion('kind', [
     data: DataId,
     epoch: z.int().positive().max(limits.counter),
     isClosed: z.boolean(),
+    because: Sentence,
+  }),
+  /** A person has looked at why GitLab moved so often: it may move by itself again. */
+  z.object({ kind: z.literal('clear-gitlab-flag'), data: DataId }),
+  /**
+   * Its host is silent, and a person has GitLab go on at `to`, from the newest round that lies there, though the mesh would not by
+   * itself; null: not any more. Nothing happens before the host's gate is surely shut.
+   */
+  z.object({
+    kind: z.literal('start-gitlab-at'),
+    data: DataId,
+    epoch: z.int().positive().max(limits.counter),
+    /** By name or id. */
+    to: z.string().max(64).nullable(),
     because: Sentence,
   }),
   /** A voter writes secrets sealed anew: GitLab's token for those who vote now, or changed secrets that a removed machine knew. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { NodeId, Sentence, WallMs } from './ids.ts';
+import { limits } from './limits.ts';
 import { RoundName } from './round-name.ts';
 
 /** As a URL has it between its brackets: no zone, as that is another one's on another machine. */
@@ -39,9 +40,32 @@ export const HostedMove = z.looseObject({
   base: RoundName.optional(),
   since: WallMs,
   because: Sentence,
+  /**
+   * Nobody wished it: `from` was silent, and GitLab goes on at `to` with `base`. It never goes back by itself. `failed`: why `to` could
+   * not bring it up; its gate is closed for that epoch, and the leader goes on to the next machine. `tried`: those before it.
+   */
+  unplanned: z.looseObject({ failed: Sentence.optional(), tried: z.array(NodeId).max(limits.standbys * 4) }).optional(),
 });
 export type HostedMove = z.infer<typeof HostedMove>;
 
-/** How the last planned move ended. */
-export const MoveEnd = z.looseObject({ from: NodeId, to: NodeId, isDone: z.boolean(), because: Sentence, at: WallMs });
+/** How the last move ended. `isUnplanned`: its host was silent. */
+export const MoveEnd = z.looseObject({
+  from: NodeId,
+  to: NodeId,
+  isDone: z.boolean(),
+  because: Sentence,
+  at: WallMs,
+  isUnplanned: z.boolean().optional(),
+});
 export type MoveEnd = z.infer<typeof MoveEnd>;
+
+/**
+ * Moves that nobody wished, since GitLab last served for long at one machine. `flag`: why it does not move by itself any more; only a
+ * person clears it. `wanted`: a person has it go on at `to`, which the mesh would not start by itself, as soon as its host is surely shut.
+ */
+export const HostedFailover = z.looseObject({
+  count: z.int().nonnegative().max(1000),
+  flag: Sentence.optional(),
+  wanted: z.looseObject({ to: NodeId, since: WallMs, because: Sentence }).optional(),
+});
+export type HostedFailover = z.infer<typeof HostedFailover>;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { HostedAt, HostedMove, MoveEnd } from './hosted-move.ts';
+import { HostedAt, HostedFailover, HostedMove, MoveEnd } from './hosted-move.ts';
 import { GitlabImageName, UpgradeEnd, UpgradeWish } from './hosted-upgrade.ts';
 import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
 import { limits } from './limits.ts';
@@ -55,6 +55,7 @@ export const abilities = [
   'keep-vault',
   'adopt',
   'move',
+  'failover',
   'https',
   'ipv6',
 ] as const;
@@ -77,6 +78,8 @@ export const LedgerNode = z.looseObject({
   can: z.array(z.string().max(32)).max(16).optional(),
   /** Only while `left`: the node announced to be back within so many ms, and its runs are not lost before that (SAFETY J2). */
   backMs: z.number().nonnegative().optional(),
+  /** ms from its last word to the first of another boot, the shortest that a leader has seen: so long its power may be away and back. */
+  bootMs: z.number().nonnegative().max(limits.holdMs).optional(),
 });
 export type LedgerNode = z.infer<typeof LedgerNode>;
 
@@ -170,14 +173,21 @@ export const MeshSettings = z.looseObject({
   retryLost: z.boolean(),
   /** What a job without an arch tag means. */
   defaultArch: z.string().max(32),
-  /** ms; how long GitLab's host may be away before GitLab moves. */
+  /** ms; how long GitLab's host may be away before GitLab moves where no machine is in sync, or none was heard before a power cut. */
   graceMs: z.number().nonnegative(),
+  /** ms; the same where one is in sync; absent = `inSyncGraceMs`, and never more than `graceMs`. */
+  inSyncGraceMs: z.number().nonnegative().optional(),
+  /** False: GitLab moves when a person says so only. Absent = `movesByItself`. */
+  failover: z.boolean().optional(),
   /** ms; a machine that does not answer at all keeps its jobs at least so long (SAFETY J1); absent = `silentMs.least`. */
   silentMs: z.number().nonnegative().optional(),
 });
 export type MeshSettings = z.infer<typeof MeshSettings>;
 /** Below `least` a run could go on beside its retry: it is frozen after 2 s, by a watchdog that looks five times a second. */
 export const silentMs = { least: sharedTimings.standsStillMs, most: 600_000 } as const;
+export const inSyncGraceMs = 45_000;
+/** Whether GitLab goes on elsewhere by itself; where it is not said otherwise. */
+export const movesByItself = true;
 export const defaultSettings: MeshSettings = { retryLost: false, defaultArch: 'amd64', graceMs: 120_000 };
 
 /**
@@ -263,6 +273,7 @@ export const HostedGitlab = z.looseObject({
   upgraded: UpgradeEnd.optional(),
   move: HostedMove.optional(),
   moved: MoveEnd.optional(),
+  failover: HostedFailover.optional(),
 });
 export type HostedGitlab = z.infer<typeof HostedGitlab>;
 

@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import { Change, ChangeOutcome } from './changes.ts';
 import { encode, encodeText, jsonOf } from './codec.ts';
-import { BootId, ClassKey, DataId, NodeId, Sentence, ShortId, StoreId, Tag } from './ids.ts';
+import { HostedAt } from './hosted-move.ts';
+import { BootId, ClassKey, DataId, NodeId, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
 import { Era, Ledger, Run, Sealed } from './ledger.ts';
 import { limits } from './limits.ts';
+import { RoundName } from './round-name.ts';
 import { Stamp } from './stamp.ts';
 
 /** Why a node wants an election (DESIGN §6): the receiver makes its own probe and answers by that (SAFETY L11). */
@@ -93,6 +95,25 @@ export const PeerMessage = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('lease-ask'), nonce: ShortId, epoch, data: DataId }),
   /** A round that began after the question reached the leader was answered by a quorum, in its own term. */
   z.object({ kind: z.literal('lease-given'), nonce: ShortId, epoch, term }),
+  /**
+   * GitLab's host is silent, and every lease that anybody gave it is out: which is the newest whole round that a machine holds
+   * (SAFETY H10)? Only said to who can 'failover', as is its answer.
+   */
+  z.object({ kind: z.literal('round-ask'), nonce: ShortId, epoch, data: DataId }),
+  /**
+   * `round`: it stays there until the ledger has moved on; null where GitLab cannot be started there, `because` of what. `there`: where
+   * its data would lie, and how it is reached. `takenAt`: by the host's wall clock.
+   */
+  z.object({
+    kind: z.literal('round-told'),
+    nonce: ShortId,
+    epoch,
+    data: DataId,
+    round: RoundName.nullable(),
+    takenAt: WallMs.nullable(),
+    there: HostedAt.nullable(),
+    because: Sentence.nullable(),
+  }),
 ]);
 export type PeerMessage = z.infer<typeof PeerMessage>;
 export type MessageOf<K extends PeerMessage['kind']> = Extract<PeerMessage, { kind: K }>;

@@ -162,6 +162,7 @@ export const StatusSnapshot = z.object({
     /** Only where the mesh runs GitLab itself: as it was asked for, where its data lies, what its host says of it. */
     hosted: z
       .object({
+        data: z.string().optional(),
         image: z.string(),
         preset: z.string(),
         folder: z.string(),

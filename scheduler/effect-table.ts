@@ -69,6 +69,7 @@ export const effectTable = {
   },
   'hold-lease': { by: 'hosting', answers: [], again: true, unanswered: 'the gate shuts when its lease is out (H1)' },
   'end-lease': { by: 'hosting', answers: ['gate-closed'], again: true, unanswered: 'again after askAgainMs (H7)' },
+  'find-round': { by: 'hosting', answers: ['round-found'], again: true, unanswered: 'the leader asks again (H10)' },
   'drop-run': { by: 'runs', answers: [], again: true, unanswered: 'told again while the node has the run' },
 } as const satisfies Record<Effect['kind'], EffectRow>;
 

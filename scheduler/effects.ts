@@ -76,6 +76,8 @@ export type Effect =
   | { kind: 'hold-lease'; epoch: number; data: string; until: number }
   /** Close the gate for that epoch and every lower one, for good, then say `gate-closed`. */
   | { kind: 'end-lease'; epoch: number; because: string }
+  /** Which is the newest whole round of these data here? It stays until the ledger is past that epoch; `round-found` goes to `to`. */
+  | { kind: 'find-round'; to: NodeId; nonce: string; epoch: number; data: string }
   /** This run is no longer ours: stop it and forget it. */
   | { kind: 'drop-run'; run: string; because: string }
   /** A line for agent.log, with a stable event name (INTERFACE.md, Events), and the sentence. */

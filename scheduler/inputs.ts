@@ -1,7 +1,7 @@
 import type { Change } from '../protocol/changes.ts';
 import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Era, Run, Sealed } from '../protocol/ledger.ts';
-import type { PeerMessage } from '../protocol/messages.ts';
+import type { MessageOf, PeerMessage } from '../protocol/messages.ts';
 import type { QueuedJob } from '../protocol/queued-job.ts';
 import type { GitlabSeen, Measured, ProtectedSeen, Report, StandbySeen } from '../protocol/report.ts';
 import type { PartKey } from './effects.ts';
@@ -106,6 +106,8 @@ export type Happened =
   | { kind: 'copies-said'; copies: 'never' | null }
   /** Answer to `end-lease`: the gate has read that it is closed for that epoch. */
   | { kind: 'gate-closed'; epoch: number }
+  /** Answer to `find-round`, as the leader hears it. */
+  | { kind: 'round-found'; to: NodeId; told: MessageOf<'round-told'> }
   /** Answer to `rescue-job`. Not `done`: ask again later. */
   | { kind: 'job-rescued'; job: number; done: boolean; because: string };
 

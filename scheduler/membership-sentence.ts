@@ -107,6 +107,9 @@ function hostedSentence(
     case 'gitlab-move-stands':
     case 'gitlab-move-ends':
       return `${moveSentence(change, name)}${already}`;
+    case 'start-gitlab-at':
+    case 'clear-gitlab-flag':
+      return `${failoverSentence(change, name)}${already}`;
     case 'deploy-gitlab':
       return `GitLab is to run on ${name(change.host)}${already}`;
     case 'gitlab-stands':
@@ -198,4 +201,14 @@ function moveSentence(
   return change.kind === 'gitlab-moved'
     ? "GitLab's data are on the machine to which it moves"
     : 'GitLab works where it moved to';
+}
+
+function failoverSentence(
+  change: Change & { kind: 'start-gitlab-at' | 'clear-gitlab-flag' },
+  name: (node: string) => string,
+): string {
+  if (change.kind === 'clear-gitlab-flag') return 'GitLab may move by itself again';
+  return change.to === null
+    ? 'GitLab waits for its host'
+    : `GitLab is to go on at ${name(change.to)} once its host is surely shut`;
 }

@@ -6,10 +6,11 @@ import { limits } from '../protocol/limits.ts';
 import { disconnect } from './disconnecting.ts';
 import { agreeCopies, changeSet } from './hosting/copies-edits.ts';
 import { gitlabWithoutCopyOn } from './hosting/copies-set.ts';
+import { changeFailover } from './hosting/failover-edits.ts';
 import { deploy, ended, hostingOf, newCertificate, stands, uninstall } from './hosting/hosted-edits.ts';
 import { changeMove } from './hosting/move-edits.ts';
 import { gitlabWithoutProtectedOn, protect } from './hosting/protect-edits.ts';
-import { upgrade, upgraded, upgradeEnded } from './hosting/upgrade-edits.ts';
+import { changeUpgrade } from './hosting/upgrade-edits.ts';
 import { restored, setVault } from './hosting/vault-edits.ts';
 import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
@@ -76,16 +77,17 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
     case 'gitlab-restored':
       return restored(ledger, change, wallMs);
     case 'upgrade-gitlab':
-      return upgrade(ledger, change, wallMs);
     case 'gitlab-upgraded':
-      return upgraded(ledger, change);
     case 'gitlab-upgrade-ended':
-      return upgradeEnded(ledger, change, wallMs);
+      return changeUpgrade(ledger, change, wallMs);
     case 'move-gitlab':
     case 'gitlab-moved':
     case 'gitlab-move-stands':
     case 'gitlab-move-ends':
       return changeMove(ledger, change, wallMs);
+    case 'start-gitlab-at':
+    case 'clear-gitlab-flag':
+      return changeFailover(ledger, change, wallMs);
     case 'reseal':
       return reseal(ledger, change);
   }
@@ -191,16 +193,18 @@ function drain(ledger: Ledger, wanted: string, drained: boolean): Ledger | Refus
   return mapNode(ledger, node, (entry) => (entry.drained === drained ? entry : { ...entry, drained }));
 }
 
+const isTime = (value: unknown): boolean =>
+  typeof value === 'number' && Number.isFinite(value) && value >= 0 && value <= 86_400_000;
+
 const expected = {
   retryLost: (value: unknown) => (typeof value === 'boolean' ? null : 'retryLost is true or false'),
   defaultArch: (value: unknown) =>
     typeof value === 'string' && /^[a-z0-9_-]{1,32}$/.test(value)
       ? null
       : 'defaultArch is the name of an architecture: amd64, arm64 or riscv64',
-  graceMs: (value: unknown) =>
-    typeof value === 'number' && Number.isFinite(value) && value >= 0 && value <= 86_400_000
-      ? null
-      : 'graceMs is a time up to 1d',
+  graceMs: (value: unknown) => (isTime(value) ? null : 'graceMs is a time up to 1d'),
+  inSyncGraceMs: (value: unknown) => (isTime(value) ? null : 'inSyncGraceMs is a time up to 1d'),
+  failover: (value: unknown) => (typeof value === 'boolean' ? null : 'failover is true or false'),
   silentMs: (value: unknown) =>
     typeof value === 'number' && value >= silentMs.least && value <= silentMs.most
       ? null

@@ -7,6 +7,7 @@ import { candidatesOf } from './hosting/choose-standbys.ts';
 import { type Hosting, hostingOf } from './hosting/hosted-edits.ts';
 import { unheardReason } from './jobs/machines.ts';
 import { listed, span, standbyState } from './phrases.ts';
+import { failoverForecast } from './snapshot-failover.ts';
 import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
@@ -129,7 +130,9 @@ function copiesSentence(sight: Sight, standbys: readonly StandbyRow[], loss: Los
   const when = isHostHere ? `if ${host} died now` : `if ${host} stays away`;
   const cost = loss === null ? `${host} has not said how far its copies are` : `${when}: ${lossWords(loss, standbys)}`;
   const copies = standbys.length === 0 ? 'no machine holds a copy' : `copies on ${listed(standbys.map(standbyWords))}`;
-  return [cost, ...queuedWords(sight.said), copies, 'nothing moves by itself'].join('; ');
+  // What comes of a silence is said with it.
+  const next = isHostHere ? failoverForecast(sight.view, ledger) : null;
+  return [cost, ...queuedWords(sight.said), copies, ...(next ? [next.sentence] : [])].join('; ');
 }
 
 /** What Redis keeps is on its disk later than it said, and in a copy after that. */

@@ -1,5 +1,6 @@
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention } from '../protocol/status.ts';
+import { failoverLines } from './snapshot-failover.ts';
 import { hostedLines } from './snapshot-gitlab.ts';
 import { moveLines } from './snapshot-move.ts';
 import { protectedLines } from './snapshot-protected.ts';
@@ -13,7 +14,13 @@ export function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
   const backups = [...protectedLines(view, ledger), ...vaultLines(view, ledger)];
   if (mode === 'none') return [...backups, noGitlab];
   if (mode === 'connected') return [...backups, ...queueLines(view, url)];
-  const own = [...hostedLines(view, ledger), ...backups, ...upgradeLines(view, ledger), ...moveLines(view, ledger)];
+  const own = [
+    ...hostedLines(view, ledger),
+    ...backups,
+    ...upgradeLines(view, ledger),
+    ...moveLines(view, ledger),
+    ...failoverLines(view, ledger),
+  ];
   // Until it stands there is no queue to read; while it does not serve, that is why.
   return own.length > 0 || url === null ? own : queueLines(view, url);
 }

@@ -1,9 +1,10 @@
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { hostedUrl, hostingOf } from './hosting/hosted-edits.ts';
-import { listed } from './phrases.ts';
+import { span } from './phrases.ts';
 import { copiesView, queuedWords } from './snapshot-copies.ts';
 import { drillView } from './snapshot-drill.ts';
+import { failoverForecast, silenceWords } from './snapshot-failover.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import { moveView } from './snapshot-move.ts';
 import { protectedView } from './snapshot-protected.ts';
@@ -25,7 +26,7 @@ export function gitlabView(view: ViewInput, ledger: Ledger | null): GitlabView {
     version: null,
     lastBackup: null,
     forecast: null,
-    flag: (ledger && leavingLines(view, ledger)[0]?.sentence) ?? null,
+    flag: (ledger && (leavingLines(view, ledger)[0]?.sentence ?? hostingOf(ledger)?.failover?.flag)) ?? null,
   };
   const hosted = ledger && hostedView(view, ledger);
   if (hosted)
@@ -66,13 +67,14 @@ function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
       sentence:
         copies?.sentence ??
         [`one copy, on ${name} alone: if that machine dies nothing moves`, ...queuedWords(now ?? undefined)].join('; '),
-      to: null,
+      to: copies === null || away !== null ? null : (failoverForecast(view, ledger)?.to ?? null),
       rtoSeconds: null,
       rpoSeconds: copies?.loss?.seconds ?? null,
     },
     standbys: copies?.standbys ?? [],
     loss: copies?.loss ?? null,
     hosted: {
+      data,
       image,
       preset,
       folder: place.path,
@@ -86,22 +88,24 @@ function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
 function whyAway(view: ViewInput, ledger: Ledger): { state: 'degraded' | 'failed'; because: string } | null {
   const host = ledger.gitlab.host as string;
   const name = nodeName(ledger, host);
-  const returns = 'it goes on there when its agent is back';
-  if (!ledger.nodes[host])
+  const copies = hostingOf(ledger)?.copies;
+  const isAlone = copies === undefined || copies.agreed.length === 0;
+  if (!ledger.nodes[host] && isAlone)
     return { state: 'failed', because: 'its host was removed from the mesh: autogit-node gitlab uninstall' };
-  if (ledger.nodes[host].left) return { state: 'degraded', because: `${name} has left politely: ${returns}` };
-  const { state } = host === view.self ? { state: 'alive' } : view.liveness(host);
-  if (state === 'dead') return { state: 'degraded', because: `the agent of ${name} does not run: ${returns}` };
-  if (state === 'silent') return { state: 'failed', because: `${name} does not answer, and ${whereElse(ledger)}` };
+  const { state, since } = host === view.self ? { state: 'alive', since: view.at } : view.liveness(host);
+  const next = (alone: string): string => (isAlone ? alone : `; ${silenceWords(view, ledger, since)}`);
+  const returns = ': it goes on there when its agent is back';
+  if (!ledger.nodes[host]) return { state: 'failed', because: `its host was removed from the mesh${next('')}` };
+  if (ledger.nodes[host].left) return { state: 'degraded', because: `${name} has left politely${next(returns)}` };
+  if (state === 'dead') return { state: 'degraded', because: `the agent of ${name} does not run${next(returns)}` };
+  const silent = isAlone ? 'does not answer' : `is silent${silentFor(view, since)}`;
+  if (state === 'silent')
+    return { state: 'failed', because: `${name} ${silent}${next(', and GitLab is on no other machine')}` };
   return whyNoLease(view, ledger);
 }
 
-function whereElse(ledger: Ledger): string {
-  const held = hostingOf(ledger)?.copies?.standbys.map(({ node }) => nodeName(ledger, node)) ?? [];
-  return held.length === 0
-    ? 'GitLab is on no other machine'
-    : `what ${listed(held)} ${held.length === 1 ? 'has' : 'have'} of GitLab is not started by itself`;
-}
+const silentFor = ({ at }: ViewInput, since: number): string =>
+  Number.isFinite(since) ? ` for ${span(at - since)}` : '';
 
 /** Only a leader lets it go on, and only one whose version knows how (SAFETY H6). */
 function whyNoLease({ self, leader }: ViewInput, { nodes, gitlab }: Ledger): ReturnType<typeof whyAway> {

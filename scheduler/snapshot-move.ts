@@ -1,3 +1,4 @@
+import type { HostedMove } from '../protocol/hosted-move.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
@@ -20,7 +21,7 @@ export function moveView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'mov
   return {
     move: {
       wish: wish ? { from: name(wish.from), to: name(wish.to) } : null,
-      doing: wish ? doing(wish.to === hosting.host, name(hosting.host), own) : null,
+      doing: wish ? doing(wish, name(hosting.host), own, hosting.host) : null,
       ended: ended
         ? {
             ...{ from: name(ended.from), to: name(ended.to), isDone: ended.isDone, because: ended.because },
@@ -34,14 +35,24 @@ export function moveView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'mov
 type Said = NonNullable<ViewInput['jobs']['reports'][string]>['report']['gitlab'];
 
 /** There it starts as any GitLab does, and nobody is let in yet. */
-function doing(isThere: boolean, host: string, own: Said): { phase: string; percent: number | null } | null {
-  if (!isThere) return own?.move ? { phase: own.move.phase, percent: own.move.percent } : null;
+function doing(
+  { to, unplanned }: HostedMove,
+  name: string,
+  own: Said,
+  host: string,
+): { phase: string; percent: number | null } | null {
+  if (to !== host) return own?.move ? { phase: own.move.phase, percent: own.move.percent } : null;
   const { phase, percent } = own?.progress ?? { phase: own?.because ?? 'it begins', percent: null };
-  return { phase: `all of it is on ${host}, which starts it: ${phase}`, percent };
+  if (unplanned?.failed) return { phase: `${name} could not bring it up: ${unplanned.failed}`, percent: null };
+  return {
+    phase: unplanned ? `${name} starts it: ${phase}` : `all of it is on ${name}, which starts it: ${phase}`,
+    percent,
+  };
 }
 
 export function moveLines(view: ViewInput, ledger: Ledger): Attention[] {
   const { move } = moveView(view, ledger);
+  if (hostingOf(ledger)?.move?.unplanned) return [];
   if (move?.wish) {
     const { phase = 'its host has not begun yet', percent = null } = move.doing ?? {};
     const sentence = `GitLab moves from ${move.wish.from} to ${move.wish.to}: ${phase}${percent === null ? '' : ` (${Math.floor(percent)} %)`}`;

@@ -69,7 +69,6 @@ export function commandFault(line: string, isTyped: boolean): string | null {
     .filter((one) => `${path} `.startsWith(`${one.path} `))
     .sort((a, b) => b.path.length - a.path.length)[0];
   if (command === undefined) return `${line}: no such command`;
-  if (command.takesAnything) return null;
   const wrong = used.find((flag) => !knownTo(command.path, flag));
   if (wrong !== undefined) return `${line}: ${command.path} has no ${wrong}`;
   const args = plain.length - command.path.split(' ').length;

@@ -4,7 +4,14 @@ import type { Answer, Ask, JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import { type defaultSettings, type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
+import {
+  type defaultSettings,
+  inSyncGraceMs,
+  type Ledger,
+  movesByItself,
+  type Run,
+  silentMs,
+} from '../../protocol/ledger.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { whyNotDisconnect } from '../../scheduler/disconnecting.ts';
 import { underWay } from '../../scheduler/job-wish.ts';
@@ -105,7 +112,7 @@ export class LocalApi implements AgentApi {
   }
 
   settings(): typeof defaultSettings {
-    return { silentMs: silentMs.least, ...this.#ledger().settings };
+    return { silentMs: silentMs.least, inSyncGraceMs, failover: movesByItself, ...this.#ledger().settings };
   }
 
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {

@@ -28,6 +28,7 @@ import { PinFile } from '../hosting/replica/pin-file.ts';
 import { replicaTools } from '../hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../hosting/replica/round-disk.ts';
 import { type PushAnswer, RoundHost } from '../hosting/replica/round-host.ts';
+import type { RoundPromise } from '../hosting/replica/round-promise.ts';
 import { whyUnprotected } from '../hosting/replica/unprotected.ts';
 import type { RoundKeeper } from '../hosting/vault/round-bringing.ts';
 import { openCopyDoor } from '../hosting/wire/copy-door.ts';
@@ -186,6 +187,8 @@ export class CopiesRoom {
     const tree = treeOf(place);
     return { hosting, place, source: { hot: join(tree, 'live'), bulk: join(tree, 'bulk') }, round: null };
   }
+
+  promise = (data: string, epoch: number): RoundPromise => this.#kept.promise(data, epoch);
 
   /** For the host's own word on its GitLab. */
   seen(): Pick<GitlabSeen, 'copies'> {

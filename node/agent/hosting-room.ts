@@ -16,9 +16,11 @@ import { GateKeeper } from '../hosting/gate/gate-keeper.ts';
 import { GitlabKeeper } from '../hosting/gitlab-keeper.ts';
 import type { GitlabLife } from '../hosting/gitlab-state.ts';
 import { KeptVault } from '../hosting/keep/kept-vault.ts';
+import { promisedRound } from '../hosting/move/promised-round.ts';
 import { openPlace, removePlace, roomForData } from '../hosting/place-making.ts';
 import { GitlabProtector } from '../hosting/protect/gitlab-protector.ts';
 import { forgetCopiesAt } from '../hosting/replica/copies-note.ts';
+import type { RoundPromise } from '../hosting/replica/round-promise.ts';
 import { bridgeOf } from '../hosting/service-container.ts';
 import { doorsOf } from '../hosting/service-doors.ts';
 import { systemTools } from '../hosting/system-tools.ts';
@@ -29,7 +31,7 @@ import { peopleOfFile } from '../settings/people-file.ts';
 import { AdoptRoom, isOfAdopting } from './adopt-room.ts';
 import { leftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
-import { answered } from './hosting-answers.ts';
+import { answered, hostAddress, hostIpv6 } from './hosting-answers.ts';
 import { checkCopiesHere, checkDeploy, checkProtectHere } from './hosting-checks.ts';
 import type { DoorAsk, Here, HostingAsk, Membership, UpgradeAsk, VaultAsk } from './hosting-here.ts';
 import { MoveRoom } from './move-room.ts';
@@ -46,6 +48,7 @@ const removedMs = 30_000;
  */
 export class HostingRoom {
   readonly #options: Here & Membership;
+  readonly #host: DockerServiceHost;
   readonly #keeper: GitlabKeeper;
   readonly #vault: GitlabVault;
   readonly #copies: CopiesRoom;
@@ -62,6 +65,7 @@ export class HostingRoom {
     const { nodeId, home, clock, log, dockerHost } = here;
     const { ledger, change, box, feed } = membership;
     const host = new DockerServiceHost(dockerHost, clock);
+    this.#host = host;
     const engine = new DockerClones(dockerHost, clock);
     const clones = new GitlabClones({ self: nodeId, host, engine, log });
     const isHosted = (data: string): boolean => this.#keeper.holds(data);
@@ -167,6 +171,17 @@ export class HostingRoom {
 
   endLease({ epoch, because }: EffectOf<'end-lease'>): void {
     this.#keeper.endLease(epoch, because);
+  }
+
+  /** Also that it could not go on here is an answer (SAFETY H10). */
+  findRound({ to, nonce, epoch, data }: EffectOf<'find-round'>): void {
+    const { holdsCopies: isAllowed, network, feed } = this.#options;
+    const ipv6 = hostIpv6(network.addresses());
+    const at = () => ({ hostname: hostAddress(network.addresses()), ...(ipv6 !== undefined && { ipv6 }) });
+    const promise = (): RoundPromise => this.#copies.promise(data, epoch);
+    void promisedRound({ isAllowed, host: this.#host, at, promise }).then((told) =>
+      feed({ kind: 'round-found', to, told: { kind: 'round-told', nonce, epoch, data, ...told } }),
+    );
   }
 
   start(): void {

@@ -46,6 +46,7 @@ export class OwnHosting {
     return {
       'hold-lease': (effect) => this.#begin((room) => room.holdLease(effect)),
       'end-lease': (effect) => this.#begin((room) => room.endLease(effect)),
+      'find-round': (effect) => this.#begin((room) => room.findRound(effect)),
     };
   }
 

@@ -7,8 +7,6 @@ export interface Command {
   /** Arguments as commander spells them. */
   readonly args?: string;
   readonly help: string;
-  /** Any option is let pass: what this version lacks says so, whatever follows it. */
-  readonly takesAnything?: boolean;
   /** It writes autogit.yml: one that is no good must not keep it from that. */
   readonly ignoresFile?: boolean;
   /** It talks to people alone: `--json` would be ignored, so it is refused. */
@@ -16,20 +14,6 @@ export interface Command {
   /** Completes with the exit code. */
   run(context: Context): Promise<number>;
 }
-
-/** `hint`: what helps until then. */
-const missing = (path: string, what: string, hint: string): Command => ({
-  path,
-  args: '[args...]',
-  help: `${what} (not in this version)`,
-  takesAnything: true,
-  run: async () => {
-    const { AutogitError } = await import('../../protocol/errors.ts');
-    throw new AutogitError('unsupported', `"autogit-node ${path}" is not in this version: ${what} comes later`, {
-      hint,
-    });
-  },
-});
 
 const mesh = () => import('./mesh-commands.ts');
 const local = () => import('./local-commands.ts');
@@ -212,11 +196,17 @@ export const commands: readonly Command[] = [
     help: 'try GitLab from a copy, without network: whether it comes out whole',
     run: async (c) => (await import('./drill-command.ts')).drill(c),
   },
-  missing(
-    'gitlab clear-flag',
-    'clearing the flag of a GitLab that the mesh hosts',
-    'to have it looked at and mended now: autogit-node reconcile',
-  ),
+  {
+    path: 'gitlab take-over',
+    args: '<node>',
+    help: 'its host is gone: GitLab goes on from the copy there, though it would not by itself',
+    run: async (c) => (await import('./failover-commands.ts')).takeOver(c),
+  },
+  {
+    path: 'gitlab clear-flag',
+    help: 'GitLab moved by itself too often, and may again from now on',
+    run: async (c) => (await import('./failover-commands.ts')).clearFlag(c),
+  },
   {
     path: 'reconcile',
     help: 'look at the GitLab that the mesh runs, and mend what is wrong, now',

@@ -238,14 +238,16 @@ function endWords({ job, name, startedAt }: JobRow, ends: boolean): string {
 export const resume = async (context: Context): Promise<number> =>
   said(context, (await agentOf(context)).resume(context.settings.isOn('resume.gpu') ? 'gpu' : 'all'));
 
-const meshSettings = ['retryLost', 'defaultArch', 'graceMs', 'silentMs'] as const;
+const meshSettings = ['retryLost', 'defaultArch', 'graceMs', 'inSyncGraceMs', 'failover', 'silentMs'] as const;
 type MeshSetting = (typeof meshSettings)[number];
 
 /** What each means, for people. */
 const meanings: Record<string, string> = {
   retryLost: "does the mesh itself run a job again whose machine was lost? (off: only GitLab's `retry:`)",
   defaultArch: 'architecture of jobs whose tags name none',
-  graceMs: 'how long a host of GitLab may be silent before another takes over',
+  graceMs: 'how long the host of GitLab may be silent before another takes over',
+  inSyncGraceMs: 'the same where that other is in sync',
+  failover: 'does GitLab go on elsewhere by itself when its host is silent?',
   silentMs: 'how long a silent machine keeps its jobs at least',
 };
 
@@ -254,7 +256,7 @@ function settingValue(key: MeshSetting, text: string): boolean | number | string
     if (['amd64', 'arm64', 'riscv64'].includes(text)) return text;
     throw new AutogitError('bad-flag', `defaultArch is amd64, arm64 or riscv64, not "${text}"`);
   }
-  if (key === 'graceMs' || key === 'silentMs') {
+  if (key.endsWith('Ms')) {
     if (!/^\d+$/.test(text)) return parseDuration(text);
     if (text.length < 4 && Number(text) > 0)
       throw new AutogitError('bad-flag', `${key} ${text} would be ${text} ms: write the unit`, {

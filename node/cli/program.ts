@@ -85,7 +85,6 @@ function addCommand(
   own.description(command.help);
   quiet(own);
   made.set(command.path, own);
-  if (command.takesAnything) own.allowUnknownOption();
   const flags = flagsOf(command.path);
   for (const flag of flags) own.addOption(optionOf(flag, command.path));
   own.action((...all: unknown[]) => {

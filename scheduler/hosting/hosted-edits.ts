@@ -109,7 +109,7 @@ function whoCannotHost({ configuration, nodes }: Ledger, host: NodeId | null): s
  * What a former era hosted without this ledger's knowledge had epochs of its own, which gates, hosts and markers remember as
  * closed: after a recovery by force the next one is above them all.
  */
-const epochsUnheard = 1000;
+export const epochsUnheard = 1000;
 
 export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' }, wallMs: number): Ledger | Refusal {
   const { host, hosted, agreed = [], because } = change;

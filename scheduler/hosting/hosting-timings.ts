@@ -11,6 +11,12 @@ export const hostingTimings = {
   waitMs: 5_000,
   /** A gate that has not said that it is closed is told again. */
   endAgainMs: 1_000,
+  /** A silence so long is said, with what will come of it. */
+  silentSaidMs: 5_000,
+  /** Who may go on is asked which rounds it has, again so often, and may take so long to answer. */
+  roundAskMs: 2_000,
+  /** So long at one machine, and how often GitLab moved by itself before counts no more. */
+  settledMs: 600_000,
   /** A standby that can take no round so long gives way to another one that can: that costs a whole copy. */
   standbyGoneMs: 900_000,
 } as const;

@@ -17,6 +17,7 @@ export function hearAsk(turn: HostingTurn, from: NodeId, { nonce, epoch, data }:
   const { hosting, at } = turn;
   if (hosting.lead === null || hostingOf(turn.context.ledger)?.host !== from) return;
   if (hosting.lead.asks.some((one) => one.nonce === nonce)) return;
+  hosting.lead = { ...hosting.lead, askedAt: at };
   const asks = hosting.lead.asks.filter((one) => at - one.at < hostingTimings.leaseMs);
   if (asks.length > 2 * (hostingTimings.leaseMs / hostingTimings.renewMs)) asks.shift();
   hosting.lead = { ...hosting.lead, asks: [...asks, { from, nonce, epoch, data, at }] };
@@ -88,7 +89,7 @@ function takeMoveBack(turn: HostingTurn): void {
   const { lead } = hosting;
   const found = hostingOf(committed);
   if (lead === null || !context.mayAct || found?.move === undefined || ledger === null || hasUnseen(ledger)) return;
-  if (found.move.to !== found.host) return;
+  if (found.move.to !== found.host || found.move.unplanned) return;
   const heardAt = Math.max(lead.since, lead.givenAt, lead.named?.at ?? at);
   const overAt = heardAt + hostingTimings.waitMs + ledger.settings.graceMs;
   if (at < overAt) return wake(turn, overAt);

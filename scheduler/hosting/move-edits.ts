@@ -108,11 +108,17 @@ function moved(ledger: Ledger, { data, epoch, base }: Change & { kind: 'gitlab-m
 }
 
 /** The epoch's data are those with which the one before ended: what GitLab knows it knows on, and only its address is another. */
-function movedTo(gitlab: Gitlab, wish: HostedMove, isThere: boolean, left: HostedMove | undefined): Gitlab {
+export function movedTo(
+  gitlab: Gitlab,
+  wish: HostedMove,
+  isThere: boolean,
+  left: HostedMove | undefined,
+  epoch = gitlab.epoch + 1,
+): Gitlab {
   const hosted = gitlab.hosted!;
   const [host, former, at] = isThere ? [wish.to, wish.from, wish.there] : [wish.from, wish.to, wish.back];
   const base = left?.base ?? wish.base;
-  const copies = hosted.copies && base && exchanged(hosted.copies, { host, former, base, epoch: gitlab.epoch + 1 });
+  const copies = hosted.copies && base && exchanged(hosted.copies, { host, former, base, epoch });
   const { ipv6: _former, ...rest } = hosted;
   const { place, hostname, ipv6 } = at;
   const next: HostedGitlab = {
@@ -125,7 +131,7 @@ function movedTo(gitlab: Gitlab, wish: HostedMove, isThere: boolean, left: Hoste
   const { move: _wish, ...without } = next;
   // A name of the owner's stands before it, and leads to wherever it is.
   const url = gitlab.url === hostedUrl(hosted) ? hostedUrl(next) : gitlab.url;
-  return { ...gitlab, url, host, epoch: gitlab.epoch + 1, hosted: left ? { ...next, move: left } : without };
+  return { ...gitlab, url, host, epoch, hosted: left ? { ...next, move: left } : without };
 }
 
 /**
@@ -179,6 +185,8 @@ function moveEnds(
   const wish = gitlab.hosted!.move;
   if (wish === undefined)
     return { refused: 'nobody asked for a move, or it stands: GitLab does not go back by itself' };
+  // Where its host was silent there is nothing to go back to: the leader goes on to the next machine.
+  if (wish.to === gitlab.host && wish.unplanned) return { ...ledger, gitlab: failed(gitlab, wish, because) };
   if (wish.to === gitlab.host) return { ...ledger, gitlab: wentBack(gitlab, because, wallMs) };
   const given = withoutMove(gitlab, false, because, wallMs);
   if (!isClosed) return { ...ledger, gitlab: given };
@@ -186,6 +194,13 @@ function moveEnds(
   // Of its rounds none is surely the last one: who is in sync is found anew, as after a restore.
   const copies = hosted.copies && { copies: emptied(hosted.copies) };
   return { ...ledger, gitlab: { ...given, epoch: epoch + 1, hosted: { ...hosted, ...copies } } };
+}
+
+/** Said twice it is so. */
+function failed(gitlab: Gitlab, wish: HostedMove, because: string): Gitlab {
+  if (wish.unplanned?.failed !== undefined) return gitlab;
+  const unplanned = { tried: [], ...wish.unplanned, failed: because };
+  return { ...gitlab, hosted: { ...gitlab.hosted!, move: { ...wish, unplanned } } };
 }
 
 const wentBack = (gitlab: Gitlab, because: string, wallMs: number): Gitlab =>
@@ -204,10 +219,11 @@ export function withoutMove(gitlab: Gitlab, isDone: boolean, because: string, at
 
 function withEnd(
   gitlab: Gitlab,
-  { from, to }: HostedMove,
+  { from, to, unplanned }: HostedMove,
   end: { isDone: boolean; because: string; at: number },
 ): Gitlab {
-  return { ...gitlab, hosted: { ...gitlab.hosted!, moved: { from, to, ...end } } };
+  const moved = { from, to, ...end, ...(unplanned && { isUnplanned: true }) };
+  return { ...gitlab, hosted: { ...gitlab.hosted!, moved } };
 }
 
 /** The leader's own word, where the new host is away and its last lease is surely out; it has let nobody in, as it does not stand. */
@@ -217,7 +233,8 @@ export const moveTakenBack = (data: string, epoch: number, because: string, wall
   apply(ledger) {
     const { gitlab } = ledger;
     const wish = gitlab.hosted?.move;
-    const isMeant = gitlab.hosted?.data === data && gitlab.epoch === epoch && wish?.to === gitlab.host;
+    const isMeant =
+      gitlab.hosted?.data === data && gitlab.epoch === epoch && wish?.to === gitlab.host && !wish.unplanned;
     return isMeant ? { ...ledger, gitlab: wentBack(gitlab, because, wallMs) } : ledger;
   },
 });

@@ -3,9 +3,13 @@ import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Input } from '../inputs.ts';
 import type { PartContext, PartStep } from '../part.ts';
 import { hearGiven, tendOwnLease } from './host-lease.ts';
+import { hearHostReport } from './host-watch.ts';
+import { hostingOf } from './hosted-edits.ts';
 import type { HostingState } from './hosting-state.ts';
 import type { HostingTurn } from './hosting-turn.ts';
 import { hearAsk, tendLeases } from './lease-giving.ts';
+import { hearRoundAsk, noteMoved, tellRound } from './round-telling.ts';
+import { hearTold, tendTakeover } from './takeover.ts';
 
 export { emptyHosting } from './hosting-state.ts';
 
@@ -15,7 +19,7 @@ export { emptyHosting } from './hosting-state.ts';
  * was removed. Called with every input; nearly all of them mean nothing to it.
  */
 export function stepHosting(hosting: HostingState, input: Input, context: PartContext): PartStep<HostingState> {
-  if (!concerns(input) && !isDue(hosting, context))
+  if (!concerns(input, hosting, context) && !isDue(hosting, context))
     return { state: hosting, effects: [], edits: [], wakeAt: hosting.wakeAt };
   const turn: HostingTurn = {
     context,
@@ -31,17 +35,26 @@ export function stepHosting(hosting: HostingState, input: Input, context: PartCo
   tendOwnLease(turn);
   hearOneself(turn);
   tendLeases(turn);
+  tendTakeover(turn);
   hearOneself(turn);
+  noteMoved(turn);
   const { ledger, committed, leader, term } = context;
   turn.hosting.seen = { ledger, committed, leader, term };
   turn.hosting.wakeAt = turn.wakeAt;
   return { state: turn.hosting, effects: turn.effects, edits: turn.edits, wakeAt: turn.wakeAt };
 }
 
-const concerns = (input: Input): boolean =>
-  input.kind === 'heard'
-    ? input.message.kind === 'lease-ask' || input.message.kind === 'lease-given'
-    : input.kind === 'gate-closed';
+const ofHosting: ReadonlySet<PeerMessage['kind']> = new Set(['lease-ask', 'lease-given', 'round-ask', 'round-told']);
+
+/** The first word of GitLab's host is one too, whatever it says, and each report of it to a leader. */
+function concerns(input: Input, { heardHost, lead }: HostingState, { committed }: PartContext): boolean {
+  if (input.kind === 'gate-closed' || input.kind === 'round-found') return true;
+  if (input.kind !== 'heard' && input.kind !== 'report-heard') return false;
+  if (input.kind === 'heard' && ofHosting.has(input.message.kind)) return true;
+  const { mode, host } = committed?.gitlab ?? {};
+  if (mode !== 'hosted' || host !== input.from) return false;
+  return heardHost !== host || (input.kind === 'report-heard' && lead !== null);
+}
 
 /** A leader with a question looks at every step whether a round since then was answered. */
 const isDue = ({ seen, wakeAt, lead }: HostingState, context: PartContext): boolean =>
@@ -67,12 +80,18 @@ function receive(turn: HostingTurn, input: Input): void {
     hosting.closed = Math.max(hosting.closed, input.epoch);
     if (hosting.closing !== null && hosting.closing.epoch <= input.epoch) hosting.closing = null;
   }
+  if (input.kind === 'round-found') tellRound(turn, input.to, input.told);
+  if (input.kind !== 'heard' && input.kind !== 'report-heard') return;
+  if (hostingOf(turn.context.committed)?.host === input.from) turn.hosting.heardHost = input.from;
   if (input.kind === 'heard') hear(turn, input.from, input.message);
+  else if (turn.hosting.heardHost === input.from) hearHostReport(turn, input.report.boot);
 }
 
 function hear(turn: HostingTurn, from: NodeId, message: PeerMessage): void {
   if (message.kind === 'lease-ask') hearAsk(turn, from, message);
   if (message.kind === 'lease-given') hearGiven(turn, from, message);
+  if (message.kind === 'round-ask') hearRoundAsk(turn, from, message);
+  if (message.kind === 'round-told') hearTold(turn, from, message);
 }
 
 /** What a host that leads asks and gives itself is heard within the same step. */

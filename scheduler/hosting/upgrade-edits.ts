@@ -32,7 +32,7 @@ export function whyNoUpgrade(ledger: Ledger): string | null {
   return whoCannot(ledger, host);
 }
 
-export function upgrade(
+function upgrade(
   ledger: Ledger,
   { data, epoch, image, from, rehearse, because }: Change & { kind: 'upgrade-gitlab' },
   wallMs: number,
@@ -54,10 +54,7 @@ export function upgrade(
  * The next epoch of the same data begins with that image; also with the one of before, where it did not come up. What GitLab knows
  * it knows on: its gate was shut from the moment of which these data are, so address, token and runners stay.
  */
-export function upgraded(
-  ledger: Ledger,
-  { data, epoch, image }: Change & { kind: 'gitlab-upgraded' },
-): Ledger | Refusal {
+function upgraded(ledger: Ledger, { data, epoch, image }: Change & { kind: 'gitlab-upgraded' }): Ledger | Refusal {
   const { gitlab } = ledger;
   // Said twice: what it says is so.
   if (gitlab.hosted?.data === data && gitlab.epoch === epoch + 1 && gitlab.hosted.image === image) return ledger;
@@ -69,7 +66,7 @@ export function upgraded(
 }
 
 /** How it ended stays for whoever asks, until the next one. */
-export function upgradeEnded(
+function upgradeEnded(
   ledger: Ledger,
   { data, epoch, isDone, because }: Change & { kind: 'gitlab-upgrade-ended' },
   wallMs: number,
@@ -88,4 +85,19 @@ export function withoutWish(gitlab: Ledger['gitlab'], isDone: boolean, because: 
     ...hosted
   } = gitlab.hosted as HostedGitlab & { upgrade: UpgradeWish };
   return { ...gitlab, hosted: { ...hosted, upgraded: { image, from, isDone, because, at } } };
+}
+
+export function changeUpgrade(
+  ledger: Ledger,
+  change: Change & { kind: 'upgrade-gitlab' | 'gitlab-upgraded' | 'gitlab-upgrade-ended' },
+  wallMs: number,
+): Ledger | Refusal {
+  switch (change.kind) {
+    case 'upgrade-gitlab':
+      return upgrade(ledger, change, wallMs);
+    case 'gitlab-upgraded':
+      return upgraded(ledger, change);
+    case 'gitlab-upgrade-ended':
+      return upgradeEnded(ledger, change, wallMs);
+  }
 }

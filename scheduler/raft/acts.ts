@@ -21,6 +21,8 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
   'agree-copies',
   'set-vault',
   'move-gitlab',
+  'start-gitlab-at',
+  'clear-gitlab-flag',
   'protect-gitlab',
   'make-invite',
   'pair',

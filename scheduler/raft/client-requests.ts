@@ -92,6 +92,7 @@ function abilityFor(change: Change): (typeof abilities)[number] | undefined {
   if (change.kind === 'set-vault' && change.vault?.keeper !== undefined) return 'keep-vault';
   // An earlier version would run the image of now on data of before an upgrade.
   if (change.kind === 'gitlab-restored' && change.image !== undefined) return 'upgrade';
+  if (change.kind === 'set' && (change.key === 'inSyncGraceMs' || change.key === 'failover')) return 'failover';
   return abilityOf[change.kind];
 }
 
@@ -115,6 +116,8 @@ const abilityOf: Partial<Record<Change['kind'], (typeof abilities)[number]>> = {
   'gitlab-moved': 'move',
   'gitlab-move-stands': 'move',
   'gitlab-move-ends': 'move',
+  'start-gitlab-at': 'failover',
+  'clear-gitlab-flag': 'failover',
 };
 
 /** The request with this id is answered, and forgotten. */

@@ -166,7 +166,10 @@ export class KeeperRig {
     if (change.kind === 'gitlab-move-stands') this.ledger.gitlab = { ...gitlab, hosted };
     if (change.kind !== 'gitlab-move-ends') return;
     this.told.push(change);
-    this.ledger.gitlab = { ...gitlab, host: move.from, epoch: change.epoch + (change.isClosed ? 1 : 0), hosted };
+    if (move.unplanned) {
+      const unplanned = { ...move.unplanned, failed: change.because };
+      this.ledger.gitlab = { ...gitlab, hosted: { ...hosted, move: { ...move, unplanned } } };
+    } else this.ledger.gitlab = { ...gitlab, host: move.from, epoch: change.epoch + (change.isClosed ? 1 : 0), hosted };
   }
 
   readonly #place: DataPlace = {

@@ -229,6 +229,8 @@ export class Agent {
         return this.host.hold(effect);
       case 'end-lease':
         return this.host.end(effect);
+      case 'find-round':
+        return this.host.rounds.find(effect);
       case 'hint-run':
         return;
       case 'drop-run':

@@ -55,9 +55,13 @@ export class GateRule {
     return Math.max(0, ...all.filter((one) => one.boot === boot && one.epoch === epoch).map(({ until }) => until));
   }
 
-  saidClosed({ machine: { id, boot }, life }: Agent, era: string, epoch: number): void {
+  /** Its core has heard of it: a busy agent hears late what its gate has read. */
+  saidClosed({ life }: Agent, era: string, epoch: number): void {
     const by = `${life} ${era}`;
     this.#closedBy.set(by, Math.max(this.#closedBy.get(by) ?? 0, epoch));
+  }
+
+  closed({ id, boot }: Machine, era: string, epoch: number): void {
     const key = `${id} ${boot}`;
     const closed = this.#closed.get(key) ?? new Map<string, number>();
     this.#closed.set(key, closed.set(era, Math.max(closed.get(era) ?? 0, epoch)));

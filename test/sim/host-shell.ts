@@ -1,12 +1,14 @@
 import { type GitlabLife, newLife, nextLife } from '../../node/hosting/gitlab-state.ts';
 import { isOnTrial } from '../../node/hosting/move/move-steps.ts';
 import { isAheadOf, othersAmong } from '../../node/hosting/other-services.ts';
+import type { Change } from '../../protocol/changes.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Agent } from './agent.ts';
 import { adminToken } from './gitlab-effects.ts';
 import type { HostedService } from './hosted-machine.ts';
 import { MoveShell } from './move-shell.ts';
+import { RoundShell } from './round-shell.ts';
 import type { World } from './world.ts';
 
 /** Once a second there; here everything is in a hurry. */
@@ -37,6 +39,7 @@ export class HostShell {
   readonly #world: World;
   readonly #agent: Agent;
   readonly #move: MoveShell;
+  readonly rounds: RoundShell;
   #kept: Kept | null = null;
   #isTurning = false;
   #isAsking = false;
@@ -45,7 +48,9 @@ export class HostShell {
   constructor(world: World, agent: Agent) {
     this.#world = world;
     this.#agent = agent;
-    this.#move = new MoveShell(world, agent, (change, againMs) => this.#ask(change, againMs));
+    const ask = (change: Change, againMs: number): void => this.#ask(change, againMs);
+    this.rounds = new RoundShell(world, agent, ask);
+    this.#move = new MoveShell(world, agent, this.rounds, ask);
   }
 
   hold({ epoch, until }: EffectOf<'hold-lease'>): void {
@@ -105,7 +110,7 @@ export class HostShell {
     const era = state.raft.accepted.era.id;
     machine.hosted.freezeAll();
     this.#write(epoch, 0, null, () => {
-      this.#world.gates.saidClosed(this.#agent, era, epoch);
+      this.#world.gates.closed(machine, era, epoch);
       this.#agent.later(() => this.#agent.feed({ kind: 'gate-closed', epoch }));
     });
   }
@@ -133,7 +138,6 @@ export class HostShell {
     if (this.#isReplaced(this.#kept)) return;
     if (this.#isMoved(this.#kept, mine)) return;
     this.#lookAfter(this.#kept, mine);
-    this.#tendCopies(mine);
   }
 
   #keep({ data, epoch }: { data: string; epoch: number }): Kept {
@@ -214,7 +218,10 @@ export class HostShell {
   /** SAFETY H7, H10: by the product's own steps. */
   #isMoved(kept: Kept, mine: Hosting): boolean {
     const { passage } = this.#agent.machine.hosted;
-    if (passage.kind === 'open' && passage.epoch === mine.epoch) this.#move.written(mine.data);
+    if (passage.kind === 'open' && passage.epoch === mine.epoch) {
+      this.rounds.pushed(mine);
+      this.rounds.tend(mine);
+    }
     const own = this.#own(kept);
     const step = this.#move.next(mine, {
       isClosed: kept.isClosed && this.#isShut(kept),
@@ -265,18 +272,6 @@ export class HostShell {
     const isNew = kept.behind?.upstream !== behind.upstream || kept.behind.isServing !== behind.isServing;
     kept.behind = behind;
     if (isNew && kept.until > this.#agent.machine.bootMs()) this.#renew(kept, kept.until);
-  }
-
-  /** The host's word of who is in sync; no rounds are made here (test/sim/copies has them). */
-  #tendCopies(mine: Hosting): void {
-    const { data, epoch, copies } = mine;
-    if (copies === undefined || !this.#agent.machine.hosted.isOpen) return;
-    this.#move.copied(mine);
-    const { version: from, boot, members } = copies.set;
-    const own = this.#agent.life;
-    const newcomer = copies.standbys.find(({ node }) => !members.includes(node));
-    if (boot !== own) this.#ask({ kind: 'copies-begin', data, epoch, from, boot: own, base: null }, turnMs);
-    else if (newcomer) this.#ask({ kind: 'copy-enters', data, epoch, from, node: newcomer.node }, turnMs);
   }
 
   /** One at a time. */

@@ -12,6 +12,8 @@ export class Landlord {
   readonly #open = new Set<Change>();
   #deployments = 0;
   #isAsking = false;
+  /** Until then GitLab's host is missed, and nobody has other wishes. */
+  #restsUntil = 0;
   #chance: Chance | null = null;
 
   constructor(world: World, ask: (change: (ledger: Ledger) => Change) => void) {
@@ -41,6 +43,7 @@ export class Landlord {
   deploy(): void {
     if (this.#isAsking) return;
     this.#isAsking = true;
+    this.#setGraces();
     this.#askForOne();
     this.#lookAgain();
   }
@@ -88,13 +91,17 @@ export class Landlord {
     timeline.after(this.#dice.spread(500, 6000), () => {
       if (this.#world.now > untilMs || this.#world.faults.isHealed) return;
       const { gitlab } = this.#top ?? {};
-      if (gitlab?.mode === 'hosted' && !gitlab.hosted?.ending) this.#meddle(gitlab);
+      const isLeft = this.#world.now >= this.#restsUntil;
+      if (isLeft && gitlab?.mode === 'hosted' && !gitlab.hosted?.ending) this.#meddle(gitlab);
       this.move(untilMs);
     });
   }
 
   #meddle({ host, epoch, hosted, url }: Ledger['gitlab']): void {
     if (this.#dice.maybe(0.3)) this.#startOneOfBefore();
+    const inSync = hosted?.copies?.set.members.length ?? 0;
+    if (host !== null && url !== null && this.#dice.maybe(inSync > 0 ? 0.5 : 0.1)) return this.#loseHost(host);
+    if ((url === null || inSync > 0) && this.#dice.maybe(0.5)) return;
     const standbys = hosted?.copies?.standbys ?? [];
     const again = hosted?.moved?.isDone ? 0.8 : 0.6;
     if (url !== null && standbys.length > 0 && this.#dice.maybe(again))
@@ -105,10 +112,43 @@ export class Landlord {
     else this.#uninstall(host ?? null);
   }
 
+  /** Alone, with the leader, or with all; it comes back last, or before anybody has missed it. */
+  #loseHost(host: string): void {
+    const { timeline, rare, faults } = this.#world;
+    const leader = this.#world.leaderNow();
+    const kind = this.#dice.pick(['host', 'host', 'leader too', 'all'] as const);
+    const lost = kind === 'all' ? this.#world.machineIds() : kind === 'leader too' && leader ? [host, leader] : [host];
+    rare.saw(
+      kind === 'all'
+        ? 'all machines lost their power at once'
+        : lost.length > 1
+          ? 'host of GitLab and leader lost their power at once'
+          : 'host of GitLab lost its power',
+    );
+    this.#restsUntil = this.#world.now + this.#dice.spread(5000, 15_000);
+    for (const id of new Set(lost)) {
+      if (!this.#world.hasMachine(id)) continue;
+      this.#world.powerOff(id);
+      const back = id === host ? this.#dice.spread(4000, 30_000) : this.#dice.spread(300, 3000);
+      timeline.after(back, () => {
+        if (!faults.isHealed) this.#world.bringBack(this.#world.machine(id));
+      });
+    }
+  }
+
+  /** Now and then somebody would have it move sooner, or later. */
+  #setGraces(): void {
+    const short = this.#dice.pick([0, 0, 2000, 6000]);
+    const long = Math.max(short, this.#dice.pick([3000, 8000]));
+    this.#ask(() => ({ kind: 'set', key: 'failover', value: true }));
+    this.#ask(() => ({ kind: 'set', key: 'inSyncGraceMs', value: short }));
+    this.#ask(() => ({ kind: 'set', key: 'graceMs', value: long }));
+  }
+
   /** Asked of whatever GitLab there is by then; the agent on either machine may die over it. */
   #moveTo(to: string): void {
     this.#ask(({ gitlab }) => {
-      const { data = 'none' } = gitlab.hosted ?? {};
+      const { data = 'no-gitlab' } = gitlab.hosted ?? {};
       const there = { place: { kind: 'image' as const, path: `/srv/copies-${to}` }, hostname: `${to}.lab` };
       return { kind: 'move-gitlab', data, epoch: Math.max(1, gitlab.epoch), to, there, because: 'a person asked' };
     });

@@ -57,10 +57,16 @@ export class LeaseRule {
 
   stepped(agent: Agent, before: CoreState, input: Input, effects: readonly Effect[]): void {
     if (!this.#world.hosts) return;
+    if (input.kind === 'gate-closed')
+      this.#world.gates.saidClosed(agent, agent.state.raft.accepted.era.id, input.epoch);
     if (input.kind === 'heard' && input.message.kind === 'lease-ask') this.#hears(agent, input.message.nonce);
     if (input.kind === 'heard' && input.message.kind === 'ack') this.#isAnswered(agent, input.from, input.message);
     for (const effect of effects) {
-      if (effect.kind === 'send' && effect.message.kind === 'append') this.#sends(agent, effect.message.round);
+      this.#world.failovers.performs(agent, effect);
+      if (effect.kind === 'send' && effect.message.kind === 'append') {
+        this.#sends(agent, effect.message.round);
+        this.#world.failovers.sends(agent, effect.message.round);
+      }
       if (effect.kind === 'send' && effect.message.kind === 'lease-ask')
         this.#asked.set(effect.message.nonce, agent.machine.bootMs());
       if (effect.kind === 'send' && effect.message.kind === 'lease-given')
@@ -76,6 +82,7 @@ export class LeaseRule {
     }
     this.#knows(agent);
     this.#endsRightly(agent, before);
+    this.#world.failovers.stepped(agent, before, input);
   }
 
   /** Said twice it counts from when it came first. */
@@ -193,13 +200,16 @@ export class LeaseRule {
   }
 
   /** SAFETY H10: who was in sync has all that was acknowledged, and the new host is none of its own copies. */
-  #moves({ life }: Agent, was: Gitlab, is: Gitlab): void {
-    this.#world.rare.saw(
-      was.hosted?.move?.from === was.host ? 'epoch begun by a planned move' : 'planned move gone back',
-    );
+  #moves({ life, state }: Agent, was: Gitlab, is: Gitlab): void {
+    const isBack = was.hosted?.move?.from !== was.host;
+    if (!is.hosted?.move?.unplanned)
+      this.#world.rare.saw(isBack ? 'planned move gone back' : 'epoch begun by a planned move');
+    // A former era may have used the next ones.
+    const isNext =
+      is.epoch === was.epoch + 1 || (state.raft.accepted.recovery !== undefined && is.epoch === was.epoch + 1000);
     const [before, set] = [was.hosted?.copies?.set.members ?? [], is.hosted?.copies?.set];
     must(
-      is.epoch === was.epoch + 1 &&
+      isNext &&
         set?.boot === null &&
         set.last === null &&
         set.members.every((node) => node !== is.host && before.includes(node)),
@@ -268,7 +278,7 @@ export class LeaseRule {
     const isMove = is.gitlab.host !== host && is.gitlab.hosted?.data === was.gitlab.hosted?.data;
     if (is.gitlab.mode === 'hosted' && isMove) {
       this.#moves(agent, was.gitlab, is.gitlab);
-      this.#beginsWith(agent, was.gitlab, is.gitlab);
+      if (!is.gitlab.hosted?.move?.unplanned) this.#beginsWith(agent, was.gitlab, is.gitlab);
     } else if (is.gitlab.mode === 'hosted') this.#beginsAnew(agent, is.gitlab.hosted?.copies?.set, is.gitlab.epoch);
     if (!this.#world.hasMachine(host ?? '')) return;
     const machine = this.#world.machine(host!);

@@ -1,8 +1,9 @@
 import { isOnTrial, type MoveStep, nextMoveStep, wantedBase } from '../../node/hosting/move/move-steps.ts';
 import type { Change } from '../../protocol/changes.ts';
-import { type RoundName, roundText } from '../../protocol/round-name.ts';
+import { roundText } from '../../protocol/round-name.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Agent } from './agent.ts';
+import type { RoundShell } from './round-shell.ts';
 import type { World } from './world.ts';
 
 /** ms that the other machine gets to be in sync, the last round to arrive, GitLab to come up. */
@@ -17,12 +18,12 @@ export interface Movable {
 }
 
 /**
- * A planned move, by the product's own steps: what is written down lies on the machine's disk and outlives the agent. What GitLab
- * was given is one number, which is in the data, in each round of them, and in nothing else.
+ * A move, by the product's own steps: what is written down lies on the machine's disk and outlives the agent.
  */
 export class MoveShell {
   readonly #world: World;
   readonly #agent: Agent;
+  readonly #rounds: RoundShell;
   readonly #ask: (change: Change, againMs: number) => void;
   #since: { epoch: number; what: keyof typeof patience; at: number } | null = null;
   #hasArrived = false;
@@ -30,7 +31,8 @@ export class MoveShell {
   /** On trial here, and it will never come up. */
   #isHopeless = new Map<number, boolean>();
 
-  constructor(world: World, agent: Agent, ask: (change: Change, againMs: number) => void) {
+  constructor(world: World, agent: Agent, rounds: RoundShell, ask: (change: Change, againMs: number) => void) {
+    this.#rounds = rounds;
     this.#world = world;
     this.#agent = agent;
     this.#ask = ask;
@@ -38,43 +40,6 @@ export class MoveShell {
 
   get #hosted() {
     return this.#agent.machine.hosted;
-  }
-
-  /** Another number is written, and answered: as often as somebody comes while the gate is open. */
-  written(data: string): void {
-    const { volume } = this.#hosted;
-    if (volume?.data !== data) return;
-    volume.writes += 1;
-    this.#world.moves.answered(this.#agent, data, volume.writes);
-  }
-
-  /** The newest round reaches whoever stands by, now and then. */
-  copied({ data, epoch, copies }: Hosting): void {
-    const { volume } = this.#hosted;
-    if (volume?.data !== data || volume.epoch !== epoch || this.#isBusy) return;
-    for (const { node } of copies?.standbys ?? []) this.#sends(node, data, this.#round(data, epoch), () => {});
-  }
-
-  #round(data: string, epoch: number): RoundName {
-    const hosted = this.#hosted;
-    hosted.rounds += 1;
-    const name = { era: this.#agent.ledger!.era.counter, epoch, number: hosted.rounds };
-    hosted.held.set(`${data} ${roundText(name)}`, hosted.volume!.writes);
-    return name;
-  }
-
-  #sends(node: string, data: string, name: RoundName, arrived: () => void): void {
-    const { timeline, chance } = this.#world;
-    const key = `${data} ${roundText(name)}`;
-    const { machine } = this.#agent;
-    const { boot } = machine;
-    timeline.after(chance.spread(10, 300), () => {
-      const isThere = this.#world.hasMachine(node) && this.#world.machine(node).power === 'on';
-      const writes = this.#hosted.held.get(key);
-      if (!isThere || writes === undefined || machine.power !== 'on' || machine.boot !== boot) return;
-      this.#world.machine(node).hosted.held.set(key, writes);
-      arrived();
-    });
   }
 
   /** The data of the ledger's epoch are here, or are made of the round with which it begins: false while they are not. */
@@ -89,6 +54,7 @@ export class MoveShell {
       return true;
     }
     const writes = hosted.held.get(`${data} ${roundText(base)}`);
+    this.#world.moves.begins(this.#agent, hosting, writes);
     if (writes === undefined || this.#isBusy) return false;
     this.#busy(200, () => {
       hosted.volume = { data, epoch, writes };
@@ -151,12 +117,12 @@ export class MoveShell {
     if (step.kind === 'round' && !this.#isBusy)
       this.#busy(100, () => {
         if (hosted.moving?.epoch === epoch && hosted.volume?.data === data)
-          hosted.moving = { ...hosted.moving, last: this.#round(data, epoch) };
+          hosted.moving = { ...hosted.moving, last: this.#rounds.round(data, epoch) };
       });
     const last = hosted.moving?.last;
     if (step.kind === 'send' && !this.#isBusy && move && last) {
       this.#busy(300, () => {});
-      this.#sends(move.to, data, last, () => {
+      this.#rounds.sends(move.to, data, last, () => {
         this.#hasArrived = true;
       });
     }

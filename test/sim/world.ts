@@ -7,6 +7,7 @@ import { Chance } from './chance.ts';
 import { Checks } from './checks.ts';
 import { Course, Stranded } from './course.ts';
 import { Disk, type DiskCopy } from './disk.ts';
+import { FailoverRule } from './failover-rule.ts';
 import { Faults } from './faults.ts';
 import { Figures } from './figures.ts';
 import { GateRule } from './gate-rule.ts';
@@ -69,6 +70,7 @@ export class World {
   readonly checks: Checks;
   readonly leases: LeaseRule;
   readonly moves: MoveRule;
+  readonly failovers: FailoverRule;
   readonly gates: GateRule;
   readonly network: Network;
   readonly gitlab: SimGitlab;
@@ -99,6 +101,7 @@ export class World {
     this.checks = new Checks(this);
     this.leases = new LeaseRule(this);
     this.moves = new MoveRule(this);
+    this.failovers = new FailoverRule(this);
     this.gates = new GateRule(this);
     this.network = new Network(this);
     this.gitlab = new SimGitlab(this);

@@ -8,7 +8,7 @@ import { statusView } from '../../node/cli/status-view.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 
 const meter =
-  'if kang died now: no push lost, 3 s of all else; copies on desktop-1 (in sync, 2 s) and desktop-2 (catching up 40 %, 12 min); nothing moves by itself';
+  'if kang died now: no push lost, 3 s of all else; copies on desktop-1 (in sync, 2 s) and desktop-2 (catching up 40 %, 12 min); desktop-1 goes on by itself after 45 s';
 const copy = {
   node: 'desktop-1',
   round: '3.812',

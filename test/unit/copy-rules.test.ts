@@ -376,7 +376,11 @@ describe('the meter and the pins', () => {
     );
     rules.named({ name: round(5, 2), parent: round(3, 2) }, [round(1, 2)]);
     rules.named({ name: round(4, 2), parent: round(9, 1) }, []);
-    expect(rules.pins([], round(9, 1))).toEqual([round(3, 2), round(9, 1), round(1, 2)]);
-    expect(new StandbyRules().pins([{ name: round(4, 2), parent: round(3, 2) }], null)).toEqual([round(3, 2)]);
+    expect(rules.pins([], round(9, 1), 2)).toEqual([round(3, 2), round(9, 1), round(1, 2)]);
+    // The leader was told of it: until the ledger is past that epoch it stays.
+    rules.promise(2, round(7, 2));
+    expect(rules.pins([], null, 2)).toContainEqual(round(7, 2));
+    expect(rules.pins([], null, 3)).not.toContainEqual(round(7, 2));
+    expect(new StandbyRules().pins([{ name: round(4, 2), parent: round(3, 2) }], null, 2)).toEqual([round(3, 2)]);
   });
 });

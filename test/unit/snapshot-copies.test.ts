@@ -66,7 +66,7 @@ describe('the copies of a hosted GitLab, in status', () => {
     expect(gitlab.loss).toEqual({ pushes: false, seconds: 3 });
     expect(gitlab.forecast).toMatchObject({
       sentence:
-        'if kang died now: no push lost, 3 s of all else; copies on desktop-1 (in sync, 3 s) and desktop-2 (catching up 40 %); nothing moves by itself',
+        'if kang died now: no push lost, 3 s of all else; copies on desktop-1 (in sync, 3 s) and desktop-2 (catching up 40 %); desktop-1 goes on by itself after 45 s',
       rpoSeconds: 3,
     });
     expect(gitlab.standbys).toEqual([
@@ -160,7 +160,7 @@ describe('the copies of a hosted GitLab, in status', () => {
     expect(attention).toContainEqual(
       expect.objectContaining({
         sentence:
-          'GitLab on kang is failed: kang does not answer, and what desktop-1 and desktop-2 have of GitLab is not started by itself',
+          'GitLab on kang is failed: kang is silent for 60 min; desktop-1 takes GitLab over now, unless it is back',
       }),
     );
   });

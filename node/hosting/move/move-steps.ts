@@ -46,6 +46,8 @@ export function nextMoveStep(look: MoveLook): MoveStep {
   const { self, hosting, vain } = look;
   const { host, move } = hosting;
   if (move === undefined || host !== self) return { kind: 'none' };
+  // Said already: the leader goes on to the next machine.
+  if (move.unplanned?.failed !== undefined) return { kind: 'wait' };
   if (look.givenUp !== null) return ended(look, look.givenUp);
   if (look.isSaid) return { kind: look.works ? 'stands' : 'try' };
   if (vain !== null && (look.isBegun || isOnTrial(hosting))) return { kind: 'give-up', because: vain };

@@ -20,6 +20,7 @@ import { type OpenCopies, openCopies } from './open-copies.ts';
 import type { Round, RoundGiver, RoundPart, RoundSource, RoundTaker } from './replica-ports.ts';
 import { fullProblem, ReplicaProblem } from './replica-problem.ts';
 import { KeptRoundGiver } from './round-giver.ts';
+import { promiseOf, type RoundPromise } from './round-promise.ts';
 import { isFull, pressureAt } from './round-room.ts';
 
 interface KeptCopiesOptions {
@@ -40,6 +41,14 @@ interface KeptCopiesOptions {
 }
 
 const timings = { lookMs: 2000, againMs: 20_000, tendMs: 10_000, thinEvery: 20, quietMs: 1500 } as const;
+
+function drillableOf({ place, hosting, parts }: OpenCopies): Drillable | null {
+  const hot = newestOf(parts.hot.rounds());
+  if (hot === null) return null;
+  const bulk = bulkBeside(hot, parts.bulk.rounds());
+  const source = { hot: parts.hot.folderOf(hot), bulk: bulk && parts.bulk.folderOf(bulk) };
+  return { hosting, place, source, round: hot.name };
+}
 
 /** The copies that this machine holds of a GitLab that another one runs: its own data place, open while the ledger has it so. */
 export class KeptCopies {
@@ -114,15 +123,12 @@ export class KeptCopies {
   }
 
   /** The newest that GitLab could be started from: of the hot part, with the bulk part that goes with it. */
-  drillable(): Drillable | null {
-    const open = this.#open;
-    const hot = newestOf(open?.parts.hot.rounds() ?? []);
-    if (open === null || hot === null) return null;
-    const bulk = bulkBeside(hot, open.parts.bulk.rounds());
-    const { place, hosting, parts } = open;
-    const source = { hot: parts.hot.folderOf(hot), bulk: bulk && parts.bulk.folderOf(bulk) };
-    return { hosting, place, source, round: hot.name };
-  }
+  drillable = (): Drillable | null => this.#open && drillableOf(this.#open);
+
+  promise = (data: string, epoch: number): RoundPromise => {
+    const [ledger, mine] = [this.#options.ledger(), this.#mine()];
+    return promiseOf({ ...{ data, epoch }, ledger, mine, open: this.#open, problem: this.#problem });
+  };
 
   /** For one connection, whose other end is known. */
   takerFor(from: NodeId): RoundTaker {
@@ -293,7 +299,8 @@ export class KeptCopies {
       const rounds = parts[part].rounds();
       // As on the host: the hot part, thinned before it, says what of the bulk part goes with it.
       const beside = part === 'hot' ? [] : parts.hot.rounds().flatMap((one) => bulkBeside(one, rounds)?.name ?? []);
-      const pins = [...rules[part].pins(rounds, base), ...beside, ...this.#giving.pins(part)];
+      const own = [...rules[part].pins(rounds, base, hosting.epoch), ...this.#giving.pins(part)];
+      const pins = [...own, ...beside];
       await parts[part].remove(thin(rounds, new Set(pins.map(roundText)), this.#pressure));
     }
   }

@@ -22,6 +22,7 @@ interface OfferedRound extends NamedRound {
 /** The rules of a machine that holds copies (SAFETY H10). Pure; one for the life of its agent. */
 export class StandbyRules {
   #named: RoundName | null = null;
+  #promised: { epoch: number; name: RoundName } | null = null;
   #list: { of: RoundName; pins: readonly RoundName[] } | null = null;
 
   /** Why this round is not taken; null when it is. `held`: complete on this disk. What is held already is acknowledged again. */
@@ -52,13 +53,19 @@ export class StandbyRules {
     if (parent && (!this.#named || compareRounds(parent, this.#named) > 0)) this.#named = parent;
   }
 
+  /** The leader was told: the epoch after this one may begin with it. */
+  promise(epoch: number, name: RoundName): void {
+    this.#promised = { epoch, name };
+  }
+
   /**
-   * Never thinned here: the newest parent that was named, the base of the epoch, and what the host named for all; the newest
+   * Never thinned here: the newest parent that was named, the base of the epoch, what the host named for all, and what was promised in the epoch of now; the newest
    * round stays anyway. `held` with their parents: a restart forgets nothing.
    */
-  pins(held: readonly NamedRound[], base: RoundName | null): RoundName[] {
+  pins(held: readonly NamedRound[], base: RoundName | null, epoch: number): RoundName[] {
     const named = [this.#named, ...held.map(({ parent }) => parent)].filter((one): one is RoundName => one !== null);
     const parent = newestOf(named.map((name) => ({ name })))?.name;
-    return [...(parent ? [parent] : []), ...(base ? [base] : []), ...(this.#list?.pins ?? [])];
+    const promised = this.#promised?.epoch === epoch ? [this.#promised.name] : [];
+    return [...(parent ? [parent] : []), ...(base ? [base] : []), ...promised, ...(this.#list?.pins ?? [])];
   }
 }

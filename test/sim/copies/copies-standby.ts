@@ -92,7 +92,7 @@ export class SimStandby {
   }
 
   thin(base: RoundName | null): void {
-    const kept = new Set(thinned(this.whole, this.#rules.pins(this.whole, base)));
+    const kept = new Set(thinned(this.whole, this.#rules.pins(this.whole, base, 0)));
     this.#rounds = this.#rounds.filter((one) => !one.isSynced || kept.has(one));
   }
 

@@ -223,8 +223,8 @@ export const hostingMutants: Mutant[] = [
     'move goes on in its epoch',
     'H7',
     'move-edits',
-    'url, host, epoch: gitlab.epoch + 1',
-    'url, host, epoch: gitlab.epoch',
+    'epoch = gitlab.epoch + 1',
+    'epoch = gitlab.epoch',
     'movingHosts',
   ),
   planted(

@@ -32,6 +32,10 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   rebootedHosts: ['--hosting', '--chaos', '30s', '--kinds', 'power off'],
   sleepingHosts: ['--hosting', '--chaos', '20s', '--kinds', 'suspend,suspend,isolate'],
   movingHosts: ['--hosting', '--chaos', '90s', '--kinds', 'kill agent'],
+  lostHosts: ['--hosting', '--chaos', '120s', '--kinds', 'busy loop,reset streams,isolate'],
+  cutHosts: ['--hosting', '--chaos', '120s', '--kinds', 'busy loop,cut one way,slow line,suspend'],
+  leavingHosts: ['--hosting', '--chaos', '120s', '--kinds', 'busy loop,reset streams,leave politely'],
+  roundHosts: ['--hosting', '--chaos', '400s', '--kinds', 'busy loop,reset streams'],
   calmHosts: ['--hosting', '--chaos', '20s', '--kinds', 'kill agent'],
   hiccups: ['--chaos', '15s', '--kinds', 'reset streams,busy loop'],
 };

@@ -1,3 +1,4 @@
+import { failoverMutants } from './failover.ts';
 import { hostingMutants } from './hosting.ts';
 import { impossibleMutants } from './impossible.ts';
 import { lostMutants } from './lost.ts';
@@ -287,6 +288,7 @@ export const mutants: Mutant[] = [
   ),
   ...impossibleMutants,
   ...hostingMutants,
+  ...failoverMutants,
   one('no look at the room on the node', 'DESIGN 7.4', jobs('grant-taking'), 'if (!verdict.fits) {', 'if (false) {'),
   one(
     'asking not on disk',

@@ -1,0 +1,58 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { HostedMove } from '../../protocol/hosted-move.ts';
+import type { HostedGitlab } from '../../protocol/ledger.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { KeeperRig } from './keeper-rig.ts';
+
+/** SAFETY H7, H10. The keeper of a machine that takes GitLab over since its host was silent, with engine, gate, copies and mesh played. */
+const rig = new KeeperRig();
+const data = 'data-three';
+const at = (path: string) => ({ place: { kind: 'folder' as const, path }, hostname: 'home.local' });
+const move: HostedMove = {
+  ...{ from: 'desktop-1', to: 'kang', there: at('/a'), back: at('/b'), since: 1 },
+  ...{ base: { era: 0, epoch: 3, number: 7 }, because: 'desktop-1 is silent for 45 s: kang goes on' },
+  unplanned: { tried: [] },
+};
+
+beforeEach(() => {
+  rig.begins();
+  const nodes = { kang: { name: 'kang' }, 'desktop-1': { name: 'desktop-1' } };
+  rig.ledger = { ...rig.ledger, nodes } as typeof rig.ledger;
+  const set = { version: 2, members: [], last: null, boot: null };
+  const standbys = [{ node: 'desktop-1', because: 'it ran GitLab' }];
+  const hosted = hostedGitlab({ data, preset: 'minimal', copies: { agreed: ['desktop-1'], standbys, set, bases: {} } });
+  rig.ledger.gitlab = {
+    ...{ mode: 'hosted', url: 'http://home.local:8929', token: 't', host: 'kang', epoch: 4 },
+    hosted: { ...hosted, move, failover: { count: 1 } },
+  };
+});
+afterEach(() => rig.ends());
+
+const hosted = (): HostedGitlab => rig.ledger.gitlab.hosted as HostedGitlab;
+
+describe('a machine that takes GitLab over', () => {
+  it('lets people in once it works and the mesh has it stand', async () => {
+    const keeper = rig.begin();
+    await rig.until(keeper, () => rig.behind?.isServing === true);
+    expect(hosted().move).toBeUndefined();
+    expect(rig.ledger.gitlab).toMatchObject({ host: 'kang', epoch: 4 });
+  });
+
+  it('that cannot bring it up says so once, its gate closed for that epoch, and waits for what the leader does', async () => {
+    rig.engine.endsWith = 1;
+    const keeper = rig.begin();
+    let wasOpen = false;
+    await rig.until(keeper, () => {
+      wasOpen ||= rig.behind?.isServing === true;
+      return hosted().move?.unplanned?.failed !== undefined;
+    });
+    expect([wasOpen, rig.order.slice(0, 2)]).toEqual([false, ['gate of 4 closed', 'said closed 4']]);
+    expect(rig.ledger.gitlab).toMatchObject({ host: 'kang', epoch: 4 });
+    const said = rig.told.length;
+    rig.engine.endsWith = null;
+    const starts = rig.engine.running.size;
+    let looks = 0;
+    await rig.until(keeper, () => ++looks > 30);
+    expect([rig.told.length, rig.engine.running.size, rig.behind?.isServing ?? false]).toEqual([said, starts, false]);
+  });
+});

@@ -1,0 +1,101 @@
+import { type Mutant, one } from './mutant.ts';
+
+const planted = (
+  name: string,
+  rule: string,
+  file: string,
+  find: string,
+  replace: string,
+  hunt: Mutant['hunt'] = 'lostHosts',
+): Mutant => one(name, rule, `scheduler/hosting/${file}.ts`, find, replace, hunt);
+
+/** Of a move that nobody wished (SAFETY H7, H10). Names in brackets: the same in the model checker of the shared safety folder. */
+export const failoverMutants: Mutant[] = [
+  // (noWait)
+  planted(
+    'goes on before every lease is out',
+    'H7',
+    'takeover',
+    'Math.max(since + graceMs, lead.since + waitMs, lead.givenAt + waitMs)',
+    'since + Math.min(graceMs, 1500)',
+  ),
+  // (staleReport)
+  planted(
+    'asked for rounds before every lease is out',
+    'H10',
+    'takeover',
+    '    forget(turn);\n    return wake(turn, dueAt);',
+    '    if (!lead.question) ask(turn, now, successors);\n    return wake(turn, dueAt);',
+    'cutHosts',
+  ),
+  // (anyone)
+  planted(
+    'goes on where nobody is in sync',
+    'H10',
+    'failover-rules',
+    "{ kind: 'in-sync', nodes: among(members) }",
+    "{ kind: 'in-sync', nodes: among(standbys) }",
+  ),
+  // (strictEpoch, exhostRounds)
+  planted(
+    'goes on with a round of another epoch',
+    'H10',
+    'failover-rules',
+    'return base !== undefined && compareRounds(base, round) === 0 && base.era === era.counter;',
+    'return base !== undefined || round.epoch > 0;',
+  ),
+  // (thinBase)
+  planted(
+    'round that was told is not kept',
+    'H10',
+    'copies/standby-rules',
+    '...(base ? [base] : []), ...promised, ',
+    '...(base ? [base] : []), ...promised.slice(1), ',
+  ),
+  // (shortAlways)
+  planted(
+    'short grace after a power cut',
+    'H10',
+    'failover-rules',
+    '  if (!wasHeard) return Math.max(graceMs, 2 * bootMs, hold);\n',
+    '',
+  ),
+  planted('no grace', 'H10', 'failover-rules', '  if (failover?.wanted) return 0;', '  if (host !== null) return 0;'),
+  planted(
+    'announced reboot is not waited for',
+    'H10',
+    'failover-rules',
+    'const hold = left ? Math.min(backMs, limits.holdMs) : 0;',
+    'const hold = left ? Math.min(backMs, 0) : 0;',
+    'leavingHosts',
+  ),
+  planted(
+    'unplanned move goes on in its epoch',
+    'H7',
+    'failover-edits',
+    'gitlab.epoch + (recovery ? epochsUnheard : 1)',
+    'gitlab.epoch + (recovery ? epochsUnheard : 0)',
+  ),
+  planted(
+    'who left last is kept over a move',
+    'H10',
+    'move-edits',
+    '...{ last: null, boot: null },',
+    '...{ last: copies.set.members, boot: null },',
+  ),
+  planted(
+    'GitLab goes round and round',
+    'H7',
+    'takeover',
+    '(now.failover?.count ?? 0) >= failoversMost',
+    '(now.failover?.count ?? 0) >= 1000',
+    'roundHosts',
+  ),
+  planted(
+    'goes on though it is uninstalled',
+    'H7',
+    'failover-rules',
+    "  if (ending) return 'it is being uninstalled';\n",
+    '',
+  ),
+];
