@@ -58,6 +58,7 @@ export const abilities = [
   'failover',
   'https',
   'ipv6',
+  'forward',
 ] as const;
 
 export const LedgerNode = z.looseObject({

@@ -5,6 +5,7 @@ import { hostingPrograms } from '../hosting/stand/programs.ts';
 import { roundSteps, Written } from '../hosting/stand/written.ts';
 import { install } from './debian.ts';
 import { addPart, maxUnder, medianUnder, type Row, row } from './figures.ts';
+import { forwardRows } from './forward-rows.ts';
 import { gateRows } from './gate-rows.ts';
 
 /** A cut stands before each of these in turn, and then at a moment that nobody chose. */
@@ -98,7 +99,8 @@ export async function proveRows(trials: number, only: readonly string[], say: (l
   const isWanted = (part: string): boolean => only.length === 0 || only.includes(part);
   const rows: Row[] = [];
   if (isWanted('gate')) await addPart(rows, 'gate', () => gateRows(trials, say), say);
-  if (only.join() === 'gate') return rows;
+  if (isWanted('forward')) await addPart(rows, 'forward', () => forwardRows(Math.min(trials, 10), say), say);
+  if (only.length > 0 && only.every((part) => part === 'gate' || part === 'forward')) return rows;
   install(hostingPrograms);
   if (isWanted('cuts')) await addPart(rows, 'cuts', () => cutRows(3 * trials, say), say);
   if (isWanted('pushes')) await addPart(rows, 'pushes', () => pushRows(2 * trials), say);

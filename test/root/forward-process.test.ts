@@ -144,7 +144,7 @@ describe('what the agent does for it', () => {
       url: 'http://home.local',
       hosted,
     };
-    ledger = { ...founded, nodes: { K: K!, D: { ...K!, name: 'desktop-1' } }, gitlab };
+    ledger = { ...founded, nodes: { K: { ...K!, can: ['forward'] }, D: { ...K!, name: 'desktop-1' } }, gitlab };
     keeper = new ForwardKeeper({
       ...{ home: own, self: 'D', version: '1', bin, log: { info: () => undefined, warn: () => undefined } },
       // A machine that has just booted leaves the ports alone.

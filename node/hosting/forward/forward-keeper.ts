@@ -186,6 +186,11 @@ export class ForwardKeeper {
     const sinceMs = performance.now() - this.#askedAtMs;
     if (sinceMs < (isFine ? timings.askEveryMs : timings.askAgainMs)) return;
     this.#askedAtMs = performance.now();
+    if (!this.#options.ledger()?.nodes[host]?.can?.includes('forward')) {
+      // It would take the question for a broken one, each time.
+      this.#noDoor = 'its version knows nothing of that, so update it';
+      return;
+    }
     try {
       const answer = await this.#options.ask(host, { kind: 'open-forward-door' }, timings.askMs);
       if (answer.kind !== 'forward-door')
