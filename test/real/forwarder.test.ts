@@ -183,6 +183,25 @@ describe('GitLab by another machine of its mesh', () => {
     expect((await passing()).proxy).toMatch(/^PROXY/);
   });
 
+  it('whoever comes soon after finds a connection made, and where the gate has given that up another one', async () => {
+    await passing();
+    const reached = once(gitlab, 'connection');
+    expect((await passing()).proxy).toMatch(/^PROXY/);
+    await reached;
+    // An agent of another version puts a gate of its own there.
+    gate.close();
+    const next = new ServiceGate(gateHome as string, clock, { say: () => undefined, heard: () => undefined });
+    await vi.waitUntil(() =>
+      next.listen([door], { host: hostAt, members: (port) => void expect(port).toBe(members) }).then(
+        () => true,
+        () => false,
+      ),
+    );
+    gate = next;
+    expect((await passing()).proxy).toMatch(/^PROXY/);
+    expect(seen.at(-1)).toBe('fine');
+  });
+
   it('a lease that is out cuts what passes, and shows why from any machine', async () => {
     const { client } = await passing();
     const broken = once(client, 'error').catch((error) => [error]);

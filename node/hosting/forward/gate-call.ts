@@ -14,9 +14,7 @@ const room = Buffer.allocUnsafeSlow(limits.chunkBytes);
 /** Nobody took it at that address, and why; another one may. Any other error is an answer. */
 export class NotReached extends Error {}
 
-interface CallOptions {
-  address: string;
-  gate: NonNullable<ForwardTarget['gate']>;
+interface Taking {
   over: HandOver;
   /** Nobody waits any more. */
   signal: AbortSignal;
@@ -25,41 +23,63 @@ interface CallOptions {
 }
 
 /**
- * A connection to the host's gate which that has taken for this client. `read` gets what follows, by hand as the gate reads GitLab:
- * `isWhole` is false for a short read, behind which a reset is told from an end only after a stop (`../gate/service-gate.ts`).
+ * A connection to the host's gate: made, and then given to one client. `read` gets what follows the gate's answer, by hand as the gate
+ * reads GitLab: `isWhole` is false for a short read, behind which a reset is told from an end only after a stop
+ * (`../gate/service-gate.ts`).
  */
 export class GateCall {
   readonly behind: Socket;
-  readonly taken: Promise<void>;
-  readonly #options: CallOptions;
   readonly #key: Buffer;
   readonly #nonces = { gate: '', own: newNonce() };
-  #state: 'greeting' | 'asked' | 'passing' = 'greeting';
+  #state: 'greeting' | 'greeted' | 'asked' | 'passing' = 'greeting';
   #line = '';
+  #taking: Taking | null = null;
   #done: () => void = () => undefined;
-  #fails: (error: Error) => void = () => undefined;
+  #fails: (error: Error) => void;
+  #failed: Error | null = null;
 
-  constructor(options: CallOptions) {
-    this.#options = options;
-    const { address, gate, signal } = options;
+  constructor(address: string, gate: NonNullable<ForwardTarget['gate']>) {
     this.#key = Buffer.from(gate.key, 'base64');
+    this.#fails = (error) => {
+      this.#failed ??= error;
+      this.behind.destroy();
+    };
     this.behind = connect({
       ...{ host: address, port: gate.port, allowHalfOpen: true, noDelay: true },
       onread: { buffer: room, callback: (bytes) => this.#read(bytes) },
     });
-    const late = setTimeout(() => this.#fails(new NotReached('it does not answer')), limits.reachMs);
-    const isGone = (): void => this.#fails(new NotReached('its client is gone'));
-    signal.addEventListener('abort', isGone);
-    this.taken = new Promise<void>((done, failed) => {
-      this.#done = done;
-      this.#fails = failed;
-    }).finally(() => {
-      clearTimeout(late);
-      signal.removeEventListener('abort', isGone);
-    });
-    this.taken.catch(() => this.behind.destroy());
     this.behind.on('error', (error: NodeJS.ErrnoException) => this.#fails(new NotReached(error.code ?? error.message)));
     this.behind.on('end', () => this.#fails(new NotReached('it hung up')));
+  }
+
+  /** It may still be given to a client. */
+  get isThere(): boolean {
+    return this.#failed === null && !this.behind.destroyed && this.#taking === null;
+  }
+
+  /** Resolves once the gate has taken that client. */
+  async take(taking: Taking): Promise<void> {
+    if (this.#failed !== null) throw this.#failed;
+    if (taking.signal.aborted) throw new NotReached('its client is gone');
+    this.#taking = taking;
+    const late = setTimeout(() => this.#fails(new NotReached('it does not answer')), limits.reachMs);
+    const isGone = (): void => this.#fails(new NotReached('its client is gone'));
+    taking.signal.addEventListener('abort', isGone);
+    try {
+      await new Promise<void>((done, failed) => {
+        this.#done = done;
+        this.#fails = failed;
+        if (this.#state === 'greeted') this.#ask(taking);
+      });
+      // From then on both ends are looked after by who asked.
+      this.#fails = () => undefined;
+    } catch (error) {
+      this.behind.destroy();
+      throw error;
+    } finally {
+      clearTimeout(late);
+      taking.signal.removeEventListener('abort', isGone);
+    }
   }
 
   #isPassing(): boolean {
@@ -67,7 +87,7 @@ export class GateCall {
   }
 
   #read(bytes: number): boolean {
-    if (this.#isPassing()) return this.#options.read(room.subarray(0, bytes), bytes === room.length);
+    if (this.#isPassing()) return this.#taking?.read(room.subarray(0, bytes), bytes === room.length) ?? true;
     const end = room.subarray(0, bytes).indexOf(10);
     this.#line += room.toString('latin1', 0, end < 0 ? bytes : end);
     if (this.#line.length > longestLine) this.#fails(noGate());
@@ -75,11 +95,13 @@ export class GateCall {
     if (end < 0) return true;
     this.#line = '';
     // Whoever speaks first in the door's own protocol may have said it in the same breath.
-    return end + 1 === bytes || (this.#isPassing() && this.#options.read(room.subarray(end + 1, bytes), false));
+    return (
+      end + 1 === bytes || (this.#isPassing() && this.#taking?.read(room.subarray(end + 1, bytes), false) === true)
+    );
   }
 
   #heard(line: string): void {
-    if (this.#state === 'greeting') return this.#ask(nonceIn(line));
+    if (this.#state !== 'asked') return this.#greeted(nonceIn(line));
     const answer = answerIn(line, this.#key, this.#nonces);
     if (answer === 'stranger') return this.#fails(noGate());
     if (answer !== 'ok') return this.#fails(new Error(noWords[answer]));
@@ -87,11 +109,16 @@ export class GateCall {
     this.#done();
   }
 
-  #ask(nonce: string | null): void {
-    if (nonce === null) return this.#fails(noGate());
+  #greeted(nonce: string | null): void {
+    if (nonce === null || this.#state !== 'greeting') return this.#fails(noGate());
     this.#nonces.gate = nonce;
+    this.#state = 'greeted';
+    if (this.#taking !== null) this.#ask(this.#taking);
+  }
+
+  #ask({ over }: Taking): void {
     this.#state = 'asked';
-    this.behind.write(handOver(this.#options.over, this.#key, this.#nonces));
+    this.behind.write(handOver(over, this.#key, this.#nonces));
   }
 }
 

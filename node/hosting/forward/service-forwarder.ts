@@ -13,6 +13,7 @@ import {
 } from './forward-files.ts';
 import { GateCall, NotReached } from './gate-call.ts';
 import { bareAddress, type Client } from './hand-over.ts';
+import { SpareCalls } from './spare-calls.ts';
 
 const limits = {
   /** At one door, those included that read a page. */
@@ -43,6 +44,7 @@ export class ServiceForwarder {
   readonly #servers: Server[] = [];
   readonly #clients = new Set<Socket>();
   readonly #pages: Pages;
+  readonly #spares = new SpareCalls();
   readonly #pageFor = new WeakMap<Socket, string>();
   #target: ForwardTarget | null = null;
   #problem: { atMs: number; because: string; of: string } | null = null;
@@ -114,6 +116,7 @@ export class ServiceForwarder {
   /** Another forwarder takes the doors: what passes goes on. Resolves when nothing is left. */
   retire(): Promise<void> {
     for (const server of this.#servers) server.close();
+    this.#spares.end();
     return new Promise((done) => {
       this.#emptied = done;
       if (this.#clients.size === 0) done();
@@ -123,6 +126,7 @@ export class ServiceForwarder {
   close(): void {
     if (this.#timer !== null) clearInterval(this.#timer);
     for (const server of this.#servers) server.close();
+    this.#spares.end();
     for (const client of this.#clients) client.resetAndDestroy();
   }
 
@@ -166,26 +170,31 @@ export class ServiceForwarder {
   async #reach(
     client: Socket,
     { port }: ForwardDoor,
-    { address, gate, node }: { address: string; gate: Gate; node: string },
+    at: { address: string; gate: Gate; node: string },
   ): Promise<void> {
     const gone = new AbortController();
     const isGone = (): void => gone.abort();
     client.once('close', isGone);
-    const call = new GateCall({
-      ...{ address, gate, over: { node, door: port, client: clientAt(client) }, signal: gone.signal },
-      read: (bytes, isWhole) => {
+    const over = { node: at.node, door: port, client: clientAt(client) };
+    const taken = async (call: GateCall): Promise<GateCall> => {
+      const read = (bytes: Buffer, isWhole: boolean): boolean => {
         if (!client.write(Buffer.from(bytes))) return false;
         if (isWhole) return true;
         setImmediate(() => call.behind.destroyed || call.behind.resume());
         return false;
-      },
-    });
+      };
+      await call.take({ over, signal: gone.signal, read });
+      return call;
+    };
     try {
-      await call.taken;
+      const spare = this.#spares.take(at.address, at.gate);
+      // The gate may have given it up at this moment.
+      const call = spare && (await taken(spare).catch(() => null));
+      this.#carry(client, (call ?? (await taken(new GateCall(at.address, at.gate)))).behind);
+      this.#spares.prepare(at.address, at.gate);
     } finally {
       client.off('close', isGone);
     }
-    this.#carry(client, call.behind);
   }
 
   #carry(client: Socket, behind: Socket): void {
