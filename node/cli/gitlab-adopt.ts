@@ -108,6 +108,6 @@ async function sayEnd(
     });
   lines.ok('serves', `${gitlab.url ?? 'GitLab'} on ${host}, as the mesh's own`);
   if (!settings.isOn('json')) sentence(out, because);
-  lines.say('how it is: autogit-node gitlab; of its copies: autogit-node gitlab copies');
+  lines.say('how it is: autogit-node gitlab; how its copies are: autogit-node gitlab copies');
   return exit.ok;
 }
