@@ -13,7 +13,7 @@ import type { BehindGate } from '../../node/hosting/lease-at-gate.ts';
 import { mountsOf } from '../../node/hosting/mount-table.ts';
 import { openPlace } from '../../node/hosting/place-making.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
-import { type Log, openLog } from '../../node/log.ts';
+import type { Log } from '../../node/log.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { abilities, type HostedGitlab, type Ledger } from '../../protocol/ledger.ts';
 import type { GitlabSeen, StandbySeen } from '../../protocol/report.ts';
@@ -92,11 +92,13 @@ class TestMesh {
   }
 }
 
+/** Of no file: what an agent began beside its turns says its word after the end too. */
+const log = { info: () => undefined, warn: () => undefined } as unknown as Log;
+
 /** An agent, as far as GitLab goes; the containers outlive it. */
 class TestMachine {
   readonly home: string;
   readonly #node: string;
-  readonly #log: Log;
   readonly engine: PlayedEngine;
   readonly room: CopiesRoom;
   readonly keeper: GitlabKeeper;
@@ -112,8 +114,7 @@ class TestMachine {
     const home = join(folder, node);
     mkdirSync(home, { recursive: true, mode: 0o700 });
     this.home = home;
-    this.#log = openLog(home);
-    const [log, clock, ledger] = [this.#log, systemClock(), () => mesh.ledger];
+    const [clock, ledger] = [systemClock(), () => mesh.ledger];
     const change = async (one: Change) => mesh.change(one);
     this.room = new CopiesRoom({
       ...{ nodeId: node, home, clock, log, ledger, change, copyRateBytes: null },
@@ -180,7 +181,6 @@ class TestMachine {
     clearInterval(this.#leases);
     mesh.machines.delete(this.#node);
     await Promise.all([this.keeper.stop(), this.room.stop()]);
-    this.#log.close();
   }
 }
 
@@ -200,8 +200,7 @@ beforeEach(() => {
 });
 afterEach(async () => {
   await Promise.all([...mesh.machines.values()].map((machine) => machine.ends()));
-  for (const { point } of mountsOf('self').filter((one) => one.point.startsWith(folder)))
-    execFileSync('umount', [point]);
+  for (const { point } of mountsOf('self').filter((one) => one.point.startsWith(folder))) await unmounted(point);
   const attached = execFileSync('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE'], {
     encoding: 'utf8',
   });
@@ -210,6 +209,18 @@ afterEach(async () => {
   execFileSync('sh', ['-c', `chattr -i -R "${folder}" 2>/dev/null; true`]);
   for (const path of [folder, `${folder}.img`]) rmSync(path, { recursive: true, force: true });
 });
+
+/** What an agent began beside its turns may have a file open yet. */
+async function unmounted(point: string): Promise<void> {
+  for (let tries = 0; ; tries++)
+    try {
+      execFileSync('umount', [point], { stdio: 'ignore' });
+      return;
+    } catch (error) {
+      if (tries === 50) throw error;
+      await sleep(100);
+    }
+}
 
 async function until(what: string, is: () => boolean, ms = 30_000): Promise<void> {
   for (let waited = 0; !is(); waited += 50) {
