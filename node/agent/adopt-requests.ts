@@ -1,11 +1,12 @@
 import type { AdoptWish, Answer, Ask, DeployCheck } from '../../protocol/asks.ts';
-import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { hostedUrl, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { adoptRefusal, checkOf } from '../hosting/deploy-check.ts';
 import type { AdoptionSeen, AdoptPlan, AdoptRequest } from '../local-api/socket-protocol.ts';
+import { askMember } from './asked-member.ts';
 
 interface AdoptLines {
   self: NodeId;
@@ -73,17 +74,5 @@ export class AdoptRequests {
     return on === null ? this.#lines.self : this.#lines.nodeNamed(on);
   }
 
-  async #ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> {
-    const host = nodeName(this.#lines.ledger(), node);
-    const answer = await this.#lines.ask(node, ask, timeoutMs).catch((cause: unknown) => {
-      throw new AutogitError('timed-out', `${host} does not answer: ${sentenceOf(cause)}`, {
-        cause,
-        hint: 'see which machines are missing: autogit-node status',
-      });
-    });
-    if (answer.kind === 'failed')
-      throw new AutogitError(answer.code as ErrorCode, answer.because, { hint: answer.hint });
-    if (answer.kind === 'refused') throw new AutogitError('unsupported', `${host}: ${answer.because}`);
-    return answer;
-  }
+  #ask = (node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> => askMember(this.#lines, node, ask, timeoutMs);
 }

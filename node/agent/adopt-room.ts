@@ -14,7 +14,7 @@ import { adoptPlan } from '../hosting/adopt/adopt-plan.ts';
 import { adoptedPlace } from '../hosting/adopt/adopted-place.ts';
 import { AdoptionJournal } from '../hosting/adopt/adoption-journal.ts';
 import { GitlabAdopter } from '../hosting/adopt/gitlab-adopter.ts';
-import { oldContainer } from '../hosting/adopt/old-container.ts';
+import { graceMs, oldContainer } from '../hosting/adopt/old-container.ts';
 import { adoptRefusal, checkOf } from '../hosting/deploy-check.ts';
 import { deployFacts } from '../hosting/deploy-facts.ts';
 import { preflight } from '../hosting/deploy-preflight.ts';
@@ -80,8 +80,11 @@ export class AdoptRoom {
     await this.#adopter.stop();
   }
 
-  removed(): Promise<void> {
-    return this.#adopter.removed();
+  /** One that is being stopped cannot be started before it has: until then its agent waits, or GitLab would stand still until there is another. */
+  async removed(limitMs: number): Promise<void> {
+    const isStopping = this.#adopter.current()?.adoption.step === 'parking';
+    const ms = isStopping ? limitMs + graceMs : limitMs;
+    await Promise.race([this.#adopter.removed(), sleep(ms, undefined, { ref: false })]);
   }
 
   mayServe(data: string): boolean {
@@ -125,7 +128,17 @@ export class AdoptRoom {
     if (current === null) return [];
     const { adoption, phase, problem } = current;
     const { name } = adoption.container;
-    if (adoption.step === 'done') return [];
+    if (adoption.step === 'done' || (adoption.step === 'served' && problem === null)) return [];
+    if (adoption.step === 'served')
+      return [
+        {
+          ...{ code: 'gitlab-adopting', severity: 'warn' },
+          sentence: asSentence(
+            `GitLab of container ${name} is the mesh's and serves; what is left of taking it over does not end: ${problem}`,
+          ),
+          fix: 'it is tried again by itself: autogit-node gitlab adopt',
+        },
+      ];
     if (adoption.step !== 'returned')
       return [
         {

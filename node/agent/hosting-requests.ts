@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { ChangeOutcome } from '../../protocol/changes.ts';
 import type { Comparison } from '../../protocol/differences.ts';
-import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import {
@@ -36,6 +36,7 @@ import type {
   VaultRequest,
 } from '../local-api/socket-protocol.ts';
 import { AdoptRequests } from './adopt-requests.ts';
+import { askMember } from './asked-member.ts';
 import { CertificateRequests } from './certificate-requests.ts';
 import { CopiesRequests, requireHosting } from './copies-requests.ts';
 import type { HostingLines } from './hosting-lines.ts';
@@ -270,22 +271,7 @@ export class HostingRequests implements HostingApi {
     return this.#ask(keeperOf(this.#lines.ledger(), ask), ask, timeoutMs);
   }
 
-  async #ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> {
-    const answer = await this.#lines.ask(node, ask, timeoutMs).catch((cause: unknown) => {
-      throw new AutogitError(
-        'timed-out',
-        `${nodeName(this.#lines.ledger(), node)} does not answer: ${sentenceOf(cause)}`,
-        {
-          cause,
-          hint: 'see which machines are missing, or run an earlier version that does not know the question: autogit-node status',
-        },
-      );
-    });
-    if (answer.kind === 'failed')
-      throw new AutogitError(answer.code as ErrorCode, answer.because, { hint: answer.hint });
-    if (answer.kind === 'refused') throw new AutogitError('unsupported', answer.because);
-    return answer;
-  }
+  #ask = (node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> => askMember(this.#lines, node, ask, timeoutMs);
 
   /** What no machine finds by a look at itself. */
   #reach(address: string): DeployPlan['lines'] {

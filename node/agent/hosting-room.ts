@@ -219,10 +219,8 @@ export class HostingRoom {
 
   /** The mesh has removed this machine. What takes longer is done by the next agent of this home. */
   async removed(): Promise<void> {
-    await Promise.race([
-      Promise.all([this.#keeper.removed(), this.#adopt.removed()]),
-      sleep(removedMs, undefined, { ref: false }),
-    ]);
+    const keeper = Promise.race([this.#keeper.removed(), sleep(removedMs, undefined, { ref: false })]);
+    await Promise.all([keeper, this.#adopt.removed(removedMs)]);
   }
 
   ledgerChanged(): void {

@@ -49,7 +49,7 @@ export function againstGate(ruby: string, url: string): AgainstGate[] {
   const last = new Map<string, { line: number; said: string; value: string }>();
   for (const { line, text } of statementsOf(ruby)) {
     const [, name = '', value = ''] = setting.exec(text) ?? [];
-    const plain = name.replace(/\[\s*(['"])(\w+)\1\s*\]/, "['$2']");
+    const plain = plainName(name);
     if (rules.some((rule) => rule.name === plain)) last.set(plain, { line, said: `${plain} = ${value}`, value });
     const [, address] = externalUrl.exec(text) ?? [];
     if (address !== undefined) last.set('external_url', { line, said: `external_url '${address}'`, value: address });
@@ -64,6 +64,9 @@ export function againstGate(ruby: string, url: string): AgainstGate[] {
   if (isBelow) wrong.push({ line: address.line, said: address.said, instead: `external_url ${rubyText(url)}` });
   return wrong.map((one) => ({ ...one, said: one.said.slice(0, 80) })).sort((a, b) => a.line - b.line);
 }
+
+/** However it is quoted and spaced. */
+const plainName = (name: string): string => name.replace(/\[\s*(['"])(\w+)\1\s*\]/, "['$2']");
 
 /** `name['key'] = value` up to a comment; a literal alone, where one stands there. */
 const setting =
@@ -85,6 +88,16 @@ function statementsOf(ruby: string): { line: number; text: string }[] {
       }
   }
   return found;
+}
+
+/** What it says of nginx's https, the last that is said; null: nothing that is true or false. */
+export function listensHttpsIn(ruby: string): boolean | null {
+  const said = statementsOf(ruby).flatMap(({ text }) => {
+    const [, name = '', value = ''] = setting.exec(text) ?? [];
+    return plainName(name) === "nginx['listen_https']" && /^(true|false)$/.test(value) ? [value] : [];
+  });
+  const last = said.at(-1);
+  return last === undefined ? null : last === 'true';
 }
 
 /** Where it says that people reach it elsewhere; null where it says nothing, or the same as the mesh. */

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ let top: string;
 let engine: Server;
 const volumes: Record<string, unknown> = {};
 const mounts: object[] = [];
+let environment: string[] = [];
 const at = (...path: string[]): string => join(top, ...path);
 
 beforeEach(async () => {
@@ -17,9 +18,12 @@ beforeEach(async () => {
   for (const folder of ['config', 'data']) mkdirSync(at(folder));
   writeFileSync(at('config/gitlab.rb'), "external_url 'http://kang:8929'\n");
   mounts.length = 0;
+  environment = [];
   const answers = (path: string): unknown => {
     if (path === '/containers/c0ffee/json')
-      return { Image: 'sha256:aa', Config: { Env: [], Labels: {} }, HostConfig: {}, Mounts: mounts };
+      return { Image: 'sha256:aa', Config: { Env: environment, Labels: {} }, HostConfig: {}, Mounts: mounts };
+    if (path.startsWith('/images/'))
+      return { Id: 'sha256:aa', Config: { Env: ['PATH=/opt/gitlab/bin', 'LANG=C.UTF-8'] } };
     if (path.startsWith('/volumes/')) return volumes[path.slice('/volumes/'.length)] ?? { message: 'no such volume' };
     return path === '/version' ? {} : { Id: 'sha256:aa' };
   };
@@ -31,7 +35,7 @@ afterEach(async () => {
   rmSync(top, { recursive: true, force: true });
 });
 
-const look = () =>
+const look = (place = at('place')) =>
   adoptFacts(
     {
       ...{ id: 'c0ffee', name: 'gitlab', image: 'gitlab/gitlab-ce:17.5.1-ce.0', isRunning: true, status: 'running' },
@@ -42,7 +46,7 @@ const look = () =>
       ...{ backupPath: '/var/opt/gitlab/backups', hasObjectStorage: false, hasOtherDatabase: false },
       dataElsewhere: [],
     },
-    at('place'),
+    place,
     `unix://${at('docker.sock')}`,
   );
 
@@ -78,4 +82,26 @@ it.each([
   mkdirSync(at('data/gitlab-rails/shared'), { recursive: true });
   symlinkSync(target, at('data', name));
   expect((await look()).facts.link).toBe(at('data', name));
+});
+
+it('a place within what is copied is seen, whatever links lead to either', async () => {
+  expect((await look()).facts.placeIn).toBe(null);
+  expect((await look(at('data/copy'))).facts.placeIn).toBe(at('data'));
+  symlinkSync(at('data'), at('elsewhere'));
+  expect((await look(at('elsewhere/copy'))).facts.placeIn).toBe(at('data'));
+  // As the engine names it, by a link of its owner's.
+  renameSync(at('data'), at('disk'));
+  symlinkSync(at('disk'), at('data'));
+  expect((await look(at('disk/copy'))).facts.placeIn).toBe(at('data'));
+  expect((await look(at('disk-beside'))).facts.placeIn).toBe(null);
+});
+
+it("variables beside its image's own are told by their names alone, and its configuration is none of them", async () => {
+  environment = [
+    'PATH=/opt/gitlab/bin',
+    'LANG=de',
+    'HTTPS_PROXY=http://u:secret@proxy',
+    "GITLAB_OMNIBUS_CONFIG=external_url 'x'",
+  ];
+  expect((await look()).facts.environment).toEqual(['LANG', 'HTTPS_PROXY']);
 });

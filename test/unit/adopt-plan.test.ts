@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { listensHttpsIn, portsIn } from '../../node/hosting/adopt/adopt-facts.ts';
+import { portsIn } from '../../node/hosting/adopt/adopt-facts.ts';
 import { type AdoptFacts, adoptPlan, type ContainerDetails } from '../../node/hosting/adopt/adopt-plan.ts';
 import { besidesOf, foldersOf, targetOf } from '../../node/hosting/adopt/copied-folders.ts';
 import { configText } from '../../node/hosting/adopt/fill-place.ts';
+import { listensHttpsIn } from '../../node/hosting/gitlab-rb.ts';
 
 const gib = 2 ** 30;
 const folders = [
@@ -39,6 +40,8 @@ function plan(
       besides: [],
       link: null,
       place: '/home/gitlab',
+      placeIn: null,
+      environment: [],
       dataBytes: 6 * gib,
       mostBytes: 80 * gib,
       isShared: false,
@@ -102,7 +105,7 @@ describe('a container that shall become the GitLab of the mesh', () => {
     ['database', { container: { hasOtherDatabase: true } }, "postgresql['enable'] = false"],
     ['data', { container: { dataElsewhere: ['/mnt/git'] } }, '/mnt/git'],
     ['data', { folders: folders.slice(1) }, 'no folder or volume of this machine at /etc/gitlab'],
-    ['data', { place: '/srv/gitlab/data/copy' }, 'of which it shall be the copy'],
+    ['data', { place: '/srv/gitlab/data/copy', placeIn: '/srv/gitlab/data' }, 'of which it shall be the copy'],
     ['image', { container: { image: 'not a name' } }, 'no name by which'],
     ['data', { link: '/srv/gitlab/data/git-data' }, 'is a link'],
     ['volumes', { details: { fleeting: ['/var/opt/gitlab'] } }, 'there would be nothing to copy'],
@@ -201,4 +204,15 @@ it('ports and listen_https as the engine and gitlab.rb say them', () => {
     listensHttpsIn("nginx['listen_https'] = true; nginx['listen_https'] = false\n# nginx['listen_https'] = true"),
   ).toBe(false);
   expect(listensHttpsIn('')).toBe(null);
+});
+
+it('variables of its container are named before anybody agrees, and what they hold is not', () => {
+  const found = plan({ environment: ['TZ', 'HTTPS_PROXY'] });
+  expect(found.checks.find(({ what }) => what === 'environment')).toMatchObject({
+    state: 'warn',
+    sentence: "TZ, HTTPS_PROXY: set for its container, and not for the mesh's",
+  });
+  expect(states(plan(), 'warn')).not.toContain('environment');
+  const many = plan({ environment: Array.from({ length: 12 }, (_, at) => `V${at}`) });
+  expect(many.checks.find(({ what }) => what === 'environment')?.sentence).toContain('V7 and 4 more');
 });

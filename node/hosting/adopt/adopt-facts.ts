@@ -5,6 +5,7 @@ import { askDisk } from '../../asked-disk.ts';
 import { askEngine, dockerAddress, imagePath } from '../../machine/docker-ask.ts';
 import { externalUrlIn, textIn } from '../../machine/gitlab-here.ts';
 import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';
+import { listensHttpsIn } from '../gitlab-rb.ts';
 import { mountOver } from '../mount-table.ts';
 import { existingAt, realFolder } from '../place-tree.ts';
 import { bytesAtMost, bytesOf } from '../protect/protect-facts.ts';
@@ -73,6 +74,8 @@ export async function adoptFacts(one: OmnibusContainer, place: string, dockerHos
       config: await configOf(found, one),
       folders,
       place: realFolder(place),
+      placeIn: placeIn(outside, realFolder(place)),
+      environment: await besidesImage(found, one.image, dockerHost),
       besides: besidesOf(one),
       link: await linkIn(outside),
       dataBytes: await bytesOf(outside, countMs),
@@ -154,15 +157,6 @@ async function configOf({ Config }: Inspected, one: OmnibusContainer): Promise<A
   return { externalUrl: externalUrlIn(ruby), listensHttps: listensHttpsIn(ruby) };
 }
 
-/** The last that is said of it. */
-export function listensHttpsIn(ruby: string): boolean | null {
-  const statements = ruby.split('\n').flatMap((line) => (/^\s*#/.test(line) ? [] : line.split(';')));
-  const last = statements
-    .flatMap((one) => /^\s*nginx\[\s*['"]listen_https['"]\s*\]\s*=\s*(true|false)\b/.exec(one)?.[1] ?? [])
-    .at(-1);
-  return last === undefined ? null : last === 'true';
-}
-
 /** What people put on another disk by a link: in the container it leads to another folder than here, and the copy has the link. */
 const linkedMost = [
   ...['git-data', 'git-data/repositories', 'gitlab-rails', 'gitlab-rails/shared', 'gitlab-rails/uploads'],
@@ -189,6 +183,28 @@ async function linkIn(folders: readonly string[]): Promise<string | null> {
     if (linked) return join(path, linked.name);
   }
   return null;
+}
+
+/** The folder of those, as it is named, in which that place lies, whatever links lead to either. */
+function placeIn(folders: readonly string[], place: string): string | null {
+  const over = folders.find((folder) => {
+    const real = realFolder(folder);
+    return place === real || place.startsWith(real === '/' ? '/' : `${real}/`);
+  });
+  return over ?? null;
+}
+
+const ImageConfig = z.object({ Config: z.object({ Env: z.array(z.string()).nullish() }).nullish() });
+const nameOf = (line: string): string => line.slice(0, line.indexOf('='));
+
+/** Names of the variables that its container has beside the image's own; what they hold may be a secret, and is not told. */
+async function besidesImage({ Config }: Inspected, image: string, dockerHost: string | null): Promise<string[]> {
+  const address = dockerAddress(dockerHost) as string;
+  const found = await askEngine(address, `/images/${imagePath(image)}/json`).catch(() => null);
+  const own = new Set(ImageConfig.safeParse(found).data?.Config?.Env ?? []);
+  return (Config.Env ?? [])
+    .filter((line) => line.includes('=') && !own.has(line) && !line.startsWith(configName))
+    .map(nameOf);
 }
 
 /** All of it on one file system that can. */

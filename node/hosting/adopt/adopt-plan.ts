@@ -42,8 +42,11 @@ export interface AdoptFacts {
   besides: readonly string[];
   /** A link on this machine that leads out of what is copied. */
   link: string | null;
-  /** Where its data shall lie. */
+  /** Where its data shall lie, and which of those folders that is in, whatever links lead to either. */
   place: string;
+  placeIn: string | null;
+  /** Names of variables that it was started with, beside its image's and the one that holds its configuration. */
+  environment: readonly string[];
   /** Null where it was not counted in time. */
   dataBytes: number | null;
   /** All that is used where they lie. */
@@ -238,7 +241,7 @@ function portLines(facts: AdoptFacts): Line[] {
   return lines;
 }
 
-function configLines({ container, config, details }: AdoptFacts): Line[] {
+function configLines({ container, config, details, environment }: AdoptFacts): Line[] {
   const { externalUrl, listensHttps } = config;
   const lines: Line[] = [];
   const isHttps = externalUrl?.startsWith('https:') === true;
@@ -274,6 +277,15 @@ function configLines({ container, config, details }: AdoptFacts): Line[] {
         'move them below /var/opt/gitlab first',
       ),
     );
+  if (environment.length > 0)
+    lines.push(
+      checkOf(
+        'warn',
+        'environment',
+        `${environment.slice(0, 8).join(', ')}${environment.length > 8 ? ` and ${environment.length - 8} more` : ''}: set for its container, and not for the mesh's`,
+        "what GitLab needs of it belongs into gitlab.rb, as in gitlab_rails['env'] = { 'HTTPS_PROXY' => 'http://proxy:3128' }",
+      ),
+    );
   if (container.hasObjectStorage)
     lines.push(
       checkOf('warn', 'objects', 'what lies in its object storage stays there, and is in no copy and no backup'),
@@ -281,7 +293,7 @@ function configLines({ container, config, details }: AdoptFacts): Line[] {
   return lines;
 }
 
-function folderLines({ container: { name }, folders, besides, link, details, place }: AdoptFacts): Line[] {
+function folderLines({ container: { name }, folders, besides, link, details, place, placeIn }: AdoptFacts): Line[] {
   const lacks = ['/etc/gitlab', '/var/opt/gitlab'].find((inside) => !folders.some((one) => one.inside === inside));
   if (lacks !== undefined)
     return [
@@ -302,13 +314,12 @@ function folderLines({ container: { name }, folders, besides, link, details, pla
         'mount that folder there instead, then this again',
       ),
     );
-  const over = folders.find(({ outside }) => place === outside || place.startsWith(`${outside}/`))?.outside;
-  if (over !== undefined)
+  if (placeIn !== null)
     lines.push(
       checkOf(
         'fail',
         'data',
-        `${place} lies in ${over}, of which it shall be the copy`,
+        `${place} lies in ${placeIn}, of which it shall be the copy`,
         'name a folder beside it: --data DIR',
       ),
     );

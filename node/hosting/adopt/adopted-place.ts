@@ -5,9 +5,9 @@ import { openPlace, removePlace, roomForData } from '../place-making.ts';
 import { markerFile, writeMarker } from '../place-records.ts';
 import { treeOf } from '../place-tree.ts';
 import { systemTools } from '../system-tools.ts';
+import type { AdoptedPlace } from './adopt-ports.ts';
 import type { Adoption } from './adoption-journal.ts';
 import { copyUnder, fillPlace, takeConfigOver, untilUnlocked } from './fill-place.ts';
-import type { AdoptedPlace } from './gitlab-adopter.ts';
 
 interface PlaceSources {
   home: string;

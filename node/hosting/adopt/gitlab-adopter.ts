@@ -8,33 +8,9 @@ import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import { type GitlabLife, gitlabTimings } from '../gitlab-state.ts';
 import { withFix } from '../vault/vault-work.ts';
+import type { AdoptedPlace, OldContainer } from './adopt-ports.ts';
 import { type Adoption, type AdoptionJournal, isOver } from './adoption-journal.ts';
-
-/** The container that a person started: each call by itself, and the same when it is made again. */
-export interface OldContainer {
-  /** Null where it is gone. */
-  look(id: string): Promise<{ name: string; isRunning: boolean; startedAt: string } | null>;
-  setRestart(id: string, policy: Adoption['container']['restart']): Promise<void>;
-  stop(id: string): Promise<void>;
-  /** False where another container has that name. */
-  rename(id: string, name: string): Promise<boolean>;
-  start(id: string): Promise<void>;
-  /** The name of another one that runs on its data, as somebody or something (a unit of systemd, compose) made it anew. */
-  otherOn(adoption: Pick<Adoption, 'container' | 'folders'>): Promise<string | null>;
-}
-
-/** Where its data shall lie as the mesh's. */
-export interface AdoptedPlace {
-  /** Whatever an agent of before left of it goes first; whole, on the disk and marked for that epoch when it resolves. */
-  make(
-    adoption: Adoption,
-    epoch: number,
-    say: (phase: string, percent: number | null) => void,
-    givenUp: AbortSignal,
-  ): Promise<void>;
-  /** None there is fine. */
-  drop(adoption: Adoption): Promise<void>;
-}
+import { goBack, requireNews } from './way-back.ts';
 
 interface AdopterOptions {
   self: NodeId;
@@ -338,53 +314,12 @@ export class GitlabAdopter {
     this.#write(known, 'done', keptWords(known));
   }
 
-  /** The ledger first: as long as it names this machine its keeper would begin it again. */
   async #goBack(known: Adoption): Promise<void> {
-    const { change, ledger, place } = this.#options;
     this.#say('brings the old container back', null);
-    if (this.#isHosted(known)) {
-      const { epoch } = ledger()!.gitlab;
-      if (!hostingOf(ledger())?.ending) {
-        const { state, because } = await change({
-          kind: 'uninstall-gitlab',
-          deleteData: true,
-          now: true,
-          force: true,
-          epoch,
-        });
-        if (state !== 'done') throw new Error(because);
-      }
-      return;
-    }
-    if (!this.#givenUp.signal.aborted) requireNews(known, ledger());
-    const words = await this.#unpark(known);
-    await place.drop(known);
-    this.#write(known, 'returned', [known.because, ...words].join('; '));
+    const is = { isHosted: this.#isHosted(known), isGivenUp: this.#givenUp.signal.aborted };
+    const words = await goBack(known, { ...this.#options, ...is });
+    if (words !== null) this.#write(known, 'returned', [known.because, ...words].join('; '));
   }
-
-  /** Never two: where another one runs on its data by now, the old one stays as it is, and no engine starts it either. */
-  async #unpark(known: Adoption): Promise<string[]> {
-    const { old } = this.#options;
-    const { id, name, restart, wasRunning } = known.container;
-    const found = await old.look(id);
-    if (found === null) return [`container ${name} was removed by somebody, its folders are as they were`];
-    const other = found.isRunning ? null : await old.otherOn(known);
-    if (other !== null)
-      return [`container ${other} runs on its folders, and the old one is kept, stopped, as ${found.name}`];
-    const isNamed = found.name === name || (await old.rename(id, name));
-    await old.setRestart(id, restart);
-    if (wasRunning && !found.isRunning) await old.start(id);
-    return isNamed ? [] : [`another container is called ${name} by now, and the old one ${found.name}`];
-  }
-}
-
-/**
- * After a restart a machine may know less than it did: a ledger of before the deployment does not say that the mesh hosts it no
- * more. Brought back by that, it would run beside a new and empty one of the mesh's.
- */
-function requireNews({ epoch = 0 }: Adoption, ledger: Ledger | null): void {
-  if (ledger?.recovery === undefined && (ledger?.gitlab.epoch ?? 0) < epoch)
-    throw new Error('this machine has not heard yet whether the mesh hosts it: it waits for the others');
 }
 
 /** Where the old one is, and what lets it go. */

@@ -6,10 +6,10 @@ import { isEngineAway, noDocker, statusOf } from '../../executors/docker-engine.
 import { omnibusContainers } from '../../machine/omnibus-containers.ts';
 import { dataOf } from '../protect/protected-container.ts';
 import type { ServiceHost } from '../service-host.ts';
-import type { OldContainer } from './gitlab-adopter.ts';
+import type { OldContainer } from './adopt-ports.ts';
 
 /** GitLab's own services get so long to end: its database writes all that it has. */
-const graceMs = 180_000;
+export const graceMs = 180_000;
 
 /** By the Docker Engine of this machine. Throws `no-docker` while that is away. */
 export function oldContainer(
