@@ -66,7 +66,7 @@ describe('exit codes without an agent', () => {
     [['gitlab', 'deploy', '--port', '80800'], 2, /"80800" is no port/, /deploy --help/],
     [['gitlab', 'uninstall'], 3, /no agent/, /join/],
     [['reconcile'], 3, /no agent/, /join/],
-    [['gitlab', 'move', 'kang'], 1, /not in this version/, /gitlab uninstall/],
+    [['gitlab', 'move', 'kang'], 3, /no agent/, /join/],
     [['gitlab', 'adopt'], 3, /no agent/, /join/],
     [['gitlab', 'clear-flag'], 3, /no agent/, /join/],
     [['gitlab', 'take-over'], 2, /missing required argument/, /take-over --help/],
