@@ -46,7 +46,8 @@ async function mounted<T>(image: string, mount: string, use: () => Promise<T> | 
 
 /**
  * While somebody else looks at the device, losetup only promises to detach it. What is attached next would be that device again,
- * with the super block that it still remembers over the trees that btrfstune has written meanwhile: "bad fsid", and nothing to read.
+ * with the super block that it still remembers over the trees that btrfstune has written meanwhile: "bad fsid", and nothing to read
+ * (findings/losetup-gives-back-a-device-that-it-promised-to-detach.sh).
  */
 async function gone(image: string): Promise<void> {
   for (let tries = 0; tries < 200; tries++) {
