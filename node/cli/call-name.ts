@@ -43,12 +43,16 @@ export function typedHome(argv: readonly string[] = process.argv.slice(2)): stri
 /** The command is for another machine, which has a home of its own: `on kang: …`, but not `it goes on by itself: …`. */
 const elsewhere = /(?<!\b(?:goes|go) )\b(?:on (?!this |another disk|a terminal)[^:]+|types there): (?:sudo )?$/i;
 
+/** Help is the same for every home. */
+const asksHelp = /^autogit-node (?:help\b|[^:]*--help\b)/;
+
 /** A text whose commands can be typed as they stand here, by whoever typed this one. */
 export function asTyped(text: string, name = callName(), home = typedHome()): string {
   if (name === 'autogit-node' && home === null) return text;
   return text.replace(ours, (_, at: number) => {
     const before = text.slice(0, at).split(/[;\n]/).at(-1) as string;
     const after = text.slice(at).split(/[;\n]/)[0] as string;
-    return home === null || elsewhere.test(before) || after.includes(' --home ') ? `${name} ` : `${name} ${home} `;
+    const isOther = elsewhere.test(before) || after.includes(' --home ') || asksHelp.test(after);
+    return home === null || isOther ? `${name} ` : `${name} ${home} `;
   });
 }
