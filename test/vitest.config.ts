@@ -28,7 +28,9 @@ const endToEnd = {
   globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'],
 };
 /** Those that use neither the engine nor the LAN of the others run at the same time as these, as a project of their own. */
-const withOwnEngine = ['engine-away', 'engine-silent', 'disk-full-docker', 'gitlab-takeover', 'work-disk-full'];
+const withOwnEngine = [
+  ...['engine-away', 'engine-silent', 'disk-full-docker', 'gitlab-move', 'gitlab-takeover', 'work-disk-full'],
+];
 const withoutEngine = [
   ...['clean-spawn', 'data-place', 'data-place-mounts', 'disk-full-store', 'executor-auto', 'executor-user'],
   ...['forward-process', 'gate-guard-ipv6', 'gate-tls-process', 'local-name'],

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Change } from '../../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
@@ -24,6 +25,9 @@ interface Hands {
 
 const timings = {
   askMs: 2_000,
+  /** Of one turn, that is waited for a round; looked at so often. */
+  lookMs: 1_000,
+  newsMs: 20,
   /** To get the image and be in sync; GitLab serves meanwhile. */
   readyMs: 3_600_000,
   /** For the last round to be taken and to arrive; nobody is served meanwhile. */
@@ -65,9 +69,22 @@ export class GitlabMove {
     const waits = step.kind === 'wait' ? this.#whyWait(mine) : null;
     kept.moving = this.#phase(step, mine, waits);
     await this.#act(kept, mine, step, own);
-    // At once: what began meanwhile to read these data would be cut off.
-    if (step.kind === 'begin') return this.turn(kept, mine, own);
+    // Nobody is served meanwhile; and what began now to read these data would be cut off.
+    const isNextKnown = ['begin', 'close', 'end', 'say'].includes(step.kind);
+    if (isNextKnown) return this.turn(kept, mine, step.kind === 'end' ? null : own);
+    if (['round', 'send'].includes(step.kind) && (await this.#isNews(mine))) return this.turn(kept, mine, own);
     return !['none', 'wait', 'try', 'say', 'stands'].includes(step.kind);
+  }
+
+  /** The last round was taken, or has arrived, within the time of a look: true at once. */
+  async #isNews(mine: Hosting): Promise<boolean> {
+    const { copies } = this.#hands.options;
+    const before = this.#journal(mine)?.last ?? null;
+    for (const end = performance.now() + timings.lookMs; performance.now() < end; await sleep(timings.newsMs)) {
+      const last = this.#journal(mine)?.last ?? null;
+      if (last !== null && (before === null || copies?.arrived(mine.move!.to, last) != null)) return true;
+    }
+    return false;
   }
 
   #journal({ data, epoch, move }: Hosting): Moving | null {

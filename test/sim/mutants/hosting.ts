@@ -287,8 +287,8 @@ export const hostingMutants: Mutant[] = [
     'data of before are served',
     'H10',
     steps,
-    'return marked === epoch ? null',
-    'return marked !== null ? null',
+    'return marked === epoch || base',
+    'return marked !== null || base',
     'movingHosts',
   ),
   onTheHost(
