@@ -93,7 +93,10 @@ export async function arriving(
       tell();
       await stream.put(frame.body);
     }
-  })().catch(isCut);
+  })().catch((error: NodeJS.ErrnoException) => {
+    // How a connection breaks is the kernel's matter (EPIPE, ECONNRESET): for people it is the same.
+    isCut(error.code === undefined ? error : new Error(`${who} was cut off (${error.code})`));
+  });
   try {
     await using;
     await feeding;
