@@ -250,7 +250,7 @@ describe('with an agent', () => {
     expect(second.code).toBe(1);
     expect(second.stderr).toMatch(
       new RegExp(
-        `error: this machine is in mesh home already \\(pid ${agent.pid}, up \\d.*\\)\\nfix: a second one needs its own --home DIR; how that one is: autogit-node status`,
+        `error: this machine is in mesh home already \\(pid ${agent.pid}, up \\d.*\\)\\nfix: a second one needs its own --home DIR; how that one is: autogit-node --home \\S+ status`,
       ),
     );
     expect((await here('status')).code).toBe(0);

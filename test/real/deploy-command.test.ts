@@ -125,14 +125,14 @@ describe('a GitLab of the mesh, by its commands', () => {
     await expect.poll(() => said, { timeout: 10_000 }).toMatch(/deploying {3}booting/);
     child.kill('SIGINT');
     expect(await new Promise((resolve) => child.once('close', resolve))).toBe(130);
-    expect(said).toContain('the mesh goes on deploying it: autogit-node gitlab');
+    expect(said).toContain(`the mesh goes on deploying it: autogit-node --home ${home} gitlab`);
   });
 
   it('one that does not come up ends with the reason; a script gets all of it as JSON', async () => {
     agent.gitlab = hosted('failed', null, 'its container ended: out of memory');
     const { code, stdout, stderr } = await run('gitlab', 'deploy', '--yes', '--json');
     expect([code, JSON.parse(stdout)]).toEqual([1, { state: 'failed', because: 'its container ended: out of memory' }]);
-    expect(stderr).toContain('fix: mend that, then have it looked at again: autogit-node reconcile');
+    expect(stderr).toContain(`fix: mend that, then have it looked at again: autogit-node --home ${home} reconcile`);
     agent.gitlab = hosted('healthy', null);
     agent.password = 'cUx4-secret';
     expect(JSON.parse((await run('gitlab', 'deploy', '--yes', '--json')).stdout)).toMatchObject({
@@ -151,7 +151,7 @@ describe('a GitLab of the mesh, by its commands', () => {
     const { code, stderr } = await run('gitlab', 'password');
     expect([code, stderr]).toEqual([
       1,
-      expect.stringMatching(/was shown before.*\nfix: .*autogit-node gitlab password root/),
+      expect.stringMatching(/was shown before.*\nfix: .*autogit-node --home \S+ gitlab password root/),
     ]);
   });
 

@@ -121,6 +121,7 @@ const options = {
   nodeName: 'kang',
   version: '1',
   instance: () => ({ uuid: 'u', epoch: 0 }),
+  gitlabUrl: () => null,
   limitsFor: () => ({ cpuMillis: null, memoryBytes: null }),
   gpusByUuid: () => [],
 } as unknown as RunOptions;

@@ -22,6 +22,10 @@ const spared = [
   // Only who asks for rounds is told of them; an older host leaves the question unanswered, and the asker says what that may mean.
   /^Ask<restore-gitlab>\.backup pattern/,
   /^Answer<backups>\.rows\[\]\.id pattern/,
+  // Only with https, for which a host that cannot serve it is not asked.
+  /^Ask<check-deploy>\.wish\.httpPort /,
+  // Refused in words where it is typed, while a leader or a voter knows no moves of its own.
+  /^(?:PeerMessage<change>\.change|Change)<set>\.key value (?:inSyncGraceMs|failover)$/,
 ];
 
 interface Shape {

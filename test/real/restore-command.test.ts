@@ -125,7 +125,7 @@ describe('GitLab as it was, by its commands', () => {
     const brief = await run('gitlab', 'diff');
     expect(brief.stdout.split('\n')[0]).toBe('home/blog\trefs/heads/0\taaaaaaaaaa\tbbbbbbbbbb\t1 commit since');
     expect([brief.stdout.trim().split('\n').length, brief.stderr]).toEqual([
-      ...[40, expect.stringContaining('and 30 more: autogit-node gitlab diff replaced-2 --all')],
+      ...[40, expect.stringContaining(`and 30 more: autogit-node --home ${home} gitlab diff replaced-2 --all`)],
     ]);
     const all = JSON.parse((await run('--json', 'gitlab', 'diff', 'fenced-7')).stdout);
     expect([all.with, all.rows.length, all.total]).toEqual(['fenced-7', 70, 70]);

@@ -25,7 +25,7 @@ describe('autogit.yml', () => {
     const home = join(dir, 'seed-home');
     writeFileSync(file, seed);
     const heads = [
-      'not yet: GitLab is deployed for http',
+      'not yet: GitLab is deployed by a name',
       'not yet: this version mirrors',
       'it looks all the time',
       'not filled in',

@@ -102,9 +102,9 @@ describe('cancel, retry and logs from a plain machine', () => {
       return found?.state === 'failed' && found;
     });
     expect(await refused('cancel', String(broken.job))).toMatch(
-      new RegExp(`has ended already: failed\nfix: to run it again: autogit-node retry ${broken.job}`),
+      new RegExp(`has ended already: failed\nfix: to run it again: autogit-node --home \\S+ retry ${broken.job}`),
     );
-    expect(await refused('cancel', '987654')).toMatch(/knows no job 987654\nfix: .*autogit-node jobs --all/);
+    expect(await refused('cancel', '987654')).toMatch(/knows no job 987654\nfix: .*autogit-node --home \S+ jobs --all/);
     expect(await refused('retry', 'talkz')).toMatch(/no job called talkz/);
     const again = await done(plain, 'retry', 'breaks');
     const next = Number(/runs again as job (\d+)/.exec(again)?.[1]);

@@ -57,7 +57,12 @@ describe('how this program is called', () => {
     );
     for (const text of ['it goes on by itself: ', 'a folder on another disk: ', 'jobs are root on this machine): '])
       expect(typed(`${text}autogit-node gitlab`)).toBe(`${text}autogit-node ${home} gitlab`);
-    for (const text of ['autogit-node --help', 'see autogit-node join --help', 'autogit-node help join'])
+    for (const text of [
+      'autogit-node --help',
+      'see autogit-node join --help',
+      'autogit-node help join',
+      'AUTOGIT_INVITE=abc autogit-node join',
+    ])
       expect(typed(text)).toBe(text);
     // Another machine has a home of its own, and where one is named it is that one.
     for (const text of [
