@@ -41,7 +41,7 @@ export function typedHome(argv: readonly string[] = process.argv.slice(2)): stri
 }
 
 /** The command is for another machine, which has a home of its own: `on kang: …`, but not `it goes on by itself: …`. */
-const elsewhere = /(?<!\b(?:goes|go) )\b(?:on (?!this |another disk|a terminal)[^:]+|types there): (?:sudo )?$/i;
+const elsewhere = /(?<!\b(?:goes|go) )\b(?:on (?!this |another disk|a terminal)[^:]+|types there):\s+(?:sudo )?$/i;
 
 /** Typed at the machine that comes. */
 const isInvite = /\bAUTOGIT_INVITE=\S* $/;
@@ -53,7 +53,11 @@ const asksHelp = /^autogit-node (?:help\b|[^:]*--help\b)/;
 export function asTyped(text: string, name = callName(), home = typedHome()): string {
   if (name === 'autogit-node' && home === null) return text;
   return text.replace(ours, (_, at: number) => {
-    const before = text.slice(0, at).split(/[;\n]/).at(-1) as string;
+    // What ends on a colon goes on below it.
+    const before = text
+      .slice(0, at)
+      .split(/;|(?<!: *)\n/)
+      .at(-1) as string;
     const after = text.slice(at).split(/[;\n]/)[0] as string;
     const isOther =
       elsewhere.test(before) || isInvite.test(before) || after.includes(' --home ') || asksHelp.test(after);

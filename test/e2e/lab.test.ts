@@ -49,7 +49,7 @@ describe('the lab', () => {
     child.stdout.on('data', (chunk: Buffer) => (said += chunk));
     const ended = new Promise<number | null>((done) => child.on('close', done));
     await until('an engine of it is begun', () => {
-      const [machine] = namespacesNamed(`${labPrefix}1`);
+      const [machine] = namespacesNamed(`${labPrefix}n1`);
       return machine !== undefined && processesOf(machine).some(({ command }) => command[0] === 'dockerd');
     });
     child.kill('SIGINT');

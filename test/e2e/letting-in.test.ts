@@ -83,7 +83,7 @@ describe('letting machines in', () => {
     expect(out.output).toMatch(said);
     const { code: there, stderr } = await out.cli('status');
     expect([there, stderr]).toEqual([4, expect.stringMatching(said)]);
-    expect(stderr).toMatch(/^fix: .*: autogit-node join$/m);
+    expect(stderr).toMatch(/^fix: .*: autogit-node --home \S+ join$/m);
     expect(readdirSync(out.home)).not.toEqual(expect.arrayContaining(['store']));
   });
 

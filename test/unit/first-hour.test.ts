@@ -62,6 +62,7 @@ describe('how this program is called', () => {
       'see autogit-node join --help',
       'autogit-node help join',
       'AUTOGIT_INVITE=abc autogit-node join',
+      'type on any machine of the mesh:\n   autogit-node approve a',
     ])
       expect(typed(text)).toBe(text);
     // Another machine has a home of its own, and where one is named it is that one.
