@@ -8,7 +8,7 @@ import type { RoundName } from '../../protocol/round-name.ts';
 import { actsWith, type LedgerEdit, type Refusal } from '../ledger-edit.ts';
 import { find, noNode } from '../membership-names.ts';
 import { mayBegin, successorsOf, whyNotSuccessor } from './failover-rules.ts';
-import { epochsUnheard, type Hosting, hostingOf, whyNotOf } from './hosted-edits.ts';
+import { type Hosting, hostingOf, whyNotOf } from './hosted-edits.ts';
 import { movedTo } from './move-edits.ts';
 
 /*
@@ -37,9 +37,6 @@ function addressAt(hosting: Hosting, { hostname, ipv6 }: HostedAt): Pick<HostedA
   return { hostname, ...(hosting.ipv6 !== undefined && ipv6 !== undefined && { ipv6 }) };
 }
 
-/** A former era may have used epochs that this ledger never heard of, and data marked by them may lie anywhere. */
-const epochAfter = ({ gitlab, recovery }: Ledger): number => gitlab.epoch + (recovery ? epochsUnheard : 1);
-
 export const takenOver = (one: Takeover, wallMs: number): LedgerEdit => ({
   name: 'gitlab-taken-over',
   because: one.because,
@@ -62,7 +59,7 @@ export const takenOver = (one: Takeover, wallMs: number): LedgerEdit => ({
       because: asSentence(one.because),
       unplanned: { tried: tried.slice(-limits.standbys * 4) },
     };
-    const gitlab = movedTo(ledger.gitlab, wish, true, wish, epochAfter(ledger));
+    const gitlab = movedTo(ledger, wish, true, wish);
     const counted: HostedFailover = { count: (failover?.count ?? 0) + 1 };
     return {
       ...ledger,
@@ -132,7 +129,7 @@ function clearFlag(ledger: Ledger, { data }: Change & { kind: 'clear-gitlab-flag
 /** It could not be brought up there, and a person has mended why: its gate is closed for that epoch, so the next one begins with the same round. */
 function triedAgain(ledger: Ledger, before: HostedMove, because: string, wallMs: number): Ledger {
   const wish = { ...before, since: wallMs, because, unplanned: { tried: [] } };
-  return { ...ledger, gitlab: movedTo(ledger.gitlab, wish, true, wish, epochAfter(ledger)) };
+  return { ...ledger, gitlab: movedTo(ledger, wish, true, wish) };
 }
 
 /** What the mesh would not do by itself, a person may, who was told what is missing there. */

@@ -109,7 +109,11 @@ function whoCannotHost({ configuration, nodes }: Ledger, host: NodeId | null): s
  * What a former era hosted without this ledger's knowledge had epochs of its own, which gates, hosts and markers remember as
  * closed: after a recovery by force the next one is above them all.
  */
-export const epochsUnheard = 1000;
+const epochsUnheard = 1000;
+
+/** Of the epoch that follows the ledger's, where its host or its data change. */
+export const epochAfter = ({ gitlab, recovery }: Pick<Ledger, 'gitlab' | 'recovery'>): number =>
+  gitlab.epoch + (recovery ? epochsUnheard : 1);
 
 export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' }, wallMs: number): Ledger | Refusal {
   const { host, hosted, agreed = [], because } = change;
@@ -130,7 +134,7 @@ export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' 
     token: null,
     instance: null,
     host,
-    epoch: before.epoch + (ledger.recovery ? epochsUnheard : 1),
+    epoch: epochAfter(ledger),
     hosted: { ...hosted, ...(agreed.length > 0 ? { copies: firstCopies(agreed) } : {}), since: wallMs, because },
   };
   return { ...ledger, classes: {}, gitlab };

@@ -9,7 +9,7 @@ import type { LedgerEdit, Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { unseenIn } from '../recovered.ts';
 import { emptied, setWith, withBase } from './copies-set.ts';
-import { hostedUrl, hostingOf, whyNotOf } from './hosted-edits.ts';
+import { epochAfter, hostedUrl, hostingOf, whyNotOf } from './hosted-edits.ts';
 
 /*
  * A planned move of the mesh's GitLab in the ledger: wished (what serves serves on, and both machines get ready) -> moved: said by
@@ -104,18 +104,14 @@ function moved(ledger: Ledger, { data, epoch, base }: Change & { kind: 'gitlab-m
   if (!copies?.standbys.some((one) => one.node === wish.to)) return { refused: `${name} holds no copies any more` };
   if (base.epoch !== epoch || base.era !== ledger.era.counter)
     return { refused: `a round of epoch ${base.epoch} in era ${base.era} is not the last one of epoch ${epoch}` };
-  return { ...ledger, gitlab: movedTo(gitlab, wish, true, { ...wish, base }) };
+  return { ...ledger, gitlab: movedTo(ledger, wish, true, { ...wish, base }) };
 }
 
 /** The epoch's data are those with which the one before ended: what GitLab knows it knows on, and only its address is another. */
-export function movedTo(
-  gitlab: Gitlab,
-  wish: HostedMove,
-  isThere: boolean,
-  left: HostedMove | undefined,
-  epoch = gitlab.epoch + 1,
-): Gitlab {
+export function movedTo(ledger: Ledger, wish: HostedMove, isThere: boolean, left: HostedMove | undefined): Gitlab {
+  const { gitlab } = ledger;
   const hosted = gitlab.hosted!;
+  const epoch = epochAfter(ledger);
   const [host, former, at] = isThere ? [wish.to, wish.from, wish.there] : [wish.from, wish.to, wish.back];
   const base = left?.base ?? wish.base;
   const copies = hosted.copies && base && exchanged(hosted.copies, { host, former, base, epoch });
@@ -187,13 +183,13 @@ function moveEnds(
     return { refused: 'nobody asked for a move, or it stands: GitLab does not go back by itself' };
   // Where its host was silent there is nothing to go back to: the leader goes on to the next machine.
   if (wish.to === gitlab.host && wish.unplanned) return { ...ledger, gitlab: failed(gitlab, wish, because) };
-  if (wish.to === gitlab.host) return { ...ledger, gitlab: wentBack(gitlab, because, wallMs) };
+  if (wish.to === gitlab.host) return { ...ledger, gitlab: wentBack(ledger, because, wallMs) };
   const given = withoutMove(gitlab, false, because, wallMs);
   if (!isClosed) return { ...ledger, gitlab: given };
   const hosted = given.hosted!;
   // Of its rounds none is surely the last one: who is in sync is found anew, as after a restore.
   const copies = hosted.copies && { copies: emptied(hosted.copies) };
-  return { ...ledger, gitlab: { ...given, epoch: epoch + 1, hosted: { ...hosted, ...copies } } };
+  return { ...ledger, gitlab: { ...given, epoch: epochAfter(ledger), hosted: { ...hosted, ...copies } } };
 }
 
 /** Said twice it is so. */
@@ -203,12 +199,10 @@ function failed(gitlab: Gitlab, wish: HostedMove, because: string): Gitlab {
   return { ...gitlab, hosted: { ...gitlab.hosted!, move: { ...wish, unplanned } } };
 }
 
-const wentBack = (gitlab: Gitlab, because: string, wallMs: number): Gitlab =>
-  withEnd(movedTo(gitlab, gitlab.hosted!.move!, false, undefined), gitlab.hosted!.move!, {
-    isDone: false,
-    because,
-    at: wallMs,
-  });
+function wentBack(ledger: Ledger, because: string, wallMs: number): Gitlab {
+  const wish = ledger.gitlab.hosted!.move!;
+  return withEnd(movedTo(ledger, wish, false, undefined), wish, { isDone: false, because, at: wallMs });
+}
 
 /** The same object where none was wished. */
 export function withoutMove(gitlab: Gitlab, isDone: boolean, because: string, at: number): Gitlab {
@@ -235,6 +229,6 @@ export const moveTakenBack = (data: string, epoch: number, because: string, wall
     const wish = gitlab.hosted?.move;
     const isMeant =
       gitlab.hosted?.data === data && gitlab.epoch === epoch && wish?.to === gitlab.host && !wish.unplanned;
-    return isMeant ? { ...ledger, gitlab: wentBack(gitlab, because, wallMs) } : ledger;
+    return isMeant ? { ...ledger, gitlab: wentBack(ledger, because, wallMs) } : ledger;
   },
 });

@@ -106,6 +106,17 @@ describe('a planned move in the ledger (SAFETY H7, H10)', () => {
     expect(refusal(apply(wished, ends(4, false)), moved)).toContain('nobody asked for a move');
   });
 
+  it('after a recovery by force each epoch of a move is above all that the former era may have used', () => {
+    const recovery = { by: 'K', at: now, from: { era: mesh().era, stamp: mesh().stamp }, off: [], unseen: [] };
+    const wished = apply({ ...mesh(), recovery }, wish);
+    expect(apply(wished, ends(4, true)).gitlab).toMatchObject({ host: 'K', epoch: 1004 });
+    const trial = apply(wished, moved);
+    expect(trial.gitlab).toMatchObject({ host: 'D', epoch: 1004, hosted: { copies: { bases: { 1004: base } } } });
+    const gone = { gitlab: { host: 'K', epoch: 2004, hosted: { copies: { bases: { 2004: base } } } } };
+    expect(apply(trial, ends(1004, true))).toMatchObject(gone);
+    expect(moveTakenBack(data, 1004, 'desktop-1 is away', now).apply(trial)).toMatchObject(gone);
+  });
+
   it('is taken back by the leader in that epoch only, and never once it stands', () => {
     const edit = moveTakenBack(data, 5, 'desktop-1 is away', now);
     expect(edit.apply(onTrial())).toMatchObject({ gitlab: { host: 'K', epoch: 6 } });

@@ -5,7 +5,7 @@ import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { MoveSeen } from '../../../protocol/report.ts';
 import { roundText } from '../../../protocol/round-name.ts';
-import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
+import { epochAfter, type Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { KeeperOptions } from '../gitlab-keeper-options.ts';
 import { gitlabTimings } from '../gitlab-state.ts';
@@ -235,8 +235,11 @@ export class GitlabMove {
       const place = await kept.placeAsItIs();
       const owner = { mesh: kept.mesh, data };
       const folder = join(treeOf(place), 'live', 'data');
-      if (markedEpoch(folder, owner) === epoch)
-        await writeMarker(folder, { ...owner, epoch: epoch + 1 }, options.tools);
+      const ledger = options.ledger();
+      // One that was marked before the mesh was recovered by force follows the epochs of now.
+      const next = ledger === null ? epoch + 1 : epochAfter(ledger);
+      const marked = markedEpoch(folder, owner);
+      if (marked === epoch || marked === epoch + 1) await writeMarker(folder, { ...owner, epoch: next }, options.tools);
       await options.tools.run('sync', ['-f', treeOf(place)]);
     }
     await this.#tell({ kind: 'gitlab-move-ends', data, epoch, isClosed, because: asSentence(because) });
