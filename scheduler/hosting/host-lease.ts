@@ -12,10 +12,11 @@ import type { HostingTurn } from './hosting-turn.ts';
  * another host or epoch, or the GitLab is uninstalled: the gate is closed for that epoch, for good.
  */
 
-/** The hosting that this node is to serve, by the committed ledger; null where it is another's, drained, or closed here. */
+/** The hosting that this node is to serve, by the committed ledger; null where it is another's, drained, failed here, or closed here. */
 function served({ context, hosting }: HostingTurn) {
   const found = hostingOf(context.committed);
   if (found === null || found.host !== context.self || found.ending?.drained) return null;
+  if (found.move?.unplanned?.failed !== undefined) return null;
   return found.epoch > Math.max(hosting.closed, hosting.closing?.epoch ?? 0) ? found : null;
 }
 

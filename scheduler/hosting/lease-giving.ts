@@ -50,6 +50,8 @@ function giveLeases(turn: HostingTurn): void {
 function mayRenew({ context }: HostingTurn): boolean {
   const [newest, committed] = [hostingOf(context.ledger), hostingOf(context.committed)];
   if (!context.mayAct || newest === null || committed === null || newest.ending?.drained) return false;
+  // Its gate is closed for that epoch, which an agent that has begun since does not know: given one, it would be waited for for ever.
+  if (newest.move?.unplanned?.failed !== undefined) return false;
   if (context.ledger?.nodes[newest.host] === undefined) return false;
   return newest.host === committed.host && newest.epoch === committed.epoch;
 }

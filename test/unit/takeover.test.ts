@@ -202,6 +202,27 @@ describe('the leader (SAFETY H7, H10)', () => {
     });
   });
 
+  it('gives what could not bring it up no lease any more, also where its agent has begun anew: the next one is asked', () => {
+    const leader = new Leader(mesh()).dies();
+    leader.untilAsked();
+    leader.tells('D', at(30)).tells('E', at(30));
+    const failed: Change = { kind: 'gitlab-move-ends', data, epoch: 5, isClosed: true, because: 'no room there' };
+    leader.ledger = Ledger.parse(applyChange(leader.ledger, failed, 0));
+    leader.untilAsked();
+    const message: PeerMessage = { kind: 'lease-ask', nonce: 'of another boot', epoch: 5, data };
+    leader.feed({ kind: 'heard', from: 'D', message });
+    leader.contactAt = leader.at + 50;
+    leader.tick(100);
+    const given = leader.last?.effects.filter((one) => one.kind === 'send' && one.message.kind === 'lease-given');
+    expect(given).toEqual([]);
+    const { lead } = leader.state;
+    expect(lead?.question?.asked).toEqual(['E']);
+    // Nor does it ask for one.
+    const other = new Leader(leader.ledger, 'D');
+    other.tick(hostingTimings.renewMs);
+    expect(other.state.asks).toEqual([]);
+  });
+
   it('tries again there, under another epoch and with the same round, where a person says so', () => {
     const leader = new Leader(mesh({ members: ['D'] })).dies();
     leader.untilAsked();
