@@ -140,13 +140,15 @@ function exchanged(
 ): HostedCopies {
   const others = copies.standbys.filter(({ node }) => node !== host && node !== former);
   const because = 'it ran GitLab until that moved, and has all of it';
+  const standbys = [{ node: former, because }, ...others].slice(0, limits.standbys);
   return {
     agreed: [...new Set([former, ...copies.agreed.filter((node) => node !== host)])].slice(0, limits.agreedCopies),
-    standbys: [{ node: former, because }, ...others].slice(0, limits.standbys),
+    standbys,
     set: {
       ...setWith(
         copies.set,
-        copies.set.members.filter((node) => others.some((one) => one.node === node)),
+        // Who stands by no more, as another one came in the former's place meanwhile, is in sync no more.
+        copies.set.members.filter((node) => node !== former && standbys.some((one) => one.node === node)),
       ),
       // Of this epoch nobody was in sync yet, and has left.
       ...{ last: null, boot: null },

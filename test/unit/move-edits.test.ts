@@ -91,6 +91,16 @@ describe('a planned move in the ledger (SAFETY H7, H10)', () => {
     expect(gitlab.hosted?.copies?.set).toMatchObject({ members: ['E'], last: null, boot: null });
   });
 
+  it('goes back with nobody in sync who stands by no more: another machine had come in the place of the former host', () => {
+    const trial = onTrial();
+    const hosted = trial.gitlab.hosted!;
+    const standbys = ['F', 'E'].map((node) => ({ node, because: 'asked' }));
+    const gitlab = { ...trial.gitlab, hosted: { ...hosted, copies: { ...hosted.copies!, standbys } } };
+    const { copies } = apply({ ...trial, gitlab }, ends(5, true)).gitlab.hosted!;
+    expect(copies!.standbys.map(({ node }) => node)).toEqual(['D', 'F']);
+    expect(copies!.set.members).toEqual([]);
+  });
+
   it('given up before the gate was closed it changes nothing; afterwards the next epoch begins where it was', () => {
     const wished = apply(mesh(), wish);
     expect(apply(wished, ends(4, false)).gitlab).toMatchObject({
