@@ -137,6 +137,9 @@ describe('where the copies of a machine lie that ran GitLab', () => {
     expect(removed).toEqual([]);
     // Agreed on again, and taken back: not before it is free, and not with what it served last.
     await left.clear(hosting('B', { copies: copies(['K']) }));
+    // Its place could not be opened yet, so what it served is neither in a base nor kept beside.
+    await left.clear(hosting('B', { copies: copies([]) }));
+    expect([removed, warned.at(-1)]).toEqual([[], expect.stringContaining('what it took last may be nowhere else')]);
     noteFenced(home, data, ['fenced-3']);
     await left.clear(hosting('B', { copies: copies([]) }));
     expect([removed, warned.at(-1)]).toEqual([[], expect.stringContaining('fenced-3 in them was served here')]);

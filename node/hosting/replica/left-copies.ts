@@ -3,7 +3,7 @@ import type { NodeId } from '../../../protocol/ids.ts';
 import type { Ledger } from '../../../protocol/ledger.ts';
 import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { Log } from '../../log.ts';
-import { copiesAt, copiesFolder, fencedAt, forgetCopiesAt } from './copies-note.ts';
+import { copiesAt, copiesFolder, fencedAt, forgetCopiesAt, isStillHosts } from './copies-note.ts';
 
 interface LeftCopiesOptions {
   self: NodeId;
@@ -61,13 +61,17 @@ export class LeftCopies {
     if (isAgreed && noted !== era) writeFileSync(note, era, { mode: 0o600, flush: true });
     if (isAgreed) return false;
     const fenced = fencedAt(this.#options.home, known.data);
-    if (noted === era && fenced.length === 0) return true;
+    // Nobody has looked yet whether the mesh goes on with all of what it served: that place was not opened since.
+    const isUnseen = isStillHosts(this.#options.home, known.data);
+    if (noted === era && fenced.length === 0 && !isUnseen) return true;
     const why =
       fenced.length > 0
         ? `${fenced.join(', ')} in them was served here, and is nowhere else`
-        : noted === null
-          ? 'nobody asked this machine for them, so nobody took them back'
-          : 'the mesh was recovered by force and its ledger says nothing of them';
+        : isUnseen
+          ? 'GitLab was served there until another machine took over, and what it took last may be nowhere else'
+          : noted === null
+            ? 'nobody asked this machine for them, so nobody took them back'
+            : 'the mesh was recovered by force and its ledger says nothing of them';
     const said = `copies of GitLab in ${folder} stay: ${why}`;
     if (!this.#kept.has(said)) this.#options.log.warn(said);
     this.#kept.add(said);
