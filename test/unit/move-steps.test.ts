@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type MoveLook, nextMoveStep } from '../../node/hosting/move/move-steps.ts';
+import { type MoveLook, nextMoveStep, whyNotUp } from '../../node/hosting/move/move-steps.ts';
 import type { HostedMove } from '../../protocol/hosted-move.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
@@ -78,5 +78,30 @@ describe('at the machine to which it goes', () => {
 
   it('what was said to stand may stand at any time, and is given up no more', () => {
     expect(kind(there({ isSaid: true, vain: 'it does not come up' }))).toBe('try');
+  });
+});
+
+describe('whether it comes up there', () => {
+  const life = { hasWorked: false, faults: 0, fault: null, because: 'it waits', bootMs: 0 };
+  const why = (more: Partial<Parameters<typeof whyNotUp>[0]>): string | null =>
+    whyNotUp({ life, mayRun: false, gateProblem: null, tookMs: 130_000, ...more });
+  const gateProblem = 'port 8080 is taken';
+
+  it('is in vain after two starts that failed, or after one that took as long as a boot may', () => {
+    const failed = { ...life, fault: 'its container ended', faults: 1 };
+    expect([why({ life: failed }), why({ life: { ...failed, faults: 2 } })]).toEqual([null, 'its container ended']);
+    expect(why({ life: failed, tookMs: 1_200_000 })).toBe('its container ended');
+    expect(why({ life: { ...failed, faults: 2, hasWorked: true } })).toBeNull();
+  });
+
+  it('is in vain where no gate can stand, as then nothing is started that could fail', () => {
+    expect(why({ gateProblem })).toBe(gateProblem);
+    expect(why({ gateProblem, tookMs: 60_000 })).toBeNull();
+    // Nobody leads, or what boots has lost its gate for a moment.
+    expect([
+      why({}),
+      why({ gateProblem, life: { ...life, bootMs: 1000 } }),
+      why({ gateProblem, mayRun: true }),
+    ]).toEqual([null, null, null]);
   });
 });

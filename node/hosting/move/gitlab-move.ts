@@ -8,14 +8,13 @@ import { roundText } from '../../../protocol/round-name.ts';
 import { epochAfter, type Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { KeeperOptions } from '../gitlab-keeper-options.ts';
-import { gitlabTimings } from '../gitlab-state.ts';
 import type { HostingMemory, Moving } from '../hosting-memory.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { markedEpoch, writeMarker } from '../place-records.ts';
 import { treeOf } from '../place-tree.ts';
 import type { FoundService } from '../service-host.ts';
 import type { TargetSeen } from './move-ports.ts';
-import { isOnTrial, type MoveLook, type MoveStep, nextMoveStep } from './move-steps.ts';
+import { isOnTrial, type MoveLook, type MoveStep, nextMoveStep, whyNotUp } from './move-steps.ts';
 
 interface Hands {
   options: KeeperOptions;
@@ -33,8 +32,6 @@ const timings = {
   /** For the last round to be taken and to arrive; nobody is served meanwhile. */
   arriveMs: 180_000,
 } as const;
-/** At the new host so many starts in a row failed: it goes back. */
-const faultsMost = 2;
 
 /**
  * A planned move of GitLab to another machine, at both ends: from here, while the ledger wishes it, and to here, until it stands
@@ -137,7 +134,11 @@ export class GitlabMove {
     const key = `${epoch} ${to} ${since} ${part}`;
     if (this.#since?.key !== key) this.#since = { key, at: clock.bootMs() };
     const tookMs = clock.bootMs() - this.#since.at;
-    if (isTrial) return this.#isInVain(kept, tookMs) ? `GitLab did not come up on ${name}: ${whatIs(kept)}` : null;
+    if (isTrial) {
+      const { life, mayRun, lease } = kept;
+      const why = whyNotUp({ life, mayRun, gateProblem: lease.problem, tookMs });
+      return why === null ? null : `GitLab did not come up on ${name}: ${why}`;
+    }
     const wish = `${to} ${since}`;
     if (known === null && this.#vain?.wish === wish) return this.#vain.because;
     const node = ledger()?.nodes[to];
@@ -163,11 +164,6 @@ export class GitlabMove {
     return known.last === null
       ? `no last round could be taken: ${this.#roundProblem ?? 'GitLab did not end in time'}`
       : `the last round did not arrive at ${this.#name(to)} in time`;
-  }
-
-  #isInVain({ life }: KeptGitlab, tookMs: number): boolean {
-    if (life.hasWorked) return false;
-    return life.faults >= faultsMost || (life.faults > 0 && tookMs >= gitlabTimings.hardBootMs);
   }
 
   async #act(kept: KeptGitlab, mine: Hosting, step: MoveStep, own: FoundService | null): Promise<void> {
@@ -292,5 +288,3 @@ export class GitlabMove {
     return nodeName(this.#hands.options.ledger(), node);
   }
 }
-
-const whatIs = ({ life }: KeptGitlab): string => life.fault ?? life.because;

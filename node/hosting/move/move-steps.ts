@@ -1,6 +1,7 @@
 import type { NodeId } from '../../../protocol/ids.ts';
 import type { RoundName } from '../../../protocol/round-name.ts';
 import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
+import { type GitlabLife, gitlabTimings } from '../gitlab-state.ts';
 
 /** What one of the two machines of a planned move knows of itself, at one look. */
 export interface MoveLook {
@@ -58,6 +59,31 @@ export function nextMoveStep(look: MoveLook): MoveStep {
   if (!look.hasEnded) return { kind: 'end' };
   if (look.last === null) return { kind: 'round' };
   return look.hasArrived ? { kind: 'moved', base: look.last } : { kind: 'send' };
+}
+
+/** What is known of GitLab at its new host. */
+interface TrialLook {
+  life: Pick<GitlabLife, 'hasWorked' | 'faults' | 'fault' | 'because' | 'bootMs'>;
+  mayRun: boolean;
+  /** Why the gate here goes by no lease, though the mesh may give one; null where nothing is wrong with it. */
+  gateProblem: string | null;
+  tookMs: number;
+}
+
+const trialTimings = {
+  /** So many starts in a row failed. */
+  faultsMost: 2,
+  /** Where no gate can stand nothing is ever started, so nothing fails; what holds it up may be over in a moment. */
+  gateMs: 120_000,
+} as const;
+
+/** Why it does not come up where it moved to; null while it may. */
+export function whyNotUp({ life, mayRun, gateProblem, tookMs }: TrialLook): string | null {
+  if (life.hasWorked) return null;
+  const isInVain = life.faults >= trialTimings.faultsMost || (life.faults > 0 && tookMs >= gitlabTimings.hardBootMs);
+  if (isInVain) return life.fault ?? life.because;
+  const isShut = gateProblem !== null && !mayRun && life.bootMs === 0;
+  return isShut && tookMs >= trialTimings.gateMs ? gateProblem : null;
 }
 
 /** The next epoch begins elsewhere, or anew: this one's gate is closed first, and what runs has ended (SAFETY H7). */
