@@ -7,7 +7,7 @@ import { limits } from '../../protocol/limits.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import { actsWith, type LedgerEdit, type Refusal } from '../ledger-edit.ts';
 import { find, noNode } from '../membership-names.ts';
-import { mayBegin, successorsOf, whyNotSuccessor } from './failover-rules.ts';
+import { mayBegin, successorsOf, whyNoFailover, whyNotSuccessor } from './failover-rules.ts';
 import { type Hosting, hostingOf, whyNotOf } from './hosted-edits.ts';
 import { movedTo } from './move-edits.ts';
 
@@ -146,6 +146,9 @@ function startAt(
   const to = find(ledger.nodes, wanted);
   if (to === null) return { refused: noNode(ledger, wanted) };
   const name = ledger.nodes[to]?.name ?? to;
+  // By the ledger as it would be: what the leader would not act on is no word that was taken.
+  const never = whyNoFailover(ledger, { ...hosting, failover: { ...known, wanted: { to, since: wallMs, because } } });
+  if (never !== null) return { refused: `GitLab cannot go on at ${name}: ${never}` };
   if (to === hosting.host && hosting.move?.unplanned?.failed) return triedAgain(ledger, hosting.move, because, wallMs);
   if (to === hosting.host) return { refused: `GitLab is ${name}'s already: it goes on there when it is back` };
   if (!hosting.copies?.standbys.some(({ node }) => node === to)) return { refused: `${name} holds no copy of it` };

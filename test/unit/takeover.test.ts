@@ -285,6 +285,21 @@ describe('the leader (SAFETY H7, H10)', () => {
     expect(apply(apply(alone, start('D')), start(null)).gitlab.hosted).not.toHaveProperty('failover');
   });
 
+  it('refuses a person in words where the leader would never act on it', () => {
+    const asked = (ledger: Ledger): string => {
+      const after = applyChange(ledger, { kind: 'start-gitlab-at', data, epoch: 4, to: 'E', because: 'K is gone' }, 0);
+      return isRefusal(after) ? after.refused : 'done';
+    };
+    const ending = { since: 0, deleteData: false, now: false, force: false, drained: false };
+    const recovery = { by: 'F', at: 0, from: { era: mesh().era, stamp: mesh().stamp }, off: [], unseen: ['K'] };
+    expect(asked(mesh())).toBe('done');
+    expect(asked(withMembers(mesh(), { ending }))).toBe('GitLab cannot go on at desktop-2: it is being uninstalled');
+    expect(asked({ ...mesh(), recovery })).toContain('did not come over since this mesh was recovered');
+    expect(asked(mesh({}, { url: null }))).toContain('it has not stood here yet');
+    // Where nothing moves by itself a person's word holds all the same.
+    expect(asked({ ...mesh(), settings: { ...mesh().settings, failover: false } })).toBe('done');
+  });
+
   it('names no machine that left, is drained, does not vote, or is of an earlier version', () => {
     for (const said of [{ left: true }, { drained: true }, { can: ['hosting'] }]) {
       const ledger = mesh({ members: ['D'] });
