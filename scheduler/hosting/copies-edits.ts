@@ -24,6 +24,12 @@ export function agreeCopies(ledger: Ledger, change: Change & { kind: 'agree-copi
     return { refused: 'the GitLab that was meant is gone, and the mesh hosts another by now: ask again for that one' };
   const copies = hosting.copies ?? firstCopies([]);
   if (copies.agreed.includes(node) === agreed) return ledger;
+  const { move, host } = hosting;
+  // Those copies are deleted there, and nothing else is what it would go on with.
+  if (!agreed && move && !move.unplanned && move.to === host && move.from === node)
+    return {
+      refused: `GitLab has just moved, and may go back to ${ledger.nodes[node]?.name ?? node}: wait until it stands: autogit-node gitlab`,
+    };
   if (!agreed) return withCopies(ledger, withoutCopyOn(copies, node));
   if (hosting.ending) return { refused: 'GitLab is being uninstalled: no copies of it are made any more' };
   const refused = whyNoCopies(ledger, hosting.host, [node]);

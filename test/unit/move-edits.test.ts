@@ -91,6 +91,13 @@ describe('a planned move in the ledger (SAFETY H7, H10)', () => {
     expect(gitlab.hosted?.copies?.set).toMatchObject({ members: ['E'], last: null, boot: null });
   });
 
+  it('takes no copies back from where it may go back to, until it stands', () => {
+    const back = { kind: 'agree-copies', data, node: 'K', agreed: false, because: 'asked' } as const;
+    expect(refusal(onTrial(), back)).toContain('may go back to kang: wait until it stands');
+    expect(refusal(onTrial(), { ...back, node: 'E' })).toBe('done');
+    expect(apply(apply(onTrial(), stands(5)), back).gitlab.hosted?.copies?.agreed).toEqual(['E', 'F']);
+  });
+
   it('goes back with nobody in sync who stands by no more: another machine had come in the place of the former host', () => {
     const trial = onTrial();
     const hosted = trial.gitlab.hosted!;
