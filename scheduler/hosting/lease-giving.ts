@@ -91,7 +91,8 @@ function takeMoveBack(turn: HostingTurn): void {
   const { lead } = hosting;
   const found = hostingOf(committed);
   if (lead === null || !context.mayAct || found?.move === undefined || ledger === null || hasUnseen(ledger)) return;
-  if (found.move.to !== found.host || found.move.unplanned) return;
+  // What is taken down asks for no lease any more either, and ends where it is.
+  if (found.move.to !== found.host || found.move.unplanned || found.ending?.drained) return;
   const heardAt = Math.max(lead.since, lead.givenAt, lead.named?.at ?? at);
   const overAt = heardAt + hostingTimings.waitMs + ledger.settings.graceMs;
   if (at < overAt) return wake(turn, overAt);

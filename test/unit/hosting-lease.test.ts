@@ -344,6 +344,8 @@ describe('a machine to which GitLab moved, and which has not served (SAFETY H7)'
     const done = { ...trial(), gitlab: { ...trial().gitlab, hosted: stands } };
     expect(backAfter(new Part('K', 'K', done))).toBe(Number.POSITIVE_INFINITY);
     expect(backAfter(new Part('K', 'K', trial()).now({ committed: hostingLedger() }))).toBe(Number.POSITIVE_INFINITY);
+    // It is taken down there, which may take longer, and asks for nothing meanwhile.
+    expect(backAfter(new Part('K', 'K', drained(trial())))).toBe(Number.POSITIVE_INFINITY);
     const { era, stamp } = foundedMesh();
     const recovery = { by: 'K', at: 0, from: { era, stamp }, off: [], unseen: ['K'] };
     expect(backAfter(new Part('K', 'K', { ...trial(), recovery }))).toBe(Number.POSITIVE_INFINITY);
