@@ -146,11 +146,12 @@ function startAt(
   const to = find(ledger.nodes, wanted);
   if (to === null) return { refused: noNode(ledger, wanted) };
   const name = ledger.nodes[to]?.name ?? to;
+  if (to === hosting.host && hosting.ending) return { refused: 'GitLab is being uninstalled' };
+  if (to === hosting.host && hosting.move?.unplanned?.failed) return triedAgain(ledger, hosting.move, because, wallMs);
+  if (to === hosting.host) return { refused: `GitLab is ${name}'s already: it goes on there when it is back` };
   // By the ledger as it would be: what the leader would not act on is no word that was taken.
   const never = whyNoFailover(ledger, { ...hosting, failover: { ...known, wanted: { to, since: wallMs, because } } });
   if (never !== null) return { refused: `GitLab cannot go on at ${name}: ${never}` };
-  if (to === hosting.host && hosting.move?.unplanned?.failed) return triedAgain(ledger, hosting.move, because, wallMs);
-  if (to === hosting.host) return { refused: `GitLab is ${name}'s already: it goes on there when it is back` };
   if (!hosting.copies?.standbys.some(({ node }) => node === to)) return { refused: `${name} holds no copy of it` };
   const why = whyNotSuccessor(ledger, to);
   if (why !== null) return { refused: `${name} ${why}` };

@@ -152,17 +152,17 @@ function propose(turn: HostingTurn, now: Hosting, since: number): void {
 
 function takeoverWords(turn: HostingTurn, now: Hosting, { node, takenAt }: Best, since: number): string {
   const { context, at } = turn;
-  const { kind } = successorsOf(now);
+  // Also where a person has named one that is in sync.
+  const hasAll = successorsOf(now).kind === 'in-sync' || now.copies!.set.members.includes(node);
   const [from, to] = [now.host, node].map((one) => nameOf(turn, one));
   const failed = now.move?.unplanned?.failed;
   const why = failed ? `${from} could not bring GitLab up (${failed})` : `${from} is silent for ${span(at - since)}`;
   const silentWallMs = context.wallMs - (at - since);
   const age = takenAt === null ? null : Math.max(0, silentWallMs - takenAt);
   const before = age === null ? 'an unknown time' : span(age);
-  const loss =
-    kind === 'in-sync'
-      ? `with every push that was acknowledged, and all else but at most the last ${before}`
-      : `with its copy of ${before} before; what was pushed later is on ${from} alone`;
+  const loss = hasAll
+    ? `with every push that was acknowledged, and all else but at most the last ${before}`
+    : `with its copy of ${before} before; what was pushed later is on ${from} alone`;
   return `${why}: ${to} goes on ${loss}`;
 }
 

@@ -239,6 +239,13 @@ describe('the leader (SAFETY H7, H10)', () => {
     expect(leader.ledger.gitlab).toMatchObject({ host: 'D', epoch: 6 });
     const { move, copies } = leader.ledger.gitlab.hosted!;
     expect([move?.unplanned, copies?.bases['6'], copies?.set.boot]).toEqual([{ tried: [] }, at(30), null]);
+    // Also where nobody else holds a copy; not while it is uninstalled.
+    change({ kind: 'gitlab-move-ends', data, epoch: 6, isClosed: true, because: 'no room' });
+    const alone = withMembers(leader.ledger, { copies: { ...copies!, agreed: [], standbys: [] } });
+    const third = { ...again, epoch: 6 };
+    expect(applyChange(alone, third, 0)).toMatchObject({ gitlab: { host: 'D', epoch: 7 } });
+    const ending = { since: 0, deleteData: false, now: false, force: false, drained: false };
+    expect(applyChange(withMembers(alone, { ending }), third, 0)).toEqual({ refused: 'GitLab is being uninstalled' });
   });
 
   it('stops after so many moves without a rest, until a person clears the flag', () => {
@@ -282,6 +289,13 @@ describe('the leader (SAFETY H7, H10)', () => {
     leader.tells('D', at(12));
     expect(leader.host).toBe('D');
     expect(leader.ledger.gitlab.hosted?.failover).toEqual({ count: 1 });
+    expect(leader.ledger.gitlab.hosted?.move?.because).toContain('what was pushed later is on kang alone');
+    // One that is in sync lacks no push, whoever named it.
+    const member = new Leader(alone).dies();
+    member.ledger = apply(member.ledger, start('E'));
+    member.untilAsked();
+    member.tells('E', at(12));
+    expect(member.ledger.gitlab.hosted?.move?.because).toContain('with every push that was acknowledged');
     expect(apply(apply(alone, start('D')), start(null)).gitlab.hosted).not.toHaveProperty('failover');
   });
 
