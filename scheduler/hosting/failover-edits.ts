@@ -10,6 +10,7 @@ import { find, noNode } from '../membership-names.ts';
 import { mayBegin, successorsOf, whyNoFailover, whyNotSuccessor } from './failover-rules.ts';
 import { type Hosting, hostingOf, whyNotOf } from './hosted-edits.ts';
 import { movedTo } from './move-edits.ts';
+import { withoutWish } from './upgrade-edits.ts';
 
 /*
  * A move that nobody wished, in the ledger: its host was silent, the leader names another one and the round with which it goes on
@@ -59,7 +60,9 @@ export const takenOver = (one: Takeover, wallMs: number): LedgerEdit => ({
       because: asSentence(one.because),
       unplanned: { tried: tried.slice(-limits.standbys * 4) },
     };
-    const gitlab = movedTo(ledger, wish, true, wish);
+    // Only with a person's word there is one: which image these data are of is the epoch's.
+    const ended = withoutWish(ledger.gitlab, false, 'its host was silent, and GitLab went on elsewhere', wallMs);
+    const gitlab = movedTo({ ...ledger, gitlab: ended }, wish, true, wish);
     const counted: HostedFailover = { count: (failover?.count ?? 0) + 1 };
     return {
       ...ledger,

@@ -69,7 +69,8 @@ export function whyNoFailover(ledger: Ledger, hosting: Hosting): string | null {
   const name = (node: NodeId): string => nodes[node]?.name ?? node;
   if (ending) return 'it is being uninstalled';
   if (gitlab.url === null) return 'it has not stood here yet';
-  if (upgrade) return 'it is being upgraded, and moves when that is over';
+  // Its host may never come back to end it: what a person says ends it too.
+  if (upgrade && !failover?.wanted) return 'it is being upgraded, and moves when that is over';
   if (move && move.to === host && !move.unplanned)
     return `it is moving to ${name(host)}, and goes back where that does not bring it up`;
   const unseen = unseenIn(ledger);

@@ -299,6 +299,28 @@ describe('the leader (SAFETY H7, H10)', () => {
     expect(apply(apply(alone, start('D')), start(null)).gitlab.hosted).not.toHaveProperty('failover');
   });
 
+  it("ends an upgrade whose host is gone by a person's word only, and goes on with the image of the data", () => {
+    const upgrade = {
+      image: 'gitlab/gitlab-ce:18.0.0-ce.0',
+      from: '17.11.0',
+      rehearse: true,
+      since: 0,
+      because: 'asked',
+    };
+    const upgrading = withMembers(mesh(), { upgrade });
+    const leader = new Leader(upgrading).dies();
+    expect(leader.untilAsked(200_000)).toBe(200_000);
+    const word: Change = { kind: 'start-gitlab-at', data, epoch: 4, to: 'E', because: 'K is gone' };
+    const after = applyChange(leader.ledger, word, 0);
+    if (isRefusal(after)) throw new Error(after.refused);
+    leader.ledger = Ledger.parse(after);
+    leader.untilAsked();
+    leader.tells('E', at(30));
+    const { hosted } = leader.ledger.gitlab;
+    expect([leader.host, hosted?.image, hosted?.upgrade]).toEqual(['E', upgrading.gitlab.hosted?.image, undefined]);
+    expect(hosted?.upgraded).toMatchObject({ isDone: false, because: expect.stringContaining('was silent') });
+  });
+
   it('refuses a person in words where the leader would never act on it', () => {
     const asked = (ledger: Ledger): string => {
       const after = applyChange(ledger, { kind: 'start-gitlab-at', data, epoch: 4, to: 'E', because: 'K is gone' }, 0);
