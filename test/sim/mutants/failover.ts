@@ -73,8 +73,8 @@ export const failoverMutants: Mutant[] = [
     'unplanned move goes on in its epoch',
     'H7',
     'failover-edits',
-    'gitlab.epoch + (recovery ? epochsUnheard : 1)',
-    'gitlab.epoch + (recovery ? epochsUnheard : 0)',
+    'movedTo({ ...ledger, gitlab: ended }, wish, true, wish);',
+    '{ ...movedTo({ ...ledger, gitlab: ended }, wish, true, wish), epoch: ledger.gitlab.epoch };',
   ),
   planted(
     'who left last is kept over a move',
