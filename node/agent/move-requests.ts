@@ -5,7 +5,7 @@ import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.
 import type { HostedAt } from '../../protocol/hosted-move.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { type Hosting, hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
+import { addressThere, type Hosting, hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
 import { whyNoMove } from '../../scheduler/hosting/move-edits.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
@@ -69,7 +69,7 @@ export class MoveRequests {
     const lines = [...here.checks.map(named(host)), ...there.checks.map(named(name)), ...backupLines(ledger, to, name)];
     const { place, address, ipv6 } = there;
     if (place === null || address === null) return { to, there: null, plan: { ...plan, lines } };
-    const at = addressAt(hosting, { address, ipv6 });
+    const at = addressThere(hosting, { hostname: address, ipv6 });
     const isFollowed = ledger.gitlab.url === now;
     const url = isFollowed ? hostedUrl({ ...hosting, ipv6: undefined, ...at }) : (ledger.gitlab.url ?? now);
     return {
@@ -107,11 +107,6 @@ interface Reached {
 
 /** As the mesh chose it, an address is that of the machine that hosts: a name is the owner's, and leads to wherever he lets it. */
 const isAddress = ({ hostname, ipv6 }: Hosting): boolean => ipv6 !== undefined || isIP(hostname) !== 0;
-
-function addressAt(hosting: Hosting, { address, ipv6 }: Reached): Pick<HostedAt, 'hostname' | 'ipv6'> {
-  if (!isAddress(hosting)) return { hostname: hosting.hostname };
-  return { hostname: address, ...(hosting.ipv6 !== undefined && ipv6 !== undefined && { ipv6 }) };
-}
 
 interface Addressed extends Reached {
   hosting: Hosting;

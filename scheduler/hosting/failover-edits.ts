@@ -8,7 +8,7 @@ import type { RoundName } from '../../protocol/round-name.ts';
 import { actsWith, type LedgerEdit, type Refusal } from '../ledger-edit.ts';
 import { find, noNode } from '../membership-names.ts';
 import { mayBegin, successorsOf, whyNoFailover, whyNotSuccessor } from './failover-rules.ts';
-import { type Hosting, hostingOf, whyNotOf } from './hosted-edits.ts';
+import { addressThere, hostingOf, whyNotOf } from './hosted-edits.ts';
 import { movedTo } from './move-edits.ts';
 import { withoutWish } from './upgrade-edits.ts';
 
@@ -31,13 +31,6 @@ export interface Takeover {
   readonly because: string;
 }
 
-/** As the mesh chose it, an address is that of the machine that hosts: a name is the owner's, and leads to wherever he lets it. */
-function addressAt(hosting: Hosting, { hostname, ipv6 }: HostedAt): Pick<HostedAt, 'hostname' | 'ipv6'> {
-  const isAddress = hosting.ipv6 !== undefined || /^\d{1,3}(\.\d{1,3}){3}$/.test(hosting.hostname);
-  if (!isAddress) return { hostname: hosting.hostname };
-  return { hostname, ...(hosting.ipv6 !== undefined && ipv6 !== undefined && { ipv6 }) };
-}
-
 export const takenOver = (one: Takeover, wallMs: number): LedgerEdit => ({
   name: 'gitlab-taken-over',
   because: one.because,
@@ -53,7 +46,7 @@ export const takenOver = (one: Takeover, wallMs: number): LedgerEdit => ({
     const wish = {
       from: one.host,
       to: one.to,
-      there: { place: one.there.place, ...addressAt(hosting, one.there) },
+      there: { place: one.there.place, ...addressThere(hosting, one.there) },
       back: { place: hosting.place, hostname: hosting.hostname },
       base: one.base,
       since: wallMs,

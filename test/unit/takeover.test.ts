@@ -257,10 +257,10 @@ describe('the leader (SAFETY H7, H10)', () => {
   it('keeps an address that is a name, and takes one of IPv6 where GitLab is reached by such a one', () => {
     const named = withMembers(mesh({ members: ['D'] }), { hostname: 'git.lan' });
     const sixth = withMembers(mesh({ members: ['D'] }), { ipv6: 'fd00::1' });
-    const url = (ledger: Ledger): string | null => {
+    const url = (ledger: Ledger, hostname = '10.0.0.2'): string | null => {
       const leader = new Leader({ ...ledger, gitlab: { ...ledger.gitlab, url: hostedUrl(hostingOf(ledger)!) } }).dies();
       leader.untilAsked();
-      leader.tells('D', at(30), { there: { ...there('D'), hostname: '10.0.0.2', ipv6: 'fd00::2' } });
+      leader.tells('D', at(30), { there: { ...there('D'), hostname, ipv6: 'fd00::2' } });
       return leader.ledger.gitlab.url;
     };
     expect([url(named), url(sixth), url(mesh({ members: ['D'] }))]).toEqual([
@@ -268,6 +268,8 @@ describe('the leader (SAFETY H7, H10)', () => {
       'http://[fd00::2]:8080',
       'http://10.0.0.2:8080',
     ]);
+    // A machine that has no other address: under this one everybody finds himself.
+    expect(url(mesh({ members: ['D'] }), '127.0.0.1')).toBe('http://[fd00::2]:8080');
   });
 
   it('counts what a former era may have used as used', () => {
