@@ -123,9 +123,12 @@ function whoCannotHost({ configuration, nodes }: Ledger, host: NodeId | null): s
  */
 const epochsUnheard = 1000;
 
-/** Of the epoch that follows the ledger's, where its host or its data change. */
+/** The epoch that follows that one, where its host or its data change. */
+export const epochFollowing = (epoch: number, recovery: Ledger['recovery']): number =>
+  epoch + (recovery ? epochsUnheard : 1);
+
 export const epochAfter = ({ gitlab, recovery }: Pick<Ledger, 'gitlab' | 'recovery'>): number =>
-  gitlab.epoch + (recovery ? epochsUnheard : 1);
+  epochFollowing(gitlab.epoch, recovery);
 
 export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' }, wallMs: number): Ledger | Refusal {
   const { host, hosted, agreed = [], because } = change;

@@ -5,7 +5,7 @@ import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { MoveSeen } from '../../../protocol/report.ts';
 import { roundText } from '../../../protocol/round-name.ts';
-import { epochAfter, type Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
+import { epochFollowing, type Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { KeeperOptions } from '../gitlab-keeper-options.ts';
 import type { HostingMemory, Moving } from '../hosting-memory.ts';
@@ -231,9 +231,8 @@ export class GitlabMove {
       const place = await kept.placeAsItIs();
       const owner = { mesh: kept.mesh, data };
       const folder = join(treeOf(place), 'live', 'data');
-      const ledger = options.ledger();
-      // One that was marked before the mesh was recovered by force follows the epochs of now.
-      const next = ledger === null ? epoch + 1 : epochAfter(ledger);
+      // Of this epoch's number: the ledger may be a step ahead by now. What was marked before a recovery by force is marked anew.
+      const next = epochFollowing(epoch, options.ledger()?.recovery);
       const marked = markedEpoch(folder, owner);
       if (marked === epoch || marked === epoch + 1) await writeMarker(folder, { ...owner, epoch: next }, options.tools);
       await options.tools.run('sync', ['-f', treeOf(place)]);
