@@ -91,11 +91,4 @@ export const failoverMutants: Mutant[] = [
     '(now.failover?.count ?? 0) >= 1000',
     'roundHosts',
   ),
-  planted(
-    'goes on though it is uninstalled',
-    'H7',
-    'failover-rules',
-    "  if (ending) return 'it is being uninstalled';\n",
-    '',
-  ),
 ];
