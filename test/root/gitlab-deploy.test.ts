@@ -13,6 +13,7 @@ import setUpBundle from '../e2e/bundle.ts';
 import { counting, formMesh, pipelineEnd, runningJobs, ticks, upTo } from '../e2e/mesh.ts';
 import { asRoot, Rig, sleep, TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
 import { standInImage, standInVersion } from '../gitlab-image/stand-in-image.ts';
+import { detachBelow, unmountBelow } from '../lab/lab-engine.ts';
 
 /** SAFETY H1, H2, H3: the published program runs a GitLab: two agents, a real engine, loop image, gate and watchdog; the stand-in in GitLab's place. */
 const rig = new Rig();
@@ -85,6 +86,10 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await kang?.cli('--yes', 'gitlab', 'uninstall', '--delete-data', '--now', '--force');
+  // The copies of the other machine may be about to be deleted.
+  for (const machine of rig.machines) await machine.kill('SIGKILL');
+  unmountBelow(rig.dir);
+  detachBelow(rig.dir);
   await rig.clean();
   for (const id of containers()) spawnSync('docker', ['rm', '-fv', id], { stdio: 'ignore' });
   spawnSync('docker', ['rmi', fast, newer, broken], { stdio: 'ignore' });
@@ -382,7 +387,8 @@ it('uninstalled it leaves its data, is deployed on them again, and deletes them 
 
   const again = await deploying(kang);
   expect([again.code, again.stderr]).toEqual([0, expect.stringContaining('they are taken up again')]);
-  expect(await gitlab.api<{ name: string }[]>('/projects')).toHaveLength(2);
+  // Its Puma begins anew after what was set in it.
+  await until('both projects', async () => (await gitlab.api<unknown[]>('/projects')).length === 2);
   expect((await kang.status()).gitlab.epoch).toBe(7);
 
   const gone = await kang.cli('--yes', 'gitlab', 'uninstall', '--delete-data');
