@@ -6,7 +6,7 @@ import { afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import type { DataPlace, PlaceWish } from '../../node/hosting/data-place.ts';
 import { mountsOf } from '../../node/hosting/mount-table.ts';
 import { openPlace } from '../../node/hosting/place-making.ts';
-import { systemTools } from '../../node/hosting/system-tools.ts';
+import { type SystemTools, systemTools } from '../../node/hosting/system-tools.ts';
 import { install } from '../bench/debian.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
 import { ended } from '../hosting/stand/writers.ts';
@@ -67,3 +67,16 @@ function tidy(under: string): void {
   sh(`chattr -R -f -i ${under} || true`);
   rmSync(under, { recursive: true, force: true });
 }
+
+/** The machine's tools until its power goes, which it does after so many steps. */
+export const cutAfter = (steps: number): SystemTools => {
+  let left = steps;
+  const step =
+    <A extends unknown[], R>(act: (...args: A) => Promise<R>) =>
+    async (...args: A): Promise<R> => {
+      if (left-- <= 0) throw new Error('the power went');
+      return act(...args);
+    };
+  const { run, write, rename, syncFolder } = systemTools;
+  return { run: step(run), write: step(write), rename: step(rename), syncFolder: step(syncFolder) };
+};

@@ -9,27 +9,15 @@ import { BtrfsReplica } from '../../node/hosting/replica/btrfs-replica.ts';
 import type { Round } from '../../node/hosting/replica/replica-ports.ts';
 import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../../node/hosting/replica/round-disk.ts';
-import { type SystemTools, systemTools } from '../../node/hosting/system-tools.ts';
+import { systemTools } from '../../node/hosting/system-tools.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
-import { MiB, PlaceRig, refusal, sh } from './data-place-rig.ts';
+import { cutAfter, MiB, PlaceRig, refusal, sh } from './data-place-rig.ts';
 import { owner, written } from './vault-rig.ts';
 
 const rig = new PlaceRig();
 const next = { ...owner, epoch: 4 };
 const base: RoundName = { era: 1, epoch: 3, number: 7 };
 const roomy = { bytes: 320 * MiB, reserveBytes: 0 };
-
-const cutAfter = (steps: number): SystemTools => {
-  let left = steps;
-  const step =
-    <A extends unknown[], R>(act: (...args: A) => Promise<R>) =>
-    async (...args: A): Promise<R> => {
-      if (left-- <= 0) throw new Error('the power went');
-      return act(...args);
-    };
-  const { run, write, rename, syncFolder } = systemTools;
-  return { run: step(run), write: step(write), rename: step(rename), syncFolder: step(syncFolder) };
-};
 
 interface Side {
   tree: string;

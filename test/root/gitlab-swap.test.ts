@@ -3,27 +3,15 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openPlace } from '../../node/hosting/place-making.ts';
 import { markedEpoch } from '../../node/hosting/place-records.ts';
-import { type SystemTools, systemTools } from '../../node/hosting/system-tools.ts';
+import { systemTools } from '../../node/hosting/system-tools.ts';
 import { keepData, swapData } from '../../node/hosting/vault/data-swap.ts';
 import { dropFolder, replacedEpochs } from '../../node/hosting/vault/vault-tree.ts';
-import { later, PlaceRig, sh } from './data-place-rig.ts';
+import { cutAfter, later, PlaceRig, sh } from './data-place-rig.ts';
 import { about, owner, written } from './vault-rig.ts';
 
 const rig = new PlaceRig();
 
 describe('the swap of a restore', () => {
-  const cutAfter = (steps: number): SystemTools => {
-    let left = steps;
-    const step =
-      <A extends unknown[], R>(act: (...args: A) => Promise<R>) =>
-      async (...args: A): Promise<R> => {
-        if (left-- <= 0) throw new Error('the power went');
-        return act(...args);
-      };
-    const { run, write, rename, syncFolder } = systemTools;
-    return { run: step(run), write: step(write), rename: step(rename), syncFolder: step(syncFolder) };
-  };
-
   it('cut between any two steps is done to its end, or undone, by whoever comes next', {
     timeout: 60_000,
   }, async () => {

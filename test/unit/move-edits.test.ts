@@ -1,12 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { Change } from '../../protocol/changes.ts';
+import type { Change } from '../../protocol/changes.ts';
 import { abilities, Ledger } from '../../protocol/ledger.ts';
 import { moveTakenBack, whyNoMove } from '../../scheduler/hosting/move-edits.ts';
 import { whyNoUpgrade } from '../../scheduler/hosting/upgrade-edits.ts';
 import { whyNoRestore } from '../../scheduler/hosting/vault-edits.ts';
-import { isRefusal } from '../../scheduler/ledger-edit.ts';
-import { applyChange } from '../../scheduler/membership.ts';
 import { whyNot } from '../../scheduler/raft/acts.ts';
+import { applied, refusedAt } from '../fixtures/applied-changes.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 
@@ -47,15 +46,8 @@ function mesh(said: { can?: string[]; url?: string; voters?: string[] } = {}): L
     },
   };
 }
-const apply = (ledger: Ledger, change: Change): Ledger => {
-  const after = applyChange(ledger, Change.parse(change), now);
-  if (isRefusal(after)) throw new Error(after.refused);
-  return Ledger.parse(after);
-};
-const refusal = (ledger: Ledger, change: Change): string => {
-  const after = applyChange(ledger, change, now);
-  return isRefusal(after) ? after.refused : 'done';
-};
+const apply = (ledger: Ledger, change: Change): Ledger => Ledger.parse(applied(now)(ledger, change));
+const refusal = refusedAt(now);
 const onTrial = (): Ledger => apply(apply(mesh(), wish), moved);
 
 describe('a planned move in the ledger (SAFETY H7, H10)', () => {

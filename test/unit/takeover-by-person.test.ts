@@ -1,18 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { Change } from '../../protocol/changes.ts';
+import type { Change } from '../../protocol/changes.ts';
 import { Ledger } from '../../protocol/ledger.ts';
-import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
+import { applied, refusedAt } from '../fixtures/applied-changes.ts';
 import { at, data, Leader, mesh, withMembers } from './takeover-lab.ts';
+
+const apply = (ledger: Ledger, change: Change): Ledger => Ledger.parse(applied(0)(ledger, change));
 
 describe('a person has GitLab go on at another machine (SAFETY H7, H10)', () => {
   it('starts what it would not by itself where a person says so, once the gate is surely shut, and not while the host is there', () => {
     const start = (to: string | null): Change => ({ kind: 'start-gitlab-at', data, epoch: 4, to, because: 'asked' });
-    const apply = (ledger: Ledger, change: Change): Ledger => {
-      const after = applyChange(ledger, Change.parse(change), 0);
-      if (isRefusal(after)) throw new Error(after.refused);
-      return Ledger.parse(after);
-    };
     const alone = mesh({ members: ['E'] });
     alone.settings.failover = false;
     expect(applyChange(alone, start('F'), 0)).toEqual({ refused: 'desktop-3 holds no copy of it' });
@@ -49,9 +46,7 @@ describe('a person has GitLab go on at another machine (SAFETY H7, H10)', () => 
     const leader = new Leader(upgrading).dies();
     expect(leader.untilAsked(200_000)).toBe(200_000);
     const word: Change = { kind: 'start-gitlab-at', data, epoch: 4, to: 'E', because: 'K is gone' };
-    const after = applyChange(leader.ledger, word, 0);
-    if (isRefusal(after)) throw new Error(after.refused);
-    leader.ledger = Ledger.parse(after);
+    leader.ledger = apply(leader.ledger, word);
     leader.untilAsked();
     leader.tells('E', at(30));
     const { hosted } = leader.ledger.gitlab;
@@ -60,10 +55,8 @@ describe('a person has GitLab go on at another machine (SAFETY H7, H10)', () => 
   });
 
   it('refuses a person in words where the leader would never act on it', () => {
-    const asked = (ledger: Ledger): string => {
-      const after = applyChange(ledger, { kind: 'start-gitlab-at', data, epoch: 4, to: 'E', because: 'K is gone' }, 0);
-      return isRefusal(after) ? after.refused : 'done';
-    };
+    const asked = (ledger: Ledger): string =>
+      refusedAt(0)(ledger, { kind: 'start-gitlab-at', data, epoch: 4, to: 'E', because: 'K is gone' });
     const ending = { since: 0, deleteData: false, now: false, force: false, drained: false };
     const recovery = { by: 'F', at: 0, from: { era: mesh().era, stamp: mesh().stamp }, off: [], unseen: ['K'] };
     expect(asked(mesh())).toBe('done');
@@ -79,9 +72,7 @@ describe('a person has GitLab go on at another machine (SAFETY H7, H10)', () => 
     leader.untilAsked();
     leader.tells('D', at(30));
     const change = (asked: Change): void => {
-      const after = applyChange(leader.ledger, Change.parse(asked), 0);
-      if (isRefusal(after)) throw new Error(after.refused);
-      leader.ledger = Ledger.parse(after);
+      leader.ledger = apply(leader.ledger, asked);
     };
     const again: Change = { kind: 'start-gitlab-at', data, epoch: 5, to: 'D', because: 'there is room now' };
     expect(() => change(again)).toThrow('it goes on there when it is back');

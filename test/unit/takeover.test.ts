@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Change } from '../../protocol/changes.ts';
+import type { Change } from '../../protocol/changes.ts';
 import { Ledger } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import { failoversMost, graceOf, successorsOf, whyNoFailover } from '../../scheduler/hosting/failover-rules.ts';
@@ -9,6 +9,7 @@ import { emptyHosting } from '../../scheduler/hosting/step-hosting.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import type { PartContext } from '../../scheduler/part.ts';
+import { applied } from '../fixtures/applied-changes.ts';
 import { at, base, data, Leader, mesh, there, withMembers } from './takeover-lab.ts';
 
 const { waitMs, roundAskMs, silentSaidMs, settledMs } = hostingTimings;
@@ -186,8 +187,7 @@ describe('the leader (SAFETY H7, H10)', () => {
     leader.tells('D', at(30)).tells('E', at(30));
     expect(leader.host).toBe('D');
     const failed: Change = { kind: 'gitlab-move-ends', data, epoch: 5, isClosed: true, because: 'no room there' };
-    const after = applyChange(leader.ledger, Change.parse(failed), 0);
-    if (isRefusal(after)) throw new Error(after.refused);
+    const after = applied(0)(leader.ledger, failed);
     expect(applyChange(after, failed, 0)).toEqual(after);
     leader.ledger = Ledger.parse(after);
     expect(leader.untilAsked()).toBe(100);

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { Change } from '../../protocol/changes.ts';
+import type { Change } from '../../protocol/changes.ts';
 import { abilities, Ledger } from '../../protocol/ledger.ts';
 import { whyNoRestore } from '../../scheduler/hosting/vault-edits.ts';
-import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
+import { applied, refusedAt } from '../fixtures/applied-changes.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 
@@ -41,15 +41,8 @@ function mesh(can: string[] = [...abilities]): Ledger {
     },
   };
 }
-const apply = (ledger: Ledger, change: Change): Ledger => {
-  const after = applyChange(ledger, Change.parse(change), now);
-  if (isRefusal(after)) throw new Error(after.refused);
-  return Ledger.parse(after);
-};
-const refusal = (ledger: Ledger, change: Change): string => {
-  const after = applyChange(ledger, change, now);
-  return isRefusal(after) ? after.refused : 'done';
-};
+const apply = (ledger: Ledger, change: Change): Ledger => Ledger.parse(applied(now)(ledger, change));
+const refusal = refusedAt(now);
 
 describe('an upgrade of GitLab in the ledger (SAFETY H7)', () => {
   it('is wished, is a new epoch of the same data, and ends: what GitLab knows it knows on', () => {

@@ -1,13 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import { vaultOf, whyNoRestore } from '../../scheduler/hosting/vault-edits.ts';
-import { isRefusal } from '../../scheduler/ledger-edit.ts';
-import { applyChange } from '../../scheduler/membership.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
 import { whyNot } from '../../scheduler/raft/acts.ts';
 import { vaultView } from '../../scheduler/snapshot-vault.ts';
 import type { ViewInput } from '../../scheduler/snapshot-view.ts';
+import { applied, refusedAt } from '../fixtures/applied-changes.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 
@@ -40,15 +38,8 @@ function mesh(can: string[] = [...abilities]): Ledger {
     },
   };
 }
-const apply = (ledger: Ledger, change: Change): Ledger => {
-  const after = applyChange(ledger, Change.parse(change), now);
-  if (isRefusal(after)) throw new Error(after.refused);
-  return after;
-};
-const refusal = (ledger: Ledger, change: Change): string => {
-  const after = applyChange(ledger, change, now);
-  return isRefusal(after) ? after.refused : 'done';
-};
+const apply = applied(now);
+const refusal = refusedAt(now);
 
 describe('backups of GitLab in the ledger (a restore: SAFETY H7)', () => {
   it('where they go is set, sealed anew and taken back; it outlives the GitLab that was backed up', () => {

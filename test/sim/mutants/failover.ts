@@ -1,13 +1,6 @@
-import { type Mutant, one } from './mutant.ts';
+import { hosting, type Mutant, plantedIn } from './mutant.ts';
 
-const planted = (
-  name: string,
-  rule: string,
-  file: string,
-  find: string,
-  replace: string,
-  hunt: Mutant['hunt'] = 'lostHosts',
-): Mutant => one(name, rule, `scheduler/hosting/${file}.ts`, find, replace, hunt);
+const planted = plantedIn(hosting, 'lostHosts');
 
 /** Of a move that nobody wished (SAFETY H7, H10). Names in brackets: the same in the model checker of the shared safety folder. */
 export const failoverMutants: Mutant[] = [

@@ -1,26 +1,11 @@
-import { type Mutant, one } from './mutant.ts';
+import { hosting, type Mutant, one, plantedIn } from './mutant.ts';
 
-const hosting = (file: string): string => `scheduler/hosting/${file}.ts`;
-const planted = (
-  name: string,
-  rule: string,
-  file: string,
-  find: string,
-  replace: string,
-  hunt: Mutant['hunt'] = 'hosts',
-): Mutant => one(name, rule, hosting(file), find, replace, hunt);
+const planted = plantedIn(hosting, 'hosts');
 const confirmed = 'lead.asks.filter((one) => contactAt > one.at)';
 const waits = 'Math.max(hosting.lead.since, hosting.lead.givenAt) + hostingTimings.waitMs';
 
 /** Of the parts of node/hosting that decide, and of the watchdog. */
-const onTheHost = (
-  name: string,
-  rule: string,
-  file: string,
-  find: string,
-  replace: string,
-  hunt: Mutant['hunt'] = 'hosts',
-): Mutant => one(name, rule, `node/${file}.ts`, find, replace, hunt);
+const onTheHost = plantedIn((file) => `node/${file}.ts`, 'hosts');
 const lease = 'hosting/gate/gate-lease';
 const steps = 'hosting/move/move-steps';
 

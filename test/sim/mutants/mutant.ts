@@ -49,5 +49,11 @@ export const one = (
   patches: [{ file, find, replace }],
 });
 
+/** Several in the files of one folder, each with that hunt unless another one is said. */
+export const plantedIn =
+  (pathOf: (file: string) => string, usual: Mutant['hunt']) =>
+  (name: string, rule: string, file: string, find: string, replace: string, hunt: Mutant['hunt'] = usual): Mutant =>
+    one(name, rule, pathOf(file), find, replace, hunt);
+export const hosting = (file: string): string => `scheduler/hosting/${file}.ts`;
 export const raft = (file: string): string => `scheduler/raft/${file}.ts`;
 export const jobs = (file: string): string => `scheduler/jobs/${file}.ts`;
