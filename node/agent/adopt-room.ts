@@ -15,7 +15,7 @@ import { adoptedPlace } from '../hosting/adopt/adopted-place.ts';
 import { AdoptionJournal } from '../hosting/adopt/adoption-journal.ts';
 import { GitlabAdopter } from '../hosting/adopt/gitlab-adopter.ts';
 import { graceMs, oldContainer } from '../hosting/adopt/old-container.ts';
-import { adoptRefusal, checkOf } from '../hosting/deploy-check.ts';
+import { adoptRefusal, asChecks, checkOf } from '../hosting/deploy-check.ts';
 import { deployFacts } from '../hosting/deploy-facts.ts';
 import { preflight } from '../hosting/deploy-preflight.ts';
 import type { GitlabLife } from '../hosting/gitlab-state.ts';
@@ -247,9 +247,7 @@ export class AdoptRoom {
       // What was said of both is said once.
       const lines = [
         ...checks,
-        ...more
-          .filter(({ what, state }) => what !== 'ports' || state === 'fail')
-          .map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix)),
+        ...asChecks(more.filter(({ what, state }) => what !== 'ports' || state === 'fail')),
         ...taken,
       ];
       if (place === null || lines.some(({ state }) => state === 'fail'))

@@ -1,5 +1,5 @@
 import type { Answer, Ask } from '../../protocol/asks.ts';
-import { checkOf } from '../hosting/deploy-check.ts';
+import { asChecks } from '../hosting/deploy-check.ts';
 import { presets } from '../hosting/presets.ts';
 import { hostAddress, hostIpv6 } from './hosting-answers.ts';
 import type { Here } from './hosting-here.ts';
@@ -42,7 +42,7 @@ export async function checkDeploy(
   const { checks, place } = preflight(facts, { ...wish, leastMemoryBytes, leastDiskBytes });
   return {
     kind: 'deploy-checked',
-    checks: checks.map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix)),
+    checks: asChecks(checks),
     place: place && { kind: place.kind, path: place.path, data: place.data },
     address: hostAddress(network.addresses()),
     ipv6: hostIpv6(network.addresses()),

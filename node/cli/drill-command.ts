@@ -6,12 +6,11 @@ import type { AgentClient } from '../local-api/socket-client.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit, failedWith } from './failure.ts';
+import { exit, failedWith, gitlabHint } from './failure.ts';
 import { sentence } from './output.ts';
 
 type Drill = NonNullable<StatusSnapshot['gitlab']['drills']>[number];
 
-const hint = 'look at it: autogit-node gitlab';
 /** ms for this machine to hear of a drill that begins on another one. */
 const hearsMs = 15_000;
 
@@ -28,7 +27,8 @@ export async function drill(context: Context): Promise<number> {
     out.talk('it goes on by itself: autogit-node gitlab');
     return exit.interrupted;
   }
-  if ('ended' in end) throw failedWith('clone', `the drill on ${node} ended without a verdict: ${end.ended}`, hint);
+  if ('ended' in end)
+    throw failedWith('clone', `the drill on ${node} ended without a verdict: ${end.ended}`, gitlabHint);
   const { last } = end;
   if (settings.isOn('json')) out.json({ node, ...last });
   if (!last.isProven)
@@ -36,7 +36,7 @@ export async function drill(context: Context): Promise<number> {
       'clone',
       `GitLab does not come out whole of ${last.round} on ${node}: ${shown(last.because)}`,
       {
-        hint,
+        hint: gitlabHint,
       },
     );
   const tookMs = last.steps.reduce((sum, { ms }) => sum + ms, 0);
@@ -81,7 +81,7 @@ async function untilOver(
     }
     if (now?.ended && now.ended.at !== before?.ended?.at) return { ended: now.ended.because };
     if (!wasDoing && performance.now() - began > hearsMs)
-      return { ended: `${node} has not said that it began -> ${hint}` };
+      return { ended: `${node} has not said that it began -> ${gitlabHint}` };
   }
   return null;
 }

@@ -5,19 +5,21 @@ import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit, requireDone } from './failure.ts';
+import { exit, gitlabHint, requireDone } from './failure.ts';
+import { hostedMesh } from './hosted-mesh.ts';
 import { promptOf } from './mesh-commands.ts';
-import { confirm, hasTerminal } from './prompt.ts';
+import { sentence } from './output.ts';
+import { isAgreed } from './prompt.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
-const statusHint = 'look at it: autogit-node gitlab';
 
 async function hosted(agent: AgentClient): Promise<{ gitlab: GitlabView; data: string; self: string }> {
-  const { snapshot } = await agent.status();
-  const data = snapshot.gitlab.hosted?.data;
-  if (snapshot.gitlab.mode !== 'hosted' || data === undefined)
-    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', { hint: 'autogit-node gitlab deploy' });
-  return { gitlab: snapshot.gitlab, data, self: snapshot.seenFrom };
+  const { gitlab, seenFrom } = await hostedMesh(agent);
+  // An agent of before has not said which data: it knows nothing of these changes either.
+  const { data } = gitlab.hosted ?? {};
+  if (data === undefined)
+    throw new AutogitError('unsupported', 'the agent here is of an earlier version', { hint: 'restart it' });
+  return { gitlab, data, self: seenFrom };
 }
 
 /** `gitlab clear-flag`: it moved by itself too often, and may again. */
@@ -26,10 +28,10 @@ export async function clearFlag(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const { data, gitlab } = await hosted(agent);
   const outcome = await agent.change({ kind: 'clear-gitlab-flag', data });
-  requireDone(outcome, statusHint);
+  requireDone(outcome, gitlabHint);
   const { because } = outcome;
   if (settings.isOn('json')) out.json({ state: 'done', wasFlagged: gitlab.flag, because });
-  else out.data(shownLines(because));
+  else sentence(out, because);
   return exit.ok;
 }
 
@@ -44,14 +46,16 @@ export async function takeOver(context: Context): Promise<number> {
     throw new AutogitError('unsupported', `${to} holds no copy of GitLab`, {
       hint: 'who does: autogit-node gitlab copies',
     });
+  const what = `GitLab shall go on at ${shown(to)}`;
   // On its host, where it did not come up, nothing can be lost by another try.
-  if (copy && !(await isWanted(context, takeOverQuestion(gitlab, to, copy), to))) return exit.failed;
+  if (copy && !(await isAgreed(what, shownLines(takeOverQuestion(gitlab, to, copy)), promptOf(context))))
+    return exit.failed;
   const because = asSentence(`a person said so on ${self}`);
   const change = { kind: 'start-gitlab-at', data, epoch: gitlab.epoch, to, because } as const;
   const outcome = await agent.change(change);
-  requireDone(outcome, statusHint);
+  requireDone(outcome, gitlabHint);
   if (settings.isOn('json')) out.json({ state: 'asked', to, because: outcome.because });
-  else out.data(`${shownLines(outcome.because)}   -> autogit-node gitlab`);
+  else sentence(out, `${outcome.because}   -> autogit-node gitlab`);
   return exit.ok;
 }
 
@@ -68,14 +72,4 @@ function takeOverQuestion(
     ? 'It has every push that was acknowledged.'
     : `${age[0]!.toUpperCase()}${age.slice(1)}: what was written later is on ${host} alone, is kept there, and is not in what goes on.`;
   return `GitLab's host ${host} must be gone for good, or for long: nothing happens while it answers. Have GitLab go on at ${to}? ${loss}`;
-}
-
-async function isWanted(context: Context, question: string, to: string): Promise<boolean> {
-  const prompt = promptOf(context);
-  if (prompt.yes) return true;
-  if (!hasTerminal(prompt))
-    throw new AutogitError('no-terminal', `nobody here can say that GitLab shall go on at ${shown(to)}`, {
-      hint: 'the same command with --yes',
-    });
-  return confirm(shownLines(question), false, prompt);
 }

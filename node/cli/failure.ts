@@ -58,6 +58,9 @@ export function describeFailure(error: unknown, verbose: boolean, columns = Numb
   return `error: ${what}: ${known.message}\nfix: please report it with what follows\n${stackOf(known)}\n`;
 }
 
+/** What helps where the GitLab that the mesh runs is not as it was asked for. */
+export const gitlabHint = 'look at it: autogit-node gitlab';
+
 /** What an agent says of a failure of its own: the cause, and behind an arrow what helps, where it knows that. `otherwise`: the fix then. */
 export function failedWith(code: ErrorCode, said: string, otherwise: string): AutogitError {
   const [because = '', hint = otherwise] = said.split(' -> ');

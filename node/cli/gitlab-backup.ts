@@ -6,10 +6,9 @@ import { checkTarget, credentialsIn } from '../hosting/vault/backup-target.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { Settings } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit, failedWith, requireDone } from './failure.ts';
+import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';
 import { sentence } from './output.ts';
 
-export const statusHint = 'look at it: autogit-node gitlab';
 export type GitlabView = StatusSnapshot['gitlab'];
 
 /** `gitlab backup`: names the place once (`--to`), and makes one now. It is made by itself each day. */
@@ -118,7 +117,7 @@ async function nameTarget(
     if (given === null && isUnknown) out.talk(`if a repository was made there all the same, this opens it: ${key}`);
     throw error;
   });
-  requireDone(outcome, statusHint);
+  requireDone(outcome, gitlabHint);
   if (!settings.isOn('json')) {
     out.talk(shownLines(outcome.because));
     if (given === null) sayKey(context, key);
@@ -145,7 +144,7 @@ async function showKey({ settings, out }: Context, agent: AgentClient): Promise<
 async function endBackups({ settings, out }: Context, agent: AgentClient): Promise<number> {
   const nothing = { password: '-'.repeat(16), isNew: false, credentials: {}, everyMs: 86_400_000 };
   const outcome = await agent.gitlabVault({ target: null, ...nothing, keep: { daily: 1, weekly: 0, monthly: 0 } });
-  requireDone(outcome, statusHint);
+  requireDone(outcome, gitlabHint);
   if (settings.isOn('json')) out.json(outcome);
   else sentence(out, outcome.because);
   return exit.ok;
@@ -182,7 +181,7 @@ function untilBackedUp(context: Context, agent: AgentClient, before: string | nu
     wasDoing ||= vault?.doing?.what === 'backup' || performance.now() - began > hearsMs;
     if (lastBackup !== null && lastBackup.id !== before && vault?.doing == null) return lastBackup;
     if (wasDoing && vault?.doing == null && vault?.problem != null)
-      throw failedWith('backup', vault.problem, statusHint);
+      throw failedWith('backup', vault.problem, gitlabHint);
     return null;
   });
 }

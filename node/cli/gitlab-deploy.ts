@@ -10,12 +10,10 @@ import { showDuration } from '../settings/quantities.ts';
 import { configOf } from '../settings/settings.ts';
 import { addressIn, openKey } from './certificate-command.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit, requireDone } from './failure.ts';
+import { exit, gitlabHint, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { ask, confirm, hasTerminal, isAgreed } from './prompt.ts';
-
-const statusHint = 'look at it: autogit-node gitlab';
 
 const linesOf = ({ settings }: Context): Progress =>
   createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
@@ -43,7 +41,7 @@ export async function deploy(context: Context): Promise<number> {
   await sayPeople(context, plan, lines);
   if (!(await isWanted(context, plan))) return exit.failed;
   const outcome = await agent.gitlabDeploy(wish);
-  requireDone(outcome, statusHint);
+  requireDone(outcome, gitlabHint);
   const end = await untilItServes(context, agent, lines);
   if (end === null) return goesOn(context, lines);
   return end.state === 'healthy' ? sayServes(context, agent, lines, end) : sayFailed(context, end);
@@ -122,7 +120,7 @@ async function untilItServes(
     // Its leader has it committed; this machine hears so a moment later.
     if (gitlab.mode !== 'hosted' && !wasHosted && performance.now() - began < hearsMs) continue;
     if (gitlab.mode !== 'hosted')
-      throw new AutogitError('unsupported', 'GitLab was uninstalled meanwhile', { hint: statusHint });
+      throw new AutogitError('unsupported', 'GitLab was uninstalled meanwhile', { hint: gitlabHint });
     wasHosted = true;
     told.say(gitlab);
     if (gitlab.state === 'healthy' || gitlab.state === 'failed')
@@ -220,7 +218,7 @@ async function another(context: Context, agent: AgentClient, user: string): Prom
   const question = `Give GitLab's user ${user} another password? The one of now ends.`;
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
   const { password: made } = await agent.gitlabPassword({ user });
-  if (made === null) throw new AutogitError('gitlab-answer', 'the host made no password', { hint: statusHint });
+  if (made === null) throw new AutogitError('gitlab-answer', 'the host made no password', { hint: gitlabHint });
   if (settings.isOn('json')) out.json({ user, password: made });
   else out.data(out.isTerminal ? `password of ${shown(user)}, shown once: ${shown(made)}` : made);
   // Root's is changed by root's own token.
@@ -270,7 +268,7 @@ export async function uninstall(context: Context): Promise<number> {
     now: settings.isOn('gitlab.now'),
     force: settings.isOn('gitlab.force'),
   });
-  requireDone(outcome, statusHint);
+  requireDone(outcome, gitlabHint);
   const gone = await untilGone(context, agent);
   if (gone !== null) {
     if (settings.isOn('json')) out.json({ state: 'gone', because: gone });

@@ -4,8 +4,8 @@ import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { fewer, readTime, rowAt, rowNamed, showUtc } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit, failedWith } from './failure.ts';
-import { type GitlabView, hearsMs, hosted, statusHint, watched } from './gitlab-backup.ts';
+import { exit, failedWith, gitlabHint } from './failure.ts';
+import { type GitlabView, hearsMs, hosted, watched } from './gitlab-backup.ts';
 import { whyNotRestored } from './gitlab-protect.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
@@ -99,7 +99,7 @@ export async function restore(context: Context): Promise<number> {
   const end = await untilRestored(context, agent, { id: row.id, epoch, before });
   if (end === null) return exit.interrupted;
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', of: row.id, because: end.because });
-  if (!end.isDone) throw failedWith('backup', end.because, statusHint);
+  if (!end.isDone) throw failedWith('backup', end.because, gitlabHint);
   if (!settings.isOn('json')) sentence(out, end.because);
   return exit.ok;
 }

@@ -8,8 +8,8 @@ import type { AgentClient } from '../local-api/socket-client.ts';
 import type { ProtectPlan } from '../local-api/socket-protocol.ts';
 import { createProgress, withFix } from '../progress-lines.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit, requireDone } from './failure.ts';
-import { backUpTo, statusHint } from './gitlab-backup.ts';
+import { exit, gitlabHint, requireDone } from './failure.ts';
+import { backUpTo } from './gitlab-backup.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
@@ -32,7 +32,7 @@ export async function protect(context: Context): Promise<number> {
       hint: 'a folder on another disk: autogit-node gitlab protect --to /mnt/disk/gitlab',
     });
   if (!(await isWanted(context, plan, target))) return exit.failed;
-  requireDone(await agent.gitlabProtect(wish), statusHint);
+  requireDone(await agent.gitlabProtect(wish), gitlabHint);
   return backUpTo(context, agent, target, untilKnown);
 }
 
@@ -68,7 +68,7 @@ async function untilKnown<T>(ask: () => Promise<T>): Promise<T> {
 
 async function end({ settings, out }: Context, agent: AgentClient): Promise<number> {
   const outcome = await agent.gitlabUnprotect();
-  requireDone(outcome, statusHint);
+  requireDone(outcome, gitlabHint);
   if (settings.isOn('json')) out.json(outcome);
   else sentence(out, outcome.because);
   return exit.ok;

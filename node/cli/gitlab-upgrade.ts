@@ -7,13 +7,13 @@ import type { UpgradePlan } from '../local-api/socket-protocol.ts';
 import { createProgress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit, failedWith, requireDone } from './failure.ts';
+import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';
 import { PhaseLines } from './gitlab-deploy.ts';
+import { hostedMesh } from './hosted-mesh.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 
-const statusHint = 'look at it: autogit-node gitlab';
 type GitlabView = StatusSnapshot['gitlab'];
 type Upgrade = NonNullable<GitlabView['upgrade']>;
 
@@ -25,7 +25,7 @@ export async function upgrade(context: Context): Promise<number> {
   const { settings, out } = context;
   const agent = await agentOf(context);
   const image = settings.text('gitlab.image') as string;
-  const before = await hosted(agent);
+  const before = (await hostedMesh(agent, 'upgrades')).gitlab;
   const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
   const isRehearsal = settings.isOn('gitlab.rehearse');
   if (!isRehearsal && before.upgrade?.wish?.image === image) return watchUpgrade(context, agent, before, image);
@@ -42,7 +42,7 @@ export async function upgrade(context: Context): Promise<number> {
   if (failed) {
     if (settings.isOn('json')) out.json({ state: 'refused', plan });
     throw new AutogitError('upgrade', `GitLab was not upgraded: ${failed.sentence}`, {
-      hint: failed.fix ?? statusHint,
+      hint: failed.fix ?? gitlabHint,
     });
   }
   if (isRehearsal) {
@@ -50,17 +50,8 @@ export async function upgrade(context: Context): Promise<number> {
     return watchRehearsal(context, agent, before, image);
   }
   if (!(await isWanted(context, plan))) return exit.failed;
-  requireDone(await agent.gitlabUpgrade(wish), statusHint);
+  requireDone(await agent.gitlabUpgrade(wish), gitlabHint);
   return watchUpgrade(context, agent, before, image);
-}
-
-async function hosted(agent: AgentClient): Promise<GitlabView> {
-  const { gitlab } = (await agent.status()).snapshot;
-  if (gitlab.mode !== 'hosted')
-    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself, and upgrades no other', {
-      hint: 'autogit-node gitlab deploy',
-    });
-  return gitlab;
 }
 
 async function isWanted(context: Context, { host, from, steps, awayMs }: UpgradePlan): Promise<boolean> {
@@ -86,7 +77,7 @@ async function watched<T>(
     const { gitlab } = news.snapshot;
     tag = news.tag;
     if (gitlab.mode !== 'hosted')
-      throw new AutogitError('upgrade', 'GitLab was uninstalled meanwhile', { hint: statusHint });
+      throw new AutogitError('upgrade', 'GitLab was uninstalled meanwhile', { hint: gitlabHint });
     const found = end(gitlab);
     if (found !== null) return found;
     const doing = gitlab.upgrade?.doing;
@@ -114,7 +105,7 @@ async function watchUpgrade(context: Context, agent: AgentClient, before: Gitlab
     return exit.interrupted;
   }
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'upgraded' : 'failed', image, because: end.because });
-  if (!end.isDone) throw failedWith('upgrade', end.because, statusHint);
+  if (!end.isDone) throw failedWith('upgrade', end.because, gitlabHint);
   if (!settings.isOn('json')) sentence(out, `${end.because}, after ${showDuration(performance.now() - began)}`);
   return exit.ok;
 }
@@ -143,7 +134,7 @@ async function watchRehearsal(
   if (end === null) return exit.interrupted;
   const { isDone, because, seconds } = end;
   if (settings.isOn('json')) out.json({ state: isDone ? 'rehearsed' : 'failed', image, because, seconds });
-  if (!isDone) throw failedWith('upgrade', because, statusHint);
+  if (!isDone) throw failedWith('upgrade', because, gitlabHint);
   if (!settings.isOn('json')) sentence(out, `${because}. Nothing was changed.`);
   return exit.ok;
 }

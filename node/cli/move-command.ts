@@ -1,17 +1,18 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { shown, shownLines } from '../foreign-text.ts';
+import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { MovePlan } from '../local-api/socket-protocol.ts';
 import { createProgress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
-import { exit, requireDone } from './failure.ts';
+import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';
 import { PhaseLines } from './gitlab-deploy.ts';
+import { hostedMesh } from './hosted-mesh.ts';
 import { promptOf } from './mesh-commands.ts';
-import { confirm, hasTerminal } from './prompt.ts';
+import { sentence } from './output.ts';
+import { isAgreed } from './prompt.ts';
 
-const statusHint = 'look at it: autogit-node gitlab';
 type GitlabView = StatusSnapshot['gitlab'];
 type Ended = NonNullable<NonNullable<GitlabView['move']>['ended']>;
 
@@ -23,7 +24,7 @@ export async function move(context: Context): Promise<number> {
   const { settings, out } = context;
   const agent = await agentOf(context);
   const wanted = context.args[0] as string;
-  const before = await hosted(agent);
+  const before = (await hostedMesh(agent, 'moves')).gitlab;
   if (before.move?.wish?.to === wanted) return watch(context, agent, before);
   const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
   const plan = await agent.gitlabMovePlan(wanted);
@@ -32,34 +33,19 @@ export async function move(context: Context): Promise<number> {
   if (failed) {
     if (settings.isOn('json')) out.json({ state: 'refused', plan });
     throw new AutogitError('unsupported', `GitLab does not move to ${plan.to}: ${failed.sentence}`, {
-      hint: failed.fix ?? statusHint,
+      hint: failed.fix ?? gitlabHint,
     });
   }
   if (!(await isWanted(context, plan))) return exit.failed;
-  requireDone(await agent.gitlabMove(wanted), statusHint);
+  requireDone(await agent.gitlabMove(wanted), gitlabHint);
   return watch(context, agent, before);
 }
 
-async function hosted(agent: AgentClient): Promise<GitlabView> {
-  const { gitlab } = (await agent.status()).snapshot;
-  if (gitlab.mode !== 'hosted')
-    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself, and moves no other', {
-      hint: 'autogit-node gitlab deploy',
-    });
-  return gitlab;
-}
-
 async function isWanted(context: Context, { host, to, url, isOtherUrl, awayMs }: MovePlan): Promise<boolean> {
-  const prompt = promptOf(context);
-  if (prompt.yes) return true;
-  if (!hasTerminal(prompt))
-    throw new AutogitError('no-terminal', `nobody here can say that GitLab shall move to ${shown(to)}`, {
-      hint: 'the same command with --yes',
-    });
   const away = awayMs === null ? '' : ` for about ${showDuration(awayMs)}`;
   const address = isOtherUrl ? ` Its address becomes ${url}.` : '';
   const question = `Move GitLab from ${host} to ${to}? Nothing is lost; nobody is served${away}, as long as it takes to start; jobs that run go on meanwhile.${address}`;
-  return confirm(question, false, prompt);
+  return isAgreed(`GitLab shall move to ${shown(to)}`, question, promptOf(context));
 }
 
 /** ms for this machine to hear what the mesh has committed. */
@@ -77,12 +63,9 @@ async function watch(context: Context, agent: AgentClient, before: GitlabView): 
   }
   const { isDone, because, to, url } = end;
   if (settings.isOn('json')) out.json({ state: isDone ? 'moved' : 'failed', host: end.host, url, because });
-  if (!isDone)
-    throw new AutogitError('unsupported', `GitLab did not move to ${to}: ${because.split(' -> ')[0]}`, {
-      hint: because.split(' -> ')[1] ?? statusHint,
-    });
+  if (!isDone) throw failedWith('unsupported', `GitLab did not move to ${to}: ${because}`, gitlabHint);
   if (!settings.isOn('json'))
-    out.data(shownLines(`GitLab runs on ${to}, ${url}, after ${showDuration(performance.now() - began)}`));
+    sentence(out, `GitLab runs on ${to}, ${url}, after ${showDuration(performance.now() - began)}`);
   return exit.ok;
 }
 
@@ -101,13 +84,13 @@ async function untilItEnds(
     const { gitlab } = news.snapshot;
     tag = news.tag;
     if (gitlab.mode !== 'hosted')
-      throw new AutogitError('unsupported', 'GitLab was uninstalled meanwhile', { hint: statusHint });
+      throw new AutogitError('unsupported', 'GitLab was uninstalled meanwhile', { hint: gitlabHint });
     const { wish = null, doing = null, ended = null } = gitlab.move ?? {};
     wasWished ||= wish !== null;
     if (wish === null && ended !== null && ended.at !== wasEndedAt)
       return { ...ended, host: gitlab.host, url: gitlab.url };
     if (wish === null && (wasWished || performance.now() - began > hearsMs))
-      throw new AutogitError('unsupported', 'the mesh knows of no move any more', { hint: statusHint });
+      throw new AutogitError('unsupported', 'the mesh knows of no move any more', { hint: gitlabHint });
     if (doing) told.sayPhase(doing.phase, doing.percent);
   }
   return null;

@@ -13,6 +13,11 @@ export const checkOf = (
   fix: fix === null ? null : asSentence(fix),
 });
 
+/** What was found, as a member answers it. */
+export const asChecks = (
+  findings: readonly Pick<DeployCheck, 'state' | 'what' | 'sentence' | 'fix'>[],
+): DeployCheck[] => findings.map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix));
+
 /** Of what the ledger refuses, a sentence with the command behind it: `this mesh hosts a GitLab already: autogit-node … first`. */
 export function refusalCheck(refused: string): DeployCheck {
   const [sentence = '', fix = null] = refused.replace(/ first$/, '').split(/: (?=autogit-node)/);

@@ -12,6 +12,7 @@ import { GitlabMove } from './move/gitlab-move.ts';
 import { endOthers, givenUpWords, othersAmong } from './other-services.ts';
 import type { FoundService, ServiceHost, ServiceLook } from './service-host.ts';
 import { DataReplacing } from './vault/data-replacing.ts';
+import { withFix } from './with-fix.ts';
 
 const timings = {
   lookMs: 1000,
@@ -336,6 +337,3 @@ async function endGently(host: ServiceHost, id: string): Promise<void> {
 
 const isSame = (one: { data: string; epoch: number } | null, other: { data: string; epoch: number } | null): boolean =>
   one !== null && other !== null && one.data === other.data && one.epoch === other.epoch;
-
-const withFix = (error: unknown): string =>
-  error instanceof AutogitError ? `${error.message} -> ${error.hint}` : sentenceOf(error);

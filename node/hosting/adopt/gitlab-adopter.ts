@@ -7,7 +7,7 @@ import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import { type GitlabLife, gitlabTimings } from '../gitlab-state.ts';
-import { withFix } from '../vault/vault-work.ts';
+import { withFix } from '../with-fix.ts';
 import type { AdoptedPlace, OldContainer } from './adopt-ports.ts';
 import { type Adoption, type AdoptionJournal, isOver } from './adoption-journal.ts';
 import { goBack, requireNews } from './way-back.ts';

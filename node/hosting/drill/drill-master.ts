@@ -18,6 +18,7 @@ import type { Log } from '../../log.ts';
 import type { CloneSource } from '../clone/clone-tree.ts';
 import type { GitlabClones } from '../clone/gitlab-clones.ts';
 import type { DataPlace } from '../data-place.ts';
+import { withFix } from '../with-fix.ts';
 import { DrillMemory, type DrillNotes } from './drill-memory.ts';
 import type { DrillEnd } from './gitlab-drill.ts';
 
@@ -274,5 +275,3 @@ export class DrillMaster {
 const roundWords = (round: RoundName | null): string =>
   round === null ? 'its living data' : `round ${roundText(round)}`;
 const no = (message: string, hint: string): AutogitError => new AutogitError('clone', message, { hint });
-const withFix = (error: unknown): string =>
-  error instanceof AutogitError ? `${error.message} -> ${error.hint}` : sentenceOf(error);

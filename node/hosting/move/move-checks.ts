@@ -1,9 +1,7 @@
-import type { DeployCheck } from '../../../protocol/asks.ts';
 import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import { plural } from '../../../scheduler/phrases.ts';
 import { type Finding, finding } from '../../doctor/finding.ts';
 import { showBytes } from '../../settings/quantities.ts';
-import { checkOf } from '../deploy-check.ts';
 import type { DeployFacts } from '../deploy-facts.ts';
 import { preflight } from '../deploy-preflight.ts';
 import type { PlaceAt } from '../place-choice.ts';
@@ -105,6 +103,3 @@ export function hostChecks({ isServing, busy, lacks, ownBackups }: MoveHostFacts
     );
   return checks;
 }
-
-export const asChecks = (findings: readonly Finding[]): DeployCheck[] =>
-  findings.map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix));

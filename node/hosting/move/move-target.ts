@@ -1,10 +1,10 @@
-import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import type { NodeId } from '../../../protocol/ids.ts';
 import type { Ledger } from '../../../protocol/ledger.ts';
 import { type Hosting, hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import type { ServiceHost } from '../service-host.ts';
+import { withFix } from '../with-fix.ts';
 import type { TargetSeen } from './move-ports.ts';
 
 interface MoveTargetOptions {
@@ -92,5 +92,4 @@ export class MoveTarget {
   }
 }
 
-const wordsOf = (error: unknown): string =>
-  (error instanceof AutogitError ? `${error.message} -> ${error.hint}` : sentenceOf(error)).slice(0, 500);
+const wordsOf = (error: unknown): string => withFix(error).slice(0, 500);

@@ -15,7 +15,8 @@ import { type BackupSource, makeBackup, type Say, thinAndCheck } from '../vault/
 import { VaultMemory } from '../vault/vault-memory.ts';
 import { beginVault, keptWords, openVault, type VaultKeys } from '../vault/vault-opening.ts';
 import type { About } from '../vault/vault-tree.ts';
-import { VaultWork, withFix } from '../vault/vault-work.ts';
+import { VaultWork } from '../vault/vault-work.ts';
+import { withFix } from '../with-fix.ts';
 import { dropNoted, noted } from './left-behind.ts';
 import { ownFile, ownName, ownSource } from './own-source.ts';
 import { foldersToRead, protectFacts } from './protect-facts.ts';

@@ -6,7 +6,7 @@ import { listed } from '../../../scheduler/phrases.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import { memory } from '../../machine/memory.ts';
 import { cloneMemory } from '../clone/gitlab-clones.ts';
-import { checkOf } from '../deploy-check.ts';
+import { asChecks } from '../deploy-check.ts';
 import { engineFacts, type ImageFacts, imageFacts } from '../deploy-facts.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { systemTools } from '../system-tools.ts';
@@ -50,7 +50,7 @@ export async function checkUpgrade(
   });
   return {
     kind: 'upgrade-checked',
-    checks: checks.map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix)),
+    checks: asChecks(checks),
     from: version,
     steps: steps.map((one) => one.version),
     awayMs: kept.usualBootMs,

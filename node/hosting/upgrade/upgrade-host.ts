@@ -21,7 +21,7 @@ import type { SystemTools } from '../system-tools.ts';
 import type { DataReplacing } from '../vault/data-replacing.ts';
 import type { GitlabVault } from '../vault/gitlab-vault.ts';
 import { type About, dropFolder, rehearsingFolder, upgradingFolder } from '../vault/vault-tree.ts';
-import { withFix } from '../vault/vault-work.ts';
+import { withFix } from '../with-fix.ts';
 import { backgroundMigrations } from './background-migrations.ts';
 import { rehearse } from './rehearsal.ts';
 import { roomFor } from './upgrade-room.ts';

@@ -15,6 +15,7 @@ import type { GitlabKeeper } from '../gitlab-keeper.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { treeOf } from '../place-tree.ts';
 import { systemTools } from '../system-tools.ts';
+import { withFix } from '../with-fix.ts';
 import { fitting, type HeldElsewhere, type RoundHolder, replacedRows, roundRows, rowOf } from './backup-rows.ts';
 import { makeBackup, type Say, snapshotOf, thinAndCheck } from './backup-run.ts';
 import type { DataReplacing } from './data-replacing.ts';
@@ -26,7 +27,7 @@ import { type Bringing, heldBy, type RoundKeeper, refuseElsewhere, withRound } f
 import { VaultMemory } from './vault-memory.ts';
 import { beginVault, keptWords, openVault, type VaultKeys } from './vault-opening.ts';
 import { type About, dropHalves } from './vault-tree.ts';
-import { VaultWork, withFix } from './vault-work.ts';
+import { VaultWork } from './vault-work.ts';
 
 const lookMs = 2_000;
 /** ms: less than whoever asks waits. */

@@ -1,8 +1,9 @@
-import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
+import { withFix } from '../with-fix.ts';
 import type { Say } from './backup-run.ts';
 
 /** ms after the first, second, … failure in a row. */
@@ -96,6 +97,3 @@ export class VaultWork {
     await this.#work;
   }
 }
-
-export const withFix = (error: unknown): string =>
-  error instanceof AutogitError ? `${error.message} -> ${error.hint}` : sentenceOf(error);
