@@ -153,11 +153,11 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('rehearse-upgrade'), image: GitlabImageName }),
   /** To a machine on which a GitLab runs without the mesh: whether its backups can be the mesh's. Changes nothing. */
   z.object({ kind: z.literal('check-protect'), container: ProtectedGitlab.shape.container.nullable() }),
-  /** To a machine on which a GitLab runs without the mesh: whether it can become the mesh's. Changes nothing. */
   /** To the host of the mesh's GitLab, and to the machine to which it shall move: what speaks against that. Changes nothing. */
   z.object({ kind: z.literal('check-move'), data: DataId, to: NodeId }),
   /** To the machine to which it moves: whether it could start it now. */
   z.object({ kind: z.literal('move-ready'), data: DataId, epoch: z.int().positive() }),
+  /** To a machine on which a GitLab runs without the mesh: whether it can become the mesh's. Changes nothing. */
   z.object({ kind: z.literal('check-adopt'), wish: AdoptWish }),
   /** To the same: begin it. How far it is, is asked by `adoption`. */
   z.object({ kind: z.literal('begin-adopt'), wish: AdoptWish }),

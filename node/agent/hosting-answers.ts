@@ -20,8 +20,15 @@ export function hostAddress(addresses: readonly string[]): string {
   return all.find((one) => !one.startsWith('127.')) ?? all[0] ?? '127.0.0.1';
 }
 
+/** By which GitLab of this machine would be reached: `ipv6` where there is nothing else. */
+export function reachedAt(network: { addresses(): string[] }): { hostname: string; ipv6?: string } {
+  const all = network.addresses();
+  const ipv6 = hostIpv6(all);
+  return { hostname: hostAddress(all), ...(ipv6 !== undefined && { ipv6 }) };
+}
+
 /** One of IPv6 that others reach, where it has none of IPv4 for that. */
-export function hostIpv6(addresses: readonly string[]): string | undefined {
+function hostIpv6(addresses: readonly string[]): string | undefined {
   if (!hostAddress(addresses).startsWith('127.')) return undefined;
   return addresses
     .flatMap((one) => /^\/ip6\/([0-9a-f:]+)\//.exec(one)?.[1] ?? [])

@@ -1,7 +1,7 @@
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import { asChecks } from '../hosting/deploy-check.ts';
 import { presets } from '../hosting/presets.ts';
-import { hostAddress, hostIpv6 } from './hosting-answers.ts';
+import { reachedAt } from './hosting-answers.ts';
 import type { Here } from './hosting-here.ts';
 
 /*
@@ -39,12 +39,12 @@ export async function checkDeploy(
   const { deployFacts } = await import('../hosting/deploy-facts.ts');
   const { preflight } = await import('../hosting/deploy-preflight.ts');
   const facts = await deployFacts(wish, { home, mesh, dockerHost });
+  const { hostname: address, ipv6 } = reachedAt(network);
   const { checks, place } = preflight(facts, { ...wish, leastMemoryBytes, leastDiskBytes });
   return {
     kind: 'deploy-checked',
     checks: asChecks(checks),
     place: place && { kind: place.kind, path: place.path, data: place.data },
-    address: hostAddress(network.addresses()),
-    ipv6: hostIpv6(network.addresses()),
+    ...{ address, ipv6 },
   };
 }

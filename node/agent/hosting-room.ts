@@ -31,7 +31,7 @@ import { peopleOfFile } from '../settings/people-file.ts';
 import { AdoptRoom, isOfAdopting } from './adopt-room.ts';
 import { leftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
-import { answered, hostAddress, hostIpv6 } from './hosting-answers.ts';
+import { answered, reachedAt } from './hosting-answers.ts';
 import { checkCopiesHere, checkDeploy, checkProtectHere } from './hosting-checks.ts';
 import type { DoorAsk, Here, HostingAsk, Membership, UpgradeAsk, VaultAsk } from './hosting-here.ts';
 import { MoveRoom } from './move-room.ts';
@@ -176,10 +176,8 @@ export class HostingRoom {
   /** Also that it could not go on here is an answer (SAFETY H10). */
   findRound({ to, nonce, epoch, data }: EffectOf<'find-round'>): void {
     const { holdsCopies: isAllowed, network, feed } = this.#options;
-    const ipv6 = hostIpv6(network.addresses());
-    const at = () => ({ hostname: hostAddress(network.addresses()), ...(ipv6 !== undefined && { ipv6 }) });
     const promise = (): RoundPromise => this.#copies.promise(data, epoch);
-    void promisedRound({ isAllowed, host: this.#host, at, promise }).then((told) =>
+    void promisedRound({ isAllowed, host: this.#host, at: () => reachedAt(network), promise }).then((told) =>
       feed({ kind: 'round-found', to, told: { kind: 'round-told', nonce, epoch, data, ...told } }),
     );
   }

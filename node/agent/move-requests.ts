@@ -1,11 +1,10 @@
-import { isIP } from 'node:net';
 import type { Answer, DeployCheck } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.ts';
 import type { HostedAt } from '../../protocol/hosted-move.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { addressThere, type Hosting, hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
+import { addressThere, type Hosting, hostedUrl, isByAddress } from '../../scheduler/hosting/hosted-edits.ts';
 import { whyNoMove } from '../../scheduler/hosting/move-edits.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
@@ -105,9 +104,6 @@ interface Reached {
   ipv6: string | undefined;
 }
 
-/** As the mesh chose it, an address is that of the machine that hosts: a name is the owner's, and leads to wherever he lets it. */
-const isAddress = ({ hostname, ipv6 }: Hosting): boolean => ipv6 !== undefined || isIP(hostname) !== 0;
-
 interface Addressed extends Reached {
   hosting: Hosting;
   now: string;
@@ -121,7 +117,7 @@ function addressLine({ hosting, now, url, name, address, ipv6, isFollowed }: Add
     checkOf(state, 'address', sentence, fix);
   if (hosting.ipv6 !== undefined && ipv6 === undefined)
     return line('warn', `GitLab is reached by IPv6, and ${name} has no such address: it becomes ${url}`, null);
-  if (!isFollowed || !isAddress(hosting))
+  if (!isFollowed || !isByAddress(hosting))
     return line(
       'warn',
       `${url} stays GitLab's address, and leads to ${name} only once you let it`,

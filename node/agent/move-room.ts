@@ -1,10 +1,9 @@
 import { statfsSync } from 'node:fs';
-import { isIP } from 'node:net';
 import { join } from 'node:path';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
-import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { type Hosting, hostingOf, isByAddress } from '../../scheduler/hosting/hosted-edits.ts';
 import { diskOf } from '../disk-use.ts';
 import { asChecks } from '../hosting/deploy-check.ts';
 import { forwarderNow } from '../hosting/forward/forward-files.ts';
@@ -15,7 +14,7 @@ import { existingAt } from '../hosting/place-tree.ts';
 import type { ServiceHost } from '../hosting/service-host.ts';
 import { isFolder } from '../hosting/vault/backup-target.ts';
 import type { CopiesRoom } from './copies-room.ts';
-import { hostAddress, hostIpv6 } from './hosting-answers.ts';
+import { reachedAt } from './hosting-answers.ts';
 import type { Here, Membership, MoveAsk } from './hosting-here.ts';
 
 interface MoveRoomOptions
@@ -92,11 +91,11 @@ export class MoveRoom {
     const found = await deployFacts({ ...hosting, data }, { home, mesh: known?.mesh.id ?? '', dockerHost });
     // What hands on from here to the host of now makes way for the gate.
     const { pid } = forwarderNow(home);
-    const taken = found.taken.filter(({ by }) => pid === null || !by.endsWith(`(process ${pid})`));
+    const taken = found.taken.filter((one) => pid === null || one.pid !== pid);
     const facts = { ...found, taken };
     const own = view().jobs.reports[nodeId]?.report.measured;
     const runs = Object.values(known?.runs ?? {}).filter(({ node }) => node === nodeId);
-    const [address, ipv6] = [hostAddress(network.addresses()), hostIpv6(network.addresses())];
+    const { hostname: address, ipv6 } = reachedAt(network);
     const checks = targetChecks({
       ...{ name: known?.nodes[nodeId]?.name ?? nodeId, hosting, facts, place },
       freeBytes: diskOf(statfsSync(existingAt(data))).freeBytes,
@@ -118,7 +117,7 @@ export class MoveRoom {
     if (!box.canOpen(https.key)) return "the certificate of GitLab's address is sealed for others than this machine";
     const { unboxedCertificate } = await import('../hosting/certificate-box.ts');
     const { whyNotFor } = await import('../hosting/gitlab-certificate.ts');
-    const isLiteral = ipv6 !== undefined || isIP(hostname) !== 0;
-    return whyNotFor(unboxedCertificate(https, box.unseal(https.key)), isLiteral ? address : hostname);
+    const named = isByAddress({ hostname, ipv6 }) ? address : hostname;
+    return whyNotFor(unboxedCertificate(https, box.unseal(https.key)), named);
   }
 }

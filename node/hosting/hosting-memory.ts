@@ -1,10 +1,11 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { NodeId } from '../../protocol/ids.ts';
 import { HostedGitlab } from '../../protocol/ledger.ts';
 import { RoundName } from '../../protocol/round-name.ts';
 import { leftFile, withLeft } from './left-data.ts';
+import { replaceFileNow } from './replace-file-now.ts';
 import { About } from './vault/vault-tree.ts';
 
 /** Other data are put in the place of GitLab's (vault/data-replacing.ts): how far that is. */
@@ -185,24 +186,6 @@ export class HostingMemory {
     for (const path of this.#both) rmSync(path, { force: true });
     this.#known = null;
     this.#isDamaged = false;
-  }
-}
-
-/** Old or new, never half, and on the disk when it returns. */
-export function replaceFileNow(path: string, text: string): void {
-  const file = openSync(`${path}.new`, 'w', 0o600);
-  try {
-    writeSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(`${path}.new`, path);
-  const folder = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
   }
 }
 

@@ -4,6 +4,8 @@ export interface PortTaken {
   port: number;
   /** Who listens there, as far as it may be seen. */
   by: string;
+  /** The process, where it is seen. */
+  pid?: number;
 }
 
 /** Sockets that listen, of a table of /proc/net: by port the inode that says whose it is. */
@@ -29,22 +31,22 @@ export function portsTaken(ports: readonly number[]): PortTaken[] {
   const all = [...listenersIn(tableOf('tcp')), ...listenersIn(tableOf('tcp6'))];
   return ports.flatMap((port) => {
     const found = all.filter((one) => one.port === port);
-    return found.length === 0 ? [] : [{ port, by: ownerOf(new Set(found.map(({ inode }) => inode))) ?? 'a program' }];
+    return found.length === 0 ? [] : [{ port, ...ownerOf(new Set(found.map(({ inode }) => inode))) }];
   });
 }
 
-function ownerOf(inodes: ReadonlySet<string>): string | null {
+function ownerOf(inodes: ReadonlySet<string>): Pick<PortTaken, 'by' | 'pid'> {
   for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry)))
     try {
       for (const fd of readdirSync(`/proc/${pid}/fd`)) {
         const inode = /^socket:\[(\d+)\]$/.exec(linkOf(`/proc/${pid}/fd/${fd}`))?.[1];
         if (inode !== undefined && inodes.has(inode))
-          return `${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()} (process ${pid})`;
+          return { by: `${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()} (process ${pid})`, pid: Number(pid) };
       }
     } catch {
       // Gone, or another user's.
     }
-  return null;
+  return { by: 'a program' };
 }
 
 const linkOf = (path: string): string => {

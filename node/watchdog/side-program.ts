@@ -1,4 +1,14 @@
-import { closeSync, existsSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { spawnClean } from '../clean-spawn.ts';
 import { clockEnvironment } from '../clock.ts';
@@ -6,12 +16,12 @@ import { unifiedMount } from '../executors/run-cgroup.ts';
 import { isDiskError } from '../store/disk-errors.ts';
 
 /*
- * The small programs beside the agent, which outlive it: the watchdog, and a hosted GitLab's gate. Each is a hidden command
+ * The small programs beside the agent, which outlive it: the watchdog, a hosted GitLab's gate, and what forwards to it. Each is a hidden command
  * of the program that the agent is, and has a pid file and a log of its own.
  */
 
 /** A log longer than that is begun anew. */
-export const sideLogBytes = 1 << 20;
+const sideLogBytes = 1 << 20;
 
 interface SidePlan {
   /** The program that has the hidden command; by default this process's own. */
@@ -53,6 +63,23 @@ function openLog(path: string): number | 'ignore' {
   } catch (error) {
     if (!isDiskError(error)) throw error;
     return 'ignore';
+  }
+}
+
+/** From then on it is that user, in no other group, for good. */
+export function becomeUser(uid: number): void {
+  process.setgroups?.([]);
+  process.setgid?.(uid);
+  process.setuid?.(uid);
+}
+
+/** Standard output is the log, which a user of its own could not open again. A full disk stops nothing. */
+export function sayInLog(name: string, clock: { wallMs(): number }, sentence: string): void {
+  try {
+    if (fstatSync(1).size > sideLogBytes) ftruncateSync(1);
+    writeSync(1, `${new Date(clock.wallMs()).toISOString()} ${name} ${process.pid}: ${sentence}\n`);
+  } catch {
+    // A pipe that nobody reads, or no room.
   }
 }
 

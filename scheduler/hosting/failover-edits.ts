@@ -9,7 +9,7 @@ import { actsWith, type LedgerEdit, type Refusal } from '../ledger-edit.ts';
 import { find, noNode } from '../membership-names.ts';
 import { mayBegin, successorsOf, whyNoFailover, whyNotSuccessor } from './failover-rules.ts';
 import { addressThere, hostingOf, whyNotOf } from './hosted-edits.ts';
-import { movedTo } from './move-edits.ts';
+import { hereOf, movedTo } from './move-edits.ts';
 import { withoutWish } from './upgrade-edits.ts';
 
 /*
@@ -47,7 +47,7 @@ export const takenOver = (one: Takeover, wallMs: number): LedgerEdit => ({
       from: one.host,
       to: one.to,
       there: { place: one.there.place, ...addressThere(hosting, one.there) },
-      back: { place: hosting.place, hostname: hosting.hostname },
+      back: hereOf(hosting),
       base: one.base,
       since: wallMs,
       because: asSentence(one.because),

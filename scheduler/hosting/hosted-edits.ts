@@ -41,13 +41,15 @@ export function hostedUrl({ hostname, ipv6, port, https }: HostedAddress): strin
   return `${scheme}://${ipv6 === undefined ? hostname : `[${ipv6}]`}${port === usual ? '' : `:${port}`}`;
 }
 
+/** As the mesh chose it, an address is that of the machine that hosts: a name is the owner's, and leads to wherever he lets it. */
+export const isByAddress = ({ hostname, ipv6 }: Pick<HostedAddress, 'hostname' | 'ipv6'>): boolean =>
+  ipv6 !== undefined || /^\d{1,3}(\.\d{1,3}){3}$/.test(hostname);
+
 /**
- * Its address where it moves to. As the mesh chose it, one is that of the machine that hosts: a name is the owner's, and leads to
- * wherever he lets it. What is reached by IPv6 alone has only itself under the other one.
+ * Its address where it moves to: a name stays. What is reached by IPv6 alone has only itself under the other one.
  */
 export function addressThere(hosting: HostedAddress, there: Pick<HostedAddress, 'hostname' | 'ipv6'>) {
-  const isAddress = hosting.ipv6 !== undefined || /^\d{1,3}(\.\d{1,3}){3}$/.test(hosting.hostname);
-  if (!isAddress) return { hostname: hosting.hostname };
+  if (!isByAddress(hosting)) return { hostname: hosting.hostname };
   const { hostname, ipv6 } = there;
   const isByIpv6 = ipv6 !== undefined && (hosting.ipv6 !== undefined || hostname.startsWith('127.'));
   return { hostname, ...(isByIpv6 && { ipv6 }) };

@@ -1,5 +1,5 @@
 import type { Change } from '../../protocol/changes.ts';
-import type { HostedMove } from '../../protocol/hosted-move.ts';
+import type { HostedAt, HostedMove } from '../../protocol/hosted-move.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { HostedCopies, HostedGitlab, Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
@@ -61,13 +61,14 @@ type MoveChange = Change & { kind: 'move-gitlab' | 'gitlab-moved' | 'gitlab-move
 
 /** What a person, the host, or the machine to which it moves says of a move. */
 export function changeMove(ledger: Ledger, change: MoveChange, wallMs: number): Ledger | Refusal {
+  if (change.kind === 'move-gitlab') return move(ledger, change, wallMs);
+  const refused = whyNotOf(ledger, change);
+  if (refused !== null) return { refused };
   switch (change.kind) {
-    case 'move-gitlab':
-      return move(ledger, change, wallMs);
     case 'gitlab-moved':
       return moved(ledger, change);
     case 'gitlab-move-stands':
-      return moveStands(ledger, change, wallMs);
+      return moveStands(ledger, wallMs);
     case 'gitlab-move-ends':
       return moveEnds(ledger, change, wallMs);
   }
@@ -84,16 +85,18 @@ function move(
   const refused = whyNotOf(ledger, { data, epoch }) ?? whyNoMove(ledger, to);
   if (refused !== null) return { refused };
   const { moved: _before, ...hosted } = gitlab.hosted!;
-  const { place, hostname, ipv6 } = hosted;
-  const back = { place, hostname, ...(ipv6 !== undefined && { ipv6 }) };
-  const wish = { from: gitlab.host!, to, there, back, since: wallMs, because };
+  const wish = { from: gitlab.host!, to, there, back: hereOf(hosted), since: wallMs, because };
   return { ...ledger, gitlab: { ...gitlab, hosted: { ...hosted, move: wish } } };
 }
 
-function moved(ledger: Ledger, { data, epoch, base }: Change & { kind: 'gitlab-moved' }): Ledger | Refusal {
+/** Where its data lie and how it is reached, for the way back. */
+export const hereOf = ({ place, hostname, ipv6 }: HostedGitlab): HostedAt => ({
+  ...{ place, hostname },
+  ...(ipv6 !== undefined && { ipv6 }),
+});
+
+function moved(ledger: Ledger, { epoch, base }: Change & { kind: 'gitlab-moved' }): Ledger | Refusal {
   const { gitlab } = ledger;
-  const refused = whyNotOf(ledger, { data, epoch });
-  if (refused !== null) return { refused };
   const wish = gitlab.hosted!.move;
   if (wish === undefined || wish.from !== gitlab.host)
     return { refused: 'nobody asked for a move, or it was given up' };
@@ -157,13 +160,7 @@ function exchanged(
   };
 }
 
-function moveStands(
-  ledger: Ledger,
-  { data, epoch }: Change & { kind: 'gitlab-move-stands' },
-  wallMs: number,
-): Ledger | Refusal {
-  const refused = whyNotOf(ledger, { data, epoch });
-  if (refused !== null) return { refused };
+function moveStands(ledger: Ledger, wallMs: number): Ledger | Refusal {
   const { gitlab } = ledger;
   const wish = gitlab.hosted!.move;
   // Said twice: what it says is so.
@@ -174,11 +171,9 @@ function moveStands(
 
 function moveEnds(
   ledger: Ledger,
-  { data, epoch, isClosed, because }: Change & { kind: 'gitlab-move-ends' },
+  { isClosed, because }: Change & { kind: 'gitlab-move-ends' },
   wallMs: number,
 ): Ledger | Refusal {
-  const refused = whyNotOf(ledger, { data, epoch });
-  if (refused !== null) return { refused };
   const { gitlab } = ledger;
   const wish = gitlab.hosted!.move;
   if (wish === undefined)

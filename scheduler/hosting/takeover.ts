@@ -119,13 +119,9 @@ type Best = { node: NodeId } & ToldOfRounds & {
 function best({ context, hosting }: HostingTurn, now: Hosting): Best | null {
   const { question } = hosting.lead!;
   const all = (question?.asked ?? []).flatMap((node): Best[] => {
-    const { round, there, ...told } = question!.told[node] ?? {
-      round: null,
-      there: null,
-      takenAt: null,
-      because: null,
-    };
-    return round && there && mayBegin(context.ledger!, now, round) ? [{ node, round, there, ...told }] : [];
+    const told = question!.told[node];
+    if (!told?.round || !told.there || !mayBegin(context.ledger!, now, told.round)) return [];
+    return [{ ...told, node, round: told.round, there: told.there }];
   });
   return all.reduce<Best | null>((top, one) => (top && compareRounds(top.round, one.round) >= 0 ? top : one), null);
 }

@@ -67,7 +67,6 @@ interface Known {
   of: string;
   port: number;
   key: string;
-  atMs: number;
 }
 
 /**
@@ -195,7 +194,7 @@ export class ForwardKeeper {
       const answer = await this.#options.ask(host, { kind: 'open-forward-door' }, timings.askMs);
       if (answer.kind !== 'forward-door')
         throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
-      this.#door = { of, port: answer.port, key: answer.key, atMs: performance.now() };
+      this.#door = { of, port: answer.port, key: answer.key };
       this.#noDoor = null;
     } catch (error) {
       this.#noDoor = sentenceOf(error);

@@ -1,6 +1,6 @@
-import { chownSync, fstatSync, ftruncateSync, openSync, renameSync, writeFileSync, writeSync } from 'node:fs';
+import { chownSync, openSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { systemClock } from '../../clock.ts';
-import { leaveUnit, sideLogBytes } from '../../watchdog/side-program.ts';
+import { becomeUser, leaveUnit, sayInLog } from '../../watchdog/side-program.ts';
 import { pidLine, readPidFile, seenText, writeTold } from '../../watchdog/told-file.ts';
 import { forwardDoorOf, hasTarget, pidFileIn, problemsFileIn, seenFileIn } from './forward-files.ts';
 import { ServiceForwarder } from './service-forwarder.ts';
@@ -15,21 +15,7 @@ import { ServiceForwarder } from './service-forwarder.ts';
 const here = '.';
 const lookMs = 1000;
 
-function becomeUser(uid: number): void {
-  process.setgroups?.([]);
-  process.setgid?.(uid);
-  process.setuid?.(uid);
-}
-
-/** Standard output is the log, which this user could not open again. A full disk stops nothing. */
-function say(clock: { wallMs(): number }, sentence: string): void {
-  try {
-    if (fstatSync(1).size > sideLogBytes) ftruncateSync(1);
-    writeSync(1, `${new Date(clock.wallMs()).toISOString()} forward ${process.pid}: ${sentence}\n`);
-  } catch {
-    // A pipe that nobody reads, or no room.
-  }
-}
+const say = (clock: { wallMs(): number }, sentence: string): void => sayInLog('forward', clock, sentence);
 
 async function forwardMain([folder = '', user = '', version = '', ...words]: readonly string[]): Promise<number> {
   process.chdir(folder);

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { replaceFileNow } from '../replace-file-now.ts';
 
 /**
  * The certificate of GitLab's address with its key, one file (0600) of the home: agent and gate read it, the gate before it lets go of
@@ -22,16 +23,6 @@ export function readCertificate(home: string): string | null {
 }
 
 /** On the disk when it returns, and whole at each moment. */
-export function writeCertificate(home: string, pem: string): void {
-  const path = certificateFile(home);
-  const file = openSync(`${path}.new`, 'w', 0o600);
-  try {
-    writeSync(file, pem);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(`${path}.new`, path);
-}
+export const writeCertificate = (home: string, pem: string): void => replaceFileNow(certificateFile(home), pem);
 
 export const dropCertificate = (home: string): void => rmSync(certificateFile(home), { force: true });

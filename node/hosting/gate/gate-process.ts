@@ -1,16 +1,6 @@
-import {
-  chownSync,
-  closeSync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { chownSync, closeSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { systemClock } from '../../clock.ts';
-import { leaveUnit, sideLogBytes } from '../../watchdog/side-program.ts';
+import { becomeUser, leaveUnit, sayInLog } from '../../watchdog/side-program.ts';
 import { pidLine, readPidFile, seenText, writeTold } from '../../watchdog/told-file.ts';
 import { certificateMark, readCertificate } from './gate-certificate.ts';
 import { type Door, doorOf, pidFileIn, problemFileIn, retiredWord, seenFileIn } from './gate-files.ts';
@@ -35,21 +25,7 @@ function openSeen(uid: number): number {
   return file;
 }
 
-function becomeUser(uid: number): void {
-  process.setgroups?.([]);
-  process.setgid?.(uid);
-  process.setuid?.(uid);
-}
-
-/** Standard output is the log, which this user could not open again. A full disk stops nothing. */
-function say(clock: { wallMs(): number }, sentence: string): void {
-  try {
-    if (fstatSync(1).size > sideLogBytes) ftruncateSync(1);
-    writeSync(1, `${new Date(clock.wallMs()).toISOString()} gate ${process.pid}: ${sentence}\n`);
-  } catch {
-    // A pipe that nobody reads, or no room.
-  }
-}
+const say = (clock: { wallMs(): number }, sentence: string): void => sayInLog('gate', clock, sentence);
 
 /** For the agent, which started this program and hears nothing else of it. */
 function sayProblem(error: NodeJS.ErrnoException): Promise<void> {

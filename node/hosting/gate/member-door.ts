@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { chownSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { copyPorts } from '../../../protocol/names.ts';
 import { gateUser } from '../../executors/run-uids.ts';
 import { type Client, greeting, heardFrom, longestLine, memberKey, newNonce, noLine } from '../forward/hand-over.ts';
+import { listenForMembers } from '../wire/listen-for-members.ts';
 import { ClientShare, clientOf } from './client-share.ts';
 import { gateFolder, gateNow } from './gate-files.ts';
 
@@ -93,28 +93,11 @@ export class MemberDoor {
     this.#server.maxConnections = limits.connections;
   }
 
-  /** By a port that a person has let through a firewall for copies; by any, where all of these are taken. Resolves with it. */
+  /** By a port as copies have it. Resolves with it. */
   async listen(host?: string): Promise<number> {
-    const ports = Array.from({ length: copyPorts.last - copyPorts.first + 1 }, (_, at) => copyPorts.first + at);
-    for (const port of [...ports, 0]) if (await this.#listenAt(port, host)) break;
+    await listenForMembers(this.#server, host);
     this.#server.on('error', (error) => this.#options.say(`the door for members: ${error.message}`));
     return (this.#server.address() as AddressInfo).port;
-  }
-
-  #listenAt(port: number, host?: string): Promise<boolean> {
-    const server = this.#server;
-    return new Promise((resolve, reject) => {
-      const taken = (error: Error): void => {
-        server.off('listening', opened);
-        if (port === 0) reject(error);
-        else resolve(false);
-      };
-      const opened = (): void => {
-        server.off('error', taken);
-        resolve(true);
-      };
-      server.once('error', taken).once('listening', opened).listen(port, host);
-    });
   }
 
   close(): void {

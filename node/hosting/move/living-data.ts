@@ -92,12 +92,16 @@ const isHalfMoved = (tree: string): boolean =>
   !existsSync(join(tree, 'live')) &&
   existsSync(join(tree, 'bulk'));
 
+/** What is the default of its file system cannot be deleted. */
+async function freed(place: PlaceAt, tools: SystemTools): Promise<void> {
+  if (place.kind === 'image') await tools.run('btrfs', ['subvolume', 'set-default', '5', treeOf(place)]);
+}
+
 /** What an agent that ended had half made of another base, or of the same. */
 async function dropHalf(place: PlaceAt, tools: SystemTools): Promise<void> {
   const tree = treeOf(place);
   if (!existsSync(basedFolder(tree))) return;
-  // What is the default of its file system cannot be deleted.
-  if (place.kind === 'image') await tools.run('btrfs', ['subvolume', 'set-default', '5', tree]);
+  await freed(place, tools);
   if (isHalfMoved(tree)) await tools.run('btrfs', ['subvolume', 'delete', '--commit-after', join(tree, 'bulk')]);
   await dropFolder(basedFolder(tree), tools);
 }
@@ -202,8 +206,7 @@ async function clearAway(place: PlaceAt, owner: DataOwner, base: RoundName | nul
 /** The part with the marker last: as long as it is there it is known what this was. */
 async function dropLiving(place: PlaceAt, tools: SystemTools): Promise<void> {
   const tree = treeOf(place);
-  // What is the default of its file system cannot be deleted.
-  if (place.kind === 'image') await tools.run('btrfs', ['subvolume', 'set-default', '5', tree]);
+  await freed(place, tools);
   for (const name of ['bulk', 'live'])
     if (existsSync(join(tree, name)))
       await tools.run('btrfs', ['subvolume', 'delete', '--commit-after', join(tree, name)]);
@@ -236,8 +239,7 @@ async function shown(path: string, tools: SystemTools): Promise<{ own: string; f
 /** The part with the marker last: as long as it is there its epoch is known. */
 async function setAside(place: PlaceAt, owner: DataOwner, tools: SystemTools): Promise<void> {
   const tree = treeOf(place);
-  // What is the default of its file system nobody could delete.
-  if (place.kind === 'image') await tools.run('btrfs', ['subvolume', 'set-default', '5', tree]);
+  await freed(place, tools);
   const folder = fencedFolder(tree, markedEpoch(join(tree, 'live', 'data'), owner) ?? 0);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   for (const name of ['bulk', 'live'])

@@ -3,8 +3,8 @@ import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import { makeFolder } from '../../store/home.ts';
-import { replaceFileNow } from '../hosting-memory.ts';
 import { placeProblem } from '../place-problem.ts';
+import { replaceFileNow } from '../replace-file-now.ts';
 
 /**
  * HOME/gitlab-copies/DATA.place. A machine that ran GitLab keeps copies of it where its data lay: nobody else knows of that folder

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
-import { copyPorts } from '../../../protocol/names.ts';
+import { createServer, type TLSSocket } from 'node:tls';
 import { lineTimings, tlsOptions } from './line-options.ts';
+import { listenForMembers } from './listen-for-members.ts';
 
 export interface CopyDoor {
   port: number;
@@ -47,26 +47,6 @@ export async function openOnceDoor(
         socket.destroy();
       });
   });
-  await listen(server);
+  await listenForMembers(server);
   return { port: (server.address() as AddressInfo).port, id, key: key.toString('base64') };
-}
-
-/** By a port that a person can let through a firewall; by any, where all of these are taken. */
-async function listen(server: Server): Promise<void> {
-  const ports = Array.from({ length: copyPorts.last - copyPorts.first + 1 }, (_, at) => copyPorts.first + at);
-  for (const port of [...ports, 0]) {
-    const isOpen = await new Promise<boolean>((resolve, reject) => {
-      const taken = (error: Error): void => {
-        server.off('listening', opened);
-        if (port === 0) reject(error);
-        else resolve(false);
-      };
-      const opened = (): void => {
-        server.off('error', taken);
-        resolve(true);
-      };
-      server.once('error', taken).once('listening', opened).listen(port);
-    });
-    if (isOpen) return;
-  }
 }
