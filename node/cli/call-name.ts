@@ -30,7 +30,8 @@ const words = [...new Set(commands.map(({ path }) => path.split(' ')[0] as strin
 const ours = new RegExp(`(?<![\\w/.-])(?<!npx )autogit-node (?=(?:${words.join('|')}|help|-)\\b|--)`, 'g');
 
 /** For a shell, as it stands: quoted where it must be. */
-const quoted = (word: string): string => (/^[\w@%+=:,./~-]+$/.test(word) ? word : `'${word.replace(/'/g, "'\\''")}'`);
+const quoted = (word: string): string =>
+  /^[\w@%+=:,./-][\w@%+=:,./~-]*$/.test(word) ? word : `'${word.replace(/'/g, "'\\''")}'`;
 
 /** `--home DIR`, where it was typed: what is typed next is meant for the same agent. */
 export function typedHome(argv: readonly string[] = process.argv.slice(2)): string | null {

@@ -63,10 +63,11 @@ function namedBy(named: string | null): Pick<DeployRequest, 'hostname' | 'ipv6'>
 export function addressIn(settings: Settings): Pick<DeployRequest, 'hostname' | 'ipv6' | 'port' | 'httpPort' | 'tls'> {
   const named = settings.text('gitlab.hostname');
   const isSecure = named?.toLowerCase().startsWith(https) ?? false;
+  const isGiven = ['gitlab.tlsCert', 'gitlab.tlsKey', 'gitlab.tlsCa'].some((name) => settings.text(name) !== null);
   const given = isSecure ? givenIn(settings) : undefined;
   const port = settings.number('gitlab.port') as number;
   const httpPort = settings.number('gitlab.httpPort') ?? 0;
-  if (!isSecure && settings.text('gitlab.tlsCert') !== null)
+  if (!isSecure && isGiven)
     throw new AutogitError('bad-flag', 'a certificate is for an address of https', {
       hint: 'name it so: --hostname https://git.example.org',
     });

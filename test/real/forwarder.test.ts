@@ -283,4 +283,18 @@ describe('the door for members', () => {
     await Promise.race([once(client, 'end'), once(client, 'close')]);
     expect([got.text.replace(/^AUTOGIT-GATE 1 [\da-f]{32}\n/, ''), isReached]).toEqual([answer, false]);
   });
+
+  it('whoever was refused is a stranger until he is gone: one address alone has half of their places', async () => {
+    const answers = await Promise.all(
+      Array.from({ length: 160 }, async () => {
+        const client = call(members, hostAt);
+        const got = all(client);
+        await Promise.race([once(client, 'data'), once(client, 'close')]).catch(() => undefined);
+        if (!client.destroyed) client.write('x\n');
+        await Promise.race([once(client, 'end'), once(client, 'close')]).catch(() => undefined);
+        return got.text.endsWith('no key\n');
+      }),
+    );
+    expect(answers.filter((one) => one)).toHaveLength(128);
+  });
 });

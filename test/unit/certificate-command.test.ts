@@ -44,6 +44,8 @@ test.each([
   ['a folder', { hostname: 'https://git.lan', tlsCert: cert, tlsKey: folder }, /--tls-key: EISDIR/],
   ['a device', { hostname: 'https://git.lan', tlsCert: '/dev/zero', tlsKey: key }, /is a device/],
   ['http', { hostname: 'git.lan', tlsCert: cert, tlsKey: key }, /for an address of https/],
+  ['a key for http', { hostname: 'git.lan', tlsKey: key }, /for an address of https/],
+  ['a CA for http', { tlsCa: cert }, /for an address of https/],
   ['http led to http', { hostname: 'git.lan', httpPort: '80' }, /nothing leads from http to http/],
   ['no name', { tlsCert: cert, tlsKey: key }, /for an address of https/],
 ])('%s is refused in words', (_, given, words) => {

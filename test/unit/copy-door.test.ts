@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { createServer } from 'node:tls';
 import { afterEach, expect, it, vi } from 'vitest';
@@ -91,4 +91,13 @@ it('a standby that tells of more than it was sent is not believed, whatever it i
   };
   expect((await told(2 ** 47)).message).toContain('acknowledged what was not sent');
   expect((await told(1000)).message).not.toContain('acknowledged what was not sent');
+});
+
+it('strangers hold few connections of a door, and none of them keeps it open', async () => {
+  const end = new AbortController();
+  const { port } = await openCopyDoor({ held: async () => [], take: async () => undefined }, end.signal);
+  const strangers = Array.from({ length: 24 }, () => connect(port, '127.0.0.1').on('error', () => undefined));
+  await expect.poll(() => strangers.filter(({ closed }) => closed).length, { timeout: 5000 }).toBe(8);
+  for (const stranger of strangers) stranger.destroy();
+  end.abort();
 });

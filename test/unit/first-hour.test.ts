@@ -48,6 +48,7 @@ describe('how this program is called', () => {
   it('a home that was typed is in what is to be typed next, on this machine', () => {
     expect(typedHome(['--home', '/srv/a', 'status'])).toBe('--home /srv/a');
     expect(typedHome(['status', "--home=/srv/ann's disk"])).toBe("--home '/srv/ann'\\''s disk'");
+    expect(typedHome(['--home', '~/mesh'])).toBe("--home '~/mesh'");
     for (const argv of [['status'], ['status', '--home'], ['x', '--', '--home', '/srv/a']])
       expect(typedHome(argv)).toBeNull();
     const home = '--home /srv/a';

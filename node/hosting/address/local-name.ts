@@ -11,6 +11,7 @@ import {
   nameProbe,
   plainAnswer,
 } from './name-packets.ts';
+import { isOnLink, Sparing } from './on-link.ts';
 
 const timings = {
   lookMs: 250,
@@ -23,6 +24,8 @@ const timings = {
   /** Answers, and what is said against another one, come no faster. */
   answerGapMs: 100,
   againMs: 500,
+  /** Answers in a second to who asks as one asks a DNS server. */
+  plainMost: 50,
   /** A stranger who goes on to say that the name is his has it; later it is asked whether he still does. */
   strangerTimes: 3,
   strangerMs: 10_000,
@@ -51,6 +54,7 @@ export class LocalName {
   #state: State = 'away';
   #since = 0;
   #sent = 0;
+  readonly #plain = new Sparing(timings.plainMost);
   #answeredAt = Number.NEGATIVE_INFINITY;
   #isAnswering = false;
   #saidAgainAt = Number.NEGATIVE_INFINITY;
@@ -159,11 +163,10 @@ export class LocalName {
   #asked(asked: Asked, from: string, port: number): void {
     if (this.#state !== 'held' || this.#options.duty() === null || this.#name === null) return;
     if (port !== timings.mdnsPort) {
+      // Of what is not on the link nobody asks by mDNS (RFC 6762 §11): an address that is another one's would get the answers.
       const [by, at] =
-        [...ownAddresses()].find(([, { networks }]) => networks.some((one) => one(from))) ??
-        [...ownAddresses()][0] ??
-        [];
-      if (by !== undefined && at !== undefined)
+        [...ownAddresses()].find(([, { networks }]) => networks.some((one) => isOnLink(one, from))) ?? [];
+      if (by !== undefined && at !== undefined && this.#plain.may(performance.now()))
         this.#sockets.sendBy(by, plainAnswer(this.#name, this.#options.self, at, asked), { address: from, port });
       return;
     }
@@ -214,8 +217,8 @@ export class LocalName {
 }
 
 interface OwnAddresses extends NameAddresses {
-  /** Whether an address is of one of its networks. */
-  networks: ((address: string) => boolean)[];
+  /** Of IPv4. */
+  networks: readonly { address: string; netmask: string }[];
 }
 
 /** By the IPv4 address of each interface by which it is said. Of IPv6 none of the link: without its interface it leads nowhere. */
@@ -227,18 +230,7 @@ function ownAddresses(): Map<string, OwnAddresses> {
     const list = all[name] ?? [];
     const v4 = list.filter(({ family }) => family === 'IPv4');
     const v6 = list.filter(({ family, address: one }) => family === 'IPv6' && !one.startsWith('fe80:'));
-    const networks = v4.map(
-      ({ address: own, netmask }) =>
-        (other: string) =>
-          inNetwork(own, netmask, other),
-    );
-    found.set(address, { v4: v4.map((one) => one.address), v6: v6.map((one) => one.address), networks });
+    found.set(address, { v4: v4.map((one) => one.address), v6: v6.map((one) => one.address), networks: v4 });
   }
   return found;
 }
-
-const bits = (address: string): number => address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
-const inNetwork = (own: string, netmask: string, other: string): boolean => {
-  const mask = BigInt(bits(netmask));
-  return (BigInt(bits(own)) & mask) === (BigInt(bits(other)) & mask);
-};

@@ -125,23 +125,22 @@ export class MemberDoor {
       if (line.length > longestLine || (end >= 0 && end !== line.length - 1)) return void socket.destroy();
       if (end < 0) return;
       socket.off('data', more).pause();
-      over();
-      this.#answer(socket, line.slice(0, -1), nonce);
+      this.#answer(socket, line.slice(0, -1), nonce, over);
     };
     socket.on('data', more).write(greeting(nonce));
   }
 
-  #answer(socket: Socket, line: string, nonce: string): void {
+  /** `over`: it is no stranger any more. Who is refused stays one until he is gone, which is soon. */
+  #answer(socket: Socket, line: string, nonce: string, over: () => void): void {
     const { folder, entrances } = this.#options;
     const secret = readMemberSecret(folder);
     const heard = heardFrom(line, nonce, (node) => secret && memberKey(secret, node));
     const enter = heard === null ? undefined : entrances.get(heard.door);
     if (heard === null || enter === undefined) {
       socket.end(noLine(heard === null ? 'key' : 'door'));
-      socket.resume();
-      setTimeout(() => socket.destroy(), limits.provenMs).unref();
-      return;
+      return void socket.resume();
     }
+    over();
     socket.write(heard.yes);
     // In this turn: nothing has come meanwhile.
     enter(socket, heard.client);

@@ -32,6 +32,8 @@ export async function openOnceDoor(
   };
   const timer = setTimeout(shut, lineTimings.doorMs);
   signal.addEventListener('abort', shut);
+  // One comes; a stranger who speaks to it meanwhile holds no more of this machine than that.
+  server.maxConnections = 16;
   server.on('tlsClientError', () => {});
   server.on('secureConnection', (socket) => {
     if (isUsed || signal.aborted) return socket.destroy();
@@ -48,5 +50,7 @@ export async function openOnceDoor(
       });
   });
   await listenForMembers(server);
+  // Out of descriptors, for one: who was to come finds nobody, and asks for another door.
+  server.on('error', shut);
   return { port: (server.address() as AddressInfo).port, id, key: key.toString('base64') };
 }
