@@ -28,12 +28,10 @@ const endToEnd = {
   globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'],
 };
 /** Those that use neither the engine nor the LAN of the others run at the same time as these, as a project of their own. */
-const withOwnEngine = [
-  ...['engine-away', 'engine-silent', 'disk-full-docker', 'gitlab-move', 'gitlab-takeover', 'work-disk-full'],
-];
+const withOwnEngine = [...['engine-away', 'engine-silent', 'disk-full-docker', 'gitlab-move', 'work-disk-full']];
 const withoutEngine = [
   ...['clean-spawn', 'data-place', 'data-place-mounts', 'disk-full-store', 'executor-auto', 'executor-user'],
-  ...['forward-process', 'gate-guard-ipv6', 'gate-tls-process', 'local-name'],
+  ...['discovery', 'discovery-trouble', 'forward-process', 'gate-guard-ipv6', 'gate-tls-process', 'local-name'],
   ...[
     'gitlab-brought',
     'gitlab-copies',
@@ -48,7 +46,7 @@ const withoutEngine = [
   ...['replica-disk', 'replica-hook', 'same-moment', 'service-install', 'sleep-watch'],
 ];
 const rootBeside = [...withOwnEngine, ...withoutEngine].map((name) => `test/root/${name}.test.ts`);
-const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts'];
+const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts', 'test/root/gitlab-takeover.test.ts'];
 
 const asRoot = { testTimeout: 180_000, fileParallelism: false, globalSetup: ['test/root/engine.ts'] };
 
@@ -69,7 +67,7 @@ export default defineConfig({
       project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts', 'test/docs.test.ts']),
       project('sim', ['test/sim/**/*.test.ts'], { testTimeout: 600_000 }),
       project('real', ['test/practice/**/*.test.ts', 'test/real/**/*.test.ts'], { testTimeout: 60_000 }),
-      project('root', ['test/root/**/*.test.ts'], { ...asRoot, exclude: rootBeside }),
+      project('root', ['test/root/**/*.test.ts'], { ...asRoot, exclude: [...rootBeside, ...e2eBeside] }),
       project('root-beside', rootBeside, asRoot),
       project('e2e', ['test/e2e/**/*.test.ts'], { ...endToEnd, exclude: e2eBeside }),
       project('e2e-beside', e2eBeside, endToEnd),

@@ -119,6 +119,9 @@ export class TestMachine {
   }
 }
 
+/** ms of the stand-in's Puma, with room. */
+const bootMs = 20_000;
+
 /** A practice GitLab in a process of its own, so that it can be killed and started again on the same data. */
 export class TestGitlab {
   readonly data: string;
@@ -164,8 +167,16 @@ export class TestGitlab {
     const headers = { 'private-token': this.token, 'content-type': 'application/json' };
     const url = `${this.url}/api/v4${path}`;
     if (this.namespace === null) {
-      const answer = await fetch(url, { ...init, headers });
-      const text = await answer.text();
+      const ask = async (): Promise<[Response, string]> => {
+        const answer = await fetch(url, { ...init, headers });
+        return [answer, await answer.text()];
+      };
+      let [answer, text] = await ask();
+      // The stand-in's Puma is begun anew for what is set in it, and nginx has a page meanwhile: nobody was asked yet.
+      for (const end = Date.now() + bootMs; answer.status === 502 && /boot/.test(text) && Date.now() < end; ) {
+        await sleep(200);
+        [answer, text] = await ask();
+      }
       if (!answer.ok) throw new Error(`${path}: ${answer.status} ${text}`);
       return text;
     }

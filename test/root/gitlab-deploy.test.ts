@@ -387,8 +387,7 @@ it('uninstalled it leaves its data, is deployed on them again, and deletes them 
 
   const again = await deploying(kang);
   expect([again.code, again.stderr]).toEqual([0, expect.stringContaining('they are taken up again')]);
-  // Its Puma begins anew after what was set in it.
-  await until('both projects', async () => (await gitlab.api<unknown[]>('/projects')).length === 2);
+  expect(await gitlab.api<{ name: string }[]>('/projects')).toHaveLength(2);
   expect((await kang.status()).gitlab.epoch).toBe(7);
 
   const gone = await kang.cli('--yes', 'gitlab', 'uninstall', '--delete-data');
