@@ -5,6 +5,7 @@ import { limits } from '../../protocol/limits.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { firstCopies, gitlabWithCopies, setWith, whyNoCopies, withBase, withoutCopyOn } from './copies-set.ts';
 import { hostingOf, whyNotOf } from './hosted-edits.ts';
+import { mayGoBackTo } from './move-edits.ts';
 
 /*
  * What changes make of a hosted GitLab's copies (SAFETY H10). A person names who may hold them; the host alone says who is in
@@ -24,9 +25,8 @@ export function agreeCopies(ledger: Ledger, change: Change & { kind: 'agree-copi
     return { refused: 'the GitLab that was meant is gone, and the mesh hosts another by now: ask again for that one' };
   const copies = hosting.copies ?? firstCopies([]);
   if (copies.agreed.includes(node) === agreed) return ledger;
-  const { move, host } = hosting;
   // Those copies are deleted there, and nothing else is what it would go on with.
-  if (!agreed && move && !move.unplanned && move.to === host && move.from === node)
+  if (!agreed && mayGoBackTo(ledger, node))
     return {
       refused: `GitLab has just moved, and may go back to ${ledger.nodes[node]?.name ?? node}: wait until it stands: autogit-node gitlab`,
     };

@@ -7,6 +7,7 @@ import { limits } from '../../protocol/limits.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import { actsWith, type LedgerEdit, type Refusal } from '../ledger-edit.ts';
 import { find, noNode } from '../membership-names.ts';
+import { gitlabWithCopies, withoutCopyOn } from './copies-set.ts';
 import { mayBegin, successorsOf, whyNoFailover, whyNotSuccessor } from './failover-rules.ts';
 import { addressThere, hostingOf, whyNotOf } from './hosted-edits.ts';
 import { hereOf, movedTo } from './move-edits.ts';
@@ -29,6 +30,8 @@ export interface Takeover {
   readonly there: HostedAt;
   readonly base: RoundName;
   readonly because: string;
+  /** That host is there, and could not bring GitLab up in its time. */
+  readonly isInVain: boolean;
 }
 
 export const takenOver = (one: Takeover, wallMs: number): LedgerEdit => ({
@@ -42,7 +45,10 @@ export const takenOver = (one: Takeover, wallMs: number): LedgerEdit => ({
     const isSuccessor = successorsOf(hosting).nodes.includes(one.to) && whyNotSuccessor(ledger, one.to) === null;
     if (!isSuccessor || !mayBegin(ledger, hosting, one.base)) return { refused: 'it is not the one any more' };
     const { move: before, failover } = hosting;
-    const tried = [...(before?.unplanned?.tried ?? []), ...(before?.unplanned?.failed ? [one.host] : [])];
+    const tried = [
+      ...(before?.unplanned?.tried ?? []),
+      ...(before?.unplanned?.failed || one.isInVain ? [one.host] : []),
+    ];
     const wish = {
       from: one.host,
       to: one.to,
@@ -119,13 +125,21 @@ function clearFlag(ledger: Ledger, { data }: Change & { kind: 'clear-gitlab-flag
   const hosting = hostingOf(ledger);
   if (hosting === null) return { refused: 'this mesh hosts no GitLab' };
   if (hosting.data !== data) return { refused: 'the mesh hosts another GitLab by now: look at that one first' };
-  return hosting.failover?.flag ? withFailover(ledger, undefined) : ledger;
+  const { flag, wanted } = hosting.failover ?? {};
+  if (!flag) return ledger;
+  // What a person has said besides, and what waits for its host's leases, is another thing.
+  return withFailover(ledger, wanted && { count: 0, wanted });
 }
 
 /** It could not be brought up there, and a person has mended why: its gate is closed for that epoch, so the next one begins with the same round. */
 function triedAgain(ledger: Ledger, before: HostedMove, because: string, wallMs: number): Ledger {
   const wish = { ...before, since: wallMs, because, unplanned: { tried: [] } };
-  return { ...ledger, gitlab: movedTo(ledger, wish, true, wish) };
+  const gitlab = movedTo(ledger, wish, true, wish);
+  const { copies: known } = ledger.gitlab.hosted!;
+  const { copies: next } = gitlab.hosted!;
+  // Its host of before may have been taken out of those that hold copies meanwhile: what lay there is deleted.
+  if (!known || !next || known.agreed.includes(before.from)) return { ...ledger, gitlab };
+  return { ...ledger, gitlab: gitlabWithCopies(gitlab, withoutCopyOn(next, before.from)) };
 }
 
 /** What the mesh would not do by itself, a person may, who was told what is missing there. */

@@ -7,6 +7,7 @@ import { listed } from '../phrases.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { unseenIn } from '../recovered.ts';
 import type { Hosting } from './hosted-edits.ts';
+import { mayGoBackTo } from './move-edits.ts';
 
 /*
  * What the ledger alone says of a move that nobody wished (SAFETY H7, H10): whether there may be one, to which machines, from which
@@ -71,7 +72,7 @@ export function whyNoFailover(ledger: Ledger, hosting: Hosting): string | null {
   if (gitlab.url === null) return 'it has not stood here yet';
   // Its host may never come back to end it: what a person says ends it too.
   if (upgrade && !failover?.wanted) return 'it is being upgraded, and moves when that is over';
-  if (move && move.to === host && !move.unplanned)
+  if (move && mayGoBackTo(ledger, move.from) && Object.hasOwn(nodes, move.from))
     return `it is moving to ${name(host)}, and goes back where that does not bring it up`;
   const unseen = unseenIn(ledger);
   if (unseen.length > 0)

@@ -7,6 +7,7 @@ import type { Hosting } from './hosted-edits.ts';
 import type { HostingState } from './hosting-state.ts';
 import { hostingTimings } from './hosting-timings.ts';
 import type { HostingTurn } from './hosting-turn.ts';
+import { isTrialOver } from './trial.ts';
 
 type Watch = NonNullable<NonNullable<HostingState['lead']>['watch']>;
 
@@ -14,9 +15,11 @@ type Watch = NonNullable<NonNullable<HostingState['lead']>['watch']>;
 const bootSeenMs = 60_000;
 
 /** `at` since when GitLab's host has been silent, for this leader; null while it is there. Its agent may live, and ask for nothing. */
-export function silentSince({ context, hosting, at }: HostingTurn, { host, move }: Hosting): number | null {
+export function silentSince(turn: HostingTurn, now: Hosting): number | null {
+  const { context, hosting, at } = turn;
+  const { host, move } = now;
   const { since = at, askedAt = Number.NEGATIVE_INFINITY, named } = hosting.lead!;
-  if (move?.unplanned?.failed !== undefined) return at;
+  if (move?.unplanned && (move.unplanned.failed !== undefined || isTrialOver(turn, now))) return at;
   if (host === context.self) return null;
   const { state, since: seen } = context.liveness(host);
   if (state === 'alive') return null;

@@ -17,6 +17,8 @@ export const hostingTimings = {
   roundAskMs: 2_000,
   /** So long at one machine, and how often GitLab moved by itself before counts no more. */
   settledMs: 600_000,
+  /** On trial at a new host for so long, and it is tried elsewhere: both of its starts may take as long as a boot ever does. */
+  trialMs: 2_400_000,
   /** A standby that can take no round so long gives way to another one that can: that costs a whole copy. */
   standbyGoneMs: 900_000,
 } as const;

@@ -1,11 +1,13 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { tell, wake } from '../part-turn.ts';
+import { span } from '../phrases.ts';
 import { hasUnseen } from '../recovered.ts';
 import { hostingGone, hostingOf } from './hosted-edits.ts';
 import { hostingTimings } from './hosting-timings.ts';
 import type { HostingTurn } from './hosting-turn.ts';
-import { moveTakenBack } from './move-edits.ts';
+import { mayGoBackTo, moveTakenBack } from './move-edits.ts';
+import { isTrialOver } from './trial.ts';
 
 /*
  * The leader's side (SAFETY H5 to H7). A question is answered only when a round that was sent after it came was answered by a
@@ -47,11 +49,12 @@ function giveLeases(turn: HostingTurn): void {
 }
 
 /** Only what is committed in the own term, and is what the newest document says too (SAFETY H6). */
-function mayRenew({ context }: HostingTurn): boolean {
+function mayRenew(turn: HostingTurn): boolean {
+  const { context } = turn;
   const [newest, committed] = [hostingOf(context.ledger), hostingOf(context.committed)];
   if (!context.mayAct || newest === null || committed === null || newest.ending?.drained) return false;
   // Its gate is closed for that epoch, which an agent that has begun since does not know: given one, it would be waited for for ever.
-  if (newest.move?.unplanned?.failed !== undefined) return false;
+  if (newest.move?.unplanned?.failed !== undefined || isTrialOver(turn, newest)) return false;
   if (context.ledger?.nodes[newest.host] === undefined) return false;
   return newest.host === committed.host && newest.epoch === committed.epoch;
 }
@@ -92,12 +95,15 @@ function takeMoveBack(turn: HostingTurn): void {
   const found = hostingOf(committed);
   if (lead === null || !context.mayAct || found?.move === undefined || ledger === null || hasUnseen(ledger)) return;
   // What is taken down asks for no lease any more either, and ends where it is.
-  if (found.move.to !== found.host || found.move.unplanned || found.ending?.drained) return;
+  const { from } = found.move;
+  if (!mayGoBackTo(committed!, from) || ledger.nodes[from] === undefined || found.ending?.drained) return;
+  const isInVain = isTrialOver(turn, found);
   const heardAt = Math.max(lead.since, lead.givenAt, lead.named?.at ?? at);
-  const overAt = heardAt + hostingTimings.waitMs + ledger.settings.graceMs;
+  const overAt = heardAt + hostingTimings.waitMs + (isInVain ? 0 : ledger.settings.graceMs);
   if (at < overAt) return wake(turn, overAt);
   const name = ledger.nodes[found.host]?.name ?? found.host;
-  const because = `${name}, to which GitLab moved, is away and had not served yet: it goes on where it was`;
+  const why = isInVain ? `has not brought it up in ${span(hostingTimings.trialMs)}` : 'is away and had not served yet';
+  const because = `${name}, to which GitLab moved, ${why}: it goes on where it was`;
   turn.edits.push(moveTakenBack(found.data, found.epoch, because, context.wallMs));
   // It may find no place among the leader's changes: asked again while it is so.
   wake(turn, at + hostingTimings.renewMs);

@@ -145,7 +145,10 @@ function exchanged(
   const because = 'it ran GitLab until that moved, and has all of it';
   const standbys = [{ node: former, because }, ...others].slice(0, limits.standbys);
   return {
-    agreed: [...new Set([former, ...copies.agreed.filter((node) => node !== host)])].slice(0, limits.agreedCopies),
+    // Where all places are taken, one that holds nothing makes room: who stands by has all of it.
+    agreed: [...new Set([former, ...standbys.map(({ node }) => node), ...copies.agreed])]
+      .filter((node) => node !== host)
+      .slice(0, limits.agreedCopies),
     standbys,
     set: {
       ...setWith(
@@ -178,8 +181,9 @@ function moveEnds(
   const wish = gitlab.hosted!.move;
   if (wish === undefined)
     return { refused: 'nobody asked for a move, or it stands: GitLab does not go back by itself' };
-  // Where its host was silent there is nothing to go back to: the leader goes on to the next machine.
-  if (wish.to === gitlab.host && wish.unplanned) return { ...ledger, gitlab: failed(gitlab, wish, because) };
+  // Where its host was silent, or was removed meanwhile, there is nothing to go back to: the leader goes on to the next machine.
+  const hasWayBack = !wish.unplanned && Object.hasOwn(ledger.nodes, wish.from);
+  if (wish.to === gitlab.host && !hasWayBack) return { ...ledger, gitlab: failed(gitlab, wish, because) };
   if (wish.to === gitlab.host) return { ...ledger, gitlab: wentBack(ledger, because, wallMs) };
   const given = withoutMove(gitlab, false, because, wallMs);
   if (!isClosed) return { ...ledger, gitlab: given };
@@ -195,6 +199,10 @@ function failed(gitlab: Gitlab, wish: HostedMove, because: string): Gitlab {
   const unplanned = { tried: [], ...wish.unplanned, failed: because };
   return { ...gitlab, hosted: { ...gitlab.hosted!, move: { ...wish, unplanned } } };
 }
+
+/** It has moved, does not stand yet, and may go back to that machine, which has to stay what it is until then. */
+export const mayGoBackTo = ({ gitlab: { host, hosted } }: Ledger, node: NodeId): boolean =>
+  hosted?.move !== undefined && !hosted.move.unplanned && hosted.move.to === host && hosted.move.from === node;
 
 function wentBack(ledger: Ledger, because: string, wallMs: number): Gitlab {
   const wish = ledger.gitlab.hosted!.move!;
@@ -224,8 +232,9 @@ export const moveTakenBack = (data: string, epoch: number, because: string, wall
   apply(ledger) {
     const { gitlab } = ledger;
     const wish = gitlab.hosted?.move;
-    const isMeant =
-      gitlab.hosted?.data === data && gitlab.epoch === epoch && wish?.to === gitlab.host && !wish.unplanned;
-    return isMeant ? { ...ledger, gitlab: wentBack(ledger, because, wallMs) } : ledger;
+    const isMeant = gitlab.hosted?.data === data && gitlab.epoch === epoch && wish && mayGoBackTo(ledger, wish.from);
+    return isMeant && Object.hasOwn(ledger.nodes, wish.from)
+      ? { ...ledger, gitlab: wentBack(ledger, because, wallMs) }
+      : ledger;
   },
 });

@@ -19,6 +19,7 @@ import { type Hosting, hostingOf } from './hosted-edits.ts';
 import type { OpenQuestion, ToldOfRounds } from './hosting-state.ts';
 import { hostingTimings } from './hosting-timings.ts';
 import type { HostingTurn } from './hosting-turn.ts';
+import { isTrialOver, tryOn } from './trial.ts';
 
 /*
  * A move that nobody wished, as the leader decides it (SAFETY H7, H10). GitLab's host says nothing -> its grace is over, and every
@@ -54,7 +55,8 @@ function goOn(turn: HostingTurn, now: Hosting, since: number): void {
   const { context, hosting, at } = turn;
   const ledger = context.ledger!;
   const successors = successorsOf(now);
-  const hasFailed = now.move?.unplanned?.failed !== undefined;
+  const isInVain = isTrialOver(turn, now);
+  const hasFailed = now.move?.unplanned?.failed !== undefined || isInVain;
   const wasHeard = hosting.heardHost === now.host;
   // A machine that has answered something of late is there, whatever grace a person sets.
   const { waitMs } = hostingTimings;
@@ -73,6 +75,7 @@ function goOn(turn: HostingTurn, now: Hosting, since: number): void {
   if (isOpen && mayPropose(turn, now, successors)) return propose(turn, now, since);
   const againAt = isOpen ? question.at + hostingTimings.roundAskMs : at;
   if (at < againAt) return wake(turn, againAt);
+  if (isOpen && isInVain && at >= lead.givenAt + waitMs + 5 * hostingTimings.roundAskMs) return tryOn(turn);
   ask(turn, now, successors, isOpen ? noteNobody(turn, question) : undefined);
 }
 
@@ -132,7 +135,7 @@ function propose(turn: HostingTurn, now: Hosting, since: number): void {
   const because = takeoverWords(turn, now, chosen, since);
   const takeover: Takeover = {
     ...{ data: now.data, epoch: now.epoch, host: now.host, version: now.copies!.set.version },
-    ...{ to: chosen.node, there: chosen.there, base: chosen.round, because },
+    ...{ to: chosen.node, there: chosen.there, base: chosen.round, because, isInVain: isTrialOver(turn, now) },
   };
   turn.edits.push(takenOver(takeover, context.wallMs));
   note(turn, {
@@ -152,7 +155,11 @@ function takeoverWords(turn: HostingTurn, now: Hosting, { node, takenAt }: Best,
   const hasAll = successorsOf(now).kind === 'in-sync' || now.copies!.set.members.includes(node);
   const [from, to] = [now.host, node].map((one) => nameOf(turn, one));
   const failed = now.move?.unplanned?.failed;
-  const why = failed ? `${from} could not bring GitLab up (${failed})` : `${from} is silent for ${span(at - since)}`;
+  const why = failed
+    ? `${from} could not bring GitLab up (${failed})`
+    : isTrialOver(turn, now)
+      ? `${from} has not brought GitLab up in ${span(hostingTimings.trialMs)}`
+      : `${from} is silent for ${span(at - since)}`;
   const silentWallMs = context.wallMs - (at - since);
   const age = takenAt === null ? null : Math.max(0, silentWallMs - takenAt);
   const before = age === null ? 'an unknown time' : span(age);

@@ -1,5 +1,5 @@
 import type { NodeId, StoreId } from '../../protocol/ids.ts';
-import type { Ledger, Voters } from '../../protocol/ledger.ts';
+import type { Ledger, LedgerNode, Voters } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { hasMajority } from './quorum.ts';
 import { raftTimings } from './raft-timings.ts';
@@ -61,10 +61,16 @@ export function planVoters(ledger: Ledger, presence: (node: NodeId) => Presence)
   return { voters, because: why.length > 0 ? why.join(', ') : 'another node breaks ties' };
 }
 
+/** Whoever votes may have to lead. One of an earlier version would take GitLab back to a host that is dead, as if a person had moved it. */
+function mayLead({ gitlab: { hosted } }: Ledger, { can = [] }: LedgerNode): boolean {
+  if (!hosted?.move) return true;
+  return can.includes(hosted.move.unplanned ? 'failover' : 'move');
+}
+
 /** Present nodes that may vote, longest approved first. */
 function newcomers(ledger: Ledger, presence: (node: NodeId) => Presence): [NodeId, StoreId][] {
   return Object.entries(ledger.nodes)
-    .filter(([, entry]) => !entry.left && !entry.drained && entry.store !== null)
+    .filter(([, entry]) => !entry.left && !entry.drained && entry.store !== null && mayLead(ledger, entry))
     .filter(([node, { store }]) => {
       const { currentOn, silentMs } = presence(node);
       return currentOn === store && silentMs < raftTimings.hereMs;

@@ -90,6 +90,28 @@ describe('a planned move in the ledger (SAFETY H7, H10)', () => {
     expect(apply(apply(onTrial(), stands(5)), back).gitlab.hosted?.copies?.agreed).toEqual(['E', 'F']);
   });
 
+  it('lets nobody forget where it may go back to, until it stands', () => {
+    const forget = { kind: 'forget', node: 'kang' } as const;
+    expect(refusal(onTrial(), forget)).toContain('goes back there if it does not come up: wait until it stands');
+    expect(refusal(onTrial(), { ...forget, node: 'desktop-2' })).toBe('done');
+    expect(refusal(apply(onTrial(), stands(5)), forget)).toBe('done');
+  });
+
+  it('names who ran it among those that hold copies, and loses nobody that stands by, where all places are taken', () => {
+    const trial = onTrial();
+    const { copies } = trial.gitlab.hosted!;
+    const others = ['F', 'G', 'H', 'I', 'J', 'L', 'M'];
+    const full = {
+      ...copies!,
+      agreed: [...others, 'E'],
+      standbys: copies!.standbys.filter(({ node }) => node === 'E'),
+    };
+    const gitlab = { ...trial.gitlab, hosted: { ...trial.gitlab.hosted!, copies: full } };
+    const back = apply({ ...trial, gitlab }, ends(5, true)).gitlab.hosted!.copies!;
+    expect(back.standbys.map(({ node }) => node)).toEqual(['D', 'E']);
+    expect(back.agreed).toEqual(['D', 'E', 'F', 'G', 'H', 'I', 'J', 'L']);
+  });
+
   it('goes back with nobody in sync who stands by no more: another machine had come in the place of the former host', () => {
     const trial = onTrial();
     const hosted = trial.gitlab.hosted!;

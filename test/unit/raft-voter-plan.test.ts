@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { type Presence, planVoters } from '../../scheduler/raft/voter-plan.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 
 interface Case {
   says: string;
@@ -114,6 +115,34 @@ describe('who votes (SAFETY L4, L13, L14)', () => {
       silentMs: one.silent?.[node] ?? 0,
     }));
     expect(plan?.because).toBe('d is here, b left, c has been silent for 61 s');
+  });
+
+  it('takes none of an earlier version while GitLab is on trial at a new host: as leader it would take it back to one that is dead', () => {
+    const voters = (can: string[], unplanned: object | undefined): string[] => {
+      const ledger = ledgerOf({ says: '', now: 'A2', nodes: 'AB', expected: null });
+      const there = { place: { kind: 'image', path: '/srv/gitlab' } as const, hostname: '10.0.0.2' };
+      const move = {
+        from: 'C',
+        to: 'A',
+        there,
+        back: there,
+        since: 0,
+        because: 'C is silent',
+        ...(unplanned && { unplanned }),
+      };
+      const hosted = hostedGitlab({ move: move as never });
+      const gitlab = { ...ledger.gitlab, mode: 'hosted' as const, host: 'A', epoch: 2, hosted };
+      const nodes: Ledger['nodes'] = { ...ledger.nodes, B: { ...ledger.nodes.B!, can } };
+      const plan = planVoters({ ...ledger, nodes, gitlab }, (node) => ({
+        currentOn: nodes[node]?.store ?? null,
+        silentMs: 0,
+      }));
+      return Object.keys(plan?.voters ?? {});
+    };
+    expect(voters(['hosting', 'copies', 'move'], {})).toEqual(['A']);
+    expect(voters(['hosting', 'copies', 'move', 'failover'], {})).toEqual(['A', 'B']);
+    expect(voters(['hosting', 'copies', 'move'], undefined)).toEqual(['A', 'B']);
+    expect(voters(['hosting', 'copies'], undefined)).toEqual(['A']);
   });
 
   it('does not take a node before it has the ledger of this term', () => {

@@ -54,6 +54,16 @@ describe('a person has GitLab go on at another machine (SAFETY H7, H10)', () => 
     expect(hosted?.upgraded).toMatchObject({ isDone: false, because: expect.stringContaining('was silent') });
   });
 
+  it('waits for its host also where a person clears a flag meanwhile', () => {
+    const wanted = { to: 'D', since: 0, because: 'asked' };
+    const flagged = withMembers(mesh(), { failover: { count: 3, flag: 'moved too often', wanted } });
+    const leader = new Leader(mesh()).dies();
+    leader.ledger = apply(flagged, { kind: 'clear-gitlab-flag', data });
+    expect(leader.ledger.gitlab.hosted?.failover).toEqual({ count: 0, wanted });
+    leader.untilAsked();
+    expect(leader.asked().map(({ to }) => to)).toEqual(['D']);
+  });
+
   it('refuses a person in words where the leader would never act on it', () => {
     const asked = (ledger: Ledger): string =>
       refusedAt(0)(ledger, { kind: 'start-gitlab-at', data, epoch: 4, to: 'E', because: 'K is gone' });
@@ -86,6 +96,9 @@ describe('a person has GitLab go on at another machine (SAFETY H7, H10)', () => 
     const alone = withMembers(leader.ledger, { copies: { ...copies!, agreed: [], standbys: [] } });
     const third = { ...again, epoch: 6 };
     expect(applyChange(alone, third, 0)).toMatchObject({ gitlab: { host: 'D', epoch: 7 } });
+    // What its host of before held was taken out meanwhile, and is deleted there: it is not named anew.
+    const { agreed, standbys } = apply(alone, third).gitlab.hosted!.copies!;
+    expect([agreed, standbys]).toEqual([[], []]);
     const ending = { since: 0, deleteData: false, now: false, force: false, drained: false };
     expect(applyChange(withMembers(alone, { ending }), third, 0)).toEqual({ refused: 'GitLab is being uninstalled' });
   });
