@@ -157,6 +157,8 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('check-move'), data: DataId, to: NodeId }),
   /** To the machine to which it moves: whether it could start it now. */
   z.object({ kind: z.literal('move-ready'), data: DataId, epoch: z.int().positive() }),
+  /** To the host of the mesh's GitLab: a person wants that move no more. Answered as `said` while its gate is open for all. */
+  z.object({ kind: z.literal('cancel-move'), data: DataId, to: NodeId }),
   /** To a machine on which a GitLab runs without the mesh: whether it can become the mesh's. Changes nothing. */
   z.object({ kind: z.literal('check-adopt'), wish: AdoptWish }),
   /** To the same: begin it. How far it is, is asked by `adoption`. */

@@ -42,7 +42,7 @@ function doing(
   host: string,
 ): { phase: string; percent: number | null } | null {
   if (to !== host) return own?.move ? { phase: own.move.phase, percent: own.move.percent } : null;
-  const { phase, percent } = own?.progress ?? { phase: own?.because ?? 'it begins', percent: null };
+  const { phase, percent } = own?.move ?? own?.progress ?? { phase: own?.because ?? 'it begins', percent: null };
   if (unplanned?.failed) return { phase: `${name} could not bring it up: ${unplanned.failed}`, percent: null };
   return {
     phase: unplanned ? `${name} starts it: ${phase}` : `all of it is on ${name}, which starts it: ${phase}`,

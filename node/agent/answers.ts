@@ -72,6 +72,7 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'rehearse-upgrade':
     case 'check-protect':
     case 'check-move':
+    case 'cancel-move':
     case 'check-adopt':
     case 'begin-adopt':
     case 'adoption':

@@ -49,7 +49,7 @@ export type VaultAsk = Ask & {
 };
 export type DoorAsk = Ask & { kind: 'open-copy-door' | 'open-vault-door' };
 export type UpgradeAsk = Ask & { kind: 'check-upgrade' | 'rehearse-upgrade' };
-export type MoveAsk = Ask & { kind: 'check-move' | 'move-ready' };
+export type MoveAsk = Ask & { kind: 'check-move' | 'move-ready' | 'cancel-move' };
 export type HostingAsk =
   | VaultAsk
   | UpgradeAsk

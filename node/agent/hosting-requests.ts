@@ -159,6 +159,7 @@ export class HostingRequests implements HostingApi {
 
   gitlabMovePlan = (node: string): Promise<MovePlan> => this.#move.plan(node);
   gitlabMove = (node: string): Promise<ChangeOutcome> => this.#move.begin(node);
+  gitlabMoveCancel = (node: string | null): Promise<ChangeOutcome> => this.#move.cancel(node);
 
   gitlabBackup(): Promise<string> {
     return this.#said({ kind: 'backup-now' });

@@ -34,7 +34,7 @@ import { CopiesRoom } from './copies-room.ts';
 import { answered, reachedAt } from './hosting-answers.ts';
 import { checkCopiesHere, checkDeploy, checkProtectHere } from './hosting-checks.ts';
 import type { DoorAsk, Here, HostingAsk, Membership, UpgradeAsk, VaultAsk } from './hosting-here.ts';
-import { MoveRoom } from './move-room.ts';
+import { isOfMove, MoveRoom } from './move-room.ts';
 import { VaultKeepers } from './vault-keepers.ts';
 
 /** ms that an agent which ends gives to what is under way. */
@@ -113,6 +113,7 @@ export class HostingRoom {
       copies: this.#copies,
       kept: () => this.#keeper.kept,
       busy: () => this.#busy(),
+      cancel: (hosting, because) => this.#keeper.move.cancel(hosting, because),
     });
   }
 
@@ -258,7 +259,7 @@ export class HostingRoom {
     if (ask.kind === 'check-deploy') return checkDeploy(ask.wish, { ...this.#options, mesh: this.#mesh });
     if (ask.kind === 'check-copies') return checkCopiesHere(ask, { ...this.#options, mesh: this.#mesh });
     if (ask.kind === 'drill-gitlab') return answered(() => this.#drills.ask(ask.data));
-    if (ask.kind === 'check-move' || ask.kind === 'move-ready') return answered(() => this.#move.answer(ask));
+    if (isOfMove(ask)) return answered(() => this.#move.answer(ask));
     if (isOfAdopting(ask)) return answered(() => this.#adopt.answer(ask));
     if (ask.kind === 'check-protect') return checkProtectHere(ask, this.#options);
     if (!this.#hosts() && this.#protector.protects() && isOfVault(ask)) return this.#ofVault(ask, this.#protector);

@@ -9,6 +9,7 @@ import { whyNoMove } from '../../scheduler/hosting/move-edits.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
 import type { MovePlan } from '../local-api/socket-protocol.ts';
+import { askMember } from './asked-member.ts';
 import { requireHosting } from './copies-requests.ts';
 import type { HostingLines } from './hosting-lines.ts';
 
@@ -23,6 +24,8 @@ type Checked = Extract<Answer, { kind: 'move-checked' }>;
 
 /** It asks an engine and a registry. */
 const checkMs = 30_000;
+/** It looks at what it has written down. */
+const cancelMs = 5_000;
 
 /** What a person asks of a planned move of the mesh's GitLab, at any machine of it. */
 export class MoveRequests {
@@ -49,6 +52,25 @@ export class MoveRequests {
       `asked on ${nodeName(ledger, this.#lines.self)}: from ${nodeName(ledger, host)} to ${plan.to}`,
     );
     return this.#lines.change({ kind: 'move-gitlab', data, epoch, to, there, because } satisfies Change);
+  }
+
+  /** Until the gate at its host is shut for it: GitLab serves on there, and how it ended stands in `status`. */
+  async cancel(node: string | null): Promise<ChangeOutcome> {
+    const ledger = this.#lines.ledger();
+    const { data, move, host } = requireHosting(ledger);
+    const refused = (because: string): ChangeOutcome => ({ state: 'refused', because: asSentence(because) });
+    if (move === undefined) return refused('GitLab does not move: there is nothing to cancel');
+    const [from, to] = [nodeName(ledger, move.from), nodeName(ledger, move.to)];
+    if (node !== null && this.#lines.nodeNamed(node) !== move.to)
+      return refused(`GitLab moves to ${to}, not to ${node}`);
+    if (move.to === host && move.unplanned) return refused(`${from} was silent, and GitLab goes on at ${to}`);
+    if (move.to === host)
+      return refused(
+        `all of GitLab is on ${to} already, which starts it: it goes back to ${from} where it does not come up there; once it serves: autogit-node gitlab move ${from}`,
+      );
+    const answer = await askMember(this.#lines, host, { kind: 'cancel-move', data, to: move.to }, cancelMs);
+    if (answer.kind === 'said') return { state: 'done', because: answer.because };
+    throw new AutogitError('unsupported', `${from} answered with ${answer.kind}`);
   }
 
   async #look(node: string): Promise<Looked> {

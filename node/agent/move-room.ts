@@ -24,9 +24,13 @@ interface MoveRoomOptions
   copies: Pick<CopiesRoom, 'heldAt' | 'lacks'>;
   kept(): KeptGitlab | null;
   busy(): string | null;
+  /** Null once that move is begun no more; else why it is too late for that. */
+  cancel(hosting: Hosting, because: string): string | null;
 }
 
 const askMs = 5_000;
+
+export const isOfMove = (ask: Ask): ask is MoveAsk => ['check-move', 'move-ready', 'cancel-move'].includes(ask.kind);
 
 /** What this machine answers of a planned move, from here or to here, and asks the other one. */
 export class MoveRoom {
@@ -62,7 +66,17 @@ export class MoveRoom {
     const hosting = hostingOf(this.#options.ledger());
     if (hosting === null || hosting.data !== ask.data)
       throw new AutogitError('no-gitlab', 'this machine does not know that GitLab (yet): the same command again');
+    if (ask.kind === 'cancel-move') return this.#cancel(ask.to, hosting);
     return ask.to === this.#options.nodeId ? this.#asTarget(hosting) : this.#asHost(ask, hosting);
+  }
+
+  #cancel(to: NodeId, hosting: Hosting): Answer {
+    const { nodeId, cancel } = this.#options;
+    if (hosting.host !== nodeId || hosting.move?.to !== to)
+      throw new AutogitError('no-gitlab', 'this machine knows of no such move (any more): autogit-node gitlab');
+    const late = cancel(hosting, 'a person wants it no more');
+    if (late !== null) throw new AutogitError('unsupported', late, { hint: 'autogit-node gitlab' });
+    return { kind: 'said', because: 'GitLab serves on where it is, and does not move' };
   }
 
   async #asHost({ to }: Ask & { kind: 'check-move' }, hosting: Hosting): Promise<Answer> {

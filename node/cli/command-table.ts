@@ -187,7 +187,7 @@ export const commands: readonly Command[] = [
   },
   {
     path: 'gitlab move',
-    args: '<node>',
+    args: '[node]',
     help: 'run GitLab on another machine that is in sync; nothing is lost, and nobody is served while it starts there',
     run: async (c) => (await import('./move-command.ts')).move(c),
   },
@@ -198,7 +198,7 @@ export const commands: readonly Command[] = [
   },
   {
     path: 'gitlab take-over',
-    args: '<node>',
+    args: '[node]',
     help: 'its host is gone: GitLab goes on from the copy there, though it would not by itself',
     run: async (c) => (await import('./failover-commands.ts')).takeOver(c),
   },

@@ -8,6 +8,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit, gitlabHint, requireDone } from './failure.ts';
 import { hostedMesh } from './hosted-mesh.ts';
 import { promptOf } from './mesh-commands.ts';
+import { nodeOf } from './move-command.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 
@@ -38,8 +39,9 @@ export async function clearFlag(context: Context): Promise<number> {
 /** `gitlab take-over NODE`: what the mesh would not start by itself, by a person who is told what is missing there. */
 export async function takeOver(context: Context): Promise<number> {
   const { settings, out } = context;
+  if (settings.isOn('gitlab.cancel')) return cancelTakeOver(context);
+  const to = nodeOf(context, 'gitlab take-over');
   const agent = await agentOf(context);
-  const to = context.args[0] as string;
   const { data, gitlab, self } = await hosted(agent);
   const copy = gitlab.standbys?.find(({ node }) => node === to);
   if (!copy && gitlab.host !== to)
@@ -56,6 +58,20 @@ export async function takeOver(context: Context): Promise<number> {
   requireDone(outcome, gitlabHint);
   if (settings.isOn('json')) out.json({ state: 'asked', to, because: outcome.because });
   else sentence(out, `${outcome.because}   -> autogit-node gitlab`);
+  return exit.ok;
+}
+
+/** `gitlab take-over --cancel`: its host may come back, and nobody is to go on in its place. */
+async function cancelTakeOver(context: Context): Promise<number> {
+  const { settings, out } = context;
+  const agent = await agentOf(context);
+  const { data, gitlab, self } = await hosted(agent);
+  const because = asSentence(`a person on ${self} wants it no more`);
+  const outcome = await agent.change({ kind: 'start-gitlab-at', data, epoch: gitlab.epoch, to: null, because });
+  requireDone(outcome, gitlabHint);
+  const said = `${gitlab.host} stays GitLab's host, unless the mesh goes on elsewhere by itself`;
+  if (settings.isOn('json')) out.json({ state: 'cancelled', host: gitlab.host, because: outcome.because });
+  else sentence(out, `${said}   -> autogit-node gitlab`);
   return exit.ok;
 }
 

@@ -22,8 +22,9 @@ type Ended = NonNullable<NonNullable<GitlabView['move']>['ended']>;
  */
 export async function move(context: Context): Promise<number> {
   const { settings, out } = context;
+  if (settings.isOn('gitlab.cancel')) return cancel(context);
+  const wanted = nodeOf(context, 'gitlab move');
   const agent = await agentOf(context);
-  const wanted = context.args[0] as string;
   const before = (await hostedMesh(agent, 'moves')).gitlab;
   if (before.move?.wish?.to === wanted) return watch(context, agent, before);
   const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
@@ -39,6 +40,32 @@ export async function move(context: Context): Promise<number> {
   if (!(await isWanted(context, plan))) return exit.failed;
   requireDone(await agent.gitlabMove(wanted), gitlabHint);
   return watch(context, agent, before);
+}
+
+/** The machine that has to be named, as `--cancel` alone needs none. */
+export function nodeOf({ args: [node] }: Context, command: string): string {
+  if (node !== undefined) return node;
+  throw new AutogitError('bad-flag', `missing required argument 'node'`, { hint: `autogit-node ${command} --help` });
+}
+
+/** `gitlab move --cancel`: until the gate is shut for it, after which it is done to its end or goes back by itself. */
+async function cancel(context: Context): Promise<number> {
+  const { settings, out, args } = context;
+  const agent = await agentOf(context);
+  const { move } = (await hostedMesh(agent, 'moves')).gitlab;
+  requireDone(await agent.gitlabMoveCancel(args[0] ?? null), gitlabHint);
+  const end = await untilItEnds(context, agent, move?.ended?.at ?? null);
+  if (end === null) {
+    const because = 'its host has the word, and says how it ended: autogit-node gitlab';
+    if (settings.isOn('json')) out.json({ state: 'asked', because });
+    else out.talk(because);
+    return exit.interrupted;
+  }
+  const { isDone, to, host, url, because } = end;
+  if (isDone) throw failedWith('unsupported', `GitLab has moved to ${to} all the same`, gitlabHint);
+  if (settings.isOn('json')) out.json({ state: 'cancelled', host, url, because });
+  else sentence(out, `GitLab stays on ${host}, ${url}: ${because}`);
+  return exit.ok;
 }
 
 async function isWanted(context: Context, { host, to, url, isOtherUrl, awayMs }: MovePlan): Promise<boolean> {

@@ -28,7 +28,7 @@ export class GitlabKeeper {
   readonly #options: KeeperOptions;
   readonly #memory: HostingMemory;
   readonly #replacing: DataReplacing;
-  readonly #move: GitlabMove;
+  readonly move: GitlabMove;
   #kept: KeptGitlab | null = null;
   #wake = new AbortController();
   #isStopped = false;
@@ -44,7 +44,7 @@ export class GitlabKeeper {
     this.#memory = new HostingMemory(options.home, options.log);
     const hands = { options, memory: this.#memory, endGently: (id: string) => endGently(options.host, id) };
     this.#replacing = new DataReplacing(hands);
-    this.#move = new GitlabMove(hands);
+    this.move = new GitlabMove(hands);
   }
 
   start(): void {
@@ -154,6 +154,7 @@ export class GitlabKeeper {
         this.#onGivenUp?.();
       } catch (error) {
         this.#fails(sentenceOf(error));
+        await this.move.blind(this.#kept, this.#mine(), sentenceOf(error));
       }
       await sleep(timings.lookMs, undefined, { signal: this.#wake.signal }).catch(() => undefined);
     }
@@ -194,7 +195,7 @@ export class GitlabKeeper {
     const own = found.find((one) => isSame(one, mine) && one.host === mine.host) ?? null;
     if (mine.ending?.drained) await this.#takeDown(this.#kept, mine, own);
     else if (await this.#replacing.turn(this.#kept, own)) return;
-    else if (!(await this.#move.turn(this.#kept, mine, own))) await this.#lookAfter(this.#kept, own);
+    else if (!(await this.move.turn(this.#kept, mine, own))) await this.#lookAfter(this.#kept, own);
   }
 
   #keep(hosting: Hosting, mesh: string): KeptGitlab {

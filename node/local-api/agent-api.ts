@@ -118,6 +118,8 @@ export interface HostingApi {
   gitlabMovePlan(node: string): Promise<MovePlan>;
   /** Looks once more, then asks the mesh for it. */
   gitlabMove(node: string): Promise<ChangeOutcome>;
+  /** Takes that wish back, of a move to that machine or to any. */
+  gitlabMoveCancel(node: string | null): Promise<ChangeOutcome>;
   /** What opens the backups, where this machine may know it. */
   gitlabRecoveryKey(): string;
   /** The machine that hosts looks now. */

@@ -178,6 +178,7 @@ const hostingRoutes = (api: HostingApi): Routes => ({
   '/v1/gitlab/upgrade': post(bodies.gitlabUpgrade, (request) => api.gitlabUpgrade(request)),
   '/v1/gitlab/move-plan': post(bodies.gitlabMove, ({ node }) => api.gitlabMovePlan(node)),
   '/v1/gitlab/move': post(bodies.gitlabMove, ({ node }) => api.gitlabMove(node)),
+  '/v1/gitlab/move-cancel': post(bodies.gitlabMoveCancel, ({ node }) => api.gitlabMoveCancel(node)),
   '/v1/gitlab/rehearse': post(bodies.gitlabRehearse, async ({ image }) => ({ said: await api.gitlabRehearse(image) })),
   '/v1/gitlab/recovery-key': post(bodies.gitlabRecoveryKey, async () => ({ key: api.gitlabRecoveryKey() })),
   '/v1/reconcile': post(bodies.reconcile, async () => ({ said: await api.reconcile() })),

@@ -94,6 +94,7 @@ export interface AgentClient {
   gitlabUpgrade(request: UpgradeRequest): Promise<ChangeOutcome>;
   gitlabMovePlan(node: string): Promise<MovePlan>;
   gitlabMove(node: string): Promise<ChangeOutcome>;
+  gitlabMoveCancel(node: string | null): Promise<ChangeOutcome>;
   gitlabRehearse(image: string): Promise<{ said: string }>;
   gitlabRecoveryKey(): Promise<{ key: string }>;
   reconcile(): Promise<{ said: string }>;
@@ -221,6 +222,7 @@ export function createClient(home: string): AgentClient {
     gitlabUpgrade: (asked) => post(ChangeOutcome, '/v1/gitlab/upgrade', asked),
     gitlabMovePlan: (node) => post(MovePlan, '/v1/gitlab/move-plan', { node }),
     gitlabMove: (node) => post(ChangeOutcome, '/v1/gitlab/move', { node }),
+    gitlabMoveCancel: (node) => post(ChangeOutcome, '/v1/gitlab/move-cancel', { node }),
     gitlabRehearse: (image) => post(SaidAnswer, '/v1/gitlab/rehearse', { image }),
     gitlabRecoveryKey: () => post(RecoveryKeyAnswer, '/v1/gitlab/recovery-key', {}),
     reconcile: () => post(SaidAnswer, '/v1/reconcile', {}),

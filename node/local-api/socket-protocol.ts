@@ -142,6 +142,7 @@ export const bodies = {
   gitlabDrill: z.strictObject({ on: machineName.nullable() }),
   gitlabUpgrade: UpgradeRequest,
   gitlabMove: z.strictObject({ node: machineName }),
+  gitlabMoveCancel: z.strictObject({ node: machineName.nullable() }),
   gitlabRehearse: z.strictObject({ image: GitlabImageName }),
   gitlabRecoveryKey: z.strictObject({}),
   gitlabPassword: z.strictObject({

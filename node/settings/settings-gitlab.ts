@@ -174,6 +174,16 @@ const upgradeFlags: readonly Flag[] = [
   },
 ];
 
+const moveFlags: readonly Flag[] = [
+  {
+    key: 'gitlab.cancel',
+    name: 'cancel',
+    kind: 'switch',
+    commands: ['gitlab move', 'gitlab take-over'],
+    help: 'take that wish back: a move until the gate is shut for it, a take-over until it goes on there',
+  },
+];
+
 const vaultFlags: readonly Flag[] = [
   {
     key: 'gitlab.to',
@@ -253,6 +263,7 @@ const vaultFlags: readonly Flag[] = [
 export const gitlabFlags: readonly Flag[] = [
   ...deployFlags,
   ...upgradeFlags,
+  ...moveFlags,
   ...vaultFlags,
   {
     key: 'gitlab.tokenEnv',

@@ -86,6 +86,24 @@ describe('gitlab move', () => {
     expect(asked()).toEqual([]);
   });
 
+  it('is taken back by --cancel, which tells where GitLab stays', async () => {
+    agent.gitlab = { ...served, move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } };
+    const because = 'a person wants it no more';
+    soon(800, { move: { wish: null, doing: null, ended: { ...ended, isDone: false, because } } });
+    const done = await run('gitlab', 'move', '--cancel');
+    expect([done.code, done.stdout]).toEqual([
+      0,
+      'GitLab stays on kang, http://192.168.1.10:8080: a person wants it no more\n',
+    ]);
+    expect(agent.asked).toContainEqual({ cancel: null });
+    agent.gitlab = { ...served, move: { wish, doing: null, ended: null } };
+    soon(800, { ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } });
+    const late = await run('--json', 'gitlab', 'move', 'desktop-1', '--cancel');
+    expect([late.code, late.stderr]).toEqual([1, expect.stringContaining('has moved to desktop-1 all the same')]);
+    expect(agent.asked).toContainEqual({ cancel: 'desktop-1' });
+    expect((await run('gitlab', 'move')).stderr).toMatch(/missing required argument 'node'[\s\S]*gitlab move --help/);
+  });
+
   it('is a row of gitlab while it lasts, and afterwards how it ended', async () => {
     agent.gitlab = { ...served, move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } };
     expect((await run('gitlab')).stdout).toMatch(/^move\tfrom kang to desktop-1: it pulls the image, 40 %$/m);

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import type { HostedMove } from '../../protocol/hosted-move.ts';
-import type { HostedGitlab } from '../../protocol/ledger.ts';
+import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { KeeperRig } from './keeper-rig.ts';
 
@@ -83,6 +84,38 @@ describe('from here', () => {
     expect(rig.told).toMatchObject([{ isClosed: false, because: expect.stringContaining('is for arm64') }]);
     expect([rig.ledger.gitlab.epoch, rig.order]).toEqual([3, []]);
     await rig.until(keeper, () => lets() && rig.seen.at(-1)?.move === undefined);
+  });
+
+  it('a person takes the wish back while GitLab serves, and it is begun no more, though the mesh hears of it late', async () => {
+    const keeper = await serving();
+    rig.target = { waits: 'it pulls the image', percent: 40, fails: null };
+    wish();
+    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('pulls the image') === true);
+    rig.isHeard = false;
+    const mine = () => hostingOf(rig.ledger as unknown as Ledger)!;
+    expect(keeper.move.cancel(mine(), 'a person wants it no more')).toBeNull();
+    rig.target = { waits: null, percent: null, fails: null };
+    await rig.until(keeper, () => keeper.problems().length > 0);
+    expect([rig.order, lets()]).toEqual([[], true]);
+    rig.isHeard = true;
+    await rig.until(keeper, () => mine().move === undefined);
+    expect(rig.told.at(-1)).toMatchObject({ isClosed: false, because: 'a person wants it no more' });
+    expect([rig.ledger.gitlab.epoch, lets()]).toEqual([3, true]);
+    expect(keeper.move.cancel(mine(), 'once more')).toContain('nobody asked for a move');
+    // The same machine may be wished again, as another wish.
+    wish({ ...move, since: 2 });
+    await rig.until(keeper, () => rig.ledger.gitlab.epoch === 4);
+  });
+
+  it('takes no wish back any more once its gate is shut for it: that is done to its end', async () => {
+    const keeper = await serving();
+    rig.moved = { ...rig.moved, arrived: () => null };
+    wish();
+    await rig.until(keeper, () => rig.order.includes('gate of 3 closed'));
+    const mine = hostingOf(rig.ledger as unknown as Ledger)!;
+    expect(keeper.move.cancel(mine, 'a person wants it no more')).toContain('its gate is shut for it already');
+    rig.moved = { ...rig.moved, arrived: (_node, from) => from };
+    await rig.until(keeper, () => rig.ledger.gitlab.epoch === 4);
   });
 
   it('a round that never arrives: it goes on here, in the next epoch, with the data marked for it before the mesh is told', async () => {
@@ -168,6 +201,41 @@ describe('to here', () => {
       ...[false, ['gate of 4 closed', 'said closed 4'], 'desktop-1'],
     ]);
     expect(rig.told).toMatchObject([{ isClosed: true, because: expect.stringContaining('did not come up on kang') }]);
+  });
+
+  it('that does not come up as its engine is gone is given up too, once what runs stands still', async () => {
+    moved();
+    rig.engine.endsWith = 1;
+    const keeper = rig.begin();
+    await rig.until(keeper, () => rig.seen.length > 0);
+    rig.engine.isAway = true;
+    await rig.until(keeper, () => keeper.problems().length > 0);
+    rig.skewMs += 100_000;
+    await rig.until(keeper, () => true);
+    expect(rig.order).toEqual([]);
+    rig.skewMs += 30_000;
+    await rig.until(keeper, () => rig.order.includes('said closed 4'));
+    expect(rig.told).toEqual([]);
+    rig.skewMs += 5000;
+    await rig.until(keeper, () => rig.ledger.gitlab.epoch === 5);
+    expect(rig.ledger.gitlab.host).toBe('desktop-1');
+    expect(rig.told).toMatchObject([{ isClosed: true, because: expect.stringContaining('did not come up on kang') }]);
+  });
+
+  it('whose answer came and went before the mesh had it stand is said to have worked, and is not given up by itself', async () => {
+    moved();
+    rig.isHeard = false;
+    const keeper = rig.begin();
+    const journal = () => JSON.parse(readFileSync(join(rig.home, 'hosted-gitlab.json'), 'utf8')).moving;
+    await rig.until(keeper, () => journal()?.isSaid === true);
+    rig.engine.endsWith = 1;
+    rig.engine.running.clear();
+    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('does not any more') === true);
+    rig.engine.isAway = true;
+    await rig.until(keeper, () => keeper.problems().length > 0);
+    rig.skewMs += 130_000;
+    await rig.until(keeper, () => true);
+    expect([rig.order, journal().givenUp]).toEqual([[], null]);
   });
 
   it('given up, it stays so for whichever agent comes next, however well GitLab is by then', async () => {

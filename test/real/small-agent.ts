@@ -181,6 +181,10 @@ export class SmallAgent implements AgentApi {
     this.asked.push({ movePlan: node });
     return this.movePlan;
   }
+  async gitlabMoveCancel(node: string | null) {
+    this.asked.push({ cancel: node });
+    return { state: 'done' as const, because: 'GitLab serves on where it is, and does not move' };
+  }
   async gitlabMove(node: string) {
     this.asked.push({ move: node });
     return { state: 'done' as const, because: 'done' };

@@ -2,10 +2,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Change } from '../../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import type { HostedMove } from '../../../protocol/hosted-move.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { MoveSeen } from '../../../protocol/report.ts';
 import { roundText } from '../../../protocol/round-name.ts';
 import { epochFollowing, type Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
+import { hostingTimings } from '../../../scheduler/hosting/hosting-timings.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { KeeperOptions } from '../gitlab-keeper-options.ts';
 import type { HostingMemory, Moving } from '../hosting-memory.ts';
@@ -14,7 +16,7 @@ import { markedEpoch, writeMarker } from '../place-records.ts';
 import { treeOf } from '../place-tree.ts';
 import type { FoundService } from '../service-host.ts';
 import type { TargetSeen } from './move-ports.ts';
-import { isOnTrial, type MoveLook, type MoveStep, nextMoveStep, whyNotUp } from './move-steps.ts';
+import { isOnTrial, type MoveLook, type MoveStep, nextMoveStep, trialTimings, whyNotUp } from './move-steps.ts';
 
 interface Hands {
   options: KeeperOptions;
@@ -46,6 +48,8 @@ export class GitlabMove {
   #vain: { wish: string; because: string } | null = null;
   #target: { to: NodeId; seen: TargetSeen; at: number } | null = null;
   #isAsking = false;
+  /** On trial: since when the keeper's looks fail before they come to the move; and when what runs stands still, once that was given up. */
+  #blind: { epoch: number; at: number; stillAt: number | null } | null = null;
   /** One at a time; null: none was asked for, or that failed. */
   #round: { epoch: number; made: Promise<void> } | null = null;
   #roundProblem: string | null = null;
@@ -54,8 +58,23 @@ export class GitlabMove {
     this.#hands = hands;
   }
 
+  /**
+   * A person wants it no more. Null: it is not begun any more, whatever becomes of this agent's next words; else why it is too late: what was
+   * written down before the gate was closed is done to its end, or given up, in another epoch.
+   */
+  cancel(mine: Hosting, because: string): string | null {
+    const { move } = mine;
+    if (move === undefined) return 'nobody asked for a move, or it was given up';
+    const name = this.#name(move.to);
+    if (isOnTrial(mine)) return `all of GitLab is on ${name} already`;
+    if (this.#journal(mine) !== null) return `its gate is shut for it already, and all of it goes to ${name}`;
+    this.#vain = { wish: wishOf(move), because };
+    return null;
+  }
+
   /** In the keeper's loop, with the ledger of now: true when this turn was its own. */
   async turn(kept: KeptGitlab, mine: Hosting, own: FoundService | null): Promise<boolean> {
+    this.#blind = null;
     if (mine.move === undefined) {
       kept.moving = null;
       return false;
@@ -71,6 +90,32 @@ export class GitlabMove {
     if (isNextKnown) return this.turn(kept, mine, step.kind === 'end' ? null : own);
     if (['round', 'send'].includes(step.kind) && (await this.#isNews(mine))) return this.turn(kept, mine, own);
     return !['none', 'wait', 'try', 'say', 'stands'].includes(step.kind);
+  }
+
+  /**
+   * The keeper cannot look at all, as its engine is gone. Of a trial that is given up after a while: nobody was let in, its gate is closed, and
+   * what runs stands still from the end of its lease on (SAFETY H2), which is waited for. What was said to stand is not: the leader counts.
+   */
+  async blind(kept: KeptGitlab | null, mine: Hosting | null, because: string): Promise<void> {
+    const { clock, log } = this.#hands.options;
+    const isTrial = mine !== null && isOnTrial(mine) && mine.move?.unplanned?.failed === undefined;
+    if (!isTrial || kept?.hosting.epoch !== mine.epoch || this.#journal(mine)?.isSaid) return;
+    const { epoch, data } = mine;
+    const now = clock.bootMs();
+    if (this.#blind?.epoch !== epoch) this.#blind = { epoch, at: now, stillAt: null };
+    const { at, stillAt } = this.#blind;
+    if (now - at < trialTimings.gateMs) return;
+    const why = this.#journal(mine)?.givenUp ?? `GitLab did not come up on ${this.#name(mine.move!.to)}: ${because}`;
+    try {
+      if (stillAt === null) {
+        await this.#act(kept, mine, { kind: 'give-up', because: why }, null);
+        await this.#act(kept, mine, { kind: 'close' }, null);
+        this.#blind = { epoch, at, stillAt: clock.bootMs() + hostingTimings.leaseMs };
+      } else if (now >= stillAt)
+        await this.#tell({ kind: 'gitlab-move-ends', data, epoch, isClosed: true, because: asSentence(why) });
+    } catch (error) {
+      log.warn(`that GitLab did not come up here is told again: ${sentenceOf(error)}`);
+    }
   }
 
   /** The last round was taken, or has arrived, within the time of a look: true at once. */
@@ -139,7 +184,7 @@ export class GitlabMove {
       const why = whyNotUp({ life, mayRun, gateProblem: lease.problem, tookMs });
       return why === null ? null : `GitLab did not come up on ${name}: ${why}`;
     }
-    const wish = `${to} ${since}`;
+    const wish = wishOf(move!);
     if (known === null && this.#vain?.wish === wish) return this.#vain.because;
     const node = ledger()?.nodes[to];
     const why = ending
@@ -265,7 +310,8 @@ export class GitlabMove {
       });
   }
 
-  #phase({ kind }: MoveStep, { move }: Hosting, waits: string | null): MoveSeen | null {
+  #phase({ kind }: MoveStep, mine: Hosting, waits: string | null): MoveSeen | null {
+    const { move } = mine;
     const name = this.#name(move!.to);
     const words: Partial<Record<MoveStep['kind'], string>> = {
       wait: `GitLab serves: ${waits ?? `${name} is ready`}`,
@@ -278,7 +324,8 @@ export class GitlabMove {
       'give-up': 'the move is given up',
       ends: 'the move is given up',
     };
-    const phase = words[kind];
+    const wasSaid = kind === 'try' && this.#journal(mine)?.isSaid === true;
+    const phase = wasSaid ? 'it worked, and does not any more; the mesh has not taken yet that it stands' : words[kind];
     const percent = kind === 'wait' ? (this.#target?.seen.percent ?? null) : null;
     return phase === undefined ? null : { phase: phase.slice(0, 200), percent };
   }
@@ -287,3 +334,5 @@ export class GitlabMove {
     return nodeName(this.#hands.options.ledger(), node);
   }
 }
+
+const wishOf = ({ to, since }: HostedMove): string => `${to} ${since}`;

@@ -70,7 +70,7 @@ interface TrialLook {
   tookMs: number;
 }
 
-const trialTimings = {
+export const trialTimings = {
   /** So many starts in a row failed. */
   faultsMost: 2,
   /** Where no gate can stand nothing is ever started, so nothing fails; what holds it up may be over in a moment. */
