@@ -121,7 +121,14 @@ const momentaryKeys: ReadonlySet<string> = new Set([
     .map(({ key }) => key)
     .filter((key) => /^(status|settings|jobs|logs|cancel|approve|pause|resume|recover|demo|practice)\./.test(key)),
   ...['gitlab.runnerTokenEnv', 'gitlab.tags', 'gitlab.now', 'gitlab.force', 'serviceSystem', 'serviceUser'],
-  ...['gitlab.on', 'gitlab.deleteData', 'gitlab.to', 'gitlab.recoveryKeyEnv', 'gitlab.showRecoveryKey'],
+  ...[
+    'gitlab.on',
+    'gitlab.deleteData',
+    'gitlab.cancel',
+    'gitlab.to',
+    'gitlab.recoveryKeyEnv',
+    'gitlab.showRecoveryKey',
+  ],
   ...['gitlab.all', 'gitlab.at', 'gitlab.end', 'gitlab.project', 'gitlab.rehearse', 'gitlab.rehearsal'],
 ]);
 
