@@ -13,7 +13,7 @@ const parts = [
   ['unit', 2, vitest('unit')],
   ['sim', 8, vitest('sim')],
   ['real', 8, vitest('real')],
-  ['root', 12, vitest('root'), vitest('root-beside')],
+  ['root', 12, vitest('root'), vitest('root-jobs'), vitest('root-beside')],
   ['e2e', 10, vitest('e2e'), vitest('e2e-beside')],
 ];
 

@@ -27,8 +27,14 @@ const endToEnd = {
   fileParallelism: false,
   globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'],
 };
-/** Those that use neither the engine nor the LAN of the others run at the same time as these, as a project of their own. */
-const withOwnEngine = [...['engine-away', 'engine-silent', 'disk-full-docker', 'gitlab-move', 'work-disk-full']];
+/**
+ * Three projects run at the same time, as most of a test with GitLab is waiting: those of a GitLab on the machine's engine,
+ * those of jobs on it or on an engine of their own, and those that use neither the engine nor the LAN of the others.
+ */
+const rootJobs = [
+  ...['disk-full-docker', 'engine-away', 'engine-silent', 'executor-docker', 'executor-docker-hostile'],
+  ...['executor-handover', 'gitlab-move', 'image-keeping', 'image-policy', 'run-docker', 'work-disk-full'],
+].map((name) => `test/root/${name}.test.ts`);
 const withoutEngine = [
   ...['clean-spawn', 'data-place', 'data-place-mounts', 'disk-full-store', 'executor-auto', 'executor-user'],
   ...['discovery', 'discovery-trouble', 'forward-process', 'gate-guard-ipv6', 'gate-tls-process', 'local-name'],
@@ -45,7 +51,7 @@ const withoutEngine = [
   ],
   ...['replica-disk', 'replica-hook', 'same-moment', 'service-install', 'sleep-watch'],
 ];
-const rootBeside = [...withOwnEngine, ...withoutEngine].map((name) => `test/root/${name}.test.ts`);
+const rootBeside = withoutEngine.map((name) => `test/root/${name}.test.ts`);
 const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts', 'test/root/gitlab-takeover.test.ts'];
 
 const asRoot = { testTimeout: 180_000, fileParallelism: false, globalSetup: ['test/root/engine.ts'] };
@@ -67,7 +73,8 @@ export default defineConfig({
       project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts', 'test/docs.test.ts']),
       project('sim', ['test/sim/**/*.test.ts'], { testTimeout: 600_000 }),
       project('real', ['test/practice/**/*.test.ts', 'test/real/**/*.test.ts'], { testTimeout: 60_000 }),
-      project('root', ['test/root/**/*.test.ts'], { ...asRoot, exclude: [...rootBeside, ...e2eBeside] }),
+      project('root', ['test/root/**/*.test.ts'], { ...asRoot, exclude: [...rootJobs, ...rootBeside, ...e2eBeside] }),
+      project('root-jobs', rootJobs, asRoot),
       project('root-beside', rootBeside, asRoot),
       project('e2e', ['test/e2e/**/*.test.ts'], { ...endToEnd, exclude: e2eBeside }),
       project('e2e-beside', e2eBeside, endToEnd),
