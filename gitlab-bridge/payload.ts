@@ -57,8 +57,19 @@ const JobImage = z.looseObject({
   name: z.string().max(4096).nullish(),
   entrypoint: z.array(z.string().max(65536)).max(100).nullish(),
   pull_policy: z.array(z.string().max(64)).max(10).nullish(),
-  executor_opts: z.looseObject({ docker: z.looseObject({ user: z.string().max(255).nullish() }).nullish() }).nullish(),
+  executor_opts: z
+    .looseObject({
+      docker: z.looseObject({ user: z.string().max(255).nullish(), platform: z.string().max(255).nullish() }).nullish(),
+    })
+    .nullish(),
 });
+
+const JobService = JobImage.extend({
+  alias: z.string().max(4096).nullish(),
+  command: z.array(z.string().max(65536)).max(100).nullish(),
+  variables: list(JobVariable, 1000),
+});
+export type JobService = z.infer<typeof JobService>;
 
 export const JobPayload = z.looseObject({
   id: z.int().positive(),
@@ -88,10 +99,18 @@ export const JobPayload = z.looseObject({
   steps: list(JobStep, 100),
   hooks: list(z.looseObject({ name: z.string().max(255), script: list(text, 10_000) }), 100),
   image: JobImage.nullish(),
-  services: list(z.looseObject({ name: z.string().max(4096).nullish() }), 100),
+  services: list(JobService, 100),
   artifacts: list(JobArtifact, 100),
   cache: list(z.looseObject({}), 100),
-  credentials: list(z.looseObject({ password: z.string().nullish() }), 100),
+  credentials: list(
+    z.looseObject({
+      type: z.string().max(64).nullish(),
+      url: z.string().max(4096).nullish(),
+      username: z.string().max(4096).nullish(),
+      password: z.string().nullish(),
+    }),
+    100,
+  ),
   dependencies: list(JobDependency, 1000),
   run: z.unknown().optional(),
   secrets: z.record(z.string(), z.unknown()).nullish(),

@@ -144,7 +144,7 @@ export function secretsOf(payload: JobPayload, more: readonly string[] = []): st
   secrets.add(payload.token);
   // What a shell gets of a masked value with a dollar in it is another text, and as secret.
   const lookUp = (key: string): string | null => payload.variables.findLast((one) => one.key === key)?.value ?? null;
-  for (const { value, masked, raw } of payload.variables)
+  for (const { value, masked, raw } of [payload, ...payload.services].flatMap(({ variables }) => variables))
     if (masked) {
       secrets.add(value);
       const expanded = raw ? value : expand(value, lookUp);

@@ -1,3 +1,4 @@
+import type { PlannedServices } from '../gitlab-bridge/job-services.ts';
 import type { Answer, Ask } from '../protocol/asks.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import type { Era, Ledger, Run } from '../protocol/ledger.ts';
@@ -89,8 +90,14 @@ export interface ExecutorSpec {
   entrypoint: string[] | null;
   /** The user that the job asks for; else the image's own. */
   imageUser?: string | null;
+  /** os/architecture[/variant] of the image; else the engine's own. */
+  platform?: string | null;
   /** As the job has them, tried in order; empty or left out: the executor's own. */
   pullPolicies?: string[];
+  /** What runs beside the job, once the place is known; left out: nothing. */
+  servicesAt?: (place: { projectDir: string; buildsDir: string }) => PlannedServices;
+  /** Logins of registries that GitLab gives with the job. */
+  logins?: { url: string; username: string; password: string }[];
   /** Whose job it is, at which GitLab: what one project's login opened is not another's. */
   project?: string;
   variables: { key: string; value: string; file: boolean }[];
@@ -143,11 +150,11 @@ export interface Executor {
 export const killGraceMs = 10_000;
 
 /**
- * A control group's folder, or what the processes to stop by signal are known by (executors/run-processes.ts). `marker`: the
- * run, which those that an earlier agent began have as `AUTOGIT_RUN` in their environment.
+ * A control group's folder, or what the processes to stop by signal are known by (executors/run-processes.ts). `also`: the
+ * groups of its services. `marker`: the run, which those that an earlier agent began have as `AUTOGIT_RUN` in their environment.
  */
 export type Freezer =
-  | { kind: 'cgroup'; path: string }
+  | { kind: 'cgroup'; path: string; also?: string[] | undefined }
   | {
       kind: 'pgid';
       marker: string;
@@ -163,8 +170,25 @@ export interface TreeRead {
   close(): void;
 }
 
+/** What runs beside a job (`services:`), for its trace. */
+export interface ServicesBeside {
+  /**
+   * What they print, in whole lines with the time in front, as it comes; until they have ended, or `signal` aborts. `name`:
+   * the service's aliases. `since`: the time of its last line that is known already.
+   */
+  follow(
+    since: (name: string) => string | null,
+    onLines: (name: string, lines: string[]) => void,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** Those that ended otherwise than well, in a sentence each with their last lines. Never throws. */
+  ended(): Promise<string[]>;
+}
+
 export interface Workspace {
   readonly handle: string;
+  /** Null, or left out: nothing runs beside it. */
+  readonly services?: ServicesBeside | null;
   /** Path of the project's tree as the job sees it (CI_PROJECT_DIR). */
   readonly projectDir: string;
   /**

@@ -1,4 +1,5 @@
-import type { ContainerCreateOptions, DeviceRequest } from 'dockerode';
+import type Docker from 'dockerode';
+import type { ContainerCreateOptions, DeviceRequest, HostConfig } from 'dockerode';
 import type { ExecutorSpec } from '../ports.ts';
 import { filterWait } from './filter-wait.ts';
 import { quote } from './job-shell.ts';
@@ -15,6 +16,10 @@ export const labels = {
   user: 'autogit.user',
   /** Which keeper the container has; an agent of before wrote none (1). */
   keeper: 'autogit.keeper',
+  /** Of a container beside the job's: its aliases, joined. */
+  service: 'autogit.service',
+  /** Its image, as the trace names it. */
+  serviceImage: 'autogit.service-image',
 } as const;
 
 export const containerName = (run: string): string => `autogit-${runSlug(run)}`;
@@ -125,9 +130,22 @@ interface ContainerPlan {
   user: string;
   controlDir: string;
   network: string;
+  /** By which what runs beside it reaches it. */
+  aliases?: string[];
   /** host:address, e.g. the mesh's GitLab. */
   extraHosts: string[];
 }
+
+/** What every container of a job may do and use: each for itself, as with gitlab-runner. */
+export const jobLimits = (spec: Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes'>): HostConfig => ({
+  CapDrop: ['NET_RAW', 'MKNOD', 'AUDIT_WRITE'],
+  Privileged: false,
+  RestartPolicy: { Name: 'no' },
+  PidsLimit: pidsLimit,
+  CpuShares: jobShares,
+  ...(spec.cpuMillis !== null && spec.cpuMillis > 0 && { NanoCpus: Math.round(spec.cpuMillis * 1e6) }),
+  ...(spec.memoryBytes !== null && spec.memoryBytes > 0 && limitedMemory(spec.memoryBytes)),
+});
 
 export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
   const { spec } = plan;
@@ -155,15 +173,9 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
     StdinOnce: false,
     Tty: false,
     HostConfig: {
+      ...jobLimits(spec),
       NetworkMode: plan.network,
       ExtraHosts: plan.extraHosts,
-      CapDrop: ['NET_RAW', 'MKNOD', 'AUDIT_WRITE'],
-      Privileged: false,
-      RestartPolicy: { Name: 'no' },
-      PidsLimit: pidsLimit,
-      CpuShares: jobShares,
-      ...(spec.cpuMillis !== null && spec.cpuMillis > 0 && { NanoCpus: Math.round(spec.cpuMillis * 1e6) }),
-      ...(spec.memoryBytes !== null && spec.memoryBytes > 0 && limitedMemory(spec.memoryBytes)),
       // Data loaders of training jobs share tensors by /dev/shm; 64 MiB, the engine's default, breaks them.
       ...(spec.gpus.length > 0 && { ShmSize: 1 << 30 }),
       ...(gpus.requests.length > 0 && { DeviceRequests: gpus.requests }),
@@ -171,6 +183,9 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
       // The keeper's tee has it; see there.
       LogConfig: { Type: 'none', Config: {} },
     },
+    ...(plan.aliases && {
+      NetworkingConfig: { EndpointsConfig: { [plan.network]: { Aliases: plan.aliases } } },
+    }),
   };
 }
 
@@ -179,3 +194,13 @@ const limitedMemory = (bytes: number): { Memory: number; MemorySwap: number } =>
   const memory = Math.max(Math.floor(bytes), 6 << 20);
   return { Memory: memory, MemorySwap: memory };
 };
+
+/** The client would put all of the options into the address of the call: only what belongs there goes there. */
+export function createContainer(
+  docker: Docker,
+  { name, ...body }: ContainerCreateOptions,
+  platform: string | null | undefined,
+): Promise<Docker.Container> {
+  const asked = { _query: { name, ...(platform && { platform }) }, _body: body };
+  return docker.createContainer(asked as unknown as ContainerCreateOptions);
+}

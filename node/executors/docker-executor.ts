@@ -7,20 +7,22 @@ import { type Clock, systemClock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { DockerConnection } from './docker-connection.ts';
-import { containerName, containerOptions, labels } from './docker-container.ts';
-import { containerBytes } from './docker-disk.ts';
+import { containerName, containerOptions, createContainer, labels } from './docker-container.ts';
 import { removeContainer } from './docker-ending.ts';
 import { isEngineAway, isLocal, statusOf, whileAway } from './docker-engine.ts';
-import { ensureImage } from './docker-image.ts';
+import { ensureImage, type FoundImage } from './docker-image.ts';
 import { DockerImages } from './docker-images.ts';
 import { JobsNetwork } from './docker-network.ts';
 import { controlDir, type DockerRun, firstFiles } from './docker-run.ts';
+import { DockerServices, removeServices, type ServicesPlace } from './docker-services.ts';
+import { runBytes, sweepRuns } from './docker-sweep.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
 import { dockerFeatures } from './features.ts';
 import { ImageStore, isNoSpace } from './image-store.ts';
-import { jobEnvironment, jobPaths } from './job-shell.ts';
+import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
 import { hasDriver, lacksToolkit, toolkitFix, toolkitProblem } from './nvidia-toolkit.ts';
+import { startWithServices } from './services-start.ts';
 
 export interface DockerExecutorOptions {
   /** Tells this agent's containers from other agents' on the same engine: a node's id or name, the same after a restart. */
@@ -35,6 +37,8 @@ export interface DockerExecutorOptions {
   note?: (run: string, sentence: string) => void;
   /** Where it is kept which images jobs pulled; without it none is ever removed. */
   home?: string | null;
+  /** ms for the services of a job to become ready; without: as gitlab-runner. */
+  servicesWaitMs?: number;
   /** See ImageOptions. */
   imageRoomPercent?: number;
   imageAgeMs?: number;
@@ -46,6 +50,18 @@ export interface DockerExecutorOptions {
 
 /** What could not be removed or looked at is tried again so often. */
 const againMs = 5000;
+
+interface NewContainer {
+  spec: ExecutorSpec;
+  /** Of its image, as the job says it. */
+  name: string;
+  image: FoundImage;
+  network: string;
+  paths: JobPaths;
+  signal: AbortSignal;
+  beside: DockerServices | null;
+  aliases?: string[];
+}
 
 /** One container per run (DESIGN §9). */
 export class DockerExecutor implements Executor {
@@ -137,39 +153,65 @@ export class DockerExecutor implements Executor {
         hint: 'add image: to the job, or start this node with --default-image NAME, which is defaultImage: in its autogit.yml',
       });
     const note = (sentence: string): void => this.#options.note?.(spec.run, sentence);
-    const docker = await this.#docker();
-    const [image, network] = await Promise.all([
-      ensureImage({ docker, images: this.#images, spec, image: name, note, signal }),
-      this.#network.ensure(),
-    ]);
-    signal.throwIfAborted();
     const paths = jobPaths(spec, '/builds');
     for (const key of jobEnvironment(spec, paths).skipped)
       note(`variable ${key} has a name that no shell can hold and is not set`);
+    const planned = spec.servicesAt?.(paths) ?? { services: [], warnings: [] };
+    for (const warning of planned.warnings) note(`WARNING: ${warning}`);
+    const place = await this.#placeOf(spec);
+    if (planned.services.length === 0) {
+      const [image, network] = await Promise.all([this.#image(spec, name, signal), this.#network.ensure()]);
+      return this.#begin({ spec, name, image, network, paths, signal, beside: null });
+    }
+    return startWithServices({
+      ...{ ...place, spec, signal, note, planned: planned.services },
+      extraHosts: this.#hosts(),
+      waitMs: this.#options.servicesWaitMs,
+      ownImage: (either) => this.#image(spec, name, either),
+      imageOf: (other, image, either) => this.#image(other, image, either),
+      begin: (made) => this.#begin({ spec, name, paths, ...made }),
+    });
+  }
+
+  #image(spec: ExecutorSpec, image: string, signal: AbortSignal): Promise<FoundImage> {
+    const note = (sentence: string): void => this.#options.note?.(spec.run, sentence);
+    return this.#docker().then((docker) => ensureImage({ docker, images: this.#images, spec, image, note, signal }));
+  }
+
+  async #placeOf({ run }: ExecutorSpec): Promise<ServicesPlace> {
+    return { docker: await this.#docker(), node: this.#options.node, run };
+  }
+
+  #hosts(): string[] {
+    return [...(this.#options.extraHosts ?? []), ...containerHosts()];
+  }
+
+  /** The job's own container, made and started. */
+  async #begin(how: NewContainer): Promise<Workspace> {
+    const { spec, name, image, network, paths, signal, beside, aliases } = how;
+    signal.throwIfAborted();
+    const docker = await this.#docker();
     const nonce = randomBytes(16).toString('hex');
     const wantedUser = spec.imageUser ?? image.user;
     const numeric = /^(\d*)(?::(\d+))?$/.exec(wantedUser);
     let user = numeric ? { uid: Number(numeric[1] || 0), gid: Number(numeric[2] ?? 0) } : null;
+    const { node } = this.#options;
     const options = containerOptions({
-      spec,
-      image: image.id,
-      node: this.#options.node,
-      nonce,
-      user: wantedUser,
+      ...{ spec, node, nonce, network, image: image.id, user: wantedUser },
       controlDir: controlDir(paths),
-      network,
-      extraHosts: [...(this.#options.extraHosts ?? []), ...containerHosts()],
+      extraHosts: this.#hosts(),
+      ...(aliases && { aliases }),
     });
     const made = { nonce, keeper: 2 as const, memoryBytes: spec.memoryBytes };
     let found: Workspace | null = null;
     let container: Docker.Container;
     try {
-      container = await docker.createContainer(options).catch(async (cause: unknown) => {
+      container = await createContainer(docker, options, spec.platform).catch(async (cause: unknown) => {
         // SAFETY J4: containers are named by their run, so a name that is taken is this run, from before a crash, or of a
         // call that was not answered. One that never began is removed: it is made anew.
         if (statusOf(cause) !== 409) throw cause;
         found = await this.#adopt(spec, containerName(spec.run));
-        return found ? docker.getContainer(found.handle) : docker.createContainer(options);
+        return found ? docker.getContainer(found.handle) : createContainer(docker, options, spec.platform);
       });
     } catch (cause) {
       throw new AutogitError('executor-failed', `cannot create a container of ${name}: ${sentenceOf(cause)}`, {
@@ -179,7 +221,7 @@ export class DockerExecutor implements Executor {
     if (found) return found;
     try {
       user ??= await lookUpUser(container, spec.run, wantedUser);
-      const workspace = this.#workspace(docker, spec, container.id, made, user);
+      const workspace = this.#workspace(docker, spec, container.id, { ...made, services: beside }, user);
       await workspace.attach();
       await container.start();
       signal.throwIfAborted();
@@ -200,7 +242,15 @@ export class DockerExecutor implements Executor {
   adopt(spec: ExecutorSpec, handle: string, signal?: AbortSignal): Promise<Workspace | null> {
     this.#own.add(spec.run);
     const limitMs = signal ? Number.POSITIVE_INFINITY : 0;
-    return whileAway(() => this.#adopt(spec, handle), { limitMs, ...(signal && { signal }) });
+    return whileAway(
+      async () => {
+        const found = await this.#adopt(spec, handle);
+        // Nothing of the job has run; what stays here now is swept.
+        if (found === null) await removeServices(await this.#placeOf(spec)).catch(() => undefined);
+        return found;
+      },
+      { limitMs, ...(signal && { signal }) },
+    );
   }
 
   async #adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null> {
@@ -221,10 +271,11 @@ export class DockerExecutor implements Executor {
       await removeContainer(container);
       return null;
     }
+    const services = await DockerServices.find(await this.#placeOf(spec));
     const keeper = label[labels.keeper] === '2' ? 2 : 1;
     const memoryBytes = found.HostConfig.Memory || null;
     const user = await lookUpUser(container, spec.run, label[labels.user] ?? '');
-    const workspace = this.#workspace(docker, spec, found.Id, { nonce, keeper, memoryBytes }, user);
+    const workspace = this.#workspace(docker, spec, found.Id, { nonce, keeper, memoryBytes, services }, user);
     await workspace.resumeTimeouts();
     return workspace;
   }
@@ -242,31 +293,21 @@ export class DockerExecutor implements Executor {
   }
 
   async #sweep(isKept: (run: string) => boolean): Promise<string[]> {
-    const filters = { label: [`${labels.node}=${this.#options.node}`] };
-    const docker = await this.#docker();
-    const found = await docker.listContainers({ all: true, filters }).catch((cause: unknown) => {
-      throw new AutogitError('no-docker', `cannot list containers: ${sentenceOf(cause)}`, { cause });
-    });
-    const removed: string[] = [];
-    for (const { Id, Labels } of found) {
-      const run = Labels[labels.run] ?? '';
-      if (isKept(run)) continue;
-      await removeContainer(docker.getContainer(Id));
-      removed.push(run);
-    }
-    return removed;
+    return sweepRuns(await this.#docker(), this.#options.node, isKept);
   }
 
-  /** Until it is gone: the engine may be away for long. */
-  #removeLater(container: Docker.Container): void {
-    const timer = setTimeout(() => {
-      removeContainer(container).catch(() => this.#removeLater(container));
-    }, againMs);
+  /** Until it is gone, and what is beside it: the engine may be away for long. */
+  #removeLater(container: Docker.Container, services: DockerServices | null): void {
+    const remove = async (): Promise<void> => {
+      await removeContainer(container);
+      await services?.remove();
+    };
+    const timer = setTimeout(() => void remove().catch(() => this.#removeLater(container, services)), againMs);
     timer.unref();
   }
 
   async usedBytes(handle: string, device: number): Promise<number> {
-    return containerBytes(await this.#docker(), handle, device);
+    return runBytes(await this.#docker(), handle, device);
   }
 
   tidy(): Promise<void> {
@@ -281,7 +322,7 @@ export class DockerExecutor implements Executor {
     docker: Docker,
     spec: ExecutorSpec,
     containerId: string,
-    { nonce, keeper, memoryBytes }: Pick<DockerRun, 'nonce' | 'keeper' | 'memoryBytes'>,
+    made: Pick<DockerRun, 'nonce' | 'keeper' | 'memoryBytes' | 'services'>,
     user: { uid: number; gid: number },
   ) {
     const paths = jobPaths(spec, '/builds');
@@ -290,16 +331,14 @@ export class DockerExecutor implements Executor {
       containerId,
       name: containerName(spec.run),
       run: spec.run,
-      nonce,
-      keeper,
-      memoryBytes,
+      ...made,
       paths,
       controlDir: controlDir(paths),
       user,
       firstFiles: firstFiles(jobEnvironment(spec, paths), paths, user),
       clock: this.#clock,
       onRemoved: () => this.#images.tidyAfterRun(),
-      onLeft: (id) => this.#removeLater(docker.getContainer(id)),
+      onLeft: (id) => this.#removeLater(docker.getContainer(id), made.services),
     });
   }
 }

@@ -1,6 +1,7 @@
 import type Docker from 'dockerode';
 import { z } from 'zod';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { archName } from '../../scheduler/jobs/demand.ts';
 import type { ExecutorSpec } from '../ports.ts';
 import { isEngineAway, statusOf, withLimit } from './docker-engine.ts';
 import type { DockerImages } from './docker-images.ts';
@@ -22,8 +23,15 @@ interface RegistryLogin {
   serveraddress: string;
 }
 
-/** The login that a job brings for its image's registry: DOCKER_AUTH_CONFIG, or GitLab's own registry by CI_REGISTRY. */
-export function registryLogin(image: string, variables: ExecutorSpec['variables']): RegistryLogin | null {
+/**
+ * The login that a job brings for an image's registry: its own DOCKER_AUTH_CONFIG, GitLab's registry by CI_REGISTRY, and
+ * what GitLab gives with the job, such as its dependency proxy.
+ */
+export function registryLogin(
+  image: string,
+  variables: ExecutorSpec['variables'],
+  logins: ExecutorSpec['logins'] = [],
+): RegistryLogin | null {
   const value = (key: string): string | undefined => variables.findLast((variable) => variable.key === key)?.value;
   const registry = registryOf(image);
   const plain = (address: string): string => address.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
@@ -49,7 +57,8 @@ export function registryLogin(image: string, variables: ExecutorSpec['variables'
     value('CI_REGISTRY_PASSWORD'),
   ];
   if (address && username && password && isSame(address)) return { username, password, serveraddress: address };
-  return null;
+  const given = logins.find(({ url }) => isSame(url));
+  return given ? { username: given.username, password: given.password, serveraddress: given.url } : null;
 }
 
 const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
@@ -85,9 +94,11 @@ export async function pull(
   login: RegistryLogin | null,
   signal: AbortSignal,
   onEvent: (event: PullEvent) => void = () => undefined,
+  platform: string | null = null,
 ): Promise<void> {
   signal.throwIfAborted();
-  const stream = await docker.pull(image, { ...(login && { authconfig: login }), abortSignal: signal });
+  const which = platform === null ? {} : { platform };
+  const stream = await docker.pull(image, { ...(login && { authconfig: login }), ...which, abortSignal: signal });
   const abort = (): void => void (stream as unknown as { destroy(error?: Error): void }).destroy(new Error('given up'));
   signal.addEventListener('abort', abort, { once: true });
   let timer = setTimeout(abort, silenceMs);
@@ -115,7 +126,7 @@ export async function pull(
   }
 }
 
-interface FoundImage {
+export interface FoundImage {
   id: string;
   /** As the image says: empty, a name, a number, or either with a group. */
   user: string;
@@ -130,11 +141,11 @@ const denied = /denied|unauthorized|authentication required|not found|manifest u
 type PullPolicy = 'always' | 'if-not-present' | 'never' | 'latest';
 const policies: readonly string[] = ['always', 'if-not-present', 'never'];
 
-/** A job's question for its image. */
+/** A job's question for its image, or for one of its services. */
 interface ImageQuestion {
   docker: Docker;
   images: DockerImages;
-  spec: ExecutorSpec;
+  spec: Pick<ExecutorSpec, 'run' | 'project' | 'pullPolicies' | 'platform' | 'variables' | 'logins'>;
   image: string;
   note: (sentence: string) => void;
   signal: AbortSignal;
@@ -151,7 +162,11 @@ export async function ensureImage(question: ImageQuestion): Promise<FoundImage> 
   const { spec, image, note, signal } = question;
   if (!/^[a-zA-Z0-9][\w.\-/:@]*$/.test(image))
     throw new AutogitError('image-missing', `${JSON.stringify(image.slice(0, 100))} is no name of an image`, {
-      hint: 'correct image: in the job',
+      hint: 'correct its image: or services: in the job',
+    });
+  if (spec.platform && !/^\w+(?:\/[\w.]+){0,2}$/.test(spec.platform))
+    throw new AutogitError('image-missing', `${JSON.stringify(spec.platform.slice(0, 60))} is no platform`, {
+      hint: 'write it as linux/arm64',
     });
   const wanted = spec.pullPolicies ?? [];
   const unknown = wanted.find((policy) => !policies.includes(policy));
@@ -178,9 +193,22 @@ interface ImageHere extends FoundImage {
   hasRegistry: boolean;
 }
 
-async function look(docker: Docker, image: string): Promise<ImageHere | null> {
+/** Is it for this os/architecture[/variant]? One word alone is an architecture, as `arm64`. */
+export function isOfPlatform(
+  image: { Os?: string; Architecture?: string; Variant?: string },
+  platform: string,
+): boolean {
+  const parts = platform.toLowerCase().split('/');
+  const [os, architecture = '', variant] = parts.length === 1 ? [image.Os, ...parts] : parts;
+  const isSame = os === image.Os && archName(architecture) === archName(image.Architecture ?? '');
+  return isSame && (variant === undefined || !image.Variant || variant === image.Variant);
+}
+
+/** One for another platform counts as none: the engine keeps one of a name. */
+async function look(docker: Docker, image: string, platform: string | null = null): Promise<ImageHere | null> {
   try {
     const found = await docker.getImage(image).inspect();
+    if (platform && !isOfPlatform(found, platform)) return null;
     return { id: found.Id, user: found.Config?.User ?? '', hasRegistry: (found.RepoDigests ?? []).length > 0 };
   } catch (cause) {
     if (statusOf(cause) === 404) return null;
@@ -198,7 +226,7 @@ const others = (image: string, because: string): AutogitError =>
 
 async function imageBy(policy: PullPolicy, question: ImageQuestion): Promise<FoundImage> {
   const { docker, images, spec, image, note, signal } = question;
-  const here = await images.find(spec.run, () => look(docker, image));
+  const here = await images.find(spec.run, () => look(docker, image, spec.platform));
   const isOthers = here !== null && images.records.rightOf(here.id, image, projectOf(spec)) === 'ask';
   if (policy === 'never') {
     if (here && !isOthers) return here;
@@ -228,14 +256,14 @@ async function imageBy(policy: PullPolicy, question: ImageQuestion): Promise<Fou
   }
 }
 
-const projectOf = (spec: ExecutorSpec): string => spec.project ?? '';
+const projectOf = (spec: ImageQuestion['spec']): string => spec.project ?? '';
 /** Without a tag the engine would pull all of them. */
 export const wholeName = (image: string): string => (/[:@][^/]*$/.test(image) ? image : `${image}:latest`);
 
 async function pullAndRecord(question: ImageQuestion, before: string | null, isCheck: boolean): Promise<FoundImage> {
   const { docker, images, spec, image, note, signal } = question;
   const name = wholeName(image);
-  const login = registryLogin(image, spec.variables);
+  const login = registryLogin(image, spec.variables, spec.logins);
   const limit = isCheck ? AbortSignal.any([signal, AbortSignal.timeout(checkMs)]) : signal;
   const project = projectOf(spec);
   const known = await images.ids(docker);
@@ -243,8 +271,8 @@ async function pullAndRecord(question: ImageQuestion, before: string | null, isC
   if (login !== null) images.records.begin(name, project);
   let pulled: ImageHere | null = null;
   try {
-    await pull(docker, name, login, limit);
-    pulled = await images.find(spec.run, () => look(docker, image));
+    await pull(docker, name, login, limit, undefined, spec.platform);
+    pulled = await images.find(spec.run, () => look(docker, image, spec.platform));
     if (pulled === null) throw new Error('it is still missing after the pull');
   } finally {
     if (pulled === null && login !== null) images.records.failed(name, project);
@@ -258,7 +286,7 @@ async function pullAndRecord(question: ImageQuestion, before: string | null, isC
 /** One question of the engine to the registry, with the job's own login: nothing is pulled. */
 async function askRegistry({ docker, images, spec, image, note }: ImageQuestion, id: string): Promise<void> {
   note(`Image ${image} was pulled with the login of another project: asking its registry`);
-  const login = registryLogin(image, spec.variables);
+  const login = registryLogin(image, spec.variables, spec.logins);
   try {
     await withLimit(docker.getImage(wholeName(image)).distribution(login ? { authconfig: login } : {}), checkMs);
   } catch (cause) {

@@ -2,6 +2,7 @@ import { posix } from 'node:path';
 import type Docker from 'dockerode';
 import type { Clock } from '../clock.ts';
 import type { KeeperVersion } from './docker-log.ts';
+import type { DockerServices } from './docker-services.ts';
 import type { JobEnvironment, JobPaths } from './job-shell.ts';
 import { type PackedFile, plainName } from './tar-names.ts';
 
@@ -20,6 +21,8 @@ export interface DockerRun {
   /** Folders, environment and file variables: they travel with the first step's script. */
   firstFiles: PackedFile[];
   clock: Clock;
+  /** What runs beside it; null: nothing. */
+  services: DockerServices | null;
   /** As the container was made; for the sentence of a job that wanted more. */
   memoryBytes: number | null;
   onRemoved(): void;

@@ -33,6 +33,7 @@ const beginMs = 3000;
 export class DockerWorkspace implements Workspace {
   readonly handle: string;
   readonly projectDir: string;
+  readonly services: DockerRun['services'];
   readonly #of: DockerRun;
   readonly #container: Docker.Container;
   readonly #files: DockerFiles;
@@ -54,6 +55,7 @@ export class DockerWorkspace implements Workspace {
     this.#of = run;
     this.handle = run.name;
     this.projectDir = run.paths.projectDir;
+    this.services = run.services;
     this.#container = run.docker.getContainer(run.containerId);
     this.#files = new DockerFiles(this.#container, run.run);
     this.#stream = new ContainerStream(this.#container);
@@ -135,18 +137,20 @@ export class DockerWorkspace implements Workspace {
     await this.#end(graceMs, 'its node ended it');
   }
 
-  freeze(): Promise<void> {
-    return this.#freezing.freeze();
+  async freeze(): Promise<void> {
+    await Promise.all([this.#freezing.freeze(), this.services?.freeze()]);
   }
 
-  thaw(): Promise<void> {
-    return this.#freezing.thaw();
+  async thaw(): Promise<void> {
+    await this.services?.thaw();
+    await this.#freezing.thaw();
   }
 
   async freezer(): Promise<Freezer | null> {
     // Asked at every beat; the group of a running container stays the same.
     this.#group ??= this.#cgroup((await this.#state())?.Pid ?? 0);
-    return this.#group === null ? null : { kind: 'cgroup', path: this.#group };
+    const also = this.services?.groups() ?? [];
+    return this.#group === null ? null : { kind: 'cgroup', path: this.#group, ...(also.length > 0 && { also }) };
   }
 
   async remove(): Promise<void> {
@@ -156,9 +160,10 @@ export class DockerWorkspace implements Workspace {
       // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
       if (state?.Running) await killContainer(this.#container, this.#cgroup(state.Pid));
       await removeContainer(this.#container);
+      await this.services?.remove();
       this.#of.onRemoved();
     } catch (cause) {
-      await killGroup(this.#group);
+      await Promise.all([this.#group, ...(this.services?.groups() ?? [])].map((group) => killGroup(group)));
       this.#of.onLeft(this.#of.containerId);
       throw cause;
     } finally {

@@ -26,5 +26,13 @@ const common = [
 /** Bash on the machine itself: no image. */
 export const processFeatures: readonly string[] = common;
 
-/** Containers: services are not done yet, so a job with services is refused by name. */
-export const dockerFeatures: readonly string[] = [...common, 'image', 'image_executor_opts'];
+/** Containers: the job's own, and those beside it. */
+export const dockerFeatures: readonly string[] = [
+  ...common,
+  'image',
+  'image_executor_opts',
+  'services',
+  'service_variables',
+  'service_multiple_aliases',
+  'service_executor_opts',
+];

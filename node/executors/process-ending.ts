@@ -15,7 +15,9 @@ import { exitOf } from './tree-removal.ts';
 
 /** All that lives of a run, found as its watchdog finds what to freeze. */
 export const frozenBy = (freezer: Freezer): { pid: number }[] =>
-  freezer.kind === 'cgroup' ? cgroupProcesses(freezer.path) : processesOf(freezer.marks ?? marksOfRun(freezer.marker));
+  freezer.kind === 'cgroup'
+    ? [freezer.path, ...(freezer.also ?? [])].flatMap((path) => cgroupProcesses(path))
+    : processesOf(freezer.marks ?? marksOfRun(freezer.marker));
 
 /** The group first, as nothing in it outruns that; then what left it, by its marks. */
 export async function endProcesses(

@@ -1,7 +1,15 @@
 import { createHash } from 'node:crypto';
+import { plannedServices } from '../../gitlab-bridge/job-services.ts';
 import { ownCaOf } from '../../gitlab-bridge/own-ca.ts';
 import { type JobPayload, variableOf } from '../../gitlab-bridge/payload.ts';
-import { imageOf, jobVariables, lookUpIn, payloadVariables, type RunFacts } from '../../gitlab-bridge/variables.ts';
+import {
+  expand,
+  imageOf,
+  jobVariables,
+  lookUpIn,
+  payloadVariables,
+  type RunFacts,
+} from '../../gitlab-bridge/variables.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import type { ExecutorSpec, LocalRun } from '../ports.ts';
@@ -14,15 +22,24 @@ export function executorSpec(
   options: RunOptions,
   factsAt: (place: { projectDir: string; buildsDir: string }) => RunFacts,
 ): ExecutorSpec {
-  const nowhere = factsAt({ projectDir: '', buildsDir: '' });
+  const lookUp = lookUpIn(jobVariables(payload, factsAt({ projectDir: '', buildsDir: '' })), '');
+  const { docker } = payload.image?.executor_opts ?? {};
   return {
     run: local.run.run,
     job: local.run.job,
-    image: imageOf(payload, lookUpIn(jobVariables(payload, nowhere), '')),
+    image: imageOf(payload, lookUp),
     entrypoint: payload.image?.entrypoint ?? null,
-    imageUser: payload.image?.executor_opts?.docker?.user || null,
+    imageUser: docker?.user || null,
+    platform: expand(docker?.platform ?? '', lookUp) || null,
     project: `${local.url} ${payload.job_info.project_id}`,
     pullPolicies: payload.image?.pull_policy ?? [],
+    servicesAt: (place) => {
+      const variables = jobVariables(payload, factsAt(place));
+      return plannedServices(payload, variables, lookUpIn(variables, place.projectDir));
+    },
+    logins: payload.credentials.flatMap(({ type, url, username, password }) =>
+      type === 'registry' && url && username && password ? [{ url, username, password }] : [],
+    ),
     variables: payloadVariables(payload).variables,
     variablesAt: (place) => jobVariables(payload, factsAt(place)),
     ...options.limitsFor(local.run.tags),

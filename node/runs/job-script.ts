@@ -3,6 +3,7 @@ import type { JobArtifact, JobPayload } from '../../gitlab-bridge/payload.ts';
 import { timeoutMsOf, variableOf } from '../../gitlab-bridge/payload.ts';
 import type { RunVariable } from '../../gitlab-bridge/variables.ts';
 import { expand, shellQuoted } from '../../gitlab-bridge/variables.ts';
+import type { Executor } from '../ports.ts';
 
 /** The shell texts of a job's steps, and the lines around them, as people know them from gitlab-runner. Pure. */
 export interface PlannedStep {
@@ -23,6 +24,7 @@ const colour = {
   cyan: '\u001b[36;1m',
   yellow: '\u001b[33;1m',
   red: '\u001b[31;1m',
+  grey: '\u001b[37m',
   off: '\u001b[0;m',
 };
 export const heading = (text: string): string => `${colour.cyan}${text}${colour.off}\n`;
@@ -35,6 +37,18 @@ export const sectionStart = (name: string, wallMs: number): string =>
   `section_start:${Math.floor(wallMs / 1000)}:${name}\r\u001b[0K`;
 export const sectionEnd = (name: string, wallMs: number): string =>
   `section_end:${Math.floor(wallMs / 1000)}:${name}\r\u001b[0K`;
+
+/** What a service prints, as gitlab-runner shows it: its aliases, the time, the text. */
+export const serviceLine = {
+  any: /^.*\[service:[^\]]*\] \d{4}-\d\d-\d\dT.*\n/gm,
+  of: (name: string, line: string): string => `${colour.grey}[service:${name}] ${line}${colour.off}\n`,
+  /** The time of the newest line of a service in a trace. */
+  lastTime: (trace: string, name: string): string | null => {
+    const head = `[service:${name}] `;
+    const at = trace.lastIndexOf(head);
+    return at < 0 ? null : (/^\S+/.exec(trace.slice(at + head.length, at + head.length + 40))?.[0] ?? null);
+  },
+};
 
 /** The steps of a job in order; the same payload gives the same steps in every agent process. */
 export function planSteps(payload: JobPayload): PlannedStep[] {
@@ -94,9 +108,10 @@ export function stepLines(step: PlannedStep, late: readonly RunVariable[], jobSt
 }
 
 /** Names, in a sentence, what this version cannot do for the job; null when it can do all. */
-export function unsupported(payload: JobPayload): string | null {
+export function unsupported(payload: JobPayload, executor: Executor['kind']): string | null {
+  if (payload.services.length > 0 && executor !== 'docker')
+    return 'services need the docker executor, and this node runs its jobs as processes: add the tag docker to the job, or start the node with --executor docker';
   const named: string[] = [];
-  if (payload.services.length > 0) named.push('services');
   if (typeof payload.run === 'string' && payload.run !== '' && payload.run !== 'null') named.push('run (CI functions)');
   for (const hook of payload.hooks) if (hook.script.length > 0) named.push(`hooks:${hook.name}`);
   if (Object.keys(payload.secrets ?? {}).length > 0) named.push('secrets');

@@ -30,7 +30,8 @@ const isListOf = (value: unknown, most: number, holds: (one: unknown) => boolean
 
 function isFreeze(value: unknown): boolean {
   if (!isRecord(value)) return false;
-  if (value.kind === 'cgroup') return isPath(value.path);
+  if (value.kind === 'cgroup')
+    return isPath(value.path) && (value.also === undefined || isListOf(value.also, 100, isPath));
   const { kind, marker, marks } = value;
   if (kind !== 'pgid' || !isText(marker)) return false;
   if (marks === undefined) return true;

@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sharedTimings } from '../../protocol/timings.ts';
@@ -26,9 +26,10 @@ export { type Beat, writeBeat } from './watchdog-beat.ts';
  */
 const idleMs = 10_000;
 const lookEveryMs = 5000;
-/** Third and fourth word of the pid file: what this watchdog does that one of an earlier version does not. */
+/** Words of the pid file behind its first two: what this watchdog does that one of an earlier version does not. */
 const saysRead = 'says-read';
 const findsMarks = 'finds-marks';
+const freezesServices = 'freezes-services';
 
 const pidFile = (home: string): string => join(home, 'watchdog.pid');
 const logFile = (home: string): string => join(home, 'watchdog.log');
@@ -42,7 +43,7 @@ export const watchdogSaysRead = (home: string): boolean => readPidFile(pidFile(h
 /** False on a disk that takes nothing: tried again at the next look. Runs are watched all the same. */
 function writeName(home: string): boolean {
   try {
-    writeFileSync(pidFile(home), pidLine(saysRead, findsMarks), {
+    writeFileSync(pidFile(home), pidLine(saysRead, findsMarks, freezesServices), {
       mode: 0o600,
     });
     return true;
@@ -60,7 +61,7 @@ const startedAt = new Map<string, number>();
  */
 export async function startWatchdog(home: string, bin: string = ownProgram()): Promise<boolean> {
   const { pid, words } = readPidFile(pidFile(home));
-  if (pid !== null && words.includes(findsMarks)) return true;
+  if (pid !== null && words.includes(freezesServices)) return true;
   // Started a moment ago: it needs some 100 ms until it says who it is.
   if (performance.now() - (startedAt.get(home) ?? Number.NEGATIVE_INFINITY) < 5000) return true;
   if (!hasSidePrograms(bin)) return false;
@@ -90,13 +91,24 @@ async function replaceOld(home: string, pid: number): Promise<void> {
 const processesIn = ({ freeze }: BeatRun): ProcessStat[] =>
   freeze.kind === 'cgroup' ? [] : processesOf(freeze.marks ?? marksOfRun(freeze.marker));
 
+/** The run's own group first, then those of its services. */
+const groupsOf = ({ freeze }: BeatRun): string[] =>
+  freeze.kind === 'cgroup' ? [freeze.path, ...(freeze.also ?? [])] : [];
+
+/** Whatever of them has ended meanwhile keeps none of the others from it; throws when none is left. */
+function inEach(run: BeatRun, act: (path: string) => void): void {
+  const groups = groupsOf(run);
+  const left = groups.filter((path) => existsSync(path));
+  for (const path of left.length > 0 ? left : groups.slice(0, 1)) act(path);
+}
+
 const freeze = (run: BeatRun): void =>
-  run.freeze.kind === 'cgroup' ? freezeCgroup(run.freeze.path) : stopRun(() => processesIn(run));
+  run.freeze.kind === 'cgroup' ? inEach(run, freezeCgroup) : stopRun(() => processesIn(run));
 const thaw = (run: BeatRun): void =>
-  run.freeze.kind === 'cgroup' ? thawCgroup(run.freeze.path) : continueRun(() => processesIn(run));
+  run.freeze.kind === 'cgroup' ? inEach(run, thawCgroup) : continueRun(() => processesIn(run));
 
 const lives = (run: BeatRun): boolean =>
-  run.freeze.kind === 'cgroup' ? cgroupProcesses(run.freeze.path).length > 0 : processesIn(run).length > 0;
+  groupsOf(run).some((path) => cgroupProcesses(path).length > 0) || processesIn(run).length > 0;
 
 const nameOf = ({ run, isService }: BeatRun): string => (isService === true ? `GitLab (${run})` : `run ${run}`);
 

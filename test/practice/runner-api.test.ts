@@ -52,6 +52,41 @@ describe('POST /jobs/request', () => {
     expect(new Set(keys).size).toBe(keys.length);
   });
 
+  it('gives services as they stand in the file: by name, or with all that they may have', async () => {
+    const gitlab = await practice();
+    await project(
+      gitlab,
+      `default: {services: ["redis:7"]}
+inherits: {script: x}
+own:
+  script: x
+  services:
+    - redis
+    - name: r.lab:5000/db:$V
+      alias: "db, other"
+      entrypoint: [/e]
+      command: [-c, "a b"]
+      variables: {A: "$B", N: 1}
+      pull_policy: always
+      docker: {user: "70:70", platform: linux/arm64}
+`,
+    );
+    const taker = await runner(gitlab);
+    expect((await taker.take()).services).toMatchObject([{ name: 'redis:7', alias: null, variables: [] }]);
+    const variable = { public: true, file: false, masked: false, raw: false };
+    expect((await taker.take()).services).toEqual([
+      ...[{ name: 'redis', entrypoint: null, command: null, alias: null, variables: [] }].map((one) =>
+        expect.objectContaining(one),
+      ),
+      {
+        ...{ name: 'r.lab:5000/db:$V', alias: 'db, other', entrypoint: ['/e'], command: ['-c', 'a b'], ports: [] },
+        variables: [expect.objectContaining({ key: 'A', value: '$B' }), { key: 'N', value: '1', ...variable }],
+        pull_policy: ['always'],
+        executor_opts: { docker: { user: '70:70', platform: 'linux/arm64' } },
+      },
+    ]);
+  });
+
   it('matches tags, untagged, type, protection and pause, as GitLab does', async () => {
     const gitlab = await practice();
     const id = await project(

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ignoredOf, oddValues } from '../../gitlab-bridge/job-contract.ts';
+import { plannedServices } from '../../gitlab-bridge/job-services.ts';
 import { JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
 import { jobVariables, lateVariables, lookUpIn, secretsOf } from '../../gitlab-bridge/variables.ts';
 import { jobEnvironment, jobPaths } from '../../node/executors/job-shell.ts';
@@ -44,7 +45,19 @@ const honest = (): unknown => ({
     pull_policy: ['always'],
     executor_opts: { docker: { user: 'x' } },
   },
-  services: [],
+  services: [
+    {
+      name: 'r.lab:5000/g/db:$TAG',
+      alias: 'db, two',
+      entrypoint: ['/bin/sh'],
+      command: ['-c', 'true'],
+      variables: [{ key: 'A', value: '$SECRET', public: true, file: false, masked: false, raw: false }],
+      pull_policy: ['never'],
+      executor_opts: { docker: { user: 'x', platform: 'linux/amd64' } },
+      ports: [],
+    },
+    { name: 'redis' },
+  ],
   artifacts: [{ name: '$CI_JOB_NAME', paths: ['out/'], exclude: null, when: 'always', expire_in: '1 day' }],
   cache: [{ key: 'x', policy: 'pull-push', paths: ['c'], fallback_keys: ['y'] }],
   credentials: [{ type: 'registry', url: 'r', username: 'u', password: 'a password' }],
@@ -147,7 +160,10 @@ function use(payload: JobPayload): void {
   if (!(timeoutMsOf(payload) > 0)) throw new Error(`a timeout of ${timeoutMsOf(payload)}`);
   for (const secret of secretsOf(payload)) if (secret === '') throw new Error('an empty secret');
   for (const name of ignoredOf(payload)) if (!/^[\x20-\x7e]+$/.test(name)) throw new Error(`a trace with ${name}`);
-  unsupported(payload);
+  unsupported(payload, 'docker');
+  unsupported(payload, 'process');
+  const planned = plannedServices(payload, jobVariables(payload, facts), lookUp);
+  for (const { aliases } of planned.services) if (aliases.length === 0) throw new Error('a service without a name');
   oddValues(payload);
 }
 
@@ -157,7 +173,7 @@ describe('payloads of a server that lies', () => {
     expectSame(read, honest(), '');
     use(read);
     expect(ignoredOf(read)).toEqual(expect.arrayContaining(['inputs']));
-    expect(unsupported(read)).toBeNull();
+    expect(unsupported(read, 'docker')).toBeNull();
   });
 
   it(

@@ -217,6 +217,78 @@ describe('docker executor', () => {
     expect(await new DockerExecutor({ node: 'someone-else' }).adopt(spec, workspace.handle)).toBeNull();
   });
 
+  it('goes on without a service that does not answer, stands still with all of them, and is swept with them', async () => {
+    makeTestImages();
+    const said: string[] = [];
+    const mine = new DockerExecutor({ node: own, servicesWaitMs: 400, note: (_, sentence) => said.push(sentence) });
+    const service = (image: string, alias: string, command: string[]) => ({
+      ...{ image, title: image, aliases: [alias], entrypoint: null, command, user: null, platform: null },
+      ...{ pullPolicies: [], environment: [{ key: 'MODE', value: 'x' }] },
+    });
+    const busy = 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done';
+    const services = [
+      service(testImages.web, 'late', ['sleep', '600']),
+      service(testImages.bash, 'busy', ['bash', '-c', busy]),
+    ];
+    const spec = specOf(`d${process.pid}-svc`, testImages.bash, { servicesAt: () => ({ services, warnings: [] }) });
+    const workspace = await mine.prepare(spec, never);
+    expect(said.join('\n')).toMatch(
+      /Service autogit-test-web:1 probably didn't start properly.*port 8080 does not answer/s,
+    );
+    expect(said.join('\n')).toContain(`Service ${testImages.bash} exposes no port and has no HEALTHCHECK`);
+    expect((await runStep(workspace, 0, '(echo >/dev/tcp/late/8080) 2>&1 || true')).text).toContain('refused');
+    const groups = await workspace.freezer?.();
+    const paths = groups?.kind === 'cgroup' ? [groups.path, ...(groups.also ?? [])] : [];
+    expect(paths).toHaveLength(3);
+    const paused = (): string =>
+      execFileSync('docker', ['ps', '-q', '--filter', `label=autogit.run=${spec.run}`, '--filter', 'status=paused'], {
+        encoding: 'utf8',
+      });
+    await workspace.freeze();
+    expect(paused().trim().split('\n')).toHaveLength(3);
+    await workspace.thaw();
+    expect(paused()).toBe('');
+    // Frozen by the watchdog, without the engine: another agent's adoption finds all of it, and thaws it.
+    for (const path of paths) freezeCgroup(path);
+    const other = new DockerExecutor({ node: own });
+    const adopted = await other.adopt(spec, workspace.handle);
+    await adopted?.thaw();
+    expect(paths.map((path) => isCgroupFrozen(path))).toEqual([false, false, false]);
+    execFileSync('docker', ['rm', '-f', workspace.handle], { stdio: 'ignore' });
+    expect(await other.sweep(new Set())).toEqual([spec.run]);
+    const left = (what: string[]): string =>
+      execFileSync('docker', [...what, '--filter', `label=autogit.run=${spec.run}`], { encoding: 'utf8' });
+    expect(left(['ps', '-aq']) + left(['network', 'ls', '-q'])).toBe('');
+  });
+
+  it('leaves nothing of its services when one cannot begin, or the job is ended meanwhile', async () => {
+    const broken = {
+      ...{ title: 'broken', aliases: ['broken'], entrypoint: ['/no/such'], command: [], user: null },
+      platform: null,
+    };
+    const waits = { ...broken, title: 'waits', aliases: ['waits'], entrypoint: null };
+    const left = (run: string): string =>
+      ['ps -aq', 'network ls -q']
+        .map((what) =>
+          execFileSync('docker', [...what.split(' '), '--filter', `label=autogit.run=${run}`], { encoding: 'utf8' }),
+        )
+        .join('');
+    const specWith = (one: typeof broken | typeof waits) => {
+      const services = [{ ...one, image: makeTestImages().web, pullPolicies: [], environment: [] }];
+      return specOf(`d${process.pid}-${one.title}`, testImages.bash, {
+        servicesAt: () => ({ services, warnings: [] }),
+      });
+    };
+    await expect(executor.prepare(specWith(broken as never), never)).rejects.toThrow(/cannot start service broken/);
+    const stop = new AbortController();
+    const ending = executor.prepare(specWith({ ...waits, command: ['sleep', '60'] } as never), stop.signal);
+    setTimeout(() => stop.abort(), 700);
+    await expect(ending).rejects.toThrow();
+    for (let tries = 0; tries < 100 && left(`d${process.pid}-waits`) + left(`d${process.pid}-broken`) !== ''; tries++)
+      await sleep(100);
+    expect(left(`d${process.pid}-waits`) + left(`d${process.pid}-broken`)).toBe('');
+  });
+
   it('says in words when no engine answers', async () => {
     const nobody = new DockerExecutor({ node, dockerHost: 'unix:///nonexistent/docker.sock' });
     await expect(nobody.check()).rejects.toMatchObject({ code: 'no-docker' });

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { plainText, RunLab, until } from '../real/run-lab.ts';
@@ -5,7 +6,7 @@ import { makeTestImages, removeNetwork, testImages } from './test-image.ts';
 
 let lab: RunLab;
 const node = `run-${process.pid}`;
-const executor = new DockerExecutor({ node });
+const executor = new DockerExecutor({ node, note: (run, sentence) => lab.supervisor?.note(run, sentence) });
 afterEach(async () => {
   await lab.stop();
   await executor.sweep(new Set());
@@ -81,6 +82,55 @@ only:
     await lab.admin.cancelJob(lab.projectId, run.job);
     expect((await lab.ended(run)).result).toMatchObject({ state: 'canceled' });
     expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'canceled' });
+  });
+
+  it('has services beside it, on a network of its own, over a restart of the agent; nothing of them is left', async () => {
+    makeTestImages();
+    lab = await RunLab.start({
+      '.gitlab-ci.yml': `
+variables: { MODE: test, CI_DEBUG_SERVICES: "true" }
+only:
+  image: "${testImages.bash}"
+  services:
+    - "${testImages.web}"
+    - name: "${testImages.web}"
+      alias: "second, other"
+      variables: { PASSWORD: "of-$MODE" }
+      pull_policy: never
+    - { name: "${testImages.busybox}", alias: dead, command: [sh, -c, "echo I die; exit 3"] }
+  script:
+    - 'ask() { exec 3<>/dev/tcp/$1/8080; printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3; tail -n 1 <&3; }'
+    - ask autogit-test-web
+    - ask second; ask other
+    - for i in $(seq 1 40); do echo tick $i; sleep 0.1; done
+    - ask second; exit 5
+`,
+    });
+    lab.executor = () => executor;
+    await lab.agent();
+    const run = await lab.begin();
+    await until('ticks', async () => (await lab.traceHere(run)).includes('tick 5\n'));
+    const [beat] = (await lab.supervisor?.beats()) ?? [];
+    const freezer = beat?.freezer;
+    expect(freezer?.kind === 'cgroup' ? freezer.also?.length : 0).toBe(2);
+    await lab.stopAgent();
+    await lab.agent();
+    const ended = await lab.ended(run);
+    const text = plainText(await lab.traceAt(run));
+    expect(ended.result, text).toMatchObject({ state: 'failed', exitCode: 5 });
+    expect(text).toContain(`Starting service ${testImages.web}...\n`);
+    expect(text).toContain('WARNING: Skipping alias "autogit-test-web" for service "autogit-test-web:1" (services[1])');
+    expect(text).toContain('Waiting for services to be up and running (timeout 30 seconds)...\n');
+    expect(text).toMatch(
+      /WARNING: Service autogit-test:busybox probably didn't start properly\.[^*]*exit code 3[^*]*I die/,
+    );
+    expect(text.match(/^test .*\.$/gm)).toEqual(['test  .', 'test of-test .', 'test of-test .', 'test of-test .']);
+    expect(text.match(/^\[service:second-other\] \S+Z web of test begins$/gm)).toHaveLength(1);
+    expect(text).toMatch(/WARNING: service autogit-test:busybox does not run any more \(exit code 3\)\nI die/);
+    expect(text.match(/^tick \d+$/gm)).toHaveLength(40);
+    const left = (what: string[]): string =>
+      execFileSync('docker', [...what, '--filter', `label=autogit.run=${run.run}`]).toString();
+    await until('nothing left', () => left(['ps', '-aq']) + left(['network', 'ls', '-q']) === '');
   });
 
   it('says what to do when the image is nowhere', async () => {

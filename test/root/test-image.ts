@@ -7,11 +7,13 @@ import { dirname, join } from 'node:path';
  * Images for tests, made of this machine's own programs by `docker import`: no registry is reachable. `bash` is what a
  * job usually finds (bash, coreutils, tar, git); `sh` is the least that an image must have: dash and a few commands;
  * `busybox` is what Alpine has: ash, and busybox for all commands.
+ * `web` is the same as a service: it answers at port 8080 with what its variables say, a second after it began.
  */
 export const testImages = {
   bash: 'autogit-test:bash',
   sh: 'autogit-test:sh',
   busybox: 'autogit-test:busybox',
+  web: 'autogit-test-web:1',
 } as const;
 
 const coreutils =
@@ -72,8 +74,12 @@ const make = (image: string, programs: string[], shell: string, changes: string[
   }
 };
 
-const makeBusybox = (): void => {
-  if (has(testImages.busybox)) return;
+const serve =
+  'echo "web of $MODE begins"; sleep 1; mkdir -p /www; echo "$MODE $PASSWORD $SECRET." >/www/index.html; exec httpd -f -p 8080 -h /www';
+const webChanges = ['EXPOSE 8080', `CMD ${JSON.stringify(['sh', '-c', serve])}`];
+
+const makeBusybox = (image: string, changes: string[]): void => {
+  if (has(image)) return;
   const root = mkdtempSync(join(tmpdir(), 'autogit-image-'));
   try {
     for (const folder of ['tmp', 'etc', 'bin']) mkdirSync(join(root, folder));
@@ -81,7 +87,7 @@ const makeBusybox = (): void => {
     const names = execFileSync('busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n');
     for (const name of names) if (name !== 'busybox') symlinkSync('busybox', join(root, 'bin', name));
     const tar = execFileSync('tar', ['-C', root, '-c', '.'], { maxBuffer: 1 << 28 });
-    execFileSync('docker', ['import', '-', testImages.busybox], { input: tar });
+    execFileSync('docker', ['import', ...changes.flatMap((change) => ['-c', change]), '-', image], { input: tar });
   } finally {
     rmSync(root, { recursive: true, force: true });
   }
@@ -95,7 +101,8 @@ export function makeTestImages(): typeof testImages {
   make(testImages.sh, ['dash', 'cat', 'sleep', 'ls', 'mkdir', 'id', 'env', 'tee', 'tail', 'head', 'wc'], 'dash', [
     'USER dev',
   ]);
-  makeBusybox();
+  makeBusybox(testImages.busybox, []);
+  makeBusybox(testImages.web, webChanges);
   return testImages;
 }
 

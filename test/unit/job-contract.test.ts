@@ -24,7 +24,7 @@ const withVariable = (key: string, value: string): JobPayload => payload({ varia
 
 /** GitLab's payload, field by field, as the contract (§1.3) writes it down. */
 const contract: Record<string, string[]> = {
-  '': ['id', 'token', 'allow_git_fetch', 'inputs', 'variables', 'run', 'hooks', 'services', 'cache', 'dependencies'],
+  '': ['id', 'token', 'allow_git_fetch', 'inputs', 'variables', 'run', 'hooks', 'cache', 'dependencies'],
   job_info: [
     'id',
     'name',
@@ -48,7 +48,21 @@ const contract: Record<string, string[]> = {
   ],
   runner_info: ['timeout', 'runner_session_url', 'uuid'],
   steps: ['name', 'script', 'timeout', 'when', 'allow_failure'],
-  image: ['name', 'alias', 'entrypoint', 'command', 'ports', 'variables', 'pull_policy', 'executor_opts.docker.user'],
+  image: [
+    'name',
+    'alias',
+    'entrypoint',
+    'command',
+    'ports',
+    'variables',
+    'pull_policy',
+    'executor_opts.docker.user',
+    'executor_opts.docker.platform',
+  ],
+  services: [
+    ...['name', 'alias', 'entrypoint', 'command', 'ports', 'variables', 'pull_policy'],
+    ...['executor_opts.docker.user', 'executor_opts.docker.platform', 'executor_opts.kubernetes.user'],
+  ],
   artifacts: ['name', 'untracked', 'paths', 'exclude', 'when', 'expire_in', 'artifact_type', 'artifact_format'],
   credentials: ['type', 'url', 'username', 'password'],
   features: ['trace_sections', 'token_mask_prefixes', 'failure_reasons', 'tracing'],
@@ -83,7 +97,6 @@ function asking(field: string): JobPayload {
   };
   const shaped: Record<string, unknown> = {
     'image.entrypoint': { image: { name: 'x', entrypoint: ['/bin/x'] } },
-    services: { services: [{ name: 'postgres' }] },
     hooks: { hooks: [{ name: 'pre_get_sources_script', script: ['true'] }] },
     run: { run: '[{"name":"x"}]' },
     secrets: { secrets: { A: { vault: {} } } },
@@ -99,7 +112,7 @@ describe('what a job may ask', () => {
       expect(treatment, field).toBeDefined();
       if (treatment?.is === 'ignored')
         expect(ignoredOf(asking(field)).join(), field).toContain(field.split('.').at(-1));
-      if (treatment?.is === 'refused') expect(unsupported(asking(field)), field).toMatch(/does not support/);
+      if (treatment?.is === 'refused') expect(unsupported(asking(field), 'docker'), field).toMatch(/does not support/);
     }
     // Nothing stands in the table that the contract does not know.
     const known = fields.map((field) => field.split('.')[0]);
@@ -142,7 +155,7 @@ describe('what a job may ask', () => {
     expect(oddValues(withVariable('CI_DEBUG_TRACE', 'false'))).toEqual([]);
     expect(oddValues(withVariable('RUNNER_SCRIPT_TIMEOUT', '90'))).toEqual(['RUNNER_SCRIPT_TIMEOUT']);
     const step = { name: 'script', script: ['true'], when: 'sometimes' };
-    expect(unsupported(payload({ steps: [step] }))).toContain('when: sometimes');
+    expect(unsupported(payload({ steps: [step] }), 'docker')).toContain('when: sometimes');
   });
 
   it('takes flags for git by name alone', () => {

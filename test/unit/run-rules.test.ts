@@ -218,10 +218,14 @@ describe('what GitLab sent', () => {
     );
   });
   it('names what this version cannot do', () => {
-    expect(unsupported(payload({}))).toBeNull();
-    expect(unsupported(payload({ services: [{ name: 'postgres' }], artifacts: [{ untracked: true }] }))).toBe(
-      'this version of autogit-node does not support services, artifacts:untracked',
+    expect(unsupported(payload({}), 'process')).toBeNull();
+    const secrets = { A: { vault: {} } };
+    expect(unsupported(payload({ secrets, artifacts: [{ untracked: true }] }), 'docker')).toBe(
+      'this version of autogit-node does not support secrets, artifacts:untracked',
     );
+    const beside = payload({ services: [{ name: 'postgres' }] });
+    expect(unsupported(beside, 'docker')).toBeNull();
+    expect(unsupported(beside, 'process')).toMatch(/^services need the docker executor.*tag docker/);
   });
 });
 

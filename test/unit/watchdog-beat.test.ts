@@ -20,6 +20,7 @@ it.each([
   [beat],
   [{ bootId: 'b', runs: [] }],
   [{ ...beat, runs: [{ run: 'r1', until: 12, freeze: { kind: 'cgroup', path: '/sys/a' } }] }],
+  [{ ...beat, runs: [{ run: 'r1', until: 12, freeze: { kind: 'cgroup', path: '/sys/a', also: ['/sys/b'] } }] }],
   // Of an earlier agent.
   [{ bootId: 'b', runs: [{ run: 'r1', until: 12, freeze: marker }] }],
 ])('a beat is read as it was written: %j', (written) => {
@@ -39,6 +40,7 @@ it.each([
   [{ ...beat, runs: [{ ...run, until: null }] }],
   [{ ...beat, runs: [{ ...run, held: 1 }] }],
   [{ ...beat, runs: [{ ...run, freeze: { kind: 'cgroup', path: 'sys' } }] }],
+  [{ ...beat, runs: [{ ...run, freeze: { kind: 'cgroup', path: '/sys/a', also: ['sys'] } }] }],
   [{ ...beat, runs: [{ ...run, freeze: { kind: 'pgid', marks } }] }],
   [{ ...beat, runs: [{ ...run, freeze: { kind: 'else', marker: 'm' } }] }],
   [{ ...beat, runs: [{ ...run, freeze: { ...run.freeze, marks: { ...marks, uid: '0' } } }] }],

@@ -53,7 +53,7 @@ async function prepare(run: RunContext, onMade: (workspace: Workspace) => Promis
   const { trace, payload, options, executor } = run;
   const spec = run.spec();
   trace.say(`Running with autogit-node ${options.version} on ${options.nodeName}\n`, 'header');
-  const lacks = unsupported(payload);
+  const lacks = unsupported(payload, executor.kind);
   if (lacks !== null) throw new RunFailed('configuration', lacks);
   let workspace: Workspace | null = null;
   await section(run, 'prepare_executor', `Preparing the "${executor.kind}" executor`, async () => {

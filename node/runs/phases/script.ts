@@ -2,6 +2,7 @@ import type { RunContext } from '../run-context.ts';
 import { abandonMs } from '../run-ending.ts';
 import { RunFailed } from '../run-errors.ts';
 import { isWanted } from '../run-result.ts';
+import { followServices, sayEndedServices } from '../service-trace.ts';
 import type { Phase } from './phase.ts';
 import { runStep } from './script-step.ts';
 
@@ -15,7 +16,13 @@ export const script: Phase = {
   },
 
   async run(run) {
-    while (run.record.progress.step < run.steps.length) await oneStep(run);
+    const stop = followServices(run);
+    try {
+      while (run.record.progress.step < run.steps.length) await oneStep(run);
+    } finally {
+      stop();
+    }
+    await run.ending.until('looking at the services', sayEndedServices(run), abandonMs.preparing);
   },
 };
 

@@ -1,0 +1,75 @@
+import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
+import type { ExecutorSpec, Workspace } from '../ports.ts';
+import type { FoundImage } from './docker-image.ts';
+import { ensureRunBridge } from './docker-network.ts';
+import { DockerServices, removeServices, type ServicesPlace, servicesWaitMs } from './docker-services.ts';
+
+/** The name of a job's own container for its services, as with gitlab-runner. */
+const ownAlias = 'build';
+
+interface StartWithServices extends ServicesPlace {
+  spec: ExecutorSpec;
+  planned: PlannedService[];
+  extraHosts: string[];
+  /** ms; by default as gitlab-runner. */
+  waitMs: number | undefined;
+  note: (sentence: string) => void;
+  signal: AbortSignal;
+  /** The job's own image. */
+  ownImage(signal: AbortSignal): Promise<FoundImage>;
+  imageOf(spec: ExecutorSpec, image: string, signal: AbortSignal): Promise<FoundImage>;
+  /** The job's own container. */
+  begin(made: {
+    image: FoundImage;
+    network: string;
+    aliases: string[];
+    beside: DockerServices;
+    signal: AbortSignal;
+  }): Promise<Workspace>;
+}
+
+/**
+ * A job's place with services: images at once, then the services, then the job's own container while they become ready.
+ * When this throws nothing of it works on, and nothing is left but what an engine that is away keeps.
+ */
+export async function startWithServices(how: StartWithServices): Promise<Workspace> {
+  // What a try before this one left: its calls were not answered, or its agent was ended.
+  await removeServices(how);
+  const stop = new AbortController();
+  const signal = AbortSignal.any([how.signal, stop.signal]);
+  const together = async <T extends readonly unknown[]>(...parts: { [K in keyof T]: Promise<T[K]> }): Promise<T> => {
+    try {
+      return (await Promise.all(parts)) as unknown as T;
+    } catch (error) {
+      stop.abort();
+      await Promise.allSettled(parts);
+      throw error;
+    }
+  };
+  try {
+    const { spec, planned, note } = how;
+    const [image, network, images] = await together(
+      how.ownImage(signal),
+      ensureRunBridge(how.docker, how.node, how.run),
+      Promise.all(
+        planned.map((service) => {
+          note(`Starting service ${service.title}...`);
+          const { pullPolicies, platform } = service;
+          return how.imageOf({ ...spec, pullPolicies, platform }, service.image, signal);
+        }),
+      ),
+    );
+    signal.throwIfAborted();
+    const services = planned.map((service, at) => ({ planned: service, imageId: (images[at] as FoundImage).id }));
+    const beside = await DockerServices.begin({ ...how, network, services });
+    const isTaken = planned.some(({ aliases }) => aliases.includes(ownAlias));
+    const [workspace] = await together(
+      how.begin({ image, network, aliases: isTaken ? [] : [ownAlias], beside, signal }),
+      beside.ready(how.waitMs ?? servicesWaitMs, note, signal),
+    );
+    return workspace;
+  } catch (error) {
+    await removeServices(how).catch(() => undefined);
+    throw error;
+  }
+}
