@@ -135,6 +135,8 @@ export const Change = z.discriminatedUnion('kind', [
     epoch: z.int().positive().max(limits.counter),
     /** Of which these data are, where it is another one: they are of before an upgrade. */
     image: GitlabImageName.optional(),
+    /** It marks its data for whatever epoch the ledger makes of it; absent: of an earlier version, which knows of the next number only. */
+    marksAnew: z.boolean().optional(),
     because: Sentence,
   }),
   /** A person wants a newer GitLab: the last image of the way to it. `from`: the version that runs. `rehearse`: each on a clone first. */
@@ -156,6 +158,8 @@ export const Change = z.discriminatedUnion('kind', [
     data: DataId,
     epoch: z.int().positive().max(limits.counter),
     image: GitlabImageName,
+    /** It marks its data for whatever epoch the ledger makes of it; absent: of an earlier version, which knows of the next number only. */
+    marksAnew: z.boolean().optional(),
     because: Sentence,
   }),
   /** The host's word on how the upgrade that was wished ended. */

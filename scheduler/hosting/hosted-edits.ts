@@ -129,8 +129,16 @@ const epochsUnheard = 1000;
 export const epochFollowing = (epoch: number, recovery: Ledger['recovery']): number =>
   epoch + (recovery ? epochsUnheard : 1);
 
+/** It begins where that one ended, whether it was counted before or after a recovery by force. */
+export const isEpochAfter = (epoch: number, former: number): boolean =>
+  epoch === former + 1 || epoch === former + epochsUnheard;
+
 export const epochAfter = ({ gitlab, recovery }: Pick<Ledger, 'gitlab' | 'recovery'>): number =>
   epochFollowing(gitlab.epoch, recovery);
+
+/** The same, of data that their host has marked already: one of an earlier version would not find again what is counted otherwise. */
+export const epochOfMarked = (ledger: Ledger, { marksAnew = false }: { marksAnew?: boolean | undefined }): number =>
+  marksAnew ? epochAfter(ledger) : ledger.gitlab.epoch + 1;
 
 export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' }, wallMs: number): Ledger | Refusal {
   const { host, hosted, agreed = [], because } = change;

@@ -6,7 +6,7 @@ import { whoIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { emptied } from './copies-set.ts';
-import { whyNotOf } from './hosted-edits.ts';
+import { epochOfMarked, isEpochAfter, whyNotOf } from './hosted-edits.ts';
 
 /*
  * An upgrade of the mesh's GitLab in the ledger: wished (what serves serves on, and its host gets ready) -> for each image on the
@@ -54,15 +54,20 @@ function upgrade(
  * The next epoch of the same data begins with that image; also with the one of before, where it did not come up. What GitLab knows
  * it knows on: its gate was shut from the moment of which these data are, so address, token and runners stay.
  */
-function upgraded(ledger: Ledger, { data, epoch, image }: Change & { kind: 'gitlab-upgraded' }): Ledger | Refusal {
+function upgraded(
+  ledger: Ledger,
+  { data, epoch, image, marksAnew }: Change & { kind: 'gitlab-upgraded' },
+): Ledger | Refusal {
   const { gitlab } = ledger;
   // Said twice: what it says is so.
-  if (gitlab.hosted?.data === data && gitlab.epoch === epoch + 1 && gitlab.hosted.image === image) return ledger;
+  const isSame = gitlab.hosted?.data === data && isEpochAfter(gitlab.epoch, epoch);
+  if (isSame && gitlab.hosted?.image === image) return ledger;
   const refused = whyNotOf(ledger, { data, epoch });
   if (refused !== null) return { refused };
   const hosted = gitlab.hosted!;
   const copies = hosted.copies && { copies: emptied(hosted.copies) };
-  return { ...ledger, gitlab: { ...gitlab, epoch: epoch + 1, hosted: { ...hosted, ...copies, image } } };
+  const next = epochOfMarked(ledger, { marksAnew });
+  return { ...ledger, gitlab: { ...gitlab, epoch: next, hosted: { ...hosted, ...copies, image } } };
 }
 
 /** How it ended stays for whoever asks, until the next one. */

@@ -5,7 +5,7 @@ import { whoIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { emptied } from './copies-set.ts';
-import { whyNotOf } from './hosted-edits.ts';
+import { epochOfMarked, isEpochAfter, whyNotOf } from './hosted-edits.ts';
 import { withoutMove } from './move-edits.ts';
 import { withoutWish } from './upgrade-edits.ts';
 
@@ -65,14 +65,14 @@ export function whyNoRestore(ledger: Ledger, image?: string): string | null {
  */
 export function restored(
   ledger: Ledger,
-  { data, epoch, image, because }: Change & { kind: 'gitlab-restored' },
+  { data, epoch, image, marksAnew, because }: Change & { kind: 'gitlab-restored' },
   wallMs: number,
 ): Ledger | Refusal {
   const { gitlab: before } = ledger;
   const givenUp = `it was given up: ${because}`.slice(0, 900);
   const gitlab = withoutMove(withoutWish(before, false, givenUp, wallMs), false, givenUp, wallMs);
   // Said twice: what it says is so.
-  if (gitlab.hosted?.data === data && gitlab.epoch === epoch + 1) return ledger;
+  if (gitlab.hosted?.data === data && isEpochAfter(gitlab.epoch, epoch)) return ledger;
   const refused = whyNotOf(ledger, { data, epoch }) ?? whyNotNow(ledger);
   if (refused !== null) return { refused };
   const hosted = gitlab.hosted!;
@@ -83,7 +83,7 @@ export function restored(
     gitlab: {
       ...gitlab,
       ...{ url: null, token: null, instance: null },
-      epoch: epoch + 1,
+      epoch: epochOfMarked(ledger, { marksAnew }),
       hosted: { ...hosted, ...copies, ...(image !== undefined && { image }) },
     },
   };

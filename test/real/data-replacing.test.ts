@@ -2,6 +2,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
+import { markedEpoch, writeMarker } from '../../node/hosting/place-records.ts';
+import { systemTools } from '../../node/hosting/system-tools.ts';
 import type { HostedGitlab } from '../../protocol/ledger.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { KeeperRig } from './keeper-rig.ts';
@@ -13,6 +15,7 @@ afterEach(() => rig.ends());
 describe('a restore', () => {
   const when = { version: '19.3.0', image: 'i', at: 1 };
   const about = { form: 1 as const, mesh: 'mesh', meshName: 'home', data: 'data-three', epoch: 3, ...when };
+  const of = { mesh: 'mesh', data: 'data-three' };
   let tree: string;
   const data = (): string => readFileSync(join(tree, 'live/data/what'), 'utf8');
   async function ready(): Promise<GitlabKeeper> {
@@ -115,6 +118,39 @@ describe('a restore', () => {
       rig.begins();
     }
     rig.begins();
+  });
+
+  it.each([
+    ['before', false],
+    ['after its next agent has marked the data anew', true],
+  ])(
+    'counts its epoch as the mesh does that was recovered by force %s, and its data are of that',
+    async (_when, isLate) => {
+      const keeper = await ready();
+      rig.isHeard = false;
+      keeper.replacing.ask(wish());
+      await rig.until(keeper, () => data() === 'then');
+      expect(markedEpoch(join(tree, 'live/data'), of)).toBe(4);
+      await keeper.stop();
+      if (isLate) rig.isRecovered = true;
+      else rig.ledger.recovery = {};
+      rig.isHeard = true;
+      const next = rig.begin();
+      await rig.until(next, () => rig.ledger.gitlab.epoch === 1003 && next.replacing.outcome !== null);
+      expect([data(), next.replacing.outcome?.isDone]).toEqual(['then', true]);
+      expect(markedEpoch(join(tree, 'live/data'), of)).toBe(1003);
+    },
+  );
+
+  it('that cannot be done keeps what was there, in the epoch that a mesh recovered by force makes of it', async () => {
+    const keeper = await ready();
+    rig.ledger.recovery = {};
+    await writeMarker(join(tree, 'live/data'), { ...of, epoch: 3 }, systemTools);
+    rmSync(join(tree, 'restoring/bulk'), { recursive: true });
+    keeper.replacing.ask(wish());
+    await rig.until(keeper, () => keeper.replacing.outcome !== null);
+    expect([data(), rig.ledger.gitlab.epoch, keeper.replacing.outcome?.isDone]).toEqual(['now', 1003, false]);
+    expect(markedEpoch(join(tree, 'live/data'), of)).toBe(1003);
   });
 
   it('that the mesh does not hear of is told until it does, by the next agent too', async () => {

@@ -12,6 +12,7 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
+import { epochAfter } from '../../scheduler/hosting/hosted-edits.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { PlayedEngine } from './played-engine.ts';
 
@@ -24,9 +25,11 @@ export class KeeperRig {
   behind: (BehindGate & { until: number }) | null = null;
   seen: (GitlabSeen | null)[] = [];
   order: string[] = [];
-  ledger: { mesh: object; gitlab: Record<string, unknown> } = { mesh: {}, gitlab: {} };
+  ledger: { mesh: object; gitlab: Record<string, unknown>; recovery?: unknown } = { mesh: {}, gitlab: {} };
   isOtherFolder = false;
   isHeard = true;
+  /** The mesh is recovered by force before it hears the next word of its host. */
+  isRecovered = false;
   mayMake: boolean[] = [];
   closing: Promise<void> = Promise.resolve();
   /** How upgrades ended. */
@@ -57,6 +60,7 @@ export class KeeperRig {
     this.home = mkdtempSync(join(tmpdir(), 'autogit-keeper-'));
     this.engine = new PlayedEngine();
     [this.behind, this.seen, this.order, this.isOtherFolder, this.closing] = [null, [], [], false, Promise.resolve()];
+    this.isRecovered = false;
     [this.told, this.target] = [[], { waits: null, percent: null, fails: null }];
     [this.isHeard, this.mayMake, this.ended, this.stepsLeft, this.skewMs] = [true, [], [], null, 0];
     const hosted = hostedGitlab({ data: 'data-three', preset: 'minimal' });
@@ -137,15 +141,17 @@ export class KeeperRig {
 
   async #change(change: Change): Promise<ChangeOutcome> {
     if (!this.isHeard) return { state: 'unknown', because: 'no leader' };
+    if (this.isRecovered) this.ledger.recovery = {};
     const { gitlab } = this.ledger;
+    const next = epochAfter(this.ledger as unknown as Ledger);
     if (change.kind === 'gitlab-restored')
       this.ledger.gitlab = {
-        ...{ ...gitlab, url: null, token: null, epoch: change.epoch + 1 },
+        ...{ ...gitlab, url: null, token: null, epoch: next },
         hosted: { ...(gitlab.hosted as HostedGitlab), ...(change.image !== undefined && { image: change.image }) },
       };
     if (change.kind === 'gitlab-upgraded') {
       const hosted = { ...(gitlab.hosted as HostedGitlab), image: change.image };
-      this.ledger.gitlab = { ...gitlab, epoch: change.epoch + 1, hosted };
+      this.ledger.gitlab = { ...gitlab, epoch: next, hosted };
     }
     this.#moves(change);
     if (change.kind === 'gitlab-upgrade-ended') this.ended.push(change.isDone ? 'done' : change.because);

@@ -3,7 +3,7 @@ import { isOnTrial } from '../../node/hosting/move/move-steps.ts';
 import { isAheadOf, othersAmong } from '../../node/hosting/other-services.ts';
 import type { Change } from '../../protocol/changes.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
-import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { epochFollowing, type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Agent } from './agent.ts';
 import { adminToken } from './gitlab-effects.ts';
 import type { HostedService } from './hosted-machine.ts';
@@ -135,7 +135,7 @@ export class HostShell {
     hosted.remembered ??= { data: mine.data, epoch: mine.epoch };
     this.#kept ??= this.#keep(mine);
     if (mine.ending?.drained) return this.#takeDown(this.#kept, mine);
-    if (this.#isReplaced(this.#kept)) return;
+    if (this.#isReplaced(this.#kept, mine)) return;
     if (this.#isMoved(this.#kept, mine)) return;
     this.#lookAfter(this.#kept, mine);
   }
@@ -187,7 +187,7 @@ export class HostShell {
   }
 
   /** Other data in the place of those that it has: begun on the disk, so that whichever agent comes next does it to its end. */
-  #isReplaced(kept: Kept): boolean {
+  #isReplaced(kept: Kept, mine: Hosting): boolean {
     const { hosted } = this.#agent.machine;
     const { restoring } = hosted;
     if (restoring === null) return false;
@@ -208,8 +208,9 @@ export class HostShell {
       this.#isSwapping = false;
       this.#agent.later(() => {
         hosted.generation += 1;
-        if (hosted.volume?.data === restoring.data) hosted.volume.epoch = restoring.epoch + 1;
-        this.#ask({ kind: 'gitlab-restored', ...restoring, because: 'a person asked' }, sayAgainMs);
+        if (hosted.volume?.data === restoring.data)
+          hosted.volume.epoch = epochFollowing(mine.epoch, this.#agent.ledger?.recovery);
+        this.#ask({ kind: 'gitlab-restored', ...restoring, marksAnew: true, because: 'a person asked' }, sayAgainMs);
       });
     });
     return true;

@@ -66,6 +66,17 @@ describe('an upgrade of GitLab in the ledger (SAFETY H7)', () => {
     );
   });
 
+  it('after a recovery by force each epoch of it is above all that the former era may have used, and said twice it is one', () => {
+    const recovery = { by: 'K', at: now, from: { era: mesh().era, stamp: mesh().stamp }, off: [], unseen: [] };
+    const wished = apply({ ...mesh(), recovery }, wish);
+    const up = { ...next(4, image), marksAnew: true };
+    const after = applied(now)(wished, up);
+    expect(after.gitlab).toMatchObject({ epoch: 1004, hosted: { image } });
+    expect(applied(now)(after, up)).toBe(after);
+    expect(apply(after, { ...next(1004, was), marksAnew: true }).gitlab).toMatchObject({ epoch: 2004 });
+    expect(apply(wished, next(4, image)).gitlab.epoch).toBe(5);
+  });
+
   it('who was in sync is not: its rounds are of data that the other version has not made', () => {
     const { set } = apply(apply(mesh(), wish), next(4, image)).gitlab.hosted!.copies!;
     expect(set).toEqual({ version: 8, members: [], last: null, boot: null });

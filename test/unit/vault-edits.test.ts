@@ -105,6 +105,19 @@ describe('backups of GitLab in the ledger (a restore: SAFETY H7)', () => {
     expect(apply(after, restored)).toBe(after);
   });
 
+  it('after a recovery by force its epoch is above all that the former era may have used, and said twice it is one', () => {
+    const recovery = { by: 'K', at: now, from: { era: mesh().era, stamp: mesh().stamp }, off: [], unseen: [] };
+    const after = apply({ ...mesh(), recovery }, { ...restored, marksAnew: true });
+    expect(after.gitlab).toMatchObject({ epoch: 1004, url: null });
+    expect(apply(after, { ...restored, marksAnew: true })).toBe(after);
+    // Counted before the recovery, and asked again after it.
+    const before = { ...apply(mesh(), { ...restored, marksAnew: true }), recovery };
+    expect(before.gitlab.epoch).toBe(5);
+    expect(apply(before, { ...restored, marksAnew: true })).toBe(before);
+    // A host of an earlier version has marked them for the next number, and would not find them under another.
+    expect(apply({ ...mesh(), recovery }, restored).gitlab.epoch).toBe(5);
+  });
+
   it('is said by the host alone, of its own epoch, and of none that is to end', () => {
     expect(whyNot(mesh(), restored, 'D')).toContain('only the host');
     expect(whyNot(mesh(), restored, 'K')).toBeNull();

@@ -121,7 +121,12 @@ describe('what is kept beside GitLab', () => {
   it('is not said to have been put in place when it is not there any more', async () => {
     data('.');
     mkdirSync(join(tree, 'restoring'));
-    const swap = { place: { kind: 'subvolume' as const, path: tree }, owner: of(), source: join(tree, 'restoring') };
+    const swap = {
+      place: { kind: 'subvolume' as const, path: tree },
+      owner: of(),
+      next: 5,
+      source: join(tree, 'restoring'),
+    };
     await expect(swapData({ ...swap, about: of() }, tools)).rejects.toThrow('restoring are not there any more');
     expect(existsSync(join(tree, 'live/data'))).toBe(true);
   });

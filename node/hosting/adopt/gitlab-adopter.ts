@@ -2,7 +2,7 @@ import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { Ledger } from '../../../protocol/ledger.ts';
-import { hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
+import { epochAfter, hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
@@ -250,8 +250,8 @@ export class GitlabAdopter {
         `container ${name} was started again by somebody: what is copied would be of no one instant`,
       );
     await this.#requireAlone(known);
-    const epoch = (ledger()?.gitlab.epoch ?? 0) + 1;
-    await place.make(known, epoch, this.#say, this.#givenUp.signal);
+    const now = ledger();
+    await place.make(known, now === null ? 1 : epochAfter(now), this.#say, this.#givenUp.signal);
     const after = await this.#stillThere(known);
     if (after.isRunning || after.startedAt !== before.startedAt)
       throw new Impossible(`container ${name} was started by somebody while its data were copied`);

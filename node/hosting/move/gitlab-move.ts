@@ -6,7 +6,7 @@ import type { HostedMove } from '../../../protocol/hosted-move.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { MoveSeen } from '../../../protocol/report.ts';
 import { roundText } from '../../../protocol/round-name.ts';
-import { epochFollowing, type Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
+import { epochFollowing, type Hosting, isEpochAfter } from '../../../scheduler/hosting/hosted-edits.ts';
 import { hostingTimings } from '../../../scheduler/hosting/hosting-timings.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { KeeperOptions } from '../gitlab-keeper-options.ts';
@@ -279,7 +279,8 @@ export class GitlabMove {
       // Of this epoch's number: the ledger may be a step ahead by now. What was marked before a recovery by force is marked anew.
       const next = epochFollowing(epoch, options.ledger()?.recovery);
       const marked = markedEpoch(folder, owner);
-      if (marked === epoch || marked === epoch + 1) await writeMarker(folder, { ...owner, epoch: next }, options.tools);
+      if (marked !== null && (marked === epoch || isEpochAfter(marked, epoch)))
+        await writeMarker(folder, { ...owner, epoch: next }, options.tools);
       await options.tools.run('sync', ['-f', treeOf(place)]);
     }
     await this.#tell({ kind: 'gitlab-move-ends', data, epoch, isClosed, because: asSentence(because) });

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
+import { epochFollowing, isEpochAfter } from '../../../scheduler/hosting/hosted-edits.ts';
 import { isOfVersion } from '../../../scheduler/hosting/upgrade-path.ts';
 import { versionInside } from '../gitlab-inside.ts';
 import type { KeeperOptions } from '../gitlab-keeper-options.ts';
@@ -10,7 +11,7 @@ import type { HostingMemory, Replacing } from '../hosting-memory.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
 import { treeOf } from '../place-tree.ts';
 import type { FoundService } from '../service-host.ts';
-import { keepData, leaveData, swapData } from './data-swap.ts';
+import { keepData, leaveData, markFollowing, swapData } from './data-swap.ts';
 import { versionIn } from './kept-rounds.ts';
 import { dropFolder, dropPinned, dropReplaced, replacedFolder, snapshotInto } from './vault-tree.ts';
 
@@ -122,10 +123,21 @@ export class DataReplacing {
     if (known === null) return false;
     if (known.state !== 'trying' && known.epoch === epoch) return this.#swap(kept, known, own);
     // The ledger had taken it when an agent ended.
-    if (known.state === 'swapping' && known.epoch + 1 === epoch) this.#write(kept, { ...known, state: 'trying' });
-    else if (known.epoch + 1 !== epoch) this.#write(kept, null);
-    else return this.#watch(kept, known);
+    if (!isEpochAfter(epoch, known.epoch)) this.#write(kept, null);
+    else {
+      await this.#markAnew(kept, known);
+      if (known.state === 'trying') return this.#watch(kept, known);
+      this.#write(kept, { ...known, state: 'trying' });
+    }
     return false;
+  }
+
+  /** The mesh may have been recovered by force between the swap and its word: then it counted the epoch otherwise than this machine. */
+  async #markAnew({ hosting: { data, epoch, place }, mesh }: KeptGitlab, known: Replacing): Promise<void> {
+    const { tools, log } = this.#hands.options;
+    const owner = { mesh, data, epoch: known.epoch };
+    if (await markFollowing({ place, owner, next: epoch }, tools))
+      log.info(`the data in ${place.path} are those of epoch ${epoch}: the mesh was recovered by force meanwhile`);
   }
 
   /** Asked for of what is not there any more: other data, an epoch that is over, or a GitLab that is being uninstalled. */
@@ -156,9 +168,10 @@ export class DataReplacing {
     await kept.endCopies();
     const place = await kept.placeAsItIs();
     const owner = { mesh: options.ledger()?.mesh.id ?? '', data, epoch };
+    const next = epochFollowing(epoch, options.ledger()?.recovery);
     let known = begun;
     const { source, about } = known;
-    if (known.how === 'keep') await keepData({ place, owner, source }, tools);
+    if (known.how === 'keep') await keepData({ place, owner, next, source }, tools);
     else
       try {
         if (known.state === 'preparing') {
@@ -167,7 +180,7 @@ export class DataReplacing {
           known = { ...known, state: 'swapping' };
           this.#write(kept, known);
         }
-        await swapData({ place, owner, source, about }, tools);
+        await swapData({ place, owner, next, source, about }, tools);
       } catch (error) {
         // What there was must come back, and what lies there meanwhile is what GitLab could not begin with: tried until it can be.
         if (known.isBack) throw error;
@@ -178,7 +191,7 @@ export class DataReplacing {
         throw error;
       }
     await this.#tell(kept, known);
-    options.log.info(`GitLab's data are replaced, epoch ${epoch + 1} begins with them: ${known.because}`);
+    options.log.info(`GitLab's data are replaced, epoch ${next} begins with them: ${known.because}`);
     if (known.how === 'keep' && !known.upgrade)
       this.outcome = { backup: known.backup, isDone: false, because: known.because };
     this.#write(kept, { ...known, state: 'trying' });
@@ -217,8 +230,8 @@ export class DataReplacing {
     const image = isAsItWas(known) ? known.imageBefore : known.image;
     const told = await this.#hands.options.change(
       upgrade && image !== undefined
-        ? { kind: 'gitlab-upgraded', data, epoch, image, because }
-        : { kind: 'gitlab-restored', data, epoch, because, ...(image !== undefined && { image }) },
+        ? { kind: 'gitlab-upgraded', data, epoch, image, marksAnew: true, because }
+        : { kind: 'gitlab-restored', data, epoch, marksAnew: true, because, ...(image !== undefined && { image }) },
     );
     if (told.state !== 'done')
       throw new AutogitError('no-leader', `the mesh does not take GitLab's new epoch: ${told.because}`);

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../../../protocol/errors.ts';
+import { isEpochAfter } from '../../../scheduler/hosting/hosted-edits.ts';
 import { makeFolder } from '../../store/home.ts';
 import type { PlaceAt } from '../place-choice.ts';
 import { type DataOwner, markedEpoch, writeMarker } from '../place-records.ts';
@@ -12,6 +13,8 @@ interface Swap {
   place: PlaceAt;
   /** Whose they are, with the epoch that is over. */
   owner: DataOwner;
+  /** The epoch that follows. */
+  next: number;
   /** The folder whose data shall be GitLab's. */
   source: string;
   /** What is said of the data that go out of the way. */
@@ -22,12 +25,11 @@ interface Swap {
  * The data in `source` become those of the next epoch, and what was there lies in `replaced-EPOCH`, as it was. GitLab has ended
  * before, and its gate is closed for its epoch. Each step may have been done by an agent that ended before the last.
  */
-export async function swapData({ place, owner, source, about }: Swap, tools: SystemTools): Promise<void> {
+export async function swapData({ place, owner, next, source, about }: Swap, tools: SystemTools): Promise<void> {
   const tree = treeOf(place);
   const old = replacedFolder(tree, owner.epoch);
-  const next = { mesh: owner.mesh, data: owner.data, epoch: owner.epoch + 1 };
   if (existsSync(join(source, 'live'))) {
-    await writeMarker(join(source, 'live', 'data'), next, tools);
+    await writeMarker(join(source, 'live', 'data'), { ...owner, epoch: next }, tools);
     await tools.run('sync', ['-f', tree]);
   }
   makeFolder(old, 0o700);
@@ -43,20 +45,37 @@ export async function swapData({ place, owner, source, about }: Swap, tools: Sys
     throw new AutogitError('data-place', `the data in ${source} are not there any more: ${gone} has gone from it`, {
       hint: `see what is left: ls -la ${tree}`,
     });
+  await markFollowing({ place, owner, next }, tools);
   await settle(place, tools);
   // Done: what of its folder stays goes with the next restore.
   await dropFolder(source, tools).catch(() => undefined);
 }
 
+const mark = ({ place, owner, next }: Omit<Swap, 'about' | 'source'>, tools: SystemTools): Promise<void> =>
+  writeMarker(join(treeOf(place), 'live', 'data'), { ...owner, epoch: next }, tools);
+
+/**
+ * What lies there was marked for the epoch that follows, and a recovery by force since then counts that otherwise: it is marked anew.
+ * False where nothing was to be done; whatever else is marked there stays.
+ */
+export async function markFollowing(
+  { place, owner, next }: Omit<Swap, 'about' | 'source'>,
+  tools: SystemTools,
+): Promise<boolean> {
+  const marked = markedEpoch(join(treeOf(place), 'live', 'data'), owner);
+  if (marked === null || marked === next || !isEpochAfter(marked, owner.epoch)) return false;
+  await mark({ place, owner, next }, tools);
+  await tools.run('sync', ['-f', treeOf(place)]);
+  return true;
+}
+
 /** It could not be done: what was there is there again, for the next epoch, as the gate of this one is closed for good. */
-export async function keepData({ place, owner, source }: Omit<Swap, 'about'>, tools: SystemTools): Promise<void> {
+export async function keepData({ place, owner, next, source }: Omit<Swap, 'about'>, tools: SystemTools): Promise<void> {
   const tree = treeOf(place);
   const old = replacedFolder(tree, owner.epoch);
   await undo({ place, owner, source }, tools);
-  const data = join(tree, 'live', 'data');
-  const epoch = markedEpoch(data, owner);
-  if (epoch === owner.epoch)
-    await writeMarker(data, { mesh: owner.mesh, data: owner.data, epoch: owner.epoch + 1 }, tools);
+  if (markedEpoch(join(tree, 'live', 'data'), owner) === owner.epoch) await mark({ place, owner, next }, tools);
+  else await markFollowing({ place, owner, next }, tools);
   await settle(place, tools);
   await dropFolder(old, tools);
 }
@@ -65,7 +84,10 @@ export async function keepData({ place, owner, source }: Omit<Swap, 'about'>, to
  * Nobody goes on with a swap that was begun, as GitLab is given up or uninstalled here: where it is half done what was there comes
  * back, in the epoch that it had. Whole, or not begun, it stays as it is.
  */
-export async function leaveData({ place, owner, source }: Omit<Swap, 'about'>, tools: SystemTools): Promise<void> {
+export async function leaveData(
+  { place, owner, source }: Omit<Swap, 'about' | 'next'>,
+  tools: SystemTools,
+): Promise<void> {
   const tree = treeOf(place);
   const old = replacedFolder(tree, owner.epoch);
   const isBegun = parts.some((name) => existsSync(join(old, name)));
@@ -76,7 +98,7 @@ export async function leaveData({ place, owner, source }: Omit<Swap, 'about'>, t
   await dropFolder(old, tools);
 }
 
-async function undo({ place, owner, source }: Omit<Swap, 'about'>, tools: SystemTools): Promise<void> {
+async function undo({ place, owner, source }: Omit<Swap, 'about' | 'next'>, tools: SystemTools): Promise<void> {
   const tree = treeOf(place);
   const old = replacedFolder(tree, owner.epoch);
   makeFolder(source, 0o700);
