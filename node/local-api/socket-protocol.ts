@@ -55,7 +55,10 @@ export const queries = {
 } as const;
 
 /** A person at this machine may ask for these; the others are the agents' own. */
-const personal = ['approve', 'ignore', 'forget', 'drain', 'set', 'pair'] as const;
+const personal = [
+  ...(['approve', 'ignore', 'forget', 'drain', 'set', 'pair'] as const),
+  ...(['start-gitlab-at', 'clear-gitlab-flag'] as const),
+] as const;
 const what = z.enum(['gpu', 'all']);
 const secret = z.string().min(1).max(4096);
 

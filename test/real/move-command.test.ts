@@ -104,6 +104,25 @@ describe('gitlab move', () => {
     expect((await run('gitlab', 'move')).stderr).toMatch(/missing required argument 'node'[\s\S]*gitlab move --help/);
   });
 
+  it('take-over says what is missing there, asks, and reaches the mesh; --cancel takes it back, clear-flag clears', async () => {
+    const row = { node: 'desktop-1', round: '4.30', ageMs: 10_800_000, inSync: false, state: 'catching-up' as const };
+    const standbys = [{ ...row, because: 'kang is away', percent: null, chosen: 'named' }];
+    agent.gitlab = { ...served, epoch: 4, hosted: { ...served.hosted, data: 'k3v9q2m4' }, standbys };
+    const silent = await run('--no-input', 'gitlab', 'take-over', 'desktop-1');
+    expect([silent.code, silent.stderr]).toEqual([2, expect.stringContaining('the same command with --yes')]);
+    const said = await run('--yes', 'gitlab', 'take-over', 'desktop-1');
+    expect([said.code, said.stdout]).toEqual([0, expect.stringContaining('autogit-node gitlab')]);
+    expect((await run('gitlab', 'take-over', '--cancel')).stdout).toContain("kang stays GitLab's host");
+    expect((await run('gitlab', 'clear-flag')).code).toBe(0);
+    const start = { kind: 'start-gitlab-at', data: 'k3v9q2m4', epoch: 4 };
+    expect(agent.asked.filter((one) => Object.hasOwn(one as object, 'kind'))).toMatchObject([
+      { ...start, to: 'desktop-1' },
+      { ...start, to: null },
+      { kind: 'clear-gitlab-flag', data: 'k3v9q2m4' },
+    ]);
+    expect((await run('--yes', 'gitlab', 'take-over', 'laptop')).stderr).toContain('laptop holds no copy of GitLab');
+  });
+
   it('is a row of gitlab while it lasts, and afterwards how it ended', async () => {
     agent.gitlab = { ...served, move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } };
     expect((await run('gitlab')).stdout).toMatch(/^move\tfrom kang to desktop-1: it pulls the image, 40 %$/m);
