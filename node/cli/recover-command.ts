@@ -4,10 +4,12 @@ import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { ask, hasTerminal } from './prompt.ts';
+import { gitlabLeft, gitlabWords, startHere } from './recover-gitlab.ts';
 
 /**
  * `recover --force` (SAFETY L15). What only a person can know is asked of a person: that the machines which do not answer
- * are off, not merely unplugged. Each is typed by name; without a terminal `--off NAME` for each, and `--yes`.
+ * are off, not merely unplugged. Each is typed by name; without a terminal `--off NAME` for each, and `--yes`. Whether a GitLab that
+ * another machine hosts starts here is another question.
  */
 export async function recover(context: Context): Promise<number> {
   const { settings, out } = context;
@@ -19,11 +21,14 @@ export async function recover(context: Context): Promise<number> {
   const { refused, off } = await agent.recovery();
   if (refused !== null) throw new AutogitError('unsupported', refused, { hint: 'autogit-node status' });
   for (const line of warning(off)) out.talk(line);
+  const left = await gitlabLeft((await agent.status()).snapshot);
+  for (const line of left === null ? [] : gitlabWords(left)) out.talk(line);
   const seen = await confirmed(context, off);
   const outcome = await agent.recover(seen);
   requireDone(outcome, 'autogit-node status');
   if (settings.isOn('json')) out.json(outcome);
   else sentence(out, outcome.because);
+  if (left !== null) await startHere(context, agent, left);
   return exit.ok;
 }
 

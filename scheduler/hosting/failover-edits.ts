@@ -102,13 +102,16 @@ export const failoverFlagged = (of: Of, flag: string): LedgerEdit =>
     return known === undefined || known.flag ? ledger : withFailover(ledger, { ...known, flag: asSentence(flag) });
   });
 
+/** The same object where a person wanted none. */
+export function withoutWanted(ledger: Ledger): Ledger {
+  const { wanted, ...rest } = ledger.gitlab.hosted?.failover ?? { count: 0 };
+  if (wanted === undefined) return ledger;
+  return withFailover(ledger, rest.count > 0 || rest.flag ? rest : undefined);
+}
+
 /** Its host is there: what a person wanted in its place is void. */
 export const wantedDropped = (of: Of, because: string): LedgerEdit =>
-  ofEpoch('gitlab-start-dropped', because, of, (ledger) => {
-    const { wanted, ...rest } = ledger.gitlab.hosted?.failover ?? { count: 0 };
-    if (wanted === undefined) return ledger;
-    return withFailover(ledger, rest.count > 0 || rest.flag ? rest : undefined);
-  });
+  ofEpoch('gitlab-start-dropped', because, of, withoutWanted);
 
 /** So long that machine's power was away and back, seen from here. */
 export const bootLearned = (node: NodeId, bootMs: number): LedgerEdit => ({

@@ -41,11 +41,20 @@ export function successorsOf({ host, copies, move, failover }: Hosting): Success
   return { kind: 'base', nodes: among(standbys) };
 }
 
-/** Whether GitLab may be started from that round: it is of the ledger's epoch, or the one with which that began. */
-export function mayBegin({ era }: Ledger, { epoch, copies }: Hosting, round: RoundName): boolean {
+/**
+ * Whether GitLab may be started from that round: it is of the ledger's epoch, or the one with which that began. After a recovery by force rounds of a
+ * former era are all that there is, and maybe not all that was: from those it is started by a person only.
+ */
+export function mayBegin({ era }: Ledger, { epoch, copies, failover }: Hosting, round: RoundName): boolean {
+  const isOfNow = round.era === era.counter || (failover?.wanted !== undefined && round.era < era.counter);
   const base = copies?.bases[epoch];
-  if (round.era === era.counter && round.epoch === epoch) return true;
-  return base !== undefined && compareRounds(base, round) === 0 && base.era === era.counter;
+  return isOfNow && (round.epoch === epoch || (base !== undefined && compareRounds(base, round) === 0));
+}
+
+/** Machines of a former era that may let GitLab go on there; a person who starts it elsewhere goes by those that were seen switched off. */
+function mayGoOnThere(ledger: Ledger, { failover }: Hosting): NodeId[] {
+  const { off = [] } = ledger.recovery ?? {};
+  return unseenIn(ledger).filter((node) => !failover?.wanted || !off.includes(node));
 }
 
 /** ms for which its host has to be silent. `wasHeard`: since this machine was switched on, as a power cut takes all at once. */
@@ -74,7 +83,7 @@ export function whyNoFailover(ledger: Ledger, hosting: Hosting): string | null {
   if (upgrade && !failover?.wanted) return 'it is being upgraded, and moves when that is over';
   if (move && mayGoBackTo(ledger, move.from) && Object.hasOwn(nodes, move.from))
     return `it is moving to ${name(host)}, and goes back where that does not bring it up`;
-  const unseen = unseenIn(ledger);
+  const unseen = mayGoOnThere(ledger, hosting);
   if (unseen.length > 0)
     return `${listed(unseen.map(name))} did not come over since this mesh was recovered, and may let it go on there`;
   if (!copies || copies.agreed.length === 0)

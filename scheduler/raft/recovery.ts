@@ -2,6 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import { type Ledger, ledgerSchema } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { emptied, gitlabWithCopies } from '../hosting/copies-set.ts';
+import { withoutWanted } from '../hosting/failover-edits.ts';
 import type { InputOf } from '../inputs.ts';
 import { find } from '../membership-names.ts';
 import { listed, span } from '../phrases.ts';
@@ -22,7 +23,7 @@ import { nameIn, peerOf, type RaftTurn } from './raft-turn.ts';
 interface RecoveryPlan {
   /** Why this node may not; null when it may. */
   readonly refused: string | null;
-  /** The voters that a person must have seen switched off: all that this node does not hear. */
+  /** The voters, and GitLab's host, that a person must have seen switched off: all that this node does not hear. */
   readonly off: readonly NodeId[];
 }
 
@@ -41,8 +42,10 @@ export function planRecovery(own: RecoveryView, at: number): RecoveryPlan {
   const { accepted } = raft;
   const isHere = (node: NodeId): boolean =>
     node === identity.node || silentMs(own, node, at) < raftTimings.heardLatelyMs;
-  const voters = rankedVoters(accepted.configuration);
-  const off = voters.filter((node) => !isHere(node));
+  const { host, mode } = accepted.gitlab;
+  // GitLab would go on there, whether or not its host votes.
+  const hosts = mode === 'hosted' && host !== null && Object.hasOwn(accepted.nodes, host) ? [host] : [];
+  const off = [...new Set([...rankedVoters(accepted.configuration), ...hosts])].filter((node) => !isHere(node));
   return { refused: refusal(own, isHere), off };
 }
 
@@ -91,8 +94,9 @@ export function hearRecoveryAsked(turn: RaftTurn, { id, era, seenOff }: InputOf<
   recover(turn, id, era, [...new Set([...off, ...named])]);
 }
 
-/** An old ledger may name members that were removed since: in a new era they enter anew. */
-function withNobodyInSync({ gitlab }: Ledger): Ledger['gitlab'] {
+/** An old ledger may name members that were removed since: in a new era they enter anew. Nor does GitLab start here by what a person wanted in the former one. */
+function withNobodyInSync(ledger: Ledger): Ledger['gitlab'] {
+  const { gitlab } = withoutWanted(ledger);
   const copies = gitlab.hosted?.copies;
   return copies ? gitlabWithCopies(gitlab, emptied(copies)) : gitlab;
 }

@@ -1,5 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,7 +44,7 @@ describe('recover --force', () => {
       let said = '';
       const hear = (data: Buffer): void => {
         said += data;
-        if (/type its name: $/.test(said) && answers.length > 0) child.stdin?.write(`${answers.shift()}\n`);
+        if (/(type its name:|\[y\/N\]) $/.test(said) && answers.length > 0) child.stdin?.write(`${answers.shift()}\n`);
       };
       child.stdout?.on('data', hear);
       child.stderr?.on('data', hear);
@@ -58,6 +60,35 @@ describe('recover --force', () => {
     expect(said).toContain('alone now');
     expect(code).toBe(0);
     expect(agent.asked).toEqual([{ recover: ['kang', 'desktop-1'] }]);
+  });
+
+  it('says what is known of a hosted GitLab, and starts it here by another answer alone, where its host is silent', async () => {
+    const row = { node: 'kang', round: '4.30', ageMs: 10_800_000, inSync: false, state: 'away' as const };
+    const copy = { ...row, because: 'its host is away', percent: null, chosen: 'named' };
+    const hosted = { data: 'k3v9q2m4', image: 'i', preset: 'p', folder: '/srv', because: 'away', progress: null };
+    const listens = createServer().listen(0, '127.0.0.2');
+    await once(listens, 'listening');
+    const { port } = listens.address() as AddressInfo;
+    const url = `http://127.0.0.2:${port}`;
+    agent.gitlab = { mode: 'hosted', state: 'failed', host: 'desktop-1', url, epoch: 4, hosted, standbys: [copy] };
+    const starts = () => agent.asked.filter((one) => Object.hasOwn(one as object, 'kind'));
+    agent.asked = [];
+    const on = await recover(['kang', 'desktop-1', 'y'], '--force');
+    expect(on.said).toMatch(/GitLab runs on desktop-1[\s\S]*copy of it here is 3 h old/);
+    expect(on.said).toMatch(new RegExp(`127.0.0.2:${port}\\s+answers: desktop-1 may be on`));
+    expect([on.code, starts()]).toEqual([0, []]);
+    listens.close();
+    await once(listens, 'close');
+    const no = await recover(['kang', 'desktop-1', ''], '--force');
+    expect(no.said).toMatch(/Nothing\s+answers\s+at\s+127.0.0.2/);
+    expect([no.code, starts()]).toEqual([0, []]);
+    const flags = ['--force', '--off', 'kang', '--off', 'desktop-1', '--yes'];
+    expect((await recover(null, ...flags)).said).toContain('gitlab take-over kang');
+    expect(starts()).toEqual([]);
+    const yes = await recover(['kang', 'desktop-1', 'y'], '--force');
+    expect([yes.code, yes.said]).toEqual([0, expect.stringContaining('GitLab goes on here')]);
+    expect(starts()).toMatchObject([{ kind: 'start-gitlab-at', data: 'k3v9q2m4', epoch: 4, to: 'kang' }]);
+    agent.gitlab = {};
   });
 
   it('does nothing when another name is typed, without --force, or when the agent refuses', async () => {

@@ -31,6 +31,30 @@ describe('recover --force', () => {
     ]);
   });
 
+  it("starts no GitLab by what a person wanted in the former era, and keeps a flag, which is a person's", () => {
+    const base = three();
+    const wanted = { to: 'B', since: 0, because: 'C is gone' };
+    const gitlab = (failover: object) => ({
+      ...{ ...base.gitlab, mode: 'hosted' as const, host: 'C', epoch: 1 },
+      hosted: hostedGitlab({ failover: failover as never }),
+    });
+    const left = (failover: object) =>
+      alone({ ...base, gitlab: gitlab(failover) }).feed(asked(['a', 'c'])).state.raft.accepted.gitlab.hosted?.failover;
+    expect(left({ count: 0, wanted })).toBeUndefined();
+    expect(left({ count: 3, flag: 'moved too often', wanted })).toEqual({ count: 3, flag: 'moved too often' });
+  });
+
+  it("wants GitLab's host seen switched off as well, where that does not vote", () => {
+    const base = three();
+    const nodes = { ...base.nodes, D: { ...base.nodes.C!, name: 'd' } };
+    const gitlab = { ...base.gitlab, mode: 'hosted' as const, host: 'D', epoch: 1, hosted: hostedGitlab() };
+    const one = alone({ ...base, nodes, gitlab });
+    expect(recoveryOf(one.state, one.at)).toEqual({ refused: null, off: ['a', 'c', 'd'] });
+    expect(answers(one.feed(asked(['a', 'c'])))).toEqual([
+      expect.stringContaining('d must have been seen switched off'),
+    ]);
+  });
+
   it('needs every voter that is not heard to be named, and nobody that is', () => {
     const one = alone();
     expect(recoveryOf(one.state, one.at)).toEqual({ refused: null, off: ['a', 'c'] });

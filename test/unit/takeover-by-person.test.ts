@@ -3,9 +3,18 @@ import type { Change } from '../../protocol/changes.ts';
 import { Ledger } from '../../protocol/ledger.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { applied, refusedAt } from '../fixtures/applied-changes.ts';
-import { at, data, Leader, mesh, withMembers } from './takeover-lab.ts';
+import { at, data, Leader, mesh, there, withMembers } from './takeover-lab.ts';
 
 const apply = (ledger: Ledger, change: Change): Ledger => Ledger.parse(applied(0)(ledger, change));
+
+/** The leader holds copies itself, and tells its round where it asks itself. */
+function tells(leader: Leader): void {
+  const found = leader.last?.effects.find((one) => one.kind === 'find-round');
+  if (found?.kind !== 'find-round') return;
+  const { nonce, epoch } = found;
+  const told = { round: at(30), takenAt: 4_000_000, there: there('D'), because: null };
+  leader.feed({ kind: 'round-found', to: 'D', told: { kind: 'round-told', nonce, epoch, data, ...told } });
+}
 
 describe('a person has GitLab go on at another machine (SAFETY H7, H10)', () => {
   it('starts what it would not by itself where a person says so, once the gate is surely shut, and not while the host is there', () => {
@@ -32,6 +41,31 @@ describe('a person has GitLab go on at another machine (SAFETY H7, H10)', () => 
     member.tells('E', at(12));
     expect(member.ledger.gitlab.hosted?.move?.because).toContain('with every push that was acknowledged');
     expect(apply(apply(alone, start('D')), start(null)).gitlab.hosted).not.toHaveProperty('failover');
+  });
+
+  it('goes on from a copy of the former era after a recovery by force, where its host and all others were seen switched off', () => {
+    const before = mesh({ members: [], last: null });
+    const recovered = (off: string[], unseen = ['K', 'E', 'F']): Ledger => ({
+      ...before,
+      era: { id: 'new', counter: 1 },
+      configuration: { voters: { D: { store: 's-D', weight: 2 } }, next: null },
+      recovery: { by: 'D', at: 0, from: { era: before.era, stamp: before.stamp }, off, unseen },
+    });
+    const word: Change = { kind: 'start-gitlab-at', data, epoch: 4, to: 'D', because: 'K burned' };
+    expect(refusedAt(0)(recovered(['K', 'F']), word)).toContain('desktop-2 did not come over');
+    const silent = (leader: Leader): Leader => leader.dies('E').dies('F').dies('K');
+    // By itself nothing is started, however long: not either once all have come over or were forgotten.
+    for (const unseen of [['K', 'E', 'F'], []]) {
+      const waits = silent(new Leader(recovered([], unseen), 'D'));
+      for (let ms = 0; ms < 200_000; ms += 1000) tells(waits.tick(1000));
+      expect(waits.host).toBe('K');
+    }
+    const leader = silent(new Leader(recovered(['K', 'E', 'F']), 'D')).tick(60_000);
+    leader.ledger = apply(leader.ledger, word);
+    tells(leader.tick(100));
+    expect(leader.ledger.gitlab).toMatchObject({ host: 'D', epoch: 1004 });
+    expect(leader.ledger.gitlab.hosted?.copies?.bases[1004]).toEqual(at(30));
+    expect(leader.ledger.gitlab.hosted?.move?.because).toContain('what was pushed later is on kang alone');
   });
 
   it("ends an upgrade whose host is gone by a person's word only, and goes on with the image of the data", () => {
