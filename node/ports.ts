@@ -23,6 +23,8 @@ export interface Network {
   /** Ends the link to a member that broke the rules; it is made anew, after a pause. */
   cut(node: NodeId, because: string): void;
   publish(report: Report): void;
+  /** For so long this agent is to all others as one that was killed; it ends by itself. Resolves when it has begun. */
+  isolate(forMs: number): Promise<void>;
   ask(to: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
   /** One TCP connect to the machine's agent port, answered by its kernel. Never throws. */
   probe(node: NodeId): Promise<{ result: ProbeResult; tookMs: number }>;

@@ -4,6 +4,7 @@ import { GitlabImageName } from './hosted-upgrade.ts';
 import { Bytes, DataId, JobId, NodeId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
 import { HostedGitlab, LedgerVault } from './ledger.ts';
 import { limits } from './limits.ts';
+import { LeaderLossSeen, SilentMs } from './loss-seen.ts';
 import { ProtectedGitlab, ProtectedWay } from './protected-gitlab.ts';
 import { JobRow, WhyAnswer } from './status.ts';
 
@@ -166,6 +167,11 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('adoption') }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
+  /** To a machine that votes and does not lead: have the one that leads fall silent, and watch. How far it is, is asked by `rehearsal`. */
+  z.object({ kind: z.literal('rehearse-leader-loss'), leader: NodeId }),
+  /** From that one to the leader of that term: stop leading, and be as one that is dead for so long. Answered before it is. */
+  z.object({ kind: z.literal('fall-silent'), term: z.int().positive(), forMs: SilentMs }),
+  z.object({ kind: z.literal('rehearsal') }),
 ]);
 export type Ask = z.infer<typeof Ask>;
 
@@ -213,6 +219,7 @@ export const Answer = z.discriminatedUnion('kind', [
     found: AdoptFound.nullable(),
   }),
   AdoptionState.extend({ kind: z.literal('adoption') }),
+  LeaderLossSeen.extend({ kind: z.literal('rehearsal') }),
   /** `door`: to be tried; one of an earlier version opens none. */
   z.object({
     kind: z.literal('copies-checked'),

@@ -55,6 +55,8 @@ export type Happened =
    * that time, and its runs wait for it (SAFETY J2).
    */
   | { kind: 'leave-asked'; backMs?: number }
+  /** This machine's loss as a leader is rehearsed: it leads no more from now on, and stands for nothing for `forMs`. */
+  | { kind: 'silence-asked'; forMs: number }
   /** It stays after all (the machine woke up): take its place again. */
   | { kind: 'return-asked' }
   /** Answer to `read-queue`. */

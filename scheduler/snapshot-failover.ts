@@ -8,13 +8,13 @@ import { listed, span } from './phrases.ts';
 import { hasQuorum } from './raft/quorum.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
 
-/** Where GitLab goes on if its host is silent, as seen from here, and after how long; or why nowhere. */
 type Foreseen = { to: NodeId; kind: SuccessorKind; graceMs: number; because: null } | { to: null; because: string };
 
 /** So long a move that nobody wished stands among what a person should see. */
 const movedMs = 86_400_000;
 
-function foreseen(view: ViewInput, ledger: Ledger, hosting: Hosting): Foreseen {
+/** Where GitLab goes on if its host is silent, as seen from here, and after how long; or why nowhere. */
+export function foreseen(view: ViewInput, ledger: Ledger, hosting: Hosting): Foreseen {
   const name = (node: NodeId): string => nodeName(ledger, node);
   const not = (because: string): Foreseen => ({ to: null, because });
   const { host, failover, move } = hosting;

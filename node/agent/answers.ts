@@ -11,9 +11,11 @@ import { tailOf } from '../log-tail.ts';
 import type { RunSupervisor } from '../runs/run-supervisor.ts';
 import type { CoreLoop } from './core-loop.ts';
 import { type CoreView, forOlder, jobRowsOf, misfitsIn, viewInput, whyOf } from './core-views.ts';
+import type { DeferredNetwork } from './deferred-network.ts';
 import type { EndedTraces } from './ended-traces.ts';
 import type { GitlabEffects } from './gitlab-effects.ts';
 import { fulfil } from './job-wishes.ts';
+import { LeaderLoss } from './leader-loss.ts';
 import type { OwnHosting } from './own-hosting.ts';
 
 interface AnswerSources {
@@ -25,6 +27,15 @@ interface AnswerSources {
   traces: EndedTraces;
   log: Log;
   hosting: Pick<OwnHosting, 'answer' | 'openDoor'>;
+  rehearsal: LeaderLoss;
+}
+
+/** Everything that is asked of this node, while its agent lives. */
+export function answersOf(
+  sources: Omit<AnswerSources, 'rehearsal'> & { network: DeferredNetwork },
+): (from: NodeId, ask: Ask) => Promise<Answer> {
+  const rehearsal = new LeaderLoss(sources);
+  return (from, ask) => answerTo(from, ask, { ...sources, rehearsal });
 }
 
 /** What another member asks, or this machine's own command line: `from` is who asks. */
@@ -83,6 +94,12 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'open-vault-door':
     case 'open-forward-door':
       return sources.hosting.openDoor(from, ask);
+    case 'rehearse-leader-loss':
+      return mayHost(from, view()) ?? sources.rehearsal.watch(ask.leader);
+    case 'fall-silent':
+      return mayHost(from, view()) ?? sources.rehearsal.fallSilent(ask.term, ask.forMs);
+    case 'rehearsal':
+      return sources.rehearsal.seen();
     case 'log':
       return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };
   }

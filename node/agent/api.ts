@@ -21,7 +21,7 @@ import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
 import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
-import { jobRowsOf, statusOf, whyOf } from './core-views.ts';
+import { jobRowsOf, statusOf, viewInput, whyOf } from './core-views.ts';
 import type { TracePiece } from './ended-traces.ts';
 import { HostingRequests } from './hosting-requests.ts';
 import { LeadersMisfits, misfitsAskMs } from './leaders-misfits.ts';
@@ -31,6 +31,7 @@ import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
 import { givenUpLines, slowGitlabLines, withOwnAttention } from './own-attention.ts';
 import type { PauseSwitch } from './pause.ts';
 import { endForOwner } from './pause-now.ts';
+import { RehearsalRequests } from './rehearsal-requests.ts';
 import { askHolders } from './token-holders.ts';
 
 const askMs = 3_000;
@@ -57,15 +58,23 @@ export class LocalApi implements AgentApi {
   readonly #misfits: LeadersMisfits;
 
   readonly hosting: HostingRequests;
+  readonly rehearsals: RehearsalRequests;
 
   constructor(options: ApiOptions) {
     this.#options = options;
+    const ask = (node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> =>
+      node === options.network.self ? this.#member().answer(node, ask) : options.network.ask(node, ask, timeoutMs);
+    this.rehearsals = new RehearsalRequests({
+      ask,
+      ledger: () => this.#ledger(),
+      view: () => viewInput(this.#member().view()),
+      movePlan: (node) => this.hosting.gitlabMovePlan(node),
+    });
     this.hosting = new HostingRequests({
       self: options.network.self,
       wallMs: () => options.clock.wallMs(),
       ledger: () => this.#ledger(),
-      ask: (node, ask, timeoutMs) =>
-        node === options.network.self ? this.#member().answer(node, ask) : options.network.ask(node, ask, timeoutMs),
+      ask,
       change: (change) => this.change(change),
       nodeNamed: (name) => this.#nodeNamed(name),
       addressOf: (node) => options.network.addressOf(node),

@@ -37,6 +37,10 @@ export class DeferredNetwork {
     this.#network?.publish(report);
   }
 
+  async isolate(forMs: number): Promise<void> {
+    await this.#network?.isolate(forMs);
+  }
+
   addresses(): string[] {
     return this.#network?.addresses() ?? [];
   }

@@ -20,7 +20,7 @@ import { RunSupervisor } from '../runs/run-supervisor.ts';
 import { SecretBox } from '../secrets/secret-box.ts';
 import { mintStoreId } from '../store/level-store.ts';
 import { Waiters } from '../waiters.ts';
-import { answerTo } from './answers.ts';
+import { answersOf } from './answers.ts';
 import { Changes } from './change-requests.ts';
 import { CoreLoop } from './core-loop.ts';
 import { type CoreView, viewInput } from './core-views.ts';
@@ -75,6 +75,9 @@ interface MemberOptions {
   onEnd(error: unknown): void;
 }
 
+const watchdogWords = (log: Log) => (because: string | null) =>
+  because === null ? log.info('the watchdog hears of the runs again') : log.error(because);
+
 /**
  * This node as a member of its mesh: the core, and the handlers that do what it decides. Life: made (runs adopted first,
  * SAFETY J2) -> `start` (network and core) -> `leave` or `stop`.
@@ -85,6 +88,8 @@ export class Member {
   readonly gitlab: GitlabEffects;
   readonly runs: RunSupervisor;
   readonly hosting: OwnHosting;
+  /** `from`: who asks; this node itself for its own command line. */
+  readonly answer: (from: NodeId, ask: Ask) => Promise<Answer>;
   readonly traces = new EndedTraces(() => this.gitlab.admin());
   readonly #trust: GitlabTrust;
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
@@ -113,9 +118,7 @@ export class Member {
     this.#trust = new GitlabTrust(options.home, log);
     this.box = new SecretBox({ self: nodeId, seed, meshKey, ledger: () => this.ledger() });
     const identity = {
-      node: nodeId,
-      name: options.name,
-      store: store.id,
+      ...{ node: nodeId, name: options.name, store: store.id },
       boot: clock.bootId(),
       startedAtWallMs: clock.wallMs(),
       seed: randomInt(2 ** 31),
@@ -153,8 +156,7 @@ export class Member {
       home: options.home,
       runs: this.runs,
       clock,
-      onProblem: (because) =>
-        because === null ? log.info('the watchdog hears of the runs again') : log.error(because),
+      onProblem: watchdogWords(log),
     });
     this.#secrets = this.#makeSecretKeeper();
     this.hosting = new OwnHosting(options, {
@@ -165,6 +167,12 @@ export class Member {
       view: () => viewInput(this.view()),
       core: () => this.loop.state,
       change: (change) => this.changes.ask(change),
+    });
+    const { runs, gitlab, traces, hosting } = this;
+    const { home, network } = options;
+    this.answer = answersOf({
+      ...{ home, log, network, runs, gitlab, traces, hosting, feed },
+      view: () => this.view(),
     });
     this.#handlers = {
       ...networkHandlers(options.network, feed),
@@ -253,14 +261,6 @@ export class Member {
 
   reported(from: NodeId, report: Report): void {
     this.loop.feed({ kind: 'report-heard', from, report });
-  }
-
-  /** `from`: who asks; this node itself for its own command line. */
-  answer(from: NodeId, ask: Ask): Promise<Answer> {
-    const { home, log } = this.#options;
-    const { runs, gitlab, traces, hosting } = this;
-    const feed: CoreLoop['feed'] = (happened) => this.loop.feed(happened);
-    return answerTo(from, ask, { home, log, runs, gitlab, traces, hosting, feed, view: () => this.view() });
   }
 
   /**

@@ -208,6 +208,16 @@ export const commands: readonly Command[] = [
     run: async (c) => (await import('./failover-commands.ts')).clearFlag(c),
   },
   {
+    path: 'rehearse leader-loss',
+    help: 'the machine that leads falls silent for a moment, for real: who leads next, and after how long',
+    run: async (c) => (await import('./rehearse-command.ts')).leaderLoss(c),
+  },
+  {
+    path: 'rehearse host-loss',
+    help: "what the death of GitLab's host would cost: GitLab is started from the newest copy, without network, and ended",
+    run: async (c) => (await import('./rehearse-command.ts')).hostLoss(c),
+  },
+  {
     path: 'reconcile',
     help: 'look at the GitLab that the mesh runs, and mend what is wrong, now',
     run: async (c) => (await deployment()).reconcile(c),
@@ -282,4 +292,7 @@ export const commands: readonly Command[] = [
 ];
 
 /** Commands that only gather others. */
-export const groups: Readonly<Record<string, string>> = { service: 'systemd unit of this agent' };
+export const groups: Readonly<Record<string, string>> = {
+  rehearse: 'see on the living mesh what a loss would do, and put everything back',
+  service: 'systemd unit of this agent',
+};

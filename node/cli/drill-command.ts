@@ -22,7 +22,7 @@ export async function drill(context: Context): Promise<number> {
   const before = (await agent.status()).snapshot.gitlab.drills ?? [];
   const { node, said } = await agent.gitlabDrill(on);
   if (!settings.isOn('json')) out.talk(shownLines(`${node}: ${said}`));
-  const end = await untilOver(context, agent, before.find((one) => one.node === node) ?? null, node);
+  const end = await untilDrillIsOver(context, agent, before.find((one) => one.node === node) ?? null, node);
   if (end === null) {
     out.talk('it goes on by itself: autogit-node gitlab');
     return exit.interrupted;
@@ -46,7 +46,7 @@ export async function drill(context: Context): Promise<number> {
 }
 
 /** Says each step as it is over, and what is done now. Null when nobody watches any more. */
-async function untilOver(
+export async function untilDrillIsOver(
   context: Context,
   agent: AgentClient,
   before: Drill | null,

@@ -2,6 +2,7 @@ import type { JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Comparison } from '../../protocol/differences.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
+import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import type {
   AdoptionSeen,
@@ -15,6 +16,7 @@ import type {
   MovePlan,
   ProtectionRequest,
   ProtectPlan,
+  RehearsalPlan,
   RestoreRequest,
   UpgradePlan,
   UpgradeRequest,
@@ -138,10 +140,19 @@ export interface OwnerApi {
   recover(off: string[]): Promise<ChangeOutcome>;
 }
 
+/** What a person wants to see of a living mesh. */
+export interface RehearsalApi {
+  /** Looks; changes nothing. */
+  rehearsalPlan(what: 'leader-loss' | 'host-loss'): Promise<RehearsalPlan>;
+  /** Looks once more, then begins it: how far it is says `rehearsal`. Throws with why not. */
+  rehearseLeaderLoss(): Promise<string>;
+  rehearsal(): Promise<LeaderLossSeen | null>;
+}
+
 export type AgentApi = PhaseApi &
   StatusApi &
   LogsApi &
   JobsApi &
   MembershipApi &
   GitlabApi &
-  OwnerApi & { readonly hosting: HostingApi };
+  OwnerApi & { readonly hosting: HostingApi; readonly rehearsals: RehearsalApi };

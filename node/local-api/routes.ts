@@ -14,6 +14,7 @@ import type {
   MembershipApi,
   OwnerApi,
   PhaseApi,
+  RehearsalApi,
   StatusApi,
 } from './agent-api.ts';
 import { bodies, type Failure, queries } from './socket-protocol.ts';
@@ -79,6 +80,7 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...gitlabRoutes(api),
   ...hostingRoutes(api.hosting),
   ...ownerRoutes(api),
+  ...rehearsalRoutes(api.rehearsals),
 });
 
 const json = (value: unknown): ApiAnswer => ({ status: 200, json: value });
@@ -192,6 +194,12 @@ const ownerRoutes = (api: OwnerApi): Routes => ({
   '/v1/leave': early(post(bodies.leave, async () => ({ said: await api.leave() }))),
   '/v1/recovery': get(queries.recovery, () => api.recovery()),
   '/v1/recover': post(bodies.recover, ({ off }) => api.recover(off)),
+});
+
+const rehearsalRoutes = (api: RehearsalApi): Routes => ({
+  '/v1/rehearse/plan': post(bodies.rehearsalPlan, ({ what }) => api.rehearsalPlan(what)),
+  '/v1/rehearse/leader-loss': post(bodies.rehearseLeaderLoss, async () => ({ said: await api.rehearseLeaderLoss() })),
+  '/v1/rehearse/seen': post(bodies.rehearsal, async () => ({ seen: await api.rehearsal() })),
 });
 
 /** What `look` finds, as soon as it is not what the caller has already, or when the caller's wait is over. */

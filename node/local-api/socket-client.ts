@@ -6,6 +6,7 @@ import { type Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { Comparison } from '../../protocol/differences.ts';
 import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
 import { MeshSettings } from '../../protocol/ledger.ts';
+import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { agentProcess, silentAgent } from '../agent-process.ts';
 import { places } from '../store/home.ts';
@@ -32,6 +33,8 @@ import {
   ProtectPlan,
   RecoveryAnswer,
   RecoveryKeyAnswer,
+  RehearsalAnswer,
+  RehearsalPlan,
   type RestoreRequest,
   SaidAnswer,
   socketVersion,
@@ -104,6 +107,11 @@ export interface AgentClient {
   recovery(): Promise<RecoveryAnswer>;
   recover(off: string[]): Promise<ChangeOutcome>;
   leave(): Promise<string>;
+  /** Looks at the mesh; changes nothing. */
+  rehearsalPlan(what: 'leader-loss' | 'host-loss'): Promise<RehearsalPlan>;
+  rehearseLeaderLoss(): Promise<{ said: string }>;
+  /** Null while nobody who could tell can be asked. */
+  rehearsal(): Promise<LeaderLossSeen | null>;
 }
 
 /** ms; the agent itself gives up on the leader sooner. A blocked status adds its own wait. */
@@ -233,6 +241,9 @@ export function createClient(home: string): AgentClient {
     recovery: () => get(RecoveryAnswer, '/v1/recovery'),
     recover: (off) => post(ChangeOutcome, '/v1/recover', { off }),
     leave: async () => (await post(SaidAnswer, '/v1/leave', {})).said,
+    rehearsalPlan: (what) => post(RehearsalPlan, '/v1/rehearse/plan', { what }),
+    rehearseLeaderLoss: () => post(SaidAnswer, '/v1/rehearse/leader-loss', {}),
+    rehearsal: async () => (await post(RehearsalAnswer, '/v1/rehearse/seen', {})).seen,
   };
 }
 

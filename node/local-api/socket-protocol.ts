@@ -16,6 +16,7 @@ import { GitlabImageName } from '../../protocol/hosted-upgrade.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
 import { HostedGitlab, LedgerVault } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import { ProtectedGitlab, ProtectedWay } from '../../protocol/protected-gitlab.ts';
 
 /** HTTP/1.1 with JSON over agent.sock. The version is in the path and in a header of every request and answer. */
@@ -168,6 +169,9 @@ export const bodies = {
   recover: z.strictObject({ off: z.array(z.string().min(1).max(64)).max(limits.nodes) }),
   wish: JobWish,
   leave: z.strictObject({}),
+  rehearsalPlan: z.strictObject({ what: z.enum(['leader-loss', 'host-loss']) }),
+  rehearseLeaderLoss: z.strictObject({}),
+  rehearsal: z.strictObject({}),
 } as const;
 
 export const PhaseAnswer = z.discriminatedUnion('phase', [
@@ -251,6 +255,18 @@ export const MovePlan = z.object({
   lines: z.array(DeployCheck).max(64),
 });
 export type MovePlan = z.infer<typeof MovePlan>;
+/** What a rehearsal would do, and what speaks against it: a line `fail` says that it is refused. */
+export const RehearsalPlan = z.object({
+  /** The machine whose loss it is. */
+  whose: z.string().nullable(),
+  /** Of GitLab's host: where it would go on, and after so long a silence, ms. */
+  to: z.string().nullable(),
+  graceMs: z.number().nullable(),
+  lines: z.array(DeployCheck).max(64),
+});
+export type RehearsalPlan = z.infer<typeof RehearsalPlan>;
+/** Null while nobody who could tell can be asked. */
+export const RehearsalAnswer = z.object({ seen: LeaderLossSeen.nullable() });
 export const RecoveryKeyAnswer = z.object({ key: z.string() });
 export const SaidAnswer = z.object({ said: Sentence });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });

@@ -35,6 +35,8 @@ export class Gate {
   #strangers = new Map<Connection, NodeJS.Timeout | null>();
   #self: NodeId;
   #log: NetworkLog;
+  /** Nobody gets in, and nothing is said to whoever tries: this agent is as one that is dead. */
+  isShut = false;
   /** Called when a member is making a connection to this node, which then need not dial it. */
   onArrival: (node: NodeId) => void = () => {};
   readonly counters = { refusedStreams: 0, refusedConnections: 0 };
@@ -86,6 +88,7 @@ export class Gate {
     return {
       // Default denies private addresses in browsers and the like; here the LAN is all there is.
       denyDialMultiaddr: () => false,
+      denyInboundConnection: () => this.isShut,
       denyInboundEncryptedConnection: (peer: PeerId, maConn) => {
         const node = peer.toString();
         if (this.isMember(node)) {

@@ -27,6 +27,7 @@ import { NetworkDiagnosis } from './network-diagnosis.ts';
 import type { NetworkLog } from './network-log.ts';
 import { ProbeListener } from './probe-listener.ts';
 import { Probes } from './probes.ts';
+import { Silence } from './silence.ts';
 
 const identifyAfterMs = 5000;
 
@@ -78,6 +79,7 @@ export class LanNetwork implements Network {
   #ports: { listening: number };
   #isStarted = false;
   #probes: Probes;
+  #silence: Silence;
 
   private constructor(options: NetworkOptions, listen: string[], host: Host, parts: Parts) {
     this.#options = options;
@@ -105,6 +107,10 @@ export class LanNetwork implements Network {
       peers: options.peers.map((text) => readAddress(text, '--peer')),
       foundStranger: (node, connection) =>
         this.#discovery.saw({ node, addresses: [stripped(connection)], mesh: undefined }),
+    });
+    this.#silence = new Silence({
+      ...{ libp2p: host, gate: parts.gate, dialer: this.#dialer, evidence: this.#evidence, log: options.log },
+      hosts: () => this.#hosts,
     });
     this.#discovery = new Discovery({
       self: this.self,
@@ -177,13 +183,17 @@ export class LanNetwork implements Network {
     return this.#evidence.port;
   }
 
+  get #hosts(): string[] {
+    return [...new Set(this.listen.map((one) => hostPortOf(one)?.host ?? '0.0.0.0'))];
+  }
+
   async start(): Promise<void> {
     const { log } = this.#options;
     for (const { node, addresses } of await this.#options.known()) this.#book.recorded(node, addresses);
-    const hosts = [...new Set(this.listen.map((one) => hostPortOf(one)?.host ?? '0.0.0.0'))];
-    await this.#evidence.start(hosts, this.#options.evidencePort ?? 0);
+    await this.#evidence.start(this.#hosts, this.#options.evidencePort ?? 0);
     await this.#handle();
     this.#libp2p.addEventListener('connection:open', ({ detail }) => {
+      if (this.#gate.isShut) return detail.abort(new Error('this agent is silent'));
       this.#gate.opened(detail);
       this.#links.opened(detail);
     });
@@ -209,6 +219,7 @@ export class LanNetwork implements Network {
   }
 
   async stop(): Promise<void> {
+    this.#silence.stop();
     this.#dialer.stop();
     this.#discovery.stop();
     this.#gossip.stop();
@@ -272,6 +283,8 @@ export class LanNetwork implements Network {
   woke(): void {
     this.#dialer.woke();
   }
+
+  isolate = (forMs: number): Promise<void> => this.#silence.begin(forMs);
 
   async #handle(): Promise<void> {
     const { mesh, ask, enrol } = { mesh: names.meshStream, ask: names.askStream, enrol: names.enrolStream };

@@ -41,7 +41,7 @@ import { nameOf, peerOf, type RaftTurn, setPeer } from './raft-turn.ts';
 import { hearRecoveryAsked } from './recovery.ts';
 import { missedMsOf } from './rounds.ts';
 import { goByNewStore, hearMinted } from './store-renewal.ts';
-import { loseLeader } from './term.ts';
+import { loseLeader, stepDown } from './term.ts';
 import { hearPreVote, hearVote } from './votes.ts';
 
 /** The first half of a step: what came in, and what follows from it at once. False = void: nobody may act by it. */
@@ -90,6 +90,10 @@ function hearInput(turn: RaftTurn, input: Input): void {
       break;
     case 'leave-asked':
       hearLeaveAsked(turn, input.backMs);
+      break;
+    case 'silence-asked':
+      stepDown(turn, 'its loss is rehearsed');
+      turn.raft.notBefore = Math.max(turn.raft.notBefore, turn.at + input.forMs + raftTimings.listenMs);
       break;
     case 'return-asked':
       hearReturnAsked(turn);

@@ -6,6 +6,7 @@ import type {
   CopyPlan,
   DeployPlan,
   MovePlan,
+  RehearsalPlan,
   RestoreRequest,
   UpgradePlan,
 } from '../../node/local-api/socket-protocol.ts';
@@ -42,6 +43,7 @@ const snapshot = (waiting: number): StatusSnapshot => ({
 /** Stands where an agent would, behind a real socket; what is asked of it is kept. */
 export class SmallAgent implements AgentApi {
   readonly hosting: AgentApi['hosting'] = this;
+  readonly rehearsals: AgentApi['rehearsals'] = this;
   isWaiting = false;
   queue = 0;
   asked: unknown[] = [];
@@ -188,6 +190,21 @@ export class SmallAgent implements AgentApi {
   async gitlabMove(node: string) {
     this.asked.push({ move: node });
     return { state: 'done' as const, because: 'done' };
+  }
+  rehearsed: RehearsalPlan = {
+    ...{ whose: 'kang', to: 'desktop-1', graceMs: 45_000 },
+    lines: [{ state: 'ok', what: 'next', sentence: 'desktop-1 is in sync', fix: null }],
+  };
+  async rehearsalPlan(what: string) {
+    this.asked.push({ rehearsal: what });
+    return this.rehearsed;
+  }
+  async rehearseLeaderLoss() {
+    this.asked.push('leader-loss');
+    return 'begun';
+  }
+  async rehearsal() {
+    return null;
   }
   async gitlabRehearse(image: string) {
     this.asked.push({ rehearse: image });
