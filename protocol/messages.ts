@@ -113,6 +113,8 @@ export const PeerMessage = z.discriminatedUnion('kind', [
     takenAt: WallMs.nullable(),
     there: HostedAt.nullable(),
     because: Sentence.nullable(),
+    /** It could, but another machine rather, as this one has to pull the image first. Absent: nothing speaks against it, or one of an earlier version. */
+    rather: Sentence.optional(),
   }),
 ]);
 export type PeerMessage = z.infer<typeof PeerMessage>;

@@ -188,7 +188,7 @@ export class CopiesRoom {
     return { hosting, place, source: { hot: join(tree, 'live'), bulk: join(tree, 'bulk') }, round: null };
   }
 
-  promise = (data: string, epoch: number): RoundPromise => this.#kept.promise(data, epoch);
+  promise = (data: string, epoch: number): Promise<RoundPromise> => this.#kept.promise(data, epoch);
 
   /** For the host's own word on its GitLab. */
   seen(): Pick<GitlabSeen, 'copies'> {

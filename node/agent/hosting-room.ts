@@ -17,6 +17,7 @@ import { GitlabKeeper } from '../hosting/gitlab-keeper.ts';
 import type { GitlabLife } from '../hosting/gitlab-state.ts';
 import { KeptVault } from '../hosting/keep/kept-vault.ts';
 import { promisedRound } from '../hosting/move/promised-round.ts';
+import type { TargetFitness } from '../hosting/move/target-fitness.ts';
 import { openPlace, removePlace, roomForData } from '../hosting/place-making.ts';
 import { GitlabProtector } from '../hosting/protect/gitlab-protector.ts';
 import { forgetCopiesAt } from '../hosting/replica/copies-note.ts';
@@ -177,8 +178,9 @@ export class HostingRoom {
   /** Also that it could not go on here is an answer (SAFETY H10). */
   findRound({ to, nonce, epoch, data }: EffectOf<'find-round'>): void {
     const { holdsCopies: isAllowed, network, feed } = this.#options;
-    const promise = (): RoundPromise => this.#copies.promise(data, epoch);
-    void promisedRound({ isAllowed, host: this.#host, at: () => reachedAt(network), promise }).then((told) =>
+    const promise = (): Promise<RoundPromise> => this.#copies.promise(data, epoch);
+    const fitness = (withinMs: number): Promise<TargetFitness> => this.#move.fitness(withinMs);
+    void promisedRound({ isAllowed, host: this.#host, fitness, at: () => reachedAt(network), promise }).then((told) =>
       feed({ kind: 'round-found', to, told: { kind: 'round-told', nonce, epoch, data, ...told } }),
     );
   }

@@ -4,12 +4,14 @@ import type { Answer, Ask } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import { type Hosting, hostingOf, isByAddress } from '../../scheduler/hosting/hosted-edits.ts';
+import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { diskOf } from '../disk-use.ts';
 import { asChecks } from '../hosting/deploy-check.ts';
 import { forwarderNow } from '../hosting/forward/forward-files.ts';
 import type { KeptGitlab } from '../hosting/kept-gitlab.ts';
 import type { TargetSeen } from '../hosting/move/move-ports.ts';
 import { MoveTarget } from '../hosting/move/move-target.ts';
+import { FitnessLook, fitnessOf, type TargetFitness } from '../hosting/move/target-fitness.ts';
 import { existingAt } from '../hosting/place-tree.ts';
 import type { ServiceHost } from '../hosting/service-host.ts';
 import { isFolder } from '../hosting/vault/backup-target.ts';
@@ -36,10 +38,12 @@ export const isOfMove = (ask: Ask): ask is MoveAsk => ['check-move', 'move-ready
 export class MoveRoom {
   readonly #options: MoveRoomOptions;
   readonly #target: MoveTarget;
+  readonly #fitness: FitnessLook;
 
   constructor(options: MoveRoomOptions) {
     this.#options = options;
     this.#target = new MoveTarget({ ...options, self: options.nodeId });
+    this.#fitness = new FitnessLook(options.clock);
   }
 
   ledgerChanged(): void {
@@ -95,7 +99,31 @@ export class MoveRoom {
     return { kind: 'move-checked', checks: asChecks(checks), place: null, address: null, awayMs: kept.usualBootMs };
   }
 
+  /** Whether GitLab could go on here by itself, after that time at most. */
+  fitness(withinMs: number): Promise<TargetFitness> {
+    const hosting = hostingOf(this.#options.ledger());
+    if (hosting === null)
+      return Promise.resolve({ never: 'this machine knows of no GitLab of the mesh', rather: null });
+    const look = async (): Promise<TargetFitness> => {
+      const { checks, image, paused } = await this.#lookHere(hosting);
+      return fitnessOf({ checks, mustPull: image !== 'here', paused });
+    };
+    return this.#fitness.of(`${hosting.data} ${hosting.epoch}`, look, withinMs);
+  }
+
   async #asTarget(hosting: Hosting): Promise<Answer> {
+    const { place, checks, address, ipv6, paused } = await this.#lookHere(hosting);
+    const { ownerCheck } = await import('../hosting/move/move-checks.ts');
+    const name = nodeName(this.#options.ledger(), this.#options.nodeId);
+    return {
+      ...{ kind: 'move-checked', checks: asChecks([...checks, ...ownerCheck(name, paused)]), awayMs: null },
+      place: 'path' in place ? { ...place } : null,
+      ...{ address, ...(ipv6 !== undefined && { ipv6 }) },
+    };
+  }
+
+  /** What speaks for and against GitLab on this machine, but for what its owner wants. */
+  async #lookHere(hosting: Hosting) {
     const { home, dockerHost, copies, nodeId, ledger, view, network } = this.#options;
     const known = ledger();
     const place = copies.heldAt(hosting.data);
@@ -111,17 +139,13 @@ export class MoveRoom {
     const runs = Object.values(known?.runs ?? {}).filter(({ node }) => node === nodeId);
     const { hostname: address, ipv6 } = reachedAt(network);
     const checks = targetChecks({
-      ...{ name: known?.nodes[nodeId]?.name ?? nodeId, hosting, facts, place },
+      ...{ hosting, facts, place },
       freeBytes: diskOf(statfsSync(existingAt(data))).freeBytes,
-      paused: own?.paused === 'all' ? (own.pausedBecause ?? 'its owner has paused it') : null,
       certificate: await this.#certificateProblem(hosting, hosting.ipv6 === undefined ? address : (ipv6 ?? address)),
       running: runs.filter(({ state }) => state === 'taken' || state === 'running').length,
     });
-    return {
-      ...{ kind: 'move-checked', checks: asChecks(checks), awayMs: null },
-      place: 'path' in place ? { ...place } : null,
-      ...{ address, ...(ipv6 !== undefined && { ipv6 }) },
-    };
+    const paused = own?.paused === 'all' ? (own.pausedBecause ?? 'its owner has paused it') : null;
+    return { checks, place, address, ipv6, paused, image: facts.image.state };
   }
 
   /** Its certificate is sealed for the voters, and names an address or a name. */

@@ -20,12 +20,14 @@ interface HeardAsk {
 }
 
 /** What a machine answered that may go on with GitLab. */
-export type ToldOfRounds = Pick<MessageOf<'round-told'>, 'round' | 'takenAt' | 'there' | 'because'>;
+export type ToldOfRounds = Pick<MessageOf<'round-told'>, 'round' | 'takenAt' | 'there' | 'because' | 'rather'>;
 
 /** The host is silent for long enough, and these were asked for their newest rounds (SAFETY H10). */
 export interface OpenQuestion {
   readonly nonce: string;
   readonly at: number;
+  /** `at` of the first of these questions in a row. */
+  readonly firstAt: number;
   readonly epoch: number;
   /** Of the in-sync set by which they were chosen. */
   readonly version: number;

@@ -15,6 +15,8 @@ export const hostingTimings = {
   silentSaidMs: 5_000,
   /** Who may go on is asked which rounds it has, again so often, and may take so long to answer. */
   roundAskMs: 2_000,
+  /** So long a machine that would rather not is not named, as another one may say that it can. */
+  ratherMs: 6_000,
   /** So long at one machine, and how often GitLab moved by itself before counts no more. */
   settledMs: 600_000,
   /** On trial at a new host for so long, and it is tried elsewhere: both of its starts may take as long as a boot ever does. */

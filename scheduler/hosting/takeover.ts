@@ -76,19 +76,23 @@ function goOn(turn: HostingTurn, now: Hosting, since: number): void {
   const againAt = isOpen ? question.at + hostingTimings.roundAskMs : at;
   if (at < againAt) return wake(turn, againAt);
   if (isOpen && isInVain && at >= lead.givenAt + waitMs + 5 * hostingTimings.roundAskMs) return tryOn(turn);
-  ask(turn, now, successors, isOpen ? noteNobody(turn, question) : undefined);
+  ask(turn, now, successors, isOpen ? question : null);
 }
 
 function flagOf(turn: HostingTurn, { host, failover }: Hosting): string {
   return `GitLab moved by itself ${failover?.count} times, the last time to ${nameOf(turn, host)}, and served for ${span(hostingTimings.settledMs)} at none of them: when you know why, autogit-node gitlab clear-flag`;
 }
 
-function ask(turn: HostingTurn, { data, epoch, copies }: Hosting, successors: Successors, said = ''): void {
+/** `before`: nobody could be named by it. */
+function ask(turn: HostingTurn, now: Hosting, successors: Successors, before: OpenQuestion | null): void {
+  const { data, epoch, copies } = now;
+  const said = before === null || best(turn, now) !== null ? (before?.said ?? '') : noteNobody(turn, before);
   const { context, hosting, at } = turn;
   const { fit } = fitAmong(context.ledger!, successors);
   hosting.counter += 1;
   const nonce = `${context.self}-${context.boot.slice(0, 8)}-${Math.floor(at)}-${hosting.counter}`;
-  const question = { nonce, at, epoch, version: copies!.set.version, asked: fit, told: {}, said };
+  const firstAt = before?.firstAt ?? at;
+  const question = { nonce, at, firstAt, epoch, version: copies!.set.version, asked: fit, told: {}, said };
   hosting.lead = { ...hosting.lead!, question };
   for (const node of fit) tell(turn, node, { kind: 'round-ask', nonce, epoch, data });
   wake(turn, at + hostingTimings.roundAskMs);
@@ -98,8 +102,8 @@ export function hearTold(turn: HostingTurn, from: NodeId, { nonce, ...told }: Me
   const { lead } = turn.hosting;
   const question = lead?.question;
   if (!lead || question?.nonce !== nonce || question.epoch !== told.epoch || !question.asked.includes(from)) return;
-  const { round, takenAt, there, because } = told;
-  const all = { ...question.told, [from]: { round, takenAt, there, because } };
+  const { round, takenAt, there, because, rather } = told;
+  const all = { ...question.told, [from]: { round, takenAt, there, because, rather } };
   turn.hosting.lead = { ...lead, question: { ...question, told: all } };
 }
 
@@ -107,7 +111,9 @@ export function hearTold(turn: HostingTurn, from: NodeId, { nonce, ...told }: Me
 function mayPropose(turn: HostingTurn, now: Hosting, { nodes }: Successors): boolean {
   const { context, hosting, at } = turn;
   const { question } = hosting.lead!;
-  if (!question || best(turn, now) === null) return false;
+  const top = best(turn, now);
+  if (!question || top === null) return false;
+  if (top.rather !== undefined && at < question.firstAt + hostingTimings.ratherMs) return false;
   const isHere = (node: NodeId): boolean => node === context.self || context.liveness(node).state === 'alive';
   const missing = question.asked.filter((node) => nodes.includes(node) && isHere(node) && !question.told[node]);
   return missing.length === 0 || at >= question.at + hostingTimings.roundAskMs;
@@ -118,7 +124,10 @@ type Best = { node: NodeId } & ToldOfRounds & {
     there: NonNullable<ToldOfRounds['there']>;
   };
 
-/** The newest of what was answered; of two that are the same, the one that was chosen first as a standby. */
+/**
+ * The newest of what was answered, where nothing speaks against its machine: whoever may go on has every push that was acknowledged, so that
+ * a second of all else is less than minutes without GitLab. Of two that are the same, the one that was chosen first as a standby.
+ */
 function best({ context, hosting }: HostingTurn, now: Hosting): Best | null {
   const { question } = hosting.lead!;
   const all = (question?.asked ?? []).flatMap((node): Best[] => {
@@ -126,7 +135,9 @@ function best({ context, hosting }: HostingTurn, now: Hosting): Best | null {
     if (!told?.round || !told.there || !mayBegin(context.ledger!, now, told.round)) return [];
     return [{ ...told, node, round: told.round, there: told.there }];
   });
-  return all.reduce<Best | null>((top, one) => (top && compareRounds(top.round, one.round) >= 0 ? top : one), null);
+  const isReady = ({ rather }: Best): number => Number(rather === undefined);
+  const compare = (a: Best, b: Best): number => isReady(a) - isReady(b) || compareRounds(a.round, b.round);
+  return all.reduce<Best | null>((top, one) => (top && compare(top, one) >= 0 ? top : one), null);
 }
 
 function propose(turn: HostingTurn, now: Hosting, since: number): void {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DeployFacts } from '../../node/hosting/deploy-facts.ts';
-import { hostChecks, targetChecks } from '../../node/hosting/move/move-checks.ts';
+import { hostChecks, ownerCheck, targetChecks } from '../../node/hosting/move/move-checks.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 
 /** What is said before GitLab moves, of the machine that it leaves and of the one to which it goes. */
@@ -18,9 +18,9 @@ const facts: DeployFacts = {
   place: { problem: 'it is not looked at', fix: 'its copies say more' },
 };
 const target = {
-  ...{ name: 'desktop-1', hosting: { ...hostedGitlab(), host: 'A', epoch: 3 }, facts, freeBytes: 120 * GiB },
+  ...{ hosting: { ...hostedGitlab(), host: 'A', epoch: 3 }, facts, freeBytes: 120 * GiB },
   place: { kind: 'image' as const, path: '/srv/copies' },
-  ...{ paused: null, certificate: null, running: 0 },
+  ...{ certificate: null, running: 0 },
 };
 const lines = (more: Partial<typeof target> | object = {}): string[] =>
   targetChecks({ ...target, ...more }).map(({ state, what, sentence }) => `${state} ${what}: ${sentence}`);
@@ -39,7 +39,6 @@ describe('the machine to which it goes', () => {
 
   it.each([
     ['copies that are not open', { place: { problem: 'its disk is away' } }, 'its disk is away'],
-    ['an owner who wants it', { paused: 'paused by its owner for 2 h' }, 'paused by its owner'],
     ['a certificate of another', { certificate: 'the certificate is not for 10.0.0.2' }, 'is not for 10.0.0.2'],
     ['a port', { facts: { ...facts, taken: [{ port: 8929, by: 'nginx' }] } }, 'port 8929 is taken by nginx'],
     ['memory', { facts: { ...facts, totalMemoryBytes: GiB } }, 'this machine has 1 GiB'],
@@ -52,6 +51,13 @@ describe('the machine to which it goes', () => {
     ['no engine', { facts: { ...facts, engine: { problem: 'there is none', fix: 'start it' } } }, 'there is none'],
   ])('is refused for %s', (_what, more, words) => {
     expect(fails(more)).toEqual([expect.stringContaining(words)]);
+  });
+
+  it('is refused while its owner wants it, and fit afterwards', () => {
+    expect(ownerCheck('desktop-1', 'paused by its owner for 2 h')).toMatchObject([
+      { state: 'fail', sentence: 'paused by its owner for 2 h', fix: expect.stringContaining('on desktop-1') },
+    ]);
+    expect(ownerCheck('desktop-1', null)).toEqual([]);
   });
 
   it('is told what helps a move, and no flag of a deploy', () => {

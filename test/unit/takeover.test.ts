@@ -12,7 +12,7 @@ import type { PartContext } from '../../scheduler/part.ts';
 import { applied } from '../fixtures/applied-changes.ts';
 import { at, base, data, Leader, mesh, there, withMembers } from './takeover-lab.ts';
 
-const { waitMs, roundAskMs, silentSaidMs, settledMs } = hostingTimings;
+const { waitMs, roundAskMs, ratherMs, silentSaidMs, settledMs } = hostingTimings;
 describe('whoever may go on by itself (SAFETY H10)', () => {
   const of = (ledger: Ledger) => successorsOf(hostingOf(ledger)!);
   it('is a member of the in-sync set; with nobody in it who left last; with nobody ever, who holds the base', () => {
@@ -78,6 +78,31 @@ describe('the leader (SAFETY H7, H10)', () => {
       'kang is silent for 45 s: desktop-2 goes on with every push that was acknowledged, and all else but at most the last 0 s',
     );
     expect(leader.tick(1).events()).toEqual(['gitlab-moved']);
+  });
+
+  it('names who has nothing against it before who would rather not, whose round is newer; the latter where nobody else says so', () => {
+    const pulls = { rather: "GitLab's image has to be pulled first" };
+    const leader = new Leader(mesh()).dies();
+    leader.untilAsked();
+    leader.tells('D', at(31), pulls).tells('E', at(30));
+    expect(leader.host).toBe('E');
+    const alone = new Leader(mesh()).dies();
+    alone.untilAsked();
+    const from = alone.at;
+    // E is asked again and again meanwhile, and nobody says that nobody can.
+    const events: string[] = [];
+    while (alone.host === 'K' && alone.at - from < 20_000) {
+      alone.tells('D', at(31), pulls).tells('E', null, { because: 'port 8080 is taken' });
+      events.push(...alone.events());
+      for (let ms = 0; alone.host === 'K' && ms < roundAskMs; ms += 100) {
+        alone.tick(100);
+        events.push(...alone.events());
+      }
+    }
+    expect(alone.host).toBe('D');
+    expect(alone.at - from).toBeGreaterThanOrEqual(ratherMs);
+    expect(alone.at - from).toBeLessThan(ratherMs + 2 * roundAskMs);
+    expect(events).not.toContain('gitlab-takeover-waits');
   });
 
   it('asks nobody else, however long: who is in sync and away is waited for', () => {

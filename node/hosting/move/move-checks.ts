@@ -9,15 +9,12 @@ import { presets } from '../presets.ts';
 
 /** What the machine knows to which GitLab shall move, looked at just now. */
 interface MoveTargetFacts {
-  name: string;
   hosting: Hosting;
   /** By the names and folders of GitLab's own. */
   facts: DeployFacts;
   /** Where its copies lie. */
   place: PlaceAt | { problem: string };
   freeBytes: number;
-  /** Its owner wants it for himself now, in words. */
-  paused: string | null;
   /** Why the certificate of its address is none here. */
   certificate: string | null;
   /** Jobs of the mesh that run there. */
@@ -33,7 +30,7 @@ const fixes: Readonly<Record<string, string>> = {
 
 /** Whether GitLab can move to this machine, as lines with what helps. Pure. */
 export function targetChecks(target: MoveTargetFacts): Finding[] {
-  const { name, hosting, facts, place, freeBytes, paused, certificate, running } = target;
+  const { hosting, facts, place, freeBytes, certificate, running } = target;
   const { image, preset, port, sshPort, httpPort } = hosting;
   const { leastMemoryBytes, leastDiskBytes } = presets[preset];
   const { checks } = preflight(facts, { image, preset, port, sshPort, httpPort, leastMemoryBytes, leastDiskBytes });
@@ -41,7 +38,6 @@ export function targetChecks(target: MoveTargetFacts): Finding[] {
     // Of a place its copies say more, and another GitLab is in the way only by its ports.
     .filter(({ what }) => what !== 'place' && what !== 'gitlab')
     .map(({ state, what, sentence, fix }) => finding(what, state, sentence, fix === null ? fix : (fixes[what] ?? fix)));
-  const pause = paused === null ? [] : [finding('owner', 'fail', paused, `wait, or on ${name}: autogit-node resume`)];
   const jobs =
     running === 0
       ? []
@@ -54,8 +50,12 @@ export function targetChecks(target: MoveTargetFacts): Finding[] {
         ];
   const fix = 'bring one that names both machines, or the name that leads to them: autogit-node gitlab certificate';
   const tls = certificate === null ? [] : [finding('https', 'fail', certificate, fix)];
-  return [...known, placeLine(place, freeBytes), ...tls, ...jobs, ...pause];
+  return [...known, placeLine(place, freeBytes), ...tls, ...jobs];
 }
+
+/** That its owner wants it for himself now, in words: no person moves GitLab there before he has it back. */
+export const ownerCheck = (name: string, paused: string | null): Finding[] =>
+  paused === null ? [] : [finding('owner', 'fail', paused, `wait, or on ${name}: autogit-node resume`)];
 
 function placeLine(place: MoveTargetFacts['place'], freeBytes: number): Finding {
   if ('problem' in place)

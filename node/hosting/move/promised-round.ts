@@ -5,23 +5,32 @@ import type { MessageOf } from '../../../protocol/messages.ts';
 import { withLimit } from '../../executors/docker-engine.ts';
 import type { RoundPromise } from '../replica/round-promise.ts';
 import type { ServiceHost } from '../service-host.ts';
+import type { TargetFitness } from './target-fitness.ts';
 
 interface PromisedRoundOptions {
   /** False: its owner wants nothing on it that another machine runs. */
   isAllowed: boolean;
-  promise(): RoundPromise;
+  promise(): Promise<RoundPromise>;
   host: Pick<ServiceHost, 'check'>;
+  /** Whether it could be started here now, after that time at most. */
+  fitness(withinMs: number): Promise<TargetFitness>;
   /** How others reach it. */
   at(): Pick<HostedAt, 'hostname' | 'ipv6'>;
 }
 
-type RoundTold = Pick<MessageOf<'round-told'>, 'round' | 'takenAt' | 'there' | 'because'>;
+type RoundTold = Pick<MessageOf<'round-told'>, 'round' | 'takenAt' | 'there' | 'because' | 'rather'>;
 
 /** An engine that does not answer in this time starts nothing: ms, less than the leader waits. */
 const engineMs = 1_500;
 
 /** With which round GitLab could go on here, and where it would lie; or why it could not (SAFETY H10). */
-export async function promisedRound({ isAllowed, promise, host, at }: PromisedRoundOptions): Promise<RoundTold> {
+export async function promisedRound({
+  isAllowed,
+  promise,
+  host,
+  fitness,
+  at,
+}: PromisedRoundOptions): Promise<RoundTold> {
   const not = (because: string): RoundTold => ({
     round: null,
     takenAt: null,
@@ -29,13 +38,22 @@ export async function promisedRound({ isAllowed, promise, host, at }: PromisedRo
     because: asSentence(because),
   });
   if (!isAllowed) return not("its owner's settings say that it holds nothing of what another machine runs");
+  const looked = fitness(engineMs);
   try {
     await withLimit(host.check(), engineMs);
   } catch (error) {
     return not(`its engine cannot start GitLab: ${sentenceOf(error)}`);
   }
-  const found = promise();
+  const { never, rather } = await looked;
+  if (never !== null) return not(never);
+  const found = await promise();
   if ('because' in found) return not(found.because);
   const { round, takenAt, place } = found;
-  return { round, takenAt, there: { place: { ...place }, ...at() }, because: null };
+  return {
+    round,
+    takenAt,
+    there: { place: { ...place }, ...at() },
+    because: null,
+    ...(rather !== null && { rather: asSentence(rather) }),
+  };
 }

@@ -125,7 +125,7 @@ export class KeptCopies {
   /** The newest that GitLab could be started from: of the hot part, with the bulk part that goes with it. */
   drillable = (): Drillable | null => this.#open && drillableOf(this.#open);
 
-  promise = (data: string, epoch: number): RoundPromise => {
+  promise = (data: string, epoch: number): Promise<RoundPromise> => {
     const [ledger, mine] = [this.#options.ledger(), this.#mine()];
     return promiseOf({ ...{ data, epoch }, ledger, mine, open: this.#open, problem: this.#problem });
   };

@@ -1,12 +1,13 @@
 import { join } from 'node:path';
-import { StandbyRules } from '../../../scheduler/hosting/copies/standby-rules.ts';
+import type { StandbyRules } from '../../../scheduler/hosting/copies/standby-rules.ts';
 import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { Log } from '../../log.ts';
 import type { DataPlace } from '../data-place.ts';
 import { fencedNames, giveUpLiving } from '../move/living-data.ts';
-import { treeOf } from '../place-tree.ts';
+import { copiesOf, treeOf } from '../place-tree.ts';
 import { BtrfsReplica } from './btrfs-replica.ts';
 import { fencedAt, noteFenced, unservedAt } from './copies-note.ts';
+import { PromiseFile, rulesOf } from './promise-file.ts';
 import type { RoundPart } from './replica-ports.ts';
 import { replicaTools } from './replica-tools.ts';
 import { RoundDisk } from './round-disk.ts';
@@ -18,6 +19,7 @@ export interface OpenCopies {
   disk: RoundDisk;
   parts: Record<RoundPart, BtrfsReplica>;
   rules: Record<RoundPart, StandbyRules>;
+  promised: PromiseFile;
 }
 
 interface Here {
@@ -39,7 +41,8 @@ export async function openCopies(hosting: Hosting, place: DataPlace, here: Here)
     await place.letGo();
     throw error;
   }
-  return { hosting, place, disk, parts, rules: { hot: new StandbyRules(), bulk: new StandbyRules() } };
+  const promised = new PromiseFile(`${copiesOf(tree)}/promised.json`, replicaTools);
+  return { hosting, place, disk, parts, rules: rulesOf(promised), promised };
 }
 
 /** This machine may have run it until now: what it served is no round, and is served no more (SAFETY H10). */
