@@ -3,7 +3,7 @@ import { FitnessLook, fitnessOf, type TargetFitness } from '../../node/hosting/m
 
 const line = (state: 'ok' | 'warn' | 'fail', what: string) => ({ state, what, sentence: `${what} is ${state}` });
 
-describe('whether GitLab could go on at a machine by itself', () => {
+describe('whether GitLab could go on at a machine by itself (SAFETY H10)', () => {
   it('is never where a move to it would be refused; rather not where something would hold it up, or its owner has it', () => {
     const of = (over: object) => fitnessOf({ checks: [line('ok', 'image')], mustPull: false, paused: null, ...over });
     expect(of({})).toEqual({ never: null, rather: null });
