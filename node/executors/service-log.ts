@@ -43,16 +43,28 @@ export class LineReader {
 
 const textOf = (line: Buffer): string => line.subarray(0, mostLineBytes).toString('utf8').replace(/\r$/, '');
 
+/** Of a log that is shown, as gitlab-runner has it. */
+const mostShown = 64 << 10;
+
 /** Its newest lines, without their times; none where the engine does not say. */
 export async function lastLines(container: Docker.Container, count: number): Promise<string[]> {
   try {
     const log = await withLimit(container.logs({ stdout: true, stderr: true, tail: count }), lookMs);
     const reader = new LineReader();
     const lines = new FrameReader([1, 2]).push(log as unknown as Buffer).flatMap((payload) => reader.push(payload));
-    return [...lines, ...reader.flush()];
+    return newest([...lines, ...reader.flush()]);
   } catch {
     return [];
   }
+}
+
+function newest(lines: string[]): string[] {
+  let chars = 0;
+  const first = lines.findLastIndex((line) => {
+    chars += line.length + 1;
+    return chars > mostShown;
+  });
+  return lines.slice(first + 1);
 }
 
 /**

@@ -9,9 +9,10 @@ describe('jobs in containers', () => {
   const rig = new Rig();
   let machine: TestMachine;
   let image: string;
+  let web: string;
 
   beforeAll(async () => {
-    image = makeTestImages().bash;
+    ({ bash: image, web } = makeTestImages());
     const gitlab = rig.practice();
     await gitlab.start();
     [machine] = (await formMesh(rig, ['kang'], { args: { kang: ['--executor', 'docker'] } })) as [TestMachine];
@@ -26,26 +27,23 @@ describe('jobs in containers', () => {
       .split('\n')
       .filter((line) => line !== '');
 
-  it('an agent killed -9 and started again adopts its container, and the trace goes on without gap or repetition', async () => {
+  it('an agent killed -9 and started again adopts its container, with the service beside it, and the trace goes on without gap or repetition', async () => {
     const gitlab = rig.gitlab!;
     const project = await gitlab.push('adopt', {
-      '.gitlab-ci.yml': `long: { image: '${image}', script: ['${counting(60)}', 'echo done > out.txt'], artifacts: { paths: [out.txt] } }`,
+      '.gitlab-ci.yml': `long: { image: '${image}', services: [{ name: '${web}', alias: web }], script: ['${counting(60)}', 'echo done > out.txt', 'echo > /dev/tcp/web/8080'], artifacts: { paths: [out.txt] } }`,
     });
     const row = await until('the job runs', async () =>
       (await machine.jobs()).find((job) => job.name === 'long' && job.state === 'running'),
     );
     await until('its script has begun', async () => ticks(await gitlab.trace(project, row.job)).length > 3);
-    const [container] = await until('its container is there', () => {
-      const all = containersOf(row.job);
-      return all.length === 1 ? all : null;
-    });
+    await until('its containers are there', () => containersOf(row.job).length === 2);
     await machine.kill('SIGKILL');
     machine.join('--executor', 'docker', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
     const { status, jobs } = await pipelineEnd(rig, project);
     expect(status).toBe('success');
     expect(jobs.length).toBe(1);
     expect(ticks(await gitlab.trace(project, row.job))).toEqual(upTo(60));
-    await until('the container is removed', () => !containersOf(row.job).includes(container as string));
+    await until('the containers are removed', () => containersOf(row.job).length === 0);
   });
 
   it('an image that is nowhere fails the job with the fix in its trace', async () => {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ExecutorHealth } from '../../node/agent/executor-health.ts';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
-import { cgroupProcesses } from '../../node/executors/run-cgroup.ts';
+import { cgroupProcesses, isCgroupFrozen } from '../../node/executors/run-cgroup.ts';
 import type { Workspace } from '../../node/ports.ts';
 import { never, outputUntil, specOf, step, textOf } from '../contract/executor-steps.ts';
 import { plainText, RunLab, until } from '../real/run-lab.ts';
@@ -28,6 +28,11 @@ afterAll(() => engine.end(), 60_000);
 const ticks = (count: number): string => Array.from({ length: count }, (_, at) => `tick ${at + 1}\n`).join('');
 const containers = (): string[] => engine.docker('ps', '-q').split('\n').filter(Boolean);
 const executorOf = (): DockerExecutor => new DockerExecutor({ node, dockerHost: engine.host });
+const idle = {
+  ...{ image: testImages.bash, title: 'idle', aliases: ['idle'], entrypoint: null, command: ['sleep', '600'] },
+  ...{ user: null, platform: null, pullPolicies: [], environment: [] },
+};
+const servicesAt = () => ({ services: [idle], warnings: [] });
 
 describe('an engine that is away', () => {
   it('costs a running job nothing, and no job is taken meanwhile', async () => {
@@ -66,29 +71,35 @@ two: { script: ["true"] }
   });
 
   it('does not keep a job from being ended, and its container is removed when it is back', async () => {
-    const workspace = (await executorOf().prepare(specOf(`away-${process.pid}`, testImages.bash), never)) as Workspace;
+    const spec = specOf(`away-${process.pid}`, testImages.bash, { servicesAt });
+    const workspace = (await executorOf().prepare(spec, never)) as Workspace;
     await workspace.start(step('trap "" TERM', 'echo up', 'while :; do sleep 0.1; done'), 0);
     await outputUntil(workspace, 0, 'up');
     const freezer = await workspace.freezer?.();
     const group = freezer?.kind === 'cgroup' ? freezer.path : '';
+    const beside = freezer?.kind === 'cgroup' ? (freezer.also?.[0] ?? '') : '';
     expect(cgroupProcesses(group).length).toBeGreaterThan(2);
+    expect(cgroupProcesses(beside).length).toBeGreaterThan(0);
     await engine.kill();
     await workspace.freeze();
+    expect(isCgroupFrozen(beside)).toBe(true);
     const begun = performance.now();
     await workspace.kill(1000);
     expect(performance.now() - begun).toBeLessThan(6000);
     expect(cgroupProcesses(group)).toEqual([]);
     await expect(workspace.remove()).rejects.toThrow();
+    expect(cgroupProcesses(beside)).toEqual([]);
     const end = workspace.ended(0);
     await engine.start();
     expect(await end).toMatchObject({ kind: 'killed' });
-    await until('the left-over is removed', () => engine.docker('ps', '-aq').trim() === '', 15_000);
+    const bridges = (): string => engine.docker('network', 'ls', '-q', '--filter', 'label=autogit.run');
+    await until('the left-over is removed', () => engine.docker('ps', '-aq').trim() + bridges().trim() === '', 15_000);
   });
 
   it('is waited for by the agent that comes: the run is adopted, not called failed; left-overs are swept', async () => {
     const spec = specOf(`later-${process.pid}`, testImages.bash);
     const workspace = await executorOf().prepare(spec, never);
-    await executorOf().prepare(specOf(`lost-${process.pid}`, testImages.bash), never);
+    await executorOf().prepare(specOf(`lost-${process.pid}`, testImages.bash, { servicesAt }), never);
     await workspace.start(step('for i in $(seq 1 40); do echo tick $i; sleep 0.1; done'), 0);
     await outputUntil(workspace, 0, 'tick 3\n');
     await engine.kill();
