@@ -98,11 +98,11 @@ export const askingNames: Record<string, Treatment> = {
   GIT_CHECKOUT: done,
   GIT_FETCH_EXTRA_FLAGS: done,
   GIT_SUBMODULE_STRATEGY: done,
-  // What they say of submodules is of no effect before there are any: a repository with them is refused.
-  GIT_SUBMODULE_PATHS: told,
-  GIT_SUBMODULE_DEPTH: told,
-  GIT_SUBMODULE_UPDATE_FLAGS: told,
-  GIT_SUBMODULE_FORCE_HTTPS: told,
+  GIT_SUBMODULE_PATHS: done,
+  GIT_SUBMODULE_DEPTH: done,
+  // How many at once is the node's own affair.
+  GIT_SUBMODULE_UPDATE_FLAGS: ignored(/^(?:\s|--jobs[ =]\d+|-j ?\d+|--progress|--quiet|--force)*$/),
+  GIT_SUBMODULE_FORCE_HTTPS: done,
   // Every job begins in a tree of its own, clean.
   GIT_CLEAN_FLAGS: ignored(/^(?!none$)/),
   GIT_CLONE_PATH: ignored(/^$/),
@@ -154,6 +154,7 @@ export const isOff = (payload: JobPayload, key: string): boolean => no.test(vari
 const switches = [
   'GIT_CHECKOUT',
   'GIT_LFS_SKIP_SMUDGE',
+  'GIT_SUBMODULE_FORCE_HTTPS',
   'CI_DEBUG_TRACE',
   'CI_DEBUG_SERVICES',
   'AFTER_SCRIPT_IGNORE_ERRORS',

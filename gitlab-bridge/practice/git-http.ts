@@ -56,8 +56,9 @@ const refusal = (
   if (caller === 'wrong') return needsPassword();
   if (caller === 'nobody') return !push && project?.visibility === 'public' ? null : needsPassword();
   if (caller.jobProject !== null) {
-    if (project === undefined || caller.jobProject !== project.id)
-      return forbidden('You are not allowed to download code from this project: a job token reaches only its own.');
+    const isLet = project?.visibility === 'public' || project?.jobTokensOf?.includes(caller.jobProject) === true;
+    if (project === undefined || (caller.jobProject !== project.id && !isLet))
+      return forbidden('You are not allowed to download code from this project: its job token allowlist lacks yours.');
     return push ? forbidden('You are not allowed to push code to this project.') : null;
   }
   const seen = project !== undefined && maySee({ user: caller.user, scopes: caller.scopes, job: null }, project);

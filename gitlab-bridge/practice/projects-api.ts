@@ -27,6 +27,8 @@ const createBody = z.object({
 });
 const editBody = z.object({ ...settings, name: z.string().min(1).max(255).optional() });
 
+const allowBody = z.object({ target_project_id: z.number().int().positive() });
+
 const goodPath = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/;
 
 const apply = (project: Project, body: z.infer<typeof editBody>): void => {
@@ -124,6 +126,14 @@ export const projectRoutes = (context: PracticeContext): Route[] => {
       apply(project, read(editBody, call.body));
       state.saveProject(project);
       return ok(projectShape(state, project, call.base));
+    }),
+    route('POST', '/api/v4/projects/:id/job_token_scope/allowlist', (call) => {
+      const project = changeable(state, call, authenticate(state, call));
+      const { target_project_id } = read(allowBody, call.body);
+      if (state.project(target_project_id) === undefined) throw refuse(404);
+      project.jobTokensOf = [...new Set([...(project.jobTokensOf ?? []), target_project_id])];
+      state.saveProject(project);
+      return created({ source_project_id: project.id, target_project_id });
     }),
     route('DELETE', '/api/v4/projects/:id', (call) => {
       const caller = authenticate(state, call);

@@ -55,6 +55,8 @@ export interface Project {
   sharedRunners: boolean;
   /** Its CI/CD is off: a push makes no pipeline. Absent in records of before. */
   buildsDisabled?: boolean;
+  /** Projects whose job tokens may read this one. Absent: its own alone. */
+  jobTokensOf?: number[];
 }
 
 export type CiStatus =

@@ -11,6 +11,8 @@ interface GitCall {
   token?: string;
   /** The address that the token is for. */
   host?: string;
+  /** host:port:address, by which it is found: no other look at the DNS then. */
+  resolve?: string | undefined;
   /** What git may speak: GitLab's http and https, or `file` from a mirror of ours into a tree. Nothing at all without. */
   speaks?: 'http' | 'file';
   /** No byte of progress for so long: GitLab is taken to be away. Only for calls that ask git for progress. */
@@ -41,7 +43,7 @@ const awayShapes =
 const redirectShape = /returned error: 3\d\d|unable to update url base from redirection/i;
 
 /** The environment of every git of ours; the token is a header for GitLab's own address alone. */
-function gitEnvironment({ token, host, speaks }: GitCall): NodeJS.ProcessEnv {
+function gitEnvironment({ token, host, speaks, resolve: given }: GitCall): NodeJS.ProcessEnv {
   const settings: [string, string][] = [
     ['core.hooksPath', '/dev/null'],
     ['safe.directory', '*'],
@@ -56,7 +58,7 @@ function gitEnvironment({ token, host, speaks }: GitCall): NodeJS.ProcessEnv {
   ];
   for (const protocol of speaks === 'http' ? ['http', 'https'] : speaks === 'file' ? ['file'] : [])
     settings.push([`protocol.${protocol}.allow`, 'always']);
-  const resolve = host === undefined ? null : gitResolveOf(host);
+  const resolve = given ?? (host === undefined ? null : gitResolveOf(host));
   if (resolve !== null) settings.push(['http.curloptResolve', resolve]);
   if (token && host) {
     const basic = Buffer.from(`gitlab-ci-token:${token}`).toString('base64');

@@ -20,6 +20,60 @@ export const targetOf = (refspec: string): string | null => {
   return target.startsWith('refs/') ? target : null;
 };
 
+async function createMirror(mirror: string, sha: string, signal: AbortSignal): Promise<void> {
+  await mkdir(mirror, { recursive: true, mode: 0o700 });
+  await git(['init', '--quiet', '--bare', '--template=', objectFormat(sha), mirror], { cwd: mirror, signal });
+  // Trees are fetched from here by commit; git forgets our environment between its two ends.
+  await git(['config', 'uploadpack.allowAnySHA1InWant', 'true'], { cwd: mirror, signal });
+  // Nothing to tidy up for a day.
+  await writeFile(join(mirror, maintained), '');
+}
+
+/** A server that gives a commit by its name; without `token` it is no GitLab of ours. */
+interface ModuleServer {
+  address: string;
+  token: string | null;
+  resolve: string | undefined;
+}
+
+const moduleRefs = 'refs/autogit/modules';
+
+/**
+ * Brings one commit of a submodule. The server is asked with this job's token whatever is here already: what another job
+ * was given is not this one's. Throws SourcesFailure.
+ */
+export async function refreshModule(
+  mirror: string,
+  { address, token, resolve }: ModuleServer,
+  sha: string,
+  signal: AbortSignal,
+  silenceMs: number,
+): Promise<void> {
+  if (!existsSync(join(mirror, 'HEAD'))) await createMirror(mirror, sha, signal);
+  const call = {
+    cwd: mirror,
+    signal,
+    speaks: 'http',
+    silenceMs,
+    ...(token !== null && { token, host: address }),
+  } as const;
+  const ask = (args: string[]): Promise<string> => git(args, { ...call, resolve });
+  await ask(['ls-remote', '--quiet', '--', address, 'HEAD']);
+  const fetch = (...refspecs: string[]): Promise<string> =>
+    ask(['fetch', '--progress', '--force', '--no-tags', '--no-write-fetch-head', '--', address, ...refspecs]);
+  const kept = `${moduleRefs}/${sha}`;
+  if (await hasCommit(mirror, sha, signal)) return void (await git(['update-ref', kept, sha], { cwd: mirror, signal }));
+  try {
+    await fetch(`+${sha}:${kept}`);
+  } catch (error) {
+    if (!(error instanceof SourcesFailure) || error.isAway || signal.aborted) throw error;
+    // A server that gives only what its branches and tags lead to.
+    await fetch('+refs/heads/*:refs/autogit/heads/*', '+refs/tags/*:refs/autogit/tags/*');
+    if (!(await hasCommit(mirror, sha, signal))) throw new SourcesFailure(`commit ${sha} is not there`, false);
+    await git(['update-ref', kept, sha], { cwd: mirror, signal });
+  }
+}
+
 /** Throws SourcesFailure. `silenceMs`: how long GitLab may say nothing at all before it counts as away. */
 export async function refreshMirror(
   mirror: string,
@@ -28,14 +82,7 @@ export async function refreshMirror(
   signal: AbortSignal,
   silenceMs: number,
 ): Promise<void> {
-  const create = async (): Promise<void> => {
-    await mkdir(mirror, { recursive: true, mode: 0o700 });
-    await git(['init', '--quiet', '--bare', '--template=', objectFormat(spec.sha), mirror], { cwd: mirror, signal });
-    // Trees are fetched from here by commit; git forgets our environment between its two ends.
-    await git(['config', 'uploadpack.allowAnySHA1InWant', 'true'], { cwd: mirror, signal });
-    // Nothing to tidy up for a day.
-    await writeFile(join(mirror, maintained), '');
-  };
+  const create = (): Promise<void> => createMirror(mirror, spec.sha, signal);
   if (!existsSync(join(mirror, 'HEAD'))) await create();
   else if (await hasPipeline(mirror, spec, signal)) return;
   // Tags are followed by the tree's own fetch, as far as its depth; one that was moved or removed must not stay here.
@@ -140,7 +187,12 @@ export async function maintainMirror(mirror: string, signal: AbortSignal): Promi
     .filter((ref) => ref !== '')
     .sort((a, b) => number(b) - number(a))
     .slice(keptPipelines);
-  for (const ref of past) await git(['update-ref', '-d', ref], { cwd: mirror, signal });
+  const modules = await git(['for-each-ref', '--sort=-committerdate', '--format=%(refname)', moduleRefs], {
+    cwd: mirror,
+    signal,
+  });
+  const old = modules.split('\n').filter(Boolean).slice(keptPipelines);
+  for (const ref of [...past, ...old]) await git(['update-ref', '-d', ref], { cwd: mirror, signal });
   removeLeftovers(mirror);
   // A fetch of this moment may have brought what no ref names yet: two hours of it stay.
   const gentle = [

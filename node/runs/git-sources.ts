@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { appendFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { foreignAddress } from './foreign-address.ts';
 import { git, SourcesFailure } from './git-command.ts';
 import { gitHere } from './git-here.ts';
 import {
@@ -13,11 +14,13 @@ import {
   maintainMirror,
   objectFormat,
   refreshMirror,
+  refreshModule,
   refspecsOf,
   removeLeftovers,
   targetOf,
   touchMirror,
 } from './git-mirror.ts';
+import { bringSubmodules } from './git-submodules.ts';
 import type { SourcesSpec } from './sources-spec.ts';
 import { tarFolder } from './tar-folder.ts';
 
@@ -29,6 +32,8 @@ interface Sources {
   sentence: string;
   hasLfs: boolean;
   hasSubmodules: boolean;
+  /** What became of its submodules, a line each. */
+  said: string[];
   remove(): Promise<void>;
 }
 
@@ -68,8 +73,7 @@ export class GitSources {
   async fetch(spec: SourcesSpec, signal: AbortSignal): Promise<Sources> {
     const address = addressOf(spec);
     await this.check();
-    const name = createHash('sha256').update(new URL(address).pathname).digest('hex').slice(0, 24);
-    const mirror = join(this.#folder, `${name}.git`);
+    const mirror = this.#mirrorAt(new URL(address).pathname);
     this.#users.set(mirror, (this.#users.get(mirror) ?? 0) + 1);
     try {
       await this.#refresh(mirror, address, spec, signal);
@@ -124,6 +128,7 @@ export class GitSources {
     const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
     try {
       await checkOut(folder, mirror, address, spec, signal);
+      const said = await this.#submodules(folder, mirror, address, spec, signal);
       const special = await specialFiles(mirror, spec.sha, signal);
       const commit = spec.sha.slice(0, 8);
       return {
@@ -133,12 +138,62 @@ export class GitSources {
             ? `Fetched ${commit} without its files: GIT_CHECKOUT is false (ref is ${plain(spec.ref)})`
             : `Checked out ${commit} as detached HEAD (ref is ${plain(spec.ref)})`,
         ...special,
+        said,
         remove,
       };
     } catch (error) {
       await remove();
       throw error;
     }
+  }
+
+  async #submodules(
+    folder: string,
+    mirror: string,
+    address: string,
+    spec: SourcesSpec,
+    signal: AbortSignal,
+  ): Promise<string[]> {
+    const said: string[] = [];
+    if (!spec.submodules || spec.isCheckedOut === false) return said;
+    const own = { folder, gitDir: join(folder, '.git'), mirror, sha: spec.sha, path: '' };
+    const used: string[] = [];
+    try {
+      await bringSubmodules(
+        { ...own, address: { url: address, isOwn: true } },
+        {
+          ...{ spec: spec.submodules, gitlab: spec.gitlabUrl, names: [spec.repoUrl, spec.gitlabUrl], signal },
+          mirrorOf: async (module, sha) => {
+            const mirrorOfModule = this.#mirrorAt(module.isOwn ? new URL(module.url).pathname : module.url);
+            used.push(mirrorOfModule);
+            this.#users.set(mirrorOfModule, (this.#users.get(mirrorOfModule) ?? 0) + 1);
+            const token = module.isOwn ? spec.token : null;
+            const resolve = module.isOwn ? undefined : await foreignAddress(module.url);
+            const server = { address: module.url, token, resolve };
+            await this.#inTurn(mirrorOfModule, signal, () =>
+              refreshModule(
+                mirrorOfModule,
+                server,
+                sha,
+                signal,
+                this.#silences.get(mirrorOfModule) ?? this.#silenceMs * 2,
+              ),
+            );
+            await touchMirror(mirrorOfModule);
+            return mirrorOfModule;
+          },
+          remoteConfig: (module) => remoteConfig(module.url, module.isOwn),
+          say: (sentence) => said.push(plain(sentence)),
+        },
+      );
+    } finally {
+      for (const one of used) this.#users.set(one, (this.#users.get(one) ?? 1) - 1);
+    }
+    return said;
+  }
+
+  #mirrorAt(place: string): string {
+    return join(this.#folder, `${createHash('sha256').update(place).digest('hex').slice(0, 24)}.git`);
   }
 
   /** Once a day and project, one at a time, while no job needs the mirror. */
@@ -255,6 +310,13 @@ const credentialHelper =
   '"!f() { test \\"$1\\" = get && echo username=gitlab-ci-token && echo \\"password=$CI_JOB_TOKEN\\"; }; f"';
 const tagFlags = { follow: [], all: ['--tags'], none: ['--no-tags'] } as const;
 
+/** The job's own `git fetch` asks its environment for the token, so that it is in no file of the tree. */
+function remoteConfig(address: string, isOwn: boolean): string {
+  const remote = ['[remote "origin"]', `\turl = "${address}"`, '\tfetch = +refs/heads/*:refs/remotes/origin/*'];
+  const login = [`[credential "${new URL(address).origin}"]`, `\thelper = ${credentialHelper}`];
+  return [...remote, ...(isOwn ? login : []), ''].join('\n');
+}
+
 /** A tree with a `.git` of its own, as jobs expect it: shallow, detached, its remote without a token. */
 async function checkOut(
   folder: string,
@@ -278,16 +340,7 @@ async function checkOut(
     if (signal.aborted || (await hasCommit(mirror, spec.sha, signal))) throw error;
     throw new SourcesFailure(`commit ${spec.sha} is not in what GitLab gave for ${wanted.slice(1).join(' ')}`, false);
   }
-  // The job's own `git fetch` asks its environment for the token, so that it is in no file of the tree.
-  const config = [
-    '[remote "origin"]',
-    `\turl = "${address}"`,
-    '\tfetch = +refs/heads/*:refs/remotes/origin/*',
-    `[credential "${new URL(address).origin}"]`,
-    `\thelper = ${credentialHelper}`,
-    '',
-  ];
-  await appendFile(join(folder, '.git', 'config'), config.join('\n'));
+  await appendFile(join(folder, '.git', 'config'), remoteConfig(address, true));
   if (spec.isCheckedOut !== false)
     await run(['-c', 'advice.detachedHead=false', 'checkout', '--quiet', '--force', '--detach', spec.sha]);
 }

@@ -4,6 +4,7 @@ import { timeoutMsOf, variableOf } from '../../gitlab-bridge/payload.ts';
 import type { RunVariable } from '../../gitlab-bridge/variables.ts';
 import { expand, shellQuoted } from '../../gitlab-bridge/variables.ts';
 import type { Executor } from '../ports.ts';
+import type { SubmoduleSpec } from './submodule-plan.ts';
 
 /** The shell texts of a job's steps, and the lines around them, as people know them from gitlab-runner. Pure. */
 export interface PlannedStep {
@@ -128,11 +129,23 @@ export function unsupported(payload: JobPayload, executor: Executor['kind']): st
   return named.length === 0 ? null : cannot(named.join(', '));
 }
 
-export const cannot = (what: string): string => `this version of autogit-node does not support ${what}`;
+const cannot = (what: string): string => `this version of autogit-node does not support ${what}`;
 
-/** What matters only where the commit has submodules. */
-export const submoduleStrategy = (payload: JobPayload): string =>
-  variableOf(payload, 'GIT_SUBMODULE_STRATEGY') || 'none';
+const submoduleStrategy = (payload: JobPayload): string => variableOf(payload, 'GIT_SUBMODULE_STRATEGY') || 'none';
+
+/** Undefined: the job wants none. */
+export function submoduleSpec(payload: JobPayload): SubmoduleSpec | undefined {
+  const strategy = submoduleStrategy(payload);
+  if (strategy !== 'normal' && strategy !== 'recursive') return undefined;
+  const asked = variableOf(payload, 'GIT_SUBMODULE_DEPTH') ?? '';
+  const words = (variableOf(payload, 'GIT_SUBMODULE_PATHS') ?? '').split(/\s+/);
+  return {
+    isRecursive: strategy === 'recursive',
+    depth: /^\d{1,9}$/.test(asked) ? Number(asked) : (payload.git_info?.depth ?? 0),
+    paths: words.filter((word) => word !== ''),
+    forceHttps: isOn(payload, 'GIT_SUBMODULE_FORCE_HTTPS'),
+  };
+}
 
 const isKnownFormat = (format: string | null | undefined): boolean =>
   [undefined, null, '', 'zip', 'gzip', 'raw'].includes(format);

@@ -1,3 +1,5 @@
+import type { SubmoduleSpec } from './submodule-plan.ts';
+
 /** What a job wants of its repository. */
 export interface SourcesSpec {
   /** GitLab's address as this machine reaches it; scheme and host of the repository's own are replaced by it. */
@@ -13,4 +15,6 @@ export interface SourcesSpec {
   tags?: 'follow' | 'all' | 'none';
   /** Without: history alone, no files (GIT_CHECKOUT: "false"). */
   isCheckedOut?: boolean;
+  /** Left out: none are brought. */
+  submodules?: SubmoduleSpec | undefined;
 }

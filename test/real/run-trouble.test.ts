@@ -227,15 +227,14 @@ describe('a run in trouble', () => {
   });
 
   it('refuses by name what it cannot do', async () => {
-    const ci = job(['echo never'], '  variables: { GIT_SUBMODULE_STRATEGY: recursive }\n');
-    lab = await RunLab.start({ ...ci, '.gitmodules': '[submodule "a"]\n\tpath = a\n\turl = ../a.git\n' });
+    lab = await RunLab.start(job(['echo never'], '  services: ["postgres:16"]\n'));
     await lab.agent();
     const run = await lab.begin();
     const ended = await lab.ended(run);
     expect(ended.result).toMatchObject({ state: 'failed', reason: 'runner_configuration_error' });
-    expect(plainText(await lab.traceAt(run))).toContain(
-      'does not support GIT_SUBMODULE_STRATEGY: recursive (this commit has submodules)\n',
-    );
+    const text = plainText(await lab.traceAt(run));
+    expect(text).toContain('services need the docker executor, and this node runs its jobs as processes');
+    expect(text).not.toContain('never\n');
   });
 
   it('whose executor is switched off while its agent is away is ended before GitLab hears that it failed', async () => {

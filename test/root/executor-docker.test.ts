@@ -269,7 +269,7 @@ describe('docker executor', () => {
     };
     const waits = { ...broken, title: 'waits', aliases: ['waits'], entrypoint: null };
     const left = (run: string): string =>
-      ['ps -aq', 'network ls -q']
+      ['ps -a --format {{.Names}}|{{.Status}}', 'network ls --format {{.Name}}']
         .map((what) =>
           execFileSync('docker', [...what.split(' '), '--filter', `label=autogit.run=${run}`], { encoding: 'utf8' }),
         )

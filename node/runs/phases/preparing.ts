@@ -6,7 +6,7 @@ import { AutogitError } from '../../../protocol/errors.ts';
 import type { ExecutorSpec, Workspace } from '../../ports.ts';
 import { downloadInto } from '../artifact-down.ts';
 import { SourcesFailure } from '../git-sources.ts';
-import { cannot, gitStrategy, submoduleStrategy, unsupported, warning } from '../job-script.ts';
+import { gitStrategy, submoduleSpec, unsupported, warning } from '../job-script.ts';
 import { isOver, patiently, type RunContext, section } from '../run-context.ts';
 import { abandonMs } from '../run-ending.ts';
 import { RunFailed } from '../run-errors.ts';
@@ -115,22 +115,22 @@ async function getSources(run: RunContext, workspace: Workspace): Promise<void> 
     depth: depth ?? 0,
     tags: fetchFlags(payload).tags,
     isCheckedOut: !isOff(payload, 'GIT_CHECKOUT'),
+    submodules: submoduleSpec(payload),
   };
-  const modules = submoduleStrategy(payload);
+  if (spec.submodules && spec.isCheckedOut) {
+    const { isRecursive, depth: modulesDepth } = spec.submodules;
+    const how = `${isRecursive ? ' recursively' : ''}${modulesDepth > 0 ? ` with git depth set to ${modulesDepth}` : ''}`;
+    trace.say(`Updating/initializing submodules${how}...\n`);
+  }
   await patiently(run, 'fetching the sources', async () => {
     try {
       const got = await sources.fetch({ ...spec, gitlabUrl: options.gitlabUrl() ?? spec.gitlabUrl }, run.ending.signal);
       try {
-        if (got.hasSubmodules && modules !== 'none')
-          throw new RunFailed(
-            'configuration',
-            cannot(`GIT_SUBMODULE_STRATEGY: ${modules} (this commit has submodules)`),
-          );
         await workspace.putTar('.', got.tar);
       } finally {
         await got.remove();
       }
-      trace.say(`${got.sentence}\n`);
+      trace.say(`${[got.sentence, ...got.said].join('\n')}\n`);
       if (got.hasLfs && !isOn(payload, 'GIT_LFS_SKIP_SMUDGE'))
         trace.say(warning('Git LFS is not supported by this version: its files stay pointers'));
       return { kind: 'ok' };

@@ -1,0 +1,145 @@
+import { createHash } from 'node:crypto';
+import { appendFile, lstat, mkdir, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { git, SourcesFailure } from './git-command.ts';
+import { objectFormat } from './git-mirror.ts';
+import {
+  addressOfModule,
+  isWanted,
+  type ModuleAddress,
+  mostDepth,
+  mostModules,
+  type Submodule,
+  type SubmoduleSpec,
+  submodulesOf,
+} from './submodule-plan.ts';
+
+/** A repository in the tree of a job: the project's own, or a submodule of it. */
+interface Place {
+  folder: string;
+  gitDir: string;
+  /** Where its commits are. */
+  mirror: string;
+  sha: string;
+  address: ModuleAddress;
+  /** Of the project's folder; empty for the project itself. */
+  path: string;
+}
+
+interface SubmodulesWanted {
+  spec: SubmoduleSpec;
+  /** GitLab's address as this machine reaches it, and those by which it calls itself. */
+  gitlab: string;
+  names: string[];
+  /** Brings a commit into a mirror, which it answers; the server is asked each time whether this job may read it. */
+  mirrorOf(address: ModuleAddress, sha: string): Promise<string>;
+  /** What `.git/config` says of a remote. */
+  remoteConfig(address: ModuleAddress): string;
+  say(sentence: string): void;
+  signal: AbortSignal;
+}
+
+/**
+ * Puts the submodules of a commit into a tree that the agent has checked out for a job, as `git submodule update --init`
+ * leaves them. Git's own command is not used: it would obey what `.gitmodules` of a stranger says. Throws SourcesFailure.
+ */
+export async function bringSubmodules(place: Place, wanted: SubmodulesWanted): Promise<void> {
+  let count = 0;
+  const bring = async (of: Place, depth: number): Promise<void> => {
+    for (const { module, sha } of await modulesOf(of, wanted)) {
+      const path = of.path === '' ? module.path : `${of.path}/${module.path}`;
+      if (++count > mostModules || depth > mostDepth)
+        throw new SourcesFailure(`more than ${mostModules} submodules, or more than ${mostDepth} in each other`, false);
+      const { gitlab, names, spec } = wanted;
+      const address = addressOfModule(module, of.address, gitlab, names, spec.forceHttps);
+      const mirror = await wanted.mirrorOf(address, sha).catch((error: unknown) => {
+        if (!(error instanceof SourcesFailure)) throw error;
+        // Only GitLab is waited for: without it there is no job either.
+        throw new SourcesFailure(`submodule ${path} (${address.url}): ${error.message}`, error.isAway && address.isOwn);
+      });
+      const next = await layOut(of, module, { mirror, sha, address, path }, wanted);
+      wanted.say(`Submodule path '${path}': checked out '${sha}'`);
+      if (spec.isRecursive) await bring(next, depth + 1);
+    }
+  };
+  await bring(place, 1);
+}
+
+/** What the commit has at their paths, read from the mirror. One that is not there is left out, as git does. */
+async function modulesOf(
+  { mirror, sha, path }: Place,
+  { spec, signal }: SubmodulesWanted,
+): Promise<{ module: Submodule; sha: string }[]> {
+  const run = (args: string[]): Promise<string> => git(args, { cwd: mirror, signal });
+  const entry = await run(['ls-tree', '-z', '--full-tree', sha, '--', '.gitmodules']);
+  if (!/^100\d{3} blob /.test(entry)) return [];
+  const modules = submodulesOf(await run(['config', '-z', `--blob=${sha}:.gitmodules`, '--list']).catch(() => ''));
+  const asked = modules.filter((module) => path !== '' || isWanted(module.path, spec.paths));
+  if (asked.length === 0) return [];
+  const listed = await run([
+    '--literal-pathspecs',
+    'ls-tree',
+    '-z',
+    '--full-tree',
+    sha,
+    '--',
+    ...asked.map((one) => one.path),
+  ]);
+  const links = new Map<string, string>();
+  for (const line of listed.split('\0')) {
+    const [, link, at] = /^160000 commit ([0-9a-f]{40}|[0-9a-f]{64})\t(.+)$/s.exec(line) ?? [];
+    if (link !== undefined && at !== undefined) links.set(at, link);
+  }
+  return asked.flatMap((module) => {
+    const link = links.get(module.path);
+    return link === undefined ? [] : [{ module, sha: link }];
+  });
+}
+
+/** A submodule's tree at its path, its repository below `.git/modules` of what it is in: both name each other relatively. */
+async function layOut(
+  of: Place,
+  module: Submodule,
+  made: Pick<Place, 'mirror' | 'sha' | 'address' | 'path'>,
+  { spec, remoteConfig, signal }: SubmodulesWanted,
+): Promise<Place> {
+  const folder = join(of.folder, module.path);
+  await makePlain(of.folder, module.path);
+  const isPlainName = /^\w[\w-]{0,99}$/.test(module.name);
+  const slug = isPlainName ? module.name : createHash('sha256').update(module.name).digest('hex').slice(0, 24);
+  const gitDir = join(of.gitDir, 'modules', slug);
+  await mkdir(join(of.gitDir, 'modules'), { recursive: true });
+  const run = (args: string[]): Promise<string> => git(args, { cwd: folder, signal, speaks: 'file' });
+  await run(['init', '--quiet', '--template=', objectFormat(made.sha), `--separate-git-dir=${gitDir}`, folder]);
+  await writeFile(join(folder, '.git'), `gitdir: ${relative(folder, gitDir)}\n`);
+  const worktree = `[core]\n\tworktree = "${relative(gitDir, folder)}"\n`;
+  await appendFile(join(gitDir, 'config'), `${worktree}${remoteConfig(made.address)}`);
+  const depth = spec.depth > 0 ? [`--depth=${spec.depth}`] : [];
+  await run([
+    'fetch',
+    '--quiet',
+    '--force',
+    '--no-tags',
+    ...depth,
+    '--no-write-fetch-head',
+    '--',
+    `file://${made.mirror}`,
+    made.sha,
+  ]);
+  await run(['-c', 'advice.detachedHead=false', 'checkout', '--quiet', '--force', '--detach', made.sha]);
+  const known = [`[submodule "${module.name}"]`, '\tactive = true', `\turl = "${made.address.url}"`, ''];
+  await appendFile(join(of.gitDir, 'config'), known.join('\n'));
+  return { folder, gitDir, ...made };
+}
+
+/** The folder of a path, of which no part is a link: a hostile tree may have one where another part of it has a submodule. */
+async function makePlain(folder: string, path: string): Promise<void> {
+  let at = folder;
+  for (const part of path.split('/')) {
+    at = join(at, part);
+    const found = await lstat(at).catch(() => null);
+    if (found === null) await mkdir(at);
+    else if (!found.isDirectory())
+      throw new SourcesFailure(`submodule ${path}: something else lies at its path`, false);
+  }
+}

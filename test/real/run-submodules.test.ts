@@ -1,0 +1,127 @@
+import { execFile } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, expect, it } from 'vitest';
+import { plainText, RunLab } from './run-lab.ts';
+
+let lab: RunLab;
+afterEach(() => lab.stop());
+
+const run = promisify(execFile);
+const api = async (path: string, body: object): Promise<{ id: number; http_url_to_repo: string }> => {
+  const headers = { 'PRIVATE-TOKEN': lab.gitlab.adminToken, 'Content-Type': 'application/json' };
+  const answer = await fetch(`${lab.gitlab.url}/api/v4${path}`, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify(body),
+  });
+  if (answer.status !== 201) throw new Error(`${path}: ${answer.status}`);
+  return (await answer.json()) as { id: number; http_url_to_repo: string };
+};
+
+/** A project with some files and submodules (path to address and commit); answers its id and its commit. */
+async function project(name: string, files: Record<string, string>, links: Record<string, [url: string, sha: string]>) {
+  const made = await api('/projects', { name, builds_access_level: 'disabled' });
+  const folder = join(lab.folder, name);
+  mkdirSync(folder);
+  const git = (...args: string[]) =>
+    run('git', ['-c', 'user.name=t', '-c', 'user.email=t@t', ...args], { cwd: folder });
+  await git('init', '-q', '-b', 'main');
+  await fill(folder, git, files, links);
+  const address = new URL(made.http_url_to_repo);
+  Object.assign(address, { username: 'root', password: lab.gitlab.adminToken });
+  await git('push', '-q', address.href, 'HEAD:main');
+  return { id: made.id, sha: (await git('rev-parse', 'HEAD')).stdout.trim() };
+}
+
+async function fill(
+  folder: string,
+  git: (...args: string[]) => Promise<unknown>,
+  files: Record<string, string>,
+  links: Record<string, [url: string, sha: string]>,
+): Promise<void> {
+  const modules = Object.entries(links).map(
+    ([path, [url]]) => `[submodule "${path}"]\n\tpath = ${path}\n\turl = ${url}\n`,
+  );
+  for (const [file, text] of Object.entries({ ...files, '.gitmodules': modules.join('') }))
+    if (text !== '') writeFileSync(join(folder, file), text);
+  await git('add', '-A');
+  for (const [path, [, sha]] of Object.entries(links))
+    await git('update-index', '--add', '--cacheinfo', `160000,${sha},${path}`);
+  await git('commit', '-q', '-m', 'files');
+}
+
+const ci = `
+whole:
+  variables: { GIT_SUBMODULE_STRATEGY: recursive }
+  script:
+    - cat libs/one/file libs/one/in/deep/file libs/two/file
+    - git submodule status --recursive | sed 's/^ //; s/ (.*//' | cut -c 42-
+    - git submodule foreach --quiet 'git log --format=%s | wc -l'
+    - git status --short; git -C libs/one status --short
+    - '! grep -r glcb[t]- . || echo "a token lies in the tree"'
+some:
+  variables: { GIT_SUBMODULE_STRATEGY: normal, GIT_SUBMODULE_PATHS: "libs :(exclude)libs/two" }
+  script: ["cat libs/one/file; ls libs/one/in libs/two | wc -l"]
+none:
+  script: ["ls libs/one | wc -l"]
+`;
+
+it('submodules come as git lays them: relative, nested, of a private project by the job’s token, and of no other', async () => {
+  lab = await RunLab.start({ '.gitlab-ci.yml': 'old: { script: ["true"], rules: [{ when: never }] }\n' });
+  const deep = await project('deep', { file: 'of deep\n' }, {});
+  const one = await project('one', { file: 'of one\n' }, { 'in/deep': ['../deep.git', deep.sha] });
+  const two = await project('two', { file: 'of two\n' }, {});
+  for (const { id } of [deep, one, two])
+    await api(`/projects/${id}/job_token_scope/allowlist`, { target_project_id: lab.projectId });
+  const tree = join(lab.folder, 'tree');
+  await fill(
+    tree,
+    lab.git,
+    { '.gitlab-ci.yml': ci },
+    {
+      'libs/one': ['../one.git', one.sha],
+      'libs/two': [`${lab.gitlab.url}/root/two.git`, two.sha],
+    },
+  );
+  await lab.git('push', '-q', lab.address, 'HEAD:main');
+  await lab.agent();
+  const traceOf = async (state: string): Promise<string> => {
+    const ended = await lab.ended(await lab.begin());
+    const text = plainText(await lab.traceAt(ended));
+    expect(ended.result, text).toMatchObject({ state });
+    return text;
+  };
+  const whole = await traceOf('success');
+  expect(whole).toContain('Updating/initializing submodules recursively with git depth set to 20...\n');
+  expect(whole).toContain(`Submodule path 'libs/one/in/deep': checked out '${deep.sha}'\n`);
+  expect(whole).toMatch(/\nof one\nof deep\nof two\n/);
+  expect(whole).toMatch(/\nlibs\/one\nlibs\/one\/in\/deep\nlibs\/two\n/);
+  expect(whole).toMatch(/wc -l'\n1\n1\n\$ git status[^\n]*\n\$ !/);
+  expect(whole).not.toMatch(/^a token lies/m);
+  const some = await traceOf('success');
+  expect(some).toMatch(/Updating\/initializing submodules with git depth/);
+  expect(some).toMatch(/of one\n(?:.*\n)*.*\n/);
+  expect(some).not.toContain("Submodule path 'libs/two'");
+  expect(await traceOf('success')).not.toContain('ubmodule');
+
+  // Another project's job, on the machine that has all of them by now: GitLab is asked, and refuses.
+  const secret = await project(
+    'secret',
+    { '.gitlab-ci.yml': 'steal: { variables: { GIT_SUBMODULE_STRATEGY: normal }, script: ["cat it/file"] }\n' },
+    {
+      it: ['../one.git', one.sha],
+    },
+  );
+  await fetch(`${lab.gitlab.url}/api/v4/projects/${secret.id}`, {
+    method: 'PUT',
+    headers: { 'PRIVATE-TOKEN': lab.gitlab.adminToken, 'Content-Type': 'application/json' },
+    body: JSON.stringify({ builds_access_level: 'enabled' }),
+  });
+  await api(`/projects/${secret.id}/pipeline`, { ref: 'main' });
+  lab.projectId = secret.id;
+  const stolen = await traceOf('failed');
+  expect(stolen).toMatch(/submodule it \(http[^)]*\/root\/one\.git\): git ls-remote failed.*(?:403|allowlist)/s);
+  expect(stolen).not.toContain('of one');
+});
