@@ -4,7 +4,7 @@ import { wake } from '../part-turn.ts';
 import { span } from '../phrases.ts';
 import { askingFor } from './asking.ts';
 import { jobTimings } from './job-timings.ts';
-import { type Hold, isUntold, type JobsState } from './jobs-state.ts';
+import { type Hold, isUntold, type JobsState, type LeadState } from './jobs-state.ts';
 import { type JobsTurn, setLead } from './jobs-turn.ts';
 
 /*
@@ -53,6 +53,10 @@ export function holdReason(jobs: JobsState, at: number, ledger: Ledger, key: str
     ? 'a lost run of this class may still breathe: GitLab is being told that it is lost'
     : null;
 }
+
+/** GitLab may not be told of it yet, for grants that are on their way. */
+export const isHeldForGrants = ({ holds }: Pick<LeadState, 'holds'>, at: number, run: string): boolean =>
+  at < (holds[run]?.since ?? Number.NEGATIVE_INFINITY) + jobTimings.grantsFirstMs;
 
 /**
  * Grants that are on their way when a run is called lost may bring its retry as soon as GitLab knows. They are mostly

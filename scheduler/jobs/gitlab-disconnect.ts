@@ -5,6 +5,7 @@ import { hostingDrained } from '../hosting/hosted-edits.ts';
 import type { InputOf } from '../inputs.ts';
 import { wake } from '../part-turn.ts';
 import { listed } from '../phrases.ts';
+import { holdFor, isHeldForGrants } from './class-hold.ts';
 import { mayWrite } from './classes.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, isUntold, type JobsState, type LeadState, noDisconnect } from './jobs-state.ts';
@@ -58,7 +59,11 @@ function giveUpRuns(turn: JobsTurn, ledger: Ledger, { now, force, since }: Leavi
     const sinceMs = turn.wallMs - Math.max(since, run.finishedAt ?? since);
     const isStuck = run.state === 'finished' && force && sinceMs > jobTimings.removeLimitMs;
     if (isStuck) turn.edits.push(lostRun(run.run, 'GitLab was disconnected before it had the result', turn.wallMs));
-    else if (now && isBusy(run)) turn.edits.push(lostRun(run.run, 'GitLab is disconnected, at once', turn.wallMs));
+    else if (now && isBusy(run)) {
+      turn.edits.push(lostRun(run.run, 'GitLab is disconnected, at once', turn.wallMs));
+      // Its machine may be away, and the run lives on GitLab's answers; GitLab itself may try it again, by a grant of before (SAFETY J1).
+      holdFor(turn, run);
+    }
   }
 }
 
@@ -77,7 +82,9 @@ export function whyDisconnectWaits(
   if (open.length > 0) return runsSentence(open);
   const isForced = leavingOf(ledger)?.force === true;
   const lost = Object.values(ledger.runs).filter(isUntold);
-  if (lost.length > 0 && !isForced) return `GitLab is told that ${jobsOf(lost)} ended`;
+  // What a grant on its way holds up is told of all the same, by force too, before nobody would be.
+  const isHeld = lost.some(({ run }) => lead.failing[run] === undefined && isHeldForGrants(lead, at, run));
+  if (lost.length > 0 && (!isForced || isHeld)) return `GitLab is told that ${jobsOf(lost)} ended`;
   if (Object.keys(lead.grants).length > 0 || Object.values(lead.adrift).some(({ until }) => until > at))
     return 'a machine may be taking a job in this moment';
   const isMaking = Object.entries(ledger.classes).some(([key, entry]) => {

@@ -146,6 +146,8 @@ export function whyClassWaits(
         ? `${entry.lost}: a new runner is being made`
         : 'a runner with exactly these tags is being made at GitLab'
       : `a runner with exactly these tags cannot be made: ${attempts.createBecause}`;
+  // What the newest document has taken away may be committed already, where others know so first (follower-commit.ts).
+  if (newest?.token !== entry.token) return 'its runner is replaced in this moment';
   if (isBeingChecked(attempts, at)) return 'GitLab is being asked whether it still knows the runner of its class';
   const held = holdReason(jobs, at, ledger, key);
   if (held !== null) return held;

@@ -1,9 +1,11 @@
+import type { Ledger } from '../../protocol/ledger.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { wake } from '../part-turn.ts';
 import { span } from '../phrases.ts';
 import { hasUnseen } from '../recovered.ts';
 import { askingFor } from './asking.ts';
+import { holdFor, mayBeRetriedTooSoon } from './class-hold.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import { isOpen, isUntold, type Stray } from './jobs-state.ts';
@@ -126,7 +128,7 @@ export function tendRescues(turn: JobsTurn): void {
       continue;
     }
     wake(turn, turn.at < nextAt ? nextAt : turn.at + jobTimings.rescueAgainMs);
-    if (turn.at < nextAt) continue;
+    if (turn.at < nextAt || mayBreatheBeside(turn, ledger, job)) continue;
     turn.effects.push({ kind: 'rescue-job', projectId, job, retry, because });
     rescuing = {
       ...rescuing,
@@ -134,6 +136,14 @@ export function tendRescues(turn: JobsTurn): void {
     };
   }
   if (rescuing !== turn.jobs.lead.rescuing) setLead(turn, { rescuing });
+}
+
+/** It was given up here, GitLab was never told, and its machine may be away: what is tried again must not run beside it (SAFETY J1). */
+function mayBreatheBeside(turn: JobsTurn, ledger: Ledger, job: number): boolean {
+  const lost = Object.values(ledger.runs).find((run) => run.job === job && run.state === 'lost');
+  if (lost === undefined) return false;
+  holdFor(turn, lost);
+  return mayBeRetriedTooSoon(turn, ledger, lost.run);
 }
 
 export function jobRescued(turn: JobsTurn, input: InputOf<'job-rescued'>): void {
@@ -153,5 +163,6 @@ export function jobRescued(turn: JobsTurn, input: InputOf<'job-rescued'>): void 
   };
   if (input.done) turn.edits.push(rescueOver(input.job, input.because));
   setLead(turn, { rescuing });
+  mayBreatheBeside(turn, turn.context.ledger, input.job);
   if (input.done) hintQueue(turn, 'a forgotten job was retried');
 }

@@ -265,11 +265,12 @@ export class Checks {
     return this.#world.history.topOf(state.raft.accepted.era)?.ledger;
   }
 
-  /** SAFETY J7: the class's runner is committed before anybody gets a grant by it. */
+  /** SAFETY J7: the class's runner is committed before anybody gets a grant by it; of a restore a deposed leader may not know yet. */
   #classIsReady(agent: Agent, key: string, token: string): void {
-    const top = this.#topOf(agent);
+    const [top, own] = [this.#topOf(agent), agent.ledger];
+    const known = top && own && top.gitlab.epoch > own.gitlab.epoch ? own : top;
     must(
-      top?.classes[key]?.token === token,
+      known?.classes[key]?.token === token,
       'grant-after-the-class-is-committed',
       () => `${agent.life} grants by class "${key}", whose token is not in the committed ledger`,
     );
@@ -277,8 +278,7 @@ export class Checks {
 
   /** SAFETY J3: only what nobody owns is taken away from GitLab's list. */
   #nobodyOwns(agent: Agent, job: number): void {
-    const runs = Object.values(this.#topOf(agent)?.runs ?? {});
-    const owner = runs.find((run) => run.job === job && isOpen(run));
+    const owner = Object.values(this.#topOf(agent)?.runs ?? {}).find((run) => run.job === job && isOpen(run));
     must(!owner, 'rescue-what-nobody-owns', () => `${agent.life} rescues job ${job}, which ${owner?.node} has`);
   }
 

@@ -4,6 +4,7 @@ import { GitlabEffects } from '../../node/agent/gitlab-effects.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import { leavingOf, whyNotDisconnect } from '../../scheduler/disconnecting.ts';
+import type { Effect } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import { isRefusal } from '../../scheduler/ledger-edit.ts';
 import { applyChange } from '../../scheduler/membership.ts';
@@ -186,6 +187,25 @@ describe('gitlab disconnect (SAFETY J7)', () => {
     lab.run(15_000);
     expect(lab.effects('remove-runners')).toHaveLength(1);
     expect(lab.effects('retry-job')).toEqual([]);
+  });
+
+  it('--now waits for grants that are on their way before GitLab is told: the machine may be away, its run breathe, and GitLab try it again (SAFETY J1)', () => {
+    const mute: Effect['kind'][] = [];
+    const lab = labOf({ scriptMs: 600_000, mute });
+    lab.push(1);
+    lab.run(3000);
+    const [{ node } = { node: '' }] = lab.taken;
+    // Of the other one GitLab's answer is long on its way.
+    mute.push('take-job');
+    lab.push(2);
+    lab.run(1500);
+    if (node !== lab.leader) lab.vanish(node);
+    for (const force of [false, true]) asks(lab, { now: true, force });
+    lab.run(5000);
+    expect(lab.committed.runs['run-1']).toMatchObject({ state: 'lost', because: 'GitLab is disconnected, at once' });
+    expect([lab.effects('fail-run'), lab.effects('remove-runners')]).toEqual([[], []]);
+    lab.run(15_000);
+    expect(lab.effects('fail-run')).toMatchObject([{ run: { run: 'run-1' } }]);
   });
 
   it('a GitLab that is away is asked again and again, and with --force left, its runners named', () => {

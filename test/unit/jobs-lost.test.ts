@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Ledger } from '../../protocol/ledger.ts';
+import type { Effect } from '../../scheduler/effects.ts';
+import { holdReason } from '../../scheduler/jobs/class-hold.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { silentLimitMs } from '../../scheduler/jobs/lost-runs.ts';
 import { Lab, wallStart } from './jobs-lab.ts';
@@ -273,6 +275,34 @@ describe('taken and forgotten (SAFETY J3)', () => {
     expect(lab.committed.rescues).toEqual({});
     lab.run(60_000);
     expect(lab.effects('rescue-job')).toHaveLength(1);
+  });
+
+  it('of a run that was given up, and of which GitLab was never told, grants on their way are waited for, and none follows at once (SAFETY J1)', () => {
+    const mute: Effect['kind'][] = ['take-job'];
+    const gone = labRun({ run: 'run-99', job: 99, node: 'desktop-1', state: 'lost', finishedAt: wallStart });
+    const lab = new Lab({
+      machines: { kang: measured(), 'desktop-1': measured() },
+      mute,
+      ledger: (ledger) => ({ ...ready(ledger), runs: { 'run-99': { ...gone, failedAtGitlab: true } } }),
+    });
+    lab.vanish('desktop-1');
+    lab.run(3000);
+    for (const ms of [15_000, 12_000]) {
+      says(lab, 99);
+      lab.run(ms);
+    }
+    // Asked for another one: its answer may bring whatever waits by then.
+    lab.push(5);
+    lab.run(4000);
+    says(lab, 99);
+    lab.run(5000);
+    expect([lab.committed.rescues?.[99]?.retry, lab.effects('rescue-job')]).toEqual([true, []]);
+    lab.run(12_000);
+    expect(lab.effects('rescue-job')).toHaveLength(1);
+    lab.feed('kang', { kind: 'job-rescued', job: 99, done: true, because: 'it is tried again as job 100' });
+    const { jobs } = lab.node('kang');
+    expect(holdReason(jobs, lab.at, lab.accepted, '')).toContain('may still breathe');
+    expect(holdReason(jobs, lab.at + 3001, lab.accepted, '')).toBeNull();
   });
 
   it('a rescue that GitLab has not done is asked again, by the next leader too, until it is', () => {
