@@ -201,11 +201,12 @@ export function placeFacts(wanted: string, mesh: string): DeployFacts['place'] {
     if (unwritable !== null) return unwritable;
     const content = contentOf(path);
     const claim = content === 'place' ? readClaim(path) : null;
-    const own = claim?.mesh === mesh && claim.state !== 'removing' ? { kind: claim.kind, data: claim.data } : null;
+    const isGoing = claim?.mesh === mesh && claim.state === 'removing';
+    const own = claim?.mesh === mesh && !isGoing ? { kind: claim.kind, data: claim.data } : null;
     const { totalBytes, freeBytes } = diskOf(statfsSync(there));
     const fileSystem = mountOver(there)?.type ?? 'an unknown file system';
     const root = process.getuid?.() === 0;
-    return { path, content, own, fileSystem, root, missing, totalBytes, freeBytes };
+    return { path, content, own, isGoing, fileSystem, root, missing, totalBytes, freeBytes };
   } catch (error) {
     if (error instanceof AutogitError) return { problem: error.message, fix: error.hint };
     return { problem: `${wanted} cannot be looked at: ${sentenceOf(error)}`, fix: 'name another folder: --data DIR' };

@@ -30,6 +30,8 @@ export interface PlaceFacts {
   content: 'absent' | 'empty' | 'place' | 'foreign';
   /** Where it is a place of this mesh: what was made there. It is taken up again. */
   own: { kind: PlaceKind; data: string } | null;
+  /** What this mesh had there is being deleted. */
+  isGoing?: boolean;
   /** The kernel's name of the file system that it lies on, or would. */
   fileSystem: string;
   root: boolean;
@@ -79,10 +81,15 @@ export function choosePlace(facts: PlaceFacts, needBytes: number): PlaceChoice |
 }
 
 /** What a GitLab of this mesh left that was uninstalled, or that never came up. */
-function takenUp({ path, own, root, missing }: PlaceFacts): PlaceChoice | PlaceRefused {
+function takenUp({ path, own, isGoing, root, missing }: PlaceFacts): PlaceChoice | PlaceRefused {
+  if (isGoing)
+    return {
+      refused: `what the mesh had in ${path} is being deleted in this moment`,
+      fix: 'wait some seconds, and type the same command again',
+    };
   if (own === null)
     return {
-      refused: `${path} holds the data of a GitLab of another mesh, or of one that is being deleted`,
+      refused: `${path} holds the data of a GitLab of another mesh`,
       fix: 'name an empty folder: --data DIR',
     };
   const { kind, data } = own;
