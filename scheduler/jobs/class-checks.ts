@@ -22,11 +22,15 @@ export function suspectClass(turn: JobsTurn, key: string): void {
   if (attemptsOf(turn.jobs, key).checkAt === null) setAttempts(turn, key, { checkAt: turn.at });
 }
 
-/** Connected anew, perhaps to a GitLab that was installed anew at the same address: every class that was kept is asked about. */
+/**
+ * Connected anew, perhaps to a GitLab that was installed anew at the same address, or gone on from a copy that is older than a runner
+ * (SAFETY J8): every class that was kept is asked about.
+ */
 export function suspectKept(turn: JobsTurn): void {
   const [was, is] = [turn.jobs.seen.ledger?.gitlab, turn.context.ledger?.gitlab];
   if (turn.jobs.lead === null || was === undefined || is === undefined || was === is) return;
-  if (was.url === is.url && was.token === is.token && was.instance === is.instance) return;
+  const isSame = was.url === is.url && was.token === is.token && was.instance === is.instance;
+  if (isSame && was.epoch === is.epoch) return;
   for (const key of Object.keys(turn.context.ledger?.classes ?? {})) suspectClass(turn, key);
 }
 

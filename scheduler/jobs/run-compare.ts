@@ -1,15 +1,15 @@
-import type { Ledger } from '../../protocol/ledger.ts';
+import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { wake } from '../part-turn.ts';
-import { span } from '../phrases.ts';
+import { cut, span } from '../phrases.ts';
 import { hasUnseen } from '../recovered.ts';
 import { askingFor } from './asking.ts';
 import { holdFor, mayBeRetriedTooSoon } from './class-hold.ts';
 import { mayWrite } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import { isOpen, isUntold, type Stray } from './jobs-state.ts';
-import { type JobsTurn, setLead } from './jobs-turn.ts';
+import { type JobsTurn, nameOf, setLead } from './jobs-turn.ts';
 import { awayReason, type MeshView, viewOf } from './machines.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { rescueOver, rescueWanted } from './run-edits.ts';
@@ -90,7 +90,22 @@ function stillAsking(view: MeshView): Set<string> {
   return new Set(askingOf(here));
 }
 
-function rescueIfDue(turn: JobsTurn, view: MeshView, { job, projectId, canceling }: Running, stray: Stray): void {
+/**
+ * The run of it of which GitLab had the end, and has forgotten that: it was put back to a state of before, by a move to a copy or by
+ * a restore (SAFETY J8). Another job of the same number, which such a GitLab gives again, began later than that ended.
+ */
+function endedHere({ runs }: Ledger, { job, startedAt }: Running): Run | null {
+  const isMeant = (run: Run): boolean =>
+    run.job === job && !isOpen(run) && run.state !== 'discarded' && (startedAt ?? 0) <= (run.finishedAt ?? run.takenAt);
+  return Object.values(runs).findLast(isMeant) ?? null;
+}
+
+const forgotten = (turn: JobsTurn, { node, state, result }: Run): string =>
+  `${state === 'lost' ? `and it was given up on ${nameOf(turn, node)}` : `though ${nameOf(turn, node)} had brought its result (${result?.state ?? 'unknown'})`}: GitLab was put back to a state of before`;
+
+function rescueIfDue(turn: JobsTurn, view: MeshView, running: Running, stray: Stray): void {
+  const { job, projectId, canceling } = running;
+
   if (turn.at - stray.since < jobTimings.strayMs) return;
   // A machine of the former era may own the job, and announces its runs to nobody here (SAFETY J1).
   if (hasUnseen(view.ledger)) return;
@@ -100,9 +115,12 @@ function rescueIfDue(turn: JobsTurn, view: MeshView, { job, projectId, canceling
   if (unheard.length > 0) return;
   const asking = stillAsking(view);
   if (stray.asking.some((grant) => asking.has(grant))) return;
-  const is = canceling ? 'being canceled' : 'running';
-  const because = `GitLab has called job ${job} ${is} for ${span(turn.at - stray.since)} and no node owns it: its script never began`;
-  turn.edits.push(rescueWanted(job, { projectId, since: turn.wallMs, retry: canceling !== true, because }));
+  const is = `GitLab has called job ${job} ${canceling ? 'being canceled' : 'running'} for ${span(turn.at - stray.since)}`;
+  const ended = endedHere(view.ledger, running);
+  const because =
+    ended === null ? `${is} and no node owns it: its script never began` : `${is}, ${forgotten(turn, ended)}`;
+  const retry = canceling !== true && ended?.result?.state !== 'canceled';
+  turn.edits.push(rescueWanted(job, { projectId, since: turn.wallMs, retry, because: cut(because) }));
   note(turn, { event: 'run-rescued', level: 'warn', because, fields: { job } });
 }
 

@@ -1,3 +1,5 @@
+import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { counting, formMesh, pipelineEnd, runningJobs, ticks, upTo } from './mesh.ts';
 import { Rig, sleep, type TestMachine, until } from './rig.ts';
@@ -48,4 +50,47 @@ describe('GitLab goes away', () => {
     expect(ticks(await trace('short'))).toEqual(upTo(40));
     expect(ticks(await trace('long'))).toEqual(upTo(150));
   }, 360_000);
+
+  it('and comes back as it was some seconds before: what it forgot is tried once more, what runs goes on (SAFETY J8)', async () => {
+    const gitlab = rig.gitlab!;
+    const said = join(rig.dir, 'said');
+    const [begun, go, end] = ['begun', 'go', 'end'].map((name) => join(rig.dir, name)) as [string, string, string];
+    const waiting = (name: string, for_: string) =>
+      `${name}: { script: ["echo >> ${begun}", "until [ -e ${for_} ]; do sleep 0.2; done; echo ${name} >> ${said}"] }`;
+    const runs = await gitlab.push('runs-on', { '.gitlab-ci.yml': waiting('long', end) });
+    const forgets = await gitlab.push('forgets', {
+      '.gitlab-ci.yml': [
+        'stages: [test, two]',
+        waiting('ended', go),
+        // Its runner is made only after the copy was taken.
+        `after: { stage: two, tags: [cpu-1], script: ["echo after >> ${said}"] }`,
+      ].join('\n'),
+    });
+    await until('both scripts have begun', () => existsSync(begun) && readFileSync(begun, 'utf8').length === 2);
+    const kept = `${gitlab.data}-kept`;
+    await gitlab.kill();
+    cpSync(gitlab.data, kept, { recursive: true });
+    await gitlab.start();
+    writeFileSync(go, '');
+    expect((await pipelineEnd(rig, forgets)).status).toBe('success');
+    await gitlab.kill();
+    rmSync(gitlab.data, { recursive: true });
+    renameSync(kept, gitlab.data);
+    await gitlab.start();
+    await until(
+      'all is done again',
+      async () => (await pipelineEnd(rig, forgets, 120_000)).status === 'success',
+      120_000,
+    );
+    const names = (jobs: { name: string; status: string }[]) =>
+      jobs.map(({ name, status }) => `${name} ${status}`).sort();
+    expect(names((await pipelineEnd(rig, forgets)).jobs)).toEqual(['after success', 'ended canceled', 'ended success']);
+    const because = machines.flatMap((machine) => machine.events('run-rescued')).map((line) => JSON.stringify(line));
+    expect(
+      because.filter((line) => line.includes('had brought its result (success): GitLab was put back')),
+    ).toHaveLength(1);
+    writeFileSync(end, '');
+    expect(names((await pipelineEnd(rig, runs)).jobs)).toEqual(['long success']);
+    expect(readFileSync(said, 'utf8').split('\n').sort().join(' ').trim()).toBe('after after ended ended long');
+  }, 240_000);
 });

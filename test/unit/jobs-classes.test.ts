@@ -204,11 +204,14 @@ describe('a runner that GitLab no longer knows (server-double S2)', () => {
     expect(lab.effects('create-runner')).toEqual([]);
   });
 
-  it('a new connect asks about every class that it keeps', () => {
+  it.each([
+    ['a new connect', { token: 'sealed anew' }],
+    ['a GitLab that goes on from a copy (SAFETY J8)', { epoch: 7 }],
+  ])('%s has every class asked about that it keeps', (_what, is) => {
     const lab = working();
     lab.run(2000);
     expect(lab.effects('check-runner')).toEqual([]);
-    lab.accepted = { ...lab.accepted, gitlab: { ...lab.accepted.gitlab, token: 'sealed anew' } };
+    lab.accepted = { ...lab.accepted, gitlab: { ...lab.accepted.gitlab, ...is } };
     lab.committed = lab.accepted;
     lab.run(1000);
     expect(lab.effects('check-runner')).toEqual([{ kind: 'check-runner', class: 'cpu-2', token: 'old' }]);

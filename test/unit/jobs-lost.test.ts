@@ -305,6 +305,44 @@ describe('taken and forgotten (SAFETY J3)', () => {
     expect(holdReason(jobs, lab.at + 3001, lab.accepted, '')).toBeNull();
   });
 
+  it.each([
+    [
+      'success',
+      null,
+      true,
+      'though desktop-1 had brought its result (success): GitLab was put back to a state of before',
+    ],
+    ['failed', wallStart, true, 'had brought its result (failed)'],
+    ['canceled', null, false, 'had brought its result (canceled)'],
+    // Such a GitLab gives its numbers again: this one began later.
+    ['success', wallStart + 60_000, true, 'no node owns it: its script never began'],
+  ] as const)(
+    'of a job that had ended here (%s) GitLab was put back to a state of before: once more, unless it was canceled (SAFETY J8)',
+    (state, startedAt, retry, words) => {
+      const result = { state, exitCode: 0, reason: null, because: 'how it ended' };
+      const over = labRun({
+        run: 'run-99',
+        job: 99,
+        node: 'desktop-1',
+        state: 'delivered',
+        finishedAt: wallStart + 5,
+        result,
+      });
+      const lab = new Lab({
+        machines: { kang: measured(), 'desktop-1': measured() },
+        ledger: (ledger) => ({ ...ready(ledger), runs: { 'run-99': over } }),
+      });
+      lab.run(3000);
+      for (let count = 0; count < 3; count += 1) {
+        const running = { job: 99, projectId: 7, runner: 9, systemId: 's', startedAt };
+        lab.feed('kang', { kind: 'runs-compared', running: [running] });
+        lab.run(15_000);
+      }
+      expect(lab.committed.rescues?.[99]).toMatchObject({ retry, because: expect.stringContaining(words) });
+      expect(lab.effects('rescue-job')).toMatchObject([{ job: 99, retry }]);
+    },
+  );
+
   it('a rescue that GitLab has not done is asked again, by the next leader too, until it is', () => {
     const lab = new Lab({ machines: { kang: measured(), 'desktop-1': measured() }, ledger: ready });
     lab.run(3000);
