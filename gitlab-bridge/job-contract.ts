@@ -68,7 +68,7 @@ export const payloadFields: Record<string, Treatment> = {
   'services.executor_opts.docker.platform': done,
   'services.executor_opts.kubernetes': told,
   'artifacts.name': done,
-  'artifacts.untracked': refused,
+  'artifacts.untracked': done,
   'artifacts.paths': done,
   'artifacts.exclude': done,
   'artifacts.when': done,

@@ -140,6 +140,8 @@ export class DockerExecutor implements Executor {
       .finally(() => this.#images.release(spec.run))
       .catch((error: unknown) => {
         this.#own.delete(spec.run);
+        // Nothing of the job has run, and nothing of it stays; unless it is prepared anew meanwhile.
+        this.#removeLater(spec.run, 0, () => !this.#own.has(spec.run));
         if (isNoSpace(error)) this.#store.metFull(spec.image ?? this.#options.defaultImage ?? '');
         throw error;
       });
@@ -296,13 +298,11 @@ export class DockerExecutor implements Executor {
     return sweepRuns(await this.#docker(), this.#options.node, isKept);
   }
 
-  /** Until it is gone, and what is beside it: the engine may be away for long. */
-  #removeLater(container: Docker.Container, services: DockerServices | null): void {
-    const remove = async (): Promise<void> => {
-      await removeContainer(container);
-      await services?.remove();
-    };
-    const timer = setTimeout(() => void remove().catch(() => this.#removeLater(container, services)), againMs);
+  /** All that there is of a run, until it is gone: the engine may be away for long, or busy with it. */
+  #removeLater(run: string, waitMs = againMs, isDue: () => boolean = () => true): void {
+    const timer = setTimeout(() => {
+      if (isDue()) this.#sweep((other) => other !== run).catch(() => this.#removeLater(run, againMs, isDue));
+    }, waitMs);
     timer.unref();
   }
 
@@ -338,7 +338,7 @@ export class DockerExecutor implements Executor {
       firstFiles: firstFiles(jobEnvironment(spec, paths), paths, user),
       clock: this.#clock,
       onRemoved: () => this.#images.tidyAfterRun(),
-      onLeft: (id) => this.#removeLater(docker.getContainer(id), made.services),
+      onLeft: () => this.#removeLater(spec.run),
     });
   }
 }

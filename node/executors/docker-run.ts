@@ -27,7 +27,7 @@ export interface DockerRun {
   memoryBytes: number | null;
   onRemoved(): void;
   /** Called when the container could not be removed: it is tried again until it is gone. */
-  onLeft(containerId: string): void;
+  onLeft(): void;
 }
 
 export const controlDir = (paths: JobPaths): string => `${paths.filesDir}/.autogit`;

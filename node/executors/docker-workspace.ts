@@ -164,7 +164,7 @@ export class DockerWorkspace implements Workspace {
       this.#of.onRemoved();
     } catch (cause) {
       await Promise.all([this.#group, ...(this.services?.groups() ?? [])].map((group) => killGroup(group)));
-      this.#of.onLeft(this.#of.containerId);
+      this.#of.onLeft();
       throw cause;
     } finally {
       this.#stream.destroy();

@@ -1,6 +1,7 @@
 import { type ByteName, byteName, plainName, shownName, textOf } from '../executors/byte-names.ts';
 import { readTar, type TarEntry } from '../executors/tar-format.ts';
 import type { TreeRead } from '../ports.ts';
+import { mostIndexBytes, trackedNames } from './git-index.ts';
 import { pathPattern } from './path-pattern.ts';
 import { ReportWriter } from './report-writer.ts';
 import { PackProblem, SpoolFile } from './spool-file.ts';
@@ -9,6 +10,8 @@ import { type FileFacts, ZipWriter } from './zip-writer.ts';
 export interface PackRequest {
   paths: string[];
   exclude: string[];
+  /** Also all that git does not track, by the index as the job left it. */
+  isUntracked?: boolean;
   format: 'zip' | 'gzip' | 'raw';
   projectDir: string;
   /** Where the packed file is written. */
@@ -41,6 +44,7 @@ const mostLines = 20;
  */
 export async function packArtifact(source: FileSource, request: PackRequest): Promise<Packed> {
   const patterns = new Patterns(request);
+  if (request.isUntracked) await patterns.readIndex(source);
   const wanted = await wantedNames(source, patterns);
   if (wanted.length === 0) return { count: 0, sizeBytes: 0, said: patterns.said() };
   const out = new SpoolFile(request.file);
@@ -57,6 +61,10 @@ class Patterns {
   /** What was said while names were listed. */
   complaint = '';
   readonly roots: string[];
+  #tracked: ReturnType<typeof trackedNames> | null = null;
+  /** Not tracked, and no folder as far as it is seen. */
+  readonly untracked = new Set<ByteName>();
+  #indexProblem = '';
   readonly #paths: { path: string; pattern: ReturnType<typeof pathPattern>; found: number }[];
   readonly #exclude: { path: string; pattern: ReturnType<typeof pathPattern> }[];
 
@@ -69,14 +77,38 @@ class Patterns {
       if ('problem' in pattern && !pattern.problem.startsWith('is outside'))
         throw new PackProblem(`exclude ${path.slice(0, 200)}: ${pattern.problem}`, true);
     const roots = new Set(this.#paths.flatMap(({ pattern }) => ('roots' in pattern ? pattern.roots : [])));
-    this.roots = roots.has('.') ? ['.'] : [...roots];
+    this.roots = roots.has('.') || request.isUntracked ? ['.'] : [...roots];
+  }
+
+  /** Without one nobody knows what is tracked. */
+  async readIndex(source: FileSource): Promise<void> {
+    try {
+      const index = await fileOf(source, '.git/index', mostIndexBytes);
+      const config = (await fileOf(source, '.git/config', 1 << 20)).toString('latin1');
+      this.#tracked = trackedNames(index, /^\s*objectformat\s*=\s*sha256/im.test(config) ? 32 : 20);
+    } catch (error) {
+      this.#indexProblem = (error as Error).message;
+    }
+  }
+
+  #isTracked(name: ByteName): boolean {
+    if (this.#tracked === null) return true;
+    const { names, links } = this.#tracked;
+    if (names.has(name)) return true;
+    if (links.size > 0)
+      for (let end = name.indexOf('/'); end >= 0; end = name.indexOf('/', end + 1))
+        if (links.has(name.slice(0, end))) return true;
+    return false;
   }
 
   wants(name: ByteName): boolean {
     if (name === '' || name === '.git' || name.startsWith('.git/')) return false;
+    // A listing names a folder before what is in it, and git tracks no folder.
+    this.untracked.delete(name.slice(0, Math.max(0, name.lastIndexOf('/'))));
     const text = textOf(name);
     // Not recursive: only what the pattern itself names stays out, as GitLab documents it.
     if (this.#exclude.some(({ pattern }) => 'matches' in pattern && pattern.matches(text))) return false;
+    if (!this.#isTracked(name)) this.untracked.add(name);
     let isWanted = false;
     for (const path of this.#paths) {
       if (!('takes' in path.pattern) || !path.pattern.takes(text)) continue;
@@ -94,6 +126,14 @@ class Patterns {
           ? { text: `${path}: no matching files`, isWarning: true }
           : { text: `${path}: found ${found} matching artifact files and directories`, isWarning: false },
     );
+    if (this.#tracked !== null)
+      paths.push(
+        this.untracked.size === 0
+          ? { text: 'untracked: no files', isWarning: true }
+          : { text: `untracked: found ${this.untracked.size} files`, isWarning: false },
+      );
+    if (this.#indexProblem !== '')
+      paths.push({ text: `untracked: nothing is known of what git tracks: ${this.#indexProblem}`, isWarning: true });
     const excludes = this.#exclude.flatMap(({ path, pattern }) =>
       'problem' in pattern ? [{ text: `exclude ${path.slice(0, 200)}: ${pattern.problem}`, isWarning: true }] : [],
     );
@@ -118,10 +158,26 @@ async function wantedNames(source: FileSource, patterns: Patterns): Promise<Byte
       const name = plainName(each);
       if (!wanted.has(name) && patterns.wants(name)) wanted.add(name);
     }
-    if (wanted.size > mostFiles) throw new PackProblem(`artifacts of more than ${mostFiles} files`, true);
+    if (wanted.size + patterns.untracked.size > mostFiles)
+      throw new PackProblem(`artifacts of more than ${mostFiles} files`, true);
   }
   patterns.complaint = await complaint();
+  for (const name of patterns.untracked) wanted.add(name);
   return [...wanted].sort();
+}
+
+/** A small file of the tree; throws when it is not there. */
+async function fileOf(source: FileSource, name: string, mostBytes: number): Promise<Buffer> {
+  const { bytes } = await source.read(Buffer.from(`./${name}\0`), [name]);
+  for await (const entry of readTar(bytes)) {
+    if (plainName(entry.name) !== name || entry.kind !== 'file') continue;
+    if (entry.size > mostBytes) throw new Error(`${name} is larger than ${mostBytes >> 20} MiB`);
+    if (entry.whole) return Buffer.from(entry.whole);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of entry.body) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  }
+  throw new Error(`the tree has no ${name}`);
 }
 
 class Packing {

@@ -26,7 +26,8 @@ export async function collectArtifact(
     read: (names: Uint8Array, roots: string[]) => workspace.readFiles(names, roots),
   };
   const { paths, exclude } = artifact;
-  const request = { paths, exclude, format, projectDir: workspace.projectDir, file, limitBytes } as const;
+  const isUntracked = artifact.untracked === true;
+  const request = { paths, exclude, isUntracked, format, projectDir: workspace.projectDir, file, limitBytes } as const;
   const packed = await packAside(source, { ...request, paths: [...paths], exclude: [...exclude] }, signal);
   if (packed.count === 0) return { upload: null, said: packed.said };
   const name = artifact.name || (format === 'zip' ? 'artifacts' : type);

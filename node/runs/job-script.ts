@@ -120,7 +120,6 @@ export function unsupported(payload: JobPayload, executor: Executor['kind']): st
   if (!['none', 'normal', 'recursive'].includes(modules)) named.push(`GIT_SUBMODULE_STRATEGY: ${modules}`);
   for (const { when } of [...payload.steps, ...payload.artifacts])
     if (when && !['on_success', 'on_failure', 'always'].includes(when)) named.push(`when: ${when}`);
-  if (payload.artifacts.some((artifact) => artifact.untracked)) named.push('artifacts:untracked');
   const format = payload.artifacts.find(({ artifact_format }) => !isKnownFormat(artifact_format));
   if (format) named.push(`artifacts of format ${format.artifact_format}`);
   const strategy = gitStrategy(payload);

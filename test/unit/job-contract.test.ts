@@ -100,7 +100,6 @@ function asking(field: string): JobPayload {
     hooks: { hooks: [{ name: 'pre_get_sources_script', script: ['true'] }] },
     run: { run: '[{"name":"x"}]' },
     secrets: { secrets: { A: { vault: {} } } },
-    'artifacts.untracked': { artifacts: [{ untracked: true }] },
   };
   return payload((shaped[field] ?? build(field.split('.'))) as object);
 }

@@ -220,8 +220,8 @@ describe('what GitLab sent', () => {
   it('names what this version cannot do', () => {
     expect(unsupported(payload({}), 'process')).toBeNull();
     const secrets = { A: { vault: {} } };
-    expect(unsupported(payload({ secrets, artifacts: [{ untracked: true }] }), 'docker')).toBe(
-      'this version of autogit-node does not support secrets, artifacts:untracked',
+    expect(unsupported(payload({ secrets, artifacts: [{ artifact_format: 'tarzstd' }] }), 'docker')).toBe(
+      'this version of autogit-node does not support secrets, artifacts of format tarzstd',
     );
     const beside = payload({ services: [{ name: 'postgres' }] });
     expect(unsupported(beside, 'docker')).toBeNull();
