@@ -5,10 +5,12 @@ import { fitAmong, graceOf, type SuccessorKind, successorsOf, whyNoFailover } fr
 import { type Hosting, hostingOf } from './hosting/hosted-edits.ts';
 import { hostingTimings } from './hosting/hosting-timings.ts';
 import { listed, span } from './phrases.ts';
-import { hasQuorum } from './raft/quorum.ts';
+import { hasQuorum, rankedVoters } from './raft/quorum.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
 
-type Foreseen = { to: NodeId; kind: SuccessorKind; graceMs: number; because: null } | { to: null; because: string };
+type Foreseen =
+  | { to: NodeId; kind: SuccessorKind; graceMs: number; isPaused: boolean; because: null }
+  | { to: null; because: string };
 
 /** So long a move that nobody wished stands among what a person should see. */
 const movedMs = 86_400_000;
@@ -21,19 +23,39 @@ export function foreseen(view: ViewInput, ledger: Ledger, hosting: Hosting): For
   const why = whyNoFailover(ledger, hosting);
   if (why !== null) return not(why);
   const others = (node: NodeId): boolean => node !== host && isHere(view, node);
-  if (!hasQuorum(ledger.configuration, others))
-    return not(`without ${name(host)} too few of the machines that vote are left to decide anything`);
+  if (!hasQuorum(ledger.configuration, others)) return not(tooFew(view, ledger, host));
   const successors = successorsOf(hosting);
   const { fit, unfit } = fitAmong(ledger, successors);
-  const to = fit.find((node) => isHere(view, node));
+  const here = fit.filter((node) => isHere(view, node));
+  // As it would say itself when it is asked.
+  const isPaused = (node: NodeId): boolean => view.jobs.reports[node]?.report.measured.paused === 'all';
+  const to = here.find((node) => !isPaused(node)) ?? here[0];
   if (to !== undefined) {
     const wasHeard = view.jobs.reports[host] !== undefined;
     const graceMs = move?.unplanned?.failed ? 0 : graceOf(ledger, hosting, successors, wasHeard);
-    return { to, kind: successors.kind, graceMs, because: null };
+    return { to, kind: successors.kind, graceMs, isPaused: isPaused(to), because: null };
   }
   const away = [...unfit, ...fit.map((node) => `${name(node)} does not answer`)];
-  if (away.length > 0) return not(`${listed(away)}, and no other machine has all that it needs`);
+  const isComing = successors.nodes.some((node) => fit.includes(node) || ledger.nodes[node]?.left);
+  const until = isComing ? ', until it is back' : '';
+  if (away.length > 0) return not(`${listed(away)}, and no other machine has all that it needs${until}`);
   return not(failover?.wanted ? `${name(failover.wanted.to)} holds no copy` : 'no other machine has all that it needs');
+}
+
+/** Who is left cannot decide that it goes on: of two machines one, or of three while one sleeps. */
+function tooFew(view: ViewInput, ledger: Ledger, host: NodeId): string {
+  const { nodes, configuration } = ledger;
+  const others = Object.keys(nodes).filter((node) => node !== host);
+  const name = (node: NodeId): string => nodeName(ledger, node);
+  const [away, here] = [false, true].map((wanted) => others.filter((node) => isHere(view, node) === wanted).map(name));
+  const left = rankedVoters(configuration).filter((node) => node !== host && isHere(view, node));
+  const alone = left.length === 1 ? name(left[0]!) : null;
+  const then = `${alone ?? 'whichever is left'} goes on only by autogit-node recover --force`;
+  if (away!.length > 0)
+    return `while ${listed(away!)} ${away!.length > 1 ? 'are' : 'is'} away too few of the machines that vote are left without ${name(host)}, and ${then}`;
+  if (here!.length === 1)
+    return `of two machines one alone decides nothing, and ${then} (a third machine, however small, would let it go on by itself)`;
+  return `without ${name(host)} too few of the machines that vote are left to decide anything, and ${then}`;
 }
 
 const isHere = (view: ViewInput, node: NodeId): boolean => node === view.self || view.liveness(node).state === 'alive';
@@ -45,7 +67,8 @@ export function failoverForecast(view: ViewInput, ledger: Ledger): { sentence: s
   const next = foreseen(view, ledger, hosting);
   if (next.to === null) return { sentence: `nothing moves by itself: ${next.because}`, to: null };
   const to = nodeName(ledger, next.to);
-  return { sentence: `${to} goes on by itself after ${span(next.graceMs)}${heldWords(ledger, hosting)}`, to };
+  const paused = next.isPaused ? ', though its owner has paused it' : '';
+  return { sentence: `${to} goes on by itself after ${span(next.graceMs)}${heldWords(ledger, hosting)}${paused}`, to };
 }
 
 const heldWords = ({ nodes }: Ledger, { host }: Hosting): string =>

@@ -99,7 +99,16 @@ export class CopiesRequests {
     const where = fit.filter(({ node }) => nodes.includes(node)).flatMap(({ checks }) => checks);
     const who = listed(nodes.map((node) => this.#name(node)));
     const whole = `all of GitLab is copied to ${who} while it runs: whoever owns ${nodes.length === 1 ? 'that machine' : 'those machines'} can read it`;
-    return { nodes, lines: [...line('ok', whole), ...where] };
+    const votes = Object.values(this.#lines.ledger().nodes).filter(({ left }) => !left).length;
+    const two =
+      votes > 2
+        ? []
+        : line(
+            'warn',
+            `of two machines one alone decides nothing: when ${name} dies, GitLab goes on at ${who} only by autogit-node recover --force`,
+            'a third machine, however small, lets it go on by itself: on that one autogit-node join --witness',
+          );
+    return { nodes, lines: [...line('ok', whole), ...where, ...two] };
   }
 
   #others(host: NodeId): NodeId[] {

@@ -94,17 +94,25 @@ describe('a deployment that a person asks for', () => {
 
   it('where copies will lie is said without the id that data get only when it is deployed', async () => {
     const place = { kind: 'image', path: '/srv/gitlab', data: null };
-    const { lines } = requests(mesh(), (ask) =>
+    const answers = (ask: Ask): Answer =>
       ask.kind === 'check-copies'
         ? Answer.parse({
             kind: 'copies-checked',
             checks: [{ state: 'ok', what: 'room', sentence: `/h/gitlab-copies/${ask.data}, 50 GiB for it`, fix: null }],
           })
-        : checked({ place }),
-    );
-    const { lines: told, copies } = await lines.gitlabPlan(asked);
+        : checked({ place });
+    const { lines: told, copies } = await requests(mesh(), answers).lines.gitlabPlan(asked);
     expect(copies).toEqual(['a', 'c']);
     expect(told.map(({ sentence }) => sentence)).toContain('a: /h/gitlab-copies, 50 GiB for it');
+    // Of two machines the one that is left is no majority: that is said before anybody agrees.
+    const { C: _gone, ...nodes } = mesh().nodes;
+    const two = await requests({ ...mesh(), nodes }, answers).lines.gitlabPlan(asked);
+    expect(two.lines.at(-1)).toMatchObject({
+      ...{ state: 'warn', what: 'copies' },
+      sentence: expect.stringContaining('when b dies, GitLab goes on at a only by autogit-node recover --force'),
+      fix: expect.stringContaining('join --witness'),
+    });
+    expect(told.filter(({ sentence }) => sentence.includes('recover --force'))).toEqual([]);
   });
 
   it('data that lie there are taken up under their own name; an address that only that machine has is said', async () => {

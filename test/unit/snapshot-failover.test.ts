@@ -42,14 +42,25 @@ describe("what comes of the death of GitLab's host, in status (SAFETY H10)", () 
       nodes: { ...ledger.nodes, 'desktop-1': { ...ledger.nodes['desktop-1']!, left: true } },
     }));
     expect(foretold(asleep)).toBe(
-      'nothing moves by itself: desktop-1 is away, and no other machine has all that it needs',
+      'nothing moves by itself: desktop-1 is away, and no other machine has all that it needs, until it is back',
     );
     const two = changed(lab(), (ledger) => {
       const { kang, 'desktop-1': desktop } = ledger.configuration.voters;
       const voters = { kang: { ...kang!, weight: 3 }, 'desktop-1': { ...desktop!, weight: 2 } };
       return { ...ledger, configuration: { voters, next: null } };
     });
-    expect(foretold(two)).toContain('nothing moves by itself: without kang too few of the machines that vote are left');
+    expect(foretold(two)).toBe(
+      'nothing moves by itself: without kang too few of the machines that vote are left to decide anything, and desktop-1 goes on only by autogit-node recover --force',
+    );
+    const pair = changed(two, (ledger) => {
+      const { kang, 'desktop-1': desktop } = ledger.nodes;
+      return { ...ledger, nodes: { kang: kang!, 'desktop-1': desktop! } };
+    });
+    const alone = StatusSnapshot.parse(snapshot(viewOf(pair, 'kang'))).gitlab.forecast?.sentence;
+    expect(alone).toMatch(
+      /nothing moves by itself: of two machines one alone decides nothing, and desktop-1 goes on only by/,
+    );
+    expect(alone).toContain('a third machine, however small');
     const off = changed(lab(), (ledger) => ({ ...ledger, settings: { ...ledger.settings, failover: false } }));
     expect(foretold(off)).toContain('autogit-node settings failover on');
     const flagged = withHosted(lab(), { failover: { count: 3, flag: 'it moved too often' } });
