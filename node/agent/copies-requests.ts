@@ -106,7 +106,7 @@ export class CopiesRequests {
         : line(
             'warn',
             `of two machines one alone decides nothing: when ${name} dies, GitLab goes on at ${who} only by autogit-node recover --force`,
-            'a third machine, however small, lets it go on by itself: on that one autogit-node join --witness',
+            'on a third machine, however small, which lets it go on by itself: autogit-node join --witness',
           );
     return { nodes, lines: [...line('ok', whole), ...where, ...two] };
   }

@@ -45,10 +45,13 @@ export function successorsOf({ host, copies, move, failover }: Hosting): Success
  * Whether GitLab may be started from that round: it is of the ledger's epoch, or the one with which that began. After a recovery by force rounds of a
  * former era are all that there is, and maybe not all that was: from those it is started by a person only.
  */
-export function mayBegin({ era }: Ledger, { epoch, copies, failover }: Hosting, round: RoundName): boolean {
+export function mayBegin({ era }: Ledger, { epoch, copies, failover, move }: Hosting, round: RoundName): boolean {
   const isOfNow = round.era === era.counter || (failover?.wanted !== undefined && round.era < era.counter);
   const base = copies?.bases[epoch];
-  return isOfNow && (round.epoch === epoch || (base !== undefined && compareRounds(base, round) === 0));
+  if (!isOfNow || base === undefined) return isOfNow && round.epoch === epoch;
+  // Nobody was served since its host was silent: who was in sync then, and is, has all that was acknowledged, though not that very round.
+  const isOfBefore = move?.unplanned !== undefined && copies!.set.members.length > 0 && round.epoch === base.epoch;
+  return round.epoch === epoch || compareRounds(base, round) === 0 || isOfBefore;
 }
 
 /** Machines of a former era that may let GitLab go on there; a person who starts it elsewhere goes by those that were seen switched off. */

@@ -163,8 +163,10 @@ export class FailoverRule {
       () => `${life} has ${is.host} go on with ${key}, which has ${held}: ${kept} was acknowledged`,
     );
     const former = was.hosted!.copies!.bases[was.epoch];
+    // Nobody was served on trial: who was in sync before it has all that was acknowledged.
+    const isOfBefore = was.hosted!.move?.unplanned !== undefined && isInSync && base?.epoch === former?.epoch;
     must(
-      base?.epoch === was.epoch || (former !== undefined && key === `${data} ${roundText(former)}`),
+      isOfBefore || base?.epoch === was.epoch || (former !== undefined && key === `${data} ${roundText(former)}`),
       'a-base-is-of-the-epoch-before',
       () =>
         `${life} begins epoch ${is.epoch} with ${key}: epoch ${was.epoch} began with ${former && roundText(former)}`,

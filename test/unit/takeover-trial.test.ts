@@ -61,6 +61,31 @@ describe('a new host on trial whose agent lives and whose GitLab never comes (SA
     expect(move?.because).toContain('desktop-1 has not brought GitLab up in 40 min');
   });
 
+  it('is followed by who was in sync too, from an older round: nobody was served since, and each has every push', () => {
+    const leader = onTrial();
+    leader.ledger = Ledger.parse(
+      applied(0)(leader.ledger, { kind: 'gitlab-move-ends', data, epoch: 5, isClosed: true, because: 'no engine' }),
+    );
+    leader.untilAsked();
+    told(leader, 'E', at(30));
+    expect(leader.ledger.gitlab).toMatchObject({ host: 'E', epoch: 6 });
+    expect(leader.ledger.gitlab.hosted?.copies?.bases[6]).toEqual(at(30));
+    // Who was not in sync may lack what was acknowledged.
+    const none = onTrial(mesh({ members: ['D'] }));
+    none.ledger = Ledger.parse(
+      applied(0)(none.ledger, { kind: 'gitlab-move-ends', data, epoch: 5, isClosed: true, because: 'no engine' }),
+    );
+    none.untilAsked();
+    told(none, 'E', at(30));
+    expect(none.host).toBe('D');
+    // And once it has stood, all that counts is of its epoch.
+    const stood = onTrial();
+    stood.ledger = Ledger.parse(applied(0)(stood.ledger, { kind: 'gitlab-move-stands', data, epoch: 5 }));
+    stood.dies('D').untilAsked();
+    told(stood, 'E', at(30));
+    expect(stood.host).toBe('D');
+  });
+
   it('goes on where nobody else could: its engine may come back', () => {
     const alone = onTrial(mesh({ members: ['D'] }));
     expect(alone.host).toBe('D');
