@@ -52,7 +52,7 @@ function tooFew(view: ViewInput, ledger: Ledger, host: NodeId): string {
   const alone = left.length === 1 ? name(left[0]!) : null;
   const then = `${alone ?? 'whichever is left'} goes on only by autogit-node recover --force`;
   if (away!.length > 0)
-    return `while ${listed(away!)} ${away!.length > 1 ? 'are' : 'is'} away too few of the machines that vote are left without ${name(host)}, and ${then}`;
+    return `while ${listed(away!)} ${away!.length > 1 ? 'are' : 'is'} away, too few of the machines that vote are left without ${name(host)}, and ${then}`;
   if (here!.length === 1)
     return `of two machines one alone decides nothing, and ${then} (a third machine, however small, would let it go on by itself)`;
   return `without ${name(host)} too few of the machines that vote are left to decide anything, and ${then}`;

@@ -98,7 +98,7 @@ export class FailoverRule {
     const { ending, upgrade, move, failover } = hosted!;
     const isOnTrial = move?.to === host && !move?.unplanned;
     must(
-      settings.failover === true && !ending && !upgrade && !isOnTrial && url !== null && !failover?.flag,
+      (settings.failover ?? true) && !ending && !upgrade && !isOnTrial && url !== null && !failover?.flag,
       'nobody-takes-over-what-is-under-way',
       () =>
         `${life} takes GitLab over, and the ledger says ${JSON.stringify({ url, ending, upgrade, move, failover })}`,

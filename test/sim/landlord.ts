@@ -43,7 +43,7 @@ export class Landlord {
   deploy(): void {
     if (this.#isAsking) return;
     this.#isAsking = true;
-    this.#setGraces();
+    if (!this.#world.options.stage) this.#setGraces();
     this.#askForOne();
     this.#lookAgain();
   }
@@ -59,13 +59,16 @@ export class Landlord {
   }
 
   #askForOne(): void {
+    const { stage } = this.#world.options;
+    // Of a story that is told all are to be there, and nobody throws dice.
+    if (stage && Object.keys(this.#top?.nodes ?? {}).length < stage.names.length) return;
     this.#ask(({ nodes }) => {
       this.#deployments += 1;
-      const host = this.#dice.pick(Object.keys(nodes));
+      const host = stage ? this.#world.machineIds()[0]! : this.#dice.pick(Object.keys(nodes));
       return {
         kind: 'deploy-gitlab',
         host,
-        agreed: Object.keys(nodes).filter((node) => node !== host && this.#dice.maybe(0.5)),
+        agreed: Object.keys(nodes).filter((node) => node !== host && (stage || this.#dice.maybe(0.5))),
         hosted: {
           data: `gitlab-${String(this.#deployments).padStart(4, '0')}`,
           image: 'gitlab/gitlab-ce:17.5.1-ce.0',

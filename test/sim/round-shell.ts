@@ -124,7 +124,7 @@ export class RoundShell {
     const because = round ? null : 'it holds none';
     const told: MessageOf<'round-told'> = {
       ...{ kind: 'round-told', nonce, epoch, data, round, because },
-      ...{ takenAt: round && 1, there: round && there },
+      ...{ takenAt: round && machine.wallMs(), there: round && there },
     };
     this.#world.timeline.after(this.#world.chance.spread(0.1, 40), () =>
       this.#agent.later(() => this.#agent.feed({ kind: 'round-found', to, told })),

@@ -1,4 +1,5 @@
 import { jobRowsOf, statusOf } from '../../../node/agent/core-views.ts';
+import { type Hosting, hostingOf } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { Agent } from '../agent.ts';
 import type { GitlabJob } from '../gitlab.ts';
 import type { Machine } from '../machine.ts';
@@ -25,7 +26,8 @@ export class Stage {
   /** So many times a person of the story has asked for something. */
   #asked = 1000;
 
-  constructor(names: readonly string[] = ['kang', 'desktop-1', 'desktop-2']) {
+  /** `hosts`: the first runs the mesh's own GitLab, in place of one that is connected; the others hold copies. */
+  constructor(names: readonly string[] = ['kang', 'desktop-1', 'desktop-2'], hosts = false) {
     this.world = new World(1, {
       ...defaultOptions,
       chaosMs: 0,
@@ -34,7 +36,7 @@ export class Stage {
       kinds: [],
       print: (line) => this.#overhear(line),
       stage: {
-        names,
+        ...{ names, hosts },
         chance: new EvenChance(),
         hear: (agent, effect) => {
           if (effect.kind === 'departed') this.#add(agent.machine.name, 'departed', effect.because);
@@ -136,6 +138,10 @@ export class Stage {
     return leading.length === 1 ? leading[0]?.machine.name : undefined;
   }
 
+  get hosting(): Hosting | null {
+    return hostingOf(this.world.history.top?.ledger ?? null);
+  }
+
   get term(): number {
     return Math.max(...this.world.agents().map((agent) => agent.state.raft.term));
   }
@@ -217,6 +223,13 @@ export class Stage {
   restartPolitely(name: string): void {
     this.agent(name).feed({ kind: 'leave-asked', backMs: 60_000 });
     this.until(`${name} has left`, () => this.world.agentOf(this.machine(name).id) === undefined);
+  }
+
+  /** As one does it for the night: the agent leaves, and the power goes. */
+  shutDown(name: string): void {
+    this.agent(name).feed({ kind: 'leave-asked' });
+    this.until(`${name} has left`, () => this.world.agentOf(this.machine(name).id) === undefined);
+    this.powerOff(name);
   }
 
   wakeUp(name: string): void {

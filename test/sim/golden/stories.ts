@@ -1,3 +1,4 @@
+import { hostingStories } from './hosting-stories.ts';
 import { recoveryStories } from './recovery-stories.ts';
 import { Stage } from './stage.ts';
 import { running, type Story, three } from './story.ts';
@@ -264,6 +265,7 @@ export const stories: Story[] = [
     },
   },
   ...recoveryStories,
+  ...hostingStories,
   {
     name: 'a machine is rolled back',
     about:
