@@ -15,7 +15,7 @@ export const hostingTimings = {
   silentSaidMs: 5_000,
   /** Who may go on is asked which rounds it has, again so often, and may take so long to answer. */
   roundAskMs: 2_000,
-  /** So long a machine that would rather not is not named, as another one may say that it can. */
+  /** So long a machine that would rather not is not named while another one is there and has not answered yet. */
   ratherMs: 6_000,
   /** So long at one machine, and how often GitLab moved by itself before counts no more. */
   settledMs: 600_000,

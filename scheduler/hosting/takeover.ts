@@ -113,10 +113,12 @@ function mayPropose(turn: HostingTurn, now: Hosting, { nodes }: Successors): boo
   const { question } = hosting.lead!;
   const top = best(turn, now);
   if (!question || top === null) return false;
-  if (top.rather !== undefined && at < question.firstAt + hostingTimings.ratherMs) return false;
   const isHere = (node: NodeId): boolean => node === context.self || context.liveness(node).state === 'alive';
   const missing = question.asked.filter((node) => nodes.includes(node) && isHere(node) && !question.told[node]);
-  return missing.length === 0 || at >= question.at + hostingTimings.roundAskMs;
+  if (missing.length === 0) return true;
+  // Whoever is there and has not answered may look yet whether it could.
+  if (top.rather !== undefined && at < question.firstAt + hostingTimings.ratherMs) return false;
+  return at >= question.at + hostingTimings.roundAskMs;
 }
 
 type Best = { node: NodeId } & ToldOfRounds & {

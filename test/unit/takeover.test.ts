@@ -86,22 +86,23 @@ describe('the leader (SAFETY H7, H10)', () => {
     leader.untilAsked();
     leader.tells('D', at(31), pulls).tells('E', at(30));
     expect(leader.host).toBe('E');
+    // Nobody else can: at once.
     const alone = new Leader(mesh()).dies();
     alone.untilAsked();
-    const from = alone.at;
-    // E is asked again and again meanwhile, and nobody says that nobody can.
-    const events: string[] = [];
-    while (alone.host === 'K' && alone.at - from < 20_000) {
-      alone.tells('D', at(31), pulls).tells('E', null, { because: 'port 8080 is taken' });
-      events.push(...alone.events());
-      for (let ms = 0; alone.host === 'K' && ms < roundAskMs; ms += 100) {
-        alone.tick(100);
-        events.push(...alone.events());
-      }
-    }
+    alone.tells('E', null, { because: 'port 8080 is taken' }).tells('D', at(31), pulls);
     expect(alone.host).toBe('D');
-    expect(alone.at - from).toBeGreaterThanOrEqual(ratherMs);
-    expect(alone.at - from).toBeLessThan(ratherMs + 2 * roundAskMs);
+    // Who is there and has not answered, asked again and again, may look yet; nobody says meanwhile that nobody can.
+    const slow = new Leader(mesh()).dies();
+    slow.untilAsked();
+    const from = slow.at;
+    const events: string[] = [];
+    while (slow.host === 'K' && slow.at - from < 20_000) {
+      slow.tells('D', at(31), pulls);
+      for (let ms = 0; slow.host === 'K' && ms < roundAskMs; ms += 100) events.push(...slow.tick(100).events());
+    }
+    expect(slow.host).toBe('D');
+    expect(slow.at - from).toBeGreaterThanOrEqual(ratherMs);
+    expect(slow.at - from).toBeLessThan(ratherMs + 2 * roundAskMs);
     expect(events).not.toContain('gitlab-takeover-waits');
   });
 

@@ -26,7 +26,7 @@ describe('whether GitLab could go on at a machine by itself (SAFETY H10)', () =>
     };
     const known = new FitnessLook({ bootMs: () => now });
     const first = await known.of('a', look, 5);
-    expect(first).toEqual({ never: null, rather: 'it looks yet whether it could' });
+    expect(first).toEqual({ never: null, rather: 'it has not found out yet whether it could' });
     // One look at a time; its answer is there for the next question.
     const second = known.of('a', look, 1000);
     answer({ never: 'port 80 is taken', rather: null });
@@ -36,7 +36,7 @@ describe('whether GitLab could go on at a machine by itself (SAFETY H10)', () =>
     expect((await known.of('a', look, 1)).never).toBe('port 80 is taken');
     expect(looks).toBe(2);
     now = 90_000;
-    expect((await known.of('a', look, 1)).rather).toBe('it looks yet whether it could');
+    expect((await known.of('a', look, 1)).rather).toBe('it has not found out yet whether it could');
     // What was found of another GitLab is nothing of this one.
     expect((await known.of('b', async () => Promise.reject(new Error('no engine')), 100)).rather).toContain(
       'no engine',

@@ -22,6 +22,8 @@ type RoundTold = Pick<MessageOf<'round-told'>, 'round' | 'takenAt' | 'there' | '
 
 /** An engine that does not answer in this time starts nothing: ms, less than the leader waits. */
 const engineMs = 1_500;
+/** A first look may take longer: ms, less than a leader waits where nobody else is ready. Until then it is not answered, and asked again. */
+const fitnessMs = 5_000;
 
 /** With which round GitLab could go on here, and where it would lie; or why it could not (SAFETY H10). */
 export async function promisedRound({
@@ -38,7 +40,7 @@ export async function promisedRound({
     because: asSentence(because),
   });
   if (!isAllowed) return not("its owner's settings say that it holds nothing of what another machine runs");
-  const looked = fitness(engineMs);
+  const looked = fitness(fitnessMs);
   try {
     await withLimit(host.check(), engineMs);
   } catch (error) {

@@ -54,7 +54,7 @@ export class FitnessLook {
     });
     await Promise.race([this.#looking.work, late]).finally(() => clearTimeout(timer));
     if (age() < timings.goodMs) return this.#known!.found;
-    return { never: null, rather: 'it looks yet whether it could' };
+    return { never: null, rather: 'it has not found out yet whether it could' };
   }
 
   async #look(of: string, look: () => Promise<TargetFitness>): Promise<void> {
