@@ -48,6 +48,7 @@ export class RunLifecycle {
   readonly #freezing: Freezing;
   readonly #ending: RunEnding;
   readonly #context: RunContext;
+  #wentBackMs = Number.NEGATIVE_INFINITY;
   #ended: Promise<void> | null = null;
   #isPlaceRemoved = false;
   /** What stood on disk of how far it got could not be read. */
@@ -82,7 +83,7 @@ export class RunLifecycle {
       bootMs,
       keepAliveMs: () => signOfLifeMs(this.#freezing.contact(), traceLimits.keepAliveMs),
       onAcked: (bytes) => void this.#record.save({ traceOffset: bytes }).catch(() => undefined),
-      onVerdict: (verdict, because) => (verdict === 'over' ? this.#leave(because) : this.#cancel(because)),
+      onVerdict: (verdict, because) => (verdict === 'over' ? this.#leave(this.#why(because)) : this.#cancel(because)),
       returning: options.gitlabReturn,
       sinceEndMs: () => options.clock.wallMs() - (this.run.finishedAt ?? options.clock.wallMs()),
     });
@@ -167,6 +168,18 @@ export class RunLifecycle {
   /** Frozen until GitLab has confirmed this very run: GitLab was restored (SAFETY J8), or this agent was away (J1). */
   verify(): void {
     this.#freezing.verify();
+  }
+
+  /** GitLab goes on from a copy, or was restored: it may know nothing of this run any more. */
+  gitlabWentBack(): void {
+    this.#wentBackMs = this.#options.clock.bootMs();
+    this.verify();
+  }
+
+  /** Why the run is no longer ours, where GitLab has not confirmed it since it went back. */
+  #why(because: string): string {
+    if (this.#wentBackMs === Number.NEGATIVE_INFINITY || this.line.heardAt > this.#wentBackMs) return because;
+    return `${because}: it was put back to a state in which this run had not begun`;
   }
 
   /** The agent goes, the run stays. */
@@ -254,7 +267,7 @@ export class RunLifecycle {
     const delivery = await this.line.deliver(() => jobUpdate(verdict, this.#payload, this.trace));
     if (delivery === null) throw new Halted('the agent stops');
     if (delivery.kind === 'given-up') return this.#giveUp(delivery.because);
-    if (delivery.kind === 'disowned') return this.#disowned(delivery.because);
+    if (delivery.kind === 'disowned') return this.#disowned(this.#why(delivery.because));
     // `because` stays why it ran here; how it ended stands in `result`.
     await this.#record.keep({ state: 'delivered' });
   }

@@ -303,7 +303,7 @@ export class RunSupervisor {
     const isRestored = this.#epoch !== null && this.#epoch !== now && epoch > 0;
     this.#epoch = now;
     for (const life of this.#lives.values()) {
-      if (isRestored) life.verify();
+      if (isRestored) life.gitlabWentBack();
       life.tick();
     }
   }

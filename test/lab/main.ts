@@ -24,6 +24,8 @@ const usage = `npm run lab -- COMMAND: machines in miniature on this computer, e
   exec NAME -- COMMAND…          inside the machine; autogit-node, docker and git are the machine's
   hosting [--only CASE,CASE]     a lab of its own in which GitLab is hosted on kang, and what may happen to it: a line for each
                                  case with what was seen; exit 1 when one is not as it has to be; --keep leaves the lab up
+  hosting --only probe           writers at every address while machines are cut off, stopped and killed at random, for --for TIME
+                                 (3m; 90m), by --seed N (1); never two may acknowledge
   down                           removes everything of every lab, also after a crash`;
 
 const say = (line: string): void => void process.stdout.write(`lab: ${line}\n`);
@@ -64,11 +66,15 @@ function demandPrograms(): void {
 }
 
 /** Each case of hosting, or those that are named; what it built goes, whatever comes of it. */
-async function hosting({ only, keep }: Flags): Promise<number> {
+async function hosting({ only, keep, for: time = '3m', seed = '1' }: Flags): Promise<number> {
+  const [, count, unit] = /^([1-9]\d{0,3})(s|m|h)$/.exec(time) ?? [];
+  if (unit === undefined) throw new LabRefusal(`--for ${time}: a number with s, m or h, as 90m`);
+  if (!/^\d{1,9}$/.test(seed)) throw new LabRefusal(`--seed ${seed}: a number of at most nine digits`);
+  const forMs = Number(count) * { s: 1000, m: 60_000, h: 3_600_000 }[unit as 's' | 'm' | 'h'];
   demandPrograms();
   if (!keep) removedWhenInterrupted();
   try {
-    return (await hostingScenario(only?.split(',') ?? [], say)) ? 0 : 1;
+    return (await hostingScenario(only?.split(',') ?? [], { forMs, seed: Number(seed) }, say)) ? 0 : 1;
   } finally {
     if (!keep) await removeLabs();
   }
@@ -103,6 +109,8 @@ interface Flags {
   'one-way'?: boolean;
   only?: string;
   keep?: boolean;
+  for?: string;
+  seed?: string;
 }
 
 async function main(words: string[]): Promise<number> {
@@ -130,6 +138,8 @@ async function main(words: string[]): Promise<number> {
       'one-way': { type: 'boolean' },
       only: { type: 'string' },
       keep: { type: 'boolean' },
+      for: { type: 'string' },
+      seed: { type: 'string' },
     },
   });
   if (command === 'hosting') return hosting(values);

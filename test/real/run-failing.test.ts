@@ -152,6 +152,22 @@ describe('a machine that fails', () => {
     await until('thawed', () => lab.changes.at(-1)?.frozen === false);
   });
 
+  it('gives up a run that GitLab, put back to a state of before, knows nothing of (SAFETY J8)', async () => {
+    lab = await RunLab.start({ '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 600"]\n' });
+    await lab.agent();
+    const run = await lab.begin();
+    await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
+    await until('a tick', () => lab.supervisor?.beats().then((beats) => beats.length === 1));
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    Object.assign(lab.gitlab.job(run.job) as object, { status: 'pending', runnerId: null, token: 'not-given-yet' });
+    lab.epoch = 1;
+    const ended = await lab.ended(run);
+    expect([ended.state, ended.because]).toEqual([
+      'discarded',
+      'GitLab disowned the job (HTTP 403): it was put back to a state in which this run had not begun',
+    ]);
+  });
+
   it('uploads reports as gzip, whatever the job ended with', async () => {
     lab = await RunLab.start({
       '.gitlab-ci.yml': `only:

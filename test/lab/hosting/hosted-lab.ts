@@ -14,7 +14,7 @@ import { lossOf, parse, readScript, rowsSql, type WholeData } from './whole-data
 const run = promisify(execFile);
 export const image = 'autogit-lab:gitlab';
 const port = 8080;
-const token = 'glpat-lab-hosting-0123456789';
+export const token = 'glpat-lab-hosting-0123456789';
 const postgresUser = '996';
 
 export interface Said {
@@ -39,6 +39,7 @@ export function demand(is: boolean, sentence: string): void {
 export class HostedLab {
   readonly lab: Lab;
   readonly kang: LabMachine;
+  readonly port = port;
   /** A desk at which one pushes: in no machine's way. */
   readonly #desk: string;
   readonly gitlab: TestGitlab;
@@ -64,6 +65,37 @@ export class HostedLab {
     const made = this.docker('create', whole);
     this.docker('commit', ...quick.flatMap((one) => ['--change', `ENV ${one}`]), made, image);
     this.docker('rm', made);
+  }
+
+  /** So that GitLab can go on at any of them. */
+  async bringImageToAll(): Promise<void> {
+    const { host } = this.kang.engine;
+    for (const { engine } of this.lab.machines.filter((machine) => machine !== this.kang)) {
+      if (engine.docker(['image', 'inspect', image]).status === 0) continue;
+      await run('sh', [
+        '-c',
+        `DOCKER_HOST="$1" docker save "$3" | DOCKER_HOST="$2" docker load`,
+        'lab',
+        host,
+        engine.host,
+        image,
+      ]);
+    }
+  }
+
+  /** Containers of GitLab that run on a machine, with their own addresses; none where its engine cannot say. */
+  addressesOn({ engine }: LabMachine): string[] {
+    const ask = (...args: string[]): string[] => {
+      const { status, stdout } = engine.docker(args);
+      return status === 0 ? stdout.toString().trim().split('\n').filter(Boolean) : [];
+    };
+    const running = ask('ps', '-q', '--filter', `ancestor=${image}`);
+    const form = '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}';
+    return running.length === 0
+      ? []
+      : ask('inspect', '-f', form, ...running)
+          .map((one) => one.trim())
+          .filter(Boolean);
   }
 
   get place(): string {

@@ -6,18 +6,24 @@ import { dataCases } from './data-cases.ts';
 import { HostedLab, seconds, WrongHere } from './hosted-lab.ts';
 import { mountDisks } from './lab-disks.ts';
 import { type LabCase, machineCases } from './machine-cases.ts';
+import { type ProbeWish, probeCase } from './probe-case.ts';
 
-const cases: readonly LabCase[] = [...machineCases, ...dataCases];
+const usual: readonly LabCase[] = [...machineCases, ...dataCases];
+const withProbe = (wish: ProbeWish): LabCase[] => [...usual, probeCase(wish)];
 /** What the others stand on. */
 const first = 'deploy';
 
-export const caseLines = (): string => cases.map(({ name, what }) => `  ${name.padEnd(14)} ${what}`).join('\n');
+const linesOf = (cases: readonly LabCase[]): string =>
+  cases.map(({ name, what }) => `  ${name.padEnd(14)} ${what}`).join('\n');
 
-/** `only`: names of cases, in the order of the table; deploying is always done. */
-function chosen(only: readonly string[]): LabCase[] {
+/** `only`: names of cases, in the order of the table; deploying is always done, the probe only where it is named. */
+function chosen(only: readonly string[], wish: ProbeWish): LabCase[] {
+  const cases = withProbe(wish);
   const unknown = only.find((name) => !cases.some((one) => one.name === name));
-  if (unknown !== undefined) throw new LabRefusal(`there is no case ${unknown}. There are\n${caseLines()}`);
-  return cases.filter(({ name }) => only.length === 0 || name === first || only.includes(name));
+  if (unknown !== undefined) throw new LabRefusal(`there is no case ${unknown}. There are\n${linesOf(cases)}`);
+  return (only.length === 0 ? usual : cases).filter(
+    ({ name }) => only.length === 0 || name === first || only.includes(name),
+  );
 }
 
 /** What kang's agent wrote of late that is no everyday matter: with the lab its log goes. */
@@ -32,8 +38,12 @@ const lastWarnings = ({ kang }: HostedLab): string[] =>
  * Three machines, GitLab hosted on the first of them, and what may happen to it: a line for each case with what was seen. Data are
  * compared before and after each. Whether all was as it has to be.
  */
-export async function hostingScenario(only: readonly string[], say: (line: string) => void): Promise<boolean> {
-  const wanted = chosen(only);
+export async function hostingScenario(
+  only: readonly string[],
+  probe: Pick<ProbeWish, 'forMs' | 'seed'>,
+  say: (line: string) => void,
+): Promise<boolean> {
+  const wanted = chosen(only, { ...probe, say });
   install({ ...hostingPrograms, restic: 'restic', nft: 'nftables', curl: 'curl' });
   const began = performance.now();
   const lab = await buildLab(3, 'hosting', say, { isBare: true, disks: mountDisks });

@@ -1,0 +1,109 @@
+import { sleep, until } from '../../e2e/rig.ts';
+import type { LabMachine } from '../lab-machine.ts';
+import { continueAll, signalTo, stopAll } from '../machine-processes.ts';
+import { demand, type HostedLab, seconds, token } from './hosted-lab.ts';
+import type { LabCase } from './machine-cases.ts';
+import { diceOf, type ProbeFault, scheduleOf, wordsOf } from './probe-schedule.ts';
+import { ProbeWriters, whatTwoDid } from './probe-writers.ts';
+
+export interface ProbeWish {
+  /** So long schedules are begun. */
+  forMs: number;
+  seed: number;
+  say(line: string): void;
+}
+
+/** The least that a mesh takes, W_t. */
+const graceMs = 5000;
+const wellMs = 150_000;
+
+/** Does it, and undoes it after its time. */
+async function happen({ lab }: HostedLab, { kind, of, fromMs, forMs }: ProbeFault): Promise<void> {
+  const [one, other = one] = of.map((name) => lab.machine(name)) as [LabMachine, LabMachine?];
+  const [a, b] = [lab.number(one), lab.number(other)];
+  const ways =
+    kind === 'both ways'
+      ? ([
+          [a, b],
+          [b, a],
+        ] as const)
+      : ([[a, b]] as const);
+  await sleep(fromMs);
+  if (kind === 'cable') lab.lan.unplug(a);
+  else if (kind === 'one way' || kind === 'both ways') for (const [from, to] of ways) lab.lan.block(from, to);
+  else if (kind === 'stop machine') await stopAll(one.namespace);
+  else if (kind === 'stop agent') signalTo(one.agents(), 'SIGSTOP');
+  else await one.killAgent();
+  await sleep(forMs);
+  if (kind === 'cable') lab.lan.plug(a);
+  else if (kind === 'one way' || kind === 'both ways') for (const [from, to] of ways) lab.lan.unblock(from, to);
+  else if (kind === 'kill agent') await lab.start(one);
+  // Also what somebody else had stopped meanwhile.
+  else await continueAll(one.namespace);
+}
+
+/** Who hosts, as most machines say; it serves, and some other machine is in sync: whatever comes next, it can go on there. */
+async function isWell(hosted: HostedLab): Promise<string | null> {
+  const told = await Promise.all(hosted.lab.machines.map((machine) => hosted.status(machine)));
+  const [first] = told;
+  const isOne = told.every((one) => one.host === first?.host && one.epoch === first?.epoch);
+  if (!isOne || first?.host == null || first.move || !(await hosted.isServed())) return null;
+  if (first.standbys?.some((row) => row.inSync)) return first.host;
+  await hosted.push('rounds', 'desktop-2', 20).catch(() => undefined);
+  return null;
+}
+
+const well = (hosted: HostedLab): Promise<string> =>
+  until('GitLab serves, and another machine is in sync', () => isWell(hosted).catch(() => null), wellMs);
+
+async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promise<string> {
+  const { lab, kang } = hosted;
+  await hosted.bringImageToAll();
+  for (const key of ['inSyncGraceMs', 'graceMs']) await hosted.done(kang, 'settings', key, `${graceMs}`);
+  const names = lab.machines.map(({ name }) => name);
+  const doors = lab.machines.map((machine) => `http://${lab.lan.address(lab.number(machine))}:${hosted.port}`);
+  const dice = diceOf(seed);
+  const writers = new ProbeWriters(hosted, token);
+  let [schedules, moves, acks, unsure] = [0, 0, 0, 0];
+  const began = performance.now();
+  const looks = setInterval(() => writers.look(), 2000);
+  try {
+    writers.look();
+    let host = await well(hosted);
+    while (performance.now() - began < forMs) {
+      writers.taken();
+      const before = (await hosted.status(lab.machine(host))).epoch;
+      const leader = (await kang.status()).leader?.node ?? host;
+      const faults = scheduleOf(dice, names, [host, host, leader]);
+      await Promise.all(faults.map((fault) => happen(hosted, fault)));
+      host = await well(hosted);
+      const { epoch } = await hosted.status(lab.machine(host));
+      const seen = writers.taken();
+      const two = whatTwoDid(seen, doors, epoch - before);
+      const words = faults.map(wordsOf).join(', ');
+      const through = new Set(seen.map(({ from, target }) => `${from} ${target}`)).size;
+      schedules += 1;
+      moves += epoch - before;
+      acks += seen.length;
+      unsure += seen.filter(({ start, end }) => end - start > 1200).length;
+      say(
+        `probe ${String(schedules).padStart(3)} of seed ${seed}: ${words}: ${seen.length} acknowledged on ${through} ways, ${epoch - before} epochs, on ${host}`,
+      );
+      demand(two === null, `schedule ${schedules} of seed ${seed} (${words}): ${two}`);
+      // After three moves without ten minutes at one machine none would follow by itself.
+      await hosted.cli(kang, '--yes', 'gitlab', 'clear-flag');
+    }
+  } finally {
+    clearInterval(looks);
+    writers.end();
+  }
+  demand(acks > 0, 'nothing was acknowledged at all');
+  return `${schedules} schedules of seed ${seed} in ${seconds(performance.now() - began)}, ${moves} moves, ${acks} writes acknowledged (${unsure} too slow to say when): never by two, never by a container's own address`;
+}
+
+/** Only where it is named: it takes as long as one lets it. */
+export const probeCase = (wish: ProbeWish): LabCase => ({
+  name: 'probe',
+  what: 'writers at every address while machines are cut, stopped and killed at random (--for, --seed); only where it is named',
+  run: (hosted) => probe(hosted, wish),
+});

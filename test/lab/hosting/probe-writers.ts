@@ -1,0 +1,111 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { HostedLab } from './hosted-lab.ts';
+
+/** One write that was acknowledged. Times are ms of the kernel's monotonic clock, which all machines of a lab share. */
+export interface Ack {
+  /** The machine at which it was written. */
+  from: string;
+  /** Where to: the door of some machine, or a container's own address. */
+  target: string;
+  start: number;
+  end: number;
+  /** Who acknowledged it: the host that GitLab itself names in its answer. */
+  by: string;
+}
+
+/** ms; an answer that took longer waited in a machine that stood still, and may have been given at any time since. */
+const answerMs = 1000;
+
+/** Runs in a machine's network: writes to every target about once a second, and prints what was acknowledged. */
+const script = `
+const { from, token, answerMs } = JSON.parse(process.env.PROBE);
+const now = () => Number(process.hrtime.bigint() / 1000n) / 1000;
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const live = new Set();
+async function write(target) {
+  for (let number = 0; live.has(target); number += 1) {
+    const start = now();
+    const init = { method: 'PUT', headers: { 'private-token': token, 'content-type': 'application/json' } };
+    try {
+      const body = JSON.stringify({ description: from + ' ' + number });
+      const answer = await fetch(target + '/api/v4/projects/root%2Frounds', { ...init, body, signal: AbortSignal.timeout(answerMs) });
+      const by = answer.ok ? new URL((await answer.json()).web_url).hostname : null;
+      if (by !== null) process.stdout.write(JSON.stringify({ from, target, start, end: now(), by }) + '\\n');
+    } catch {}
+    await sleep(600 + Math.random() * 400);
+  }
+}
+let rest = '';
+process.stdin.on('data', (data) => {
+  const lines = (rest + data).split('\\n');
+  rest = lines.pop();
+  const targets = lines.length > 0 ? JSON.parse(lines.at(-1)) : [...live];
+  for (const one of live) if (!targets.includes(one)) live.delete(one);
+  for (const one of targets) if (!live.has(one)) { live.add(one); void write(one); }
+});
+process.stdin.on('end', () => process.exit(0));
+`;
+
+/** Writers at every machine, to every machine's door, and to the own address of each container of GitLab that runs there. */
+export class ProbeWriters {
+  readonly #hosted: HostedLab;
+  readonly #children = new Map<string, ChildProcess>();
+  #acks: Ack[] = [];
+
+  constructor(hosted: HostedLab, token: string) {
+    this.#hosted = hosted;
+    for (const { name, namespace } of hosted.lab.machines) {
+      const PROBE = JSON.stringify({ from: name, token, answerMs });
+      const net = `--net=/var/run/netns/${namespace}`;
+      const words = [net, process.execPath, '--input-type=module', '-e', script];
+      const child = spawn('nsenter', words, { env: { ...process.env, PROBE }, stdio: ['pipe', 'pipe', 'inherit'] });
+      createInterface({ input: child.stdout! }).on('line', (line) => this.#acks.push(JSON.parse(line) as Ack));
+      child.stdin!.on('error', () => undefined);
+      this.#children.set(name, child);
+    }
+  }
+
+  /** What is written to follows the containers that run now. */
+  look(): void {
+    const { lab, port } = this.#hosted;
+    const doors = lab.machines.map((machine) => `http://${lab.lan.address(lab.number(machine))}:${port}`);
+    for (const machine of lab.machines) {
+      const own = this.#hosted.addressesOn(machine);
+      this.#children
+        .get(machine.name)
+        ?.stdin?.write(`${JSON.stringify([...doors, ...own.map((one) => `http://${one}`)])}\n`);
+    }
+  }
+
+  /** Those since the last time. */
+  taken(): Ack[] {
+    const acks = this.#acks;
+    this.#acks = [];
+    return acks;
+  }
+
+  end(): void {
+    for (const child of this.#children.values()) child.kill('SIGKILL');
+  }
+}
+
+/**
+ * What no writer may have seen; null where there is nothing. `epochs`: how many began meanwhile. An answer goes through a gate
+ * between its start and its end, and a gate opens elsewhere seconds after the last lease is out: so answers of two hosts never
+ * overlap, nor alternate more often than there are epochs.
+ */
+export function whatTwoDid(acks: readonly Ack[], doors: readonly string[], epochs: number): string | null {
+  const around = acks.find(({ target }) => !doors.includes(target));
+  if (around) return `${around.target}, a container's own address, took a write of ${around.from}`;
+  const sure = acks.filter(({ start, end }) => end - start <= answerMs * 1.2).sort((a, b) => a.end - b.end);
+  let changes = 0;
+  for (const [index, ack] of sure.entries()) {
+    const before = sure[index - 1];
+    if (before === undefined || before.by === ack.by) continue;
+    changes += 1;
+    if (ack.start < before.end)
+      return `${before.by} and ${ack.by} acknowledged within ${Math.round(before.end - ack.start)} ms: ${JSON.stringify([before, ack])}`;
+  }
+  return changes > epochs ? `who acknowledged changed ${changes} times in ${epochs} epochs` : null;
+}
