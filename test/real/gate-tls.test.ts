@@ -81,6 +81,22 @@ it('GitLab gets in the clear what the client says, behind who it is; each end is
   expect([got.length, got === whole]).toEqual([whole.length, true]);
 });
 
+it('a push of many megabytes reaches a GitLab that reads slower than it comes, whole', async () => {
+  const { client, inner } = await passing();
+  const bytes = 24 << 20;
+  let got = 0;
+  inner.on('data', (chunk: Buffer) => {
+    got += chunk.length;
+    inner.pause();
+    setTimeout(() => inner.resume(), 1);
+  });
+  for (let sent = 0; sent < bytes; sent += 1 << 16)
+    if (!client.write(Buffer.alloc(1 << 16, 0x61))) await once(client, 'drain');
+  client.end();
+  await once(inner, 'end');
+  expect(got).toBeGreaterThan(bytes);
+}, 20_000);
+
 it('what comes behind the end of the lease does not pass, and half an answer is no whole one', async () => {
   const { client, inner } = await passing();
   const [failed, got] = [once(client, 'error').catch((error) => [error]), [] as Buffer[]];
