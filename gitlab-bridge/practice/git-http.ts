@@ -102,14 +102,19 @@ const backend = async (
   child.stderr.on('data', (part: Buffer) => {
     if (words.length < 2000) words += part.toString('utf8');
   });
-  child.stdin.on('error', () => {});
   const stop = (): void => {
     child.kill('SIGKILL');
   };
   call.signal.addEventListener('abort', stop);
   const input = encoding === 'gzip' ? call.request.pipe(createGunzip()) : call.request;
   input.on('error', () => child.stdin.destroy());
+  // What nobody reads any more is let go: whoever sends it hears the answer behind it.
+  child.stdin.on('error', () => input.resume());
   input.pipe(child.stdin);
+  // As Workhorse does: an nginx that has read a head sends no more of the request, and both would wait for ever.
+  const isRead = new Promise<void>((resolve) => {
+    input.once('end', resolve).once('close', resolve);
+  });
   try {
     const ended = new Promise<void>((resolve, reject) => {
       child.on('error', reject);
@@ -125,6 +130,7 @@ const backend = async (
       head = Buffer.concat([head, part]);
       const end = head.indexOf('\r\n\r\n');
       if (end === -1 && head.length < 65_536) continue;
+      await isRead;
       writeHead(call, head.subarray(0, Math.max(0, end)).toString('latin1'));
       call.response.write(head.subarray(end + 4));
       head = null;

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { DeployRequest } from '../local-api/socket-protocol.ts';
 import { createProgress } from '../progress-lines.ts';
@@ -6,10 +6,14 @@ import { ipv6In } from '../settings/gitlab-hostname.ts';
 import type { Settings } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
+import { readText } from './read-text.ts';
 
 /** Of a chain, with room. */
 const pemMost = 64 << 10;
 const both = '--tls-cert FILE --tls-key FILE';
+
+/** What a shell makes of <(…) is a pipe, and who writes there may never end. */
+const pipeMs = 10_000;
 
 /** By what was wrong with a file. */
 const fixes: Record<string, string> = {
@@ -21,10 +25,8 @@ const fixes: Record<string, string> = {
 function textOf(flag: string, path: string): string {
   try {
     const found = statSync(path);
-    // What a shell makes of <(…) is a pipe; a device has no end.
-    if (found.isCharacterDevice() || found.isBlockDevice() || found.size > pemMost)
-      throw new Error(`${path} has more than ${pemMost >> 10} KiB, or is a device`);
-    return readFileSync(path, 'utf8');
+    if (found.isCharacterDevice() || found.isBlockDevice()) throw new Error(`${path} is a device`);
+    return readText(path, pemMost, pipeMs);
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     throw new AutogitError('bad-flag', `--${flag}: ${message}`, { cause, hint: fixes[code ?? ''] ?? 'a file of PEM' });

@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -51,6 +53,28 @@ describe('git over HTTP', () => {
     const checkedOut = await git(folder, 'checkout', '--quiet', '--detach', job.git_info.sha);
     expect(checkedOut.ok, checkedOut.text).toBe(true);
     expect(readFileSync(join(folder, 'data.txt'), 'utf8')).toBe('first');
+  });
+
+  it('says nothing of its answer before it has read the request: nginx sends no more of one that is answered', async () => {
+    const gitlab = await practice();
+    await project(gitlab, one, 'own');
+    const headers = {
+      'Content-Type': 'application/x-git-receive-pack-request',
+      Authorization: `Basic ${Buffer.from(`root:${gitlab.adminToken}`).toString('base64')}`,
+    };
+    const push = request(`${gitlab.url}/root/own.git/git-receive-pack`, { method: 'POST', headers });
+    let heard = false;
+    const answer = once(push, 'response').then(([response]) => {
+      heard = true;
+      return response as IncomingMessage;
+    });
+    push.write('00');
+    await new Promise((done) => setTimeout(done, 700));
+    expect(heard).toBe(false);
+    push.end('00');
+    const response = await answer;
+    response.resume();
+    expect(response.statusCode).toBe(200);
   });
 
   it('a job token reads its own project only, pushes nothing, and ends with its job', async () => {

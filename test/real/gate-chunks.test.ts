@@ -141,6 +141,49 @@ describe('a push that begins while another one waits for its copy', () => {
     await door.close();
   });
 
+  it('once more on the connection of another push is held too, part for part; asked before the answer it is cut', async () => {
+    const waits: (() => void)[] = [];
+    const door = await HookDoor.open([pushSocketIn(home)], {
+      ...{ ask: () => new Promise<never>(() => undefined), aloneWords: () => '', waitWords: () => '' },
+      settled: () => new Promise<void>((done) => waits.push(done)),
+    });
+    let [back, asked] = ['', 0];
+    inner.on('data', () => (asked += 1));
+    client.on('data', (chunk: Buffer) => {
+      back += chunk.toString('latin1');
+    });
+    const settles = async (): Promise<void> => {
+      await vi.waitFor(() => expect(waits.length).toBeGreaterThan(0), { timeout: 5000 });
+      waits.shift()?.();
+    };
+    client.write(begins);
+    await vi.waitFor(() => expect(asked).toBe(1));
+    inner.write('first');
+    await settles();
+    await vi.waitFor(() => expect(back).toBe('first'));
+    // Its answer may have a rest, behind which stands the next one: both are held.
+    client.write(begins);
+    await vi.waitFor(() => expect(asked).toBe(2));
+    inner.write(' rest ');
+    await settles();
+    await vi.waitFor(() => expect(back).toBe('first rest '));
+    inner.write('second');
+    await vi.waitFor(() => expect(waits.length).toBe(1), { timeout: 5000 });
+    expect(back).toBe('first rest ');
+    await settles();
+    await vi.waitFor(() => expect(back).toBe('first rest second'));
+    client.write('POST /a.git/git-receive-pack HTTP/1.1');
+    await vi.waitFor(() => expect(asked).toBe(3));
+    inner.write(', pushed');
+    await vi.waitFor(() => expect(back.endsWith(', pushed')).toBe(true));
+    const closed = new Promise((done) => client.once('close', done));
+    client.write(begins);
+    await vi.waitFor(() => expect(asked).toBe(4));
+    client.write(begins);
+    await closed;
+    await door.close();
+  });
+
   it('that is held for long reads why, as an answer in the place of GitLab`s, and nothing of that one', async () => {
     const limits = holdLimits as { wordsMs: number };
     const { wordsMs } = limits;

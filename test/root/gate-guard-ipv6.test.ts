@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { guardRules } from '../../node/hosting/gate/gate-guard.ts';
+import { guardRules, isGuarded, setGuard } from '../../node/hosting/gate/gate-guard.ts';
 
 /** SAFETY H1 over IPv6: a container's network, the machine that guards it, and another one of the LAN, each a namespace. */
 const tag = `ag6g${process.pid}`;
@@ -56,4 +56,28 @@ it('the gate`s user reaches a container by IPv6, and neither root of its machine
   execFileSync('ip', inside(machine, 'nft', '-f', '-'), { input: guardRules({ table: bridge, bridge, uid: gate }) });
   // Refused, not unheard: 7 of curl's is no connection.
   expect([gets(machine), gets(lan), gets(machine, ...asGate)]).toEqual([7, 7, 0]);
+});
+
+it('a guard that somebody changed is none: a rule before it, another user, a table that sleeps, none at all', async () => {
+  const guard = { table: `t_${tag}`.slice(0, 15), bridge: `b-${tag}`.slice(0, 15), uid: gate };
+  const nft = (...words: string[]): void => void execFileSync('nft', words);
+  const own = ['inet', guard.table] as const;
+  const changes: string[][] = [
+    ['insert', 'rule', ...own, 'of_this_machine', 'accept'],
+    ['insert', 'rule', ...own, 'of_others', 'oifname', guard.bridge, 'accept'],
+    ['add', 'rule', ...own, 'of_others', 'accept'],
+    ['add', 'table', ...own, '{ flags dormant; }'],
+    ['delete', 'table', ...own],
+  ];
+  try {
+    expect(await isGuarded(guard)).toBe(false);
+    for (const change of changes) {
+      await setGuard(guard);
+      expect([await isGuarded(guard), await isGuarded({ ...guard, uid: gate + 1 })]).toEqual([true, false]);
+      nft(...change);
+      expect([change[0], await isGuarded(guard)]).toEqual([change[0], false]);
+    }
+  } finally {
+    spawnSync('nft', ['delete', 'table', ...own], { stdio: 'ignore' });
+  }
 });

@@ -135,6 +135,16 @@ it('a gate that asked and has gone is asked for no more: else each try of a clie
   await expect.poll(() => asked.map(({ aborted }) => aborted), { timeout: 5000 }).toEqual([true]);
 }, 15_000);
 
+it('an agent that takes the question and never says a word is waited for no longer than that', async () => {
+  const server: Server = createServer((socket) => socket.resume());
+  open.push(server);
+  await new Promise<void>((done) => server.listen(path, done));
+  expect(await pushesSettled(path, () => false, 60_000, 500)).toEqual({
+    isSettled: false,
+    because: expect.stringContaining('does not say whether another push waits'),
+  });
+});
+
 it('with no door there is nobody to ask, and nothing to wait for', async () => {
   expect(await pushesSettled(path, () => false, 60_000)).toMatchObject({ isSettled: true });
 });

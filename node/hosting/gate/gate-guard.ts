@@ -71,14 +71,26 @@ function nft(args: string[], input = ''): Promise<string> {
 /** nftables is not installed. */
 export class MissingNft extends Error {}
 
-export const setGuard = async (guard: Guard): Promise<void> => void (await nft(['-f', '-'], guardRules(guard)));
+/** As nft of this machine lists what was set, by its table; of a process that has set nothing yet none is known. */
+const asSet = new Map<string, string>();
 
-/** Whether it stands as it was set: looked at again and again, as a person may flush all rules. */
-export async function isGuarded({ table, bridge, uid }: Guard): Promise<boolean> {
+/** A table as nft lists it, without what passed: rules in another order, one more before them, another hook or a sleeping table is another text. */
+export const withoutCounts = (listing: string): string =>
+  listing.replace(/\bcounter packets \d+ bytes \d+/g, 'counter').trim();
+
+const listed = async ({ table }: Guard): Promise<string> =>
+  withoutCounts(await nft(['-n', 'list', 'table', 'inet', table]));
+
+export async function setGuard(guard: Guard): Promise<void> {
+  await nft(['-f', '-'], guardRules(guard));
+  asSet.set(guard.table, `${guardRules(guard)}${await listed(guard)}`);
+}
+
+/** Whether it stands as it was set: looked at again and again, as a person may flush all rules. Who has set none yet sets them anew. */
+export async function isGuarded(guard: Guard): Promise<boolean> {
   try {
-    const said = await nft(['-n', 'list', 'table', 'inet', table]);
-    const rules = said.split('\n').filter((line) => line.includes(`oifname "${bridge}"`) && line.includes('reject'));
-    return rules.length === 2 && rules.some((line) => line.includes(`skuid != ${uid} `));
+    const now = await listed(guard);
+    return asSet.get(guard.table) === `${guardRules(guard)}${now}`;
   } catch (error) {
     if (error instanceof MissingNft) throw error;
     return false;

@@ -37,7 +37,11 @@ const againMs = 100;
 export const holdLimits = {
   /** While an agent says why it goes on, a push is held so long; then its client reads that sentence, and tries again itself. */
   wordsMs: 20_000,
+  /** And so long where it says nothing at all. */
+  silentMs: 120_000,
 } as const;
+
+const silent = 'the agent beside GitLab does not say whether another push waits for its copy';
 
 interface Settled {
   isSettled: boolean;
@@ -48,18 +52,23 @@ interface Settled {
 /**
  * Resolves settled when no push waits that waited at the time of the call, or when this machine knows of none: there is no agent
  * with such a door. Resolves unsettled when `isOver` says so first, as the agent is away and with it goes the lease, or with the
- * agent's reason when it lasts.
+ * agent's reason when it lasts, or because it says nothing for long.
  */
-export async function pushesSettled(socket: string, isOver: () => boolean, wordsMs: number): Promise<Settled> {
+export async function pushesSettled(
+  socket: string,
+  isOver: () => boolean,
+  wordsMs: number,
+  silentMs: number = holdLimits.silentMs,
+): Promise<Settled> {
   const words: { said: string | null } = { said: null };
   const since = performance.now();
-  const isLate = (): boolean => words.said !== null && performance.now() - since >= wordsMs;
+  const isLate = (): boolean => performance.now() - since >= (words.said === null ? silentMs : wordsMs);
   while (!isOver() && !isLate()) {
     const answer = await askOnce(socket, () => isOver() || isLate(), words);
     if (answer === 'settled' || answer === 'no door') return { isSettled: !isOver(), because: null };
     await new Promise((done) => setTimeout(done, againMs));
   }
-  return { isSettled: false, because: isOver() ? null : words.said };
+  return { isSettled: false, because: isOver() ? null : (words.said ?? silent) };
 }
 
 function askOnce(

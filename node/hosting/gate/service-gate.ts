@@ -42,8 +42,10 @@ interface Passing {
   client: Socket;
   from: Client | null;
   behind: Socket;
-  /** GitLab's answer to the first request of a push is held while another push waits for its copy. */
+  /** What GitLab answers to the first request of a push is held while another push waits for its copy: each part, until its client goes on. */
   answer: 'passes' | 'to be held' | 'held' | 'refused';
+  /** A part of that answer has passed. */
+  isTold: boolean;
   /** Where the container was. */
   upstream: string;
   epoch: number;
@@ -243,7 +245,7 @@ export class ServiceGate {
     }
     const { upstream, epoch, tellsClient } = now;
     const behindIt = this.#reach(upstream, door.behind, () => one);
-    const one: Passing = { client, from, behind: behindIt, answer: 'passes', upstream, epoch };
+    const one: Passing = { client, from, behind: behindIt, answer: 'passes', isTold: false, upstream, epoch };
     const { behind } = one;
     behind.setTimeout(limits.connectMs, () => behind.destroy(new Error('no answer')));
     const failed = (error: Error): void => {
@@ -315,7 +317,13 @@ export class ServiceGate {
     client.on('data', (chunk: Buffer) => {
       if (!this.#mayPass(epoch)) this.#cut(one);
       else if (one.answer !== 'refused') {
-        if (pushes?.begins(chunk)) one.answer = 'to be held';
+        const begins = pushes?.begins(chunk) ?? false;
+        // Nobody asks again before an answer; whose part is whose could not be told.
+        if (begins && (one.answer === 'held' || (one.answer === 'to be held' && !one.isTold))) return this.#cut(one);
+        if (begins || (one.answer === 'to be held' && one.isTold)) {
+          one.answer = begins ? 'to be held' : 'passes';
+          one.isTold = false;
+        }
         if (!behind.write(chunk)) client.pause();
       }
     });
@@ -346,9 +354,11 @@ export class ServiceGate {
     one.answer = 'held';
     const isOver = (): boolean => client.destroyed || !this.#mayPass(epoch);
     const { isSettled, because } = await pushesSettled(pushSocketIn(this.#folder), isOver, holdLimits.wordsMs);
-    one.answer = because === null ? 'passes' : 'refused';
-    if (because !== null) this.#refuse(one, because);
-    else if (!isSettled) this.#cut(one);
+    const wasTold = one.isTold;
+    one.answer = because === null ? 'to be held' : 'refused';
+    one.isTold = true;
+    if (because !== null && !wasTold) this.#refuse(one, because);
+    else if (because !== null || !isSettled) this.#cut(one);
     else if (client.write(answer)) behind.resume();
   }
 
