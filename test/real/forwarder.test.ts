@@ -226,6 +226,19 @@ describe('while GitLab is not reached', () => {
   it('nobody hosts: the sentence of the mesh', async () => {
     await aim({ gate: null, because: 'GitLab is being moved' });
     expect(await page()).toMatch(/^HTTP\/1.1 503[\s\S]*GitLab is being moved/);
+    // As OpenSSH prints it: behind the exchange of versions.
+    const other = new ServiceForwarder(home as string, clock, { say: () => undefined, seen: () => undefined });
+    const free = await freePort();
+    expect(await other.listen([{ kind: 'ssh', port: free }], otherAt)).toEqual([]);
+    const client = call(free);
+    let heard = '';
+    client.on('data', (chunk: Buffer) => {
+      heard += chunk.toString('latin1');
+    });
+    await vi.waitUntil(() => heard === 'SSH-2.0-autogit\r\n');
+    client.write('SSH-2.0-OpenSSH_9.2\r\n');
+    await vi.waitUntil(() => heard.includes('GitLab is being moved'));
+    other.close();
   });
 
   it('a key that is none any more is said, and a stranger in the place of the gate is told nothing', async () => {

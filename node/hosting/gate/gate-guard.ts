@@ -75,7 +75,7 @@ export class MissingNft extends Error {}
 const asSet = new Map<string, string>();
 
 /** A table as nft lists it, without what passed: rules in another order, one more before them, another hook or a sleeping table is another text. */
-export const withoutCounts = (listing: string): string =>
+const withoutCounts = (listing: string): string =>
   listing.replace(/\bcounter packets \d+ bytes \d+/g, 'counter').trim();
 
 const listed = async ({ table }: Guard): Promise<string> =>
