@@ -31,7 +31,6 @@ interface Sources {
   /** What was checked out, in a sentence for the trace. */
   sentence: string;
   hasLfs: boolean;
-  hasSubmodules: boolean;
   /** What became of its submodules, a line each. */
   said: string[];
   remove(): Promise<void>;
@@ -129,7 +128,7 @@ export class GitSources {
     try {
       await checkOut(folder, mirror, address, spec, signal);
       const said = await this.#submodules(folder, mirror, address, spec, signal);
-      const special = await specialFiles(mirror, spec.sha, signal);
+      const hasLfs = await usesLfs(mirror, spec.sha, signal);
       const commit = spec.sha.slice(0, 8);
       return {
         tar: tarFolder(folder),
@@ -137,7 +136,7 @@ export class GitSources {
           spec.isCheckedOut === false
             ? `Fetched ${commit} without its files: GIT_CHECKOUT is false (ref is ${plain(spec.ref)})`
             : `Checked out ${commit} as detached HEAD (ref is ${plain(spec.ref)})`,
-        ...special,
+        hasLfs,
         said,
         remove,
       };
@@ -290,20 +289,14 @@ function addressOf(spec: SourcesSpec): string {
   return url.href;
 }
 
-/** What a commit says of LFS and submodules; of a `.gitattributes` that is a link, or large, nothing. */
-async function specialFiles(
-  mirror: string,
-  sha: string,
-  signal: AbortSignal,
-): Promise<Pick<Sources, 'hasLfs' | 'hasSubmodules'>> {
-  const names = ['.gitattributes', '.gitmodules'];
-  const listed = await git(['ls-tree', '-l', '-z', sha, '--', ...names], { cwd: mirror, signal }).catch(() => '');
-  const entries = listed.split('\0').map((line) => line.split('\t'));
-  const entryOf = (name: string): string | undefined => entries.find(([, path]) => path === name)?.[0];
-  const [mode, , blob, size] = entryOf('.gitattributes')?.split(/ +/) ?? [];
+/** Whether a commit has files of LFS; of a `.gitattributes` that is a link, or large, nobody knows. */
+async function usesLfs(mirror: string, sha: string, signal: AbortSignal): Promise<boolean> {
+  const asked = ['ls-tree', '-l', '-z', sha, '--', '.gitattributes'];
+  const listed = await git(asked, { cwd: mirror, signal }).catch(() => '');
+  const [mode, , blob, size] = listed.split('\t')[0]?.split(/ +/) ?? [];
   const isRead = mode?.startsWith('100') && blob && Number(size) <= attributesBytes;
   const text = isRead ? await git(['cat-file', 'blob', blob], { cwd: mirror, signal }).catch(() => '') : '';
-  return { hasLfs: /filter=lfs/.test(text), hasSubmodules: entryOf('.gitmodules') !== undefined };
+  return /filter=lfs/.test(text);
 }
 
 const credentialHelper =

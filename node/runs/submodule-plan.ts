@@ -34,7 +34,7 @@ export const mostDepth = 10;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
 const nameShape = /^[^\x00-\x1f\x7f"\\]{1,255}$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-const pathShape = /^[^\x00-\x1f\x7f\\]{1,1024}$/;
+const pathShape = /^[^\x00-\x1f\x7f"\\]{1,1024}$/;
 
 /** Inside the tree, and nothing of git's own. */
 const isInside = (path: string): boolean =>

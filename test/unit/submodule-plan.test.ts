@@ -24,6 +24,7 @@ describe('what .gitmodules says', () => {
       'a//b',
       '',
       'a\\b',
+      'a"b',
       'a\nb',
     ])
       expect(() => submodulesOf(listed(['n', path, '../n.git'])), path).toThrow(/at a path that is none/);
