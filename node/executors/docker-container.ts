@@ -147,6 +147,15 @@ export const jobLimits = (spec: Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes'>)
   ...(spec.memoryBytes !== null && spec.memoryBytes > 0 && limitedMemory(spec.memoryBytes)),
 });
 
+/** Enough for any server, and of a hundred no more than the process numbers of a small machine. */
+const leastPids = 128;
+
+/** Of what is shared out among the `count` services of a job. */
+export const sharedLimits = (count: number): HostConfig => ({
+  PidsLimit: Math.max(leastPids, Math.floor(pidsLimit / count)),
+  CpuShares: Math.max(2, Math.floor(jobShares / count)),
+});
+
 export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
   const { spec } = plan;
   const gpus = gpuOptions(spec);

@@ -4,9 +4,9 @@ import type { ContainerCreateOptions } from 'dockerode';
 import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { ExecutorSpec, ServicesBeside } from '../ports.ts';
-import { containerName, createContainer, jobLimits, labels } from './docker-container.ts';
+import { containerName, createContainer, jobLimits, labels, sharedLimits } from './docker-container.ts';
 import { killContainer, removeContainer } from './docker-ending.ts';
-import { statusOf } from './docker-engine.ts';
+import { statusOf, withLimit } from './docker-engine.ts';
 import { DockerFreezing } from './docker-freezing.ts';
 import { removeRunBridges } from './docker-network.ts';
 import { freezerOfProcess } from './run-cgroup.ts';
@@ -19,6 +19,9 @@ const lookEveryMs = 100;
 export const servicesWaitMs = 30_000;
 /** Of a service that did not start, or died: what the trace shows of its own words. */
 const linesShown = 100;
+
+/** An engine that does not answer in it keeps no job, whose script has ended, from its end. */
+const endedLookMs = 5000;
 
 /** Between the name of a job's container and the number of a service. */
 const besideName = '-svc-';
@@ -170,7 +173,8 @@ export class DockerServices implements ServicesBeside {
 
   async ended(): Promise<string[]> {
     const said = this.#services.map(async ({ container, title }) => {
-      const found = await container.inspect().catch((cause: unknown) => (statusOf(cause) === 404 ? null : undefined));
+      const looking = withLimit(container.inspect(), endedLookMs);
+      const found = await looking.catch((cause: unknown) => (statusOf(cause) === 404 ? null : undefined));
       if (found === undefined || found?.State.Running || found?.State.ExitCode === 0) return [];
       const how = found === null ? 'its container is gone' : howEnded(found.State);
       const lines = await lastLines(container, 10);
@@ -200,9 +204,17 @@ export class DockerServices implements ServicesBeside {
 
 /** Everything that lies beside a run's own container, whoever made it. */
 export async function removeServices(place: ServicesPlace): Promise<void> {
-  const { docker, node, run } = place;
+  await removeAll(place, await containersOf(place));
+}
+
+/** That, and the run's own container: for a run of which nothing has begun. */
+export async function removeWholeRun(place: ServicesPlace): Promise<void> {
+  await removeAll(place, await containersOf(place, []));
+}
+
+async function removeAll({ docker, node, run }: ServicesPlace, containers: Docker.ContainerInfo[]): Promise<void> {
   await Promise.all(
-    (await containersOf(place)).map(async ({ Id, Labels, State }) => {
+    containers.map(async ({ Id, Labels, State }) => {
       const service = new Service(docker.getContainer(Id), Labels[labels.serviceImage] ?? '', '');
       // What is frozen by file takes its SIGKILL only when thawed.
       if (State !== 'created' && (await service.inspect())?.State.Running)
@@ -213,10 +225,13 @@ export async function removeServices(place: ServicesPlace): Promise<void> {
   await removeRunBridges(docker, node, (other) => other === run);
 }
 
-const containersOf = ({ docker, node, run }: ServicesPlace): Promise<Docker.ContainerInfo[]> =>
+const containersOf = (
+  { docker, node, run }: ServicesPlace,
+  also: string[] = [labels.service],
+): Promise<Docker.ContainerInfo[]> =>
   docker.listContainers({
     all: true,
-    filters: { label: [`${labels.node}=${node}`, `${labels.run}=${run}`, labels.service] },
+    filters: { label: [`${labels.node}=${node}`, `${labels.run}=${run}`, ...also] },
   });
 
 /** Of the containers beside a job's own, by that one's name. */
@@ -263,6 +278,8 @@ export function serviceOptions(
     },
     HostConfig: {
       ...jobLimits(spec),
+      // All of them together may have as many processes, and as much weight, as one job.
+      ...sharedLimits(services.length),
       NetworkMode: network,
       ExtraHosts: extraHosts,
       OomScoreAdj: 500,

@@ -2,7 +2,7 @@ import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
 import type { ExecutorSpec, Workspace } from '../ports.ts';
 import type { FoundImage } from './docker-image.ts';
 import { ensureRunBridge } from './docker-network.ts';
-import { DockerServices, removeServices, type ServicesPlace, servicesWaitMs } from './docker-services.ts';
+import { DockerServices, removeWholeRun, type ServicesPlace, servicesWaitMs } from './docker-services.ts';
 
 /** The name of a job's own container for its services, as with gitlab-runner. */
 const ownAlias = 'build';
@@ -33,8 +33,9 @@ interface StartWithServices extends ServicesPlace {
  * When this throws nothing of it works on, and nothing is left but what an engine that is away keeps.
  */
 export async function startWithServices(how: StartWithServices): Promise<Workspace> {
-  // What a try before this one left: its calls were not answered, or its agent was ended.
-  await removeServices(how);
+  // What a try before this one left: its calls were not answered, or its agent was ended. Nothing has begun in its own
+  // container, and on the bridge of this try it would not be.
+  await removeWholeRun(how);
   const stop = new AbortController();
   const signal = AbortSignal.any([how.signal, stop.signal]);
   const together = async <T extends readonly unknown[]>(...parts: { [K in keyof T]: Promise<T[K]> }): Promise<T> => {
@@ -69,7 +70,8 @@ export async function startWithServices(how: StartWithServices): Promise<Workspa
     );
     return workspace;
   } catch (error) {
-    await removeServices(how).catch(() => undefined);
+    // The job's own container may stand already, and no one has been told of it.
+    await removeWholeRun(how).catch(() => undefined);
     throw error;
   }
 }

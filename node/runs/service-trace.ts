@@ -21,11 +21,15 @@ export function followServices({ workspace, payload, trace, options, record }: R
     if (stop.signal.aborted || bytes > mostBytes) return;
     const last = trace.read(trace.length - 1, trace.length)[0];
     const text = lines.map((line) => serviceLine.of(name, line)).join('');
-    bytes += text.length;
+    bytes += Buffer.byteLength(text);
     // A line that the script has not ended yet is ended first.
     trace.say(`${last === undefined || last === 10 || last === 13 ? '' : '\n'}${text}`);
-    if (bytes > mostBytes) trace.say(warning('the services print more than 1 MiB: the rest is left out'), 'services');
+    if (bytes <= mostBytes) return;
+    trace.say(warning('the services print more than 1 MiB: the rest is left out'), 'services');
+    // Nor is it read: one that prints without end would take the agent's time.
+    stop.abort();
   };
+  if (bytes > mostBytes) return () => undefined;
   services
     .follow((name) => serviceLine.lastTime(known, name), say, stop.signal)
     .catch((error: Error) => options.log.warn(`services of job ${record.run.job}: ${error.message}`));

@@ -262,6 +262,17 @@ describe('docker executor', () => {
     expect(left(['ps', '-aq']) + left(['network', 'ls', '-q'])).toBe('');
   });
 
+  it('prepares anew on the new bridge where a try before, whose calls were not answered, made the job’s own container', async () => {
+    const one = { image: makeTestImages().bash, title: 'late', aliases: ['late'], entrypoint: null, user: null };
+    const services = [{ ...one, command: ['sleep', '600'], platform: null, pullPolicies: [], environment: [] }];
+    const spec = specOf(`d${process.pid}-anew`, testImages.bash, { servicesAt: () => ({ services, warnings: [] }) });
+    const before = await executor.prepare(spec, never);
+    open.push(await new DockerExecutor({ node: own }).prepare(spec, never));
+    const { text } = await runStep(open[0] as Workspace, 0, '(echo >/dev/tcp/late/8080) 2>&1 || true');
+    expect(text).toContain('refused');
+    expect(inspect(before.handle, '{{.State.Running}}')).toBe('true');
+  });
+
   it('leaves nothing of its services when one cannot begin, or the job is ended meanwhile', async () => {
     const broken = {
       ...{ title: 'broken', aliases: ['broken'], entrypoint: ['/no/such'], command: [], user: null },
@@ -282,8 +293,12 @@ describe('docker executor', () => {
     };
     await expect(executor.prepare(specWith(broken as never), never)).rejects.toThrow(/cannot start service broken/);
     const stop = new AbortController();
-    const ending = executor.prepare(specWith({ ...waits, command: ['sleep', '60'] } as never), stop.signal);
-    setTimeout(() => stop.abort(), 700);
+    const late = specWith({ ...waits, command: ['sleep', '60'] } as never);
+    const ending = executor.prepare(late, stop.signal);
+    ending.catch(() => undefined);
+    // The job's own container runs by then, and its service is still waited for.
+    for (let tries = 0; tries < 200 && !/waits\|Up/.test(left(late.run)); tries++) await sleep(50);
+    stop.abort();
     await expect(ending).rejects.toThrow();
     for (let tries = 0; tries < 100 && left(`d${process.pid}-waits`) + left(`d${process.pid}-broken`) !== ''; tries++)
       await sleep(100);

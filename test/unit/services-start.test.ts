@@ -1,0 +1,136 @@
+import type Docker from 'dockerode';
+import { describe, expect, it } from 'vitest';
+import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
+import { containerName, labels } from '../../node/executors/docker-container.ts';
+import { type DockerServices, serviceOptions } from '../../node/executors/docker-services.ts';
+import { startWithServices } from '../../node/executors/services-start.ts';
+import type { Workspace } from '../../node/ports.ts';
+import { followServices } from '../../node/runs/service-trace.ts';
+import { specOf } from '../contract/executor-steps.ts';
+
+const service = (alias: string): PlannedService => ({
+  ...{ image: `${alias}:1`, title: `${alias}:1`, aliases: [alias], entrypoint: null, command: [], user: null },
+  ...{ platform: null, pullPolicies: [], environment: [] },
+});
+
+/** What an engine keeps of containers and networks, by the calls that are made here. */
+class Engine {
+  readonly containers = new Map<string, { Id: string; State: string; Labels: Record<string, string>; on: string }>();
+  readonly networks = new Map<string, Record<string, string>>();
+  #number = 0;
+
+  add(name: string, Labels: Record<string, string>, on: string): string {
+    const Id = `${name}#${++this.#number}`;
+    this.containers.set(Id, { Id, State: 'running', Labels, on });
+    return Id;
+  }
+
+  get docker(): Docker {
+    const notFound = Object.assign(new Error('not found'), { statusCode: 404 });
+    const has = (Labels: Record<string, string>, label: string): boolean => {
+      const [key = '', value] = label.split('=');
+      return key in Labels && (value === undefined || Labels[key] === value);
+    };
+    const container = (Id: string) => ({
+      id: Id,
+      start: async () => undefined,
+      kill: async () => void Object.assign(this.containers.get(Id) ?? {}, { State: 'exited' }),
+      remove: async () => void this.containers.delete(Id),
+      logs: async () => Buffer.alloc(0),
+      inspect: async () => {
+        const found = this.containers.get(Id);
+        if (!found) throw notFound;
+        const Config = { ExposedPorts: { '5432/tcp': {} }, Env: [] };
+        return { State: { Running: found.State === 'running', Pid: 0, Health: { Status: 'starting' } }, Config };
+      },
+      exec: async () => Promise.reject(new Error('no cat')),
+    });
+    return {
+      listContainers: async ({ filters }: { filters: { label: string[] } }) =>
+        [...this.containers.values()].filter((one) => filters.label.every((label) => has(one.Labels, label))),
+      getContainer: container,
+      createContainer: async (asked: {
+        _query: { name: string };
+        _body: { Labels: Record<string, string>; HostConfig: { NetworkMode: string } };
+      }) => container(this.add(asked._query.name, asked._body.Labels, asked._body.HostConfig.NetworkMode)),
+      listNetworks: async () => [...this.networks].map(([Id, Labels]) => ({ Id, Labels })),
+      createNetwork: async ({ Name, Labels }: { Name: string; Labels: Record<string, string> }) =>
+        void this.networks.set(Name, Labels),
+      getNetwork: (name: string) => ({
+        inspect: async () => (this.networks.has(name) ? {} : Promise.reject(notFound)),
+        remove: async () => void this.networks.delete(name),
+      }),
+    } as unknown as Docker;
+  }
+}
+
+describe('a job’s place with services', () => {
+  const spec = specOf('r1', 'job:1');
+  const own = { [labels.node]: 'n', [labels.run]: 'r1' };
+  const start = (engine: Engine, signal: AbortSignal, onBegun: () => void) =>
+    startWithServices({
+      ...{ docker: engine.docker, node: 'n', run: 'r1', spec, planned: [service('db')], extraHosts: [] },
+      ...{ waitMs: 30_000, note: () => undefined, signal },
+      ownImage: async () => ({ id: 'sha256:1', user: '' }),
+      imageOf: async () => ({ id: 'sha256:2', user: '' }),
+      begin: async ({ network }) => {
+        engine.add(containerName('r1'), own, network);
+        onBegun();
+        return {} as Workspace;
+      },
+    });
+
+  it('goes altogether when the job is ended while its own container stands and a service is waited for', async () => {
+    const engine = new Engine();
+    engine.add('autogit-r2', { [labels.node]: 'n', [labels.run]: 'r2' }, 'x');
+    engine.add('autogit-r1', { [labels.node]: 'other', [labels.run]: 'r1' }, 'x');
+    const stop = new AbortController();
+    await expect(start(engine, stop.signal, () => setTimeout(() => stop.abort(), 50))).rejects.toThrow();
+    expect([...engine.containers.keys()]).toEqual(['autogit-r2#1', 'autogit-r1#2']);
+    expect(engine.networks.size).toBe(0);
+  });
+
+  it('is begun anew as a whole where a try before it was not answered: its container would be on no network', async () => {
+    const engine = new Engine();
+    const before = engine.add(containerName('r1'), own, 'gone');
+    const stop = new AbortController();
+    let seen = true;
+    await start(engine, stop.signal, () => {
+      seen = engine.containers.has(before);
+      stop.abort();
+    }).catch(() => undefined);
+    expect(seen).toBe(false);
+  });
+
+  it('gives all services together no more processes and weight than a job has', () => {
+    const services = Array.from({ length: 100 }, (_, at) => ({ planned: service(`s${at}`), imageId: 'sha256:1' }));
+    const made = services.map((_, at) =>
+      serviceOptions({ spec, node: 'n', network: 'net', extraHosts: [], services }, at),
+    );
+    const sum = (key: 'PidsLimit' | 'CpuShares'): number =>
+      made.reduce((all, { HostConfig }) => all + (HostConfig?.[key] ?? Number.POSITIVE_INFINITY), 0);
+    expect(sum('PidsLimit')).toBeLessThanOrEqual(100 * 128);
+    expect(sum('CpuShares')).toBeLessThanOrEqual(256);
+  });
+});
+
+it('reads no more of services that print without end, once the trace takes no more of them', () => {
+  const said: string[] = [];
+  let asked: AbortSignal | null = null;
+  let push: (name: string, lines: string[]) => void = () => undefined;
+  const services: Pick<DockerServices, 'follow'> = {
+    follow: async (_, onLines, signal) => {
+      asked = signal;
+      push = onLines;
+    },
+  };
+  const trace = { length: 0, read: () => Buffer.alloc(0), say: (text: string) => void said.push(text) };
+  const payload = { variables: [{ key: 'CI_DEBUG_SERVICES', value: 'true' }] };
+  const run = { workspace: { services }, payload, trace, options: {}, record: { run: { job: 1 } } };
+  const stop = followServices(run as never);
+  const signal = asked as AbortSignal | null;
+  for (let at = 0; at < 100 && !signal?.aborted; at++) push('db', ['x'.repeat(16_000)]);
+  expect(signal?.aborted).toBe(true);
+  expect(said.filter((text) => text.includes('more than 1 MiB'))).toHaveLength(1);
+  stop();
+});
