@@ -78,7 +78,6 @@ const backend = async (
   user: string,
 ): Promise<void> => {
   const encoding = call.headers['content-encoding'];
-  const length = call.headers['content-length'];
   const child = spawn('git', ['http-backend'], {
     env: {
       ...gitEnvironment(),
@@ -93,7 +92,7 @@ const backend = async (
       REMOTE_USER: user,
       REMOTE_ADDR: call.remote,
       CONTENT_TYPE: call.headers['content-type'] ?? '',
-      ...(length !== undefined && encoding === undefined ? { CONTENT_LENGTH: length } : {}),
+      // Without CONTENT_LENGTH: told a length, http-backend would read on for ever where the body ends before that.
       GIT_PROTOCOL: String(call.headers['git-protocol'] ?? ''),
     },
     stdio: ['pipe', 'pipe', 'pipe'],

@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { pushFiles } from '../../gitlab-bridge/practice/sample-project.ts';
 import { api, call, practice, project, put, runner, statuses, temporary } from './rig.ts';
 
@@ -75,6 +75,32 @@ describe('git over HTTP', () => {
     const response = await answer;
     response.resume();
     expect(response.statusCode).toBe(200);
+  });
+
+  it('whoever goes away in the middle of a push leaves no git behind', async () => {
+    const dataDir = temporary();
+    const gitlab = await practice({ dataDir });
+    await project(gitlab, one, 'lab');
+    const push = request(`${gitlab.url}/root/lab.git/git-receive-pack`, {
+      method: 'POST',
+      auth: `root:${gitlab.adminToken}`,
+      headers: { 'content-type': 'application/x-git-receive-pack-request', 'content-length': 1_000_000 },
+    });
+    push.on('error', () => {});
+    push.write(`fff0${'x'.repeat(1000)}`);
+    const those = () =>
+      readdirSync('/proc').filter((pid) => {
+        try {
+          return (
+            /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`GIT_PROJECT_ROOT=${dataDir}`)
+          );
+        } catch {
+          return false;
+        }
+      });
+    await vi.waitFor(() => expect(those()).not.toEqual([]), 5000);
+    push.destroy();
+    await vi.waitFor(() => expect(those()).toEqual([]), 5000);
   });
 
   it('a job token reads its own project only, pushes nothing, and ends with its job', async () => {
