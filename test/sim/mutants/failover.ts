@@ -34,8 +34,8 @@ export const failoverMutants: Mutant[] = [
     'goes on with a round of another epoch',
     'H10',
     'failover-rules',
-    'return base !== undefined && compareRounds(base, round) === 0 && base.era === era.counter;',
-    'return base !== undefined || round.epoch > 0;',
+    'return round.epoch === epoch || compareRounds(base, round) === 0 || isOfBefore;',
+    'return round.epoch > 0 || isOfBefore;',
   ),
   // (thinBase)
   planted(

@@ -238,7 +238,7 @@ export const hostingMutants: Mutant[] = [
     'no wait before a move is taken back',
     'H7',
     'lease-giving',
-    'heardAt + hostingTimings.waitMs + ledger.settings.graceMs',
+    'heardAt + hostingTimings.waitMs + (isInVain ? 0 : ledger.settings.graceMs)',
     'Math.min(at, heardAt + hostingTimings.renewMs)',
     'movingHosts',
   ),
