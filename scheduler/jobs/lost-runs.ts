@@ -101,6 +101,8 @@ function rebootFate(turn: JobsTurn, run: Run, name: string): RunFate {
     return now !== undefined && !isBusy(now) ? null : lost;
   }
   if (heard === undefined || heard.report.boot === run.boot || (announced && announced.at > heard.at)) return null;
+  // Of before this node led: it may be older than the run, of the boot before that in which it was taken.
+  if (heard.at < (turn.jobs.lead?.since ?? Number.POSITIVE_INFINITY)) return null;
   const dueAt = heard.at + jobTimings.rebootWordMs;
   return turn.at >= dueAt ? lost : { dueAt };
 }

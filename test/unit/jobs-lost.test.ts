@@ -112,6 +112,22 @@ describe('when a run is lost (SAFETY J1)', () => {
     expect(shown(lab).because).toBe('the machine of desktop-1 was restarted while the job ran');
   });
 
+  it('another boot id in a report of before its restart, which a new leader still has, says nothing of a run that began since', () => {
+    const lab = withRun();
+    const { jobs } = lab.node('kang');
+    const heard = jobs.reports['desktop-1']!;
+    const report = { ...heard.report, boot: 'boot-before', since: heard.report.since - 60_000 };
+    lab.node('kang').jobs = { ...jobs, reports: { ...jobs.reports, 'desktop-1': { ...heard, report } } };
+    lab.node('desktop-1').up = false;
+    lab.leader = null;
+    lab.run(1500);
+    lab.leader = 'kang';
+    lab.term += 1;
+    lab.run(2000);
+    expect(shown(lab).state).toBe('running');
+    expect(lab.notes('run-lost')).toEqual([]);
+  });
+
   it('another boot id, but its result was on disk: the node delivers it, nothing is lost', () => {
     const lab = withRun();
     lab.boot('desktop-1', measured(), 'boot-2');
