@@ -162,7 +162,7 @@ describe('to here', () => {
     moved();
     rig.isHeard = false;
     const keeper = rig.begin();
-    await rig.until(keeper, () => rig.state() === 'healthy');
+    await rig.until(keeper, () => rig.seen.some((one) => one?.state === 'healthy'));
     expect(lets()).toBe(false);
     rig.isHeard = true;
     await rig.until(keeper, lets);
