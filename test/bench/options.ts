@@ -25,7 +25,7 @@ export const usage = `npm run bench -- [failover|jobs|crowd|trust|core|prove|pro
 parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}
 parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each with -process or -docker for one executor
 parts of core: version, idle, sim, stranger, job-load, bulk-100, bulk-1000, crowd-load
-parts of prove: gate, cuts, pushes, rounds
+parts of prove: gate, forward, name, cuts, pushes, rounds
 parts of protect: ${protectKeys.join(', ')}`;
 
 /** Throws a sentence for the user. */

@@ -7,6 +7,7 @@ import { install } from './debian.ts';
 import { addPart, maxUnder, medianUnder, type Row, row } from './figures.ts';
 import { forwardRows } from './forward-rows.ts';
 import { gateRows } from './gate-rows.ts';
+import { nameRows } from './name-rows.ts';
 
 /** A cut stands before each of these in turn, and then at a moment that nobody chose. */
 const steps = [...roundSteps, null];
@@ -100,7 +101,8 @@ export async function proveRows(trials: number, only: readonly string[], say: (l
   const rows: Row[] = [];
   if (isWanted('gate')) await addPart(rows, 'gate', () => gateRows(trials, say), say);
   if (isWanted('forward')) await addPart(rows, 'forward', () => forwardRows(Math.min(trials, 10), say), say);
-  if (only.length > 0 && only.every((part) => part === 'gate' || part === 'forward')) return rows;
+  if (isWanted('name')) await addPart(rows, 'name', () => nameRows(Math.min(trials, 10), say), say);
+  if (only.length > 0 && only.every((part) => ['gate', 'forward', 'name'].includes(part))) return rows;
   install(hostingPrograms);
   if (isWanted('cuts')) await addPart(rows, 'cuts', () => cutRows(3 * trials, say), say);
   if (isWanted('pushes')) await addPart(rows, 'pushes', () => pushRows(2 * trials), say);
