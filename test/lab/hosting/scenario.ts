@@ -4,12 +4,13 @@ import { buildLab } from '../lab.ts';
 import { LabRefusal } from '../lab-file.ts';
 import { dataCases } from './data-cases.ts';
 import { HostedLab, seconds, WrongHere } from './hosted-lab.ts';
+import { httpsCase } from './https-case.ts';
 import { mountDisks } from './lab-disks.ts';
 import { type LabCase, machineCases } from './machine-cases.ts';
 import { type ProbeWish, probeCase } from './probe-case.ts';
 
 const usual: readonly LabCase[] = [...machineCases, ...dataCases];
-const withProbe = (wish: ProbeWish): LabCase[] => [...usual, probeCase(wish)];
+const withProbe = (wish: ProbeWish): LabCase[] => [...usual, httpsCase, probeCase(wish)];
 /** What the others stand on. */
 const first = 'deploy';
 
@@ -44,7 +45,7 @@ export async function hostingScenario(
   say: (line: string) => void,
 ): Promise<boolean> {
   const wanted = chosen(only, { ...probe, say });
-  install({ ...hostingPrograms, restic: 'restic', nft: 'nftables', curl: 'curl' });
+  install({ ...hostingPrograms, restic: 'restic', nft: 'nftables', curl: 'curl', openssl: 'openssl' });
   const began = performance.now();
   const lab = await buildLab(3, 'hosting', say, { isBare: true, disks: mountDisks });
   const hosted = new HostedLab(lab);
