@@ -18,7 +18,7 @@ export const failoverMutants: Mutant[] = [
     'H10',
     'takeover',
     '    forget(turn);\n    return wake(turn, dueAt);',
-    '    if (!lead.question) ask(turn, now, successors);\n    return wake(turn, dueAt);',
+    '    if (!lead.question) ask(turn, now, successors, null);\n    return wake(turn, dueAt);',
     'cutHosts',
   ),
   // (anyone)
@@ -36,14 +36,6 @@ export const failoverMutants: Mutant[] = [
     'failover-rules',
     'return round.epoch === epoch || compareRounds(base, round) === 0 || isOfBefore;',
     'return round.epoch > 0 || isOfBefore;',
-  ),
-  // (thinBase)
-  planted(
-    'round that was told is not kept',
-    'H10',
-    'copies/standby-rules',
-    '...(base ? [base] : []), ...promised, ',
-    '...(base ? [base] : []), ...promised.slice(1), ',
   ),
   // (shortAlways)
   planted(
