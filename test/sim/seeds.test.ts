@@ -19,6 +19,8 @@ const veryRare: readonly string[] = [
   'decisions of an old era lost',
   // Its host is away for as long as leaders wait, and longer than a bout of chaos mostly is: test/unit/hosting-lease.test.ts has it.
   'planned move taken back by a leader',
+  // Met in 0 of the seeds 1 to 100 and in 2 of the 28 after them, since another machine in sync is asked before one that is not.
+  'unplanned move to a machine that was not in sync',
 ];
 /** A host is missed for longer than a bout of a life: looked for in worlds of their own. */
 const isOfMoves = (name: string): boolean => / move\b|in-sync|lost (?:its|their) power/.test(name);
