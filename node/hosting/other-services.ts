@@ -1,5 +1,5 @@
 import type { Ledger } from '../../protocol/ledger.ts';
-import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { epochAfter, type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { freezeCgroup } from '../executors/run-cgroup.ts';
 import type { Log } from '../log.ts';
 import type { FoundService, ServiceHost } from './service-host.ts';
@@ -27,10 +27,11 @@ export const othersAmong = (
 
 /**
  * What is kept here is of a later epoch than the ledger of this machine knows, as one on a disk that failed or was rolled back: it is
- * left until the ledger has come up. After a recovery by force what its era does not know was given up.
+ * left until the ledger has come up. After a recovery by force what the former era had beyond its ledger was given up: that is of an
+ * epoch before the next one.
  */
 export const isAheadOf = (kept: { epoch: number; mesh: string }, ledger: Ledger): boolean =>
-  kept.epoch > ledger.gitlab.epoch && kept.mesh === ledger.mesh.id && ledger.recovery === undefined;
+  kept.epoch >= epochAfter(ledger) && kept.mesh === ledger.mesh.id;
 
 /** Why GitLab's data here are left: for the log, with what helps where the mesh means these data and another time of them. */
 export function givenUpWords({ data, epoch, place }: Hosting, ledger: Ledger | null): string {

@@ -102,7 +102,7 @@ const hostMutants: Mutant[] = [
     'a machine that is behind ends its GitLab',
     'H8',
     'hosting/other-services',
-    'kept.epoch > ledger.gitlab.epoch && kept.mesh',
+    'kept.epoch >= epochAfter(ledger) && kept.mesh',
     'false && kept.mesh',
     'failingHosts',
   ),

@@ -1,0 +1,19 @@
+import { describe, expect, it } from 'vitest';
+import { isAheadOf } from '../../node/hosting/other-services.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+
+describe('a GitLab of a later epoch than this machine knows (SAFETY H8)', () => {
+  const ledger = (epoch: number, recovery?: object) =>
+    ({ mesh: { id: 'm' }, gitlab: { epoch }, recovery }) as unknown as Ledger;
+
+  it.each([
+    ['of the ledger', 3, ledger(3), false],
+    ['of before', 2, ledger(3), false],
+    ['later: this ledger is behind', 4, ledger(3), true],
+    ['of the era before a recovery by force, which gave it up', 4, ledger(3, {}), false],
+    ['begun since that recovery: this ledger is behind', 1003, ledger(3, {}), true],
+  ])('%s', (_what, epoch, known, isAhead) => {
+    expect(isAheadOf({ epoch, mesh: 'm' }, known)).toBe(isAhead);
+    expect(isAheadOf({ epoch, mesh: 'another' }, known)).toBe(false);
+  });
+});
