@@ -255,7 +255,11 @@ it("is taken over: back as it was where that fails, else it is the mesh's with a
   await gitlab.push('after', { 'readme.md': 'by the gate' });
   const kept = JSON.parse(docker('inspect', `${container}-before-autogit`))[0];
   expect([kept.Id, kept.State.Running, kept.HostConfig.RestartPolicy.Name]).toEqual([was.Id, false, 'no']);
-  const { gitlab: hosted } = await kang.status();
+  // What it was called before it was the mesh's stands there until the next look, which waits for its answer.
+  const hosted = await until('it is looked at as the mesh`s', async () => {
+    const { gitlab: now } = await kang.status();
+    return now.state === 'deploying' ? null : now;
+  });
   expect(hosted).toMatchObject({ mode: 'hosted', host: 'kang', state: 'healthy' });
   // The mesh's own backups take its place.
   expect(hosted.protected).toBeUndefined();
