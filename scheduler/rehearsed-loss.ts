@@ -1,10 +1,11 @@
 import type { NodeId } from '../protocol/ids.ts';
-import type { Ledger, Run } from '../protocol/ledger.ts';
+import type { Ledger } from '../protocol/ledger.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
+import { isOpen } from './jobs/jobs-state.ts';
 import { listed, plural } from './phrases.ts';
 import { hasQuorum, rankedVoters } from './raft/quorum.ts';
 import { unseenIn } from './recovered.ts';
-import { nodeName, type ViewInput } from './snapshot-view.ts';
+import { isHere, nodeName, type ViewInput } from './snapshot-view.ts';
 
 /*
  * What a living mesh may be put through because a person wants to see it (SAFETY L11, L12, J1, H5). A leader that falls silent is
@@ -55,8 +56,6 @@ export function whyGitlabIsBusy(view: ViewInput, ledger: Ledger): string | null 
   return null;
 }
 
-const isHere = (view: ViewInput, node: NodeId): boolean => node === view.self || view.liveness(node).state === 'alive';
-
 /** Who watches: it has to be there all the time, and to have a vote, as others are told less often. Null: nobody could. */
 export function watcherOf(view: ViewInput): NodeId | null {
   const { accepted, leader, self } = view;
@@ -65,11 +64,11 @@ export function watcherOf(view: ViewInput): NodeId | null {
   return able.includes(self) ? self : (able[0] ?? null);
 }
 
-const isOpen = ({ state }: Run): boolean => state === 'taken' || state === 'running' || state === 'finished';
-
 /** Ids of the runs that are not over. */
 export const openRuns = ({ runs }: Ledger): string[] =>
-  Object.values(runs).flatMap((run) => (isOpen(run) ? [run.run] : []));
+  Object.values(runs)
+    .filter(isOpen)
+    .map(({ run }) => run);
 
 /** Jobs of those runs that were given up since. */
 export const lostAmong = ({ runs }: Ledger, were: readonly string[]): number[] =>

@@ -8,7 +8,7 @@ import { type Hosting, hostingOf } from './hosting/hosted-edits.ts';
 import { unheardReason } from './jobs/machines.ts';
 import { listed, span, standbyState } from './phrases.ts';
 import { failoverForecast } from './snapshot-failover.ts';
-import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
+import { isHere, meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 type StandbyRow = NonNullable<GitlabView['standbys']>[number];
@@ -43,7 +43,7 @@ function sightOf(view: ViewInput, ledger: Ledger): Sight | null {
   const heard = view.jobs.reports[hosting.host];
   const { gitlab } = heard?.report ?? {};
   const said = gitlab?.data === hosting.data && gitlab.epoch === hosting.epoch ? gitlab : undefined;
-  const isHostHere = hosting.host === view.self || view.liveness(hosting.host).state === 'alive';
+  const isHostHere = isHere(view, hosting.host);
   const saidWallMs = heard?.report.wallMs ?? view.wallMs;
   return {
     view,

@@ -6,7 +6,7 @@ import { type Hosting, hostingOf } from './hosting/hosted-edits.ts';
 import { hostingTimings } from './hosting/hosting-timings.ts';
 import { listed, span } from './phrases.ts';
 import { hasQuorum, rankedVoters } from './raft/quorum.ts';
-import { nodeName, type ViewInput } from './snapshot-view.ts';
+import { isHere, nodeName, type ViewInput } from './snapshot-view.ts';
 
 type Foreseen =
   | { to: NodeId; kind: SuccessorKind; graceMs: number; isPaused: boolean; because: null }
@@ -57,8 +57,6 @@ function tooFew(view: ViewInput, ledger: Ledger, host: NodeId): string {
     return `of two machines one alone decides nothing, and ${then} (a third machine, however small, would let it go on by itself)`;
   return `without ${name(host)} too few of the machines that vote are left to decide anything, and ${then}`;
 }
-
-const isHere = (view: ViewInput, node: NodeId): boolean => node === view.self || view.liveness(node).state === 'alive';
 
 /** For the forecast, while its host is there. Null where nobody was asked to hold copies. */
 export function failoverForecast(view: ViewInput, ledger: Ledger): { sentence: string; to: string | null } | null {

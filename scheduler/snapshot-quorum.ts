@@ -1,7 +1,7 @@
 import type { Voters } from '../protocol/ledger.ts';
 import type { StatusSnapshot } from '../protocol/status.ts';
 import { listed } from './phrases.ts';
-import { nodeName, type ViewInput } from './snapshot-view.ts';
+import { isHere, nodeName, type ViewInput } from './snapshot-view.ts';
 
 type Quorum = StatusSnapshot['quorum'];
 export interface QuorumView extends Quorum {
@@ -41,12 +41,11 @@ export function quorumOf(view: ViewInput): QuorumView {
   const { voters, next } = ledger.configuration;
   const halves = next === null ? [voters] : [voters, next];
   const nodes = [...new Set(halves.flatMap((half) => Object.keys(half)))];
-  const isHere = (node: string): boolean => node === view.self || view.liveness(node).state === 'alive';
   const isVoid = (node: string): boolean => {
     const its = view.storeOf(node);
     return its !== null && !halves.some((half) => half[node]?.store === its);
   };
-  const alive = new Set(nodes.filter((node) => isHere(node) && !isVoid(node)));
+  const alive = new Set(nodes.filter((node) => isHere(view, node) && !isVoid(node)));
   const tie = nodes.find((node) => (next ?? voters)[node]?.weight === 3) ?? null;
   const holds = halves.every((half) => isQuorum(half, alive));
   const name = (node: string): string => nodeName(ledger, node);
@@ -63,7 +62,7 @@ export function quorumOf(view: ViewInput): QuorumView {
       : `no quorum: ${whatIsMissing(
           halves,
           alive,
-          nodes.filter((node) => isHere(node) && isVoid(node)),
+          nodes.filter((node) => isHere(view, node) && isVoid(node)),
           name,
         )}${nodes.length === 2 && tie ? `; of two machines only ${name(tie)} may go on alone` : ''}`,
     holds,

@@ -27,6 +27,10 @@ export const meshViewOf = (view: ViewInput, ledger: Ledger): MeshView => ({
   liveness: view.liveness,
 });
 
+/** Also of one's own machine, which nobody hears. */
+export const isHere = (view: ViewInput, node: NodeId): boolean =>
+  node === view.self || view.liveness(node).state === 'alive';
+
 export const nodeName = (ledger: Ledger | null, node: NodeId): string => ledger?.nodes[node]?.name ?? node;
 
 /** "/ip4/192.168.1.4/tcp/7117" -> "192.168.1.4:7117"; what is no such address stays as it is. */
