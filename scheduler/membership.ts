@@ -8,7 +8,7 @@ import { agreeCopies, changeSet } from './hosting/copies-edits.ts';
 import { gitlabWithoutCopyOn } from './hosting/copies-set.ts';
 import { changeFailover } from './hosting/failover-edits.ts';
 import { deploy, ended, hostingOf, newCertificate, stands, uninstall } from './hosting/hosted-edits.ts';
-import { changeMove, mayGoBackTo } from './hosting/move-edits.ts';
+import { changeMove, wayBackOf } from './hosting/move-edits.ts';
 import { gitlabWithoutProtectedOn, protect } from './hosting/protect-edits.ts';
 import { changeUpgrade } from './hosting/upgrade-edits.ts';
 import { restored, setVault } from './hosting/vault-edits.ts';
@@ -116,7 +116,7 @@ function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' 
     return {
       refused: `${ledger.nodes[node]!.name} hosts the mesh's GitLab: autogit-node gitlab uninstall first (also where that machine is gone for good)`,
     };
-  if (mayGoBackTo(ledger, node))
+  if (wayBackOf(ledger) === node)
     return {
       refused: `GitLab has just moved away from ${ledger.nodes[node]!.name}, and goes back there if it does not come up: wait until it stands: autogit-node gitlab`,
     };

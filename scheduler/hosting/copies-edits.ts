@@ -5,7 +5,7 @@ import { limits } from '../../protocol/limits.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { firstCopies, gitlabWithCopies, setWith, whyNoCopies, withBase, withoutCopyOn } from './copies-set.ts';
 import { hostingOf, whyNotOf } from './hosted-edits.ts';
-import { mayGoBackTo } from './move-edits.ts';
+import { wayBackOf } from './move-edits.ts';
 
 /*
  * What changes make of a hosted GitLab's copies (SAFETY H10). A person names who may hold them; the host alone says who is in
@@ -26,7 +26,7 @@ export function agreeCopies(ledger: Ledger, change: Change & { kind: 'agree-copi
   const copies = hosting.copies ?? firstCopies([]);
   if (copies.agreed.includes(node) === agreed) return ledger;
   // Those copies are deleted there, and nothing else is what it would go on with.
-  if (!agreed && mayGoBackTo(ledger, node))
+  if (!agreed && wayBackOf(ledger) === node)
     return {
       refused: `GitLab has just moved, and may go back to ${ledger.nodes[node]?.name ?? node}: wait until it stands: autogit-node gitlab`,
     };

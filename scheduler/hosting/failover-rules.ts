@@ -7,7 +7,7 @@ import { listed } from '../phrases.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { unseenIn } from '../recovered.ts';
 import type { Hosting } from './hosted-edits.ts';
-import { mayGoBackTo } from './move-edits.ts';
+import { wayBackOf } from './move-edits.ts';
 
 /*
  * What the ledger alone says of a move that nobody wished (SAFETY H7, H10): whether there may be one, to which machines, from which
@@ -78,14 +78,13 @@ export function graceOf(
 /** Why GitLab goes on nowhere else, as the ledger is, whoever falls silent; null while it may. */
 export function whyNoFailover(ledger: Ledger, hosting: Hosting): string | null {
   const { nodes, configuration, settings, gitlab } = ledger;
-  const { ending, upgrade, move, failover, copies, host } = hosting;
+  const { ending, upgrade, failover, copies, host } = hosting;
   const name = (node: NodeId): string => nodes[node]?.name ?? node;
   if (ending) return 'it is being uninstalled';
   if (gitlab.url === null) return 'it has not stood here yet';
   // Its host may never come back to end it: what a person says ends it too.
   if (upgrade && !failover?.wanted) return 'it is being upgraded, and moves when that is over';
-  if (move && mayGoBackTo(ledger, move.from) && Object.hasOwn(nodes, move.from))
-    return `it is moving to ${name(host)}, and goes back where that does not bring it up`;
+  if (wayBackOf(ledger) !== null) return `it is moving to ${name(host)}, and goes back where that does not bring it up`;
   const unseen = mayGoOnThere(ledger, hosting);
   if (unseen.length > 0)
     return `${listed(unseen.map(name))} did not come over since this mesh was recovered, and may let it go on there`;

@@ -6,7 +6,7 @@ import { hasUnseen } from '../recovered.ts';
 import { hostingGone, hostingOf } from './hosted-edits.ts';
 import { hostingTimings } from './hosting-timings.ts';
 import type { HostingTurn } from './hosting-turn.ts';
-import { mayGoBackTo, moveTakenBack } from './move-edits.ts';
+import { moveTakenBack, wayBackOf } from './move-edits.ts';
 import { isTrialOver } from './trial.ts';
 
 /*
@@ -93,10 +93,10 @@ function takeMoveBack(turn: HostingTurn): void {
   const { committed, ledger } = context;
   const { lead } = hosting;
   const found = hostingOf(committed);
-  if (lead === null || !context.mayAct || found?.move === undefined || ledger === null || hasUnseen(ledger)) return;
+  if (lead === null || !context.mayAct || found === null || ledger === null || hasUnseen(ledger)) return;
   // What is taken down asks for no lease any more either, and ends where it is.
-  const { from } = found.move;
-  if (!mayGoBackTo(committed!, from) || ledger.nodes[from] === undefined || found.ending?.drained) return;
+  const from = wayBackOf(committed!);
+  if (from === null || ledger.nodes[from] === undefined || found.ending?.drained) return;
   const isInVain = isTrialOver(turn, found);
   const heardAt = Math.max(lead.since, lead.givenAt, lead.named?.at ?? at);
   const overAt = heardAt + hostingTimings.waitMs + (isInVain ? 0 : ledger.settings.graceMs);

@@ -181,10 +181,9 @@ function moveEnds(
   const wish = gitlab.hosted!.move;
   if (wish === undefined)
     return { refused: 'nobody asked for a move, or it stands: GitLab does not go back by itself' };
-  // Where its host was silent, or was removed meanwhile, there is nothing to go back to: the leader goes on to the next machine.
-  const hasWayBack = !wish.unplanned && Object.hasOwn(ledger.nodes, wish.from);
-  if (wish.to === gitlab.host && !hasWayBack) return { ...ledger, gitlab: failed(gitlab, wish, because) };
-  if (wish.to === gitlab.host) return { ...ledger, gitlab: wentBack(ledger, because, wallMs) };
+  if (wayBackOf(ledger) !== null) return { ...ledger, gitlab: wentBack(ledger, because, wallMs) };
+  // There is nothing to go back to: the leader goes on to the next machine.
+  if (wish.to === gitlab.host) return { ...ledger, gitlab: failed(gitlab, wish, because) };
   const given = withoutMove(gitlab, false, because, wallMs);
   if (!isClosed) return { ...ledger, gitlab: given };
   const hosted = given.hosted!;
@@ -200,9 +199,15 @@ function failed(gitlab: Gitlab, wish: HostedMove, because: string): Gitlab {
   return { ...gitlab, hosted: { ...gitlab.hosted!, move: { ...wish, unplanned } } };
 }
 
-/** It has moved, does not stand yet, and may go back to that machine, which has to stay what it is until then. */
-export const mayGoBackTo = ({ gitlab: { host, hosted } }: Ledger, node: NodeId): boolean =>
-  hosted?.move !== undefined && !hosted.move.unplanned && hosted.move.to === host && hosted.move.from === node;
+/**
+ * It has moved, does not stand yet, and may go back to that machine, which has to stay what it is until then. Null where it may not:
+ * its host was silent, or was removed meanwhile.
+ */
+export function wayBackOf({ nodes, gitlab: { host, hosted } }: Ledger): NodeId | null {
+  const { move } = hosted ?? {};
+  if (move === undefined || move.unplanned || move.to !== host) return null;
+  return Object.hasOwn(nodes, move.from) ? move.from : null;
+}
 
 function wentBack(ledger: Ledger, because: string, wallMs: number): Gitlab {
   const wish = ledger.gitlab.hosted!.move!;
@@ -231,10 +236,7 @@ export const moveTakenBack = (data: string, epoch: number, because: string, wall
   because,
   apply(ledger) {
     const { gitlab } = ledger;
-    const wish = gitlab.hosted?.move;
-    const isMeant = gitlab.hosted?.data === data && gitlab.epoch === epoch && wish && mayGoBackTo(ledger, wish.from);
-    return isMeant && Object.hasOwn(ledger.nodes, wish.from)
-      ? { ...ledger, gitlab: wentBack(ledger, because, wallMs) }
-      : ledger;
+    const isMeant = gitlab.hosted?.data === data && gitlab.epoch === epoch && wayBackOf(ledger) !== null;
+    return isMeant ? { ...ledger, gitlab: wentBack(ledger, because, wallMs) } : ledger;
   },
 });

@@ -4,7 +4,7 @@ import { fitAmong, successorsOf, whyNoFailover } from './failover-rules.ts';
 import type { Hosting } from './hosted-edits.ts';
 import { hostingTimings } from './hosting-timings.ts';
 import type { HostingTurn } from './hosting-turn.ts';
-import { mayGoBackTo } from './move-edits.ts';
+import { wayBackOf } from './move-edits.ts';
 
 /*
  * GitLab has moved and does not stand yet (SAFETY H7). Its new host says when it gives that up, and the leader goes by its silence; but its
@@ -21,8 +21,7 @@ export function isTrialOver({ context, hosting, at }: HostingTurn, now: Hosting)
 
 function hasElsewhere(ledger: Ledger, now: Hosting): boolean {
   if (now.ending?.drained) return false;
-  const { from } = now.move!;
-  if (mayGoBackTo(ledger, from) && Object.hasOwn(ledger.nodes, from)) return !hasUnseen(ledger);
+  if (wayBackOf(ledger) !== null) return !hasUnseen(ledger);
   return whyNoFailover(ledger, now) === null && fitAmong(ledger, successorsOf(now)).fit.length > 0;
 }
 
