@@ -7,6 +7,7 @@ import type { Hosting } from './hosted-edits.ts';
 import type { HostingState } from './hosting-state.ts';
 import { hostingTimings } from './hosting-timings.ts';
 import type { HostingTurn } from './hosting-turn.ts';
+import { wayBackOf } from './move-edits.ts';
 import { isTrialOver } from './trial.ts';
 
 type Watch = NonNullable<NonNullable<HostingState['lead']>['watch']>;
@@ -19,7 +20,9 @@ export function silentSince(turn: HostingTurn, now: Hosting): number | null {
   const { context, hosting, at } = turn;
   const { host, move } = now;
   const { since = at, askedAt = Number.NEGATIVE_INFINITY, named } = hosting.lead!;
-  if (move?.unplanned && (move.unplanned.failed !== undefined || isTrialOver(turn, now))) return at;
+  // Where it may go back that is done (lease-giving.ts), whoever is silent.
+  const isInVain = context.ledger !== null && wayBackOf(context.ledger) === null && isTrialOver(turn, now);
+  if (move?.unplanned?.failed !== undefined || isInVain) return at;
   if (host === context.self) return null;
   const { state, since: seen } = context.liveness(host);
   if (state === 'alive') return null;

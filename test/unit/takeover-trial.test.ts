@@ -136,5 +136,11 @@ describe('a new host on trial whose agent lives and whose GitLab never comes (SA
     silent.dies('D').untilAsked();
     told(silent, 'E', at(31));
     expect(silent.host).toBe('E');
+    // Its agent lives, and says nothing of how it went: as where its host was silent.
+    const alive = new Leader(Ledger.parse(withMembers({ ...trial, nodes }, { copies: { ...copies, standbys: left } })));
+    expect(askingFor(alive, 'D', 5, trialMs + 2000)).toBe(0);
+    alive.untilAsked(waitMs);
+    told(alive, 'E', at(31));
+    expect(alive.host).toBe('E');
   });
 });
