@@ -114,9 +114,9 @@ export class Leader {
   }
   /** What was asked last is answered by that machine. */
   tells(node: string, round: RoundName | null, over: object = {}): this {
-    const { nonce } = this.state.lead!.question!;
+    const { nonce, epoch } = this.state.lead!.question!;
     const told = { round, takenAt: 4_990_000, there: round && there(node), because: null, ...over };
-    const message = PeerMessage.parse({ kind: 'round-told', nonce, epoch: 4, data, ...told });
+    const message = PeerMessage.parse({ kind: 'round-told', nonce, epoch, data, ...told });
     return this.feed({ kind: 'heard', from: node, message }, 5);
   }
   get host(): string | null {

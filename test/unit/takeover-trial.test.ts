@@ -35,12 +35,6 @@ function onTrial(ledger = mesh()): Leader {
   return leader.tells('D', at(31)).tells('E', at(30)).tick(1);
 }
 
-const told = (leader: Leader, node: string, round: ReturnType<typeof at>): Leader => {
-  const { nonce, epoch } = leader.state.lead!.question!;
-  const said = { kind: 'round-told', nonce, epoch, data, takenAt: 1, because: null } as const;
-  return leader.feed({ kind: 'heard', from: node, message: { ...said, round, there: there(node) } }, 5);
-};
-
 describe('a new host on trial whose agent lives and whose GitLab never comes (SAFETY H7)', () => {
   it('has the time of two starts, however slow', () => {
     expect(trialMs).toBeGreaterThanOrEqual(2 * gitlabTimings.hardBootMs);
@@ -54,7 +48,7 @@ describe('a new host on trial whose agent lives and whose GitLab never comes (SA
     expect(askingFor(leader, 'D', 5, 5000 + 2000)).toBe(0);
     leader.untilAsked(waitMs);
     expect(leader.asked().map(({ to }) => to)).toEqual(['E']);
-    told(leader, 'E', at(31));
+    leader.tells('E', at(31));
     expect(leader.ledger.gitlab).toMatchObject({ host: 'E', epoch: 6 });
     const { move } = leader.ledger.gitlab.hosted!;
     expect(move?.unplanned?.tried).toEqual(['D']);
@@ -67,7 +61,7 @@ describe('a new host on trial whose agent lives and whose GitLab never comes (SA
       applied(0)(leader.ledger, { kind: 'gitlab-move-ends', data, epoch: 5, isClosed: true, because: 'no engine' }),
     );
     leader.untilAsked();
-    told(leader, 'E', at(30));
+    leader.tells('E', at(30));
     expect(leader.ledger.gitlab).toMatchObject({ host: 'E', epoch: 6 });
     expect(leader.ledger.gitlab.hosted?.copies?.bases[6]).toEqual(at(30));
     // Who was not in sync may lack what was acknowledged.
@@ -76,13 +70,13 @@ describe('a new host on trial whose agent lives and whose GitLab never comes (SA
       applied(0)(none.ledger, { kind: 'gitlab-move-ends', data, epoch: 5, isClosed: true, because: 'no engine' }),
     );
     none.untilAsked();
-    told(none, 'E', at(30));
+    none.tells('E', at(30));
     expect(none.host).toBe('D');
     // And once it has stood, all that counts is of its epoch.
     const stood = onTrial();
     stood.ledger = Ledger.parse(applied(0)(stood.ledger, { kind: 'gitlab-move-stands', data, epoch: 5 }));
     stood.dies('D').untilAsked();
-    told(stood, 'E', at(30));
+    stood.tells('E', at(30));
     expect(stood.host).toBe('D');
   });
 
@@ -127,20 +121,20 @@ describe('a new host on trial whose agent lives and whose GitLab never comes (SA
     );
     expect(leader.host).toBe('D');
     leader.untilAsked();
-    told(leader, 'E', at(31));
+    leader.tells('E', at(31));
     expect(leader.host).toBe('E');
     // Silent, and not failed: as any host that nobody hears.
     const silent = new Leader(
       Ledger.parse(withMembers({ ...trial, nodes }, { copies: { ...copies, standbys: left } })),
     );
     silent.dies('D').untilAsked();
-    told(silent, 'E', at(31));
+    silent.tells('E', at(31));
     expect(silent.host).toBe('E');
     // Its agent lives, and says nothing of how it went: as where its host was silent.
     const alive = new Leader(Ledger.parse(withMembers({ ...trial, nodes }, { copies: { ...copies, standbys: left } })));
     expect(askingFor(alive, 'D', 5, trialMs + 2000)).toBe(0);
     alive.untilAsked(waitMs);
-    told(alive, 'E', at(31));
+    alive.tells('E', at(31));
     expect(alive.host).toBe('E');
   });
 });
