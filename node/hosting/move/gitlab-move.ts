@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Change } from '../../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
@@ -6,15 +5,15 @@ import type { HostedMove } from '../../../protocol/hosted-move.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { MoveSeen } from '../../../protocol/report.ts';
 import { roundText } from '../../../protocol/round-name.ts';
-import { epochFollowing, type Hosting, isEpochAfter } from '../../../scheduler/hosting/hosted-edits.ts';
+import { epochFollowing, type Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import { hostingTimings } from '../../../scheduler/hosting/hosting-timings.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { KeeperOptions } from '../gitlab-keeper-options.ts';
 import type { HostingMemory, Moving } from '../hosting-memory.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
-import { markedEpoch, writeMarker } from '../place-records.ts';
 import { treeOf } from '../place-tree.ts';
 import type { FoundService } from '../service-host.ts';
+import { markNext } from '../vault/data-swap.ts';
 import type { TargetSeen } from './move-ports.ts';
 import { isOnTrial, type MoveLook, type MoveStep, nextMoveStep, trialTimings, whyNotUp } from './move-steps.ts';
 
@@ -274,13 +273,10 @@ export class GitlabMove {
       // As the next epoch will find them: before that is the ledger's, or nobody knew whose they are.
       await kept.endCopies();
       const place = await kept.placeAsItIs();
-      const owner = { mesh: kept.mesh, data };
-      const folder = join(treeOf(place), 'live', 'data');
+      const owner = { mesh: kept.mesh, data, epoch };
       // Of this epoch's number: the ledger may be a step ahead by now. What was marked before a recovery by force is marked anew.
       const next = epochFollowing(epoch, options.ledger()?.recovery);
-      const marked = markedEpoch(folder, owner);
-      if (marked !== null && (marked === epoch || isEpochAfter(marked, epoch)))
-        await writeMarker(folder, { ...owner, epoch: next }, options.tools);
+      await markNext({ place, owner, next }, options.tools);
       await options.tools.run('sync', ['-f', treeOf(place)]);
     }
     await this.#tell({ kind: 'gitlab-move-ends', data, epoch, isClosed, because: asSentence(because) });

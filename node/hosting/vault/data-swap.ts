@@ -20,6 +20,8 @@ interface Swap {
   /** What is said of the data that go out of the way. */
   about: About;
 }
+type Marking = Pick<Swap, 'place' | 'owner' | 'next'>;
+type Undo = Pick<Swap, 'place' | 'owner' | 'source'>;
 
 /**
  * The data in `source` become those of the next epoch, and what was there lies in `replaced-EPOCH`, as it was. GitLab has ended
@@ -51,20 +53,22 @@ export async function swapData({ place, owner, next, source, about }: Swap, tool
   await dropFolder(source, tools).catch(() => undefined);
 }
 
-const mark = ({ place, owner, next }: Omit<Swap, 'about' | 'source'>, tools: SystemTools): Promise<void> =>
-  writeMarker(join(treeOf(place), 'live', 'data'), { ...owner, epoch: next }, tools);
+/** Of the living data, which stay: those of the epoch that is over are those of the next one, and go on the disk with what follows. */
+export async function markNext({ place, owner, next }: Marking, tools: SystemTools): Promise<void> {
+  const data = join(treeOf(place), 'live', 'data');
+  if (markedEpoch(data, owner) === owner.epoch) await writeMarker(data, { ...owner, epoch: next }, tools);
+  else await markFollowing({ place, owner, next }, tools);
+}
 
 /**
  * What lies there was marked for the epoch that follows, and a recovery by force since then counts that otherwise: it is marked anew.
  * False where nothing was to be done; whatever else is marked there stays.
  */
-export async function markFollowing(
-  { place, owner, next }: Omit<Swap, 'about' | 'source'>,
-  tools: SystemTools,
-): Promise<boolean> {
-  const marked = markedEpoch(join(treeOf(place), 'live', 'data'), owner);
+export async function markFollowing({ place, owner, next }: Marking, tools: SystemTools): Promise<boolean> {
+  const data = join(treeOf(place), 'live', 'data');
+  const marked = markedEpoch(data, owner);
   if (marked === null || marked === next || !isEpochAfter(marked, owner.epoch)) return false;
-  await mark({ place, owner, next }, tools);
+  await writeMarker(data, { ...owner, epoch: next }, tools);
   await tools.run('sync', ['-f', treeOf(place)]);
   return true;
 }
@@ -74,8 +78,7 @@ export async function keepData({ place, owner, next, source }: Omit<Swap, 'about
   const tree = treeOf(place);
   const old = replacedFolder(tree, owner.epoch);
   await undo({ place, owner, source }, tools);
-  if (markedEpoch(join(tree, 'live', 'data'), owner) === owner.epoch) await mark({ place, owner, next }, tools);
-  else await markFollowing({ place, owner, next }, tools);
+  await markNext({ place, owner, next }, tools);
   await settle(place, tools);
   await dropFolder(old, tools);
 }
@@ -84,10 +87,7 @@ export async function keepData({ place, owner, next, source }: Omit<Swap, 'about
  * Nobody goes on with a swap that was begun, as GitLab is given up or uninstalled here: where it is half done what was there comes
  * back, in the epoch that it had. Whole, or not begun, it stays as it is.
  */
-export async function leaveData(
-  { place, owner, source }: Omit<Swap, 'about' | 'next'>,
-  tools: SystemTools,
-): Promise<void> {
+export async function leaveData({ place, owner, source }: Undo, tools: SystemTools): Promise<void> {
   const tree = treeOf(place);
   const old = replacedFolder(tree, owner.epoch);
   const isBegun = parts.some((name) => existsSync(join(old, name)));
@@ -98,7 +98,7 @@ export async function leaveData(
   await dropFolder(old, tools);
 }
 
-async function undo({ place, owner, source }: Omit<Swap, 'about' | 'next'>, tools: SystemTools): Promise<void> {
+async function undo({ place, owner, source }: Undo, tools: SystemTools): Promise<void> {
   const tree = treeOf(place);
   const old = replacedFolder(tree, owner.epoch);
   makeFolder(source, 0o700);
