@@ -1,5 +1,7 @@
+import { sentenceOf } from '../../../protocol/errors.ts';
 import type { Clock } from '../../clock.ts';
 import type { Finding } from '../../doctor/finding.ts';
+import { withLimit } from '../../executors/docker-engine.ts';
 
 /**
  * Whether GitLab could go on at this machine now. `never`: it would not come up, so that no round is promised for it. `rather`: it may, but
@@ -48,18 +50,14 @@ export class FitnessLook {
       this.#known?.of === of ? this.#clock.bootMs() - this.#known.at : Number.POSITIVE_INFINITY;
     if (age() < timings.freshMs) return this.#known!.found;
     if (this.#looking?.of !== of) this.#looking = { of, work: this.#look(of, look) };
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, withinMs);
-    });
-    await Promise.race([this.#looking.work, late]).finally(() => clearTimeout(timer));
+    await withLimit(this.#looking.work, withinMs).catch(() => undefined);
     if (age() < timings.goodMs) return this.#known!.found;
     return { never: null, rather: 'it has not found out yet whether it could' };
   }
 
   async #look(of: string, look: () => Promise<TargetFitness>): Promise<void> {
     const found = await look().catch((error: unknown): TargetFitness => {
-      return { never: null, rather: `it could not be looked at: ${error instanceof Error ? error.message : error}` };
+      return { never: null, rather: `it could not be looked at: ${sentenceOf(error)}` };
     });
     this.#known = { of, at: this.#clock.bootMs(), found };
     if (this.#looking?.of === of) this.#looking = null;
