@@ -1,6 +1,6 @@
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import { sentenceOf } from '../../protocol/errors.ts';
-import { asSentence, type NodeId } from '../../protocol/ids.ts';
+import type { NodeId } from '../../protocol/ids.ts';
 import { findJob } from '../../scheduler/job-wish.ts';
 import { rankedVoters } from '../../scheduler/raft/quorum.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
@@ -14,6 +14,7 @@ import { type CoreView, forOlder, jobRowsOf, misfitsIn, viewInput, whyOf } from 
 import type { DeferredNetwork } from './deferred-network.ts';
 import type { EndedTraces } from './ended-traces.ts';
 import type { GitlabEffects } from './gitlab-effects.ts';
+import { refused } from './hosting-answers.ts';
 import { fulfil } from './job-wishes.ts';
 import { LeaderLoss } from './leader-loss.ts';
 import type { OwnHosting } from './own-hosting.ts';
@@ -122,5 +123,3 @@ async function endedTrace(ask: Ask & { kind: 'ended-trace' }, { view, traces }: 
     return refused(sentenceOf(error));
   }
 }
-
-const refused = (because: string): Answer => ({ kind: 'refused', because: asSentence(because) });

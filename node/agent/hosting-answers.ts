@@ -2,6 +2,8 @@ import type { Answer } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 
+export const refused = (because: string): Answer => ({ kind: 'refused', because: asSentence(because) });
+
 /** What is refused in words goes back as such. */
 export async function answered(act: () => string | Answer | Promise<string | Answer>): Promise<Answer> {
   try {

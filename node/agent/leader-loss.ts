@@ -10,6 +10,7 @@ import type { Log } from '../log.ts';
 import type { CoreLoop } from './core-loop.ts';
 import { type CoreView, viewInput } from './core-views.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
+import { refused } from './hosting-answers.ts';
 
 /** ms between two looks: no time that is told is finer. */
 const lookMs = 5;
@@ -147,5 +148,3 @@ export class LeaderLoss {
     return decidedMs === null ? 'nothing was decided by who led next' : `${leader} is not back`;
   }
 }
-
-const refused = (because: string): Answer => ({ kind: 'refused', because: asSentence(because) });
