@@ -24,23 +24,47 @@ export const rehearsalTimings = {
   watchMs: 20_000,
 } as const;
 
-/** Why the loss of who leads is not rehearsed now; null when it may be. */
-export function whyNoLeaderLoss(view: ViewInput): string | null {
-  const { ledger, accepted, leader } = view;
-  if (ledger === null || accepted === null) return 'this machine has not got the ledger yet';
-  if (leader === null) return 'no machine leads now: what happens is no rehearsal';
+interface LeaderLossPlan {
+  readonly because: null;
+  readonly ledger: Ledger;
+  readonly leader: NodeId;
+  readonly term: number;
+  /** Who votes beside it. */
+  readonly others: readonly NodeId[];
+  /** It has to be there all the time, and to have a vote, as others are told less often. */
+  readonly watcher: NodeId;
+}
+
+/** How the loss of who leads is rehearsed now, or why it is not. */
+export function planLeaderLoss(view: ViewInput): LeaderLossPlan | { readonly because: string } {
+  const { ledger, accepted, leader, self } = view;
+  const not = (because: string) => ({ because });
+  if (ledger === null || accepted === null) return not('this machine has not got the ledger yet');
+  if (leader === null) return not('no machine leads now: what happens is no rehearsal');
   const name = (node: NodeId): string => nodeName(ledger, node);
-  if (accepted.configuration.next !== null) return 'who votes is being changed right now: ask again in a moment';
-  const voters = rankedVoters(accepted.configuration);
+  const { configuration } = accepted;
+  if (configuration.next !== null) return not('who votes is being changed right now: ask again in a moment');
+  const voters = rankedVoters(configuration);
   if (voters.length < 3)
-    return `${plural(voters.length, 'machine')} of this mesh vote${voters.length === 1 ? 's' : ''}: without ${name(leader.node)} nothing could be decided until it is back`;
-  const away = voters.filter((node) => node !== leader.node && !isHere(view, node));
-  if (!hasQuorum(accepted.configuration, (node) => node !== leader.node && isHere(view, node)))
-    return `${listed(away.map(name))} ${away.length === 1 ? 'does' : 'do'} not answer: without ${name(leader.node)} too few of the machines that vote are left to decide anything`;
+    return not(
+      `${plural(voters.length, 'machine')} of this mesh vote${voters.length === 1 ? 's' : ''}: without ${name(leader.node)} nothing could be decided until it is back`,
+    );
+  const others = voters.filter((node) => node !== leader.node);
+  const here = others.filter((node) => isHere(view, node));
+  const away = others.filter((node) => !here.includes(node));
+  if (!hasQuorum(configuration, (node) => here.includes(node)))
+    return not(
+      `${listed(away.map(name))} ${away.length === 1 ? 'does' : 'do'} not answer: without ${name(leader.node)} too few of the machines that vote are left to decide anything`,
+    );
   const unseen = unseenIn(ledger);
   if (unseen.length > 0)
-    return `${listed(unseen.map(name))} did not come over since this mesh was recovered: jobs go on by GitLab's word alone until then`;
-  return whyGitlabIsBusy(view, ledger);
+    return not(
+      `${listed(unseen.map(name))} did not come over since this mesh was recovered: jobs go on by GitLab's word alone until then`,
+    );
+  const because = whyGitlabIsBusy(view, ledger);
+  if (because !== null) return { because };
+  const watcher = here.includes(self) ? self : here[0]!;
+  return { because, ledger, leader: leader.node, term: leader.term, others, watcher };
 }
 
 /** What is under way with the mesh's own GitLab is not disturbed by somebody who only looks. */
@@ -54,14 +78,6 @@ export function whyGitlabIsBusy(view: ViewInput, ledger: Ledger): string | null 
   if (hosting.upgrade) return 'GitLab is being upgraded: ask again when that is over';
   if (!isHere(view, hosting.host)) return `${name(hosting.host)}, which runs GitLab, does not answer`;
   return null;
-}
-
-/** Who watches: it has to be there all the time, and to have a vote, as others are told less often. Null: nobody could. */
-export function watcherOf(view: ViewInput): NodeId | null {
-  const { accepted, leader, self } = view;
-  if (accepted === null || leader === null) return null;
-  const able = rankedVoters(accepted.configuration).filter((node) => node !== leader.node && isHere(view, node));
-  return able.includes(self) ? self : (able[0] ?? null);
 }
 
 /** Ids of the runs that are not over. */

@@ -3,7 +3,7 @@ import type { Answer } from '../../protocol/asks.ts';
 import { sentenceOf } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
-import { lostAmong, openRuns, rehearsalTimings, whyNoLeaderLoss } from '../../scheduler/rehearsed-loss.ts';
+import { lostAmong, openRuns, planLeaderLoss, rehearsalTimings } from '../../scheduler/rehearsed-loss.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { committedLedger, leaderOf } from '../../scheduler/views.ts';
 import type { Log } from '../log.ts';
@@ -39,27 +39,27 @@ export class LeaderLoss {
     this.#parts = parts;
   }
 
-  /** `from` wants the loss of `leader` to be watched from here. */
+  /** A person wants the loss of `leader` to be watched from here. */
   async watch(leader: NodeId): Promise<Answer> {
     const { network, view } = this.#parts;
-    const { state, at, wallMs } = view();
-    const now = leaderOf(state);
-    const self = state.identity.node;
-    const ledger = committedLedger(state);
+    const now = view();
+    const self = now.state.identity.node;
     if (this.#seen?.state === 'asked' || this.#seen?.state === 'silent')
       return refused(`the loss of ${this.#seen.leader} is being rehearsed already`);
-    const why = whyNoLeaderLoss(viewInput({ state, at, wallMs }));
-    if (why !== null || ledger === null || now === null) return refused(why ?? 'no machine leads');
-    if (now.node !== leader || leader === self)
-      return refused(`${nodeName(ledger, now.node)} leads by now, and another machine has to watch: ask again`);
+    const plan = planLeaderLoss(viewInput(now));
+    if (plan.because !== null) return refused(plan.because);
+    const { ledger, term } = plan;
+    if (plan.leader !== leader || leader === self)
+      return refused(`${nodeName(ledger, plan.leader)} leads by now, and another machine has to watch: ask again`);
     const name = nodeName(ledger, leader);
+    const were = openRuns(ledger);
     const before = this.#seen;
     this.#seen = {
       ...{ leader: name, watcher: nodeName(ledger, self), state: 'asked', because: null, next: null, term: null },
-      ...{ ledMs: null, decidedMs: null, backMs: null, jobs: openRuns(ledger).length, lost: [] },
+      ...{ ledMs: null, decidedMs: null, backMs: null, jobs: were.length, lost: [] },
     };
     const answer = await network
-      .ask(leader, { kind: 'fall-silent', term: now.term, forMs: rehearsalTimings.silentMs }, askMs)
+      .ask(leader, { kind: 'fall-silent', term, forMs: rehearsalTimings.silentMs }, askMs)
       .catch((error: unknown) =>
         refused(`${name} was asked and said nothing, or runs an earlier version: ${sentenceOf(error)}`),
       );
@@ -67,20 +67,21 @@ export class LeaderLoss {
       this.#seen = before;
       return answer.kind === 'refused' ? answer : refused(`${name} answered with ${answer.kind}`);
     }
-    void this.#look(leader, now.term, openRuns(ledger));
+    void this.#look(leader, term, were);
     return answer;
   }
 
   /** This machine leads, and shall be as one that is dead for so long. */
   fallSilent(term: number, forMs: number): Answer {
     const { network, view, feed, log } = this.#parts;
-    const { state, at, wallMs } = view();
+    const now = view();
+    const { state, at } = now;
     if (leaderOf(state)?.node !== state.identity.node || state.raft.term !== term)
       return refused('this machine leads no more: ask again');
     if (at - this.#silentAt < rehearsalTimings.pauseMs)
       return refused('its loss was rehearsed less than a minute ago: ask again when that is over');
-    const why = whyNoLeaderLoss(viewInput({ state, at, wallMs }));
-    if (why !== null) return refused(why);
+    const { because } = planLeaderLoss(viewInput(now));
+    if (because !== null) return refused(because);
     this.#silentAt = at;
     setTimeout(() => {
       log.warn(`its loss as the leader is rehearsed: for ${forMs} ms it says nothing to any other machine`);

@@ -5,14 +5,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { listed, plural, span } from '../../scheduler/phrases.ts';
-import { rankedVoters } from '../../scheduler/raft/quorum.ts';
-import {
-  openRuns,
-  rehearsalTimings,
-  watcherOf,
-  whyGitlabIsBusy,
-  whyNoLeaderLoss,
-} from '../../scheduler/rehearsed-loss.ts';
+import { openRuns, planLeaderLoss, rehearsalTimings, whyGitlabIsBusy } from '../../scheduler/rehearsed-loss.ts';
 import { foreseen } from '../../scheduler/snapshot-failover.ts';
 import { nodeName, type ViewInput } from '../../scheduler/snapshot-view.ts';
 import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
@@ -49,17 +42,10 @@ export class RehearsalRequests implements RehearsalApi {
   }
 
   async rehearseLeaderLoss(): Promise<string> {
-    const view = this.#lines.view();
-    const why = whyNoLeaderLoss(view);
-    const watcher = watcherOf(view);
-    if (why !== null || watcher === null || view.leader === null)
-      throw new AutogitError('unsupported', why ?? 'no machine could watch');
-    const answer = await askMember(
-      this.#lines,
-      watcher,
-      { kind: 'rehearse-leader-loss', leader: view.leader.node },
-      askMs,
-    );
+    const plan = planLeaderLoss(this.#lines.view());
+    if (plan.because !== null) throw new AutogitError('unsupported', plan.because);
+    const { leader, watcher } = plan;
+    const answer = await askMember(this.#lines, watcher, { kind: 'rehearse-leader-loss', leader }, askMs);
     this.#watcher = watcher;
     return answer.kind === 'said' ? answer.because : 'it was asked for';
   }
@@ -75,19 +61,16 @@ export class RehearsalRequests implements RehearsalApi {
 
   #leaderLoss(): RehearsalPlan {
     const view = this.#lines.view();
-    const { ledger, accepted, leader } = view;
-    const why = whyNoLeaderLoss(view);
-    const watcher = watcherOf(view);
-    const whose = leader === null ? null : nodeName(ledger, leader.node);
-    const plan = { whose, to: null, graceMs: null };
-    if (why !== null || ledger === null || accepted === null || leader === null || watcher === null)
-      return { ...plan, lines: [refusalCheck(why ?? 'no other machine that votes is there to watch')] };
+    const plan = planLeaderLoss(view);
+    const whose = view.leader && nodeName(view.ledger, view.leader.node);
+    const of = { whose, to: null, graceMs: null };
+    if (plan.because !== null) return { ...of, lines: [refusalCheck(plan.because)] };
+    const { ledger, others, watcher } = plan;
     const name = (node: NodeId): string => nodeName(ledger, node);
-    const others = rankedVoters(accepted.configuration).filter((node) => node !== leader.node);
     const jobs = openRuns(ledger).length;
     const hosting = hostingOf(ledger);
     return {
-      ...plan,
+      ...of,
       lines: [
         ok(
           'silence',

@@ -6,10 +6,9 @@ import { raftTimings } from '../../scheduler/raft/raft-timings.ts';
 import {
   lostAmong,
   openRuns,
+  planLeaderLoss,
   rehearsalTimings,
-  watcherOf,
   whyGitlabIsBusy,
-  whyNoLeaderLoss,
 } from '../../scheduler/rehearsed-loss.ts';
 import { leaderContactAt, leaderOf } from '../../scheduler/views.ts';
 import { copiesLab } from './copies-lab.ts';
@@ -74,7 +73,8 @@ describe('a leader whose loss is rehearsed (SAFETY L12, J1)', () => {
 });
 
 describe('whether it is rehearsed', () => {
-  const why = (all: Lab, over: Parameters<typeof viewOf>[2] = {}) => whyNoLeaderLoss(viewOf(all, 'laptop', over));
+  const why = (all: Lab, over: Parameters<typeof viewOf>[2] = {}) =>
+    planLeaderLoss(viewOf(all, 'laptop', over)).because;
   function lab(change: (ledger: Ledger) => Ledger = (same) => same): Lab {
     const all = copiesLab(
       ['desktop-1'],
@@ -133,8 +133,9 @@ describe('whether it is rehearsed', () => {
 
   it('who watches votes, is there, and is not the one that falls silent', () => {
     const all = lab();
-    expect(watcherOf(viewOf(all, 'kang'))).toBe('kang');
-    expect(watcherOf(viewOf(all, 'desktop-1'))).not.toBe('desktop-1');
+    const planAt = (node: string) => planLeaderLoss(viewOf(all, node));
+    expect(planAt('kang')).toMatchObject({ leader: 'desktop-1', watcher: 'kang' });
+    expect(planAt('desktop-1')).toMatchObject({ watcher: expect.not.stringMatching('desktop-1') });
   });
 });
 
