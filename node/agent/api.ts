@@ -68,7 +68,6 @@ export class LocalApi implements AgentApi {
       ask,
       ledger: () => this.#ledger(),
       view: () => viewInput(this.#member().view()),
-      movePlan: (node) => this.hosting.gitlabMovePlan(node),
     });
     this.hosting = new HostingRequests({
       self: options.network.self,

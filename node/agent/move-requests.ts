@@ -82,12 +82,9 @@ export class MoveRequests {
     const plan = { host, to: name, url: ledger.gitlab.url ?? now, isOtherUrl: false, awayMs: null };
     const refused = whyNoMove(ledger, to);
     if (refused !== null) return { to, there: null, plan: { ...plan, lines: [refusalCheck(refused)] } };
-    const [here, there] = await Promise.all([this.#check(hosting.host, hosting, to), this.#check(to, hosting, to)]);
-    const named = (where: string) => (check: DeployCheck) => ({
-      ...check,
-      sentence: asSentence(`${where}: ${check.sentence}`),
-    });
-    const lines = [...here.checks.map(named(host)), ...there.checks.map(named(name)), ...backupLines(ledger, to, name)];
+    const check = (node: NodeId): Promise<Checked> => checkMove(this.#lines, node, hosting.data, to);
+    const [here, there] = await Promise.all([check(hosting.host), check(to)]);
+    const lines = [...here.checks, ...there.checks, ...backupLines(ledger, to, name)];
     const { place, address, ipv6 } = there;
     if (place === null || address === null) return { to, there: null, plan: { ...plan, lines } };
     const at = addressThere(hosting, { hostname: address, ipv6 });
@@ -102,23 +99,32 @@ export class MoveRequests {
       },
     };
   }
+}
 
-  async #check(node: NodeId, { data }: Hosting, to: NodeId): Promise<Checked> {
-    const name = nodeName(this.#lines.ledger(), node);
-    const answer = await this.#lines.ask(node, { kind: 'check-move', data, to }, checkMs).catch((cause: unknown) => {
-      throw new AutogitError('timed-out', `${name} does not answer: ${sentenceOf(cause)}`, {
-        cause,
-        hint: 'see which machines are missing: autogit-node status',
-      });
+/** What that machine finds of a move to `to`; each line names it. */
+export async function checkMove(
+  { ledger, ask }: Pick<HostingLines, 'ledger' | 'ask'>,
+  node: NodeId,
+  data: string,
+  to: NodeId,
+): Promise<Checked> {
+  const name = nodeName(ledger(), node);
+  const answer = await ask(node, { kind: 'check-move', data, to }, checkMs).catch((cause: unknown) => {
+    throw new AutogitError('timed-out', `${name} does not answer: ${sentenceOf(cause)}`, {
+      cause,
+      hint: 'see which machines are missing: autogit-node status',
     });
-    if (answer.kind === 'move-checked') return answer;
-    if (answer.kind === 'failed')
-      throw new AutogitError(answer.code as ErrorCode, `${name}: ${answer.because}`, { hint: answer.hint });
-    throw new AutogitError(
-      'unsupported',
-      `${name}: ${answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`}`,
-    );
+  });
+  if (answer.kind === 'move-checked') {
+    const named = (check: DeployCheck) => ({ ...check, sentence: asSentence(`${name}: ${check.sentence}`) });
+    return { ...answer, checks: answer.checks.map(named) };
   }
+  if (answer.kind === 'failed')
+    throw new AutogitError(answer.code as ErrorCode, `${name}: ${answer.because}`, { hint: answer.hint });
+  throw new AutogitError(
+    'unsupported',
+    `${name}: ${answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`}`,
+  );
 }
 
 interface Reached {

@@ -10,15 +10,15 @@ import { foreseen } from '../../scheduler/snapshot-failover.ts';
 import { nodeName, type ViewInput } from '../../scheduler/snapshot-view.ts';
 import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
 import type { RehearsalApi } from '../local-api/agent-api.ts';
-import type { MovePlan, RehearsalPlan } from '../local-api/socket-protocol.ts';
+import type { RehearsalPlan } from '../local-api/socket-protocol.ts';
 import { askMember } from './asked-member.ts';
+import { checkMove } from './move-requests.ts';
 
 interface RehearsalLines {
   ledger(): Ledger;
   view(): ViewInput;
   /** A member, this one included. */
   ask(node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer>;
-  movePlan(node: string): Promise<MovePlan>;
 }
 
 const askMs = 10_000;
@@ -116,18 +116,18 @@ export class RehearsalRequests implements RehearsalApi {
           ? `${to} is in sync: it goes on by itself once ${whose} has been silent for ${span(next.graceMs)}`
           : `${to} goes on by itself once ${whose} has been silent for ${span(next.graceMs)}; it is not in sync: acknowledged pushes would be lost`,
       ),
-      ...(next.kind === 'in-sync' ? await this.#fitness(to) : []),
+      ...(next.kind === 'in-sync' ? await this.#fitness(next.to, hosting.data) : []),
     ];
     return { whose, to, graceMs: next.graceMs, lines };
   }
 
   /** What that machine finds of itself, as before a planned move. */
-  async #fitness(to: string): Promise<DeployCheck[]> {
+  async #fitness(to: NodeId, data: string): Promise<DeployCheck[]> {
     try {
-      const { lines } = await this.#lines.movePlan(to);
-      return lines.filter(({ sentence }) => sentence.startsWith(`${to}: `));
+      return (await checkMove(this.#lines, to, data, to)).checks;
     } catch (error) {
-      return [checkOf('warn', 'machine', `${to} could not be asked whether it is ready: ${sentenceOf(error)}`)];
+      const name = nodeName(this.#lines.ledger(), to);
+      return [checkOf('warn', 'machine', `${name} could not be asked whether it is ready: ${sentenceOf(error)}`)];
     }
   }
 }

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { RehearsalRequests } from '../../node/agent/rehearsal-requests.ts';
+import { Answer, type Ask } from '../../protocol/asks.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { clockDrift, sharedTimings } from '../../protocol/timings.ts';
 import { hostingTimings } from '../../scheduler/hosting/hosting-timings.ts';
@@ -136,6 +138,30 @@ describe('whether it is rehearsed', () => {
     const planAt = (node: string) => planLeaderLoss(viewOf(all, node));
     expect(planAt('kang')).toMatchObject({ leader: 'desktop-1', watcher: 'kang' });
     expect(planAt('desktop-1')).toMatchObject({ watcher: expect.not.stringMatching('desktop-1') });
+  });
+
+  it("before a host's loss the machine that would go on is asked whether it is ready, and nobody else", async () => {
+    const all = lab();
+    const asked: [string, Ask][] = [];
+    const checks = [{ state: 'warn', what: 'memory', sentence: '3 GiB are free', fix: null }];
+    const answers = [
+      Answer.parse({ kind: 'move-checked', checks, place: null, address: null, awayMs: null }),
+      Answer.parse({ kind: 'refused', because: 'it is busy' }),
+    ];
+    const requests = new RehearsalRequests({
+      ledger: () => all.committed,
+      view: () => viewOf(all, 'laptop'),
+      ask: async (node, ask) => {
+        asked.push([node, ask]);
+        return answers.shift()!;
+      },
+    });
+    const lines = async () => (await requests.rehearsalPlan('host-loss')).lines.slice(-1);
+    expect(await lines()).toEqual([{ ...checks[0], sentence: 'desktop-1: 3 GiB are free' }]);
+    expect(asked).toEqual([['desktop-1', expect.objectContaining({ kind: 'check-move', to: 'desktop-1' })]]);
+    expect(await lines()).toMatchObject([
+      { state: 'warn', sentence: 'desktop-1 could not be asked whether it is ready: desktop-1: it is busy' },
+    ]);
   });
 });
 
