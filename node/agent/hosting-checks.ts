@@ -45,6 +45,7 @@ export async function checkDeploy(
     kind: 'deploy-checked',
     checks: asChecks(checks),
     place: place && { kind: place.kind, path: place.path, data: place.data },
-    ...{ address, ipv6 },
+    address,
+    ipv6,
   };
 }

@@ -105,7 +105,6 @@ const forgotten = (turn: JobsTurn, { node, state, result }: Run): string =>
 
 function rescueIfDue(turn: JobsTurn, view: MeshView, running: Running, stray: Stray): void {
   const { job, projectId, canceling } = running;
-
   if (turn.at - stray.since < jobTimings.strayMs) return;
   // A machine of the former era may own the job, and announces its runs to nobody here (SAFETY J1).
   if (hasUnseen(view.ledger)) return;
