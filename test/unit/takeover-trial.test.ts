@@ -113,9 +113,8 @@ describe('a new host on trial whose agent lives and whose GitLab never comes (SA
     const { K: _gone, ...nodes } = trial.nodes;
     const copies = trial.gitlab.hosted!.copies!;
     const left = copies.standbys.filter(({ node }) => node !== 'K');
-    const leader = new Leader(
-      Ledger.parse(withMembers({ ...trial, nodes }, { copies: { ...copies, standbys: left } })),
-    );
+    const forgotten = Ledger.parse(withMembers({ ...trial, nodes }, { copies: { ...copies, standbys: left } }));
+    const leader = new Leader(forgotten);
     leader.ledger = Ledger.parse(
       applied(0)(leader.ledger, { kind: 'gitlab-move-ends', data, epoch: 5, isClosed: true, because: 'no room' }),
     );
@@ -124,14 +123,12 @@ describe('a new host on trial whose agent lives and whose GitLab never comes (SA
     leader.tells('E', at(31));
     expect(leader.host).toBe('E');
     // Silent, and not failed: as any host that nobody hears.
-    const silent = new Leader(
-      Ledger.parse(withMembers({ ...trial, nodes }, { copies: { ...copies, standbys: left } })),
-    );
+    const silent = new Leader(forgotten);
     silent.dies('D').untilAsked();
     silent.tells('E', at(31));
     expect(silent.host).toBe('E');
     // Its agent lives, and says nothing of how it went: as where its host was silent.
-    const alive = new Leader(Ledger.parse(withMembers({ ...trial, nodes }, { copies: { ...copies, standbys: left } })));
+    const alive = new Leader(forgotten);
     expect(askingFor(alive, 'D', 5, trialMs + 2000)).toBe(0);
     alive.untilAsked(waitMs);
     alive.tells('E', at(31));
