@@ -1,11 +1,11 @@
 import { statSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { DeployRequest } from '../local-api/socket-protocol.ts';
-import { createProgress } from '../progress-lines.ts';
 import { ipv6In } from '../settings/gitlab-hostname.ts';
 import type { Settings } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
+import { linesOf } from './plan-lines.ts';
 import { readText } from './read-text.ts';
 
 /** Of a chain, with room. */
@@ -109,8 +109,7 @@ export async function certificate(context: Context): Promise<number> {
   const { settings, out } = context;
   const given = givenIn(settings) ?? null;
   const open = given && openKey(settings);
-  if (open !== null)
-    createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') }).warn('certificate', open);
+  if (open !== null) linesOf(context).warn('certificate', open);
   const answer = await (await agentOf(context)).gitlabCertificate({ given });
   const { url, issuer, endsAt, words } = answer;
   if (settings.isOn('json')) out.json({ url, issuer, endsAt });

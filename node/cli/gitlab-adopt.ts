@@ -3,7 +3,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { AdoptionSeen, AdoptPlan, AdoptRequest } from '../local-api/socket-protocol.ts';
-import { createProgress, type Progress, withFix } from '../progress-lines.ts';
+import type { Progress } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { plainHostname } from './certificate-command.ts';
 import { agentOf, type Context } from './context.ts';
@@ -11,6 +11,7 @@ import { exit } from './failure.ts';
 import { PhaseLines } from './gitlab-deploy.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
+import { linesOf, sayChecks } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
 
 /**
@@ -20,7 +21,7 @@ import { isAgreed } from './prompt.ts';
 export async function adopt(context: Context): Promise<number> {
   const { settings, args, signal, out } = context;
   const agent = await agentOf(context);
-  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
+  const lines = linesOf(context);
   const wish: AdoptRequest = {
     on: settings.text('gitlab.on'),
     container: args[0] ?? null,
@@ -47,8 +48,7 @@ export async function adopt(context: Context): Promise<number> {
 
 /** What was found is shown line by line; a `fail` ends it before anything is begun. */
 function requirePlan({ settings, out }: Context, plan: AdoptPlan, lines: Progress): void {
-  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
-  const failed = plan.lines.find(({ state }) => state === 'fail');
+  const [failed] = sayChecks(lines, plan.lines);
   if (!failed && plan.found !== null) return;
   if (settings.isOn('json')) out.json({ state: 'refused', plan });
   throw new AutogitError(

@@ -3,7 +3,6 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import { whatCopiesTell } from '../../scheduler/membership-sentence.ts';
 import { standbyState } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
-import { createProgress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
@@ -11,6 +10,7 @@ import { copiesView } from './copies-view.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
+import { linesOf, sayChecks } from './plan-lines.ts';
 import { confirm, hasTerminal } from './prompt.ts';
 
 const statusHint = 'look at them: autogit-node gitlab copies';
@@ -47,12 +47,9 @@ const standbyRow = ({ node, round, ageMs, because, ...row }: StandbyRow): string
 
 /** `gitlab copies add NODE`: looked at there first, and a person is told what that machine will hold. */
 export async function add(context: Context): Promise<number> {
-  const { settings } = context;
   const agent = await agentOf(context);
-  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
   const plan = await agent.gitlabCopyPlan(nodeOf(context));
-  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
-  const failed = plan.lines.find(({ state }) => state === 'fail');
+  const [failed] = sayChecks(linesOf(context), plan.lines);
   if (failed)
     throw new AutogitError('unsupported', `${plan.node} cannot hold copies of GitLab`, {
       hint: failed.fix ?? 'what the line above says; then the same command again',

@@ -4,7 +4,7 @@ import { listed, plural } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { DeployPlan, DeployRequest } from '../local-api/socket-protocol.ts';
-import { createProgress, type Progress, withFix } from '../progress-lines.ts';
+import { type Progress, withFix } from '../progress-lines.ts';
 import { peopleOfFile } from '../settings/people-file.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { configOf } from '../settings/settings.ts';
@@ -13,10 +13,8 @@ import { agentOf, type Context } from './context.ts';
 import { exit, gitlabHint, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
+import { linesOf, sayChecks } from './plan-lines.ts';
 import { ask, confirm, hasTerminal, isAgreed } from './prompt.ts';
-
-const linesOf = ({ settings }: Context): Progress =>
-  createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
 
 /**
  * `gitlab deploy`: looks, says what it found and what will be done, asks, and then watches until GitLab serves. Deploying is the
@@ -30,8 +28,7 @@ export async function deploy(context: Context): Promise<number> {
   const open = wish.tls && openKey(settings);
   if (open) lines.warn('certificate', open);
   const plan = await orStopped(agent.gitlabPlan(wish), context.signal);
-  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
-  const failed = plan.lines.filter(({ state }) => state === 'fail');
+  const failed = sayChecks(lines, plan.lines);
   if (failed.length > 0) {
     if (settings.isOn('json')) out.json({ state: 'refused', plan });
     throw new AutogitError('unsupported', `GitLab was not deployed: ${listedWhat(failed)}`, {

@@ -6,12 +6,12 @@ import { shown } from '../foreign-text.ts';
 import { checkTarget } from '../hosting/vault/backup-target.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { ProtectPlan } from '../local-api/socket-protocol.ts';
-import { createProgress, withFix } from '../progress-lines.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, gitlabHint, requireDone } from './failure.ts';
 import { backUpTo } from './gitlab-backup.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
+import { requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
 
 /**
@@ -26,7 +26,10 @@ export async function protect(context: Context): Promise<number> {
   const target = settings.text('gitlab.to');
   if (target !== null) checkTarget(target);
   const plan = await agent.gitlabProtection(wish);
-  requirePlan(context, plan);
+  requireFit(context, plan, {
+    nothing: `no GitLab on ${plan.host} is protected`,
+    otherwise: 'what each line above says; then the same command again',
+  });
   if (target === null && plan.target === null)
     throw new AutogitError('bad-flag', 'where its backups shall go is not said', {
       hint: 'a folder on another disk: autogit-node gitlab protect --to /mnt/disk/gitlab',
@@ -34,18 +37,6 @@ export async function protect(context: Context): Promise<number> {
   if (!(await isWanted(context, plan, target))) return exit.failed;
   requireDone(await agent.gitlabProtect(wish), gitlabHint);
   return backUpTo(context, agent, target, untilKnown);
-}
-
-/** What was found is shown line by line; a `fail` ends it before anything is begun. */
-function requirePlan({ settings, out }: Context, plan: ProtectPlan): void {
-  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
-  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
-  const failed = plan.lines.find(({ state }) => state === 'fail');
-  if (!failed) return;
-  if (settings.isOn('json')) out.json({ state: 'refused', plan });
-  throw new AutogitError('unsupported', `no GitLab on ${plan.host} is protected: ${failed.sentence}`, {
-    hint: failed.fix ?? 'what each line above says; then the same command again',
-  });
 }
 
 async function isWanted(context: Context, plan: ProtectPlan, target: string | null): Promise<boolean> {

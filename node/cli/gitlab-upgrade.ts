@@ -4,7 +4,6 @@ import { isOfVersion } from '../../scheduler/hosting/upgrade-path.ts';
 import { listed } from '../../scheduler/phrases.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { UpgradePlan } from '../local-api/socket-protocol.ts';
-import { createProgress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';
@@ -12,6 +11,7 @@ import { PhaseLines } from './gitlab-deploy.ts';
 import { hostedMesh } from './hosted-mesh.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
+import { linesOf, requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
@@ -26,7 +26,6 @@ export async function upgrade(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const image = settings.text('gitlab.image') as string;
   const before = (await hostedMesh(agent, 'upgrades')).gitlab;
-  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
   const isRehearsal = settings.isOn('gitlab.rehearse');
   if (!isRehearsal && before.upgrade?.wish?.image === image) return watchUpgrade(context, agent, before, image);
   const wish = { image, rehearse: isRehearsal || settings.isOn('gitlab.rehearsal') };
@@ -37,14 +36,7 @@ export async function upgrade(context: Context): Promise<number> {
     else sentence(out, because);
     return exit.ok;
   }
-  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
-  const [failed] = plan.lines.filter(({ state }) => state === 'fail');
-  if (failed) {
-    if (settings.isOn('json')) out.json({ state: 'refused', plan });
-    throw new AutogitError('upgrade', `GitLab was not upgraded: ${failed.sentence}`, {
-      hint: failed.fix ?? gitlabHint,
-    });
-  }
+  requireFit(context, plan, { code: 'upgrade', nothing: 'GitLab was not upgraded', otherwise: gitlabHint });
   if (isRehearsal) {
     await agent.gitlabRehearse(image);
     return watchRehearsal(context, agent, before, image);
@@ -65,14 +57,14 @@ const hearsMs = 10_000;
 
 /** What `end` finds in what is known; null when nobody watches any more. */
 async function watched<T>(
-  { signal, settings }: Context,
+  context: Context,
   agent: AgentClient,
   what: 'upgrade' | 'rehearsal',
   end: (gitlab: GitlabView) => T | null,
 ): Promise<T | null> {
-  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
-  const told = new PhaseLines(lines, () => performance.now(), what === 'upgrade' ? 'upgrading' : 'rehearsing');
-  for (let tag = ''; !signal.aborted; ) {
+  const verb = what === 'upgrade' ? 'upgrading' : 'rehearsing';
+  const told = new PhaseLines(linesOf(context), () => performance.now(), verb);
+  for (let tag = ''; !context.signal.aborted; ) {
     const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
     const { gitlab } = news.snapshot;
     tag = news.tag;

@@ -3,7 +3,6 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { MovePlan } from '../local-api/socket-protocol.ts';
-import { createProgress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';
@@ -11,6 +10,7 @@ import { PhaseLines } from './gitlab-deploy.ts';
 import { hostedMesh } from './hosted-mesh.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
+import { linesOf, requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
@@ -21,22 +21,13 @@ type Ended = NonNullable<NonNullable<GitlabView['move']>['ended']>;
  * answer on: whoever stops watching stops nothing, and who asks twice watches the same one.
  */
 export async function move(context: Context): Promise<number> {
-  const { settings, out } = context;
-  if (settings.isOn('gitlab.cancel')) return cancel(context);
+  if (context.settings.isOn('gitlab.cancel')) return cancel(context);
   const wanted = nodeOf(context, 'gitlab move');
   const agent = await agentOf(context);
   const before = (await hostedMesh(agent, 'moves')).gitlab;
   if (before.move?.wish?.to === wanted) return watch(context, agent, before);
-  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
   const plan = await agent.gitlabMovePlan(wanted);
-  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
-  const failed = plan.lines.find(({ state }) => state === 'fail');
-  if (failed) {
-    if (settings.isOn('json')) out.json({ state: 'refused', plan });
-    throw new AutogitError('unsupported', `GitLab does not move to ${plan.to}: ${failed.sentence}`, {
-      hint: failed.fix ?? gitlabHint,
-    });
-  }
+  requireFit(context, plan, { nothing: `GitLab does not move to ${plan.to}`, otherwise: gitlabHint });
   if (!(await isWanted(context, plan))) return exit.failed;
   requireDone(await agent.gitlabMove(wanted), gitlabHint);
   return watch(context, agent, before);
@@ -98,15 +89,14 @@ async function watch(context: Context, agent: AgentClient, before: GitlabView): 
 
 /** A line for each phase. Null when nobody watches any more. */
 async function untilItEnds(
-  { signal, settings }: Context,
+  context: Context,
   agent: AgentClient,
   wasEndedAt: string | null,
 ): Promise<(Ended & Pick<GitlabView, 'host' | 'url'>) | null> {
-  const lines = createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
-  const told = new PhaseLines(lines, () => performance.now(), 'moving');
+  const told = new PhaseLines(linesOf(context), () => performance.now(), 'moving');
   const began = performance.now();
   let wasWished = false;
-  for (let tag = ''; !signal.aborted; ) {
+  for (let tag = ''; !context.signal.aborted; ) {
     const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
     const { gitlab } = news.snapshot;
     tag = news.tag;

@@ -4,41 +4,28 @@ import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import type { DrillStep } from '../../protocol/report.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
-import type { RehearsalPlan } from '../local-api/socket-protocol.ts';
-import { createProgress, type Progress, withFix } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
 import { untilDrillIsOver } from './drill-command.ts';
 import { exit, failedWith, gitlabHint } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
+import { linesOf, requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
 
 const statusHint = 'autogit-node status';
+const refusal = { nothing: 'nothing is rehearsed', otherwise: statusHint };
 /** ms between two looks at what a rehearsal of 1.75 s has come to. */
 const lookMs = 100;
 /** Longer than whoever watches it does. */
 const watchMs = 30_000;
-
-const linesOf = ({ settings }: Context): Progress =>
-  createProgress({ color: settings.isOn('color'), quiet: settings.isOn('quiet') });
-
-/** What was found, as lines; a line `fail` is why nothing is begun. */
-function requireFit(context: Context, plan: RehearsalPlan): void {
-  const lines = linesOf(context);
-  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
-  const failed = plan.lines.find(({ state }) => state === 'fail');
-  if (failed === undefined) return;
-  if (context.settings.isOn('json')) context.out.json({ state: 'refused', plan });
-  throw new AutogitError('unsupported', `nothing is rehearsed: ${failed.sentence}`, { hint: failed.fix ?? statusHint });
-}
 
 /** `rehearse leader-loss`: it really leads no more, and another one really does. */
 export async function leaderLoss(context: Context): Promise<number> {
   const { settings, out } = context;
   const agent = await agentOf(context);
   const plan = await agent.rehearsalPlan('leader-loss');
-  requireFit(context, plan);
+  requireFit(context, plan, refusal);
   const question = `Have ${plan.whose} fall silent now, for a moment, as if its agent had died? Another machine leads from then on.`;
   if (!(await isAgreed(`${shown(plan.whose ?? '')} shall fall silent`, question, promptOf(context))))
     return exit.failed;
@@ -99,7 +86,7 @@ export async function hostLoss(context: Context): Promise<number> {
   const { settings, out } = context;
   const agent = await agentOf(context);
   const plan = await agent.rehearsalPlan('host-loss');
-  requireFit(context, plan);
+  requireFit(context, plan, refusal);
   const { whose, to, graceMs } = plan;
   if (to === null || graceMs === null) throw new AutogitError('bad-message', 'the agent named no machine');
   const { gitlab } = (await agent.status()).snapshot;
