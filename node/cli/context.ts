@@ -30,6 +30,12 @@ export async function agentOf(context: Context): Promise<AgentClient> {
   return findAgent(homesToSearch(context.settings));
 }
 
+/** The machine that has to be named. Commands that can do without it (`--cancel`) leave it to this to ask. Throws `bad-flag`. */
+export function nodeArgument({ args: [node] }: Context): string {
+  if (node === undefined) throw new AutogitError('bad-flag', "missing required argument 'node'");
+  return node;
+}
+
 /** A job's number from the command line. Throws `bad-flag`. */
 export function jobArgument(text: string | undefined): number {
   const job = Number(text);

@@ -4,11 +4,10 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showDuration } from '../settings/quantities.ts';
-import { agentOf, type Context } from './context.ts';
+import { agentOf, type Context, nodeArgument } from './context.ts';
 import { exit, gitlabHint, requireDone } from './failure.ts';
 import { hostedMesh } from './hosted-mesh.ts';
 import { promptOf } from './mesh-commands.ts';
-import { nodeOf } from './move-command.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 
@@ -40,7 +39,7 @@ export async function clearFlag(context: Context): Promise<number> {
 export async function takeOver(context: Context): Promise<number> {
   const { settings, out } = context;
   if (settings.isOn('gitlab.cancel')) return cancelTakeOver(context);
-  const to = nodeOf(context, 'gitlab take-over');
+  const to = nodeArgument(context);
   const agent = await agentOf(context);
   const { data, gitlab, self } = await hosted(agent);
   const copy = gitlab.standbys?.find(({ node }) => node === to);

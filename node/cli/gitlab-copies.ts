@@ -5,7 +5,7 @@ import { standbyState } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
-import { agentOf, type Context } from './context.ts';
+import { agentOf, type Context, nodeArgument } from './context.ts';
 import { copiesView } from './copies-view.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
@@ -48,7 +48,7 @@ const standbyRow = ({ node, round, ageMs, because, ...row }: StandbyRow): string
 /** `gitlab copies add NODE`: looked at there first, and a person is told what that machine will hold. */
 export async function add(context: Context): Promise<number> {
   const agent = await agentOf(context);
-  const plan = await agent.gitlabCopyPlan(nodeOf(context));
+  const plan = await agent.gitlabCopyPlan(nodeArgument(context));
   const [failed] = sayChecks(linesOf(context), plan.lines);
   if (failed)
     throw new AutogitError('unsupported', `${plan.node} cannot hold copies of GitLab`, {
@@ -61,17 +61,15 @@ export async function add(context: Context): Promise<number> {
 export async function remove(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const { agreed } = await agent.gitlabCopies();
-  const wanted = nodeOf(context);
+  const wanted = nodeArgument(context);
   const known = (await agent.status()).snapshot.nodes.find(({ node, id }) => node === wanted || id === wanted);
   if (!agreed.includes(known?.node ?? wanted))
     throw new AutogitError('unsupported', `${shown(wanted)} is not one of the machines that shall hold copies`, {
       hint: 'which are: autogit-node gitlab copies',
     });
-  const question = `No more copies to ${shown(nodeOf(context))}? What lies there is deleted. Who had it knows ${whatCopiesTell}. Go on?`;
+  const question = `No more copies to ${shown(nodeArgument(context))}? What lies there is deleted. Who had it knows ${whatCopiesTell}. Go on?`;
   return (await isMeant(context, question)) ? agree(context, false) : exit.failed;
 }
-
-const nodeOf = (context: Context): string => context.args[0] as string;
 
 async function isMeant(context: Context, question: string): Promise<boolean> {
   const prompt = promptOf(context);
@@ -83,7 +81,7 @@ async function isMeant(context: Context, question: string): Promise<boolean> {
 
 async function agree(context: Context, agreed: boolean): Promise<number> {
   const { settings, out } = context;
-  const outcome = await (await agentOf(context)).gitlabAgree({ node: nodeOf(context), agreed });
+  const outcome = await (await agentOf(context)).gitlabAgree({ node: nodeArgument(context), agreed });
   requireDone(outcome, statusHint);
   if (settings.isOn('json')) out.json(outcome);
   else sentence(out, outcome.because);

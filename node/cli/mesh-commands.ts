@@ -8,7 +8,7 @@ import { whatCopiesTell } from '../../scheduler/membership-sentence.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { parseDuration, showDuration } from '../settings/quantities.ts';
-import { agentOf, type Context } from './context.ts';
+import { agentOf, type Context, nodeArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { sentence } from './output.ts';
 import { confirm, hasTerminal, type PromptOptions } from './prompt.ts';
@@ -122,25 +122,24 @@ function userName(): string {
   }
 }
 
-const nodeOf = (context: Context): string => context.args[0] as string;
 const changing =
   (make: (context: Context) => Change) =>
   async (context: Context): Promise<number> =>
     change(context, await agentOf(context), make(context));
 
-export const ignore = changing((context) => ({ kind: 'ignore', node: nodeOf(context) }));
+export const ignore = changing((context) => ({ kind: 'ignore', node: nodeArgument(context) }));
 
 export async function drain(context: Context): Promise<number> {
   const agent = await agentOf(context);
-  const code = await change(context, agent, { kind: 'drain', node: nodeOf(context), drained: true });
+  const code = await change(context, agent, { kind: 'drain', node: nodeArgument(context), drained: true });
   const { gitlab, nodes } = (await agent.status()).snapshot;
-  const row = nodes.find(({ node, id }) => [node, id].includes(nodeOf(context)));
+  const row = nodes.find(({ node, id }) => [node, id].includes(nodeArgument(context)));
   if (gitlab.mode === 'hosted' && row?.node === gitlab.host)
     context.out.talk(`# GitLab goes on running on ${row.node}   -> autogit-node gitlab`);
   return code;
 }
 
-export const undrain = changing((context) => ({ kind: 'drain', node: nodeOf(context), drained: false }));
+export const undrain = changing((context) => ({ kind: 'drain', node: nodeArgument(context), drained: false }));
 
 /** Who owns a machine that held copies of GitLab knows what was in them; also one that was named, and held some once. */
 async function copiesOn(agent: AgentClient, { gitlab, nodes }: StatusSnapshot, wanted: string): Promise<string> {
@@ -159,17 +158,17 @@ export async function forget(context: Context): Promise<number> {
   const prompt = promptOf(context);
   const { snapshot } = await agent.status();
   const { nodes } = snapshot;
-  const self = nodes.find((row) => row.self && [row.node, row.id].includes(nodeOf(context)));
+  const self = nodes.find((row) => row.self && [row.node, row.id].includes(nodeArgument(context)));
   if (self)
     throw new AutogitError('unsupported', `${self.node} is this machine`, {
       hint: 'to remove it, type forget on another machine; to end its agent: autogit-node leave',
     });
-  const holds = await copiesOn(agent, snapshot, nodeOf(context));
-  const question = `Remove ${nodeOf(context)} for good? It must be let in again to come back.${holds}`;
+  const holds = await copiesOn(agent, snapshot, nodeArgument(context));
+  const question = `Remove ${nodeArgument(context)} for good? It must be let in again to come back.${holds}`;
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
   const here = nodes.find((row) => row.self)?.node;
   const by = here === undefined ? userName() : `${userName()} on ${here}`;
-  return change(context, agent, { kind: 'forget', node: nodeOf(context), by });
+  return change(context, agent, { kind: 'forget', node: nodeArgument(context), by });
 }
 
 export async function invite(context: Context): Promise<number> {

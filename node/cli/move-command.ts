@@ -4,7 +4,7 @@ import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { MovePlan } from '../local-api/socket-protocol.ts';
 import { showDuration } from '../settings/quantities.ts';
-import { agentOf, type Context } from './context.ts';
+import { agentOf, type Context, nodeArgument } from './context.ts';
 import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';
 import { PhaseLines } from './gitlab-deploy.ts';
 import { hostedMesh } from './hosted-mesh.ts';
@@ -22,7 +22,7 @@ type Ended = NonNullable<NonNullable<GitlabView['move']>['ended']>;
  */
 export async function move(context: Context): Promise<number> {
   if (context.settings.isOn('gitlab.cancel')) return cancel(context);
-  const wanted = nodeOf(context, 'gitlab move');
+  const wanted = nodeArgument(context);
   const agent = await agentOf(context);
   const before = (await hostedMesh(agent, 'moves')).gitlab;
   if (before.move?.wish?.to === wanted) return watch(context, agent, before);
@@ -31,12 +31,6 @@ export async function move(context: Context): Promise<number> {
   if (!(await isWanted(context, plan))) return exit.failed;
   requireDone(await agent.gitlabMove(wanted), gitlabHint);
   return watch(context, agent, before);
-}
-
-/** The machine that has to be named, as `--cancel` alone needs none. */
-export function nodeOf({ args: [node] }: Context, command: string): string {
-  if (node !== undefined) return node;
-  throw new AutogitError('bad-flag', `missing required argument 'node'`, { hint: `autogit-node ${command} --help` });
 }
 
 /** `gitlab move --cancel`: until the gate is shut for it, after which it is done to its end or goes back by itself. */
