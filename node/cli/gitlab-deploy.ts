@@ -11,6 +11,7 @@ import { configOf } from '../settings/settings.ts';
 import { addressIn, openKey } from './certificate-command.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, gitlabHint, requireDone } from './failure.ts';
+import { hostedMesh } from './hosted-mesh.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, sayChecks } from './plan-lines.ts';
@@ -210,8 +211,7 @@ export async function password(context: Context): Promise<number> {
 async function another(context: Context, agent: AgentClient, user: string): Promise<number> {
   const { settings, out } = context;
   const prompt = promptOf(context);
-  if ((await agent.status()).snapshot.gitlab.mode !== 'hosted')
-    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', { hint: 'autogit-node gitlab deploy' });
+  await hostedMesh(agent);
   const question = `Give GitLab's user ${user} another password? The one of now ends.`;
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
   const { password: made } = await agent.gitlabPassword({ user });

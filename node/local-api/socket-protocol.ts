@@ -57,8 +57,14 @@ export const queries = {
 
 /** A person at this machine may ask for these; the others are the agents' own. */
 const personal = [
-  ...(['approve', 'ignore', 'forget', 'drain', 'set', 'pair'] as const),
-  ...(['start-gitlab-at', 'clear-gitlab-flag'] as const),
+  'approve',
+  'ignore',
+  'forget',
+  'drain',
+  'set',
+  'pair',
+  'start-gitlab-at',
+  'clear-gitlab-flag',
 ] as const;
 const what = z.enum(['gpu', 'all']);
 const secret = z.string().min(1).max(4096);
