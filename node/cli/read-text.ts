@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 
 const lookMs = 20;
 
@@ -12,12 +12,13 @@ export function readText(path: string, most: number, limitMs: number): string {
   const bytes = Buffer.alloc(most + 1);
   let length = 0;
   try {
+    const isPlain = fstatSync(file).isFile();
     for (const until = performance.now() + limitMs; ; ) {
       const read = readNow(file, bytes, length);
       length += read ?? 0;
       if (length > most) throw new Error(`${path} has more than ${most >> 10} KiB`);
       // Of a pipe that nobody has opened yet the end comes first.
-      if (read === 0 && length > 0) return bytes.toString('utf8', 0, length);
+      if (read === 0 && (length > 0 || isPlain)) return bytes.toString('utf8', 0, length);
       if (read !== null && read > 0) continue;
       if (performance.now() >= until) {
         if (read === 0) return '';
